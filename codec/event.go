@@ -1,0 +1,47 @@
+package codec
+
+// ParseEvent splits the data of an EVENT packet, a valid JSON array, into the
+// event's name and the text of its arguments, to be read with NextArg.
+func ParseEvent(data []byte) (name, args []byte, err error) {
+	if len(data) == 0 || data[0] != '[' {
+		return nil, nil, syntax(LayerSocket, "event data %q is not an array", clip(data))
+	}
+	i := skipSpace(data, 1)
+	end := skipValue(data, i, 0)
+	if end < 0 {
+		return nil, nil, syntax(LayerSocket, "event without a name")
+	}
+	name, ok := Text(data[i:end])
+	if !ok {
+		// The JavaScript parser lets numbers through; nobody can listen to them.
+		return nil, nil, syntax(LayerSocket, "event name %q is not a string", clip(data[i:end]))
+	}
+	if reservedEvent(name) {
+		return nil, nil, syntax(LayerSocket, "event name %q is reserved", name)
+	}
+	return name, data[end:], nil
+}
+
+// reservedEvent names what a client may not emit: the server's own events
+// (socket.io-parser, RESERVED_EVENTS).
+func reservedEvent(name []byte) bool {
+	switch string(name) {
+	case "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener":
+		return true
+	}
+	return false
+}
+
+// NextArg splits the first argument off args; nil when there are none left.
+func NextArg(args []byte) (arg, rest []byte) {
+	i := skipSpace(args, 0)
+	if i >= len(args) || args[i] != ',' {
+		return nil, nil
+	}
+	i = skipSpace(args, i+1)
+	end := skipValue(args, i, 0)
+	if end < 0 {
+		return nil, nil
+	}
+	return args[i:end], args[end:]
+}

@@ -1,0 +1,323 @@
+package codec
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// maxJSONDepth is how many arrays and objects may be open at once. It bounds
+// the stack a hostile packet can make the scanner use.
+const maxJSONDepth = 512
+
+// ValidJSON reports whether b is one JSON value (RFC 8259) with nothing after
+// it, nested no deeper than maxJSONDepth. Apart from that limit encoding/json's
+// Valid gives the same answer, several times slower; the two are fuzzed against
+// each other. Like that one it does not ask for UTF-8.
+func ValidJSON(b []byte) bool {
+	end := skipValue(b, skipSpace(b, 0), 0)
+	return end > 0 && skipSpace(b, end) == len(b)
+}
+
+func skipSpace(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\t' || b[i] == '\n' || b[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// skipValue returns the index behind the value that starts at i, or -1; depth
+// counts the arrays and objects around it.
+func skipValue(b []byte, i, depth int) int {
+	if i >= len(b) {
+		return -1
+	}
+	switch c := b[i]; {
+	case c == '"':
+		return skipString(b, i)
+	case c == '{' && depth < maxJSONDepth:
+		return skipObject(b, i, depth)
+	case c == '[' && depth < maxJSONDepth:
+		return skipArray(b, i, depth)
+	case c == '-' || c >= '0' && c <= '9':
+		return skipNumber(b, i)
+	case c == 't':
+		return skipWord(b, i, "true")
+	case c == 'f':
+		return skipWord(b, i, "false")
+	case c == 'n':
+		return skipWord(b, i, "null")
+	}
+	return -1
+}
+
+func skipWord(b []byte, i int, word string) int {
+	if len(b)-i < len(word) || string(b[i:i+len(word)]) != word {
+		return -1
+	}
+	return i + len(word)
+}
+
+func skipString(b []byte, i int) int {
+	for i = skipPlain(b, i+1); i < len(b); i = skipPlain(b, i+1) {
+		switch c := b[i]; {
+		case c == '"':
+			return i + 1
+		case c < ' ':
+			return -1
+		case c == '\\':
+			if i++; i >= len(b) {
+				return -1
+			}
+			if b[i] != 'u' {
+				if bytes.IndexByte([]byte(`"\/bfnrt`), b[i]) < 0 {
+					return -1
+				}
+				continue
+			}
+			for range 4 {
+				if i++; i >= len(b) || hexValue(b[i]) < 0 {
+					return -1
+				}
+			}
+		}
+	}
+	return -1
+}
+
+// skipPlain returns the index of the next byte from i on that a JSON string
+// gives a meaning: a quote, a backslash or a control character. It looks at
+// eight bytes at a time; the tests for "equal" and "less" mark the lowest such
+// byte exactly, and only bytes above it can be marked in error.
+func skipPlain(b []byte, i int) int {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	for ; len(b)-i >= 8; i += 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		quote, backslash := w^each*'"', w^each*'\\'
+		marks := ((w-each*' ')&^w | (quote-each)&^quote | (backslash-each)&^backslash) & high
+		if marks != 0 {
+			return i + bits.TrailingZeros64(marks)/8
+		}
+	}
+	for i < len(b) && b[i] >= ' ' && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	return i
+}
+
+func skipDigits(b []byte, i int) int {
+	for i < len(b) && b[i] >= '0' && b[i] <= '9' {
+		i++
+	}
+	return i
+}
+
+func skipNumber(b []byte, i int) int {
+	if b[i] == '-' {
+		i++
+	}
+	start := i
+	if i = skipDigits(b, i); i == start || i-start > 1 && b[start] == '0' {
+		return -1
+	}
+	if i < len(b) && b[i] == '.' {
+		start = i + 1
+		if i = skipDigits(b, start); i == start {
+			return -1
+		}
+	}
+	if i < len(b) && (b[i] == 'e' || b[i] == 'E') {
+		if i++; i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		start = i
+		if i = skipDigits(b, start); i == start {
+			return -1
+		}
+	}
+	return i
+}
+
+func skipArray(b []byte, i, depth int) int {
+	i = skipSpace(b, i+1)
+	if i < len(b) && b[i] == ']' {
+		return i + 1
+	}
+	for {
+		if i = skipValue(b, i, depth+1); i < 0 {
+			return -1
+		}
+		i = skipSpace(b, i)
+		if i >= len(b) || b[i] != ',' {
+			return skipWord(b, i, "]")
+		}
+		i = skipSpace(b, i+1)
+	}
+}
+
+func skipObject(b []byte, i, depth int) int {
+	i = skipSpace(b, i+1)
+	if i < len(b) && b[i] == '}' {
+		return i + 1
+	}
+	for {
+		if i >= len(b) || b[i] != '"' {
+			return -1
+		}
+		if i = skipString(b, i); i < 0 {
+			return -1
+		}
+		if i = skipWord(b, skipSpace(b, i), ":"); i < 0 {
+			return -1
+		}
+		if i = skipValue(b, skipSpace(b, i), depth+1); i < 0 {
+			return -1
+		}
+		i = skipSpace(b, i)
+		if i >= len(b) || b[i] != ',' {
+			return skipWord(b, i, "}")
+		}
+		i = skipSpace(b, i+1)
+	}
+}
+
+// Member splits the first member off a valid JSON object: pass the object's
+// text first and rest afterwards, until ok is false. The key is unescaped, the
+// value is JSON text.
+func Member(object []byte) (key, value, rest []byte, ok bool) {
+	i := skipSpace(object, 0)
+	if i >= len(object) || object[i] != '{' && object[i] != ',' {
+		return nil, nil, nil, false
+	}
+	i = skipSpace(object, i+1)
+	if i >= len(object) || object[i] != '"' {
+		return nil, nil, nil, false
+	}
+	keyEnd := skipString(object, i)
+	if keyEnd < 0 {
+		return nil, nil, nil, false
+	}
+	key, _ = Text(object[i:keyEnd])
+	start := skipWord(object, skipSpace(object, keyEnd), ":")
+	if start < 0 {
+		return nil, nil, nil, false
+	}
+	start = skipSpace(object, start)
+	end := skipValue(object, start, 0)
+	if end < 0 {
+		return nil, nil, nil, false
+	}
+	return key, object[start:end], object[end:], true
+}
+
+// Text returns what a JSON string says, without quotes and escapes. ok is
+// false when value is not a string. Without escapes the result is a view, and
+// UTF-8 only if the value was; an escaped half of a surrogate pair becomes
+// U+FFFD.
+func Text(value []byte) (text []byte, ok bool) {
+	if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
+		return nil, false
+	}
+	inner := value[1 : len(value)-1]
+	if bytes.IndexByte(inner, '\\') < 0 {
+		return inner, true
+	}
+	if skipString(value, 0) != len(value) {
+		return nil, false
+	}
+	return unescape(inner), true
+}
+
+// unescape resolves the escapes of a checked string.
+func unescape(s []byte) []byte {
+	text := make([]byte, 0, len(s)) // an escape is never shorter than what it stands for
+	for {
+		i := bytes.IndexByte(s, '\\')
+		if i < 0 {
+			return append(text, s...)
+		}
+		text = append(text, s[:i]...)
+		c := s[i+1]
+		s = s[i+2:]
+		if c != 'u' {
+			text = append(text, unescapeByte(c))
+			continue
+		}
+		r := hexRune(s)
+		s = s[4:]
+		if utf16.IsSurrogate(r) {
+			low := rune(0)
+			if len(s) >= 6 && s[0] == '\\' && s[1] == 'u' {
+				low = hexRune(s[2:])
+			}
+			if r = utf16.DecodeRune(r, low); r != utf8.RuneError {
+				s = s[6:]
+			}
+		}
+		text = utf8.AppendRune(text, r)
+	}
+}
+
+func unescapeByte(c byte) byte {
+	switch c {
+	case 'b':
+		return '\b'
+	case 'f':
+		return '\f'
+	case 'n':
+		return '\n'
+	case 'r':
+		return '\r'
+	case 't':
+		return '\t'
+	}
+	return c
+}
+
+// hexRune reads four checked hex digits.
+func hexRune(s []byte) (r rune) {
+	for _, c := range s[:4] {
+		r = r<<4 | rune(hexValue(c))
+	}
+	return r
+}
+
+const hexDigits = "0123456789abcdef"
+
+// AppendString appends s as a JSON string. Bytes that are not UTF-8 become
+// U+FFFD, as encoding/json makes them.
+func AppendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	plain := 0 // start of what has not been copied yet
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			if r, size := utf8.DecodeRuneInString(s[i:]); r != utf8.RuneError || size > 1 {
+				i += size
+				continue
+			}
+		}
+		dst = append(dst, s[plain:i]...)
+		dst = appendEscaped(dst, c)
+		i++
+		plain = i
+	}
+	dst = append(dst, s[plain:]...)
+	return append(dst, '"')
+}
+
+func appendEscaped(dst []byte, c byte) []byte {
+	switch {
+	case c == '"' || c == '\\':
+		return append(dst, '\\', c)
+	case c >= utf8.RuneSelf:
+		return append(dst, "\ufffd"...)
+	}
+	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
+}

@@ -1,0 +1,83 @@
+package codec
+
+import (
+	"encoding/base64"
+
+	"github.com/gobwas/ws"
+)
+
+// A Message is one outgoing packet, encoded once for any number of receivers
+// on either transport. It is read-only after it was made, and so may be shared
+// between event loops.
+type Message struct {
+	frames []byte   // complete WebSocket frames, ready to write
+	text   []byte   // the Engine.IO text packet: a view into frames; nil if there is none
+	binary [][]byte // binary packets that follow: views into frames
+
+	// Volatile marks what is worthless when late: a socket with a backlog
+	// does without it.
+	Volatile bool
+}
+
+// NewText makes a message of one Engine.IO text packet, its type digit
+// included, for example `42["connected",{}]`.
+func NewText(packet []byte) *Message {
+	m := &Message{frames: make([]byte, 0, frameSize(len(packet)))}
+	m.text = m.append(ws.OpText, packet)
+	return m
+}
+
+// NewBinary makes a message of one binary Engine.IO packet.
+func NewBinary(data []byte) *Message {
+	m := &Message{frames: make([]byte, 0, frameSize(len(data)))}
+	m.binary = [][]byte{m.append(ws.OpBinary, data)}
+	return m
+}
+
+// NewAttached makes a message of a text packet and the binary attachments it
+// announces. They are sent in one piece, so that nothing comes between them.
+func NewAttached(packet []byte, attachments [][]byte) *Message {
+	size := frameSize(len(packet))
+	for _, a := range attachments {
+		size += frameSize(len(a))
+	}
+	m := &Message{frames: make([]byte, 0, size), binary: make([][]byte, 0, len(attachments))}
+	m.text = m.append(ws.OpText, packet)
+	for _, a := range attachments {
+		m.binary = append(m.binary, m.append(ws.OpBinary, a))
+	}
+	return m
+}
+
+// append adds a frame and returns the view of its payload. The views stay good
+// because the constructors make frames large enough for all.
+func (m *Message) append(op ws.OpCode, payload []byte) []byte {
+	m.frames = append(AppendFrameHeader(m.frames, op, len(payload)), payload...)
+	return m.frames[len(m.frames)-len(payload):]
+}
+
+// Frames returns the message as WebSocket frames. They must not be changed.
+func (m *Message) Frames() []byte { return m.frames }
+
+// Size is the number of bytes Frames has.
+func (m *Message) Size() int { return len(m.frames) }
+
+// AppendPayload appends the message in long-polling form, behind a separator
+// when dst already holds packets.
+func (m *Message) AppendPayload(dst []byte) []byte {
+	if m.text != nil {
+		dst = AppendPacket(dst, m.text)
+	}
+	for _, b := range m.binary {
+		dst = append(appendSeparator(dst), 'b')
+		dst = base64.StdEncoding.AppendEncode(dst, b)
+	}
+	return dst
+}
+
+func appendSeparator(dst []byte) []byte {
+	if len(dst) > 0 {
+		return append(dst, payloadSeparator)
+	}
+	return dst
+}
