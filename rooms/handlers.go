@@ -1,0 +1,229 @@
+package rooms
+
+import (
+	"errors"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// A Call is one event from a client. Owned by the socket's event loop and valid
+// until its handler returns.
+type Call struct {
+	Socket      *Socket
+	Args        []byte   // the arguments' JSON text, for codec.NextArg
+	Attachments [][]byte // binary arguments, in the order of their placeholders
+	Now         time.Time
+
+	ack int64 // codec.NoAck: the client does not ask for one
+}
+
+// A Handler serves one event. It runs on the socket's event loop and must not
+// block.
+type Handler func(*Call)
+
+// ClientEvents returns the handlers of the gateway's contract.
+func ClientEvents() map[string]Handler {
+	return map[string]Handler{
+		"join_room":     handleJoin,
+		"leave_room":    handleLeave,
+		"typing":        func(c *Call) { c.typing(eventUserTyping) },
+		"stop_typing":   func(c *Call) { c.typing(eventUserStopTyping) },
+		"refresh_token": handleRefresh,
+	}
+}
+
+// What a client is told in the ack when its event is refused.
+var (
+	errMissingRoom  = errors.New("Missing roomType or roomId")
+	errRoomType     = errors.New("Invalid roomType")
+	errRoomID       = errors.New("Invalid roomId")
+	errNotInRoom    = errors.New("Not in room")
+	errUnknownEvent = errors.New("Unknown event")
+	errOtherUser    = errors.New("token is for another user")
+	errMissingToken = errors.New("Missing token")
+)
+
+func (s *Socket) handleEvent(p *codec.SocketPacket, attachments [][]byte, now time.Time) {
+	name, args, err := codec.ParseEvent(p.Data)
+	if err != nil {
+		s.close(ReasonParseError)
+		return
+	}
+	sh := s.shard
+	sh.stats.EventsIn.Add(1)
+	sh.call = Call{Socket: s, Args: args, Attachments: attachments, Now: now, ack: p.ID}
+	if handle := sh.hub.config.Handlers[string(name)]; handle != nil {
+		handle(&sh.call)
+	} else {
+		sh.stats.EventsUnknown.Add(1)
+		sh.call.Refuse(errUnknownEvent)
+	}
+	sh.call = Call{}
+}
+
+func handleJoin(c *Call) {
+	kind, id, err := c.room()
+	if err != nil {
+		c.Refuse(err)
+		return
+	}
+	s := c.Socket
+	r, joined := s.shard.join(s, s.shard.roomName(kind, id), true)
+	c.succeed("Joined room: ", r.name)
+	if joined {
+		s.announce(r, eventUserJoined, c.Now)
+	}
+}
+
+func handleLeave(c *Call) {
+	kind, id, err := c.room()
+	if err != nil {
+		c.Refuse(err)
+		return
+	}
+	s := c.Socket
+	name := s.shard.roomName(kind, id)
+	r := s.shard.rooms[string(name)]
+	if r == nil || s.in(r) < 0 {
+		c.succeed("Left room: ", string(name))
+		return
+	}
+	c.succeed("Left room: ", r.name)
+	s.leave(s.in(r), c.Now)
+}
+
+// typing tells the others in a room, who may miss it, that somebody types.
+func (c *Call) typing(event string) {
+	kind, id, err := c.room()
+	if err != nil {
+		c.Refuse(err)
+		return
+	}
+	s := c.Socket
+	r := s.shard.rooms[string(s.shard.roomName(kind, id))]
+	if r == nil || s.in(r) < 0 {
+		c.Refuse(errNotInRoom)
+		return
+	}
+	c.Ack([]byte(`{"success":true}`))
+	s.shard.broadcast(r, s, func() *codec.Message {
+		m := s.presence(event, r.name, c.Now)
+		m.Volatile = true
+		return m
+	})
+}
+
+// handleRefresh gives a live socket a newer token of the same user.
+func handleRefresh(c *Call) {
+	s := c.Socket
+	arg, _ := codec.NextArg(c.Args)
+	token := stringMember(arg, "token")
+	if len(token) == 0 {
+		c.Refuse(errMissingToken)
+		return
+	}
+	later := Call{Socket: s, ack: c.ack}
+	id0 := s.id
+	s.verify(string(token), c.Now, func(id Identity, err error, now time.Time) {
+		if s.phase != phaseConnected || s.id != id0 {
+			return // gone, or connected anew meanwhile
+		}
+		if err == nil && id.UserID != s.userID {
+			err = errOtherUser
+		}
+		if err != nil {
+			later.Refuse(err)
+			return
+		}
+		s.shard.stats.TokensRenewed.Add(1)
+		s.email, s.role = id.Email, id.Role
+		later.Ack([]byte(`{"success":true}`))
+		s.setExpiry(id.Expires, now)
+	})
+}
+
+// stringMember returns the text of a string member of a JSON object, nil when
+// there is none.
+func stringMember(object []byte, name string) []byte {
+	var found []byte
+	for key, value, rest, ok := codec.Member(object); ok; key, value, rest, ok = codec.Member(rest) {
+		if string(key) == name {
+			found, _ = codec.Text(value)
+		}
+	}
+	return found
+}
+
+// room reads {roomType, roomId} out of the first argument. Like the Node
+// gateway it takes a number for an id, and the last of two members of one
+// name.
+func (c *Call) room() (kind string, id []byte, err error) {
+	arg, _ := codec.NextArg(c.Args)
+	var roomType []byte
+	for key, value, rest, ok := codec.Member(arg); ok; key, value, rest, ok = codec.Member(rest) {
+		switch string(key) {
+		case "roomType":
+			roomType, _ = codec.Text(value)
+		case "roomId":
+			id = roomID(value)
+		}
+	}
+	switch {
+	case len(roomType) == 0 || len(id) == 0:
+		return "", nil, errMissingRoom
+	case len(id) > maxRoomID:
+		return "", nil, errRoomID
+	case string(roomType) == kindConversation:
+		return kindConversation, id, nil
+	case string(roomType) == kindNotification:
+		return kindNotification, id, nil
+	}
+	return "", nil, errRoomType
+}
+
+// roomID returns the text of a string, the digits of a whole number, or nil.
+func roomID(value []byte) []byte {
+	if text, ok := codec.Text(value); ok {
+		return text
+	}
+	if len(value) == 1 && value[0] == '0' { // falsy, as in the Node gateway
+		return nil
+	}
+	for _, c := range value {
+		if c < '0' || c > '9' {
+			return nil
+		}
+	}
+	return value
+}
+
+// Ack answers the client with one JSON value, if it asked for an answer.
+func (c *Call) Ack(body []byte) {
+	if c.ack == codec.NoAck {
+		return
+	}
+	s := c.Socket
+	b := s.appendAck(c.ack)
+	s.sendPacket(append(append(b, body...), ']'))
+}
+
+// Refuse answers the client with an error.
+func (c *Call) Refuse(err error) {
+	c.Socket.shard.stats.EventsRefused.Add(1)
+	if c.ack == codec.NoAck {
+		return
+	}
+	b := append(c.Socket.appendAck(c.ack), `{"error":`...)
+	b = codec.AppendString(b, err.Error())
+	c.Socket.sendPacket(append(b, "}]"...))
+}
+
+func (c *Call) succeed(what, room string) {
+	if c.ack == codec.NoAck {
+		return
+	}
+	b := append(c.Socket.appendAck(c.ack), `{"success":true,"message":`...)
+	b = codec.AppendString(b, what+room)
+	c.Socket.sendPacket(append(b, "}]"...))
+}

@@ -1,0 +1,39 @@
+package rooms
+
+import (
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// A Sink is the way out to one client: an Engine.IO session. Its event loop is
+// the only caller.
+type Sink interface {
+	// Send queues m behind everything sent before. It never blocks and never
+	// calls back: that a transport has died is told by Socket.Closed, later.
+	Send(m *codec.Message)
+
+	// Close ends the session after what is queued has been written.
+	// Socket.Closed follows, not before Close has returned.
+	Close(reason Reason)
+
+	// Wake asks the session to read Socket.Deadline again.
+	Wake()
+}
+
+// Identity is who a verified token speaks for.
+type Identity struct {
+	UserID  string    // never empty for a verified token; "" is nobody
+	Email   string    // "" when the token has none
+	Role    string    // "" when the token has none
+	Expires time.Time // zero: never
+}
+
+// An Authenticator verifies tokens.
+type Authenticator interface {
+	// Authenticate verifies token as of now and calls done once. It never
+	// blocks: when the answer is at hand it calls done before returning,
+	// otherwise later and from another goroutine. The error's text is what
+	// the client is told after "Authentication error: ".
+	Authenticate(token string, now time.Time, done func(Identity, error))
+}

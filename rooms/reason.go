@@ -1,0 +1,44 @@
+package rooms
+
+import "fmt"
+
+// Reason says why a session ended. Each has a counter of its name.
+type Reason uint8
+
+// The reasons, those of the client first.
+const (
+	ReasonTransportClosed Reason = iota // the peer closed the connection
+	ReasonTransportError                // reading or writing failed
+	ReasonClientClose                   // Engine.IO close packet or WebSocket close frame
+	ReasonPingTimeout                   // no pong within PING_TIMEOUT
+	ReasonConnectTimeout                // no Socket.IO CONNECT within CONNECT_TIMEOUT
+	ReasonParseError                    // bytes that are no packet, frame or request
+	ReasonTooLarge                      // a packet or request over MAX_HTTP_BUFFER_SIZE
+	ReasonPollOverlap                   // two polls, or two posts, at once
+	ReasonSlowConsumer                  // more pending than MAX_PENDING_BYTES
+	ReasonDraining                      // the node is shutting down
+	ReasonPanic                         // a handler failed
+	reasonCount
+)
+
+// Reasons lists every reason, for whoever counts them.
+func Reasons() []Reason {
+	all := make([]Reason, reasonCount)
+	for i := range all {
+		all[i] = Reason(i)
+	}
+	return all
+}
+
+var reasonNames = [reasonCount]string{
+	"transport_closed", "transport_error", "client_close", "ping_timeout",
+	"connect_timeout", "parse_error", "too_large", "poll_overlap",
+	"slow_consumer", "draining", "panic",
+}
+
+func (r Reason) String() string {
+	if r < reasonCount {
+		return reasonNames[r]
+	}
+	return fmt.Sprintf("reason %d", uint8(r))
+}

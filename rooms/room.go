@@ -1,0 +1,85 @@
+package rooms
+
+import "github.com/hometrip/gateway/codec"
+
+// The rooms a client may name, and the one it is put into. A room's name is
+// its kind, a colon and an id.
+const (
+	kindUser         = "user"
+	kindConversation = "conversation"
+	kindNotification = "notification"
+)
+
+// maxRoomID is the longest room id a client may name, in bytes.
+const maxRoomID = 256
+
+// A room is one shard's members of a room. Owned by the shard's event loop; it
+// exists while it has members.
+type room struct {
+	name     string
+	announce bool // joins and leaves are told to the others
+	members  []member
+}
+
+// member and membership are the two ends of one bond. Each knows where the
+// other is, so that leaving costs the same in a room of ten thousand.
+type member struct {
+	socket *Socket
+	slot   int32 // index in socket.rooms
+}
+
+type membership struct {
+	room *room
+	seat int32 // index in room.members
+}
+
+// join adds s to the room and reports whether it is new there.
+func (r *room) join(s *Socket) bool {
+	if s.in(r) >= 0 {
+		return false
+	}
+	r.members = append(r.members, member{s, int32(len(s.rooms))})
+	s.rooms = append(s.rooms, membership{r, int32(len(r.members) - 1)})
+	return true
+}
+
+// leave takes the socket's slot'th membership apart. The last member of the
+// room and the last room of the socket move into the gaps.
+func (r *room) leave(s *Socket, slot int) {
+	seat := s.rooms[slot].seat
+
+	last := len(r.members) - 1
+	moved := r.members[last]
+	r.members[seat] = moved
+	moved.socket.rooms[moved.slot].seat = seat
+	r.members[last] = member{}
+	r.members = r.members[:last]
+
+	end := len(s.rooms) - 1
+	shifted := s.rooms[end]
+	s.rooms[slot] = shifted
+	if slot != end {
+		shifted.room.members[shifted.seat].slot = int32(slot)
+	}
+	s.rooms[end] = membership{}
+	s.rooms = s.rooms[:end]
+	r.shrink()
+}
+
+// shrink gives back memory when a crowd has gone.
+func (r *room) shrink() {
+	const floor = 64 // members; below this it is not worth a copy
+	if c := cap(r.members); c > floor && len(r.members) < c/4 {
+		r.members = append(make([]member, 0, c/2), r.members...)
+	}
+}
+
+// send queues m for every member but except. Sinks only queue, so members
+// cannot change under the loop.
+func (r *room) send(m *codec.Message, except *Socket) {
+	for i := range r.members {
+		if s := r.members[i].socket; s != except {
+			s.sink.Send(m)
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package rooms
+
+import (
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// A Shard is one event loop's sockets and its members of every room. Owned by
+// that event loop; Post and Attach are the only methods safe to call from
+// elsewhere.
+type Shard struct {
+	hub   *Hub
+	index int
+	stats Stats
+
+	mailbox mailbox
+
+	rooms map[string]*room
+	buf   []byte      // for building names and packets; valid until the next use
+	batch []Broadcast // what Drain works through; empty between calls
+	call  Call        // of the event being handled; one at a time
+}
+
+func newShard(h *Hub, index int) *Shard {
+	return &Shard{
+		hub:     h,
+		index:   index,
+		mailbox: mailbox{limit: h.config.MaxMailbox},
+		rooms:   make(map[string]*room),
+	}
+}
+
+// Attach names the function that wakes the shard's event loop, which then
+// calls Tasks, and Drain until nothing is left. It is called from any
+// goroutine, once for all that is posted before Tasks runs. It must not
+// change afterwards.
+func (sh *Shard) Attach(bell func()) { sh.mailbox.attach(bell) }
+
+// Post has task run on the shard's event loop.
+func (sh *Shard) Post(task func(now time.Time)) { sh.mailbox.task(task) }
+
+// Tasks runs the tasks in the mailbox.
+func (sh *Shard) Tasks(now time.Time) {
+	for _, task := range sh.mailbox.takeTasks() {
+		task(now)
+	}
+}
+
+// Drain hands waiting broadcasts to their members until about budget bytes of
+// messages are through, and returns what is left of the budget. Zero means
+// that more may be waiting: the loop writes first and then comes back, so that
+// no socket is given more than the budget between two writes.
+func (sh *Shard) Drain(budget int) int {
+	batch, left := sh.mailbox.takeBroadcasts(sh.batch[:0], budget)
+	for _, b := range batch {
+		if r := sh.rooms[b.Room]; r != nil {
+			sh.stats.Deliveries.Add(int64(len(r.members)))
+			r.send(b.Message, nil)
+		}
+	}
+	clear(batch)
+	sh.batch = batch
+	return left
+}
+
+// Len returns the number of rooms and of memberships on this shard.
+func (sh *Shard) Len() (rooms, members int) {
+	for _, r := range sh.rooms {
+		members += len(r.members)
+	}
+	return len(sh.rooms), members
+}
+
+// roomName builds "kind:id" in the shard's scratch buffer.
+func (sh *Shard) roomName(kind string, id []byte) []byte {
+	sh.buf = append(append(append(sh.buf[:0], kind...), ':'), id...)
+	return sh.buf
+}
+
+// join puts s into the named room, making it when s is the first, and reports
+// whether s is new there.
+func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
+	r := sh.rooms[string(name)]
+	if r == nil {
+		r = &room{name: string(name), announce: announce}
+		sh.rooms[r.name] = r
+		sh.hub.occupancy.enter(r.name, sh.index)
+	}
+	joined := r.join(s)
+	if joined {
+		sh.stats.Members.Add(1)
+	}
+	return r, joined
+}
+
+// leave takes s out of the room of its slot, and the room out of the world
+// when s was the last.
+func (sh *Shard) leave(s *Socket, slot int) *room {
+	r := s.rooms[slot].room
+	r.leave(s, slot)
+	sh.stats.Members.Add(-1)
+	if len(r.members) == 0 {
+		delete(sh.rooms, r.name)
+		sh.hub.occupancy.leave(r.name, sh.index)
+	}
+	return r
+}
+
+// broadcast sends what build makes to everybody in r, on all event loops, but
+// except. When nobody else is there nothing is built.
+func (sh *Shard) broadcast(r *room, except *Socket, build func() *codec.Message) {
+	elsewhere := sh.hub.occupancy.holders(r.name) &^ (1 << sh.index)
+	here := len(r.members)
+	if except != nil && except.in(r) >= 0 {
+		here--
+	}
+	if here == 0 && elsewhere == 0 {
+		return
+	}
+	m := build()
+	sh.stats.Broadcasts.Add(1)
+	sh.stats.Deliveries.Add(int64(here))
+	r.send(m, except)
+	if elsewhere != 0 {
+		sh.hub.post(Broadcast{r.name, m}, elsewhere)
+	}
+}

@@ -1,0 +1,43 @@
+package rooms
+
+import "sync/atomic"
+
+// Stats are one shard's counters. Its event loop writes them, anybody reads.
+type Stats struct {
+	Sockets       atomic.Int64 // connected now
+	Members       atomic.Int64 // memberships now, user rooms included
+	Connects      atomic.Int64
+	ConnectErrors atomic.Int64
+	EventsIn      atomic.Int64 // from clients
+	EventsUnknown atomic.Int64 // no handler of that name
+	EventsRefused atomic.Int64 // answered with an error
+	Broadcasts    atomic.Int64
+	Deliveries    atomic.Int64 // broadcasts times members
+	TokensExpired atomic.Int64
+	TokensRenewed atomic.Int64
+	MailboxFull   atomic.Int64 // broadcasts lost because the mailbox was full
+}
+
+// Totals is a snapshot of Stats, summed over the shards.
+type Totals struct {
+	Sockets, Members, Connects, ConnectErrors int64
+	EventsIn, EventsUnknown, EventsRefused    int64
+	Broadcasts, Deliveries                    int64
+	TokensExpired, TokensRenewed              int64
+	MailboxFull, MailboxWaiting               int64
+}
+
+func (t *Totals) add(s *Stats) {
+	t.Sockets += s.Sockets.Load()
+	t.Members += s.Members.Load()
+	t.Connects += s.Connects.Load()
+	t.ConnectErrors += s.ConnectErrors.Load()
+	t.EventsIn += s.EventsIn.Load()
+	t.EventsUnknown += s.EventsUnknown.Load()
+	t.EventsRefused += s.EventsRefused.Load()
+	t.Broadcasts += s.Broadcasts.Load()
+	t.Deliveries += s.Deliveries.Load()
+	t.TokensExpired += s.TokensExpired.Load()
+	t.TokensRenewed += s.TokensRenewed.Load()
+	t.MailboxFull += s.MailboxFull.Load()
+}
