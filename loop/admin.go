@@ -1,0 +1,102 @@
+package loop
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"net/http"
+	"time"
+)
+
+// An admin answers what is not Engine.IO (/health, /metrics and the like) with
+// an ordinary http.Handler, off the event loops. Safe for concurrent use.
+type admin struct {
+	handler http.Handler
+	slots   chan struct{} // one for each request being answered
+}
+
+func newAdmin(h http.Handler) *admin {
+	if h == nil {
+		h = http.NotFoundHandler()
+	}
+	return &admin{handler: h, slots: make(chan struct{}, adminRequests)}
+}
+
+// serve answers the request in a goroutine of its own, for which there is a
+// bounded number of slots. whole is copied.
+func (a *admin) serve(x *exchange, whole []byte) {
+	w := x.conn.w
+	select {
+	case a.slots <- struct{}{}:
+	default:
+		x.reply(w, reply{status: http.StatusServiceUnavailable, header: "Retry-After: 1\r\n"})
+		return
+	}
+	whole = bytes.Clone(whole)
+	remote := ""
+	if addr := x.conn.c.RemoteAddr(); addr != nil {
+		remote = addr.String()
+	}
+	go func() {
+		defer func() { <-a.slots }()
+		rec := a.answer(whole, remote)
+		w.shard.Post(func(time.Time) { x.reply(w, rec.reply()) })
+	}()
+}
+
+// answer runs the handler. A panic of it is answered with 500.
+func (a *admin) answer(whole []byte, remote string) (rec *recorder) {
+	rec = &recorder{header: make(http.Header)}
+	defer func() {
+		if recover() != nil {
+			rec = &recorder{header: make(http.Header), status: http.StatusInternalServerError}
+		}
+	}()
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(whole)))
+	if err != nil {
+		rec.status = http.StatusBadRequest
+		return rec
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	r.RemoteAddr = remote
+	a.handler.ServeHTTP(rec, r.WithContext(ctx))
+	return rec
+}
+
+// A recorder is an http.ResponseWriter that keeps what it is given.
+type recorder struct {
+	header http.Header
+	status int // 0: nothing written yet
+	body   bytes.Buffer
+}
+
+func (r *recorder) Header() http.Header { return r.header }
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.WriteHeader(http.StatusOK)
+	return r.body.Write(b)
+}
+
+// reply turns what was recorded into an exchange's reply. Lengths, caching and
+// CORS are the exchange's business.
+func (r *recorder) reply() reply {
+	contentType := r.header.Get("Content-Type")
+	for _, own := range []string{"Content-Type", "Content-Length", "Cache-Control", "Connection", "Date"} {
+		r.header.Del(own)
+	}
+	var lines bytes.Buffer
+	_ = r.header.Write(&lines) // to memory
+	return reply{
+		status:      max(r.status, http.StatusOK),
+		contentType: contentType,
+		header:      lines.String(),
+		body:        r.body.Bytes(),
+	}
+}

@@ -1,0 +1,88 @@
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+// enginePath is where Engine.IO lives, as every client expects.
+const enginePath = "/socket.io/"
+
+// Limits that are not settings.
+const (
+	bodyTimeout    = 30 * time.Second // for a request's body, after its head
+	upgradeTimeout = 10 * time.Second // from the probing WebSocket to its upgrade packet
+	lingerTimeout  = 2 * time.Second  // for the peer to close after our close frame
+	adminRequests  = 16               // requests outside enginePath answered at once
+	adminTimeout   = 10 * time.Second // for one of them
+)
+
+// What a loop does in one turn before it looks at its sockets again.
+const (
+	flushBatch   = 512       // sessions written to; about 3 ms of write(2)
+	deliverBatch = 256 << 10 // bytes of broadcasts from outside, each counted once
+	readBuffer   = 64 << 10  // bytes, one for each loop
+)
+
+// Config says how the front door behaves. It must not be modified after it has
+// been passed to New.
+type Config struct {
+	Address string // host:port to listen on; port 0 picks one
+	Loops   int    // event loops, the hub's number of shards
+
+	Hub     *rooms.Hub
+	Handler http.Handler // answers what is not Engine.IO; nil: 404
+	Log     *slog.Logger
+
+	PingInterval time.Duration // between a pong and the next ping
+	PingTimeout  time.Duration // for the pong
+	HeadTimeout  time.Duration // for a request head, from the connection's first instant
+	KeepAlive    time.Duration // that an HTTP connection may idle between requests
+	DrainPeriod  time.Duration // over which Drain spreads its closes
+
+	MaxHead        int // bytes of a request head
+	MaxPayload     int // bytes of a request body or a packet
+	MaxPending     int // bytes waiting for one session
+	MaxConnections int // open at once; one more gets 503
+
+	Origins Origins // that browsers may come from
+
+	// peer makes what runs above Engine.IO; nil: the hub's sockets. Tests set
+	// it to speak bare Engine.IO.
+	peer func(w *worker, s *session, token string, now time.Time) peer
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.Hub == nil || c.Log == nil:
+		return errors.New("loop: Config needs a Hub and a Log")
+	case c.Loops < 1 || c.Loops > rooms.MaxShards:
+		return fmt.Errorf("loop: %d loops, allowed are 1 to %d", c.Loops, rooms.MaxShards)
+	case c.PingInterval <= 0 || c.PingTimeout <= 0 || c.HeadTimeout <= 0 || c.KeepAlive <= 0:
+		return errors.New("loop: PingInterval, PingTimeout, HeadTimeout and KeepAlive must be positive")
+	case c.MaxHead <= 0 || c.MaxPayload <= 0 || c.MaxPending <= 0 || c.MaxConnections <= 0:
+		return errors.New("loop: MaxHead, MaxPayload, MaxPending and MaxConnections must be positive")
+	}
+	return nil
+}
+
+// Origins is the set of web origins that may use the gateway.
+type Origins struct {
+	Any  bool                // whatever the origin
+	List map[string]struct{} // scheme://host[:port]
+}
+
+// allow reports whether a page of that origin may talk to the gateway. No
+// origin means that it is not a browser, whom CORS protects.
+func (o *Origins) allow(origin []byte) bool {
+	if len(origin) == 0 || o.Any {
+		return true
+	}
+	_, ok := o.List[string(origin)]
+	return ok
+}

@@ -1,0 +1,164 @@
+package loop
+
+import (
+	"bytes"
+	"net/http"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+const (
+	transportPolling   = "polling"
+	transportWebSocket = "websocket"
+)
+
+// A request is one complete HTTP request: views into the loop's read buffer.
+type request struct {
+	head  *codec.Head
+	body  []byte
+	whole []byte // head and body as they came
+}
+
+// serveEngine answers a request to enginePath.
+func (h *httpConn) serveEngine(x *exchange, r *request, now time.Time) {
+	if x.method == http.MethodOptions {
+		x.reply(h.w, x.preflightReply())
+		return
+	}
+	transport := codec.QueryValue(r.head.Query, "transport")
+	webSocket := string(transport) == transportWebSocket
+	if !webSocket && string(transport) != transportPolling {
+		x.reply(h.w, engineError(http.StatusBadRequest, codeTransport))
+		return
+	}
+	if webSocket && !h.checkWebSocket(x, r.head) {
+		return
+	}
+	sid := codec.QueryValue(r.head.Query, "sid")
+	if sid == nil {
+		h.handshake(x, r.head, webSocket, now)
+		return
+	}
+	loop, ok := loopOf(sid, len(h.w.server.workers))
+	if !ok {
+		x.reply(h.w, engineError(http.StatusBadRequest, codeSID))
+		return
+	}
+	x.home = h.w.server.workers[loop]
+	h.serveSession(x, r, string(sid), webSocket, now)
+}
+
+// checkWebSocket answers what cannot become a WebSocket.
+func (h *httpConn) checkWebSocket(x *exchange, head *codec.Head) bool {
+	if !h.w.server.config.Origins.allow(head.Field("origin")) {
+		h.w.stats.RefusedOrigin.Add(1)
+		x.reply(h.w, engineError(http.StatusForbidden, codeForbidden))
+		return false
+	}
+	if !head.WebSocket {
+		x.reply(h.w, engineError(http.StatusBadRequest, codeBadRequest))
+		return false
+	}
+	if err := head.CheckWebSocket(); err != nil {
+		r := jsonError(http.StatusBadRequest, codeBadRequest, err.Error())
+		r.header = "Sec-WebSocket-Version: 13\r\n" // RFC 6455 section 4.2.2
+		x.reply(h.w, r)
+		return false
+	}
+	return true
+}
+
+// handshake opens a session on this loop.
+func (h *httpConn) handshake(x *exchange, head *codec.Head, webSocket bool, now time.Time) {
+	switch {
+	case x.method != http.MethodGet:
+		x.reply(h.w, engineError(http.StatusBadRequest, codeMethod))
+	case string(codec.QueryValue(head.Query, "EIO")) != "4":
+		x.reply(h.w, engineError(http.StatusBadRequest, codeVersion))
+	case h.w.server.draining.Load():
+		x.reply(h.w, reply{status: http.StatusServiceUnavailable, header: "Retry-After: 1\r\n", last: true})
+	case webSocket:
+		h.openWebSocket(head, now)
+	default:
+		h.openPolling(x, head, now)
+	}
+}
+
+// bearer returns the token of an Authorization header, "" without one.
+func bearer(head *codec.Head) string {
+	value := head.Field("authorization")
+	const scheme = "bearer "
+	if len(value) <= len(scheme) || !bytes.EqualFold(value[:len(scheme)], []byte(scheme)) {
+		return ""
+	}
+	return string(bytes.TrimSpace(value[len(scheme):]))
+}
+
+// appendOpen appends the packet that tells a client how its session is run.
+func (w *worker) appendOpen(b []byte, sid string, upgrade bool) []byte {
+	c := &w.server.config
+	return codec.AppendOpen(b, codec.Open{
+		SID:          sid,
+		Upgrade:      upgrade,
+		PingInterval: int(c.PingInterval.Milliseconds()),
+		PingTimeout:  int(c.PingTimeout.Milliseconds()),
+		MaxPayload:   c.MaxPayload,
+	})
+}
+
+// serveSession brings a request that names a session to that session's loop.
+// The connection itself goes there with its first request, and with a
+// WebSocket handshake, which is its last. What comes later on a connection
+// that a proxy shares between clients is forwarded, and answered by way of
+// this loop.
+func (h *httpConn) serveSession(x *exchange, r *request, sid string, webSocket bool, now time.Time) {
+	binary := isBinaryBody(r.head)
+	switch {
+	case x.home == h.w && webSocket:
+		h.openProbe(x, r.head, sid, now)
+	case x.home == h.w:
+		h.w.serveRequest(x, sid, r.body, binary, now)
+	case (webSocket || !h.served) && h.move(x.home, r.whole):
+	case webSocket:
+		x.reply(h.w, reply{status: http.StatusServiceUnavailable, header: "Retry-After: 1\r\n", last: true})
+	default:
+		h.w.stats.Forwarded.Add(1)
+		body := bytes.Clone(r.body)
+		x.home.shard.Post(func(now time.Time) { x.home.serveRequest(x, sid, body, binary, now) })
+	}
+}
+
+// isBinaryBody reports a body in the binary form of Engine.IO v3, which v4 has
+// given up.
+func isBinaryBody(head *codec.Head) bool {
+	return string(head.Field("content-type")) == "application/octet-stream"
+}
+
+// serveRequest answers a GET or POST of one of this loop's sessions.
+func (w *worker) serveRequest(x *exchange, sid string, body []byte, binary bool, now time.Time) {
+	s := w.bySID[sid]
+	switch {
+	case s == nil:
+		x.reply(w, engineError(http.StatusBadRequest, codeSID))
+	case x.method == http.MethodGet:
+		s.handlePoll(x)
+	case x.method == http.MethodPost && !binary:
+		s.handlePost(x, body, now)
+	default:
+		x.reply(w, engineError(http.StatusBadRequest, codeBadRequest))
+	}
+}
+
+// preflightReply answers a browser that asks what it may send.
+func (x *exchange) preflightReply() reply {
+	r := reply{status: http.StatusNoContent}
+	if x.origin == "" {
+		return r
+	}
+	r.header = "Access-Control-Allow-Methods: GET, POST\r\nAccess-Control-Max-Age: 600\r\n"
+	if x.preflight != "" {
+		r.header += "Access-Control-Allow-Headers: " + x.preflight + "\r\n"
+	}
+	return r
+}

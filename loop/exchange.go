@@ -1,0 +1,177 @@
+package loop
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
+)
+
+// An exchange is one HTTP request waiting for its reply. It may be answered on
+// another loop than its connection's, or by a goroutine; the reply finds its
+// way back. Its fields are read-only once it is under way, but for session.
+type exchange struct {
+	conn      *httpConn // touched on its own loop only
+	method    string    // "GET", "POST", "OPTIONS" or another
+	origin    string    // to be echoed in CORS headers; "" if there is none to echo
+	preflight string    // headers an OPTIONS request asks to be allowed
+	keepAlive bool
+
+	home    *worker  // whose session it is for; nil if it names none
+	session *session // that this poll waits in, or was answered by; owned by home
+}
+
+// newExchange makes the exchange of a request on h. A nil head is that of a
+// request that could not be parsed.
+func newExchange(h *httpConn, head *codec.Head) *exchange {
+	x := &exchange{conn: h}
+	if head == nil {
+		return x
+	}
+	x.method = methodName(head.Method)
+	x.keepAlive = head.KeepAlive
+	if origin := head.Field("origin"); len(origin) > 0 && h.w.server.config.Origins.allow(origin) {
+		x.origin = string(origin)
+		if x.method == http.MethodOptions {
+			x.preflight = string(head.Field("access-control-request-headers"))
+		}
+	}
+	return x
+}
+
+// methodName saves the allocation for the usual methods.
+func methodName(b []byte) string {
+	switch string(b) {
+	case http.MethodGet:
+		return http.MethodGet
+	case http.MethodPost:
+		return http.MethodPost
+	case http.MethodOptions:
+		return http.MethodOptions
+	}
+	return string(b)
+}
+
+// A reply is what an exchange is answered with.
+type reply struct {
+	status      int
+	contentType string
+	header      string // further lines, each with its CRLF
+	body        []byte // valid until the reply has been passed on
+	last        bool   // close the connection
+	data        bool   // carries a session's messages: must arrive, or the session ends
+}
+
+// reply answers from the loop of worker w. A reply for a connection of another
+// loop is copied and posted there.
+func (x *exchange) reply(w *worker, r reply) {
+	h := x.conn
+	if h.w == w {
+		h.answer(x, &r)
+		return
+	}
+	r.body = append([]byte(nil), r.body...)
+	h.w.shard.Post(func(now time.Time) {
+		if h.answer(x, &r) || !r.data {
+			return
+		}
+		w.shard.Post(x.lost)
+	})
+}
+
+// answer writes the reply and reports whether the connection was still there.
+func (h *httpConn) answer(x *exchange, r *reply) bool {
+	if h.c == nil || h.exchange != x {
+		return false
+	}
+	if r.status >= 400 && r.status < 500 {
+		h.w.stats.BadRequests.Add(1)
+	}
+	keepAlive := x.keepAlive && !r.last && !h.w.server.draining.Load()
+	h.w.out = x.appendReply(h.w.out[:0], r, keepAlive)
+	h.write(h.w.out)
+	h.answered(keepAlive, time.Now())
+	return true
+}
+
+func (x *exchange) appendReply(b []byte, r *reply, keepAlive bool) []byte {
+	b = append(b, "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(r.status), 10)
+	b = append(b, ' ')
+	b = append(b, http.StatusText(r.status)...)
+	if r.contentType != "" {
+		b = append(append(b, "\r\nContent-Type: "...), r.contentType...)
+	}
+	b = append(b, "\r\nContent-Length: "...)
+	b = strconv.AppendInt(b, int64(len(r.body)), 10)
+	b = append(b, "\r\nCache-Control: no-store\r\n"...)
+	b = append(b, r.header...)
+	if x.origin != "" {
+		b = append(append(b, "Access-Control-Allow-Origin: "...), x.origin...)
+		b = append(b, "\r\nAccess-Control-Allow-Credentials: true\r\nVary: Origin\r\n"...)
+	}
+	if !keepAlive {
+		b = append(b, "Connection: close\r\n"...)
+	}
+	b = append(b, "\r\n"...)
+	if x.method == http.MethodHead {
+		return b
+	}
+	return append(b, r.body...)
+}
+
+// abandon is called on the connection's loop when it closed before the reply.
+// A poll that waits in a session takes the session with it, as in Engine.IO's
+// own server: the client has given up on it.
+func (x *exchange) abandon(w *worker, now time.Time) {
+	switch {
+	case x.home == nil:
+	case x.home == w:
+		x.lost(now)
+	default:
+		x.home.shard.Post(x.lost)
+	}
+}
+
+// lost ends the session whose poll has nobody left to read the answer. It
+// runs on the session's loop.
+func (x *exchange) lost(now time.Time) {
+	s := x.session
+	if s == nil || s.ended {
+		return
+	}
+	if s.poll != nil && s.poll.parked == x {
+		s.poll.parked = nil
+	}
+	s.end(rooms.ReasonTransportClosed, now)
+}
+
+// Codes of the errors Engine.IO's server answers with (engine.io, Server.errors).
+const (
+	codeTransport  = 0
+	codeSID        = 1
+	codeMethod     = 2
+	codeBadRequest = 3
+	codeForbidden  = 4
+	codeVersion    = 5
+)
+
+var codeMessages = [...]string{
+	"Transport unknown", "Session ID unknown", "Bad handshake method",
+	"Bad request", "Forbidden", "Unsupported protocol version",
+}
+
+// engineError is the reply Engine.IO's server would give.
+func engineError(status, code int) reply {
+	return jsonError(status, code, codeMessages[code])
+}
+
+func jsonError(status, code int, message string) reply {
+	b := append(make([]byte, 0, 64), `{"code":`...)
+	b = strconv.AppendInt(b, int64(code), 10)
+	b = append(b, `,"message":`...)
+	b = append(codec.AppendString(b, message), '}')
+	return reply{status: status, contentType: "application/json", body: b}
+}

@@ -1,0 +1,76 @@
+package loop
+
+import (
+	"net"
+	"os"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// A moved is a connection on its way to the loop of its session, with the
+// request that brought it to light. It is the context it is enrolled with.
+type moved struct{ request []byte }
+
+// move takes the connection to another loop: a duplicate of its descriptor is
+// enrolled there, and this half is dropped. It does so only when nothing but
+// the request itself has been read and nothing is waiting to be written, so
+// that no byte can be lost or overtaken. It reports false when the connection
+// has to stay.
+func (h *httpConn) move(to *worker, request []byte) bool {
+	if h.c.InboundBuffered() != len(request) || h.c.OutboundBuffered() != 0 {
+		return false
+	}
+	loop := h.w.server.loopOf(to)
+	if loop == nil {
+		return false // not up yet
+	}
+	conn, err := duplicate(h.c)
+	if err != nil {
+		return false // out of descriptors, most likely
+	}
+	m := &moved{request: append([]byte(nil), request...)}
+	if _, err := loop.Enroll(gnet.NewContext(h.w.server.ctx, m), conn); err != nil {
+		conn.Close()
+		return false
+	}
+	h.w.stats.Moved.Add(1)
+	h.exchange = nil
+	h.close()
+	return true
+}
+
+// duplicate returns the connection as gnet wants it for enrolling.
+func duplicate(c gnet.Conn) (net.Conn, error) {
+	fd, err := c.Dup()
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "moved")
+	defer f.Close()
+	return net.FileConn(f)
+}
+
+// arrive serves the request of a connection that has come from another loop.
+func (h *httpConn) arrive(m *moved) {
+	var head codec.Head
+	now := time.Now()
+	n, err := codec.ParseHead(m.request, &head)
+	if err != nil || n == 0 {
+		h.close() // it parsed on the other loop
+		return
+	}
+	body := m.request[n:]
+	if head.Chunked {
+		if body, _, err = codec.ParseChunked(nil, body, h.w.server.config.MaxPayload); err != nil {
+			h.close()
+			return
+		}
+	}
+	h.await(awaitNothing, now)
+	h.parsing = true
+	h.serve(&head, body, m.request, now)
+	h.parsing = false
+}

@@ -1,0 +1,286 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+	"github.com/panjf2000/gnet/v2/pkg/logging"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+// A Server is the front door: a gnet engine and its workers. Its exported
+// methods are safe for concurrent use; the gnet callbacks run on the event
+// loops, but for OnBoot and OnTick.
+type Server struct {
+	gnet.BuiltinEventEngine
+
+	config  Config
+	admin   *admin
+	workers []*worker
+	port    int
+	ctx     context.Context // ends with the engine
+
+	engine  gnet.Engine
+	booting sync.Once
+	ready   chan struct{} // closed when every loop is up
+	waiting atomic.Int32  // loops that are not
+
+	mu sync.Mutex // guards loop in each worker
+
+	conns    atomic.Int64 // open TCP connections
+	draining atomic.Bool
+	stopping atomic.Bool
+	bootErr  atomic.Pointer[error]
+}
+
+// New prepares a server; nothing listens yet.
+func New(c Config) (*Server, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	host, port, err := resolvePort(c.Address)
+	if err != nil {
+		return nil, err
+	}
+	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
+	s := &Server{config: c, port: port, admin: newAdmin(c.Handler), ready: make(chan struct{})}
+	s.waiting.Store(int32(c.Loops))
+	for i := range c.Loops {
+		s.workers = append(s.workers, newWorker(s, i))
+	}
+	return s, nil
+}
+
+// resolvePort splits an address and replaces port 0 by a free one: the loops
+// each open a listener, and all must be on the same port.
+func resolvePort(address string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, fmt.Errorf("listen address %q: %w", address, err)
+	}
+	if port, err = strconv.Atoi(text); err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("listen address %q: port must be 0 to 65535", address)
+	}
+	if port > 0 {
+		return host, port, nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", 0, fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return host, l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Addr is the address the server listens on, host:port.
+func (s *Server) Addr() string { return s.config.Address }
+
+// Ready is closed once every event loop is up.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Draining reports whether Drain has been called.
+func (s *Server) Draining() bool { return s.draining.Load() }
+
+// ErrEngine says that the engine ended without having been told to.
+var ErrEngine = errors.New("loop: the event engine stopped by itself")
+
+// Run listens and serves until Stop. Any other end of the engine is an error:
+// a process without its engine serves nobody, and should be restarted.
+func (s *Server) Run() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s.ctx = ctx
+	err := gnet.Run(s, "tcp://"+s.config.Address,
+		gnet.WithNumEventLoop(s.config.Loops),
+		// One listener a loop: with a single accepting loop, running out of
+		// descriptors ends the engine before OnOpen can say no.
+		gnet.WithReusePort(true),
+		gnet.WithReuseAddr(true),
+		gnet.WithReadBufferCap(readBuffer),
+		gnet.WithTicker(true),
+		gnet.WithLogger(&gnetLogger{s.config.Log}),
+		gnet.WithLogLevel(logging.WarnLevel),
+	)
+	if failed := s.bootErr.Load(); failed != nil {
+		return *failed
+	}
+	if err == nil && !s.stopping.Load() {
+		err = ErrEngine
+	}
+	if err != nil {
+		return fmt.Errorf("serve on %s: %w", s.config.Address, err)
+	}
+	return nil
+}
+
+// Stop ends the engine and every connection that is still open. Run returns.
+func (s *Server) Stop(ctx context.Context) error {
+	s.stopping.Store(true)
+	return s.engine.Stop(ctx)
+}
+
+// Stats returns the sum of the loops' counters.
+func (s *Server) Stats() Totals {
+	t := Totals{Closed: make(map[rooms.Reason]int64)}
+	for _, w := range s.workers {
+		t.add(&w.stats)
+	}
+	return t
+}
+
+// TurnAge is how long ago the loop that lags most took its last turn. A
+// healthy loop takes one every 100 ms at least.
+func (s *Server) TurnAge(now time.Time) time.Duration {
+	var oldest time.Duration
+	for _, w := range s.workers {
+		oldest = max(oldest, now.Sub(time.UnixMilli(w.lastTurn.Load())))
+	}
+	return oldest
+}
+
+// OnBoot is called before anything is accepted.
+func (s *Server) OnBoot(e gnet.Engine) gnet.Action {
+	s.engine = e
+	return gnet.None
+}
+
+// OnTick runs in a goroutine of its own. The first call brings the loops up;
+// every call has each loop advance its wheel.
+func (s *Server) OnTick() (time.Duration, gnet.Action) {
+	s.booting.Do(s.boot)
+	if s.bootErr.Load() != nil {
+		return wheelTick, gnet.Shutdown
+	}
+	for _, w := range s.workers {
+		w.postTick()
+	}
+	return wheelTick, gnet.None
+}
+
+// boot enrolls a socket pair in every loop, which it needs to come back to
+// unfinished work. gnet does not list its loops, but it deals registered
+// connections out in turn, so this is also how each is met for the first time.
+func (s *Server) boot() {
+	for range s.workers {
+		again, near, err := newAgain()
+		if err == nil {
+			_, err = s.engine.Register(gnet.NewContext(gnet.NewNetConnContext(s.ctx, near), again))
+		}
+		if err != nil {
+			s.bootErr.CompareAndSwap(nil, &err)
+			return
+		}
+	}
+}
+
+// started is called on a loop when its socket pair is open.
+func (s *Server) started(a *again, loop gnet.EventLoop) {
+	a.w = s.worker(loop)
+	a.w.again = a
+	if s.waiting.Add(-1) == 0 {
+		close(s.ready)
+	}
+}
+
+// worker returns the worker of a loop. A loop that shows itself for the first
+// time, by its socket pair or by an early client, takes the next one.
+func (s *Server) worker(loop gnet.EventLoop) *worker {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.workers {
+		if w.loop == nil {
+			w.loop = loop
+			w.shard.Attach(w.ring)
+		}
+		if w.loop == loop {
+			return w
+		}
+	}
+	panic("loop: more event loops than workers")
+}
+
+// loopOf returns the loop of a worker, nil as long as it has none.
+func (s *Server) loopOf(w *worker) gnet.EventLoop {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return w.loop
+}
+
+// OnOpen is called when a connection was accepted, or enrolled: a loop's own
+// socket pair, or a connection that has moved.
+func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
+	switch m := c.Context().(type) {
+	case *again:
+		s.started(m, c.EventLoop())
+		return nil, gnet.None
+	case *moved:
+		s.open(c, s.worker(c.EventLoop())).arrive(m)
+		return nil, gnet.None
+	}
+	w := s.worker(c.EventLoop())
+	if s.conns.Load() >= int64(s.config.MaxConnections) {
+		w.stats.RefusedFull.Add(1)
+		return refusal, gnet.Close
+	}
+	w.stats.Accepted.Add(1)
+	s.open(c, w)
+	return nil, gnet.None
+}
+
+func (s *Server) open(c gnet.Conn, w *worker) *httpConn {
+	s.conns.Add(1)
+	w.stats.Connections.Add(1)
+	h := newHTTPConn(w, c, time.Now())
+	c.SetContext(h)
+	return h
+}
+
+// refusal is what a connection gets for which there is no room.
+var refusal = []byte("HTTP/1.1 " + strconv.Itoa(http.StatusServiceUnavailable) +
+	" Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+// OnTraffic is called when bytes have arrived.
+func (s *Server) OnTraffic(c gnet.Conn) (action gnet.Action) {
+	switch conn := c.Context().(type) {
+	case *wsConn:
+		defer conn.w.surviveTraffic(c, &action)
+		return conn.traffic(time.Now())
+	case *httpConn:
+		defer conn.w.surviveTraffic(c, &action)
+		return conn.traffic(time.Now())
+	case *again:
+		return conn.traffic(c)
+	}
+	return gnet.Close
+}
+
+// OnClose is called once for each connection, whoever closed it.
+func (s *Server) OnClose(c gnet.Conn, _ error) gnet.Action {
+	switch conn := c.Context().(type) {
+	case *wsConn:
+		defer conn.w.survive("close")
+		s.gone(conn.w)
+		conn.closed(time.Now())
+	case *httpConn:
+		defer conn.w.survive("close")
+		s.gone(conn.w)
+		conn.closed(time.Now())
+	case *again:
+		conn.close()
+	}
+	return gnet.None
+}
+
+func (s *Server) gone(w *worker) {
+	s.conns.Add(-1)
+	w.stats.Connections.Add(-1)
+}

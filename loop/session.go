@@ -1,0 +1,221 @@
+package loop
+
+import (
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
+)
+
+// A peer is what runs above Engine.IO on a session: a rooms.Socket. Its
+// methods are called on the session's event loop.
+type peer interface {
+	Text(content []byte, now time.Time)
+	Binary(content []byte, now time.Time)
+	Deadline() time.Time
+	Expire(now time.Time)
+	Closed(now time.Time)
+}
+
+// volatileBacklog is how many pending bytes make a session do without
+// volatile messages.
+const volatileBacklog = 64 << 10
+
+// A session is one Engine.IO session, and the rooms.Sink of its socket. It
+// lives on one event loop from its first byte to its last, whichever
+// connections its transports use, and is owned by that loop.
+type session struct {
+	w     *worker
+	peer  peer
+	index int // in w.sessions
+
+	ws   *wsConn  // nil while polling
+	poll *polling // nil once on WebSocket
+
+	queue   queue
+	timer   timer
+	beat    int64 // Unix ms: the next ping is due, or the pong overdue
+	dirty   bool  // waiting to be written to
+	pinged  bool  // a pong is awaited
+	backed  bool  // the socket did not take all of the last write
+	closing bool  // ends once what is pending is written
+	ended   bool
+	reason  rooms.Reason // for closing
+}
+
+// newSession opens a session on w. It has no transport yet.
+func newSession(w *worker, token string, now time.Time) *session {
+	s := &session{w: w, beat: now.Add(w.server.config.PingInterval).UnixMilli()}
+	w.addSession(s)
+	if made := w.server.config.peer; made != nil {
+		s.peer = made(w, s, token, now)
+	} else {
+		s.peer = w.shard.Open(s, token, now)
+	}
+	s.rearm()
+	return s
+}
+
+// Send implements rooms.Sink.
+func (s *session) Send(m *codec.Message) {
+	if s.closing || s.ended {
+		return
+	}
+	if m.Volatile && s.backlogged() {
+		s.w.stats.VolatileDropped.Add(1)
+		return
+	}
+	s.w.outbox.push(&s.queue, m)
+	if int(s.queue.bytes) > s.w.server.config.MaxPending {
+		s.w.outbox.drop(&s.queue)
+		s.Close(rooms.ReasonSlowConsumer)
+		return
+	}
+	s.touch()
+}
+
+// backlogged reports whether the client is behind with what it has been sent.
+func (s *session) backlogged() bool {
+	if s.backed && s.ws != nil {
+		s.backed = s.ws.c.OutboundBuffered() > 0
+	}
+	return s.backed || s.queue.bytes > volatileBacklog
+}
+
+// touch puts the session on the list of those to be written to this turn.
+func (s *session) touch() {
+	if !s.dirty {
+		s.dirty = true
+		s.w.fresh = append(s.w.fresh, s)
+		s.w.touched()
+	}
+}
+
+// Close implements rooms.Sink: the session ends at the end of this turn.
+func (s *session) Close(reason rooms.Reason) {
+	if !s.closing && !s.ended {
+		s.closing, s.reason = true, reason
+		s.touch()
+	}
+}
+
+// Wake implements rooms.Sink.
+func (s *session) Wake() { s.rearm() }
+
+// packet takes one text packet from the client, on whichever transport.
+func (s *session) packet(b []byte, now time.Time) {
+	t, content, err := codec.ParseEnginePacket(b)
+	if err != nil {
+		s.Close(rooms.ReasonParseError)
+		return
+	}
+	switch t {
+	case codec.EngineMessage:
+		s.peer.Text(content, now)
+	case codec.EnginePong:
+		s.pong(now)
+	case codec.EngineClose:
+		s.Close(rooms.ReasonClientClose)
+	default: // ping included: in version 4 only the server pings
+		s.Close(rooms.ReasonParseError)
+	}
+}
+
+func (s *session) pong(now time.Time) {
+	if s.pinged {
+		s.pinged = false
+		s.beat = now.Add(s.w.server.config.PingInterval).UnixMilli()
+		s.rearm()
+	}
+}
+
+// expire implements timed: the heartbeat, or one of the socket's deadlines.
+func (s *session) expire(now time.Time) {
+	if s.beat <= now.UnixMilli() {
+		s.heartbeat(now)
+	}
+	if d := s.peer.Deadline(); !d.IsZero() && !now.Before(d) {
+		s.peer.Expire(now)
+	}
+	if !s.closing {
+		s.rearm()
+	}
+}
+
+func (s *session) heartbeat(now time.Time) {
+	if s.pinged {
+		s.Close(rooms.ReasonPingTimeout)
+		return
+	}
+	s.pinged = true
+	s.beat = now.Add(s.w.server.config.PingTimeout).UnixMilli()
+	s.Send(pingMessage)
+}
+
+// rearm sets the session's one timer to its next deadline.
+func (s *session) rearm() {
+	if s.ended {
+		return
+	}
+	next := time.UnixMilli(s.beat)
+	if s.peer != nil { // nil while the peer is being made
+		if d := s.peer.Deadline(); !d.IsZero() && d.Before(next) {
+			next = d
+		}
+	}
+	s.w.wheel.arm(&s.timer, s, next)
+}
+
+// flush writes what is pending, and ends a session that is closing.
+func (s *session) flush(now time.Time) {
+	switch {
+	case s.ended:
+		return
+	case s.ws != nil:
+		s.ws.flush()
+	case s.poll.parked != nil && s.hasAnswer():
+		s.answerPoll()
+	}
+	if s.closing && !s.ended {
+		s.end(s.reason, now)
+	}
+}
+
+// end is the one way out: the session leaves its loop, its transports and its
+// rooms. What is still pending is lost.
+func (s *session) end(reason rooms.Reason, now time.Time) {
+	if s.ended {
+		return
+	}
+	s.ended = true
+	s.w.stats.closed(reason)
+	s.w.wheel.disarm(&s.timer)
+	s.w.outbox.drop(&s.queue)
+	s.w.removeSession(s)
+	if s.poll != nil {
+		s.endPolling()
+	}
+	if s.ws != nil {
+		s.ws.end(closeCode(reason), now)
+	}
+	s.peer.Closed(now)
+}
+
+// closeCode is what a WebSocket client is told (RFC 6455 section 7.4).
+func closeCode(reason rooms.Reason) ws.StatusCode {
+	switch reason {
+	case rooms.ReasonDraining:
+		return ws.StatusGoingAway
+	case rooms.ReasonParseError:
+		return ws.StatusProtocolError
+	case rooms.ReasonTooLarge:
+		return ws.StatusMessageTooBig
+	case rooms.ReasonSlowConsumer:
+		return ws.StatusPolicyViolation
+	case rooms.ReasonPanic:
+		return ws.StatusInternalServerError
+	}
+	return ws.StatusNormalClosure
+}

@@ -1,0 +1,402 @@
+package loop
+
+import (
+	"errors"
+	"net/http"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+	"github.com/panjf2000/gnet/v2"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
+)
+
+// writeBuffer is how much is put together for one write(2): copying small
+// frames into one buffer is cheaper than an iovec of them.
+const writeBuffer = 64 << 10
+
+// A wsConn is one TCP connection that has become a WebSocket. Owned by its
+// event loop.
+type wsConn struct {
+	w *worker
+	c gnet.Conn // nil once closed
+	s *session  // nil once it has ended
+
+	need    int    // bytes that must be there before parsing goes on
+	ping    []byte // payload of a ping to be answered; nil if none
+	pinged  bool   // there is one
+	probing bool   // not the session's transport yet
+	ending  bool   // our close frame is out
+
+	partial *partial  // a message whose last fragment has not come
+	wait    *deadline // for the upgrade, or for the peer to close
+}
+
+// partial is the part of a fragmented message that has arrived.
+type partial struct {
+	op   ws.OpCode
+	data []byte
+}
+
+// deadline closes a WebSocket that keeps somebody waiting. Idle ones have
+// none: their session's heartbeat watches them.
+type deadline struct {
+	timer timer
+	ws    *wsConn
+}
+
+func (d *deadline) expire(time.Time) { d.ws.close() }
+
+// becomeWebSocket answers the handshake with 101, followed by extra frames,
+// and takes the connection over.
+func (h *httpConn) becomeWebSocket(head *codec.Head, s *session, extra func(b []byte) []byte) *wsConn {
+	c := h.c
+	conn := &wsConn{w: h.w, c: c, s: s}
+	h.exchange, h.c = nil, nil
+	h.w.wheel.disarm(&h.timer)
+	c.SetContext(conn)
+	b := codec.AppendSwitching(h.w.out[:0], head)
+	if extra != nil {
+		b = extra(b)
+	}
+	h.w.out = b
+	conn.write(b)
+	return conn
+}
+
+// inherit takes what the handshake left in the input: nothing, unless the
+// client sent frames without waiting for the answer.
+func (c *wsConn) inherit(conn gnet.Conn, handshake int, now time.Time) {
+	if c.c == nil {
+		return
+	}
+	_, _ = conn.Discard(handshake)
+	if conn.InboundBuffered() > 0 && c.traffic(now) == gnet.Close {
+		c.close()
+	}
+}
+
+// openWebSocket opens a session that has no other transport.
+func (h *httpConn) openWebSocket(head *codec.Head, now time.Time) {
+	w := h.w
+	s := newSession(w, bearer(head), now)
+	w.stats.HandshakesWS.Add(1)
+	w.body = w.appendOpen(w.body[:0], newSID(w.index), false)
+	conn := h.becomeWebSocket(head, s, func(b []byte) []byte {
+		b = codec.AppendFrameHeader(b, ws.OpText, len(w.body))
+		return append(b, w.body...)
+	})
+	if conn.c == nil { // reset while it was being answered
+		s.end(rooms.ReasonTransportError, now)
+		return
+	}
+	s.ws = conn
+	w.stats.WebSockets.Add(1)
+}
+
+// openProbe lets a polling session try a WebSocket.
+func (h *httpConn) openProbe(x *exchange, head *codec.Head, sid string, now time.Time) {
+	s := h.w.bySID[sid]
+	switch {
+	case s == nil:
+		x.reply(h.w, engineError(http.StatusBadRequest, codeSID))
+		return
+	case s.poll.probe != nil:
+		x.reply(h.w, engineError(http.StatusBadRequest, codeBadRequest))
+		return
+	}
+	conn := h.becomeWebSocket(head, nil, nil)
+	if conn.c == nil {
+		return
+	}
+	conn.s, conn.probing = s, true
+	s.poll.probe = conn
+	conn.await(now.Add(upgradeTimeout))
+}
+
+// await closes the WebSocket at that time.
+func (c *wsConn) await(until time.Time) {
+	if c.wait == nil {
+		c.wait = &deadline{ws: c}
+	}
+	c.w.wheel.arm(&c.wait.timer, c.wait, until)
+}
+
+// traffic is called when bytes have arrived: it takes out every complete
+// frame.
+func (c *wsConn) traffic(now time.Time) gnet.Action {
+	if c.c.InboundBuffered() < c.need {
+		return gnet.None // the rest of a large frame; looking would copy it
+	}
+	buf, err := c.c.Peek(-1)
+	if err != nil {
+		return gnet.Close
+	}
+	c.need = 0
+	done := 0
+	for c.c != nil {
+		n, err := c.next(buf[done:], now)
+		if err != nil {
+			c.fail(err, now)
+			break
+		}
+		if n == 0 {
+			break
+		}
+		done += n
+	}
+	if c.c != nil && done > 0 { // Discard(0) would drop everything
+		_, _ = c.c.Discard(done)
+	}
+	return gnet.None
+}
+
+// next takes the frame at the start of b; n is 0 when it is not complete.
+func (c *wsConn) next(b []byte, now time.Time) (n int, err error) {
+	h, n, err := codec.ParseFrameHeader(b)
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	state := ws.StateServerSide
+	size := 0
+	if c.partial != nil {
+		state |= ws.StateFragmented
+		size = len(c.partial.data)
+	}
+	if err := ws.CheckHeader(h, state); err != nil {
+		return 0, err
+	}
+	if limit := c.w.server.config.MaxPayload; h.Length > int64(limit-size) {
+		return 0, &codec.LimitError{Layer: codec.LayerWebSocket, What: "message bytes", Got: size + int(min(h.Length, 1<<40)), Max: limit}
+	}
+	length := int(h.Length)
+	if len(b) < n+length {
+		c.need = n + length
+		return 0, nil
+	}
+	payload := b[n : n+length]
+	ws.Cipher(payload, h.Mask, 0)
+	c.w.stats.FramesIn.Add(1)
+	c.w.stats.BytesIn.Add(int64(n + length))
+	return n + length, c.frame(h, payload, now)
+}
+
+var errUTF8 = errors.New("websocket: text is not UTF-8")
+
+// frame is the dispatcher.
+func (c *wsConn) frame(h ws.Header, payload []byte, now time.Time) error {
+	switch {
+	case h.OpCode == ws.OpClose:
+		c.handleClose(payload, now)
+	case c.s == nil || c.s.closing:
+		// Too late; but the close frame is worth waiting for.
+	case h.OpCode == ws.OpPing:
+		// RFC 6455 section 5.5.3: answering the last of several pings is
+		// enough, so a flood of them costs no more than one.
+		c.ping, c.pinged = append(c.ping[:0], payload...), true
+		c.s.touch()
+	case h.OpCode == ws.OpPong:
+	case !h.Fin || h.OpCode == ws.OpContinuation:
+		return c.fragment(h, payload, now)
+	default:
+		return c.message(h.OpCode, payload, now)
+	}
+	return nil
+}
+
+func (c *wsConn) fragment(h ws.Header, payload []byte, now time.Time) error {
+	if c.partial == nil {
+		c.partial = &partial{op: h.OpCode}
+	}
+	p := c.partial
+	p.data = append(p.data, payload...)
+	if !h.Fin {
+		return nil
+	}
+	c.partial = nil
+	return c.message(p.op, p.data, now)
+}
+
+func (c *wsConn) message(op ws.OpCode, content []byte, now time.Time) error {
+	switch {
+	case op == ws.OpText && !utf8.Valid(content):
+		return errUTF8
+	case c.probing:
+		c.probe(op, content)
+	case op == ws.OpText:
+		c.s.packet(content, now)
+	default:
+		c.s.peer.Binary(content, now)
+	}
+	return nil
+}
+
+// probe takes the two packets of an upgrade: "2probe", answered with "3probe"
+// as soon as a poll need not stand in the way any longer, and "5", from which
+// on the session speaks WebSocket.
+func (c *wsConn) probe(op ws.OpCode, content []byte) {
+	s := c.s
+	switch {
+	case op == ws.OpText && string(content) == "2probe" && !s.poll.probed:
+		c.writeFrame("3probe")
+		if c.c == nil {
+			return
+		}
+		s.poll.probed = true
+		if s.poll.parked != nil {
+			s.answerPoll()
+		}
+	case op == ws.OpText && string(content) == "5" && s.poll.probed:
+		c.upgrade()
+	default:
+		c.close()
+	}
+}
+
+// upgrade makes the probing WebSocket the session's transport. Everything
+// that was posted before it has been handled, and what is pending from here on
+// goes over the WebSocket: both on this loop, one after the other.
+func (c *wsConn) upgrade() {
+	s := c.s
+	c.w.wheel.disarm(&c.wait.timer)
+	c.probing, c.wait = false, nil
+	if s.poll.parked != nil {
+		s.answerPoll()
+	}
+	s.poll.probe = nil
+	s.endPolling()
+	s.ws = c
+	c.w.stats.Upgrades.Add(1)
+	c.w.stats.WebSockets.Add(1)
+	s.touch()
+}
+
+// handleClose answers a close frame and closes (RFC 6455 section 5.5.1).
+func (c *wsConn) handleClose(payload []byte, now time.Time) {
+	if !c.ending {
+		c.ending = true
+		c.write(codec.AppendClose(c.w.out[:0], codec.ParseClose(payload), ""))
+	}
+	if s := c.s; s != nil && !c.probing {
+		s.end(rooms.ReasonClientClose, now)
+	}
+	c.close()
+}
+
+// fail ends a WebSocket whose peer broke the protocol.
+func (c *wsConn) fail(err error, now time.Time) {
+	code, reason := ws.StatusProtocolError, rooms.ReasonParseError
+	if _, tooLarge := errors.AsType[*codec.LimitError](err); tooLarge {
+		code, reason = ws.StatusMessageTooBig, rooms.ReasonTooLarge
+	} else if err == errUTF8 {
+		code = ws.StatusInvalidFramePayloadData
+	}
+	if !c.ending {
+		c.ending = true
+		c.write(codec.AppendClose(c.w.out[:0], code, err.Error()))
+	}
+	if s := c.s; s != nil && !c.probing {
+		s.end(reason, now)
+	}
+	c.close()
+}
+
+// flush writes everything that is pending for the session, with one write(2)
+// as long as it fits writeBuffer.
+func (c *wsConn) flush() {
+	q, o := &c.s.queue, &c.w.outbox
+	m := o.pop(q)
+	if m != nil && q.first == 0 && !c.pinged {
+		c.write(m.Frames()) // the usual case: no copy
+		return
+	}
+	b := c.w.out[:0]
+	if c.pinged {
+		b = codec.AppendFrameHeader(b, ws.OpPong, len(c.ping))
+		b = append(b, c.ping...)
+		c.ping, c.pinged = nil, false
+	}
+	for ; m != nil; m = o.pop(q) {
+		if len(b) > 0 && len(b)+m.Size() > writeBuffer {
+			c.write(b)
+			b = b[:0]
+		}
+		if b = append(b, m.Frames()...); c.c == nil {
+			return
+		}
+	}
+	c.w.out = b
+	if len(b) > 0 {
+		c.write(b)
+	}
+}
+
+// write is the only way bytes leave. An error closes the connection before it
+// returns, by way of closed. gnet takes whatever the kernel does not: a client
+// that lets more than MaxPending wait there is closed as slow.
+func (c *wsConn) write(b []byte) {
+	if c.c == nil {
+		return
+	}
+	c.w.stats.Writes.Add(1)
+	c.w.stats.BytesOut.Add(int64(len(b)))
+	if _, err := c.c.Write(b); err != nil || c.c == nil || c.s == nil {
+		return
+	}
+	if waiting := c.c.OutboundBuffered(); waiting > 0 {
+		c.s.backed = true
+		if waiting > c.w.server.config.MaxPending {
+			c.s.Close(rooms.ReasonSlowConsumer)
+		}
+	}
+}
+
+func (c *wsConn) writeFrame(text string) {
+	b := codec.AppendFrameHeader(c.w.out[:0], ws.OpText, len(text))
+	c.write(append(b, text...))
+}
+
+// end says goodbye for a session that has ended, and leaves the peer a moment
+// to close: an abrupt close could overtake what it has not read yet.
+func (c *wsConn) end(code ws.StatusCode, now time.Time) {
+	c.s = nil
+	c.w.stats.WebSockets.Add(-1)
+	if c.ending || c.c == nil {
+		return // the one who set ending closes
+	}
+	if c.c.OutboundBuffered() > c.w.server.config.MaxPending {
+		c.close()
+		return
+	}
+	c.ending = true
+	c.write(codec.AppendClose(c.w.out[:0], code, ""))
+	if c.c != nil {
+		c.await(now.Add(lingerTimeout))
+	}
+}
+
+// close closes the connection.
+func (c *wsConn) close() {
+	if c.c != nil {
+		_ = c.w.loop.Close(c.c)
+	}
+}
+
+// closed is called by gnet, whoever closed the connection.
+func (c *wsConn) closed(now time.Time) {
+	c.c = nil
+	if c.wait != nil {
+		c.w.wheel.disarm(&c.wait.timer)
+	}
+	s := c.s
+	switch {
+	case s == nil:
+	case c.probing:
+		c.s = nil
+		s.poll.probe, s.poll.probed = nil, false // it goes on polling
+	default:
+		s.end(rooms.ReasonTransportClosed, now)
+	}
+}
