@@ -1,9 +1,27 @@
 package rooms
 
-import "github.com/hometrip/gateway/codec"
+import (
+	"sync/atomic"
+
+	"github.com/hometrip/gateway/codec"
+)
 
 // A Broadcast is one message for everybody in a room.
 type Broadcast struct {
 	Room    string
 	Message *codec.Message
+
+	barrier *barrier // instead of a message
+}
+
+// A barrier travels through every mailbox behind what was posted before it.
+type barrier struct {
+	left atomic.Int32 // shards it has not passed
+	done func()
+}
+
+func (b *barrier) pass() {
+	if b.left.Add(-1) == 0 {
+		b.done()
+	}
 }

@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"context"
 	"fmt"
 	"math/bits"
 	"time"
@@ -24,8 +25,7 @@ type Config struct {
 	Handlers map[string]Handler // by event name; read-only from now on
 }
 
-// A Hub is one node's rooms. Deliver, Names and the counters are safe for
-// concurrent use; each Shard belongs to its event loop.
+// A Hub is one node's rooms. Its exported methods are safe for concurrent use; each Shard belongs to its event loop.
 type Hub struct {
 	config    Config
 	shards    []*Shard
@@ -48,25 +48,46 @@ func New(c Config) (*Hub, error) {
 func (h *Hub) Shard(i int) *Shard { return h.shards[i] }
 
 // Deliver hands a broadcast that comes from outside the event loops to every
-// shard that holds the room, in the order of the calls, and reports how many
-// that were. It never blocks. ok is false when a mailbox was full and its
-// members will not get the message.
-func (h *Hub) Deliver(b Broadcast) (shards int, ok bool) {
-	return h.post(b, h.occupancy.holders(b.Room))
+// shard that holds the room, and returns how many that were. Calls of one
+// goroutine keep their order. It waits while a mailbox is full, so it must not
+// be called on an event loop; the error is ctx's, and then some shards may
+// have the broadcast and others not.
+func (h *Hub) Deliver(ctx context.Context, b Broadcast) (shards int, err error) {
+	holders := h.occupancy.holders(b.Room)
+	if holders != 0 {
+		h.shards[bits.TrailingZeros64(holders)].stats.Broadcasts.Add(1)
+	}
+	for ; holders != 0; holders &= holders - 1 {
+		if err := h.shards[bits.TrailingZeros64(holders)].mailbox.wait(ctx, b); err != nil {
+			return shards, err
+		}
+		shards++
+	}
+	return shards, nil
 }
 
-// post sends one letter to each shard in the bit set.
-func (h *Hub) post(b Broadcast, holders uint64) (shards int, ok bool) {
-	ok = true
+// Sync calls done, on an event loop, when everything that this goroutine has
+// delivered before is with the sinks of its members. Like Deliver it may wait.
+func (h *Hub) Sync(ctx context.Context, done func()) error {
+	b := &barrier{done: done}
+	b.left.Store(int32(len(h.shards)))
+	for _, shard := range h.shards {
+		if err := shard.mailbox.wait(ctx, Broadcast{barrier: b}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// post sends one letter to each shard in the bit set. It runs on an event
+// loop and so cannot wait: members behind a full mailbox do without.
+func (h *Hub) post(b Broadcast, holders uint64) {
 	for ; holders != 0; holders &= holders - 1 {
 		shard := h.shards[bits.TrailingZeros64(holders)]
 		if !shard.mailbox.broadcast(b) {
 			shard.stats.MailboxFull.Add(1)
-			ok = false
 		}
-		shards++
 	}
-	return shards, ok
 }
 
 // Names returns up to limit names of rooms that have members on this node, and

@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -19,6 +20,12 @@ type mailbox struct {
 	spareTasks []func(now time.Time) // the slice drained last, to be filled again
 	broadcasts []Broadcast
 	head       int // index of the oldest broadcast
+
+	space chan struct{} // has a token when broadcasts were taken out
+}
+
+func newMailbox(limit int) mailbox {
+	return mailbox{limit: limit, space: make(chan struct{}, 1)}
 }
 
 // task has fn run on the event loop. Tasks are always taken: each belongs to a
@@ -29,7 +36,8 @@ func (m *mailbox) task(fn func(now time.Time)) {
 	m.unlockAndRing()
 }
 
-// broadcast queues b. It reports false when the box is full.
+// broadcast queues b. It reports false when the box is full; space then has a
+// token as soon as it is worth trying again.
 func (m *mailbox) broadcast(b Broadcast) bool {
 	m.mu.Lock()
 	if len(m.broadcasts)-m.head >= m.limit {
@@ -39,6 +47,18 @@ func (m *mailbox) broadcast(b Broadcast) bool {
 	m.broadcasts = append(m.broadcasts, b)
 	m.unlockAndRing()
 	return true
+}
+
+// wait queues b as soon as there is room for it.
+func (m *mailbox) wait(ctx context.Context, b Broadcast) error {
+	for !m.broadcast(b) {
+		select {
+		case <-m.space:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // unlockAndRing rings, outside the lock, once for all letters that come before
@@ -79,12 +99,20 @@ func (m *mailbox) takeBroadcasts(dst []Broadcast, budget int) ([]Broadcast, int)
 	defer m.mu.Unlock()
 	for m.head < len(m.broadcasts) && budget > 0 {
 		b := &m.broadcasts[m.head]
-		budget -= b.Message.Size()
+		if b.Message != nil {
+			budget -= b.Message.Size()
+		}
 		dst = append(dst, *b)
 		*b = Broadcast{}
 		m.head++
 	}
 	m.compact()
+	if len(dst) > 0 {
+		select {
+		case m.space <- struct{}{}:
+		default:
+		}
+	}
 	return dst, max(budget, 0)
 }
 

@@ -26,7 +26,7 @@ func newShard(h *Hub, index int) *Shard {
 	return &Shard{
 		hub:     h,
 		index:   index,
-		mailbox: mailbox{limit: h.config.MaxMailbox},
+		mailbox: newMailbox(h.config.MaxMailbox),
 		rooms:   make(map[string]*room),
 	}
 }
@@ -54,6 +54,10 @@ func (sh *Shard) Tasks(now time.Time) {
 func (sh *Shard) Drain(budget int) int {
 	batch, left := sh.mailbox.takeBroadcasts(sh.batch[:0], budget)
 	for _, b := range batch {
+		if b.barrier != nil {
+			b.barrier.pass()
+			continue
+		}
 		if r := sh.rooms[b.Room]; r != nil {
 			sh.stats.Deliveries.Add(int64(len(r.members)))
 			r.send(b.Message, nil)
@@ -123,6 +127,6 @@ func (sh *Shard) broadcast(r *room, except *Socket, build func() *codec.Message)
 	sh.stats.Deliveries.Add(int64(here))
 	r.send(m, except)
 	if elsewhere != 0 {
-		sh.hub.post(Broadcast{r.name, m}, elsewhere)
+		sh.hub.post(Broadcast{Room: r.name, Message: m}, elsewhere)
 	}
 }
