@@ -24,6 +24,7 @@ const (
 
 // What a loop does in one turn before it looks at its sockets again.
 const (
+	flushAtOnce  = 8         // sessions written to without waiting for the round's end
 	flushBatch   = 512       // sessions written to; about 3 ms of write(2)
 	deliverBatch = 256 << 10 // bytes of broadcasts from outside, each counted once
 	readBuffer   = 64 << 10  // bytes, one for each loop

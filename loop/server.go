@@ -183,9 +183,8 @@ func (s *Server) boot() {
 }
 
 // started is called on a loop when its socket pair is open.
-func (s *Server) started(a *again, loop gnet.EventLoop) {
-	a.w = s.worker(loop)
-	a.w.again = a
+func (s *Server) started(a *again, w *worker) {
+	a.w, w.again = w, a
 	if s.waiting.Add(-1) == 0 {
 		close(s.ready)
 	}
@@ -218,15 +217,18 @@ func (s *Server) loopOf(w *worker) gnet.EventLoop {
 // OnOpen is called when a connection was accepted, or enrolled: a loop's own
 // socket pair, or a connection that has moved.
 func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
+	w := s.worker(c.EventLoop())
+	w.enter()
+	defer w.settle()
+	defer w.surviveTraffic(c, &action)
 	switch m := c.Context().(type) {
 	case *again:
-		s.started(m, c.EventLoop())
+		s.started(m, w)
 		return nil, gnet.None
 	case *moved:
-		s.open(c, s.worker(c.EventLoop())).arrive(m)
+		s.open(c, w).arrive(m)
 		return nil, gnet.None
 	}
-	w := s.worker(c.EventLoop())
 	if s.conns.Load() >= int64(s.config.MaxConnections) {
 		w.stats.RefusedFull.Add(1)
 		return refusal, gnet.Close
@@ -252,9 +254,13 @@ var refusal = []byte("HTTP/1.1 " + strconv.Itoa(http.StatusServiceUnavailable) +
 func (s *Server) OnTraffic(c gnet.Conn) (action gnet.Action) {
 	switch conn := c.Context().(type) {
 	case *wsConn:
+		conn.w.enter()
+		defer conn.w.settle()
 		defer conn.w.surviveTraffic(c, &action)
 		return conn.traffic(time.Now())
 	case *httpConn:
+		conn.w.enter()
+		defer conn.w.settle()
 		defer conn.w.surviveTraffic(c, &action)
 		return conn.traffic(time.Now())
 	case *again:
@@ -263,24 +269,25 @@ func (s *Server) OnTraffic(c gnet.Conn) (action gnet.Action) {
 	return gnet.Close
 }
 
-// OnClose is called once for each connection, whoever closed it.
+// OnClose is called once for each connection, whoever closed it, and so also
+// while one of our own calls is on the stack.
 func (s *Server) OnClose(c gnet.Conn, _ error) gnet.Action {
 	switch conn := c.Context().(type) {
 	case *wsConn:
-		defer conn.w.survive("close")
-		s.gone(conn.w)
-		conn.closed(time.Now())
+		s.gone(conn.w, func() { conn.closed(time.Now()) })
 	case *httpConn:
-		defer conn.w.survive("close")
-		s.gone(conn.w)
-		conn.closed(time.Now())
+		s.gone(conn.w, func() { conn.closed(time.Now()) })
 	case *again:
 		conn.close()
 	}
 	return gnet.None
 }
 
-func (s *Server) gone(w *worker) {
+func (s *Server) gone(w *worker, closed func()) {
 	s.conns.Add(-1)
 	w.stats.Connections.Add(-1)
+	w.enter()
+	defer w.settle()
+	defer w.survive("close")
+	closed()
 }

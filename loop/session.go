@@ -84,12 +84,12 @@ func (s *session) backlogged() bool {
 	return s.backed || s.queue.bytes > volatileBacklog
 }
 
-// touch puts the session on the list of those to be written to this turn.
+// touch puts the session on the list of those to be written to. It is called
+// inside of a callback or a turn, either of which looks at the list at its end.
 func (s *session) touch() {
 	if !s.dirty {
 		s.dirty = true
 		s.w.fresh = append(s.w.fresh, s)
-		s.w.touched()
 	}
 }
 

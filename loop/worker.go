@@ -34,6 +34,7 @@ type worker struct {
 	written int        // how many of the backlog have been written
 	budget  int        // bytes of broadcasts to take before the backlog is written
 	coming  bool       // a turn has been asked for
+	depth   int        // callbacks on the stack
 
 	out  []byte // for building what is written; valid until the next use
 	body []byte // for building a reply's body
@@ -67,19 +68,38 @@ func (w *worker) ring() {
 	_ = w.loop.Execute(w.server.ctx, w.turn)
 }
 
-// touched asks for a turn at the end of this round of epoll, when all that
-// came in with it has been read.
-func (w *worker) touched() {
-	if !w.coming {
-		w.coming = true
-		w.ring()
+// enter and settle stand around every callback of gnet's. When the outermost
+// of them is done, what it has to say is written: at once when it is for a few
+// sessions, as in a chat, where waiting would cost a wake-up and bring nothing
+// together; at the end of this round of epoll when it is for many, because then
+// others who speak in the same round are likely to reach the same ones.
+func (w *worker) enter() { w.depth++ }
+
+func (w *worker) settle() {
+	if w.depth--; w.depth > 0 || w.coming || len(w.fresh) == 0 {
+		return
 	}
+	if len(w.fresh) <= flushAtOnce {
+		w.flushGuarded()
+		return
+	}
+	w.coming = true
+	w.ring()
+}
+
+func (w *worker) flushGuarded() {
+	w.depth++ // what closes meanwhile has its say afterwards
+	defer func() { w.depth-- }()
+	defer w.survive("flush")
+	w.flush(time.Now())
 }
 
 // onTurn is the end of a turn: everything that waits in the mailbox is done,
 // and everything that has something to say is written to, once.
 func (w *worker) onTurn(context.Context) error {
 	defer w.survive("turn")
+	w.depth++
+	defer func() { w.depth-- }()
 	now := time.Now()
 	w.coming = false
 	w.lastTurn.Store(now.UnixMilli())
