@@ -1,0 +1,249 @@
+package codec
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// FuzzPayload splits a long-polling body as strings.Split does, and writes each
+// packet again.
+func FuzzPayload(f *testing.F) {
+	for _, sample := range payloadSamples {
+		f.Add([]byte(sample.body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		want := bytes.Split(body, []byte{payloadSeparator})
+		rest := body
+		for i := 0; i == 0 || rest != nil; i++ {
+			var packet []byte
+			packet, rest = NextPacket(rest)
+			if i >= len(want) || !bytes.Equal(packet, want[i]) {
+				t.Fatalf("packet %d of %q is %q", i, body, packet)
+			}
+			if (rest == nil) != (i == len(want)-1) {
+				t.Fatalf("packet %d of %d: rest %q", i, len(want), rest)
+			}
+			fuzzEnginePacket(t, packet)
+		}
+	})
+}
+
+func fuzzEnginePacket(t *testing.T, packet []byte) {
+	typ, content, err := ParseEnginePacket(packet)
+	if valid := len(packet) > 0 && packet[0] >= '0' && packet[0] <= '6'; valid != (err == nil) {
+		t.Errorf("packet %q: %v", packet, err)
+	} else if valid && string(typ)+string(content) != string(packet) {
+		t.Errorf("packet %q: type %c, content %q", packet, typ, content)
+	}
+	data, err := DecodeBinaryPacket(packet)
+	if !IsBinaryPacket(packet) {
+		if err == nil {
+			t.Errorf("text packet %q decoded to % x", packet, data)
+		}
+		return
+	}
+	want, wantErr := base64.StdEncoding.DecodeString(string(packet[1:]))
+	if (err == nil) != (wantErr == nil) || err == nil && !bytes.Equal(data, want) {
+		t.Errorf("packet %q: % x, %v; want % x, %v", packet, data, err, want, wantErr)
+	}
+	if err == nil {
+		again, err := DecodeBinaryPacket(NewBinary(data).AppendPayload(nil))
+		if err != nil || !bytes.Equal(again, data) {
+			t.Errorf("% x written and read again: % x, %v", data, again, err)
+		}
+	}
+}
+
+// FuzzParseSocketPacket writes what was parsed again: the same packet must come
+// out, byte for byte but for zeros before numbers and what stands for "/".
+func FuzzParseSocketPacket(f *testing.F) {
+	for _, sample := range socketSamples {
+		f.Add([]byte(sample.text))
+	}
+	for _, refused := range refusedPackets {
+		f.Add([]byte(refused.text))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := ParseSocketPacket(b)
+		if err != nil {
+			return
+		}
+		if p.Data != nil && !json.Valid(p.Data) {
+			t.Errorf("%q: data %q is not JSON", b, p.Data)
+		}
+		if p.Attachments < 0 || p.Attachments > MaxAttachments || p.ID < NoAck || p.ID > maxAckID {
+			t.Errorf("%q: %+v", b, p)
+		}
+		again := appendSocketPacket(nil, &p)
+		q, err := ParseSocketPacket(again)
+		if err != nil || !samePacket(&p, &q) {
+			t.Errorf("%q: %+v, written as %q: %+v, %v", b, p, again, q, err)
+		}
+		if !bytes.HasSuffix(b, p.Data) || len(again) > len(b)+1 {
+			t.Errorf("%q: written as %q", b, again)
+		}
+	})
+}
+
+// appendSocketPacket is the encoding of the protocol document.
+func appendSocketPacket(dst []byte, p *SocketPacket) []byte {
+	dst = append(dst, byte(p.Type))
+	if p.Type == SocketBinaryEvent || p.Type == SocketBinaryAck {
+		dst = append(strconv.AppendInt(dst, int64(p.Attachments), 10), '-')
+	}
+	if p.Namespace != nil {
+		dst = append(append(dst, p.Namespace...), ',')
+	}
+	if p.ID != NoAck {
+		dst = strconv.AppendInt(dst, p.ID, 10)
+	}
+	return append(dst, p.Data...)
+}
+
+// FuzzValidJSON holds ValidJSON to encoding/json, but for what is nested deeper
+// than we allow.
+func FuzzValidJSON(f *testing.F) {
+	for _, text := range append(validJSON, invalidJSON...) {
+		f.Add([]byte(text))
+	}
+	f.Add([]byte(strings.Repeat("[", maxJSONDepth+1) + strings.Repeat("]", maxJSONDepth+1)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, want := ValidJSON(b), json.Valid(b)
+		if got != want && (got || jsonDepth(b) <= maxJSONDepth) {
+			t.Errorf("%q: %v, encoding/json says %v", b, got, want)
+		}
+	})
+}
+
+// jsonDepth is how deep the arrays and objects of a valid text nest.
+func jsonDepth(b []byte) (deepest int) {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	depth := 0
+	for {
+		token, err := dec.Token()
+		if err != nil {
+			return deepest
+		}
+		switch token {
+		case json.Delim('['), json.Delim('{'):
+			depth++
+			deepest = max(deepest, depth)
+		case json.Delim(']'), json.Delim('}'):
+			depth--
+		}
+	}
+}
+
+// FuzzEvent holds ParseEvent, NextArg and Member to encoding/json: a valid
+// array is walked into the same values, and every object in it likewise.
+// Anything else must do no harm.
+func FuzzEvent(f *testing.F) {
+	for _, sample := range eventSamples {
+		f.Add([]byte(sample.data))
+	}
+	for _, text := range append(validJSON, invalidJSON...) {
+		f.Add([]byte(`["a",` + text + `,{"b":` + text + `}]`))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		name, args, err := ParseEvent(data)
+		walk := args
+		var got [][]byte
+		for arg, rest := NextArg(walk); arg != nil; arg, rest = NextArg(rest) {
+			got = append(got, arg)
+			walkMembers(t, arg)
+		}
+		if !ValidJSON(data) || !utf8.Valid(data) || data[0] != '[' {
+			return
+		}
+		var want []json.RawMessage
+		if err := json.Unmarshal(data, &want); err != nil {
+			t.Fatalf("%q: %v", data, err)
+		}
+		var wantName string
+		if len(want) == 0 || json.Unmarshal(want[0], &wantName) != nil || string(want[0]) == "null" || reservedEvent([]byte(wantName)) {
+			if err == nil {
+				t.Errorf("%q: event %q", data, name)
+			}
+			return
+		}
+		if err != nil || string(name) != wantName {
+			t.Fatalf("%q: event %q, %v; want %q", data, name, err, wantName)
+		}
+		if len(got) != len(want)-1 {
+			t.Fatalf("%q: arguments %q, want %q", data, got, want[1:])
+		}
+		for i, arg := range got {
+			if !bytes.Equal(arg, want[i+1]) {
+				t.Errorf("%q: argument %d is %q, want %q", data, i, arg, want[i+1])
+			}
+		}
+	})
+}
+
+func walkMembers(t *testing.T, object []byte) {
+	got := map[string]string{}
+	for key, value, rest, ok := Member(object); ok; key, value, rest, ok = Member(rest) {
+		got[string(key)] = string(value)
+	}
+	var want map[string]json.RawMessage
+	if !utf8.Valid(object) || json.Unmarshal(object, &want) != nil {
+		return
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%q: members %q, want %q", object, got, want)
+	}
+	for key, value := range want {
+		if got[key] != string(value) {
+			t.Errorf("%q: member %q is %q, want %q", object, key, got[key], value)
+		}
+	}
+}
+
+// FuzzText reads any JSON string as encoding/json does.
+func FuzzText(f *testing.F) {
+	for _, text := range validJSON {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		got, ok := Text(value)
+		var want string
+		if json.Unmarshal(value, &want) != nil || value[0] != '"' || value[len(value)-1] != '"' || !utf8.Valid(value) {
+			return // not a bare JSON string
+		}
+		if !ok || string(got) != want {
+			t.Errorf("%q says %q (%v), want %q", value, got, ok, want)
+		}
+	})
+}
+
+// FuzzAppendString writes any string so that it reads as what encoding/json
+// makes of it.
+func FuzzAppendString(f *testing.F) {
+	for _, text := range []string{"", "conversation:42", "a\"b\\c", "\x00\x1f\x7f", "Zoë 😀\u2028", "<&>", "\xff", "\xf0\x9f\x98", "\xed\xa0\x80"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		text := AppendString(nil, s)
+		var theirs bytes.Buffer
+		enc := json.NewEncoder(&theirs)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(s); err != nil {
+			t.Fatal(err)
+		}
+		var got, want string
+		if err := json.Unmarshal(text, &got); err != nil || !utf8.Valid(text) || !ValidJSON(text) {
+			t.Fatalf("%q is written as %q: %v", s, text, err)
+		}
+		if err := json.Unmarshal(theirs.Bytes(), &want); err != nil || got != want {
+			t.Errorf("%q reads as %q, encoding/json makes %q of it, %v", s, got, want, err)
+		}
+		if back, ok := Text(text); !ok || string(back) != want {
+			t.Errorf("%q written and read: %q (%v), want %q", s, back, ok, want)
+		}
+	})
+}

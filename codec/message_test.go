@@ -1,0 +1,120 @@
+package codec
+
+import (
+	"bytes"
+	"encoding/base64"
+	"strings"
+	"testing"
+
+	"github.com/gobwas/ws"
+)
+
+var messageSamples = []struct {
+	name    string
+	make    func() *Message
+	frames  string
+	payload string
+}{
+	{"text", func() *Message { return NewText([]byte(`42["a"]`)) }, "\x81\x0742[\"a\"]", `42["a"]`},
+	{"one digit", func() *Message { return NewText([]byte("2")) }, "\x81\x012", "2"},
+	{"binary", func() *Message { return NewBinary([]byte{1, 2, 3}) }, "\x82\x03\x01\x02\x03", "bAQID"},
+	{"empty binary", func() *Message { return NewBinary(nil) }, "\x82\x00", "b"},
+	{"attachments", func() *Message {
+		return NewAttached([]byte(`452-["a"]`), [][]byte{{1, 2, 3}, {}, {4}})
+	}, "\x81\x09452-[\"a\"]\x82\x03\x01\x02\x03\x82\x00\x82\x01\x04", "452-[\"a\"]\x1ebAQID\x1eb\x1ebBA=="},
+	{"no attachments", func() *Message { return NewAttached([]byte("450-[]"), nil) }, "\x81\x06450-[]", "450-[]"},
+}
+
+func TestMessage(t *testing.T) {
+	for _, sample := range messageSamples {
+		m := sample.make()
+		if got := string(m.Frames()); got != sample.frames || m.Size() != len(sample.frames) {
+			t.Errorf("%s: frames %q of size %d, want %q", sample.name, got, m.Size(), sample.frames)
+		}
+		if got := string(m.AppendPayload(nil)); got != sample.payload {
+			t.Errorf("%s: payload %q, want %q", sample.name, got, sample.payload)
+		}
+		if got := string(m.AppendPayload([]byte("2"))); got != "2\x1e"+sample.payload {
+			t.Errorf("%s: behind another packet %q", sample.name, got)
+		}
+	}
+}
+
+// TestMessageHoldsItsBytesOnce checks that both forms share one array of the
+// exact size, whatever the lengths of the headers in it, and that a message
+// keeps nothing of what it was made from.
+func TestMessageHoldsItsBytesOnce(t *testing.T) {
+	sizes := []int{0, 1, 125, 126, 65535, 65536, 70000}
+	for _, size := range sizes {
+		packet := []byte("4" + strings.Repeat("t", size))
+		attachments := [][]byte{bytes.Repeat([]byte("a"), size), []byte("b"), bytes.Repeat([]byte("c"), size/2)}
+		for _, m := range []*Message{NewText(packet), NewBinary(attachments[0]), NewAttached(packet, attachments)} {
+			if len(m.frames) != cap(m.frames) {
+				t.Errorf("size %d: %d bytes in an array of %d", size, len(m.frames), cap(m.frames))
+			}
+			wantViews(t, m)
+		}
+		m := NewAttached(packet, attachments)
+		want := string(m.AppendPayload(nil))
+		clear(packet)
+		clear(attachments[0])
+		if got := string(m.AppendPayload(nil)); got != want {
+			t.Errorf("size %d: the message changed with its source", size)
+		}
+	}
+}
+
+// wantViews walks the frames as a client does and compares each payload, in
+// content and in place, with the view kept for long-polling.
+func wantViews(t *testing.T, m *Message) {
+	t.Helper()
+	views := m.binary
+	if m.text != nil {
+		views = append([][]byte{m.text}, m.binary...)
+	}
+	rest := m.frames
+	for i, view := range views {
+		h, n, err := ParseFrameHeader(rest)
+		if err != nil || ws.CheckHeader(h, ws.StateClientSide) != nil || (h.OpCode == ws.OpText) != (i == 0 && m.text != nil) {
+			t.Fatalf("frame %d: %+v, %v", i, h, err)
+		}
+		if payload := rest[n : n+int(h.Length)]; len(payload) != len(view) || len(view) > 0 && &payload[0] != &view[0] {
+			t.Errorf("frame %d: the view of %d bytes is not the payload of %d", i, len(view), len(payload))
+		}
+		rest = rest[n+int(h.Length):]
+	}
+	if len(rest) != 0 {
+		t.Errorf("%d bytes behind the last frame", len(rest))
+	}
+}
+
+func TestNewAttachedAllocates(t *testing.T) {
+	packet, attachments := []byte("453-[]"), [][]byte{make([]byte, 300), make([]byte, 70000), make([]byte, 3)}
+	if got := testing.AllocsPerRun(100, func() { sink = NewAttached(packet, attachments) }); got != 3 {
+		t.Errorf("%v allocations, want 3: the message, its bytes, its views", got)
+	}
+}
+
+func TestPayloadOfManyMessagesSplitsIntoThem(t *testing.T) {
+	var body []byte
+	var want []string
+	for _, sample := range messageSamples {
+		body = sample.make().AppendPayload(body)
+		want = append(want, strings.Split(sample.payload, "\x1e")...)
+	}
+	for i, packet := range want {
+		var got []byte
+		if got, body = NextPacket(body); string(got) != packet {
+			t.Errorf("packet %d: %q, want %q", i, got, packet)
+		}
+		if packet[0] == 'b' {
+			want, _ := base64.StdEncoding.DecodeString(packet[1:])
+			if data, err := DecodeBinaryPacket(got); err != nil || !bytes.Equal(data, want) {
+				t.Errorf("packet %d: % x, %v", i, data, err)
+			}
+		}
+	}
+	if body != nil {
+		t.Errorf("%q behind the last packet", body)
+	}
+}
