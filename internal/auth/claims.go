@@ -1,0 +1,209 @@
+package auth
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+// notBeforeLeeway forgives an issuer whose clock is ahead of ours. Expiry gets
+// none: a token is over when it says so.
+const notBeforeLeeway = 5 // s
+
+// never is the expiry of a token without exp. Later ones mean the same: a
+// deadline beyond the year 9999 is no deadline.
+const never = 253402300800 // s since 1970
+
+// claims is what the gateway reads of a token's payload. Owned by the one
+// verification that made it.
+//
+// It decodes itself: encoding/json would take "ID" for "id", and through maps
+// and interfaces costs more than the signature.
+type claims struct {
+	party *party // whom issuer and audience are compared with
+
+	userID, email, role string
+
+	expires   int64 // s since 1970, rounded up; never without exp
+	notBefore int64 // s since 1970, rounded up; 0 without nbf
+
+	badExpires, badNotBefore bool // not numbers
+	issuerOK, audienceOK     bool
+}
+
+// UnmarshalJSON reads payload, which is valid JSON. It copies what it keeps,
+// so that an identity does not hold the whole token in memory.
+func (c *claims) UnmarshalJSON(payload []byte) error {
+	c.expires = never
+	if len(payload) == 0 || payload[0] != '{' {
+		return nil // names no user
+	}
+	var id, user, sub []byte
+	members := object{rest: payload[1:]}
+	for key, value, ok := members.next(); ok; key, value, ok = members.next() {
+		switch key = plain(key); string(key) {
+		case "id":
+			id = value
+		case "userId":
+			user = value
+		case "sub":
+			sub = value
+		default:
+			c.read(key, value)
+		}
+	}
+	c.userID = userIDOf(id, user, sub)
+	return nil
+}
+
+func (c *claims) read(key, value []byte) {
+	switch string(key) {
+	case "email":
+		c.email, _ = text(value)
+	case "role":
+		c.role, _ = text(value)
+	case "exp":
+		c.expires, c.badExpires = seconds(value)
+	case "nbf":
+		c.notBefore, c.badNotBefore = seconds(value)
+	case "iss":
+		issuer, ok := text(value)
+		c.issuerOK = ok && issuer == c.party.issuer
+	case "aud":
+		c.audienceOK = names(value, c.party.audience)
+	}
+}
+
+// check judges the claims as of now (s since 1970), in jsonwebtoken's order.
+func (c *claims) check(now int64) error {
+	switch {
+	case c.badNotBefore:
+		return errBadNotBefore
+	case c.notBefore > now+notBeforeLeeway:
+		return errNotActive
+	case c.badExpires:
+		return errBadExpires
+	case now >= c.expires:
+		return errExpired
+	case c.party.audience != "" && !c.audienceOK:
+		return c.party.errAudience
+	case c.party.issuer != "" && !c.issuerOK:
+		return c.party.errIssuer
+	case c.userID == "":
+		return errNobody
+	}
+	return nil
+}
+
+func (c *claims) identity() rooms.Identity {
+	id := rooms.Identity{UserID: c.userID, Email: c.email, Role: c.role}
+	if c.expires < never {
+		id.Expires = time.Unix(c.expires, 0)
+	}
+	return id
+}
+
+// seconds reads a NumericDate (RFC 7519 section 2: fractions are allowed),
+// rounded up, which compares with whole seconds like the fraction itself.
+func seconds(value []byte) (s int64, bad bool) {
+	if !number(value) {
+		return 0, true
+	}
+	// Beyond the range of a float it is infinite, which is later than never.
+	f, _ := strconv.ParseFloat(string(value), 64)
+	return int64(math.Ceil(max(-never, min(f, never)))), false
+}
+
+// userIDOf returns the first claim that is there, as text, or "" when that is
+// neither a string nor a whole number. Null and "" count as not there.
+func userIDOf(claims ...[]byte) string {
+	for _, value := range claims {
+		if len(value) == 0 || value[0] == 'n' || string(value) == `""` {
+			continue
+		}
+		if id, ok := text(value); ok {
+			return id
+		}
+		if whole(value) {
+			return string(value)
+		}
+		return ""
+	}
+	return ""
+}
+
+// number tells whether a valid JSON value is a number.
+func number(value []byte) bool {
+	return len(value) > 0 && (value[0] == '-' || value[0] >= '0' && value[0] <= '9')
+}
+
+// whole tells whether a valid JSON value is a number of digits only, so that
+// its text is the same in every language.
+func whole(value []byte) bool {
+	for i, b := range value {
+		if (b < '0' || b > '9') && (b != '-' || i > 0) {
+			return false
+		}
+	}
+	return len(value) > 0
+}
+
+// names tells whether value is want, or an array that has it.
+func names(value []byte, want string) bool {
+	if len(value) > 0 && value[0] == '[' {
+		var list []any
+		if json.Unmarshal(value, &list) != nil {
+			return false
+		}
+		for _, item := range list {
+			if item == want {
+				return true
+			}
+		}
+		return false
+	}
+	one, ok := text(value)
+	return ok && one == want
+}
+
+// plain returns a key without its quotes, and without its escapes.
+func plain(key []byte) []byte {
+	if bytes.IndexByte(key, '\\') < 0 {
+		return key[1 : len(key)-1]
+	}
+	s, _ := text(key)
+	return []byte(s)
+}
+
+// text returns the string a valid JSON value is.
+func text(value []byte) (string, bool) {
+	if len(value) < 2 || value[0] != '"' {
+		return "", false
+	}
+	inner := value[1 : len(value)-1]
+	for _, b := range inner {
+		if b == '\\' || b >= utf8.RuneSelf {
+			var s string
+			err := json.Unmarshal(value, &s)
+			return s, err == nil
+		}
+	}
+	return string(inner), true
+}
+
+// jwt.Claims wants these. The parser is told not to validate claims, because
+// its texts and its order are not those clients know; check does.
+
+func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) { return nil, nil }
+func (c *claims) GetIssuedAt() (*jwt.NumericDate, error)       { return nil, nil }
+func (c *claims) GetNotBefore() (*jwt.NumericDate, error)      { return nil, nil }
+func (c *claims) GetIssuer() (string, error)                   { return "", nil }
+func (c *claims) GetSubject() (string, error)                  { return c.userID, nil }
+func (c *claims) GetAudience() (jwt.ClaimStrings, error)       { return nil, nil }

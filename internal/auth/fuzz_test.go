@@ -1,0 +1,76 @@
+package auth
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// FuzzVerify: whatever comes, an accepted token is signed with our secret,
+// says so in its header, and names a user.
+func FuzzVerify(f *testing.F) {
+	v, err := New(Config{Secret: testSecret})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{
+		sign(`{"id":"ann","exp":1767312000}`), sign(`{}`), sign(`{"id":`), sign(`null`), "", ".", "..", "a.b.c", "a.b.",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		id, err := v.Verify(token, testNow)
+		if err != nil {
+			if id.UserID != "" || outcomeOf(err) == Accepted {
+				t.Fatalf("refused with %v, but identity %+v", err, id)
+			}
+			return
+		}
+		signed, signature, _ := cutLast(token)
+		mac := hmac.New(sha256.New, []byte(testSecret))
+		mac.Write([]byte(signed))
+		if want := base64.RawURLEncoding.EncodeToString(mac.Sum(nil)); signature != want || id.UserID == "" {
+			t.Fatalf("accepted as %+v: %q", id, token)
+		}
+	})
+}
+
+func cutLast(token string) (before, after string, ok bool) {
+	i := strings.LastIndexByte(token, '.')
+	return token[:max(i, 0)], token[i+1:], i >= 0
+}
+
+// FuzzPayload: our walk over the claims agrees with encoding/json about every
+// payload, and nothing makes it leave the text.
+func FuzzPayload(f *testing.F) {
+	for _, seed := range []string{
+		`{"id":"a","x":[{"id":"b"},"}"],"sub":"c"}`, `{"id":1,"id":"\u0061"}`, ` {"\u0069d" : "x" } `, `{}`, `[]`,
+		`{"id":"\\"}`, `{"id":-0}`, "{\"id\":\"\xff\"}", `{"":{"":[]},"id":"a"}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		c := claims{party: &party{}}
+		if !json.Valid(payload) {
+			c.UnmarshalJSON(payload) // must not panic
+			return
+		}
+		var members map[string]json.RawMessage
+		if json.Unmarshal(payload, &members) != nil {
+			return // not an object
+		}
+		if err := json.Unmarshal(payload, &c); err != nil {
+			t.Fatalf("%s: %v", payload, err)
+		}
+		if want := userIDOf(members["id"], members["userId"], members["sub"]); c.userID != want {
+			t.Fatalf("%s: user id %q, want %q", payload, c.userID, want)
+		}
+		email, _ := text(members["email"])
+		if c.email != email {
+			t.Fatalf("%s: email %q, want %q", payload, c.email, email)
+		}
+	})
+}

@@ -1,0 +1,188 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/MicahParks/keyfunc/v3"
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/time/rate"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+const (
+	jwksTimeout = 5 * time.Second // for one fetch of the key set
+	jwksRefresh = 5 * time.Minute // how soon a withdrawn key is forgotten
+	jwksMaxLen  = 1 << 20         // bytes of key set
+
+	// jwksUnknown is how often a key id nobody knows may cause a fetch. As
+	// it is longer than jwksTimeout, at most one worker fetches and one waits
+	// for its turn; the others go on.
+	jwksUnknown = 30 * time.Second
+	jwksWorkers = 8
+	jwksQueue   = 1024 // verifications waiting, of up to MaxTokenLen bytes
+)
+
+var jwksAlgorithms = []string{
+	jwt.SigningMethodRS256.Alg(), jwt.SigningMethodES256.Alg(), jwt.SigningMethodEdDSA.Alg(),
+}
+
+// useJWKS fetches the key set and starts the pool.
+func (v *Verifier) useJWKS(address string, log *slog.Logger) ([]string, error) {
+	if u, err := url.Parse(address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("JWKS URL %q: want http://host/path or https://host/path", address)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	keys, err := newKeySet(ctx, address, log)
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("JWKS URL %q: %w", address, err)
+	}
+	v.key = keys.Keyfunc
+	v.remote = newPool(ctx, cancel, v)
+	return jwksAlgorithms, nil
+}
+
+func newKeySet(ctx context.Context, address string, log *slog.Logger) (keyfunc.Keyfunc, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	remote, err := jwkset.NewStorageFromHTTP(address, jwkset.HTTPClientStorageOptions{
+		Client:                    &http.Client{Transport: limited{http.DefaultTransport}},
+		Ctx:                       ctx,
+		HTTPTimeout:               jwksTimeout,
+		NoErrorReturnFirstHTTPReq: true, // the issuer may start after us
+		RefreshErrorHandler: func(_ context.Context, err error) {
+			log.Warn("signing keys not fetched", "url", address, "error", err)
+		},
+		RefreshInterval: jwksRefresh,
+	})
+	if err != nil {
+		return nil, err
+	}
+	client, err := jwkset.NewHTTPClient(jwkset.HTTPClientOptions{
+		HTTPURLs:          map[string]jwkset.Storage{address: remote},
+		RateLimitWaitMax:  jwksTimeout, // jwkset ends the fetch with it, too
+		RefreshUnknownKID: rate.NewLimiter(rate.Every(jwksUnknown), 1),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: keySet{client}})
+}
+
+// A keySet tells "nobody has this key" from "we do not know yet".
+type keySet struct{ jwkset.Storage }
+
+// KeyRead returns errNoKeys when key kid may exist but cannot be looked up
+// now. It may block for jwksTimeout.
+func (s keySet) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
+	key, err := s.Storage.KeyRead(ctx, kid)
+	switch {
+	case err == nil:
+		return key, nil
+	case !errors.Is(err, jwkset.ErrKeyNotFound):
+		return key, errNoKeys // not our turn to fetch
+	}
+	if _, none := s.KeyReadAll(ctx); none != nil {
+		return key, none
+	}
+	return key, errSignature
+}
+
+// KeyReadAll returns errNoKeys instead of an empty set.
+func (s keySet) KeyReadAll(ctx context.Context) ([]jwkset.JWK, error) {
+	keys, err := s.Storage.KeyReadAll(ctx)
+	if err == nil && len(keys) == 0 {
+		err = errNoKeys
+	}
+	return keys, err
+}
+
+// limited bounds what an answer may be, in bytes.
+type limited struct{ http.RoundTripper }
+
+func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := l.RoundTripper.RoundTrip(r)
+	if err == nil {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(resp.Body, jwksMaxLen), resp.Body}
+	}
+	return resp, err
+}
+
+// A pool verifies tokens whose key may have to be fetched. post and close are
+// safe from everywhere, the rest belongs to the workers.
+type pool struct {
+	stop    context.CancelFunc
+	workers sync.WaitGroup
+
+	mu     sync.Mutex // guards closed and sending on queue
+	closed bool
+	queue  chan task // closed by close
+}
+
+// A task is one verification that waits.
+type task struct {
+	token string
+	now   time.Time
+	done  func(rooms.Identity, error)
+}
+
+func newPool(ctx context.Context, stop context.CancelFunc, v *Verifier) *pool {
+	p := &pool{stop: stop, queue: make(chan task, jwksQueue)}
+	for range jwksWorkers {
+		p.workers.Go(func() { p.work(ctx, v) })
+	}
+	return p
+}
+
+func (p *pool) work(ctx context.Context, v *Verifier) {
+	for t := range p.queue {
+		if ctx.Err() != nil {
+			v.count(errBusy)
+			t.done(rooms.Identity{}, errBusy)
+			continue
+		}
+		t.done(v.Verify(t.token, t.now))
+	}
+}
+
+// post queues t and tells whether there was room. It never blocks.
+func (p *pool) post(t task) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	select {
+	case p.queue <- t:
+		return true
+	default:
+		return false
+	}
+}
+
+// close ends fetches in flight, refuses what waits, and returns when the
+// workers are gone.
+func (p *pool) close() {
+	p.stop()
+	p.mu.Lock()
+	if !p.closed {
+		p.closed = true
+		close(p.queue)
+	}
+	p.mu.Unlock()
+	p.workers.Wait()
+}

@@ -1,0 +1,80 @@
+package auth
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// minRSABits is the smallest RSA key taken (RFC 7518 section 3.3).
+const minRSABits = 2048
+
+const pemMark = "-----BEGIN "
+
+// publicKey reads a public key, PEM text or the path of a PEM file, and
+// returns it with the one algorithm it verifies.
+func publicKey(textOrPath string) (key any, alg string, err error) {
+	text := textOrPath
+	if !strings.Contains(text, pemMark) {
+		file, err := os.ReadFile(textOrPath)
+		if err != nil {
+			return nil, "", fmt.Errorf("public key is neither PEM text nor a readable file: %w", err)
+		}
+		text = string(file)
+	}
+	// Files of environment variables hold a key on one line.
+	text = strings.ReplaceAll(text, `\n`, "\n")
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		return nil, "", errors.New("public key: no PEM block that can be read")
+	}
+	if key, err = parseBlock(block); err != nil {
+		return nil, "", fmt.Errorf("public key, PEM block %q: %w", block.Type, err)
+	}
+	alg, err = algorithmOf(key)
+	return key, alg, err
+}
+
+func parseBlock(block *pem.Block) (any, error) {
+	switch block.Type {
+	case "PUBLIC KEY":
+		return x509.ParsePKIXPublicKey(block.Bytes)
+	case "RSA PUBLIC KEY":
+		return x509.ParsePKCS1PublicKey(block.Bytes)
+	case "CERTIFICATE":
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		return cert.PublicKey, nil
+	}
+	return nil, errors.New(`want "PUBLIC KEY", "RSA PUBLIC KEY" or "CERTIFICATE"`)
+}
+
+// algorithmOf binds a key to its one algorithm.
+func algorithmOf(key any) (string, error) {
+	switch key := key.(type) {
+	case *rsa.PublicKey:
+		if bits := key.N.BitLen(); bits < minRSABits {
+			return "", fmt.Errorf("public key: RSA of %d bits, want at least %d", bits, minRSABits)
+		}
+		return jwt.SigningMethodRS256.Alg(), nil
+	case *ecdsa.PublicKey:
+		if key.Curve != elliptic.P256() {
+			return "", fmt.Errorf("public key: curve %s, want P-256", key.Params().Name)
+		}
+		return jwt.SigningMethodES256.Alg(), nil
+	case ed25519.PublicKey:
+		return jwt.SigningMethodEdDSA.Alg(), nil
+	}
+	return "", fmt.Errorf("public key: %T, want RSA, ECDSA P-256 or Ed25519", key)
+}

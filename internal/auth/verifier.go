@@ -1,0 +1,211 @@
+package auth
+
+import (
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+// MaxTokenLen is the longest token looked at, in bytes. It equals the default
+// limit of an HTTP head, the other way a token can come.
+const MaxTokenLen = 8 << 10
+
+// A Config says whose tokens are good. Exactly one of Secret, PublicKey and
+// JWKSURL must be set.
+type Config struct {
+	Secret    string // verifies HS256
+	PublicKey string // PEM text, or the path of a PEM file: RS256, ES256 or EdDSA
+	JWKSURL   string // http or https; RS256, ES256 and EdDSA
+
+	Issuer   string // what iss must be; "" takes any
+	Audience string // what aud must be or contain; "" takes any
+
+	Log *slog.Logger // nil: failures to fetch the JWKS are not logged
+}
+
+// A party is whom tokens must come from and be for. Immutable.
+type party struct {
+	issuer, audience       string
+	errIssuer, errAudience error
+}
+
+// A Verifier verifies tokens. It is a rooms.Authenticator and safe for
+// concurrent use.
+type Verifier struct {
+	parser     *jwt.Parser
+	algorithms []string
+	key        jwt.Keyfunc
+	party      party
+	remote     *pool // nil unless keys come from a JWKS
+
+	counts [outcomes]atomic.Uint64
+}
+
+var _ rooms.Authenticator = (*Verifier)(nil)
+
+// New returns a verifier for cfg. With a JWKSURL it tries to fetch the keys
+// first, for at most jwksTimeout; when that fails it goes on without keys and
+// tries again, and Close must be called in the end.
+func New(cfg Config) (*Verifier, error) {
+	v := &Verifier{party: party{
+		issuer:      cfg.Issuer,
+		audience:    cfg.Audience,
+		errIssuer:   &Refusal{WrongParty, "jwt issuer invalid. expected: " + cfg.Issuer},
+		errAudience: &Refusal{WrongParty, "jwt audience invalid. expected: " + cfg.Audience},
+	}}
+	var err error
+	if v.algorithms, err = v.useKey(cfg); err != nil {
+		return nil, err
+	}
+	v.parser = jwt.NewParser(jwt.WithValidMethods(v.algorithms), jwt.WithoutClaimsValidation())
+	return v, nil
+}
+
+// useKey takes the one key cfg has and returns the algorithms it verifies.
+func (v *Verifier) useKey(cfg Config) ([]string, error) {
+	switch {
+	case cfg.Secret != "" && cfg.PublicKey == "" && cfg.JWKSURL == "":
+		// A public key as HMAC secret lets everybody sign.
+		if strings.Contains(cfg.Secret, pemMark) {
+			return nil, errors.New("the secret is a PEM key: configure it as public key")
+		}
+		v.useFixed([]byte(cfg.Secret))
+		return []string{jwt.SigningMethodHS256.Alg()}, nil
+	case cfg.PublicKey != "" && cfg.Secret == "" && cfg.JWKSURL == "":
+		key, alg, err := publicKey(cfg.PublicKey)
+		v.useFixed(key)
+		return []string{alg}, err
+	case cfg.JWKSURL != "" && cfg.Secret == "" && cfg.PublicKey == "":
+		return v.useJWKS(cfg.JWKSURL, cfg.Log)
+	}
+	return nil, errors.New("want exactly one of secret, public key and JWKS URL")
+}
+
+func (v *Verifier) useFixed(key any) {
+	v.key = func(*jwt.Token) (any, error) { return key, nil }
+}
+
+// Authenticate implements rooms.Authenticator. Errors are *Refusal.
+func (v *Verifier) Authenticate(token string, now time.Time, done func(rooms.Identity, error)) {
+	if v.remote == nil {
+		done(v.Verify(token, now))
+		return
+	}
+	// What needs no key needs no goroutine, and garbage no place in the queue.
+	if err := shape(token); err != nil {
+		v.count(err)
+		done(rooms.Identity{}, err)
+		return
+	}
+	if !v.remote.post(task{token: token, now: now, done: done}) {
+		v.count(errBusy)
+		done(rooms.Identity{}, errBusy)
+	}
+}
+
+// Verify verifies token as of now. With a JWKS it may block while keys are
+// fetched. Errors are *Refusal.
+func (v *Verifier) Verify(token string, now time.Time) (rooms.Identity, error) {
+	id, err := v.verify(token, now)
+	v.count(err)
+	return id, err
+}
+
+func (v *Verifier) verify(token string, now time.Time) (rooms.Identity, error) {
+	if err := shape(token); err != nil {
+		return rooms.Identity{}, err
+	}
+	c := &claims{party: &v.party, expires: never}
+	parsed, err := v.parser.ParseWithClaims(token, c, v.key)
+	if err != nil {
+		return rooms.Identity{}, v.refusal(token, parsed, err)
+	}
+	if !canonical(token, parsed.Signature) {
+		return rooms.Identity{}, errSignature
+	}
+	if err := c.check(now.Unix()); err != nil {
+		return rooms.Identity{}, err
+	}
+	return c.identity(), nil
+}
+
+// shape tells whether token has three parts of the base64url alphabet (RFC
+// 7515 section 7.1), of which only the last may be empty.
+func shape(token string) error {
+	if len(token) > MaxTokenLen || strings.Count(token, ".") != 2 {
+		return errMalformed
+	}
+	for i := 0; i < len(token); i++ {
+		if b := token[i]; b != '.' && !base64url(b) {
+			return errInvalid
+		}
+	}
+	if token[0] == '.' || strings.Contains(token, "..") {
+		return errInvalid
+	}
+	return nil
+}
+
+func base64url(b byte) bool {
+	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '-' || b == '_'
+}
+
+// refusal says in jsonwebtoken's words, and in its order, why golang-jwt
+// refused token.
+func (v *Verifier) refusal(token string, parsed *jwt.Token, err error) error {
+	readable := parsed != nil && parsed.Method != nil
+	var own *Refusal
+	switch {
+	case !readable && (parsed == nil || parsed.Header == nil || errors.Is(err, jwt.ErrTokenMalformed)):
+		return errInvalid // header or payload
+	case strings.HasSuffix(token, "."):
+		return errNoSignature
+	case !readable || !slices.Contains(v.algorithms, parsed.Method.Alg()):
+		return errAlgorithm
+	case errors.As(err, &own): // no key to verify with
+		return own
+	}
+	return errSignature
+}
+
+// canonical tells whether the last part of token is the one text of its
+// signature. Decoding ignores the spare bits of the last character, so without
+// this a changed last character could pass.
+func canonical(token string, signature []byte) bool {
+	var buf [512]byte
+	text := base64.RawURLEncoding.AppendEncode(buf[:0], signature)
+	return string(text) == token[strings.LastIndexByte(token, '.')+1:]
+}
+
+func (v *Verifier) count(err error) { v.counts[outcomeOf(err)].Add(1) }
+
+// Count is how many verifications ended with an outcome.
+type Count struct {
+	Outcome Outcome
+	N       uint64
+}
+
+// Counts returns all outcomes so far, in their order. Safe from everywhere.
+func (v *Verifier) Counts() []Count {
+	counts := make([]Count, outcomes)
+	for i := range counts {
+		counts[i] = Count{Outcome: Outcome(i), N: v.counts[i].Load()}
+	}
+	return counts
+}
+
+// Close ends the fetching of keys. Verifications that wait are refused as
+// busy, later ones too. A verifier with a fixed key has nothing to close.
+func (v *Verifier) Close() {
+	if v.remote != nil {
+		v.remote.close()
+	}
+}
