@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/internal/auth"
+)
+
+// command runs a command line in an empty directory and returns its output.
+func command(t *testing.T, run server, args ...string) (string, error) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	var out bytes.Buffer
+	root := newCommand(run)
+	root.SetArgs(args)
+	root.SetOut(&out)
+	root.SetErr(&out)
+	err := root.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func TestServeIsTheDefaultAndReportsItsError(t *testing.T) {
+	t.Setenv("LOG_DIR", "")
+	t.Setenv("PORT", "4321")
+	broken := errors.New("no such port")
+	for _, args := range [][]string{{}, {"serve"}} {
+		served := 0
+		_, err := command(t, func(_ context.Context, cfg Config, log *slog.Logger) error {
+			served = cfg.Port
+			return broken
+		}, args...)
+		if served != 4321 || !errors.Is(err, broken) {
+			t.Errorf("%v: served on %d, %v", args, served, err)
+		}
+	}
+}
+
+func TestBadSettingStopsTheStart(t *testing.T) {
+	t.Setenv("PORT", "x")
+	_, err := command(t, func(context.Context, Config, *slog.Logger) error {
+		t.Error("served")
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), `PORT="x"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTokenCommandPrintsATokenTheGatewayAccepts(t *testing.T) {
+	t.Setenv("JWT_SECRET", "secret")
+	t.Setenv("JWT_ISSUER", "us")
+	t.Setenv("JWT_AUDIENCE", "chat")
+	out, err := command(t, nil, "token", "--user", "42", "--email", "a@b.c", "--role", "host", "--ttl", "5m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := auth.New(auth.Config{Secret: "secret", Issuer: "us", Audience: "chat"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := v.Verify(strings.TrimSpace(out), time.Now())
+	if err != nil || id.UserID != "42" || id.Email != "a@b.c" || id.Role != "host" || id.Expires.IsZero() {
+		t.Errorf("got %+v, %v", id, err)
+	}
+}
+
+func TestTokenCommandNeedsASecretAndAUser(t *testing.T) {
+	t.Setenv("JWT_SECRET", "")
+	if _, err := command(t, nil, "token", "--user", "42"); err == nil || !strings.Contains(err.Error(), "JWT_SECRET") {
+		t.Errorf("without secret: %v", err)
+	}
+	t.Setenv("JWT_SECRET", "secret")
+	if _, err := command(t, nil, "token"); err == nil || !strings.Contains(err.Error(), "user") {
+		t.Errorf("without user: %v", err)
+	}
+}
+
+func TestHealthcheckFollowsTheStatus(t *testing.T) {
+	status := http.StatusOK
+	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/health" {
+			t.Errorf("asked for %s", r.URL.Path)
+		}
+		w.WriteHeader(status)
+	}))
+	defer gateway.Close()
+	_, port, _ := strings.Cut(strings.TrimPrefix(gateway.URL, "http://"), ":")
+	t.Setenv("PORT", port)
+	if _, err := command(t, nil, "healthcheck"); err != nil {
+		t.Errorf("healthy: %v", err)
+	}
+	status = http.StatusServiceUnavailable
+	if _, err := command(t, nil, "healthcheck"); err == nil || !strings.Contains(err.Error(), "503") {
+		t.Errorf("draining: %v", err)
+	}
+	if _, err := command(t, nil, "healthcheck", "--url", "http://127.0.0.1:1/health"); err == nil {
+		t.Error("nobody there: healthy")
+	}
+}
+
+func TestHealthURLIsReachableFromTheSameMachine(t *testing.T) {
+	for host, want := range map[string]string{
+		"0.0.0.0": "http://127.0.0.1:3002/health", "::": "http://localhost:3002/health",
+		"10.0.0.1": "http://10.0.0.1:3002/health", "::1": "http://[::1]:3002/health",
+	} {
+		if got := healthURL(Config{Host: host, Port: 3002}); got != want {
+			t.Errorf("%s: got %s, want %s", host, got, want)
+		}
+	}
+}
+
+func TestConfigAndVersionCommandsPrint(t *testing.T) {
+	for want, args := range map[string][]string{
+		configMarkdown(): {"config"}, configEnv(): {"config", "--env"}, "gateway ": {"version"},
+	} {
+		if out, err := command(t, nil, args...); err != nil || !strings.HasPrefix(out, want) {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+func TestFirstSignalCancelsTheSecondExits(t *testing.T) {
+	codes := make(chan int, 1)
+	defer signal.Reset(syscall.SIGINT, syscall.SIGTERM)
+	ctx := interruptible(func(code int) { codes <- code })
+	if err := syscall.Kill(syscall.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-ctx.Done()
+	select {
+	case code := <-codes:
+		t.Fatalf("exit %d after one signal", code)
+	default:
+	}
+	if err := syscall.Kill(syscall.Getpid(), syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if code := <-codes; code != exitInterrupted {
+		t.Errorf("exit %d, want %d", code, exitInterrupted)
+	}
+}

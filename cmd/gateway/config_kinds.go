@@ -1,0 +1,181 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A kind is how a setting is read, checked and written.
+type kind struct {
+	allowed string                     // completes "want …"
+	set     func(*Config, string) bool // false: not allowed
+	text    func(*Config) string       // as it would be set
+}
+
+func integer(low, high int, field func(*Config) *int) kind {
+	return kind{
+		allowed: fmt.Sprintf("a whole number from %d to %d", low, high),
+		set: func(c *Config, text string) bool {
+			n, err := strconv.Atoi(text)
+			*field(c) = n
+			return err == nil && n >= low && n <= high
+		},
+		text: func(c *Config) string { return strconv.Itoa(*field(c)) },
+	}
+}
+
+// millis reads whole milliseconds.
+func millis(low, high int, field func(*Config) *time.Duration) kind {
+	return kind{
+		allowed: fmt.Sprintf("milliseconds from %d to %d", low, high),
+		set: func(c *Config, text string) bool {
+			n, err := strconv.Atoi(text)
+			*field(c) = time.Duration(n) * time.Millisecond
+			return err == nil && n >= low && n <= high
+		},
+		text: func(c *Config) string { return strconv.FormatInt(field(c).Milliseconds(), 10) },
+	}
+}
+
+func boolean(field func(*Config) *bool) kind {
+	return kind{
+		allowed: "true or false",
+		set: func(c *Config, text string) (ok bool) {
+			b, err := strconv.ParseBool(strings.ToLower(text))
+			*field(c) = b
+			return err == nil
+		},
+		text: func(c *Config) string { return strconv.FormatBool(*field(c)) },
+	}
+}
+
+// checked reads text that ok agrees to.
+func checked(allowed string, ok func(string) bool, field func(*Config) *string) kind {
+	return kind{
+		allowed: allowed,
+		set: func(c *Config, text string) bool {
+			*field(c) = text
+			return ok(text)
+		},
+		text: func(c *Config) string { return *field(c) },
+	}
+}
+
+func anyText(field func(*Config) *string) kind {
+	return checked("any text", func(string) bool { return true }, field)
+}
+
+func oneOf(field func(*Config) *string, words ...string) kind {
+	return checked(strings.Join(words, ", "), func(text string) bool { return slices.Contains(words, text) }, field)
+}
+
+func host(field func(*Config) *string) kind {
+	return checked("a host name or an IP address", isHost, field)
+}
+
+func isHost(text string) bool {
+	if _, err := netip.ParseAddr(text); err == nil {
+		return true
+	}
+	outside := func(r rune) bool {
+		return r != '.' && r != '-' && r != '_' && (r < '0' || r > '9') && (r|0x20 < 'a' || r|0x20 > 'z')
+	}
+	return text != "" && !strings.ContainsFunc(text, outside)
+}
+
+// webURL reads an address, which may be empty.
+func webURL(field func(*Config) *string) kind {
+	return checked("http://host… or https://host… without user name", func(text string) bool {
+		u, err := url.Parse(text)
+		return text == "" || err == nil && u.Host != "" && u.User == nil && (u.Scheme == "http" || u.Scheme == "https")
+	}, field)
+}
+
+// list reads words between commas, at least one.
+func list(field func(*Config) *[]string) kind {
+	return kind{
+		allowed: "one or more names with commas between",
+		set: func(c *Config, text string) bool {
+			*field(c) = words(text)
+			return len(*field(c)) > 0
+		},
+		text: func(c *Config) string { return strings.Join(*field(c), ",") },
+	}
+}
+
+func words(text string) (list []string) {
+	for word := range strings.SplitSeq(text, ",") {
+		if word = strings.TrimSpace(word); word != "" {
+			list = append(list, word)
+		}
+	}
+	return list
+}
+
+// origins reads what browsers may send as Origin. An entry without a scheme
+// becomes two, and "*" makes the others superfluous.
+func origins(field func(*Config) *[]string) kind {
+	return kind{
+		allowed: "origins with commas between, such as localhost:3000,https://app.example.com, or *",
+		set: func(c *Config, text string) bool {
+			entries := words(text)
+			ok := len(entries) > 0
+			for _, entry := range entries {
+				expanded := originsOf(entry)
+				*field(c) = append(*field(c), expanded...)
+				ok = ok && expanded != nil
+			}
+			if slices.Contains(entries, "*") {
+				*field(c) = []string{"*"}
+			}
+			return ok
+		},
+		text: func(c *Config) string { return strings.Join(*field(c), ",") },
+	}
+}
+
+// originsOf returns entry as browsers write origins (RFC 6454 section 6.2):
+// small letters, no default port, no path. It returns nil for what cannot be
+// an origin.
+func originsOf(entry string) []string {
+	entry = strings.ToLower(strings.TrimSuffix(entry, "/"))
+	if entry == "*" {
+		return []string{entry}
+	}
+	if !strings.Contains(entry, "://") {
+		return slices.Concat(originsOf("http://"+entry), originsOf("https://"+entry))
+	}
+	u, err := url.Parse(entry)
+	if err != nil || u.Hostname() == "" || entry != u.Scheme+"://"+u.Host ||
+		strings.HasSuffix(entry, ":") || strings.ContainsAny(entry, " *") {
+		return nil
+	}
+	if u.Scheme == "http" && u.Port() == "80" || u.Scheme == "https" && u.Port() == "443" {
+		entry = strings.TrimSuffix(entry, ":"+u.Port())
+	}
+	return []string{entry}
+}
+
+// logLevels has the words of winston, which the Node gateway's files use.
+var logLevels = map[string]slog.Level{
+	"error": slog.LevelError, "warn": slog.LevelWarn, "info": slog.LevelInfo, "debug": slog.LevelDebug,
+	"http": slog.LevelDebug, "verbose": slog.LevelDebug, "silly": slog.LevelDebug,
+}
+
+func logLevel(field func(*Config) *slog.Level) kind {
+	return kind{
+		allowed: "error, warn, info, debug (http, verbose and silly mean debug)",
+		set: func(c *Config, text string) bool {
+			level, ok := logLevels[strings.ToLower(text)]
+			*field(c) = level
+			return ok
+		},
+		text: func(c *Config) string { return strings.ToLower(field(c).String()) },
+	}
+}

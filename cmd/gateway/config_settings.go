@@ -1,0 +1,149 @@
+package main
+
+import (
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A setting is one environment variable.
+type setting struct {
+	group  string // heading it stands under; "" is that of the one before
+	name   string
+	def    string
+	doc    string // what it means; one line
+	secret bool   // its value is never shown
+	blank  bool   // set but empty is a value of its own
+	kind   kind
+}
+
+const (
+	minute = 60_000    // ms
+	hour   = 3_600_000 // ms
+	mib    = 1 << 20   // bytes
+)
+
+// settings is every environment variable there is. The parser, the table in
+// the README and .env.example come from it.
+var settings = []setting{
+	{group: "Server", name: "NODE_ENV", def: development,
+		doc:  "Development and test start without a key for tokens; staging and production do not.",
+		kind: oneOf(func(c *Config) *string { return &c.Environment }, development, test, staging, production)},
+	{name: "SERVICE_HOST", def: "0.0.0.0", doc: "Address to listen on.",
+		kind: host(func(c *Config) *string { return &c.Host })},
+	{name: "PORT", def: "3002", doc: "Port to listen on; 0 takes a free one.",
+		kind: integer(0, 65535, func(c *Config) *int { return &c.Port })},
+	{name: "CORS_ORIGIN", def: "localhost:3000",
+		doc:  "Origins browsers may come from. One without a scheme means http and https; * means all.",
+		kind: origins(func(c *Config) *[]string { return &c.CORSOrigins })},
+	{name: "METRICS_ENABLED", def: "true", doc: "Whether GET /metrics answers.",
+		kind: boolean(func(c *Config) *bool { return &c.Metrics })},
+	{name: "METRICS_ROOMS_LIMIT", def: "1000", doc: "Rooms GET /metrics lists; the total counts them all.",
+		kind: integer(0, 100_000, func(c *Config) *int { return &c.MetricsRoomsLimit })},
+
+	{group: "Authentication", name: "JWT_SECRET", secret: true,
+		doc:  "Secret that verifies HS256 tokens. Without any key, development makes one up for the run.",
+		kind: anyText(func(c *Config) *string { return &c.JWTSecret })},
+	{name: "JWT_PUBLIC_KEY", secret: true,
+		doc:  "Instead of the secret: public key as PEM text, or the path of a PEM file. RSA verifies RS256, ECDSA P-256 ES256, Ed25519 EdDSA.",
+		kind: anyText(func(c *Config) *string { return &c.JWTPublicKey })},
+	{name: "JWT_JWKS_URL", doc: "Instead of the secret: where the issuer publishes its keys (RS256, ES256, EdDSA).",
+		kind: webURL(func(c *Config) *string { return &c.JWTJWKSURL })},
+	{name: "JWT_ISSUER", doc: "What the claim iss must be; empty takes any.",
+		kind: anyText(func(c *Config) *string { return &c.JWTIssuer })},
+	{name: "JWT_AUDIENCE", doc: "What the claim aud must be or contain; empty takes any.",
+		kind: anyText(func(c *Config) *string { return &c.JWTAudience })},
+	{name: "ALLOW_AUTH_WITHOUT_JWT", def: "false", doc: "Let clients without a token connect as nobody.",
+		kind: boolean(func(c *Config) *bool { return &c.AllowAnonymous })},
+
+	{group: "Connections", name: "EVENT_LOOPS", def: "0", doc: "Event loops; 0 is one for each CPU Go may use.",
+		kind: integer(0, 64, func(c *Config) *int { return &c.EventLoops })},
+	{name: "PING_INTERVAL", def: "25000", doc: "Time between two pings of a client.",
+		kind: millis(100, hour, func(c *Config) *time.Duration { return &c.PingInterval })},
+	{name: "PING_TIMEOUT", def: "60000", doc: "Time a client has to answer a ping.",
+		kind: millis(100, hour, func(c *Config) *time.Duration { return &c.PingTimeout })},
+	{name: "CONNECT_TIMEOUT", def: "45000", doc: "Time from the Engine.IO handshake to the Socket.IO CONNECT.",
+		kind: millis(100, hour, func(c *Config) *time.Duration { return &c.ConnectTimeout })},
+	{name: "HEAD_TIMEOUT", def: "10000", doc: "Time from the opening of a connection to a whole request head.",
+		kind: millis(100, hour, func(c *Config) *time.Duration { return &c.HeadTimeout })},
+	{name: "KEEPALIVE_TIMEOUT", def: "75000", doc: "Time an HTTP connection may be idle between requests.",
+		kind: millis(100, hour, func(c *Config) *time.Duration { return &c.KeepAliveTimeout })},
+
+	{group: "Limits", name: "MAX_CONNECTIONS", def: "0",
+		doc:  "Connections at a time; more get 503. 0 is what RLIMIT_NOFILE allows, less a reserve of 512.",
+		kind: integer(0, 10_000_000, func(c *Config) *int { return &c.MaxConnections })},
+	{name: "MAX_HEAD_SIZE", def: "8192", doc: "Bytes of a request head.",
+		kind: integer(1024, 65536, func(c *Config) *int { return &c.MaxHeadSize })},
+	{name: "MAX_HTTP_BUFFER_SIZE", def: "1000000", doc: "Bytes of a message or a request body, fragments and attachments summed up.",
+		kind: integer(1024, 100*mib, func(c *Config) *int { return &c.MaxHTTPBufferSize })},
+	{name: "MAX_PENDING_BYTES", def: strconv.Itoa(mib), doc: "Bytes waiting for one slow client before it is disconnected.",
+		kind: integer(65536, 1024*mib, func(c *Config) *int { return &c.MaxPendingBytes })},
+	{name: "MAX_MAILBOX", def: "65536", doc: "Messages waiting for one event loop.",
+		kind: integer(1024, 16*mib, func(c *Config) *int { return &c.MaxMailbox })},
+
+	{group: "Shutdown", name: "DRAIN_PERIOD", def: "10000",
+		doc:  "Time over which clients are disconnected, so that they do not all come back at once.",
+		kind: millis(0, hour, func(c *Config) *time.Duration { return &c.DrainPeriod })},
+	{name: "SHUTDOWN_TIMEOUT", def: "30000", doc: "Time after which the process ends in any case.",
+		kind: millis(100, hour, func(c *Config) *time.Duration { return &c.ShutdownTimeout })},
+
+	{group: "Logs", name: "LOG_LEVEL", def: "info", doc: "The least severe records kept.",
+		kind: logLevel(func(c *Config) *slog.Level { return &c.LogLevel })},
+	{name: "LOG_FORMAT", def: formatAuto,
+		doc:  "Format on the console; auto is text on a terminal in development, else json. Files are always json.",
+		kind: oneOf(func(c *Config) *string { return &c.LogFormat }, formatAuto, formatJSON, formatText)},
+	{name: "LOG_DIR", def: "logs", blank: true, doc: "Directory of all.log and error.log; set but empty: no files.",
+		kind: anyText(func(c *Config) *string { return &c.LogDir })},
+	{name: "LOG_MAX_SIZE_MB", def: "100", doc: "Megabytes of a log file before a new one is begun.",
+		kind: integer(1, 10_000, func(c *Config) *int { return &c.LogMaxSizeMB })},
+	{name: "LOG_MAX_FILES", def: "10", doc: "Finished log files kept of each kind.",
+		kind: integer(1, 1000, func(c *Config) *int { return &c.LogMaxFiles })},
+	{name: "LOG_STATS_INTERVAL", def: strconv.Itoa(minute), doc: "Time between two lines of figures; 0 writes none.",
+		kind: millis(0, 24*hour, func(c *Config) *time.Duration { return &c.LogStatsInterval })},
+
+	{group: "Redis", name: "USE_REDIS", def: "true", doc: "Whether this node shares rooms with other nodes.",
+		kind: boolean(func(c *Config) *bool { return &c.UseRedis })},
+	{name: "REDIS_HOST", def: "redis", doc: "Host of Redis.", kind: host(func(c *Config) *string { return &c.RedisHost })},
+	{name: "REDIS_PORT", def: "6379", doc: "Port of Redis.",
+		kind: integer(1, 65535, func(c *Config) *int { return &c.RedisPort })},
+	{name: "REDIS_PASSWORD", secret: true, blank: true, doc: "Password of Redis; empty for none.",
+		kind: anyText(func(c *Config) *string { return &c.RedisPassword })},
+	{name: "REDIS_DB", def: "1", doc: "Database number in Redis.",
+		kind: integer(0, 1023, func(c *Config) *int { return &c.RedisDB })},
+	{name: "KEY_PREFIX", def: "ws:", blank: true, doc: "What keys and channels in Redis begin with.",
+		kind: anyText(func(c *Config) *string { return &c.KeyPrefix })},
+
+	{group: "RabbitMQ", name: "USE_RABBITMQ", def: "true", doc: "Whether this node takes events of the services.",
+		kind: boolean(func(c *Config) *bool { return &c.UseRabbitMQ })},
+	{name: "RABBITMQ_HOST", def: "rabbitmq", doc: "Host of RabbitMQ.",
+		kind: host(func(c *Config) *string { return &c.RabbitMQHost })},
+	{name: "RABBITMQ_PORT", def: "5672", doc: "Port of RabbitMQ.",
+		kind: integer(1, 65535, func(c *Config) *int { return &c.RabbitMQPort })},
+	{name: "RABBITMQ_USER", def: "guest", doc: "User of RabbitMQ.",
+		kind: anyText(func(c *Config) *string { return &c.RabbitMQUser })},
+	{name: "RABBITMQ_PASSWORD", def: "guest", secret: true, doc: "Password of RabbitMQ.",
+		kind: anyText(func(c *Config) *string { return &c.RabbitMQPassword })},
+	{name: "RABBITMQ_VHOST", def: "/", doc: "Virtual host of RabbitMQ.",
+		kind: anyText(func(c *Config) *string { return &c.RabbitMQVHost })},
+	{name: "RABBITMQ_EXCHANGE", def: "hometrip_events", doc: "Topic exchanges the services publish to.",
+		kind: list(func(c *Config) *[]string { return &c.RabbitMQExchanges })},
+	{name: "RABBITMQ_QUEUE_PREFIX", def: "websocket-gateway", doc: "What the gateway's queues begin with.",
+		kind: anyText(func(c *Config) *string { return &c.RabbitMQQueuePrefix })},
+
+	{group: "Services", name: "MESSAGE_SERVICE_URL", doc: "Address of the message service.",
+		kind: webURL(func(c *Config) *string { return &c.MessageServiceURL })},
+	{name: "BOOKING_SERVICE_URL", doc: "Address of the booking service.",
+		kind: webURL(func(c *Config) *string { return &c.BookingServiceURL })},
+	{name: "NOTIFICATION_SERVICE_URL", doc: "Address of the notification service.",
+		kind: webURL(func(c *Config) *string { return &c.NotificationServiceURL })},
+}
+
+// show returns text as it may be shown: no secrets, also none that somebody
+// put into an address.
+func (s setting) show(text string) string {
+	if text != "" && (s.secret || strings.Contains(text, "@")) {
+		return hidden
+	}
+	return text
+}

@@ -1,0 +1,296 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// environment is a lookup over NAME=value words.
+func environment(words ...string) func(string) (string, bool) {
+	values := map[string]string{}
+	for _, word := range words {
+		name, value, _ := strings.Cut(word, "=")
+		values[name] = value
+	}
+	return func(name string) (string, bool) {
+		value, ok := values[name]
+		return value, ok
+	}
+}
+
+func mustParse(t *testing.T, words ...string) Config {
+	t.Helper()
+	cfg, err := parseConfig(environment(words...), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func TestDefaultsAreThoseOfTheContract(t *testing.T) {
+	got := mustParse(t)
+	if got.JWTSecret == "" || !got.EphemeralSecret {
+		t.Error("development has no secret made up")
+	}
+	got.JWTSecret, got.EphemeralSecret = "", false
+	want := Config{
+		Environment: "development", Host: "0.0.0.0", Port: 3002,
+		CORSOrigins: []string{"http://localhost:3000", "https://localhost:3000"},
+		Metrics:     true, MetricsRoomsLimit: 1000,
+		PingInterval: 25 * time.Second, PingTimeout: 60 * time.Second, ConnectTimeout: 45 * time.Second,
+		HeadTimeout: 10 * time.Second, KeepAliveTimeout: 75 * time.Second,
+		MaxHeadSize: 8192, MaxHTTPBufferSize: 1_000_000, MaxPendingBytes: 1 << 20, MaxMailbox: 65536,
+		DrainPeriod: 10 * time.Second, ShutdownTimeout: 30 * time.Second,
+		LogLevel: slog.LevelInfo, LogFormat: "auto", LogDir: "logs", LogMaxSizeMB: 100, LogMaxFiles: 10,
+		LogStatsInterval: time.Minute,
+		UseRedis:         true, RedisHost: "redis", RedisPort: 6379, RedisDB: 1, KeyPrefix: "ws:",
+		UseRabbitMQ: true, RabbitMQHost: "rabbitmq", RabbitMQPort: 5672, RabbitMQUser: "guest",
+		RabbitMQPassword: "guest", RabbitMQVHost: "/", RabbitMQExchanges: []string{"hometrip_events"},
+		RabbitMQQueuePrefix: "websocket-gateway",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %#v\nwant %#v", got, want)
+	}
+}
+
+// TestEverySettingReachesAFieldOfItsOwn: a value other than the default
+// changes the Config, is written back the same, and is known by one name.
+func TestEverySettingReachesAFieldOfItsOwn(t *testing.T) {
+	special := map[string]string{
+		"NODE_ENV": "test", "CORS_ORIGIN": "https://app.example.com", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
+		"JWT_JWKS_URL": "https://issuer/keys", "MAX_PENDING_BYTES": "70000",
+		"REDIS_DB": "7", "LOG_MAX_FILES": "7", "EVENT_LOOPS": "3",
+	}
+	seen := map[string]bool{}
+	for _, s := range settings {
+		value := special[s.name]
+		switch {
+		case value != "":
+		case s.def == "true":
+			value = "false"
+		case s.def == "false":
+			value = "true"
+		case strings.Contains(s.kind.allowed, "from"):
+			value = "2000"
+		case strings.HasSuffix(s.name, "_URL"):
+			value = "http://service:8080/path"
+		default:
+			value = "value"
+		}
+		if seen[s.name] || s.doc == "" || value == s.def {
+			t.Errorf("%s: stands twice, has no doc, or the test has no value for it", s.name)
+		}
+		seen[s.name] = true
+		var base, changed Config
+		if !s.kind.set(&base, s.def) || !s.kind.set(&changed, value) {
+			t.Errorf("%s: %q or %q not taken", s.name, s.def, value)
+		}
+		if reflect.DeepEqual(base, changed) || s.kind.text(&changed) != value {
+			t.Errorf("%s=%s: reads back as %q", s.name, value, s.kind.text(&changed))
+		}
+	}
+	fields := reflect.TypeFor[Config]().NumField() - 1 // EphemeralSecret is no setting
+	if len(seen) != fields {
+		t.Errorf("%d settings for %d fields", len(seen), fields)
+	}
+}
+
+func TestAllBadValuesAreReportedAtOnceWithoutSecrets(t *testing.T) {
+	_, err := parseConfig(environment(
+		"PORT=http", "PING_INTERVAL=25s", "METRICS_ENABLED=maybe", "LOG_LEVEL=loud", "NODE_ENV=prodution",
+		"MAX_HEAD_SIZE=1", "CORS_ORIGIN=http://a/path", "BOOKING_SERVICE_URL=booking:3000", "REDIS_HOST=a b",
+		"JWT_JWKS_URL=https://me:hunter2@issuer/", "RABBITMQ_EXCHANGE= , ", "PORT=70000",
+	), nil)
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{
+		`PORT="70000": want a whole number from 0 to 65535`,
+		`PING_INTERVAL="25s": want milliseconds from 100 to 3600000`,
+		`METRICS_ENABLED="maybe": want true or false`,
+		`LOG_LEVEL="loud": want error, warn`,
+		`NODE_ENV="prodution": want development, test, staging, production`,
+		`MAX_HEAD_SIZE="1"`, `CORS_ORIGIN="http://a/path"`, `BOOKING_SERVICE_URL="booking:3000"`,
+		`REDIS_HOST="a b"`, `JWT_JWKS_URL="[hidden]"`, `RABBITMQ_EXCHANGE=`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not say %s", want)
+		}
+	}
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Error("the error shows a password")
+	}
+}
+
+func TestContradictionsStopTheStart(t *testing.T) {
+	for _, row := range []struct {
+		want  string
+		words []string
+	}{
+		{"JWT_SECRET", []string{"NODE_ENV=production"}},
+		{"JWT_SECRET", []string{"NODE_ENV=staging", "JWT_SECRET="}},
+		{"only one", []string{"JWT_SECRET=s", "JWT_JWKS_URL=http://issuer/"}},
+		{"only one", []string{"JWT_SECRET=s", "JWT_PUBLIC_KEY=key.pem"}},
+		{"SHUTDOWN_TIMEOUT", []string{"DRAIN_PERIOD=2000", "SHUTDOWN_TIMEOUT=1000"}},
+	} {
+		_, err := parseConfig(environment(row.words...), nil)
+		if err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%v: got %v, want an error about %s", row.words, err, row.want)
+		}
+	}
+	for _, key := range []string{"JWT_SECRET=s", "JWT_PUBLIC_KEY=key.pem", "JWT_JWKS_URL=http://issuer/"} {
+		if cfg := mustParse(t, "NODE_ENV=production", key); cfg.EphemeralSecret {
+			t.Errorf("%s: a secret was made up", key)
+		}
+	}
+}
+
+func TestEphemeralSecretIsAnotherOneEachRun(t *testing.T) {
+	if a, b := mustParse(t), mustParse(t); a.JWTSecret == b.JWTSecret || len(a.JWTSecret) < 26 {
+		t.Errorf("%q and %q", a.JWTSecret, b.JWTSecret)
+	}
+}
+
+func TestEnvironmentWinsOverTheFile(t *testing.T) {
+	file := map[string]string{"PORT": "1", "SERVICE_HOST": "10.0.0.1", "LOG_DIR": "there", "REDIS_HOST": ""}
+	cfg, err := parseConfig(environment("PORT=2", "SERVICE_HOST=", "LOG_DIR="), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Port != 2 || cfg.Host != "10.0.0.1" || cfg.LogDir != "" || cfg.RedisHost != "redis" {
+		t.Errorf("got %d %q %q %q", cfg.Port, cfg.Host, cfg.LogDir, cfg.RedisHost)
+	}
+}
+
+// TestDotenvReadsAsNodeDoes: the expected values are what dotenv 16 of npm
+// reads from the same file.
+func TestDotenvReadsAsNodeDoes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), ".env")
+	file := `# a comment
+PORT=3005
+export SERVICE_HOST=10.0.0.1
+JWT_SECRET=pa$$word$HOME\$x
+REDIS_PASSWORD='si$ngle # not a comment'
+RABBITMQ_PASSWORD="dou$ble{$x}"
+LOG_DIR=
+CORS_ORIGIN=https://a.example.com,localhost:3000   # a comment
+`
+	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := readDotenv(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"PORT": "3005", "SERVICE_HOST": "10.0.0.1", "JWT_SECRET": `pa$$word$HOME\$x`,
+		"REDIS_PASSWORD": "si$ngle # not a comment", "RABBITMQ_PASSWORD": "dou$ble{$x}", "LOG_DIR": "",
+		"CORS_ORIGIN": "https://a.example.com,localhost:3000",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func TestBrokenDotenvIsReportedWithoutItsContent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), ".env")
+	if values, err := readDotenv(path); err != nil || values != nil {
+		t.Errorf("no file: got %v, %v", values, err)
+	}
+	if err := os.WriteFile(path, []byte("JWT SECRET\nhunter2=\"x\nREDIS_PASSWORD=hunter2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := readDotenv(path)
+	if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSecretsAreHiddenHoweverAConfigIsShown(t *testing.T) {
+	words := []string{"PORT=4321"}
+	secrets := 0
+	for _, s := range settings {
+		if s.secret && s.name != "JWT_PUBLIC_KEY" {
+			words = append(words, s.name+"=hunter2")
+			secrets++
+		}
+	}
+	cfg := mustParse(t, words...)
+	var logged strings.Builder
+	slog.New(slog.NewJSONHandler(&logged, nil)).Info("settings", "config", cfg)
+	for _, shown := range []string{
+		cfg.String(), fmt.Sprint(cfg), fmt.Sprintf("%v %+v %s %#v", cfg, &cfg, cfg, cfg), logged.String(),
+	} {
+		if strings.Contains(shown, "hunter2") || strings.Count(shown, hidden) < secrets || !strings.Contains(shown, "4321") {
+			t.Errorf("shown as %s", shown)
+		}
+	}
+	if !json.Valid([]byte(logged.String())) {
+		t.Errorf("not JSON: %s", logged.String())
+	}
+}
+
+func TestOriginsAreWrittenAsBrowsersDo(t *testing.T) {
+	for _, row := range []struct {
+		text string
+		want []string
+	}{
+		{"localhost:3000", []string{"http://localhost:3000", "https://localhost:3000"}},
+		{"App.Example.com", []string{"http://app.example.com", "https://app.example.com"}},
+		{"https://a.example.com/, http://b:8080 ,", []string{"https://a.example.com", "http://b:8080"}},
+		{"https://a:443,http://a:80,http://a:443", []string{"https://a", "http://a", "http://a:443"}},
+		{"a:80", []string{"http://a", "https://a:80"}},
+		{"capacitor://localhost", []string{"capacitor://localhost"}},
+		{"http://[::1]:3000", []string{"http://[::1]:3000"}},
+		{"*", []string{"*"}},
+		{"https://a, *", []string{"*"}},
+		{"https://a/path", nil},
+		{"https://", nil},
+		{"https://*.example.com", nil},
+		{"", nil},
+	} {
+		var cfg Config
+		ok := origins(func(c *Config) *[]string { return &c.CORSOrigins }).set(&cfg, row.text)
+		if ok != (row.want != nil) || ok && !slices.Equal(cfg.CORSOrigins, row.want) {
+			t.Errorf("%q: got %q, %v; want %q", row.text, cfg.CORSOrigins, ok, row.want)
+		}
+	}
+}
+
+func TestEnvExampleIsTheTable(t *testing.T) {
+	file, err := os.ReadFile("../../.env.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(file) != configEnv() {
+		t.Error(`.env.example is out of date: go run ./cmd/gateway config --env > .env.example`)
+	}
+	values, err := readDotenv("../../.env.example")
+	if err != nil || len(values) != 0 {
+		t.Errorf("copied unchanged it sets %v, %v", values, err)
+	}
+}
+
+func TestReadmeHasTheTable(t *testing.T) {
+	const begin, end = "<!-- config:begin -->\n", "<!-- config:end -->"
+	file, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(file), begin)
+	table, _, closed := strings.Cut(after, end)
+	if !found || !closed {
+		t.Fatalf("README.md: want the settings between %q and %q", begin, end)
+	}
+	if strings.TrimSpace(table) != strings.TrimSpace(configMarkdown()) {
+		t.Error("the settings in README.md are out of date: put the output of go run ./cmd/gateway config there")
+	}
+}

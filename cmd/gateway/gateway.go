@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/internal/auth"
+	"github.com/hometrip/gateway/loop"
+	"github.com/hometrip/gateway/rooms"
+)
+
+const (
+	// descriptorReserve is what MAX_CONNECTIONS leaves of RLIMIT_NOFILE: for
+	// log files, Redis, RabbitMQ, and connections on their way between loops.
+	descriptorReserve = 512
+
+	// stopTimeout is what is kept of SHUTDOWN_TIMEOUT for stopping the engine
+	// once the sessions have been drained.
+	stopTimeout = 2 * time.Second
+
+	// gcPercent trades collector time for memory. Connections live long and a
+	// delivery allocates nothing, so the heap is mostly alive and collections
+	// are rare; with Go's default of 100 the garbage of a connect storm costs
+	// each idle connection 1,470 resident bytes, with 50 1,310. GOGC overrules.
+	gcPercent = 50
+)
+
+// A Gateway is the whole house: the rooms, the front door and what they need.
+type Gateway struct {
+	config   Config
+	log      *slog.Logger
+	started  time.Time
+	verifier *auth.Verifier
+	hub      *rooms.Hub
+	server   *loop.Server
+}
+
+// serve runs the gateway until ctx is cancelled and it has drained.
+func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
+	g, err := open(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer g.verifier.Close()
+	return g.run(ctx)
+}
+
+// open builds the house from the inside out. Nothing listens yet.
+func open(cfg Config, log *slog.Logger) (*Gateway, error) {
+	g := &Gateway{config: cfg, log: log, started: time.Now()}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	var err error
+	g.verifier, err = auth.New(auth.Config{
+		Secret:    cfg.JWTSecret,
+		PublicKey: cfg.JWTPublicKey,
+		JWKSURL:   cfg.JWTJWKSURL,
+		Issuer:    cfg.JWTIssuer,
+		Audience:  cfg.JWTAudience,
+		Log:       log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("token verification: %w", err)
+	}
+	loops := cfg.EventLoops
+	if loops == 0 {
+		loops = min(runtime.GOMAXPROCS(0), rooms.MaxShards)
+	}
+	g.hub, err = rooms.New(rooms.Config{
+		Shards:         loops,
+		Auth:           g.verifier,
+		AllowAnonymous: cfg.AllowAnonymous,
+		ConnectTimeout: cfg.ConnectTimeout,
+		MaxPacket:      cfg.MaxHTTPBufferSize,
+		MaxMailbox:     cfg.MaxMailbox,
+		Handlers:       rooms.ClientEvents(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.server, err = g.frontDoor(loops)
+	return g, err
+}
+
+func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
+	cfg := g.config
+	connections, err := maxConnections(cfg.MaxConnections)
+	if err != nil {
+		return nil, err
+	}
+	return loop.New(loop.Config{
+		Address:        net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)),
+		Loops:          loops,
+		Hub:            g.hub,
+		Handler:        g.endpoints(),
+		Log:            g.log,
+		PingInterval:   cfg.PingInterval,
+		PingTimeout:    cfg.PingTimeout,
+		HeadTimeout:    cfg.HeadTimeout,
+		KeepAlive:      cfg.KeepAliveTimeout,
+		DrainPeriod:    cfg.DrainPeriod,
+		MaxHead:        cfg.MaxHeadSize,
+		MaxPayload:     cfg.MaxHTTPBufferSize,
+		MaxPending:     cfg.MaxPendingBytes,
+		MaxConnections: connections,
+		Origins:        allowedOrigins(cfg.CORSOrigins),
+	})
+}
+
+// maxConnections checks the setting against the descriptors the process may
+// have, or derives it from them.
+func maxConnections(setting int) (int, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("read RLIMIT_NOFILE: %w", err)
+	}
+	room := int(min(limit.Cur, 1<<30)) - descriptorReserve
+	switch {
+	case room <= 0:
+		return 0, fmt.Errorf("RLIMIT_NOFILE is %d: raise it above %d", limit.Cur, descriptorReserve)
+	case setting > room:
+		return 0, fmt.Errorf("MAX_CONNECTIONS=%d: RLIMIT_NOFILE is %d and %d are kept in reserve, so at most %d",
+			setting, limit.Cur, descriptorReserve, room)
+	case setting > 0:
+		return setting, nil
+	}
+	return room, nil
+}
+
+func allowedOrigins(list []string) loop.Origins {
+	o := loop.Origins{List: make(map[string]struct{}, len(list))}
+	for _, origin := range list {
+		if origin == "*" {
+			o.Any = true
+		}
+		o.List[origin] = struct{}{}
+	}
+	return o
+}
+
+// run serves until ctx is cancelled, then drains and stops. An engine that
+// ends by itself is an error.
+func (g *Gateway) run(ctx context.Context) error {
+	ended := make(chan error, 1)
+	go func() { ended <- g.server.Run() }()
+	select {
+	case <-g.server.Ready():
+	case err := <-ended:
+		return err
+	}
+	g.greet()
+	stats := g.reportStats()
+	defer stats()
+	select {
+	case <-ctx.Done():
+		return g.shutDown(ended)
+	case err := <-ended:
+		return err
+	}
+}
+
+// shutDown drains the sessions and stops the engine, within SHUTDOWN_TIMEOUT.
+func (g *Gateway) shutDown(ended <-chan error) error {
+	g.log.Info("draining", "sessions", g.server.Stats().Sessions, "period", g.config.DrainPeriod)
+	start := time.Now()
+	drain, cancel := context.WithTimeout(context.Background(), max(g.config.ShutdownTimeout-stopTimeout, 0))
+	defer cancel()
+	if err := g.server.Drain(drain); err != nil {
+		g.log.Warn("sessions left at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
+	}
+	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := g.server.Stop(stop); err != nil {
+		return fmt.Errorf("stop the engine: %w", err)
+	}
+	select {
+	case err := <-ended:
+		g.log.Info("stopped", "after", time.Since(start).Round(time.Millisecond))
+		return err
+	case <-stop.Done():
+		return errors.New("stop the engine: not ended in time")
+	}
+}
+
+// greet says where the gateway is and, in development, how to try it.
+func (g *Gateway) greet() {
+	cfg := g.config
+	g.log.Info("listening", "address", g.server.Addr(), "environment", cfg.Environment, "version", version())
+	if cfg.Environment != development || cfg.JWTSecret == "" {
+		return
+	}
+	token, err := auth.Mint(cfg.JWTSecret, auth.Grant{
+		UserID: "42", Issuer: cfg.JWTIssuer, Audience: cfg.JWTAudience, Issued: g.started, TTL: 24 * time.Hour,
+	})
+	if err != nil {
+		g.log.Warn("no development token", "error", err)
+		return
+	}
+	_, port, _ := net.SplitHostPort(g.server.Addr())
+	fmt.Printf(welcome, port, token, port, token)
+}
+
+// welcome is for a developer's terminal.
+const welcome = `
+The gateway is at http://localhost:%s. A token for user 42, good for a day:
+
+%s
+
+Try it in a folder where "npm install socket.io-client" has run:
+
+  const { io } = require("socket.io-client");
+  const socket = io("http://localhost:%s", { auth: { token: "%s" } });
+  socket.onAny(console.log).emit("join_room", { roomType: "conversation", roomId: "1" }, console.log);
+
+`
+
+// reportStats logs a line of figures from time to time, until the function it
+// returns is called.
+func (g *Gateway) reportStats() (stop func()) {
+	if g.config.LogStatsInterval == 0 {
+		return func() {}
+	}
+	ticker := time.NewTicker(g.config.LogStatsInterval)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-ticker.C:
+				s, r := g.server.Stats(), g.hub.Stats()
+				g.log.Info("figures", "connections", s.Connections, "sessions", s.Sessions,
+					"websocket", s.WebSockets, "sockets", r.Sockets, "events", r.EventsIn,
+					"deliveries", r.Deliveries, "turnAge", g.server.TurnAge(time.Now()))
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { ticker.Stop(); close(done) }
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+	"gopkg.in/natefinch/lumberjack.v2"
+)
+
+// Values of LOG_FORMAT.
+const (
+	formatAuto = "auto"
+	formatJSON = "json"
+	formatText = "text"
+)
+
+// maxLogValue bounds what a client can put into a log line through an error
+// that quotes it, in bytes.
+const maxLogValue = 2048
+
+// A logBook is where records go: the console, all.log and error.log. Records
+// are formatted by who logs them and written by one goroutine; see logQueue.
+type logBook struct {
+	*slog.Logger
+	queue *logQueue
+	files []io.Closer
+}
+
+// openLog returns the log of cfg with console as the process's output. A
+// directory that cannot be written is a warning in the log, not an error.
+func openLog(cfg Config, console *os.File) *logBook {
+	pretty := cfg.LogFormat == formatText ||
+		cfg.LogFormat == formatAuto && cfg.Environment == development && isTerminal(console)
+	return newLog(cfg, console, pretty)
+}
+
+func newLog(cfg Config, console io.Writer, pretty bool) *logBook {
+	book := &logBook{}
+	out := logOutputs{console: console}
+	problem := book.openFiles(cfg, &out)
+	book.queue = newLogQueue(out, cfg.LogLevel)
+	book.Logger = slog.New(newLogHandler(book.queue, cfg.LogLevel, pretty))
+	if problem != nil {
+		book.Warn("no log files", "dir", cfg.LogDir, "error", problem)
+	}
+	return book
+}
+
+func (b *logBook) openFiles(cfg Config, out *logOutputs) error {
+	if cfg.LogDir == "" {
+		return nil
+	}
+	all, err := openLogFile(cfg, "all.log")
+	if err != nil {
+		return err
+	}
+	failures, err := openLogFile(cfg, "error.log")
+	if err != nil {
+		all.Close()
+		return err
+	}
+	out.all, out.errors = all, failures
+	b.files = []io.Closer{all, failures}
+	return nil
+}
+
+// openLogFile returns a rotating file which can be written now.
+func openLogFile(cfg Config, name string) (*lumberjack.Logger, error) {
+	path := filepath.Join(cfg.LogDir, name)
+	if err := os.MkdirAll(cfg.LogDir, 0o755); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	return &lumberjack.Logger{Filename: path, MaxSize: cfg.LogMaxSizeMB, MaxBackups: cfg.LogMaxFiles}, file.Close()
+}
+
+// droppedRecords returns how many records log lost because its queue was full,
+// 0 for a logger which is not a logBook's. Safe from everywhere.
+func droppedRecords(log *slog.Logger) uint64 {
+	if h, ok := log.Handler().(logHandler); ok {
+		return h.queue.dropped.Load()
+	}
+	return 0
+}
+
+// Close writes what is queued and closes the files. It gives up after timeout
+// when an output does not take it. Records logged later are dropped.
+func (b *logBook) Close(timeout time.Duration) error {
+	if !b.queue.close(timeout) {
+		return fmt.Errorf("log not written within %v", timeout)
+	}
+	for _, file := range b.files {
+		if err := file.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A logHandler formats a record once for every format that is asked for.
+// Immutable.
+type logHandler struct {
+	queue  *logQueue
+	text   slog.Handler // to the console; nil when that takes JSON
+	normal slog.Handler // JSON, below error
+	failed slog.Handler // JSON, errors
+}
+
+func newLogHandler(q *logQueue, level slog.Level, pretty bool) slog.Handler {
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: tameAttr}
+	jsonTo := toConsole | toAll
+	h := logHandler{queue: q}
+	if pretty {
+		h.text = slog.NewTextHandler(logWriter{q, toConsole}, &slog.HandlerOptions{Level: level, ReplaceAttr: prettyAttr})
+		jsonTo = toAll
+	}
+	h.normal = slog.NewJSONHandler(logWriter{q, jsonTo}, opts)
+	h.failed = slog.NewJSONHandler(logWriter{q, jsonTo | toErrors}, opts)
+	return h
+}
+
+func (h logHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.normal.Enabled(ctx, level)
+}
+
+func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
+	if h.text != nil {
+		if err := h.text.Handle(ctx, r); err != nil {
+			return err
+		}
+	}
+	if r.Level >= slog.LevelError {
+		return h.failed.Handle(ctx, r)
+	}
+	return h.normal.Handle(ctx, r)
+}
+
+func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return h.each(func(one slog.Handler) slog.Handler { return one.WithAttrs(attrs) })
+}
+
+func (h logHandler) WithGroup(name string) slog.Handler {
+	return h.each(func(one slog.Handler) slog.Handler { return one.WithGroup(name) })
+}
+
+func (h logHandler) each(with func(slog.Handler) slog.Handler) slog.Handler {
+	if h.text != nil {
+		h.text = with(h.text)
+	}
+	h.normal, h.failed = with(h.normal), with(h.failed)
+	return h
+}
+
+// tameAttr hides what must not be in a log and cuts what is too long for one.
+func tameAttr(_ []string, a slog.Attr) slog.Attr {
+	switch strings.ToLower(a.Key) {
+	case "token", "password", "secret", "authorization", "cookie":
+		return slog.String(a.Key, hidden)
+	}
+	switch a.Value.Kind() {
+	case slog.KindString:
+		a.Value = slog.StringValue(cut(a.Value.String()))
+	case slog.KindAny:
+		if err, ok := a.Value.Any().(error); ok {
+			a.Value = slog.StringValue(cut(err.Error()))
+		}
+	}
+	return a
+}
+
+// prettyAttr is tameAttr for people: the time of day is enough.
+func prettyAttr(groups []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey && len(groups) == 0 {
+		return slog.String(slog.TimeKey, a.Value.Time().Format("15:04:05.000"))
+	}
+	return tameAttr(groups, a)
+}
+
+func cut(text string) string {
+	if len(text) <= maxLogValue {
+		return text
+	}
+	end := maxLogValue
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return fmt.Sprintf("%s… (%d bytes)", text[:end], len(text))
+}
+
+func isTerminal(file *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
+}

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const testFlush = 10 * time.Second
+
+// A console is an output tests read, and may hold up.
+type console struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	entered chan struct{} // gets a value when a write begins; nil: not held up
+	release chan struct{}
+}
+
+func (c *console) Write(text []byte) (int, error) {
+	if c.entered != nil {
+		c.entered <- struct{}{}
+		<-c.release
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.Write(text)
+}
+
+func (c *console) records(t *testing.T) (records []map[string]any) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return recordsIn(t, c.text.Bytes())
+}
+
+func recordsIn(t *testing.T, text []byte) (records []map[string]any) {
+	t.Helper()
+	for line := range bytes.Lines(text) {
+		var record map[string]any
+		if err := json.Unmarshal(line, &record); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		records = append(records, record)
+	}
+	return records
+}
+
+func readLog(t *testing.T, cfg Config, name string) []map[string]any {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(cfg.LogDir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return recordsIn(t, text)
+}
+
+func logConfig(t *testing.T) Config {
+	return Config{LogLevel: slog.LevelInfo, LogDir: filepath.Join(t.TempDir(), "logs"), LogMaxSizeMB: 1, LogMaxFiles: 2}
+}
+
+func messages(records []map[string]any) string {
+	var list []string
+	for _, record := range records {
+		list = append(list, fmt.Sprint(record["msg"]))
+	}
+	return strings.Join(list, " ")
+}
+
+func TestCloseWritesEverythingWhereItBelongs(t *testing.T) {
+	cfg, out := logConfig(t), &console{}
+	book := newLog(cfg, out, false)
+	log := book.With("node", 7)
+	log.Debug("quiet")
+	log.Info("one")
+	log.WithGroup("g").Warn("two", "k", "v")
+	log.Error("three", "error", errors.New("why"))
+	if err := book.Close(testFlush); err != nil {
+		t.Fatal(err)
+	}
+	for name, got := range map[string][]map[string]any{
+		"console": out.records(t), "all.log": readLog(t, cfg, "all.log"),
+	} {
+		if messages(got) != "one two three" || got[0]["node"] != 7.0 || got[2]["error"] != "why" {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if got := messages(readLog(t, cfg, "error.log")); got != "three" {
+		t.Errorf("error.log: %s", got)
+	}
+	book.Info("late")
+	if got := droppedRecords(log); got != 1 {
+		t.Errorf("%d dropped after Close, want 1", got)
+	}
+	if err := book.Close(testFlush); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+}
+
+func TestPrettyConsoleLeavesTheFilesJSON(t *testing.T) {
+	cfg, out := logConfig(t), &console{}
+	book := newLog(cfg, out, true)
+	book.Info("one", "k", "v")
+	if err := book.Close(testFlush); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.text.String(); strings.Contains(got, "{") || !strings.Contains(got, "msg=one k=v") {
+		t.Errorf("console: %s", got)
+	}
+	if got := messages(readLog(t, cfg, "all.log")); got != "one" {
+		t.Errorf("all.log: %s", got)
+	}
+}
+
+// TestBlockedOutputDropsAndTellsHowMany: with the console held up, logging
+// goes on without waiting; what does not fit is counted, and the count stands
+// in the log once there is space.
+func TestBlockedOutputDropsAndTellsHowMany(t *testing.T) {
+	out := &console{entered: make(chan struct{}, 2*logQueueLen), release: make(chan struct{})}
+	book := newLog(Config{}, out, false)
+	book.Info("first")
+	<-out.entered // the writer is inside, the queue empty
+	const excess = 100
+	for range logQueueLen + excess {
+		book.Info("more")
+	}
+	if droppedRecords(book.Logger) != excess {
+		t.Fatalf("%d dropped, want %d", droppedRecords(book.Logger), excess)
+	}
+	if err := book.Close(time.Millisecond); err == nil {
+		t.Error("Close did not say that lines are not written")
+	}
+	close(out.release)
+	if err := book.Close(testFlush); err != nil {
+		t.Fatal(err)
+	}
+	records := out.records(t)
+	if len(records) != 1+logQueueLen+1 {
+		t.Errorf("%d lines, want %d", len(records), 1+logQueueLen+1)
+	}
+	told := 0.0
+	for _, record := range records {
+		if record["msg"] == "log records dropped" {
+			told += record["count"].(float64)
+		}
+	}
+	if told != excess {
+		t.Errorf("the log tells of %v dropped records, want %d", told, excess)
+	}
+}
+
+func TestManyGoroutinesLogWholeLines(t *testing.T) {
+	cfg, out := logConfig(t), &console{}
+	book := newLog(cfg, out, false)
+	const writers, lines = 8, 200
+	var group sync.WaitGroup
+	for n := range writers {
+		group.Go(func() {
+			for line := range lines {
+				book.Info("x", "writer", n, "line", line)
+			}
+		})
+	}
+	group.Wait()
+	if err := book.Close(testFlush); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(readLog(t, cfg, "all.log")); got != writers*lines || droppedRecords(book.Logger) != 0 {
+		t.Errorf("%d lines, want %d; %d dropped", got, writers*lines, droppedRecords(book.Logger))
+	}
+	next := [writers]float64{}
+	for _, record := range out.records(t) {
+		n := int(record["writer"].(float64))
+		if record["line"] != next[n] {
+			t.Fatalf("writer %d: line %v, want %v", n, record["line"], next[n])
+		}
+		next[n]++
+	}
+}
+
+func TestFilesRotateAndOldOnesGo(t *testing.T) {
+	cfg := logConfig(t)
+	book := newLog(cfg, &console{}, false)
+	long := strings.Repeat("x", maxLogValue)
+	const lines = 2500 // some 5 MB: four finished files, of which two are kept
+	for range lines {
+		book.Info(long)
+	}
+	if err := book.Close(testFlush); err != nil {
+		t.Fatal(err)
+	}
+	if droppedRecords(book.Logger) != 0 {
+		t.Fatalf("%d dropped", droppedRecords(book.Logger))
+	}
+	count := func() int {
+		files, _ := filepath.Glob(filepath.Join(cfg.LogDir, "all*.log"))
+		for _, file := range files {
+			if info, err := os.Stat(file); err == nil && info.Size() > 1<<20 {
+				t.Errorf("%s has %d bytes", file, info.Size())
+			}
+		}
+		return len(files)
+	}
+	// Old files are removed by a goroutine of the library.
+	for end := time.Now().Add(testFlush); count() != 1+cfg.LogMaxFiles; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d files, want %d", count(), 1+cfg.LogMaxFiles)
+		}
+	}
+}
+
+func TestUnwritableDirectoryIsOneWarning(t *testing.T) {
+	blocker := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(blocker, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := &console{}
+	book := newLog(Config{LogDir: filepath.Join(blocker, "logs")}, out, false)
+	book.Info("on")
+	book.Error("and on")
+	if err := book.Close(testFlush); err != nil {
+		t.Fatal(err)
+	}
+	if got := messages(out.records(t)); got != "no log files on and on" {
+		t.Errorf("console: %s", got)
+	}
+}
+
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, errors.New("disk full") }
+
+func TestFileThatFailsIsReportedOnce(t *testing.T) {
+	out := &console{}
+	q := newLogQueue(logOutputs{console: out, all: failing{}, errors: failing{}}, slog.LevelInfo)
+	log := slog.New(newLogHandler(q, slog.LevelInfo, false))
+	log.Info("one")
+	log.Info("two")
+	q.close(testFlush)
+	if got := messages(out.records(t)); got != "one log file not written two" {
+		t.Errorf("console: %s", got)
+	}
+}
+
+func TestSecretsAndLongValuesStayOutOfTheLog(t *testing.T) {
+	out := &console{}
+	book := newLog(Config{}, out, false)
+	book.Info("x", "token", "hunter2", slog.Group("auth", "Password", "hunter2"),
+		"error", errors.New(strings.Repeat("é", 1<<20)))
+	book.With("authorization", "Bearer hunter2").Info(strings.Repeat("m", 1<<20))
+	if err := book.Close(testFlush); err != nil {
+		t.Fatal(err)
+	}
+	if text := out.text.String(); strings.Contains(text, "hunter2") || len(text) > 4*maxLogValue {
+		t.Errorf("%d bytes: %.200s", len(text), text)
+	}
+	out.records(t)
+}
+
+func TestFormatIsAutoOnlyOnATerminal(t *testing.T) {
+	file, err := os.CreateTemp(t.TempDir(), "out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, row := range []struct {
+		format string
+		json   bool
+	}{{formatAuto, true}, {formatJSON, true}, {formatText, false}} {
+		if err := file.Truncate(0); err != nil {
+			t.Fatal(err)
+		}
+		file.Seek(0, 0)
+		book := openLog(Config{Environment: development, LogFormat: row.format}, file)
+		book.Info("x")
+		if err := book.Close(testFlush); err != nil {
+			t.Fatal(err)
+		}
+		if text, _ := os.ReadFile(file.Name()); json.Valid(text) != row.json {
+			t.Errorf("%s: %s", row.format, text)
+		}
+	}
+}
+
+func BenchmarkLogInfo(b *testing.B) {
+	book := newLog(Config{}, &console{}, false)
+	defer book.Close(testFlush)
+	b.ReportAllocs()
+	for b.Loop() {
+		book.Info("connected", "sid", "abcdefghijklmnop", "user", "42", "transport", "websocket")
+	}
+}
