@@ -1,0 +1,57 @@
+# make help lists the targets.
+
+GO          ?= go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+TIMEOUT     ?= 20m
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+
+# What make bench hands on: make bench SCENARIO=fanout PEERS=gateway,node RUNS=1
+export SCENARIO PEERS RUNS
+
+.DEFAULT_GOAL := help
+.PHONY: help run dev build image test test-watch coverage lint bench soak clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Start the gateway on port 3002
+	$(GO) run ./cmd/gateway
+
+dev: ## Start it, and again whenever a source file or .env changes
+	@.ci/watch serve
+
+build: ## Build the static binary bin/gateway
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' -o bin/gateway ./cmd/gateway
+
+image: ## Build the container image hometrip/websocket-gateway
+	docker build --build-arg VERSION=$(VERSION) -t hometrip/websocket-gateway .
+
+test: ## Install what the tests need and run them all
+	@.ci/setup
+	@$(GO) test -race -timeout $(TIMEOUT) ./...
+
+test-watch: ## Run the tests of what changed, again and again
+	@.ci/setup
+	@.ci/watch test
+
+coverage: ## Run all tests; coverage.html shows what they reach
+	@.ci/setup
+	$(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=coverage.out ./...
+	$(GO) tool cover -html=coverage.out -o coverage.html
+	$(GO) tool cover -func=coverage.out | tail -1
+
+lint: ## gofmt, go vet, staticcheck
+	@files=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs gofmt -l); \
+	if [ -n "$$files" ]; then echo "not formatted:"; echo "$$files"; exit 1; fi
+	$(GO) vet ./...
+	@# Some error texts are what clients are told, capitals included.
+	$(GO) run $(STATICCHECK) -checks inherit,-ST1005 ./...
+
+bench: ## Measure the gateway beside its peers (SCENARIO=, PEERS=, RUNS=, ARGS=)
+	$(GO) run ./bench $(ARGS)
+
+soak: ## Run the gateway under load for long and watch what grows (SOAK=10m)
+	$(GO) run ./bench -scenario soak -peers gateway -runs 1 $(if $(SOAK),-soak $(SOAK)) $(ARGS)
+
+clean: ## Remove what the other targets made
+	rm -rf bin coverage.out coverage.html logs internal/e2e/js/node_modules
