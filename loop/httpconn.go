@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -102,7 +103,7 @@ func (h *httpConn) next(now time.Time) bool {
 	n, err := codec.ParseHead(buf, &head)
 	switch limit := h.w.server.config.MaxHead; {
 	case err != nil:
-		h.refuse(http.StatusBadRequest, err.Error())
+		h.refuseError(err)
 		return false
 	case n > limit || n == 0 && buffered > limit:
 		h.refuse(http.StatusRequestHeaderFieldsTooLarge, "request head too large")
@@ -137,7 +138,7 @@ func (h *httpConn) body(head *codec.Head, buf []byte, n int, now time.Time) (bod
 	case head.Chunked:
 		var err error
 		if body, size, err = codec.ParseChunked(nil, buf[n:], limit); err != nil {
-			h.refuseBody(err)
+			h.refuseError(err)
 			return nil, 0, false
 		}
 		ok = size > 0
@@ -161,9 +162,10 @@ func (h *httpConn) body(head *codec.Head, buf []byte, n int, now time.Time) (bod
 	return body, size, ok && h.c != nil
 }
 
-func (h *httpConn) refuseBody(err error) {
+// refuseError answers what codec could not take.
+func (h *httpConn) refuseError(err error) {
 	status := http.StatusBadRequest
-	if _, tooLarge := err.(*codec.LimitError); tooLarge {
+	if _, tooLarge := errors.AsType[*codec.LimitError](err); tooLarge {
 		status = http.StatusRequestEntityTooLarge
 	}
 	h.refuse(status, err.Error())

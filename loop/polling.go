@@ -3,6 +3,7 @@ package loop
 import (
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
@@ -75,6 +76,9 @@ func (s *session) answerPoll() {
 func (s *session) handlePost(x *exchange, body []byte, now time.Time) {
 	w := s.w
 	w.stats.BytesIn.Add(int64(len(body)))
+	if !utf8.Valid(body) { // as a WebSocket's text must be
+		s.Close(rooms.ReasonParseError)
+	}
 	for rest := body; rest != nil && !s.closing; {
 		var packet []byte
 		packet, rest = codec.NextPacket(rest)

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"time"
@@ -24,12 +25,11 @@ type wsConn struct {
 	c gnet.Conn // nil once closed
 	s *session  // nil once it has ended
 
-	need    int    // bytes that must be there before parsing goes on
-	ping    []byte // payload of a ping to be answered; nil if none
-	pinged  bool   // there is one
-	probing bool   // not the session's transport yet
-	ending  bool   // our close frame is out
+	need    int32 // bytes that must be there before parsing goes on
+	probing bool  // not the session's transport yet
+	ending  bool  // our close frame is out
 
+	ping    *[]byte   // payload of a ping to be answered; nil if there is none
 	partial *partial  // a message whose last fragment has not come
 	wait    *deadline // for the upgrade, or for the peer to close
 }
@@ -127,7 +127,7 @@ func (c *wsConn) await(until time.Time) {
 // traffic is called when bytes have arrived: it takes out every complete
 // frame.
 func (c *wsConn) traffic(now time.Time) gnet.Action {
-	if c.c.InboundBuffered() < c.need {
+	if c.c.InboundBuffered() < int(c.need) {
 		return gnet.None // the rest of a large frame; looking would copy it
 	}
 	buf, err := c.c.Peek(-1)
@@ -173,7 +173,7 @@ func (c *wsConn) next(b []byte, now time.Time) (n int, err error) {
 	}
 	length := int(h.Length)
 	if len(b) < n+length {
-		c.need = n + length
+		c.need = int32(n + length)
 		return 0, nil
 	}
 	payload := b[n : n+length]
@@ -195,7 +195,8 @@ func (c *wsConn) frame(h ws.Header, payload []byte, now time.Time) error {
 	case h.OpCode == ws.OpPing:
 		// RFC 6455 section 5.5.3: answering the last of several pings is
 		// enough, so a flood of them costs no more than one.
-		c.ping, c.pinged = append(c.ping[:0], payload...), true
+		ping := bytes.Clone(payload)
+		c.ping = &ping
 		c.s.touch()
 	case h.OpCode == ws.OpPong:
 	case !h.Fin || h.OpCode == ws.OpContinuation:
@@ -308,15 +309,15 @@ func (c *wsConn) fail(err error, now time.Time) {
 func (c *wsConn) flush() {
 	q, o := &c.s.queue, &c.w.outbox
 	m := o.pop(q)
-	if m != nil && q.first == 0 && !c.pinged {
+	if m != nil && q.first == 0 && c.ping == nil {
 		c.write(m.Frames()) // the usual case: no copy
 		return
 	}
 	b := c.w.out[:0]
-	if c.pinged {
-		b = codec.AppendFrameHeader(b, ws.OpPong, len(c.ping))
-		b = append(b, c.ping...)
-		c.ping, c.pinged = nil, false
+	if c.ping != nil {
+		b = codec.AppendFrameHeader(b, ws.OpPong, len(*c.ping))
+		b = append(b, *c.ping...)
+		c.ping = nil
 	}
 	for ; m != nil; m = o.pop(q) {
 		if len(b) > 0 && len(b)+m.Size() > writeBuffer {

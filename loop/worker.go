@@ -212,14 +212,14 @@ func (w *worker) reportPanic(where string, r any) {
 
 // addSession takes in a new session.
 func (w *worker) addSession(s *session) {
-	s.index = len(w.sessions)
+	s.index = int32(len(w.sessions))
 	w.sessions = append(w.sessions, s)
 	w.stats.Sessions.Add(1)
 }
 
 // removeSession forgets a session; the last one takes its place.
 func (w *worker) removeSession(s *session) {
-	last := len(w.sessions) - 1
+	last := int32(len(w.sessions) - 1)
 	w.sessions[s.index] = w.sessions[last]
 	w.sessions[s.index].index = s.index
 	w.sessions[last] = nil

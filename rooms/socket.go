@@ -50,8 +50,7 @@ type Socket struct {
 	email  string
 	role   string
 
-	connectBy int64 // Unix ms; 0: never
-	expires   int64 // Unix ms; 0: never
+	until int64 // Unix ms: CONNECT must have come, or the token ends; 0: never
 
 	rooms []membership
 
@@ -83,9 +82,9 @@ func (sh *Shard) Open(sink Sink, token string, now time.Time) *Socket {
 
 // awaitConnect starts the time a client has to send CONNECT.
 func (s *Socket) awaitConnect(now time.Time) {
-	s.phase = phaseOpen
+	s.phase, s.until = phaseOpen, 0
 	if t := s.shard.hub.config.ConnectTimeout; t > 0 {
-		s.connectBy = now.Add(t).UnixMilli()
+		s.until = now.Add(t).UnixMilli()
 	}
 }
 
@@ -255,7 +254,7 @@ func (s *Socket) refuse(namespace, why string) {
 // connect puts the socket into the namespace and its user room.
 func (s *Socket) connect(id Identity, now time.Time) {
 	sh := s.shard
-	s.phase, s.lobby, s.connectBy = phaseConnected, nil, 0
+	s.phase, s.lobby, s.until = phaseConnected, nil, 0
 	s.id = newSocketID()
 	sh.stats.Sockets.Add(1)
 	sh.stats.Connects.Add(1)
@@ -275,16 +274,16 @@ func (s *Socket) connect(id Identity, now time.Time) {
 // setExpiry arms the token's two deadlines, and warns at once when the end is
 // near.
 func (s *Socket) setExpiry(expires, now time.Time) {
-	s.expires, s.warned = 0, false
+	s.until, s.warned = 0, false
 	if !expires.IsZero() {
-		s.expires = expires.UnixMilli()
+		s.until = expires.UnixMilli()
 		s.warnOfExpiry(now)
 	}
 	s.sink.Wake()
 }
 
 func (s *Socket) warnOfExpiry(now time.Time) {
-	left := time.UnixMilli(s.expires).Sub(now)
+	left := time.UnixMilli(s.until).Sub(now)
 	if s.warned || left > expiryWarning || left <= 0 {
 		return
 	}
@@ -295,26 +294,26 @@ func (s *Socket) warnOfExpiry(now time.Time) {
 // Deadline is when Expire wants to be called; zero means never.
 func (s *Socket) Deadline() time.Time {
 	switch {
-	case s.phase == phaseOpen && s.connectBy != 0:
-		return time.UnixMilli(s.connectBy)
-	case s.phase == phaseConnected && s.expires != 0 && !s.warned:
-		return time.UnixMilli(s.expires).Add(-expiryWarning)
-	case s.phase == phaseConnected && s.expires != 0:
-		return time.UnixMilli(s.expires)
+	case s.until == 0:
+		return noDeadline
+	case s.phase == phaseOpen || s.phase == phaseConnected && s.warned:
+		return time.UnixMilli(s.until)
+	case s.phase == phaseConnected:
+		return time.UnixMilli(s.until).Add(-expiryWarning)
 	}
 	return noDeadline
 }
 
 // Expire does what is due at now. It may be called early.
 func (s *Socket) Expire(now time.Time) {
-	switch ms := now.UnixMilli(); {
-	case s.phase == phaseOpen && s.connectBy != 0 && ms >= s.connectBy:
+	over := s.until != 0 && now.UnixMilli() >= s.until
+	switch {
+	case s.phase == phaseOpen && over:
 		s.close(ReasonConnectTimeout)
-	case s.phase != phaseConnected || s.expires == 0:
-	case ms >= s.expires:
+	case s.phase == phaseConnected && over:
 		s.shard.stats.TokensExpired.Add(1)
 		s.disconnect(now)
-	default:
+	case s.phase == phaseConnected && s.until != 0:
 		s.warnOfExpiry(now)
 	}
 }
@@ -343,7 +342,7 @@ func (s *Socket) leaveAll(now time.Time) {
 	}
 	s.shard.stats.Sockets.Add(-1)
 	s.id, s.userID, s.email, s.role = "", "", "", ""
-	s.expires, s.warned = 0, false
+	s.until, s.warned = 0, false
 }
 
 // close asks for the end of the session; Closed follows.
