@@ -1,0 +1,246 @@
+package loop
+
+import (
+	"context"
+	"flag"
+	"log/slog"
+	"runtime"
+	"runtime/metrics"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
+)
+
+var simulated = flag.Int("simulated", 100_000, "sessions of BenchmarkSimulated")
+
+// countingConn stands in for a gnet connection: it takes what is written and
+// counts. All sessions of a loop share one.
+type countingConn struct {
+	gnet.Conn
+	writes, bytes int
+}
+
+func (c *countingConn) Write(b []byte) (int, error) {
+	c.writes++
+	c.bytes += len(b)
+	return len(b), nil
+}
+
+func (c *countingConn) OutboundBuffered() int { return 0 }
+
+// idleLoop stands in for a gnet event loop: the benchmark takes its turns by
+// hand.
+type idleLoop struct{ gnet.EventLoop }
+
+func (idleLoop) Execute(context.Context, gnet.Runnable) error { return nil }
+
+// userAuth takes the token for the user's id.
+type userAuth struct{}
+
+func (userAuth) Authenticate(token string, now time.Time, done func(rooms.Identity, error)) {
+	done(rooms.Identity{UserID: token, Expires: now.Add(24 * time.Hour)}, nil)
+}
+
+// A simulation is a node without sockets: everything above gnet is real.
+type simulation struct {
+	server *Server
+	hub    *rooms.Hub
+	conns  []*countingConn // one a loop
+	now    time.Time
+	turns  []time.Duration // how long each turn took
+}
+
+func newSimulation(tb testing.TB, loops int) *simulation {
+	hub, err := rooms.New(rooms.Config{
+		Shards: loops, Auth: userAuth{}, ConnectTimeout: time.Minute,
+		MaxPacket: 1e6, MaxMailbox: 1 << 16, Handlers: rooms.ClientEvents(),
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	server, err := New(Config{
+		Address: "127.0.0.1:1", Loops: loops, Hub: hub, Log: slog.New(slog.DiscardHandler),
+		PingInterval: 25 * time.Second, PingTimeout: time.Minute, HeadTimeout: time.Second, KeepAlive: time.Second,
+		MaxHead: 8 << 10, MaxPayload: 1e6, MaxPending: 1 << 20, MaxConnections: 1,
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	sim := &simulation{server: server, hub: hub, now: time.Now()}
+	for _, w := range server.workers {
+		again, near, err := newAgain()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() { again.close(); near.Close() })
+		w.loop, w.again, again.w = idleLoop{}, again, w
+		sim.conns = append(sim.conns, &countingConn{})
+	}
+	return sim
+}
+
+// connect opens a session on WebSocket, authenticated and in a conversation
+// with three others.
+func (sim *simulation) connect(i int) {
+	w := sim.server.workers[i%len(sim.server.workers)]
+	s := newSession(w, "", sim.now)
+	s.ws = &wsConn{w: w, c: sim.conns[w.index], s: s}
+	s.packet([]byte(`40{"token":"`+strconv.Itoa(i)+`"}`), sim.now)
+	s.packet([]byte(`42["join_room",{"roomType":"conversation","roomId":"`+strconv.Itoa(i/4)+`"}]`), sim.now)
+	if i%256 == 0 {
+		sim.settle()
+	}
+}
+
+// settle takes turns until no loop has anything left to do or to write.
+func (sim *simulation) settle() {
+	for busy := true; busy; {
+		busy = false
+		for _, w := range sim.server.workers {
+			start := time.Now()
+			_ = w.onTurn(context.Background())
+			sim.turns = append(sim.turns, time.Since(start))
+			busy = busy || w.coming || w.outbox.used > 0
+		}
+	}
+}
+
+// beat lets one ping interval pass, every client answering at once.
+func (sim *simulation) beat() {
+	for end := sim.now.Add(25*time.Second + wheelTick); sim.now.Before(end); {
+		sim.now = sim.now.Add(wheelTick)
+		for _, w := range sim.server.workers {
+			w.wheel.advance(sim.now)
+		}
+		sim.settle()
+		sim.answerPings()
+	}
+}
+
+func (sim *simulation) answerPings() {
+	for _, w := range sim.server.workers {
+		for _, s := range w.sessions {
+			if s.pinged {
+				s.pong(sim.now)
+			}
+		}
+	}
+}
+
+func (sim *simulation) writes() (n int) {
+	for _, c := range sim.conns {
+		n += c.writes
+	}
+	return n
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func heapInUse() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// BenchmarkSimulated measures what a node costs above the sockets: memory of
+// a session, heartbeat, and a broadcast to everybody. The benchmark suite runs
+// it with -simulated 1000000.
+func BenchmarkSimulated(b *testing.B) {
+	sim, n := newSimulation(b, 2), float64(*simulated)
+	figures := make(map[string]float64)
+	before, cpu := heapInUse(), cpuTime()
+	for i := range *simulated {
+		sim.connect(i)
+	}
+	sim.settle()
+	figures["connect-us/session"] = float64((cpuTime() - cpu).Microseconds()) / n
+	figures["heap-B/session"] = float64(heapInUse()-before) / n
+	figures["heartbeat-ns/session"] = float64(sim.heartbeat(b)) / n
+	sim.everybodyIsOne()
+
+	wrote := sim.writes()
+	sim.turns, cpu = sim.turns[:0], cpuTime()
+	b.ResetTimer()
+	for range b.N {
+		m := codec.NewText([]byte(`42["new_notification",{"notificationId":"1","message":"hello"}]`))
+		if _, err := sim.hub.Deliver(context.Background(), rooms.Broadcast{Room: "user:all", Message: m}); err != nil {
+			b.Fatal(err)
+		}
+		sim.settle()
+	}
+	b.StopTimer()
+	if got, want := sim.writes()-wrote, b.N**simulated; got != want {
+		b.Fatalf("%d deliveries, want %d", got, want)
+	}
+	figures["broadcast-ns/delivery"] = float64(cpuTime()-cpu) / n / float64(b.N)
+	slices.Sort(sim.turns)
+	figures["turn-p99-us"] = float64(sim.turns[len(sim.turns)*99/100].Microseconds())
+	figures["turn-max-us"] = float64(sim.turns[len(sim.turns)-1].Microseconds())
+	figures["gc-pause-p99-us"] = gcPauseP99() * 1e6
+	for unit, v := range figures {
+		b.ReportMetric(v, unit)
+	}
+}
+
+// heartbeat returns the CPU time of one heartbeat of every session, less what
+// the simulation's own search for pings to answer takes.
+func (sim *simulation) heartbeat(b *testing.B) time.Duration {
+	b.Helper()
+	cpu := cpuTime()
+	for range 25*int(time.Second/wheelTick) + 1 {
+		sim.answerPings()
+	}
+	search := cpuTime() - cpu
+	wrote := sim.writes()
+	cpu = cpuTime()
+	sim.beat()
+	if pings := sim.writes() - wrote; pings < *simulated {
+		b.Fatalf("%d pings for %d sessions", pings, *simulated)
+	}
+	return cpuTime() - cpu - search
+}
+
+// everybodyIsOne has all clients connect anew as the same user: the one room
+// that can be entered without an announcement to everybody in it.
+func (sim *simulation) everybodyIsOne() {
+	for _, w := range sim.server.workers {
+		for i, s := range w.sessions {
+			s.peer.Text([]byte("1"), sim.now)
+			s.peer.Text([]byte(`0{"token":"all"}`), sim.now)
+			if i%256 == 0 {
+				sim.settle()
+			}
+		}
+	}
+	sim.settle()
+}
+
+// gcPauseP99 is the 99th percentile of the collector's pauses, in seconds.
+func gcPauseP99() float64 {
+	sample := []metrics.Sample{{Name: "/sched/pauses/total/gc:seconds"}}
+	metrics.Read(sample)
+	h := sample[0].Value.Float64Histogram()
+	var total, seen uint64
+	for _, n := range h.Counts {
+		total += n
+	}
+	for i, n := range h.Counts {
+		if seen += n; n > 0 && seen*100 >= total*99 {
+			return h.Buckets[i+1]
+		}
+	}
+	return 0
+}
