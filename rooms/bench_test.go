@@ -1,0 +1,124 @@
+package rooms
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// deaf is a sink that costs nothing.
+type deaf struct{}
+
+func (deaf) Send(*codec.Message) {}
+func (deaf) Close(Reason)        {}
+func (deaf) Wake()               {}
+
+// newCrowd makes a world with n sockets in conversation:1, and returns them.
+func newCrowd(tb testing.TB, shards, n int) (*world, []*Socket) {
+	w := newWorld(tb, shards, func(c *Config) { c.MaxMailbox = 1 << 20 })
+	var crowd []*Socket
+	for i := range n {
+		s := w.hub.Shard(i%shards).Open(deaf{}, "", dawn)
+		s.Text(fmt.Appendf(nil, `0{"token":"user%d"}`, i), dawn)
+		s.Text([]byte(`2["join_room",`+conversation("1")+`]`), dawn)
+		crowd = append(crowd, s)
+	}
+	w.settle()
+	return w, crowd
+}
+
+func TestDeliveryAllocatesNothing(t *testing.T) {
+	w, _ := newCrowd(t, 1, 1000)
+	b := Broadcast{Room: "conversation:1", Message: news("news")}
+	ctx := t.Context()
+	allocs := testing.AllocsPerRun(100, func() {
+		if _, err := w.hub.Deliver(ctx, b); err != nil {
+			t.Fatal(err)
+		}
+		w.hub.Shard(0).Drain(1 << 20)
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations for a broadcast to 1,000 members, want none", allocs)
+	}
+}
+
+// typingAllocs is what an event costs that is passed on: the message and its
+// bytes.
+const typingAllocs = 2
+
+func TestTypingAllocatesLittle(t *testing.T) {
+	packet := []byte(`2["typing",` + conversation("1") + `]`)
+	for _, members := range []int{2, 1000} {
+		_, crowd := newCrowd(t, 1, members)
+		allocs := testing.AllocsPerRun(100, func() { crowd[0].Text(packet, dawn) })
+		if allocs > typingAllocs {
+			t.Errorf("%v allocations for typing among %d, want at most %d", allocs, members, typingAllocs)
+		}
+	}
+}
+
+// TestTypingAloneAllocatesNothing: what nobody hears is not built.
+func TestTypingAloneAllocatesNothing(t *testing.T) {
+	packet := []byte(`2["typing",` + conversation("1") + `]`)
+	_, crowd := newCrowd(t, 1, 1)
+	if allocs := testing.AllocsPerRun(100, func() { crowd[0].Text(packet, dawn) }); allocs > 0 {
+		t.Errorf("%v allocations for typing in an empty room, want none", allocs)
+	}
+}
+
+func TestRefusalAllocatesNothingWithoutAck(t *testing.T) {
+	packet := []byte(`2["typing",` + conversation("elsewhere") + `]`)
+	_, crowd := newCrowd(t, 1, 1)
+	if allocs := testing.AllocsPerRun(100, func() { crowd[0].Text(packet, dawn) }); allocs > 0 {
+		t.Errorf("%v allocations for an event that is refused, want none", allocs)
+	}
+}
+
+func BenchmarkBroadcast(b *testing.B) {
+	for _, members := range []int{1, 100, 1000, 10_000} {
+		b.Run(fmt.Sprint(members), func(b *testing.B) {
+			w, _ := newCrowd(b, 1, members)
+			broadcast := Broadcast{Room: "conversation:1", Message: news("news")}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := w.hub.Deliver(b.Context(), broadcast); err != nil {
+					b.Fatal(err)
+				}
+				w.hub.Shard(0).Drain(1 << 20)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*members), "ns/member")
+		})
+	}
+}
+
+func BenchmarkJoinLeave(b *testing.B) {
+	for _, members := range []int{0, 1000} {
+		b.Run(fmt.Sprintf("among %d", members), func(b *testing.B) {
+			w, _ := newCrowd(b, 1, members)
+			s := w.hub.Shard(0).Open(deaf{}, "", dawn)
+			s.Text([]byte(`0{"token":"ann"}`), dawn)
+			join, leave := []byte(`21["join_room",`+conversation("1")+`]`), []byte(`22["leave_room",`+conversation("1")+`]`)
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Text(join, dawn)
+				s.Text(leave, dawn)
+			}
+		})
+	}
+}
+
+func BenchmarkTyping(b *testing.B) {
+	for _, members := range []int{1, 2, 100} {
+		b.Run(fmt.Sprintf("among %d", members), func(b *testing.B) {
+			_, crowd := newCrowd(b, 1, members)
+			packet := []byte(`2["typing",` + conversation("1") + `]`)
+			now := time.Now()
+			b.ReportAllocs()
+			for b.Loop() {
+				crowd[0].Text(packet, now)
+			}
+		})
+	}
+}

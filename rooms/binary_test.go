@@ -1,0 +1,163 @@
+package rooms
+
+import (
+	"strings"
+	"testing"
+)
+
+// heard is what a handler was given.
+type heard struct {
+	args        string
+	attachments []string
+}
+
+// newListeningWorld has a handler of "blob" that remembers its calls.
+func newListeningWorld(t *testing.T) (*world, *[]heard) {
+	calls := new([]heard)
+	return newWorld(t, 1, func(c *Config) {
+		c.Handlers["blob"] = func(call *Call) {
+			h := heard{args: string(call.Args)}
+			for _, a := range call.Attachments {
+				h.attachments = append(h.attachments, string(a))
+			}
+			*calls = append(*calls, h)
+			call.Ack([]byte(`"seen"`))
+		}
+	}), calls
+}
+
+func TestAttachmentsAreAssembled(t *testing.T) {
+	w, calls := newListeningWorld(t)
+	ann := w.connect("ann")
+	const args = `,{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}`
+	ann.text(`52-7["blob"` + args + `]`)
+	ann.binary("\x00\x01")
+	if len(*calls) != 0 {
+		t.Fatal("called before the last attachment came")
+	}
+	ann.binary("")
+	if len(*calls) != 1 {
+		t.Fatalf("%d calls, want 1", len(*calls))
+	}
+	got := (*calls)[0]
+	if got.args != args+"]" && got.args != args || strings.Join(got.attachments, "|") != "\x00\x01|" {
+		t.Errorf("called with %q and attachments %q", got.args, got.attachments)
+	}
+	if ack := ann.next(); ack != `437["seen"]` {
+		t.Errorf("acknowledged with %s", ack)
+	}
+	ann.text(`50-["blob"]`) // none announced, none awaited
+	if len(*calls) != 2 {
+		t.Error("an event with no attachments was not handled at once")
+	}
+	ann.wantOpen()
+}
+
+// TestAttachmentsAreCopied: the loop's read buffer is used again before the
+// last attachment is there.
+func TestAttachmentsAreCopied(t *testing.T) {
+	w, calls := newListeningWorld(t)
+	ann := w.connect("ann")
+	buf := []byte(`52-["blob",1]`)
+	ann.socket.Text(buf, w.now)
+	for _, text := range []string{"first", "other"} {
+		copy(buf, text+text+text)
+		ann.socket.Binary(buf[:5], w.now)
+	}
+	if len(*calls) != 1 || strings.Join((*calls)[0].attachments, "|") != "first|other" {
+		t.Errorf("calls %q", *calls)
+	}
+}
+
+func TestMostAttachmentsAllowed(t *testing.T) {
+	w, calls := newListeningWorld(t)
+	ann := w.connect("ann")
+	ann.text(`510-["blob"]`)
+	for range 10 {
+		ann.binary("x")
+	}
+	if len(*calls) != 1 || len((*calls)[0].attachments) != 10 {
+		t.Errorf("calls %q", *calls)
+	}
+}
+
+func TestBadAttachmentsCloseTheSession(t *testing.T) {
+	large := strings.Repeat("x", 600) // MaxPacket is 1000
+	for name, c := range map[string]struct {
+		reason Reason
+		do     func(ann *client)
+	}{
+		"too many":        {ReasonTooLarge, func(ann *client) { ann.text(`511-["blob"]`) }},
+		"nobody's":        {ReasonParseError, func(ann *client) { ann.binary("x") }},
+		"text in between": {ReasonParseError, func(ann *client) { ann.text(`51-["blob"]`); ann.text(`2["blob"]`) }},
+		"one too many":    {ReasonParseError, func(ann *client) { ann.text(`51-["blob"]`); ann.binary("x"); ann.binary("x") }},
+		"too large together": {ReasonTooLarge, func(ann *client) {
+			ann.text(`52-["blob"]`)
+			ann.binary(large)
+			ann.wantOpen()
+			ann.binary(large)
+		}},
+		"too large with the packet": {ReasonTooLarge, func(ann *client) {
+			ann.text(`51-["blob","` + large + `"]`)
+			ann.wantOpen()
+			ann.binary(large)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, calls := newListeningWorld(t)
+			ann := w.connect("ann")
+			c.do(ann)
+			ann.wantClosed(c.reason)
+			w.wantEmpty()
+			before := len(*calls)
+			ann.binary("x") // too late
+			ann.text(`2["blob"]`)
+			if len(*calls) != before {
+				t.Error("called after the close")
+			}
+		})
+	}
+}
+
+func TestAttachmentsNeverSent(t *testing.T) {
+	w, calls := newListeningWorld(t)
+	ann := w.connect("ann")
+	ann.text(`52-["blob"]`)
+	ann.binary("x")
+	ann.hangUp()
+	if ann.socket.assembly != nil {
+		t.Error("the assembly is kept for a socket that has closed")
+	}
+	if len(*calls) != 0 {
+		t.Error("called without all attachments")
+	}
+	w.wantEmpty()
+}
+
+func TestBinaryAckIsIgnored(t *testing.T) {
+	w, calls := newListeningWorld(t)
+	ann := w.connect("ann")
+	ann.text(`61-1[{"_placeholder":true,"num":0}]`)
+	ann.binary("x")
+	ann.wantNothing()
+	ann.wantOpen()
+	ann.emit("blob") // the next packet is not taken for part of it
+	if len(*calls) != 1 {
+		t.Errorf("%d calls, want 1", len(*calls))
+	}
+}
+
+func TestContractEventsIgnoreAttachments(t *testing.T) {
+	w := newWorld(t, 1)
+	ann := w.connect("ann")
+	ann.text(`51-1["join_room",{"roomType":"conversation","roomId":{"_placeholder":true,"num":0}}]`)
+	ann.binary("1")
+	if got, want := ann.next(), `431[{"error":"Missing roomType or roomId"}]`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	ann.text(`51-2["join_room",` + conversation("1") + `,{"_placeholder":true,"num":0}]`)
+	ann.binary("1")
+	if got := ann.next(); !strings.Contains(got, "success") {
+		t.Errorf("got %s, want success", got)
+	}
+}

@@ -1,0 +1,337 @@
+package rooms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+func news(event string) *codec.Message { return codec.NewText([]byte(`42["` + event + `",{}]`)) }
+
+// deliver hands an event without a body to a room.
+func (w *world) deliver(room, event string) int {
+	w.t.Helper()
+	n, err := w.hub.Deliver(w.t.Context(), Broadcast{Room: room, Message: news(event)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.settle()
+	return n
+}
+
+func TestDeliverReachesMembersOnly(t *testing.T) {
+	onShards(t, func(t *testing.T, w *world) {
+		ann, bob, eve := w.connect("ann"), w.connect("bob"), w.connect("eve")
+		ann.emit("join_room", conversation("1"))
+		bob.emit("join_room", conversation("1"))
+		ann.next()
+		if got, want := w.deliver("conversation:1", "new_message"), min(2, w.hub.config.Shards); got != want {
+			t.Errorf("delivered to %d shards, want %d", got, want)
+		}
+		ann.want("new_message", "{}")
+		bob.want("new_message", "{}")
+		eve.wantNothing()
+		if got := w.deliver("conversation:2", "new_message"); got != 0 {
+			t.Errorf("delivered to %d shards, want none: nobody is there", got)
+		}
+		if s := w.hub.Stats(); s.Deliveries != 3 || s.Broadcasts != 2 { // and the user_joined
+			t.Errorf("%d deliveries of %d broadcasts counted, want 3 of 2", s.Deliveries, s.Broadcasts)
+		}
+	})
+}
+
+// A live hub has a goroutine for each shard, in the event loop's place.
+type live struct {
+	*world
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+// goLive starts the loops. Until halt nobody else may touch the sockets.
+func (w *world) goLive() *live {
+	ctx, cancel := context.WithCancel(context.Background())
+	w.live = true
+	l := &live{world: w, stop: cancel}
+	for _, sh := range w.hub.shards {
+		bell := make(chan struct{}, 1)
+		sh.Attach(func() { bell <- struct{}{} })
+		l.done.Go(func() {
+			for more := true; ; {
+				if !more {
+					select {
+					case <-bell:
+					case <-ctx.Done():
+						return
+					}
+				}
+				sh.Tasks(dawn)
+				more = sh.Drain(4<<10) == 0
+			}
+		})
+	}
+	return l
+}
+
+func (l *live) halt() {
+	l.stop()
+	l.done.Wait()
+}
+
+// sync waits until what was delivered has reached the sinks.
+func (l *live) sync() {
+	l.t.Helper()
+	done := make(chan struct{})
+	if err := l.hub.Sync(l.t.Context(), func() { close(done) }); err != nil {
+		l.t.Fatal(err)
+	}
+	<-done
+}
+
+// TestDeliverKeepsOrder: several goroutines deliver into rooms they share;
+// every member gets every message once, and those of one goroutine in order.
+func TestDeliverKeepsOrder(t *testing.T) {
+	const publishers, events, rooms = 4, 500, 3
+	w := newWorld(t, 4, func(c *Config) { c.MaxMailbox = 50 }) // often full
+	var members []*client
+	for i := range 12 {
+		c := w.connect(fmt.Sprint("user", i))
+		c.emit("join_room", conversation(fmt.Sprint(i%rooms)))
+		members = append(members, c)
+	}
+	for _, c := range members {
+		c.inbox = nil
+	}
+	l := w.goLive()
+	var publishing sync.WaitGroup
+	for p := range publishers {
+		publishing.Go(func() {
+			for i := range events {
+				b := Broadcast{
+					Room:    fmt.Sprint("conversation:", i%rooms),
+					Message: codec.NewText(fmt.Appendf(nil, `42["%d",%d]`, p, i)),
+				}
+				if n, err := w.hub.Deliver(t.Context(), b); n != 4 || err != nil {
+					t.Errorf("delivered to %d shards, %v", n, err)
+				}
+			}
+		})
+	}
+	publishing.Wait()
+	l.sync()
+	l.halt()
+	for i, c := range members {
+		next := [publishers]int{}
+		for p := range next {
+			next[p] = i % rooms
+		}
+		for _, packet := range c.inbox {
+			var p, n int
+			if _, err := fmt.Sscanf(packet, `42["%d",%d]`, &p, &n); err != nil {
+				t.Fatalf("%s got %s: %v", c.name, packet, err)
+			}
+			if n != next[p] {
+				t.Fatalf("%s got %d of publisher %d, want %d", c.name, n, p, next[p])
+			}
+			next[p] += rooms
+		}
+		for p, n := range next {
+			if n < events {
+				t.Errorf("%s is still waiting for %d of publisher %d", c.name, n, p)
+			}
+		}
+	}
+	if s := w.hub.Stats(); s.MailboxFull != 0 || s.MailboxWaiting != 0 {
+		t.Errorf("%d broadcasts lost, %d waiting", s.MailboxFull, s.MailboxWaiting)
+	}
+}
+
+func TestSyncPassesBehindWhatWasDelivered(t *testing.T) {
+	w := newWorld(t, 3)
+	ann, bob, eve := w.connect("ann"), w.connect("bob"), w.connect("eve")
+	for _, user := range []string{"ann", "bob", "eve"} {
+		if _, err := w.hub.Deliver(t.Context(), Broadcast{Room: "user:" + user, Message: news("news")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := 0
+	if err := w.hub.Sync(t.Context(), func() {
+		done++
+		for _, c := range []*client{ann, bob, eve} {
+			c.want("news", "{}")
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if done != 0 {
+			t.Fatalf("done after %d of 3 shards", i)
+		}
+		w.hub.Shard(i).Drain(1 << 20)
+	}
+	if done != 1 {
+		t.Errorf("done was called %d times, want once", done)
+	}
+}
+
+func TestDeliverWaitsForAFullMailbox(t *testing.T) {
+	w := newWorld(t, 1, func(c *Config) { c.MaxMailbox = 2 })
+	ann := w.connect("ann")
+	b := Broadcast{Room: "user:ann", Message: news("news")}
+	for range 2 {
+		if _, err := w.hub.Deliver(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("no time"))
+	if n, err := w.hub.Deliver(ctx, b); n != 0 || !errors.Is(err, context.Canceled) {
+		t.Errorf("into a full mailbox, without time: %d shards, %v", n, err)
+	}
+	if err := w.hub.Sync(ctx, func() {}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Sync behind a full mailbox, without time: %v", err)
+	}
+	arrived := make(chan error)
+	for range 3 {
+		go func() {
+			_, err := w.hub.Deliver(t.Context(), b)
+			arrived <- err
+		}()
+	}
+	for range 3 {
+		for waiting := true; waiting; {
+			w.hub.Shard(0).Drain(1) // one message at a time
+			select {
+			case err := <-arrived:
+				if err != nil {
+					t.Fatal(err)
+				}
+				waiting = false
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}
+	w.settle()
+	if len(ann.inbox) != 5 {
+		t.Errorf("got %d messages, want 5: %q", len(ann.inbox), ann.inbox)
+	}
+	if s := w.hub.Stats(); s.MailboxFull != 0 {
+		t.Errorf("%d broadcasts lost", s.MailboxFull)
+	}
+}
+
+// TestFullMailboxLosesClientBroadcasts: an event loop cannot wait for another.
+func TestFullMailboxLosesClientBroadcasts(t *testing.T) {
+	w := newWorld(t, 2, func(c *Config) { c.MaxMailbox = 3 })
+	ann, bob, near := w.connect("ann"), w.connect("bob"), w.connect("near")
+	for _, c := range []*client{ann, bob, near} {
+		c.emit("join_room", conversation("1"))
+	}
+	ann.inbox, bob.inbox = nil, nil
+	for range 5 { // and nobody drains
+		ann.socket.Text([]byte(`21["typing",`+conversation("1")+`]`), w.now)
+	}
+	if len(ann.inbox) != 5 || len(near.inbox) != 5 {
+		t.Errorf("%d acks and %d messages on the same loop, want 5 each", len(ann.inbox), len(near.inbox))
+	}
+	w.settle()
+	if len(bob.inbox) != 3 {
+		t.Errorf("%d messages on the other loop, want 3", len(bob.inbox))
+	}
+	if s := w.hub.Stats(); s.MailboxFull != 2 {
+		t.Errorf("%d broadcasts counted as lost, want 2", s.MailboxFull)
+	}
+}
+
+func TestDrainKeepsToItsBudget(t *testing.T) {
+	w := newWorld(t, 1)
+	ann := w.connect("ann")
+	size := news("news").Size()
+	for range 10 {
+		if _, err := w.hub.Deliver(t.Context(), Broadcast{Room: "user:ann", Message: news("news")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sh := w.hub.Shard(0)
+	if left := sh.Drain(0); left != 0 || len(ann.inbox) != 0 {
+		t.Errorf("with no budget: %d left, %d messages through", left, len(ann.inbox))
+	}
+	if left := sh.Drain(3 * size); left != 0 || len(ann.inbox) != 3 {
+		t.Errorf("with a budget for 3: %d left, %d messages through", left, len(ann.inbox))
+	}
+	if left := sh.Drain(1); left != 0 || len(ann.inbox) != 4 {
+		t.Errorf("with a budget for part of one: %d left, %d messages through", left, len(ann.inbox))
+	}
+	if left := sh.Drain(100 * size); left != 94*size || len(ann.inbox) != 10 {
+		t.Errorf("with more than enough: %d left, want %d; %d messages through", left, 94*size, len(ann.inbox))
+	}
+}
+
+func TestTheBellRingsOnceForMany(t *testing.T) {
+	w := newWorld(t, 1)
+	sh := w.hub.Shard(0)
+	ran, rings := 0, 0
+	task := func(time.Time) { ran++ }
+	sh.Post(task) // before there is a loop
+	sh.Attach(func() { rings++ })
+	if rings != 1 {
+		t.Fatalf("%d rings for what waited already, want 1", rings)
+	}
+	sh.Post(task)
+	sh.Post(task)
+	if rings != 1 {
+		t.Errorf("%d rings, want 1: the loop has not come yet", rings)
+	}
+	sh.Tasks(dawn)
+	sh.Post(task)
+	if ran != 3 || rings != 2 {
+		t.Errorf("%d tasks run, %d rings, want 3 and 2", ran, rings)
+	}
+}
+
+func TestTasksMayPostTasks(t *testing.T) {
+	w := newWorld(t, 1)
+	sh := w.hub.Shard(0)
+	var order []string
+	sh.Post(func(time.Time) {
+		order = append(order, "first")
+		sh.Post(func(time.Time) { order = append(order, "third") })
+	})
+	sh.Post(func(time.Time) { order = append(order, "second") })
+	sh.Tasks(dawn)
+	if got := strings.Join(order, " "); got != "first second" {
+		t.Fatalf("ran %s, want those that were there", got)
+	}
+	sh.Tasks(dawn)
+	sh.Tasks(dawn)
+	if got := strings.Join(order, " "); got != "first second third" {
+		t.Errorf("ran %s", got)
+	}
+}
+
+// TestAFailingTaskHarmsNoOther: the loop recovers, and comes again.
+func TestAFailingTaskHarmsNoOther(t *testing.T) {
+	w := newWorld(t, 1)
+	sh := w.hub.Shard(0)
+	var rings atomic.Int32
+	sh.Attach(func() { rings.Add(1) })
+	ran := 0
+	sh.Post(func(time.Time) { ran++ })
+	sh.Post(func(time.Time) { panic("a bug") })
+	sh.Post(func(time.Time) { ran++ })
+	turn := func() {
+		defer func() { _ = recover() }()
+		sh.Tasks(dawn)
+	}
+	turn()
+	turn()
+	if ran != 2 {
+		t.Errorf("%d of the 2 good tasks have run", ran)
+	}
+}

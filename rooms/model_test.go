@@ -1,0 +1,176 @@
+package rooms
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestRoomsAgreeWithAModel has clients come, join, leave, disconnect and go at
+// random, and compares who is where with maps.
+func TestRoomsAgreeWithAModel(t *testing.T) {
+	for _, shards := range []int{1, 2, 8} {
+		for seed := range uint64(5) {
+			t.Run(fmt.Sprintf("%d shards, seed %d", shards, seed), func(t *testing.T) {
+				m := &model{w: newWorld(t, shards), rand: rand.New(rand.NewPCG(seed, 1)), in: map[*client]map[string]bool{}}
+				for range 3000 {
+					m.step()
+				}
+				m.check()
+				for c := range m.in {
+					c.hangUp()
+				}
+				m.w.wantEmpty()
+			})
+		}
+	}
+}
+
+type model struct {
+	w    *world
+	rand *rand.Rand
+	in   map[*client]map[string]bool // rooms of the connected
+}
+
+func (m *model) step() {
+	var c *client
+	if n := len(m.in); n > 0 {
+		all := slices.SortedFunc(maps.Keys(m.in), func(a, b *client) int { return a.index() - b.index() })
+		c = all[m.rand.IntN(n)]
+		c.inbox = nil
+	}
+	m.w.log = nil
+	number := m.rand.IntN(6)
+	name := fmt.Sprint("conversation:", number)
+	switch what := m.rand.IntN(100); {
+	case c == nil || what < 8:
+		c = m.w.connect(fmt.Sprint("user", m.rand.IntN(5)))
+		m.in[c] = map[string]bool{"user:" + c.name: true}
+	case what < 50:
+		c.ask("join_room", conversation(fmt.Sprint(number)))
+		m.in[c][name] = true
+	case what < 85:
+		c.ask("leave_room", conversation(fmt.Sprint(number)))
+		delete(m.in[c], name)
+	case what < 90:
+		c.text("1")
+		c.connect(c.name)
+		m.in[c] = map[string]bool{"user:" + c.name: true}
+	case what < 96:
+		c.hangUp()
+		delete(m.in, c)
+		m.w.clients = slices.DeleteFunc(m.w.clients, func(o *client) bool { return o == c })
+	default:
+		m.check()
+	}
+}
+
+func (c *client) index() int { return slices.Index(c.w.clients, c) }
+
+// check compares everything that says who is where.
+func (m *model) check() {
+	t := m.w.t
+	t.Helper()
+	occupied := map[string]uint64{}
+	members := 0
+	for c, rooms := range m.in {
+		members += len(rooms)
+		if len(c.socket.rooms) != len(rooms) {
+			t.Fatalf("%s has %d memberships, want %d", c.name, len(c.socket.rooms), len(rooms))
+		}
+		for slot, ms := range c.socket.rooms {
+			if !rooms[ms.room.name] {
+				t.Fatalf("%s is in %s and should not be", c.name, ms.room.name)
+			}
+			if got := ms.room.members[ms.seat]; got.socket != c.socket || int(got.slot) != slot {
+				t.Fatalf("seat %d of %s is not that of slot %d", ms.seat, ms.room.name, slot)
+			}
+		}
+		for name := range rooms {
+			occupied[name] |= 1 << c.shard.index
+		}
+	}
+	seats, rooms := 0, 0
+	for _, sh := range m.w.hub.shards {
+		r, s := sh.Len()
+		rooms, seats = rooms+r, seats+s
+		for name, r := range sh.rooms {
+			if occupied[name]&(1<<sh.index) == 0 {
+				t.Fatalf("shard %d has %s, where nobody is", sh.index, name)
+			}
+			if r.name != name || len(r.members) == 0 {
+				t.Fatalf("room %q under %q with %d members", r.name, name, len(r.members))
+			}
+		}
+	}
+	if s := m.w.hub.Stats(); seats != members || int(s.Members) != members || int(s.Sockets) != len(m.in) {
+		t.Fatalf("%d seats, %d members and %d sockets counted, want %d, %[4]d and %[5]d", seats, s.Members, s.Sockets, members, len(m.in))
+	}
+	names, total := m.w.hub.Names(1 << 20)
+	if total != len(occupied) || len(names) != total {
+		t.Fatalf("%d rooms occupied, %d named, want %d", total, len(names), len(occupied))
+	}
+	for name, shards := range occupied {
+		if got := m.w.hub.occupancy.holders(name); got != shards {
+			t.Fatalf("%s is held by shards %b, want %b", name, got, shards)
+		}
+	}
+}
+
+func TestNamesAreCappedTheTotalIsNot(t *testing.T) {
+	w := newWorld(t, 2)
+	for i := range 20 {
+		w.connect(fmt.Sprint("user", i))
+	}
+	for _, limit := range []int{0, 1, 7, 20, 100} {
+		names, total := w.hub.Names(limit)
+		slices.Sort(names)
+		if want := min(limit, 20); total != 20 || len(slices.Compact(names)) != want {
+			t.Errorf("limit %d: %d different names of %d, want %d of 20", limit, len(names), total, want)
+		}
+	}
+}
+
+// TestACrowdGivesMemoryBack: a room that was large must not stay so.
+func TestACrowdGivesMemoryBack(t *testing.T) {
+	w := newWorld(t, 1)
+	sh := w.hub.Shard(0)
+	var crowd []*Socket
+	for range 5000 {
+		s := sh.Open(deaf{}, "", dawn)
+		s.Text([]byte(`0{"token":"ann"}`), dawn)
+		crowd = append(crowd, s)
+	}
+	for _, s := range crowd[1:] {
+		s.Closed(dawn)
+	}
+	r := sh.rooms["user:ann"]
+	if len(r.members) != 1 || r.members[0].socket != crowd[0] || crowd[0].rooms[0].seat != 0 {
+		t.Fatalf("members %v", r.members)
+	}
+	if cap(r.members) > 64 {
+		t.Errorf("room for %d members is kept for one", cap(r.members))
+	}
+	crowd[0].Closed(dawn)
+	w.wantEmpty()
+}
+
+// TestManyRooms: a socket finds its way out of thousands of rooms.
+func TestManyRooms(t *testing.T) {
+	w := newWorld(t, 2)
+	ann := w.connect("ann")
+	for i := range 2000 {
+		ann.emit("join_room", conversation(fmt.Sprint(i)))
+	}
+	if _, members := w.hub.Shard(0).Len(); members != 2001 {
+		t.Errorf("%d memberships, want 2001", members)
+	}
+	ann.hangUp()
+	w.wantEmpty()
+	if !ann.socket.Deadline().Equal(time.Time{}) {
+		t.Error("a closed socket has a deadline")
+	}
+}

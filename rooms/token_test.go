@@ -1,0 +1,357 @@
+package rooms
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const success = `{"success":true}`
+
+func tokenArg(token string) string { return fmt.Sprintf(`{"token":%q}`, token) }
+
+func TestWarningFiveMinutesBeforeTheEnd(t *testing.T) {
+	w := newWorld(t, 1)
+	ann := w.connect("ann+1h")
+	end := dawn.Add(time.Hour)
+	if d := ann.socket.Deadline(); !d.Equal(end.Add(-5 * time.Minute)) {
+		t.Errorf("deadline %v, want five minutes before %v", d, end)
+	}
+	w.at(end.Add(-5*time.Minute - time.Millisecond))
+	ann.socket.Expire(w.now) // early calls do nothing
+	ann.wantNothing()
+	w.at(end.Add(-5 * time.Minute))
+	ann.want("token_expiring_soon", `{"expiresIn":300}`)
+	if d := ann.socket.Deadline(); !d.Equal(end) {
+		t.Errorf("deadline %v, want %v", d, end)
+	}
+	w.at(end.Add(-time.Minute))
+	ann.socket.Expire(w.now)
+	ann.wantNothing() // once is enough
+}
+
+func TestWarningAtOnceWhenTheEndIsNear(t *testing.T) {
+	for life, seconds := range map[string]int{"5m": 300, "299s": 299, "90500ms": 90, "900ms": 0} {
+		w := newWorld(t, 1)
+		ann := w.connect("ann+" + life)
+		ann.want("token_expiring_soon", fmt.Sprintf(`{"expiresIn":%d}`, seconds))
+		w.at(dawn.Add(100 * time.Millisecond))
+		ann.wantNothing()
+	}
+	w := newWorld(t, 1)
+	w.connect("ann+5m1ms").wantNothing()
+}
+
+func TestLateWarning(t *testing.T) {
+	w := newWorld(t, 1)
+	ann := w.connect("ann+1h")
+	w.at(dawn.Add(57*time.Minute + 500*time.Millisecond)) // a loop that lagged
+	ann.want("token_expiring_soon", `{"expiresIn":179}`)
+}
+
+func TestTokenWithoutEnd(t *testing.T) {
+	w := newWorld(t, 1)
+	ann := w.connect("ann")
+	if d := ann.socket.Deadline(); !d.IsZero() {
+		t.Errorf("deadline %v, want none", d)
+	}
+	w.at(dawn.Add(10 * 365 * 24 * time.Hour))
+	ann.wantNothing()
+	ann.wantOpen()
+}
+
+func TestExpiryDisconnects(t *testing.T) {
+	onShards(t, func(t *testing.T, w *world) {
+		ann, bob := w.connect("ann+1m"), w.connect("bob")
+		ann.next() // the warning
+		ann.ask("join_room", conversation("1"))
+		bob.ask("join_room", conversation("1"))
+		ann.wantAbout("user_joined", bob, "conversation:1")
+		w.at(dawn.Add(time.Minute - time.Millisecond))
+		w.wantNothing(ann, bob)
+		wakes := ann.wakes
+
+		w.at(dawn.Add(time.Minute))
+		if got := ann.next(); got != "41" {
+			t.Errorf("got %s, want DISCONNECT", got)
+		}
+		bob.wantAbout("user_left", ann, "conversation:1")
+		ann.wantOpen() // the session, that is
+		if ann.wakes == wakes {
+			t.Error("the session was not told of the new deadline")
+		}
+		if s := w.hub.Stats(); s.TokensExpired != 1 || s.Sockets != 1 {
+			t.Errorf("%d expired, %d sockets, want one each", s.TokensExpired, s.Sockets)
+		}
+		w.deliver("user:ann", "news")
+		w.wantNothing(ann)
+
+		ann.name = "ann"
+		ann.connect("ann") // the same session may come back
+		ann.ask("join_room", conversation("1"))
+		bob.wantAbout("user_joined", ann, "conversation:1")
+
+		bob.hangUp()
+		ann.next()
+		ann.hangUp()
+		w.wantEmpty()
+	})
+}
+
+func TestAfterExpiryTheTimeToConnectRuns(t *testing.T) {
+	w := newWorld(t, 1)
+	ann := w.connect("ann+1m")
+	w.at(dawn.Add(time.Minute))
+	ann.wantOpen()
+	w.at(dawn.Add(time.Minute + 45*time.Second))
+	ann.wantClosed(ReasonConnectTimeout)
+}
+
+func TestRefreshPutsTheEndOff(t *testing.T) {
+	w := newWorld(t, 1)
+	ann := w.connect("ann+6m")
+	w.at(dawn.Add(2 * time.Minute))
+	ann.want("token_expiring_soon", `{"expiresIn":240}`)
+	wakes := ann.wakes
+	if got := ann.ask("refresh_token", tokenArg("ann+1h")); got != success {
+		t.Fatalf("acknowledged with %s", got)
+	}
+	if ann.wakes == wakes {
+		t.Error("the session was not told of the new deadline")
+	}
+	w.at(dawn.Add(6 * time.Minute)) // the old token's end
+	ann.wantNothing()
+	w.at(dawn.Add(57 * time.Minute)) // the new one's warning
+	ann.want("token_expiring_soon", `{"expiresIn":300}`)
+	w.at(dawn.Add(62 * time.Minute))
+	if got := ann.next(); got != "41" {
+		t.Errorf("got %s, want DISCONNECT", got)
+	}
+	if s := w.hub.Stats(); s.TokensRenewed != 1 {
+		t.Errorf("%d tokens renewed, want 1", s.TokensRenewed)
+	}
+}
+
+func TestRefreshWithAShortTokenWarnsBehindTheAck(t *testing.T) {
+	w := newWorld(t, 1)
+	ann := w.connect("ann+1h")
+	if got := ann.ask("refresh_token", tokenArg("ann+10s")); got != success {
+		t.Fatalf("acknowledged with %s", got)
+	}
+	ann.want("token_expiring_soon", `{"expiresIn":10}`)
+}
+
+func TestRefreshMayTakeTheEndAway(t *testing.T) {
+	w := newWorld(t, 1)
+	ann := w.connect("ann+6m")
+	ann.emit("refresh_token", tokenArg("ann"))
+	w.at(dawn.Add(time.Hour))
+	ann.wantNothing()
+	if d := ann.socket.Deadline(); !d.IsZero() {
+		t.Errorf("deadline %v, want none", d)
+	}
+}
+
+func TestRefusedRefreshKeepsTheOldToken(t *testing.T) {
+	for arg, want := range map[string]string{
+		tokenArg("bob+2h"):       "token is for another user",
+		tokenArg("!jwt expired"): "jwt expired",
+		tokenArg(""):             "Missing token",
+		`{}`:                     "Missing token",
+		`{"token":null}`:         "Missing token",
+		`{"token":5}`:            "Missing token",
+		`"ann+2h"`:               "Missing token",
+		`null`:                   "Missing token",
+		`["ann+2h"]`:             "Missing token",
+	} {
+		w := newWorld(t, 1)
+		ann := w.connect("ann+1h")
+		if got := ann.ask("refresh_token", arg); got != `{"error":"`+want+`"}` {
+			t.Errorf("refresh with %s acknowledged with %s, want %s", arg, got, want)
+		}
+		ann.emit("refresh_token", arg)
+		ann.wantNothing()
+		w.at(dawn.Add(time.Hour))
+		ann.next() // the warning is due too
+		w.at(w.now)
+		if got := ann.inbox; len(got) == 1 && got[0] != "41" {
+			t.Errorf("after %s the old token's end brought %q, want DISCONNECT", arg, got)
+		}
+		if ann.socket.UserID() == "bob" {
+			t.Error("the socket has become another user's")
+		}
+	}
+}
+
+func TestAnonymousCannotBecomeSomebody(t *testing.T) {
+	w := newWorld(t, 1, func(c *Config) { c.AllowAnonymous = true })
+	nobody := w.open("nobody")
+	nobody.text("0")
+	nobody.wantConnected()
+	if got := nobody.ask("refresh_token", tokenArg("ann")); got != `{"error":"token is for another user"}` {
+		t.Errorf("acknowledged with %s", got)
+	}
+}
+
+// A lateAuth answers when it is told to, from another goroutine.
+type lateAuth struct {
+	mu      sync.Mutex
+	pending []func(Identity, error)
+}
+
+func (a *lateAuth) Authenticate(_ string, _ time.Time, done func(Identity, error)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pending = append(a.pending, done)
+}
+
+// answer answers the oldest question.
+func (a *lateAuth) answer(id Identity, err error) {
+	a.mu.Lock()
+	done := a.pending[0]
+	a.pending = a.pending[1:]
+	a.mu.Unlock()
+	var wait sync.WaitGroup
+	wait.Go(func() { done(id, err) })
+	wait.Wait()
+}
+
+func newLateWorld(t *testing.T) (*world, *lateAuth) {
+	late := &lateAuth{}
+	return newWorld(t, 2, func(c *Config) { c.Auth = late }), late
+}
+
+func TestLateAnswerToConnect(t *testing.T) {
+	w, late := newLateWorld(t)
+	ann := w.open("ann")
+	ann.text(`0{"token":"ann"}`)
+	ann.wantNothing()
+	late.answer(Identity{UserID: "ann", Expires: dawn.Add(time.Hour)}, nil)
+	ann.wantNothing() // not before its event loop comes
+	w.settle()
+	ann.wantConnected()
+	if d := ann.socket.Deadline(); !d.Equal(dawn.Add(55 * time.Minute)) {
+		t.Errorf("deadline %v, want that of the warning", d)
+	}
+}
+
+func TestLateRefusalOfConnect(t *testing.T) {
+	w, late := newLateWorld(t)
+	ann := w.open("ann")
+	ann.text(`0{"token":"ann"}`)
+	late.answer(Identity{}, errors.New("jwt expired"))
+	w.settle()
+	if got := ann.next(); got != `44{"message":"Authentication error: jwt expired"}` {
+		t.Errorf("got %s", got)
+	}
+	ann.text(`0{"token":"ann"}`)
+	late.answer(Identity{UserID: "ann"}, nil)
+	w.settle()
+	ann.wantConnected()
+}
+
+func TestPacketsWhileTheTokenIsVerified(t *testing.T) {
+	for _, packet := range []string{`0{"token":"ann"}`, `2["typing"]`, `1`} {
+		w, late := newLateWorld(t)
+		ann := w.open("ann")
+		ann.text(`0{"token":"ann"}`)
+		ann.text(packet)
+		ann.wantClosed(ReasonParseError)
+		late.answer(Identity{UserID: "ann"}, nil)
+		w.settle()
+		ann.wantNothing()
+		w.wantEmpty()
+	}
+}
+
+func TestAnswerAfterTheClose(t *testing.T) {
+	w, late := newLateWorld(t)
+	ann, bob := w.open("ann"), w.open("bob")
+	ann.text(`0{"token":"ann"}`)
+	bob.text(`0{"token":"bob"}`)
+	ann.hangUp()
+	late.answer(Identity{UserID: "ann"}, nil)
+	late.answer(Identity{UserID: "bob"}, nil)
+	w.settle()
+	ann.wantNothing()
+	bob.wantConnected()
+	bob.text(`2["refresh_token",` + tokenArg("bob") + `]`)
+	bob.hangUp()
+	late.answer(Identity{UserID: "bob"}, nil)
+	w.settle()
+	bob.wantNothing()
+	w.wantEmpty()
+}
+
+func TestLateRefresh(t *testing.T) {
+	w, late := newLateWorld(t)
+	ann := w.open("ann")
+	ann.text(`0{"token":"ann"}`)
+	late.answer(Identity{UserID: "ann"}, nil)
+	w.settle()
+	ann.wantConnected()
+
+	ann.text(`27["refresh_token",` + tokenArg("ann") + `]`)
+	ann.text(`28["typing",` + conversation("1") + `]`) // other events go on meanwhile
+	if got := ann.next(); !strings.HasPrefix(got, "438[") {
+		t.Errorf("got %s, want the ack of typing", got)
+	}
+	late.answer(Identity{UserID: "ann", Expires: dawn.Add(time.Hour)}, nil)
+	w.settle()
+	if got := ann.next(); got != `437[`+success+`]` {
+		t.Errorf("got %s", got)
+	}
+}
+
+// TestRefreshOfAnEarlierSocket: the answer comes when the session has left the
+// namespace and joined it again.
+func TestRefreshOfAnEarlierSocket(t *testing.T) {
+	w, late := newLateWorld(t)
+	ann := w.open("ann")
+	connect := func() {
+		ann.text(`0{"token":"ann"}`)
+		w.settle()
+	}
+	connect()
+	late.answer(Identity{UserID: "ann"}, nil)
+	w.settle()
+	ann.wantConnected()
+	ann.text(`27["refresh_token",` + tokenArg("ann") + `]`)
+	ann.text("1")
+	connect()
+	refresh := late.pending[0]
+	late.pending = late.pending[1:]
+	late.answer(Identity{UserID: "ann"}, nil)
+	w.settle()
+	ann.wantConnected()
+	refresh(Identity{UserID: "ann", Expires: dawn.Add(time.Minute)}, nil)
+	w.settle()
+	ann.wantNothing()
+	if d := ann.socket.Deadline(); !d.IsZero() {
+		t.Errorf("deadline %v, want none: the token was another socket's", d)
+	}
+}
+
+// TestAnswerBeforeTheCallReturns comes from another goroutine, at about the
+// time at which Authenticate returns.
+func TestAnswerBeforeTheCallReturns(t *testing.T) {
+	for round := range 200 {
+		var answered sync.WaitGroup
+		w := newWorld(t, 1, func(c *Config) {
+			c.Auth = authFunc(func(token string, now time.Time, done func(Identity, error)) {
+				answered.Go(func() { tokenNamesUser(token, now, done) })
+				if round%2 == 0 {
+					answered.Wait()
+				}
+			})
+		})
+		ann := w.open("ann")
+		ann.text(`0{"token":"ann"}`)
+		answered.Wait()
+		w.settle()
+		ann.wantConnected()
+	}
+}
