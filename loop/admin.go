@@ -22,25 +22,35 @@ func newAdmin(h http.Handler) *admin {
 	return &admin{handler: h, slots: make(chan struct{}, adminRequests)}
 }
 
-// serve answers the request in a goroutine of its own, for which there is a
-// bounded number of slots. whole is copied.
-func (a *admin) serve(x *exchange, whole []byte) {
-	w := x.conn.w
+// A job is one request for the handler and what it is answered with.
+type job struct {
+	exchange *exchange
+	request  []byte // head and body
+	reply    reply
+}
+
+// serve answers requests of one connection, one after the other, in a
+// goroutine of its own, for which there is a bounded number of slots.
+func (a *admin) serve(h *httpConn, batch []job) {
 	select {
 	case a.slots <- struct{}{}:
 	default:
-		x.reply(w, reply{status: http.StatusServiceUnavailable, header: "Retry-After: 1\r\n"})
+		for i := range batch {
+			batch[i].reply = reply{status: http.StatusServiceUnavailable, header: "Retry-After: 1\r\n"}
+		}
+		h.finish(batch, time.Now())
 		return
 	}
-	whole = bytes.Clone(whole)
 	remote := ""
-	if addr := x.conn.c.RemoteAddr(); addr != nil {
+	if addr := h.c.RemoteAddr(); addr != nil {
 		remote = addr.String()
 	}
 	go func() {
 		defer func() { <-a.slots }()
-		rec := a.answer(whole, remote)
-		w.shard.Post(func(time.Time) { x.reply(w, rec.reply()) })
+		for i := range batch {
+			batch[i].reply = a.answer(batch[i].request, remote).reply()
+		}
+		h.w.shard.Post(func(now time.Time) { h.finish(batch, now) })
 	}()
 }
 

@@ -18,8 +18,9 @@ const (
 	bodyTimeout    = 30 * time.Second // for a request's body, after its head
 	upgradeTimeout = 10 * time.Second // from the probing WebSocket to its upgrade packet
 	lingerTimeout  = 2 * time.Second  // for the peer to close after our close frame
-	adminRequests  = 16               // requests outside enginePath answered at once
+	adminRequests  = 16               // batches of requests outside enginePath answered at once
 	adminTimeout   = 10 * time.Second // for one of them
+	maxBatch       = 64               // pipelined requests answered together
 )
 
 // What a loop does in one turn before it looks at its sockets again.
@@ -64,6 +65,8 @@ func (c *Config) check() error {
 		return errors.New("loop: Config needs a Hub and a Log")
 	case c.Loops < 1 || c.Loops > rooms.MaxShards:
 		return fmt.Errorf("loop: %d loops, allowed are 1 to %d", c.Loops, rooms.MaxShards)
+	case c.Loops != c.Hub.Shards():
+		return fmt.Errorf("loop: %d loops for a hub of %d shards, want as many", c.Loops, c.Hub.Shards())
 	case c.PingInterval <= 0 || c.PingTimeout <= 0 || c.HeadTimeout <= 0 || c.KeepAlive <= 0:
 		return errors.New("loop: PingInterval, PingTimeout, HeadTimeout and KeepAlive must be positive")
 	case c.MaxHead <= 0 || c.MaxPayload <= 0 || c.MaxPending <= 0 || c.MaxConnections <= 0:

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"time"
@@ -17,9 +18,12 @@ type httpConn struct {
 	c gnet.Conn // nil once closed
 
 	exchange *exchange // the request being answered; the next one waits for it
+	batch    []job     // requests for the admin that came together
 	timer    timer     // for the head, the body, or the next request
 	timeout  uint8     // what the timer is for
 	served   bool      // has carried a request before
+	closing  bool      // closes once the last reply is written
+	giveUp   time.Time // and then at the latest
 	parsing  bool      // process is on the stack
 	need     int       // bytes that must be there before parsing goes on
 }
@@ -30,6 +34,7 @@ const (
 	awaitHead
 	awaitBody
 	awaitRequest // between two requests
+	awaitWritten // the last reply, by the kernel
 )
 
 func newHTTPConn(w *worker, c gnet.Conn, now time.Time) *httpConn {
@@ -53,7 +58,11 @@ func (h *httpConn) expire(now time.Time) {
 	if h.c == nil || h.timeout == awaitNothing {
 		return
 	}
-	if h.timeout != awaitRequest && h.c.InboundBuffered() > 0 {
+	if h.timeout == awaitWritten && h.c.OutboundBuffered() > 0 && now.Before(h.giveUp) {
+		h.await(awaitWritten, now)
+		return
+	}
+	if (h.timeout == awaitHead || h.timeout == awaitBody) && h.c.InboundBuffered() > 0 {
 		h.refuse(http.StatusRequestTimeout, "request not complete in time")
 		return
 	}
@@ -62,6 +71,10 @@ func (h *httpConn) expire(now time.Time) {
 
 // traffic is called when bytes have arrived.
 func (h *httpConn) traffic(now time.Time) gnet.Action {
+	if h.closing {
+		_, _ = h.c.Discard(-1)
+		return gnet.None
+	}
 	if h.exchange != nil {
 		// A request ahead of its time waits in the input buffer; more than one
 		// of the largest kind is not a client.
@@ -76,13 +89,17 @@ func (h *httpConn) traffic(now time.Time) gnet.Action {
 
 // process answers the requests that are complete, one after the other.
 func (h *httpConn) process(now time.Time) {
-	if h.parsing {
+	if h.parsing || h.closing {
 		return
 	}
 	h.parsing = true
-	for h.c != nil && h.exchange == nil && h.next(now) {
+	for h.c != nil && !h.closing && (h.exchange == nil || len(h.batch) > 0) && h.next(now) {
 	}
 	h.parsing = false
+	if batch := h.batch; len(batch) > 0 {
+		h.batch = nil // serve may answer at once, and come here again
+		h.w.server.admin.serve(h, batch)
+	}
 }
 
 // next takes one request out of the input and reports whether it did.
@@ -101,18 +118,25 @@ func (h *httpConn) next(now time.Time) bool {
 	}
 	var head codec.Head
 	n, err := codec.ParseHead(buf, &head)
-	switch limit := h.w.server.config.MaxHead; {
+	if limit := h.w.server.config.MaxHead; err == nil && (n > limit || n == 0 && buffered > limit) {
+		err = errHeadTooLarge
+	}
+	var body []byte
+	size := 0
+	if err == nil && n > 0 {
+		body, size, err = h.body(&head, buf[n:])
+	}
+	complete := err == nil && n > 0 && size >= 0
+	switch {
+	case len(h.batch) > 0 && !(complete && h.joinsBatch(&head)):
+		return false // its turn comes when the batch has been answered
 	case err != nil:
 		h.refuseError(err)
 		return false
-	case n > limit || n == 0 && buffered > limit:
-		h.refuse(http.StatusRequestHeaderFieldsTooLarge, "request head too large")
-		return false
 	case n == 0:
 		return false
-	}
-	body, size, ok := h.body(&head, buf, n, now)
-	if !ok {
+	case !complete:
+		h.awaitBody(&head, n, now)
 		return false
 	}
 	h.need = 0
@@ -130,42 +154,50 @@ func (h *httpConn) next(now time.Time) bool {
 	return true
 }
 
-// body returns the request's body and its size on the wire. ok is false when
-// it is not complete, or will never be taken.
-func (h *httpConn) body(head *codec.Head, buf []byte, n int, now time.Time) (body []byte, size int, ok bool) {
+var errHeadTooLarge = errors.New("request head too large")
+
+// body returns the request's body, which starts at b, and its size on the
+// wire: -1 when it is not complete.
+func (h *httpConn) body(head *codec.Head, b []byte) (body []byte, size int, err error) {
 	limit := h.w.server.config.MaxPayload
 	switch {
 	case head.Chunked:
-		var err error
-		if body, size, err = codec.ParseChunked(nil, buf[n:], limit); err != nil {
-			h.refuseError(err)
-			return nil, 0, false
+		body, size, err = codec.ParseChunked(nil, b, limit)
+		if size == 0 {
+			size = -1
 		}
-		ok = size > 0
-		h.need = len(buf) + 1
+		return body, size, err
 	case head.ContentLength > limit:
-		h.refuse(http.StatusRequestEntityTooLarge, "request body too large")
-		return nil, 0, false
-	default:
-		size = max(head.ContentLength, 0)
-		if ok = len(buf)-n >= size; ok {
-			body = buf[n : n+size]
-		}
-		h.need = n + size
+		return nil, 0, &codec.LimitError{Layer: codec.LayerHTTP, What: "body bytes", Got: head.ContentLength, Max: limit}
 	}
-	if !ok && h.timeout != awaitBody {
-		h.await(awaitBody, now.Add(bodyTimeout))
-		if head.Continue {
-			h.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
-		}
+	size = max(head.ContentLength, 0)
+	if len(b) < size {
+		return nil, -1, nil
 	}
-	return body, size, ok && h.c != nil
+	return b[:size], size, nil
+}
+
+// awaitBody is called when a head has come without all of its body.
+func (h *httpConn) awaitBody(head *codec.Head, n int, now time.Time) {
+	h.need = n + max(head.ContentLength, 0)
+	if head.Chunked {
+		h.need = h.c.InboundBuffered() + 1
+	}
+	if h.timeout == awaitBody {
+		return
+	}
+	h.await(awaitBody, now.Add(bodyTimeout))
+	if head.Continue {
+		h.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
+	}
 }
 
 // refuseError answers what codec could not take.
 func (h *httpConn) refuseError(err error) {
 	status := http.StatusBadRequest
-	if _, tooLarge := errors.AsType[*codec.LimitError](err); tooLarge {
+	if err == errHeadTooLarge {
+		status = http.StatusRequestHeaderFieldsTooLarge
+	} else if _, tooLarge := errors.AsType[*codec.LimitError](err); tooLarge {
 		status = http.StatusRequestEntityTooLarge
 	}
 	h.refuse(status, err.Error())
@@ -180,9 +212,32 @@ func (h *httpConn) serve(head *codec.Head, body, whole []byte, now time.Time) {
 	if isEnginePath(head.Path) {
 		h.serveEngine(x, &request{head: head, body: body, whole: whole}, now)
 	} else {
-		h.w.server.admin.serve(x, whole)
+		h.batch = append(h.batch, job{exchange: x, request: bytes.Clone(whole)})
 	}
 	h.served = true
+}
+
+// joinsBatch reports whether a request can be answered along with those before
+// it that have come in the same read. A service that pipelines its events has
+// them delivered together, and their receivers written to once.
+func (h *httpConn) joinsBatch(head *codec.Head) bool {
+	return !isEnginePath(head.Path) && len(h.batch) < maxBatch && h.exchange.keepAlive
+}
+
+// finish writes the replies of a batch, in the order of the requests.
+func (h *httpConn) finish(batch []job, now time.Time) {
+	h.parsing = true
+	for i := range batch {
+		if h.c == nil {
+			break
+		}
+		h.exchange = batch[i].exchange
+		h.answer(h.exchange, &batch[i].reply)
+	}
+	h.parsing = false
+	if h.c != nil {
+		h.process(now)
+	}
 }
 
 func isEnginePath(path []byte) bool {
@@ -208,6 +263,9 @@ func (h *httpConn) answered(keepAlive bool, now time.Time) {
 	h.exchange = nil
 	switch {
 	case h.c == nil:
+	case !keepAlive && h.c.OutboundBuffered() > 0: // closing would drop it
+		h.closing, h.giveUp = true, now.Add(bodyTimeout)
+		h.await(awaitWritten, now)
 	case !keepAlive:
 		h.close()
 	default:

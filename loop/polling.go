@@ -61,14 +61,13 @@ func (s *session) answerPoll() {
 		b = m.AppendPayload(b)
 	}
 	data := len(b) > 0
-	if s.closing {
+	switch {
+	case s.closing && s.reason != rooms.ReasonClientClose:
 		b = codec.AppendPacket(b, closePacket)
-	} else if !data {
-		b = noopPacket
+	case !data:
+		b = codec.AppendPacket(b, noopPacket)
 	}
-	if data || s.closing {
-		w.body = b
-	}
+	w.body = b
 	x.reply(w, reply{status: http.StatusOK, contentType: contentText, body: b, data: data})
 }
 
@@ -92,7 +91,7 @@ func (s *session) handlePost(x *exchange, body []byte, now time.Time) {
 			s.Close(rooms.ReasonParseError)
 			break
 		}
-		s.peer.Binary(data, now)
+		s.binary(data, now)
 	}
 	if s.closing && s.reason != rooms.ReasonClientClose {
 		x.reply(w, engineError(http.StatusBadRequest, codeBadRequest))

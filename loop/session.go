@@ -109,6 +109,7 @@ func (s *session) Wake() { s.rearm() }
 
 // packet takes one text packet from the client, on whichever transport.
 func (s *session) packet(b []byte, now time.Time) {
+	defer s.survive()
 	t, content, err := codec.ParseEnginePacket(b)
 	if err != nil {
 		s.Close(rooms.ReasonParseError)
@@ -126,6 +127,20 @@ func (s *session) packet(b []byte, now time.Time) {
 	}
 }
 
+// binary takes one binary packet from the client.
+func (s *session) binary(b []byte, now time.Time) {
+	defer s.survive()
+	s.peer.Binary(b, now)
+}
+
+// survive ends the session of a handler that failed, and nobody else's.
+func (s *session) survive() {
+	if r := recover(); r != nil {
+		s.w.reportPanic("session", r)
+		s.Close(rooms.ReasonPanic)
+	}
+}
+
 func (s *session) pong(now time.Time) {
 	if s.pinged {
 		s.pinged = false
@@ -136,6 +151,7 @@ func (s *session) pong(now time.Time) {
 
 // expire implements timed: the heartbeat, or one of the socket's deadlines.
 func (s *session) expire(now time.Time) {
+	defer s.survive()
 	if s.beat <= now.UnixMilli() {
 		s.heartbeat(now)
 	}
@@ -196,7 +212,6 @@ func (s *session) end(reason rooms.Reason, now time.Time) {
 	s.w.stats.closed(reason)
 	s.w.wheel.disarm(&s.timer)
 	s.w.outbox.drop(&s.queue)
-	s.w.removeSession(s)
 	if s.poll != nil {
 		s.endPolling()
 	}
@@ -204,6 +219,7 @@ func (s *session) end(reason rooms.Reason, now time.Time) {
 		s.ws.end(closeCode(reason), now)
 	}
 	s.peer.Closed(now)
+	s.w.removeSession(s)
 }
 
 // closeCode is what a WebSocket client is told (RFC 6455 section 7.4).

@@ -229,7 +229,7 @@ func (c *wsConn) message(op ws.OpCode, content []byte, now time.Time) error {
 	case op == ws.OpText:
 		c.s.packet(content, now)
 	default:
-		c.s.peer.Binary(content, now)
+		c.s.binary(content, now)
 	}
 	return nil
 }

@@ -12,6 +12,10 @@ const (
 	wheelReach  = 1<<(wheelBits*wheelLevels) - 1 // ticks
 )
 
+// farthest is as late as a timer can be armed for: 200 years, short of what a
+// Duration holds.
+const farthest = 200 * 365 * 24 * time.Hour
+
 // timed is what a timer rings for. expire may come early for deadlines beyond
 // the wheel's reach, so it looks at what is really due and arms the timer
 // again.
@@ -35,6 +39,7 @@ type wheel struct {
 	now   int64 // tick up to which everything has rung
 	armed int
 	slots [wheelLevels][wheelSlots]timer // list heads
+	due   timer                          // head of the list being worked through
 }
 
 func newWheel(now time.Time) *wheel {
@@ -51,8 +56,8 @@ func newWheel(now time.Time) *wheel {
 // arm has t ring at the first tick not before at, and not before the next
 // one. An armed timer is moved.
 func (w *wheel) arm(t *timer, owner timed, at time.Time) {
-	due := int64((at.Sub(w.start) + wheelTick - 1) / wheelTick)
-	due = max(due, w.now+1)
+	ahead := min(at.Sub(w.start), farthest)
+	due := max(int64((ahead+wheelTick-1)/wheelTick), w.now+1)
 	if t.next != nil {
 		if t.due == due {
 			return
@@ -109,7 +114,7 @@ func (w *wheel) cascade() {
 	}
 	for level := top; level > 0; level-- {
 		head := &w.slots[level][w.now>>(wheelBits*level)&(wheelSlots-1)]
-		for list := head.detach(); list.next != list; {
+		for list := w.detach(head); list.next != list; {
 			t := list.next
 			t.unlink()
 			w.insert(t)
@@ -119,21 +124,21 @@ func (w *wheel) cascade() {
 
 // ring expires the timers of a slot. What they arm lands in later ticks.
 func (w *wheel) ring(head *timer, now time.Time) {
-	for list := head.detach(); list.next != list; {
+	for list := w.detach(head); list.next != list; {
 		t := list.next
 		w.disarm(t)
 		t.owner.expire(now)
 	}
 }
 
-// detach moves a slot's timers to a list of their own.
-func (t *timer) detach() *timer {
-	list := &timer{}
+// detach moves a slot's timers to the list of those being worked through.
+func (w *wheel) detach(head *timer) *timer {
+	list := &w.due
 	list.next, list.prev = list, list
-	if t.next != t {
-		list.next, list.prev = t.next, t.prev
+	if head.next != head {
+		list.next, list.prev = head.next, head.prev
 		list.next.prev, list.prev.next = list, list
-		t.next, t.prev = t, t
+		head.next, head.prev = head, head
 	}
 	return list
 }

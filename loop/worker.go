@@ -30,6 +30,7 @@ type worker struct {
 
 	outbox  outbox
 	fresh   []*session // touched since the last flush
+	spare   []*session // empty, to become fresh
 	backlog []*session // touched earlier
 	written int        // how many of the backlog have been written
 	budget  int        // bytes of broadcasts to take before the backlog is written
@@ -122,15 +123,18 @@ func (w *worker) onTurn(context.Context) error {
 // broadcast into a large room) they queue up, and each round of epoll writes
 // to a batch of them, so that a crowd does not hold up the loop.
 func (w *worker) flush(now time.Time) {
+	// A session that ends has more to say to others, who then are the fresh.
+	fresh := w.fresh
+	w.fresh = w.spare[:0]
 	batch := flushBatch
-	if len(w.fresh) > batch/2 {
-		w.backlog = append(w.backlog, w.fresh...)
+	if len(fresh) > batch/2 {
+		w.backlog = append(w.backlog, fresh...)
 	} else {
-		batch -= len(w.fresh)
-		w.write(w.fresh, now)
+		batch -= len(fresh)
+		w.write(fresh, now)
 	}
-	clear(w.fresh)
-	w.fresh = w.fresh[:0]
+	clear(fresh)
+	w.spare = fresh
 
 	end := min(w.written+batch, len(w.backlog))
 	w.write(w.backlog[w.written:end], now)
@@ -187,6 +191,7 @@ func (w *worker) postTick() {
 func (w *worker) survive(where string) {
 	if r := recover(); r != nil {
 		w.reportPanic(where, r)
+		w.comeBack() // for what it had not done yet
 	}
 }
 

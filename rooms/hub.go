@@ -44,6 +44,9 @@ func New(c Config) (*Hub, error) {
 	return h, nil
 }
 
+// Shards is the number of shards.
+func (h *Hub) Shards() int { return len(h.shards) }
+
 // Shard returns the shard of event loop i.
 func (h *Hub) Shard(i int) *Shard { return h.shards[i] }
 

@@ -15,6 +15,7 @@ type Shard struct {
 	stats Stats
 
 	mailbox mailbox
+	tasks   []func(now time.Time) // taken out of the mailbox and not run yet
 
 	rooms map[string]*room
 	buf   []byte      // for building names and packets; valid until the next use
@@ -40,9 +41,15 @@ func (sh *Shard) Attach(bell func()) { sh.mailbox.attach(bell) }
 // Post has task run on the shard's event loop.
 func (sh *Shard) Post(task func(now time.Time)) { sh.mailbox.task(task) }
 
-// Tasks runs the tasks in the mailbox.
+// Tasks runs the tasks in the mailbox. Should one panic, the next call goes on
+// behind it.
 func (sh *Shard) Tasks(now time.Time) {
-	for _, task := range sh.mailbox.takeTasks() {
+	if len(sh.tasks) == 0 {
+		sh.tasks = sh.mailbox.takeTasks()
+	}
+	for len(sh.tasks) > 0 {
+		task := sh.tasks[0]
+		sh.tasks = sh.tasks[1:]
 		task(now)
 	}
 }
