@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hometrip/gateway/bench/load"
+	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sys/unix"
+)
+
+// confirmWindow bounds the messages that the broker has not yet confirmed.
+const confirmWindow = 256
+
+// amqpScenario publishes message.sent, first as fast as the broker takes it,
+// then paced. The events carry their number in the room and the time they were
+// due; the clients check them.
+func amqpScenario(t *trial) error {
+	broker, err := t.rabbit()
+	if err != nil {
+		return err
+	}
+	for _, shape := range []struct {
+		name        string
+		rooms, size int32
+		burst       int     // events of the saturated part
+		rate        float64 // events per second of the paced part
+	}{
+		{"room", 1, 1000, 300, 20},
+		{"rooms", 500, 2, 20000, 1000},
+	} {
+		members := shape.rooms * shape.size
+		s, err := t.serve(quietPing, "USE_RABBITMQ=true", "RABBITMQ_HOST=127.0.0.1", "RABBITMQ_PORT="+broker.portText())
+		if err != nil {
+			return err
+		}
+		w, err := t.load(int(members))
+		if err != nil {
+			return err
+		}
+		if err := t.must(w.Dial(load.DialArgs{Last: members, Window: dialWindow, PerUser: 1})); err != nil {
+			return err
+		}
+		if err := t.must(w.Join(load.JoinArgs{Last: members, RoomSize: shape.size, Window: dialWindow})); err != nil {
+			return err
+		}
+		if err := t.amqpPhase(w, broker, shape.name, shape.rooms, members, shape.burst, 0); err != nil {
+			return err
+		}
+		paced := int(shape.rate * 3 * t.window().Seconds())
+		if err := t.amqpPhase(w, broker, shape.name+" paced", shape.rooms, members, paced, shape.rate); err != nil {
+			return err
+		}
+		if err := s.alive(); err != nil {
+			return err
+		}
+		t.stopAll()
+	}
+	return nil
+}
+
+// amqpPhase publishes events in turn to all rooms while the clients listen.
+func (t *trial) amqpPhase(w *load.Client, broker *helper, kase string, rooms, members int32, events int, rate float64) error {
+	events -= events % int(rooms)
+	published := make(chan error, 1)
+	before := t.helperCPU(broker)
+	s, err := t.measure(func() (*load.Result, error) {
+		go func() { published <- publishAMQP(broker.url(), int(rooms), events, rate) }()
+		return w.Fanout(load.FanoutArgs{Source: load.SourceListen, Last: members, Expect: uint32(events / int(rooms))})
+	})
+	if err != nil {
+		return err
+	}
+	if err := <-published; err != nil {
+		return err
+	}
+	s.Events = uint64(events)
+	brokerUs := float64((t.helperCPU(broker) - before).Microseconds()) / float64(events)
+	t.record(kase, s, map[string]float64{"broker_us": brokerUs, "rate": rate})
+	return nil
+}
+
+func (t *trial) helperCPU(h *helper) time.Duration {
+	cpu, err := cpuOf(h.cmd.Process.Pid)
+	if err != nil {
+		return 0
+	}
+	return cpu
+}
+
+// publishAMQP publishes events round robin over the rooms. With a rate it
+// keeps to the schedule, and an event late carries the time it was due.
+func publishAMQP(url string, rooms, events int, rate float64) error {
+	conn, err := amqp.Dial(url)
+	if err != nil {
+		return fmt.Errorf("publisher: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
+	ch, err := conn.Channel()
+	if err != nil {
+		return fmt.Errorf("publisher: %w", err)
+	}
+	if err := ch.Confirm(false); err != nil {
+		return fmt.Errorf("publisher: confirm mode: %w", err)
+	}
+	pending := make(chan *amqp.DeferredConfirmation, confirmWindow)
+	confirmed := make(chan error, 1)
+	go func() { confirmed <- awaitConfirms(pending) }()
+	start := monotonic()
+	for n := range events {
+		due := monotonic()
+		if rate > 0 {
+			due = start + int64(float64(n)*1e9/rate)
+			time.Sleep(time.Duration(due - monotonic()))
+		}
+		confirm, err := ch.PublishWithDeferredConfirmWithContext(context.Background(), exchange, "message.sent", false, false,
+			amqp.Publishing{
+				ContentType: "application/json", DeliveryMode: amqp.Persistent,
+				Body: load.MessageBody(int32(n%rooms), uint32(n/rooms), due),
+			})
+		if err != nil {
+			return fmt.Errorf("publish event %d of %d: %w", n, events, err)
+		}
+		pending <- confirm
+	}
+	close(pending)
+	return <-confirmed
+}
+
+func awaitConfirms(pending <-chan *amqp.DeferredConfirmation) error {
+	refused := 0
+	for confirm := range pending {
+		if !confirm.Wait() {
+			refused++
+		}
+	}
+	if refused > 0 {
+		return fmt.Errorf("the broker refused %d events", refused)
+	}
+	return nil
+}
+
+// monotonic is CLOCK_MONOTONIC, which the load processes share.
+func monotonic() int64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return ts.Nano()
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hometrip/gateway/bench/load"
+	"github.com/hometrip/gateway/bench/report"
+)
+
+const (
+	dialWindow = 128 // handshakes at a time
+	baseConns  = 1000
+	// heartbeatPing is short, so that a window of its length sees one ping for
+	// each connection; the report scales the cost to the default interval. The
+	// connections are opened over one interval too, as they would come, because
+	// pings that fall together cost less.
+	heartbeatPing  = 2 * time.Second
+	heartbeatConns = 2000
+)
+
+// connectScenario opens baseConns connections, then many more. The slope of
+// memory between the two is what a connection costs; all sit in user rooms of
+// their own.
+func connectScenario(t *trial) error {
+	most := int32(6000)
+	if t.full {
+		most = 19000
+	}
+	s, w, err := t.start(quietPing, int(most))
+	if err != nil {
+		return err
+	}
+	if err := t.must(w.Dial(load.DialArgs{Last: baseConns, Window: dialWindow, PerUser: 1})); err != nil {
+		return err
+	}
+	low, err := t.footprint(s)
+	if err != nil {
+		return err
+	}
+	loadBefore, err := w.Resident()
+	if err != nil {
+		return err
+	}
+	dialed, err := t.measure(func() (*load.Result, error) {
+		return w.Dial(load.DialArgs{First: baseConns, Last: most, Window: dialWindow, PerUser: 1})
+	})
+	if err != nil {
+		return err
+	}
+	t.record("websocket", dialed, nil)
+	high, err := t.footprint(s)
+	if err != nil {
+		return err
+	}
+	loadAfter, err := w.Resident()
+	if err != nil {
+		return err
+	}
+	t.memoryRows(low, high, baseConns, most, float64(loadAfter-loadBefore)/float64(most-baseConns))
+	return t.heartbeat()
+}
+
+// footprint is memory, once things have settled.
+type footprint struct{ rss, heap, tcp, slab float64 }
+
+func (t *trial) footprint(s *server) (footprint, error) {
+	time.Sleep(t.settle())
+	rss, err := residentOf(s.pid())
+	if err != nil {
+		return footprint{}, s.alive()
+	}
+	tcp, slab := kernelMemory()
+	f := footprint{rss: float64(rss), tcp: float64(tcp), slab: float64(slab)}
+	if t.peer.has(canJSON) {
+		f.heap = s.heapOf()
+	}
+	return f, nil
+}
+
+// settle is how long memory is left alone before it is read.
+func (t *trial) settle() time.Duration {
+	if t.full {
+		return 3 * time.Second
+	}
+	return 700 * time.Millisecond
+}
+
+func (t *trial) memoryRows(low, high footprint, few, many int32, loadBytes float64) {
+	n := float64(many - few)
+	v := map[string]float64{
+		"conns": float64(many), "rss_mib": high.rss / (1 << 20),
+		"bytes_per_conn": (high.rss - low.rss) / n,
+		// Both ends of a connection are on this machine: half of it is the server's.
+		"kernel_bytes_per_conn": (high.slab - low.slab) / n / 2,
+		"load_bytes_per_conn":   loadBytes,
+	}
+	if high.heap > 0 {
+		v["heap_bytes_per_conn"] = (high.heap - low.heap) / n
+	}
+	t.row("idle", "memory", report.Row{Values: v})
+	t.row("memory", fmt.Sprint(few), report.Row{Values: map[string]float64{"conns": float64(few), "rss_mib": low.rss / (1 << 20)}})
+	t.row("memory", fmt.Sprint(many), report.Row{Values: map[string]float64{"conns": float64(many), "rss_mib": high.rss / (1 << 20)}})
+}
+
+// heartbeat measures pings on a server of its own, whose interval is short.
+func (t *trial) heartbeat() error {
+	if !t.peer.has(canPing) {
+		return nil
+	}
+	t.stopAll()
+	_, w, err := t.start(heartbeatPing, heartbeatConns)
+	if err != nil {
+		return err
+	}
+	if err := t.must(w.Dial(load.DialArgs{
+		Last: heartbeatConns, Window: dialWindow, PerUser: 1, Rate: heartbeatConns / heartbeatPing.Seconds(),
+	})); err != nil {
+		return err
+	}
+	beat, err := t.measure(func() (*load.Result, error) { return w.Idle(heartbeatPing) })
+	if err != nil {
+		return err
+	}
+	v := beat.values()
+	v["conns"], v["pings"] = heartbeatConns, float64(beat.Pings)
+	if beat.Pings > 0 {
+		v["cpu_us"] = float64(beat.cpu.Nanoseconds()) / 1000 / float64(beat.Pings)
+		v["load_us"] = float64(beat.CPU.Nanoseconds()) / 1000 / float64(beat.Pings)
+		// Share of a core that 10,000 connections need at the default of 25 s.
+		v["percent_per_10k"] = v["cpu_us"] * 10000 / 25 / 1e6 * 100
+	}
+	row := report.Row{Values: v, Wrong: beat.Wrong(), Problems: problems(beat.Result)}
+	if beat.Pings < heartbeatConns*9/10 {
+		row.Wrong++
+		row.Problems = append(row.Problems, fmt.Sprintf("%d pings in one interval for %d connections", beat.Pings, heartbeatConns))
+	}
+	t.row("idle", "heartbeat", row)
+	return nil
+}
+
+// pollingScenario is the JavaScript client's default: long-polling, CONNECT
+// over it, and the upgrade.
+func pollingScenario(t *trial) error {
+	most := int32(1200)
+	if t.full {
+		most = 6000
+	}
+	_, w, err := t.start(quietPing, int(most))
+	if err != nil {
+		return err
+	}
+	warm := int32(200)
+	if err := t.must(w.Dial(load.DialArgs{Last: warm, Window: dialWindow, PerUser: 1, Polling: true})); err != nil {
+		return err
+	}
+	dialed, err := t.measure(func() (*load.Result, error) {
+		return w.Dial(load.DialArgs{First: warm, Last: most, Window: dialWindow, PerUser: 1, Polling: true})
+	})
+	if err != nil {
+		return err
+	}
+	t.record("upgrade", dialed, nil)
+	return nil
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/hometrip/gateway/bench/report"
+)
+
+// ability is what a scenario may ask of a peer.
+type ability uint
+
+const (
+	canPublish ability = 1 << iota // POST /events/{key}
+	canPoll                        // long-polling and upgrade
+	canRedis                       // several nodes as one
+	canAMQP                        // events from RabbitMQ
+	canPing                        // pings at PING_INTERVAL
+	canJSON                        // GET /metrics with Go heap figures
+)
+
+// peer is one server the suite can start.
+type peer struct {
+	name    string
+	about   string
+	dialect string
+	can     ability
+	// prepare builds or installs it once, and returns its version and the
+	// command line.
+	prepare func(root, tmp string) (version string, argv []string, err error)
+	env     []string // beyond the gateway's own variables
+	ready   string   // path that answers 200 when it can serve; empty: /health
+}
+
+func (p *peer) has(a ability) bool { return p.can&a == a }
+
+// peers are in the order they are measured in: the machine's limit first.
+var peers = []*peer{
+	{
+		name: "floor", dialect: "socketio", can: canPublish | canPing,
+		about:   "one write(2) per delivery and nothing else: no JWT check, no JSON parser",
+		prepare: floorCommand(), env: []string{"GODEBUG=asyncpreemptoff=1"},
+	},
+	{
+		name: "floor-batch", dialect: "socketio", can: canPublish | canPing,
+		about:   "the floor, writing what is pending once per socket and turn",
+		prepare: floorCommand("-batch"), env: []string{"GODEBUG=asyncpreemptoff=1"},
+	},
+	{
+		name: "gateway", dialect: "socketio",
+		can:     canPublish | canPoll | canRedis | canAMQP | canPing | canJSON,
+		about:   "this repository",
+		ready:   "/ready",
+		prepare: gatewayCommand,
+	},
+	{
+		name: "node", dialect: "socketio", can: canPublish | canPoll | canRedis | canAMQP | canPing,
+		about:   "Node, socket.io with its default engine; many nodes: @socket.io/redis-adapter; RabbitMQ: amqplib",
+		prepare: nodeCommand,
+	},
+	{
+		name: "bun", dialect: "socketio", can: canPublish | canPoll | canPing,
+		about:   "Bun, socket.io with @socket.io/bun-engine",
+		prepare: bunCommand,
+	},
+	{
+		name: "centrifuge", dialect: "centrifuge", can: canPublish,
+		about:   "Go, centrifugal/centrifuge; its own JSON protocol, a typing's sender hears itself",
+		prepare: centrifugeCommand,
+	},
+}
+
+func floorCommand(args ...string) func(root, tmp string) (string, []string, error) {
+	return func(root, tmp string) (string, []string, error) {
+		bin := filepath.Join(tmp, "floor")
+		return "of this suite", append([]string{bin}, args...), goBuild(root, bin, "./bench/floor")
+	}
+}
+
+func gatewayCommand(root, tmp string) (string, []string, error) {
+	bin := filepath.Join(tmp, "gateway")
+	if err := goBuild(root, bin, "./cmd/gateway"); err != nil {
+		return "", nil, err
+	}
+	return revision(root), []string{bin}, nil
+}
+
+// revision is the commit being measured.
+func revision(root string) string {
+	cmd := exec.Command("git", "describe", "--always", "--dirty")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		return "working tree"
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func goBuild(dir, bin, pkg string) error {
+	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, pkg)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
+	}
+	return nil
+}
+
+func nodeCommand(root, _ string) (string, []string, error) {
+	dir := filepath.Join(root, "bench", "peers", "node")
+	if err := npmInstall(dir); err != nil {
+		return "", nil, err
+	}
+	out, err := exec.Command("node", "--version").Output()
+	if err != nil {
+		return "", nil, fmt.Errorf("node: %w", err)
+	}
+	version := "node " + strings.TrimSpace(string(out)) + ", socket.io " + npmVersion(dir, "socket.io") +
+		", redis-adapter " + npmVersion(dir, "@socket.io/redis-adapter") + ", amqplib " + npmVersion(dir, "amqplib")
+	return version, []string{"node", filepath.Join(dir, "server.js")}, nil
+}
+
+func bunCommand(root, _ string) (string, []string, error) {
+	dir := filepath.Join(root, "bench", "peers", "bun")
+	if err := npmInstall(dir); err != nil {
+		return "", nil, err
+	}
+	version := "bun " + npmVersion(dir, "bun") + ", bun-engine " + npmVersion(dir, "@socket.io/bun-engine") +
+		", socket.io " + npmVersion(dir, "socket.io")
+	return version, []string{filepath.Join(dir, "node_modules", ".bin", "bun"), filepath.Join(dir, "server.js")}, nil
+}
+
+func centrifugeCommand(root, tmp string) (string, []string, error) {
+	dir := filepath.Join(root, "bench", "peers", "centrifuge")
+	bin := filepath.Join(tmp, "centrifuge")
+	if err := goBuild(dir, bin, "."); err != nil {
+		return "", nil, err
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		return "", nil, err
+	}
+	_, rest, _ := strings.Cut(string(b), "centrifugal/centrifuge ")
+	version, _, _ := strings.Cut(rest, "\n")
+	return version, []string{bin}, nil
+}
+
+// npmInstall brings the pinned packages of dir, unless they are there.
+func npmInstall(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json")); err == nil {
+		return nil
+	}
+	cmd := exec.Command("npm", "ci", "--no-audit", "--no-fund")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("npm ci in %s: %w\n%s", dir, err, out)
+	}
+	return nil
+}
+
+func npmVersion(dir, pkg string) string {
+	b, err := os.ReadFile(filepath.Join(dir, "node_modules", pkg, "package.json"))
+	if err != nil {
+		return "?"
+	}
+	_, rest, _ := strings.Cut(string(b), `"version": "`)
+	version, _, _ := strings.Cut(rest, `"`)
+	return version
+}
+
+func (p *peer) describe(version string) report.Peer {
+	return report.Peer{Name: p.name, Version: version, About: p.about}
+}

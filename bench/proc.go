@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// startPinned starts cmd with its threads bound to one core; core < 0: to none.
+func startPinned(cmd *exec.Cmd, core int, start func() error) error {
+	runtime.LockOSThread() // affinity is inherited from the thread that forks
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if core < 0 {
+		return start()
+	}
+	var before, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return fmt.Errorf("sched_getaffinity: %w", err)
+	}
+	one.Set(core)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return fmt.Errorf("pin to core %d: %w", core, err)
+	}
+	defer func() { _ = unix.SchedSetaffinity(0, &before) }()
+	return start()
+}
+
+// cpuOf is the CPU time a process has used, all threads, user and kernel: the
+// sum that utime and stime of /proc/PID/stat round to ticks. It is read
+// through the clock that the kernel keeps for each process.
+func cpuOf(pid int) (time.Duration, error) {
+	const schedClock = 2 // CPUCLOCK_SCHED: see clock_getcpuclockid(3)
+	var ts unix.Timespec
+	if err := unix.ClockGettime(^int32(pid)<<3|schedClock, &ts); err != nil {
+		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// residentOf is VmRSS of a process, in bytes.
+func residentOf(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			return kb << 10, err
+		}
+	}
+	return 0, fmt.Errorf("memory of process %d: no VmRSS", pid)
+}
+
+// descriptorsOf counts the open descriptors of a process.
+func descriptorsOf(pid int) int {
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		return 0
+	}
+	return len(entries)
+}
+
+// kernelMemory is what the kernel holds for sockets: bytes queued in TCP
+// buffers (of all processes), and slab memory (sockets, inodes, epoll items).
+func kernelMemory() (tcp, slab int64) {
+	if b, err := os.ReadFile("/proc/net/sockstat"); err == nil {
+		if _, rest, ok := bytes.Cut(b, []byte("TCP: ")); ok {
+			line, _, _ := bytes.Cut(rest, []byte("\n"))
+			if f := bytes.Fields(line); len(f) > 0 {
+				pages, _ := strconv.ParseInt(string(f[len(f)-1]), 10, 64)
+				tcp = pages * int64(os.Getpagesize())
+			}
+		}
+	}
+	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
+		slab = memInfo(string(b), "SUnreclaim:")
+	}
+	return tcp, slab
+}
+
+// memInfo reads one line of /proc/meminfo, in bytes.
+func memInfo(text, name string) int64 {
+	_, rest, _ := strings.Cut(text, name)
+	f := strings.Fields(rest)
+	if len(f) == 0 {
+		return 0
+	}
+	kb, _ := strconv.ParseInt(f[0], 10, 64)
+	return kb << 10
+}
+
+// killGroup ends a process and what it started; see startPinned for the group.
+func killGroup(cmd *exec.Cmd) {
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	_ = cmd.Wait()
+}

@@ -1,0 +1,253 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Floor names the peers that ratios are taken against: a burst or a storm is
+// compared with the one that coalesces, the rest with the plain one.
+const (
+	Floor      = "floor"
+	FloorBatch = "floor-batch"
+)
+
+// MainBegin and MainEnd enclose the main table and its plots in report.md, for
+// who wants to quote them.
+const (
+	MainBegin = "<!-- main -->"
+	MainEnd   = "<!-- /main -->"
+)
+
+// Write renders r into dir: report.md, machine.json, and the plots as SVG and
+// PNG. Paths in report.md are relative to it.
+func Write(r *Results, dir string) error {
+	b, err := json.MarshalIndent(r.Machine, "", " ")
+	if err != nil {
+		return fmt.Errorf("machine: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "machine.json"), append(b, '\n'), 0o644); err != nil {
+		return err
+	}
+	plots, err := drawAll(r, dir)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "report.md"), []byte(markdown(r, plots)), 0o644)
+}
+
+func markdown(r *Results, plots []plotted) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Benchmark of %s\n\n", r.Began.Format("2 January 2006, 15:04"))
+	writeVerdict(&b, r)
+	b.WriteString("\n" + MainBegin + "\n")
+	writeSummary(&b, r)
+	for _, p := range plots {
+		fmt.Fprintf(&b, "\n![%s](%s.svg)\n", p.title, p.file)
+	}
+	b.WriteString(MainEnd + "\n\n")
+	writeMachine(&b, r)
+	for i := range tables {
+		writeTable(&b, r, &tables[i])
+	}
+	writeMillion(&b, r)
+	writeProblems(&b, r)
+	return b.String()
+}
+
+func writeVerdict(b *strings.Builder, r *Results) {
+	var units float64
+	for _, row := range r.Rows {
+		units += row.Values["units"]
+	}
+	fmt.Fprintf(b, "%s deliveries, connections and cycles were checked one by one. ", number(units))
+	if r.Failed() {
+		b.WriteString("**Not all were right: see the end of this page.**\n")
+		return
+	}
+	b.WriteString("None was lost, doubled or out of order.\n")
+}
+
+func writeSummary(b *strings.Builder, r *Results) {
+	names := peerNames(r)
+	b.WriteString("\n| |" + strings.Join(names, " | ") + " |\n|---|" + strings.Repeat("---|", len(names)) + "\n")
+	for i := range summary {
+		line := &summary[i]
+		cells, any := []string{}, false
+		for _, name := range names {
+			cell := r.cell(line.scenario, &line.column, name, false)
+			any = any || cell != none
+			cells = append(cells, cell)
+		}
+		if any {
+			fmt.Fprintf(b, "| %s | %s |\n", line.title, strings.Join(cells, " | "))
+		}
+	}
+	b.WriteString("\nMedians of the runs; in brackets the ratio to the floor of the same run (for bursts and the storm: to `floor-batch`).\n")
+}
+
+func peerNames(r *Results) []string {
+	var names []string
+	for _, p := range r.Peers {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+func writeMachine(b *strings.Builder, r *Results) {
+	m := r.Machine
+	pinned := "servers on core 0, load on core 1"
+	if !m.Pinned {
+		pinned = "not pinned"
+	}
+	fmt.Fprintf(b, "## Where and what\n\n%s, %d cores, %d MiB; %s, Linux %s, %s; RLIMIT_NOFILE %d; %s; load average at the start %s. `%s`, %s.\n\n",
+		m.CPU, m.Cores, m.MemoryMiB, m.OS, m.Kernel, m.Go, m.NoFile, pinned, m.LoadAvg, r.Command, r.Took.Round(1e9))
+	b.WriteString("| peer | version | what |\n|---|---|---|\n")
+	for _, p := range r.Peers {
+		fmt.Fprintf(b, "| %s | %s | %s |\n", p.Name, p.Version, p.About)
+	}
+	b.WriteString("\n")
+}
+
+func writeTable(b *strings.Builder, r *Results, t *table) {
+	columns := slices.DeleteFunc(slices.Clone(t.columns), func(c column) bool {
+		return !slices.ContainsFunc(r.Rows, func(row Row) bool {
+			return row.Scenario == t.scenario && row.Case == c.kase && has(row, c.value)
+		})
+	})
+	if len(columns) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "## %s\n\n", t.title)
+	if t.note != "" {
+		b.WriteString(t.note + "\n\n")
+	}
+	b.WriteString("| peer |")
+	for _, c := range columns {
+		b.WriteString(" " + c.title + " |")
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(columns)) + "\n")
+	for _, peer := range r.PeersOf(t.scenario) {
+		b.WriteString("| " + peer + " |")
+		for _, c := range columns {
+			b.WriteString(" " + r.cell(t.scenario, &c, peer, true) + " |")
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("\n")
+}
+
+func has(row Row, value string) bool {
+	if value == loadShare {
+		value = "load_ms"
+	}
+	_, ok := row.Values[value]
+	return ok
+}
+
+// none is the cell of what was not measured.
+const none = "–"
+
+// cell writes the median, the ratio to the floor, and with spread the least
+// and the most.
+func (r *Results) cell(scenario string, c *column, peer string, spread bool) string {
+	if c.value == loadShare {
+		load, server := r.Stat(scenario, c.kase, peer, "load_ms"), r.Stat(scenario, c.kase, peer, "cpu_ms")
+		if load.Runs == 0 || server.Median == 0 {
+			return none
+		}
+		return format(load.Median/server.Median, share)
+	}
+	s := r.Stat(scenario, c.kase, peer, c.value)
+	if s.Runs == 0 {
+		return none
+	}
+	text := format(s.Median, c.unit)
+	if c.ratio && peer != Floor && peer != FloorBatch {
+		if floor := r.Stat(scenario, c.kase, floorOf(scenario, c.kase), c.value); floor.Median > 0 {
+			text += fmt.Sprintf(" (%.2f×)", s.Median/floor.Median)
+		}
+	}
+	if spread && s.Runs > 1 && s.Most > s.Least {
+		text += fmt.Sprintf(" <sub>%s…%s</sub>", format(s.Least, c.unit), format(s.Most, c.unit))
+	}
+	return text
+}
+
+// floorOf is the floor a case is judged against.
+func floorOf(scenario, kase string) string {
+	if strings.Contains(kase, "burst") || (scenario == "storm" && kase == "join") || scenario == "chat" {
+		return FloorBatch
+	}
+	return Floor
+}
+
+func format(v float64, u unit) string {
+	switch u {
+	case micros:
+		return digits3(v)
+	case latency:
+		switch {
+		case v < 1000:
+			return digits3(v) + " µs"
+		case v < 1e6:
+			return digits3(v/1000) + " ms"
+		}
+		return digits3(v/1e6) + " s"
+	case perSec:
+		return number(v)
+	case bytes:
+		if math.Abs(v) < 10000 {
+			return fmt.Sprintf("%.0f B", v)
+		}
+		return digits3(v/1024) + " KiB"
+	case mebi:
+		return fmt.Sprintf("%.1f MiB", v)
+	case percent:
+		return fmt.Sprintf("%.2f %%", v)
+	case share:
+		return fmt.Sprintf("%.2f", v)
+	}
+	return fmt.Sprintf("%.0f", v)
+}
+
+// digits3 writes three digits where they matter.
+func digits3(v float64) string {
+	switch a := math.Abs(v); {
+	case a < 1:
+		return fmt.Sprintf("%.3f", v)
+	case a < 10:
+		return fmt.Sprintf("%.2f", v)
+	case a < 100:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.0f", v)
+}
+
+func number(v float64) string {
+	switch {
+	case v >= 1e6:
+		return digits3(v/1e6) + " M"
+	case v >= 1e4:
+		return digits3(v/1e3) + " k"
+	}
+	return fmt.Sprintf("%.0f", v)
+}
+
+func writeProblems(b *strings.Builder, r *Results) {
+	heading := "## What went wrong or was left out\n\n"
+	for _, row := range r.Rows {
+		if row.Wrong == 0 && row.Skipped == "" && len(row.Problems) == 0 {
+			continue
+		}
+		b.WriteString(heading)
+		heading = ""
+		fmt.Fprintf(b, "- %s, %s, %s, run %d: %s%s\n", row.Scenario, row.Case, row.Peer, row.Run,
+			row.Skipped, strings.ReplaceAll(strings.Join(row.Problems, "; "), "\n", " "))
+	}
+}

@@ -1,0 +1,233 @@
+package report
+
+// column is one measure of a table.
+type column struct {
+	title string
+	kase  string
+	value string
+	unit  unit
+	ratio bool // show it against the floor's too
+}
+
+// unit says how a value is written.
+type unit int
+
+const (
+	plain   unit = iota
+	micros       // µs, three digits
+	latency      // µs, written as µs, ms or s
+	perSec       // thousands and millions shortened
+	bytes        // B or KiB
+	mebi         // MiB
+	percent
+	share // load's CPU over the server's
+)
+
+// table is one scenario in the report.
+type table struct {
+	title    string
+	scenario string
+	note     string
+	columns  []column
+}
+
+// loadShare is the value computed from load_ms and cpu_ms.
+const loadShare = "load_share"
+
+var tables = []table{
+	{
+		title: "Connect", scenario: "connect",
+		note: "Authenticated WebSocket connections, 128 handshakes at a time: TCP, upgrade, CONNECT with a JWT, until the `connected` event.",
+		columns: []column{
+			{"CPU µs/connection", "websocket", "cpu_us", micros, true},
+			{"connections/s", "websocket", "per_s", perSec, false},
+			{"p50", "websocket", "p50_us", latency, false},
+			{"p99", "websocket", "p99_us", latency, false},
+			{"load/server CPU", "websocket", loadShare, share, false},
+		},
+	},
+	{
+		title: "Connect by long-polling and upgrade", scenario: "polling",
+		note: "What the JavaScript client does by default: handshake and CONNECT over long-polling, probe, upgrade, over three TCP connections.",
+		columns: []column{
+			{"CPU µs/connection", "upgrade", "cpu_us", micros, true},
+			{"connections/s", "upgrade", "per_s", perSec, false},
+			{"p50", "upgrade", "p50_us", latency, false},
+			{"p99", "upgrade", "p99_us", latency, false},
+			{"load/server CPU", "upgrade", loadShare, share, false},
+		},
+	},
+	{
+		title: "Idle", scenario: "idle",
+		note: "Memory: slope of the server's resident size from 1,000 connections to the most, after settling. Kernel: unreclaimable slab, half of what both ends cost. Heartbeat: CPU per ping and pong; the share of a core is for 10,000 connections at 25 s.",
+		columns: []column{
+			{"resident/connection", "memory", "bytes_per_conn", bytes, false},
+			{"Go heap/connection", "memory", "heap_bytes_per_conn", bytes, false},
+			{"kernel/connection", "memory", "kernel_bytes_per_conn", bytes, false},
+			{"resident at most", "memory", "rss_mib", mebi, false},
+			{"load generator/connection", "memory", "load_bytes_per_conn", bytes, false},
+			{"CPU µs/heartbeat", "heartbeat", "cpu_us", micros, true},
+			{"core per 10,000", "heartbeat", "percent_per_10k", percent, false},
+		},
+	},
+	{
+		title: "Fan-out, CPU per delivery", scenario: "fanout",
+		note: "Notifications posted to `user:{id}`. Single: 2 events under way. Burst: 32 at once, then wait. Paced: 20,000 deliveries a second. CPU in µs per delivery.",
+		columns: []column{
+			{"single 10", "single/10", "cpu_us", micros, true},
+			{"single 100", "single/100", "cpu_us", micros, true},
+			{"single 1,000", "single/1000", "cpu_us", micros, true},
+			{"single 10,000", "single/10000", "cpu_us", micros, true},
+			{"single 19,000", "single/19000", "cpu_us", micros, true},
+			{"burst 1,000", "burst/1000", "cpu_us", micros, true},
+			{"paced 1,000", "paced/1000", "cpu_us", micros, true},
+			{"paced 10,000", "paced/10000", "cpu_us", micros, true},
+		},
+	},
+	{
+		title: "Fan-out, speed", scenario: "fanout",
+		columns: []column{
+			{"deliveries/s, 1,000", "single/1000", "per_s", perSec, false},
+			{"p99", "single/1000", "p99_us", latency, false},
+			{"deliveries/s, 10,000", "single/10000", "per_s", perSec, false},
+			{"p99", "single/10000", "p99_us", latency, false},
+			{"burst deliveries/s", "burst/1000", "per_s", perSec, false},
+			{"paced p50, 1,000", "paced/1000", "p50_us", latency, false},
+			{"paced p99, 1,000", "paced/1000", "p99_us", latency, false},
+			{"load/server CPU", "single/1000", loadShare, share, false},
+		},
+	},
+	{
+		title: "Join storm", scenario: "storm",
+		note: "1,000 clients join one room at once (499,500 `user_joined`), then one of them types: 2 events under way, and 32 at once.",
+		columns: []column{
+			{"join CPU µs/delivery", "join", "cpu_us", micros, true},
+			{"join deliveries/s", "join", "per_s", perSec, false},
+			{"typing CPU µs/delivery", "typing", "cpu_us", micros, true},
+			{"typing burst CPU µs/delivery", "typing burst", "cpu_us", micros, true},
+			{"load/server CPU", "join", loadShare, share, false},
+		},
+	},
+	{
+		title: "Chat", scenario: "chat",
+		note: "2,000 clients in 1,000 rooms of two, typing with ack. Saturated: 64 events under way. Paced: 4,000 events a second. Half: at half of this peer's own saturated speed.",
+		columns: []column{
+			{"CPU µs/event", "saturated", "cpu_us", micros, true},
+			{"events/s", "saturated", "per_s", perSec, false},
+			{"p50", "saturated", "p50_us", latency, false},
+			{"p99", "saturated", "p99_us", latency, false},
+			{"paced CPU µs/event", "paced", "cpu_us", micros, true},
+			{"paced p50", "paced", "p50_us", latency, false},
+			{"paced p99", "paced", "p99_us", latency, false},
+			{"half p99", "half", "p99_us", latency, false},
+			{"load/server CPU", "saturated", loadShare, share, false},
+		},
+	},
+	{
+		title: "Churn", scenario: "churn",
+		note: "100 slots that connect, authenticate and go. Growth: resident memory at the end against after a warm-up of the same length.",
+		columns: []column{
+			{"CPU µs/cycle", "cycle", "cpu_us", micros, true},
+			{"cycles/s", "cycle", "per_s", perSec, false},
+			{"handshake p99", "cycle", "p99_us", latency, false},
+			{"warm", "cycle", "rss_warm_mib", mebi, false},
+			{"growth", "cycle", "growth_mib", mebi, false},
+			{"descriptors left", "cycle", "fds_left", plain, false},
+		},
+	},
+	{
+		title: "Slow readers", scenario: "slow",
+		note: "100 sockets of one user get 250 notifications of 8 kB a second; then 50 of them stop reading. Growth: the most the server held above what it held before. Least: events that the worst off of the stalled got when it read again.",
+		columns: []column{
+			{"p99, all read", "all read", "p99_us", latency, false},
+			{"p99 beside stalled", "half stalled", "p99_us", latency, false},
+			{"CPU µs/delivery", "half stalled", "cpu_us", micros, true},
+			{"growth", "half stalled", "growth_mib", mebi, false},
+			{"kernel TCP", "half stalled", "tcp_mib", mebi, false},
+			{"given up, of 50", "half stalled", "kicked", plain, false},
+			{"least", "half stalled", "stalled_least", plain, false},
+			{"mean", "half stalled", "stalled_mean", plain, false},
+		},
+	},
+	{
+		title: "Events from RabbitMQ", scenario: "amqp",
+		note: "`message.sent` published to the exchange. One room of 1,000: 2 events under way, then 20 a second. 500 rooms of 2: 32 under way, then 1,000 a second. From publish to receive.",
+		columns: []column{
+			{"1,000: CPU µs/delivery", "room", "cpu_us", micros, false},
+			{"deliveries/s", "room", "per_s", perSec, false},
+			{"paced p50", "room paced", "p50_us", latency, false},
+			{"paced p99", "room paced", "p99_us", latency, false},
+			{"500×2: CPU µs/delivery", "rooms", "cpu_us", micros, false},
+			{"deliveries/s", "rooms", "per_s", perSec, false},
+			{"paced p50", "rooms paced", "p50_us", latency, false},
+			{"paced p99", "rooms paced", "p99_us", latency, false},
+		},
+	},
+	{
+		title: "Many nodes", scenario: "nodes",
+		note: "Rooms of two whose members sit on two of n nodes, joined by Redis; 2,000 events a second in all. CPU µs per event, summed over the nodes; Redis by itself.",
+		columns: []column{
+			{"1 node", "1", "cpu_us", micros, false},
+			{"2 nodes", "2", "cpu_us", micros, false},
+			{"4 nodes", "4", "cpu_us", micros, false},
+			{"8 nodes", "8", "cpu_us", micros, false},
+			{"Redis, 2 nodes", "2", "redis_us", micros, false},
+			{"Redis, 8 nodes", "8", "redis_us", micros, false},
+			{"p50, 2 nodes", "2", "p50_us", latency, false},
+			{"p99, 2 nodes", "2", "p99_us", latency, false},
+			{"p99, 8 nodes", "8", "p99_us", latency, false},
+		},
+	},
+	{
+		title: "Fleet", scenario: "fleet",
+		note: "Several processes of the gateway joined by Redis, as many connections as the machine carries, broadcasts to all.",
+		columns: []column{
+			{"connections", "idle", "conns", perSec, false},
+			{"processes", "idle", "nodes", plain, false},
+			{"resident/connection", "idle", "bytes_per_conn", bytes, false},
+			{"kernel/connection", "idle", "kernel_bytes_per_conn", bytes, false},
+			{"CPU µs/delivery", "broadcast", "cpu_us", micros, false},
+			{"p50", "broadcast", "p50_us", latency, false},
+			{"p99", "broadcast", "p99_us", latency, false},
+			{"core for heartbeats", "idle", "heartbeat_percent", percent, false},
+		},
+	},
+	{
+		title: "Soak", scenario: "soak",
+		note: "Connect, chat, fan-out and churn in turn until the time is over. Memory at the end of the first and the last round.",
+		columns: []column{
+			{"hours", "all", "hours", micros, false},
+			{"rounds", "all", "rounds", plain, false},
+			{"deliveries", "all", "units", perSec, false},
+			{"first round", "all", "first_mib", mebi, false},
+			{"last round", "all", "last_mib", mebi, false},
+			{"MiB/hour", "all", "slope_mib_h", micros, false},
+			{"descriptors left", "all", "fds_left", plain, false},
+		},
+	},
+}
+
+// summary is the main table: one line per measure.
+var summary = []struct {
+	title    string
+	scenario string
+	column   column
+}{
+	{"connect, CPU µs per connection", "connect", column{"", "websocket", "cpu_us", micros, true}},
+	{"polling and upgrade, CPU µs per connection", "polling", column{"", "upgrade", "cpu_us", micros, false}},
+	{"resident bytes per idle connection", "idle", column{"", "memory", "bytes_per_conn", bytes, false}},
+	{"heartbeat, CPU µs each", "idle", column{"", "heartbeat", "cpu_us", micros, true}},
+	{"room of 1,000, CPU µs per delivery", "fanout", column{"", "single/1000", "cpu_us", micros, true}},
+	{"room of 10,000, CPU µs per delivery", "fanout", column{"", "single/10000", "cpu_us", micros, true}},
+	{"room of 1,000 paced, CPU µs per delivery", "fanout", column{"", "paced/1000", "cpu_us", micros, true}},
+	{"room of 1,000 paced, p99", "fanout", column{"", "paced/1000", "p99_us", latency, false}},
+	{"bursts of 32 to 1,000, CPU µs per delivery", "fanout", column{"", "burst/1000", "cpu_us", micros, true}},
+	{"join storm of 1,000, CPU µs per delivery", "storm", column{"", "join", "cpu_us", micros, true}},
+	{"chat, CPU µs per event", "chat", column{"", "saturated", "cpu_us", micros, true}},
+	{"chat at half speed, p99", "chat", column{"", "half", "p99_us", latency, false}},
+	{"churn, CPU µs per cycle", "churn", column{"", "cycle", "cpu_us", micros, true}},
+	{"50 stalled readers, growth", "slow", column{"", "half stalled", "growth_mib", mebi, false}},
+	{"RabbitMQ to a room of 1,000, CPU µs per delivery", "amqp", column{"", "room", "cpu_us", micros, false}},
+	{"RabbitMQ to rooms of 2, CPU µs per delivery", "amqp", column{"", "rooms", "cpu_us", micros, false}},
+	{"two nodes, CPU µs per chat event", "nodes", column{"", "2", "cpu_us", micros, false}},
+}

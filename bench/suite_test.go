@@ -1,0 +1,235 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/bench/load"
+	"github.com/hometrip/gateway/bench/report"
+)
+
+// TestMain lets the test binary be its own load process, as the command is.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == workerCommand {
+		if err := load.Serve(os.Stdin, os.Stdout); err != nil {
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// world is a suite with one peer, and a trial of nothing yet.
+func world(t *testing.T, peerName string) *trial {
+	t.Helper()
+	root, err := findRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newSuite(root, options{peers: peerName, runs: 1, out: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	tr := &trial{suite: s, scenario: &scenario{name: "test"}, peer: s.peers[0], run: 1}
+	t.Cleanup(tr.end)
+	return tr
+}
+
+// right fails the test if a phase was not.
+func right(t *testing.T, what string, r *load.Result, err error) *load.Result {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	if r.Wrong() > 0 {
+		t.Fatalf("%s: %q", what, problems(r))
+	}
+	return r
+}
+
+func TestEveryPhaseIsRightAgainstTheFloor(t *testing.T) {
+	for _, name := range []string{report.Floor, report.FloorBatch} {
+		t.Run(name, func(t *testing.T) {
+			const n = 60
+			tr := world(t, name)
+			_, w, err := tr.start(quietPing, 2*n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := w.Dial(load.DialArgs{Last: n, Window: 16, PerUser: 1})
+			if right(t, "dial", r, err); r.Units != n {
+				t.Fatalf("%d connections, want %d", r.Units, n)
+			}
+			r, err = w.Join(load.JoinArgs{Last: n, RoomSize: n})
+			if right(t, "join", r, err); r.Units != n*(n-1)/2 {
+				t.Fatalf("%d user_joined, want %d", r.Units, n*(n-1)/2)
+			}
+			short := 50 * time.Millisecond
+			for what, args := range map[string]load.FanoutArgs{
+				"typing":       {Source: load.SourceTyping, First: 1, Last: n, Window: 2, For: short},
+				"typing burst": {Source: load.SourceTyping, First: 1, Last: n, Burst: 32, For: short},
+				"room":         {Source: load.SourceRoom, Last: n, Token: publishToken, Window: 2, For: short},
+				"room burst":   {Source: load.SourceRoom, Last: n, Token: publishToken, Burst: 32, For: short},
+				"room paced":   {Source: load.SourceRoom, Last: n, Token: publishToken, Rate: 200, For: short},
+				"user":         {Source: load.SourceUser, First: 7, Last: 8, User: 7, Token: publishToken, Window: 2, For: short},
+			} {
+				r, err = w.Fanout(args)
+				if right(t, what, r, err); r.Units == 0 || r.Latency == nil {
+					t.Fatalf("%s: %d deliveries, latency %v", what, r.Units, r.Latency)
+				}
+			}
+			r, err = w.Churn(load.ChurnArgs{First: n, Last: n + 10, For: short})
+			if right(t, "churn", r, err); r.Units == 0 {
+				t.Fatal("churn: no cycle")
+			}
+		})
+	}
+}
+
+func TestChatAndHeartbeatAreRightAgainstTheFloor(t *testing.T) {
+	tr := world(t, report.Floor)
+	const ping = 200 * time.Millisecond
+	_, w, err := tr.start(ping, chatConns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.chatRooms(w); err != nil {
+		t.Fatal(err)
+	}
+	for what, args := range map[string]load.ChatArgs{
+		"saturated": {Last: chatConns, Window: chatWindow, For: 100 * time.Millisecond},
+		"paced":     {Last: chatConns, Rate: 1000, For: 100 * time.Millisecond},
+	} {
+		r, err := w.Chat(args)
+		if right(t, what, r, err); r.Units == 0 {
+			t.Fatalf("%s: no event", what)
+		}
+	}
+	r, err := w.Idle(4 * ping)
+	if right(t, "idle", r, err); r.Pings < chatConns {
+		t.Errorf("%d pings for %d connections in 4 intervals", r.Pings, chatConns)
+	}
+}
+
+func TestStalledReadersDoNotCountAndReadOnLater(t *testing.T) {
+	tr := world(t, report.Floor)
+	_, w, err := tr.start(quietPing, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := w.Dial(load.DialArgs{Last: 10, Window: 10, PerUser: everybody})
+	right(t, "dial", r, err)
+	r, err = w.Fanout(load.FanoutArgs{
+		Source: load.SourceUser, Token: publishToken, Last: 10, StallLast: 4, Rate: 200, For: 100 * time.Millisecond,
+	})
+	if right(t, "fanout", r, err); r.Units != 6*r.Events {
+		t.Errorf("%d deliveries of %d events to 6 readers", r.Units, r.Events)
+	}
+	events := r.Events
+	r, err = w.Resume(load.ResumeArgs{Last: 4, Quiet: 100 * time.Millisecond})
+	if right(t, "resume", r, err); r.Units != 4*events || r.Least != events {
+		t.Errorf("stalled readers got %d, the worst off %d, of %d events", r.Units, r.Least, events)
+	}
+}
+
+func TestDeadServerFailsTheRun(t *testing.T) {
+	tr := world(t, report.Floor)
+	s, w, err := tr.start(quietPing, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := w.Dial(load.DialArgs{Last: 10, Window: 10, PerUser: 1})
+	right(t, "dial", r, err)
+	s.stop()
+	r, err = w.Idle(100 * time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Closed != 10 || r.Wrong() == 0 {
+		t.Errorf("closed %d, wrong %d: want 10 and more than 0", r.Closed, r.Wrong())
+	}
+}
+
+func TestRunWritesAReport(t *testing.T) {
+	tr := world(t, "floor")
+	s := tr.suite
+	s.scenarios = []*scenario{{name: "storm", run: func(t *trial) error {
+		_, w, err := t.start(quietPing, 20)
+		if err != nil {
+			return err
+		}
+		if err := t.must(w.Dial(load.DialArgs{Last: 20, Window: 20, PerUser: 1})); err != nil {
+			return err
+		}
+		joined, err := t.measure(func() (*load.Result, error) { return w.Join(load.JoinArgs{Last: 20, RoomSize: 20}) })
+		if err == nil {
+			t.record("join", joined, nil)
+		}
+		return err
+	}}}
+	if err := s.runAll(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"report.md", "results.json", "machine.json", "burst.svg", "burst.png"} {
+		if info, err := os.Stat(filepath.Join(s.out, name)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	b, err := os.ReadFile(filepath.Join(s.out, "report.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"None was lost", "## Join storm", report.MainBegin, "| floor |"} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("report.md lacks %q", want)
+		}
+	}
+}
+
+func TestScenarioThatFailsMakesTheRunFail(t *testing.T) {
+	tr := world(t, "floor")
+	tr.scenarios = []*scenario{{name: "bad", run: func(t *trial) error {
+		_, err := t.serve(quietPing, "PORT=nonsense")
+		return err
+	}}}
+	if err := tr.runAll(); err == nil || !tr.results.Failed() {
+		t.Errorf("error %v, failed %v", err, tr.results.Failed())
+	}
+}
+
+func TestUnknownNamesAreRefusedWithTheKnownOnes(t *testing.T) {
+	if _, err := chooseScenarios("fanout,fanin"); err == nil || !strings.Contains(err.Error(), "fanout") {
+		t.Errorf("scenario: %v", err)
+	}
+	if _, err := choosePeers("gatway"); err == nil || !strings.Contains(err.Error(), "gateway") {
+		t.Errorf("peer: %v", err)
+	}
+}
+
+func TestLongScenariosRunOnlyWhenNamed(t *testing.T) {
+	all, err := chooseScenarios("")
+	if err != nil || slices.ContainsFunc(all, func(sc *scenario) bool { return sc.long }) {
+		t.Errorf("err %v, a long scenario among the default ones", err)
+	}
+	if soak, err := chooseScenarios("soak"); err != nil || len(soak) != 1 {
+		t.Errorf("soak: %v, %v", soak, err)
+	}
+}
+
+func TestFlagsComeFromTheEnvironmentToo(t *testing.T) {
+	t.Setenv("RUNS", "7")
+	t.Setenv("PIN", "off")
+	o, err := parse([]string{"-runs", "2"})
+	if err != nil || o.runs != 2 || o.pin {
+		t.Errorf("runs %d, pin %v, err %v: want the flag to win, and pin off", o.runs, o.pin, err)
+	}
+	t.Setenv("RUNS", "many")
+	if _, err := parse(nil); err == nil || !strings.Contains(err.Error(), "RUNS") {
+		t.Errorf("err %v: want it to name RUNS", err)
+	}
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/hometrip/gateway/bench/load"
+	"github.com/hometrip/gateway/bench/report"
+)
+
+// quietPing keeps heartbeats out of measurements that are not about them.
+const quietPing = 2 * time.Minute
+
+// trial is one scenario at one peer, once: its servers, its load processes and
+// its rows.
+type trial struct {
+	*suite
+	scenario *scenario
+	peer     *peer
+	run      int
+	servers  []*server
+	workers  []*load.Client
+	cleanups []func()
+}
+
+// end stops everything the trial started.
+func (t *trial) end() {
+	t.stopAll()
+	for _, f := range t.cleanups {
+		f()
+	}
+}
+
+// stopAll ends servers and workers, so that a scenario can start afresh.
+func (t *trial) stopAll() {
+	for _, s := range t.servers {
+		s.stop()
+	}
+	for _, w := range t.workers {
+		_ = w.Close()
+	}
+	t.servers, t.workers = nil, nil
+}
+
+// serve starts one more server of the peer.
+func (t *trial) serve(ping time.Duration, env ...string) (*server, error) {
+	port, err := t.freePort()
+	if err != nil {
+		return nil, err
+	}
+	full := append(baseEnv(port, ping), t.peer.env...)
+	s, err := startServer(launch{
+		argv: t.argv[t.peer], env: append(full, env...), port: port, pinned: t.pin,
+		ready: cmp.Or(t.peer.ready, "/health"),
+		dir:   filepath.Join(t.tmp, fmt.Sprintf("%s-%d", t.peer.name, port)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.servers = append(t.servers, s)
+	return s, nil
+}
+
+// freePort gives each server a port that nobody listens on and that no closed
+// connection of an earlier one still occupies.
+func (t *trial) freePort() (int, error) {
+	for range lastPort - firstPort {
+		port := t.nextPort
+		t.nextPort++
+		if t.nextPort == lastPort {
+			t.nextPort = firstPort
+		}
+		if l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, l.Close()
+		}
+	}
+	return 0, fmt.Errorf("no free port from %d to %d", firstPort, lastPort)
+}
+
+// load starts one more load process, for max connections spread evenly over
+// the trial's servers.
+func (t *trial) load(max int) (*load.Client, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	core := -1
+	if t.pin {
+		core = loadCore
+	}
+	cmd := exec.Command(self, workerCommand)
+	var w *load.Client
+	err = startPinned(cmd, core, func() (err error) {
+		w, err = load.Start(cmd)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.workers = append(t.workers, w)
+	args := load.SetupArgs{
+		Secret: jwtSecret, Dialect: t.peer.dialect, Max: max, Source: byte(len(t.workers)),
+	}
+	for _, s := range t.servers {
+		args.Addrs = append(args.Addrs, s.addr)
+	}
+	return w, w.Setup(args)
+}
+
+// start is serve and load of the simple case.
+func (t *trial) start(ping time.Duration, max int) (*server, *load.Client, error) {
+	s, err := t.serve(ping)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := t.load(max)
+	return s, w, err
+}
+
+// sample is a phase together with what the servers spent on it.
+type sample struct {
+	*load.Result
+	cpu time.Duration
+}
+
+// measure runs a phase and takes the CPU time of all servers around it.
+func (t *trial) measure(phase func() (*load.Result, error)) (sample, error) {
+	before, err := t.serverCPU()
+	if err != nil {
+		return sample{}, err
+	}
+	r, err := phase()
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := t.serverCPU()
+	return sample{r, after - before}, err
+}
+
+func (t *trial) serverCPU() (time.Duration, error) {
+	var sum time.Duration
+	for _, s := range t.servers {
+		cpu, err := cpuOf(s.pid())
+		if err != nil {
+			return 0, s.alive()
+		}
+		sum += cpu
+	}
+	return sum, nil
+}
+
+// must checks a phase that is only there to prepare another.
+func (t *trial) must(r *load.Result, err error) error {
+	if err == nil && r.Wrong() > 0 {
+		err = fmt.Errorf("while preparing: %d failed, %d lost, %d closed: %q", r.Failures, r.Lost, r.Closed, r.Problems)
+	}
+	return err
+}
+
+// values are the measures every phase has. One unit is a delivery, a
+// connection or a cycle.
+func (s sample) values() map[string]float64 {
+	v := map[string]float64{
+		"units": float64(s.Units), "events": float64(s.Events), "seconds": s.Elapsed.Seconds(),
+		"cpu_ms":  float64(s.cpu.Microseconds()) / 1000,
+		"load_ms": float64(s.CPU.Microseconds()) / 1000,
+	}
+	if s.Units > 0 {
+		v["cpu_us"] = float64(s.cpu.Nanoseconds()) / 1000 / float64(s.Units)
+		v["load_us"] = float64(s.CPU.Nanoseconds()) / 1000 / float64(s.Units)
+		v["per_s"] = float64(s.Units) / s.Elapsed.Seconds()
+		v["server_util"] = s.cpu.Seconds() / s.Elapsed.Seconds()
+	}
+	if s.Latency != nil {
+		h := hdrhistogram.Import(s.Latency)
+		v["p50_us"], v["p99_us"] = float64(h.ValueAtQuantile(50)), float64(h.ValueAtQuantile(99))
+		v["p999_us"], v["max_us"] = float64(h.ValueAtQuantile(99.9)), float64(h.Max())
+	}
+	return v
+}
+
+// record adds the row of a phase.
+func (t *trial) record(kase string, s sample, more map[string]float64) {
+	v := s.values()
+	maps.Copy(v, more)
+	t.row(t.scenario.name, kase, report.Row{Values: v, Wrong: s.Wrong(), Problems: problems(s.Result)})
+}
+
+func (t *trial) row(scenario, kase string, row report.Row) {
+	row.Scenario, row.Case, row.Peer, row.Run = scenario, kase, t.peer.name, t.run
+	t.results.Rows = append(t.results.Rows, row)
+	t.progress("    %s", brief(row))
+}
+
+func problems(r *load.Result) []string {
+	if r.Wrong() == 0 {
+		return r.Problems
+	}
+	return append([]string{fmt.Sprintf("lost %d, doubled %d, out of order %d, stray %d, closed by the server %d, protocol %d",
+		r.Lost, r.Doubled, r.Swapped, r.Strays, r.Closed, r.Failures)}, r.Problems...)
+}
+
+// brief is a row in one progress line.
+func brief(row report.Row) string {
+	text := fmt.Sprintf("%s/%s:", row.Scenario, row.Case)
+	if row.Skipped != "" {
+		return text + " skipped: " + row.Skipped
+	}
+	for _, name := range []string{"cpu_us", "load_us", "per_s", "p50_us", "p99_us", "bytes_per_conn"} {
+		if v, ok := row.Values[name]; ok {
+			text += fmt.Sprintf("  %s %.4g", name, v)
+		}
+	}
+	if row.Wrong > 0 {
+		text += fmt.Sprintf("  WRONG %d: %q", row.Wrong, row.Problems)
+	}
+	return text
+}
