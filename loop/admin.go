@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"log/slog"
 	"net/http"
 	"time"
 )
@@ -12,28 +13,40 @@ import (
 // an ordinary http.Handler, off the event loops. Safe for concurrent use.
 type admin struct {
 	handler http.Handler
-	slots   chan struct{} // one for each request being answered
+	log     *slog.Logger
+	slots   chan struct{} // one for each batch being answered
+	probes  chan struct{} // the same for /health and /ready, which must not wait
 }
 
-func newAdmin(h http.Handler) *admin {
+func newAdmin(h http.Handler, log *slog.Logger) *admin {
 	if h == nil {
 		h = http.NotFoundHandler()
 	}
-	return &admin{handler: h, slots: make(chan struct{}, adminRequests)}
+	return &admin{
+		handler: h,
+		log:     log,
+		slots:   make(chan struct{}, adminRequests),
+		probes:  make(chan struct{}, adminRequests),
+	}
 }
 
 // A job is one request for the handler and what it is answered with.
 type job struct {
 	exchange *exchange
 	request  []byte // head and body
+	probe    bool   // for /health or /ready
 	reply    reply
 }
 
 // serve answers requests of one connection, one after the other, in a
 // goroutine of its own, for which there is a bounded number of slots.
 func (a *admin) serve(h *httpConn, batch []job) {
+	slots := a.slots
+	if len(batch) == 1 && batch[0].probe {
+		slots = a.probes
+	}
 	select {
-	case a.slots <- struct{}{}:
+	case slots <- struct{}{}:
 	default:
 		for i := range batch {
 			batch[i].reply = reply{status: http.StatusServiceUnavailable, header: "Retry-After: 1\r\n"}
@@ -46,7 +59,7 @@ func (a *admin) serve(h *httpConn, batch []job) {
 		remote = addr.String()
 	}
 	go func() {
-		defer func() { <-a.slots }()
+		defer func() { <-slots }()
 		for i := range batch {
 			batch[i].reply = a.answer(batch[i].request, remote).reply()
 		}
@@ -58,7 +71,8 @@ func (a *admin) serve(h *httpConn, batch []job) {
 func (a *admin) answer(whole []byte, remote string) (rec *recorder) {
 	rec = &recorder{header: make(http.Header)}
 	defer func() {
-		if recover() != nil {
+		if r := recover(); r != nil {
+			a.log.Error("panic in a request", "request", string(whole[:min(len(whole), 80)]), "panic", r)
 			rec = &recorder{header: make(http.Header), status: http.StatusInternalServerError}
 		}
 	}()

@@ -33,20 +33,25 @@ func newAgain() (*again, net.Conn, error) {
 	return &again{far: pair[1]}, near, nil
 }
 
-// ask has the loop see an event in its next round. At most one byte is under
+// ask has the loop see an event in its next round. One byte at most is under
 // way, so the pair's buffer never fills.
 func (a *again) ask() {
 	if _, err := unix.Write(a.far, []byte{0}); err != nil {
+		a.w.asked = false
 		a.w.ring() // starves the sockets for a turn, but loses nothing
 	}
 }
 
-// close ends the pair, when the engine stops.
-func (a *again) close() { _ = unix.Close(a.far) }
+// close ends the pair, when the engine stops. Its descriptor may be anybody's
+// from then on.
+func (a *again) close() {
+	_ = unix.Close(a.far)
+	a.w.again, a.w.asked = nil, false
+}
 
 // traffic is that event.
 func (a *again) traffic(c gnet.Conn) gnet.Action {
 	_, _ = c.Discard(-1)
-	_ = a.w.onTurn(a.w.server.ctx)
+	a.w.onAgain()
 	return gnet.None
 }

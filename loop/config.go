@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,17 +17,21 @@ const enginePath = "/socket.io/"
 // Limits that are not settings.
 const (
 	bodyTimeout    = 30 * time.Second // for a request's body, after its head
+	writtenTimeout = 30 * time.Second // for the client to take the last reply
 	upgradeTimeout = 10 * time.Second // from the probing WebSocket to its upgrade packet
 	lingerTimeout  = 2 * time.Second  // for the peer to close after our close frame
+	refusedTimeout = time.Second      // for the client to read why it is refused
 	adminRequests  = 16               // batches of requests outside enginePath answered at once
 	adminTimeout   = 10 * time.Second // for one of them
 	maxBatch       = 64               // pipelined requests answered together
+	maxMoving      = 128              // connections on their way between loops; each holds two descriptors
 )
 
 // What a loop does in one turn before it looks at its sockets again.
 const (
 	flushAtOnce  = 8         // sessions written to without waiting for the round's end
 	flushBatch   = 512       // sessions written to; about 3 ms of write(2)
+	inputBatch   = 256       // packets or requests of one client
 	deliverBatch = 256 << 10 // bytes of broadcasts from outside, each counted once
 	readBuffer   = 64 << 10  // bytes, one for each loop
 )
@@ -81,10 +86,15 @@ type Origins struct {
 	List map[string]struct{} // scheme://host[:port]
 }
 
-// allow reports whether a page of that origin may talk to the gateway. No
-// origin means that it is not a browser, whom CORS protects.
-func (o *Origins) allow(origin []byte) bool {
+// allow reports whether a page of that origin may talk to the gateway at host,
+// the request's Host. No origin means that it is not a browser, whom CORS
+// protects; and what the gateway itself has served is no stranger (some
+// clients that are not browsers send such an origin too).
+func (o *Origins) allow(origin, host []byte) bool {
 	if len(origin) == 0 || o.Any {
+		return true
+	}
+	if _, rest, ok := bytes.Cut(origin, []byte("://")); ok && len(host) > 0 && bytes.Equal(rest, host) {
 		return true
 	}
 	_, ok := o.List[string(origin)]

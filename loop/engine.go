@@ -51,7 +51,7 @@ func (h *httpConn) serveEngine(x *exchange, r *request, now time.Time) {
 
 // checkWebSocket answers what cannot become a WebSocket.
 func (h *httpConn) checkWebSocket(x *exchange, head *codec.Head) bool {
-	if !h.w.server.config.Origins.allow(head.Field("origin")) {
+	if !h.w.server.config.Origins.allow(head.Field("origin"), head.Field("host")) {
 		h.w.stats.RefusedOrigin.Add(1)
 		x.reply(h.w, engineError(http.StatusForbidden, codeForbidden))
 		return false
@@ -77,7 +77,10 @@ func (h *httpConn) handshake(x *exchange, head *codec.Head, webSocket bool, now 
 	case string(codec.QueryValue(head.Query, "EIO")) != "4":
 		x.reply(h.w, engineError(http.StatusBadRequest, codeVersion))
 	case h.w.server.draining.Load():
-		x.reply(h.w, reply{status: http.StatusServiceUnavailable, header: "Retry-After: 1\r\n", last: true})
+		x.reply(h.w, unavailable)
+	case h.w.server.sessions() >= int64(h.w.server.config.MaxConnections):
+		h.w.stats.RefusedFull.Add(1) // polling needs no connection of its own
+		x.reply(h.w, unavailable)
 	case webSocket:
 		h.openWebSocket(head, now)
 	default:
@@ -121,7 +124,7 @@ func (h *httpConn) serveSession(x *exchange, r *request, sid string, webSocket b
 		h.w.serveRequest(x, sid, r.body, binary, now)
 	case (webSocket || !h.served) && h.move(x.home, r.whole):
 	case webSocket:
-		x.reply(h.w, reply{status: http.StatusServiceUnavailable, header: "Retry-After: 1\r\n", last: true})
+		x.reply(h.w, unavailable)
 	default:
 		h.w.stats.Forwarded.Add(1)
 		body := bytes.Clone(r.body)

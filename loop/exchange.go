@@ -23,16 +23,16 @@ type exchange struct {
 	session *session // that this poll waits in, or was answered by; owned by home
 }
 
-// newExchange makes the exchange of a request on h. A nil head is that of a
-// request that could not be parsed.
+// newExchange makes the exchange of a request on h. A nil or empty head is that
+// of a request that could not be parsed.
 func newExchange(h *httpConn, head *codec.Head) *exchange {
 	x := &exchange{conn: h}
-	if head == nil {
+	if head == nil || head.Method == nil {
 		return x
 	}
 	x.method = methodName(head.Method)
 	x.keepAlive = head.KeepAlive
-	if origin := head.Field("origin"); len(origin) > 0 && h.w.server.config.Origins.allow(origin) {
+	if origin := head.Field("origin"); len(origin) > 0 && h.w.server.config.Origins.allow(origin, head.Field("host")) {
 		x.origin = string(origin)
 		if x.method == http.MethodOptions {
 			x.preflight = string(head.Field("access-control-request-headers"))
@@ -162,6 +162,9 @@ var codeMessages = [...]string{
 	"Transport unknown", "Session ID unknown", "Bad handshake method",
 	"Bad request", "Forbidden", "Unsupported protocol version",
 }
+
+// unavailable is the reply of a node that takes no more.
+var unavailable = reply{status: http.StatusServiceUnavailable, header: "Retry-After: 1\r\n", last: true}
 
 // engineError is the reply Engine.IO's server would give.
 func engineError(status, code int) reply {

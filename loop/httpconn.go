@@ -23,8 +23,10 @@ type httpConn struct {
 	timeout  uint8     // what the timer is for
 	served   bool      // has carried a request before
 	closing  bool      // closes once the last reply is written
+	lingers  bool      // and has been read, because there is more input
 	giveUp   time.Time // and then at the latest
 	parsing  bool      // process is on the stack
+	paused   bool      // more requests may be waiting; see resume
 	need     int       // bytes that must be there before parsing goes on
 }
 
@@ -55,50 +57,75 @@ func (h *httpConn) await(what uint8, until time.Time) {
 // expire implements timed. A client that is too slow is told so, one that
 // has said nothing is just closed.
 func (h *httpConn) expire(now time.Time) {
-	if h.c == nil || h.timeout == awaitNothing {
-		return
-	}
-	if h.timeout == awaitWritten && h.c.OutboundBuffered() > 0 && now.Before(h.giveUp) {
+	switch {
+	case h.c == nil || h.timeout == awaitNothing:
+	case h.timeout == awaitWritten && h.c.OutboundBuffered() > 0 && now.Before(h.giveUp):
 		h.await(awaitWritten, now)
-		return
+	case (h.timeout == awaitHead || h.timeout == awaitBody) && h.c.InboundBuffered() > 0:
+		h.refuse(nil, http.StatusRequestTimeout, "request not complete in time")
+	default:
+		h.close()
 	}
-	if (h.timeout == awaitHead || h.timeout == awaitBody) && h.c.InboundBuffered() > 0 {
-		h.refuse(http.StatusRequestTimeout, "request not complete in time")
-		return
-	}
-	h.close()
 }
 
 // traffic is called when bytes have arrived.
 func (h *httpConn) traffic(now time.Time) gnet.Action {
-	if h.closing {
+	switch {
+	case h.closing:
 		_, _ = h.c.Discard(-1)
-		return gnet.None
-	}
-	if h.exchange != nil {
+	case h.exchange != nil || h.paused:
 		// A request ahead of its time waits in the input buffer; more than one
 		// of the largest kind is not a client.
 		if h.c.InboundBuffered() > h.w.server.config.MaxHead+h.w.server.config.MaxPayload {
 			return gnet.Close
 		}
-		return gnet.None
+	default:
+		h.process(now)
 	}
-	h.process(now)
 	return gnet.None
 }
 
-// process answers the requests that are complete, one after the other.
+// process answers the requests that are complete, one after the other, up to
+// inputBatch of them.
 func (h *httpConn) process(now time.Time) {
-	if h.parsing || h.closing {
+	if h.parsing || h.paused {
 		return
 	}
 	h.parsing = true
-	for h.c != nil && !h.closing && (h.exchange == nil || len(h.batch) > 0) && h.next(now) {
+	for n := 0; h.ready() && h.next(now); n++ {
+		if n == inputBatch {
+			h.paused = true
+			h.w.pause(h)
+			break
+		}
 	}
 	h.parsing = false
-	if batch := h.batch; len(batch) > 0 {
-		h.batch = nil // serve may answer at once, and come here again
+	if len(h.batch) > 0 {
+		batch := h.batch
+		h.batch = nil
 		h.w.server.admin.serve(h, batch)
+	}
+}
+
+// ready reports whether another request may be taken: not before the last one
+// has been answered, unless they are answered together, and not from a client
+// that does not read its answers.
+func (h *httpConn) ready() bool {
+	if h.c == nil || h.closing || h.exchange != nil && len(h.batch) == 0 {
+		return false
+	}
+	if h.c.OutboundBuffered() > h.w.server.config.MaxPending {
+		h.close()
+		return false
+	}
+	return true
+}
+
+// resume goes on with what was left in the input.
+func (h *httpConn) resume(now time.Time) {
+	h.paused = false
+	if h.c != nil && h.exchange == nil {
+		h.process(now)
 	}
 }
 
@@ -131,7 +158,7 @@ func (h *httpConn) next(now time.Time) bool {
 	case len(h.batch) > 0 && !(complete && h.joinsBatch(&head)):
 		return false // its turn comes when the batch has been answered
 	case err != nil:
-		h.refuseError(err)
+		h.refuseError(&head, err)
 		return false
 	case n == 0:
 		return false
@@ -193,14 +220,14 @@ func (h *httpConn) awaitBody(head *codec.Head, n int, now time.Time) {
 }
 
 // refuseError answers what codec could not take.
-func (h *httpConn) refuseError(err error) {
+func (h *httpConn) refuseError(head *codec.Head, err error) {
 	status := http.StatusBadRequest
 	if err == errHeadTooLarge {
 		status = http.StatusRequestHeaderFieldsTooLarge
 	} else if _, tooLarge := errors.AsType[*codec.LimitError](err); tooLarge {
 		status = http.StatusRequestEntityTooLarge
 	}
-	h.refuse(status, err.Error())
+	h.refuse(head, status, err.Error())
 }
 
 // serve hands a complete request on. whole is all its bytes. Afterwards the
@@ -212,7 +239,8 @@ func (h *httpConn) serve(head *codec.Head, body, whole []byte, now time.Time) {
 	if isEnginePath(head.Path) {
 		h.serveEngine(x, &request{head: head, body: body, whole: whole}, now)
 	} else {
-		h.batch = append(h.batch, job{exchange: x, request: bytes.Clone(whole)})
+		probe := string(head.Path) == "/health" || string(head.Path) == "/ready"
+		h.batch = append(h.batch, job{exchange: x, request: bytes.Clone(whole), probe: probe})
 	}
 	h.served = true
 }
@@ -228,7 +256,7 @@ func (h *httpConn) joinsBatch(head *codec.Head) bool {
 func (h *httpConn) finish(batch []job, now time.Time) {
 	h.parsing = true
 	for i := range batch {
-		if h.c == nil {
+		if h.c == nil || h.closing {
 			break
 		}
 		h.exchange = batch[i].exchange
@@ -251,10 +279,14 @@ func (h *httpConn) write(b []byte) {
 	}
 }
 
-// refuse answers a request that could not be understood, and closes.
-func (h *httpConn) refuse(status int, why string) {
-	x := newExchange(h, nil)
+// refuse answers a request that is not served, and closes when the client has
+// had time to read that: closing with unread input would reset the connection,
+// and the answer would be lost. head is what is known of the request's.
+func (h *httpConn) refuse(head *codec.Head, status int, why string) {
+	x := newExchange(h, head)
+	x.keepAlive = false
 	h.exchange = x
+	h.lingers = true
 	x.reply(h.w, jsonError(status, codeBadRequest, why))
 }
 
@@ -263,19 +295,21 @@ func (h *httpConn) answered(keepAlive bool, now time.Time) {
 	h.exchange = nil
 	switch {
 	case h.c == nil:
-	case !keepAlive && h.c.OutboundBuffered() > 0: // closing would drop it
-		h.closing, h.giveUp = true, now.Add(bodyTimeout)
-		h.await(awaitWritten, now)
-	case !keepAlive:
-		h.close()
-	default:
+	case keepAlive:
 		h.await(awaitRequest, now.Add(h.w.server.config.KeepAlive))
 		h.process(now)
+	case h.c.OutboundBuffered() > 0: // closing would drop it
+		h.closing, h.giveUp = true, now.Add(writtenTimeout)
+		h.await(awaitWritten, now)
+	case h.lingers:
+		h.closing = true
+		h.await(awaitWritten, now.Add(refusedTimeout))
+	default:
+		h.close()
 	}
 }
 
-// close ends the connection. What the kernel has not taken by now is given up:
-// it is at most one reply.
+// close ends the connection. What the kernel has not taken by now is given up.
 func (h *httpConn) close() {
 	if h.c != nil {
 		_ = h.w.loop.Close(h.c)

@@ -105,9 +105,9 @@ func (sim *simulation) settle() {
 		busy = false
 		for _, w := range sim.server.workers {
 			start := time.Now()
-			_ = w.onTurn(context.Background())
+			w.onAgain()
 			sim.turns = append(sim.turns, time.Since(start))
-			busy = busy || w.coming || w.outbox.used > 0
+			busy = busy || w.asked || w.rung || w.outbox.used > 0
 		}
 	}
 }

@@ -27,15 +27,27 @@ func (h *httpConn) move(to *worker, request []byte) bool {
 	if loop == nil {
 		return false // not up yet
 	}
+	moving := &h.w.server.moving
+	if moving.Add(1) > maxMoving {
+		moving.Add(-1)
+		return false
+	}
 	conn, err := duplicate(h.c)
 	if err != nil {
+		moving.Add(-1)
 		return false // out of descriptors, most likely
 	}
 	m := &moved{request: append([]byte(nil), request...)}
-	if _, err := loop.Enroll(gnet.NewContext(h.w.server.ctx, m), conn); err != nil {
+	enrolled, err := loop.Enroll(gnet.NewContext(h.w.server.ctx, m), conn)
+	if err != nil {
+		moving.Add(-1)
 		conn.Close()
 		return false
 	}
+	go func() {
+		<-enrolled // or it has failed, and the connection is closed
+		moving.Add(-1)
+	}()
 	h.w.stats.Moved.Add(1)
 	h.exchange = nil
 	h.close()
@@ -50,7 +62,14 @@ func duplicate(c gnet.Conn) (net.Conn, error) {
 	}
 	f := os.NewFile(uintptr(fd), "moved")
 	defer f.Close()
-	return net.FileConn(f)
+	conn, err := net.FileConn(f)
+	if err == nil && conn.RemoteAddr() == nil {
+		// Reset meanwhile: Enroll would panic on its missing address, in a
+		// goroutine of gnet's, and lose the descriptor.
+		conn.Close()
+		return nil, net.ErrClosed
+	}
+	return conn, err
 }
 
 // arrive serves the request of a connection that has come from another loop.

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"bytes"
 	"net/http"
 	"time"
 	"unicode/utf8"
@@ -15,6 +16,7 @@ import (
 type polling struct {
 	sid    string
 	parked *exchange // the GET that waits for messages
+	post   *post     // the POST whose packets are being taken; nil if there is none
 	probe  *wsConn   // the WebSocket that wants to take over
 	probed bool      // and has been answered: polls are released at once
 }
@@ -71,33 +73,68 @@ func (s *session) answerPoll() {
 	x.reply(w, reply{status: http.StatusOK, contentType: contentText, body: b, data: data})
 }
 
+// A post is the packets of one POST that have not been taken yet.
+type post struct {
+	exchange *exchange
+	rest     []byte // a view into the request, until it is paused
+	own      bool   // no longer a view
+}
+
 // handlePost takes the packets a client sends.
 func (s *session) handlePost(x *exchange, body []byte, now time.Time) {
-	w := s.w
-	w.stats.BytesIn.Add(int64(len(body)))
+	s.w.stats.BytesIn.Add(int64(len(body)))
+	if s.poll.post != nil { // engine.io closes a session whose posts overlap
+		x.reply(s.w, engineError(http.StatusBadRequest, codeBadRequest))
+		s.Close(rooms.ReasonPollOverlap)
+		return
+	}
 	if !utf8.Valid(body) { // as a WebSocket's text must be
 		s.Close(rooms.ReasonParseError)
 	}
-	for rest := body; rest != nil && !s.closing; {
-		var packet []byte
-		packet, rest = codec.NextPacket(rest)
-		w.stats.FramesIn.Add(1)
-		if !codec.IsBinaryPacket(packet) {
-			s.packet(packet, now)
-			continue
-		}
-		data, err := codec.DecodeBinaryPacket(packet)
-		if err != nil {
-			s.Close(rooms.ReasonParseError)
-			break
-		}
-		s.binary(data, now)
+	s.poll.post = &post{exchange: x, rest: body}
+	s.resume(now)
+}
+
+// resume takes the packets of the session's POST, up to inputBatch of them, and
+// answers it when all are taken.
+func (s *session) resume(now time.Time) {
+	if s.poll == nil || s.poll.post == nil {
+		return // ended meanwhile
 	}
+	p := s.poll.post
+	for n := 0; p.rest != nil && !s.closing; n++ {
+		if n == inputBatch || s.w.pressed {
+			if !p.own {
+				p.rest, p.own = bytes.Clone(p.rest), true
+			}
+			s.w.pause(s)
+			return
+		}
+		var packet []byte
+		packet, p.rest = codec.NextPacket(p.rest)
+		s.posted(packet, now)
+	}
+	s.poll.post = nil
 	if s.closing && s.reason != rooms.ReasonClientClose {
-		x.reply(w, engineError(http.StatusBadRequest, codeBadRequest))
+		p.exchange.reply(s.w, engineError(http.StatusBadRequest, codeBadRequest))
 		return
 	}
-	x.reply(w, reply{status: http.StatusOK, contentType: "text/html", body: []byte("ok")})
+	p.exchange.reply(s.w, reply{status: http.StatusOK, contentType: "text/html", body: []byte("ok")})
+}
+
+// posted takes one packet of a POST.
+func (s *session) posted(packet []byte, now time.Time) {
+	s.w.stats.FramesIn.Add(1)
+	if !codec.IsBinaryPacket(packet) {
+		s.packet(packet, now)
+		return
+	}
+	data, err := codec.DecodeBinaryPacket(packet)
+	if err != nil {
+		s.Close(rooms.ReasonParseError)
+		return
+	}
+	s.binary(data, now)
 }
 
 // endPolling takes a session out of the reach of HTTP.
@@ -107,6 +144,9 @@ func (s *session) endPolling() {
 	delete(s.w.bySID, p.sid)
 	if p.parked != nil {
 		p.parked.reply(s.w, reply{status: http.StatusOK, contentType: contentText, body: closePacket})
+	}
+	if p.post != nil {
+		p.post.exchange.reply(s.w, engineError(http.StatusBadRequest, codeBadRequest))
 	}
 	if p.probe != nil {
 		p.probe.s = nil

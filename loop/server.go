@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 	"github.com/panjf2000/gnet/v2/pkg/logging"
+	"golang.org/x/sys/unix"
 
 	"github.com/hometrip/gateway/rooms"
 )
@@ -37,6 +39,7 @@ type Server struct {
 	mu sync.Mutex // guards loop in each worker
 
 	conns    atomic.Int64 // open TCP connections
+	moving   atomic.Int64 // connections between two loops
 	draining atomic.Bool
 	stopping atomic.Bool
 	bootErr  atomic.Pointer[error]
@@ -52,7 +55,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
-	s := &Server{config: c, port: port, admin: newAdmin(c.Handler), ready: make(chan struct{})}
+	s := &Server{config: c, port: port, admin: newAdmin(c.Handler, c.Log), ready: make(chan struct{})}
 	s.waiting.Store(int32(c.Loops))
 	for i := range c.Loops {
 		s.workers = append(s.workers, newWorker(s, i))
@@ -126,6 +129,14 @@ func (s *Server) Run() error {
 func (s *Server) Stop(ctx context.Context) error {
 	s.stopping.Store(true)
 	return s.engine.Stop(ctx)
+}
+
+// sessions is how many Engine.IO sessions are open.
+func (s *Server) sessions() (n int64) {
+	for _, w := range s.workers {
+		n += w.stats.Sessions.Load()
+	}
+	return n
 }
 
 // Stats returns the sum of the loops' counters.
@@ -231,11 +242,19 @@ func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	}
 	if s.conns.Load() >= int64(s.config.MaxConnections) {
 		w.stats.RefusedFull.Add(1)
+		w.forgetInput(c)
 		return refusal, gnet.Close
 	}
 	w.stats.Accepted.Add(1)
 	s.open(c, w)
 	return nil, gnet.None
+}
+
+// forgetInput reads what the client of a refused connection has said so far:
+// closing with unread input resets the connection, and the refusal would be
+// lost.
+func (w *worker) forgetInput(c gnet.Conn) {
+	_, _ = unix.Read(c.Fd(), w.scratch[:]) // does not block; there may be nothing
 }
 
 func (s *Server) open(c gnet.Conn, w *worker) *httpConn {
@@ -271,10 +290,14 @@ func (s *Server) OnTraffic(c gnet.Conn) (action gnet.Action) {
 
 // OnClose is called once for each connection, whoever closed it, and so also
 // while one of our own calls is on the stack.
-func (s *Server) OnClose(c gnet.Conn, _ error) gnet.Action {
+func (s *Server) OnClose(c gnet.Conn, err error) gnet.Action {
+	reason := rooms.ReasonTransportClosed
+	if err != nil && !errors.Is(err, io.EOF) {
+		reason = rooms.ReasonTransportError
+	}
 	switch conn := c.Context().(type) {
 	case *wsConn:
-		s.gone(conn.w, func() { conn.closed(time.Now()) })
+		s.gone(conn.w, func() { conn.closed(reason, time.Now()) })
 	case *httpConn:
 		s.gone(conn.w, func() { conn.closed(time.Now()) })
 	case *again:

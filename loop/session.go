@@ -36,7 +36,7 @@ type session struct {
 	poll *polling // nil once on WebSocket
 
 	timer timer
-	beat  int64 // Unix ms: the next ping is due, or the pong overdue
+	beat  int64 // ms on the wheel: the next ping is due, or the pong overdue
 	queue queue
 	index int32 // in w.sessions
 
@@ -50,14 +50,14 @@ type session struct {
 
 // newSession opens a session on w. It has no transport yet.
 func newSession(w *worker, token string, now time.Time) *session {
-	s := &session{w: w, beat: now.Add(w.server.config.PingInterval).UnixMilli()}
+	s := &session{w: w, beat: w.wheel.ms(now.Add(w.server.config.PingInterval))}
 	w.addSession(s)
 	if made := w.server.config.peer; made != nil {
 		s.peer = made(w, s, token, now)
 	} else {
 		s.peer = w.shard.Open(s, token, now)
 	}
-	s.rearm()
+	s.rearm(now)
 	return s
 }
 
@@ -71,12 +71,22 @@ func (s *session) Send(m *codec.Message) {
 		return
 	}
 	s.w.outbox.push(&s.queue, m)
-	if int(s.queue.bytes) > s.w.server.config.MaxPending {
+	switch limit := s.w.server.config.MaxPending; {
+	case int(s.queue.bytes) <= limit/2:
+	case s.writable():
+		// It is the loop that is behind, not the client.
+		s.w.pressed = true
+	case int(s.queue.bytes) > limit:
 		s.w.outbox.drop(&s.queue)
 		s.Close(rooms.ReasonSlowConsumer)
 		return
 	}
 	s.touch()
+}
+
+// writable reports whether the next flush empties the session's queue.
+func (s *session) writable() bool {
+	return s.ws != nil || s.poll != nil && s.poll.parked != nil
 }
 
 // backlogged reports whether the client is behind with what it has been sent.
@@ -92,7 +102,7 @@ func (s *session) backlogged() bool {
 func (s *session) touch() {
 	if !s.dirty {
 		s.dirty = true
-		s.w.fresh = append(s.w.fresh, s)
+		s.w.touched.add(s)
 	}
 }
 
@@ -105,7 +115,7 @@ func (s *session) Close(reason rooms.Reason) {
 }
 
 // Wake implements rooms.Sink.
-func (s *session) Wake() { s.rearm() }
+func (s *session) Wake() { s.rearm(time.Now()) }
 
 // packet takes one text packet from the client, on whichever transport.
 func (s *session) packet(b []byte, now time.Time) {
@@ -144,22 +154,22 @@ func (s *session) survive() {
 func (s *session) pong(now time.Time) {
 	if s.pinged {
 		s.pinged = false
-		s.beat = now.Add(s.w.server.config.PingInterval).UnixMilli()
-		s.rearm()
+		s.beat = s.w.wheel.ms(now.Add(s.w.server.config.PingInterval))
+		s.rearm(now)
 	}
 }
 
 // expire implements timed: the heartbeat, or one of the socket's deadlines.
 func (s *session) expire(now time.Time) {
 	defer s.survive()
-	if s.beat <= now.UnixMilli() {
+	if s.beat <= s.w.wheel.ms(now) {
 		s.heartbeat(now)
 	}
 	if d := s.peer.Deadline(); !d.IsZero() && !now.Before(d) {
 		s.peer.Expire(now)
 	}
 	if !s.closing {
-		s.rearm()
+		s.rearm(now)
 	}
 }
 
@@ -169,19 +179,23 @@ func (s *session) heartbeat(now time.Time) {
 		return
 	}
 	s.pinged = true
-	s.beat = now.Add(s.w.server.config.PingTimeout).UnixMilli()
+	s.beat = s.w.wheel.ms(now.Add(s.w.server.config.PingTimeout))
 	s.Send(pingMessage)
 }
 
-// rearm sets the session's one timer to its next deadline.
-func (s *session) rearm() {
+// rearm sets the session's one timer to its next deadline. The socket's are
+// times of day, because a token's end is; the wheel's are not, so that setting
+// the clock does not end every session.
+func (s *session) rearm(now time.Time) {
 	if s.ended {
 		return
 	}
-	next := time.UnixMilli(s.beat)
+	next := s.w.wheel.start.Add(time.Duration(s.beat) * time.Millisecond)
 	if s.peer != nil { // nil while the peer is being made
-		if d := s.peer.Deadline(); !d.IsZero() && d.Before(next) {
-			next = d
+		if d := s.peer.Deadline(); !d.IsZero() {
+			if at := now.Add(d.Sub(now)); at.Before(next) {
+				next = at
+			}
 		}
 	}
 	s.w.wheel.arm(&s.timer, s, next)
@@ -189,6 +203,7 @@ func (s *session) rearm() {
 
 // flush writes what is pending, and ends a session that is closing.
 func (s *session) flush(now time.Time) {
+	defer s.survive()
 	switch {
 	case s.ended:
 		return
@@ -209,6 +224,7 @@ func (s *session) end(reason rooms.Reason, now time.Time) {
 		return
 	}
 	s.ended = true
+	defer s.w.removeSession(s)
 	s.w.stats.closed(reason)
 	s.w.wheel.disarm(&s.timer)
 	s.w.outbox.drop(&s.queue)
@@ -219,7 +235,6 @@ func (s *session) end(reason rooms.Reason, now time.Time) {
 		s.ws.end(closeCode(reason), now)
 	}
 	s.peer.Closed(now)
-	s.w.removeSession(s)
 }
 
 // closeCode is what a WebSocket client is told (RFC 6455 section 7.4).

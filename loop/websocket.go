@@ -28,6 +28,7 @@ type wsConn struct {
 	need    int32 // bytes that must be there before parsing goes on
 	probing bool  // not the session's transport yet
 	ending  bool  // our close frame is out
+	paused  bool  // more frames may be waiting; see resume
 
 	ping    *[]byte   // payload of a ping to be answered; nil if there is none
 	partial *partial  // a message whose last fragment has not come
@@ -88,9 +89,8 @@ func (h *httpConn) openWebSocket(head *codec.Head, now time.Time) {
 		b = codec.AppendFrameHeader(b, ws.OpText, len(w.body))
 		return append(b, w.body...)
 	})
-	if conn.c == nil { // reset while it was being answered
-		s.end(rooms.ReasonTransportError, now)
-		return
+	if conn.c == nil {
+		return // reset while it was being answered; the session has ended
 	}
 	s.ws = conn
 	w.stats.WebSockets.Add(1)
@@ -125,9 +125,16 @@ func (c *wsConn) await(until time.Time) {
 }
 
 // traffic is called when bytes have arrived: it takes out every complete
-// frame.
+// frame, up to inputBatch of them.
 func (c *wsConn) traffic(now time.Time) gnet.Action {
-	if c.c.InboundBuffered() < int(c.need) {
+	waiting := c.c.InboundBuffered()
+	if c.paused {
+		if waiting > 2*c.w.server.config.MaxPayload+readBuffer {
+			c.fail(&codec.LimitError{Layer: codec.LayerWebSocket, What: "bytes ahead of their time", Got: waiting, Max: 2 * c.w.server.config.MaxPayload}, now)
+		}
+		return gnet.None
+	}
+	if waiting < int(c.need) {
 		return gnet.None // the rest of a large frame; looking would copy it
 	}
 	buf, err := c.c.Peek(-1)
@@ -136,7 +143,12 @@ func (c *wsConn) traffic(now time.Time) gnet.Action {
 	}
 	c.need = 0
 	done := 0
-	for c.c != nil {
+	for frames := 0; c.c != nil; frames++ {
+		if (frames == inputBatch || c.w.pressed) && done < len(buf) {
+			c.paused = true
+			c.w.pause(c)
+			break
+		}
 		n, err := c.next(buf[done:], now)
 		if err != nil {
 			c.fail(err, now)
@@ -151,6 +163,14 @@ func (c *wsConn) traffic(now time.Time) gnet.Action {
 		_, _ = c.c.Discard(done)
 	}
 	return gnet.None
+}
+
+// resume goes on with what was left in the input.
+func (c *wsConn) resume(now time.Time) {
+	c.paused = false
+	if c.c != nil && c.traffic(now) == gnet.Close {
+		c.close()
+	}
 }
 
 // next takes the frame at the start of b; n is 0 when it is not complete.
@@ -263,9 +283,6 @@ func (c *wsConn) upgrade() {
 	s := c.s
 	c.w.wheel.disarm(&c.wait.timer)
 	c.probing, c.wait = false, nil
-	if s.poll.parked != nil {
-		s.answerPoll()
-	}
 	s.poll.probe = nil
 	s.endPolling()
 	s.ws = c
@@ -386,7 +403,7 @@ func (c *wsConn) close() {
 }
 
 // closed is called by gnet, whoever closed the connection.
-func (c *wsConn) closed(now time.Time) {
+func (c *wsConn) closed(reason rooms.Reason, now time.Time) {
 	c.c = nil
 	if c.wait != nil {
 		c.w.wheel.disarm(&c.wait.timer)
@@ -398,6 +415,6 @@ func (c *wsConn) closed(now time.Time) {
 		c.s = nil
 		s.poll.probe, s.poll.probed = nil, false // it goes on polling
 	default:
-		s.end(rooms.ReasonTransportClosed, now)
+		s.end(reason, now)
 	}
 }

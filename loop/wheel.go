@@ -53,6 +53,10 @@ func newWheel(now time.Time) *wheel {
 	return w
 }
 
+// ms is a time in milliseconds since the wheel started. It follows the
+// monotonic clock.
+func (w *wheel) ms(t time.Time) int64 { return t.Sub(w.start).Milliseconds() }
+
 // arm has t ring at the first tick not before at, and not before the next
 // one. An armed timer is moved.
 func (w *wheel) arm(t *timer, owner timed, at time.Time) {

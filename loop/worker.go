@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"context"
 	"log/slog"
 	"runtime/debug"
 	"sync/atomic"
@@ -29,18 +28,21 @@ type worker struct {
 	drain    *drain // nil unless the node is draining
 
 	outbox  outbox
-	fresh   []*session // touched since the last flush
-	spare   []*session // empty, to become fresh
-	backlog []*session // touched earlier
-	written int        // how many of the backlog have been written
-	budget  int        // bytes of broadcasts to take before the backlog is written
-	coming  bool       // a turn has been asked for
-	depth   int        // callbacks on the stack
+	touched touched
+	budget  int       // bytes of broadcasts that may still be taken in this cycle
+	pressed bool      // somebody's queue is half full: no input until it is written
+	paused  []resumer // whose input waits for that, or for its next share
+
+	depth int  // callbacks on the stack
+	rung  bool // a turn has been posted by settle
+	asked bool // a turn comes after a round of epoll, by way of again
 
 	out  []byte // for building what is written; valid until the next use
 	body []byte // for building a reply's body
 
-	turn     gnet.Runnable // w.onTurn, made once
+	scratch [2048]byte // for input nobody wants
+
+	turn     gnet.Runnable // w.onBell, made once
 	tick     func(time.Time)
 	ticking  atomic.Bool  // a tick waits in the mailbox
 	lastTurn atomic.Int64 // Unix ms
@@ -56,7 +58,7 @@ func newWorker(s *Server, index int) *worker {
 		wheel:  newWheel(time.Now()),
 		budget: deliverBatch,
 	}
-	w.turn = gnet.RunnableFunc(w.onTurn)
+	w.turn = gnet.RunnableFunc(w.onBell)
 	w.tick = w.onTick
 	w.lastTurn.Store(time.Now().UnixMilli())
 	return w
@@ -67,106 +69,6 @@ func newWorker(s *Server, index int) *worker {
 // nobody is left to be served.
 func (w *worker) ring() {
 	_ = w.loop.Execute(w.server.ctx, w.turn)
-}
-
-// enter and settle stand around every callback of gnet's. When the outermost
-// of them is done, what it has to say is written: at once when it is for a few
-// sessions, as in a chat, where waiting would cost a wake-up and bring nothing
-// together; at the end of this round of epoll when it is for many, because then
-// others who speak in the same round are likely to reach the same ones.
-func (w *worker) enter() { w.depth++ }
-
-func (w *worker) settle() {
-	if w.depth--; w.depth > 0 || w.coming || len(w.fresh) == 0 {
-		return
-	}
-	if len(w.fresh) <= flushAtOnce {
-		w.flushGuarded()
-		return
-	}
-	w.coming = true
-	w.ring()
-}
-
-func (w *worker) flushGuarded() {
-	w.depth++ // what closes meanwhile has its say afterwards
-	defer func() { w.depth-- }()
-	defer w.survive("flush")
-	w.flush(time.Now())
-}
-
-// onTurn is the end of a turn: everything that waits in the mailbox is done,
-// and everything that has something to say is written to, once.
-func (w *worker) onTurn(context.Context) error {
-	defer w.survive("turn")
-	w.depth++
-	defer func() { w.depth-- }()
-	now := time.Now()
-	w.coming = false
-	w.lastTurn.Store(now.UnixMilli())
-	w.shard.Tasks(now)
-	if w.budget > 0 {
-		w.budget = w.shard.Drain(w.budget)
-	}
-	w.flush(now)
-	if len(w.backlog) == 0 && w.budget < deliverBatch {
-		more := w.budget == 0
-		w.budget = deliverBatch
-		if more {
-			w.comeBack()
-		}
-	}
-	return nil
-}
-
-// flush writes to the sessions touched in this turn. When they are many (a
-// broadcast into a large room) they queue up, and each round of epoll writes
-// to a batch of them, so that a crowd does not hold up the loop.
-func (w *worker) flush(now time.Time) {
-	// A session that ends has more to say to others, who then are the fresh.
-	fresh := w.fresh
-	w.fresh = w.spare[:0]
-	batch := flushBatch
-	if len(fresh) > batch/2 {
-		w.backlog = append(w.backlog, fresh...)
-	} else {
-		batch -= len(fresh)
-		w.write(fresh, now)
-	}
-	clear(fresh)
-	w.spare = fresh
-
-	end := min(w.written+batch, len(w.backlog))
-	w.write(w.backlog[w.written:end], now)
-	if w.written = end; end == len(w.backlog) {
-		clear(w.backlog)
-		w.backlog, w.written = w.backlog[:0], 0
-	}
-	if len(w.fresh) > 0 || len(w.backlog) > 0 {
-		w.comeBack()
-	}
-}
-
-func (w *worker) write(sessions []*session, now time.Time) {
-	for _, s := range sessions {
-		s.dirty = false
-		s.flush(now)
-	}
-}
-
-// comeBack asks for a turn after another round of epoll. A task that posts
-// itself to the loop again would keep it from its sockets, because gnet runs
-// tasks until none is left.
-func (w *worker) comeBack() {
-	if w.coming {
-		return
-	}
-	w.coming = true
-	if w.again == nil { // in the first instants
-		w.ring()
-		return
-	}
-	w.again.ask()
 }
 
 // onTick advances the wheel. It runs every wheelTick, as a task.

@@ -2,6 +2,7 @@ package rooms
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -39,6 +40,7 @@ var (
 	errRoomType     = errors.New("Invalid roomType")
 	errRoomID       = errors.New("Invalid roomId")
 	errNotInRoom    = errors.New("Not in room")
+	errTooManyRooms = fmt.Errorf("In %d rooms already", maxRooms)
 	errUnknownEvent = errors.New("Unknown event")
 	errOtherUser    = errors.New("token is for another user")
 	errMissingToken = errors.New("Missing token")
@@ -69,6 +71,10 @@ func handleJoin(c *Call) {
 		return
 	}
 	s := c.Socket
+	if len(s.rooms) >= maxRooms {
+		c.Refuse(errTooManyRooms)
+		return
+	}
 	r, joined := s.shard.join(s, s.shard.roomName(kind, id), true)
 	c.succeed("Joined room: ", r.name)
 	if joined {

@@ -25,7 +25,8 @@ type Config struct {
 	Handlers map[string]Handler // by event name; read-only from now on
 }
 
-// A Hub is one node's rooms. Its exported methods are safe for concurrent use; each Shard belongs to its event loop.
+// A Hub is one node's rooms. Its exported methods are safe for concurrent use;
+// each Shard belongs to its event loop.
 type Hub struct {
 	config    Config
 	shards    []*Shard
@@ -36,6 +37,9 @@ type Hub struct {
 func New(c Config) (*Hub, error) {
 	if c.Shards < 1 || c.Shards > MaxShards {
 		return nil, fmt.Errorf("rooms: %d shards, allowed are 1 to %d", c.Shards, MaxShards)
+	}
+	if c.MaxMailbox < 1 || c.MaxPacket < 1 {
+		return nil, fmt.Errorf("rooms: MaxMailbox %d and MaxPacket %d must be positive", c.MaxMailbox, c.MaxPacket)
 	}
 	h := &Hub{config: c, occupancy: newOccupancy()}
 	for i := range c.Shards {

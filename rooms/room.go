@@ -10,6 +10,9 @@ const (
 	kindNotification = "notification"
 )
 
+// maxRooms is how many rooms a client may be in: joining looks through them.
+const maxRooms = 1000
+
 // maxRoomID is the longest room id a client may name, in bytes.
 const maxRoomID = 256
 

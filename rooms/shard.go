@@ -19,7 +19,8 @@ type Shard struct {
 
 	rooms map[string]*room
 	buf   []byte      // for building names and packets; valid until the next use
-	batch []Broadcast // what Drain works through; empty between calls
+	batch []Broadcast // what Drain works through
+	done  int         // of the batch
 	call  Call        // of the event being handled; one at a time
 }
 
@@ -57,22 +58,32 @@ func (sh *Shard) Tasks(now time.Time) {
 // Drain hands waiting broadcasts to their members until about budget bytes of
 // messages are through, and returns what is left of the budget. Zero means
 // that more may be waiting: the loop writes first and then comes back, so that
-// no socket is given more than the budget between two writes.
+// no socket is given more than the budget between two writes. Should a
+// delivery panic, the next call goes on behind it.
 func (sh *Shard) Drain(budget int) int {
-	batch, left := sh.mailbox.takeBroadcasts(sh.batch[:0], budget)
-	for _, b := range batch {
-		if b.barrier != nil {
-			b.barrier.pass()
-			continue
-		}
-		if r := sh.rooms[b.Room]; r != nil {
-			sh.stats.Deliveries.Add(int64(len(r.members)))
-			r.send(b.Message, nil)
-		}
+	left := 0
+	if sh.done == len(sh.batch) {
+		sh.batch, left = sh.mailbox.takeBroadcasts(sh.batch[:0], budget)
+		sh.done = 0
 	}
-	clear(batch)
-	sh.batch = batch
+	for sh.done < len(sh.batch) {
+		b := sh.batch[sh.done]
+		sh.batch[sh.done] = Broadcast{}
+		sh.done++
+		sh.deliver(b)
+	}
 	return left
+}
+
+func (sh *Shard) deliver(b Broadcast) {
+	if b.barrier != nil {
+		b.barrier.pass()
+		return
+	}
+	if r := sh.rooms[b.Room]; r != nil {
+		sh.stats.Deliveries.Add(int64(len(r.members)))
+		r.send(b.Message, nil)
+	}
 }
 
 // Len returns the number of rooms and of memberships on this shard.

@@ -157,6 +157,7 @@ func (s *Socket) packet(p *codec.SocketPacket, attachments [][]byte, now time.Ti
 	case p.Type == codec.SocketDisconnect:
 		s.leaveAll(now)
 		s.awaitConnect(now)
+		s.sink.Wake()
 	case p.Type == codec.SocketEvent || p.Type == codec.SocketBinaryEvent:
 		s.handleEvent(p, attachments, now)
 	}

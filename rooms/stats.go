@@ -2,7 +2,8 @@ package rooms
 
 import "sync/atomic"
 
-// Stats are one shard's counters. Its event loop writes them, anybody reads.
+// Stats are one shard's counters. Whoever does something for the shard counts
+// it, anybody reads.
 type Stats struct {
 	Sockets       atomic.Int64 // connected now
 	Members       atomic.Int64 // memberships now, user rooms included

@@ -1,0 +1,88 @@
+package loop
+
+import (
+	"context"
+	"testing"
+
+	"github.com/gobwas/ws"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
+)
+
+// newQuietLoop is a simulation of one loop with n sessions, all in the room of
+// one user and in conversations of four.
+func newQuietLoop(t *testing.T, n int) (*simulation, *worker) {
+	sim := newSimulation(t, 1)
+	for i := range n {
+		sim.connect(i)
+	}
+	sim.everybodyIsOne()
+	return sim, sim.server.workers[0]
+}
+
+func TestHeartbeatAllocatesNothing(t *testing.T) {
+	sim, w := newQuietLoop(t, 1000)
+	wrote := sim.writes()
+	allocs := testing.AllocsPerRun(3*250, func() { // about three intervals
+		sim.now = sim.now.Add(wheelTick)
+		w.wheel.advance(sim.now)
+		w.onAgain()
+		sim.answerPings()
+	})
+	if pings := sim.writes() - wrote; pings < 2000 {
+		t.Fatalf("%d pings for 1000 sessions in two intervals", pings)
+	}
+	if allocs != 0 {
+		t.Errorf("%v allocations a tick, want none", allocs)
+	}
+}
+
+func TestBroadcastToSocketsAllocatesNothing(t *testing.T) {
+	sim, w := newQuietLoop(t, 1000)
+	ctx := context.Background()
+	b := rooms.Broadcast{Room: "user:all", Message: codec.NewText([]byte(`42["news",{}]`))}
+	wrote := sim.writes()
+	const runs = 50
+	allocs := testing.AllocsPerRun(runs, func() {
+		if _, err := sim.hub.Deliver(ctx, b); err != nil {
+			t.Fatal(err)
+		}
+		for w.onAgain(); w.asked || w.outbox.used > 0; w.onAgain() {
+		}
+	})
+	if got, want := sim.writes()-wrote, (runs+1)*1000; got != want {
+		t.Fatalf("%d writes, want %d: one for each socket", got, want)
+	}
+	if allocs > 1 { // the race detector has the byte of again.ask escape
+		t.Errorf("%v allocations for a broadcast to 1,000 sockets, want none", allocs)
+	}
+}
+
+// TestFrameToHandlerAllocatesLittle: from the bytes that were read to the
+// frames that are written, typing costs its message and its bytes.
+func TestFrameToHandlerAllocatesLittle(t *testing.T) {
+	sim, w := newQuietLoop(t, 4)
+	for _, s := range w.sessions {
+		s.packet([]byte("42"+joinEvent("1")), sim.now)
+	}
+	sim.settle()
+	whole := []byte(frame(true, ws.OpText, "42"+typingEvent("1")))
+	read := make([]byte, len(whole)) // unmasked in place
+	conn := w.sessions[0].ws
+	wrote := sim.writes()
+	const runs = 100
+	allocs := testing.AllocsPerRun(runs, func() {
+		copy(read, whole)
+		if n, err := conn.next(read, sim.now); n != len(whole) || err != nil {
+			t.Fatalf("%d of %d bytes taken, %v", n, len(whole), err)
+		}
+		w.onAgain()
+	})
+	if got, want := sim.writes()-wrote, (runs+1)*3; got != want {
+		t.Fatalf("%d writes, want %d: one for each of the others", got, want)
+	}
+	if allocs > 2 {
+		t.Errorf("%v allocations for typing among four, want at most 2", allocs)
+	}
+}

@@ -1,0 +1,39 @@
+package loop
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
+)
+
+// An echo is what runs above Engine.IO in tests of the transports: it sends
+// back what it gets. "close" and "big n" are commands.
+type echo struct {
+	s      *session
+	closed int
+}
+
+func (e *echo) Text(content []byte, _ time.Time) {
+	if string(content) == "close" {
+		e.s.Close(rooms.ReasonDraining)
+		return
+	}
+	e.s.Send(codec.NewText(append([]byte("4"), content...)))
+}
+
+func (e *echo) Binary(content []byte, _ time.Time) { e.s.Send(codec.NewBinary(content)) }
+func (e *echo) Deadline() time.Time                { return time.Time{} }
+func (e *echo) Expire(time.Time)                   {}
+func (e *echo) Closed(time.Time)                   { e.closed++ }
+
+// newEchoServer starts a server of bare Engine.IO.
+func newEchoServer(t testing.TB, mutate func(*Config)) *Server {
+	return newServer(t, func(c *Config) {
+		c.peer = func(_ *worker, s *session, _ string, _ time.Time) peer { return &echo{s: s} }
+		if mutate != nil {
+			mutate(c)
+		}
+	})
+}

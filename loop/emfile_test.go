@@ -1,0 +1,109 @@
+package loop
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// fewDescriptors in the environment makes a test process the server of
+// TestOutOfDescriptors.
+const fewDescriptors = "LOOP_TEST_FEW_DESCRIPTORS"
+
+// TestOutOfDescriptors runs a server in a process that may open 300
+// descriptors, and dials ten times as often. Running out of them in accept
+// would end the engine.
+func TestOutOfDescriptors(t *testing.T) {
+	if os.Getenv(fewDescriptors) != "" {
+		serveWithFewDescriptors(t)
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestOutOfDescriptors$", "-test.v")
+	cmd.Env = append(os.Environ(), fewDescriptors+"=1")
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stdout)
+	addr := ""
+	for addr == "" && lines.Scan() {
+		addr, _ = strings.CutPrefix(lines.Text(), "serving on ")
+		if addr == lines.Text() {
+			addr = ""
+		}
+	}
+	if addr == "" {
+		t.Fatal("the server has not told its address")
+	}
+
+	// A Server stands for the one in the other process, to be dialled.
+	s := &Server{config: Config{Address: addr}}
+	ann := connectWS(t, s, "ann")
+	refused := 0
+	var open []net.Conn
+	for range 3000 {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatalf("dial %d: %v", len(open), err)
+		}
+		open = append(open, c)
+	}
+	for _, c := range open {
+		_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+		var answer [12]byte
+		if n, _ := c.Read(answer[:]); string(answer[:n]) == "HTTP/1.1 503" {
+			refused++
+		}
+	}
+	ann.join("1")
+	for _, c := range open {
+		c.Close()
+	}
+	if refused < 2800 {
+		t.Errorf("%d of 3000 connections were refused with 503, want 2800 at least", refused)
+	}
+	await(t, "room for a new client", func() bool {
+		c := dial(t, s)
+		defer c.conn.Close()
+		if _, err := c.conn.Write([]byte(requestText("GET", enginePoll, ""))); err != nil {
+			return false
+		}
+		r, err := c.tryReceive("GET")
+		return err == nil && r.status == 200
+	})
+	connectWS(t, s, "bob").join("1")
+
+	stdin.Close()
+	var rest strings.Builder
+	for lines.Scan() {
+		rest.WriteString(lines.Text() + "\n")
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the server's process: %v\n%s", err, rest.String())
+	}
+}
+
+func serveWithFewDescriptors(t *testing.T) {
+	limit := unix.Rlimit{Cur: 300, Max: 300}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t, func(c *Config) { c.MaxConnections = 150 })
+	fmt.Printf("serving on %s\n", s.Addr())
+	_, _ = os.Stdin.Read(make([]byte, 1)) // until the parent has seen enough
+}

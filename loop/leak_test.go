@@ -1,0 +1,260 @@
+package loop
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+// holdings is everything that must be given back.
+type holdings struct {
+	Sessions, BySID, Timers, Pending, Unflushed int
+	Rooms, Members                              int
+	Connections, Sockets, WebSockets            int64
+	Descriptors, Goroutines                     int
+}
+
+func (s *Server) holdings() (h holdings) {
+	s.onAll(func(w *worker, _ time.Time) {
+		h.Sessions += len(w.sessions)
+		h.BySID += len(w.bySID)
+		h.Timers += w.wheel.armed
+		h.Pending += w.outbox.used
+		h.Unflushed += len(w.touched.fresh) + len(w.touched.backlog)
+		rooms, members := w.shard.Len()
+		h.Rooms, h.Members = h.Rooms+rooms, h.Members+members
+	})
+	st := s.Stats()
+	h.Connections, h.WebSockets = st.Connections, st.WebSockets
+	h.Sockets = s.config.Hub.Stats().Sockets
+	if entries, err := os.ReadDir("/proc/self/fd"); err == nil {
+		h.Descriptors = len(entries)
+	}
+	h.Goroutines = runtime.NumGoroutine()
+	return h
+}
+
+// poolWorkers is how many idle goroutines of gnet's own pool, which enrolls
+// connections, may still be about: they go after 10 to 20 s.
+const poolWorkers = 50
+
+// TestNothingLeaks: thousands of connections that end in every way there is
+// leave nothing behind.
+func TestNothingLeaks(t *testing.T) {
+	const rounds, atOnce = 60, 200
+	s := newServerOf(t, func(c *Config, r *rooms.Config) {
+		c.Loops = 4
+		c.HeadTimeout = 200 * time.Millisecond
+		c.KeepAlive = 200 * time.Millisecond
+		c.PingInterval, c.PingTimeout = 200*time.Millisecond, 200*time.Millisecond
+		r.ConnectTimeout = 200 * time.Millisecond
+	})
+	visit := func(rounds int) {
+		var wait sync.WaitGroup
+		slots := make(chan struct{}, atOnce)
+		random := rand.New(rand.NewPCG(uint64(rounds), 4))
+		for range rounds {
+			for _, i := range random.Perm(len(visits)) {
+				v := &visitor{s: s, room: fmt.Sprint(random.IntN(5)), abrupt: random.IntN(2) == 0}
+				slots <- struct{}{}
+				wait.Go(func() {
+					defer func() { <-slots }()
+					defer v.leave()
+					visits[i](v)
+				})
+			}
+		}
+		wait.Wait()
+	}
+	visit(1) // so that pools are filled before counting
+	before := s.settled(t, nil)
+	visit(rounds)
+	after := s.settled(t, &before)
+	st := s.Stats()
+	t.Logf("%d connections, %d sessions, %d upgrades, %d moved, %d forwarded, closed %v; left %+v",
+		st.Accepted, st.HandshakesPoll+st.HandshakesWS, st.Upgrades, st.Moved, st.Forwarded, st.Closed, after)
+	if st.Panics != 0 {
+		t.Errorf("%d panics", st.Panics)
+	}
+	if st.Upgrades == 0 || st.Moved == 0 || st.Forwarded == 0 {
+		t.Error("the visits do not do what they are for")
+	}
+	if names, total := s.config.Hub.Names(10); total != 0 {
+		t.Errorf("%d rooms are occupied: %q", total, names)
+	}
+}
+
+// settled waits until nothing is held, and no more of the process's than
+// before.
+func (s *Server) settled(t *testing.T, before *holdings) (now holdings) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for last := (holdings{}); ; last = now {
+		now = s.holdings()
+		rest := now
+		rest.Descriptors, rest.Goroutines = 0, 0
+		switch {
+		case rest != (holdings{}):
+		case before == nil && now == last:
+			return now
+		case before != nil && now.Descriptors <= before.Descriptors && now.Goroutines <= before.Goroutines+poolWorkers:
+			return now
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("held: %+v\nbefore: %+v", now, before)
+		}
+		time.Sleep(wheelTick) // between two looks
+	}
+}
+
+// A visitor connects in one of the ways clients do, and leaves. Whatever fails
+// because the server was quicker is none of its business.
+type visitor struct {
+	s      *Server
+	room   string
+	abrupt bool // leaves with an RST
+	wires  []*wire
+	sid    string
+}
+
+// leave closes what is still open, politely or not.
+func (v *visitor) leave() {
+	for _, c := range v.wires {
+		if v.abrupt {
+			c.reset()
+		} else {
+			c.conn.Close()
+		}
+	}
+}
+
+func (v *visitor) dial() *wire {
+	c, err := dialQuietly(v.s)
+	if err != nil {
+		panic(err)
+	}
+	v.wires = append(v.wires, c)
+	return c
+}
+
+func (v *visitor) say(c *wire, text string) { _, _ = io.WriteString(c.conn, text) }
+
+func (v *visitor) do(method, target, body string) string {
+	c := v.dial()
+	v.say(c, requestText(method, target, body))
+	r, _ := c.tryReceive(method)
+	return r.body
+}
+
+func (v *visitor) poll(more string) string { return enginePoll + "&sid=" + v.sid + more }
+
+// openPolling leaves v.sid "" when the server has refused.
+func (v *visitor) openPolling() {
+	if body := v.do("GET", enginePoll, ""); len(body) > 30 {
+		v.sid = body[len(`0{"sid":"`):][:sidLen]
+	}
+	v.do("POST", v.poll(""), `40{"token":"ann"}`)
+	v.do("POST", v.poll(""), "42"+joinEvent(v.room))
+}
+
+func (v *visitor) webSocket(target string) socket {
+	c := v.dial()
+	v.say(c, requestText("GET", target, "", webSocketHeaders))
+	_, _ = c.tryReceive("GET")
+	return socket{c}
+}
+
+func (v *visitor) openSocket() socket {
+	c := v.webSocket(engineSocket)
+	v.say(c.wire, frame(true, ws.OpText, `40{"token":"ann"}`)+
+		frame(true, ws.OpText, "421"+joinEvent(v.room)))
+	for range 3 {
+		_, _, _ = c.read()
+	}
+	return c
+}
+
+func (v *visitor) probe() socket {
+	v.openPolling()
+	c := v.webSocket(engineSocket + "&sid=" + v.sid)
+	v.say(c.wire, frame(true, ws.OpText, "2probe"))
+	_, _, _ = c.read()
+	return c
+}
+
+// visits are the ways to come and go.
+var visits = []func(v *visitor){
+	func(v *visitor) { v.dial() },
+	func(v *visitor) { v.say(v.dial(), "GET /socket.io/?EIO=4") },
+	func(v *visitor) { // waits for the head's deadline
+		c := v.dial()
+		v.say(c, "GET /")
+		_, _ = io.Copy(io.Discard, c.in)
+	},
+	func(v *visitor) { v.say(v.dial(), "\x16\x03\x01") },
+	func(v *visitor) { v.do("GET", "/health", "") },
+	func(v *visitor) { v.do("GET", enginePoll+"&sid=nobody", "") },
+	func(v *visitor) { v.say(v.dial(), requestText("GET", engineSocket, "", webSocketHeaders)) }, // gone before the answer
+	func(v *visitor) { v.say(v.dial(), requestText("GET", enginePoll, "")) },
+	func(v *visitor) { v.webSocket(engineSocket) }, // no CONNECT
+	func(v *visitor) { _, _ = io.Copy(io.Discard, v.webSocket(engineSocket).in) },
+	func(v *visitor) { v.openSocket() },
+	func(v *visitor) { v.say(v.openSocket().wire, frame(true, ws.OpClose, "\x03\xe8")) },
+	func(v *visitor) {
+		c := v.openSocket()
+		v.say(c.wire, frame(true, ws.OpText, "41")+frame(true, ws.OpText, "1"))
+		_, _ = io.Copy(io.Discard, c.in)
+	},
+	func(v *visitor) { v.say(v.openSocket().wire, "\xff\xff\xff") },
+	func(v *visitor) { v.say(v.openSocket().wire, frame(false, ws.OpText, "4half a message")) },
+	func(v *visitor) {
+		v.say(v.openSocket().wire, frame(true, ws.OpText, `452-["x"]`)+frame(true, ws.OpBinary, "x"))
+	},
+	func(v *visitor) { _, _ = io.Copy(io.Discard, v.openSocket().in) }, // answers no ping
+	func(v *visitor) { v.openPolling() },
+	func(v *visitor) { v.openPolling(); v.do("POST", v.poll(""), "41\x1e1") },
+	func(v *visitor) { v.openPolling(); v.do("POST", v.poll(""), "garbage") },
+	func(v *visitor) { // a poll is parked
+		v.openPolling()
+		v.do("GET", v.poll(""), "")
+		v.say(v.dial(), requestText("GET", v.poll(""), ""))
+	},
+	func(v *visitor) { // two are
+		v.openPolling()
+		v.say(v.dial(), requestText("GET", v.poll(""), ""))
+		v.say(v.dial(), requestText("GET", v.poll(""), ""))
+	},
+	func(v *visitor) { // forwarded
+		v.openPolling()
+		c := v.dial()
+		for range 3 {
+			v.say(c, requestText("GET", enginePoll, ""))
+			_, _ = c.tryReceive("GET")
+		}
+		v.say(c, requestText("POST", v.poll(""), "42"+typingEvent("1"))+requestText("GET", v.poll(""), "")+requestText("GET", v.poll(""), ""))
+		_, _ = c.tryReceive("POST")
+	},
+	func(v *visitor) { // half a body
+		v.openPolling()
+		v.say(v.dial(), requestText("POST", v.poll(""), "4hello")[:80])
+	},
+	func(v *visitor) { v.openPolling(); v.webSocket(engineSocket + "&sid=" + v.sid) },
+	func(v *visitor) { v.probe() },
+	func(v *visitor) { v.say(v.probe().wire, frame(true, ws.OpText, "nonsense")) },
+	func(v *visitor) { v.probe(); v.do("POST", v.poll(""), "1") },
+	func(v *visitor) { v.say(v.probe().wire, frame(true, ws.OpText, "5")) },
+	func(v *visitor) {
+		c := v.probe()
+		v.say(c.wire, frame(true, ws.OpText, "5")+frame(true, ws.OpText, "42"+typingEvent("1"))+frame(true, ws.OpText, "1"))
+		_, _ = io.Copy(io.Discard, c.in)
+	},
+}

@@ -1,0 +1,45 @@
+package loop
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+// TestMoveOfAResetConnection: the client has gone when its connection is about
+// to move. A connection without a peer is nothing gnet can enroll, and must
+// not cost a descriptor.
+func TestMoveOfAResetConnection(t *testing.T) {
+	s := newEchoServer(t, nil)
+	p := openPolling(t, s)
+	var gone []*wire
+	for range 20 { // accepted by either loop
+		gone = append(gone, dial(t, s))
+	}
+	await(t, "the connections to be accepted", func() bool { return s.conns.Load() == 22 })
+	descriptors := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	before := descriptors()
+
+	stop := make(chan struct{}) // what a busy loop finds when it comes round
+	for _, w := range s.workers {
+		busy := make(chan struct{})
+		w.shard.Post(func(time.Time) { close(busy); <-stop })
+		<-busy
+	}
+	for _, c := range gone {
+		c.send(requestText("POST", p.target(), "4hello"))
+		c.reset()
+	}
+	close(stop)
+	await(t, "the connections to end", func() bool { return s.conns.Load() == 2 })
+	await(t, "their descriptors to be closed", func() bool { return descriptors() <= before-2*len(gone) })
+	p.send("4still here")
+	for p.next() != "4still here" {
+	}
+}

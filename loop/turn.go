@@ -1,0 +1,194 @@
+package loop
+
+import (
+	"context"
+	"time"
+)
+
+// How a loop shares itself out. Everything a session is sent is queued by
+// Sink.Send and written later, by flush, so that what came together leaves
+// with one write(2). A turn is: run the tasks in the mailbox, take input that
+// was paused, take broadcasts from the mailbox, flush.
+//
+//   - A turn writes to flushBatch sessions. When more are touched, by a
+//     broadcast into a large room, they queue up in the backlog and the loop
+//     comes back for them after a round of epoll: its sockets are never more
+//     than one batch of writes away.
+//   - A cycle ends when everybody has been written to who was touched by a
+//     broadcast taken in it. A cycle takes deliverBatch bytes of broadcasts from
+//     the mailbox and no more, so that a reader that keeps up is never given more
+//     between two writes than it may have pending, however far the loop is
+//     behind. Services wait (Hub.Deliver) and clients wait (paused) instead.
+
+// touched are the sessions of a loop that have something to be written. A
+// session is in it at most once: session.dirty says that it is. Owned by its
+// event loop.
+type touched struct {
+	fresh   []*session // since the last flush
+	spare   []*session // empty, to become fresh
+	backlog []*session // earlier, in order
+	written int        // how many of the backlog have been written to
+	mark    int        // how many must have been for the cycle to end
+}
+
+func (t *touched) add(s *session) { t.fresh = append(t.fresh, s) }
+
+// left reports whether sessions wait to be written to.
+func (t *touched) left() bool { return len(t.fresh) > 0 || t.written < len(t.backlog) }
+
+// release lets go of the sessions that have been written to, once they are
+// most of the backlog.
+func (t *touched) release() {
+	if t.written*2 < len(t.backlog) {
+		return
+	}
+	n := copy(t.backlog, t.backlog[t.written:])
+	clear(t.backlog[n:])
+	t.backlog = t.backlog[:n]
+	t.mark -= t.written
+	t.written = 0
+}
+
+// A resumer is somebody whose input was paused.
+type resumer interface {
+	resume(now time.Time)
+}
+
+// pause has r resumed in a later turn.
+func (w *worker) pause(r resumer) {
+	w.paused = append(w.paused, r)
+	w.comeBack()
+}
+
+// enter and settle stand around every callback of gnet's. When the outermost
+// of them is done, what it has to say is written: at once when it is for a few
+// sessions, as in a chat, where waiting would cost a wake-up and bring nothing
+// together; at the end of this round of epoll when it is for many, because then
+// others who speak in the same round are likely to reach the same ones.
+func (w *worker) enter() { w.depth++ }
+
+func (w *worker) settle() {
+	if w.depth--; w.depth > 0 || w.asked || w.rung || len(w.touched.fresh) == 0 {
+		return
+	}
+	if len(w.touched.fresh) > flushAtOnce || w.pressed {
+		w.rung = true
+		w.ring()
+		return
+	}
+	w.depth++ // what closes meanwhile has its say afterwards
+	defer func() { w.depth-- }()
+	defer w.survive("flush")
+	w.flush(time.Now())
+}
+
+// onBell is what ring posts. While the loop is behind, only the tasks are
+// done: gnet runs what is posted until nothing is left, and a loop that wrote
+// another batch each time would not get round to its sockets.
+func (w *worker) onBell(context.Context) error {
+	defer w.survive("turn")
+	w.depth++
+	defer func() { w.depth-- }()
+	w.rung = false
+	now := time.Now()
+	w.lastTurn.Store(now.UnixMilli())
+	w.shard.Tasks(now)
+	if !w.asked {
+		w.take(now)
+	}
+	return nil
+}
+
+// onAgain is a turn after a round of epoll.
+func (w *worker) onAgain() {
+	defer w.survive("turn")
+	w.depth++
+	defer func() { w.depth-- }()
+	w.asked = false
+	now := time.Now()
+	w.lastTurn.Store(now.UnixMilli())
+	w.shard.Tasks(now)
+	w.take(now)
+}
+
+// take is the part of a turn behind the tasks.
+func (w *worker) take(now time.Time) {
+	if !w.pressed {
+		w.resumePaused(now)
+	}
+	before := w.budget
+	if w.budget > 0 && !w.pressed {
+		w.budget = w.shard.Drain(w.budget)
+	}
+	pressed := w.pressed
+	w.flush(now)
+	t := &w.touched
+	if w.budget != before || pressed && t.mark == 0 {
+		t.mark = len(t.backlog)
+	}
+	more := w.budget == 0 || len(w.paused) > 0
+	if t.written >= t.mark {
+		t.mark, w.budget, w.pressed = 0, deliverBatch, false
+	}
+	if more {
+		w.comeBack()
+	}
+}
+
+func (w *worker) resumePaused(now time.Time) {
+	paused := w.paused
+	w.paused = nil
+	for _, r := range paused {
+		r.resume(now)
+	}
+}
+
+// flush writes to the sessions that were touched. Those touched just now go
+// first, if they are few: an answer in a chat does not wait for the rest of a
+// crowd.
+func (w *worker) flush(now time.Time) {
+	t := &w.touched
+	// A session that ends has more to say to others, who then are the fresh.
+	fresh := t.fresh
+	t.fresh = t.spare[:0]
+	batch := flushBatch
+	if len(fresh) > batch/2 {
+		t.backlog = append(t.backlog, fresh...)
+	} else {
+		batch -= len(fresh)
+		w.write(fresh, now)
+	}
+	clear(fresh)
+	t.spare = fresh
+
+	end := min(t.written+batch, len(t.backlog))
+	w.write(t.backlog[t.written:end], now)
+	t.written = end
+	t.release()
+	if t.left() {
+		w.comeBack()
+	}
+}
+
+func (w *worker) write(sessions []*session, now time.Time) {
+	for _, s := range sessions {
+		s.dirty = false
+		s.flush(now)
+	}
+}
+
+// comeBack asks for a turn after another round of epoll.
+func (w *worker) comeBack() {
+	if w.asked {
+		return
+	}
+	if w.again == nil { // in the first and the last instants
+		if !w.rung {
+			w.rung = true
+			w.ring()
+		}
+		return
+	}
+	w.asked = true
+	w.again.ask()
+}
