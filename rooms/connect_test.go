@@ -6,10 +6,22 @@ import (
 	"time"
 )
 
-func TestNewRefusesShardCounts(t *testing.T) {
-	for _, shards := range []int{-1, 0, MaxShards + 1} {
-		if _, err := New(Config{Shards: shards}); err == nil {
-			t.Errorf("%d shards were accepted", shards)
+func TestNewChecksItsConfig(t *testing.T) {
+	good := Config{Shards: 1, MaxPacket: 1, MaxMailbox: 1}
+	if _, err := New(good); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(*Config){
+		"negative shards": func(c *Config) { c.Shards = -1 },
+		"no shards":       func(c *Config) { c.Shards = 0 },
+		"too many shards": func(c *Config) { c.Shards = MaxShards + 1 },
+		"no packet":       func(c *Config) { c.MaxPacket = 0 },
+		"no mailbox":      func(c *Config) { c.MaxMailbox = 0 },
+	} {
+		c := good
+		spoil(&c)
+		if _, err := New(c); err == nil {
+			t.Errorf("%s: accepted", name)
 		}
 	}
 }
@@ -189,7 +201,11 @@ func TestDisconnectLeavesTheNamespaceOnly(t *testing.T) {
 	bob.ask("join_room", conversation("1"))
 	ann.wantAbout("user_joined", bob, "conversation:1")
 
+	wakes := ann.wakes
 	ann.text("1")
+	if ann.wakes == wakes {
+		t.Error("the session was not told that it is to CONNECT in time")
+	}
 	bob.wantAbout("user_left", ann, "conversation:1")
 	ann.wantNothing()
 	ann.wantOpen()

@@ -71,11 +71,12 @@ func handleJoin(c *Call) {
 		return
 	}
 	s := c.Socket
-	if len(s.rooms) >= maxRooms {
+	name := s.shard.roomName(kind, id)
+	if r := s.shard.rooms[string(name)]; len(s.rooms) >= maxRooms && (r == nil || s.in(r) < 0) {
 		c.Refuse(errTooManyRooms)
 		return
 	}
-	r, joined := s.shard.join(s, s.shard.roomName(kind, id), true)
+	r, joined := s.shard.join(s, name, true)
 	c.succeed("Joined room: ", r.name)
 	if joined {
 		s.announce(r, eventUserJoined, c.Now)

@@ -158,15 +158,27 @@ func TestACrowdGivesMemoryBack(t *testing.T) {
 	w.wantEmpty()
 }
 
-// TestManyRooms: a socket finds its way out of thousands of rooms.
+// TestManyRooms: a socket finds its way out of all the rooms it may be in, and
+// into no more.
 func TestManyRooms(t *testing.T) {
 	w := newWorld(t, 2)
 	ann := w.connect("ann")
-	for i := range 2000 {
+	for i := range maxRooms - 1 { // and her user room
 		ann.emit("join_room", conversation(fmt.Sprint(i)))
 	}
-	if _, members := w.hub.Shard(0).Len(); members != 2001 {
-		t.Errorf("%d memberships, want 2001", members)
+	if _, members := w.hub.Shard(0).Len(); members != maxRooms {
+		t.Errorf("%d memberships, want %d", members, maxRooms)
+	}
+	if got, want := ann.ask("join_room", conversation("one more")), fmt.Sprintf(`{"error":"In %d rooms already"}`, maxRooms); got != want {
+		t.Errorf("one more: %s, want %s", got, want)
+	}
+	const joined = `{"success":true,"message":"Joined room: conversation:%s"}`
+	if got, want := ann.ask("join_room", conversation("7")), fmt.Sprintf(joined, "7"); got != want {
+		t.Errorf("joining a room once more, at the limit: %s, want %s", got, want)
+	}
+	ann.ask("leave_room", conversation("7"))
+	if got, want := ann.ask("join_room", conversation("one more")), fmt.Sprintf(joined, "one more"); got != want {
+		t.Errorf("after a leave: %s, want %s", got, want)
 	}
 	ann.hangUp()
 	w.wantEmpty()

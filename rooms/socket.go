@@ -182,6 +182,7 @@ func (s *Socket) handleConnect(data []byte, now time.Time) {
 		s.phase = phaseOpen
 		if err != nil {
 			s.reject(err)
+			s.sink.Wake() // the deadline is back
 			return
 		}
 		s.connect(id, now)

@@ -242,10 +242,15 @@ func TestLateRefusalOfConnect(t *testing.T) {
 	w, late := newLateWorld(t)
 	ann := w.open("ann")
 	ann.text(`0{"token":"ann"}`)
+	w.now = dawn.Add(time.Minute) // the time to CONNECT is over
+	wakes := ann.wakes
 	late.answer(Identity{}, errors.New("jwt expired"))
 	w.settle()
 	if got := ann.next(); got != `44{"message":"Authentication error: jwt expired"}` {
 		t.Errorf("got %s", got)
+	}
+	if ann.wakes == wakes {
+		t.Error("the session was not told that its time to CONNECT runs again")
 	}
 	ann.text(`0{"token":"ann"}`)
 	late.answer(Identity{UserID: "ann"}, nil)

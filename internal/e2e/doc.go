@@ -1,0 +1,17 @@
+// Package e2e holds tests only. They start the gateway as a process and drive
+// it from outside:
+//
+//	js_test.go          the unmodified socket.io-client, scripts in js/
+//	py_test.go          python3-socketio, script in py/
+//	client_test.go      internal/sioclient
+//	engine_test.go      Engine.IO, packet by packet
+//	socket_test.go      Socket.IO, packet by packet
+//	badinput_test.go    what no client would send: over HTTP,
+//	badpackets_test.go  in frames and packets,
+//	badmanners_test.go  in polls, and at the wrong time
+//	stream_test.go      order and completeness while clients upgrade
+//	endpoints_test.go, shutdown_test.go
+//
+// With E2E_REFERENCE=1 the same tests run against js/reference.mjs, the
+// contract on Socket.IO's own server: what fails there is a wrong test.
+package e2e

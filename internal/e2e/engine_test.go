@@ -1,0 +1,317 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// What the Engine.IO v4 and Socket.IO v5 protocols ask of a server, packet by
+// packet.
+
+const engineTarget = "/socket.io/?EIO=4&transport=polling"
+
+// protocolSettings make heartbeats quick and the wait for CONNECT short.
+var protocolSettings = []string{"PING_INTERVAL=300", "PING_TIMEOUT=1500", "CONNECT_TIMEOUT=1000"}
+
+// openPolling opens a session and returns the target of its requests.
+func (g *gateway) openPolling(t *testing.T) string {
+	t.Helper()
+	packet := g.mustPoll(t, engineTarget)
+	var open struct{ SID string }
+	if err := json.Unmarshal([]byte(packet[1:]), &open); err != nil || packet[0] != '0' {
+		t.Fatalf("open packet %s", packet)
+	}
+	return engineTarget + "&sid=" + open.SID
+}
+
+func (g *gateway) mustPoll(t *testing.T, target string) string {
+	t.Helper()
+	status, body, err := get(g.url + target)
+	if status != http.StatusOK || len(body) == 0 {
+		t.Fatalf("poll: %d %s %v", status, body, err)
+	}
+	return string(body)
+}
+
+func (g *gateway) mustPost(t *testing.T, target, body string) {
+	t.Helper()
+	status, answer, err := request(http.MethodPost, g.url+target, nil, body)
+	if status != http.StatusOK || string(answer) != "ok" {
+		t.Fatalf("post: %d %s %v", status, answer, err)
+	}
+}
+
+func wantOpen(t *testing.T, packet string, upgrades ...any) {
+	t.Helper()
+	if !strings.HasPrefix(packet, "0") {
+		t.Fatalf("packet %s, want an open packet", packet)
+	}
+	var open map[string]any
+	if err := json.Unmarshal([]byte(packet[1:]), &open); err != nil {
+		t.Fatal(err)
+	}
+	if sid, _ := open["sid"].(string); len(sid) < 16 {
+		t.Errorf("sid %q", open["sid"])
+	}
+	delete(open, "sid")
+	want := map[string]any{"upgrades": append([]any{}, upgrades...), "pingInterval": 300.0, "pingTimeout": 1500.0, "maxPayload": 1e6}
+	if !reflect.DeepEqual(open, want) {
+		t.Errorf("open packet has %v, want %v", open, want)
+	}
+}
+
+func TestEngineHandshake(t *testing.T) {
+	t.Parallel()
+	g := start(t, protocolSettings...)
+	t.Run("polling", func(t *testing.T) {
+		res, body, err := exchange(http.MethodGet, g.url+engineTarget, nil, "")
+		if err != nil || res.StatusCode != 200 {
+			t.Fatal(res, err)
+		}
+		if got := strings.ToLower(res.Header.Get("Content-Type")); got != "text/plain; charset=utf-8" {
+			t.Errorf("content type %q", got)
+		}
+		if got := res.Header.Get("Cache-Control"); got != "no-store" {
+			t.Errorf("cache-control %q", got)
+		}
+		wantOpen(t, string(body), "websocket")
+	})
+	t.Run("websocket", func(t *testing.T) {
+		wantOpen(t, g.webSocket(t, "").wantPrefix("0"))
+	})
+	refusals := []struct {
+		name, method, query string
+		code                int
+		webSocket           bool // ask for one, too
+	}{
+		{"no EIO", "GET", "transport=polling", 5, true},
+		{"EIO that is no number", "GET", "EIO=abc&transport=polling", 5, true},
+		{"EIO 3", "GET", "EIO=3&transport=polling", 5, true},
+		{"no transport", "GET", "EIO=4", 0, false},
+		{"unknown transport", "GET", "EIO=4&transport=abc", 0, false},
+		{"inherited name as transport", "GET", "EIO=4&transport=constructor", 0, false},
+		{"POST without a session", "POST", "EIO=4&transport=polling", 2, false},
+		{"PUT", "PUT", "EIO=4&transport=polling", 2, false},
+		{"unknown session", "GET", "EIO=4&transport=polling&sid=abcdefghijklmnopqrst", 1, true},
+		{"POST to an unknown session", "POST", "EIO=4&transport=polling&sid=abcdefghijklmnopqrst", 1, false},
+	}
+	for _, c := range refusals {
+		t.Run(c.name, func(t *testing.T) {
+			status, body, err := request(c.method, g.url+"/socket.io/?"+c.query, nil, "")
+			var refusal struct {
+				Code    *int
+				Message string
+			}
+			if jsonErr := json.Unmarshal(body, &refusal); status != 400 || jsonErr != nil || refusal.Code == nil || *refusal.Code != c.code || refusal.Message == "" {
+				t.Errorf("%d %s %v, want 400 with code %d", status, body, err, c.code)
+			}
+			query := strings.Replace(c.query, "polling", "websocket", 1)
+			if status, body := g.raw(t).handshake("/socket.io/?" + query); c.webSocket && status != 400 && !(reference && status == 101) {
+				t.Errorf("websocket: %d %s, want 400", status, body)
+			}
+		})
+	}
+}
+
+func TestEnginePolling(t *testing.T) {
+	t.Parallel()
+	g := start(t, protocolSettings...)
+	ack := func(id int) string {
+		return fmt.Sprintf(`42%d["join_room",{"roomType":"conversation","roomId":"%d"}]`, id, id)
+	}
+	t.Run("packets of one payload are handled and answered in order", func(t *testing.T) {
+		target := g.session(t, "ann")
+		var packets []string
+		for i := range 20 {
+			packets = append(packets, ack(i))
+		}
+		g.mustPost(t, target, strings.Join(packets, "\x1e"))
+		var got []string
+		for len(got) < 20 {
+			for _, p := range strings.Split(g.mustPoll(t, target), "\x1e") {
+				if strings.HasPrefix(p, "43") {
+					got = append(got, p)
+				}
+			}
+		}
+		for i, p := range got {
+			if want := fmt.Sprintf(`43%d[{"success":true,"message":"Joined room: conversation:%d"}]`, i, i); p != want {
+				t.Errorf("packet %s, want %s", p, want)
+			}
+		}
+	})
+	t.Run("binary packets are base64", func(t *testing.T) {
+		target := g.session(t, "ann")
+		g.mustPost(t, target, `451-7["join_room",{"_placeholder":true,"num":0}]`+"\x1ebAQIDBA==\x1e"+ack(8))
+		if got := g.mustPoll(t, target); !strings.HasPrefix(got, `437[{"error":`) || !strings.Contains(got, "\x1e438[") {
+			t.Errorf("poll %s", got)
+		}
+	})
+	t.Run("a poll waits for something to say", func(t *testing.T) {
+		target := g.session(t, "ann")
+		if got := g.mustPoll(t, target); got != "2" {
+			t.Errorf("poll %s, want the next ping", got)
+		}
+	})
+	t.Run("a second poll ends the session", func(t *testing.T) {
+		target := g.session(t, "ann")
+		first := g.raw(t)
+		first.send("GET " + target + " HTTP/1.1\r\nHost: gateway\r\n\r\n")
+		await(t, "the second poll to be refused", func() bool {
+			status, _, err := get(g.url + target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return status == 400 || status == 500 // the first may not have been there yet
+		})
+		first.wantStatus(200, 400, 500)
+		wantGone(t, g, target)
+	})
+	t.Run("the client closes", func(t *testing.T) {
+		target := g.session(t, "ann")
+		poll := g.raw(t)
+		poll.send("GET " + target + " HTTP/1.1\r\nHost: gateway\r\n\r\n")
+		g.mustPost(t, target, "1")
+		if body := poll.wantStatus(200, 400); body != "6" && body != "2" && !strings.Contains(body, `"code":1`) {
+			t.Errorf("the poll under way got %q, want 6", body)
+		}
+		wantGone(t, g, target)
+	})
+}
+
+func TestEngineHeartbeat(t *testing.T) {
+	t.Parallel()
+	g := start(t, "PING_INTERVAL=300", "PING_TIMEOUT=1500")
+	t.Run("polling", func(t *testing.T) {
+		t.Parallel()
+		target := g.session(t, "ann")
+		for range 8 { // longer than the timeout
+			if got := g.mustPoll(t, target); got != "2" {
+				t.Fatalf("poll %s, want a ping", got)
+			}
+			g.mustPost(t, target, "3")
+		}
+	})
+	t.Run("polling timeout", func(t *testing.T) {
+		t.Parallel()
+		target := g.session(t, "ann")
+		await(t, "the session to end", func() bool {
+			status, body, err := get(g.url + target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return status == 400 && strings.Contains(string(body), `"code":1`)
+		})
+	})
+	t.Run("websocket", func(t *testing.T) {
+		t.Parallel()
+		r := g.connected(t, "ann")
+		for range 8 {
+			r.want("2")
+			r.text("3")
+		}
+		r.alive()
+	})
+	t.Run("websocket timeout", func(t *testing.T) {
+		t.Parallel()
+		r := g.connected(t, "ann")
+		r.want("2")
+		r.wantClosed()
+	})
+	t.Run("a pong too many does not help", func(t *testing.T) {
+		t.Parallel()
+		r := g.connected(t, "ann")
+		r.text("3", "3", "3")
+		r.want("2")
+		r.wantClosed()
+	})
+}
+
+// probed opens a WebSocket for a polling session and goes up to the answer to
+// its probe.
+func (g *gateway) probed(t *testing.T, target string) *raw {
+	t.Helper()
+	_, sid, _ := strings.Cut(target, "&sid=")
+	r := g.webSocket(t, "&sid="+sid)
+	r.text("2probe")
+	r.want("3probe")
+	return r
+}
+
+func TestEngineUpgrade(t *testing.T) {
+	t.Parallel()
+	g := start(t, "PING_INTERVAL=60000")
+	t.Run("a parked poll is released", func(t *testing.T) {
+		target := g.session(t, "ann")
+		poll := g.raw(t)
+		poll.send("GET " + target + " HTTP/1.1\r\nHost: gateway\r\n\r\n")
+		r := g.probed(t, target)
+		if got := poll.wantStatus(200); got != "6" {
+			t.Errorf("poll %q, want 6", got)
+		}
+		r.text("5")
+		r.alive()
+	})
+	t.Run("a poll after the probe is released", func(t *testing.T) {
+		target := g.session(t, "ann")
+		r := g.probed(t, target)
+		if got := g.mustPoll(t, target); got != "6" {
+			t.Errorf("poll %q, want 6", got)
+		}
+		r.text("5")
+		r.alive()
+	})
+	t.Run("what came between probe and upgrade is kept", func(t *testing.T) {
+		target := g.session(t, "ann")
+		r := g.probed(t, target)
+		g.mustPost(t, target, `421["leave_room",{"roomType":"conversation","roomId":"1"}]`)
+		r.text("5")
+		r.wantPrefix(`431[{"success":true`)
+	})
+	t.Run("polls after the upgrade are refused", func(t *testing.T) {
+		target := g.session(t, "ann")
+		r := g.probed(t, target)
+		r.text("5")
+		r.alive()
+		for _, method := range []string{"GET", "POST"} {
+			if status, body, err := request(method, g.url+target, nil, "3"); status != 400 {
+				t.Errorf("%s: %d %s %v, want 400", method, status, body, err)
+			}
+		}
+		r.alive()
+	})
+	t.Run("a second WebSocket after the upgrade is refused", func(t *testing.T) {
+		target := g.session(t, "ann")
+		r := g.probed(t, target)
+		r.text("5")
+		r.alive()
+		_, sid, _ := strings.Cut(target, "&sid=")
+		second := g.raw(t)
+		if status, _ := second.handshake("/socket.io/?EIO=4&transport=websocket&sid=" + sid); status == 101 {
+			second.wantClosed()
+		}
+		r.alive()
+	})
+	t.Run("a probe given up leaves the session polling", func(t *testing.T) {
+		target := g.session(t, "ann")
+		r := g.probed(t, target)
+		r.conn.Close()
+		g.mustPost(t, target, `421["leave_room",{"roomType":"conversation","roomId":"1"}]`)
+		for got := "6"; !strings.Contains(got, "431["); {
+			got = g.mustPoll(t, target)
+		}
+		g.probed(t, target).text("5")
+	})
+	t.Run("a wrong probe is closed", func(t *testing.T) {
+		target := g.session(t, "ann")
+		_, sid, _ := strings.Cut(target, "&sid=")
+		r := g.webSocket(t, "&sid="+sid)
+		r.text(`42["join_room"]`)
+		r.wantClosed()
+		g.mustPost(t, target, "3")
+	})
+}

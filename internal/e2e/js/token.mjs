@@ -1,0 +1,93 @@
+import { describe, it } from "node:test";
+import assert from "node:assert/strict";
+import { about, connect, now, room, token, within } from "./world.mjs";
+
+const ending = (seconds) => ({ auth: { token: token({ id: "ann", exp: now() + seconds }) } });
+const lifetime = 3; // s
+
+async function warned(client, seconds) {
+  const { expiresIn, ...rest } = await client.next("token_expiring_soon");
+  assert.deepEqual(rest, {});
+  assert.ok(Number.isInteger(expiresIn) && expiresIn >= 0 && expiresIn <= seconds, `expiresIn ${expiresIn}`);
+  assert.ok(expiresIn >= seconds - 2, `expiresIn ${expiresIn} of ${seconds}`);
+}
+
+describe("a token", { concurrency: true }, () => {
+  it("about to end is announced at connect, and its end disconnects", async (t) => {
+    const place = room();
+    const ben = await connect(t, "ben");
+    await ben.join(place);
+    const end = (now() + lifetime) * 1000;
+    const ann = await connect(t, "ann", ending(lifetime));
+    await warned(ann, lifetime);
+    await ann.join(place);
+    about(await ben.next("user_joined"), ann, place);
+    ann.lastId = ann.id;
+    assert.equal(await within(ann.disconnected, "the disconnect"), "io server disconnect");
+    assert.ok(Date.now() >= end - 50, "not before its time");
+    about(await ben.next("user_left"), ann, place, "ann");
+    ann.nothing();
+  });
+
+  it("of 4 minutes is announced once, with its seconds", async (t) => {
+    const ann = await connect(t, "ann", ending(240));
+    await warned(ann, 240);
+    await ann.join(room());
+    ann.nothing();
+  });
+
+  it("of an hour is not announced", async (t) => {
+    const ann = await connect(t, "ann");
+    await ann.join(room());
+    ann.nothing();
+  });
+
+  it("replaced in time keeps the socket", async (t) => {
+    const ann = await connect(t, "ann", ending(lifetime));
+    await warned(ann, lifetime);
+    const place = room();
+    await ann.join(place);
+    assert.deepEqual(await ann.ack("refresh_token", { token: token({ id: "ann" }) }), { success: true });
+    await new Promise((resolve) => setTimeout(resolve, (lifetime + 1) * 1000)); // past the first token's end
+    assert.deepEqual(await ann.ack("typing", place.data), { success: true });
+    ann.nothing();
+  });
+
+  it("replaced by another short one is announced and ends anew", async (t) => {
+    const ann = await connect(t, "ann");
+    const { token: short } = ending(lifetime).auth;
+    assert.deepEqual(await ann.ack("refresh_token", { token: short }), { success: true });
+    await warned(ann, lifetime);
+    assert.equal(await within(ann.disconnected, "the disconnect"), "io server disconnect");
+  });
+
+  it("may be replaced without an ack", async (t) => {
+    const ann = await connect(t, "ann");
+    ann.socket.emit("refresh_token", ending(200).auth);
+    await warned(ann, 200);
+  });
+
+  it("is not replaced by a wrong one", async (t) => {
+    const ann = await connect(t, "ann");
+    const wrong = [
+      [{ token: token({ id: "eve" }) }, /./],
+      [{ token: token({ id: "ann", exp: now() - 5 }) }, /jwt expired/],
+      [{ token: token({ id: "ann" }, { key: "another" }) }, /invalid signature/],
+      [{ token: "garbage" }, /jwt malformed/],
+      [{ token: 42 }, /./],
+      [{ token: null }, /./],
+      [{}, /./],
+      [null, /./],
+      [[], /./],
+      ["garbage", /./],
+    ];
+    for (const [data, why] of wrong) {
+      const answer = await ann.ack("refresh_token", data);
+      assert.deepEqual(Object.keys(answer), ["error"], JSON.stringify(data));
+      assert.match(answer.error, why, JSON.stringify(data));
+    }
+    assert.deepEqual(Object.keys(await ann.ack("refresh_token")), ["error"]);
+    await ann.join(room());
+    ann.nothing();
+  });
+});

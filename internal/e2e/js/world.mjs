@@ -1,0 +1,120 @@
+// What the cases share: clients with an inbox, tokens, room names.
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { io } from "socket.io-client";
+import jwt from "jsonwebtoken";
+
+export const url = process.env.GATEWAY_URL;
+export const transport = process.env.TRANSPORT ?? "default";
+const secret = process.env.JWT_SECRET;
+const patience = 10_000; // ms
+
+// token signs claims; without exp in them it is good for an hour.
+export function token(claims, options = {}) {
+  const { key = secret, ...rest } = options;
+  const body = "exp" in claims ? claims : { exp: now() + 3600, ...claims };
+  if (body.exp === undefined) delete body.exp;
+  return jwt.sign(body, key, { algorithm: "HS256", ...rest });
+}
+
+export const now = () => Math.floor(Date.now() / 1000);
+
+// room names a conversation nobody else uses.
+export function room(roomType = "conversation") {
+  const roomId = randomUUID();
+  return { roomType, roomId, name: `${roomType}:${roomId}`, data: { roomType, roomId } };
+}
+
+export function timeout(what, ms = patience) {
+  return new Promise((_, reject) => setTimeout(() => reject(new Error(`waited ${ms} ms for ${what}`)), ms).unref());
+}
+
+export const within = (promise, what) => Promise.race([promise, timeout(what)]);
+
+// A Client is a socket.io-client socket and everything it has received.
+export class Client {
+  constructor(t, options = {}) {
+    const { namespace = "", ...rest } = options;
+    const transports = transport === "default" ? {} : { transports: [transport] };
+    this.socket = io(url + namespace, { forceNew: true, reconnection: false, ...transports, ...rest });
+    this.inbox = [];
+    this.waiting = [];
+    this.take = 0;
+    this.socket.onAny((event, ...args) => this.#arrived({ event, args }));
+    this.disconnected = new Promise((resolve) => this.socket.on("disconnect", resolve));
+    t.after(() => this.socket.disconnect());
+  }
+
+  get id() {
+    return this.socket.id;
+  }
+
+  #arrived(item) {
+    this.inbox.push(item);
+    this.waiting.splice(0).forEach((wake) => wake());
+  }
+
+  // next returns the body of the next event, which must have this name.
+  async next(event) {
+    const deadline = timeout(event);
+    while (this.take >= this.inbox.length) await Promise.race([new Promise((resolve) => this.waiting.push(resolve)), deadline]);
+    const item = this.inbox[this.take++];
+    assert.equal(item.event, event, `got ${JSON.stringify(item)}`);
+    assert.equal(item.args.length, 1, `${event} has ${item.args.length} arguments`);
+    return item.args[0];
+  }
+
+  // nothing asserts that no event is waiting.
+  nothing() {
+    assert.deepEqual(this.inbox.slice(this.take), []);
+  }
+
+  ack(event, ...args) {
+    return within(this.socket.emitWithAck(event, ...args), `the ack of ${event}`);
+  }
+
+  async join(room) {
+    assert.deepEqual(await this.ack("join_room", room.data), { success: true, message: `Joined room: ${room.name}` });
+  }
+
+  // upgraded resolves when the client has settled on its last transport.
+  upgraded() {
+    const { engine } = this.socket.io;
+    if (transport !== "default" || engine.transport.name === "websocket") return;
+    return within(new Promise((resolve) => engine.once("upgrade", resolve)), "the upgrade");
+  }
+}
+
+// connect waits for connect and, of a user, for the greeting.
+export async function connect(t, user, options = {}) {
+  const client = new Client(t, user === undefined ? options : { auth: { token: token({ id: user }) }, ...options });
+  await within(
+    new Promise((resolve, reject) => {
+      client.socket.on("connect", resolve);
+      client.socket.on("connect_error", reject);
+    }),
+    "connect",
+  );
+  if (user !== undefined) client.greeting = await client.next("connected");
+  return client;
+}
+
+// refused returns the error of a client that must not get in.
+export async function refused(t, options) {
+  const client = new Client(t, options);
+  return within(
+    new Promise((resolve, reject) => {
+      client.socket.on("connect_error", resolve);
+      client.socket.on("connect", () => reject(new Error("connected")));
+    }),
+    "connect_error",
+  );
+}
+
+// about asserts the body of a presence event.
+export function about(body, client, room, userId = client.greeting?.userId ?? null) {
+  const { timestamp, ...rest } = body;
+  assert.deepEqual(rest, { socketId: client.id ?? client.lastId, userId, room: room.name });
+  assert.match(timestamp, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  assert.ok(Math.abs(Date.parse(timestamp) - Date.now()) < 60_000, `timestamp ${timestamp}`);
+}

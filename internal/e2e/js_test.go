@@ -1,0 +1,121 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// transportSettings are what socket.io-client can be told to use: long-polling
+// upgraded to WebSocket (its default), one of the two alone.
+var transportSettings = []string{"default", "websocket", "polling"}
+
+func absolute(t *testing.T, path string) string {
+	t.Helper()
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return abs
+}
+
+// script prepares a Node program of js/.
+func script(t *testing.T, g *gateway, transport string, args ...string) *exec.Cmd {
+	t.Helper()
+	if _, err := os.Stat("js/node_modules/socket.io-client"); err != nil {
+		t.Fatal("the test clients are not installed: run `make test` once, it installs them")
+	}
+	cmd := exec.Command("node", args...)
+	cmd.Dir = absolute(t, "js")
+	cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.url, "JWT_SECRET="+jwtSecret, "TRANSPORT="+transport)
+	return cmd
+}
+
+// clients runs one file of node:test cases with each transport setting. Every
+// case becomes a subtest.
+func clients(t *testing.T, g *gateway, file string) {
+	t.Helper()
+	for _, transport := range transportSettings {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			runCases(t, script(t, g, transport, caseArgs(file)...))
+		})
+	}
+}
+
+func caseArgs(file string) []string { return []string{"--test-reporter=./reporter.mjs", file} }
+
+// A verdict is one line of reporter.mjs.
+type verdict struct {
+	Name    string
+	Nesting int
+	Event   string // start, pass, fail
+	Suite   bool
+	Error   string
+}
+
+// casesTimeout is for a whole file of cases.
+const casesTimeout = 2 * time.Minute
+
+func runCases(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(casesTimeout, func() { cmd.Process.Kill() })
+	err := cmd.Wait()
+	timer.Stop()
+	cases := report(t, &stdout)
+	if cases == 0 || err != nil && !t.Failed() {
+		t.Errorf("%v: %v after %d cases\n%s%s", cmd.Args, err, cases, stdout.String(), stderr.String())
+	}
+}
+
+// report makes a subtest of every case and returns their number.
+func report(t *testing.T, lines *bytes.Buffer) int {
+	cases := 0
+	var path []string
+	for scanner := bufio.NewScanner(bytes.NewReader(lines.Bytes())); scanner.Scan(); {
+		var v verdict
+		if json.Unmarshal(scanner.Bytes(), &v) != nil {
+			continue // something the script printed
+		}
+		path = append(path[:min(v.Nesting, len(path))], v.Name)
+		if v.Event == "start" || v.Suite && v.Event == "pass" {
+			continue
+		}
+		cases++
+		t.Run(strings.Join(path, "/"), func(t *testing.T) {
+			if v.Event == "fail" {
+				t.Error(v.Error)
+			}
+		})
+	}
+	return cases
+}
+
+func TestJavaScriptClient(t *testing.T) {
+	t.Parallel()
+	g := start(t, "DRAIN_PERIOD=0")
+	for _, file := range []string{"connect.mjs", "rooms.mjs", "token.mjs", "packets.mjs"} {
+		t.Run(strings.TrimSuffix(file, ".mjs"), func(t *testing.T) { clients(t, g, file) })
+	}
+}
+
+func TestJavaScriptClientWithoutToken(t *testing.T) {
+	t.Parallel()
+	clients(t, start(t, "ALLOW_AUTH_WITHOUT_JWT=true"), "anonymous.mjs")
+}
+
+func TestJavaScriptClientAtTheSizeLimit(t *testing.T) {
+	t.Parallel()
+	clients(t, start(t, "MAX_HTTP_BUFFER_SIZE=20000"), "size.mjs")
+}

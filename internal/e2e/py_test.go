@@ -1,0 +1,33 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// debianPython is the interpreter which sees Debian's packages.
+const debianPython = "/usr/bin/python3"
+
+func TestPythonClient(t *testing.T) {
+	t.Parallel()
+	if err := exec.Command(debianPython, "-c", "import socketio").Run(); err != nil {
+		t.Fatal("python3-socketio is not installed: run `make test` once, it installs it")
+	}
+	g := start(t, "CORS_ORIGIN=*") // its WebSocket sends an Origin as browsers do
+	for _, transport := range transportSettings {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), casesTimeout)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, debianPython, "client.py")
+			cmd.Dir = absolute(t, "py")
+			cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.url, "TRANSPORT="+transport, "ROOM=py-"+transport,
+				"PYTHONDONTWRITEBYTECODE=1", "TOKEN_ANN="+token(t, "ann"), "TOKEN_BEN="+token(t, "ben"))
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}

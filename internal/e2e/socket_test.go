@@ -1,0 +1,127 @@
+package e2e
+
+import (
+	"encoding/json"
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSocketConnect(t *testing.T) {
+	t.Parallel()
+	g := start(t, protocolSettings...)
+	open := func(t *testing.T) *raw {
+		r := g.webSocket(t, "")
+		r.wantPrefix("0{")
+		return r
+	}
+	t.Run("answers with a socket id", func(t *testing.T) {
+		r := open(t)
+		r.text(`40{"token":"` + token(t, "ann") + `"}`)
+		var answer map[string]any
+		if err := json.Unmarshal([]byte(r.wantPrefix(`40{`)[2:]), &answer); err != nil || len(answer) != 1 {
+			t.Errorf("answer %v %v", answer, err)
+		}
+		if sid, _ := answer["sid"].(string); len(sid) < 16 {
+			t.Errorf("answer %v, want a sid", answer)
+		}
+	})
+	t.Run("refuses without a token", func(t *testing.T) {
+		r := open(t)
+		r.text("40")
+		r.want(`44{"message":"Authentication error: No token provided"}`)
+	})
+	t.Run("refuses another namespace", func(t *testing.T) {
+		for _, namespace := range []string{"/random", "/random,", "/random,{}"} {
+			r := open(t)
+			r.text("40" + namespace)
+			r.want(`44/random,{"message":"Invalid namespace"}`)
+		}
+	})
+	t.Run("closes on what is no packet", func(t *testing.T) {
+		r := open(t)
+		r.text("4abc")
+		r.wantClosed(protocolError)
+	})
+	t.Run("closes who does not connect", func(t *testing.T) {
+		r := open(t)
+		for { // heartbeats alone do not help
+			op, payload, err := r.next()
+			if err != nil {
+				r.wantEnd()
+				return
+			}
+			if op.IsControl() {
+				r.send(frame(op, true, payload))
+				r.wantEnd()
+				return
+			}
+			r.text("3")
+		}
+	})
+	t.Run("closes who was refused and does not try again", func(t *testing.T) {
+		notOnReference(t, "it closes none who has tried")
+		r := open(t)
+		r.text("40")
+		r.wantPrefix("44")
+		r.wantClosed()
+	})
+	t.Run("takes a client back after DISCONNECT", func(t *testing.T) {
+		r := g.connected(t, "ann")
+		r.text("41")
+		g.connectedSockets() // a moment for it: Socket.IO's own server handles events a turn after CONNECTs
+		r.text(`40{"token":"` + token(t, "ben") + `"}`)
+		r.wantPrefix(`40{"sid":`)
+		if got := r.wantPrefix(`42["connected",`); !strings.Contains(got, `"userId":"ben"`) {
+			t.Errorf("greeting %s", got)
+		}
+	})
+	t.Run("keeps the connection after DISCONNECT", func(t *testing.T) {
+		r := g.connected(t, "ann")
+		r.text("41")
+		r.want("2")
+	})
+}
+
+func TestSocketPackets(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	cases := []struct{ name, sent, want string }{
+		{"an ack has its event's id", `42456["typing",{}]`, `43456[{"error":"Missing roomType or roomId"}]`},
+		{"an ack id may be 0", `420["typing",{}]`, `430[{"error":"Missing roomType or roomId"}]`},
+		{"the main namespace may be named", `42/,5["typing",{}]`, `435[{"error":"Missing roomType or roomId"}]`},
+		{"spaces in JSON", `426[ "join_room" , { "roomType" : "conversation" , "roomId" : "1" } ]`, `436[{"success":true,"message":"Joined room: conversation:1"}]`},
+		{"escapes in JSON", `427["j\u006fin_room",{"room\u0054ype":"conv\u0065rsation","roomId":"\u00fc\ud83d\ude00"}]`, `437[{"success":true,"message":"Joined room: conversation:ü😀"}]`},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			r := g.connected(t, "ann")
+			r.text(c.sent)
+			r.want(c.want)
+		})
+	}
+	t.Run("a binary event is acked", func(t *testing.T) {
+		r := g.connected(t, "ann")
+		r.text(`452-789["join_room",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`)
+		r.binary("\x01\x02\x03")
+		r.binary("\x04")
+		r.wantPrefix(`43789[{"error":`)
+	})
+	t.Run("a binary ack is passed over", func(t *testing.T) {
+		r := g.connected(t, "ann")
+		r.text(`461-789[{"_placeholder":true,"num":0}]`)
+		r.binary("\x01\x02\x03")
+		r.alive()
+	})
+	t.Run("no DISCONNECT is answered twice", func(t *testing.T) {
+		r := g.connected(t, "ann")
+		r.text("41")
+		r.conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		if op, payload, err := r.next(); err == nil {
+			t.Errorf("answer %x %q", op, payload)
+		} else if err == io.EOF {
+			t.Error("closed")
+		}
+	})
+}
