@@ -43,6 +43,7 @@ func newCommand(run server) *cobra.Command {
 			Use: "serve", Short: "Serve clients until SIGTERM or SIGINT", Args: cobra.NoArgs, RunE: root.RunE,
 		},
 		newTokenCommand(), newHealthcheckCommand(), newVersionCommand(), newConfigCommand(),
+		newRoutesCommand(), newPublishCommand(), newDeadLetterCommand(),
 	)
 	return root
 }

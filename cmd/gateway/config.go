@@ -82,6 +82,12 @@ type Config struct {
 	RabbitMQVHost       string
 	RabbitMQExchanges   []string
 	RabbitMQQueuePrefix string
+	RabbitMQPrefetch    int
+	RabbitMQURLs        []string // empty: one made of the five above
+
+	RoutesFile   string // "": only the built-in routes
+	MaxEventSize int    // bytes
+	PublishToken string
 
 	MessageServiceURL      string
 	BookingServiceURL      string

@@ -54,7 +54,8 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		UseRedis:         true, RedisHost: "redis", RedisPort: 6379, RedisDB: 1, KeyPrefix: "ws:",
 		UseRabbitMQ: true, RabbitMQHost: "rabbitmq", RabbitMQPort: 5672, RabbitMQUser: "guest",
 		RabbitMQPassword: "guest", RabbitMQVHost: "/", RabbitMQExchanges: []string{"hometrip_events"},
-		RabbitMQQueuePrefix: "websocket-gateway",
+		RabbitMQQueuePrefix: "websocket-gateway", RabbitMQPrefetch: 500,
+		MaxEventSize: 262144,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %#v\nwant %#v", got, want)
@@ -65,7 +66,8 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 // changes the Config, is written back the same, and is known by one name.
 func TestEverySettingReachesAFieldOfItsOwn(t *testing.T) {
 	special := map[string]string{
-		"NODE_ENV": "test", "CORS_ORIGIN": "https://app.example.com", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
+		"RABBITMQ_URL": "amqp://u:p@h1/v,amqps://h2:5671/v",
+		"NODE_ENV":     "test", "CORS_ORIGIN": "https://app.example.com", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
 		"JWT_JWKS_URL": "https://issuer/keys", "MAX_PENDING_BYTES": "70000",
 		"REDIS_DB": "7", "LOG_MAX_FILES": "7", "EVENT_LOOPS": "3",
 	}
@@ -219,7 +221,11 @@ func TestSecretsAreHiddenHoweverAConfigIsShown(t *testing.T) {
 	secrets := 0
 	for _, s := range settings {
 		if s.secret && s.name != "JWT_PUBLIC_KEY" {
-			words = append(words, s.name+"=hunter2")
+			value := "hunter2"
+			if s.name == "RABBITMQ_URL" {
+				value = "amqp://u:hunter2@h/"
+			}
+			words = append(words, s.name+"="+value)
 			secrets++
 		}
 	}

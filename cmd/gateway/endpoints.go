@@ -31,9 +31,13 @@ func (g *Gateway) endpoints() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", g.handleHealth)
 	mux.HandleFunc("GET /ready", g.handleReady)
+	mux.Handle("POST /events/{key}", g.publisher())
 	if g.config.Metrics {
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(&collector{g})
+		if g.consumer != nil {
+			registry.MustRegister(&eventsCollector{g.consumer})
+		}
 		text := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
 		mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 			if wantsText(r) {
@@ -72,20 +76,13 @@ type health struct {
 	ConnectedSockets int64    `json:"connectedSockets"`
 }
 
-type eventBus struct {
-	IsConnected       bool   `json:"isConnected"`
-	ReconnectAttempts int    `json:"reconnectAttempts"`
-	Host              string `json:"host"`
-	Port              int    `json:"port"`
-}
-
 func (g *Gateway) handleHealth(w http.ResponseWriter, _ *http.Request) {
 	body := health{
 		Status:           g.status(),
 		Service:          serviceName,
 		Version:          version(),
 		Redis:            g.redis(),
-		EventBus:         eventBus{Host: g.config.RabbitMQHost, Port: g.config.RabbitMQPort},
+		EventBus:         g.eventBus(),
 		ConnectedSockets: g.hub.Stats().Sockets,
 	}
 	code := http.StatusOK
@@ -117,7 +114,7 @@ func (g *Gateway) absent() (reasons []string) {
 	if g.config.UseRedis {
 		reasons = append(reasons, "redis is not connected")
 	}
-	if g.config.UseRabbitMQ {
+	if g.consumer != nil && !g.consumer.Status().Connected {
 		reasons = append(reasons, "rabbitmq is not connected")
 	}
 	return reasons

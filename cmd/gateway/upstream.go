@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hometrip/gateway/upstream"
+)
+
+// publisher answers POST /events/{key}.
+func (g *Gateway) publisher() http.Handler {
+	return &upstream.Publisher{
+		Table:   g.routes,
+		Rooms:   g.hub,
+		MaxBody: g.config.MaxEventSize,
+		Token:   g.config.PublishToken,
+		Local:   g.config.Environment == development || g.config.Environment == test,
+	}
+}
+
+// backDoor returns the consumer of the services' events, nil without RabbitMQ.
+func (g *Gateway) backDoor() (*upstream.Consumer, error) {
+	cfg := g.config
+	if !cfg.UseRabbitMQ {
+		return nil, nil
+	}
+	return upstream.New(upstream.Config{
+		Addresses:   cfg.rabbitMQ(),
+		Exchanges:   cfg.RabbitMQExchanges,
+		QueuePrefix: cfg.RabbitMQQueuePrefix,
+		Prefetch:    cfg.RabbitMQPrefetch,
+		MaxBody:     cfg.MaxEventSize,
+		Table:       g.routes,
+		Rooms:       g.hub,
+		Log:         g.log,
+	})
+}
+
+// consume takes events until ctx is cancelled; ended is closed when the last
+// ones are acknowledged.
+func (g *Gateway) consume(ctx context.Context) (ended <-chan struct{}) {
+	done := make(chan struct{})
+	if g.consumer == nil {
+		close(done)
+		return done
+	}
+	go func() { defer close(done); g.consumer.Run(ctx) }()
+	return done
+}
+
+// eventBus is a part of GET /health.
+type eventBus struct {
+	IsConnected       bool       `json:"isConnected"`
+	ReconnectAttempts int        `json:"reconnectAttempts"`
+	Host              string     `json:"host"`
+	Port              int        `json:"port"`
+	Since             *time.Time `json:"since,omitempty"`     // connected or not
+	LastError         string     `json:"lastError,omitempty"` // while not connected
+}
+
+func (g *Gateway) eventBus() eventBus {
+	if g.consumer == nil {
+		return eventBus{Host: g.config.RabbitMQHost, Port: g.config.RabbitMQPort}
+	}
+	s := g.consumer.Status()
+	since := s.Since.UTC()
+	bus := eventBus{IsConnected: s.Connected, ReconnectAttempts: s.Attempts, Since: &since}
+	host, port, _ := net.SplitHostPort(s.Host)
+	bus.Host = host
+	bus.Port, _ = strconv.Atoi(port)
+	if !s.Connected {
+		bus.LastError = s.LastError
+	}
+	return bus
+}
+
+// An eventsCollector turns the consumer's counters into Prometheus metrics.
+// Safe for concurrent use.
+type eventsCollector struct{ consumer *upstream.Consumer }
+
+var (
+	busConnected = prometheus.NewDesc("gateway_rabbitmq_connected", "Whether RabbitMQ is connected.", nil, nil)
+	busAttempts  = prometheus.NewDesc("gateway_rabbitmq_attempts", "Failed attempts since the last connection to RabbitMQ.", nil, nil)
+	busConnects  = prometheus.NewDesc("gateway_rabbitmq_connections_total", "Connections to RabbitMQ made.", nil, nil)
+	busEvents    = prometheus.NewDesc("gateway_service_events_total",
+		"Events from RabbitMQ: received, and what became of them.", []string{"what"}, nil)
+	busPoison = prometheus.NewDesc("gateway_service_events_poison_total",
+		"Events from RabbitMQ that can never be delivered.", []string{"reason"}, nil)
+)
+
+// Describe sends all descriptions.
+func (c *eventsCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{busConnected, busAttempts, busConnects, busEvents, busPoison} {
+		out <- d
+	}
+}
+
+// Collect sends all values.
+func (c *eventsCollector) Collect(out chan<- prometheus.Metric) {
+	s, t := c.consumer.Status(), c.consumer.Totals()
+	connected := 0.0
+	if s.Connected {
+		connected = 1
+	}
+	out <- prometheus.MustNewConstMetric(busConnected, prometheus.GaugeValue, connected)
+	out <- prometheus.MustNewConstMetric(busAttempts, prometheus.GaugeValue, float64(s.Attempts))
+	out <- prometheus.MustNewConstMetric(busConnects, prometheus.CounterValue, float64(s.Connections))
+	for what, n := range map[string]int64{
+		"received": t.Received, "delivered": t.Delivered, "left_to_other_route": t.PassedOver,
+		"duplicate": t.Duplicates, "acknowledged": t.Acked, "dead_letter": t.DeadLetters, "retry": t.Retries,
+	} {
+		out <- prometheus.MustNewConstMetric(busEvents, prometheus.CounterValue, float64(n), what)
+	}
+	for reason, n := range t.Poison {
+		out <- prometheus.MustNewConstMetric(busPoison, prometheus.CounterValue, float64(n), reason)
+	}
+}

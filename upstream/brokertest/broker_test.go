@@ -1,0 +1,34 @@
+package brokertest
+
+import (
+	"strings"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+func TestBrokerKeepsItsQueuesOverACrash(t *testing.T) {
+	b, err := Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	conn, err := amqp.Dial(b.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.QueueDeclare("kept", true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	b.Kill()
+	if err := b.Launch(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := b.Ctl("list_queues", "name"); err != nil || !strings.Contains(out, "kept") {
+		t.Errorf("queues after a crash: %q, %v", out, err)
+	}
+}

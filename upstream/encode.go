@@ -1,0 +1,282 @@
+package upstream
+
+import (
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// timeLayout is ISO 8601 in UTC with milliseconds, as JavaScript's
+// toISOString writes it.
+const timeLayout = "2006-01-02T15:04:05.000Z"
+
+// An Event is what an event of the services has become.
+type Event struct {
+	Rooms   []string       // none twice; may be empty: a list of users nobody is in
+	Message *codec.Message // for every one of them
+	ID      []byte         // eventId of the body, as JSON text; nil when it has none
+}
+
+// An Encoder turns bodies into events. Owned by one goroutine: it reuses its
+// buffers, so an Event's slices are good until the next Encode.
+type Encoder struct {
+	table   *Table
+	maxBody int // bytes
+
+	slots     [][]byte // values of the route's members; nil: not there
+	rooms     []string
+	addressed bool   // the body says for whom it is
+	room      []byte // scratch: a room's name
+	list      []byte // scratch: a list of ids
+	packet    []byte // scratch
+}
+
+// NewEncoder returns an encoder for bodies of up to maxBody bytes.
+func NewEncoder(t *Table, maxBody int) *Encoder {
+	return &Encoder{table: t, maxBody: maxBody}
+}
+
+// Encode finds the route of key and makes the event that body, published at
+// the given time, stands for. The error is a *Poison.
+func (e *Encoder) Encode(key string, body []byte, published time.Time) (Event, error) {
+	r := e.table.Find(key)
+	if r == nil {
+		return Event{}, poison(ReasonNoRoute, "no route for %s", clip([]byte(key)))
+	}
+	return e.encode(r, key, body, published)
+}
+
+func (e *Encoder) encode(r *Route, key string, body []byte, published time.Time) (Event, error) {
+	object, err := e.read(r, body)
+	if err != nil {
+		return Event{}, err
+	}
+	if err := e.address(r); err != nil {
+		return Event{}, err
+	}
+	b := append(e.packet[:0], r.head...)
+	if r.All {
+		b = e.appendAll(b, object, published)
+	} else {
+		b = e.appendFields(b, r, key, published)
+	}
+	e.packet = append(b, ']')
+	m := codec.NewText(e.packet)
+	m.Volatile = r.Volatile
+	return Event{Rooms: e.rooms, Message: m, ID: e.slots[slotEventID]}, nil
+}
+
+// read checks the body and fills the slots from the object it returns: the
+// body, or what is in the envelope.
+func (e *Encoder) read(r *Route, body []byte) (object []byte, err error) {
+	if len(body) > e.maxBody {
+		return nil, poison(ReasonTooLarge, "%d bytes, at most %d are allowed", len(body), e.maxBody)
+	}
+	if !utf8.Valid(body) { // a browser would close the connection over it
+		return nil, poison(ReasonNotJSON, "not UTF-8")
+	}
+	e.slots = slices.Grow(e.slots[:0], len(r.names))[:len(r.names)]
+	clear(e.slots)
+	data, valid := e.scan(r, body)
+	if !valid {
+		if codec.ValidJSON(body) {
+			return nil, poison(ReasonNotObject, "%q", clip(body))
+		}
+		return nil, poison(ReasonNotJSON, "%q", clip(body))
+	}
+	if data == nil {
+		return body, nil
+	}
+	sent, id := e.slots[slotTime], e.slots[slotEventID]
+	clear(e.slots)
+	e.scan(r, data)
+	if absent(e.slots[slotTime]) {
+		e.slots[slotTime] = sent
+	}
+	if absent(e.slots[slotEventID]) {
+		e.slots[slotEventID] = id
+	}
+	return data, nil
+}
+
+// scan fills the slots from a JSON object; valid is false when it is none. It
+// returns the content when the object is an envelope: it names the event and
+// has an object as "data". Of two members of one name the last counts, as in
+// JavaScript.
+//
+// It finds out in one pass whether the text is valid: Member checks a member,
+// and what is between members is checked here.
+func (e *Encoder) scan(r *Route, object []byte) (content []byte, valid bool) {
+	var data []byte
+	named := false
+	want := byte('{')
+	rest := trimSpace(object)
+	for len(rest) > 0 && rest[0] == want {
+		name, value, next, ok := codec.Member(rest)
+		if !ok {
+			break
+		}
+		want, rest = ',', trimSpace(next)
+		switch string(name) {
+		case "eventName", "eventType":
+			named = named || value[0] == '"'
+		case "data":
+			data = value
+		}
+		for i, wanted := range r.names {
+			if wanted == string(name) {
+				e.slots[i] = value
+				break
+			}
+		}
+	}
+	if want == '{' && len(rest) > 0 && rest[0] == '{' { // an object without members
+		rest = trimSpace(rest[1:])
+		want = ','
+	}
+	if want == '{' || len(rest) == 0 || rest[0] != '}' || len(trimSpace(rest[1:])) > 0 {
+		return nil, false
+	}
+	if named && len(data) > 0 && data[0] == '{' {
+		content = data
+	}
+	return content, true
+}
+
+// trimSpace cuts JSON's white space from the front.
+func trimSpace(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t' || b[0] == '\n' || b[0] == '\r') {
+		b = b[1:]
+	}
+	return b
+}
+
+// first returns the first member that says something, else null when one says
+// that, else nil.
+func (e *Encoder) first(slots []int) (value []byte) {
+	for _, i := range slots {
+		if v := e.slots[i]; len(v) > 0 {
+			if value = v; string(v) != "null" {
+				return v
+			}
+		}
+	}
+	return value
+}
+
+// address finds the event's rooms.
+func (e *Encoder) address(r *Route) error {
+	e.rooms, e.addressed = e.rooms[:0], false
+	for i := range r.rooms {
+		if err := e.expand(&r.rooms[i]); err != nil {
+			return err
+		}
+	}
+	if !e.addressed {
+		return poison(ReasonNoRoom, "no id for %s", r.Rooms)
+	}
+	e.rooms = dropRepeated(e.rooms)
+	return nil
+}
+
+// fewRooms is up to when comparing each with each is faster than a map.
+const fewRooms = 16
+
+// dropRepeated keeps the first of equal rooms, in place.
+func dropRepeated(rooms []string) []string {
+	kept := rooms[:0]
+	var seen map[string]bool
+	if len(rooms) > fewRooms {
+		seen = make(map[string]bool, len(rooms))
+	}
+	for _, room := range rooms {
+		if seen == nil && slices.Contains(kept, room) || seen[room] {
+			continue
+		}
+		if seen != nil {
+			seen[room] = true
+		}
+		kept = append(kept, room)
+	}
+	return kept
+}
+
+// appendFields appends the body that clients get.
+func (e *Encoder) appendFields(b []byte, r *Route, key string, published time.Time) []byte {
+	b = append(b, '{')
+	empty := len(b)
+	for i := range r.fields {
+		f := &r.fields[i]
+		start := len(b)
+		if start > empty {
+			b = append(b, ',')
+		}
+		b = append(b, f.name...)
+		value := len(b)
+		if b = e.appendField(b, f, key, published); len(b) == value {
+			b = b[:start] // there is none: the member is left out
+		}
+	}
+	return append(b, '}')
+}
+
+// appendField appends the field's value, nothing when there is none.
+func (e *Encoder) appendField(b []byte, f *slotField, key string, published time.Time) []byte {
+	null := false
+	for _, i := range f.from {
+		if i == slotKey {
+			return appendKey(b, key)
+		}
+		v := e.slots[i]
+		if len(v) > 0 && string(v) != "null" {
+			return append(b, v...)
+		}
+		null = null || v != nil
+	}
+	switch {
+	case f.filler != nil:
+		return append(b, f.filler...)
+	case f.time:
+		return appendTime(b, published)
+	case null:
+		return append(b, "null"...)
+	}
+	return b
+}
+
+// appendAll appends the object with everything it has, and the time.
+func (e *Encoder) appendAll(b, object []byte, published time.Time) []byte {
+	b = append(b, '{')
+	for name, value, rest, ok := codec.Member(object); ok; name, value, rest, ok = codec.Member(rest) {
+		if string(name) == memberTime {
+			continue
+		}
+		b = append(codec.AppendString(b, string(name)), ':')
+		b = append(append(b, value...), ',')
+	}
+	b = append(b, `"timestamp":`...)
+	if t := e.slots[slotTime]; !absent(t) {
+		return append(append(b, t...), '}')
+	}
+	return append(appendTime(b, published), '}')
+}
+
+func appendTime(b []byte, t time.Time) []byte {
+	b = append(b, '"')
+	b = t.UTC().AppendFormat(b, timeLayout)
+	return append(b, '"')
+}
+
+// appendKey appends an event's key with "_" for ".".
+func appendKey(b []byte, key string) []byte {
+	start := len(b)
+	b = codec.AppendString(b, key)
+	for i, c := range b[start:] {
+		if c == '.' {
+			b[start+i] = '_'
+		}
+	}
+	return b
+}

@@ -1,0 +1,120 @@
+package upstream
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+// Rooms is where events go. Both methods are called off the event loops, may
+// wait, and keep the order of one goroutine's calls.
+type Rooms interface {
+	// Deliver hands a broadcast to everybody in its room, on every node, and
+	// returns how many shards or nodes that were. After an error it may have
+	// reached some of them and has to be called again.
+	Deliver(ctx context.Context, b rooms.Broadcast) (int, error)
+
+	// Sync has done called, from any goroutine, when everything that this
+	// goroutine has delivered is with its receivers.
+	Sync(ctx context.Context, done func()) error
+}
+
+// A Publisher is the http.Handler of POST /events/{key}: an event of a service
+// that has no RabbitMQ, with the same body and the same routes. Safe for
+// concurrent use.
+type Publisher struct {
+	Table   *Table
+	Rooms   Rooms
+	MaxBody int    // bytes
+	Token   string // what services send as "Authorization: Bearer …"; "": none would do
+	Local   bool   // without a Token, programs on this machine may publish
+}
+
+func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if status, why := p.refuse(r); status != 0 {
+		if status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+		}
+		answer(w, status, map[string]any{"error": why})
+		return
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, int64(p.MaxBody)+1))
+	if err != nil {
+		answer(w, http.StatusBadRequest, map[string]any{"error": "the body could not be read"})
+		return
+	}
+	if len(body) > p.MaxBody {
+		answer(w, http.StatusRequestEntityTooLarge, map[string]any{
+			"error": fmt.Sprintf("more than %d bytes", p.MaxBody), "reason": ReasonTooLarge.String(),
+		})
+		return
+	}
+	e, err := NewEncoder(p.Table, p.MaxBody).Encode(r.PathValue("key"), body, time.Now())
+	if bad, ok := errors.AsType[*Poison](err); ok {
+		answer(w, bad.status(), map[string]any{"error": bad.Detail, "reason": bad.Reason.String()})
+		return
+	}
+	for _, room := range e.Rooms {
+		if _, err := p.Rooms.Deliver(r.Context(), rooms.Broadcast{Room: room, Message: e.Message}); err != nil {
+			answer(w, http.StatusServiceUnavailable, map[string]any{"error": "not delivered to all rooms, try again: " + err.Error()})
+			return
+		}
+	}
+	answer(w, http.StatusAccepted, map[string]any{"rooms": len(e.Rooms)})
+}
+
+// refuse returns the status for who may not publish, 0 for who may.
+func (p *Publisher) refuse(r *http.Request) (status int, why string) {
+	if p.Token != "" {
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok || subtle.ConstantTimeCompare([]byte(token), []byte(p.Token)) != 1 {
+			return http.StatusUnauthorized, "want Authorization: Bearer and the PUBLISH_TOKEN"
+		}
+		return 0, ""
+	}
+	if !p.Local {
+		return http.StatusForbidden, "publishing over HTTP is closed: PUBLISH_TOKEN is not set"
+	}
+	if !local(r) {
+		return http.StatusForbidden, "without PUBLISH_TOKEN only programs on the gateway's machine may publish"
+	}
+	return 0, ""
+}
+
+// local reports whether the request was made by a program on this machine: not
+// through a proxy, and not by a web page, which a browser names in Origin.
+func local(r *http.Request) bool {
+	for _, header := range []string{"Origin", "Forwarded", "X-Forwarded-For", "X-Real-Ip"} {
+		if r.Header.Get(header) != "" {
+			return false
+		}
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	ip := net.ParseIP(host)
+	return err == nil && ip != nil && ip.IsLoopback()
+}
+
+func (p *Poison) status() int {
+	switch p.Reason {
+	case ReasonNoRoute:
+		return http.StatusNotFound
+	case ReasonNoRoom, ReasonBadID, ReasonTooManyRooms:
+		return http.StatusUnprocessableEntity
+	}
+	return http.StatusBadRequest
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // whoever does not read it has gone
+}

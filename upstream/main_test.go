@@ -1,0 +1,299 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/upstream/brokertest"
+)
+
+const patience = 30 * time.Second // for what should come soon, on a busy machine
+
+// shared is the broker of all tests that leave theirs alive, each with queues
+// and exchanges of its own.
+var shared struct {
+	once   sync.Once
+	broker *brokertest.Broker
+	err    error
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	amqp.Logger = quietLogger{} // tests cut connections on purpose
+	code := m.Run()
+	if shared.broker != nil {
+		shared.broker.Close()
+	}
+	os.Exit(code)
+}
+
+type quietLogger struct{}
+
+func (quietLogger) Printf(string, ...any) {}
+
+func sharedBroker(t testing.TB) *brokertest.Broker {
+	t.Helper()
+	shared.once.Do(func() { shared.broker, shared.err = brokertest.Start() })
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.broker
+}
+
+// ownBroker is for tests that kill it.
+func ownBroker(t testing.TB) *brokertest.Broker {
+	t.Helper()
+	b, err := brokertest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+// A house stands for the rooms: it writes down what comes.
+type house struct {
+	mu    sync.Mutex // guards the following
+	got   []delivered
+	fail  error // what Deliver returns
+	stuck bool  // Sync never calls done
+	waits []func()
+}
+
+type delivered struct{ room, packet string }
+
+func (h *house) Deliver(ctx context.Context, b rooms.Broadcast) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fail != nil {
+		return 0, h.fail
+	}
+	h.got = append(h.got, delivered{b.Room, packetOf(b.Message)})
+	return 1, ctx.Err()
+}
+
+func (h *house) Sync(_ context.Context, done func()) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stuck {
+		h.waits = append(h.waits, done)
+		return nil
+	}
+	go done() // from elsewhere, as an event loop does
+	return nil
+}
+
+func (h *house) set(change func(*house)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	change(h)
+}
+
+func (h *house) all() []delivered {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]delivered(nil), h.got...)
+}
+
+// packetOf returns the body of the packet: [name, object].
+func packetOf(m *codec.Message) string { return strings.TrimPrefix(string(m.AppendPayload(nil)), "42") }
+
+// A world is one test's corner of a broker: a consumer and a service.
+type world struct {
+	t         testing.TB
+	broker    *brokertest.Broker
+	house     *house
+	consumer  *Consumer
+	prefix    string
+	exchanges []string
+	stop      func() // ends the consumer and waits for it
+	conn      *amqp.Connection
+	channel   *amqp.Channel
+}
+
+var names struct {
+	mu sync.Mutex
+	n  int
+}
+
+// newWorld prepares names; start runs the consumer.
+func newWorld(t testing.TB, b *brokertest.Broker) *world {
+	t.Helper()
+	names.mu.Lock()
+	names.n++
+	prefix := fmt.Sprintf("test%d", names.n)
+	names.mu.Unlock()
+	w := &world{t: t, broker: b, house: &house{}, prefix: prefix, exchanges: []string{prefix + "-events"}}
+	w.dial()
+	t.Cleanup(func() { w.conn.Close() })
+	return w
+}
+
+// dial connects the service, which publishes.
+func (w *world) dial() {
+	w.t.Helper()
+	var err error
+	if w.conn, err = amqp.Dial(w.broker.URL); err != nil {
+		w.t.Fatal(err)
+	}
+	if w.channel, err = w.conn.Channel(); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.channel.Confirm(false); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) start(change ...func(*Config)) *world {
+	w.t.Helper()
+	table, err := NewTable(nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := Config{
+		Addresses: []string{w.broker.URL}, Exchanges: w.exchanges, QueuePrefix: w.prefix,
+		MaxBody: 100_000, Table: table, Rooms: w.house,
+		Log:      quietLog(),
+		RetryMin: 10 * time.Millisecond, RetryMax: 200 * time.Millisecond,
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	if w.consumer, err = New(c); err != nil {
+		w.t.Fatal(err)
+	}
+	w.stop = runConsumer(w.consumer)
+	w.t.Cleanup(w.stop)
+	w.awaitConnected()
+	return w
+}
+
+func quietLog() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// runConsumer returns what ends the consumer and waits for its end.
+func runConsumer(c *Consumer) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { c.Run(ctx); close(ended) }()
+	return sync.OnceFunc(func() { cancel(); <-ended })
+}
+
+func (w *world) awaitConnected() {
+	w.t.Helper()
+	await(w.t, "a connection", func() bool { return w.consumer.Status().Connected })
+}
+
+// publish publishes a body and waits for RabbitMQ to have it.
+func (w *world) publish(key, body string, change ...func(*amqp.Publishing)) {
+	w.t.Helper()
+	w.publishTo(w.exchanges[0], key, body, change...)
+}
+
+func (w *world) publishTo(exchange, key, body string, change ...func(*amqp.Publishing)) {
+	w.t.Helper()
+	m := amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)}
+	for _, f := range change {
+		f(&m)
+	}
+	confirm, err := w.channel.PublishWithDeferredConfirm(exchange, key, false, false, m)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if !confirm.Wait() {
+		w.t.Fatal("not confirmed")
+	}
+}
+
+// want waits until exactly these deliveries have come.
+func (w *world) want(want ...delivered) {
+	w.t.Helper()
+	await(w.t, fmt.Sprintf("%d deliveries", len(want)), func() bool { return len(w.house.all()) >= len(want) })
+	got := w.house.all()
+	for i := range got {
+		if i >= len(want) || got[i] != want[i] {
+			w.t.Fatalf("deliveries:\n%v\nwant:\n%v", got, want)
+		}
+	}
+}
+
+// depth returns how many events wait in a queue or are unacknowledged: it
+// closes the consumer first.
+func (w *world) depth(queue string) int {
+	w.t.Helper()
+	q, err := w.channel.QueueDeclarePassive(queue, true, false, false, false, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return q.Messages
+}
+
+// letters takes the dead letters out of their queue.
+func (w *world) letters(n int) []amqp.Delivery {
+	w.t.Helper()
+	var list []amqp.Delivery
+	await(w.t, fmt.Sprintf("%d dead letters", n), func() bool {
+		for {
+			d, ok, err := w.channel.Get(letterQueue(w.prefix), true)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			if !ok {
+				return len(list) >= n
+			}
+			list = append(list, d)
+		}
+	})
+	if len(list) != n {
+		w.t.Fatalf("%d dead letters, want %d", len(list), n)
+	}
+	return list
+}
+
+// await polls a condition that should hold soon.
+func await(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// message is what message.sent of conversation 1 becomes; n is its text.
+func message(n int) delivered {
+	return delivered{"conversation:1", fmt.Sprintf(`["new_message",{"conversationId":1,"message":"%d","timestamp":"t"}]`, n)}
+}
+
+func messageBody(n int) string {
+	return fmt.Sprintf(`{"conversationId":1,"message":"%d","timestamp":"t"}`, n)
+}
+
+// numberOf reads it back.
+func numberOf(t testing.TB, d delivered) (n int) {
+	t.Helper()
+	var packet []json.RawMessage
+	var body struct{ Message string }
+	if err := errors.Join(json.Unmarshal([]byte(d.packet), &packet), json.Unmarshal(packet[1], &body)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscan(body.Message, &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

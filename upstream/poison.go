@@ -1,0 +1,98 @@
+package upstream
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// A Reason says why an event cannot become anything, however often it is
+// tried. Its text is the value of the header in dead letters and of the label
+// in metrics.
+type Reason uint8
+
+// The reasons.
+const (
+	ReasonNotJSON Reason = iota
+	ReasonNotObject
+	ReasonNoRoom
+	ReasonBadID
+	ReasonTooManyRooms
+	ReasonTooLarge
+	ReasonNoRoute
+
+	reasons // how many there are
+)
+
+func (r Reason) String() string {
+	switch r {
+	case ReasonNotJSON:
+		return "not_json"
+	case ReasonNotObject:
+		return "not_an_object"
+	case ReasonNoRoom:
+		return "no_room"
+	case ReasonBadID:
+		return "bad_id"
+	case ReasonTooManyRooms:
+		return "too_many_rooms"
+	case ReasonTooLarge:
+		return "too_large"
+	case ReasonNoRoute:
+		return "no_route"
+	}
+	return fmt.Sprintf("reason_%d", uint8(r))
+}
+
+// Poison is the error of an event that goes to the dead letters.
+type Poison struct {
+	Reason Reason
+	Detail string
+}
+
+func (p *Poison) Error() string { return p.Reason.String() + ": " + p.Detail }
+
+func poison(r Reason, format string, args ...any) error {
+	return &Poison{Reason: r, Detail: fmt.Sprintf(format, args...)}
+}
+
+// clip shortens what an error quotes.
+func clip(b []byte) string {
+	const most = 40 // bytes
+	if len(b) > most {
+		return string(b[:most]) + "…"
+	}
+	return string(b)
+}
+
+// poisonLogEvery is the shortest pause between two log lines about poison.
+const poisonLogEvery = time.Second
+
+// A limiter lets one line through in a while. Safe for concurrent use.
+type limiter struct {
+	mu      sync.Mutex // guards the following
+	last    time.Time
+	skipped int
+}
+
+// allow reports whether a line may be written now, and how many were not since
+// the last one.
+func (l *limiter) allow(now time.Time, every time.Duration) (ok bool, skipped int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Sub(l.last) < every {
+		l.skipped++
+		return false, 0
+	}
+	skipped, l.last, l.skipped = l.skipped, now, 0
+	return true, skipped
+}
+
+// reject counts a poison event and perhaps logs it.
+func (c *Consumer) reject(queue string, bad *Poison) {
+	c.count.poison[bad.Reason].Add(1)
+	if ok, skipped := c.quiet.allow(time.Now(), poisonLogEvery); ok {
+		c.log.Warn("event to the dead letters", "queue", queue, "reason", bad.Reason.String(),
+			"detail", bad.Detail, "notLogged", skipped)
+	}
+}

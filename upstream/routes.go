@@ -1,0 +1,104 @@
+package upstream
+
+import (
+	"fmt"
+	"slices"
+)
+
+// A Table finds the route of an event. It does not change and may be shared.
+type Table struct {
+	exact    map[string]*Route
+	patterns []*Route // in the order in which they are tried
+	routes   []*Route // all
+}
+
+// builtIn returns the routes of the contract.
+func builtIn() []Route {
+	return []Route{
+		{
+			Event: "message.sent", Rooms: []string{"conversation:{conversationId}"}, Emit: "new_message",
+			Fields: fields("conversationId", "senderId", "recipientId", "message", memberTime),
+		},
+		{
+			Event: "booking.*", Rooms: []string{"user:{userId}"}, Emit: "booking_update",
+			Fields: []Field{
+				{Name: "bookingId", From: []string{"bookingId", "reservationId"}},
+				{Name: "status"},
+				{Name: "type", From: []string{FromKey}},
+				{Name: memberTime},
+			},
+		},
+		{
+			Event: "notification.created", Rooms: []string{"user:{userId}"}, Emit: "new_notification",
+			Fields: fields("notificationId", "type", "title", "message", "data", memberTime),
+		},
+	}
+}
+
+func fields(names ...string) (list []Field) {
+	for _, name := range names {
+		list = append(list, Field{Name: name})
+	}
+	return list
+}
+
+// NewTable returns the built-in routes and more. One of more with the key of a
+// built-in route takes its place. An exact key goes before patterns, and
+// patterns go in the order given, the built-in ones last.
+func NewTable(more []Route) (*Table, error) {
+	t := &Table{exact: make(map[string]*Route)}
+	for _, r := range more {
+		if err := t.add(r); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range builtIn() {
+		if t.has(r.Event) {
+			continue
+		}
+		r.builtIn = true
+		if err := t.add(r); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func (t *Table) has(event string) bool {
+	return slices.ContainsFunc(t.routes, func(r *Route) bool { return r.Event == event })
+}
+
+func (t *Table) add(r Route) error {
+	if t.has(r.Event) {
+		return fmt.Errorf("event %s has two routes", r.Event)
+	}
+	if err := r.compile(); err != nil {
+		return err
+	}
+	t.routes = append(t.routes, &r)
+	if isPattern(r.Event) {
+		t.patterns = append(t.patterns, &r)
+	} else {
+		t.exact[r.Event] = &r
+	}
+	return nil
+}
+
+// Find returns the route of an event's key, nil when there is none.
+func (t *Table) Find(key string) *Route {
+	if r := t.exact[key]; r != nil {
+		return r
+	}
+	for _, r := range t.patterns {
+		if matches(r.Event, key) {
+			return r
+		}
+	}
+	return nil
+}
+
+// Routes returns all routes; they must not be changed.
+func (t *Table) Routes() []*Route { return t.routes }
+
+// BuiltIn reports whether the route is the contract's own.
+func (r *Route) BuiltIn() bool { return r.builtIn }

@@ -1,0 +1,160 @@
+package upstream
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+const (
+	maxID    = 256    // bytes of an id; a client cannot join a room with a longer one
+	maxRooms = 10_000 // rooms one event may go to
+)
+
+// roomKinds are what the name of a room that clients can be in begins with.
+var roomKinds = []string{"conversation:", "notification:", "user:"}
+
+// A template makes names of rooms out of an event's members.
+type template struct {
+	text  string
+	parts []part
+	list  bool // one part is a list: a room for each element
+}
+
+// A part is fixed text or a member's place.
+type part struct {
+	text string
+	from []int // slots, the first that is there; nil: text
+	list bool
+}
+
+// parseTemplate reads text with members in braces: {name}, {name|other} for
+// the first that is there, {name[]} for a room for each element of a list.
+func parseTemplate(text string, slot func(string) int) (template, error) {
+	t := template{text: text}
+	for rest := text; rest != ""; {
+		fixed, hole, found := strings.Cut(rest, "{")
+		if fixed != "" {
+			t.parts = append(t.parts, part{text: fixed})
+		}
+		if !found {
+			break
+		}
+		name, tail, closed := strings.Cut(hole, "}")
+		if !closed {
+			return t, fmt.Errorf("room %q: { without }", text)
+		}
+		p, err := parsePart(name, slot)
+		if err != nil {
+			return t, fmt.Errorf("room %q: %w", text, err)
+		}
+		if p.list && t.list {
+			return t, fmt.Errorf("room %q: only one member can be a list", text)
+		}
+		t.list = t.list || p.list
+		t.parts = append(t.parts, p)
+		rest = tail
+	}
+	return t, t.check()
+}
+
+func parsePart(name string, slot func(string) int) (part, error) {
+	name, list := strings.CutSuffix(name, "[]")
+	p := part{list: list}
+	for source := range strings.SplitSeq(name, "|") {
+		if source == "" || strings.ContainsAny(source, "{}[]") {
+			return p, fmt.Errorf("{%s}: want a member's name, or several with | between, and [] behind it for a list", name)
+		}
+		p.from = append(p.from, slot(source))
+	}
+	return p, nil
+}
+
+func (t *template) check() error {
+	if len(t.parts) == 0 || strings.Contains(t.parts[len(t.parts)-1].text, "}") {
+		return fmt.Errorf("room %q: want something like user:{userId}", t.text)
+	}
+	first := t.parts[0]
+	if first.from != nil {
+		return nil // the member has the room's whole name
+	}
+	if !slices.ContainsFunc(roomKinds, func(kind string) bool { return strings.HasPrefix(first.text, kind) }) {
+		return fmt.Errorf("room %q: no client can be in it; want one of %s", t.text, strings.Join(roomKinds, ", "))
+	}
+	return nil
+}
+
+// expand adds the template's rooms to e.rooms. Where a member is missing it
+// adds none.
+func (e *Encoder) expand(t *template) error {
+	if !t.list {
+		return e.expandOne(t, nil)
+	}
+	i := slices.IndexFunc(t.parts, func(p part) bool { return p.list })
+	value := e.first(t.parts[i].from)
+	if absent(value) {
+		return nil
+	}
+	if value[0] != '[' {
+		return poison(ReasonBadID, "%s is not a list, for room %s", clip(value), t.text)
+	}
+	e.addressed = true // if only to nobody
+	e.list = append(e.list[:0], value...)
+	e.list[0] = ',' // what NextArg wants before each element
+	for element, rest := codec.NextArg(e.list); element != nil; element, rest = codec.NextArg(rest) {
+		if err := e.expandOne(t, element); err != nil {
+			return err
+		}
+		if len(e.rooms) > maxRooms {
+			return poison(ReasonTooManyRooms, "more than %d rooms", maxRooms)
+		}
+	}
+	return nil
+}
+
+// expandOne adds one room; element takes the place of the list.
+func (e *Encoder) expandOne(t *template, element []byte) error {
+	e.room = e.room[:0]
+	for _, p := range t.parts {
+		if p.from == nil {
+			e.room = append(e.room, p.text...)
+			continue
+		}
+		value := element
+		if !p.list {
+			value = e.first(p.from)
+		}
+		if absent(value) {
+			return nil
+		}
+		id, ok := idOf(value)
+		if !ok {
+			return poison(ReasonBadID, "%s is no id, for room %s", clip(value), t.text)
+		}
+		e.room = append(e.room, id...)
+	}
+	e.addressed = true
+	e.rooms = append(e.rooms, string(e.room))
+	return nil
+}
+
+// absent reports whether a member says nothing: it is not there, null or the
+// empty text.
+func absent(value []byte) bool {
+	return len(value) == 0 || string(value) == "null" || string(value) == `""`
+}
+
+// idOf returns the text of a string or the digits of a whole number.
+func idOf(value []byte) ([]byte, bool) {
+	if text, ok := codec.Text(value); ok {
+		return text, len(text) <= maxID
+	}
+	for _, c := range value {
+		if c < '0' || c > '9' {
+			return nil, false
+		}
+	}
+	return value, len(value) <= maxID
+}
