@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -29,6 +30,7 @@ type Server struct {
 	admin   *admin
 	workers []*worker
 	port    int
+	debug   bool            // each session is logged
 	ctx     context.Context // ends with the engine
 
 	engine  gnet.Engine
@@ -57,6 +59,7 @@ func New(c Config) (*Server, error) {
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
 	s := &Server{config: c, port: port, admin: newAdmin(c.Handler, c.Log), ready: make(chan struct{})}
 	s.waiting.Store(int32(c.Loops))
+	s.debug = c.Log.Enabled(context.Background(), slog.LevelDebug)
 	for i := range c.Loops {
 		s.workers = append(s.workers, newWorker(s, i))
 	}

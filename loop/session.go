@@ -224,6 +224,9 @@ func (s *session) end(reason rooms.Reason, now time.Time) {
 		return
 	}
 	s.ended = true
+	if s.w.server.debug {
+		s.logEnd(reason)
+	}
 	defer s.w.removeSession(s)
 	s.w.stats.closed(reason)
 	s.w.wheel.disarm(&s.timer)
@@ -235,6 +238,20 @@ func (s *session) end(reason rooms.Reason, now time.Time) {
 		s.ws.end(closeCode(reason), now)
 	}
 	s.peer.Closed(now)
+}
+
+// logEnd writes the one line a session has in the log, at debug.
+func (s *session) logEnd(reason rooms.Reason) {
+	transport := transportPolling
+	if s.ws != nil {
+		transport = transportWebSocket
+	}
+	var user, socket string
+	if p, ok := s.peer.(*rooms.Socket); ok {
+		user, socket = p.UserID(), p.ID()
+	}
+	s.w.server.config.Log.Debug("session ended", "reason", reason, "transport", transport,
+		"socket", socket, "user", user, "loop", s.w.index)
 }
 
 // closeCode is what a WebSocket client is told (RFC 6455 section 7.4).

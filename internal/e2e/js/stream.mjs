@@ -9,7 +9,7 @@ import { token, url } from "./world.mjs";
 const [first, count] = process.argv.slice(2).map(Number);
 const wave = 25; // clients that connect at a time
 const pause = 150; // ms between waves
-const slowest = 600; // ms that a WebSocket's connection may take, so that some rooms are joined before
+const slowest = 2500; // ms that a WebSocket's connection may take, so that some rooms are joined before
 
 // A SlowAgent opens connections after a while, as a long way does.
 class SlowAgent extends Agent {
