@@ -101,7 +101,11 @@ func TestFloodOfAnnouncementsClosesNobody(t *testing.T) {
 	for range pairs {
 		flood.WriteString("42" + joinEvent("1") + "\x1e42" + `["leave_room",{"roomType":"conversation","roomId":"1"}]` + "\x1e")
 	}
-	go eve.send(flood.String() + "42" + joinEvent("1"))
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		eve.send(flood.String() + "42" + joinEvent("1"))
+	}()
 	for i := range 2*pairs + 1 {
 		want := `42["user_joined"`
 		if i%2 == 1 {
@@ -111,6 +115,7 @@ func TestFloodOfAnnouncementsClosesNobody(t *testing.T) {
 			t.Fatalf("announcement %d: %s, want %s", i, got, want)
 		}
 	}
+	<-sent
 }
 
 // A client that asks and does not read the answers is closed.

@@ -25,7 +25,9 @@ import (
 // they look for in the millisecond in which it is due; the wheel rings up to
 // two ticks later. A WebSocket for a session that has been upgraded is refused
 // with 400, which under Node ends the suites' test of it by an unhandled error
-// event; they expect it to be accepted and then closed.
+// event; they expect it to be accepted and then closed. Their test of the close
+// packet over polling sends a GET and the POST at once on two connections, of
+// which, on more than one loop, the POST is sometimes the first.
 func TestServeForProtocolSuites(t *testing.T) {
 	addr := os.Getenv("LOOP_SUITE_ADDR")
 	if addr == "" {

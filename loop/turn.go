@@ -45,7 +45,7 @@ func (t *touched) release() {
 	n := copy(t.backlog, t.backlog[t.written:])
 	clear(t.backlog[n:])
 	t.backlog = t.backlog[:n]
-	t.mark -= t.written
+	t.mark = max(t.mark-t.written, 0)
 	t.written = 0
 }
 

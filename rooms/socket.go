@@ -298,7 +298,7 @@ func (s *Socket) Deadline() time.Time {
 	switch {
 	case s.until == 0:
 		return noDeadline
-	case s.phase == phaseOpen || s.phase == phaseConnected && s.warned:
+	case s.phase == phaseOpen || s.phase == phaseVerifying || s.phase == phaseConnected && s.warned:
 		return time.UnixMilli(s.until)
 	case s.phase == phaseConnected:
 		return time.UnixMilli(s.until).Add(-expiryWarning)
@@ -310,7 +310,7 @@ func (s *Socket) Deadline() time.Time {
 func (s *Socket) Expire(now time.Time) {
 	over := s.until != 0 && now.UnixMilli() >= s.until
 	switch {
-	case s.phase == phaseOpen && over:
+	case (s.phase == phaseOpen || s.phase == phaseVerifying) && over:
 		s.close(ReasonConnectTimeout)
 	case s.phase == phaseConnected && over:
 		s.shard.stats.TokensExpired.Add(1)
