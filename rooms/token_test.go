@@ -224,6 +224,16 @@ func newLateWorld(t *testing.T) (*world, *lateAuth) {
 	return newWorld(t, 2, func(c *Config) { c.Auth = late }), late
 }
 
+func TestTokenThatIsNeverJudged(t *testing.T) {
+	w, _ := newLateWorld(t)
+	ann := w.open("ann")
+	ann.text(`0{"token":"ann"}`)
+	w.at(dawn.Add(44 * time.Second))
+	ann.wantOpen()
+	w.at(dawn.Add(45 * time.Second))
+	ann.wantClosed(ReasonConnectTimeout)
+}
+
 func TestLateAnswerToConnect(t *testing.T) {
 	w, late := newLateWorld(t)
 	ann := w.open("ann")
