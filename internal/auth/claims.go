@@ -1,15 +1,15 @@
 package auth
 
 import (
-	"bytes"
 	"encoding/json"
 	"math"
 	"strconv"
+	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -42,13 +42,9 @@ type claims struct {
 // so that an identity does not hold the whole token in memory.
 func (c *claims) UnmarshalJSON(payload []byte) error {
 	c.expires = never
-	if len(payload) == 0 || payload[0] != '{' {
-		return nil // names no user
-	}
 	var id, user, sub []byte
-	members := object{rest: payload[1:]}
-	for key, value, ok := members.next(); ok; key, value, ok = members.next() {
-		switch key = plain(key); string(key) {
+	for key, value, rest, ok := codec.Member(payload); ok; key, value, rest, ok = codec.Member(rest) {
+		switch string(key) {
 		case "id":
 			id = value
 		case "userId":
@@ -173,29 +169,10 @@ func names(value []byte, want string) bool {
 	return ok && one == want
 }
 
-// plain returns a key without its quotes, and without its escapes.
-func plain(key []byte) []byte {
-	if bytes.IndexByte(key, '\\') < 0 {
-		return key[1 : len(key)-1]
-	}
-	s, _ := text(key)
-	return []byte(s)
-}
-
 // text returns the string a valid JSON value is.
 func text(value []byte) (string, bool) {
-	if len(value) < 2 || value[0] != '"' {
-		return "", false
-	}
-	inner := value[1 : len(value)-1]
-	for _, b := range inner {
-		if b == '\\' || b >= utf8.RuneSelf {
-			var s string
-			err := json.Unmarshal(value, &s)
-			return s, err == nil
-		}
-	}
-	return string(inner), true
+	b, ok := codec.Text(value)
+	return strings.ToValidUTF8(string(b), "\ufffd"), ok
 }
 
 // jwt.Claims wants these. The parser is told not to validate claims, because

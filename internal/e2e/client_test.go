@@ -99,18 +99,6 @@ func (c *client) ack(event string, data any) string {
 	return string(answer)
 }
 
-// ended waits for the end of the connection and returns its reason.
-func (c *client) ended() error {
-	c.t.Helper()
-	select {
-	case <-c.Done():
-		return c.Err()
-	case <-time.After(2 * patience):
-		c.t.Fatalf("%s is still connected", c.user)
-		return nil
-	}
-}
-
 func TestGoClient(t *testing.T) {
 	t.Parallel()
 	g := start(t)
