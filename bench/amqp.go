@@ -31,7 +31,7 @@ func amqpScenario(t *trial) error {
 		{"rooms", 500, 2, 20000, 1000},
 	} {
 		members := shape.rooms * shape.size
-		s, err := t.serve(quietPing, "USE_RABBITMQ=true", "RABBITMQ_HOST=127.0.0.1", "RABBITMQ_PORT="+broker.portText())
+		s, err := t.serveWith(quietPing, "USE_RABBITMQ=true", "RABBITMQ_HOST=127.0.0.1", "RABBITMQ_PORT="+broker.portText())
 		if err != nil {
 			return err
 		}

@@ -31,6 +31,9 @@ func (h *helper) portText() string { return strconv.Itoa(h.port) }
 
 // redis starts a Redis that keeps nothing, for the trial's length.
 func (t *trial) redis() (*helper, error) {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		return nil, unavailable{err.Error()}
+	}
 	port, err := t.freePort()
 	if err != nil {
 		return nil, err
@@ -48,6 +51,9 @@ func (t *trial) redis() (*helper, error) {
 // rabbit starts a RabbitMQ for the trial's length, with a name, data and ports
 // of its own, and leaves nothing running behind it.
 func (t *trial) rabbit() (*helper, error) {
+	if _, err := exec.LookPath(rabbitScript); err != nil {
+		return nil, unavailable{err.Error()}
+	}
 	var ports [3]int
 	for i := range ports {
 		port, err := t.freePort()

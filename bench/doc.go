@@ -1,6 +1,6 @@
 // Command bench measures the whole gateway from the street, beside its peers.
 //
-//	go run ./bench                          every scenario, every peer, 3 runs
+//	go run ./bench                          every scenario, every peer: about 5 minutes
 //	go run ./bench -scenario fanout,chat    some of them
 //	go run ./bench -peers floor,gateway
 //	go run ./bench -list                    what there is

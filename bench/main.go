@@ -70,11 +70,11 @@ func parse(args []string) (options, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.scenarios, "scenario", "", "comma-separated scenarios; empty: all but the long ones")
 	f.StringVar(&o.peers, "peers", "", "comma-separated peers; empty: all that can be started")
-	f.IntVar(&o.runs, "runs", 3, "repetitions; the report gives medians")
+	f.IntVar(&o.runs, "runs", 3, "repetitions of the floors and the gateway, and of peers that are named; the report gives medians")
 	f.StringVar(&o.out, "out", "", "directory of the report; empty: bench/results/<date>")
 	o.pin = true
 	f.Var((*onOff)(&o.pin), "pin", "on: bind servers to core 0 and the load to core 1; off: let the kernel choose")
-	f.BoolVar(&o.full, "full", false, "more sizes and longer windows: about 40 minutes")
+	f.BoolVar(&o.full, "full", false, "more sizes, longer windows, everything repeated: about an hour")
 	f.BoolVar(&o.list, "list", false, "print scenarios and peers, and stop")
 	f.DurationVar(&o.soak, "soak", 10*time.Minute, "length of the soak scenario, per peer")
 	f.StringVar(&o.rerender, "render", "", "write report and plots again from this results.json, and stop")

@@ -14,13 +14,22 @@ import (
 type ability uint
 
 const (
-	canPublish ability = 1 << iota // POST /events/{key}
-	canPoll                        // long-polling and upgrade
-	canRedis                       // several nodes as one
-	canAMQP                        // events from RabbitMQ
-	canPing                        // pings at PING_INTERVAL
-	canJSON                        // GET /metrics with Go heap figures
+	canPublish  ability = 1 << iota // POST /events/{key}
+	canPoll                         // long-polling and upgrade
+	canRedis                        // several nodes as one
+	canAMQP                         // events from RabbitMQ
+	canPing                         // pings at PING_INTERVAL
+	canJSON                         // GET /metrics with Go heap figures
+	canSimulate                     // a simulation of its sessions in this repository
 )
+
+// lacking says what a peer without a is left out for.
+func lacking(a ability) string {
+	return map[ability]string{
+		canPublish: "takes no events over HTTP", canPoll: "no long-polling", canRedis: "its nodes are not joined by Redis",
+		canAMQP: "takes no events from RabbitMQ", canSimulate: "not of this repository",
+	}[a]
+}
 
 // peer is one server the suite can start.
 type peer struct {
@@ -32,7 +41,9 @@ type peer struct {
 	// command line.
 	prepare func(root, tmp string) (version string, argv []string, err error)
 	env     []string // beyond the gateway's own variables
-	ready   string   // path that answers 200 when it can serve; empty: /health
+	// reference: ratios are made of it, so it is repeated in every run.
+	reference bool
+	ready     string // path that answers 200 when it can serve; empty: /health
 }
 
 func (p *peer) has(a ability) bool { return p.can&a == a }
@@ -40,18 +51,18 @@ func (p *peer) has(a ability) bool { return p.can&a == a }
 // peers are in the order they are measured in: the machine's limit first.
 var peers = []*peer{
 	{
-		name: "floor", dialect: "socketio", can: canPublish | canPing,
+		name: "floor", dialect: "socketio", reference: true, can: canPublish | canPing,
 		about:   "one write(2) per delivery and nothing else: no JWT check, no JSON parser",
 		prepare: floorCommand(), env: []string{"GODEBUG=asyncpreemptoff=1"},
 	},
 	{
-		name: "floor-batch", dialect: "socketio", can: canPublish | canPing,
+		name: "floor-batch", dialect: "socketio", reference: true, can: canPublish | canPing,
 		about:   "the floor, writing what is pending once per socket and turn",
 		prepare: floorCommand("-batch"), env: []string{"GODEBUG=asyncpreemptoff=1"},
 	},
 	{
-		name: "gateway", dialect: "socketio",
-		can:     canPublish | canPoll | canRedis | canAMQP | canPing | canJSON,
+		name: "gateway", dialect: "socketio", reference: true,
+		can:     canPublish | canPoll | canRedis | canAMQP | canPing | canJSON | canSimulate,
 		about:   "this repository",
 		ready:   "/ready",
 		prepare: gatewayCommand,
@@ -67,9 +78,14 @@ var peers = []*peer{
 		prepare: bunCommand,
 	},
 	{
+		name: "zishang", dialect: "socketio", can: canPublish | canPoll | canPing,
+		about:   "Go, zishang520/socket.io, the Node server ported to goroutines",
+		prepare: goPeerCommand("zishang", "github.com/zishang520/socket.io/servers/socket/v3"),
+	},
+	{
 		name: "centrifuge", dialect: "centrifuge", can: canPublish,
 		about:   "Go, centrifugal/centrifuge; its own JSON protocol, a typing's sender hears itself",
-		prepare: centrifugeCommand,
+		prepare: goPeerCommand("centrifuge", "github.com/centrifugal/centrifuge"),
 	},
 }
 
@@ -132,19 +148,22 @@ func bunCommand(root, _ string) (string, []string, error) {
 	return version, []string{filepath.Join(dir, "node_modules", ".bin", "bun"), filepath.Join(dir, "server.js")}, nil
 }
 
-func centrifugeCommand(root, tmp string) (string, []string, error) {
-	dir := filepath.Join(root, "bench", "peers", "centrifuge")
-	bin := filepath.Join(tmp, "centrifuge")
-	if err := goBuild(dir, bin, "."); err != nil {
-		return "", nil, err
+// goPeerCommand builds the peer of bench/peers/name, a module of its own, and
+// reports the version of the library it stands for.
+func goPeerCommand(name, library string) func(root, tmp string) (string, []string, error) {
+	return func(root, tmp string) (string, []string, error) {
+		dir, bin := filepath.Join(root, "bench", "peers", name), filepath.Join(tmp, name)
+		if err := goBuild(dir, bin, "."); err != nil {
+			return "", nil, err
+		}
+		b, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err != nil {
+			return "", nil, err
+		}
+		_, rest, _ := strings.Cut(string(b), library+" ")
+		version, _, _ := strings.Cut(rest, "\n")
+		return library + " " + version, []string{bin}, nil
 	}
-	b, err := os.ReadFile(filepath.Join(dir, "go.mod"))
-	if err != nil {
-		return "", nil, err
-	}
-	_, rest, _ := strings.Cut(string(b), "centrifugal/centrifuge ")
-	version, _, _ := strings.Cut(rest, "\n")
-	return version, []string{bin}, nil
 }
 
 // npmInstall brings the pinned packages of dir, unless they are there.

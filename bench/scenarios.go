@@ -1,16 +1,62 @@
 package main
 
+import (
+	"time"
+
+	"github.com/hometrip/gateway/bench/report"
+)
+
+// coalescing is the floor that tells nothing new where single writes are measured.
+var coalescing = []string{report.FloorBatch}
+
 // scenarios are in the order of a run and of the report.
 var scenarios = []*scenario{
-	{name: "connect", about: "authenticated connections, WebSocket alone; then what they cost idle, and their heartbeat", run: connectScenario},
-	{name: "polling", about: "long-polling first, then the upgrade to WebSocket", needs: canPoll, run: pollingScenario},
-	{name: "fanout", about: "one event to a room of 10 to 19,000: single, in bursts, paced", needs: canPublish, run: fanoutScenario},
-	{name: "storm", about: "1,000 members join one room and type in it", run: stormScenario},
-	{name: "chat", about: "1,000 rooms of two, typing both ways", run: chatScenario},
-	{name: "churn", about: "clients that connect and go", run: churnScenario},
-	{name: "slow", about: "50 readers that stopped beside 50 that read", needs: canPublish, once: true, run: slowScenario},
-	{name: "amqp", about: "message.sent from RabbitMQ to a room of 1,000 and to 500 rooms of 2", needs: canAMQP, once: true, run: amqpScenario},
-	{name: "nodes", about: "rooms of two across 1 to 8 nodes joined by Redis", needs: canRedis, once: true, run: nodesScenario},
-	{name: "fleet", about: "as many connections as the machine carries, over several processes", needs: canRedis, long: true, run: fleetScenario},
-	{name: "soak", about: "everything in turn for as long as -soak says", long: true, run: soakScenario},
+	{
+		name: "connect", about: "authenticated connections, WebSocket alone; then what they cost idle, and their heartbeat",
+		usual: 5 * time.Second, without: coalescing, run: connectScenario,
+	},
+	{
+		name: "polling", about: "long-polling first, then the upgrade to WebSocket",
+		needs: canPoll, usual: 2 * time.Second, run: pollingScenario,
+	},
+	{
+		name: "fanout", about: "one event to a room of 10 to 19,000: single, in bursts, paced",
+		needs: canPublish, usual: 7 * time.Second, run: fanoutScenario,
+	},
+	{
+		name: "storm", about: "1,000 members join one room and type in it",
+		usual: 3 * time.Second, run: stormScenario,
+	},
+	{
+		name: "chat", about: "1,000 rooms of two, typing both ways",
+		usual: 4 * time.Second, run: chatScenario,
+	},
+	{
+		name: "churn", about: "clients that connect and go",
+		once: true, usual: 4 * time.Second, without: append([]string{"bun", "zishang", "centrifuge"}, coalescing...), run: churnScenario,
+	},
+	{
+		name: "slow", about: "50 readers that stopped beside 50 that read",
+		needs: canPublish, once: true, usual: 6 * time.Second, without: append([]string{"zishang"}, coalescing...), run: slowScenario,
+	},
+	{
+		name: "amqp", about: "message.sent from RabbitMQ to a room of 1,000 and to 500 rooms of 2",
+		needs: canAMQP, once: true, usual: 12 * time.Second, run: amqpScenario,
+	},
+	{
+		name: "nodes", about: "rooms of two across 1 to 8 nodes joined by Redis",
+		needs: canRedis, once: true, usual: 12 * time.Second, run: nodesScenario,
+	},
+	{
+		name: "million", about: "1,000,000 simulated sessions in one process: memory, pauses, heartbeat",
+		needs: canSimulate, once: true, usual: 40 * time.Second, run: millionScenario,
+	},
+	{
+		name: "fleet", about: "108,000 connections over 6 processes, events to all",
+		needs: canPublish, long: true, once: true, usual: time.Minute, run: fleetScenario,
+	},
+	{
+		name: "soak", about: "everything in turn for as long as -soak says",
+		long: true, once: true, run: soakScenario,
+	},
 }

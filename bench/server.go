@@ -19,7 +19,7 @@ const (
 	publishToken = "bench-publish-token"
 	firstPort    = 12000 // below the ephemeral range
 	lastPort     = 20000
-	startTimeout = 20 * time.Second
+	startTimeout = 10 * time.Second
 	serverCore   = 0
 	loadCore     = 1
 )
@@ -38,7 +38,8 @@ type launch struct {
 	env    []string
 	dir    string // working directory; where it may write
 	port   int
-	ready  string // path to ask until it says 200
+	ready  string        // path to ask until it says 200
+	limit  time.Duration // for being ready
 	pinned bool
 }
 
@@ -73,36 +74,49 @@ func startServer(l launch) (*server, error) {
 	s := &server{cmd: cmd, log: log, done: make(chan error, 1)}
 	s.addr = "127.0.0.1:" + strconv.Itoa(l.port)
 	go func() { s.done <- cmd.Wait() }()
-	if err := s.awaitReady(l.ready); err != nil {
+	if err := s.awaitReady(l.ready, l.limit); err != nil {
 		s.stop()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *server) awaitReady(path string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+func (s *server) awaitReady(path string, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
+	answer := "nothing"
 	for {
 		select {
 		case err := <-s.done:
 			s.done <- err
 			return fmt.Errorf("server ended at start: %v; its output: %s", err, s.output())
 		case <-ctx.Done():
-			return fmt.Errorf("server not ready on %s after %v; its output: %s", s.addr, startTimeout, s.output())
+			return &notReady{limit: limit, answer: answer, output: s.output()}
 		case <-time.After(20 * time.Millisecond):
 			resp, err := http.Get("http://" + s.addr + path)
 			if err != nil {
 				continue
 			}
-			_, _ = io.Copy(io.Discard, resp.Body)
+			body, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
 			_ = resp.Body.Close()
+			answer = resp.Status + " " + strings.TrimSpace(string(body))
 			if resp.StatusCode == http.StatusOK {
 				http.DefaultClient.CloseIdleConnections()
 				return nil
 			}
 		}
 	}
+}
+
+// notReady is the error of a server that runs but does not want to serve.
+type notReady struct {
+	limit  time.Duration
+	answer string // the last one to the question
+	output string
+}
+
+func (e *notReady) Error() string {
+	return fmt.Sprintf("server not ready after %v, it answers %s; its output: %s", e.limit, e.answer, e.output)
 }
 
 // output is the end of what the server printed.

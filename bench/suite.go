@@ -23,7 +23,8 @@ type suite struct {
 	scenarios []*scenario
 	results   report.Results
 	nextPort  int
-	stopped   atomic.Bool // a signal asked to stop: finish with what there is
+	patience  time.Duration // with a server that starts
+	stopped   atomic.Bool   // a signal asked to stop: finish with what there is
 }
 
 // scenario is one thing to measure, at one peer, once.
@@ -33,7 +34,11 @@ type scenario struct {
 	needs ability // peers without it are left out
 	long  bool    // not part of a run without -scenario
 	once  bool    // repeated only with -full: it takes long, or is not about time
-	run   func(t *trial) error
+	// without are the peers that it tells nothing new about: part of it only
+	// with -full or -peers.
+	without []string
+	usual   time.Duration // at one peer, on two cores of our own
+	run     func(t *trial) error
 }
 
 func newSuite(root string, o options) (*suite, error) {
@@ -41,7 +46,7 @@ func newSuite(root string, o options) (*suite, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &suite{options: o, root: root, tmp: tmp, argv: make(map[*peer][]string), nextPort: firstPort}
+	s := &suite{options: o, root: root, tmp: tmp, argv: make(map[*peer][]string), nextPort: firstPort, patience: startTimeout}
 	if s.scenarios, err = chooseScenarios(o.scenarios); err != nil {
 		return nil, err
 	}
@@ -135,56 +140,6 @@ func printList(w io.Writer) {
 func (s *suite) progress(format string, args ...any) {
 	took := time.Since(s.results.Began).Round(time.Second)
 	fmt.Fprintf(os.Stderr, "[%5s] %s\n", took, fmt.Sprintf(format, args...))
-}
-
-// runAll goes through scenarios, runs and peers, in this order: the peers of
-// one run follow each other closely, so that a slow drift of the machine meets
-// all alike.
-func (s *suite) runAll() error {
-	steps := s.plan()
-	for i, st := range steps {
-		if s.stopped.Load() {
-			break
-		}
-		s.progress("%d/%d  %s  run %d  %s", i+1, len(steps), st.scenario.name, st.run, st.peer.name)
-		s.runOne(st.scenario, st.peer, st.run)
-	}
-	s.results.Took = time.Since(s.results.Began)
-	return s.writeReport()
-}
-
-// step is one scenario at one peer, once.
-type step struct {
-	scenario *scenario
-	peer     *peer
-	run      int
-}
-
-func (s *suite) plan() []step {
-	var steps []step
-	for _, sc := range s.scenarios {
-		runs := s.runs
-		if sc.once && !s.full {
-			runs = 1
-		}
-		for run := 1; run <= runs; run++ {
-			for _, p := range s.peers {
-				if p.has(sc.needs) {
-					steps = append(steps, step{sc, p, run})
-				}
-			}
-		}
-	}
-	return steps
-}
-
-func (s *suite) runOne(sc *scenario, p *peer, run int) {
-	t := &trial{suite: s, scenario: sc, peer: p, run: run}
-	defer t.end()
-	if err := sc.run(t); err != nil {
-		s.progress("  failed: %v", err)
-		t.row(sc.name, "all", report.Row{Wrong: 1, Problems: []string{err.Error()}})
-	}
 }
 
 func (s *suite) writeReport() error {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,8 +113,8 @@ func TestChatAndHeartbeatAreRightAgainstTheFloor(t *testing.T) {
 		}
 	}
 	r, err := w.Idle(4 * ping)
-	if right(t, "idle", r, err); r.Pings < chatConns {
-		t.Errorf("%d pings for %d connections in 4 intervals", r.Pings, chatConns)
+	if right(t, "idle", r, err); r.Least == 0 || r.Pings < chatConns {
+		t.Errorf("%d pings for %d connections in 4 intervals, the fewest for one %d", r.Pings, chatConns, r.Least)
 	}
 }
 
@@ -199,6 +201,64 @@ func TestScenarioThatFailsMakesTheRunFail(t *testing.T) {
 	}}}
 	if err := tr.runAll(); err == nil || !tr.results.Failed() {
 		t.Errorf("error %v, failed %v", err, tr.results.Failed())
+	}
+}
+
+func TestPeerThatCannotTakePartIsReportedAndDoesNotFailTheRun(t *testing.T) {
+	tr := world(t, "floor")
+	tr.scenarios = []*scenario{
+		{name: "nodes", needs: canRedis},
+		{name: "amqp", run: func(*trial) error {
+			return fmt.Errorf("2 nodes: %w", unavailable{"not ready: redis is not connected"})
+		}},
+	}
+	if err := tr.runAll(); err != nil || tr.results.Failed() {
+		t.Errorf("error %v, failed %v", err, tr.results.Failed())
+	}
+	b, err := os.ReadFile(filepath.Join(tr.out, "report.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"Not available: floor (" + lacking(canRedis) + ")", "Not available: floor (not ready: redis is not connected)",
+	} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("report.md lacks %q", want)
+		}
+	}
+}
+
+func TestServerThatDoesNotBecomeReadyIsToldFromOneThatDied(t *testing.T) {
+	tr := world(t, "floor")
+	_, err := tr.serveWith(quietPing, "PORT=nonsense")
+	if errors.As(err, new(unavailable)) || err == nil {
+		t.Errorf("died at start: %v", err)
+	}
+	tr.patience = 200 * time.Millisecond
+	tr.peer = &peer{name: "floor", ready: "/never"} // the floor answers 400
+	tr.argv[tr.peer] = tr.argv[tr.peers[0]]
+	var absent unavailable
+	if _, err := tr.serveWith(quietPing); !errors.As(err, &absent) || !strings.Contains(absent.reason, "400") {
+		t.Errorf("not ready: %v, want it to name the answer", err)
+	}
+}
+
+func TestPingsMayBeATickLateButNotMissing(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		pings, least uint64
+		right        bool
+	}{
+		{"each in its interval", 300, 3, true},
+		{"a tick late in each round", 281, 2, true},
+		{"early and late at the edges", 400, 3, true},
+		{"one connection forgotten", 297, 0, false},
+		{"every second left out", 150, 1, false},
+		{"too many", 401, 3, false},
+	} {
+		if got := offBeat(&load.Result{Pings: tt.pings, Least: tt.least}, 100, 3); (got == "") != tt.right {
+			t.Errorf("%s: %q", tt.name, got)
+		}
 	}
 }
 

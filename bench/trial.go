@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -57,7 +58,7 @@ func (t *trial) serve(ping time.Duration, env ...string) (*server, error) {
 	}
 	full := append(baseEnv(port, ping), t.peer.env...)
 	s, err := startServer(launch{
-		argv: t.argv[t.peer], env: append(full, env...), port: port, pinned: t.pin,
+		argv: t.argv[t.peer], env: append(full, env...), port: port, limit: t.patience, pinned: t.pin,
 		ready: cmp.Or(t.peer.ready, "/health"),
 		dir:   filepath.Join(t.tmp, fmt.Sprintf("%s-%d", t.peer.name, port)),
 	})
@@ -67,6 +68,22 @@ func (t *trial) serve(ping time.Duration, env ...string) (*server, error) {
 	t.servers = append(t.servers, s)
 	return s, nil
 }
+
+// serveWith is serve for scenarios that need something beside the peer: who
+// runs, but is not ready with it, cannot take part.
+func (t *trial) serveWith(ping time.Duration, env ...string) (*server, error) {
+	s, err := t.serve(ping, env...)
+	if late := new(notReady); errors.As(err, &late) {
+		return nil, unavailable{"not ready after " + late.limit.String() + ", it answers " + late.answer}
+	}
+	return s, err
+}
+
+// unavailable is why a peer cannot take part in a scenario. It is reported and
+// does not fail the run.
+type unavailable struct{ reason string }
+
+func (u unavailable) Error() string { return "not available: " + u.reason }
 
 // freePort gives each server a port that nobody listens on and that no closed
 // connection of an earlier one still occupies.
@@ -211,9 +228,9 @@ func problems(r *load.Result) []string {
 func brief(row report.Row) string {
 	text := fmt.Sprintf("%s/%s:", row.Scenario, row.Case)
 	if row.Skipped != "" {
-		return text + " skipped: " + row.Skipped
+		return text + " not available: " + row.Skipped
 	}
-	for _, name := range []string{"cpu_us", "load_us", "per_s", "p50_us", "p99_us", "bytes_per_conn"} {
+	for _, name := range []string{"cpu_us", "load_us", "per_s", "p50_us", "p99_us", "bytes_per_conn", "heap-B/session", "gc-pause-p99-us"} {
 		if v, ok := row.Values[name]; ok {
 			text += fmt.Sprintf("  %s %.4g", name, v)
 		}

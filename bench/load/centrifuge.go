@@ -34,7 +34,7 @@ var pushPrefix = []byte(`{"push":`)
 func (centrifuge) reply(l *Loop, c *conn, p []byte) {
 	switch {
 	case bytes.Equal(p, []byte("{}")):
-		l.pings++
+		l.pinged(c)
 		l.emit(c, []byte("{}"))
 	case bytes.HasPrefix(p, pushPrefix):
 		// Which event it is stands in the publication: {"event":"…",…}.

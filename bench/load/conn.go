@@ -26,6 +26,7 @@ type conn struct {
 	user   int32
 	step   step
 	target uint8  // index into Loop.targets
+	pings  uint16 // seen in this phase
 	seq    uint32 // number of the next event of its room
 	count  uint32 // events seen in this phase
 	acks   uint32 // acks seen in this phase
@@ -37,7 +38,7 @@ type conn struct {
 
 // fresh resets what belongs to one phase.
 func (c *conn) fresh() {
-	c.seq, c.count, c.acks, c.sent, c.stamp = 0, 0, 0, 0, 0
+	c.seq, c.count, c.acks, c.sent, c.stamp, c.pings = 0, 0, 0, 0, 0, 0
 }
 
 // inOrder notes an event's timestamp and reports whether it is not older than
@@ -49,4 +50,5 @@ func (c *conn) inOrder(stamp int32) bool {
 	return stamp >= before || before-stamp > halfDay
 }
 
-const sizeOfConn = unsafe.Sizeof(conn{})
+// ConnSize is what a connection takes in the worker's memory, from Setup on.
+const ConnSize = int(unsafe.Sizeof(conn{})) // bytes

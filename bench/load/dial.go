@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sourcesPerWorker is over how many loopback addresses a worker spreads its
+// SourcesPerWorker is over how many loopback addresses a worker spreads its
 // connections: each gives one range of ephemeral ports (28,000 here) towards
 // one server, and a server's limit per address is met later.
-const sourcesPerWorker = 16
+const SourcesPerWorker = 16
 
 // dial begins connection i towards its target and sends the request at once
 // if the kernel has the connection already, as it does on loopback.
@@ -42,7 +42,7 @@ func (l *Loop) socket(i int32) (int, error) {
 	// The port is chosen at connect, by the whole 4-tuple.
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	source := unix.SockaddrInet4{Addr: [4]byte{127, 1, l.source, byte(1 + i%sourcesPerWorker)}}
+	source := unix.SockaddrInet4{Addr: [4]byte{127, 1, l.source, byte(1 + i%SourcesPerWorker)}}
 	if err := unix.Bind(fd, &source); err != nil {
 		_ = unix.Close(fd)
 		return 0, fmt.Errorf("bind %v: %w", source.Addr, err)

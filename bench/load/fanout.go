@@ -61,20 +61,22 @@ func newFanout(l *Loop, args FanoutArgs) *fanout {
 }
 
 func (f *fanout) tick(now int64) (int64, bool) {
-	if now < f.until && f.args.Source != SourceListen {
-		next := f.publish(now)
-		if f.l.pub != nil {
-			f.l.pub.flush(f.l)
-		}
-		return min(next, f.until), false
-	}
 	if f.args.Source == SourceListen {
 		return f.listen(now)
 	}
-	if f.complete == f.sent && (f.l.pub == nil || f.l.pub.owed == 0) {
+	next, done := int64(never), false
+	switch {
+	case now < f.until:
+		next = min(f.publish(now), f.until)
+	case f.complete == f.sent && (f.l.pub == nil || f.l.pub.owed == 0):
 		return 0, true
+	default:
+		done = now-max(f.l.now, f.until) > int64(giveUpAfter)
 	}
-	return never, now-max(f.l.now, f.until) > int64(giveUpAfter)
+	if f.l.pub != nil {
+		f.l.pub.flush(f.l) // also when the time is over: a slow server may not have taken all
+	}
+	return next, done
 }
 
 // listenQuiet is how long a listener that has everything waits for a double.

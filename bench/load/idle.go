@@ -1,12 +1,24 @@
 package load
 
-import "golang.org/x/sys/unix"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // idler is the phase in which clients only answer pings.
 type idler struct {
+	l       *Loop
 	until   int64 // ns
 	events  uint64
 	dropped uint64
+}
+
+func newIdler(l *Loop, length time.Duration) *idler {
+	for i := range l.conns {
+		l.conns[i].fresh()
+	}
+	return &idler{l: l, until: clock() + int64(length)}
 }
 
 func (w *idler) tick(now int64) (int64, bool)   { return w.until, now >= w.until }
@@ -14,6 +26,18 @@ func (w *idler) connected(*conn)                {}
 func (w *idler) event(*conn, eventName, []byte) { w.events++ }
 func (w *idler) ack(*conn, []byte)              {}
 func (w *idler) closed(*conn, step)             { w.dropped++ }
+
+// finish tells how many pings the connection got that got least.
+func (w *idler) finish(r *Result) {
+	r.Strays, r.Closed = w.events, w.dropped
+	first := true
+	for i := range w.l.conns {
+		c := &w.l.conns[i]
+		if n := uint64(c.pings); c.step == stepReady && (first || n < r.Least) {
+			r.Least, first = n, false
+		}
+	}
+}
 
 // stall makes a ready connection stop reading; its server finds out by a full
 // socket.

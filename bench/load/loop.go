@@ -274,6 +274,12 @@ func (l *Loop) send(c *conn, b []byte) {
 	}
 }
 
+// pinged counts a heartbeat of the server.
+func (l *Loop) pinged(c *conn) {
+	l.pings++
+	c.pings++
+}
+
 // emit sends one packet as a text frame.
 func (l *Loop) emit(c *conn, packet []byte) {
 	l.scratch = appendFrame(l.scratch[:0], opText, packet)

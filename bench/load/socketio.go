@@ -33,7 +33,7 @@ func (d socketIO) packet(l *Loop, c *conn, p []byte) {
 	case '4':
 		d.message(l, c, p)
 	case '2': // ping
-		l.pings++
+		l.pinged(c)
 		l.emit(c, []byte("3"))
 	case '0':
 		if c.step == stepOpen {

@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // world is a Loop whose clients write to nowhere and hear what the test says.
@@ -231,10 +233,57 @@ func TestPacedChatTimesFromWhenAnEventWasDue(t *testing.T) {
 	}
 }
 
+func TestEventsThatASlowServerDidNotTakeAreSentLater(t *testing.T) {
+	w := newWorld(t, 1)
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(ends[0]); _ = unix.Close(ends[1]) })
+	w.l.pub = &publisher{fd: int32(ends[0])}
+	const events, pad = 20, 100_000 // more than the socket holds
+	f := newFanout(w.l, FanoutArgs{Source: SourceUser, Last: 1, Burst: events, Pad: pad, For: time.Hour})
+	w.l.phase = f
+	f.tick(clock())
+	if len(w.l.pub.out) == 0 {
+		t.Fatal("the socket took everything: nothing to test")
+	}
+	arrived, b := 0, make([]byte, 1<<20)
+	for len(w.l.pub.out) > 0 {
+		n, err := unix.Read(ends[1], b)
+		if err != nil {
+			t.Fatalf("%d bytes of %d events arrived, then: %v", arrived, events, err)
+		}
+		arrived += n
+		f.tick(f.until) // sends nothing new
+	}
+	for n, _ := unix.Read(ends[1], b); n > 0; n, _ = unix.Read(ends[1], b) {
+		arrived += n
+	}
+	if arrived < events*pad {
+		t.Errorf("%d bytes, want %d and more", arrived, events*pad)
+	}
+}
+
+func TestIdleTellsThePingsOfTheWorstOff(t *testing.T) {
+	w := newWorld(t, 3)
+	w.l.conns[2].step = stepClosed
+	p := newIdler(w.l, time.Hour)
+	w.l.phase = p
+	for range 3 {
+		w.hear(0, "2")
+	}
+	w.hear(1, "2")
+	r := new(Result)
+	if p.finish(r); r.Least != 1 || w.l.pings != 4 {
+		t.Errorf("least %d, pings %d: want 1 and 4", r.Least, w.l.pings)
+	}
+}
+
 func TestConnectionCostsLessThan300Bytes(t *testing.T) {
 	const limit = 300
 	w := newWorld(t, 1)
-	if size := int(sizeOfConn); size > limit/2 {
+	if size := ConnSize; size > limit/2 {
 		t.Errorf("a conn is %d bytes: want room for half a frame within %d", size, limit)
 	}
 	w.l.packets(&w.l.conns[0], nil)

@@ -23,7 +23,7 @@ type Result struct {
 	CPU     time.Duration // of the worker
 	Units   uint64        // deliveries, connections, cycles
 	Events  uint64        // what was sent to cause them
-	Least   uint64        // resume: units of the connection that got least
+	Least   uint64        // resume: units of the connection that got least; idle: pings
 	Pings   uint64
 
 	Lost, Doubled, Swapped, Strays uint64
@@ -261,14 +261,12 @@ func (w *Worker) Churn(args ChurnArgs, r *Result) error {
 	return w.measure(r, newChurner(l, args))
 }
 
-// Idle lets clients answer pings for a while; Pings is how many came.
+// Idle lets clients answer pings for a while; Pings is how many came, Least
+// how many the connection that got least.
 func (w *Worker) Idle(length time.Duration, r *Result) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	p := &idler{until: clock() + int64(length)}
-	err := w.measure(r, p)
-	r.Strays, r.Closed = p.events, p.dropped
-	return err
+	return w.measure(r, newIdler(w.loop, length))
 }
 
 // Resume lets stalled clients read on; see resumer.
@@ -311,7 +309,10 @@ func (w *Worker) Resident(_ int, rss *int64) error {
 func Sum(results []*Result) *Result {
 	sum := new(Result)
 	var h *hdrhistogram.Histogram
-	for _, r := range results {
+	for i, r := range results {
+		if i == 0 || r.Least < sum.Least {
+			sum.Least = r.Least
+		}
 		sum.Elapsed = max(sum.Elapsed, r.Elapsed)
 		sum.CPU += r.CPU
 		sum.Units += r.Units

@@ -55,6 +55,7 @@ func markdown(r *Results, plots []plotted) string {
 	for i := range tables {
 		writeTable(&b, r, &tables[i])
 	}
+	writeSimulation(&b, r)
 	writeMillion(&b, r)
 	writeProblems(&b, r)
 	return b.String()
@@ -88,7 +89,7 @@ func writeSummary(b *strings.Builder, r *Results) {
 			fmt.Fprintf(b, "| %s | %s |\n", line.title, strings.Join(cells, " | "))
 		}
 	}
-	b.WriteString("\nMedians of the runs; in brackets the ratio to the floor of the same run (for bursts and the storm: to `floor-batch`).\n")
+	b.WriteString("\nMedians of the runs (what has no spread in the tables below ran once); in brackets the ratio to the floor of the same run (for bursts and the storm: to `floor-batch`).\n")
 }
 
 func peerNames(r *Results) []string {
@@ -120,13 +121,21 @@ func writeTable(b *strings.Builder, r *Results, t *table) {
 			return row.Scenario == t.scenario && row.Case == c.kase && has(row, c.value)
 		})
 	})
-	if len(columns) == 0 {
+	absent := r.absent(t)
+	if len(columns) == 0 && absent == "" {
 		return
 	}
 	fmt.Fprintf(b, "## %s\n\n", t.title)
 	if t.note != "" {
 		b.WriteString(t.note + "\n\n")
 	}
+	if len(columns) > 0 {
+		writeRows(b, r, t, columns)
+	}
+	b.WriteString(absent)
+}
+
+func writeRows(b *strings.Builder, r *Results, t *table, columns []column) {
 	b.WriteString("| peer |")
 	for _, c := range columns {
 		b.WriteString(" " + c.title + " |")
@@ -148,6 +157,29 @@ func has(row Row, value string) bool {
 	}
 	_, ok := row.Values[value]
 	return ok
+}
+
+// absent says which peers the table lacks, and why; the second table of a
+// scenario, which has no note, does not repeat it.
+func (r *Results) absent(t *table) string {
+	var reasons []string
+	peers := make(map[string][]string)
+	for _, row := range r.Rows {
+		if row.Scenario != t.scenario || row.Skipped == "" || t.note == "" || slices.Contains(peers[row.Skipped], row.Peer) {
+			continue
+		}
+		if peers[row.Skipped] == nil {
+			reasons = append(reasons, row.Skipped)
+		}
+		peers[row.Skipped] = append(peers[row.Skipped], row.Peer)
+	}
+	if len(reasons) == 0 {
+		return ""
+	}
+	for i, reason := range reasons {
+		reasons[i] = strings.Join(peers[reason], ", ") + " (" + reason + ")"
+	}
+	return "Not available: " + strings.Join(reasons, "; ") + ".\n\n"
 }
 
 // none is the cell of what was not measured.
@@ -240,14 +272,14 @@ func number(v float64) string {
 }
 
 func writeProblems(b *strings.Builder, r *Results) {
-	heading := "## What went wrong or was left out\n\n"
+	heading := "## What went wrong\n\n"
 	for _, row := range r.Rows {
-		if row.Wrong == 0 && row.Skipped == "" && len(row.Problems) == 0 {
+		if row.Wrong == 0 && len(row.Problems) == 0 {
 			continue
 		}
 		b.WriteString(heading)
 		heading = ""
-		fmt.Fprintf(b, "- %s, %s, %s, run %d: %s%s\n", row.Scenario, row.Case, row.Peer, row.Run,
-			row.Skipped, strings.ReplaceAll(strings.Join(row.Problems, "; "), "\n", " "))
+		fmt.Fprintf(b, "- %s, %s, %s, run %d: %s\n", row.Scenario, row.Case, row.Peer, row.Run,
+			strings.ReplaceAll(strings.Join(row.Problems, "; "), "\n", " "))
 	}
 }

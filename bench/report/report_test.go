@@ -81,6 +81,22 @@ func TestFiguresAreWrittenForReaders(t *testing.T) {
 	}
 }
 
+func TestSimulationStandsBesideWhatIsExpected(t *testing.T) {
+	r := &Results{Rows: []Row{{Scenario: "million", Case: "sessions", Peer: "gateway", Values: map[string]float64{
+		"sessions": 1e6, "heap-B/session": 629, "gc-pause-p99-us": 1311, "heartbeat-ns/session": 343.8,
+	}}}}
+	text := markdown(r, nil)
+	for _, want := range []string{
+		"| heap per session | 629 B | at most 1024 B | met |",
+		"| GC pause, p99 | 1.31 ms | at most 1.00 ms | **missed** |",
+		"of a core | 0.14 % | at most 2.00 % | met |",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("report lacks %q", want)
+		}
+	}
+}
+
 func TestEveryTableAndSummaryLineNamesAKnownScenario(t *testing.T) {
 	known := map[string]bool{}
 	for _, table := range tables {

@@ -19,7 +19,15 @@ type Row struct {
 	Values   map[string]float64 `json:"values,omitempty"`
 	Wrong    uint64             `json:"wrong,omitempty"`    // deliveries lost, doubled, out of order, …
 	Problems []string           `json:"problems,omitempty"` // what was wrong, in words
-	Skipped  string             `json:"skipped,omitempty"`  // why there are no values
+	Skipped  string             `json:"skipped,omitempty"`  // why the peer is not available
+}
+
+// Blame adds a problem that fails the run; an empty text none.
+func (r *Row) Blame(problem string) {
+	if problem != "" {
+		r.Wrong++
+		r.Problems = append(r.Problems, problem)
+	}
 }
 
 // Results is everything of one run.
@@ -112,7 +120,8 @@ func (r *Results) Cases(scenario string) []string {
 	return r.distinct(scenario, func(row Row) string { return row.Case })
 }
 
-// PeersOf lists the peers of a scenario in the order they were measured.
+// PeersOf lists the peers of a scenario in the order they were measured,
+// without those that were not available.
 func (r *Results) PeersOf(scenario string) []string {
 	return r.distinct(scenario, func(row Row) string { return row.Peer })
 }
@@ -120,7 +129,7 @@ func (r *Results) PeersOf(scenario string) []string {
 func (r *Results) distinct(scenario string, of func(Row) string) []string {
 	var names []string
 	for _, row := range r.Rows {
-		if name := of(row); row.Scenario == scenario && !slices.Contains(names, name) {
+		if name := of(row); row.Scenario == scenario && row.Skipped == "" && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hometrip/gateway/bench/load"
+	"github.com/hometrip/gateway/bench/report"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	fleetProcesses = 6
+	// fleetConns is what one process holds, on either side: RLIMIT_NOFILE is
+	// 20,000 on many machines, and both need some descriptors for themselves.
+	fleetConns   = 18000
+	fleetReserve = 1000 // descriptors
+	fleetAll     = fleetProcesses * fleetConns
+	// fleetMemory is what one connection takes at the hungriest peer: both ends,
+	// and the kernel's share of them.
+	fleetMemory = 64 << 10 // bytes
+)
+
+// fleetScenario fills several processes and sends to all of their connections
+// at once. Every connection is a socket of one user. The processes are not
+// joined: the service posts each event to each of them.
+func fleetScenario(t *trial) error {
+	const (
+		ping      = 10 * time.Second
+		intervals = 2
+		rate      = 0.5 // events per second
+		length    = 10 * time.Second
+	)
+	if reason := limitsHere().refuse(); reason != "" {
+		return unavailable{reason}
+	}
+	t.pin = false // the servers together get what the machine has
+	low, high, loadBytes, err := t.fillFleet(ping)
+	if err != nil {
+		return err
+	}
+	idle, err := t.together(func(_ int, w *load.Client) (*load.Result, error) { return w.Idle(intervals * ping) })
+	if err != nil {
+		return err
+	}
+	v := idle.values()
+	v["conns"], v["nodes"], v["pings"] = fleetAll, fleetProcesses, float64(idle.Pings)
+	v["bytes_per_conn"] = (high.rss - low.rss) / fleetAll
+	v["kernel_bytes_per_conn"] = (high.slab - low.slab) / fleetAll / 2 // half of it is the clients'
+	v["load_bytes_per_conn"] = float64(load.ConnSize) + loadBytes/fleetAll
+	v["fds"] = float64(t.mostDescriptors())
+	if idle.Pings > 0 {
+		v["beat_us"] = float64(idle.cpu.Nanoseconds()) / 1000 / float64(idle.Pings)
+		v["percent_per_100k"] = v["beat_us"] * 100_000 / 25 / 1e6 * 100
+	}
+	row := report.Row{Values: v, Wrong: idle.Wrong(), Problems: problems(idle.Result)}
+	row.Blame(offBeat(idle.Result, fleetAll, intervals))
+	t.row("fleet", "idle", row)
+
+	broadcast, err := t.together(func(_ int, w *load.Client) (*load.Result, error) {
+		return w.Fanout(load.FanoutArgs{
+			Source: load.SourceUser, Token: publishToken, Last: fleetConns, Rate: rate, For: length,
+		})
+	})
+	if err != nil {
+		return err
+	}
+	after, err := t.fleetFootprint()
+	if err != nil {
+		return err
+	}
+	t.record("broadcast", broadcast, map[string]float64{
+		"conns": fleetAll, "nodes": fleetProcesses, "growth_mib": (after.rss - high.rss) / (1 << 20),
+	})
+	return nil
+}
+
+// fillFleet starts the processes and opens their connections, each from a load
+// process of its own, all at the same time: a worker between two phases would
+// let its pings pile up. It returns the memory of the servers before and after,
+// and what the load processes grew by.
+func (t *trial) fillFleet(ping time.Duration) (low, high footprint, loadBytes float64, err error) {
+	for range fleetProcesses {
+		if _, err = t.serve(ping); err != nil {
+			return
+		}
+	}
+	if low, err = t.fleetFootprint(); err != nil {
+		return
+	}
+	all := t.servers
+	for i := range all {
+		t.servers = all[i : i+1]
+		_, err = t.load(fleetConns)
+		t.servers = all
+		if err != nil {
+			return
+		}
+	}
+	loadLow := t.loadResident()
+	dialed, err := t.together(func(_ int, w *load.Client) (*load.Result, error) {
+		return w.Dial(load.DialArgs{Last: fleetConns, Window: dialWindow, PerUser: everybody})
+	})
+	if err = t.must(dialed.Result, err); err != nil {
+		return
+	}
+	t.record("connect", dialed, map[string]float64{"conns": fleetAll})
+	high, err = t.fleetFootprint()
+	return low, high, t.loadResident() - loadLow, err
+}
+
+// fleetFootprint sums up the memory of all servers.
+func (t *trial) fleetFootprint() (footprint, error) {
+	time.Sleep(t.settle())
+	var sum footprint
+	for _, s := range t.servers {
+		rss, err := residentOf(s.pid())
+		if err != nil {
+			return sum, s.alive()
+		}
+		sum.rss += float64(rss)
+	}
+	_, slab := kernelMemory()
+	sum.slab = float64(slab)
+	return sum, nil
+}
+
+// loadResident is the memory of all load processes, in bytes.
+func (t *trial) loadResident() (sum float64) {
+	for _, w := range t.workers {
+		if rss, err := w.Resident(); err == nil {
+			sum += float64(rss)
+		}
+	}
+	return sum
+}
+
+func (t *trial) mostDescriptors() (most int) {
+	for _, s := range t.servers {
+		most = max(most, descriptorsOf(s.pid()))
+	}
+	return most
+}
+
+// together runs one phase on all workers at once and adds up their results.
+func (t *trial) together(phase func(i int, w *load.Client) (*load.Result, error)) (sample, error) {
+	return t.measure(func() (*load.Result, error) {
+		results, failures := make([]*load.Result, len(t.workers)), make(chan error, len(t.workers))
+		for i, w := range t.workers {
+			go func() {
+				r, err := phase(i, w)
+				results[i] = r
+				failures <- err
+			}()
+		}
+		for range t.workers {
+			if err := <-failures; err != nil {
+				return nil, err
+			}
+		}
+		return load.Sum(results), nil
+	})
+}
+
+// fleetLimits are what the machine sets to the number of connections.
+type fleetLimits struct {
+	descriptors uint64 // of a process
+	ports       uint64 // ephemeral, of one source address
+	tcpPages    uint64 // where the kernel begins to save TCP memory
+	free        uint64 // bytes
+}
+
+func limitsHere() fleetLimits {
+	var l fleetLimits
+	var files unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil {
+		l.descriptors = files.Cur
+	}
+	if ports := numbersIn("/proc/sys/net/ipv4/ip_local_port_range"); len(ports) == 2 {
+		l.ports = ports[1] - ports[0] + 1
+	}
+	if pages := numbersIn("/proc/sys/net/ipv4/tcp_mem"); len(pages) == 3 {
+		l.tcpPages = pages[1]
+	}
+	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
+		l.free = uint64(memInfo(string(b), "MemAvailable:"))
+	}
+	return l
+}
+
+func numbersIn(path string) []uint64 {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	var numbers []uint64
+	for field := range strings.FieldsSeq(string(b)) {
+		n, _ := strconv.ParseUint(field, 10, 64)
+		numbers = append(numbers, n)
+	}
+	return numbers
+}
+
+// refuse says why the fleet does not fit on the machine, or nothing.
+func (l fleetLimits) refuse() string {
+	switch {
+	case l.descriptors < fleetConns+fleetReserve:
+		return fmt.Sprintf("RLIMIT_NOFILE is %d, %d are needed", l.descriptors, fleetConns+fleetReserve)
+	case l.ports*load.SourcesPerWorker < fleetConns:
+		return fmt.Sprintf("%d ephemeral ports on each of %d addresses, %d are needed", l.ports, load.SourcesPerWorker, fleetConns)
+	case l.tcpPages < fleetAll: // an event on its way takes up to a page
+		return fmt.Sprintf("net.ipv4.tcp_mem begins to press at %d pages, %d may be needed", l.tcpPages, fleetAll)
+	case l.free < fleetAll*fleetMemory:
+		return fmt.Sprintf("%d MiB are free, %d may be needed", l.free>>20, fleetAll*fleetMemory>>20)
+	}
+	return ""
+}

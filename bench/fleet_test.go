@@ -1,0 +1,25 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestFleetIsRefusedWithTheLimitThatStandsInItsWay(t *testing.T) {
+	enough := fleetLimits{descriptors: 20000, ports: 28232, tcpPages: 383868, free: 16 << 30}
+	if reason := enough.refuse(); reason != "" {
+		t.Errorf("enough of everything: %q", reason)
+	}
+	for want, change := range map[string]func(*fleetLimits){
+		"RLIMIT_NOFILE": func(l *fleetLimits) { l.descriptors = 1024 },
+		"ports":         func(l *fleetLimits) { l.ports = 100 },
+		"tcp_mem":       func(l *fleetLimits) { l.tcpPages = 50000 },
+		"MiB":           func(l *fleetLimits) { l.free = 1 << 30 },
+	} {
+		little := enough
+		change(&little)
+		if reason := little.refuse(); !strings.Contains(reason, want) {
+			t.Errorf("%q, want it to name %s", reason, want)
+		}
+	}
+}
