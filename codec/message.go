@@ -2,6 +2,7 @@ package codec
 
 import (
 	"encoding/base64"
+	"unicode/utf8"
 
 	"github.com/gobwas/ws"
 )
@@ -47,6 +48,52 @@ func NewAttached(packet []byte, attachments [][]byte) *Message {
 		m.binary = append(m.binary, m.append(ws.OpBinary, a))
 	}
 	return m
+}
+
+// FromFrames makes a message of what Frames of another one returned, on this
+// node or another. It keeps a view of b, and refuses what no constructor here
+// makes: anything but final, unmasked frames, the text first, which must be
+// UTF-8, and binary ones behind it.
+func FromFrames(b []byte) (*Message, error) {
+	m := &Message{frames: b}
+	for len(b) > 0 {
+		h, n, err := ParseFrameHeader(b)
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 || h.Length > int64(len(b)-n) {
+			return nil, syntax(LayerWebSocket, "a frame is cut short")
+		}
+		if !h.Fin || h.Masked || h.Rsv != 0 {
+			return nil, syntax(LayerWebSocket, "header % x: want a final, unmasked frame", b[:n])
+		}
+		payload := b[n : n+int(h.Length)]
+		if err := m.adopt(h.OpCode, payload); err != nil {
+			return nil, err
+		}
+		b = b[n+int(h.Length):]
+	}
+	if m.text == nil && m.binary == nil {
+		return nil, syntax(LayerWebSocket, "a message without frames")
+	}
+	return m, nil
+}
+
+// adopt takes the payload of the next frame.
+func (m *Message) adopt(op ws.OpCode, payload []byte) error {
+	switch {
+	case op == ws.OpBinary:
+		m.binary = append(m.binary, payload)
+	case op != ws.OpText || m.text != nil || m.binary != nil:
+		return syntax(LayerWebSocket, "frame of type %d after %d others", op, len(m.binary))
+	case len(payload) == 0:
+		return syntax(LayerEngine, "an empty packet")
+	case !utf8.Valid(payload):
+		return syntax(LayerWebSocket, "text that is not UTF-8")
+	default:
+		m.text = payload
+	}
+	return nil
 }
 
 // append adds a frame and returns the view of its payload. The views stay good

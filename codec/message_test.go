@@ -118,3 +118,77 @@ func TestPayloadOfManyMessagesSplitsIntoThem(t *testing.T) {
 		t.Errorf("%q behind the last packet", body)
 	}
 }
+
+func TestFromFramesIsTheSameMessage(t *testing.T) {
+	for _, sample := range messageSamples {
+		m, err := FromFrames([]byte(sample.frames))
+		if err != nil {
+			t.Errorf("%s: %v", sample.name, err)
+			continue
+		}
+		if got := string(m.Frames()); got != sample.frames {
+			t.Errorf("%s: frames %q, want %q", sample.name, got, sample.frames)
+		}
+		if got := string(m.AppendPayload(nil)); got != sample.payload {
+			t.Errorf("%s: payload %q, want %q", sample.name, got, sample.payload)
+		}
+	}
+}
+
+func TestFromFramesRefuses(t *testing.T) {
+	for name, frames := range map[string]string{
+		"nothing":               "",
+		"an unfinished frame":   "\x01\x012",
+		"a continuation":        "\x80\x012",
+		"a mask":                "\x81\x81abcd2",
+		"a reserved bit":        "\xc1\x012",
+		"a ping":                "\x89\x00",
+		"a close behind text":   "\x81\x012\x88\x00",
+		"two texts":             "\x81\x012\x81\x012",
+		"text behind binary":    "\x82\x00\x81\x012",
+		"an empty text":         "\x81\x00",
+		"text that is not":      "\x81\x024\xff",
+		"a long form of short":  "\x81\x7e\x00\x012",
+		"a length out of range": "\x82\x7f\xff\xff\xff\xff\xff\xff\xff\xff",
+	} {
+		if _, err := FromFrames([]byte(frames)); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+	for _, sample := range messageSamples {
+		for cut := range len(sample.frames) {
+			whole := sample.frames[:cut]
+			if m, err := FromFrames([]byte(whole)); err == nil && string(m.Frames()) != whole {
+				t.Errorf("%s cut to %d bytes became %q", sample.name, cut, m.Frames())
+			}
+		}
+	}
+}
+
+// FuzzFromFrames holds FromFrames to the constructors: what it accepts, they
+// make, byte for byte.
+func FuzzFromFrames(f *testing.F) {
+	for _, sample := range messageSamples {
+		f.Add([]byte(sample.frames))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := FromFrames(b)
+		if err != nil {
+			return
+		}
+		if got := m.rebuilt(); string(got.frames) != string(b) {
+			t.Errorf("made of % x, made again % x", b, got.frames)
+		}
+	})
+}
+
+func (m *Message) rebuilt() *Message {
+	again := &Message{}
+	if m.text != nil {
+		again.append(ws.OpText, m.text)
+	}
+	for _, b := range m.binary {
+		again.append(ws.OpBinary, b)
+	}
+	return again
+}

@@ -77,7 +77,12 @@ func handleJoin(c *Call) {
 		return
 	}
 	r, joined := s.shard.join(s, name, true)
-	c.succeed("Joined room: ", r.name)
+	if r.known {
+		c.succeed("Joined room: ", r.name)
+	} else {
+		later := Call{Socket: s, ack: c.ack}
+		s.shard.await(r, s, func() { later.succeed("Joined room: ", r.name) })
+	}
 	if joined {
 		s.announce(r, eventUserJoined, c.Now)
 	}
@@ -96,6 +101,7 @@ func handleLeave(c *Call) {
 		c.succeed("Left room: ", string(name))
 		return
 	}
+	s.shard.tellNow(r, s)
 	c.succeed("Left room: ", r.name)
 	s.leave(s.in(r), c.Now)
 }

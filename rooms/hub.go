@@ -23,6 +23,8 @@ type Config struct {
 	MaxMailbox     int           // broadcasts waiting for one shard
 
 	Handlers map[string]Handler // by event name; read-only from now on
+
+	Cluster Cluster // nil: there are no other nodes
 }
 
 // A Hub is one node's rooms. Its exported methods are safe for concurrent use;
@@ -41,7 +43,7 @@ func New(c Config) (*Hub, error) {
 	if c.MaxMailbox < 1 || c.MaxPacket < 1 {
 		return nil, fmt.Errorf("rooms: MaxMailbox %d and MaxPacket %d must be positive", c.MaxMailbox, c.MaxPacket)
 	}
-	h := &Hub{config: c, occupancy: newOccupancy()}
+	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster)}
 	for i := range c.Shards {
 		h.shards = append(h.shards, newShard(h, i))
 	}
@@ -71,6 +73,15 @@ func (h *Hub) Deliver(ctx context.Context, b Broadcast) (shards int, err error) 
 		shards++
 	}
 	return shards, nil
+}
+
+// Receive hands a broadcast of another node to every shard that holds the room
+// and returns how many those are. It never waits: members behind a full
+// mailbox do without, which is counted.
+func (h *Hub) Receive(b Broadcast) (shards int) {
+	holders := h.occupancy.holders(b.Room)
+	h.post(b, holders)
+	return bits.OnesCount64(holders)
 }
 
 // Sync calls done, on an event loop, when everything that this goroutine has

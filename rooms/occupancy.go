@@ -13,6 +13,7 @@ const occupancyStripes = 64
 // occupancy knows which shards hold members of a room, so that a broadcast
 // wakes only those event loops. Safe for concurrent use.
 type occupancy struct {
+	cluster Cluster // may be nil
 	seed    maphash.Seed
 	stripes [occupancyStripes]occupancyStripe
 }
@@ -23,8 +24,8 @@ type occupancyStripe struct {
 	_     [32]byte          // keeps neighbours' locks off one cache line
 }
 
-func newOccupancy() *occupancy {
-	o := &occupancy{seed: maphash.MakeSeed()}
+func newOccupancy(c Cluster) *occupancy {
+	o := &occupancy{cluster: c, seed: maphash.MakeSeed()}
 	for i := range o.stripes {
 		o.stripes[i].rooms = make(map[string]uint64)
 	}
@@ -35,12 +36,15 @@ func (o *occupancy) stripe(room string) *occupancyStripe {
 	return &o.stripes[maphash.String(o.seed, room)%occupancyStripes]
 }
 
-// enter notes that a shard has its first member in room.
-func (o *occupancy) enter(room string, shard int) {
+// enter notes that a shard has its first member in room. The rest is as in
+// Cluster.Occupied; known may be nil when there is no cluster. The cluster is
+// told under the lock, so that it hears of two loops in the right order.
+func (o *occupancy) enter(room string, shard int, known func()) bool {
 	s := o.stripe(room)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rooms[room] |= 1 << shard
+	return o.cluster == nil || o.cluster.Occupied(room, known)
 }
 
 // leave notes that a shard has lost its last member in room.
@@ -50,9 +54,17 @@ func (o *occupancy) leave(room string, shard int) {
 	defer s.mu.Unlock()
 	if left := s.rooms[room] &^ (1 << shard); left != 0 {
 		s.rooms[room] = left
-	} else {
-		delete(s.rooms, room)
+		return
 	}
+	delete(s.rooms, room)
+	if o.cluster != nil {
+		o.cluster.Vacated(room)
+	}
+}
+
+// elsewhere reports whether another node may hold room.
+func (o *occupancy) elsewhere(room string) bool {
+	return o.cluster != nil && o.cluster.Elsewhere(room)
 }
 
 // holders returns the shards that have members in room, as a bit set.

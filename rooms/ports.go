@@ -37,3 +37,25 @@ type Authenticator interface {
 	// the client is told after "Authentication error: ".
 	Authenticate(token string, now time.Time, done func(Identity, error))
 }
+
+// A Cluster is the other nodes. None of its methods blocks. Occupied and
+// Vacated are called in the order in which they happen to a room, on event
+// loops, with the room's part of the occupancy table locked: they must not
+// call back into the hub.
+type Cluster interface {
+	// Occupied tells that a shard has its first member in room. It returns
+	// true when the other nodes know already that this node holds the room, or
+	// cannot be told because they are out of reach; otherwise known is called
+	// once, from another goroutine, as soon as either is so.
+	Occupied(room string, known func()) bool
+
+	// Vacated tells that no shard has a member in room any more.
+	Vacated(room string)
+
+	// Elsewhere reports whether another node may hold room.
+	Elsewhere(room string) bool
+
+	// Publish sends b to the other nodes that hold its room. What one
+	// goroutine publishes to one room keeps its order.
+	Publish(b Broadcast)
+}

@@ -21,6 +21,7 @@ const maxRoomID = 256
 type room struct {
 	name     string
 	announce bool // joins and leaves are told to the others
+	known    bool // the other nodes know that this node holds the room
 	members  []member
 }
 

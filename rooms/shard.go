@@ -17,7 +17,9 @@ type Shard struct {
 	mailbox mailbox
 	tasks   []func(now time.Time) // taken out of the mailbox and not run yet
 
-	rooms map[string]*room
+	rooms   map[string]*room
+	waiting map[*room][]waiting // for rooms the other nodes do not know of yet
+
 	buf   []byte      // for building names and packets; valid until the next use
 	batch []Broadcast // what Drain works through
 	done  int         // of the batch
@@ -105,9 +107,7 @@ func (sh *Shard) roomName(kind string, id []byte) []byte {
 func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 	r := sh.rooms[string(name)]
 	if r == nil {
-		r = &room{name: string(name), announce: announce}
-		sh.rooms[r.name] = r
-		sh.hub.occupancy.enter(r.name, sh.index)
+		r = sh.newRoom(string(name), announce)
 	}
 	joined := r.join(s)
 	if joined {
@@ -124,20 +124,22 @@ func (sh *Shard) leave(s *Socket, slot int) *room {
 	sh.stats.Members.Add(-1)
 	if len(r.members) == 0 {
 		delete(sh.rooms, r.name)
+		delete(sh.waiting, r)
 		sh.hub.occupancy.leave(r.name, sh.index)
 	}
 	return r
 }
 
-// broadcast sends what build makes to everybody in r, on all event loops, but
-// except. When nobody else is there nothing is built.
+// broadcast sends what build makes to everybody in r, on all event loops and
+// nodes, but except. When nobody else is there nothing is built.
 func (sh *Shard) broadcast(r *room, except *Socket, build func() *codec.Message) {
 	elsewhere := sh.hub.occupancy.holders(r.name) &^ (1 << sh.index)
 	here := len(r.members)
 	if except != nil && except.in(r) >= 0 {
 		here--
 	}
-	if here == 0 && elsewhere == 0 {
+	nodes := sh.hub.occupancy.elsewhere(r.name)
+	if here == 0 && elsewhere == 0 && !nodes {
 		return
 	}
 	m := build()
@@ -146,5 +148,8 @@ func (sh *Shard) broadcast(r *room, except *Socket, build func() *codec.Message)
 	r.send(m, except)
 	if elsewhere != 0 {
 		sh.hub.post(Broadcast{Room: r.name, Message: m}, elsewhere)
+	}
+	if nodes {
+		sh.hub.occupancy.cluster.Publish(Broadcast{Room: r.name, Message: m})
 	}
 }

@@ -269,9 +269,16 @@ func (s *Socket) connect(id Identity, now time.Time) {
 	r, _ := sh.join(s, sh.roomName(kindUser, []byte(id.UserID)), false)
 	s.userID = r.name[len(kindUser)+1:] // shares the room's memory
 	s.email, s.role = id.Email, id.Role
-	s.sendPacket(s.appendConnected(sh.buf[:0]))
+	if r.known {
+		s.greet()
+	} else {
+		sh.await(r, s, s.greet)
+	}
 	s.setExpiry(id.Expires, now)
 }
+
+// greet tells the client that what is sent to its user reaches it.
+func (s *Socket) greet() { s.sendPacket(s.appendConnected(s.shard.buf[:0])) }
 
 // setExpiry arms the token's two deadlines, and warns at once when the end is
 // near.

@@ -73,6 +73,14 @@ type Config struct {
 	RedisPassword string
 	RedisDB       int
 	KeyPrefix     string
+	RedisUsername string
+	RedisURL      string // instead of host, port, user and password
+
+	NodeLease       time.Duration
+	RoomLinger      time.Duration
+	JoinTimeout     time.Duration
+	MaxPublishQueue int // messages
+	MaxPublishBytes int
 
 	UseRabbitMQ         bool
 	RabbitMQHost        string

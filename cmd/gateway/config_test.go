@@ -52,6 +52,8 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		LogLevel: slog.LevelInfo, LogFormat: "auto", LogDir: "logs", LogMaxSizeMB: 100, LogMaxFiles: 10,
 		LogStatsInterval: time.Minute,
 		UseRedis:         true, RedisHost: "redis", RedisPort: 6379, RedisDB: 1, KeyPrefix: "ws:",
+		NodeLease: 5 * time.Second, RoomLinger: 30 * time.Second, JoinTimeout: 2 * time.Second,
+		MaxPublishQueue: 65536, MaxPublishBytes: 64 << 20,
 		UseRabbitMQ: true, RabbitMQHost: "rabbitmq", RabbitMQPort: 5672, RabbitMQUser: "guest",
 		RabbitMQPassword: "guest", RabbitMQVHost: "/", RabbitMQExchanges: []string{"hometrip_events"},
 		RabbitMQQueuePrefix: "websocket-gateway", RabbitMQPrefetch: 500,
@@ -66,6 +68,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 // changes the Config, is written back the same, and is known by one name.
 func TestEverySettingReachesAFieldOfItsOwn(t *testing.T) {
 	special := map[string]string{
+		"REDIS_URL": "rediss://u:p@h1:7000/2?addr=h2:7000", "MAX_PUBLISH_BYTES": "70000000", "JOIN_TIMEOUT": "3000",
 		"RABBITMQ_URL": "amqp://u:p@h1/v,amqps://h2:5671/v",
 		"NODE_ENV":     "test", "CORS_ORIGIN": "https://app.example.com", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
 		"JWT_JWKS_URL": "https://issuer/keys", "MAX_PENDING_BYTES": "70000",
@@ -222,8 +225,11 @@ func TestSecretsAreHiddenHoweverAConfigIsShown(t *testing.T) {
 	for _, s := range settings {
 		if s.secret && s.name != "JWT_PUBLIC_KEY" {
 			value := "hunter2"
-			if s.name == "RABBITMQ_URL" {
+			switch s.name {
+			case "RABBITMQ_URL":
 				value = "amqp://u:hunter2@h/"
+			case "REDIS_URL":
+				value = "redis://u:hunter2@h/"
 			}
 			words = append(words, s.name+"="+value)
 			secrets++

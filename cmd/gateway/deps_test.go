@@ -36,6 +36,13 @@ var arrows = map[string]rule{
 		"github.com/golang-jwt/jwt/v5":        "tokens are behind a port",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
 	}},
+	"rooms/cluster": {ours: []string{"codec", "rooms"}, banned: map[string]string{
+		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
+		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
+		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
+	}},
+	"rooms/cluster/redistest":   {},
+	"rooms/cluster/clustertest": {},
 	"loop": {ours: []string{"codec", "rooms"}, banned: map[string]string{
 		"github.com/redis/rueidis":       "a Redis round trip would block an event loop",
 		"github.com/rabbitmq/amqp091-go": "the two doors are strangers",

@@ -23,6 +23,7 @@ const (
 const (
 	neighbourDisabled     = "disabled"
 	neighbourDisconnected = "disconnected"
+	neighbourConnected    = "connected"
 )
 
 // endpoints answers everything on PORT that is not Socket.IO. It runs off the
@@ -35,6 +36,9 @@ func (g *Gateway) endpoints() http.Handler {
 	if g.config.Metrics {
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(&collector{g})
+		if g.cluster != nil {
+			registry.MustRegister(&clusterCollector{g.cluster})
+		}
 		if g.consumer != nil {
 			registry.MustRegister(&eventsCollector{g.consumer})
 		}
@@ -103,15 +107,18 @@ func (g *Gateway) status() string {
 }
 
 func (g *Gateway) redis() string {
-	if !g.config.UseRedis {
+	switch {
+	case g.cluster == nil:
 		return neighbourDisabled
+	case g.cluster.Connected():
+		return neighbourConnected
 	}
 	return neighbourDisconnected
 }
 
 // absent lists the neighbours that should be there and are not.
 func (g *Gateway) absent() (reasons []string) {
-	if g.config.UseRedis {
+	if g.cluster != nil && !g.cluster.Connected() {
 		reasons = append(reasons, "redis is not connected")
 	}
 	if g.consumer != nil && !g.consumer.Status().Connected {
@@ -146,6 +153,7 @@ type snapshot struct {
 	Transports       map[string]int64 `json:"transports"`
 	EventsReceived   int64            `json:"eventsReceived"`
 	Deliveries       int64            `json:"deliveries"`
+	Cluster          *clusterFigures  `json:"cluster,omitempty"`
 	Uptime           float64          `json:"uptime"` // seconds
 	Timestamp        time.Time        `json:"timestamp"`
 }
@@ -159,6 +167,7 @@ func (g *Gateway) handleMetrics(w http.ResponseWriter, _ *http.Request) {
 		Transports:       map[string]int64{"websocket": s.WebSockets, "polling": s.Sessions - s.WebSockets},
 		EventsReceived:   r.EventsIn,
 		Deliveries:       r.Deliveries,
+		Cluster:          g.clusterFigures(),
 		Uptime:           now.Sub(g.started).Seconds(),
 		Timestamp:        now.UTC(),
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/hometrip/gateway/internal/auth"
 	"github.com/hometrip/gateway/loop"
 	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster"
 	"github.com/hometrip/gateway/upstream"
 )
 
@@ -42,6 +43,7 @@ type Gateway struct {
 	log      *slog.Logger
 	started  time.Time
 	verifier *auth.Verifier
+	cluster  *cluster.Cluster // nil without Redis
 	hub      *rooms.Hub
 	routes   *upstream.Table
 	consumer *upstream.Consumer // nil without RabbitMQ
@@ -87,6 +89,9 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		// the CPU (70 us an event against 52), and half of the latency.
 		runtime.GOMAXPROCS(loops + 1)
 	}
+	if g.cluster, err = g.neighbours(); err != nil {
+		return nil, err
+	}
 	g.hub, err = rooms.New(rooms.Config{
 		Shards:         loops,
 		Auth:           g.verifier,
@@ -95,6 +100,7 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		MaxPacket:      cfg.MaxHTTPBufferSize,
 		MaxMailbox:     cfg.MaxMailbox,
 		Handlers:       rooms.ClientEvents(),
+		Cluster:        g.port(),
 	})
 	if err != nil {
 		return nil, err
@@ -176,6 +182,7 @@ func (g *Gateway) run(ctx context.Context) error {
 		return err
 	}
 	g.greet()
+	g.joinCluster()
 	events := g.consume(ctx)
 	stats := g.reportStats()
 	defer stats()
@@ -204,6 +211,7 @@ func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
 	}
 	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
+	g.leaveCluster(stop)
 	if err := g.server.Stop(stop); err != nil {
 		return fmt.Errorf("stop the engine: %w", err)
 	}

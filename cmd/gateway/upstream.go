@@ -16,7 +16,7 @@ import (
 func (g *Gateway) publisher() http.Handler {
 	return &upstream.Publisher{
 		Table:   g.routes,
-		Rooms:   g.hub,
+		Rooms:   g.everybody(),
 		MaxBody: g.config.MaxEventSize,
 		Token:   g.config.PublishToken,
 		Local:   g.config.Environment == development || g.config.Environment == test,
@@ -36,7 +36,7 @@ func (g *Gateway) backDoor() (*upstream.Consumer, error) {
 		Prefetch:    cfg.RabbitMQPrefetch,
 		MaxBody:     cfg.MaxEventSize,
 		Table:       g.routes,
-		Rooms:       g.hub,
+		Rooms:       g.everybody(),
 		Log:         g.log,
 	})
 }

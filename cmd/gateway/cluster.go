@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster"
+	"github.com/hometrip/gateway/upstream"
+)
+
+// leaveTimeout is what is kept of the end for leaving the cluster.
+const leaveTimeout = time.Second
+
+// redisURL reads an address of Redis, perhaps none.
+func redisURL(field func(*Config) *string) kind {
+	return checked("redis://user:password@host:port/db, rediss:// with TLS, unix://path; &addr= for more, ?master_set= with Sentinel",
+		func(text string) bool {
+			_, _, err := cluster.ParseURL(text)
+			return text == "" || err == nil
+		}, field)
+}
+
+// redisServer returns how to reach Redis, and the number of the database.
+func (c Config) redisServer() (cluster.Server, int, error) {
+	if c.RedisURL == "" {
+		return cluster.Server{
+			Addresses: []string{net.JoinHostPort(c.RedisHost, strconv.Itoa(c.RedisPort))},
+			Username:  c.RedisUsername, Password: c.RedisPassword,
+		}, c.RedisDB, nil
+	}
+	server, db, err := cluster.ParseURL(c.RedisURL)
+	if db < 0 {
+		db = c.RedisDB
+	}
+	return server, db, err
+}
+
+// neighbours returns this node's part in the cluster, nil without Redis.
+func (g *Gateway) neighbours() (*cluster.Cluster, error) {
+	cfg := g.config
+	if !cfg.UseRedis {
+		return nil, nil
+	}
+	server, db, err := cfg.redisServer()
+	if err != nil {
+		return nil, err
+	}
+	return cluster.New(cluster.Config{
+		Server: server, Prefix: cfg.KeyPrefix, DB: db,
+		Lease: cfg.NodeLease, Linger: cfg.RoomLinger, JoinTimeout: cfg.JoinTimeout,
+		MaxQueue: cfg.MaxPublishQueue, MaxBytes: cfg.MaxPublishBytes,
+		Alone:   cfg.Environment == development || cfg.Environment == test,
+		Sockets: func() int64 { return g.hub.Stats().Sockets },
+		Log:     g.log,
+	})
+}
+
+// port returns the cluster as the rooms know it: nil when there is none.
+func (g *Gateway) port() rooms.Cluster {
+	if g.cluster == nil {
+		return nil
+	}
+	return g.cluster
+}
+
+// everybody is where the events of services go: this node's rooms, and those
+// of the others.
+func (g *Gateway) everybody() upstream.Rooms {
+	if g.cluster == nil {
+		return g.hub
+	}
+	return g.cluster
+}
+
+// joinCluster begins to look for the other nodes.
+func (g *Gateway) joinCluster() {
+	if g.cluster != nil {
+		g.cluster.Start(g.hub)
+	}
+}
+
+// leaveCluster publishes what waits and takes this node's rooms out of Redis.
+func (g *Gateway) leaveCluster(ctx context.Context) {
+	if g.cluster == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	if err := g.cluster.Close(ctx); err != nil {
+		g.log.Warn("the cluster was not left cleanly: the other nodes will notice", "error", err)
+	}
+}
+
+// clusterFigures is a part of GET /metrics for people and scripts.
+type clusterFigures struct {
+	Nodes            int   `json:"nodes"`
+	ConnectedSockets int64 `json:"connectedSockets"` // of all nodes
+	Published        int64 `json:"published"`
+	Received         int64 `json:"received"`
+	Queued           int64 `json:"queued"`
+}
+
+// clusterFigures returns nil without Redis.
+func (g *Gateway) clusterFigures() *clusterFigures {
+	if g.cluster == nil {
+		return nil
+	}
+	s := g.cluster.Stats()
+	return &clusterFigures{s.Nodes, s.Sockets, s.Published, s.Received, s.Queued}
+}
+
+// A clusterFigure is one Prometheus metric about the other nodes.
+type clusterFigure struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*cluster.Totals) int64
+}
+
+func newClusterFigure(kind prometheus.ValueType, name, help string, value func(*cluster.Totals) int64) clusterFigure {
+	return clusterFigure{prometheus.NewDesc("gateway_cluster_"+name, help, nil, nil), kind, value}
+}
+
+var clusterFigureList = []clusterFigure{
+	newClusterFigure(prometheus.GaugeValue, "connected", "1 when Redis answers and this node gets what others publish.",
+		func(t *cluster.Totals) int64 { return flag(t.Connected) }),
+	newClusterFigure(prometheus.GaugeValue, "registered", "1 when the directory in Redis has all rooms of this node.",
+		func(t *cluster.Totals) int64 { return flag(t.Registered) }),
+	newClusterFigure(prometheus.GaugeValue, "nodes", "Nodes in the cluster, this one included.",
+		func(t *cluster.Totals) int64 { return int64(t.Nodes) }),
+	newClusterFigure(prometheus.GaugeValue, "sockets", "Socket.IO sockets on all nodes.",
+		func(t *cluster.Totals) int64 { return t.Sockets }),
+	newClusterFigure(prometheus.GaugeValue, "rooms", "Rooms this node has in the directory or is about to.",
+		func(t *cluster.Totals) int64 { return t.Rooms }),
+	newClusterFigure(prometheus.GaugeValue, "publish_waiting", "Messages that wait to be published to other nodes.",
+		func(t *cluster.Totals) int64 { return t.Queued }),
+	newClusterFigure(prometheus.CounterValue, "published_total", "Messages sent to other nodes, once for each.",
+		func(t *cluster.Totals) int64 { return t.Published }),
+	newClusterFigure(prometheus.CounterValue, "publishes_total", "PUBLISH commands; one may carry many messages.",
+		func(t *cluster.Totals) int64 { return t.Envelopes }),
+	newClusterFigure(prometheus.CounterValue, "received_total", "Messages received from other nodes.",
+		func(t *cluster.Totals) int64 { return t.Received }),
+	newClusterFigure(prometheus.CounterValue, "duplicates_total", "Messages received that had come already.",
+		func(t *cluster.Totals) int64 { return t.Duplicates }),
+	newClusterFigure(prometheus.CounterValue, "strays_total", "Messages received for rooms without members here.",
+		func(t *cluster.Totals) int64 { return t.Strays }),
+	newClusterFigure(prometheus.CounterValue, "directory_writes_total", "Rooms entered into the directory or taken out.",
+		func(t *cluster.Totals) int64 { return t.Writes }),
+	newClusterFigure(prometheus.CounterValue, "sessions_total", "Times this node has begun to register its rooms.",
+		func(t *cluster.Totals) int64 { return t.Sessions }),
+	newClusterFigure(prometheus.CounterValue, "joins_late_total", "Joins acknowledged before the directory knew of them.",
+		func(t *cluster.Totals) int64 { return t.JoinsLate }),
+	newClusterFigure(prometheus.CounterValue, "failures_total", "Commands to Redis that failed.",
+		func(t *cluster.Totals) int64 { return t.Failures }),
+}
+
+var clusterDroppedDesc = prometheus.NewDesc("gateway_cluster_dropped_total",
+	"Messages between nodes that were dropped, by reason.", []string{"reason"}, nil)
+
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// A clusterCollector turns the cluster's figures into Prometheus metrics. Safe
+// for concurrent use.
+type clusterCollector struct{ cluster *cluster.Cluster }
+
+// Describe implements prometheus.Collector.
+func (c *clusterCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, f := range clusterFigureList {
+		ch <- f.desc
+	}
+	ch <- clusterDroppedDesc
+}
+
+// Collect implements prometheus.Collector.
+func (c *clusterCollector) Collect(ch chan<- prometheus.Metric) {
+	t := c.cluster.Stats()
+	for _, f := range clusterFigureList {
+		ch <- prometheus.MustNewConstMetric(f.desc, f.kind, float64(f.value(&t)))
+	}
+	for reason, n := range t.Dropped {
+		ch <- prometheus.MustNewConstMetric(clusterDroppedDesc, prometheus.CounterValue, float64(n), reason.String())
+	}
+}

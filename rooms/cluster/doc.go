@@ -1,0 +1,45 @@
+// Package cluster makes many nodes one, through Redis: a message goes to those
+// nodes only that hold its room, and when no other node does, nothing is sent.
+//
+//	cluster.go    the port rooms.Cluster, start and stop
+//	server.go     how to reach Redis: alone, by Sentinel, as Redis Cluster
+//	names.go      keys, channels and ids
+//	keeper.go     connects, and keeps this node's session
+//	lease.go      what the nodes say of themselves
+//	view.go       what the keeper found out, for the lanes
+//	lane.go       what waits for Redis, by room
+//	step.go       a lane's goroutine
+//	register.go   a lane writes the directory
+//	publish.go    a lane reads it, and publishes
+//	parcel.go     what goes to one node at once
+//	deliver.go    events of the services, which must not get lost
+//	envelope.go   the form of messages between nodes
+//	receive.go, window.go  what comes from the other nodes, once
+//	sweep.go      what a dead node has left behind
+//	check.go      is the directory right?
+//
+// # In Redis
+//
+// Every name begins with KEY_PREFIX and the database's number, because pub/sub
+// knows no databases.
+//
+//	ws:1:room:conversation:42  set of integers: the sessions that hold the room
+//	ws:1:{nodes}               set of integers: the sessions there are
+//	ws:1:{nodes}:<session>     lease, gone some seconds after its node has died
+//	ws:1:node:<node>           channel of a node
+//
+// A node has a random number for its life. A session is the node's number and
+// a count, and lasts as long as Redis keeps what it was told over one unbroken
+// connection: with a lost connection, a lost lease or a flushed database the
+// count goes up, and the node registers all its rooms anew. So a session that
+// was found dead is dead for ever, and what is written late in its name, by
+// commands that hung in a buffer, does no harm.
+//
+// # What is lost
+//
+// Pub/sub keeps nothing. While a node is cut off from Redis, its clients get
+// nothing from other nodes; events of services are not acknowledged as long as
+// a node that may hold the room has its lease and no subscription, so only a
+// cut longer than the lease loses them. What clients broadcast waits in a
+// bounded queue while Redis is away, but for what is volatile.
+package cluster

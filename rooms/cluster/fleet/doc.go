@@ -1,0 +1,3 @@
+// Package fleet tests several gateway processes around a Redis, with real
+// clients. It has no code but tests.
+package fleet

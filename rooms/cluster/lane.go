@@ -1,0 +1,294 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+const (
+	letterBatch = 256       // messages a lane publishes at once
+	byteBatch   = 256 << 10 // bytes of these
+	writeBatch  = 512       // changes of the directory a lane makes at once
+
+	// retryDelay is between two attempts while Redis fails.
+	retryDelay = 50 * time.Millisecond
+)
+
+// A letter is a message on its way to the nodes that hold its room.
+type letter struct {
+	rooms.Broadcast
+	number uint64
+	flight *flight // nil: a client's, which may be dropped
+}
+
+// An entry is a room that this node holds, or has held shortly before.
+// Guarded by its lane's mutex.
+type entry struct {
+	occupied bool
+	queued   bool  // stands in changed
+	telling  bool  // the directory is being told that it is occupied
+	wrote    int64 // the session for which the directory has it; 0: not sure for any
+
+	sight sight  // what the directory said of other nodes
+	epoch uint64 // at which it did
+
+	vacant  int64 // since when, Unix ns, unless occupied
+	waiting []func()
+}
+
+// sight is what a lane has seen of a room in the directory.
+type sight uint8
+
+const (
+	unseen  sight = iota
+	looking       // being read
+	ours          // no other node holds it
+)
+
+// A due is a room that wants to be looked at when its time has come.
+type due struct {
+	room string
+	at   time.Time
+}
+
+// A lane is what waits for Redis about some of the rooms: their changes in the
+// directory, and messages to them. Its goroutine alone speaks to Redis, so
+// that what happens to a room keeps its order.
+type lane struct {
+	c     *Cluster
+	index int
+	wake  chan struct{} // has a token when there is work
+	space chan struct{} // has a token when letters were taken out
+
+	mu        sync.Mutex // guards the following
+	held      map[string]*entry
+	changed   []string // rooms that the directory has to be told of
+	queue     []letter
+	bytes     int // of the queue's messages
+	lingering []due
+	late      []due // rooms somebody waits for
+
+	// Owned by the goroutine of run.
+	session int64        // that todo is of
+	todo    []string     // rooms to be registered in a new session
+	told    bool         // the keeper knows that there are none left
+	number  uint64       // of the last letter
+	batch   []letter     // being published
+	sending atomic.Int64 // len of batch, for everybody
+	parking atomic.Bool  // something is parked
+	parked  map[uint32][]parcel
+	dead    map[string][]int64 // sessions found in the directory that are dead
+}
+
+func newLane(c *Cluster, index int) *lane {
+	return &lane{
+		c: c, index: index,
+		wake: make(chan struct{}, 1), space: make(chan struct{}, 1),
+		held:   make(map[string]*entry),
+		parked: make(map[uint32][]parcel),
+		dead:   make(map[string][]int64),
+	}
+}
+
+func (l *lane) ring() { offer(l.wake) }
+
+// offer puts a token into a channel that holds one.
+func offer(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// occupied notes that a shard has a member in room: see rooms.Cluster.
+func (l *lane) occupied(room string, known func()) bool {
+	v := l.c.view.Load()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.held[room]
+	if e == nil {
+		e = &entry{}
+		l.held[room] = e
+	}
+	e.occupied = true
+	if v != nil && e.wrote == v.session {
+		return true
+	}
+	if !e.telling {
+		l.change(room, e)
+	}
+	if l.c.away.Load() {
+		return true
+	}
+	e.waiting = append(e.waiting, known)
+	l.late = append(l.late, due{room, time.Now().Add(l.c.config.JoinTimeout)})
+	return false
+}
+
+// vacated notes that nobody is in room any more. The directory is told when
+// nobody has come back for a while.
+func (l *lane) vacated(room string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.held[room]; e != nil {
+		now := time.Now()
+		e.occupied, e.vacant = false, now.UnixNano()
+		l.lingering = append(l.lingering, due{room, now.Add(l.c.config.Linger)})
+	}
+}
+
+// change has the directory told. l.mu is held.
+func (l *lane) change(room string, e *entry) {
+	if !e.queued {
+		e.queued = true
+		l.changed = append(l.changed, room)
+		l.ring()
+	}
+}
+
+// elsewhere reports whether another node may hold room.
+func (l *lane) elsewhere(room string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.held[room]
+	return e == nil || e.sight != ours || e.epoch != l.c.epoch.Load()
+}
+
+// forget is called when a room has changed in the directory.
+func (l *lane) forget(room string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.held[room]; e != nil {
+		e.sight = unseen
+	}
+}
+
+// post queues a client's broadcast, or drops it when the queue is full; what
+// is volatile when it is half full.
+func (l *lane) post(b rooms.Broadcast) {
+	l.mu.Lock()
+	full := l.full(1)
+	if b.Message.Volatile {
+		full = l.full(2)
+	}
+	if !full {
+		l.put(letter{Broadcast: b})
+	}
+	l.mu.Unlock()
+	if full {
+		l.c.stats.dropped[DropQueueFull].Add(1)
+	}
+}
+
+// wait queues an event of a service as soon as there is room.
+func (l *lane) wait(ctx context.Context, x letter) error {
+	for {
+		l.mu.Lock()
+		full := l.full(1)
+		if !full {
+			l.put(x)
+		}
+		l.mu.Unlock()
+		if !full {
+			return nil
+		}
+		select {
+		case <-l.space:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// full reports whether the queue holds a share of what it may. l.mu is held.
+func (l *lane) full(share int) bool {
+	c := &l.c.config
+	return len(l.queue) >= max(c.MaxQueue/laneCount/share, 1) || l.bytes >= c.MaxBytes/laneCount/share
+}
+
+// put queues a letter. l.mu is held.
+func (l *lane) put(x letter) {
+	l.queue = append(l.queue, x)
+	l.bytes += x.Message.Size()
+	l.ring()
+}
+
+// take moves waiting letters to the batch and numbers them.
+func (l *lane) take() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	size, n := 0, 0
+	for n < len(l.queue) && n < letterBatch && size < byteBatch {
+		size += l.queue[n].Message.Size()
+		l.number++
+		l.queue[n].number = l.number
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	l.batch = append(l.batch, l.queue[:n]...)
+	l.sending.Store(int64(n))
+	left := copy(l.queue, l.queue[n:])
+	clear(l.queue[left:])
+	l.queue = l.queue[:left]
+	l.bytes -= size
+	offer(l.space)
+}
+
+// tick does what is due: it is called every clockInterval by another
+// goroutine than the lane's.
+func (l *lane) tick(now time.Time) {
+	l.mu.Lock()
+	var late []func()
+	l.late = passed(l.late, now, l.c.away.Load(), func(room string) {
+		if e := l.held[room]; e != nil && len(e.waiting) > 0 {
+			late = append(late, e.waiting...)
+			e.waiting = nil
+		}
+	})
+	l.lingering = passed(l.lingering, now, false, func(room string) {
+		if e := l.held[room]; e != nil && e.overdue(now, l.c.config.Linger) {
+			l.change(room, e)
+		}
+	})
+	l.mu.Unlock()
+	l.c.stats.joinsLate.Add(int64(len(late)))
+	for _, known := range late {
+		known()
+	}
+	if l.parking.Load() {
+		l.ring()
+	}
+}
+
+// overdue reports whether nobody has come back in time.
+func (e *entry) overdue(now time.Time, linger time.Duration) bool {
+	return !e.occupied && now.UnixNano()-e.vacant >= int64(linger)
+}
+
+// passed calls do for the rooms whose time has come, or for all, and returns
+// the rest.
+func passed(list []due, now time.Time, all bool, do func(room string)) []due {
+	n := 0
+	for n < len(list) && (all || !now.Before(list[n].at)) {
+		do(list[n].room)
+		n++
+	}
+	if n == 0 {
+		return list
+	}
+	left := copy(list, list[n:])
+	clear(list[left:])
+	return list[:left]
+}
+
+func (l *lane) len() (queued, rooms int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int64(len(l.queue)) + l.sending.Load(), int64(len(l.held))
+}

@@ -1,0 +1,151 @@
+package cluster
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+const (
+	// parkedBytes is how much may wait in a lane for one node that is not
+	// subscribed; its lease bounds how long.
+	parkedBytes = 4 << 20
+
+	// parcelBytes bounds what goes to a node with one PUBLISH, but for a
+	// single message that is larger.
+	parcelBytes = 256 << 10
+)
+
+// A parcel is what goes to one node with one PUBLISH. Owned by its lane.
+type parcel struct {
+	node    uint32
+	body    []byte
+	letters int64
+	flights []*flight // of the events in it that must not get lost
+	parked  time.Time
+}
+
+// pack puts the letters of the batch into parcels for the nodes that to names,
+// each node's in the order of the batch.
+func (l *lane) pack(to func(*letter) []uint32) (parcels []parcel) {
+	last := make(map[uint32]int) // node → index of its parcel
+	for i := range l.batch {
+		x := &l.batch[i]
+		for _, node := range to(x) {
+			at, ok := last[node]
+			if !ok || len(parcels[at].body)+x.Message.Size() > parcelBytes {
+				at = len(parcels)
+				last[node] = at
+				parcels = append(parcels, parcel{node: node, body: appendEnvelopeHead(nil, l.c.node, l.index)})
+			}
+			p := &parcels[at]
+			p.body = appendRecord(p.body, x.number, &x.Broadcast)
+			p.letters++
+			if x.flight != nil {
+				p.flights = append(p.flights, x.flight)
+			}
+		}
+	}
+	return parcels
+}
+
+// send publishes parcels, and then the fence. What has no receiver is parked.
+func (l *lane) send(ctx context.Context, v *view, parcels []parcel, fence []rueidis.Completed) error {
+	var commands []rueidis.Completed
+	var sent []parcel
+	for _, p := range parcels {
+		if len(l.parked[p.node]) > 0 { // behind the others
+			l.park(p)
+			continue
+		}
+		sent = append(sent, p)
+		commands = append(commands, l.publishing(v, p))
+	}
+	if len(commands) == 0 || v.sharded {
+		commands = append(commands, fence...)
+	}
+	if len(commands) == 0 {
+		return nil
+	}
+	results := v.client.DoMulti(ctx, commands...)
+	for _, r := range results {
+		if err := r.Error(); err != nil {
+			return err
+		}
+	}
+	for i, p := range sent {
+		l.sent(p, results[i])
+	}
+	return nil
+}
+
+func (l *lane) publishing(v *view, p parcel) rueidis.Completed {
+	b, channel, body := v.client.B(), l.c.names.channel(p.node), rueidis.BinaryString(p.body)
+	if v.sharded {
+		return b.Spublish().Channel(channel).Message(body).Build()
+	}
+	return b.Publish().Channel(channel).Message(body).Build()
+}
+
+// sent counts a parcel, or parks it when nobody got it.
+func (l *lane) sent(p parcel, result rueidis.RedisResult) {
+	if receivers, err := result.AsInt64(); err == nil && receivers == 0 {
+		l.park(p)
+		return
+	}
+	l.c.stats.envelopes.Add(1)
+	l.c.stats.published.Add(p.letters)
+}
+
+// park keeps a parcel for a node that is not subscribed, if there is an event
+// in it that must not get lost.
+func (l *lane) park(p parcel) {
+	size := 0
+	for _, other := range l.parked[p.node] {
+		size += len(other.body)
+	}
+	if len(p.flights) == 0 || size > 0 && size+len(p.body) > parkedBytes {
+		l.c.stats.dropped[DropNoReceiver].Add(p.letters)
+		return
+	}
+	for _, f := range p.flights {
+		l.c.flights.hold(f)
+	}
+	p.parked = time.Now()
+	l.parked[p.node] = append(l.parked[p.node], p)
+	l.parking.Store(true)
+}
+
+// unpark tries to send what is parked, each node's oldest first, until the node
+// is seen to be gone.
+func (l *lane) unpark(ctx context.Context, v *view) error {
+	for node, waiting := range l.parked {
+		for len(waiting) > 0 {
+			p := waiting[0]
+			if v.mayHave(node, p.parked) {
+				receivers, err := v.client.Do(ctx, l.publishing(v, p)).AsInt64()
+				if err != nil {
+					return err
+				}
+				if receivers == 0 {
+					break
+				}
+				l.c.stats.envelopes.Add(1)
+				l.c.stats.published.Add(p.letters)
+			} else {
+				l.c.stats.dropped[DropNoReceiver].Add(p.letters)
+			}
+			for _, f := range p.flights {
+				l.c.flights.land(f)
+			}
+			waiting = waiting[1:]
+			l.parked[node] = waiting
+		}
+		if len(waiting) == 0 {
+			delete(l.parked, node)
+		}
+	}
+	l.parking.Store(len(l.parked) > 0)
+	return nil
+}

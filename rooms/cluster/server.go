@@ -1,0 +1,132 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+const (
+	dialTimeout = 2 * time.Second
+
+	// answerTimeout is how long Redis may owe an answer before the connection
+	// counts as dead. A keeper notices sooner that Redis is away.
+	answerTimeout = 5 * time.Second
+
+	topologyInterval = 5 * time.Second // between two looks at Sentinel or Redis Cluster
+
+	bufferSize = 64 << 10 // bytes, for reading and for writing
+	ringScale  = 10       // 1,024 pipelined calls
+)
+
+// A Server says how to reach Redis.
+type Server struct {
+	Addresses []string // host:port, of one server, of Sentinels or of a Redis Cluster; or a socket's path
+	Unix      bool     // the address is a socket's path
+	Username  string   // "" for the default user
+	Password  string
+	TLS       *tls.Config // nil: none
+
+	MasterSet        string // not "": the addresses are those of Sentinels
+	SentinelUsername string
+	SentinelPassword string
+}
+
+// ParseURL reads an address of Redis and the number of its database, -1 when
+// it has none:
+//
+//	redis://user:password@host:port/db?addr=host2:port2&addr=…
+//	rediss://…                                               with TLS
+//	redis://user:password@sentinel:port?addr=…&master_set=name&sentinel_password=…
+//	unix://user:password@/path/to/redis.sock?db=…
+func ParseURL(text string) (s Server, db int, err error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return s, 0, errors.New("redis: not a URL") // its error quotes the password
+	}
+	u.Path = strings.TrimSuffix(u.Path, "/") // or it would be an empty number
+	option, err := rueidis.ParseURL(u.String())
+	if err != nil {
+		return s, 0, err
+	}
+	query := u.Query()
+	db = option.SelectDB
+	if !query.Has("db") && (u.Scheme == "unix" || len(u.Path) < 2) {
+		db = -1
+	}
+	return Server{
+		Addresses: option.InitAddress, Unix: u.Scheme == "unix",
+		Username: option.Username, Password: option.Password, TLS: option.TLSConfig,
+		MasterSet:        option.Sentinel.MasterSet,
+		SentinelUsername: query.Get("sentinel_username"),
+		SentinelPassword: query.Get("sentinel_password"),
+	}, db, nil
+}
+
+// option returns what both clients have in common. Retrying is for the lanes,
+// who know what may be late.
+func (s *Server) option() rueidis.ClientOption {
+	o := rueidis.ClientOption{
+		InitAddress: s.Addresses, Username: s.Username, Password: s.Password, TLSConfig: s.TLS,
+		ClientName:         "websocket-gateway",
+		ClientSetInfo:      rueidis.DisableClientSetInfo,
+		Dialer:             net.Dialer{Timeout: dialTimeout},
+		ConnWriteTimeout:   answerTimeout,
+		PipelineMultiplex:  -1, // one connection: it puts invalidations and replies in order
+		RingScaleEachConn:  ringScale,
+		ReadBufferEachConn: bufferSize, WriteBufferEachConn: bufferSize,
+		BlockingPipeline: 1 << 30, // never on another connection
+		DisableRetry:     true,
+	}
+	if s.Unix {
+		o.DialCtxFn = func(ctx context.Context, path string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			return d.DialContext(ctx, "unix", path)
+		}
+	}
+	if s.MasterSet != "" {
+		o.Sentinel = rueidis.SentinelOption{
+			MasterSet: s.MasterSet, Username: s.SentinelUsername, Password: s.SentinelPassword,
+			TLSConfig: s.TLS, Dialer: o.Dialer, TopologyRefreshInterval: topologyInterval,
+		}
+	}
+	o.ClusterOption.ShardsRefreshInterval = topologyInterval
+	return o
+}
+
+// open connects. Redis Cluster has one database only and refuses SELECT; which
+// of the two is there has to be found out first.
+func open(o rueidis.ClientOption, db int) (rueidis.Client, error) {
+	o.SelectDB = db
+	if o.Sentinel.MasterSet != "" {
+		return newClient(o)
+	}
+	plain := o
+	plain.SelectDB, plain.OnInvalidations = 0, nil
+	probe, err := newClient(plain)
+	if err != nil {
+		return nil, err
+	}
+	sharded := probe.Mode() == rueidis.ClientModeCluster
+	probe.Close()
+	if sharded {
+		o.SelectDB = 0
+	} else {
+		o.ForceSingleClient = true
+	}
+	return newClient(o)
+}
+
+func newClient(o rueidis.ClientOption) (rueidis.Client, error) {
+	client, err := rueidis.NewClient(o)
+	if err != nil {
+		return nil, fmt.Errorf("connect to redis at %v: %w", o.InitAddress, err)
+	}
+	return client, nil
+}

@@ -1,0 +1,97 @@
+package cluster
+
+import (
+	"context"
+	"time"
+)
+
+// run is the lane's goroutine.
+func (l *lane) run(ctx context.Context) {
+	for {
+		busy := false
+		var pause <-chan time.Time
+		if v := l.c.view.Load(); v != nil {
+			var err error
+			if busy, err = l.step(ctx, v); err != nil {
+				l.c.stats.failures.Add(1)
+				l.c.keeper.complain(err)
+				pause = time.After(retryDelay)
+				busy = false
+			}
+		}
+		if busy {
+			continue
+		}
+		if pause != nil {
+			select {
+			case <-pause:
+			case <-ctx.Done():
+				return
+			}
+			continue
+		}
+		select {
+		case <-l.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// step writes some changes and publishes a batch, and reports whether more may
+// be waiting. After an error it is to be called again: a batch keeps its
+// numbers, so that those who have it already know it again.
+func (l *lane) step(ctx context.Context, v *view) (busy bool, err error) {
+	if l.session != v.session {
+		l.enter(v)
+	}
+	wrote, known, err := l.register(ctx, v)
+	if err != nil {
+		return false, err
+	}
+	// A join is acknowledged when it has been announced, so that whoever joins
+	// later on another node does not hear of it.
+	defer func() {
+		for _, f := range known {
+			f()
+		}
+	}()
+	if len(l.batch) == 0 {
+		l.take()
+	}
+	published := len(l.batch) > 0
+	if published {
+		if err := l.publish(ctx, v); err != nil {
+			return false, err
+		}
+		l.done()
+	}
+	if err := l.unpark(ctx, v); err != nil {
+		return false, err
+	}
+	l.bury(ctx, v)
+	return wrote || published, nil
+}
+
+// done lets the batch go.
+func (l *lane) done() {
+	for i := range l.batch {
+		if f := l.batch[i].flight; f != nil {
+			l.c.flights.land(f)
+		}
+	}
+	clear(l.batch)
+	l.batch = l.batch[:0]
+	l.sending.Store(0)
+}
+
+// enter begins a session: all rooms are to be registered.
+func (l *lane) enter(v *view) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.session, l.told = v.session, false
+	l.todo = make([]string, 0, len(l.held))
+	for room := range l.held {
+		l.todo = append(l.todo, room)
+	}
+}

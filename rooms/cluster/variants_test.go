@@ -1,0 +1,151 @@
+package cluster
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/rooms/cluster/clustertest"
+	"github.com/hometrip/gateway/rooms/cluster/redistest"
+)
+
+// reach has all nodes of a world use a server.
+func (w *world) reach(s Server) { w.server = &s }
+
+// wantOne checks that nodes on this server are one: a pair that talks, and a
+// model.
+func wantOne(t *testing.T, w *world) {
+	t.Helper()
+	m := clustertest.Model{Log: t.Logf, Start: func() (clustertest.Node, error) { return modelNode{w.node()}, nil }}
+	if err := m.Run(1, 100); err != nil {
+		t.Fatal(err, w.stats())
+	}
+	w.awaitRight()
+}
+
+// pairOn makes two nodes with a member each of conversation:1.
+func pairOn(w *world) *pair {
+	w.t.Helper()
+	p := &pair{world: w, a: w.node(), b: w.node()}
+	p.ann, p.bob = p.a.connect("ann"), p.b.connect("bob")
+	p.ann.do("join_room", "1")
+	p.bob.do("join_room", "1")
+	p.ann.wantOf("user_joined", p.bob)
+	return p
+}
+
+func TestTLS(t *testing.T) {
+	redis, trust, err := redistest.StartTLS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(redis.Close)
+	w := &world{t: t, redis: redis}
+	w.reach(Server{Addresses: []string{redis.Addr}, TLS: trust})
+	wantOne(t, w)
+}
+
+func TestUnixSocket(t *testing.T) {
+	dir, err := os.MkdirTemp("", "gateway-unix-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	w := newOwnWorld(t, "--unixsocket", dir+"/redis.sock")
+	s, db, err := ParseURL("unix://" + dir + "/redis.sock?db=3")
+	if err != nil || db != 3 {
+		t.Fatalf("database %d, %v", db, err)
+	}
+	w.reach(s)
+	wantOne(t, w)
+}
+
+// aclRules is all that a user of Redis needs to be allowed. The README of a
+// deployment copies it; {prefix} is KEY_PREFIX.
+const aclRules = "on >secret ~{prefix}* &{prefix}* -@all +auth +hello +ping +select +client|setname " +
+	"+client|tracking +client|caching +cluster|slots +cluster|shards +multi +exec +pttl +smembers +sadd +srem " +
+	"+set +mget +del +exists +scan +publish +subscribe +unsubscribe +spublish +ssubscribe +sunsubscribe"
+
+func TestUserWithLeastRights(t *testing.T) {
+	w := newOwnWorld(t)
+	rules := strings.ReplaceAll(aclRules, "{prefix}", w.prefix())
+	w.cli(append([]string{"ACL", "SETUSER", "gateway"}, strings.Fields(rules)...)...)
+	w.reach(Server{Addresses: []string{w.redis.Addr}, Username: "gateway", Password: "secret"})
+	wantOne(t, w)
+	if log := w.cli("ACL", "LOG"); log != "" {
+		t.Errorf("denied: %s", log)
+	}
+}
+
+func TestRedisCluster(t *testing.T) {
+	group, err := redistest.StartCluster()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(group.Close)
+	w := &world{t: t, redis: group.Servers[0]}
+	w.reach(Server{Addresses: redistest.Addresses(group.Servers[:1])}) // the others are found
+	wantOne(t, w)
+	for _, n := range w.nodes {
+		n.halt()
+	}
+	w.nodes = nil
+
+	p := pairOn(w)
+	if v := p.a.cluster.view.Load(); !v.sharded {
+		t.Fatal("not taken for a Redis Cluster")
+	}
+	for i, s := range group.Servers[1:] {
+		s.Kill()
+		time.Sleep(time.Duration(i) * 3 * time.Second) // the second time until it is missed
+		if err := s.Launch(); err != nil {
+			t.Fatal(err)
+		}
+		p.wantTogether()
+	}
+}
+
+func TestSentinelFailover(t *testing.T) {
+	const password = "secret"
+	group, err := redistest.StartSentinel(password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(group.Close)
+	w := &world{t: t, redis: group.Servers[0]}
+	w.reach(Server{
+		Addresses: redistest.Addresses(group.Guards), MasterSet: redistest.MasterSet,
+		Password: password, SentinelPassword: password,
+	})
+	wantOne(t, w)
+	for _, n := range w.nodes {
+		n.halt()
+	}
+	w.nodes = nil
+
+	p := pairOn(w)
+	if _, err := group.Guards[0].CLI("SENTINEL", "FAILOVER", redistest.MasterSet); err != nil {
+		t.Fatal(err)
+	}
+	replica := group.Servers[1]
+	for _, n := range w.nodes {
+		await(t, n.name+" on the other server", func() bool { return n.cluster.Stats().Sessions > 1 })
+	}
+	ack := p.news(p.a, 0)
+	wait(t, "the event to be acknowledged", ack)
+	p.wantAll(p.ann, 1)
+	await(t, "bob's news", func() bool { return slices.Contains(p.bob.all(), `42["news",0]`) })
+	p.wantTogether()
+
+	if err := group.Await(1, 0); err != nil { // the first server follows the second
+		t.Fatal(err)
+	}
+	before := []int64{p.a.cluster.Stats().Sessions, p.b.cluster.Stats().Sessions}
+	replica.Kill() // and back to the first
+	for i, n := range w.nodes {
+		await(t, n.name+" on the first server", func() bool { return n.cluster.Stats().Sessions > before[i] })
+	}
+	p.wantTogether()
+}

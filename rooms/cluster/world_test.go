@@ -1,0 +1,402 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/redistest"
+)
+
+const patience = 20 * time.Second // for what should come soon, on a busy machine
+
+// A world is a Redis and nodes around it, each with shards and event loops of
+// its own, in one process.
+type world struct {
+	t      testing.TB
+	redis  *redistest.Server
+	server *Server // how the nodes reach it; nil: by its address
+	nodes  []*node
+}
+
+// shared is the Redis of all tests that leave theirs alive, each with a prefix
+// of its own.
+var shared struct {
+	once  sync.Once
+	redis *redistest.Server
+	err   error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.redis != nil {
+		shared.redis.Close()
+	}
+	os.Exit(code)
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	shared.once.Do(func() { shared.redis, shared.err = redistest.Start(nil) })
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return &world{t: t, redis: shared.redis}
+}
+
+// newOwnWorld has a Redis that may be harmed.
+func newOwnWorld(t testing.TB, args ...string) *world {
+	t.Helper()
+	redis, err := redistest.Start(nil, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(redis.Close)
+	return &world{t: t, redis: redis}
+}
+
+// A node is one gateway's rooms and its part in the cluster.
+type node struct {
+	w       *world
+	name    string
+	hub     *rooms.Hub
+	cluster *Cluster
+	halt    func() // ends it as a crash does
+	halted  bool
+	next    int // shard of the next client
+}
+
+const shards = 2
+
+// prefix keeps tests apart that share a Redis.
+func (w *world) prefix() string { return "test:" + w.t.Name() + ":" }
+
+// node starts a node and waits until it takes part.
+func (w *world) node(change ...func(*Config)) *node {
+	w.t.Helper()
+	n := w.start(change...)
+	n.awaitConnected()
+	return n
+}
+
+// start starts a node.
+func (w *world) start(change ...func(*Config)) *node {
+	w.t.Helper()
+	config := Config{
+		Server: Server{Addresses: []string{w.redis.Addr}},
+		Prefix: w.prefix(), DB: 1,
+		Lease: time.Second, Linger: 50 * time.Millisecond, JoinTimeout: 2 * time.Second,
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	}
+	if w.server != nil {
+		config.Server = *w.server
+	}
+	if os.Getenv("VERBOSE") != "" {
+		config.Log = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("n", len(w.nodes))
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	n := &node{w: w, name: fmt.Sprint("node", len(w.nodes))}
+	config.Sockets = func() int64 { return n.hub.Stats().Sockets }
+	var err error
+	if n.cluster, err = New(config); err != nil {
+		w.t.Fatal(err)
+	}
+	if n.hub, err = rooms.New(rooms.Config{
+		Shards: shards, Auth: anybody{}, MaxPacket: 1 << 20, MaxMailbox: 1 << 16,
+		Handlers: rooms.ClientEvents(), Cluster: n.cluster,
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+	stopLoops := n.loops()
+	n.cluster.Start(n.hub)
+	n.halt = func() {
+		if n.halted {
+			return
+		}
+		n.halted = true
+		n.cluster.stop()
+		n.cluster.done.Wait()
+		n.cluster.keeper.close()
+		stopLoops()
+	}
+	w.t.Cleanup(n.halt)
+	w.nodes = append(w.nodes, n)
+	return n
+}
+
+// loops runs a goroutine for each shard in the event loop's place.
+func (n *node) loops() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	for i := range shards {
+		sh := n.hub.Shard(i)
+		bell := make(chan struct{}, 1)
+		sh.Attach(func() { offer(bell) })
+		done.Go(func() {
+			for {
+				select {
+				case <-bell:
+				case <-ctx.Done():
+					return
+				}
+				sh.Tasks(time.Now())
+				for sh.Drain(1<<20) == 0 {
+				}
+			}
+		})
+	}
+	return func() { cancel(); done.Wait() }
+}
+
+func (n *node) awaitConnected() {
+	n.w.t.Helper()
+	await(n.w.t, n.name+" connected", func() bool { s := n.cluster.Stats(); return s.Connected && s.Registered })
+}
+
+// close ends the node as SIGTERM does.
+func (n *node) close() {
+	n.w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := n.cluster.Close(ctx); err != nil {
+		n.w.t.Errorf("%s: %v", n.name, err)
+	}
+	n.halted = true
+}
+
+type anybody struct{}
+
+func (anybody) Authenticate(token string, _ time.Time, done func(rooms.Identity, error)) {
+	if token == "" {
+		done(rooms.Identity{}, errors.New("jwt malformed"))
+		return
+	}
+	done(rooms.Identity{UserID: token}, nil)
+}
+
+// A client is a socket on a node.
+type client struct {
+	n      *node
+	name   string
+	shard  *rooms.Shard
+	socket *rooms.Socket
+	acks   int
+
+	mu      sync.Mutex // guards the following
+	inbox   []string   // not looked at yet
+	arrived chan struct{}
+}
+
+func (c *client) Send(m *codec.Message) {
+	c.mu.Lock()
+	for packet := range strings.SplitSeq(string(m.AppendPayload(nil)), "\x1e") {
+		c.inbox = append(c.inbox, packet)
+	}
+	c.mu.Unlock()
+	offer(c.arrived)
+}
+
+func (c *client) Close(reason rooms.Reason) { c.n.w.t.Errorf("%s was closed: %v", c.name, reason) }
+func (c *client) Wake()                     {}
+
+// run does something on the client's event loop.
+func (c *client) run(do func(now time.Time)) {
+	done := make(chan struct{})
+	c.shard.Post(func(now time.Time) { do(now); close(done) })
+	<-done
+}
+
+func (c *client) text(packet string) {
+	c.run(func(now time.Time) { c.socket.Text([]byte(packet), now) })
+}
+
+// open makes a client that has not been greeted yet.
+func (n *node) open(user string) *client {
+	c := &client{n: n, name: user, shard: n.hub.Shard(n.next % shards), arrived: make(chan struct{}, 1)}
+	n.next++
+	c.run(func(now time.Time) { c.socket = c.shard.Open(c, "", now) })
+	c.text(`0{"token":` + strconv.Quote(user) + `}`)
+	return c
+}
+
+// connect makes a client that is connected.
+func (n *node) connect(user string) *client {
+	n.w.t.Helper()
+	c := n.open(user)
+	if got := c.next(); !strings.HasPrefix(got, `40{`) {
+		n.w.t.Fatalf("%s got %s", user, got)
+	}
+	c.want("connected")
+	return c
+}
+
+func (c *client) hangUp() { c.run(c.socket.Closed) }
+
+// next waits for the next packet.
+func (c *client) next() string {
+	c.n.w.t.Helper()
+	deadline := time.After(patience)
+	for {
+		c.mu.Lock()
+		if len(c.inbox) > 0 {
+			packet := c.inbox[0]
+			c.inbox = c.inbox[1:]
+			c.mu.Unlock()
+			return packet
+		}
+		c.mu.Unlock()
+		select {
+		case <-c.arrived:
+		case <-deadline:
+			c.n.w.t.Fatalf("%s of %s got nothing; %+v", c.name, c.n.name, c.n.w.stats())
+		}
+	}
+}
+
+// all takes what has come.
+func (c *client) all() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	got := c.inbox
+	c.inbox = nil
+	return got
+}
+
+type presence struct{ SocketID, UserID, Room string }
+
+// want waits for an event, which must have this name.
+func (c *client) want(event string) (body presence) {
+	c.n.w.t.Helper()
+	packet := c.next()
+	raw, ok := strings.CutPrefix(packet, `42["`+event+`",`)
+	if !ok {
+		c.n.w.t.Fatalf("%s of %s got %s, want %s", c.name, c.n.name, packet, event)
+	}
+	if err := json.Unmarshal([]byte(strings.TrimSuffix(raw, "]")), &body); err != nil {
+		c.n.w.t.Fatal(err)
+	}
+	return body
+}
+
+func (c *client) wantOf(event string, other *client) {
+	c.n.w.t.Helper()
+	if got := c.want(event); got.UserID != other.name {
+		c.n.w.t.Fatalf("%s got %s of %s, want of %s", c.name, event, got.UserID, other.name)
+	}
+}
+
+func (c *client) wantNothing() {
+	c.n.w.t.Helper()
+	if got := c.all(); len(got) > 0 {
+		c.n.w.t.Fatalf("%s of %s got %q, want nothing", c.name, c.n.name, got)
+	}
+}
+
+func conversation(id string) string { return `{"roomType":"conversation","roomId":"` + id + `"}` }
+
+// send emits an event about a room and returns the number of its ack.
+func (c *client) send(event, room string) string {
+	c.acks++
+	c.text(fmt.Sprintf(`2%d["%s",%s]`, c.acks, event, conversation(room)))
+	return strconv.Itoa(c.acks)
+}
+
+// do emits an event about a room and waits for success. Nothing else may come.
+func (c *client) do(event, room string) {
+	c.n.w.t.Helper()
+	id := c.send(event, room)
+	if packet := c.next(); !strings.HasPrefix(packet, `43`+id+`[{"success":true`) {
+		c.n.w.t.Fatalf("%s of %s: %s %s: got %s", c.name, c.n.name, event, room, packet)
+	}
+}
+
+// deliver hands over an event of a service, and returns when it is everywhere.
+func (n *node) deliver(room, event string) {
+	n.w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if _, err := n.cluster.Deliver(ctx, rooms.Broadcast{Room: room, Message: codec.NewText([]byte(`42["` + event + `",{}]`))}); err != nil {
+		n.w.t.Fatal(err)
+	}
+	n.sync()
+}
+
+func (n *node) sync() {
+	n.w.t.Helper()
+	done := make(chan struct{})
+	if err := n.cluster.Sync(context.Background(), func() { close(done) }); err != nil {
+		n.w.t.Fatal(err)
+	}
+	select {
+	case <-done:
+	case <-time.After(patience):
+		n.w.t.Fatalf("%s: what was delivered is not with its receivers", n.name)
+	}
+}
+
+// await polls a condition that should hold soon.
+func await(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for: %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// awaitRight waits until the directory is what the nodes hold.
+func (w *world) awaitRight() {
+	w.t.Helper()
+	var last string
+	deadline := time.Now().Add(patience)
+	for {
+		last = ""
+		for _, n := range w.nodes {
+			if n.halted {
+				continue
+			}
+			d, err := n.cluster.Check(w.t.Context())
+			if err != nil || len(d.Missing)+len(d.Surplus) > 0 {
+				slices.Sort(d.Missing)
+				last += fmt.Sprintf("%s: %+v %v; ", n.name, d, err)
+			}
+			if s := n.cluster.Stats(); !s.Connected || !s.Registered {
+				last += n.name + " is not registered; "
+			}
+			if v := n.cluster.view.Load(); v == nil || v.doubt || len(v.open) > 0 {
+				last += n.name + " is in doubt; "
+			}
+		}
+		if last == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("the directory is not right: %s", last)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// stats describes the nodes.
+func (w *world) stats() (all string) {
+	for _, n := range w.nodes {
+		all += fmt.Sprintf("\n%s: %+v", n.name, n.cluster.Stats())
+	}
+	return all
+}

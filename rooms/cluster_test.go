@@ -1,0 +1,221 @@
+package rooms
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
+// others is a cluster that remembers what it is told. It runs on the
+// goroutine of its world.
+type others struct {
+	slow    bool // Occupied does not know at once
+	there   map[string]bool
+	told    []string
+	known   map[string][]func()
+	printed []string // what was published
+}
+
+func newOthers() *others {
+	return &others{there: make(map[string]bool), known: make(map[string][]func())}
+}
+
+func (o *others) Occupied(room string, known func()) bool {
+	o.told = append(o.told, "+"+room)
+	if o.slow {
+		o.known[room] = append(o.known[room], known)
+	}
+	return !o.slow
+}
+
+func (o *others) Vacated(room string)        { o.told = append(o.told, "-"+room) }
+func (o *others) Elsewhere(room string) bool { return o.there[room] }
+func (o *others) Publish(b Broadcast) {
+	o.printed = append(o.printed, b.Room+" "+string(b.Message.AppendPayload(nil)))
+}
+
+// answer has the other nodes know of a room.
+func (o *others) answer(w *world, room string) {
+	all := o.known[room]
+	delete(o.known, room)
+	for _, known := range all {
+		known()
+	}
+	w.settle()
+}
+
+func newClusterWorld(t testing.TB, shards int) (*world, *others) {
+	o := newOthers()
+	return newWorld(t, shards, func(c *Config) { c.Cluster = o }), o
+}
+
+func TestClusterIsToldOfFirstAndLast(t *testing.T) {
+	w, o := newClusterWorld(t, 2)
+	ann, bob, eve := w.connect("ann"), w.connect("bob"), w.connect("eve") // eve on ann's shard
+	o.told = nil
+	for _, c := range []*client{ann, eve, bob} {
+		c.emit("join_room", conversation("1"))
+	}
+	for _, c := range []*client{ann, eve, bob} {
+		c.emit("leave_room", conversation("1"))
+	}
+	want := []string{"+conversation:1", "+conversation:1", "-conversation:1"} // once a shard, once the node
+	if !slices.Equal(o.told, want) {
+		t.Errorf("told %q, want %q", o.told, want)
+	}
+}
+
+func TestPublishedOnlyWhenElsewhere(t *testing.T) {
+	w, o := newClusterWorld(t, 1)
+	ann := w.connect("ann")
+	ann.ask("join_room", conversation("1"))
+	ann.ask("typing", conversation("1"))
+	if len(o.printed) != 0 {
+		t.Fatalf("published %q, and nobody is elsewhere", o.printed)
+	}
+	o.there["conversation:1"] = true
+	ann.ask("typing", conversation("1"))
+	ann.ask("leave_room", conversation("1"))
+	body := fmt.Sprintf(`{"socketId":%q,"userId":"ann","room":"conversation:1","timestamp":%q}]`, ann.id, dawnText)
+	want := []string{`conversation:1 42["user_typing",` + body, `conversation:1 42["user_left",` + body}
+	if !slices.Equal(o.printed, want) {
+		t.Errorf("published %q, want %q", o.printed, want)
+	}
+}
+
+func TestReceivedIsNotPublishedAgain(t *testing.T) {
+	w, o := newClusterWorld(t, 2)
+	ann, bob := w.connect("ann"), w.connect("bob")
+	for _, c := range []*client{ann, bob} {
+		c.emit("join_room", conversation("1"))
+	}
+	ann.inbox, bob.inbox = nil, nil
+	o.there["conversation:1"] = true
+	o.printed = nil
+	if n := w.hub.Receive(Broadcast{Room: "conversation:1", Message: news("news")}); n != 2 {
+		t.Errorf("received by %d shards, want 2", n)
+	}
+	w.settle()
+	ann.want("news", "{}")
+	bob.want("news", "{}")
+	if n := w.hub.Receive(Broadcast{Room: "conversation:2", Message: news("news")}); n != 0 || len(o.printed) != 0 {
+		t.Errorf("received by %d shards, published %q, want neither", n, o.printed)
+	}
+}
+
+func TestReceiveDoesNotWait(t *testing.T) {
+	w := newWorld(t, 1, func(c *Config) { c.MaxMailbox = 2 })
+	ann := w.connect("ann")
+	for range 5 { // and nobody drains
+		w.hub.Receive(Broadcast{Room: "user:ann", Message: news("news")})
+	}
+	w.settle()
+	if n := w.hub.Stats().MailboxFull; len(ann.inbox) != 2 || n != 3 {
+		t.Errorf("%d messages came and %d were counted as lost, want 2 and 3", len(ann.inbox), n)
+	}
+}
+
+func TestJoinIsAcknowledgedWhenKnown(t *testing.T) {
+	w, o := newClusterWorld(t, 1)
+	ann, bob := w.connect("ann"), w.connect("bob")
+	o.slow = true
+	ann.text(`21["join_room",` + conversation("1") + `]`)
+	ann.wantNothing()
+	bob.text(`21["join_room",` + conversation("1") + `]`) // the same wait
+	ann.wantAbout("user_joined", bob, "conversation:1")   // who comes is announced at once
+	ann.text(`22["join_room",` + conversation("1") + `]`) // and again
+	ann.wantNothing()
+	bob.wantNothing()
+	o.answer(w, "conversation:1")
+	const success = `[{"success":true,"message":"Joined room: conversation:1"}]`
+	for _, want := range []string{"431" + success, "432" + success} {
+		if got := ann.next(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	if got := bob.next(); got != "431"+success {
+		t.Errorf("got %s", got)
+	}
+	eve := w.open("eve")
+	o.slow = false
+	eve.connect("eve")
+	eve.ask("join_room", conversation("1")) // known by now
+	w.wantNothing(eve)
+}
+
+func TestGreetingWaitsUntilKnown(t *testing.T) {
+	w, o := newClusterWorld(t, 1)
+	o.slow = true
+	ann := w.open("ann")
+	ann.text(`0{"token":"ann+1m"}`)
+	ann.next() // CONNECT's answer
+	if got := ann.next(); got != `42["token_expiring_soon",{"expiresIn":60}]` {
+		t.Errorf("got %s", got)
+	}
+	ann.wantNothing()
+	o.answer(w, "user:ann")
+	ann.want("connected", fmt.Sprintf(`{"socketId":%q,"userId":"ann","message":"Connected to the WebSocket gateway"}`, ann.socket.ID()))
+}
+
+func TestLeavingBeforeKnown(t *testing.T) {
+	w, o := newClusterWorld(t, 1)
+	ann := w.connect("ann")
+	o.slow = true
+	ann.text(`21["join_room",` + conversation("1") + `]`)
+	ann.text(`22["leave_room",` + conversation("1") + `]`)
+	for _, want := range []string{
+		`431[{"success":true,"message":"Joined room: conversation:1"}]`,
+		`432[{"success":true,"message":"Left room: conversation:1"}]`,
+	} {
+		if got := ann.next(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	ann.text(`23["join_room",` + conversation("1") + `]`) // another stay
+	ann.wantNothing()
+	o.answer(w, "conversation:1")
+	if got, want := ann.next(), `433[{"success":true,"message":"Joined room: conversation:1"}]`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	ann.wantNothing()
+}
+
+func TestGoneBeforeKnown(t *testing.T) {
+	for name, end := range map[string]func(*client){
+		"hung up":      (*client).hangUp,
+		"disconnected": func(c *client) { c.text("1") },
+		"reconnected":  func(c *client) { c.text("1"); c.text(`0{"token":"ann"}`); c.inbox = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, o := newClusterWorld(t, 1)
+			ann := w.connect("ann")
+			bob := w.connect("bob")
+			bob.ask("join_room", conversation("2"))
+			o.slow = true
+			ann.text(`21["join_room",` + conversation("1") + `]`)
+			bob.emit("join_room", conversation("1"))
+			ann.next() // of bob
+			end(ann)
+			ann.inbox = nil
+			o.answer(w, "conversation:1")
+			ann.wantNothing()
+			bob.hangUp()
+			if name == "hung up" {
+				w.wantEmpty()
+			}
+			if n := len(w.hub.Shard(0).waiting); n > 1 {
+				t.Errorf("%d rooms are waited for", n)
+			}
+		})
+	}
+}
+
+func TestTypingAllocatesAsLittleInACluster(t *testing.T) {
+	w, _ := newClusterWorld(t, 1)
+	ann := w.connect("ann")
+	ann.ask("join_room", conversation("1"))
+	packet := []byte(`2["typing",` + conversation("1") + `]`)
+	if allocs := testing.AllocsPerRun(100, func() { ann.socket.Text(packet, dawn) }); allocs > 0 {
+		t.Errorf("%v allocations for typing that nobody hears, want none", allocs)
+	}
+}

@@ -1,0 +1,55 @@
+package rooms
+
+import "time"
+
+// A waiting is what a socket is to be told as soon as the other nodes know
+// that this node holds a room. Owned by the room's shard.
+type waiting struct {
+	socket *Socket
+	id     string // the socket's then: after a reconnect nobody waits any more
+	tell   func()
+}
+
+// newRoom makes a room that gets its first member on this shard.
+func (sh *Shard) newRoom(name string, announce bool) *room {
+	r := &room{name: name, announce: announce}
+	sh.rooms[name] = r
+	var known func()
+	if sh.hub.occupancy.cluster != nil {
+		known = func() { sh.Post(func(time.Time) { sh.becomeKnown(r) }) }
+	}
+	r.known = sh.hub.occupancy.enter(name, sh.index, known)
+	return r
+}
+
+// await has tell called when the other nodes know of r. Callers look at
+// r.known first, which spares them the closure.
+func (sh *Shard) await(r *room, s *Socket, tell func()) {
+	if sh.waiting == nil {
+		sh.waiting = make(map[*room][]waiting)
+	}
+	sh.waiting[r] = append(sh.waiting[r], waiting{s, s.id, tell})
+}
+
+// becomeKnown tells those who wait and are still there.
+func (sh *Shard) becomeKnown(r *room) {
+	all := sh.waiting[r]
+	delete(sh.waiting, r)
+	r.known = true
+	for _, w := range all {
+		if w.socket.phase == phaseConnected && w.socket.id == w.id {
+			w.tell()
+		}
+	}
+}
+
+// tellNow tells s what it waits for in r, because it leaves.
+func (sh *Shard) tellNow(r *room, s *Socket) {
+	all := sh.waiting[r]
+	for i := range all {
+		if w := &all[i]; w.socket == s && w.id == s.id {
+			w.id = "" // nobody's
+			w.tell()
+		}
+	}
+}
