@@ -62,8 +62,7 @@ func (l *lane) publish(ctx context.Context, v *view) error {
 			return slices.Contains(before.of(x.Room), node)
 		})
 	})
-	_ = added
-	return nil
+	return l.send(ctx, v, added, nil)
 }
 
 // pressing reports whether the batch has an event of a service, which is worth
