@@ -3,6 +3,7 @@ package rooms
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -20,12 +21,14 @@ func newOthers() *others {
 	return &others{there: make(map[string]bool), known: make(map[string][]func())}
 }
 
-func (o *others) Occupied(room string, known func()) bool {
+func (o *others) Occupied(room string) bool {
 	o.told = append(o.told, "+"+room)
-	if o.slow {
-		o.known[room] = append(o.known[room], known)
-	}
 	return !o.slow
+}
+
+func (o *others) Await(room string, known func()) {
+	o.printed = append(o.printed, "await "+room)
+	o.known[room] = append(o.known[room], known)
 }
 
 func (o *others) Vacated(room string)        { o.told = append(o.told, "-"+room) }
@@ -141,6 +144,18 @@ func TestJoinIsAcknowledgedWhenKnown(t *testing.T) {
 	eve.connect("eve")
 	eve.ask("join_room", conversation("1")) // known by now
 	w.wantNothing(eve)
+}
+
+// TestJoinIsAnnouncedBeforeItIsAwaited: so that the ack comes behind.
+func TestJoinIsAnnouncedBeforeItIsAwaited(t *testing.T) {
+	w, o := newClusterWorld(t, 1)
+	ann := w.connect("ann")
+	o.slow = true
+	o.there["conversation:1"] = true
+	ann.text(`21["join_room",` + conversation("1") + `]`)
+	if len(o.printed) != 2 || !strings.Contains(o.printed[0], "user_joined") || o.printed[1] != "await conversation:1" {
+		t.Errorf("published %q", o.printed)
+	}
 }
 
 func TestGreetingWaitsUntilKnown(t *testing.T) {

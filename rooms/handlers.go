@@ -79,12 +79,13 @@ func handleJoin(c *Call) {
 	r, joined := s.shard.join(s, name, true)
 	if r.known {
 		c.succeed("Joined room: ", r.name)
-	} else {
-		later := Call{Socket: s, ack: c.ack}
-		s.shard.await(r, s, func() { later.succeed("Joined room: ", r.name) })
 	}
 	if joined {
 		s.announce(r, eventUserJoined, c.Now)
+	}
+	if !r.known {
+		later := Call{Socket: s, ack: c.ack}
+		s.shard.await(r, s, func() { later.succeed("Joined room: ", r.name) })
 	}
 }
 

@@ -14,19 +14,22 @@ type waiting struct {
 func (sh *Shard) newRoom(name string, announce bool) *room {
 	r := &room{name: name, announce: announce}
 	sh.rooms[name] = r
-	var known func()
-	if sh.hub.occupancy.cluster != nil {
-		known = func() { sh.Post(func(time.Time) { sh.becomeKnown(r) }) }
-	}
-	r.known = sh.hub.occupancy.enter(name, sh.index, known)
+	r.known = sh.hub.occupancy.enter(name, sh.index)
 	return r
 }
 
-// await has tell called when the other nodes know of r. Callers look at
-// r.known first, which spares them the closure.
+// await has tell called when the other nodes know of r, and of what was
+// broadcast to it so far: who joins later on another node does not hear of
+// what was before. Callers look at r.known first, which spares them the
+// closure.
 func (sh *Shard) await(r *room, s *Socket, tell func()) {
 	if sh.waiting == nil {
 		sh.waiting = make(map[*room][]waiting)
+	}
+	if len(sh.waiting[r]) == 0 {
+		sh.hub.occupancy.cluster.Await(r.name, func() {
+			sh.Post(func(time.Time) { sh.becomeKnown(r) })
+		})
 	}
 	sh.waiting[r] = append(sh.waiting[r], waiting{s, s.id, tell})
 }

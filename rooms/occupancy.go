@@ -36,15 +36,15 @@ func (o *occupancy) stripe(room string) *occupancyStripe {
 	return &o.stripes[maphash.String(o.seed, room)%occupancyStripes]
 }
 
-// enter notes that a shard has its first member in room. The rest is as in
-// Cluster.Occupied; known may be nil when there is no cluster. The cluster is
-// told under the lock, so that it hears of two loops in the right order.
-func (o *occupancy) enter(room string, shard int, known func()) bool {
+// enter notes that a shard has its first member in room, and returns what
+// Cluster.Occupied does. The cluster is told under the lock, so that it hears
+// of two loops in the right order.
+func (o *occupancy) enter(room string, shard int) bool {
 	s := o.stripe(room)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rooms[room] |= 1 << shard
-	return o.cluster == nil || o.cluster.Occupied(room, known)
+	return o.cluster == nil || o.cluster.Occupied(room)
 }
 
 // leave notes that a shard has lost its last member in room.

@@ -45,9 +45,12 @@ type Authenticator interface {
 type Cluster interface {
 	// Occupied tells that a shard has its first member in room. It returns
 	// true when the other nodes know already that this node holds the room, or
-	// cannot be told because they are out of reach; otherwise known is called
-	// once, from another goroutine, as soon as either is so.
-	Occupied(room string, known func()) bool
+	// cannot be told because they are out of reach.
+	Occupied(room string) bool
+
+	// Await has known called once, from any goroutine, as soon as either is
+	// so, and behind what was published to the room before.
+	Await(room string, known func())
 
 	// Vacated tells that no shard has a member in room any more.
 	Vacated(room string)

@@ -133,7 +133,7 @@ func BenchmarkRegister(b *testing.B) {
 	w := newOwnWorld(b)
 	a := w.node(func(c *Config) { c.Lease = time.Hour })
 	for i := range b.N {
-		a.cluster.Occupied(fmt.Sprint("conversation:", i), func() {})
+		a.cluster.Occupied(fmt.Sprint("conversation:", i))
 	}
 	await(b, "all rooms in the directory", func() bool { return a.cluster.Stats().Writes >= int64(b.N) })
 	writes := a.cluster.Stats().Writes

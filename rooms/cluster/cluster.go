@@ -191,7 +191,10 @@ func (c *Cluster) lane(room string) *lane {
 func (c *Cluster) alone() bool { return c.config.Alone && !c.reached.Load() }
 
 // Occupied implements rooms.Cluster.
-func (c *Cluster) Occupied(room string, known func()) bool { return c.lane(room).occupied(room, known) }
+func (c *Cluster) Occupied(room string) bool { return c.lane(room).occupied(room) }
+
+// Await implements rooms.Cluster.
+func (c *Cluster) Await(room string, known func()) { c.lane(room).await(room, known) }
 
 // Vacated implements rooms.Cluster.
 func (c *Cluster) Vacated(room string) { c.lane(room).vacated(room) }

@@ -220,7 +220,7 @@ func TestDirectoryMemory(t *testing.T) {
 	before := used()
 	for _, n := range []*node{a, b} {
 		for i := range rooms {
-			n.cluster.Occupied(fmt.Sprint("conversation:", i), func() {})
+			n.cluster.Occupied(fmt.Sprint("conversation:", i))
 		}
 		await(t, "all rooms in the directory", func() bool { return n.cluster.Stats().Writes >= rooms })
 	}

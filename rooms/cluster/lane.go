@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,33 @@ type letter struct {
 	rooms.Broadcast
 	number uint64
 	flight *flight // nil: a client's, which may be dropped
+	waiter *waiter // instead of a message
+}
+
+// size is the bytes of its message.
+func (x *letter) size() int {
+	if x.waiter != nil {
+		return 0
+	}
+	return x.Message.Size()
+}
+
+// A waiter is to be told when the directory has a room and what was published
+// to the room before is out, or when that takes too long.
+type waiter struct {
+	room  string
+	until time.Time
+	told  atomic.Bool
+	known func()
+}
+
+// tell reports whether the waiter has not been told before.
+func (w *waiter) tell() bool {
+	if w.told.Swap(true) {
+		return false
+	}
+	w.known()
+	return true
 }
 
 // An entry is a room that this node holds, or has held shortly before.
@@ -37,7 +65,7 @@ type entry struct {
 	epoch uint64 // at which it did
 
 	vacant  int64 // since when, Unix ns, unless occupied
-	waiting []func()
+	waiting []*waiter
 }
 
 // sight is what a lane has seen of a room in the directory.
@@ -47,6 +75,7 @@ const (
 	unseen  sight = iota
 	looking       // being read
 	ours          // no other node holds it
+	doubted       // so it was, but another node has sent something to it since
 )
 
 // A due is a room that wants to be looked at when its time has come.
@@ -70,7 +99,7 @@ type lane struct {
 	queue     []letter
 	bytes     int // of the queue's messages
 	lingering []due
-	late      []due // rooms somebody waits for
+	late      []*waiter // all that wait, the oldest first
 
 	// Owned by the goroutine of run.
 	session int64        // that todo is of
@@ -105,7 +134,7 @@ func offer(ch chan struct{}) {
 }
 
 // occupied notes that a shard has a member in room: see rooms.Cluster.
-func (l *lane) occupied(room string, known func()) bool {
+func (l *lane) occupied(room string) bool {
 	v := l.c.view.Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -121,12 +150,16 @@ func (l *lane) occupied(room string, known func()) bool {
 	if !e.telling {
 		l.change(room, e)
 	}
-	if l.c.away.Load() {
-		return true
-	}
-	e.waiting = append(e.waiting, known)
-	l.late = append(l.late, due{room, time.Now().Add(l.c.config.JoinTimeout)})
-	return false
+	return l.c.away.Load()
+}
+
+// await queues a waiter behind what was published before.
+func (l *lane) await(room string, known func()) {
+	w := &waiter{room: room, until: time.Now().Add(l.c.config.JoinTimeout), known: known}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.late = append(l.late, w)
+	l.put(letter{waiter: w})
 }
 
 // vacated notes that nobody is in room any more. The directory is told when
@@ -164,6 +197,16 @@ func (l *lane) forget(room string) {
 	defer l.mu.Unlock()
 	if e := l.held[room]; e != nil {
 		e.sight = unseen
+	}
+}
+
+// heard is called when another node has sent something to a room. That may
+// come before the invalidation which tells that it has entered the room.
+func (l *lane) heard(room string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.held[room]; e != nil && e.sight == ours {
+		e.sight = doubted
 	}
 }
 
@@ -213,7 +256,7 @@ func (l *lane) full(share int) bool {
 // put queues a letter. l.mu is held.
 func (l *lane) put(x letter) {
 	l.queue = append(l.queue, x)
-	l.bytes += x.Message.Size()
+	l.bytes += x.size()
 	l.ring()
 }
 
@@ -223,7 +266,7 @@ func (l *lane) take() {
 	defer l.mu.Unlock()
 	size, n := 0, 0
 	for n < len(l.queue) && n < letterBatch && size < byteBatch {
-		size += l.queue[n].Message.Size()
+		size += l.queue[n].size()
 		l.number++
 		l.queue[n].number = l.number
 		n++
@@ -233,9 +276,7 @@ func (l *lane) take() {
 	}
 	l.batch = append(l.batch, l.queue[:n]...)
 	l.sending.Store(int64(n))
-	left := copy(l.queue, l.queue[n:])
-	clear(l.queue[left:])
-	l.queue = l.queue[:left]
+	l.queue = slices.Delete(l.queue, 0, n)
 	l.bytes -= size
 	offer(l.space)
 }
@@ -244,22 +285,26 @@ func (l *lane) take() {
 // goroutine than the lane's.
 func (l *lane) tick(now time.Time) {
 	l.mu.Lock()
-	var late []func()
-	l.late = passed(l.late, now, l.c.away.Load(), func(room string) {
-		if e := l.held[room]; e != nil && len(e.waiting) > 0 {
-			late = append(late, e.waiting...)
-			e.waiting = nil
-		}
-	})
-	l.lingering = passed(l.lingering, now, false, func(room string) {
+	n, all := 0, l.c.away.Load()
+	for n < len(l.late) && (all || !now.Before(l.late[n].until)) {
+		n++
+	}
+	late := slices.Clone(l.late[:n])
+	l.late = slices.Delete(l.late, 0, n)
+	n = 0
+	for n < len(l.lingering) && !now.Before(l.lingering[n].at) {
+		room := l.lingering[n].room
 		if e := l.held[room]; e != nil && e.overdue(now, l.c.config.Linger) {
 			l.change(room, e)
 		}
-	})
+		n++
+	}
+	l.lingering = slices.Delete(l.lingering, 0, n)
 	l.mu.Unlock()
-	l.c.stats.joinsLate.Add(int64(len(late)))
-	for _, known := range late {
-		known()
+	for _, w := range late {
+		if w.tell() {
+			l.c.stats.joinsLate.Add(1)
+		}
 	}
 	if l.parking.Load() {
 		l.ring()
@@ -269,22 +314,6 @@ func (l *lane) tick(now time.Time) {
 // overdue reports whether nobody has come back in time.
 func (e *entry) overdue(now time.Time, linger time.Duration) bool {
 	return !e.occupied && now.UnixNano()-e.vacant >= int64(linger)
-}
-
-// passed calls do for the rooms whose time has come, or for all, and returns
-// the rest.
-func passed(list []due, now time.Time, all bool, do func(room string)) []due {
-	n := 0
-	for n < len(list) && (all || !now.Before(list[n].at)) {
-		do(list[n].room)
-		n++
-	}
-	if n == 0 {
-		return list
-	}
-	left := copy(list, list[n:])
-	clear(list[left:])
-	return list[:left]
 }
 
 func (l *lane) len() (queued, rooms int64) {

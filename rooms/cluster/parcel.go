@@ -32,6 +32,9 @@ func (l *lane) pack(to func(*letter) []uint32) (parcels []parcel) {
 	last := make(map[uint32]int) // node → index of its parcel
 	for i := range l.batch {
 		x := &l.batch[i]
+		if x.waiter != nil {
+			continue
+		}
 		for _, node := range to(x) {
 			at, ok := last[node]
 			if !ok || len(parcels[at].body)+x.Message.Size() > parcelBytes {

@@ -18,6 +18,7 @@ type reading struct {
 	rooms []string
 	index map[string]int // room → index in rooms and nodes
 	nodes [][]uint32     // that are to get what goes to the room
+	doubt bool           // memory may be behind
 }
 
 func (r *reading) of(room string) []uint32 { return r.nodes[r.index[room]] }
@@ -25,6 +26,9 @@ func (r *reading) of(room string) []uint32 { return r.nodes[r.index[room]] }
 func readingOf(batch []letter) *reading {
 	r := &reading{index: make(map[string]int, len(batch))}
 	for i := range batch {
+		if batch[i].waiter != nil {
+			continue
+		}
 		room := batch[i].Room
 		if _, seen := r.index[room]; !seen {
 			r.index[room] = len(r.rooms)
@@ -43,11 +47,14 @@ func readingOf(batch []letter) *reading {
 // the replies.
 func (l *lane) publish(ctx context.Context, v *view) error {
 	before := readingOf(l.batch)
+	if len(before.rooms) == 0 {
+		return nil
+	}
 	if err := l.read(ctx, v, before); err != nil {
 		return err
 	}
 	parcels := l.pack(func(x *letter) []uint32 { return before.of(x.Room) })
-	if len(parcels) == 0 && !l.pressing() {
+	if len(parcels) == 0 && !before.doubt && !l.pressing() {
 		return nil
 	}
 	if err := l.send(ctx, v, parcels, l.fence(v, before)); err != nil {
@@ -87,7 +94,7 @@ func (l *lane) fence(v *view, r *reading) (commands []rueidis.Completed) {
 // read asks the directory, from memory where nothing has changed, and notes
 // which rooms nobody else holds.
 func (l *lane) read(ctx context.Context, v *view, r *reading) error {
-	epoch := l.look(r.rooms)
+	epoch := l.look(r)
 	commands := make([]rueidis.CacheableTTL, len(r.rooms))
 	for i, room := range r.rooms {
 		commands[i] = rueidis.CT(v.client.B().Smembers().Key(l.c.names.room(room)).Cache(), cacheTTL)
@@ -116,12 +123,13 @@ func (l *lane) read(ctx context.Context, v *view, r *reading) error {
 
 // look notes that rooms are being read: what is invalidated from now on is not
 // relied on.
-func (l *lane) look(rooms []string) (epoch uint64) {
+func (l *lane) look(r *reading) (epoch uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	epoch = l.c.epoch.Load()
-	for _, room := range rooms {
+	for _, room := range r.rooms {
 		if e := l.held[room]; e != nil && (e.sight != ours || e.epoch != epoch) {
+			r.doubt = r.doubt || e.sight == doubted
 			e.sight = looking
 		}
 	}

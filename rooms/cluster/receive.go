@@ -41,7 +41,10 @@ func (r *receiver) take(body string) {
 		s.received.Add(1)
 		if !w.first(number) {
 			s.duplicates.Add(1)
-		} else if r.c.local.Receive(b) == 0 {
+			continue
+		}
+		r.c.lane(b.Room).heard(b.Room)
+		if r.c.local.Receive(b) == 0 {
 			s.strays.Add(1)
 		}
 	}

@@ -8,8 +8,8 @@ import (
 )
 
 // register tells the directory of rooms that have changed, and of those that a
-// new session has not told it of yet. It returns who waits for that.
-func (l *lane) register(ctx context.Context, v *view) (wrote bool, known []func(), err error) {
+// new session has not told it of yet.
+func (l *lane) register(ctx context.Context, v *view) (wrote bool, err error) {
 	rooms, commands := l.changes(v)
 	for _, result := range v.client.DoMulti(ctx, commands...) {
 		if e := result.Error(); e != nil {
@@ -18,15 +18,15 @@ func (l *lane) register(ctx context.Context, v *view) (wrote bool, known []func(
 	}
 	if err != nil {
 		l.again(rooms)
-		return false, nil, err
+		return false, err
 	}
 	l.c.stats.registered.Add(int64(len(rooms)))
-	known = l.registered(v, rooms)
+	l.registered(v, rooms)
 	if !l.told && len(l.todo) == 0 {
 		l.told = true
 		l.c.keeper.laneRegistered(l.index, v.session)
 	}
-	return len(rooms) > 0, known, nil
+	return len(rooms) > 0, nil
 }
 
 // A change is a room and what the directory is told of it.
@@ -109,10 +109,10 @@ func (l *lane) again(list []change) {
 	}
 }
 
-// registered notes what has been written, and returns who waits for it.
-func (l *lane) registered(v *view, list []change) (known []func()) {
+// registered notes what has been written, and tells those who wait for it.
+func (l *lane) registered(v *view, list []change) {
+	var known []*waiter
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	for _, c := range list {
 		e := l.held[c.room]
 		switch {
@@ -125,7 +125,10 @@ func (l *lane) registered(v *view, list []change) (known []func()) {
 			delete(l.held, c.room)
 		}
 	}
-	return known
+	l.mu.Unlock()
+	for _, w := range known {
+		w.tell()
+	}
 }
 
 // bury takes dead sessions out of rooms in which they were found. What fails

@@ -45,17 +45,10 @@ func (l *lane) step(ctx context.Context, v *view) (busy bool, err error) {
 	if l.session != v.session {
 		l.enter(v)
 	}
-	wrote, known, err := l.register(ctx, v)
+	wrote, err := l.register(ctx, v)
 	if err != nil {
 		return false, err
 	}
-	// A join is acknowledged when it has been announced, so that whoever joins
-	// later on another node does not hear of it.
-	defer func() {
-		for _, f := range known {
-			f()
-		}
-	}()
 	if len(l.batch) == 0 {
 		l.take()
 	}
@@ -64,7 +57,7 @@ func (l *lane) step(ctx context.Context, v *view) (busy bool, err error) {
 		if err := l.publish(ctx, v); err != nil {
 			return false, err
 		}
-		l.done()
+		l.done(v)
 	}
 	if err := l.unpark(ctx, v); err != nil {
 		return false, err
@@ -73,16 +66,33 @@ func (l *lane) step(ctx context.Context, v *view) (busy bool, err error) {
 	return wrote || published, nil
 }
 
-// done lets the batch go.
-func (l *lane) done() {
+// done lets the batch go, which is published.
+func (l *lane) done(v *view) {
 	for i := range l.batch {
-		if f := l.batch[i].flight; f != nil {
-			l.c.flights.land(f)
+		x := &l.batch[i]
+		if x.flight != nil {
+			l.c.flights.land(x.flight)
+		}
+		if x.waiter != nil && l.knows(v, x.waiter) {
+			x.waiter.tell()
 		}
 	}
 	clear(l.batch)
 	l.batch = l.batch[:0]
 	l.sending.Store(0)
+}
+
+// knows reports whether the directory has a waiter's room; if not the waiter
+// is told when it does.
+func (l *lane) knows(v *view, w *waiter) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.held[w.room]
+	if e == nil || e.wrote == v.session {
+		return true
+	}
+	e.waiting = append(e.waiting, w)
+	return false
 }
 
 // enter begins a session: all rooms are to be registered.
