@@ -13,6 +13,7 @@
 //	move.go        a connection goes to the loop of its session
 //	again.go       a loop comes back after a round of epoll
 //	wheel.go       timers
+//	beat.go        what drives them
 //	admin.go       everything on the port that is not Engine.IO
 //	drain.go, listener.go   the end
 //

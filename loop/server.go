@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"strconv"
@@ -34,7 +35,6 @@ type Server struct {
 	ctx     context.Context // ends with the engine
 
 	engine  gnet.Engine
-	booting sync.Once
 	ready   chan struct{} // closed when every loop is up
 	waiting atomic.Int32  // loops that are not
 
@@ -152,7 +152,7 @@ func (s *Server) Stats() Totals {
 }
 
 // TurnAge is how long ago the loop that lags most took its last turn. A
-// healthy loop takes one every 100 ms at least.
+// healthy loop takes one every beatInterval at least.
 func (s *Server) TurnAge(now time.Time) time.Duration {
 	var oldest time.Duration
 	for _, w := range s.workers {
@@ -167,33 +167,31 @@ func (s *Server) OnBoot(e gnet.Engine) gnet.Action {
 	return gnet.None
 }
 
-// OnTick runs in a goroutine of its own. The first call brings the loops up;
-// every call has each loop advance its wheel.
+// OnTick runs in a goroutine of its own, once: it is the first callback that
+// finds the loops running.
 func (s *Server) OnTick() (time.Duration, gnet.Action) {
-	s.booting.Do(s.boot)
-	if s.bootErr.Load() != nil {
-		return wheelTick, gnet.Shutdown
+	if err := s.boot(); err != nil {
+		s.bootErr.Store(&err)
+		return math.MaxInt64, gnet.Shutdown
 	}
-	for _, w := range s.workers {
-		w.postTick()
-	}
-	return wheelTick, gnet.None
+	go s.beat()
+	return math.MaxInt64, gnet.None
 }
 
 // boot enrolls a socket pair in every loop, which it needs to come back to
 // unfinished work. gnet does not list its loops, but it deals registered
 // connections out in turn, so this is also how each is met for the first time.
-func (s *Server) boot() {
+func (s *Server) boot() error {
 	for range s.workers {
 		again, near, err := newAgain()
 		if err == nil {
 			_, err = s.engine.Register(gnet.NewContext(gnet.NewNetConnContext(s.ctx, near), again))
 		}
 		if err != nil {
-			s.bootErr.CompareAndSwap(nil, &err)
-			return
+			return err
 		}
 	}
+	return nil
 }
 
 // started is called on a loop when its socket pair is open.

@@ -100,13 +100,15 @@ func (w *wheel) insert(t *timer) {
 	head.prev.next, head.prev = t, t
 }
 
-// advance rings everything due by now.
-func (w *wheel) advance(now time.Time) {
+// advance rings everything due by now, and reports whether a tick has passed.
+func (w *wheel) advance(now time.Time) (ticked bool) {
 	for last := int64(now.Sub(w.start) / wheelTick); w.now < last; {
 		w.now++
 		w.cascade()
 		w.ring(&w.slots[0][w.now&(wheelSlots-1)], now)
+		ticked = true
 	}
+	return ticked
 }
 
 // cascade moves the timers of a coarse slot to finer ones when its turn has

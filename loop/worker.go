@@ -71,16 +71,15 @@ func (w *worker) ring() {
 	_ = w.loop.Execute(w.server.ctx, w.turn)
 }
 
-// onTick advances the wheel. It runs every wheelTick, as a task.
+// onTick advances the wheel. It runs every beatInterval, as a task.
 func (w *worker) onTick(now time.Time) {
 	w.ticking.Store(false)
-	w.wheel.advance(now)
-	if w.drain != nil {
+	if w.wheel.advance(now) && w.drain != nil {
 		w.drain.step(w, now)
 	}
 }
 
-// postTick is called by the ticker's goroutine. A loop that lags behind has
+// postTick is called by the goroutine of beat. A loop that lags behind has
 // one tick waiting, not many.
 func (w *worker) postTick() {
 	if w.ticking.CompareAndSwap(false, true) {
