@@ -1,9 +1,13 @@
 package cluster
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 func TestMembersOnTwoNodes(t *testing.T) {
@@ -74,4 +78,52 @@ func TestEventsForAnEmptyRoom(t *testing.T) {
 		bob.wantNothing()
 		bob.hangUp()
 	}
+}
+
+// Two who join a room at the same time on two nodes: each is entered into the
+// directory before the other nodes are asked about, so the later one finds the
+// earlier one there, and tells it.
+func TestOfTwoWhoJoinAtOnceOneHears(t *testing.T) {
+	const pairs, meetings = 8, 150
+	w := newWorld(t)
+	left, right := w.node(), w.node()
+	var all sync.WaitGroup
+	for p := range pairs {
+		a, b := left.connect(fmt.Sprint("a", p)), right.connect(fmt.Sprint("b", p))
+		all.Go(func() {
+			heard := make(map[string]bool)
+			for m := range meetings {
+				room := fmt.Sprint(p, "-", m)
+				var both sync.WaitGroup
+				for _, c := range []*client{a, b} {
+					both.Go(func() { c.send("join_room", room) })
+				}
+				both.Wait()
+			}
+			missing := func() (rooms []string) {
+				for _, packet := range append(a.all(), b.all()...) {
+					if _, rest, ok := strings.Cut(packet, `"user_joined",`); ok {
+						var body presence
+						_ = json.Unmarshal([]byte(strings.TrimSuffix(rest, "]")), &body)
+						heard[body.Room] = true
+					}
+				}
+				for m := range meetings {
+					if room := fmt.Sprint("conversation:", p, "-", m); !heard[room] {
+						rooms = append(rooms, room)
+					}
+				}
+				return rooms
+			}
+			deadline := time.Now().Add(patience)
+			for len(missing()) > 0 {
+				if time.Now().After(deadline) {
+					t.Errorf("nobody heard of the other in %v", missing())
+					return
+				}
+				time.Sleep(2 * time.Millisecond)
+			}
+		})
+	}
+	all.Wait()
 }

@@ -106,6 +106,7 @@ type lane struct {
 	todo    []string     // rooms to be registered in a new session
 	told    bool         // the keeper knows that there are none left
 	number  uint64       // of the last letter
+	ahead   int          // changes that are to be written before batch is published
 	batch   []letter     // being published
 	sending atomic.Int64 // len of batch, for everybody
 	parking atomic.Bool  // something is parked
@@ -278,6 +279,7 @@ func (l *lane) take() {
 	l.sending.Store(int64(n))
 	l.queue = slices.Delete(l.queue, 0, n)
 	l.bytes -= size
+	l.ahead = len(l.changed)
 	offer(l.space)
 }
 

@@ -53,6 +53,7 @@ func (l *lane) changes(v *view) (list []change, commands []rueidis.Completed) {
 	left := copy(l.changed, l.changed[n:])
 	clear(l.changed[left:])
 	l.changed = l.changed[:left]
+	l.ahead = max(l.ahead-n, 0)
 
 	for len(l.todo) > 0 && len(list) < writeBatch {
 		room := l.todo[len(l.todo)-1]
@@ -107,6 +108,7 @@ func (l *lane) again(list []change) {
 			l.change(c.room, e)
 		}
 	}
+	l.ahead = len(l.changed)
 }
 
 // registered notes what has been written, and tells those who wait for it.

@@ -38,19 +38,24 @@ func (l *lane) run(ctx context.Context) {
 	}
 }
 
-// step writes some changes and publishes a batch, and reports whether more may
-// be waiting. After an error it is to be called again: a batch keeps its
+// step publishes a batch, behind the changes of the directory that were there
+// before it, and reports whether more may be waiting. So a room is in the
+// directory before others are looked up in it: of two nodes that enter one at
+// the same time, the later finds the earlier. After an error it is to be called again: a batch keeps its
 // numbers, so that those who have it already know it again.
 func (l *lane) step(ctx context.Context, v *view) (busy bool, err error) {
 	if l.session != v.session {
 		l.enter(v)
 	}
-	wrote, err := l.register(ctx, v)
-	if err != nil {
-		return false, err
-	}
 	if len(l.batch) == 0 {
 		l.take()
+	}
+	wrote, err := l.register(ctx, v)
+	for ; err == nil && l.ahead > 0; _, err = l.register(ctx, v) {
+		wrote = true
+	}
+	if err != nil {
+		return false, err
 	}
 	published := len(l.batch) > 0
 	if published {
