@@ -250,18 +250,9 @@ func TestNodeKilled(t *testing.T) {
 // cutPair has the second node behind a proxy.
 func newCutPair(t *testing.T) (*pair, *redistest.Proxy) {
 	t.Helper()
-	redis, err := redistest.Start(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(redis.Close)
-	proxy, err := redistest.NewProxy(redis.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Close)
-	p := &pair{world: &world{t: t, redis: redis}}
-	p.a, p.b = p.node(), p.node(func(c *Config) { c.Server.Addresses = []string{proxy.Addr} })
+	p := &pair{world: newOwnWorld(t)}
+	proxy := newProxy(t, p.redis)
+	p.a, p.b = p.node(), p.node(behind(proxy))
 	p.ann, p.bob = p.a.connect("ann"), p.b.connect("bob")
 	p.ann.do("join_room", "1")
 	p.bob.do("join_room", "1")

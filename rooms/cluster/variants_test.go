@@ -42,7 +42,7 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(redis.Close)
-	w := &world{t: t, redis: redis}
+	w := &world{t: t, redis: redis, prefix: newPrefix(t)}
 	w.reach(Server{Addresses: []string{redis.Addr}, TLS: trust})
 	wantOne(t, w)
 }
@@ -70,7 +70,7 @@ const aclRules = "on >secret ~{prefix}* &{prefix}* -@all +auth +hello +ping +sel
 
 func TestUserWithLeastRights(t *testing.T) {
 	w := newOwnWorld(t)
-	rules := strings.ReplaceAll(aclRules, "{prefix}", w.prefix())
+	rules := strings.ReplaceAll(aclRules, "{prefix}", w.prefix)
 	w.cli(append([]string{"ACL", "SETUSER", "gateway"}, strings.Fields(rules)...)...)
 	w.reach(Server{Addresses: []string{w.redis.Addr}, Username: "gateway", Password: "secret"})
 	wantOne(t, w)
@@ -85,7 +85,7 @@ func TestRedisCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(group.Close)
-	w := &world{t: t, redis: group.Servers[0]}
+	w := &world{t: t, redis: group.Servers[0], prefix: newPrefix(t)}
 	w.reach(Server{Addresses: redistest.Addresses(group.Servers[:1])}) // the others are found
 	wantOne(t, w)
 	for _, n := range w.nodes {
@@ -114,7 +114,7 @@ func TestSentinelFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(group.Close)
-	w := &world{t: t, redis: group.Servers[0]}
+	w := &world{t: t, redis: group.Servers[0], prefix: newPrefix(t)}
 	w.reach(Server{
 		Addresses: redistest.Addresses(group.Guards), MasterSet: redistest.MasterSet,
 		Password: password, SentinelPassword: password,

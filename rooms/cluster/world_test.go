@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ const patience = 20 * time.Second // for what should come soon, on a busy machin
 // its own, in one process.
 type world struct {
 	t      testing.TB
+	prefix string
 	redis  *redistest.Server
 	server *Server // how the nodes reach it; nil: by its address
 	nodes  []*node
@@ -53,8 +55,14 @@ func newWorld(t testing.TB) *world {
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
-	return &world{t: t, redis: shared.redis}
+	return &world{t: t, redis: shared.redis, prefix: newPrefix(t)}
 }
+
+// worlds counts them.
+var worlds atomic.Int64
+
+// newPrefix keeps apart tests that share a Redis, and runs of a test.
+func newPrefix(t testing.TB) string { return fmt.Sprintf("test:%s:%d:", t.Name(), worlds.Add(1)) }
 
 // newOwnWorld has a Redis that may be harmed.
 func newOwnWorld(t testing.TB, args ...string) *world {
@@ -64,7 +72,22 @@ func newOwnWorld(t testing.TB, args ...string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(redis.Close)
-	return &world{t: t, redis: redis}
+	return &world{t: t, redis: redis, prefix: newPrefix(t)}
+}
+
+func newProxy(t testing.TB, redis *redistest.Server) *redistest.Proxy {
+	t.Helper()
+	proxy, err := redistest.NewProxy(redis.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	return proxy
+}
+
+// behind has a node reach Redis through a proxy.
+func behind(proxy *redistest.Proxy) func(*Config) {
+	return func(c *Config) { c.Server.Addresses = []string{proxy.Addr} }
 }
 
 // A node is one gateway's rooms and its part in the cluster.
@@ -80,9 +103,6 @@ type node struct {
 
 const shards = 2
 
-// prefix keeps tests apart that share a Redis.
-func (w *world) prefix() string { return "test:" + w.t.Name() + ":" }
-
 // node starts a node and waits until it takes part.
 func (w *world) node(change ...func(*Config)) *node {
 	w.t.Helper()
@@ -96,7 +116,7 @@ func (w *world) start(change ...func(*Config)) *node {
 	w.t.Helper()
 	config := Config{
 		Server: Server{Addresses: []string{w.redis.Addr}},
-		Prefix: w.prefix(), DB: 1,
+		Prefix: w.prefix, DB: 1,
 		Lease: time.Second, Linger: 50 * time.Millisecond, JoinTimeout: 2 * time.Second,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
