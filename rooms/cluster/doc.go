@@ -10,6 +10,7 @@
 //	lane.go       what waits for Redis, by room
 //	step.go       a lane's goroutine
 //	register.go   a lane writes the directory
+//	ask.go        a join waits until the other nodes have noticed
 //	publish.go    a lane reads it, and publishes
 //	parcel.go     what goes to one node at once
 //	deliver.go    events of the services, which must not get lost
@@ -34,6 +35,20 @@
 // count goes up, and the node registers all its rooms anew. So a session that
 // was found dead is dead for ever, and what is written late in its name, by
 // commands that hung in a buffer, does no harm.
+//
+// # Who hears what
+//
+// A join is acknowledged when the directory has the room and every other node
+// that holds it has answered that it has noticed (ask.go). So what is
+// broadcast after the acknowledgement, by whom and on which node ever, reaches
+// who joined. A node that takes a room for its own alone relies on that, and
+// sends nothing; it does so for as long only as its lease surely lasts. Who
+// publishes to a room without holding it is asked by nobody, and fences what
+// it reads with a command (publish.go). Of two who join at once on two nodes,
+// the one whom the directory has later finds the other.
+//
+// The exception is a node that does not answer: after JoinTimeout the join is
+// acknowledged in any case, and counted.
 //
 // # What is lost
 //

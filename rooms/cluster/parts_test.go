@@ -28,7 +28,8 @@ func sampleEnvelope() []byte {
 	for i := range records {
 		b = appendRecord(b, uint64(i)<<20, &records[i])
 	}
-	return b
+	b = appendSignal(b, 99, flagQuestion, "conversation:1")
+	return appendSignal(b, 99, flagAnswer, "conversation:1")
 }
 
 func TestEnvelopeRoundTrip(t *testing.T) {
@@ -36,15 +37,19 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 	if err != nil || from != (source{0xfedcba98, 7}) {
 		t.Fatalf("from %+v, %v", from, err)
 	}
+	var got record
 	for i, want := range records {
-		var number uint64
-		var got rooms.Broadcast
-		if number, got, rest, err = nextRecord(rest); err != nil {
+		if got, rest, err = nextRecord(rest); err != nil {
 			t.Fatalf("record %d: %v", i, err)
 		}
-		if number != uint64(i)<<20 || got.Room != want.Room || got.Message.Volatile != want.Message.Volatile ||
+		if got.number != uint64(i)<<20 || got.Room != want.Room || got.Message.Volatile != want.Message.Volatile ||
 			string(got.Message.Frames()) != string(want.Message.Frames()) {
-			t.Errorf("record %d: number %d, %+v, want %+v", i, number, got, want)
+			t.Errorf("record %d: %+v, want %+v", i, got, want)
+		}
+	}
+	for _, flags := range []byte{flagQuestion, flagAnswer} {
+		if got, rest, err = nextRecord(rest); err != nil || got.number != 99 || got.flags != flags || got.Room != "conversation:1" {
+			t.Errorf("%+v, %v, want number 99 with flags %d", got, err, flags)
 		}
 	}
 	if len(rest) != 0 {
@@ -67,7 +72,7 @@ func TestCutEnvelopesAreRefused(t *testing.T) {
 			continue
 		}
 		if _, rest, err := parseEnvelope(whole[:cut]); err == nil {
-			if _, _, _, err := nextRecord(rest); err == nil {
+			if _, _, err := nextRecord(rest); err == nil {
 				t.Errorf("%d of %d bytes were accepted", cut, len(whole))
 			}
 		}
@@ -84,12 +89,15 @@ func FuzzEnvelope(f *testing.F) {
 		}
 		again := appendEnvelopeHead(nil, from.node, int(from.lane))
 		for len(rest) > 0 {
-			var number uint64
-			var broadcast rooms.Broadcast
-			if number, broadcast, rest, err = nextRecord(rest); err != nil {
+			var x record
+			if x, rest, err = nextRecord(rest); err != nil {
 				return
 			}
-			again = appendRecord(again, number, &broadcast)
+			if x.Message == nil {
+				again = appendSignal(again, x.number, x.flags, x.Room)
+			} else {
+				again = appendRecord(again, x.number, &x.Broadcast)
+			}
 		}
 		if _, _, err := parseEnvelope(again); err != nil {
 			t.Errorf("written again: %v", err)

@@ -93,10 +93,25 @@ func TestRedisCluster(t *testing.T) {
 	}
 	w.nodes = nil
 
-	p := pairOn(w)
-	if v := p.a.cluster.view.Load(); !v.sharded {
+	proxies := announceProxies(t, group)
+	here, there, third := w.node(), w.node(), w.node()
+	if v := here.cluster.view.Load(); !v.sharded {
 		t.Fatal("not taken for a Redis Cluster")
 	}
+	for _, proxy := range proxies { // rooms and channels come at different times
+		proxy.Lag(5 * time.Millisecond)
+	}
+	w.meet(here, there, 20)
+	w.follow(here, there, third, 20)
+	for _, proxy := range proxies {
+		proxy.Lag(0)
+	}
+	for _, n := range w.nodes {
+		n.halt()
+	}
+	w.nodes = nil
+
+	p := pairOn(w)
 	for i, s := range group.Servers[1:] {
 		s.Kill()
 		time.Sleep(time.Duration(i) * 3 * time.Second) // the second time until it is missed
@@ -105,6 +120,29 @@ func TestRedisCluster(t *testing.T) {
 		}
 		p.wantTogether()
 	}
+}
+
+// announceProxies has clients of a Redis Cluster come by way of proxies.
+func announceProxies(t *testing.T, group *redistest.Group) (proxies []*redistest.Proxy) {
+	t.Helper()
+	for _, s := range group.Servers {
+		proxy := newProxy(t, s)
+		_, port, _ := strings.Cut(proxy.Addr, ":")
+		if _, err := s.CLI("CONFIG", "SET", "cluster-announce-port", port); err != nil {
+			t.Fatal(err)
+		}
+		proxies = append(proxies, proxy)
+	}
+	for _, s := range group.Servers {
+		await(t, "the servers to know the proxies of each other", func() bool {
+			slots, err := s.CLI("CLUSTER", "SLOTS")
+			return err == nil && !slices.ContainsFunc(proxies, func(p *redistest.Proxy) bool {
+				_, port, _ := strings.Cut(p.Addr, ":")
+				return !strings.Contains(slots, port)
+			})
+		})
+	}
+	return proxies
 }
 
 func TestSentinelFailover(t *testing.T) {
