@@ -18,6 +18,7 @@ const (
 	ReasonSlowConsumer                  // more pending than MAX_PENDING_BYTES
 	ReasonDraining                      // the node is shutting down
 	ReasonPanic                         // a handler failed
+	ReasonMissedEvents                  // the node was cut off from the others
 	reasonCount
 )
 
@@ -33,7 +34,7 @@ func Reasons() []Reason {
 var reasonNames = [reasonCount]string{
 	"transport_closed", "transport_error", "client_close", "ping_timeout",
 	"connect_timeout", "parse_error", "too_large", "poll_overlap",
-	"slow_consumer", "draining", "panic",
+	"slow_consumer", "draining", "panic", "missed_events",
 }
 
 func (r Reason) String() string {

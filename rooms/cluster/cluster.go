@@ -51,6 +51,7 @@ type Config struct {
 	Alone bool
 
 	Sockets func() int64 // connected to this node, for the others' information
+	Missed  func()       // events of other nodes have passed this one by; must not block
 	Log     *slog.Logger // not nil
 }
 
@@ -102,6 +103,9 @@ func New(c Config) (*Cluster, error) {
 	orDefault(&c.MaxBytes, defaultQueueBytes)
 	if c.Sockets == nil {
 		c.Sockets = func() int64 { return 0 }
+	}
+	if c.Missed == nil {
+		c.Missed = func() {}
 	}
 	cl := &Cluster{
 		config: c, names: newNames(c.Prefix, c.DB), seed: maphash.MakeSeed(),

@@ -17,6 +17,7 @@
 //	envelope.go   the form of messages between nodes
 //	receive.go, window.go  what comes from the other nodes, once
 //	sweep.go      what a dead node has left behind
+//	gap.go        has this node missed something?
 //	check.go      is the directory right?
 //
 // # In Redis
@@ -52,9 +53,16 @@
 //
 // # What is lost
 //
-// Pub/sub keeps nothing. While a node is cut off from Redis, its clients get
-// nothing from other nodes; events of services are not acknowledged as long as
-// a node that may hold the room has its lease and no subscription, so only a
-// cut longer than the lease loses them. What clients broadcast waits in a
-// bounded queue while Redis is away, but for what is volatile.
+// Pub/sub keeps nothing. What clients broadcast waits in a bounded queue while
+// Redis is away, but for what is volatile; events of services are not
+// acknowledged until Redis has taken them, and as long as a node that may hold
+// the room has its lease and no subscription they wait for it (a lane keeps
+// parkedBytes for a node).
+//
+// A node that is cut off from Redis for longer than its lease, while the
+// others are not, is not waited for. Its clients go on among themselves, and
+// when it is back it has them connect anew (gap.go): only they know what of all
+// that they may have missed they want to fetch, and every client does so after
+// it has connected. To tell them with an event would be kinder to those who
+// know it and nothing to the others.
 package cluster

@@ -16,17 +16,24 @@ type pair struct {
 	*world
 	a, b     *node
 	ann, bob *client
+	gaps     int64 // times that b's clients are to have been sent away
 }
 
 func newPair(t *testing.T, change ...func(*Config)) *pair {
 	t.Helper()
 	p := &pair{world: newOwnWorld(t)}
+	p.seat(change...)
+	return p
+}
+
+// seat starts the nodes, the second one changed.
+func (p *pair) seat(change ...func(*Config)) {
+	p.t.Helper()
 	p.a, p.b = p.node(), p.node(change...)
 	p.ann, p.bob = p.a.connect("ann"), p.b.connect("bob")
 	p.ann.do("join_room", "1")
 	p.bob.do("join_room", "1")
 	p.ann.wantOf("user_joined", p.bob)
-	return p
 }
 
 // wantTogether checks that the nodes hear each other, and nothing else.
@@ -44,6 +51,9 @@ func (p *pair) wantTogether() {
 	p.bob.want("news")
 	p.ann.wantNothing()
 	p.bob.wantNothing()
+	if a, b := p.a.missed.Load(), p.b.missed.Load(); a != 0 || b != p.gaps {
+		p.t.Errorf("the clients of the two nodes were sent away %d and %d times, want 0 and %d", a, b, p.gaps)
+	}
 }
 
 // wantLocal checks that a node serves its own clients, without waiting for
@@ -252,11 +262,7 @@ func newCutPair(t *testing.T) (*pair, *redistest.Proxy) {
 	t.Helper()
 	p := &pair{world: newOwnWorld(t)}
 	proxy := newProxy(t, p.redis)
-	p.a, p.b = p.node(), p.node(behind(proxy))
-	p.ann, p.bob = p.a.connect("ann"), p.b.connect("bob")
-	p.ann.do("join_room", "1")
-	p.bob.do("join_room", "1")
-	p.ann.wantOf("user_joined", p.bob)
+	p.seat(behind(proxy))
 	return p, proxy
 }
 
@@ -267,7 +273,10 @@ func TestNodeCutOffFromRedis(t *testing.T) {
 	p.wantLocal(p.b, p.bob)
 	p.wantLocal(p.a, p.ann)
 	await(t, "the lease to end", func() bool { return p.a.cluster.Stats().Nodes == 1 })
+	wait(t, "an event for which nobody waits", p.news(p.a, 0))
+	p.wantAll(p.ann, 1)
 	proxy.Heal()
+	p.gaps = 1
 	p.wantTogether()
 	p.b.connect("late").do("join_room", "3")
 	p.awaitRight()
@@ -303,6 +312,24 @@ func TestLateCommandsDoNoHarm(t *testing.T) {
 	p.awaitAway(p.b)
 	await(t, "the session to end", func() bool { return p.b.cluster.view.Load() == nil })
 	proxy.Heal()
+	p.gaps = 1
+	p.wantTogether()
+}
+
+// TestNodeWithoutSubscription: a node that gets nothing, though it has its
+// lease, holds up the others for no longer than a dead one.
+func TestNodeWithoutSubscription(t *testing.T) {
+	p := &pair{world: newOwnWorld(t)}
+	p.cli("ACL", "SETUSER", "deaf", "on", ">secret", "allkeys", "allchannels", "allcommands")
+	p.seat(func(c *Config) { c.Server.Username, c.Server.Password = "deaf", "secret" })
+	p.cli("ACL", "SETUSER", "deaf", "-subscribe")
+	p.cli("CLIENT", "KILL", "TYPE", "pubsub")
+	await(t, "the subscription to end", func() bool { return !p.b.cluster.keeper.subscribed.Load() })
+	await(t, "the other node to be back", func() bool { return p.a.cluster.Connected() })
+	wait(t, "an event to be acknowledged without the deaf node", p.news(p.a, 0))
+	p.wantAll(p.ann, 1)
+	p.cli("ACL", "SETUSER", "deaf", "+subscribe")
+	p.gaps = 1
 	p.wantTogether()
 }
 

@@ -62,7 +62,9 @@ type keeper struct {
 
 	// Owned by the goroutine of run.
 	answeredAt time.Time
-	warned     bool // that Redis is away
+	warned     bool               // that Redis is away
+	heardAt    time.Time          // when this node had its lease and its subscription last
+	others     map[int64]struct{} // sessions of other nodes that were there then
 	client     rueidis.Client
 	subscriber rueidis.Client
 	seen       map[uint32]time.Time // when other nodes had a lease last
@@ -76,7 +78,7 @@ func (k *keeper) init(c *Cluster) {
 		c: c, kick: make(chan struct{}, 1), fresh: true,
 		suspects: make(map[int64]time.Time), complaints: make(map[string]time.Time),
 		seen: make(map[uint32]time.Time), silent: make(map[int64]time.Time),
-		sweeping: make(chan struct{}, 1),
+		sweeping: make(chan struct{}, 1), others: make(map[int64]struct{}),
 	}
 }
 
@@ -244,8 +246,13 @@ func (k *keeper) beat(ctx context.Context) error {
 	losses, session, old := k.losses, k.session(), k.c.view.Load()
 	former := k.sessions[: len(k.sessions)-1 : len(k.sessions)-1]
 	k.mu.Unlock()
-	if old == nil && !k.subscribed.Load() {
+	subscribed := k.subscribed.Load()
+	if old == nil && !subscribed {
 		return errNotSubscribed
+	}
+	if !subscribed && began.Sub(k.heardAt) > k.c.config.Lease { // nobody waits for it any longer
+		k.lose("no subscription")
+		return errLost
 	}
 	timed, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
@@ -273,6 +280,9 @@ func (k *keeper) beat(ctx context.Context) error {
 	k.fill(v, leases, now)
 	if !k.show(v, losses, old == nil) {
 		return errLost
+	}
+	if subscribed {
+		k.hear(leases, began, now)
 	}
 	k.sweepUp(ctx, v, sessions, now)
 	if registered && len(former) > 0 {

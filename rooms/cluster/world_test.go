@@ -96,7 +96,8 @@ type node struct {
 	name    string
 	hub     *rooms.Hub
 	cluster *Cluster
-	halt    func() // ends it as a crash does
+	missed  atomic.Int64 // times its clients were sent away
+	halt    func()       // ends it as a crash does
 	halted  bool
 	next    int // shard of the next client
 }
@@ -131,6 +132,7 @@ func (w *world) start(change ...func(*Config)) *node {
 	}
 	n := &node{w: w, name: fmt.Sprint("node", len(w.nodes))}
 	config.Sockets = func() int64 { return n.hub.Stats().Sockets }
+	config.Missed = func() { n.missed.Add(1) }
 	var err error
 	if n.cluster, err = New(config); err != nil {
 		w.t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/rooms/cluster/clustertest"
+	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
 // TestFleetAgreesWithAModel has gateways and clients come and go at random.
@@ -190,6 +191,48 @@ func TestLoopsDoNotWaitForRedis(t *testing.T) {
 		event, err := bob.next(100 * time.Millisecond)
 		return err == nil && event == "user_stop_typing ann"
 	})
+}
+
+// TestClientsOfACutOffNodeComeBack: for what they have missed.
+func TestClientsOfACutOffNodeComeBack(t *testing.T) {
+	f := newFleet(t)
+	proxy, err := redistest.NewProxy(f.redis.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	_, port, _ := strings.Cut(proxy.Addr, ":")
+	a, b := f.start(), f.start("REDIS_PORT="+port)
+	ann, bob := connect(t, a, "ann"), connect(t, b, "bob")
+	for _, c := range []*client{ann, bob} {
+		if err := c.do("join_room", "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(t, ann, "user_joined bob")
+	proxy.Cut()
+	await(t, "the others to go on without the node", func() bool { return a.figures().Cluster.Nodes == 1 })
+	if err := bob.do("join_room", "2"); err != nil {
+		t.Errorf("a client of the node that is cut off: %v", err)
+	}
+	proxy.Heal()
+	if event, err := bob.next(patience); err == nil {
+		t.Errorf("bob got %s, want the end of the session", event)
+	}
+	if n := b.metric(`gateway_sessions_closed_total{reason="missed_events"}`); n != 1 {
+		t.Errorf("%v sessions ended because of missed events, want 1", n)
+	}
+	bob = connect(t, b, "bob")
+	if err := bob.do("join_room", "1"); err != nil {
+		t.Fatal(err)
+	}
+	want(t, ann, "user_left bob")
+	want(t, ann, "user_joined bob")
+	if err := a.publish("1", "news"); err != nil {
+		t.Fatal(err)
+	}
+	want(t, ann, "new_message news")
+	want(t, bob, "new_message news")
 }
 
 func connect(t *testing.T, g *gateway, user string) *client {
