@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -23,17 +24,6 @@ func wantOne(t *testing.T, w *world) {
 		t.Fatal(err, w.stats())
 	}
 	w.awaitRight()
-}
-
-// pairOn makes two nodes with a member each of conversation:1.
-func pairOn(w *world) *pair {
-	w.t.Helper()
-	p := &pair{world: w, a: w.node(), b: w.node()}
-	p.ann, p.bob = p.a.connect("ann"), p.b.connect("bob")
-	p.ann.do("join_room", "1")
-	p.bob.do("join_room", "1")
-	p.ann.wantOf("user_joined", p.bob)
-	return p
 }
 
 func TestTLS(t *testing.T) {
@@ -62,31 +52,46 @@ func TestUnixSocket(t *testing.T) {
 	wantOne(t, w)
 }
 
-// aclRules is all that a user of Redis needs to be allowed. The README of a
-// deployment copies it; {prefix} is KEY_PREFIX.
-const aclRules = "on >secret ~{prefix}* &{prefix}* -@all +auth +hello +ping +select +client|setname " +
-	"+client|tracking +client|caching +cluster|slots +cluster|shards +multi +exec +pttl +smembers +sadd +srem " +
-	"+set +mget +del +exists +scan +publish +subscribe +unsubscribe +spublish +ssubscribe +sunsubscribe"
+// admit has the nodes of a world be the user of deploy/redis.acl, which the
+// servers have read; it has all rights that a gateway needs and no others.
+func (w *world) admit(t *testing.T, servers ...*redistest.Server) {
+	t.Helper()
+	w.prefix, w.server.Username, w.server.Password = "ws:", "gateway", "secret"
+	t.Cleanup(func() {
+		for _, s := range servers {
+			if log, err := s.CLI("ACL", "LOG"); err != nil || log != "" {
+				t.Errorf("denied: %s %v", log, err)
+			}
+		}
+	})
+}
+
+// acl are the arguments with which a server reads that file.
+func acl(t *testing.T) []string {
+	t.Helper()
+	path, err := filepath.Abs("../../deploy/redis.acl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"--aclfile", path}
+}
 
 func TestUserWithLeastRights(t *testing.T) {
-	w := newOwnWorld(t)
-	rules := strings.ReplaceAll(aclRules, "{prefix}", w.prefix)
-	w.cli(append([]string{"ACL", "SETUSER", "gateway"}, strings.Fields(rules)...)...)
-	w.reach(Server{Addresses: []string{w.redis.Addr}, Username: "gateway", Password: "secret"})
+	w := newOwnWorld(t, acl(t)...)
+	w.reach(Server{Addresses: []string{w.redis.Addr}})
+	w.admit(t, w.redis)
 	wantOne(t, w)
-	if log := w.cli("ACL", "LOG"); log != "" {
-		t.Errorf("denied: %s", log)
-	}
 }
 
 func TestRedisCluster(t *testing.T) {
-	group, err := redistest.StartCluster()
+	group, err := redistest.StartCluster(acl(t)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(group.Close)
 	w := &world{t: t, redis: group.Servers[0], prefix: newPrefix(t)}
 	w.reach(Server{Addresses: redistest.Addresses(group.Servers[:1])}) // the others are found
+	w.admit(t, group.Servers...)
 	wantOne(t, w)
 	for _, n := range w.nodes {
 		n.halt()
@@ -111,7 +116,8 @@ func TestRedisCluster(t *testing.T) {
 	}
 	w.nodes = nil
 
-	p := pairOn(w)
+	p := &pair{world: w}
+	p.seat()
 	for i, s := range group.Servers[1:] {
 		s.Kill()
 		time.Sleep(time.Duration(i) * 3 * time.Second) // the second time until it is missed
@@ -163,7 +169,8 @@ func TestSentinelFailover(t *testing.T) {
 	}
 	w.nodes = nil
 
-	p := pairOn(w)
+	p := &pair{world: w}
+	p.seat()
 	if _, err := group.Guards[0].CLI("SENTINEL", "FAILOVER", redistest.MasterSet); err != nil {
 		t.Fatal(err)
 	}

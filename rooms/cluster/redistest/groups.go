@@ -44,11 +44,12 @@ func (g *Group) Close() {
 	}
 }
 
-// StartCluster starts a Redis Cluster of three masters.
-func StartCluster() (*Group, error) {
+// StartCluster starts a Redis Cluster of three masters, with these arguments
+// beside its own.
+func StartCluster(args ...string) (*Group, error) {
 	g := &Group{}
 	for range 3 {
-		s, err := Start(nil, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+		s, err := Start(nil, append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000"}, args...)...)
 		if err != nil {
 			g.Close()
 			return nil, err
