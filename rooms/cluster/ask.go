@@ -18,9 +18,10 @@ type waiter struct {
 	known func()
 
 	// Guarded by the lane's mutex.
-	number uint64   // of the question
-	nodes  []uint32 // that have not answered
-	out    bool     // the question is
+	number uint64    // of the question
+	asked  time.Time // when it went out
+	nodes  []uint32  // that have not answered
+	out    bool      // the question is
 }
 
 // tell reports whether the waiter has not been told before.
@@ -45,10 +46,11 @@ func (l *lane) await(room string, known func()) {
 func (l *lane) ask(r *reading) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := time.Now()
 	for i := range l.batch {
 		x := &l.batch[i]
 		if w := x.waiter; w != nil && !w.told.Load() {
-			w.number, w.nodes = x.number, slices.Clone(r.nodes[x.at])
+			w.number, w.asked, w.nodes = x.number, now, slices.Clone(r.nodes[x.at])
 			l.asked[w.number] = w
 		}
 	}
@@ -98,6 +100,22 @@ func (l *lane) settled(w *waiter, v *view) bool {
 		e.known = v.session
 	}
 	return true
+}
+
+// giveUp goes on without nodes that have lost their lease. It returns who needs
+// to wait no longer. l.mu is held.
+func (l *lane) giveUp() (known []*waiter) {
+	v := l.c.view.Load()
+	if v == nil {
+		return nil
+	}
+	for _, w := range l.asked {
+		w.nodes = slices.DeleteFunc(w.nodes, func(n uint32) bool { return !v.mayHave(n, w.asked) })
+		if l.settled(w, v) {
+			known = append(known, w)
+		}
+	}
+	return known
 }
 
 // askAgain puts back the questions that were too early.

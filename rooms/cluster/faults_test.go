@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -228,6 +229,37 @@ func TestFlushedWhilePublishing(t *testing.T) {
 		}
 	}
 	p.wantTogether()
+}
+
+// TestFlushedWhileLookingUp: a publisher asks the directory about a room it has
+// never heard of, and learns with the answer that it is not to be relied on.
+// The node that holds the room takes its time to register it again.
+func TestFlushedWhileLookingUp(t *testing.T) {
+	w := newOwnWorld(t)
+	quick, slow := newProxy(t, w.redis), newProxy(t, w.redis)
+	far, near := w.node(behind(quick)), w.node(behind(slow))
+	const users = 20
+	for round := range 4 {
+		var all []*client
+		for i := range users {
+			all = append(all, near.connect(fmt.Sprint("user", round, "-", i)))
+		}
+		w.awaitRight()
+		quick.Lag(10 * time.Millisecond)
+		slow.Lag(100 * time.Millisecond)
+		var flush sync.WaitGroup
+		flush.Go(func() { w.cli("FLUSHALL") })
+		for _, c := range all {
+			far.deliver("user:"+c.name, "news")
+		}
+		flush.Wait()
+		for _, c := range all {
+			c.want("news")
+			c.wantNothing()
+		}
+		quick.Lag(0)
+		slow.Lag(0)
+	}
 }
 
 func TestNodeKilled(t *testing.T) {

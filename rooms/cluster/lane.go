@@ -62,7 +62,8 @@ const (
 	looking       // being read
 	ours          // no other node holds it, and this one is there to be asked
 	theirs        // others hold it
-	doubted       // another node has sent something since that was read
+	doubted       // another node has sent something, so memory may be behind
+	fencing       // being read again behind a command, which settles the doubt
 )
 
 // A due is a room that wants to be looked at when its time has come.
@@ -293,6 +294,7 @@ func (l *lane) tick(now time.Time) {
 	for _, w := range late {
 		delete(l.asked, w.number)
 	}
+	known := l.giveUp()
 	n = 0
 	for n < len(l.lingering) && !now.Before(l.lingering[n].at) {
 		room := l.lingering[n].room
@@ -303,6 +305,9 @@ func (l *lane) tick(now time.Time) {
 	}
 	l.lingering = slices.Delete(l.lingering, 0, n)
 	l.mu.Unlock()
+	for _, w := range known {
+		w.tell()
+	}
 	for _, w := range late {
 		if w.tell() {
 			l.c.stats.joinsLate.Add(1)

@@ -57,7 +57,7 @@ func (r *reading) begin(batch []letter) {
 func (l *lane) publish(ctx context.Context, v *view) error {
 	r := &l.reading
 	r.begin(l.batch)
-	if err := l.read(ctx, v, r); err != nil {
+	if err := l.read(ctx, v, r, false); err != nil {
 		return err
 	}
 	l.ask(r)
@@ -69,7 +69,7 @@ func (l *lane) publish(ctx context.Context, v *view) error {
 		return err
 	}
 	before, news := r.nodes, false
-	if err := l.read(ctx, v, r); err != nil {
+	if err := l.read(ctx, v, r, true); err != nil {
 		return err
 	}
 	for i := range r.nodes {
@@ -106,8 +106,8 @@ func (l *lane) fence(v *view, r *reading) (commands []rueidis.Completed) {
 // read finds out who holds the rooms, and notes it for those that this node
 // holds: it is told when that changes. Rooms it does not hold are in the
 // memory of rueidis at best.
-func (l *lane) read(ctx context.Context, v *view, r *reading) error {
-	epoch := l.recall(r)
+func (l *lane) read(ctx context.Context, v *view, r *reading, fenced bool) error {
+	epoch := l.recall(r, fenced)
 	if len(r.unread) > 0 {
 		if err := l.look(ctx, v, r); err != nil {
 			return err
@@ -130,8 +130,9 @@ func (l *lane) read(ctx context.Context, v *view, r *reading) error {
 }
 
 // recall takes what the lane remembers, and notes that the other rooms are
-// being read: what is invalidated from now on is not relied on.
-func (l *lane) recall(r *reading) (epoch uint64) {
+// being read: what is invalidated from now on is not relied on. A doubt that
+// was there before the fence is settled behind it; one that came since is not.
+func (l *lane) recall(r *reading, fenced bool) (epoch uint64) {
 	r.sessions = append(r.sessions[:0], make([][]int64, len(r.rooms))...)
 	r.unread, r.doubt = r.unread[:0], false
 	l.mu.Lock()
@@ -147,9 +148,14 @@ func (l *lane) recall(r *reading) (epoch uint64) {
 			r.sessions[i] = e.others
 			r.doubt = true // should they all be dead
 		default:
-			r.doubt = r.doubt || e.sight == doubted
-			e.sight = looking
 			r.unread = append(r.unread, i)
+			switch {
+			case e.sight == doubted && fenced:
+			case (e.sight == doubted || e.sight == fencing) && !fenced:
+				e.sight, r.doubt = fencing, true
+			default:
+				e.sight = looking
+			}
 		}
 	}
 	return epoch
@@ -177,13 +183,14 @@ func (l *lane) seen(v *view, r *reading, epoch uint64) {
 	defer l.mu.Unlock()
 	for _, at := range r.unread {
 		e := l.held[r.rooms[at]]
-		if e == nil || e.sight != looking {
+		if e == nil || e.sight != looking && e.sight != fencing {
 			continue
 		}
 		others := slices.ContainsFunc(r.sessions[at], func(s int64) bool { return nodeOf(s) != l.c.node })
 		switch {
 		case others:
 			e.sight, e.epoch, e.others = theirs, epoch, r.sessions[at]
+		case e.sight == fencing:
 		case e.wrote == v.session && !v.doubt && len(v.open) == 0:
 			e.sight, e.epoch = ours, epoch
 		default:

@@ -71,7 +71,7 @@ func (l *lane) changes(v *view) (list []change, commands []rueidis.Completed) {
 // begin notes that a room is being written. Until that has succeeded the
 // directory may have it or not, and who enters it elsewhere may not ask here.
 func (e *entry) begin(room string, renewed bool) change {
-	e.wrote, e.telling, e.sight = 0, e.occupied, unseen
+	e.wrote, e.known, e.telling, e.sight = 0, 0, e.occupied, unseen
 	return change{room, e.occupied, renewed}
 }
 

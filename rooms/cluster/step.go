@@ -63,6 +63,9 @@ func (l *lane) step(ctx context.Context, v *view) (busy bool, err error) {
 		if err := l.publish(ctx, v); err != nil {
 			return false, err
 		}
+		if !l.c.lasts(v) { // the directory may have been empty: again, in the next session
+			return false, nil
+		}
 		l.done(v)
 	}
 	if err := l.unpark(ctx, v); err != nil {

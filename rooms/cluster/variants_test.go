@@ -19,8 +19,8 @@ func (w *world) reach(s Server) { w.server = &s }
 // model.
 func wantOne(t *testing.T, w *world) {
 	t.Helper()
-	m := clustertest.Model{Log: t.Logf, Start: func() (clustertest.Node, error) { return modelNode{w.node()}, nil }}
-	if err := m.Run(1, 100); err != nil {
+	m := clustertest.Model{Log: t.Logf, Start: func() (clustertest.Node, error) { return w.modelNode(0), nil }}
+	if err := m.Run(1, 40); err != nil {
 		t.Fatal(err, w.stats())
 	}
 	w.awaitRight()
