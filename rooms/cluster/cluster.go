@@ -22,6 +22,7 @@ const (
 	defaultLease       = 5 * time.Second
 	defaultLinger      = 30 * time.Second
 	defaultJoinTimeout = 2 * time.Second
+	defaultAnswer      = 5 * time.Second
 	defaultQueue       = 1 << 16
 	defaultQueueBytes  = 64 << 20
 )
@@ -46,6 +47,8 @@ type Config struct {
 	JoinTimeout time.Duration // a join does not wait longer for Redis; 2 s
 	MaxQueue    int           // messages that wait to be published; 65,536
 	MaxBytes    int           // bytes of these; 64 MiB
+
+	AnswerTimeout time.Duration // Redis may owe an answer before its connection counts as dead; 5 s
 
 	// Alone: as long as Redis has not been reached, this node is the only one.
 	Alone bool
@@ -99,6 +102,7 @@ func New(c Config) (*Cluster, error) {
 	orDefault(&c.Lease, defaultLease)
 	orDefault(&c.Linger, defaultLinger)
 	orDefault(&c.JoinTimeout, defaultJoinTimeout)
+	orDefault(&c.AnswerTimeout, defaultAnswer)
 	orDefault(&c.MaxQueue, defaultQueue)
 	orDefault(&c.MaxBytes, defaultQueueBytes)
 	if c.Sockets == nil {

@@ -79,7 +79,7 @@ func TestSpeakersNoticeAJoinBeforeItsAck(t *testing.T) {
 	proxy := newProxy(t, w.redis)
 	here, there := w.node(behind(proxy)), w.node()
 	w.meet(here, there, 50)
-	proxy.Lag(5 * time.Millisecond)
+	proxy.Lag(2 * time.Millisecond)
 	w.meet(here, there, 20)
 }
 
@@ -116,15 +116,21 @@ func (w *world) meet(here, there *node, meetings int) {
 }
 
 // TestEventsForAnEmptyRoom: the publisher does not hold the room, and nobody
-// did when it looked.
+// did when it looked. See also TestRedisCluster.
 func TestEventsForAnEmptyRoom(t *testing.T) {
 	w := newWorld(t)
-	a, b := w.node(), w.node()
-	for i := range 300 {
+	w.greet(w.node(), w.node(), 300)
+}
+
+// greet has a service publish on one node to users before and after they
+// connect to another.
+func (w *world) greet(here, there *node, users int) {
+	w.t.Helper()
+	for i := range users {
 		user := fmt.Sprint("user", i)
-		a.deliver("user:"+user, "before")
-		bob := b.connect(user)
-		a.deliver("user:"+user, "after")
+		here.deliver("user:"+user, "before")
+		bob := there.connect(user)
+		here.deliver("user:"+user, "after")
 		bob.want("after")
 		bob.wantNothing()
 		bob.hangUp()

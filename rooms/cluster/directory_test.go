@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// quiet makes the keepers silent for the length of a test, so that every
-// command counts.
-func quiet(c *Config) { c.Lease, c.Linger = time.Hour, time.Hour }
+// quiet makes the keepers and idle connections silent for the length of a
+// test, so that every command counts.
+func quiet(c *Config) { c.Lease, c.Linger, c.AnswerTimeout = time.Hour, time.Hour, time.Hour }
 
 // calls returns the commands that the server executed while do ran.
 func (w *world) calls(do func()) map[string]int {

@@ -16,10 +16,6 @@ const (
 	// beatsPerLease is how often a lease is renewed while it lasts.
 	beatsPerLease = 5
 
-	// beatTimeout is how long Redis may owe the keeper an answer before it
-	// counts as away.
-	beatTimeout = 2 * time.Second
-
 	// reconnectMin and reconnectMax bound the pause between two attempts.
 	reconnectMin = 50 * time.Millisecond
 	reconnectMax = time.Second
@@ -44,6 +40,10 @@ var (
 	errLeaseLost     = errors.New("redis: this node's lease has ended")
 	errLost          = errors.New("redis: the session ended while it began")
 )
+
+// beatTimeout is how long Redis may owe the keeper an answer before it counts
+// as away, which is sooner than the connection counts as dead.
+func (c *Config) beatTimeout() time.Duration { return c.AnswerTimeout * 2 / 5 }
 
 // A keeper holds this node's lease, looks at those of the others, and begins a
 // new session when Redis may have forgotten what it was told.
@@ -128,7 +128,7 @@ func (k *keeper) answered() {
 }
 
 func (k *keeper) failed(ctx context.Context, err error) {
-	subscribing := errors.Is(err, errNotSubscribed) && time.Since(k.answeredAt) < beatTimeout
+	subscribing := errors.Is(err, errNotSubscribed) && time.Since(k.answeredAt) < k.c.config.beatTimeout()
 	if ctx.Err() != nil || subscribing {
 		return
 	}
@@ -221,7 +221,7 @@ func (k *keeper) suspect(session int64) {
 // connect makes the two clients, unless they are there. They come back by
 // themselves when a connection is lost.
 func (k *keeper) connect(ctx context.Context) (err error) {
-	option := k.c.config.Server.option()
+	option := k.c.config.Server.option(k.c.config.AnswerTimeout)
 	if k.subscriber == nil {
 		if k.subscriber, err = open(option, 0); err != nil { // channels know no database
 			return err
@@ -254,7 +254,7 @@ func (k *keeper) beat(ctx context.Context) error {
 		k.lose("no subscription")
 		return errLost
 	}
-	timed, cancel := context.WithTimeout(ctx, beatTimeout)
+	timed, cancel := context.WithTimeout(ctx, k.c.config.beatTimeout())
 	defer cancel()
 	registered := k.isRegistered(session) || k.c.heldRooms() == 0
 	sessions, err := k.renew(timed, session, old != nil, registered)

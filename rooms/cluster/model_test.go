@@ -18,7 +18,6 @@ import (
 func TestClusterAgreesWithAModel(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			t.Parallel()
 			w := newOwnWorld(t)
 			m := clustertest.Model{Log: t.Logf}
 			var lag time.Duration
@@ -26,7 +25,7 @@ func TestClusterAgreesWithAModel(t *testing.T) {
 				m.Fault = func() error { w.cli("FLUSHALL"); return nil }
 			}
 			if seed >= 2 {
-				lag = 2 * time.Millisecond
+				lag = time.Millisecond
 			}
 			m.Start = func() (clustertest.Node, error) { return w.modelNode(lag), nil }
 			if err := m.Run(seed, 100); err != nil {

@@ -14,12 +14,7 @@ import (
 )
 
 const (
-	dialTimeout = 2 * time.Second
-
-	// answerTimeout is how long Redis may owe an answer before the connection
-	// counts as dead. A keeper notices sooner that Redis is away.
-	answerTimeout = 5 * time.Second
-
+	dialTimeout      = 2 * time.Second
 	topologyInterval = 5 * time.Second // between two looks at Sentinel or Redis Cluster
 
 	bufferSize = 64 << 10 // bytes, for reading and for writing
@@ -71,13 +66,14 @@ func ParseURL(text string) (s Server, db int, err error) {
 }
 
 // option returns what both clients have in common. Retrying is for the lanes,
-// who know what may be late.
-func (s *Server) option() rueidis.ClientOption {
+// who know what may be late. An idle connection is asked five times in the time
+// that an answer may take.
+func (s *Server) option(answerTimeout time.Duration) rueidis.ClientOption {
 	o := rueidis.ClientOption{
 		InitAddress: s.Addresses, Username: s.Username, Password: s.Password, TLSConfig: s.TLS,
 		ClientName:         "websocket-gateway",
 		ClientSetInfo:      rueidis.DisableClientSetInfo,
-		Dialer:             net.Dialer{Timeout: dialTimeout},
+		Dialer:             net.Dialer{Timeout: min(dialTimeout, answerTimeout), KeepAlive: answerTimeout / 5},
 		ConnWriteTimeout:   answerTimeout,
 		PipelineMultiplex:  -1, // one connection: it puts invalidations and replies in order
 		RingScaleEachConn:  ringScale,

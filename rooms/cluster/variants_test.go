@@ -15,6 +15,14 @@ import (
 // reach has all nodes of a world use a server.
 func (w *world) reach(s Server) { w.server = &s }
 
+// renew ends the nodes, and has those that follow know nothing of them.
+func (w *world) renew() {
+	for _, n := range w.nodes {
+		n.halt()
+	}
+	w.nodes, w.prefix = nil, w.prefix+"again:"
+}
+
 // wantOne checks that nodes on this server are one: a pair that talks, and a
 // model.
 func wantOne(t *testing.T, w *world) {
@@ -27,6 +35,7 @@ func wantOne(t *testing.T, w *world) {
 }
 
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	redis, trust, err := redistest.StartTLS()
 	if err != nil {
 		t.Fatal(err)
@@ -84,6 +93,7 @@ func TestUserWithLeastRights(t *testing.T) {
 }
 
 func TestRedisCluster(t *testing.T) {
+	t.Parallel()
 	group, err := redistest.StartCluster(acl(t)...)
 	if err != nil {
 		t.Fatal(err)
@@ -93,39 +103,41 @@ func TestRedisCluster(t *testing.T) {
 	w.reach(Server{Addresses: redistest.Addresses(group.Servers[:1])}) // the others are found
 	w.admit(t, group.Servers...)
 	wantOne(t, w)
-	for _, n := range w.nodes {
-		n.halt()
-	}
-	w.nodes = nil
-
+	w.renew()
 	proxies := announceProxies(t, group)
 	here, there, third := w.node(), w.node(), w.node()
 	if v := here.cluster.view.Load(); !v.sharded {
 		t.Fatal("not taken for a Redis Cluster")
 	}
 	for _, proxy := range proxies { // rooms and channels come at different times
-		proxy.Lag(5 * time.Millisecond)
+		proxy.Lag(2 * time.Millisecond)
 	}
-	w.meet(here, there, 20)
-	w.follow(here, there, third, 20)
+	w.meet(here, there, 10)
+	w.follow(here, there, third, 10)
+	w.greet(here, there, 60)
 	for _, proxy := range proxies {
 		proxy.Lag(0)
 	}
-	for _, n := range w.nodes {
-		n.halt()
-	}
-	w.nodes = nil
-
+	w.renew()
 	p := &pair{world: w}
 	p.seat()
-	for i, s := range group.Servers[1:] {
-		s.Kill()
-		time.Sleep(time.Duration(i) * 3 * time.Second) // the second time until it is missed
-		if err := s.Launch(); err != nil {
-			t.Fatal(err)
-		}
-		p.wantTogether()
+	group.Servers[1].Kill()
+	if err := group.Servers[1].Launch(); err != nil {
+		t.Fatal(err)
 	}
+	p.wantTogether()
+	group.Servers[2].Kill() // and a replica takes its place
+	if err := group.Servers[0].Until("cluster_state:fail", "CLUSTER", "INFO"); err != nil {
+		t.Fatal(err)
+	}
+	if err := group.Servers[0].Until("cluster_state:ok", "CLUSTER", "INFO"); err != nil {
+		t.Fatal(err)
+	}
+	p.wantTogether()
+	if err := group.Servers[2].Launch(); err != nil { // as a replica
+		t.Fatal(err)
+	}
+	p.wantTogether()
 }
 
 // announceProxies has clients of a Redis Cluster come by way of proxies.
@@ -152,6 +164,7 @@ func announceProxies(t *testing.T, group *redistest.Group) (proxies []*redistest
 }
 
 func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
 	const password = "secret"
 	group, err := redistest.StartSentinel(password)
 	if err != nil {
@@ -164,17 +177,12 @@ func TestSentinelFailover(t *testing.T) {
 		Password: password, SentinelPassword: password,
 	})
 	wantOne(t, w)
-	for _, n := range w.nodes {
-		n.halt()
-	}
-	w.nodes = nil
-
+	w.renew()
 	p := &pair{world: w}
 	p.seat()
 	if _, err := group.Guards[0].CLI("SENTINEL", "FAILOVER", redistest.MasterSet); err != nil {
 		t.Fatal(err)
 	}
-	replica := group.Servers[1]
 	for _, n := range w.nodes {
 		await(t, n.name+" on the other server", func() bool { return n.cluster.Stats().Sessions > 1 })
 	}
@@ -184,13 +192,13 @@ func TestSentinelFailover(t *testing.T) {
 	await(t, "bob's news", func() bool { return slices.Contains(p.bob.all(), `42["news",0]`) })
 	p.wantTogether()
 
-	if err := group.Await(1, 0); err != nil { // the first server follows the second
+	if err := group.Await(1, 2); err != nil { // the third server follows the second
 		t.Fatal(err)
 	}
 	before := []int64{p.a.cluster.Stats().Sessions, p.b.cluster.Stats().Sessions}
-	replica.Kill() // and back to the first
+	group.Servers[1].Kill()
 	for i, n := range w.nodes {
-		await(t, n.name+" on the first server", func() bool { return n.cluster.Stats().Sessions > before[i] })
+		await(t, n.name+" on the third server", func() bool { return n.cluster.Stats().Sessions > before[i] })
 	}
 	p.wantTogether()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -42,6 +43,8 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "8") // they wait for Redis most of the time
 	code := m.Run()
 	if shared.redis != nil {
 		shared.redis.Close()
@@ -51,11 +54,19 @@ func TestMain(m *testing.M) {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	parallel(t)
 	shared.once.Do(func() { shared.redis, shared.err = redistest.Start(nil) })
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
 	return &world{t: t, redis: shared.redis, prefix: newPrefix(t)}
+}
+
+// parallel has tests, not benchmarks, run beside each other.
+func parallel(t testing.TB) {
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
 }
 
 // worlds counts them.
@@ -67,6 +78,7 @@ func newPrefix(t testing.TB) string { return fmt.Sprintf("test:%s:%d:", t.Name()
 // newOwnWorld has a Redis that may be harmed.
 func newOwnWorld(t testing.TB, args ...string) *world {
 	t.Helper()
+	parallel(t)
 	redis, err := redistest.Start(nil, args...)
 	if err != nil {
 		t.Fatal(err)

@@ -42,12 +42,13 @@ func (p *Proxy) Cut() { p.set(true, false) }
 // meanwhile comes late.
 func (p *Proxy) Hold() { p.set(false, true) }
 
-// Lag has what passes take up to most longer, each connection by itself: what
-// the server says on one comes before or after what it says on another.
-func (p *Proxy) Lag(most time.Duration) {
+// Lag has what passes take up to usual longer, and now and then much longer,
+// each connection by itself: what the server says on one comes before or after
+// what it says on another.
+func (p *Proxy) Lag(usual time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.lag = most
+	p.lag = usual
 }
 
 // Heal opens the way again.
@@ -118,6 +119,9 @@ func (p *Proxy) forward(from, to net.Conn) {
 		lag := p.lag
 		p.mu.Unlock()
 		if lag > 0 {
+			if rand.N(8) == 0 {
+				lag *= 8
+			}
 			time.Sleep(rand.N(lag))
 		}
 		if _, err := to.Write(b[:n]); err != nil {
