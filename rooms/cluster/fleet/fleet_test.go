@@ -9,10 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hometrip/gateway/rooms/cluster/clustertest"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
 // TestFleetAgreesWithAModel has gateways and clients come and go at random.
@@ -182,86 +180,6 @@ func TestHealthFollowsRedis(t *testing.T) {
 		g.awaitReady()
 	}
 	await(t, "three nodes", func() bool { return g.figures().Cluster.Nodes == 3 })
-}
-
-// TestLoopsDoNotWaitForRedis: while Redis is paused the event loops go on.
-func TestLoopsDoNotWaitForRedis(t *testing.T) {
-	f := newFleet(t)
-	a, b := f.start(), f.start()
-	ann, bob := connect(t, a, "ann"), connect(t, b, "bob")
-	for _, c := range []*client{ann, bob} {
-		if err := c.do("join_room", "1"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want(t, ann, "user_joined bob 1")
-	if err := f.redis.Pause(); err != nil {
-		t.Fatal(err)
-	}
-	worst := 0.0
-	for range 50 {
-		eve := connect(t, a, "eve") // joins wait, others do not
-		if err := ann.do("typing", "1"); err != nil {
-			t.Fatal(err)
-		}
-		worst = max(worst, a.metric("gateway_loop_turn_age_seconds"))
-		eve.Close()
-	}
-	if worst > 1.5 {
-		t.Errorf("a loop took no turn for %.1f s while Redis was paused", worst)
-	}
-	if err := f.redis.Resume(); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "the nodes to be one again", func() bool {
-		if err := ann.do("stop_typing", "1"); err != nil {
-			t.Fatal(err)
-		}
-		event, err := bob.next(100 * time.Millisecond)
-		return err == nil && event == "user_stop_typing ann 1"
-	})
-}
-
-// TestClientsOfACutOffNodeComeBack: for what they have missed.
-func TestClientsOfACutOffNodeComeBack(t *testing.T) {
-	f := newFleet(t)
-	proxy, err := redistest.NewProxy(f.redis.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Close)
-	_, port, _ := strings.Cut(proxy.Addr, ":")
-	a, b := f.start(), f.start("REDIS_PORT="+port)
-	ann, bob := connect(t, a, "ann"), connect(t, b, "bob")
-	for _, c := range []*client{ann, bob} {
-		if err := c.do("join_room", "1"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want(t, ann, "user_joined bob 1")
-	proxy.Cut()
-	await(t, "the others to go on without the node", func() bool { return a.figures().Cluster.Nodes == 1 })
-	if err := bob.do("join_room", "2"); err != nil {
-		t.Errorf("a client of the node that is cut off: %v", err)
-	}
-	proxy.Heal()
-	if event, err := bob.next(patience); err == nil {
-		t.Errorf("bob got %s, want the end of the session", event)
-	}
-	if n := b.metric(`gateway_sessions_closed_total{reason="missed_events"}`); n != 1 {
-		t.Errorf("%v sessions ended because of missed events, want 1", n)
-	}
-	bob = connect(t, b, "bob")
-	if err := bob.do("join_room", "1"); err != nil {
-		t.Fatal(err)
-	}
-	want(t, ann, "user_left bob 1")
-	want(t, ann, "user_joined bob 1")
-	if err := a.publish("1", "news"); err != nil {
-		t.Fatal(err)
-	}
-	want(t, ann, "new_message news")
-	want(t, bob, "new_message news")
 }
 
 func connect(t *testing.T, g *gateway, user string) *client {
