@@ -16,11 +16,13 @@ type Config struct {
 	Shards int // event loops, 1 … MaxShards
 
 	Auth           Authenticator // nil: nobody has a token that is good
+	Authorizer     Authorizer    // nil: everybody may be in every room
 	AllowAnonymous bool          // a client without a token connects as nobody
 
 	ConnectTimeout time.Duration // for the Socket.IO CONNECT; zero: never
 	MaxPacket      int           // bytes of a packet, attachments included
 	MaxMailbox     int           // broadcasts waiting for one shard
+	Limits         Limits
 
 	Handlers map[string]Handler // by event name; read-only from now on
 
@@ -43,6 +45,11 @@ func New(c Config) (*Hub, error) {
 	if c.MaxMailbox < 1 || c.MaxPacket < 1 {
 		return nil, fmt.Errorf("rooms: MaxMailbox %d and MaxPacket %d must be positive", c.MaxMailbox, c.MaxPacket)
 	}
+	if !c.Limits.Events.ok() {
+		return nil, fmt.Errorf("rooms: %d events a second with bursts of %d: a burst must be worth an hour at most",
+			c.Limits.Events.PerSecond, c.Limits.Events.Burst)
+	}
+	c.Limits.fill()
 	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster)}
 	for i := range c.Shards {
 		h.shards = append(h.shards, newShard(h, i))
@@ -107,6 +114,10 @@ func (h *Hub) post(b Broadcast, holders uint64) {
 		}
 	}
 }
+
+// Members returns how many sockets are in a room, on all nodes. What other
+// nodes have comes from memory, and may be some seconds old.
+func (h *Hub) Members(room string) int { return h.occupancy.members(room) }
 
 // Names returns up to limit names of rooms that have members on this node, and
 // how many such rooms there are.

@@ -16,6 +16,7 @@ var (
 	errNamespace = errors.New("Invalid namespace")
 	errNoToken   = errors.New("No token provided")
 	errTokenType = errors.New("jwt must be a string")
+	errPerUser   = errors.New("Too many connections of this user")
 )
 
 const authErrorPrefix = "Authentication error: "
@@ -44,6 +45,7 @@ type Socket struct {
 
 	phase  phase
 	warned bool // token_expiring_soon was sent
+	events Throttle
 
 	id     string // public: others see it; "" until connected
 	userID string // "" for nobody
@@ -52,7 +54,8 @@ type Socket struct {
 
 	until int64 // Unix ms: CONNECT must have come, or the token ends; 0: never
 
-	rooms []membership
+	rooms   []membership
+	granted *[]string // rooms the token names; nil when it names none
 
 	lobby    *lobby    // nil unless a token came with the handshake
 	assembly *assembly // nil unless attachments are awaited
@@ -218,24 +221,36 @@ func (s *Socket) verify(token string, now time.Time, then func(Identity, error, 
 		then(Identity{}, errors.New("invalid signature"), now)
 		return
 	}
-	v := &verdict{}
-	auth.Authenticate(token, now, func(id Identity, err error) {
-		v.id, v.err = id, err
-		if !v.settled.CompareAndSwap(false, true) { // Authenticate has returned
-			s.shard.Post(func(now time.Time) { then(v.id, v.err, now) })
+	type verdict struct {
+		id  Identity
+		err error
+	}
+	consult(s.shard, now, func(done func(verdict)) {
+		auth.Authenticate(token, now, func(id Identity, err error) { done(verdict{id, err}) })
+	}, func(v verdict, now time.Time) { then(v.id, v.err, now) })
+}
+
+// consult puts a question to somebody who answers by calling done once, before
+// ask returns or later from another goroutine, and calls then on the shard's
+// event loop: at once in the first case.
+func consult[T any](sh *Shard, now time.Time, ask func(done func(T)), then func(T, time.Time)) {
+	c := &consultation[T]{}
+	ask(func(answer T) {
+		c.answer = answer
+		if !c.settled.CompareAndSwap(false, true) { // ask has returned
+			sh.Post(func(now time.Time) { then(c.answer, now) })
 		}
 	})
-	if !v.settled.CompareAndSwap(false, true) { // done was called before it returned
-		then(v.id, v.err, now)
+	if !c.settled.CompareAndSwap(false, true) { // done was called before it returned
+		then(c.answer, now)
 	}
 }
 
-// A verdict is what an Authenticator said. Whoever comes second, the answer or
-// the return of the call, carries on.
-type verdict struct {
+// A consultation is a question under way. Whoever comes second, the answer or
+// the return of ask, carries on.
+type consultation[T any] struct {
 	settled atomic.Bool
-	id      Identity
-	err     error
+	answer  T
 }
 
 func (s *Socket) reject(err error) { s.refuse("", authErrorPrefix+err.Error()) }
@@ -256,6 +271,12 @@ func (s *Socket) refuse(namespace, why string) {
 // connect puts the socket into the namespace and its user room.
 func (s *Socket) connect(id Identity, now time.Time) {
 	sh := s.shard
+	if most := sh.hub.config.Limits.PerUser; most > 0 && id.UserID != "" {
+		if sh.hub.occupancy.members(kindUser+":"+id.UserID) >= most {
+			s.refuse("", errPerUser.Error())
+			return
+		}
+	}
 	s.phase, s.lobby, s.until = phaseConnected, nil, 0
 	s.id = newSocketID()
 	sh.stats.Sockets.Add(1)
@@ -268,13 +289,30 @@ func (s *Socket) connect(id Identity, now time.Time) {
 	}
 	r, _ := sh.join(s, sh.roomName(kindUser, []byte(id.UserID)), false)
 	s.userID = r.name[len(kindUser)+1:] // shares the room's memory
-	s.email, s.role = id.Email, id.Role
+	s.take(id)
 	if r.known {
 		s.greet()
 	} else {
 		sh.await(r, s, s.greet)
 	}
 	s.setExpiry(id.Expires, now)
+}
+
+// take keeps what a token says, but for the user.
+func (s *Socket) take(id Identity) {
+	s.email, s.role, s.granted = id.Email, id.Role, nil
+	if id.Rooms != nil {
+		s.granted = &id.Rooms
+	}
+}
+
+// identity is who the socket speaks for.
+func (s *Socket) identity() Identity {
+	id := Identity{UserID: s.userID, Email: s.email, Role: s.role}
+	if s.granted != nil {
+		id.Rooms = *s.granted
+	}
+	return id
 }
 
 // greet tells the client that what is sent to its user reaches it.
@@ -350,7 +388,8 @@ func (s *Socket) leaveAll(now time.Time) {
 		s.leave(len(s.rooms)-1, now)
 	}
 	s.shard.stats.Sockets.Add(-1)
-	s.id, s.userID, s.email, s.role = "", "", "", ""
+	s.id, s.userID = "", ""
+	s.take(Identity{})
 	s.until, s.warned = 0, false
 }
 

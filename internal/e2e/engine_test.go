@@ -139,7 +139,7 @@ func TestEnginePolling(t *testing.T) {
 			}
 		}
 		for i, p := range got {
-			if want := fmt.Sprintf(`43%d[{"success":true,"message":"Joined room: conversation:%d"}]`, i, i); p != want {
+			if want := fmt.Sprintf(`43%d[{"success":true,"message":"Joined room: conversation:%d","members":1}]`, i, i); p != want {
 				t.Errorf("packet %s, want %s", p, want)
 			}
 		}

@@ -91,8 +91,8 @@ func TestSocketPackets(t *testing.T) {
 		{"an ack has its event's id", `42456["typing",{}]`, `43456[{"error":"Missing roomType or roomId"}]`},
 		{"an ack id may be 0", `420["typing",{}]`, `430[{"error":"Missing roomType or roomId"}]`},
 		{"the main namespace may be named", `42/,5["typing",{}]`, `435[{"error":"Missing roomType or roomId"}]`},
-		{"spaces in JSON", `426[ "join_room" , { "roomType" : "conversation" , "roomId" : "1" } ]`, `436[{"success":true,"message":"Joined room: conversation:1"}]`},
-		{"escapes in JSON", `427["j\u006fin_room",{"room\u0054ype":"conv\u0065rsation","roomId":"\u00fc\ud83d\ude00"}]`, `437[{"success":true,"message":"Joined room: conversation:ü😀"}]`},
+		{"spaces in JSON", `426[ "join_room" , { "roomType" : "conversation" , "roomId" : "1" } ]`, `436[{"success":true,"message":"Joined room: conversation:1","members":1}]`},
+		{"escapes in JSON", `427["j\u006fin_room",{"room\u0054ype":"conv\u0065rsation","roomId":"\u00fc\ud83d\ude00"}]`, `437[{"success":true,"message":"Joined room: conversation:ü😀","members":1}]`},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

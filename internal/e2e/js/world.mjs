@@ -73,8 +73,12 @@ export class Client {
     return within(this.socket.emitWithAck(event, ...args), `the ack of ${event}`);
   }
 
+  // join returns how many members the room has, this one included.
   async join(room) {
-    assert.deepEqual(await this.ack("join_room", room.data), { success: true, message: `Joined room: ${room.name}` });
+    const { members, ...rest } = await this.ack("join_room", room.data);
+    assert.deepEqual(rest, { success: true, message: `Joined room: ${room.name}` });
+    assert.ok(Number.isInteger(members) && members > 0, `members: ${members}`);
+    return members;
   }
 
   // upgraded resolves when the client has settled on its last transport.
