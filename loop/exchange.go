@@ -106,7 +106,7 @@ func (x *exchange) appendReply(b []byte, r *reply, keepAlive bool) []byte {
 	}
 	b = append(b, "\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len(r.body)), 10)
-	b = append(b, "\r\nCache-Control: no-store\r\n"...)
+	b = append(b, "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"...)
 	b = append(b, r.header...)
 	if x.origin != "" {
 		b = append(append(b, "Access-Control-Allow-Origin: "...), x.origin...)

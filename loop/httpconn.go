@@ -14,8 +14,9 @@ import (
 // An httpConn is one TCP connection while it speaks HTTP: until it is closed,
 // or becomes a WebSocket. Owned by its event loop.
 type httpConn struct {
-	w *worker
-	c gnet.Conn // nil once closed
+	w    *worker
+	c    gnet.Conn // nil once closed
+	from caller
 
 	exchange *exchange // the request being answered; the next one waits for it
 	batch    []job     // requests for the admin that came together
@@ -39,8 +40,8 @@ const (
 	awaitWritten // the last reply, by the kernel
 )
 
-func newHTTPConn(w *worker, c gnet.Conn, now time.Time) *httpConn {
-	h := &httpConn{w: w, c: c}
+func newHTTPConn(w *worker, c gnet.Conn, from caller, now time.Time) *httpConn {
+	h := &httpConn{w: w, c: c, from: from}
 	h.await(awaitHead, now.Add(w.server.config.HeadTimeout))
 	return h
 }
@@ -140,6 +141,17 @@ func (h *httpConn) next(now time.Time) bool {
 		h.close()
 		return false
 	}
+	if h.from.heralded {
+		if n, err := h.herald(buf); n == 0 {
+			if err != nil {
+				h.refuseError(nil, err)
+			}
+			return false
+		} else if n > 0 {
+			_, _ = h.c.Discard(n)
+			return true
+		}
+	}
 	if h.timeout == awaitRequest {
 		h.await(awaitHead, now.Add(h.w.server.config.HeadTimeout))
 	}
@@ -182,6 +194,39 @@ func (h *httpConn) next(now time.Time) bool {
 }
 
 var errHeadTooLarge = errors.New("request head too large")
+
+// herald takes the PROXY header of a trusted proxy from the start of the input
+// and returns its length: 0 when it is not complete, or the connection is
+// refused; a negative number when there is none.
+func (h *httpConn) herald(buf []byte) (n int, err error) {
+	client, n, err := codec.ParseProxy(buf)
+	if n == 0 {
+		return 0, err
+	}
+	h.from.heralded = false
+	if !client.IsValid() {
+		return n, nil // the proxy's own, for example to ask whether we are well
+	}
+	h.from.addr, h.from.relayed = client.Addr(), false
+	if !h.takePlace(sourceOf(client.Addr())) {
+		h.refuse(nil, http.StatusServiceUnavailable, errAddress)
+		return 0, nil
+	}
+	return n, nil
+}
+
+// takePlace takes the connection's place at an address, unless that has enough.
+func (h *httpConn) takePlace(at source) bool {
+	if !h.w.server.guard.enter(at, false) {
+		h.w.stats.RefusedAddress.Add(1)
+		return false
+	}
+	h.from.place = at
+	return true
+}
+
+// errAddress is what a client is told whose address has enough.
+const errAddress = "too many connections from this address"
 
 // body returns the request's body, which starts at b, and its size on the
 // wire: -1 when it is not complete.
@@ -319,6 +364,7 @@ func (h *httpConn) close() {
 // closed is called by gnet, whoever closed the connection.
 func (h *httpConn) closed(now time.Time) {
 	h.c = nil
+	h.w.server.guard.leave(h.from.place, false)
 	h.w.wheel.disarm(&h.timer)
 	if x := h.exchange; x != nil {
 		h.exchange = nil

@@ -165,6 +165,7 @@ func (w *worker) flush(now time.Time) {
 	w.write(t.backlog[t.written:end], now)
 	t.written = end
 	t.release()
+	w.shed(now)
 	if t.left() {
 		w.comeBack()
 	}

@@ -28,6 +28,7 @@ type worker struct {
 	drain    *drain // nil unless the node is draining
 
 	outbox  outbox
+	owed    owed
 	touched touched
 	budget  int       // bytes of broadcasts that may still be taken in this cycle
 	pressed bool      // somebody's queue is half full: no input until it is written
@@ -57,6 +58,7 @@ func newWorker(s *Server, index int) *worker {
 		bySID:  make(map[string]*session),
 		wheel:  newWheel(time.Now()),
 		budget: deliverBatch,
+		owed:   owed{conns: make(map[*wsConn]int)},
 	}
 	w.turn = gnet.RunnableFunc(w.onBell)
 	w.tick = w.onTick
@@ -74,7 +76,11 @@ func (w *worker) ring() {
 // onTick advances the wheel. It runs every beatInterval, as a task.
 func (w *worker) onTick(now time.Time) {
 	w.ticking.Store(false)
-	if w.wheel.advance(now) && w.drain != nil {
+	if !w.wheel.advance(now) {
+		return
+	}
+	w.lookAtOwed(now)
+	if w.drain != nil {
 		w.drain.step(w, now)
 	}
 }

@@ -16,7 +16,7 @@ func TestTooManyEventsAreRefusedThenEndTheSession(t *testing.T) {
 	w := limited(t, 1, func(l *Limits) { l.Events = Rate{PerSecond: 10, Burst: 20} })
 	ann, bob := w.connect("ann"), w.connect("bob")
 	ann.ask("join_room", conversation("1"))
-	for range 19 {
+	for range 18 { // CONNECT and the join are two
 		if got := ann.ask("typing", conversation("1")); got != `{"success":true}` {
 			t.Fatalf("within the limit: %s", got)
 		}
@@ -33,6 +33,21 @@ func TestTooManyEventsAreRefusedThenEndTheSession(t *testing.T) {
 	if s := w.hub.Stats(); s.EventsTooFast != 21 {
 		t.Errorf("%d events counted as too many, want 21", s.EventsTooFast)
 	}
+}
+
+func TestTokensAreNotForGuessing(t *testing.T) {
+	w := limited(t, 1, func(l *Limits) { l.Events = Rate{PerSecond: 100, Burst: 1000} })
+	thief := w.open("thief")
+	for range connectsPerBurst {
+		thief.text(`0{"token":"!invalid signature"}`)
+		if got := thief.next(); got != `44{"message":"Authentication error: invalid signature"}` {
+			t.Fatal(got)
+		}
+		thief.wantOpen()
+	}
+	thief.text(`0{"token":"ann"}`)
+	thief.wantNothing()
+	thief.wantClosed(ReasonTooFast)
 }
 
 func TestEventsWithinTheRateGoOnForEver(t *testing.T) {

@@ -24,6 +24,10 @@ const authErrorPrefix = "Authentication error: "
 // expiryWarning is how long before the token's end a client is told of it.
 const expiryWarning = 5 * time.Minute
 
+// connectsPerBurst is how many CONNECTs are worth a burst of events: a token
+// costs more to verify than an event to serve, and nobody should guess.
+const connectsPerBurst = 20
+
 // noDeadline is what Deadline returns when nothing is awaited.
 var noDeadline time.Time
 
@@ -168,6 +172,11 @@ func (s *Socket) packet(p *codec.SocketPacket, attachments [][]byte, now time.Ti
 }
 
 func (s *Socket) handleConnect(data []byte, now time.Time) {
+	rate := s.shard.hub.config.Limits.Events
+	if s.events.Take(rate, max(rate.Burst/connectsPerBurst, 1), now) > 1 {
+		s.close(ReasonTooFast)
+		return
+	}
 	token, err := s.token(data)
 	if err == errNoToken && s.shard.hub.config.AllowAnonymous {
 		s.connect(Identity{}, now)

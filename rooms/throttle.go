@@ -43,6 +43,11 @@ func (t *Throttle) Take(r Rate, n int, now time.Time) (bursts float64) {
 	return float64(ahead) / float64(burst)
 }
 
+// Rested reports whether everything taken has been earned.
+func (t Throttle) Rested(now time.Time) bool {
+	return int32(uint32(t)-uint32(now.UnixNano()/int64(throttleUnit))) <= 0
+}
+
 // ok reports whether a Throttle can count in this rate.
 func (r Rate) ok() bool {
 	return r.PerSecond == 0 || r.PerSecond > 0 && r.Burst > 0 &&
