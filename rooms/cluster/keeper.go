@@ -228,8 +228,7 @@ func (k *keeper) connect(ctx context.Context) (err error) {
 		k.c.done.Go(func() { k.subscribe(ctx, subscriber) })
 	}
 	if k.client == nil {
-		option.OnInvalidations = k.c.invalidated
-		k.client, err = open(option, k.c.config.DB)
+		k.client, err = k.c.config.Server.Open(k.c.config.DB, k.c.invalidated)
 	}
 	return err
 }

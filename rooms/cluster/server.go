@@ -100,6 +100,15 @@ func (s *Server) option() rueidis.ClientOption {
 	return o
 }
 
+// Open connects to a database. invalidated is told of changes to what has been
+// read through the client-side cache; it is called while the connection is
+// read, nil standing for everything.
+func (s Server) Open(db int, invalidated func([]rueidis.RedisMessage)) (rueidis.Client, error) {
+	option := s.option()
+	option.OnInvalidations = invalidated
+	return open(option, db)
+}
+
 // open connects. Redis Cluster has one database only and refuses SELECT; which
 // of the two is there has to be found out first.
 func open(o rueidis.ClientOption, db int) (rueidis.Client, error) {
