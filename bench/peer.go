@@ -66,6 +66,12 @@ var peers = []*peer{
 		about:   "this repository",
 		ready:   "/ready",
 		prepare: gatewayCommand,
+		// What the scenarios do is what its limits are there to stop, and its
+		// peers have none. They are counted all the same.
+		env: []string{
+			"MAX_HANDSHAKES_PER_SECOND=1000000", "MAX_EVENTS_PER_SECOND=1000000", "MAX_EVENTS_BURST=1000000",
+			"MAX_SOCKETS_PER_USER=0", "PRESENCE_MAX_MEMBERS=0",
+		},
 	},
 	{
 		name: "node", dialect: "socketio", can: canPublish | canPoll | canRedis | canAMQP | canPing,

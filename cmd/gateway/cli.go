@@ -43,7 +43,7 @@ func newCommand(run server) *cobra.Command {
 			Use: "serve", Short: "Serve clients until SIGTERM or SIGINT", Args: cobra.NoArgs, RunE: root.RunE,
 		},
 		newTokenCommand(), newHealthcheckCommand(), newVersionCommand(), newConfigCommand(),
-		newRoutesCommand(), newPublishCommand(), newDeadLetterCommand(),
+		newRoutesCommand(), newPublishCommand(), newDeadLetterCommand(), newAuthzCommand(),
 	)
 	return root
 }
@@ -85,6 +85,7 @@ func newTokenCommand() *cobra.Command {
 	command.Flags().StringVar(&grant.UserID, "user", "", "user id the token names (required)")
 	command.Flags().StringVar(&grant.Email, "email", "", "email the token carries")
 	command.Flags().StringVar(&grant.Role, "role", "", "role the token carries")
+	command.Flags().StringSliceVar(&grant.Rooms, "rooms", nil, "rooms and patterns the token names, for ROOM_POLICY=claims")
 	command.Flags().DurationVar(&grant.TTL, "ttl", time.Hour, "how long the token is valid; 0 is for ever")
 	command.MarkFlagRequired("user")
 	return command

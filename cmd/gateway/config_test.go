@@ -48,6 +48,10 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		PingInterval: 25 * time.Second, PingTimeout: 60 * time.Second, ConnectTimeout: 45 * time.Second,
 		HeadTimeout: 10 * time.Second, KeepAliveTimeout: 75 * time.Second,
 		MaxHeadSize: 8192, MaxHTTPBufferSize: 1_000_000, MaxPendingBytes: 1 << 20, MaxMailbox: 65536,
+		MaxPerUser: 1000, MaxEvents: 100, MaxEventsBurst: 1000, MaxBytes: 1 << 20,
+		RoomPolicy: "open", NotificationRooms: "policy",
+		RoomAuthTimeout: 2 * time.Second, RoomAuthTTL: 30 * time.Second, RoomAuthConcurrency: 32,
+		MaxRooms: 1000, MaxRoomID: 256, PresenceMaxMembers: 500,
 		DrainPeriod: 10 * time.Second, ShutdownTimeout: 30 * time.Second,
 		LogLevel: slog.LevelInfo, LogFormat: "auto", LogDir: "logs", LogMaxSizeMB: 100, LogMaxFiles: 10,
 		LogStatsInterval: time.Minute,
@@ -72,6 +76,9 @@ func TestEverySettingReachesAFieldOfItsOwn(t *testing.T) {
 		"RABBITMQ_URL": "amqp://u:p@h1/v,amqps://h2:5671/v",
 		"NODE_ENV":     "test", "CORS_ORIGIN": "https://app.example.com", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
 		"JWT_JWKS_URL": "https://issuer/keys", "MAX_PENDING_BYTES": "70000",
+		"TRUSTED_PROXIES": "10.0.0.0/8,192.0.2.7/32", "PROXY_PROTOCOL": "true", "ADMIN_ADDR": "127.0.0.1:9100",
+		"ROOM_POLICY": "claims", "NOTIFICATION_ROOMS": "own", "ROOM_AUTH_URL": "https://app/rooms", "ROOM_ID_CHARACTERS": "abc-",
+		"MAX_EVENTS_BURST": "70", "ROOM_AUTH_TIMEOUT": "3000", "ROOM_AUTH_CONCURRENCY": "7", "MAX_ROOM_ID_LENGTH": "70",
 		"REDIS_DB": "7", "LOG_MAX_FILES": "7", "EVENT_LOOPS": "3",
 	}
 	seen := map[string]bool{}

@@ -33,28 +33,38 @@ func (g *Gateway) endpoints() http.Handler {
 	mux.HandleFunc("GET /health", g.handleHealth)
 	mux.HandleFunc("GET /ready", g.handleReady)
 	mux.Handle("POST /events/{key}", g.publisher())
-	if g.config.Metrics {
-		registry := prometheus.NewRegistry()
-		registry.MustRegister(&collector{g})
-		if g.cluster != nil {
-			registry.MustRegister(&clusterCollector{g.cluster})
-		}
-		if g.consumer != nil {
-			registry.MustRegister(&eventsCollector{g.consumer})
-		}
-		text := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
-		mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
-			if wantsText(r) {
-				text.ServeHTTP(w, r)
-				return
-			}
-			g.handleMetrics(w, r)
-		})
+	if g.config.Metrics && g.config.AdminAddr == "" {
+		mux.Handle("GET /metrics", g.metricsHandler())
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeJSON(w, http.StatusNotFound, map[string]string{"error": "Not found", "path": r.URL.Path})
-	})
+	mux.HandleFunc("/", notFound)
 	return mux
+}
+
+// metricsHandler answers GET /metrics.
+func (g *Gateway) metricsHandler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(&collector{g})
+	if g.cluster != nil {
+		registry.MustRegister(&clusterCollector{g.cluster})
+	}
+	if g.consumer != nil {
+		registry.MustRegister(&eventsCollector{g.consumer})
+	}
+	if g.gate != nil {
+		registry.MustRegister(&gateCollector{g.gate})
+	}
+	text := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
+	return withToken(g.config.MetricsToken, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if wantsText(r) {
+			text.ServeHTTP(w, r)
+			return
+		}
+		g.handleMetrics(w, r)
+	}))
+}
+
+func notFound(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusNotFound, map[string]string{"error": "Not found", "path": r.URL.Path})
 }
 
 // wantsText reports whether a request for /metrics comes from a Prometheus

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hometrip/gateway/internal/auth"
+	"github.com/hometrip/gateway/internal/authz"
 	"github.com/hometrip/gateway/loop"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster"
@@ -42,7 +43,9 @@ type Gateway struct {
 	config   Config
 	log      *slog.Logger
 	started  time.Time
+	memory   int64 // bytes the process may use
 	verifier *auth.Verifier
+	gate     *authz.Gate      // nil when everybody may be in every room
 	cluster  *cluster.Cluster // nil without Redis
 	hub      *rooms.Hub
 	routes   *upstream.Table
@@ -57,6 +60,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	defer g.verifier.Close()
+	stop, err := g.serveAdmin()
+	if err != nil {
+		return err
+	}
+	defer stop()
 	return g.run(ctx)
 }
 
@@ -66,6 +74,7 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	g.memory = limitMemory(log)
 	var err error
 	g.verifier, err = auth.New(auth.Config{
 		Secret:    cfg.JWTSecret,
@@ -93,13 +102,18 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	if g.cluster, err = g.neighbours(); err != nil {
 		return nil, err
 	}
+	if g.gate, err = cfg.doorkeeper(log); err != nil {
+		return nil, err
+	}
 	g.hub, err = rooms.New(rooms.Config{
 		Shards:         loops,
 		Auth:           g.verifier,
+		Authorizer:     g.authorizer(),
 		AllowAnonymous: cfg.AllowAnonymous,
 		ConnectTimeout: cfg.ConnectTimeout,
 		MaxPacket:      cfg.MaxHTTPBufferSize,
 		MaxMailbox:     cfg.MaxMailbox,
+		Limits:         cfg.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
 	})
@@ -126,7 +140,7 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		Address:        net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)),
 		Loops:          loops,
 		Hub:            g.hub,
-		Handler:        g.endpoints(),
+		Handler:        hardened(g.endpoints()),
 		Log:            g.log,
 		PingInterval:   cfg.PingInterval,
 		PingTimeout:    cfg.PingTimeout,
@@ -137,6 +151,15 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		MaxPayload:     cfg.MaxHTTPBufferSize,
 		MaxPending:     cfg.MaxPendingBytes,
 		MaxConnections: connections,
+		MaxPerAddress:  cfg.MaxPerIP,
+		MaxOwed:        g.maxOwed(),
+		Handshakes:     cfg.handshakes(loops),
+		HandshakesPerAddress: rooms.Rate{
+			PerSecond: cfg.MaxHandshakesPerIP, Burst: handshakeBurst * cfg.MaxHandshakesPerIP,
+		},
+		Bytes:          cfg.bytes(),
+		TrustedProxies: cfg.TrustedProxies,
+		ProxyProtocol:  cfg.ProxyProtocol,
 		Origins:        allowedOrigins(cfg.CORSOrigins),
 	})
 }
@@ -183,6 +206,13 @@ func (g *Gateway) run(ctx context.Context) error {
 		return err
 	}
 	g.greet()
+	if g.gate != nil {
+		g.gate.Start(g.hub)
+		defer g.gate.Close()
+	}
+	watching, enough := context.WithCancel(context.Background())
+	defer enough()
+	go g.watchMemory(watching)
 	g.joinCluster()
 	events := g.consume(ctx)
 	stats := g.reportStats()
@@ -229,6 +259,9 @@ func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
 func (g *Gateway) greet() {
 	cfg := g.config
 	g.log.Info("listening", "address", g.server.Addr(), "environment", cfg.Environment, "version", version())
+	if cfg.Environment == production && cfg.RoomPolicy == authz.Open {
+		g.log.Warn("ROOM_POLICY=open: every user may join every room; claims, webhook or redis let your application decide")
+	}
 	if cfg.Environment != development || cfg.JWTSecret == "" {
 		return
 	}

@@ -30,6 +30,7 @@ type claims struct {
 	party *party // whom issuer and audience are compared with
 
 	userID, email, role string
+	rooms               []string // nil without the claim
 
 	expires   int64 // s since 1970, rounded up; never without exp
 	notBefore int64 // s since 1970, rounded up; 0 without nbf
@@ -65,6 +66,8 @@ func (c *claims) read(key, value []byte) {
 		c.email, _ = text(value)
 	case "role":
 		c.role, _ = text(value)
+	case "rooms":
+		c.rooms = texts(value)
 	case "exp":
 		c.expires, c.badExpires = seconds(value)
 	case "nbf":
@@ -99,7 +102,7 @@ func (c *claims) check(now int64) error {
 }
 
 func (c *claims) identity() rooms.Identity {
-	id := rooms.Identity{UserID: c.userID, Email: c.email, Role: c.role}
+	id := rooms.Identity{UserID: c.userID, Email: c.email, Role: c.role, Rooms: c.rooms}
 	if c.expires < never {
 		id.Expires = time.Unix(c.expires, 0)
 	}
@@ -167,6 +170,27 @@ func names(value []byte, want string) bool {
 	}
 	one, ok := text(value)
 	return ok && one == want
+}
+
+// maxRooms is how many rooms of a token count: each join compares with all.
+const maxRooms = 256
+
+// texts returns the strings in an array, or the one string a value is: never
+// nil, because a claim that names nothing is there all the same.
+func texts(value []byte) []string {
+	list := []string{}
+	if one, ok := text(value); ok {
+		return append(list, one)
+	}
+	var items []any
+	if json.Unmarshal(value, &items) == nil {
+		for _, item := range items[:min(len(items), maxRooms)] {
+			if s, ok := item.(string); ok {
+				list = append(list, s)
+			}
+		}
+	}
+	return list
 }
 
 // text returns the string a valid JSON value is.

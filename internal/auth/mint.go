@@ -9,9 +9,10 @@ import (
 
 // A Grant is what a development token says.
 type Grant struct {
-	UserID string // required
-	Email  string // "" leaves it out
-	Role   string // "" leaves it out
+	UserID string   // required
+	Email  string   // "" leaves it out
+	Role   string   // "" leaves it out
+	Rooms  []string // nil leaves them out
 
 	Issuer   string // "" leaves it out
 	Audience string // "" leaves it out
@@ -36,6 +37,9 @@ func Mint(secret string, g Grant) (string, error) {
 		if value != "" {
 			claims[name] = value
 		}
+	}
+	if g.Rooms != nil {
+		claims["rooms"] = g.Rooms
 	}
 	if g.TTL > 0 {
 		claims["exp"] = g.Issued.Add(g.TTL).Unix()
