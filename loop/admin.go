@@ -112,7 +112,7 @@ func (r *recorder) Write(b []byte) (int, error) {
 // CORS are the exchange's business.
 func (r *recorder) reply() reply {
 	contentType := r.header.Get("Content-Type")
-	for _, own := range []string{"Content-Type", "Content-Length", "Cache-Control", "Connection", "Date"} {
+	for _, own := range []string{"Content-Type", "Content-Length", "Cache-Control", "Connection", "Date", "X-Content-Type-Options"} {
 		r.header.Del(own)
 	}
 	var lines bytes.Buffer
