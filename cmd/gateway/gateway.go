@@ -198,6 +198,10 @@ func allowedOrigins(list []string) loop.Origins {
 // run serves until ctx is cancelled, then drains and stops. An engine that
 // ends by itself is an error.
 func (g *Gateway) run(ctx context.Context) error {
+	if g.gate != nil {
+		g.gate.Start(g.hub)
+		defer g.gate.Close()
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- g.server.Run() }()
 	select {
@@ -206,10 +210,6 @@ func (g *Gateway) run(ctx context.Context) error {
 		return err
 	}
 	g.greet()
-	if g.gate != nil {
-		g.gate.Start(g.hub)
-		defer g.gate.Close()
-	}
 	watching, enough := context.WithCancel(context.Background())
 	defer enough()
 	go g.watchMemory(watching)
