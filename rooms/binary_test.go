@@ -125,7 +125,7 @@ func TestAttachmentsNeverSent(t *testing.T) {
 	ann.text(`52-["blob"]`)
 	ann.binary("x")
 	ann.hangUp()
-	if ann.socket.assembly != nil {
+	if ann.socket.aside != nil {
 		t.Error("the assembly is kept for a socket that has closed")
 	}
 	if len(*calls) != 0 {

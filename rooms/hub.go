@@ -3,6 +3,7 @@ package rooms
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"math/bits"
 	"time"
 )
@@ -17,6 +18,7 @@ type Config struct {
 
 	Auth           Authenticator // nil: nobody has a token that is good
 	Authorizer     Authorizer    // nil: everybody may be in every room
+	Revoker        Revoker       // nil: tokens are good until they end
 	AllowAnonymous bool          // a client without a token connects as nobody
 
 	ConnectTimeout time.Duration // for the Socket.IO CONNECT; zero: never
@@ -35,6 +37,7 @@ type Hub struct {
 	config    Config
 	shards    []*Shard
 	occupancy *occupancy
+	seed      maphash.Seed // of the hashes of tokens' ids
 }
 
 // New makes a hub with its shards, which wait for their event loops.
@@ -50,7 +53,7 @@ func New(c Config) (*Hub, error) {
 			c.Limits.Events.PerSecond, c.Limits.Events.Burst)
 	}
 	c.Limits.fill()
-	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster)}
+	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster), seed: maphash.MakeSeed()}
 	for i := range c.Shards {
 		h.shards = append(h.shards, newShard(h, i))
 	}
@@ -69,6 +72,9 @@ func (h *Hub) Shard(i int) *Shard { return h.shards[i] }
 // be called on an event loop; the error is ctx's, and then some shards may
 // have the broadcast and others not.
 func (h *Hub) Deliver(ctx context.Context, b Broadcast) (shards int, err error) {
+	if b.Order != nil {
+		return len(h.shards), h.order(*b.Order)
+	}
 	holders := h.occupancy.holders(b.Room)
 	if holders != 0 {
 		h.shards[bits.TrailingZeros64(holders)].stats.Broadcasts.Add(1)
@@ -86,6 +92,10 @@ func (h *Hub) Deliver(ctx context.Context, b Broadcast) (shards int, err error) 
 // and returns how many those are. It never waits: members behind a full
 // mailbox do without, which is counted.
 func (h *Hub) Receive(b Broadcast) (shards int) {
+	if b.Order != nil {
+		_ = h.order(*b.Order) // the node that sent it has checked it
+		return len(h.shards)
+	}
 	holders := h.occupancy.holders(b.Room)
 	h.post(b, holders)
 	return bits.OnesCount64(holders)

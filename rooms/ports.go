@@ -28,6 +28,8 @@ type Identity struct {
 	Role    string    // "" when the token has none
 	Expires time.Time // zero: never
 	Rooms   []string  // rooms and patterns the token names; nil when it names none
+	TokenID string    // "" when the token has none
+	Issued  time.Time // zero when the token does not say
 }
 
 // An Authenticator verifies tokens.
@@ -47,6 +49,13 @@ type Authorizer interface {
 	// what the client is told; it is, or wraps, ErrNotAllowed when the answer
 	// is no, and something else when there is none.
 	Authorize(who Identity, room string, done func(error))
+}
+
+// A Revoker keeps tokens from being good any longer.
+type Revoker interface {
+	// Revoke has an order's tokens refused until the order ends. It never
+	// blocks, and may be called with the same order again.
+	Revoke(Order)
 }
 
 // A Cluster is the other nodes. None of its methods blocks. Occupied and

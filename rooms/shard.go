@@ -18,6 +18,7 @@ type Shard struct {
 	tasks   []func(now time.Time) // taken out of the mailbox and not run yet
 
 	rooms   map[string]*room
+	hunted  map[uint64]string   // hashes of token ids whose sockets are to go, and why
 	waiting map[*room][]waiting // for rooms the other nodes do not know of yet
 
 	buf   []byte      // for building names and packets; valid until the next use

@@ -61,12 +61,17 @@ type Socket struct {
 	rooms   []membership
 	granted *[]string // rooms the token names; nil when it names none
 
-	lobby    *lobby    // nil unless a token came with the handshake
-	assembly *assembly // nil unless attachments are awaited
+	tokenID uint64 // hash of the token's id; 0 when it has none
+	issued  uint32 // when the token was, Unix s; 0 when it does not say
+
+	aside *aside // nil most of the time
 }
 
-// lobby holds what only a socket that has not connected needs.
-type lobby struct{ token string }
+// aside holds what a socket needs only for a while.
+type aside struct {
+	token    string    // from the handshake, until it has connected
+	assembly *assembly // while attachments are awaited
+}
 
 // An assembly is a packet waiting for its attachments.
 type assembly struct {
@@ -81,7 +86,7 @@ type assembly struct {
 func (sh *Shard) Open(sink Sink, token string, now time.Time) *Socket {
 	s := &Socket{shard: sh, sink: sink}
 	if token != "" {
-		s.lobby = &lobby{token}
+		s.aside = &aside{token: token}
 	}
 	s.awaitConnect(now)
 	return s
@@ -100,7 +105,7 @@ func (s *Socket) Text(b []byte, now time.Time) {
 	if s.phase == phaseClosed {
 		return
 	}
-	if s.assembly != nil { // Socket.IO protocol: attachments follow their packet at once
+	if s.aside != nil && s.aside.assembly != nil { // Socket.IO protocol: attachments follow their packet at once
 		s.close(ReasonParseError)
 		return
 	}
@@ -110,7 +115,10 @@ func (s *Socket) Text(b []byte, now time.Time) {
 		return
 	}
 	if p.Attachments > 0 {
-		s.assembly = &assembly{packet: append([]byte(nil), b...), want: p.Attachments, size: len(b)}
+		if s.aside == nil {
+			s.aside = &aside{}
+		}
+		s.aside.assembly = &assembly{packet: append([]byte(nil), b...), want: p.Attachments, size: len(b)}
 		return
 	}
 	s.packet(&p, nil, now)
@@ -119,14 +127,14 @@ func (s *Socket) Text(b []byte, now time.Time) {
 // Binary takes the content of an Engine.IO binary message, which can only be
 // an attachment.
 func (s *Socket) Binary(b []byte, now time.Time) {
-	a := s.assembly
 	if s.phase == phaseClosed {
 		return
 	}
-	if a == nil {
+	if s.aside == nil || s.aside.assembly == nil {
 		s.close(ReasonParseError)
 		return
 	}
+	a := s.aside.assembly
 	if a.size += len(b); a.size > s.shard.hub.config.MaxPacket {
 		s.close(ReasonTooLarge)
 		return
@@ -135,7 +143,9 @@ func (s *Socket) Binary(b []byte, now time.Time) {
 	if len(a.attachments) < a.want {
 		return
 	}
-	s.assembly = nil
+	if s.aside.assembly = nil; s.aside.token == "" {
+		s.aside = nil
+	}
 	p, err := codec.ParseSocketPacket(a.packet)
 	if err != nil {
 		s.close(reasonOf(err))
@@ -216,8 +226,8 @@ func (s *Socket) token(data []byte) (string, error) {
 	if len(token) > 0 {
 		return string(token), nil
 	}
-	if s.lobby != nil {
-		return s.lobby.token, nil
+	if s.aside != nil && s.aside.token != "" {
+		return s.aside.token, nil
 	}
 	return "", err
 }
@@ -286,7 +296,7 @@ func (s *Socket) connect(id Identity, now time.Time) {
 			return
 		}
 	}
-	s.phase, s.lobby, s.until = phaseConnected, nil, 0
+	s.phase, s.aside, s.until = phaseConnected, nil, 0
 	s.id = newSocketID()
 	sh.stats.Sockets.Add(1)
 	sh.stats.Connects.Add(1)
@@ -310,6 +320,7 @@ func (s *Socket) connect(id Identity, now time.Time) {
 // take keeps what a token says, but for the user.
 func (s *Socket) take(id Identity) {
 	s.email, s.role, s.granted = id.Email, id.Role, nil
+	s.tokenID, s.issued = s.shard.hub.tokenHash(id.TokenID), unixSeconds(id.Issued)
 	if id.Rooms != nil {
 		s.granted = &id.Rooms
 	}
@@ -388,7 +399,7 @@ func (s *Socket) Closed(now time.Time) {
 		s.leaveAll(now)
 	}
 	s.phase = phaseClosed
-	s.assembly, s.lobby = nil, nil
+	s.aside = nil
 }
 
 // leaveAll takes a connected socket out of every room.

@@ -19,6 +19,7 @@ type Stats struct {
 	Broadcasts    atomic.Int64
 	Deliveries    atomic.Int64 // broadcasts times members
 	TokensExpired atomic.Int64
+	Ordered       atomic.Int64 // sockets disconnected by order
 	TokensRenewed atomic.Int64
 	MailboxFull   atomic.Int64 // broadcasts lost because the mailbox was full
 }
@@ -30,7 +31,7 @@ type Totals struct {
 	EventsTooFast, JoinsDenied, Expelled      int64
 	CrowdsMuted                               int64
 	Broadcasts, Deliveries                    int64
-	TokensExpired, TokensRenewed              int64
+	TokensExpired, TokensRenewed, Ordered     int64
 	MailboxFull, MailboxWaiting               int64
 }
 
@@ -49,6 +50,7 @@ func (t *Totals) add(s *Stats) {
 	t.Broadcasts += s.Broadcasts.Load()
 	t.Deliveries += s.Deliveries.Load()
 	t.TokensExpired += s.TokensExpired.Load()
+	t.Ordered += s.Ordered.Load()
 	t.TokensRenewed += s.TokensRenewed.Load()
 	t.MailboxFull += s.MailboxFull.Load()
 }

@@ -86,6 +86,7 @@ func newTokenCommand() *cobra.Command {
 	command.Flags().StringVar(&grant.Email, "email", "", "email the token carries")
 	command.Flags().StringVar(&grant.Role, "role", "", "role the token carries")
 	command.Flags().StringSliceVar(&grant.Rooms, "rooms", nil, "rooms and patterns the token names, for ROOM_POLICY=claims")
+	command.Flags().StringVar(&grant.TokenID, "jti", "", "id of the token, by which it can be revoked")
 	command.Flags().DurationVar(&grant.TTL, "ttl", time.Hour, "how long the token is valid; 0 is for ever")
 	command.MarkFlagRequired("user")
 	return command

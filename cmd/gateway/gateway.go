@@ -109,6 +109,7 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		Shards:         loops,
 		Auth:           g.verifier,
 		Authorizer:     g.authorizer(),
+		Revoker:        g.verifier,
 		AllowAnonymous: cfg.AllowAnonymous,
 		ConnectTimeout: cfg.ConnectTimeout,
 		MaxPacket:      cfg.MaxHTTPBufferSize,

@@ -118,6 +118,8 @@ var figures = []figure{
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.TokensExpired }),
 	counter("tokens_renewed_total", "Tokens replaced on a live socket.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.TokensRenewed }),
+	counter("sockets_ordered_off_total", "Sockets disconnected because the back office wanted it.",
+		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.Ordered }),
 	gauge("mailbox_waiting", "Letters waiting in the mailboxes of the event loops.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.MailboxWaiting }),
 }
@@ -127,6 +129,10 @@ var (
 		"Engine.IO sessions ended, by reason.", []string{"reason"}, nil)
 	tokensDesc = prometheus.NewDesc("gateway_tokens_verified_total",
 		"Tokens verified, by result.", []string{"result"}, nil)
+	revokedDesc = prometheus.NewDesc("gateway_tokens_revoked",
+		"Tokens and users on the list of those refused.", nil, nil)
+	revokedLostDesc = prometheus.NewDesc("gateway_tokens_revoked_lost_total",
+		"Revocations for which the list had no room: these tokens stay good.", nil, nil)
 	roomsDesc = prometheus.NewDesc("gateway_rooms",
 		"Rooms with members on this node.", nil, nil)
 	turnAgeDesc = prometheus.NewDesc("gateway_loop_turn_age_seconds",
@@ -144,7 +150,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range figures {
 		ch <- f.desc
 	}
-	for _, d := range []*prometheus.Desc{closedDesc, tokensDesc, roomsDesc, turnAgeDesc, logDroppedDesc, heapDesc, goroutinesDesc} {
+	for _, d := range []*prometheus.Desc{closedDesc, tokensDesc, roomsDesc, turnAgeDesc, revokedDesc, revokedLostDesc, logDroppedDesc, heapDesc, goroutinesDesc} {
 		ch <- d
 	}
 }
@@ -162,10 +168,13 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(tokensDesc, prometheus.CounterValue, float64(count.N), count.Outcome.String())
 	}
 	ch <- prometheus.MustNewConstMetric(logDroppedDesc, prometheus.CounterValue, float64(droppedRecords(c.g.log)))
+	revoked, lost := c.g.verifier.Revoked()
+	ch <- prometheus.MustNewConstMetric(revokedLostDesc, prometheus.CounterValue, float64(lost))
 	_, total := c.g.hub.Names(0)
 	send := func(d *prometheus.Desc, v float64) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
 	}
+	send(revokedDesc, float64(revoked))
 	send(roomsDesc, float64(total))
 	send(turnAgeDesc, c.g.server.TurnAge(time.Now()).Seconds())
 	send(heapDesc, float64(heapBytes()))

@@ -30,10 +30,12 @@ type claims struct {
 	party *party // whom issuer and audience are compared with
 
 	userID, email, role string
+	id                  string   // jti
 	rooms               []string // nil without the claim
 
 	expires   int64 // s since 1970, rounded up; never without exp
 	notBefore int64 // s since 1970, rounded up; 0 without nbf
+	issued    int64 // s since 1970; 0 without iat, or when that is no number
 
 	badExpires, badNotBefore bool // not numbers
 	issuerOK, audienceOK     bool
@@ -72,6 +74,12 @@ func (c *claims) read(key, value []byte) {
 		c.expires, c.badExpires = seconds(value)
 	case "nbf":
 		c.notBefore, c.badNotBefore = seconds(value)
+	case "jti":
+		c.id, _ = text(value)
+	case "iat":
+		if issued, bad := seconds(value); !bad {
+			c.issued = issued
+		}
 	case "iss":
 		issuer, ok := text(value)
 		c.issuerOK = ok && issuer == c.party.issuer
@@ -102,7 +110,10 @@ func (c *claims) check(now int64) error {
 }
 
 func (c *claims) identity() rooms.Identity {
-	id := rooms.Identity{UserID: c.userID, Email: c.email, Role: c.role, Rooms: c.rooms}
+	id := rooms.Identity{UserID: c.userID, Email: c.email, Role: c.role, Rooms: c.rooms, TokenID: c.id}
+	if c.issued > 0 {
+		id.Issued = time.Unix(c.issued, 0)
+	}
 	if c.expires < never {
 		id.Expires = time.Unix(c.expires, 0)
 	}

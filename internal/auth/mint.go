@@ -9,10 +9,11 @@ import (
 
 // A Grant is what a development token says.
 type Grant struct {
-	UserID string   // required
-	Email  string   // "" leaves it out
-	Role   string   // "" leaves it out
-	Rooms  []string // nil leaves them out
+	UserID  string   // required
+	Email   string   // "" leaves it out
+	Role    string   // "" leaves it out
+	Rooms   []string // nil leaves them out
+	TokenID string   // jti; "" leaves it out
 
 	Issuer   string // "" leaves it out
 	Audience string // "" leaves it out
@@ -32,7 +33,7 @@ func Mint(secret string, g Grant) (string, error) {
 	}
 	claims := jwt.MapClaims{"id": g.UserID, "iat": g.Issued.Unix()}
 	for name, value := range map[string]string{
-		"email": g.Email, "role": g.Role, "iss": g.Issuer, "aud": g.Audience,
+		"email": g.Email, "role": g.Role, "iss": g.Issuer, "aud": g.Audience, "jti": g.TokenID,
 	} {
 		if value != "" {
 			claims[name] = value

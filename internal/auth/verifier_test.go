@@ -232,14 +232,18 @@ func TestEveryOutcomeHasAName(t *testing.T) {
 func TestMintedTokenIsAccepted(t *testing.T) {
 	v := newVerifier(t, Config{Secret: testSecret, Issuer: "us", Audience: "chat"})
 	token, err := Mint(testSecret, Grant{
-		UserID: "ann", Email: "a@b.c", Role: "host", Rooms: []string{"conversation:*"}, Issuer: "us", Audience: "chat",
+		UserID: "ann", Email: "a@b.c", Role: "host", Rooms: []string{"conversation:*"}, TokenID: "t1", Issuer: "us", Audience: "chat",
 		Issued: testNow, TTL: time.Hour,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := rooms.Identity{UserID: "ann", Email: "a@b.c", Role: "host", Rooms: []string{"conversation:*"}, Expires: testNow.Add(time.Hour)}
-	if id, err := v.Verify(token, testNow); err != nil || !reflect.DeepEqual(id, want) {
+	want := rooms.Identity{UserID: "ann", Email: "a@b.c", Role: "host", Rooms: []string{"conversation:*"},
+		TokenID: "t1", Issued: time.Unix(testNow.Unix(), 0), Expires: testNow.Add(time.Hour)}
+	id, err := v.Verify(token, testNow)
+	id.Issued, id.Expires = id.Issued.UTC(), id.Expires.UTC()
+	want.Issued, want.Expires = want.Issued.UTC(), want.Expires.UTC()
+	if err != nil || !reflect.DeepEqual(id, want) {
 		t.Fatalf("got %+v, %v; want %+v", id, err, want)
 	}
 	if _, err := Mint("", Grant{UserID: "ann"}); err == nil {
