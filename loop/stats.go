@@ -33,6 +33,8 @@ type Stats struct {
 	Panics          atomic.Int64
 
 	Closed [16]atomic.Int64 // sessions ended, by rooms.Reason
+
+	Broadcast Histogram // from the mailbox to the last write to a member
 }
 
 func (s *Stats) closed(r rooms.Reason) { s.Closed[r].Add(1) }
@@ -48,6 +50,7 @@ type Totals struct {
 	FramesIn, BytesIn, Writes, BytesOut       int64
 	VolatileDropped, Panics                   int64
 	Closed                                    map[rooms.Reason]int64
+	Broadcast                                 Durations
 }
 
 func (t *Totals) add(s *Stats) {
@@ -74,6 +77,7 @@ func (t *Totals) add(s *Stats) {
 	t.BytesOut += s.BytesOut.Load()
 	t.VolatileDropped += s.VolatileDropped.Load()
 	t.Panics += s.Panics.Load()
+	t.Broadcast.add(&s.Broadcast)
 	for _, r := range rooms.Reasons() {
 		t.Closed[r] += s.Closed[r].Load()
 	}

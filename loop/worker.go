@@ -31,6 +31,7 @@ type worker struct {
 	owed    owed
 	touched touched
 	budget  int       // bytes of broadcasts that may still be taken in this cycle
+	began   time.Time // when the first of them was taken; zero while there is none
 	pressed bool      // somebody's queue is half full: no input until it is written
 	paused  []resumer // whose input waits for that, or for its next share
 

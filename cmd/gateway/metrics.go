@@ -125,6 +125,8 @@ var figures = []figure{
 }
 
 var (
+	broadcastDesc = prometheus.NewDesc("gateway_broadcast_duration_seconds",
+		"From a broadcast's arrival at an event loop to the last write to its members there; what came together counts as one.", nil, nil)
 	closedDesc = prometheus.NewDesc("gateway_sessions_closed_total",
 		"Engine.IO sessions ended, by reason.", []string{"reason"}, nil)
 	tokensDesc = prometheus.NewDesc("gateway_tokens_verified_total",
@@ -150,7 +152,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range figures {
 		ch <- f.desc
 	}
-	for _, d := range []*prometheus.Desc{closedDesc, tokensDesc, roomsDesc, turnAgeDesc, revokedDesc, revokedLostDesc, logDroppedDesc, heapDesc, goroutinesDesc} {
+	for _, d := range []*prometheus.Desc{broadcastDesc, closedDesc, tokensDesc, roomsDesc, turnAgeDesc, revokedDesc, revokedLostDesc, logDroppedDesc, heapDesc, goroutinesDesc} {
 		ch <- d
 	}
 }
@@ -161,6 +163,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for _, f := range figures {
 		ch <- prometheus.MustNewConstMetric(f.desc, f.kind, float64(f.value(&s, &r)))
 	}
+	ch <- prometheus.MustNewConstHistogram(broadcastDesc, uint64(s.Broadcast.Count), s.Broadcast.Sum.Seconds(), s.Broadcast.Buckets())
 	for reason, n := range s.Closed {
 		ch <- prometheus.MustNewConstMetric(closedDesc, prometheus.CounterValue, float64(n), reason.String())
 	}
