@@ -418,6 +418,32 @@ func TestOtherPathsGoToTheHandler(t *testing.T) {
 }
 
 // TestSlowHandlers must hold up neither the loops nor each other without end.
+// TestHandlersDecideOnCaching: what they say is kept, and what the client has
+// already is answered without a body or its length.
+func TestHandlersDecideOnCaching(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(c *Config) {
+		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "no-cache")
+			if r.URL.Path == "/known" {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			fmt.Fprint(w, "body")
+		})
+	})
+	c := dial(t, s)
+	for range 2 { // the connection goes on after the one without a length
+		if r := c.do("GET", "/new", ""); r.status != 200 || r.body != "body" || r.header.Get("Cache-Control") != "no-cache" {
+			t.Errorf("%d %q %v", r.status, r.body, r.header)
+		}
+		r := c.do("GET", "/known", "")
+		if _, length := r.header["Content-Length"]; r.status != 304 || length || r.header.Get("Cache-Control") != "no-cache" {
+			t.Errorf("%d %v", r.status, r.header)
+		}
+	}
+}
+
 func TestSlowHandlers(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
