@@ -84,23 +84,41 @@ func (p *Publisher) refuse(r *http.Request) (status int, why string) {
 	if !p.Local {
 		return http.StatusForbidden, "publishing over HTTP is closed: PUBLISH_TOKEN is not set"
 	}
-	if !local(r) {
-		return http.StatusForbidden, "without PUBLISH_TOKEN only programs on the gateway's machine may publish"
+	if !Local(r) {
+		return http.StatusForbidden, "without PUBLISH_TOKEN only the gateway's machine may publish: its programs, and its console in a browser there"
 	}
 	return 0, ""
 }
 
-// local reports whether the request was made by a program on this machine: not
-// through a proxy, and not by a web page, which a browser names in Origin.
-func local(r *http.Request) bool {
-	for _, header := range []string{"Origin", "Forwarded", "X-Forwarded-For", "X-Real-Ip"} {
+// Local reports whether a request that is not a GET was made on this machine:
+// not through a proxy, and by a program or a page of the gateway itself.
+//
+// A browser says in Sec-Fetch-Site and Origin which page sends a request, and
+// pages cannot change that: whatever is not of the gateway's own origin is
+// refused. That origin has to be an address of this machine, too. Otherwise a
+// page of a name that has come to mean 127.0.0.1 since it was loaded (DNS
+// rebinding) would be one of the gateway's.
+func Local(r *http.Request) bool {
+	for _, header := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip"} {
 		if r.Header.Get(header) != "" {
 			return false
 		}
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	ip := net.ParseIP(host)
-	return err == nil && ip != nil && ip.IsLoopback()
+	if sameOrigin.Check(r) != nil || r.Header.Get("Origin") != "" && !loopback(r.Host) {
+		return false
+	}
+	return loopback(r.RemoteAddr)
+}
+
+var sameOrigin = http.NewCrossOriginProtection()
+
+// loopback reports whether host, perhaps with a port, is this machine.
+func loopback(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip.IsLoopback()
 }
 
 func (p *Poison) status() int {

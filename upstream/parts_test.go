@@ -169,6 +169,13 @@ func TestWhoMayPublishOverHTTP(t *testing.T) {
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
 	}
+	page := func(host, origin, site string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Host = host
+			r.Header.Set("Origin", origin)
+			r.Header.Set("Sec-Fetch-Site", site)
+		}
+	}
 	from := func(addr string) func(*http.Request) { return func(r *http.Request) { r.RemoteAddr = addr } }
 	for _, c := range []struct {
 		name   string
@@ -183,7 +190,19 @@ func TestWhoMayPublishOverHTTP(t *testing.T) {
 		{"from another machine", "", true, from("192.0.2.1:5"), 403},
 		{"from nowhere", "", true, from(""), 403},
 		{"through a proxy", "", true, header("X-Forwarded-For", "192.0.2.1"), 403},
-		{"a web page", "", true, header("Origin", "http://localhost:3000"), 403},
+		{"a web page", "", true, page("localhost:3002", "http://localhost:3000", ""), 403},
+		{"a web page of another host", "", true, page("localhost:3002", "https://evil.example", "cross-site"), 403},
+		{"a web page that hides its origin", "", true, page("localhost:3002", "null", "same-site"), 403},
+		{"a web page, by Sec-Fetch-Site alone", "", true, page("localhost:3002", "", "same-site"), 403},
+		{"the gateway's page", "", true, page("localhost:3002", "http://localhost:3002", "same-origin"), 202},
+		{"the gateway's page in an older browser", "", true, page("127.0.0.1:3002", "http://127.0.0.1:3002", ""), 202},
+		{"the gateway's page, IPv6", "", true, page("[::1]:3002", "http://[::1]:3002", "same-origin"), 202},
+		{"the gateway's page, without a port", "", true, page("localhost", "http://localhost", ""), 202},
+		{"a name that has come to mean this machine", "", true, page("evil.example:3002", "http://evil.example:3002", "same-origin"), 403},
+		{"the gateway's page on another machine", "", true, func(r *http.Request) {
+			page("localhost:3002", "http://localhost:3002", "same-origin")(r)
+			from("192.0.2.1:5")(r)
+		}, 403},
 		{"an empty token", "", false, header("Authorization", "Bearer "), 403},
 		{"no token", "t0ken", true, nil, 401},
 		{"the wrong token", "t0ken", true, header("Authorization", "Bearer t0ke"), 401},
