@@ -8,11 +8,14 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 # What make bench hands on: make bench SCENARIO=fanout PEERS=gateway,node RUNS=1
 export SCENARIO PEERS RUNS
 
+CLIENTS := internal/e2e/js
+PAGE    := internal/console/page
+
 .DEFAULT_GOAL := help
-.PHONY: help run dev build image test test-watch coverage lint bench soak clean
+.PHONY: help run dev build image test test-watch coverage lint bench soak console-client clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Start the gateway on port 3002
 	$(GO) run ./cmd/gateway
@@ -53,5 +56,13 @@ bench: ## Measure the gateway beside its peers (SCENARIO=, PEERS=, RUNS=, ARGS=)
 soak: ## Run the gateway under load for long and watch what grows (SOAK=10m)
 	$(GO) run ./bench -scenario soak -peers gateway -runs 1 $(if $(SOAK),-soak $(SOAK)) $(ARGS)
 
+console-client: ## Copy socket.io-client, and its licences, from npm into the console
+	npm ci --include=dev --no-audit --no-fund --prefix $(CLIENTS)
+	@# Without its source map, which browsers would ask for in vain.
+	sed '/^\/\/# sourceMappingURL=/d' $(CLIENTS)/node_modules/socket.io-client/dist/socket.io.esm.min.js >$(PAGE)/socket.io.esm.min.js
+	for package in socket.io-client @socket.io/component-emitter; do \
+		echo "$$package, in socket.io.esm.min.js"; echo; cat $(CLIENTS)/node_modules/$$package/LICENSE; echo; \
+	done >$(PAGE)/licences.txt
+
 clean: ## Remove what the other targets made
-	rm -rf bin coverage.out coverage.html logs internal/e2e/js/node_modules
+	rm -rf bin coverage.out coverage.html logs $(CLIENTS)/node_modules

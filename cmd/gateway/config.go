@@ -42,6 +42,9 @@ type Config struct {
 	MetricsToken      string
 	AdminAddr         string // "": everything is on Port
 
+	Console      string // "auto", "true" or "false"
+	ConsoleToken string
+
 	JWTSecret       string
 	JWTPublicKey    string // PEM text or path
 	JWTJWKSURL      string
@@ -177,7 +180,7 @@ func (c Config) contradictions() (wrong []error) {
 	if c.keys() > 1 {
 		wrong = append(wrong, errors.New("JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS_URL: want only one of them"))
 	}
-	if c.keys() == 0 && (c.Environment == production || c.Environment == staging) {
+	if c.keys() == 0 && c.deployed() {
 		wrong = append(wrong, fmt.Errorf(
 			"JWT_SECRET: want a value with NODE_ENV=%s (or JWT_PUBLIC_KEY, or JWT_JWKS_URL)", c.Environment))
 	}
@@ -194,11 +197,19 @@ func (c Config) contradictions() (wrong []error) {
 	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
 		wrong = append(wrong, errors.New("PROXY_PROTOCOL=true: want the load balancers in TRUSTED_PROXIES"))
 	}
+	if c.hasConsole() && c.ConsoleToken == "" && c.deployed() {
+		wrong = append(wrong, fmt.Errorf("CONSOLE_TOKEN: want a value with CONSOLE=%s and NODE_ENV=%s", c.Console, c.Environment))
+	}
 	if c.DrainPeriod > c.ShutdownTimeout {
 		wrong = append(wrong, fmt.Errorf("DRAIN_PERIOD=%d: want at most SHUTDOWN_TIMEOUT (%d)",
 			c.DrainPeriod.Milliseconds(), c.ShutdownTimeout.Milliseconds()))
 	}
 	return wrong
+}
+
+// deployed reports whether others than developers reach this gateway.
+func (c Config) deployed() bool {
+	return c.Environment == production || c.Environment == staging
 }
 
 // keys returns how many ways to verify tokens are configured.

@@ -49,6 +49,12 @@ var serverSettings = []setting{
 		kind: address(func(c *Config) *string { return &c.AdminAddr })},
 	{name: "METRICS_ROOMS_LIMIT", def: "1000", doc: "Rooms GET /metrics lists; the total counts them all.",
 		kind: integer(0, 100_000, func(c *Config) *int { return &c.MetricsRoomsLimit })},
+	{name: "CONSOLE", def: consoleAuto,
+		doc:  "Whether GET / is the console, a page to try the gateway with; auto is in development and test.",
+		kind: oneOf(func(c *Config) *string { return &c.Console }, consoleAuto, consoleOn, consoleOff)},
+	{name: "CONSOLE_TOKEN", secret: true,
+		doc:  "What the console asks for: password with any user name, or bearer token. Required in staging and production.",
+		kind: anyText(func(c *Config) *string { return &c.ConsoleToken })},
 
 	{group: "Authentication", name: "JWT_SECRET", secret: true,
 		doc:  "Secret that verifies HS256 tokens. Without any key, development makes one up for the run.",

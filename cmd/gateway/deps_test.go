@@ -54,6 +54,7 @@ var arrows = map[string]rule{
 	"upstream/brokertest": {},
 	"internal/auth":       {ours: []string{"codec", "rooms"}},
 	"internal/authz":      {ours: []string{"rooms"}},
+	"internal/console":    {},
 	"internal/sioclient":  {ours: []string{"codec"}},
 }
 

@@ -28,8 +28,15 @@ const (
 
 // endpoints answers everything on PORT that is not Socket.IO. It runs off the
 // event loops.
-func (g *Gateway) endpoints() http.Handler {
+func (g *Gateway) endpoints() (http.Handler, error) {
 	mux := http.NewServeMux()
+	page, err := g.console()
+	if err != nil {
+		return nil, err
+	}
+	if page != nil {
+		page.Register(mux)
+	}
 	mux.HandleFunc("GET /health", g.handleHealth)
 	mux.HandleFunc("GET /ready", g.handleReady)
 	mux.Handle("POST /events/{key}", g.publisher())
@@ -37,7 +44,7 @@ func (g *Gateway) endpoints() http.Handler {
 		mux.Handle("GET /metrics", g.metricsHandler())
 	}
 	mux.HandleFunc("/", notFound)
-	return mux
+	return mux, nil
 }
 
 // metricsHandler answers GET /metrics.
@@ -163,12 +170,19 @@ type snapshot struct {
 	Transports       map[string]int64 `json:"transports"`
 	EventsReceived   int64            `json:"eventsReceived"`
 	Deliveries       int64            `json:"deliveries"`
+	MailboxWaiting   int64            `json:"mailboxWaiting"`
+	LoopTurnAge      float64          `json:"loopTurnAge"` // seconds
 	Cluster          *clusterFigures  `json:"cluster,omitempty"`
 	Uptime           float64          `json:"uptime"` // seconds
 	Timestamp        time.Time        `json:"timestamp"`
 }
 
 func (g *Gateway) handleMetrics(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, g.snapshot(g.config.MetricsRoomsLimit))
+}
+
+// snapshot returns the figures of now, with the names of some rooms.
+func (g *Gateway) snapshot(names int) snapshot {
 	s, r := g.server.Stats(), g.hub.Stats()
 	now := time.Now()
 	body := snapshot{
@@ -177,13 +191,15 @@ func (g *Gateway) handleMetrics(w http.ResponseWriter, _ *http.Request) {
 		Transports:       map[string]int64{"websocket": s.WebSockets, "polling": s.Sessions - s.WebSockets},
 		EventsReceived:   r.EventsIn,
 		Deliveries:       r.Deliveries,
+		MailboxWaiting:   r.MailboxWaiting,
+		LoopTurnAge:      g.server.TurnAge(now).Seconds(),
 		Cluster:          g.clusterFigures(),
 		Uptime:           now.Sub(g.started).Seconds(),
 		Timestamp:        now.UTC(),
 	}
-	body.Rooms, body.TotalRooms = g.hub.Names(g.config.MetricsRoomsLimit)
+	body.Rooms, body.TotalRooms = g.hub.Names(names)
 	if body.Rooms == nil {
 		body.Rooms = []string{}
 	}
-	writeJSON(w, http.StatusOK, body)
+	return body
 }

@@ -137,11 +137,15 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	handler, err := g.endpoints()
+	if err != nil {
+		return nil, err
+	}
 	return loop.New(loop.Config{
 		Address:        net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)),
 		Loops:          loops,
 		Hub:            g.hub,
-		Handler:        hardened(g.endpoints()),
+		Handler:        hardened(handler),
 		Log:            g.log,
 		PingInterval:   cfg.PingInterval,
 		PingTimeout:    cfg.PingTimeout,
@@ -263,27 +267,29 @@ func (g *Gateway) greet() {
 	if cfg.Environment == production && cfg.RoomPolicy == authz.Open {
 		g.log.Warn("ROOM_POLICY=open: every user may join every room; claims, webhook or redis let your application decide")
 	}
-	if cfg.Environment != development || cfg.JWTSecret == "" {
+	if !cfg.mintsTokens() {
 		return
 	}
-	token, err := auth.Mint(cfg.JWTSecret, auth.Grant{
-		UserID: "42", Issuer: cfg.JWTIssuer, Audience: cfg.JWTAudience, Issued: g.started, TTL: 24 * time.Hour,
-	})
+	token, err := mint(cfg, auth.Grant{UserID: "42", TTL: developmentTTL}, g.started)
 	if err != nil {
 		g.log.Warn("no development token", "error", err)
 		return
 	}
 	_, port, _ := net.SplitHostPort(g.server.Addr())
-	fmt.Printf(welcome, port, token, port, token)
+	where := "The gateway is at"
+	if cfg.hasConsole() {
+		where = "Try the gateway in a browser, at"
+	}
+	fmt.Printf(welcome, where, port, token, port, token)
 }
 
 // welcome is for a developer's terminal.
 const welcome = `
-The gateway is at http://localhost:%s. A token for user 42, good for a day:
+%s http://localhost:%s/. A token for user 42, good for a day:
 
 %s
 
-Try it in a folder where "npm install socket.io-client" has run:
+Or in a folder where "npm install socket.io-client" has run:
 
   const { io } = require("socket.io-client");
   const socket = io("http://localhost:%s", { auth: { token: "%s" } });

@@ -19,7 +19,7 @@ func (g *Gateway) publisher() http.Handler {
 		Rooms:   g.everybody(),
 		MaxBody: g.config.MaxEventSize,
 		Token:   g.config.PublishToken,
-		Local:   g.config.Environment == development || g.config.Environment == test,
+		Local:   !g.config.deployed(),
 	}
 }
 
