@@ -57,10 +57,10 @@ soak: ## Run the gateway under load for long and watch what grows (SOAK=10m)
 	$(GO) run ./bench -scenario soak -peers gateway -runs 1 $(if $(SOAK),-soak $(SOAK)) $(ARGS)
 
 console-client: ## Copy socket.io-client, and its licences, from npm into the console
-	npm ci --include=dev --no-audit --no-fund --prefix $(CLIENTS)
+	@.ci/setup
 	@# Without its source map, which browsers would ask for in vain.
 	sed '/^\/\/# sourceMappingURL=/d' $(CLIENTS)/node_modules/socket.io-client/dist/socket.io.esm.min.js >$(PAGE)/socket.io.esm.min.js
-	for package in socket.io-client @socket.io/component-emitter; do \
+	for package in socket.io-client socket.io-parser engine.io-client engine.io-parser @socket.io/component-emitter; do \
 		echo "$$package, in socket.io.esm.min.js"; echo; cat $(CLIENTS)/node_modules/$$package/LICENSE; echo; \
 	done >$(PAGE)/licences.txt
 

@@ -10,6 +10,7 @@
 //	badpackets_test.go  in frames and packets,
 //	badmanners_test.go  in polls, and at the wrong time
 //	stream_test.go      order and completeness while clients upgrade
+//	console_test.go     the console, in Chromium; js/console.mjs
 //	endpoints_test.go, shutdown_test.go
 //
 // With E2E_REFERENCE=1 the same tests run against js/reference.mjs, the

@@ -98,7 +98,7 @@ func TestMetrics(t *testing.T) {
 func TestUnknownPathIsJSON(t *testing.T) {
 	t.Parallel()
 	g := start(t)
-	for _, path := range []string{"/", "/nothing", "/healthy", "/socket.io.js", "/%2e%2e/etc/passwd"} {
+	for _, path := range []string{"/nothing", "/console", "/console/nothing", "/healthy", "/socket.io.js", "/%2e%2e/etc/passwd"} {
 		res, body, err := exchange(http.MethodGet, g.url+path, nil, "")
 		object(t, res, body, err)
 		if res.StatusCode != http.StatusNotFound {
