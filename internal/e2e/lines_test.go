@@ -29,7 +29,7 @@ type crowd struct {
 func (g *gateway) crowd(t *testing.T, transport string, args ...string) *crowd {
 	t.Helper()
 	cmd := script(t, g, transport, args...)
-	cmd.Stderr = g.out
+	cmd.Stderr = g.Out
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
