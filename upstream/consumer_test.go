@@ -3,6 +3,7 @@ package upstream
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {
 	w := newWorld(t, sharedBroker(t))
 	w.exchanges = append(w.exchanges, w.prefix+"-second")
 	w.start(func(c *Config) {
-		c.Table = table(t, route("trip.#", "user:{ids[]}"), Route{Event: "trip.end", Rooms: []string{"user:{id}"}, Emit: "end", All: true})
+		c.Table = table(t, Route{Event: "*.end", Rooms: []string{"user:{id}"}, Emit: "end", All: true}, route("trip.#", "user:{ids[]}"))
 	})
 	at := func(m *amqp.Publishing) { m.Timestamp = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 	w.publish("message.sent", `{"conversationId":42,"senderId":7,"message":"hi","extra":1}`, at)
@@ -37,7 +38,7 @@ func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {
 		delivered{"user:2", `["x",{"ids":[1,2],"timestamp":"T"}]`},
 		delivered{"user:1", `["end",{"id":1,"timestamp":"T"}]`},
 	)
-	// trip.end went to the queue of trip.# too, which leaves it to the exact one.
+	// trip.end went to the queue of trip.# too, which leaves it to the other one.
 	await(t, "all acknowledgements", func() bool { return w.consumer.Totals().Acked == 6 })
 	if n := w.consumer.Totals(); n.PassedOver != 1 || n.Delivered != 5 || n.Rooms != 6 {
 		t.Errorf("counted %+v", n)
@@ -47,6 +48,51 @@ func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {
 		if n := w.depth(queueName(w.prefix, r)); n != 0 {
 			t.Errorf("%d events left in the queue of %s", n, r.Event)
 		}
+	}
+}
+
+func TestANewRouteUnderAPatternLosesNothingThatWaited(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sharedBroker(t)).start()
+	w.stop()
+	w.publish("booking.paid", `{"userId":1,"timestamp":"0"}`)
+	w.publish("booking.confirmed", `{"userId":1,"timestamp":"1"}`)
+	exact := route("booking.confirmed", "user:{userId}")
+	w.start(func(c *Config) { c.Table = table(t, exact) })
+	w.publish("booking.confirmed", `{"userId":1,"timestamp":"2"}`)
+	w.publish("booking.paid", `{"userId":1,"timestamp":"3"}`)
+	paid := func(n int) delivered {
+		return delivered{"user:1", fmt.Sprintf(`["booking_update",{"type":"booking_paid","timestamp":"%d"}]`, n)}
+	}
+	confirmed := func(n int) delivered {
+		return delivered{"user:1", fmt.Sprintf(`["x",{"userId":1,"timestamp":"%d"}]`, n)}
+	}
+	w.want(paid(0), confirmed(1), confirmed(2), paid(3)) // one queue, one order
+	await(t, "all acknowledgements", func() bool { return w.consumer.Totals().Acked == 4 })
+	if n := w.consumer.Totals().PassedOver; n != 0 {
+		t.Errorf("%d events passed over", n)
+	}
+}
+
+func TestANewPatternLeavesTheQueuesUnderItInUse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sharedBroker(t))
+	exact := route("trip.end", "user:{id}")
+	w.start(func(c *Config) { c.Table = table(t, exact) })
+	w.stop()
+	w.publish("trip.end", `{"id":1,"timestamp":"0"}`)
+	w.start(func(c *Config) { c.Table = table(t, exact, route("trip.#", "user:{who}")) })
+	w.publish("trip.end", `{"id":1,"timestamp":"1"}`)
+	w.publish("trip.start", `{"who":2,"timestamp":"2"}`)
+	await(t, "all acknowledgements", func() bool { return w.consumer.Totals().Acked == 4 })
+	got := w.house.all()
+	slices.SortStableFunc(got, func(a, b delivered) int { return strings.Compare(a.room, b.room) }) // two queues
+	want := []delivered{
+		{"user:1", `["x",{"id":1,"timestamp":"0"}]`}, {"user:1", `["x",{"id":1,"timestamp":"1"}]`},
+		{"user:2", `["x",{"who":2,"timestamp":"2"}]`},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("delivered %v, want %v", got, want)
 	}
 }
 

@@ -188,6 +188,21 @@ func TestDeadLettersAreReadReplayedAndDropped(t *testing.T) {
 	}
 }
 
+func TestReplayReachesARouteThatWasAddedMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sharedBroker(t)).start(func(c *Config) { c.Table = table(t, route("*.b", "user:{id}")) })
+	w.publish("a.b", `{"who":1,"timestamp":"T"}`)
+	await(t, "the letter", func() bool { return w.consumer.Totals().DeadLetters == 1 })
+	w.stop()
+	w.start(func(c *Config) { c.Table = table(t, route("a.*", "user:{who}"), route("*.b", "user:{id}")) })
+	l := w.openLetters()
+	if err := l.Replay(t.Context(), w.read(l)[0]); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	w.want(delivered{"user:1", `["x",{"who":1,"timestamp":"T"}]`})
+}
+
 func TestReplayWithoutAQueueKeepsTheLetter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, sharedBroker(t)).start()

@@ -34,6 +34,39 @@ func TestPatternsMatchAsTopicExchangesDo(t *testing.T) {
 	}
 }
 
+func TestPatternsCoverOthers(t *testing.T) {
+	for _, c := range []struct {
+		pattern, yes, no string
+	}{
+		{"message.sent", "message.sent", "message.* # message.read message"},
+		{"booking.*", "booking.* booking.x", "booking booking.# booking.*.x *.x #"},
+		{"booking.#", "booking booking.# booking.* booking.a.b booking.*.#", "# *.# bookings #.booking"},
+		{"#", "a a.b * *.# # #.#", ""},
+		{"*.created", "a.created *.created", "#.created *.* created"},
+		{"#.a.#.a.#", "a.a a.b.a #.a.#.a a.#.b.a", "a b.a #.a"},
+	} {
+		for other := range strings.FieldsSeq(c.yes) {
+			if !covers(c.pattern, other) {
+				t.Errorf("%s does not cover %s", c.pattern, other)
+			}
+		}
+		for other := range strings.FieldsSeq(c.no) {
+			if covers(c.pattern, other) {
+				t.Errorf("%s covers %s", c.pattern, other)
+			}
+		}
+	}
+}
+
+func TestEventsComeByTheQueueOfTheWidestPattern(t *testing.T) {
+	table := table(t, route("booking.confirmed", "user:{a}"), route("#.b", "user:{a}"), route("#.#", "user:{a}"), route("#", "user:{a}"))
+	for _, r := range table.Routes() {
+		if got := r.Carrier().Event; got != "#.#" {
+			t.Errorf("%s comes by the queue of %s, want #.#, the first that takes everything", r.Event, got)
+		}
+	}
+}
+
 func route(event, room string) Route {
 	return Route{Event: event, Rooms: []string{room}, Emit: "x", All: true}
 }
