@@ -1,8 +1,13 @@
 package upstream
 
 import (
+	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -305,6 +310,44 @@ func TestTheFirstAddressThatAnswersIsTaken(t *testing.T) {
 	})
 	w.publish("message.sent", messageBody(0))
 	w.want(message(0))
+}
+
+// behindTLS puts TLS in front of the broker, and its certificate into a file.
+func behindTLS(t *testing.T, w *world) (address, certificate string) {
+	t.Helper()
+	lender := httptest.NewTLSServer(nil) // whose certificate is for 127.0.0.1
+	lender.Close()
+	outside, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: lender.TLS.Certificates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	(&proxy{listener: outside, target: hostOf(w.broker.URL)}).start(t)
+	certificate = filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: lender.Certificate().Raw})
+	if err := os.WriteFile(certificate, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("amqps://guest:guest@%s/", outside.Addr()), certificate
+}
+
+func TestTLSIsSpokenAndTheCertificateLookedAt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sharedBroker(t))
+	address, certificate := behindTLS(t, w)
+	w.start(func(c *Config) { c.Addresses = []string{address, address + "?cacertfile=" + certificate} })
+	if s := w.consumer.Status(); s.Attempts != 0 || "amqps://guest:guest@"+s.Host+"/" != address {
+		t.Errorf("status %+v", s)
+	}
+	w.publish("message.sent", "poison") // which takes the same way back
+	w.letters(1)
+	w.publish("message.sent", messageBody(0))
+	w.want(message(0))
+	w.stop()
+
+	w.launch(func(c *Config) { c.Addresses = []string{address} })
+	await(t, "a refusal", func() bool {
+		return strings.Contains(w.consumer.Status().LastError, "certificate signed by unknown authority")
+	})
 }
 
 func TestWithoutRabbitMQItKeepsTryingAndSaysSo(t *testing.T) {

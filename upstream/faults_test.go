@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -29,18 +28,18 @@ type proxy struct {
 // between starts a proxy in front of the broker.
 func between(t *testing.T, b *brokertest.Broker, budget int64) (p *proxy, address string) {
 	t.Helper()
-	u, err := url.Parse(b.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = &proxy{listener: l, target: u.Host, budget: budget}
-	go p.serve()
-	t.Cleanup(func() { l.Close(); p.cutAll() })
+	p = &proxy{listener: l, target: hostOf(b.URL), budget: budget}
+	p.start(t)
 	return p, fmt.Sprintf("amqp://guest:guest@%s/", l.Addr())
+}
+
+func (p *proxy) start(t *testing.T) {
+	go p.serve()
+	t.Cleanup(func() { p.listener.Close(); p.cutAll() })
 }
 
 func (p *proxy) serve() {

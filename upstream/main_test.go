@@ -158,7 +158,15 @@ func (w *world) dial() {
 	}
 }
 
+// start runs the consumer and waits until it is connected.
 func (w *world) start(change ...func(*Config)) *world {
+	w.t.Helper()
+	w.launch(change...)
+	w.awaitConnected()
+	return w
+}
+
+func (w *world) launch(change ...func(*Config)) {
 	w.t.Helper()
 	table, err := NewTable(nil)
 	if err != nil {
@@ -178,8 +186,6 @@ func (w *world) start(change ...func(*Config)) *world {
 	}
 	w.stop = runConsumer(w.consumer)
 	w.t.Cleanup(w.stop)
-	w.awaitConnected()
-	return w
 }
 
 func quietLog() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
