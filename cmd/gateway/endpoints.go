@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -121,8 +122,12 @@ func (g *Gateway) absent() (reasons []string) {
 	if g.cluster != nil && !g.cluster.Connected() {
 		reasons = append(reasons, "redis is not connected")
 	}
-	if g.consumer != nil && !g.consumer.Status().Connected {
-		reasons = append(reasons, "rabbitmq is not connected")
+	if bus := g.eventBus(); g.consumer != nil && !bus.IsConnected {
+		reason := "rabbitmq is not connected since " + bus.Since.Format(time.RFC3339)
+		if bus.LastError != "" {
+			reason += fmt.Sprintf(": %d attempts, the last: %s", bus.ReconnectAttempts, bus.LastError)
+		}
+		reasons = append(reasons, reason)
 	}
 	return reasons
 }
@@ -154,6 +159,7 @@ type snapshot struct {
 	EventsReceived   int64            `json:"eventsReceived"`
 	Deliveries       int64            `json:"deliveries"`
 	Cluster          *clusterFigures  `json:"cluster,omitempty"`
+	EventBus         eventBus         `json:"eventBus"`
 	Uptime           float64          `json:"uptime"` // seconds
 	Timestamp        time.Time        `json:"timestamp"`
 }
@@ -168,6 +174,7 @@ func (g *Gateway) handleMetrics(w http.ResponseWriter, _ *http.Request) {
 		EventsReceived:   r.EventsIn,
 		Deliveries:       r.Deliveries,
 		Cluster:          g.clusterFigures(),
+		EventBus:         g.eventBus(),
 		Uptime:           now.Sub(g.started).Seconds(),
 		Timestamp:        now.UTC(),
 	}
