@@ -16,6 +16,8 @@ type step struct {
 	At      int64  // Unix ms
 	Letters string // see stream.mjs
 	Before  int    // how many of the letters came before the upgrade
+	Event   string // see listen.mjs
+	Args    string // of the event, as JSON text
 	Error   string
 }
 

@@ -19,7 +19,11 @@ const patience = 10 * time.Second // for what should come at once
 // reference says that the tests run against js/reference.mjs.
 var reference = os.Getenv("E2E_REFERENCE") == "1"
 
-func TestMain(m *testing.M) { os.Exit(gatewaytest.Main(m)) }
+func TestMain(m *testing.M) {
+	code := gatewaytest.Main(m)
+	closeBroker()
+	os.Exit(code)
+}
 
 // notOnReference skips what Socket.IO's own server does otherwise.
 func notOnReference(t *testing.T, why string) {
