@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
 // A well is rooms that take everything and keep nothing.
@@ -29,23 +31,11 @@ var benchBody = func() []byte {
 // fill publishes n events to the queue of message.sent.
 func (w *world) fill(n int) {
 	w.t.Helper()
-	const window = 1000
-	confirms := make([]*amqp.DeferredConfirmation, 0, window)
-	for i := range n {
-		c, err := w.channel.PublishWithDeferredConfirm(w.exchanges[0], "message.sent", false, false,
-			amqp.Publishing{DeliveryMode: amqp.Persistent, Body: benchBody})
-		if err != nil {
+	window := slices.Repeat([]amqp.Publishing{{Body: benchBody}}, 1000)
+	for ; n > 0; n -= len(window) {
+		if err := w.service.Publish(w.exchanges[0], "message.sent", window[:min(n, len(window))]...); err != nil {
 			w.t.Fatal(err)
 		}
-		if confirms = append(confirms, c); len(confirms) < window && i < n-1 {
-			continue
-		}
-		for _, c := range confirms {
-			if !c.Wait() {
-				w.t.Fatal("not confirmed")
-			}
-		}
-		confirms = confirms[:0]
 	}
 }
 
@@ -74,13 +64,13 @@ func measure(b *testing.B, take func()) {
 //	go test -run XXX -bench Consume -benchtime 100000x -count 5 ./upstream
 func BenchmarkConsume(b *testing.B) {
 	b.Run("bare", func(b *testing.B) {
-		w := newWorld(b, sharedBroker(b)).start()
+		w := newWorld(b, brokertest.Shared(b)).start()
 		w.stop() // there are queues now
 		w.fill(b.N)
 		measure(b, func() { consumeBare(b, w) })
 	})
 	b.Run("gateway", func(b *testing.B) {
-		w := newWorld(b, sharedBroker(b)).start()
+		w := newWorld(b, brokertest.Shared(b)).start()
 		w.stop()
 		w.fill(b.N)
 		target := &well{}

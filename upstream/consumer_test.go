@@ -14,13 +14,15 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
 var errAway = errors.New("redis is away")
 
 func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t))
+	w := newWorld(t, brokertest.Shared(t))
 	w.exchanges = append(w.exchanges, w.prefix+"-second")
 	w.start(func(c *Config) {
 		c.Table = table(t, Route{Event: "*.end", Rooms: []string{"user:{id}"}, Emit: "end", All: true}, route("trip.#", "user:{ids[]}"))
@@ -58,7 +60,7 @@ func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {
 
 func TestANewRouteUnderAPatternLosesNothingThatWaited(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t)).start()
+	w := newWorld(t, brokertest.Shared(t)).start()
 	w.stop()
 	w.publish("booking.paid", `{"userId":1,"timestamp":"0"}`)
 	w.publish("booking.confirmed", `{"userId":1,"timestamp":"1"}`)
@@ -81,7 +83,7 @@ func TestANewRouteUnderAPatternLosesNothingThatWaited(t *testing.T) {
 
 func TestANewPatternLeavesTheQueuesUnderItInUse(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t))
+	w := newWorld(t, brokertest.Shared(t))
 	exact := route("trip.end", "user:{id}")
 	w.start(func(c *Config) { c.Table = table(t, exact) })
 	w.stop()
@@ -103,7 +105,7 @@ func TestANewPatternLeavesTheQueuesUnderItInUse(t *testing.T) {
 
 func TestQueuesAreDeclaredAsTheContractSays(t *testing.T) {
 	t.Parallel()
-	b := sharedBroker(t)
+	b := brokertest.Shared(t)
 	w := newWorld(t, b).start()
 	out, err := b.Ctl("list_queues", "name", "type", "durable", "arguments")
 	if err != nil {
@@ -138,8 +140,8 @@ func TestQueuesAreDeclaredAsTheContractSays(t *testing.T) {
 
 func TestOneOfSeveralNodesTakesAQueueInOrderAndAnotherTakesOver(t *testing.T) {
 	t.Parallel()
-	first := newWorld(t, sharedBroker(t)).start()
-	second := newWorld(t, sharedBroker(t))
+	first := newWorld(t, brokertest.Shared(t)).start()
+	second := newWorld(t, brokertest.Shared(t))
 	second.prefix, second.exchanges = first.prefix, first.exchanges
 	second.start()
 	const events = 400
@@ -164,7 +166,7 @@ func TestOneOfSeveralNodesTakesAQueueInOrderAndAnotherTakesOver(t *testing.T) {
 
 func TestEventsAreAcknowledgedOnlyWhenAllHaveThem(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t))
+	w := newWorld(t, brokertest.Shared(t))
 	w.house.stuck = true
 	w.start()
 	for n := range 3 {
@@ -187,13 +189,13 @@ func TestEventsAreAcknowledgedOnlyWhenAllHaveThem(t *testing.T) {
 
 func TestWhatIsNotAcknowledgedComesAgainToTheNextNode(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t))
+	w := newWorld(t, brokertest.Shared(t))
 	w.house.stuck = true
 	w.start()
 	w.publish("message.sent", messageBody(0))
 	w.want(message(0))
 	w.stop() // the receivers never have it
-	next := newWorld(t, sharedBroker(t))
+	next := newWorld(t, brokertest.Shared(t))
 	next.prefix, next.exchanges = w.prefix, w.exchanges
 	next.start()
 	next.want(message(0))
@@ -201,7 +203,7 @@ func TestWhatIsNotAcknowledgedComesAgainToTheNextNode(t *testing.T) {
 
 func TestRedeliveredEventsAreNotDeliveredTwiceByOneNode(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t))
+	w := newWorld(t, brokertest.Shared(t))
 	w.house.stuck = true
 	w.start()
 	id := func(m *amqp.Publishing) { m.MessageId = "one" }
@@ -254,7 +256,7 @@ func (w *world) cut(t *testing.T) {
 
 func TestTransientTroubleIsWaitedOutInOrder(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t)).start()
+	w := newWorld(t, brokertest.Shared(t)).start()
 	w.house.set(func(h *house) { h.fail = errAway })
 	for n := range 5 {
 		w.publish("message.sent", messageBody(n))
@@ -271,11 +273,11 @@ func TestTransientTroubleIsWaitedOutInOrder(t *testing.T) {
 
 func TestExistingQueueWithOtherArgumentsIsUsedAsItIs(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t))
-	if _, err := w.channel.QueueDeclare(w.prefix+".message.sent", true, false, false, false, amqp.Table{"x-max-length": 1000}); err != nil {
+	w := newWorld(t, brokertest.Shared(t))
+	if _, err := w.service.Channel.QueueDeclare(w.prefix+".message.sent", true, false, false, false, amqp.Table{"x-max-length": 1000}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.channel.ExchangeDeclare(w.exchanges[0], "direct", true, false, false, false, nil); err != nil {
+	if err := w.service.Channel.ExchangeDeclare(w.exchanges[0], "direct", true, false, false, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	w.start()
@@ -288,8 +290,8 @@ func TestExistingQueueWithOtherArgumentsIsUsedAsItIs(t *testing.T) {
 
 func TestDeletedQueueIsMadeAnew(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t)).start()
-	if _, err := w.channel.QueueDelete(w.prefix+".message.sent", false, false, false); err != nil {
+	w := newWorld(t, brokertest.Shared(t)).start()
+	if _, err := w.service.Channel.QueueDelete(w.prefix+".message.sent", false, false, false); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "another connection", func() bool {
@@ -305,7 +307,7 @@ func TestDeletedQueueIsMadeAnew(t *testing.T) {
 
 func TestTheFirstAddressThatAnswersIsTaken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t)).start(func(c *Config) {
+	w := newWorld(t, brokertest.Shared(t)).start(func(c *Config) {
 		c.Addresses = []string{"amqp://guest:secret@127.0.0.1:1/", c.Addresses[0]}
 	})
 	w.publish("message.sent", messageBody(0))
@@ -332,7 +334,7 @@ func behindTLS(t *testing.T, w *world) (address, certificate string) {
 
 func TestTLSIsSpokenAndTheCertificateLookedAt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t))
+	w := newWorld(t, brokertest.Shared(t))
 	address, certificate := behindTLS(t, w)
 	w.start(func(c *Config) { c.Addresses = []string{address, address + "?cacertfile=" + certificate} })
 	if s := w.consumer.Status(); s.Attempts != 0 || "amqps://guest:guest@"+s.Host+"/" != address {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
 const patience = 10 * time.Second // for what should come at once
@@ -21,7 +22,7 @@ var reference = os.Getenv("E2E_REFERENCE") == "1"
 
 func TestMain(m *testing.M) {
 	code := gatewaytest.Main(m)
-	closeBroker()
+	brokertest.CloseShared()
 	os.Exit(code)
 }
 

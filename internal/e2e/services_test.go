@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -15,19 +14,6 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
-
-// shared is the RabbitMQ of all tests, each with names of its own.
-var shared struct {
-	once   sync.Once
-	broker *brokertest.Broker
-	err    error
-}
-
-func closeBroker() {
-	if shared.broker != nil {
-		shared.broker.Close()
-	}
-}
 
 // A house is a gateway and a service that publishes to it.
 type house struct {
@@ -40,18 +26,15 @@ type house struct {
 func openHouse(t *testing.T, name, routes string, settings ...string) *house {
 	t.Helper()
 	notOnReference(t, "it has no RabbitMQ")
-	shared.once.Do(func() { shared.broker, shared.err = brokertest.Start() })
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
-	publisher, err := shared.broker.Connect()
+	broker := brokertest.Shared(t)
+	publisher, err := broker.Connect()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(publisher.Close)
 	h := &house{name: name, publisher: publisher}
 	h.gateway = &gateway{gatewaytest.New(t, append([]string{
-		"NODE_ENV=production", "USE_RABBITMQ=true", "RABBITMQ_URL=" + shared.broker.URL,
+		"NODE_ENV=production", "USE_RABBITMQ=true", "RABBITMQ_URL=" + broker.URL,
 		"RABBITMQ_EXCHANGE=" + name + "," + name + "-second", "RABBITMQ_QUEUE_PREFIX=" + name,
 	}, settings...)...), t}
 	h.routes(routes)

@@ -8,8 +8,8 @@ import (
 
 // A Publisher publishes as a service does. Owned by one goroutine.
 type Publisher struct {
-	conn    *amqp.Connection
-	Channel *amqp.Channel // for all else; it confirms
+	Conn    *amqp.Connection
+	Channel *amqp.Channel // which confirms
 }
 
 // Connect makes a publisher.
@@ -18,7 +18,7 @@ func (b *Broker) Connect() (*Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Publisher{conn: conn}
+	p := &Publisher{Conn: conn}
 	if p.Channel, err = conn.Channel(); err == nil {
 		err = p.Channel.Confirm(false)
 	}
@@ -48,4 +48,4 @@ func (p *Publisher) Publish(exchange, key string, messages ...amqp.Publishing) e
 }
 
 // Close ends the connection.
-func (p *Publisher) Close() { p.conn.Close() }
+func (p *Publisher) Close() { p.Conn.Close() }
