@@ -15,6 +15,7 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/sioclient"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
 const (
@@ -22,9 +23,13 @@ const (
 	patience  = gatewaytest.Patience
 )
 
-func TestMain(m *testing.M) { os.Exit(gatewaytest.Main(m)) }
+func TestMain(m *testing.M) {
+	code := gatewaytest.Main(m)
+	brokertest.CloseShared()
+	os.Exit(code)
+}
 
-// A fleet is a Redis and gateways around it.
+// A fleet is a Redis and gateways around it; events_test.go adds a RabbitMQ.
 type fleet struct {
 	t     *testing.T
 	redis *redistest.Server
