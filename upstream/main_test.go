@@ -17,6 +17,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
@@ -26,7 +27,7 @@ const patience = 30 * time.Second // for what should come soon, on a busy machin
 func TestMain(m *testing.M) {
 	flag.Parse()
 	amqp.Logger = quietLogger{} // tests cut connections on purpose
-	code := m.Run()
+	code := gatewaytest.Main(m)
 	brokertest.CloseShared()
 	os.Exit(code)
 }
