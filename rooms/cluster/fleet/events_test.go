@@ -270,14 +270,7 @@ func TestNoEventIsLostWhileAGatewayIsKilledAgainAndAgain(t *testing.T) {
 // published, not that it will be.
 func TestPublishingOverHTTPWaitsForTheOtherNodes(t *testing.T) {
 	f := newFleet(t)
-	a, b := f.start(), f.start()
-	ann, bob := connect(t, a, "ann"), connect(t, b, "bob")
-	for _, c := range []*client{ann, bob} {
-		if err := c.do("join_room", "1"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want(t, ann, "user_joined bob")
+	a, ann, bob := f.pair()
 	if err := f.redis.Pause(); err != nil {
 		t.Fatal(err)
 	}

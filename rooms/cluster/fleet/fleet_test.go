@@ -154,17 +154,25 @@ func TestHealthFollowsRedis(t *testing.T) {
 	gatewaytest.Await(t, "three nodes", func() bool { return g.figures().Cluster.Nodes == 3 })
 }
 
+// pair starts two gateways and returns the first, and a client of each, who are
+// in conversation 1.
+func (f *fleet) pair() (a *gateway, ann, bob *client) {
+	f.t.Helper()
+	a, b := f.start(), f.start()
+	ann, bob = connect(f.t, a, "ann"), connect(f.t, b, "bob")
+	for _, c := range []*client{ann, bob} {
+		if err := c.do("join_room", "1"); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	want(f.t, ann, "user_joined bob")
+	return a, ann, bob
+}
+
 // TestLoopsDoNotWaitForRedis: while Redis is paused the event loops go on.
 func TestLoopsDoNotWaitForRedis(t *testing.T) {
 	f := newFleet(t)
-	a, b := f.start(), f.start()
-	ann, bob := connect(t, a, "ann"), connect(t, b, "bob")
-	for _, c := range []*client{ann, bob} {
-		if err := c.do("join_room", "1"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want(t, ann, "user_joined bob")
+	a, ann, bob := f.pair()
 	if err := f.redis.Pause(); err != nil {
 		t.Fatal(err)
 	}
