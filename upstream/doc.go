@@ -54,7 +54,14 @@
 // the envelope's, else the time of publishing.
 //
 // A route with the key of a built-in one takes its place. The exact key goes
-// before patterns, and they go in the order of the file. Every route has a
-// durable queue of its own, prefix and key; the queue of a route that has been
-// taken out stays, and fills, until somebody deletes it.
+// before patterns, and they go in the order of the file.
+//
+// A route has a durable queue, named prefix and key, unless a pattern takes all
+// its events: then they come by the queue of that one, and keep their order
+// among its other events. But a queue that is there already stays in use; when
+// it is empty it may be deleted. Where two patterns overlap, an event is in both
+// queues and taken from that of the first; what waited in the other when the
+// first was added is lost, so add a pattern behind those it overlaps with. The
+// queue of a route that has been taken out stays, and fills, until somebody
+// deletes it.
 package upstream

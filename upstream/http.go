@@ -29,7 +29,8 @@ type Rooms interface {
 }
 
 // A Publisher is the http.Handler of POST /events/{key}: an event of a service
-// that has no RabbitMQ, with the same body and the same routes. Safe for
+// that has no RabbitMQ, with the same body and the same routes. It answers 202
+// at the point where an event of RabbitMQ would be acknowledged. Safe for
 // concurrent use.
 type Publisher struct {
 	Table   *Table
@@ -63,13 +64,31 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, bad.status(), map[string]any{"error": bad.Detail, "reason": bad.Reason.String()})
 		return
 	}
-	for _, room := range e.Rooms {
-		if _, err := p.Rooms.Deliver(r.Context(), rooms.Broadcast{Room: room, Message: e.Message}); err != nil {
-			answer(w, http.StatusServiceUnavailable, map[string]any{"error": "not delivered to all rooms, try again: " + err.Error()})
-			return
-		}
+	if err := p.handOver(r.Context(), e); err != nil {
+		answer(w, http.StatusServiceUnavailable, map[string]any{"error": "not with all receivers, try again: " + err.Error()})
+		return
 	}
 	answer(w, http.StatusAccepted, map[string]any{"rooms": len(e.Rooms)})
+}
+
+// handOver returns when an event is with its receivers on this node and
+// published to the others, or when ctx is over: then some may have it.
+func (p *Publisher) handOver(ctx context.Context, e Event) error {
+	for _, room := range e.Rooms {
+		if _, err := p.Rooms.Deliver(ctx, rooms.Broadcast{Room: room, Message: e.Message}); err != nil {
+			return err
+		}
+	}
+	through := make(chan struct{})
+	if err := p.Rooms.Sync(ctx, func() { close(through) }); err != nil {
+		return err
+	}
+	select {
+	case <-through:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // refuse returns the status for who may not publish, 0 for who may.

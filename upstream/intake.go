@@ -29,6 +29,7 @@ const (
 type intake struct {
 	consumer   *Consumer
 	route      *Route
+	own        map[*Route]bool // of the link
 	queue      string
 	channel    *amqp.Channel
 	deliveries <-chan amqp.Delivery
@@ -53,7 +54,7 @@ func (l *link) newIntake(r *Route) (*intake, error) {
 		return nil, err
 	}
 	return &intake{
-		consumer: c, route: r, queue: queueName(c.config.QueuePrefix, r), channel: ch,
+		consumer: c, route: r, own: l.own, queue: queueName(c.config.QueuePrefix, r), channel: ch,
 		closed:    ch.NotifyClose(make(chan *amqp.Error, 1)),
 		cancelled: ch.NotifyCancel(make(chan string, 1)),
 		acks:      newAckTracker(),
@@ -152,19 +153,19 @@ func (in *intake) handle(ctx context.Context, d *amqp.Delivery) error {
 func (in *intake) deliver(ctx context.Context, d *amqp.Delivery) error {
 	c := in.consumer
 	key := in.keyOf(d)
-	switch c.config.Table.Find(key) {
-	case in.route:
-	case nil:
+	r := c.config.Table.Find(key)
+	if r == nil {
 		return poison(ReasonNoRoute, "no route for %s", clip([]byte(key)))
-	default:
-		c.count.passedOver.Add(1) // a more exact route has it in its own queue
+	}
+	if in.isCopy(d, r) {
+		c.count.passedOver.Add(1)
 		return nil
 	}
 	published := d.Timestamp
 	if published.IsZero() {
 		published = time.Now()
 	}
-	event, err := in.encoder.encode(in.route, key, d.Body, published)
+	event, err := in.encoder.encode(r, key, d.Body, published)
 	if err != nil {
 		return err
 	}
@@ -182,6 +183,17 @@ func (in *intake) deliver(ctx context.Context, d *amqp.Delivery) error {
 	c.count.delivered.Add(1)
 	c.count.rooms.Add(int64(len(event.Rooms)))
 	return nil
+}
+
+// isCopy reports whether an event of route r comes by another queue as well,
+// which is the one to take it from. What was put into this queue alone, by a
+// replay, is no copy.
+func (in *intake) isCopy(d *amqp.Delivery, r *Route) bool {
+	home := r.carrier
+	if in.own[r] {
+		home = r
+	}
+	return home != in.route && d.Exchange != ""
 }
 
 // keyOf returns the event's key. A replayed event comes straight to the queue

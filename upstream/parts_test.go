@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -163,6 +164,46 @@ func TestPublishingOverHTTP(t *testing.T) {
 	if status, _ := post(p, "message.sent", messageBody(1), nil); status != 503 {
 		t.Errorf("status %d while nothing can be delivered, want 503", status)
 	}
+}
+
+func TestPublishingOverHTTPWaitsForTheReceivers(t *testing.T) {
+	h := &house{stuck: true}
+	p := &Publisher{Table: table(t), Rooms: h, MaxBody: 100, Local: true}
+	ctx, cancel := context.WithCancel(t.Context())
+	within := func(r *http.Request) { *r = *r.WithContext(ctx) }
+	statuses := make(chan int)
+	send := func() {
+		status, _ := post(p, "message.sent", messageBody(0), within)
+		statuses <- status
+	}
+	waiting := func(n int) (done func()) {
+		await(t, "the barrier", func() bool {
+			h.set(func(h *house) {
+				if len(h.waits) == n {
+					done = h.waits[n-1]
+				}
+			})
+			return done != nil
+		})
+		select {
+		case status := <-statuses:
+			t.Fatalf("%d before the receivers have it", status)
+		default:
+		}
+		return done
+	}
+	go send()
+	waiting(1)()
+	if status := <-statuses; status != 202 {
+		t.Errorf("status %d, want 202", status)
+	}
+	go send()
+	late := waiting(2)
+	cancel()
+	if status := <-statuses; status != 503 {
+		t.Errorf("status %d when the receivers never have it, want 503", status)
+	}
+	late() // to nobody
 }
 
 func TestWhoMayPublishOverHTTP(t *testing.T) {

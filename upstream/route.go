@@ -22,7 +22,7 @@ type Route struct {
 	names   []string // members that are looked for; a slot each
 	fields  []slotField
 	head    []byte // the packet up to the body
-	builtIn bool
+	carrier *Route // itself, or one that takes all its events and whose queue brings them
 }
 
 // A Field is one member of the body that clients get.
@@ -196,6 +196,29 @@ func matches(pattern, key string) bool {
 		return more == longer || !longer && onlyHashes(rest)
 	}
 	return matches(rest, tail)
+}
+
+// covers reports whether pattern takes every key that other does. Where "#"
+// meets "*" in odd ways it may say no.
+func covers(pattern, other string) bool {
+	p, o := strings.Split(pattern, "."), strings.Split(other, ".")
+	i, k := 0, 0
+	hash, from := -1, 0 // the last "#" of p, and where in o it began
+	for k < len(o) {
+		switch {
+		case i < len(p) && p[i] == "#":
+			hash, from = i, k
+			i++
+		case i < len(p) && o[k] != "#" && (p[i] == "*" || p[i] == o[k]):
+			i, k = i+1, k+1
+		case hash >= 0: // it takes one word more
+			from++
+			i, k = hash+1, from
+		default:
+			return false
+		}
+	}
+	return strings.Trim(strings.Join(p[i:], ""), "#") == ""
 }
 
 // onlyHashes reports whether a pattern takes no words at all.

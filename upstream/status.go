@@ -76,7 +76,7 @@ type Totals struct {
 	Received    int64            // deliveries of RabbitMQ
 	Delivered   int64            // events handed to all of their rooms
 	Rooms       int64            // rooms those went to
-	PassedOver  int64            // left to the queue of a more exact route
+	PassedOver  int64            // left to another queue, where patterns overlap
 	Duplicates  int64            // redelivered, and delivered by this node before
 	Retries     int64            // further attempts to deliver or to synchronize
 	Acked       int64            // acknowledged

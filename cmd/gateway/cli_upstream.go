@@ -87,7 +87,7 @@ func listRoutes(out io.Writer, cfg Config, table *upstream.Table) error {
 			}
 			fields = strings.Join(names, ",")
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s.%s\n", r.Event, strings.Join(r.Rooms, ","), r.Emit, fields, cfg.RabbitMQQueuePrefix, r.Event)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s.%s\n", r.Event, strings.Join(r.Rooms, ","), r.Emit, fields, cfg.RabbitMQQueuePrefix, r.Carrier().Event)
 	}
 	return w.Flush()
 }

@@ -153,7 +153,7 @@ var serviceSettings = []setting{
 	{name: "RABBITMQ_PREFETCH", def: "500", doc: "Events of a queue on their way through this node.",
 		kind: integer(1, 65535, func(c *Config) *int { return &c.RabbitMQPrefetch })},
 	{name: "RABBITMQ_URL", secret: true,
-		doc:  "Instead of host, port, user, password and vhost: one address for each node of the cluster.",
+		doc:  "Instead of host, port, user, password and vhost: one address for each node of the cluster. With TLS, ?cacertfile= and, for a certificate of the gateway's own, &certfile= and &keyfile= may follow.",
 		kind: amqpURLs(func(c *Config) *[]string { return &c.RabbitMQURLs })},
 
 	{group: "Events", name: "ROUTES_FILE", doc: "YAML file with routes beside the built-in ones.",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -138,8 +139,12 @@ func (g *Gateway) absent() (reasons []string) {
 	if g.cluster != nil && !g.cluster.Connected() {
 		reasons = append(reasons, "redis is not connected")
 	}
-	if g.consumer != nil && !g.consumer.Status().Connected {
-		reasons = append(reasons, "rabbitmq is not connected")
+	if bus := g.eventBus(); g.consumer != nil && !bus.IsConnected {
+		reason := "rabbitmq is not connected since " + bus.Since.Format(time.RFC3339)
+		if bus.LastError != "" {
+			reason += fmt.Sprintf(": %d attempts, the last: %s", bus.ReconnectAttempts, bus.LastError)
+		}
+		reasons = append(reasons, reason)
 	}
 	return reasons
 }
@@ -173,6 +178,7 @@ type snapshot struct {
 	MailboxWaiting   int64            `json:"mailboxWaiting"`
 	LoopTurnAge      float64          `json:"loopTurnAge"` // seconds
 	Cluster          *clusterFigures  `json:"cluster,omitempty"`
+	EventBus         eventBus         `json:"eventBus"`
 	Uptime           float64          `json:"uptime"` // seconds
 	Timestamp        time.Time        `json:"timestamp"`
 }
@@ -194,6 +200,7 @@ func (g *Gateway) snapshot(names int) snapshot {
 		MailboxWaiting:   r.MailboxWaiting,
 		LoopTurnAge:      g.server.TurnAge(now).Seconds(),
 		Cluster:          g.clusterFigures(),
+		EventBus:         g.eventBus(),
 		Uptime:           now.Sub(g.started).Seconds(),
 		Timestamp:        now.UTC(),
 	}

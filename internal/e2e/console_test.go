@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
 func TestConsoleInABrowser(t *testing.T) {
@@ -14,8 +16,8 @@ func TestConsoleInABrowser(t *testing.T) {
 	t.Parallel()
 	tokens := []string{"CONSOLE_TOKEN=only for us", "PUBLISH_TOKEN=of the services"}
 	guarded := start(t, append(tokens, "NODE_ENV=production", "CONSOLE=true", "METRICS_TOKEN=of the operators")...)
-	cmd := script(t, start(t), "default", caseArgs("console.mjs")...)
-	cmd.Env = append(append(cmd.Env, tokens...), "GUARDED_URL="+guarded.url)
+	cmd := script(t, start(t, "PUBLISH_TOKEN="), "default", caseArgs("console.mjs")...)
+	cmd.Env = append(append(cmd.Env, tokens...), "GUARDED_URL="+guarded.URL)
 	runCases(t, cmd)
 }
 
@@ -25,13 +27,13 @@ func TestConsoleCanBeOff(t *testing.T) {
 	for setting, greeting := range map[string]string{"NODE_ENV=production": "", "CONSOLE=false": "The gateway is at http://localhost:"} {
 		g := start(t, setting)
 		for _, path := range []string{"/", "/console/console.js"} {
-			res, body, err := exchange(http.MethodGet, g.url+path, nil, "")
+			res, body, err := exchange(http.MethodGet, g.URL+path, nil, "")
 			object(t, res, body, err)
 			if res.StatusCode != http.StatusNotFound {
 				t.Errorf("%s, %s: status %d, want 404", setting, path, res.StatusCode)
 			}
 		}
-		await(t, greeting, func() bool { return strings.Contains(g.out.String(), greeting) })
+		gatewaytest.Await(t, greeting, func() bool { return strings.Contains(g.Out.String(), greeting) })
 	}
 }
 
@@ -40,9 +42,9 @@ func TestConsoleOverHTTP(t *testing.T) {
 	notOnReference(t, "it has no console")
 	t.Parallel()
 	g := start(t)
-	greeting := "in a browser, at http://localhost:" + g.url[strings.LastIndex(g.url, ":")+1:] + "/"
-	await(t, greeting, func() bool { return strings.Contains(g.out.String(), greeting) })
-	res, body, err := exchange(http.MethodGet, g.url+"/", nil, "")
+	greeting := "in a browser, at http://localhost:" + g.URL[strings.LastIndex(g.URL, ":")+1:] + "/"
+	gatewaytest.Await(t, greeting, func() bool { return strings.Contains(g.Out.String(), greeting) })
+	res, body, err := exchange(http.MethodGet, g.URL+"/", nil, "")
 	if err != nil || res.StatusCode != http.StatusOK || !bytes.Contains(body, []byte("<!doctype html>")) {
 		t.Fatalf("%v %.100s %v", res, body, err)
 	}
@@ -50,11 +52,11 @@ func TestConsoleOverHTTP(t *testing.T) {
 		t.Errorf("headers %v", res.Header)
 	}
 	known := http.Header{"If-None-Match": {res.Header.Get("ETag")}}
-	if status, body, err := request(http.MethodGet, g.url+"/", known, ""); status != http.StatusNotModified || len(body) > 0 || err != nil {
+	if status, body, err := request(http.MethodGet, g.URL+"/", known, ""); status != http.StatusNotModified || len(body) > 0 || err != nil {
 		t.Errorf("with its tag: %d %.100s %v", status, body, err)
 	}
-	for origin, want := range map[string]int{g.url: http.StatusOK, "http://localhost:3000": http.StatusForbidden} {
-		status, body, err := request(http.MethodPost, g.url+"/console/token?user=ann", http.Header{"Origin": {origin}}, "")
+	for origin, want := range map[string]int{g.URL: http.StatusOK, "http://localhost:3000": http.StatusForbidden} {
+		status, body, err := request(http.MethodPost, g.URL+"/console/token?user=ann", http.Header{"Origin": {origin}}, "")
 		if status != want || err != nil {
 			t.Errorf("a token for a page of %s: %d %s %v, want %d", origin, status, body, err, want)
 		}
@@ -66,7 +68,7 @@ func TestConsoleFiguresNameNoRooms(t *testing.T) {
 	t.Parallel()
 	g := start(t)
 	g.dial(t, "ann", false).do("join_room", "1")
-	res, body, err := exchange(http.MethodGet, g.url+"/console/figures", nil, "")
+	res, body, err := exchange(http.MethodGet, g.URL+"/console/figures", nil, "")
 	figures := object(t, res, body, err)
 	if names, _ := figures["rooms"].([]any); len(names) > 0 || figures["totalRooms"] != 2.0 {
 		t.Errorf("%s, want 2 rooms without their names", body)

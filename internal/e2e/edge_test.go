@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/sioclient"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
@@ -29,13 +29,13 @@ func (g *gateway) dialWith(t *testing.T, user string, more jwt.MapClaims) *clien
 	for name, value := range more {
 		claims[name] = value
 	}
-	signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(jwtSecret))
+	signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(gatewaytest.Secret))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	c, err := sioclient.Connect(ctx, g.url, sioclient.Options{Token: signed})
+	c, err := sioclient.Connect(ctx, g.URL, sioclient.Options{Token: signed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,19 +62,10 @@ func TestRoomsOfTheToken(t *testing.T) {
 	if got := nobody.ack("join_room", conversation("1")); got != notAllowed {
 		t.Errorf("without the claim: %s", got)
 	}
-	explained := g.run(t, "authz", "explain", "ann", "conversation:1", "--rooms", "conversation:*")
-	if !strings.Contains(explained, `yes: the token's claim rooms has "conversation:*"`) {
-		t.Errorf("explained with %q", explained)
+	explained, err := g.Run("authz", "explain", "ann", "conversation:1", "--rooms", "conversation:*")
+	if err != nil || !strings.Contains(explained, `yes: the token's claim rooms has "conversation:*"`) {
+		t.Errorf("explained with %q, %v", explained, err)
 	}
-}
-
-// run runs a subcommand with the gateway's settings and returns what it prints.
-func (g *gateway) run(t *testing.T, args ...string) string {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary, args...)
-	cmd.Dir, cmd.Env = g.dir, g.env
-	out, _ := cmd.CombinedOutput()
-	return string(out)
 }
 
 func TestRoomsByWebhook(t *testing.T) {
@@ -102,7 +93,7 @@ func TestRoomsByWebhook(t *testing.T) {
 		t.Errorf("without the application: %s", got)
 	}
 	ann.do("typing", "1") // who is in a room stays there
-	if strings.Contains(g.out.String(), "room secret") {
+	if strings.Contains(g.Out.String(), "room secret") {
 		t.Error("the log has the secret")
 	}
 }
@@ -126,13 +117,13 @@ func TestRoomsByRedisOnAllNodes(t *testing.T) {
 	}
 	cli("SADD", "ws:acl:conversation:1", "ann", "bob")
 	for _, g := range []*gateway{left, right} {
-		await(t, "Redis", func() bool {
-			_, body, err := get(g.url + "/health")
+		gatewaytest.Await(t, "Redis", func() bool {
+			_, body, err := get(g.URL + "/health")
 			return err == nil && strings.Contains(string(body), `"redis":"connected"`)
 		})
 	}
 	ann, bob, bob2, eve := left.dial(t, "ann", false), left.dial(t, "bob", false), right.dial(t, "bob", true), right.dial(t, "eve", false)
-	await(t, "the policy to be connected", func() bool {
+	gatewaytest.Await(t, "the policy to be connected", func() bool {
 		return strings.HasPrefix(ann.ack("join_room", conversation("1")), `{"success":true`) &&
 			!strings.Contains(eve.ack("join_room", conversation("1")), "unavailable")
 	})
@@ -173,7 +164,7 @@ func TestRoomsByRedisOnAllNodes(t *testing.T) {
 			t.Errorf("still there: %s", got)
 		}
 	}
-	if got := left.run(t, "authz", "explain", "bob", "conversation:1"); !strings.HasPrefix(got, "no: the set ws:acl:conversation:1 does not have the user") {
+	if got, err := left.Run("authz", "explain", "bob", "conversation:1"); err == nil || !strings.HasPrefix(got, "no: the set ws:acl:conversation:1 does not have the user") {
 		t.Errorf("explained with %q", got)
 	}
 }
@@ -184,7 +175,7 @@ func TestLimitsOfAUserAndAnAddress(t *testing.T) {
 	connect := func(user, from string) error {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		c, err := sioclient.Connect(ctx, g.url, sioclient.Options{Token: token(t, user), Header: http.Header{"X-Forwarded-For": {from}}})
+		c, err := sioclient.Connect(ctx, g.URL, sioclient.Options{Token: gatewaytest.Token(t, user), Header: http.Header{"X-Forwarded-For": {from}}})
 		if err == nil {
 			t.Cleanup(func() { c.Close() })
 		}
@@ -214,8 +205,8 @@ func TestLimitsOfAUserAndAnAddress(t *testing.T) {
 	for n := 0; n < 100 && fast.Err() == nil; n++ {
 		_ = fast.Emit("typing", conversation("1"))
 	}
-	await(t, "the end of a client that does not stop", func() bool { return fast.Err() != nil })
-	_, body, err := exchange(http.MethodGet, g.url+"/metrics", http.Header{"Accept": {"text/plain"}}, "")
+	gatewaytest.Await(t, "the end of a client that does not stop", func() bool { return fast.Err() != nil })
+	_, body, err := exchange(http.MethodGet, g.URL+"/metrics", http.Header{"Accept": {"text/plain"}}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,10 +222,11 @@ func TestLimitsOfAUserAndAnAddress(t *testing.T) {
 func TestAdminPortAndMetricsToken(t *testing.T) {
 	notOnReference(t, "it has neither")
 	g := start(t, "ADMIN_ADDR=127.0.0.1:0", "METRICS_TOKEN=metrics secret")
-	_, rest, _ := strings.Cut(g.out.String(), `"msg":"admin port","address":"`)
+	gatewaytest.Await(t, "the admin port", func() bool { return strings.Contains(g.Out.String(), "admin port") })
+	_, rest, _ := strings.Cut(g.Out.String(), `"msg":"admin port","address":"`)
 	admin, _, found := strings.Cut(rest, `"`)
 	if !found {
-		t.Fatalf("the log does not tell the admin port: %s", g.out)
+		t.Fatalf("the log does not tell the admin port: %s", g.Out)
 	}
 	admin = "http://" + admin
 	bearer := http.Header{"Authorization": {"Bearer metrics secret"}}
@@ -244,9 +236,9 @@ func TestAdminPortAndMetricsToken(t *testing.T) {
 		header http.Header
 		want   int
 	}{
-		{g.url + "/metrics", bearer, 404},
-		{g.url + "/debug/pprof/", bearer, 404},
-		{g.url + "/health", nil, 200},
+		{g.URL + "/metrics", bearer, 404},
+		{g.URL + "/debug/pprof/", bearer, 404},
+		{g.URL + "/health", nil, 200},
 		{admin + "/health", nil, 200},
 		{admin + "/ready", nil, 200},
 		{admin + "/metrics", nil, 401},
@@ -279,7 +271,7 @@ func TestMetricsTokenOnThePublicPort(t *testing.T) {
 	notOnReference(t, "it has none")
 	g := start(t, "METRICS_TOKEN=metrics secret")
 	for token, want := range map[string]int{"": 401, "Bearer x": 401, "metrics secret": 401, "Bearer metrics secret": 200} {
-		if status, _, err := request(http.MethodGet, g.url+"/metrics", http.Header{"Authorization": {token}}, ""); err != nil || status != want {
+		if status, _, err := request(http.MethodGet, g.URL+"/metrics", http.Header{"Authorization": {token}}, ""); err != nil || status != want {
 			t.Errorf("%q: %d %v, want %d", token, status, err, want)
 		}
 	}
@@ -288,7 +280,5 @@ func TestMetricsTokenOnThePublicPort(t *testing.T) {
 func TestProductionWarnsOfOpenRooms(t *testing.T) {
 	notOnReference(t, "it does not")
 	g := start(t, "NODE_ENV=production")
-	if !strings.Contains(g.out.String(), "ROOM_POLICY=open") {
-		t.Errorf("no warning: %s", g.out)
-	}
+	gatewaytest.Await(t, "the warning", func() bool { return strings.Contains(g.Out.String(), "ROOM_POLICY=open") })
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
 func TestSocketConnect(t *testing.T) {
@@ -18,7 +20,7 @@ func TestSocketConnect(t *testing.T) {
 	}
 	t.Run("answers with a socket id", func(t *testing.T) {
 		r := open(t)
-		r.text(`40{"token":"` + token(t, "ann") + `"}`)
+		r.text(`40{"token":"` + gatewaytest.Token(t, "ann") + `"}`)
 		var answer map[string]any
 		if err := json.Unmarshal([]byte(r.wantPrefix(`40{`)[2:]), &answer); err != nil || len(answer) != 1 {
 			t.Errorf("answer %v %v", answer, err)
@@ -71,7 +73,7 @@ func TestSocketConnect(t *testing.T) {
 		r := g.connected(t, "ann")
 		r.text("41")
 		g.connectedSockets() // a moment for it: Socket.IO's own server handles events a turn after CONNECTs
-		r.text(`40{"token":"` + token(t, "ben") + `"}`)
+		r.text(`40{"token":"` + gatewaytest.Token(t, "ben") + `"}`)
 		r.wantPrefix(`40{"sid":`)
 		if got := r.wantPrefix(`42["connected",`); !strings.Contains(got, `"userId":"ben"`) {
 			t.Errorf("greeting %s", got)

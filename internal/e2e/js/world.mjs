@@ -31,6 +31,12 @@ export function timeout(what, ms = patience) {
 
 export const within = (promise, what) => Promise.race([promise, timeout(what)]);
 
+// upgraded resolves when a connected client has settled on its last transport.
+export async function upgraded({ io: { engine } }) {
+  if (transport !== "default" || engine.transport.name === "websocket") return;
+  await new Promise((resolve) => engine.once("upgrade", resolve));
+}
+
 // A Client is a socket.io-client socket and everything it has received.
 export class Client {
   constructor(t, options = {}) {
@@ -82,11 +88,8 @@ export class Client {
     return members;
   }
 
-  // upgraded resolves when the client has settled on its last transport.
   upgraded() {
-    const { engine } = this.socket.io;
-    if (transport !== "default" || engine.transport.name === "websocket") return;
-    return within(new Promise((resolve) => engine.once("upgrade", resolve)), "the upgrade");
+    return within(upgraded(this.socket), "the upgrade");
   }
 }
 

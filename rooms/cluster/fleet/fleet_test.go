@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/rooms/cluster/clustertest"
 )
 
@@ -28,13 +29,14 @@ func TestFleetAgreesWithAModel(t *testing.T) {
 
 type modelNode struct {
 	*gateway
+	f       *fleet
 	channel string
 }
 
 // modelNode starts a gateway and finds out its channel.
 func (f *fleet) modelNode() (clustertest.Node, error) {
 	before := f.channels()
-	n := modelNode{gateway: f.start()}
+	n := modelNode{gateway: f.start(), f: f}
 	for _, name := range f.channels() {
 		if !slices.Contains(before, name) {
 			n.channel = name
@@ -62,7 +64,7 @@ func (n modelNode) Publish(room, text string) error {
 }
 
 func (n modelNode) Sent() error {
-	await(n.f.t, "an empty queue", func() bool { return n.figures().Cluster.Queued == 0 })
+	gatewaytest.Await(n.t, "an empty queue", func() bool { return n.figures().Cluster.Queued == 0 })
 	return nil
 }
 
@@ -70,15 +72,13 @@ func (n modelNode) Sent() error {
 // have sent it.
 func (n modelNode) Received() error {
 	const malformed = `gateway_cluster_dropped_total{reason="malformed"}`
-	before := n.metric(malformed)
+	before := n.Metric(malformed)
 	if _, err := n.f.redis.CLI("PUBLISH", n.channel, "x"); err != nil {
 		return err
 	}
-	await(n.f.t, "the end of the gateway's channel", func() bool { return n.metric(malformed) > before })
+	gatewaytest.Await(n.t, "the end of the gateway's channel", func() bool { return n.Metric(malformed) > before })
 	return nil
 }
-
-func (n modelNode) Kill() { n.kill() }
 
 type modelClient struct{ *client }
 
@@ -101,18 +101,18 @@ func (m modelClient) Pending() int {
 
 // redisOf returns what /health says of Redis, and the status of /ready.
 func (g *gateway) redisOf() (redis string, ready int) {
-	g.f.t.Helper()
+	g.t.Helper()
 	var health struct{ Redis string }
-	_, body, err := g.get("/health")
+	_, body, err := g.Get("/health")
 	if err == nil {
 		err = json.Unmarshal(body, &health)
 	}
 	if err != nil {
-		g.f.t.Fatalf("/health: %v %s", err, body)
+		g.t.Fatalf("/health: %v %s", err, body)
 	}
-	ready, _, err = g.get("/ready")
+	ready, _, err = g.Get("/ready")
 	if err != nil {
-		g.f.t.Fatal(err)
+		g.t.Fatal(err)
 	}
 	return health.Redis, ready
 }
@@ -127,11 +127,11 @@ func TestHealthFollowsRedis(t *testing.T) {
 	if redis, ready := off.redisOf(); redis != "disabled" || ready != http.StatusOK || off.figures().Cluster != nil {
 		t.Errorf("turned off: redis %s, ready %d, figures %+v", redis, ready, off.figures())
 	}
-	if text := off.out.String(); strings.Contains(text, "redis") {
+	if text := off.Out.String(); strings.Contains(text, "redis") {
 		t.Errorf("turned off, and the log speaks of it: %s", text)
 	}
 	f.redis.Kill()
-	await(t, "a gateway that is not ready", func() bool {
+	gatewaytest.Await(t, "a gateway that is not ready", func() bool {
 		redis, ready := g.redisOf()
 		return redis == "disconnected" && ready == http.StatusServiceUnavailable
 	})
@@ -142,29 +142,37 @@ func TestHealthFollowsRedis(t *testing.T) {
 	if redis, ready := dev.redisOf(); redis != "disconnected" || ready != http.StatusOK {
 		t.Errorf("development without Redis: redis %s, ready %d", redis, ready)
 	}
-	if n := strings.Count(dev.out.String(), `"level":"WARN"`); n != 1 || !strings.Contains(dev.out.String(), "redis is away") {
-		t.Errorf("%d warnings, want one, that Redis is away:\n%s", n, dev.out)
+	if n := strings.Count(dev.Out.String(), `"level":"WARN"`); n != 1 || !strings.Contains(dev.Out.String(), "redis is away") {
+		t.Errorf("%d warnings, want one, that Redis is away:\n%s", n, dev.Out)
 	}
 	if err := f.redis.Launch(); err != nil {
 		t.Fatal(err)
 	}
 	for _, g := range []*gateway{g, late, dev} {
-		g.awaitReady()
+		g.AwaitReady()
 	}
-	await(t, "three nodes", func() bool { return g.figures().Cluster.Nodes == 3 })
+	gatewaytest.Await(t, "three nodes", func() bool { return g.figures().Cluster.Nodes == 3 })
+}
+
+// pair starts two gateways and returns the first, and a client of each, who are
+// in conversation 1.
+func (f *fleet) pair() (a *gateway, ann, bob *client) {
+	f.t.Helper()
+	a, b := f.start(), f.start()
+	ann, bob = connect(f.t, a, "ann"), connect(f.t, b, "bob")
+	for _, c := range []*client{ann, bob} {
+		if err := c.do("join_room", "1"); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	want(f.t, ann, "user_joined bob")
+	return a, ann, bob
 }
 
 // TestLoopsDoNotWaitForRedis: while Redis is paused the event loops go on.
 func TestLoopsDoNotWaitForRedis(t *testing.T) {
 	f := newFleet(t)
-	a, b := f.start(), f.start()
-	ann, bob := connect(t, a, "ann"), connect(t, b, "bob")
-	for _, c := range []*client{ann, bob} {
-		if err := c.do("join_room", "1"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want(t, ann, "user_joined bob")
+	a, ann, bob := f.pair()
 	if err := f.redis.Pause(); err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +182,7 @@ func TestLoopsDoNotWaitForRedis(t *testing.T) {
 		if err := ann.do("typing", "1"); err != nil {
 			t.Fatal(err)
 		}
-		worst = max(worst, a.metric("gateway_loop_turn_age_seconds"))
+		worst = max(worst, a.Metric("gateway_loop_turn_age_seconds"))
 		eve.Close()
 	}
 	if worst > 1.5 {
@@ -183,7 +191,7 @@ func TestLoopsDoNotWaitForRedis(t *testing.T) {
 	if err := f.redis.Resume(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the nodes to be one again", func() bool {
+	gatewaytest.Await(t, "the nodes to be one again", func() bool {
 		if err := ann.do("stop_typing", "1"); err != nil {
 			t.Fatal(err)
 		}
