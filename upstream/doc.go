@@ -6,6 +6,7 @@
 //	topology.go    exchanges, queues, bindings
 //	intake.go      one queue's events, one after the other
 //	recent.go      what this node has delivered lately, to know it again
+//	orders.go      what the back office wants of all nodes
 //	encode.go      a body becomes rooms and a message, encoded once
 //	route.go, routes.go, template.go, routesfile.go  the table that says how
 //	acks.go        an event is acknowledged when all receivers have it

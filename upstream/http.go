@@ -68,14 +68,18 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusServiceUnavailable, map[string]any{"error": "not with all receivers, try again: " + err.Error()})
 		return
 	}
-	answer(w, http.StatusAccepted, map[string]any{"rooms": len(e.Rooms)})
+	accepted := map[string]any{"rooms": len(e.Rooms)}
+	if e.Order != nil {
+		accepted = map[string]any{"order": true}
+	}
+	answer(w, http.StatusAccepted, accepted)
 }
 
 // handOver returns when an event is with its receivers on this node and
 // published to the others, or when ctx is over: then some may have it.
 func (p *Publisher) handOver(ctx context.Context, e Event) error {
 	for _, room := range e.Rooms {
-		if _, err := p.Rooms.Deliver(ctx, rooms.Broadcast{Room: room, Message: e.Message}); err != nil {
+		if _, err := p.Rooms.Deliver(ctx, e.in(room)); err != nil {
 			return err
 		}
 	}

@@ -175,7 +175,7 @@ func (in *intake) deliver(ctx context.Context, d *amqp.Delivery) error {
 		return nil
 	}
 	for _, room := range event.Rooms {
-		if err := in.broadcast(ctx, rooms.Broadcast{Room: room, Message: event.Message}); err != nil {
+		if err := in.broadcast(ctx, event.in(room)); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,7 @@ type Route struct {
 	All      bool     // instead of Fields: everything the event has
 	Volatile bool     // a client with a backlog does without it
 
+	order   bool // an order of the back office; see orders.go
 	rooms   []template
 	names   []string // members that are looked for; a slot each
 	fields  []slotField
@@ -59,6 +60,10 @@ type slotField struct {
 func (r *Route) compile() error {
 	if err := checkEventKey(r.Event); err != nil {
 		return err
+	}
+	if r.order {
+		r.names = orderNames
+		return nil
 	}
 	if err := checkEmit(r.Emit); err != nil {
 		return err
@@ -165,6 +170,10 @@ func checkEmit(name string) error {
 	}
 	return nil
 }
+
+// IsOrder reports whether the route's events are orders of the back office,
+// which clients get no event for.
+func (r *Route) IsOrder() bool { return r.order }
 
 // isPattern reports whether an event key stands for more than itself.
 func isPattern(key string) bool { return strings.ContainsAny(key, "*#") }

@@ -47,6 +47,11 @@ func fields(names ...string) (list []Field) {
 // patterns go in the order given, the built-in ones last.
 func NewTable(more []Route) (*Table, error) {
 	t := &Table{exact: make(map[string]*Route)}
+	for _, r := range orderRoutes() {
+		if err := t.add(r); err != nil {
+			return nil, err
+		}
+	}
 	for _, r := range more {
 		if err := t.add(r); err != nil {
 			return nil, err
@@ -97,7 +102,7 @@ func (t *Table) has(event string) bool {
 
 func (t *Table) add(r Route) error {
 	if t.has(r.Event) {
-		return fmt.Errorf("event %s has two routes", r.Event)
+		return fmt.Errorf("event %s has two routes, or is an order of the gateway's", r.Event)
 	}
 	if err := r.compile(); err != nil {
 		return err

@@ -103,6 +103,11 @@ func tryRoute(out io.Writer, cfg Config, table *upstream.Table, key string, body
 	if len(event.Rooms) == 0 {
 		fmt.Fprintln(out, "to nobody")
 	}
+	if o := event.Order; o != nil {
+		_, err = fmt.Fprintf(out, "order: user %q, token %q, issued up to %v, refused until %v, reason %q\n",
+			o.User, o.TokenID, o.Issued, o.Until, o.Reason)
+		return err
+	}
 	_, err = fmt.Fprintf(out, "%s\n", bytes.TrimPrefix(event.Message.AppendPayload(nil), []byte("42")))
 	return err
 }
