@@ -13,6 +13,7 @@
 //	poison.go, letter.go, letterbox.go  what cannot be delivered
 //	deadletter.go  the queue of the dead letters, for the command line
 //	http.go        POST /events/{key}
+//	trace.go       the trace an event belongs to, in the log
 //	publish.go     the way out, for the command line
 //
 // # Promises

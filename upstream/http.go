@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -38,6 +39,7 @@ type Publisher struct {
 	MaxBody int    // bytes
 	Token   string // what services send as "Authorization: Bearer …"; "": none would do
 	Local   bool   // without a Token, programs on this machine may publish
+	Log     *slog.Logger
 }
 
 func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -68,6 +70,7 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusServiceUnavailable, map[string]any{"error": "not with all receivers, try again: " + err.Error()})
 		return
 	}
+	logEvent(p.Log, "http", r.PathValue("key"), "", r.Header.Get(traceHeader), &e)
 	accepted := map[string]any{"rooms": len(e.Rooms)}
 	if e.Order != nil {
 		accepted = map[string]any{"order": true}

@@ -39,7 +39,8 @@ type intake struct {
 	encoder    *Encoder
 	memory     *recent
 
-	handed   uint64 // number of the last delivery that is on its way
+	taken    uint64 // number of the last delivery
+	handed   uint64 // of the last one that is on its way
 	unsynced int    // deliveries since the last Sync
 }
 
@@ -84,6 +85,7 @@ func (in *intake) run(ctx, alive context.Context) error {
 	}
 	close(done)
 	acker.Wait()
+	in.consumer.count.unacked.Add(-int64(in.taken - in.acks.acked)) // they will come again
 	return err
 }
 
@@ -133,6 +135,8 @@ func (in *intake) whyClosed() error {
 func (in *intake) handle(ctx context.Context, d *amqp.Delivery) error {
 	c := in.consumer
 	c.count.received.Add(1)
+	c.count.unacked.Add(1)
+	in.taken = d.DeliveryTag
 	err := in.deliver(ctx, d)
 	if bad, ok := errors.AsType[*Poison](err); ok {
 		in.acks.hold(d.DeliveryTag)
@@ -161,10 +165,11 @@ func (in *intake) deliver(ctx context.Context, d *amqp.Delivery) error {
 		c.count.passedOver.Add(1)
 		return nil
 	}
-	published := d.Timestamp
+	published, now := d.Timestamp, time.Now()
 	if published.IsZero() {
-		published = time.Now()
+		published = now
 	}
+	c.count.lag.Store(int64(max(now.Sub(published), 0)))
 	event, err := in.encoder.encode(r, key, d.Body, published)
 	if err != nil {
 		return err
@@ -180,6 +185,7 @@ func (in *intake) deliver(ctx context.Context, d *amqp.Delivery) error {
 		}
 	}
 	in.memory.add(id)
+	logEvent(c.log, in.queue, key, d.MessageId, traceparent(d.Headers), &event)
 	c.count.delivered.Add(1)
 	c.count.rooms.Add(int64(len(event.Rooms)))
 	return nil
@@ -269,5 +275,6 @@ func (in *intake) acknowledgeNext() {
 	tag, count := in.acks.next()
 	if count > 0 && in.channel.Ack(tag, true) == nil {
 		in.consumer.count.acked.Add(int64(count))
+		in.consumer.count.unacked.Add(-int64(count))
 	}
 }

@@ -136,7 +136,7 @@ func post(p *Publisher, key, body string, change func(*http.Request)) (int, stri
 
 func TestPublishingOverHTTP(t *testing.T) {
 	h := &house{}
-	p := &Publisher{Table: table(t, route("list", "user:{ids[]}")), Rooms: h, MaxBody: 100, Local: true}
+	p := &Publisher{Table: table(t, route("list", "user:{ids[]}")), Rooms: h, MaxBody: 100, Local: true, Log: quietLog()}
 	for _, c := range []struct {
 		key, body string
 		status    int
@@ -168,7 +168,7 @@ func TestPublishingOverHTTP(t *testing.T) {
 
 func TestPublishingOverHTTPWaitsForTheReceivers(t *testing.T) {
 	h := &house{stuck: true}
-	p := &Publisher{Table: table(t), Rooms: h, MaxBody: 100, Local: true}
+	p := &Publisher{Table: table(t), Rooms: h, MaxBody: 100, Local: true, Log: quietLog()}
 	ctx, cancel := context.WithCancel(t.Context())
 	within := func(r *http.Request) { *r = *r.WithContext(ctx) }
 	statuses := make(chan int)
@@ -250,7 +250,7 @@ func TestWhoMayPublishOverHTTP(t *testing.T) {
 		{"another scheme", "t0ken", true, header("Authorization", "Basic t0ken"), 401},
 		{"the token", "t0ken", false, header("Authorization", "Bearer t0ken"), 202},
 	} {
-		p := &Publisher{Table: table(t), Rooms: &house{}, MaxBody: 100, Token: c.token, Local: c.local}
+		p := &Publisher{Table: table(t), Rooms: &house{}, MaxBody: 100, Token: c.token, Local: c.local, Log: quietLog()}
 		if status, answer := post(p, "message.sent", messageBody(1), c.change); status != c.status {
 			t.Errorf("%s: %d %s, want %d", c.name, status, answer, c.status)
 		}

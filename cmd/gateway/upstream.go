@@ -20,6 +20,7 @@ func (g *Gateway) publisher() http.Handler {
 		MaxBody: g.config.MaxEventSize,
 		Token:   g.config.PublishToken,
 		Local:   !g.config.deployed(),
+		Log:     g.log,
 	}
 }
 
@@ -91,13 +92,17 @@ var (
 	busConnects  = prometheus.NewDesc("gateway_rabbitmq_connections_total", "Connections to RabbitMQ made.", nil, nil)
 	busEvents    = prometheus.NewDesc("gateway_service_events_total",
 		"Events from RabbitMQ: received, and what became of them.", []string{"what"}, nil)
+	busUnacked = prometheus.NewDesc("gateway_service_events_unacknowledged",
+		"Events taken from RabbitMQ and not acknowledged yet.", nil, nil)
+	busLag = prometheus.NewDesc("gateway_service_event_lag_seconds",
+		"How old the event taken last was, by the timestamp property of its publisher; whole seconds.", nil, nil)
 	busPoison = prometheus.NewDesc("gateway_service_events_poison_total",
 		"Events from RabbitMQ that can never be delivered.", []string{"reason"}, nil)
 )
 
 // Describe sends all descriptions.
 func (c *eventsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{busConnected, busAttempts, busSince, busConnects, busEvents, busPoison} {
+	for _, d := range []*prometheus.Desc{busConnected, busAttempts, busSince, busConnects, busEvents, busUnacked, busLag, busPoison} {
 		out <- d
 	}
 }
@@ -119,6 +124,8 @@ func (c *eventsCollector) Collect(out chan<- prometheus.Metric) {
 	} {
 		out <- prometheus.MustNewConstMetric(busEvents, prometheus.CounterValue, float64(n), what)
 	}
+	out <- prometheus.MustNewConstMetric(busUnacked, prometheus.GaugeValue, float64(t.Unacked))
+	out <- prometheus.MustNewConstMetric(busLag, prometheus.GaugeValue, t.Lag.Seconds())
 	for reason, n := range t.Poison {
 		out <- prometheus.MustNewConstMetric(busPoison, prometheus.CounterValue, float64(n), reason)
 	}
