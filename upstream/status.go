@@ -94,7 +94,7 @@ func (c *counters) totals() Totals {
 		PassedOver: c.passedOver.Load(), Duplicates: c.duplicates.Load(), Retries: c.retries.Load(),
 		Acked: c.acked.Load(), Unacked: c.unacked.Load(), Lag: time.Duration(c.lag.Load()),
 		DeadLetters: c.deadLetters.Load(),
-		Poison: make(map[string]int64, reasons),
+		Poison:      make(map[string]int64, reasons),
 	}
 	for r := range reasons {
 		t.Poison[r.String()] = c.poison[r].Load()

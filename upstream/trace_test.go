@@ -13,7 +13,7 @@ func TestTraceparent(t *testing.T) {
 	for header, want := range map[string]bool{
 		"00-" + trace + "-" + span + "-01":      true,
 		"cc-" + trace + "-" + span + "-01-more": true, // of a later version
-		"": false, "x": false,
+		"":                                      false, "x": false,
 		"00-" + trace + "-" + span:                           false,
 		"00-" + strings.ToUpper(trace) + "-" + span + "-01":  false,
 		"00-" + strings.Repeat("0", 32) + "-" + span + "-01": false,
