@@ -258,14 +258,18 @@ func TestPublishSaysWhenNobodyTakesTheEvent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
 	addresses := []string{"amqp://127.0.0.1:1", w.broker.URL}
-	if err := Publish(t.Context(), addresses, w.exchanges[0], "message.sent", []byte(messageBody(0)), "id"); err != nil {
+	sender := NewSender(addresses, w.exchanges[0])
+	defer sender.Close()
+	if err := sender.Send(t.Context(), "message.sent", []byte(messageBody(0)), "id"); err != nil {
 		t.Error(err)
 	}
 	w.want(message(0))
-	if err := Publish(t.Context(), addresses, w.exchanges[0], "message.read", []byte("{}"), ""); err == nil || !strings.Contains(err.Error(), "no queue takes") {
+	if err := sender.Send(t.Context(), "message.read", []byte("{}"), ""); err == nil || !strings.Contains(err.Error(), "no queue takes") {
 		t.Errorf("got %v", err)
 	}
-	if err := Publish(t.Context(), addresses, w.prefix+"-nothing", "message.sent", []byte("{}"), ""); err == nil {
+	nowhere := NewSender(addresses, w.prefix+"-nothing")
+	defer nowhere.Close()
+	if err := nowhere.Send(t.Context(), "message.sent", []byte("{}"), ""); err == nil {
 		t.Error("published to an exchange that does not exist")
 	}
 }

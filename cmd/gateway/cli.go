@@ -124,14 +124,19 @@ func newHealthcheckCommand() *cobra.Command {
 // healthURL returns where a gateway with these settings can be asked from the
 // same machine.
 func healthURL(cfg Config) string {
-	host := cfg.Host
-	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
-		host = "localhost"
-		if ip.Is4() {
-			host = "127.0.0.1"
-		}
+	return "http://" + net.JoinHostPort(ownHost(cfg.Host), strconv.Itoa(cfg.Port)) + "/health"
+}
+
+// ownHost returns where this machine reaches what listens on host.
+func ownHost(host string) string {
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err != nil || !ip.IsUnspecified():
+		return host
+	case ip.Is4():
+		return "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(cfg.Port)) + "/health"
+	return "localhost"
 }
 
 func checkHealth(ctx context.Context, address string) error {

@@ -143,7 +143,9 @@ func newPublishCommand() *cobra.Command {
 			if exchange == "" {
 				exchange = cfg.RabbitMQExchanges[0]
 			}
-			if err := upstream.Publish(ctx, cfg.rabbitMQ(), exchange, args[0], body, id); err != nil {
+			sender := upstream.NewSender(cfg.rabbitMQ(), exchange)
+			defer sender.Close()
+			if err := sender.Send(ctx, args[0], body, id); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "published %s to %s\n", args[0], exchange)

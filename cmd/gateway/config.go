@@ -42,6 +42,9 @@ type Config struct {
 	MetricsToken      string
 	AdminAddr         string // "": everything is on Port
 
+	Canary         bool
+	CanaryInterval time.Duration
+
 	Console      string // "auto", "true" or "false"
 	ConsoleToken string
 
@@ -196,6 +199,9 @@ func (c Config) contradictions() (wrong []error) {
 	}
 	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
 		wrong = append(wrong, errors.New("PROXY_PROTOCOL=true: want the load balancers in TRUSTED_PROXIES"))
+	}
+	if c.Canary && c.keys() > 0 && c.JWTSecret == "" {
+		wrong = append(wrong, errors.New("CANARY=true: want JWT_SECRET, with which it makes its token"))
 	}
 	if c.hasConsole() && c.ConsoleToken == "" && c.deployed() {
 		wrong = append(wrong, fmt.Errorf("CONSOLE_TOKEN: want a value with CONSOLE=%s and NODE_ENV=%s", c.Console, c.Environment))

@@ -44,7 +44,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 	want := Config{
 		Environment: "development", Host: "0.0.0.0", Port: 3002,
 		CORSOrigins: []string{"http://localhost:3000", "https://localhost:3000"},
-		Metrics:     true, MetricsRoomsLimit: 1000, Console: "auto",
+		Metrics:     true, MetricsRoomsLimit: 1000, Console: "auto", CanaryInterval: 5 * time.Second,
 		PingInterval: 25 * time.Second, PingTimeout: 60 * time.Second, ConnectTimeout: 45 * time.Second,
 		HeadTimeout: 10 * time.Second, KeepAliveTimeout: 75 * time.Second,
 		MaxHeadSize: 8192, MaxHTTPBufferSize: 1_000_000, MaxPendingBytes: 1 << 20, MaxMailbox: 65536,

@@ -58,6 +58,9 @@ func (g *Gateway) metricsHandler() http.Handler {
 	if g.consumer != nil {
 		registry.MustRegister(&eventsCollector{g.consumer})
 	}
+	if g.bird != nil {
+		registry.MustRegister(g.bird)
+	}
 	if g.gate != nil {
 		registry.MustRegister(&gateCollector{g.gate})
 	}

@@ -51,6 +51,7 @@ type Gateway struct {
 	routes   *upstream.Table
 	consumer *upstream.Consumer // nil without RabbitMQ
 	server   *loop.Server
+	bird     *bird // nil without CANARY
 }
 
 // serve runs the gateway until ctx is cancelled and it has drained.
@@ -127,6 +128,7 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	if g.consumer, err = g.backDoor(); err != nil {
 		return nil, err
 	}
+	g.bird = g.newBird()
 	g.server, err = g.frontDoor(loops)
 	return g, err
 }
@@ -220,6 +222,9 @@ func (g *Gateway) run(ctx context.Context) error {
 	go g.watchMemory(watching)
 	g.joinCluster()
 	events := g.consume(ctx)
+	if g.bird != nil {
+		go g.bird.run(ctx)
+	}
 	stats := g.reportStats()
 	defer stats()
 	select {
