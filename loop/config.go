@@ -66,8 +66,8 @@ type Config struct {
 	HandshakesPerAddress rooms.Rate // the same for each address
 	Bytes                rooms.Rate // that a client may send
 
-	// MaxOwed is how many bytes may wait for all clients of the node that do
-	// not read; 0: any number.
+	// MaxOwed is how many bytes may be held for all clients of the node that do
+	// not read, or do not send the rest of a message; 0: any number.
 	MaxOwed int
 
 	// TrustedProxies may say whom they speak for, with X-Forwarded-For and, if

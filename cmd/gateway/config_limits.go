@@ -45,7 +45,7 @@ var limitSettings = []setting{
 	{name: "MAX_PENDING_BYTES", def: strconv.Itoa(mib), doc: "Bytes waiting for one slow client before it is disconnected.",
 		kind: integer(65536, 1024*mib, func(c *Config) *int { return &c.MaxPendingBytes })},
 	{name: "MAX_TOTAL_PENDING_BYTES", def: "0",
-		doc:  "Bytes waiting for all slow clients of a node before those with the most are disconnected. 0 is a quarter of GOMEMLIMIT, else of the cgroup's memory or the machine's.",
+		doc:  "Bytes waiting for all slow clients of a node, to be read or for the rest of a message, before those with the most are disconnected. 0 is a quarter of GOMEMLIMIT, else of the cgroup's memory or the machine's.",
 		kind: integer(0, 1<<40, func(c *Config) *int { return &c.MaxTotalPending })},
 	{name: "MAX_MAILBOX", def: "65536", doc: "Messages waiting for one event loop.",
 		kind: integer(1024, 16*mib, func(c *Config) *int { return &c.MaxMailbox })},

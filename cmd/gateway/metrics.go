@@ -83,8 +83,10 @@ var figures = []figure{
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.VolatileDropped }, "reason", "volatile"),
 	counter("messages_dropped_total", "Messages not delivered.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.MailboxFull }, "reason", "mailbox_full"),
-	gauge("pending_bytes", "Bytes that wait for clients which do not read.",
+	gauge("pending_bytes", "Bytes that wait for clients which do not read, and of messages that are not whole yet.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Owed }),
+	counter("shed_total", "Connections and polling sessions ended because of MAX_TOTAL_PENDING_BYTES.",
+		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Shed }),
 	counter("panics_total", "Panics survived on an event loop.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Panics }),
 
