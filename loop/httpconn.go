@@ -89,14 +89,17 @@ func (h *httpConn) traffic(now time.Time) gnet.Action {
 }
 
 // process answers the requests that are complete, one after the other, up to
-// inputBatch of them.
+// requestBatch of them.
 func (h *httpConn) process(now time.Time) {
 	if h.parsing || h.paused {
 		return
 	}
 	h.parsing = true
-	for n := 0; h.ready() && h.next(now); n++ {
-		if n == inputBatch {
+	for n := 0; h.ready() && h.next(now); {
+		if len(h.batch) > 0 {
+			continue // it is answered off the loop, along with those behind it
+		}
+		if n++; n == requestBatch {
 			h.paused = true
 			h.w.pause(h)
 			break
@@ -138,7 +141,7 @@ func (h *httpConn) next(now time.Time) bool {
 	if buffered == 0 || buffered < h.need {
 		return false
 	}
-	buf, err := h.input()
+	buf, err := h.input(min(buffered, max(h.need, h.w.server.config.MaxHead+1)))
 	if err != nil {
 		h.close()
 		return false
@@ -168,6 +171,9 @@ func (h *httpConn) next(now time.Time) bool {
 		body, size, err = h.body(&head, buf[n:])
 	}
 	complete := err == nil && n > 0 && size >= 0
+	if err == nil && n > 0 && !complete && h.lookFurther(&head, n, len(buf), buffered) {
+		return h.next(now)
+	}
 	switch {
 	case len(h.batch) > 0 && !(complete && h.joinsBatch(&head)):
 		return false // its turn comes when the batch has been answered
@@ -255,14 +261,32 @@ func (h *httpConn) body(head *codec.Head, b []byte) (body []byte, size int, err 
 	return b[:size], size, nil
 }
 
-// input returns everything that has come and not been taken yet.
-func (h *httpConn) input() ([]byte, error) {
+// input returns the first bytes of what has come and not been taken yet, or all
+// of it when it is gathered. gnet may have to copy what it is asked for, so that
+// a megabyte of small requests must not be looked at anew for each of them.
+func (h *httpConn) input(most int) ([]byte, error) {
+	if h.gathered == nil {
+		return h.c.Peek(most)
+	}
 	b, err := h.c.Peek(-1)
-	if h.gathered == nil || err != nil {
-		return b, err
+	if err != nil {
+		return nil, err
 	}
 	h.gather(b)
 	return h.gathered, nil
+}
+
+// lookFurther reports whether more of a request with a head of n bytes is there
+// than next has looked at, and how far it has to look.
+func (h *httpConn) lookFurther(head *codec.Head, n, looked, buffered int) bool {
+	if h.gathered != nil || looked >= buffered {
+		return false
+	}
+	h.need = n + max(head.ContentLength, 0)
+	if head.Chunked {
+		h.need = min(2*looked, buffered)
+	}
+	return h.need <= buffered
 }
 
 // gather takes the input b over. When the end of a request is not known
