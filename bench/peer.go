@@ -71,7 +71,7 @@ var peers = []*peer{
 		// peers have none. They are counted all the same.
 		env: []string{
 			"MAX_HANDSHAKES_PER_SECOND=1000000", "MAX_EVENTS_PER_SECOND=1000000", "MAX_EVENTS_BURST=1000000",
-			"MAX_SOCKETS_PER_USER=0", "PRESENCE_MAX_MEMBERS=0",
+			"MAX_SOCKETS_PER_USER=0", "PRESENCE_MAX_MEMBERS=0", "MAX_PRESENCE_PER_SECOND=0",
 		},
 	},
 	{
