@@ -11,7 +11,7 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 export SCENARIO PEERS RUNS
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build image test test-watch coverage lint vulncheck bench soak clean
+.PHONY: help run dev build image test test-watch coverage lint vulncheck bench soak attack clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench: ## Measure the gateway beside its peers (SCENARIO=, PEERS=, RUNS=, ARGS=)
 
 soak: ## Run the gateway under load for long and watch what grows (SOAK=10m)
 	$(GO) run ./bench -scenario soak -peers gateway -runs 1 $(if $(SOAK),-soak $(SOAK)) $(ARGS)
+
+attack: ## Attack the gateway while 1,000 good clients chat (ROWS=, ARGS=)
+	$(GO) run ./bench/attack -rows "$(ROWS)" $(ARGS)
 
 clean: ## Remove what the other targets made
 	rm -rf bin coverage.out coverage.html logs internal/e2e/js/node_modules

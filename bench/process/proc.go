@@ -18,7 +18,7 @@ import (
 func StartOn(core int, cmd *exec.Cmd, start func() error) error {
 	runtime.LockOSThread() // affinity is inherited from the thread that forks
 	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
 	if core < 0 {
 		return start()
 	}
@@ -32,6 +32,14 @@ func StartOn(core int, cmd *exec.Cmd, start func() error) error {
 	}
 	defer func() { _ = unix.SchedSetaffinity(0, &before) }()
 	return start()
+}
+
+// Prefer gives a process of StartOn's, and what it starts, more of the processor
+// than others get, if the user may do that: where processes are scheduled by
+// session (autogroup(7)) and where they are not.
+func Prefer(pid, niceness int) {
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(niceness)), 0)
+	_ = unix.Setpriority(unix.PRIO_PGRP, pid, niceness)
 }
 
 // CPU is the CPU time a process has used, all threads, user and kernel: the
@@ -70,7 +78,7 @@ func Descriptors(pid int) int {
 	return len(entries)
 }
 
-// KillGroup ends a process and what it started; see StartOn for the group.
+// KillGroup ends a process and what it started; see StartOn for the session.
 func KillGroup(cmd *exec.Cmd) {
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	_ = cmd.Wait()
