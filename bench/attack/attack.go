@@ -117,6 +117,20 @@ func (a *attack) paced(perSecond float64, act func(i int)) {
 	})
 }
 
+// addresses is how many the visitors come from.
+const addresses = 1000
+
+// visit has somebody new connect so many times a second, act, and go; i tells
+// them apart.
+func (a *attack) visit(perSecond float64, act func(i int, f *foe)) {
+	a.paced(perSecond, func(i int) {
+		if f := a.dial(i % addresses); f != nil {
+			act(i, f)
+			f.close()
+		}
+	})
+}
+
 // recruit opens sockets of users of their own, so many a second, and returns
 // those that were let in.
 func (a *attack) recruit(n int, perSecond float64, user func(i int) string) (foes []*foe) {

@@ -59,12 +59,7 @@ var frameRows = []*row{
 }
 
 func malformedFrames(a *attack) {
-	a.paced(300, func(i int) {
-		f := a.dial(i % 1000)
-		if f == nil {
-			return
-		}
-		defer f.close()
+	a.visit(300, func(i int, f *foe) {
 		if !f.connect(eve(i)) {
 			return
 		}
@@ -94,12 +89,7 @@ func giantFrames(a *attack) {
 		frameHeader(ws.OpText, true, 10_000_000) + "4", frameHeader(ws.OpBinary, true, 1<<62), deep,
 		frameHeader(ws.OpText, false, 1_000_001), wide, long,
 	}
-	a.paced(40, func(i int) {
-		f := a.dial(i % 1000)
-		if f == nil {
-			return
-		}
-		defer f.close()
+	a.visit(40, func(i int, f *foe) {
 		if f.connect(eve(i)) && f.send(giants[i%len(giants)]) {
 			f.send(frameHeader(ws.OpText, true, 1<<40))
 			f.readAll()
@@ -177,7 +167,7 @@ func ackFlood(a *attack) {
 
 func halfUpgrades(a *attack) {
 	a.paced(600, func(i int) {
-		f := a.dial(i % 1000)
+		f := a.dial(i % addresses)
 		if f == nil {
 			return
 		}
@@ -186,7 +176,7 @@ func halfUpgrades(a *attack) {
 		a.did("sessions", 1)
 		f.close()
 		if sid, _, _ := strings.Cut(rest, `"`); ok && i%4 == 0 {
-			if probe := a.dial(i % 1000); probe != nil {
+			if probe := a.dial(i % addresses); probe != nil {
 				probe.request(handshake(socketPath + "&sid=" + sid))
 				probe.send(text("2probe"))
 			}
@@ -202,12 +192,7 @@ func tokenGuessing(a *attack) {
 		"eyJhbGciOiJub25lIn0." + payload + ".", "eyJhbGciOiJSUzI1NiJ9." + payload + ".AAAA", "..", "x", "", payload,
 		strings.Repeat("x", 100_000), good + "." + good,
 	}
-	a.paced(60, func(i int) {
-		f := a.dial(i % 1000)
-		if f == nil {
-			return
-		}
-		defer f.close()
+	a.visit(60, func(i int, f *foe) {
 		if !f.webSocket() {
 			return
 		}

@@ -142,12 +142,9 @@ func largeHeads(a *attack) {
 		"GET /" + strings.Repeat("x", 100_000),
 		"GET /health HTTP/1.1\r\n" + strings.Repeat("a: b\r\n", 5000) + "\r\n",
 	}
-	a.paced(300, func(i int) {
-		if f := a.dial(i % 1000); f != nil {
-			if status, _ := f.request(heads[i%len(heads)]); status != 0 && status != http.StatusRequestHeaderFieldsTooLarge {
-				a.problem("a head over the limit is answered with %d", status)
-			}
-			f.close()
+	a.visit(300, func(i int, f *foe) {
+		if status, _ := f.request(heads[i%len(heads)]); status != 0 && status != http.StatusRequestHeaderFieldsTooLarge {
+			a.problem("a head over the limit is answered with %d", status)
 		}
 	})
 }
@@ -185,12 +182,7 @@ const (
 )
 
 func smuggling(a *attack) {
-	a.paced(400, func(i int) {
-		f := a.dial(i % 1000)
-		if f == nil {
-			return
-		}
-		defer f.close()
+	a.visit(400, func(i int, f *foe) {
 		f.hurry(200 * time.Millisecond)
 		request := ambiguous[i%len(ambiguous)]
 		status, body := f.request(request + get(smuggledPath))
@@ -203,12 +195,7 @@ func smuggling(a *attack) {
 }
 
 func malformedHTTP(a *attack) {
-	a.paced(400, func(i int) {
-		f := a.dial(i % 1000)
-		if f == nil {
-			return
-		}
-		defer f.close()
+	a.visit(400, func(i int, f *foe) {
 		f.hurry(200 * time.Millisecond)
 		sample := a.samples[i/2%len(a.samples)]
 		if i%2 == 0 {
@@ -257,12 +244,7 @@ func pollFlood(a *attack) {
 
 func publishForgery(a *attack) {
 	wrong := []string{"", "Bearer ", "Bearer " + publishToken[:len(publishToken)-1], "Bearer " + publishToken + "x", "Basic " + publishToken, publishToken}
-	a.paced(400, func(i int) {
-		f := a.dial(i % 1000)
-		if f == nil {
-			return
-		}
-		defer f.close()
+	a.visit(400, func(i int, f *foe) {
 		body := `{"conversationId":"bench-1","message":"forged"}`
 		if i%20 == 0 {
 			body = strings.Repeat(" ", 900_000) + body
@@ -276,12 +258,7 @@ func publishForgery(a *attack) {
 
 func sidGuessing(a *attack) {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-	a.paced(500, func(i int) {
-		f := a.dial(i % 1000)
-		if f == nil {
-			return
-		}
-		defer f.close()
+	a.visit(500, func(i int, f *foe) {
 		sid := make([]byte, 22)
 		sid[0], sid[1] = 'A', "AB"[i%2] // loop 0 or 1
 		for j := range sid[2:] {
@@ -300,12 +277,7 @@ func sidGuessing(a *attack) {
 
 func foreignOrigins(a *attack) {
 	foreign := []string{"https://evil.example", "http://app.example", "https://app.example.evil.example", "null", "https://app.example:444", "file://"}
-	a.paced(500, func(i int) {
-		f := a.dial(i % 1000)
-		if f == nil {
-			return
-		}
-		defer f.close()
+	a.visit(500, func(i int, f *foe) {
 		origin := foreign[i%len(foreign)]
 		if f.webSocket("Origin: " + origin) {
 			a.problem("a WebSocket was opened for the origin %s", origin)
@@ -314,11 +286,7 @@ func foreignOrigins(a *attack) {
 }
 
 func resets(a *attack) {
-	a.paced(600, func(i int) {
-		f := a.dial(i % 1000)
-		if f == nil {
-			return
-		}
+	a.visit(600, func(i int, f *foe) {
 		switch i % 4 {
 		case 1:
 			f.send("GET " + socketPath + " HTTP/1.1\r\nHost: g")

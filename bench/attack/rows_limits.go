@@ -79,12 +79,7 @@ func addressFlood(a *attack) {
 }
 
 func handshakeFlood(a *attack) {
-	a.paced(1200, func(i int) {
-		f := a.dial(i % 1000)
-		if f == nil {
-			return
-		}
-		defer f.close()
+	a.visit(1200, func(i int, f *foe) {
 		if i%20 == 0 {
 			f.request(get(pollingPath))
 			return
@@ -132,7 +127,7 @@ const proxied = "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc6\x33\x64\x07\x0a\x00\
 func forgedProxies(a *attack) {
 	malformed := "\r\n\r\n\x00\r\nQUIT\n\x2f\xff\xff\xff"
 	a.paced(300, func(i int) {
-		from, header := address(i%1000), proxied
+		from, header := address(i%addresses), proxied
 		if i%2 == 0 {
 			from, header = net.ParseIP(proxyAddress), malformed
 		}
