@@ -2,6 +2,8 @@
 
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+VULNDB      := v0.0.0-20261105234957-e22db6528018
 TIMEOUT     ?= 20m
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
@@ -12,7 +14,7 @@ CLIENTS := internal/e2e/js
 PAGE    := internal/console/page
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build image test test-watch coverage lint bench soak console-client clean
+.PHONY: help run dev build image test test-watch coverage lint vulncheck bench soak attack console-client clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +52,14 @@ lint: ## gofmt, go vet, staticcheck
 	@# Some error texts are what clients are told, capitals included.
 	$(GO) run $(STATICCHECK) -checks inherit,-ST1005 ./...
 
+# The database comes as a Go module, so that it can be had wherever modules
+# can; VULNDB is its day.
+vulncheck: ## Look for known vulnerabilities in what is called, standard library included
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	module=$$($(GO) mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p') && \
+	$(GO) run golang.org/x/vulndb/cmd/indexdb@$(VULNDB) -vulns "$$module/data/osv" -out "$$dir" && \
+	$(GO) run $(GOVULNCHECK) -db "file://$$dir" ./...
+
 bench: ## Measure the gateway beside its peers (SCENARIO=, PEERS=, RUNS=, ARGS=)
 	$(GO) run ./bench $(ARGS)
 
@@ -63,6 +73,9 @@ console-client: ## Copy socket.io-client, and its licences, from npm into the co
 	for package in socket.io-client socket.io-parser engine.io-client engine.io-parser @socket.io/component-emitter; do \
 		echo "$$package, in socket.io.esm.min.js"; echo; cat $(CLIENTS)/node_modules/$$package/LICENSE; echo; \
 	done >$(PAGE)/licences.txt
+
+attack: ## Attack the gateway while 1,000 good clients chat (ROWS=, ARGS=)
+	$(GO) run ./bench/attack -rows "$(ROWS)" $(ARGS)
 
 clean: ## Remove what the other targets made
 	rm -rf bin coverage.out coverage.html logs $(CLIENTS)/node_modules

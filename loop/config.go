@@ -32,7 +32,8 @@ const (
 const (
 	flushAtOnce  = 8         // sessions written to without waiting for the round's end
 	flushBatch   = 512       // sessions written to; about 3 ms of write(2)
-	inputBatch   = 256       // packets or requests of one client
+	inputBatch   = 256       // packets of one client
+	requestBatch = 16        // requests of one client: each is a write(2)
 	deliverBatch = 256 << 10 // bytes of broadcasts from outside, each counted once
 	readBuffer   = 64 << 10  // bytes, one for each loop
 )
@@ -66,8 +67,8 @@ type Config struct {
 	HandshakesPerAddress rooms.Rate // the same for each address
 	Bytes                rooms.Rate // that a client may send
 
-	// MaxOwed is how many bytes may wait for all clients of the node that do
-	// not read; 0: any number.
+	// MaxOwed is how many bytes may be held for all clients of the node that do
+	// not read, or do not send the rest of a message; 0: any number.
 	MaxOwed int
 
 	// TrustedProxies may say whom they speak for, with X-Forwarded-For and, if

@@ -96,7 +96,8 @@ func TestAMovedConnectionKeepsItsPlace(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPerAddress = 100 })
 	first, second := openPollingOn(t, s, 0), openPollingOn(t, s, 1)
-	before := s.guard.places()
+	const before = 2 * 3 // two sessions with two connections each
+	await(t, "the connections", func() bool { return s.guard.places() == before })
 	var open []*wire
 	for range 10 { // half of them are on the other loop
 		for _, p := range []*pollSession{first, second} {

@@ -17,6 +17,7 @@ type peer interface {
 	Deadline() time.Time
 	Expire(now time.Time)
 	Closed(now time.Time)
+	Holds() int // bytes of a message that is not whole yet
 }
 
 // volatileBacklog is how many pending bytes make a session do without

@@ -17,7 +17,7 @@ type Stats struct {
 	RefusedAddress  atomic.Int64 // connections and sessions over MaxPerAddress
 	RefusedRate     atomic.Int64 // handshakes over the rates
 	RefusedTight    atomic.Int64 // handshakes while memory is short
-	Shed            atomic.Int64 // slow sessions ended because too much was waiting on the node
+	Shed            atomic.Int64 // slow connections and sessions ended because too much was held on the node
 	BadRequests     atomic.Int64 // requests answered with 4xx
 	HandshakesWS    atomic.Int64 // sessions opened on WebSocket
 	HandshakesPoll  atomic.Int64 // sessions opened by polling
@@ -29,7 +29,7 @@ type Stats struct {
 	Writes          atomic.Int64 // write(2) of WebSocket frames
 	BytesOut        atomic.Int64
 	VolatileDropped atomic.Int64
-	Owed            atomic.Int64 // bytes that wait for clients which do not read, as of the last look
+	Owed            atomic.Int64 // bytes held for clients that do not read, or send the rest, as of the last look
 	Panics          atomic.Int64
 
 	Closed [16]atomic.Int64 // sessions ended, by rooms.Reason

@@ -140,9 +140,11 @@ func (c *wsConn) traffic(now time.Time) gnet.Action {
 		if waiting > 2*c.w.server.config.MaxPayload+readBuffer {
 			c.fail(&codec.LimitError{Layer: codec.LayerWebSocket, What: "bytes ahead of their time", Got: waiting, Max: 2 * c.w.server.config.MaxPayload}, now)
 		}
+		c.w.owe(c, c.holds())
 		return gnet.None
 	}
 	if waiting < int(c.need) {
+		c.w.owe(c, c.holds())
 		return gnet.None // the rest of a large frame; looking would copy it
 	}
 	buf, err := c.c.Peek(-1)
@@ -170,7 +172,15 @@ func (c *wsConn) traffic(now time.Time) gnet.Action {
 	if c.c != nil && done > 0 { // Discard(0) would drop everything
 		_, _ = c.c.Discard(done)
 	}
+	if c.c != nil && c.unfinished() {
+		c.w.owe(c, c.holds())
+	}
 	return gnet.None
+}
+
+// unfinished reports whether a message has come in part.
+func (c *wsConn) unfinished() bool {
+	return c.need > 0 || c.partial != nil || c.s != nil && c.s.peer.Holds() > 0
 }
 
 // resume goes on with what was left in the input.
@@ -387,8 +397,9 @@ func (c *wsConn) write(b []byte) {
 		return
 	}
 	waiting := c.c.OutboundBuffered()
-	c.s.backed = waiting > 0
-	c.w.owe(c, waiting)
+	if c.s.backed = waiting > 0; c.s.backed {
+		c.w.owe(c, c.holds())
+	}
 	if waiting > c.w.server.config.MaxPending {
 		c.s.Close(rooms.ReasonSlowConsumer)
 	}

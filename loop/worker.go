@@ -59,7 +59,7 @@ func newWorker(s *Server, index int) *worker {
 		bySID:  make(map[string]*session),
 		wheel:  newWheel(time.Now()),
 		budget: deliverBatch,
-		owed:   owed{conns: make(map[*wsConn]int)},
+		owed:   owed{by: make(map[debtor]int)},
 	}
 	w.turn = gnet.RunnableFunc(w.onBell)
 	w.tick = w.onTick

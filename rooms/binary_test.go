@@ -46,11 +46,9 @@ func TestAttachmentsAreAssembled(t *testing.T) {
 	if ack := ann.next(); ack != `437["seen"]` {
 		t.Errorf("acknowledged with %s", ack)
 	}
-	ann.text(`50-["blob"]`) // none announced, none awaited
-	if len(*calls) != 2 {
-		t.Error("an event with no attachments was not handled at once")
-	}
 	ann.wantOpen()
+	ann.text(`50-["blob"]`) // none announced
+	ann.wantClosed(ReasonParseError)
 }
 
 // TestAttachmentsAreCopied: the loop's read buffer is used again before the

@@ -101,6 +101,10 @@ func (c *Call) typing(event string) {
 		return
 	}
 	c.Ack([]byte(`{"success":true}`))
+	if !s.shard.mayTell(s.shard.hub.Members(r.name), c.Now) {
+		s.shard.stats.TypingsMuted.Add(1)
+		return
+	}
 	s.shard.broadcast(r, s, func() *codec.Message {
 		m := s.presence(event, r.name, c.Now)
 		m.Volatile = true

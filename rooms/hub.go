@@ -52,6 +52,10 @@ func New(c Config) (*Hub, error) {
 		return nil, fmt.Errorf("rooms: %d events a second with bursts of %d: a burst must be worth an hour at most",
 			c.Limits.Events.PerSecond, c.Limits.Events.Burst)
 	}
+	if !c.Limits.Telling.ok() {
+		return nil, fmt.Errorf("rooms: %d messages a second to crowds with bursts of %d: a burst must be worth an hour at most",
+			c.Limits.Telling.PerSecond, c.Limits.Telling.Burst)
+	}
 	c.Limits.fill()
 	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster), seed: maphash.MakeSeed()}
 	for i := range c.Shards {

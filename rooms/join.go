@@ -77,7 +77,7 @@ func (c *Call) join(name []byte) {
 	if r.known {
 		c.joined(r)
 	}
-	if joined && !s.shard.crowded(r, 0) {
+	if joined && !s.shard.crowded(r, 0, c.Now) {
 		s.announce(r, eventUserJoined, c.Now)
 	}
 	if !r.known {
@@ -99,13 +99,19 @@ func (c *Call) joined(r *room) {
 
 // crowded reports whether r has too many members to tell them of one that
 // comes, or of the one that has just gone, and counts that.
-func (sh *Shard) crowded(r *room, gone int) bool {
-	most := sh.hub.config.Limits.Presence
-	if most == 0 || sh.hub.Members(r.name)+gone <= most {
+func (sh *Shard) crowded(r *room, gone int, now time.Time) bool {
+	members := sh.hub.Members(r.name) + gone
+	if most := sh.hub.config.Limits.Presence; (most == 0 || members <= most) && sh.mayTell(members, now) {
 		return false
 	}
 	sh.stats.CrowdsMuted.Add(1)
 	return true
+}
+
+// mayTell reports whether a room of so many may be told something that it can
+// do without.
+func (sh *Shard) mayTell(members int, now time.Time) bool {
+	return members <= fewMembers || sh.telling.Allow(sh.hub.config.Limits.Telling, members, now)
 }
 
 // askAgain has the socket leave the rooms it may no longer be in, after its

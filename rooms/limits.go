@@ -21,7 +21,16 @@ type Limits struct {
 	// each join and leave: a crowd of n that comes makes n²/2 messages. 0:
 	// any number.
 	Presence int
+
+	// Telling is how many messages a second a shard's sockets may cause that
+	// tell rooms of more than fewMembers who comes, goes or types. Each socket
+	// keeps to its own rate, and a few hundred in one room could still have
+	// the loops do nothing else.
+	Telling Rate
 }
+
+// fewMembers is up to how many members a room is told whatever the others do.
+const fewMembers = 10
 
 func (l *Limits) fill() {
 	if l.Rooms == 0 {

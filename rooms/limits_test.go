@@ -172,3 +172,46 @@ func TestACrowdIsNotToldOfEachThatComesAndGoes(t *testing.T) {
 		}
 	})
 }
+
+// TestRoomsOfManyAreToldSoMuchAndNoMore: what each of a few hundred sockets may
+// do by itself would together leave the loop no time for the others.
+func TestRoomsOfManyAreToldSoMuchAndNoMore(t *testing.T) {
+	w := newWorld(t, 1, func(c *Config) { c.Limits.Telling = Rate{PerSecond: 20, Burst: 60} })
+	ann, ben := w.connect("ann"), w.connect("ben")
+	ann.ask("join_room", conversation("few"))
+	ben.ask("join_room", conversation("few"))
+	ann.wantAbout("user_joined", ben, "conversation:few")
+	var many []*client
+	for i := range 12 {
+		c := w.connect(fmt.Sprint("user", i))
+		c.ask("join_room", conversation("many"))
+		many = append(many, c)
+	}
+	// The 11th and the 12th have used 23 of 60.
+	type step struct {
+		event string
+		told  bool
+		after time.Duration
+	}
+	for i, s := range []step{
+		{"typing", true, 0}, {"stop_typing", true, 0}, {"leave_room", true, 0}, {"join_room", false, 0}, {"typing", false, 0},
+		{"typing", false, 300 * time.Millisecond}, {"typing", true, 300 * time.Millisecond}, {"leave_room", false, 0},
+	} {
+		for _, c := range many {
+			c.inbox = nil
+		}
+		w.now = w.now.Add(s.after)
+		last := many[len(many)-1]
+		if got := last.ask(s.event, conversation("many")); !strings.HasPrefix(got, `{"success":true`) {
+			t.Errorf("%d: %s was answered with %s", i, s.event, got)
+		}
+		if told := len(many[0].inbox) > 0; told != s.told {
+			t.Errorf("%d: the room was told of %s: %v, want %v", i, s.event, told, s.told)
+		}
+		ann.ask("typing", conversation("few")) // whatever happens there
+		ben.wantAbout("user_typing", ann, "conversation:few")
+	}
+	if s := w.hub.Stats(); s.CrowdsMuted != 2 || s.TypingsMuted != 2 {
+		t.Errorf("%d joins and leaves and %d typings were not told, want 2 and 2", s.CrowdsMuted, s.TypingsMuted)
+	}
+}

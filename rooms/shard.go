@@ -21,6 +21,8 @@ type Shard struct {
 	hunted  map[uint64]string   // hashes of token ids whose sockets are to go, and why
 	waiting map[*room][]waiting // for rooms the other nodes do not know of yet
 
+	telling Throttle // of what is told to rooms of many
+
 	buf   []byte      // for building names and packets; valid until the next use
 	batch []Broadcast // what Drain works through
 	done  int         // of the batch

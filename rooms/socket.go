@@ -413,6 +413,14 @@ func (s *Socket) leaveAll(now time.Time) {
 	s.until, s.warned = 0, false
 }
 
+// Holds is how many bytes wait here for the attachments they belong to.
+func (s *Socket) Holds() int {
+	if s.aside == nil || s.aside.assembly == nil {
+		return 0
+	}
+	return s.aside.assembly.size
+}
+
 // close asks for the end of the session; Closed follows.
 func (s *Socket) close(reason Reason) {
 	s.sink.Close(reason)

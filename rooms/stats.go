@@ -16,6 +16,7 @@ type Stats struct {
 	JoinsDenied   atomic.Int64 // of these, by the Authorizer
 	Expelled      atomic.Int64 // sockets taken out of a room they may no longer be in
 	CrowdsMuted   atomic.Int64 // joins and leaves that a crowd was not told of
+	TypingsMuted  atomic.Int64 // the same of typing
 	Broadcasts    atomic.Int64
 	Deliveries    atomic.Int64 // broadcasts times members
 	TokensExpired atomic.Int64
@@ -29,7 +30,7 @@ type Totals struct {
 	Sockets, Members, Connects, ConnectErrors int64
 	EventsIn, EventsUnknown, EventsRefused    int64
 	EventsTooFast, JoinsDenied, Expelled      int64
-	CrowdsMuted                               int64
+	CrowdsMuted, TypingsMuted                 int64
 	Broadcasts, Deliveries                    int64
 	TokensExpired, TokensRenewed, Ordered     int64
 	MailboxFull, MailboxWaiting               int64
@@ -47,6 +48,7 @@ func (t *Totals) add(s *Stats) {
 	t.JoinsDenied += s.JoinsDenied.Load()
 	t.Expelled += s.Expelled.Load()
 	t.CrowdsMuted += s.CrowdsMuted.Load()
+	t.TypingsMuted += s.TypingsMuted.Load()
 	t.Broadcasts += s.Broadcasts.Load()
 	t.Deliveries += s.Deliveries.Load()
 	t.TokensExpired += s.TokensExpired.Load()

@@ -43,6 +43,16 @@ func (t *Throttle) Take(r Rate, n int, now time.Time) (bursts float64) {
 	return float64(ahead) / float64(burst)
 }
 
+// Allow takes n if the client keeps to the rate with it, and reports that.
+func (t *Throttle) Allow(r Rate, n int, now time.Time) bool {
+	before := *t
+	if t.Take(r, n, now) <= 1 {
+		return true
+	}
+	*t = before
+	return false
+}
+
 // Rested reports whether everything taken has been earned.
 func (t Throttle) Rested(now time.Time) bool {
 	return int32(uint32(t)-uint32(now.UnixNano()/int64(throttleUnit))) <= 0

@@ -90,6 +90,7 @@ type Config struct {
 	MaxRoomID           int // bytes
 	RoomIDCharacters    rooms.Alphabet
 	PresenceMaxMembers  int // 0: any number
+	MaxPresence         int // a second and event loop; 0: any number
 
 	DrainPeriod     time.Duration
 	ShutdownTimeout time.Duration

@@ -45,7 +45,7 @@ var limitSettings = []setting{
 	{name: "MAX_PENDING_BYTES", def: strconv.Itoa(mib), doc: "Bytes waiting for one slow client before it is disconnected.",
 		kind: integer(65536, 1024*mib, func(c *Config) *int { return &c.MaxPendingBytes })},
 	{name: "MAX_TOTAL_PENDING_BYTES", def: "0",
-		doc:  "Bytes waiting for all slow clients of a node before those with the most are disconnected. 0 is a quarter of GOMEMLIMIT, else of the cgroup's memory or the machine's.",
+		doc:  "Bytes waiting for all slow clients of a node, to be read or for the rest of a message, before those with the most are disconnected. 0 is a quarter of GOMEMLIMIT, else of the cgroup's memory or the machine's.",
 		kind: integer(0, 1<<40, func(c *Config) *int { return &c.MaxTotalPending })},
 	{name: "MAX_MAILBOX", def: "65536", doc: "Messages waiting for one event loop.",
 		kind: integer(1024, 16*mib, func(c *Config) *int { return &c.MaxMailbox })},
@@ -75,6 +75,9 @@ var limitSettings = []setting{
 	{name: "PRESENCE_MAX_MEMBERS", def: "500",
 		doc:  "Members up to which a room is told of each join and leave; 0 is any number.",
 		kind: integer(0, 10_000_000, func(c *Config) *int { return &c.PresenceMaxMembers })},
+	{name: "MAX_PRESENCE_PER_SECOND", def: "100000",
+		doc:  "Messages a second, for each event loop, that tell rooms of more than 10 who comes, goes or types; beyond, they are not told. 0 is any number.",
+		kind: integer(0, 100_000_000, func(c *Config) *int { return &c.MaxPresence })},
 }
 
 const (
@@ -108,6 +111,7 @@ func (c Config) limits() rooms.Limits {
 		Rooms: c.MaxRooms, RoomID: c.MaxRoomID, RoomIDs: c.RoomIDCharacters,
 		Events:  rooms.Rate{PerSecond: c.MaxEvents, Burst: c.MaxEventsBurst},
 		PerUser: c.MaxPerUser, Presence: c.PresenceMaxMembers,
+		Telling: rooms.Rate{PerSecond: c.MaxPresence, Burst: c.MaxPresence},
 	}
 }
 
