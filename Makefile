@@ -2,17 +2,22 @@
 
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+VULNDB      := v0.0.0-20261105234957-e22db6528018
 TIMEOUT     ?= 20m
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
 # What make bench hands on: make bench SCENARIO=fanout PEERS=gateway,node RUNS=1
 export SCENARIO PEERS RUNS
 
+CLIENTS := internal/e2e/js
+PAGE    := internal/console/page
+
 .DEFAULT_GOAL := help
-.PHONY: help run dev build image test test-watch coverage lint bench soak clean
+.PHONY: help run dev build image test test-watch coverage lint vulncheck bench soak attack console-client clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Start the gateway on port 3002
 	$(GO) run ./cmd/gateway
@@ -47,11 +52,30 @@ lint: ## gofmt, go vet, staticcheck
 	@# Some error texts are what clients are told, capitals included.
 	$(GO) run $(STATICCHECK) -checks inherit,-ST1005 ./...
 
+# The database comes as a Go module, so that it can be had wherever modules
+# can; VULNDB is its day.
+vulncheck: ## Look for known vulnerabilities in what is called, standard library included
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	module=$$($(GO) mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p') && \
+	$(GO) run golang.org/x/vulndb/cmd/indexdb@$(VULNDB) -vulns "$$module/data/osv" -out "$$dir" && \
+	$(GO) run $(GOVULNCHECK) -db "file://$$dir" ./...
+
 bench: ## Measure the gateway beside its peers (SCENARIO=, PEERS=, RUNS=, ARGS=)
 	$(GO) run ./bench $(ARGS)
 
 soak: ## Run the gateway under load for long and watch what grows (SOAK=10m)
 	$(GO) run ./bench -scenario soak -peers gateway -runs 1 $(if $(SOAK),-soak $(SOAK)) $(ARGS)
 
+console-client: ## Copy socket.io-client, and its licences, from npm into the console
+	@.ci/setup
+	@# Without its source map, which browsers would ask for in vain.
+	sed '/^\/\/# sourceMappingURL=/d' $(CLIENTS)/node_modules/socket.io-client/dist/socket.io.esm.min.js >$(PAGE)/socket.io.esm.min.js
+	for package in socket.io-client socket.io-parser engine.io-client engine.io-parser @socket.io/component-emitter; do \
+		echo "$$package, in socket.io.esm.min.js"; echo; cat $(CLIENTS)/node_modules/$$package/LICENSE; echo; \
+	done >$(PAGE)/licences.txt
+
+attack: ## Attack the gateway while 1,000 good clients chat (ROWS=, ARGS=)
+	$(GO) run ./bench/attack -rows "$(ROWS)" $(ARGS)
+
 clean: ## Remove what the other targets made
-	rm -rf bin coverage.out coverage.html logs internal/e2e/js/node_modules
+	rm -rf bin coverage.out coverage.html logs $(CLIENTS)/node_modules

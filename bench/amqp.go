@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/bench/load"
+	"github.com/hometrip/gateway/bench/process"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"golang.org/x/sys/unix"
 )
@@ -52,7 +53,7 @@ func amqpScenario(t *trial) error {
 		if err := t.amqpPhase(w, broker, shape.name+" paced", shape.rooms, members, paced, shape.rate); err != nil {
 			return err
 		}
-		if err := s.alive(); err != nil {
+		if err := s.Alive(); err != nil {
 			return err
 		}
 		t.stopAll()
@@ -82,7 +83,7 @@ func (t *trial) amqpPhase(w *load.Client, broker *helper, kase string, rooms, me
 }
 
 func (t *trial) helperCPU(h *helper) time.Duration {
-	cpu, err := cpuOf(h.cmd.Process.Pid)
+	cpu, err := process.CPU(h.cmd.Process.Pid)
 	if err != nil {
 		return 0
 	}

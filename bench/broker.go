@@ -12,6 +12,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/bench/process"
 )
 
 const (
@@ -41,7 +43,7 @@ func (t *trial) redis() (*helper, error) {
 	cmd := exec.Command("redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1",
 		"--save", "", "--appendonly", "no", "--dir", t.tmp)
 	h := &helper{cmd: cmd, port: port}
-	if err := startPinned(cmd, -1, cmd.Start); err != nil {
+	if err := process.StartOn(anyCore, cmd, cmd.Start); err != nil {
 		return nil, fmt.Errorf("redis-server: %w", err)
 	}
 	t.cleanups = append(t.cleanups, func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
@@ -78,11 +80,11 @@ func (t *trial) rabbit() (*helper, error) {
 		return nil, err
 	}
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := startPinned(cmd, -1, cmd.Start); err != nil {
+	if err := process.StartOn(anyCore, cmd, cmd.Start); err != nil {
 		return nil, fmt.Errorf("rabbitmq-server: %w", err)
 	}
 	t.cleanups = append(t.cleanups, func() {
-		killGroup(cmd)
+		process.KillGroup(cmd)
 		// Erlang's name server goes its own way, and refuses to end before it
 		// has noticed that its node has.
 		_ = await(startTimeout, func() error {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/bench/load"
+	"github.com/hometrip/gateway/bench/process"
 )
 
 const (
@@ -71,7 +72,7 @@ func churnScenario(t *trial) error {
 	if err != nil {
 		return err
 	}
-	descriptors := descriptorsOf(s.pid())
+	descriptors := process.Descriptors(s.PID())
 	churned, err := t.measure(func() (*load.Result, error) { return w.Churn(args) })
 	if err != nil {
 		return err
@@ -82,7 +83,7 @@ func churnScenario(t *trial) error {
 	}
 	t.record("cycle", churned, map[string]float64{
 		"rss_warm_mib": warm.rss / (1 << 20), "growth_mib": (end.rss - warm.rss) / (1 << 20),
-		"fds_left": float64(descriptorsOf(s.pid()) - descriptors),
+		"fds_left": float64(process.Descriptors(s.PID()) - descriptors),
 	})
 	return nil
 }
@@ -144,13 +145,13 @@ func slowScenario(t *trial) error {
 
 // watchMemory samples a server's memory until the function it returns is
 // called, which gives the largest.
-func (t *trial) watchMemory(s *server) func() float64 {
+func (t *trial) watchMemory(s *process.Server) func() float64 {
 	const every = 100 * time.Millisecond
 	stop, most := make(chan struct{}), make(chan float64)
 	go func() {
 		var seen float64
 		for {
-			if rss, err := residentOf(s.pid()); err == nil {
+			if rss, err := process.Resident(s.PID()); err == nil {
 				seen = max(seen, float64(rss))
 			}
 			select {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/bench/load"
+	"github.com/hometrip/gateway/bench/process"
 	"github.com/hometrip/gateway/bench/report"
 )
 
@@ -65,16 +66,16 @@ func connectScenario(t *trial) error {
 // footprint is memory, once things have settled.
 type footprint struct{ rss, heap, tcp, slab float64 }
 
-func (t *trial) footprint(s *server) (footprint, error) {
+func (t *trial) footprint(s *process.Server) (footprint, error) {
 	time.Sleep(t.settle())
-	rss, err := residentOf(s.pid())
+	rss, err := process.Resident(s.PID())
 	if err != nil {
-		return footprint{}, s.alive()
+		return footprint{}, s.Alive()
 	}
 	tcp, slab := kernelMemory()
 	f := footprint{rss: float64(rss), tcp: float64(tcp), slab: float64(slab)}
 	if t.peer.has(canJSON) {
-		f.heap = s.heapOf()
+		f.heap = heapOf(s)
 	}
 	return f, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/bench/load"
+	"github.com/hometrip/gateway/bench/process"
 	"github.com/hometrip/gateway/bench/report"
 	"golang.org/x/sys/unix"
 )
@@ -117,9 +118,9 @@ func (t *trial) fleetFootprint() (footprint, error) {
 	time.Sleep(t.settle())
 	var sum footprint
 	for _, s := range t.servers {
-		rss, err := residentOf(s.pid())
+		rss, err := process.Resident(s.PID())
 		if err != nil {
-			return sum, s.alive()
+			return sum, s.Alive()
 		}
 		sum.rss += float64(rss)
 	}
@@ -140,7 +141,7 @@ func (t *trial) loadResident() (sum float64) {
 
 func (t *trial) mostDescriptors() (most int) {
 	for _, s := range t.servers {
-		most = max(most, descriptorsOf(s.pid()))
+		most = max(most, process.Descriptors(s.PID()))
 	}
 	return most
 }

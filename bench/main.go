@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/bench/load"
+	"github.com/hometrip/gateway/bench/process"
 )
 
 // workerCommand is the argument with which the suite runs itself as a load
@@ -110,7 +111,7 @@ func run(args []string) error {
 	if o.rerender != "" {
 		return render(o.rerender)
 	}
-	root, err := findRoot()
+	root, err := process.Root()
 	if err != nil {
 		return err
 	}
@@ -129,22 +130,4 @@ func run(args []string) error {
 		s.stopped.Store(true)
 	}()
 	return s.runAll()
-}
-
-// findRoot walks up to the module this command belongs to.
-func findRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "bench", "floor")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("no bench/floor above the working directory: run it inside the repository")
-		}
-		dir = parent
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/hometrip/gateway/bench/process"
 	"github.com/hometrip/gateway/bench/report"
 )
 
@@ -66,6 +67,12 @@ var peers = []*peer{
 		about:   "this repository",
 		ready:   "/ready",
 		prepare: gatewayCommand,
+		// What the scenarios do is what its limits are there to stop, and its
+		// peers have none. They are counted all the same.
+		env: []string{
+			"MAX_HANDSHAKES_PER_SECOND=1000000", "MAX_EVENTS_PER_SECOND=1000000", "MAX_EVENTS_BURST=1000000",
+			"MAX_SOCKETS_PER_USER=0", "PRESENCE_MAX_MEMBERS=0", "MAX_PRESENCE_PER_SECOND=0",
+		},
 	},
 	{
 		name: "node", dialect: "socketio", can: canPublish | canPoll | canRedis | canAMQP | canPing,
@@ -92,36 +99,16 @@ var peers = []*peer{
 func floorCommand(args ...string) func(root, tmp string) (string, []string, error) {
 	return func(root, tmp string) (string, []string, error) {
 		bin := filepath.Join(tmp, "floor")
-		return "of this suite", append([]string{bin}, args...), goBuild(root, bin, "./bench/floor")
+		return "of this suite", append([]string{bin}, args...), process.Build(root, bin, "./bench/floor")
 	}
 }
 
 func gatewayCommand(root, tmp string) (string, []string, error) {
 	bin := filepath.Join(tmp, "gateway")
-	if err := goBuild(root, bin, "./cmd/gateway"); err != nil {
+	if err := process.Build(root, bin, "./cmd/gateway"); err != nil {
 		return "", nil, err
 	}
-	return revision(root), []string{bin}, nil
-}
-
-// revision is the commit being measured.
-func revision(root string) string {
-	cmd := exec.Command("git", "describe", "--always", "--dirty")
-	cmd.Dir = root
-	out, err := cmd.Output()
-	if err != nil {
-		return "working tree"
-	}
-	return strings.TrimSpace(string(out))
-}
-
-func goBuild(dir, bin, pkg string) error {
-	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, pkg)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
-	}
-	return nil
+	return process.Revision(root), []string{bin}, nil
 }
 
 func nodeCommand(root, _ string) (string, []string, error) {
@@ -153,7 +140,7 @@ func bunCommand(root, _ string) (string, []string, error) {
 func goPeerCommand(name, library string) func(root, tmp string) (string, []string, error) {
 	return func(root, tmp string) (string, []string, error) {
 		dir, bin := filepath.Join(root, "bench", "peers", name), filepath.Join(tmp, name)
-		if err := goBuild(dir, bin, "."); err != nil {
+		if err := process.Build(dir, bin, "."); err != nil {
 			return "", nil, err
 		}
 		b, err := os.ReadFile(filepath.Join(dir, "go.mod"))

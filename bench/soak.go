@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/bench/load"
+	"github.com/hometrip/gateway/bench/process"
 )
 
 // soakScenario goes round connect, chat, fan-out and churn until the time is
@@ -33,9 +34,9 @@ func soakScenario(t *trial) error {
 			return err
 		}
 		if rounds++; rounds == 1 {
-			first, descriptors = last, descriptorsOf(s.pid())
+			first, descriptors = last, process.Descriptors(s.PID())
 		}
-		t.progress("    round %d: %.1f MiB, %d descriptors, %d wrong", rounds, last.rss/(1<<20), descriptorsOf(s.pid()), total.Wrong())
+		t.progress("    round %d: %.1f MiB, %d descriptors, %d wrong", rounds, last.rss/(1<<20), process.Descriptors(s.PID()), total.Wrong())
 	}
 	total.Elapsed = time.Since(began)
 	endCPU, err := t.serverCPU()
@@ -45,7 +46,7 @@ func soakScenario(t *trial) error {
 	hours := total.Elapsed.Hours()
 	t.record("all", sample{total, endCPU - beganCPU}, map[string]float64{
 		"hours": hours, "rounds": float64(rounds), "first_mib": first.rss / (1 << 20), "last_mib": last.rss / (1 << 20),
-		"slope_mib_h": (last.rss - first.rss) / (1 << 20) / hours, "fds_left": float64(descriptorsOf(s.pid()) - descriptors),
+		"slope_mib_h": (last.rss - first.rss) / (1 << 20) / hours, "fds_left": float64(process.Descriptors(s.PID()) - descriptors),
 	})
 	return nil
 }

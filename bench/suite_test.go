@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/bench/load"
+	"github.com/hometrip/gateway/bench/process"
 	"github.com/hometrip/gateway/bench/report"
 )
 
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 // world is a suite with one peer, and a trial of nothing yet.
 func world(t *testing.T, peerName string) *trial {
 	t.Helper()
-	root, err := findRoot()
+	root, err := process.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +148,7 @@ func TestDeadServerFailsTheRun(t *testing.T) {
 	}
 	r, err := w.Dial(load.DialArgs{Last: 10, Window: 10, PerUser: 1})
 	right(t, "dial", r, err)
-	s.stop()
+	s.Stop()
 	r, err = w.Idle(100 * time.Millisecond)
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/hometrip/gateway/bench/load"
+	"github.com/hometrip/gateway/bench/process"
 	"github.com/hometrip/gateway/bench/report"
 )
 
@@ -26,7 +27,7 @@ type trial struct {
 	scenario *scenario
 	peer     *peer
 	run      int
-	servers  []*server
+	servers  []*process.Server
 	workers  []*load.Client
 	cleanups []func()
 }
@@ -42,7 +43,7 @@ func (t *trial) end() {
 // stopAll ends servers and workers, so that a scenario can start afresh.
 func (t *trial) stopAll() {
 	for _, s := range t.servers {
-		s.stop()
+		s.Stop()
 	}
 	for _, w := range t.workers {
 		_ = w.Close()
@@ -51,16 +52,16 @@ func (t *trial) stopAll() {
 }
 
 // serve starts one more server of the peer.
-func (t *trial) serve(ping time.Duration, env ...string) (*server, error) {
+func (t *trial) serve(ping time.Duration, env ...string) (*process.Server, error) {
 	port, err := t.freePort()
 	if err != nil {
 		return nil, err
 	}
 	full := append(baseEnv(port, ping), t.peer.env...)
-	s, err := startServer(launch{
-		argv: t.argv[t.peer], env: append(full, env...), port: port, limit: t.patience, pinned: t.pin,
-		ready: cmp.Or(t.peer.ready, "/health"),
-		dir:   filepath.Join(t.tmp, fmt.Sprintf("%s-%d", t.peer.name, port)),
+	s, err := process.Start(process.Launch{
+		Argv: t.argv[t.peer], Env: append(full, env...), Port: port, Limit: t.patience, Core: t.core(serverCore),
+		Ready: cmp.Or(t.peer.ready, "/health"),
+		Dir:   filepath.Join(t.tmp, fmt.Sprintf("%s-%d", t.peer.name, port)),
 	})
 	if err != nil {
 		return nil, err
@@ -69,12 +70,20 @@ func (t *trial) serve(ping time.Duration, env ...string) (*server, error) {
 	return s, nil
 }
 
+// core is the one a process is bound to, which is none with -pin off.
+func (t *trial) core(bound int) int {
+	if !t.pin {
+		return anyCore
+	}
+	return bound
+}
+
 // serveWith is serve for scenarios that need something beside the peer: who
 // runs, but is not ready with it, cannot take part.
-func (t *trial) serveWith(ping time.Duration, env ...string) (*server, error) {
+func (t *trial) serveWith(ping time.Duration, env ...string) (*process.Server, error) {
 	s, err := t.serve(ping, env...)
-	if late := new(notReady); errors.As(err, &late) {
-		return nil, unavailable{"not ready after " + late.limit.String() + ", it answers " + late.answer}
+	if late := new(process.NotReady); errors.As(err, &late) {
+		return nil, unavailable{"not ready after " + late.Limit.String() + ", it answers " + late.Answer}
 	}
 	return s, err
 }
@@ -108,13 +117,9 @@ func (t *trial) load(max int) (*load.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	core := -1
-	if t.pin {
-		core = loadCore
-	}
 	cmd := exec.Command(self, workerCommand)
 	var w *load.Client
-	err = startPinned(cmd, core, func() (err error) {
+	err = process.StartOn(t.core(loadCore), cmd, func() (err error) {
 		w, err = load.Start(cmd)
 		return err
 	})
@@ -126,13 +131,13 @@ func (t *trial) load(max int) (*load.Client, error) {
 		Secret: jwtSecret, Dialect: t.peer.dialect, Max: max, Source: byte(len(t.workers)),
 	}
 	for _, s := range t.servers {
-		args.Addrs = append(args.Addrs, s.addr)
+		args.Addrs = append(args.Addrs, s.Addr)
 	}
 	return w, w.Setup(args)
 }
 
 // start is serve and load of the simple case.
-func (t *trial) start(ping time.Duration, max int) (*server, *load.Client, error) {
+func (t *trial) start(ping time.Duration, max int) (*process.Server, *load.Client, error) {
 	s, err := t.serve(ping)
 	if err != nil {
 		return nil, nil, err
@@ -164,9 +169,9 @@ func (t *trial) measure(phase func() (*load.Result, error)) (sample, error) {
 func (t *trial) serverCPU() (time.Duration, error) {
 	var sum time.Duration
 	for _, s := range t.servers {
-		cpu, err := cpuOf(s.pid())
+		cpu, err := process.CPU(s.PID())
 		if err != nil {
-			return 0, s.alive()
+			return 0, s.Alive()
 		}
 		sum += cpu
 	}

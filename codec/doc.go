@@ -2,6 +2,7 @@
 // request heads, WebSocket frames, Engine.IO v4 packets and payloads, and
 // Socket.IO v5 packets.
 //
+//	proxy.go                whose connection it is               PROXY protocol v2
 //	head.go, chunked.go     a request head, a chunked body       RFC 9112
 //	handshake.go, frame.go  a WebSocket, frame by frame          RFC 6455
 //	engine.go               "4…": what one frame or poll holds   Engine.IO v4

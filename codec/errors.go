@@ -11,6 +11,7 @@ const (
 	LayerWebSocket
 	LayerEngine
 	LayerSocket
+	LayerProxy // below HTTP, where there is one
 )
 
 func (l Layer) String() string {
@@ -23,6 +24,8 @@ func (l Layer) String() string {
 		return "engine.io"
 	case LayerSocket:
 		return "socket.io"
+	case LayerProxy:
+		return "proxy protocol"
 	}
 	return fmt.Sprintf("layer %d", uint8(l))
 }

@@ -227,6 +227,18 @@ func (h *Head) Field(name string) []byte {
 	return nil
 }
 
+// Fields calls do with the value of each header line of that lower-case name,
+// in their order.
+func (h *Head) Fields(name string, do func(value []byte)) {
+	for rest := h.fields; len(rest) > len(name); {
+		eol := bytes.IndexByte(rest, '\r')
+		if rest[len(name)] == ':' && equalFold(rest[:len(name)], name) {
+			do(trimSpace(rest[len(name)+1 : eol]))
+		}
+		rest = rest[eol+2:]
+	}
+}
+
 // HasField reports whether a header line of that lower-case name exists.
 func (h *Head) HasField(name string) bool { return h.Field(name) != nil }
 
@@ -251,17 +263,20 @@ func QueryValue(query []byte, key string) []byte {
 // given in lower case.
 func hasListItem(value []byte, item string) bool {
 	for len(value) > 0 {
-		part := value
-		if comma := bytes.IndexByte(value, ','); comma >= 0 {
-			part, value = value[:comma], value[comma+1:]
-		} else {
-			value = nil
-		}
-		if equalFold(trimSpace(part), item) {
+		var part []byte
+		if part, value = NextItem(value); equalFold(part, item) {
 			return true
 		}
 	}
 	return false
+}
+
+// NextItem splits the first item off a comma-separated header value.
+func NextItem(value []byte) (item, rest []byte) {
+	if comma := bytes.IndexByte(value, ','); comma >= 0 {
+		return trimSpace(value[:comma]), value[comma+1:]
+	}
+	return trimSpace(value), nil
 }
 
 // trimSpace cuts the optional whitespace around a value. Unlike bytes.Trim it

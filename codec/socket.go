@@ -32,7 +32,7 @@ const RootNamespace = "/"
 // A SocketPacket is one Socket.IO packet; its slices are views.
 type SocketPacket struct {
 	Type        SocketType
-	Attachments int    // binary messages that follow; 0 … MaxAttachments
+	Attachments int    // binary messages that follow; 1 … MaxAttachments, 0 for types without
 	Namespace   []byte // nil means "/"
 	ID          int64  // NoAck when absent
 	Data        []byte // JSON text; nil when absent
@@ -88,6 +88,9 @@ func (p *SocketPacket) parseAttachments(b []byte) ([]byte, error) {
 			return nil, syntax(LayerSocket, "attachment count %q", b[:dash])
 		}
 		p.Attachments = p.Attachments*10 + int(c-'0')
+	}
+	if p.Attachments == 0 { // as in the JavaScript parser
+		return nil, syntax(LayerSocket, "binary packet without attachments")
 	}
 	if p.Attachments > MaxAttachments {
 		return nil, &LimitError{LayerSocket, "attachments", p.Attachments, MaxAttachments}

@@ -36,7 +36,6 @@ var socketSamples = []struct {
 		SocketPacket{Type: SocketBinaryEvent, Attachments: 2, Namespace: []byte("/admin"), ID: 7,
 			Data: []byte(`["baz",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`)}},
 	{`510-["a"]`, SocketPacket{Type: SocketBinaryEvent, Attachments: MaxAttachments, ID: NoAck, Data: []byte(`["a"]`)}},
-	{`50-["a"]`, SocketPacket{Type: SocketBinaryEvent, ID: NoAck, Data: []byte(`["a"]`)}},
 	{`61-/admin,456[{"_placeholder":true,"num":0}]`,
 		SocketPacket{Type: SocketBinaryAck, Attachments: 1, Namespace: []byte("/admin"), ID: 456, Data: []byte(`[{"_placeholder":true,"num":0}]`)}},
 }
@@ -98,6 +97,8 @@ var refusedPackets = []struct{ reason, text string }{
 	{"event with an endless id", "2" + strings.Repeat("9", 5000) + `["a"]`},
 	{"event with attachments", `21-["a"]`},
 	{"event nested too deep", "2" + strings.Repeat("[", maxJSONDepth+1) + strings.Repeat("]", maxJSONDepth+1)},
+	{"binary event with no attachments", `50-["a"]`},
+	{"binary ack with no attachments", `600-["a"]`},
 	{"connect with an array", `0["a"]`},
 	{"connect with a string", `0"a"`},
 	{"connect with null", "0null"},

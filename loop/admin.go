@@ -108,11 +108,11 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.body.Write(b)
 }
 
-// reply turns what was recorded into an exchange's reply. Lengths, caching and
-// CORS are the exchange's business.
+// reply turns what was recorded into an exchange's reply. Lengths and CORS are
+// the exchange's business.
 func (r *recorder) reply() reply {
-	contentType := r.header.Get("Content-Type")
-	for _, own := range []string{"Content-Type", "Content-Length", "Cache-Control", "Connection", "Date"} {
+	contentType, caching := r.header.Get("Content-Type"), r.header.Get("Cache-Control")
+	for _, own := range []string{"Content-Type", "Content-Length", "Cache-Control", "Connection", "Date", "X-Content-Type-Options"} {
 		r.header.Del(own)
 	}
 	var lines bytes.Buffer
@@ -120,6 +120,7 @@ func (r *recorder) reply() reply {
 	return reply{
 		status:      max(r.status, http.StatusOK),
 		contentType: contentType,
+		caching:     caching,
 		header:      lines.String(),
 		body:        r.body.Bytes(),
 	}

@@ -24,11 +24,16 @@ const beatInterval = 8 * time.Millisecond
 // that the goroutine is not stuck.
 func (s *Server) beat() {
 	pause := unix.NsecToTimespec(int64(beatInterval))
+	swept := time.Now()
 	for s.ctx.Err() == nil {
 		_ = unix.Nanosleep(&pause, nil) // short when a signal comes
 		runtime.Gosched()
 		for _, w := range s.workers {
 			w.postTick()
+		}
+		if now := time.Now(); now.Sub(swept) > sweepInterval {
+			swept = now
+			s.guard.sweep(now)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/hometrip/gateway/rooms"
@@ -31,7 +32,8 @@ const (
 const (
 	flushAtOnce  = 8         // sessions written to without waiting for the round's end
 	flushBatch   = 512       // sessions written to; about 3 ms of write(2)
-	inputBatch   = 256       // packets or requests of one client
+	inputBatch   = 256       // packets of one client
+	requestBatch = 16        // requests of one client: each is a write(2)
 	deliverBatch = 256 << 10 // bytes of broadcasts from outside, each counted once
 	readBuffer   = 64 << 10  // bytes, one for each loop
 )
@@ -57,6 +59,23 @@ type Config struct {
 	MaxPending     int // bytes waiting for one session
 	MaxConnections int // open at once; one more gets 503
 
+	// MaxPerAddress is how many connections, and how many sessions by polling,
+	// one IPv4 address or IPv6 /64 may have; 0: any number.
+	MaxPerAddress int
+
+	Handshakes           rooms.Rate // of Engine.IO sessions; more get 503
+	HandshakesPerAddress rooms.Rate // the same for each address
+	Bytes                rooms.Rate // that a client may send
+
+	// MaxOwed is how many bytes may be held for all clients of the node that do
+	// not read, or do not send the rest of a message; 0: any number.
+	MaxOwed int
+
+	// TrustedProxies may say whom they speak for, with X-Forwarded-For and, if
+	// ProxyProtocol is set, version 2 of the PROXY protocol.
+	TrustedProxies []netip.Prefix
+	ProxyProtocol  bool
+
 	Origins Origins // that browsers may come from
 
 	// peer makes what runs above Engine.IO; nil: the hub's sockets. Tests set
@@ -76,6 +95,8 @@ func (c *Config) check() error {
 		return errors.New("loop: PingInterval, PingTimeout, HeadTimeout and KeepAlive must be positive")
 	case c.MaxHead <= 0 || c.MaxPayload <= 0 || c.MaxPending <= 0 || c.MaxConnections <= 0:
 		return errors.New("loop: MaxHead, MaxPayload, MaxPending and MaxConnections must be positive")
+	case c.Bytes.PerSecond > 0 && c.Bytes.Burst < 2*c.MaxPayload:
+		return fmt.Errorf("loop: a burst of %d bytes does not let two messages of %d through", c.Bytes.Burst, c.MaxPayload)
 	}
 	return nil
 }

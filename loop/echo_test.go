@@ -25,6 +25,7 @@ func (e *echo) Text(content []byte, _ time.Time) {
 
 func (e *echo) Binary(content []byte, _ time.Time) { e.s.Send(codec.NewBinary(content)) }
 func (e *echo) Deadline() time.Time                { return time.Time{} }
+func (e *echo) Holds() int                         { return 0 }
 func (e *echo) Expire(time.Time)                   {}
 func (e *echo) Closed(time.Time)                   { e.closed++ }
 

@@ -81,10 +81,30 @@ func (h *httpConn) handshake(x *exchange, head *codec.Head, webSocket bool, now 
 	case h.w.server.sessions() >= int64(h.w.server.config.MaxConnections):
 		h.w.stats.RefusedFull.Add(1) // polling needs no connection of its own
 		x.reply(h.w, unavailable)
+	case h.w.server.tight.Load():
+		h.w.stats.RefusedTight.Add(1)
+		x.reply(h.w, unavailable)
+	default:
+		h.openFor(h.w.server.guard.source(&h.from, head), x, head, webSocket, now)
+	}
+}
+
+// openFor opens a session for a client at an address, which may have enough.
+func (h *httpConn) openFor(from source, x *exchange, head *codec.Head, webSocket bool, now time.Time) {
+	g := h.w.server.guard
+	switch {
+	case !g.handshake(from, now):
+		h.w.stats.RefusedRate.Add(1)
+		x.reply(h.w, unavailable)
+	case webSocket && h.from.relayed && !h.takePlace(from):
+		x.reply(h.w, unavailable)
 	case webSocket:
 		h.openWebSocket(head, now)
+	case !g.enter(from, true):
+		h.w.stats.RefusedAddress.Add(1)
+		x.reply(h.w, unavailable)
 	default:
-		h.openPolling(x, head, now)
+		h.openPolling(x, head, from, now)
 	}
 }
 

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"time"
@@ -58,6 +59,7 @@ func methodName(b []byte) string {
 type reply struct {
 	status      int
 	contentType string
+	caching     string // Cache-Control; "": no-store
 	header      string // further lines, each with its CRLF
 	body        []byte // valid until the reply has been passed on
 	last        bool   // close the connection
@@ -104,9 +106,12 @@ func (x *exchange) appendReply(b []byte, r *reply, keepAlive bool) []byte {
 	if r.contentType != "" {
 		b = append(append(b, "\r\nContent-Type: "...), r.contentType...)
 	}
-	b = append(b, "\r\nContent-Length: "...)
-	b = strconv.AppendInt(b, int64(len(r.body)), 10)
-	b = append(b, "\r\nCache-Control: no-store\r\n"...)
+	if r.status != http.StatusNotModified { // there it would be the length of what is not sent
+		b = append(b, "\r\nContent-Length: "...)
+		b = strconv.AppendInt(b, int64(len(r.body)), 10)
+	}
+	b = append(append(b, "\r\nCache-Control: "...), cmp.Or(r.caching, "no-store")...)
+	b = append(b, "\r\nX-Content-Type-Options: nosniff\r\n"...)
 	b = append(b, r.header...)
 	if x.origin != "" {
 		b = append(append(b, "Access-Control-Allow-Origin: "...), x.origin...)

@@ -418,6 +418,32 @@ func TestOtherPathsGoToTheHandler(t *testing.T) {
 }
 
 // TestSlowHandlers must hold up neither the loops nor each other without end.
+// TestHandlersDecideOnCaching: what they say is kept, and what the client has
+// already is answered without a body or its length.
+func TestHandlersDecideOnCaching(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(c *Config) {
+		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "no-cache")
+			if r.URL.Path == "/known" {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			fmt.Fprint(w, "body")
+		})
+	})
+	c := dial(t, s)
+	for range 2 { // the connection goes on after the one without a length
+		if r := c.do("GET", "/new", ""); r.status != 200 || r.body != "body" || r.header.Get("Cache-Control") != "no-cache" {
+			t.Errorf("%d %q %v", r.status, r.body, r.header)
+		}
+		r := c.do("GET", "/known", "")
+		if _, length := r.header["Content-Length"]; r.status != 304 || length || r.header.Get("Cache-Control") != "no-cache" {
+			t.Errorf("%d %v", r.status, r.header)
+		}
+	}
+}
+
 func TestSlowHandlers(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -443,4 +469,41 @@ func TestSlowHandlers(t *testing.T) {
 		}
 	}
 	await(t, "the slots to be free", func() bool { return len(s.admin.slots) == 0 })
+}
+
+// TestRequestsOfAllSizesBehindEachOther: next looks at a part of the input
+// only, and has to see the end of what is longer.
+func TestRequestsOfAllSizesBehindEachOther(t *testing.T) {
+	t.Parallel()
+	s := newEchoServer(t, nil)
+	p := openPolling(t, s)
+	c := dial(t, s)
+	want := ""
+	var all strings.Builder
+	for i, size := range []int{10, 900_000, 20, 9000, 8000, 7000, 300_000, 30} {
+		body := fmt.Sprint("4", i) + strings.Repeat("x", size)
+		want += body
+		all.WriteString(requestText("POST", p.target(), body))
+	}
+	half := all.Len() / 2
+	c.send(all.String()[:half])
+	c.send(all.String()[half:])
+	for range 8 {
+		if r := c.receive(); r.status != 200 || r.body != "ok" {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+	}
+	got := ""
+	for len(got) < len(want) {
+		got += p.next()
+	}
+	if got != want {
+		t.Errorf("%d bytes came back that are not the %d sent", len(got), len(want))
+	}
+	long := "4" + strings.Repeat("y", 40_000) // beyond the first look
+	c.send("POST " + p.target() + " HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(long), long))
+	if r := c.receive(); r.status != 200 {
+		t.Fatalf("in chunks: %d %s", r.status, r.body)
+	}
+	p.want(long)
 }

@@ -14,8 +14,9 @@ import (
 // An httpConn is one TCP connection while it speaks HTTP: until it is closed,
 // or becomes a WebSocket. Owned by its event loop.
 type httpConn struct {
-	w *worker
-	c gnet.Conn // nil once closed
+	w    *worker
+	c    gnet.Conn // nil once closed
+	from caller
 
 	exchange *exchange // the request being answered; the next one waits for it
 	batch    []job     // requests for the admin that came together
@@ -28,6 +29,7 @@ type httpConn struct {
 	parsing  bool      // process is on the stack
 	paused   bool      // more requests may be waiting; see resume
 	need     int       // bytes that must be there before parsing goes on
+	gathered []byte    // a request with a chunked body, as far as it has come; see gather
 }
 
 // What an httpConn's timer waits for.
@@ -39,8 +41,8 @@ const (
 	awaitWritten // the last reply, by the kernel
 )
 
-func newHTTPConn(w *worker, c gnet.Conn, now time.Time) *httpConn {
-	h := &httpConn{w: w, c: c}
+func newHTTPConn(w *worker, c gnet.Conn, from caller, now time.Time) *httpConn {
+	h := &httpConn{w: w, c: c, from: from}
 	h.await(awaitHead, now.Add(w.server.config.HeadTimeout))
 	return h
 }
@@ -61,7 +63,7 @@ func (h *httpConn) expire(now time.Time) {
 	case h.c == nil || h.timeout == awaitNothing:
 	case h.timeout == awaitWritten && h.c.OutboundBuffered() > 0 && now.Before(h.giveUp):
 		h.await(awaitWritten, now)
-	case (h.timeout == awaitHead || h.timeout == awaitBody) && h.c.InboundBuffered() > 0:
+	case (h.timeout == awaitHead || h.timeout == awaitBody) && h.c.InboundBuffered()+len(h.gathered) > 0:
 		h.refuse(nil, http.StatusRequestTimeout, "request not complete in time")
 	default:
 		h.close()
@@ -79,6 +81,7 @@ func (h *httpConn) traffic(now time.Time) gnet.Action {
 		if h.c.InboundBuffered() > h.w.server.config.MaxHead+h.w.server.config.MaxPayload {
 			return gnet.Close
 		}
+		h.w.owe(h, h.holds())
 	default:
 		h.process(now)
 	}
@@ -86,14 +89,17 @@ func (h *httpConn) traffic(now time.Time) gnet.Action {
 }
 
 // process answers the requests that are complete, one after the other, up to
-// inputBatch of them.
+// requestBatch of them.
 func (h *httpConn) process(now time.Time) {
 	if h.parsing || h.paused {
 		return
 	}
 	h.parsing = true
-	for n := 0; h.ready() && h.next(now); n++ {
-		if n == inputBatch {
+	for n := 0; h.ready() && h.next(now); {
+		if len(h.batch) > 0 {
+			continue // it is answered off the loop, along with those behind it
+		}
+		if n++; n == requestBatch {
 			h.paused = true
 			h.w.pause(h)
 			break
@@ -135,17 +141,28 @@ func (h *httpConn) next(now time.Time) bool {
 	if buffered == 0 || buffered < h.need {
 		return false
 	}
-	buf, err := h.c.Peek(-1)
+	buf, err := h.input(min(buffered, max(h.need, h.w.server.config.MaxHead+1)))
 	if err != nil {
 		h.close()
 		return false
+	}
+	if h.from.heralded {
+		if n, err := h.herald(buf); n == 0 {
+			if err != nil {
+				h.refuseError(nil, err)
+			}
+			return false
+		} else if n > 0 {
+			_, _ = h.c.Discard(n)
+			return true
+		}
 	}
 	if h.timeout == awaitRequest {
 		h.await(awaitHead, now.Add(h.w.server.config.HeadTimeout))
 	}
 	var head codec.Head
 	n, err := codec.ParseHead(buf, &head)
-	if limit := h.w.server.config.MaxHead; err == nil && (n > limit || n == 0 && buffered > limit) {
+	if limit := h.w.server.config.MaxHead; err == nil && (n > limit || n == 0 && len(buf) > limit) {
 		err = errHeadTooLarge
 	}
 	var body []byte
@@ -154,6 +171,9 @@ func (h *httpConn) next(now time.Time) bool {
 		body, size, err = h.body(&head, buf[n:])
 	}
 	complete := err == nil && n > 0 && size >= 0
+	if err == nil && n > 0 && !complete && h.lookFurther(&head, n, len(buf), buffered) {
+		return h.next(now)
+	}
 	switch {
 	case len(h.batch) > 0 && !(complete && h.joinsBatch(&head)):
 		return false // its turn comes when the batch has been answered
@@ -163,11 +183,15 @@ func (h *httpConn) next(now time.Time) bool {
 	case n == 0:
 		return false
 	case !complete:
-		h.awaitBody(&head, n, now)
+		h.awaitBody(&head, buf, n, now)
 		return false
 	}
 	h.need = 0
 	h.await(awaitNothing, now)
+	if h.gathered != nil {
+		h.serveGathered(&head, body, buf, n+size, now)
+		return false
+	}
 	c := h.c
 	h.serve(&head, body, buf[:n+size], now)
 	if conn, ok := c.Context().(*wsConn); ok {
@@ -182,6 +206,39 @@ func (h *httpConn) next(now time.Time) bool {
 }
 
 var errHeadTooLarge = errors.New("request head too large")
+
+// herald takes the PROXY header of a trusted proxy from the start of the input
+// and returns its length: 0 when it is not complete, or the connection is
+// refused; a negative number when there is none.
+func (h *httpConn) herald(buf []byte) (n int, err error) {
+	client, n, err := codec.ParseProxy(buf)
+	if n == 0 {
+		return 0, err
+	}
+	h.from.heralded = false
+	if !client.IsValid() {
+		return n, nil // the proxy's own, for example to ask whether we are well
+	}
+	h.from.addr, h.from.relayed = client.Addr(), false
+	if !h.takePlace(sourceOf(client.Addr())) {
+		h.refuse(nil, http.StatusServiceUnavailable, errAddress)
+		return 0, nil
+	}
+	return n, nil
+}
+
+// takePlace takes the connection's place at an address, unless that has enough.
+func (h *httpConn) takePlace(at source) bool {
+	if !h.w.server.guard.enter(at, false) {
+		h.w.stats.RefusedAddress.Add(1)
+		return false
+	}
+	h.from.place = at
+	return true
+}
+
+// errAddress is what a client is told whose address has enough.
+const errAddress = "too many connections from this address"
 
 // body returns the request's body, which starts at b, and its size on the
 // wire: -1 when it is not complete.
@@ -204,12 +261,67 @@ func (h *httpConn) body(head *codec.Head, b []byte) (body []byte, size int, err 
 	return b[:size], size, nil
 }
 
-// awaitBody is called when a head has come without all of its body.
-func (h *httpConn) awaitBody(head *codec.Head, n int, now time.Time) {
+// input returns the first bytes of what has come and not been taken yet, or all
+// of it when it is gathered. gnet may have to copy what it is asked for, so that
+// a megabyte of small requests must not be looked at anew for each of them.
+func (h *httpConn) input(most int) ([]byte, error) {
+	if h.gathered == nil {
+		return h.c.Peek(most)
+	}
+	b, err := h.c.Peek(-1)
+	if err != nil {
+		return nil, err
+	}
+	h.gather(b)
+	return h.gathered, nil
+}
+
+// lookFurther reports whether more of a request with a head of n bytes is there
+// than next has looked at, and how far it has to look.
+func (h *httpConn) lookFurther(head *codec.Head, n, looked, buffered int) bool {
+	if h.gathered != nil || looked >= buffered {
+		return false
+	}
 	h.need = n + max(head.ContentLength, 0)
 	if head.Chunked {
-		h.need = h.c.InboundBuffered() + 1
+		h.need = min(2*looked, buffered)
 	}
+	return h.need <= buffered
+}
+
+// gather takes the input b over. When the end of a request is not known
+// beforehand, each packet that comes has to be looked at together with what was
+// there; gnet would put the two together anew each time, and a client that
+// sends chunks of one byte could have megabytes copied for each.
+func (h *httpConn) gather(b []byte) {
+	h.gathered = append(h.gathered, b...)
+	_, _ = h.c.Discard(-1)
+}
+
+// serveGathered is serve for a request of size bytes at the start of buf, which
+// is gathered. What comes behind it is dropped, so the connection goes no
+// further then, nor does it become a WebSocket: a client that takes its time
+// with a request waits for the answer.
+func (h *httpConn) serveGathered(head *codec.Head, body, buf []byte, size int, now time.Time) {
+	h.gathered = nil
+	head.WebSocket = false
+	if size < len(buf) {
+		head.KeepAlive = false
+	}
+	h.serve(head, body, buf[:size], now)
+}
+
+// awaitBody is called when a head of n bytes, at the start of buf, has come
+// without all of its body.
+func (h *httpConn) awaitBody(head *codec.Head, buf []byte, n int, now time.Time) {
+	h.need = n + max(head.ContentLength, 0)
+	if head.Chunked {
+		h.need = 0
+		if h.gathered == nil {
+			h.gather(buf)
+		}
+	}
+	h.w.owe(h, h.holds())
 	if h.timeout == awaitBody {
 		return
 	}
@@ -274,8 +386,13 @@ func isEnginePath(path []byte) bool {
 
 // write sends b. After it the connection may be closed.
 func (h *httpConn) write(b []byte) {
-	if h.c != nil {
-		_, _ = h.c.Write(b) // an error has closed the connection, by way of closed
+	if h.c == nil {
+		return
+	}
+	_, _ = h.c.Write(b)
+	// An error has closed the connection, by way of closed.
+	if h.c != nil && h.c.OutboundBuffered() > 0 {
+		h.w.owe(h, h.holds())
 	}
 }
 
@@ -319,6 +436,7 @@ func (h *httpConn) close() {
 // closed is called by gnet, whoever closed the connection.
 func (h *httpConn) closed(now time.Time) {
 	h.c = nil
+	h.w.server.guard.leave(h.from.place, false)
 	h.w.wheel.disarm(&h.timer)
 	if x := h.exchange; x != nil {
 		h.exchange = nil

@@ -21,6 +21,7 @@ type holdings struct {
 	Rooms, Members                              int
 	Connections, Sockets, WebSockets            int64
 	Descriptors, Goroutines                     int
+	Places, Owed                                int
 }
 
 func (s *Server) holdings() (h holdings) {
@@ -40,6 +41,7 @@ func (s *Server) holdings() (h holdings) {
 		h.Descriptors = len(entries)
 	}
 	h.Goroutines = runtime.NumGoroutine()
+	h.Places, h.Owed = s.guard.places(), int(st.Owed)
 	return h
 }
 
@@ -53,6 +55,7 @@ func TestNothingLeaks(t *testing.T) {
 	const rounds, atOnce = 60, 200
 	s := newServerOf(t, func(c *Config, r *rooms.Config) {
 		c.Loops = 4
+		c.MaxPerAddress = 10_000
 		c.HeadTimeout = 200 * time.Millisecond
 		c.KeepAlive = 200 * time.Millisecond
 		c.PingInterval, c.PingTimeout = 200*time.Millisecond, 200*time.Millisecond

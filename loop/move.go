@@ -12,7 +12,10 @@ import (
 
 // A moved is a connection on its way to the loop of its session, with the
 // request that brought it to light. It is the context it is enrolled with.
-type moved struct{ request []byte }
+type moved struct {
+	request []byte
+	from    caller
+}
 
 // move takes the connection to another loop: a duplicate of its descriptor is
 // enrolled there, and this half is dropped. It does so only when nothing but
@@ -37,19 +40,22 @@ func (h *httpConn) move(to *worker, request []byte) bool {
 		moving.Add(-1)
 		return false // out of descriptors, most likely
 	}
-	m := &moved{request: append([]byte(nil), request...)}
+	m := &moved{request: append([]byte(nil), request...), from: h.from}
 	enrolled, err := loop.Enroll(gnet.NewContext(h.w.server.ctx, m), conn)
 	if err != nil {
 		moving.Add(-1)
 		conn.Close()
 		return false
 	}
+	guard := h.w.server.guard
 	go func() {
-		<-enrolled // or it has failed, and the connection is closed
+		if result := <-enrolled; result.Err != nil { // and the connection is closed
+			guard.leave(m.from.place, false)
+		}
 		moving.Add(-1)
 	}()
 	h.w.stats.Moved.Add(1)
-	h.exchange = nil
+	h.exchange, h.from.place = nil, 0 // the place goes with it
 	h.close()
 	return true
 }

@@ -19,16 +19,18 @@ type polling struct {
 	post   *post     // the POST whose packets are being taken; nil if there is none
 	probe  *wsConn   // the WebSocket that wants to take over
 	probed bool      // and has been answered: polls are released at once
+	input  rooms.Throttle
+	place  source // that the session holds a place of
 }
 
 const contentText = "text/plain; charset=UTF-8"
 
 // openPolling opens a session by HTTP long-polling. The open packet is the
 // answer to the first GET.
-func (h *httpConn) openPolling(x *exchange, head *codec.Head, now time.Time) {
+func (h *httpConn) openPolling(x *exchange, head *codec.Head, from source, now time.Time) {
 	w := h.w
 	s := newSession(w, bearer(head), now)
-	s.poll = &polling{sid: newSID(w.index)}
+	s.poll = &polling{sid: newSID(w.index), place: from}
 	w.bySID[s.poll.sid] = s
 	w.stats.HandshakesPoll.Add(1)
 	w.body = w.appendOpen(w.body[:0], s.poll.sid, true)
@@ -83,6 +85,9 @@ type post struct {
 // handlePost takes the packets a client sends.
 func (s *session) handlePost(x *exchange, body []byte, now time.Time) {
 	s.w.stats.BytesIn.Add(int64(len(body)))
+	if s.poll.input.Take(s.w.server.config.Bytes, len(body), now) > 1 {
+		s.Close(rooms.ReasonTooFast)
+	}
 	if s.poll.post != nil { // engine.io closes a session whose posts overlap
 		x.reply(s.w, engineError(http.StatusBadRequest, codeBadRequest))
 		s.Close(rooms.ReasonPollOverlap)
@@ -141,6 +146,7 @@ func (s *session) posted(packet []byte, now time.Time) {
 func (s *session) endPolling() {
 	p := s.poll
 	s.poll = nil
+	s.w.server.guard.leave(p.place, true)
 	delete(s.w.bySID, p.sid)
 	if p.parked != nil {
 		p.parked.reply(s.w, reply{status: http.StatusOK, contentType: contentText, body: closePacket})

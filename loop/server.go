@@ -29,6 +29,7 @@ type Server struct {
 
 	config  Config
 	admin   *admin
+	guard   *guard
 	workers []*worker
 	port    int
 	debug   bool            // each session is logged
@@ -44,6 +45,7 @@ type Server struct {
 	moving   atomic.Int64 // connections between two loops
 	draining atomic.Bool
 	stopping atomic.Bool
+	tight    atomic.Bool // memory is short: no new sessions
 	bootErr  atomic.Pointer[error]
 }
 
@@ -57,7 +59,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
-	s := &Server{config: c, port: port, admin: newAdmin(c.Handler, c.Log), ready: make(chan struct{})}
+	s := &Server{config: c, port: port, admin: newAdmin(c.Handler, c.Log), guard: newGuard(&c), ready: make(chan struct{})}
 	s.waiting.Store(int32(c.Loops))
 	s.debug = c.Log.Enabled(context.Background(), slog.LevelDebug)
 	for i := range c.Loops {
@@ -133,6 +135,9 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.stopping.Store(true)
 	return s.engine.Stop(ctx)
 }
+
+// Tight tells whether memory is short. New sessions get 503 meanwhile.
+func (s *Server) Tight(tight bool) { s.tight.Store(tight) }
 
 // sessions is how many Engine.IO sessions are open.
 func (s *Server) sessions() (n int64) {
@@ -238,17 +243,22 @@ func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 		s.started(m, w)
 		return nil, gnet.None
 	case *moved:
-		s.open(c, w).arrive(m)
+		s.open(c, w, m.from).arrive(m)
 		return nil, gnet.None
 	}
-	if s.conns.Load() >= int64(s.config.MaxConnections) {
+	from := s.guard.callerOf(c.RemoteAddr())
+	switch {
+	case s.conns.Load() >= int64(s.config.MaxConnections):
 		w.stats.RefusedFull.Add(1)
-		w.forgetInput(c)
-		return refusal, gnet.Close
+	case !s.guard.enter(from.place, false):
+		w.stats.RefusedAddress.Add(1)
+	default:
+		w.stats.Accepted.Add(1)
+		s.open(c, w, from)
+		return nil, gnet.None
 	}
-	w.stats.Accepted.Add(1)
-	s.open(c, w)
-	return nil, gnet.None
+	w.forgetInput(c)
+	return refusal, gnet.Close
 }
 
 // forgetInput reads what the client of a refused connection has said so far:
@@ -258,10 +268,10 @@ func (w *worker) forgetInput(c gnet.Conn) {
 	_, _ = unix.Read(c.Fd(), w.scratch[:]) // does not block; there may be nothing
 }
 
-func (s *Server) open(c gnet.Conn, w *worker) *httpConn {
+func (s *Server) open(c gnet.Conn, w *worker, from caller) *httpConn {
 	s.conns.Add(1)
 	w.stats.Connections.Add(1)
-	h := newHTTPConn(w, c, time.Now())
+	h := newHTTPConn(w, c, from, time.Now())
 	c.SetContext(h)
 	return h
 }

@@ -17,6 +17,7 @@ type peer interface {
 	Deadline() time.Time
 	Expire(now time.Time)
 	Closed(now time.Time)
+	Holds() int // bytes of a message that is not whole yet
 }
 
 // volatileBacklog is how many pending bytes make a session do without
@@ -254,6 +255,9 @@ func (s *session) logEnd(reason rooms.Reason) {
 		"socket", socket, "user", user, "loop", s.w.index)
 }
 
+// statusTryAgain is registered since RFC 6455: "try again later".
+const statusTryAgain = ws.StatusCode(1013)
+
 // closeCode is what a WebSocket client is told (RFC 6455 section 7.4).
 func closeCode(reason rooms.Reason) ws.StatusCode {
 	switch reason {
@@ -263,8 +267,10 @@ func closeCode(reason rooms.Reason) ws.StatusCode {
 		return ws.StatusProtocolError
 	case rooms.ReasonTooLarge:
 		return ws.StatusMessageTooBig
-	case rooms.ReasonSlowConsumer:
+	case rooms.ReasonSlowConsumer, rooms.ReasonTooFast:
 		return ws.StatusPolicyViolation
+	case rooms.ReasonShed:
+		return statusTryAgain
 	case rooms.ReasonPanic:
 		return ws.StatusInternalServerError
 	}

@@ -13,7 +13,11 @@ type Stats struct {
 	WebSockets      atomic.Int64 // of the sessions, those on WebSocket
 	Accepted        atomic.Int64
 	RefusedFull     atomic.Int64 // over MaxConnections
-	RefusedOrigin   atomic.Int64
+	RefusedOrigin   atomic.Int64 // web origins
+	RefusedAddress  atomic.Int64 // connections and sessions over MaxPerAddress
+	RefusedRate     atomic.Int64 // handshakes over the rates
+	RefusedTight    atomic.Int64 // handshakes while memory is short
+	Shed            atomic.Int64 // slow connections and sessions ended because too much was held on the node
 	BadRequests     atomic.Int64 // requests answered with 4xx
 	HandshakesWS    atomic.Int64 // sessions opened on WebSocket
 	HandshakesPoll  atomic.Int64 // sessions opened by polling
@@ -25,9 +29,12 @@ type Stats struct {
 	Writes          atomic.Int64 // write(2) of WebSocket frames
 	BytesOut        atomic.Int64
 	VolatileDropped atomic.Int64
+	Owed            atomic.Int64 // bytes held for clients that do not read, or send the rest, as of the last look
 	Panics          atomic.Int64
 
 	Closed [16]atomic.Int64 // sessions ended, by rooms.Reason
+
+	Broadcast Histogram // from the mailbox to the last write to a member
 }
 
 func (s *Stats) closed(r rooms.Reason) { s.Closed[r].Add(1) }
@@ -36,11 +43,14 @@ func (s *Stats) closed(r rooms.Reason) { s.Closed[r].Add(1) }
 type Totals struct {
 	Connections, Sessions, WebSockets         int64
 	Accepted, RefusedFull, RefusedOrigin      int64
+	RefusedAddress, RefusedRate, RefusedTight int64
+	Shed, Owed                                int64
 	BadRequests, HandshakesWS, HandshakesPoll int64
 	Upgrades, Moved, Forwarded                int64
 	FramesIn, BytesIn, Writes, BytesOut       int64
 	VolatileDropped, Panics                   int64
 	Closed                                    map[rooms.Reason]int64
+	Broadcast                                 Durations
 }
 
 func (t *Totals) add(s *Stats) {
@@ -50,6 +60,11 @@ func (t *Totals) add(s *Stats) {
 	t.Accepted += s.Accepted.Load()
 	t.RefusedFull += s.RefusedFull.Load()
 	t.RefusedOrigin += s.RefusedOrigin.Load()
+	t.RefusedAddress += s.RefusedAddress.Load()
+	t.RefusedRate += s.RefusedRate.Load()
+	t.RefusedTight += s.RefusedTight.Load()
+	t.Shed += s.Shed.Load()
+	t.Owed += s.Owed.Load()
 	t.BadRequests += s.BadRequests.Load()
 	t.HandshakesWS += s.HandshakesWS.Load()
 	t.HandshakesPoll += s.HandshakesPoll.Load()
@@ -62,6 +77,7 @@ func (t *Totals) add(s *Stats) {
 	t.BytesOut += s.BytesOut.Load()
 	t.VolatileDropped += s.VolatileDropped.Load()
 	t.Panics += s.Panics.Load()
+	t.Broadcast.add(&s.Broadcast)
 	for _, r := range rooms.Reasons() {
 		t.Closed[r] += s.Closed[r].Load()
 	}

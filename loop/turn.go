@@ -123,15 +123,27 @@ func (w *worker) take(now time.Time) {
 	pressed := w.pressed
 	w.flush(now)
 	t := &w.touched
+	if w.budget != before && w.began.IsZero() {
+		w.began = now
+	}
 	if w.budget != before || pressed && t.mark == 0 {
 		t.mark = len(t.backlog)
 	}
 	more := w.budget == 0 || len(w.paused) > 0
 	if t.written >= t.mark {
-		t.mark, w.budget, w.pressed = 0, deliverBatch, false
+		w.endCycle()
 	}
 	if more {
 		w.comeBack()
+	}
+}
+
+// endCycle is called when everybody has been written to.
+func (w *worker) endCycle() {
+	w.touched.mark, w.budget, w.pressed = 0, deliverBatch, false
+	if !w.began.IsZero() {
+		w.stats.Broadcast.record(time.Since(w.began))
+		w.began = time.Time{}
 	}
 }
 
@@ -165,6 +177,7 @@ func (w *worker) flush(now time.Time) {
 	w.write(t.backlog[t.written:end], now)
 	t.written = end
 	t.release()
+	w.shed(now)
 	if t.left() {
 		w.comeBack()
 	}

@@ -32,6 +32,8 @@ type wsConn struct {
 	probing bool  // not the session's transport yet
 	ending  bool  // our close frame is out
 	paused  bool  // more frames may be waiting; see resume
+	input   rooms.Throttle
+	place   source // that the connection holds a place of
 
 	ping    *[]byte   // payload of a ping to be answered; nil if there is none
 	partial *partial  // a message whose last fragment has not come
@@ -57,8 +59,8 @@ func (d *deadline) expire(time.Time) { d.ws.close() }
 // and takes the connection over.
 func (h *httpConn) becomeWebSocket(head *codec.Head, s *session, extra func(b []byte) []byte) *wsConn {
 	c := h.c
-	conn := &wsConn{w: h.w, c: c, s: s, fd: int32(c.Fd())}
-	h.exchange, h.c = nil, nil
+	conn := &wsConn{w: h.w, c: c, s: s, fd: int32(c.Fd()), place: h.from.place}
+	h.exchange, h.c, h.from.place = nil, nil, 0
 	h.w.wheel.disarm(&h.timer)
 	c.SetContext(conn)
 	b := codec.AppendSwitching(h.w.out[:0], head)
@@ -109,6 +111,9 @@ func (h *httpConn) openProbe(x *exchange, head *codec.Head, sid string, now time
 	case s.poll.probe != nil:
 		x.reply(h.w, engineError(http.StatusBadRequest, codeBadRequest))
 		return
+	case h.from.relayed && !h.takePlace(h.w.server.guard.source(&h.from, head)):
+		x.reply(h.w, unavailable)
+		return
 	}
 	conn := h.becomeWebSocket(head, nil, nil)
 	if conn.c == nil {
@@ -135,9 +140,11 @@ func (c *wsConn) traffic(now time.Time) gnet.Action {
 		if waiting > 2*c.w.server.config.MaxPayload+readBuffer {
 			c.fail(&codec.LimitError{Layer: codec.LayerWebSocket, What: "bytes ahead of their time", Got: waiting, Max: 2 * c.w.server.config.MaxPayload}, now)
 		}
+		c.w.owe(c, c.holds())
 		return gnet.None
 	}
 	if waiting < int(c.need) {
+		c.w.owe(c, c.holds())
 		return gnet.None // the rest of a large frame; looking would copy it
 	}
 	buf, err := c.c.Peek(-1)
@@ -165,7 +172,15 @@ func (c *wsConn) traffic(now time.Time) gnet.Action {
 	if c.c != nil && done > 0 { // Discard(0) would drop everything
 		_, _ = c.c.Discard(done)
 	}
+	if c.c != nil && c.unfinished() {
+		c.w.owe(c, c.holds())
+	}
 	return gnet.None
+}
+
+// unfinished reports whether a message has come in part.
+func (c *wsConn) unfinished() bool {
+	return c.need > 0 || c.partial != nil || c.s != nil && c.s.peer.Holds() > 0
 }
 
 // resume goes on with what was left in the input.
@@ -203,10 +218,16 @@ func (c *wsConn) next(b []byte, now time.Time) (n int, err error) {
 	ws.Cipher(payload, h.Mask, 0)
 	c.w.stats.FramesIn.Add(1)
 	c.w.stats.BytesIn.Add(int64(n + length))
+	if c.input.Take(c.w.server.config.Bytes, n+length, now) > 1 {
+		return 0, errTooFast
+	}
 	return n + length, c.frame(h, payload, now)
 }
 
-var errUTF8 = errors.New("websocket: text is not UTF-8")
+var (
+	errUTF8    = errors.New("websocket: text is not UTF-8")
+	errTooFast = errors.New("websocket: too many bytes a second")
+)
 
 // frame is the dispatcher.
 func (c *wsConn) frame(h ws.Header, payload []byte, now time.Time) error {
@@ -311,6 +332,8 @@ func (c *wsConn) fail(err error, now time.Time) {
 	code, reason := ws.StatusProtocolError, rooms.ReasonParseError
 	if _, tooLarge := errors.AsType[*codec.LimitError](err); tooLarge {
 		code, reason = ws.StatusMessageTooBig, rooms.ReasonTooLarge
+	} else if err == errTooFast {
+		code, reason = ws.StatusPolicyViolation, rooms.ReasonTooFast
 	} else if err == errUTF8 {
 		code = ws.StatusInvalidFramePayloadData
 	}
@@ -374,7 +397,9 @@ func (c *wsConn) write(b []byte) {
 		return
 	}
 	waiting := c.c.OutboundBuffered()
-	c.s.backed = waiting > 0
+	if c.s.backed = waiting > 0; c.s.backed {
+		c.w.owe(c, c.holds())
+	}
 	if waiting > c.w.server.config.MaxPending {
 		c.s.Close(rooms.ReasonSlowConsumer)
 	}
@@ -427,6 +452,8 @@ func (c *wsConn) close() {
 // closed is called by gnet, whoever closed the connection.
 func (c *wsConn) closed(reason rooms.Reason, now time.Time) {
 	c.c = nil
+	c.w.server.guard.leave(c.place, false)
+	c.w.owe(c, 0)
 	if c.wait != nil {
 		c.w.wheel.disarm(&c.wait.timer)
 	}

@@ -28,8 +28,10 @@ type worker struct {
 	drain    *drain // nil unless sessions are being ended
 
 	outbox  outbox
+	owed    owed
 	touched touched
 	budget  int       // bytes of broadcasts that may still be taken in this cycle
+	began   time.Time // when the first of them was taken; zero while there is none
 	pressed bool      // somebody's queue is half full: no input until it is written
 	paused  []resumer // whose input waits for that, or for its next share
 
@@ -57,6 +59,7 @@ func newWorker(s *Server, index int) *worker {
 		bySID:  make(map[string]*session),
 		wheel:  newWheel(time.Now()),
 		budget: deliverBatch,
+		owed:   owed{by: make(map[debtor]int)},
 	}
 	w.turn = gnet.RunnableFunc(w.onBell)
 	w.tick = w.onTick
@@ -74,7 +77,11 @@ func (w *worker) ring() {
 // onTick advances the wheel. It runs every beatInterval, as a task.
 func (w *worker) onTick(now time.Time) {
 	w.ticking.Store(false)
-	if w.wheel.advance(now) && w.drain != nil {
+	if !w.wheel.advance(now) {
+		return
+	}
+	w.lookAtOwed(now)
+	if w.drain != nil {
 		w.drain.step(w, now)
 	}
 }

@@ -6,13 +6,18 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// A Broadcast is one message for everybody in a room.
+// A Broadcast is one message for everybody in a room, or an order.
 type Broadcast struct {
 	Room    string
 	Message *codec.Message
+	Order   *Order // instead of a message; Room is EveryNode then
 
 	barrier *barrier // instead of a message
 }
+
+// EveryNode is where orders are sent: a room that each node is in, and no
+// client.
+const EveryNode = "nodes"
 
 // A barrier travels through every mailbox behind what was posted before it.
 type barrier struct {

@@ -130,7 +130,7 @@ func TestJoinIsAcknowledgedWhenKnown(t *testing.T) {
 	ann.wantNothing()
 	bob.wantNothing()
 	o.answer(w, "conversation:1")
-	const success = `[{"success":true,"message":"Joined room: conversation:1"}]`
+	const success = `[{"success":true,"message":"Joined room: conversation:1","members":2}]`
 	for _, want := range []string{"431" + success, "432" + success} {
 		if got := ann.next(); got != want {
 			t.Errorf("got %s, want %s", got, want)
@@ -179,7 +179,7 @@ func TestLeavingBeforeKnown(t *testing.T) {
 	ann.text(`21["join_room",` + conversation("1") + `]`)
 	ann.text(`22["leave_room",` + conversation("1") + `]`)
 	for _, want := range []string{
-		`431[{"success":true,"message":"Joined room: conversation:1"}]`,
+		`431[{"success":true,"message":"Joined room: conversation:1","members":1}]`,
 		`432[{"success":true,"message":"Left room: conversation:1"}]`,
 	} {
 		if got := ann.next(); got != want {
@@ -189,7 +189,7 @@ func TestLeavingBeforeKnown(t *testing.T) {
 	ann.text(`23["join_room",` + conversation("1") + `]`) // another stay
 	ann.wantNothing()
 	o.answer(w, "conversation:1")
-	if got, want := ann.next(), `433[{"success":true,"message":"Joined room: conversation:1"}]`; got != want {
+	if got, want := ann.next(), `433[{"success":true,"message":"Joined room: conversation:1","members":1}]`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	ann.wantNothing()

@@ -64,7 +64,7 @@ func (s *Socket) announce(r *room, event string, now time.Time) {
 // leave takes s out of the room of its slot and tells the others.
 func (s *Socket) leave(slot int, now time.Time) {
 	r := s.shard.leave(s, slot)
-	if r.announce {
+	if r.announce && !s.shard.crowded(r, 1, now) {
 		s.announce(r, eventUserLeft, now)
 	}
 }

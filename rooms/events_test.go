@@ -20,8 +20,8 @@ func TestJoinTypeLeave(t *testing.T) {
 			ann, bob, eve, far := w.connect("ann"), w.connect("bob"), w.connect("eve"), w.connect("far")
 			arg := `{"roomType":"` + kind + `","roomId":"42"}`
 			name := kind + ":42"
-			joined := `{"success":true,"message":"Joined room: ` + name + `"}`
 			for i, c := range []*client{ann, bob, eve} {
+				joined := fmt.Sprintf(`{"success":true,"message":"Joined room: %s","members":%d}`, name, i+1)
 				if got := c.ask("join_room", arg); got != joined {
 					t.Errorf("join acknowledged with %s, want %s", got, joined)
 				}
@@ -127,7 +127,7 @@ func TestUserRoomsCannotBeNamed(t *testing.T) {
 
 func TestWrongData(t *testing.T) {
 	const missing, invalid = "Missing roomType or roomId", "Invalid roomType"
-	long := strings.Repeat("x", maxRoomID)
+	long := strings.Repeat("x", DefaultRoomID)
 	for arg, want := range map[string]string{
 		"":                             missing,
 		"null":                         missing,
@@ -141,26 +141,26 @@ func TestWrongData(t *testing.T) {
 		`{"roomType":"conversation"}`:  missing,
 		`{"roomId":"1"}`:               missing,
 		`{"roomType":"","roomId":"1"}`: missing,
-		`{"roomType":"conversation","roomId":""}`:                                       missing,
-		`{"roomType":"conversation","roomId":null}`:                                     missing,
-		`{"roomType":"conversation","roomId":true}`:                                     missing,
-		`{"roomType":"conversation","roomId":0}`:                                        missing,
-		`{"roomType":"conversation","roomId":-1}`:                                       missing,
-		`{"roomType":"conversation","roomId":1.5}`:                                      missing,
-		`{"roomType":"conversation","roomId":1e3}`:                                      missing,
-		`{"roomType":"conversation","roomId":{}}`:                                       missing,
-		`{"roomType":"conversation","roomId":["1"]}`:                                    missing,
-		`{"roomType":null,"roomId":"1"}`:                                                missing,
-		`{"roomType":1,"roomId":"1"}`:                                                   missing,
-		`{"roomType":["conversation"],"roomId":"1"}`:                                    missing,
-		`{"roomtype":"conversation","roomid":"1"}`:                                      missing,
-		`{"data":` + conversation("1") + `}`:                                            missing,
-		`{"roomType":"Conversation","roomId":"1"}`:                                      invalid,
-		`{"roomType":"conversations","roomId":"1"}`:                                     invalid,
-		`{"roomType":"user","roomId":"1"}`:                                              invalid,
-		`{"roomType":"__proto__","roomId":"1"}`:                                         invalid,
-		`{"roomType":"conversation","roomId":"` + long + `x"}`:                          "Invalid roomId",
-		`{"roomType":"conversation","roomId":` + strings.Repeat("1", maxRoomID+1) + `}`: "Invalid roomId",
+		`{"roomType":"conversation","roomId":""}`:                                           missing,
+		`{"roomType":"conversation","roomId":null}`:                                         missing,
+		`{"roomType":"conversation","roomId":true}`:                                         missing,
+		`{"roomType":"conversation","roomId":0}`:                                            missing,
+		`{"roomType":"conversation","roomId":-1}`:                                           missing,
+		`{"roomType":"conversation","roomId":1.5}`:                                          missing,
+		`{"roomType":"conversation","roomId":1e3}`:                                          missing,
+		`{"roomType":"conversation","roomId":{}}`:                                           missing,
+		`{"roomType":"conversation","roomId":["1"]}`:                                        missing,
+		`{"roomType":null,"roomId":"1"}`:                                                    missing,
+		`{"roomType":1,"roomId":"1"}`:                                                       missing,
+		`{"roomType":["conversation"],"roomId":"1"}`:                                        missing,
+		`{"roomtype":"conversation","roomid":"1"}`:                                          missing,
+		`{"data":` + conversation("1") + `}`:                                                missing,
+		`{"roomType":"Conversation","roomId":"1"}`:                                          invalid,
+		`{"roomType":"conversations","roomId":"1"}`:                                         invalid,
+		`{"roomType":"user","roomId":"1"}`:                                                  invalid,
+		`{"roomType":"__proto__","roomId":"1"}`:                                             invalid,
+		`{"roomType":"conversation","roomId":"` + long + `x"}`:                              "Invalid roomId",
+		`{"roomType":"conversation","roomId":` + strings.Repeat("1", DefaultRoomID+1) + `}`: "Invalid roomId",
 	} {
 		w := newWorld(t, 1)
 		ann := w.connect("ann")
@@ -183,13 +183,13 @@ func TestWrongData(t *testing.T) {
 }
 
 func TestRoomIDs(t *testing.T) {
-	long := strings.Repeat("x", maxRoomID)
+	long := strings.Repeat("x", DefaultRoomID)
 	for id, name := range map[string]string{
 		`"42"`:                 "42",
 		`42`:                   "42",
 		`9007199254740993`:     "9007199254740993", // digit for digit, no detour over floats
 		`"0"`:                  "0",
-		`"\u0041\n"`:           `A\u000a`,
+		`"\u0041\u005c"`:       `A\\`,
 		`"a:b"`:                "a:b",
 		`" "`:                  " ",
 		`"say \"hi\""`:         `say \"hi\"`,
@@ -201,7 +201,7 @@ func TestRoomIDs(t *testing.T) {
 		w := newWorld(t, 2)
 		ann, bob := w.connect("ann"), w.connect("bob")
 		arg := `{"roomType":"conversation","roomId":` + id + `}`
-		want := `{"success":true,"message":"Joined room: conversation:` + name + `"}`
+		want := `{"success":true,"message":"Joined room: conversation:` + name + `","members":1}`
 		if got := ann.ask("join_room", arg, `"an extra argument"`, "null"); got != want {
 			t.Errorf("joining %s: %s, want %s", id, got, want)
 		}

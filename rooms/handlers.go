@@ -2,7 +2,6 @@ package rooms
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -40,8 +39,8 @@ var (
 	errRoomType     = errors.New("Invalid roomType")
 	errRoomID       = errors.New("Invalid roomId")
 	errNotInRoom    = errors.New("Not in room")
-	errTooManyRooms = fmt.Errorf("In %d rooms already", maxRooms)
 	errUnknownEvent = errors.New("Unknown event")
+	errTooFast      = errors.New("Too many events")
 	errOtherUser    = errors.New("token is for another user")
 	errMissingToken = errors.New("Missing token")
 )
@@ -55,38 +54,19 @@ func (s *Socket) handleEvent(p *codec.SocketPacket, attachments [][]byte, now ti
 	sh := s.shard
 	sh.stats.EventsIn.Add(1)
 	sh.call = Call{Socket: s, Args: args, Attachments: attachments, Now: now, ack: p.ID}
-	if handle := sh.hub.config.Handlers[string(name)]; handle != nil {
+	if ahead := s.events.Take(sh.hub.config.Limits.Events, 1, now); ahead > 1 {
+		sh.stats.EventsTooFast.Add(1)
+		sh.call.Refuse(errTooFast)
+		if ahead > 2 {
+			s.close(ReasonTooFast)
+		}
+	} else if handle := sh.hub.config.Handlers[string(name)]; handle != nil {
 		handle(&sh.call)
 	} else {
 		sh.stats.EventsUnknown.Add(1)
 		sh.call.Refuse(errUnknownEvent)
 	}
 	sh.call = Call{}
-}
-
-func handleJoin(c *Call) {
-	kind, id, err := c.room()
-	if err != nil {
-		c.Refuse(err)
-		return
-	}
-	s := c.Socket
-	name := s.shard.roomName(kind, id)
-	if r := s.shard.rooms[string(name)]; len(s.rooms) >= maxRooms && (r == nil || s.in(r) < 0) {
-		c.Refuse(errTooManyRooms)
-		return
-	}
-	r, joined := s.shard.join(s, name, true)
-	if r.known {
-		c.succeed("Joined room: ", r.name)
-	}
-	if joined {
-		s.announce(r, eventUserJoined, c.Now)
-	}
-	if !r.known {
-		later := Call{Socket: s, ack: c.ack}
-		s.shard.await(r, s, func() { later.succeed("Joined room: ", r.name) })
-	}
 }
 
 func handleLeave(c *Call) {
@@ -121,6 +101,10 @@ func (c *Call) typing(event string) {
 		return
 	}
 	c.Ack([]byte(`{"success":true}`))
+	if !s.shard.mayTell(s.shard.hub.Members(r.name), c.Now) {
+		s.shard.stats.TypingsMuted.Add(1)
+		return
+	}
 	s.shard.broadcast(r, s, func() *codec.Message {
 		m := s.presence(event, r.name, c.Now)
 		m.Volatile = true
@@ -151,8 +135,12 @@ func handleRefresh(c *Call) {
 			return
 		}
 		s.shard.stats.TokensRenewed.Add(1)
-		s.email, s.role = id.Email, id.Role
+		named := s.granted != nil || id.Rooms != nil
+		s.take(id)
 		later.Ack([]byte(`{"success":true}`))
+		if named {
+			s.askAgain(now)
+		}
 		s.setExpiry(id.Expires, now)
 	})
 }
@@ -173,6 +161,7 @@ func stringMember(object []byte, name string) []byte {
 // gateway it takes a number for an id, and the last of two members of one
 // name.
 func (c *Call) room() (kind string, id []byte, err error) {
+	limits := &c.Socket.shard.hub.config.Limits
 	arg, _ := codec.NextArg(c.Args)
 	var roomType []byte
 	for key, value, rest, ok := codec.Member(arg); ok; key, value, rest, ok = codec.Member(rest) {
@@ -186,7 +175,7 @@ func (c *Call) room() (kind string, id []byte, err error) {
 	switch {
 	case len(roomType) == 0 || len(id) == 0:
 		return "", nil, errMissingRoom
-	case len(id) > maxRoomID:
+	case len(id) > limits.RoomID || !limits.RoomIDs.allows(id):
 		return "", nil, errRoomID
 	case string(roomType) == kindConversation:
 		return kindConversation, id, nil

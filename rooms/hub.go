@@ -3,6 +3,7 @@ package rooms
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"math/bits"
 	"time"
 )
@@ -16,11 +17,14 @@ type Config struct {
 	Shards int // event loops, 1 … MaxShards
 
 	Auth           Authenticator // nil: nobody has a token that is good
+	Authorizer     Authorizer    // nil: everybody may be in every room
+	Revoker        Revoker       // nil: tokens are good until they end
 	AllowAnonymous bool          // a client without a token connects as nobody
 
 	ConnectTimeout time.Duration // for the Socket.IO CONNECT; zero: never
 	MaxPacket      int           // bytes of a packet, attachments included
 	MaxMailbox     int           // broadcasts waiting for one shard
+	Limits         Limits
 
 	Handlers map[string]Handler // by event name; read-only from now on
 
@@ -33,6 +37,7 @@ type Hub struct {
 	config    Config
 	shards    []*Shard
 	occupancy *occupancy
+	seed      maphash.Seed // of the hashes of tokens' ids
 }
 
 // New makes a hub with its shards, which wait for their event loops.
@@ -43,7 +48,16 @@ func New(c Config) (*Hub, error) {
 	if c.MaxMailbox < 1 || c.MaxPacket < 1 {
 		return nil, fmt.Errorf("rooms: MaxMailbox %d and MaxPacket %d must be positive", c.MaxMailbox, c.MaxPacket)
 	}
-	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster)}
+	if !c.Limits.Events.ok() {
+		return nil, fmt.Errorf("rooms: %d events a second with bursts of %d: a burst must be worth an hour at most",
+			c.Limits.Events.PerSecond, c.Limits.Events.Burst)
+	}
+	if !c.Limits.Telling.ok() {
+		return nil, fmt.Errorf("rooms: %d messages a second to crowds with bursts of %d: a burst must be worth an hour at most",
+			c.Limits.Telling.PerSecond, c.Limits.Telling.Burst)
+	}
+	c.Limits.fill()
+	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster), seed: maphash.MakeSeed()}
 	for i := range c.Shards {
 		h.shards = append(h.shards, newShard(h, i))
 	}
@@ -62,6 +76,9 @@ func (h *Hub) Shard(i int) *Shard { return h.shards[i] }
 // be called on an event loop; the error is ctx's, and then some shards may
 // have the broadcast and others not.
 func (h *Hub) Deliver(ctx context.Context, b Broadcast) (shards int, err error) {
+	if b.Order != nil {
+		return len(h.shards), h.order(*b.Order)
+	}
 	holders := h.occupancy.holders(b.Room)
 	if holders != 0 {
 		h.shards[bits.TrailingZeros64(holders)].stats.Broadcasts.Add(1)
@@ -79,6 +96,10 @@ func (h *Hub) Deliver(ctx context.Context, b Broadcast) (shards int, err error) 
 // and returns how many those are. It never waits: members behind a full
 // mailbox do without, which is counted.
 func (h *Hub) Receive(b Broadcast) (shards int) {
+	if b.Order != nil {
+		_ = h.order(*b.Order) // the node that sent it has checked it
+		return len(h.shards)
+	}
 	holders := h.occupancy.holders(b.Room)
 	h.post(b, holders)
 	return bits.OnesCount64(holders)
@@ -107,6 +128,10 @@ func (h *Hub) post(b Broadcast, holders uint64) {
 		}
 	}
 }
+
+// Members returns how many sockets are in a room, on all nodes. What other
+// nodes have comes from memory, and may be some seconds old.
+func (h *Hub) Members(room string) int { return h.occupancy.members(room) }
 
 // Names returns up to limit names of rooms that have members on this node, and
 // how many such rooms there are.

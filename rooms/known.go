@@ -10,14 +10,6 @@ type waiting struct {
 	tell   func()
 }
 
-// newRoom makes a room that gets its first member on this shard.
-func (sh *Shard) newRoom(name string, announce bool) *room {
-	r := &room{name: name, announce: announce}
-	sh.rooms[name] = r
-	r.known = sh.hub.occupancy.enter(name, sh.index)
-	return r
-}
-
 // await has tell called when the other nodes know of r, and of what was
 // broadcast to it so far: who joins later on another node does not hear of
 // what was before. Callers look at r.known first, which spares them the

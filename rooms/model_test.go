@@ -163,16 +163,16 @@ func TestACrowdGivesMemoryBack(t *testing.T) {
 func TestManyRooms(t *testing.T) {
 	w := newWorld(t, 2)
 	ann := w.connect("ann")
-	for i := range maxRooms - 1 { // and her user room
+	for i := range DefaultRooms - 1 { // and her user room
 		ann.emit("join_room", conversation(fmt.Sprint(i)))
 	}
-	if _, members := w.hub.Shard(0).Len(); members != maxRooms {
-		t.Errorf("%d memberships, want %d", members, maxRooms)
+	if _, members := w.hub.Shard(0).Len(); members != DefaultRooms {
+		t.Errorf("%d memberships, want %d", members, DefaultRooms)
 	}
-	if got, want := ann.ask("join_room", conversation("one more")), fmt.Sprintf(`{"error":"In %d rooms already"}`, maxRooms); got != want {
+	if got, want := ann.ask("join_room", conversation("one more")), fmt.Sprintf(`{"error":"In %d rooms already"}`, DefaultRooms); got != want {
 		t.Errorf("one more: %s, want %s", got, want)
 	}
-	const joined = `{"success":true,"message":"Joined room: conversation:%s"}`
+	const joined = `{"success":true,"message":"Joined room: conversation:%s","members":1}`
 	if got, want := ann.ask("join_room", conversation("7")), fmt.Sprintf(joined, "7"); got != want {
 		t.Errorf("joining a room once more, at the limit: %s, want %s", got, want)
 	}

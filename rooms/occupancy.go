@@ -11,7 +11,7 @@ import (
 const occupancyStripes = 64
 
 // occupancy knows which shards hold members of a room, so that a broadcast
-// wakes only those event loops. Safe for concurrent use.
+// wakes only those event loops, and how many they are. Safe for concurrent use.
 type occupancy struct {
 	cluster Cluster // may be nil
 	seed    maphash.Seed
@@ -20,14 +20,20 @@ type occupancy struct {
 
 type occupancyStripe struct {
 	mu    sync.RWMutex
-	rooms map[string]uint64 // room → bit set of shards
-	_     [32]byte          // keeps neighbours' locks off one cache line
+	rooms map[string]occupied
+	_     [32]byte // keeps neighbours' locks off one cache line
+}
+
+// occupied is what the shards hold of a room.
+type occupied struct {
+	shards  uint64 // bit set
+	members int
 }
 
 func newOccupancy(c Cluster) *occupancy {
 	o := &occupancy{cluster: c, seed: maphash.MakeSeed()}
 	for i := range o.stripes {
-		o.stripes[i].rooms = make(map[string]uint64)
+		o.stripes[i].rooms = make(map[string]occupied)
 	}
 	return o
 }
@@ -36,30 +42,51 @@ func (o *occupancy) stripe(room string) *occupancyStripe {
 	return &o.stripes[maphash.String(o.seed, room)%occupancyStripes]
 }
 
-// enter notes that a shard has its first member in room, and returns what
-// Cluster.Occupied does. The cluster is told under the lock, so that it hears
-// of two loops in the right order.
-func (o *occupancy) enter(room string, shard int) bool {
+// join notes that a shard has one more member in room. fresh: it is the
+// shard's first, and known is what Cluster.Occupied returns. The cluster is
+// told under the lock, so that it hears of two loops in the right order.
+func (o *occupancy) join(room string, shard int) (fresh, known bool) {
 	s := o.stripe(room)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rooms[room] |= 1 << shard
-	return o.cluster == nil || o.cluster.Occupied(room)
+	held := s.rooms[room]
+	fresh = held.shards&(1<<shard) == 0
+	held.shards |= 1 << shard
+	held.members++
+	s.rooms[room] = held
+	if fresh {
+		known = o.cluster == nil || o.cluster.Occupied(room)
+	}
+	return fresh, known
 }
 
-// leave notes that a shard has lost its last member in room.
-func (o *occupancy) leave(room string, shard int) {
+// leave notes that a shard has one member less in room; last: it was the
+// shard's last.
+func (o *occupancy) leave(room string, shard int, last bool) {
 	s := o.stripe(room)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if left := s.rooms[room] &^ (1 << shard); left != 0 {
-		s.rooms[room] = left
+	held := s.rooms[room]
+	held.members--
+	if last {
+		held.shards &^= 1 << shard
+	}
+	if held.shards != 0 {
+		s.rooms[room] = held
 		return
 	}
 	delete(s.rooms, room)
 	if o.cluster != nil {
 		o.cluster.Vacated(room)
 	}
+}
+
+// members returns how many sockets of this node are in room.
+func (o *occupancy) members(room string) int {
+	s := o.stripe(room)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.rooms[room].members
 }
 
 // elsewhere reports whether another node may hold room.
@@ -72,7 +99,7 @@ func (o *occupancy) holders(room string) uint64 {
 	s := o.stripe(room)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.rooms[room]
+	return s.rooms[room].shards
 }
 
 // names returns up to limit room names, and how many rooms there are.

@@ -27,6 +27,9 @@ type Identity struct {
 	Email   string    // "" when the token has none
 	Role    string    // "" when the token has none
 	Expires time.Time // zero: never
+	Rooms   []string  // rooms and patterns the token names; nil when it names none
+	TokenID string    // "" when the token has none
+	Issued  time.Time // zero when the token does not say
 }
 
 // An Authenticator verifies tokens.
@@ -36,6 +39,23 @@ type Authenticator interface {
 	// otherwise later and from another goroutine. The error's text is what
 	// the client is told after "Authentication error: ".
 	Authenticate(token string, now time.Time, done func(Identity, error))
+}
+
+// An Authorizer says who may be in which room.
+type Authorizer interface {
+	// Authorize decides whether who may be in room, "conversation:42", and
+	// calls done once. Like Authenticate it never blocks, and may call done
+	// before it returns or later from another goroutine. The error's text is
+	// what the client is told; it is, or wraps, ErrNotAllowed when the answer
+	// is no, and something else when there is none.
+	Authorize(who Identity, room string, done func(error))
+}
+
+// A Revoker keeps tokens from being good any longer.
+type Revoker interface {
+	// Revoke has an order's tokens refused until the order ends. It never
+	// blocks, and may be called with the same order again.
+	Revoke(Order)
 }
 
 // A Cluster is the other nodes. None of its methods blocks. Occupied and

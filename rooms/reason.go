@@ -16,6 +16,8 @@ const (
 	ReasonTooLarge                      // a packet or request over MAX_HTTP_BUFFER_SIZE
 	ReasonPollOverlap                   // two polls, or two posts, at once
 	ReasonSlowConsumer                  // more pending than MAX_PENDING_BYTES
+	ReasonShed                          // slow, and too much waits for all slow clients of the node
+	ReasonTooFast                       // more events or bytes than the limits allow
 	ReasonDraining                      // the node is shutting down
 	ReasonPanic                         // a handler failed
 	ReasonMissedEvents                  // the node was cut off from the others
@@ -34,7 +36,7 @@ func Reasons() []Reason {
 var reasonNames = [reasonCount]string{
 	"transport_closed", "transport_error", "client_close", "ping_timeout",
 	"connect_timeout", "parse_error", "too_large", "poll_overlap",
-	"slow_consumer", "draining", "panic", "missed_events",
+	"slow_consumer", "shed", "too_fast", "draining", "panic", "missed_events",
 }
 
 func (r Reason) String() string {

@@ -10,12 +10,6 @@ const (
 	kindNotification = "notification"
 )
 
-// maxRooms is how many rooms a client may be in: joining looks through them.
-const maxRooms = 1000
-
-// maxRoomID is the longest room id a client may name, in bytes.
-const maxRoomID = 256
-
 // A room is one shard's members of a room. Owned by the shard's event loop; it
 // exists while it has members.
 type room struct {

@@ -18,7 +18,10 @@ type Shard struct {
 	tasks   []func(now time.Time) // taken out of the mailbox and not run yet
 
 	rooms   map[string]*room
+	hunted  map[uint64]string   // hashes of token ids whose sockets are to go, and why
 	waiting map[*room][]waiting // for rooms the other nodes do not know of yet
+
+	telling Throttle // of what is told to rooms of many
 
 	buf   []byte      // for building names and packets; valid until the next use
 	batch []Broadcast // what Drain works through
@@ -107,13 +110,17 @@ func (sh *Shard) roomName(kind string, id []byte) []byte {
 func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 	r := sh.rooms[string(name)]
 	if r == nil {
-		r = sh.newRoom(string(name), announce)
+		r = &room{name: string(name), announce: announce}
+		sh.rooms[r.name] = r
 	}
-	joined := r.join(s)
-	if joined {
-		sh.stats.Members.Add(1)
+	if !r.join(s) {
+		return r, false
 	}
-	return r, joined
+	sh.stats.Members.Add(1)
+	if fresh, known := sh.hub.occupancy.join(r.name, sh.index); fresh {
+		r.known = known
+	}
+	return r, true
 }
 
 // leave takes s out of the room of its slot, and the room out of the world
@@ -122,11 +129,12 @@ func (sh *Shard) leave(s *Socket, slot int) *room {
 	r := s.rooms[slot].room
 	r.leave(s, slot)
 	sh.stats.Members.Add(-1)
-	if len(r.members) == 0 {
+	last := len(r.members) == 0
+	if last {
 		delete(sh.rooms, r.name)
 		delete(sh.waiting, r)
-		sh.hub.occupancy.leave(r.name, sh.index)
 	}
+	sh.hub.occupancy.leave(r.name, sh.index, last)
 	return r
 }
 

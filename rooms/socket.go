@@ -16,12 +16,17 @@ var (
 	errNamespace = errors.New("Invalid namespace")
 	errNoToken   = errors.New("No token provided")
 	errTokenType = errors.New("jwt must be a string")
+	errPerUser   = errors.New("Too many connections of this user")
 )
 
 const authErrorPrefix = "Authentication error: "
 
 // expiryWarning is how long before the token's end a client is told of it.
 const expiryWarning = 5 * time.Minute
+
+// connectsPerBurst is how many CONNECTs are worth a burst of events: a token
+// costs more to verify than an event to serve, and nobody should guess.
+const connectsPerBurst = 20
 
 // noDeadline is what Deadline returns when nothing is awaited.
 var noDeadline time.Time
@@ -44,6 +49,7 @@ type Socket struct {
 
 	phase  phase
 	warned bool // token_expiring_soon was sent
+	events Throttle
 
 	id     string // public: others see it; "" until connected
 	userID string // "" for nobody
@@ -52,14 +58,20 @@ type Socket struct {
 
 	until int64 // Unix ms: CONNECT must have come, or the token ends; 0: never
 
-	rooms []membership
+	rooms   []membership
+	granted *[]string // rooms the token names; nil when it names none
 
-	lobby    *lobby    // nil unless a token came with the handshake
-	assembly *assembly // nil unless attachments are awaited
+	tokenID uint64 // hash of the token's id; 0 when it has none
+	issued  uint32 // when the token was, Unix s; 0 when it does not say
+
+	aside *aside // nil most of the time
 }
 
-// lobby holds what only a socket that has not connected needs.
-type lobby struct{ token string }
+// aside holds what a socket needs only for a while.
+type aside struct {
+	token    string    // from the handshake, until it has connected
+	assembly *assembly // while attachments are awaited
+}
 
 // An assembly is a packet waiting for its attachments.
 type assembly struct {
@@ -74,7 +86,7 @@ type assembly struct {
 func (sh *Shard) Open(sink Sink, token string, now time.Time) *Socket {
 	s := &Socket{shard: sh, sink: sink}
 	if token != "" {
-		s.lobby = &lobby{token}
+		s.aside = &aside{token: token}
 	}
 	s.awaitConnect(now)
 	return s
@@ -93,7 +105,7 @@ func (s *Socket) Text(b []byte, now time.Time) {
 	if s.phase == phaseClosed {
 		return
 	}
-	if s.assembly != nil { // Socket.IO protocol: attachments follow their packet at once
+	if s.aside != nil && s.aside.assembly != nil { // Socket.IO protocol: attachments follow their packet at once
 		s.close(ReasonParseError)
 		return
 	}
@@ -103,7 +115,10 @@ func (s *Socket) Text(b []byte, now time.Time) {
 		return
 	}
 	if p.Attachments > 0 {
-		s.assembly = &assembly{packet: append([]byte(nil), b...), want: p.Attachments, size: len(b)}
+		if s.aside == nil {
+			s.aside = &aside{}
+		}
+		s.aside.assembly = &assembly{packet: append([]byte(nil), b...), want: p.Attachments, size: len(b)}
 		return
 	}
 	s.packet(&p, nil, now)
@@ -112,14 +127,14 @@ func (s *Socket) Text(b []byte, now time.Time) {
 // Binary takes the content of an Engine.IO binary message, which can only be
 // an attachment.
 func (s *Socket) Binary(b []byte, now time.Time) {
-	a := s.assembly
 	if s.phase == phaseClosed {
 		return
 	}
-	if a == nil {
+	if s.aside == nil || s.aside.assembly == nil {
 		s.close(ReasonParseError)
 		return
 	}
+	a := s.aside.assembly
 	if a.size += len(b); a.size > s.shard.hub.config.MaxPacket {
 		s.close(ReasonTooLarge)
 		return
@@ -128,7 +143,9 @@ func (s *Socket) Binary(b []byte, now time.Time) {
 	if len(a.attachments) < a.want {
 		return
 	}
-	s.assembly = nil
+	if s.aside.assembly = nil; s.aside.token == "" {
+		s.aside = nil
+	}
 	p, err := codec.ParseSocketPacket(a.packet)
 	if err != nil {
 		s.close(reasonOf(err))
@@ -165,6 +182,11 @@ func (s *Socket) packet(p *codec.SocketPacket, attachments [][]byte, now time.Ti
 }
 
 func (s *Socket) handleConnect(data []byte, now time.Time) {
+	rate := s.shard.hub.config.Limits.Events
+	if s.events.Take(rate, max(rate.Burst/connectsPerBurst, 1), now) > 1 {
+		s.close(ReasonTooFast)
+		return
+	}
 	token, err := s.token(data)
 	if err == errNoToken && s.shard.hub.config.AllowAnonymous {
 		s.connect(Identity{}, now)
@@ -204,8 +226,8 @@ func (s *Socket) token(data []byte) (string, error) {
 	if len(token) > 0 {
 		return string(token), nil
 	}
-	if s.lobby != nil {
-		return s.lobby.token, nil
+	if s.aside != nil && s.aside.token != "" {
+		return s.aside.token, nil
 	}
 	return "", err
 }
@@ -218,24 +240,36 @@ func (s *Socket) verify(token string, now time.Time, then func(Identity, error, 
 		then(Identity{}, errors.New("invalid signature"), now)
 		return
 	}
-	v := &verdict{}
-	auth.Authenticate(token, now, func(id Identity, err error) {
-		v.id, v.err = id, err
-		if !v.settled.CompareAndSwap(false, true) { // Authenticate has returned
-			s.shard.Post(func(now time.Time) { then(v.id, v.err, now) })
+	type verdict struct {
+		id  Identity
+		err error
+	}
+	consult(s.shard, now, func(done func(verdict)) {
+		auth.Authenticate(token, now, func(id Identity, err error) { done(verdict{id, err}) })
+	}, func(v verdict, now time.Time) { then(v.id, v.err, now) })
+}
+
+// consult puts a question to somebody who answers by calling done once, before
+// ask returns or later from another goroutine, and calls then on the shard's
+// event loop: at once in the first case.
+func consult[T any](sh *Shard, now time.Time, ask func(done func(T)), then func(T, time.Time)) {
+	c := &consultation[T]{}
+	ask(func(answer T) {
+		c.answer = answer
+		if !c.settled.CompareAndSwap(false, true) { // ask has returned
+			sh.Post(func(now time.Time) { then(c.answer, now) })
 		}
 	})
-	if !v.settled.CompareAndSwap(false, true) { // done was called before it returned
-		then(v.id, v.err, now)
+	if !c.settled.CompareAndSwap(false, true) { // done was called before it returned
+		then(c.answer, now)
 	}
 }
 
-// A verdict is what an Authenticator said. Whoever comes second, the answer or
-// the return of the call, carries on.
-type verdict struct {
+// A consultation is a question under way. Whoever comes second, the answer or
+// the return of ask, carries on.
+type consultation[T any] struct {
 	settled atomic.Bool
-	id      Identity
-	err     error
+	answer  T
 }
 
 func (s *Socket) reject(err error) { s.refuse("", authErrorPrefix+err.Error()) }
@@ -256,7 +290,13 @@ func (s *Socket) refuse(namespace, why string) {
 // connect puts the socket into the namespace and its user room.
 func (s *Socket) connect(id Identity, now time.Time) {
 	sh := s.shard
-	s.phase, s.lobby, s.until = phaseConnected, nil, 0
+	if most := sh.hub.config.Limits.PerUser; most > 0 && id.UserID != "" {
+		if sh.hub.occupancy.members(kindUser+":"+id.UserID) >= most {
+			s.refuse("", errPerUser.Error())
+			return
+		}
+	}
+	s.phase, s.aside, s.until = phaseConnected, nil, 0
 	s.id = newSocketID()
 	sh.stats.Sockets.Add(1)
 	sh.stats.Connects.Add(1)
@@ -268,13 +308,31 @@ func (s *Socket) connect(id Identity, now time.Time) {
 	}
 	r, _ := sh.join(s, sh.roomName(kindUser, []byte(id.UserID)), false)
 	s.userID = r.name[len(kindUser)+1:] // shares the room's memory
-	s.email, s.role = id.Email, id.Role
+	s.take(id)
 	if r.known {
 		s.greet()
 	} else {
 		sh.await(r, s, s.greet)
 	}
 	s.setExpiry(id.Expires, now)
+}
+
+// take keeps what a token says, but for the user.
+func (s *Socket) take(id Identity) {
+	s.email, s.role, s.granted = id.Email, id.Role, nil
+	s.tokenID, s.issued = s.shard.hub.tokenHash(id.TokenID), unixSeconds(id.Issued)
+	if id.Rooms != nil {
+		s.granted = &id.Rooms
+	}
+}
+
+// identity is who the socket speaks for.
+func (s *Socket) identity() Identity {
+	id := Identity{UserID: s.userID, Email: s.email, Role: s.role}
+	if s.granted != nil {
+		id.Rooms = *s.granted
+	}
+	return id
 }
 
 // greet tells the client that what is sent to its user reaches it.
@@ -341,7 +399,7 @@ func (s *Socket) Closed(now time.Time) {
 		s.leaveAll(now)
 	}
 	s.phase = phaseClosed
-	s.assembly, s.lobby = nil, nil
+	s.aside = nil
 }
 
 // leaveAll takes a connected socket out of every room.
@@ -350,8 +408,17 @@ func (s *Socket) leaveAll(now time.Time) {
 		s.leave(len(s.rooms)-1, now)
 	}
 	s.shard.stats.Sockets.Add(-1)
-	s.id, s.userID, s.email, s.role = "", "", "", ""
+	s.id, s.userID = "", ""
+	s.take(Identity{})
 	s.until, s.warned = 0, false
+}
+
+// Holds is how many bytes wait here for the attachments they belong to.
+func (s *Socket) Holds() int {
+	if s.aside == nil || s.aside.assembly == nil {
+		return 0
+	}
+	return s.aside.assembly.size
 }
 
 // close asks for the end of the session; Closed follows.

@@ -12,9 +12,15 @@ type Stats struct {
 	EventsIn      atomic.Int64 // from clients
 	EventsUnknown atomic.Int64 // no handler of that name
 	EventsRefused atomic.Int64 // answered with an error
+	EventsTooFast atomic.Int64 // of these, because there were too many
+	JoinsDenied   atomic.Int64 // of these, by the Authorizer
+	Expelled      atomic.Int64 // sockets taken out of a room they may no longer be in
+	CrowdsMuted   atomic.Int64 // joins and leaves that a crowd was not told of
+	TypingsMuted  atomic.Int64 // the same of typing
 	Broadcasts    atomic.Int64
 	Deliveries    atomic.Int64 // broadcasts times members
 	TokensExpired atomic.Int64
+	Ordered       atomic.Int64 // sockets disconnected by order
 	TokensRenewed atomic.Int64
 	MailboxFull   atomic.Int64 // broadcasts lost because the mailbox was full
 }
@@ -23,8 +29,10 @@ type Stats struct {
 type Totals struct {
 	Sockets, Members, Connects, ConnectErrors int64
 	EventsIn, EventsUnknown, EventsRefused    int64
+	EventsTooFast, JoinsDenied, Expelled      int64
+	CrowdsMuted, TypingsMuted                 int64
 	Broadcasts, Deliveries                    int64
-	TokensExpired, TokensRenewed              int64
+	TokensExpired, TokensRenewed, Ordered     int64
 	MailboxFull, MailboxWaiting               int64
 }
 
@@ -36,9 +44,15 @@ func (t *Totals) add(s *Stats) {
 	t.EventsIn += s.EventsIn.Load()
 	t.EventsUnknown += s.EventsUnknown.Load()
 	t.EventsRefused += s.EventsRefused.Load()
+	t.EventsTooFast += s.EventsTooFast.Load()
+	t.JoinsDenied += s.JoinsDenied.Load()
+	t.Expelled += s.Expelled.Load()
+	t.CrowdsMuted += s.CrowdsMuted.Load()
+	t.TypingsMuted += s.TypingsMuted.Load()
 	t.Broadcasts += s.Broadcasts.Load()
 	t.Deliveries += s.Deliveries.Load()
 	t.TokensExpired += s.TokensExpired.Load()
+	t.Ordered += s.Ordered.Load()
 	t.TokensRenewed += s.TokensRenewed.Load()
 	t.MailboxFull += s.MailboxFull.Load()
 }

@@ -55,14 +55,19 @@ func (f authFunc) Authenticate(token string, now time.Time, done func(Identity, 
 }
 
 // tokenNamesUser verifies the tokens of these tests: a user id, perhaps with
-// "+" and how long it is good for; or "!" and the reason to refuse it.
+// "+" and how long it is good for, perhaps with "/" and the rooms it names; or
+// "!" and the reason to refuse it.
 func tokenNamesUser(token string, now time.Time, done func(Identity, error)) {
 	if why, bad := strings.CutPrefix(token, "!"); bad {
 		done(Identity{}, errors.New(why))
 		return
 	}
+	token, list, listed := strings.Cut(token, "/")
 	user, life, limited := strings.Cut(token, "+")
 	id := Identity{UserID: user}
+	if listed {
+		id.Rooms = strings.Split(list, ",")
+	}
 	if limited {
 		d, err := time.ParseDuration(life)
 		if err != nil {
@@ -246,7 +251,8 @@ func (c *client) wantAbout(event string, other *client, room string) {
 }
 
 func userOf(token string) string {
-	user, _, _ := strings.Cut(token, "+")
+	user, _, _ := strings.Cut(token, "/")
+	user, _, _ = strings.Cut(user, "+")
 	return user
 }
 

@@ -1,23 +1,31 @@
 package upstream
 
 import (
+	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
 var errAway = errors.New("redis is away")
 
 func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t))
+	w := newWorld(t, brokertest.Shared(t))
 	w.exchanges = append(w.exchanges, w.prefix+"-second")
 	w.start(func(c *Config) {
-		c.Table = table(t, route("trip.#", "user:{ids[]}"), Route{Event: "trip.end", Rooms: []string{"user:{id}"}, Emit: "end", All: true})
+		c.Table = table(t, Route{Event: "*.end", Rooms: []string{"user:{id}"}, Emit: "end", All: true}, route("trip.#", "user:{ids[]}"))
 	})
 	at := func(m *amqp.Publishing) { m.Timestamp = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 	w.publish("message.sent", `{"conversationId":42,"senderId":7,"message":"hi","extra":1}`, at)
@@ -37,7 +45,7 @@ func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {
 		delivered{"user:2", `["x",{"ids":[1,2],"timestamp":"T"}]`},
 		delivered{"user:1", `["end",{"id":1,"timestamp":"T"}]`},
 	)
-	// trip.end went to the queue of trip.# too, which leaves it to the exact one.
+	// trip.end went to the queue of trip.# too, which leaves it to the other one.
 	await(t, "all acknowledgements", func() bool { return w.consumer.Totals().Acked == 6 })
 	if n := w.consumer.Totals(); n.PassedOver != 1 || n.Delivered != 5 || n.Rooms != 6 {
 		t.Errorf("counted %+v", n)
@@ -50,9 +58,54 @@ func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {
 	}
 }
 
+func TestANewRouteUnderAPatternLosesNothingThatWaited(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t)).start()
+	w.stop()
+	w.publish("booking.paid", `{"userId":1,"timestamp":"0"}`)
+	w.publish("booking.confirmed", `{"userId":1,"timestamp":"1"}`)
+	exact := route("booking.confirmed", "user:{userId}")
+	w.start(func(c *Config) { c.Table = table(t, exact) })
+	w.publish("booking.confirmed", `{"userId":1,"timestamp":"2"}`)
+	w.publish("booking.paid", `{"userId":1,"timestamp":"3"}`)
+	paid := func(n int) delivered {
+		return delivered{"user:1", fmt.Sprintf(`["booking_update",{"type":"booking_paid","timestamp":"%d"}]`, n)}
+	}
+	confirmed := func(n int) delivered {
+		return delivered{"user:1", fmt.Sprintf(`["x",{"userId":1,"timestamp":"%d"}]`, n)}
+	}
+	w.want(paid(0), confirmed(1), confirmed(2), paid(3)) // one queue, one order
+	await(t, "all acknowledgements", func() bool { return w.consumer.Totals().Acked == 4 })
+	if n := w.consumer.Totals().PassedOver; n != 0 {
+		t.Errorf("%d events passed over", n)
+	}
+}
+
+func TestANewPatternLeavesTheQueuesUnderItInUse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t))
+	exact := route("trip.end", "user:{id}")
+	w.start(func(c *Config) { c.Table = table(t, exact) })
+	w.stop()
+	w.publish("trip.end", `{"id":1,"timestamp":"0"}`)
+	w.start(func(c *Config) { c.Table = table(t, exact, route("trip.#", "user:{who}")) })
+	w.publish("trip.end", `{"id":1,"timestamp":"1"}`)
+	w.publish("trip.start", `{"who":2,"timestamp":"2"}`)
+	await(t, "all acknowledgements", func() bool { return w.consumer.Totals().Acked == 4 })
+	got := w.house.all()
+	slices.SortStableFunc(got, func(a, b delivered) int { return strings.Compare(a.room, b.room) }) // two queues
+	want := []delivered{
+		{"user:1", `["x",{"id":1,"timestamp":"0"}]`}, {"user:1", `["x",{"id":1,"timestamp":"1"}]`},
+		{"user:2", `["x",{"who":2,"timestamp":"2"}]`},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("delivered %v, want %v", got, want)
+	}
+}
+
 func TestQueuesAreDeclaredAsTheContractSays(t *testing.T) {
 	t.Parallel()
-	b := sharedBroker(t)
+	b := brokertest.Shared(t)
 	w := newWorld(t, b).start()
 	out, err := b.Ctl("list_queues", "name", "type", "durable", "arguments")
 	if err != nil {
@@ -87,8 +140,8 @@ func TestQueuesAreDeclaredAsTheContractSays(t *testing.T) {
 
 func TestOneOfSeveralNodesTakesAQueueInOrderAndAnotherTakesOver(t *testing.T) {
 	t.Parallel()
-	first := newWorld(t, sharedBroker(t)).start()
-	second := newWorld(t, sharedBroker(t))
+	first := newWorld(t, brokertest.Shared(t)).start()
+	second := newWorld(t, brokertest.Shared(t))
 	second.prefix, second.exchanges = first.prefix, first.exchanges
 	second.start()
 	const events = 400
@@ -113,7 +166,7 @@ func TestOneOfSeveralNodesTakesAQueueInOrderAndAnotherTakesOver(t *testing.T) {
 
 func TestEventsAreAcknowledgedOnlyWhenAllHaveThem(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t))
+	w := newWorld(t, brokertest.Shared(t))
 	w.house.stuck = true
 	w.start()
 	for n := range 3 {
@@ -136,13 +189,13 @@ func TestEventsAreAcknowledgedOnlyWhenAllHaveThem(t *testing.T) {
 
 func TestWhatIsNotAcknowledgedComesAgainToTheNextNode(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t))
+	w := newWorld(t, brokertest.Shared(t))
 	w.house.stuck = true
 	w.start()
 	w.publish("message.sent", messageBody(0))
 	w.want(message(0))
 	w.stop() // the receivers never have it
-	next := newWorld(t, sharedBroker(t))
+	next := newWorld(t, brokertest.Shared(t))
 	next.prefix, next.exchanges = w.prefix, w.exchanges
 	next.start()
 	next.want(message(0))
@@ -150,7 +203,7 @@ func TestWhatIsNotAcknowledgedComesAgainToTheNextNode(t *testing.T) {
 
 func TestRedeliveredEventsAreNotDeliveredTwiceByOneNode(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t))
+	w := newWorld(t, brokertest.Shared(t))
 	w.house.stuck = true
 	w.start()
 	id := func(m *amqp.Publishing) { m.MessageId = "one" }
@@ -203,7 +256,7 @@ func (w *world) cut(t *testing.T) {
 
 func TestTransientTroubleIsWaitedOutInOrder(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t)).start()
+	w := newWorld(t, brokertest.Shared(t)).start()
 	w.house.set(func(h *house) { h.fail = errAway })
 	for n := range 5 {
 		w.publish("message.sent", messageBody(n))
@@ -220,11 +273,11 @@ func TestTransientTroubleIsWaitedOutInOrder(t *testing.T) {
 
 func TestExistingQueueWithOtherArgumentsIsUsedAsItIs(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t))
-	if _, err := w.channel.QueueDeclare(w.prefix+".message.sent", true, false, false, false, amqp.Table{"x-max-length": 1000}); err != nil {
+	w := newWorld(t, brokertest.Shared(t))
+	if _, err := w.service.Channel.QueueDeclare(w.prefix+".message.sent", true, false, false, false, amqp.Table{"x-max-length": 1000}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.channel.ExchangeDeclare(w.exchanges[0], "direct", true, false, false, false, nil); err != nil {
+	if err := w.service.Channel.ExchangeDeclare(w.exchanges[0], "direct", true, false, false, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	w.start()
@@ -237,8 +290,8 @@ func TestExistingQueueWithOtherArgumentsIsUsedAsItIs(t *testing.T) {
 
 func TestDeletedQueueIsMadeAnew(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t)).start()
-	if _, err := w.channel.QueueDelete(w.prefix+".message.sent", false, false, false); err != nil {
+	w := newWorld(t, brokertest.Shared(t)).start()
+	if _, err := w.service.Channel.QueueDelete(w.prefix+".message.sent", false, false, false); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "another connection", func() bool {
@@ -254,11 +307,49 @@ func TestDeletedQueueIsMadeAnew(t *testing.T) {
 
 func TestTheFirstAddressThatAnswersIsTaken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t)).start(func(c *Config) {
+	w := newWorld(t, brokertest.Shared(t)).start(func(c *Config) {
 		c.Addresses = []string{"amqp://guest:secret@127.0.0.1:1/", c.Addresses[0]}
 	})
 	w.publish("message.sent", messageBody(0))
 	w.want(message(0))
+}
+
+// behindTLS puts TLS in front of the broker, and its certificate into a file.
+func behindTLS(t *testing.T, w *world) (address, certificate string) {
+	t.Helper()
+	lender := httptest.NewTLSServer(nil) // whose certificate is for 127.0.0.1
+	lender.Close()
+	outside, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: lender.TLS.Certificates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	(&proxy{listener: outside, target: hostOf(w.broker.URL)}).start(t)
+	certificate = filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: lender.Certificate().Raw})
+	if err := os.WriteFile(certificate, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("amqps://guest:guest@%s/", outside.Addr()), certificate
+}
+
+func TestTLSIsSpokenAndTheCertificateLookedAt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t))
+	address, certificate := behindTLS(t, w)
+	w.start(func(c *Config) { c.Addresses = []string{address, address + "?cacertfile=" + certificate} })
+	if s := w.consumer.Status(); s.Attempts != 0 || "amqps://guest:guest@"+s.Host+"/" != address {
+		t.Errorf("status %+v", s)
+	}
+	w.publish("message.sent", "poison") // which takes the same way back
+	w.letters(1)
+	w.publish("message.sent", messageBody(0))
+	w.want(message(0))
+	w.stop()
+
+	w.launch(func(c *Config) { c.Addresses = []string{address} })
+	await(t, "a refusal", func() bool {
+		return strings.Contains(w.consumer.Status().LastError, "certificate signed by unknown authority")
+	})
 }
 
 func TestWithoutRabbitMQItKeepsTryingAndSaysSo(t *testing.T) {

@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
 func TestPoisonGoesToTheDeadLettersWhileGoodEventsFlow(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t)).start(func(c *Config) { c.MaxBody = 1000 })
+	w := newWorld(t, brokertest.Shared(t)).start(func(c *Config) { c.MaxBody = 1000 })
 	poison := []struct {
 		key, body string
 		reason    Reason
@@ -67,14 +69,14 @@ func TestPoisonGoesToTheDeadLettersWhileGoodEventsFlow(t *testing.T) {
 
 func TestAFloodOfPoisonLosesNone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t)).start()
+	w := newWorld(t, brokertest.Shared(t)).start()
 	const events = 1000
 	for n := range events {
 		body := fmt.Sprint("poison ", n)
 		if n%10 == 0 {
 			body = messageBody(n / 10)
 		}
-		if err := w.channel.Publish(w.exchanges[0], "message.sent", false, false, amqp.Publishing{Body: []byte(body)}); err != nil {
+		if err := w.service.Channel.Publish(w.exchanges[0], "message.sent", false, false, amqp.Publishing{Body: []byte(body)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -89,15 +91,15 @@ func TestAFloodOfPoisonLosesNone(t *testing.T) {
 
 func TestPoisonWaitsUntilItsQueueIsThereAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t)).start()
+	w := newWorld(t, brokertest.Shared(t)).start()
 	w.publish("message.sent", "first")
 	w.letters(1)
-	if _, err := w.channel.QueueDelete(letterQueue(w.prefix), false, false, false); err != nil {
+	if _, err := w.service.Channel.QueueDelete(letterQueue(w.prefix), false, false, false); err != nil {
 		t.Fatal(err)
 	}
 	w.publish("message.sent", "second")
 	await(t, "the queue", func() bool {
-		ch, err := w.conn.Channel() // asking in vain closes it
+		ch, err := w.service.Conn.Channel() // asking in vain closes it
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +138,7 @@ func (w *world) read(l *DeadLetters) (list []DeadLetter) {
 
 func TestDeadLettersAreReadReplayedAndDropped(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t)).start()
+	w := newWorld(t, brokertest.Shared(t)).start()
 	w.publish("booking.confirmed", `{"bookingId":1,"timestamp":"T"}`, func(m *amqp.Publishing) { m.MessageId = "m" })
 	w.publish("booking.paid", `nonsense`)
 	w.publish("booking.paid", `other nonsense`)
@@ -188,13 +190,28 @@ func TestDeadLettersAreReadReplayedAndDropped(t *testing.T) {
 	}
 }
 
+func TestReplayReachesARouteThatWasAddedMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t)).start(func(c *Config) { c.Table = table(t, route("*.b", "user:{id}")) })
+	w.publish("a.b", `{"who":1,"timestamp":"T"}`)
+	await(t, "the letter", func() bool { return w.consumer.Totals().DeadLetters == 1 })
+	w.stop()
+	w.start(func(c *Config) { c.Table = table(t, route("a.*", "user:{who}"), route("*.b", "user:{id}")) })
+	l := w.openLetters()
+	if err := l.Replay(t.Context(), w.read(l)[0]); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	w.want(delivered{"user:1", `["x",{"who":1,"timestamp":"T"}]`})
+}
+
 func TestReplayWithoutAQueueKeepsTheLetter(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t)).start()
+	w := newWorld(t, brokertest.Shared(t)).start()
 	w.publish("message.sent", "poison")
 	await(t, "the letter", func() bool { return w.consumer.Totals().DeadLetters == 1 })
 	w.stop()
-	if _, err := w.channel.QueueDelete(w.prefix+".message.sent", false, false, false); err != nil {
+	if _, err := w.service.Channel.QueueDelete(w.prefix+".message.sent", false, false, false); err != nil {
 		t.Fatal(err)
 	}
 	l := w.openLetters()
@@ -208,10 +225,10 @@ func TestReplayWithoutAQueueKeepsTheLetter(t *testing.T) {
 
 func TestWhatRabbitMQSortsOutItselfIsReadAndReplayed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t)).start()
+	w := newWorld(t, brokertest.Shared(t)).start()
 	w.stop()
 	w.publish("message.sent", messageBody(0))
-	deliveries, err := w.channel.Consume(w.prefix+".message.sent", "", false, false, false, false, nil)
+	deliveries, err := w.service.Channel.Consume(w.prefix+".message.sent", "", false, false, false, false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,23 +249,27 @@ func TestWhatRabbitMQSortsOutItselfIsReadAndReplayed(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	w.conn.Close() // and with it the consumer
+	w.service.Conn.Close() // and with it the consumer
 	w.start()
 	w.want(message(0))
 }
 
 func TestPublishSaysWhenNobodyTakesTheEvent(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t)).start()
+	w := newWorld(t, brokertest.Shared(t)).start()
 	addresses := []string{"amqp://127.0.0.1:1", w.broker.URL}
-	if err := Publish(t.Context(), addresses, w.exchanges[0], "message.sent", []byte(messageBody(0)), "id"); err != nil {
+	sender := NewSender(addresses, w.exchanges[0])
+	defer sender.Close()
+	if err := sender.Send(t.Context(), "message.sent", []byte(messageBody(0)), "id"); err != nil {
 		t.Error(err)
 	}
 	w.want(message(0))
-	if err := Publish(t.Context(), addresses, w.exchanges[0], "message.read", []byte("{}"), ""); err == nil || !strings.Contains(err.Error(), "no queue takes") {
+	if err := sender.Send(t.Context(), "message.read", []byte("{}"), ""); err == nil || !strings.Contains(err.Error(), "no queue takes") {
 		t.Errorf("got %v", err)
 	}
-	if err := Publish(t.Context(), addresses, w.prefix+"-nothing", "message.sent", []byte("{}"), ""); err == nil {
+	nowhere := NewSender(addresses, w.prefix+"-nothing")
+	defer nowhere.Close()
+	if err := nowhere.Send(t.Context(), "message.sent", []byte("{}"), ""); err == nil {
 		t.Error("published to an exchange that does not exist")
 	}
 }

@@ -6,12 +6,14 @@
 //	topology.go    exchanges, queues, bindings
 //	intake.go      one queue's events, one after the other
 //	recent.go      what this node has delivered lately, to know it again
+//	orders.go      what the back office wants of all nodes
 //	encode.go      a body becomes rooms and a message, encoded once
 //	route.go, routes.go, template.go, routesfile.go  the table that says how
 //	acks.go        an event is acknowledged when all receivers have it
 //	poison.go, letter.go, letterbox.go  what cannot be delivered
 //	deadletter.go  the queue of the dead letters, for the command line
 //	http.go        POST /events/{key}
+//	trace.go       the trace an event belongs to, in the log
 //	publish.go     the way out, for the command line
 //
 // # Promises
@@ -54,7 +56,14 @@
 // the envelope's, else the time of publishing.
 //
 // A route with the key of a built-in one takes its place. The exact key goes
-// before patterns, and they go in the order of the file. Every route has a
-// durable queue of its own, prefix and key; the queue of a route that has been
-// taken out stays, and fills, until somebody deletes it.
+// before patterns, and they go in the order of the file.
+//
+// A route has a durable queue, named prefix and key, unless a pattern takes all
+// its events: then they come by the queue of that one, and keep their order
+// among its other events. But a queue that is there already stays in use; when
+// it is empty it may be deleted. Where two patterns overlap, an event is in both
+// queues and taken from that of the first; what waited in the other when the
+// first was added is lost, so add a pattern behind those it overlaps with. The
+// queue of a route that has been taken out stays, and fills, until somebody
+// deletes it.
 package upstream

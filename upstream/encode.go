@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
 )
 
 // timeLayout is ISO 8601 in UTC with milliseconds, as JavaScript's
@@ -16,7 +17,13 @@ const timeLayout = "2006-01-02T15:04:05.000Z"
 type Event struct {
 	Rooms   []string       // none twice; may be empty: a list of users nobody is in
 	Message *codec.Message // for every one of them
+	Order   *rooms.Order   // instead of a message; Rooms is every node then
 	ID      []byte         // eventId of the body, as JSON text; nil when it has none
+}
+
+// in returns the event as it is delivered to one of its rooms.
+func (e *Event) in(room string) rooms.Broadcast {
+	return rooms.Broadcast{Room: room, Message: e.Message, Order: e.Order}
 }
 
 // An Encoder turns bodies into events. Owned by one goroutine: it reuses its
@@ -52,6 +59,10 @@ func (e *Encoder) encode(r *Route, key string, body []byte, published time.Time)
 	object, err := e.read(r, body)
 	if err != nil {
 		return Event{}, err
+	}
+	if r.order {
+		o, err := e.orderOf(key, published)
+		return Event{Rooms: r.Rooms, Order: o, ID: e.slots[slotEventID]}, err
 	}
 	if err := e.address(r); err != nil {
 		return Event{}, err

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -29,18 +28,18 @@ type proxy struct {
 // between starts a proxy in front of the broker.
 func between(t *testing.T, b *brokertest.Broker, budget int64) (p *proxy, address string) {
 	t.Helper()
-	u, err := url.Parse(b.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = &proxy{listener: l, target: u.Host, budget: budget}
-	go p.serve()
-	t.Cleanup(func() { l.Close(); p.cutAll() })
+	p = &proxy{listener: l, target: hostOf(b.URL), budget: budget}
+	p.start(t)
 	return p, fmt.Sprintf("amqp://guest:guest@%s/", l.Addr())
+}
+
+func (p *proxy) start(t *testing.T) {
+	go p.serve()
+	t.Cleanup(func() { p.listener.Close(); p.cutAll() })
 }
 
 func (p *proxy) serve() {
@@ -113,21 +112,11 @@ func (w *world) stream(events int) {
 }
 
 func (w *world) publishWindow(from, to int) bool {
-	var confirms []*amqp.DeferredConfirmation
+	var window []amqp.Publishing
 	for n := from; n < to; n++ {
-		c, err := w.channel.PublishWithDeferredConfirm(w.exchanges[0], "message.sent", false, false,
-			amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(messageBody(n))})
-		if err != nil {
-			return false
-		}
-		confirms = append(confirms, c)
+		window = append(window, amqp.Publishing{Body: []byte(messageBody(n))})
 	}
-	for _, c := range confirms {
-		if !c.Wait() {
-			return false
-		}
-	}
-	return true
+	return w.service.Publish(w.exchanges[0], "message.sent", window...) == nil
 }
 
 // wantAll wants every number at least once, and between repetitions the order
@@ -163,7 +152,7 @@ func (w *world) wantAll(events int) (repeated int) {
 
 func TestNothingIsLostWhenConnectionsAreCutInMidFlight(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t))
+	w := newWorld(t, brokertest.Shared(t))
 	const events = 5000
 	p, address := between(t, w.broker, 0)
 	w.start(func(c *Config) { c.Addresses = []string{address} })
@@ -244,7 +233,7 @@ func (w *world) restart() {
 
 func TestAConsumerEndsAlsoWhileNothingCanBeDelivered(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sharedBroker(t))
+	w := newWorld(t, brokertest.Shared(t))
 	w.house.fail = errAway
 	w.start()
 	w.publish("message.sent", messageBody(0))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -29,7 +30,8 @@ type Rooms interface {
 }
 
 // A Publisher is the http.Handler of POST /events/{key}: an event of a service
-// that has no RabbitMQ, with the same body and the same routes. Safe for
+// that has no RabbitMQ, with the same body and the same routes. It answers 202
+// at the point where an event of RabbitMQ would be acknowledged. Safe for
 // concurrent use.
 type Publisher struct {
 	Table   *Table
@@ -37,6 +39,7 @@ type Publisher struct {
 	MaxBody int    // bytes
 	Token   string // what services send as "Authorization: Bearer …"; "": none would do
 	Local   bool   // without a Token, programs on this machine may publish
+	Log     *slog.Logger
 }
 
 func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -63,13 +66,36 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, bad.status(), map[string]any{"error": bad.Detail, "reason": bad.Reason.String()})
 		return
 	}
+	if err := p.handOver(r.Context(), e); err != nil {
+		answer(w, http.StatusServiceUnavailable, map[string]any{"error": "not with all receivers, try again: " + err.Error()})
+		return
+	}
+	logEvent(p.Log, "http", r.PathValue("key"), "", r.Header.Get(traceHeader), &e)
+	accepted := map[string]any{"rooms": len(e.Rooms)}
+	if e.Order != nil {
+		accepted = map[string]any{"order": true}
+	}
+	answer(w, http.StatusAccepted, accepted)
+}
+
+// handOver returns when an event is with its receivers on this node and
+// published to the others, or when ctx is over: then some may have it.
+func (p *Publisher) handOver(ctx context.Context, e Event) error {
 	for _, room := range e.Rooms {
-		if _, err := p.Rooms.Deliver(r.Context(), rooms.Broadcast{Room: room, Message: e.Message}); err != nil {
-			answer(w, http.StatusServiceUnavailable, map[string]any{"error": "not delivered to all rooms, try again: " + err.Error()})
-			return
+		if _, err := p.Rooms.Deliver(ctx, e.in(room)); err != nil {
+			return err
 		}
 	}
-	answer(w, http.StatusAccepted, map[string]any{"rooms": len(e.Rooms)})
+	through := make(chan struct{})
+	if err := p.Rooms.Sync(ctx, func() { close(through) }); err != nil {
+		return err
+	}
+	select {
+	case <-through:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // refuse returns the status for who may not publish, 0 for who may.
@@ -84,23 +110,41 @@ func (p *Publisher) refuse(r *http.Request) (status int, why string) {
 	if !p.Local {
 		return http.StatusForbidden, "publishing over HTTP is closed: PUBLISH_TOKEN is not set"
 	}
-	if !local(r) {
-		return http.StatusForbidden, "without PUBLISH_TOKEN only programs on the gateway's machine may publish"
+	if !Local(r) {
+		return http.StatusForbidden, "without PUBLISH_TOKEN only the gateway's machine may publish: its programs, and its console in a browser there"
 	}
 	return 0, ""
 }
 
-// local reports whether the request was made by a program on this machine: not
-// through a proxy, and not by a web page, which a browser names in Origin.
-func local(r *http.Request) bool {
-	for _, header := range []string{"Origin", "Forwarded", "X-Forwarded-For", "X-Real-Ip"} {
+// Local reports whether a request that is not a GET was made on this machine:
+// not through a proxy, and by a program or a page of the gateway itself.
+//
+// A browser says in Sec-Fetch-Site and Origin which page sends a request, and
+// pages cannot change that: whatever is not of the gateway's own origin is
+// refused. That origin has to be an address of this machine, too. Otherwise a
+// page of a name that has come to mean 127.0.0.1 since it was loaded (DNS
+// rebinding) would be one of the gateway's.
+func Local(r *http.Request) bool {
+	for _, header := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip"} {
 		if r.Header.Get(header) != "" {
 			return false
 		}
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	ip := net.ParseIP(host)
-	return err == nil && ip != nil && ip.IsLoopback()
+	if sameOrigin.Check(r) != nil || r.Header.Get("Origin") != "" && !loopback(r.Host) {
+		return false
+	}
+	return loopback(r.RemoteAddr)
+}
+
+var sameOrigin = http.NewCrossOriginProtection()
+
+// loopback reports whether host, perhaps with a port, is this machine.
+func loopback(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip.IsLoopback()
 }
 
 func (p *Poison) status() int {

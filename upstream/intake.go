@@ -29,6 +29,7 @@ const (
 type intake struct {
 	consumer   *Consumer
 	route      *Route
+	own        map[*Route]bool // of the link
 	queue      string
 	channel    *amqp.Channel
 	deliveries <-chan amqp.Delivery
@@ -38,7 +39,8 @@ type intake struct {
 	encoder    *Encoder
 	memory     *recent
 
-	handed   uint64 // number of the last delivery that is on its way
+	taken    uint64 // number of the last delivery
+	handed   uint64 // of the last one that is on its way
 	unsynced int    // deliveries since the last Sync
 }
 
@@ -53,7 +55,7 @@ func (l *link) newIntake(r *Route) (*intake, error) {
 		return nil, err
 	}
 	return &intake{
-		consumer: c, route: r, queue: queueName(c.config.QueuePrefix, r), channel: ch,
+		consumer: c, route: r, own: l.own, queue: queueName(c.config.QueuePrefix, r), channel: ch,
 		closed:    ch.NotifyClose(make(chan *amqp.Error, 1)),
 		cancelled: ch.NotifyCancel(make(chan string, 1)),
 		acks:      newAckTracker(),
@@ -83,6 +85,7 @@ func (in *intake) run(ctx, alive context.Context) error {
 	}
 	close(done)
 	acker.Wait()
+	in.consumer.count.unacked.Add(-int64(in.taken - in.acks.acked)) // they will come again
 	return err
 }
 
@@ -132,6 +135,8 @@ func (in *intake) whyClosed() error {
 func (in *intake) handle(ctx context.Context, d *amqp.Delivery) error {
 	c := in.consumer
 	c.count.received.Add(1)
+	c.count.unacked.Add(1)
+	in.taken = d.DeliveryTag
 	err := in.deliver(ctx, d)
 	if bad, ok := errors.AsType[*Poison](err); ok {
 		in.acks.hold(d.DeliveryTag)
@@ -152,19 +157,20 @@ func (in *intake) handle(ctx context.Context, d *amqp.Delivery) error {
 func (in *intake) deliver(ctx context.Context, d *amqp.Delivery) error {
 	c := in.consumer
 	key := in.keyOf(d)
-	switch c.config.Table.Find(key) {
-	case in.route:
-	case nil:
+	r := c.config.Table.Find(key)
+	if r == nil {
 		return poison(ReasonNoRoute, "no route for %s", clip([]byte(key)))
-	default:
-		c.count.passedOver.Add(1) // a more exact route has it in its own queue
+	}
+	if in.isCopy(d, r) {
+		c.count.passedOver.Add(1)
 		return nil
 	}
-	published := d.Timestamp
+	published, now := d.Timestamp, time.Now()
 	if published.IsZero() {
-		published = time.Now()
+		published = now
 	}
-	event, err := in.encoder.encode(in.route, key, d.Body, published)
+	c.count.lag.Store(int64(max(now.Sub(published), 0)))
+	event, err := in.encoder.encode(r, key, d.Body, published)
 	if err != nil {
 		return err
 	}
@@ -174,14 +180,26 @@ func (in *intake) deliver(ctx context.Context, d *amqp.Delivery) error {
 		return nil
 	}
 	for _, room := range event.Rooms {
-		if err := in.broadcast(ctx, rooms.Broadcast{Room: room, Message: event.Message}); err != nil {
+		if err := in.broadcast(ctx, event.in(room)); err != nil {
 			return err
 		}
 	}
 	in.memory.add(id)
+	logEvent(c.log, in.queue, key, d.MessageId, traceparent(d.Headers), &event)
 	c.count.delivered.Add(1)
 	c.count.rooms.Add(int64(len(event.Rooms)))
 	return nil
+}
+
+// isCopy reports whether an event of route r comes by another queue as well,
+// which is the one to take it from. What was put into this queue alone, by a
+// replay, is no copy.
+func (in *intake) isCopy(d *amqp.Delivery, r *Route) bool {
+	home := r.carrier
+	if in.own[r] {
+		home = r
+	}
+	return home != in.route && d.Exchange != ""
 }
 
 // keyOf returns the event's key. A replayed event comes straight to the queue
@@ -257,5 +275,6 @@ func (in *intake) acknowledgeNext() {
 	tag, count := in.acks.next()
 	if count > 0 && in.channel.Ack(tag, true) == nil {
 		in.consumer.count.acked.Add(int64(count))
+		in.consumer.count.unacked.Add(-int64(count))
 	}
 }

@@ -26,6 +26,7 @@ type link struct {
 	consumer *Consumer
 	host     string
 	conn     *amqp.Connection
+	own      map[*Route]bool // have a queue of their own; the others' events come by their carrier's
 	intakes  []*intake
 	foreign  []string
 }
@@ -61,7 +62,7 @@ func (c *Consumer) open(ctx context.Context, address string) (*link, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { hangUp(conn) })
 	defer stop()
-	l := &link{consumer: c, host: hostOf(address), conn: conn}
+	l := &link{consumer: c, host: hostOf(address), conn: conn, own: make(map[*Route]bool)}
 	if err = l.declare(); err == nil {
 		err = l.prepare()
 	}
@@ -88,6 +89,9 @@ func hangUp(conn *amqp.Connection) { _ = conn.CloseDeadline(time.Now().Add(close
 // prepare makes all that run needs.
 func (l *link) prepare() error {
 	for _, r := range l.consumer.config.Table.Routes() {
+		if !l.own[r] {
+			continue
+		}
 		err := inTime(l.conn, func() error {
 			in, err := l.newIntake(r)
 			l.intakes = append(l.intakes, in)

@@ -17,42 +17,24 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
 const patience = 30 * time.Second // for what should come soon, on a busy machine
 
-// shared is the broker of all tests that leave theirs alive, each with queues
-// and exchanges of its own.
-var shared struct {
-	once   sync.Once
-	broker *brokertest.Broker
-	err    error
-}
-
 func TestMain(m *testing.M) {
 	flag.Parse()
 	amqp.Logger = quietLogger{} // tests cut connections on purpose
-	code := m.Run()
-	if shared.broker != nil {
-		shared.broker.Close()
-	}
+	code := gatewaytest.Main(m)
+	brokertest.CloseShared()
 	os.Exit(code)
 }
 
 type quietLogger struct{}
 
 func (quietLogger) Printf(string, ...any) {}
-
-func sharedBroker(t testing.TB) *brokertest.Broker {
-	t.Helper()
-	shared.once.Do(func() { shared.broker, shared.err = brokertest.Start() })
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
-	return shared.broker
-}
 
 // ownBroker is for tests that kill it.
 func ownBroker(t testing.TB) *brokertest.Broker {
@@ -121,8 +103,7 @@ type world struct {
 	prefix    string
 	exchanges []string
 	stop      func() // ends the consumer and waits for it
-	conn      *amqp.Connection
-	channel   *amqp.Channel
+	service   *brokertest.Publisher
 }
 
 var names struct {
@@ -139,7 +120,7 @@ func newWorld(t testing.TB, b *brokertest.Broker) *world {
 	names.mu.Unlock()
 	w := &world{t: t, broker: b, house: &house{}, prefix: prefix, exchanges: []string{prefix + "-events"}}
 	w.dial()
-	t.Cleanup(func() { w.conn.Close() })
+	t.Cleanup(func() { w.service.Close() })
 	return w
 }
 
@@ -147,18 +128,20 @@ func newWorld(t testing.TB, b *brokertest.Broker) *world {
 func (w *world) dial() {
 	w.t.Helper()
 	var err error
-	if w.conn, err = amqp.Dial(w.broker.URL); err != nil {
-		w.t.Fatal(err)
-	}
-	if w.channel, err = w.conn.Channel(); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := w.channel.Confirm(false); err != nil {
+	if w.service, err = w.broker.Connect(); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
+// start runs the consumer and waits until it is connected.
 func (w *world) start(change ...func(*Config)) *world {
+	w.t.Helper()
+	w.launch(change...)
+	w.awaitConnected()
+	return w
+}
+
+func (w *world) launch(change ...func(*Config)) {
 	w.t.Helper()
 	table, err := NewTable(nil)
 	if err != nil {
@@ -178,8 +161,6 @@ func (w *world) start(change ...func(*Config)) *world {
 	}
 	w.stop = runConsumer(w.consumer)
 	w.t.Cleanup(w.stop)
-	w.awaitConnected()
-	return w
 }
 
 func quietLog() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -205,16 +186,12 @@ func (w *world) publish(key, body string, change ...func(*amqp.Publishing)) {
 
 func (w *world) publishTo(exchange, key, body string, change ...func(*amqp.Publishing)) {
 	w.t.Helper()
-	m := amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)}
+	m := amqp.Publishing{Body: []byte(body)}
 	for _, f := range change {
 		f(&m)
 	}
-	confirm, err := w.channel.PublishWithDeferredConfirm(exchange, key, false, false, m)
-	if err != nil {
+	if err := w.service.Publish(exchange, key, m); err != nil {
 		w.t.Fatal(err)
-	}
-	if !confirm.Wait() {
-		w.t.Fatal("not confirmed")
 	}
 }
 
@@ -234,7 +211,7 @@ func (w *world) want(want ...delivered) {
 // closes the consumer first.
 func (w *world) depth(queue string) int {
 	w.t.Helper()
-	q, err := w.channel.QueueDeclarePassive(queue, true, false, false, false, nil)
+	q, err := w.service.Channel.QueueDeclarePassive(queue, true, false, false, false, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -247,7 +224,7 @@ func (w *world) letters(n int) []amqp.Delivery {
 	var list []amqp.Delivery
 	await(w.t, fmt.Sprintf("%d dead letters", n), func() bool {
 		for {
-			d, ok, err := w.channel.Get(letterQueue(w.prefix), true)
+			d, ok, err := w.service.Channel.Get(letterQueue(w.prefix), true)
 			if err != nil {
 				w.t.Fatal(err)
 			}

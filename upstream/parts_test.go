@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -135,7 +136,7 @@ func post(p *Publisher, key, body string, change func(*http.Request)) (int, stri
 
 func TestPublishingOverHTTP(t *testing.T) {
 	h := &house{}
-	p := &Publisher{Table: table(t, route("list", "user:{ids[]}")), Rooms: h, MaxBody: 100, Local: true}
+	p := &Publisher{Table: table(t, route("list", "user:{ids[]}")), Rooms: h, MaxBody: 100, Local: true, Log: quietLog()}
 	for _, c := range []struct {
 		key, body string
 		status    int
@@ -165,9 +166,56 @@ func TestPublishingOverHTTP(t *testing.T) {
 	}
 }
 
+func TestPublishingOverHTTPWaitsForTheReceivers(t *testing.T) {
+	h := &house{stuck: true}
+	p := &Publisher{Table: table(t), Rooms: h, MaxBody: 100, Local: true, Log: quietLog()}
+	ctx, cancel := context.WithCancel(t.Context())
+	within := func(r *http.Request) { *r = *r.WithContext(ctx) }
+	statuses := make(chan int)
+	send := func() {
+		status, _ := post(p, "message.sent", messageBody(0), within)
+		statuses <- status
+	}
+	waiting := func(n int) (done func()) {
+		await(t, "the barrier", func() bool {
+			h.set(func(h *house) {
+				if len(h.waits) == n {
+					done = h.waits[n-1]
+				}
+			})
+			return done != nil
+		})
+		select {
+		case status := <-statuses:
+			t.Fatalf("%d before the receivers have it", status)
+		default:
+		}
+		return done
+	}
+	go send()
+	waiting(1)()
+	if status := <-statuses; status != 202 {
+		t.Errorf("status %d, want 202", status)
+	}
+	go send()
+	late := waiting(2)
+	cancel()
+	if status := <-statuses; status != 503 {
+		t.Errorf("status %d when the receivers never have it, want 503", status)
+	}
+	late() // to nobody
+}
+
 func TestWhoMayPublishOverHTTP(t *testing.T) {
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
+	}
+	page := func(host, origin, site string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Host = host
+			r.Header.Set("Origin", origin)
+			r.Header.Set("Sec-Fetch-Site", site)
+		}
 	}
 	from := func(addr string) func(*http.Request) { return func(r *http.Request) { r.RemoteAddr = addr } }
 	for _, c := range []struct {
@@ -183,14 +231,26 @@ func TestWhoMayPublishOverHTTP(t *testing.T) {
 		{"from another machine", "", true, from("192.0.2.1:5"), 403},
 		{"from nowhere", "", true, from(""), 403},
 		{"through a proxy", "", true, header("X-Forwarded-For", "192.0.2.1"), 403},
-		{"a web page", "", true, header("Origin", "http://localhost:3000"), 403},
+		{"a web page", "", true, page("localhost:3002", "http://localhost:3000", ""), 403},
+		{"a web page of another host", "", true, page("localhost:3002", "https://evil.example", "cross-site"), 403},
+		{"a web page that hides its origin", "", true, page("localhost:3002", "null", "same-site"), 403},
+		{"a web page, by Sec-Fetch-Site alone", "", true, page("localhost:3002", "", "same-site"), 403},
+		{"the gateway's page", "", true, page("localhost:3002", "http://localhost:3002", "same-origin"), 202},
+		{"the gateway's page in an older browser", "", true, page("127.0.0.1:3002", "http://127.0.0.1:3002", ""), 202},
+		{"the gateway's page, IPv6", "", true, page("[::1]:3002", "http://[::1]:3002", "same-origin"), 202},
+		{"the gateway's page, without a port", "", true, page("localhost", "http://localhost", ""), 202},
+		{"a name that has come to mean this machine", "", true, page("evil.example:3002", "http://evil.example:3002", "same-origin"), 403},
+		{"the gateway's page on another machine", "", true, func(r *http.Request) {
+			page("localhost:3002", "http://localhost:3002", "same-origin")(r)
+			from("192.0.2.1:5")(r)
+		}, 403},
 		{"an empty token", "", false, header("Authorization", "Bearer "), 403},
 		{"no token", "t0ken", true, nil, 401},
 		{"the wrong token", "t0ken", true, header("Authorization", "Bearer t0ke"), 401},
 		{"another scheme", "t0ken", true, header("Authorization", "Basic t0ken"), 401},
 		{"the token", "t0ken", false, header("Authorization", "Bearer t0ken"), 202},
 	} {
-		p := &Publisher{Table: table(t), Rooms: &house{}, MaxBody: 100, Token: c.token, Local: c.local}
+		p := &Publisher{Table: table(t), Rooms: &house{}, MaxBody: 100, Token: c.token, Local: c.local, Log: quietLog()}
 		if status, answer := post(p, "message.sent", messageBody(1), c.change); status != c.status {
 			t.Errorf("%s: %d %s, want %d", c.name, status, answer, c.status)
 		}

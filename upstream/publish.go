@@ -8,21 +8,53 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Publish publishes an event as a service does, and returns when RabbitMQ has
-// it in a queue. messageID may be "".
-func Publish(ctx context.Context, addresses []string, exchange, key string, body []byte, messageID string) error {
-	conn, err := dialFirst(ctx, addresses, "publishing")
+// A Sender publishes events as a service does. Owned by one goroutine.
+type Sender struct {
+	addresses []string
+	exchange  string
+	conn      *amqp.Connection // nil while there is none
+	channel   *amqp.Channel
+	returned  <-chan amqp.Return
+}
+
+// NewSender returns a sender to an exchange, which connects when it has
+// something to send: to the first of the addresses that answers.
+func NewSender(addresses []string, exchange string) *Sender {
+	return &Sender{addresses: addresses, exchange: exchange}
+}
+
+// Send publishes an event and returns when RabbitMQ has it in a queue.
+// messageID may be "". After an error the next call connects anew.
+func (s *Sender) Send(ctx context.Context, key string, body []byte, messageID string) error {
+	err := s.open(ctx)
+	if err == nil {
+		err = send(ctx, s.channel, s.returned, s.exchange, key, amqp.Publishing{
+			ContentType: "application/json", DeliveryMode: amqp.Persistent, MessageId: messageID, Body: body,
+		})
+	}
 	if err != nil {
+		s.Close()
+	}
+	return err
+}
+
+func (s *Sender) open(ctx context.Context) (err error) {
+	if s.conn != nil {
+		return nil
+	}
+	if s.conn, err = dialFirst(ctx, s.addresses, "publishing"); err != nil {
 		return err
 	}
-	defer hangUp(conn)
-	channel, returned, err := confirming(conn)
-	if err != nil {
-		return err
+	s.channel, s.returned, err = confirming(s.conn)
+	return err
+}
+
+// Close ends the connection, if there is one.
+func (s *Sender) Close() {
+	if s.conn != nil {
+		hangUp(s.conn)
+		s.conn = nil
 	}
-	return send(ctx, channel, returned, exchange, key, amqp.Publishing{
-		ContentType: "application/json", DeliveryMode: amqp.Persistent, MessageId: messageID, Body: body,
-	})
 }
 
 // dialFirst connects to the first address that answers.

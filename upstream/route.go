@@ -18,11 +18,12 @@ type Route struct {
 	All      bool     // instead of Fields: everything the event has
 	Volatile bool     // a client with a backlog does without it
 
+	order   bool // an order of the back office; see orders.go
 	rooms   []template
 	names   []string // members that are looked for; a slot each
 	fields  []slotField
 	head    []byte // the packet up to the body
-	builtIn bool
+	carrier *Route // itself, or one that takes all its events and whose queue brings them
 }
 
 // A Field is one member of the body that clients get.
@@ -59,6 +60,10 @@ type slotField struct {
 func (r *Route) compile() error {
 	if err := checkEventKey(r.Event); err != nil {
 		return err
+	}
+	if r.order {
+		r.names = orderNames
+		return nil
 	}
 	if err := checkEmit(r.Emit); err != nil {
 		return err
@@ -166,6 +171,10 @@ func checkEmit(name string) error {
 	return nil
 }
 
+// IsOrder reports whether the route's events are orders of the back office,
+// which clients get no event for.
+func (r *Route) IsOrder() bool { return r.order }
+
 // isPattern reports whether an event key stands for more than itself.
 func isPattern(key string) bool { return strings.ContainsAny(key, "*#") }
 
@@ -196,6 +205,29 @@ func matches(pattern, key string) bool {
 		return more == longer || !longer && onlyHashes(rest)
 	}
 	return matches(rest, tail)
+}
+
+// covers reports whether pattern takes every key that other does. Where "#"
+// meets "*" in odd ways it may say no.
+func covers(pattern, other string) bool {
+	p, o := strings.Split(pattern, "."), strings.Split(other, ".")
+	i, k := 0, 0
+	hash, from := -1, 0 // the last "#" of p, and where in o it began
+	for k < len(o) {
+		switch {
+		case i < len(p) && p[i] == "#":
+			hash, from = i, k
+			i++
+		case i < len(p) && o[k] != "#" && (p[i] == "*" || p[i] == o[k]):
+			i, k = i+1, k+1
+		case hash >= 0: // it takes one word more
+			from++
+			i, k = hash+1, from
+		default:
+			return false
+		}
+	}
+	return strings.Trim(strings.Join(p[i:], ""), "#") == ""
 }
 
 // onlyHashes reports whether a pattern takes no words at all.

@@ -47,6 +47,11 @@ func fields(names ...string) (list []Field) {
 // patterns go in the order given, the built-in ones last.
 func NewTable(more []Route) (*Table, error) {
 	t := &Table{exact: make(map[string]*Route)}
+	for _, r := range orderRoutes() {
+		if err := t.add(r); err != nil {
+			return nil, err
+		}
+	}
 	for _, r := range more {
 		if err := t.add(r); err != nil {
 			return nil, err
@@ -56,12 +61,39 @@ func NewTable(more []Route) (*Table, error) {
 		if t.has(r.Event) {
 			continue
 		}
-		r.builtIn = true
 		if err := t.add(r); err != nil {
 			return nil, err
 		}
 	}
+	t.assignQueues()
 	return t, nil
+}
+
+// assignQueues has the events of a route come by the queue of another one that
+// takes them all, if there is any. So they keep their order among that one's
+// other events, and those are not lost that waited there when the narrower
+// route was made.
+func (t *Table) assignQueues() {
+	wider := func(k, i int) bool {
+		a, b := t.routes[k].Event, t.routes[i].Event
+		return k != i && covers(a, b) && (k < i || !covers(b, a))
+	}
+	var widest []int
+	for i := range t.routes {
+		narrow := false
+		for k := range t.routes {
+			narrow = narrow || wider(k, i)
+		}
+		if !narrow {
+			widest = append(widest, i)
+		}
+	}
+	for i, r := range t.routes {
+		r.carrier = r
+		if at := slices.IndexFunc(widest, func(k int) bool { return wider(k, i) }); at >= 0 {
+			r.carrier = t.routes[widest[at]]
+		}
+	}
 }
 
 func (t *Table) has(event string) bool {
@@ -70,7 +102,7 @@ func (t *Table) has(event string) bool {
 
 func (t *Table) add(r Route) error {
 	if t.has(r.Event) {
-		return fmt.Errorf("event %s has two routes", r.Event)
+		return fmt.Errorf("event %s has two routes, or is an order of the gateway's", r.Event)
 	}
 	if err := r.compile(); err != nil {
 		return err
@@ -100,5 +132,6 @@ func (t *Table) Find(key string) *Route {
 // Routes returns all routes; they must not be changed.
 func (t *Table) Routes() []*Route { return t.routes }
 
-// BuiltIn reports whether the route is the contract's own.
-func (r *Route) BuiltIn() bool { return r.builtIn }
+// Carrier returns the route whose queue brings this one's events, unless this
+// one had a queue before: itself, or one that takes them all.
+func (r *Route) Carrier() *Route { return r.carrier }

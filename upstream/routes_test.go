@@ -6,9 +6,7 @@ import (
 )
 
 func TestPatternsMatchAsTopicExchangesDo(t *testing.T) {
-	for _, c := range []struct {
-		pattern, yes, no string
-	}{
+	wantPatterns(t, matches, []patternCase{
 		{"message.sent", "message.sent", "message message.sent.x message.sen x.message.sent"},
 		{"booking.*", "booking.confirmed booking.x", "booking booking.a.b bookings.a"},
 		{"*.created", "a.created b.created", "created a.b.created a.created.c"},
@@ -20,16 +18,44 @@ func TestPatternsMatchAsTopicExchangesDo(t *testing.T) {
 		{"#.#", "a a.b", ""},
 		{"a.#.#", "a a.b", "b"},
 		{"*.#.b", "a.b a.x.b", "b a"},
-	} {
-		for key := range strings.FieldsSeq(c.yes) {
-			if !matches(c.pattern, key) {
-				t.Errorf("%s does not match %s", c.pattern, key)
+	})
+}
+
+// A patternCase has keys or patterns of which one thing is so and not so.
+type patternCase struct{ pattern, yes, no string }
+
+func wantPatterns(t *testing.T, holds func(pattern, other string) bool, cases []patternCase) {
+	t.Helper()
+	for _, c := range cases {
+		for other := range strings.FieldsSeq(c.yes) {
+			if !holds(c.pattern, other) {
+				t.Errorf("%s does not take %s", c.pattern, other)
 			}
 		}
-		for key := range strings.FieldsSeq(c.no) {
-			if matches(c.pattern, key) {
-				t.Errorf("%s matches %s", c.pattern, key)
+		for other := range strings.FieldsSeq(c.no) {
+			if holds(c.pattern, other) {
+				t.Errorf("%s takes %s", c.pattern, other)
 			}
+		}
+	}
+}
+
+func TestPatternsCoverOthers(t *testing.T) {
+	wantPatterns(t, covers, []patternCase{
+		{"message.sent", "message.sent", "message.* # message.read message"},
+		{"booking.*", "booking.* booking.x", "booking booking.# booking.*.x *.x #"},
+		{"booking.#", "booking booking.# booking.* booking.a.b booking.*.#", "# *.# bookings #.booking"},
+		{"#", "a a.b * *.# # #.#", ""},
+		{"*.created", "a.created *.created", "#.created *.* created"},
+		{"#.a.#.a.#", "a.a a.b.a #.a.#.a a.#.b.a", "a b.a #.a"},
+	})
+}
+
+func TestEventsComeByTheQueueOfTheWidestPattern(t *testing.T) {
+	table := table(t, route("booking.confirmed", "user:{a}"), route("#.b", "user:{a}"), route("#.#", "user:{a}"), route("#", "user:{a}"))
+	for _, r := range table.Routes() {
+		if got := r.Carrier().Event; got != "#.#" {
+			t.Errorf("%s comes by the queue of %s, want #.#, the first that takes everything", r.Event, got)
 		}
 	}
 }
@@ -63,8 +89,8 @@ func TestExactKeysGoBeforePatternsAndOwnRoutesBeforeBuiltInOnes(t *testing.T) {
 	if r := table.Find("message.read"); r != nil {
 		t.Errorf("message.read has the route %+v", r)
 	}
-	if n := len(table.Routes()); n != 6 { // message.sent is replaced, booking.* and notification.created stay
-		t.Errorf("%d routes, want 6", n)
+	if n := len(table.Routes()); n != 9 { // message.sent is replaced, two built-in ones and three orders stay
+		t.Errorf("%d routes, want 9", n)
 	}
 }
 

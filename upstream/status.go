@@ -67,6 +67,8 @@ type counters struct {
 	duplicates  atomic.Int64
 	retries     atomic.Int64
 	acked       atomic.Int64
+	unacked     atomic.Int64
+	lag         atomic.Int64 // ns
 	poison      [reasons]atomic.Int64
 	deadLetters atomic.Int64
 }
@@ -76,10 +78,12 @@ type Totals struct {
 	Received    int64            // deliveries of RabbitMQ
 	Delivered   int64            // events handed to all of their rooms
 	Rooms       int64            // rooms those went to
-	PassedOver  int64            // left to the queue of a more exact route
+	PassedOver  int64            // left to another queue, where patterns overlap
 	Duplicates  int64            // redelivered, and delivered by this node before
 	Retries     int64            // further attempts to deliver or to synchronize
 	Acked       int64            // acknowledged
+	Unacked     int64            // on their way: taken and not acknowledged yet
+	Lag         time.Duration    // how old the event taken last was, by its publisher's clock; 0 when that set no time
 	Poison      map[string]int64 // by Reason
 	DeadLetters int64            // confirmed to be in their queue
 }
@@ -88,8 +92,9 @@ func (c *counters) totals() Totals {
 	t := Totals{
 		Received: c.received.Load(), Delivered: c.delivered.Load(), Rooms: c.rooms.Load(),
 		PassedOver: c.passedOver.Load(), Duplicates: c.duplicates.Load(), Retries: c.retries.Load(),
-		Acked: c.acked.Load(), DeadLetters: c.deadLetters.Load(),
-		Poison: make(map[string]int64, reasons),
+		Acked: c.acked.Load(), Unacked: c.unacked.Load(), Lag: time.Duration(c.lag.Load()),
+		DeadLetters: c.deadLetters.Load(),
+		Poison:      make(map[string]int64, reasons),
 	}
 	for r := range reasons {
 		t.Poison[r.String()] = c.poison[r].Load()

@@ -104,6 +104,17 @@ func (d *declarer) bind(queue, key, exchange string) (foreign, err error) {
 	return nil, err
 }
 
+func (d *declarer) exists(queue string) (bool, error) {
+	err := d.do(func(ch *amqp.Channel) error {
+		_, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+		return err
+	})
+	if e, ok := errors.AsType[*amqp.Error](err); ok && e.Code == amqp.NotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // declare makes sure that there is everything to consume from and to write
 // dead letters to.
 func (l *link) declare() error {
@@ -123,11 +134,31 @@ func (l *link) declare() error {
 		l.note(exchange, foreign, "patterns of keys need a topic exchange")
 	}
 	for _, r := range c.Table.Routes() {
+		if own, err := l.hasQueue(d, r); err != nil {
+			return err
+		} else if !own {
+			continue
+		}
 		if err := l.declareRoute(d, r); err != nil {
 			return err
 		}
+		l.own[r] = true
 	}
 	return nil
+}
+
+// hasQueue reports whether a route is to have a queue of its own: because no
+// other one brings its events, or because it had one before.
+func (l *link) hasQueue(d *declarer, r *Route) (bool, error) {
+	if r.carrier == r {
+		return true, nil
+	}
+	queue := queueName(l.consumer.config.QueuePrefix, r)
+	there, err := d.exists(queue)
+	if err != nil {
+		return false, fmt.Errorf("look for queue %s: %w", queue, err)
+	}
+	return there, nil
 }
 
 func (l *link) declareRoute(d *declarer, r *Route) error {

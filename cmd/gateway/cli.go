@@ -43,7 +43,7 @@ func newCommand(run server) *cobra.Command {
 			Use: "serve", Short: "Serve clients until SIGTERM or SIGINT", Args: cobra.NoArgs, RunE: root.RunE,
 		},
 		newTokenCommand(), newHealthcheckCommand(), newVersionCommand(), newConfigCommand(),
-		newRoutesCommand(), newPublishCommand(), newDeadLetterCommand(),
+		newRoutesCommand(), newPublishCommand(), newDeadLetterCommand(), newAuthzCommand(),
 	)
 	return root
 }
@@ -85,6 +85,8 @@ func newTokenCommand() *cobra.Command {
 	command.Flags().StringVar(&grant.UserID, "user", "", "user id the token names (required)")
 	command.Flags().StringVar(&grant.Email, "email", "", "email the token carries")
 	command.Flags().StringVar(&grant.Role, "role", "", "role the token carries")
+	command.Flags().StringSliceVar(&grant.Rooms, "rooms", nil, "rooms and patterns the token names, for ROOM_POLICY=claims")
+	command.Flags().StringVar(&grant.TokenID, "jti", "", "id of the token, by which it can be revoked")
 	command.Flags().DurationVar(&grant.TTL, "ttl", time.Hour, "how long the token is valid; 0 is for ever")
 	command.MarkFlagRequired("user")
 	return command
@@ -122,14 +124,19 @@ func newHealthcheckCommand() *cobra.Command {
 // healthURL returns where a gateway with these settings can be asked from the
 // same machine.
 func healthURL(cfg Config) string {
-	host := cfg.Host
-	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
-		host = "localhost"
-		if ip.Is4() {
-			host = "127.0.0.1"
-		}
+	return "http://" + net.JoinHostPort(ownHost(cfg.Host), strconv.Itoa(cfg.Port)) + "/health"
+}
+
+// ownHost returns where this machine reaches what listens on host.
+func ownHost(host string) string {
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err != nil || !ip.IsUnspecified():
+		return host
+	case ip.Is4():
+		return "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(cfg.Port)) + "/health"
+	return "localhost"
 }
 
 func checkHealth(ctx context.Context, address string) error {

@@ -7,7 +7,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/signal"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -126,6 +129,50 @@ func TestConfigAndVersionCommandsPrint(t *testing.T) {
 		if out, err := command(t, nil, args...); err != nil || !strings.HasPrefix(out, want) {
 			t.Errorf("%v: %v\n%s", args, err, out)
 		}
+	}
+}
+
+func TestRoutesCommandsShowWhatEventsBecome(t *testing.T) {
+	const text = `
+routes:
+  - {event: booking.reminder, rooms: "user:{userIds[]}", emit: reminder, fields: [bookingId, {name: kind, from: $key}]}
+`
+	file := filepath.Join(t.TempDir(), "routes.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("RABBITMQ_QUEUE_PREFIX", "q")
+	spaces := regexp.MustCompile(" +")
+	for _, c := range []struct {
+		args []string
+		want string // of the output, or of the error
+	}{
+		{[]string{"check"}, "\nmessage.sent conversation:{conversationId} new_message "},
+		{[]string{"check", file}, "\nbooking.reminder user:{userIds[]} reminder bookingId,kind q.booking.*\n"},
+		{[]string{"check", "none.yaml"}, "none.yaml: no such file"},
+		{[]string{"try", "message.sent", `{"conversationId":1,"timestamp":"T"}`}, "to conversation:1\n[\"new_message\",{\"conversationId\":1,\"timestamp\":\"T\"}]\n"},
+		{[]string{"try", file, "booking.reminder", `{"userIds":[1,"b"],"bookingId":5}`}, "to user:1\nto user:b\n[\"reminder\",{\"bookingId\":5,\"kind\":\"booking_reminder\"}]\n"},
+		{[]string{"try", file, "booking.reminder", `{"userIds":[]}`}, "to nobody\n"},
+		{[]string{"try", "message.read", `{}`}, "no_route: no route for message.read"},
+	} {
+		out, err := command(t, nil, append([]string{"routes"}, c.args...)...)
+		if err != nil {
+			out += err.Error()
+		}
+		out = spaces.ReplaceAllString(out, " ")
+		if !strings.Contains(out, c.want) {
+			t.Errorf("routes %v: %q (%v), want %q in it", c.args, out, err, c.want)
+		}
+	}
+	t.Setenv("ROUTES_FILE", file)
+	if out, err := command(t, nil, "routes", "check"); err != nil || !strings.Contains(out, "booking.reminder") {
+		t.Errorf("with ROUTES_FILE: %s, %v", out, err)
+	}
+	if err := os.WriteFile(file, []byte("routes:\n  - {event: a}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := command(t, nil, "routes", "check"); err == nil || !strings.Contains(err.Error(), "line 2: the route has no rooms") {
+		t.Errorf("a wrong file: %v", err)
 	}
 }
 

@@ -87,7 +87,7 @@ func listRoutes(out io.Writer, cfg Config, table *upstream.Table) error {
 			}
 			fields = strings.Join(names, ",")
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s.%s\n", r.Event, strings.Join(r.Rooms, ","), r.Emit, fields, cfg.RabbitMQQueuePrefix, r.Event)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s.%s\n", r.Event, strings.Join(r.Rooms, ","), r.Emit, fields, cfg.RabbitMQQueuePrefix, r.Carrier().Event)
 	}
 	return w.Flush()
 }
@@ -102,6 +102,11 @@ func tryRoute(out io.Writer, cfg Config, table *upstream.Table, key string, body
 	}
 	if len(event.Rooms) == 0 {
 		fmt.Fprintln(out, "to nobody")
+	}
+	if o := event.Order; o != nil {
+		_, err = fmt.Fprintf(out, "order: user %q, token %q, issued up to %v, refused until %v, reason %q\n",
+			o.User, o.TokenID, o.Issued, o.Until, o.Reason)
+		return err
 	}
 	_, err = fmt.Fprintf(out, "%s\n", bytes.TrimPrefix(event.Message.AppendPayload(nil), []byte("42")))
 	return err
@@ -138,7 +143,9 @@ func newPublishCommand() *cobra.Command {
 			if exchange == "" {
 				exchange = cfg.RabbitMQExchanges[0]
 			}
-			if err := upstream.Publish(ctx, cfg.rabbitMQ(), exchange, args[0], body, id); err != nil {
+			sender := upstream.NewSender(cfg.rabbitMQ(), exchange)
+			defer sender.Close()
+			if err := sender.Send(ctx, args[0], body, id); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "published %s to %s\n", args[0], exchange)

@@ -54,7 +54,7 @@ func (g *Gateway) neighbours() (*cluster.Cluster, error) {
 		Server: server, Prefix: cfg.KeyPrefix, DB: db,
 		Lease: cfg.NodeLease, Linger: cfg.RoomLinger, JoinTimeout: cfg.JoinTimeout,
 		MaxQueue: cfg.MaxPublishQueue, MaxBytes: cfg.MaxPublishBytes,
-		Alone:   cfg.Environment == development || cfg.Environment == test,
+		Alone:   !cfg.deployed(),
 		Sockets: func() int64 { return g.hub.Stats().Sockets },
 		Missed:  func() { g.server.Renew() },
 		Log:     g.log,

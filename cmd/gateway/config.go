@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/joho/godotenv"
+
+	"github.com/hometrip/gateway/internal/authz"
+	"github.com/hometrip/gateway/rooms"
 )
 
 // Values of NODE_ENV.
@@ -35,6 +39,14 @@ type Config struct {
 	Metrics     bool
 
 	MetricsRoomsLimit int // rooms that GET /metrics lists
+	MetricsToken      string
+	AdminAddr         string // "": everything is on Port
+
+	Canary         bool
+	CanaryInterval time.Duration
+
+	Console      string // "auto", "true" or "false"
+	ConsoleToken string
 
 	JWTSecret       string
 	JWTPublicKey    string // PEM text or path
@@ -51,11 +63,34 @@ type Config struct {
 	HeadTimeout      time.Duration
 	KeepAliveTimeout time.Duration
 
-	MaxConnections    int // 0: what RLIMIT_NOFILE allows, less a reserve
-	MaxHeadSize       int // bytes
-	MaxHTTPBufferSize int // bytes
-	MaxPendingBytes   int // bytes
-	MaxMailbox        int // letters
+	MaxConnections     int // 0: what RLIMIT_NOFILE allows, less a reserve
+	MaxPerIP           int // 0: any number
+	MaxPerUser         int // 0: any number
+	MaxHandshakes      int // a second; 0: handshakesPerLoop for each loop
+	MaxHandshakesPerIP int // a second; 0: any number
+	TrustedProxies     []netip.Prefix
+	ProxyProtocol      bool
+	MaxHeadSize        int // bytes
+	MaxHTTPBufferSize  int // bytes
+	MaxEvents          int // a second; 0: any number
+	MaxEventsBurst     int
+	MaxBytes           int // a second; 0: any number
+	MaxPendingBytes    int // bytes
+	MaxTotalPending    int // bytes; 0: a share of the memory
+	MaxMailbox         int // letters
+
+	RoomPolicy          string // one of authz's
+	NotificationRooms   string // "policy" or "own"
+	RoomAuthURL         string
+	RoomAuthToken       string
+	RoomAuthTimeout     time.Duration
+	RoomAuthTTL         time.Duration
+	RoomAuthConcurrency int
+	MaxRooms            int
+	MaxRoomID           int // bytes
+	RoomIDCharacters    rooms.Alphabet
+	PresenceMaxMembers  int // 0: any number
+	MaxPresence         int // a second and event loop; 0: any number
 
 	DrainPeriod     time.Duration
 	ShutdownTimeout time.Duration
@@ -149,15 +184,39 @@ func (c Config) contradictions() (wrong []error) {
 	if c.keys() > 1 {
 		wrong = append(wrong, errors.New("JWT_SECRET, JWT_PUBLIC_KEY, JWT_JWKS_URL: want only one of them"))
 	}
-	if c.keys() == 0 && (c.Environment == production || c.Environment == staging) {
+	if c.keys() == 0 && c.deployed() {
 		wrong = append(wrong, fmt.Errorf(
 			"JWT_SECRET: want a value with NODE_ENV=%s (or JWT_PUBLIC_KEY, or JWT_JWKS_URL)", c.Environment))
+	}
+	if c.RoomPolicy == authz.Webhook && c.RoomAuthURL == "" {
+		wrong = append(wrong, errors.New("ROOM_AUTH_URL: want a value with ROOM_POLICY=webhook"))
+	}
+	if c.RoomPolicy == authz.Redis && !c.UseRedis {
+		wrong = append(wrong, errors.New("ROOM_POLICY=redis: want USE_REDIS=true"))
+	}
+	if c.MaxEvents > 0 && c.MaxEventsBurst > 3600*c.MaxEvents {
+		wrong = append(wrong, fmt.Errorf("MAX_EVENTS_BURST=%d: want at most an hour's worth of MAX_EVENTS_PER_SECOND (%d)",
+			c.MaxEventsBurst, 3600*c.MaxEvents))
+	}
+	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
+		wrong = append(wrong, errors.New("PROXY_PROTOCOL=true: want the load balancers in TRUSTED_PROXIES"))
+	}
+	if c.Canary && c.keys() > 0 && c.JWTSecret == "" {
+		wrong = append(wrong, errors.New("CANARY=true: want JWT_SECRET, with which it makes its token"))
+	}
+	if c.hasConsole() && c.ConsoleToken == "" && c.deployed() {
+		wrong = append(wrong, fmt.Errorf("CONSOLE_TOKEN: want a value with CONSOLE=%s and NODE_ENV=%s", c.Console, c.Environment))
 	}
 	if c.DrainPeriod > c.ShutdownTimeout {
 		wrong = append(wrong, fmt.Errorf("DRAIN_PERIOD=%d: want at most SHUTDOWN_TIMEOUT (%d)",
 			c.DrainPeriod.Milliseconds(), c.ShutdownTimeout.Milliseconds()))
 	}
 	return wrong
+}
+
+// deployed reports whether others than developers reach this gateway.
+func (c Config) deployed() bool {
+	return c.Environment == production || c.Environment == staging
 }
 
 // keys returns how many ways to verify tokens are configured.

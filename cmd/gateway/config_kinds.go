@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -87,6 +88,15 @@ func isHost(text string) bool {
 		return r != '.' && r != '-' && r != '_' && (r < '0' || r > '9') && (r|0x20 < 'a' || r|0x20 > 'z')
 	}
 	return text != "" && !strings.ContainsFunc(text, outside)
+}
+
+// address reads host:port, perhaps nothing.
+func address(field func(*Config) *string) kind {
+	return checked("host:port", func(text string) bool {
+		_, port, err := net.SplitHostPort(text)
+		n, bad := strconv.Atoi(port)
+		return text == "" || err == nil && bad == nil && n >= 0 && n <= 65535
+	}, field)
 }
 
 // webURL reads an address, which may be empty.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,7 +27,10 @@ const (
 
 // settings is every environment variable there is. The parser, the table in
 // the README and .env.example come from it.
-var settings = []setting{
+var settings = slices.Concat(serverSettings, limitSettings, serviceSettings)
+
+// serverSettings are about the port and who may use it.
+var serverSettings = []setting{
 	{group: "Server", name: "NODE_ENV", def: development,
 		doc:  "Development and test start without a key for tokens; staging and production do not.",
 		kind: oneOf(func(c *Config) *string { return &c.Environment }, development, test, staging, production)},
@@ -39,8 +43,23 @@ var settings = []setting{
 		kind: origins(func(c *Config) *[]string { return &c.CORSOrigins })},
 	{name: "METRICS_ENABLED", def: "true", doc: "Whether GET /metrics answers.",
 		kind: boolean(func(c *Config) *bool { return &c.Metrics })},
+	{name: "METRICS_TOKEN", secret: true, doc: "What GET /metrics wants as bearer token; empty: nothing. Room names carry user ids.",
+		kind: anyText(func(c *Config) *string { return &c.MetricsToken })},
+	{name: "ADMIN_ADDR", doc: "Another address, such as 127.0.0.1:9100, for /metrics, which then is not on PORT, and for profiles (/debug/pprof/).",
+		kind: address(func(c *Config) *string { return &c.AdminAddr })},
+	{name: "CANARY", def: "false",
+		doc:  "A client inside that sends itself an event by way of RabbitMQ and Redis, and exports how long that takes and what is lost.",
+		kind: boolean(func(c *Config) *bool { return &c.Canary })},
+	{name: "CANARY_INTERVAL", def: "5000", doc: "Time between two of its events.",
+		kind: millis(100, hour, func(c *Config) *time.Duration { return &c.CanaryInterval })},
 	{name: "METRICS_ROOMS_LIMIT", def: "1000", doc: "Rooms GET /metrics lists; the total counts them all.",
 		kind: integer(0, 100_000, func(c *Config) *int { return &c.MetricsRoomsLimit })},
+	{name: "CONSOLE", def: consoleAuto,
+		doc:  "Whether GET / is the console, a page to try the gateway with; auto is in development and test.",
+		kind: oneOf(func(c *Config) *string { return &c.Console }, consoleAuto, consoleOn, consoleOff)},
+	{name: "CONSOLE_TOKEN", secret: true,
+		doc:  "What the console asks for: password with any user name, or bearer token. Required in staging and production.",
+		kind: anyText(func(c *Config) *string { return &c.ConsoleToken })},
 
 	{group: "Authentication", name: "JWT_SECRET", secret: true,
 		doc:  "Secret that verifies HS256 tokens. Without any key, development makes one up for the run.",
@@ -69,19 +88,10 @@ var settings = []setting{
 		kind: millis(100, hour, func(c *Config) *time.Duration { return &c.HeadTimeout })},
 	{name: "KEEPALIVE_TIMEOUT", def: "75000", doc: "Time an HTTP connection may be idle between requests.",
 		kind: millis(100, hour, func(c *Config) *time.Duration { return &c.KeepAliveTimeout })},
+}
 
-	{group: "Limits", name: "MAX_CONNECTIONS", def: "0",
-		doc:  "Connections at a time; more get 503. 0 is what RLIMIT_NOFILE allows, less a reserve of 512.",
-		kind: integer(0, 10_000_000, func(c *Config) *int { return &c.MaxConnections })},
-	{name: "MAX_HEAD_SIZE", def: "8192", doc: "Bytes of a request head.",
-		kind: integer(1024, 65536, func(c *Config) *int { return &c.MaxHeadSize })},
-	{name: "MAX_HTTP_BUFFER_SIZE", def: "1000000", doc: "Bytes of a message or a request body, fragments and attachments summed up.",
-		kind: integer(1024, 100*mib, func(c *Config) *int { return &c.MaxHTTPBufferSize })},
-	{name: "MAX_PENDING_BYTES", def: strconv.Itoa(mib), doc: "Bytes waiting for one slow client before it is disconnected.",
-		kind: integer(65536, 1024*mib, func(c *Config) *int { return &c.MaxPendingBytes })},
-	{name: "MAX_MAILBOX", def: "65536", doc: "Messages waiting for one event loop.",
-		kind: integer(1024, 16*mib, func(c *Config) *int { return &c.MaxMailbox })},
-
+// serviceSettings are about the process and its neighbours.
+var serviceSettings = []setting{
 	{group: "Shutdown", name: "DRAIN_PERIOD", def: "10000",
 		doc:  "Time over which clients are disconnected, so that they do not all come back at once.",
 		kind: millis(0, hour, func(c *Config) *time.Duration { return &c.DrainPeriod })},
@@ -148,7 +158,7 @@ var settings = []setting{
 	{name: "RABBITMQ_PREFETCH", def: "500", doc: "Events of a queue on their way through this node.",
 		kind: integer(1, 65535, func(c *Config) *int { return &c.RabbitMQPrefetch })},
 	{name: "RABBITMQ_URL", secret: true,
-		doc:  "Instead of host, port, user, password and vhost: one address for each node of the cluster.",
+		doc:  "Instead of host, port, user, password and vhost: one address for each node of the cluster. With TLS, ?cacertfile= and, for a certificate of the gateway's own, &certfile= and &keyfile= may follow.",
 		kind: amqpURLs(func(c *Config) *[]string { return &c.RabbitMQURLs })},
 
 	{group: "Events", name: "ROUTES_FILE", doc: "YAML file with routes beside the built-in ones.",

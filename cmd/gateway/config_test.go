@@ -44,10 +44,14 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 	want := Config{
 		Environment: "development", Host: "0.0.0.0", Port: 3002,
 		CORSOrigins: []string{"http://localhost:3000", "https://localhost:3000"},
-		Metrics:     true, MetricsRoomsLimit: 1000,
+		Metrics:     true, MetricsRoomsLimit: 1000, Console: "auto", CanaryInterval: 5 * time.Second,
 		PingInterval: 25 * time.Second, PingTimeout: 60 * time.Second, ConnectTimeout: 45 * time.Second,
 		HeadTimeout: 10 * time.Second, KeepAliveTimeout: 75 * time.Second,
 		MaxHeadSize: 8192, MaxHTTPBufferSize: 1_000_000, MaxPendingBytes: 1 << 20, MaxMailbox: 65536,
+		MaxPerUser: 1000, MaxEvents: 100, MaxEventsBurst: 1000, MaxBytes: 1 << 20,
+		RoomPolicy: "open", NotificationRooms: "policy",
+		RoomAuthTimeout: 2 * time.Second, RoomAuthTTL: 30 * time.Second, RoomAuthConcurrency: 32,
+		MaxRooms: 1000, MaxRoomID: 256, PresenceMaxMembers: 500, MaxPresence: 100_000,
 		DrainPeriod: 10 * time.Second, ShutdownTimeout: 30 * time.Second,
 		LogLevel: slog.LevelInfo, LogFormat: "auto", LogDir: "logs", LogMaxSizeMB: 100, LogMaxFiles: 10,
 		LogStatsInterval: time.Minute,
@@ -72,7 +76,10 @@ func TestEverySettingReachesAFieldOfItsOwn(t *testing.T) {
 		"RABBITMQ_URL": "amqp://u:p@h1/v,amqps://h2:5671/v",
 		"NODE_ENV":     "test", "CORS_ORIGIN": "https://app.example.com", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
 		"JWT_JWKS_URL": "https://issuer/keys", "MAX_PENDING_BYTES": "70000",
-		"REDIS_DB": "7", "LOG_MAX_FILES": "7", "EVENT_LOOPS": "3",
+		"TRUSTED_PROXIES": "10.0.0.0/8,192.0.2.7/32", "PROXY_PROTOCOL": "true", "ADMIN_ADDR": "127.0.0.1:9100",
+		"ROOM_POLICY": "claims", "NOTIFICATION_ROOMS": "own", "ROOM_AUTH_URL": "https://app/rooms", "ROOM_ID_CHARACTERS": "abc-",
+		"MAX_EVENTS_BURST": "70", "ROOM_AUTH_TIMEOUT": "3000", "ROOM_AUTH_CONCURRENCY": "7", "MAX_ROOM_ID_LENGTH": "70",
+		"REDIS_DB": "7", "CONSOLE": "true", "LOG_MAX_FILES": "7", "EVENT_LOOPS": "3",
 	}
 	seen := map[string]bool{}
 	for _, s := range settings {
@@ -144,6 +151,8 @@ func TestContradictionsStopTheStart(t *testing.T) {
 		{"JWT_SECRET", []string{"NODE_ENV=staging", "JWT_SECRET="}},
 		{"only one", []string{"JWT_SECRET=s", "JWT_JWKS_URL=http://issuer/"}},
 		{"only one", []string{"JWT_SECRET=s", "JWT_PUBLIC_KEY=key.pem"}},
+		{"CONSOLE_TOKEN", []string{"NODE_ENV=production", "JWT_SECRET=s", "CONSOLE=true"}},
+		{"CONSOLE_TOKEN", []string{"NODE_ENV=staging", "JWT_SECRET=s", "CONSOLE=true"}},
 		{"SHUTDOWN_TIMEOUT", []string{"DRAIN_PERIOD=2000", "SHUTDOWN_TIMEOUT=1000"}},
 	} {
 		_, err := parseConfig(environment(row.words...), nil)
@@ -155,6 +164,33 @@ func TestContradictionsStopTheStart(t *testing.T) {
 		if cfg := mustParse(t, "NODE_ENV=production", key); cfg.EphemeralSecret {
 			t.Errorf("%s: a secret was made up", key)
 		}
+	}
+}
+
+func TestTheConsoleIsForWhoDevelops(t *testing.T) {
+	for _, row := range []struct {
+		words                 string
+		there, mints, figures bool
+	}{
+		{"NODE_ENV=development", true, true, true},
+		{"NODE_ENV=test", true, false, true},
+		{"NODE_ENV=staging", false, false, true},
+		{"NODE_ENV=production", false, false, true},
+		{"NODE_ENV=development CONSOLE=false", false, true, true},
+		{"NODE_ENV=production CONSOLE=true CONSOLE_TOKEN=c", true, false, true},
+		{"NODE_ENV=production CONSOLE_TOKEN=c", false, false, true},
+		{"NODE_ENV=development METRICS_TOKEN=m", true, true, false},
+		{"NODE_ENV=development ADMIN_ADDR=127.0.0.1:9100", true, true, false},
+		{"NODE_ENV=development METRICS_TOKEN=m CONSOLE_TOKEN=c", true, true, true},
+		{"NODE_ENV=development METRICS_ENABLED=false CONSOLE_TOKEN=c", true, true, false},
+	} {
+		cfg := mustParse(t, append(strings.Fields(row.words), "JWT_SECRET=s")...)
+		if cfg.hasConsole() != row.there || cfg.mintsTokens() != row.mints || cfg.showsFigures() != row.figures {
+			t.Errorf("%s: console %v, tokens %v, figures %v", row.words, cfg.hasConsole(), cfg.mintsTokens(), cfg.showsFigures())
+		}
+	}
+	if cfg := mustParse(t, "JWT_JWKS_URL=http://issuer/"); cfg.mintsTokens() {
+		t.Error("tokens are made without a secret")
 	}
 }
 

@@ -51,9 +51,13 @@ var arrows = map[string]rule{
 		"github.com/panjf2000/gnet/v2": "the two doors are strangers",
 		"github.com/redis/rueidis":     "the other nodes are behind rooms",
 	}},
-	"upstream/brokertest": {},
-	"internal/auth":       {ours: []string{"codec", "rooms"}},
-	"internal/sioclient":  {ours: []string{"codec"}},
+	"upstream/brokertest":  {},
+	"internal/auth":        {ours: []string{"codec", "rooms"}},
+	"internal/authz":       {ours: []string{"rooms"}},
+	"internal/console":     {},
+	"internal/canary":      {ours: []string{"internal/sioclient"}},
+	"internal/sioclient":   {ours: []string{"codec"}},
+	"internal/gatewaytest": {},
 }
 
 func TestImportsFollowTheArrows(t *testing.T) {

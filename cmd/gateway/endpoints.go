@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -28,33 +29,53 @@ const (
 
 // endpoints answers everything on PORT that is not Socket.IO. It runs off the
 // event loops.
-func (g *Gateway) endpoints() http.Handler {
+func (g *Gateway) endpoints() (http.Handler, error) {
 	mux := http.NewServeMux()
+	page, err := g.console()
+	if err != nil {
+		return nil, err
+	}
+	if page != nil {
+		page.Register(mux)
+	}
 	mux.HandleFunc("GET /health", g.handleHealth)
 	mux.HandleFunc("GET /ready", g.handleReady)
 	mux.Handle("POST /events/{key}", g.publisher())
-	if g.config.Metrics {
-		registry := prometheus.NewRegistry()
-		registry.MustRegister(&collector{g})
-		if g.cluster != nil {
-			registry.MustRegister(&clusterCollector{g.cluster})
-		}
-		if g.consumer != nil {
-			registry.MustRegister(&eventsCollector{g.consumer})
-		}
-		text := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
-		mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
-			if wantsText(r) {
-				text.ServeHTTP(w, r)
-				return
-			}
-			g.handleMetrics(w, r)
-		})
+	if g.config.Metrics && g.config.AdminAddr == "" {
+		mux.Handle("GET /metrics", g.metricsHandler())
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeJSON(w, http.StatusNotFound, map[string]string{"error": "Not found", "path": r.URL.Path})
-	})
-	return mux
+	mux.HandleFunc("/", notFound)
+	return mux, nil
+}
+
+// metricsHandler answers GET /metrics.
+func (g *Gateway) metricsHandler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(&collector{g})
+	if g.cluster != nil {
+		registry.MustRegister(&clusterCollector{g.cluster})
+	}
+	if g.consumer != nil {
+		registry.MustRegister(&eventsCollector{g.consumer})
+	}
+	if g.bird != nil {
+		registry.MustRegister(g.bird)
+	}
+	if g.gate != nil {
+		registry.MustRegister(&gateCollector{g.gate})
+	}
+	text := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
+	return withToken(g.config.MetricsToken, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if wantsText(r) {
+			text.ServeHTTP(w, r)
+			return
+		}
+		g.handleMetrics(w, r)
+	}))
+}
+
+func notFound(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusNotFound, map[string]string{"error": "Not found", "path": r.URL.Path})
 }
 
 // wantsText reports whether a request for /metrics comes from a Prometheus
@@ -121,8 +142,12 @@ func (g *Gateway) absent() (reasons []string) {
 	if g.cluster != nil && !g.cluster.Connected() {
 		reasons = append(reasons, "redis is not connected")
 	}
-	if g.consumer != nil && !g.consumer.Status().Connected {
-		reasons = append(reasons, "rabbitmq is not connected")
+	if bus := g.eventBus(); g.consumer != nil && !bus.IsConnected {
+		reason := "rabbitmq is not connected since " + bus.Since.Format(time.RFC3339)
+		if bus.LastError != "" {
+			reason += fmt.Sprintf(": %d attempts, the last: %s", bus.ReconnectAttempts, bus.LastError)
+		}
+		reasons = append(reasons, reason)
 	}
 	return reasons
 }
@@ -153,12 +178,20 @@ type snapshot struct {
 	Transports       map[string]int64 `json:"transports"`
 	EventsReceived   int64            `json:"eventsReceived"`
 	Deliveries       int64            `json:"deliveries"`
+	MailboxWaiting   int64            `json:"mailboxWaiting"`
+	LoopTurnAge      float64          `json:"loopTurnAge"` // seconds
 	Cluster          *clusterFigures  `json:"cluster,omitempty"`
+	EventBus         eventBus         `json:"eventBus"`
 	Uptime           float64          `json:"uptime"` // seconds
 	Timestamp        time.Time        `json:"timestamp"`
 }
 
 func (g *Gateway) handleMetrics(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, g.snapshot(g.config.MetricsRoomsLimit))
+}
+
+// snapshot returns the figures of now, with the names of some rooms.
+func (g *Gateway) snapshot(names int) snapshot {
 	s, r := g.server.Stats(), g.hub.Stats()
 	now := time.Now()
 	body := snapshot{
@@ -167,13 +200,16 @@ func (g *Gateway) handleMetrics(w http.ResponseWriter, _ *http.Request) {
 		Transports:       map[string]int64{"websocket": s.WebSockets, "polling": s.Sessions - s.WebSockets},
 		EventsReceived:   r.EventsIn,
 		Deliveries:       r.Deliveries,
+		MailboxWaiting:   r.MailboxWaiting,
+		LoopTurnAge:      g.server.TurnAge(now).Seconds(),
 		Cluster:          g.clusterFigures(),
+		EventBus:         g.eventBus(),
 		Uptime:           now.Sub(g.started).Seconds(),
 		Timestamp:        now.UTC(),
 	}
-	body.Rooms, body.TotalRooms = g.hub.Names(g.config.MetricsRoomsLimit)
+	body.Rooms, body.TotalRooms = g.hub.Names(names)
 	if body.Rooms == nil {
 		body.Rooms = []string{}
 	}
-	writeJSON(w, http.StatusOK, body)
+	return body
 }

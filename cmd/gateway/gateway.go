@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hometrip/gateway/internal/auth"
+	"github.com/hometrip/gateway/internal/authz"
 	"github.com/hometrip/gateway/loop"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster"
@@ -42,12 +43,15 @@ type Gateway struct {
 	config   Config
 	log      *slog.Logger
 	started  time.Time
+	memory   int64 // bytes the process may use
 	verifier *auth.Verifier
+	gate     *authz.Gate      // nil when everybody may be in every room
 	cluster  *cluster.Cluster // nil without Redis
 	hub      *rooms.Hub
 	routes   *upstream.Table
 	consumer *upstream.Consumer // nil without RabbitMQ
 	server   *loop.Server
+	bird     *bird // nil without CANARY
 }
 
 // serve runs the gateway until ctx is cancelled and it has drained.
@@ -57,6 +61,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	defer g.verifier.Close()
+	stop, err := g.serveAdmin()
+	if err != nil {
+		return err
+	}
+	defer stop()
 	return g.run(ctx)
 }
 
@@ -66,6 +75,7 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	g.memory = limitMemory(log)
 	var err error
 	g.verifier, err = auth.New(auth.Config{
 		Secret:    cfg.JWTSecret,
@@ -93,13 +103,19 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	if g.cluster, err = g.neighbours(); err != nil {
 		return nil, err
 	}
+	if g.gate, err = cfg.doorkeeper(log); err != nil {
+		return nil, err
+	}
 	g.hub, err = rooms.New(rooms.Config{
 		Shards:         loops,
 		Auth:           g.verifier,
+		Authorizer:     g.authorizer(),
+		Revoker:        g.verifier,
 		AllowAnonymous: cfg.AllowAnonymous,
 		ConnectTimeout: cfg.ConnectTimeout,
 		MaxPacket:      cfg.MaxHTTPBufferSize,
 		MaxMailbox:     cfg.MaxMailbox,
+		Limits:         cfg.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
 	})
@@ -112,6 +128,7 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	if g.consumer, err = g.backDoor(); err != nil {
 		return nil, err
 	}
+	g.bird = g.newBird()
 	g.server, err = g.frontDoor(loops)
 	return g, err
 }
@@ -122,11 +139,15 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	handler, err := g.endpoints()
+	if err != nil {
+		return nil, err
+	}
 	return loop.New(loop.Config{
 		Address:        net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)),
 		Loops:          loops,
 		Hub:            g.hub,
-		Handler:        g.endpoints(),
+		Handler:        hardened(handler),
 		Log:            g.log,
 		PingInterval:   cfg.PingInterval,
 		PingTimeout:    cfg.PingTimeout,
@@ -137,6 +158,15 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		MaxPayload:     cfg.MaxHTTPBufferSize,
 		MaxPending:     cfg.MaxPendingBytes,
 		MaxConnections: connections,
+		MaxPerAddress:  cfg.MaxPerIP,
+		MaxOwed:        g.maxOwed(),
+		Handshakes:     cfg.handshakes(loops),
+		HandshakesPerAddress: rooms.Rate{
+			PerSecond: cfg.MaxHandshakesPerIP, Burst: handshakeBurst * cfg.MaxHandshakesPerIP,
+		},
+		Bytes:          cfg.bytes(),
+		TrustedProxies: cfg.TrustedProxies,
+		ProxyProtocol:  cfg.ProxyProtocol,
 		Origins:        allowedOrigins(cfg.CORSOrigins),
 	})
 }
@@ -175,6 +205,10 @@ func allowedOrigins(list []string) loop.Origins {
 // run serves until ctx is cancelled, then drains and stops. An engine that
 // ends by itself is an error.
 func (g *Gateway) run(ctx context.Context) error {
+	if g.gate != nil {
+		g.gate.Start(g.hub)
+		defer g.gate.Close()
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- g.server.Run() }()
 	select {
@@ -183,8 +217,14 @@ func (g *Gateway) run(ctx context.Context) error {
 		return err
 	}
 	g.greet()
+	watching, enough := context.WithCancel(context.Background())
+	defer enough()
+	go g.watchMemory(watching)
 	g.joinCluster()
 	events := g.consume(ctx)
+	if g.bird != nil {
+		go g.bird.run(ctx)
+	}
 	stats := g.reportStats()
 	defer stats()
 	select {
@@ -229,27 +269,32 @@ func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
 func (g *Gateway) greet() {
 	cfg := g.config
 	g.log.Info("listening", "address", g.server.Addr(), "environment", cfg.Environment, "version", version())
-	if cfg.Environment != development || cfg.JWTSecret == "" {
+	if cfg.Environment == production && cfg.RoomPolicy == authz.Open {
+		g.log.Warn("ROOM_POLICY=open: every user may join every room; claims, webhook or redis let your application decide")
+	}
+	if !cfg.mintsTokens() {
 		return
 	}
-	token, err := auth.Mint(cfg.JWTSecret, auth.Grant{
-		UserID: "42", Issuer: cfg.JWTIssuer, Audience: cfg.JWTAudience, Issued: g.started, TTL: 24 * time.Hour,
-	})
+	token, err := mint(cfg, auth.Grant{UserID: "42", TTL: developmentTTL}, g.started)
 	if err != nil {
 		g.log.Warn("no development token", "error", err)
 		return
 	}
 	_, port, _ := net.SplitHostPort(g.server.Addr())
-	fmt.Printf(welcome, port, token, port, token)
+	where := "The gateway is at"
+	if cfg.hasConsole() {
+		where = "Try the gateway in a browser, at"
+	}
+	fmt.Printf(welcome, where, port, token, port, token)
 }
 
 // welcome is for a developer's terminal.
 const welcome = `
-The gateway is at http://localhost:%s. A token for user 42, good for a day:
+%s http://localhost:%s/. A token for user 42, good for a day:
 
 %s
 
-Try it in a folder where "npm install socket.io-client" has run:
+Or in a folder where "npm install socket.io-client" has run:
 
   const { io } = require("socket.io-client");
   const socket = io("http://localhost:%s", { auth: { token: "%s" } });

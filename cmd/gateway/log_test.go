@@ -16,29 +16,29 @@ import (
 
 const testFlush = 10 * time.Second
 
-// A console is an output tests read, and may hold up.
-type console struct {
+// A screen is an output tests read, and may hold up.
+type screen struct {
 	mu      sync.Mutex
 	text    bytes.Buffer
 	entered chan struct{} // gets a value when a write begins; nil: not held up
 	release chan struct{}
 }
 
-func (c *console) Write(text []byte) (int, error) {
-	if c.entered != nil {
-		c.entered <- struct{}{}
-		<-c.release
+func (s *screen) Write(text []byte) (int, error) {
+	if s.entered != nil {
+		s.entered <- struct{}{}
+		<-s.release
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.text.Write(text)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(text)
 }
 
-func (c *console) records(t *testing.T) (records []map[string]any) {
+func (s *screen) records(t *testing.T) (records []map[string]any) {
 	t.Helper()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return recordsIn(t, c.text.Bytes())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return recordsIn(t, s.text.Bytes())
 }
 
 func recordsIn(t *testing.T, text []byte) (records []map[string]any) {
@@ -75,7 +75,7 @@ func messages(records []map[string]any) string {
 }
 
 func TestCloseWritesEverythingWhereItBelongs(t *testing.T) {
-	cfg, out := logConfig(t), &console{}
+	cfg, out := logConfig(t), &screen{}
 	book := newLog(cfg, out, false)
 	log := book.With("node", 7)
 	log.Debug("quiet")
@@ -105,7 +105,7 @@ func TestCloseWritesEverythingWhereItBelongs(t *testing.T) {
 }
 
 func TestPrettyConsoleLeavesTheFilesJSON(t *testing.T) {
-	cfg, out := logConfig(t), &console{}
+	cfg, out := logConfig(t), &screen{}
 	book := newLog(cfg, out, true)
 	book.Info("one", "k", "v")
 	if err := book.Close(testFlush); err != nil {
@@ -123,7 +123,7 @@ func TestPrettyConsoleLeavesTheFilesJSON(t *testing.T) {
 // goes on without waiting; what does not fit is counted, and the count stands
 // in the log once there is space.
 func TestBlockedOutputDropsAndTellsHowMany(t *testing.T) {
-	out := &console{entered: make(chan struct{}, 2*logQueueLen), release: make(chan struct{})}
+	out := &screen{entered: make(chan struct{}, 2*logQueueLen), release: make(chan struct{})}
 	book := newLog(Config{}, out, false)
 	book.Info("first")
 	<-out.entered // the writer is inside, the queue empty
@@ -157,7 +157,7 @@ func TestBlockedOutputDropsAndTellsHowMany(t *testing.T) {
 }
 
 func TestManyGoroutinesLogWholeLines(t *testing.T) {
-	cfg, out := logConfig(t), &console{}
+	cfg, out := logConfig(t), &screen{}
 	book := newLog(cfg, out, false)
 	const writers, lines = 8, 200
 	var group sync.WaitGroup
@@ -187,7 +187,7 @@ func TestManyGoroutinesLogWholeLines(t *testing.T) {
 
 func TestFilesRotateAndOldOnesGo(t *testing.T) {
 	cfg := logConfig(t)
-	book := newLog(cfg, &console{}, false)
+	book := newLog(cfg, &screen{}, false)
 	long := strings.Repeat("x", maxLogValue)
 	const lines = 2500 // some 5 MB: four finished files, of which two are kept
 	for range lines {
@@ -221,7 +221,7 @@ func TestUnwritableDirectoryIsOneWarning(t *testing.T) {
 	if err := os.WriteFile(blocker, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out := &console{}
+	out := &screen{}
 	book := newLog(Config{LogDir: filepath.Join(blocker, "logs")}, out, false)
 	book.Info("on")
 	book.Error("and on")
@@ -238,7 +238,7 @@ type failing struct{}
 func (failing) Write([]byte) (int, error) { return 0, errors.New("disk full") }
 
 func TestFileThatFailsIsReportedOnce(t *testing.T) {
-	out := &console{}
+	out := &screen{}
 	q := newLogQueue(logOutputs{console: out, all: failing{}, errors: failing{}}, slog.LevelInfo)
 	log := slog.New(newLogHandler(q, slog.LevelInfo, false))
 	log.Info("one")
@@ -250,7 +250,7 @@ func TestFileThatFailsIsReportedOnce(t *testing.T) {
 }
 
 func TestSecretsAndLongValuesStayOutOfTheLog(t *testing.T) {
-	out := &console{}
+	out := &screen{}
 	book := newLog(Config{}, out, false)
 	book.Info("x", "token", "hunter2", slog.Group("auth", "Password", "hunter2"),
 		"error", errors.New(strings.Repeat("é", 1<<20)))
@@ -290,7 +290,7 @@ func TestFormatIsAutoOnlyOnATerminal(t *testing.T) {
 }
 
 func BenchmarkLogInfo(b *testing.B) {
-	book := newLog(Config{}, &console{}, false)
+	book := newLog(Config{}, &screen{}, false)
 	defer book.Close(testFlush)
 	b.ReportAllocs()
 	for b.Loop() {

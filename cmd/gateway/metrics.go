@@ -48,6 +48,12 @@ var figures = []figure{
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.RefusedFull }, "reason", "full"),
 	counter("connections_refused_total", "TCP connections and WebSockets refused.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.RefusedOrigin }, "reason", "origin"),
+	counter("connections_refused_total", "TCP connections and WebSockets refused.",
+		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.RefusedAddress }, "reason", "address"),
+	counter("connections_refused_total", "TCP connections and WebSockets refused.",
+		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.RefusedRate }, "reason", "rate"),
+	counter("connections_refused_total", "TCP connections and WebSockets refused.",
+		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.RefusedTight }, "reason", "memory"),
 	counter("connections_moved_total", "Connections taken to the event loop of their session.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Moved }),
 	counter("requests_forwarded_total", "Requests answered by another event loop than their connection's.",
@@ -77,6 +83,10 @@ var figures = []figure{
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.VolatileDropped }, "reason", "volatile"),
 	counter("messages_dropped_total", "Messages not delivered.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.MailboxFull }, "reason", "mailbox_full"),
+	gauge("pending_bytes", "Bytes that wait for clients which do not read, and of messages that are not whole yet.",
+		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Owed }),
+	counter("shed_total", "Connections and polling sessions ended because of MAX_TOTAL_PENDING_BYTES.",
+		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Shed }),
 	counter("panics_total", "Panics survived on an event loop.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Panics }),
 
@@ -92,6 +102,16 @@ var figures = []figure{
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.EventsIn }),
 	counter("events_refused_total", "Events from clients answered with an error.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.EventsRefused }),
+	counter("events_too_fast_total", "Of the refused, those over MAX_EVENTS_PER_SECOND.",
+		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.EventsTooFast }),
+	counter("joins_denied_total", "Joins of rooms that ROOM_POLICY has refused.",
+		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.JoinsDenied }),
+	counter("expelled_total", "Sockets taken out of a room that they may no longer be in.",
+		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.Expelled }),
+	counter("presence_muted_total", "Joins and leaves that a room was not told of: over PRESENCE_MAX_MEMBERS, or over MAX_PRESENCE_PER_SECOND.",
+		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.CrowdsMuted }),
+	counter("typing_muted_total", "Typings that a room was not told of, over MAX_PRESENCE_PER_SECOND.",
+		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.TypingsMuted }),
 	counter("events_unknown_total", "Events from clients that nothing handles.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.EventsUnknown }),
 	counter("broadcasts_total", "Broadcasts to rooms that began on this node.",
@@ -102,15 +122,23 @@ var figures = []figure{
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.TokensExpired }),
 	counter("tokens_renewed_total", "Tokens replaced on a live socket.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.TokensRenewed }),
+	counter("sockets_ordered_off_total", "Sockets disconnected because the back office wanted it.",
+		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.Ordered }),
 	gauge("mailbox_waiting", "Letters waiting in the mailboxes of the event loops.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.MailboxWaiting }),
 }
 
 var (
+	broadcastDesc = prometheus.NewDesc("gateway_broadcast_duration_seconds",
+		"From a broadcast's arrival at an event loop to the last write to its members there; what came together counts as one.", nil, nil)
 	closedDesc = prometheus.NewDesc("gateway_sessions_closed_total",
 		"Engine.IO sessions ended, by reason.", []string{"reason"}, nil)
 	tokensDesc = prometheus.NewDesc("gateway_tokens_verified_total",
 		"Tokens verified, by result.", []string{"result"}, nil)
+	revokedDesc = prometheus.NewDesc("gateway_tokens_revoked",
+		"Tokens and users on the list of those refused.", nil, nil)
+	revokedLostDesc = prometheus.NewDesc("gateway_tokens_revoked_lost_total",
+		"Revocations for which the list had no room: these tokens stay good.", nil, nil)
 	roomsDesc = prometheus.NewDesc("gateway_rooms",
 		"Rooms with members on this node.", nil, nil)
 	turnAgeDesc = prometheus.NewDesc("gateway_loop_turn_age_seconds",
@@ -128,7 +156,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range figures {
 		ch <- f.desc
 	}
-	for _, d := range []*prometheus.Desc{closedDesc, tokensDesc, roomsDesc, turnAgeDesc, logDroppedDesc, heapDesc, goroutinesDesc} {
+	for _, d := range []*prometheus.Desc{broadcastDesc, closedDesc, tokensDesc, roomsDesc, turnAgeDesc, revokedDesc, revokedLostDesc, logDroppedDesc, heapDesc, goroutinesDesc} {
 		ch <- d
 	}
 }
@@ -139,6 +167,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for _, f := range figures {
 		ch <- prometheus.MustNewConstMetric(f.desc, f.kind, float64(f.value(&s, &r)))
 	}
+	ch <- prometheus.MustNewConstHistogram(broadcastDesc, uint64(s.Broadcast.Count), s.Broadcast.Sum.Seconds(), s.Broadcast.Buckets())
 	for reason, n := range s.Closed {
 		ch <- prometheus.MustNewConstMetric(closedDesc, prometheus.CounterValue, float64(n), reason.String())
 	}
@@ -146,10 +175,13 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(tokensDesc, prometheus.CounterValue, float64(count.N), count.Outcome.String())
 	}
 	ch <- prometheus.MustNewConstMetric(logDroppedDesc, prometheus.CounterValue, float64(droppedRecords(c.g.log)))
+	revoked, lost := c.g.verifier.Revoked()
+	ch <- prometheus.MustNewConstMetric(revokedLostDesc, prometheus.CounterValue, float64(lost))
 	_, total := c.g.hub.Names(0)
 	send := func(d *prometheus.Desc, v float64) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
 	}
+	send(revokedDesc, float64(revoked))
 	send(roomsDesc, float64(total))
 	send(turnAgeDesc, c.g.server.TurnAge(time.Now()).Seconds())
 	send(heapDesc, float64(heapBytes()))

@@ -19,7 +19,8 @@ func (g *Gateway) publisher() http.Handler {
 		Rooms:   g.everybody(),
 		MaxBody: g.config.MaxEventSize,
 		Token:   g.config.PublishToken,
-		Local:   g.config.Environment == development || g.config.Environment == test,
+		Local:   !g.config.deployed(),
+		Log:     g.log,
 	}
 }
 
@@ -53,7 +54,7 @@ func (g *Gateway) consume(ctx context.Context) (ended <-chan struct{}) {
 	return done
 }
 
-// eventBus is a part of GET /health.
+// eventBus is a part of GET /health and GET /metrics.
 type eventBus struct {
 	IsConnected       bool       `json:"isConnected"`
 	ReconnectAttempts int        `json:"reconnectAttempts"`
@@ -61,6 +62,7 @@ type eventBus struct {
 	Port              int        `json:"port"`
 	Since             *time.Time `json:"since,omitempty"`     // connected or not
 	LastError         string     `json:"lastError,omitempty"` // while not connected
+	Foreign           []string   `json:"foreign,omitempty"`   // queues and exchanges used as they were found
 }
 
 func (g *Gateway) eventBus() eventBus {
@@ -69,7 +71,7 @@ func (g *Gateway) eventBus() eventBus {
 	}
 	s := g.consumer.Status()
 	since := s.Since.UTC()
-	bus := eventBus{IsConnected: s.Connected, ReconnectAttempts: s.Attempts, Since: &since}
+	bus := eventBus{IsConnected: s.Connected, ReconnectAttempts: s.Attempts, Since: &since, Foreign: s.Foreign}
 	host, port, _ := net.SplitHostPort(s.Host)
 	bus.Host = host
 	bus.Port, _ = strconv.Atoi(port)
@@ -86,16 +88,21 @@ type eventsCollector struct{ consumer *upstream.Consumer }
 var (
 	busConnected = prometheus.NewDesc("gateway_rabbitmq_connected", "Whether RabbitMQ is connected.", nil, nil)
 	busAttempts  = prometheus.NewDesc("gateway_rabbitmq_attempts", "Failed attempts since the last connection to RabbitMQ.", nil, nil)
+	busSince     = prometheus.NewDesc("gateway_rabbitmq_since_seconds", "Unix time since when RabbitMQ is connected, or is not.", nil, nil)
 	busConnects  = prometheus.NewDesc("gateway_rabbitmq_connections_total", "Connections to RabbitMQ made.", nil, nil)
 	busEvents    = prometheus.NewDesc("gateway_service_events_total",
 		"Events from RabbitMQ: received, and what became of them.", []string{"what"}, nil)
+	busUnacked = prometheus.NewDesc("gateway_service_events_unacknowledged",
+		"Events taken from RabbitMQ and not acknowledged yet.", nil, nil)
+	busLag = prometheus.NewDesc("gateway_service_event_lag_seconds",
+		"How old the event taken last was, by the timestamp property of its publisher; whole seconds.", nil, nil)
 	busPoison = prometheus.NewDesc("gateway_service_events_poison_total",
 		"Events from RabbitMQ that can never be delivered.", []string{"reason"}, nil)
 )
 
 // Describe sends all descriptions.
 func (c *eventsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{busConnected, busAttempts, busConnects, busEvents, busPoison} {
+	for _, d := range []*prometheus.Desc{busConnected, busAttempts, busSince, busConnects, busEvents, busUnacked, busLag, busPoison} {
 		out <- d
 	}
 }
@@ -109,6 +116,7 @@ func (c *eventsCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	out <- prometheus.MustNewConstMetric(busConnected, prometheus.GaugeValue, connected)
 	out <- prometheus.MustNewConstMetric(busAttempts, prometheus.GaugeValue, float64(s.Attempts))
+	out <- prometheus.MustNewConstMetric(busSince, prometheus.GaugeValue, float64(s.Since.UnixMilli())/1e3)
 	out <- prometheus.MustNewConstMetric(busConnects, prometheus.CounterValue, float64(s.Connections))
 	for what, n := range map[string]int64{
 		"received": t.Received, "delivered": t.Delivered, "left_to_other_route": t.PassedOver,
@@ -116,6 +124,8 @@ func (c *eventsCollector) Collect(out chan<- prometheus.Metric) {
 	} {
 		out <- prometheus.MustNewConstMetric(busEvents, prometheus.CounterValue, float64(n), what)
 	}
+	out <- prometheus.MustNewConstMetric(busUnacked, prometheus.GaugeValue, float64(t.Unacked))
+	out <- prometheus.MustNewConstMetric(busLag, prometheus.GaugeValue, t.Lag.Seconds())
 	for reason, n := range t.Poison {
 		out <- prometheus.MustNewConstMetric(busPoison, prometheus.CounterValue, float64(n), reason)
 	}

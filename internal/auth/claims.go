@@ -30,9 +30,12 @@ type claims struct {
 	party *party // whom issuer and audience are compared with
 
 	userID, email, role string
+	id                  string   // jti
+	rooms               []string // nil without the claim
 
 	expires   int64 // s since 1970, rounded up; never without exp
 	notBefore int64 // s since 1970, rounded up; 0 without nbf
+	issued    int64 // s since 1970; 0 without iat, or when that is no number
 
 	badExpires, badNotBefore bool // not numbers
 	issuerOK, audienceOK     bool
@@ -65,10 +68,18 @@ func (c *claims) read(key, value []byte) {
 		c.email, _ = text(value)
 	case "role":
 		c.role, _ = text(value)
+	case "rooms":
+		c.rooms = texts(value)
 	case "exp":
 		c.expires, c.badExpires = seconds(value)
 	case "nbf":
 		c.notBefore, c.badNotBefore = seconds(value)
+	case "jti":
+		c.id, _ = text(value)
+	case "iat":
+		if issued, bad := seconds(value); !bad {
+			c.issued = issued
+		}
 	case "iss":
 		issuer, ok := text(value)
 		c.issuerOK = ok && issuer == c.party.issuer
@@ -99,7 +110,10 @@ func (c *claims) check(now int64) error {
 }
 
 func (c *claims) identity() rooms.Identity {
-	id := rooms.Identity{UserID: c.userID, Email: c.email, Role: c.role}
+	id := rooms.Identity{UserID: c.userID, Email: c.email, Role: c.role, Rooms: c.rooms, TokenID: c.id}
+	if c.issued > 0 {
+		id.Issued = time.Unix(c.issued, 0)
+	}
 	if c.expires < never {
 		id.Expires = time.Unix(c.expires, 0)
 	}
@@ -167,6 +181,27 @@ func names(value []byte, want string) bool {
 	}
 	one, ok := text(value)
 	return ok && one == want
+}
+
+// maxRooms is how many rooms of a token count: each join compares with all.
+const maxRooms = 256
+
+// texts returns the strings in an array, or the one string a value is: never
+// nil, because a claim that names nothing is there all the same.
+func texts(value []byte) []string {
+	list := []string{}
+	if one, ok := text(value); ok {
+		return append(list, one)
+	}
+	var items []any
+	if json.Unmarshal(value, &items) == nil {
+		for _, item := range items[:min(len(items), maxRooms)] {
+			if s, ok := item.(string); ok {
+				list = append(list, s)
+			}
+		}
+	}
+	return list
 }
 
 // text returns the string a valid JSON value is.

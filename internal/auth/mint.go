@@ -9,9 +9,11 @@ import (
 
 // A Grant is what a development token says.
 type Grant struct {
-	UserID string // required
-	Email  string // "" leaves it out
-	Role   string // "" leaves it out
+	UserID  string   // required
+	Email   string   // "" leaves it out
+	Role    string   // "" leaves it out
+	Rooms   []string // nil leaves them out
+	TokenID string   // jti; "" leaves it out
 
 	Issuer   string // "" leaves it out
 	Audience string // "" leaves it out
@@ -31,11 +33,14 @@ func Mint(secret string, g Grant) (string, error) {
 	}
 	claims := jwt.MapClaims{"id": g.UserID, "iat": g.Issued.Unix()}
 	for name, value := range map[string]string{
-		"email": g.Email, "role": g.Role, "iss": g.Issuer, "aud": g.Audience,
+		"email": g.Email, "role": g.Role, "iss": g.Issuer, "aud": g.Audience, "jti": g.TokenID,
 	} {
 		if value != "" {
 			claims[name] = value
 		}
+	}
+	if g.Rooms != nil {
+		claims["rooms"] = g.Rooms
 	}
 	if g.TTL > 0 {
 		claims["exp"] = g.Issued.Add(g.TTL).Unix()

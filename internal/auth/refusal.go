@@ -16,6 +16,7 @@ const (
 	Nobody               // valid, but names no user
 	Busy                 // more JWKS verifications waiting than allowed
 	NoKeys               // the JWKS has not been reached yet
+	Revoked              // good once, until the back office said otherwise
 	outcomes             // their number
 )
 
@@ -30,6 +31,7 @@ var outcomeNames = [outcomes]string{
 	Nobody:       "nobody",
 	Busy:         "busy",
 	NoKeys:       "no_keys",
+	Revoked:      "revoked",
 }
 
 // String returns the name of o as metrics show it.
@@ -57,6 +59,7 @@ var (
 	errNoSignature  = &Refusal{BadSignature, "jwt signature is required"}
 	errSignature    = &Refusal{BadSignature, "invalid signature"}
 	errAlgorithm    = &Refusal{BadAlgorithm, "invalid algorithm"}
+	errRevoked      = &Refusal{Revoked, "jwt revoked"}
 	errNotActive    = &Refusal{NotActive, "jwt not active"}
 	errExpired      = &Refusal{Expired, "jwt expired"}
 	errBadExpires   = &Refusal{Malformed, "invalid exp value"}

@@ -46,10 +46,16 @@ type Verifier struct {
 	party      party
 	remote     *pool // nil unless keys come from a JWKS
 
+	revoked  blacklist
+	overflow atomic.Uint64 // revocations for which the list had no room
+
 	counts [outcomes]atomic.Uint64
 }
 
-var _ rooms.Authenticator = (*Verifier)(nil)
+var (
+	_ rooms.Authenticator = (*Verifier)(nil)
+	_ rooms.Revoker       = (*Verifier)(nil)
+)
 
 // New returns a verifier for cfg. With a JWKSURL it tries to fetch the keys
 // first, for at most jwksTimeout; when that fails it goes on without keys and
@@ -134,6 +140,9 @@ func (v *Verifier) verify(token string, now time.Time) (rooms.Identity, error) {
 	if err := c.check(now.Unix()); err != nil {
 		return rooms.Identity{}, err
 	}
+	if v.revoked.has(c.userID, c.id, c.issued, now.Unix()) {
+		return rooms.Identity{}, errRevoked
+	}
 	return c.identity(), nil
 }
 
@@ -201,6 +210,10 @@ func (v *Verifier) Counts() []Count {
 	}
 	return counts
 }
+
+// Revoked returns how many tokens and users are on the list of those refused,
+// and how many more there was no room for.
+func (v *Verifier) Revoked() (listed int, overflow uint64) { return v.revoked.len(), v.overflow.Load() }
 
 // Close ends the fetching of keys. Verifications that wait are refused as
 // busy, later ones too. A verifier with a fixed key has nothing to close.

@@ -3,6 +3,7 @@ package auth
 import (
 	"encoding/json"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -126,7 +127,7 @@ func TestTokenThatNamesNoUserIsRefused(t *testing.T) {
 		`{"id":true}`, `{"id":{},"sub":"c"}`, `{"email":"a@b.c"}`, `null`, `[]`, `"ann"`, `5`,
 	} {
 		id, err := v.Verify(sign(payload), testNow)
-		if err != errNobody || id != (rooms.Identity{}) {
+		if err != errNobody || !reflect.DeepEqual(id, rooms.Identity{}) {
 			t.Errorf("%s: got %+v, %v; want %v", payload, id, err, errNobody)
 		}
 	}
@@ -143,9 +144,13 @@ func TestEmailRoleAndExpiryAreKept(t *testing.T) {
 		{`{"id":"a","email":5,"role":["host"]}`, rooms.Identity{UserID: "a"}},
 		{`{"id":"a","exp":1767225660.25}`, rooms.Identity{UserID: "a", Expires: time.Unix(1767225661, 0)}},
 		{`{"id":"a","exp":1e300}`, rooms.Identity{UserID: "a"}},
+		{`{"id":"a","rooms":["conversation:1","notification:*",7,null]}`, rooms.Identity{UserID: "a", Rooms: []string{"conversation:1", "notification:*"}}},
+		{`{"id":"a","rooms":"conversation:1"}`, rooms.Identity{UserID: "a", Rooms: []string{"conversation:1"}}},
+		{`{"id":"a","rooms":[]}`, rooms.Identity{UserID: "a", Rooms: []string{}}},
+		{`{"id":"a","rooms":{"conversation:1":true}}`, rooms.Identity{UserID: "a", Rooms: []string{}}},
 	} {
 		id, err := v.Verify(sign(row.payload), testNow)
-		if err != nil || id != row.want {
+		if err != nil || !reflect.DeepEqual(id, row.want) {
 			t.Errorf("%s: got %+v, %v; want %+v", row.payload, id, err, row.want)
 		}
 	}
@@ -227,14 +232,18 @@ func TestEveryOutcomeHasAName(t *testing.T) {
 func TestMintedTokenIsAccepted(t *testing.T) {
 	v := newVerifier(t, Config{Secret: testSecret, Issuer: "us", Audience: "chat"})
 	token, err := Mint(testSecret, Grant{
-		UserID: "ann", Email: "a@b.c", Role: "host", Issuer: "us", Audience: "chat",
+		UserID: "ann", Email: "a@b.c", Role: "host", Rooms: []string{"conversation:*"}, TokenID: "t1", Issuer: "us", Audience: "chat",
 		Issued: testNow, TTL: time.Hour,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := rooms.Identity{UserID: "ann", Email: "a@b.c", Role: "host", Expires: testNow.Add(time.Hour)}
-	if id, err := v.Verify(token, testNow); err != nil || id != want {
+	want := rooms.Identity{UserID: "ann", Email: "a@b.c", Role: "host", Rooms: []string{"conversation:*"},
+		TokenID: "t1", Issued: time.Unix(testNow.Unix(), 0), Expires: testNow.Add(time.Hour)}
+	id, err := v.Verify(token, testNow)
+	id.Issued, id.Expires = id.Issued.UTC(), id.Expires.UTC()
+	want.Issued, want.Expires = want.Issued.UTC(), want.Expires.UTC()
+	if err != nil || !reflect.DeepEqual(id, want) {
 		t.Fatalf("got %+v, %v; want %+v", id, err, want)
 	}
 	if _, err := Mint("", Grant{UserID: "ann"}); err == nil {

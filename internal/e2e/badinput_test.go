@@ -50,7 +50,7 @@ func TestBadInput(t *testing.T) {
 				ben.wantOf("user_typing", ann, "conversation:good")
 				ben.do("stop_typing", "good")
 				ann.wantOf("user_stop_typing", ben, "conversation:good")
-				if status, body, err := get(g.url + "/health"); status != http.StatusOK {
+				if status, body, err := get(g.URL + "/health"); status != http.StatusOK {
 					t.Fatalf("/health after %s: %d %s %v", c.name, status, body, err)
 				}
 			}

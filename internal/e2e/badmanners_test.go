@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
 // session opens a polling session and connects a user to "/".
 func (g *gateway) session(t *testing.T, user string) (target string) {
 	t.Helper()
 	target = g.openPolling(t)
-	g.mustPost(t, target, `40{"token":"`+token(t, user)+`"}`)
+	g.mustPost(t, target, `40{"token":"`+gatewaytest.Token(t, user)+`"}`)
 	for got := ""; !strings.Contains(got, `42["connected",`); {
 		got += g.mustPoll(t, target)
 	}
@@ -40,9 +42,9 @@ func refusedPost(body string, header ...string) func(t *testing.T, g *gateway) {
 // end.
 func wantGone(t *testing.T, g *gateway, target string) {
 	t.Helper()
-	status, body, err := get(g.url + target)
+	status, body, err := get(g.URL + target)
 	if status == 200 && strings.HasSuffix(string(body), "1") {
-		status, body, err = get(g.url + target)
+		status, body, err = get(g.URL + target)
 	}
 	if status != 400 || !strings.Contains(string(body), `"code":1`) {
 		t.Errorf("poll of a session that should have ended: %d %s %v", status, body, err)
@@ -59,7 +61,7 @@ var badPolling = []badInput{
 	{"a malformed Socket.IO packet", "", refusedPost("42{}")},
 	{"a body in the old binary form", "it answers 200 first", func(t *testing.T, g *gateway) {
 		target := g.session(t, "eve")
-		status, _, err := request("POST", g.url+target, http.Header{"Content-Type": {"application/octet-stream"}}, "\x04x")
+		status, _, err := request("POST", g.URL+target, http.Header{"Content-Type": {"application/octet-stream"}}, "\x04x")
 		if status != 400 {
 			t.Errorf("status %d %v, want 400", status, err)
 		}
@@ -93,7 +95,7 @@ var badPolling = []badInput{
 	{"a session id of 5 KB", "", says("GET /socket.io/?EIO=4&transport=polling&sid="+strings.Repeat("A", 5000)+" HTTP/1.1\r\nHost: gateway\r\n\r\n", 400)},
 	{"a session id of odd bytes", "", says("GET /socket.io/?EIO=4&transport=polling&sid=%00%ff%2e%2e/ HTTP/1.1\r\nHost: gateway\r\n\r\n", 400)},
 	{"DELETE of a session", "", func(t *testing.T, g *gateway) {
-		status, _, err := request("DELETE", g.url+g.session(t, "eve"), nil, "")
+		status, _, err := request("DELETE", g.URL+g.session(t, "eve"), nil, "")
 		if status < 400 {
 			t.Errorf("status %d %v", status, err)
 		}

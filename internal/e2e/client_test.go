@@ -8,23 +8,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-
+	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/sioclient"
 )
-
-// token signs a token of this user which is good for an hour.
-func token(t *testing.T, user string) string {
-	t.Helper()
-	claims := jwt.MapClaims{"id": user, "exp": time.Now().Add(time.Hour).Unix()}
-	signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(jwtSecret))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return signed
-}
 
 // A client is a sioclient.Client which fails its test by itself.
 type client struct {
@@ -38,7 +25,7 @@ func (g *gateway) dial(t *testing.T, user string, polling bool) *client {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	c, err := sioclient.Connect(ctx, g.url, sioclient.Options{Polling: polling, Token: token(t, user)})
+	c, err := sioclient.Connect(ctx, g.URL, sioclient.Options{Polling: polling, Token: gatewaytest.Token(t, user)})
 	if err != nil {
 		t.Fatalf("connecting %s: %v", user, err)
 	}
@@ -135,14 +122,14 @@ func TestGoClientIsRefused(t *testing.T) {
 	t.Parallel()
 	g := start(t)
 	for _, polling := range []bool{false, true} {
-		_, err := sioclient.Connect(t.Context(), g.url, sioclient.Options{Polling: polling, Token: "garbage"})
+		_, err := sioclient.Connect(t.Context(), g.URL, sioclient.Options{Polling: polling, Token: "garbage"})
 		var refusal *sioclient.ConnectError
 		if !errors.As(err, &refusal) || refusal.Message != "Authentication error: jwt malformed" {
 			t.Errorf("polling %v: error %v", polling, err)
 		}
 	}
-	header := http.Header{"Authorization": {"Bearer " + token(t, "ann")}}
-	c, err := sioclient.Connect(t.Context(), g.url, sioclient.Options{Header: header})
+	header := http.Header{"Authorization": {"Bearer " + gatewaytest.Token(t, "ann")}}
+	c, err := sioclient.Connect(t.Context(), g.URL, sioclient.Options{Header: header})
 	if err != nil {
 		t.Fatalf("token in the header: %v", err)
 	}

@@ -10,7 +10,11 @@
 //	badpackets_test.go  in frames and packets,
 //	badmanners_test.go  in polls, and at the wrong time
 //	stream_test.go      order and completeness while clients upgrade
-//	endpoints_test.go, shutdown_test.go
+//	edge_test.go        who may be in a room, limits, the admin port
+//	console_test.go     the console, in Chromium; js/console.mjs
+//	events_test.go      what services publish, through a RabbitMQ of its own
+//	poison_test.go      and what nobody can make sense of
+//	endpoints_test.go, lifecycle_test.go
 //
 // With E2E_REFERENCE=1 the same tests run against js/reference.mjs, the
 // contract on Socket.IO's own server: what fails there is a wrong test.

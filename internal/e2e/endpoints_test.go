@@ -30,7 +30,7 @@ func TestHealth(t *testing.T) {
 	g := start(t)
 	g.dial(t, "ann", false)
 	g.dial(t, "ben", true)
-	res, body, err := exchange(http.MethodGet, g.url+"/health", nil, "")
+	res, body, err := exchange(http.MethodGet, g.URL+"/health", nil, "")
 	health := object(t, res, body, err)
 	if res.StatusCode != http.StatusOK {
 		t.Errorf("status %d", res.StatusCode)
@@ -57,7 +57,7 @@ func TestHealth(t *testing.T) {
 func TestReady(t *testing.T) {
 	t.Parallel()
 	g := start(t)
-	if status, body, err := get(g.url + "/ready"); status != http.StatusOK {
+	if status, body, err := get(g.URL + "/ready"); status != http.StatusOK {
 		t.Errorf("%d %s %v", status, body, err)
 	}
 }
@@ -69,7 +69,7 @@ func TestMetrics(t *testing.T) {
 	for _, room := range []string{"1", "2", "3"} {
 		ann.do("join_room", room)
 	}
-	res, body, err := exchange(http.MethodGet, g.url+"/metrics", nil, "")
+	res, body, err := exchange(http.MethodGet, g.URL+"/metrics", nil, "")
 	metrics := object(t, res, body, err)
 	rooms, _ := metrics["rooms"].([]any)
 	if metrics["connectedSockets"] != 1.0 || metrics["totalRooms"] != 4.0 || len(rooms) != 4 {
@@ -80,7 +80,7 @@ func TestMetrics(t *testing.T) {
 	}
 
 	scraper := http.Header{"Accept": {"application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}}
-	res, body, err = exchange(http.MethodGet, g.url+"/metrics", scraper, "")
+	res, body, err = exchange(http.MethodGet, g.URL+"/metrics", scraper, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,15 +91,15 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("no Prometheus text: %.200s", body)
 	}
 	browser := http.Header{"Accept": {"text/html,application/xhtml+xml,*/*;q=0.8"}}
-	res, body, err = exchange(http.MethodGet, g.url+"/metrics", browser, "")
+	res, body, err = exchange(http.MethodGet, g.URL+"/metrics", browser, "")
 	object(t, res, body, err)
 }
 
 func TestUnknownPathIsJSON(t *testing.T) {
 	t.Parallel()
 	g := start(t)
-	for _, path := range []string{"/", "/nothing", "/healthy", "/socket.io.js", "/%2e%2e/etc/passwd"} {
-		res, body, err := exchange(http.MethodGet, g.url+path, nil, "")
+	for _, path := range []string{"/nothing", "/console", "/console/nothing", "/healthy", "/socket.io.js", "/%2e%2e/etc/passwd"} {
+		res, body, err := exchange(http.MethodGet, g.URL+path, nil, "")
 		object(t, res, body, err)
 		if res.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: status %d, want 404", path, res.StatusCode)
@@ -124,7 +124,7 @@ func TestCORS(t *testing.T) {
 		t.Run(origin, func(t *testing.T) {
 			header := http.Header{"Origin": {origin}}
 			for _, target := range []string{engineTarget, engineTarget + "&sid=unknown"} { // good and bad requests
-				res, _, err := exchange(http.MethodGet, g.url+target, header, "")
+				res, _, err := exchange(http.MethodGet, g.URL+target, header, "")
 				wantCORS(t, res, err, origin, allowed)
 			}
 			preflight := http.Header{
@@ -132,7 +132,7 @@ func TestCORS(t *testing.T) {
 				"Access-Control-Request-Method":  {"POST"},
 				"Access-Control-Request-Headers": {"authorization,content-type"},
 			}
-			res, _, err := exchange(http.MethodOptions, g.url+engineTarget, preflight, "")
+			res, _, err := exchange(http.MethodOptions, g.URL+engineTarget, preflight, "")
 			wantCORS(t, res, err, origin, allowed)
 			if allowed {
 				wantPreflight(t, res)
@@ -183,7 +183,7 @@ func TestCORSForAnyOrigin(t *testing.T) {
 	t.Parallel()
 	g := start(t, "CORS_ORIGIN=*")
 	const origin = "https://anywhere.example"
-	res, _, err := exchange(http.MethodGet, g.url+engineTarget, http.Header{"Origin": {origin}}, "")
+	res, _, err := exchange(http.MethodGet, g.URL+engineTarget, http.Header{"Origin": {origin}}, "")
 	wantCORS(t, res, err, origin, true) // "*" would not do: browsers refuse it with credentials
 	if status, body := g.raw(t).handshake("/socket.io/?EIO=4&transport=websocket", "Origin: "+origin); status != http.StatusSwitchingProtocols {
 		t.Errorf("websocket: status %d %s", status, body)

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
 // What the Engine.IO v4 and Socket.IO v5 protocols ask of a server, packet by
@@ -30,7 +32,7 @@ func (g *gateway) openPolling(t *testing.T) string {
 
 func (g *gateway) mustPoll(t *testing.T, target string) string {
 	t.Helper()
-	status, body, err := get(g.url + target)
+	status, body, err := get(g.URL + target)
 	if status != http.StatusOK || len(body) == 0 {
 		t.Fatalf("poll: %d %s %v", status, body, err)
 	}
@@ -39,7 +41,7 @@ func (g *gateway) mustPoll(t *testing.T, target string) string {
 
 func (g *gateway) mustPost(t *testing.T, target, body string) {
 	t.Helper()
-	status, answer, err := request(http.MethodPost, g.url+target, nil, body)
+	status, answer, err := request(http.MethodPost, g.URL+target, nil, body)
 	if status != http.StatusOK || string(answer) != "ok" {
 		t.Fatalf("post: %d %s %v", status, answer, err)
 	}
@@ -68,7 +70,7 @@ func TestEngineHandshake(t *testing.T) {
 	t.Parallel()
 	g := start(t, protocolSettings...)
 	t.Run("polling", func(t *testing.T) {
-		res, body, err := exchange(http.MethodGet, g.url+engineTarget, nil, "")
+		res, body, err := exchange(http.MethodGet, g.URL+engineTarget, nil, "")
 		if err != nil || res.StatusCode != 200 {
 			t.Fatal(res, err)
 		}
@@ -101,7 +103,7 @@ func TestEngineHandshake(t *testing.T) {
 	}
 	for _, c := range refusals {
 		t.Run(c.name, func(t *testing.T) {
-			status, body, err := request(c.method, g.url+"/socket.io/?"+c.query, nil, "")
+			status, body, err := request(c.method, g.URL+"/socket.io/?"+c.query, nil, "")
 			var refusal struct {
 				Code    *int
 				Message string
@@ -139,7 +141,7 @@ func TestEnginePolling(t *testing.T) {
 			}
 		}
 		for i, p := range got {
-			if want := fmt.Sprintf(`43%d[{"success":true,"message":"Joined room: conversation:%d"}]`, i, i); p != want {
+			if want := fmt.Sprintf(`43%d[{"success":true,"message":"Joined room: conversation:%d","members":1}]`, i, i); p != want {
 				t.Errorf("packet %s, want %s", p, want)
 			}
 		}
@@ -161,8 +163,8 @@ func TestEnginePolling(t *testing.T) {
 		target := g.session(t, "ann")
 		first := g.raw(t)
 		first.send("GET " + target + " HTTP/1.1\r\nHost: gateway\r\n\r\n")
-		await(t, "the second poll to be refused", func() bool {
-			status, _, err := get(g.url + target)
+		gatewaytest.Await(t, "the second poll to be refused", func() bool {
+			status, _, err := get(g.URL + target)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -199,8 +201,8 @@ func TestEngineHeartbeat(t *testing.T) {
 	t.Run("polling timeout", func(t *testing.T) {
 		t.Parallel()
 		target := g.session(t, "ann")
-		await(t, "the session to end", func() bool {
-			status, body, err := get(g.url + target)
+		gatewaytest.Await(t, "the session to end", func() bool {
+			status, body, err := get(g.URL + target)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -278,7 +280,7 @@ func TestEngineUpgrade(t *testing.T) {
 		r.text("5")
 		r.alive()
 		for _, method := range []string{"GET", "POST"} {
-			if status, body, err := request(method, g.url+target, nil, "3"); status != 400 {
+			if status, body, err := request(method, g.URL+target, nil, "3"); status != 400 {
 				t.Errorf("%s: %d %s %v, want 400", method, status, body, err)
 			}
 		}

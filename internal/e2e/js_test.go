@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
 // transportSettings are what socket.io-client can be told to use: long-polling
@@ -33,7 +35,7 @@ func script(t *testing.T, g *gateway, transport string, args ...string) *exec.Cm
 	}
 	cmd := exec.Command("node", args...)
 	cmd.Dir = absolute(t, "js")
-	cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.url, "JWT_SECRET="+jwtSecret, "TRANSPORT="+transport)
+	cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.URL, "JWT_SECRET="+gatewaytest.Secret, "TRANSPORT="+transport)
 	return cmd
 }
 

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
 // A heartbeat that ends within the patience of a test and does not fail on a
@@ -61,11 +63,11 @@ func TestClientsReturnAfterRestart(t *testing.T) {
 		c.joined(3)
 		crowds = append(crowds, c)
 	}
-	g.signal(syscall.SIGTERM)
-	if code := g.wait(); code != 0 {
+	g.Signal(syscall.SIGTERM)
+	if code := g.Wait(); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
-	g.launch()
+	g.Launch()
 	for i, c := range crowds {
 		for _, s := range c.want("disconnect", 3) {
 			wantReturn(t, transportSettings[i], s)
@@ -94,7 +96,7 @@ func (g *gateway) prober(t *testing.T) *prober {
 	t.Helper()
 	p := &prober{}
 	for range 4 {
-		conn, err := net.Dial("tcp", g.addr)
+		conn, err := net.Dial("tcp", g.Addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +130,7 @@ func (p *prober) status(t *testing.T, path string) int {
 // awaitUnready waits until /ready says 503.
 func (p *prober) awaitUnready(t *testing.T) {
 	t.Helper()
-	await(t, "/ready to say 503", func() bool { return p.status(t, "/ready") == http.StatusServiceUnavailable })
+	gatewaytest.Await(t, "/ready to say 503", func() bool { return p.status(t, "/ready") == http.StatusServiceUnavailable })
 }
 
 // On SIGTERM the gateway says that it is not ready, sends its clients away one
@@ -151,7 +153,7 @@ func TestGracefulShutdown(t *testing.T) {
 		t.Fatalf("/ready before the signal: %d", status)
 	}
 	health.status(t, "/health")
-	g.signal(syscall.SIGTERM)
+	g.Signal(syscall.SIGTERM)
 	ready.awaitUnready(t)
 	if status := health.status(t, "/health"); status != http.StatusServiceUnavailable {
 		t.Errorf("/health while draining: %d, want 503", status)
@@ -164,7 +166,7 @@ func TestGracefulShutdown(t *testing.T) {
 			times = append(times, s.At)
 		}
 	}
-	if code := g.wait(); code != 0 {
+	if code := g.Wait(); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	slices.Sort(times)
@@ -183,10 +185,10 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		g.dial(t, fmt.Sprint("user-", i), false)
 	}
 	ready := g.prober(t)
-	g.signal(syscall.SIGTERM)
+	g.Signal(syscall.SIGTERM)
 	ready.awaitUnready(t)
-	g.signal(syscall.SIGTERM)
-	g.wait() // which fails when it takes SHUTDOWN_TIMEOUT's default
+	g.Signal(syscall.SIGTERM)
+	g.Wait() // which fails when it takes SHUTDOWN_TIMEOUT's default
 }
 
 func TestInterruptEndsWell(t *testing.T) {
@@ -194,8 +196,8 @@ func TestInterruptEndsWell(t *testing.T) {
 	g := start(t)
 	g.dial(t, "ann", false)
 	g.dial(t, "ben", true)
-	g.signal(syscall.SIGINT)
-	if code := g.wait(); code != 0 {
+	g.Signal(syscall.SIGINT)
+	if code := g.Wait(); code != 0 {
 		t.Errorf("exit code %d after SIGINT, want 0", code)
 	}
 }

@@ -16,6 +16,8 @@ type step struct {
 	At      int64  // Unix ms
 	Letters string // see stream.mjs
 	Before  int    // how many of the letters came before the upgrade
+	Event   string // see listen.mjs
+	Args    string // of the event, as JSON text
 	Error   string
 }
 
@@ -29,7 +31,7 @@ type crowd struct {
 func (g *gateway) crowd(t *testing.T, transport string, args ...string) *crowd {
 	t.Helper()
 	cmd := script(t, g, transport, args...)
-	cmd.Stderr = g.out
+	cmd.Stderr = g.Out
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
 // debianPython is the interpreter which sees Debian's packages.
@@ -23,8 +25,8 @@ func TestPythonClient(t *testing.T) {
 			defer cancel()
 			cmd := exec.CommandContext(ctx, debianPython, "client.py")
 			cmd.Dir = absolute(t, "py")
-			cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.url, "TRANSPORT="+transport, "ROOM=py-"+transport,
-				"PYTHONDONTWRITEBYTECODE=1", "TOKEN_ANN="+token(t, "ann"), "TOKEN_BEN="+token(t, "ben"))
+			cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.URL, "TRANSPORT="+transport, "ROOM=py-"+transport,
+				"PYTHONDONTWRITEBYTECODE=1", "TOKEN_ANN="+gatewaytest.Token(t, "ann"), "TOKEN_BEN="+gatewaytest.Token(t, "ben"))
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
 // A raw connection says what the test writes, byte for byte.
@@ -25,7 +27,7 @@ type raw struct {
 
 func (g *gateway) raw(t *testing.T) *raw {
 	t.Helper()
-	conn, err := net.Dial("tcp", g.addr)
+	conn, err := net.Dial("tcp", g.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +119,7 @@ func (g *gateway) connected(t *testing.T, user string) *raw {
 	t.Helper()
 	r := g.webSocket(t, "")
 	r.wantPrefix("0{")
-	r.text(`40{"token":"` + token(t, user) + `"}`)
+	r.text(`40{"token":"` + gatewaytest.Token(t, user) + `"}`)
 	r.wantPrefix(`40{"sid":`)
 	r.wantPrefix(`42["connected",`)
 	return r

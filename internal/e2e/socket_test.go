@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
 func TestSocketConnect(t *testing.T) {
@@ -18,7 +20,7 @@ func TestSocketConnect(t *testing.T) {
 	}
 	t.Run("answers with a socket id", func(t *testing.T) {
 		r := open(t)
-		r.text(`40{"token":"` + token(t, "ann") + `"}`)
+		r.text(`40{"token":"` + gatewaytest.Token(t, "ann") + `"}`)
 		var answer map[string]any
 		if err := json.Unmarshal([]byte(r.wantPrefix(`40{`)[2:]), &answer); err != nil || len(answer) != 1 {
 			t.Errorf("answer %v %v", answer, err)
@@ -71,7 +73,7 @@ func TestSocketConnect(t *testing.T) {
 		r := g.connected(t, "ann")
 		r.text("41")
 		g.connectedSockets() // a moment for it: Socket.IO's own server handles events a turn after CONNECTs
-		r.text(`40{"token":"` + token(t, "ben") + `"}`)
+		r.text(`40{"token":"` + gatewaytest.Token(t, "ben") + `"}`)
 		r.wantPrefix(`40{"sid":`)
 		if got := r.wantPrefix(`42["connected",`); !strings.Contains(got, `"userId":"ben"`) {
 			t.Errorf("greeting %s", got)
@@ -91,8 +93,8 @@ func TestSocketPackets(t *testing.T) {
 		{"an ack has its event's id", `42456["typing",{}]`, `43456[{"error":"Missing roomType or roomId"}]`},
 		{"an ack id may be 0", `420["typing",{}]`, `430[{"error":"Missing roomType or roomId"}]`},
 		{"the main namespace may be named", `42/,5["typing",{}]`, `435[{"error":"Missing roomType or roomId"}]`},
-		{"spaces in JSON", `426[ "join_room" , { "roomType" : "conversation" , "roomId" : "1" } ]`, `436[{"success":true,"message":"Joined room: conversation:1"}]`},
-		{"escapes in JSON", `427["j\u006fin_room",{"room\u0054ype":"conv\u0065rsation","roomId":"\u00fc\ud83d\ude00"}]`, `437[{"success":true,"message":"Joined room: conversation:ü😀"}]`},
+		{"spaces in JSON", `426[ "join_room" , { "roomType" : "conversation" , "roomId" : "1" } ]`, `436[{"success":true,"message":"Joined room: conversation:1","members":1}]`},
+		{"escapes in JSON", `427["j\u006fin_room",{"room\u0054ype":"conv\u0065rsation","roomId":"\u00fc\ud83d\ude00"}]`, `437[{"success":true,"message":"Joined room: conversation:ü😀","members":1}]`},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

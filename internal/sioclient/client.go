@@ -1,6 +1,7 @@
-// Package sioclient is a small Socket.IO client for tests and the bench: one
-// socket in the namespace "/", over WebSocket or HTTP long-polling, without
-// reconnection, without attachments. It shares no code with the server.
+// Package sioclient is a small Socket.IO client for tests, the bench and the
+// gateway's own canary: one socket in the namespace "/", over WebSocket or HTTP
+// long-polling, without reconnection, without attachments. It shares no code
+// with the server.
 package sioclient
 
 import (

@@ -48,8 +48,6 @@ type Config struct {
 	MaxQueue    int           // messages that wait to be published; 65,536
 	MaxBytes    int           // bytes of these; 64 MiB
 
-	AnswerTimeout time.Duration // Redis may owe an answer before its connection counts as dead; 5 s
-
 	// Alone: as long as Redis has not been reached, this node is the only one.
 	Alone bool
 
@@ -102,7 +100,7 @@ func New(c Config) (*Cluster, error) {
 	orDefault(&c.Lease, defaultLease)
 	orDefault(&c.Linger, defaultLinger)
 	orDefault(&c.JoinTimeout, defaultJoinTimeout)
-	orDefault(&c.AnswerTimeout, defaultAnswer)
+	orDefault(&c.Server.AnswerTimeout, defaultAnswer)
 	orDefault(&c.MaxQueue, defaultQueue)
 	orDefault(&c.MaxBytes, defaultQueueBytes)
 	if c.Sockets == nil {

@@ -11,7 +11,7 @@ import (
 
 // quiet makes the keepers and idle connections silent for the length of a
 // test, so that every command counts.
-func quiet(c *Config) { c.Lease, c.Linger, c.AnswerTimeout = time.Hour, time.Hour, time.Hour }
+func quiet(c *Config) { c.Lease, c.Linger, c.Server.AnswerTimeout = time.Hour, time.Hour, time.Hour }
 
 // calls returns the commands that the server executed while do ran.
 func (w *world) calls(do func()) map[string]int {

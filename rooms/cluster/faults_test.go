@@ -28,7 +28,7 @@ func newPair(t *testing.T, change ...func(*Config)) *pair {
 }
 
 // impatient has nodes notice soon that Redis is away.
-func impatient(c *Config) { c.JoinTimeout, c.AnswerTimeout = 300*time.Millisecond, time.Second }
+func impatient(c *Config) { c.JoinTimeout, c.Server.AnswerTimeout = 300*time.Millisecond, time.Second }
 
 // seat starts the nodes, the second one changed.
 func (p *pair) seat(change ...func(*Config)) {

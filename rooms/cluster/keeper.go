@@ -43,7 +43,7 @@ var (
 
 // beatTimeout is how long Redis may owe the keeper an answer before it counts
 // as away, which is sooner than the connection counts as dead.
-func (c *Config) beatTimeout() time.Duration { return c.AnswerTimeout * 2 / 5 }
+func (c *Config) beatTimeout() time.Duration { return c.Server.AnswerTimeout * 2 / 5 }
 
 // A keeper holds this node's lease, looks at those of the others, and begins a
 // new session when Redis may have forgotten what it was told.
@@ -221,17 +221,16 @@ func (k *keeper) suspect(session int64) {
 // connect makes the two clients, unless they are there. They come back by
 // themselves when a connection is lost.
 func (k *keeper) connect(ctx context.Context) (err error) {
-	option := k.c.config.Server.option(k.c.config.AnswerTimeout)
+	server := k.c.config.Server
 	if k.subscriber == nil {
-		if k.subscriber, err = open(option, 0); err != nil { // channels know no database
+		if k.subscriber, err = server.Open(0, nil); err != nil { // channels know no database
 			return err
 		}
 		subscriber := k.subscriber
 		k.c.done.Go(func() { k.subscribe(ctx, subscriber) })
 	}
 	if k.client == nil {
-		option.OnInvalidations = k.c.invalidated
-		k.client, err = open(option, k.c.config.DB)
+		k.client, err = server.Open(k.c.config.DB, k.c.invalidated)
 	}
 	return err
 }

@@ -1,7 +1,7 @@
 // COUNT clients which join ROOM whenever they connect, for tests which watch
 // them from outside. Every step is one JSON line on standard output.
 import { io } from "socket.io-client";
-import { token, transport, url } from "./world.mjs";
+import { token, transport, upgraded, url } from "./world.mjs";
 
 const [count, roomId] = process.argv.slice(2);
 const say = (member, step, more = {}) => console.log(JSON.stringify({ member, step, at: Date.now(), ...more }));
@@ -12,8 +12,7 @@ for (let i = 0; i < Number(count); i++) {
   socket.on("connect", async () => {
     say(i, "connect", { id: socket.id });
     const answer = await socket.emitWithAck("join_room", { roomType: "conversation", roomId });
-    const settled = transport !== "default" || socket.io.engine.transport.name === "websocket";
-    if (!settled) await new Promise((resolve) => socket.io.engine.once("upgrade", resolve));
+    await upgraded(socket);
     say(i, "joined", { answer });
   });
   socket.on("disconnect", (reason) => say(i, "disconnect", { reason }));

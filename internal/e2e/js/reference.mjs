@@ -110,7 +110,7 @@ function serve(socket) {
       socket.join(room);
       tell(room, "user_joined");
     }
-    return { success: true, message: `Joined room: ${room}` };
+    return { success: true, message: `Joined room: ${room}`, members: io.sockets.adapter.rooms.get(room).size };
   });
   on("leave_room", (data) => {
     const room = roomOf(data);

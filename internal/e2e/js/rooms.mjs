@@ -140,7 +140,7 @@ describe("a member", { concurrency: true }, () => {
   it("may use a number as a room's id", async (t) => {
     const ann = await connect(t, "ann");
     const roomId = Math.floor(Math.random() * 2 ** 40) + 1;
-    assert.deepEqual(await ann.ack("join_room", { roomType: "conversation", roomId }), { success: true, message: `Joined room: conversation:${roomId}` });
+    assert.deepEqual(await ann.ack("join_room", { roomType: "conversation", roomId }), { success: true, message: `Joined room: conversation:${roomId}`, members: 1 });
     assert.deepEqual(await ann.ack("typing", { roomType: "conversation", roomId: String(roomId) }), { success: true });
   });
 });

@@ -31,6 +31,12 @@ export function timeout(what, ms = patience) {
 
 export const within = (promise, what) => Promise.race([promise, timeout(what)]);
 
+// upgraded resolves when a connected client has settled on its last transport.
+export async function upgraded({ io: { engine } }) {
+  if (transport !== "default" || engine.transport.name === "websocket") return;
+  await new Promise((resolve) => engine.once("upgrade", resolve));
+}
+
 // A Client is a socket.io-client socket and everything it has received.
 export class Client {
   constructor(t, options = {}) {
@@ -57,6 +63,7 @@ export class Client {
   // next returns the body of the next event, which must have this name.
   async next(event) {
     const deadline = timeout(event);
+    deadline.catch(() => {}); // it may end when nobody waits any more
     while (this.take >= this.inbox.length) await Promise.race([new Promise((resolve) => this.waiting.push(resolve)), deadline]);
     const item = this.inbox[this.take++];
     assert.equal(item.event, event, `got ${JSON.stringify(item)}`);
@@ -73,15 +80,16 @@ export class Client {
     return within(this.socket.emitWithAck(event, ...args), `the ack of ${event}`);
   }
 
+  // join returns how many members the room has, this one included.
   async join(room) {
-    assert.deepEqual(await this.ack("join_room", room.data), { success: true, message: `Joined room: ${room.name}` });
+    const { members, ...rest } = await this.ack("join_room", room.data);
+    assert.deepEqual(rest, { success: true, message: `Joined room: ${room.name}` });
+    assert.ok(Number.isInteger(members) && members > 0, `members: ${members}`);
+    return members;
   }
 
-  // upgraded resolves when the client has settled on its last transport.
   upgraded() {
-    const { engine } = this.socket.io;
-    if (transport !== "default" || engine.transport.name === "websocket") return;
-    return within(new Promise((resolve) => engine.once("upgrade", resolve)), "the upgrade");
+    return within(upgraded(this.socket), "the upgrade");
   }
 }
 

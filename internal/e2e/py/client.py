@@ -63,8 +63,8 @@ def main():
     wanted = "polling" if TRANSPORTS == ["polling"] else "websocket"
     assert ann.sio.transport() == wanted, ann.sio.transport()
 
-    ann.call("join_room", ROOM, {"success": True, "message": "Joined room: " + NAME})
-    ben.call("join_room", ROOM, {"success": True, "message": "Joined room: " + NAME})
+    ann.call("join_room", ROOM, {"success": True, "message": "Joined room: " + NAME, "members": 1})
+    ben.call("join_room", ROOM, {"success": True, "message": "Joined room: " + NAME, "members": 2})
     ann.want_of("user_joined", ben)
     ann.call("typing", ROOM, {"success": True})
     ben.want_of("user_typing", ann)

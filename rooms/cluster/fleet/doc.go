@@ -1,3 +1,3 @@
-// Package fleet tests several gateway processes around a Redis, with real
-// clients. It has no code but tests.
+// Package fleet tests several gateway processes around a Redis and a RabbitMQ,
+// with real clients. It has no code but tests.
 package fleet

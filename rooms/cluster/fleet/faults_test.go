@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
@@ -75,7 +76,7 @@ func (s *street) talk() (worst float64) {
 			s.t.Fatalf("got %q, %v, want to hear somebody on the same gateway type", event, err)
 		}
 	}
-	return max(s.a.metric("gateway_loop_turn_age_seconds"), s.b.metric("gateway_loop_turn_age_seconds"))
+	return max(s.a.Metric("gateway_loop_turn_age_seconds"), s.b.Metric("gateway_loop_turn_age_seconds"))
 }
 
 // awaitTogether waits until the gateways are one again, and checks that the
@@ -83,7 +84,7 @@ func (s *street) talk() (worst float64) {
 func (s *street) awaitTogether() {
 	s.t.Helper()
 	for _, x := range []struct{ from, to *client }{{s.ann, s.bob}, {s.bob, s.ann}} {
-		await(s.t, "the nodes to be one again", func() bool {
+		gatewaytest.Await(s.t, "the nodes to be one again", func() bool {
 			if err := x.from.do("stop_typing", s.shared); err != nil {
 				s.t.Fatal(err)
 			}
@@ -91,7 +92,7 @@ func (s *street) awaitTogether() {
 			return err == nil && strings.HasPrefix(event, "user_stop_typing")
 		})
 	}
-	await(s.t, "both gateways in the directory, and no other", func() bool {
+	gatewaytest.Await(s.t, "both gateways in the directory, and no other", func() bool {
 		for _, key := range []string{keyPrefix + "1:room:conversation:" + s.shared, keyPrefix + "1:{nodes}"} {
 			if n, err := s.redis.CLI("-n", "1", "SCARD", key); err != nil || n != "2" {
 				return false
@@ -110,12 +111,12 @@ func TestClientsAreServedThroughFaults(t *testing.T) {
 		name       string
 		harm, heal func() error
 	}{
-		{"a gateway killed", func() error { third.kill(); return nil }, func() error { return nil }},
+		{"a gateway killed", func() error { third.Kill(); return nil }, func() error { return nil }},
 		{"redis killed", func() error { s.redis.Kill(); return nil }, func() error { return s.redis.Launch() }},
 		{"redis paused", func() error { return s.redis.Pause() }, func() error { return s.redis.Resume() }},
 		{"redis flushed", func() error { _, err := s.redis.CLI("FLUSHALL"); return err }, func() error { return nil }},
 		{"a gateway cut off", func() error { s.proxy.Cut(); return nil }, func() error {
-			await(t, "the others to go on without it", func() bool { return s.a.figures().Cluster.Nodes == 1 })
+			gatewaytest.Await(t, "the others to go on without it", func() bool { return s.a.figures().Cluster.Nodes == 1 })
 			s.proxy.Heal()
 			<-s.bob.Done() // for what they have missed
 			<-s.bea.Done()
@@ -152,7 +153,7 @@ func TestClientsOfACutOffNodeComeBack(t *testing.T) {
 	s := newStreet(t)
 	s.seat()
 	s.proxy.Cut()
-	await(t, "the others to go on without the node", func() bool { return s.a.figures().Cluster.Nodes == 1 })
+	gatewaytest.Await(t, "the others to go on without the node", func() bool { return s.a.figures().Cluster.Nodes == 1 })
 	s.talk()
 	s.proxy.Heal()
 	for _, c := range []*client{s.bob, s.bea} {
@@ -160,10 +161,10 @@ func TestClientsOfACutOffNodeComeBack(t *testing.T) {
 			t.Errorf("got %s, want the end of the session", event)
 		}
 	}
-	if n := s.b.metric(`gateway_sessions_closed_total{reason="missed_events"}`); n != 2 {
+	if n := s.b.Metric(`gateway_sessions_closed_total{reason="missed_events"}`); n != 2 {
 		t.Errorf("%v sessions ended because of missed events, want 2", n)
 	}
-	if n := s.a.metric(`gateway_sessions_closed_total{reason="missed_events"}`); n != 0 {
+	if n := s.a.Metric(`gateway_sessions_closed_total{reason="missed_events"}`); n != 0 {
 		t.Errorf("%v sessions ended on the other node, want none", n)
 	}
 	want(t, s.ann, "user_left bob "+s.shared)

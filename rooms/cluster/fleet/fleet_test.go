@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/rooms/cluster/clustertest"
 )
 
@@ -31,6 +32,7 @@ func TestFleetAgreesWithAModel(t *testing.T) {
 
 type modelNode struct {
 	*gateway
+	f       *fleet
 	channel string
 }
 
@@ -38,17 +40,10 @@ type modelNode struct {
 // know it.
 func (f *fleet) modelNode() (clustertest.Node, error) {
 	before := f.channels()
-	n := modelNode{gateway: f.start("JOIN_TIMEOUT=" + strconv.FormatInt(patience.Milliseconds(), 10))}
-	alive := 0
-	for _, g := range f.gateways {
-		if !g.dead {
-			alive++
-		}
-	}
-	for _, g := range f.gateways {
-		if !g.dead {
-			await(f.t, "the gateways to know each other", func() bool { return g.figures().Cluster.Nodes >= alive })
-		}
+	n := modelNode{gateway: f.start("JOIN_TIMEOUT=" + strconv.FormatInt(patience.Milliseconds(), 10)), f: f}
+	f.alive = append(f.alive, n.gateway)
+	for _, g := range f.alive {
+		gatewaytest.Await(f.t, "the gateways to know each other", func() bool { return g.figures().Cluster.Nodes >= len(f.alive) })
 	}
 	for _, name := range f.channels() {
 		if !slices.Contains(before, name) {
@@ -77,7 +72,7 @@ func (n modelNode) Publish(room, text string) error {
 }
 
 func (n modelNode) Sent() error {
-	await(n.f.t, "an empty queue", func() bool { return n.figures().Cluster.Queued == 0 })
+	gatewaytest.Await(n.t, "an empty queue", func() bool { return n.figures().Cluster.Queued == 0 })
 	return nil
 }
 
@@ -85,15 +80,18 @@ func (n modelNode) Sent() error {
 // have sent it.
 func (n modelNode) Received() error {
 	const malformed = `gateway_cluster_dropped_total{reason="malformed"}`
-	before := n.metric(malformed)
+	before := n.Metric(malformed)
 	if _, err := n.f.redis.CLI("PUBLISH", n.channel, "x"); err != nil {
 		return err
 	}
-	await(n.f.t, "the end of the gateway's channel", func() bool { return n.metric(malformed) > before })
+	gatewaytest.Await(n.t, "the end of the gateway's channel", func() bool { return n.Metric(malformed) > before })
 	return nil
 }
 
-func (n modelNode) Kill() { n.kill() }
+func (n modelNode) Kill() {
+	n.f.alive = slices.DeleteFunc(n.f.alive, func(g *gateway) bool { return g == n.gateway })
+	n.gateway.Kill()
+}
 
 // modelClient keeps what it has heard.
 type modelClient struct {
@@ -126,18 +124,18 @@ func (m *modelClient) Settle() {
 
 // redisOf returns what /health says of Redis, and the status of /ready.
 func (g *gateway) redisOf() (redis string, ready int) {
-	g.f.t.Helper()
+	g.t.Helper()
 	var health struct{ Redis string }
-	_, body, err := g.get("/health")
+	_, body, err := g.Get("/health")
 	if err == nil {
 		err = json.Unmarshal(body, &health)
 	}
 	if err != nil {
-		g.f.t.Fatalf("/health: %v %s", err, body)
+		g.t.Fatalf("/health: %v %s", err, body)
 	}
-	ready, _, err = g.get("/ready")
+	ready, _, err = g.Get("/ready")
 	if err != nil {
-		g.f.t.Fatal(err)
+		g.t.Fatal(err)
 	}
 	return health.Redis, ready
 }
@@ -148,15 +146,15 @@ func TestHealthFollowsRedis(t *testing.T) {
 	if redis, ready := g.redisOf(); redis != "connected" || ready != http.StatusOK {
 		t.Errorf("redis %s, ready %d", redis, ready)
 	}
-	off := f.launch("USE_REDIS=false")
+	off := f.launch("USE_REDIS=false", "ROOM_POLICY=claims") // "open" is warned of, with a word of redis
 	if redis, ready := off.redisOf(); redis != "disabled" || ready != http.StatusOK || off.figures().Cluster != nil {
 		t.Errorf("turned off: redis %s, ready %d, figures %+v", redis, ready, off.figures())
 	}
-	if text := off.out.String(); strings.Contains(text, "redis") {
+	if text := off.Out.String(); strings.Contains(text, "redis") {
 		t.Errorf("turned off, and the log speaks of it: %s", text)
 	}
 	f.redis.Kill()
-	await(t, "a gateway that is not ready", func() bool {
+	gatewaytest.Await(t, "a gateway that is not ready", func() bool {
 		redis, ready := g.redisOf()
 		return redis == "disconnected" && ready == http.StatusServiceUnavailable
 	})
@@ -167,19 +165,34 @@ func TestHealthFollowsRedis(t *testing.T) {
 	if redis, ready := dev.redisOf(); redis != "disconnected" || ready != http.StatusOK {
 		t.Errorf("development without Redis: redis %s, ready %d", redis, ready)
 	}
-	await(t, "the warning that Redis is away", func() bool { return strings.Contains(dev.out.String(), "redis is away") })
-	failures := dev.metric("gateway_cluster_failures_total")
-	await(t, "some more attempts", func() bool { return dev.metric("gateway_cluster_failures_total") >= failures+3 })
-	if n := strings.Count(dev.out.String(), `"level":"WARN"`); n != 1 {
-		t.Errorf("%d warnings, want one:\n%s", n, dev.out)
+	gatewaytest.Await(t, "the warning that Redis is away", func() bool { return strings.Contains(dev.Out.String(), "redis is away") })
+	failures := dev.Metric("gateway_cluster_failures_total")
+	gatewaytest.Await(t, "some more attempts", func() bool { return dev.Metric("gateway_cluster_failures_total") >= failures+3 })
+	if n := strings.Count(dev.Out.String(), `"level":"WARN"`); n != 1 {
+		t.Errorf("%d warnings, want one:\n%s", n, dev.Out)
 	}
 	if err := f.redis.Launch(); err != nil {
 		t.Fatal(err)
 	}
 	for _, g := range []*gateway{g, late, dev} {
-		g.awaitReady()
+		g.AwaitReady()
 	}
-	await(t, "three nodes", func() bool { return g.figures().Cluster.Nodes == 3 })
+	gatewaytest.Await(t, "three nodes", func() bool { return g.figures().Cluster.Nodes == 3 })
+}
+
+// pair starts two gateways and returns the first, and a client of each, who are
+// in conversation 1.
+func (f *fleet) pair() (a *gateway, ann, bob *client) {
+	f.t.Helper()
+	a, b := f.start(), f.start()
+	ann, bob = connect(f.t, a, "ann"), connect(f.t, b, "bob")
+	for _, c := range []*client{ann, bob} {
+		if err := c.do("join_room", "1"); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	want(f.t, ann, "user_joined bob 1")
+	return a, ann, bob
 }
 
 func connect(t *testing.T, g *gateway, user string) *client {

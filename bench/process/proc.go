@@ -1,7 +1,6 @@
-package main
+package process
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,11 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startPinned starts cmd with its threads bound to one core; core < 0: to none.
-func startPinned(cmd *exec.Cmd, core int, start func() error) error {
+// StartOn starts cmd with its threads bound to one core; core < 0: to none. It
+// is in a process group of its own and ends when this process does.
+func StartOn(core int, cmd *exec.Cmd, start func() error) error {
 	runtime.LockOSThread() // affinity is inherited from the thread that forks
 	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
 	if core < 0 {
 		return start()
 	}
@@ -34,10 +34,18 @@ func startPinned(cmd *exec.Cmd, core int, start func() error) error {
 	return start()
 }
 
-// cpuOf is the CPU time a process has used, all threads, user and kernel: the
+// Prefer gives a process of StartOn's, and what it starts, more of the processor
+// than others get, if the user may do that: where processes are scheduled by
+// session (autogroup(7)) and where they are not.
+func Prefer(pid, niceness int) {
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(niceness)), 0)
+	_ = unix.Setpriority(unix.PRIO_PGRP, pid, niceness)
+}
+
+// CPU is the CPU time a process has used, all threads, user and kernel: the
 // sum that utime and stime of /proc/PID/stat round to ticks. It is read
 // through the clock that the kernel keeps for each process.
-func cpuOf(pid int) (time.Duration, error) {
+func CPU(pid int) (time.Duration, error) {
 	const schedClock = 2 // CPUCLOCK_SCHED: see clock_getcpuclockid(3)
 	var ts unix.Timespec
 	if err := unix.ClockGettime(^int32(pid)<<3|schedClock, &ts); err != nil {
@@ -46,8 +54,8 @@ func cpuOf(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// residentOf is VmRSS of a process, in bytes.
-func residentOf(pid int) (int64, error) {
+// Resident is VmRSS of a process, in bytes.
+func Resident(pid int) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
@@ -61,8 +69,8 @@ func residentOf(pid int) (int64, error) {
 	return 0, fmt.Errorf("memory of process %d: no VmRSS", pid)
 }
 
-// descriptorsOf counts the open descriptors of a process.
-func descriptorsOf(pid int) int {
+// Descriptors counts the open descriptors of a process.
+func Descriptors(pid int) int {
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
 		return 0
@@ -70,37 +78,8 @@ func descriptorsOf(pid int) int {
 	return len(entries)
 }
 
-// kernelMemory is what the kernel holds for sockets: bytes queued in TCP
-// buffers (of all processes), and slab memory (sockets, inodes, epoll items).
-func kernelMemory() (tcp, slab int64) {
-	if b, err := os.ReadFile("/proc/net/sockstat"); err == nil {
-		if _, rest, ok := bytes.Cut(b, []byte("TCP: ")); ok {
-			line, _, _ := bytes.Cut(rest, []byte("\n"))
-			if f := bytes.Fields(line); len(f) > 0 {
-				pages, _ := strconv.ParseInt(string(f[len(f)-1]), 10, 64)
-				tcp = pages * int64(os.Getpagesize())
-			}
-		}
-	}
-	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
-		slab = memInfo(string(b), "SUnreclaim:")
-	}
-	return tcp, slab
-}
-
-// memInfo reads one line of /proc/meminfo, in bytes.
-func memInfo(text, name string) int64 {
-	_, rest, _ := strings.Cut(text, name)
-	f := strings.Fields(rest)
-	if len(f) == 0 {
-		return 0
-	}
-	kb, _ := strconv.ParseInt(f[0], 10, 64)
-	return kb << 10
-}
-
-// killGroup ends a process and what it started; see startPinned for the group.
-func killGroup(cmd *exec.Cmd) {
+// KillGroup ends a process and what it started; see StartOn for the session.
+func KillGroup(cmd *exec.Cmd) {
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	_ = cmd.Wait()
 }

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/hometrip/gateway/bench/load"
+	"github.com/hometrip/gateway/bench/process"
+)
+
+// TestMain lets the test binary be the process of the good clients, as the
+// command is.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == workerCommand {
+		if err := load.Serve(os.Stdin, os.Stdout); err != nil {
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestRowsAreStopped plays the rows that need neither numbers nor time, against
+// a gateway with a few good clients. What latency they have is no matter here.
+func TestRowsAreStopped(t *testing.T) {
+	root, err := process.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newSiege(root, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	chosen, err := chooseRows("large-heads,smuggling,malformed-http,publish-forgery,sid-guessing,foreign-origins,malformed-frames,token-guessing,forged-proxies")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range chosen {
+		short := *r
+		short.length = 300 * time.Millisecond
+		res, err := s.playOnce(&short)
+		if err != nil {
+			t.Fatalf("%s: %v", r.name, err)
+		}
+		if len(res.attack.problems) > 0 || res.chat.Wrong() > 0 || res.chat.Units == 0 {
+			t.Errorf("%s: %q; %s", r.name, res.attack.problems, wrong(res.chat))
+		}
+		if res.attack.opened.Load() == 0 || res.seen.rss == 0 || res.after.connections != 20 {
+			t.Errorf("%s: by %s; %.0f bytes resident, %d connections left", r.name, res.attack.work(), res.seen.rss, res.after.connections)
+		}
+		for _, p := range res.problems {
+			if strings.Contains(p, "mov") { // "did not move", "moved by 3"
+				t.Errorf("%s: %s", r.name, p)
+			}
+		}
+	}
+}
+
+// held is a result with nothing wrong.
+func held() *result {
+	h := hdrhistogram.New(1, 1e7, 3)
+	_ = h.RecordValue(1000)
+	return &result{
+		row:    &row{name: "test", moved: []string{"refused_total"}, still: []string{"broadcasts_total"}},
+		attack: &attack{},
+		chat:   &load.Result{Events: 10, Latency: h.Export()},
+		before: footprint{connections: 20, metrics: metrics{"refused_total": 1}},
+		after:  footprint{connections: 20, metrics: metrics{"refused_total": 2, "broadcasts_total": 10}},
+	}
+}
+
+func TestWhatIsBrokenIsFound(t *testing.T) {
+	for want, break_ := range map[string]func(*result){
+		"":                                func(*result) {},
+		"good clients: 1 events lost":     func(r *result) { r.chat.Lost = 1 },
+		"good clients: 0 events lost":     func(r *result) { r.chat.Closed = 1 },
+		"good clients: p99":               func(r *result) { r.chat.Latency = late() },
+		"1 times /health":                 func(r *result) { r.seen.unhealthy = []string{"503"} },
+		"400 MiB resident":                func(r *result) { r.seen.rss = 400 * mib },
+		"21 connections":                  func(r *result) { r.after.connections = 21 },
+		"50 descriptors more":             func(r *result) { r.after.descriptors = 50 },
+		"50 goroutines more":              func(r *result) { r.after.goroutines = 50 },
+		"50.0 MiB more on the heap":       func(r *result) { r.after.heap = 50 * mib },
+		"refused_total did not move":      func(r *result) { r.after.metrics["refused_total"] = 1 },
+		"broadcasts_total moved by 1":     func(r *result) { r.after.metrics["broadcasts_total"] = 11 },
+		"panics_total moved by 1":         func(r *result) { r.after.metrics["panics_total"] = 1 },
+		"a request was smuggled past it":  func(r *result) { r.attack.problem("a request was smuggled past it") },
+		"not in time: the end of the row": func(r *result) { r.attack.problem("not in time: the end of the row") },
+	} {
+		r := held()
+		break_(r)
+		r.check(20)
+		switch {
+		case want == "" && r.failed():
+			t.Errorf("nothing is broken, found %q", r.problems)
+		case want != "" && (len(r.problems) != 1 || !strings.HasPrefix(r.problems[0], want)):
+			t.Errorf("found %q, want %s", r.problems, want)
+		}
+	}
+}
+
+func late() *hdrhistogram.Snapshot {
+	h := hdrhistogram.New(1, 1e7, 3)
+	_ = h.RecordValue(p99Bound.Microseconds() * 2)
+	return h.Export()
+}
+
+func TestReportTellsOfAllAttempts(t *testing.T) {
+	first, second := held(), held()
+	first.problem("the machine was busy")
+	second.earlier = first.problems
+	dir := t.TempDir()
+	if err := (report{began: time.Now(), results: []*result{second}}).write(dir); err != nil {
+		t.Errorf("held in the end: %v", err)
+	}
+	b, err := os.ReadFile(dir + "/attack.md")
+	if err != nil || !strings.Contains(string(b), "| test | held in the end |") || !strings.Contains(string(b), "the machine was busy") {
+		t.Errorf("%v %s", err, b)
+	}
+	if err := (report{began: time.Now(), results: []*result{first}}).write(dir); err == nil {
+		t.Error("broken, and no error")
+	}
+}
+
+func TestSamplesAreThoseOfTheTests(t *testing.T) {
+	root, err := process.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples, err := readSamples(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`451-["x"]`, "\x81\x012", "a close frame of one byte"} {
+		if !slices.Contains(samples, want) {
+			t.Errorf("%q is not among the %d samples", want, len(samples))
+		}
+	}
+	if _, err := readSamples(t.TempDir()); err == nil {
+		t.Error("no samples, and no error")
+	}
+}
+
+// TestThreatTable: the attacks, tests and counters that SECURITY.md names are
+// there, and each attack is named.
+func TestThreatTable(t *testing.T) {
+	root, err := process.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(root + "/SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := make(map[string]bool)
+	for word := range strings.SplitSeq(string(b), "`") {
+		if name, ok := strings.CutPrefix(word, "attack:"); ok {
+			named[name] = true
+		}
+	}
+	for _, r := range rows {
+		if !named[r.name] {
+			t.Errorf("SECURITY.md does not name attack:%s", r.name)
+		}
+		delete(named, r.name)
+	}
+	for name := range named {
+		t.Errorf("SECURITY.md names attack:%s, which there is not", name)
+	}
+	tests := sources(t, root, "*/*_test.go", "*/*/*_test.go")
+	for _, name := range regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w+`).FindAllString(string(b), -1) {
+		if !strings.Contains(tests, "func "+name+"(") {
+			t.Errorf("SECURITY.md names %s, which there is not", name)
+		}
+	}
+	counters := sources(t, root, "cmd/gateway/*.go")
+	for _, name := range regexp.MustCompile(`\b[a-z]\w+_(total|bytes|revoked)\b`).FindAllString(string(b), -1) {
+		if !strings.Contains(counters, name+`"`) {
+			t.Errorf("SECURITY.md names the counter %s, which there is not", name)
+		}
+	}
+}
+
+// sources is the text of all files that match.
+func sources(t *testing.T, root string, patterns ...string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
+		}
+		for _, file := range files {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Write(b)
+		}
+	}
+	return all.String()
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hometrip/gateway/bench/process"
+)
+
+const (
+	jwtSecret    = "attack-secret-of-thirty-two-byte"
+	publishToken = "attack-publish-token"
+	goodOrigin   = "https://app.example"
+	startTimeout = 20 * time.Second
+	scrapeLimit  = 10 * time.Second
+
+	// memoryLimit is a small container's: what attackers can make the gateway
+	// hold is then seen early.
+	memoryLimit = 256 << 20 // GOMEMLIMIT, bytes
+)
+
+// A setup is how a gateway is run. What it does not name is at its default.
+type setup struct {
+	name string
+	env  []string
+}
+
+// production is what every gateway here runs with.
+var production = []string{
+	"NODE_ENV=production", "SERVICE_HOST=127.0.0.1", "JWT_SECRET=" + jwtSecret, "PUBLISH_TOKEN=" + publishToken,
+	"CORS_ORIGIN=" + goodOrigin, "USE_REDIS=false", "USE_RABBITMQ=false", "LOG_DIR=", "LOG_LEVEL=info",
+	"GOMEMLIMIT=" + strconv.Itoa(memoryLimit),
+}
+
+var (
+	// defaults has the deadlines that would make a row last long shortened.
+	defaults = &setup{"defaults", []string{"HEAD_TIMEOUT=2000", "CONNECT_TIMEOUT=5000"}}
+
+	// small has limits that are off by default, or beyond what can be reached
+	// on two cores.
+	small = &setup{"small", []string{
+		"MAX_CONNECTIONS=1500", "MAX_CONNECTIONS_PER_IP=100", "MAX_HANDSHAKES_PER_IP=50",
+		"MAX_HANDSHAKES_PER_SECOND=400", "TRUSTED_PROXIES=" + proxyAddress, "PROXY_PROTOCOL=true", "CONNECT_TIMEOUT=2000",
+	}}
+)
+
+// A target is a running gateway. Used by the main goroutine, but for scrape.
+type target struct {
+	*process.Server
+	admin  string // host:port
+	client http.Client
+}
+
+func startGateway(binary, dir string, s *setup) (*target, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	adminPort, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	t := &target{admin: net.JoinHostPort("127.0.0.1", strconv.Itoa(adminPort)), client: http.Client{Timeout: scrapeLimit}}
+	env := append(append([]string{"PORT=" + strconv.Itoa(port), "ADMIN_ADDR=" + t.admin}, production...), s.env...)
+	t.Server, err = process.Start(process.Launch{
+		Argv: []string{binary}, Env: env, Dir: filepath.Join(dir, s.name), Port: port, Ready: "/ready",
+		Limit: startTimeout, Core: -1,
+	})
+	if err == nil {
+		process.Prefer(t.PID(), preferred)
+	}
+	return t, err
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// metrics are the gateway's figures by name and labels, as Prometheus writes
+// them.
+type metrics map[string]float64
+
+func (t *target) scrape() (metrics, error) {
+	body, err := t.ask("/metrics")
+	if err != nil {
+		return nil, err
+	}
+	m := make(metrics)
+	lines := bufio.NewScanner(strings.NewReader(body))
+	for lines.Scan() {
+		if name, value, ok := cutLast(lines.Text(), " "); ok && !strings.HasPrefix(name, "#") {
+			m[strings.TrimPrefix(name, "gateway_")], _ = strconv.ParseFloat(value, 64)
+		}
+	}
+	return m, nil
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+// ask asks the admin port.
+func (t *target) ask(path string) (string, error) {
+	req, err := http.NewRequest(http.MethodGet, "http://"+t.admin+path, nil)
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Accept", "text/plain")
+	res, err := t.client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s: %s", path, res.Status)
+	}
+	return string(b), err
+}
+
+// collect has the gateway collect its garbage, so that what is left is held:
+// three times, because what is in a pool goes with the second.
+func (t *target) collect() error {
+	for range 3 {
+		if _, err := t.ask("/debug/pprof/heap?gc=1"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A footprint is what the gateway holds at one time.
+type footprint struct {
+	rss, heap   float64 // bytes
+	descriptors int
+	goroutines  int
+	connections int
+	sessions    int
+	cpu         time.Duration
+	metrics     metrics
+}
+
+func (t *target) footprint() (p footprint, err error) {
+	if p.metrics, err = t.scrape(); err != nil {
+		return p, fmt.Errorf("%w; %w", err, t.Alive())
+	}
+	rss, err := process.Resident(t.PID())
+	if err != nil {
+		return p, err
+	}
+	if p.cpu, err = process.CPU(t.PID()); err != nil {
+		return p, err
+	}
+	p.rss, p.descriptors = float64(rss), process.Descriptors(t.PID())
+	p.heap, p.goroutines = p.metrics["heap_bytes"], int(p.metrics["goroutines"])
+	p.connections = int(p.metrics["connections"])
+	p.sessions = int(p.metrics[`sessions{transport="websocket"}`] + p.metrics[`sessions{transport="polling"}`])
+	return p, nil
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// A report is what a run has shown.
+type report struct {
+	began    time.Time
+	revision string
+	good     int
+	results  []*result
+}
+
+// line is a row of the table on standard output.
+func (r *result) line() string {
+	p50, p99, most := r.latency()
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-17s %-8s good p50/p99/max %s/%s/%s ms, lost %d; refused %s, closed %s; %.0f MiB at most, %.0f after; %d fds at most, %d after; CPU gateway %s, attackers %s, good %s, others %s; loop late %.0f ms\n",
+		r.row.name, r.verdict(), ms(p50), ms(p99), ms(most), r.chat.Lost, count(r.attack.refused.Load()), count(r.attack.closed.Load()),
+		r.seen.rss/mib, r.after.rss/mib, r.seen.descriptors, r.after.descriptors,
+		r.seen.share(r.seen.gateway), r.seen.share(r.seen.foes), r.seen.share(r.chat.CPU), percent(r.others()), 1000*r.seen.turnAge)
+	fmt.Fprintf(&b, "%18sby %s\n", "", r.attack.work())
+	if len(r.row.moved) > 0 {
+		fmt.Fprintf(&b, "%18s%s\n", "", r.counters())
+	}
+	for _, p := range r.problems {
+		fmt.Fprintf(&b, "%18sBROKEN: %s\n", "", p)
+	}
+	for _, p := range r.earlier {
+		fmt.Fprintf(&b, "%18sat an earlier attempt: %s\n", "", p)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/1000) }
+
+// write writes attack.md and returns an error when a bound was broken.
+func (r report) write(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	path := filepath.Join(dir, "attack.md")
+	if err := os.WriteFile(path, []byte(r.markdown()), 0o644); err != nil {
+		return err
+	}
+	fmt.Printf("%v, wrote %s\n", time.Since(r.began).Round(time.Second), path)
+	for _, res := range r.results {
+		if res.failed() {
+			return errors.New("a bound was broken: see the report")
+		}
+	}
+	return nil
+}
+
+func (r report) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# The gateway under attack\n\n%s, revision %s, %s, %d cores, %d good clients. `make attack` makes this page; SECURITY.md has the threats.\n\n",
+		r.began.Format("2006-01-02 15:04"), r.revision, runtime.Version(), runtime.NumCPU(), r.good)
+	fmt.Fprintf(&b, "Bounds: no event of a good client lost and none disconnected, their p99 within %v, `/health` within %v, at most %d MiB resident with GOMEMLIMIT=%d MiB; after each row the connections, descriptors (+%d), goroutines (+%d) and heap (+%d MiB) of before; at the end the resident memory of the start (+%d MiB).\n\n",
+		p99Bound, healthBound, peakBound/mib, memoryLimit/mib, descriptorGrowth, goroutineGrowth, heapGrowth/mib, residentGrowth/mib)
+	b.WriteString("| row | verdict | good: p50 / p99 / max, ms | lost | refused | closed | resident: most, after | descriptors: most, after | CPU: gateway, attackers, good, others | loop late, ms | /health, ms |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
+	for _, res := range r.results {
+		p50, p99, most := res.latency()
+		fmt.Fprintf(&b, "| %s | %s | %s / %s / %s | %d | %s | %s | %.0f, %.0f MiB | %d, %d | %s, %s, %s, %s | %.0f | %s |\n",
+			res.row.name, res.verdict(), ms(p50), ms(p99), ms(most), res.chat.Lost, count(res.attack.refused.Load()), count(res.attack.closed.Load()),
+			res.seen.rss/mib, res.after.rss/mib, res.seen.descriptors, res.after.descriptors,
+			res.seen.share(res.seen.gateway), res.seen.share(res.seen.foes), res.seen.share(res.chat.CPU), percent(res.others()), 1000*res.seen.turnAge, ms(res.seen.health))
+	}
+	b.WriteString("\n| row | threat | stopped by | what the attackers did | what the gateway counted |\n|---|---|---|---|---|\n")
+	for _, res := range r.results {
+		counted := "nothing: it is no offence"
+		if len(res.row.moved) > 0 {
+			counted = "`" + strings.ReplaceAll(res.counters(), ", ", "`, `") + "`"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", res.row.name, res.row.threat, res.row.stops, res.attack.work(), counted)
+	}
+	for _, res := range r.results {
+		for _, p := range res.problems {
+			fmt.Fprintf(&b, "\n- **%s broken**: %s", res.row.name, p)
+		}
+		for _, p := range res.earlier {
+			fmt.Fprintf(&b, "\n- %s, at an earlier attempt: %s", res.row.name, p)
+		}
+	}
+	return strings.TrimRight(b.String(), "\n") + "\n"
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+	"time"
+)
+
+// adminHeadTimeout is for a request's head on ADMIN_ADDR.
+const adminHeadTimeout = 5 * time.Second
+
+// serveAdmin listens on ADMIN_ADDR, where operators find what is not for the
+// public: metrics, whose room names carry user ids, and profiles. stop ends it.
+func (g *Gateway) serveAdmin() (stop func(), err error) {
+	if g.config.AdminAddr == "" {
+		return func() {}, nil
+	}
+	listener, err := net.Listen("tcp", g.config.AdminAddr)
+	if err != nil {
+		return nil, fmt.Errorf("ADMIN_ADDR: %w", err)
+	}
+	server := &http.Server{Handler: hardened(g.adminEndpoints()), ReadHeaderTimeout: adminHeadTimeout}
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			g.log.Error("the admin port is closed", "error", err)
+		}
+	}()
+	g.log.Info("admin port", "address", listener.Addr().String())
+	return func() { _ = server.Close() }, nil
+}
+
+func (g *Gateway) adminEndpoints() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", g.handleHealth)
+	mux.HandleFunc("GET /ready", g.handleReady)
+	if g.config.Metrics {
+		mux.Handle("GET /metrics", g.metricsHandler())
+	}
+	profiles := http.NewServeMux()
+	profiles.HandleFunc("GET /debug/pprof/", pprof.Index)
+	profiles.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	profiles.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.Handle("/debug/pprof/", withToken(g.config.MetricsToken, profiles))
+	mux.HandleFunc("/", notFound)
+	return mux
+}
+
+// withToken lets requests pass that carry the token as bearer token, all when
+// there is none.
+func withToken(token string, h http.Handler) http.Handler {
+	if token == "" {
+		return h
+	}
+	want := sha256.Sum256([]byte(token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		sum := sha256.Sum256([]byte(got)) // of one length, so that the comparison tells none
+		if !bearer || subtle.ConstantTimeCompare(sum[:], want[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			writeJSON(w, http.StatusUnauthorized, map[string]string{"error": "want Authorization: Bearer and the METRICS_TOKEN"})
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// hardened adds what keeps a browser from doing more with an answer than
+// reading it.
+func hardened(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := w.Header()
+		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		header.Set("Referrer-Policy", "no-referrer")
+		header.Set("X-Content-Type-Options", "nosniff")
+		h.ServeHTTP(w, r)
+	})
+}

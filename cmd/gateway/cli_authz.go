@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hometrip/gateway/internal/auth"
+	"github.com/hometrip/gateway/internal/authz"
+	"github.com/hometrip/gateway/rooms"
+)
+
+// explainTimeout is for the policy's answer, connecting to Redis included.
+const explainTimeout = 10 * time.Second
+
+func newAuthzCommand() *cobra.Command {
+	command := &cobra.Command{Use: "authz", Short: "What ROOM_POLICY says", Args: cobra.NoArgs}
+	command.AddCommand(newExplainCommand())
+	return command
+}
+
+func newExplainCommand() *cobra.Command {
+	var who rooms.Identity
+	var token string
+	var asJSON bool
+	command := &cobra.Command{
+		Use:   "explain USER ROOM",
+		Short: "Say whether a user may join a room, and why; exit 1 if not",
+		Example: `  gateway authz explain 42 conversation:7
+  gateway authz explain 42 conversation:7 --rooms 'conversation:*'
+  gateway authz explain 42 conversation:7 --token eyJ…   # as this token would be judged`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			cfg, err := readConfig()
+			if err != nil {
+				return err
+			}
+			if token != "" {
+				if who, err = identityOf(cfg, token); err != nil {
+					return fmt.Errorf("the token: %w", err)
+				}
+				if who.UserID != args[0] {
+					return fmt.Errorf("the token is of user %s, not of %s", who.UserID, args[0])
+				}
+			}
+			who.UserID = args[0]
+			verdict, err := explain(c.Context(), cfg, who, args[1])
+			if err != nil {
+				return err
+			}
+			return printVerdict(c.OutOrStdout(), who.UserID, args[1], verdict, asJSON)
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&who.Email, "email", "", "email the token would carry")
+	flags.StringVar(&who.Role, "role", "", "role the token would carry")
+	flags.StringSliceVar(&who.Rooms, "rooms", nil, "rooms and patterns the token would carry")
+	flags.StringVar(&token, "token", "", "take user, email, role and rooms from this token")
+	flags.BoolVar(&asJSON, "json", false, "print JSON")
+	return command
+}
+
+func identityOf(cfg Config, token string) (rooms.Identity, error) {
+	verifier, err := auth.New(auth.Config{
+		Secret: cfg.JWTSecret, PublicKey: cfg.JWTPublicKey, JWKSURL: cfg.JWTJWKSURL,
+		Issuer: cfg.JWTIssuer, Audience: cfg.JWTAudience,
+	})
+	if err != nil {
+		return rooms.Identity{}, err
+	}
+	defer verifier.Close()
+	return verifier.Verify(token, time.Now())
+}
+
+// explain asks the policy. One that has to connect first is asked again until
+// it answers or the time is over.
+func explain(ctx context.Context, cfg Config, who rooms.Identity, room string) (authz.Verdict, error) {
+	gate, err := cfg.doorkeeper(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err != nil {
+		return authz.Verdict{}, err
+	}
+	if gate == nil {
+		return authz.Verdict{Allow: true, Why: "ROOM_POLICY=open: everybody may be in every room"}, nil
+	}
+	gate.Start(nowhere{})
+	defer gate.Close()
+	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
+	defer cancel()
+	for {
+		v := gate.Explain(ctx, who, room)
+		if !v.Unknown || cfg.RoomPolicy != authz.Redis {
+			return v, nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return v, nil
+		}
+	}
+}
+
+// nowhere is a node without rooms.
+type nowhere struct{}
+
+func (nowhere) Users(context.Context, string) ([]string, error) { return nil, nil }
+func (nowhere) Expel(string, []string, string)                  {}
+func (nowhere) Names(int) ([]string, int)                       { return nil, 0 }
+
+func printVerdict(out io.Writer, user, room string, v authz.Verdict, asJSON bool) error {
+	answer := "no"
+	switch {
+	case v.Allow:
+		answer = "yes"
+	case v.Unknown:
+		answer = "no, for want of an answer"
+	}
+	var err error
+	if asJSON {
+		err = json.NewEncoder(out).Encode(map[string]any{"user": user, "room": room, "allow": v.Allow, "known": !v.Unknown, "why": v.Why})
+	} else {
+		_, err = fmt.Fprintf(out, "%s: %s\n", answer, v.Why)
+	}
+	if err == nil && !v.Allow {
+		err = errors.New("user " + user + " may not join " + room)
+	}
+	return err
+}

@@ -1,0 +1,98 @@
+package auth
+
+import (
+	"sync"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+// maxRevoked bounds the list of what is refused although it was signed; some
+// 100 bytes each.
+const maxRevoked = 1 << 20
+
+// pruneEvery is how many additions come between two looks for entries that
+// have ended.
+const pruneEvery = 1024
+
+// A blacklist has the tokens that are good no longer, until they would have
+// ended anyway. Safe for concurrent use; the lock is held for a map access.
+type blacklist struct {
+	mu     sync.RWMutex     // guards the following
+	tokens map[string]int64 // id → Unix s at which the entry ends
+	users  map[string]cutoff
+	added  int
+}
+
+// A cutoff says that a user's tokens are refused that were issued up to then.
+type cutoff struct{ issued, until int64 } // Unix s
+
+// Revoke implements rooms.Revoker. Without Issued all tokens of the user are
+// meant that there are now. When the list is full, which is counted, the
+// token stays good.
+func (v *Verifier) Revoke(o rooms.Order) {
+	now := time.Now()
+	if !v.revoked.add(o, now) {
+		v.overflow.Add(1)
+	}
+}
+
+func (b *blacklist) add(o rooms.Order, now time.Time) bool {
+	until := o.Until.Unix()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.added++; b.added%pruneEvery == 0 {
+		b.prune(now.Unix())
+	}
+	if len(b.tokens)+len(b.users) >= maxRevoked {
+		return false
+	}
+	if o.TokenID != "" {
+		if b.tokens == nil {
+			b.tokens = make(map[string]int64)
+		}
+		b.tokens[o.TokenID] = max(b.tokens[o.TokenID], until)
+		return true
+	}
+	issued := o.Issued
+	if issued.IsZero() {
+		issued = now
+	}
+	if b.users == nil {
+		b.users = make(map[string]cutoff)
+	}
+	c := b.users[o.User]
+	b.users[o.User] = cutoff{max(c.issued, issued.Unix()), max(c.until, until)}
+	return true
+}
+
+func (b *blacklist) prune(now int64) {
+	for id, until := range b.tokens {
+		if until <= now {
+			delete(b.tokens, id)
+		}
+	}
+	for user, c := range b.users {
+		if c.until <= now {
+			delete(b.users, user)
+		}
+	}
+}
+
+// has reports whether a token is refused. issued is 0 when it does not say.
+func (b *blacklist) has(user, id string, issued, now int64) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if id != "" && b.tokens[id] > now {
+		return true
+	}
+	c, found := b.users[user]
+	return found && c.until > now && issued <= c.issued
+}
+
+// len is the number of entries.
+func (b *blacklist) len() int {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return len(b.tokens) + len(b.users)
+}

@@ -1,0 +1,158 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+// A Verdict is a policy's answer.
+type Verdict struct {
+	Allow   bool
+	Why     string // for people; names the rule, never a secret
+	Unknown bool   // there was no answer, and so Allow is false
+}
+
+func yes(format string, args ...any) Verdict {
+	return Verdict{Allow: true, Why: fmt.Sprintf(format, args...)}
+}
+
+func no(format string, args ...any) Verdict {
+	return Verdict{Why: fmt.Sprintf(format, args...)}
+}
+
+func unknown(format string, args ...any) Verdict {
+	return Verdict{Unknown: true, Why: fmt.Sprintf(format, args...)}
+}
+
+// A policy decides about rooms. Safe for concurrent use.
+type policy interface {
+	// quick decides what needs no time; ok is false for the rest.
+	quick(who rooms.Identity, room string) (v Verdict, ok bool)
+
+	// begin is called before decide, and what it returns when the answer has
+	// been given.
+	begin(room string) (given func())
+
+	// decide may block until ctx is over.
+	decide(ctx context.Context, who rooms.Identity, room string) Verdict
+}
+
+// Errors a client is told.
+var (
+	errUnavailable = errors.New("Authorization unavailable")
+	errBusy        = errors.New("Authorization busy, try again")
+)
+
+// A Gate is a rooms.Authorizer. Safe for concurrent use.
+type Gate struct {
+	policy  policy
+	own     bool // notification rooms are for their own users alone
+	workers int
+	lines   *lines // nil before Start
+	counts  [outcomes]atomic.Int64
+}
+
+var _ rooms.Authorizer = (*Gate)(nil)
+
+const notificationPrefix = "notification:"
+
+// Authorize implements rooms.Authorizer.
+func (g *Gate) Authorize(who rooms.Identity, room string, done func(error)) {
+	if v, ok := g.quick(who, room); ok {
+		done(g.answer(v))
+		return
+	}
+	ask := func(ctx context.Context) {
+		given := g.policy.begin(room)
+		done(g.answer(g.policy.decide(ctx, who, room)))
+		given()
+	}
+	if !g.lines.join(who.UserID, ask) {
+		g.counts[Busy].Add(1)
+		done(errBusy)
+	}
+}
+
+func (g *Gate) quick(who rooms.Identity, room string) (v Verdict, ok bool) {
+	if id, found := strings.CutPrefix(room, notificationPrefix); found {
+		switch {
+		case id == who.UserID && id != "":
+			return yes("it is the user's own notification room"), true
+		case g.own:
+			return no("NOTIFICATION_ROOMS=own: it is another user's notification room"), true
+		}
+	}
+	return g.policy.quick(who, room)
+}
+
+// Explain decides as Authorize does, and says why.
+func (g *Gate) Explain(ctx context.Context, who rooms.Identity, room string) Verdict {
+	if v, ok := g.quick(who, room); ok {
+		return v
+	}
+	return g.policy.decide(ctx, who, room)
+}
+
+func (g *Gate) answer(v Verdict) error {
+	switch {
+	case v.Allow:
+		g.counts[Allowed].Add(1)
+		return nil
+	case v.Unknown:
+		g.counts[Unavailable].Add(1)
+		return errUnavailable
+	}
+	g.counts[Denied].Add(1)
+	return rooms.ErrNotAllowed
+}
+
+// An Outcome is how a question ended.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Allowed     Outcome = iota
+	Denied              // the policy said no
+	Unavailable         // it did not say
+	Busy                // too many questions were waiting
+	outcomes
+)
+
+var outcomeNames = [outcomes]string{"allowed", "denied", "unavailable", "busy"}
+
+func (o Outcome) String() string {
+	if o < outcomes {
+		return outcomeNames[o]
+	}
+	return fmt.Sprintf("outcome %d", uint8(o))
+}
+
+// Counts returns how many questions ended with each outcome.
+func (g *Gate) Counts() map[Outcome]int64 {
+	counts := make(map[Outcome]int64, outcomes)
+	for o := range outcomes {
+		counts[o] = g.counts[o].Load()
+	}
+	return counts
+}
+
+// prompt is part of policies that always answer at once.
+type prompt struct{}
+
+func (prompt) begin(string) func() { return func() {} }
+
+func (prompt) decide(context.Context, rooms.Identity, string) Verdict {
+	return unknown("the policy decides at once or not at all")
+}
+
+// open lets everybody in; it stands behind the rule for notification rooms.
+type open struct{ prompt }
+
+func (open) quick(rooms.Identity, string) (Verdict, bool) {
+	return yes("ROOM_POLICY=open: everybody may be in every room"), true
+}

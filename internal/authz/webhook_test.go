@@ -1,0 +1,193 @@
+package authz
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+// An application answers questions about rooms; serve may be changed while
+// nobody asks.
+type application struct {
+	*httptest.Server
+	serve http.HandlerFunc
+	asked atomic.Int64
+
+	mu   sync.Mutex
+	last map[string]string // guarded by mu
+}
+
+func newApplication(t *testing.T, serve http.HandlerFunc) *application {
+	a := &application{serve: serve}
+	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.asked.Add(1)
+		var body map[string]string
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil || r.Method != http.MethodPost {
+			t.Errorf("%s with a body that is no object of texts: %v", r.Method, err)
+		}
+		a.mu.Lock()
+		a.last = body
+		a.mu.Unlock()
+		a.serve(w, r)
+	}))
+	t.Cleanup(a.Close)
+	return a
+}
+
+func (a *application) config() Config {
+	return Config{Policy: Webhook, URL: a.URL + "/rooms", Timeout: patience}
+}
+
+func answering(status int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}
+}
+
+func TestWebhookAnswers(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		body   string
+		want   error
+	}{
+		{204, "", nil},
+		{200, `{"allow":true}`, nil},
+		{200, `{"allow":true,"reason":"a member"}`, nil},
+		{200, `{"allow":false,"reason":"blocked"}`, rooms.ErrNotAllowed},
+		{403, "", rooms.ErrNotAllowed},
+		{404, "not found", rooms.ErrNotAllowed},
+		{200, `{}`, errUnavailable},
+		{200, `yes`, errUnavailable},
+		{200, `{"allow":"yes"}`, errUnavailable},
+		{200, "", errUnavailable},
+		{201, `{"allow":true}`, errUnavailable},
+		{302, "", errUnavailable},
+		{401, "", errUnavailable},
+		{500, `{"allow":true}`, errUnavailable},
+		{503, "", errUnavailable},
+	} {
+		a := newApplication(t, answering(c.status, c.body))
+		g := started(t, a.config(), nil)
+		if err := ask(t, g, user("ann"), "conversation:42"); !errors.Is(err, c.want) {
+			t.Errorf("%d %s: %v, want %v", c.status, c.body, err, c.want)
+		}
+	}
+}
+
+func TestWebhookIsToldWhoAsks(t *testing.T) {
+	var header atomic.Value
+	a := newApplication(t, func(w http.ResponseWriter, r *http.Request) {
+		header.Store(r.Header.Get("Authorization") + " " + r.Header.Get("Content-Type"))
+		w.WriteHeader(204)
+	})
+	c := a.config()
+	c.Token = "secret"
+	g := started(t, c, nil)
+	who := rooms.Identity{UserID: "7", Email: "ann@example.com", Role: "host"}
+	if err := ask(t, g, who, "conversation:a:b"); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"userId": "7", "email": "ann@example.com", "role": "host",
+		"room": "conversation:a:b", "roomType": "conversation", "roomId": "a:b",
+	}
+	for name, value := range want {
+		if a.last[name] != value {
+			t.Errorf("%s is %q, want %q", name, a.last[name], value)
+		}
+	}
+	if got := header.Load(); got != "Bearer secret application/json" {
+		t.Errorf("headers %q", got)
+	}
+}
+
+func TestWebhookAnswersAreKeptForAWhile(t *testing.T) {
+	a := newApplication(t, answering(204, ""))
+	c := a.config()
+	c.TTL = 300 * time.Millisecond
+	g := started(t, c, nil)
+	for range 10 {
+		if err := ask(t, g, user("ann"), "conversation:1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.serve = answering(403, "")
+	for _, other := range []rooms.Identity{user("bob"), {UserID: "ann", Role: "admin"}} {
+		if err := ask(t, g, other, "conversation:1"); err == nil {
+			t.Errorf("%+v was answered with what was kept for ann", other)
+		}
+	}
+	if n := a.asked.Load(); n != 3 {
+		t.Errorf("asked %d times, want once for each who asked", n)
+	}
+	for deadline := time.Now().Add(patience); ask(t, g, user("ann"), "conversation:1") == nil; {
+		if time.Now().After(deadline) {
+			t.Fatal("an answer is kept for ever")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestWebhookWithoutTTLAsksEachTime(t *testing.T) {
+	a := newApplication(t, answering(204, ""))
+	g := started(t, a.config(), nil)
+	for range 5 {
+		_ = ask(t, g, user("ann"), "conversation:1")
+	}
+	if n := a.asked.Load(); n != 5 {
+		t.Errorf("asked %d times, want 5", n)
+	}
+}
+
+func TestWebhookThatIsSlow(t *testing.T) {
+	let := make(chan struct{})
+	a := newApplication(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-let:
+		case <-r.Context().Done():
+		}
+	})
+	defer close(let)
+	c := a.config()
+	c.Timeout = 50 * time.Millisecond
+	g := started(t, c, nil)
+	if err := ask(t, g, user("ann"), "conversation:1"); !errors.Is(err, errUnavailable) {
+		t.Errorf("%v, want no answer", err)
+	}
+}
+
+func TestWebhookThatFailsIsGivenARest(t *testing.T) {
+	a := newApplication(t, answering(500, ""))
+	g := started(t, a.config(), nil)
+	for i := range 3 * breakAfter {
+		if err := ask(t, g, user("ann"), "conversation:1"); !errors.Is(err, errUnavailable) {
+			t.Errorf("question %d: %v", i, err)
+		}
+	}
+	if n := a.asked.Load(); n != breakAfter {
+		t.Errorf("asked %d times, want %d", n, breakAfter)
+	}
+	v := g.Explain(t.Context(), user("ann"), "conversation:1")
+	if !v.Unknown || !strings.Contains(v.Why, "rest") {
+		t.Errorf("explained with %+v", v)
+	}
+}
+
+func TestWebhookDenialsAreNoFailures(t *testing.T) {
+	a := newApplication(t, answering(403, ""))
+	g := started(t, a.config(), nil)
+	for range 3 * breakAfter {
+		if err := ask(t, g, user("ann"), "conversation:1"); !errors.Is(err, rooms.ErrNotAllowed) {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package e2e
+
+import (
+	"bytes"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+)
+
+func TestConsoleInABrowser(t *testing.T) {
+	notOnReference(t, "it has no console")
+	t.Parallel()
+	tokens := []string{"CONSOLE_TOKEN=only for us", "PUBLISH_TOKEN=of the services"}
+	guarded := start(t, append(tokens, "NODE_ENV=production", "CONSOLE=true", "METRICS_TOKEN=of the operators")...)
+	cmd := script(t, start(t, "PUBLISH_TOKEN="), "default", caseArgs("console.mjs")...)
+	cmd.Env = append(append(cmd.Env, tokens...), "GUARDED_URL="+guarded.URL)
+	runCases(t, cmd)
+}
+
+func TestConsoleCanBeOff(t *testing.T) {
+	notOnReference(t, "it has no console")
+	t.Parallel()
+	for setting, greeting := range map[string]string{"NODE_ENV=production": "", "CONSOLE=false": "The gateway is at http://localhost:"} {
+		g := start(t, setting)
+		for _, path := range []string{"/", "/console/console.js"} {
+			res, body, err := exchange(http.MethodGet, g.URL+path, nil, "")
+			object(t, res, body, err)
+			if res.StatusCode != http.StatusNotFound {
+				t.Errorf("%s, %s: status %d, want 404", setting, path, res.StatusCode)
+			}
+		}
+		gatewaytest.Await(t, greeting, func() bool { return strings.Contains(g.Out.String(), greeting) })
+	}
+}
+
+// TestConsoleOverHTTP: what the handler says arrives as it says it.
+func TestConsoleOverHTTP(t *testing.T) {
+	notOnReference(t, "it has no console")
+	t.Parallel()
+	g := start(t)
+	greeting := "in a browser, at http://localhost:" + g.URL[strings.LastIndex(g.URL, ":")+1:] + "/"
+	gatewaytest.Await(t, greeting, func() bool { return strings.Contains(g.Out.String(), greeting) })
+	res, body, err := exchange(http.MethodGet, g.URL+"/", nil, "")
+	if err != nil || res.StatusCode != http.StatusOK || !bytes.Contains(body, []byte("<!doctype html>")) {
+		t.Fatalf("%v %.100s %v", res, body, err)
+	}
+	if res.Header.Get("Cache-Control") != "no-cache" || res.Header.Get("Content-Security-Policy") == "" {
+		t.Errorf("headers %v", res.Header)
+	}
+	known := http.Header{"If-None-Match": {res.Header.Get("ETag")}}
+	if status, body, err := request(http.MethodGet, g.URL+"/", known, ""); status != http.StatusNotModified || len(body) > 0 || err != nil {
+		t.Errorf("with its tag: %d %.100s %v", status, body, err)
+	}
+	for origin, want := range map[string]int{g.URL: http.StatusOK, "http://localhost:3000": http.StatusForbidden} {
+		status, body, err := request(http.MethodPost, g.URL+"/console/token?user=ann", http.Header{"Origin": {origin}}, "")
+		if status != want || err != nil {
+			t.Errorf("a token for a page of %s: %d %s %v, want %d", origin, status, body, err, want)
+		}
+	}
+}
+
+func TestConsoleFiguresNameNoRooms(t *testing.T) {
+	notOnReference(t, "it has no console")
+	t.Parallel()
+	g := start(t)
+	g.dial(t, "ann", false).do("join_room", "1")
+	res, body, err := exchange(http.MethodGet, g.URL+"/console/figures", nil, "")
+	figures := object(t, res, body, err)
+	if names, _ := figures["rooms"].([]any); len(names) > 0 || figures["totalRooms"] != 2.0 {
+		t.Errorf("%s, want 2 rooms without their names", body)
+	}
+	if age, ok := figures["loopTurnAge"].(float64); !ok || age < 0 || figures["mailboxWaiting"] == nil {
+		t.Errorf("%s, want the age of a turn and what waits", body)
+	}
+}
+
+// TestConsoleHasTheClientOfNpm: what is committed is what npm has, less the
+// reference to its source map.
+func TestConsoleHasTheClientOfNpm(t *testing.T) {
+	ours := read(t, "../console/page/socket.io.esm.min.js")
+	theirs := read(t, "js/node_modules/socket.io-client/dist/socket.io.esm.min.js")
+	if theirs = regexp.MustCompile(`(?m)^//# sourceMappingURL=.*\n?`).ReplaceAllString(theirs, ""); ours != theirs {
+		t.Error("socket.io.esm.min.js is not that of js/node_modules: run `make console-client`")
+	}
+	licences := read(t, "../console/page/licences.txt")
+	for _, name := range []string{"socket.io-client", "engine.io-client", "socket.io-parser", "engine.io-parser", "@socket.io/component-emitter"} {
+		if !strings.Contains(licences, read(t, "js/node_modules/"+name+"/LICENSE")) {
+			t.Errorf("the licence of %s is missing", name)
+		}
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v: run `make test` once, it installs what the tests need", err)
+	}
+	return string(text)
+}

@@ -1,0 +1,207 @@
+// The console in a browser, used as its users do.
+import { after, afterEach, beforeEach, describe, it } from "node:test";
+import assert from "node:assert/strict";
+import { browser, button, choice, connect, event, field, fits, join, open, picture } from "./browser.mjs";
+import { connect as client, now, room, token, url } from "./world.mjs";
+
+after(() => browser.close());
+
+const { page, complaints } = await open(url, { colorScheme: "light" });
+const eventually = (id, wanted) => page.locator(id, { hasText: wanted }).waitFor();
+
+describe("the console", () => {
+  beforeEach(async () => {
+    complaints.length = 0;
+    await page.setViewportSize({ width: 1200, height: 860 });
+    await page.goto(url);
+  });
+  afterEach(() => assert.deepEqual(complaints, []));
+
+  it("connects, joins, publishes and shows what comes", async (t) => {
+    await field(page, "User").fill("ann");
+    await connect(page);
+    await eventually("#state", "Connected as ann");
+    assert.equal((await event(page, "received", "connected")).userId, "ann");
+    await eventually("#fact-transport", "websocket");
+
+    const here = room();
+    await join(page, here);
+    assert.equal(JSON.parse(await field(page, "Body").inputValue()).conversationId, here.roomId);
+    await button(page, "Publish").click();
+    await eventually("#published", "Accepted for 1 room.");
+    const message = await event(page, "received", "new_message");
+    assert.equal(message.conversationId, here.roomId);
+    assert.equal(message.recipientId, "ann");
+
+    for (const [example, key, emitted] of [
+      ["booking", "booking.confirmed", "booking_update"],
+      ["notification", "notification.created", "new_notification"],
+    ]) {
+      await button(page, example).click();
+      assert.equal(await field(page, "Event").inputValue(), key);
+      await field(page, "Body").press("Control+Enter");
+      await event(page, "received", emitted);
+    }
+    await page.locator("#spoken", { hasText: "Received" }).waitFor({ state: "attached" });
+  });
+
+  it("types, and sees others type", async (t) => {
+    const here = room();
+    const ben = await client(t, "ben");
+    await ben.join(here);
+    await connect(page);
+    await join(page, here);
+    assert.equal((await ben.next("user_joined")).userId, "42");
+
+    await ben.ack("typing", here.data);
+    assert.equal((await event(page, "received", "user_typing")).userId, "ben");
+    await button(page, `typing, ${here.name}`).click();
+    assert.equal((await ben.next("user_typing")).userId, "42");
+    await button(page, `stop, ${here.name}`).click();
+    await ben.next("user_stop_typing");
+    await button(page, `leave, ${here.name}`).click();
+    await ben.next("user_left");
+    await eventually("#rooms-empty", "user:42");
+    await button(page, "Disconnect").click();
+    await eventually("#state", "Not connected");
+  });
+
+  it("draws figures that move", async (t) => {
+    const connections = page.locator(".figure", { hasText: "Connections" });
+    const show = (n) => connections.locator("output", { hasText: new RegExp(`^${n}$`) }).waitFor();
+    const line = () => connections.locator(".stroke").getAttribute("d");
+    await show(0);
+    const flat = await line();
+    const here = room();
+    const crowd = await Promise.all(["a", "b", "c"].map((user) => client(t, user)));
+    for (const one of crowd) await one.join(here);
+    const typing = setInterval(() => crowd[0].socket.emit("typing", here.data), 20);
+    t.after(() => clearInterval(typing));
+    await show(3);
+    assert.notEqual(await line(), flat);
+    await page.waitForFunction(() => [...document.querySelectorAll(".figure")]
+      .filter((tile) => /Events in|Deliveries/.test(tile.textContent))
+      .every((tile) => Number(tile.querySelector("output").textContent) > 5));
+  });
+
+  it("says why a client is refused", async () => {
+    await choice(page, "Transport").selectOption("websocket");
+    await field(page, "Token").fill(token({ id: "ann", exp: now() - 60 }));
+    await eventually("#claims", "user ann, ended");
+    await button(page, "Connect").click();
+    await eventually("#connect-error", "Authentication error: jwt expired");
+    await eventually("#state", "Not connected");
+    assert.equal((await event(page, "refused", "connect_error")).message, "Authentication error: jwt expired");
+  });
+
+  it("says why an event is not taken", async () => {
+    await field(page, "Event").fill("message.sent");
+    await field(page, "Body").fill("{ no JSON");
+    await button(page, "Publish").click();
+    await eventually("#published", "400, not_json");
+    assert.match(complaints.splice(0).join(), /^Failed to load resource: .* 400 \(Bad Request\)$/); // the browser's own words
+  });
+
+  it("keeps the newest 500 events, and finds some among them", async (t) => {
+    const here = room();
+    await connect(page);
+    await join(page, here);
+    const ben = await client(t, "ben");
+    for (let i = 0; i < 300; i++) {
+      await ben.join(here);
+      await ben.ack("leave_room", here.data);
+    }
+    await eventually("#count", /newest 500 of 60\d/);
+    assert.equal(await page.locator("#entries > li").count(), 500);
+    await field(page, "Filter events by name or body").fill("USER_left");
+    await eventually("#count", "250 of 500 shown");
+    await field(page, "Filter events by name or body").fill("nothing like it");
+    await eventually("#entries-empty", "No event matches the filter.");
+    await field(page, "Filter events by name or body").fill("");
+    await button(page, "Pause").click();
+    await ben.join(here);
+    await eventually("#count", "1 waiting");
+    await button(page, "Clear").click();
+    await eventually("#entries-empty", "Nothing yet.");
+  });
+
+  it("is in its rooms again after the connection was lost", async (t) => {
+    let cut;
+    await page.routeWebSocket(/socket\.io/, (socket) => {
+      const server = socket.connectToServer();
+      cut = () => {
+        server.close();
+        socket.close();
+      };
+    });
+    await page.goto(url);
+    await choice(page, "Transport").selectOption("websocket");
+    await connect(page);
+    const here = room();
+    await join(page, here);
+    const ben = await client(t, "ben");
+    await ben.join(here);
+    await cut();
+    await ben.next("user_left");
+    await ben.next("user_joined");
+    await eventually("#state", "Connected as 42");
+  });
+
+  it("is used with the keyboard alone", async () => {
+    await field(page, "User").focus();
+    await page.keyboard.press("Enter");
+    await page.locator("#state[data-state=on]").waitFor();
+    const focused = () => page.evaluate(() => document.activeElement.textContent || document.activeElement.id);
+    assert.equal(await focused(), "Disconnect");
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Tab");
+    assert.equal(await focused(), "room-id");
+    await page.keyboard.press("Enter");
+    await field(page, "Rooms joined").getByText("conversation:1", { exact: true }).waitFor();
+    for (let i = 0; i < 20 && (await page.evaluate(() => document.activeElement.tagName)) !== "SUMMARY"; i++) await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await page.locator("details[open] pre").waitFor();
+  });
+
+  it("fits on a phone and a desktop, in the light and in the dark", async (t) => {
+    const here = room();
+    await connect(page);
+    await join(page, here);
+    await field(page, "Body").fill(JSON.stringify({ conversationId: here.roomId, message: "x".repeat(5000) }));
+    await button(page, "Publish").click();
+    await eventually("#published", "Accepted");
+    await page.locator("#entries .received summary").first().click();
+    const grounds = new Set();
+    for (const scheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme: scheme });
+      grounds.add(await page.evaluate(() => getComputedStyle(document.body).backgroundColor));
+      for (const [device, width] of [["desktop", 1200], ["phone", 360]]) {
+        await page.setViewportSize({ width, height: 780 });
+        await fits(page);
+        await picture(page, `${device}-${scheme}`);
+      }
+    }
+    assert.equal(grounds.size, 2);
+    await page.emulateMedia({ colorScheme: "light" });
+  });
+});
+
+describe("the console in production", () => {
+  it("asks for a password, and takes a token of the platform and PUBLISH_TOKEN", async () => {
+    const { GUARDED_URL, CONSOLE_TOKEN, PUBLISH_TOKEN } = process.env;
+    const { page, complaints } = await open(GUARDED_URL, { httpCredentials: { username: "anybody", password: CONSOLE_TOKEN } });
+    assert.equal(await field(page, "User").count(), 0);
+    await page.locator(".figure .stroke[d]").first().waitFor({ state: "attached" }); // METRICS_TOKEN or not
+    await field(page, "Token").fill(token({ id: "ann" }));
+    await connect(page);
+    await page.locator("#state", { hasText: "Connected as ann" }).waitFor();
+    await page.locator("#fact-transport", { hasText: "websocket" }).waitFor();
+    const here = room();
+    await join(page, here);
+    await field(page, "PUBLISH_TOKEN").fill(PUBLISH_TOKEN);
+    await button(page, "Publish").click();
+    await page.locator("#published", { hasText: "Accepted for 1 room." }).waitFor();
+    assert.equal((await event(page, "received", "new_message")).conversationId, here.roomId);
+    assert.deepEqual(complaints, []);
+  });
+});

@@ -1,0 +1,231 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+const (
+	maxEvent    = 60_000 // bytes, MAX_EVENT_SIZE of the first gateway
+	tooLargeEnd = "the end"
+)
+
+// poisonKinds make the n'th event of a kind that the first gateway can do
+// nothing with.
+var poisonKinds = []struct {
+	reason, key string
+	body        func(n int) string
+}{
+	{"not_json", "message.sent", func(n int) string { return fmt.Sprint("hello ", n) }},
+	{"not_json", "message.sent", func(n int) string { return fmt.Sprintf("%d \xff", n) }},
+	{"not_json", "message.sent", func(n int) string { return fmt.Sprintf(`{"n":%d,"conversationId":1`, n) }},
+	{"not_an_object", "booking.paid", func(n int) string { return fmt.Sprintf("[%d]", n) }},
+	{"no_room", "message.sent", func(n int) string { return fmt.Sprintf(`{"n":%d,"chatId":1,"message":"found"}`, n) }},
+	{"bad_id", "notification.created", func(n int) string { return fmt.Sprintf(`{"n":%d,"userId":{}}`, n) }},
+	{"too_many_rooms", "list", func(n int) string {
+		return fmt.Sprintf(`{"n":%d,"userIds":[%s1]}`, n, strings.Repeat("1,", 10_000))
+	}},
+	{"too_large", "message.sent", func(n int) string {
+		return fmt.Sprintf(`{"n":%d,"conversationId":1,"message":"%s%s"}`, n, strings.Repeat("x", maxEvent), tooLargeEnd)
+	}},
+	{"no_route", "message.edited", func(n int) string { return fmt.Sprintf(`{"n":%d,"conversationId":1}`, n) }},
+}
+
+// letterLine is a dead letter as the list shows it, but for its id and time.
+func letterLine(reason, key, body string) string {
+	const preview = 60 // bytes
+	text := body[:min(len(body), preview)]
+	if strings.Contains(body, "\xff") {
+		text = strconv.Quote(text)
+	}
+	if len(body) > preview {
+		text += "…"
+	}
+	return reason + " " + key + " " + text
+}
+
+// letters lists the dead letters, sorted, and returns their ids by line.
+func (h *house) letters() (lines []string, ids map[string]string) {
+	h.t.Helper()
+	ids = make(map[string]string)
+	out := h.command("dead-letter", "list")
+	for _, row := range strings.Split(out, "\n")[1:] {
+		column := strings.Fields(row)
+		if len(column) < 5 {
+			continue // the last line, which counts
+		}
+		line := column[2] + " " + column[3] + " " + strings.Join(column[4:], " ")
+		if at, err := time.Parse(time.RFC3339, column[1]); err != nil || time.Since(at).Abs() > time.Hour {
+			h.t.Errorf("time of letter %q: %v", row, err)
+		}
+		lines = append(lines, line)
+		ids[line] = column[0]
+	}
+	if want := fmt.Sprintf("\n%d dead letters\n", len(lines)); !strings.HasSuffix(out, want) {
+		h.t.Errorf("the list does not end with %q: %s", want, out)
+	}
+	slices.Sort(lines)
+	return lines, ids
+}
+
+// wantLetters waits for as many dead letters as are wanted, which must be
+// these.
+func (h *house) wantLetters(want []string) (ids map[string]string) {
+	h.t.Helper()
+	slices.Sort(want)
+	var got []string
+	deadline := time.Now().Add(2 * patience)
+	for got, ids = h.letters(); len(got) < len(want) && time.Now().Before(deadline); got, ids = h.letters() {
+	}
+	if !slices.Equal(got, want) {
+		h.t.Fatalf("dead letters\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	return ids
+}
+
+// mix publishes good events of conversation 1 with poison of every kind
+// between them, and returns the poison as a list of dead letters shows it.
+func (h *house) mix(rounds, good int) (letters []string) {
+	h.t.Helper()
+	if err := h.publisher.Channel.QueueBind(h.name+".message.sent", "message.edited", h.name, false, nil); err != nil {
+		h.t.Fatal(err)
+	}
+	n := 0
+	for round := range rounds {
+		for _, kind := range poisonKinds {
+			var batch []amqp.Publishing
+			for range good {
+				batch = append(batch, amqp.Publishing{Body: fmt.Appendf(nil, `{"conversationId":1,"message":%d,"timestamp":"T"}`, n)})
+				n++
+			}
+			h.publish("message.sent", batch...)
+			body := kind.body(round)
+			h.publish(kind.key, amqp.Publishing{Body: []byte(body)})
+			letters = append(letters, letterLine(kind.reason, kind.key, body))
+		}
+	}
+	return letters
+}
+
+const poisonRoutes = `
+routes:
+  - {event: list, rooms: "user:{userIds[]}", emit: list, fields: all}
+`
+
+// curedRoutes make sense of what had no room and no route.
+const curedRoutes = poisonRoutes + `
+  - {event: message.sent, rooms: "conversation:{conversationId|chatId}", emit: new_message, fields: [message, timestamp]}
+  - {event: message.edited, rooms: "conversation:{conversationId}", emit: message_edited, fields: [n]}
+`
+
+func TestPoisonHarmsNobodyAndWaitsForItsCure(t *testing.T) {
+	t.Parallel()
+	const (
+		rounds = 6
+		good   = 10 // events before each poisonous one
+	)
+	h := openHouse(t, "poison", poisonRoutes, fmt.Sprint("MAX_EVENT_SIZE=", maxEvent))
+	a := h.audience(t, listener{"7", []string{"conversation:1"}})
+	began := time.Now()
+	letters := h.mix(rounds, good)
+	for n := range rounds * good * len(poisonKinds) {
+		a.want(t, "between poison", fmt.Sprintf(`0 new_message [{"conversationId":1,"message":%d,"timestamp":"T"}]`, n))
+	}
+	ids := h.wantLetters(slices.Clone(letters))
+	h.wantFigures(began, rounds)
+
+	large := poisonKinds[7].body(2)
+	line := letterLine("too_large", "message.sent", large)
+	shown := h.command("dead-letter", "show", ids[line])
+	for _, want := range []string{
+		"\nreason    too_large ", "\nevent     message.sent\n", "\nexchange  poison\n", "\nqueue     poison.message.sent\n",
+		"\nheader    x-gateway-reason: too_large\n", "\n" + large + "\n",
+	} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("the letter shown has no %.100q: %.1000s", want, shown)
+		}
+	}
+	if out, err := h.Run("dead-letter", "drop", "nope"); err == nil || !strings.Contains(out, "no dead letter nope") {
+		t.Errorf("dropping what is not there: %v %s", err, out)
+	}
+	gone := letterLine("not_json", "message.sent", "hello 0")
+	if out := h.command("dead-letter", "drop", ids[gone]); out != "dropped 1\n" {
+		t.Errorf("dropped: %s", out)
+	}
+	letters = slices.DeleteFunc(letters, func(l string) bool { return l == gone })
+	h.wantLetters(slices.Clone(letters))
+
+	h.Stop()
+	h.routes(curedRoutes)
+	h.Set(fmt.Sprint("MAX_EVENT_SIZE=", 2*maxEvent))
+	h.Launch()
+	a.joined()
+	if out := h.command("dead-letter", "replay", ids[line]); out != "replayed 1\n" {
+		t.Errorf("replayed: %s", out)
+	}
+	a.wantCured(t, 1, 0)
+	if out, want := h.command("dead-letter", "replay", "--all"), fmt.Sprintf("replayed %d\n", len(letters)-1); out != want {
+		t.Errorf("replayed: %s, want %s", out, want)
+	}
+	a.wantCured(t, rounds-1, rounds)
+	left := slices.DeleteFunc(letters, func(l string) bool {
+		return strings.HasPrefix(l, "too_large") || strings.HasPrefix(l, "no_room") || strings.HasPrefix(l, "no_route")
+	})
+	h.wantLetters(slices.Clone(left))
+	if out, want := h.command("dead-letter", "drop", "--all"), fmt.Sprintf("dropped %d\n", len(left)); out != want {
+		t.Errorf("dropped: %s, want %s", out, want)
+	}
+	h.wantLetters(nil)
+}
+
+// wantCured wants these numbers of events that were too large, and that had no
+// room and no route, in any order.
+func (a audience) wantCured(t *testing.T, large, others int) {
+	t.Helper()
+	for _, c := range a.crowds {
+		found := make(map[string]int)
+		for _, s := range c.want("event", large+2*others) {
+			if strings.Contains(s.Args, tooLargeEnd) {
+				s.Args = tooLargeEnd
+			}
+			if s.Event == "new_message" && strings.Contains(s.Args, "found") {
+				s.Args = "found"
+			}
+			found[s.Event+" "+s.Args]++
+		}
+		want := make(map[string]int)
+		for n := range others {
+			want["new_message found"]++
+			want[fmt.Sprintf(`message_edited [{"n":%d}]`, n)] = 1
+		}
+		want["new_message "+tooLargeEnd] = large
+		if fmt.Sprint(found) != fmt.Sprint(want) {
+			t.Fatalf("after the cure clients got %v, want %v", found, want)
+		}
+	}
+}
+
+// wantFigures looks at how the gateway counted and logged the poison: a line a
+// second at most.
+func (h *house) wantFigures(began time.Time, rounds int) {
+	h.t.Helper()
+	lines := strings.Count(h.Out.String(), "event to the dead letters")
+	if most := int(time.Since(began)/time.Second) + 1; lines < 1 || lines > most {
+		h.t.Errorf("%d lines about poison in the log, want 1 to %d", lines, most)
+	}
+	want := make(map[string]int)
+	for _, kind := range poisonKinds {
+		want[kind.reason] += rounds
+	}
+	for reason, n := range want {
+		if got := h.Metric(fmt.Sprintf(`gateway_service_events_poison_total{reason="%s"}`, reason)); got != float64(n) {
+			h.t.Errorf("%v events counted as %s, want %d", got, reason, n)
+		}
+	}
+}

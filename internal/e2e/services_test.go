@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/upstream/brokertest"
+)
+
+// A house is a gateway and a service that publishes to it.
+type house struct {
+	*gateway
+	name      string // of its exchange, and what its queues begin with
+	publisher *brokertest.Publisher
+}
+
+// openHouse starts a gateway with a routes file.
+func openHouse(t *testing.T, name, routes string, settings ...string) *house {
+	t.Helper()
+	notOnReference(t, "it has no RabbitMQ")
+	broker := brokertest.Shared(t)
+	publisher, err := broker.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(publisher.Close)
+	h := &house{name: name, publisher: publisher}
+	h.gateway = &gateway{gatewaytest.New(t, append([]string{
+		"NODE_ENV=production", "USE_RABBITMQ=true", "RABBITMQ_URL=" + broker.URL,
+		"RABBITMQ_EXCHANGE=" + name + "," + name + "-second", "RABBITMQ_QUEUE_PREFIX=" + name,
+	}, settings...)...), t}
+	h.routes(routes)
+	h.Launch()
+	h.AwaitReady()
+	return h
+}
+
+// routes has the gateway read other routes when it starts.
+func (h *house) routes(text string) {
+	h.t.Helper()
+	path := filepath.Join(h.t.TempDir(), "routes.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	h.Set("ROUTES_FILE=" + path)
+}
+
+func (h *house) publish(key string, messages ...amqp.Publishing) {
+	h.t.Helper()
+	if err := h.publisher.Publish(h.name, key, messages...); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// command runs a subcommand and returns what it prints.
+func (h *house) command(args ...string) string {
+	h.t.Helper()
+	out, err := h.Run(args...)
+	if err != nil {
+		h.t.Fatalf("gateway %v: %v\n%s", args, err, out)
+	}
+	return out
+}
+
+// A listener is a client of listen.mjs.
+type listener struct {
+	User  string   `json:"user"`
+	Rooms []string `json:"rooms,omitempty"`
+}
+
+// An audience is the same listeners once for each transport setting, each in a
+// process.
+type audience struct {
+	crowds []*crowd
+	each   int
+}
+
+func (g *gateway) audience(t *testing.T, listeners ...listener) audience {
+	t.Helper()
+	args := []string{"listen.mjs"}
+	for _, l := range listeners {
+		text, err := json.Marshal(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, string(text))
+	}
+	a := audience{each: len(listeners)}
+	for _, transport := range transportSettings {
+		a.crowds = append(a.crowds, g.crowd(t, transport, args...))
+	}
+	a.joined()
+	return a
+}
+
+func (a audience) joined() {
+	for _, c := range a.crowds {
+		c.want("joined", a.each)
+	}
+}
+
+// want wants these events and no others to be the next on every transport, in
+// any order between the listeners. Each is the listener's number, the event
+// and its arguments.
+func (a audience) want(t *testing.T, what string, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	for i, c := range a.crowds {
+		var got []string
+		for _, s := range c.want("event", len(want)) {
+			got = append(got, fmt.Sprint(s.Member, " ", s.Event, " ", s.Args))
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Fatalf("%s, %s clients got\n%s\nwant\n%s", what, transportSettings[i], strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package gatewaytest
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Token signs a token of this user which is good for an hour.
+func Token(t testing.TB, user string) string {
+	t.Helper()
+	claims := jwt.MapClaims{"id": user, "exp": time.Now().Add(time.Hour).Unix()}
+	signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(Secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+// web makes a connection for each request.
+var web = http.Client{Timeout: Patience, Transport: &http.Transport{DisableKeepAlives: true}}
+
+// Get asks for a path.
+func (g *Gateway) Get(path string) (status int, body []byte, err error) {
+	return g.request(http.MethodGet, path, "", "*/*")
+}
+
+// Post publishes an event as a service does that has no RabbitMQ.
+func (g *Gateway) Post(key, body string) (status int, answer []byte, err error) {
+	return g.request(http.MethodPost, "/events/"+key, body, "*/*")
+}
+
+func (g *Gateway) request(method, path, body, accept string) (status int, answer []byte, err error) {
+	r, err := http.NewRequest(method, g.URL+path, strings.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	r.Header.Set("Accept", accept)
+	r.Header.Set("Authorization", "Bearer "+PublishToken)
+	res, err := web.Do(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer res.Body.Close()
+	answer, err = io.ReadAll(res.Body)
+	return res.StatusCode, answer, err
+}
+
+// Metric reads one Prometheus metric, labels included in its name.
+func (g *Gateway) Metric(name string) float64 {
+	g.t.Helper()
+	_, body, err := g.request(http.MethodGet, "/metrics", "", "text/plain")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(body)) {
+		if text, ok := strings.CutPrefix(line, name+" "); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+			if err != nil {
+				g.t.Fatal(err)
+			}
+			return v
+		}
+	}
+	g.t.Fatalf("no metric %s in\n%s", name, body)
+	return 0
+}
+
+// Await polls a condition that should hold soon.
+func Await(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(Patience)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Output collects what a process prints. Safe for concurrent use.
+type Output struct {
+	mu sync.Mutex // guards the following
+	b  bytes.Buffer
+}
+
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *Output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}

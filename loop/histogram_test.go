@@ -1,0 +1,43 @@
+package loop
+
+import (
+	"testing"
+	"time"
+)
+
+func TestHistogramBuckets(t *testing.T) {
+	var h Histogram
+	for _, d := range []time.Duration{0, 100 * time.Microsecond, 101 * time.Microsecond, time.Second, time.Minute} {
+		h.record(d)
+	}
+	var d Durations
+	d.add(&h)
+	d.add(&Histogram{})
+	buckets := d.Buckets()
+	for bound, want := range map[float64]uint64{0.0001: 2, 0.00025: 3, 0.5: 3, 1: 4} {
+		if buckets[bound] != want {
+			t.Errorf("up to %v s: %d, want %d", bound, buckets[bound], want)
+		}
+	}
+	if d.Count != 5 || d.Sum != time.Minute+time.Second+201*time.Microsecond || len(buckets) != len(durationBounds) {
+		t.Errorf("%d in %d buckets, sum %v", d.Count, len(buckets), d.Sum)
+	}
+}
+
+func TestBroadcastsAreTimed(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	members := []socket{connectWS(t, s, "ann"), connectWS(t, s, "bob")}
+	for _, c := range members {
+		c.join("1")
+	}
+	before := s.Stats().Broadcast.Count
+	deliver(t, s, "conversation:1", `42["news"]`)
+	await(t, "the broadcast to be timed", func() bool { return s.Stats().Broadcast.Count > before })
+	for range 10 {
+		s.on(0, func(*worker, time.Time) {})
+	}
+	if n := s.Stats().Broadcast.Count; n > before+2 { // one for each loop
+		t.Errorf("%d broadcasts timed for one", n-before)
+	}
+}

@@ -1,0 +1,148 @@
+package loop
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+// What a loop holds for a client is bounded for each of them: what waits to be
+// read (MaxPending), and what has come of a message that is not whole yet
+// (MaxPayload). It is bounded for all of them together too (MaxOwed): a thousand
+// that stop in the middle at once must not take the memory of the rest. When it
+// comes to that, each loop that holds more than its share ends those with the
+// most.
+
+// owedPollsEvery is how many looks at those who are known to owe come between
+// two at polling sessions, of which all have to be asked.
+const owedPollsEvery = 10
+
+// A debtor is whom a loop holds bytes for: a connection or a polling session.
+type debtor interface {
+	holds() int         // how many bytes
+	shed(now time.Time) // ends it
+}
+
+// owed is one loop's part of it. Owned by its event loop.
+type owed struct {
+	by    map[debtor]int // bytes at the last look, where there were any
+	looks int
+}
+
+// owe notes how many bytes are held for d.
+func (w *worker) owe(d debtor, bytes int) {
+	before, known := w.owed.by[d]
+	switch {
+	case bytes > 0:
+		w.owed.by[d] = bytes
+	case known:
+		delete(w.owed.by, d)
+	default:
+		return
+	}
+	w.stats.Owed.Add(int64(bytes - before))
+}
+
+// lookAtOwed is called each wheelTick: gnet does not tell when a client has
+// read what was waiting for it.
+func (w *worker) lookAtOwed(now time.Time) {
+	for d := range w.owed.by {
+		w.owe(d, d.holds())
+	}
+	if w.owed.looks++; w.owed.looks%owedPollsEvery == 0 {
+		for _, s := range w.bySID {
+			w.owe(s, s.holds())
+		}
+	}
+	w.shed(now)
+}
+
+// overdrawn reports whether too much is held on the node, and more than its
+// share on this loop.
+func (w *worker) overdrawn() bool {
+	most := int64(w.server.config.MaxOwed)
+	loops := int64(len(w.server.workers))
+	return most > 0 && w.stats.Owed.Load()*loops > most && w.server.owed() > most
+}
+
+// owed is what is held on all loops.
+func (s *Server) owed() (n int64) {
+	for _, w := range s.workers {
+		n += w.stats.Owed.Load()
+	}
+	return n
+}
+
+// shed ends debtors until the loop has no more than its share.
+func (w *worker) shed(now time.Time) {
+	if !w.overdrawn() {
+		return
+	}
+	type debt struct {
+		of    debtor
+		bytes int
+	}
+	all := make([]debt, 0, len(w.owed.by))
+	for d, n := range w.owed.by {
+		all = append(all, debt{d, n})
+	}
+	slices.SortFunc(all, func(a, b debt) int { return cmp.Compare(b.bytes, a.bytes) })
+	left := w.stats.Owed.Load() - int64(w.server.config.MaxOwed/len(w.server.workers))
+	for _, d := range all {
+		if left <= 0 {
+			return
+		}
+		left -= int64(d.bytes)
+		w.stats.Shed.Add(1)
+		d.of.shed(now)
+		w.owe(d.of, 0)
+	}
+}
+
+// holds implements debtor: what waits to be read, and what has come of a
+// message that is not whole.
+func (c *wsConn) holds() int {
+	if c.c == nil {
+		return 0
+	}
+	n := c.c.OutboundBuffered() + c.c.InboundBuffered()
+	if c.partial != nil {
+		n += len(c.partial.data)
+	}
+	if c.s != nil {
+		n += c.s.peer.Holds()
+	}
+	return n
+}
+
+// shed implements debtor. It closes at once: what waits is the matter.
+func (c *wsConn) shed(now time.Time) {
+	if c.s != nil && !c.probing {
+		c.s.end(rooms.ReasonShed, now)
+	}
+	c.close()
+}
+
+// holds implements debtor for a polling session: a WebSocket's are its
+// connection's.
+func (s *session) holds() int {
+	if s.poll == nil {
+		return 0
+	}
+	return int(s.queue.bytes) + s.peer.Holds()
+}
+
+func (s *session) shed(now time.Time) { s.end(rooms.ReasonShed, now) }
+
+// holds implements debtor: what waits to be read, and what has come of a
+// request that is not whole.
+func (h *httpConn) holds() int {
+	if h.c == nil {
+		return 0
+	}
+	return h.c.OutboundBuffered() + h.c.InboundBuffered() + len(h.gathered)
+}
+
+func (h *httpConn) shed(time.Time) { h.close() }

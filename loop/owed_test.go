@@ -1,0 +1,163 @@
+package loop
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+// half is what these tests send of a message that never becomes whole.
+var half = strings.Repeat("4", 500_000)
+
+// TestTooMuchIsHeldOfUnfinishedMessages: who starts a message may have it
+// held, but not a hundred of them at once. Nobody needs a token for that.
+func TestTooMuchIsHeldOfUnfinishedMessages(t *testing.T) {
+	t.Parallel()
+	const clients, most = 20, 4 << 20
+	for name, start := range map[string]func(t *testing.T, s *Server) *wire{
+		"body": func(t *testing.T, s *Server) *wire {
+			return dial(t, s).sent("POST " + enginePoll + " HTTP/1.1\r\nHost: test\r\nContent-Length: 999999\r\n\r\n" + half)
+		},
+		"chunked body": func(t *testing.T, s *Server) *wire {
+			return dial(t, s).sent("POST " + enginePoll + " HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\nf0000\r\n" + half)
+		},
+		"requests behind a parked poll": func(t *testing.T, s *Server) *wire {
+			p := openPolling(t, s)
+			p.get.send(requestText("GET", p.target(), ""))
+			s.awaitParked(t, p.sid)
+			return p.get.sent(half)
+		},
+		"frame": func(t *testing.T, s *Server) *wire {
+			c, _ := openWS(t, s)
+			return c.sent(frame(true, ws.OpText, half)[:len(half)])
+		},
+		"fragments": func(t *testing.T, s *Server) *wire {
+			c, _ := openWS(t, s)
+			return c.sent(frame(false, ws.OpText, half))
+		},
+		"attachments": func(t *testing.T, s *Server) *wire {
+			c, _ := openWS(t, s)
+			c.text(`452-["x"]`)
+			return c.sent(frame(true, ws.OpBinary, half))
+		},
+		"packet of attachments": func(t *testing.T, s *Server) *wire {
+			c, _ := openWS(t, s)
+			return c.sent(frame(true, ws.OpText, `451-["x","`+half+`"]`))
+		},
+		"attachments by polling": func(t *testing.T, s *Server) *wire {
+			p := openPolling(t, s)
+			p.send(`452-["x"]` + "\x1eb" + strings.Repeat("AAAA", len(half)/4))
+			return p.post
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t, func(c *Config) { c.MaxOwed = most })
+			ann := connectWS(t, s, "ann")
+			var started []*wire
+			for range clients {
+				started = append(started, start(t, s))
+			}
+			await(t, "somebody to be ended", func() bool { return s.Stats().Shed > 0 })
+			await(t, "no more to be held than may be", func() bool { return s.Stats().Owed <= most })
+			if n := s.Stats().Shed; n == clients {
+				t.Error("all were ended, not only those beyond the bound")
+			}
+			ann.join("1")
+			for _, c := range started {
+				c.conn.Close()
+			}
+			s.onAll(func(w *worker, now time.Time) { // polling sessions outlive their connections
+				for len(w.sessions) > 0 {
+					w.sessions[0].end(rooms.ReasonClientClose, now)
+				}
+			})
+			await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
+		})
+	}
+}
+
+func (c *wire) sent(text string) *wire {
+	c.send(text)
+	return c
+}
+
+// TestMessagesThatBecomeWholeAreNotHeld: what is counted while a message comes
+// is not counted afterwards, and the limit ends nobody who keeps below it.
+func TestMessagesThatBecomeWholeAreNotHeld(t *testing.T) {
+	t.Parallel()
+	s := newEchoServer(t, func(c *Config) { c.MaxOwed = 2 << 20 })
+	c, _ := openWS(t, s)
+	p := openPolling(t, s)
+	for i := range 20 {
+		want := "4" + fmt.Sprint(i) + half
+		whole := frame(true, ws.OpText, want)
+		for _, part := range []string{
+			frame(false, ws.OpText, want[:10]) + frame(false, ws.OpContinuation, want[10:400_000]), frame(true, ws.OpContinuation, want[400_000:]),
+			whole[:300_000], whole[300_000:],
+		} {
+			c.send(part)
+		}
+		c.want(want)
+		c.want(want)
+		p.send(want)
+		p.want(want)
+	}
+	await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
+	if n := s.Stats().Shed; n != 0 {
+		t.Errorf("%d were ended", n)
+	}
+}
+
+// TestChunksThatDrip: a body in chunks is put together once, not anew for each
+// packet, of which there can be thousands in a megabyte.
+func TestChunksThatDrip(t *testing.T) {
+	t.Parallel()
+	s := newEchoServer(t, nil)
+	p := openPolling(t, s)
+	c := dial(t, s)
+	c.send("POST " + p.target() + " HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n", len(half), half))
+	for range 100 {
+		c.send("1\r\n4\r\n")
+	}
+	await(t, "the body to be gathered", func() bool {
+		gathered, inGnet := s.gathering()
+		return gathered > len(half)+100*len("1\r\n4\r\n") && inGnet == 0
+	})
+	const next = "GET /socket.io/ HTTP/1.1\r\n\r\n"
+	c.send("0\r\n\r\n")
+	if r := c.receive(); r.status != 200 || r.close {
+		t.Fatalf("%d %s, closing %v", r.status, r.body, r.close)
+	}
+	p.want(half + strings.Repeat("4", 100))
+	c.send(next) // the connection is as any other
+	if r := c.receive(); r.status != 400 {
+		t.Errorf("the next request: %d", r.status)
+	}
+	c.send("POST " + p.target() + " HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n4h\r\n")
+	await(t, "a body to be gathered", func() bool { gathered, _ := s.gathering(); return gathered > 0 })
+	c.send("0\r\n\r\n" + next)
+	if r := c.receive(); r.status != 200 || !r.close {
+		t.Errorf("with a request behind it: %d, closing %v, want 200 and the end", r.status, r.close)
+	}
+	c.wantEOF()
+	p.want("4h")
+}
+
+// gathering is what there is of a body in chunks, and of its connection's input
+// beside it.
+func (s *Server) gathering() (gathered, inGnet int) {
+	s.onAll(func(w *worker, _ time.Time) {
+		for _, owner := range w.timers() {
+			if h, ok := owner.(*httpConn); ok && h.c != nil && h.gathered != nil {
+				gathered, inGnet = len(h.gathered), h.c.InboundBuffered()
+			}
+		}
+	})
+	return gathered, inGnet
+}

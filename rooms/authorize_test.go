@@ -1,0 +1,205 @@
+package rooms
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A doorman is an Authorizer that answers when it is told to. It runs on the
+// goroutine of its world.
+type doorman struct {
+	slow    bool
+	denied  map[string]error // "user room"
+	asked   []string
+	answers []func()
+}
+
+func (d *doorman) Authorize(who Identity, room string, done func(error)) {
+	d.asked = append(d.asked, fmt.Sprint(who.UserID, " ", room, " ", who.Rooms))
+	answer := func() { done(d.denied[who.UserID+" "+room]) }
+	if d.slow {
+		d.answers = append(d.answers, answer)
+	} else {
+		answer()
+	}
+}
+
+func (d *doorman) answer(w *world) {
+	answers := d.answers
+	d.answers = nil
+	for _, f := range answers {
+		f()
+	}
+	w.settle()
+}
+
+func guarded(t *testing.T, shards int) (*world, *doorman) {
+	d := &doorman{denied: make(map[string]error)}
+	return newWorld(t, shards, func(c *Config) { c.Authorizer = d }), d
+}
+
+const joinedAlone = `{"success":true,"message":"Joined room: conversation:1","members":1}`
+
+func TestOnlyWhoMayJoinsARoom(t *testing.T) {
+	w, d := guarded(t, 2)
+	ann, bob := w.connect("ann"), w.connect("bob")
+	d.denied["bob conversation:1"] = ErrNotAllowed
+	if got := ann.ask("join_room", conversation("1")); got != joinedAlone {
+		t.Error(got)
+	}
+	if got := bob.ask("join_room", conversation("1")); got != `{"error":"Not allowed"}` {
+		t.Error(got)
+	}
+	if got := bob.ask("typing", conversation("1")); got != `{"error":"Not in room"}` {
+		t.Error(got)
+	}
+	ann.wantNothing()
+	if s := w.hub.Stats(); s.JoinsDenied != 1 {
+		t.Errorf("%d joins denied, want 1", s.JoinsDenied)
+	}
+	if got := ann.ask("join_room", conversation("1")); got != joinedAlone || len(d.asked) != 2 {
+		t.Errorf("joining twice: %s, asked %q", got, d.asked)
+	}
+}
+
+func TestTheAnswerMayTakeItsTime(t *testing.T) {
+	w, d := guarded(t, 1)
+	d.slow = true
+	ann, bob := w.connect("ann"), w.connect("bob")
+	d.denied["bob conversation:1"] = errors.New("Authorization unavailable")
+	ann.text(`21["join_room",` + conversation("1") + `]`)
+	bob.text(`21["join_room",` + conversation("1") + `]`)
+	w.wantNothing(ann, bob)
+	d.answer(w)
+	if got := ann.next(); got != `431[`+joinedAlone+`]` {
+		t.Error(got)
+	}
+	if got := bob.next(); got != `431[{"error":"Authorization unavailable"}]` {
+		t.Error(got)
+	}
+}
+
+func TestAnAnswerForSomebodyWhoHasGone(t *testing.T) {
+	for _, way := range []string{"hangs up", "reconnects"} {
+		w, d := guarded(t, 1)
+		d.slow = true
+		ann := w.connect("ann")
+		ann.text(`21["join_room",` + conversation("1") + `]`)
+		if way == "hangs up" {
+			ann.hangUp()
+		} else {
+			ann.text("1")
+			ann.connect("ann")
+		}
+		d.answer(w)
+		ann.wantNothing()
+		if names, _ := w.hub.Names(10); slices.Contains(names, "conversation:1") {
+			t.Errorf("%s: somebody is in the room", way)
+		}
+	}
+}
+
+func TestTheLimitOfRoomsHoldsForAnswersThatComeLate(t *testing.T) {
+	w, d := guarded(t, 1)
+	w.hub.config.Limits.Rooms = 3 // her user's is one
+	d.slow = true
+	ann := w.connect("ann")
+	for i := range 4 {
+		ann.emit("join_room", conversation(fmt.Sprint(i)))
+	}
+	d.answer(w)
+	if got := len(ann.socket.rooms); got != 3 {
+		t.Errorf("in %d rooms, at most 3 are allowed", got)
+	}
+}
+
+func TestExpelledAreToldAndTheOthersToo(t *testing.T) {
+	onShards(t, func(t *testing.T, w *world) {
+		ann, bob, bob2, eve := w.connect("ann"), w.connect("bob"), w.connect("bob"), w.connect("eve")
+		for _, c := range []*client{ann, bob, bob2, eve} {
+			c.emit("join_room", conversation("1"))
+			c.emit("join_room", conversation("2"))
+		}
+		users, err := usersOf(w, "conversation:1")
+		if want := []string{"ann", "bob", "eve"}; err != nil || !slices.Equal(users, want) {
+			t.Errorf("users %q %v, want %q", users, err, want)
+		}
+		for _, c := range w.clients {
+			c.inbox = nil
+		}
+		w.hub.Expel("conversation:1", []string{"bob", "nobody"}, "no longer a member")
+		w.settle()
+		for _, c := range []*client{bob, bob2} {
+			told := `42["room_revoked",{"room":"conversation:1","reason":"no longer a member"}]`
+			if !slices.Contains(c.inbox, told) {
+				t.Errorf("%s was not told: %q", c.name, c.inbox)
+			}
+			c.inbox = nil
+			if got := c.ask("typing", conversation("1")); got != `{"error":"Not in room"}` {
+				t.Errorf("%s is still there: %s", c.name, got)
+			}
+			c.ask("typing", conversation("2"))
+		}
+		for _, c := range []*client{ann, eve} {
+			left := 0
+			for _, packet := range c.inbox {
+				if strings.HasPrefix(packet, `42["user_left",`) && strings.Contains(packet, `"userId":"bob","room":"conversation:1"`) {
+					left++
+				}
+			}
+			if left != 2 {
+				t.Errorf("%s heard of %d who left, want 2: %q", c.name, left, c.inbox)
+			}
+		}
+		if s := w.hub.Stats(); s.Expelled != 2 {
+			t.Errorf("%d expelled, want 2", s.Expelled)
+		}
+	})
+}
+
+// usersOf asks while the world's only goroutine does what the loops would.
+func usersOf(w *world, room string) (users []string, err error) {
+	done := make(chan struct{})
+	go func() { defer close(done); users, err = w.hub.Users(w.t.Context(), room) }()
+	for {
+		select {
+		case <-done:
+			slices.Sort(users)
+			return users, err
+		default:
+			w.settle()
+		}
+	}
+}
+
+func TestANewTokenThatNamesOtherRooms(t *testing.T) {
+	w, d := guarded(t, 1)
+	ann, bob := w.connect("ann/conversation:1,conversation:2"), w.connect("bob")
+	for _, c := range []*client{ann, bob} {
+		c.emit("join_room", conversation("1"))
+		c.emit("join_room", conversation("2"))
+		c.inbox = nil
+	}
+	ann.inbox, d.asked = nil, nil
+	d.denied["ann conversation:1"] = ErrNotAllowed
+	d.denied["ann conversation:2"] = errors.New("Authorization unavailable") // no answer is not a no
+	if got := ann.ask("refresh_token", tokenArg("ann/conversation:2")); got != `{"success":true}` {
+		t.Fatal(got)
+	}
+	if want := []string{"ann conversation:1 [conversation:2]", "ann conversation:2 [conversation:2]"}; !slices.Equal(d.asked, want) {
+		t.Errorf("asked %q, want %q", d.asked, want)
+	}
+	ann.want("room_revoked", `{"room":"conversation:1","reason":"Not allowed"}`)
+	bob.wantAbout("user_left", ann, "conversation:1")
+	ann.ask("typing", conversation("2"))
+	bob.wantAbout("user_typing", ann, "conversation:2")
+
+	d.asked = nil
+	bob.ask("refresh_token", tokenArg("bob")) // names no rooms, now as before
+	if len(d.asked) != 0 {
+		t.Errorf("asked %q for a token without rooms", d.asked)
+	}
+}

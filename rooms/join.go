@@ -1,0 +1,218 @@
+package rooms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// ErrNotAllowed is what an Authorizer says when the answer is no.
+var ErrNotAllowed = errors.New("Not allowed")
+
+const eventRoomRevoked = "room_revoked"
+
+func handleJoin(c *Call) {
+	kind, id, err := c.room()
+	if err != nil {
+		c.Refuse(err)
+		return
+	}
+	sh := c.Socket.shard
+	name := sh.roomName(kind, id)
+	switch r := sh.rooms[string(name)]; {
+	case r != nil && c.Socket.in(r) >= 0:
+		c.join(name)
+	case c.roomsFull():
+	case sh.hub.config.Authorizer != nil:
+		c.authorize(string(name))
+	default:
+		c.join(name)
+	}
+}
+
+// roomsFull refuses a join when the socket is in as many rooms as it may be.
+func (c *Call) roomsFull() bool {
+	most := c.Socket.shard.hub.config.Limits.Rooms
+	if len(c.Socket.rooms) < most {
+		return false
+	}
+	c.Refuse(fmt.Errorf("In %d rooms already", most))
+	return true
+}
+
+// authorize joins when the socket may be in the room.
+func (c *Call) authorize(room string) {
+	s, id := c.Socket, c.Socket.id
+	later := Call{Socket: s, ack: c.ack}
+	s.authorize(room, c.Now, func(err error, now time.Time) {
+		if s.phase != phaseConnected || s.id != id {
+			return // gone, or connected anew meanwhile
+		}
+		later.Now = now
+		if err != nil {
+			s.shard.stats.JoinsDenied.Add(1)
+			later.Refuse(err)
+		} else if !later.roomsFull() {
+			later.join([]byte(room))
+		}
+	})
+}
+
+func (s *Socket) authorize(room string, now time.Time, then func(error, time.Time)) {
+	who := s.identity()
+	consult(s.shard, now, func(done func(error)) {
+		s.shard.hub.config.Authorizer.Authorize(who, room, done)
+	}, then)
+}
+
+// join puts the socket into the room and tells the others, unless they are a
+// crowd. It is acknowledged as soon as the other nodes know.
+func (c *Call) join(name []byte) {
+	s := c.Socket
+	r, joined := s.shard.join(s, name, true)
+	if r.known {
+		c.joined(r)
+	}
+	if joined && !s.shard.crowded(r, 0, c.Now) {
+		s.announce(r, eventUserJoined, c.Now)
+	}
+	if !r.known {
+		later := Call{Socket: s, ack: c.ack}
+		s.shard.await(r, s, func() { later.joined(r) })
+	}
+}
+
+func (c *Call) joined(r *room) {
+	if c.ack == codec.NoAck {
+		return
+	}
+	b := append(c.Socket.appendAck(c.ack), `{"success":true,"message":`...)
+	b = codec.AppendString(b, "Joined room: "+r.name)
+	b = append(b, `,"members":`...)
+	b = strconv.AppendInt(b, int64(c.Socket.shard.hub.Members(r.name)), 10)
+	c.Socket.sendPacket(append(b, "}]"...))
+}
+
+// crowded reports whether r has too many members to tell them of one that
+// comes, or of the one that has just gone, and counts that.
+func (sh *Shard) crowded(r *room, gone int, now time.Time) bool {
+	members := sh.hub.Members(r.name) + gone
+	if most := sh.hub.config.Limits.Presence; (most == 0 || members <= most) && sh.mayTell(members, now) {
+		return false
+	}
+	sh.stats.CrowdsMuted.Add(1)
+	return true
+}
+
+// mayTell reports whether a room of so many may be told something that it can
+// do without.
+func (sh *Shard) mayTell(members int, now time.Time) bool {
+	return members <= fewMembers || sh.telling.Allow(sh.hub.config.Limits.Telling, members, now)
+}
+
+// askAgain has the socket leave the rooms it may no longer be in, after its
+// token has changed.
+func (s *Socket) askAgain(now time.Time) {
+	if s.shard.hub.config.Authorizer == nil {
+		return
+	}
+	id := s.id
+	for _, m := range append([]membership(nil), s.rooms...) {
+		if !m.room.announce {
+			continue // its user's
+		}
+		name := m.room.name
+		s.authorize(name, now, func(err error, now time.Time) {
+			if s.phase == phaseConnected && s.id == id && errors.Is(err, ErrNotAllowed) {
+				s.expel(name, err.Error(), now)
+			}
+		})
+	}
+}
+
+// expel takes the socket out of a room and tells it why.
+func (s *Socket) expel(name, reason string, now time.Time) {
+	r := s.shard.rooms[name]
+	if r == nil {
+		return
+	}
+	slot := s.in(r)
+	if slot < 0 {
+		return
+	}
+	s.shard.stats.Expelled.Add(1)
+	b := append(s.shard.buf[:0], `42["`+eventRoomRevoked+`",{"room":`...)
+	b = codec.AppendString(b, name)
+	b = append(b, `,"reason":`...)
+	b = codec.AppendString(b, reason)
+	s.sendPacket(append(b, "}]"...))
+	s.leave(slot, now)
+}
+
+// Users returns the users with sockets in a room on this node, each once.
+// Whoever was authorized before the call and is about to join is among them.
+func (h *Hub) Users(ctx context.Context, room string) ([]string, error) {
+	answers := make(chan []string, len(h.shards))
+	for _, sh := range h.shards {
+		sh.Post(func(time.Time) { answers <- sh.users(room) })
+	}
+	seen := make(map[string]bool)
+	var all []string
+	for range h.shards {
+		select {
+		case users := <-answers:
+			for _, user := range users {
+				if !seen[user] {
+					seen[user] = true
+					all = append(all, user)
+				}
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return all, nil
+}
+
+func (sh *Shard) users(room string) (users []string) {
+	r := sh.rooms[room]
+	if r == nil {
+		return nil
+	}
+	for _, m := range r.members {
+		users = append(users, m.socket.userID)
+	}
+	return users
+}
+
+// Expel takes the sockets of some users out of a room on this node. Each is
+// told room_revoked with the reason, and the others user_left.
+func (h *Hub) Expel(room string, users []string, reason string) {
+	gone := make(map[string]bool, len(users))
+	for _, user := range users {
+		gone[user] = true
+	}
+	for _, sh := range h.shards {
+		sh.Post(func(now time.Time) { sh.expel(room, gone, reason, now) })
+	}
+}
+
+func (sh *Shard) expel(room string, users map[string]bool, reason string, now time.Time) {
+	r := sh.rooms[room]
+	if r == nil {
+		return
+	}
+	var sockets []*Socket // leaving moves members about
+	for _, m := range r.members {
+		if users[m.socket.userID] {
+			sockets = append(sockets, m.socket)
+		}
+	}
+	for _, s := range sockets {
+		s.expel(room, reason, now)
+	}
+}

@@ -1,0 +1,115 @@
+package rooms
+
+import (
+	"errors"
+	"hash/maphash"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// An Order is what the back office wants of all nodes: that a user's sockets
+// are disconnected, and perhaps that tokens are good no longer.
+type Order struct {
+	User    string // whose sockets and tokens; "" for a TokenID of anybody
+	TokenID string // only that token's; "" for all of the user's
+
+	// Issued is up to when a token must have been issued to be meant; zero for
+	// any time. A token that does not say is meant.
+	Issued time.Time
+
+	Until  time.Time // the tokens are refused until then; zero: they stay good
+	Reason string    // what the clients are told
+}
+
+var errOrderForNobody = errors.New("order: names neither a user nor a token")
+
+// order has the tokens refused, and then their sockets disconnected.
+func (h *Hub) order(o Order) error {
+	if o.User == "" && o.TokenID == "" {
+		return errOrderForNobody
+	}
+	if !o.Until.IsZero() && h.config.Revoker != nil {
+		h.config.Revoker.Revoke(o)
+	}
+	for _, sh := range h.shards {
+		sh.Post(func(now time.Time) { sh.obey(&o, now) })
+	}
+	return nil
+}
+
+// obey disconnects the sockets that an order means.
+func (sh *Shard) obey(o *Order, now time.Time) {
+	token := sh.hub.tokenHash(o.TokenID)
+	if o.User == "" {
+		sh.hunt(token, o.Reason)
+		return
+	}
+	issued := uint32(math.MaxUint32)
+	if !o.Issued.IsZero() {
+		issued = unixSeconds(o.Issued)
+	}
+	sh.dismiss(sh.rooms[kindUser+":"+o.User], now, func(s *Socket) (reason string, meant bool) {
+		return o.Reason, s.issued <= issued && (token == 0 || s.tokenID == token)
+	})
+}
+
+// hunt looks for the sockets of a token of nobody knows whom: among all. What
+// is asked for until the next turn is looked for together.
+func (sh *Shard) hunt(token uint64, reason string) {
+	if sh.hunted == nil {
+		sh.hunted = make(map[uint64]string)
+		sh.Post(func(now time.Time) {
+			hunted := sh.hunted
+			sh.hunted = nil
+			for name, r := range sh.rooms {
+				if strings.HasPrefix(name, kindUser+":") {
+					sh.dismiss(r, now, func(s *Socket) (reason string, meant bool) {
+						reason, meant = hunted[s.tokenID]
+						return reason, meant && s.tokenID != 0
+					})
+				}
+			}
+		})
+	}
+	sh.hunted[token] = reason
+}
+
+// dismiss disconnects the sockets of a user's room that are meant.
+func (sh *Shard) dismiss(r *room, now time.Time, meant func(*Socket) (reason string, ok bool)) {
+	if r == nil {
+		return
+	}
+	var sockets []*Socket // leaving moves members about
+	for _, m := range r.members {
+		if _, ok := meant(m.socket); ok {
+			sockets = append(sockets, m.socket)
+		}
+	}
+	for _, s := range sockets {
+		reason, _ := meant(s)
+		sh.stats.Ordered.Add(1)
+		b := append(sh.buf[:0], `42["session_ended",{"reason":`...)
+		b = codec.AppendString(b, reason)
+		s.sendPacket(append(b, "}]"...))
+		s.disconnect(now)
+	}
+}
+
+// tokenHash is how sockets remember the ids of their tokens.
+func (h *Hub) tokenHash(id string) uint64 {
+	if id == "" {
+		return 0
+	}
+	return maphash.String(h.seed, id)
+}
+
+// unixSeconds is 0 for the zero time. It ends in the year 2106.
+func unixSeconds(t time.Time) uint32 {
+	if t.IsZero() {
+		return 0
+	}
+	return uint32(min(max(t.Unix(), 1), math.MaxUint32))
+}

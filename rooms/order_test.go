@@ -1,0 +1,130 @@
+package rooms
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// wantEnded takes the goodbye of a client that was disconnected by order.
+func (c *client) wantEnded(reason string) {
+	c.w.t.Helper()
+	c.want("session_ended", `{"reason":"`+reason+`"}`)
+	if got := c.next(); got != "41" {
+		c.w.t.Fatalf("%s got %q, want a DISCONNECT", c.name, got)
+	}
+}
+
+// obey gives an order and lets the shards do what it says.
+func (w *world) obey(o Order) {
+	w.t.Helper()
+	if _, err := w.hub.Deliver(w.t.Context(), Broadcast{Room: EveryNode, Order: &o}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.settle()
+}
+
+func TestAUserIsDisconnectedByOrder(t *testing.T) {
+	onShards(t, func(t *testing.T, w *world) {
+		ann, ann2, bob := w.connect("ann"), w.connect("ann"), w.connect("bob")
+		for _, c := range w.clients {
+			c.ask("join_room", conversation("1"))
+		}
+		for _, c := range w.clients {
+			c.inbox = nil
+		}
+		w.obey(Order{User: "ann", Reason: "blocked"})
+		for _, c := range []*client{ann, ann2} {
+			c.inbox = slices.DeleteFunc(c.inbox, func(p string) bool { return strings.Contains(p, "user_left") })
+			c.wantEnded("blocked")
+			c.wantOpen()
+		}
+		bob.wantAbout("user_left", ann, "conversation:1")
+		bob.wantAbout("user_left", ann2, "conversation:1")
+		ann.connect("ann") // the token is as good as before
+		if s := w.hub.Stats(); s.Ordered != 2 || s.Sockets != 2 {
+			t.Errorf("%d disconnected by order, %d sockets left; want 2 and 2", s.Ordered, s.Sockets)
+		}
+	})
+}
+
+func TestOnlyTheTokensMeantLoseTheirSockets(t *testing.T) {
+	early, late := dawn.Add(-time.Hour), dawn
+	identities := map[string]Identity{
+		"early":   {UserID: "ann", TokenID: "t1", Issued: early},
+		"late":    {UserID: "ann", TokenID: "t2", Issued: late},
+		"undated": {UserID: "ann"},
+		"other":   {UserID: "bob", TokenID: "t3", Issued: early},
+	}
+	for _, c := range []struct {
+		name  string
+		order Order
+		want  []string
+	}{
+		{"all of a user", Order{User: "ann"}, []string{"early", "late", "undated"}},
+		{"those issued before", Order{User: "ann", Issued: early}, []string{"early", "undated"}},
+		{"those issued up to now", Order{User: "ann", Issued: late}, []string{"early", "late", "undated"}},
+		{"one of a user", Order{User: "ann", TokenID: "t2"}, []string{"late"}},
+		{"one of another", Order{User: "ann", TokenID: "t3"}, nil},
+		{"one of nobody knows whom", Order{TokenID: "t3"}, []string{"other"}},
+		{"one nobody has", Order{TokenID: "t4"}, nil},
+		{"a user who is not there", Order{User: "eve"}, nil},
+	} {
+		for _, shards := range []int{1, 3} {
+			w := newWorld(t, shards, func(c *Config) {
+				c.Auth = authFunc(func(token string, _ time.Time, done func(Identity, error)) { done(identities[token], nil) })
+			})
+			for _, token := range []string{"early", "late", "undated", "other"} {
+				w.connect(token)
+			}
+			w.obey(c.order)
+			var got []string
+			for _, cl := range w.clients {
+				if cl.socket.ID() == "" {
+					got = append(got, cl.name)
+				}
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%s: %q were disconnected, want %q", c.name, got, c.want)
+			}
+		}
+	}
+}
+
+// A blacklist remembers what it is told.
+type blacklist struct{ orders []Order }
+
+func (b *blacklist) Revoke(o Order) { b.orders = append(b.orders, o) }
+
+func TestTokensAreRevokedBeforeTheirSocketsGo(t *testing.T) {
+	b := &blacklist{}
+	w := newWorld(t, 1, func(c *Config) { c.Revoker = b })
+	ann := w.connect("ann")
+	until := dawn.Add(time.Hour)
+	w.hub.Receive(Broadcast{Room: EveryNode, Order: &Order{User: "ann", Until: until, Reason: "logged out"}})
+	if len(b.orders) != 1 || b.orders[0].User != "ann" || !b.orders[0].Until.Equal(until) {
+		t.Errorf("revoked %+v", b.orders)
+	}
+	w.settle()
+	ann.wantEnded("logged out")
+	w.obey(Order{User: "ann"})
+	if len(b.orders) != 1 {
+		t.Errorf("a disconnection revokes: %+v", b.orders)
+	}
+}
+
+func TestAnOrderForNobody(t *testing.T) {
+	w := newWorld(t, 1)
+	if _, err := w.hub.Deliver(t.Context(), Broadcast{Room: EveryNode, Order: &Order{}}); err == nil {
+		t.Error("taken")
+	}
+}
+
+func TestASocketIsSmall(t *testing.T) {
+	const most = 160 // bytes, a size class; a million of them
+	if got := int(unsafe.Sizeof(Socket{})); got > most {
+		t.Errorf("a socket takes %d bytes, at most %d are meant", got, most)
+	}
+}
