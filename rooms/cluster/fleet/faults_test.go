@@ -150,6 +150,7 @@ func TestClientsAreServedThroughFaults(t *testing.T) {
 
 // TestClientsOfACutOffNodeComeBack: for what they have missed.
 func TestClientsOfACutOffNodeComeBack(t *testing.T) {
+	t.Parallel()
 	s := newStreet(t)
 	s.seat()
 	s.proxy.Cut()

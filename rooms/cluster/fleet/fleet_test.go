@@ -18,6 +18,7 @@ import (
 func TestFleetAgreesWithAModel(t *testing.T) {
 	for seed := range uint64(2) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
 			f := newFleet(t)
 			m := clustertest.Model{Log: t.Logf, Start: f.modelNode}
 			if seed == 1 {
@@ -141,6 +142,7 @@ func (g *gateway) redisOf() (redis string, ready int) {
 }
 
 func TestHealthFollowsRedis(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	g := f.start()
 	if redis, ready := g.redisOf(); redis != "connected" || ready != http.StatusOK {
