@@ -96,7 +96,8 @@ func (w *world) meet(here, there *node, meetings int) {
 			for m := range meetings {
 				room := fmt.Sprint(w.t.Name(), " ", p, " ", m, " of ", meetings)
 				ann.do("join_room", room)
-				ann.do("typing", room)
+				here.deliver("conversation:"+room, "first")
+				ann.want("first")
 				await(w.t, "the room to be taken for local", func() bool { return !here.cluster.Elsewhere("conversation:" + room) })
 				bob.do("join_room", room)
 				if p%2 == 0 {
@@ -129,9 +130,10 @@ func (w *world) greet(here, there *node, users int) {
 	for i := range users {
 		user := fmt.Sprint("user", i)
 		here.deliver("user:"+user, "before")
-		bob := there.connect(user)
+		bob := there.open(user)
+		bob.awaitEvent("connected") // "before" may still be on its way to the node
 		here.deliver("user:"+user, "after")
-		bob.want("after")
+		bob.awaitEvent("after")
 		bob.wantNothing()
 		bob.hangUp()
 	}
