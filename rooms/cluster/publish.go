@@ -30,18 +30,14 @@ func (r *reading) begin(batch []letter) {
 	r.rooms = r.rooms[:0]
 	for i := range batch {
 		x := &batch[i]
-		room := x.Room
-		switch {
-		case x.answer != 0:
+		if x.answer != 0 {
 			continue
-		case x.waiter != nil:
-			room = x.waiter.room
 		}
-		at, known := r.index[room]
+		at, known := r.index[x.Room]
 		if !known {
 			at = len(r.rooms)
-			r.index[room] = at
-			r.rooms = append(r.rooms, room)
+			r.index[x.Room] = at
+			r.rooms = append(r.rooms, x.Room)
 		}
 		x.at = at
 	}
@@ -193,9 +189,10 @@ func (l *lane) seen(v *view, r *reading, epoch uint64) {
 		switch {
 		case others:
 			e.sight, e.epoch, e.others = theirs, epoch, r.sessions[at]
+			e.strike(e.others)
 		case e.sight == fencing:
 		case e.wrote == v.session && !v.doubt && len(v.open) == 0:
-			e.sight, e.epoch = ours, epoch
+			e.sight, e.epoch, e.tallies = ours, epoch, nil
 		default:
 			e.sight = unseen
 		}
