@@ -107,11 +107,17 @@ func (l *lane) fence(v *view, r *reading) (commands []rueidis.Completed) {
 // memory of rueidis at best.
 func (l *lane) read(ctx context.Context, v *view, r *reading, fenced bool) error {
 	epoch := l.recall(r, fenced)
+	misses := 0
 	if len(r.unread) > 0 {
-		if err := l.look(ctx, v, r); err != nil {
+		var err error
+		if misses, err = l.look(ctx, v, r); err != nil {
 			return err
 		}
 		l.seen(v, r, epoch)
+	}
+	l.c.stats.misses.Add(int64(misses))
+	if !fenced { // the second look is in memory unless something has changed
+		l.c.stats.hits.Add(int64(len(r.rooms) - misses))
 	}
 	r.nodes = make([][]uint32, len(r.rooms))
 	for i, sessions := range r.sessions {
@@ -160,8 +166,9 @@ func (l *lane) recall(r *reading, fenced bool) (epoch uint64) {
 	return epoch
 }
 
-// look asks the directory.
-func (l *lane) look(ctx context.Context, v *view, r *reading) error {
+// look asks the directory, and returns how many of the rooms were not in the
+// memory of rueidis.
+func (l *lane) look(ctx context.Context, v *view, r *reading) (misses int, err error) {
 	commands := make([]rueidis.CacheableTTL, len(r.unread))
 	for i, at := range r.unread {
 		commands[i] = rueidis.CT(v.client.B().Smembers().Key(l.c.names.room(r.rooms[at])).Cache(), cacheTTL)
@@ -169,11 +176,14 @@ func (l *lane) look(ctx context.Context, v *view, r *reading) error {
 	for i, result := range v.client.DoMultiCache(ctx, commands...) {
 		sessions, err := result.AsIntSlice()
 		if err != nil {
-			return err
+			return misses, err
+		}
+		if !result.IsCacheHit() {
+			misses++
 		}
 		r.sessions[r.unread[i]] = sessions
 	}
-	return nil
+	return misses, nil
 }
 
 // seen notes what was read, unless it has changed meanwhile.

@@ -293,4 +293,7 @@ func TestPublishingOverHTTPWaitsForTheOtherNodes(t *testing.T) {
 		t.Errorf("status %d, want 202", status)
 	}
 	want(t, bob, "new_message hi")
+	if n := a.Metric(`gateway_cluster_directory_lookups_total{result="miss"}`); n < 1 {
+		t.Errorf("%v lookups missed memory, want the first", n)
+	}
 }
