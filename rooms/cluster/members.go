@@ -74,8 +74,8 @@ func (e *entry) untold() bool {
 	return change > 0 && e.members <= recountFew || change > e.told/recountShare
 }
 
-// tellMembers asks about rooms that were to be recounted by now. What waits for Redis,
-// or for space in the queue, has time. l.mu is held.
+// tellMembers asks about rooms that were to be recounted by now. What waits for
+// Redis, or for space in the queue, has time. l.mu is held.
 func (l *lane) tellMembers(now time.Time) {
 	n := 0
 	for n < len(l.recounts) && !now.Before(l.recounts[n].at) && !l.c.away.Load() && !l.full(2) {

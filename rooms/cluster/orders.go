@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"strconv"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/redis/rueidis"
 
 	"github.com/hometrip/gateway/rooms"
 )
@@ -193,24 +191,26 @@ func (c *Cluster) load(form string, now int64) {
 // that are too many.
 func (c *Cluster) saveOrders(ctx context.Context, v *view, list map[string]int64) error {
 	key, b := c.names.orders(), v.client.B()
-	var commands []rueidis.Completed
-	for form, until := range list {
-		commands = append(commands, b.Zadd().Key(key).ScoreMember().ScoreMember(float64(until), form).Build())
-	}
-	commands = append(commands,
-		b.Zremrangebyscore().Key(key).Min("-inf").Max(decimal(time.Now().Unix())).Build(),
-		b.Zremrangebyrank().Key(key).Start(0).Stop(-maxOrders-1).Build())
-	results := v.client.DoMulti(ctx, commands...)
-	for _, r := range results {
-		if err := r.Error(); err != nil {
+	for forms := range slices.Chunk(slices.Collect(maps.Keys(list)), orderBatch) {
+		add := b.Zadd().Key(key).ScoreMember()
+		for _, form := range forms {
+			add = add.ScoreMember(float64(list[form]), form)
+		}
+		if err := v.client.Do(ctx, add.Build()).Error(); err != nil {
 			return err
 		}
 	}
-	if gone, _ := results[len(results)-1].AsInt64(); gone > 0 {
-		c.keeper.complain(fmt.Errorf("more than %d orders: nodes that start from now on do not know of %s that end first",
-			maxOrders, strconv.FormatInt(gone, 10)))
+	results := v.client.DoMulti(ctx,
+		b.Zremrangebyscore().Key(key).Min("-inf").Max(decimal(time.Now().Unix())).Build(),
+		b.Zremrangebyrank().Key(key).Start(0).Stop(-maxOrders-1).Build())
+	if err := results[0].Error(); err != nil {
+		return err
 	}
-	return nil
+	surplus, err := results[1].AsInt64()
+	if surplus > 0 {
+		c.keeper.complain(fmt.Errorf("%d orders are too many: nodes that start later will not know of %d that end first", maxOrders+surplus, surplus))
+	}
+	return err
 }
 
 // keepOrders has Redis keep the batch's orders that last. Who reads them later
