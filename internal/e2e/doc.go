@@ -10,7 +10,9 @@
 //	badpackets_test.go  in frames and packets,
 //	badmanners_test.go  in polls, and at the wrong time
 //	stream_test.go      order and completeness while clients upgrade
-//	endpoints_test.go, shutdown_test.go
+//	endpoints_test.go, lifecycle_test.go
+//	systemd_test.go     what a service manager is told
+//	handover_test.go    from one process to the next on the same port
 //
 // With E2E_REFERENCE=1 the same tests run against js/reference.mjs, the
 // contract on Socket.IO's own server: what fails there is a wrong test.
