@@ -3,6 +3,7 @@ package upstream
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -199,6 +200,19 @@ func TestDeadLettersOnTheCommandLine(t *testing.T) {
 	if out := p.run("dead-letter", "show", ids[1]); !strings.Contains(out, "\npoison 1\n") || strings.Contains(out, "poison 2") ||
 		!strings.Contains(out, w.prefix+".message.sent") {
 		t.Errorf("shown: %s", out)
+	}
+	var letter struct{ ID, Event, Body string }
+	if out := p.run("dead-letter", "show", ids[1], "--json"); json.Unmarshal([]byte(out), &letter) != nil ||
+		letter.ID != ids[1] || letter.Event != "message.sent" || letter.Body != "poison 1" {
+		t.Errorf("show --json prints %s", out)
+	}
+	var list struct {
+		Count   int
+		Letters []struct{ ID, Reason string }
+	}
+	if out := p.run("dead-letter", "list", "--json"); json.Unmarshal([]byte(out), &list) != nil ||
+		list.Count != 3 || len(list.Letters) != 3 || list.Letters[1].ID != ids[1] {
+		t.Errorf("list --json prints %s", out)
 	}
 	if out := p.run("dead-letter", "drop", ids[0], ids[1]); out != "dropped 2\n" {
 		t.Errorf("dropped: %s", out)
