@@ -30,6 +30,7 @@ It exits with 0 when all is well or the answer is yes, 1 when something failed
 or the answer is no, 2 when the command line or a setting is wrong, 130 when a
 second signal cut it short.`,
 		Example: `  gateway                                     # serve on PORT
+  gateway doctor                              # will it work here?
   gateway token --user 42                     # a token to try it with
   source <(gateway completion bash)           # or zsh, fish`,
 		Version:       version(),
@@ -45,7 +46,7 @@ second signal cut it short.`,
   NODE_ENV=production JWT_SECRET=… gateway serve`,
 		},
 		newTokenCommand(), newHealthcheckCommand(), newVersionCommand(), newConfigCommand(),
-		newRoutesCommand(), newPublishCommand(), newDeadLetterCommand(), newAuthzCommand(),
+		newRoutesCommand(), newPublishCommand(), newDeadLetterCommand(), newAuthzCommand(), newDoctorCommand(),
 	)
 	markFailures(root)
 	return root

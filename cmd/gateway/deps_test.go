@@ -55,6 +55,7 @@ var arrows = map[string]rule{
 	"internal/auth":       {ours: []string{"codec", "rooms"}},
 	"internal/authz":      {ours: []string{"rooms"}},
 	"internal/sioclient":  {ours: []string{"codec"}},
+	"internal/doctor":     {ours: []string{"upstream"}},
 }
 
 func TestImportsFollowTheArrows(t *testing.T) {
