@@ -199,14 +199,22 @@ func (p *Proxy) idle(ctx context.Context, interval time.Duration) Finding {
 		return skip(check, "%v", err)
 	}
 	defer v.end(ctx)
+	s, err := p.dial(ctx)
+	if err != nil {
+		return skip(check, "no WebSocket to wait with")
+	}
+	defer s.Close()
 	start := time.Now()
 	polled := make(chan error, 1)
 	go func() { polled <- v.awaitPing(ctx) }()
-	err = p.idleSocket(ctx, interval)
+	err = s.awaitPing(interval)
 	if err == nil {
 		err = <-polled
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errLost):
+		return skip(check, "the poll to wait with has lost its session")
+	case err != nil:
 		return bad(Fail, check, fmt.Sprintf("%v, after %v", err, time.Since(start).Round(time.Second)),
 			fmt.Sprintf("longer than PING_INTERVAL (%v)", interval),
 			"raise the proxy's timeouts (nginx: proxy_read_timeout; HAProxy: timeout server, timeout tunnel) above PING_INTERVAL + PING_TIMEOUT")
@@ -214,23 +222,25 @@ func (p *Proxy) idle(ctx context.Context, interval time.Duration) Finding {
 	return ok(check, "longer than PING_INTERVAL (%v)", interval)
 }
 
+var errLost = errors.New("unknown session")
+
 // awaitPing has one poll wait for the ping.
 func (v *visit) awaitPing(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, v.interval()+pingSlack)
 	defer cancel()
 	a, err := v.poll(ctx)
-	if err == nil && (a.status != http.StatusOK || !strings.HasPrefix(a.body, pingPacket)) {
-		err = fmt.Errorf("a waiting poll is answered with %v", a)
+	switch {
+	case err != nil:
+		return err
+	case a.lost():
+		return errLost
+	case a.status != http.StatusOK || !strings.HasPrefix(a.body, pingPacket):
+		return fmt.Errorf("a waiting poll is answered with %v", a)
 	}
-	return err
+	return nil
 }
 
-func (p *Proxy) idleSocket(ctx context.Context, interval time.Duration) error {
-	s, err := p.dial(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+func (s *socket) awaitPing(interval time.Duration) error {
 	packet, err := s.next(interval + pingSlack)
 	if err == nil && packet != pingPacket {
 		err = errors.New("a WebSocket gets " + packet)

@@ -11,6 +11,8 @@
 //	badmanners_test.go  in polls, and at the wrong time
 //	stream_test.go      order and completeness while clients upgrade
 //	endpoints_test.go, lifecycle_test.go
+//	proxy_test.go       through nginx and HAProxy, as deploy/ has them
+//	doctor_test.go      what gateway doctor says of them, and of wrong ones
 //	systemd_test.go     what a service manager is told
 //	handover_test.go    from one process to the next on the same port
 //

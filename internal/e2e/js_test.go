@@ -33,7 +33,8 @@ func script(t *testing.T, g *gateway, transport string, args ...string) *exec.Cm
 	}
 	cmd := exec.Command("node", args...)
 	cmd.Dir = absolute(t, "js")
-	cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.url, "JWT_SECRET="+jwtSecret, "TRANSPORT="+transport)
+	cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.url, "JWT_SECRET="+jwtSecret, "TRANSPORT="+transport,
+		"NODE_EXTRA_CA_CERTS="+g.trust.pem)
 	return cmd
 }
 

@@ -34,6 +34,8 @@ type gateway struct {
 	dir  string // working directory
 	env  []string
 
+	trust certificate // of a proxy with TLS
+
 	cmd    *exec.Cmd
 	out    *output
 	exited chan error // one value, when the process has ended
