@@ -75,7 +75,7 @@ func (h Host) ports() Finding {
 	if count < h.capacity() {
 		return bad(Warn, name, fmt.Sprintf("%d ports", count),
 			fmt.Sprintf("%d for a load balancer on this host with one address", h.capacity()),
-			"give the load balancer more source addresses, or "+setSysctl(name, "1024 65535"))
+			"give the load balancer more source addresses, or "+setSysctl(name, "10240 65535"))
 	}
 	return ok(name, "%d ports", count)
 }

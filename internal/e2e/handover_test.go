@@ -98,7 +98,7 @@ func TestHandOver(t *testing.T) {
 		visitors  = 4
 		period    = 4 * time.Second
 	)
-	old := start(t, "DRAIN_PERIOD="+strconv.Itoa(int(period.Milliseconds())))
+	old := start(t, "DRAIN_PERIOD="+strconv.Itoa(int(period.Milliseconds())), fmt.Sprint("ADMIN_ADDR=127.0.0.1:", freePort(t)))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var in, visits atomic.Int64
