@@ -258,8 +258,14 @@ func TestKubernetesManifests(t *testing.T) {
 func TestSystemdUnit(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has none")
+	text := deployFile(t, "systemd/websocket-gateway.service")
+	file := filepath.Join(t.TempDir(), "websocket-gateway.service")
+	writeFile(t, file, strings.Replace(text, "/usr/bin/gateway", gatewaytest.Program(t), 1))
+	if out := run(t, "systemd-analyze", "verify", file); out != "" {
+		t.Error(out)
+	}
 	unit := make(map[string]string)
-	for line := range strings.Lines(deployFile(t, "systemd/websocket-gateway.service")) {
+	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(line, "#") {
 			unit[name] = value
 		}

@@ -20,6 +20,7 @@
 //	systemd_test.go     what a service manager is told
 //	handover_test.go    from one process to the next on the same port
 //	deploy_test.go      the other files of deploy/, held to what there is
+//	package_test.go     the Debian package
 //
 // With E2E_REFERENCE=1 the same tests run against js/reference.mjs, the
 // contract on Socket.IO's own server: what fails there is a wrong test.
