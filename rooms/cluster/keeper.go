@@ -16,10 +16,6 @@ const (
 	// beatsPerLease is how often a lease is renewed while it lasts.
 	beatsPerLease = 5
 
-	// beatTimeout is how long Redis may owe the keeper an answer before it
-	// counts as away.
-	beatTimeout = 2 * time.Second
-
 	// reconnectMin and reconnectMax bound the pause between two attempts.
 	reconnectMin = 50 * time.Millisecond
 	reconnectMax = time.Second
@@ -45,30 +41,38 @@ var (
 	errLost          = errors.New("redis: the session ended while it began")
 )
 
+// beatTimeout is how long Redis may owe the keeper an answer before it counts
+// as away, which is sooner than the connection counts as dead.
+func (c *Config) beatTimeout() time.Duration { return c.Server.AnswerTimeout * 2 / 5 }
+
 // A keeper holds this node's lease, looks at those of the others, and begins a
 // new session when Redis may have forgotten what it was told.
 type keeper struct {
 	c          *Cluster
 	kick       chan struct{} // has a token when a beat should not wait
 	subscribed atomic.Bool
+	loaded     atomic.Int64 // session in which this node has read the orders; not positive: see unload
 
-	mu         sync.Mutex // guards the following
-	losses     int        // times a session was lost, or might have been
-	fresh      bool       // the next beat begins a session
-	sessions   []int64    // of this node, the current one last
-	registered [laneCount]int64
+	mu         sync.Mutex          // guards the following
+	losses     int                 // times a session was lost, or might have been
+	fresh      bool                // the next beat begins a session
+	sessions   []int64             // of this node, the current one last
+	registered [laneCount]int64    // session of which each lane has all rooms in the directory
 	suspects   map[int64]time.Time // sessions found in rooms, and when
 	complaints map[string]time.Time
 
 	// Owned by the goroutine of run.
 	answeredAt time.Time
-	warned     bool // that Redis is away
+	warned     bool               // that Redis is away
+	heardAt    time.Time          // when this node had its lease and its subscription last
+	others     map[int64]struct{} // sessions of other nodes that were there then
 	client     rueidis.Client
 	subscriber rueidis.Client
 	seen       map[uint32]time.Time // when other nodes had a lease last
 	silent     map[int64]time.Time  // since when sessions in the set of nodes have had none
 	sweeping   chan struct{}        // has room for one sweep
-	sweeps     sync.WaitGroup
+	sweeps     sync.WaitGroup       // and loads
+	loading    chan struct{}        // has room for one load of the orders
 }
 
 func (k *keeper) init(c *Cluster) {
@@ -76,7 +80,7 @@ func (k *keeper) init(c *Cluster) {
 		c: c, kick: make(chan struct{}, 1), fresh: true,
 		suspects: make(map[int64]time.Time), complaints: make(map[string]time.Time),
 		seen: make(map[uint32]time.Time), silent: make(map[int64]time.Time),
-		sweeping: make(chan struct{}, 1),
+		sweeping: make(chan struct{}, 1), loading: make(chan struct{}, 1), others: make(map[int64]struct{}),
 	}
 }
 
@@ -126,7 +130,7 @@ func (k *keeper) answered() {
 }
 
 func (k *keeper) failed(ctx context.Context, err error) {
-	subscribing := errors.Is(err, errNotSubscribed) && time.Since(k.answeredAt) < beatTimeout
+	subscribing := errors.Is(err, errNotSubscribed) && time.Since(k.answeredAt) < k.c.config.beatTimeout()
 	if ctx.Err() != nil || subscribing {
 		return
 	}
@@ -219,16 +223,16 @@ func (k *keeper) suspect(session int64) {
 // connect makes the two clients, unless they are there. They come back by
 // themselves when a connection is lost.
 func (k *keeper) connect(ctx context.Context) (err error) {
-	option := k.c.config.Server.option()
+	server := k.c.config.Server
 	if k.subscriber == nil {
-		if k.subscriber, err = open(option, 0); err != nil { // channels know no database
+		if k.subscriber, err = server.Open(0, nil); err != nil { // channels know no database
 			return err
 		}
 		subscriber := k.subscriber
 		k.c.done.Go(func() { k.subscribe(ctx, subscriber) })
 	}
 	if k.client == nil {
-		k.client, err = k.c.config.Server.Open(k.c.config.DB, k.c.invalidated)
+		k.client, err = server.Open(k.c.config.DB, k.c.invalidated)
 	}
 	return err
 }
@@ -243,13 +247,18 @@ func (k *keeper) beat(ctx context.Context) error {
 	losses, session, old := k.losses, k.session(), k.c.view.Load()
 	former := k.sessions[: len(k.sessions)-1 : len(k.sessions)-1]
 	k.mu.Unlock()
-	if old == nil && !k.subscribed.Load() {
+	subscribed := k.subscribed.Load()
+	if old == nil && !subscribed {
 		return errNotSubscribed
 	}
-	timed, cancel := context.WithTimeout(ctx, beatTimeout)
+	if !subscribed && began.Sub(k.heardAt) > k.c.config.Lease { // nobody waits for it any longer
+		k.lose("no subscription")
+		return errLost
+	}
+	timed, cancel := context.WithTimeout(ctx, k.c.config.beatTimeout())
 	defer cancel()
-	registered := k.isRegistered(session) || k.c.heldRooms() == 0
-	sessions, err := k.renew(timed, session, old != nil, registered)
+	registered := k.isRegistered(session)
+	sessions, err := k.renew(timed, session, old != nil, registered || k.c.heldRooms() <= 1) // EveryNode
 	if err != nil {
 		return err
 	}
@@ -273,12 +282,41 @@ func (k *keeper) beat(ctx context.Context) error {
 	if !k.show(v, losses, old == nil) {
 		return errLost
 	}
+	if subscribed {
+		k.hear(leases, began, now)
+	}
 	k.sweepUp(ctx, v, sessions, now)
+	if registered && k.loaded.Load() != session {
+		k.load(ctx, v)
+	}
 	if registered && len(former) > 0 {
 		return k.forgetFormer(timed, v)
 	}
 	return nil
 }
+
+// load has the orders loaded, behind the beat, which must not wait. What fails
+// is tried again at the next beat.
+func (k *keeper) load(ctx context.Context, v *view) {
+	select {
+	case k.loading <- struct{}{}:
+	default:
+		return
+	}
+	k.sweeps.Go(func() {
+		defer func() { <-k.loading }()
+		before := k.loaded.Load()
+		if err := k.c.loadOrders(ctx, v); err == nil {
+			k.loaded.CompareAndSwap(before, v.session)
+		} else if ctx.Err() == nil {
+			k.complain(err)
+		}
+	})
+}
+
+// unload has the orders read again, because those published before a
+// subscription may be lost. A number of its own tells a load that is under way.
+func (k *keeper) unload() { k.loaded.Store(min(k.loaded.Load(), 0) - 1) }
 
 // session returns the current session's id, or a new one. k.mu is held.
 func (k *keeper) session() int64 {

@@ -37,13 +37,14 @@ type Stats struct {
 	sessions   atomic.Int64
 	joinsLate  atomic.Int64
 	failures   atomic.Int64
+	gaps       atomic.Int64
 	dropped    [dropCount]atomic.Int64
 }
 
 // Totals is a snapshot of a node's counters, and what it knows of the cluster.
 type Totals struct {
 	Connected  bool // Redis answers, and this node gets what others publish
-	Registered bool // the directory has all rooms of this node
+	Registered bool // the directory has all rooms of this node, which has all orders
 
 	Nodes   int   // with a lease, this one included
 	Sockets int64 // of all nodes
@@ -59,6 +60,7 @@ type Totals struct {
 	Sessions   int64 // times this node has begun to register
 	JoinsLate  int64 // joins acknowledged before the directory knew
 	Failures   int64 // of Redis commands
+	Gaps       int64 // times the others went on without this node
 
 	Dropped map[Drop]int64
 }
@@ -71,12 +73,12 @@ func (c *Cluster) Stats() Totals {
 		Published: s.published.Load(), Envelopes: s.envelopes.Load(),
 		Received: s.received.Load(), Duplicates: s.duplicates.Load(), Strays: s.strays.Load(),
 		Writes: s.registered.Load(), Sessions: s.sessions.Load(),
-		JoinsLate: s.joinsLate.Load(), Failures: s.failures.Load(),
+		JoinsLate: s.joinsLate.Load(), Failures: s.failures.Load(), Gaps: s.gaps.Load(),
 		Dropped: make(map[Drop]int64),
 	}
 	if v := c.view.Load(); v != nil {
 		t.Nodes += len(v.peers)
-		t.Registered = c.keeper.isRegistered(v.session)
+		t.Registered = c.keeper.isRegistered(v.session) && c.keeper.loaded.Load() == v.session
 		for _, p := range v.peers {
 			t.Sockets += p.sockets
 		}

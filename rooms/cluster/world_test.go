@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +28,7 @@ const patience = 20 * time.Second // for what should come soon, on a busy machin
 // its own, in one process.
 type world struct {
 	t      testing.TB
+	prefix string
 	redis  *redistest.Server
 	server *Server // how the nodes reach it; nil: by its address
 	nodes  []*node
@@ -40,6 +43,8 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "8") // they wait for Redis most of the time
 	code := m.Run()
 	if shared.redis != nil {
 		shared.redis.Close()
@@ -49,22 +54,52 @@ func TestMain(m *testing.M) {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	parallel(t)
 	shared.once.Do(func() { shared.redis, shared.err = redistest.Start(nil) })
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
-	return &world{t: t, redis: shared.redis}
+	return &world{t: t, redis: shared.redis, prefix: newPrefix(t)}
 }
+
+// parallel has tests, not benchmarks, run beside each other.
+func parallel(t testing.TB) {
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
+}
+
+// worlds counts them.
+var worlds atomic.Int64
+
+// newPrefix keeps apart tests that share a Redis, and runs of a test.
+func newPrefix(t testing.TB) string { return fmt.Sprintf("test:%s:%d:", t.Name(), worlds.Add(1)) }
 
 // newOwnWorld has a Redis that may be harmed.
 func newOwnWorld(t testing.TB, args ...string) *world {
 	t.Helper()
+	parallel(t)
 	redis, err := redistest.Start(nil, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(redis.Close)
-	return &world{t: t, redis: redis}
+	return &world{t: t, redis: redis, prefix: newPrefix(t)}
+}
+
+func newProxy(t testing.TB, redis *redistest.Server) *redistest.Proxy {
+	t.Helper()
+	proxy, err := redistest.NewProxy(redis.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	return proxy
+}
+
+// behind has a node reach Redis through a proxy.
+func behind(proxy *redistest.Proxy) func(*Config) {
+	return func(c *Config) { c.Server.Addresses = []string{proxy.Addr} }
 }
 
 // A node is one gateway's rooms and its part in the cluster.
@@ -73,15 +108,13 @@ type node struct {
 	name    string
 	hub     *rooms.Hub
 	cluster *Cluster
-	halt    func() // ends it as a crash does
+	missed  atomic.Int64 // times its clients were sent away
+	halt    func()       // ends it as a crash does
 	halted  bool
 	next    int // shard of the next client
 }
 
 const shards = 2
-
-// prefix keeps tests apart that share a Redis.
-func (w *world) prefix() string { return "test:" + w.t.Name() + ":" }
 
 // node starts a node and waits until it takes part.
 func (w *world) node(change ...func(*Config)) *node {
@@ -96,7 +129,7 @@ func (w *world) start(change ...func(*Config)) *node {
 	w.t.Helper()
 	config := Config{
 		Server: Server{Addresses: []string{w.redis.Addr}},
-		Prefix: w.prefix(), DB: 1,
+		Prefix: w.prefix, DB: 1,
 		Lease: time.Second, Linger: 50 * time.Millisecond, JoinTimeout: 2 * time.Second,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
@@ -111,12 +144,14 @@ func (w *world) start(change ...func(*Config)) *node {
 	}
 	n := &node{w: w, name: fmt.Sprint("node", len(w.nodes))}
 	config.Sockets = func() int64 { return n.hub.Stats().Sockets }
+	config.Missed = func() { n.missed.Add(1) }
 	var err error
 	if n.cluster, err = New(config); err != nil {
 		w.t.Fatal(err)
 	}
+	porter := &porter{}
 	if n.hub, err = rooms.New(rooms.Config{
-		Shards: shards, Auth: anybody{}, MaxPacket: 1 << 20, MaxMailbox: 1 << 16,
+		Shards: shards, Auth: porter, Revoker: porter, MaxPacket: 1 << 20, MaxMailbox: 1 << 16,
 		Handlers: rooms.ClientEvents(), Cluster: n.cluster,
 	}); err != nil {
 		w.t.Fatal(err)
@@ -178,14 +213,35 @@ func (n *node) close() {
 	n.halted = true
 }
 
-type anybody struct{}
+// A porter lets in whoever has not been refused. A token is a user's id, and
+// perhaps a slash and an id of its own.
+type porter struct {
+	mu      sync.Mutex // guards the following
+	refused map[string]bool
+}
 
-func (anybody) Authenticate(token string, _ time.Time, done func(rooms.Identity, error)) {
-	if token == "" {
-		done(rooms.Identity{}, errors.New("jwt malformed"))
+func (p *porter) Authenticate(token string, _ time.Time, done func(rooms.Identity, error)) {
+	user, id, _ := strings.Cut(token, "/")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refused[user] || p.refused["/"+id] {
+		done(rooms.Identity{}, errors.New("jwt revoked"))
 		return
 	}
-	done(rooms.Identity{UserID: token}, nil)
+	done(rooms.Identity{UserID: user, TokenID: id}, nil)
+}
+
+func (p *porter) Revoke(o rooms.Order) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refused == nil {
+		p.refused = make(map[string]bool)
+	}
+	if o.TokenID != "" {
+		p.refused["/"+o.TokenID] = true
+	} else {
+		p.refused[o.User] = true
+	}
 }
 
 // A client is a socket on a node.
@@ -225,20 +281,21 @@ func (c *client) text(packet string) {
 }
 
 // open makes a client that has not been greeted yet.
-func (n *node) open(user string) *client {
+func (n *node) open(token string) *client {
+	user, _, _ := strings.Cut(token, "/")
 	c := &client{n: n, name: user, shard: n.hub.Shard(n.next % shards), arrived: make(chan struct{}, 1)}
 	n.next++
 	c.run(func(now time.Time) { c.socket = c.shard.Open(c, "", now) })
-	c.text(`0{"token":` + strconv.Quote(user) + `}`)
+	c.text(`0{"token":` + strconv.Quote(token) + `}`)
 	return c
 }
 
 // connect makes a client that is connected.
-func (n *node) connect(user string) *client {
+func (n *node) connect(token string) *client {
 	n.w.t.Helper()
-	c := n.open(user)
+	c := n.open(token)
 	if got := c.next(); !strings.HasPrefix(got, `40{`) {
-		n.w.t.Fatalf("%s got %s", user, got)
+		n.w.t.Fatalf("%s got %s", token, got)
 	}
 	c.want("connected")
 	return c
