@@ -51,7 +51,7 @@ func settingsOf(t *testing.T) map[string]string {
 func series(t *testing.T) map[string]map[string][]string {
 	t.Helper()
 	// Neighbours that are not there: the metrics of both are.
-	g := start(t, "ROOM_POLICY=claims", "USE_REDIS=true", "REDIS_HOST=127.0.0.1", "REDIS_PORT=1",
+	g := start(t, "ROOM_POLICY=claims", "CANARY=true", "USE_REDIS=true", "REDIS_HOST=127.0.0.1", "REDIS_PORT=1",
 		"USE_RABBITMQ=true", "RABBITMQ_HOST=127.0.0.1", "RABBITMQ_PORT=1")
 	_, text, err := request(http.MethodGet, g.URL+"/metrics", http.Header{"Accept": {"text/plain"}}, "")
 	if err != nil {
