@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -41,7 +42,7 @@ type Gateway struct {
 // alone, without Redis and RabbitMQ.
 func New(t testing.TB, settings ...string) *Gateway {
 	t.Helper()
-	port := freePort(t)
+	port := FreePort(t)
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	dir := t.TempDir()
 	return &Gateway{t: t, Addr: addr, URL: "http://" + addr, Out: &Output{}, dir: dir, env: append([]string{
@@ -61,7 +62,8 @@ func Start(t testing.TB, settings ...string) *Gateway {
 	return g
 }
 
-func freePort(t testing.TB) int {
+// FreePort returns a TCP port of 127.0.0.1 that nobody listens on.
+func FreePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -69,6 +71,15 @@ func freePort(t testing.TB) int {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
+}
+
+// Successor prepares another process with the same settings, the port too, and
+// some more.
+func (g *Gateway) Successor(settings ...string) *Gateway {
+	return &Gateway{
+		Addr: g.Addr, URL: g.URL, Out: &Output{}, Command: g.Command,
+		t: g.t, dir: g.t.TempDir(), env: append(slices.Clone(g.env), settings...),
+	}
 }
 
 // Set changes a setting for the next Launch.
