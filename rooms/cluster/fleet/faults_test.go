@@ -105,6 +105,7 @@ func (s *street) awaitTogether() {
 // TestClientsAreServedThroughFaults: those of one gateway talk on, and no event
 // loop waits.
 func TestClientsAreServedThroughFaults(t *testing.T) {
+	t.Parallel()
 	s := newStreet(t)
 	third := s.start()
 	for _, fault := range []struct {
