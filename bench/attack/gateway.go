@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/bench/process"
+	"github.com/hometrip/gateway/internal/freeport"
 )
 
 const (
@@ -59,11 +60,11 @@ type target struct {
 }
 
 func startGateway(binary, dir string, s *setup) (*target, error) {
-	port, err := freePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}
-	adminPort, err := freePort()
+	adminPort, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}
@@ -77,15 +78,6 @@ func startGateway(binary, dir string, s *setup) (*target, error) {
 		process.Prefer(t.PID(), preferred)
 	}
 	return t, err
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // metrics are the gateway's figures by name and labels, as Prometheus writes

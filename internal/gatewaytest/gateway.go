@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/freeport"
 )
 
 const (
@@ -41,7 +43,10 @@ type Gateway struct {
 // alone, without Redis and RabbitMQ.
 func New(t testing.TB, settings ...string) *Gateway {
 	t.Helper()
-	port := freePort(t)
+	port, err := freeport.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	dir := t.TempDir()
 	return &Gateway{t: t, Addr: addr, URL: "http://" + addr, Out: &Output{}, dir: dir, env: append([]string{
@@ -59,16 +64,6 @@ func Start(t testing.TB, settings ...string) *Gateway {
 	g.Launch()
 	g.AwaitReady()
 	return g
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // Set changes a setting for the next Launch.

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/hometrip/gateway/internal/freeport"
 )
 
 const (
@@ -41,7 +43,7 @@ func Start(cli []string, args ...string) (*Server, error) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		return nil, errors.New("redis-server is not installed: run `make test` once, it installs it")
 	}
-	port, err := FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +67,7 @@ func Start(cli []string, args ...string) (*Server, error) {
 	return s, nil
 }
 
-// Launch starts the server again after Kill, empty.
+// Launch starts the server again after its end, empty.
 func (s *Server) Launch() error {
 	s.log = &logBuffer{}
 	s.cmd = exec.Command("redis-server", s.args...)
@@ -125,11 +127,16 @@ func (s *Server) Calls() (map[string]int, error) {
 }
 
 // Kill ends the server at once.
-func (s *Server) Kill() {
+func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+
+// Shutdown has the server end as it does when it is restarted.
+func (s *Server) Shutdown() { s.end(syscall.SIGTERM) }
+
+func (s *Server) end(signal syscall.Signal) {
 	if s.cmd == nil || s.cmd.Process == nil {
 		return
 	}
-	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Process.Signal(signal)
 	for s.cmd.Process.Signal(syscall.Signal(0)) == nil {
 		time.Sleep(pollInterval)
 	}
@@ -144,27 +151,6 @@ func (s *Server) Resume() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
 func (s *Server) Close() {
 	s.Kill()
 	_ = os.RemoveAll(s.dir)
-}
-
-// FreePort returns a port that nobody listens on, nor on the one 10,000 above,
-// which Redis Cluster takes.
-func FreePort() (int, error) {
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, err
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		if port > 55_000 {
-			continue
-		}
-		if bus, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+10_000))); err == nil {
-			bus.Close()
-			return port, nil
-		}
-	}
-	return 0, errors.New("no free port below 55,000")
 }
 
 // logBuffer collects what a server prints.
