@@ -2,26 +2,53 @@ package loop
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A drain is one loop's part of a shutdown: it ends the loop's sessions a few
-// at a time, so that their clients do not all come back to the other nodes in
-// the same second. Owned by its event loop.
-type drain struct{ until time.Time }
+// A drain ends sessions of one loop a few at a time, so that their clients do
+// not all come back in the same second. Owned by its event loop.
+type drain struct {
+	until  time.Time
+	reason rooms.Reason
+	some   []*session // which; nil: all there are, as the loop is to have none
+}
 
 // step ends as many sessions as keeps the loop on course to have none left
 // when the time is up.
 func (d *drain) step(w *worker, now time.Time) {
-	left := len(w.sessions)
-	if steps := int(d.until.Sub(now) / wheelTick); steps > 0 {
-		left = (left + steps) / (steps + 1)
+	sessions := w.sessions
+	if d.some != nil {
+		sessions = d.some
 	}
-	for i := range left {
-		// From the end: sessions that end leave the rest in place.
-		w.sessions[len(w.sessions)-1-i].Close(rooms.ReasonDraining)
+	count := len(sessions)
+	if steps := int(d.until.Sub(now) / wheelTick); steps > 0 {
+		count = (count + steps) / (steps + 1)
+	}
+	rest := len(sessions) - count
+	for i := len(sessions) - 1; i >= rest; i-- {
+		sessions[i].Close(d.reason) // from the end: who ends leaves the rest in place
+	}
+	if d.some != nil {
+		d.some = sessions[:rest]
+		if rest == 0 {
+			w.drain = nil
+		}
+	}
+}
+
+// Renew has all clients connect anew, spread over DrainPeriod, to this node or
+// another one: they may have missed something, and fetch it when they are back.
+func (s *Server) Renew() {
+	until := time.Now().Add(s.config.DrainPeriod)
+	for _, w := range s.workers {
+		w.shard.Post(func(time.Time) {
+			if len(w.sessions) > 0 && (w.drain == nil || w.drain.some != nil) {
+				w.drain = &drain{until: until, reason: rooms.ReasonMissedEvents, some: slices.Clone(w.sessions)}
+			}
+		})
 	}
 }
 
@@ -35,7 +62,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	}
 	until := time.Now().Add(s.config.DrainPeriod)
 	for _, w := range s.workers {
-		w.shard.Post(func(time.Time) { w.drain = &drain{until: until} })
+		w.shard.Post(func(time.Time) { w.drain = &drain{until: until, reason: rooms.ReasonDraining} })
 	}
 	poll := time.NewTicker(wheelTick)
 	defer poll.Stop()

@@ -300,7 +300,7 @@ func TestDrainIsSpread(t *testing.T) {
 	}
 	var left []int
 	s.on(0, func(w *worker, now time.Time) {
-		d := &drain{until: now.Add(ticks(steps))}
+		d := &drain{until: now.Add(ticks(steps)), reason: rooms.ReasonDraining}
 		for i := range int64(steps + 1) {
 			d.step(w, now.Add(ticks(i)))
 			w.flush(now)
@@ -315,6 +315,31 @@ func TestDrainIsSpread(t *testing.T) {
 	if most > sessions/steps+1 || left[len(left)-1] != 0 || !slices.IsSortedFunc(left, func(a, b int) int { return b - a }) {
 		t.Errorf("sessions left after each step: %v, want about %d fewer each time", left, sessions/steps)
 	}
+}
+
+// TestRenew: who is there is sent away, and may come back to the same node.
+func TestRenew(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(c *Config) { c.DrainPeriod = 500 * time.Millisecond })
+	var sockets []socket
+	for i := range 10 {
+		sockets = append(sockets, connectWS(t, s, fmt.Sprint("user", i)))
+	}
+	s.Renew()
+	s.Renew() // begins again
+	for i := range s.config.Loops {
+		s.on(i, func(*worker, time.Time) {}) // behind what Renew has posted
+	}
+	late := connectWS(t, s, "late")
+	for _, c := range sockets {
+		c.wantClose(1001)
+	}
+	late.join("1")
+	if st := s.Stats(); st.Sessions != 1 || st.Closed[rooms.ReasonMissedEvents] != 10 {
+		t.Errorf("%d sessions, closed %v, want 1, and 10 closed", st.Sessions, st.Closed)
+	}
+	s.Renew()
+	late.wantClose(1001)
 }
 
 func TestDrainGivesUp(t *testing.T) {

@@ -261,7 +261,7 @@ const statusTryAgain = ws.StatusCode(1013)
 // closeCode is what a WebSocket client is told (RFC 6455 section 7.4).
 func closeCode(reason rooms.Reason) ws.StatusCode {
 	switch reason {
-	case rooms.ReasonDraining:
+	case rooms.ReasonDraining, rooms.ReasonMissedEvents:
 		return ws.StatusGoingAway
 	case rooms.ReasonParseError:
 		return ws.StatusProtocolError

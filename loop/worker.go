@@ -25,7 +25,7 @@ type worker struct {
 	sessions []*session          // all of them; each knows its index
 	bySID    map[string]*session // those that HTTP requests can reach
 	wheel    *wheel
-	drain    *drain // nil unless the node is draining
+	drain    *drain // nil unless sessions are being ended
 
 	outbox  outbox
 	owed    owed

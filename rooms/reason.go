@@ -20,6 +20,7 @@ const (
 	ReasonTooFast                       // more events or bytes than the limits allow
 	ReasonDraining                      // the node is shutting down
 	ReasonPanic                         // a handler failed
+	ReasonMissedEvents                  // the node was cut off from the others
 	reasonCount
 )
 
@@ -35,7 +36,7 @@ func Reasons() []Reason {
 var reasonNames = [reasonCount]string{
 	"transport_closed", "transport_error", "client_close", "ping_timeout",
 	"connect_timeout", "parse_error", "too_large", "poll_overlap",
-	"slow_consumer", "shed", "too_fast", "draining", "panic",
+	"slow_consumer", "shed", "too_fast", "draining", "panic", "missed_events",
 }
 
 func (r Reason) String() string {

@@ -56,6 +56,7 @@ func (g *Gateway) neighbours() (*cluster.Cluster, error) {
 		MaxQueue: cfg.MaxPublishQueue, MaxBytes: cfg.MaxPublishBytes,
 		Alone:   !cfg.deployed(),
 		Sockets: func() int64 { return g.hub.Stats().Sockets },
+		Missed:  func() { g.server.Renew() },
 		Log:     g.log,
 	})
 }
@@ -154,6 +155,8 @@ var clusterFigureList = []clusterFigure{
 		func(t *cluster.Totals) int64 { return t.Sessions }),
 	newClusterFigure(prometheus.CounterValue, "joins_late_total", "Joins acknowledged before the directory knew of them.",
 		func(t *cluster.Totals) int64 { return t.JoinsLate }),
+	newClusterFigure(prometheus.CounterValue, "gaps_total", "Times the other nodes went on without this one, whose clients then had to connect anew.",
+		func(t *cluster.Totals) int64 { return t.Gaps }),
 	newClusterFigure(prometheus.CounterValue, "failures_total", "Commands to Redis that failed.",
 		func(t *cluster.Totals) int64 { return t.Failures }),
 }

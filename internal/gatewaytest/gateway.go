@@ -50,7 +50,7 @@ func New(t testing.TB, settings ...string) *Gateway {
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	dir := t.TempDir()
 	return &Gateway{t: t, Addr: addr, URL: "http://" + addr, Out: &Output{}, dir: dir, env: append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GORACE=exitcode=66",
+		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GORACE=exitcode=66 atexit_sleep_ms=100",
 		"SERVICE_HOST=127.0.0.1", "PORT=" + strconv.Itoa(port), "LOG_DIR=" + dir, "DRAIN_PERIOD=100",
 		"JWT_SECRET=" + Secret, "PUBLISH_TOKEN=" + PublishToken,
 		"USE_REDIS=false", "USE_RABBITMQ=false",

@@ -154,7 +154,7 @@ func BenchmarkEnvelope(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, _, _, err = nextRecord(rest); err != nil {
+		if _, _, err = nextRecord(rest); err != nil {
 			b.Fatal(err)
 		}
 	}

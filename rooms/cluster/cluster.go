@@ -22,6 +22,7 @@ const (
 	defaultLease       = 5 * time.Second
 	defaultLinger      = 30 * time.Second
 	defaultJoinTimeout = 2 * time.Second
+	defaultAnswer      = 5 * time.Second
 	defaultQueue       = 1 << 16
 	defaultQueueBytes  = 64 << 20
 )
@@ -51,6 +52,7 @@ type Config struct {
 	Alone bool
 
 	Sockets func() int64 // connected to this node, for the others' information
+	Missed  func()       // events of other nodes have passed this one by; must not block
 	Log     *slog.Logger // not nil
 }
 
@@ -98,10 +100,14 @@ func New(c Config) (*Cluster, error) {
 	orDefault(&c.Lease, defaultLease)
 	orDefault(&c.Linger, defaultLinger)
 	orDefault(&c.JoinTimeout, defaultJoinTimeout)
+	orDefault(&c.Server.AnswerTimeout, defaultAnswer)
 	orDefault(&c.MaxQueue, defaultQueue)
 	orDefault(&c.MaxBytes, defaultQueueBytes)
 	if c.Sockets == nil {
 		c.Sockets = func() int64 { return 0 }
+	}
+	if c.Missed == nil {
+		c.Missed = func() {}
 	}
 	cl := &Cluster{
 		config: c, names: newNames(c.Prefix, c.DB), seed: maphash.MakeSeed(),

@@ -11,9 +11,12 @@ import (
 // rooms.Hub.Deliver does, and has it published to the other nodes that do,
 // again and again until Redis has taken it. It waits while too much is on its
 // way already. The number is that of the shards.
+//
+// An event for a room that this node holds alone costs no command, as a
+// client's: whoever enters elsewhere asks here before the join is acknowledged.
 func (c *Cluster) Deliver(ctx context.Context, b rooms.Broadcast) (int, error) {
 	shards, err := c.local.Deliver(ctx, b)
-	if err != nil || c.alone() {
+	if err != nil || !c.Elsewhere(b.Room) {
 		return shards, err
 	}
 	f := c.flights.board()

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// quiet makes the keepers silent for the length of a test, so that every
-// command counts.
-func quiet(c *Config) { c.Lease, c.Linger = time.Hour, time.Hour }
+// quiet makes the keepers and idle connections silent for the length of a
+// test, so that every command counts.
+func quiet(c *Config) { c.Lease, c.Linger, c.Server.AnswerTimeout = time.Hour, time.Hour, time.Hour }
 
 // calls returns the commands that the server executed while do ran.
 func (w *world) calls(do func()) map[string]int {
@@ -70,6 +70,16 @@ func TestLocalRoomCostsNoCommand(t *testing.T) {
 	if len(got) != 0 {
 		t.Errorf("100 events in a local room cost %v, want no command", got)
 	}
+	got = w.calls(func() {
+		for range 100 {
+			nodes[0].deliver("conversation:1", "news")
+			a.want("news")
+			b.want("news")
+		}
+	})
+	if len(got) != 0 {
+		t.Errorf("100 events of a service for a local room cost %v, want no command", got)
+	}
 }
 
 func TestRoomOnTwoOfFiveNodesCostsOnePublish(t *testing.T) {
@@ -93,10 +103,75 @@ func TestRoomOnTwoOfFiveNodesCostsOnePublish(t *testing.T) {
 	if len(got) != 1 || got["publish"] != 100 {
 		t.Errorf("100 events in a room on 2 of 5 nodes cost %v, want publish:100 and nothing else", got)
 	}
+	for _, publisher := range []*node{nodes[0], nodes[3]} {
+		got := w.calls(func() {
+			for range 100 {
+				publisher.deliver("conversation:1", "news")
+				a.want("news")
+				b.want("news")
+			}
+		})
+		if len(got) != 1 || got["publish"] != 100 {
+			t.Errorf("100 events of a service for a room on 2 of 5 nodes cost %v, want publish:100 and nothing else", got)
+		}
+	}
 	for i, n := range nodes {
 		if s := n.cluster.Stats(); i != 3 && i != 0 && s.Received != 0 {
 			t.Errorf("node %d, which does not hold the room, received %d messages", i, s.Received)
 		}
+	}
+}
+
+// TestPublisherOutsideTheRoom: nobody asks a node that does not hold a room
+// before a join is acknowledged, so it has to make sure.
+func TestPublisherOutsideTheRoom(t *testing.T) {
+	w := newOwnWorld(t)
+	a, b := w.node(quiet), w.node(quiet)
+	bob := b.connect("bob")
+	for _, x := range []struct {
+		user string
+		want string
+	}{{"bob", "publish"}, {"nobody", "ping"}} {
+		a.deliver("user:"+x.user, "first") // looks into the directory
+		got := w.calls(func() {
+			for range 100 {
+				a.deliver("user:"+x.user, "news")
+			}
+		})
+		if len(got) != 1 || got[x.want] != 100 {
+			t.Errorf("100 events of a service for user %s cost %v, want %s:100 and nothing else", x.user, got, x.want)
+		}
+	}
+	bob.want("first")
+	for range 100 {
+		bob.want("news")
+	}
+	bob.wantNothing()
+}
+
+// TestJoinOfASharedRoom: the question to the other holder travels with the
+// news of the join.
+func TestJoinOfASharedRoom(t *testing.T) {
+	w := newOwnWorld(t)
+	a, b := w.node(quiet), w.node(quiet)
+	ann, bob := a.connect("ann"), b.connect("bob")
+	ann.do("join_room", "1")
+	got := w.calls(func() {
+		bob.do("join_room", "1")
+		ann.wantOf("user_joined", bob)
+	})
+	if got["sadd"] != 1 || got["publish"] != 2 {
+		t.Errorf("joining a room that another node holds cost %v, want sadd:1 and publish:2", got)
+	}
+	got = w.calls(func() {
+		eve, fay := b.connect("eve"), b.connect("fay") // on either shard
+		for _, c := range []*client{eve, fay} {
+			c.do("join_room", "1")
+			ann.wantOf("user_joined", c)
+		}
+	})
+	if got["sadd"] != 2 || got["publish"] != 2 {
+		t.Errorf("two more who connect and join the room cost %v, want sadd:2 for their own rooms and publish:2", got)
 	}
 }
 

@@ -10,12 +10,14 @@
 //	lane.go       what waits for Redis, by room
 //	step.go       a lane's goroutine
 //	register.go   a lane writes the directory
+//	ask.go        a join waits until the other nodes have noticed
 //	publish.go    a lane reads it, and publishes
 //	parcel.go     what goes to one node at once
 //	deliver.go    events of the services, which must not get lost
 //	envelope.go   the form of messages between nodes
 //	receive.go, window.go  what comes from the other nodes, once
 //	sweep.go      what a dead node has left behind
+//	gap.go        has this node missed something?
 //	check.go      is the directory right?
 //
 // # In Redis
@@ -35,11 +37,32 @@
 // was found dead is dead for ever, and what is written late in its name, by
 // commands that hung in a buffer, does no harm.
 //
+// # Who hears what
+//
+// A join is acknowledged when the directory has the room and every other node
+// that holds it has answered that it has noticed (ask.go). So what is
+// broadcast after the acknowledgement, by whom and on which node ever, reaches
+// who joined. A node that takes a room for its own alone relies on that, and
+// sends nothing; it does so for as long only as its lease surely lasts. Who
+// publishes to a room without holding it is asked by nobody, and fences what
+// it reads with a command (publish.go). Of two who join at once on two nodes,
+// the one whom the directory has later finds the other.
+//
+// The exception is a node that does not answer: after JoinTimeout the join is
+// acknowledged in any case, and counted.
+//
 // # What is lost
 //
-// Pub/sub keeps nothing. While a node is cut off from Redis, its clients get
-// nothing from other nodes; events of services are not acknowledged as long as
-// a node that may hold the room has its lease and no subscription, so only a
-// cut longer than the lease loses them. What clients broadcast waits in a
-// bounded queue while Redis is away, but for what is volatile.
+// Pub/sub keeps nothing. What clients broadcast waits in a bounded queue while
+// Redis is away, but for what is volatile; events of services are not
+// acknowledged until Redis has taken them, and as long as a node that may hold
+// the room has its lease and no subscription they wait for it (a lane keeps
+// parkedBytes for a node).
+//
+// A node that is cut off from Redis for longer than its lease, while the
+// others are not, is not waited for. Its clients go on among themselves, and
+// when it is back it has them connect anew (gap.go): only they know what of all
+// that they may have missed they want to fetch, and every client does so after
+// it has connected. To tell them with an event would be kinder to those who
+// know it and nothing to the others.
 package cluster

@@ -18,7 +18,9 @@ import (
 //	  uvarint  number, which counts the lane's messages
 //	  1 byte   flags
 //	  uvarint  length of the room's name, and the name
-//	  uvarint  length of the frames, and the frames, ready to write
+//	  uvarint  length of the frames, and the frames, ready to write; not in a
+//	           question, whether a room's new holder has been noticed, and not
+//	           in an answer, whose number is the question's
 //
 // The sender's exclusion needs no field: a socket is on one node, and that
 // node has left it out.
@@ -27,6 +29,10 @@ const (
 	envelopeHead    = 6
 
 	flagVolatile = 1
+	flagQuestion = 2
+	flagAnswer   = 4
+
+	recordHead = 2*binary.MaxVarintLen32 + binary.MaxVarintLen64 + 1 // bytes at most
 )
 
 var errCutShort = errors.New("envelope: cut short")
@@ -47,6 +53,12 @@ func appendRecord(b []byte, number uint64, broadcast *rooms.Broadcast) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(frames))), frames...)
 }
 
+// appendSignal appends a question or an answer.
+func appendSignal(b []byte, number uint64, flags byte, room string) []byte {
+	b = append(binary.AppendUvarint(b, number), flags)
+	return append(binary.AppendUvarint(b, uint64(len(room))), room...)
+}
+
 // A source is what numbers its messages: one lane of a node.
 type source struct {
 	node uint32
@@ -64,28 +76,38 @@ func parseEnvelope(b []byte) (from source, records []byte, err error) {
 	return source{binary.BigEndian.Uint32(b[2:]), b[1]}, b[envelopeHead:], nil
 }
 
+// A record is a message, a question or an answer.
+type record struct {
+	rooms.Broadcast
+	number uint64
+	flags  byte
+}
+
 // nextRecord reads a record and returns what is behind it. The message keeps a
 // view of b.
-func nextRecord(b []byte) (number uint64, broadcast rooms.Broadcast, rest []byte, err error) {
+func nextRecord(b []byte) (r record, rest []byte, err error) {
 	number, n := binary.Uvarint(b)
 	if n <= 0 || n == len(b) {
-		return 0, broadcast, nil, errCutShort
+		return r, nil, errCutShort
 	}
-	flags := b[n]
+	r.number, r.flags = number, b[n]
 	room, b, ok := cutBytes(b[n+1:])
 	if !ok {
-		return 0, broadcast, nil, errCutShort
+		return r, nil, errCutShort
+	}
+	r.Room = string(room)
+	if r.flags&(flagQuestion|flagAnswer) != 0 {
+		return r, b, nil
 	}
 	frames, rest, ok := cutBytes(b)
 	if !ok {
-		return 0, broadcast, nil, errCutShort
+		return r, nil, errCutShort
 	}
-	message, err := codec.FromFrames(frames)
-	if err != nil {
-		return 0, broadcast, nil, fmt.Errorf("envelope: room %.80q: %w", room, err)
+	if r.Message, err = codec.FromFrames(frames); err != nil {
+		return r, nil, fmt.Errorf("envelope: room %.80q: %w", room, err)
 	}
-	message.Volatile = flags&flagVolatile != 0
-	return number, rooms.Broadcast{Room: string(room), Message: message}, rest, nil
+	r.Message.Volatile = r.flags&flagVolatile != 0
+	return r, rest, nil
 }
 
 // cutBytes reads a length and that many bytes.

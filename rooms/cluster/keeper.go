@@ -16,10 +16,6 @@ const (
 	// beatsPerLease is how often a lease is renewed while it lasts.
 	beatsPerLease = 5
 
-	// beatTimeout is how long Redis may owe the keeper an answer before it
-	// counts as away.
-	beatTimeout = 2 * time.Second
-
 	// reconnectMin and reconnectMax bound the pause between two attempts.
 	reconnectMin = 50 * time.Millisecond
 	reconnectMax = time.Second
@@ -45,6 +41,10 @@ var (
 	errLost          = errors.New("redis: the session ended while it began")
 )
 
+// beatTimeout is how long Redis may owe the keeper an answer before it counts
+// as away, which is sooner than the connection counts as dead.
+func (c *Config) beatTimeout() time.Duration { return c.Server.AnswerTimeout * 2 / 5 }
+
 // A keeper holds this node's lease, looks at those of the others, and begins a
 // new session when Redis may have forgotten what it was told.
 type keeper struct {
@@ -62,7 +62,9 @@ type keeper struct {
 
 	// Owned by the goroutine of run.
 	answeredAt time.Time
-	warned     bool // that Redis is away
+	warned     bool               // that Redis is away
+	heardAt    time.Time          // when this node had its lease and its subscription last
+	others     map[int64]struct{} // sessions of other nodes that were there then
 	client     rueidis.Client
 	subscriber rueidis.Client
 	seen       map[uint32]time.Time // when other nodes had a lease last
@@ -76,7 +78,7 @@ func (k *keeper) init(c *Cluster) {
 		c: c, kick: make(chan struct{}, 1), fresh: true,
 		suspects: make(map[int64]time.Time), complaints: make(map[string]time.Time),
 		seen: make(map[uint32]time.Time), silent: make(map[int64]time.Time),
-		sweeping: make(chan struct{}, 1),
+		sweeping: make(chan struct{}, 1), others: make(map[int64]struct{}),
 	}
 }
 
@@ -126,7 +128,7 @@ func (k *keeper) answered() {
 }
 
 func (k *keeper) failed(ctx context.Context, err error) {
-	subscribing := errors.Is(err, errNotSubscribed) && time.Since(k.answeredAt) < beatTimeout
+	subscribing := errors.Is(err, errNotSubscribed) && time.Since(k.answeredAt) < k.c.config.beatTimeout()
 	if ctx.Err() != nil || subscribing {
 		return
 	}
@@ -219,16 +221,16 @@ func (k *keeper) suspect(session int64) {
 // connect makes the two clients, unless they are there. They come back by
 // themselves when a connection is lost.
 func (k *keeper) connect(ctx context.Context) (err error) {
-	option := k.c.config.Server.option()
+	server := k.c.config.Server
 	if k.subscriber == nil {
-		if k.subscriber, err = open(option, 0); err != nil { // channels know no database
+		if k.subscriber, err = server.Open(0, nil); err != nil { // channels know no database
 			return err
 		}
 		subscriber := k.subscriber
 		k.c.done.Go(func() { k.subscribe(ctx, subscriber) })
 	}
 	if k.client == nil {
-		k.client, err = k.c.config.Server.Open(k.c.config.DB, k.c.invalidated)
+		k.client, err = server.Open(k.c.config.DB, k.c.invalidated)
 	}
 	return err
 }
@@ -243,10 +245,15 @@ func (k *keeper) beat(ctx context.Context) error {
 	losses, session, old := k.losses, k.session(), k.c.view.Load()
 	former := k.sessions[: len(k.sessions)-1 : len(k.sessions)-1]
 	k.mu.Unlock()
-	if old == nil && !k.subscribed.Load() {
+	subscribed := k.subscribed.Load()
+	if old == nil && !subscribed {
 		return errNotSubscribed
 	}
-	timed, cancel := context.WithTimeout(ctx, beatTimeout)
+	if !subscribed && began.Sub(k.heardAt) > k.c.config.Lease { // nobody waits for it any longer
+		k.lose("no subscription")
+		return errLost
+	}
+	timed, cancel := context.WithTimeout(ctx, k.c.config.beatTimeout())
 	defer cancel()
 	registered := k.isRegistered(session) || k.c.heldRooms() == 0
 	sessions, err := k.renew(timed, session, old != nil, registered)
@@ -272,6 +279,9 @@ func (k *keeper) beat(ctx context.Context) error {
 	k.fill(v, leases, now)
 	if !k.show(v, losses, old == nil) {
 		return errLost
+	}
+	if subscribed {
+		k.hear(leases, began, now)
 	}
 	k.sweepUp(ctx, v, sessions, now)
 	if registered && len(former) > 0 {

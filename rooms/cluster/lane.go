@@ -19,38 +19,23 @@ const (
 	retryDelay = 50 * time.Millisecond
 )
 
-// A letter is a message on its way to the nodes that hold its room.
+// A letter is a message on its way to the nodes that hold its room, or a
+// question to them, or an answer to one of them.
 type letter struct {
 	rooms.Broadcast
 	number uint64
 	flight *flight // nil: a client's, which may be dropped
-	waiter *waiter // instead of a message
+	waiter *waiter // a question: there is no message
+	answer uint32  // not 0: an answer to this node, whose question has the number
+	at     int     // of its room in the reading
 }
 
 // size is the bytes of its message.
 func (x *letter) size() int {
-	if x.waiter != nil {
+	if x.Message == nil {
 		return 0
 	}
 	return x.Message.Size()
-}
-
-// A waiter is to be told when the directory has a room and what was published
-// to the room before is out, or when that takes too long.
-type waiter struct {
-	room  string
-	until time.Time
-	told  atomic.Bool
-	known func()
-}
-
-// tell reports whether the waiter has not been told before.
-func (w *waiter) tell() bool {
-	if w.told.Swap(true) {
-		return false
-	}
-	w.known()
-	return true
 }
 
 // An entry is a room that this node holds, or has held shortly before.
@@ -60,12 +45,13 @@ type entry struct {
 	queued   bool  // stands in changed
 	telling  bool  // the directory is being told that it is occupied
 	wrote    int64 // the session for which the directory has it; 0: not sure for any
+	known    int64 // the session for which the other nodes have noticed it, too
 
-	sight sight  // what the directory said of other nodes
-	epoch uint64 // at which it did
+	sight  sight   // what the directory said of other nodes
+	epoch  uint64  // at which it did
+	others []int64 // the sessions it named; for theirs
 
-	vacant  int64 // since when, Unix ns, unless occupied
-	waiting []*waiter
+	vacant int64 // since when, Unix ns, unless occupied
 }
 
 // sight is what a lane has seen of a room in the directory.
@@ -74,8 +60,10 @@ type sight uint8
 const (
 	unseen  sight = iota
 	looking       // being read
-	ours          // no other node holds it
-	doubted       // so it was, but another node has sent something to it since
+	ours          // no other node holds it, and this one is there to be asked
+	theirs        // others hold it
+	doubted       // another node has sent something, so memory may be behind
+	fencing       // being read again behind a command, which settles the doubt
 )
 
 // A due is a room that wants to be looked at when its time has come.
@@ -99,7 +87,8 @@ type lane struct {
 	queue     []letter
 	bytes     int // of the queue's messages
 	lingering []due
-	late      []*waiter // all that wait, the oldest first
+	late      []*waiter          // all that wait, the oldest first
+	asked     map[uint64]*waiter // questions that are on their way, by number
 
 	// Owned by the goroutine of run.
 	session int64        // that todo is of
@@ -112,15 +101,21 @@ type lane struct {
 	parking atomic.Bool  // something is parked
 	parked  map[uint32][]parcel
 	dead    map[string][]int64 // sessions found in the directory that are dead
+	early   []*waiter          // whose rooms the directory does not have yet
+	reading reading
+	last    map[uint32]int // for packing
 }
 
 func newLane(c *Cluster, index int) *lane {
 	return &lane{
 		c: c, index: index,
 		wake: make(chan struct{}, 1), space: make(chan struct{}, 1),
-		held:   make(map[string]*entry),
-		parked: make(map[uint32][]parcel),
-		dead:   make(map[string][]int64),
+		held:    make(map[string]*entry),
+		asked:   make(map[uint64]*waiter),
+		parked:  make(map[uint32][]parcel),
+		dead:    make(map[string][]int64),
+		last:    make(map[uint32]int),
+		reading: reading{index: make(map[string]int)},
 	}
 }
 
@@ -145,22 +140,13 @@ func (l *lane) occupied(room string) bool {
 		l.held[room] = e
 	}
 	e.occupied = true
-	if v != nil && e.wrote == v.session {
+	if v != nil && e.known == v.session {
 		return true
 	}
-	if !e.telling {
+	if !e.telling && (v == nil || e.wrote != v.session) {
 		l.change(room, e)
 	}
 	return l.c.away.Load()
-}
-
-// await queues a waiter behind what was published before.
-func (l *lane) await(room string, known func()) {
-	w := &waiter{room: room, until: time.Now().Add(l.c.config.JoinTimeout), known: known}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.late = append(l.late, w)
-	l.put(letter{waiter: w})
 }
 
 // vacated notes that nobody is in room any more. The directory is told when
@@ -184,8 +170,12 @@ func (l *lane) change(room string, e *entry) {
 	}
 }
 
-// elsewhere reports whether another node may hold room.
+// elsewhere reports whether another node may hold room. That none does holds
+// as long as this node has its lease: of a node without, nothing is asked.
 func (l *lane) elsewhere(room string) bool {
+	if v := l.c.view.Load(); v == nil || time.Since(v.taken) >= l.c.config.Lease {
+		return true
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.held[room]
@@ -206,7 +196,12 @@ func (l *lane) forget(room string) {
 func (l *lane) heard(room string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e := l.held[room]; e != nil && e.sight == ours {
+	l.doubt(room)
+}
+
+// doubt has the lane look again, even if it is looking. l.mu is held.
+func (l *lane) doubt(room string) {
+	if e := l.held[room]; e != nil && e.sight != theirs {
 		e.sight = doubted
 	}
 }
@@ -267,9 +262,12 @@ func (l *lane) take() {
 	defer l.mu.Unlock()
 	size, n := 0, 0
 	for n < len(l.queue) && n < letterBatch && size < byteBatch {
-		size += l.queue[n].size()
-		l.number++
-		l.queue[n].number = l.number
+		x := &l.queue[n]
+		size += x.size()
+		if x.answer == 0 {
+			l.number++
+			x.number = l.number
+		}
 		n++
 	}
 	if n == 0 {
@@ -293,6 +291,10 @@ func (l *lane) tick(now time.Time) {
 	}
 	late := slices.Clone(l.late[:n])
 	l.late = slices.Delete(l.late, 0, n)
+	for _, w := range late {
+		delete(l.asked, w.number)
+	}
+	known := l.giveUp()
 	n = 0
 	for n < len(l.lingering) && !now.Before(l.lingering[n].at) {
 		room := l.lingering[n].room
@@ -303,6 +305,9 @@ func (l *lane) tick(now time.Time) {
 	}
 	l.lingering = slices.Delete(l.lingering, 0, n)
 	l.mu.Unlock()
+	for _, w := range known {
+		w.tell()
+	}
 	for _, w := range late {
 		if w.tell() {
 			l.c.stats.joinsLate.Add(1)

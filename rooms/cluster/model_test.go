@@ -3,7 +3,6 @@ package cluster
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -13,24 +12,56 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/clustertest"
 )
 
-// TestClusterAgreesWithAModel has nodes and clients come and go at random.
+// TestClusterAgreesWithAModel has nodes and clients come and go at random, and
+// do things at once; with a database that is flushed now and then, and with
+// connections that lag, each by itself.
 func TestClusterAgreesWithAModel(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			t.Parallel()
 			w := newOwnWorld(t)
-			m := clustertest.Model{Log: t.Logf, Start: func() (clustertest.Node, error) {
-				return modelNode{w.node(func(c *Config) { c.Linger = 20 * time.Millisecond })}, nil
-			}}
+			m := clustertest.Model{Log: t.Logf}
+			var lag time.Duration
 			if seed%2 == 1 {
-				m.Fault = func(*rand.Rand) error { w.cli("FLUSHALL"); return nil }
+				m.Fault = func() error { w.cli("FLUSHALL"); return nil }
 			}
-			if err := m.Run(seed, 400); err != nil {
+			if seed >= 2 {
+				lag = time.Millisecond
+			}
+			m.Start = func() (clustertest.Node, error) { return w.modelNode(lag), nil }
+			if err := m.Run(seed, 100); err != nil {
 				t.Fatal(err, w.stats())
 			}
 			w.awaitRight()
 		})
 	}
+}
+
+// modelNode starts a node and waits until the others know it.
+func (w *world) modelNode(lag time.Duration) modelNode {
+	w.t.Helper()
+	n := w.node(func(c *Config) {
+		c.Linger, c.JoinTimeout = 20*time.Millisecond, patience
+		if lag > 0 {
+			proxy := newProxy(w.t, w.redis)
+			proxy.Lag(lag)
+			behind(proxy)(c)
+		}
+	})
+	for _, other := range w.nodes {
+		if other != n && !other.halted {
+			await(w.t, other.name+" to know "+n.name, func() bool { return other.knows(n) })
+		}
+	}
+	return modelNode{n}
+}
+
+func (n *node) knows(other *node) bool {
+	v := n.cluster.view.Load()
+	if v == nil {
+		return false
+	}
+	_, known := v.peers[other.cluster.node]
+	return known
 }
 
 type modelNode struct{ n *node }
@@ -40,14 +71,24 @@ func (m modelNode) Connect(user string) (clustertest.Client, error) {
 }
 
 func (m modelNode) Publish(room, text string) error {
-	body := codec.NewText(fmt.Appendf(nil, `42["new_message",{"userId":%q}]`, text))
+	body := codec.NewText(fmt.Appendf(nil, `42["new_message",{"text":%q}]`, text))
 	_, err := m.n.cluster.Deliver(m.n.w.t.Context(), rooms.Broadcast{Room: room, Message: body})
 	return err
 }
 
 func (m modelNode) Sent() error {
 	await(m.n.w.t, "an empty queue", func() bool { return m.n.cluster.Stats().Queued == 0 })
-	m.n.sync()
+	return m.drained()
+}
+
+// drained waits until what is in the mailboxes is with the clients. Unlike
+// Cluster.Sync it does not wait for dead nodes.
+func (m modelNode) drained() error {
+	done := make(chan struct{})
+	if err := m.n.hub.Sync(m.n.w.t.Context(), func() { close(done) }); err != nil {
+		return err
+	}
+	<-done
 	return nil
 }
 
@@ -65,16 +106,15 @@ func (m modelNode) Received() error {
 		return err == nil && got == 1
 	})
 	await(m.n.w.t, "the end of the node's channel", func() bool { return malformed() > before })
-	m.n.sync()
-	return nil
+	return m.drained()
 }
 
 func (m modelNode) Kill() { m.n.halt() }
 
-// modelClient keeps events that come before an ack.
+// modelClient keeps what it has heard.
 type modelClient struct {
 	*client
-	before []string
+	log []string
 }
 
 func (m *modelClient) Do(event, room string) error {
@@ -87,33 +127,27 @@ func (m *modelClient) Do(event, room string) error {
 			}
 			return nil
 		}
-		m.before = append(m.before, packet)
+		m.hear(packet)
 	}
 }
 
-func (m *modelClient) Next(time.Duration) (string, error) {
-	if len(m.before) == 0 {
-		m.before = append(m.before, m.next())
-	}
-	packet := m.before[0]
-	m.before = m.before[1:]
+func (m *modelClient) hear(packet string) {
 	var parts []json.RawMessage
 	var name string
-	var body presence
-	if err := json.Unmarshal([]byte(strings.TrimPrefix(packet, "42")), &parts); err != nil || len(parts) != 2 {
-		return "", fmt.Errorf("packet %s: %v", packet, err)
+	var body struct{ Text, UserID, Room string }
+	if json.Unmarshal([]byte(strings.TrimPrefix(packet, "42")), &parts) == nil && len(parts) == 2 &&
+		json.Unmarshal(parts[0], &name) == nil && json.Unmarshal(parts[1], &body) == nil {
+		packet = clustertest.Format(name, body.Text, body.UserID, body.Room)
 	}
-	if err := json.Unmarshal(parts[0], &name); err != nil {
-		return "", err
-	}
-	err := json.Unmarshal(parts[1], &body)
-	return name + " " + body.UserID, err
+	m.log = append(m.log, packet)
 }
 
-func (m *modelClient) Pending() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.before) + len(m.inbox)
+func (m *modelClient) Heard() []string {
+	for _, packet := range m.all() {
+		m.hear(packet)
+	}
+	return m.log
 }
 
-func (m *modelClient) Close() { m.hangUp() }
+func (m *modelClient) Settle() {} // Received has done it
+func (m *modelClient) Close()  { m.hangUp() }

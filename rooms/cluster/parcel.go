@@ -19,38 +19,60 @@ const (
 
 // A parcel is what goes to one node with one PUBLISH. Owned by its lane.
 type parcel struct {
-	node    uint32
-	body    []byte
-	letters int64
-	flights []*flight // of the events in it that must not get lost
-	parked  time.Time
+	node      uint32
+	body      []byte
+	letters   int64     // messages in it
+	flights   []*flight // of the events in it that must not get lost
+	questions []*waiter // in it
+	parked    time.Time
 }
 
-// pack puts the letters of the batch into parcels for the nodes that to names,
-// each node's in the order of the batch.
-func (l *lane) pack(to func(*letter) []uint32) (parcels []parcel) {
-	last := make(map[uint32]int) // node → index of its parcel
+// pack puts the letters of the batch into parcels for the nodes of the
+// reading, each node's in the order of the batch; the first time with
+// questions and answers.
+func (l *lane) pack(r *reading, first bool) (parcels []parcel) {
+	clear(l.last)
 	for i := range l.batch {
 		x := &l.batch[i]
-		if x.waiter != nil {
-			continue
-		}
-		for _, node := range to(x) {
-			at, ok := last[node]
-			if !ok || len(parcels[at].body)+x.Message.Size() > parcelBytes {
-				at = len(parcels)
-				last[node] = at
-				parcels = append(parcels, parcel{node: node, body: appendEnvelopeHead(nil, l.c.node, l.index)})
+		switch {
+		case x.answer != 0:
+			if first {
+				p := l.parcel(&parcels, x.answer, x)
+				p.body = appendSignal(p.body, x.number, flagAnswer, x.Room)
 			}
-			p := &parcels[at]
-			p.body = appendRecord(p.body, x.number, &x.Broadcast)
-			p.letters++
-			if x.flight != nil {
-				p.flights = append(p.flights, x.flight)
+		case x.waiter != nil:
+			for _, node := range r.nodes[x.at] {
+				if first {
+					p := l.parcel(&parcels, node, x)
+					p.body = appendSignal(p.body, x.number, flagQuestion, x.waiter.room)
+					p.questions = append(p.questions, x.waiter)
+				}
+			}
+		default:
+			for _, node := range r.nodes[x.at] {
+				p := l.parcel(&parcels, node, x)
+				p.body = appendRecord(p.body, x.number, &x.Broadcast)
+				p.letters++
+				if x.flight != nil {
+					p.flights = append(p.flights, x.flight)
+				}
 			}
 		}
 	}
 	return parcels
+}
+
+// parcel returns the node's last parcel, or a new one when a letter does not
+// fit any more.
+func (l *lane) parcel(parcels *[]parcel, node uint32, x *letter) *parcel {
+	at, ok := l.last[node]
+	if !ok || len((*parcels)[at].body)+x.size() > parcelBytes {
+		at = len(*parcels)
+		l.last[node] = at
+		body := make([]byte, 0, envelopeHead+recordHead+len(x.Room)+x.size())
+		*parcels = append(*parcels, parcel{node: node, body: appendEnvelopeHead(body, l.c.node, l.index)})
+	}
+	return &(*parcels)[at]
 }
 
 // send publishes parcels, and then the fence. What has no receiver is parked.
@@ -104,6 +126,10 @@ func (l *lane) sent(p parcel, result rueidis.RedisResult) {
 // park keeps a parcel for a node that is not subscribed, if there is an event
 // in it that must not get lost.
 func (l *lane) park(p parcel) {
+	if len(p.questions) > 0 {
+		l.unheard(p.node, p.questions)
+		p.questions = nil
+	}
 	size := 0
 	for _, other := range l.parked[p.node] {
 		size += len(other.body)

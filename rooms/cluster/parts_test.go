@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
@@ -28,7 +29,8 @@ func sampleEnvelope() []byte {
 	for i := range records {
 		b = appendRecord(b, uint64(i)<<20, &records[i])
 	}
-	return b
+	b = appendSignal(b, 99, flagQuestion, "conversation:1")
+	return appendSignal(b, 99, flagAnswer, "conversation:1")
 }
 
 func TestEnvelopeRoundTrip(t *testing.T) {
@@ -36,15 +38,19 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 	if err != nil || from != (source{0xfedcba98, 7}) {
 		t.Fatalf("from %+v, %v", from, err)
 	}
+	var got record
 	for i, want := range records {
-		var number uint64
-		var got rooms.Broadcast
-		if number, got, rest, err = nextRecord(rest); err != nil {
+		if got, rest, err = nextRecord(rest); err != nil {
 			t.Fatalf("record %d: %v", i, err)
 		}
-		if number != uint64(i)<<20 || got.Room != want.Room || got.Message.Volatile != want.Message.Volatile ||
+		if got.number != uint64(i)<<20 || got.Room != want.Room || got.Message.Volatile != want.Message.Volatile ||
 			string(got.Message.Frames()) != string(want.Message.Frames()) {
-			t.Errorf("record %d: number %d, %+v, want %+v", i, number, got, want)
+			t.Errorf("record %d: %+v, want %+v", i, got, want)
+		}
+	}
+	for _, flags := range []byte{flagQuestion, flagAnswer} {
+		if got, rest, err = nextRecord(rest); err != nil || got.number != 99 || got.flags != flags || got.Room != "conversation:1" {
+			t.Errorf("%+v, %v, want number 99 with flags %d", got, err, flags)
 		}
 	}
 	if len(rest) != 0 {
@@ -67,7 +73,7 @@ func TestCutEnvelopesAreRefused(t *testing.T) {
 			continue
 		}
 		if _, rest, err := parseEnvelope(whole[:cut]); err == nil {
-			if _, _, _, err := nextRecord(rest); err == nil {
+			if _, _, err := nextRecord(rest); err == nil {
 				t.Errorf("%d of %d bytes were accepted", cut, len(whole))
 			}
 		}
@@ -84,12 +90,15 @@ func FuzzEnvelope(f *testing.F) {
 		}
 		again := appendEnvelopeHead(nil, from.node, int(from.lane))
 		for len(rest) > 0 {
-			var number uint64
-			var broadcast rooms.Broadcast
-			if number, broadcast, rest, err = nextRecord(rest); err != nil {
+			var x record
+			if x, rest, err = nextRecord(rest); err != nil {
 				return
 			}
-			again = appendRecord(again, number, &broadcast)
+			if x.Message == nil {
+				again = appendSignal(again, x.number, x.flags, x.Room)
+			} else {
+				again = appendRecord(again, x.number, &x.Broadcast)
+			}
 		}
 		if _, _, err := parseEnvelope(again); err != nil {
 			t.Errorf("written again: %v", err)
@@ -127,6 +136,89 @@ func TestWindowAgreesWithASet(t *testing.T) {
 			t.Errorf("seed %d: a number that fell out of the window was taken for new", seed)
 		}
 	}
+}
+
+// TestSightOfARoom: when a node may take a room for its own alone.
+func TestSightOfARoom(t *testing.T) {
+	const room, mine, other = "conversation:1", int64(7) << generationBits, int64(8) << generationBits
+	const no, yes = true, false // whether it is elsewhere
+	first := func(l *lane) { l.read1(mine) }
+	for name, x := range map[string]struct {
+		do   func(l *lane)
+		want bool
+	}{
+		"never looked":                          {func(l *lane) {}, no},
+		"looked, nobody":                        {first, yes},
+		"looked, somebody":                      {func(l *lane) { l.read1(mine, other) }, no},
+		"changed since":                         {func(l *lane) { first(l); l.forget(room) }, no},
+		"heard from another":                    {func(l *lane) { first(l); l.heard(room) }, no},
+		"asked by another":                      {func(l *lane) { first(l); l.question(room, 8, 1) }, no},
+		"heard from another while looking":      {func(l *lane) { l.begin1(false); l.heard(room); l.end1(mine) }, no},
+		"changed while looking":                 {func(l *lane) { l.begin1(false); l.forget(room); l.end1(mine) }, no},
+		"doubted, looked into memory":           {func(l *lane) { l.heard(room); l.read1(mine) }, no},
+		"doubted, looked behind a fence":        {func(l *lane) { l.heard(room); l.read1(mine); l.begin1(true); l.end1(mine) }, yes},
+		"doubted again before the fence is out": {func(l *lane) { l.heard(room); l.read1(mine); l.heard(room); l.begin1(true); l.end1(mine) }, no},
+		"doubted again behind the fence":        {func(l *lane) { l.heard(room); l.read1(mine); l.begin1(true); l.heard(room); l.end1(mine) }, no},
+		"being taken out of the directory":      {func(l *lane) { first(l); l.held[room].begin(room, false) }, no},
+		"not in the directory yet":              {func(l *lane) { l.held[room].wrote = 0; first(l) }, no},
+		"epoch over":                            {func(l *lane) { first(l); l.c.epoch.Add(1) }, no},
+		"lease over":                            {func(l *lane) { first(l); l.c.config.Lease = 0 }, no},
+		"another node registers":                {func(l *lane) { l.c.view.Load().open = []uint32{8}; first(l) }, no},
+		"directory in doubt":                    {func(l *lane) { l.c.view.Load().doubt = true; first(l) }, no},
+	} {
+		c, l := entered(t, room, mine)
+		l.reading.begin([]letter{{Broadcast: rooms.Broadcast{Room: room}}})
+		x.do(l)
+		if got := c.Elsewhere(room); got != x.want {
+			t.Errorf("%s: elsewhere %v, want %v", name, got, x.want)
+		}
+	}
+}
+
+// entered makes a node, without a Redis, that has a room in the directory.
+func entered(t *testing.T, room string, session int64) (*Cluster, *lane) {
+	t.Helper()
+	c, err := New(Config{Server: Server{Addresses: []string{"x:1"}}, Lease: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.node = nodeOf(session)
+	c.away.Store(false)
+	c.view.Store(&view{session: session, taken: time.Now()})
+	l := c.lane(room)
+	c.Occupied(room)
+	l.changed, l.held[room].queued = nil, false
+	l.registered(c.view.Load(), []change{{room: room, held: true}})
+	return c, l
+}
+
+// TestJoinOfARoomOnItsWayOut: the other nodes have to be told, and asked, anew.
+func TestJoinOfARoomOnItsWayOut(t *testing.T) {
+	const room, session = "conversation:1", int64(7) << generationBits
+	c, l := entered(t, room, session)
+	if c.Occupied(room) {
+		t.Error("known although nobody was asked")
+	}
+	w := &waiter{room: room, known: func() {}}
+	l.asking(c.view.Load(), w)
+	if !c.Occupied(room) || !w.told.Load() {
+		t.Error("not known although nobody is left to answer")
+	}
+	l.vacated(room)
+	l.held[room].begin(room, false)
+	if c.Occupied(room) || len(l.changed) != 1 {
+		t.Errorf("%d changes to be written, want one that enters the room again", len(l.changed))
+	}
+}
+
+// read1 has a lane read its one room, from memory: these sessions hold it.
+func (l *lane) read1(sessions ...int64) { l.begin1(false); l.end1(sessions...) }
+
+func (l *lane) begin1(fenced bool) { l.recall(&l.reading, fenced) }
+
+func (l *lane) end1(sessions ...int64) {
+	l.reading.sessions[0] = sessions
+	l.seen(l.c.view.Load(), &l.reading, l.c.epoch.Load())
 }
 
 func TestFlightsLandInOrder(t *testing.T) {

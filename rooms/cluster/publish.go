@@ -12,30 +12,39 @@ import (
 // changes, so this only bounds the memory spent on rooms nobody speaks to.
 const cacheTTL = time.Hour
 
-// A reading is what the directory said of the rooms of a batch. Owned by the
+// A reading is what the directory says of the rooms of a batch. Owned by its
 // lane's goroutine.
 type reading struct {
-	rooms []string
-	index map[string]int // room → index in rooms and nodes
-	nodes [][]uint32     // that are to get what goes to the room
-	doubt bool           // memory may be behind
+	rooms    []string
+	index    map[string]int // room → index in the slices
+	sessions [][]int64      // that hold the room
+	nodes    [][]uint32     // that are to get what goes to it
+	unread   []int          // which of the rooms have to be asked for
+	doubt    bool           // memory may be behind
 }
 
-func (r *reading) of(room string) []uint32 { return r.nodes[r.index[room]] }
-
-func readingOf(batch []letter) *reading {
-	r := &reading{index: make(map[string]int, len(batch))}
+// begin makes it a reading of the rooms of a batch.
+func (r *reading) begin(batch []letter) {
+	clear(r.index)
+	clear(r.rooms)
+	r.rooms = r.rooms[:0]
 	for i := range batch {
-		if batch[i].waiter != nil {
+		x := &batch[i]
+		room := x.Room
+		switch {
+		case x.answer != 0:
 			continue
+		case x.waiter != nil:
+			room = x.waiter.room
 		}
-		room := batch[i].Room
-		if _, seen := r.index[room]; !seen {
-			r.index[room] = len(r.rooms)
+		at, known := r.index[room]
+		if !known {
+			at = len(r.rooms)
+			r.index[room] = at
 			r.rooms = append(r.rooms, room)
 		}
+		x.at = at
 	}
-	return r
 }
 
 // publish sends the batch to the nodes that hold its rooms.
@@ -46,34 +55,37 @@ func readingOf(batch []letter) *reading {
 // whoever joined before the batch was taken is found by reading again after
 // the replies.
 func (l *lane) publish(ctx context.Context, v *view) error {
-	before := readingOf(l.batch)
-	if len(before.rooms) == 0 {
+	r := &l.reading
+	r.begin(l.batch)
+	if err := l.read(ctx, v, r, false); err != nil {
+		return err
+	}
+	l.ask(r)
+	parcels := l.pack(r, true)
+	if len(parcels) == 0 && !r.doubt && !l.pressing() {
 		return nil
 	}
-	if err := l.read(ctx, v, before); err != nil {
+	if err := l.send(ctx, v, parcels, l.fence(v, r)); err != nil {
 		return err
 	}
-	parcels := l.pack(func(x *letter) []uint32 { return before.of(x.Room) })
-	if len(parcels) == 0 && !before.doubt && !l.pressing() {
+	before, news := r.nodes, false
+	if err := l.read(ctx, v, r, true); err != nil {
+		return err
+	}
+	for i := range r.nodes {
+		r.nodes[i] = slices.DeleteFunc(r.nodes[i], func(node uint32) bool { return slices.Contains(before[i], node) })
+		news = news || len(r.nodes[i]) > 0
+	}
+	if !news {
 		return nil
 	}
-	if err := l.send(ctx, v, parcels, l.fence(v, before)); err != nil {
-		return err
-	}
-	after := readingOf(l.batch)
-	if err := l.read(ctx, v, after); err != nil {
-		return err
-	}
-	added := l.pack(func(x *letter) []uint32 {
-		return slices.DeleteFunc(slices.Clone(after.of(x.Room)), func(node uint32) bool {
-			return slices.Contains(before.of(x.Room), node)
-		})
-	})
-	return l.send(ctx, v, added, nil)
+	return l.send(ctx, v, l.pack(r, false), nil)
 }
 
-// pressing reports whether the batch has an event of a service, which is worth
-// a command to find out that its room is as local as it seems.
+// pressing reports whether the batch has an event of a service. Such a one is
+// worth a command to find out that its room is as deserted as it seems: the
+// publisher may not be among those who hold it, and nobody asks it before a
+// join is acknowledged.
 func (l *lane) pressing() bool {
 	return slices.ContainsFunc(l.batch, func(x letter) bool { return x.flight != nil })
 }
@@ -91,20 +103,19 @@ func (l *lane) fence(v *view, r *reading) (commands []rueidis.Completed) {
 	return commands
 }
 
-// read asks the directory, from memory where nothing has changed, and notes
-// which rooms nobody else holds.
-func (l *lane) read(ctx context.Context, v *view, r *reading) error {
-	epoch := l.look(r)
-	commands := make([]rueidis.CacheableTTL, len(r.rooms))
-	for i, room := range r.rooms {
-		commands[i] = rueidis.CT(v.client.B().Smembers().Key(l.c.names.room(room)).Cache(), cacheTTL)
-	}
-	r.nodes = make([][]uint32, len(r.rooms))
-	for i, result := range v.client.DoMultiCache(ctx, commands...) {
-		sessions, err := result.AsIntSlice()
-		if err != nil {
+// read finds out who holds the rooms, and notes it for those that this node
+// holds: it is told when that changes. Rooms it does not hold are in the
+// memory of rueidis at best.
+func (l *lane) read(ctx context.Context, v *view, r *reading, fenced bool) error {
+	epoch := l.recall(r, fenced)
+	if len(r.unread) > 0 {
+		if err := l.look(ctx, v, r); err != nil {
 			return err
 		}
+		l.seen(v, r, epoch)
+	}
+	r.nodes = make([][]uint32, len(r.rooms))
+	for i, sessions := range r.sessions {
 		for _, s := range sessions {
 			if !v.knows(s) {
 				l.c.keeper.suspect(s)
@@ -115,41 +126,75 @@ func (l *lane) read(ctx context.Context, v *view, r *reading) error {
 			l.dead[r.rooms[i]] = dead
 		}
 	}
-	if !v.doubt && len(v.open) == 0 {
-		l.seen(r, epoch)
-	}
 	return nil
 }
 
-// look notes that rooms are being read: what is invalidated from now on is not
-// relied on.
-func (l *lane) look(r *reading) (epoch uint64) {
+// recall takes what the lane remembers, and notes that the other rooms are
+// being read: what is invalidated from now on is not relied on. A doubt that
+// was there before the fence is settled behind it; one that came since is not.
+func (l *lane) recall(r *reading, fenced bool) (epoch uint64) {
+	r.sessions = append(r.sessions[:0], make([][]int64, len(r.rooms))...)
+	r.unread, r.doubt = r.unread[:0], false
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	epoch = l.c.epoch.Load()
-	for _, room := range r.rooms {
-		if e := l.held[room]; e != nil && (e.sight != ours || e.epoch != epoch) {
-			r.doubt = r.doubt || e.sight == doubted
-			e.sight = looking
+	for i, room := range r.rooms {
+		e := l.held[room]
+		switch {
+		case e == nil:
+			r.unread = append(r.unread, i)
+		case e.sight == ours && e.epoch == epoch:
+		case e.sight == theirs && e.epoch == epoch:
+			r.sessions[i] = e.others
+			r.doubt = true // should they all be dead
+		default:
+			r.unread = append(r.unread, i)
+			switch {
+			case e.sight == doubted && fenced:
+			case (e.sight == doubted || e.sight == fencing) && !fenced:
+				e.sight, r.doubt = fencing, true
+			default:
+				e.sight = looking
+			}
 		}
 	}
 	return epoch
 }
 
-// seen notes which rooms nobody else holds.
-func (l *lane) seen(r *reading, epoch uint64) {
+// look asks the directory.
+func (l *lane) look(ctx context.Context, v *view, r *reading) error {
+	commands := make([]rueidis.CacheableTTL, len(r.unread))
+	for i, at := range r.unread {
+		commands[i] = rueidis.CT(v.client.B().Smembers().Key(l.c.names.room(r.rooms[at])).Cache(), cacheTTL)
+	}
+	for i, result := range v.client.DoMultiCache(ctx, commands...) {
+		sessions, err := result.AsIntSlice()
+		if err != nil {
+			return err
+		}
+		r.sessions[r.unread[i]] = sessions
+	}
+	return nil
+}
+
+// seen notes what was read, unless it has changed meanwhile.
+func (l *lane) seen(v *view, r *reading, epoch uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i, room := range r.rooms {
-		e := l.held[room]
-		if e == nil {
+	for _, at := range r.unread {
+		e := l.held[r.rooms[at]]
+		if e == nil || e.sight != looking && e.sight != fencing {
 			continue
 		}
+		others := slices.ContainsFunc(r.sessions[at], func(s int64) bool { return nodeOf(s) != l.c.node })
 		switch {
-		case len(r.nodes[i]) > 0:
-			e.sight = unseen
-		case e.sight == looking:
+		case others:
+			e.sight, e.epoch, e.others = theirs, epoch, r.sessions[at]
+		case e.sight == fencing:
+		case e.wrote == v.session && !v.doubt && len(v.open) == 0:
 			e.sight, e.epoch = ours, epoch
+		default:
+			e.sight = unseen
 		}
 	}
 }

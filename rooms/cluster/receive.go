@@ -5,8 +5,6 @@ import (
 	"strings"
 
 	"github.com/redis/rueidis"
-
-	"github.com/hometrip/gateway/rooms"
 )
 
 // maxWindows is how many sources are remembered before those of nodes that are
@@ -29,24 +27,35 @@ func (r *receiver) take(body string) {
 		r.c.keeper.complain(err)
 		return
 	}
-	w := r.window(from)
 	for len(records) > 0 {
-		var number uint64
-		var b rooms.Broadcast
-		if number, b, records, err = nextRecord(records); err != nil {
+		var x record
+		if x, records, err = nextRecord(records); err != nil {
 			s.dropped[DropMalformed].Add(1)
 			r.c.keeper.complain(err)
 			return
 		}
-		s.received.Add(1)
-		if !w.first(number) {
-			s.duplicates.Add(1)
-			continue
-		}
-		r.c.lane(b.Room).heard(b.Room)
-		if r.c.local.Receive(b) == 0 {
-			s.strays.Add(1)
-		}
+		r.record(from, &x)
+	}
+}
+
+func (r *receiver) record(from source, x *record) {
+	s, l := &r.c.stats, r.c.lane(x.Room)
+	switch {
+	case x.flags&flagQuestion != 0:
+		l.question(x.Room, from.node, x.number)
+		return
+	case x.flags&flagAnswer != 0:
+		l.answered(from.node, x.number)
+		return
+	}
+	s.received.Add(1)
+	if !r.window(from).first(x.number) {
+		s.duplicates.Add(1)
+		return
+	}
+	l.heard(x.Room)
+	if r.c.local.Receive(x.Broadcast) == 0 {
+		s.strays.Add(1)
 	}
 }
 

@@ -69,9 +69,9 @@ func (l *lane) changes(v *view) (list []change, commands []rueidis.Completed) {
 }
 
 // begin notes that a room is being written. Until that has succeeded the
-// directory may have it or not.
+// directory may have it or not, and who enters it elsewhere may not ask here.
 func (e *entry) begin(room string, renewed bool) change {
-	e.wrote, e.telling = 0, e.occupied
+	e.wrote, e.known, e.telling, e.sight = 0, 0, e.occupied, unseen
 	return change{room, e.occupied, renewed}
 }
 
@@ -111,9 +111,8 @@ func (l *lane) again(list []change) {
 	l.ahead = len(l.changed)
 }
 
-// registered notes what has been written, and tells those who wait for it.
+// registered notes what has been written.
 func (l *lane) registered(v *view, list []change) {
-	var known []*waiter
 	l.mu.Lock()
 	for _, c := range list {
 		e := l.held[c.room]
@@ -121,16 +120,12 @@ func (l *lane) registered(v *view, list []change) {
 		case e == nil:
 		case c.held:
 			e.wrote, e.telling = v.session, false
-			known = append(known, e.waiting...)
-			e.waiting = nil
 		case !e.occupied:
 			delete(l.held, c.room)
 		}
 	}
 	l.mu.Unlock()
-	for _, w := range known {
-		w.tell()
-	}
+	l.askAgain()
 }
 
 // bury takes dead sessions out of rooms in which they were found. What fails

@@ -14,12 +14,7 @@ import (
 )
 
 const (
-	dialTimeout = 2 * time.Second
-
-	// answerTimeout is how long Redis may owe an answer before the connection
-	// counts as dead. A keeper notices sooner that Redis is away.
-	answerTimeout = 5 * time.Second
-
+	dialTimeout      = 2 * time.Second
 	topologyInterval = 5 * time.Second // between two looks at Sentinel or Redis Cluster
 
 	bufferSize = 64 << 10 // bytes, for reading and for writing
@@ -37,6 +32,8 @@ type Server struct {
 	MasterSet        string // not "": the addresses are those of Sentinels
 	SentinelUsername string
 	SentinelPassword string
+
+	AnswerTimeout time.Duration // it may owe an answer before its connection counts as dead; 5 s
 }
 
 // ParseURL reads an address of Redis and the number of its database, -1 when
@@ -71,14 +68,16 @@ func ParseURL(text string) (s Server, db int, err error) {
 }
 
 // option returns what both clients have in common. Retrying is for the lanes,
-// who know what may be late.
-func (s *Server) option() rueidis.ClientOption {
+// who know what may be late. An idle connection is asked five times in the time
+// that an answer may take.
+func (s Server) option() rueidis.ClientOption {
+	orDefault(&s.AnswerTimeout, defaultAnswer)
 	o := rueidis.ClientOption{
 		InitAddress: s.Addresses, Username: s.Username, Password: s.Password, TLSConfig: s.TLS,
 		ClientName:         "websocket-gateway",
 		ClientSetInfo:      rueidis.DisableClientSetInfo,
-		Dialer:             net.Dialer{Timeout: dialTimeout},
-		ConnWriteTimeout:   answerTimeout,
+		Dialer:             net.Dialer{Timeout: min(dialTimeout, s.AnswerTimeout), KeepAlive: s.AnswerTimeout / 5},
+		ConnWriteTimeout:   s.AnswerTimeout,
 		PipelineMultiplex:  -1, // one connection: it puts invalidations and replies in order
 		RingScaleEachConn:  ringScale,
 		ReadBufferEachConn: bufferSize, WriteBufferEachConn: bufferSize,
@@ -102,7 +101,7 @@ func (s *Server) option() rueidis.ClientOption {
 
 // Open connects to a database. invalidated is told of changes to what has been
 // read through the client-side cache; it is called while the connection is
-// read, nil standing for everything.
+// read, nil standing for everything. It may be nil.
 func (s Server) Open(db int, invalidated func([]rueidis.RedisMessage)) (rueidis.Client, error) {
 	option := s.option()
 	option.OnInvalidations = invalidated

@@ -37,6 +37,7 @@ type Stats struct {
 	sessions   atomic.Int64
 	joinsLate  atomic.Int64
 	failures   atomic.Int64
+	gaps       atomic.Int64
 	dropped    [dropCount]atomic.Int64
 }
 
@@ -59,6 +60,7 @@ type Totals struct {
 	Sessions   int64 // times this node has begun to register
 	JoinsLate  int64 // joins acknowledged before the directory knew
 	Failures   int64 // of Redis commands
+	Gaps       int64 // times the others went on without this node
 
 	Dropped map[Drop]int64
 }
@@ -71,7 +73,7 @@ func (c *Cluster) Stats() Totals {
 		Published: s.published.Load(), Envelopes: s.envelopes.Load(),
 		Received: s.received.Load(), Duplicates: s.duplicates.Load(), Strays: s.strays.Load(),
 		Writes: s.registered.Load(), Sessions: s.sessions.Load(),
-		JoinsLate: s.joinsLate.Load(), Failures: s.failures.Load(),
+		JoinsLate: s.joinsLate.Load(), Failures: s.failures.Load(), Gaps: s.gaps.Load(),
 		Dropped: make(map[Drop]int64),
 	}
 	if v := c.view.Load(); v != nil {

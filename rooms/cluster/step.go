@@ -41,8 +41,9 @@ func (l *lane) run(ctx context.Context) {
 // step publishes a batch, behind the changes of the directory that were there
 // before it, and reports whether more may be waiting. So a room is in the
 // directory before others are looked up in it: of two nodes that enter one at
-// the same time, the later finds the earlier. After an error it is to be called again: a batch keeps its
-// numbers, so that those who have it already know it again.
+// the same time, the later finds the earlier. After an error it is to be
+// called again: a batch keeps its numbers, so that those who have it already
+// know it again.
 func (l *lane) step(ctx context.Context, v *view) (busy bool, err error) {
 	if l.session != v.session {
 		l.enter(v)
@@ -62,6 +63,9 @@ func (l *lane) step(ctx context.Context, v *view) (busy bool, err error) {
 		if err := l.publish(ctx, v); err != nil {
 			return false, err
 		}
+		if !l.c.lasts(v) { // the directory may have been empty: again, in the next session
+			return false, nil
+		}
 		l.done(v)
 	}
 	if err := l.unpark(ctx, v); err != nil {
@@ -78,26 +82,13 @@ func (l *lane) done(v *view) {
 		if x.flight != nil {
 			l.c.flights.land(x.flight)
 		}
-		if x.waiter != nil && l.knows(v, x.waiter) {
-			x.waiter.tell()
+		if x.waiter != nil {
+			l.asking(v, x.waiter)
 		}
 	}
 	clear(l.batch)
 	l.batch = l.batch[:0]
 	l.sending.Store(0)
-}
-
-// knows reports whether the directory has a waiter's room; if not the waiter
-// is told when it does.
-func (l *lane) knows(v *view, w *waiter) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	e := l.held[w.room]
-	if e == nil || e.wrote == v.session {
-		return true
-	}
-	e.waiting = append(e.waiting, w)
-	return false
 }
 
 // enter begins a session: all rooms are to be registered.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,35 +15,33 @@ import (
 // reach has all nodes of a world use a server.
 func (w *world) reach(s Server) { w.server = &s }
 
+// renew ends the nodes, and has those that follow know nothing of them.
+func (w *world) renew() {
+	for _, n := range w.nodes {
+		n.halt()
+	}
+	w.nodes, w.prefix = nil, w.prefix+"again:"
+}
+
 // wantOne checks that nodes on this server are one: a pair that talks, and a
 // model.
 func wantOne(t *testing.T, w *world) {
 	t.Helper()
-	m := clustertest.Model{Log: t.Logf, Start: func() (clustertest.Node, error) { return modelNode{w.node()}, nil }}
-	if err := m.Run(1, 100); err != nil {
+	m := clustertest.Model{Log: t.Logf, Start: func() (clustertest.Node, error) { return w.modelNode(0), nil }}
+	if err := m.Run(1, 40); err != nil {
 		t.Fatal(err, w.stats())
 	}
 	w.awaitRight()
 }
 
-// pairOn makes two nodes with a member each of conversation:1.
-func pairOn(w *world) *pair {
-	w.t.Helper()
-	p := &pair{world: w, a: w.node(), b: w.node()}
-	p.ann, p.bob = p.a.connect("ann"), p.b.connect("bob")
-	p.ann.do("join_room", "1")
-	p.bob.do("join_room", "1")
-	p.ann.wantOf("user_joined", p.bob)
-	return p
-}
-
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	redis, trust, err := redistest.StartTLS()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(redis.Close)
-	w := &world{t: t, redis: redis}
+	w := &world{t: t, redis: redis, prefix: newPrefix(t)}
 	w.reach(Server{Addresses: []string{redis.Addr}, TLS: trust})
 	wantOne(t, w)
 }
@@ -62,74 +61,128 @@ func TestUnixSocket(t *testing.T) {
 	wantOne(t, w)
 }
 
-// aclRules is all that a user of Redis needs to be allowed. The README of a
-// deployment copies it; {prefix} is KEY_PREFIX.
-const aclRules = "on >secret ~{prefix}* &{prefix}* -@all +auth +hello +ping +select +client|setname " +
-	"+client|tracking +client|caching +cluster|slots +cluster|shards +multi +exec +pttl +smembers +sadd +srem " +
-	"+set +mget +del +exists +scan +publish +subscribe +unsubscribe +spublish +ssubscribe +sunsubscribe"
+// admit has the nodes of a world be the user of deploy/redis.acl, which the
+// servers have read; it has all rights that a gateway needs and no others.
+func (w *world) admit(t *testing.T, servers ...*redistest.Server) {
+	t.Helper()
+	w.prefix, w.server.Username, w.server.Password = "ws:", "gateway", "secret"
+	t.Cleanup(func() {
+		for _, s := range servers {
+			if log, err := s.CLI("ACL", "LOG"); err != nil || log != "" {
+				t.Errorf("denied: %s %v", log, err)
+			}
+		}
+	})
+}
+
+// acl are the arguments with which a server reads that file.
+func acl(t *testing.T) []string {
+	t.Helper()
+	path, err := filepath.Abs("../../deploy/redis.acl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"--aclfile", path}
+}
 
 func TestUserWithLeastRights(t *testing.T) {
-	w := newOwnWorld(t)
-	rules := strings.ReplaceAll(aclRules, "{prefix}", w.prefix())
-	w.cli(append([]string{"ACL", "SETUSER", "gateway"}, strings.Fields(rules)...)...)
-	w.reach(Server{Addresses: []string{w.redis.Addr}, Username: "gateway", Password: "secret"})
+	w := newOwnWorld(t, acl(t)...)
+	w.reach(Server{Addresses: []string{w.redis.Addr}})
+	w.admit(t, w.redis)
 	wantOne(t, w)
-	if log := w.cli("ACL", "LOG"); log != "" {
-		t.Errorf("denied: %s", log)
-	}
 }
 
 func TestRedisCluster(t *testing.T) {
-	group, err := redistest.StartCluster()
+	t.Parallel()
+	group, err := redistest.StartCluster(acl(t)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(group.Close)
-	w := &world{t: t, redis: group.Servers[0]}
+	w := &world{t: t, redis: group.Servers[0], prefix: newPrefix(t)}
 	w.reach(Server{Addresses: redistest.Addresses(group.Servers[:1])}) // the others are found
+	w.admit(t, group.Servers...)
 	wantOne(t, w)
-	for _, n := range w.nodes {
-		n.halt()
-	}
-	w.nodes = nil
-
-	p := pairOn(w)
-	if v := p.a.cluster.view.Load(); !v.sharded {
+	w.renew()
+	proxies := announceProxies(t, group)
+	here, there, third := w.node(), w.node(), w.node()
+	if v := here.cluster.view.Load(); !v.sharded {
 		t.Fatal("not taken for a Redis Cluster")
 	}
-	for i, s := range group.Servers[1:] {
-		s.Kill()
-		time.Sleep(time.Duration(i) * 3 * time.Second) // the second time until it is missed
-		if err := s.Launch(); err != nil {
+	for _, proxy := range proxies { // rooms and channels come at different times
+		proxy.Lag(2 * time.Millisecond)
+	}
+	w.meet(here, there, 10)
+	w.follow(here, there, third, 10)
+	w.greet(here, there, 60)
+	for _, proxy := range proxies {
+		proxy.Lag(0)
+	}
+	w.renew()
+	p := &pair{world: w}
+	p.seat()
+	group.Servers[1].Kill()
+	if err := group.Servers[1].Launch(); err != nil {
+		t.Fatal(err)
+	}
+	p.wantTogether()
+	group.Servers[2].Kill() // and a replica takes its place
+	if err := group.Servers[0].Until("cluster_state:fail", "CLUSTER", "INFO"); err != nil {
+		t.Fatal(err)
+	}
+	if err := group.Servers[0].Until("cluster_state:ok", "CLUSTER", "INFO"); err != nil {
+		t.Fatal(err)
+	}
+	p.wantTogether()
+	if err := group.Servers[2].Launch(); err != nil { // as a replica
+		t.Fatal(err)
+	}
+	p.wantTogether()
+}
+
+// announceProxies has clients of a Redis Cluster come by way of proxies.
+func announceProxies(t *testing.T, group *redistest.Group) (proxies []*redistest.Proxy) {
+	t.Helper()
+	for _, s := range group.Servers {
+		proxy := newProxy(t, s)
+		_, port, _ := strings.Cut(proxy.Addr, ":")
+		if _, err := s.CLI("CONFIG", "SET", "cluster-announce-port", port); err != nil {
 			t.Fatal(err)
 		}
-		p.wantTogether()
+		proxies = append(proxies, proxy)
 	}
+	for _, s := range group.Servers {
+		await(t, "the servers to know the proxies of each other", func() bool {
+			slots, err := s.CLI("CLUSTER", "SLOTS")
+			return err == nil && !slices.ContainsFunc(proxies, func(p *redistest.Proxy) bool {
+				_, port, _ := strings.Cut(p.Addr, ":")
+				return !strings.Contains(slots, port)
+			})
+		})
+	}
+	return proxies
 }
 
 func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
 	const password = "secret"
 	group, err := redistest.StartSentinel(password)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(group.Close)
-	w := &world{t: t, redis: group.Servers[0]}
+	w := &world{t: t, redis: group.Servers[0], prefix: newPrefix(t)}
 	w.reach(Server{
 		Addresses: redistest.Addresses(group.Guards), MasterSet: redistest.MasterSet,
 		Password: password, SentinelPassword: password,
 	})
 	wantOne(t, w)
-	for _, n := range w.nodes {
-		n.halt()
-	}
-	w.nodes = nil
-
-	p := pairOn(w)
+	w.renew()
+	p := &pair{world: w}
+	p.seat()
 	if _, err := group.Guards[0].CLI("SENTINEL", "FAILOVER", redistest.MasterSet); err != nil {
 		t.Fatal(err)
 	}
-	replica := group.Servers[1]
 	for _, n := range w.nodes {
 		await(t, n.name+" on the other server", func() bool { return n.cluster.Stats().Sessions > 1 })
 	}
@@ -139,13 +192,13 @@ func TestSentinelFailover(t *testing.T) {
 	await(t, "bob's news", func() bool { return slices.Contains(p.bob.all(), `42["news",0]`) })
 	p.wantTogether()
 
-	if err := group.Await(1, 0); err != nil { // the first server follows the second
+	if err := group.Await(1, 2); err != nil { // the third server follows the second
 		t.Fatal(err)
 	}
 	before := []int64{p.a.cluster.Stats().Sessions, p.b.cluster.Stats().Sessions}
-	replica.Kill() // and back to the first
+	group.Servers[1].Kill()
 	for i, n := range w.nodes {
-		await(t, n.name+" on the first server", func() bool { return n.cluster.Stats().Sessions > before[i] })
+		await(t, n.name+" on the third server", func() bool { return n.cluster.Stats().Sessions > before[i] })
 	}
 	p.wantTogether()
 }

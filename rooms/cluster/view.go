@@ -34,6 +34,12 @@ type peer struct {
 	rooms      int64
 }
 
+// lasts reports whether the session of a view is still this node's.
+func (c *Cluster) lasts(v *view) bool {
+	now := c.view.Load()
+	return now != nil && now.session == v.session
+}
+
 // mayHave reports whether a node that was there at some time may still be.
 func (v *view) mayHave(node uint32, at time.Time) bool {
 	_, leased := v.peers[node]

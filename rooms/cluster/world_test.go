@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +28,7 @@ const patience = 20 * time.Second // for what should come soon, on a busy machin
 // its own, in one process.
 type world struct {
 	t      testing.TB
+	prefix string
 	redis  *redistest.Server
 	server *Server // how the nodes reach it; nil: by its address
 	nodes  []*node
@@ -40,6 +43,8 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "8") // they wait for Redis most of the time
 	code := m.Run()
 	if shared.redis != nil {
 		shared.redis.Close()
@@ -49,22 +54,52 @@ func TestMain(m *testing.M) {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	parallel(t)
 	shared.once.Do(func() { shared.redis, shared.err = redistest.Start(nil) })
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
-	return &world{t: t, redis: shared.redis}
+	return &world{t: t, redis: shared.redis, prefix: newPrefix(t)}
 }
+
+// parallel has tests, not benchmarks, run beside each other.
+func parallel(t testing.TB) {
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
+}
+
+// worlds counts them.
+var worlds atomic.Int64
+
+// newPrefix keeps apart tests that share a Redis, and runs of a test.
+func newPrefix(t testing.TB) string { return fmt.Sprintf("test:%s:%d:", t.Name(), worlds.Add(1)) }
 
 // newOwnWorld has a Redis that may be harmed.
 func newOwnWorld(t testing.TB, args ...string) *world {
 	t.Helper()
+	parallel(t)
 	redis, err := redistest.Start(nil, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(redis.Close)
-	return &world{t: t, redis: redis}
+	return &world{t: t, redis: redis, prefix: newPrefix(t)}
+}
+
+func newProxy(t testing.TB, redis *redistest.Server) *redistest.Proxy {
+	t.Helper()
+	proxy, err := redistest.NewProxy(redis.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	return proxy
+}
+
+// behind has a node reach Redis through a proxy.
+func behind(proxy *redistest.Proxy) func(*Config) {
+	return func(c *Config) { c.Server.Addresses = []string{proxy.Addr} }
 }
 
 // A node is one gateway's rooms and its part in the cluster.
@@ -73,15 +108,13 @@ type node struct {
 	name    string
 	hub     *rooms.Hub
 	cluster *Cluster
-	halt    func() // ends it as a crash does
+	missed  atomic.Int64 // times its clients were sent away
+	halt    func()       // ends it as a crash does
 	halted  bool
 	next    int // shard of the next client
 }
 
 const shards = 2
-
-// prefix keeps tests apart that share a Redis.
-func (w *world) prefix() string { return "test:" + w.t.Name() + ":" }
 
 // node starts a node and waits until it takes part.
 func (w *world) node(change ...func(*Config)) *node {
@@ -96,7 +129,7 @@ func (w *world) start(change ...func(*Config)) *node {
 	w.t.Helper()
 	config := Config{
 		Server: Server{Addresses: []string{w.redis.Addr}},
-		Prefix: w.prefix(), DB: 1,
+		Prefix: w.prefix, DB: 1,
 		Lease: time.Second, Linger: 50 * time.Millisecond, JoinTimeout: 2 * time.Second,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
@@ -111,6 +144,7 @@ func (w *world) start(change ...func(*Config)) *node {
 	}
 	n := &node{w: w, name: fmt.Sprint("node", len(w.nodes))}
 	config.Sockets = func() int64 { return n.hub.Stats().Sockets }
+	config.Missed = func() { n.missed.Add(1) }
 	var err error
 	if n.cluster, err = New(config); err != nil {
 		w.t.Fatal(err)

@@ -1,12 +1,16 @@
 // Package clustertest holds nodes of a cluster, real or nearly so, to a model:
 // who is where, and who hears what.
+//
+//	model.go  the world, and what happens in it from round to round
+//	round.go  what clients and services do at once
+//	judge.go  who must have heard what, and who may have
 package clustertest
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,12 +39,12 @@ type Client interface {
 	// acknowledged with success.
 	Do(event, room string) error
 
-	// Next returns the next event: its name, a space, and the user it is about
-	// or the text in it.
-	Next(timeout time.Duration) (string, error)
+	// Heard returns all events that have come so far, in order: the name, a
+	// space, and the text in it, or the user it is about, a space and the room.
+	Heard() []string
 
-	// Pending returns how many events wait to be read.
-	Pending() int
+	// Settle waits until what the node has for the client has come.
+	Settle()
 
 	Close()
 }
@@ -48,12 +52,12 @@ type Client interface {
 // patience is how long an event may take, a dead node's lease included.
 const patience = 30 * time.Second
 
-// A Model runs random steps and compares what clients get with what they
-// should: each event once, in order, and nothing for rooms left. Owned by one
-// goroutine.
+// A Model runs random rounds and compares what clients get with what they
+// must and may: each event once, those of one sender in order, and nothing for
+// rooms left. Owned by one goroutine.
 type Model struct {
-	Start func() (Node, error)   // starts a node and waits until it takes part
-	Fault func(*rand.Rand) error // harms what should be healed without a trace; may be nil
+	Start func() (Node, error) // starts a node and waits until the others know it
+	Fault func() error         // harms what should be healed without a trace; may be nil
 	Log   func(format string, args ...any)
 
 	random  *rand.Rand
@@ -61,42 +65,64 @@ type Model struct {
 	members []*member
 	users   int
 	texts   int
+	fresh   int // rooms beside the usual ones
+	clock   atomic.Int64
 }
 
-// member is a client and what it is to hear.
+// member is a client. In a round it belongs to its actor.
 type member struct {
 	Client
-	name  string
-	node  Node
-	rooms map[string]bool
-	due   []string // events not read yet
+	name   string
+	node   Node
+	stays  []stay
+	judged int // of what it has heard
+}
+
+// A stay is a member's time in a room. The times are the model's.
+type stay struct {
+	room           string
+	asked, in      int64 // when the join was sent, when acknowledged
+	leaving, out   int64 // the same of the leave; never as long as it stays
+	opened, closed int   // how much had been heard at asked, and at out
+}
+
+const never = 1 << 62
+
+// in returns the stay in a room that has not ended, nil when there is none.
+func (x *member) in(room string) *stay {
+	for i := range x.stays {
+		if s := &x.stays[i]; s.room == room && s.leaving == never {
+			return s
+		}
+	}
+	return nil
 }
 
 const (
 	mostNodes   = 5
 	mostMembers = 20
+	mostActors  = 6
+	mostSteps   = 5
+	mostBurst   = 8
 	roomCount   = 4
-	mostBurst   = 20
 )
 
-// Run takes that many steps from a seed, beginning with two nodes.
-func (m *Model) Run(seed uint64, steps int) error {
+// Run takes that many rounds from a seed, beginning with two nodes.
+func (m *Model) Run(seed uint64, rounds int) error {
 	m.random = rand.New(rand.NewPCG(seed, 0))
 	for range 2 {
 		if err := m.startNode(); err != nil {
 			return err
 		}
 	}
-	for i := range steps {
-		what, err := m.step()
-		if err == nil {
-			err = m.settle()
-		}
-		if err != nil {
-			return fmt.Errorf("seed %d, step %d, %s: %w", seed, i, what, err)
+	for i := range rounds {
+		if what, err := m.round(); err != nil {
+			return fmt.Errorf("seed %d, round %d, %s: %w", seed, i, what, err)
 		}
 	}
-	return m.finish()
+	m.Log("seed %d: %d nodes and %d clients at the end; %d clients and %d events of services in all",
+		seed, len(m.nodes), len(m.members), m.users, m.texts)
+	return nil
 }
 
 func (m *Model) startNode() error {
@@ -107,39 +133,21 @@ func (m *Model) startNode() error {
 	return err
 }
 
-// step does one thing and notes who is to hear of it.
-func (m *Model) step() (what string, err error) {
-	room := fmt.Sprint("room", m.random.IntN(roomCount))
-	var who *member
-	if len(m.members) > 0 {
-		who = m.members[m.random.IntN(len(m.members))]
-	}
+// round lets something happen and judges it.
+func (m *Model) round() (what string, err error) {
 	switch dice := m.random.IntN(100); {
-	case who == nil || dice < 15 && len(m.members) < mostMembers:
+	case len(m.members) < 4 || dice < 15 && len(m.members) < mostMembers:
 		return m.connect()
-	case dice < 40:
-		return m.join(who, room)
-	case dice < 55:
-		return m.leave(who, room)
-	case dice < 75:
-		return m.typing(who, room)
-	case dice < 90:
-		return m.publish(room)
-	case dice < 94:
-		return m.disconnect(who)
-	case dice < 96 && len(m.nodes) < mostNodes:
-		return "a node starts", m.startNode()
-	case dice < 98 && len(m.nodes) > 1:
-		return m.kill()
-	case m.Fault != nil:
-		return "a fault", m.Fault(m.random)
+	case dice < 22:
+		return m.disconnect()
+	default:
+		return m.crowd()
 	}
-	return "nothing", nil
 }
 
 func (m *Model) connect() (what string, err error) {
 	m.users++
-	x := &member{name: fmt.Sprint("user", m.users), rooms: make(map[string]bool)}
+	x := &member{name: fmt.Sprint("user", m.users)}
 	at := m.random.IntN(len(m.nodes))
 	x.node = m.nodes[at]
 	if x.Client, err = x.node.Connect(x.name); err == nil {
@@ -148,126 +156,15 @@ func (m *Model) connect() (what string, err error) {
 	return fmt.Sprintf("%s connects to the %d. node", x.name, at+1), err
 }
 
-func (m *Model) join(x *member, room string) (string, error) {
-	if !x.rooms[room] {
-		m.expect(room, x, "user_joined "+x.name)
-		x.rooms[room] = true
-	}
-	return x.name + " joins " + room, x.Do("join_room", room)
-}
-
-func (m *Model) leave(x *member, room string) (string, error) {
-	if x.rooms[room] {
-		delete(x.rooms, room)
-		m.expect(room, x, "user_left "+x.name)
-	}
-	return x.name + " leaves " + room, x.Do("leave_room", room)
-}
-
-func (m *Model) typing(x *member, room string) (string, error) {
-	if !x.rooms[room] {
-		return "nothing", nil
-	}
-	for range 1 + m.random.IntN(mostBurst) {
-		m.expect(room, x, "user_typing "+x.name)
-		if err := x.Do("typing", room); err != nil {
-			return x.name + " types", err
-		}
-	}
-	return x.name + " types in " + room, nil
-}
-
-func (m *Model) publish(room string) (string, error) {
-	at := m.random.IntN(len(m.nodes))
-	for range 1 + m.random.IntN(mostBurst) {
-		m.texts++
-		text := fmt.Sprint("text", m.texts)
-		m.expect(room, nil, "new_message "+text)
-		if err := m.nodes[at].Publish("conversation:"+room, text); err != nil {
-			return "a service publishes", err
-		}
-	}
-	return fmt.Sprintf("the %d. node publishes to %s", at+1, room), nil
-}
-
-func (m *Model) disconnect(x *member) (string, error) {
-	for room := range x.rooms {
-		m.expect(room, x, "user_left "+x.name)
-	}
+// disconnect is a round of its own: nobody knows when a node notices.
+func (m *Model) disconnect() (string, error) {
+	x := m.members[m.random.IntN(len(m.members))]
 	m.members = slices.DeleteFunc(m.members, func(o *member) bool { return o == x })
+	var events []event
+	now := m.clock.Add(1)
+	for _, s := range x.stays {
+		events = append(events, event{what: "user_left " + x.name + " " + s.room, room: s.room, by: x, from: now})
+	}
 	x.Close()
-	return x.name + " disconnects", nil
-}
-
-// kill ends a node. Nobody says that its clients have left.
-func (m *Model) kill() (string, error) {
-	at := m.random.IntN(len(m.nodes))
-	dead := m.nodes[at]
-	dead.Kill()
-	m.nodes = slices.Delete(m.nodes, at, at+1)
-	m.members = slices.DeleteFunc(m.members, func(o *member) bool { return o.node == dead })
-	return fmt.Sprintf("the %d. node is killed", at+1), nil
-}
-
-// expect notes that everybody in a room but one is to hear of something.
-func (m *Model) expect(room string, except *member, event string) {
-	for _, x := range m.members {
-		if x != except && x.rooms[room] {
-			x.due = append(x.due, event)
-		}
-	}
-}
-
-// settle waits until everybody has heard what was due, and nothing else. What
-// one step causes in several rooms may come in any order.
-func (m *Model) settle() error {
-	for _, wait := range []func(Node) error{Node.Sent, Node.Received} {
-		for _, n := range m.nodes {
-			if err := wait(n); err != nil {
-				return err
-			}
-		}
-	}
-	for _, x := range m.members {
-		for len(x.due) > 0 {
-			got, err := x.Next(patience)
-			if err != nil {
-				return fmt.Errorf("%s waits for %s: %w", x.name, x.due[0], err)
-			}
-			if got != x.due[0] {
-				return fmt.Errorf("%s got %s, want %s", x.name, got, x.due[0])
-			}
-			x.due = x.due[1:]
-		}
-	}
-	return m.wantNothing()
-}
-
-func (m *Model) wantNothing() error {
-	for _, x := range m.members {
-		if x.Pending() > 0 {
-			got, err := x.Next(patience)
-			return fmt.Errorf("%s got %s %v, want nothing", x.name, got, err)
-		}
-	}
-	return nil
-}
-
-// finish sends something to every room, behind which nothing is left.
-func (m *Model) finish() error {
-	for i := range roomCount {
-		if _, err := m.publish(fmt.Sprint("room", i)); err != nil {
-			return err
-		}
-		if err := m.settle(); err != nil {
-			return fmt.Errorf("at the end: %w", err)
-		}
-	}
-	rooms := make(map[string]bool)
-	for _, x := range m.members {
-		maps.Copy(rooms, x.rooms)
-	}
-	m.Log("%d nodes, %d clients in %d rooms at the end; %d clients and %d events in all",
-		len(m.nodes), len(m.members), len(rooms), m.users, m.texts)
-	return nil
+	return x.name + " disconnects", m.settle(events)
 }

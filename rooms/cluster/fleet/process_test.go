@@ -8,12 +8,12 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/sioclient"
+	"github.com/hometrip/gateway/rooms/cluster/clustertest"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 type fleet struct {
 	t     *testing.T
 	redis *redistest.Server
+	alive []*gateway // of a model
 }
 
 func newFleet(t *testing.T) *fleet {
@@ -99,14 +100,8 @@ func (g *gateway) publish(conversation, text string) error {
 	return err
 }
 
-// A client is a connected socket. Its inbox is filled by a goroutine.
-type client struct {
-	*sioclient.Client
-	mu      sync.Mutex // guards the following
-	inbox   []string
-	err     error
-	arrived chan struct{}
-}
+// A client is a connected socket.
+type client struct{ *sioclient.Client }
 
 func (g *gateway) connect(user string) (*client, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -115,63 +110,29 @@ func (g *gateway) connect(user string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &client{Client: conn, arrived: make(chan struct{}, 1)}
-	go c.read()
-	if event, err := c.next(patience); err != nil || event != "connected "+user {
+	c := &client{conn}
+	if event, err := c.next(patience); err != nil || event != "connected "+user+" " {
 		return nil, fmt.Errorf("%s: got %q, %v, want to be greeted", user, event, err)
 	}
 	return c, nil
 }
 
-// read is a goroutine.
-func (c *client) read() {
-	for {
-		e, err := c.Next(context.Background())
-		var body struct{ UserID, Message string }
-		if err == nil {
-			err = e.Decode(&body)
-		}
-		c.mu.Lock()
-		if err != nil {
-			c.err = err
-		} else if e.Name == "new_message" {
-			c.inbox = append(c.inbox, e.Name+" "+body.Message)
-		} else {
-			c.inbox = append(c.inbox, e.Name+" "+body.UserID)
-		}
-		c.mu.Unlock()
-		select {
-		case c.arrived <- struct{}{}:
-		default:
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-// next returns the next event: its name, and the user or the text in it.
+// next returns the next event, as clustertest.Format has it.
 func (c *client) next(timeout time.Duration) (string, error) {
-	deadline := time.After(timeout)
-	for {
-		c.mu.Lock()
-		if len(c.inbox) > 0 {
-			event := c.inbox[0]
-			c.inbox = c.inbox[1:]
-			c.mu.Unlock()
-			return event, nil
-		}
-		err := c.err
-		c.mu.Unlock()
-		if err != nil {
-			return "", err
-		}
-		select {
-		case <-c.arrived:
-		case <-deadline:
-			return "", fmt.Errorf("nothing within %v", timeout)
-		}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	e, err := c.Next(ctx)
+	if err != nil {
+		return "", err
 	}
+	var body struct{ UserID, Message, Room string }
+	if err := e.Decode(&body); err != nil {
+		return "", err
+	}
+	if e.Name != "new_message" { // others have a message of their own
+		body.Message = ""
+	}
+	return clustertest.Format(e.Name, body.Message, body.UserID, body.Room), nil
 }
 
 // do emits an event about a conversation and returns when it is acknowledged.

@@ -23,7 +23,7 @@ import (
 
 // A Group is several servers that belong together. Owned by one goroutine.
 type Group struct {
-	Servers []*Server // of a Redis Cluster the masters; with Sentinel the first master and its replica
+	Servers []*Server // of a Redis Cluster the masters, then a replica of each; with Sentinel the first master and its replicas
 	Guards  []*Server // Sentinels
 }
 
@@ -46,11 +46,12 @@ func (g *Group) Close() {
 	}
 }
 
-// StartCluster starts a Redis Cluster of three masters.
-func StartCluster() (*Group, error) {
+// StartCluster starts a Redis Cluster of three masters with a replica each,
+// with these arguments beside its own.
+func StartCluster(args ...string) (*Group, error) {
 	g := &Group{}
-	for range 3 {
-		s, err := Start(nil, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+	for range 6 {
+		s, err := Start(nil, append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0"}, args...)...)
 		if err != nil {
 			g.Close()
 			return nil, err
@@ -58,10 +59,13 @@ func StartCluster() (*Group, error) {
 		g.Servers = append(g.Servers, s)
 	}
 	create := append([]string{"--cluster", "create"}, Addresses(g.Servers)...)
-	_, err := g.Servers[0].CLI(append(create, "--cluster-yes")...)
-	for _, s := range g.Servers {
+	_, err := g.Servers[0].CLI(append(create, "--cluster-replicas", "1", "--cluster-yes")...)
+	for i, s := range g.Servers {
 		if err == nil {
-			err = s.until("cluster_state:ok", "CLUSTER", "INFO")
+			err = s.Until("cluster_state:ok", "CLUSTER", "INFO")
+		}
+		if err == nil && i >= 3 {
+			err = s.Until("master_link_status:up", "INFO", "replication")
 		}
 	}
 	if err != nil {
@@ -71,8 +75,8 @@ func StartCluster() (*Group, error) {
 	return g, nil
 }
 
-// StartSentinel starts a master, a replica and a Sentinel that watches them,
-// all with this password.
+// StartSentinel starts a master, two replicas and a Sentinel that watches them,
+// all with this password. The first replica is the one to be promoted first.
 func StartSentinel(password string) (*Group, error) {
 	g, cli := &Group{}, []string{"--no-auth-warning", "-a", password}
 	err := g.startReplicated(cli, password)
@@ -87,14 +91,14 @@ func StartSentinel(password string) (*Group, error) {
 // know.
 func (g *Group) Await(master, replica int) error {
 	port := strconv.Itoa(g.Servers[master].Port)
-	if err := g.Servers[replica].until("master_port:"+port, "INFO", "replication"); err != nil {
+	if err := g.Servers[replica].Until("master_port:"+port, "INFO", "replication"); err != nil {
 		return err
 	}
-	if err := g.Servers[replica].until("master_link_status:up", "INFO", "replication"); err != nil {
+	if err := g.Servers[replica].Until("master_link_status:up", "INFO", "replication"); err != nil {
 		return err
 	}
 	for _, guard := range g.Guards {
-		if err := guard.until(port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MasterSet); err != nil {
+		if err := guard.Until(port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MasterSet); err != nil {
 			return err
 		}
 	}
@@ -102,19 +106,23 @@ func (g *Group) Await(master, replica int) error {
 }
 
 func (g *Group) startReplicated(cli []string, password string) error {
-	secret := []string{"--requirepass", password, "--masterauth", password}
+	secret := []string{"--requirepass", password, "--masterauth", password, "--repl-diskless-sync-delay", "0"}
 	master, err := Start(cli, secret...)
 	if err != nil {
 		return err
 	}
 	g.Servers = append(g.Servers, master)
-	replica, err := Start(cli, append(secret, "--replicaof", "127.0.0.1 "+strconv.Itoa(master.Port))...)
-	if err != nil {
-		return err
+	for _, priority := range []string{"10", "20"} {
+		replica, err := Start(cli, append(secret, "--replicaof", "127.0.0.1 "+strconv.Itoa(master.Port), "--replica-priority", priority)...)
+		if err != nil {
+			return err
+		}
+		g.Servers = append(g.Servers, replica)
 	}
-	g.Servers = append(g.Servers, replica)
-	if err := replica.until("master_link_status:up", "INFO", "replication"); err != nil {
-		return err
+	for _, replica := range g.Servers[1:] {
+		if err := replica.Until("master_link_status:up", "INFO", "replication"); err != nil {
+			return err
+		}
 	}
 	file, err := os.CreateTemp("", "gateway-sentinel-*.conf")
 	if err != nil {
@@ -122,8 +130,8 @@ func (g *Group) startReplicated(cli []string, password string) error {
 	}
 	fmt.Fprintf(file, "sentinel monitor %s 127.0.0.1 %d 1\n", MasterSet, master.Port)
 	fmt.Fprintf(file, "sentinel auth-pass %s %s\nrequirepass %s\n", MasterSet, password, password)
-	fmt.Fprintf(file, "sentinel down-after-milliseconds %s 1000\n", MasterSet)
-	fmt.Fprintf(file, "sentinel failover-timeout %s 5000\n", MasterSet)
+	fmt.Fprintf(file, "sentinel down-after-milliseconds %s 500\n", MasterSet)
+	fmt.Fprintf(file, "sentinel failover-timeout %s 1000\n", MasterSet)
 	if err := file.Close(); err != nil {
 		return err
 	}
@@ -132,7 +140,7 @@ func (g *Group) startReplicated(cli []string, password string) error {
 		return err
 	}
 	g.Guards = append(g.Guards, guard)
-	return guard.until("slaves=1", "INFO", "sentinel")
+	return guard.Until("slaves=2", "INFO", "sentinel")
 }
 
 // startFrom starts a Sentinel, whose file it owns.
@@ -158,8 +166,8 @@ func startFrom(file string, cli []string) (*Server, error) {
 	return s, nil
 }
 
-// until waits until a command's answer contains some text.
-func (s *Server) until(text string, command ...string) error {
+// Until waits until a command's answer contains some text.
+func (s *Server) Until(text string, command ...string) error {
 	deadline := time.Now().Add(startTimeout)
 	for time.Now().Before(deadline) {
 		if out, err := s.CLI(command...); err == nil && strings.Contains(out, text) {

@@ -1,8 +1,10 @@
 package redistest
 
 import (
+	"math/rand/v2"
 	"net"
 	"sync"
+	"time"
 )
 
 // A Proxy stands between one gateway and a server, so that the way can be cut
@@ -17,6 +19,7 @@ type Proxy struct {
 	cut   bool
 	held  *sync.Cond // told when hold changes
 	hold  bool
+	lag   time.Duration
 	conns map[net.Conn]struct{}
 }
 
@@ -38,6 +41,15 @@ func (p *Proxy) Cut() { p.set(true, false) }
 // Hold keeps the connections and passes nothing on until Heal: what is sent
 // meanwhile comes late.
 func (p *Proxy) Hold() { p.set(false, true) }
+
+// Lag has what passes take up to usual longer, and now and then much longer,
+// each connection by itself: what the server says on one comes before or after
+// what it says on another.
+func (p *Proxy) Lag(usual time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lag = usual
+}
 
 // Heal opens the way again.
 func (p *Proxy) Heal() { p.set(false, false) }
@@ -104,7 +116,14 @@ func (p *Proxy) forward(from, to net.Conn) {
 		for p.hold {
 			p.held.Wait()
 		}
+		lag := p.lag
 		p.mu.Unlock()
+		if lag > 0 {
+			if rand.N(8) == 0 {
+				lag *= 8
+			}
+			time.Sleep(rand.N(lag))
+		}
 		if _, err := to.Write(b[:n]); err != nil {
 			return
 		}

@@ -1,0 +1,153 @@
+package clustertest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// settle waits until everybody has heard what they must of these events, and
+// fails when somebody has heard what they must not.
+func (m *Model) settle(events []event) error {
+	deadline := time.Now().Add(patience)
+	for {
+		for _, wait := range []func(Node) error{Node.Sent, Node.Received} {
+			for _, n := range m.nodes {
+				if err := wait(n); err != nil {
+					return err
+				}
+			}
+		}
+		missing := ""
+		for _, x := range m.members {
+			x.Settle()
+			if err := x.judge(events); err != nil {
+				return err
+			}
+			missing += x.missing(events)
+		}
+		if missing += m.strangers(events); missing == "" {
+			break
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not heard within %v: %s", patience, missing)
+		}
+		time.Sleep(10 * time.Millisecond) // a node has not noticed yet who is gone
+	}
+	for _, x := range m.members {
+		x.judged = len(x.Heard())
+		x.stays = slices.DeleteFunc(x.stays, func(s stay) bool { return s.leaving != never })
+	}
+	return nil
+}
+
+// must reports whether x has to hear of e: it was in the room before, and
+// stayed.
+func (x *member) must(e *event) bool {
+	s := x.in(e.room)
+	return e.by != x && s != nil && s.in < e.from
+}
+
+// may reports whether x can have heard of e: it left after e had begun, if at
+// all.
+func (x *member) may(e *event) bool {
+	return e.by != x && slices.ContainsFunc(x.stays, func(s stay) bool { return s.room == e.room && s.out > e.from })
+}
+
+// missing lists what x has to hear and has not.
+func (x *member) missing(events []event) (list string) {
+	count := x.count()
+	want := make(map[string]int)
+	for i := range events {
+		if e := &events[i]; x.must(e) {
+			want[e.what]++
+		}
+	}
+	for what, n := range want {
+		if count[what] < n {
+			list += fmt.Sprintf("%s: %q %d times of %d; ", x.name, what, count[what], n)
+		}
+	}
+	return list
+}
+
+// count returns how often x has heard what in this round.
+func (x *member) count() map[string]int {
+	count := make(map[string]int)
+	for _, what := range x.Heard()[x.judged:] {
+		count[what]++
+	}
+	return count
+}
+
+// strangers lists pairs who joined a room at once, once each, and are both
+// there: one of them has to have heard of the other.
+func (m *Model) strangers(events []event) (list string) {
+	joins := make(map[string]int)
+	for i := range events {
+		joins[events[i].what]++
+	}
+	for i, x := range m.members {
+		for _, y := range m.members[:i] {
+			for _, s := range x.stays {
+				ofX, ofY := "user_joined "+x.name+" "+s.room, "user_joined "+y.name+" "+s.room
+				if joins[ofX] == 1 && joins[ofY] == 1 && x.in(s.room) != nil && y.in(s.room) != nil &&
+					x.count()[ofY] == 0 && y.count()[ofX] == 0 {
+					list += fmt.Sprintf("%s and %s do not know of each other in %s; ", x.name, y.name, s.room)
+				}
+			}
+		}
+	}
+	return list
+}
+
+// judge looks at what x has heard in this round.
+func (x *member) judge(events []event) error {
+	most := make(map[string]int)
+	of := make(map[string]*event)
+	lines := make(map[string][]string) // what a sender said in a room
+	for i := range events {
+		e := &events[i]
+		of[e.what] = e
+		lines[e.source()] = append(lines[e.source()], e.what)
+		if x.may(e) {
+			most[e.what]++
+		}
+	}
+	for i, what := range x.Heard()[x.judged:] {
+		e := of[what]
+		if e == nil {
+			return fmt.Errorf("%s heard %q, which is not of this round", x.name, what)
+		}
+		if most[what]--; most[what] < 0 {
+			return fmt.Errorf("%s heard %q once too often: %q", x.name, what, x.Heard()[x.judged:])
+		}
+		if !x.wasIn(e.room, x.judged+i) {
+			return fmt.Errorf("%s heard %q of a room it was not in", x.name, what)
+		}
+		line := lines[e.source()]
+		at := slices.Index(line, what)
+		if at < 0 {
+			return fmt.Errorf("%s heard %q out of order: %q", x.name, what, x.Heard()[x.judged:])
+		}
+		lines[e.source()] = line[at+1:]
+	}
+	return nil
+}
+
+// source is a sender and a room.
+func (e *event) source() string { return fmt.Sprint(e.line, " ", e.room) }
+
+// wasIn reports whether x was in a room when it heard the n'th event.
+func (x *member) wasIn(room string, n int) bool {
+	return slices.ContainsFunc(x.stays, func(s stay) bool { return s.room == room && s.opened <= n && n < s.closed })
+}
+
+// Format returns an event as Client.Heard has it.
+func Format(name, text, user, room string) string {
+	if text != "" {
+		return name + " " + text
+	}
+	return name + " " + user + " " + strings.TrimPrefix(room, "conversation:")
+}

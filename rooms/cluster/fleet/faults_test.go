@@ -1,0 +1,180 @@
+package fleet
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/rooms/cluster/redistest"
+)
+
+// A street is two gateways, the second behind a proxy, with two clients each,
+// who have a room for themselves; all four share another one.
+type street struct {
+	*fleet
+	proxy                *redistest.Proxy
+	a, b                 *gateway
+	ann, amy, bob, bea   *client
+	round                int
+	shared, roomA, roomB string
+}
+
+func newStreet(t *testing.T) *street {
+	t.Helper()
+	s := &street{fleet: newFleet(t)}
+	var err error
+	if s.proxy, err = redistest.NewProxy(s.redis.Addr); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.proxy.Close)
+	_, port, _ := strings.Cut(s.proxy.Addr, ":")
+	s.a, s.b = s.start("JOIN_TIMEOUT=300"), s.start("JOIN_TIMEOUT=300", "REDIS_PORT="+port)
+	return s
+}
+
+// seat connects the clients and has them join their rooms.
+func (s *street) seat() {
+	s.t.Helper()
+	s.round++
+	s.shared, s.roomA, s.roomB = fmt.Sprint("shared", s.round), fmt.Sprint("a", s.round), fmt.Sprint("b", s.round)
+	s.ann, s.amy = connect(s.t, s.a, "ann"), connect(s.t, s.a, "amy")
+	s.bob, s.bea = connect(s.t, s.b, "bob"), connect(s.t, s.b, "bea")
+	s.join(s.roomA, s.ann, s.amy)
+	s.join(s.roomB, s.bob, s.bea)
+	s.join(s.shared, s.ann, s.bob)
+	s.talk()
+}
+
+func (s *street) join(room string, clients ...*client) {
+	s.t.Helper()
+	for i, c := range clients {
+		if err := c.do("join_room", room); err != nil {
+			s.t.Fatal(err)
+		}
+		for _, other := range clients[:i] {
+			if event, err := other.next(patience); err != nil || !strings.HasPrefix(event, "user_joined") {
+				s.t.Fatalf("got %q, %v, want to hear of who joined %s", event, err, room)
+			}
+		}
+	}
+}
+
+// talk has the clients of each gateway talk among themselves, and returns how
+// long an event loop went without a turn at the worst.
+func (s *street) talk() (worst float64) {
+	s.t.Helper()
+	for _, x := range []struct {
+		from, to *client
+		room     string
+	}{{s.ann, s.amy, s.roomA}, {s.bob, s.bea, s.roomB}} {
+		if err := x.from.do("typing", x.room); err != nil {
+			s.t.Fatal(err)
+		}
+		if event, err := x.to.next(patience); err != nil || !strings.HasPrefix(event, "user_typing") {
+			s.t.Fatalf("got %q, %v, want to hear somebody on the same gateway type", event, err)
+		}
+	}
+	return max(s.a.Metric("gateway_loop_turn_age_seconds"), s.b.Metric("gateway_loop_turn_age_seconds"))
+}
+
+// awaitTogether waits until the gateways are one again, and checks that the
+// directory has each of them once.
+func (s *street) awaitTogether() {
+	s.t.Helper()
+	for _, x := range []struct{ from, to *client }{{s.ann, s.bob}, {s.bob, s.ann}} {
+		gatewaytest.Await(s.t, "the nodes to be one again", func() bool {
+			if err := x.from.do("stop_typing", s.shared); err != nil {
+				s.t.Fatal(err)
+			}
+			event, err := x.to.next(100 * time.Millisecond)
+			return err == nil && strings.HasPrefix(event, "user_stop_typing")
+		})
+	}
+	gatewaytest.Await(s.t, "both gateways in the directory, and no other", func() bool {
+		for _, key := range []string{keyPrefix + "1:room:conversation:" + s.shared, keyPrefix + "1:{nodes}"} {
+			if n, err := s.redis.CLI("-n", "1", "SCARD", key); err != nil || n != "2" {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// TestClientsAreServedThroughFaults: those of one gateway talk on, and no event
+// loop waits.
+func TestClientsAreServedThroughFaults(t *testing.T) {
+	s := newStreet(t)
+	third := s.start()
+	for _, fault := range []struct {
+		name       string
+		harm, heal func() error
+	}{
+		{"a gateway killed", func() error { third.Kill(); return nil }, func() error { return nil }},
+		{"redis killed", func() error { s.redis.Kill(); return nil }, func() error { return s.redis.Launch() }},
+		{"redis paused", func() error { return s.redis.Pause() }, func() error { return s.redis.Resume() }},
+		{"redis flushed", func() error { _, err := s.redis.CLI("FLUSHALL"); return err }, func() error { return nil }},
+		{"a gateway cut off", func() error { s.proxy.Cut(); return nil }, func() error {
+			gatewaytest.Await(t, "the others to go on without it", func() bool { return s.a.figures().Cluster.Nodes == 1 })
+			s.proxy.Heal()
+			<-s.bob.Done() // for what they have missed
+			<-s.bea.Done()
+			s.seat()
+			return nil
+		}},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			s.t = t
+			s.seat()
+			if err := fault.harm(); err != nil {
+				t.Fatal(err)
+			}
+			worst := 0.0
+			for until := time.Now().Add(1500 * time.Millisecond); time.Now().Before(until); { // a lease and a half
+				worst = max(worst, s.talk())
+			}
+			eve := connect(t, s.a, "eve")
+			s.join("new", eve)
+			eve.Close()
+			if worst > 1 {
+				t.Errorf("an event loop took no turn for %.1f s", worst)
+			}
+			if err := fault.heal(); err != nil {
+				t.Fatal(err)
+			}
+			s.awaitTogether()
+		})
+	}
+}
+
+// TestClientsOfACutOffNodeComeBack: for what they have missed.
+func TestClientsOfACutOffNodeComeBack(t *testing.T) {
+	t.Parallel()
+	s := newStreet(t)
+	s.seat()
+	s.proxy.Cut()
+	gatewaytest.Await(t, "the others to go on without the node", func() bool { return s.a.figures().Cluster.Nodes == 1 })
+	s.talk()
+	s.proxy.Heal()
+	for _, c := range []*client{s.bob, s.bea} {
+		if event, err := c.next(patience); err == nil {
+			t.Errorf("got %s, want the end of the session", event)
+		}
+	}
+	if n := s.b.Metric(`gateway_sessions_closed_total{reason="missed_events"}`); n != 2 {
+		t.Errorf("%v sessions ended because of missed events, want 2", n)
+	}
+	if n := s.a.Metric(`gateway_sessions_closed_total{reason="missed_events"}`); n != 0 {
+		t.Errorf("%v sessions ended on the other node, want none", n)
+	}
+	want(t, s.ann, "user_left bob "+s.shared)
+	bob := connect(t, s.b, "bob")
+	s.join(s.shared, bob)
+	want(t, s.ann, "user_joined bob "+s.shared)
+	if err := s.a.publish(s.shared, "news"); err != nil {
+		t.Fatal(err)
+	}
+	want(t, s.ann, "new_message news")
+	want(t, bob, "new_message news")
+}
