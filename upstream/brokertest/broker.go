@@ -27,7 +27,8 @@ const (
 
 // A Broker is a running node of RabbitMQ. Owned by one goroutine.
 type Broker struct {
-	URL string // with user guest, who may do everything
+	Addr string // host:port
+	URL  string // with user guest, who may do everything
 
 	dir  string
 	port int
@@ -54,7 +55,8 @@ func Start() (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{dir: dir, port: ports[0], URL: fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", ports[0])}
+	addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	b := &Broker{dir: dir, port: ports[0], Addr: addr, URL: "amqp://guest:guest@" + addr + "/"}
 	b.env = environment(dir, ports)
 	if err := b.prepare(ports[2]); err != nil {
 		b.Close()
