@@ -7,6 +7,9 @@ VULNDB      := v0.0.0-20261105234957-e22db6528018
 TIMEOUT     ?= 20m
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
+# A Debian version begins with a digit: that of a release, or 0 and the commit.
+DEB_VERSION := $(if $(findstring .,$(VERSION)),$(VERSION:v%=%),0+git$(VERSION))
+
 # What make bench hands on: make bench SCENARIO=fanout PEERS=gateway,node RUNS=1
 export SCENARIO PEERS RUNS
 
@@ -14,7 +17,7 @@ CLIENTS := internal/e2e/js
 PAGE    := internal/console/page
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build image test test-watch coverage lint vulncheck bench soak attack chaos console-client clean
+.PHONY: help run dev build package image test test-watch coverage lint vulncheck bench soak attack chaos console-client clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +30,9 @@ dev: ## Start it, and again whenever a source file or .env changes
 
 build: ## Build the static binary bin/gateway
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' -o bin/gateway ./cmd/gateway
+
+package: build ## Build the Debian package in bin/
+	@deploy/deb/build "$(DEB_VERSION)" "$$($(GO) env GOARCH)" bin/gateway bin
 
 image: ## Build the container image hometrip/websocket-gateway
 	docker build --build-arg VERSION=$(VERSION) -t hometrip/websocket-gateway .

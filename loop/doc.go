@@ -15,7 +15,7 @@
 //	wheel.go       timers
 //	beat.go        what drives them
 //	admin.go       everything on the port that is not Engine.IO
-//	drain.go, listener.go   the end
+//	drain.go, handover.go, listener.go   the end
 //
 // A session lives on one event loop and is touched by no other goroutine, so
 // nothing here is locked. A loop never blocks: what has to wait is done by a

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -52,17 +53,19 @@ func (s *Server) Renew() {
 	}
 }
 
-// Drain takes the node out of service: it stops accepting connections, then
-// ends the sessions, spread over DrainPeriod. It returns when no session is
-// left, or with ctx's error when that comes first.
+// Drain takes the node out of service: it leaves the port, and ends the
+// sessions, spread over DrainPeriod. It returns when no session is left, or
+// with ctx's error when that comes first.
 func (s *Server) Drain(ctx context.Context) error {
+	door, err := findDoor(s.port)
+	s.succeeded.Store(door.others > 0)
 	s.draining.Store(true)
-	if err := s.closeListeners(); err != nil {
-		s.config.Log.Warn("listener not closed, connections are refused one by one", "error", err)
-	}
 	until := time.Now().Add(s.config.DrainPeriod)
 	for _, w := range s.workers {
 		w.shard.Post(func(time.Time) { w.drain = &drain{until: until, reason: rooms.ReasonDraining} })
+	}
+	if err = errors.Join(err, door.close(ctx)); err != nil {
+		s.config.Log.Warn("the port was not left as it should be, connections may be refused", "error", err)
 	}
 	poll := time.NewTicker(wheelTick)
 	defer poll.Stop()

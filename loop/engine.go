@@ -76,7 +76,7 @@ func (h *httpConn) handshake(x *exchange, head *codec.Head, webSocket bool, now 
 		x.reply(h.w, engineError(http.StatusBadRequest, codeMethod))
 	case string(codec.QueryValue(head.Query, "EIO")) != "4":
 		x.reply(h.w, engineError(http.StatusBadRequest, codeVersion))
-	case h.w.server.draining.Load():
+	case h.w.server.closed():
 		x.reply(h.w, unavailable)
 	case h.w.server.sessions() >= int64(h.w.server.config.MaxConnections):
 		h.w.stats.RefusedFull.Add(1) // polling needs no connection of its own

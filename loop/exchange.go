@@ -91,7 +91,11 @@ func (h *httpConn) answer(x *exchange, r *reply) bool {
 	if r.status >= 400 && r.status < 500 {
 		h.w.stats.BadRequests.Add(1)
 	}
-	keepAlive := x.keepAlive && !r.last && !h.w.server.draining.Load()
+	keepAlive := x.keepAlive && !r.last
+	if x.home == nil || r.status >= http.StatusBadRequest {
+		// Polls stay with their session for as long as it lasts.
+		keepAlive = keepAlive && !h.w.server.draining.Load()
+	}
 	h.w.out = x.appendReply(h.w.out[:0], r, keepAlive)
 	h.write(h.w.out)
 	h.answered(keepAlive, time.Now())

@@ -1,37 +1,23 @@
 package loop
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// closeListeners stops accepting while the loops go on serving. gnet has no
-// call for it, and shutting a listener down ends the engine; so each listening
-// descriptor is replaced, in place, by a socket that nobody can connect to.
-func (s *Server) closeListeners() error {
-	dummy, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("socket to stand in for a listener: %w", err)
-	}
-	defer unix.Close(dummy)
-	fds, err := listenersOn(s.port)
-	for _, fd := range fds {
-		err = errors.Join(err, unix.Dup3(dummy, fd, unix.O_CLOEXEC))
-	}
-	return err
-}
-
-// listenersOn finds the process's descriptors that listen on a TCP port.
-func listenersOn(port int) ([]int, error) {
+// findDoor looks for the listeners on a TCP port: the process's own, and those
+// of others at the same address.
+func findDoor(port int) (d door, err error) {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return nil, fmt.Errorf("list own descriptors: %w", err)
+		return d, fmt.Errorf("list own descriptors: %w", err)
 	}
-	var found []int
 	for _, e := range entries {
 		fd, err := strconv.Atoi(e.Name())
 		if err != nil {
@@ -41,10 +27,54 @@ func listenersOn(port int) ([]int, error) {
 			continue
 		}
 		if addr, err := unix.Getsockname(fd); err == nil && portOf(addr) == port {
-			found = append(found, fd)
+			d.mine = append(d.mine, fd)
 		}
 	}
-	return found, nil
+	if len(d.mine) == 0 {
+		return d, fmt.Errorf("nothing of ours listens on port %d", port)
+	}
+	all, err := listenersLike(d.mine[0])
+	d.others = max(all-len(d.mine), 0)
+	return d, err
+}
+
+// listenersLike counts the listeners on this machine that are at the same
+// address as fd, itself included. The kernel lists them before connections.
+func listenersLike(fd int) (int, error) {
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		return 0, err
+	}
+	file, err := os.Open(socketTable(fd))
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	own, counts := "", make(map[string]int)
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		const local, state, inode = 1, 3, 9
+		const listening = "0A"
+		words := strings.Fields(lines.Text())
+		if len(words) <= inode || words[state] != listening && words[state] != "st" {
+			break
+		}
+		counts[words[local]]++
+		if words[inode] == strconv.FormatUint(stat.Ino, 10) {
+			own = words[local]
+		}
+	}
+	return counts[own], lines.Err()
+}
+
+// socketTable is where the kernel lists sockets like fd.
+func socketTable(fd int) string {
+	if addr, err := unix.Getsockname(fd); err == nil {
+		if _, v6 := addr.(*unix.SockaddrInet6); v6 {
+			return "/proc/self/net/tcp6"
+		}
+	}
+	return "/proc/self/net/tcp"
 }
 
 func portOf(addr unix.Sockaddr) int {
@@ -55,4 +85,19 @@ func portOf(addr unix.Sockaddr) int {
 		return a.Port
 	}
 	return 0
+}
+
+// standIn stops accepting while the loops go on serving. gnet has no
+// call for it, and shutting a listener down ends the engine; so each listening
+// descriptor is replaced, in place, by a socket that nobody can connect to.
+func standIn(fds []int) error {
+	dummy, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket to stand in for a listener: %w", err)
+	}
+	defer unix.Close(dummy)
+	for _, fd := range fds {
+		err = errors.Join(err, unix.Dup3(dummy, fd, unix.O_CLOEXEC))
+	}
+	return err
 }

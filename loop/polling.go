@@ -33,6 +33,7 @@ func (h *httpConn) openPolling(x *exchange, head *codec.Head, from source, now t
 	s.poll = &polling{sid: newSID(w.index), place: from}
 	w.bySID[s.poll.sid] = s
 	w.stats.HandshakesPoll.Add(1)
+	x.home = w
 	w.body = w.appendOpen(w.body[:0], s.poll.sid, true)
 	x.reply(w, reply{status: http.StatusOK, contentType: contentText, body: w.body})
 }
@@ -72,7 +73,10 @@ func (s *session) answerPoll() {
 		b = codec.AppendPacket(b, noopPacket)
 	}
 	w.body = b
-	x.reply(w, reply{status: http.StatusOK, contentType: contentText, body: b, data: data})
+	x.reply(w, reply{
+		status: http.StatusOK, contentType: contentText, body: b, data: data,
+		last: s.closing && w.server.draining.Load(), // the client is to come back elsewhere
+	})
 }
 
 // A post is the packets of one POST that have not been taken yet.

@@ -41,12 +41,13 @@ type Server struct {
 
 	mu sync.Mutex // guards loop in each worker
 
-	conns    atomic.Int64 // open TCP connections
-	moving   atomic.Int64 // connections between two loops
-	draining atomic.Bool
-	stopping atomic.Bool
-	tight    atomic.Bool // memory is short: no new sessions
-	bootErr  atomic.Pointer[error]
+	conns     atomic.Int64 // open TCP connections
+	moving    atomic.Int64 // connections between two loops
+	draining  atomic.Bool
+	succeeded atomic.Bool // draining, and another process listens on the port
+	stopping  atomic.Bool
+	tight     atomic.Bool // memory is short: no new sessions
+	bootErr   atomic.Pointer[error]
 }
 
 // New prepares a server; nothing listens yet.
@@ -97,6 +98,11 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Draining reports whether Drain has been called.
 func (s *Server) Draining() bool { return s.draining.Load() }
+
+// closed reports whether new sessions are refused because the node drains.
+// Whoever has connected to a node that has a successor is served: from its
+// next connection on it is the successor's.
+func (s *Server) closed() bool { return s.draining.Load() && !s.succeeded.Load() }
 
 // ErrEngine says that the engine ended without having been told to.
 var ErrEngine = errors.New("loop: the event engine stopped by itself")
@@ -175,6 +181,9 @@ func (s *Server) OnBoot(e gnet.Engine) gnet.Action {
 // OnTick runs in a goroutine of its own, once: it is the first callback that
 // finds the loops running.
 func (s *Server) OnTick() (time.Duration, gnet.Action) {
+	if door, err := findDoor(s.port); err == nil {
+		door.chooseFromAll()
+	}
 	if err := s.boot(); err != nil {
 		s.bootErr.Store(&err)
 		return math.MaxInt64, gnet.Shutdown

@@ -12,6 +12,10 @@ type Broadcast struct {
 	Message *codec.Message
 	Order   *Order // instead of a message; Room is EveryNode then
 
+	// Event is not 0 for one of the messages of an event to several rooms: who
+	// sits in two of them gets the first that comes.
+	Event uint64
+
 	barrier *barrier // instead of a message
 }
 

@@ -47,6 +47,46 @@ func TestDeliverReachesMembersOnly(t *testing.T) {
 	})
 }
 
+func TestEventToSeveralRoomsComesOnce(t *testing.T) {
+	onShards(t, func(t *testing.T, w *world) {
+		ann, bob, eve := w.connect("ann"), w.connect("bob"), w.connect("eve")
+		for _, room := range []string{"1", "2"} {
+			ann.emit("join_room", conversation(room))
+		}
+		bob.emit("join_room", conversation("2"))
+		ann.next() // that bob has joined
+		names := []string{"conversation:1", "conversation:2", "user:bob", "user:eve", "conversation:2"}
+		for _, room := range names { // two events at a time, and one that is not told apart
+			for _, b := range []Broadcast{{Message: news("a"), Event: 1}, {Message: news("b"), Event: 2}} {
+				b.Room = room
+				if _, err := w.hub.Deliver(t.Context(), b); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		w.settle()
+		for _, c := range []*client{ann, bob, eve} {
+			c.want("a", "{}")
+			c.want("b", "{}")
+			c.wantNothing()
+		}
+		if s := w.hub.Stats(); s.Deliveries != 7 { // and the user_joined
+			t.Errorf("%d deliveries counted, want 7", s.Deliveries)
+		}
+	})
+}
+
+func TestRoomsOfOldEventsAreForgotten(t *testing.T) {
+	var v several
+	for event := range uint64(3 * severalMost) {
+		v.add(event+1, &room{})
+		v.add(event+1, &room{})
+	}
+	if v.rooms != severalMost || len(v.had) != severalMost/2 || len(v.events) != len(v.had) || v.had[3*severalMost] == nil {
+		t.Errorf("%d rooms of %d events are remembered, want %d and the last event", v.rooms, len(v.had), severalMost)
+	}
+}
+
 // A live hub has a goroutine for each shard, in the event loop's place.
 type live struct {
 	*world

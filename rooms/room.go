@@ -1,6 +1,10 @@
 package rooms
 
-import "github.com/hometrip/gateway/codec"
+import (
+	"strings"
+
+	"github.com/hometrip/gateway/codec"
+)
 
 // The rooms a client may name, and the one it is put into. A room's name is
 // its kind, a colon and an id.
@@ -9,6 +13,10 @@ const (
 	kindConversation = "conversation"
 	kindNotification = "notification"
 )
+
+// OfUser reports whether a room is a user's own, of which a socket is in one at
+// most.
+func OfUser(name string) bool { return strings.HasPrefix(name, kindUser+":") }
 
 // A room is one shard's members of a room. Owned by the shard's event loop; it
 // exists while it has members.

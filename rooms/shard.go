@@ -22,6 +22,7 @@ type Shard struct {
 	waiting map[*room][]waiting // for rooms the other nodes do not know of yet
 
 	telling Throttle // of what is told to rooms of many
+	several several  // rooms that have had an event to several
 
 	buf   []byte      // for building names and packets; valid until the next use
 	batch []Broadcast // what Drain works through
@@ -85,7 +86,12 @@ func (sh *Shard) deliver(b Broadcast) {
 		b.barrier.pass()
 		return
 	}
-	if r := sh.rooms[b.Room]; r != nil {
+	r := sh.rooms[b.Room]
+	switch {
+	case r == nil:
+	case b.Event != 0:
+		sh.stats.Deliveries.Add(int64(sh.several.send(r, &b)))
+	default:
 		sh.stats.Deliveries.Add(int64(len(r.members)))
 		r.send(b.Message, nil)
 	}

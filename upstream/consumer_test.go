@@ -52,7 +52,7 @@ func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {
 	}
 	w.stop()
 	for _, r := range w.consumer.config.Table.Routes() {
-		if n := w.depth(queueName(w.prefix, r)); n != 0 {
+		if n := w.depth(QueueName(w.prefix, r)); n != 0 {
 			t.Errorf("%d events left in the queue of %s", n, r.Event)
 		}
 	}

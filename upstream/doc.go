@@ -27,7 +27,7 @@
 // redelivered one only to those that did not come by this node before, and
 // none is lost.
 //
-// An event that several rooms are for comes twice to a client that sits in two
+// An event that several rooms are for comes once to a client that sits in two
 // of them.
 //
 // An event that RabbitMQ has delivered 21 times in vain, because each time the

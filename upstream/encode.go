@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"math/rand/v2"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -19,11 +20,13 @@ type Event struct {
 	Message *codec.Message // for every one of them
 	Order   *rooms.Order   // instead of a message; Rooms is every node then
 	ID      []byte         // eventId of the body, as JSON text; nil when it has none
+
+	number uint64 // not 0 when a client may sit in several of the rooms
 }
 
 // in returns the event as it is delivered to one of its rooms.
 func (e *Event) in(room string) rooms.Broadcast {
-	return rooms.Broadcast{Room: room, Message: e.Message, Order: e.Order}
+	return rooms.Broadcast{Room: room, Message: e.Message, Order: e.Order, Event: e.number}
 }
 
 // An Encoder turns bodies into events. Owned by one goroutine: it reuses its
@@ -76,7 +79,7 @@ func (e *Encoder) encode(r *Route, key string, body []byte, published time.Time)
 	e.packet = append(b, ']')
 	m := codec.NewText(e.packet)
 	m.Volatile = r.Volatile
-	return Event{Rooms: e.rooms, Message: m, ID: e.slots[slotEventID]}, nil
+	return Event{Rooms: e.rooms, Message: m, ID: e.slots[slotEventID], number: eventNumber(e.rooms)}, nil
 }
 
 // read checks the body and fills the slots from the object it returns: the
@@ -190,6 +193,15 @@ func (e *Encoder) address(r *Route) error {
 	}
 	e.rooms = dropRepeated(e.rooms)
 	return nil
+}
+
+// eventNumber returns a number for an event to these rooms, by which they know that
+// it is the same one; 0 when nobody can sit in two of them.
+func eventNumber(names []string) uint64 {
+	if len(names) < 2 || !slices.ContainsFunc(names, func(room string) bool { return !rooms.OfUser(room) }) {
+		return 0
+	}
+	return rand.Uint64() | 1
 }
 
 // fewRooms is up to when comparing each with each is faster than a map.

@@ -55,7 +55,7 @@ func (l *link) newIntake(r *Route) (*intake, error) {
 		return nil, err
 	}
 	return &intake{
-		consumer: c, route: r, own: l.own, queue: queueName(c.config.QueuePrefix, r), channel: ch,
+		consumer: c, route: r, own: l.own, queue: QueueName(c.config.QueuePrefix, r), channel: ch,
 		closed:    ch.NotifyClose(make(chan *amqp.Error, 1)),
 		cancelled: ch.NotifyCancel(make(chan string, 1)),
 		acks:      newAckTracker(),

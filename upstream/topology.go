@@ -18,8 +18,8 @@ const (
 	letterLimit = 1_000_000_000
 )
 
-// queueName is the queue of a route's events.
-func queueName(prefix string, r *Route) string { return prefix + "." + r.Event }
+// QueueName is the queue of a route's events.
+func QueueName(prefix string, r *Route) string { return prefix + "." + r.Event }
 
 // letterQueue is the queue of the dead letters.
 func letterQueue(prefix string) string { return prefix + "." + deadLetter }
@@ -153,7 +153,7 @@ func (l *link) hasQueue(d *declarer, r *Route) (bool, error) {
 	if r.carrier == r {
 		return true, nil
 	}
-	queue := queueName(l.consumer.config.QueuePrefix, r)
+	queue := QueueName(l.consumer.config.QueuePrefix, r)
 	there, err := d.exists(queue)
 	if err != nil {
 		return false, fmt.Errorf("look for queue %s: %w", queue, err)
@@ -163,7 +163,7 @@ func (l *link) hasQueue(d *declarer, r *Route) (bool, error) {
 
 func (l *link) declareRoute(d *declarer, r *Route) error {
 	c := l.consumer.config
-	queue := queueName(c.QueuePrefix, r)
+	queue := QueueName(c.QueuePrefix, r)
 	foreign, err := d.queue(queue, eventArgs(c.QueuePrefix))
 	if err != nil {
 		return fmt.Errorf("declare queue %s: %w", queue, err)

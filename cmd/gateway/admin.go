@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -9,7 +10,10 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // adminHeadTimeout is for a request's head on ADMIN_ADDR.
@@ -21,7 +25,9 @@ func (g *Gateway) serveAdmin() (stop func(), err error) {
 	if g.config.AdminAddr == "" {
 		return func() {}, nil
 	}
-	listener, err := net.Listen("tcp", g.config.AdminAddr)
+	// As on PORT: a successor comes up before this process goes.
+	config := net.ListenConfig{Control: shared}
+	listener, err := config.Listen(context.Background(), "tcp", g.config.AdminAddr)
 	if err != nil {
 		return nil, fmt.Errorf("ADMIN_ADDR: %w", err)
 	}
@@ -33,6 +39,14 @@ func (g *Gateway) serveAdmin() (stop func(), err error) {
 	}()
 	g.log.Info("admin port", "address", listener.Addr().String())
 	return func() { _ = server.Close() }, nil
+}
+
+// shared lets processes of one user listen on the same port.
+func shared(_, _ string, c syscall.RawConn) (err error) {
+	failed := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	})
+	return errors.Join(failed, err)
 }
 
 func (g *Gateway) adminEndpoints() http.Handler {

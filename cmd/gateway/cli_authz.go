@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,15 +19,13 @@ import (
 const explainTimeout = 10 * time.Second
 
 func newAuthzCommand() *cobra.Command {
-	command := &cobra.Command{Use: "authz", Short: "What ROOM_POLICY says", Args: cobra.NoArgs}
-	command.AddCommand(newExplainCommand())
-	return command
+	return newGroup("authz", "What ROOM_POLICY says", "  gateway authz explain 42 conversation:7", newExplainCommand())
 }
 
 func newExplainCommand() *cobra.Command {
 	var who rooms.Identity
 	var token string
-	var asJSON bool
+	var asJSON *bool
 	command := &cobra.Command{
 		Use:   "explain USER ROOM",
 		Short: "Say whether a user may join a room, and why; exit 1 if not",
@@ -54,7 +51,7 @@ func newExplainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printVerdict(c.OutOrStdout(), who.UserID, args[1], verdict, asJSON)
+			return printVerdict(c.OutOrStdout(), who.UserID, args[1], verdict, *asJSON)
 		},
 	}
 	flags := command.Flags()
@@ -62,7 +59,7 @@ func newExplainCommand() *cobra.Command {
 	flags.StringVar(&who.Role, "role", "", "role the token would carry")
 	flags.StringSliceVar(&who.Rooms, "rooms", nil, "rooms and patterns the token would carry")
 	flags.StringVar(&token, "token", "", "take user, email, role and rooms from this token")
-	flags.BoolVar(&asJSON, "json", false, "print JSON")
+	asJSON = jsonFlag(command)
 	return command
 }
 
@@ -122,7 +119,7 @@ func printVerdict(out io.Writer, user, room string, v authz.Verdict, asJSON bool
 	}
 	var err error
 	if asJSON {
-		err = json.NewEncoder(out).Encode(map[string]any{"user": user, "room": room, "allow": v.Allow, "known": !v.Unknown, "why": v.Why})
+		err = printJSON(out, map[string]any{"user": user, "room": room, "allow": v.Allow, "known": !v.Unknown, "why": v.Why})
 	} else {
 		_, err = fmt.Fprintf(out, "%s: %s\n", answer, v.Why)
 	}

@@ -142,7 +142,7 @@ type Config struct {
 func readConfig() (Config, error) {
 	file, err := readDotenv(".env")
 	if err != nil {
-		return Config{}, err
+		return Config{}, settingsError{err}
 	}
 	return parseConfig(os.LookupEnv, file)
 }
@@ -159,7 +159,7 @@ func parseConfig(lookup func(string) (string, bool), file map[string]string) (Co
 	}
 	wrong = append(wrong, cfg.contradictions()...)
 	if err := errors.Join(wrong...); err != nil {
-		return Config{}, err
+		return Config{}, settingsError{err}
 	}
 	if cfg.keys() == 0 {
 		cfg.JWTSecret, cfg.EphemeralSecret = rand.Text(), true

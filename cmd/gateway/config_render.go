@@ -40,3 +40,26 @@ func configEnv() string {
 	}
 	return b.String()
 }
+
+// A describedSetting is a setting for machines.
+type describedSetting struct {
+	Name    string `json:"name"`
+	Group   string `json:"group"`
+	Default string `json:"default"`
+	Meaning string `json:"meaning"`
+	Allowed string `json:"allowed"`
+	Secret  bool   `json:"secret"`
+}
+
+// configList returns the settings with what they mean.
+func configList() []describedSetting {
+	list := make([]describedSetting, len(settings))
+	group := ""
+	for i, s := range settings {
+		if s.group != "" {
+			group = s.group
+		}
+		list[i] = describedSetting{s.name, group, s.def, s.doc, s.kind.allowed, s.secret}
+	}
+	return list
+}

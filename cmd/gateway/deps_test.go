@@ -55,6 +55,7 @@ var arrows = map[string]rule{
 	"internal/auth":        {ours: []string{"codec", "rooms"}},
 	"internal/authz":       {ours: []string{"rooms"}},
 	"internal/console":     {},
+	"internal/doctor":      {ours: []string{"upstream"}},
 	"internal/canary":      {ours: []string{"internal/sioclient"}},
 	"internal/sioclient":   {ours: []string{"codec"}},
 	"internal/freeport":    {},

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
 	"github.com/hometrip/gateway/internal/auth"
@@ -220,6 +221,7 @@ func (g *Gateway) run(ctx context.Context) error {
 	watching, enough := context.WithCancel(context.Background())
 	defer enough()
 	go g.watchMemory(watching)
+	g.tellSystemd(watching)
 	g.joinCluster()
 	events := g.consume(ctx)
 	if g.bird != nil {
@@ -239,6 +241,7 @@ func (g *Gateway) run(ctx context.Context) error {
 // Meanwhile the consumer of events ends, which needs the loops for its last
 // acknowledgements.
 func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
+	notify(g.log, daemon.SdNotifyStopping)
 	g.log.Info("draining", "sessions", g.server.Stats().Sessions, "period", g.config.DrainPeriod)
 	start := time.Now()
 	drain, cancel := context.WithTimeout(context.Background(), max(g.config.ShutdownTimeout-stopTimeout, 0))

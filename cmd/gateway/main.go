@@ -10,14 +10,11 @@ import (
 	"syscall"
 )
 
-// exitInterrupted is what a second signal ends with: 128 + SIGINT.
-const exitInterrupted = 130
-
 func main() {
 	ctx := interruptible(os.Exit)
 	if err := newCommand(serve).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "gateway:", err)
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
 }
 

@@ -15,6 +15,12 @@
 //	events_test.go      what services publish, through a RabbitMQ of its own
 //	poison_test.go      and what nobody can make sense of
 //	endpoints_test.go, lifecycle_test.go
+//	proxy_test.go       through nginx and HAProxy, as deploy/ has them
+//	doctor_test.go      what gateway doctor says of them, and of wrong ones
+//	systemd_test.go     what a service manager is told
+//	handover_test.go    from one process to the next on the same port
+//	deploy_test.go      the other files of deploy/, held to what there is
+//	package_test.go     the Debian package
 //
 // With E2E_REFERENCE=1 the same tests run against js/reference.mjs, the
 // contract on Socket.IO's own server: what fails there is a wrong test.

@@ -30,6 +30,10 @@ routes:
       - {name: kind, from: $key}
       - timestamp
     volatile: true
+  - event: deal
+    rooms: ["conversation:{chat}", "notification:{topic}", "user:{userIds[]}"]
+    emit: deal
+    fields: [n]
 `
 
 // Listeners of these tests: ann is user 7 in a conversation and a topic, ben
@@ -93,6 +97,8 @@ var eventCases = []struct {
 		[]string{ann + `offer [{"title":"Sun","price":9.5,"kind":"offer_published","timestamp":"T"}]`}},
 	{"a default", "offer.published", `{"topic":"lisbon","timestamp":"T"}`,
 		[]string{ann + `offer [{"price":{"currency":"EUR"},"kind":"offer_published","timestamp":"T"}]`}},
+	{"several rooms, of which one client sits in all", "deal", `{"chat":42,"topic":"lisbon","userIds":["b-8","7"],"n":1}`,
+		[]string{ann + `deal [{"n":1}]`, ben + `deal [{"n":1}]`}},
 }
 
 func TestEventsOfServicesReachRealClients(t *testing.T) {

@@ -35,7 +35,8 @@ func script(t *testing.T, g *gateway, transport string, args ...string) *exec.Cm
 	}
 	cmd := exec.Command("node", args...)
 	cmd.Dir = absolute(t, "js")
-	cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.URL, "JWT_SECRET="+gatewaytest.Secret, "TRANSPORT="+transport)
+	cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.URL, "JWT_SECRET="+gatewaytest.Secret, "TRANSPORT="+transport,
+		"NODE_EXTRA_CA_CERTS="+g.trust.pem)
 	return cmd
 }
 

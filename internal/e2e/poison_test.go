@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -150,6 +151,22 @@ func TestPoisonHarmsNobodyAndWaitsForItsCure(t *testing.T) {
 		if !strings.Contains(shown, want) {
 			t.Errorf("the letter shown has no %.100q: %.1000s", want, shown)
 		}
+	}
+	var letter struct {
+		ID, Event string
+		Body      json.RawMessage
+	}
+	if out := h.command("dead-letter", "show", ids[line], "--json"); json.Unmarshal([]byte(out), &letter) != nil ||
+		letter.ID != ids[line] || letter.Event != "message.sent" || string(letter.Body) != large {
+		t.Errorf("show --json prints %.1000s", out)
+	}
+	var list struct {
+		Count   int
+		Letters []struct{ ID, Reason string }
+	}
+	if out := h.command("dead-letter", "list", "--json"); json.Unmarshal([]byte(out), &list) != nil ||
+		list.Count != len(letters) || len(list.Letters) != len(letters) || list.Letters[0].Reason == "" {
+		t.Errorf("list --json prints %.1000s", out)
 	}
 	if out, err := h.Run("dead-letter", "drop", "nope"); err == nil || !strings.Contains(out, "no dead letter nope") {
 		t.Errorf("dropping what is not there: %v %s", err, out)

@@ -37,18 +37,25 @@ func notOnReference(t *testing.T, why string) {
 // A gateway is a process under test, or the reference in its place.
 type gateway struct {
 	*gatewaytest.Gateway
-	t *testing.T
+	t     *testing.T
+	trust certificate // of a proxy with TLS
 }
 
 // start runs a gateway with these settings beside the defaults of the tests.
 func start(t *testing.T, settings ...string) *gateway {
 	t.Helper()
-	g := &gateway{gatewaytest.New(t, settings...), t}
+	g := &gateway{Gateway: gatewaytest.New(t, settings...), t: t}
 	if reference {
 		g.Command = []string{"node", absolute(t, "js/reference.mjs")}
 	}
 	g.Launch()
 	return g
+}
+
+// at is what serves at an address that is not a gateway's own.
+func at(t *testing.T, address string) *gateway {
+	host := strings.TrimPrefix(strings.TrimPrefix(address, "http://"), "https://")
+	return &gateway{Gateway: &gatewaytest.Gateway{Addr: host, URL: address, Out: &gatewaytest.Output{}}, t: t}
 }
 
 // connectedSockets reads the number from /health.

@@ -33,10 +33,10 @@ func openHouse(t *testing.T, name, routes string, settings ...string) *house {
 	}
 	t.Cleanup(publisher.Close)
 	h := &house{name: name, publisher: publisher}
-	h.gateway = &gateway{gatewaytest.New(t, append([]string{
+	h.gateway = &gateway{Gateway: gatewaytest.New(t, append([]string{
 		"NODE_ENV=production", "USE_RABBITMQ=true", "RABBITMQ_URL=" + broker.URL,
 		"RABBITMQ_EXCHANGE=" + name + "," + name + "-second", "RABBITMQ_QUEUE_PREFIX=" + name,
-	}, settings...)...), t}
+	}, settings...)...), t: t}
 	h.routes(routes)
 	h.Launch()
 	h.AwaitReady()

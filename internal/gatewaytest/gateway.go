@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -43,10 +44,7 @@ type Gateway struct {
 // alone, without Redis and RabbitMQ.
 func New(t testing.TB, settings ...string) *Gateway {
 	t.Helper()
-	port, err := freeport.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
+	port := FreePort(t)
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	dir := t.TempDir()
 	return &Gateway{t: t, Addr: addr, URL: "http://" + addr, Out: &Output{}, dir: dir, env: append([]string{
@@ -64,6 +62,25 @@ func Start(t testing.TB, settings ...string) *Gateway {
 	g.Launch()
 	g.AwaitReady()
 	return g
+}
+
+// FreePort returns a TCP port of 127.0.0.1 that nobody listens on.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	port, err := freeport.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// Successor prepares another process with the same settings, the port too, and
+// some more.
+func (g *Gateway) Successor(settings ...string) *Gateway {
+	return &Gateway{
+		Addr: g.Addr, URL: g.URL, Out: &Output{}, Command: g.Command,
+		t: g.t, dir: g.t.TempDir(), env: append(slices.Clone(g.env), settings...),
+	}
 }
 
 // Set changes a setting for the next Launch.

@@ -83,6 +83,7 @@ type Cluster struct {
 	away    atomic.Bool          // Redis does not answer
 	reached atomic.Bool          // it has answered once
 	flights *flights
+	orders  orders
 
 	keeper keeper
 	stop   context.CancelFunc
@@ -134,6 +135,7 @@ func (c *Cluster) Start(local Local) {
 	c.local = local
 	ctx, cancel := context.WithCancel(context.Background())
 	c.stop = cancel
+	c.Occupied(rooms.EveryNode) // where orders are sent
 	c.done.Go(func() { c.keeper.run(ctx) })
 	c.done.Go(func() { c.tick(ctx) })
 	for _, l := range c.lanes {

@@ -40,7 +40,7 @@ func TestMembersOnTwoNodes(t *testing.T) {
 // has the room in its memory as it was before. See also TestRedisCluster.
 func TestNothingIsMissedAfterAJoin(t *testing.T) {
 	w := newWorld(t)
-	w.follow(w.node(), w.node(), w.node(), 300)
+	w.follow(w.node(), w.node(), w.node(), 100)
 }
 
 // follow has a service publish on node a, which has a member and knows of one
@@ -119,7 +119,7 @@ func (w *world) meet(here, there *node, meetings int) {
 // did when it looked. See also TestRedisCluster.
 func TestEventsForAnEmptyRoom(t *testing.T) {
 	w := newWorld(t)
-	w.greet(w.node(), w.node(), 300)
+	w.greet(w.node(), w.node(), 100)
 }
 
 // greet has a service publish on one node to users before and after they

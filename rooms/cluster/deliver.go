@@ -14,10 +14,17 @@ import (
 //
 // An event for a room that this node holds alone costs no command, as a
 // client's: whoever enters elsewhere asks here before the join is acknowledged.
+// An order goes to every node; one that lasts is with Redis before.
 func (c *Cluster) Deliver(ctx context.Context, b rooms.Broadcast) (int, error) {
 	shards, err := c.local.Deliver(ctx, b)
-	if err != nil || !c.Elsewhere(b.Room) {
+	if err != nil {
 		return shards, err
+	}
+	if b.Order != nil {
+		c.note(b.Order)
+	}
+	if c.alone() || b.Order == nil && !c.Elsewhere(b.Room) {
+		return shards, nil
 	}
 	f := c.flights.board()
 	if err := c.lane(b.Room).wait(ctx, letter{Broadcast: b, flight: f}); err != nil {

@@ -14,6 +14,7 @@
 //	publish.go    a lane reads it, and publishes
 //	parcel.go     what goes to one node at once
 //	deliver.go    events of the services, which must not get lost
+//	orders.go     tokens that no node may take
 //	envelope.go   the form of messages between nodes
 //	receive.go, window.go  what comes from the other nodes, once
 //	sweep.go      what a dead node has left behind
@@ -29,6 +30,8 @@
 //	ws:1:{nodes}               set of integers: the sessions there are
 //	ws:1:{nodes}:<session>     lease, gone some seconds after its node has died
 //	ws:1:node:<node>           channel of a node
+//	ws:1:room:nodes            set of integers: as of a room that all are in
+//	ws:1:orders                sorted set: orders that last, by when they end
 //
 // A node has a random number for its life. A session is the node's number and
 // a count, and lasts as long as Redis keeps what it was told over one unbroken
@@ -50,6 +53,15 @@
 //
 // The exception is a node that does not answer: after JoinTimeout the join is
 // acknowledged in any case, and counted.
+//
+// # Orders
+//
+// An order of the back office is published to a room in which every node is,
+// and so reaches those that an event for a room they hold would. One that lasts
+// is in Redis before: a node reads what is there with each session and each
+// subscription, when the directory has it in that room, so that of each order
+// it is told in one way or the other. Only then is it ready. What Redis has
+// lost, by a flush or because it came back empty, the nodes give it again.
 //
 // # What is lost
 //

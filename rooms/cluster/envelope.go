@@ -18,9 +18,10 @@ import (
 //	  uvarint  number, which counts the lane's messages
 //	  1 byte   flags
 //	  uvarint  length of the room's name, and the name
-//	  uvarint  length of the frames, and the frames, ready to write; not in a
-//	           question, whether a room's new holder has been noticed, and not
-//	           in an answer, whose number is the question's
+//	  uvarint  length of the frames, and the frames, ready to write, or of an
+//	           order, and the order; not in a question, whether a room's new
+//	           holder has been noticed, and not in an answer, whose number is
+//	           the question's
 //
 // The sender's exclusion needs no field: a socket is on one node, and that
 // node has left it out.
@@ -31,6 +32,7 @@ const (
 	flagVolatile = 1
 	flagQuestion = 2
 	flagAnswer   = 4
+	flagOrder    = 8
 
 	recordHead = 2*binary.MaxVarintLen32 + binary.MaxVarintLen64 + 1 // bytes at most
 )
@@ -42,18 +44,21 @@ func appendEnvelopeHead(b []byte, node uint32, lane int) []byte {
 }
 
 func appendRecord(b []byte, number uint64, broadcast *rooms.Broadcast) []byte {
-	b = binary.AppendUvarint(b, number)
+	if broadcast.Order != nil {
+		return appendBody(appendSignal(b, number, flagOrder, broadcast.Room), formOf(broadcast.Order))
+	}
 	var flags byte
 	if broadcast.Message.Volatile {
-		flags |= flagVolatile
+		flags = flagVolatile
 	}
-	b = append(b, flags)
-	b = append(binary.AppendUvarint(b, uint64(len(broadcast.Room))), broadcast.Room...)
-	frames := broadcast.Message.Frames()
-	return append(binary.AppendUvarint(b, uint64(len(frames))), frames...)
+	return appendBody(appendSignal(b, number, flags, broadcast.Room), broadcast.Message.Frames())
 }
 
-// appendSignal appends a question or an answer.
+func appendBody(b, body []byte) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(body))), body...)
+}
+
+// appendSignal appends a question or an answer, or what others begin with.
 func appendSignal(b []byte, number uint64, flags byte, room string) []byte {
 	b = append(binary.AppendUvarint(b, number), flags)
 	return append(binary.AppendUvarint(b, uint64(len(room))), room...)
@@ -76,11 +81,12 @@ func parseEnvelope(b []byte) (from source, records []byte, err error) {
 	return source{binary.BigEndian.Uint32(b[2:]), b[1]}, b[envelopeHead:], nil
 }
 
-// A record is a message, a question or an answer.
+// A record is a message, an order, a question or an answer.
 type record struct {
 	rooms.Broadcast
 	number uint64
 	flags  byte
+	form   []byte // of an order, which may be none
 }
 
 // nextRecord reads a record and returns what is behind it. The message keeps a
@@ -99,11 +105,15 @@ func nextRecord(b []byte) (r record, rest []byte, err error) {
 	if r.flags&(flagQuestion|flagAnswer) != 0 {
 		return r, b, nil
 	}
-	frames, rest, ok := cutBytes(b)
+	body, rest, ok := cutBytes(b)
 	if !ok {
 		return r, nil, errCutShort
 	}
-	if r.Message, err = codec.FromFrames(frames); err != nil {
+	if r.flags&flagOrder != 0 {
+		r.form = body
+		return r, rest, nil
+	}
+	if r.Message, err = codec.FromFrames(body); err != nil {
 		return r, nil, fmt.Errorf("envelope: room %.80q: %w", room, err)
 	}
 	r.Message.Volatile = r.flags&flagVolatile != 0

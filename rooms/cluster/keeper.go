@@ -51,12 +51,13 @@ type keeper struct {
 	c          *Cluster
 	kick       chan struct{} // has a token when a beat should not wait
 	subscribed atomic.Bool
+	loaded     atomic.Int64 // session in which this node has read the orders; not positive: see unload
 
-	mu         sync.Mutex // guards the following
-	losses     int        // times a session was lost, or might have been
-	fresh      bool       // the next beat begins a session
-	sessions   []int64    // of this node, the current one last
-	registered [laneCount]int64
+	mu         sync.Mutex          // guards the following
+	losses     int                 // times a session was lost, or might have been
+	fresh      bool                // the next beat begins a session
+	sessions   []int64             // of this node, the current one last
+	registered [laneCount]int64    // session of which each lane has all rooms in the directory
 	suspects   map[int64]time.Time // sessions found in rooms, and when
 	complaints map[string]time.Time
 
@@ -70,7 +71,8 @@ type keeper struct {
 	seen       map[uint32]time.Time // when other nodes had a lease last
 	silent     map[int64]time.Time  // since when sessions in the set of nodes have had none
 	sweeping   chan struct{}        // has room for one sweep
-	sweeps     sync.WaitGroup
+	sweeps     sync.WaitGroup       // and loads
+	loading    chan struct{}        // has room for one load of the orders
 }
 
 func (k *keeper) init(c *Cluster) {
@@ -78,7 +80,7 @@ func (k *keeper) init(c *Cluster) {
 		c: c, kick: make(chan struct{}, 1), fresh: true,
 		suspects: make(map[int64]time.Time), complaints: make(map[string]time.Time),
 		seen: make(map[uint32]time.Time), silent: make(map[int64]time.Time),
-		sweeping: make(chan struct{}, 1), others: make(map[int64]struct{}),
+		sweeping: make(chan struct{}, 1), loading: make(chan struct{}, 1), others: make(map[int64]struct{}),
 	}
 }
 
@@ -256,8 +258,8 @@ func (k *keeper) beat(ctx context.Context) error {
 	}
 	timed, cancel := context.WithTimeout(ctx, k.c.config.beatTimeout())
 	defer cancel()
-	registered := k.isRegistered(session) || k.c.heldRooms() == 0
-	sessions, err := k.renew(timed, session, old != nil, registered)
+	registered := k.isRegistered(session)
+	sessions, err := k.renew(timed, session, old != nil, registered || k.c.heldRooms() <= 1) // EveryNode
 	if err != nil {
 		return err
 	}
@@ -285,11 +287,37 @@ func (k *keeper) beat(ctx context.Context) error {
 		k.hear(leases, began, now)
 	}
 	k.sweepUp(ctx, v, sessions, now)
+	if registered && k.loaded.Load() != session {
+		k.load(ctx, v)
+	}
 	if registered && len(former) > 0 {
 		return k.forgetFormer(timed, v)
 	}
 	return nil
 }
+
+// load has the orders loaded, behind the beat, which must not wait. What fails
+// is tried again at the next beat.
+func (k *keeper) load(ctx context.Context, v *view) {
+	select {
+	case k.loading <- struct{}{}:
+	default:
+		return
+	}
+	k.sweeps.Go(func() {
+		defer func() { <-k.loading }()
+		before := k.loaded.Load()
+		if err := k.c.loadOrders(ctx, v); err == nil {
+			k.loaded.CompareAndSwap(before, v.session)
+		} else if ctx.Err() == nil {
+			k.complain(err)
+		}
+	})
+}
+
+// unload has the orders read again, because those published before a
+// subscription may be lost. A number of its own tells a load that is under way.
+func (k *keeper) unload() { k.loaded.Store(min(k.loaded.Load(), 0) - 1) }
 
 // session returns the current session's id, or a new one. k.mu is held.
 func (k *keeper) session() int64 {

@@ -30,12 +30,15 @@ type letter struct {
 	at     int     // of its room in the reading
 }
 
-// size is the bytes of its message.
+// size is the bytes of its message or order.
 func (x *letter) size() int {
-	if x.Message == nil {
-		return 0
+	switch {
+	case x.Message != nil:
+		return x.Message.Size()
+	case x.Order != nil:
+		return orderHead + len(x.Order.User) + len(x.Order.TokenID) + len(x.Order.Reason)
 	}
-	return x.Message.Size()
+	return 0
 }
 
 // An entry is a room that this node holds, or has held shortly before.

@@ -41,6 +41,7 @@ func (w *world) modelNode(lag time.Duration) modelNode {
 	w.t.Helper()
 	n := w.node(func(c *Config) {
 		c.Linger, c.JoinTimeout = 20*time.Millisecond, patience
+		c.Lease = 3 * time.Second // a node that gets no processor for so long is cut off
 		if lag > 0 {
 			proxy := newProxy(w.t, w.redis)
 			proxy.Lag(lag)

@@ -30,6 +30,7 @@ func (n names) room(room string) string          { return n.base + roomPart + ro
 func (n names) nodes() string                    { return n.base + "{nodes}" }
 func (n names) lease(session int64) string       { return n.base + "{nodes}:" + decimal(session) }
 func (n names) sweepLock(session int64) string   { return n.base + "{nodes}:sweep:" + decimal(session) }
+func (n names) orders() string                   { return n.base + "orders" }
 func (n names) channel(node uint32) string       { return n.base + "node:" + decimal(int64(node)) }
 func (n names) roomOf(key string) (string, bool) { return strings.CutPrefix(key, n.base+roomPart) }
 

@@ -21,6 +21,9 @@ var records = []rooms.Broadcast{
 	{Room: "conversation:1", Message: message(`42["a",{}]`, false)},
 	{Room: "user:ü", Message: message(`42["b"]`, true)},
 	{Room: "", Message: codec.NewAttached([]byte(`451-["c"]`), [][]byte{{1, 2}})},
+	{Room: rooms.EveryNode, Order: &rooms.Order{
+		User: "ann", TokenID: "x", Issued: time.Unix(1e9, 0), Until: time.Unix(2e9, 0), Reason: "gone",
+	}},
 	{Room: strings.Repeat("r", 300), Message: message("42"+strings.Repeat("x", 70_000), false)},
 }
 
@@ -42,6 +45,12 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 	for i, want := range records {
 		if got, rest, err = nextRecord(rest); err != nil {
 			t.Fatalf("record %d: %v", i, err)
+		}
+		if want.Order != nil {
+			if o, err := parseOrder(got.form); err != nil || *o != *want.Order || got.flags != flagOrder || got.Room != want.Room {
+				t.Errorf("record %d: %+v, %v, want %+v", i, o, err, want.Order)
+			}
+			continue
 		}
 		if got.number != uint64(i)<<20 || got.Room != want.Room || got.Message.Volatile != want.Message.Volatile ||
 			string(got.Message.Frames()) != string(want.Message.Frames()) {
@@ -94,13 +103,22 @@ func FuzzEnvelope(f *testing.F) {
 			if x, rest, err = nextRecord(rest); err != nil {
 				return
 			}
-			if x.Message == nil {
+			if x.form != nil {
+				if x.Order, err = parseOrder(x.form); err != nil {
+					continue
+				}
+			}
+			if x.Order == nil && x.Message == nil {
 				again = appendSignal(again, x.number, x.flags, x.Room)
 			} else {
 				again = appendRecord(again, x.number, &x.Broadcast)
 			}
 		}
-		if _, _, err := parseEnvelope(again); err != nil {
+		_, rest, err = parseEnvelope(again)
+		for err == nil && len(rest) > 0 {
+			_, rest, err = nextRecord(rest)
+		}
+		if err != nil {
 			t.Errorf("written again: %v", err)
 		}
 	})

@@ -55,6 +55,9 @@ func (r *reading) begin(batch []letter) {
 // whoever joined before the batch was taken is found by reading again after
 // the replies.
 func (l *lane) publish(ctx context.Context, v *view) error {
+	if err := l.keepOrders(ctx, v); err != nil {
+		return err
+	}
 	r := &l.reading
 	r.begin(l.batch)
 	if err := l.read(ctx, v, r, false); err != nil {

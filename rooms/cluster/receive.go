@@ -53,6 +53,10 @@ func (r *receiver) record(from source, x *record) {
 		s.duplicates.Add(1)
 		return
 	}
+	if x.flags&flagOrder != 0 {
+		r.c.receiveOrder(x.form)
+		return
+	}
 	l.heard(x.Room)
 	if r.c.local.Receive(x.Broadcast) == 0 {
 		s.strays.Add(1)
@@ -90,6 +94,7 @@ func (k *keeper) subscribe(ctx context.Context, client rueidis.Client) {
 		if strings.HasSuffix(s.Kind, "unsubscribe") {
 			k.subscribed.Store(false)
 		} else if !k.subscribed.Swap(true) {
+			k.unload()
 			offer(k.kick)
 		}
 	})

@@ -44,7 +44,7 @@ type Stats struct {
 // Totals is a snapshot of a node's counters, and what it knows of the cluster.
 type Totals struct {
 	Connected  bool // Redis answers, and this node gets what others publish
-	Registered bool // the directory has all rooms of this node
+	Registered bool // the directory has all rooms of this node, which has all orders
 
 	Nodes   int   // with a lease, this one included
 	Sockets int64 // of all nodes
@@ -78,7 +78,7 @@ func (c *Cluster) Stats() Totals {
 	}
 	if v := c.view.Load(); v != nil {
 		t.Nodes += len(v.peers)
-		t.Registered = c.keeper.isRegistered(v.session)
+		t.Registered = c.keeper.isRegistered(v.session) && c.keeper.loaded.Load() == v.session
 		for _, p := range v.peers {
 			t.Sockets += p.sockets
 		}

@@ -149,8 +149,9 @@ func (w *world) start(change ...func(*Config)) *node {
 	if n.cluster, err = New(config); err != nil {
 		w.t.Fatal(err)
 	}
+	porter := &porter{}
 	if n.hub, err = rooms.New(rooms.Config{
-		Shards: shards, Auth: anybody{}, MaxPacket: 1 << 20, MaxMailbox: 1 << 16,
+		Shards: shards, Auth: porter, Revoker: porter, MaxPacket: 1 << 20, MaxMailbox: 1 << 16,
 		Handlers: rooms.ClientEvents(), Cluster: n.cluster,
 	}); err != nil {
 		w.t.Fatal(err)
@@ -212,14 +213,35 @@ func (n *node) close() {
 	n.halted = true
 }
 
-type anybody struct{}
+// A porter lets in whoever has not been refused. A token is a user's id, and
+// perhaps a slash and an id of its own.
+type porter struct {
+	mu      sync.Mutex // guards the following
+	refused map[string]bool
+}
 
-func (anybody) Authenticate(token string, _ time.Time, done func(rooms.Identity, error)) {
-	if token == "" {
-		done(rooms.Identity{}, errors.New("jwt malformed"))
+func (p *porter) Authenticate(token string, _ time.Time, done func(rooms.Identity, error)) {
+	user, id, _ := strings.Cut(token, "/")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refused[user] || p.refused["/"+id] {
+		done(rooms.Identity{}, errors.New("jwt revoked"))
 		return
 	}
-	done(rooms.Identity{UserID: token}, nil)
+	done(rooms.Identity{UserID: user, TokenID: id}, nil)
+}
+
+func (p *porter) Revoke(o rooms.Order) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refused == nil {
+		p.refused = make(map[string]bool)
+	}
+	if o.TokenID != "" {
+		p.refused["/"+o.TokenID] = true
+	} else {
+		p.refused[o.User] = true
+	}
 }
 
 // A client is a socket on a node.
@@ -259,20 +281,21 @@ func (c *client) text(packet string) {
 }
 
 // open makes a client that has not been greeted yet.
-func (n *node) open(user string) *client {
+func (n *node) open(token string) *client {
+	user, _, _ := strings.Cut(token, "/")
 	c := &client{n: n, name: user, shard: n.hub.Shard(n.next % shards), arrived: make(chan struct{}, 1)}
 	n.next++
 	c.run(func(now time.Time) { c.socket = c.shard.Open(c, "", now) })
-	c.text(`0{"token":` + strconv.Quote(user) + `}`)
+	c.text(`0{"token":` + strconv.Quote(token) + `}`)
 	return c
 }
 
 // connect makes a client that is connected.
-func (n *node) connect(user string) *client {
+func (n *node) connect(token string) *client {
 	n.w.t.Helper()
-	c := n.open(user)
+	c := n.open(token)
 	if got := c.next(); !strings.HasPrefix(got, `40{`) {
-		n.w.t.Fatalf("%s got %s", user, got)
+		n.w.t.Fatalf("%s got %s", token, got)
 	}
 	c.want("connected")
 	return c

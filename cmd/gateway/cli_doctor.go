@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/redis/rueidis"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/internal/authz"
+	"github.com/hometrip/gateway/internal/doctor"
+	"github.com/hometrip/gateway/upstream"
+)
+
+// examinationTimeout is for one group of checks, beside what --slow waits.
+const examinationTimeout = time.Minute
+
+func newDoctorCommand() *cobra.Command {
+	var public string
+	var slow bool
+	command := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check host, neighbours, settings and the way through the proxy; exit 1 if something is wrong",
+		Long: `Check what a gateway with these settings depends on, and say what to do.
+It changes nothing. With --url it comes in from outside, as clients do.`,
+		Example: `  gateway doctor
+  gateway doctor --url https://chat.example.com --slow
+  gateway doctor --json | jq '.[] | select(.verdict == "fail")'`,
+		Args: cobra.NoArgs,
+	}
+	command.Flags().StringVar(&public, "url", "", "public address of the gateway, to check the proxies in front of it")
+	command.Flags().BoolVar(&slow, "slow", false, "also see whether the proxies let a connection be idle for PING_INTERVAL")
+	asJSON := jsonFlag(command)
+	command.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, err := readConfig()
+		if err != nil {
+			return err
+		}
+		findings := examine(c.Context(), cfg)
+		if public != "" {
+			proxy := doctor.Proxy{URL: public, Production: cfg.Environment == production, Slow: slow}
+			findings = append(findings, doctor.In("proxy", proxy.Check(c.Context()))...)
+		}
+		if *asJSON {
+			err = printJSON(c.OutOrStdout(), findings)
+		} else {
+			err = printFindings(c.OutOrStdout(), findings)
+		}
+		if err == nil {
+			err = failures(findings)
+		}
+		return err
+	}
+	return command
+}
+
+// examine looks at everything but the proxies.
+func examine(ctx context.Context, cfg Config) (findings []doctor.Finding) {
+	serious := cfg.Environment == production
+	findings = append(findings, doctor.In("host", hostOf(cfg).Check())...)
+	findings = append(findings, doctor.In("settings", dangers(cfg).Check())...)
+	if cfg.UseRedis {
+		limited, cancel := context.WithTimeout(ctx, examinationTimeout)
+		defer cancel()
+		open := func() (rueidis.Client, error) {
+			server, db, err := cfg.redisServer()
+			if err != nil {
+				return nil, err
+			}
+			return server.Open(db, nil)
+		}
+		findings = append(findings, doctor.In("redis", doctor.Redis(limited, open, cfg.KeyPrefix, serious))...)
+	}
+	if cfg.UseRabbitMQ {
+		limited, cancel := context.WithTimeout(ctx, examinationTimeout)
+		defer cancel()
+		seen, err := cfg.inspectRabbitMQ(limited)
+		findings = append(findings, doctor.In("rabbitmq", doctor.RabbitMQ(seen, err, serious))...)
+	}
+	services := []doctor.Finding{
+		doctor.Service(ctx, "MESSAGE_SERVICE_URL", cfg.MessageServiceURL),
+		doctor.Service(ctx, "BOOKING_SERVICE_URL", cfg.BookingServiceURL),
+		doctor.Service(ctx, "NOTIFICATION_SERVICE_URL", cfg.NotificationServiceURL),
+	}
+	return append(findings, doctor.In("services", services)...)
+}
+
+func hostOf(cfg Config) doctor.Host {
+	h := doctor.Host{Proc: "/proc", Sys: "/sys", Reserve: descriptorReserve, Connections: cfg.MaxConnections}
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil {
+		h.Descriptors = limit.Cur
+	}
+	return h
+}
+
+func dangers(cfg Config) doctor.Settings {
+	return doctor.Settings{
+		Production: cfg.Environment == production,
+		Secret:     cfg.JWTSecret, Ephemeral: cfg.EphemeralSecret,
+		Origins: cfg.CORSOrigins, OpenRooms: cfg.RoomPolicy == authz.Open,
+		Metrics: cfg.Metrics && cfg.AdminAddr == "", MetricsToken: cfg.MetricsToken, PublishToken: cfg.PublishToken,
+	}
+}
+
+func (c Config) inspectRabbitMQ(ctx context.Context) (*upstream.Inspection, error) {
+	table, err := upstream.LoadTable(c.RoutesFile)
+	if err != nil {
+		return nil, err
+	}
+	return upstream.Inspect(ctx, c.rabbitMQ(), c.RabbitMQExchanges, c.RabbitMQQueuePrefix, table)
+}
+
+// printFindings prints a line for each finding, and what to do below it.
+func printFindings(out io.Writer, findings []doctor.Finding) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	group := ""
+	for _, f := range findings {
+		if f.Group != group {
+			group = f.Group
+			fmt.Fprintf(w, "%s\n", group)
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", f.Verdict, f.Check, f.Found)
+		if f.Want != "" {
+			fmt.Fprintf(w, "  \t\twant %s\n  \t\t-> %s\n", f.Want, f.Do)
+		}
+	}
+	return w.Flush()
+}
+
+// failures is an error when something is wrong.
+func failures(findings []doctor.Finding) error {
+	failed := 0
+	for _, f := range findings {
+		if f.Verdict == doctor.Fail {
+			failed++
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d checks failed", failed)
+	}
+	return nil
+}

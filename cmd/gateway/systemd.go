@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// watchdogBeats is how often systemd hears of a healthy gateway within the
+// time after which it would start it anew.
+const watchdogBeats = 4
+
+// tellSystemd tells a service manager, if one asks (Type=notify), that clients
+// are served, and goes on to tell that the loops turn until ctx is over.
+func (g *Gateway) tellSystemd(ctx context.Context) {
+	notify(g.log, daemon.SdNotifyReady)
+	limit, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		g.log.Warn("systemd's watchdog", "error", err)
+	}
+	if limit == 0 {
+		return
+	}
+	go watchdog(ctx, limit, g.server.TurnAge, func() { notify(g.log, daemon.SdNotifyWatchdog) })
+}
+
+// watchdog calls alive from time to time, as long as the loop that lags most
+// has taken its last turn within half of limit.
+func watchdog(ctx context.Context, limit time.Duration, turnAge func(time.Time) time.Duration, alive func()) {
+	ticker := time.NewTicker(limit / watchdogBeats)
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			if turnAge(now) < limit/2 {
+				alive()
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// notify sends one line to the service manager, if there is one.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("systemd is not told", "state", state, "error", err)
+	}
+}

@@ -1,0 +1,165 @@
+package doctor
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+const (
+	pings        = 5
+	slowPing     = 5 * time.Millisecond // every first join of a room waits for Redis
+	probeTTL     = time.Minute          // of what is written for trying
+	minTableKeys = 1_000_000            // Redis' default: rooms that all nodes together keep in mind
+)
+
+// Redis looks at a Redis server that open connects to. Keys begin with prefix.
+func Redis(ctx context.Context, open func() (rueidis.Client, error), prefix string, production bool) []Finding {
+	client, err := open()
+	if err != nil {
+		return []Finding{bad(severe(production), "connection", err.Error(), "an answer", "check REDIS_HOST or REDIS_URL, and the password")}
+	}
+	defer client.Close()
+	r := redis{client, prefix + "doctor:" + rand.Text()}
+	return []Finding{r.latency(ctx), r.version(ctx), r.permissions(ctx), r.eviction(ctx), r.tracking(ctx), r.clock(ctx)}
+}
+
+// redis is a connection to look at, and a key nobody else uses.
+type redis struct {
+	client rueidis.Client
+	key    string
+}
+
+func (r redis) latency(ctx context.Context) Finding {
+	const check = "PING"
+	var took []time.Duration
+	for range pings {
+		start := time.Now()
+		if err := r.client.Do(ctx, r.client.B().Ping().Build()).Error(); err != nil {
+			return bad(Fail, check, err.Error(), "PONG", "check the server, and the user's rights")
+		}
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	median := took[pings/2].Round(10 * time.Microsecond)
+	if median > slowPing {
+		return bad(Warn, check, median.String(), slowPing.String()+" at most: each first join of a room waits for it", "bring Redis nearer, or look at its SLOWLOG")
+	}
+	return ok(check, "%v", median)
+}
+
+func (r redis) version(ctx context.Context) Finding {
+	const check = "version"
+	info, err := r.client.Do(ctx, r.client.B().Info().Section("server").Build()).ToString()
+	if err != nil {
+		return notAllowed(check, "info", err)
+	}
+	_, rest, _ := strings.Cut(info, "redis_version:")
+	text, _, _ := strings.Cut(rest, "\r\n")
+	return version(check, text, minRedisText, "upgrade it: nodes read the directory through client-side caching")
+}
+
+// notAllowed is for what only helps to look, and a user with least rights may
+// not do.
+func notAllowed(check, command string, err error) Finding {
+	return skip(check, "%s: %v", command, err)
+}
+
+// permissions does what a gateway does, to a key that goes by itself.
+func (r redis) permissions(ctx context.Context) Finding {
+	const check = "permissions"
+	b, ttl := r.client.B, int64(probeTTL.Seconds())
+	set, channel := r.key+":set", r.key+":channel"
+	for _, step := range []struct {
+		command string
+		do      func() error
+	}{
+		{"set", func() error { return r.do(ctx, b().Set().Key(r.key).Value("1").ExSeconds(ttl).Build()) }},
+		{"exists", func() error { return r.do(ctx, b().Exists().Key(r.key).Build()) }},
+		{"mget", func() error { return r.do(ctx, b().Mget().Key(r.key).Build()) }},
+		{"scan", func() error { return r.do(ctx, b().Scan().Cursor(0).Match(r.key).Build()) }},
+		{"sadd", func() error { return r.do(ctx, b().Sadd().Key(set).Member("1").Build()) }},
+		{"smembers with client tracking", func() error { return r.client.DoCache(ctx, b().Smembers().Key(set).Cache(), probeTTL).Error() }},
+		{"srem", func() error { return r.do(ctx, b().Srem().Key(set).Member("1").Build()) }},
+		{"del", func() error { return r.do(ctx, b().Del().Key(r.key).Build()) }},
+		{"publish", func() error { return r.do(ctx, b().Publish().Channel(channel).Message("1").Build()) }},
+		{"subscribe", func() error { return r.subscribe(ctx, channel) }},
+	} {
+		if err := step.do(); err != nil {
+			return bad(Fail, check, fmt.Sprintf("%s: %v", step.command, err), "the commands of deploy/README.md, on keys and channels with KEY_PREFIX",
+				"ACL SETUSER as it stands there")
+		}
+	}
+	return ok(check, "reads, writes, tracks, publishes and subscribes")
+}
+
+func (r redis) do(ctx context.Context, command rueidis.Completed) error {
+	return r.client.Do(ctx, command).Error()
+}
+
+func (r redis) subscribe(ctx context.Context, channel string) error {
+	conn, release := r.client.Dedicate()
+	defer release()
+	conn.SetPubSubHooks(rueidis.PubSubHooks{OnSubscription: func(rueidis.PubSubSubscription) {}})
+	return conn.Do(ctx, r.client.B().Subscribe().Channel(channel).Build()).Error()
+}
+
+// eviction wants the directory to stay. It has keys with a time to live and
+// others, so any policy that evicts can hit it.
+func (r redis) eviction(ctx context.Context) Finding {
+	const check = "maxmemory-policy"
+	config, err := r.config(ctx, "maxmemory*")
+	if err != nil {
+		return notAllowed(check, "config get", err)
+	}
+	policy, limit := config["maxmemory-policy"], config["maxmemory"]
+	switch {
+	case policy == "noeviction":
+		return ok(check, "%s", policy)
+	case limit == "0":
+		return ok(check, "%s, without maxmemory", policy)
+	}
+	return bad(Fail, check, policy+" at "+limit+" bytes", "noeviction: a room that is evicted from the directory gets no events of other nodes",
+		"CONFIG SET maxmemory-policy noeviction, or a Redis of its own")
+}
+
+// tracking wants room in the table of what clients keep in mind: beyond it,
+// Redis has them forget, and ask again.
+func (r redis) tracking(ctx context.Context) Finding {
+	const check = "tracking-table-max-keys"
+	config, err := r.config(ctx, check)
+	if err != nil {
+		return notAllowed(check, "config get", err)
+	}
+	n, err := strconv.Atoi(config[check])
+	if err != nil {
+		return skip(check, "not told")
+	}
+	if n != 0 && n < minTableKeys {
+		return bad(Warn, check, strconv.Itoa(n), fmt.Sprintf("%d or more, or 0: one for each room that has members", minTableKeys),
+			fmt.Sprintf("CONFIG SET %s %d", check, minTableKeys))
+	}
+	return ok(check, "%d", n)
+}
+
+func (r redis) config(ctx context.Context, pattern string) (map[string]string, error) {
+	return r.client.Do(ctx, r.client.B().ConfigGet().Parameter(pattern).Build()).AsStrMap()
+}
+
+func (r redis) clock(ctx context.Context) Finding {
+	const check = "clock of Redis"
+	asked := time.Now()
+	answer, err := r.client.Do(ctx, r.client.B().Time().Build()).AsStrSlice()
+	if err != nil || len(answer) < 2 {
+		return notAllowed(check, "time", err)
+	}
+	seconds, _ := strconv.ParseInt(answer[0], 10, 64)
+	micros, _ := strconv.ParseInt(answer[1], 10, 64)
+	return clock(check, time.Unix(seconds, micros*1000), asked, time.Now())
+}

@@ -1,0 +1,179 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/sioclient"
+)
+
+// successor starts another gateway with the same settings on the same port.
+// It returns when that one accepts connections, too.
+func (g *gateway) successor(t *testing.T) *gateway {
+	t.Helper()
+	s := newSystemd(t)
+	next := &gateway{Gateway: g.Successor("NOTIFY_SOCKET=" + s.path), t: t}
+	next.Launch()
+	s.await(t, "READY=1") // what answers before that may be the old one
+	return next
+}
+
+// A resident connects, tells a neighbour that he types, and comes back when he
+// is sent away.
+type resident struct {
+	name    string
+	polling bool
+	left    time.Time // when he was sent away first
+	returns int
+}
+
+// live returns when the gateway lets him in no more, or ctx is over.
+func (r *resident) live(ctx context.Context, t *testing.T, g *gateway, in *atomic.Int64) error {
+	for ctx.Err() == nil {
+		c, err := sioclient.Connect(ctx, g.URL, sioclient.Options{Polling: r.polling, Token: gatewaytest.Token(t, r.name)})
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s, return %d: %w", r.name, r.returns, err)
+		}
+		in.Add(1)
+		if err := r.stay(ctx, c); err != nil {
+			return fmt.Errorf("%s, return %d: %w", r.name, r.returns, err)
+		}
+		in.Add(-1)
+		if ctx.Err() == nil {
+			r.returns++
+			if r.left.IsZero() {
+				r.left = time.Now()
+			}
+		}
+	}
+	return nil
+}
+
+// stay chats for as long as the connection lasts.
+func (r *resident) stay(ctx context.Context, c *sioclient.Client) error {
+	defer c.Close()
+	home := map[string]string{"roomType": "conversation", "roomId": r.name}
+	for event := "join_room"; ; event = "typing" {
+		answer, err := c.EmitAck(ctx, event, home)
+		if _, stranger := errors.AsType[*sioclient.HandshakeError](err); stranger && r.polling {
+			return nil // a request took a new connection, and that goes to the successor
+		}
+		if c.Err() != nil || ctx.Err() != nil {
+			return nil
+		}
+		if err != nil || string(answer) == `{"error":"Not in room"}` {
+			return fmt.Errorf("%s: %s, %v", event, answer, err)
+		}
+		select {
+		case <-c.Done():
+			return nil
+		case <-ctx.Done():
+			return nil
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// While a successor takes the port over, nobody is refused: not those who come,
+// and not those who come back. They are sent away spread over DRAIN_PERIOD.
+func TestHandOver(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "its port cannot be shared")
+	const (
+		residents = 80
+		visitors  = 4
+		period    = 4 * time.Second
+	)
+	old := start(t, "DRAIN_PERIOD="+strconv.Itoa(int(period.Milliseconds())), fmt.Sprint("ADMIN_ADDR=127.0.0.1:", gatewaytest.FreePort(t)))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var in, visits atomic.Int64
+	var all sync.WaitGroup
+	home := make([]*resident, residents)
+	for i := range home {
+		home[i] = &resident{name: fmt.Sprint("resident", i), polling: i%4 == 0}
+		all.Go(func() {
+			if err := home[i].live(ctx, t, old, &in); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	gatewaytest.Await(t, "the residents to be in", func() bool { return in.Load() == residents })
+	for range visitors {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				if err := visit(old.Addr); err != nil {
+					t.Errorf("visitor %d: %v", visits.Load(), err)
+					return
+				}
+				visits.Add(1)
+			}
+		})
+	}
+
+	next := old.successor(t)
+	old.Signal(syscall.SIGTERM)
+	if code := old.Wait(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	gatewaytest.Await(t, "the residents to be back", func() bool { return in.Load() == residents || t.Failed() })
+	before := visits.Load()
+	gatewaytest.Await(t, "visitors of the successor alone", func() bool { return visits.Load() > before+visitors || t.Failed() })
+	if n := next.connectedSockets(); n != residents {
+		t.Errorf("%d sockets at the successor, want %d", n, residents)
+	}
+	cancel()
+	all.Wait()
+	checkSpread(t, home, period)
+}
+
+// visit asks for a session over a connection of its own, as a client does that
+// comes for the first time.
+func visit(addr string) error {
+	conn, err := net.DialTimeout("tcp", addr, patience)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	fmt.Fprintf(conn, "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: gateway\r\n"+
+		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	answer := make([]byte, 512)
+	n, err := conn.Read(answer)
+	if err == nil && string(answer[:min(n, 12)]) != "HTTP/1.1 101" {
+		err = fmt.Errorf("answer %.80q", answer[:n])
+	}
+	return err
+}
+
+// checkSpread wants no quarter of the period to see more than half of the
+// residents go: twice the even share, for what a busy machine adds.
+func checkSpread(t *testing.T, home []*resident, period time.Duration) {
+	t.Helper()
+	var times []time.Time
+	for _, r := range home {
+		times = append(times, r.left)
+		if r.returns != 1 {
+			t.Errorf("%s was sent away %d times, want once", r.name, r.returns)
+		}
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	for i := range times[:len(times)/2] {
+		if d := times[i+len(times)/2].Sub(times[i]); d < period/4 {
+			t.Fatalf("half of the residents were sent away within %v of %v", d, period)
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+)
+
+// run runs a program to its end and returns what it prints.
+func run(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(program, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s", program, args, err, out)
+	}
+	return string(out)
+}
+
+// The package is unpacked, not installed: the machine is not the tests' own.
+func TestDebianPackage(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it is not packaged")
+	dir := t.TempDir()
+	arch := strings.TrimSpace(run(t, "dpkg", "--print-architecture"))
+	run(t, "../../deploy/deb/build", "1.2.3", arch, gatewaytest.Program(t), dir)
+	file := filepath.Join(dir, "websocket-gateway_1.2.3_"+arch+".deb")
+	for field, want := range map[string]string{"Package": "websocket-gateway", "Version": "1.2.3", "Architecture": arch} {
+		if got := strings.TrimSpace(run(t, "dpkg-deb", "-f", file, field)); got != want {
+			t.Errorf("%s: %s, want %s", field, got, want)
+		}
+	}
+	root, control := filepath.Join(dir, "root"), filepath.Join(dir, "control")
+	run(t, "dpkg-deb", "-x", file, root)
+	run(t, "dpkg-deb", "-e", file, control)
+	for _, script := range []string{"postinst", "prerm", "postrm"} {
+		run(t, "sh", "-n", filepath.Join(control, script))
+	}
+	if out := run(t, filepath.Join(root, "usr/bin/gateway"), "version"); !strings.HasPrefix(out, "gateway ") {
+		t.Errorf("version: %s", out)
+	}
+	settings := filepath.Join(root, "etc/default/websocket-gateway")
+	if info, err := os.Stat(settings); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("the file for secrets: %v, %v, want mode 0640", info, err)
+	}
+	if files := run(t, "cat", filepath.Join(control, "conffiles")); files != "/etc/default/websocket-gateway\n" {
+		t.Errorf("conffiles: %s", files)
+	}
+	// What the files name is in the package.
+	unit := run(t, "cat", filepath.Join(root, "usr/lib/systemd/system/websocket-gateway@.service"))
+	for _, path := range regexp.MustCompile(`(?m)^(?:ExecStart=|EnvironmentFile=-)(\S+)`).FindAllStringSubmatch(unit, -1) {
+		if _, err := os.Stat(filepath.Join(root, path[1])); err != nil {
+			t.Errorf("the unit names %s: %v", path[1], err)
+		}
+	}
+	for _, path := range []string{
+		"usr/sbin/websocket-gateway-handover", "usr/lib/systemd/system/websocket-gateway.service",
+		"usr/share/doc/websocket-gateway/copyright", "usr/share/doc/websocket-gateway/licences.gz",
+		"usr/share/bash-completion/completions/gateway",
+	} {
+		if info, err := os.Stat(filepath.Join(root, path)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v, %v", path, info, err)
+		}
+	}
+}
