@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hometrip/gateway/rooms"
 )
 
 const (
@@ -76,6 +78,9 @@ func (s *storm) compare(found map[string][]string) error {
 		if !slices.Contains(holders[room], own[0]) {
 			holders[room] = append(holders[room], own[0])
 		}
+	}
+	for _, own := range session {
+		holders[rooms.EveryNode] = append(holders[rooms.EveryNode], own) // each is in it itself
 	}
 	for room, want := range holders {
 		got := found[room]
