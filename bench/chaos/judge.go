@@ -207,7 +207,7 @@ func (j *judge) joinedLate(s *stay, published time.Duration) bool {
 		return false
 	}
 	return s.joined-s.asked >= joinTimeout || slices.ContainsFunc(round.harms, func(h *harm) bool {
-		return h.hides && (h.node < 0 || h.node == s.node) && h.began <= s.joined && s.joined <= h.healed+slack
+		return h.hides && h.of(s.node) && h.began <= s.joined && s.joined <= h.healed+slack
 	})
 }
 
@@ -215,7 +215,7 @@ func (j *judge) joinedLate(s *stay, published time.Duration) bool {
 func (j *judge) endedBy(s *stay) *round {
 	for _, r := range slices.Backward(j.rounds) {
 		for _, h := range r.harms {
-			if s.ended != never && h.touches(s.node) && h.began <= s.ended && s.ended <= r.over+slack {
+			if s.ended != never && h.ends && h.of(s.node) && h.began <= s.ended && s.ended <= r.over+slack {
 				return r
 			}
 		}

@@ -32,11 +32,15 @@ func newTrial() *trial {
 	return tr
 }
 
-// harm puts a harm of a kind into the round, to gateway 1.
+// harm puts a harm of a kind into the round, to gateway 1 if there are several.
 func (tr *trial) harm(name string, to part) {
 	for _, k := range kinds {
 		if k.name == name && k.to == to {
-			tr.round.harms = []*harm{{kind: k, node: 1, began: 100 * second, healed: 105 * second}}
+			h := &harm{kind: k, node: 1, began: 100 * second, healed: 105 * second}
+			if to.one() {
+				h.node = -1
+			}
+			tr.round.harms = []*harm{h}
 		}
 	}
 }
@@ -105,6 +109,10 @@ func TestWhatHasNoReasonIsFound(t *testing.T) {
 			tr.harm("kill -9 of", theBroker)
 			tr.stay.got = append(tr.stay.got, receipt{4, 120 * second})
 		},
+		"u0 was disconnected from gateway 1 at 103.0 s": func(tr *trial) {
+			tr.harm("kill -9 of", theRedis)
+			tr.end(103*second, eof)
+		},
 		"u0 was disconnected from gateway 1 at 120.0 s": func(tr *trial) {
 			tr.harm("kill -9 of", aGateway)
 			tr.end(120*second, eof)
@@ -139,6 +147,11 @@ func TestReasonsAreGiven(t *testing.T) {
 			tr.harm("kill -9 of", aGateway)
 			tr.end(104*second+second/2, eof)
 			tr.lose(5, 6)
+		}},
+		{underWay, 1, func(tr *trial) {
+			tr.harm("SIGSTOP of", theRedis)
+			tr.end(106*second+second/2, eof)
+			tr.lose(8)
 		}},
 		{cutOff, 1, func(tr *trial) {
 			tr.harm("cut of the", redisWay)
