@@ -29,7 +29,7 @@ const (
 	lateJoin   reason = "lost: the client's join was acknowledged before all gateways knew: Redis was away, or JOIN_TIMEOUT over"
 	unsure     reason = "not counted: it did not come, and RabbitMQ had not confirmed it"
 	delivered  reason = "came again: a gateway lost RabbitMQ before it had acknowledged it"
-	redelivery reason = "came late, behind younger ones: the same"
+	redelivery reason = "came late, behind younger ones: a gateway lost RabbitMQ before it had acknowledged it"
 )
 
 // A verdict is what the judge has found.
