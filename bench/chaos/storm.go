@@ -65,7 +65,7 @@ type storm struct {
 	failed  []string // what went wrong beside deliveries
 }
 
-// newStorm starts the town and seats the clients. end stops both.
+// newStorm starts the town, which end stops, and makes the clients.
 func newStorm(o options, program, dir string) (s *storm, end func(), err error) {
 	t, err := newTown(o, program, dir)
 	if err != nil {
