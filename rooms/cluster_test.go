@@ -13,8 +13,10 @@ type others struct {
 	slow    bool // Occupied does not know at once
 	there   map[string]bool
 	told    []string
+	counts  []string
 	known   map[string][]func()
 	printed []string // what was published
+	members int      // of any room
 }
 
 func newOthers() *others {
@@ -31,6 +33,8 @@ func (o *others) Await(room string, known func()) {
 	o.known[room] = append(o.known[room], known)
 }
 
+func (o *others) Counted(room string, n int) { o.counts = append(o.counts, fmt.Sprint(room, " ", n)) }
+func (o *others) Members(string) int         { return o.members }
 func (o *others) Vacated(room string)        { o.told = append(o.told, "-"+room) }
 func (o *others) Elsewhere(room string) bool { return o.there[room] }
 func (o *others) Publish(b Broadcast) {
@@ -232,5 +236,24 @@ func TestTypingAllocatesAsLittleInACluster(t *testing.T) {
 	packet := []byte(`2["typing",` + conversation("1") + `]`)
 	if allocs := testing.AllocsPerRun(100, func() { ann.socket.Text(packet, dawn) }); allocs > 0 {
 		t.Errorf("%v allocations for typing that nobody hears, want none", allocs)
+	}
+}
+
+func TestMembersOfOtherNodesCount(t *testing.T) {
+	w, o := newClusterWorld(t, 2)
+	ann, bob := w.connect("ann"), w.connect("bob")
+	o.members = 40
+	for i, c := range []*client{ann, bob} {
+		if got, want := c.ask("join_room", conversation("1")), fmt.Sprintf(`"members":%d}`, 41+i); !strings.HasSuffix(got, want) {
+			t.Errorf("told %s, want %s", got, want)
+		}
+	}
+	ann.inbox = nil // of bob
+	ann.ask("leave_room", conversation("1"))
+	bob.inbox = nil
+	bob.ask("leave_room", conversation("1"))
+	want := []string{"conversation:1 1", "conversation:1 2", "conversation:1 1"} // of a user's room nobody is told
+	if !slices.Equal(o.counts, want) {
+		t.Errorf("the other nodes were told %q, want %q", o.counts, want)
 	}
 }

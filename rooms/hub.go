@@ -129,8 +129,8 @@ func (h *Hub) post(b Broadcast, holders uint64) {
 	}
 }
 
-// Members returns how many sockets are in a room, on all nodes. What other
-// nodes have comes from memory, and may be some seconds old.
+// Members returns about how many sockets are in a room that this node holds, on
+// all nodes: see Cluster.
 func (h *Hub) Members(room string) int { return h.occupancy.members(room) }
 
 // Names returns up to limit names of rooms that have members on this node, and

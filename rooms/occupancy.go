@@ -45,48 +45,61 @@ func (o *occupancy) stripe(room string) *occupancyStripe {
 // join notes that a shard has one more member in room. fresh: it is the
 // shard's first, and known is what Cluster.Occupied returns. The cluster is
 // told under the lock, so that it hears of two loops in the right order.
-func (o *occupancy) join(room string, shard int) (fresh, known bool) {
-	s := o.stripe(room)
+func (o *occupancy) join(r *room, shard int) (fresh, known bool) {
+	s := o.stripe(r.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	held := s.rooms[room]
+	held := s.rooms[r.name]
 	fresh = held.shards&(1<<shard) == 0
 	held.shards |= 1 << shard
 	held.members++
-	s.rooms[room] = held
+	s.rooms[r.name] = held
 	if fresh {
-		known = o.cluster == nil || o.cluster.Occupied(room)
+		known = o.cluster == nil || o.cluster.Occupied(r.name)
 	}
+	o.counted(r, held.members)
 	return fresh, known
 }
 
 // leave notes that a shard has one member less in room; last: it was the
 // shard's last.
-func (o *occupancy) leave(room string, shard int, last bool) {
-	s := o.stripe(room)
+func (o *occupancy) leave(r *room, shard int, last bool) {
+	s := o.stripe(r.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	held := s.rooms[room]
+	held := s.rooms[r.name]
 	held.members--
 	if last {
 		held.shards &^= 1 << shard
 	}
 	if held.shards != 0 {
-		s.rooms[room] = held
+		s.rooms[r.name] = held
+		o.counted(r, held.members)
 		return
 	}
-	delete(s.rooms, room)
+	delete(s.rooms, r.name)
 	if o.cluster != nil {
-		o.cluster.Vacated(room)
+		o.cluster.Vacated(r.name)
 	}
 }
 
-// members returns how many sockets of this node are in room.
-func (o *occupancy) members(room string) int {
+// counted tells the cluster of the members of a room that clients join.
+func (o *occupancy) counted(r *room, members int) {
+	if o.cluster != nil && r.announce {
+		o.cluster.Counted(r.name, members)
+	}
+}
+
+// members returns how many sockets are in room: exactly of this node, and about
+// of the others.
+func (o *occupancy) members(room string) (n int) {
+	if o.cluster != nil {
+		n = o.cluster.Members(room)
+	}
 	s := o.stripe(room)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.rooms[room].members
+	return n + s.rooms[room].members
 }
 
 // elsewhere reports whether another node may hold room.

@@ -58,8 +58,8 @@ type Revoker interface {
 	Revoke(Order)
 }
 
-// A Cluster is the other nodes. None of its methods blocks. Occupied and
-// Vacated are called in the order in which they happen to a room, on event
+// A Cluster is the other nodes. None of its methods blocks. Occupied, Counted
+// and Vacated are called in the order in which they happen to a room, on event
 // loops, with the room's part of the occupancy table locked: they must not
 // call back into the hub.
 type Cluster interface {
@@ -74,6 +74,15 @@ type Cluster interface {
 
 	// Vacated tells that no shard has a member in room any more.
 	Vacated(room string)
+
+	// Counted tells how many members room has now, if that is a room which
+	// clients join; like Occupied, and behind it.
+	Counted(room string, members int)
+
+	// Members returns about how many members room, which this node holds, has
+	// on the other nodes: exactly when this node has just entered it, later
+	// within a second or so, and of many within an eighth.
+	Members(room string) int
 
 	// Elsewhere reports whether another node may hold room.
 	Elsewhere(room string) bool

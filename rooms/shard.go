@@ -123,7 +123,7 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 		return r, false
 	}
 	sh.stats.Members.Add(1)
-	if fresh, known := sh.hub.occupancy.join(r.name, sh.index); fresh {
+	if fresh, known := sh.hub.occupancy.join(r, sh.index); fresh {
 		r.known = known
 	}
 	return r, true
@@ -140,7 +140,7 @@ func (sh *Shard) leave(s *Socket, slot int) *room {
 		delete(sh.rooms, r.name)
 		delete(sh.waiting, r)
 	}
-	sh.hub.occupancy.leave(r.name, sh.index, last)
+	sh.hub.occupancy.leave(r, sh.index, last)
 	return r
 }
 

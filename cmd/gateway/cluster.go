@@ -122,8 +122,10 @@ type clusterFigure struct {
 	value func(*cluster.Totals) int64
 }
 
-func newClusterFigure(kind prometheus.ValueType, name, help string, value func(*cluster.Totals) int64) clusterFigure {
-	return clusterFigure{prometheus.NewDesc("gateway_cluster_"+name, help, nil, nil), kind, value}
+// newClusterFigure makes a figure; labels are pairs of a name and its fixed
+// value.
+func newClusterFigure(kind prometheus.ValueType, name, help string, value func(*cluster.Totals) int64, labels ...string) clusterFigure {
+	return clusterFigure{newDesc("cluster_"+name, help, labels), kind, value}
 }
 
 var clusterFigureList = []clusterFigure{
@@ -151,6 +153,10 @@ var clusterFigureList = []clusterFigure{
 		func(t *cluster.Totals) int64 { return t.Strays }),
 	newClusterFigure(prometheus.CounterValue, "directory_writes_total", "Rooms entered into the directory or taken out.",
 		func(t *cluster.Totals) int64 { return t.Writes }),
+	newClusterFigure(prometheus.CounterValue, "directory_lookups_total", "Rooms looked up to publish to them: a hit was in this node's memory.",
+		func(t *cluster.Totals) int64 { return t.Hits }, "result", "hit"),
+	newClusterFigure(prometheus.CounterValue, "directory_lookups_total", "Rooms looked up to publish to them: a hit was in this node's memory.",
+		func(t *cluster.Totals) int64 { return t.Misses }, "result", "miss"),
 	newClusterFigure(prometheus.CounterValue, "sessions_total", "Times this node has begun to register its rooms.",
 		func(t *cluster.Totals) int64 { return t.Sessions }),
 	newClusterFigure(prometheus.CounterValue, "joins_late_total", "Joins acknowledged before the directory knew of them.",

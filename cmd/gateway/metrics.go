@@ -32,11 +32,15 @@ func gauge(name, help string, value func(*loop.Totals, *rooms.Totals) int64, lab
 
 // newFigure makes a figure; labels are pairs of a name and its fixed value.
 func newFigure(kind prometheus.ValueType, name, help string, value func(*loop.Totals, *rooms.Totals) int64, labels []string) figure {
+	return figure{newDesc(name, help, labels), kind, value}
+}
+
+func newDesc(name, help string, labels []string) *prometheus.Desc {
 	fixed := make(prometheus.Labels)
 	for i := 0; i+1 < len(labels); i += 2 {
 		fixed[labels[i]] = labels[i+1]
 	}
-	return figure{prometheus.NewDesc("gateway_"+name, help, nil, fixed), kind, value}
+	return prometheus.NewDesc("gateway_"+name, help, nil, fixed)
 }
 
 var figures = []figure{

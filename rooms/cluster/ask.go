@@ -39,7 +39,14 @@ func (l *lane) await(room string, known func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.late = append(l.late, w)
-	l.put(letter{waiter: w})
+	l.put(w.letter())
+}
+
+// letter is the question.
+func (w *waiter) letter() letter {
+	x := letter{question: true, waiter: w}
+	x.Room = w.room
+	return x
 }
 
 // ask notes which nodes are about to be asked, before they can answer.
@@ -127,7 +134,7 @@ func (l *lane) askAgain() {
 	defer l.mu.Unlock()
 	for _, w := range l.early {
 		if !w.told.Load() {
-			l.put(letter{waiter: w})
+			l.put(w.letter())
 		}
 	}
 	clear(l.early)

@@ -147,7 +147,7 @@ func BenchmarkRegister(b *testing.B) {
 // BenchmarkEnvelope is what the receiver does for a message, mailboxes aside.
 func BenchmarkEnvelope(b *testing.B) {
 	broadcast := rooms.Broadcast{Room: "conversation:42", Message: message(`42["user_typing",{"socketId":"abcdefghijklmnopqrst","userId":"42","room":"conversation:42","timestamp":"2026-01-02T03:04:05.678Z"}]`, true)}
-	body := appendRecord(appendEnvelopeHead(nil, 1, 2), 3, &broadcast)
+	body := appendRecord(appendEnvelopeHead(nil, 1, 2), 3, 5, &broadcast)
 	b.ReportAllocs()
 	for b.Loop() {
 		_, rest, err := parseEnvelope(append([]byte(nil), body...))

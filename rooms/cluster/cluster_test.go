@@ -8,6 +8,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
 )
 
 func TestMembersOnTwoNodes(t *testing.T) {
@@ -33,6 +36,38 @@ func TestMembersOnTwoNodes(t *testing.T) {
 	ann.wantNothing()
 	bob.wantNothing()
 	w.awaitRight()
+}
+
+// TestEventToSeveralRoomsComesOnceOnOtherNodes: its records come by several
+// lanes, and others between them.
+func TestEventToSeveralRoomsComesOnceOnOtherNodes(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.node(), w.node()
+	bob := b.connect("bob")
+	names := []string{"user:bob"}
+	for i := range 8 {
+		bob.do("join_room", fmt.Sprint(i))
+		names = append(names, fmt.Sprint("conversation:", i))
+	}
+	for event := range uint64(20) {
+		for _, room := range names {
+			m := codec.NewText(fmt.Appendf(nil, `42["event",{"room":"%d"}]`, event))
+			if _, err := a.cluster.Deliver(t.Context(), rooms.Broadcast{Room: room, Message: m, Event: event + 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	a.sync()
+	await(t, "all that was sent", func() bool { return b.cluster.Stats().Received >= int64(20*len(names)) })
+	seen := make(map[string]bool)
+	for range 20 {
+		if body := bob.want("event"); seen[body.Room] {
+			t.Errorf("event %s came twice", body.Room)
+		} else {
+			seen[body.Room] = true
+		}
+	}
+	bob.wantNothing()
 }
 
 // TestNothingIsMissedAfterAJoin: what is published after a join was
@@ -96,7 +131,8 @@ func (w *world) meet(here, there *node, meetings int) {
 			for m := range meetings {
 				room := fmt.Sprint(w.t.Name(), " ", p, " ", m, " of ", meetings)
 				ann.do("join_room", room)
-				ann.do("typing", room)
+				here.deliver("conversation:"+room, "first")
+				ann.want("first")
 				await(w.t, "the room to be taken for local", func() bool { return !here.cluster.Elsewhere("conversation:" + room) })
 				bob.do("join_room", room)
 				if p%2 == 0 {
@@ -129,9 +165,10 @@ func (w *world) greet(here, there *node, users int) {
 	for i := range users {
 		user := fmt.Sprint("user", i)
 		here.deliver("user:"+user, "before")
-		bob := there.connect(user)
+		bob := there.open(user)
+		bob.awaitEvent("connected") // "before" may still be on its way to the node
 		here.deliver("user:"+user, "after")
-		bob.want("after")
+		bob.awaitEvent("after")
 		bob.wantNothing()
 		bob.hangUp()
 	}

@@ -133,11 +133,18 @@ func TestPublisherOutsideTheRoom(t *testing.T) {
 		want string
 	}{{"bob", "publish"}, {"nobody", "ping"}} {
 		a.deliver("user:"+x.user, "first") // looks into the directory
+		before := a.cluster.Stats()
+		if before.Misses == 0 {
+			t.Error("the first look did not miss memory")
+		}
 		got := w.calls(func() {
 			for range 100 {
 				a.deliver("user:"+x.user, "news")
 			}
 		})
+		if s := a.cluster.Stats(); s.Hits != before.Hits+100 || s.Misses != before.Misses {
+			t.Errorf("%s: %d hits and %d misses for 100 events, want a hit each", x.user, s.Hits-before.Hits, s.Misses-before.Misses)
+		}
 		if len(got) != 1 || got[x.want] != 100 {
 			t.Errorf("100 events of a service for user %s cost %v, want %s:100 and nothing else", x.user, got, x.want)
 		}

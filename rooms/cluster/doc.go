@@ -14,6 +14,7 @@
 //	publish.go    a lane reads it, and publishes
 //	parcel.go     what goes to one node at once
 //	deliver.go    events of the services, which must not get lost
+//	members.go    how many a room has
 //	orders.go     tokens that no node may take
 //	envelope.go   the form of messages between nodes
 //	receive.go, window.go  what comes from the other nodes, once
@@ -53,6 +54,14 @@
 //
 // The exception is a node that does not answer: after JoinTimeout the join is
 // acknowledged in any case, and counted.
+//
+// # How many they are
+//
+// Everything that a node says of a room carries the members it has there. Who
+// enters a room has asked all others, and so is told exactly. Later, who comes
+// and goes is announced; where it is not, because the room is a crowd, a question
+// once a second tells of a change (members.go). What was said by nodes that have
+// lost their lease or left the room does not count.
 //
 // # Orders
 //

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
@@ -17,7 +18,9 @@ import (
 //	records, each
 //	  uvarint  number, which counts the lane's messages
 //	  1 byte   flags
+//	  uvarint  members of the room on the node
 //	  uvarint  length of the room's name, and the name
+//	  8 bytes  number of the event, of one to several rooms only
 //	  uvarint  length of the frames, and the frames, ready to write, or of an
 //	           order, and the order; not in a question, whether a room's new
 //	           holder has been noticed, and not in an answer, whose number is
@@ -33,8 +36,13 @@ const (
 	flagQuestion = 2
 	flagAnswer   = 4
 	flagOrder    = 8
+	flagEvent    = 16
 
-	recordHead = 2*binary.MaxVarintLen32 + binary.MaxVarintLen64 + 1 // bytes at most
+	eventLen = 8
+
+	maxMembers = math.MaxInt32 // of a room on a node
+
+	recordHead = 3*binary.MaxVarintLen32 + binary.MaxVarintLen64 + 1 + eventLen // bytes at most
 )
 
 var errCutShort = errors.New("envelope: cut short")
@@ -43,15 +51,22 @@ func appendEnvelopeHead(b []byte, node uint32, lane int) []byte {
 	return binary.BigEndian.AppendUint32(append(b, envelopeVersion, byte(lane)), node)
 }
 
-func appendRecord(b []byte, number uint64, broadcast *rooms.Broadcast) []byte {
+func appendRecord(b []byte, number uint64, members int, broadcast *rooms.Broadcast) []byte {
 	if broadcast.Order != nil {
-		return appendBody(appendSignal(b, number, flagOrder, broadcast.Room), formOf(broadcast.Order))
+		return appendBody(appendSignal(b, number, flagOrder, 0, broadcast.Room), formOf(broadcast.Order))
 	}
 	var flags byte
 	if broadcast.Message.Volatile {
 		flags = flagVolatile
 	}
-	return appendBody(appendSignal(b, number, flags, broadcast.Room), broadcast.Message.Frames())
+	if broadcast.Event != 0 {
+		flags |= flagEvent
+	}
+	b = appendSignal(b, number, flags, members, broadcast.Room)
+	if broadcast.Event != 0 {
+		b = binary.BigEndian.AppendUint64(b, broadcast.Event)
+	}
+	return appendBody(b, broadcast.Message.Frames())
 }
 
 func appendBody(b, body []byte) []byte {
@@ -59,8 +74,9 @@ func appendBody(b, body []byte) []byte {
 }
 
 // appendSignal appends a question or an answer, or what others begin with.
-func appendSignal(b []byte, number uint64, flags byte, room string) []byte {
+func appendSignal(b []byte, number uint64, flags byte, members int, room string) []byte {
 	b = append(binary.AppendUvarint(b, number), flags)
+	b = binary.AppendUvarint(b, uint64(members))
 	return append(binary.AppendUvarint(b, uint64(len(room))), room...)
 }
 
@@ -84,9 +100,10 @@ func parseEnvelope(b []byte) (from source, records []byte, err error) {
 // A record is a message, an order, a question or an answer.
 type record struct {
 	rooms.Broadcast
-	number uint64
-	flags  byte
-	form   []byte // of an order, which may be none
+	number  uint64
+	flags   byte
+	members int
+	form    []byte // of an order, which may be none
 }
 
 // nextRecord reads a record and returns what is behind it. The message keeps a
@@ -97,13 +114,28 @@ func nextRecord(b []byte) (r record, rest []byte, err error) {
 		return r, nil, errCutShort
 	}
 	r.number, r.flags = number, b[n]
-	room, b, ok := cutBytes(b[n+1:])
+	b = b[n+1:]
+	members, n := binary.Uvarint(b)
+	if n <= 0 {
+		return r, nil, errCutShort
+	}
+	if members > maxMembers {
+		return r, nil, fmt.Errorf("envelope: %d members of a room, at most %d are possible", members, maxMembers)
+	}
+	r.members = int(members)
+	room, b, ok := cutBytes(b[n:])
 	if !ok {
 		return r, nil, errCutShort
 	}
 	r.Room = string(room)
 	if r.flags&(flagQuestion|flagAnswer) != 0 {
 		return r, b, nil
+	}
+	if r.flags&flagEvent != 0 {
+		if len(b) < eventLen {
+			return r, nil, errCutShort
+		}
+		r.Event, b = binary.BigEndian.Uint64(b), b[eventLen:]
 	}
 	body, rest, ok := cutBytes(b)
 	if !ok {

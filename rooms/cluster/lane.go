@@ -23,11 +23,13 @@ const (
 // question to them, or an answer to one of them.
 type letter struct {
 	rooms.Broadcast
-	number uint64
-	flight *flight // nil: a client's, which may be dropped
-	waiter *waiter // a question: there is no message
-	answer uint32  // not 0: an answer to this node, whose question has the number
-	at     int     // of its room in the reading
+	number   uint64
+	members  int     // of its room on this node
+	flight   *flight // nil: a client's, which may be dropped
+	question bool    // there is no message
+	waiter   *waiter // of a question; may be nil
+	answer   uint32  // not 0: an answer to this node, whose question has the number
+	at       int     // of its room in the reading
 }
 
 // size is the bytes of its message or order.
@@ -55,6 +57,11 @@ type entry struct {
 	others []int64 // the sessions it named; for theirs
 
 	vacant int64 // since when, Unix ns, unless occupied
+
+	members    int // on this node, if it is a room that counts them
+	told       int // what the other nodes were told; -1: they may know nothing
+	recounting bool
+	tallies    []tally
 }
 
 // sight is what a lane has seen of a room in the directory.
@@ -90,6 +97,7 @@ type lane struct {
 	queue     []letter
 	bytes     int // of the queue's messages
 	lingering []due
+	recounts  []due
 	late      []*waiter          // all that wait, the oldest first
 	asked     map[uint64]*waiter // questions that are on their way, by number
 
@@ -159,7 +167,8 @@ func (l *lane) vacated(room string) {
 	defer l.mu.Unlock()
 	if e := l.held[room]; e != nil {
 		now := time.Now()
-		e.occupied, e.vacant = false, now.UnixNano()
+		e.occupied, e.vacant, e.members = false, now.UnixNano(), 0
+		l.recount(room, e)
 		l.lingering = append(l.lingering, due{room, now.Add(l.c.config.Linger)})
 	}
 }
@@ -182,8 +191,12 @@ func (l *lane) elsewhere(room string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.held[room]
-	return e == nil || e.sight != ours || e.epoch != l.c.epoch.Load()
+	return e == nil || !l.owns(e)
 }
+
+// owns reports whether no other node holds a room, as far as memory goes. l.mu
+// is held.
+func (l *lane) owns(e *entry) bool { return e.sight == ours && e.epoch == l.c.epoch.Load() }
 
 // forget is called when a room has changed in the directory.
 func (l *lane) forget(room string) {
@@ -267,9 +280,16 @@ func (l *lane) take() {
 	for n < len(l.queue) && n < letterBatch && size < byteBatch {
 		x := &l.queue[n]
 		size += x.size()
+		e := l.held[x.Room]
+		if e != nil {
+			x.members = e.members
+		}
 		if x.answer == 0 {
 			l.number++
 			x.number = l.number
+			if e != nil {
+				e.told = e.members
+			}
 		}
 		n++
 	}
@@ -307,6 +327,7 @@ func (l *lane) tick(now time.Time) {
 		n++
 	}
 	l.lingering = slices.Delete(l.lingering, 0, n)
+	l.tellMembers(now)
 	l.mu.Unlock()
 	for _, w := range known {
 		w.tell()

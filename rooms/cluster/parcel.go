@@ -38,20 +38,22 @@ func (l *lane) pack(r *reading, first bool) (parcels []parcel) {
 		case x.answer != 0:
 			if first {
 				p := l.parcel(&parcels, x.answer, x)
-				p.body = appendSignal(p.body, x.number, flagAnswer, x.Room)
+				p.body = appendSignal(p.body, x.number, flagAnswer, x.members, x.Room)
 			}
-		case x.waiter != nil:
+		case x.question:
 			for _, node := range r.nodes[x.at] {
 				if first {
 					p := l.parcel(&parcels, node, x)
-					p.body = appendSignal(p.body, x.number, flagQuestion, x.waiter.room)
-					p.questions = append(p.questions, x.waiter)
+					p.body = appendSignal(p.body, x.number, flagQuestion, x.members, x.Room)
+					if x.waiter != nil {
+						p.questions = append(p.questions, x.waiter)
+					}
 				}
 			}
 		default:
 			for _, node := range r.nodes[x.at] {
 				p := l.parcel(&parcels, node, x)
-				p.body = appendRecord(p.body, x.number, &x.Broadcast)
+				p.body = appendRecord(p.body, x.number, x.members, &x.Broadcast)
 				p.letters++
 				if x.flight != nil {
 					p.flights = append(p.flights, x.flight)

@@ -19,7 +19,7 @@ func message(text string, volatile bool) *codec.Message {
 
 var records = []rooms.Broadcast{
 	{Room: "conversation:1", Message: message(`42["a",{}]`, false)},
-	{Room: "user:ü", Message: message(`42["b"]`, true)},
+	{Room: "user:ü", Message: message(`42["b"]`, true), Event: 1<<63 + 1},
 	{Room: "", Message: codec.NewAttached([]byte(`451-["c"]`), [][]byte{{1, 2}})},
 	{Room: rooms.EveryNode, Order: &rooms.Order{
 		User: "ann", TokenID: "x", Issued: time.Unix(1e9, 0), Until: time.Unix(2e9, 0), Reason: "gone",
@@ -30,10 +30,10 @@ var records = []rooms.Broadcast{
 func sampleEnvelope() []byte {
 	b := appendEnvelopeHead(nil, 0xfedcba98, 7)
 	for i := range records {
-		b = appendRecord(b, uint64(i)<<20, &records[i])
+		b = appendRecord(b, uint64(i)<<20, i*100, &records[i])
 	}
-	b = appendSignal(b, 99, flagQuestion, "conversation:1")
-	return appendSignal(b, 99, flagAnswer, "conversation:1")
+	b = appendSignal(b, 99, flagQuestion, 7, "conversation:1")
+	return appendSignal(b, 99, flagAnswer, 7, "conversation:1")
 }
 
 func TestEnvelopeRoundTrip(t *testing.T) {
@@ -52,14 +52,14 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 			}
 			continue
 		}
-		if got.number != uint64(i)<<20 || got.Room != want.Room || got.Message.Volatile != want.Message.Volatile ||
+		if got.number != uint64(i)<<20 || got.members != i*100 || got.Room != want.Room || got.Event != want.Event || got.Message.Volatile != want.Message.Volatile ||
 			string(got.Message.Frames()) != string(want.Message.Frames()) {
 			t.Errorf("record %d: %+v, want %+v", i, got, want)
 		}
 	}
 	for _, flags := range []byte{flagQuestion, flagAnswer} {
-		if got, rest, err = nextRecord(rest); err != nil || got.number != 99 || got.flags != flags || got.Room != "conversation:1" {
-			t.Errorf("%+v, %v, want number 99 with flags %d", got, err, flags)
+		if got, rest, err = nextRecord(rest); err != nil || got.number != 99 || got.members != 7 || got.flags != flags || got.Room != "conversation:1" {
+			t.Errorf("%+v, %v, want number 99 and 7 members with flags %d", got, err, flags)
 		}
 	}
 	if len(rest) != 0 {
@@ -76,7 +76,7 @@ func TestEnvelopeOfAnotherVersionIsRefused(t *testing.T) {
 }
 
 func TestCutEnvelopesAreRefused(t *testing.T) {
-	whole := appendRecord(appendEnvelopeHead(nil, 1, 2), 3, &records[0])
+	whole := appendRecord(appendEnvelopeHead(nil, 1, 2), 3, 5, &records[1])
 	for cut := range len(whole) {
 		if cut == envelopeHead { // an envelope without records
 			continue
@@ -91,7 +91,7 @@ func TestCutEnvelopesAreRefused(t *testing.T) {
 
 func FuzzEnvelope(f *testing.F) {
 	f.Add(sampleEnvelope())
-	f.Add(appendRecord(appendEnvelopeHead(nil, 1, 2), 3, &records[0]))
+	f.Add(appendRecord(appendEnvelopeHead(nil, 1, 2), 3, 5, &records[0]))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		from, rest, err := parseEnvelope(b)
 		if err != nil {
@@ -109,9 +109,9 @@ func FuzzEnvelope(f *testing.F) {
 				}
 			}
 			if x.Order == nil && x.Message == nil {
-				again = appendSignal(again, x.number, x.flags, x.Room)
+				again = appendSignal(again, x.number, x.flags, x.members, x.Room)
 			} else {
-				again = appendRecord(again, x.number, &x.Broadcast)
+				again = appendRecord(again, x.number, x.members, &x.Broadcast)
 			}
 		}
 		_, rest, err = parseEnvelope(again)

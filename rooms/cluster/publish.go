@@ -30,18 +30,14 @@ func (r *reading) begin(batch []letter) {
 	r.rooms = r.rooms[:0]
 	for i := range batch {
 		x := &batch[i]
-		room := x.Room
-		switch {
-		case x.answer != 0:
+		if x.answer != 0 {
 			continue
-		case x.waiter != nil:
-			room = x.waiter.room
 		}
-		at, known := r.index[room]
+		at, known := r.index[x.Room]
 		if !known {
 			at = len(r.rooms)
-			r.index[room] = at
-			r.rooms = append(r.rooms, room)
+			r.index[x.Room] = at
+			r.rooms = append(r.rooms, x.Room)
 		}
 		x.at = at
 	}
@@ -111,11 +107,17 @@ func (l *lane) fence(v *view, r *reading) (commands []rueidis.Completed) {
 // memory of rueidis at best.
 func (l *lane) read(ctx context.Context, v *view, r *reading, fenced bool) error {
 	epoch := l.recall(r, fenced)
+	misses := 0
 	if len(r.unread) > 0 {
-		if err := l.look(ctx, v, r); err != nil {
+		var err error
+		if misses, err = l.look(ctx, v, r); err != nil {
 			return err
 		}
 		l.seen(v, r, epoch)
+	}
+	l.c.stats.misses.Add(int64(misses))
+	if !fenced { // the second look is in memory unless something has changed
+		l.c.stats.hits.Add(int64(len(r.rooms) - misses))
 	}
 	r.nodes = make([][]uint32, len(r.rooms))
 	for i, sessions := range r.sessions {
@@ -164,8 +166,9 @@ func (l *lane) recall(r *reading, fenced bool) (epoch uint64) {
 	return epoch
 }
 
-// look asks the directory.
-func (l *lane) look(ctx context.Context, v *view, r *reading) error {
+// look asks the directory, and returns how many of the rooms were not in the
+// memory of rueidis.
+func (l *lane) look(ctx context.Context, v *view, r *reading) (misses int, err error) {
 	commands := make([]rueidis.CacheableTTL, len(r.unread))
 	for i, at := range r.unread {
 		commands[i] = rueidis.CT(v.client.B().Smembers().Key(l.c.names.room(r.rooms[at])).Cache(), cacheTTL)
@@ -173,11 +176,14 @@ func (l *lane) look(ctx context.Context, v *view, r *reading) error {
 	for i, result := range v.client.DoMultiCache(ctx, commands...) {
 		sessions, err := result.AsIntSlice()
 		if err != nil {
-			return err
+			return misses, err
+		}
+		if !result.IsCacheHit() {
+			misses++
 		}
 		r.sessions[r.unread[i]] = sessions
 	}
-	return nil
+	return misses, nil
 }
 
 // seen notes what was read, unless it has changed meanwhile.
@@ -193,9 +199,10 @@ func (l *lane) seen(v *view, r *reading, epoch uint64) {
 		switch {
 		case others:
 			e.sight, e.epoch, e.others = theirs, epoch, r.sessions[at]
+			e.strike(e.others)
 		case e.sight == fencing:
 		case e.wrote == v.session && !v.doubt && len(v.open) == 0:
-			e.sight, e.epoch = ours, epoch
+			e.sight, e.epoch, e.tallies = ours, epoch, nil
 		default:
 			e.sight = unseen
 		}

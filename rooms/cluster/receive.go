@@ -42,9 +42,11 @@ func (r *receiver) record(from source, x *record) {
 	s, l := &r.c.stats, r.c.lane(x.Room)
 	switch {
 	case x.flags&flagQuestion != 0:
+		l.tally(x.Room, from.node, x.members)
 		l.question(x.Room, from.node, x.number)
 		return
 	case x.flags&flagAnswer != 0:
+		l.tally(x.Room, from.node, x.members)
 		l.answered(from.node, x.number)
 		return
 	}
@@ -53,6 +55,7 @@ func (r *receiver) record(from source, x *record) {
 		s.duplicates.Add(1)
 		return
 	}
+	l.tally(x.Room, from.node, x.members)
 	if x.flags&flagOrder != 0 {
 		r.c.receiveOrder(x.form)
 		return

@@ -34,6 +34,8 @@ type Stats struct {
 	duplicates atomic.Int64
 	strays     atomic.Int64
 	registered atomic.Int64
+	hits       atomic.Int64
+	misses     atomic.Int64
 	sessions   atomic.Int64
 	joinsLate  atomic.Int64
 	failures   atomic.Int64
@@ -57,6 +59,8 @@ type Totals struct {
 	Duplicates int64 // of these, those that had come already
 	Strays     int64 // of these, those for rooms without members here
 	Writes     int64 // changes of the directory
+	Hits       int64 // rooms looked up in the directory, and found in memory
+	Misses     int64 // the same, and not found there
 	Sessions   int64 // times this node has begun to register
 	JoinsLate  int64 // joins acknowledged before the directory knew
 	Failures   int64 // of Redis commands
@@ -72,7 +76,7 @@ func (c *Cluster) Stats() Totals {
 		Connected: c.Connected(), Nodes: 1, Sockets: c.config.Sockets(),
 		Published: s.published.Load(), Envelopes: s.envelopes.Load(),
 		Received: s.received.Load(), Duplicates: s.duplicates.Load(), Strays: s.strays.Load(),
-		Writes: s.registered.Load(), Sessions: s.sessions.Load(),
+		Writes: s.registered.Load(), Hits: s.hits.Load(), Misses: s.misses.Load(), Sessions: s.sessions.Load(),
 		JoinsLate: s.joinsLate.Load(), Failures: s.failures.Load(), Gaps: s.gaps.Load(),
 		Dropped: make(map[Drop]int64),
 	}

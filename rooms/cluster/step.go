@@ -97,7 +97,11 @@ func (l *lane) enter(v *view) {
 	defer l.mu.Unlock()
 	l.session, l.told = v.session, false
 	l.todo = make([]string, 0, len(l.held))
-	for room := range l.held {
+	for room, e := range l.held {
 		l.todo = append(l.todo, room)
+		if e.members > 0 || len(e.tallies) > 0 {
+			e.told = -1
+			l.recount(room, e)
+		}
 	}
 }

@@ -40,10 +40,15 @@ func (c *Cluster) lasts(v *view) bool {
 	return now != nil && now.session == v.session
 }
 
+// leased reports whether another node is there.
+func (v *view) leased(node uint32) bool {
+	_, leased := v.peers[node]
+	return leased
+}
+
 // mayHave reports whether a node that was there at some time may still be.
 func (v *view) mayHave(node uint32, at time.Time) bool {
-	_, leased := v.peers[node]
-	return leased || v.doubt && slices.Contains(v.all, node) || !v.taken.After(at)
+	return v.leased(node) || v.doubt && slices.Contains(v.all, node) || !v.taken.After(at)
 }
 
 // reach returns the nodes that have to get what goes to a room which the
@@ -77,9 +82,8 @@ func (v *view) reach(sessions []int64) (nodes []uint32, dead []int64) {
 
 // knows reports whether the keeper has looked at a session's lease.
 func (v *view) knows(session int64) bool {
-	_, leased := v.peers[nodeOf(session)]
 	_, gone := v.gone[session]
-	return leased || gone || nodeOf(session) == nodeOf(v.session)
+	return v.leased(nodeOf(session)) || gone || nodeOf(session) == nodeOf(v.session)
 }
 
 // fill puts into the view who is there, who was shortly before, and who is

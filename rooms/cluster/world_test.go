@@ -44,7 +44,7 @@ var shared struct {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	_ = flag.Set("test.parallel", "8") // they wait for Redis most of the time
+	_ = flag.Set("test.parallel", "6") // they wait for Redis most of the time
 	code := m.Run()
 	if shared.redis != nil {
 		shared.redis.Close()
@@ -130,7 +130,7 @@ func (w *world) start(change ...func(*Config)) *node {
 	config := Config{
 		Server: Server{Addresses: []string{w.redis.Addr}},
 		Prefix: w.prefix, DB: 1,
-		Lease: time.Second, Linger: 50 * time.Millisecond, JoinTimeout: 2 * time.Second,
+		Lease: 2 * time.Second, Linger: 50 * time.Millisecond, JoinTimeout: 2 * time.Second,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	if w.server != nil {
@@ -331,6 +331,13 @@ func (c *client) all() []string {
 	got := c.inbox
 	c.inbox = nil
 	return got
+}
+
+// awaitEvent takes what comes up to an event of this name.
+func (c *client) awaitEvent(event string) {
+	c.n.w.t.Helper()
+	for !strings.HasPrefix(c.next(), `42["`+event+`"`) {
+	}
 }
 
 type presence struct{ SocketID, UserID, Room string }

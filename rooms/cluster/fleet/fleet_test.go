@@ -24,7 +24,7 @@ func TestFleetAgreesWithAModel(t *testing.T) {
 			if seed == 1 {
 				m.Fault = func() error { _, err := f.redis.CLI("FLUSHALL"); return err }
 			}
-			if err := m.Run(seed, 60); err != nil {
+			if err := m.Run(seed, 40); err != nil {
 				t.Fatal(err)
 			}
 		})

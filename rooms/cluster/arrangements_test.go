@@ -12,6 +12,9 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
+// The arrangements of Redis that production has. Theirs are the longest tests,
+// and those of the first file begin first.
+
 // reach has all nodes of a world use a server.
 func (w *world) reach(s Server) { w.server = &s }
 
@@ -200,5 +203,10 @@ func TestSentinelFailover(t *testing.T) {
 	for i, n := range w.nodes {
 		await(t, n.name+" on the third server", func() bool { return n.cluster.Stats().Sessions > before[i] })
 	}
+	await(t, "the nodes to have come to rest there", func() bool {
+		p.ann.send("typing", "1")
+		p.a.sync()
+		return slices.ContainsFunc(p.bob.all(), func(packet string) bool { return strings.HasPrefix(packet, `42["user_typing"`) })
+	})
 	p.wantTogether()
 }
