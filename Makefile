@@ -17,7 +17,7 @@ CLIENTS := internal/e2e/js
 PAGE    := internal/console/page
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build package image test test-watch coverage lint vulncheck bench soak attack console-client clean
+.PHONY: help run dev build package image test test-watch coverage lint vulncheck bench soak attack chaos console-client clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ console-client: ## Copy socket.io-client, and its licences, from npm into the co
 
 attack: ## Attack the gateway while 1,000 good clients chat (ROWS=, ARGS=)
 	$(GO) run ./bench/attack -rows "$(ROWS)" $(ARGS)
+
+chaos: ## Do harm to gateways, Redis and RabbitMQ, and account for every event (SEED=, ARGS=)
+	$(GO) run ./bench/chaos $(if $(SEED),-seed $(SEED)) $(ARGS)
 
 clean: ## Remove what the other targets made
 	rm -rf bin coverage.out coverage.html logs $(CLIENTS)/node_modules

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/hometrip/gateway/rooms/cluster/redistest"
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
@@ -242,4 +244,23 @@ func TestAConsumerEndsAlsoWhileNothingCanBeDelivered(t *testing.T) {
 	w.house.set(func(h *house) { h.fail = nil })
 	w.start()
 	w.want(message(0))
+}
+
+// TestWhoPublishesDoesNotWaitForEver: a RabbitMQ that has just started may keep
+// a connection and never answer on it.
+func TestWhoPublishesDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	p, err := redistest.NewProxy(brokertest.Shared(t).Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	conn, err := dial(t.Context(), "amqp://guest:guest@"+p.Addr+"/", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Hold()
+	if _, _, err := confirming(conn); err == nil || !strings.Contains(err.Error(), "no answer in 10s") {
+		t.Errorf("got %v, want to hear that there was no answer", err)
+	}
 }

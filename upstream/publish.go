@@ -73,11 +73,14 @@ func dialFirst(ctx context.Context, addresses []string, purpose string) (*amqp.C
 // confirming opens a channel on which RabbitMQ confirms what it has got and
 // returns what it has no queue for, the latter first.
 func confirming(conn *amqp.Connection) (*amqp.Channel, chan amqp.Return, error) {
-	channel, err := conn.Channel()
+	var channel *amqp.Channel
+	err := inTime(conn, func() (err error) {
+		if channel, err = conn.Channel(); err != nil {
+			return err
+		}
+		return channel.Confirm(false)
+	})
 	if err != nil {
-		return nil, nil, err
-	}
-	if err := channel.Confirm(false); err != nil {
 		return nil, nil, err
 	}
 	// Large enough never to block the connection's reader.

@@ -72,8 +72,8 @@ func held() *result {
 		row:    &row{name: "test", moved: []string{"refused_total"}, still: []string{"broadcasts_total"}},
 		attack: &attack{},
 		chat:   &load.Result{Events: 10, Latency: h.Export()},
-		before: footprint{connections: 20, metrics: metrics{"refused_total": 1}},
-		after:  footprint{connections: 20, metrics: metrics{"refused_total": 2, "broadcasts_total": 10}},
+		before: footprint{connections: 20, metrics: process.Metrics{"refused_total": 1}},
+		after:  footprint{connections: 20, metrics: process.Metrics{"refused_total": 2, "broadcasts_total": 10}},
 	}
 }
 

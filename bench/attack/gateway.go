@@ -1,17 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/hometrip/gateway/bench/process"
+	"github.com/hometrip/gateway/internal/freeport"
 )
 
 const (
@@ -59,11 +57,11 @@ type target struct {
 }
 
 func startGateway(binary, dir string, s *setup) (*target, error) {
-	port, err := freePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}
-	adminPort, err := freePort()
+	adminPort, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}
@@ -79,66 +77,15 @@ func startGateway(binary, dir string, s *setup) (*target, error) {
 	return t, err
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
-// metrics are the gateway's figures by name and labels, as Prometheus writes
-// them.
-type metrics map[string]float64
-
-func (t *target) scrape() (metrics, error) {
-	body, err := t.ask("/metrics")
-	if err != nil {
-		return nil, err
-	}
-	m := make(metrics)
-	lines := bufio.NewScanner(strings.NewReader(body))
-	for lines.Scan() {
-		if name, value, ok := cutLast(lines.Text(), " "); ok && !strings.HasPrefix(name, "#") {
-			m[strings.TrimPrefix(name, "gateway_")], _ = strconv.ParseFloat(value, 64)
-		}
-	}
-	return m, nil
-}
-
-func cutLast(s, sep string) (before, after string, ok bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
-}
-
-// ask asks the admin port.
-func (t *target) ask(path string) (string, error) {
-	req, err := http.NewRequest(http.MethodGet, "http://"+t.admin+path, nil)
-	if err != nil {
-		return "", err
-	}
-	req.Header.Set("Accept", "text/plain")
-	res, err := t.client.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("GET %s: %s", path, res.Status)
-	}
-	return string(b), err
+func (t *target) scrape() (process.Metrics, error) {
+	return process.Scrape(&t.client, "http://"+t.admin+"/metrics")
 }
 
 // collect has the gateway collect its garbage, so that what is left is held:
 // three times, because what is in a pool goes with the second.
 func (t *target) collect() error {
 	for range 3 {
-		if _, err := t.ask("/debug/pprof/heap?gc=1"); err != nil {
+		if _, err := process.Get(&t.client, "http://"+t.admin+"/debug/pprof/heap?gc=1"); err != nil {
 			return err
 		}
 	}
@@ -153,7 +100,7 @@ type footprint struct {
 	connections int
 	sessions    int
 	cpu         time.Duration
-	metrics     metrics
+	metrics     process.Metrics
 }
 
 func (t *target) footprint() (p footprint, err error) {

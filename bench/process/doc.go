@@ -1,3 +1,3 @@
 // Package process starts servers as processes of their own and reads from the
-// kernel what they use. Its Server belongs to one goroutine.
+// kernel and from the gateway itself what they use. Its Server belongs to one goroutine.
 package process

@@ -41,7 +41,7 @@ var arrows = map[string]rule{
 		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
 	}},
-	"rooms/cluster/redistest":   {},
+	"rooms/cluster/redistest":   {ours: []string{"internal/freeport"}},
 	"rooms/cluster/clustertest": {},
 	"loop": {ours: []string{"codec", "rooms"}, banned: map[string]string{
 		"github.com/redis/rueidis":       "a Redis round trip would block an event loop",
@@ -51,14 +51,15 @@ var arrows = map[string]rule{
 		"github.com/panjf2000/gnet/v2": "the two doors are strangers",
 		"github.com/redis/rueidis":     "the other nodes are behind rooms",
 	}},
-	"upstream/brokertest":  {},
+	"upstream/brokertest":  {ours: []string{"internal/freeport"}},
 	"internal/auth":        {ours: []string{"codec", "rooms"}},
 	"internal/authz":       {ours: []string{"rooms"}},
 	"internal/console":     {},
 	"internal/doctor":      {ours: []string{"upstream"}},
 	"internal/canary":      {ours: []string{"internal/sioclient"}},
 	"internal/sioclient":   {ours: []string{"codec"}},
-	"internal/gatewaytest": {},
+	"internal/freeport":    {},
+	"internal/gatewaytest": {ours: []string{"internal/freeport"}},
 }
 
 func TestImportsFollowTheArrows(t *testing.T) {

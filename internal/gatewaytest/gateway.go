@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/freeport"
 )
 
 const (
@@ -65,12 +67,11 @@ func Start(t testing.TB, settings ...string) *Gateway {
 // FreePort returns a TCP port of 127.0.0.1 that nobody listens on.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 // Successor prepares another process with the same settings, the port too, and

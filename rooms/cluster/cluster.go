@@ -115,7 +115,7 @@ func New(c Config) (*Cluster, error) {
 		node:    rand.Uint32N(1<<31-1) + 1,
 		flights: newFlights(),
 	}
-	cl.away.Store(true)
+	cl.away.Store(c.Alone) // else joins wait for the first attempt, whose end is soon known
 	cl.keeper.init(cl)
 	for i := range cl.lanes {
 		cl.lanes[i] = newLane(cl, i)

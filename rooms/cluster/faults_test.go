@@ -414,6 +414,20 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
+// TestJoinsWaitForTheFirstConnection: a node that has just started does not
+// take Redis for away because it has not asked yet, unless it need not have it.
+func TestJoinsWaitForTheFirstConnection(t *testing.T) {
+	for _, alone := range []bool{true, false} {
+		c, err := New(Config{Server: Server{Addresses: []string{"127.0.0.1:1"}}, Alone: alone})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if known := c.Occupied("conversation:1"); known != alone {
+			t.Errorf("alone %v: acknowledged at once %v", alone, known)
+		}
+	}
+}
+
 func TestStartsWithoutRedis(t *testing.T) {
 	for _, alone := range []bool{true, false} {
 		t.Run(fmt.Sprint("alone ", alone), func(t *testing.T) {

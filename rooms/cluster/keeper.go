@@ -87,6 +87,7 @@ func (k *keeper) init(c *Cluster) {
 // run is the keeper's goroutine.
 func (k *keeper) run(ctx context.Context) {
 	defer k.sweeps.Wait()
+	k.answeredAt = time.Now() // it is not late before it was asked
 	pause := reconnectMin
 	for ctx.Err() == nil {
 		err := k.beat(ctx)
@@ -123,8 +124,8 @@ func (k *keeper) sleep(ctx context.Context, d time.Duration) {
 
 func (k *keeper) answered() {
 	k.answeredAt, k.warned = time.Now(), false
-	k.c.reached.Store(true)
-	if k.c.away.CompareAndSwap(true, false) {
+	first := !k.c.reached.Swap(true)
+	if k.c.away.CompareAndSwap(true, false) || first {
 		k.c.config.Log.Info("redis connected", "node", k.c.node)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/internal/freeport"
 )
 
 const (
@@ -26,7 +27,8 @@ const (
 
 // A Broker is a running node of RabbitMQ. Owned by one goroutine.
 type Broker struct {
-	URL string // with user guest, who may do everything
+	Addr string // host:port
+	URL  string // with user guest, who may do everything
 
 	dir  string
 	port int
@@ -41,15 +43,20 @@ func Start() (*Broker, error) {
 	if _, err := os.Stat(server); err != nil {
 		return nil, errors.New("rabbitmq-server is not installed: run `make test` once, it installs it")
 	}
-	ports, err := freePorts(3)
-	if err != nil {
-		return nil, err
+	var ports [3]int
+	for i := range ports {
+		port, err := freeport.Find()
+		if err != nil {
+			return nil, err
+		}
+		ports[i] = port
 	}
 	dir, err := os.MkdirTemp("", "gateway-rabbitmq-")
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{dir: dir, port: ports[0], URL: fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", ports[0])}
+	addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	b := &Broker{dir: dir, port: ports[0], Addr: addr, URL: "amqp://guest:guest@" + addr + "/"}
 	b.env = environment(dir, ports)
 	if err := b.prepare(ports[2]); err != nil {
 		b.Close()
@@ -63,7 +70,7 @@ func Start() (*Broker, error) {
 }
 
 // environment keeps the node apart from any other on the machine.
-func environment(dir string, ports []int) []string {
+func environment(dir string, ports [3]int) []string {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	return []string{
 		"PATH=" + os.Getenv("PATH"),
@@ -106,7 +113,7 @@ func (b *Broker) prepare(epmdPort int) error {
 	return b.epmd.Start()
 }
 
-// Launch starts the node again after Kill.
+// Launch starts the node again after its end.
 func (b *Broker) Launch() error {
 	b.log = &bytes.Buffer{}
 	b.node = exec.Command(server)
@@ -137,11 +144,16 @@ func (b *Broker) Launch() error {
 }
 
 // Kill ends the node at once, as a crash does.
-func (b *Broker) Kill() {
+func (b *Broker) Kill() { b.end(syscall.SIGKILL) }
+
+// Shutdown has the node end as it does when it is restarted.
+func (b *Broker) Shutdown() { b.end(syscall.SIGTERM) }
+
+func (b *Broker) end(signal syscall.Signal) {
 	if b.node == nil {
 		return
 	}
-	_ = b.node.Process.Kill()
+	_ = b.node.Process.Signal(signal)
 	for b.running() { // the port is free when it is gone
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -169,17 +181,4 @@ func (b *Broker) Close() {
 		_ = b.epmd.Wait()
 	}
 	_ = os.RemoveAll(b.dir)
-}
-
-// freePorts returns ports that nobody listens on.
-func freePorts(n int) (ports []int, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
 }

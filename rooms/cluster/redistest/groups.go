@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hometrip/gateway/internal/freeport"
 )
 
 // A Group is several servers that belong together. Owned by one goroutine.
@@ -143,7 +145,7 @@ func (g *Group) startReplicated(cli []string, password string) error {
 
 // startFrom starts a Sentinel, whose file it owns.
 func startFrom(file string, cli []string) (*Server, error) {
-	port, err := FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}

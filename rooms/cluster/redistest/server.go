@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -16,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/hometrip/gateway/internal/freeport"
 )
 
 const (
@@ -42,7 +43,7 @@ func Start(cli []string, args ...string) (*Server, error) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		return nil, errors.New("redis-server is not installed: run `make test` once, it installs it")
 	}
-	port, err := FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ func Start(cli []string, args ...string) (*Server, error) {
 	return s, nil
 }
 
-// Launch starts the server again after Kill, empty.
+// Launch starts the server again after its end, empty.
 func (s *Server) Launch() error {
 	s.log = &logBuffer{}
 	s.cmd = exec.Command("redis-server", s.args...)
@@ -126,11 +127,16 @@ func (s *Server) Calls() (map[string]int, error) {
 }
 
 // Kill ends the server at once.
-func (s *Server) Kill() {
+func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+
+// Shutdown has the server end as it does when it is restarted.
+func (s *Server) Shutdown() { s.end(syscall.SIGTERM) }
+
+func (s *Server) end(signal syscall.Signal) {
 	if s.cmd == nil || s.cmd.Process == nil {
 		return
 	}
-	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Process.Signal(signal)
 	for s.cmd.Process.Signal(syscall.Signal(0)) == nil {
 		time.Sleep(pollInterval)
 	}
@@ -145,27 +151,6 @@ func (s *Server) Resume() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
 func (s *Server) Close() {
 	s.Kill()
 	_ = os.RemoveAll(s.dir)
-}
-
-// FreePort returns a port that nobody listens on, nor on the one 10,000 above,
-// which Redis Cluster takes. Both are below those that the kernel gives to
-// connections, one of which could have it when the server starts again.
-func FreePort() (int, error) {
-	for range 100 {
-		port := 10_000 + rand.IntN(10_000)
-		if canListen(port) && canListen(port+10_000) {
-			return port, nil
-		}
-	}
-	return 0, errors.New("no free port between 10,000 and 20,000")
-}
-
-func canListen(port int) bool {
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err == nil {
-		l.Close()
-	}
-	return err == nil
 }
 
 // logBuffer collects what a server prints.

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+)
+
+func TestMain(m *testing.M) { os.Exit(gatewaytest.Main(m)) }
+
+// brief are some kinds of harm, of a short time.
+func brief(chosen ...string) (some []*kind) {
+	for _, k := range kinds {
+		if slices.Contains(chosen, k.name+" "+string(k.to)) {
+			short := *k
+			short.least, short.most = 400*time.Millisecond, 800*time.Millisecond
+			some = append(some, &short)
+		}
+	}
+	return some
+}
+
+// TestStorm plays one that is small.
+func TestStorm(t *testing.T) {
+	o := options{
+		seed: 4, duration: 4 * time.Second, clients: 60, nodes: 3, rate: 100, calm: 500 * time.Millisecond,
+		kinds:    brief("kill -9 of gateway", "cut of the way to RabbitMQ of gateway", "kill -9 of Redis"),
+		settings: []string{"NODE_LEASE=1000"},
+	}
+	r, err := judged(o, gatewaytest.Program(t), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.broken() {
+		t.Errorf("%q %q", r.failed, r.wrong)
+	}
+	if len(r.rounds) == 0 || r.confirmed == 0 || r.once < r.confirmed || r.stays <= len(r.clients) {
+		t.Errorf("%d rounds, %s", len(r.rounds), r.deliveries())
+	}
+	dir := t.TempDir()
+	if err := r.write(dir); err != nil {
+		t.Error(err)
+	}
+	b, err := os.ReadFile(dir + "/chaos.md")
+	if err != nil || !strings.Contains(string(b), "SEED=4") || !strings.Contains(string(b), "Verdict: **held**") {
+		t.Errorf("%v %s", err, b)
+	}
+	r.fail("the directory is wrong")
+	if err := r.write(dir); err == nil {
+		t.Error("something is wrong, and no error")
+	}
+}
+
+func TestTheSeedDecides(t *testing.T) {
+	deal := func(seed uint64) (s string) {
+		p := newPlan(seed, kinds, 3)
+		for range 20 {
+			s += (&round{harms: p.next()}).String() + "\n"
+		}
+		return s
+	}
+	one := deal(1)
+	if again, other := deal(1), deal(2); again != one || other == one {
+		t.Errorf("seed 1:\n%sagain:\n%sseed 2:\n%s", one, again, other)
+	}
+	for _, k := range kinds {
+		if !strings.Contains(one, k.name+" "+string(k.to)) {
+			t.Errorf("%s %s is not among\n%s", k.name, k.to, one)
+		}
+	}
+}
+
+func TestDirectoryIsCompared(t *testing.T) {
+	s := &storm{}
+	for i := range 4 {
+		c := (&crowd{}).client(1, i, i%2, -1)
+		c.at.Store(int32(i / 2))
+		s.clients = append(s.clients, c)
+	}
+	right := func() map[string][]string {
+		return map[string][]string{
+			"user:u0": {"100"}, "user:u1": {"100"}, "user:u2": {"200"}, "user:u3": {"200"},
+			"conversation:0": {"200", "100"}, "conversation:1": {"100", "200"}, "nodes": {"100", "200"},
+		}
+	}
+	if err := s.compare(right()); err != nil {
+		t.Error(err)
+	}
+	for what, harm := range map[string]func(map[string][]string){
+		"a room lacks a gateway":   func(d map[string][]string) { d["conversation:0"] = []string{"100"} },
+		"a room has one too many":  func(d map[string][]string) { d["conversation:0"] = []string{"100", "200", "300"} },
+		"a room is not there":      func(d map[string][]string) { delete(d, "conversation:1") },
+		"an empty room is there":   func(d map[string][]string) { d["conversation:9"] = []string{"100"} },
+		"a gateway has two":        func(d map[string][]string) { d["user:u3"] = []string{"300"} },
+		"a user is in two places":  func(d map[string][]string) { d["user:u3"] = []string{"100", "200"} },
+		"a former session is left": func(d map[string][]string) { d["user:u0"] = []string{"99"} },
+	} {
+		d := right()
+		harm(d)
+		if err := s.compare(d); err == nil {
+			t.Errorf("%s, and no error: %v", what, fmt.Sprint(d))
+		}
+	}
+}

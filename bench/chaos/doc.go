@@ -1,0 +1,38 @@
+// Command chaos does harm to three gateways, a Redis and a RabbitMQ while 2,000
+// clients get numbered events, and says for every client and every event
+// whether it came once, more than once or not at all, and why.
+//
+//	go run ./bench/chaos                 about 3 minutes, a seed of its own
+//	go run ./bench/chaos -seed 7         the same harms again
+//
+//	town.go     the gateways, Redis, RabbitMQ, and a proxy on each way between
+//	book.go     what was published
+//	service.go  publishes it, through RabbitMQ, with confirms
+//	client.go   comes back and joins its room again, as socket.io-client does
+//	harm.go     what is done to the town
+//	plan.go     what is done to it when, from the seed
+//	storm.go    one run
+//	order.go    is everything as it was, at the end?
+//	judge.go    why did an event not come, or twice?
+//	report.go   the table
+//
+// The harms come in rounds of one or two. A round is over when everything is
+// running again, an event that was published after that has reached a member
+// on every gateway, all clients are in their rooms, and the gateways have
+// acknowledged all of the round. Then there is calm, so that what goes wrong
+// can be held against one round.
+//
+// An event may be lost for a client that
+//   - was not in its room when it was published,
+//   - lost its connection when it was under way, by harm to its gateway,
+//   - was told to connect anew, because its gateway had been cut off,
+//   - had its join acknowledged without all gateways knowing: Redis was away
+//     from its gateway, or JOIN_TIMEOUT over.
+//
+// It may come again in a round in which a gateway lost RabbitMQ, and then behind
+// younger ones too. Everything else is a failure, and the exit code 1: also a
+// connection that ends without harm to its gateway, or in a way after which
+// socket.io-client does not come back.
+//
+// Client, service and town share one machine and one clock.
+package main

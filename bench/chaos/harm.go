@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+)
+
+// A kind is a way to do harm.
+type kind struct {
+	name        string
+	to          part
+	least, most time.Duration // that it lasts
+	do, undo    func(t *town, n *node) error
+
+	ends   bool // connections of the node's clients, or all: they die with it, or it has missed something
+	hides  bool // Redis, from one node or all: they acknowledge joins without it
+	breaks bool // a connection to RabbitMQ, which delivers again what was not acknowledged
+}
+
+// A part of the town is harmed by one at a time.
+type part string
+
+const (
+	theRedis   part = "Redis"
+	theBroker  part = "RabbitMQ"
+	aGateway   part = "gateway" // of a number, as the following
+	redisWay   part = "way to Redis of gateway"
+	rabbitWay  part = "way to RabbitMQ of gateway"
+	usualDelay      = 30 * time.Millisecond // of what is delayed; now and then eight times as much
+)
+
+// one reports whether there are several of a part.
+func (p part) one() bool { return p == theRedis || p == theBroker }
+
+var kinds = []*kind{
+	{
+		name: "kill -9 of", to: aGateway, least: 300 * time.Millisecond, most: 4 * time.Second, ends: true, breaks: true,
+		do:   func(_ *town, n *node) error { n.server.Stop(); return nil },
+		undo: func(_ *town, n *node) error { return n.launch() },
+	},
+	{
+		name: "SIGSTOP of", to: aGateway, least: time.Second, most: 9 * time.Second, ends: true,
+		do:   func(_ *town, n *node) error { return n.signal(syscall.SIGSTOP) },
+		undo: func(_ *town, n *node) error { return n.signal(syscall.SIGCONT) },
+	},
+	{
+		name: "kill -9 of", to: theRedis, least: 100 * time.Millisecond, most: 6 * time.Second, hides: true,
+		do:   func(t *town, _ *node) error { t.redis.Kill(); return nil },
+		undo: func(t *town, _ *node) error { return t.redis.Launch() },
+	},
+	{
+		name: "restart of", to: theRedis, least: 0, most: 2 * time.Second, hides: true,
+		do:   func(t *town, _ *node) error { t.redis.Shutdown(); return nil },
+		undo: func(t *town, _ *node) error { return t.redis.Launch() },
+	},
+	// When it stops for about as long as a lease, some gateways lose theirs and
+	// some do not; those that do have missed something.
+	{
+		name: "SIGSTOP of", to: theRedis, least: time.Second, most: 9 * time.Second, ends: true, hides: true,
+		do:   func(t *town, _ *node) error { return t.redis.Pause() },
+		undo: func(t *town, _ *node) error { return t.redis.Resume() },
+	},
+	{
+		name: "kill -9 of", to: theBroker, least: 100 * time.Millisecond, most: 4 * time.Second, breaks: true,
+		do:   func(t *town, _ *node) error { t.broker.Kill(); return nil },
+		undo: func(t *town, _ *node) error { return t.broker.Launch() },
+	},
+	{
+		name: "restart of", to: theBroker, least: 0, most: 2 * time.Second, breaks: true,
+		do:   func(t *town, _ *node) error { t.broker.Shutdown(); return nil },
+		undo: func(t *town, _ *node) error { return t.broker.Launch() },
+	},
+	{
+		name: "cut of the", to: redisWay, least: time.Second, most: 9 * time.Second, ends: true, hides: true,
+		do:   func(_ *town, n *node) error { n.redis.Cut(); return nil },
+		undo: func(_ *town, n *node) error { n.redis.Heal(); return nil },
+	},
+	{
+		name: "silence on the", to: redisWay, least: time.Second, most: 9 * time.Second, ends: true, hides: true,
+		do:   func(_ *town, n *node) error { n.redis.Hold(); return nil },
+		undo: func(_ *town, n *node) error { n.redis.Heal(); return nil },
+	},
+	{
+		name: "delays on the", to: redisWay, least: 3 * time.Second, most: 8 * time.Second,
+		do:   func(_ *town, n *node) error { n.redis.Lag(usualDelay); return nil },
+		undo: func(_ *town, n *node) error { n.redis.Lag(0); return nil },
+	},
+	{
+		name: "cut of the", to: rabbitWay, least: time.Second, most: 6 * time.Second, breaks: true,
+		do:   func(_ *town, n *node) error { n.rabbit.Cut(); return nil },
+		undo: func(_ *town, n *node) error { n.rabbit.Heal(); return nil },
+	},
+	{
+		name: "silence on the", to: rabbitWay, least: time.Second, most: 6 * time.Second,
+		do:   func(_ *town, n *node) error { n.rabbit.Hold(); return nil },
+		undo: func(_ *town, n *node) error { n.rabbit.Heal(); return nil },
+	},
+	{
+		name: "delays on the", to: rabbitWay, least: 3 * time.Second, most: 8 * time.Second,
+		do:   func(_ *town, n *node) error { n.rabbit.Lag(usualDelay); return nil },
+		undo: func(_ *town, n *node) error { n.rabbit.Lag(0); return nil },
+	},
+}
+
+// A harm is one that is planned, and then done.
+type harm struct {
+	*kind
+	node  int           // -1: the part there is one of
+	after time.Duration // the beginning of its round
+	lasts time.Duration
+
+	began, healed time.Duration // never: not yet
+}
+
+func (h *harm) String() string {
+	s := h.name + " " + string(h.to)
+	if h.node >= 0 {
+		s += fmt.Sprint(" ", h.node)
+	}
+	return s + " for " + h.lasts.Round(100*time.Millisecond).String()
+}
+
+// of reports whether it is done to the node, or to what all need.
+func (h *harm) of(node int) bool { return h.node < 0 || h.node == node }

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+const (
+	// slack is how much later than its cause something may be seen, on a busy
+	// machine.
+	slack = 5 * time.Second
+
+	// joinTimeout is JOIN_TIMEOUT's default, less what clocks may differ: a
+	// join that took as long may have been acknowledged unfinished.
+	joinTimeout = 1900 * time.Millisecond
+
+	mostWrong = 20 // texts kept
+)
+
+// A reason says why an event was lost for a client, or came again.
+type reason string
+
+const (
+	absent     reason = "lost: the client was not connected when it was published"
+	joining    reason = "lost: the client's join was not acknowledged when it was published"
+	underWay   reason = "lost: it was under way when the client's connection ended, by harm to its gateway"
+	cutOff     reason = "lost: the client's gateway was cut off, and had its clients connect anew"
+	lateJoin   reason = "lost: the client's join was acknowledged before all gateways knew: Redis was away, or JOIN_TIMEOUT over"
+	unsure     reason = "not counted: it did not come, and RabbitMQ had not confirmed it"
+	delivered  reason = "came again: a gateway lost RabbitMQ before it had acknowledged it"
+	redelivery reason = "came late, behind younger ones: a gateway lost RabbitMQ before it had acknowledged it"
+)
+
+// A verdict is what the judge has found.
+type verdict struct {
+	events, confirmed int
+	once, more, lost  int // confirmed events times members
+	stays             int
+	reasons           map[reason]int
+	wrongs            int      // without reason
+	wrong             []string // the first of them
+}
+
+// A judge compares what was published with what came.
+type judge struct {
+	rounds []*round
+	rooms  [][]event
+	first  [][]time.Duration // when each event came to anybody
+	verdict
+}
+
+func newJudge(rounds []*round, rooms [][]event, clients []*client) *judge {
+	j := &judge{rounds: rounds, rooms: rooms, verdict: verdict{reasons: make(map[reason]int)}}
+	for _, events := range rooms {
+		first := make([]time.Duration, len(events))
+		for i, e := range events {
+			first[i] = never
+			j.events++
+			if e.sure {
+				j.confirmed++
+			}
+		}
+		j.first = append(j.first, first)
+	}
+	for _, c := range clients {
+		first := j.first[c.room]
+		for _, s := range c.stays {
+			for _, r := range s.got {
+				if r.number < len(first) {
+					first[r.number] = min(first[r.number], r.at)
+				}
+			}
+		}
+	}
+	return j
+}
+
+// client looks at all that one client has got.
+func (j *judge) client(c *client) {
+	events := j.rooms[c.room]
+	count := make([]int, len(events))
+	for _, p := range c.problems {
+		j.accuse(nil, "%s", p)
+	}
+	for _, s := range c.stays {
+		j.stay(c, s, count)
+	}
+	for n, e := range events {
+		switch {
+		case count[n] == 0 && !e.sure:
+			j.reasons[unsure]++
+		case count[n] == 0:
+			j.lost++
+			j.missing(c, n)
+		case e.sure && count[n] == 1:
+			j.once++
+		case e.sure:
+			j.more++
+		}
+	}
+}
+
+// stay looks at what came over one connection, and at its end.
+func (j *judge) stay(c *client, s *stay, count []int) {
+	j.stays++
+	highest := -1
+	for _, r := range s.got {
+		if r.number < 0 || r.number >= len(count) {
+			j.accuse(nil, "%s got event %d of room %d, which was not published", c.user, r.number, c.room)
+			continue
+		}
+		count[r.number]++
+		j.time(c, s, r, count[r.number] == 1)
+		switch again := count[r.number] > 1; {
+		case again:
+			j.came(c, s, r, delivered)
+		case r.number < highest:
+			j.came(c, s, r, redelivery)
+		}
+		highest = max(highest, r.number)
+	}
+	if s.ended == never {
+		return
+	}
+	round := j.endedBy(s)
+	if round != nil {
+		round.ended++
+	}
+	if round == nil || s.forGood() {
+		j.accuse(round, "%s was disconnected from gateway %d at %s, no harm was done to it: %v", c.user, s.node, seconds(s.ended), s.why)
+	}
+}
+
+// time notes how long an event took to a client that was in its room.
+func (j *judge) time(c *client, s *stay, r receipt, first bool) {
+	published := j.rooms[c.room][r.number].published
+	if round := j.during(published); first && round != nil && s.joined < published && published <= round.over {
+		round.slowest = max(round.slowest, r.at-published)
+	}
+}
+
+// came looks for the reason why an event came again, or behind younger ones.
+func (j *judge) came(c *client, s *stay, r receipt, why reason) {
+	first := j.first[c.room][r.number]
+	for _, round := range slices.Backward(j.rounds) {
+		began := round.broke()
+		if round.began-slack <= first && began <= r.at && r.at <= round.over+slack {
+			j.reasons[why]++
+			round.again++
+			return
+		}
+	}
+	j.accuse(j.during(r.at), "%s got event %d of room %d %s on gateway %d at %s, it first came to anybody at %s; no gateway had lost RabbitMQ",
+		c.user, r.number, c.room, map[reason]string{delivered: "again", redelivery: "behind younger ones"}[why], s.node, seconds(r.at), seconds(first))
+}
+
+// missing looks for the reason why a client has not got an event.
+func (j *judge) missing(c *client, n int) {
+	published := j.rooms[c.room][n].published
+	s, why := c.during(published)
+	var round *round
+	switch {
+	case s == nil:
+		round = j.during(published)
+	case j.joinedLate(s, published):
+		why, round = lateJoin, j.during(s.joined)
+	default:
+		if round = j.endedBy(s); round != nil && round.began-slack <= published {
+			why = underWay
+			if s.after(n) {
+				why = cutOff
+			}
+		}
+	}
+	if why == "" {
+		j.accuse(j.during(published), "%s has not got event %d of room %d, published at %s, on gateway %d, in the room from %s to %s, highest got %d",
+			c.user, n, c.room, seconds(published), s.node, seconds(s.joined), until(s.ended), s.highest())
+		return
+	}
+	j.reasons[why]++
+	if round != nil {
+		round.lost++
+	}
+}
+
+// during returns the stay at a time, or why the client was not in its room.
+func (c *client) during(at time.Duration) (*stay, reason) {
+	for _, s := range c.stays {
+		switch {
+		case at < s.asked || at > s.ended:
+		case at <= s.joined:
+			return nil, joining
+		default:
+			return s, ""
+		}
+	}
+	return nil, absent
+}
+
+// joinedLate reports whether a join during a round may have been acknowledged
+// although not all gateways knew, and the round was not over when the event was
+// published.
+func (j *judge) joinedLate(s *stay, published time.Duration) bool {
+	round := j.during(s.joined)
+	if round == nil || published > round.over+slack {
+		return false
+	}
+	return s.joined-s.asked >= joinTimeout || slices.ContainsFunc(round.harms, func(h *harm) bool {
+		return h.hides && h.of(s.node) && h.began <= s.joined && s.joined <= h.healed+slack
+	})
+}
+
+// endedBy returns the round in which a connection could end.
+func (j *judge) endedBy(s *stay) *round {
+	for _, r := range slices.Backward(j.rounds) {
+		for _, h := range r.harms {
+			if s.ended != never && h.ends && h.of(s.node) && h.began <= s.ended && s.ended <= r.over+slack {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
+// during returns the last round that was on at a time, or not long over.
+func (j *judge) during(at time.Duration) *round {
+	for _, r := range slices.Backward(j.rounds) {
+		if r.began <= at && at <= r.over+slack {
+			return r
+		}
+	}
+	return nil
+}
+
+// broke is when a gateway first lost RabbitMQ in a round.
+func (r *round) broke() time.Duration {
+	at := never
+	for _, h := range r.harms {
+		if h.breaks {
+			at = min(at, h.began)
+		}
+	}
+	return at
+}
+
+// after reports whether a younger event than n came.
+func (s *stay) after(n int) bool { return s.highest() > n }
+
+func (s *stay) highest() int {
+	highest := -1
+	for _, r := range s.got {
+		highest = max(highest, r.number)
+	}
+	return highest
+}
+
+// accuse notes what has no reason.
+func (j *judge) accuse(r *round, format string, args ...any) {
+	j.wrongs++
+	if r != nil {
+		r.wrong++
+	}
+	if len(j.wrong) < mostWrong {
+		j.wrong = append(j.wrong, fmt.Sprintf(format, args...))
+	}
+}
+
+func until(at time.Duration) string {
+	if at == never {
+		return "the end"
+	}
+	return seconds(at)
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/internal/sioclient"
+)
+
+// A trial is ten events, one a second from the first on, and a client on
+// gateway 1 that has got them all; a round of harm goes from 100 s to 110 s.
+type trial struct {
+	events []event
+	client *client
+	stay   *stay
+	round  *round
+}
+
+const second = time.Second
+
+func newTrial() *trial {
+	tr := &trial{stay: &stay{node: 1, asked: 10 * second, joined: 11 * second, ended: never}}
+	tr.round = &round{began: 100 * second, healed: 105 * second, recovered: 106 * second, seated: 107 * second, over: 110 * second}
+	for i := range 10 {
+		tr.events = append(tr.events, event{published: time.Duration(98+i) * second, sure: true})
+		tr.stay.got = append(tr.stay.got, receipt{i, time.Duration(98+i)*second + second/100})
+	}
+	tr.client = (&crowd{}).client(1, 0, 0, -1)
+	tr.client.stays = []*stay{tr.stay}
+	return tr
+}
+
+// harm puts a harm of a kind into the round, to gateway 1 if there are several.
+func (tr *trial) harm(name string, to part) {
+	for _, k := range kinds {
+		if k.name == name && k.to == to {
+			h := &harm{kind: k, node: 1, began: 100 * second, healed: 105 * second}
+			if to.one() {
+				h.node = -1
+			}
+			tr.round.harms = []*harm{h}
+		}
+	}
+}
+
+// lose takes events out of what the client has got.
+func (tr *trial) lose(numbers ...int) {
+	var left []receipt
+next:
+	for _, r := range tr.stay.got {
+		for _, n := range numbers {
+			if r.number == n {
+				continue next
+			}
+		}
+		left = append(left, r)
+	}
+	tr.stay.got = left
+}
+
+// end ends the stay, which loses what was published later, and begins another.
+func (tr *trial) end(at time.Duration, why error) {
+	tr.stay.ended, tr.stay.why = at, why
+	next := &stay{node: 2, asked: at + second, joined: at + 2*second, ended: never}
+	var before []receipt
+	for _, r := range tr.stay.got {
+		switch published := tr.events[r.number].published; {
+		case published < at:
+			before = append(before, r)
+		case published > next.joined:
+			next.got = append(next.got, r)
+		}
+	}
+	tr.stay.got = before
+	tr.client.stays = append(tr.client.stays, next)
+}
+
+// judged returns the verdict. Another client, which has got everything, is
+// there to show when the events came.
+func (tr *trial) judged() *judge {
+	other := (&crowd{}).client(1, 1, 0, -1)
+	whole := newTrial().stay
+	whole.node = 0
+	other.stays = []*stay{whole}
+	j := newJudge([]*round{tr.round}, [][]event{tr.events}, []*client{tr.client, other})
+	j.client(tr.client)
+	return j
+}
+
+func TestWhatHasNoReasonIsFound(t *testing.T) {
+	eof := errors.New("EOF")
+	for want, plant := range map[string]func(*trial){
+		"":                       func(*trial) {},
+		"u0 has not got event 4": func(tr *trial) { tr.lose(4) },
+		"u0 has not got event 9": func(tr *trial) { tr.lose(9) },
+		"u0 has not got event 5 of room 0, published at":     func(tr *trial) { tr.harm("kill -9 of", aGateway); tr.lose(5) },
+		"u0 got event 4 of room 0 again":                     func(tr *trial) { tr.stay.got = append(tr.stay.got, receipt{4, 107 * second}) },
+		"u0 got event 3 of room 0 behind younger ones":       func(tr *trial) { g := tr.stay.got; g[3], g[4] = g[4], g[3] },
+		"u0 got event 99 of room 0, which was not published": func(tr *trial) { tr.stay.got = append(tr.stay.got, receipt{99, 107 * second}) },
+		"u0 was disconnected from gateway 1 at 104.0 s":      func(tr *trial) { tr.end(104*second, eof) },
+		"u0: join of room 0: refused":                        func(tr *trial) { tr.client.problem("u0: join of room 0: refused") },
+		"u0 got event 4 of room 0 again on gateway 1 at 107.": func(tr *trial) {
+			tr.harm("kill -9 of", theRedis)
+			tr.stay.got = append(tr.stay.got, receipt{4, 107 * second})
+		},
+		"u0 got event 4 of room 0 again on gateway 1 at 120.": func(tr *trial) {
+			tr.harm("kill -9 of", theBroker)
+			tr.stay.got = append(tr.stay.got, receipt{4, 120 * second})
+		},
+		"u0 was disconnected from gateway 1 at 103.0 s": func(tr *trial) {
+			tr.harm("kill -9 of", theRedis)
+			tr.end(103*second, eof)
+		},
+		"u0 was disconnected from gateway 1 at 120.0 s": func(tr *trial) {
+			tr.harm("kill -9 of", aGateway)
+			tr.end(120*second, eof)
+		},
+		"u0 was disconnected from gateway 1 at 101.0 s": func(tr *trial) {
+			tr.harm("kill -9 of", aGateway)
+			tr.end(101*second, sioclient.ErrDisconnected) // socket.io-client does not come back
+		},
+	} {
+		tr := newTrial()
+		plant(tr)
+		j := tr.judged()
+		switch {
+		case want == "" && (j.wrongs > 0 || j.once != 10):
+			t.Errorf("nothing is wrong, found %q, %d once", j.wrong, j.once)
+		case want != "" && (j.wrongs == 0 || !strings.HasPrefix(j.wrong[0], want)):
+			t.Errorf("found %q, want %s", j.wrong, want)
+		}
+	}
+}
+
+func TestReasonsAreGiven(t *testing.T) {
+	eof := errors.New("EOF")
+	for _, x := range []struct {
+		why   reason
+		count int
+		plant func(*trial)
+	}{
+		{absent, 1, func(tr *trial) { tr.harm("kill -9 of", aGateway); tr.end(104*second+second/2, eof) }},
+		{joining, 1, func(tr *trial) { tr.harm("kill -9 of", aGateway); tr.end(104*second+second/2, eof) }},
+		{underWay, 2, func(tr *trial) {
+			tr.harm("kill -9 of", aGateway)
+			tr.end(104*second+second/2, eof)
+			tr.lose(5, 6)
+		}},
+		{underWay, 1, func(tr *trial) {
+			tr.harm("SIGSTOP of", theRedis)
+			tr.end(106*second+second/2, eof)
+			tr.lose(8)
+		}},
+		{cutOff, 1, func(tr *trial) {
+			tr.harm("cut of the", redisWay)
+			tr.end(106*second+second/2, eof)
+			tr.lose(5)
+		}},
+		{lateJoin, 2, func(tr *trial) {
+			tr.harm("SIGSTOP of", theRedis)
+			tr.stay.asked, tr.stay.joined = 100*second+second/2, 102*second+second/2
+			tr.lose(0, 1, 2, 5, 6)
+		}},
+		{lateJoin, 1, func(tr *trial) {
+			tr.harm("kill -9 of", theRedis)
+			tr.stay.asked, tr.stay.joined = 102*second, 102*second+second/2
+			tr.lose(0, 1, 2, 3, 4, 5)
+		}},
+		{unsure, 1, func(tr *trial) { tr.events[4].sure = false; tr.lose(4) }},
+		{delivered, 1, func(tr *trial) {
+			tr.harm("kill -9 of", theBroker)
+			tr.stay.got = append(tr.stay.got, receipt{4, 107 * second})
+		}},
+		{redelivery, 1, func(tr *trial) {
+			tr.harm("cut of the", rabbitWay)
+			g := tr.stay.got
+			g[3], g[4] = g[4], g[3]
+		}},
+	} {
+		tr := newTrial()
+		x.plant(tr)
+		if j := tr.judged(); j.wrongs > 0 || j.reasons[x.why] != x.count {
+			t.Errorf("%s: %d, want %d; all: %v; without reason: %q", x.why, j.reasons[x.why], x.count, j.reasons, j.wrong)
+		}
+	}
+}

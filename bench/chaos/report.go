@@ -1,0 +1,86 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A report is what a run has shown.
+type report struct {
+	*storm
+	verdict
+	revision string
+	took     time.Duration
+}
+
+func (r *report) broken() bool { return r.wrongs > 0 || len(r.failed) > 0 }
+
+// write writes chaos.md and returns an error when something was wrong.
+func (r *report) write(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	path := filepath.Join(dir, "chaos.md")
+	if err := os.WriteFile(path, []byte(r.markdown()), 0o644); err != nil {
+		return err
+	}
+	fmt.Printf("%s%v, wrote %s\n", r.deliveries(), r.took.Round(time.Second), path)
+	if r.broken() {
+		return errors.New("something was wrong without reason: see the report")
+	}
+	return nil
+}
+
+func (r *report) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# The gateway in chaos\n\n%s, revision %s, %s, %d cores. `make chaos SEED=%d` does the same again.\n\n",
+		r.began.Format("2006-01-02 15:04"), r.revision, runtime.Version(), runtime.NumCPU(), r.seed)
+	fmt.Fprintf(&b, "%d gateways, Redis, RabbitMQ, %d clients in rooms of %d, %.0f events a second through RabbitMQ. Verdict: **%s**.\n\n",
+		r.nodes, len(r.clients), roomSize, r.rate, r.word())
+	b.WriteString("## Harms\n\nRecovered is when an event that was published after the harm had reached a member on every gateway, back is when every client was in its room again; settled is when the gateways saw each other and no dead one, and had acknowledged what they had taken by then; each from the end of the harm. Slowest is the longest time that an event published in the round took to a client that was in its room. Lost and again are deliveries, with reason; ended are connections.\n\n")
+	b.WriteString("| at | harm | recovered | back | settled | slowest | ended | lost | again | without reason |\n|---|---|---|---|---|---|---|---|---|---|\n")
+	for _, x := range r.rounds {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %d | %d | %d | %d |\n", seconds(x.began), x,
+			seconds(x.recovered-x.healed), seconds(x.seated-x.healed), seconds(x.over-x.healed), seconds(x.slowest), x.ended, x.lost, x.again, x.wrong)
+	}
+	fmt.Fprintf(&b, "\n## Deliveries\n\n%s", r.deliveries())
+	b.WriteString("\n| why | deliveries |\n|---|---|\n")
+	for _, why := range slices.Sorted(maps.Keys(r.reasons)) {
+		fmt.Fprintf(&b, "| %s | %d |\n", why, r.reasons[why])
+	}
+	b.WriteString("\n## Gateways\n\n| gateway | starts | sockets: before, after | resident: before, after | descriptors beside connections: before, after |\n|---|---|---|---|---|\n")
+	for i := range r.after {
+		before, after := r.before[i], r.after[i]
+		fmt.Fprintf(&b, "| %d | %d | %d, %d | %d, %d MiB | %d, %d |\n", i, r.town.nodes[i].launches,
+			before.sockets(), after.sockets(), before.resident>>20, after.resident>>20, before.beside(), after.beside())
+	}
+	if len(r.failed) == 0 {
+		b.WriteString("\nAt the end each gateway sees all others and all sockets, and the directory has for each room the gateways of its members, and no room that is empty.\n")
+	}
+	if r.broken() {
+		b.WriteString("\n## Wrong\n\n")
+		for _, p := range slices.Concat(r.failed, r.wrong) {
+			fmt.Fprintf(&b, "- %s\n", p)
+		}
+	}
+	return b.String()
+}
+
+func (r *report) word() string {
+	if r.broken() {
+		return "BROKEN"
+	}
+	return "held"
+}
+
+func (r *report) deliveries() string {
+	return fmt.Sprintf("%d events, %d of them confirmed; for %d clients over %d connections these are %d deliveries: %d once, %d more than once, %d lost. Without reason: %d.\n",
+		r.events, r.confirmed, len(r.clients), r.stays, r.once+r.more+r.lost, r.once, r.more, r.lost, r.wrongs)
+}

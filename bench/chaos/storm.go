@@ -1,0 +1,290 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	probeRoom   = 0 // with a member on each node, who stays with it
+	roomSize    = 16
+	probeRate   = 10.0 // events a second
+	arrivalRate = 300  // clients a second at the start
+
+	seatLimit   = 5 * time.Minute // for all to be in their rooms
+	roundLimit  = 3 * time.Minute // for a round to be over once the harm is
+	lookAgain   = 20 * time.Millisecond
+	orderChecks = 500 * time.Millisecond
+)
+
+// options are what one run may vary.
+type options struct {
+	seed     uint64
+	duration time.Duration // in which rounds begin
+	clients  int
+	nodes    int
+	rate     float64       // events a second
+	calm     time.Duration // after each round, and without an event at the end
+	kinds    []*kind
+	settings []string // of the gateways, beside those of the town
+}
+
+// A round is one or two harms at once, and the way back.
+type round struct {
+	harms         []*harm
+	began, healed time.Duration
+
+	recovered time.Duration // a new event has reached a member on every gateway
+	seated    time.Duration // and all clients are in their rooms
+	over      time.Duration // and the gateways see each other, and owe RabbitMQ nothing of the round
+
+	// Set by the judge.
+	slowest time.Duration // of its events, to a client that was in its room
+	ended   int           // connections of clients
+	lost    int           // deliveries, with reason, as those that came again
+	again   int
+	wrong   int // without reason
+}
+
+// A storm is one run of the command. Used by the main goroutine.
+type storm struct {
+	options
+	clock
+	town    *town
+	book    *book
+	crowd   *crowd
+	clients []*client // the probes first
+	rounds  []*round
+	before  []figures // of the nodes
+	after   []figures
+	failed  []string // what went wrong beside deliveries
+}
+
+// newStorm starts the town, which end stops, and makes the clients.
+func newStorm(o options, program, dir string) (s *storm, end func(), err error) {
+	t, err := newTown(o, program, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	s = &storm{options: o, clock: clock{time.Now()}, town: t}
+	s.crowd = &crowd{clock: s.clock, nodes: t.nodes}
+	rooms := 1 + (o.clients+roomSize-1)/roomSize
+	s.book = &book{clock: s.clock, rooms: make([][]event, rooms)}
+	for i := range o.nodes {
+		s.clients = append(s.clients, s.crowd.client(o.seed, i, probeRoom, i))
+	}
+	for i := range o.clients {
+		s.clients = append(s.clients, s.crowd.client(o.seed, o.nodes+i, 1+i%(rooms-1), -1))
+	}
+	return s, t.close, nil
+}
+
+// run plays the storm, and leaves everything for the judge to read.
+func (s *storm) run() error {
+	ctx, leave := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer leave()
+	for i, c := range s.clients {
+		all.Go(func() {
+			if sleep(ctx, time.Duration(i)*time.Second/arrivalRate) {
+				c.run(ctx)
+			}
+		})
+	}
+	if !s.await(seatLimit, s.allSeated) {
+		return fmt.Errorf("%d of %d clients are in their rooms after %v", s.inRooms(), len(s.clients), seatLimit)
+	}
+	var err error
+	if s.before, err = s.figures(); err != nil {
+		return err
+	}
+	stop := s.publish()
+	defer stop()
+	if err := s.weather(); err != nil {
+		return err
+	}
+	s.awaitOrder()
+	stop()
+	s.awaitQuiet()
+	s.after, err = s.figures()
+	return err
+}
+
+// publish starts the services; what it returns ends them, once.
+func (s *storm) publish() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	all.Go(func() { s.book.publish(ctx, s.town.broker.URL, []int{probeRoom}, probeRate) })
+	rooms := len(s.book.rooms) - 1
+	for i := range min(services, rooms) {
+		var own []int
+		for room := 1 + i; room <= rooms; room += services {
+			own = append(own, room)
+		}
+		all.Go(func() { s.book.publish(ctx, s.town.broker.URL, own, s.rate*float64(len(own))/float64(rooms)) })
+	}
+	return sync.OnceFunc(func() { cancel(); all.Wait() })
+}
+
+// weather plays one round after the other.
+func (s *storm) weather() error {
+	p := newPlan(s.seed, s.kinds, s.nodes)
+	begin := s.now()
+	s.recover(&round{}) // the first events have come
+	for s.now()-begin < s.duration && len(s.failed) == 0 {
+		r := &round{harms: p.next(), began: s.now()}
+		s.rounds = append(s.rounds, r)
+		if err := s.harm(r); err != nil {
+			return err
+		}
+		s.recover(r)
+		fmt.Println(r.line())
+		time.Sleep(s.calm)
+	}
+	return nil
+}
+
+// harm does what is planned, and undoes it.
+func (s *storm) harm(r *round) error {
+	errs := make([]error, len(r.harms))
+	var all sync.WaitGroup
+	for i, h := range r.harms {
+		all.Go(func() { errs[i] = s.do(h) })
+	}
+	all.Wait()
+	r.healed = s.now()
+	return errors.Join(errs...)
+}
+
+func (s *storm) do(h *harm) error {
+	var n *node
+	if h.node >= 0 {
+		n = s.town.nodes[h.node]
+	}
+	time.Sleep(h.after)
+	h.began = s.now()
+	err := h.do(s.town, n)
+	if err == nil {
+		time.Sleep(h.lasts)
+		err = h.undo(s.town, n)
+	}
+	h.healed = s.now()
+	if err != nil {
+		return fmt.Errorf("%v: %w", h, err)
+	}
+	return nil
+}
+
+// recover waits until the round is over.
+func (s *storm) recover(r *round) {
+	first := int64(s.book.next(probeRoom)) // published from now on
+	for _, step := range []struct {
+		at    *time.Duration
+		what  string
+		holds func() bool
+	}{
+		{&r.recovered, "an event has reached a member on every gateway", func() bool {
+			return !slices.ContainsFunc(s.clients[:s.nodes], func(c *client) bool { return c.last.Load() < first })
+		}},
+		{&r.seated, "all clients are in their rooms", s.allSeated},
+		{&r.over, "the gateways see each other, and have acknowledged what they have taken", s.settled()},
+	} {
+		if !s.await(roundLimit, step.holds) {
+			s.fail("%v after %v it is not so that %s", roundLimit, r, step.what)
+		}
+		*step.at = s.now()
+	}
+}
+
+// settled returns what reports whether each gateway sees all others and no dead
+// one, and then acknowledges what it has taken by the time they do.
+func (s *storm) settled() func() bool {
+	var owed []float64
+	return func() bool {
+		all, err := s.figures()
+		if err != nil || slices.ContainsFunc(all, func(f figures) bool { return f.nodes() != s.nodes }) {
+			return false
+		}
+		settled := true
+		for i, f := range all {
+			if i == len(owed) {
+				owed = append(owed, f.acked()+f.unacked())
+			}
+			if f.acked() < owed[i] && f.unacked() > 0 {
+				settled = false
+			}
+		}
+		return settled
+	}
+}
+
+// awaitQuiet waits until nothing comes any more.
+func (s *storm) awaitQuiet() {
+	got := s.crowd.got.Load()
+	for since := s.now(); s.now()-since < s.calm; time.Sleep(lookAgain) {
+		if now := s.crowd.got.Load(); now != got {
+			got, since = now, s.now()
+		}
+	}
+}
+
+func (s *storm) await(limit time.Duration, holds func() bool) bool {
+	for until := s.now() + limit; !holds(); time.Sleep(lookAgain) {
+		if s.now() > until {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *storm) allSeated() bool { return s.inRooms() == len(s.clients) }
+
+func (s *storm) inRooms() (n int) {
+	for _, c := range s.clients {
+		if c.at.Load() >= 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *storm) figures() (all []figures, err error) {
+	for _, n := range s.town.nodes {
+		f, err := n.figures()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, f)
+	}
+	return all, nil
+}
+
+func (s *storm) fail(format string, args ...any) {
+	s.failed = append(s.failed, fmt.Sprintf(format, args...))
+}
+
+func (r *round) String() string {
+	var names []string
+	for _, h := range r.harms {
+		name := h.String()
+		if h.after > 0 {
+			name += fmt.Sprintf(" (%s later)", seconds(h.after))
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// line is for standard output, as the round is over.
+func (r *round) line() string {
+	return fmt.Sprintf("%7s %s: events on every gateway after %s, all clients back after %s, settled after %s",
+		seconds(r.began), r, seconds(r.recovered-r.healed), seconds(r.seated-r.healed), seconds(r.over-r.healed))
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }

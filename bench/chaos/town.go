@@ -1,0 +1,161 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/hometrip/gateway/bench/process"
+	"github.com/hometrip/gateway/internal/freeport"
+	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/upstream/brokertest"
+)
+
+const (
+	jwtSecret    = "chaos-secret-of-thirty-two-bytes"
+	keyPrefix    = "chaos:1:" // of keys in Redis: KEY_PREFIX and the database
+	startTimeout = 60 * time.Second
+	askTimeout   = 30 * time.Second
+)
+
+// settings are those of production, but that rooms and clients go sooner, so
+// that less time is spent waiting.
+var settings = []string{
+	"NODE_ENV=production", "SERVICE_HOST=127.0.0.1", "JWT_SECRET=" + jwtSecret, "LOG_DIR=", "CORS_ORIGIN=*",
+	"USE_REDIS=true", "REDIS_HOST=127.0.0.1", "REDIS_DB=1", "KEY_PREFIX=chaos:",
+	"USE_RABBITMQ=true", "RABBITMQ_EXCHANGE=" + exchange,
+	"ROOM_LINGER=1000", "DRAIN_PERIOD=2000",
+}
+
+// A town is what harm is done to. Owned by the goroutine of the storm; harms
+// that are done at the same time are done to different parts.
+type town struct {
+	redis  *redistest.Server
+	broker *brokertest.Broker
+	nodes  []*node
+}
+
+// A node is a gateway and its ways to Redis and RabbitMQ.
+type node struct {
+	addr     string // host:port
+	program  string
+	dir      string
+	env      []string
+	port     int
+	redis    *redistest.Proxy
+	rabbit   *redistest.Proxy
+	server   *process.Server
+	launches int
+}
+
+// newTown starts everything; dir is for logs.
+func newTown(o options, program, dir string) (*town, error) {
+	t := &town{}
+	err := t.open(o, program, dir)
+	if err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *town) open(o options, program, dir string) (err error) {
+	if t.redis, err = redistest.Start(nil); err != nil {
+		return err
+	}
+	if t.broker, err = brokertest.Start(); err != nil {
+		return err
+	}
+	for i := range o.nodes {
+		n := &node{program: program, dir: filepath.Join(dir, fmt.Sprint("gateway-", i)), env: slices.Concat(settings, o.settings)}
+		t.nodes = append(t.nodes, n)
+		if err := n.open(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *node) open(t *town) (err error) {
+	if n.port, err = freeport.Find(); err != nil {
+		return err
+	}
+	n.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(n.port))
+	if n.redis, err = redistest.NewProxy(t.redis.Addr); err != nil {
+		return err
+	}
+	if n.rabbit, err = redistest.NewProxy(t.broker.Addr); err != nil {
+		return err
+	}
+	_, redisPort, _ := net.SplitHostPort(n.redis.Addr)
+	n.env = append(n.env, "PORT="+strconv.Itoa(n.port), "REDIS_PORT="+redisPort,
+		"RABBITMQ_URL=amqp://guest:guest@"+n.rabbit.Addr+"/")
+	return n.launch()
+}
+
+// launch starts the gateway; what it prints is in a directory for each start.
+func (n *node) launch() (err error) {
+	n.launches++
+	n.server, err = process.Start(process.Launch{
+		Argv: []string{n.program}, Env: n.env, Dir: filepath.Join(n.dir, fmt.Sprint("start-", n.launches)),
+		Port: n.port, Ready: "/health", Limit: startTimeout, Core: -1,
+	})
+	return err
+}
+
+func (n *node) signal(s syscall.Signal) error { return syscall.Kill(n.server.PID(), s) }
+
+// close ends everything.
+func (t *town) close() {
+	for _, n := range t.nodes {
+		if n.server != nil {
+			n.server.Stop()
+		}
+		for _, p := range []*redistest.Proxy{n.redis, n.rabbit} {
+			if p != nil {
+				p.Close()
+			}
+		}
+	}
+	if t.broker != nil {
+		t.broker.Close()
+	}
+	if t.redis != nil {
+		t.redis.Close()
+	}
+}
+
+// figures is what a gateway holds, and says of itself.
+type figures struct {
+	process.Metrics
+	resident    int64 // bytes
+	descriptors int
+}
+
+var web = http.Client{Timeout: askTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
+
+func (n *node) figures() (f figures, err error) {
+	if f.Metrics, err = process.Scrape(&web, "http://"+n.addr+"/metrics"); err != nil {
+		return f, errors.Join(err, n.server.Alive())
+	}
+	f.descriptors = process.Descriptors(n.server.PID())
+	f.resident, err = process.Resident(n.server.PID())
+	return f, err
+}
+
+func (f figures) nodes() int      { return int(f.Metrics["cluster_nodes"]) }   // that it sees, itself included
+func (f figures) allSockets() int { return int(f.Metrics["cluster_sockets"]) } // of these
+func (f figures) sockets() int    { return int(f.Metrics["sockets"]) }
+
+// beside is how many descriptors are not clients' connections.
+func (f figures) beside() int { return f.descriptors - int(f.Metrics["connections"]) }
+
+// unacked and acked are events that it has taken from RabbitMQ.
+func (f figures) unacked() float64 { return f.Metrics["service_events_unacknowledged"] }
+func (f figures) acked() float64   { return f.Metrics[`service_events_total{what="acknowledged"}`] }
