@@ -175,7 +175,7 @@ func TestThreatTable(t *testing.T) {
 	for name := range named {
 		t.Errorf("SECURITY.md names attack:%s, which there is not", name)
 	}
-	tests := sources(t, root, "*/*_test.go", "*/*/*_test.go")
+	tests := sources(t, root, "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go")
 	for _, name := range regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w+`).FindAllString(string(b), -1) {
 		if !strings.Contains(tests, "func "+name+"(") {
 			t.Errorf("SECURITY.md names %s, which there is not", name)
