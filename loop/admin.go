@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,20 +15,36 @@ import (
 type admin struct {
 	handler http.Handler
 	log     *slog.Logger
-	slots   chan struct{} // one for each batch being answered
-	probes  chan struct{} // the same for /health and /ready, which must not wait
+	probes  *crew // for /health and /ready, which must not wait for others
+	others  *crew
 }
 
 func newAdmin(h http.Handler, log *slog.Logger) *admin {
 	if h == nil {
 		h = http.NotFoundHandler()
 	}
-	return &admin{
-		handler: h,
-		log:     log,
-		slots:   make(chan struct{}, adminRequests),
-		probes:  make(chan struct{}, adminRequests),
+	return &admin{handler: h, log: log, probes: newCrew(), others: newCrew()}
+}
+
+// A crew is a bounded number of goroutines that answer batches of requests.
+type crew struct {
+	slots   chan struct{} // one for each batch whose handlers run
+	batches atomic.Int64  // of these and of those that wait
+	bytes   atomic.Int64  // of their requests
+}
+
+func newCrew() *crew { return &crew{slots: make(chan struct{}, adminHandlers)} }
+
+// enlist reports whether one more batch may be answered. One that is alone may
+// be as large as a connection lets it.
+func (c *crew) enlist(size int64) bool {
+	batches, bytes := c.batches.Add(1), c.bytes.Add(size)
+	if batches == 1 || batches <= adminBatches && bytes <= adminBytes {
+		return true
 	}
+	c.batches.Add(-1)
+	c.bytes.Add(-size)
+	return false
 }
 
 // A job is one request for the handler and what it is answered with.
@@ -38,16 +55,18 @@ type job struct {
 	reply    reply
 }
 
-// serve answers requests of one connection, one after the other, in a
-// goroutine of its own, for which there is a bounded number of slots.
+// serve answers requests of one connection in a goroutine of its own, unless
+// too many wait already. What their handlers have left for later is done when
+// all of them have been called, and takes the place of no other handler.
 func (a *admin) serve(h *httpConn, batch []job) {
-	slots := a.slots
+	crew, size := a.others, int64(0)
 	if len(batch) == 1 && batch[0].probe {
-		slots = a.probes
+		crew = a.probes
 	}
-	select {
-	case slots <- struct{}{}:
-	default:
+	for i := range batch {
+		size += int64(len(batch[i].request))
+	}
+	if !crew.enlist(size) {
 		for i := range batch {
 			batch[i].reply = reply{status: http.StatusServiceUnavailable, header: "Retry-After: 1\r\n"}
 		}
@@ -59,33 +78,58 @@ func (a *admin) serve(h *httpConn, batch []job) {
 		remote = addr.String()
 	}
 	go func() {
-		defer func() { <-slots }()
+		records := make([]*recorder, len(batch))
+		crew.slots <- struct{}{}
 		for i := range batch {
-			batch[i].reply = a.answer(batch[i].request, remote).reply()
+			records[i] = a.answer(batch[i].request, remote)
+			batch[i].request = nil
 		}
+		<-crew.slots
+		crew.bytes.Add(-size)
+		for i, rec := range records {
+			a.finish(rec)
+			batch[i].reply = rec.reply()
+		}
+		crew.batches.Add(-1)
 		h.w.shard.Post(func(now time.Time) { h.finish(batch, now) })
 	}()
 }
 
-// answer runs the handler. A panic of it is answered with 500.
-func (a *admin) answer(whole []byte, remote string) (rec *recorder) {
-	rec = &recorder{header: make(http.Header)}
-	defer func() {
-		if r := recover(); r != nil {
-			a.log.Error("panic in a request", "request", string(whole[:min(len(whole), 80)]), "panic", r)
-			rec = &recorder{header: make(http.Header), status: http.StatusInternalServerError}
-		}
-	}()
+// answer runs the handler.
+func (a *admin) answer(whole []byte, remote string) *recorder {
+	rec := &recorder{header: make(http.Header)}
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(whole)))
 	if err != nil {
 		rec.status = http.StatusBadRequest
 		return rec
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
-	defer cancel()
+	rec.cancel, rec.line = cancel, whole[:min(len(whole), 80)]
 	r.RemoteAddr = remote
-	a.handler.ServeHTTP(rec, r.WithContext(ctx))
+	a.run(rec, func() { a.handler.ServeHTTP(rec, r.WithContext(ctx)) })
 	return rec
+}
+
+// finish does what the handler has left for later.
+func (a *admin) finish(rec *recorder) {
+	if rec.later != nil {
+		a.run(rec, rec.later)
+	}
+	if rec.cancel != nil {
+		rec.cancel()
+	}
+}
+
+// run runs a part of a handler. A panic of it is answered with 500.
+func (a *admin) run(rec *recorder, part func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			a.log.Error("panic in a request", "request", string(rec.line), "panic", r)
+			rec.header, rec.body, rec.later = make(http.Header), bytes.Buffer{}, nil
+			rec.status = http.StatusInternalServerError
+		}
+	}()
+	part()
 }
 
 // A recorder is an http.ResponseWriter that keeps what it is given.
@@ -93,7 +137,16 @@ type recorder struct {
 	header http.Header
 	status int // 0: nothing written yet
 	body   bytes.Buffer
+
+	line   []byte // the beginning of the request, for the log
+	cancel func() // of the request's context; nil: there is none
+	later  func() // nil: the handler has answered
 }
+
+// Later has a handler's last part, which waits and then answers, run when the
+// handlers of the requests behind this one on the connection have been called.
+// The request's context lasts until then.
+func (r *recorder) Later(part func()) { r.later = part }
 
 func (r *recorder) Header() http.Header { return r.header }
 

@@ -22,8 +22,10 @@ const (
 	upgradeTimeout = 10 * time.Second // from the probing WebSocket to its upgrade packet
 	lingerTimeout  = 2 * time.Second  // for the peer to close after our close frame
 	refusedTimeout = time.Second      // for the client to read why it is refused
-	adminRequests  = 16               // batches of requests outside enginePath answered at once
-	adminTimeout   = 10 * time.Second // for one of them
+	adminHandlers  = 16               // batches of requests outside enginePath that are handled at once
+	adminBatches   = 256              // of these and of those that wait for their turn, or for something else
+	adminBytes     = 16 << 20         // of all their requests
+	adminTimeout   = 10 * time.Second // for one request to be handled
 	maxBatch       = 64               // pipelined requests answered together
 	maxMoving      = 128              // connections on their way between loops; each holds two descriptors
 )

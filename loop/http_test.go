@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -447,18 +448,32 @@ func TestHandlersDecideOnCaching(t *testing.T) {
 func TestSlowHandlers(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
+	var running atomic.Int64
 	s := newServer(t, func(c *Config) {
-		c.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release })
+		c.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				if n := running.Add(1); n > adminHandlers {
+					t.Errorf("%d handlers at once, want %d", n, adminHandlers)
+				}
+				<-release
+				running.Add(-1)
+			}
+		})
 	})
 	var slow []*wire
-	for range adminRequests {
+	for range adminBatches {
 		c := dial(t, s)
 		c.send(requestText("GET", "/slow", ""))
 		slow = append(slow, c)
 	}
-	await(t, "the handlers to be busy", func() bool { return len(s.admin.slots) == adminRequests })
+	await(t, "the handlers to be busy, and the rest to wait", func() bool {
+		return running.Load() == adminHandlers && s.admin.others.batches.Load() == adminBatches
+	})
 	if r := dial(t, s).do("GET", "/slow", ""); r.status != 503 {
 		t.Errorf("one more: %d, want 503", r.status)
+	}
+	if r := dial(t, s).do("GET", "/health", ""); r.status != 200 {
+		t.Errorf("/health: %d, want 200", r.status)
 	}
 	connectWS(t, s, "ann").join("1")
 	slow[0].conn.Close() // gives up
@@ -468,7 +483,67 @@ func TestSlowHandlers(t *testing.T) {
 			t.Errorf("%d", r.status)
 		}
 	}
-	await(t, "the slots to be free", func() bool { return len(s.admin.slots) == 0 })
+	await(t, "nobody to wait", func() bool {
+		return s.admin.others.batches.Load() == 0 && s.admin.others.bytes.Load() == 0 && len(s.admin.others.slots) == 0
+	})
+}
+
+func TestLargeRequestsThatWaitAreFew(t *testing.T) {
+	c := newCrew()
+	if !c.enlist(2 * adminBytes) {
+		t.Error("one that is alone was refused")
+	}
+	if c.enlist(1) {
+		t.Error("one more was not")
+	}
+	c.bytes.Add(-2 * adminBytes)
+	c.batches.Add(-1)
+	for i := range 3 {
+		if got, want := c.enlist(adminBytes/2), i < 2; got != want {
+			t.Errorf("half of what may wait, time %d: enlisted %v", i, got)
+		}
+	}
+	if c.batches.Load() != 2 || c.bytes.Load() != adminBytes {
+		t.Errorf("%d batches of %d bytes", c.batches.Load(), c.bytes.Load())
+	}
+}
+
+// TestHandlersThatWaitLater: of requests on one connection the second is
+// handled before the first has what it waits for, and their answers keep their
+// order.
+func TestHandlersThatWaitLater(t *testing.T) {
+	t.Parallel()
+	second := make(chan struct{})
+	s := newServer(t, func(c *Config) {
+		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			later := w.(interface{ Later(func()) }).Later
+			switch r.URL.Path {
+			case "/1":
+				later(func() {
+					select {
+					case <-second:
+						fmt.Fprint(w, "waited")
+					case <-r.Context().Done():
+					}
+				})
+			case "/2":
+				close(second)
+				fmt.Fprint(w, "at once")
+			case "/3":
+				later(func() { panic("later") })
+			}
+		})
+	})
+	c := dial(t, s)
+	c.send(requestText("GET", "/1", "") + requestText("GET", "/2", "") + requestText("GET", "/3", ""))
+	for i, want := range []string{"waited", "at once"} {
+		if r := c.receive(); r.status != 200 || r.body != want {
+			t.Errorf("answer %d: %d %q, want %q", i+1, r.status, r.body, want)
+		}
+	}
+	if r := c.receive(); r.status != 500 {
+		t.Errorf("a panic later: %d, want 500", r.status)
+	}
 }
 
 // TestRequestsOfAllSizesBehindEachOther: next looks at a part of the input

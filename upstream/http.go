@@ -66,30 +66,47 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, bad.status(), map[string]any{"error": bad.Detail, "reason": bad.Reason.String()})
 		return
 	}
-	if err := p.handOver(r.Context(), e); err != nil {
-		answer(w, http.StatusServiceUnavailable, map[string]any{"error": "not with all receivers, try again: " + err.Error()})
+	through, err := p.handOver(r.Context(), e)
+	finish := func() {
+		if err == nil {
+			err = arrival(r.Context(), through)
+		}
+		if err != nil {
+			answer(w, http.StatusServiceUnavailable, map[string]any{"error": "not with all receivers, try again: " + err.Error()})
+			return
+		}
+		logEvent(p.Log, "http", r.PathValue("key"), "", r.Header.Get(traceHeader), &e)
+		accepted := map[string]any{"rooms": len(e.Rooms)}
+		if e.Order != nil {
+			accepted = map[string]any{"order": true}
+		}
+		answer(w, http.StatusAccepted, accepted)
+	}
+	if w, ok := w.(patient); ok {
+		w.Later(finish) // so that events of one connection are on their way together
 		return
 	}
-	logEvent(p.Log, "http", r.PathValue("key"), "", r.Header.Get(traceHeader), &e)
-	accepted := map[string]any{"rooms": len(e.Rooms)}
-	if e.Order != nil {
-		accepted = map[string]any{"order": true}
-	}
-	answer(w, http.StatusAccepted, accepted)
+	finish()
 }
 
-// handOver returns when an event is with its receivers on this node and
-// published to the others, or when ctx is over: then some may have it.
-func (p *Publisher) handOver(ctx context.Context, e Event) error {
+// A patient ResponseWriter lets the requests behind this one be begun before
+// the rest of the handler is run. The gateway's own port has it.
+type patient interface{ Later(rest func()) }
+
+// handOver delivers an event. The channel is closed when it is with its
+// receivers on this node and published to the others. After an error some may
+// have it.
+func (p *Publisher) handOver(ctx context.Context, e Event) (through chan struct{}, err error) {
 	for _, room := range e.Rooms {
 		if _, err := p.Rooms.Deliver(ctx, e.in(room)); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	through := make(chan struct{})
-	if err := p.Rooms.Sync(ctx, func() { close(through) }); err != nil {
-		return err
-	}
+	through = make(chan struct{})
+	return through, p.Rooms.Sync(ctx, func() { close(through) })
+}
+
+func arrival(ctx context.Context, through chan struct{}) error {
 	select {
 	case <-through:
 		return nil

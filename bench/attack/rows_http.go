@@ -52,7 +52,7 @@ var httpRows = []*row{
 	{
 		name: "request-flood", setup: defaults, play: requestFlood,
 		threat: "pipelined requests for /health, /metrics and nothing, on 20 connections",
-		stops:  "16 batches at once off the loops, /health apart",
+		stops:  "16 batches at once off the loops, 256 in all, /health apart",
 	},
 	{
 		name: "poll-flood", setup: defaults, play: pollFlood,
