@@ -78,7 +78,9 @@
 // Redis is away, but for what is volatile; events of services are not
 // acknowledged until Redis has taken them, and as long as a node that may hold
 // the room has its lease and no subscription they wait for it (a lane keeps
-// parkedBytes for a node).
+// parkedBytes for a node). The longest wait is that for a node which dies while
+// Redis loses its data: nobody knows then which rooms it held, and all events
+// wait for memoryLeases.
 //
 // A node that is cut off from Redis for longer than its lease, while the
 // others are not, is not waited for. Its clients go on among themselves, and
