@@ -19,27 +19,33 @@ const (
 	// 20,000 on many machines, and both need some descriptors for themselves.
 	fleetConns   = 18000
 	fleetReserve = 1000 // descriptors
-	fleetAll     = fleetProcesses * fleetConns
+	// listenFirst is for the clients of the other processes to be ready for the
+	// first event.
+	listenFirst = time.Second
+	fleetAll    = fleetProcesses * fleetConns
 	// fleetMemory is what one connection takes at the hungriest peer: both ends,
 	// and the kernel's share of them.
 	fleetMemory = 64 << 10 // bytes
 )
 
 // fleetScenario fills several processes and sends to all of their connections
-// at once. Every connection is a socket of one user. The processes are not
-// joined: the service posts each event to each of them.
+// at once. Every connection is a socket of one user. The processes are joined
+// through Redis and a service posts the events to the first of them; where a
+// peer's nodes cannot be joined it posts each event to each.
 func fleetScenario(t *trial) error {
 	const (
 		ping      = 10 * time.Second
 		intervals = 2
 		rate      = 0.5 // events per second
 		length    = 10 * time.Second
+		events    = uint32(rate * float64(length/time.Second))
 	)
 	if reason := limitsHere().refuse(); reason != "" {
 		return unavailable{reason}
 	}
 	t.pin = false // the servers together get what the machine has
-	low, high, loadBytes, err := t.fillFleet(ping)
+	joined := t.peer.has(canRedis)
+	low, high, loadBytes, err := t.fillFleet(ping, joined)
 	if err != nil {
 		return err
 	}
@@ -49,6 +55,10 @@ func fleetScenario(t *trial) error {
 	}
 	v := idle.values()
 	v["conns"], v["nodes"], v["pings"] = fleetAll, fleetProcesses, float64(idle.Pings)
+	v["posts"] = fleetProcesses
+	if joined {
+		v["posts"] = 1
+	}
 	v["bytes_per_conn"] = (high.rss - low.rss) / fleetAll
 	v["kernel_bytes_per_conn"] = (high.slab - low.slab) / fleetAll / 2 // half of it is the clients'
 	v["load_bytes_per_conn"] = float64(load.ConnSize) + loadBytes/fleetAll
@@ -61,7 +71,13 @@ func fleetScenario(t *trial) error {
 	row.Blame(offBeat(idle.Result, fleetAll, intervals))
 	t.row("fleet", "idle", row)
 
-	broadcast, err := t.together(func(_ int, w *load.Client) (*load.Result, error) {
+	broadcast, err := t.together(func(i int, w *load.Client) (*load.Result, error) {
+		if joined && i > 0 {
+			return w.Fanout(load.FanoutArgs{Source: load.SourceListen, Last: fleetConns, Expect: events})
+		}
+		if joined {
+			time.Sleep(listenFirst)
+		}
 		return w.Fanout(load.FanoutArgs{
 			Source: load.SourceUser, Token: publishToken, Last: fleetConns, Rate: rate, For: length,
 		})
@@ -74,7 +90,7 @@ func fleetScenario(t *trial) error {
 		return err
 	}
 	t.record("broadcast", broadcast, map[string]float64{
-		"conns": fleetAll, "nodes": fleetProcesses, "growth_mib": (after.rss - high.rss) / (1 << 20),
+		"conns": fleetAll, "growth_mib": (after.rss - high.rss) / (1 << 20),
 	})
 	return nil
 }
@@ -83,9 +99,17 @@ func fleetScenario(t *trial) error {
 // process of its own, all at the same time: a worker between two phases would
 // let its pings pile up. It returns the memory of the servers before and after,
 // and what the load processes grew by.
-func (t *trial) fillFleet(ping time.Duration) (low, high footprint, loadBytes float64, err error) {
+func (t *trial) fillFleet(ping time.Duration, joined bool) (low, high footprint, loadBytes float64, err error) {
+	var env []string
+	if joined {
+		var redis *helper
+		if redis, err = t.redis(); err != nil {
+			return
+		}
+		env = redisEnv(redis)
+	}
 	for range fleetProcesses {
-		if _, err = t.serve(ping); err != nil {
+		if _, err = t.serveWith(ping, env...); err != nil {
 			return
 		}
 	}

@@ -180,10 +180,11 @@ var tables = []table{
 	},
 	{
 		title: "Fleet", scenario: "fleet",
-		note: "Several processes that are not joined; each event is posted to each of them, for all of its connections. Kernel: unreclaimable slab, half of what both ends cost. Growth: resident memory of all processes after the broadcasts. Heartbeats: share of a core for 100,000 connections at 25 s.",
+		note: "Several processes. Those joined through Redis are posted an event once, and it reaches the connections of all; the others are each posted it. Kernel: unreclaimable slab, half of what both ends cost. Growth: resident memory of all processes after the broadcasts. Heartbeats: share of a core for 100,000 connections at 25 s.",
 		columns: []column{
 			{"connections", "idle", "conns", perSec, false},
 			{"processes", "idle", "nodes", plain, false},
+			{"an event is posted to", "idle", "posts", plain, false},
 			{"descriptors each", "idle", "fds", plain, false},
 			{"CPU µs/connection", "connect", "cpu_us", micros, true},
 			{"resident/connection", "idle", "bytes_per_conn", bytes, false},
