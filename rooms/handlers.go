@@ -135,7 +135,7 @@ func handleRefresh(c *Call) {
 			return
 		}
 		s.shard.stats.TokensRenewed.Add(1)
-		named := s.granted != nil || id.Rooms != nil
+		named := s.identity().Rooms != nil || id.Rooms != nil
 		s.take(id)
 		later.Ack([]byte(`{"success":true}`))
 		if named {

@@ -19,21 +19,18 @@ type occupancy struct {
 }
 
 type occupancyStripe struct {
-	mu    sync.RWMutex
-	rooms map[string]occupied
-	_     [32]byte // keeps neighbours' locks off one cache line
-}
-
-// occupied is what the shards hold of a room.
-type occupied struct {
-	shards  uint64 // bit set
-	members int
+	mu     sync.RWMutex
+	shards map[string]uint64 // which hold the room, as a bit set
+	// counts is how many members a room has, of more than one: most rooms are
+	// a user's with one socket, and there would be one entry here for each.
+	counts map[string]int
+	_      [24]byte // keeps neighbours' locks off one cache line
 }
 
 func newOccupancy(c Cluster) *occupancy {
 	o := &occupancy{cluster: c, seed: maphash.MakeSeed()}
 	for i := range o.stripes {
-		o.stripes[i].rooms = make(map[string]occupied)
+		o.stripes[i].shards, o.stripes[i].counts = make(map[string]uint64), make(map[string]int)
 	}
 	return o
 }
@@ -49,15 +46,19 @@ func (o *occupancy) join(r *room, shard int) (fresh, known bool) {
 	s := o.stripe(r.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	held := s.rooms[r.name]
-	fresh = held.shards&(1<<shard) == 0
-	held.shards |= 1 << shard
-	held.members++
-	s.rooms[r.name] = held
+	held := s.shards[r.name]
+	fresh = held&(1<<shard) == 0
+	members := s.members(r.name) + 1
+	if fresh {
+		s.shards[r.name] = held | 1<<shard
+	}
+	if members > 1 {
+		s.counts[r.name] = members
+	}
 	if fresh {
 		known = o.cluster == nil || o.cluster.Occupied(r.name)
 	}
-	o.counted(r, held.members)
+	o.counted(r, members)
 	return fresh, known
 }
 
@@ -67,20 +68,34 @@ func (o *occupancy) leave(r *room, shard int, last bool) {
 	s := o.stripe(r.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	held := s.rooms[r.name]
-	held.members--
-	if last {
-		held.shards &^= 1 << shard
+	members := s.members(r.name) - 1
+	if members > 1 {
+		s.counts[r.name] = members
+	} else {
+		delete(s.counts, r.name)
 	}
-	if held.shards != 0 {
-		s.rooms[r.name] = held
-		o.counted(r, held.members)
+	if last {
+		s.shards[r.name] &^= 1 << shard
+	}
+	if members > 0 {
+		o.counted(r, members)
 		return
 	}
-	delete(s.rooms, r.name)
+	delete(s.shards, r.name)
 	if o.cluster != nil {
 		o.cluster.Vacated(r.name)
 	}
+}
+
+// members returns how many sockets are in room. s.mu is held.
+func (s *occupancyStripe) members(room string) int {
+	if n, ok := s.counts[room]; ok {
+		return n
+	}
+	if _, ok := s.shards[room]; ok {
+		return 1
+	}
+	return 0
 }
 
 // counted tells the cluster of the members of a room that clients join.
@@ -99,7 +114,7 @@ func (o *occupancy) members(room string) (n int) {
 	s := o.stripe(room)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return n + s.rooms[room].members
+	return n + s.members(room)
 }
 
 // elsewhere reports whether another node may hold room.
@@ -112,7 +127,7 @@ func (o *occupancy) holders(room string) uint64 {
 	s := o.stripe(room)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.rooms[room].shards
+	return s.shards[room]
 }
 
 // names returns up to limit room names, and how many rooms there are.
@@ -120,8 +135,8 @@ func (o *occupancy) names(limit int) (names []string, total int) {
 	for i := range o.stripes {
 		s := &o.stripes[i]
 		s.mu.RLock()
-		total += len(s.rooms)
-		for room := range s.rooms {
+		total += len(s.shards)
+		for room := range s.shards {
 			if len(names) >= limit {
 				break
 			}

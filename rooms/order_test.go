@@ -123,7 +123,7 @@ func TestAnOrderForNobody(t *testing.T) {
 }
 
 func TestASocketIsSmall(t *testing.T) {
-	const most = 160 // bytes, a size class; a million of them
+	const most = 128 // bytes, a size class; a million of them
 	if got := int(unsafe.Sizeof(Socket{})); got > most {
 		t.Errorf("a socket takes %d bytes, at most %d are meant", got, most)
 	}

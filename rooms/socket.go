@@ -53,18 +53,22 @@ type Socket struct {
 
 	id     string // public: others see it; "" until connected
 	userID string // "" for nobody
-	email  string
-	role   string
 
 	until int64 // Unix ms: CONNECT must have come, or the token ends; 0: never
 
-	rooms   []membership
-	granted *[]string // rooms the token names; nil when it names none
+	rooms  []membership
+	claims *claims // nil unless somebody decides on rooms
 
 	tokenID uint64 // hash of the token's id; 0 when it has none
 	issued  uint32 // when the token was, Unix s; 0 when it does not say
 
 	aside *aside // nil most of the time
+}
+
+// claims are what a token says beside the user, for the Authorizer.
+type claims struct {
+	email, role string
+	rooms       []string // nil when it names none
 }
 
 // aside holds what a socket needs only for a while.
@@ -319,18 +323,17 @@ func (s *Socket) connect(id Identity, now time.Time) {
 
 // take keeps what a token says, but for the user.
 func (s *Socket) take(id Identity) {
-	s.email, s.role, s.granted = id.Email, id.Role, nil
 	s.tokenID, s.issued = s.shard.hub.tokenHash(id.TokenID), unixSeconds(id.Issued)
-	if id.Rooms != nil {
-		s.granted = &id.Rooms
+	if s.shard.hub.config.Authorizer != nil {
+		s.claims = &claims{id.Email, id.Role, id.Rooms}
 	}
 }
 
 // identity is who the socket speaks for.
 func (s *Socket) identity() Identity {
-	id := Identity{UserID: s.userID, Email: s.email, Role: s.role}
-	if s.granted != nil {
-		id.Rooms = *s.granted
+	id := Identity{UserID: s.userID}
+	if c := s.claims; c != nil {
+		id.Email, id.Role, id.Rooms = c.email, c.role, c.rooms
 	}
 	return id
 }
@@ -409,7 +412,7 @@ func (s *Socket) leaveAll(now time.Time) {
 	}
 	s.shard.stats.Sockets.Add(-1)
 	s.id, s.userID = "", ""
-	s.take(Identity{})
+	s.claims, s.tokenID, s.issued = nil, 0, 0
 	s.until, s.warned = 0, false
 }
 
