@@ -14,7 +14,7 @@ export const browser = await chromium.launch({ executablePath: "/usr/bin/chromiu
 export async function open(url, options) {
   const context = await browser.newContext({ viewport: { width: 1200, height: 860 }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(60_000); // on a busy machine Chromium alone takes ten seconds to begin
   const complaints = [];
   page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
   page.on("pageerror", (error) => complaints.push(String(error)));
