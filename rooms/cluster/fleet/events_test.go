@@ -197,7 +197,7 @@ func TestEventsKeepTheirOrderOnEveryNode(t *testing.T) {
 		gateways = append(gateways, g)
 		witnesses = append(witnesses, []*witness{g.witness(fmt.Sprint("first of ", i)), g.witness(fmt.Sprint("second of ", i))})
 	}
-	const calm = 3_000
+	const calm = 5_000
 	if err := <-s.publish(0, calm); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestEventsKeepTheirOrderOnEveryNode(t *testing.T) {
 // of another one stays connected and gets them all; those of the first get
 // theirs without a gap as long as they are connected.
 func TestNoEventIsLostWhileAGatewayIsKilledAgainAndAgain(t *testing.T) {
-	const all = 30_000
+	const all = 100_000
 	f := newFleet(t)
 	s := newService(t, "killed")
 	first, second := f.start(s.settings...), f.start()
