@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -116,7 +115,7 @@ func run(args []string) error {
 		return err
 	}
 	if o.out == "" {
-		o.out = filepath.Join(root, "bench", "results", time.Now().Format("2006-01-02"))
+		o.out = process.Results(root)
 	}
 	s, err := newSuite(root, o)
 	if err != nil {

@@ -49,13 +49,11 @@ func (o *occupancy) join(r *room, shard int) (fresh, known bool) {
 	held := s.shards[r.name]
 	fresh = held&(1<<shard) == 0
 	members := s.members(r.name) + 1
-	if fresh {
-		s.shards[r.name] = held | 1<<shard
-	}
 	if members > 1 {
 		s.counts[r.name] = members
 	}
 	if fresh {
+		s.shards[r.name] = held | 1<<shard
 		known = o.cluster == nil || o.cluster.Occupied(r.name)
 	}
 	o.counted(r, members)

@@ -26,10 +26,18 @@ type Order struct {
 
 var errOrderForNobody = errors.New("order: names neither a user nor a token")
 
-// order has the tokens refused, and then their sockets disconnected.
-func (h *Hub) order(o Order) error {
+// Check returns an error for an order that means nobody.
+func (o *Order) Check() error {
 	if o.User == "" && o.TokenID == "" {
 		return errOrderForNobody
+	}
+	return nil
+}
+
+// order has the tokens refused, and then their sockets disconnected.
+func (h *Hub) order(o Order) error {
+	if err := o.Check(); err != nil {
+		return err
 	}
 	if !o.Until.IsZero() && h.config.Revoker != nil {
 		h.config.Revoker.Revoke(o)

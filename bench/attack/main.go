@@ -5,8 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
-	"time"
 
 	"github.com/hometrip/gateway/bench/load"
 	"github.com/hometrip/gateway/bench/process"
@@ -63,7 +61,7 @@ func run(args []string) error {
 		return err
 	}
 	if o.out == "" {
-		o.out = filepath.Join(root, "bench", "results", time.Now().Format("2006-01-02"))
+		o.out = process.Results(root)
 	}
 	s, err := newSiege(root, o.good)
 	if err != nil {

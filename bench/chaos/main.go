@@ -46,7 +46,7 @@ func run(args []string) error {
 		return err
 	}
 	if out == "" {
-		out = filepath.Join(root, "bench", "results", time.Now().Format("2006-01-02"))
+		out = process.Results(root)
 	}
 	return play(o, root, out)
 }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Root walks up to the module this command belongs to.
@@ -25,6 +26,11 @@ func Root() (string, error) {
 		}
 		dir = parent
 	}
+}
+
+// Results is where reports of today go in root.
+func Results(root string) string {
+	return filepath.Join(root, "bench", "results", time.Now().Format("2006-01-02"))
 }
 
 // Revision is the commit that is checked out in root.

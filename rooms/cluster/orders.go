@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -23,8 +22,6 @@ const (
 	orderBatch   = 512 // orders read or written at once
 	orderTimeout = time.Minute
 )
-
-var errOrderForNobody = errors.New("order: names neither a user nor a token")
 
 // orders are those that last: tokens that are refused although they are good.
 // Every node has them all, and Redis keeps them for nodes that come later. Safe
@@ -67,10 +64,8 @@ func parseOrder(form []byte) (*rooms.Order, error) {
 	if _, err := d.Token(); err != io.EOF {
 		return nil, fmt.Errorf("order %.80q: more behind it", form)
 	}
-	if f.User == "" && f.TokenID == "" {
-		return nil, errOrderForNobody
-	}
-	return &rooms.Order{User: f.User, TokenID: f.TokenID, Issued: instant(f.Issued), Until: instant(f.Until), Reason: f.Reason}, nil
+	o := &rooms.Order{User: f.User, TokenID: f.TokenID, Issued: instant(f.Issued), Until: instant(f.Until), Reason: f.Reason}
+	return o, o.Check()
 }
 
 func seconds(t time.Time) int64 {
