@@ -1,0 +1,203 @@
+package rooms
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// Errors a client is told in CONNECT_ERROR. The prefix is what front ends
+// match on.
+var (
+	errNamespace = errors.New("Invalid namespace")
+	errNoToken   = errors.New("No token provided")
+	errTokenType = errors.New("jwt must be a string")
+	errPerUser   = errors.New("Too many connections of this user")
+)
+
+const authErrorPrefix = "Authentication error: "
+
+// expiryWarning is how long before the token's end a client is told of it.
+const expiryWarning = 5 * time.Minute
+
+// connectsPerBurst is how many CONNECTs are worth a burst of events: a token
+// costs more to verify than an event to serve, and nobody should guess.
+const connectsPerBurst = 20
+
+func (s *Socket) handleConnect(data []byte, now time.Time) {
+	rate := s.shard.hub.config.Limits.Events
+	if s.events.Take(rate, max(rate.Burst/connectsPerBurst, 1), now) > 1 {
+		s.close(ReasonTooFast)
+		return
+	}
+	token, err := s.token(data)
+	if err == errNoToken && s.shard.hub.config.AllowAnonymous {
+		s.connect(Identity{}, now)
+		return
+	}
+	if err != nil {
+		s.reject(err)
+		return
+	}
+	s.phase = phaseVerifying
+	s.verify(token, now, func(id Identity, err error, now time.Time) {
+		if s.phase != phaseVerifying {
+			return // closed meanwhile
+		}
+		s.phase = phaseOpen
+		if err != nil {
+			s.reject(err)
+			s.sink.Wake() // the deadline is back
+			return
+		}
+		s.connect(id, now)
+	})
+}
+
+// token finds the token in the CONNECT packet's data, else in the handshake.
+func (s *Socket) token(data []byte) (string, error) {
+	var token []byte
+	err := errNoToken
+	for key, value, rest, ok := codec.Member(data); ok; key, value, rest, ok = codec.Member(rest) {
+		if string(key) != "token" || string(value) == "null" {
+			continue
+		}
+		if token, ok = codec.Text(value); !ok {
+			return "", errTokenType
+		}
+	}
+	if len(token) > 0 {
+		return string(token), nil
+	}
+	if s.aside != nil && s.aside.token != "" {
+		return s.aside.token, nil
+	}
+	return "", err
+}
+
+// verify has the token verified and calls then on the shard's event loop, at
+// once when the verifier has answered before it returns.
+func (s *Socket) verify(token string, now time.Time, then func(Identity, error, time.Time)) {
+	auth := s.shard.hub.config.Auth
+	if auth == nil {
+		then(Identity{}, errors.New("invalid signature"), now)
+		return
+	}
+	type verdict struct {
+		id  Identity
+		err error
+	}
+	consult(s.shard, now, func(done func(verdict)) {
+		auth.Authenticate(token, now, func(id Identity, err error) { done(verdict{id, err}) })
+	}, func(v verdict, now time.Time) { then(v.id, v.err, now) })
+}
+
+// consult puts a question to somebody who answers by calling done once, before
+// ask returns or later from another goroutine, and calls then on the shard's
+// event loop: at once in the first case.
+func consult[T any](sh *Shard, now time.Time, ask func(done func(T)), then func(T, time.Time)) {
+	c := &consultation[T]{}
+	ask(func(answer T) {
+		c.answer = answer
+		if !c.settled.CompareAndSwap(false, true) { // ask has returned
+			sh.Post(func(now time.Time) { then(c.answer, now) })
+		}
+	})
+	if !c.settled.CompareAndSwap(false, true) { // done was called before it returned
+		then(c.answer, now)
+	}
+}
+
+// A consultation is a question under way. Whoever comes second, the answer or
+// the return of ask, carries on.
+type consultation[T any] struct {
+	settled atomic.Bool
+	answer  T
+}
+
+func (s *Socket) reject(err error) { s.refuse("", authErrorPrefix+err.Error()) }
+
+// refuse sends CONNECT_ERROR. The session stays: the client may try again
+// until its time to connect is up.
+func (s *Socket) refuse(namespace, why string) {
+	s.shard.stats.ConnectErrors.Add(1)
+	b := append(s.shard.buf[:0], "44"...)
+	if namespace != "" {
+		b = append(append(b, namespace...), ',')
+	}
+	b = append(b, `{"message":`...)
+	b = append(codec.AppendString(b, why), '}')
+	s.sendPacket(b)
+}
+
+// connect puts the socket into the namespace and its user room.
+func (s *Socket) connect(id Identity, now time.Time) {
+	sh := s.shard
+	if most := sh.hub.config.Limits.PerUser; most > 0 && id.UserID != "" {
+		if sh.hub.occupancy.members(kindUser+":"+id.UserID) >= most {
+			s.refuse("", errPerUser.Error())
+			return
+		}
+	}
+	s.phase, s.aside, s.until = phaseConnected, nil, 0
+	s.id = newSocketID()
+	sh.stats.Sockets.Add(1)
+	sh.stats.Connects.Add(1)
+
+	b := append(sh.buf[:0], `40{"sid":"`...)
+	s.sendPacket(append(append(b, s.id...), `"}`...))
+	if id.UserID == "" {
+		return
+	}
+	r, _ := sh.join(s, sh.roomName(kindUser, []byte(id.UserID)), false)
+	s.userID = r.name[len(kindUser)+1:] // shares the room's memory
+	s.take(id)
+	if r.known {
+		s.greet()
+	} else {
+		sh.await(r, s, s.greet)
+	}
+	s.setExpiry(id.Expires, now)
+}
+
+// take keeps what a token says, but for the user.
+func (s *Socket) take(id Identity) {
+	s.tokenID, s.issued = s.shard.hub.tokenHash(id.TokenID), unixSeconds(id.Issued)
+	if s.shard.hub.config.Authorizer != nil {
+		s.claims = &claims{id.Email, id.Role, id.Rooms}
+	}
+}
+
+// identity is who the socket speaks for.
+func (s *Socket) identity() Identity {
+	id := Identity{UserID: s.userID}
+	if c := s.claims; c != nil {
+		id.Email, id.Role, id.Rooms = c.email, c.role, c.rooms
+	}
+	return id
+}
+
+// greet tells the client that what is sent to its user reaches it.
+func (s *Socket) greet() { s.sendPacket(s.appendConnected(s.shard.buf[:0])) }
+
+// setExpiry arms the token's two deadlines, and warns at once when the end is
+// near.
+func (s *Socket) setExpiry(expires, now time.Time) {
+	s.until, s.warned = 0, false
+	if !expires.IsZero() {
+		s.until = expires.UnixMilli()
+		s.warnOfExpiry(now)
+	}
+	s.sink.Wake()
+}
+
+func (s *Socket) warnOfExpiry(now time.Time) {
+	left := time.UnixMilli(s.until).Sub(now)
+	if s.warned || left > expiryWarning || left <= 0 {
+		return
+	}
+	s.warned = true
+	s.sendPacket(appendExpiring(s.shard.buf[:0], left))
+}
