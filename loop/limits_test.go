@@ -69,6 +69,7 @@ func TestMaxSessions(t *testing.T) {
 	}
 	s.elapse(26 * time.Second) // pings
 	s.elapse(50 * time.Second) // and no pongs
+	await(t, "the sessions to end", func() bool { return s.Stats().Sessions == 0 })
 	connectWS(t, s, "ann").join("1")
 }
 
