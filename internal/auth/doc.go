@@ -4,7 +4,8 @@
 // The way of a token:
 //
 //	Authenticate ──> shape (length, three parts, alphabet)
-//	             ──> header, algorithm, signature      golang-jwt
+//	             ──> header, algorithm, signature      golang-jwt; familiar.go
+//	                                                   for headers seen before
 //	             ──> nbf, exp, aud, iss, user id       claims.go
 //	             ──> done(Identity, error)
 //

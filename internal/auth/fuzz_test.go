@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -12,16 +13,15 @@ import (
 // FuzzVerify: whatever comes, an accepted token is signed with our secret,
 // says so in its header, and names a user.
 func FuzzVerify(f *testing.F) {
-	v, err := New(Config{Secret: testSecret})
-	if err != nil {
-		f.Fatal(err)
-	}
+	v := newVerifier(f, Config{Secret: testSecret})
+	agree := agreement(f)
 	for _, seed := range []string{
 		sign(`{"id":"ann","exp":1767312000}`), sign(`{}`), sign(`{"id":`), sign(`null`), "", ".", "..", "a.b.c", "a.b.",
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, token string) {
+		agree(t, token)
 		id, err := v.Verify(token, testNow)
 		if err != nil {
 			if id.UserID != "" || outcomeOf(err) == Accepted {
@@ -38,13 +38,30 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
+// agreement returns a check that a verifier which knows a token's header says
+// the same of it as one that has never seen a token.
+func agreement(f *testing.F) func(t *testing.T, token string) {
+	experienced, fresh := newVerifier(f, Config{Secret: testSecret}), newVerifier(f, Config{Secret: testSecret})
+	return func(t *testing.T, token string) {
+		if _, err := experienced.Verify(typicalToken(), testNow); err != nil {
+			t.Fatal(err)
+		}
+		fresh.familiar.Store(nil)
+		id, err := experienced.Verify(token, testNow)
+		if other, otherErr := fresh.Verify(token, testNow); !reflect.DeepEqual(id, other) || !reflect.DeepEqual(err, otherErr) {
+			t.Fatalf("%q: %+v, %v by its familiar header, else %+v, %v", token, id, err, other, otherErr)
+		}
+	}
+}
+
 func cutLast(token string) (before, after string, ok bool) {
 	i := strings.LastIndexByte(token, '.')
 	return token[:max(i, 0)], token[i+1:], i >= 0
 }
 
 // FuzzPayload: our walk over the claims agrees with encoding/json about every
-// payload, and nothing makes it leave the text.
+// payload, and nothing makes it leave the text. Signed, it is judged alike
+// whether its header is familiar or not.
 func FuzzPayload(f *testing.F) {
 	for _, seed := range []string{
 		`{"id":"a","x":[{"id":"b"},"}"],"sub":"c"}`, `{"id":1,"id":"\u0061"}`, ` {"\u0069d" : "x" } `, `{}`, `[]`,
@@ -52,7 +69,9 @@ func FuzzPayload(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
+	agree := agreement(f)
 	f.Fuzz(func(t *testing.T, payload []byte) {
+		agree(t, sign(string(payload)))
 		c := claims{party: &party{}}
 		if !json.Valid(payload) {
 			c.UnmarshalJSON(payload) // must not panic

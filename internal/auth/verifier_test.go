@@ -77,16 +77,22 @@ func TestVerdictsAreThoseOfTheNodeLibrary(t *testing.T) {
 			case "ec":
 				cfg.PublicKey = table.EC
 			}
-			id, err := newVerifier(t, cfg).Verify(row.Token, time.Unix(table.Now, 0))
-			got := ""
-			if err != nil {
-				got = err.Error()
+			fresh, experienced := newVerifier(t, cfg), newVerifier(t, cfg)
+			for _, earlier := range table.Rows {
+				_, _ = experienced.Verify(earlier.Token, time.Unix(table.Now, 0))
 			}
-			if got != row.Want {
-				t.Fatalf("got %q, Node says %q\n%s", got, row.Want, row.Token)
-			}
-			if want := row.Want == ""; (id.UserID == "ann") != want {
-				t.Fatalf("identity %+v after verdict %q", id, row.Want)
+			for _, v := range []*Verifier{fresh, experienced} {
+				id, err := v.Verify(row.Token, time.Unix(table.Now, 0))
+				got := ""
+				if err != nil {
+					got = err.Error()
+				}
+				if got != row.Want {
+					t.Fatalf("got %q, Node says %q\n%s", got, row.Want, row.Token)
+				}
+				if want := row.Want == ""; (id.UserID == "ann") != want {
+					t.Fatalf("identity %+v after verdict %q", id, row.Want)
+				}
 			}
 		})
 	}
@@ -269,6 +275,9 @@ func TestLocalKeyAnswersBeforeReturning(t *testing.T) {
 func TestVerifyHS256Allocs(t *testing.T) {
 	v := newVerifier(t, Config{Secret: testSecret})
 	token := typicalToken()
+	if _, err := v.Verify(token, testNow); err != nil { // the first one of its kind
+		t.Fatal(err)
+	}
 	got := testing.AllocsPerRun(200, func() {
 		if _, err := v.Verify(token, testNow); err != nil {
 			t.Fatal(err)
@@ -279,8 +288,10 @@ func TestVerifyHS256Allocs(t *testing.T) {
 	}
 }
 
-// maxVerifyAllocs is what golang-jwt's parser and HMAC cost, and the identity.
-const maxVerifyAllocs = 34
+// maxVerifyAllocs is the claims and three texts of the identity, and some more
+// because pools forget at random under the race detector. golang-jwt's parser
+// needs 34.
+const maxVerifyAllocs = 12
 
 func typicalToken() string {
 	return sign(`{"id":"65f1c0ffee","email":"ann@example.com","role":"guest","iat":1767225600,"exp":1767312000}`)
