@@ -4,48 +4,75 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"unsafe"
 
 	"github.com/panjf2000/gnet/v2"
 	"golang.org/x/sys/unix"
 )
 
 // An again is how a loop comes back to unfinished work after a round of epoll:
-// one end of a socket pair is enrolled in the loop, and a byte written to the
-// other is an event like any other. Owned by its event loop.
+// an eventfd among its connections. Owned by its event loop.
 type again struct {
-	w   *worker // nil until it is enrolled
-	far int     // descriptor of the end that is written to
+	w  *worker // nil until it is enrolled
+	fd int     // of the eventfd, beside the one that is enrolled
 }
 
-// newAgain makes a socket pair and returns the end to enroll.
+// newAgain makes an eventfd and returns it as gnet takes it.
 func newAgain() (*again, net.Conn, error) {
+	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, nil, fmt.Errorf("eventfd for an event loop: %w", err)
+	}
+	conn, err := disguise(fd)
+	if err != nil {
+		unix.Close(fd)
+		return nil, nil, fmt.Errorf("eventfd for an event loop: %w", err)
+	}
+	return &again{fd: fd}, conn, nil
+}
+
+// disguise returns a duplicate of fd as a connection. gnet enrolls sockets
+// only, by their descriptors: so a socket is made, and fd put in its place.
+func disguise(fd int) (net.Conn, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, fmt.Errorf("socket pair for an event loop: %w", err)
+		return nil, err
 	}
-	f := os.NewFile(uintptr(pair[0]), "again")
+	f := os.NewFile(uintptr(pair[0]), "disguise")
 	defer f.Close()
-	near, err := net.FileConn(f)
+	defer unix.Close(pair[1])
+	conn, err := net.FileConn(f)
 	if err != nil {
-		unix.Close(pair[1])
-		return nil, nil, fmt.Errorf("socket pair for an event loop: %w", err)
+		return nil, err
 	}
-	return &again{far: pair[1]}, near, nil
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err == nil {
+		failed := raw.Control(func(place uintptr) { err = unix.Dup3(fd, int(place), unix.O_CLOEXEC) })
+		if err == nil {
+			err = failed
+		}
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
-// ask has the loop see an event in its next round. One byte at most is under
-// way, so the pair's buffer never fills.
+// ask has the loop see an event in its next round.
 func (a *again) ask() {
-	if _, err := unix.Write(a.far, []byte{0}); err != nil {
+	one := uint64(1)
+	_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(a.fd), uintptr(unsafe.Pointer(&one)), unsafe.Sizeof(one))
+	if errno != 0 {
 		a.w.asked = false
 		a.w.ring() // starves the sockets for a turn, but loses nothing
 	}
 }
 
-// close ends the pair, when the engine stops. Its descriptor may be anybody's
-// from then on.
+// close ends it, when the engine stops. Its descriptor may be anybody's from
+// then on.
 func (a *again) close() {
-	_ = unix.Close(a.far)
+	_ = unix.Close(a.fd)
 	a.w.again, a.w.asked = nil, false
 }
 

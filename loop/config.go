@@ -33,6 +33,7 @@ const (
 // What a loop does in one turn before it looks at its sockets again.
 const (
 	flushAtOnce  = 8         // sessions written to without waiting for the round's end
+	writeAtOnce  = 4         // callbacks that do so after one that waited in vain
 	flushBatch   = 512       // sessions written to; about 3 ms of write(2)
 	inputBatch   = 256       // packets of one client
 	requestBatch = 16        // requests of one client: each is a write(2)

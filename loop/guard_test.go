@@ -68,6 +68,7 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 		}
 		open = append(open, c)
 	}
+	await(t, "the places to be taken", func() bool { return s.guard.places() == 3 })
 	for range 5 {
 		c := dialFrom(t, s, "127.0.0.2")
 		if r := c.receive(); r.status != 503 || r.header.Get("Retry-After") == "" {

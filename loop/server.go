@@ -37,7 +37,7 @@ type Server struct {
 
 	engine  gnet.Engine
 	ready   chan struct{} // closed when every loop is up
-	waiting atomic.Int32  // loops that are not
+	waiting atomic.Int32  // what the loops still lack
 
 	mu sync.Mutex // guards loop in each worker
 
@@ -61,7 +61,7 @@ func New(c Config) (*Server, error) {
 	}
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
 	s := &Server{config: c, port: port, admin: newAdmin(c.Handler, c.Log), guard: newGuard(&c), ready: make(chan struct{})}
-	s.waiting.Store(int32(c.Loops))
+	s.waiting.Store(int32(2 * c.Loops)) // an again and a beat each
 	s.debug = c.Log.Enabled(context.Background(), slog.LevelDebug)
 	for i := range c.Loops {
 		s.workers = append(s.workers, newWorker(s, i))
@@ -188,18 +188,28 @@ func (s *Server) OnTick() (time.Duration, gnet.Action) {
 		s.bootErr.Store(&err)
 		return math.MaxInt64, gnet.Shutdown
 	}
-	go s.beat()
+	go s.sweep()
 	return math.MaxInt64, gnet.None
 }
 
-// boot enrolls a socket pair in every loop, which it needs to come back to
-// unfinished work. gnet does not list its loops, but it deals registered
-// connections out in turn, so this is also how each is met for the first time.
+// boot enrolls two connections in every loop: a socket pair, which it needs to
+// come back to unfinished work, and its timer. gnet does not list its loops,
+// but it deals registered connections out in turn, so this is also how each is
+// met for the first time.
 func (s *Server) boot() error {
 	for range s.workers {
 		again, near, err := newAgain()
 		if err == nil {
-			_, err = s.engine.Register(gnet.NewContext(gnet.NewNetConnContext(s.ctx, near), again))
+			err = s.register(near, again)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for range s.workers {
+		timer, err := newBeat()
+		if err == nil {
+			err = s.register(timer, &beat{})
 		}
 		if err != nil {
 			return err
@@ -208,11 +218,28 @@ func (s *Server) boot() error {
 	return nil
 }
 
-// started is called on a loop when its socket pair is open.
-func (s *Server) started(a *again, w *worker) {
-	a.w, w.again = w, a
+func (s *Server) register(c net.Conn, as any) error {
+	_, err := s.engine.Register(gnet.NewContext(gnet.NewNetConnContext(s.ctx, c), as))
+	return err
+}
+
+// started is called on a loop when one of its own two connections is open.
+func (s *Server) started() {
 	if s.waiting.Add(-1) == 0 {
 		close(s.ready)
+	}
+}
+
+// sweep has the guard forget whom it can, until the engine ends.
+func (s *Server) sweep() {
+	for every := time.NewTicker(sweepInterval); ; {
+		select {
+		case now := <-every.C:
+			s.guard.sweep(now)
+		case <-s.ctx.Done():
+			every.Stop()
+			return
+		}
 	}
 }
 
@@ -240,8 +267,8 @@ func (s *Server) loopOf(w *worker) gnet.EventLoop {
 	return w.loop
 }
 
-// OnOpen is called when a connection was accepted, or enrolled: a loop's own
-// socket pair, or a connection that has moved.
+// OnOpen is called when a connection was accepted, or enrolled: one of a loop's
+// own, or one that has moved.
 func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	w := s.worker(c.EventLoop())
 	w.enter()
@@ -249,7 +276,12 @@ func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	defer w.surviveTraffic(c, &action)
 	switch m := c.Context().(type) {
 	case *again:
-		s.started(m, w)
+		m.w, w.again = w, m
+		s.started()
+		return nil, gnet.None
+	case *beat:
+		m.w = w
+		s.started()
 		return nil, gnet.None
 	case *moved:
 		s.open(c, w, m.from).arrive(m)
@@ -299,10 +331,12 @@ func (s *Server) OnTraffic(c gnet.Conn) (action gnet.Action) {
 		return conn.traffic(time.Now())
 	case *httpConn:
 		conn.w.enter()
-		defer conn.w.settle()
+		defer conn.w.settleHTTP()
 		defer conn.w.surviveTraffic(c, &action)
 		return conn.traffic(time.Now())
 	case *again:
+		return conn.traffic(c)
+	case *beat:
 		return conn.traffic(c)
 	}
 	return gnet.Close

@@ -60,20 +60,48 @@ func (w *worker) pause(r resumer) {
 	w.comeBack()
 }
 
-// enter and settle stand around every callback of gnet's. When the outermost
-// of them is done, what it has to say is written: at once when it is for a few
-// sessions, as in a chat, where waiting would cost a wake-up and bring nothing
-// together; at the end of this round of epoll when it is for many, because then
-// others who speak in the same round are likely to reach the same ones.
+// enter and settle stand around every callback of gnet's. What they have to say
+// is written at the end of this round of epoll, together with what others say
+// in it: a socket that two of them speak to gets one write, and a reader is
+// woken once and not for each. A chat at full speed costs 24 us of CPU an event
+// like this, and 31 when each callback writes. But in a round of one there is
+// nothing to wait for, and coming back costs 10 us: after such a round the next
+// few write at once.
 func (w *worker) enter() { w.depth++ }
 
 func (w *worker) settle() {
-	if w.depth--; w.depth > 0 || w.asked || w.rung || len(w.touched.fresh) == 0 {
+	if !w.leave() {
 		return
 	}
+	if w.single == 0 {
+		w.comeBack()
+		return
+	}
+	w.single--
+	w.speak()
+}
+
+// settleHTTP is settle for requests, whose answers say that something is done:
+// it is done before the next request is looked at.
+func (w *worker) settleHTTP() {
+	if w.leave() {
+		w.speak()
+	}
+}
+
+// leave reports whether there is something to say and nothing that will.
+func (w *worker) leave() bool {
+	if w.depth--; w.depth > 0 || len(w.touched.fresh) == 0 {
+		return false
+	}
+	w.spoke++
+	return !w.asked && !w.rung
+}
+
+// speak writes at once, but to a crowd.
+func (w *worker) speak() {
 	if len(w.touched.fresh) > flushAtOnce || w.pressed {
-		w.rung = true
-		w.ring()
+		w.comeBack()
 		return
 	}
 	w.depth++ // what closes meanwhile has its say afterwards
@@ -105,6 +133,10 @@ func (w *worker) onAgain() {
 	w.depth++
 	defer func() { w.depth-- }()
 	w.asked = false
+	if w.spoke == 1 {
+		w.single = writeAtOnce
+	}
+	w.spoke = 0
 	now := time.Now()
 	w.lastTurn.Store(now.UnixMilli())
 	w.shard.Tasks(now)

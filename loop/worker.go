@@ -36,8 +36,11 @@ type worker struct {
 	paused  []resumer // whose input waits for that, or for its next share
 
 	depth int  // callbacks on the stack
-	rung  bool // a turn has been posted by settle
+	rung  bool // a turn has been posted
 	asked bool // a turn comes after a round of epoll, by way of again
+
+	spoke  int // callbacks that had something to say since the last of these turns
+	single int // of them that need not wait for the next one
 
 	out  []byte // for building what is written; valid until the next use
 	body []byte // for building a reply's body
@@ -45,9 +48,7 @@ type worker struct {
 	scratch [2048]byte // for input nobody wants
 
 	turn     gnet.Runnable // w.onBell, made once
-	tick     func(time.Time)
-	ticking  atomic.Bool  // a tick waits in the mailbox
-	lastTurn atomic.Int64 // Unix ms
+	lastTurn atomic.Int64  // Unix ms
 	stats    Stats
 }
 
@@ -62,7 +63,6 @@ func newWorker(s *Server, index int) *worker {
 		owed:   owed{by: make(map[debtor]int)},
 	}
 	w.turn = gnet.RunnableFunc(w.onBell)
-	w.tick = w.onTick
 	w.lastTurn.Store(time.Now().UnixMilli())
 	return w
 }
@@ -74,23 +74,19 @@ func (w *worker) ring() {
 	_ = w.loop.Execute(w.server.ctx, w.turn)
 }
 
-// onTick advances the wheel. It runs every beatInterval, as a task.
-func (w *worker) onTick(now time.Time) {
-	w.ticking.Store(false)
+// onBeat is called every beatInterval.
+func (w *worker) onBeat() {
+	w.enter()
+	defer w.settle()
+	defer w.survive("beat")
+	now := time.Now()
+	w.lastTurn.Store(now.UnixMilli())
 	if !w.wheel.advance(now) {
 		return
 	}
 	w.lookAtOwed(now)
 	if w.drain != nil {
 		w.drain.step(w, now)
-	}
-}
-
-// postTick is called by the goroutine of beat. A loop that lags behind has
-// one tick waiting, not many.
-func (w *worker) postTick() {
-	if w.ticking.CompareAndSwap(false, true) {
-		w.shard.Post(w.tick)
 	}
 }
 
