@@ -136,7 +136,7 @@ func (s *Socket) refuse(namespace, why string) {
 func (s *Socket) connect(id Identity, now time.Time) {
 	sh := s.shard
 	if most := sh.hub.config.Limits.PerUser; most > 0 && id.UserID != "" {
-		if sh.hub.occupancy.members(kindUser+":"+id.UserID) >= most {
+		if sh.hub.Members(kindUser+":"+id.UserID) >= most {
 			s.refuse("", errPerUser.Error())
 			return
 		}

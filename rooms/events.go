@@ -15,9 +15,9 @@ const (
 	eventUserStopTyping = "user_stop_typing"
 )
 
-// timeLayout is ISO 8601 in UTC with milliseconds, as JavaScript's
-// toISOString writes it.
-const timeLayout = "2006-01-02T15:04:05.000Z"
+// secondLayout is the first part of a time in ISO 8601, in UTC and with
+// milliseconds, as JavaScript's toISOString writes it.
+const secondLayout = "2006-01-02T15:04:05."
 
 // appendConnected appends the packet that greets a client with a user.
 func (s *Socket) appendConnected(b []byte) []byte {
@@ -50,22 +50,38 @@ func (s *Socket) presence(event, room string, now time.Time) *codec.Message {
 	b = append(b, `,"room":`...)
 	b = codec.AppendString(b, room)
 	b = append(b, `,"timestamp":"`...)
-	b = now.UTC().AppendFormat(b, timeLayout)
+	b = s.shard.appendTime(b, now)
 	b = append(b, `"}]`...)
 	s.shard.buf = b
 	return codec.NewText(b)
 }
 
-// announce tells the others in r something about s.
-func (s *Socket) announce(r *room, event string, now time.Time) {
-	s.shard.broadcast(r, s, func() *codec.Message { return s.presence(event, r.name, now) })
+// appendTime appends now as secondLayout and milliseconds. The first part is
+// the same for a second, and formatting costs as much as all the rest of a typing's packet.
+func (sh *Shard) appendTime(b []byte, now time.Time) []byte {
+	if s := now.Unix(); s != sh.second || len(sh.secondText) == 0 {
+		sh.second, sh.secondText = s, now.UTC().AppendFormat(sh.secondText[:0], secondLayout)
+	}
+	b = append(b, sh.secondText...)
+	ms := now.Nanosecond() / int(time.Millisecond)
+	return append(b, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
+}
+
+// announce tells the others in r, unless they are a crowd, that s has come, or
+// that it has gone and is one of them no more.
+func (s *Socket) announce(r *room, event string, gone int, now time.Time) {
+	there := s.shard.hub.occupancy.of(r.name)
+	if s.shard.crowded(r, there, gone, now) {
+		return
+	}
+	s.shard.broadcast(r, there, s, func() *codec.Message { return s.presence(event, r.name, now) })
 }
 
 // leave takes s out of the room of its slot and tells the others.
 func (s *Socket) leave(slot int, now time.Time) {
 	r := s.shard.leave(s, slot)
-	if r.announce && !s.shard.crowded(r, 1, now) {
-		s.announce(r, eventUserLeft, now)
+	if r.announce {
+		s.announce(r, eventUserLeft, 1, now)
 	}
 }
 

@@ -101,11 +101,12 @@ func (c *Call) typing(event string) {
 		return
 	}
 	c.Ack([]byte(`{"success":true}`))
-	if !s.shard.mayTell(s.shard.hub.Members(r.name), c.Now) {
+	there := s.shard.hub.occupancy.of(r.name)
+	if !s.shard.mayTell(s.shard.hub.occupancy.members(r.name, there), c.Now) {
 		s.shard.stats.TypingsMuted.Add(1)
 		return
 	}
-	s.shard.broadcast(r, s, func() *codec.Message {
+	s.shard.broadcast(r, there, s, func() *codec.Message {
 		m := s.presence(event, r.name, c.Now)
 		m.Volatile = true
 		return m

@@ -79,7 +79,7 @@ func (h *Hub) Deliver(ctx context.Context, b Broadcast) (shards int, err error) 
 	if b.Order != nil {
 		return len(h.shards), h.order(*b.Order)
 	}
-	holders := h.occupancy.holders(b.Room)
+	holders := h.occupancy.of(b.Room).shards
 	if holders != 0 {
 		h.shards[bits.TrailingZeros64(holders)].stats.Broadcasts.Add(1)
 	}
@@ -100,7 +100,7 @@ func (h *Hub) Receive(b Broadcast) (shards int) {
 		_ = h.order(*b.Order) // the node that sent it has checked it
 		return len(h.shards)
 	}
-	holders := h.occupancy.holders(b.Room)
+	holders := h.occupancy.of(b.Room).shards
 	h.post(b, holders)
 	return bits.OnesCount64(holders)
 }
@@ -131,7 +131,9 @@ func (h *Hub) post(b Broadcast, holders uint64) {
 
 // Members returns about how many sockets are in a room that this node holds, on
 // all nodes: see Cluster.
-func (h *Hub) Members(room string) int { return h.occupancy.members(room) }
+func (h *Hub) Members(room string) int {
+	return h.occupancy.members(room, h.occupancy.of(room))
+}
 
 // Names returns up to limit names of rooms that have members on this node, and
 // how many such rooms there are.

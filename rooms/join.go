@@ -69,16 +69,15 @@ func (s *Socket) authorize(room string, now time.Time, then func(error, time.Tim
 	}, then)
 }
 
-// join puts the socket into the room and tells the others, unless they are a
-// crowd. It is acknowledged as soon as the other nodes know.
+// join puts the socket into the room and tells the others. It is acknowledged as soon as the other nodes know.
 func (c *Call) join(name []byte) {
 	s := c.Socket
 	r, joined := s.shard.join(s, name, true)
 	if r.known {
 		c.joined(r)
 	}
-	if joined && !s.shard.crowded(r, 0, c.Now) {
-		s.announce(r, eventUserJoined, c.Now)
+	if joined {
+		s.announce(r, eventUserJoined, 0, c.Now)
 	}
 	if !r.known {
 		later := Call{Socket: s, ack: c.ack}
@@ -99,8 +98,8 @@ func (c *Call) joined(r *room) {
 
 // crowded reports whether r has too many members to tell them of one that
 // comes, or of the one that has just gone, and counts that.
-func (sh *Shard) crowded(r *room, gone int, now time.Time) bool {
-	members := sh.hub.Members(r.name) + gone
+func (sh *Shard) crowded(r *room, there occupied, gone int, now time.Time) bool {
+	members := sh.hub.occupancy.members(r.name, there) + gone
 	if most := sh.hub.config.Limits.Presence; (most == 0 || members <= most) && sh.mayTell(members, now) {
 		return false
 	}

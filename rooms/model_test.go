@@ -114,7 +114,7 @@ func (m *model) check() {
 		t.Fatalf("%d rooms occupied, %d named, want %d", total, len(names), len(occupied))
 	}
 	for name, shards := range occupied {
-		if got := m.w.hub.occupancy.holders(name); got != shards {
+		if got := m.w.hub.occupancy.of(name).shards; got != shards {
 			t.Fatalf("%s is held by shards %b, want %b", name, got, shards)
 		}
 	}

@@ -19,18 +19,21 @@ type occupancy struct {
 }
 
 type occupancyStripe struct {
-	mu     sync.RWMutex
-	shards map[string]uint64 // which hold the room, as a bit set
-	// counts is how many members a room has, of more than one: most rooms are
-	// a user's with one socket, and there would be one entry here for each.
-	counts map[string]int
-	_      [24]byte // keeps neighbours' locks off one cache line
+	mu    sync.RWMutex
+	rooms map[string]occupied
+	_     [32]byte // keeps neighbours' locks off one cache line
+}
+
+// occupied is who is in a room on this node.
+type occupied struct {
+	shards  uint64 // as a bit set
+	members int
 }
 
 func newOccupancy(c Cluster) *occupancy {
 	o := &occupancy{cluster: c, seed: maphash.MakeSeed()}
 	for i := range o.stripes {
-		o.stripes[i].shards, o.stripes[i].counts = make(map[string]uint64), make(map[string]int)
+		o.stripes[i].rooms = make(map[string]occupied)
 	}
 	return o
 }
@@ -46,17 +49,15 @@ func (o *occupancy) join(r *room, shard int) (fresh, known bool) {
 	s := o.stripe(r.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	held := s.shards[r.name]
-	fresh = held&(1<<shard) == 0
-	members := s.members(r.name) + 1
-	if members > 1 {
-		s.counts[r.name] = members
-	}
+	now := s.rooms[r.name]
+	fresh = now.shards&(1<<shard) == 0
+	now.shards |= 1 << shard
+	now.members++
+	s.rooms[r.name] = now
 	if fresh {
-		s.shards[r.name] = held | 1<<shard
 		known = o.cluster == nil || o.cluster.Occupied(r.name)
 	}
-	o.counted(r, members)
+	o.counted(r, now.members)
 	return fresh, known
 }
 
@@ -66,34 +67,20 @@ func (o *occupancy) leave(r *room, shard int, last bool) {
 	s := o.stripe(r.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	members := s.members(r.name) - 1
-	if members > 1 {
-		s.counts[r.name] = members
-	} else {
-		delete(s.counts, r.name)
-	}
+	now := s.rooms[r.name]
+	now.members--
 	if last {
-		s.shards[r.name] &^= 1 << shard
+		now.shards &^= 1 << shard
 	}
-	if members > 0 {
-		o.counted(r, members)
+	if now.members > 0 {
+		s.rooms[r.name] = now
+		o.counted(r, now.members)
 		return
 	}
-	delete(s.shards, r.name)
+	delete(s.rooms, r.name)
 	if o.cluster != nil {
 		o.cluster.Vacated(r.name)
 	}
-}
-
-// members returns how many sockets are in room. s.mu is held.
-func (s *occupancyStripe) members(room string) int {
-	if n, ok := s.counts[room]; ok {
-		return n
-	}
-	if _, ok := s.shards[room]; ok {
-		return 1
-	}
-	return 0
 }
 
 // counted tells the cluster of the members of a room that clients join.
@@ -103,16 +90,21 @@ func (o *occupancy) counted(r *room, members int) {
 	}
 }
 
-// members returns how many sockets are in room: exactly of this node, and about
-// of the others.
-func (o *occupancy) members(room string) (n int) {
-	if o.cluster != nil {
-		n = o.cluster.Members(room)
-	}
+// of returns who is in room on this node.
+func (o *occupancy) of(room string) occupied {
 	s := o.stripe(room)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return n + s.members(room)
+	return s.rooms[room]
+}
+
+// members returns how many sockets are in room, of which here are: exactly of
+// this node, and about of the others.
+func (o *occupancy) members(room string, here occupied) int {
+	if o.cluster == nil {
+		return here.members
+	}
+	return here.members + o.cluster.Members(room)
 }
 
 // elsewhere reports whether another node may hold room.
@@ -120,21 +112,13 @@ func (o *occupancy) elsewhere(room string) bool {
 	return o.cluster != nil && o.cluster.Elsewhere(room)
 }
 
-// holders returns the shards that have members in room, as a bit set.
-func (o *occupancy) holders(room string) uint64 {
-	s := o.stripe(room)
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.shards[room]
-}
-
 // names returns up to limit room names, and how many rooms there are.
 func (o *occupancy) names(limit int) (names []string, total int) {
 	for i := range o.stripes {
 		s := &o.stripes[i]
 		s.mu.RLock()
-		total += len(s.shards)
-		for room := range s.shards {
+		total += len(s.rooms)
+		for room := range s.rooms {
 			if len(names) >= limit {
 				break
 			}

@@ -24,6 +24,9 @@ type Shard struct {
 	telling Throttle // of what is told to rooms of many
 	several several  // rooms that have had an event to several
 
+	second     int64  // Unix, of secondText
+	secondText []byte // the second as events tell it
+
 	buf   []byte      // for building names and packets; valid until the next use
 	batch []Broadcast // what Drain works through
 	done  int         // of the batch
@@ -144,10 +147,10 @@ func (sh *Shard) leave(s *Socket, slot int) *room {
 	return r
 }
 
-// broadcast sends what build makes to everybody in r, on all event loops and
-// nodes, but except. When nobody else is there nothing is built.
-func (sh *Shard) broadcast(r *room, except *Socket, build func() *codec.Message) {
-	elsewhere := sh.hub.occupancy.holders(r.name) &^ (1 << sh.index)
+// broadcast sends what build makes to everybody in r, who are there, on all
+// event loops and nodes, but except. When nobody else is, nothing is built.
+func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func() *codec.Message) {
+	elsewhere := there.shards &^ (1 << sh.index)
 	here := len(r.members)
 	if except != nil && except.in(r) >= 0 {
 		here--

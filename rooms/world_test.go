@@ -247,7 +247,7 @@ func (c *client) want(event, body string) {
 func (c *client) wantAbout(event string, other *client, room string) {
 	c.w.t.Helper()
 	c.want(event, fmt.Sprintf(`{"socketId":%q,"userId":%q,"room":%q,"timestamp":%q}`,
-		other.id, userOf(other.name), room, c.w.now.Format(timeLayout)))
+		other.id, userOf(other.name), room, c.w.now.Format("2006-01-02T15:04:05.000Z")))
 }
 
 func userOf(token string) string {
