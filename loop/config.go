@@ -35,6 +35,7 @@ const (
 	flushAtOnce  = 8         // sessions written to without waiting for the round's end
 	writeAtOnce  = 4         // callbacks that do so after one that waited in vain
 	flushBatch   = 512       // sessions written to; about 3 ms of write(2)
+	lookAhead    = 16        // of them that are read before the first is written to
 	inputBatch   = 256       // packets of one client
 	requestBatch = 16        // requests of one client: each is a write(2)
 	deliverBatch = 256 << 10 // bytes of broadcasts from outside, each counted once

@@ -30,14 +30,16 @@ const volatileBacklog = 64 << 10
 // costs what this, its wsConn, its rooms.Socket and gnet's conn take: the
 // fields are ordered so that none is padded (112 bytes).
 type session struct {
-	w    *worker
-	peer peer
+	peer  peer
+	timer timer
+	beat  int64 // ms on the wheel: the next ping is due, or the pong overdue
 
+	// From here on is what a delivery needs, 48 bytes.
+
+	w    *worker
 	ws   *wsConn  // nil while polling
 	poll *polling // nil once on WebSocket
 
-	timer timer
-	beat  int64 // ms on the wheel: the next ping is due, or the pong overdue
 	queue queue
 	index int32 // in w.sessions
 

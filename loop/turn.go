@@ -216,9 +216,27 @@ func (w *worker) flush(now time.Time) {
 }
 
 func (w *worker) write(sessions []*session, now time.Time) {
-	for _, s := range sessions {
-		s.dirty = false
-		s.flush(now)
+	for len(sessions) > 0 {
+		few := sessions[:min(lookAhead, len(sessions))]
+		sessions = sessions[len(few):]
+		w.look(few)
+		for _, s := range few {
+			s.dirty = false
+			s.flush(now)
+		}
+	}
+}
+
+// look reads what a flush of each session needs. Memory nobody has looked at
+// since the last broadcast comes slowly, but for all of a few at a time: not so
+// between two system calls. 20 events a second to 10,000 cost 13.0 us of CPU a
+// delivery like this, and 13.3 without; in bursts of two, 6.5 and 7.4.
+func (w *worker) look(few []*session) {
+	for _, s := range few {
+		w.seen += s.queue.first
+		if s.ws != nil {
+			w.seen += s.ws.fd
+		}
 	}
 }
 

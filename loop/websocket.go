@@ -23,9 +23,10 @@ const writeBuffer = 64 << 10
 // A wsConn is one TCP connection that has become a WebSocket. Owned by its
 // event loop.
 type wsConn struct {
-	w *worker
-	c gnet.Conn // nil once closed
-	s *session  // nil once it has ended
+	w    *worker
+	c    gnet.Conn // nil once closed
+	s    *session  // nil once it has ended
+	ping *[]byte   // payload of a ping to be answered; nil if there is none
 
 	fd      int32 // for rawWrite; 0: write by way of gnet only
 	need    int32 // bytes that must be there before parsing goes on
@@ -35,7 +36,6 @@ type wsConn struct {
 	input   rooms.Throttle
 	place   source // that the connection holds a place of
 
-	ping    *[]byte   // payload of a ping to be answered; nil if there is none
 	partial *partial  // a message whose last fragment has not come
 	wait    *deadline // for the upgrade, or for the peer to close
 }

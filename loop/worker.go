@@ -42,6 +42,8 @@ type worker struct {
 	spoke  int // callbacks that had something to say since the last of these turns
 	single int // of them that need not wait for the next one
 
+	seen int32 // sum of what look has read: a use, so that it is read
+
 	out  []byte // for building what is written; valid until the next use
 	body []byte // for building a reply's body
 
