@@ -25,7 +25,7 @@ func chatScenario(t *trial) error {
 		return err
 	}
 	full, err := t.measure(func() (*load.Result, error) {
-		return w.Chat(load.ChatArgs{Last: chatConns, Window: chatWindow, For: 2 * t.window()})
+		return w.Chat(load.ChatArgs{Last: chatConns, Window: chatWindow, For: 3 * t.window()})
 	})
 	if err != nil {
 		return err

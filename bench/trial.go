@@ -181,7 +181,8 @@ func (t *trial) serverCPU() (time.Duration, error) {
 // must checks a phase that is only there to prepare another.
 func (t *trial) must(r *load.Result, err error) error {
 	if err == nil && r.Wrong() > 0 {
-		err = fmt.Errorf("while preparing: %d failed, %d lost, %d closed: %q", r.Failures, r.Lost, r.Closed, r.Problems)
+		err = fmt.Errorf("while preparing: %d failed, %d lost, %d closed, %d doubled, %d swapped, %d strays: %q",
+			r.Failures, r.Lost, r.Closed, r.Doubled, r.Swapped, r.Strays, r.Problems)
 	}
 	return err
 }

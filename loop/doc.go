@@ -13,7 +13,7 @@
 //	move.go        a connection goes to the loop of its session
 //	again.go       a loop comes back after a round of epoll
 //	wheel.go       timers
-//	beat.go        what drives them
+//	beat.go        what drives them, an event of the loop's own
 //	admin.go       everything on the port that is not Engine.IO
 //	drain.go, handover.go, listener.go   the end
 //

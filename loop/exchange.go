@@ -69,11 +69,16 @@ type reply struct {
 // reply answers from the loop of worker w. A reply for a connection of another
 // loop is copied and posted there.
 func (x *exchange) reply(w *worker, r reply) {
-	h := x.conn
-	if h.w == w {
-		h.answer(x, &r)
-		return
+	if x.conn.w == w {
+		x.conn.answer(x, &r)
+	} else {
+		x.post(w, r)
 	}
+}
+
+// post is reply for a connection of another loop.
+func (x *exchange) post(w *worker, r reply) {
+	h := x.conn
 	r.body = append([]byte(nil), r.body...)
 	h.w.shard.Post(func(now time.Time) {
 		if h.answer(x, &r) || !r.data {

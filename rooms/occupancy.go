@@ -6,8 +6,8 @@ import (
 )
 
 // occupancyStripes spreads the lock on the occupancy table. Loops meet on a
-// stripe only in the instant in which a room gets its first or loses its last
-// member on a loop, or is broadcast to.
+// stripe only in the instant in which a room gets or loses a member, or is
+// broadcast to.
 const occupancyStripes = 64
 
 // occupancy knows which shards hold members of a room, so that a broadcast

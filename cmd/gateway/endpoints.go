@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -51,7 +52,8 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 // metricsHandler answers GET /metrics.
 func (g *Gateway) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(&collector{g})
+	registry.MustRegister(&collector{g},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if g.cluster != nil {
 		registry.MustRegister(&clusterCollector{g.cluster})
 	}

@@ -24,7 +24,15 @@ const (
 	// tightShare of the limit being in live objects, nobody new is let in.
 	tightShare = 0.85
 
-	memoryInterval = time.Second // between two looks
+	memoryInterval = 200 * time.Millisecond // between two looks
+
+	// When less than quietAllocation is allocated between two looks, garbage is
+	// collected and its memory given back, if that may be wasteLeast and more
+	// than one part in wasteShare of what is alive: idle connections do not pay
+	// for the storm in which they came.
+	quietAllocation = 64 << 10
+	wasteLeast      = 1 << 20
+	wasteShare      = 8
 )
 
 // limitMemory has the runtime keep to the memory of its cgroup, unless
@@ -54,24 +62,36 @@ func (g *Gateway) maxOwed() int {
 	return int(g.memory / pendingShare)
 }
 
-// watchMemory lets nobody new in while memory is short, until ctx is over.
+// watchMemory gives memory back when it is quiet, and lets nobody new in while
+// memory is short, until ctx is over.
 func (g *Gateway) watchMemory(ctx context.Context) {
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	const live, objects, free, allocated = 0, 1, 2, 3
+	now := []metrics.Sample{
+		live:      {Name: "/gc/heap/live:bytes"},
+		objects:   {Name: "/memory/classes/heap/objects:bytes"},
+		free:      {Name: "/memory/classes/heap/free:bytes"},
+		allocated: {Name: "/gc/heap/allocs:bytes"},
+	}
 	ticker := time.NewTicker(memoryInterval)
 	defer ticker.Stop()
 	tight := false
-	for {
+	for before := uint64(0); ; before = now[allocated].Value.Uint64() {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
-		metrics.Read(live)
-		now := float64(live[0].Value.Uint64()) > tightShare*float64(g.memory)
-		if now != tight {
-			tight = now
+		metrics.Read(now)
+		alive := now[live].Value.Uint64()
+		if short := float64(alive) > tightShare*float64(g.memory); short != tight {
+			tight = short
 			g.server.Tight(tight)
-			g.log.Warn("memory", "short", tight, "liveBytes", live[0].Value.Uint64(), "limit", g.memory)
+			g.log.Warn("memory", "short", tight, "liveBytes", alive, "limit", g.memory)
+		}
+		quiet := now[allocated].Value.Uint64()-before < quietAllocation
+		held := now[objects].Value.Uint64() + now[free].Value.Uint64()
+		if quiet && held > alive+max(wasteLeast, alive/wasteShare) {
+			debug.FreeOSMemory()
 		}
 	}
 }

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+)
+
+const (
+	// gcPercent trades collector time for memory. Connections live long and a
+	// delivery allocates little, so the heap is mostly alive and collections
+	// are rare.
+	gcPercent = 50
+
+	// leastGarbage is what a collection waits for when gcPercent of a small
+	// heap is less: a chat among 2,000 clients would otherwise be collected nine
+	// times a second, each time for milliseconds of one of the cores, and a
+	// third of the CPU of a storm of connections would go into it.
+	leastGarbage = 4 << 20
+)
+
+// paceCollector sets how much garbage is collected at a time, unless GOGC does.
+func paceCollector() {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	p := &pacer{live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}}
+	p.set(collectorPercent(leastGarbage))
+	p.arm(&collected{p})
+}
+
+// A pacer sets the collector's percentage after each collection. Owned by the
+// goroutine of finalizers.
+type pacer struct {
+	percent int
+	live    []metrics.Sample
+}
+
+// collected is an object nobody holds: each collection finds it.
+type collected struct{ *pacer }
+
+func (p *pacer) arm(c *collected) {
+	runtime.SetFinalizer(c, func(c *collected) {
+		metrics.Read(p.live)
+		p.set(collectorPercent(p.live[0].Value.Uint64()))
+		p.arm(c)
+	})
+}
+
+// set changes the percentage, for which the world stops, if it differs by a
+// tenth.
+func (p *pacer) set(percent int) {
+	if difference := percent - p.percent; difference*10 > p.percent || -difference*10 > p.percent {
+		p.percent = percent
+		debug.SetGCPercent(percent)
+	}
+}
+
+// collectorPercent is how much garbage may come to live bytes of other things,
+// as a percentage.
+func collectorPercent(live uint64) int {
+	return max(gcPercent, int(100*leastGarbage/max(live, leastGarbage/4)))
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+	"time"
+)
+
+func TestCollectorPercent(t *testing.T) {
+	for _, row := range []struct {
+		live    uint64
+		percent int
+	}{
+		{0, 400}, {leastGarbage / 4, 400}, {leastGarbage, 100}, {3 * leastGarbage / 2, 66},
+		{2 * leastGarbage, gcPercent}, {1 << 30, gcPercent}, {1 << 50, gcPercent},
+	} {
+		if got := collectorPercent(row.live); got != row.percent {
+			t.Errorf("%d bytes alive: %d %%, want %d %%", row.live, got, row.percent)
+		}
+	}
+}
+
+var garbage [][]byte
+
+// TestGarbageIsCollectedWhenItIsQuiet: nothing else collects here.
+func TestGarbageIsCollectedWhenItIsQuiet(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	const waste = 64 << 20
+	for range waste >> 10 {
+		garbage = append(garbage, make([]byte, 1<<10))
+	}
+	garbage = nil
+	before := heapBytes()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	g := &Gateway{memory: 1 << 40}
+	go func() {
+		defer close(ended)
+		g.watchMemory(ctx)
+	}()
+	for deadline := time.Now().Add(time.Minute); heapBytes() > before-waste/2; time.Sleep(memoryInterval) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes of objects, %d before", heapBytes(), before)
+		}
+	}
+	stop()
+	<-ended
+	if free := readMetric("/memory/classes/heap/free:bytes"); free > waste/2 {
+		t.Errorf("%d bytes are free and not given back", free)
+	}
+}
+
+func readMetric(name string) uint64 {
+	sample := []metrics.Sample{{Name: name}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
