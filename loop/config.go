@@ -34,7 +34,7 @@ const (
 const (
 	flushAtOnce  = 8         // sessions written to without waiting for the round's end
 	writeAtOnce  = 4         // callbacks that do so after one that waited in vain
-	flushBatch   = 512       // sessions written to; about 3 ms of write(2)
+	flushBatch   = 128       // sessions written to; about 1 ms of write(2)
 	lookAhead    = 16        // of them that are read before the first is written to
 	inputBatch   = 256       // packets of one client
 	requestBatch = 16        // requests of one client: each is a write(2)
