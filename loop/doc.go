@@ -8,6 +8,7 @@
 //	engine.go      Engine.IO's rules over HTTP     Engine.IO v4 protocol
 //	polling.go     the long-polling transport
 //	websocket.go   the WebSocket transport          RFC 6455
+//	wswrite.go     what leaves by it
 //	session.go     the session above a transport; the rooms.Sink
 //	outbox.go      what is pending for all sessions
 //	move.go        a connection goes to the loop of its session
