@@ -84,15 +84,20 @@ export function watch() {
   const error = document.getElementById("figures-error");
   let before;
 
+  async function ask() {
+    const answer = await fetch("/console/figures", { signal: AbortSignal.timeout(5 * interval) });
+    return { status: answer.status, figures: answer.ok ? await answer.json() : undefined };
+  }
+
   async function read() {
-    const answer = await fetch("/console/figures", { signal: AbortSignal.timeout(5 * interval) }).catch(() => undefined);
-    error.hidden = Boolean(answer?.ok);
-    list.classList.toggle("stale", !error.hidden);
-    if (!error.hidden) {
+    const answer = await ask().catch(() => undefined);
+    const now = answer?.figures;
+    error.hidden = Boolean(now);
+    list.classList.toggle("stale", !now);
+    if (!now) {
       error.textContent = answer ? `No figures: the gateway answers with ${answer.status}.` : "No figures: the gateway does not answer.";
       return;
     }
-    const now = await answer.json();
     if (before) for (const tile of tiles) tile.add(now, before);
     before = now;
   }

@@ -84,6 +84,15 @@ describe("the console", () => {
       .every((tile) => Number(tile.querySelector("output").textContent) > 5));
   });
 
+  it("goes on after figures that break off", async () => {
+    const path = "**/console/figures";
+    await page.route(path, (route) => route.fulfill({ contentType: "application/json", body: "{" }));
+    await eventually("#figures-error", "the gateway does not answer");
+    await page.unroute(path);
+    await page.locator("#figures-error").waitFor({ state: "hidden" });
+    await page.locator("#figure-list:not(.stale)").waitFor();
+  });
+
   it("says why a client is refused", async () => {
     await choice(page, "Transport").selectOption("websocket");
     await field(page, "Token").fill(token({ id: "ann", exp: now() - 60 }));
