@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"unsafe"
@@ -21,12 +20,12 @@ type again struct {
 func newAgain() (*again, net.Conn, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
-		return nil, nil, fmt.Errorf("eventfd for an event loop: %w", err)
+		return nil, nil, os.NewSyscallError("eventfd", err)
 	}
 	conn, err := disguise(fd)
 	if err != nil {
 		unix.Close(fd)
-		return nil, nil, fmt.Errorf("eventfd for an event loop: %w", err)
+		return nil, nil, err
 	}
 	return &again{fd: fd}, conn, nil
 }
@@ -36,7 +35,7 @@ func newAgain() (*again, net.Conn, error) {
 func disguise(fd int) (net.Conn, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, os.NewSyscallError("socketpair", err)
 	}
 	f := os.NewFile(uintptr(pair[0]), "disguise")
 	defer f.Close()

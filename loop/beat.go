@@ -1,8 +1,8 @@
 package loop
 
 import (
-	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
@@ -27,22 +27,18 @@ type beat struct {
 }
 
 // newBeat makes a timer and returns it as gnet takes it.
-func newBeat() (net.Conn, error) {
+func newBeat() (*beat, net.Conn, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("timer for an event loop: %w", err)
+		return nil, nil, os.NewSyscallError("timerfd_create", err)
 	}
 	defer unix.Close(fd)
 	every := unix.NsecToTimespec(int64(beatInterval))
-	err = unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Interval: every, Value: every}, nil)
-	if err != nil {
-		return nil, fmt.Errorf("timer for an event loop: %w", err)
+	if err := unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Interval: every, Value: every}, nil); err != nil {
+		return nil, nil, os.NewSyscallError("timerfd_settime", err)
 	}
 	conn, err := disguise(fd)
-	if err != nil {
-		return nil, fmt.Errorf("timer for an event loop: %w", err)
-	}
-	return conn, nil
+	return &beat{}, conn, err
 }
 
 // traffic is the timer's event.

@@ -198,29 +198,27 @@ func (s *Server) OnTick() (time.Duration, gnet.Action) {
 // met for the first time.
 func (s *Server) boot() error {
 	for range s.workers {
-		again, near, err := newAgain()
-		if err == nil {
-			err = s.register(near, again)
-		}
-		if err != nil {
+		if err := s.enroll(newAgain()); err != nil {
 			return err
 		}
 	}
 	for range s.workers {
-		timer, err := newBeat()
-		if err == nil {
-			err = s.register(timer, &beat{})
-		}
-		if err != nil {
+		if err := s.enroll(newBeat()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Server) register(c net.Conn, as any) error {
-	_, err := s.engine.Register(gnet.NewContext(gnet.NewNetConnContext(s.ctx, c), as))
-	return err
+// enroll has gnet take a loop's own connection, if it could be made.
+func (s *Server) enroll(own any, conn net.Conn, err error) error {
+	if err == nil {
+		_, err = s.engine.Register(gnet.NewContext(gnet.NewNetConnContext(s.ctx, conn), own))
+	}
+	if err != nil {
+		return fmt.Errorf("an event loop's own connections: %w", err)
+	}
+	return nil
 }
 
 // started is called on a loop when one of its own two connections is open.

@@ -4,7 +4,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"runtime/metrics"
 )
 
 const (
@@ -25,25 +24,22 @@ func paceCollector() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	p := &pacer{live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}}
+	p := &pacer{}
 	p.set(collectorPercent(leastGarbage))
 	p.arm(&collected{p})
 }
 
 // A pacer sets the collector's percentage after each collection. Owned by the
 // goroutine of finalizers.
-type pacer struct {
-	percent int
-	live    []metrics.Sample
-}
+type pacer struct{ percent int }
 
-// collected is an object nobody holds: each collection finds it.
+// collected is an object nobody holds: each collection finds it. It has a
+// pointer, because without one objects so small are collected in groups.
 type collected struct{ *pacer }
 
 func (p *pacer) arm(c *collected) {
 	runtime.SetFinalizer(c, func(c *collected) {
-		metrics.Read(p.live)
-		p.set(collectorPercent(p.live[0].Value.Uint64()))
+		p.set(collectorPercent(runtimeFigure("/gc/heap/live:bytes")))
 		p.arm(c)
 	})
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"runtime/debug"
-	"runtime/metrics"
 	"testing"
 	"time"
 )
@@ -47,13 +46,7 @@ func TestGarbageIsCollectedWhenItIsQuiet(t *testing.T) {
 	}
 	stop()
 	<-ended
-	if free := readMetric("/memory/classes/heap/free:bytes"); free > waste/2 {
+	if free := runtimeFigure("/memory/classes/heap/free:bytes"); free > waste/2 {
 		t.Errorf("%d bytes are free and not given back", free)
 	}
-}
-
-func readMetric(name string) uint64 {
-	sample := []metrics.Sample{{Name: name}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
 }

@@ -192,9 +192,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	send(goroutinesDesc, float64(runtime.NumGoroutine()))
 }
 
-// heapBytes does not stop the world, as runtime.ReadMemStats would.
-func heapBytes() uint64 {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+func heapBytes() uint64 { return runtimeFigure("/memory/classes/heap/objects:bytes") }
+
+// runtimeFigure reads one of runtime/metrics, which does not stop the world, as
+// runtime.ReadMemStats would.
+func runtimeFigure(name string) uint64 {
+	sample := []metrics.Sample{{Name: name}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
 }
