@@ -89,13 +89,21 @@ func portOf(addr unix.Sockaddr) int {
 
 // standIn stops accepting while the loops go on serving. gnet has no
 // call for it, and shutting a listener down ends the engine; so each listening
-// descriptor is replaced, in place, by a socket that nobody can connect to.
+// descriptor is replaced, in place, by a socket that nobody comes to. It listens
+// and does not block, because a loop that has just been told of a connection
+// accepts from it: any error but EAGAIN would end the engine.
 func standIn(fds []int) error {
-	dummy, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	dummy, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("socket to stand in for a listener: %w", err)
 	}
 	defer unix.Close(dummy)
+	if err := unix.Bind(dummy, &unix.SockaddrUnix{}); err != nil { // the kernel finds a name
+		return fmt.Errorf("socket to stand in for a listener: %w", err)
+	}
+	if err := unix.Listen(dummy, 0); err != nil {
+		return fmt.Errorf("socket to stand in for a listener: %w", err)
+	}
 	for _, fd := range fds {
 		err = errors.Join(err, unix.Dup3(dummy, fd, unix.O_CLOEXEC))
 	}
