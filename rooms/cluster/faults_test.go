@@ -33,7 +33,13 @@ func impatient(c *Config) { c.JoinTimeout, c.Server.AnswerTimeout = 300*time.Mil
 // seat starts the nodes, the second one changed.
 func (p *pair) seat(change ...func(*Config)) {
 	p.t.Helper()
-	p.a, p.b = p.node(impatient), p.node(append(change, impatient)...)
+	p.sit(p.node(impatient), p.node(append(change, impatient)...))
+}
+
+// sit has a client each join the room on two nodes.
+func (p *pair) sit(a, b *node) {
+	p.t.Helper()
+	p.a, p.b = a, b
 	p.ann, p.bob = p.a.connect("ann"), p.b.connect("bob")
 	p.ann.do("join_room", "1")
 	p.bob.do("join_room", "1")
