@@ -124,6 +124,9 @@ func (s *session) resume(now time.Time) {
 		s.posted(packet, now)
 	}
 	s.poll.post = nil
+	if s.closing {
+		s.flush(now) // it has ended when its client hears of it
+	}
 	if s.closing && s.reason != rooms.ReasonClientClose {
 		p.exchange.reply(s.w, engineError(http.StatusBadRequest, codeBadRequest))
 		return

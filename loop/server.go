@@ -270,7 +270,7 @@ func (s *Server) loopOf(w *worker) gnet.EventLoop {
 func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	w := s.worker(c.EventLoop())
 	w.enter()
-	defer w.settle()
+	defer w.settleHTTP() // for the request of one that has moved
 	defer w.surviveTraffic(c, &action)
 	switch m := c.Context().(type) {
 	case *again:

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 )
@@ -81,13 +82,19 @@ func (c *crowd) want(kind string, n int) []step {
 	c.t.Helper()
 	var found []step
 	for range n {
-		s := c.next()
-		if s.Step != kind {
-			c.t.Fatalf("step %+v, want %s", s, kind)
-		}
-		found = append(found, s)
+		found = append(found, c.oneOf(kind))
 	}
 	return found
+}
+
+// oneOf returns the next step, which must be of one of these kinds.
+func (c *crowd) oneOf(kinds ...string) step {
+	c.t.Helper()
+	s := c.next()
+	if !slices.Contains(kinds, s.Step) {
+		c.t.Fatalf("step %+v, want %v", s, kinds)
+	}
+	return s
 }
 
 // joined waits until all n clients are in their room.

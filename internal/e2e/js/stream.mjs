@@ -1,6 +1,8 @@
 // Members of the rooms A and B who write down what the user "driver" does
 // there, from the moment they are in both until it comes to the room END:
-// A and B when it joins, a and b when it leaves. One line of JSON per member.
+// A and B when it joins, a and b when it leaves. One line of JSON per member,
+// and one when this process is ready, and whenever it has seen the driver come to
+// the room PACE.
 import { Agent } from "node:http";
 import { connect } from "node:net";
 import { io } from "socket.io-client";
@@ -9,21 +11,27 @@ import { token, url } from "./world.mjs";
 const [first, count] = process.argv.slice(2).map(Number);
 const wave = 25; // clients that connect at a time
 const pause = 150; // ms between waves
-const slowest = 2500; // ms that a WebSocket's connection may take, so that some rooms are joined before
+const most = 60; // letters that a member sees, at most, before it tries WebSocket
 
-// A SlowAgent opens connections after a while, as a long way does.
-class SlowAgent extends Agent {
+// A PatientAgent opens its connection when it is told to.
+class PatientAgent extends Agent {
   createConnection(options, done) {
-    setTimeout(() => done(null, connect(options)), Math.random() * slowest);
+    this.open = () => done(null, connect(options));
   }
 }
 
 function member(i) {
-  const socket = io(url, { forceNew: true, reconnection: false, transportOptions: { websocket: { agent: new SlowAgent() } }, auth: { token: token({ id: `member-${i}` }) } });
+  const agent = new PatientAgent();
+  const socket = io(url, { forceNew: true, reconnection: false, transportOptions: { websocket: { agent } }, auth: { token: token({ id: `member-${i}` }) } });
   const seen = { member: i, letters: "", before: 0, step: "end" };
   let listening = false;
+  let left = Math.ceil(Math.random() * most); // letters until its WebSocket's connection is opened
   const join = (roomId) => socket.emitWithAck("join_room", { roomType: "conversation", roomId });
-  const record = (letter) => listening && (seen.letters += letter);
+  const record = (letter) => {
+    if (!listening) return;
+    seen.letters += letter;
+    if (--left === 0) agent.open();
+  };
   socket.on("user_joined", ({ userId, room }) => {
     if (userId !== "driver") return;
     if (room !== "conversation:END") return record(room.at(-1));
@@ -33,6 +41,7 @@ function member(i) {
   socket.on("user_left", ({ userId, room }) => userId === "driver" && record(room.at(-1).toLowerCase()));
   socket.on("disconnect", (reason) => reason !== "io client disconnect" && console.log(JSON.stringify({ member: i, error: reason })));
   socket.on("connect_error", (err) => console.log(JSON.stringify({ member: i, error: err.message })));
+  socket.io.engine.on("upgradeError", (err) => console.log(JSON.stringify({ member: i, error: `${err.message}: ${err.description?.message}` })));
   socket.io.engine.on("upgrade", () => {
     seen.before = seen.letters.length;
     console.log(JSON.stringify({ member: i, step: "upgraded" }));
@@ -45,6 +54,16 @@ function member(i) {
   });
 }
 
+// pace says that it is ready, and then when the driver comes.
+async function pace() {
+  const socket = io(url, { forceNew: true, transports: ["websocket"], auth: { token: token({ id: `pace-${first}` }) } });
+  const here = () => console.log(JSON.stringify({ step: "pace" }));
+  socket.on("user_joined", ({ userId }) => userId === "driver" && here());
+  await socket.emitWithAck("join_room", { roomType: "conversation", roomId: "PACE" });
+  here();
+}
+
+await pace();
 for (let i = 0; i < count; i += wave) {
   for (let k = i; k < Math.min(count, i + wave); k++) member(first + k);
   await new Promise((resolve) => setTimeout(resolve, pause));
