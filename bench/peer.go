@@ -52,12 +52,12 @@ func (p *peer) has(a ability) bool { return p.can&a == a }
 // peers are in the order they are measured in: the machine's limit first.
 var peers = []*peer{
 	{
-		name: "floor", dialect: "socketio", reference: true, can: canPublish | canPing,
+		name: "floor", dialect: "socketio", reference: true, can: canPublish | canPing | canPoll,
 		about:   "one write(2) per delivery and nothing else: no JWT check, no JSON parser",
 		prepare: floorCommand(), env: []string{"GODEBUG=asyncpreemptoff=1"},
 	},
 	{
-		name: "floor-batch", dialect: "socketio", reference: true, can: canPublish | canPing,
+		name: "floor-batch", dialect: "socketio", reference: true, can: canPublish | canPing | canPoll,
 		about:   "the floor, writing what is pending once per socket and turn",
 		prepare: floorCommand("-batch"), env: []string{"GODEBUG=asyncpreemptoff=1"},
 	},

@@ -17,7 +17,7 @@ var scenarios = []*scenario{
 	},
 	{
 		name: "polling", about: "long-polling first, then the upgrade to WebSocket",
-		needs: canPoll, usual: 2 * time.Second, run: pollingScenario,
+		needs: canPoll, usual: 2 * time.Second, without: coalescing, run: pollingScenario,
 	},
 	{
 		name: "fanout", about: "one event to a room of 10 to 19,000: single, in bursts, paced",

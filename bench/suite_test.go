@@ -64,11 +64,16 @@ func TestEveryPhaseIsRightAgainstTheFloor(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := w.Dial(load.DialArgs{Last: n, Window: 16, PerUser: 1})
-			if right(t, "dial", r, err); r.Units != n {
-				t.Fatalf("%d connections, want %d", r.Units, n)
+			for what, args := range map[string]load.DialArgs{
+				"dial":             {Last: n / 2, Window: 16, PerUser: 1},
+				"poll and upgrade": {First: n / 2, Last: n, Window: 16, PerUser: 1, Polling: true},
+			} {
+				r, err := w.Dial(args)
+				if right(t, what, r, err); r.Units != n/2 {
+					t.Fatalf("%s: %d connections, want %d", what, r.Units, n/2)
+				}
 			}
-			r, err = w.Join(load.JoinArgs{Last: n, RoomSize: n})
+			r, err := w.Join(load.JoinArgs{Last: n, RoomSize: n})
 			if right(t, "join", r, err); r.Units != n*(n-1)/2 {
 				t.Fatalf("%d user_joined, want %d", r.Units, n*(n-1)/2)
 			}

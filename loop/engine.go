@@ -13,31 +13,32 @@ const (
 	transportWebSocket = "websocket"
 )
 
-// A request is one complete HTTP request: views into the loop's read buffer.
+// A request is one complete HTTP request behind its head: views into the loop's
+// read buffer. The head is not in it, because what a body leads to outlives the
+// call, and would have each head allocated with it.
 type request struct {
-	head  *codec.Head
 	body  []byte
 	whole []byte // head and body as they came
 }
 
 // serveEngine answers a request to enginePath.
-func (h *httpConn) serveEngine(x *exchange, r *request, now time.Time) {
+func (h *httpConn) serveEngine(x *exchange, head *codec.Head, r request, now time.Time) {
 	if x.method == http.MethodOptions {
 		x.reply(h.w, x.preflightReply())
 		return
 	}
-	transport := codec.QueryValue(r.head.Query, "transport")
+	transport := codec.QueryValue(head.Query, "transport")
 	webSocket := string(transport) == transportWebSocket
 	if !webSocket && string(transport) != transportPolling {
 		x.reply(h.w, engineError(http.StatusBadRequest, codeTransport))
 		return
 	}
-	if webSocket && !h.checkWebSocket(x, r.head) {
+	if webSocket && !h.checkWebSocket(x, head) {
 		return
 	}
-	sid := codec.QueryValue(r.head.Query, "sid")
+	sid := codec.QueryValue(head.Query, "sid")
 	if sid == nil {
-		h.handshake(x, r.head, webSocket, now)
+		h.handshake(x, head, webSocket, now)
 		return
 	}
 	loop, ok := loopOf(sid, len(h.w.server.workers))
@@ -46,7 +47,7 @@ func (h *httpConn) serveEngine(x *exchange, r *request, now time.Time) {
 		return
 	}
 	x.home = h.w.server.workers[loop]
-	h.serveSession(x, r, string(sid), webSocket, now)
+	h.serveSession(x, head, r, string(sid), webSocket, now)
 }
 
 // checkWebSocket answers what cannot become a WebSocket.
@@ -135,11 +136,11 @@ func (w *worker) appendOpen(b []byte, sid string, upgrade bool) []byte {
 // WebSocket handshake, which is its last. What comes later on a connection
 // that a proxy shares between clients is forwarded, and answered by way of
 // this loop.
-func (h *httpConn) serveSession(x *exchange, r *request, sid string, webSocket bool, now time.Time) {
-	binary := isBinaryBody(r.head)
+func (h *httpConn) serveSession(x *exchange, head *codec.Head, r request, sid string, webSocket bool, now time.Time) {
+	binary := isBinaryBody(head)
 	switch {
 	case x.home == h.w && webSocket:
-		h.openProbe(x, r.head, sid, now)
+		h.openProbe(x, head, sid, now)
 	case x.home == h.w:
 		h.w.serveRequest(x, sid, r.body, binary, now)
 	case (webSocket || !h.served) && h.move(x.home, r.whole):

@@ -349,7 +349,7 @@ func (h *httpConn) serve(head *codec.Head, body, whole []byte, now time.Time) {
 	x := newExchange(h, head)
 	h.exchange = x
 	if isEnginePath(head.Path) {
-		h.serveEngine(x, &request{head: head, body: body, whole: whole}, now)
+		h.serveEngine(x, head, request{body: body, whole: whole}, now)
 	} else {
 		probe := string(head.Path) == "/health" || string(head.Path) == "/ready"
 		h.batch = append(h.batch, job{exchange: x, request: bytes.Clone(whole), probe: probe})

@@ -29,22 +29,25 @@ func (s *server) requests(c *conn, b []byte) int {
 		}
 		head := b[used : used+end+2]
 		body := b[used+end+len(headEnd):]
+		n, _ := strconv.Atoi(string(header(head, lengthHeader)))
+		if len(body) < n {
+			return used
+		}
 		switch {
 		case bytes.HasPrefix(head, postEvents):
-			n, _ := strconv.Atoi(string(header(head, lengthHeader)))
-			if len(body) < n {
-				return used
-			}
 			s.event(c, head[len(postEvents):], body[:n])
-			used += n
+		case bytes.HasPrefix(head, postPoll):
+			s.posted(c, head, body[:n])
+		case bytes.HasPrefix(head, getPoll):
+			s.poll(c, head)
 		case header(head, keyHeader) != nil:
-			s.upgrade(c, header(head, keyHeader))
+			s.upgrade(c, head)
 		case bytes.HasPrefix(head, []byte("GET /health")):
 			s.send(c, healthy)
 		default:
 			s.send(c, badRequest)
 		}
-		used += end + len(headEnd)
+		used += end + len(headEnd) + n
 	}
 	return used
 }
@@ -58,20 +61,26 @@ func header(head, name []byte) []byte {
 	return value[:bytes.IndexByte(value, '\r')]
 }
 
-func (s *server) upgrade(c *conn, key []byte) {
-	sum := sha1.Sum(append(append(make([]byte, 0, 64), key...), wsGUID...))
+func (s *server) upgrade(c *conn, head []byte) {
+	sum := sha1.Sum(append(append(make([]byte, 0, 64), header(head, keyHeader)...), wsGUID...))
 	b := append(s.frame[:0], "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	b = base64.StdEncoding.AppendEncode(b, sum[:])
 	b = append(b, headEnd...)
-	open := append(make([]byte, 0, 128), `0{"sid":"`...)
-	open = strconv.AppendInt(open, int64(c.fd), 10)
-	open = append(open, `","upgrades":[],"pingInterval":`...)
-	open = strconv.AppendInt(open, s.pingInterval.Milliseconds(), 10)
-	open = append(open, `,"pingTimeout":60000,"maxPayload":1000000}`...)
-	b = appendFrame(b, open)
+	if c.probes = s.polled(head); c.probes == nil {
+		b = appendFrame(b, s.appendOpen(make([]byte, 0, 128), strconv.Itoa(int(c.fd)), ""))
+	}
 	c.open = true
 	s.frame = b
 	s.send(c, b)
+}
+
+// appendOpen appends the packet that begins a session.
+func (s *server) appendOpen(b []byte, sid, upgrades string) []byte {
+	b = append(append(b, `0{"sid":"`...), sid...)
+	b = append(append(b, `","upgrades":[`...), upgrades...)
+	b = append(b, `],"pingInterval":`...)
+	b = strconv.AppendInt(b, s.pingInterval.Milliseconds(), 10)
+	return append(b, `,"pingTimeout":60000,"maxPayload":1000000}`...)
 }
 
 // event is a service's event: its body goes out as it came.

@@ -21,10 +21,12 @@ const (
 // conn is one TCP connection. Owned by the one thread.
 type conn struct {
 	fd      int32
-	open    bool // upgraded to WebSocket
-	blocked bool // the kernel refused bytes; EPOLLOUT is armed
-	dirty   bool // listed in server.dirty
-	dead    bool // listed in server.dead
+	open    bool  // upgraded to WebSocket
+	blocked bool  // the kernel refused bytes; EPOLLOUT is armed
+	dirty   bool  // listed in server.dirty
+	dead    bool  // listed in server.dead
+	poll    *poll // not nil: has no socket
+	probes  *conn // the session it is to take over
 	user    string
 	seats   []seat
 	part    []byte // an incomplete head or frame
@@ -39,6 +41,8 @@ type server struct {
 
 	conns    []*conn // by descriptor
 	rooms    map[string]*room
+	sessions map[string]*conn // those of long-polling
+	sid      int              // of the last of them
 	dirty    []*conn
 	dead     []*conn
 	free     [][]byte // buffers given back by conns
@@ -67,7 +71,7 @@ func listen(port int, batch bool, pingInterval time.Duration) (*server, error) {
 	}
 	s := &server{
 		epoll: epoll, listener: fd, batch: batch, pingInterval: pingInterval,
-		rooms: make(map[string]*room), buf: make([]byte, readBufferSize),
+		rooms: make(map[string]*room), sessions: make(map[string]*conn), buf: make([]byte, readBufferSize),
 		frame: make([]byte, 0, 64<<10),
 	}
 	return s, s.watch(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN)
@@ -190,9 +194,13 @@ func (s *server) endTurn() {
 	s.dirty = s.dirty[:0]
 	for i, c := range s.dead {
 		s.leaveAll(c)
+		s.dead[i] = nil
+		if c.poll != nil {
+			delete(s.sessions, c.poll.sid)
+			continue
+		}
 		s.conns[c.fd] = nil
 		_ = unix.Close(int(c.fd))
-		s.dead[i] = nil
 	}
 	s.dead = s.dead[:0]
 }

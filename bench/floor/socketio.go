@@ -65,6 +65,8 @@ func (s *server) frames(c *conn, b []byte) int {
 
 func (s *server) packet(c *conn, p []byte) {
 	switch {
+	case c.probes != nil:
+		s.probe(c, p)
 	case bytes.HasPrefix(p, []byte("42")):
 		s.clientEvent(c, p[2:])
 	case bytes.HasPrefix(p, []byte("40")):

@@ -6,8 +6,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// send gives frame to c: at once, or with -batch at the end of the turn.
+// send gives frame to c: at once, or with -batch at the end of the turn, or
+// when it polls.
 func (s *server) send(c *conn, frame []byte) {
+	if c.poll != nil {
+		if c.out = append(c.out, frame...); len(c.out) > maxPending {
+			s.kill(c)
+		} else if c.poll.parked != nil {
+			s.release(c)
+		}
+		return
+	}
 	if s.batch || c.blocked {
 		s.owe(c, frame)
 		if !c.blocked && len(c.out) >= flushAt {

@@ -48,7 +48,7 @@ var tables = []table{
 	},
 	{
 		title: "Connect by long-polling and upgrade", scenario: "polling",
-		note: "What the JavaScript client does by default: handshake and CONNECT over long-polling, probe, upgrade, over three TCP connections.",
+		note: "What the JavaScript client does by default: handshake and CONNECT over long-polling, probe, upgrade, over three TCP connections, two of which end with it: the floor shows how much of that is the kernel's.",
 		columns: []column{
 			{"CPU µs/connection", "upgrade", "cpu_us", micros, true},
 			{"connections/s", "upgrade", "per_s", perSec, false},
