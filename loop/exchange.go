@@ -63,6 +63,7 @@ type reply struct {
 	header      string // further lines, each with its CRLF
 	body        []byte // valid until the reply has been passed on
 	last        bool   // close the connection
+	lingers     bool   // but not before it can have been read, because there is more input
 	data        bool   // carries a session's messages: must arrive, or the session ends
 }
 
@@ -103,7 +104,7 @@ func (h *httpConn) answer(x *exchange, r *reply) bool {
 	}
 	h.w.out = x.appendReply(h.w.out[:0], r, keepAlive)
 	h.write(h.w.out)
-	h.answered(keepAlive, time.Now())
+	h.answered(keepAlive, r.lingers, time.Now())
 	return true
 }
 

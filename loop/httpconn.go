@@ -23,9 +23,7 @@ type httpConn struct {
 	timer    timer     // for the head, the body, or the next request
 	timeout  uint8     // what the timer is for
 	served   bool      // has carried a request before
-	closing  bool      // closes once the last reply is written
-	lingers  bool      // and has been read, because there is more input
-	giveUp   time.Time // and then at the latest
+	giveUp   time.Time // on having the last reply written
 	parsing  bool      // process is on the stack
 	paused   bool      // more requests may be waiting; see resume
 	need     int       // bytes that must be there before parsing goes on
@@ -38,7 +36,7 @@ const (
 	awaitHead
 	awaitBody
 	awaitRequest // between two requests
-	awaitWritten // the last reply, by the kernel
+	awaitEnd     // the last reply has been given
 )
 
 func newHTTPConn(w *worker, c gnet.Conn, from caller, now time.Time) *httpConn {
@@ -61,8 +59,8 @@ func (h *httpConn) await(what uint8, until time.Time) {
 func (h *httpConn) expire(now time.Time) {
 	switch {
 	case h.c == nil || h.timeout == awaitNothing:
-	case h.timeout == awaitWritten && h.c.OutboundBuffered() > 0 && now.Before(h.giveUp):
-		h.await(awaitWritten, now)
+	case h.closing() && h.c.OutboundBuffered() > 0 && now.Before(h.giveUp):
+		h.await(awaitEnd, now)
 	case (h.timeout == awaitHead || h.timeout == awaitBody) && h.c.InboundBuffered()+len(h.gathered) > 0:
 		h.refuse(nil, http.StatusRequestTimeout, "request not complete in time")
 	default:
@@ -73,7 +71,7 @@ func (h *httpConn) expire(now time.Time) {
 // traffic is called when bytes have arrived.
 func (h *httpConn) traffic(now time.Time) gnet.Action {
 	switch {
-	case h.closing:
+	case h.closing():
 		_, _ = h.c.Discard(-1)
 	case h.exchange != nil || h.paused:
 		// A request ahead of its time waits in the input buffer; more than one
@@ -117,7 +115,7 @@ func (h *httpConn) process(now time.Time) {
 // has been answered, unless they are answered together, and not from a client
 // that does not read its answers.
 func (h *httpConn) ready() bool {
-	if h.c == nil || h.closing || h.exchange != nil && len(h.batch) == 0 {
+	if h.c == nil || h.closing() || h.exchange != nil && len(h.batch) == 0 {
 		return false
 	}
 	if h.c.OutboundBuffered() > h.w.server.config.MaxPending {
@@ -368,7 +366,7 @@ func (h *httpConn) joinsBatch(head *codec.Head) bool {
 func (h *httpConn) finish(batch []job, now time.Time) {
 	h.parsing = true
 	for i := range batch {
-		if h.c == nil || h.closing {
+		if h.c == nil || h.closing() {
 			break
 		}
 		h.exchange = batch[i].exchange
@@ -403,12 +401,13 @@ func (h *httpConn) refuse(head *codec.Head, status int, why string) {
 	x := newExchange(h, head)
 	x.keepAlive = false
 	h.exchange = x
-	h.lingers = true
-	x.reply(h.w, jsonError(status, codeBadRequest, why))
+	r := jsonError(status, codeBadRequest, why)
+	r.lingers = true
+	x.reply(h.w, r)
 }
 
-// answered is called when the reply to h.exchange has been written.
-func (h *httpConn) answered(keepAlive bool, now time.Time) {
+// answered is called when the reply to h.exchange has been given.
+func (h *httpConn) answered(keepAlive, lingers bool, now time.Time) {
 	h.exchange = nil
 	switch {
 	case h.c == nil:
@@ -416,15 +415,18 @@ func (h *httpConn) answered(keepAlive bool, now time.Time) {
 		h.await(awaitRequest, now.Add(h.w.server.config.KeepAlive))
 		h.process(now)
 	case h.c.OutboundBuffered() > 0: // closing would drop it
-		h.closing, h.giveUp = true, now.Add(writtenTimeout)
-		h.await(awaitWritten, now)
-	case h.lingers:
-		h.closing = true
-		h.await(awaitWritten, now.Add(refusedTimeout))
+		h.giveUp = now.Add(writtenTimeout)
+		h.await(awaitEnd, now)
+	case lingers:
+		h.await(awaitEnd, now.Add(refusedTimeout))
 	default:
 		h.close()
 	}
 }
+
+// closing reports whether the last reply has been given, and only the end is to
+// come.
+func (h *httpConn) closing() bool { return h.timeout == awaitEnd }
 
 // close ends the connection. What the kernel has not taken by now is given up.
 func (h *httpConn) close() {
