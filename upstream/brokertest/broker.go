@@ -22,7 +22,7 @@ import (
 
 const (
 	server       = "/usr/lib/rabbitmq/bin/rabbitmq-server" // Debian's /usr/sbin/rabbitmq-server changes the user
-	startTimeout = 90 * time.Second                        // on a busy machine
+	startTimeout = 3 * time.Minute                         // on a busy machine
 )
 
 // A Broker is a running node of RabbitMQ. Owned by one goroutine.
@@ -120,6 +120,7 @@ func (b *Broker) Launch() error {
 	b.node.Dir, b.node.Env = b.dir, b.env
 	b.node.Stdout, b.node.Stderr = b.log, b.log
 	b.node.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	b.node.WaitDelay = time.Second                // for what its children may still print
 	if _, err := b.node.StdinPipe(); err != nil { // open, or its shell would end
 		return err
 	}
@@ -140,6 +141,7 @@ func (b *Broker) Launch() error {
 		}
 	}
 	b.Kill()
+	<-ended // and all that it printed is there
 	return fmt.Errorf("rabbitmq-server does not serve after %v:\n%s", startTimeout, b.log)
 }
 

@@ -41,7 +41,9 @@ type modelNode struct {
 // know it.
 func (f *fleet) modelNode() (clustertest.Node, error) {
 	before := f.channels()
-	n := modelNode{gateway: f.start("JOIN_TIMEOUT=" + strconv.FormatInt(patience.Milliseconds(), 10)), f: f}
+	// A node that misses its lease, on a busy machine, is right to send its clients
+	// away, which the model knows nothing of.
+	n := modelNode{gateway: f.start("NODE_LEASE=4000", "JOIN_TIMEOUT="+strconv.FormatInt(patience.Milliseconds(), 10)), f: f}
 	f.alive = append(f.alive, n.gateway)
 	for _, g := range f.alive {
 		gatewaytest.Await(f.t, "the gateways to know each other", func() bool { return g.figures().Cluster.Nodes >= len(f.alive) })
