@@ -221,7 +221,7 @@ var summary = []struct {
 	column   column
 }{
 	{"connect, CPU µs per connection", "connect", column{"", "websocket", "cpu_us", micros, true}},
-	{"polling and upgrade, CPU µs per connection", "polling", column{"", "upgrade", "cpu_us", micros, false}},
+	{"polling and upgrade, CPU µs per connection", "polling", column{"", "upgrade", "cpu_us", micros, true}},
 	{"resident bytes per idle connection", "idle", column{"", "memory", "bytes_per_conn", bytes, false}},
 	{"heartbeat, CPU µs each", "idle", column{"", "heartbeat", "cpu_us", micros, true}},
 	{"room of 1,000, CPU µs per delivery", "fanout", column{"", "single/1000", "cpu_us", micros, true}},
