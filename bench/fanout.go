@@ -79,7 +79,7 @@ func (t *trial) fanoutRoom(w *load.Client, args load.FanoutArgs) error {
 	}{
 		{name: "single", window: fanoutWindow, length: length, most: 20000},
 		{name: "burst", burst: burstSize, length: length, least: 1000, most: largestBurst},
-		{name: "paced", rate: pacedDeliveries / float64(n), length: 2 * length, least: 1000, most: 20000},
+		{name: "paced", rate: pacedDeliveries / float64(n), length: 4 * length, least: 1000, most: 20000},
 	} {
 		if n < mode.least || n > mode.most {
 			continue
