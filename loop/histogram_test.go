@@ -31,6 +31,11 @@ func TestBroadcastsAreTimed(t *testing.T) {
 	for _, c := range members {
 		c.join("1")
 	}
+	await(t, "what the joins broadcast to be timed", func() bool {
+		idle := s.config.Hub.Stats().MailboxWaiting == 0
+		s.onAll(func(w *worker, _ time.Time) { idle = idle && w.began.IsZero() })
+		return idle
+	})
 	before := s.Stats().Broadcast.Count
 	deliver(t, s, "conversation:1", `42["news"]`)
 	await(t, "the broadcast to be timed", func() bool { return s.Stats().Broadcast.Count > before })
