@@ -24,6 +24,10 @@ func TestBrokerKeepsItsQueuesOverACrash(t *testing.T) {
 	if _, err := ch.QueueDeclare("kept", true, false, false, false, nil); err != nil {
 		t.Fatal(err)
 	}
+	// It confirms a queue that its log keeps in memory for a moment longer.
+	if out, err := b.Ctl("eval", "mnesia:sync_log()."); err != nil {
+		t.Fatal(out, err)
+	}
 	b.Kill()
 	if err := b.Launch(); err != nil {
 		t.Fatal(err)
