@@ -338,3 +338,20 @@ func TestProbeOnASharedConnection(t *testing.T) {
 	near.send("4hello")
 	near.want("4hello")
 }
+
+// TestASessionHasEndedWhenItsPostIsAnswered: not at
+// the end of a round in which the client's next request may be looked at.
+func TestASessionHasEndedWhenItsPostIsAnswered(t *testing.T) {
+	t.Parallel()
+	for what, packets := range map[string]string{"close": "1", "nonsense": "9"} {
+		s := newServer(t, nil)
+		p := openPolling(t, s)
+		s.on(p.loop(), func(w *worker, now time.Time) {
+			session := w.bySID[p.sid]
+			session.handlePost(&exchange{conn: &httpConn{w: w}, home: w}, []byte(packets), now)
+			if !session.ended || w.bySID[p.sid] != nil {
+				t.Errorf("%s: the session goes on behind the answer", what)
+			}
+		})
+	}
+}
