@@ -66,7 +66,7 @@ func (s *server) upgrade(c *conn, head []byte) {
 	b := append(s.frame[:0], "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	b = base64.StdEncoding.AppendEncode(b, sum[:])
 	b = append(b, headEnd...)
-	if c.probes = s.polled(head); c.probes == nil {
+	if c.probes, _ = s.polled(head); c.probes == nil {
 		b = appendFrame(b, s.appendOpen(make([]byte, 0, 128), strconv.Itoa(int(c.fd)), ""))
 	}
 	c.open = true

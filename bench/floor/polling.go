@@ -20,29 +20,24 @@ var (
 	sidField   = []byte("&sid=")
 	polledHead = []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: ")
 	taken      = []byte("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nok")
+	space      = []byte(" ")
 	noop       = []byte("6")
 	separator  = byte(0x1e)
 )
 
-// polled returns the session that a request line names, nil if there is none.
-func (s *server) polled(head []byte) *conn {
-	line := head[:bytes.IndexByte(head, '\r')]
-	i := bytes.Index(line, sidField)
-	if i < 0 {
-		return nil
-	}
-	sid := line[i+len(sidField):]
-	if end := bytes.IndexByte(sid, ' '); end >= 0 {
-		sid = sid[:end]
-	}
-	return s.sessions[string(sid)]
+// polled returns the session of a request, nil if there is none, and whether
+// the request names one.
+func (s *server) polled(head []byte) (v *conn, named bool) {
+	_, sid, named := bytes.Cut(head, sidField)
+	sid, _, _ = bytes.Cut(sid, space)
+	return s.sessions[string(sid)], named
 }
 
 // poll answers a GET: it begins a session, or brings what is pending.
 func (s *server) poll(c *conn, head []byte) {
-	v := s.polled(head)
+	v, named := s.polled(head)
 	switch {
-	case v == nil && !bytes.Contains(head, sidField):
+	case !named:
 		s.sid++
 		v = &conn{fd: -1, poll: &poll{sid: strconv.Itoa(s.sid)}}
 		s.sessions[v.poll.sid] = v
@@ -59,7 +54,7 @@ func (s *server) poll(c *conn, head []byte) {
 
 // posted takes the packets of a POST.
 func (s *server) posted(c *conn, head, body []byte) {
-	v := s.polled(head)
+	v, _ := s.polled(head)
 	if v == nil {
 		s.send(c, badRequest)
 		return
@@ -70,11 +65,11 @@ func (s *server) posted(c *conn, head, body []byte) {
 	s.send(c, taken)
 }
 
-// release answers the GET that waits, if it still does.
+// release answers the GET that waits, if there is one.
 func (s *server) release(v *conn) {
 	c := v.poll.parked
 	v.poll.parked = nil
-	if c.dead {
+	if c == nil || c.dead {
 		return
 	}
 	payload := noop
@@ -117,9 +112,7 @@ func (s *server) probe(c *conn, p []byte) {
 		s.frame = appendFrame(s.frame[:0], []byte("3probe"))
 		s.send(c, s.frame)
 		v.poll.probed = true
-		if v.poll.parked != nil {
-			s.release(v)
-		}
+		s.release(v)
 	case "5":
 		c.probes = nil
 		delete(s.sessions, v.poll.sid)

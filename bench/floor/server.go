@@ -18,7 +18,7 @@ const (
 	pingTick       = 50 * time.Millisecond
 )
 
-// conn is one TCP connection. Owned by the one thread.
+// conn is one TCP connection, or a session of long-polling. Owned by the one thread.
 type conn struct {
 	fd      int32
 	open    bool  // upgraded to WebSocket

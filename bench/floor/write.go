@@ -12,7 +12,7 @@ func (s *server) send(c *conn, frame []byte) {
 	if c.poll != nil {
 		if c.out = append(c.out, frame...); len(c.out) > maxPending {
 			s.kill(c)
-		} else if c.poll.parked != nil {
+		} else {
 			s.release(c)
 		}
 		return
