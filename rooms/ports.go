@@ -32,6 +32,15 @@ type Identity struct {
 	Issued  time.Time // zero when the token does not say
 }
 
+// Size is about how many bytes of memory the identity refers to.
+func (id *Identity) Size() int {
+	n := len(id.UserID) + len(id.Email) + len(id.Role) + len(id.TokenID)
+	for _, room := range id.Rooms {
+		n += len(room)
+	}
+	return n
+}
+
 // An Authenticator verifies tokens.
 type Authenticator interface {
 	// Authenticate verifies token as of now and calls done once. It never
