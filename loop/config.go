@@ -67,6 +67,9 @@ type Config struct {
 	// one IPv4 address or IPv6 /64 may have; 0: any number.
 	MaxPerAddress int
 
+	// TokensByAddress has the hub's sockets know which address they are at.
+	TokensByAddress bool
+
 	Handshakes           rooms.Rate // of Engine.IO sessions; more get 503
 	HandshakesPerAddress rooms.Rate // the same for each address
 	Bytes                rooms.Rate // that a client may send

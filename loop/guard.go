@@ -39,6 +39,7 @@ func sourceOf(a netip.Addr) source {
 type guard struct {
 	trusted       []netip.Prefix // proxies that say whom they speak for
 	proxyProtocol bool
+	tokens        bool       // verifications of tokens are shared out by address
 	perSource     int        // connections, and polling sessions, of a source; 0: any number
 	rate          rooms.Rate // of handshakes of a source
 	nodeRate      rooms.Rate // of all
@@ -61,7 +62,7 @@ type tally struct {
 
 func newGuard(c *Config) *guard {
 	g := &guard{
-		trusted: c.TrustedProxies, proxyProtocol: c.ProxyProtocol, perSource: c.MaxPerAddress,
+		trusted: c.TrustedProxies, proxyProtocol: c.ProxyProtocol, perSource: c.MaxPerAddress, tokens: c.TokensByAddress,
 		rate: c.HandshakesPerAddress, nodeRate: c.Handshakes,
 	}
 	for i := range g.stripes {
@@ -72,7 +73,7 @@ func newGuard(c *Config) *guard {
 
 // idle reports whether addresses make no difference.
 func (g *guard) idle() bool {
-	return g.perSource == 0 && g.rate.PerSecond == 0 && len(g.trusted) == 0
+	return !g.tokens && g.perSource == 0 && g.rate.PerSecond == 0 && len(g.trusted) == 0
 }
 
 // trusts reports whether a is one of the proxies that may say whom they speak

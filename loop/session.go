@@ -120,6 +120,18 @@ func (s *session) Close(reason rooms.Reason) {
 // Wake implements rooms.Sink.
 func (s *session) Wake() { s.rearm(time.Now()) }
 
+// Source implements rooms.Sink. It is known where addresses make a difference:
+// see guard.idle.
+func (s *session) Source() uint64 {
+	switch {
+	case s.ws != nil:
+		return uint64(s.ws.place)
+	case s.poll != nil:
+		return uint64(s.poll.place)
+	}
+	return 0
+}
+
 // packet takes one text packet from the client, on whichever transport.
 func (s *session) packet(b []byte, now time.Time) {
 	defer s.survive()
@@ -271,7 +283,7 @@ func closeCode(reason rooms.Reason) ws.StatusCode {
 		return ws.StatusMessageTooBig
 	case rooms.ReasonSlowConsumer, rooms.ReasonTooFast:
 		return ws.StatusPolicyViolation
-	case rooms.ReasonShed:
+	case rooms.ReasonShed, rooms.ReasonBusy:
 		return statusTryAgain
 	case rooms.ReasonPanic:
 		return ws.StatusInternalServerError
