@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/bits"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,6 +38,8 @@ type Hub struct {
 	config    Config
 	shards    []*Shard
 	occupancy *occupancy
+	bounds    *bounds
+	short     atomic.Bool  // memory is: no more joins
 	seed      maphash.Seed // of the hashes of tokens' ids
 }
 
@@ -57,7 +60,7 @@ func New(c Config) (*Hub, error) {
 			c.Limits.Telling.PerSecond, c.Limits.Telling.Burst)
 	}
 	c.Limits.fill()
-	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster), seed: maphash.MakeSeed()}
+	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster), bounds: newBounds(), seed: maphash.MakeSeed()}
 	for i := range c.Shards {
 		h.shards = append(h.shards, newShard(h, i))
 	}

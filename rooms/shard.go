@@ -126,6 +126,7 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 		return r, false
 	}
 	sh.stats.Members.Add(1)
+	sh.hold(r, s.userID, len(r.members) == 1)
 	if fresh, known := sh.hub.occupancy.join(r, sh.index); fresh {
 		r.known = known
 	}
@@ -139,6 +140,7 @@ func (sh *Shard) leave(s *Socket, slot int) *room {
 	r.leave(s, slot)
 	sh.stats.Members.Add(-1)
 	last := len(r.members) == 0
+	sh.release(r, s.userID, last)
 	if last {
 		delete(sh.rooms, r.name)
 		delete(sh.waiting, r)

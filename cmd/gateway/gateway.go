@@ -117,7 +117,7 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		ConnectTimeout: cfg.ConnectTimeout,
 		MaxPacket:      cfg.MaxHTTPBufferSize,
 		MaxMailbox:     cfg.MaxMailbox,
-		Limits:         cfg.limits(),
+		Limits:         g.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
 	})
