@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"sync"
+	"time"
 )
 
 // What clients make a node hold by joining rooms is bounded, for each user by
@@ -90,22 +91,29 @@ func (b *bounds) of(user string) holding { return b.add(user, 0, 0) }
 // mayJoin returns an error when the socket, or its user, or the node holds too
 // much for another room with a name of so many bytes. Two loops may ask at once,
 // so the bounds may be passed by a room for each loop.
-func (s *Socket) mayJoin(name int) error {
+func (s *Socket) mayJoin(name int, now time.Time) error {
 	h := s.shard.hub
 	limits := &h.config.Limits
 	if len(s.rooms) >= limits.Rooms {
 		return fmt.Errorf("In %d rooms already", limits.Rooms)
 	}
 	held := s.holding()
+	if left := h.vacant.of(s.userID, now); s.userID != "" { // nobodies are strangers to each other
+		held.bytes += left
+	}
 	if most := limits.UserRooms; most > 0 && s.userID != "" && held.memberships >= most {
 		s.shard.stats.JoinsOverUser.Add(1)
 		return fmt.Errorf("User in %d rooms already", most)
 	}
-	if h.short.Load() || !h.roomFor(held.bytes, joinCost(name)) {
-		s.shard.stats.JoinsOverNode.Add(1)
-		return errNodeFull
+	if !h.short.Load() && h.roomFor(held.bytes, joinCost(name)) {
+		return nil
 	}
-	return nil
+	if held.bytes > h.largestShare() {
+		s.shard.stats.JoinsOverUser.Add(1)
+	} else {
+		s.shard.stats.JoinsOverNode.Add(1)
+	}
+	return errNodeFull
 }
 
 // holding is what the socket's user holds, or the socket if it is nobody's.
@@ -134,12 +142,18 @@ func (h *Hub) roomFor(held, more int64) bool {
 	return held+more <= (free-most/roomReserve)/roomShare
 }
 
+// largestShare is more than what anybody may hold however little others do.
+func (h *Hub) largestShare() int64 {
+	most := int64(h.config.Limits.RoomBytes)
+	return max(roomLittle, (most-most/roomReserve)/(roomShare+2))
+}
+
 // roomBytes is what rooms and memberships hold on this node, but for users' own.
 func (h *Hub) roomBytes() (n int64) {
 	for _, sh := range h.shards {
 		n += sh.stats.RoomBytes.Load()
 	}
-	return n
+	return n + h.vacant.bytes.Load()
 }
 
 // MemoryIsShort tells whether joins are refused because the process is about to

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestRoomsCostWhatIsCounted: on this node alone. The directory of a cluster
@@ -142,7 +143,7 @@ func TestRoomsOfANode(t *testing.T) {
 			t.Fatalf("somebody with few rooms: join %d: %s", i, got)
 		}
 	}
-	if s := w.hub.Stats(); s.JoinsOverNode == 0 || s.JoinsOverUser != 0 {
+	if s := w.hub.Stats(); s.JoinsOverNode == 0 || s.JoinsOverUser == 0 {
 		t.Errorf("%d joins refused for the node, %d for the user", s.JoinsOverNode, s.JoinsOverUser)
 	}
 }
@@ -162,6 +163,44 @@ func TestJoinsAreRefusedWhileMemoryIsShort(t *testing.T) {
 	w.hub.MemoryIsShort(false)
 	if got := ann.ask("join_room", conversation("2")); !strings.HasPrefix(got, `{"success":true`) {
 		t.Error(got)
+	}
+}
+
+// TestRoomsThatTheDirectoryKeepsCount: who joins and leaves without end does not
+// pass the bound, and joining a room again costs nothing more.
+func TestRoomsThatTheDirectoryKeepsCount(t *testing.T) {
+	const most, linger = 4 << 20, 30 * time.Second
+	w := limited(t, 2, func(l *Limits) { l.RoomBytes, l.Linger = most, linger })
+	eve := w.connect("eve")
+	id := func(i int) string { return conversation(fmt.Sprintf("%0200d", i)) }
+	flood := func(from int) (joined int) {
+		for {
+			if got := eve.ask("join_room", id(from+joined)); !strings.HasPrefix(got, `{"success":true`) {
+				return joined
+			}
+			eve.ask("leave_room", id(from+joined))
+			joined++
+		}
+	}
+	cost := int(roomCost(len("conversation:") + 200))
+	n := flood(0)
+	if most := int(w.hub.largestShare())/cost + 100; n < 10 || n > most {
+		t.Fatalf("%d rooms were made and left, want %d at most", n, most)
+	}
+	before := w.hub.Stats().RoomBytes
+	w.now = w.now.Add(linger / 2)
+	w.connect("ann").ask("join_room", id(0))
+	if got := w.hub.Stats().RoomBytes - before; got != membershipBytes {
+		t.Errorf("a room that is occupied again costs %d bytes more, want a membership", got)
+	}
+	w.now = w.now.Add(linger)
+	if again := flood(1_000_000); again < n-1 {
+		t.Errorf("%d rooms after the directory has forgotten the old, want %d", again, n)
+	}
+	w.now = w.now.Add(linger)
+	w.hub.vacant.of("", w.now)
+	if n := len(w.hub.vacant.users) + len(w.hub.vacant.rooms) + len(w.hub.vacant.queue); n != 0 || w.hub.vacant.bytes.Load() != 0 {
+		t.Errorf("%d vacancies, %d bytes are left", n, w.hub.vacant.bytes.Load())
 	}
 }
 

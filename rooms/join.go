@@ -35,7 +35,7 @@ func handleJoin(c *Call) {
 
 // full refuses a join for which there is no place.
 func (c *Call) full(name []byte) bool {
-	err := c.Socket.mayJoin(len(name))
+	err := c.Socket.mayJoin(len(name), c.Now)
 	if err != nil {
 		c.Refuse(err)
 	}

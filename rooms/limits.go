@@ -1,5 +1,7 @@
 package rooms
 
+import "time"
+
 // Defaults of Limits.
 const (
 	// DefaultRooms is small because joining looks through them.
@@ -21,6 +23,9 @@ type Limits struct {
 	// RoomBytes is what rooms and memberships may hold on this node, the users'
 	// own not counted; 0: any number. See bounds.go.
 	RoomBytes int
+
+	// Linger is how long the cluster keeps a room that nobody is in any more.
+	Linger time.Duration
 
 	RoomID int // bytes of a room's id; 0: DefaultRoomID
 

@@ -142,6 +142,28 @@ func (f *foe) connect(user string) bool {
 	return f.webSocket() && f.send(text(`40{"token":"`+f.a.token(user)+`"}`))
 }
 
+// frames passes on what the gateway says, and closes the channel at the end.
+func (f *foe) frames(to chan<- string) {
+	defer close(to)
+	for {
+		h, err := ws.ReadHeader(f.in)
+		if err != nil {
+			f.gone()
+			return
+		}
+		b := make([]byte, h.Length)
+		if _, err := io.ReadFull(f.in, b); err != nil {
+			f.gone()
+			return
+		}
+		select {
+		case to <- string(b):
+		case <-f.a.ctx.Done():
+			return
+		}
+	}
+}
+
 // readAll reads and forgets what comes, until the connection ends.
 func (f *foe) readAll() {
 	_, _ = io.Copy(io.Discard, f.in)

@@ -75,6 +75,9 @@ func (g *Gateway) limits() rooms.Limits {
 	if l.RoomBytes == 0 {
 		l.RoomBytes = int(g.memory / roomsShare)
 	}
+	if g.cluster != nil {
+		l.Linger = g.config.RoomLinger
+	}
 	return l
 }
 
