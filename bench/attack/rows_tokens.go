@@ -23,14 +23,14 @@ var tokenRows = []*row{
 	badTokens("bad-tokens-hs256", hs256),
 	refreshes("refresh-hs256", hs256),
 	{
-		name: "room-hoard", setup: hs256, length: 8 * time.Second, play: roomHoard,
+		name: "room-hoard", setup: hs256, length: 10 * time.Second, play: hoarding(1, 16*mib),
 		threat: "one token, 300 sockets that join 999 rooms each, with ids of 256 bytes",
 		stops:  "MAX_ROOMS_PER_USER (5000), a share of MAX_ROOM_BYTES",
 		moved:  []string{`joins_refused_total{reason="user"}`},
 		still:  []string{`connections_refused_total{reason="memory"}`},
 	},
 	{
-		name: "room-hoards", setup: hs256, length: 10 * time.Second, play: roomHoards,
+		name: "room-hoards", setup: hs256, length: 10 * time.Second, play: hoarding(100, memoryLimit/2),
 		threat: "100 tokens with 3 such sockets each",
 		stops:  "MAX_ROOM_BYTES (a quarter of GOMEMLIMIT: 64 MiB)",
 		moved:  []string{`joins_refused_total{reason="node"}`},
@@ -81,15 +81,24 @@ func refreshes(name string, s *setup) *row {
 
 func guessDearly(a *attack) {
 	const sockets, tries = 500, 20
-	batch := strings.Repeat(text(`40{"token":"`+a.signer.forged("eve")+`"}`), tries)
+	guess := text(`40{"token":"` + a.signer.forged("eve") + `"}`)
 	a.paced(300, func(i int) {
 		if i >= sockets {
 			return
 		}
-		if f := a.dial(i); f != nil && f.webSocket() && f.send(batch) {
-			a.did("forged tokens", tries)
-			f.readOn()
+		f := a.dial(i)
+		if f == nil || !f.webSocket() {
+			return
 		}
+		go func() {
+			for range tries {
+				a.did("forged tokens", 1)
+				if !f.send(guess) || !f.awaits("44{") {
+					return
+				}
+			}
+			f.readAll()
+		}()
 	})
 }
 
@@ -108,39 +117,35 @@ func refreshFlood(a *attack) {
 	}
 }
 
-// hoard joins rooms of its own without end, with the longest ids.
-func (f *foe) hoard(rooms int) {
-	prefix := fmt.Sprintf("eve-%p-%d-", f, time.Now().UnixNano())
-	for i := range rooms {
-		id := fmt.Sprintf("%s%d-", prefix, i)
-		if !f.send(roomEvent("1", "join_room", id+strings.Repeat("x", 256-len(id)))) {
+// hoard has each of the sockets join 999 rooms of its own, with the longest ids.
+func (a *attack) hoard(foes []*foe) {
+	const batch, batches, perSecond = 27, 37, 1800
+	a.pace(perSecond, func(i int) bool {
+		k, round := i%len(foes), i/len(foes)
+		var joins strings.Builder
+		for j := range batch {
+			id := fmt.Sprintf("eve-%d-%d-%d-", k, round, j)
+			joins.WriteString(roomEvent("1", "join_room", id+strings.Repeat("x", 256-len(id))))
+		}
+		foes[k].send(joins.String())
+		a.did("joins", batch)
+		return i+1 < batches*len(foes)
+	})
+}
+
+// hoarding has so many users with 300 sockets together hoard rooms, and looks
+// what Redis holds in the end.
+func hoarding(users int, most float64) func(*attack) {
+	return func(a *attack) {
+		before := a.services.redisMemory()
+		foes := a.recruit(300, 300, func(i int) string { return eve(i % users) })
+		if len(foes) == 0 {
 			return
 		}
-		f.a.did("joins", 1)
-	}
-}
-
-func roomHoard(a *attack) {
-	before := a.services.redisMemory()
-	for _, f := range a.recruit(300, 300, func(int) string { return "eve" }) {
-		go f.hoard(999)
-	}
-	<-a.ctx.Done()
-	const most = 16 * mib
-	if n := a.services.redisMemory() - before; n > most {
-		a.problem("one user takes %.0f MiB of Redis, %d are allowed", n/mib, most/mib)
-	}
-}
-
-func roomHoards(a *attack) {
-	before := a.services.redisMemory()
-	for _, f := range a.recruit(300, 300, func(i int) string { return eve(i % 100) }) {
-		go f.hoard(999)
-	}
-	<-a.ctx.Done()
-	const most = memoryLimit / 2
-	if n := a.services.redisMemory() - before; n > most {
-		a.problem("one node takes %.0f MiB of Redis, %d are allowed", n/mib, most/mib)
+		a.hoard(foes)
+		if n := a.services.redisMemory() - before; n > most {
+			a.problem("rooms take %.0f MiB of Redis, %.0f are allowed", n/mib, most/mib)
+		}
 	}
 }
 
@@ -168,7 +173,7 @@ func failingJoins(a *attack) {
 		}
 	}
 	f := a.dial(10)
-	if f == nil || !f.connect("ann") {
+	if f == nil || !f.connected("ann") {
 		return
 	}
 	answers := make(chan string, 64)
@@ -202,7 +207,7 @@ func expulsions(a *attack) {
 		}
 	}
 	f := a.dial(0)
-	if f == nil || !f.connect("eve") {
+	if f == nil || !f.connected("eve") {
 		return
 	}
 	answers := make(chan string, 64)
