@@ -93,7 +93,7 @@ func (g *Gateway) watchMemory(ctx context.Context) {
 	}
 	ticker := time.NewTicker(memoryInterval)
 	defer ticker.Stop()
-	tight := false
+	narrow, tight := false, false
 	for before := uint64(0); ; before = now[allocated].Value.Uint64() {
 		select {
 		case <-ticker.C:
@@ -102,7 +102,11 @@ func (g *Gateway) watchMemory(ctx context.Context) {
 		}
 		metrics.Read(now)
 		alive := now[live].Value.Uint64()
-		g.hub.MemoryIsShort(float64(alive) > narrowShare*float64(g.memory))
+		if short := float64(alive) > narrowShare*float64(g.memory); short != narrow {
+			narrow = short
+			g.hub.MemoryIsShort(short)
+			g.log.Warn("memory for rooms", "short", short, "liveBytes", alive, "limit", g.memory)
+		}
 		if short := float64(alive) > tightShare*float64(g.memory); short != tight {
 			tight = short
 			g.server.Tight(tight)
