@@ -160,6 +160,10 @@ func (h *Hub) roomBytes() (n int64) {
 // run out of memory.
 func (h *Hub) MemoryIsShort(short bool) { h.short.Store(short) }
 
+// Forget gives back what the node kept of rooms that the directory keeps no
+// longer. It is to be called now and then: joins alone may not come.
+func (h *Hub) Forget(now time.Time) { h.vacant.of("", now) }
+
 // hold counts a membership, and the room if it is new on the shard.
 func (sh *Shard) hold(r *room, user string, fresh bool) {
 	sh.count(r, user, 1, fresh)

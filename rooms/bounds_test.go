@@ -198,7 +198,7 @@ func TestRoomsThatTheDirectoryKeepsCount(t *testing.T) {
 		t.Errorf("%d rooms after the directory has forgotten the old, want %d", again, n)
 	}
 	w.now = w.now.Add(linger)
-	w.hub.vacant.of("", w.now)
+	w.hub.Forget(w.now)
 	if n := len(w.hub.vacant.users) + len(w.hub.vacant.rooms) + len(w.hub.vacant.queue); n != 0 || w.hub.vacant.bytes.Load() != 0 {
 		t.Errorf("%d vacancies, %d bytes are left", n, w.hub.vacant.bytes.Load())
 	}

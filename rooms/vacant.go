@@ -63,6 +63,12 @@ func (v *vacant) of(user string, now time.Time) int64 {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.forget(now)
+	return v.users[user]
+}
+
+// forget drops what the directory keeps no longer.
+func (v *vacant) forget(now time.Time) {
 	n := 0
 	for n < len(v.queue) && !now.Before(v.queue[n].until) {
 		if v.rooms[v.queue[n].room].until.Equal(v.queue[n].until) {
@@ -71,9 +77,8 @@ func (v *vacant) of(user string, now time.Time) int64 {
 		n++
 	}
 	if v.queue = v.queue[n:]; len(v.queue) == 0 {
-		v.queue = nil
+		v.queue, v.rooms, v.users = nil, nil, nil // maps do not shrink
 	}
-	return v.users[user]
 }
 
 func (v *vacant) drop(room string) {

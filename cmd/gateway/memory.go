@@ -100,6 +100,7 @@ func (g *Gateway) watchMemory(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		g.hub.Forget(time.Now())
 		metrics.Read(now)
 		alive := now[live].Value.Uint64()
 		if short := float64(alive) > narrowShare*float64(g.memory); short != narrow {
