@@ -37,7 +37,7 @@ func (h *httpConn) serveEngine(x *exchange, head *codec.Head, r request, now tim
 		return
 	}
 	sid := codec.QueryValue(head.Query, "sid")
-	if sid == nil {
+	if len(sid) == 0 { // some clients always send the parameter
 		h.handshake(x, head, webSocket, now)
 		return
 	}

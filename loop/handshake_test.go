@@ -60,7 +60,7 @@ func TestRefusedRequests(t *testing.T) {
 		"unknown sid":             {"GET", enginePoll + "&sid=nobody", "", "", sid},
 		"unknown sid of ours":     {"GET", enginePoll + "&sid=" + newSID(1), "", "", sid},
 		"sid of a loop too many":  {"GET", enginePoll + "&sid=" + newSID(60), "", "", sid},
-		"empty sid":               {"GET", enginePoll + "&sid=", "", "", sid},
+		"POST with an empty sid":  {"POST", enginePoll + "&sid=", "4x", "", method},
 		"POST to an unknown sid":  {"POST", enginePoll + "&sid=" + newSID(0), "4x", "", sid},
 		"PUT to a session":        {"PUT", p.target(), "", "", badRequest},
 		"POST of binary":          {"POST", p.target(), "4x", "Content-Type: application/octet-stream", badRequest},
