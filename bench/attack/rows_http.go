@@ -34,7 +34,7 @@ var httpRows = []*row{
 	{
 		name: "large-heads", setup: defaults, play: largeHeads,
 		threat: "heads of 20 KB, heads without end, thousands of header lines",
-		stops:  "MAX_HEAD_SIZE (8192)",
+		stops:  "MAX_HEAD_SIZE (16384)",
 		moved:  []string{"bad_requests_total"},
 	},
 	{

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -109,5 +110,38 @@ func TestEmptySessionID(t *testing.T) {
 	wantOpen(t, g.webSocket(t, "&sid=").wantPrefix("0"))
 	if status, body, _ := request(http.MethodPost, g.URL+engineTarget+"&sid=", nil, "3"); status != 400 || !strings.Contains(string(body), `"code":2`) {
 		t.Errorf("POST: %d %s, want a bad handshake method", status, body)
+	}
+}
+
+// As a Node server, the gateway is on every address of the host unless it is
+// told otherwise.
+func TestBothAddressFamilies(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it listens where it is told")
+	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	} else {
+		l.Close()
+	}
+	for _, host := range []string{"::", ""} {
+		t.Run("SERVICE_HOST="+host, func(t *testing.T) {
+			t.Parallel()
+			g := start(t, "SERVICE_HOST="+host, "MAX_CONNECTIONS_PER_IP=2")
+			_, port, _ := net.SplitHostPort(g.Addr)
+			six := at(t, "http://[::1]:"+port)
+			six.connected(t, "ann").alive()
+			if out, err := g.Run("healthcheck"); err != nil {
+				t.Errorf("gateway healthcheck: %v %s", err, out)
+			}
+			in := 0
+			for range 6 { // an IPv4 address is limited as itself, not as ::ffff:127.0.0.1
+				if status, _ := g.raw(t).handshake("/socket.io/?EIO=4&transport=websocket"); status == http.StatusSwitchingProtocols {
+					in++
+				}
+			}
+			if in == 0 || in > 2 {
+				t.Errorf("%d of 6 connections from an IPv4 address taken, want 1 or 2", in)
+			}
+		})
 	}
 }
