@@ -1,10 +1,15 @@
 package e2e
 
 import (
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
 // What clients other than socket.io-client send. Their wire is played here as
@@ -110,6 +115,120 @@ func TestEmptySessionID(t *testing.T) {
 	wantOpen(t, g.webSocket(t, "&sid=").wantPrefix("0"))
 	if status, body, _ := request(http.MethodPost, g.URL+engineTarget+"&sid=", nil, "3"); status != 400 || !strings.Contains(string(body), `"code":2`) {
 		t.Errorf("POST: %d %s, want a bad handshake method", status, body)
+	}
+}
+
+// A path is looked up as it is written: http.ServeMux alone would redirect.
+func TestOddPathsAreNotFound(t *testing.T) {
+	t.Parallel()
+	admin := fmt.Sprint("127.0.0.1:", gatewaytest.FreePort(t))
+	g := start(t, "ADMIN_ADDR="+admin)
+	notOnReference(t, "it looks at what the path begins with")
+	for _, front := range []*gateway{g, at(t, "http://"+admin)} {
+		for _, path := range []string{"//", "//x", "//evil.example/", "/../x", "/./health", "/health/.", "/x/../health", "/health//", "/socket.io//", "/socket.io/../health",
+			"/events/../health", "/health/", "/ready/"} {
+			for _, method := range []string{"GET", "POST", "OPTIONS"} {
+				r := front.raw(t)
+				r.send(method + " " + path + " HTTP/1.1\r\nHost: gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+				r.wantStatus(404)
+			}
+		}
+	}
+}
+
+// HAProxy asks like this unless it is told of a path.
+func TestHealthCheckByOptions(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it has no answer to that")
+	g := start(t, "DRAIN_PERIOD=3000")
+	held := g.connected(t, "ann")
+	kept := g.raw(t)
+	kept.send("OPTIONS / HTTP/1.1\r\nHost: gateway\r\n\r\n")
+	kept.wantStatus(204)
+	for _, request := range []string{"OPTIONS / HTTP/1.0\r\n\r\n", "OPTIONS * HTTP/1.0\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n"} {
+		r := g.raw(t)
+		r.send(request)
+		r.wantStatus(204)
+		r.wantEnd()
+	}
+	held.alive()
+	g.Signal(syscall.SIGTERM)
+	gatewaytest.Await(t, "the answer of a gateway that drains", func() bool {
+		kept.send("OPTIONS / HTTP/1.1\r\nHost: gateway\r\n\r\n")
+		status, _ := kept.response()
+		if status == 0 {
+			t.Fatal("the connection was closed before the answer")
+		}
+		return status == 503
+	})
+}
+
+// ab -k and old health checkers speak HTTP/1.0 with keep-alive, and wait for
+// the end of a connection that is not announced to be kept.
+func TestHTTP10KeepAlive(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	for _, target := range []string{"/health", engineTarget} {
+		if reference && target == "/health" {
+			continue // its answer has no length
+		}
+		const head = " HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"
+		r := g.raw(t)
+		r.send("GET " + target + head + "GET " + target + head) // pipelined
+		for range 2 {
+			res, err := http.ReadResponse(r.in, nil)
+			if err != nil || res.StatusCode != 200 || !strings.EqualFold(res.Header.Get("Connection"), "keep-alive") {
+				t.Fatalf("%s: %v %v", target, res, err)
+			}
+			if _, err := io.Copy(io.Discard, res.Body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.send("GET " + target + " HTTP/1.0\r\n\r\n")
+		r.wantStatus(200)
+		r.wantEnd()
+	}
+}
+
+func TestHostIsRequired(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	for _, host := range []string{"", "Host:\r\n", "Host: a/b\r\n", "Host: a b\r\n", "Host: x@y\r\n"} {
+		if reference && host != "" {
+			continue // it takes any
+		}
+		for _, target := range []string{"/health", engineTarget, "http://gateway/health"} {
+			r := g.raw(t)
+			r.send("GET " + target + " HTTP/1.1\r\n" + host + "\r\n")
+			r.wantStatus(400)
+		}
+	}
+}
+
+// Pages load the client from the server.
+func TestClientIsServed(t *testing.T) {
+	t.Parallel()
+	g := start(t, "NODE_ENV=production", "CONSOLE=false", "CORS_ORIGIN=https://app.example.com")
+	notOnReference(t, "it serves its own with serveClient")
+	for path, file := range map[string]string{
+		"/socket.io/socket.io.js":         "socket.io.min.js",
+		"/socket.io/socket.io.min.js":     "socket.io.min.js",
+		"/socket.io/socket.io.esm.min.js": "socket.io.esm.min.js",
+	} {
+		res, body, err := exchange(http.MethodGet, g.URL+path, http.Header{"Origin": {"https://app.example.com"}}, "")
+		if err != nil || res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/javascript") ||
+			res.Header.Get("Access-Control-Allow-Origin") != "https://app.example.com" || res.Header.Get("Cross-Origin-Resource-Policy") != "cross-origin" {
+			t.Errorf("%s: %v %v", path, res, err)
+		}
+		if want := withoutSourceMap(read(t, "js/node_modules/socket.io-client/dist/"+file)); string(body) != want {
+			t.Errorf("%s is not %s of js/node_modules: run `make console-client`", path, file)
+		}
+		if status, _, err := request(http.MethodGet, g.URL+path, http.Header{"If-None-Match": {res.Header.Get("ETag")}}, ""); status != 304 {
+			t.Errorf("%s once more: %d %v, want 304", path, status, err)
+		}
+	}
+	if status, _, _ := get(g.URL + "/socket.io/other.js"); status != 404 {
+		t.Errorf("another file: %d", status)
 	}
 }
 
