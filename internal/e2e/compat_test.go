@@ -140,7 +140,7 @@ func TestOddPathsAreNotFound(t *testing.T) {
 func TestHealthCheckByOptions(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no answer to that")
-	g := start(t, "DRAIN_PERIOD=3000")
+	g := start(t, "DRAIN_PERIOD=1500")
 	held := g.connected(t, "ann")
 	kept := g.raw(t)
 	kept.send("OPTIONS / HTTP/1.1\r\nHost: gateway\r\n\r\n")
@@ -161,6 +161,9 @@ func TestHealthCheckByOptions(t *testing.T) {
 		}
 		return status == 503
 	})
+	if code := g.Wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
 }
 
 // ab -k and old health checkers speak HTTP/1.0 with keep-alive, and wait for
