@@ -52,16 +52,32 @@ func ParseHead(b []byte, h *Head) (n int, err error) {
 		}
 		return 0, checkMethod(b[start:])
 	}
-	lines := b[start : start+end+2]
-	eol := bytes.Index(lines, crlf)
-	*h = Head{ContentLength: -1, fields: lines[eol+2:]}
-	if err := h.parseRequestLine(lines[:eol]); err != nil {
-		return 0, err
-	}
-	if err := h.parseFields(); err != nil {
+	if err := h.parse(b[start : start+end+2]); err != nil {
 		return 0, err
 	}
 	return start + end + 4, nil
+}
+
+// ParseHeadStart parses the whole lines at the start of a head that has no end
+// yet, as far as they are correct: a client whose head is too large is answered
+// by them.
+func ParseHeadStart(b []byte, h *Head) {
+	b = bytes.TrimPrefix(b, crlf)
+	if end := bytes.LastIndex(b, crlf); end >= 0 {
+		_ = h.parse(b[:end+2]) // h is what was correct
+	}
+}
+
+// parse parses the lines of a head. With an error h has the fields in front of
+// the line in question.
+func (h *Head) parse(lines []byte) error {
+	eol := bytes.Index(lines, crlf)
+	*h = Head{ContentLength: -1}
+	if err := h.parseRequestLine(lines[:eol]); err != nil {
+		return err
+	}
+	h.fields = lines[eol+2:]
+	return h.parseFields()
 }
 
 var (
@@ -137,7 +153,9 @@ func (h *Head) parseTarget(target []byte) error {
 
 func (h *Head) parseFields() error {
 	var upgrade, connUpgrade, connClose, host bool
-	for rest := h.fields; len(rest) > 0; {
+	fields := h.fields
+	for rest := fields; len(rest) > 0; {
+		h.fields = fields[:len(fields)-len(rest)]
 		var name, value []byte
 		var err error
 		if name, value, rest, err = nextField(rest); err != nil {
@@ -175,6 +193,7 @@ func (h *Head) parseFields() error {
 			h.Continue = !h.HTTP10 // RFC 9110 section 10.1.1
 		}
 	}
+	h.fields = fields
 	if !host && !h.HTTP10 { // RFC 9112 section 3.2
 		return syntax(LayerHTTP, "HTTP/1.1 without a host")
 	}

@@ -184,6 +184,35 @@ var refusedHeads = []struct{ reason, text string }{
 	{"absolute form of another scheme", "GET ftp://example.com/ HTTP/1.1\r\nHost: x\r\n\r\n"},
 }
 
+// What is answered to a bad head is built from fields that have been checked.
+func TestBadHeadsKeepTheFieldsBeforeTheFault(t *testing.T) {
+	const start = "\r\nGET /x?y HTTP/1.1\r\nHost: gateway\r\nOrigin: https://a.example\r\n"
+	for _, fault := range []string{
+		"Content-Length: 1\r\nContent-Length: 2\r\n", "Origin: https://b.example\nx\r\nCookie: a\r\n", "Host: b\r\n", "no colon\r\n", "Cookie: half",
+	} {
+		for _, parse := range []func(b []byte, h *Head){
+			func(b []byte, h *Head) { ParseHead(append(b, "\r\n\r\n"...), h) }, ParseHeadStart,
+		} {
+			var h Head
+			parse([]byte(start+fault), &h)
+			h.Fields("origin", func(value []byte) {
+				if string(value) != "https://a.example" {
+					t.Errorf("%q: origin %q", fault, value)
+				}
+			})
+			if string(h.Field("host")) != "gateway" || string(h.Field("origin")) != "https://a.example" || string(h.Path) != "/x" {
+				t.Errorf("%q: host %q, origin %q, path %q", fault, h.Field("host"), h.Field("origin"), h.Path)
+			}
+		}
+	}
+	for _, text := range []string{"", "\r", "\r\n", "GET / HTTP/1.1", "GET /\r\nHost: a\r\nX: " + strings.Repeat("x", 100), "\x16\x03\r\n", "\r\n\r\n\r\n"} {
+		var h Head
+		if ParseHeadStart([]byte(text), &h); len(h.fields) > 0 {
+			t.Errorf("%q: fields %q", text, h.fields)
+		}
+	}
+}
+
 func TestParseHeadRefuses(t *testing.T) {
 	for _, tt := range refusedHeads {
 		t.Run(tt.reason, func(t *testing.T) {

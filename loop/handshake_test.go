@@ -112,6 +112,31 @@ func TestRefusedWebSockets(t *testing.T) {
 	}
 }
 
+// TestSubprotocol: the first that a client offers is selected, as by Socket.IO's
+// own server. Clients fail when none is.
+func TestSubprotocol(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	for header, want := range map[string]string{
+		"Sec-WebSocket-Protocol: chat":                           "chat",
+		"Sec-WebSocket-Protocol: chat.v2 , chat.v1":              "chat.v2",
+		"Sec-WebSocket-Protocol: a\r\nsec-websocket-protocol: b": "a",
+		"Sec-WebSocket-Protocol:":                                "",
+		"X-Header: y":                                            "",
+	} {
+		for _, target := range []string{engineSocket, engineSocket + "&sid=" + openPolling(t, s).sid} {
+			r := dial(t, s).do("GET", target, "", header, webSocketHeaders)
+			if got, told := r.header["Sec-Websocket-Protocol"]; r.status != 101 || told != (want != "") || told && got[0] != want {
+				t.Errorf("%s: %d %v, want %q", header, r.status, got, want)
+			}
+		}
+	}
+	r := dial(t, s).do("GET", engineSocket, "", "Sec-WebSocket-Protocol: a b", webSocketHeaders)
+	if r.status != 400 || !strings.Contains(r.body, "sec-websocket-protocol") {
+		t.Errorf("no token: %d %s", r.status, r.body)
+	}
+}
+
 // TestEarlyFrames come in one write with the handshake.
 func TestEarlyFrames(t *testing.T) {
 	t.Parallel()
@@ -176,6 +201,15 @@ func TestCORS(t *testing.T) {
 	}
 	if r := c.do("GET", enginePoll+"&sid=x", "", mine); r.status != 400 || r.header.Get("Access-Control-Allow-Origin") != origin {
 		t.Errorf("an error: %d %v", r.status, r.header) // else the page cannot read why
+	}
+
+	cookies := "Cookie: " + strings.Repeat("x", 20<<10)
+	for _, head := range []string{requestText("GET", enginePoll, "", mine, cookies), strings.TrimSuffix(requestText("GET", enginePoll, "", mine, cookies), "\r\n\r\n")} {
+		c := dial(t, s)
+		c.send(head)
+		if r := c.receive(); r.status != 431 || r.header.Get("Access-Control-Allow-Origin") != origin {
+			t.Errorf("a head too large: %d %v", r.status, r.header)
+		}
 	}
 
 	for _, header := range []string{evil, "Origin: null", "Origin: " + origin + ".evil.example", "Origin: https://localhost:3000"} {

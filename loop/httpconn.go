@@ -162,6 +162,9 @@ func (h *httpConn) next(now time.Time) bool {
 	n, err := codec.ParseHead(buf, &head)
 	if limit := h.w.server.config.MaxHead; err == nil && (n > limit || n == 0 && len(buf) > limit) {
 		err = errHeadTooLarge
+		if n == 0 {
+			codec.ParseHeadStart(buf, &head)
+		}
 	}
 	var body []byte
 	size := 0
