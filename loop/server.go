@@ -49,6 +49,8 @@ type Server struct {
 	stopping  atomic.Bool
 	tight     atomic.Bool // memory is short: no new sessions
 	bootErr   atomic.Pointer[error]
+
+	proxyNotice notice // of headers of the PROXY protocol that are not expected
 }
 
 // New prepares a server; nothing listens yet.
