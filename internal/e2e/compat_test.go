@@ -267,3 +267,33 @@ func TestBothAddressFamilies(t *testing.T) {
 		})
 	}
 }
+
+// JavaScript's strings may have half of a surrogate pair, and JSON.stringify
+// escapes it: two rooms that differ in it are two, and both transports get the
+// same.
+func TestHalfASurrogatePair(t *testing.T) {
+	t.Parallel()
+	g := start(t, protocolSettings...)
+	join := func(id int, room string) string {
+		return fmt.Sprintf(`42%d["join_room",{"roomType":"conversation","roomId":"%s"}]`, id, room)
+	}
+	ann := g.connected(t, "ann")
+	ann.text(join(1, `a\ud83d`))
+	ann.want(`431[{"success":true,"message":"Joined room: conversation:a\ud83d","members":1}]`)
+	ben := g.connected(t, "ben")
+	ben.text(join(1, `a\ud83e`), join(2, "a\ufffd"))
+	ben.want(`431[{"success":true,"message":"Joined room: conversation:a\ud83e","members":1}]`)
+	ben.want("432[{\"success\":true,\"message\":\"Joined room: conversation:a\ufffd\",\"members\":1}]")
+	target := g.session(t, "cleo")
+	g.mustPost(t, target, join(3, `a\uD83D`))
+	for got := ""; !strings.Contains(got, `433[{"success":true,"message":"Joined room: conversation:a\ud83d","members":2}]`); {
+		got = g.mustPoll(t, target)
+	}
+	if got := ann.wantPrefix(`42["user_joined",`); !strings.Contains(got, `"userId":"cleo","room":"conversation:a\ud83d"`) {
+		t.Errorf("ann got %s", got)
+	}
+	g.mustPost(t, target, `42["typing",{"roomType":"conversation","roomId":"a\ud83d"}]`)
+	if got := ann.wantPrefix(`42["user_typing",`); !strings.Contains(got, `"room":"conversation:a\ud83d"`) {
+		t.Errorf("ann got %s", got)
+	}
+}
