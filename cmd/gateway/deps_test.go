@@ -53,7 +53,7 @@ var arrows = map[string]rule{
 	}},
 	"upstream/brokertest":  {ours: []string{"internal/freeport"}},
 	"internal/auth":        {ours: []string{"codec", "internal/fairpool", "rooms"}},
-	"internal/authz":       {ours: []string{"internal/fairpool", "rooms"}},
+	"internal/authz":       {ours: []string{"codec", "internal/fairpool", "rooms"}},
 	"internal/fairpool":    {},
 	"internal/console":     {},
 	"internal/doctor":      {ours: []string{"upstream"}},

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
 
+	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -103,8 +104,9 @@ func (w *webhook) ask(ctx context.Context, q asked) (Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	kind, id, _ := strings.Cut(q.room, ":")
-	body, err := json.Marshal(map[string]string{
-		"userId": q.user, "email": q.email, "role": q.role, "room": q.room, "roomType": kind, "roomId": id,
+	body, err := json.Marshal(map[string]codec.JSONText{
+		"userId": codec.JSONText(q.user), "email": codec.JSONText(q.email), "role": codec.JSONText(q.role),
+		"room": codec.JSONText(q.room), "roomType": codec.JSONText(kind), "roomId": codec.JSONText(id),
 	})
 	if err != nil {
 		return Verdict{}, err
