@@ -163,6 +163,8 @@ func isBinaryBody(head *codec.Head) bool {
 func (w *worker) serveRequest(x *exchange, sid string, body []byte, binary bool, now time.Time) {
 	s := w.bySID[sid]
 	switch {
+	case s == nil && x.method == http.MethodPost && w.departed[sid] != nil:
+		x.reply(w, postTaken)
 	case s == nil:
 		x.reply(w, engineError(http.StatusBadRequest, codeSID))
 	case x.method == http.MethodGet:

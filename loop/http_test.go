@@ -354,8 +354,8 @@ func TestLargeReplyBeforeTheClose(t *testing.T) {
 	for _, version := range []string{"1.0", "1.1"} {
 		p := connectPolling(t, s, "ann")
 		var want strings.Builder
-		for i := range 100 {
-			packet := fmt.Sprintf(`42["%d","%s"]`, i, strings.Repeat("x", 80_000))
+		for i := range maxPollPackets {
+			packet := fmt.Sprintf(`42["%d","%s"]`, i, strings.Repeat("x", 500_000))
 			deliver(t, s, "user:ann", packet)
 			if i > 0 {
 				want.WriteByte(0x1e)

@@ -3,8 +3,6 @@ package loop
 import (
 	"time"
 
-	"github.com/gobwas/ws"
-
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
 )
@@ -87,7 +85,7 @@ func (s *session) Send(m *codec.Message) {
 	s.touch()
 }
 
-// writable reports whether the next flush empties the session's queue.
+// writable reports whether the next flush takes from the session's queue.
 func (s *session) writable() bool {
 	return s.ws != nil || s.poll != nil && s.poll.parked != nil
 }
@@ -235,10 +233,10 @@ func (s *session) end(reason rooms.Reason, now time.Time) {
 	s.w.wheel.disarm(&s.timer)
 	s.w.outbox.drop(&s.queue)
 	if s.poll != nil {
-		s.endPolling()
+		s.leavePolling(reason, now)
 	}
 	if s.ws != nil {
-		s.ws.end(closeCode(reason), now)
+		s.ws.end(reason, now)
 	}
 	s.peer.Closed(now)
 }
@@ -253,28 +251,6 @@ func (s *session) logEnd(reason rooms.Reason) {
 	if p, ok := s.peer.(*rooms.Socket); ok {
 		user, socket = p.UserID(), p.ID()
 	}
-	s.w.server.config.Log.Debug("session ended", "reason", reason, "transport", transport,
+	s.w.server.config.Log.Debug("session ended", "reason", reason.String(), "transport", transport,
 		"socket", socket, "user", user, "loop", s.w.index)
-}
-
-// statusTryAgain is registered since RFC 6455: "try again later".
-const statusTryAgain = ws.StatusCode(1013)
-
-// closeCode is what a WebSocket client is told (RFC 6455 section 7.4).
-func closeCode(reason rooms.Reason) ws.StatusCode {
-	switch reason {
-	case rooms.ReasonDraining, rooms.ReasonMissedEvents:
-		return ws.StatusGoingAway
-	case rooms.ReasonParseError:
-		return ws.StatusProtocolError
-	case rooms.ReasonTooLarge:
-		return ws.StatusMessageTooBig
-	case rooms.ReasonSlowConsumer, rooms.ReasonTooFast:
-		return ws.StatusPolicyViolation
-	case rooms.ReasonShed:
-		return statusTryAgain
-	case rooms.ReasonPanic:
-		return ws.StatusInternalServerError
-	}
-	return ws.StatusNormalClosure
 }
