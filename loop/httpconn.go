@@ -348,9 +348,10 @@ func (h *httpConn) serve(head *codec.Head, body, whole []byte, now time.Time) {
 	h.exchange = x
 	if isEnginePath(head.Path) {
 		h.serveEngine(x, head, request{body: body, whole: whole}, now)
+	} else if authorised := h.authorised(head); !authorised && h.prepared(head) != nil {
+		x.reply(h.w, *h.prepared(head))
 	} else {
-		probe := string(head.Path) == "/health" || string(head.Path) == "/ready"
-		h.batch = append(h.batch, job{exchange: x, request: bytes.Clone(whole), probe: probe})
+		h.batch = append(h.batch, job{exchange: x, request: bytes.Clone(whole), authorised: authorised})
 	}
 	h.served = true
 }
@@ -359,7 +360,8 @@ func (h *httpConn) serve(head *codec.Head, body, whole []byte, now time.Time) {
 // it that have come in the same read. A service that pipelines its events has
 // them delivered together, and their receivers written to once.
 func (h *httpConn) joinsBatch(head *codec.Head) bool {
-	return !isEnginePath(head.Path) && len(h.batch) < maxBatch && h.exchange.keepAlive
+	return !isEnginePath(head.Path) && len(h.batch) < maxBatch && h.exchange.keepAlive &&
+		h.authorised(head) == h.batch[0].authorised && h.prepared(head) == nil
 }
 
 // finish writes the replies of a batch, in the order of the requests.

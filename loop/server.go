@@ -47,6 +47,7 @@ type Server struct {
 	succeeded atomic.Bool // draining, and another process listens on the port
 	stopping  atomic.Bool
 	tight     atomic.Bool // memory is short: no new sessions
+	answers   atomic.Pointer[answers]
 	bootErr   atomic.Pointer[error]
 }
 
@@ -188,6 +189,8 @@ func (s *Server) OnTick() (time.Duration, gnet.Action) {
 		s.bootErr.Store(&err)
 		return math.MaxInt64, gnet.Shutdown
 	}
+	s.prepare()
+	go s.keepPrepared()
 	go s.sweep()
 	return math.MaxInt64, gnet.None
 }

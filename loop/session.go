@@ -218,8 +218,8 @@ func (s *session) flush(now time.Time) {
 	}
 }
 
-// end is the one way out: the session leaves its loop, its transports and its
-// rooms. What is still pending is lost.
+// end is the one way out: the session leaves its rooms, its loop and, when it is
+// gone for everybody else, its transports. What is still pending is lost.
 func (s *session) end(reason rooms.Reason, now time.Time) {
 	if s.ended {
 		return
@@ -228,17 +228,21 @@ func (s *session) end(reason rooms.Reason, now time.Time) {
 	if s.w.server.debug {
 		s.logEnd(reason)
 	}
+	defer s.leaveTransports(reason, now)
 	defer s.w.removeSession(s)
 	s.w.stats.closed(reason)
 	s.w.wheel.disarm(&s.timer)
 	s.w.outbox.drop(&s.queue)
+	s.peer.Closed(now)
+}
+
+func (s *session) leaveTransports(reason rooms.Reason, now time.Time) {
 	if s.poll != nil {
 		s.leavePolling(reason, now)
 	}
 	if s.ws != nil {
 		s.ws.end(reason, now)
 	}
-	s.peer.Closed(now)
 }
 
 // logEnd writes the one line a session has in the log, at debug.
