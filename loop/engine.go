@@ -54,6 +54,7 @@ func (h *httpConn) serveEngine(x *exchange, head *codec.Head, r request, now tim
 func (h *httpConn) checkWebSocket(x *exchange, head *codec.Head) bool {
 	if !h.w.server.config.Origins.allow(head.Field("origin"), head.Field("host")) {
 		h.w.stats.RefusedOrigin.Add(1)
+		h.note(troubleOrigin, head, "origin", string(head.Field("origin")))
 		x.reply(h.w, engineError(http.StatusForbidden, codeForbidden))
 		return false
 	}
@@ -76,6 +77,7 @@ func (h *httpConn) handshake(x *exchange, head *codec.Head, webSocket bool, now 
 	case x.method != http.MethodGet:
 		x.reply(h.w, engineError(http.StatusBadRequest, codeMethod))
 	case string(codec.QueryValue(head.Query, "EIO")) != "4":
+		h.note(troubleVersion, head, "version", string(codec.QueryValue(head.Query, "EIO")))
 		x.reply(h.w, engineError(http.StatusBadRequest, codeVersion))
 	case h.w.server.closed():
 		x.reply(h.w, unavailable)

@@ -334,8 +334,10 @@ func (h *httpConn) refuseError(head *codec.Head, err error) {
 	status := http.StatusBadRequest
 	if err == errHeadTooLarge {
 		status = http.StatusRequestHeaderFieldsTooLarge
+		h.note(troubleHead, nil)
 	} else if _, tooLarge := errors.AsType[*codec.LimitError](err); tooLarge {
 		status = http.StatusRequestEntityTooLarge
+		h.note(troubleBody, head)
 	}
 	h.refuse(head, status, err.Error())
 }

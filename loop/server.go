@@ -48,6 +48,7 @@ type Server struct {
 	stopping  atomic.Bool
 	tight     atomic.Bool // memory is short: no new sessions
 	answers   atomic.Pointer[answers]
+	notices   notices
 	bootErr   atomic.Pointer[error]
 }
 
@@ -62,6 +63,7 @@ func New(c Config) (*Server, error) {
 	}
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
 	s := &Server{config: c, port: port, admin: newAdmin(c.Handler, c.Log), guard: newGuard(&c), ready: make(chan struct{})}
+	s.notices.start = time.Now()
 	s.waiting.Store(int32(2 * c.Loops)) // an again and a beat each
 	s.debug = c.Log.Enabled(context.Background(), slog.LevelDebug)
 	for i := range c.Loops {

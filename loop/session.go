@@ -47,6 +47,7 @@ type session struct {
 	closing bool         // ends once what is pending is written
 	reason  rooms.Reason // for closing
 	ended   bool
+	msgpack bool // has sent a packet of socket.io-msgpack-parser
 }
 
 // newSession opens a session on w. It has no transport yet.
@@ -141,6 +142,9 @@ func (s *session) packet(b []byte, now time.Time) {
 // binary takes one binary packet from the client.
 func (s *session) binary(b []byte, now time.Time) {
 	defer s.survive()
+	if s.peer.Holds() == 0 && isMsgpack(b) { // no attachment is awaited
+		s.msgpack = true
+	}
 	s.peer.Binary(b, now)
 }
 
@@ -228,6 +232,7 @@ func (s *session) end(reason rooms.Reason, now time.Time) {
 	if s.w.server.debug {
 		s.logEnd(reason)
 	}
+	s.noteEnd(reason, now)
 	defer s.leaveTransports(reason, now)
 	defer s.w.removeSession(s)
 	s.w.stats.closed(reason)
