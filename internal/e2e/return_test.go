@@ -96,8 +96,10 @@ func TestEveryClientReturnsAfterADrain(t *testing.T) {
 			}
 		}
 		t.Logf("%s: %d disconnected, %d back, the last %v after the signal", name, gone, back, last.Sub(from).Round(time.Millisecond))
-		if gone != each || back != each {
-			t.Errorf("%s: %d were disconnected and %d came back, want %d", name, gone, back, each)
+		// One may come back on a connection it kept to the old process, and is
+		// sent away once more.
+		if gone < each || back < each {
+			t.Errorf("%s: %d were disconnected and %d came back, want at least %d", name, gone, back, each)
 		}
 	}
 	select {
