@@ -39,7 +39,6 @@ func sourceOf(a netip.Addr) source {
 type guard struct {
 	trusted       []netip.Prefix // proxies that say whom they speak for
 	proxyProtocol bool
-	tokens        bool       // verifications of tokens are shared out by address
 	perSource     int        // connections, and polling sessions, of a source; 0: any number
 	rate          rooms.Rate // of handshakes of a source
 	nodeRate      rooms.Rate // of all
@@ -62,18 +61,13 @@ type tally struct {
 
 func newGuard(c *Config) *guard {
 	g := &guard{
-		trusted: c.TrustedProxies, proxyProtocol: c.ProxyProtocol, perSource: c.MaxPerAddress, tokens: c.TokensByAddress,
+		trusted: c.TrustedProxies, proxyProtocol: c.ProxyProtocol, perSource: c.MaxPerAddress,
 		rate: c.HandshakesPerAddress, nodeRate: c.Handshakes,
 	}
 	for i := range g.stripes {
 		g.stripes[i].tallies = make(map[source]tally)
 	}
 	return g
-}
-
-// idle reports whether addresses make no difference.
-func (g *guard) idle() bool {
-	return !g.tokens && g.perSource == 0 && g.rate.PerSecond == 0 && len(g.trusted) == 0
 }
 
 // trusts reports whether a is one of the proxies that may say whom they speak
@@ -173,7 +167,7 @@ func (g *guard) sweep(now time.Time) {
 // A caller is whom an HTTP connection is from, as far as that is known. Owned
 // by its connection.
 type caller struct {
-	addr     netip.Addr // zero when addresses make no difference
+	addr     netip.Addr // zero when it is not known
 	place    source     // that the connection holds a place of
 	relayed  bool       // a trusted proxy: requests say whom they are from
 	heralded bool       // that may put a PROXY header before the first
@@ -181,9 +175,6 @@ type caller struct {
 
 // callerOf returns whom a new connection is from.
 func (g *guard) callerOf(remote net.Addr) (c caller) {
-	if g.idle() {
-		return c
-	}
 	if tcp, ok := remote.(*net.TCPAddr); ok {
 		c.addr = tcp.AddrPort().Addr().Unmap()
 	}

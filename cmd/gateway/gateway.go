@@ -150,6 +150,8 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		Loops:          loops,
 		Hub:            g.hub,
 		Handler:        hardened(handler),
+		Prepared:       []string{"/health", "/ready"},
+		Authorised:     serviceTokens(cfg.MetricsToken, cfg.PublishToken),
 		Log:            g.log,
 		PingInterval:   cfg.PingInterval,
 		PingTimeout:    cfg.PingTimeout,
@@ -166,18 +168,11 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		HandshakesPerAddress: rooms.Rate{
 			PerSecond: cfg.MaxHandshakesPerIP, Burst: handshakeBurst * cfg.MaxHandshakesPerIP,
 		},
-		TokensByAddress: dear(g.verifier),
-		Bytes:           cfg.bytes(),
-		TrustedProxies:  cfg.TrustedProxies,
-		ProxyProtocol:   cfg.ProxyProtocol,
-		Origins:         loop.NewOrigins(cfg.CORSOrigins...),
+		Bytes:          cfg.bytes(),
+		TrustedProxies: cfg.TrustedProxies,
+		ProxyProtocol:  cfg.ProxyProtocol,
+		Origins:        loop.NewOrigins(cfg.CORSOrigins...),
 	})
-}
-
-// dear reports whether verifying a token costs so much that it is shared out.
-func dear(v *auth.Verifier) bool {
-	_, dear := v.Dear()
-	return dear
 }
 
 // maxConnections checks the setting against the descriptors the process may
