@@ -3,6 +3,7 @@ package rooms
 import (
 	"testing"
 	"time"
+	"unsafe"
 )
 
 func TestThrottleLetsABurstAndTheRatePass(t *testing.T) {
@@ -50,17 +51,122 @@ func TestThrottleFindsWhoDoesNotStop(t *testing.T) {
 	}
 }
 
-// The throttle counts in 32 bits: whatever the pause, and wherever the clock
-// is set to, a client is not worse off than a new one.
-func TestThrottleForgets(t *testing.T) {
-	rate := Rate{PerSecond: 1, Burst: 3600}
-	for _, pause := range []time.Duration{
-		4 * time.Hour, 6 * time.Hour, 8 * time.Hour, 12 * time.Hour, 1000 * time.Hour, -4 * time.Hour, -1000 * time.Hour,
-	} {
-		var throttle Throttle
-		throttle.Take(rate, 3600, dawn)
-		if ahead := throttle.Take(rate, 1, dawn.Add(pause)); ahead > 1 {
-			t.Errorf("after %v a client is %v bursts ahead", pause, ahead)
+// A clock shows a time of day and, apart from it, the monotonic time.
+type clock struct {
+	monotonic time.Duration // since the start of the process
+	wall      time.Time
+}
+
+// now returns a time like those of time.Now. It sets the fields of time.Time
+// directly, since nothing else sets the time of day and leaves the monotonic
+// time alone.
+func (c clock) now() time.Time {
+	const hasMonotonic, secondBits, nsBits = 1 << 63, 33, 30
+	wallBase := time.Date(1885, 1, 1, 0, 0, 0, 0, time.UTC)
+	type layout struct {
+		wall uint64
+		ext  int64
+		loc  *time.Location
+	}
+	t := epoch.Add(c.monotonic)
+	l := (*layout)(unsafe.Pointer(&t))
+	seconds := uint64(c.wall.Unix() - wallBase.Unix())
+	l.wall = hasMonotonic | (seconds&(1<<secondBits-1))<<nsBits | uint64(c.wall.Nanosecond())
+	return t
+}
+
+func TestAClockOfTheTestsIsLikeTheSystems(t *testing.T) {
+	c := clock{time.Hour, dawn}
+	if now := c.now(); !now.Equal(dawn) || now.Unix() != dawn.Unix() || Monotonic(now) != time.Hour {
+		t.Fatalf("%v, monotonic %v; want %v and 1h", now, Monotonic(now), dawn)
+	}
+	c.wall = c.wall.Add(-time.Minute)
+	if now := c.now(); Monotonic(now) != time.Hour || now.Unix() != dawn.Unix()-60 {
+		t.Fatalf("set back: %v, monotonic %v", now, Monotonic(now))
+	}
+}
+
+// everyRate has the rates of all limiters by default, and extreme ones.
+var everyRate = map[string]Rate{
+	"events":             {100, 1000},
+	"a few, a crowd":     {10, 1000},
+	"an hour's burst":    {1, 3600},
+	"bytes":              {1 << 20, 4 << 20},
+	"the least bytes":    {1, 4_000_000},
+	"the most bytes":     {1 << 30, 4 << 30},
+	"handshakes":         {4000, 8000},
+	"of an address":      {5, 10},
+	"one a second":       {1, 2},
+	"messages to crowds": {100_000, 100_000},
+	"the most messages":  {100_000_000, 100_000_000},
+	"a third":            {3, 10},
+}
+
+// walk calls step for each second of two days, over which the 32 bits of 10 us
+// that throttles once had ran over four times.
+func walk(step func(now time.Time)) {
+	start := clock{0, dawn}
+	for s := time.Duration(0); s < 48*time.Hour; s += time.Second {
+		step(clock{start.monotonic + s, start.wall.Add(s)}.now())
+	}
+}
+
+// A limiter lets a new client, one that has been silent, and one that keeps to
+// the rate do what they may, at any time.
+func TestThrottleAtAnyTimeOfTwoDays(t *testing.T) {
+	for name, rate := range everyRate {
+		silent := map[time.Duration]Throttle{}
+		for _, pause := range []time.Duration{time.Hour, 11 * time.Hour, 23 * time.Hour} {
+			var throttle Throttle
+			throttle.Take(rate, rate.Burst, clock{0, dawn}.now())
+			silent[pause] = throttle
+		}
+		var steady Throttle
+		walk(func(now time.Time) {
+			var fresh Throttle
+			if ahead := fresh.Take(rate, rate.Burst, now); ahead > 1 {
+				t.Fatalf("%s: at %v a new client is %v bursts ahead", name, Monotonic(now), ahead)
+			}
+			if ahead := steady.Take(rate, rate.PerSecond, now); ahead > 1 {
+				t.Fatalf("%s: at %v a client that keeps to the rate is %v bursts ahead", name, Monotonic(now), ahead)
+			}
+			for pause, throttle := range silent {
+				earned := max(pause, time.Duration(rate.worth(rate.Burst)))
+				if Monotonic(now) < earned {
+					continue
+				}
+				if !throttle.Rested(now) {
+					t.Fatalf("%s: at %v a client that was silent has not rested", name, Monotonic(now))
+				}
+				if ahead := throttle.Take(rate, rate.Burst, now); ahead > 1 {
+					t.Fatalf("%s: at %v a client that was silent is %v bursts ahead", name, Monotonic(now), ahead)
+				}
+			}
+		})
+	}
+}
+
+// Whoever sets the clock, back or forth, changes nothing: neither is a client
+// refused that keeps to the rate, nor is one let through that does not.
+func TestThrottleWhileTheClockIsSet(t *testing.T) {
+	for name, rate := range everyRate {
+		var steady, greedy Throttle
+		c := clock{0, dawn}
+		for i, step := range []time.Duration{
+			-6, -10, -25, 25, -3600, 7200, -43200, 86400, -90, 5, -5, -31536000, 31536000,
+		} {
+			for range 20 {
+				c.monotonic += time.Second
+				c.wall = c.wall.Add(time.Second)
+				if ahead := steady.Take(rate, rate.PerSecond, c.now()); ahead > 1 {
+					t.Fatalf("%s: a client that keeps to the rate is %v bursts ahead after step %d", name, ahead, i)
+				}
+				ahead := greedy.Take(rate, rate.Burst+rate.PerSecond+1, c.now())
+				if ahead <= 1 {
+					t.Fatalf("%s: a client beyond the rate is only %v bursts ahead after step %d", name, ahead, i)
+				}
+			}
+			c.wall = c.wall.Add(step * time.Second)
 		}
 	}
 }
@@ -75,7 +181,7 @@ func TestThrottleWithoutRate(t *testing.T) {
 }
 
 func TestThrottleNothingIsFree(t *testing.T) {
-	rate := Rate{PerSecond: 100_000_000, Burst: 1_000_000_000}
+	rate := Rate{PerSecond: 100_000_000_000, Burst: 100_000_000}
 	var throttle Throttle
 	for range 10_000_000 {
 		if throttle.Take(rate, 1, dawn) > 2 {
