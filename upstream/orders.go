@@ -81,7 +81,7 @@ func (e *Encoder) orderID(slot int) (string, error) {
 	if absent(value) {
 		return "", nil
 	}
-	id, ok := idOf(value)
+	id, ok := codec.ID(value)
 	if !ok {
 		return "", poison(ReasonBadID, "%s is no %s", clip(value), orderNames[slot])
 	}
