@@ -137,12 +137,14 @@ func handleRefresh(c *Call) {
 		}
 		s.shard.stats.TokensRenewed.Add(1)
 		named := s.identity().Rooms != nil || id.Rooms != nil
-		s.take(id)
+		s.take(id, now)
 		later.Ack([]byte(`{"success":true}`))
 		if named {
 			s.askAgain(now)
 		}
-		s.setExpiry(id.Expires, now)
+		// Counted from now, since a warning at once would have the client
+		// refresh at once, for ever if its tokens come from a cache.
+		s.setExpiry(now, id.Expires, now)
 	})
 }
 
