@@ -3,7 +3,8 @@ package rooms
 import (
 	"testing"
 	"time"
-	"unsafe"
+
+	"github.com/hometrip/gateway/internal/clocktest"
 )
 
 func TestThrottleLetsABurstAndTheRatePass(t *testing.T) {
@@ -51,41 +52,6 @@ func TestThrottleFindsWhoDoesNotStop(t *testing.T) {
 	}
 }
 
-// A clock shows a time of day and, apart from it, the monotonic time.
-type clock struct {
-	monotonic time.Duration // since the start of the process
-	wall      time.Time
-}
-
-// now returns a time like those of time.Now. It sets the fields of time.Time
-// directly, since nothing else sets the time of day and leaves the monotonic
-// time alone.
-func (c clock) now() time.Time {
-	const hasMonotonic, secondBits, nsBits = 1 << 63, 33, 30
-	wallBase := time.Date(1885, 1, 1, 0, 0, 0, 0, time.UTC)
-	type layout struct {
-		wall uint64
-		ext  int64
-		loc  *time.Location
-	}
-	t := epoch.Add(c.monotonic)
-	l := (*layout)(unsafe.Pointer(&t))
-	seconds := uint64(c.wall.Unix() - wallBase.Unix())
-	l.wall = hasMonotonic | (seconds&(1<<secondBits-1))<<nsBits | uint64(c.wall.Nanosecond())
-	return t
-}
-
-func TestAClockOfTheTestsIsLikeTheSystems(t *testing.T) {
-	c := clock{time.Hour, dawn}
-	if now := c.now(); !now.Equal(dawn) || now.Unix() != dawn.Unix() || Monotonic(now) != time.Hour {
-		t.Fatalf("%v, monotonic %v; want %v and 1h", now, Monotonic(now), dawn)
-	}
-	c.wall = c.wall.Add(-time.Minute)
-	if now := c.now(); Monotonic(now) != time.Hour || now.Unix() != dawn.Unix()-60 {
-		t.Fatalf("set back: %v, monotonic %v", now, Monotonic(now))
-	}
-}
-
 // everyRate has the rates of all limiters by default, and extreme ones.
 var everyRate = map[string]Rate{
 	"events":             {100, 1000},
@@ -102,15 +68,6 @@ var everyRate = map[string]Rate{
 	"a third":            {3, 10},
 }
 
-// walk calls step for each second of two days, over which the 32 bits of 10 us
-// that throttles once had ran over four times.
-func walk(step func(now time.Time)) {
-	start := clock{0, dawn}
-	for s := time.Duration(0); s < 48*time.Hour; s += time.Second {
-		step(clock{start.monotonic + s, start.wall.Add(s)}.now())
-	}
-}
-
 // A limiter lets a new client, one that has been silent, and one that keeps to
 // the rate do what they may, at any time.
 func TestThrottleAtAnyTimeOfTwoDays(t *testing.T) {
@@ -118,11 +75,11 @@ func TestThrottleAtAnyTimeOfTwoDays(t *testing.T) {
 		silent := map[time.Duration]Throttle{}
 		for _, pause := range []time.Duration{time.Hour, 11 * time.Hour, 23 * time.Hour} {
 			var throttle Throttle
-			throttle.Take(rate, rate.Burst, clock{0, dawn}.now())
+			throttle.Take(rate, rate.Burst, (&clocktest.Clock{Wall: dawn}).Now())
 			silent[pause] = throttle
 		}
 		var steady Throttle
-		walk(func(now time.Time) {
+		clocktest.Walk(dawn, func(now time.Time) {
 			var fresh Throttle
 			if ahead := fresh.Take(rate, rate.Burst, now); ahead > 1 {
 				t.Fatalf("%s: at %v a new client is %v bursts ahead", name, Monotonic(now), ahead)
@@ -151,22 +108,18 @@ func TestThrottleAtAnyTimeOfTwoDays(t *testing.T) {
 func TestThrottleWhileTheClockIsSet(t *testing.T) {
 	for name, rate := range everyRate {
 		var steady, greedy Throttle
-		c := clock{0, dawn}
-		for i, step := range []time.Duration{
-			-6, -10, -25, 25, -3600, 7200, -43200, 86400, -90, 5, -5, -31536000, 31536000,
-		} {
+		c := clocktest.Clock{Wall: dawn}
+		for _, step := range clocktest.Steps {
 			for range 20 {
-				c.monotonic += time.Second
-				c.wall = c.wall.Add(time.Second)
-				if ahead := steady.Take(rate, rate.PerSecond, c.now()); ahead > 1 {
-					t.Fatalf("%s: a client that keeps to the rate is %v bursts ahead after step %d", name, ahead, i)
+				c.Pass(time.Second)
+				if ahead := steady.Take(rate, rate.PerSecond, c.Now()); ahead > 1 {
+					t.Fatalf("%s: a client that keeps to the rate is %v bursts ahead before %v", name, ahead, step)
 				}
-				ahead := greedy.Take(rate, rate.Burst+rate.PerSecond+1, c.now())
-				if ahead <= 1 {
-					t.Fatalf("%s: a client beyond the rate is only %v bursts ahead after step %d", name, ahead, i)
+				if ahead := greedy.Take(rate, rate.Burst+rate.PerSecond+1, c.Now()); ahead <= 1 {
+					t.Fatalf("%s: a client beyond the rate is only %v bursts ahead before %v", name, ahead, step)
 				}
 			}
-			c.wall = c.wall.Add(step * time.Second)
+			c.Set(step)
 		}
 	}
 }

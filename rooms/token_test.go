@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/clocktest"
 )
 
 const success = `{"success":true}`
@@ -195,16 +197,16 @@ func TestAfterExpiryTheTimeToConnectRuns(t *testing.T) {
 func TestTimeToConnectWhileTheClockIsSet(t *testing.T) {
 	for _, step := range []time.Duration{-time.Hour, -time.Minute, time.Minute, 24 * time.Hour} {
 		w := newWorld(t, 1)
-		c := clock{time.Hour, dawn}
-		w.now = c.now()
+		c := clocktest.Clock{Wall: dawn}
+		w.now = c.Now()
 		ann := w.open("ann")
-		c.wall = c.wall.Add(step)
-		c.monotonic += 44 * time.Second
-		w.at(c.now())
-		ann.socket.Expire(c.now())
+		c.Set(step)
+		c.Pass(44 * time.Second)
+		w.at(c.Now())
+		ann.socket.Expire(c.Now())
 		ann.wantOpen()
-		c.monotonic += time.Second
-		w.at(c.now())
+		c.Pass(time.Second)
+		w.at(c.Now())
 		ann.wantClosed(ReasonConnectTimeout)
 	}
 }
