@@ -211,7 +211,7 @@ func (s *Socket) setExpiry(from, expires, now time.Time) {
 	until := expires.UnixMilli()
 	s.warned = s.warned && until == s.until
 	s.until = until
-	s.lead = uint16(min(expires.Sub(from)/leadPart, maxLead) / leadUnit)
+	s.lead = uint16(max(min(expires.Sub(from)/leadPart, maxLead), 0) / leadUnit)
 	s.warnOfExpiry(now)
 	s.sink.Wake()
 }

@@ -7,21 +7,19 @@ import { token, url } from "./world.mjs";
 const seconds = Number(process.argv[2]);
 const result = { connected: 0, acknowledged: 0, wrong: [] };
 const wrong = (who, why) => result.wrong.length < 20 && result.wrong.push(`${who}: ${why}`);
-const open = new Set();
 
 function client(name, transports) {
   const options = transports ? { transports } : {};
   const socket = io(url, { forceNew: true, reconnection: false, auth: { token: token({ id: name, exp: undefined }, { noTimestamp: true }) }, ...options });
-  open.add(socket);
   socket.on("connect_error", (err) => wrong(name, err.message));
-  socket.on("disconnect", (reason) => reason !== "io client disconnect" && wrong(name, reason));
+  socket.io.on("close", (reason) => socket.leaves || wrong(name, reason)); // also before it has connected
   socket.on("connected", () => result.connected++);
   return socket;
 }
 
 async function ask(name, socket, event) {
   try {
-    const answer = await socket.timeout(15_000).emitWithAck(event, { roomType: "conversation", roomId: name });
+    const answer = await socket.timeout(5_000).emitWithAck(event, { roomType: "conversation", roomId: name });
     if (answer.error) wrong(name, answer.error);
     else result.acknowledged++;
   } catch (err) {
@@ -32,7 +30,10 @@ async function ask(name, socket, event) {
 const kinds = { default: undefined, websocket: ["websocket"], polling: ["polling"] };
 for (const [kind, transports] of Object.entries(kinds)) {
   const stays = client(`stays-${kind}`, transports);
-  await new Promise((resolve) => stays.once("connected", resolve).once("connect_error", resolve));
+  await new Promise((resolve) => {
+    stays.once("connected", resolve).once("connect_error", resolve);
+    stays.io.once("close", resolve);
+  });
   await ask(`stays-${kind}`, stays, "join_room");
   setInterval(() => ask(`stays-${kind}`, stays, "typing"), 20);
   let n = 0;
@@ -41,13 +42,12 @@ for (const [kind, transports] of Object.entries(kinds)) {
     const socket = client(name, transports);
     socket.once("connected", async () => {
       await ask(name, socket, "join_room");
+      socket.leaves = true;
       socket.disconnect();
-      open.delete(socket);
     });
   }, 500);
 }
 setTimeout(() => {
-  for (const socket of open) socket.removeAllListeners("disconnect");
   console.log(JSON.stringify(result));
   process.exit(0);
 }, seconds * 1000);
