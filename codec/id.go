@@ -13,7 +13,7 @@ const MaxID = 1024
 // the text of a string, or JavaScript's text of a number: 42 for 42, 42.0 and
 // 4.2e1, 0 for -0, 1e+21 for 1000000000000000000000. A whole number that
 // JavaScript would round keeps its digits, so that two users are never taken for
-// one. ok is false for anything else, and for what is empty or longer than
+// one. ok is false for anything else, and for an id that is empty or longer than
 // MaxID.
 func ID(value []byte) (id []byte, ok bool) {
 	id, ok = Text(value)

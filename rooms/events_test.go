@@ -158,6 +158,7 @@ func TestWrongData(t *testing.T) {
 		`{"roomType":"conversations","roomId":"1"}`:                                         invalid,
 		`{"roomType":"user","roomId":"1"}`:                                                  invalid,
 		`{"roomType":"__proto__","roomId":"1"}`:                                             invalid,
+		`{"roomType":"conversation","roomId":"` + strings.Repeat("x", 1500) + `"}`:          "Invalid roomId",
 		`{"roomType":"conversation","roomId":"` + long + `x"}`:                              "Invalid roomId",
 		`{"roomType":"conversation","roomId":` + strings.Repeat("1", DefaultRoomID+1) + `}`: "Invalid roomId",
 	} {

@@ -190,8 +190,8 @@ func (c *Call) room() (kind string, id []byte, err error) {
 // roomID returns the id that a value is, nil for none and, as the Node gateway
 // has it, for the number 0, which is falsy.
 func roomID(value []byte) []byte {
-	id, ok := codec.ID(value)
-	if !ok || value[0] != '"' && string(id) == "0" {
+	id, _ := codec.ID(value) // one that is too long is the limit's matter
+	if string(id) == "0" && value[0] != '"' {
 		return nil
 	}
 	return id
