@@ -48,9 +48,9 @@ type Server struct {
 	succeeded atomic.Bool // draining, and another process listens on the port
 	stopping  atomic.Bool
 	tight     atomic.Bool // memory is short: no new sessions
+	answers   atomic.Pointer[answers]
+	notices   notices
 	bootErr   atomic.Pointer[error]
-
-	proxyNotice notice // of headers of the PROXY protocol that are not expected
 }
 
 // New prepares a server; nothing listens yet.
@@ -64,6 +64,7 @@ func New(c Config) (*Server, error) {
 	}
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
 	s := &Server{config: c, port: port, listen: listenAddress(host, port), admin: newAdmin(c.Handler, c.Log), guard: newGuard(&c), ready: make(chan struct{})}
+	s.notices.start = time.Now()
 	s.waiting.Store(int32(2 * c.Loops)) // an again and a beat each
 	s.debug = c.Log.Enabled(context.Background(), slog.LevelDebug)
 	for i := range c.Loops {
@@ -191,6 +192,8 @@ func (s *Server) OnTick() (time.Duration, gnet.Action) {
 		s.bootErr.Store(&err)
 		return math.MaxInt64, gnet.Shutdown
 	}
+	s.prepare()
+	go s.keepPrepared()
 	go s.sweep()
 	return math.MaxInt64, gnet.None
 }

@@ -140,6 +140,8 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		Loops:          loops,
 		Hub:            g.hub,
 		Handler:        hardened(handler),
+		Prepared:       []string{"/health", "/ready"},
+		Authorised:     serviceTokens(cfg.MetricsToken, cfg.PublishToken),
 		Log:            g.log,
 		PingInterval:   cfg.PingInterval,
 		PingTimeout:    cfg.PingTimeout,
