@@ -66,6 +66,7 @@ type reply struct {
 	last        bool   // close the connection
 	lingers     bool   // but not before it can have been read, because there is more input
 	data        bool   // carries a session's messages: must arrive, or the session ends
+	parting     bool   // the client's session has just ended; see partingTime
 }
 
 // reply answers from the loop of worker w. A reply for a connection of another
@@ -99,13 +100,17 @@ func (h *httpConn) answer(x *exchange, r *reply) bool {
 		h.w.stats.BadRequests.Add(1)
 	}
 	keepAlive := x.keepAlive && !r.last
-	if x.home == nil || r.status >= http.StatusBadRequest {
+	if !r.parting && (x.home == nil || r.status >= http.StatusBadRequest) {
 		// Polls stay with their session for as long as it lasts.
 		keepAlive = keepAlive && !h.w.server.draining.Load()
 	}
 	h.w.out = x.appendReply(h.w.out[:0], r, keepAlive)
 	h.write(h.w.out)
-	h.answered(keepAlive, r.lingers, time.Now())
+	now := time.Now()
+	h.answered(keepAlive, r.lingers, now)
+	if r.parting {
+		h.part(now)
+	}
 	return true
 }
 
