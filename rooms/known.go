@@ -26,10 +26,16 @@ func (sh *Shard) await(r *room, s *Socket, tell func()) {
 	sh.waiting[r] = append(sh.waiting[r], waiting{s, s.id, tell})
 }
 
+// stopWaiting forgets who waits for r.
+func (sh *Shard) stopWaiting(r *room) {
+	delete(sh.waiting, r)
+	sh.waiting = pruned(sh.waiting, &sh.waitingPeak)
+}
+
 // becomeKnown tells those who wait and are still there.
 func (sh *Shard) becomeKnown(r *room) {
 	all := sh.waiting[r]
-	delete(sh.waiting, r)
+	sh.stopWaiting(r)
 	r.known = true
 	for _, w := range all {
 		if w.socket.phase == phaseConnected && w.socket.id == w.id {

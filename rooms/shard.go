@@ -21,6 +21,8 @@ type Shard struct {
 	hunted  map[uint64]string   // hashes of token ids whose sockets are to go, and why
 	waiting map[*room][]waiting // for rooms the other nodes do not know of yet
 
+	roomsPeak, waitingPeak peak
+
 	telling Throttle // of what is told to rooms of many
 	several several  // rooms that have had an event to several
 
@@ -133,6 +135,12 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 	return r, true
 }
 
+// forgetRoom takes a room out that has no members here any more.
+func (sh *Shard) forgetRoom(r *room) {
+	delete(sh.rooms, r.name)
+	sh.rooms = pruned(sh.rooms, &sh.roomsPeak)
+}
+
 // leave takes s out of the room of its slot, and the room out of the world
 // when s was the last.
 func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
@@ -142,8 +150,8 @@ func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
 	last := len(r.members) == 0
 	sh.release(r, s.userID, last)
 	if last {
-		delete(sh.rooms, r.name)
-		delete(sh.waiting, r)
+		sh.forgetRoom(r)
+		sh.stopWaiting(r)
 	}
 	vacated := sh.hub.occupancy.leave(r, sh.index, last)
 	if keep := sh.hub.config.Limits.Linger; vacated && keep > 0 && r.announce {

@@ -298,10 +298,21 @@ func (l *lane) take() {
 	}
 	l.batch = append(l.batch, l.queue[:n]...)
 	l.sending.Store(int64(n))
-	l.queue = slices.Delete(l.queue, 0, n)
+	l.queue = withoutFirst(l.queue, n)
 	l.bytes -= size
 	l.ahead = len(l.changed)
 	offer(l.space)
+}
+
+// largeQueue is the room for that many elements that an empty queue gives back.
+const largeQueue = 1024
+
+// withoutFirst removes the first n elements of a queue.
+func withoutFirst[T any](queue []T, n int) []T {
+	if queue = slices.Delete(queue, 0, n); len(queue) == 0 && cap(queue) > largeQueue {
+		return nil
+	}
+	return queue
 }
 
 // tick does what is due: it is called every clockInterval by another
@@ -313,7 +324,7 @@ func (l *lane) tick(now time.Time) {
 		n++
 	}
 	late := slices.Clone(l.late[:n])
-	l.late = slices.Delete(l.late, 0, n)
+	l.late = withoutFirst(l.late, n)
 	for _, w := range late {
 		delete(l.asked, w.number)
 	}
@@ -326,7 +337,7 @@ func (l *lane) tick(now time.Time) {
 		}
 		n++
 	}
-	l.lingering = slices.Delete(l.lingering, 0, n)
+	l.lingering = withoutFirst(l.lingering, n)
 	l.tellMembers(now)
 	l.mu.Unlock()
 	for _, w := range known {

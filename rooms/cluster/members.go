@@ -90,7 +90,7 @@ func (l *lane) tellMembers(now time.Time) {
 		}
 		n++
 	}
-	l.recounts = slices.Delete(l.recounts, 0, n)
+	l.recounts = withoutFirst(l.recounts, n)
 }
 
 // tally notes what another node has said.

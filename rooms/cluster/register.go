@@ -50,9 +50,7 @@ func (l *lane) changes(v *view) (list []change, commands []rueidis.Completed) {
 			}
 		}
 	}
-	left := copy(l.changed, l.changed[n:])
-	clear(l.changed[left:])
-	l.changed = l.changed[:left]
+	l.changed = withoutFirst(l.changed, n)
 	l.ahead = max(l.ahead-n, 0)
 
 	for len(l.todo) > 0 && len(list) < writeBatch {
