@@ -22,9 +22,12 @@ import (
 //   - A poll gets the answer of a session that is not known, 400. The close
 //     packet, which Engine.IO's own server sends, ends a client in Python for
 //     good.
-//   - A POST that comes when the session has just ended is answered with "ok":
-//     python-engineio 4.3 that gets an error there never connects again. Its
-//     poll tells the client.
+//   - A POST under way when the session ends is answered with "ok": python-engineio
+//     4.3 that gets an error status there never connects again. Its poll tells the
+//     client. One that comes just afterwards has its connection ended without an
+//     answer, from which every client comes back: after "ok" python-engineio may
+//     go on posting until it gets an error. A proxy would make an error of that
+//     end, so through a proxy it is "ok" there too.
 //   - On a node that drains, the connections of a client outlast its session by
 //     partingTime. If they ended with it, the last POST would come by a new one to
 //     the successor, which does not know the session; if they stayed, the client's
@@ -102,10 +105,13 @@ type departed struct {
 func (d *departed) expire(time.Time) { delete(d.w.departed, d.sid) }
 
 // reply is what a request for the session is answered with.
-func (d *departed) reply(method string) reply {
+func (d *departed) reply(x *exchange) reply {
 	r := postTaken
-	if method != http.MethodPost {
+	switch {
+	case x.method != http.MethodPost:
 		r = engineError(http.StatusBadRequest, codeSID)
+	case !x.relayed:
+		return reply{unanswered: true}
 	}
 	r.parting = true
 	return r

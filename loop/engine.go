@@ -181,7 +181,7 @@ func (w *worker) serveRequest(x *exchange, sid string, body []byte, binary bool,
 	}
 	switch {
 	case s == nil && w.departed[sid] != nil:
-		x.reply(w, w.departed[sid].reply(x.method))
+		x.reply(w, w.departed[sid].reply(x))
 	case s == nil:
 		x.reply(w, engineError(http.StatusBadRequest, codeSID))
 	case x.method == http.MethodGet:

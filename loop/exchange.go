@@ -20,6 +20,7 @@ type exchange struct {
 	preflight string    // headers an OPTIONS request asks to be allowed
 	keepAlive bool
 	http10    bool // the client keeps the connection only if it is told to
+	relayed   bool // by a proxy, which turns an end without an answer into an error
 
 	home    *worker  // whose session it is for; nil if it names none
 	session *session // that this poll waits in, or was answered by; owned by home
@@ -34,6 +35,7 @@ func newExchange(h *httpConn, head *codec.Head) *exchange {
 	}
 	x.method = methodName(head.Method)
 	x.keepAlive, x.http10 = head.KeepAlive, head.HTTP10
+	x.relayed = h.from.relayed || len(head.Field("x-forwarded-for")) > 0
 	if origin := head.Field("origin"); len(origin) > 0 && h.allows(head) {
 		x.origin = string(origin)
 		if x.method == http.MethodOptions {
@@ -67,6 +69,7 @@ type reply struct {
 	lingers     bool   // but not before it can have been read, because there is more input
 	data        bool   // carries a session's messages: must arrive, or the session ends
 	parting     bool   // the client's session has just ended; see partingTime
+	unanswered  bool   // end the connection instead
 }
 
 // reply answers from the loop of worker w. A reply for a connection of another
@@ -95,6 +98,11 @@ func (x *exchange) post(w *worker, r reply) {
 func (h *httpConn) answer(x *exchange, r *reply) bool {
 	if h.c == nil || h.exchange != x {
 		return false
+	}
+	if r.unanswered {
+		h.exchange = nil
+		h.close()
+		return true
 	}
 	if r.status >= 400 && r.status < 500 {
 		h.w.stats.BadRequests.Add(1)
