@@ -139,7 +139,10 @@ func (v *Verifier) verify(token string, now time.Time) (rooms.Identity, error) {
 		return rooms.Identity{}, err
 	}
 	c := &claims{party: &v.party, expires: never}
-	if !v.recognize(token, c) {
+	switch known, err := v.recognize(token, c); {
+	case err != nil:
+		return rooms.Identity{}, err
+	case !known:
 		c = &claims{party: &v.party, expires: never}
 		if err := v.parse(token, c); err != nil {
 			return rooms.Identity{}, err
