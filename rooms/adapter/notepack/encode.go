@@ -1,0 +1,110 @@
+package notepack
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"strconv"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// AppendArray appends the head of an array of n elements, which have to
+// follow.
+func AppendArray(dst []byte, n int) []byte { return appendHead(dst, n, fixArray, 16, array16) }
+
+// AppendMap appends the head of a map of n members: keys, each with its value,
+// have to follow.
+func AppendMap(dst []byte, n int) []byte { return appendHead(dst, n, fixMap, 16, map16) }
+
+// appendHead appends the length of an array or a map: in the first byte below
+// most, else in 16 or 32 bits.
+func appendHead(dst []byte, n int, fixed byte, most int, wide byte) []byte {
+	switch {
+	case n < most:
+		return append(dst, fixed|byte(n))
+	case n <= math.MaxUint16:
+		return binary.BigEndian.AppendUint16(append(dst, wide), uint16(n))
+	}
+	return binary.BigEndian.AppendUint32(append(dst, wide+1), uint32(n))
+}
+
+// AppendString appends text.
+func AppendString[T string | []byte](dst []byte, s T) []byte {
+	switch n := len(s); {
+	case n < 32:
+		dst = append(dst, fixStr|byte(n))
+	case n <= math.MaxUint8:
+		dst = append(dst, str8, byte(n))
+	default:
+		dst = appendHead(dst, n, 0, 0, str8+1)
+	}
+	return append(dst, s...)
+}
+
+// AppendInt appends a whole number. Node compares ids with ===, so a whole
+// number is never written as a float.
+func AppendInt(dst []byte, n int64) []byte {
+	switch {
+	case n >= 0 && n < fixMap:
+		return append(dst, byte(n))
+	case n < 0 && n >= -32:
+		return append(dst, byte(n))
+	case n >= math.MinInt32 && n <= math.MaxInt32:
+		return binary.BigEndian.AppendUint32(append(dst, int8Byte+2), uint32(n))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, int8Byte+3), uint64(n))
+}
+
+// maxSafeInteger is up to where JavaScript tells whole numbers apart.
+const maxSafeInteger = 1<<53 - 1
+
+// AppendFromJSON appends what the JSON text of one value stands for. The text
+// must be valid (codec.ValidJSON).
+func AppendFromJSON(dst, text []byte) []byte {
+	text = bytes.TrimSpace(text)
+	switch text[0] {
+	case '"':
+		s, _ := codec.Text(text)
+		return AppendString(dst, s)
+	case '[':
+		return appendItems(dst, text)
+	case '{':
+		return appendMembers(dst, text)
+	case 't':
+		return append(dst, trueByte)
+	case 'f':
+		return append(dst, falseByte)
+	case 'n':
+		return append(dst, nilByte)
+	}
+	f, _ := strconv.ParseFloat(string(text), 64) // ±Inf beyond the range, as in JavaScript
+	if f == math.Trunc(f) && math.Abs(f) <= maxSafeInteger {
+		return AppendInt(dst, int64(f))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, float64Byte), math.Float64bits(f))
+}
+
+func appendItems(dst, text []byte) []byte {
+	count := 0
+	for item, rest := codec.NextArg(text); item != nil; item, rest = codec.NextArg(rest) {
+		count++
+	}
+	dst = AppendArray(dst, count)
+	for item, rest := codec.NextArg(text); item != nil; item, rest = codec.NextArg(rest) {
+		dst = AppendFromJSON(dst, item)
+	}
+	return dst
+}
+
+func appendMembers(dst, text []byte) []byte {
+	count := 0
+	for _, _, rest, ok := codec.Member(text); ok; _, _, rest, ok = codec.Member(rest) {
+		count++
+	}
+	dst = AppendMap(dst, count)
+	for key, value, rest, ok := codec.Member(text); ok; key, value, rest, ok = codec.Member(rest) {
+		dst = AppendFromJSON(AppendString(dst, key), value)
+	}
+	return dst
+}
