@@ -108,3 +108,11 @@ func appendMembers(dst, text []byte) []byte {
 	}
 	return dst
 }
+
+// AppendBool appends true or false.
+func AppendBool(dst []byte, b bool) []byte {
+	if b {
+		return append(dst, trueByte)
+	}
+	return append(dst, falseByte)
+}
