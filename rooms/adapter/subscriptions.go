@@ -127,6 +127,7 @@ func (u *subscriptions) next(now time.Duration, most int) (subscribe, unsubscrib
 		u.changed = u.changed[1:]
 		s.queued = false
 		switch {
+		case u.rooms[s.room] != s: // has ended meanwhile, and the room may have a new one
 		case s.phase == phaseWaiting && s.wanted:
 			s.phase = phaseSent
 			subscribe = append(subscribe, s.room)
