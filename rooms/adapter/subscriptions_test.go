@@ -144,6 +144,8 @@ func TestSubscriptionsFollowTheRooms(t *testing.T) {
 				}
 			}
 		}
+		u.connect()
+		clear(redis)
 		for range 100 {
 			now += lingerTime
 			step()
