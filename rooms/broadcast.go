@@ -16,6 +16,9 @@ type Broadcast struct {
 	// sits in two of them gets the first that comes.
 	Event uint64
 
+	Selected *Selection // instead of Room
+	action   *action    // for the selected sockets, instead of a message
+
 	barrier *barrier // instead of a message
 }
 

@@ -148,6 +148,7 @@ func (s *Socket) connect(id Identity, now time.Time) {
 
 	b := append(sh.buf[:0], `40{"sid":"`...)
 	s.sendPacket(append(append(b, s.id...), `"}`...))
+	sh.joinOwn(s)
 	if id.UserID == "" {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/bits"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,6 +30,9 @@ type Config struct {
 	Handlers map[string]Handler // by event name; read-only from now on
 
 	Cluster Cluster // nil: there are no other nodes
+
+	Outside     Outside // servers of another kind that share the rooms; nil: none
+	SocketRooms bool    // each socket is also in a room named by its id
 }
 
 // A Hub is one node's rooms. Its exported methods are safe for concurrent use;
@@ -38,6 +42,7 @@ type Hub struct {
 	shards    []*Shard
 	occupancy *occupancy
 	seed      maphash.Seed // of the hashes of tokens' ids
+	questions atomic.Int64 // ids of acknowledgements that clients were asked for
 }
 
 // New makes a hub with its shards, which wait for their event loops.
@@ -57,7 +62,7 @@ func New(c Config) (*Hub, error) {
 			c.Limits.Telling.PerSecond, c.Limits.Telling.Burst)
 	}
 	c.Limits.fill()
-	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster), seed: maphash.MakeSeed()}
+	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster, c.Outside), seed: maphash.MakeSeed()}
 	for i := range c.Shards {
 		h.shards = append(h.shards, newShard(h, i))
 	}

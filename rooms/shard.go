@@ -21,8 +21,10 @@ type Shard struct {
 	hunted  map[uint64]string   // hashes of token ids whose sockets are to go, and why
 	waiting map[*room][]waiting // for rooms the other nodes do not know of yet
 
-	telling Throttle // of what is told to rooms of many
-	several several  // rooms that have had an event to several
+	telling Throttle        // of what is told to rooms of many
+	several several         // rooms that have had an event to several
+	asked   map[int64]asked // acknowledgements that are awaited, by id
+	now     time.Time       // of the turn
 
 	second     int64  // Unix, of secondText
 	secondText []byte // the second as events tell it
@@ -54,6 +56,7 @@ func (sh *Shard) Post(task func(now time.Time)) { sh.mailbox.task(task) }
 // Tasks runs the tasks in the mailbox. Should one panic, the next call goes on
 // behind it.
 func (sh *Shard) Tasks(now time.Time) {
+	sh.now = now
 	if len(sh.tasks) == 0 {
 		sh.tasks = sh.mailbox.takeTasks()
 	}
@@ -87,6 +90,10 @@ func (sh *Shard) Drain(budget int) int {
 func (sh *Shard) deliver(b Broadcast) {
 	if b.barrier != nil {
 		b.barrier.pass()
+		return
+	}
+	if b.Selected != nil {
+		sh.selected(&b)
 		return
 	}
 	r := sh.rooms[b.Room]
@@ -156,7 +163,8 @@ func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func()
 		here--
 	}
 	nodes := sh.hub.occupancy.elsewhere(r.name)
-	if here == 0 && elsewhere == 0 && !nodes {
+	outside := sh.hub.config.Outside
+	if here == 0 && elsewhere == 0 && !nodes && outside == nil {
 		return
 	}
 	m := build()
@@ -168,5 +176,12 @@ func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func()
 	}
 	if nodes {
 		sh.hub.occupancy.cluster.Publish(Broadcast{Room: r.name, Message: m})
+	}
+	if outside != nil {
+		id := ""
+		if except != nil {
+			id = except.id
+		}
+		outside.Publish(r.name, id, m)
 	}
 }

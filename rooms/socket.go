@@ -162,8 +162,9 @@ func (s *Socket) packet(p *codec.SocketPacket, attachments [][]byte, now time.Ti
 		s.sink.Wake()
 	case p.Type == codec.SocketEvent || p.Type == codec.SocketBinaryEvent:
 		s.handleEvent(p, attachments, now)
+	default:
+		s.acknowledge(p.ID, p.Data, attachments)
 	}
-	// What is left is an acknowledgement, and nobody here asks for one.
 }
 
 // Deadline is when Expire wants to be called; zero means never.
