@@ -95,3 +95,6 @@ func (r *room) send(m *codec.Message, except *Socket) {
 		}
 	}
 }
+
+// UserRoom returns the name of a user's own room.
+func UserRoom(user string) string { return kindUser + ":" + user }

@@ -51,14 +51,13 @@ const (
 	PacketType                // would end clients: not an event
 	EventName                 // missing, no text, or reserved
 	Attachments               // more than clients take
-	Depth                     // nested deeper than clients' packets may be
 )
 
 // Reasons is how many there are.
-const Reasons = int(Depth) + 1
+const Reasons = int(Attachments) + 1
 
 func (r Reason) String() string {
-	return [...]string{"undecodable", "namespace", "packet type", "event name", "attachments", "depth"}[r]
+	return [...]string{"undecodable", "namespace", "packet type", "event name", "attachments"}[r]
 }
 
 func unfit(r Reason, format string, args ...any) error {

@@ -188,12 +188,20 @@ func TestAnswersAreWhatNodeReads(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", c.name, c.got, c.want)
 		}
 	}
-	v, err := notepack.Decode(AckAnswer(r, []byte(`[{"ok":true},2]`)))
+	v, err := notepack.Decode(AckAnswer(r, []byte(`[{"ok":true},2]`), nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if text, _ := v.AppendJSON(nil, nil); string(text) != `{"type":9,"requestId":"r","packet":{"ok":true}}` {
 		t.Errorf("ack: %s", text)
+	}
+	v, err = notepack.Decode(AckAnswer(r, []byte(`[{"file":{"_placeholder":true,"num":0}}]`), [][]byte{{1, 2}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet, _ := v.Get("packet")
+	if file, _ := packet.Get("file"); file.Kind != notepack.Binary || len(file.Bytes) != 2 {
+		t.Errorf("attachment: %+v", packet)
 	}
 }
 

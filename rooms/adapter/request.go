@@ -211,8 +211,8 @@ func CountAnswer(r *Request, clients int) []byte {
 }
 
 // AckAnswer passes on a client's acknowledgement: args is the JSON array of
-// the packet, of which the first element counts.
-func AckAnswer(r *Request, args []byte) []byte {
+// the packet, of which the first element counts, with its attachments.
+func AckAnswer(r *Request, args []byte, attachments [][]byte) []byte {
 	b := notepack.AppendMap(nil, 3)
 	b = notepack.AppendInt(notepack.AppendString(b, "type"), int64(answerAcknowledged))
 	b = notepack.AppendString(notepack.AppendString(b, "requestId"), r.ID)
@@ -221,7 +221,7 @@ func AckAnswer(r *Request, args []byte) []byte {
 	if first == nil {
 		first = []byte("null")
 	}
-	return notepack.AppendFromJSON(b, first)
+	return notepack.AppendFromJSON(b, first, attachments...)
 }
 
 // DisconnectRequest asks the Node servers to disconnect everybody in a room.

@@ -11,10 +11,10 @@ const lingerTime = 5 * time.Second
 type phase uint8
 
 const (
-	phaseWaiting    phase = iota // to be sent
-	phaseSent                    // SUBSCRIBE was sent, Redis has not confirmed it
-	phaseConfirmed               // Redis sends what is published
-	phaseWithdrawn               // UNSUBSCRIBE was sent; what is wanted again waits for its end
+	phaseWaiting   phase = iota // to be sent
+	phaseSent                   // SUBSCRIBE was sent, Redis has not confirmed it
+	phaseConfirmed              // Redis sends what is published
+	phaseWithdrawn              // UNSUBSCRIBE was sent; what is wanted again waits for its end
 )
 
 // subscriptions decide which channels are to be subscribed, from which rooms
