@@ -57,6 +57,9 @@ func (g *Gateway) metricsHandler() http.Handler {
 	if g.cluster != nil {
 		registry.MustRegister(&clusterCollector{g.cluster})
 	}
+	if g.fleet != nil {
+		registry.MustRegister(&adapterCollector{g.fleet})
+	}
 	if g.consumer != nil {
 		registry.MustRegister(&eventsCollector{g.consumer})
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/hometrip/gateway/internal/authz"
 	"github.com/hometrip/gateway/loop"
 	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/adapter"
 	"github.com/hometrip/gateway/rooms/cluster"
 	"github.com/hometrip/gateway/upstream"
 )
@@ -41,6 +42,8 @@ type Gateway struct {
 	verifier *auth.Verifier
 	gate     *authz.Gate      // nil when everybody may be in every room
 	cluster  *cluster.Cluster // nil without Redis
+	fleet    *adapter.Adapter // nil without servers on Node
+	emitted  map[string]bool  // names of events that routes emit
 	hub      *rooms.Hub
 	routes   *upstream.Table
 	consumer *upstream.Consumer // nil without RabbitMQ
@@ -95,6 +98,16 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	if g.cluster, err = g.neighbours(); err != nil {
 		return nil, err
 	}
+	if g.routes, err = upstream.LoadTable(cfg.RoutesFile); err != nil {
+		return nil, err
+	}
+	g.emitted = make(map[string]bool)
+	for _, r := range g.routes.Routes() {
+		g.emitted[r.Emit] = true
+	}
+	if g.fleet, err = g.nodeFleet(); err != nil {
+		return nil, err
+	}
 	if g.gate, err = cfg.doorkeeper(log); err != nil {
 		return nil, err
 	}
@@ -110,11 +123,10 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		Limits:         cfg.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
+		Outside:        g.outside(),
+		SocketRooms:    g.fleet != nil,
 	})
 	if err != nil {
-		return nil, err
-	}
-	if g.routes, err = upstream.LoadTable(cfg.RoutesFile); err != nil {
 		return nil, err
 	}
 	if g.consumer, err = g.backDoor(); err != nil {
@@ -214,6 +226,10 @@ func (g *Gateway) run(ctx context.Context) error {
 	go g.watchMemory(watching)
 	g.tellSystemd(watching)
 	g.joinCluster()
+	if g.fleet != nil {
+		g.fleet.Start(g.hub)
+		defer g.fleet.Close()
+	}
 	events := g.consume(ctx)
 	if g.bird != nil {
 		go g.bird.run(ctx)
