@@ -74,6 +74,7 @@ func examine(ctx context.Context, cfg Config) (findings []doctor.Finding) {
 			return server.Open(db, nil)
 		}
 		findings = append(findings, doctor.In("redis", doctor.Redis(limited, open, cfg.KeyPrefix, serious))...)
+		findings = append(findings, doctor.In("node servers", doctor.NodeServers(limited, open, cfg.AdapterKey))...)
 	}
 	if cfg.UseRabbitMQ {
 		limited, cancel := context.WithTimeout(ctx, examinationTimeout)
