@@ -152,6 +152,8 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		Loops:          loops,
 		Hub:            g.hub,
 		Handler:        hardened(handler),
+		Prepared:       []string{"/health", "/ready"},
+		Authorised:     serviceTokens(cfg.MetricsToken, cfg.PublishToken),
 		Log:            g.log,
 		PingInterval:   cfg.PingInterval,
 		PingTimeout:    cfg.PingTimeout,
@@ -171,7 +173,7 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		Bytes:          cfg.bytes(),
 		TrustedProxies: cfg.TrustedProxies,
 		ProxyProtocol:  cfg.ProxyProtocol,
-		Origins:        allowedOrigins(cfg.CORSOrigins),
+		Origins:        loop.NewOrigins(cfg.CORSOrigins...),
 	})
 }
 
@@ -193,17 +195,6 @@ func maxConnections(setting int) (int, error) {
 		return setting, nil
 	}
 	return room, nil
-}
-
-func allowedOrigins(list []string) loop.Origins {
-	o := loop.Origins{List: make(map[string]struct{}, len(list))}
-	for _, origin := range list {
-		if origin == "*" {
-			o.Any = true
-		}
-		o.List[origin] = struct{}{}
-	}
-	return o
 }
 
 // run serves until ctx is cancelled, then drains and stops. An engine that
