@@ -41,6 +41,9 @@ type Hub struct {
 	config    Config
 	shards    []*Shard
 	occupancy *occupancy
+	bounds    *bounds
+	vacant    vacant
+	short     atomic.Bool  // memory is: no more joins
 	seed      maphash.Seed // of the hashes of tokens' ids
 	questions atomic.Int64 // ids of acknowledgements that clients were asked for
 }
@@ -62,7 +65,8 @@ func New(c Config) (*Hub, error) {
 			c.Limits.Telling.PerSecond, c.Limits.Telling.Burst)
 	}
 	c.Limits.fill()
-	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster, c.Outside), seed: maphash.MakeSeed()}
+	h := &Hub{config: c, bounds: newBounds(), seed: maphash.MakeSeed()}
+	h.occupancy = newOccupancy(c.Cluster, c.Outside, &h.vacant)
 	for i := range c.Shards {
 		h.shards = append(h.shards, newShard(h, i))
 	}
@@ -153,5 +157,6 @@ func (h *Hub) Stats() Totals {
 		t.add(&s.stats)
 		t.MailboxWaiting += int64(s.mailbox.waiting())
 	}
+	t.RoomBytes += h.vacant.bytes.Load()
 	return t
 }

@@ -15,6 +15,7 @@ const occupancyStripes = 64
 type occupancy struct {
 	cluster Cluster // may be nil
 	outside Outside // may be nil
+	vacant  *vacant
 	seed    maphash.Seed
 	stripes [occupancyStripes]occupancyStripe
 }
@@ -32,8 +33,8 @@ type occupied struct {
 	own     bool // not to be shown
 }
 
-func newOccupancy(c Cluster, outside Outside) *occupancy {
-	o := &occupancy{cluster: c, outside: outside, seed: maphash.MakeSeed()}
+func newOccupancy(c Cluster, outside Outside, v *vacant) *occupancy {
+	o := &occupancy{cluster: c, outside: outside, vacant: v, seed: maphash.MakeSeed()}
 	for i := range o.stripes {
 		o.stripes[i].rooms = make(map[string]occupied)
 	}
@@ -52,6 +53,9 @@ func (o *occupancy) join(r *room, shard int) (fresh, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.rooms[r.name]
+	if now.members == 0 {
+		o.vacant.occupied(r.name)
+	}
 	fresh = now.shards&(1<<shard) == 0
 	now.shards |= 1 << shard
 	now.members++
@@ -68,8 +72,8 @@ func (o *occupancy) join(r *room, shard int) (fresh, known bool) {
 }
 
 // leave notes that a shard has one member less in room; last: it was the
-// shard's last.
-func (o *occupancy) leave(r *room, shard int, last bool) {
+// shard's last. It reports whether it was the node's last.
+func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 	s := o.stripe(r.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +85,7 @@ func (o *occupancy) leave(r *room, shard int, last bool) {
 	if now.members > 0 {
 		s.rooms[r.name] = now
 		o.counted(r, now.members)
-		return
+		return false
 	}
 	delete(s.rooms, r.name)
 	if o.outside != nil && r.name != roomOfAll {
@@ -90,6 +94,7 @@ func (o *occupancy) leave(r *room, shard int, last bool) {
 	if o.cluster != nil && !r.own {
 		o.cluster.Vacated(r.name)
 	}
+	return true
 }
 
 // counted tells the cluster of the members of a room that clients join.

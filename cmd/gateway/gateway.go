@@ -28,6 +28,10 @@ const (
 	// log files, Redis, RabbitMQ, and connections on their way between loops.
 	descriptorReserve = 512
 
+	// verifiersShare: one token is verified at a time for so many event loops,
+	// where that costs much.
+	verifiersShare = 2
+
 	// stopTimeout is what is kept of SHUTDOWN_TIMEOUT for stopping the engine
 	// once the sessions have been drained.
 	stopTimeout = 2 * time.Second
@@ -71,6 +75,10 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	g := &Gateway{config: cfg, log: log, started: time.Now()}
 	paceCollector()
 	g.memory = limitMemory(log)
+	loops := cfg.EventLoops
+	if loops == 0 {
+		loops = min(runtime.GOMAXPROCS(0), rooms.MaxShards)
+	}
 	var err error
 	g.verifier, err = auth.New(auth.Config{
 		Secret:    cfg.JWTSecret,
@@ -78,14 +86,11 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		JWKSURL:   cfg.JWTJWKSURL,
 		Issuer:    cfg.JWTIssuer,
 		Audience:  cfg.JWTAudience,
+		Workers:   loops / verifiersShare,
 		Log:       log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("token verification: %w", err)
-	}
-	loops := cfg.EventLoops
-	if loops == 0 {
-		loops = min(runtime.GOMAXPROCS(0), rooms.MaxShards)
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		// One for whatever is not a loop, and one that is idle even then. While
@@ -93,7 +98,12 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		// epoll after 20 us, and looks every 20 us whether it may: at 4,000
 		// chat events a second that was a third of the CPU (70 us an event
 		// against 52), and half of the latency.
-		runtime.GOMAXPROCS(loops + 2)
+		// Tokens that cost much are verified beside these.
+		busy := 1
+		if verifiers, dear := g.verifier.Dear(); dear {
+			busy += verifiers
+		}
+		runtime.GOMAXPROCS(loops + 1 + busy)
 	}
 	if g.cluster, err = g.neighbours(); err != nil {
 		return nil, err
@@ -120,7 +130,7 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		ConnectTimeout: cfg.ConnectTimeout,
 		MaxPacket:      cfg.MaxHTTPBufferSize,
 		MaxMailbox:     cfg.MaxMailbox,
-		Limits:         cfg.limits(),
+		Limits:         g.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
 		Outside:        g.outside(),
