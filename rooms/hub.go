@@ -77,7 +77,7 @@ func (h *Hub) Shard(i int) *Shard { return h.shards[i] }
 // have the broadcast and others not.
 func (h *Hub) Deliver(ctx context.Context, b Broadcast) (shards int, err error) {
 	if b.Order != nil {
-		return len(h.shards), h.order(*b.Order)
+		return len(h.shards), h.Obey(*b.Order)
 	}
 	holders := h.occupancy.of(b.Room).shards
 	if holders != 0 {
@@ -97,7 +97,7 @@ func (h *Hub) Deliver(ctx context.Context, b Broadcast) (shards int, err error) 
 // mailbox do without, which is counted.
 func (h *Hub) Receive(b Broadcast) (shards int) {
 	if b.Order != nil {
-		_ = h.order(*b.Order) // the node that sent it has checked it
+		_ = h.Obey(*b.Order) // the node that sent it has checked it
 		return len(h.shards)
 	}
 	holders := h.occupancy.of(b.Room).shards

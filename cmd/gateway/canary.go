@@ -75,7 +75,7 @@ func (g *Gateway) deliverCanary(ctx context.Context, body []byte) error {
 		return err
 	}
 	for _, room := range event.Rooms {
-		if _, err := g.everybody().Deliver(ctx, rooms.Broadcast{Room: room, Message: event.Message}); err != nil {
+		if _, err := g.hub.Deliver(ctx, rooms.Broadcast{Room: room, Message: event.Message}); err != nil {
 			return err
 		}
 	}

@@ -132,8 +132,6 @@ var serviceSettings = []setting{
 		kind: millis(500, hour, func(c *Config) *time.Duration { return &c.NodeLease })},
 	{name: "ROOM_LINGER", def: "30000", doc: "Time the other nodes go on sending to this one for a room nobody is in any more.",
 		kind: millis(10, hour, func(c *Config) *time.Duration { return &c.RoomLinger })},
-	{name: "JOIN_TIMEOUT", def: "2000", doc: "Time a join waits at most for Redis before it is acknowledged.",
-		kind: millis(10, minute, func(c *Config) *time.Duration { return &c.JoinTimeout })},
 	{name: "MAX_PUBLISH_QUEUE", def: "65536", doc: "Messages waiting for Redis; clients' are dropped beyond, services' wait.",
 		kind: integer(1024, 16*mib, func(c *Config) *int { return &c.MaxPublishQueue })},
 	{name: "MAX_PUBLISH_BYTES", def: strconv.Itoa(64 * mib), doc: "Bytes of these.",

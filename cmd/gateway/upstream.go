@@ -16,7 +16,7 @@ import (
 func (g *Gateway) publisher() http.Handler {
 	return &upstream.Publisher{
 		Table:   g.routes,
-		Rooms:   g.everybody(),
+		Rooms:   g.hub,
 		MaxBody: g.config.MaxEventSize,
 		Token:   g.config.PublishToken,
 		Local:   !g.config.deployed(),
@@ -37,7 +37,7 @@ func (g *Gateway) backDoor() (*upstream.Consumer, error) {
 		Prefetch:    cfg.RabbitMQPrefetch,
 		MaxBody:     cfg.MaxEventSize,
 		Table:       g.routes,
-		Rooms:       g.everybody(),
+		Rooms:       g.hub,
 		Log:         g.log,
 	})
 }
