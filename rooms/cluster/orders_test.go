@@ -102,7 +102,7 @@ func TestNodeThatWasCutOffObeysWhenItIsBack(t *testing.T) {
 // what was kept while it was away.
 func TestOrdersOutliveRedis(t *testing.T) {
 	p := newPair(t)
-	p.a.order(revocation("1"))
+	p.order(revocation("1"))
 	p.a.cluster.KeepPosition("log", 7)
 	p.wantOrders(1)
 	p.redis.Kill()

@@ -116,7 +116,8 @@ func (n *Node) Publish(room string, m *codec.Message) {
 	case m.Volatile && (n.lease.Away() || !n.connected):
 		n.stats.away++
 	default:
-		n.outbox.Say(room, m)
+		_, known := n.directory.Holders(room)
+		n.outbox.Say(room, n.directory.User(room), known, m)
 	}
 }
 

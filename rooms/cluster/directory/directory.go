@@ -21,9 +21,9 @@ const (
 	// so that what is sent behind them on the same connection waits for a few
 	// milliseconds at most; readBatch and readFlights are the same for reads.
 	writeBatch   = 256
-	writeFlights = 2
+	writeFlights = 4
 	readBatch    = 128
-	readFlights  = 2
+	readFlights  = 4
 
 	retryDelay = 50 * time.Millisecond // after a batch that has failed
 )
@@ -301,6 +301,14 @@ func (d *Directory) drop(e *entry) {
 	}
 	d.renewed = min(d.renewed, len(d.all))
 	e.index = -1
+}
+
+// User returns the user who was first in a room.
+func (d *Directory) User(room string) string {
+	if e := d.rooms[room]; e != nil {
+		return e.by
+	}
+	return ""
 }
 
 // Waiting reports whether rooms wait to be written or read.

@@ -18,11 +18,16 @@ const (
 	// every node. Redis lets those go that end first.
 	Most = 1 << 18
 
-	batchSize  = 512 // orders read or written at once
+	// rescanDelay is when in a session Redis is read once more: when it came
+	// back empty, other nodes may have been later to give it their orders.
+	rescanDelay = 10 * time.Second
+
+	batchSize  = 512 // orders written at once
+	scanCount  = 2048
 	retryDelay = 50 * time.Millisecond
 )
 
-// step is what is done next, or under way.
+// step is what is under way.
 type step uint8
 
 const (
@@ -53,9 +58,11 @@ type Orders struct {
 	step   step
 	flight uint64
 	batch  []item          // that is being saved
-	cursor string          // of the scan
+	trim   bool            // Redis is to forget orders that have ended, and too many
+	cursor string          // of the scan; "" when there is none
 	found  map[string]bool // by the scan
 	retry  time.Time
+	again  time.Time // Redis is read once more; zero: it has been
 
 	obey      []rooms.Order
 	Malformed int64 // orders in Redis that cannot be read
@@ -74,8 +81,11 @@ func (o *Orders) Session(session int64) {
 	o.flight, o.retry = 0, time.Time{}
 	o.queue = append(o.batch, o.queue...)
 	o.batch = nil
-	o.step, o.cursor, o.found = scanning, "0", make(map[string]bool)
+	o.step, o.trim = resting, false
+	o.scan()
 }
+
+func (o *Orders) scan() { o.cursor, o.found = "0", make(map[string]bool) }
 
 // Loaded reports whether what Redis has was read once, and Current whether it
 // was in this session.
@@ -144,16 +154,13 @@ func (o *Orders) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 		return b, false
 	}
 	o.retry = time.Time{}
-	if o.step == resting {
-		if len(o.queue) == 0 {
-			return b, false
-		}
-		o.pick()
+	if o.step == resting && !o.choose(now) {
+		return b, false
 	}
 	key := []string{o.names.Orders()}
 	switch o.step {
 	case scanning:
-		b.Commands = []wire.Command{{Name: "ZSCAN", Keys: key, Args: []string{o.cursor, "COUNT", wire.Decimal(batchSize)}}}
+		b.Commands = []wire.Command{{Name: "ZSCAN", Keys: key, Args: []string{o.cursor, "COUNT", wire.Decimal(scanCount)}}}
 	case saving:
 		add := wire.Command{Name: "ZADD", Keys: key}
 		for _, x := range o.batch {
@@ -176,6 +183,26 @@ func (o *Orders) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 	}
 	b.ID, o.flight = id, id
 	return b, true
+}
+
+// choose sets the next step, if there is something to do: what is to be saved
+// goes before what is to be read.
+func (o *Orders) choose(now time.Time) bool {
+	if !o.again.IsZero() && !now.Before(o.again) {
+		o.again = time.Time{}
+		o.scan()
+	}
+	switch {
+	case o.trim:
+		o.step = trimming
+	case len(o.queue) > 0:
+		o.pick()
+	case o.cursor != "":
+		o.step = scanning
+	default:
+		return false
+	}
+	return true
 }
 
 // until is when an order ends. One that is known no longer was not kept for
@@ -221,15 +248,14 @@ func (o *Orders) Reply(id uint64, replies []wire.Reply, now time.Time) bool {
 	case scanning:
 		o.scanned(replies[0], now)
 	case saving:
-		o.step = trimming
-		o.batch = nil
+		o.batch, o.trim = nil, true
 	case trimming:
 		o.Surplus += replies[1].Int
-		o.step = resting
+		o.trim = false
 	case marking:
-		o.step = resting
 		o.batch = nil
 	}
+	o.step = resting
 	return true
 }
 
@@ -250,9 +276,11 @@ func (o *Orders) scanned(r wire.Reply, now time.Time) {
 	if o.cursor = r.Next; o.cursor != "0" {
 		return
 	}
-	o.loaded = o.session
+	if o.loaded != o.session {
+		o.loaded, o.again = o.session, now.Add(rescanDelay)
+	}
 	o.restore(now.Unix())
-	o.step = trimming
+	o.cursor, o.trim = "", true
 }
 
 // restore queues what Redis has lost.
@@ -279,8 +307,11 @@ func (o *Orders) restore(now int64) {
 // Next returns when Take wants to be called; zero: not before there is
 // something new.
 func (o *Orders) Next() time.Time {
-	if o.session == 0 {
+	switch {
+	case o.session == 0:
 		return time.Time{}
+	case o.retry.IsZero():
+		return o.again
 	}
 	return o.retry
 }

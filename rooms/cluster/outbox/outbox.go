@@ -24,6 +24,10 @@ const (
 	// maxFlights is how many flushes may be under way.
 	maxFlights = 4
 
+	// waitingShare of the queue is what the rooms of one user may have that wait
+	// for their holders to be known.
+	waitingShare = 16
+
 	maxSpare = 1024 // rooms without anything to say that are kept for others
 )
 
@@ -39,6 +43,7 @@ const (
 // A room is one that has something to say.
 type room struct {
 	name     string
+	user     string // whose share its messages count for while it waits
 	phase    phase
 	messages []*codec.Message // nil: the number of members alone
 }
@@ -86,6 +91,7 @@ type Outbox struct {
 	ready   []*room // first in, first out, from head on
 	head    int
 	spare   []*room
+	waits   map[string]int // by user: messages of rooms that wait
 	flights map[uint64]*flight
 
 	queued int // messages that wait or are under way
@@ -107,7 +113,7 @@ type Stats struct {
 
 // New makes an outbox.
 func New(c Config) *Outbox {
-	return &Outbox{c: c, rooms: make(map[string]*room), flights: make(map[uint64]*flight)}
+	return &Outbox{c: c, rooms: make(map[string]*room), flights: make(map[uint64]*flight), waits: make(map[string]int)}
 }
 
 // Sharded says whether Redis is a Redis Cluster.
@@ -120,8 +126,9 @@ func (o *Outbox) Queued() int { return o.queued }
 func (o *Outbox) Ready() bool { return o.head < len(o.ready) && len(o.flights) < maxFlights }
 
 // Say queues what a client says to a room, or drops it when too much waits;
-// what is volatile when half as much does.
-func (o *Outbox) Say(name string, m *codec.Message) {
+// what is volatile when half as much does. known: the holders of the room can
+// be asked for; else what waits for them, too, in rooms of this user is bounded.
+func (o *Outbox) Say(name, user string, known bool, m *codec.Message) {
 	most := 1
 	if m.Volatile {
 		most = 2
@@ -130,15 +137,39 @@ func (o *Outbox) Say(name string, m *codec.Message) {
 		o.Stats.Full++
 		return
 	}
+	r := o.rooms[name]
+	waits := !known && r == nil || r != nil && r.phase == waiting
+	if waits && o.waits[user] >= max(o.c.Messages/waitingShare, 1) {
+		o.Stats.Full++
+		return
+	}
+	if r == nil {
+		r = o.room(name)
+		if waits {
+			r.phase, r.user = waiting, user
+		} else {
+			o.makeReady(r)
+		}
+	}
+	if r.phase == waiting {
+		o.waits[r.user]++
+	}
 	o.queued++
 	o.bytes += m.Size()
-	r := o.room(name)
 	r.messages = append(r.messages, m)
 }
 
 // Count has the other nodes told of a room's members.
 func (o *Outbox) Count(name string) {
-	if r := o.room(name); len(r.messages) == 0 || r.messages[len(r.messages)-1] != nil {
+	r := o.rooms[name]
+	if r == nil {
+		r = o.room(name)
+		o.makeReady(r)
+	}
+	if len(r.messages) == 0 || r.messages[len(r.messages)-1] != nil {
+		if r.phase == waiting {
+			o.waits[r.user]++
+		}
 		r.messages = append(r.messages, nil)
 	}
 }
@@ -146,12 +177,8 @@ func (o *Outbox) Count(name string) {
 // Failed returns the rooms of flushes that have failed since it was called last.
 func (o *Outbox) Failed() (rooms []string) { rooms, o.failed = o.failed, nil; return rooms }
 
-// room returns a room, made ready if it is new.
-func (o *Outbox) room(name string) *room {
-	r := o.rooms[name]
-	if r != nil {
-		return r
-	}
+// room makes a room.
+func (o *Outbox) room(name string) (r *room) {
 	if n := len(o.spare); n > 0 {
 		r, o.spare = o.spare[n-1], o.spare[:n-1]
 	} else {
@@ -159,7 +186,6 @@ func (o *Outbox) room(name string) *room {
 	}
 	r.name = name
 	o.rooms[name] = r
-	o.makeReady(r)
 	return r
 }
 
@@ -175,9 +201,14 @@ func (o *Outbox) makeReady(r *room) {
 
 // Known tells that the holders of a room can be asked for.
 func (o *Outbox) Known(name string) {
-	if r := o.rooms[name]; r != nil && r.phase == waiting {
-		o.makeReady(r)
+	r := o.rooms[name]
+	if r == nil || r.phase != waiting {
+		return
 	}
+	if o.waits[r.user] -= len(r.messages); o.waits[r.user] <= 0 {
+		delete(o.waits, r.user)
+	}
+	o.makeReady(r)
 }
 
 // Take returns what is to be published now.
@@ -195,6 +226,7 @@ func (o *Outbox) Take(id uint64, d Directory) (b wire.Batch, ok bool) {
 		switch {
 		case !known:
 			r.phase = waiting
+			o.waits[r.user] += len(r.messages)
 		case len(sessions) == 0: // nobody else is there
 			o.release(r, len(r.messages))
 			o.rest(r)
@@ -304,7 +336,7 @@ func (o *Outbox) release(r *room, n int) {
 func (o *Outbox) rest(r *room) {
 	delete(o.rooms, r.name)
 	if len(o.spare) < maxSpare && cap(r.messages) <= 16 {
-		r.name = ""
+		r.name, r.user = "", ""
 		o.spare = append(o.spare, r)
 	}
 }
