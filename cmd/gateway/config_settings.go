@@ -132,7 +132,7 @@ var serviceSettings = []setting{
 		kind: millis(500, hour, func(c *Config) *time.Duration { return &c.NodeLease })},
 	{name: "ROOM_LINGER", def: "30000", doc: "Time the other nodes go on sending to this one for a room nobody is in any more.",
 		kind: millis(10, hour, func(c *Config) *time.Duration { return &c.RoomLinger })},
-	{name: "MAX_PUBLISH_QUEUE", def: "65536", doc: "Messages waiting for Redis; clients' are dropped beyond, services' wait.",
+	{name: "MAX_PUBLISH_QUEUE", def: "65536", doc: "Messages of clients that wait to be published to other nodes; beyond it they are dropped, volatile ones beyond half of it.",
 		kind: integer(1024, 16*mib, func(c *Config) *int { return &c.MaxPublishQueue })},
 	{name: "MAX_PUBLISH_BYTES", def: strconv.Itoa(64 * mib), doc: "Bytes of these.",
 		kind: integer(mib, 4096*mib, func(c *Config) *int { return &c.MaxPublishBytes })},
