@@ -85,9 +85,7 @@ func (m modelNode) Sent() error {
 // Cluster.Sync it does not wait for dead nodes.
 func (m modelNode) drained() error {
 	done := make(chan struct{})
-	if err := m.n.hub.Sync(m.n.w.t.Context(), func() { close(done) }); err != nil {
-		return err
-	}
+	m.n.hub.Sync(func() { close(done) })
 	<-done
 	return nil
 }
