@@ -10,7 +10,6 @@ import (
 
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster"
-	"github.com/hometrip/gateway/upstream"
 )
 
 // leaveTimeout is what is kept of the end for leaving the cluster.
@@ -65,15 +64,6 @@ func (g *Gateway) neighbours() (*cluster.Cluster, error) {
 func (g *Gateway) port() rooms.Cluster {
 	if g.cluster == nil {
 		return nil
-	}
-	return g.cluster
-}
-
-// everybody is where the events of services go: this node's rooms, and those
-// of the others.
-func (g *Gateway) everybody() upstream.Rooms {
-	if g.cluster == nil {
-		return g.hub
 	}
 	return g.cluster
 }

@@ -58,9 +58,11 @@ type Config struct {
 
 // Local is this node's rooms.
 type Local interface {
-	// Deliver, Sync: as those of rooms.Hub.
-	Deliver(ctx context.Context, b rooms.Broadcast) (int, error)
-	Sync(ctx context.Context, done func()) error
+	// Wait, Deliver, Obey, Sync: as those of rooms.Hub.
+	Wait(ctx context.Context) error
+	Deliver(b rooms.Broadcast) (shards int)
+	Obey(o rooms.Order) error
+	Sync(done func())
 
 	// Receive hands over what came from another node, and never waits.
 	Receive(b rooms.Broadcast) (shards int)

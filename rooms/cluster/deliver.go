@@ -16,11 +16,15 @@ import (
 // client's: whoever enters elsewhere asks here before the join is acknowledged.
 // An order goes to every node; one that lasts is with Redis before.
 func (c *Cluster) Deliver(ctx context.Context, b rooms.Broadcast) (int, error) {
-	shards, err := c.local.Deliver(ctx, b)
-	if err != nil {
-		return shards, err
+	if err := c.local.Wait(ctx); err != nil {
+		return 0, err
 	}
-	if b.Order != nil {
+	shards := 0
+	if b.Order == nil {
+		shards = c.local.Deliver(b)
+	} else if err := c.local.Obey(*b.Order); err != nil {
+		return 0, err
+	} else {
 		c.note(b.Order)
 	}
 	if c.alone() || b.Order == nil && !c.Elsewhere(b.Room) {
@@ -40,9 +44,11 @@ func (c *Cluster) Deliver(ctx context.Context, b rooms.Broadcast) (int, error) {
 func (c *Cluster) Sync(ctx context.Context, done func()) error {
 	f := c.flights.close(done)
 	c.flights.hold(f)
-	err := c.local.Sync(ctx, func() { c.flights.land(f) })
+	err := c.local.Wait(ctx)
 	if err != nil {
 		c.flights.cancel(f)
+	} else {
+		c.local.Sync(func() { c.flights.land(f) })
 	}
 	c.flights.land(f) // it may leave now
 	return err

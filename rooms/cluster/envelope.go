@@ -20,7 +20,6 @@ import (
 //	  1 byte   flags
 //	  uvarint  members of the room on the node
 //	  uvarint  length of the room's name, and the name
-//	  8 bytes  number of the event, of one to several rooms only
 //	  uvarint  length of the frames, and the frames, ready to write, or of an
 //	           order, and the order; not in a question, whether a room's new
 //	           holder has been noticed, and not in an answer, whose number is
@@ -36,13 +35,10 @@ const (
 	flagQuestion = 2
 	flagAnswer   = 4
 	flagOrder    = 8
-	flagEvent    = 16
-
-	eventLen = 8
 
 	maxMembers = math.MaxInt32 // of a room on a node
 
-	recordHead = 3*binary.MaxVarintLen32 + binary.MaxVarintLen64 + 1 + eventLen // bytes at most
+	recordHead = 3*binary.MaxVarintLen32 + binary.MaxVarintLen64 + 1 // bytes at most
 )
 
 var errCutShort = errors.New("envelope: cut short")
@@ -59,13 +55,7 @@ func appendRecord(b []byte, number uint64, members int, broadcast *rooms.Broadca
 	if broadcast.Message.Volatile {
 		flags = flagVolatile
 	}
-	if broadcast.Event != 0 {
-		flags |= flagEvent
-	}
 	b = appendSignal(b, number, flags, members, broadcast.Room)
-	if broadcast.Event != 0 {
-		b = binary.BigEndian.AppendUint64(b, broadcast.Event)
-	}
 	return appendBody(b, broadcast.Message.Frames())
 }
 
@@ -130,12 +120,6 @@ func nextRecord(b []byte) (r record, rest []byte, err error) {
 	r.Room = string(room)
 	if r.flags&(flagQuestion|flagAnswer) != 0 {
 		return r, b, nil
-	}
-	if r.flags&flagEvent != 0 {
-		if len(b) < eventLen {
-			return r, nil, errCutShort
-		}
-		r.Event, b = binary.BigEndian.Uint64(b), b[eventLen:]
 	}
 	body, rest, ok := cutBytes(b)
 	if !ok {

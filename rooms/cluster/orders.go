@@ -120,6 +120,12 @@ func (os *orders) without(found map[string]bool, now int64) map[string]int64 {
 	return missing
 }
 
+// Keep has Redis keep an order that lasts, for nodes that start later.
+func (c *Cluster) Keep(o rooms.Order) {
+	c.note(&o)
+	c.Publish(rooms.Broadcast{Room: rooms.EveryNode, Order: &o})
+}
+
 // note remembers an order for Redis, if it lasts.
 func (c *Cluster) note(o *rooms.Order) {
 	if !o.Until.IsZero() {
