@@ -154,11 +154,7 @@ func (s *Socket) connect(id Identity, now time.Time) {
 	r, _ := sh.join(s, sh.roomName(kindUser, []byte(id.UserID)), false)
 	s.userID = r.name[len(kindUser)+1:] // shares the room's memory
 	s.take(id)
-	if r.known {
-		s.greet()
-	} else {
-		sh.await(r, s, s.greet)
-	}
+	s.sendPacket(s.appendConnected(sh.buf[:0]))
 	s.setExpiry(id.Expires, now)
 }
 
@@ -180,8 +176,6 @@ func (s *Socket) identity() Identity {
 }
 
 // greet tells the client that what is sent to its user reaches it.
-func (s *Socket) greet() { s.sendPacket(s.appendConnected(s.shard.buf[:0])) }
-
 // setExpiry arms the token's two deadlines, and warns at once when the end is
 // near.
 func (s *Socket) setExpiry(expires, now time.Time) {

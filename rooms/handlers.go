@@ -82,7 +82,6 @@ func handleLeave(c *Call) {
 		c.succeed("Left room: ", string(name))
 		return
 	}
-	s.shard.tellNow(r, s)
 	c.succeed("Left room: ", r.name)
 	s.leave(s.in(r), c.Now)
 }

@@ -69,19 +69,13 @@ func (s *Socket) authorize(room string, now time.Time, then func(error, time.Tim
 	}, then)
 }
 
-// join puts the socket into the room and tells the others. It is acknowledged as soon as the other nodes know.
+// join puts the socket into the room, acknowledges that and tells the others.
 func (c *Call) join(name []byte) {
 	s := c.Socket
 	r, joined := s.shard.join(s, name, true)
-	if r.known {
-		c.joined(r)
-	}
+	c.joined(r)
 	if joined {
 		s.announce(r, eventUserJoined, 0, c.Now)
-	}
-	if !r.known {
-		later := Call{Socket: s, ack: c.ack}
-		s.shard.await(r, s, func() { later.joined(r) })
 	}
 }
 

@@ -42,23 +42,22 @@ func (o *occupancy) stripe(room string) *occupancyStripe {
 	return &o.stripes[maphash.String(o.seed, room)%occupancyStripes]
 }
 
-// join notes that a shard has one more member in room. fresh: it is the
-// shard's first, and known is what Cluster.Occupied returns. The cluster is
-// told under the lock, so that it hears of two loops in the right order.
-func (o *occupancy) join(r *room, shard int) (fresh, known bool) {
+// join notes that a shard has one more member in room, a socket of user. The
+// cluster is told under the lock, so that it hears of two loops in the right
+// order.
+func (o *occupancy) join(r *room, shard int, user string) {
 	s := o.stripe(r.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.rooms[r.name]
-	fresh = now.shards&(1<<shard) == 0
+	fresh := now.shards&(1<<shard) == 0
 	now.shards |= 1 << shard
 	now.members++
 	s.rooms[r.name] = now
-	if fresh {
-		known = o.cluster == nil || o.cluster.Occupied(r.name)
+	if fresh && o.cluster != nil {
+		o.cluster.Occupied(r.name, user)
 	}
 	o.counted(r, now.members)
-	return fresh, known
 }
 
 // leave notes that a shard has one member less in room; last: it was the

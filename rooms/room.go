@@ -23,7 +23,6 @@ func OfUser(name string) bool { return strings.HasPrefix(name, kindUser+":") }
 type room struct {
 	name     string
 	announce bool // joins and leaves are told to the others
-	known    bool // the other nodes know that this node holds the room
 	members  []member
 }
 

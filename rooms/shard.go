@@ -17,9 +17,8 @@ type Shard struct {
 	mailbox mailbox
 	tasks   []func(now time.Time) // taken out of the mailbox and not run yet
 
-	rooms   map[string]*room
-	hunted  map[uint64]string   // hashes of token ids whose sockets are to go, and why
-	waiting map[*room][]waiting // for rooms the other nodes do not know of yet
+	rooms  map[string]*room
+	hunted map[uint64]string // hashes of token ids whose sockets are to go, and why
 
 	telling Throttle // of what is told to rooms of many
 
@@ -162,9 +161,11 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 		return r, false
 	}
 	sh.stats.Members.Add(1)
-	if fresh, known := sh.hub.occupancy.join(r, sh.index); fresh {
-		r.known = known
+	user := s.userID
+	if user == "" { // its own room, or nobody
+		user = r.name
 	}
+	sh.hub.occupancy.join(r, sh.index, user)
 	return r, true
 }
 
@@ -177,7 +178,6 @@ func (sh *Shard) leave(s *Socket, slot int) *room {
 	last := len(r.members) == 0
 	if last {
 		delete(sh.rooms, r.name)
-		delete(sh.waiting, r)
 	}
 	sh.hub.occupancy.leave(r, sh.index, last)
 	return r
@@ -203,6 +203,6 @@ func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func()
 		sh.hub.post(Broadcast{Room: r.name, Message: m}, elsewhere)
 	}
 	if nodes {
-		sh.hub.occupancy.cluster.Publish(Broadcast{Room: r.name, Message: m})
+		sh.hub.occupancy.cluster.Publish(r.name, m)
 	}
 }

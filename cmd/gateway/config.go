@@ -113,7 +113,6 @@ type Config struct {
 
 	NodeLease       time.Duration
 	RoomLinger      time.Duration
-	JoinTimeout     time.Duration
 	MaxPublishQueue int // messages
 	MaxPublishBytes int
 

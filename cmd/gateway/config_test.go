@@ -56,7 +56,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		LogLevel: slog.LevelInfo, LogFormat: "auto", LogDir: "logs", LogMaxSizeMB: 100, LogMaxFiles: 10,
 		LogStatsInterval: time.Minute,
 		UseRedis:         true, RedisHost: "redis", RedisPort: 6379, RedisDB: 1, KeyPrefix: "ws:",
-		NodeLease: 5 * time.Second, RoomLinger: 30 * time.Second, JoinTimeout: 2 * time.Second,
+		NodeLease: 5 * time.Second, RoomLinger: 30 * time.Second,
 		MaxPublishQueue: 65536, MaxPublishBytes: 64 << 20,
 		UseRabbitMQ: true, RabbitMQHost: "rabbitmq", RabbitMQPort: 5672, RabbitMQUser: "guest",
 		RabbitMQPassword: "guest", RabbitMQVHost: "/", RabbitMQExchanges: []string{"hometrip_events"},
@@ -72,7 +72,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 // changes the Config, is written back the same, and is known by one name.
 func TestEverySettingReachesAFieldOfItsOwn(t *testing.T) {
 	special := map[string]string{
-		"REDIS_URL": "rediss://u:p@h1:7000/2?addr=h2:7000", "MAX_PUBLISH_BYTES": "70000000", "JOIN_TIMEOUT": "3000",
+		"REDIS_URL": "rediss://u:p@h1:7000/2?addr=h2:7000", "MAX_PUBLISH_BYTES": "70000000",
 		"RABBITMQ_URL": "amqp://u:p@h1/v,amqps://h2:5671/v",
 		"NODE_ENV":     "test", "CORS_ORIGIN": "https://app.example.com", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
 		"JWT_JWKS_URL": "https://issuer/keys", "MAX_PENDING_BYTES": "70000",

@@ -139,8 +139,12 @@ func (g *Gateway) redis() string {
 
 // absent lists the neighbours that should be there and are not.
 func (g *Gateway) absent() (reasons []string) {
-	if g.cluster != nil && !g.cluster.Connected() {
+	switch {
+	case g.cluster == nil:
+	case !g.cluster.Connected():
 		reasons = append(reasons, "redis is not connected")
+	case !g.cluster.Ready():
+		reasons = append(reasons, "the orders in redis are not read yet")
 	}
 	if bus := g.eventBus(); g.events.kind != logMemory && !bus.IsConnected {
 		reason := g.events.kind + " is not connected since " + bus.Since.Format(time.RFC3339)
