@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/bits"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,7 +24,7 @@ type Config struct {
 
 	ConnectTimeout time.Duration // for the Socket.IO CONNECT; zero: never
 	MaxPacket      int           // bytes of a packet, attachments included
-	MaxMailbox     int           // broadcasts waiting for one shard
+	MaxMailbox     int           // broadcasts waiting for one shard; services' events wait then, others are dropped
 	Limits         Limits
 
 	Handlers map[string]Handler // by event name; read-only from now on
@@ -38,6 +39,9 @@ type Hub struct {
 	shards    []*Shard
 	occupancy *occupancy
 	seed      maphash.Seed // of the hashes of tokens' ids
+	brake     brake
+
+	passed atomic.Uint64 // position up to which everything is in the mailboxes, or with the sockets
 }
 
 // New makes a hub with its shards, which wait for their event loops.
@@ -57,7 +61,7 @@ func New(c Config) (*Hub, error) {
 			c.Limits.Telling.PerSecond, c.Limits.Telling.Burst)
 	}
 	c.Limits.fill()
-	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster), seed: maphash.MakeSeed()}
+	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster), seed: maphash.MakeSeed(), brake: newBrake()}
 	for i := range c.Shards {
 		h.shards = append(h.shards, newShard(h, i))
 	}
@@ -70,26 +74,44 @@ func (h *Hub) Shards() int { return len(h.shards) }
 // Shard returns the shard of event loop i.
 func (h *Hub) Shard(i int) *Shard { return h.shards[i] }
 
+// Holds reports whether this node has members in a room.
+func (h *Hub) Holds(room []byte) bool { return h.occupancy.holds(room) }
+
 // Deliver hands a broadcast that comes from outside the event loops to every
-// shard that holds the room, and returns how many that were. Calls of one
-// goroutine keep their order. It waits while a mailbox is full, so it must not
-// be called on an event loop; the error is ctx's, and then some shards may
-// have the broadcast and others not.
-func (h *Hub) Deliver(ctx context.Context, b Broadcast) (shards int, err error) {
-	if b.Order != nil {
-		return len(h.shards), h.Obey(*b.Order)
-	}
+// shard that holds the room, and returns how many those are. Calls of one
+// goroutine keep their order. It never waits and drops nothing: whoever
+// delivers calls Wait before.
+func (h *Hub) Deliver(b Broadcast) (shards int) {
 	holders := h.occupancy.of(b.Room).shards
 	if holders != 0 {
 		h.shards[bits.TrailingZeros64(holders)].stats.Broadcasts.Add(1)
 	}
 	for ; holders != 0; holders &= holders - 1 {
-		if err := h.shards[bits.TrailingZeros64(holders)].mailbox.wait(ctx, b); err != nil {
-			return shards, err
-		}
+		h.shards[bits.TrailingZeros64(holders)].mailbox.add(b)
 		shards++
 	}
-	return shards, nil
+	return shards
+}
+
+// Full reports whether a mailbox has MaxMailbox broadcasts or more.
+func (h *Hub) Full() bool { return h.brake.full.Load() > 0 }
+
+// Wait waits until no mailbox is full. It must not be called on an event loop.
+// The error is ctx's.
+func (h *Hub) Wait(ctx context.Context) error { return h.brake.wait(ctx) }
+
+// Passed tells that everything in the log of the services' events up to a
+// position has been delivered. The goroutine that delivers calls it.
+func (h *Hub) Passed(position uint64) { h.passed.Store(position) }
+
+// Anew tells that the log of the services' events is another one, whose
+// positions say nothing about those before. The goroutine that delivers calls
+// it.
+func (h *Hub) Anew() {
+	h.passed.Store(0)
+	for _, sh := range h.shards {
+		sh.mailbox.add(Broadcast{anew: true})
+	}
 }
 
 // Receive hands a broadcast of another node to every shard that holds the room
@@ -106,16 +128,13 @@ func (h *Hub) Receive(b Broadcast) (shards int) {
 }
 
 // Sync calls done, on an event loop, when everything that this goroutine has
-// delivered before is with the sinks of its members. Like Deliver it may wait.
-func (h *Hub) Sync(ctx context.Context, done func()) error {
+// delivered before is with the sinks of its members.
+func (h *Hub) Sync(done func()) {
 	b := &barrier{done: done}
 	b.left.Store(int32(len(h.shards)))
-	for _, shard := range h.shards {
-		if err := shard.mailbox.wait(ctx, Broadcast{barrier: b}); err != nil {
-			return err
-		}
+	for _, sh := range h.shards {
+		sh.mailbox.add(Broadcast{barrier: b})
 	}
-	return nil
 }
 
 // post sends one letter to each shard in the bit set. It runs on an event

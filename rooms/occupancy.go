@@ -97,6 +97,14 @@ func (o *occupancy) of(room string) occupied {
 	return s.rooms[room]
 }
 
+// holds reports whether this node has members in room. It does not allocate.
+func (o *occupancy) holds(room []byte) bool {
+	s := &o.stripes[maphash.Bytes(o.seed, room)%occupancyStripes]
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.rooms[string(room)].members > 0
+}
+
 // members returns how many sockets are in room, of which here are: exactly of
 // this node, and about of the others.
 func (o *occupancy) members(room string, here occupied) int {

@@ -21,7 +21,12 @@ type Shard struct {
 	hunted map[uint64]string // hashes of token ids whose sockets are to go, and why
 
 	telling Throttle // of what is told to rooms of many
-	several several  // rooms that have had an event to several
+
+	// What of the log of the services' events has come. passed: everything up to
+	// there is with the sockets. floor: no socket's is higher. log counts the
+	// logs.
+	passed, floor uint64
+	log           uint32
 
 	second     int64  // Unix, of secondText
 	secondText []byte // the second as events tell it
@@ -36,7 +41,7 @@ func newShard(h *Hub, index int) *Shard {
 	return &Shard{
 		hub:     h,
 		index:   index,
-		mailbox: newMailbox(h.config.MaxMailbox),
+		mailbox: newMailbox(h.config.MaxMailbox, &h.brake),
 		rooms:   make(map[string]*room),
 	}
 }
@@ -84,19 +89,50 @@ func (sh *Shard) Drain(budget int) int {
 }
 
 func (sh *Shard) deliver(b Broadcast) {
-	if b.barrier != nil {
+	switch {
+	case b.barrier != nil:
 		b.barrier.pass()
 		return
+	case b.anew:
+		sh.passed, sh.floor = 0, 0
+		sh.log++
+		return
+	case b.Position > sh.passed:
+		sh.passed = b.Position - 1 // the event may be for other rooms too
 	}
 	r := sh.rooms[b.Room]
 	switch {
 	case r == nil:
-	case b.Event != 0:
-		sh.stats.Deliveries.Add(int64(sh.several.send(r, &b)))
-	default:
+	case b.Position == 0 || b.Position > sh.floor && !b.Shared:
 		sh.stats.Deliveries.Add(int64(len(r.members)))
 		r.send(b.Message, nil)
+	default:
+		sh.stats.Deliveries.Add(int64(sh.sendAbove(r, &b)))
 	}
+}
+
+// sendAbove queues a message of the log for the members of r whose position is
+// below the message's, and returns how many those are.
+func (sh *Shard) sendAbove(r *room, b *Broadcast) (sent int) {
+	for i := range r.members {
+		s := r.members[i].socket
+		if s.floor() < b.Position {
+			s.raise(b.Position)
+			s.sink.Send(b.Message)
+			sent++
+		}
+	}
+	return sent
+}
+
+// Position returns the position in the log of the services' events up to which
+// this shard has given everything to its sockets. It runs on the event loop.
+func (sh *Shard) Position() uint64 {
+	passed := sh.hub.passed.Load() // before the look into the mailbox
+	if sh.done == len(sh.batch) && sh.mailbox.empty() && passed > sh.passed {
+		sh.passed = passed
+	}
+	return sh.passed
 }
 
 // Len returns the number of rooms and of memberships on this shard.

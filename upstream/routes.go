@@ -65,35 +65,7 @@ func NewTable(more []Route) (*Table, error) {
 			return nil, err
 		}
 	}
-	t.assignQueues()
 	return t, nil
-}
-
-// assignQueues has the events of a route come by the queue of another one that
-// takes them all, if there is any. So they keep their order among that one's
-// other events, and those are not lost that waited there when the narrower
-// route was made.
-func (t *Table) assignQueues() {
-	wider := func(k, i int) bool {
-		a, b := t.routes[k].Event, t.routes[i].Event
-		return k != i && covers(a, b) && (k < i || !covers(b, a))
-	}
-	var widest []int
-	for i := range t.routes {
-		narrow := false
-		for k := range t.routes {
-			narrow = narrow || wider(k, i)
-		}
-		if !narrow {
-			widest = append(widest, i)
-		}
-	}
-	for i, r := range t.routes {
-		r.carrier = r
-		if at := slices.IndexFunc(widest, func(k int) bool { return wider(k, i) }); at >= 0 {
-			r.carrier = t.routes[widest[at]]
-		}
-	}
 }
 
 func (t *Table) has(event string) bool {
@@ -132,6 +104,11 @@ func (t *Table) Find(key string) *Route {
 // Routes returns all routes; they must not be changed.
 func (t *Table) Routes() []*Route { return t.routes }
 
-// Carrier returns the route whose queue brings this one's events, unless this
-// one had a queue before: itself, or one that takes them all.
-func (r *Route) Carrier() *Route { return r.carrier }
+// Keys returns the keys and patterns of all routes.
+func (t *Table) Keys() []string {
+	keys := make([]string, len(t.routes))
+	for i, r := range t.routes {
+		keys[i] = r.Event
+	}
+	return keys
+}

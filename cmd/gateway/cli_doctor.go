@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"text/tabwriter"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/hometrip/gateway/internal/authz"
 	"github.com/hometrip/gateway/internal/doctor"
 	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 // examinationTimeout is for one group of checks, beside what --slow waits.
@@ -107,12 +109,12 @@ func dangers(cfg Config) doctor.Settings {
 	}
 }
 
-func (c Config) inspectRabbitMQ(ctx context.Context) (*upstream.Inspection, error) {
+func (c Config) inspectRabbitMQ(ctx context.Context) (*rabbitmq.Inspection, error) {
 	table, err := upstream.LoadTable(c.RoutesFile)
 	if err != nil {
 		return nil, err
 	}
-	return upstream.Inspect(ctx, c.rabbitMQ(), c.RabbitMQExchanges, c.RabbitMQQueuePrefix, table)
+	return rabbitmq.Inspect(ctx, c.streamConfig(table, slog.New(slog.DiscardHandler)))
 }
 
 // printFindings prints a line for each finding, and what to do below it.

@@ -127,6 +127,11 @@ type Config struct {
 	RabbitMQPrefetch    int
 	RabbitMQURLs        []string // empty: one made of the five above
 
+	EventLog          string // one of the values in eventlog.go
+	EventLogRetention time.Duration
+	EventLogMaxBytes  int
+	EventLogTailBytes int
+
 	RoutesFile   string // "": only the built-in routes
 	MaxEventSize int    // bytes
 	PublishToken string

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 // amqpURLs reads addresses of RabbitMQ, perhaps none.
@@ -15,7 +15,7 @@ func amqpURLs(field func(*Config) *[]string) kind {
 		set: func(c *Config, text string) bool {
 			*field(c) = words(text)
 			for _, address := range *field(c) {
-				if upstream.CheckAddress(address) != nil {
+				if rabbitmq.CheckAddress(address) != nil {
 					return false
 				}
 			}
@@ -30,6 +30,6 @@ func (c Config) rabbitMQ() []string {
 	if len(c.RabbitMQURLs) > 0 {
 		return c.RabbitMQURLs
 	}
-	return []string{upstream.Address(net.JoinHostPort(c.RabbitMQHost, strconv.Itoa(c.RabbitMQPort)),
+	return []string{rabbitmq.Address(net.JoinHostPort(c.RabbitMQHost, strconv.Itoa(c.RabbitMQPort)),
 		c.RabbitMQUser, c.RabbitMQPassword, c.RabbitMQVHost)}
 }

@@ -57,9 +57,7 @@ func (g *Gateway) metricsHandler() http.Handler {
 	if g.cluster != nil {
 		registry.MustRegister(&clusterCollector{g.cluster})
 	}
-	if g.consumer != nil {
-		registry.MustRegister(&eventsCollector{g.consumer})
-	}
+	registry.MustRegister(&eventsCollector{g.consumer, g.events})
 	if g.bird != nil {
 		registry.MustRegister(g.bird)
 	}
@@ -148,8 +146,8 @@ func (g *Gateway) absent() (reasons []string) {
 	case !g.cluster.Ready():
 		reasons = append(reasons, "the orders in redis are not read yet")
 	}
-	if bus := g.eventBus(); g.consumer != nil && !bus.IsConnected {
-		reason := "rabbitmq is not connected since " + bus.Since.Format(time.RFC3339)
+	if bus := g.eventBus(); g.events.kind != logMemory && !bus.IsConnected {
+		reason := g.events.kind + " is not connected since " + bus.Since.Format(time.RFC3339)
 		if bus.LastError != "" {
 			reason += fmt.Sprintf(": %d attempts, the last: %s", bus.ReconnectAttempts, bus.LastError)
 		}

@@ -43,7 +43,8 @@ type Gateway struct {
 	cluster  *cluster.Cluster // nil without Redis
 	hub      *rooms.Hub
 	routes   *upstream.Table
-	consumer *upstream.Consumer // nil without RabbitMQ
+	events   *eventLog
+	consumer *upstream.Consumer
 	server   *loop.Server
 	bird     *bird // nil without CANARY
 }
@@ -115,6 +116,9 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		return nil, err
 	}
 	if g.routes, err = upstream.LoadTable(cfg.RoutesFile); err != nil {
+		return nil, err
+	}
+	if g.events, err = g.openEventLog(); err != nil {
 		return nil, err
 	}
 	if g.consumer, err = g.backDoor(); err != nil {
@@ -229,8 +233,7 @@ func (g *Gateway) run(ctx context.Context) error {
 }
 
 // shutDown drains the sessions and stops the engine, within SHUTDOWN_TIMEOUT.
-// Meanwhile the consumer of events ends, which needs the loops for its last
-// acknowledgements.
+// Clients that are still there get events meanwhile.
 func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
 	notify(g.log, daemon.SdNotifyStopping)
 	g.log.Info("draining", "sessions", g.server.Stats().Sessions, "period", g.config.DrainPeriod)

@@ -1,4 +1,4 @@
-package upstream
+package rabbitmq
 
 import (
 	"context"
@@ -17,16 +17,20 @@ type Inspection struct {
 
 // Found is a queue or an exchange as it is on RabbitMQ.
 type Found struct {
-	Kind    string // "queue" or "exchange"
+	Kind    string // "stream", "queue" or "exchange"
 	Name    string
 	Missing bool
 	Foreign error // that it has another form than ours, or cannot be looked at; nil: it is as it should be
 }
 
-// Inspect looks at what a consumer with these settings would use. It makes
-// nothing that is not there.
-func Inspect(ctx context.Context, addresses, exchanges []string, prefix string, table *Table) (*Inspection, error) {
-	conn, err := dialFirst(ctx, addresses, "doctor")
+// Inspect looks at what a log with these settings would use. It makes nothing
+// that is not there.
+func Inspect(ctx context.Context, c Config) (*Inspection, error) {
+	l, err := New(c)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dialFirst(ctx, c.Addresses, "doctor")
 	if err != nil {
 		return nil, err
 	}
@@ -36,17 +40,31 @@ func Inspect(ctx context.Context, addresses, exchanges []string, prefix string, 
 	version, _ := conn.Properties["version"].(string)
 	i := &Inspection{Host: conn.RemoteAddr().String(), Version: version}
 	d := &declarer{conn: conn}
-	i.Found = append(i.Found, d.lookAtQueue(letterQueue(prefix), letterArgs()))
-	for _, r := range table.Routes() {
-		i.Found = append(i.Found, d.lookAtQueue(QueueName(prefix, r), eventArgs(prefix)))
-	}
-	for _, name := range exchanges {
+	i.Found = append(i.Found, d.lookAtStream(l), d.lookAtQueue(letterQueue(c.Prefix), letterArgs()))
+	for _, name := range c.Exchanges {
 		i.Found = append(i.Found, d.lookAtExchange(name))
 	}
 	if conn.IsClosed() {
 		return nil, fmt.Errorf("%s: %w", i.Host, errors.Join(errClosed, ctx.Err()))
 	}
 	return i, nil
+}
+
+// lookAtStream finds out how the stream differs from what is configured.
+func (d *declarer) lookAtStream(l *Log) Found {
+	f := Found{Kind: "stream", Name: l.name}
+	err := d.look(l.name)
+	if notFound(err) {
+		f.Missing = true
+		return f
+	}
+	if err == nil {
+		err = l.declareStream(d)
+	}
+	if f.Foreign = err; err == nil {
+		f.Foreign = l.misfit
+	}
+	return f
 }
 
 // lookAtQueue declares a queue only if it is there, which changes nothing.

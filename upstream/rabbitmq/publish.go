@@ -1,4 +1,4 @@
-package upstream
+package rabbitmq
 
 import (
 	"context"
@@ -57,18 +57,9 @@ func (s *Sender) Close() {
 	}
 }
 
-// dialFirst connects to the first address that answers.
-func dialFirst(ctx context.Context, addresses []string, purpose string) (*amqp.Connection, error) {
-	var errs []error
-	for _, address := range addresses {
-		conn, err := dial(ctx, address, purpose)
-		if err == nil {
-			return conn, nil
-		}
-		errs = append(errs, err)
-	}
-	return nil, errors.Join(errs...)
-}
+// maxReturns is how many messages may come back unread: never so many that the
+// connection's reader would have to wait.
+const maxReturns = 64
 
 // confirming opens a channel on which RabbitMQ confirms what it has got and
 // returns what it has no queue for, the latter first.
@@ -84,7 +75,7 @@ func confirming(conn *amqp.Connection) (*amqp.Channel, chan amqp.Return, error) 
 		return nil, nil, err
 	}
 	// Large enough never to block the connection's reader.
-	return channel, channel.NotifyReturn(make(chan amqp.Return, letterBatch)), nil
+	return channel, channel.NotifyReturn(make(chan amqp.Return, maxReturns)), nil
 }
 
 // send publishes one message and waits until it is in a queue.

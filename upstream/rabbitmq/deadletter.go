@@ -1,4 +1,4 @@
-package upstream
+package rabbitmq
 
 import (
 	"context"
@@ -19,7 +19,7 @@ type DeadLetter struct {
 	Detail   string
 	Exchange string // where the event was published
 	Key      string
-	Queue    string // where it came from and where Replay puts it
+	Queue    string // where it was read
 	Time     time.Time
 	Body     []byte
 	Headers  map[string]any
@@ -32,6 +32,7 @@ type DeadLetter struct {
 // concurrent use.
 type DeadLetters struct {
 	queue    string
+	stream   string // of the log
 	conn     *amqp.Connection
 	channel  *amqp.Channel
 	returned chan amqp.Return
@@ -40,7 +41,10 @@ type DeadLetters struct {
 }
 
 // putBackTimeout is for RabbitMQ to show letters again that were only read.
-const putBackTimeout = 2 * time.Second
+const (
+	putBackTimeout = 2 * time.Second
+	putBackPause   = 10 * time.Millisecond
+)
 
 // OpenDeadLetters connects to the first address that answers.
 func OpenDeadLetters(ctx context.Context, addresses []string, prefix string) (*DeadLetters, error) {
@@ -48,7 +52,7 @@ func OpenDeadLetters(ctx context.Context, addresses []string, prefix string) (*D
 	if err != nil {
 		return nil, err
 	}
-	l := &DeadLetters{queue: letterQueue(prefix), conn: conn}
+	l := &DeadLetters{queue: letterQueue(prefix), stream: StreamName(prefix), conn: conn}
 	if l.channel, l.returned, err = confirming(conn); err != nil {
 		hangUp(conn)
 		return nil, err
@@ -66,9 +70,10 @@ func (l *DeadLetters) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), putBackTimeout)
 	defer cancel()
 	for {
-		if n, err := l.Count(); err != nil || n >= l.held || !pause(ctx, 10*time.Millisecond) {
+		if n, err := l.Count(); err != nil || n >= l.held || ctx.Err() != nil {
 			return
 		}
+		time.Sleep(putBackPause)
 	}
 }
 
@@ -99,19 +104,16 @@ func (l *DeadLetters) Drop(letter DeadLetter) error {
 	return letter.delivery.Ack(false)
 }
 
-// Replay puts the event into the queue it came from, waits until RabbitMQ has
-// it there, and takes the letter out.
+// Replay appends the event to the log again, waits until RabbitMQ has it there,
+// and takes the letter out.
 func (l *DeadLetters) Replay(ctx context.Context, letter DeadLetter) error {
-	if letter.Queue == "" {
-		return fmt.Errorf("letter %s does not say what queue it came from", letter.ID)
-	}
 	m := copyOf(&letter.delivery)
 	for _, header := range []string{headerReason, headerDetail, headerQueue, headerTime, "x-death", "x-delivery-count",
 		"x-first-death-exchange", "x-first-death-queue", "x-first-death-reason"} {
 		delete(m.Headers, header)
 	}
-	m.Headers[headerExchange], m.Headers[headerKey] = letter.Exchange, letter.Key
-	if err := send(ctx, l.channel, l.returned, "", letter.Queue, m); err != nil {
+	m.Headers[headerFrom], m.Headers[headerKey] = letter.Exchange, letter.Key
+	if err := send(ctx, l.channel, l.returned, "", l.stream, m); err != nil {
 		return fmt.Errorf("letter %s: %w", letter.ID, err)
 	}
 	return l.Drop(letter)
@@ -122,7 +124,7 @@ func (l *DeadLetters) Replay(ctx context.Context, letter DeadLetter) error {
 func letterFrom(d amqp.Delivery) DeadLetter {
 	text := func(name string) string { s, _ := d.Headers[name].(string); return s }
 	letter := DeadLetter{
-		Reason: text(headerReason), Detail: text(headerDetail), Exchange: text(headerExchange),
+		Reason: text(headerReason), Detail: text(headerDetail), Exchange: text(headerFrom),
 		Key: text(headerKey), Queue: text(headerQueue), Body: d.Body, Headers: d.Headers, delivery: d,
 	}
 	letter.Time, _ = time.Parse(timeLayout, text(headerTime))
