@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
@@ -32,7 +33,10 @@ const doneEvery = 1000
 // A Sorter looks at every event in the log and puts aside those that can never
 // be delivered. It follows the log by a reading of its own, on one node at a
 // time: nobody waits for it, and whoever takes over goes on where the last one
-// was. Run does the work; Trouble may be called from anywhere.
+// was. Run does the work; Trouble and PutAside may be called from anywhere.
+//
+// It also reads what was published while no node ran. Orders that last are then
+// appended again, and so reach all nodes that run by now.
 type Sorter struct {
 	config   Config
 	letters  Letters
@@ -40,12 +44,14 @@ type Sorter struct {
 	encoder  *Encoder
 	follower *follower // of the last turn; owned by Run
 
-	since int // entries since Done was called
+	began eventlog.Position // the end of the log when the turn began
+	since int               // entries since Done was called
 
 	mu      sync.Mutex // guards the following
 	reading *follower  // nil: it is not this node's turn
 	trouble error      // why a letter cannot be put aside now
 	total   int64      // letters put aside
+	noted   eventlog.Position // up to where the next turn need not look
 }
 
 // NewSorter returns a sorter that Run starts. Rooms, Keep and Missed of the
@@ -77,7 +83,9 @@ func (s *Sorter) Run(ctx context.Context) {
 	s.letters.Lead(ctx, func(ctx context.Context, done eventlog.Offset) {
 		s.follower = newFollower("dead letters", &s.config, s)
 		start := eventlog.Start{From: eventlog.FromNext}
+		s.began = 0
 		if done.Log != "" {
+			s.began = s.end(ctx)
 			start = eventlog.Start{From: eventlog.FromPosition, Position: done.Position + 1}
 			s.follower.reader.Expect(done.Log)
 		}
@@ -100,13 +108,27 @@ func (s *Sorter) set(trouble error) {
 	s.trouble = trouble
 }
 
+// end returns the position of the last entry in the log, 0 when it cannot be
+// found out.
+func (s *Sorter) end(ctx context.Context) eventlog.Position {
+	source, err := s.config.Log.Open(ctx, eventlog.Start{From: eventlog.FromNext, Window: 1})
+	if err != nil {
+		return 0
+	}
+	defer source.Close()
+	return source.Info().Behind
+}
+
 func (s *Sorter) wait(ctx context.Context) error { return ctx.Err() }
 
 // take puts an entry aside if it can never be delivered.
 func (s *Sorter) take(ctx context.Context, e *eventlog.Entry) bool {
-	bad := s.judge(e)
-	if bad != nil {
+	lasts, bad := s.judge(e)
+	switch {
+	case bad != nil:
 		return s.putAside(ctx, eventlog.Letter{Entry: *e, Reason: bad.Reason.String(), Detail: bad.Detail})
+	case lasts:
+		return s.repeat(ctx, e)
 	}
 	if s.since++; s.since >= doneEvery {
 		return s.done(ctx, e.Position)
@@ -114,23 +136,44 @@ func (s *Sorter) take(ctx context.Context, e *eventlog.Entry) bool {
 	return true
 }
 
-// judge returns what is wrong with an entry, nil when nothing is. An entry for
-// which there is no route here is another node's business: its routes are
-// newer.
-func (s *Sorter) judge(e *eventlog.Entry) *Poison {
+// judge returns what is wrong with an entry, nil when nothing is, and whether
+// it is an order that lasts. An entry for which there is no route here is
+// another node's business: its routes are newer.
+func (s *Sorter) judge(e *eventlog.Entry) (lasts bool, bad *Poison) {
 	r := s.config.Table.Find(e.Key)
 	if r == nil {
-		return nil
+		return false, nil
 	}
 	_, err := s.encoder.read(r, e.Body)
 	switch {
 	case err != nil:
 	case r.order:
-		_, err = s.encoder.orderOf(e.Key, time.Now())
+		var o *rooms.Order
+		o, err = s.encoder.orderOf(e.Key, time.Now())
+		lasts = err == nil && !o.Until.IsZero()
 	default:
 		err = s.encoder.address(r)
 	}
-	return asPoison(err)
+	return lasts, asPoison(err)
+}
+
+// headerAgain marks an order that was appended again.
+const headerAgain = "x-gateway-again"
+
+// repeat appends an order again that was published before this turn: perhaps no
+// node ran then. An order has the same effect when it comes twice.
+func (s *Sorter) repeat(ctx context.Context, e *eventlog.Entry) bool {
+	if _, again := e.Headers[headerAgain]; e.Position <= s.began && !again {
+		_, err := s.config.Log.Append(ctx, eventlog.Entry{
+			Exchange: e.Exchange, Key: e.Key, AppID: e.AppID, Trace: e.Trace, Published: e.Published, Body: e.Body,
+			Headers: map[string]any{headerAgain: "1"},
+		})()
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("an order cannot be repeated for the nodes that did not run", "position", e.Position.String(), "error", err)
+			return true // without a note: the next turn tries again
+		}
+	}
+	return s.done(ctx, e.Position)
 }
 
 func (s *Sorter) skipped(ctx context.Context, _ string, p eventlog.Position) bool {
@@ -169,6 +212,10 @@ func (s *Sorter) done(ctx context.Context, p eventlog.Position) bool {
 	s.since = 0
 	if err := s.letters.Done(ctx, eventlog.Offset{Log: s.follower.reader.Identity(), Position: p}); err != nil && ctx.Err() == nil {
 		s.log.Warn("how far the dead letters are cannot be noted", "error", err)
+	} else if err == nil {
+		s.mu.Lock()
+		s.noted = p
+		s.mu.Unlock()
 	}
 	return ctx.Err() == nil
 }

@@ -204,3 +204,58 @@ func TestDeadLettersAreReplayedIntoTheLog(t *testing.T) {
 		return ok && again.Reason == "no_room" && again.Key == "message.sent" && again.Exchange == w.exchanges[0]
 	})
 }
+
+// TestOrdersThatWereGivenWhileNoNodeRanReachTheNodesThatRunLater: those that
+// last, once.
+func TestOrdersThatWereGivenWhileNoNodeRanReachTheNodesThatRunLater(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t)).start()
+	s, stop := w.sorts()
+	w.publish("user.logout", `{"userId":1}`)
+	await(t, "the order", func() bool { return w.house.ordered() == "1" })
+	w.awaitNote(s)
+	w.stop()
+	stop()
+
+	w.publish("user.disconnect", `{"userId":2}`) // whose sockets are gone
+	w.publish("user.logout", `{"userId":3}`, func(m *amqp.Publishing) { m.Timestamp = noon })
+	w.house = &house{}
+	w.start()
+	s, stop = w.sorts()
+	await(t, "the order", func() bool { return w.house.ordered() != "" })
+	w.awaitNote(s)
+	w.house.set(func(h *house) {
+		if issued := h.orders[0].Issued; !issued.Equal(noon.Truncate(time.Second)) {
+			t.Errorf("means tokens up to %v, want %v", issued, noon)
+		}
+	})
+	stop()
+	w.sorts() // another turn repeats nothing
+	w.publish("user.logout", `{"userId":4}`)
+	await(t, "the order", func() bool { return strings.HasSuffix(w.house.ordered(), "4") })
+	if got := w.house.ordered(); got != "3 4" {
+		t.Errorf("orders for %s, want 3 and 4", got)
+	}
+}
+
+// ordered returns the users of the orders that came.
+func (h *house) ordered() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var users []string
+	for _, o := range h.orders {
+		users = append(users, o.User)
+	}
+	return strings.Join(users, " ")
+}
+
+// awaitNote waits until the sorter has noted that it is done with everything
+// that the consumer has read.
+func (w *world) awaitNote(s *Sorter) {
+	w.t.Helper()
+	await(w.t, "the note", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.noted == w.consumer.Totals().Position
+	})
+}
