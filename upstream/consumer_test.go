@@ -102,7 +102,7 @@ func TestANodeBeginsBehindWhatIsInTheLog(t *testing.T) {
 	w.stop()
 	w.house.set(func(h *house) { h.got = nil })
 	w.start()
-	if p := w.consumer.reader.Last(); p <= before {
+	if p := w.consumer.follower.reader.Last(); p <= before {
 		t.Errorf("begins behind %d, want more than %d", p, before)
 	}
 	w.publish("message.sent", messageBody(1))

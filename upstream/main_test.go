@@ -182,13 +182,17 @@ func (w *world) launch(change ...func(*Config)) {
 	w.t.Cleanup(w.stop)
 }
 
-// log returns the log of this corner of the broker.
-func (w *world) log(table *Table, change ...func(*rabbitmq.Config)) *rabbitmq.Log {
-	w.t.Helper()
-	c := rabbitmq.Config{
+func (w *world) logConfig(table *Table) rabbitmq.Config {
+	return rabbitmq.Config{
 		Addresses: []string{w.broker.URL}, Exchanges: w.exchanges, Keys: table.Keys(), Prefix: w.prefix,
 		Retention: time.Hour, MaxBytes: 1 << 30, Logger: quietLog(),
 	}
+}
+
+// log returns the log of this corner of the broker.
+func (w *world) log(table *Table, change ...func(*rabbitmq.Config)) *rabbitmq.Log {
+	w.t.Helper()
+	c := w.logConfig(table)
 	for _, f := range change {
 		f(&c)
 	}

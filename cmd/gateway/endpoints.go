@@ -57,7 +57,7 @@ func (g *Gateway) metricsHandler() http.Handler {
 	if g.cluster != nil {
 		registry.MustRegister(&clusterCollector{g.cluster})
 	}
-	registry.MustRegister(&eventsCollector{g.consumer, g.events})
+	registry.MustRegister(&eventsCollector{g.consumer, g.sorter, g.events})
 	if g.bird != nil {
 		registry.MustRegister(g.bird)
 	}
@@ -170,7 +170,11 @@ func (g *Gateway) handleReady(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reasons": reasons})
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"ready": true})
+	body := map[string]any{"ready": true}
+	if trouble := g.eventBus().DeadLetters; trouble != "" {
+		body["warnings"] = []string{"dead letters cannot be put aside: " + trouble}
+	}
+	writeJSON(w, http.StatusOK, body)
 }
 
 // snapshot is the body of GET /metrics for people and scripts.

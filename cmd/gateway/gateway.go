@@ -45,6 +45,7 @@ type Gateway struct {
 	routes   *upstream.Table
 	events   *eventLog
 	consumer *upstream.Consumer
+	sorter   *upstream.Sorter // nil: what cannot be delivered is only logged
 	server   *loop.Server
 	bird     *bird // nil without CANARY
 }
@@ -119,6 +120,9 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		return nil, err
 	}
 	if g.events, err = g.openEventLog(); err != nil {
+		return nil, err
+	}
+	if g.sorter, err = g.newSorter(); err != nil {
 		return nil, err
 	}
 	if g.consumer, err = g.backDoor(); err != nil {

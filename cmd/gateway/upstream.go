@@ -5,11 +5,13 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 // publisher answers POST /events/{key}.
@@ -40,11 +42,28 @@ func (g *Gateway) backDoor() (*upstream.Consumer, error) {
 	return upstream.New(c)
 }
 
+// newSorter returns what puts dead letters aside, nil without RabbitMQ.
+func (g *Gateway) newSorter() (*upstream.Sorter, error) {
+	if g.events.stream == nil {
+		return nil, nil
+	}
+	c := upstream.Config{
+		Log: g.events.stream, Window: g.config.RabbitMQPrefetch, MaxBody: g.config.MaxEventSize, Table: g.routes, Logger: g.log,
+	}
+	g.events.letters = rabbitmq.NewLetters(g.config.streamConfig(g.routes, g.log))
+	return upstream.NewSorter(c, g.events.letters)
+}
+
 // consume reads the log until ctx is cancelled; ended is closed when it does so
 // no longer.
 func (g *Gateway) consume(ctx context.Context) (ended <-chan struct{}) {
+	var all sync.WaitGroup
+	all.Go(func() { g.consumer.Run(ctx) })
+	if g.sorter != nil {
+		all.Go(func() { g.sorter.Run(ctx) })
+	}
 	done := make(chan struct{})
-	go func() { defer close(done); g.consumer.Run(ctx) }()
+	go func() { all.Wait(); g.events.close(); close(done) }()
 	return done
 }
 
@@ -54,11 +73,12 @@ type eventBus struct {
 	ReconnectAttempts int        `json:"reconnectAttempts"`
 	Host              string     `json:"host"`
 	Port              int        `json:"port"`
-	Since             *time.Time `json:"since,omitempty"`     // connected or not
-	LastError         string     `json:"lastError,omitempty"` // while not connected
-	Foreign           []string   `json:"foreign,omitempty"`   // queues and exchanges used as they were found
-	Log               string     `json:"log"`                 // where events are kept: rabbitmq or memory
-	Position          string     `json:"position"`            // of the event that was delivered last; 0: none
+	Since             *time.Time `json:"since,omitempty"`       // connected or not
+	LastError         string     `json:"lastError,omitempty"`   // while not connected
+	Foreign           []string   `json:"foreign,omitempty"`     // queues and exchanges used as they were found
+	Log               string     `json:"log"`                   // where events are kept: rabbitmq or memory
+	DeadLetters       string     `json:"deadLetters,omitempty"` // why they cannot be put aside now
+	Position          string     `json:"position"`              // of the event that was delivered last; 0: none
 }
 
 func (g *Gateway) eventBus() eventBus {
@@ -67,6 +87,9 @@ func (g *Gateway) eventBus() eventBus {
 	bus := eventBus{
 		IsConnected: s.Connected, ReconnectAttempts: s.Attempts, Host: g.config.RabbitMQHost, Port: g.config.RabbitMQPort,
 		Since: &since, Foreign: s.Foreign, Log: g.events.kind, Position: g.consumer.Totals().Position.String(),
+	}
+	if g.sorter != nil && g.sorter.Trouble() != nil {
+		bus.DeadLetters = g.sorter.Trouble().Error()
 	}
 	if host, port, err := net.SplitHostPort(s.Host); err == nil {
 		bus.Host = host
@@ -84,6 +107,7 @@ func (g *Gateway) eventBus() eventBus {
 // for concurrent use.
 type eventsCollector struct {
 	consumer *upstream.Consumer
+	sorter   *upstream.Sorter
 	log      *eventLog
 }
 
@@ -100,7 +124,8 @@ var (
 	logChanges = prometheus.NewDesc("gateway_event_log_changes_total", "Times the log was another one than before.", nil, nil)
 	busEvents  = prometheus.NewDesc("gateway_service_events_total",
 		"Entries of the log: received, and what became of them.", []string{"what"}, nil)
-	busLag = prometheus.NewDesc("gateway_service_event_lag_seconds",
+	lettersStuck = prometheus.NewDesc("gateway_dead_letters_stuck", "1 while a dead letter of this node cannot be put aside.", nil, nil)
+	busLag       = prometheus.NewDesc("gateway_service_event_lag_seconds",
 		"How old the event read last was, by the timestamp property of its publisher; whole seconds.", nil, nil)
 	busPoison = prometheus.NewDesc("gateway_service_events_poison_total",
 		"Entries of the log that can never be delivered.", []string{"reason"}, nil)
@@ -109,7 +134,7 @@ var (
 // Describe sends all descriptions.
 func (c *eventsCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{logConnected, logAttempts, logSince, logConnects, logPosition, logKept, logGaps,
-		logMissed, logChanges, busEvents, busLag, busPoison} {
+		logMissed, logChanges, busEvents, lettersStuck, busLag, busPoison} {
 		out <- d
 	}
 }
@@ -136,6 +161,10 @@ func (c *eventsCollector) Collect(out chan<- prometheus.Metric) {
 		"received": t.Received, "delivered": t.Delivered, "elsewhere": t.Elsewhere, "unrouted": t.Unrouted, "duplicate": t.Duplicates,
 	} {
 		counter(busEvents, n, what)
+	}
+	if c.sorter != nil {
+		counter(busEvents, c.sorter.PutAside(), "dead_letter")
+		gauge(lettersStuck, float64(flag(c.sorter.Trouble() != nil)))
 	}
 	gauge(busLag, t.Lag.Seconds())
 	for reason, n := range t.Poison {
