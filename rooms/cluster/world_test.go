@@ -337,13 +337,6 @@ func (c *client) all() []string {
 	return got
 }
 
-// awaitEvent takes what comes up to an event of this name.
-func (c *client) awaitEvent(event string) {
-	c.n.w.t.Helper()
-	for !strings.HasPrefix(c.next(), `42["`+event+`"`) {
-	}
-}
-
 type presence struct{ SocketID, UserID, Room string }
 
 // want waits for an event, which must have this name.
@@ -389,17 +382,6 @@ func (c *client) do(event, room string) {
 	id := c.send(event, room)
 	if packet := c.next(); !strings.HasPrefix(packet, `43`+id+`[{"success":true`) {
 		c.n.w.t.Fatalf("%s of %s: %s %s: got %s", c.name, c.n.name, event, room, packet)
-	}
-}
-
-// log delivers an event of a service to all nodes, as their logs do.
-func (w *world) log(room, event string) {
-	w.t.Helper()
-	m := codec.NewText([]byte(`42["` + event + `",{}]`))
-	for _, n := range w.nodes {
-		if !n.halted {
-			n.hub.Receive(rooms.Broadcast{Room: room, Message: m})
-		}
 	}
 }
 
