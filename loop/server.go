@@ -107,6 +107,10 @@ func (s *Server) closed() bool { return s.draining.Load() && !s.succeeded.Load()
 // ErrEngine says that the engine ended without having been told to.
 var ErrEngine = errors.New("loop: the event engine stopped by itself")
 
+// ErrPortTaken says that another process began to listen on the port while this
+// one did.
+var ErrPortTaken = errors.New("loop: another process has just begun to listen on this port, and SHARE_PORT is not set")
+
 // Run listens and serves until Stop. Any other end of the engine is an error:
 // a process without its engine serves nobody, and should be restarted.
 func (s *Server) Run() error {
@@ -181,8 +185,13 @@ func (s *Server) OnBoot(e gnet.Engine) gnet.Action {
 // OnTick runs in a goroutine of its own, once: it is the first callback that
 // finds the loops running.
 func (s *Server) OnTick() (time.Duration, gnet.Action) {
-	if door, err := findDoor(s.port); err == nil {
+	door, err := findDoor(s.port)
+	if err == nil {
 		door.chooseFromAll()
+		if door.others > 0 && !s.config.SharePort {
+			s.bootErr.Store(&ErrPortTaken)
+			return math.MaxInt64, gnet.Shutdown
+		}
 	}
 	if err := s.boot(); err != nil {
 		s.bootErr.Store(&err)

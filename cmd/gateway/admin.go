@@ -25,8 +25,10 @@ func (g *Gateway) serveAdmin() (stop func(), err error) {
 	if g.config.AdminAddr == "" {
 		return func() {}, nil
 	}
-	// As on PORT: a successor comes up before this process goes.
-	config := net.ListenConfig{Control: shared}
+	var config net.ListenConfig
+	if g.config.SharePort { // a successor comes up before this process goes
+		config.Control = shared
+	}
 	listener, err := config.Listen(context.Background(), "tcp", g.config.AdminAddr)
 	if err != nil {
 		return nil, fmt.Errorf("ADMIN_ADDR: %w", err)

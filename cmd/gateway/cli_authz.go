@@ -34,7 +34,7 @@ func newExplainCommand() *cobra.Command {
   gateway authz explain 42 conversation:7 --token eyJ…   # as this token would be judged`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := readConfig()
+			cfg, err := readConfig(c)
 			if err != nil {
 				return err
 			}

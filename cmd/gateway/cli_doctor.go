@@ -36,7 +36,7 @@ It changes nothing. With --url it comes in from outside, as clients do.`,
 	command.Flags().BoolVar(&slow, "slow", false, "also see whether the proxies let a connection be idle for PING_INTERVAL")
 	asJSON := jsonFlag(command)
 	command.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := readConfig()
+		cfg, err := readConfig(c)
 		if err != nil {
 			return err
 		}

@@ -49,8 +49,11 @@ type Gateway struct {
 }
 
 // serve runs the gateway until ctx is cancelled and it has drained.
-func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
-	g, err := open(cfg, log)
+func serve(ctx context.Context, start launch) error {
+	if err := start.checkPorts(); err != nil {
+		return err
+	}
+	g, err := open(start.Config, start.book.Logger)
 	if err != nil {
 		return err
 	}
@@ -160,6 +163,7 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		TrustedProxies: cfg.TrustedProxies,
 		ProxyProtocol:  cfg.ProxyProtocol,
 		Origins:        allowedOrigins(cfg.CORSOrigins),
+		SharePort:      cfg.SharePort,
 	})
 }
 
