@@ -63,7 +63,11 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	e, err := NewEncoder(p.Table, p.MaxBody).Encode(r.PathValue("key"), body, time.Now())
 	if bad, ok := errors.AsType[*Poison](err); ok {
-		answer(w, bad.status(), map[string]any{"error": bad.Detail, "reason": bad.Reason.String()})
+		why := bad.Detail
+		if bad.Reason == ReasonNotJSON {
+			why = fault(body)
+		}
+		answer(w, bad.status(), map[string]any{"error": why, "reason": bad.Reason.String()})
 		return
 	}
 	through, err := p.handOver(r.Context(), e)
