@@ -52,7 +52,7 @@ func (h *httpConn) serveEngine(x *exchange, head *codec.Head, r request, now tim
 
 // checkWebSocket answers what cannot become a WebSocket.
 func (h *httpConn) checkWebSocket(x *exchange, head *codec.Head) bool {
-	if !h.w.server.config.Origins.allow(head.Field("origin"), head.Field("host")) {
+	if !h.w.server.live().Origins.allow(head.Field("origin"), head.Field("host")) {
 		h.w.stats.RefusedOrigin.Add(1)
 		x.reply(h.w, engineError(http.StatusForbidden, codeForbidden))
 		return false
@@ -79,7 +79,7 @@ func (h *httpConn) handshake(x *exchange, head *codec.Head, webSocket bool, now 
 		x.reply(h.w, engineError(http.StatusBadRequest, codeVersion))
 	case h.w.server.closed():
 		x.reply(h.w, unavailable)
-	case h.w.server.sessions() >= int64(h.w.server.config.MaxConnections):
+	case h.w.server.sessions() >= int64(h.w.server.live().MaxConnections):
 		h.w.stats.RefusedFull.Add(1) // polling needs no connection of its own
 		x.reply(h.w, unavailable)
 	case h.w.server.tight.Load():

@@ -27,12 +27,12 @@ import (
 type Server struct {
 	gnet.BuiltinEventEngine
 
-	config  Config
+	config  Config                 // of the start
+	tuned   atomic.Pointer[Config] // what of it Tune has changed
 	admin   *admin
 	guard   *guard
 	workers []*worker
 	port    int
-	debug   bool            // each session is logged
 	ctx     context.Context // ends with the engine
 
 	engine  gnet.Engine
@@ -61,8 +61,8 @@ func New(c Config) (*Server, error) {
 	}
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
 	s := &Server{config: c, port: port, admin: newAdmin(c.Handler, c.Log), guard: newGuard(&c), ready: make(chan struct{})}
+	s.tuned.Store(&s.config)
 	s.waiting.Store(int32(2 * c.Loops)) // an again and a beat each
-	s.debug = c.Log.Enabled(context.Background(), slog.LevelDebug)
 	for i := range c.Loops {
 		s.workers = append(s.workers, newWorker(s, i))
 	}
@@ -88,6 +88,32 @@ func resolvePort(address string) (host string, port int, err error) {
 	}
 	defer l.Close()
 	return host, l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// live returns the configuration in effect.
+func (s *Server) live() *Config { return s.tuned.Load() }
+
+// debug reports whether each session is logged.
+func (s *Server) debug() bool { return s.config.Log.Enabled(context.Background(), slog.LevelDebug) }
+
+// Tune takes new values for the fields that may change while clients are
+// served: Origins, DrainPeriod, MaxPending, MaxConnections, MaxPerAddress,
+// Handshakes, HandshakesPerAddress, Bytes and MaxOwed. It keeps the others. An
+// error changes nothing.
+func (s *Server) Tune(c Config) error {
+	next := s.config
+	next.Origins, next.DrainPeriod = c.Origins, c.DrainPeriod
+	next.MaxPending, next.MaxConnections, next.MaxOwed, next.Bytes = c.MaxPending, c.MaxConnections, c.MaxOwed, c.Bytes
+	next.MaxPerAddress, next.Handshakes, next.HandshakesPerAddress = c.MaxPerAddress, c.Handshakes, c.HandshakesPerAddress
+	if err := next.check(); err != nil {
+		return err
+	}
+	if (c.MaxPerAddress == 0) != (s.config.MaxPerAddress == 0) {
+		return errors.New("loop: connections of an address are counted from the start or not at all")
+	}
+	s.tuned.Store(&next)
+	s.guard.limit(&next)
+	return nil
 }
 
 // Addr is the address the server listens on, host:port.
@@ -296,7 +322,7 @@ func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	}
 	from := s.guard.callerOf(c.RemoteAddr())
 	switch {
-	case s.conns.Load() >= int64(s.config.MaxConnections):
+	case s.conns.Load() >= int64(s.live().MaxConnections):
 		w.stats.RefusedFull.Add(1)
 	case !s.guard.enter(from.place, false):
 		w.stats.RefusedAddress.Add(1)

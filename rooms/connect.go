@@ -27,7 +27,7 @@ const expiryWarning = 5 * time.Minute
 const connectsPerBurst = 20
 
 func (s *Socket) handleConnect(data []byte, now time.Time) {
-	rate := s.shard.hub.config.Limits.Events
+	rate := s.shard.hub.limits().Events
 	if s.events.Take(rate, max(rate.Burst/connectsPerBurst, 1), now) > 1 {
 		s.close(ReasonTooFast)
 		return
@@ -135,7 +135,7 @@ func (s *Socket) refuse(namespace, why string) {
 // connect puts the socket into the namespace and its user room.
 func (s *Socket) connect(id Identity, now time.Time) {
 	sh := s.shard
-	if most := sh.hub.config.Limits.PerUser; most > 0 && id.UserID != "" {
+	if most := sh.hub.limits().PerUser; most > 0 && id.UserID != "" {
 		if sh.hub.Members(kindUser+":"+id.UserID) >= most {
 			s.refuse("", errPerUser.Error())
 			return

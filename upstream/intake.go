@@ -196,6 +196,9 @@ func (in *intake) deliver(ctx context.Context, d *amqp.Delivery) error {
 // replay, is no copy.
 func (in *intake) isCopy(d *amqp.Delivery, r *Route) bool {
 	home := r.carrier
+	if r.start != nil {
+		r = r.start
+	}
 	if in.own[r] {
 		home = r
 	}

@@ -23,6 +23,7 @@ type Route struct {
 	names   []string // members that are looked for; a slot each
 	fields  []slotField
 	head    []byte // the packet up to the body
+	start   *Route // in a table that has replaced another: the first one's of this key, if it had one
 	carrier *Route // itself, or one that takes all its events and whose queue brings them
 }
 

@@ -3,10 +3,14 @@ package upstream
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 )
 
-// A Table finds the route of an event. It does not change and may be shared.
+// A Table finds the route of an event. It may be shared. Replace alone changes
+// what it finds.
 type Table struct {
+	newer atomic.Pointer[Table] // that Find looks into instead; see Replace
+
 	exact    map[string]*Route
 	patterns []*Route // in the order in which they are tried
 	routes   []*Route // all
@@ -118,6 +122,7 @@ func (t *Table) add(r Route) error {
 
 // Find returns the route of an event's key, nil when there is none.
 func (t *Table) Find(key string) *Route {
+	t = t.current()
 	if r := t.exact[key]; r != nil {
 		return r
 	}
@@ -129,7 +134,7 @@ func (t *Table) Find(key string) *Route {
 	return nil
 }
 
-// Routes returns all routes; they must not be changed.
+// Routes returns all routes there were at first; they must not be changed.
 func (t *Table) Routes() []*Route { return t.routes }
 
 // Carrier returns the route whose queue brings this one's events, unless this

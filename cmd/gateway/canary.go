@@ -27,7 +27,7 @@ type bird struct {
 
 // newBird returns the canary, nil without.
 func (g *Gateway) newBird() *bird {
-	cfg := g.config
+	cfg := g.cfg()
 	if !cfg.Canary {
 		return nil
 	}
@@ -45,7 +45,7 @@ func (g *Gateway) newBird() *bird {
 	b.Canary = canary.New(canary.Config{
 		URL:      g.ownURL,
 		User:     user,
-		Token:    func() (string, error) { return cfg.canaryToken(user) },
+		Token:    func() (string, error) { return g.cfg().canaryToken(user) },
 		Publish:  publish,
 		Observe:  func(d time.Duration) { b.latency.Observe(d.Seconds()) },
 		Interval: cfg.CanaryInterval,
@@ -57,7 +57,7 @@ func (g *Gateway) newBird() *bird {
 // ownURL is where this machine reaches the gateway.
 func (g *Gateway) ownURL() string {
 	_, port, _ := net.SplitHostPort(g.server.Addr())
-	return "http://" + net.JoinHostPort(ownHost(g.config.Host), port)
+	return "http://" + net.JoinHostPort(ownHost(g.cfg().Host), port)
 }
 
 // canaryToken returns a token for the canary.
@@ -70,7 +70,7 @@ func (c Config) canaryToken(user string) (string, error) {
 
 // deliverCanary is the canary's way without RabbitMQ.
 func (g *Gateway) deliverCanary(ctx context.Context, body []byte) error {
-	event, err := upstream.NewEncoder(g.routes, g.config.MaxEventSize).Encode(canaryKey, body, time.Now())
+	event, err := upstream.NewEncoder(g.routes, g.cfg().MaxEventSize).Encode(canaryKey, body, time.Now())
 	if err != nil {
 		return err
 	}

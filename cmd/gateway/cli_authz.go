@@ -64,9 +64,10 @@ func newExplainCommand() *cobra.Command {
 }
 
 func identityOf(cfg Config, token string) (rooms.Identity, error) {
-	verifier, err := auth.New(auth.Config{
-		Secret: cfg.JWTSecret, PublicKey: cfg.JWTPublicKey, JWKSURL: cfg.JWTJWKSURL,
-		Issuer: cfg.JWTIssuer, Audience: cfg.JWTAudience,
+	var verifier *auth.Verifier
+	err := cfg.verification(func(c auth.Config) (err error) {
+		verifier, err = auth.New(c)
+		return err
 	})
 	if err != nil {
 		return rooms.Identity{}, err

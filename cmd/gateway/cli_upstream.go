@@ -78,7 +78,7 @@ func routesOf(c *cobra.Command, args []string, others int) (Config, *upstream.Ta
 	if len(args) > others {
 		cfg.RoutesFile = args[0]
 	}
-	table, err := upstream.LoadTable(cfg.RoutesFile)
+	table, err := cfg.table()
 	return cfg, table, err
 }
 

@@ -63,6 +63,7 @@ type describedSetting struct {
 	Meaning string `json:"meaning"`
 	Allowed string `json:"allowed"`
 	Secret  bool   `json:"secret"`
+	Reload  bool   `json:"reload"` // SIGHUP applies it
 
 	// What is in effect; empty where only the defaults are asked for.
 	Value *string `json:"value,omitempty"`
@@ -77,7 +78,7 @@ func configList() []describedSetting {
 		if s.group != "" {
 			group = s.group
 		}
-		list[i] = describedSetting{Name: s.name, Group: group, Default: s.def, Meaning: s.doc, Allowed: s.kind.allowed, Secret: s.secret}
+		list[i] = describedSetting{Name: s.name, Group: group, Default: s.def, Meaning: s.doc, Allowed: s.kind.allowed, Secret: s.secret, Reload: s.reload}
 	}
 	return list
 }

@@ -42,7 +42,7 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 	mux.HandleFunc("GET /health", g.handleHealth)
 	mux.HandleFunc("GET /ready", g.handleReady)
 	mux.Handle("POST /events/{key}", g.publisher())
-	if g.config.Metrics && g.config.AdminAddr == "" {
+	if g.cfg().Metrics && g.cfg().AdminAddr == "" {
 		mux.Handle("GET /metrics", g.metricsHandler())
 	}
 	mux.HandleFunc("/", notFound)
@@ -67,7 +67,7 @@ func (g *Gateway) metricsHandler() http.Handler {
 		registry.MustRegister(&gateCollector{g.gate})
 	}
 	text := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
-	return withToken(g.config.MetricsToken, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return withToken(g.cfg().MetricsToken, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if wantsText(r) {
 			text.ServeHTTP(w, r)
 			return
@@ -161,7 +161,7 @@ func (g *Gateway) handleReady(w http.ResponseWriter, _ *http.Request) {
 	if g.server.Draining() {
 		reasons = append(reasons, statusDraining)
 	}
-	if g.config.Environment == production {
+	if g.cfg().Environment == production {
 		reasons = append(reasons, g.absent()...)
 	}
 	if len(reasons) > 0 {
@@ -189,7 +189,7 @@ type snapshot struct {
 }
 
 func (g *Gateway) handleMetrics(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, g.snapshot(g.config.MetricsRoomsLimit))
+	writeJSON(w, http.StatusOK, g.snapshot(g.cfg().MetricsRoomsLimit))
 }
 
 // snapshot returns the figures of now, with the names of some rooms.

@@ -56,8 +56,8 @@ func limitMemory(log *slog.Logger) int64 {
 
 // maxOwed is how many bytes may wait for all slow clients.
 func (g *Gateway) maxOwed() int {
-	if g.config.MaxTotalPending > 0 {
-		return g.config.MaxTotalPending
+	if g.cfg().MaxTotalPending > 0 {
+		return g.cfg().MaxTotalPending
 	}
 	return int(g.memory / pendingShare)
 }

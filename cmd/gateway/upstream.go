@@ -17,16 +17,16 @@ func (g *Gateway) publisher() http.Handler {
 	return &upstream.Publisher{
 		Table:   g.routes,
 		Rooms:   g.everybody(),
-		MaxBody: g.config.MaxEventSize,
-		Token:   g.config.PublishToken,
-		Local:   !g.config.deployed(),
+		MaxBody: g.cfg().MaxEventSize,
+		Token:   g.cfg().PublishToken,
+		Local:   !g.cfg().deployed(),
 		Log:     g.log,
 	}
 }
 
 // backDoor returns the consumer of the services' events, nil without RabbitMQ.
 func (g *Gateway) backDoor() (*upstream.Consumer, error) {
-	cfg := g.config
+	cfg := g.cfg()
 	if !cfg.UseRabbitMQ {
 		return nil, nil
 	}
@@ -67,7 +67,7 @@ type eventBus struct {
 
 func (g *Gateway) eventBus() eventBus {
 	if g.consumer == nil {
-		return eventBus{Host: g.config.RabbitMQHost, Port: g.config.RabbitMQPort}
+		return eventBus{Host: g.cfg().RabbitMQHost, Port: g.cfg().RabbitMQPort}
 	}
 	s := g.consumer.Status()
 	since := s.Since.UTC()

@@ -37,7 +37,7 @@ var jwksAlgorithms = []string{
 }
 
 // useJWKS fetches the key set and starts the pool.
-func (v *Verifier) useJWKS(address string, log *slog.Logger) ([]string, error) {
+func (v *Verifier) useJWKS(k *keyring, address string, log *slog.Logger) ([]string, error) {
 	if u, err := url.Parse(address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("JWKS URL %q: want http://host/path or https://host/path", address)
 	}
@@ -47,7 +47,7 @@ func (v *Verifier) useJWKS(address string, log *slog.Logger) ([]string, error) {
 		cancel()
 		return nil, fmt.Errorf("JWKS URL %q: %w", address, err)
 	}
-	v.key = keys.Keyfunc
+	k.key = keys.Keyfunc
 	v.remote = newPool(ctx, cancel, v)
 	return jwksAlgorithms, nil
 }
