@@ -43,7 +43,7 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 	mux.HandleFunc("GET /ready", g.handleReady)
 	mux.Handle("POST /events/{key}", g.publisher())
 	if g.cfg().Metrics && g.cfg().AdminAddr == "" {
-		mux.Handle("GET /metrics", g.metricsHandler())
+		mux.Handle("GET /metrics", withToken(g.cfg().MetricsToken, g.metricsHandler()))
 	}
 	mux.HandleFunc("/", notFound)
 	return mux, nil
@@ -67,13 +67,13 @@ func (g *Gateway) metricsHandler() http.Handler {
 		registry.MustRegister(&gateCollector{g.gate})
 	}
 	text := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
-	return withToken(g.cfg().MetricsToken, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if wantsText(r) {
 			text.ServeHTTP(w, r)
 			return
 		}
 		g.handleMetrics(w, r)
-	}))
+	})
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {

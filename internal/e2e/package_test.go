@@ -57,6 +57,12 @@ func TestDebianPackage(t *testing.T) {
 			t.Errorf("the unit names %s: %v", path[1], err)
 		}
 	}
+	doc := filepath.Join(root, "usr/share/doc/websocket-gateway")
+	for _, link := range regexp.MustCompile(`\]\(([^)#:]+)[)#]`).FindAllStringSubmatch(read(t, filepath.Join(doc, "README.md")), -1) {
+		if _, err := os.Stat(filepath.Join(doc, link[1])); err != nil {
+			t.Errorf("the README of the package links %s: %v", link[1], err)
+		}
+	}
 	for _, path := range []string{
 		"usr/sbin/websocket-gateway-handover", "usr/lib/systemd/system/websocket-gateway.service",
 		"usr/share/doc/websocket-gateway/copyright", "usr/share/doc/websocket-gateway/licences.gz",
