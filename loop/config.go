@@ -84,7 +84,8 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	ProxyProtocol  bool
 
-	Origins Origins // that browsers may come from
+	Origins    Origins // that browsers may come from
+	LocalPages bool    // and those of pages that this machine serves, whatever the port
 
 	// peer makes what runs above Engine.IO; nil: the hub's sockets. Tests set
 	// it to speak bare Engine.IO.

@@ -52,7 +52,7 @@ func (h *httpConn) serveEngine(x *exchange, head *codec.Head, r request, now tim
 
 // checkWebSocket answers what cannot become a WebSocket.
 func (h *httpConn) checkWebSocket(x *exchange, head *codec.Head) bool {
-	if !h.w.server.live().Origins.allow(head.Field("origin"), head.Field("host")) {
+	if !h.allows(head) {
 		h.w.stats.RefusedOrigin.Add(1)
 		x.reply(h.w, engineError(http.StatusForbidden, codeForbidden))
 		return false
@@ -68,6 +68,13 @@ func (h *httpConn) checkWebSocket(x *exchange, head *codec.Head) bool {
 		return false
 	}
 	return true
+}
+
+// allows reports whether the origin of a request, if it names one, may use the
+// gateway.
+func (h *httpConn) allows(head *codec.Head) bool {
+	c, origin := h.w.server.live(), head.Field("origin")
+	return c.LocalPages && localPage(origin) || c.Origins.allow(origin, head.Field("host"))
 }
 
 // handshake opens a session on this loop.

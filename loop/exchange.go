@@ -33,7 +33,7 @@ func newExchange(h *httpConn, head *codec.Head) *exchange {
 	}
 	x.method = methodName(head.Method)
 	x.keepAlive = head.KeepAlive
-	if origin := head.Field("origin"); len(origin) > 0 && h.w.server.live().Origins.allow(origin, head.Field("host")) {
+	if origin := head.Field("origin"); len(origin) > 0 && h.allows(head) {
 		x.origin = string(origin)
 		if x.method == http.MethodOptions {
 			x.preflight = string(head.Field("access-control-request-headers"))

@@ -182,6 +182,7 @@ func (g *Gateway) doorConfig(connections int) loop.Config {
 		TrustedProxies: cfg.TrustedProxies,
 		ProxyProtocol:  cfg.ProxyProtocol,
 		Origins:        allowedOrigins(cfg.CORSOrigins),
+		LocalPages:     cfg.Environment == development,
 		SharePort:      cfg.SharePort,
 	}
 }
