@@ -5,7 +5,9 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 VULNDB      := v0.0.0-20261105234957-e22db6528018
 TIMEOUT     ?= 20m
-VERSION     ?= $(shell deploy/version)
+ifndef VERSION
+VERSION     := $(shell deploy/version 2>/dev/null || echo 0+unversioned)
+endif
 
 # What make bench hands on: make bench SCENARIO=fanout PEERS=gateway,node RUNS=1
 export SCENARIO PEERS RUNS
