@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -108,25 +107,4 @@ func (c *Config) check() error {
 		return fmt.Errorf("loop: a burst of %d bytes does not let two messages of %d through", c.Bytes.Burst, c.MaxPayload)
 	}
 	return nil
-}
-
-// Origins is the set of web origins that may use the gateway.
-type Origins struct {
-	Any  bool                // whatever the origin
-	List map[string]struct{} // scheme://host[:port]
-}
-
-// allow reports whether a page of that origin may talk to the gateway at host,
-// the request's Host. No origin means that it is not a browser, whom CORS
-// protects; and what the gateway itself has served is no stranger (some
-// clients that are not browsers send such an origin too).
-func (o *Origins) allow(origin, host []byte) bool {
-	if len(origin) == 0 || o.Any {
-		return true
-	}
-	if _, rest, ok := bytes.Cut(origin, []byte("://")); ok && len(host) > 0 && bytes.Equal(rest, host) {
-		return true
-	}
-	_, ok := o.List[string(origin)]
-	return ok
 }

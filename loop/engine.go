@@ -37,7 +37,7 @@ func (h *httpConn) serveEngine(x *exchange, head *codec.Head, r request, now tim
 		return
 	}
 	sid := codec.QueryValue(head.Query, "sid")
-	if sid == nil {
+	if len(sid) == 0 { // some clients always send the parameter
 		h.handshake(x, head, webSocket, now)
 		return
 	}
@@ -53,8 +53,7 @@ func (h *httpConn) serveEngine(x *exchange, head *codec.Head, r request, now tim
 // checkWebSocket answers what cannot become a WebSocket.
 func (h *httpConn) checkWebSocket(x *exchange, head *codec.Head) bool {
 	if !h.allows(head) {
-		h.w.stats.RefusedOrigin.Add(1)
-		x.reply(h.w, engineError(http.StatusForbidden, codeForbidden))
+		h.refuseOrigin(x)
 		return false
 	}
 	if !head.WebSocket {
@@ -77,11 +76,18 @@ func (h *httpConn) allows(head *codec.Head) bool {
 	return c.LocalPages && localPage(origin) || c.Origins.allow(origin, head.Field("host"))
 }
 
+func (h *httpConn) refuseOrigin(x *exchange) {
+	h.w.stats.RefusedOrigin.Add(1)
+	x.reply(h.w, engineError(http.StatusForbidden, codeForbidden))
+}
+
 // handshake opens a session on this loop.
 func (h *httpConn) handshake(x *exchange, head *codec.Head, webSocket bool, now time.Time) {
 	switch {
 	case x.method != http.MethodGet:
 		x.reply(h.w, engineError(http.StatusBadRequest, codeMethod))
+	case !webSocket && !h.allows(head): // a WebSocket's has been looked at
+		h.refuseOrigin(x)
 	case string(codec.QueryValue(head.Query, "EIO")) != "4":
 		x.reply(h.w, engineError(http.StatusBadRequest, codeVersion))
 	case h.w.server.closed():

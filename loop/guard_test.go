@@ -251,7 +251,7 @@ func TestProxyProtocol(t *testing.T) {
 			address = "127.0.0.2"
 		}
 		c := dialFrom(t, s, address)
-		c.send(text + "GET / HTTP/1.1\r\n\r\n")
+		c.send(text + "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 		if r := c.receive(); r.status < 400 {
 			t.Errorf("%s: %d, want an error", name, r.status)
 		}

@@ -155,6 +155,10 @@ func (h *httpConn) next(now time.Time) bool {
 			return true
 		}
 	}
+	if version := codec.ProxyVersion(buf); version > 0 && len(h.batch) == 0 {
+		h.refuseProxy(version, now)
+		return false
+	}
 	if h.timeout == awaitRequest {
 		h.await(awaitHead, now.Add(h.w.server.config.HeadTimeout))
 	}
@@ -162,6 +166,9 @@ func (h *httpConn) next(now time.Time) bool {
 	n, err := codec.ParseHead(buf, &head)
 	if limit := h.w.server.config.MaxHead; err == nil && (n > limit || n == 0 && len(buf) > limit) {
 		err = errHeadTooLarge
+		if n == 0 {
+			codec.ParseHeadStart(buf, &head)
+		}
 	}
 	var body []byte
 	size := 0
@@ -204,39 +211,6 @@ func (h *httpConn) next(now time.Time) bool {
 }
 
 var errHeadTooLarge = errors.New("request head too large")
-
-// herald takes the PROXY header of a trusted proxy from the start of the input
-// and returns its length: 0 when it is not complete, or the connection is
-// refused; a negative number when there is none.
-func (h *httpConn) herald(buf []byte) (n int, err error) {
-	client, n, err := codec.ParseProxy(buf)
-	if n == 0 {
-		return 0, err
-	}
-	h.from.heralded = false
-	if !client.IsValid() {
-		return n, nil // the proxy's own, for example to ask whether we are well
-	}
-	h.from.addr, h.from.relayed = client.Addr(), false
-	if !h.takePlace(sourceOf(client.Addr())) {
-		h.refuse(nil, http.StatusServiceUnavailable, errAddress)
-		return 0, nil
-	}
-	return n, nil
-}
-
-// takePlace takes the connection's place at an address, unless that has enough.
-func (h *httpConn) takePlace(at source) bool {
-	if !h.w.server.guard.enter(at, false) {
-		h.w.stats.RefusedAddress.Add(1)
-		return false
-	}
-	h.from.place = at
-	return true
-}
-
-// errAddress is what a client is told whose address has enough.
-const errAddress = "too many connections from this address"
 
 // body returns the request's body, which starts at b, and its size on the
 // wire: -1 when it is not complete.

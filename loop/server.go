@@ -33,6 +33,7 @@ type Server struct {
 	guard   *guard
 	workers []*worker
 	port    int
+	listen  string          // the address as gnet is told it
 	ctx     context.Context // ends with the engine
 
 	engine  gnet.Engine
@@ -48,6 +49,8 @@ type Server struct {
 	stopping  atomic.Bool
 	tight     atomic.Bool // memory is short: no new sessions
 	bootErr   atomic.Pointer[error]
+
+	proxyNotice notice // of headers of the PROXY protocol that are not expected
 }
 
 // New prepares a server; nothing listens yet.
@@ -60,7 +63,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
-	s := &Server{config: c, port: port, admin: newAdmin(c.Handler, c.Log), guard: newGuard(&c), ready: make(chan struct{})}
+	s := &Server{config: c, port: port, listen: listenAddress(host, port), admin: newAdmin(c.Handler, c.Log), guard: newGuard(&c), ready: make(chan struct{})}
 	s.tuned.Store(&s.config)
 	s.waiting.Store(int32(2 * c.Loops)) // an again and a beat each
 	for i := range c.Loops {
@@ -82,7 +85,7 @@ func resolvePort(address string) (host string, port int, err error) {
 	if port > 0 {
 		return host, port, nil
 	}
-	l, err := net.Listen("tcp", address)
+	l, err := net.Listen("tcp", listenAddress(host, 0))
 	if err != nil {
 		return "", 0, fmt.Errorf("find a free port: %w", err)
 	}
@@ -143,7 +146,7 @@ func (s *Server) Run() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	s.ctx = ctx
-	err := gnet.Run(s, "tcp://"+s.config.Address,
+	err := gnet.Run(s, "tcp://"+s.listen,
 		gnet.WithNumEventLoop(s.config.Loops),
 		// One listener a loop: with a single accepting loop, running out of
 		// descriptors ends the engine before OnOpen can say no.

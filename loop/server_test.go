@@ -49,7 +49,7 @@ func testConfigs() (Config, rooms.Config) {
 			MaxPayload:     1_000_000,
 			MaxPending:     4 << 20,
 			MaxConnections: 10_000,
-			Origins:        Origins{List: map[string]struct{}{origin: {}}},
+			Origins:        NewOrigins(origin),
 		}, rooms.Config{
 			Auth:           userTokens{},
 			ConnectTimeout: 45 * time.Second,

@@ -135,7 +135,10 @@ func (s *session) packet(b []byte, now time.Time) {
 		s.pong(now)
 	case codec.EngineClose:
 		s.Close(rooms.ReasonClientClose)
-	default: // ping included: in version 4 only the server pings
+	case codec.EngineOpen, codec.EngineUpgrade, codec.EngineNoop:
+		// A server's, or a probe's. Socket.IO's own server ignores them too, and
+		// Swift's client sends a NOOP when it upgrades while a POST is under way.
+	default: // a ping: in version 4 only the server pings
 		s.Close(rooms.ReasonParseError)
 	}
 }
@@ -253,7 +256,7 @@ func (s *session) logEnd(reason rooms.Reason) {
 	if p, ok := s.peer.(*rooms.Socket); ok {
 		user, socket = p.UserID(), p.ID()
 	}
-	s.w.server.config.Log.Debug("session ended", "reason", reason, "transport", transport,
+	s.w.server.config.Log.Debug("session ended", "reason", reason.String(), "transport", transport,
 		"socket", socket, "user", user, "loop", s.w.index)
 }
 

@@ -97,7 +97,7 @@ func TestCloseCodes(t *testing.T) {
 		"bad engine packet":           {frame(true, ws.OpText, "abc"), 1002, rooms.ReasonParseError},
 		"ping packet":                 {frame(true, ws.OpText, "2"), 1002, rooms.ReasonParseError},
 		"probe packet":                {frame(true, ws.OpText, "2probe"), 1002, rooms.ReasonParseError},
-		"upgrade packet":              {frame(true, ws.OpText, "5"), 1002, rooms.ReasonParseError},
+		"packet type out of range":    {frame(true, ws.OpText, "7"), 1002, rooms.ReasonParseError},
 		"bad socket packet":           {frame(true, ws.OpText, "4abc"), 1002, rooms.ReasonParseError},
 		"event before CONNECT":        {frame(true, ws.OpText, "42"+typingEvent("1")), 1002, rooms.ReasonParseError},
 		"second CONNECT":              {frame(true, ws.OpText, `40{"token":"eve"}`) + frame(true, ws.OpText, "40"), 1002, rooms.ReasonParseError},

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"path"
 	"strings"
 	"syscall"
 	"time"
@@ -87,13 +88,27 @@ func withToken(token string, h http.Handler) http.Handler {
 }
 
 // hardened adds what keeps a browser from doing more with an answer than
-// reading it.
+// reading it. Paths with empty, "." or ".." segments are not found: http.ServeMux
+// would redirect them.
 func hardened(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		header.Set("Referrer-Policy", "no-referrer")
 		header.Set("X-Content-Type-Options", "nosniff")
+		if r.Method == http.MethodOptions && r.RequestURI == "*" {
+			r.RequestURI, r.URL.Path = "/", "/" // about the server, as the health check is
+		}
+		if !isCleanPath(r.URL.EscapedPath()) {
+			notFound(w, r)
+			return
+		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// isCleanPath reports whether http.ServeMux takes an escaped path as it is.
+func isCleanPath(text string) bool {
+	clean := path.Clean(text)
+	return strings.HasPrefix(text, "/") && (text == clean || text == clean+"/" && clean != "/")
 }

@@ -30,7 +30,7 @@ var limitSettings = []setting{
 		kind: prefixes(func(c *Config) *[]netip.Prefix { return &c.TrustedProxies })},
 	{name: "PROXY_PROTOCOL", def: "false", doc: "Whether trusted proxies may begin connections with a header of PROXY protocol version 2.",
 		kind: boolean(func(c *Config) *bool { return &c.ProxyProtocol })},
-	{name: "MAX_HEAD_SIZE", def: "8192", doc: "Bytes of a request head.",
+	{name: "MAX_HEAD_SIZE", def: "16384", doc: "Bytes of a request head.",
 		kind: integer(1024, 65536, func(c *Config) *int { return &c.MaxHeadSize })},
 	{name: "MAX_HTTP_BUFFER_SIZE", def: "1000000", doc: "Bytes of a message or a request body, fragments and attachments summed up.",
 		kind: integer(1024, 100*mib, func(c *Config) *int { return &c.MaxHTTPBufferSize })},

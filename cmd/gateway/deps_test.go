@@ -53,7 +53,7 @@ var arrows = map[string]rule{
 	}},
 	"upstream/brokertest":  {ours: []string{"internal/freeport"}},
 	"internal/auth":        {ours: []string{"codec", "rooms"}},
-	"internal/authz":       {ours: []string{"rooms"}},
+	"internal/authz":       {ours: []string{"codec", "rooms"}},
 	"internal/console":     {},
 	"internal/doctor":      {ours: []string{"upstream"}},
 	"internal/canary":      {ours: []string{"internal/sioclient"}},

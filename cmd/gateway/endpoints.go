@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/hometrip/gateway/internal/console"
 )
 
 const serviceName = "websocket-gateway"
@@ -39,6 +41,8 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 	if page != nil {
 		page.Register(mux)
 	}
+	console.RegisterClient(mux)
+	mux.HandleFunc("OPTIONS /{$}", g.handleOptions)
 	mux.HandleFunc("GET /health", g.handleHealth)
 	mux.HandleFunc("GET /ready", g.handleReady)
 	mux.Handle("POST /events/{key}", g.publisher())
@@ -169,6 +173,16 @@ func (g *Gateway) handleReady(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"ready": true})
+}
+
+// handleOptions answers the health check that HAProxy makes unless it is told of
+// another path.
+func (g *Gateway) handleOptions(w http.ResponseWriter, _ *http.Request) {
+	if g.server.Draining() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // snapshot is the body of GET /metrics for people and scripts.

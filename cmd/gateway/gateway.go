@@ -181,7 +181,7 @@ func (g *Gateway) doorConfig(connections int) loop.Config {
 		Bytes:          cfg.bytes(),
 		TrustedProxies: cfg.TrustedProxies,
 		ProxyProtocol:  cfg.ProxyProtocol,
-		Origins:        allowedOrigins(cfg.CORSOrigins),
+		Origins:        loop.NewOrigins(cfg.CORSOrigins...),
 		LocalPages:     cfg.Environment == development,
 		SharePort:      cfg.SharePort,
 	}
@@ -205,17 +205,6 @@ func maxConnections(setting int) (int, error) {
 		return setting, nil
 	}
 	return room, nil
-}
-
-func allowedOrigins(list []string) loop.Origins {
-	o := loop.Origins{List: make(map[string]struct{}, len(list))}
-	for _, origin := range list {
-		if origin == "*" {
-			o.Any = true
-		}
-		o.List[origin] = struct{}{}
-	}
-	return o
 }
 
 // run serves until ctx is cancelled, then drains and stops. An engine that

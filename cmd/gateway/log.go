@@ -209,8 +209,11 @@ func tameAttr(_ []string, a slog.Attr) slog.Attr {
 	case slog.KindString:
 		a.Value = slog.StringValue(cut(a.Value.String()))
 	case slog.KindAny:
-		if err, ok := a.Value.Any().(error); ok {
-			a.Value = slog.StringValue(cut(err.Error()))
+		switch v := a.Value.Any().(type) {
+		case error:
+			a.Value = slog.StringValue(cut(v.Error()))
+		case fmt.Stringer: // an enumeration would be its number in JSON
+			a.Value = slog.StringValue(cut(v.String()))
 		}
 	}
 	return a

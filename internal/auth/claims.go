@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -207,7 +206,7 @@ func texts(value []byte) []string {
 // text returns the string a valid JSON value is.
 func text(value []byte) (string, bool) {
 	b, ok := codec.Text(value)
-	return strings.ToValidUTF8(string(b), "\ufffd"), ok
+	return codec.ValidText(b), ok
 }
 
 // jwt.Claims wants these. The parser is told not to validate claims, because

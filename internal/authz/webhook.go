@@ -15,6 +15,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -97,8 +98,9 @@ func (w *webhook) ask(ctx context.Context, q asked) (Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	kind, id, _ := strings.Cut(q.room, ":")
-	body, err := json.Marshal(map[string]string{
-		"userId": q.user, "email": q.email, "role": q.role, "room": q.room, "roomType": kind, "roomId": id,
+	body, err := json.Marshal(map[string]codec.JSONText{
+		"userId": codec.JSONText(q.user), "email": codec.JSONText(q.email), "role": codec.JSONText(q.role),
+		"room": codec.JSONText(q.room), "roomType": codec.JSONText(kind), "roomId": codec.JSONText(id),
 	})
 	if err != nil {
 		return Verdict{}, err

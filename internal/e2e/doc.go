@@ -9,6 +9,7 @@
 //	badinput_test.go    what no client would send: over HTTP,
 //	badpackets_test.go  in frames and packets,
 //	badmanners_test.go  in polls, and at the wrong time
+//	compat_test.go      what clients other than socket.io-client send
 //	stream_test.go      order and completeness while clients upgrade
 //	edge_test.go        who may be in a room, limits, the admin port
 //	console_test.go     the console, in Chromium; js/console.mjs

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -34,18 +35,20 @@ type orders struct {
 // An orderForm is an order in Redis and in envelopes, as JSON. Times are Unix
 // seconds, of which tokens have no parts.
 type orderForm struct {
-	User    string `json:"user,omitempty"`
-	TokenID string `json:"jti,omitempty"`
-	Issued  int64  `json:"iat,omitempty"`
-	Until   int64  `json:"until,omitempty"`
-	Reason  string `json:"reason,omitempty"`
+	User    codec.JSONText `json:"user,omitempty"`
+	TokenID codec.JSONText `json:"jti,omitempty"`
+	Issued  int64          `json:"iat,omitempty"`
+	Until   int64          `json:"until,omitempty"`
+	Reason  codec.JSONText `json:"reason,omitempty"`
 }
 
 // orderHead is about what an order's form has beside its texts, in bytes.
 const orderHead = 80
 
 func formOf(o *rooms.Order) []byte {
-	form, err := json.Marshal(orderForm{o.User, o.TokenID, seconds(o.Issued), seconds(o.Until), o.Reason})
+	form, err := json.Marshal(orderForm{
+		codec.JSONText(o.User), codec.JSONText(o.TokenID), seconds(o.Issued), seconds(o.Until), codec.JSONText(o.Reason),
+	})
 	if err != nil {
 		panic(err) // texts and numbers
 	}
@@ -64,7 +67,9 @@ func parseOrder(form []byte) (*rooms.Order, error) {
 	if _, err := d.Token(); err != io.EOF {
 		return nil, fmt.Errorf("order %.80q: more behind it", form)
 	}
-	o := &rooms.Order{User: f.User, TokenID: f.TokenID, Issued: instant(f.Issued), Until: instant(f.Until), Reason: f.Reason}
+	o := &rooms.Order{
+		User: string(f.User), TokenID: string(f.TokenID), Issued: instant(f.Issued), Until: instant(f.Until), Reason: string(f.Reason),
+	}
 	return o, o.Check()
 }
 

@@ -201,3 +201,13 @@ func TestOrdersThatMakeNoSense(t *testing.T) {
 		t.Errorf("%d dropped, want %d", n, len(bad))
 	}
 }
+
+// An id with half of a surrogate pair is the same on every node.
+func TestOrdersKeepTheirTexts(t *testing.T) {
+	for _, text := range []string{"ann", "a\xed\xa0\xbd", "<\u2028>\"", "Zoë 😀"} {
+		got, err := parseOrder(formOf(&rooms.Order{User: text, TokenID: text, Reason: text, Until: time.Unix(1<<40, 0)}))
+		if err != nil || got.User != text || got.TokenID != text || got.Reason != text {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+}

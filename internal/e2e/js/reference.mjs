@@ -48,9 +48,8 @@ const io = new Server(http, {
   maxHttpBufferSize: number("MAX_HTTP_BUFFER_SIZE", 1e6),
   cors: { origin: (origin, done) => done(null, allowed(origin)), credentials: true },
   allowRequest: (req, done) => {
-    const upgrade = req.headers.upgrade === "websocket";
     if (draining) return done("draining", false);
-    done(null, !(upgrade && req.headers.origin && !allowed(req.headers.origin)));
+    done(null, !req.headers.origin || allowed(req.headers.origin));
   },
 });
 
