@@ -244,6 +244,7 @@ async function connectSecond() {
   show("second-error", "");
   try {
     const theirs = $("second-token")?.value.trim() || (await newToken($("second-user").value.trim()));
+    secondUser = $("second-user")?.value.trim() ?? "the second"; // until the gateway says so
     const mine = (second = io({ auth: { token: theirs }, forceNew: true, transports: ["websocket"] }));
     const current = (handle) => (...args) => mine === second && handle(...args);
     mine.on("connect", current(() => {
@@ -253,7 +254,7 @@ async function connectSecond() {
     mine.on("connect_error", current((error) => (mine.active ? show("second-error", explain(error.message)) : endSecond(error.message))));
     mine.on("disconnect", current((reason) => (mine.active ? showSecond() : endSecond(`The gateway has ended the second session (${reason}).`))));
     mine.onAny(current((event, body) => {
-      log.add("received", `${event} to ${secondUser || "the second"}`, body);
+      log.add("received", `${event} to ${secondUser}`, body);
       if (event === "connected") {
         secondUser = body.userId;
         showSecond();
