@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"unicode/utf8"
+
+	"github.com/hometrip/gateway/codec"
 )
 
-// fault says what is wrong with a body that is no JSON, and where. It repeats
+// fault says what is wrong with a body that is no JSON object, and where. It repeats
 // no more than one character of it.
 func fault(body []byte) string {
 	if len(bytes.TrimSpace(body)) == 0 {
@@ -23,6 +25,9 @@ func fault(body []byte) string {
 	}
 	var value json.RawMessage
 	wrong, found := errors.AsType[*json.SyntaxError](json.Unmarshal(body, &value))
+	if !found && codec.ValidJSON(body) {
+		return "want a JSON object, which begins with {"
+	}
 	if !found {
 		return "the JSON is nested too deep"
 	}

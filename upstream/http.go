@@ -64,7 +64,7 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e, err := NewEncoder(p.Table, p.MaxBody).Encode(r.PathValue("key"), body, time.Now())
 	if bad, ok := errors.AsType[*Poison](err); ok {
 		why := bad.Detail
-		if bad.Reason == ReasonNotJSON {
+		if bad.Reason == ReasonNotJSON || bad.Reason == ReasonNotObject {
 			why = fault(body)
 		}
 		answer(w, bad.status(), map[string]any{"error": why, "reason": bad.Reason.String()})
