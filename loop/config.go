@@ -25,6 +25,7 @@ const (
 	adminBatches   = 256              // of these and of those that wait for their turn, or for something else
 	adminBytes     = 16 << 20         // of all their requests
 	adminTimeout   = 10 * time.Second // for one request to be handled
+	preparedMaxAge = 2 * time.Second  // of a prepared answer; an older one is not given
 	maxBatch       = 64               // pipelined requests answered together
 	maxMoving      = 128              // connections on their way between loops; each holds two descriptors
 )
@@ -53,7 +54,16 @@ type Config struct {
 
 	Hub     *rooms.Hub
 	Handler http.Handler // answers what is not Engine.IO; nil: 404
-	Log     *slog.Logger
+
+	// Prepared are paths whose answers to GET the handler gives every
+	// prepareInterval, without a token; the loops answer with the last one.
+	Prepared []string
+
+	// Authorised reports whether a bearer token is a service's. Requests with
+	// one have a share of the handler of their own. nil: none is.
+	Authorised func(token string) bool
+
+	Log *slog.Logger
 
 	PingInterval time.Duration // between a pong and the next ping
 	PingTimeout  time.Duration // for the pong

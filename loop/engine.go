@@ -53,7 +53,7 @@ func (h *httpConn) serveEngine(x *exchange, head *codec.Head, r request, now tim
 // checkWebSocket answers what cannot become a WebSocket.
 func (h *httpConn) checkWebSocket(x *exchange, head *codec.Head) bool {
 	if !h.allows(head) {
-		h.refuseOrigin(x)
+		h.refuseOrigin(x, head)
 		return false
 	}
 	if !head.WebSocket {
@@ -76,8 +76,9 @@ func (h *httpConn) allows(head *codec.Head) bool {
 	return c.LocalPages && localPage(origin) || c.Origins.allow(origin, head.Field("host"))
 }
 
-func (h *httpConn) refuseOrigin(x *exchange) {
+func (h *httpConn) refuseOrigin(x *exchange, head *codec.Head) {
 	h.w.stats.RefusedOrigin.Add(1)
+	h.note(troubleOrigin, head, "origin", string(head.Field("origin")))
 	x.reply(h.w, engineError(http.StatusForbidden, codeForbidden))
 }
 
@@ -87,8 +88,9 @@ func (h *httpConn) handshake(x *exchange, head *codec.Head, webSocket bool, now 
 	case x.method != http.MethodGet:
 		x.reply(h.w, engineError(http.StatusBadRequest, codeMethod))
 	case !webSocket && !h.allows(head): // a WebSocket's has been looked at
-		h.refuseOrigin(x)
+		h.refuseOrigin(x, head)
 	case string(codec.QueryValue(head.Query, "EIO")) != "4":
+		h.note(troubleVersion, head, "version", string(codec.QueryValue(head.Query, "EIO")))
 		x.reply(h.w, engineError(http.StatusBadRequest, codeVersion))
 	case h.w.server.closed():
 		x.reply(h.w, unavailable)
@@ -176,6 +178,8 @@ func isBinaryBody(head *codec.Head) bool {
 func (w *worker) serveRequest(x *exchange, sid string, body []byte, binary bool, now time.Time) {
 	s := w.bySID[sid]
 	switch {
+	case s == nil && x.method == http.MethodPost && w.departed[sid] != nil:
+		x.reply(w, postTaken)
 	case s == nil:
 		x.reply(w, engineError(http.StatusBadRequest, codeSID))
 	case x.method == http.MethodGet:

@@ -1,9 +1,7 @@
 package loop
 
 import (
-	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -44,7 +42,7 @@ const errAddress = "too many connections from this address"
 
 // refuseProxy answers a header of the PROXY protocol that is not expected, and
 // tells the operator of it: no client gets through that proxy.
-func (h *httpConn) refuseProxy(version int, now time.Time) {
+func (h *httpConn) refuseProxy(version int) {
 	var why string
 	switch {
 	case version == 1:
@@ -54,28 +52,6 @@ func (h *httpConn) refuseProxy(version int, now time.Time) {
 	default:
 		why = "PROXY protocol header of a sender that is not in TRUSTED_PROXIES, or not the first of its connection"
 	}
-	if h.w.server.proxyNotice.due(now) {
-		h.w.server.config.Log.Info("connection refused", "why", why, "address", fmt.Sprint(h.c.RemoteAddr()))
-	}
+	h.w.server.note(troubleProxy, time.Now(), h.c.RemoteAddr(), "why", why) // the proxy's address
 	h.refuse(nil, http.StatusBadRequest, why)
-}
-
-// noticeInterval is how often a line is logged that clients can cause.
-const noticeInterval = time.Minute
-
-// A notice keeps a line from filling the log. Safe for concurrent use.
-type notice struct {
-	mu   sync.Mutex
-	next time.Time // guarded by mu
-}
-
-// due reports whether the line may be written now.
-func (n *notice) due(now time.Time) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if now.Before(n.next) {
-		return false
-	}
-	n.next = now.Add(noticeInterval)
-	return true
 }

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestUnexpectedProxyHeaders: whoever runs the proxy is told what to set, and not
@@ -45,19 +44,5 @@ func TestUnexpectedProxyHeaders(t *testing.T) {
 				t.Errorf("%d lines, want 1 at info with the address:\n%s", n, log)
 			}
 		})
-	}
-}
-
-func TestNoticesComeOnceAMinute(t *testing.T) {
-	t.Parallel()
-	var n notice
-	now := time.Now()
-	for _, c := range []struct {
-		after time.Duration
-		due   bool
-	}{{0, true}, {time.Second, false}, {noticeInterval - 1, false}, {noticeInterval, true}, {noticeInterval + time.Second, false}} {
-		if got := n.due(now.Add(c.after)); got != c.due {
-			t.Errorf("after %v: %v, want %v", c.after, got, c.due)
-		}
 	}
 }

@@ -357,8 +357,8 @@ func TestLargeReplyBeforeTheClose(t *testing.T) {
 	for _, version := range []string{"1.0", "1.1"} {
 		p := connectPolling(t, s, "ann")
 		var want strings.Builder
-		for i := range 100 {
-			packet := fmt.Sprintf(`42["%d","%s"]`, i, strings.Repeat("x", 80_000))
+		for i := range maxPollPackets {
+			packet := fmt.Sprintf(`42["%d","%s"]`, i, strings.Repeat("x", 500_000))
 			deliver(t, s, "user:ann", packet)
 			if i > 0 {
 				want.WriteByte(0x1e)
@@ -453,6 +453,8 @@ func TestSlowHandlers(t *testing.T) {
 	release := make(chan struct{})
 	var running atomic.Int64
 	s := newServer(t, func(c *Config) {
+		c.Prepared = []string{"/health"}
+		c.Authorised = func(token string) bool { return token == "good" }
 		c.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/slow" {
 				if n := running.Add(1); n > adminHandlers {
@@ -477,6 +479,13 @@ func TestSlowHandlers(t *testing.T) {
 	}
 	if r := dial(t, s).do("GET", "/health", ""); r.status != 200 {
 		t.Errorf("/health: %d, want 200", r.status)
+	}
+	for token, want := range map[string]int{"good": 200, "made up": 503} {
+		c := dial(t, s)
+		c.send(requestText("POST", "/events/x", "{}", "Authorization: Bearer "+token))
+		if r := c.receive(); r.status != want {
+			t.Errorf("a POST with a token that is %s: %d, want %d", token, r.status, want)
+		}
 	}
 	connectWS(t, s, "ann").join("1")
 	slow[0].conn.Close() // gives up

@@ -156,7 +156,7 @@ func (h *httpConn) next(now time.Time) bool {
 		}
 	}
 	if version := codec.ProxyVersion(buf); version > 0 && len(h.batch) == 0 {
-		h.refuseProxy(version, now)
+		h.refuseProxy(version)
 		return false
 	}
 	if h.timeout == awaitRequest {
@@ -308,8 +308,10 @@ func (h *httpConn) refuseError(head *codec.Head, err error) {
 	status := http.StatusBadRequest
 	if err == errHeadTooLarge {
 		status = http.StatusRequestHeaderFieldsTooLarge
+		h.note(troubleHead, nil)
 	} else if _, tooLarge := errors.AsType[*codec.LimitError](err); tooLarge {
 		status = http.StatusRequestEntityTooLarge
+		h.note(troubleBody, head)
 	}
 	h.refuse(head, status, err.Error())
 }
@@ -322,9 +324,10 @@ func (h *httpConn) serve(head *codec.Head, body, whole []byte, now time.Time) {
 	h.exchange = x
 	if isEnginePath(head.Path) {
 		h.serveEngine(x, head, request{body: body, whole: whole}, now)
+	} else if authorised := h.authorised(head); !authorised && h.prepared(head) != nil {
+		x.reply(h.w, *h.prepared(head))
 	} else {
-		probe := string(head.Path) == "/health" || string(head.Path) == "/ready"
-		h.batch = append(h.batch, job{exchange: x, request: bytes.Clone(whole), probe: probe})
+		h.batch = append(h.batch, job{exchange: x, request: bytes.Clone(whole), authorised: authorised})
 	}
 	h.served = true
 }
@@ -333,7 +336,8 @@ func (h *httpConn) serve(head *codec.Head, body, whole []byte, now time.Time) {
 // it that have come in the same read. A service that pipelines its events has
 // them delivered together, and their receivers written to once.
 func (h *httpConn) joinsBatch(head *codec.Head) bool {
-	return !isEnginePath(head.Path) && len(h.batch) < maxBatch && h.exchange.keepAlive
+	return !isEnginePath(head.Path) && len(h.batch) < maxBatch && h.exchange.keepAlive &&
+		h.authorised(head) == h.batch[0].authorised && h.prepared(head) == nil
 }
 
 // finish writes the replies of a batch, in the order of the requests.

@@ -48,9 +48,9 @@ type Server struct {
 	succeeded atomic.Bool // draining, and another process listens on the port
 	stopping  atomic.Bool
 	tight     atomic.Bool // memory is short: no new sessions
+	answers   atomic.Pointer[answers]
+	notices   notices
 	bootErr   atomic.Pointer[error]
-
-	proxyNotice notice // of headers of the PROXY protocol that are not expected
 }
 
 // New prepares a server; nothing listens yet.
@@ -65,6 +65,7 @@ func New(c Config) (*Server, error) {
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
 	s := &Server{config: c, port: port, listen: listenAddress(host, port), admin: newAdmin(c.Handler, c.Log), guard: newGuard(&c), ready: make(chan struct{})}
 	s.tuned.Store(&s.config)
+	s.notices.start = time.Now()
 	s.waiting.Store(int32(2 * c.Loops)) // an again and a beat each
 	for i := range c.Loops {
 		s.workers = append(s.workers, newWorker(s, i))
@@ -100,12 +101,12 @@ func (s *Server) live() *Config { return s.tuned.Load() }
 func (s *Server) debug() bool { return s.config.Log.Enabled(context.Background(), slog.LevelDebug) }
 
 // Tune takes new values for the fields that may change while clients are
-// served: Origins, DrainPeriod, MaxPending, MaxConnections, MaxPerAddress,
+// served: Origins, Authorised, DrainPeriod, MaxPending, MaxConnections, MaxPerAddress,
 // Handshakes, HandshakesPerAddress, Bytes and MaxOwed. It keeps the others. An
 // error changes nothing.
 func (s *Server) Tune(c Config) error {
 	next := s.config
-	next.Origins, next.DrainPeriod = c.Origins, c.DrainPeriod
+	next.Origins, next.Authorised, next.DrainPeriod = c.Origins, c.Authorised, c.DrainPeriod
 	next.MaxPending, next.MaxConnections, next.MaxOwed, next.Bytes = c.MaxPending, c.MaxConnections, c.MaxOwed, c.Bytes
 	next.MaxPerAddress, next.Handshakes, next.HandshakesPerAddress = c.MaxPerAddress, c.Handshakes, c.HandshakesPerAddress
 	if err := next.check(); err != nil {
@@ -226,6 +227,8 @@ func (s *Server) OnTick() (time.Duration, gnet.Action) {
 		s.bootErr.Store(&err)
 		return math.MaxInt64, gnet.Shutdown
 	}
+	s.prepare()
+	go s.keepPrepared()
 	go s.sweep()
 	return math.MaxInt64, gnet.None
 }

@@ -22,8 +22,9 @@ type worker struct {
 	loop   gnet.EventLoop
 	again  *again // comes back after a round of epoll
 
-	sessions []*session          // all of them; each knows its index
-	bySID    map[string]*session // those that HTTP requests can reach
+	sessions []*session           // all of them; each knows its index
+	bySID    map[string]*session  // those that HTTP requests can reach
+	departed map[string]*departed // those that could until a moment ago
 	wheel    *wheel
 	drain    *drain // nil unless sessions are being ended
 
@@ -56,13 +57,14 @@ type worker struct {
 
 func newWorker(s *Server, index int) *worker {
 	w := &worker{
-		server: s,
-		index:  index,
-		shard:  s.config.Hub.Shard(index),
-		bySID:  make(map[string]*session),
-		wheel:  newWheel(time.Now()),
-		budget: deliverBatch,
-		owed:   owed{by: make(map[debtor]int)},
+		server:   s,
+		index:    index,
+		shard:    s.config.Hub.Shard(index),
+		bySID:    make(map[string]*session),
+		departed: make(map[string]*departed),
+		wheel:    newWheel(time.Now()),
+		budget:   deliverBatch,
+		owed:     owed{by: make(map[debtor]int)},
 	}
 	w.turn = gnet.RunnableFunc(w.onBell)
 	w.lastTurn.Store(time.Now().UnixMilli())
@@ -142,5 +144,4 @@ func (w *worker) removeSession(s *session) {
 var (
 	pingMessage = codec.NewText([]byte("2"))
 	noopPacket  = []byte("6")
-	closePacket = []byte("1")
 )

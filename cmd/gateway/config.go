@@ -11,6 +11,8 @@ import (
 
 	"github.com/hometrip/gateway/internal/authz"
 	"github.com/hometrip/gateway/rooms"
+
+	"github.com/hometrip/gateway/internal/secret"
 )
 
 // Values of NODE_ENV.
@@ -26,7 +28,7 @@ const (
 const minSecret = 16
 
 // hidden stands for a secret wherever settings are shown.
-const hidden = "[hidden]"
+const hidden = secret.Hidden
 
 // A Config is the environment as values. It is read once at the start and not
 // changed afterwards. The table in config_settings.go says what each field

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hometrip/gateway/internal/secret"
 )
 
 // A setting is one environment variable.
@@ -190,5 +192,5 @@ func (s setting) show(text string) string {
 	if text != "" && (s.secret || strings.Contains(text, "@")) {
 		return hidden
 	}
-	return text
+	return secret.HideInURLs(text)
 }

@@ -162,6 +162,8 @@ func (g *Gateway) doorConfig(connections int) loop.Config {
 		Loops:          loops,
 		Hub:            g.hub,
 		Handler:        &g.public,
+		Prepared:       []string{"/health", "/ready"},
+		Authorised:     serviceTokens(cfg.MetricsToken, cfg.PublishToken),
 		Log:            g.log,
 		PingInterval:   cfg.PingInterval,
 		PingTimeout:    cfg.PingTimeout,

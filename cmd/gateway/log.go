@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gopkg.in/natefinch/lumberjack.v2"
+
+	"github.com/hometrip/gateway/internal/secret"
 )
 
 // Values of LOG_FORMAT.
@@ -207,13 +209,13 @@ func tameAttr(_ []string, a slog.Attr) slog.Attr {
 		ms := float64(a.Value.Duration().Round(time.Microsecond)) / float64(time.Millisecond)
 		return slog.Float64(a.Key+"Ms", ms)
 	case slog.KindString:
-		a.Value = slog.StringValue(cut(a.Value.String()))
+		a.Value = slog.StringValue(cut(secret.HideInURLs(a.Value.String())))
 	case slog.KindAny:
 		switch v := a.Value.Any().(type) {
 		case error:
-			a.Value = slog.StringValue(cut(v.Error()))
+			a.Value = slog.StringValue(cut(secret.HideInURLs(v.Error())))
 		case fmt.Stringer: // an enumeration would be its number in JSON
-			a.Value = slog.StringValue(cut(v.String()))
+			a.Value = slog.StringValue(cut(secret.HideInURLs(v.String())))
 		}
 	}
 	return a

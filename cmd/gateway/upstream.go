@@ -57,24 +57,29 @@ func (g *Gateway) consume(ctx context.Context) (ended <-chan struct{}) {
 // eventBus is a part of GET /health and GET /metrics.
 type eventBus struct {
 	IsConnected       bool       `json:"isConnected"`
-	ReconnectAttempts int        `json:"reconnectAttempts"`
-	Host              string     `json:"host"`
-	Port              int        `json:"port"`
+	ReconnectAttempts *int       `json:"reconnectAttempts,omitempty"`
+	Host              *string    `json:"host,omitempty"`
+	Port              *int       `json:"port,omitempty"`
 	Since             *time.Time `json:"since,omitempty"`     // connected or not
 	LastError         string     `json:"lastError,omitempty"` // while not connected
 	Foreign           []string   `json:"foreign,omitempty"`   // queues and exchanges used as they were found
 }
 
+// state is what everybody may know.
+func (b eventBus) state() eventBus { return eventBus{IsConnected: b.IsConnected} }
+
 func (g *Gateway) eventBus() eventBus {
+	host, port, attempts := g.cfg().RabbitMQHost, g.cfg().RabbitMQPort, 0
+	bus := eventBus{Host: &host, Port: &port, ReconnectAttempts: &attempts}
 	if g.consumer == nil {
-		return eventBus{Host: g.cfg().RabbitMQHost, Port: g.cfg().RabbitMQPort}
+		return bus
 	}
 	s := g.consumer.Status()
 	since := s.Since.UTC()
-	bus := eventBus{IsConnected: s.Connected, ReconnectAttempts: s.Attempts, Since: &since, Foreign: s.Foreign}
-	host, port, _ := net.SplitHostPort(s.Host)
-	bus.Host = host
-	bus.Port, _ = strconv.Atoi(port)
+	bus.IsConnected, bus.Since, bus.Foreign, attempts = s.Connected, &since, s.Foreign, s.Attempts
+	var text string
+	host, text, _ = net.SplitHostPort(s.Host)
+	port, _ = strconv.Atoi(text)
 	if !s.Connected {
 		bus.LastError = s.LastError
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/time/rate"
 
+	"github.com/hometrip/gateway/internal/secret"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -39,13 +40,13 @@ var jwksAlgorithms = []string{
 // useJWKS fetches the key set and starts the pool.
 func (v *Verifier) useJWKS(k *keyring, address string, log *slog.Logger) ([]string, error) {
 	if u, err := url.Parse(address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("JWKS URL %q: want http://host/path or https://host/path", address)
+		return nil, fmt.Errorf("JWKS URL %q: want http://host/path or https://host/path", secret.HideInURLs(address))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	keys, err := newKeySet(ctx, address, log)
 	if err != nil {
 		cancel()
-		return nil, fmt.Errorf("JWKS URL %q: %w", address, err)
+		return nil, fmt.Errorf("JWKS URL: %s", secret.HideInURLs(err.Error()))
 	}
 	k.key = keys.Keyfunc
 	v.remote = newPool(ctx, cancel, v)
@@ -62,7 +63,7 @@ func newKeySet(ctx context.Context, address string, log *slog.Logger) (keyfunc.K
 		HTTPTimeout:               jwksTimeout,
 		NoErrorReturnFirstHTTPReq: true, // the issuer may start after us
 		RefreshErrorHandler: func(_ context.Context, err error) {
-			log.Warn("signing keys not fetched", "url", address, "error", err)
+			log.Warn("signing keys not fetched", "url", secret.HideInURLs(address), "error", secret.HideInURLs(err.Error()))
 		},
 		RefreshInterval: jwksRefresh,
 	})
