@@ -178,3 +178,15 @@ func TestVersionsSort(t *testing.T) {
 		t.Errorf("a changed work tree: %s", got)
 	}
 }
+
+// TestBuildsAreToldTheirVersion: the build of a package or an image does not
+// see the repository.
+func TestBuildsAreToldTheirVersion(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[string]string{"build": "-X main.release=1.0.0'", "image": "--build-arg VERSION=1.0.0 ", "package": `build "1.0.0"`} {
+		wantIn(t, "make "+target, run(t, "make", "-C", "../..", "-n", target, "VERSION=1.0.0"), want)
+	}
+	version := strings.TrimSpace(run(t, "../../deploy/version"))
+	wantIn(t, "make build", run(t, "make", "-C", "../..", "-n", "build"), "-X main.release="+version+"'")
+	wantIn(t, "Dockerfile", read(t, "../../Dockerfile"), "ARG VERSION=0+", "main.release=${VERSION}")
+}
