@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -434,4 +435,53 @@ func TestTooMuchWaitsForAllSlowReaders(t *testing.T) {
 		c.conn.Close()
 	}
 	await(t, "nothing to be waiting", func() bool { return s.Stats().Owed == 0 && s.Stats().Sessions == 2 })
+}
+
+// presenters is an Authenticator that notes who presents which token.
+type presenters struct{ seen sync.Map }
+
+func (p *presenters) Authenticate(token string, from rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
+	p.seen.Store(token, from)
+	done(rooms.Identity{UserID: token}, nil)
+}
+
+// TestTokensAreTakenByAddress: whose they are said to be is not known yet.
+func TestTokensAreTakenByAddress(t *testing.T) {
+	t.Parallel()
+	p := &presenters{}
+	s := newServerOf(t, func(c *Config, r *rooms.Config) {
+		r.Auth = p
+		c.TrustedProxies = loopback("127.0.0.8/32")
+	})
+	for _, client := range []struct {
+		name, from string
+		headers    []string
+		want       string
+	}{
+		{"direct", "127.0.0.2", nil, "127.0.0.2"},
+		{"boasting", "127.0.0.3", []string{"X-Forwarded-For: 198.51.100.7"}, "127.0.0.3"},
+		{"proxied", "127.0.0.8", []string{"X-Forwarded-For: 198.51.100.7"}, "198.51.100.7"},
+	} {
+		c := dialFrom(t, s, client.from)
+		if status := c.upgrade(client.headers...); status != 101 {
+			t.Fatal(status)
+		}
+		c.send(frame(true, ws.OpText, `40{"token":"`+client.name+`"}`))
+		c.send(frame(true, ws.OpText, `420["refresh_token",{"token":"`+client.name+` again"}]`))
+		await(t, client.name, func() bool { _, seen := p.seen.Load(client.name + " again"); return seen })
+		want := rooms.Presenter{Address: uint64(sourceOf(netip.MustParseAddr(client.want)))}
+		if got, _ := p.seen.Load(client.name); got != want {
+			t.Errorf("%s: CONNECT by %+v, want %+v", client.name, got, want)
+		}
+		want.User = client.name
+		if got, _ := p.seen.Load(client.name + " again"); got != want {
+			t.Errorf("%s: refresh_token by %+v, want %+v", client.name, got, want)
+		}
+	}
+	poll := openPolling(t, s)
+	poll.send(`40{"token":"polling"}`)
+	want := rooms.Presenter{Address: uint64(sourceOf(netip.MustParseAddr("127.0.0.1")))}
+	if got, _ := p.seen.Load("polling"); got != want {
+		t.Errorf("by polling: %+v, want %+v", got, want)
+	}
 }

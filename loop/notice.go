@@ -161,7 +161,7 @@ func (s *session) noteEnd(reason rooms.Reason, now time.Time) {
 		what = troubleTooFast
 	case rooms.ReasonSlowConsumer:
 		what = troubleSlow
-	case rooms.ReasonShed:
+	case rooms.ReasonShed, rooms.ReasonBusy:
 		what = troubleShed
 	default:
 		return

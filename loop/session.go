@@ -119,6 +119,17 @@ func (s *session) Close(reason rooms.Reason) {
 // Wake implements rooms.Sink.
 func (s *session) Wake() { s.rearm(time.Now()) }
 
+// Source implements rooms.Sink.
+func (s *session) Source() uint64 {
+	switch {
+	case s.ws != nil:
+		return uint64(s.ws.place)
+	case s.poll != nil:
+		return uint64(s.poll.place)
+	}
+	return 0
+}
+
 // packet takes one text packet from the client, on whichever transport.
 func (s *session) packet(b []byte, now time.Time) {
 	defer s.survive()

@@ -54,7 +54,7 @@ func TestServeForProtocolSuites(t *testing.T) {
 
 type everybodyIsNobody struct{}
 
-func (everybodyIsNobody) Authenticate(_ string, _ time.Time, done func(rooms.Identity, error)) {
+func (everybodyIsNobody) Authenticate(_ string, _ rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
 	done(rooms.Identity{}, nil)
 }
 

@@ -22,13 +22,20 @@ const authErrorPrefix = "Authentication error: "
 // expiryWarning is how long before the token's end a client is told of it.
 const expiryWarning = 5 * time.Minute
 
-// connectsPerBurst is how many CONNECTs are worth a burst of events: a token
-// costs more to verify than an event to serve, and nobody should guess.
+// connectsPerBurst is how many tokens, in CONNECT or refresh_token, are worth a
+// burst of events: a token costs more to verify than an event to serve, and
+// nobody should guess.
 const connectsPerBurst = 20
 
-func (s *Socket) handleConnect(data []byte, now time.Time) {
+// takeToken takes what a token costs, of which some has been taken already, and
+// returns what Throttle.Take does.
+func (s *Socket) takeToken(taken int, now time.Time) (bursts float64) {
 	rate := s.shard.hub.limits().Events
-	if s.events.Take(rate, max(rate.Burst/connectsPerBurst, 1), now) > 1 {
+	return s.events.Take(rate, max(rate.Burst/connectsPerBurst-taken, 0), now)
+}
+
+func (s *Socket) handleConnect(data []byte, now time.Time) {
+	if s.takeToken(0, now) > 1 {
 		s.close(ReasonTooFast)
 		return
 	}
@@ -47,6 +54,10 @@ func (s *Socket) handleConnect(data []byte, now time.Time) {
 			return // closed meanwhile
 		}
 		s.phase = phaseOpen
+		if errors.Is(err, ErrBusy) {
+			s.close(ReasonBusy) // clients come back from that by themselves, and not from CONNECT_ERROR
+			return
+		}
 		if err != nil {
 			s.reject(err)
 			s.sink.Wake() // the deadline is back
@@ -90,7 +101,8 @@ func (s *Socket) verify(token string, now time.Time, then func(Identity, error, 
 		err error
 	}
 	consult(s.shard, now, func(done func(verdict)) {
-		auth.Authenticate(token, now, func(id Identity, err error) { done(verdict{id, err}) })
+		from := Presenter{User: s.userID, Address: s.sink.Source()}
+		auth.Authenticate(token, from, now, func(id Identity, err error) { done(verdict{id, err}) })
 	}, func(v verdict, now time.Time) { then(v.id, v.err, now) })
 }
 

@@ -55,11 +55,7 @@ func (s *Socket) handleEvent(p *codec.SocketPacket, attachments [][]byte, now ti
 	sh.stats.EventsIn.Add(1)
 	sh.call = Call{Socket: s, Args: args, Attachments: attachments, Now: now, ack: p.ID}
 	if ahead := s.events.Take(sh.hub.limits().Events, 1, now); ahead > 1 {
-		sh.stats.EventsTooFast.Add(1)
-		sh.call.Refuse(errTooFast)
-		if ahead > 2 {
-			s.close(ReasonTooFast)
-		}
+		sh.call.tooFast(ahead)
 	} else if handle := sh.hub.config.Handlers[string(name)]; handle != nil {
 		handle(&sh.call)
 	} else {
@@ -67,6 +63,17 @@ func (s *Socket) handleEvent(p *codec.SocketPacket, attachments [][]byte, now ti
 		sh.call.Refuse(errUnknownEvent)
 	}
 	sh.call = Call{}
+}
+
+// tooFast refuses what came too early, and closes the session of who is so many
+// bursts ahead that it does not stop.
+func (c *Call) tooFast(ahead float64) {
+	s := c.Socket
+	s.shard.stats.EventsTooFast.Add(1)
+	c.Refuse(errTooFast)
+	if ahead > 2 {
+		s.close(ReasonTooFast)
+	}
 }
 
 func handleLeave(c *Call) {
@@ -120,6 +127,10 @@ func handleRefresh(c *Call) {
 	token := stringMember(arg, "token")
 	if len(token) == 0 {
 		c.Refuse(errMissingToken)
+		return
+	}
+	if ahead := s.takeToken(1, c.Now); ahead > 1 { // 1: the event
+		c.tooFast(ahead)
 		return
 	}
 	later := Call{Socket: s, ack: c.ack}

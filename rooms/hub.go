@@ -39,6 +39,9 @@ type Hub struct {
 	shards    []*Shard
 	limited   atomic.Pointer[Limits]
 	occupancy *occupancy
+	bounds    *bounds
+	vacant    vacant
+	short     atomic.Bool  // memory is: no more joins
 	seed      maphash.Seed // of the hashes of tokens' ids
 }
 
@@ -50,7 +53,8 @@ func New(c Config) (*Hub, error) {
 	if c.MaxMailbox < 1 || c.MaxPacket < 1 {
 		return nil, fmt.Errorf("rooms: MaxMailbox %d and MaxPacket %d must be positive", c.MaxMailbox, c.MaxPacket)
 	}
-	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster), seed: maphash.MakeSeed()}
+	h := &Hub{config: c, bounds: newBounds(), seed: maphash.MakeSeed()}
+	h.occupancy = newOccupancy(c.Cluster, &h.vacant)
 	if err := h.SetLimits(c.Limits); err != nil {
 		return nil, err
 	}
@@ -162,5 +166,6 @@ func (h *Hub) Stats() Totals {
 		t.add(&s.stats)
 		t.MailboxWaiting += int64(s.mailbox.waiting())
 	}
+	t.RoomBytes += h.vacant.bytes.Load()
 	return t
 }

@@ -202,7 +202,7 @@ type lateAuth struct {
 	pending []func(Identity, error)
 }
 
-func (a *lateAuth) Authenticate(_ string, _ time.Time, done func(Identity, error)) {
+func (a *lateAuth) Authenticate(_ string, _ Presenter, _ time.Time, done func(Identity, error)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.pending = append(a.pending, done)

@@ -92,6 +92,8 @@ type Config struct {
 	RoomAuthTTL         time.Duration
 	RoomAuthConcurrency int
 	MaxRooms            int
+	MaxUserRooms        int
+	MaxRoomBytes        int
 	MaxRoomID           int // bytes
 	RoomIDCharacters    rooms.Alphabet
 	PresenceMaxMembers  int // 0: any number

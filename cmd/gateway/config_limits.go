@@ -68,6 +68,12 @@ var limitSettings = []setting{
 		kind: integer(1, 1024, func(c *Config) *int { return &c.RoomAuthConcurrency })},
 	{name: "MAX_ROOMS", reload: true, def: strconv.Itoa(rooms.DefaultRooms), doc: "Rooms a socket may be in.",
 		kind: integer(2, 10_000, func(c *Config) *int { return &c.MaxRooms })},
+	{name: "MAX_ROOMS_PER_USER", reload: true, def: strconv.Itoa(rooms.DefaultUserRooms),
+		doc:  "Rooms that all sockets of one user on a node may be in together, a room counted once for each socket; 0 is any number.",
+		kind: integer(0, 10_000_000, func(c *Config) *int { return &c.MaxUserRooms })},
+	{name: "MAX_ROOM_BYTES", reload: true, def: "0",
+		doc:  "Bytes that rooms and memberships in them may take on a node; further joins are refused, those of users with many rooms first. Redis takes about as much for each node. 0 is a quarter of GOMEMLIMIT, else of the cgroup's memory or the machine's.",
+		kind: integer(0, 1<<40, func(c *Config) *int { return &c.MaxRoomBytes })},
 	{name: "MAX_ROOM_ID_LENGTH", reload: true, def: strconv.Itoa(rooms.DefaultRoomID), doc: "Bytes of a room's id.",
 		kind: integer(1, 1024, func(c *Config) *int { return &c.MaxRoomID })},
 	{name: "ROOM_ID_CHARACTERS", reload: true, doc: "Characters a room's id may have, such as a-zA-Z0-9_.:-; empty is all but control characters.",
@@ -108,7 +114,7 @@ func (c Config) bytes() rooms.Rate {
 // limits returns what a client may do in rooms.
 func (c Config) limits() rooms.Limits {
 	return rooms.Limits{
-		Rooms: c.MaxRooms, RoomID: c.MaxRoomID, RoomIDs: c.RoomIDCharacters,
+		Rooms: c.MaxRooms, UserRooms: c.MaxUserRooms, RoomBytes: c.MaxRoomBytes, RoomID: c.MaxRoomID, RoomIDs: c.RoomIDCharacters,
 		Events:  rooms.Rate{PerSecond: c.MaxEvents, Burst: c.MaxEventsBurst},
 		PerUser: c.MaxPerUser, Presence: c.PresenceMaxMembers,
 		Telling: rooms.Rate{PerSecond: c.MaxPresence, Burst: c.MaxPresence},

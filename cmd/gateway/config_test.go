@@ -67,7 +67,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		MaxPerUser: 1000, MaxEvents: 100, MaxEventsBurst: 1000, MaxBytes: 1 << 20,
 		RoomPolicy: "open", NotificationRooms: "policy",
 		RoomAuthTimeout: 2 * time.Second, RoomAuthTTL: 30 * time.Second, RoomAuthConcurrency: 32,
-		MaxRooms: 1000, MaxRoomID: 256, PresenceMaxMembers: 500, MaxPresence: 100_000,
+		MaxRooms: 1000, MaxUserRooms: 5000, MaxRoomID: 256, PresenceMaxMembers: 500, MaxPresence: 100_000,
 		DrainPeriod: 10 * time.Second, ShutdownTimeout: 30 * time.Second,
 		LogLevel: slog.LevelInfo, LogFormat: "auto", LogDir: "logs", LogMaxSizeMB: 100, LogMaxFiles: 10,
 		LogStatsInterval: time.Minute,

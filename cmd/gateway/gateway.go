@@ -28,6 +28,10 @@ const (
 	// log files, Redis, RabbitMQ, and connections on their way between loops.
 	descriptorReserve = 512
 
+	// verifiersShare: one token is verified at a time for so many event loops,
+	// where that costs much.
+	verifiersShare = 2
+
 	// stopTimeout is what is kept of SHUTDOWN_TIMEOUT for stopping the engine
 	// once the sessions have been drained.
 	stopTimeout = 2 * time.Second
@@ -83,18 +87,18 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	g.swap(cfg)
 	paceCollector()
 	g.memory = limitMemory(log)
+	loops := cfg.EventLoops
+	if loops == 0 {
+		loops = min(runtime.GOMAXPROCS(0), rooms.MaxShards)
+	}
 	var err error
 	err = cfg.verification(func(c auth.Config) error {
-		c.Log = log
+		c.Log, c.Workers = log, loops/verifiersShare
 		g.verifier, err = auth.New(c)
 		return err
 	})
 	if err != nil {
 		return nil, err
-	}
-	loops := cfg.EventLoops
-	if loops == 0 {
-		loops = min(runtime.GOMAXPROCS(0), rooms.MaxShards)
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		// One for whatever is not a loop, and one that is idle even then. While
@@ -102,7 +106,12 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		// epoll after 20 us, and looks every 20 us whether it may: at 4,000
 		// chat events a second that was a third of the CPU (70 us an event
 		// against 52), and half of the latency.
-		runtime.GOMAXPROCS(loops + 2)
+		// Tokens that cost much are verified beside these.
+		busy := 1
+		if verifiers, dear := g.verifier.Dear(); dear {
+			busy += verifiers
+		}
+		runtime.GOMAXPROCS(loops + 1 + busy)
 	}
 	if g.cluster, err = g.neighbours(); err != nil {
 		return nil, err
@@ -119,7 +128,7 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		ConnectTimeout: cfg.ConnectTimeout,
 		MaxPacket:      cfg.MaxHTTPBufferSize,
 		MaxMailbox:     cfg.MaxMailbox,
-		Limits:         cfg.limits(),
+		Limits:         g.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
 	})

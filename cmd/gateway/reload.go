@@ -136,7 +136,7 @@ func merge(now, next *loaded) (merged Config, changed, restart []string) {
 func needsRestart(name string, now, next *Config) bool {
 	switch {
 	case strings.HasPrefix(name, "JWT_"):
-		return now.JWTJWKSURL != "" || next.JWTJWKSURL != ""
+		return now.keyKind() == "JWT_JWKS_URL" || now.keyKind() != next.keyKind()
 	case name == "MAX_CONNECTIONS_PER_IP": // counted from the start or not at all
 		return (now.MaxPerIP == 0) != (next.MaxPerIP == 0)
 	}
@@ -163,7 +163,7 @@ func (g *Gateway) apply(cfg Config) (routes upstream.Reload, err error) {
 		err = cfg.verification(g.verifier.Reload)
 	}
 	if err == nil {
-		err = g.hub.SetLimits(cfg.limits())
+		err = g.hub.SetLimits(g.limits())
 	}
 	if err == nil {
 		err = g.server.Tune(g.doorConfig(connections))
@@ -186,17 +186,21 @@ func (c Config) verification(use func(auth.Config) error) error {
 		Issuer:    c.JWTIssuer,
 		Audience:  c.JWTAudience,
 	})
-	name := "JWT_SECRET"
-	switch {
-	case c.JWTPublicKey != "":
-		name = "JWT_PUBLIC_KEY"
-	case c.JWTJWKSURL != "":
-		name = "JWT_JWKS_URL"
-	}
 	if err != nil {
-		return settingsError{fmt.Errorf("%s: %w", name, err)}
+		return settingsError{fmt.Errorf("%s: %w", c.keyKind(), err)}
 	}
 	return nil
+}
+
+// keyKind returns the setting that has the key.
+func (c Config) keyKind() string {
+	switch {
+	case c.JWTPublicKey != "":
+		return "JWT_PUBLIC_KEY"
+	case c.JWTJWKSURL != "":
+		return "JWT_JWKS_URL"
+	}
+	return "JWT_SECRET"
 }
 
 // table returns the routes of ROUTES_FILE.

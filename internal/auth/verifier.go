@@ -11,6 +11,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/hometrip/gateway/internal/fairpool"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -28,6 +29,10 @@ type Config struct {
 	Issuer   string // what iss must be; "" takes any
 	Audience string // what aud must be or contain; "" takes any
 
+	Workers int // tokens verified at a time off the event loops, when that costs much; 0: 1
+
+	waiting int // bytes of tokens that wait to be verified; 0: maxWaiting. Tests set it
+
 	Log *slog.Logger // nil: failures to fetch the JWKS are not logged
 }
 
@@ -40,8 +45,11 @@ type party struct {
 // A Verifier verifies tokens. It is a rooms.Authenticator and safe for
 // concurrent use.
 type Verifier struct {
-	keys   atomic.Pointer[keyring]
-	remote *pool // nil unless keys come from a JWKS
+	keys         atomic.Pointer[keyring]
+	workers      int                             // tokens verified at a time by pool
+	pool         *fairpool.Pool[rooms.Presenter] // nil when verifying costs little
+	turn         chan struct{}                   // a place for each of workers; nil unless keys come from a JWKS
+	stopFetching func()                          // nil unless keys come from a JWKS
 
 	revoked  blacklist
 	overflow atomic.Uint64 // revocations for which the list had no room
@@ -64,27 +72,31 @@ var (
 	_ rooms.Revoker       = (*Verifier)(nil)
 )
 
-// New returns a verifier for cfg. With a JWKSURL it tries to fetch the keys
-// first, for at most jwksTimeout; when that fails it goes on without keys and
-// tries again, and Close must be called in the end.
+// New returns a verifier for cfg, on which Close must be called in the end. With
+// a JWKSURL it tries to fetch the keys first, for at most jwksTimeout; when that
+// fails it goes on without keys and tries again.
 func New(cfg Config) (*Verifier, error) {
-	v := &Verifier{}
+	v := &Verifier{workers: workers(cfg)}
 	k, err := v.keyring(cfg)
 	if err != nil {
 		return nil, err
 	}
 	v.keys.Store(k)
+	if cfg.PublicKey != "" {
+		v.startPool(v.workers, cfg)
+	}
 	return v, nil
 }
 
-// ErrJWKS says that where the keys are fetched is settled at the start.
-var ErrJWKS = errors.New("keys of a JWKS cannot be exchanged for others, nor others for them, while tokens are verified")
+// ErrKind says that a key of the same kind is wanted: where tokens are verified
+// depends on what that costs, and a JWKS is fetched by goroutines of its own.
+var ErrKind = errors.New("a secret, a public key and a JWKS cannot be exchanged for each other while tokens are verified")
 
-// Reload has tokens verified as cfg says from now on; a file of a public key is
-// read again. An error changes nothing. Safe for concurrent use.
+// Reload has tokens verified as cfg says from now on; the file of a public key
+// is read again. An error changes nothing. Safe for concurrent use.
 func (v *Verifier) Reload(cfg Config) error {
-	if v.remote != nil || cfg.JWKSURL != "" {
-		return ErrJWKS
+	if v.stopFetching != nil || cfg.JWKSURL != "" || (v.pool != nil) != (cfg.PublicKey != "") {
+		return ErrKind
 	}
 	k, err := v.keyring(cfg)
 	if err == nil {
@@ -123,7 +135,7 @@ func (v *Verifier) useKey(k *keyring, cfg Config) ([]string, error) {
 		k.useFixed(key)
 		return []string{alg}, err
 	case cfg.JWKSURL != "" && cfg.Secret == "" && cfg.PublicKey == "":
-		return v.useJWKS(k, cfg.JWKSURL, cfg.Log)
+		return v.useJWKS(k, cfg)
 	}
 	return nil, errors.New("want exactly one of secret, public key and JWKS URL")
 }
@@ -133,21 +145,18 @@ func (k *keyring) useFixed(key any) {
 }
 
 // Authenticate implements rooms.Authenticator. Errors are *Refusal.
-func (v *Verifier) Authenticate(token string, now time.Time, done func(rooms.Identity, error)) {
-	if v.remote == nil {
+func (v *Verifier) Authenticate(token string, from rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
+	if v.pool == nil {
 		done(v.Verify(token, now))
 		return
 	}
-	// What needs no key needs no goroutine, and garbage no place in the queue.
+	// Garbage needs no place in the queue.
 	if err := shape(token); err != nil {
 		v.count(err)
 		done(rooms.Identity{}, err)
 		return
 	}
-	if !v.remote.post(task{token: token, now: now, done: done}) {
-		v.count(errBusy)
-		done(rooms.Identity{}, errBusy)
-	}
+	v.later(token, from, now, done)
 }
 
 // Verify verifies token as of now. With a JWKS it may block while keys are
@@ -166,7 +175,7 @@ func (v *Verifier) verify(token string, now time.Time) (rooms.Identity, error) {
 	c := &claims{party: &k.party, expires: never}
 	if !k.recognize(token, c) {
 		c = &claims{party: &k.party, expires: never}
-		if err := k.parse(token, c); err != nil {
+		if err := v.parse(k, token, c); err != nil {
 			return rooms.Identity{}, err
 		}
 	}
@@ -180,8 +189,10 @@ func (v *Verifier) verify(token string, now time.Time) (rooms.Identity, error) {
 }
 
 // parse has golang-jwt verify token and read its claims.
-func (k *keyring) parse(token string, c *claims) error {
-	parsed, err := k.parser.ParseWithClaims(token, c, k.key)
+func (v *Verifier) parse(k *keyring, token string, c *claims) error {
+	key, end := v.inTurn(k.key)
+	parsed, err := k.parser.ParseWithClaims(token, c, key)
+	end()
 	if err != nil {
 		return k.refusal(token, parsed, err)
 	}
@@ -261,10 +272,14 @@ func (v *Verifier) Counts() []Count {
 // and how many more there was no room for.
 func (v *Verifier) Revoked() (listed int, overflow uint64) { return v.revoked.len(), v.overflow.Load() }
 
-// Close ends the fetching of keys. Verifications that wait are refused as
-// busy, later ones too. A verifier with a fixed key has nothing to close.
+// Close ends the fetching of keys and the verifier's goroutines. Verifications
+// that wait are refused as busy, later ones too. A verifier with a secret has
+// nothing to close.
 func (v *Verifier) Close() {
-	if v.remote != nil {
-		v.remote.close()
+	if v.stopFetching != nil {
+		v.stopFetching()
+	}
+	if v.pool != nil {
+		v.pool.Close()
 	}
 }

@@ -307,7 +307,7 @@ func TestReloadOfTheInstalledGateway(t *testing.T) {
 	})
 	for what, wrong := range map[string]string{
 		"a bad value": "MAX_ROOMS=many", "a weak secret": "JWT_SECRET=short", "a mistyped name": "LOG_LEVLE=debug",
-		"a missing file": "ROUTES_FILE=/nowhere.yaml", "a key that is none": "JWT_SECRET=\nJWT_PUBLIC_KEY=/nowhere.pem",
+		"a missing file": "ROUTES_FILE=/nowhere.yaml", "a key of another form": "JWT_SECRET=-----BEGIN PUBLIC KEY-----",
 	} {
 		t.Run(what+" is refused, and the gateway goes on", func(t *testing.T) {
 			name, _, _ := strings.Cut(wrong[strings.LastIndex(wrong, "\n")+1:], "=")

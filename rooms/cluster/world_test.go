@@ -220,7 +220,7 @@ type porter struct {
 	refused map[string]bool
 }
 
-func (p *porter) Authenticate(token string, _ time.Time, done func(rooms.Identity, error)) {
+func (p *porter) Authenticate(token string, _ rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
 	user, id, _ := strings.Cut(token, "/")
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -268,6 +268,7 @@ func (c *client) Send(m *codec.Message) {
 
 func (c *client) Close(reason rooms.Reason) { c.n.w.t.Errorf("%s was closed: %v", c.name, reason) }
 func (c *client) Wake()                     {}
+func (c *client) Source() uint64            { return 0 }
 
 // run does something on the client's event loop.
 func (c *client) run(do func(now time.Time)) {
