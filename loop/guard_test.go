@@ -13,6 +13,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/hometrip/gateway/internal/clocktest"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -299,6 +300,68 @@ func TestHandshakesASecond(t *testing.T) {
 		status := dialFrom(t, s, "127.0.0.3").upgrade()
 		if ok := status == 101; ok != (name != "of the node") {
 			t.Errorf("%s: from another address %d", name, status)
+		}
+	}
+}
+
+// A node and an address may open sessions at any time of two days, whoever sets
+// the clock meanwhile, and addresses at rest are forgotten.
+func TestHandshakesAtAnyTimeOfTwoDays(t *testing.T) {
+	from := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, rate := range []rooms.Rate{{PerSecond: 1, Burst: 2}, {PerSecond: 5, Burst: 10}, {PerSecond: 4000, Burst: 8000}} {
+		node, addresses := newGuard(&Config{Handshakes: rate}), newGuard(&Config{HandshakesPerAddress: rate})
+		second := 0
+		clocktest.Walk(from, func(now time.Time) {
+			second++
+			if !node.handshake(1, now) {
+				t.Fatalf("%+v: a handshake is refused in second %d", rate, second)
+			}
+			if !addresses.handshake(source(second), now) {
+				t.Fatalf("%+v: a new address is refused in second %d", rate, second)
+			}
+			if second%60 == 0 {
+				addresses.sweep(now.Add(time.Minute))
+				if n := addresses.known(); n != 0 {
+					t.Fatalf("%+v: %d addresses at rest are known in second %d", rate, n, second)
+				}
+			}
+		})
+	}
+}
+
+func TestHandshakesWhileTheClockIsSet(t *testing.T) {
+	rate := rooms.Rate{PerSecond: 2, Burst: 4}
+	for name, config := range map[string]*Config{
+		"of the node": {Handshakes: rate}, "of an address": {HandshakesPerAddress: rate},
+	} {
+		g := newGuard(config)
+		c := clocktest.Clock{Wall: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+		for _, step := range clocktest.Steps {
+			for range 10 {
+				c.Pass(time.Second)
+				for range rate.PerSecond {
+					if !g.handshake(1, c.Now()) {
+						t.Fatalf("%s: a handshake within the rate is refused before %v", name, step)
+					}
+				}
+			}
+			c.Set(step)
+		}
+	}
+}
+
+// A loop that takes its turns is not taken for stuck because the clock was set,
+// and a stuck one does not look healthy.
+func TestTurnAgeWhileTheClockIsSet(t *testing.T) {
+	w := &worker{}
+	s := &Server{workers: []*worker{w}}
+	c := clocktest.Clock{Wall: time.Now()}
+	for _, step := range clocktest.Steps {
+		w.turned(c.Now())
+		c.Set(step)
+		c.Pass(time.Second)
+		if age := s.TurnAge(c.Now()); age != time.Second {
+			t.Errorf("after %v the last turn was %v ago, want 1s", step, age)
 		}
 	}
 }

@@ -201,7 +201,7 @@ func (s *Server) Stats() Totals {
 func (s *Server) TurnAge(now time.Time) time.Duration {
 	var oldest time.Duration
 	for _, w := range s.workers {
-		oldest = max(oldest, now.Sub(time.UnixMilli(w.lastTurn.Load())))
+		oldest = max(oldest, rooms.Monotonic(now)-time.Duration(w.lastTurn.Load()))
 	}
 	return oldest
 }

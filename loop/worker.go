@@ -51,7 +51,7 @@ type worker struct {
 	scratch [2048]byte // for input nobody wants
 
 	turn     gnet.Runnable // w.onBell, made once
-	lastTurn atomic.Int64  // Unix ms
+	lastTurn atomic.Int64  // rooms.Monotonic, ns
 	stats    Stats
 }
 
@@ -67,9 +67,12 @@ func newWorker(s *Server, index int) *worker {
 		owed:     owed{by: make(map[debtor]int)},
 	}
 	w.turn = gnet.RunnableFunc(w.onBell)
-	w.lastTurn.Store(time.Now().UnixMilli())
+	w.turned(time.Now())
 	return w
 }
+
+// turned notes that the loop has taken a turn.
+func (w *worker) turned(now time.Time) { w.lastTurn.Store(int64(rooms.Monotonic(now))) }
 
 // ring has the loop take a turn. Safe to call from any goroutine once the
 // worker has its loop. It fails only when the engine has stopped, and then
@@ -84,7 +87,7 @@ func (w *worker) onBeat() {
 	defer w.settle()
 	defer w.survive("beat")
 	now := time.Now()
-	w.lastTurn.Store(now.UnixMilli())
+	w.turned(now)
 	if !w.wheel.advance(now) {
 		return
 	}

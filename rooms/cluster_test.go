@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
 )
 
 // others is a cluster that remembers what it is told. It runs on the
@@ -168,12 +171,129 @@ func TestGreetingWaitsUntilKnown(t *testing.T) {
 	ann := w.open("ann")
 	ann.text(`0{"token":"ann+1m"}`)
 	ann.next() // CONNECT's answer
-	if got := ann.next(); got != `42["token_expiring_soon",{"expiresIn":60}]` {
-		t.Errorf("got %s", got)
-	}
 	ann.wantNothing()
 	o.answer(w, "user:ann")
-	ann.want("connected", fmt.Sprintf(`{"socketId":%q,"userId":"ann","message":"Connected to the WebSocket gateway"}`, ann.socket.ID()))
+	ann.wantGreeted()
+	ann.wantNothing()
+}
+
+// wantGreeted takes the greeting, CONNECT's answer having been taken.
+func (c *client) wantGreeted() {
+	c.w.t.Helper()
+	c.id = c.socket.ID()
+	c.want("connected", fmt.Sprintf(`{"socketId":%q,"userId":%q,"message":"Connected to the WebSocket gateway"}`, c.id, userOf(c.name)))
+}
+
+// ungreeted makes a client that has connected while the other nodes do not know
+// of its user.
+func (w *world) ungreeted(o *others, token string) *client {
+	o.slow = true
+	c := w.open(token)
+	c.text(`0{"token":"` + token + `"}`)
+	if got := c.next(); !strings.HasPrefix(got, "40{") {
+		w.t.Fatalf("got %s, want the answer to CONNECT", got)
+	}
+	return c
+}
+
+// Whatever a client is sent before it is greeted comes behind the greeting, in
+// order.
+func TestConnectedIsTheFirstEvent(t *testing.T) {
+	for name, send := range map[string]struct {
+		does func(w *world, ann *client)
+		want []string // what comes behind connected
+	}{
+		"broadcasts to the user": {func(w *world, ann *client) {
+			w.deliver("user:ann", "one")
+			w.deliver("user:ann", "two")
+		}, []string{`42["one",{}]`, `42["two",{}]`}},
+		"an event to several rooms": {func(w *world, ann *client) {
+			w.hub.Receive(Broadcast{Room: "user:ann", Message: news("one"), Event: 1})
+			w.settle()
+		}, []string{`42["one",{}]`}},
+		"an answer": {func(w *world, ann *client) {
+			ann.text(`27["typing",` + conversation("1") + `]`)
+			w.deliver("user:ann", "one")
+		}, []string{`437[{"error":"Not in room"}]`, `42["one",{}]`}},
+		"the warning": {func(w *world, ann *client) { w.at(dawn.Add(50 * time.Second)) },
+			[]string{`42["token_expiring_soon",{"expiresIn":10}]`}},
+	} {
+		w, o := newClusterWorld(t, 1)
+		ann := w.ungreeted(o, "ann+1m")
+		send.does(w, ann)
+		ann.wantNothing()
+		o.answer(w, "user:ann")
+		ann.wantGreeted()
+		if !slices.Equal(ann.inbox, send.want) {
+			t.Errorf("%s: after connected came %q, want %q", name, ann.inbox, send.want)
+		}
+		ann.inbox = nil
+		w.deliver("user:ann", "later")
+		ann.want("later", "{}")
+		if n := ann.socket.Holds(); n != 0 {
+			t.Errorf("%s: %d bytes are held of a client that was greeted", name, n)
+		}
+	}
+}
+
+func TestASessionThatEndsBeforeTheGreetingIsGreetedAllTheSame(t *testing.T) {
+	for reason, end := range map[string]func(w *world){
+		"blocked":       func(w *world) { w.obey(Order{User: "ann", Reason: "blocked"}) },
+		"token_expired": func(w *world) { w.at(dawn.Add(time.Minute)); w.at(dawn.Add(time.Minute)) },
+	} {
+		w, o := newClusterWorld(t, 1)
+		ann := w.ungreeted(o, "ann+1m")
+		id := ann.socket.ID()
+		end(w)
+		if got := ann.next(); !strings.HasPrefix(got, `42["connected",{"socketId":"`+id) {
+			t.Errorf("%s: the first event is %s, want connected", reason, got)
+		}
+		if strings.Contains(ann.inbox[0], "token_expiring_soon") {
+			ann.inbox = ann.inbox[1:]
+		}
+		ann.wantEnded(reason)
+		o.answer(w, "user:ann")
+		ann.wantNothing()
+	}
+}
+
+func TestWhatIsHeldForAClientIsBounded(t *testing.T) {
+	w, o := newClusterWorld(t, 1)
+	ann := w.ungreeted(o, "ann")
+	large := codec.NewText([]byte(`42["x","` + strings.Repeat("x", 100_000) + `"]`))
+	for range 2 {
+		w.hub.Receive(Broadcast{Room: "user:ann", Message: large})
+	}
+	w.settle()
+	ann.wantNothing()
+	if n := ann.socket.Holds(); n < 200_000 || n > maxHeld {
+		t.Errorf("%d bytes are said to be held, want those of two messages", n)
+	}
+	w.hub.Receive(Broadcast{Room: "user:ann", Message: large})
+	w.settle()
+	ann.wantGreeted() // rather than closed
+	if len(ann.inbox) != 3 {
+		t.Errorf("%d messages came, want 3", len(ann.inbox))
+	}
+	ann.inbox = nil
+	o.answer(w, "user:ann")
+	ann.wantNothing() // one greeting is enough
+}
+
+func TestAClientThatLeavesBeforeTheGreeting(t *testing.T) {
+	w, o := newClusterWorld(t, 1)
+	ann := w.ungreeted(o, "ann")
+	w.deliver("user:ann", "one")
+	ann.text("1")
+	ann.wantNothing()
+	ann.text(`0{"token":"ann"}`)
+	ann.next()
+	ann.wantNothing()
+	o.answer(w, "user:ann")
+	ann.wantGreeted()
+	ann.wantNothing()
+	ann.hangUp()
+	w.wantEmpty()
 }
 
 func TestLeavingBeforeKnown(t *testing.T) {

@@ -148,12 +148,14 @@ func handleRefresh(c *Call) {
 		}
 		s.shard.stats.TokensRenewed.Add(1)
 		named := s.identity().Rooms != nil || id.Rooms != nil
-		s.take(id)
+		s.take(id, now)
 		later.Ack([]byte(`{"success":true}`))
 		if named {
 			s.askAgain(now)
 		}
-		s.setExpiry(id.Expires, now)
+		// Counted from now, since a warning at once would have the client
+		// refresh at once, for ever if its tokens come from a cache.
+		s.setExpiry(now, id.Expires, now)
 	})
 }
 
@@ -170,8 +172,7 @@ func stringMember(object []byte, name string) []byte {
 }
 
 // room reads {roomType, roomId} out of the first argument. Like the Node
-// gateway it takes a number for an id, and the last of two members of one
-// name.
+// gateway it takes the last of two members of one name.
 func (c *Call) room() (kind string, id []byte, err error) {
 	limits := c.Socket.shard.hub.limits()
 	arg, _ := codec.NextArg(c.Args)
@@ -197,20 +198,14 @@ func (c *Call) room() (kind string, id []byte, err error) {
 	return "", nil, errRoomType
 }
 
-// roomID returns the text of a string, the digits of a whole number, or nil.
+// roomID returns the id that a value is, nil for none and, as the Node gateway
+// has it, for the number 0, which is falsy.
 func roomID(value []byte) []byte {
-	if text, ok := codec.Text(value); ok {
-		return text
-	}
-	if len(value) == 1 && value[0] == '0' { // falsy, as in the Node gateway
+	id, _ := codec.ID(value) // one that is too long is the limit's matter
+	if string(id) == "0" && value[0] != '"' {
 		return nil
 	}
-	for _, c := range value {
-		if c < '0' || c > '9' {
-			return nil
-		}
-	}
-	return value
+	return id
 }
 
 // Ack answers the client with one JSON value, if it asked for an answer.

@@ -33,7 +33,7 @@ type Identity struct {
 	Expires time.Time // zero: never
 	Rooms   []string  // rooms and patterns the token names; nil when it names none
 	TokenID string    // "" when the token has none
-	Issued  time.Time // zero when the token does not say
+	Issued  time.Time // whole seconds, rounded down; zero when the token does not say
 }
 
 // Size is about how many bytes of memory the identity refers to.
@@ -81,6 +81,11 @@ type Revoker interface {
 	// Revoke has an order's tokens refused until the order ends. It never
 	// blocks, and may be called with the same order again.
 	Revoke(Order)
+
+	// Check returns why the token behind an identity, which was good, is good
+	// no longer: it was revoked or has expired since. It never blocks. The
+	// error's text is for the client, like Authenticate's.
+	Check(id Identity, now time.Time) error
 }
 
 // A Cluster is the other nodes. None of its methods blocks. Occupied, Counted

@@ -165,10 +165,8 @@ func (in *intake) deliver(ctx context.Context, d *amqp.Delivery) error {
 		c.count.passedOver.Add(1)
 		return nil
 	}
-	published, now := d.Timestamp, time.Now()
-	if published.IsZero() {
-		published = now
-	}
+	now := time.Now()
+	published := c.published(d, now)
 	c.count.lag.Store(int64(max(now.Sub(published), 0)))
 	event, err := in.encoder.encode(r, key, d.Body, published)
 	if err != nil {

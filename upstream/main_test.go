@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -49,11 +50,12 @@ func ownBroker(t testing.TB) *brokertest.Broker {
 
 // A house stands for the rooms: it writes down what comes.
 type house struct {
-	mu    sync.Mutex // guards the following
-	got   []delivered
-	fail  error // what Deliver returns
-	stuck bool  // Sync never calls done
-	waits []func()
+	mu     sync.Mutex // guards the following
+	got    []delivered
+	orders []rooms.Order
+	fail   error // what Deliver returns
+	stuck  bool  // Sync never calls done
+	waits  []func()
 }
 
 type delivered struct{ room, packet string }
@@ -64,8 +66,18 @@ func (h *house) Deliver(ctx context.Context, b rooms.Broadcast) (int, error) {
 	if h.fail != nil {
 		return 0, h.fail
 	}
+	if b.Order != nil {
+		h.orders = append(h.orders, *b.Order)
+		return 1, ctx.Err()
+	}
 	h.got = append(h.got, delivered{b.Room, packetOf(b.Message)})
 	return 1, ctx.Err()
+}
+
+func (h *house) allOrders() []rooms.Order {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.orders)
 }
 
 func (h *house) Sync(_ context.Context, done func()) error {

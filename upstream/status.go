@@ -71,6 +71,8 @@ type counters struct {
 	lag         atomic.Int64 // ns
 	poison      [reasons]atomic.Int64
 	deadLetters atomic.Int64
+
+	badTimestamps atomic.Int64
 }
 
 // Totals are the counters at one time.
@@ -86,6 +88,8 @@ type Totals struct {
 	Lag         time.Duration    // how old the event taken last was, by its publisher's clock; 0 when that set no time
 	Poison      map[string]int64 // by Reason
 	DeadLetters int64            // confirmed to be in their queue
+
+	BadTimestamps int64 // of events, that were corrected or not believed
 }
 
 func (c *counters) totals() Totals {
@@ -93,8 +97,8 @@ func (c *counters) totals() Totals {
 		Received: c.received.Load(), Delivered: c.delivered.Load(), Rooms: c.rooms.Load(),
 		PassedOver: c.passedOver.Load(), Duplicates: c.duplicates.Load(), Retries: c.retries.Load(),
 		Acked: c.acked.Load(), Unacked: c.unacked.Load(), Lag: time.Duration(c.lag.Load()),
-		DeadLetters: c.deadLetters.Load(),
-		Poison:      make(map[string]int64, reasons),
+		DeadLetters: c.deadLetters.Load(), BadTimestamps: c.badTimestamps.Load(),
+		Poison: make(map[string]int64, reasons),
 	}
 	for r := range reasons {
 		t.Poison[r.String()] = c.poison[r].Load()

@@ -44,6 +44,8 @@ type Consumer struct {
 	memory  map[*Route]*recent // each owned by its route's intake
 	quiet   limiter            // for lines about poison
 
+	quietTimestamps limiter
+
 	warned map[string]bool // foreign queues the log has told of; owned by Run
 }
 

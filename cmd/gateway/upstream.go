@@ -126,6 +126,7 @@ func (c *eventsCollector) Collect(out chan<- prometheus.Metric) {
 	for what, n := range map[string]int64{
 		"received": t.Received, "delivered": t.Delivered, "left_to_other_route": t.PassedOver,
 		"duplicate": t.Duplicates, "acknowledged": t.Acked, "dead_letter": t.DeadLetters, "retry": t.Retries,
+		"bad_timestamp": t.BadTimestamps,
 	} {
 		out <- prometheus.MustNewConstMetric(busEvents, prometheus.CounterValue, float64(n), what)
 	}

@@ -26,6 +26,8 @@
 //	deploy_test.go      the other files of deploy/, held to what there is
 //	package_test.go     the Debian package
 //
+// With E2E_CLOCK=1 clients connect while the clock of the gateway is set.
+//
 // With E2E_REFERENCE=1 the same tests run against js/reference.mjs, the
 // contract on Socket.IO's own server: what fails there is a wrong test.
 package e2e

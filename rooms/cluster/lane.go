@@ -56,7 +56,7 @@ type entry struct {
 	epoch  uint64  // at which it did
 	others []int64 // the sessions it named; for theirs
 
-	vacant int64 // since when, Unix ns, unless occupied
+	vacant time.Duration // since when, rooms.Monotonic, unless occupied
 
 	members    int // on this node, if it is a room that counts them
 	told       int // what the other nodes were told; -1: they may know nothing
@@ -167,7 +167,7 @@ func (l *lane) vacated(room string) {
 	defer l.mu.Unlock()
 	if e := l.held[room]; e != nil {
 		now := time.Now()
-		e.occupied, e.vacant, e.members = false, now.UnixNano(), 0
+		e.occupied, e.vacant, e.members = false, rooms.Monotonic(now), 0
 		l.recount(room, e)
 		l.lingering = append(l.lingering, due{room, now.Add(l.c.config.Linger)})
 	}
@@ -344,7 +344,7 @@ func (l *lane) tick(now time.Time) {
 
 // overdue reports whether nobody has come back in time.
 func (e *entry) overdue(now time.Time, linger time.Duration) bool {
-	return !e.occupied && now.UnixNano()-e.vacant >= int64(linger)
+	return !e.occupied && rooms.Monotonic(now)-e.vacant >= linger
 }
 
 func (l *lane) len() (queued, rooms int64) {

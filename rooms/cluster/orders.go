@@ -20,6 +20,8 @@ const (
 	// Redis and on every node. Redis lets those go that end first.
 	maxOrders = 1 << 18
 
+	maxAhead = 48 * time.Hour // how far in the future an order may have been given
+
 	orderBatch   = 512 // orders read or written at once
 	orderTimeout = time.Minute
 )
@@ -68,7 +70,7 @@ func parseOrder(form []byte) (*rooms.Order, error) {
 		return nil, fmt.Errorf("order %.80q: more behind it", form)
 	}
 	o := &rooms.Order{
-		User: string(f.User), TokenID: string(f.TokenID), Issued: instant(f.Issued), Until: instant(f.Until), Reason: string(f.Reason),
+		User: string(f.User), TokenID: string(f.TokenID), Issued: issued(f.Issued, time.Now()), Until: instant(f.Until), Reason: string(f.Reason),
 	}
 	return o, o.Check()
 }
@@ -85,6 +87,20 @@ func instant(seconds int64) time.Time {
 		return time.Time{}
 	}
 	return time.Unix(seconds, 0)
+}
+
+// issued returns when the tokens that an order means were issued at the latest.
+// Orders that earlier versions have left in Redis may have the time in
+// milliseconds, which would refuse a user's tokens for ever.
+func issued(seconds int64, now time.Time) time.Time {
+	t := instant(seconds)
+	if t.IsZero() || seconds <= now.Add(maxAhead).Unix() {
+		return t
+	}
+	if t, ok := rooms.PlausibleUnix(float64(seconds), now); ok {
+		return t
+	}
+	return now
 }
 
 // note remembers an order that lasts, and reports whether it is new.

@@ -202,6 +202,29 @@ func TestOrdersThatMakeNoSense(t *testing.T) {
 	}
 }
 
+// Orders that are in Redis with a time in milliseconds do not bar a user from
+// tokens to come.
+func TestAnOrderWithATimeInMilliseconds(t *testing.T) {
+	given := time.Now().Add(-time.Minute)
+	for seconds, want := range map[int64]time.Time{
+		given.Unix():      given.Truncate(time.Second),
+		given.UnixMilli(): given.Truncate(time.Millisecond),
+		1 << 62:           time.Now(),
+	} {
+		form := fmt.Appendf(nil, `{"user":"ann","iat":%d,"until":%d}`, seconds, given.Unix()+1000)
+		o, err := parseOrder(form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if off := o.Issued.Sub(want); off < -time.Second || off > time.Second {
+			t.Errorf("%s: issued %v, want %v", form, o.Issued, want)
+		}
+	}
+	if o, err := parseOrder([]byte(`{"user":"ann"}`)); err != nil || !o.Issued.IsZero() {
+		t.Errorf("issued %v, %v; want any time", o, err)
+	}
+}
+
 // An id with half of a surrogate pair is the same on every node.
 func TestOrdersKeepTheirTexts(t *testing.T) {
 	for _, text := range []string{"ann", "a\xed\xa0\xbd", "<\u2028>\"", "Zoë 😀"} {

@@ -209,7 +209,7 @@ describe("the console", () => {
 
   it("refreshes its token, asked and by itself", async () => {
     await field(page, "User").fill("ann");
-    await field(page, "Token").fill(token({ id: "ann", exp: now() + 200 })); // less than the warning's five minutes
+    await field(page, "Token").fill(token({ id: "ann", exp: now() + 20 })); // the warning comes at 80 % of that
     await connect(page);
     await page.locator("#entries .received", { hasText: "token_expiring_soon" }).waitFor();
     await eventually("#refreshed", "Refreshed.");
