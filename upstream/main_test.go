@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -79,6 +80,12 @@ func (h *house) Wait(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return ctx.Err()
+}
+
+func (h *house) allOrders() []rooms.Order {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.orders)
 }
 
 func (h *house) Deliver(b rooms.Broadcast) int {

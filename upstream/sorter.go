@@ -47,10 +47,10 @@ type Sorter struct {
 	began eventlog.Position // the end of the log when the turn began
 	since int               // entries since Done was called
 
-	mu      sync.Mutex // guards the following
-	reading *follower  // nil: it is not this node's turn
-	trouble error      // why a letter cannot be put aside now
-	total   int64      // letters put aside
+	mu      sync.Mutex        // guards the following
+	reading *follower         // nil: it is not this node's turn
+	trouble error             // why a letter cannot be put aside now
+	total   int64             // letters put aside
 	noted   eventlog.Position // up to where the next turn need not look
 }
 

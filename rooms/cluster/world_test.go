@@ -221,7 +221,7 @@ type porter struct {
 	refused map[string]bool
 }
 
-func (p *porter) Authenticate(token string, _ time.Time, done func(rooms.Identity, error)) {
+func (p *porter) Authenticate(token string, _ rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
 	user, id, _ := strings.Cut(token, "/")
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -244,6 +244,8 @@ func (p *porter) Revoke(o rooms.Order) {
 		p.refused[o.User] = true
 	}
 }
+
+func (*porter) Check(rooms.Identity, time.Time) error { return nil }
 
 // A client is a socket on a node.
 type client struct {
@@ -269,6 +271,7 @@ func (c *client) Send(m *codec.Message) {
 
 func (c *client) Close(reason rooms.Reason) { c.n.w.t.Errorf("%s was closed: %v", c.name, reason) }
 func (c *client) Wake()                     {}
+func (c *client) Source() uint64            { return 0 }
 
 // run does something on the client's event loop.
 func (c *client) run(do func(now time.Time)) {
