@@ -45,10 +45,10 @@ func (o *occupancy) stripe(room string) *occupancyStripe {
 	return &o.stripes[maphash.String(o.seed, room)%occupancyStripes]
 }
 
-// join notes that a shard has one more member in room. fresh: it is the
-// shard's first, and known is what Cluster.Occupied returns. The cluster is
-// told under the lock, so that it hears of two loops in the right order.
-func (o *occupancy) join(r *room, shard int) (fresh, known bool) {
+// join notes that a shard has one more member in room, a socket of user. The
+// cluster is told under the lock, so that it hears of two loops in the right
+// order.
+func (o *occupancy) join(r *room, shard int, user string) {
 	s := o.stripe(r.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,7 +56,7 @@ func (o *occupancy) join(r *room, shard int) (fresh, known bool) {
 	if now.members == 0 {
 		o.vacant.occupied(r.name)
 	}
-	fresh = now.shards&(1<<shard) == 0
+	fresh := now.shards&(1<<shard) == 0
 	now.shards |= 1 << shard
 	now.members++
 	now.own = r.own
@@ -64,11 +64,10 @@ func (o *occupancy) join(r *room, shard int) (fresh, known bool) {
 	if o.outside != nil && now.members == 1 && r.name != roomOfAll {
 		o.outside.Occupied(r.name)
 	}
-	if fresh {
-		known = o.cluster == nil || r.own || o.cluster.Occupied(r.name)
+	if fresh && o.cluster != nil && !r.own {
+		o.cluster.Occupied(r.name, user)
 	}
 	o.counted(r, now.members)
-	return fresh, known
 }
 
 // leave notes that a shard has one member less in room; last: it was the
@@ -110,6 +109,14 @@ func (o *occupancy) of(room string) occupied {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.rooms[room]
+}
+
+// holds reports whether this node has members in room. It does not allocate.
+func (o *occupancy) holds(room []byte) bool {
+	s := &o.stripes[maphash.Bytes(o.seed, room)%occupancyStripes]
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.rooms[string(room)].members > 0
 }
 
 // members returns how many sockets are in room, of which here are: exactly of

@@ -28,7 +28,6 @@ func announced(name string) bool {
 type room struct {
 	name     string
 	announce bool // joins and leaves are told to the others
-	known    bool // the other nodes know that this node holds the room
 	own      bool // of one socket, or of all: nobody else's business
 	members  []member
 }

@@ -6,16 +6,27 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hometrip/gateway/codec"
 )
 
 // outsideLog is an Outside that remembers what it was told.
-type outsideLog struct{ rooms, published []string }
+type outsideLog struct {
+	rooms, published []string
+	slow             bool // what is sent to a room does not reach this node yet
+	ready            []func()
+}
 
-func (o *outsideLog) Occupied(room string)      { o.rooms = append(o.rooms, "+"+room) }
-func (o *outsideLog) Vacated(room string)       { o.rooms = append(o.rooms, "-"+room) }
-func (o *outsideLog) Await(string, func()) bool { return true }
+func (o *outsideLog) Occupied(room string) { o.rooms = append(o.rooms, "+"+room) }
+func (o *outsideLog) Vacated(room string)  { o.rooms = append(o.rooms, "-"+room) }
+func (o *outsideLog) Await(_ string, ready func()) bool {
+	if o.slow {
+		o.ready = append(o.ready, ready)
+	}
+	return !o.slow
+}
+
 func (o *outsideLog) Publish(room, except string, m *codec.Message) {
 	name, _, _ := strings.Cut(string(m.Text()), ",")
 	o.published = append(o.published, room+" "+except+" "+name)
@@ -167,6 +178,91 @@ func TestOutsideIsToldWhatClientsSay(t *testing.T) {
 	wantRooms := []string{"+" + a.id, "+user:a", "+conversation:1", "-conversation:1", "-user:a", "-" + a.id}
 	if !slices.Equal(outside.rooms, wantRooms) {
 		t.Errorf("rooms %q, want %q", outside.rooms, wantRooms)
+	}
+	w.wantEmpty()
+}
+
+// arrive lets those go who wait.
+func (o *outsideLog) arrive(w *world) {
+	for _, ready := range o.ready {
+		ready()
+	}
+	o.ready = nil
+	w.settle()
+}
+
+func TestAJoinIsAcknowledgedWhenTheOutsideReachesIt(t *testing.T) {
+	w, outside := newSharedWorld(t)
+	ann, bob := w.connect("ann"), w.connect("bob")
+	outside.slow = true
+	ann.text(`21["join_room",` + conversation("1") + `]`)
+	bob.text(`21["join_room",` + conversation("1") + `]`)
+	ann.wantAbout("user_joined", bob, "conversation:1") // who comes is announced at once
+	w.wantNothing(ann, bob)
+	bob.hangUp()
+	ann.wantAbout("user_left", bob, "conversation:1")
+	outside.arrive(w)
+	if got, want := ann.next(), `431[{"success":true,"message":"Joined room: conversation:1","members":1}]`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	w.wantNothing(ann, bob)
+}
+
+// Whatever a client is sent before it is greeted comes behind the greeting, in
+// order.
+func TestConnectedIsTheFirstEvent(t *testing.T) {
+	greeting := func(c *client) string {
+		return fmt.Sprintf(`42["connected",{"socketId":%q,"userId":"ann","message":"Connected to the WebSocket gateway"}]`, c.socket.ID())
+	}
+	for name, does := range map[string]struct {
+		what func(w *world, ann *client)
+		want []string // behind connected
+	}{
+		"broadcasts to the user": {func(w *world, ann *client) {
+			w.hub.Emit(&Selection{Rooms: []string{"user:ann"}}, hello())
+			w.hub.Emit(&Selection{Rooms: []string{ann.socket.ID()}}, hello())
+			w.settle()
+		}, []string{`42["hello"]`, `42["hello"]`}},
+		"an answer":   {func(w *world, ann *client) { ann.text(`27["typing",` + conversation("1") + `]`) }, []string{`437[{"error":"Not in room"}]`}},
+		"the warning": {func(w *world, ann *client) { w.at(dawn.Add(50 * time.Second)) }, []string{`42["token_expiring_soon",{"expiresIn":10}]`}},
+		"more than may be held": {func(w *world, ann *client) {
+			for range 2 {
+				w.hub.Emit(&Selection{Rooms: []string{"user:ann"}}, codec.NewText(make([]byte, maxHeld)))
+			}
+			w.settle()
+			ann.inbox = ann.inbox[:1] // the greeting did not wait longer
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, outside := newSharedWorld(t)
+			outside.slow = true
+			ann := w.open("ann")
+			ann.text(`0{"token":"ann+1m"}`)
+			ann.next() // CONNECT's answer
+			ann.wantNothing()
+			want := append([]string{greeting(ann)}, does.want...)
+			does.what(w, ann)
+			outside.arrive(w)
+			if !slices.Equal(ann.inbox, want) {
+				t.Errorf("got %q, want %q", ann.inbox, want)
+			}
+		})
+	}
+}
+
+func TestAnOrderIsTheLastWordOfASocketThatWasNotGreeted(t *testing.T) {
+	w, outside := newSharedWorld(t)
+	outside.slow = true
+	ann := w.open("ann")
+	ann.text(`0{"token":"ann"}`)
+	ann.inbox = nil
+	if err := w.hub.Obey(Order{User: "ann", Reason: "gone"}); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	outside.arrive(w)
+	if len(ann.inbox) != 3 || !strings.HasPrefix(ann.inbox[0], `42["connected"`) || ann.inbox[2] != "41" {
+		t.Errorf("got %q, want the greeting, why it ends, and the end", ann.inbox)
 	}
 	w.wantEmpty()
 }

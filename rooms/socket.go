@@ -31,8 +31,14 @@ type Socket struct {
 	phase  phase
 	warned bool   // token_expiring_soon was sent
 	lead   uint16 // how long before the token's end it is to be sent, in leadUnit
+	log    uint32 // which log given is of, as Shard.log counts
 	issued uint32 // when the token was, Unix s; 0 when it does not say
 	events Throttle
+
+	// given is a position in the log of the services' events: nothing at or
+	// below it is given to the socket. It is set where the shard's own position
+	// does not tell: see floor.
+	given uint64
 
 	id     string // public: others see it; "" until connected
 	userID string // "" for nobody
@@ -287,4 +293,23 @@ func newSocketID() string {
 	var raw [15]byte
 	rand.Read(raw[:]) // never fails (crypto/rand, Go 1.24)
 	return base64.RawURLEncoding.EncodeToString(raw[:])
+}
+
+// Position returns the position in the log of the services' events up to which
+// the socket was given everything that is for it.
+func (s *Socket) Position() uint64 { return max(s.floor(), s.shard.Position()) }
+
+// floor returns the position up to which nothing is given to the socket any
+// more.
+func (s *Socket) floor() uint64 {
+	if s.log != s.shard.log {
+		return 0 // of another log
+	}
+	return s.given
+}
+
+// raise sets the floor.
+func (s *Socket) raise(position uint64) {
+	s.given, s.log = position, s.shard.log
+	s.shard.floor = max(s.shard.floor, position)
 }

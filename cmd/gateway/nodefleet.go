@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/rueidis"
 
@@ -17,7 +19,7 @@ const (
 // nodeFleet returns this node's membership in a fleet of Node servers, nil
 // without SOCKETIO_ADAPTER_KEY.
 func (g *Gateway) nodeFleet() (*adapter.Adapter, error) {
-	cfg := g.config
+	cfg := g.cfg()
 	if cfg.AdapterKey == "" {
 		return nil, nil
 	}
@@ -26,20 +28,15 @@ func (g *Gateway) nodeFleet() (*adapter.Adapter, error) {
 		return nil, err
 	}
 	c := adapter.Config{
-		Key:  cfg.AdapterKey,
-		Open: func() (rueidis.Client, error) { return server.Open(db, nil) },
-		Log:  g.log,
+		Key:    cfg.AdapterKey,
+		Orders: fmt.Sprintf("%s%d:adapter:order:", cfg.KeyPrefix, db),
+		Open:   func() (rueidis.Client, error) { return server.Open(db, nil) },
+		Log:    g.log,
 	}
 	if cfg.AdapterEvents == adapterNotRouted {
-		c.Routed = g.emitsFromLog
+		c.Routed = g.routes.Emits
 	}
 	return adapter.New(c)
-}
-
-// emitsFromLog reports whether a route emits events of a name.
-func (g *Gateway) emitsFromLog(event string) bool {
-	_, ok := g.emitted[event]
-	return ok
 }
 
 // outside returns the fleet as the rooms know it: nil when there is none.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"testing"
 
+	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
@@ -25,7 +26,7 @@ func TestOneFleetWithNode(t *testing.T) {
 			a, b := start(t, settings...), start(t, settings...)
 			cmd := script(t, a, "websocket", caseArgs("nodefleet.mjs")...)
 			cmd.Env = append(cmd.Env, "REDIS_URL="+url, "GATEWAY_2_URL="+b.URL,
-				"ADAPTER="+versions.adapter, "EMITTER="+versions.emitter)
+				"PUBLISH_TOKEN="+gatewaytest.PublishToken, "ADAPTER="+versions.adapter, "EMITTER="+versions.emitter)
 			runCases(t, cmd)
 		})
 	}

@@ -24,6 +24,10 @@ const senderPrefix = "gateway:"
 type Config struct {
 	Key string // of the adapter; "socket.io" is its default
 
+	// Orders begins the keys in Redis by which nodes find out who of them passes
+	// an order on.
+	Orders string
+
 	// Open connects to Redis.
 	Open func() (rueidis.Client, error)
 
@@ -153,9 +157,11 @@ func (a *Adapter) Publish(room, except string, m *codec.Message) {
 	}
 }
 
-// DisconnectUser has the Node servers disconnect a user's sockets.
-func (a *Adapter) DisconnectUser(user string) {
-	a.publisher.publish(a.names.Request, DisconnectRequest(a.sender, rooms.UserRoom(user)))
+// DisconnectUser has the Node servers disconnect a user's sockets. Every node
+// calls it with the same id for the same order, and one of them does it: another
+// request could meet a client that has come back since.
+func (a *Adapter) DisconnectUser(user, id string) {
+	a.publisher.publishOnce(a.config.Orders+id, a.names.Request, DisconnectRequest(a.sender, rooms.UserRoom(user)))
 }
 
 // ours reports whether a message comes from a gateway node.

@@ -3,6 +3,7 @@ package adapter
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/redis/rueidis"
 )
@@ -32,7 +33,12 @@ type publisher struct {
 type outgoing struct {
 	channel string
 	payload []byte
+	once    string // key of which one node only makes a message; "": all do
 }
+
+// onceTime is how long a key of that kind is kept: longer than a node may be
+// behind with its reading of the log.
+const onceTime = time.Hour
 
 func (p *publisher) init(stats *counters) {
 	p.stats, p.bell = stats, make(chan struct{}, 1)
@@ -40,13 +46,22 @@ func (p *publisher) init(stats *counters) {
 
 // publish queues a message. It reports false, and counts, when it is dropped.
 func (p *publisher) publish(channel string, payload []byte) bool {
+	return p.queue(outgoing{channel: channel, payload: payload})
+}
+
+// publishOnce is publish for what several nodes want to say and one is to.
+func (p *publisher) publishOnce(key, channel string, payload []byte) {
+	p.queue(outgoing{channel, payload, key})
+}
+
+func (p *publisher) queue(m outgoing) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.open || len(p.waiting) >= maxWaiting {
 		p.stats.unpublished.Add(1)
 		return false
 	}
-	p.waiting = append(p.waiting, outgoing{channel, payload})
+	p.waiting = append(p.waiting, m)
 	select {
 	case p.bell <- struct{}{}:
 	default:
@@ -84,16 +99,32 @@ func (p *publisher) run(ctx context.Context, client rueidis.Client) error {
 			return ctx.Err()
 		}
 		for batch := p.take(publishBatch); len(batch) > 0; batch = p.take(publishBatch) {
-			commands := make(rueidis.Commands, len(batch))
-			for i, m := range batch {
-				commands[i] = client.B().Publish().Channel(m.channel).Message(rueidis.BinaryString(m.payload)).Build()
-			}
-			for i, result := range client.DoMulti(ctx, commands...) {
-				if err := result.Error(); err != nil {
-					p.stats.unpublished.Add(int64(len(batch) - i))
-					return err
-				}
+			if err := p.send(ctx, client, batch); err != nil {
+				return err
 			}
 		}
 	}
+}
+
+func (p *publisher) send(ctx context.Context, client rueidis.Client, batch []outgoing) error {
+	commands := make(rueidis.Commands, 0, len(batch))
+	for _, m := range batch {
+		if m.once != "" {
+			first := client.B().Set().Key(m.once).Value("1").Nx().Px(onceTime).Build()
+			if err := client.Do(ctx, first).Error(); rueidis.IsRedisNil(err) {
+				continue // another node was first
+			} else if err != nil {
+				p.stats.unpublished.Add(int64(len(batch)))
+				return err
+			}
+		}
+		commands = append(commands, client.B().Publish().Channel(m.channel).Message(rueidis.BinaryString(m.payload)).Build())
+	}
+	for i, result := range client.DoMulti(ctx, commands...) {
+		if err := result.Error(); err != nil {
+			p.stats.unpublished.Add(int64(len(commands) - i))
+			return err
+		}
+	}
+	return nil
 }

@@ -257,6 +257,18 @@ test("a join is acknowledged when what others send reaches it", async () => {
   }
 });
 
+test("an order reaches the user's sockets on Node servers", async () => {
+  const [here, there] = [await member(nodeURL(), "ordered"), await member(url, "ordered")];
+  const ended = Promise.all([here, there].map((m) => new Promise((resolve) => m.socket.once("disconnect", resolve))));
+  const answer = await fetch(`${url}/events/user.disconnect`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${process.env.PUBLISH_TOKEN}` },
+    body: JSON.stringify({ userId: "ordered" }),
+  });
+  assert.equal(answer.status, 202);
+  assert.deepEqual(await within(ended, "the disconnects"), ["io server disconnect", "io server disconnect"]);
+});
+
 test("garbage on the channels harms nobody", async () => {
   const r = room();
   const a = await member(url, "g", r);
