@@ -40,6 +40,7 @@ const doneEvery = 1000
 type Sorter struct {
 	config   Config
 	letters  Letters
+	chores   func(ctx context.Context) // what else one node at a time does; nil: nothing
 	log      *slog.Logger
 	encoder  *Encoder
 	follower *follower // of the last turn; owned by Run
@@ -47,20 +48,21 @@ type Sorter struct {
 	began eventlog.Position // the end of the log when the turn began
 	since int               // entries since Done was called
 
-	mu      sync.Mutex // guards the following
-	reading *follower  // nil: it is not this node's turn
-	trouble error      // why a letter cannot be put aside now
-	total   int64      // letters put aside
+	mu      sync.Mutex        // guards the following
+	reading *follower         // nil: it is not this node's turn
+	trouble error             // why a letter cannot be put aside now
+	total   int64             // letters put aside
 	noted   eventlog.Position // up to where the next turn need not look
 }
 
 // NewSorter returns a sorter that Run starts. Rooms, Keep and Missed of the
-// Config are not used.
-func NewSorter(c Config, letters Letters) (*Sorter, error) {
+// Config are not used. chores, which may be nil, is called at the beginning of
+// each of this node's turns, in a goroutine of its own.
+func NewSorter(c Config, letters Letters, chores func(ctx context.Context)) (*Sorter, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return &Sorter{config: c, letters: letters, log: c.Logger, encoder: NewEncoder(c.Table, c.MaxBody)}, nil
+	return &Sorter{config: c, letters: letters, chores: chores, log: c.Logger, encoder: NewEncoder(c.Table, c.MaxBody)}, nil
 }
 
 // Trouble returns why a letter cannot be put aside at the moment; nil when none
@@ -90,7 +92,12 @@ func (s *Sorter) Run(ctx context.Context) {
 			s.follower.reader.Expect(done.Log)
 		}
 		s.turn(s.follower)
+		var chores sync.WaitGroup
+		if s.chores != nil {
+			chores.Go(func() { s.chores(ctx) })
+		}
 		s.follower.run(ctx, start)
+		chores.Wait()
 		s.turn(nil)
 	})
 }

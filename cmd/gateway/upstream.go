@@ -51,7 +51,7 @@ func (g *Gateway) newSorter() (*upstream.Sorter, error) {
 		Log: g.events.stream, Window: g.config.RabbitMQPrefetch, MaxBody: g.config.MaxEventSize, Table: g.routes, Logger: g.log,
 	}
 	g.events.letters = rabbitmq.NewLetters(g.config.streamConfig(g.routes, g.log))
-	return upstream.NewSorter(c, g.events.letters)
+	return upstream.NewSorter(c, g.events.letters, g.events.stream.MoveQueues)
 }
 
 // consume reads the log until ctx is cancelled; ended is closed when it does so
