@@ -144,12 +144,14 @@ func (s *Sorter) take(ctx context.Context, e *eventlog.Entry) bool {
 }
 
 // judge returns what is wrong with an entry, nil when nothing is, and whether
-// it is an order that lasts. An entry for which there is no route here is
-// another node's business: its routes are newer.
+// it is an order that lasts.
 func (s *Sorter) judge(e *eventlog.Entry) (lasts bool, bad *Poison) {
 	r := s.config.Table.Find(e.Key)
-	if r == nil {
+	switch {
+	case e.Key == "":
 		return false, nil
+	case r == nil:
+		return false, asPoison(noRoute(e.Key))
 	}
 	_, err := s.encoder.read(r, e.Body)
 	switch {

@@ -158,7 +158,7 @@ func (c *eventsCollector) Collect(out chan<- prometheus.Metric) {
 	counter(logMissed, t.Missed)
 	counter(logChanges, t.Logs)
 	for what, n := range map[string]int64{
-		"received": t.Received, "delivered": t.Delivered, "elsewhere": t.Elsewhere, "unrouted": t.Unrouted, "duplicate": t.Duplicates,
+		"received": t.Received, "delivered": t.Delivered, "elsewhere": t.Elsewhere, "mark": t.Marks, "duplicate": t.Duplicates,
 	} {
 		counter(busEvents, n, what)
 	}
