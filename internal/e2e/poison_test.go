@@ -94,7 +94,7 @@ func (h *house) wantLetters(want []string) (ids map[string]string) {
 // between them, and returns the poison as a list of dead letters shows it.
 func (h *house) mix(rounds, good int) (letters []string) {
 	h.t.Helper()
-	if err := h.publisher.Channel.QueueBind(h.name+".message.sent", "message.edited", h.name, false, nil); err != nil {
+	if err := h.publisher.Channel.QueueBind(h.name+".events", "message.edited", h.name, false, nil); err != nil {
 		h.t.Fatal(err)
 	}
 	n := 0
