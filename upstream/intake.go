@@ -50,6 +50,8 @@ type intake struct {
 	count      *counters
 	log        *slog.Logger
 
+	quietTimestamps limiter // for lines about wrong timestamps
+
 	held []int // scratch: the event's rooms that this node holds
 }
 
@@ -79,10 +81,7 @@ func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 	case r == nil:
 		return noRoute(e.Key)
 	}
-	published := e.Published
-	if published.IsZero() {
-		published = now
-	}
+	published := in.published(e, now)
 	in.count.lag.Store(int64(max(now.Sub(published), 0)))
 	object, err := in.encoder.read(r, e.Body)
 	if err != nil {

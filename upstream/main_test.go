@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -93,6 +94,12 @@ func (h *house) Obey(o rooms.Order) error {
 	defer h.mu.Unlock()
 	h.orders = append(h.orders, o)
 	return o.Check()
+}
+
+func (h *house) allOrders() []rooms.Order {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.orders)
 }
 
 func (h *house) Passed(position uint64) { h.set(func(h *house) { h.passed = position }) }

@@ -69,6 +69,8 @@ type counters struct {
 	position   atomic.Uint64
 	lag        atomic.Int64 // ns
 	poison     [reasons]atomic.Int64
+
+	badTimestamps atomic.Int64
 }
 
 // Totals are the counters at one time.
@@ -85,6 +87,8 @@ type Totals struct {
 	Position   eventlog.Position // of the last entry
 	Lag        time.Duration     // how old the event read last was, by its publisher's clock; 0 when that set no time
 	Poison     map[string]int64  // by Reason
+
+	BadTimestamps int64 // of events, that were corrected or not believed
 }
 
 func (c *counters) totals() Totals {
@@ -93,7 +97,8 @@ func (c *counters) totals() Totals {
 		Rooms: c.rooms.Load(), Marks: c.marks.Load(), Duplicates: c.duplicates.Load(),
 		Gaps: c.gaps.Load(), Missed: c.missed.Load(), Logs: c.logs.Load(),
 		Position: eventlog.Position(c.position.Load()), Lag: time.Duration(c.lag.Load()),
-		Poison: make(map[string]int64, reasons),
+		BadTimestamps: c.badTimestamps.Load(),
+		Poison:        make(map[string]int64, reasons),
 	}
 	for r := range reasons {
 		t.Poison[r.String()] = c.poison[r].Load()

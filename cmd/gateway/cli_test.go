@@ -113,7 +113,7 @@ func TestHealthcheckFollowsTheStatus(t *testing.T) {
 
 func TestHealthURLIsReachableFromTheSameMachine(t *testing.T) {
 	for host, want := range map[string]string{
-		"0.0.0.0": "http://127.0.0.1:3002/health", "::": "http://localhost:3002/health",
+		"0.0.0.0": "http://127.0.0.1:3002/health", "::": "http://127.0.0.1:3002/health",
 		"10.0.0.1": "http://10.0.0.1:3002/health", "::1": "http://[::1]:3002/health",
 	} {
 		if got := healthURL(Config{Host: host, Port: 3002}); got != want {

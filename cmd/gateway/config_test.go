@@ -42,16 +42,16 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 	}
 	got.JWTSecret, got.EphemeralSecret = "", false
 	want := Config{
-		Environment: "development", Host: "0.0.0.0", Port: 3002,
+		Environment: "development", Host: "::", Port: 3002,
 		CORSOrigins: []string{"http://localhost:3000", "https://localhost:3000"},
 		Metrics:     true, MetricsRoomsLimit: 1000, Console: "auto", CanaryInterval: 5 * time.Second,
 		PingInterval: 25 * time.Second, PingTimeout: 60 * time.Second, ConnectTimeout: 45 * time.Second,
 		HeadTimeout: 10 * time.Second, KeepAliveTimeout: 75 * time.Second,
-		MaxHeadSize: 8192, MaxHTTPBufferSize: 1_000_000, MaxPendingBytes: 1 << 20, MaxMailbox: 65536,
+		MaxHeadSize: 16384, MaxHTTPBufferSize: 1_000_000, MaxPendingBytes: 1 << 20, MaxMailbox: 65536,
 		MaxPerUser: 1000, MaxEvents: 100, MaxEventsBurst: 1000, MaxBytes: 1 << 20,
 		RoomPolicy: "open", NotificationRooms: "policy",
 		RoomAuthTimeout: 2 * time.Second, RoomAuthTTL: 30 * time.Second, RoomAuthConcurrency: 32,
-		MaxRooms: 1000, MaxRoomID: 256, PresenceMaxMembers: 500, MaxPresence: 100_000,
+		MaxRooms: 1000, MaxUserRooms: 5000, MaxRoomID: 256, PresenceMaxMembers: 500, MaxPresence: 100_000,
 		DrainPeriod: 10 * time.Second, ShutdownTimeout: 30 * time.Second,
 		LogLevel: slog.LevelInfo, LogFormat: "auto", LogDir: "logs", LogMaxSizeMB: 100, LogMaxFiles: 10,
 		LogStatsInterval: time.Minute,

@@ -70,30 +70,34 @@ func (g *Gateway) consume(ctx context.Context) (ended <-chan struct{}) {
 // eventBus is a part of GET /health and GET /metrics.
 type eventBus struct {
 	IsConnected       bool       `json:"isConnected"`
-	ReconnectAttempts int        `json:"reconnectAttempts"`
-	Host              string     `json:"host"`
-	Port              int        `json:"port"`
+	ReconnectAttempts *int       `json:"reconnectAttempts,omitempty"`
+	Host              *string    `json:"host,omitempty"`
+	Port              *int       `json:"port,omitempty"`
 	Since             *time.Time `json:"since,omitempty"`       // connected or not
 	LastError         string     `json:"lastError,omitempty"`   // while not connected
 	Foreign           []string   `json:"foreign,omitempty"`     // queues and exchanges used as they were found
-	Log               string     `json:"log"`                   // where events are kept: rabbitmq or memory
+	Log               string     `json:"log,omitempty"`         // where events are kept: rabbitmq or memory
 	DeadLetters       string     `json:"deadLetters,omitempty"` // why they cannot be put aside now
-	Position          string     `json:"position"`              // of the event that was delivered last; 0: none
+	Position          string     `json:"position,omitempty"`    // of the event that was delivered last; 0: none
 }
+
+// state is what everybody may know.
+func (b eventBus) state() eventBus { return eventBus{IsConnected: b.IsConnected} }
 
 func (g *Gateway) eventBus() eventBus {
 	s := g.consumer.Status()
 	since := s.Since.UTC()
+	host, port, attempts := g.config.RabbitMQHost, g.config.RabbitMQPort, s.Attempts
 	bus := eventBus{
-		IsConnected: s.Connected, ReconnectAttempts: s.Attempts, Host: g.config.RabbitMQHost, Port: g.config.RabbitMQPort,
+		IsConnected: s.Connected, ReconnectAttempts: &attempts, Host: &host, Port: &port,
 		Since: &since, Foreign: s.Foreign, Log: g.events.kind, Position: g.consumer.Totals().Position.String(),
 	}
 	if g.sorter != nil && g.sorter.Trouble() != nil {
 		bus.DeadLetters = g.sorter.Trouble().Error()
 	}
-	if host, port, err := net.SplitHostPort(s.Host); err == nil {
-		bus.Host = host
-		bus.Port, _ = strconv.Atoi(port)
+	if name, text, err := net.SplitHostPort(s.Host); err == nil {
+		host = name
+		port, _ = strconv.Atoi(text)
 	}
 	if err := g.events.missing(); err != nil {
 		bus.IsConnected, bus.LastError, bus.Log = false, err.Error(), logMemory
@@ -159,6 +163,7 @@ func (c *eventsCollector) Collect(out chan<- prometheus.Metric) {
 	counter(logChanges, t.Logs)
 	for what, n := range map[string]int64{
 		"received": t.Received, "delivered": t.Delivered, "elsewhere": t.Elsewhere, "mark": t.Marks, "duplicate": t.Duplicates,
+		"bad_timestamp": t.BadTimestamps,
 	} {
 		counter(busEvents, n, what)
 	}
