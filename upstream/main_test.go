@@ -80,6 +80,12 @@ func (h *house) Wait(ctx context.Context) error {
 	return ctx.Err()
 }
 
+func (h *house) allOrders() []rooms.Order {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.orders)
+}
+
 func (h *house) Deliver(b rooms.Broadcast) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -92,12 +98,6 @@ func (h *house) Obey(o rooms.Order) error {
 	defer h.mu.Unlock()
 	h.orders = append(h.orders, o)
 	return o.Check()
-}
-
-func (h *house) allOrders() []rooms.Order {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Clone(h.orders)
 }
 
 func (h *house) Passed(position uint64) { h.set(func(h *house) { h.passed = position }) }
