@@ -75,9 +75,12 @@ func (in *intake) take(e *eventlog.Entry, now time.Time) error {
 
 func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 	r := in.table.Find(e.Key)
-	if r == nil { // not an event, or of a route that other nodes have
-		in.count.unrouted.Add(1)
+	switch {
+	case e.Key == "":
+		in.count.marks.Add(1)
 		return nil
+	case r == nil:
+		return noRoute(e.Key)
 	}
 	published := in.published(e, now)
 	in.count.lag.Store(int64(max(now.Sub(published), 0)))

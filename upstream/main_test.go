@@ -2,8 +2,6 @@ package upstream
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -274,18 +272,4 @@ func message(n int) delivered {
 
 func messageBody(n int) string {
 	return fmt.Sprintf(`{"conversationId":1,"message":"%d","timestamp":"t"}`, n)
-}
-
-// numberOf reads it back.
-func numberOf(t testing.TB, d delivered) (n int) {
-	t.Helper()
-	var packet []json.RawMessage
-	var body struct{ Message string }
-	if err := errors.Join(json.Unmarshal([]byte(d.packet), &packet), json.Unmarshal(packet[1], &body)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := fmt.Sscan(body.Message, &n); err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

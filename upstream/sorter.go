@@ -40,6 +40,7 @@ const doneEvery = 1000
 type Sorter struct {
 	config   Config
 	letters  Letters
+	chores   func(ctx context.Context) // what else one node at a time does; nil: nothing
 	log      *slog.Logger
 	encoder  *Encoder
 	follower *follower // of the last turn; owned by Run
@@ -55,12 +56,13 @@ type Sorter struct {
 }
 
 // NewSorter returns a sorter that Run starts. Rooms, Keep and Missed of the
-// Config are not used.
-func NewSorter(c Config, letters Letters) (*Sorter, error) {
+// Config are not used. chores, which may be nil, is called at the beginning of
+// each of this node's turns, in a goroutine of its own.
+func NewSorter(c Config, letters Letters, chores func(ctx context.Context)) (*Sorter, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return &Sorter{config: c, letters: letters, log: c.Logger, encoder: NewEncoder(c.Table, c.MaxBody)}, nil
+	return &Sorter{config: c, letters: letters, chores: chores, log: c.Logger, encoder: NewEncoder(c.Table, c.MaxBody)}, nil
 }
 
 // Trouble returns why a letter cannot be put aside at the moment; nil when none
@@ -90,7 +92,12 @@ func (s *Sorter) Run(ctx context.Context) {
 			s.follower.reader.Expect(done.Log)
 		}
 		s.turn(s.follower)
+		var chores sync.WaitGroup
+		if s.chores != nil {
+			chores.Go(func() { s.chores(ctx) })
+		}
 		s.follower.run(ctx, start)
+		chores.Wait()
 		s.turn(nil)
 	})
 }
@@ -137,12 +144,14 @@ func (s *Sorter) take(ctx context.Context, e *eventlog.Entry) bool {
 }
 
 // judge returns what is wrong with an entry, nil when nothing is, and whether
-// it is an order that lasts. An entry for which there is no route here is
-// another node's business: its routes are newer.
+// it is an order that lasts.
 func (s *Sorter) judge(e *eventlog.Entry) (lasts bool, bad *Poison) {
 	r := s.config.Table.Find(e.Key)
-	if r == nil {
+	switch {
+	case e.Key == "":
 		return false, nil
+	case r == nil:
+		return false, asPoison(noRoute(e.Key))
 	}
 	_, err := s.encoder.read(r, e.Body)
 	switch {

@@ -22,7 +22,7 @@ func (w *world) sort() (s *Sorter, stop func()) {
 	s, err := NewSorter(Config{
 		Log: w.log(routes), MaxBody: 100_000, Table: routes, Logger: quietLog(),
 		RetryMin: 10 * time.Millisecond, RetryMax: 200 * time.Millisecond,
-	}, letters)
+	}, letters, w.log(routes).MoveQueues)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -258,4 +258,53 @@ func (w *world) awaitNote(s *Sorter) {
 		defer s.mu.Unlock()
 		return s.noted == w.consumer.Totals().Position
 	})
+}
+
+// TestWhatWaitsInTheQueuesOfVersionsBeforeTheLogIsMoved: as soon as nobody
+// consumes them.
+func TestWhatWaitsInTheQueuesOfVersionsBeforeTheLogIsMoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t))
+	ch := w.service.Channel
+	if err := ch.ExchangeDeclare(w.exchanges[0], amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"message.sent", "booking.*"} {
+		args := amqp.Table{"x-queue-type": "quorum", "x-single-active-consumer": true}
+		if _, err := ch.QueueDeclare(w.prefix+"."+key, true, false, false, false, args); err != nil {
+			t.Fatal(err)
+		}
+		if err := ch.QueueBind(w.prefix+"."+key, key, w.exchanges[0], false, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old, err := w.broker.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	if _, err := old.Channel.Consume(w.prefix+".booking.*", "", false, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		w.publish("message.sent", messageBody(n))
+	}
+	w.start()
+	w.sorts()
+	w.want(message(0), message(1), message(2))
+	gone := func() bool {
+		check, err := w.broker.Connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer check.Close()
+		_, err = check.Channel.QueueDeclarePassive(w.prefix+".message.sent", true, false, false, false, nil)
+		return err != nil
+	}
+	await(t, "the end of the queue", gone)
+	if _, err := ch.QueueDeclarePassive(w.prefix+".booking.*", true, false, false, false, nil); err != nil {
+		t.Errorf("the queue that is being consumed: %v", err)
+	}
+	w.publish("message.sent", messageBody(3))
+	w.want(message(0), message(1), message(2), message(3))
 }

@@ -61,7 +61,7 @@ type counters struct {
 	delivered  atomic.Int64
 	elsewhere  atomic.Int64
 	rooms      atomic.Int64
-	unrouted   atomic.Int64
+	marks      atomic.Int64
 	duplicates atomic.Int64
 	gaps       atomic.Int64
 	missed     atomic.Int64
@@ -79,7 +79,7 @@ type Totals struct {
 	Delivered  int64             // of these, events for rooms of this node, and orders
 	Elsewhere  int64             // of these, events for rooms that this node does not hold
 	Rooms      int64             // rooms that the delivered events went to
-	Unrouted   int64             // entries for which there is no route
+	Marks      int64             // entries that are no events
 	Duplicates int64             // events that their publisher had published before
 	Gaps       int64             // times that entries were removed before they were read
 	Missed     int64             // entries that were
@@ -94,7 +94,7 @@ type Totals struct {
 func (c *counters) totals() Totals {
 	t := Totals{
 		Received: c.received.Load(), Delivered: c.delivered.Load(), Elsewhere: c.elsewhere.Load(),
-		Rooms: c.rooms.Load(), Unrouted: c.unrouted.Load(), Duplicates: c.duplicates.Load(),
+		Rooms: c.rooms.Load(), Marks: c.marks.Load(), Duplicates: c.duplicates.Load(),
 		Gaps: c.gaps.Load(), Missed: c.missed.Load(), Logs: c.logs.Load(),
 		Position: eventlog.Position(c.position.Load()), Lag: time.Duration(c.lag.Load()),
 		BadTimestamps: c.badTimestamps.Load(),

@@ -60,7 +60,7 @@ func (g *Gateway) newSorter() (*upstream.Sorter, error) {
 		Log: g.events.stream, Window: g.cfg().RabbitMQPrefetch, MaxBody: g.cfg().MaxEventSize, Table: g.routes, Logger: g.log,
 	}
 	g.events.letters = rabbitmq.NewLetters(g.cfg().streamConfig(g.routes, g.log))
-	return upstream.NewSorter(c, g.events.letters)
+	return upstream.NewSorter(c, g.events.letters, g.events.stream.MoveQueues)
 }
 
 // consume reads the log until ctx is cancelled; ended is closed when it does so
@@ -171,7 +171,7 @@ func (c *eventsCollector) Collect(out chan<- prometheus.Metric) {
 	counter(logMissed, t.Missed)
 	counter(logChanges, t.Logs)
 	for what, n := range map[string]int64{
-		"received": t.Received, "delivered": t.Delivered, "elsewhere": t.Elsewhere, "unrouted": t.Unrouted, "duplicate": t.Duplicates,
+		"received": t.Received, "delivered": t.Delivered, "elsewhere": t.Elsewhere, "mark": t.Marks, "duplicate": t.Duplicates,
 		"bad_timestamp": t.BadTimestamps,
 	} {
 		counter(busEvents, n, what)
