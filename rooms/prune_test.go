@@ -34,7 +34,7 @@ func TestPrunedMapsKeepTheirEntries(t *testing.T) {
 // who holds which room.
 func TestRoomsThatHaveGoneLeaveNoMemory(t *testing.T) {
 	const all = 200_000
-	o := newOccupancy(nil, &vacant{})
+	o := newOccupancy(nil, nil, &vacant{})
 	sh := &Shard{rooms: make(map[string]*room)}
 	heap := func() uint64 {
 		var m runtime.MemStats
@@ -45,13 +45,13 @@ func TestRoomsThatHaveGoneLeaveNoMemory(t *testing.T) {
 	stay := make([]*room, 100)
 	for i := range stay {
 		stay[i] = &room{name: fmt.Sprint("stay ", i)}
-		o.join(stay[i], 0)
+		o.join(stay[i], 0, "")
 	}
 	before := heap()
 	rooms := make([]*room, all)
 	for i := range rooms {
 		rooms[i] = &room{name: fmt.Sprint(i)}
-		o.join(rooms[i], 0)
+		o.join(rooms[i], 0, "")
 		sh.rooms[rooms[i].name] = rooms[i]
 	}
 	for _, r := range rooms {
