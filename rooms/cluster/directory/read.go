@@ -33,8 +33,11 @@ func (d *Directory) looks(f *flight, b *wire.Batch) bool {
 		f.rooms = append(f.rooms, e)
 		b.Commands = append(b.Commands, d.smembers(e))
 	}
+	if len(f.rooms) == 0 {
+		return false
+	}
 	b.Kind = wire.Tracked
-	return len(f.rooms) > 0
+	return true
 }
 
 func (d *Directory) smembers(e *entry) wire.Command {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -41,9 +40,7 @@ type modelNode struct {
 // know it.
 func (f *fleet) modelNode() (clustertest.Node, error) {
 	before := f.channels()
-	// A node that misses its lease, on a busy machine, is right to send its clients
-	// away, which the model knows nothing of.
-	n := modelNode{gateway: f.start("NODE_LEASE=4000", "JOIN_TIMEOUT="+strconv.FormatInt(patience.Milliseconds(), 10)), f: f}
+	n := modelNode{gateway: f.start("NODE_LEASE=4000"), f: f}
 	f.alive = append(f.alive, n.gateway)
 	for _, g := range f.alive {
 		gatewaytest.Await(f.t, "the gateways to know each other", func() bool { return g.figures().Cluster.Nodes >= len(f.alive) })
@@ -75,7 +72,7 @@ func (n modelNode) Publish(room, text string) error {
 }
 
 func (n modelNode) Sent() error {
-	gatewaytest.Await(n.t, "an empty queue", func() bool { return n.figures().Cluster.Queued == 0 })
+	n.settle()
 	return nil
 }
 
@@ -88,7 +85,17 @@ func (n modelNode) Received() error {
 		return err
 	}
 	gatewaytest.Await(n.t, "the end of the gateway's channel", func() bool { return n.Metric(malformed) > before })
+	n.settle()
 	return nil
+}
+
+// settle waits until the gateway has nothing to publish, and nothing to tell or
+// ask the directory.
+func (n modelNode) settle() {
+	gatewaytest.Await(n.t, "an empty queue", func() bool {
+		return n.figures().Cluster.Queued == 0 && n.Metric("gateway_cluster_directory_waiting") == 0 &&
+			n.Metric("gateway_cluster_registered") == 1
+	})
 }
 
 func (n modelNode) Kill() {

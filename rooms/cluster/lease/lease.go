@@ -147,8 +147,7 @@ func (l *Lease) Lose(why string, now time.Time) {
 	}
 	l.flight, l.step = 0, idle
 	if l.phase != none {
-		l.phase = none
-		l.soon(now.Add(restartDelay))
+		l.phase, l.next = none, now.Add(restartDelay)
 	}
 }
 
