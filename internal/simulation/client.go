@@ -108,7 +108,7 @@ func (c *client) connect() {
 		return
 	}
 	m := c.r.nodes[c.rng.IntN(len(c.r.nodes))]
-	if !m.up || m.leaving {
+	if !m.up || m.leaving || m.reader.reader.Identity() == "" { // not ready
 		c.r.after(between(c.rng, 10*time.Millisecond, time.Second), c.connect)
 		return
 	}

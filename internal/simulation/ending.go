@@ -114,7 +114,7 @@ func (r *run) checkDirectory() {
 			case m == nil:
 				r.fail("the directory is wrong", "%s is held by session %d of a node that is gone", room, session)
 			case has[room][m]:
-				r.fail("the directory is wrong", "%s is held by %v twice", room, m)
+				r.fail("the directory is wrong", "%s is held by %v twice: %v", room, m, r.redis.sessionsOf(room))
 			case !m.hub.Holds([]byte(room)):
 				r.fail("the directory is wrong", "%s is held by session %d of %v, which has nobody in it", room, session, m)
 			}

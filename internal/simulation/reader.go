@@ -378,12 +378,16 @@ func (d *readerDriver) do(out *eventlog.Output) {
 	case eventlog.Gap:
 		m.r.count("gap")
 		m.r.judge.gap(m, out.From, out.Position)
+		m.node.ReadOrders()
+		m.cluster.wake()
 		m.missed()
 	case eventlog.OtherLog:
 		m.r.count("other log")
 		d.intake.Reset()
 		d.past = 0
 		m.Anew()
+		m.node.ReadOrders()
+		m.cluster.wake()
 	}
 }
 

@@ -36,6 +36,7 @@ type count struct {
 	changed bool // stands in changes
 	asked   bool // stands in asked
 	ask     bool // the others are to be asked
+	others  int  // nodes that hold the room beside this one
 	tallies []tally
 }
 
@@ -108,6 +109,7 @@ func (m *Members) Holders(room string, nodes []uint32, now time.Time) {
 	if c == nil {
 		return
 	}
+	c.others = len(nodes)
 	c.tallies = slices.DeleteFunc(c.tallies, func(t tally) bool { return !slices.Contains(nodes, t.node) })
 	unknown := func(node uint32) bool {
 		return !slices.ContainsFunc(c.tallies, func(t tally) bool { return t.node == node })
@@ -134,11 +136,12 @@ func (m *Members) Retell(room string, now time.Time) {
 }
 
 // Missed notes that this node and others may not have heard what they have told
-// each other.
+// each other. The answer to a question may be among it, so nodes whose count is
+// not known are asked, too.
 func (m *Members) Missed(now time.Time) {
 	var rooms []string
 	for room, c := range m.rooms {
-		if c.own > 0 && len(c.tallies) > 0 {
+		if c.own > 0 && (c.others > 0 || len(c.tallies) > 0) {
 			c.ask = true
 			rooms = append(rooms, room)
 		}

@@ -85,6 +85,15 @@ func (o *Orders) Session(session int64) {
 	o.scan()
 }
 
+// Read has what Redis has read again, from the beginning.
+func (o *Orders) Read() {
+	if o.step != scanning {
+		o.scan()
+	} else { // a page is under way
+		o.again = time.Unix(1, 0)
+	}
+}
+
 func (o *Orders) scan() { o.cursor, o.found = "0", make(map[string]bool) }
 
 // Loaded reports whether what Redis has was read once, and Current whether it
