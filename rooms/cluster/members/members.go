@@ -31,12 +31,12 @@ type tally struct {
 
 // A count is a room.
 type count struct {
-	own     int  // members on this node
-	told    int  // what the others were told
-	changed bool // stands in changes
-	asked   bool // stands in asked
-	ask     bool // the others are to be asked
-	others  int  // nodes that hold the room beside this one
+	own     int      // members on this node
+	told    int      // what the others were told
+	changed bool     // stands in changes
+	asked   bool     // stands in asked
+	ask     bool     // the others are to be asked
+	others  []uint32 // nodes that hold the room beside this one, as far as known
 	tallies []tally
 }
 
@@ -109,15 +109,20 @@ func (m *Members) Holders(room string, nodes []uint32, now time.Time) {
 	if c == nil {
 		return
 	}
-	c.others = len(nodes)
 	c.tallies = slices.DeleteFunc(c.tallies, func(t tally) bool { return !slices.Contains(nodes, t.node) })
 	unknown := func(node uint32) bool {
 		return !slices.ContainsFunc(c.tallies, func(t tally) bool { return t.node == node })
 	}
-	if c.own > 0 && slices.ContainsFunc(nodes, unknown) {
+	fresh := func(node uint32) bool { return !slices.Contains(c.others, node) }
+	switch {
+	case c.own == 0:
+	case slices.ContainsFunc(nodes, unknown):
 		c.ask = true
 		m.retell(room, c, now)
+	case slices.ContainsFunc(nodes, fresh): // it may have asked before it could be answered
+		m.retell(room, c, now)
 	}
+	c.others = nodes
 }
 
 func (m *Members) retell(room string, c *count, now time.Time) {
@@ -141,7 +146,7 @@ func (m *Members) Retell(room string, now time.Time) {
 func (m *Members) Missed(now time.Time) {
 	var rooms []string
 	for room, c := range m.rooms {
-		if c.own > 0 && (c.others > 0 || len(c.tallies) > 0) {
+		if c.own > 0 && len(c.others)+len(c.tallies) > 0 {
 			c.ask = true
 			rooms = append(rooms, room)
 		}
