@@ -17,7 +17,7 @@ const (
 	clientMost  = 60 * time.Millisecond
 	silentTime  = 25 * time.Second // until a node notices that a client is gone
 	reconnect   = 3 * time.Second  // the longest pause before a client comes back
-	actEvery    = 20 * time.Second // between two things that a client does
+	actEvery    = 30 * time.Second // between two things that a client does
 )
 
 // A client is one that follows the protocol, and the socket that it has on a
@@ -173,7 +173,7 @@ func (c *client) act() {
 		case m == nil && n < 7:
 			l.join(room)
 		case m == nil || m.leaving:
-		case n < 5 && !c.r.config.Quiet:
+		case n < 5:
 			l.type_(room)
 		case n < 7:
 			l.leave(room)

@@ -9,6 +9,10 @@ import (
 
 func TestDev(t *testing.T) {
 	c := Config{Seed: 1, Nodes: 3, Clients: 20, Span: 20 * time.Second}
+	fmt.Sscan(os.Getenv("SPAN"), &c.Span)
+	if s, err := time.ParseDuration(os.Getenv("SPAN")); err == nil {
+		c.Span = s
+	}
 	fmt.Sscan(os.Getenv("SEED"), &c.Seed)
 	fmt.Sscan(os.Getenv("FAULTS"), &c.Faults)
 	fmt.Sscan(os.Getenv("NODES"), &c.Nodes)

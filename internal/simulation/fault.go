@@ -158,7 +158,7 @@ func (r *run) drawFault(rng *rand.Rand) fault {
 	if rng.IntN(2) == 0 {
 		last = between(rng, time.Second, longest)
 	}
-	at := 2*time.Second + time.Duration(rng.Int64N(int64(max(r.config.Span-4*time.Second, 1))))
+	at := 2*time.Second + time.Duration(rng.Int64N(int64(max(r.config.PlanSpan-4*time.Second, 1))))
 	return fault{
 		at: at, kind: rng.IntN(len(kinds)), node: int(rng.Uint32() % uint32(r.config.Nodes)), last: last,
 		yes: rng.IntN(2) == 0, draw: rng.Uint64(),

@@ -35,18 +35,23 @@ const (
 	packetDisconnect
 )
 
-// packets remembers what the last messages say: one is sent to many.
-type packets struct {
-	last   *codec.Message
-	packet packet
-}
+// packets remembers what messages say: one is sent to many.
+type packets map[*codec.Message]*packet
+
+const packetsMost = 1 << 12
 
 // read returns what a message says.
-func (p *packets) read(m *codec.Message) *packet {
-	if p.last != m {
-		p.last, p.packet = m, parse(m.AppendPayload(nil))
+func (p packets) read(m *codec.Message) *packet {
+	known := p[m]
+	if known == nil {
+		if len(p) >= packetsMost {
+			clear(p)
+		}
+		x := parse(m.AppendPayload(nil))
+		known = &x
+		p[m] = known
 	}
-	return &p.packet
+	return known
 }
 
 // parse reads a packet as far as the rules need it.

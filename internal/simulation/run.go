@@ -23,8 +23,10 @@ type Config struct {
 	Span    time.Duration // in which clients act and faults happen; 60 s
 	Faults  int           // at most so many; -1: none; 0: as the seed has it
 	Skip    map[int]bool  // faults that do not happen, by their number
-	Quiet   bool          // no typing: only services' events and orders
-	Trace   io.Writer     // nil: none
+
+	PlanSpan time.Duration // that the faults were planned for; Span. Later ones do not happen
+	Delays   uint64        // another stream of delays for the same plan
+	Trace    io.Writer     // nil: none
 }
 
 func (c *Config) fill() {
@@ -32,6 +34,7 @@ func (c *Config) fill() {
 	orDefault(&c.Clients, 200)
 	orDefault(&c.Rooms, max(c.Clients/3, 2))
 	orDefault(&c.Span, 60*time.Second)
+	orDefault(&c.PlanSpan, c.Span)
 }
 
 func orDefault[T int | time.Duration](field *T, value T) {
@@ -48,6 +51,7 @@ type Result struct {
 	Simulated  time.Duration
 	Steps      uint64
 	Faults     []string // that happened, with their numbers
+	Planned    int      // faults
 	Deliveries int      // to clients
 	Events     int      // of services
 	Counts     map[string]int
@@ -80,6 +84,7 @@ type run struct {
 	done    []string
 	counts  map[string]int
 	broken  *Violation
+	dropped int64 // messages, before the probe
 	packets packets
 }
 
@@ -104,7 +109,7 @@ func Run(c Config) (result Result) {
 			r.broken = v
 		}
 		result.Broken, result.Hash, result.Simulated = r.broken, r.hash, r.now
-		result.Steps, result.Faults, result.Counts = r.steps, r.done, r.counts
+		result.Steps, result.Faults, result.Counts, result.Planned = r.steps, r.done, r.counts, len(r.faults)
 		result.Deliveries, result.Events = r.judge.deliveries, len(r.judge.events)
 		r.trace("run", "hash %016x", r.hash)
 	}()
@@ -115,7 +120,7 @@ func Run(c Config) (result Result) {
 }
 
 func newRun(c Config) *run {
-	r := &run{schedule: newSchedule(c.Seed, c.Trace), config: c, counts: make(map[string]int)}
+	r := &run{schedule: newSchedule(c.Seed+c.Delays<<32, c.Trace), config: c, counts: make(map[string]int), packets: make(packets)}
 	draw := stream(c.Seed, 2)
 	r.limits = limits{
 		mailbox: pick(draw, 4, 64, 4096), window: pick(draw, 2, 16, 500), queue: pick(draw, 32, 4096),

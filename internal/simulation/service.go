@@ -17,7 +17,7 @@ type orderOf = rooms.Order
 var discard = slog.New(slog.DiscardHandler)
 
 const (
-	publishEvery = 400 * time.Millisecond // on average
+	publishEvery = 600 * time.Millisecond // on average
 	publishWait  = 3 * time.Second        // for a confirm, before it is published again
 )
 
