@@ -251,7 +251,7 @@ func (r *run) membersOf(room int) (n int) {
 func (r *run) droppedFull() (n int64) {
 	for _, m := range r.nodes {
 		if m.up {
-			n += m.node.Stats().Full
+			n += m.node.Stats().Full + m.hub.Stats().MailboxFull
 		}
 	}
 	return n
