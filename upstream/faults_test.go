@@ -95,7 +95,12 @@ func (p *proxy) setBudget(n int64) {
 func (w *world) stream(events int) {
 	w.t.Helper()
 	const window = 100
+	deadline := time.Now().Add(2 * patience)
 	for n := 0; n < events; {
+		if time.Now().After(deadline) {
+			w.t.Errorf("only %d events could be published", n)
+			return
+		}
 		if w.publishWindow(n, min(n+window, events)) {
 			n += window
 			continue

@@ -89,9 +89,7 @@ func (m modelNode) Sent() error {
 // drained waits until what is in the mailboxes is with the clients.
 func (m modelNode) drained() error {
 	done := make(chan struct{})
-	if err := m.n.hub.Sync(m.n.w.t.Context(), func() { close(done) }); err != nil {
-		return err
-	}
+	m.n.hub.Sync(func() { close(done) })
 	<-done
 	return nil
 }

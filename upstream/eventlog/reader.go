@@ -336,11 +336,8 @@ func (r *Reader) taken(now time.Time) {
 		return
 	}
 	r.busy = false
-	if r.uncredited++; r.creditAt.IsZero() {
-		r.creditAt = now.Add(creditDelay)
-	}
-	if r.uncredited >= creditBatch || r.careful {
-		r.credit()
+	if r.phase == PhaseReading {
+		r.credit(now)
 	}
 	r.hand()
 	if r.phase == PhaseDraining {
@@ -348,11 +345,19 @@ func (r *Reader) taken(now time.Time) {
 	}
 }
 
-func (r *Reader) credit() {
-	r.uncredited, r.creditAt = 0, time.Time{}
-	if r.phase == PhaseReading {
-		r.do(Output{Kind: Credit, Position: r.handed})
+// credit counts what was taken, and tells the log once in a while.
+func (r *Reader) credit(now time.Time) {
+	if r.uncredited++; r.creditAt.IsZero() {
+		r.creditAt = now.Add(creditDelay)
 	}
+	if r.uncredited >= creditBatch || r.careful {
+		r.creditNow()
+	}
+}
+
+func (r *Reader) creditNow() {
+	r.uncredited, r.creditAt = 0, time.Time{}
+	r.do(Output{Kind: Credit, Position: r.handed})
 }
 
 func (r *Reader) closed(undecodable bool, now time.Time) {
@@ -399,6 +404,7 @@ func (r *Reader) failed(now time.Time) {
 		d = r.config.RetryMin << r.tries
 	}
 	r.tries++
+	r.uncredited, r.creditAt = 0, time.Time{}
 	r.phase, r.until = PhaseWaiting, now.Add(d/2+time.Duration(r.next()%uint64(d/2+1)))
 }
 
@@ -412,7 +418,7 @@ func (r *Reader) next() uint64 {
 
 func (r *Reader) tick(now time.Time) {
 	if !r.creditAt.IsZero() && !now.Before(r.creditAt) {
-		r.credit()
+		r.creditNow()
 	}
 	if now.Before(r.until) {
 		return
