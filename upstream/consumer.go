@@ -21,6 +21,7 @@ type Config struct {
 	Rooms   Rooms
 	Keep    func(rooms.Order) // keeps an order that lasts, for nodes that start later; nil: nobody does
 	Missed  func()            // entries were lost: the clients of this node have missed events
+	Orders  func()            // has orders read from where they are kept: some may not have been read from the log; nil: nobody keeps them
 	Logger  *slog.Logger
 
 	RetryMin time.Duration // first pause before trying again; 0: 100 ms
@@ -172,6 +173,7 @@ func (c *Consumer) do(out *eventlog.Output) {
 		c.count.logs.Add(1)
 		c.intake.duplicates.Reset()
 		c.config.Rooms.Anew()
+		c.readOrders()
 		c.log.Warn("the log of the services' events is another one than before: positions begin anew, "+
 			"and clients that were away cannot recover what they have missed", "log", out.Identity)
 	}
@@ -185,6 +187,14 @@ func (c *Consumer) missed(from, to eventlog.Position) {
 		"from", from.String(), "to", to.String(), "events", uint64(to-from+1))
 	if c.config.Missed != nil {
 		c.config.Missed()
+	}
+	c.readOrders()
+}
+
+// readOrders makes up for orders in the log that this node has not read.
+func (c *Consumer) readOrders() {
+	if c.config.Orders != nil {
+		c.config.Orders()
 	}
 }
 
@@ -211,6 +221,9 @@ func (c *Consumer) open(ctx context.Context) {
 	c.source = source
 	info := source.Info()
 	c.step(ctx, eventlog.Input{Kind: eventlog.Opened, Info: info})
+	if c.start.From == eventlog.FromNext { // what came before, perhaps while this was tried, is not read
+		c.readOrders()
+	}
 	if c.source == source {
 		number := c.board.connected(time.Now(), info.Identity)
 		c.log.Info("reading the log of the services' events", "host", c.Status().Host, "log", info.Identity,

@@ -36,6 +36,7 @@ func (g *Gateway) backDoor() (*upstream.Consumer, error) {
 	}
 	if g.cluster != nil {
 		c.Keep = g.cluster.Keep
+		c.Orders = g.cluster.ReadOrders
 	}
 	return upstream.New(c)
 }

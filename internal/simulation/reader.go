@@ -267,6 +267,12 @@ func (m *machine) keep(o orderOf) {
 	m.cluster.wake()
 }
 
+// readOrders is upstream.Config.Orders.
+func (m *machine) readOrders() {
+	m.node.ReadOrders(m.now())
+	m.cluster.wake()
+}
+
 func (d *readerDriver) begin() {
 	d.input(eventlog.Input{Kind: eventlog.Begin, Start: eventlog.Start{From: eventlog.FromNext}})
 }
@@ -378,16 +384,14 @@ func (d *readerDriver) do(out *eventlog.Output) {
 	case eventlog.Gap:
 		m.r.count("gap")
 		m.r.judge.gap(m, out.From, out.Position)
-		m.node.ReadOrders()
-		m.cluster.wake()
+		m.readOrders()
 		m.missed()
 	case eventlog.OtherLog:
 		m.r.count("other log")
 		d.intake.Reset()
 		d.past = 0
 		m.Anew()
-		m.node.ReadOrders()
-		m.cluster.wake()
+		m.readOrders()
 	}
 }
 
@@ -477,6 +481,9 @@ func (s *source) opened() {
 		s.d.m.r.trace(s.d.m.name, "log: opened %v %+v", s.start, s.info)
 	}
 	s.d.input(eventlog.Input{Kind: eventlog.Opened, Info: s.info})
+	if s.start.From == eventlog.FromNext {
+		s.d.m.readOrders()
+	}
 }
 
 // taken acknowledges, which lets the broker send more.

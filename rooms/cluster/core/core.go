@@ -125,7 +125,7 @@ func (n *Node) Publish(room string, m *codec.Message) {
 func (n *Node) Keep(o rooms.Order, now time.Time) { n.orders.Keep(o, now) }
 
 // ReadOrders has the orders read that Redis has: some may have been missed.
-func (n *Node) ReadOrders() { n.orders.Read() }
+func (n *Node) ReadOrders(now time.Time) { n.orders.Read(now) }
 
 // KeepPosition has Redis note up to which position of a log it has the orders.
 func (n *Node) KeepPosition(log string, position uint64) { n.orders.KeepPosition(log, position) }

@@ -85,13 +85,13 @@ func (o *Orders) Session(session int64) {
 	o.scan()
 }
 
-// Read has what Redis has read again, from the beginning.
-func (o *Orders) Read() {
-	if o.step != scanning {
+// Read has what Redis has read again, and once more some time later: this node
+// may have missed orders that other nodes are about to save.
+func (o *Orders) Read(now time.Time) {
+	if o.step != scanning { // else a page is under way
 		o.scan()
-	} else { // a page is under way
-		o.again = time.Unix(1, 0)
 	}
+	o.again = now.Add(rescanDelay)
 }
 
 func (o *Orders) scan() { o.cursor, o.found = "0", make(map[string]bool) }
