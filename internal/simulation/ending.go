@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/rooms/cluster/wire"
+	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
 const (
@@ -78,7 +79,8 @@ func (r *run) checkNode(m *machine) {
 		r.fail("something waits for ever", "%v has %d messages queued", m, s.Queued)
 	case m.hub.Stats().MailboxWaiting != 0:
 		r.fail("something waits for ever", "%v has %d broadcasts in its mailboxes", m, m.hub.Stats().MailboxWaiting)
-	case int64(m.reader.past) != q.NextOffset() && int64(m.reader.reader.Last()) != q.NextOffset():
+	case m.reader.reader.Phase() != eventlog.PhaseReading,
+		int64(m.reader.past) != q.NextOffset() && (m.reader.past != 0 || int64(m.reader.reader.Last()) != q.NextOffset()):
 		r.fail("something waits for ever", "%v has read up to %d, the stream has %d (%v)", m, m.reader.past, q.NextOffset(), m.reader.reader.Phase())
 	}
 	if got, want := len(s.Peers), r.running()-1; got != want {

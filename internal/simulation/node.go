@@ -21,6 +21,7 @@ const (
 	tickTime   = 500 * time.Millisecond
 	drainBytes = 4096
 	turnDelay  = 300 * time.Microsecond
+	slowTurn   = 60 * time.Millisecond
 )
 
 var names = wire.NewNames("ws:", 0)
@@ -157,7 +158,7 @@ func (m *machine) ring(i int) {
 		return
 	}
 	m.rung[i] = true
-	m.after(m.r.between(0, turnDelay), func() { m.turn(i) })
+	m.after(m.r.between(0, m.r.limits.turn), func() { m.turn(i) })
 }
 
 // turn is what an event loop does in one round.

@@ -204,7 +204,7 @@ func (s *brokerServer) loseAll(m *machine, told bool) {
 // that it has, or a new one, which is its identity.
 func (s *brokerServer) stream(ch *rabbitmodel.Channel) (identity string) {
 	q := s.broker.Queue(streamName)
-	args := rabbitmodel.Args{Type: rabbitmodel.Stream, SegmentBytes: 20_000}
+	args := rabbitmodel.Args{Type: rabbitmodel.Stream, SegmentBytes: s.r.limits.segment}
 	if q != nil {
 		args = q.Args
 	} else {

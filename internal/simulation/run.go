@@ -93,6 +93,8 @@ type run struct {
 type limits struct {
 	mailbox, window, queue, pending int
 	shards                          int
+	segment                         int           // bytes, of the stream
+	turn                            time.Duration // the longest until an event loop comes to its mailbox
 }
 
 // Run runs a fleet and returns what came of it.
@@ -125,6 +127,8 @@ func newRun(c Config) *run {
 	r.limits = limits{
 		mailbox: pick(draw, 4, 64, 4096), window: pick(draw, 2, 16, 500), queue: pick(draw, 32, 4096),
 		pending: pick(draw, 4<<10, 64<<10), shards: pick(draw, 1, 2, 3),
+		segment: pick(draw, 1000, 5000, 20_000),
+		turn:    time.Duration(pick(draw, int(turnDelay), int(turnDelay), int(slowTurn))),
 	}
 	r.redis = &redisServer{r: r, server: redismodel.New()}
 	r.broker = newBrokerServer(r, rabbitmodel.New(), draw)
