@@ -74,8 +74,9 @@ soak: ## Run the gateway under load for long and watch what grows (SOAK=10m)
 
 console-client: ## Copy socket.io-client, and its licences, from npm into the console
 	@.ci/setup
-	@# Without its source map, which browsers would ask for in vain.
+	@# Without their source maps, which browsers would ask for in vain.
 	sed '/^\/\/# sourceMappingURL=/d' $(JS)/node_modules/socket.io-client/dist/socket.io.esm.min.js >$(PAGE)/socket.io.esm.min.js
+	sed '/^\/\/# sourceMappingURL=/d' $(JS)/node_modules/socket.io-client/dist/socket.io.min.js >$(PAGE)/../client/socket.io.min.js
 	for package in socket.io-client socket.io-parser engine.io-client engine.io-parser @socket.io/component-emitter; do \
 		echo "$$package, in socket.io.esm.min.js"; echo; cat $(JS)/node_modules/$$package/LICENSE; echo; \
 	done >$(PAGE)/licences.txt

@@ -109,6 +109,14 @@ func (m *Message) Frames() []byte { return m.frames }
 // Size is the number of bytes Frames has.
 func (m *Message) Size() int { return len(m.frames) }
 
+// Packets is the number of Engine.IO packets that AppendPayload appends.
+func (m *Message) Packets() int {
+	if m.text == nil {
+		return len(m.binary)
+	}
+	return 1 + len(m.binary)
+}
+
 // AppendPayload appends the message in long-polling form, behind a separator
 // when dst already holds packets.
 func (m *Message) AppendPayload(dst []byte) []byte {

@@ -60,6 +60,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	door, err := findDoor(s.port)
 	s.succeeded.Store(door.others > 0)
 	s.draining.Store(true)
+	s.prepare()
 	until := time.Now().Add(s.config.DrainPeriod)
 	for _, w := range s.workers {
 		w.shard.Post(func(time.Time) { w.drain = &drain{until: until, reason: rooms.ReasonDraining} })

@@ -70,11 +70,6 @@ func newGuard(c *Config) *guard {
 	return g
 }
 
-// idle reports whether addresses make no difference.
-func (g *guard) idle() bool {
-	return g.perSource == 0 && g.rate.PerSecond == 0 && len(g.trusted) == 0
-}
-
 // trusts reports whether a is one of the proxies that may say whom they speak
 // for.
 func (g *guard) trusts(a netip.Addr) bool {
@@ -172,7 +167,7 @@ func (g *guard) sweep(now time.Time) {
 // A caller is whom an HTTP connection is from, as far as that is known. Owned
 // by its connection.
 type caller struct {
-	addr     netip.Addr // zero when addresses make no difference
+	addr     netip.Addr // zero when it is not known
 	place    source     // that the connection holds a place of
 	relayed  bool       // a trusted proxy: requests say whom they are from
 	heralded bool       // that may put a PROXY header before the first
@@ -180,9 +175,6 @@ type caller struct {
 
 // callerOf returns whom a new connection is from.
 func (g *guard) callerOf(remote net.Addr) (c caller) {
-	if g.idle() {
-		return c
-	}
 	if tcp, ok := remote.(*net.TCPAddr); ok {
 		c.addr = tcp.AddrPort().Addr().Unmap()
 	}

@@ -32,6 +32,7 @@ type Server struct {
 	guard   *guard
 	workers []*worker
 	port    int
+	listen  string          // the address as gnet is told it
 	debug   bool            // each session is logged
 	ctx     context.Context // ends with the engine
 
@@ -47,6 +48,8 @@ type Server struct {
 	succeeded atomic.Bool // draining, and another process listens on the port
 	stopping  atomic.Bool
 	tight     atomic.Bool // memory is short: no new sessions
+	answers   atomic.Pointer[answers]
+	notices   notices
 	bootErr   atomic.Pointer[error]
 }
 
@@ -60,7 +63,8 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
-	s := &Server{config: c, port: port, admin: newAdmin(c.Handler, c.Log), guard: newGuard(&c), ready: make(chan struct{})}
+	s := &Server{config: c, port: port, listen: listenAddress(host, port), admin: newAdmin(c.Handler, c.Log), guard: newGuard(&c), ready: make(chan struct{})}
+	s.notices.start = time.Now()
 	s.waiting.Store(int32(2 * c.Loops)) // an again and a beat each
 	s.debug = c.Log.Enabled(context.Background(), slog.LevelDebug)
 	for i := range c.Loops {
@@ -82,7 +86,7 @@ func resolvePort(address string) (host string, port int, err error) {
 	if port > 0 {
 		return host, port, nil
 	}
-	l, err := net.Listen("tcp", address)
+	l, err := net.Listen("tcp", listenAddress(host, 0))
 	if err != nil {
 		return "", 0, fmt.Errorf("find a free port: %w", err)
 	}
@@ -113,7 +117,7 @@ func (s *Server) Run() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	s.ctx = ctx
-	err := gnet.Run(s, "tcp://"+s.config.Address,
+	err := gnet.Run(s, "tcp://"+s.listen,
 		gnet.WithNumEventLoop(s.config.Loops),
 		// One listener a loop: with a single accepting loop, running out of
 		// descriptors ends the engine before OnOpen can say no.
@@ -167,7 +171,7 @@ func (s *Server) Stats() Totals {
 func (s *Server) TurnAge(now time.Time) time.Duration {
 	var oldest time.Duration
 	for _, w := range s.workers {
-		oldest = max(oldest, now.Sub(time.UnixMilli(w.lastTurn.Load())))
+		oldest = max(oldest, rooms.Monotonic(now)-time.Duration(w.lastTurn.Load()))
 	}
 	return oldest
 }
@@ -188,6 +192,8 @@ func (s *Server) OnTick() (time.Duration, gnet.Action) {
 		s.bootErr.Store(&err)
 		return math.MaxInt64, gnet.Shutdown
 	}
+	s.prepare()
+	go s.keepPrepared()
 	go s.sweep()
 	return math.MaxInt64, gnet.None
 }

@@ -79,7 +79,7 @@ func (s *Socket) announce(r *room, event string, gone int, now time.Time) {
 
 // leave takes s out of the room of its slot and tells the others.
 func (s *Socket) leave(slot int, now time.Time) {
-	r := s.shard.leave(s, slot)
+	r := s.shard.leave(s, slot, now)
 	if r.announce {
 		s.announce(r, eventUserLeft, 1, now)
 	}

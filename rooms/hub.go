@@ -38,6 +38,9 @@ type Hub struct {
 	config    Config
 	shards    []*Shard
 	occupancy *occupancy
+	bounds    *bounds
+	vacant    vacant
+	short     atomic.Bool  // memory is: no more joins
 	seed      maphash.Seed // of the hashes of tokens' ids
 	brake     brake
 
@@ -61,7 +64,8 @@ func New(c Config) (*Hub, error) {
 			c.Limits.Telling.PerSecond, c.Limits.Telling.Burst)
 	}
 	c.Limits.fill()
-	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster), seed: maphash.MakeSeed(), brake: newBrake()}
+	h := &Hub{config: c, bounds: newBounds(), seed: maphash.MakeSeed(), brake: newBrake()}
+	h.occupancy = newOccupancy(c.Cluster, &h.vacant)
 	for i := range c.Shards {
 		h.shards = append(h.shards, newShard(h, i))
 	}
@@ -167,5 +171,6 @@ func (h *Hub) Stats() Totals {
 		t.add(&s.stats)
 		t.MailboxWaiting += int64(s.mailbox.waiting())
 	}
+	t.RoomBytes += h.vacant.bytes.Load()
 	return t
 }

@@ -3,7 +3,6 @@ package rooms
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -26,7 +25,7 @@ func handleJoin(c *Call) {
 	switch r := sh.rooms[string(name)]; {
 	case r != nil && c.Socket.in(r) >= 0:
 		c.join(name)
-	case c.roomsFull():
+	case c.full(name):
 	case sh.hub.config.Authorizer != nil:
 		c.authorize(string(name))
 	default:
@@ -34,14 +33,13 @@ func handleJoin(c *Call) {
 	}
 }
 
-// roomsFull refuses a join when the socket is in as many rooms as it may be.
-func (c *Call) roomsFull() bool {
-	most := c.Socket.shard.hub.config.Limits.Rooms
-	if len(c.Socket.rooms) < most {
-		return false
+// full refuses a join for which there is no place.
+func (c *Call) full(name []byte) bool {
+	err := c.Socket.mayJoin(len(name), c.Now)
+	if err != nil {
+		c.Refuse(err)
 	}
-	c.Refuse(fmt.Errorf("In %d rooms already", most))
-	return true
+	return err != nil
 }
 
 // authorize joins when the socket may be in the room.
@@ -56,8 +54,12 @@ func (c *Call) authorize(room string) {
 		if err != nil {
 			s.shard.stats.JoinsDenied.Add(1)
 			later.Refuse(err)
-		} else if !later.roomsFull() {
-			later.join([]byte(room))
+			return
+		}
+		name := []byte(room)
+		r := s.shard.rooms[room] // another join of this room may have been answered before
+		if r != nil && s.in(r) >= 0 || !later.full(name) {
+			later.join(name)
 		}
 	})
 }

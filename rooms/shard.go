@@ -161,6 +161,7 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 		return r, false
 	}
 	sh.stats.Members.Add(1)
+	sh.hold(r, s.userID, len(r.members) == 1)
 	user := s.userID
 	if user == "" { // its own room, or nobody
 		user = r.name
@@ -171,15 +172,19 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 
 // leave takes s out of the room of its slot, and the room out of the world
 // when s was the last.
-func (sh *Shard) leave(s *Socket, slot int) *room {
+func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
 	r := s.rooms[slot].room
 	r.leave(s, slot)
 	sh.stats.Members.Add(-1)
 	last := len(r.members) == 0
+	sh.release(r, s.userID, last)
 	if last {
 		delete(sh.rooms, r.name)
 	}
-	sh.hub.occupancy.leave(r, sh.index, last)
+	vacated := sh.hub.occupancy.leave(r, sh.index, last)
+	if keep := sh.hub.config.Limits.Linger; vacated && keep > 0 && r.announce {
+		sh.hub.vacant.add(r.name, s.userID, now.Add(keep))
+	}
 	return r
 }
 

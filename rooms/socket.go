@@ -30,7 +30,9 @@ type Socket struct {
 
 	phase  phase
 	warned bool   // token_expiring_soon was sent
+	lead   uint16 // how long before the token's end it is to be sent, in leadUnit
 	log    uint32 // which log given is of, as Shard.log counts
+	issued uint32 // when the token was, Unix s; 0 when it does not say
 	events Throttle
 
 	// given is a position in the log of the services' events: nothing at or
@@ -41,13 +43,14 @@ type Socket struct {
 	id     string // public: others see it; "" until connected
 	userID string // "" for nobody
 
-	until int64 // Unix ms: CONNECT must have come, or the token ends; 0: never
+	// until is the monotonic time, in ns, by which CONNECT must have come; when
+	// connected the Unix time, in ms, at which the token ends. 0: never.
+	until int64
 
 	rooms  []membership
 	claims *claims // nil unless somebody decides on rooms
 
 	tokenID uint64 // hash of the token's id; 0 when it has none
-	issued  uint32 // when the token was, Unix s; 0 when it does not say
 
 	aside *aside // nil most of the time
 }
@@ -87,7 +90,7 @@ func (sh *Shard) Open(sink Sink, token string, now time.Time) *Socket {
 func (s *Socket) awaitConnect(now time.Time) {
 	s.phase, s.until = phaseOpen, 0
 	if t := s.shard.hub.config.ConnectTimeout; t > 0 {
-		s.until = now.Add(t).UnixMilli()
+		s.until = int64(Monotonic(now) + t)
 	}
 }
 
@@ -177,30 +180,38 @@ func (s *Socket) Deadline() time.Time {
 	switch {
 	case s.until == 0:
 		return noDeadline
-	case s.phase == phaseOpen || s.phase == phaseVerifying || s.phase == phaseConnected && s.warned:
+	case s.phase == phaseOpen || s.phase == phaseVerifying:
+		return afterEpoch(time.Duration(s.until))
+	case s.phase == phaseConnected && s.warned:
 		return time.UnixMilli(s.until)
 	case s.phase == phaseConnected:
-		return time.UnixMilli(s.until).Add(-expiryWarning)
+		return time.UnixMilli(s.until).Add(-time.Duration(s.lead) * leadUnit)
 	}
 	return noDeadline
 }
 
 // Expire does what is due at now. It may be called early.
 func (s *Socket) Expire(now time.Time) {
-	over := s.until != 0 && now.UnixMilli() >= s.until
 	switch {
-	case (s.phase == phaseOpen || s.phase == phaseVerifying) && over:
-		s.close(ReasonConnectTimeout)
-	case s.phase == phaseConnected && over:
+	case s.until == 0:
+	case s.phase == phaseOpen || s.phase == phaseVerifying:
+		if int64(Monotonic(now)) >= s.until {
+			s.close(ReasonConnectTimeout)
+		}
+	case s.phase == phaseConnected && now.UnixMilli() >= s.until:
 		s.shard.stats.TokensExpired.Add(1)
-		s.disconnect(now)
-	case s.phase == phaseConnected && s.until != 0:
+		s.endSession(reasonTokenExpired, now)
+	case s.phase == phaseConnected:
 		s.warnOfExpiry(now)
 	}
 }
 
-// disconnect takes the client out of the namespace and tells it so.
-func (s *Socket) disconnect(now time.Time) {
+// endSession tells the client why its session ends and takes it out of the
+// namespace.
+func (s *Socket) endSession(reason string, now time.Time) {
+	b := append(s.shard.buf[:0], `42["session_ended",{"reason":`...)
+	b = codec.AppendString(b, reason)
+	s.sendPacket(append(b, "}]"...))
 	s.leaveAll(now)
 	s.sendPacket(append(s.shard.buf[:0], "41"...))
 	s.awaitConnect(now)
@@ -224,7 +235,7 @@ func (s *Socket) leaveAll(now time.Time) {
 	s.shard.stats.Sockets.Add(-1)
 	s.id, s.userID = "", ""
 	s.claims, s.tokenID, s.issued = nil, 0, 0
-	s.until, s.warned = 0, false
+	s.until, s.warned, s.lead = 0, false, 0
 }
 
 // Holds is how many bytes wait here for the attachments they belong to.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -93,6 +94,12 @@ func (h *house) Obey(o rooms.Order) error {
 	defer h.mu.Unlock()
 	h.orders = append(h.orders, o)
 	return o.Check()
+}
+
+func (h *house) allOrders() []rooms.Order {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.orders)
 }
 
 func (h *house) Passed(position uint64) { h.set(func(h *house) { h.passed = position }) }
@@ -182,13 +189,17 @@ func (w *world) launch(change ...func(*Config)) {
 	w.t.Cleanup(w.stop)
 }
 
-// log returns the log of this corner of the broker.
-func (w *world) log(table *Table, change ...func(*rabbitmq.Config)) *rabbitmq.Log {
-	w.t.Helper()
-	c := rabbitmq.Config{
+func (w *world) logConfig(table *Table) rabbitmq.Config {
+	return rabbitmq.Config{
 		Addresses: []string{w.broker.URL}, Exchanges: w.exchanges, Keys: table.Keys(), Prefix: w.prefix,
 		Retention: time.Hour, MaxBytes: 1 << 30, Logger: quietLog(),
 	}
+}
+
+// log returns the log of this corner of the broker.
+func (w *world) log(table *Table, change ...func(*rabbitmq.Config)) *rabbitmq.Log {
+	w.t.Helper()
+	c := w.logConfig(table)
 	for _, f := range change {
 		f(&c)
 	}

@@ -59,14 +59,10 @@ func healthURL(cfg Config) string {
 
 // ownHost returns where this machine reaches what listens on host.
 func ownHost(host string) string {
-	ip, err := netip.ParseAddr(host)
-	switch {
-	case err != nil || !ip.IsUnspecified():
+	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsUnspecified() {
 		return host
-	case ip.Is4():
-		return "127.0.0.1"
 	}
-	return "localhost"
+	return "127.0.0.1" // "::" listens on IPv4 too
 }
 
 // A healthReport is what asking a gateway for its health came to.

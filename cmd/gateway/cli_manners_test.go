@@ -126,7 +126,7 @@ func TestJSONForMachines(t *testing.T) {
 	}{
 		{[]string{"version", "--json"}, "arch:"},
 		{[]string{"config", "--json"}, "group:Redis meaning:Host of Redis. name:REDIS_HOST"},
-		{[]string{"routes", "check", "--json"}, "queue:websocket-gateway.booking.*"},
+		{[]string{"routes", "check", "--json"}, "emits:booking_update"},
 		{[]string{"routes", "try", "booking.confirmed", `{"userId":7}`, "--json"}, "rooms:[user:7]"},
 		{[]string{"healthcheck", "--url", "http://127.0.0.1:1/", "--json"}, "healthy:false"},
 		{[]string{"authz", "explain", "1", "conversation:2", "--json"}, "allow:true"},

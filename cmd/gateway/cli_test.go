@@ -113,7 +113,7 @@ func TestHealthcheckFollowsTheStatus(t *testing.T) {
 
 func TestHealthURLIsReachableFromTheSameMachine(t *testing.T) {
 	for host, want := range map[string]string{
-		"0.0.0.0": "http://127.0.0.1:3002/health", "::": "http://localhost:3002/health",
+		"0.0.0.0": "http://127.0.0.1:3002/health", "::": "http://127.0.0.1:3002/health",
 		"10.0.0.1": "http://10.0.0.1:3002/health", "::1": "http://[::1]:3002/health",
 	} {
 		if got := healthURL(Config{Host: host, Port: 3002}); got != want {
@@ -148,7 +148,7 @@ routes:
 		want string // of the output, or of the error
 	}{
 		{[]string{"check"}, "\nmessage.sent conversation:{conversationId} new_message "},
-		{[]string{"check", file}, "\nbooking.reminder user:{userIds[]} reminder bookingId,kind q.booking.*\n"},
+		{[]string{"check", file}, "\nbooking.reminder user:{userIds[]} reminder bookingId,kind\n"},
 		{[]string{"check", "none.yaml"}, "none.yaml: no such file"},
 		{[]string{"try", "message.sent", `{"conversationId":1,"timestamp":"T"}`}, "to conversation:1\n[\"new_message\",{\"conversationId\":1,\"timestamp\":\"T\"}]\n"},
 		{[]string{"try", file, "booking.reminder", `{"userIds":[1,"b"],"bookingId":5}`}, "to user:1\nto user:b\n[\"reminder\",{\"bookingId\":5,\"kind\":\"booking_reminder\"}]\n"},

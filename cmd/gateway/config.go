@@ -15,6 +15,8 @@ import (
 
 	"github.com/hometrip/gateway/internal/authz"
 	"github.com/hometrip/gateway/rooms"
+
+	"github.com/hometrip/gateway/internal/secret"
 )
 
 // Values of NODE_ENV.
@@ -26,7 +28,7 @@ const (
 )
 
 // hidden stands for a secret wherever settings are shown.
-const hidden = "[hidden]"
+const hidden = secret.Hidden
 
 // A Config is the environment as values. It is read once at the start and not
 // changed afterwards. The table in config_settings.go says what each field
@@ -87,6 +89,8 @@ type Config struct {
 	RoomAuthTTL         time.Duration
 	RoomAuthConcurrency int
 	MaxRooms            int
+	MaxUserRooms        int
+	MaxRoomBytes        int
 	MaxRoomID           int // bytes
 	RoomIDCharacters    rooms.Alphabet
 	PresenceMaxMembers  int // 0: any number

@@ -30,7 +30,7 @@ var limitSettings = []setting{
 		kind: prefixes(func(c *Config) *[]netip.Prefix { return &c.TrustedProxies })},
 	{name: "PROXY_PROTOCOL", def: "false", doc: "Whether trusted proxies may begin connections with a header of PROXY protocol version 2.",
 		kind: boolean(func(c *Config) *bool { return &c.ProxyProtocol })},
-	{name: "MAX_HEAD_SIZE", def: "8192", doc: "Bytes of a request head.",
+	{name: "MAX_HEAD_SIZE", def: "16384", doc: "Bytes of a request head.",
 		kind: integer(1024, 65536, func(c *Config) *int { return &c.MaxHeadSize })},
 	{name: "MAX_HTTP_BUFFER_SIZE", def: "1000000", doc: "Bytes of a message or a request body, fragments and attachments summed up.",
 		kind: integer(1024, 100*mib, func(c *Config) *int { return &c.MaxHTTPBufferSize })},
@@ -68,6 +68,12 @@ var limitSettings = []setting{
 		kind: integer(1, 1024, func(c *Config) *int { return &c.RoomAuthConcurrency })},
 	{name: "MAX_ROOMS", def: strconv.Itoa(rooms.DefaultRooms), doc: "Rooms a socket may be in.",
 		kind: integer(2, 10_000, func(c *Config) *int { return &c.MaxRooms })},
+	{name: "MAX_ROOMS_PER_USER", def: strconv.Itoa(rooms.DefaultUserRooms),
+		doc:  "Rooms that all sockets of one user on a node may be in together, a room counted once for each socket; 0 is any number.",
+		kind: integer(0, 10_000_000, func(c *Config) *int { return &c.MaxUserRooms })},
+	{name: "MAX_ROOM_BYTES", def: "0",
+		doc:  "Bytes that rooms and memberships in them may take on a node; further joins are refused, those of users with many rooms first. Redis takes about as much for each node. 0 is a quarter of GOMEMLIMIT, else of the cgroup's memory or the machine's.",
+		kind: integer(0, 1<<40, func(c *Config) *int { return &c.MaxRoomBytes })},
 	{name: "MAX_ROOM_ID_LENGTH", def: strconv.Itoa(rooms.DefaultRoomID), doc: "Bytes of a room's id.",
 		kind: integer(1, 1024, func(c *Config) *int { return &c.MaxRoomID })},
 	{name: "ROOM_ID_CHARACTERS", doc: "Characters a room's id may have, such as a-zA-Z0-9_.:-; empty is all but control characters.",
@@ -108,7 +114,7 @@ func (c Config) bytes() rooms.Rate {
 // limits returns what a client may do in rooms.
 func (c Config) limits() rooms.Limits {
 	return rooms.Limits{
-		Rooms: c.MaxRooms, RoomID: c.MaxRoomID, RoomIDs: c.RoomIDCharacters,
+		Rooms: c.MaxRooms, UserRooms: c.MaxUserRooms, RoomBytes: c.MaxRoomBytes, RoomID: c.MaxRoomID, RoomIDs: c.RoomIDCharacters,
 		Events:  rooms.Rate{PerSecond: c.MaxEvents, Burst: c.MaxEventsBurst},
 		PerUser: c.MaxPerUser, Presence: c.PresenceMaxMembers,
 		Telling: rooms.Rate{PerSecond: c.MaxPresence, Burst: c.MaxPresence},

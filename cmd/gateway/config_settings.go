@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hometrip/gateway/internal/secret"
 )
 
 // A setting is one environment variable.
@@ -34,7 +36,7 @@ var serverSettings = []setting{
 	{group: "Server", name: "NODE_ENV", def: development,
 		doc:  "Development and test start without a key for tokens; staging and production do not.",
 		kind: oneOf(func(c *Config) *string { return &c.Environment }, development, test, staging, production)},
-	{name: "SERVICE_HOST", def: "0.0.0.0", doc: "Address to listen on.",
+	{name: "SERVICE_HOST", def: "::", doc: "Address to listen on. :: is all addresses of the host, IPv4 and IPv6.",
 		kind: host(func(c *Config) *string { return &c.Host })},
 	{name: "PORT", def: "3002", doc: "Port to listen on; 0 takes a free one.",
 		kind: integer(0, 65535, func(c *Config) *int { return &c.Port })},
@@ -193,5 +195,5 @@ func (s setting) show(text string) string {
 	if text != "" && (s.secret || strings.Contains(text, "@")) {
 		return hidden
 	}
-	return text
+	return secret.HideInURLs(text)
 }

@@ -42,16 +42,16 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 	}
 	got.JWTSecret, got.EphemeralSecret = "", false
 	want := Config{
-		Environment: "development", Host: "0.0.0.0", Port: 3002,
+		Environment: "development", Host: "::", Port: 3002,
 		CORSOrigins: []string{"http://localhost:3000", "https://localhost:3000"},
 		Metrics:     true, MetricsRoomsLimit: 1000, Console: "auto", CanaryInterval: 5 * time.Second,
 		PingInterval: 25 * time.Second, PingTimeout: 60 * time.Second, ConnectTimeout: 45 * time.Second,
 		HeadTimeout: 10 * time.Second, KeepAliveTimeout: 75 * time.Second,
-		MaxHeadSize: 8192, MaxHTTPBufferSize: 1_000_000, MaxPendingBytes: 1 << 20, MaxMailbox: 65536,
+		MaxHeadSize: 16384, MaxHTTPBufferSize: 1_000_000, MaxPendingBytes: 1 << 20, MaxMailbox: 65536,
 		MaxPerUser: 1000, MaxEvents: 100, MaxEventsBurst: 1000, MaxBytes: 1 << 20,
 		RoomPolicy: "open", NotificationRooms: "policy",
 		RoomAuthTimeout: 2 * time.Second, RoomAuthTTL: 30 * time.Second, RoomAuthConcurrency: 32,
-		MaxRooms: 1000, MaxRoomID: 256, PresenceMaxMembers: 500, MaxPresence: 100_000,
+		MaxRooms: 1000, MaxUserRooms: 5000, MaxRoomID: 256, PresenceMaxMembers: 500, MaxPresence: 100_000,
 		DrainPeriod: 10 * time.Second, ShutdownTimeout: 30 * time.Second,
 		LogLevel: slog.LevelInfo, LogFormat: "auto", LogDir: "logs", LogMaxSizeMB: 100, LogMaxFiles: 10,
 		LogStatsInterval: time.Minute,
@@ -61,6 +61,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		UseRabbitMQ: true, RabbitMQHost: "rabbitmq", RabbitMQPort: 5672, RabbitMQUser: "guest",
 		RabbitMQPassword: "guest", RabbitMQVHost: "/", RabbitMQExchanges: []string{"hometrip_events"},
 		RabbitMQQueuePrefix: "websocket-gateway", RabbitMQPrefetch: 500,
+		EventLog: "auto", EventLogRetention: time.Hour, EventLogMaxBytes: 1 << 30, EventLogTailBytes: 64 << 20,
 		MaxEventSize: 262144,
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -79,6 +80,7 @@ func TestEverySettingReachesAFieldOfItsOwn(t *testing.T) {
 		"TRUSTED_PROXIES": "10.0.0.0/8,192.0.2.7/32", "PROXY_PROTOCOL": "true", "ADMIN_ADDR": "127.0.0.1:9100",
 		"ROOM_POLICY": "claims", "NOTIFICATION_ROOMS": "own", "ROOM_AUTH_URL": "https://app/rooms", "ROOM_ID_CHARACTERS": "abc-",
 		"MAX_EVENTS_BURST": "70", "ROOM_AUTH_TIMEOUT": "3000", "ROOM_AUTH_CONCURRENCY": "7", "MAX_ROOM_ID_LENGTH": "70",
+		"EVENT_LOG": "memory", "EVENT_LOG_RETENTION": "7200000", "EVENT_LOG_MAX_BYTES": "200000000", "EVENT_LOG_TAIL_BYTES": "2000000",
 		"REDIS_DB": "7", "CONSOLE": "true", "LOG_MAX_FILES": "7", "EVENT_LOOPS": "3",
 	}
 	seen := map[string]bool{}

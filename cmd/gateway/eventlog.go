@@ -21,6 +21,7 @@ type eventLog struct {
 	eventlog.Log
 	kind     string             // one of the values of EVENT_LOG, but auto
 	stream   *rabbitmq.Log      // nil: it is not in RabbitMQ
+	letters  *rabbitmq.Letters  // nil: there are none
 	memory   *eventlog.Memory   // nil: it is not in this process
 	fallback *upstream.Fallback // nil: it is where it should be from the start
 }
@@ -77,6 +78,7 @@ func (l *eventLog) missing() error {
 func (l *eventLog) close() {
 	if l.stream != nil {
 		l.stream.Close()
+		l.letters.Close()
 	}
 }
 

@@ -27,6 +27,10 @@ const (
 	// log files, Redis, RabbitMQ, and connections on their way between loops.
 	descriptorReserve = 512
 
+	// verifiersShare: one token is verified at a time for so many event loops,
+	// where that costs much.
+	verifiersShare = 2
+
 	// stopTimeout is what is kept of SHUTDOWN_TIMEOUT for stopping the engine
 	// once the sessions have been drained.
 	stopTimeout = 2 * time.Second
@@ -45,6 +49,7 @@ type Gateway struct {
 	routes   *upstream.Table
 	events   *eventLog
 	consumer *upstream.Consumer
+	sorter   *upstream.Sorter // nil: what cannot be delivered is only logged
 	server   *loop.Server
 	bird     *bird // nil without CANARY
 }
@@ -69,6 +74,10 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	g := &Gateway{config: cfg, log: log, started: time.Now()}
 	paceCollector()
 	g.memory = limitMemory(log)
+	loops := cfg.EventLoops
+	if loops == 0 {
+		loops = min(runtime.GOMAXPROCS(0), rooms.MaxShards)
+	}
 	var err error
 	g.verifier, err = auth.New(auth.Config{
 		Secret:    cfg.JWTSecret,
@@ -76,14 +85,11 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		JWKSURL:   cfg.JWTJWKSURL,
 		Issuer:    cfg.JWTIssuer,
 		Audience:  cfg.JWTAudience,
+		Workers:   loops / verifiersShare,
 		Log:       log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("token verification: %w", err)
-	}
-	loops := cfg.EventLoops
-	if loops == 0 {
-		loops = min(runtime.GOMAXPROCS(0), rooms.MaxShards)
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		// One for whatever is not a loop, and one that is idle even then. While
@@ -91,7 +97,12 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		// epoll after 20 us, and looks every 20 us whether it may: at 4,000
 		// chat events a second that was a third of the CPU (70 us an event
 		// against 52), and half of the latency.
-		runtime.GOMAXPROCS(loops + 2)
+		// Tokens that cost much are verified beside these.
+		busy := 1
+		if verifiers, dear := g.verifier.Dear(); dear {
+			busy += verifiers
+		}
+		runtime.GOMAXPROCS(loops + 1 + busy)
 	}
 	if g.cluster, err = g.neighbours(); err != nil {
 		return nil, err
@@ -108,7 +119,7 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		ConnectTimeout: cfg.ConnectTimeout,
 		MaxPacket:      cfg.MaxHTTPBufferSize,
 		MaxMailbox:     cfg.MaxMailbox,
-		Limits:         cfg.limits(),
+		Limits:         g.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
 	})
@@ -119,6 +130,9 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		return nil, err
 	}
 	if g.events, err = g.openEventLog(); err != nil {
+		return nil, err
+	}
+	if g.sorter, err = g.newSorter(); err != nil {
 		return nil, err
 	}
 	if g.consumer, err = g.backDoor(); err != nil {
@@ -144,6 +158,8 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		Loops:          loops,
 		Hub:            g.hub,
 		Handler:        hardened(handler),
+		Prepared:       []string{"/health", "/ready"},
+		Authorised:     serviceTokens(cfg.MetricsToken, cfg.PublishToken),
 		Log:            g.log,
 		PingInterval:   cfg.PingInterval,
 		PingTimeout:    cfg.PingTimeout,
@@ -163,7 +179,7 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		Bytes:          cfg.bytes(),
 		TrustedProxies: cfg.TrustedProxies,
 		ProxyProtocol:  cfg.ProxyProtocol,
-		Origins:        allowedOrigins(cfg.CORSOrigins),
+		Origins:        loop.NewOrigins(cfg.CORSOrigins...),
 	})
 }
 
@@ -185,17 +201,6 @@ func maxConnections(setting int) (int, error) {
 		return setting, nil
 	}
 	return room, nil
-}
-
-func allowedOrigins(list []string) loop.Origins {
-	o := loop.Origins{List: make(map[string]struct{}, len(list))}
-	for _, origin := range list {
-		if origin == "*" {
-			o.Any = true
-		}
-		o.List[origin] = struct{}{}
-	}
-	return o
 }
 
 // run serves until ctx is cancelled, then drains and stops. An engine that

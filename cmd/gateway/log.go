@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gopkg.in/natefinch/lumberjack.v2"
+
+	"github.com/hometrip/gateway/internal/secret"
 )
 
 // Values of LOG_FORMAT.
@@ -170,10 +172,13 @@ func tameAttr(_ []string, a slog.Attr) slog.Attr {
 	}
 	switch a.Value.Kind() {
 	case slog.KindString:
-		a.Value = slog.StringValue(cut(a.Value.String()))
+		a.Value = slog.StringValue(cut(secret.HideInURLs(a.Value.String())))
 	case slog.KindAny:
-		if err, ok := a.Value.Any().(error); ok {
-			a.Value = slog.StringValue(cut(err.Error()))
+		switch v := a.Value.Any().(type) {
+		case error:
+			a.Value = slog.StringValue(cut(secret.HideInURLs(v.Error())))
+		case fmt.Stringer: // an enumeration would be its number in JSON
+			a.Value = slog.StringValue(cut(secret.HideInURLs(v.String())))
 		}
 	}
 	return a

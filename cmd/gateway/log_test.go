@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/rooms"
 )
 
 const testFlush = 10 * time.Second
@@ -262,6 +264,20 @@ func TestSecretsAndLongValuesStayOutOfTheLog(t *testing.T) {
 		t.Errorf("%d bytes: %.200s", len(text), text)
 	}
 	out.records(t)
+}
+
+// A number in the place of a word tells an operator nothing.
+func TestEnumerationsAreLoggedAsWords(t *testing.T) {
+	cfg := mustParse(t, "LOG_DIR=")
+	var out screen
+	book := newLog(cfg, &out, false)
+	book.Info("ended", "reason", rooms.ReasonParseError)
+	if err := book.Close(testFlush); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.records(t)[0]["reason"]; got != "parse_error" {
+		t.Errorf("reason %v, want parse_error", got)
+	}
 }
 
 func TestFormatIsAutoOnlyOnATerminal(t *testing.T) {

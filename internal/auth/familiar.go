@@ -35,7 +35,7 @@ type scratch struct {
 // may be replaced must be looked up each time, so nothing is learnt with a
 // JWKS.
 func (v *Verifier) learn(token string, parsed *jwt.Token) {
-	if v.remote != nil {
+	if v.stopFetching != nil {
 		return
 	}
 	key, err := v.key(parsed)

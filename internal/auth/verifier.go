@@ -11,6 +11,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/hometrip/gateway/internal/fairpool"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -28,6 +29,10 @@ type Config struct {
 	Issuer   string // what iss must be; "" takes any
 	Audience string // what aud must be or contain; "" takes any
 
+	Workers int // tokens verified at a time off the event loops, when that costs much; 0: 1
+
+	waiting int // bytes of tokens that wait to be verified; 0: maxWaiting. Tests set it
+
 	Log *slog.Logger // nil: failures to fetch the JWKS are not logged
 }
 
@@ -40,12 +45,15 @@ type party struct {
 // A Verifier verifies tokens. It is a rooms.Authenticator and safe for
 // concurrent use.
 type Verifier struct {
-	parser     *jwt.Parser
-	algorithms []string
-	key        jwt.Keyfunc
-	party      party
-	remote     *pool // nil unless keys come from a JWKS
-	familiar   atomic.Pointer[familiar]
+	parser       *jwt.Parser
+	algorithms   []string
+	key          jwt.Keyfunc
+	party        party
+	workers      int                             // tokens verified at a time by pool
+	pool         *fairpool.Pool[rooms.Presenter] // nil when verifying costs little
+	turn         chan struct{}                   // a place for each of workers; nil unless keys come from a JWKS
+	stopFetching func()                          // nil unless keys come from a JWKS
+	familiar     atomic.Pointer[familiar]
 
 	revoked  blacklist
 	overflow atomic.Uint64 // revocations for which the list had no room
@@ -58,11 +66,11 @@ var (
 	_ rooms.Revoker       = (*Verifier)(nil)
 )
 
-// New returns a verifier for cfg. With a JWKSURL it tries to fetch the keys
-// first, for at most jwksTimeout; when that fails it goes on without keys and
-// tries again, and Close must be called in the end.
+// New returns a verifier for cfg, on which Close must be called in the end. With
+// a JWKSURL it tries to fetch the keys first, for at most jwksTimeout; when that
+// fails it goes on without keys and tries again.
 func New(cfg Config) (*Verifier, error) {
-	v := &Verifier{party: party{
+	v := &Verifier{workers: workers(cfg), party: party{
 		issuer:      cfg.Issuer,
 		audience:    cfg.Audience,
 		errIssuer:   &Refusal{WrongParty, "jwt issuer invalid. expected: " + cfg.Issuer},
@@ -88,10 +96,13 @@ func (v *Verifier) useKey(cfg Config) ([]string, error) {
 		return []string{jwt.SigningMethodHS256.Alg()}, nil
 	case cfg.PublicKey != "" && cfg.Secret == "" && cfg.JWKSURL == "":
 		key, alg, err := publicKey(cfg.PublicKey)
-		v.useFixed(key)
+		if err == nil {
+			v.useFixed(key)
+			v.startPool(workers(cfg), cfg)
+		}
 		return []string{alg}, err
 	case cfg.JWKSURL != "" && cfg.Secret == "" && cfg.PublicKey == "":
-		return v.useJWKS(cfg.JWKSURL, cfg.Log)
+		return v.useJWKS(cfg)
 	}
 	return nil, errors.New("want exactly one of secret, public key and JWKS URL")
 }
@@ -101,21 +112,18 @@ func (v *Verifier) useFixed(key any) {
 }
 
 // Authenticate implements rooms.Authenticator. Errors are *Refusal.
-func (v *Verifier) Authenticate(token string, now time.Time, done func(rooms.Identity, error)) {
-	if v.remote == nil {
+func (v *Verifier) Authenticate(token string, from rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
+	if v.pool == nil {
 		done(v.Verify(token, now))
 		return
 	}
-	// What needs no key needs no goroutine, and garbage no place in the queue.
+	// Garbage needs no place in the queue.
 	if err := shape(token); err != nil {
 		v.count(err)
 		done(rooms.Identity{}, err)
 		return
 	}
-	if !v.remote.post(task{token: token, now: now, done: done}) {
-		v.count(errBusy)
-		done(rooms.Identity{}, errBusy)
-	}
+	v.later(token, from, now, done)
 }
 
 // Verify verifies token as of now. With a JWKS it may block while keys are
@@ -140,15 +148,45 @@ func (v *Verifier) verify(token string, now time.Time) (rooms.Identity, error) {
 	if err := c.check(now.Unix()); err != nil {
 		return rooms.Identity{}, err
 	}
-	if v.revoked.has(c.userID, c.id, c.issued, now.Unix()) {
-		return rooms.Identity{}, errRevoked
+	if !rooms.Plausible(time.Unix(c.issued, 0), now) {
+		c.issued = 0 // or no order would ever mean it
 	}
-	return c.identity(), nil
+	id := c.identity()
+	if err := v.revokedError(id, now); err != nil {
+		return rooms.Identity{}, err
+	}
+	return id, nil
+}
+
+// revokedError returns errRevoked for a token that an order means.
+func (v *Verifier) revokedError(id rooms.Identity, now time.Time) error {
+	issued := int64(0)
+	if !id.Issued.IsZero() {
+		issued = id.Issued.Unix()
+	}
+	if v.revoked.has(id.UserID, id.TokenID, issued, now.Unix()) {
+		return errRevoked
+	}
+	return nil
+}
+
+// Check implements rooms.Revoker. Errors are *Refusal.
+func (v *Verifier) Check(id rooms.Identity, now time.Time) error {
+	err := v.revokedError(id, now)
+	if !id.Expires.IsZero() && !now.Before(id.Expires) {
+		err = errExpired
+	}
+	if err != nil {
+		v.count(err)
+	}
+	return err
 }
 
 // parse has golang-jwt verify token and read its claims.
 func (v *Verifier) parse(token string, c *claims) error {
-	parsed, err := v.parser.ParseWithClaims(token, c, v.key)
+	key, end := v.inTurn()
+	parsed, err := v.parser.ParseWithClaims(token, c, key)
+	end()
 	if err != nil {
 		return v.refusal(token, parsed, err)
 	}
@@ -228,10 +266,14 @@ func (v *Verifier) Counts() []Count {
 // and how many more there was no room for.
 func (v *Verifier) Revoked() (listed int, overflow uint64) { return v.revoked.len(), v.overflow.Load() }
 
-// Close ends the fetching of keys. Verifications that wait are refused as
-// busy, later ones too. A verifier with a fixed key has nothing to close.
+// Close ends the fetching of keys and the verifier's goroutines. Verifications
+// that wait are refused as busy, later ones too. A verifier with a secret has
+// nothing to close.
 func (v *Verifier) Close() {
-	if v.remote != nil {
-		v.remote.close()
+	if v.stopFetching != nil {
+		v.stopFetching()
+	}
+	if v.pool != nil {
+		v.pool.Close()
 	}
 }

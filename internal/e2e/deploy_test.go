@@ -234,7 +234,7 @@ func TestKubernetesManifests(t *testing.T) {
 	for _, p := range c.Ports {
 		ports[p.Name] = p.ContainerPort
 	}
-	if ports["http"] != number("PORT") || fmt.Sprint("0.0.0.0:", ports["admin"]) != env["ADMIN_ADDR"] {
+	if ports["http"] != number("PORT") || fmt.Sprint(":", ports["admin"]) != env["ADMIN_ADDR"] {
 		t.Errorf("ports %v, PORT=%s, ADMIN_ADDR=%s", ports, env["PORT"], env["ADMIN_ADDR"])
 	}
 	for probe, want := range map[string][2]string{"/health": {c.StartupProbe.HTTPGet.Path, c.LivenessProbe.HTTPGet.Path}, "/ready": {c.ReadinessProbe.HTTPGet.Path, c.ReadinessProbe.HTTPGet.Path}} {

@@ -338,5 +338,8 @@ func (l *session) Close(reason rooms.Reason) {
 	})
 }
 
+// Source implements rooms.Sink.
+func (l *session) Source() uint64 { return uint64(l.c.index) + 1 }
+
 // Wake implements rooms.Sink; tokens here have no end.
 func (l *session) Wake() {}

@@ -174,13 +174,20 @@ func (m *machine) turn(i int) {
 
 // Authenticate implements rooms.Authenticator: a token is a user and the time
 // at which it was issued.
-func (m *machine) Authenticate(token string, now time.Time, done func(rooms.Identity, error)) {
+func (m *machine) Authenticate(token string, _ rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
 	user, issued := parseToken(token)
-	if until, refused := m.revoked[user]; refused && !issued.After(until) {
-		done(rooms.Identity{}, errors.New("revoked"))
-		return
+	id := rooms.Identity{UserID: user, Issued: issued}
+	done(id, m.Check(id, now))
+}
+
+var errRevoked = errors.New("revoked")
+
+// Check implements rooms.Revoker.
+func (m *machine) Check(id rooms.Identity, _ time.Time) error {
+	if until, refused := m.revoked[id.UserID]; refused && !id.Issued.After(until) {
+		return errRevoked
 	}
-	done(rooms.Identity{UserID: user, Issued: issued}, nil)
+	return nil
 }
 
 // Revoke implements rooms.Revoker.

@@ -97,13 +97,7 @@ func TestARingKeepsTheNewestEntries(t *testing.T) {
 func TestALogInMemoryIsReadFromAnywhere(t *testing.T) {
 	m := NewMemory(1 << 20)
 	ctx := t.Context()
-	add := func() Position {
-		p, err := m.Append(ctx, Entry{Key: "k"})()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
+	add := func() { _, _ = m.Append(ctx, Entry{Key: "k"})() } // never fails
 	for range 5 {
 		add()
 	}

@@ -141,6 +141,10 @@ type Reader struct {
 // NewReader returns a reader that waits for Begin.
 func NewReader(c ReaderConfig) *Reader { return &Reader{config: c, random: c.Seed | 1} }
 
+// Expect tells, before Begin, of which log the position is where reading is to
+// begin. Another log is then read from its beginning.
+func (r *Reader) Expect(identity string) { r.identity = identity }
+
 // Phase returns what the reader is doing.
 func (r *Reader) Phase() Phase { return r.phase }
 

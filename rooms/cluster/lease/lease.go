@@ -54,7 +54,8 @@ const (
 type step uint8
 
 const (
-	idle step = iota
+	idle    step = iota
+	probing      // whether Redis answers, while there is no subscription
 	renewing
 	asking // for the leases of the others
 	forgetting
@@ -176,7 +177,7 @@ func (l *Lease) soon(at time.Time) {
 // something new.
 func (l *Lease) Next() time.Time {
 	switch {
-	case l.flight != 0 && l.away, l.flight == 0 && l.phase == none && !l.subscribed:
+	case l.flight != 0 && l.away:
 		return time.Time{}
 	case l.flight != 0:
 		return l.sent.Add(l.c.Answer)
@@ -194,10 +195,13 @@ func (l *Lease) Tick(now time.Time) {
 
 // Take returns what is to be sent now. mine is what the lease says.
 func (l *Lease) Take(id uint64, mine wire.Lease, now time.Time) (b wire.Batch, ok bool) {
-	if l.flight != 0 || now.Before(l.next) || l.phase == none && !l.subscribed {
+	if l.flight != 0 || now.Before(l.next) {
 		return b, false
 	}
 	switch {
+	case l.phase == none && !l.subscribed:
+		l.step = probing
+		b.Commands = []wire.Command{{Name: "SMEMBERS", Keys: []string{l.c.Names.Nodes()}}}
 	case l.step == asking:
 		b = wire.Batch{Commands: []wire.Command{l.peers.ask(l.c.Names, &l.asked)}}
 	case l.step == forgetting:
@@ -260,6 +264,12 @@ func (l *Lease) Reply(id uint64, replies []wire.Reply, registered bool, now time
 		return
 	}
 	switch l.step {
+	case probing:
+		l.answered()
+		l.done(now)
+		if l.subscribed {
+			l.next = now
+		}
 	case renewing:
 		if replies[0].Nil {
 			l.Lose(errEnded.Error(), now)
@@ -285,12 +295,16 @@ func (l *Lease) found(leases []string, registered bool, now time.Time) {
 	if l.phase == beginning {
 		l.phase, l.begun = live, true
 	}
-	l.away, l.reached, l.failing, l.failed, l.pause = false, true, time.Time{}, nil, RetryMin
+	l.answered()
 	if registered && len(l.former) > 0 {
 		l.step = forgetting
 		return
 	}
 	l.done(now)
+}
+
+func (l *Lease) answered() {
+	l.away, l.reached, l.failing, l.failed, l.pause = false, true, time.Time{}, nil, RetryMin
 }
 
 func (l *Lease) done(now time.Time) {

@@ -91,8 +91,12 @@ func begin(t *testing.T) *world {
 
 func TestNoSessionWithoutSubscription(t *testing.T) {
 	w := newWorld(t)
-	if got := w.run(); got != nil || !w.Next().IsZero() {
-		t.Errorf("sent %v, next at %v", got, w.Next())
+	if got := w.run(); !slices.Equal(got, []string{"SMEMBERS"}) || !w.Reached() || w.Begun() {
+		t.Errorf("sent %v, want a look whether Redis answers", got)
+	}
+	w.now = w.Next()
+	if w.fail(); !w.Away() {
+		t.Error("not away")
 	}
 	w.Subscribed(true, w.now)
 	if w.run(); !w.Begun() {
