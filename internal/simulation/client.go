@@ -3,6 +3,7 @@ package simulation
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,7 +59,8 @@ type session struct {
 	id        string
 	acks      int64
 	calls     map[int64]call
-	members   []*member // by room; nil: not in there
+	members   []*member   // by room; nil: not in there
+	bases     map[int]int // by room: its events that were written when the node had the packet
 	heard     map[heardKey]heard
 	typing    time.Duration // when it has typed last
 	typings   map[int]int   // by room
@@ -74,9 +76,9 @@ type call struct {
 // A member is what a client knows of a room that it is in.
 type member struct {
 	since   time.Duration
-	base    int  // number of the room's first event that was published afterwards
+	base    int  // number of the room's first event that was written after the node had the join
 	last    int  // number of the last that came; -1: none
-	sure    bool // it came for this room, and not for another one of its rooms
+	sure    bool // it is not before base
 	leaving bool
 	heard   int          // typings, since the faults are over
 	early   map[int]bool // repeated events from before base that have come
@@ -112,7 +114,7 @@ func (c *client) connect() {
 		c.r.after(between(c.rng, 10*time.Millisecond, time.Second), c.connect)
 		return
 	}
-	l := &session{c: c, m: m, line: newLine(clientLeast, clientMost, &noDelay), calls: make(map[int64]call)}
+	l := &session{c: c, m: m, line: newLine(clientLeast, clientMost, &noDelay), calls: make(map[int64]call), bases: make(map[int]int)}
 	l.up = channel{s: &c.r.schedule, line: l.line}
 	l.members = make([]*member, c.r.config.Rooms+c.r.config.Clients)
 	l.issued = epoch.Add(c.r.now)
@@ -126,21 +128,27 @@ func (c *client) connect() {
 			if c.link != l || !l.line.open {
 				return
 			}
-			m.clients[c] = true
+			m.sessions = append(m.sessions, l)
 			l.shard = m.hub.Shard(c.rng.IntN(m.hub.Shards()))
 			l.socket = l.shard.Open(l, "", m.now())
 		})
 	})
-	l.text(`0{"token":"` + token(c.user, l.issued) + `"}`)
+	l.enter(`0{"token":"`+token(c.user, l.issued)+`"}`, c.r.config.Rooms+c.index)
 }
 
 // text sends a Socket.IO packet.
-func (l *session) text(packet string) {
+func (l *session) text(packet string) { l.enter(packet, -1) }
+
+// enter sends a packet by which the client comes into a room; -1: into none.
+func (l *session) enter(packet string, room int) {
 	m := l.m
 	l.up.send(func() {
 		m.execute(func() {
 			if l.socket != nil && !l.closed && !l.closing && m.up {
 				l.socket.Text([]byte(packet), m.now())
+				if room >= 0 {
+					l.bases[room] = len(l.c.r.judge.rooms[room])
+				}
 				m.cluster.wake()
 			}
 		})
@@ -151,7 +159,7 @@ func (l *session) text(packet string) {
 func (l *session) ask(event string, room int, c call) {
 	l.acks++
 	l.calls[l.acks] = c
-	l.text(fmt.Sprintf(`2%d["%s",{"roomType":"conversation","roomId":"%s"}]`, l.acks, event, roomID(room)))
+	l.enter(fmt.Sprintf(`2%d["%s",{"roomType":"conversation","roomId":"%s"}]`, l.acks, event, roomID(room)), room)
 }
 
 func roomID(room int) string { return "r" + strconv.Itoa(room) }
@@ -269,16 +277,12 @@ func (l *session) hangUp() {
 		return
 	}
 	l.closed = true
-	if l.c.link == nil || l.c.link.m != l.m || l.c.link == l {
-		delete(l.m.clients, l.c)
-	}
+	l.m.sessions = slices.DeleteFunc(l.m.sessions, func(o *session) bool { return o == l })
 	if l.socket != nil {
 		l.socket.Closed(l.m.now())
 	}
 	l.m.cluster.wake()
 }
-
-func (c *client) sink() *session { return c.link }
 
 // Send implements rooms.Sink.
 func (l *session) Send(m *codec.Message) {

@@ -20,6 +20,7 @@ const (
 	redialMax  = time.Second
 	noticeMost = 300 * time.Millisecond // until an end that was not told is noticed on writing
 	flushesMax = 2                      // batches of messages under way
+	vainMost   = 150                    // batches a second that a node may send in vain
 )
 
 var errLost = errors.New("the connection was lost")
@@ -202,6 +203,8 @@ type clusterDriver struct {
 	next      time.Duration // when the node is called again, if nothing happens before
 	pause     time.Duration // before the next attempt to connect
 	list      []core.Delivery
+	second    time.Duration // in which vain were sent
+	vain      int           // batches, without a connection
 }
 
 // cached is a room's sessions as they were read, as rueidis keeps them.
@@ -350,7 +353,7 @@ func (d *clusterDriver) wake() {
 // step does what is due.
 func (d *clusterDriver) step() {
 	m := d.m
-	m.node.Tell(int64(len(m.clients)))
+	m.node.Tell(int64(len(m.sessions)))
 	m.node.Tick(m.now())
 	for {
 		b, ok := m.node.Take(m.now())
@@ -445,6 +448,7 @@ func (d *clusterDriver) execute(b wire.Batch) {
 	}
 	switch {
 	case d.directory == nil: // cannot be reached: an attempt takes a moment
+		d.inVain()
 		m.after(m.r.between(netLeast, dialMost), func() { answer(failed(b, errLost)) })
 	case b.Kind == wire.Tracked:
 		d.read(b, answer)
@@ -452,6 +456,17 @@ func (d *clusterDriver) execute(b wire.Batch) {
 		m.after(0, func() { answer([]wire.Reply{{Nil: true}}) })
 	default:
 		d.plain(b, answer)
+	}
+}
+
+// inVain checks that a node waits between its attempts to reach Redis.
+func (d *clusterDriver) inVain() {
+	r := d.m.r
+	if second := r.now.Truncate(time.Second); second != d.second {
+		d.second, d.vain = second, 0
+	}
+	if d.vain++; d.vain > vainMost {
+		r.fail("a node does not wait before it tries again", "%v has sent %d batches in a second without a connection to Redis", d.m, d.vain)
 	}
 }
 

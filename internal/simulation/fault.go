@@ -199,11 +199,7 @@ func (r *run) shutDown(f *fault) {
 		return
 	}
 	m.leaving = true
-	for _, c := range r.clients {
-		if c.link != nil && c.link.m == m && m.clients[c] {
-			c.link.Close(rooms.ReasonDraining)
-		}
-	}
+	m.closeAll(rooms.ReasonDraining)
 	life := m.life
 	m.after(200*time.Millisecond, func() { m.node.Leave(); m.cluster.wake() })
 	r.after(f.last/2+time.Second, func() {

@@ -123,7 +123,7 @@ func (l *session) receive(m *codec.Message) {
 		r.judge.sessions[l.id] = l
 		r.note('c', uint64(l.c.index), 0, 0)
 	case packetConnected:
-		l.members[r.config.Rooms+l.c.index] = r.judge.enter(r.config.Rooms + l.c.index)
+		l.members[r.config.Rooms+l.c.index] = r.judge.enter(l, r.config.Rooms+l.c.index)
 		r.trace(l.c.name, "is connected to %v", l.m)
 		l.rejoin()
 	case packetRefused:
@@ -172,6 +172,6 @@ func (l *session) acknowledged(p *packet) {
 		l.members[c.room] = nil
 		return
 	}
-	l.members[c.room] = r.judge.enter(c.room)
+	l.members[c.room] = r.judge.enter(l, c.room)
 	r.trace(l.c.name, "is in %s, whose next event is number %d", roomID(c.room), l.members[c.room].base)
 }

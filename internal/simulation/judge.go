@@ -125,8 +125,8 @@ func (j *judge) gap(m *machine, from, to eventlog.Position) {
 }
 
 // enter is what a client knows of a room from its acknowledgement on.
-func (j *judge) enter(room int) *member {
-	return &member{since: j.r.now, base: len(j.rooms[room]), last: -1}
+func (j *judge) enter(l *session, room int) *member {
+	return &member{since: j.r.now, base: l.bases[room], last: -1}
 }
 
 // event checks an event that a client is given.
@@ -177,7 +177,7 @@ func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 	if m.sure {
 		from = m.last + 1
 	}
-	m.sure = m.sure || len(e.rooms) == 1 || x.numbers[k] >= m.base
+	m.sure = m.sure || x.numbers[k] >= m.base
 	for i := from; i < x.numbers[k]; i++ {
 		j.excuse(l, m, room, i, x)
 	}

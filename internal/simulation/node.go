@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -43,14 +44,14 @@ type machine struct {
 	cut    time.Duration // until then it cannot reach Redis
 	off    time.Duration // until then it cannot reach RabbitMQ
 
-	hub     *rooms.Hub
-	node    *core.Node
-	cluster *clusterDriver
-	reader  *readerDriver
-	clients map[*client]bool
-	revoked map[string]time.Time // users whose tokens are refused, up to when issued
-	leaving bool
-	rung    []bool // shards that have a turn coming
+	hub      *rooms.Hub
+	node     *core.Node
+	cluster  *clusterDriver
+	reader   *readerDriver
+	sessions []*session           // that are open here, also when their client knows better
+	revoked  map[string]time.Time // users whose tokens are refused, up to when issued
+	leaving  bool
+	rung     []bool // shards that have a turn coming
 }
 
 // start begins a new node.
@@ -59,7 +60,7 @@ func (m *machine) start() {
 	m.up, m.leaving = true, false
 	m.held, m.paused = nil, 0
 	m.skew = time.Duration(m.r.rng.Int64N(int64(4*time.Second))) - 2*time.Second
-	m.clients = make(map[*client]bool)
+	m.sessions = nil
 	m.revoked = make(map[string]time.Time)
 	number := uint32(m.index+1)<<12 | uint32(m.life)
 	l := &m.r.limits
@@ -226,10 +227,12 @@ func (m *machine) receive(d core.Delivery) {
 
 // missed ends all sessions: the node has missed events.
 func (m *machine) missed() {
-	for _, c := range m.r.clients { // in their order
-		if m.clients[c] {
-			c.sink().Close(rooms.ReasonMissedEvents)
-		}
+	m.closeAll(rooms.ReasonMissedEvents)
+}
+
+func (m *machine) closeAll(reason rooms.Reason) {
+	for _, l := range slices.Clone(m.sessions) {
+		l.Close(reason)
 	}
 }
 

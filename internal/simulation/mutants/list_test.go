@@ -30,7 +30,7 @@ var mutants = []mutant{
 	{"one event is skipped after a reconnect", reader, "Position: r.proof.Position}", "Position: r.proof.Position + 2}"},
 	{"a gap in the log is not told", reader, "if r.last != 0 && e.Position > r.last+1 {", "if false {"},
 	{"another log begins before the old one's entries are taken", reader, "if r.busy || r.head < len(r.waiting) {", "if false {"},
-	{"what is taken is never acknowledged", reader, "if r.phase == PhaseReading {\n\t\tr.do(Output{Kind: Credit, Position: r.handed})", "if false {\n\t\tr.do(Output{Kind: Credit, Position: r.handed})"},
+	{"what is taken is never acknowledged", reader, "if r.phase == PhaseReading {\n\t\tr.credit(now)", "if false {\n\t\tr.credit(now)"},
 	{"a reader that has failed does not try again", reader, "case PhaseWaiting:\n\t\tr.open()", "case PhaseWaiting:"},
 	{"the end of the log at the beginning is forgotten", reader, "r.last = info.Behind", "r.last = 0"},
 	{"an entry waits until the next one comes", reader, "\tr.hand()\n\tif r.phase == PhaseDraining {", "\tif r.phase == PhaseDraining {"},
@@ -58,13 +58,17 @@ var mutants = []mutant{
 	{"a former session stays in the rooms", write, "if e.entered != d.session {\n\t\tfor _, s := range d.former", "if false {\n\t\tfor _, s := range d.former"},
 	{"a write that failed is not repeated", write, "if d.session != 0 {\n\t\t\t\td.write(e)\n\t\t\t}", ""},
 	{"a room that changed while it was written stays so", write, "if e.again || !f.held[i] {", "if false {"},
-	{"dead sessions stay in rooms", read, "d.dead = append(d.dead, burial{e.room, text})\n\t\tdefault", "default"},
+	{"dead sessions stay in rooms", read, "case d.c.Others.Dead(s):\n\t\t\td.dead = append(d.dead, burial{e.room, text})", "case d.c.Others.Dead(s):"},
+
+	{"a room that was left is back after a failover", directory, "d.dropAgain(now)", "_ = now"},
+	{"a former session of this node stays when it is back", read, "if d.Registered() {", "if false {"},
 
 	// Leases.
+	{"a former session of a node that is there is never dead", peers, "!leased || s < p.latest[wire.NodeOf(s)]", "!leased"},
 	{"the lease is not checked when it is renewed", lease, `"XX", "PX"`, `"PX"`},
 	{"a node that is gone is never swept", peers, "if oldest == 0 || at.Before(since)", "if false && at.Before(since)"},
-	{"a lost connection keeps the session", lease, "if l.phase != none {\n\t\tl.phase = none", "if l.phase != none {\n\t\tl.phase = live"},
-	{"a session begins without a subscription", lease, "l.phase == none && !l.subscribed {\n\t\treturn b, false", "l.phase == none && false {\n\t\treturn b, false"},
+	{"a lost connection keeps the session", lease, "l.phase, l.next = none, now.Add(restartDelay)", "l.next = now.Add(restartDelay)"},
+	{"a session begins without a subscription", lease, "case l.phase == none && !l.subscribed:", "case false:"},
 
 	// What clients say.
 	{"a count whose answer was lost is not asked for again", members, "len(c.others)+len(c.tallies) > 0", "len(c.tallies) > 0"},
@@ -74,6 +78,8 @@ var mutants = []mutant{
 	{"two flushes of one room are under way", outbox, "r.phase = flying\n", "o.makeReady(r)\n"},
 	{"messages are published to the first node only", outbox, "for i, s := range sessions {\n\t\tif seen(sessions[:i], s) {", "for i, s := range sessions {\n\t\tif i > 0 || seen(sessions[:i], s) {"},
 	{"a room that waits for its holders waits for ever", core, "n.outbox.Known(room)\n\t}\n\tfor _, room := range n.directory.Gone()", "_ = room\n\t}\n\tfor _, room := range n.directory.Gone()"},
+
+	{"counts are published without a pause while Redis is away", core, "if !n.lease.Away() { // all are told", "if true { // all are told"},
 
 	// Orders that last.
 	{"orders that Redis has are not obeyed", orders, "o.obey = append(o.obey, *order)", "_ = order"},
