@@ -3,6 +3,7 @@ package simulation
 import (
 	"bytes"
 	"strconv"
+	"time"
 
 	"github.com/hometrip/gateway/codec"
 )
@@ -16,7 +17,8 @@ type packet struct {
 	room   int    // -1: not one of the rooms
 	user   string // who types, comes or goes
 	socket string
-	time   string
+	time   int64 // Unix ms
+	from   int32 // number of socket
 	typing bool
 	text   string
 }
@@ -81,7 +83,8 @@ func parse(b []byte) (p packet) {
 		p.socket = string(quoted(b, `"socketId":"`))
 		p.user = string(quoted(b, `"userId":"`))
 		p.room = roomOf(quoted(b, `"room":"conversation:`))
-		p.time = string(quoted(b, `"timestamp":"`))
+		at, _ := time.Parse("2006-01-02T15:04:05.000Z", string(quoted(b, `"timestamp":"`)))
+		p.time = at.UnixMilli()
 	default:
 		if i := bytes.Index(b, []byte("~e")); i >= 0 {
 			p.kind = packetEvent
@@ -120,7 +123,7 @@ func (l *session) receive(m *codec.Message) {
 	switch p.kind {
 	case packetConnect:
 		l.connected, l.since, l.id = true, r.now, p.socket
-		r.judge.sessions[l.id] = l
+		r.judge.sessions[r.judge.number(l.id)] = l
 		r.note('c', uint64(l.c.index), 0, 0)
 	case packetConnected:
 		l.members[r.config.Rooms+l.c.index] = r.judge.enter(l, r.config.Rooms+l.c.index)
@@ -135,6 +138,9 @@ func (l *session) receive(m *codec.Message) {
 	case packetEvent:
 		r.judge.event(l, p.event)
 	case packetPresence:
+		if p.from == 0 {
+			p.from = r.judge.number(p.socket)
+		}
 		r.judge.presence(l, p)
 	case packetEnded, packetDisconnect:
 		r.count("ended by order")

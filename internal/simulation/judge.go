@@ -38,7 +38,8 @@ type judge struct {
 	events     []*event
 	rooms      [][]*entry // by room, in the order of the stream
 	orders     []*event
-	sessions   map[string]*session // by public socket id
+	sockets    map[string]int32   // the number of a public socket id, from 1 on
+	sessions   map[int32]*session // by that
 	deliveries int
 	gaps       map[*machine]eventlog.Position // up to where entries will never come
 }
@@ -46,7 +47,7 @@ type judge struct {
 func (j *judge) init(r *run) {
 	j.r = r
 	j.rooms = make([][]*entry, r.config.Rooms+r.config.Clients)
-	j.sessions = make(map[string]*session)
+	j.sockets, j.sessions = make(map[string]int32), make(map[int32]*session)
 	j.gaps = make(map[*machine]eventlog.Position)
 }
 
@@ -216,15 +217,15 @@ func (j *judge) presence(l *session, p *packet) {
 	if l.heard == nil {
 		l.heard = make(map[heardKey]heard)
 	}
-	key := heardKey{p.socket, p.room}
+	key := heardKey{p.from, int32(p.room)}
 	h := l.heard[key]
 	if p.time < h.time {
-		r.fail("what another client has done comes out of order", "%s on %v got %s and something of %s before", l.c.name, l.m, p.text, h.time)
+		r.fail("what another client has done comes out of order", "%s on %v got %s and something of %v before", l.c.name, l.m, p.text, time.UnixMilli(h.time).UTC())
 	}
 	h.time = p.time
 	if p.typing {
 		h.typings++
-		s := j.sessions[p.socket]
+		s := j.sessions[p.from]
 		if s == nil || s.typings[p.room] < h.typings {
 			r.fail("a typing comes twice", "%s on %v got %s for the %d. time", l.c.name, l.m, p.text, h.typings)
 		}
@@ -235,15 +236,22 @@ func (j *judge) presence(l *session, p *packet) {
 	l.heard[key] = h
 }
 
-type heardKey struct {
-	socket string
-	room   int
-}
+type heardKey struct{ socket, room int32 }
 
 // heard is what a client was told of another one in a room.
 type heard struct {
-	time    string
+	time    int64
 	typings int
+}
+
+// number returns a short name of a public socket id.
+func (j *judge) number(socket string) int32 {
+	n := j.sockets[socket]
+	if n == 0 {
+		n = int32(len(j.sockets) + 1)
+		j.sockets[socket] = n
+	}
+	return n
 }
 
 // refused checks that a client whose token is refused was logged out.

@@ -33,7 +33,6 @@ var mutants = []mutant{
 	{"what is taken is never acknowledged", reader, "if r.phase == PhaseReading {\n\t\tr.credit(now)", "if false {\n\t\tr.credit(now)"},
 	{"a reader that has failed does not try again", reader, "case PhaseWaiting:\n\t\tr.open()", "case PhaseWaiting:"},
 	{"the end of the log at the beginning is forgotten", reader, "r.last = info.Behind", "r.last = 0"},
-	{"an entry waits until the next one comes", reader, "\tr.hand()\n\tif r.phase == PhaseDraining {", "\tif r.phase == PhaseDraining {"},
 	{"the last entry does not prove that the log is the same", reader, "if r.phase == PhaseVerifying && e.Position <= r.last {", "if r.phase == PhaseVerifying && e.Position < r.last {"},
 	{"another log is read from its end", reader, "r.leave(info.Identity, FromFirst)", "r.leave(info.Identity, FromNext)"},
 	{"an event that was published twice is given twice", intake, "if in.repeats(e) {", "if in.repeats(e) && false {"},
