@@ -72,6 +72,9 @@ func (m *Members) Counted(room string, members int, now time.Time) {
 		return
 	}
 	c := m.count(room)
+	if c.own == 0 && members > 0 && c.ask { // was to be asked while nobody was here
+		m.retell(room, c, now)
+	}
 	c.own = members
 	if !c.changed && c.untold() {
 		c.changed = true
@@ -115,11 +118,12 @@ func (m *Members) Holders(room string, nodes []uint32, now time.Time) {
 	}
 	fresh := func(node uint32) bool { return !slices.Contains(c.others, node) }
 	switch {
-	case c.own == 0:
 	case slices.ContainsFunc(nodes, unknown):
 		c.ask = true
-		m.retell(room, c, now)
-	case slices.ContainsFunc(nodes, fresh): // it may have asked before it could be answered
+		if c.own > 0 {
+			m.retell(room, c, now)
+		}
+	case c.own > 0 && slices.ContainsFunc(nodes, fresh): // it may have asked before it could be answered
 		m.retell(room, c, now)
 	}
 	c.others = nodes
@@ -146,8 +150,10 @@ func (m *Members) Retell(room string, now time.Time) {
 func (m *Members) Missed(now time.Time) {
 	var rooms []string
 	for room, c := range m.rooms {
-		if c.own > 0 && len(c.others)+len(c.tallies) > 0 {
-			c.ask = true
+		if len(c.others)+len(c.tallies) == 0 {
+			continue
+		}
+		if c.ask = true; c.own > 0 {
 			rooms = append(rooms, room)
 		}
 	}
