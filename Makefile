@@ -5,10 +5,9 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 VULNDB      := v0.0.0-20261105234957-e22db6528018
 TIMEOUT     ?= 20m
-VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
-
-# A Debian version begins with a digit: that of a release, or 0 and the commit.
-DEB_VERSION := $(if $(findstring .,$(VERSION)),$(VERSION:v%=%),0+git$(VERSION))
+ifndef VERSION
+VERSION     := $(shell deploy/version 2>/dev/null || echo 0+unversioned)
+endif
 
 # What make bench hands on: make bench SCENARIO=fanout PEERS=gateway,node RUNS=1
 export SCENARIO PEERS RUNS
@@ -32,7 +31,7 @@ build: ## Build the static binary bin/gateway
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' -o bin/gateway ./cmd/gateway
 
 package: build ## Build the Debian package in bin/
-	@deploy/deb/build "$(DEB_VERSION)" "$$($(GO) env GOARCH)" bin/gateway bin
+	@deploy/deb/build "$(VERSION)" "$$($(GO) env GOARCH)" bin/gateway bin
 
 image: ## Build the container image hometrip/websocket-gateway
 	docker build --build-arg VERSION=$(VERSION) -t hometrip/websocket-gateway .

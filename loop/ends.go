@@ -62,7 +62,7 @@ func (c *wsConn) end(reason rooms.Reason, now time.Time) {
 	if c.ending || c.c == nil {
 		return // the one who set ending closes
 	}
-	if c.c.OutboundBuffered() > c.w.server.config.MaxPending {
+	if c.c.OutboundBuffered() > c.w.server.live().MaxPending {
 		c.close()
 		return
 	}

@@ -72,7 +72,8 @@ func (h *httpConn) checkWebSocket(x *exchange, head *codec.Head) bool {
 // allows reports whether the origin of a request, if it names one, may use the
 // gateway.
 func (h *httpConn) allows(head *codec.Head) bool {
-	return h.w.server.config.Origins.allow(head.Field("origin"), head.Field("host"))
+	c, origin := h.w.server.live(), head.Field("origin")
+	return c.LocalPages && localPage(origin) || c.Origins.allow(origin, head.Field("host"))
 }
 
 func (h *httpConn) refuseOrigin(x *exchange, head *codec.Head) {
@@ -93,7 +94,7 @@ func (h *httpConn) handshake(x *exchange, head *codec.Head, webSocket bool, now 
 		x.reply(h.w, engineError(http.StatusBadRequest, codeVersion))
 	case h.w.server.closed():
 		x.reply(h.w, unavailable)
-	case h.w.server.sessions() >= int64(h.w.server.config.MaxConnections):
+	case h.w.server.sessions() >= int64(h.w.server.live().MaxConnections):
 		h.w.stats.RefusedFull.Add(1) // polling needs no connection of its own
 		x.reply(h.w, unavailable)
 	case h.w.server.tight.Load():

@@ -99,7 +99,7 @@ type post struct {
 // handlePost takes the packets a client sends.
 func (s *session) handlePost(x *exchange, body []byte, now time.Time) {
 	s.w.stats.BytesIn.Add(int64(len(body)))
-	if s.poll.input.Take(s.w.server.config.Bytes, len(body), now) > 1 {
+	if s.poll.input.Take(s.w.server.live().Bytes, len(body), now) > 1 {
 		s.Close(rooms.ReasonTooFast)
 	}
 	if s.poll.post != nil { // engine.io closes a session whose posts overlap

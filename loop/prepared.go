@@ -62,7 +62,7 @@ func (h *httpConn) prepared(head *codec.Head) *reply {
 
 // authorised reports whether a request carries the token of a service.
 func (h *httpConn) authorised(head *codec.Head) bool {
-	is := h.w.server.config.Authorised
+	is := h.w.server.live().Authorised
 	if is == nil {
 		return false
 	}

@@ -39,7 +39,7 @@ const connectsPerBurst = 20
 // takeToken takes what a token costs, of which some has been taken already, and
 // returns what Throttle.Take does.
 func (s *Socket) takeToken(taken int, now time.Time) (bursts float64) {
-	rate := s.shard.hub.config.Limits.Events
+	rate := s.shard.hub.limits().Events
 	return s.events.Take(rate, max(rate.Burst/connectsPerBurst-taken, 0), now)
 }
 
@@ -163,7 +163,7 @@ func (s *Socket) refuse(namespace, why string) {
 // connect puts the socket into the namespace and its user room.
 func (s *Socket) connect(id Identity, now time.Time) {
 	sh := s.shard
-	if most := sh.hub.config.Limits.PerUser; most > 0 && id.UserID != "" {
+	if most := sh.hub.limits().PerUser; most > 0 && id.UserID != "" {
 		if sh.hub.Members(kindUser+":"+id.UserID) >= most {
 			s.refuse("", errPerUser.Error())
 			return

@@ -37,6 +37,7 @@ type Config struct {
 type Hub struct {
 	config    Config
 	shards    []*Shard
+	limited   atomic.Pointer[Limits]
 	occupancy *occupancy
 	bounds    *bounds
 	vacant    vacant
@@ -55,22 +56,34 @@ func New(c Config) (*Hub, error) {
 	if c.MaxMailbox < 1 || c.MaxPacket < 1 {
 		return nil, fmt.Errorf("rooms: MaxMailbox %d and MaxPacket %d must be positive", c.MaxMailbox, c.MaxPacket)
 	}
-	if !c.Limits.Events.ok() {
-		return nil, fmt.Errorf("rooms: %d events a second with bursts of %d: a burst must be worth an hour at most",
-			c.Limits.Events.PerSecond, c.Limits.Events.Burst)
-	}
-	if !c.Limits.Telling.ok() {
-		return nil, fmt.Errorf("rooms: %d messages a second to crowds with bursts of %d: a burst must be worth an hour at most",
-			c.Limits.Telling.PerSecond, c.Limits.Telling.Burst)
-	}
-	c.Limits.fill()
 	h := &Hub{config: c, bounds: newBounds(), seed: maphash.MakeSeed(), brake: newBrake()}
 	h.occupancy = newOccupancy(c.Cluster, &h.vacant)
+	if err := h.SetLimits(c.Limits); err != nil {
+		return nil, err
+	}
 	for i := range c.Shards {
 		h.shards = append(h.shards, newShard(h, i))
 	}
 	return h, nil
 }
+
+// SetLimits has other limits apply to all sockets from now on: what exceeds
+// them already stays. An error changes nothing.
+func (h *Hub) SetLimits(l Limits) error {
+	if !l.Events.ok() {
+		return fmt.Errorf("rooms: %d events a second with bursts of %d: a burst must be worth an hour at most",
+			l.Events.PerSecond, l.Events.Burst)
+	}
+	if !l.Telling.ok() {
+		return fmt.Errorf("rooms: %d messages a second to crowds with bursts of %d: a burst must be worth an hour at most",
+			l.Telling.PerSecond, l.Telling.Burst)
+	}
+	l.fill()
+	h.limited.Store(&l)
+	return nil
+}
+
+func (h *Hub) limits() *Limits { return h.limited.Load() }
 
 // Shards is the number of shards.
 func (h *Hub) Shards() int { return len(h.shards) }

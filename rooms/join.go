@@ -96,7 +96,7 @@ func (c *Call) joined(r *room) {
 // comes, or of the one that has just gone, and counts that.
 func (sh *Shard) crowded(r *room, there occupied, gone int, now time.Time) bool {
 	members := sh.hub.occupancy.members(r.name, there) + gone
-	if most := sh.hub.config.Limits.Presence; (most == 0 || members <= most) && sh.mayTell(members, now) {
+	if most := sh.hub.limits().Presence; (most == 0 || members <= most) && sh.mayTell(members, now) {
 		return false
 	}
 	sh.stats.CrowdsMuted.Add(1)
@@ -106,7 +106,7 @@ func (sh *Shard) crowded(r *room, there occupied, gone int, now time.Time) bool 
 // mayTell reports whether a room of so many may be told something that it can
 // do without.
 func (sh *Shard) mayTell(members int, now time.Time) bool {
-	return members <= fewMembers || sh.telling.Allow(sh.hub.config.Limits.Telling, members, now)
+	return members <= fewMembers || sh.telling.Allow(sh.hub.limits().Telling, members, now)
 }
 
 // askAgain has the socket leave the rooms it may no longer be in, after its

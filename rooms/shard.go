@@ -182,7 +182,7 @@ func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
 		delete(sh.rooms, r.name)
 	}
 	vacated := sh.hub.occupancy.leave(r, sh.index, last)
-	if keep := sh.hub.config.Limits.Linger; vacated && keep > 0 && r.announce {
+	if keep := sh.hub.limits().Linger; vacated && keep > 0 && r.announce {
 		sh.hub.vacant.add(r.name, s.userID, now.Add(keep))
 	}
 	return r

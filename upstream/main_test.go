@@ -2,8 +2,6 @@ package upstream
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -82,6 +80,12 @@ func (h *house) Wait(ctx context.Context) error {
 	return ctx.Err()
 }
 
+func (h *house) allOrders() []rooms.Order {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.orders)
+}
+
 func (h *house) Deliver(b rooms.Broadcast) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -94,12 +98,6 @@ func (h *house) Obey(o rooms.Order) error {
 	defer h.mu.Unlock()
 	h.orders = append(h.orders, o)
 	return o.Check()
-}
-
-func (h *house) allOrders() []rooms.Order {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Clone(h.orders)
 }
 
 func (h *house) Passed(position uint64) { h.set(func(h *house) { h.passed = position }) }
@@ -274,18 +272,4 @@ func message(n int) delivered {
 
 func messageBody(n int) string {
 	return fmt.Sprintf(`{"conversationId":1,"message":"%d","timestamp":"t"}`, n)
-}
-
-// numberOf reads it back.
-func numberOf(t testing.TB, d delivered) (n int) {
-	t.Helper()
-	var packet []json.RawMessage
-	var body struct{ Message string }
-	if err := errors.Join(json.Unmarshal([]byte(d.packet), &packet), json.Unmarshal(packet[1], &body)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := fmt.Sscan(body.Message, &n); err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

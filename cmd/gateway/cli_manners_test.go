@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -90,7 +89,7 @@ func TestCompletionForEveryShell(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	t.Setenv("JWT_SECRET", "secret")
 	t.Setenv("LOG_DIR", "")
-	serve := func(context.Context, Config, *slog.Logger) error { return errors.New("no") }
+	serve := func(context.Context, launch) error { return errors.New("no") }
 	for _, c := range []struct {
 		args string
 		want int

@@ -46,8 +46,8 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 	mux.HandleFunc("GET /health", g.handleHealth(g.mayKnow))
 	mux.HandleFunc("GET /ready", g.handleReady(g.mayKnow))
 	mux.Handle("POST /events/{key}", g.publisher())
-	if g.config.Metrics && g.config.AdminAddr == "" {
-		mux.Handle("GET /metrics", g.metricsHandler(g.mayKnow))
+	if g.cfg().Metrics && g.cfg().AdminAddr == "" {
+		mux.Handle("GET /metrics", withToken(g.cfg().MetricsToken, g.metricsHandler(g.mayKnow)))
 	}
 	mux.HandleFunc("/", notFound)
 	return mux, nil
@@ -56,7 +56,7 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 // mayKnow reports whether a request on PORT may be told details: addresses,
 // figures, what failed and how. In production that takes the METRICS_TOKEN.
 func (g *Gateway) mayKnow(r *http.Request) bool {
-	return !g.config.deployed() || serviceTokens(g.config.MetricsToken)(bearerToken(r))
+	return !g.cfg().deployed() || serviceTokens(g.cfg().MetricsToken)(bearerToken(r))
 }
 
 // metricsHandler answers GET /metrics; details says who may see addresses and
@@ -76,17 +76,17 @@ func (g *Gateway) metricsHandler(details func(*http.Request) bool) http.Handler 
 		registry.MustRegister(&gateCollector{g.gate})
 	}
 	text := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
-	return withToken(g.config.MetricsToken, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if wantsText(r) {
 			text.ServeHTTP(w, r)
 			return
 		}
-		body := g.snapshot(g.config.MetricsRoomsLimit)
+		body := g.snapshot(g.cfg().MetricsRoomsLimit)
 		if !details(r) {
 			body.EventBus = body.EventBus.state()
 		}
 		writeJSON(w, http.StatusOK, body)
-	}))
+	})
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {
@@ -186,7 +186,7 @@ func (g *Gateway) handleReady(details func(*http.Request) bool) http.HandlerFunc
 		if g.server.Draining() {
 			reasons = append(reasons, statusDraining)
 		}
-		if g.config.Environment == production {
+		if g.cfg().Environment == production {
 			reasons = append(reasons, g.absent(details(r))...)
 		}
 		if len(reasons) > 0 {

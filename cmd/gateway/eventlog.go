@@ -28,7 +28,7 @@ type eventLog struct {
 
 // openEventLog returns the log that EVENT_LOG asks for. It connects later.
 func (g *Gateway) openEventLog() (*eventLog, error) {
-	cfg := g.config
+	cfg := g.cfg()
 	kind := cfg.EventLog
 	if kind == logAuto {
 		kind = logMemory

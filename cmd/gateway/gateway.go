@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -38,7 +39,7 @@ const (
 
 // A Gateway is the whole house: the rooms, the front door and what they need.
 type Gateway struct {
-	config   Config
+	config   atomic.Pointer[Config] // in effect
 	log      *slog.Logger
 	started  time.Time
 	memory   int64 // bytes the process may use
@@ -51,12 +52,19 @@ type Gateway struct {
 	consumer *upstream.Consumer
 	sorter   *upstream.Sorter // nil: what cannot be delivered is only logged
 	server   *loop.Server
-	bird     *bird // nil without CANARY
+	public   swapped // answers on PORT
+	admin    swapped // answers on ADMIN_ADDR
+	bird     *bird   // nil without CANARY
 }
 
 // serve runs the gateway until ctx is cancelled and it has drained.
-func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
-	g, err := open(cfg, log)
+func serve(ctx context.Context, start launch) error {
+	if err := start.checkPorts(); err != nil {
+		return err
+	}
+	r := newReloader(start)
+	defer r.close()
+	g, err := open(start.Config, start.book.Logger)
 	if err != nil {
 		return err
 	}
@@ -66,12 +74,19 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	defer stop()
+	r.g = g
+	ctx, hangUp := context.WithCancel(ctx)
+	defer hangUp()
+	reloading, enough := context.WithCancel(context.Background())
+	defer enough()
+	go r.run(reloading, hangUp)
 	return g.run(ctx)
 }
 
 // open builds the house from the inside out. Nothing listens yet.
 func open(cfg Config, log *slog.Logger) (*Gateway, error) {
-	g := &Gateway{config: cfg, log: log, started: time.Now()}
+	g := &Gateway{log: log, started: time.Now()}
+	g.swap(cfg)
 	paceCollector()
 	g.memory = limitMemory(log)
 	loops := cfg.EventLoops
@@ -79,17 +94,13 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		loops = min(runtime.GOMAXPROCS(0), rooms.MaxShards)
 	}
 	var err error
-	g.verifier, err = auth.New(auth.Config{
-		Secret:    cfg.JWTSecret,
-		PublicKey: cfg.JWTPublicKey,
-		JWKSURL:   cfg.JWTJWKSURL,
-		Issuer:    cfg.JWTIssuer,
-		Audience:  cfg.JWTAudience,
-		Workers:   loops / verifiersShare,
-		Log:       log,
+	err = cfg.verification(func(c auth.Config) error {
+		c.Log, c.Workers = log, loops/verifiersShare
+		g.verifier, err = auth.New(c)
+		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("token verification: %w", err)
+		return nil, err
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		// One for whatever is not a loop, and one that is idle even then. While
@@ -126,7 +137,10 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.routes, err = upstream.LoadTable(cfg.RoutesFile); err != nil {
+	if err := cfg.checkFiles(); err != nil {
+		return nil, err
+	}
+	if g.routes, err = cfg.table(); err != nil {
 		return nil, err
 	}
 	if g.events, err = g.openEventLog(); err != nil {
@@ -139,25 +153,32 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		return nil, err
 	}
 	g.bird = g.newBird()
-	g.server, err = g.frontDoor(loops)
+	g.server, err = g.frontDoor()
 	return g, err
 }
 
-func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
-	cfg := g.config
-	connections, err := maxConnections(cfg.MaxConnections)
+func (g *Gateway) frontDoor() (*loop.Server, error) {
+	connections, err := maxConnections(g.cfg().MaxConnections)
 	if err != nil {
 		return nil, err
 	}
-	handler, err := g.endpoints()
+	public, admin, err := g.handlers()
 	if err != nil {
 		return nil, err
 	}
-	return loop.New(loop.Config{
+	g.public.set(public)
+	g.admin.set(admin)
+	return loop.New(g.doorConfig(connections))
+}
+
+// doorConfig returns how the front door behaves with the settings in effect.
+func (g *Gateway) doorConfig(connections int) loop.Config {
+	cfg, loops := g.cfg(), g.hub.Shards()
+	return loop.Config{
 		Address:        net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)),
 		Loops:          loops,
 		Hub:            g.hub,
-		Handler:        hardened(handler),
+		Handler:        &g.public,
 		Prepared:       []string{"/health", "/ready"},
 		Authorised:     serviceTokens(cfg.MetricsToken, cfg.PublishToken),
 		Log:            g.log,
@@ -180,7 +201,9 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		TrustedProxies: cfg.TrustedProxies,
 		ProxyProtocol:  cfg.ProxyProtocol,
 		Origins:        loop.NewOrigins(cfg.CORSOrigins...),
-	})
+		LocalPages:     cfg.Environment == development,
+		SharePort:      cfg.SharePort,
+	}
 }
 
 // maxConnections checks the setting against the descriptors the process may
@@ -193,10 +216,10 @@ func maxConnections(setting int) (int, error) {
 	room := int(min(limit.Cur, 1<<30)) - descriptorReserve
 	switch {
 	case room <= 0:
-		return 0, fmt.Errorf("RLIMIT_NOFILE is %d: raise it above %d", limit.Cur, descriptorReserve)
+		return 0, settingsError{fmt.Errorf("RLIMIT_NOFILE is %d: raise it (LimitNOFILE, ulimit -n) above %d", limit.Cur, descriptorReserve)}
 	case setting > room:
-		return 0, fmt.Errorf("MAX_CONNECTIONS=%d: RLIMIT_NOFILE is %d and %d are kept in reserve, so at most %d",
-			setting, limit.Cur, descriptorReserve, room)
+		return 0, settingsError{fmt.Errorf("MAX_CONNECTIONS=%d: RLIMIT_NOFILE is %d and %d are kept in reserve, so at most %d",
+			setting, limit.Cur, descriptorReserve, room)}
 	case setting > 0:
 		return setting, nil
 	}
@@ -241,9 +264,9 @@ func (g *Gateway) run(ctx context.Context) error {
 // Clients that are still there get events meanwhile.
 func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
 	notify(g.log, daemon.SdNotifyStopping)
-	g.log.Info("draining", "sessions", g.server.Stats().Sessions, "period", g.config.DrainPeriod)
+	g.log.Info("draining", "sessions", g.server.Stats().Sessions, "period", g.cfg().DrainPeriod)
 	start := time.Now()
-	drain, cancel := context.WithTimeout(context.Background(), max(g.config.ShutdownTimeout-stopTimeout, 0))
+	drain, cancel := context.WithTimeout(context.Background(), max(g.cfg().ShutdownTimeout-stopTimeout, 0))
 	defer cancel()
 	if err := g.server.Drain(drain); err != nil {
 		g.log.Warn("sessions left at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
@@ -269,7 +292,7 @@ func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
 
 // greet says where the gateway is and, in development, how to try it.
 func (g *Gateway) greet() {
-	cfg := g.config
+	cfg := g.cfg()
 	g.log.Info("listening", "address", g.server.Addr(), "environment", cfg.Environment, "version", version())
 	if cfg.Environment == production && cfg.RoomPolicy == authz.Open {
 		g.log.Warn("ROOM_POLICY=open: every user may join every room; claims, webhook or redis let your application decide")
@@ -307,10 +330,10 @@ Or in a folder where "npm install socket.io-client" has run:
 // reportStats logs a line of figures from time to time, until the function it
 // returns is called.
 func (g *Gateway) reportStats() (stop func()) {
-	if g.config.LogStatsInterval == 0 {
+	if g.cfg().LogStatsInterval == 0 {
 		return func() {}
 	}
-	ticker := time.NewTicker(g.config.LogStatsInterval)
+	ticker := time.NewTicker(g.cfg().LogStatsInterval)
 	done := make(chan struct{})
 	go func() {
 		for {

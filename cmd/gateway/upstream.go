@@ -19,9 +19,9 @@ func (g *Gateway) publisher() http.Handler {
 	return &upstream.Publisher{
 		Table:   g.routes,
 		Log:     g.events,
-		MaxBody: g.config.MaxEventSize,
-		Token:   g.config.PublishToken,
-		Local:   !g.config.deployed(),
+		MaxBody: g.cfg().MaxEventSize,
+		Token:   g.cfg().PublishToken,
+		Local:   !g.cfg().deployed(),
 	}
 }
 
@@ -29,8 +29,8 @@ func (g *Gateway) publisher() http.Handler {
 func (g *Gateway) backDoor() (*upstream.Consumer, error) {
 	c := upstream.Config{
 		Log:     g.events,
-		Window:  g.config.RabbitMQPrefetch,
-		MaxBody: g.config.MaxEventSize,
+		Window:  g.cfg().RabbitMQPrefetch,
+		MaxBody: g.cfg().MaxEventSize,
 		Table:   g.routes,
 		Rooms:   g.hub,
 		Missed:  func() { g.server.Renew() },
@@ -49,9 +49,9 @@ func (g *Gateway) newSorter() (*upstream.Sorter, error) {
 		return nil, nil
 	}
 	c := upstream.Config{
-		Log: g.events.stream, Window: g.config.RabbitMQPrefetch, MaxBody: g.config.MaxEventSize, Table: g.routes, Logger: g.log,
+		Log: g.events.stream, Window: g.cfg().RabbitMQPrefetch, MaxBody: g.cfg().MaxEventSize, Table: g.routes, Logger: g.log,
 	}
-	g.events.letters = rabbitmq.NewLetters(g.config.streamConfig(g.routes, g.log))
+	g.events.letters = rabbitmq.NewLetters(g.cfg().streamConfig(g.routes, g.log))
 	return upstream.NewSorter(c, g.events.letters, g.events.stream.MoveQueues)
 }
 
@@ -88,7 +88,7 @@ func (b eventBus) state() eventBus { return eventBus{IsConnected: b.IsConnected}
 func (g *Gateway) eventBus() eventBus {
 	s := g.consumer.Status()
 	since := s.Since.UTC()
-	host, port, attempts := g.config.RabbitMQHost, g.config.RabbitMQPort, s.Attempts
+	host, port, attempts := g.cfg().RabbitMQHost, g.cfg().RabbitMQPort, s.Attempts
 	bus := eventBus{
 		IsConnected: s.Connected, ReconnectAttempts: &attempts, Host: &host, Port: &port,
 		Since: &since, Foreign: s.Foreign, Log: g.events.kind, Position: g.consumer.Totals().Position.String(),

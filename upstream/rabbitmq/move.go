@@ -9,10 +9,14 @@ import (
 )
 
 const (
-	moveEvery = time.Minute // between two looks at queues that an older version still consumes
+	moveEvery = time.Minute     // between two looks at queues that an older version still consumes
+	moveAgain = 2 * time.Second // after a failure
 
 	// moveIdle is how long nothing has to come for a queue to count as empty.
 	moveIdle = time.Second
+
+	forgetTimeout = 5 * time.Second
+	forgetPause   = 100 * time.Millisecond
 
 	headerMoved = "x-gateway-moved" // the queue that an entry was in
 )
@@ -23,15 +27,17 @@ const (
 // or when ctx is over. One node at a time calls it.
 func (l *Log) MoveQueues(ctx context.Context) {
 	for ctx.Err() == nil {
+		wait := moveEvery
 		left, err := l.moveAll(ctx)
 		if err == nil && left == 0 {
 			return
 		}
 		if err != nil && ctx.Err() == nil {
+			wait = moveAgain
 			l.config.Logger.Warn("queues of a version before the log cannot be moved, trying again", "error", err)
 		}
 		select {
-		case <-time.After(moveEvery):
+		case <-time.After(wait):
 		case <-ctx.Done():
 		}
 	}
@@ -89,8 +95,13 @@ func (l *Log) move(ctx context.Context, d *declarer, name, key string) (moved in
 		return moved, false, err
 	}
 	return moved, false, d.do(func(ch *amqp.Channel) error {
-		// RabbitMQ does not delete a quorum queue only if it is unused and empty.
+		// RabbitMQ does not delete a quorum queue only if it is unused and empty,
+		// and takes a moment to forget a consumer.
 		q, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
+		for until := time.Now().Add(forgetTimeout); err == nil && q.Consumers > 0 && time.Now().Before(until); {
+			time.Sleep(forgetPause)
+			q, err = ch.QueueDeclarePassive(name, true, false, false, false, nil)
+		}
 		if err == nil && q.Messages+q.Consumers > 0 {
 			err = fmt.Errorf("queue %s has %d messages and %d consumers again", name, q.Messages, q.Consumers)
 		}

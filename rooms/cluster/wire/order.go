@@ -35,8 +35,8 @@ func Order(o *rooms.Order) string {
 // maxAhead is how far in the future an order may have been given.
 const maxAhead = 48 * time.Hour
 
-// ParseOrder reads an order as of now. One with members that it does not know is refused:
-// they may be what keeps it from meaning everybody.
+// ParseOrder reads an order as of now. One with members that it does not know is
+// refused: they may be what keeps it from meaning everybody.
 func ParseOrder(form []byte, now time.Time) (*rooms.Order, error) {
 	var f orderForm
 	d := json.NewDecoder(bytes.NewReader(form))
