@@ -176,13 +176,14 @@ func (s *Socket) connect(id Identity, now time.Time) {
 
 	b := append(sh.buf[:0], `40{"sid":"`...)
 	s.sendPacket(append(append(b, s.id...), `"}`...))
+	sh.joinOwn(s)
 	if id.UserID == "" {
 		return
 	}
 	r, _ := sh.join(s, sh.roomName(kindUser, []byte(id.UserID)), false)
 	s.userID = r.name[len(kindUser)+1:] // shares the room's memory
 	s.take(id, now)
-	s.sendPacket(s.appendConnected(sh.buf[:0]))
+	s.greetWhenHeard(r)
 	from := now
 	if !id.Issued.IsZero() && id.Issued.Before(now) {
 		from = id.Issued

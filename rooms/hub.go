@@ -30,6 +30,9 @@ type Config struct {
 	Handlers map[string]Handler // by event name; read-only from now on
 
 	Cluster Cluster // nil: there are no other nodes
+
+	Outside     Outside // servers of another kind that share the rooms; nil: none
+	SocketRooms bool    // each socket is also in a room named by its id
 }
 
 // A Hub is one node's rooms. Its exported methods are safe for concurrent use;
@@ -43,6 +46,7 @@ type Hub struct {
 	vacant    vacant
 	short     atomic.Bool  // memory is: no more joins
 	seed      maphash.Seed // of the hashes of tokens' ids
+	questions atomic.Int64 // ids of acknowledgements that clients were asked for
 	brake     brake
 
 	passed atomic.Uint64 // position up to which everything is in the mailboxes, or with the sockets
@@ -57,7 +61,7 @@ func New(c Config) (*Hub, error) {
 		return nil, fmt.Errorf("rooms: MaxMailbox %d and MaxPacket %d must be positive", c.MaxMailbox, c.MaxPacket)
 	}
 	h := &Hub{config: c, bounds: newBounds(), seed: maphash.MakeSeed(), brake: newBrake()}
-	h.occupancy = newOccupancy(c.Cluster, &h.vacant)
+	h.occupancy = newOccupancy(c.Cluster, c.Outside, &h.vacant)
 	if err := h.SetLimits(c.Limits); err != nil {
 		return nil, err
 	}

@@ -18,9 +18,16 @@ type Config struct {
 	Table   *Table
 	Rooms   Rooms
 	Keep    func(rooms.Order) // keeps an order that lasts, for nodes that start later; nil: nobody does
-	Missed  func()            // entries were lost: the clients of this node have missed events
-	Orders  func()            // has orders read from where they are kept: some may not have been read from the log; nil: nobody keeps them
-	Logger  *slog.Logger
+
+	// Orders has orders read from where they are kept, because some may not have
+	// been read from the log; nil: nobody keeps them.
+	Orders func()
+
+	// Tell passes an order on to servers that do not read the log. Every node
+	// calls it, with the order's position; nil: there are none.
+	Tell   func(rooms.Order, eventlog.Position)
+	Missed func() // entries were lost: the clients of this node have missed events
+	Logger *slog.Logger
 
 	RetryMin time.Duration // first pause before trying again; 0: 100 ms
 	RetryMax time.Duration // longest one; 0: 15 s
