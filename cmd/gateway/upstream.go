@@ -40,6 +40,7 @@ func (g *Gateway) backDoor() (*upstream.Consumer, error) {
 	}
 	if g.cluster != nil {
 		c.Keep = g.cluster.Keep
+		c.Orders = g.cluster.ReadOrders
 	}
 	if g.fleet != nil {
 		c.Tell = func(o rooms.Order, at eventlog.Position) {
