@@ -51,14 +51,23 @@ type session struct {
 	ended   bool
 }
 
-// newSession opens a session on w. It has no transport yet.
-func newSession(w *worker, token string, now time.Time) *session {
+// newSession opens a session on w, as the head of its first request asks for it.
+// It has no transport yet.
+func newSession(w *worker, head *codec.Head, now time.Time) *session {
+	token := ""
+	if head != nil {
+		token = bearer(head)
+	}
 	s := &session{w: w, beat: w.wheel.ms(now.Add(w.server.config.PingInterval))}
 	w.addSession(s)
 	if made := w.server.config.peer; made != nil {
 		s.peer = made(w, s, token, now)
 	} else {
-		s.peer = w.shard.Open(s, token, now)
+		socket := w.shard.Open(s, token, now)
+		if head != nil && string(codec.QueryValue(head.Query, "recovery")) == "true" {
+			socket.AskRecovery()
+		}
+		s.peer = socket
 	}
 	s.rearm(now)
 	return s
@@ -263,7 +272,7 @@ const statusTryAgain = ws.StatusCode(1013)
 // closeCode is what a WebSocket client is told (RFC 6455 section 7.4).
 func closeCode(reason rooms.Reason) ws.StatusCode {
 	switch reason {
-	case rooms.ReasonDraining, rooms.ReasonMissedEvents:
+	case rooms.ReasonDraining, rooms.ReasonMissedEvents, rooms.ReasonTakenOver:
 		return ws.StatusGoingAway
 	case rooms.ReasonParseError:
 		return ws.StatusProtocolError

@@ -21,7 +21,8 @@ type Broadcast struct {
 	// socket may be in more than one.
 	Shared bool
 
-	anew    bool     // instead of a message: positions begin anew
+	anew    bool     // instead of a message: positions begin anew, behind Position in the log named Room
+	gap     bool     // instead of a message: events were lost before this node has read them
 	barrier *barrier // instead of a message
 }
 

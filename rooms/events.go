@@ -13,6 +13,7 @@ const (
 	eventUserLeft       = "user_left"
 	eventUserTyping     = "user_typing"
 	eventUserStopTyping = "user_stop_typing"
+	eventRoomState      = "room_state"
 )
 
 // secondLayout is the first part of a time in ISO 8601, in UTC and with
@@ -33,6 +34,16 @@ func appendExpiring(b []byte, left time.Duration) []byte {
 	b = append(b, `42["token_expiring_soon",{"expiresIn":`...)
 	b = strconv.AppendInt(b, int64(left/time.Second), 10)
 	return append(b, `}]`...)
+}
+
+// appendRoomState appends the packet that tells a client which has come back
+// how a room stands. leaving members are not there any more.
+func (s *Socket) appendRoomState(b []byte, room string, leaving int) []byte {
+	b = append(b, `42["`+eventRoomState+`",{"room":`...)
+	b = codec.AppendString(b, room)
+	b = append(b, `,"members":`...)
+	b = strconv.AppendInt(b, int64(s.shard.hub.Members(room)-leaving), 10)
+	return append(b, "}]"...)
 }
 
 // presence builds what others in a room are told about s.

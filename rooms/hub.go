@@ -30,6 +30,8 @@ type Config struct {
 	Handlers map[string]Handler // by event name; read-only from now on
 
 	Cluster Cluster // nil: there are no other nodes
+
+	Recovery Recovery
 }
 
 // A Hub is one node's rooms. Its exported methods are safe for concurrent use;
@@ -40,6 +42,9 @@ type Hub struct {
 	occupancy *occupancy
 	seed      maphash.Seed // of the hashes of tokens' ids
 	brake     brake
+
+	sessions   *sessions
+	recoveries [recoveryResults]atomic.Int64
 
 	passed atomic.Uint64 // position up to which everything is in the mailboxes, or with the sockets
 }
@@ -61,7 +66,8 @@ func New(c Config) (*Hub, error) {
 			c.Limits.Telling.PerSecond, c.Limits.Telling.Burst)
 	}
 	c.Limits.fill()
-	h := &Hub{config: c, occupancy: newOccupancy(c.Cluster), seed: maphash.MakeSeed(), brake: newBrake()}
+	c.Recovery.fill()
+	h := &Hub{config: c, sessions: newSessions(&c.Recovery), occupancy: newOccupancy(c.Cluster), seed: maphash.MakeSeed(), brake: newBrake()}
 	for i := range c.Shards {
 		h.shards = append(h.shards, newShard(h, i))
 	}
@@ -104,13 +110,22 @@ func (h *Hub) Wait(ctx context.Context) error { return h.brake.wait(ctx) }
 // position has been delivered. The goroutine that delivers calls it.
 func (h *Hub) Passed(position uint64) { h.passed.Store(position) }
 
-// Anew tells that the log of the services' events is another one, whose
-// positions say nothing about those before. The goroutine that delivers calls
-// it.
-func (h *Hub) Anew() {
-	h.passed.Store(0)
+// Anew tells that from here on the services' events come from the log of that
+// identity, those behind a position. The positions of the log before, if there
+// was one, say nothing about it. The goroutine that delivers calls it.
+func (h *Hub) Anew(identity string, behind uint64) {
+	h.passed.Store(behind)
 	for _, sh := range h.shards {
-		sh.mailbox.add(Broadcast{anew: true})
+		sh.mailbox.add(Broadcast{anew: true, Room: identity, Position: behind})
+	}
+}
+
+// Gap tells that events were removed from the log before this node has read
+// them: sessions of now cannot be recovered. The goroutine that delivers calls
+// it.
+func (h *Hub) Gap() {
+	for _, sh := range h.shards {
+		sh.mailbox.add(Broadcast{gap: true})
 	}
 }
 

@@ -34,6 +34,16 @@ func (o *Order) Check() error {
 	return nil
 }
 
+// Means reports whether the order is for the session of a user with a token,
+// which is known by its TokenMark and by when it was issued; 0 for not known.
+func (o *Order) Means(user string, token uint64, issued uint32) bool {
+	mark := TokenMark(o.TokenID)
+	if o.User == "" {
+		return mark == token
+	}
+	return o.User == user && (mark == 0 || mark == token) && (o.Issued.IsZero() || issued <= unixSeconds(o.Issued))
+}
+
 // Obey has an order's tokens refused on this node, and then their sockets
 // disconnected. The error is that of Check.
 func (h *Hub) Obey(o Order) error {
@@ -99,6 +109,12 @@ func (sh *Shard) dismiss(r *room, now time.Time, meant func(*Socket) (reason str
 	}
 	for _, s := range sockets {
 		reason, _ := meant(s)
+		if c := s.comeback(); c != nil {
+			c.fail(RecoveryOrder, now)
+			if s.phase != phaseConnected {
+				continue // refused
+			}
+		}
 		sh.stats.Ordered.Add(1)
 		b := append(sh.buf[:0], `42["session_ended",{"reason":`...)
 		b = codec.AppendString(b, reason)

@@ -24,6 +24,7 @@ type room struct {
 	name     string
 	announce bool // joins and leaves are told to the others
 	members  []member
+	asked    int // members that asked for recovery: they get offsets
 }
 
 // member and membership are the two ends of one bond. Each knows where the

@@ -26,7 +26,12 @@ type Shard struct {
 	// there is with the sockets. floor: no socket's is higher. log counts the
 	// logs.
 	passed, floor uint64
-	log           uint32
+	log           uint16
+	identity      string // of the log; "" before there is one
+	base          uint64 // position behind which this node reads that log; 0: not known
+	gaps          uint32 // times events were lost before this node has read them
+
+	absent absentees // sockets without a connection, until their grace is over
 
 	second     int64  // Unix, of secondText
 	secondText []byte // the second as events tell it
@@ -94,8 +99,12 @@ func (sh *Shard) deliver(b Broadcast) {
 		b.barrier.pass()
 		return
 	case b.anew:
-		sh.passed, sh.floor = 0, 0
+		sh.passed, sh.floor = b.Position, 0
+		sh.identity, sh.base = b.Room, b.Position
 		sh.log++
+		return
+	case b.gap:
+		sh.gaps++
 		return
 	case b.Position > sh.passed:
 		sh.passed = b.Position - 1 // the event may be for other rooms too
@@ -103,6 +112,8 @@ func (sh *Shard) deliver(b Broadcast) {
 	r := sh.rooms[b.Room]
 	switch {
 	case r == nil:
+	case b.Position != 0 && r.asked > 0:
+		sh.stats.Deliveries.Add(int64(sh.sendNumbered(r, &b)))
 	case b.Position == 0 || b.Position > sh.floor && !b.Shared:
 		sh.stats.Deliveries.Add(int64(len(r.members)))
 		r.send(b.Message, nil)
@@ -161,6 +172,10 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 		return r, false
 	}
 	sh.stats.Members.Add(1)
+	if s.session != nil {
+		r.asked++
+		s.session.joined(sh)
+	}
 	user := s.userID
 	if user == "" { // its own room, or nobody
 		user = r.name
@@ -173,6 +188,10 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 // when s was the last.
 func (sh *Shard) leave(s *Socket, slot int) *room {
 	r := s.rooms[slot].room
+	if s.session != nil {
+		r.asked--
+		s.session.left(slot)
+	}
 	r.leave(s, slot)
 	sh.stats.Members.Add(-1)
 	last := len(r.members) == 0

@@ -18,7 +18,11 @@ type phase uint8
 const (
 	phaseOpen      phase = iota // Engine.IO is open, no CONNECT yet
 	phaseVerifying              // CONNECT received, the token is being verified
+	phaseTaking                 // the record of the session that the client had is being taken
+	phaseAsking                 // whether it may be in the rooms of that session
+	phaseReplaying              // in these rooms; the history is being read
 	phaseConnected              // in its user room
+	phaseAbsent                 // without a connection, but in its rooms until the grace is over
 	phaseClosed                 // Closed was called, or is about to be
 )
 
@@ -30,7 +34,8 @@ type Socket struct {
 
 	phase  phase
 	warned bool   // token_expiring_soon was sent
-	log    uint32 // which log given is of, as Shard.log counts
+	log    uint16 // which log given is of, as Shard.log counts
+	issued uint32 // when the token was, Unix s; 0 when it does not say
 	events Throttle
 
 	// given is a position in the log of the services' events: nothing at or
@@ -47,9 +52,10 @@ type Socket struct {
 	claims *claims // nil unless somebody decides on rooms
 
 	tokenID uint64 // hash of the token's id; 0 when it has none
-	issued  uint32 // when the token was, Unix s; 0 when it does not say
 
 	aside *aside // nil most of the time
+
+	session *session // nil unless the client asked for recovery
 }
 
 // claims are what a token says beside the user, for the Authorizer.
@@ -61,7 +67,9 @@ type claims struct {
 // aside holds what a socket needs only for a while.
 type aside struct {
 	token    string    // from the handshake, until it has connected
+	asks     bool      // the handshake asked for recovery; until it has connected
 	assembly *assembly // while attachments are awaited
+	comeback *comeback // while a client comes back
 }
 
 // An assembly is a packet waiting for its attachments.
@@ -134,7 +142,7 @@ func (s *Socket) Binary(b []byte, now time.Time) {
 	if len(a.attachments) < a.want {
 		return
 	}
-	if s.aside.assembly = nil; s.aside.token == "" {
+	if s.aside.assembly = nil; *s.aside == (aside{}) {
 		s.aside = nil
 	}
 	p, err := codec.ParseSocketPacket(a.packet)
@@ -177,7 +185,7 @@ func (s *Socket) Deadline() time.Time {
 	switch {
 	case s.until == 0:
 		return noDeadline
-	case s.phase == phaseOpen || s.phase == phaseVerifying || s.phase == phaseConnected && s.warned:
+	case s.phase < phaseConnected || s.phase == phaseConnected && s.warned:
 		return time.UnixMilli(s.until)
 	case s.phase == phaseConnected:
 		return time.UnixMilli(s.until).Add(-expiryWarning)
@@ -189,7 +197,7 @@ func (s *Socket) Deadline() time.Time {
 func (s *Socket) Expire(now time.Time) {
 	over := s.until != 0 && now.UnixMilli() >= s.until
 	switch {
-	case (s.phase == phaseOpen || s.phase == phaseVerifying) && over:
+	case s.phase < phaseConnected && over:
 		s.close(ReasonConnectTimeout)
 	case s.phase == phaseConnected && over:
 		s.shard.stats.TokensExpired.Add(1)
@@ -209,19 +217,34 @@ func (s *Socket) disconnect(now time.Time) {
 
 // Closed ends the socket: its session is gone.
 func (s *Socket) Closed(now time.Time) {
-	if s.phase == phaseConnected {
+	switch {
+	case s.phase == phaseAbsent:
+		return // its connection was ended for another one
+	case s.comeback() != nil:
+		s.comeback().abandon(now)
+	case s.phase == phaseConnected && s.session != nil:
+		s.goAway(now)
+		return
+	case s.phase == phaseConnected:
 		s.leaveAll(now)
 	}
 	s.phase = phaseClosed
 	s.aside = nil
 }
 
-// leaveAll takes a connected socket out of every room.
+// leaveAll takes a connected socket out of every room, for good: nobody comes
+// back to it.
 func (s *Socket) leaveAll(now time.Time) {
+	s.forgetSession()
 	for len(s.rooms) > 0 {
 		s.leave(len(s.rooms)-1, now)
 	}
-	s.shard.stats.Sockets.Add(-1)
+	if s.phase == phaseAbsent {
+		s.shard.stats.Absent.Add(-1)
+	} else {
+		s.shard.stats.Sockets.Add(-1)
+	}
+	s.session = nil
 	s.id, s.userID = "", ""
 	s.claims, s.tokenID, s.issued = nil, 0, 0
 	s.until, s.warned = 0, false

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hometrip/gateway/rooms"
@@ -21,6 +23,7 @@ type Config struct {
 	Rooms   Rooms
 	Keep    func(rooms.Order) // keeps an order that lasts, for nodes that start later; nil: nobody does
 	Missed  func()            // entries were lost: the clients of this node have missed events
+	Tail    int               // bytes of the log in memory for clients that come back; 0: none do
 	Logger  *slog.Logger
 
 	RetryMin time.Duration // first pause before trying again; 0: 100 ms
@@ -49,6 +52,9 @@ type Consumer struct {
 	count  counters
 	quiet  limiter // for lines about poison
 
+	history *history // nil: nobody comes back to events
+	waiting atomic.Pointer[waiting]
+
 	// Owned by Run.
 	reader  *eventlog.Reader
 	intake  *intake
@@ -57,6 +63,7 @@ type Consumer struct {
 	start   eventlog.Start
 	todo    []eventlog.Output
 	logged  time.Time // when the last failure was
+	fresh   bool      // the rooms do not know of this log yet
 }
 
 // New returns a consumer that Run starts.
@@ -70,6 +77,11 @@ func New(c Config) (*Consumer, error) {
 	consumer := &Consumer{config: c, log: c.Logger}
 	consumer.board.status.Since = time.Now()
 	consumer.intake = newIntake(&c, &consumer.count)
+	consumer.fresh = true
+	if c.Tail > 0 {
+		consumer.history = newHistory(&c)
+		consumer.intake.history = consumer.history
+	}
 	consumer.reader = eventlog.NewReader(eventlog.ReaderConfig{
 		Window: c.Window, RetryMin: c.RetryMin, RetryMax: c.RetryMax, Seed: rand.Uint64(),
 	})
@@ -100,19 +112,66 @@ func (c *Consumer) Totals() Totals { return c.count.totals() }
 
 // Run follows the log until ctx is cancelled.
 func (c *Consumer) Run(ctx context.Context) {
+	var readers sync.WaitGroup
+	if c.history != nil {
+		for range historyReaders {
+			readers.Go(func() { c.history.run(ctx) })
+		}
+		readers.Go(func() { c.ring(ctx) })
+	}
 	c.step(ctx, eventlog.Input{Kind: eventlog.Begin, Start: eventlog.Start{From: eventlog.FromNext}})
 	for ctx.Err() == nil {
+		awake := c.awake(ctx)
+		if c.history != nil {
+			c.history.stamp()
+		}
 		switch {
 		case c.opening:
 			c.open(ctx)
 		case c.source != nil:
-			c.receive(ctx)
+			c.receive(ctx, awake)
 		default:
-			pause(ctx, c.untilTick())
+			pause(awake, c.untilTick())
 			c.step(ctx, eventlog.Input{Kind: eventlog.Tick})
 		}
 	}
 	c.close()
+	readers.Wait()
+}
+
+// A waiting is what the goroutine that follows the log waits with: it ends when
+// somebody has a question.
+type waiting struct {
+	ctx context.Context
+	end context.CancelFunc
+}
+
+// awake returns a context to wait with, which ends when a question comes.
+func (c *Consumer) awake(ctx context.Context) context.Context {
+	if c.history == nil {
+		return ctx
+	}
+	if w := c.waiting.Load(); w != nil && w.ctx.Err() == nil {
+		return w.ctx
+	}
+	w := &waiting{}
+	w.ctx, w.end = context.WithCancel(ctx)
+	c.waiting.Store(w)
+	return w.ctx
+}
+
+// ring is the goroutine that ends the waiting when a question comes.
+func (c *Consumer) ring(ctx context.Context) {
+	for {
+		select {
+		case <-c.history.bell:
+			if w := c.waiting.Load(); w != nil {
+				w.end()
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // untilTick is how long to wait for entries.
@@ -171,7 +230,7 @@ func (c *Consumer) do(out *eventlog.Output) {
 	case eventlog.OtherLog:
 		c.count.logs.Add(1)
 		c.intake.duplicates.Reset()
-		c.config.Rooms.Anew()
+		c.fresh = true
 		c.log.Warn("the log of the services' events is another one than before: positions begin anew, "+
 			"and clients that were away cannot recover what they have missed", "log", out.Identity)
 	}
@@ -179,6 +238,10 @@ func (c *Consumer) do(out *eventlog.Output) {
 
 // missed handles entries that were lost before they were read.
 func (c *Consumer) missed(from, to eventlog.Position) {
+	c.config.Rooms.Gap()
+	if c.history != nil {
+		c.history.gap(to)
+	}
 	c.count.gaps.Add(1)
 	c.count.missed.Add(int64(to - from + 1))
 	c.log.Error("events were removed from the log before this node has read them: its clients have to connect anew",
@@ -211,6 +274,9 @@ func (c *Consumer) open(ctx context.Context) {
 	c.source = source
 	info := source.Info()
 	c.step(ctx, eventlog.Input{Kind: eventlog.Opened, Info: info})
+	if c.fresh && c.source == source {
+		c.begin()
+	}
 	if c.source == source {
 		number := c.board.connected(time.Now(), info.Identity)
 		c.log.Info("reading the log of the services' events", "host", c.Status().Host, "log", info.Identity,
@@ -218,9 +284,19 @@ func (c *Consumer) open(ctx context.Context) {
 	}
 }
 
-// receive takes what the log sends next.
-func (c *Consumer) receive(ctx context.Context) {
-	entries, err := c.source.Next(ctx, c.untilTick())
+// begin tells the rooms which log it is that is read now, and from where.
+func (c *Consumer) begin() {
+	c.fresh = false
+	behind := c.reader.Last()
+	c.config.Rooms.Anew(c.reader.Identity(), uint64(behind))
+	if c.history != nil {
+		c.history.begin(c.reader.Identity(), behind, behind != 0 || c.start.From == eventlog.FromFirst)
+	}
+}
+
+// receive takes what the log sends next. It waits until awake is over.
+func (c *Consumer) receive(ctx, awake context.Context) {
+	entries, err := c.source.Next(awake, c.untilTick())
 	if err != nil {
 		c.failed(ctx, err)
 		return

@@ -58,6 +58,7 @@ func (g *Gateway) metricsHandler() http.Handler {
 		registry.MustRegister(&clusterCollector{g.cluster})
 	}
 	registry.MustRegister(&eventsCollector{g.consumer, g.events})
+	registry.MustRegister(recoveryCollector{g})
 	if g.bird != nil {
 		registry.MustRegister(g.bird)
 	}

@@ -32,6 +32,7 @@ func (g *Gateway) backDoor() (*upstream.Consumer, error) {
 		Table:   g.routes,
 		Rooms:   g.hub,
 		Missed:  func() { g.server.Renew() },
+		Tail:    g.config.tailBytes(),
 		Logger:  g.log,
 	}
 	if g.cluster != nil {
