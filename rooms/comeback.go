@@ -1,9 +1,7 @@
 package rooms
 
 import (
-	"context"
 	"errors"
-	"log/slog"
 	"time"
 )
 
@@ -61,7 +59,7 @@ func (s *Socket) comeBack(id Identity, a auth, now time.Time) {
 		return
 	}
 	consult(s.shard, now, func(done func(taken)) {
-		hub.takeSession(a.pid, id.UserID, done)
+		hub.takeSession(a.pid, id.UserID, now, done)
 	}, c.take)
 }
 
@@ -244,8 +242,8 @@ func (c *comeback) finish(m *Missed, now time.Time) {
 		}
 	}
 	s.raise(max(floor, s.floor()))
-	c.dissolveOthers()
 	c.tellState(now)
+	c.dissolveOthers() // behind the counting
 	s.setExpiry(c.id.Expires, now)
 	s.saveSession()
 	c.report(RecoveryDone, len(m.Events)+len(c.held))
@@ -350,13 +348,12 @@ func (c *comeback) putBack(now time.Time) {
 func (c *comeback) report(why RecoveryResult, events int) {
 	hub := c.socket.shard.hub
 	hub.recoveries[why].Add(1)
-	log := hub.config.Recovery.Log
-	if log == nil || !log.Enabled(context.Background(), slog.LevelDebug) {
+	if hub.config.Recovery.Report == nil {
 		return
 	}
-	args := []any{"result", why.String(), "user", c.id.UserID, "offset", c.auth.offset}
+	r := Return{Result: why, User: c.id.UserID, Offset: c.auth.offset, Events: events}
 	if c.record != nil {
-		args = append(args, "socket", c.record.ID, "events", events, "rooms", len(c.record.Rooms), "left", c.record.Left)
+		r.Socket = c.record.ID
 	}
-	log.Debug("a client has come back", args...)
+	hub.config.Recovery.Report(r)
 }

@@ -44,6 +44,7 @@ type Hub struct {
 	brake     brake
 
 	sessions   *sessions
+	reached    reach // whether other nodes can ask this one for sessions
 	recoveries [recoveryResults]atomic.Int64
 
 	passed atomic.Uint64 // position up to which everything is in the mailboxes, or with the sockets

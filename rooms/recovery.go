@@ -1,7 +1,6 @@
 package rooms
 
 import (
-	"log/slog"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -32,7 +31,8 @@ type Recovery struct {
 
 	History History  // nil: nobody recovers
 	Remote  Sessions // the sessions of other nodes; nil: there are none
-	Log     *slog.Logger
+
+	Report func(Return) // is told of each return, on event loops; may be nil
 }
 
 // Defaults of Recovery.
@@ -160,6 +160,11 @@ type Sessions interface {
 	// why there is none.
 	Take(pid, user string, done func(*Record, RecoveryResult))
 
+	// Owns finds out whether this node still has a session that it knows, and
+	// calls done once, from another goroutine. It is asked when this node could
+	// not be asked itself for a while.
+	Owns(pid string, done func(bool))
+
 	// Dissolve tells the node that had a session that it goes on here: what
 	// has stayed of it in the rooms there goes silently.
 	Dissolve(pid, node string)
@@ -167,3 +172,15 @@ type Sessions interface {
 	// Node returns the name under which other nodes ask this one.
 	Node() string
 }
+
+// A Return is what became of a client that came back with a pid.
+type Return struct {
+	Result RecoveryResult
+	User   string
+	Socket string // "" when no record was found
+	Offset string // that the client sent
+	Events int    // that it was sent
+}
+
+// Valid reports whether r is one of the results above.
+func (r RecoveryResult) Valid() bool { return r < recoveryResults }

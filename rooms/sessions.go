@@ -150,6 +150,13 @@ func (h *Hub) KeptSessions() KeptSessions {
 	return KeptSessions{len(ss.live), len(ss.ended), ss.bytes, ss.evicted}
 }
 
+// empty reports whether there are no sessions.
+func (ss *sessions) empty() bool {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return len(ss.live) == 0 && len(ss.ended) == 0
+}
+
 // A taken session is one that a client comes back to.
 type taken struct {
 	record *Record
@@ -159,8 +166,8 @@ type taken struct {
 
 // takeSession looks for the session of a pid on this node, then on the others,
 // and calls done once, on any goroutine.
-func (h *Hub) takeSession(pid, user string, done func(taken)) {
-	h.takeHere(pid, user, func(t taken) {
+func (h *Hub) takeSession(pid, user string, now time.Time, done func(taken)) {
+	h.takeHere(pid, user, now, func(t taken) {
 		remote := h.config.Recovery.Remote
 		switch {
 		case t.why == RecoveryDone && remote != nil:
@@ -173,38 +180,93 @@ func (h *Hub) takeSession(pid, user string, done func(taken)) {
 	})
 }
 
-func (h *Hub) takeHere(pid, user string, done func(taken)) {
+// takeHere takes the session of a pid from this node.
+func (h *Hub) takeHere(pid, user string, now time.Time, done func(taken)) {
 	s, form, why := h.sessions.find(pid, user)
-	switch {
-	case why != RecoveryDone:
+	if why != RecoveryDone {
 		done(taken{why: why})
-	case s == nil:
+		return
+	}
+	take := func() { h.takeKnown(pid, user, s, form, done) }
+	if h.config.Recovery.Remote == nil || !h.reached.doubtful(now) {
+		take()
+		return
+	}
+	h.config.Recovery.Remote.Owns(pid, func(yes bool) {
+		if yes {
+			take()
+			return
+		}
+		if s != nil {
+			h.sessions.close(pid, s)
+		}
+		done(taken{why: RecoveryUnknown})
+	})
+}
+
+func (h *Hub) takeKnown(pid, user string, s *Socket, form []byte, done func(taken)) {
+	if s == nil {
 		r, err := ParseRecord(form)
 		if err != nil {
-			done(taken{why: RecoveryUnknown})
+			done(taken{why: RecoveryFailed})
 			return
 		}
 		done(taken{record: r})
-	default:
-		s.shard.Post(func(now time.Time) {
-			r, why := s.surrender(user, now)
-			if why == RecoveryDone {
-				h.sessions.close(pid, s)
-			}
-			done(taken{record: r, from: s, why: why})
-		})
+		return
 	}
+	s.shard.Post(func(now time.Time) {
+		r, why := s.surrender(user, now)
+		if why == RecoveryDone {
+			h.sessions.close(pid, s)
+		}
+		done(taken{record: r, from: s, why: why})
+	})
 }
 
 // Surrender gives the session of a pid to another node, if this one has it, and
 // calls done once, on any goroutine.
-func (h *Hub) Surrender(pid, user string, done func(*Record, RecoveryResult)) {
-	h.takeHere(pid, user, func(t taken) {
-		if t.from != nil {
+func (h *Hub) Surrender(pid, user string, now time.Time, done func(*Record, RecoveryResult)) {
+	h.takeHere(pid, user, now, func(t taken) {
+		if t.why == RecoveryDone && t.from != nil {
 			h.sessions.moved(pid, t.from)
 		}
 		done(t.record, t.why)
 	})
+}
+
+// A reach is whether other nodes can ask this one for the sessions that it has.
+// While they cannot they take it for dead, and may give the sessions to clients.
+// Safe for concurrent use.
+type reach struct {
+	mu    sync.Mutex
+	yes   bool
+	known bool      // it has been yes
+	until time.Time // what was taken before is not known any more
+}
+
+// doubtFor is how long, beyond the window, a session may be known here that
+// another node has taken meanwhile.
+const doubtFor = 10 * time.Minute
+
+// Reachable tells whether other nodes can ask this one for sessions. It is
+// called at each change.
+func (h *Hub) Reachable(yes bool, now time.Time) {
+	h.reached.mu.Lock()
+	defer h.reached.mu.Unlock()
+	if yes && !h.reached.known && h.sessions.empty() {
+		h.reached.yes, h.reached.known = true, true
+		return
+	}
+	h.reached.known = h.reached.known || yes
+	h.reached.yes, h.reached.until = yes, now.Add(h.config.Recovery.Window+doubtFor)
+}
+
+// doubtful reports whether this node may know sessions that are not its own any
+// more.
+func (r *reach) doubtful(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.yes || now.Before(r.until)
 }
 
 // moved notes that another node has taken the session of a socket.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -58,10 +59,18 @@ func (g *Gateway) recovery() rooms.Recovery {
 		Mode: recoveryModes[cfg.Recovery], Window: cfg.RecoveryWindow, Grace: cfg.PresenceGrace,
 		MaxEvents: cfg.RecoveryMaxEvents, MaxBytes: cfg.RecoveryMaxBytes,
 		MaxSessions: cfg.MaxRecoverySessions, MaxMemory: cfg.MaxRecoveryBytes, PerUser: cfg.MaxRecoveryPerUser,
-		Log: g.log,
+	}
+	if g.log.Enabled(context.Background(), slog.LevelDebug) {
+		r.Report = func(r rooms.Return) {
+			g.log.Debug("a client has come back", "result", r.Result.String(), "socket", r.Socket, "user", r.User,
+				"offset", r.Offset, "events", r.Events)
+		}
 	}
 	if cfg.recovers() {
 		r.History = history{g}
+		if g.cluster != nil {
+			r.Remote = g.cluster.Sessions()
+		}
 	}
 	return r
 }
@@ -75,6 +84,9 @@ func (h history) Missed(q rooms.Question, done func(rooms.Missed)) { h.g.consume
 // awaitAbsent waits until no client is expected back, so that the others are
 // told who has left, or until ctx is over.
 func (g *Gateway) awaitAbsent(ctx context.Context) {
+	if g.cluster == nil {
+		return // nobody is left to be told
+	}
 	ctx, cancel := context.WithTimeout(ctx, g.config.PresenceGrace)
 	defer cancel()
 	ticker := time.NewTicker(absentPoll)
