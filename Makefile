@@ -5,10 +5,9 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 VULNDB      := v0.0.0-20261105234957-e22db6528018
 TIMEOUT     ?= 20m
-VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
-
-# A Debian version begins with a digit: that of a release, or 0 and the commit.
-DEB_VERSION := $(if $(findstring .,$(VERSION)),$(VERSION:v%=%),0+git$(VERSION))
+ifndef VERSION
+VERSION     := $(shell deploy/version 2>/dev/null || echo 0+unversioned)
+endif
 
 # What make bench hands on: make bench SCENARIO=fanout PEERS=gateway,node RUNS=1
 export SCENARIO PEERS RUNS
@@ -32,7 +31,7 @@ build: ## Build the static binary bin/gateway
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' -o bin/gateway ./cmd/gateway
 
 package: build ## Build the Debian package in bin/
-	@deploy/deb/build "$(DEB_VERSION)" "$$($(GO) env GOARCH)" bin/gateway bin
+	@deploy/deb/build "$(VERSION)" "$$($(GO) env GOARCH)" bin/gateway bin
 
 image: ## Build the container image hometrip/websocket-gateway
 	docker build --build-arg VERSION=$(VERSION) -t hometrip/websocket-gateway .
@@ -74,8 +73,9 @@ soak: ## Run the gateway under load for long and watch what grows (SOAK=10m)
 
 console-client: ## Copy socket.io-client, and its licences, from npm into the console
 	@.ci/setup
-	@# Without its source map, which browsers would ask for in vain.
+	@# Without their source maps, which browsers would ask for in vain.
 	sed '/^\/\/# sourceMappingURL=/d' $(CLIENTS)/node_modules/socket.io-client/dist/socket.io.esm.min.js >$(PAGE)/socket.io.esm.min.js
+	sed '/^\/\/# sourceMappingURL=/d' $(CLIENTS)/node_modules/socket.io-client/dist/socket.io.min.js >$(PAGE)/../client/socket.io.min.js
 	for package in socket.io-client socket.io-parser engine.io-client engine.io-parser @socket.io/component-emitter; do \
 		echo "$$package, in socket.io.esm.min.js"; echo; cat $(CLIENTS)/node_modules/$$package/LICENSE; echo; \
 	done >$(PAGE)/licences.txt

@@ -8,6 +8,7 @@
 //	engine.go               "4…": what one frame or poll holds   Engine.IO v4
 //	socket.go               "2[…]": what an Engine.IO message is Socket.IO v5
 //	json.go, event.go       the array inside, read in place      RFC 8259
+//	id.go                   what an id is, for everybody         ECMA-262
 //	message.go              an outgoing packet, encoded once
 //
 // Everything is a pure function over byte slices: no I/O, no clock, no state

@@ -28,10 +28,20 @@ func (h *Head) CheckWebSocket() error {
 	if n, err := base64.StdEncoding.Decode(raw[:], key); err != nil || n != 16 {
 		return syntax(LayerHTTP, "sec-websocket-key %q is not 16 bytes in base64", clip(key))
 	}
+	if p := h.subprotocol(); len(p) > 0 && !isToken(p) {
+		return syntax(LayerHTTP, "sec-websocket-protocol %q is not a token", clip(p))
+	}
 	if h.ContentLength > 0 || h.Chunked {
 		return syntax(LayerHTTP, "WebSocket handshake with a body")
 	}
 	return nil
+}
+
+// subprotocol returns the first one that the client offers. Socket.IO's own
+// server selects it whatever it is, and clients fail when none is selected.
+func (h *Head) subprotocol() []byte {
+	first, _ := NextItem(h.Field("sec-websocket-protocol"))
+	return first
 }
 
 // AppendSwitching appends the 101 answer that accepts a WebSocket. No
@@ -44,5 +54,8 @@ func AppendSwitching(dst []byte, h *Head) []byte {
 	copy(joined[n:], webSocketGUID)
 	sum := sha1.Sum(joined[:])
 	dst = base64.StdEncoding.AppendEncode(dst, sum[:])
+	if p := h.subprotocol(); len(p) > 0 {
+		dst = append(append(dst, "\r\nSec-WebSocket-Protocol: "...), p...)
+	}
 	return append(dst, "\r\n\r\n"...)
 }

@@ -14,6 +14,7 @@ type Head struct {
 
 	ContentLength int  // bytes of the body; -1 when the head names none
 	Chunked       bool // the body is chunked
+	HTTP10        bool // the version is HTTP/1.0
 	KeepAlive     bool // the connection may carry another request
 	Continue      bool // the client waits for "100 Continue"
 	WebSocket     bool // asks for an upgrade to WebSocket
@@ -51,16 +52,32 @@ func ParseHead(b []byte, h *Head) (n int, err error) {
 		}
 		return 0, checkMethod(b[start:])
 	}
-	lines := b[start : start+end+2]
-	eol := bytes.Index(lines, crlf)
-	*h = Head{ContentLength: -1, fields: lines[eol+2:]}
-	if err := h.parseRequestLine(lines[:eol]); err != nil {
-		return 0, err
-	}
-	if err := h.parseFields(); err != nil {
+	if err := h.parse(b[start : start+end+2]); err != nil {
 		return 0, err
 	}
 	return start + end + 4, nil
+}
+
+// ParseHeadStart parses the whole lines at the start of a head that has no end
+// yet, as far as they are correct: a client whose head is too large is answered
+// by them.
+func ParseHeadStart(b []byte, h *Head) {
+	b = bytes.TrimPrefix(b, crlf)
+	if end := bytes.LastIndex(b, crlf); end >= 0 {
+		_ = h.parse(b[:end+2]) // h is what was correct
+	}
+}
+
+// parse parses the lines of a head. With an error h has the fields in front of
+// the line in question.
+func (h *Head) parse(lines []byte) error {
+	eol := bytes.Index(lines, crlf)
+	*h = Head{ContentLength: -1}
+	if err := h.parseRequestLine(lines[:eol]); err != nil {
+		return err
+	}
+	h.fields = lines[eol+2:]
+	return h.parseFields()
 }
 
 var (
@@ -102,6 +119,7 @@ func (h *Head) parseRequestLine(line []byte) error {
 	case string(version) == "HTTP/1.1":
 		h.KeepAlive = true
 	case string(version) == "HTTP/1.0":
+		h.HTTP10 = true
 	default:
 		return syntax(LayerHTTP, "unsupported version %q", clip(version))
 	}
@@ -134,9 +152,10 @@ func (h *Head) parseTarget(target []byte) error {
 }
 
 func (h *Head) parseFields() error {
-	http11 := h.KeepAlive
 	var upgrade, connUpgrade, connClose, host bool
-	for rest := h.fields; len(rest) > 0; {
+	fields := h.fields
+	for rest := fields; len(rest) > 0; {
+		h.fields = fields[:len(fields)-len(rest)]
 		var name, value []byte
 		var err error
 		if name, value, rest, err = nextField(rest); err != nil {
@@ -148,13 +167,16 @@ func (h *Head) parseFields() error {
 				return syntax(LayerHTTP, "host %q is a second one", clip(value))
 			}
 			host = true
+			if !isHost(value) && !(len(value) == 0 && h.HTTP10) {
+				return syntax(LayerHTTP, "host %q is not host[:port]", clip(value))
+			}
 		case equalFold(name, "content-length"):
 			if err := h.setContentLength(value); err != nil {
 				return err
 			}
 		case equalFold(name, "transfer-encoding"):
 			// In HTTP/1.0 it makes the framing faulty: RFC 9112 section 6.1.
-			if h.Chunked || !http11 || !equalFold(value, "chunked") {
+			if h.Chunked || h.HTTP10 || !equalFold(value, "chunked") {
 				return syntax(LayerHTTP, "transfer-encoding %q", clip(value))
 			}
 			h.Chunked = true
@@ -168,11 +190,15 @@ func (h *Head) parseFields() error {
 			if !equalFold(value, "100-continue") {
 				return syntax(LayerHTTP, "expect %q", clip(value))
 			}
-			h.Continue = http11 // RFC 9110 section 10.1.1
+			h.Continue = !h.HTTP10 // RFC 9110 section 10.1.1
 		}
 	}
+	h.fields = fields
+	if !host && !h.HTTP10 { // RFC 9112 section 3.2
+		return syntax(LayerHTTP, "HTTP/1.1 without a host")
+	}
 	h.KeepAlive = h.KeepAlive && !connClose
-	h.WebSocket = http11 && upgrade && connUpgrade // RFC 9110 section 7.8
+	h.WebSocket = !h.HTTP10 && upgrade && connUpgrade // RFC 9110 section 7.8
 	if h.Chunked && h.ContentLength >= 0 {
 		return syntax(LayerHTTP, "both content-length and transfer-encoding")
 	}
@@ -334,6 +360,24 @@ var tokenChars = func() (t [256]bool) {
 	}
 	return t
 }()
+
+// hostChars marks what RFC 3986 section 3.2.2 lets an authority consist of, but
+// for the @ behind a user name.
+var hostChars = func() (t [256]bool) {
+	for _, c := range "-._~!$&'()*+,;=%:[]0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" {
+		t[c] = true
+	}
+	return t
+}()
+
+func isHost(b []byte) bool {
+	for _, c := range b {
+		if !hostChars[c] {
+			return false
+		}
+	}
+	return len(b) > 0
+}
 
 func isToken(b []byte) bool {
 	for _, c := range b {

@@ -12,7 +12,7 @@ var headSamples = []struct {
 	text string
 	want Head // without fields
 }{
-	{"shortest", "GET / HTTP/1.1\r\n\r\n",
+	{"shortest", "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
 		Head{Method: []byte("GET"), Path: []byte("/"), ContentLength: -1, KeepAlive: true}},
 	{"poll of a browser", pollingHead,
 		Head{Method: []byte("GET"), Path: []byte("/socket.io/"), Query: []byte("EIO=4&transport=polling&t=P2xkXzq&sid=AAAB3nQx0a9cJm1KcG8rZw"),
@@ -22,44 +22,48 @@ var headSamples = []struct {
 			ContentLength: -1, KeepAlive: true, WebSocket: true}},
 	{"Firefox lists keep-alive with upgrade", "GET /s HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n",
 		Head{Method: []byte("GET"), Path: []byte("/s"), ContentLength: -1, KeepAlive: true, WebSocket: true}},
-	{"upgrade over two lines and in capitals", "GET /s HTTP/1.1\r\nConnection: keep-alive\r\nCONNECTION: UPGRADE\r\nupgrade: h2c, WebSocket\r\n\r\n",
+	{"upgrade over two lines and in capitals", "GET /s HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nCONNECTION: UPGRADE\r\nupgrade: h2c, WebSocket\r\n\r\n",
 		Head{Method: []byte("GET"), Path: []byte("/s"), ContentLength: -1, KeepAlive: true, WebSocket: true}},
-	{"upgrade without connection", "GET /s HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
+	{"upgrade without connection", "GET /s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n",
 		Head{Method: []byte("GET"), Path: []byte("/s"), ContentLength: -1, KeepAlive: true}},
 	{"upgrade in HTTP/1.0 does not count", "GET /s HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
-		Head{Method: []byte("GET"), Path: []byte("/s"), ContentLength: -1}},
-	{"body of known length", "POST /s HTTP/1.1\r\nContent-Length: 0042\r\n\r\n",
+		Head{Method: []byte("GET"), Path: []byte("/s"), ContentLength: -1, HTTP10: true}},
+	{"body of known length", "POST /s HTTP/1.1\r\nHost: x\r\nContent-Length: 0042\r\n\r\n",
 		Head{Method: []byte("POST"), Path: []byte("/s"), ContentLength: 42, KeepAlive: true}},
-	{"empty body", "POST /s HTTP/1.1\r\ncontent-length:0\r\n\r\n",
+	{"empty body", "POST /s HTTP/1.1\r\nHost: x\r\ncontent-length:0\r\n\r\n",
 		Head{Method: []byte("POST"), Path: []byte("/s"), ContentLength: 0, KeepAlive: true}},
-	{"chunked body", "POST /s HTTP/1.1\r\nTransfer-Encoding:\tChunked \r\n\r\n",
+	{"chunked body", "POST /s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\tChunked \r\n\r\n",
 		Head{Method: []byte("POST"), Path: []byte("/s"), ContentLength: -1, Chunked: true, KeepAlive: true}},
-	{"curl waits", "POST /s HTTP/1.1\r\nContent-Length: 2000\r\nExpect: 100-Continue\r\n\r\n",
+	{"curl waits", "POST /s HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\nExpect: 100-Continue\r\n\r\n",
 		Head{Method: []byte("POST"), Path: []byte("/s"), ContentLength: 2000, Continue: true, KeepAlive: true}},
 	{"HTTP/1.0 cannot wait", "POST /s HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n",
-		Head{Method: []byte("POST"), Path: []byte("/s"), ContentLength: 2}},
+		Head{Method: []byte("POST"), Path: []byte("/s"), ContentLength: 2, HTTP10: true}},
 	{"HTTP/1.0 with keep-alive", "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n",
-		Head{Method: []byte("GET"), Path: []byte("/"), ContentLength: -1, KeepAlive: true}},
-	{"close", "GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+		Head{Method: []byte("GET"), Path: []byte("/"), ContentLength: -1, HTTP10: true, KeepAlive: true}},
+	{"close", "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
 		Head{Method: []byte("GET"), Path: []byte("/"), ContentLength: -1}},
-	{"close wins over a later keep-alive", "GET / HTTP/1.1\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n",
+	{"close wins over a later keep-alive", "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n",
 		Head{Method: []byte("GET"), Path: []byte("/"), ContentLength: -1}},
 	{"absolute form", "GET http://proxy.example:80/socket.io/?EIO=4 HTTP/1.1\r\nHost: b\r\n\r\n",
 		Head{Method: []byte("GET"), Path: []byte("/socket.io/"), Query: []byte("EIO=4"), ContentLength: -1, KeepAlive: true}},
-	{"asterisk form", "OPTIONS * HTTP/1.1\r\n\r\n",
+	{"asterisk form", "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
 		Head{Method: []byte("OPTIONS"), Path: []byte("*"), ContentLength: -1, KeepAlive: true}},
-	{"empty query", "GET /? HTTP/1.1\r\n\r\n",
+	{"empty query", "GET /? HTTP/1.1\r\nHost: x\r\n\r\n",
 		Head{Method: []byte("GET"), Path: []byte("/"), ContentLength: -1, KeepAlive: true}},
-	{"longest registered method", "UPDATEREDIRECTREF / HTTP/1.1\r\n\r\n",
+	{"longest registered method", "UPDATEREDIRECTREF / HTTP/1.1\r\nHost: x\r\n\r\n",
 		Head{Method: []byte("UPDATEREDIRECTREF"), Path: []byte("/"), ContentLength: -1, KeepAlive: true}},
-	{"one empty line before", "\r\nGET / HTTP/1.1\r\n\r\n",
+	{"HTTP/1.0 with an empty host", "GET / HTTP/1.0\r\nHost:\r\n\r\n",
+		Head{Method: []byte("GET"), Path: []byte("/"), ContentLength: -1, HTTP10: true}},
+	{"host that is an IPv6 address", "GET / HTTP/1.1\r\nHost: [::1]:3002\r\n\r\n",
+		Head{Method: []byte("GET"), Path: []byte("/"), ContentLength: -1, KeepAlive: true}},
+	{"one empty line before", "\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
 		Head{Method: []byte("GET"), Path: []byte("/"), ContentLength: -1, KeepAlive: true}},
 }
 
 func sameHead(a, b *Head) bool {
 	return string(a.Method) == string(b.Method) && string(a.Path) == string(b.Path) && string(a.Query) == string(b.Query) &&
 		a.ContentLength == b.ContentLength && a.Chunked == b.Chunked && a.KeepAlive == b.KeepAlive &&
-		a.Continue == b.Continue && a.WebSocket == b.WebSocket
+		a.HTTP10 == b.HTTP10 && a.Continue == b.Continue && a.WebSocket == b.WebSocket
 }
 
 func TestParseHead(t *testing.T) {
@@ -133,43 +137,80 @@ var refusedHeads = []struct{ reason, text string }{
 	{"bare CR behind the version", "GET / HTTP/1.1\r\r\nHost: a\r\n\r\n"},
 	{"NUL in a value", postHead + "X: a\x00b\r\n\r\n"},
 	{"NUL in a name", postHead + "X\x00: a\r\n\r\n"},
-	{"NUL in the target", "GET /\x00 HTTP/1.1\r\n\r\n"},
-	{"NUL in the method", "GET\x00 / HTTP/1.1\r\n\r\n"},
+	{"NUL in the target", "GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"NUL in the method", "GET\x00 / HTTP/1.1\r\nHost: x\r\n\r\n"},
 	{"DEL in a value", postHead + "X: a\x7f\r\n\r\n"},
 	{"DEL far inside a value", postHead + "X: 0123456789\x7f0123456789\r\n\r\n"},
 	{"control character far inside a value", postHead + "X: 0123456789\x01\r\n\r\n"},
 	{"two hosts", postHead + "Host: b\r\n\r\n"},
+	{"no host", "GET / HTTP/1.1\r\n\r\n"},
+	{"no host beside an absolute target", "GET http://gateway/ HTTP/1.1\r\nAccept: */*\r\n\r\n"},
+	{"empty host", "GET / HTTP/1.1\r\nHost:\r\n\r\n"},
+	{"host of spaces", "GET / HTTP/1.1\r\nHost: \t \r\n\r\n"},
+	{"host with a path", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"},
+	{"host with a user", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n"},
+	{"host with a space", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n"},
+	{"host with a bad byte in HTTP/1.0", "GET / HTTP/1.0\r\nHost: a\\b\r\n\r\n"},
 	{"unknown expectation", postHead + "Expect: 200-ok\r\n\r\n"},
 	{"HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
 	{"TLS hello", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"},
 	{"SSH banner", "SSH-2.0-OpenSSH_9.2\r\n"},
 	{"AMQP header", "AMQP\x00\x00\x09\x01"},
 	{"PROXY protocol, binary", "\r\n\r\n\x00\r\nQUIT\n"},
-	{"PROXY protocol, text", "PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nGET / HTTP/1.1\r\n\r\n"},
-	{"two empty lines before", "\r\n\r\nGET / HTTP/1.1\r\n\r\n"},
-	{"bare LF before", "\nGET / HTTP/1.1\r\n\r\n"},
-	{"space before the method", " GET / HTTP/1.1\r\n\r\n"},
-	{"method in small letters", "get / HTTP/1.1\r\n\r\n"},
+	{"PROXY protocol, text", "PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"two empty lines before", "\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"bare LF before", "\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"space before the method", " GET / HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"method in small letters", "get / HTTP/1.1\r\nHost: x\r\n\r\n"},
 	{"endless method", strings.Repeat("A", maxMethod+1)},
-	{"no target", "GET HTTP/1.1\r\n\r\n"},
-	{"empty target", "GET  HTTP/1.1\r\n\r\n"},
+	{"no target", "GET HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"empty target", "GET  HTTP/1.1\r\nHost: x\r\n\r\n"},
 	{"no version (HTTP/0.9)", "GET /\r\n\r\n"},
 	{"no spaces at all", "GET\r\n\r\n"},
-	{"two spaces before the version", "GET /  HTTP/1.1\r\n\r\n"},
-	{"space in the target", "GET /a b HTTP/1.1\r\n\r\n"},
+	{"two spaces before the version", "GET /  HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"space in the target", "GET /a b HTTP/1.1\r\nHost: x\r\n\r\n"},
 	{"space behind the version", "GET / HTTP/1.1 \r\n\r\n"},
 	{"version in small letters", "GET / http/1.1\r\n\r\n"},
 	{"HTTP/1.2", "GET / HTTP/1.2\r\n\r\n"},
 	{"HTTP/01.1", "GET / HTTP/01.1\r\n\r\n"},
-	{"tab instead of space", "GET\t/\tHTTP/1.1\r\n\r\n"},
-	{"target that is not ASCII", "GET /\xc3\xa9 HTTP/1.1\r\n\r\n"},
-	{"authority form", "CONNECT example.com:443 HTTP/1.1\r\n\r\n"},
-	{"relative target", "GET socket.io/ HTTP/1.1\r\n\r\n"},
-	{"asterisk and more", "OPTIONS *? HTTP/1.1\r\n\r\n"},
-	{"absolute form without a path", "GET http://example.com HTTP/1.1\r\n\r\n"},
-	{"absolute form whose only slash is in the query", "GET http://example.com?a=/b HTTP/1.1\r\n\r\n"},
-	{"absolute form without a host", "GET http:///socket.io/ HTTP/1.1\r\n\r\n"},
-	{"absolute form of another scheme", "GET ftp://example.com/ HTTP/1.1\r\n\r\n"},
+	{"tab instead of space", "GET\t/\tHTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"target that is not ASCII", "GET /\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"authority form", "CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"relative target", "GET socket.io/ HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"asterisk and more", "OPTIONS *? HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"absolute form without a path", "GET http://example.com HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"absolute form whose only slash is in the query", "GET http://example.com?a=/b HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"absolute form without a host", "GET http:///socket.io/ HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"absolute form of another scheme", "GET ftp://example.com/ HTTP/1.1\r\nHost: x\r\n\r\n"},
+}
+
+// What is answered to a bad head is built from fields that have been checked.
+func TestBadHeadsKeepTheFieldsBeforeTheFault(t *testing.T) {
+	const start = "\r\nGET /x?y HTTP/1.1\r\nHost: gateway\r\nOrigin: https://a.example\r\n"
+	for _, fault := range []string{
+		"Content-Length: 1\r\nContent-Length: 2\r\n", "Origin: https://b.example\nx\r\nCookie: a\r\n", "Host: b\r\n", "no colon\r\n", "Cookie: half",
+	} {
+		for _, parse := range []func(b []byte, h *Head){
+			func(b []byte, h *Head) { ParseHead(append(b, "\r\n\r\n"...), h) }, ParseHeadStart,
+		} {
+			var h Head
+			parse([]byte(start+fault), &h)
+			h.Fields("origin", func(value []byte) {
+				if string(value) != "https://a.example" {
+					t.Errorf("%q: origin %q", fault, value)
+				}
+			})
+			if string(h.Field("host")) != "gateway" || string(h.Field("origin")) != "https://a.example" || string(h.Path) != "/x" {
+				t.Errorf("%q: host %q, origin %q, path %q", fault, h.Field("host"), h.Field("origin"), h.Path)
+			}
+		}
+	}
+	for _, text := range []string{"", "\r", "\r\n", "GET / HTTP/1.1", "GET /\r\nHost: a\r\nX: " + strings.Repeat("x", 100), "\x16\x03\r\n", "\r\n\r\n\r\n"} {
+		var h Head
+		if ParseHeadStart([]byte(text), &h); len(h.fields) > 0 {
+			t.Errorf("%q: fields %q", text, h.fields)
+		}
+	}
 }
 
 func TestParseHeadRefuses(t *testing.T) {
@@ -186,14 +227,14 @@ func TestParseHeadRefuses(t *testing.T) {
 func TestParseHeadLimitsContentLength(t *testing.T) {
 	for _, length := range []string{"1073741825", "4294967296", "9223372036854775808", "18446744073709551621", strings.Repeat("9", 400)} {
 		var h Head
-		n, err := ParseHead([]byte("POST / HTTP/1.1\r\nContent-Length: "+length+"\r\n\r\n"), &h)
+		n, err := ParseHead([]byte("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: "+length+"\r\n\r\n"), &h)
 		var limit *LimitError
 		if n != 0 || !errors.As(err, &limit) || limit.Max != maxContentLength {
 			t.Errorf("content-length %.30s: n = %d, %v; want a limit error", length, n, err)
 		}
 	}
 	var h Head
-	if _, err := ParseHead([]byte("POST / HTTP/1.1\r\nContent-Length: 1073741824\r\n\r\n"), &h); err != nil || h.ContentLength != maxContentLength {
+	if _, err := ParseHead([]byte("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n"), &h); err != nil || h.ContentLength != maxContentLength {
 		t.Errorf("largest content-length: %d, %v", h.ContentLength, err)
 	}
 }
@@ -267,11 +308,12 @@ func TestCheckWebSocketRefuses(t *testing.T) {
 		{"a key of 15 bytes", "GET", "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25j\r\n"},
 		{"a key of 18 bytes", "GET", "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZWFi\r\n"},
 		{"a key that is not base64", "GET", "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ************************\r\n"},
+		{"a subprotocol that is no token", "GET", "Sec-WebSocket-Protocol: a b, c\r\nSec-WebSocket-Version: 13\r\n" + key},
 		{"a body", "GET", "Content-Length: 1\r\nSec-WebSocket-Version: 13\r\n" + key},
 		{"a chunked body", "GET", "Transfer-Encoding: chunked\r\nSec-WebSocket-Version: 13\r\n" + key},
 	} {
 		var h Head
-		head := tt.method + " / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n" + tt.fields + "\r\n"
+		head := tt.method + " / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n" + tt.fields + "\r\n"
 		if n, err := ParseHead([]byte(head), &h); n == 0 {
 			t.Fatal(err)
 		}

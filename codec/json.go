@@ -214,8 +214,9 @@ func Member(object []byte) (key, value, rest []byte, ok bool) {
 
 // Text returns what a JSON string says, without quotes and escapes. ok is
 // false when value is not a string. Without escapes the result is a view, and
-// UTF-8 only if the value was; an escaped half of a surrogate pair becomes
-// U+FFFD.
+// UTF-8 only if the value was. An escaped half of a surrogate pair, which
+// JavaScript's strings may have, is kept as the three bytes that UTF-8 would
+// need for it (WTF-8); AppendString writes it as an escape again.
 func Text(value []byte) (text []byte, ok bool) {
 	if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
 		return nil, false
@@ -252,12 +253,29 @@ func unescape(s []byte) []byte {
 			if len(s) >= 6 && s[0] == '\\' && s[1] == 'u' {
 				low = hexRune(s[2:])
 			}
-			if r = utf16.DecodeRune(r, low); r != utf8.RuneError {
-				s = s[6:]
+			if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
+				r, s = pair, s[6:]
 			}
 		}
-		text = utf8.AppendRune(text, r)
+		text = appendRune(text, r)
 	}
+}
+
+// appendRune is utf8.AppendRune for halves of surrogate pairs too.
+func appendRune(b []byte, r rune) []byte {
+	if utf16.IsSurrogate(r) {
+		return append(b, 0xe0|byte(r>>12), 0x80|byte(r>>6)&0x3f, 0x80|byte(r)&0x3f)
+	}
+	return utf8.AppendRune(b, r)
+}
+
+// surrogate returns the half of a surrogate pair at the start of s, as
+// appendRune writes it.
+func surrogate(s string) (r rune, ok bool) {
+	if len(s) < 3 || s[0] != 0xed || s[1]&0xe0 != 0xa0 || s[2]&0xc0 != 0x80 {
+		return 0, false
+	}
+	return 0xd000 | rune(s[1]&0x3f)<<6 | rune(s[2]&0x3f), true
 }
 
 func unescapeByte(c byte) byte {
@@ -286,8 +304,8 @@ func hexRune(s []byte) (r rune) {
 
 const hexDigits = "0123456789abcdef"
 
-// AppendString appends s as a JSON string. Bytes that are not UTF-8 become
-// U+FFFD, as encoding/json makes them.
+// AppendString appends s as a JSON string, as JSON.stringify does: halves of
+// surrogate pairs are escaped. Other bytes that are not UTF-8 become U+FFFD.
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	plain := 0 // start of what has not been copied yet
@@ -304,8 +322,13 @@ func AppendString(dst []byte, s string) []byte {
 			}
 		}
 		dst = append(dst, s[plain:i]...)
-		dst = appendEscaped(dst, c)
-		i++
+		if r, ok := surrogate(s[i:]); ok {
+			dst = append(dst, '\\', 'u', 'd', hexDigits[r>>8&0xf], hexDigits[r>>4&0xf], hexDigits[r&0xf])
+			i += 3
+		} else {
+			dst = appendEscaped(dst, c)
+			i++
+		}
 		plain = i
 	}
 	dst = append(dst, s[plain:]...)

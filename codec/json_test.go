@@ -149,12 +149,13 @@ func TestText(t *testing.T) {
 		{`"\u0041\u00e9\u20ac"`, "Aé€"},
 		{`"\ud83d\ude00"`, "😀"},
 		{`"\u0000"`, "\x00"},
-		{`"\ud800"`, "\ufffd"},
-		{`"\ude00\ud83d"`, "\ufffd\ufffd"},
-		{`"\ud800\ud83d\ude00"`, "\ufffd😀"},
+		{`"\ud800"`, "\xed\xa0\x80"},
+		{`"\udfff"`, "\xed\xbf\xbf"},
+		{`"\ude00\ud83d"`, "\xed\xb8\x80\xed\xa0\xbd"},
+		{`"\ud800\ud83d\ude00"`, "\xed\xa0\x80😀"},
 		{`"\uD83D\uDE00\u00E9x"`, "😀éx"},
-		{`"\ud800x"`, "\ufffdx"},
-		{`"\ud800\u0041"`, "\ufffdA"},
+		{`"\ud800x"`, "\xed\xa0\x80x"},
+		{`"\ud800\u0041"`, "\xed\xa0\x80A"},
 	} {
 		got, ok := Text([]byte(tt.value))
 		if !ok || string(got) != tt.want {
@@ -180,11 +181,42 @@ func TestAppendString(t *testing.T) {
 		{"a\xffb", "\"a\ufffdb\""},
 		{"\xff\xfe", "\"\ufffd\ufffd\""},
 		{"cut \xf0\x9f\x98", "\"cut \ufffd\ufffd\ufffd\""},
-		{"\xed\xa0\x80", "\"\ufffd\ufffd\ufffd\""}, // a surrogate in UTF-8
-		{"\xc0\x80", "\"\ufffd\ufffd\""},           // an overlong NUL
+		{"\xed\xa0\x80", `"\ud800"`}, // halves of surrogate pairs, as JSON.stringify has them
+		{"a\xed\xa0\xbdb\xed\xbf\xbf", `"a\ud83db\udfff"`},
+		{"\xed\x9f\xbf", "\"\ud7ff\""}, // the last character before them
+		{"\xed\xa0", "\"\ufffd\ufffd\""},
+		{"\xc0\x80", "\"\ufffd\ufffd\""}, // an overlong NUL
 	} {
 		if got := string(AppendString([]byte("x"), tt.text)); got != "x"+tt.want {
 			t.Errorf("%q is written as %s, want %s", tt.text, got[1:], tt.want)
+		}
+	}
+}
+
+func TestJSONTextKeepsSurrogates(t *testing.T) {
+	for _, value := range []string{`"\ud83d"`, `"a\udfff\"b"`, `"Zoë 😀"`, `""`} {
+		var text JSONText
+		if err := json.Unmarshal([]byte(value), &text); err != nil {
+			t.Fatalf("%s: %v", value, err)
+		}
+		back, err := json.Marshal(text)
+		if err != nil || string(back) != value {
+			t.Errorf("%s read and written: %s, %v", value, back, err)
+		}
+	}
+	var text JSONText
+	if err := json.Unmarshal([]byte("42"), &text); err == nil {
+		t.Errorf("a number is the text %q", text)
+	}
+}
+
+func TestValidText(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "Zoë": "Zoë", "a\xff\xfeb": "a\ufffdb", "\xed\xa0\xbd": "\xed\xa0\xbd",
+		"\xff\xed\xa0\xbd\xed\xb0\x80\xffx": "\ufffd\xed\xa0\xbd\xed\xb0\x80\ufffdx", "\xed\xa0": "\ufffd",
+	} {
+		if got := ValidText([]byte(text)); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package codec
 import (
 	"encoding/base64"
 	"strconv"
-	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
@@ -20,23 +19,16 @@ type Message struct {
 	// Volatile marks what is worthless when late: a socket with a backlog
 	// does without it.
 	Volatile bool
-
-	numbered atomic.Pointer[Message] // what WithOffset returns; nil before the first call
 }
 
 // WithOffset returns the message, an event of one text packet, with an offset
 // as its last argument: the identity of a log and a position in it, such as
-// "k3f9a.1z". It is encoded at the first call, whose arguments count.
+// "k3f9a.1z".
 func (m *Message) WithOffset(log string, position uint64) *Message {
-	if n := m.numbered.Load(); n != nil {
-		return n
-	}
 	b := make([]byte, 0, len(m.text)+len(log)+len(`,".0123456789abc"]`))
 	b = append(b, m.text[:len(m.text)-1]...) // without the closing bracket
 	b = AppendOffset(append(b, `,"`...), log, position)
-	n := NewText(append(b, `"]`...))
-	m.numbered.CompareAndSwap(nil, n)
-	return n
+	return NewText(append(b, `"]`...))
 }
 
 // AppendOffset appends an offset as clients get it.
@@ -132,6 +124,14 @@ func (m *Message) Frames() []byte { return m.frames }
 
 // Size is the number of bytes Frames has.
 func (m *Message) Size() int { return len(m.frames) }
+
+// Packets is the number of Engine.IO packets that AppendPayload appends.
+func (m *Message) Packets() int {
+	if m.text == nil {
+		return len(m.binary)
+	}
+	return 1 + len(m.binary)
+}
 
 // AppendPayload appends the message in long-polling form, behind a separator
 // when dst already holds packets.

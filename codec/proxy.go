@@ -17,6 +17,18 @@ const (
 	maxProxyBody = 2048
 )
 
+// ProxyVersion returns the version of the PROXY protocol whose header is at the
+// start of b, 0 when none is.
+func ProxyVersion(b []byte) int {
+	switch {
+	case bytes.HasPrefix(b, []byte("PROXY ")):
+		return 1
+	case bytes.HasPrefix(b, proxySignature):
+		return 2
+	}
+	return 0
+}
+
 // ParseProxy parses the header that a proxy puts before a connection to tell
 // whose it is (PROXY protocol version 2, section 2.2). n = 0 without an error
 // means that b may be the start of one; n < 0 that it is not one. The address

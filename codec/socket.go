@@ -50,7 +50,8 @@ func (p *SocketPacket) IsRoot() bool {
 //
 // The JSON text is checked to be valid and of the kind the type asks for: an
 // object or nothing for CONNECT, nothing for DISCONNECT, an array for the
-// rest.
+// rest. White space may stand around the ack id, as some encoders write it
+// before the JSON text.
 func ParseSocketPacket(b []byte) (p SocketPacket, err error) {
 	if len(b) == 0 || b[0] < '0' || b[0] > '6' {
 		return p, syntax(LayerSocket, "packet type in %q", clip(b))
@@ -69,10 +70,10 @@ func ParseSocketPacket(b []byte) (p SocketPacket, err error) {
 			p.Namespace, b = b, nil
 		}
 	}
-	if b, err = p.parseID(b); err != nil {
+	if b, err = p.parseID(b[skipSpace(b, 0):]); err != nil {
 		return p, err
 	}
-	if len(b) > 0 {
+	if b = b[skipSpace(b, 0):]; len(b) > 0 {
 		p.Data = b
 	}
 	return p, p.checkData()

@@ -89,6 +89,9 @@ func wantSameMeaning(t *testing.T, packet string, p *SocketPacket, name, args []
 	if p.IsRoot() {
 		namespace = RootNamespace
 	}
+	if p.ID == NoAck && theirs.ID == "0" && spaceForDigits.MatchString(packet) {
+		theirs.ID = "-1" // it takes the space before the data for a zero
+	}
 	if int(p.Type-'0') != theirs.Type || namespace != theirs.NSP || strconv.FormatInt(p.ID, 10) != theirs.ID || p.Attachments != theirs.Attachments {
 		t.Errorf("%.200q: %+v, socket.io-parser has %+v", packet, p, theirs)
 	}
@@ -191,9 +194,9 @@ var stricter = []struct {
 		[]string{`51e0-["a"]`, `50x1-["a"]`, `50001-["a"]`, `5 1-["a"]`},
 	},
 	{
-		"an ack id is digits: it takes white space for zeros",
+		"an ack id is digits, with JSON's white space around: it takes any white space for zeros",
 		func(packet string, _ *decoded) bool { return spaceForDigits.MatchString(packet) },
-		[]string{`2 ["a"]`, "21\t[\"a\"]", `0/x, {}`, `1/x,1 `},
+		[]string{"2\u00a0[\"a\"]", "21\v[\"a\"]", `21 2["a"]`, "0/x,\ufeff{}", "1/x,1\f"},
 	},
 	{
 		"an ack id is below 2^53: it takes any, and rounds",

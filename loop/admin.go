@@ -13,17 +13,17 @@ import (
 // An admin answers what is not Engine.IO (/health, /metrics and the like) with
 // an ordinary http.Handler, off the event loops. Safe for concurrent use.
 type admin struct {
-	handler http.Handler
-	log     *slog.Logger
-	probes  *crew // for /health and /ready, which must not wait for others
-	others  *crew
+	handler    http.Handler
+	log        *slog.Logger
+	authorised *crew // for requests with one of the service tokens, which must not wait for others
+	others     *crew
 }
 
 func newAdmin(h http.Handler, log *slog.Logger) *admin {
 	if h == nil {
 		h = http.NotFoundHandler()
 	}
-	return &admin{handler: h, log: log, probes: newCrew(), others: newCrew()}
+	return &admin{handler: h, log: log, authorised: newCrew(), others: newCrew()}
 }
 
 // A crew is a bounded number of goroutines that answer batches of requests.
@@ -49,10 +49,10 @@ func (c *crew) enlist(size int64) bool {
 
 // A job is one request for the handler and what it is answered with.
 type job struct {
-	exchange *exchange
-	request  []byte // head and body
-	probe    bool   // for /health or /ready
-	reply    reply
+	exchange   *exchange
+	request    []byte // head and body
+	authorised bool   // with a service token, as all of its batch
+	reply      reply
 }
 
 // serve answers requests of one connection in a goroutine of its own, unless
@@ -60,8 +60,8 @@ type job struct {
 // all of them have been called, and takes the place of no other handler.
 func (a *admin) serve(h *httpConn, batch []job) {
 	crew, size := a.others, int64(0)
-	if len(batch) == 1 && batch[0].probe {
-		crew = a.probes
+	if batch[0].authorised {
+		crew = a.authorised
 	}
 	for i := range batch {
 		size += int64(len(batch[i].request))

@@ -239,7 +239,12 @@ func connectPolling(t testing.TB, s *Server, token string) *pollSession {
 // wantUnknown checks that the session is gone.
 func (p *pollSession) wantUnknown() {
 	p.t.Helper()
-	r := dial(p.t, p.s).do("GET", p.target(), "")
+	p.wantUnknownIn(dial(p.t, p.s).do("GET", p.target(), ""))
+}
+
+// wantUnknownIn looks at the answer to a poll.
+func (p *pollSession) wantUnknownIn(r response) {
+	p.t.Helper()
 	if r.status != 400 || r.body != `{"code":1,"message":"Session ID unknown"}` {
 		p.t.Fatalf("polling a session that should be gone: %d %s", r.status, r.body)
 	}
@@ -346,6 +351,16 @@ func (c socket) wantClose(code ws.StatusCode) {
 	}
 	_, _ = io.WriteString(c.conn, frame(true, ws.OpClose, payload)) // it may have closed already
 	c.wantEOF()
+}
+
+// wantEnd wants the end of the connection, behind no close frame, and the
+// client then closes its side.
+func (c socket) wantEnd() {
+	c.t.Helper()
+	if op, payload, err := c.read(); err != io.EOF {
+		c.t.Fatalf("got opcode %#x %.200q, %v, want the end of the connection", op, payload, err)
+	}
+	_ = c.conn.Close()
 }
 
 // ask sends an event and waits for its ack, whose content it returns.

@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +25,7 @@ const (
 	adminBatches   = 256              // of these and of those that wait for their turn, or for something else
 	adminBytes     = 16 << 20         // of all their requests
 	adminTimeout   = 10 * time.Second // for one request to be handled
+	preparedMaxAge = 2 * time.Second  // of a prepared answer; an older one is not given
 	maxBatch       = 64               // pipelined requests answered together
 	maxMoving      = 128              // connections on their way between loops; each holds two descriptors
 )
@@ -48,9 +48,22 @@ type Config struct {
 	Address string // host:port to listen on; port 0 picks one
 	Loops   int    // event loops, the hub's number of shards
 
+	// SharePort lets another process of the same user listen on the port.
+	// Without it Run ends with ErrPortTaken when one does.
+	SharePort bool
+
 	Hub     *rooms.Hub
 	Handler http.Handler // answers what is not Engine.IO; nil: 404
-	Log     *slog.Logger
+
+	// Prepared are paths whose answers to GET the handler gives every
+	// prepareInterval, without a token; the loops answer with the last one.
+	Prepared []string
+
+	// Authorised reports whether a bearer token is a service's. Requests with
+	// one have a share of the handler of their own. nil: none is.
+	Authorised func(token string) bool
+
+	Log *slog.Logger
 
 	PingInterval time.Duration // between a pong and the next ping
 	PingTimeout  time.Duration // for the pong
@@ -80,7 +93,8 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	ProxyProtocol  bool
 
-	Origins Origins // that browsers may come from
+	Origins    Origins // that browsers may come from
+	LocalPages bool    // and those of pages that this machine serves, whatever the port
 
 	// peer makes what runs above Engine.IO; nil: the hub's sockets. Tests set
 	// it to speak bare Engine.IO.
@@ -103,25 +117,4 @@ func (c *Config) check() error {
 		return fmt.Errorf("loop: a burst of %d bytes does not let two messages of %d through", c.Bytes.Burst, c.MaxPayload)
 	}
 	return nil
-}
-
-// Origins is the set of web origins that may use the gateway.
-type Origins struct {
-	Any  bool                // whatever the origin
-	List map[string]struct{} // scheme://host[:port]
-}
-
-// allow reports whether a page of that origin may talk to the gateway at host,
-// the request's Host. No origin means that it is not a browser, whom CORS
-// protects; and what the gateway itself has served is no stranger (some
-// clients that are not browsers send such an origin too).
-func (o *Origins) allow(origin, host []byte) bool {
-	if len(origin) == 0 || o.Any {
-		return true
-	}
-	if _, rest, ok := bytes.Cut(origin, []byte("://")); ok && len(host) > 0 && bytes.Equal(rest, host) {
-		return true
-	}
-	_, ok := o.List[string(origin)]
-	return ok
 }

@@ -37,7 +37,7 @@ func (h *httpConn) serveEngine(x *exchange, head *codec.Head, r request, now tim
 		return
 	}
 	sid := codec.QueryValue(head.Query, "sid")
-	if sid == nil {
+	if len(sid) == 0 { // some clients always send the parameter
 		h.handshake(x, head, webSocket, now)
 		return
 	}
@@ -52,9 +52,8 @@ func (h *httpConn) serveEngine(x *exchange, head *codec.Head, r request, now tim
 
 // checkWebSocket answers what cannot become a WebSocket.
 func (h *httpConn) checkWebSocket(x *exchange, head *codec.Head) bool {
-	if !h.w.server.config.Origins.allow(head.Field("origin"), head.Field("host")) {
-		h.w.stats.RefusedOrigin.Add(1)
-		x.reply(h.w, engineError(http.StatusForbidden, codeForbidden))
+	if !h.allows(head) {
+		h.refuseOrigin(x, head)
 		return false
 	}
 	if !head.WebSocket {
@@ -70,16 +69,32 @@ func (h *httpConn) checkWebSocket(x *exchange, head *codec.Head) bool {
 	return true
 }
 
+// allows reports whether the origin of a request, if it names one, may use the
+// gateway.
+func (h *httpConn) allows(head *codec.Head) bool {
+	c, origin := h.w.server.live(), head.Field("origin")
+	return c.LocalPages && localPage(origin) || c.Origins.allow(origin, head.Field("host"))
+}
+
+func (h *httpConn) refuseOrigin(x *exchange, head *codec.Head) {
+	h.w.stats.RefusedOrigin.Add(1)
+	h.note(troubleOrigin, head, "origin", string(head.Field("origin")))
+	x.reply(h.w, engineError(http.StatusForbidden, codeForbidden))
+}
+
 // handshake opens a session on this loop.
 func (h *httpConn) handshake(x *exchange, head *codec.Head, webSocket bool, now time.Time) {
 	switch {
 	case x.method != http.MethodGet:
 		x.reply(h.w, engineError(http.StatusBadRequest, codeMethod))
+	case !webSocket && !h.allows(head): // a WebSocket's has been looked at
+		h.refuseOrigin(x, head)
 	case string(codec.QueryValue(head.Query, "EIO")) != "4":
+		h.note(troubleVersion, head, "version", string(codec.QueryValue(head.Query, "EIO")))
 		x.reply(h.w, engineError(http.StatusBadRequest, codeVersion))
 	case h.w.server.closed():
 		x.reply(h.w, unavailable)
-	case h.w.server.sessions() >= int64(h.w.server.config.MaxConnections):
+	case h.w.server.sessions() >= int64(h.w.server.live().MaxConnections):
 		h.w.stats.RefusedFull.Add(1) // polling needs no connection of its own
 		x.reply(h.w, unavailable)
 	case h.w.server.tight.Load():
@@ -163,6 +178,8 @@ func isBinaryBody(head *codec.Head) bool {
 func (w *worker) serveRequest(x *exchange, sid string, body []byte, binary bool, now time.Time) {
 	s := w.bySID[sid]
 	switch {
+	case s == nil && x.method == http.MethodPost && w.departed[sid] != nil:
+		x.reply(w, postTaken)
 	case s == nil:
 		x.reply(w, engineError(http.StatusBadRequest, codeSID))
 	case x.method == http.MethodGet:

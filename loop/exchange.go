@@ -19,6 +19,7 @@ type exchange struct {
 	origin    string    // to be echoed in CORS headers; "" if there is none to echo
 	preflight string    // headers an OPTIONS request asks to be allowed
 	keepAlive bool
+	http10    bool // the client keeps the connection only if it is told to
 
 	home    *worker  // whose session it is for; nil if it names none
 	session *session // that this poll waits in, or was answered by; owned by home
@@ -32,8 +33,8 @@ func newExchange(h *httpConn, head *codec.Head) *exchange {
 		return x
 	}
 	x.method = methodName(head.Method)
-	x.keepAlive = head.KeepAlive
-	if origin := head.Field("origin"); len(origin) > 0 && h.w.server.config.Origins.allow(origin, head.Field("host")) {
+	x.keepAlive, x.http10 = head.KeepAlive, head.HTTP10
+	if origin := head.Field("origin"); len(origin) > 0 && h.allows(head) {
 		x.origin = string(origin)
 		if x.method == http.MethodOptions {
 			x.preflight = string(head.Field("access-control-request-headers"))
@@ -127,8 +128,11 @@ func (x *exchange) appendReply(b []byte, r *reply, keepAlive bool) []byte {
 		b = append(append(b, "Access-Control-Allow-Origin: "...), x.origin...)
 		b = append(b, "\r\nAccess-Control-Allow-Credentials: true\r\nVary: Origin\r\n"...)
 	}
-	if !keepAlive {
+	switch {
+	case !keepAlive:
 		b = append(b, "Connection: close\r\n"...)
+	case x.http10:
+		b = append(b, "Connection: keep-alive\r\n"...)
 	}
 	b = append(b, "\r\n"...)
 	if x.method == http.MethodHead {

@@ -124,7 +124,9 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 256<<10)) })
 	})
 	c := dial(t, s)
-	go func() { _, _ = io.WriteString(c.conn, strings.Repeat("GET /metrics HTTP/1.1\r\n\r\n", 4000)) }()
+	go func() {
+		_, _ = io.WriteString(c.conn, strings.Repeat("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 4000))
+	}()
 	await(t, "the connection to be closed", func() bool { return s.Stats().Accepted == 1 && s.Stats().Connections == 0 })
 }
 

@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/gobwas/ws"
 
+	"github.com/hometrip/gateway/internal/clocktest"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -251,7 +253,7 @@ func TestProxyProtocol(t *testing.T) {
 			address = "127.0.0.2"
 		}
 		c := dialFrom(t, s, address)
-		c.send(text + "GET / HTTP/1.1\r\n\r\n")
+		c.send(text + "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 		if r := c.receive(); r.status < 400 {
 			t.Errorf("%s: %d, want an error", name, r.status)
 		}
@@ -298,6 +300,68 @@ func TestHandshakesASecond(t *testing.T) {
 		status := dialFrom(t, s, "127.0.0.3").upgrade()
 		if ok := status == 101; ok != (name != "of the node") {
 			t.Errorf("%s: from another address %d", name, status)
+		}
+	}
+}
+
+// A node and an address may open sessions at any time of two days, whoever sets
+// the clock meanwhile, and addresses at rest are forgotten.
+func TestHandshakesAtAnyTimeOfTwoDays(t *testing.T) {
+	from := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, rate := range []rooms.Rate{{PerSecond: 1, Burst: 2}, {PerSecond: 5, Burst: 10}, {PerSecond: 4000, Burst: 8000}} {
+		node, addresses := newGuard(&Config{Handshakes: rate}), newGuard(&Config{HandshakesPerAddress: rate})
+		second := 0
+		clocktest.Walk(from, func(now time.Time) {
+			second++
+			if !node.handshake(1, now) {
+				t.Fatalf("%+v: a handshake is refused in second %d", rate, second)
+			}
+			if !addresses.handshake(source(second), now) {
+				t.Fatalf("%+v: a new address is refused in second %d", rate, second)
+			}
+			if second%60 == 0 {
+				addresses.sweep(now.Add(time.Minute))
+				if n := addresses.known(); n != 0 {
+					t.Fatalf("%+v: %d addresses at rest are known in second %d", rate, n, second)
+				}
+			}
+		})
+	}
+}
+
+func TestHandshakesWhileTheClockIsSet(t *testing.T) {
+	rate := rooms.Rate{PerSecond: 2, Burst: 4}
+	for name, config := range map[string]*Config{
+		"of the node": {Handshakes: rate}, "of an address": {HandshakesPerAddress: rate},
+	} {
+		g := newGuard(config)
+		c := clocktest.Clock{Wall: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+		for _, step := range clocktest.Steps {
+			for range 10 {
+				c.Pass(time.Second)
+				for range rate.PerSecond {
+					if !g.handshake(1, c.Now()) {
+						t.Fatalf("%s: a handshake within the rate is refused before %v", name, step)
+					}
+				}
+			}
+			c.Set(step)
+		}
+	}
+}
+
+// A loop that takes its turns is not taken for stuck because the clock was set,
+// and a stuck one does not look healthy.
+func TestTurnAgeWhileTheClockIsSet(t *testing.T) {
+	w := &worker{}
+	s := &Server{workers: []*worker{w}}
+	c := clocktest.Clock{Wall: time.Now()}
+	for _, step := range clocktest.Steps {
+		w.turned(c.Now())
+		c.Set(step)
+		c.Pass(time.Second)
+		if age := s.TurnAge(c.Now()); age != time.Second {
+			t.Errorf("after %v the last turn was %v ago, want 1s", step, age)
 		}
 	}
 }
@@ -362,21 +426,18 @@ func TestTooManyBytesEndTheSession(t *testing.T) {
 	for range 3 {
 		_, _ = io.WriteString(flood.conn, frame(true, ws.OpPing, "")+frame(true, ws.OpText, text)) // fails in the end
 	}
-	for op, _, err := flood.read(); op != ws.OpClose; op, _, err = flood.read() {
-		if err != nil {
-			t.Fatalf("%v, want a close frame", err)
-		}
+	for _, _, err := flood.read(); err == nil; _, _, err = flood.read() {
 	}
 	p := openPolling(t, s)
-	for i := range 22 {
-		r := dial(t, s).do("POST", p.target(), text)
-		if ok := r.status == 200; ok != (i < 20) {
-			t.Errorf("post %d was answered with %d", i, r.status)
+	for i := range 21 {
+		known := false
+		s.on(p.loop(), func(w *worker, _ time.Time) { known = w.bySID[p.sid] != nil })
+		if !known {
+			t.Fatalf("the session has ended after %d posts", i)
 		}
-		if r.status != 200 {
-			break
-		}
+		dial(t, s).do("POST", p.target(), text)
 	}
+	p.wantUnknown()
 	quick.join("1")
 	await(t, "both to be counted", func() bool { return s.Stats().Closed[rooms.ReasonTooFast] == 2 })
 }
@@ -437,4 +498,53 @@ func TestTooMuchWaitsForAllSlowReaders(t *testing.T) {
 		c.conn.Close()
 	}
 	await(t, "nothing to be waiting", func() bool { return s.Stats().Owed == 0 && s.Stats().Sessions == 2 })
+}
+
+// presenters is an Authenticator that notes who presents which token.
+type presenters struct{ seen sync.Map }
+
+func (p *presenters) Authenticate(token string, from rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
+	p.seen.Store(token, from)
+	done(rooms.Identity{UserID: token}, nil)
+}
+
+// TestTokensAreTakenByAddress: whose they are said to be is not known yet.
+func TestTokensAreTakenByAddress(t *testing.T) {
+	t.Parallel()
+	p := &presenters{}
+	s := newServerOf(t, func(c *Config, r *rooms.Config) {
+		r.Auth = p
+		c.TrustedProxies = loopback("127.0.0.8/32")
+	})
+	for _, client := range []struct {
+		name, from string
+		headers    []string
+		want       string
+	}{
+		{"direct", "127.0.0.2", nil, "127.0.0.2"},
+		{"boasting", "127.0.0.3", []string{"X-Forwarded-For: 198.51.100.7"}, "127.0.0.3"},
+		{"proxied", "127.0.0.8", []string{"X-Forwarded-For: 198.51.100.7"}, "198.51.100.7"},
+	} {
+		c := dialFrom(t, s, client.from)
+		if status := c.upgrade(client.headers...); status != 101 {
+			t.Fatal(status)
+		}
+		c.send(frame(true, ws.OpText, `40{"token":"`+client.name+`"}`))
+		c.send(frame(true, ws.OpText, `420["refresh_token",{"token":"`+client.name+` again"}]`))
+		await(t, client.name, func() bool { _, seen := p.seen.Load(client.name + " again"); return seen })
+		want := rooms.Presenter{Address: uint64(sourceOf(netip.MustParseAddr(client.want)))}
+		if got, _ := p.seen.Load(client.name); got != want {
+			t.Errorf("%s: CONNECT by %+v, want %+v", client.name, got, want)
+		}
+		want.User = client.name
+		if got, _ := p.seen.Load(client.name + " again"); got != want {
+			t.Errorf("%s: refresh_token by %+v, want %+v", client.name, got, want)
+		}
+	}
+	poll := openPolling(t, s)
+	poll.send(`40{"token":"polling"}`)
+	want := rooms.Presenter{Address: uint64(sourceOf(netip.MustParseAddr("127.0.0.1")))}
+	if got, _ := p.seen.Load("polling"); got != want {
+		t.Errorf("by polling: %+v, want %+v", got, want)
+	}
 }

@@ -38,7 +38,7 @@ func predecessor(t *testing.T, number int) *net.TCPListener {
 func TestNewServerHasTheKernelChooseFromAllLoops(t *testing.T) {
 	t.Parallel()
 	p := predecessor(t, 1)
-	s := newServer(t, func(c *Config) { c.Address, c.Loops = p.Addr().String(), 2 })
+	s := newServer(t, func(c *Config) { c.Address, c.Loops, c.SharePort = p.Addr().String(), 2, true })
 	p.Close()
 	for range 40 { // the odds of them all on one loop are 1 in 2^39
 		dial(t, s).do("GET", "/nothing", "")

@@ -21,12 +21,15 @@ func TestKeepAlive(t *testing.T) {
 		"HTTP/1.1 close":      {"GET " + enginePoll + " HTTP/1.1\r\nHost: test\r\nConnection: Close\r\n\r\n", true},
 		"HTTP/1.0":            {"GET " + enginePoll + " HTTP/1.0\r\n\r\n", true},
 		"HTTP/1.0 keep-alive": {"GET " + enginePoll + " HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false},
-		"bad request":         {"GET / HTTP/1.1\r\nbad header\r\n\r\n", true},
+		"bad request":         {"GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := dial(t, s)
 			conn.send(c.request)
 			r := conn.receive()
+			if announced := r.header.Get("Connection") == "keep-alive"; announced != (strings.Contains(c.request, "HTTP/1.0") && !c.close) {
+				t.Errorf("keep-alive announced: %v, headers %v", announced, r.header)
+			}
 			if told := r.header.Get("Connection") == "close" || r.close; told != c.close {
 				t.Errorf("closing %v, headers %v", r.close, r.header)
 			}
@@ -112,9 +115,9 @@ func TestBadRequestBehindGoodOnes(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	for _, bad := range []string{
-		"GET / HTTP/1.1\r\nbad header\r\n\r\n",
-		"POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
-		"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
 	} {
 		c := dial(t, s)
 		c.send(requestText("GET", "/a", "") + requestText("GET", "/b", "") + bad)
@@ -255,17 +258,17 @@ func TestLimitsOnRequests(t *testing.T) {
 		request string
 		status  int
 	}{
-		"body":           {"POST " + target + " HTTP/1.1\r\nContent-Length: 100001\r\n\r\n", 413},
+		"body":           {"POST " + target + " HTTP/1.1\r\nHost: x\r\nContent-Length: 100001\r\n\r\n", 413},
 		"sent body":      {requestText("POST", target, long), 413},
-		"huge length":    {"POST " + target + " HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", 413},
-		"chunks":         {"POST " + target + " HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n186a1\r\n", 413},
-		"head":           {"GET / HTTP/1.1\r\nX: " + strings.Repeat("x", 9000) + "\r\n\r\n", 431},
+		"huge length":    {"POST " + target + " HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n", 413},
+		"chunks":         {"POST " + target + " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n186a1\r\n", 413},
+		"head":           {"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 9000) + "\r\n\r\n", 431},
 		"endless head":   {"GET /" + strings.Repeat("x", 9000), 431},
 		"garbage":        {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400},
-		"both lengths":   {"POST " + target + " HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
-		"two lengths":    {"POST " + target + " HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n", 400},
-		"bad chunk":      {"POST " + target + " HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400},
-		"no such method": {"get / HTTP/1.1\r\n\r\n", 400},
+		"both lengths":   {"POST " + target + " HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+		"two lengths":    {"POST " + target + " HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n", 400},
+		"bad chunk":      {"POST " + target + " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400},
+		"no such method": {"get / HTTP/1.1\r\nHost: x\r\n\r\n", 400},
 		"HTTP/2":         {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -305,7 +308,7 @@ func TestSlowBody(t *testing.T) {
 	p := openPolling(t, s)
 	for _, framing := range []string{"Content-Length: 100\r\n\r\n4hello", "Transfer-Encoding: chunked\r\n\r\n6\r\n4hel"} {
 		c := dial(t, s)
-		c.send("POST " + p.target() + " HTTP/1.1\r\n" + framing)
+		c.send("POST " + p.target() + " HTTP/1.1\r\nHost: x\r\n" + framing)
 		await(t, "the body to be awaited", func() bool {
 			awaited := false
 			s.onAll(func(w *worker, _ time.Time) {
@@ -354,8 +357,8 @@ func TestLargeReplyBeforeTheClose(t *testing.T) {
 	for _, version := range []string{"1.0", "1.1"} {
 		p := connectPolling(t, s, "ann")
 		var want strings.Builder
-		for i := range 100 {
-			packet := fmt.Sprintf(`42["%d","%s"]`, i, strings.Repeat("x", 80_000))
+		for i := range maxPollPackets {
+			packet := fmt.Sprintf(`42["%d","%s"]`, i, strings.Repeat("x", 500_000))
 			deliver(t, s, "user:ann", packet)
 			if i > 0 {
 				want.WriteByte(0x1e)
@@ -450,6 +453,8 @@ func TestSlowHandlers(t *testing.T) {
 	release := make(chan struct{})
 	var running atomic.Int64
 	s := newServer(t, func(c *Config) {
+		c.Prepared = []string{"/health"}
+		c.Authorised = func(token string) bool { return token == "good" }
 		c.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/slow" {
 				if n := running.Add(1); n > adminHandlers {
@@ -474,6 +479,13 @@ func TestSlowHandlers(t *testing.T) {
 	}
 	if r := dial(t, s).do("GET", "/health", ""); r.status != 200 {
 		t.Errorf("/health: %d, want 200", r.status)
+	}
+	for token, want := range map[string]int{"good": 200, "made up": 503} {
+		c := dial(t, s)
+		c.send(requestText("POST", "/events/x", "{}", "Authorization: Bearer "+token))
+		if r := c.receive(); r.status != want {
+			t.Errorf("a POST with a token that is %s: %d, want %d", token, r.status, want)
+		}
 	}
 	connectWS(t, s, "ann").join("1")
 	slow[0].conn.Close() // gives up
@@ -576,7 +588,7 @@ func TestRequestsOfAllSizesBehindEachOther(t *testing.T) {
 		t.Errorf("%d bytes came back that are not the %d sent", len(got), len(want))
 	}
 	long := "4" + strings.Repeat("y", 40_000) // beyond the first look
-	c.send("POST " + p.target() + " HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(long), long))
+	c.send("POST " + p.target() + " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(long), long))
 	if r := c.receive(); r.status != 200 {
 		t.Fatalf("in chunks: %d %s", r.status, r.body)
 	}

@@ -118,7 +118,7 @@ func (h *httpConn) ready() bool {
 	if h.c == nil || h.closing() || h.exchange != nil && len(h.batch) == 0 {
 		return false
 	}
-	if h.c.OutboundBuffered() > h.w.server.config.MaxPending {
+	if h.c.OutboundBuffered() > h.w.server.live().MaxPending {
 		h.close()
 		return false
 	}
@@ -155,6 +155,10 @@ func (h *httpConn) next(now time.Time) bool {
 			return true
 		}
 	}
+	if version := codec.ProxyVersion(buf); version > 0 && len(h.batch) == 0 {
+		h.refuseProxy(version)
+		return false
+	}
 	if h.timeout == awaitRequest {
 		h.await(awaitHead, now.Add(h.w.server.config.HeadTimeout))
 	}
@@ -162,6 +166,9 @@ func (h *httpConn) next(now time.Time) bool {
 	n, err := codec.ParseHead(buf, &head)
 	if limit := h.w.server.config.MaxHead; err == nil && (n > limit || n == 0 && len(buf) > limit) {
 		err = errHeadTooLarge
+		if n == 0 {
+			codec.ParseHeadStart(buf, &head)
+		}
 	}
 	var body []byte
 	size := 0
@@ -204,39 +211,6 @@ func (h *httpConn) next(now time.Time) bool {
 }
 
 var errHeadTooLarge = errors.New("request head too large")
-
-// herald takes the PROXY header of a trusted proxy from the start of the input
-// and returns its length: 0 when it is not complete, or the connection is
-// refused; a negative number when there is none.
-func (h *httpConn) herald(buf []byte) (n int, err error) {
-	client, n, err := codec.ParseProxy(buf)
-	if n == 0 {
-		return 0, err
-	}
-	h.from.heralded = false
-	if !client.IsValid() {
-		return n, nil // the proxy's own, for example to ask whether we are well
-	}
-	h.from.addr, h.from.relayed = client.Addr(), false
-	if !h.takePlace(sourceOf(client.Addr())) {
-		h.refuse(nil, http.StatusServiceUnavailable, errAddress)
-		return 0, nil
-	}
-	return n, nil
-}
-
-// takePlace takes the connection's place at an address, unless that has enough.
-func (h *httpConn) takePlace(at source) bool {
-	if !h.w.server.guard.enter(at, false) {
-		h.w.stats.RefusedAddress.Add(1)
-		return false
-	}
-	h.from.place = at
-	return true
-}
-
-// errAddress is what a client is told whose address has enough.
-const errAddress = "too many connections from this address"
 
 // body returns the request's body, which starts at b, and its size on the
 // wire: -1 when it is not complete.
@@ -334,8 +308,10 @@ func (h *httpConn) refuseError(head *codec.Head, err error) {
 	status := http.StatusBadRequest
 	if err == errHeadTooLarge {
 		status = http.StatusRequestHeaderFieldsTooLarge
+		h.note(troubleHead, nil)
 	} else if _, tooLarge := errors.AsType[*codec.LimitError](err); tooLarge {
 		status = http.StatusRequestEntityTooLarge
+		h.note(troubleBody, head)
 	}
 	h.refuse(head, status, err.Error())
 }
@@ -348,9 +324,10 @@ func (h *httpConn) serve(head *codec.Head, body, whole []byte, now time.Time) {
 	h.exchange = x
 	if isEnginePath(head.Path) {
 		h.serveEngine(x, head, request{body: body, whole: whole}, now)
+	} else if authorised := h.authorised(head); !authorised && h.prepared(head) != nil {
+		x.reply(h.w, *h.prepared(head))
 	} else {
-		probe := string(head.Path) == "/health" || string(head.Path) == "/ready"
-		h.batch = append(h.batch, job{exchange: x, request: bytes.Clone(whole), probe: probe})
+		h.batch = append(h.batch, job{exchange: x, request: bytes.Clone(whole), authorised: authorised})
 	}
 	h.served = true
 }
@@ -359,7 +336,8 @@ func (h *httpConn) serve(head *codec.Head, body, whole []byte, now time.Time) {
 // it that have come in the same read. A service that pipelines its events has
 // them delivered together, and their receivers written to once.
 func (h *httpConn) joinsBatch(head *codec.Head) bool {
-	return !isEnginePath(head.Path) && len(h.batch) < maxBatch && h.exchange.keepAlive
+	return !isEnginePath(head.Path) && len(h.batch) < maxBatch && h.exchange.keepAlive &&
+		h.authorised(head) == h.batch[0].authorised && h.prepared(head) == nil
 }
 
 // finish writes the replies of a batch, in the order of the requests.

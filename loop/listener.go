@@ -4,12 +4,36 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
+
+// listenAddress is what gnet listens on for host and port. For "::" it is every
+// address of both families, as in Node: gnet takes "[::]" for IPv6 alone, and an
+// empty host for both.
+func listenAddress(host string, port int) string {
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() && ip.IsUnspecified() {
+		if host = ""; !hasIPv6() {
+			host = "0.0.0.0"
+		}
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
+}
+
+// hasIPv6 reports whether this machine can listen on IPv6.
+func hasIPv6() bool {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false // the kernel came up without it
+	}
+	defer unix.Close(fd)
+	return unix.Bind(fd, &unix.SockaddrInet6{}) == nil
+}
 
 // findDoor looks for the listeners on a TCP port: the process's own, and those
 // of others at the same address.

@@ -31,14 +31,14 @@ func TestSessionsAreLoggedAtDebugOnly(t *testing.T) {
 	for level, want := range map[slog.Level]bool{slog.LevelDebug: true, slog.LevelInfo: false} {
 		log := &lockedBuffer{}
 		s := newServer(t, func(c *Config) {
-			c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
+			c.Log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: level}))
 		})
 		ann := connectWS(t, s, "ann")
 		ann.join("1")
 		_ = ann.conn.Close()
 		await(t, "the session to end", func() bool { return s.Stats().Sessions == 0 })
-		got := strings.Contains(log.String(), `msg="session ended" reason=transport_closed transport=websocket`) &&
-			strings.Contains(log.String(), "user=ann")
+		got := strings.Contains(log.String(), `"msg":"session ended","reason":"transport_closed","transport":"websocket"`) &&
+			strings.Contains(log.String(), `"user":"ann"`)
 		if got != want {
 			t.Errorf("at %v the session is logged: %v, want %v:\n%s", level, got, want, log)
 		}

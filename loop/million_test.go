@@ -44,7 +44,7 @@ func (idleLoop) Execute(context.Context, gnet.Runnable) error { return nil }
 // userAuth takes the token for the user's id.
 type userAuth struct{}
 
-func (userAuth) Authenticate(token string, now time.Time, done func(rooms.Identity, error)) {
+func (userAuth) Authenticate(token string, _ rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
 	done(rooms.Identity{UserID: token, Expires: now.Add(24 * time.Hour)}, nil)
 }
 

@@ -47,6 +47,14 @@ func (o *outbox) push(q *queue, m *codec.Message) {
 	o.used++
 }
 
+// first returns the oldest message of q, nil when there is none.
+func (o *outbox) first(q *queue) *codec.Message {
+	if q.first == 0 {
+		return nil
+	}
+	return o.nodes[q.first].message
+}
+
 // pop takes the oldest message out of q, nil when there is none.
 func (o *outbox) pop(q *queue) *codec.Message {
 	i := q.first

@@ -129,7 +129,7 @@ func TestChunksThatDrip(t *testing.T) {
 		gathered, inGnet := s.gathering()
 		return gathered > len(half)+100*len("1\r\n4\r\n") && inGnet == 0
 	})
-	const next = "GET /socket.io/ HTTP/1.1\r\n\r\n"
+	const next = "GET /socket.io/ HTTP/1.1\r\nHost: x\r\n\r\n"
 	c.send("0\r\n\r\n")
 	if r := c.receive(); r.status != 200 || r.close {
 		t.Fatalf("%d %s, closing %v", r.status, r.body, r.close)

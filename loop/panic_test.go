@@ -21,14 +21,14 @@ func TestPanicEndsThatSocketOnly(t *testing.T) {
 			c := connectWS(t, s, "eve")
 			c.join("1")
 			c.text(boom)
-			c.wantClose(1011)
+			c.wantEnd()
 		},
 		"after an upgrade": func(t *testing.T, s *Server) {
 			p := connectPolling(t, s, "eve")
 			c := p.upgrade()
 			c.join("1")
 			c.text(boom)
-			c.wantClose(1011)
+			c.wantEnd()
 		},
 		"over polling": func(t *testing.T, s *Server) {
 			p := connectPolling(t, s, "eve")

@@ -57,22 +57,32 @@ func (s *session) hasAnswer() bool {
 	return s.queue.first != 0 || s.closing || s.poll.probed
 }
 
-// answerPoll answers the parked GET with everything that is pending.
+// maxPollPackets is how many packets the answer to a poll has at most:
+// python-engineio drops an answer of more. A message with its attachments is
+// not divided. What is left is the answer to the next poll.
+const maxPollPackets = 16
+
+// answerPoll answers the parked GET with what is pending. When nothing is and
+// the session has ended, the answer is the one a later poll would get: see
+// leavePolling.
 func (s *session) answerPoll() {
 	w, x := s.w, s.poll.parked
-	s.poll.parked = nil
-	b := w.body[:0]
-	for m := w.outbox.pop(&s.queue); m != nil; m = w.outbox.pop(&s.queue) {
-		b = m.AppendPayload(b)
+	b, packets := w.body[:0], 0
+	for m := w.outbox.first(&s.queue); m != nil; m = w.outbox.first(&s.queue) {
+		if packets += m.Packets(); packets > maxPollPackets && len(b) > 0 {
+			break
+		}
+		b = w.outbox.pop(&s.queue).AppendPayload(b)
 	}
 	data := len(b) > 0
 	switch {
+	case data:
 	case s.closing && s.reason != rooms.ReasonClientClose:
-		b = codec.AppendPacket(b, closePacket)
-	case !data:
+		return
+	default:
 		b = codec.AppendPacket(b, noopPacket)
 	}
-	w.body = b
+	w.body, s.poll.parked = b, nil
 	x.reply(w, reply{
 		status: http.StatusOK, contentType: contentText, body: b, data: data,
 		last: s.closing && w.server.draining.Load(), // the client is to come back elsewhere
@@ -89,7 +99,7 @@ type post struct {
 // handlePost takes the packets a client sends.
 func (s *session) handlePost(x *exchange, body []byte, now time.Time) {
 	s.w.stats.BytesIn.Add(int64(len(body)))
-	if s.poll.input.Take(s.w.server.config.Bytes, len(body), now) > 1 {
+	if s.poll.input.Take(s.w.server.live().Bytes, len(body), now) > 1 {
 		s.Close(rooms.ReasonTooFast)
 	}
 	if s.poll.post != nil { // engine.io closes a session whose posts overlap
@@ -127,11 +137,11 @@ func (s *session) resume(now time.Time) {
 	if s.closing {
 		s.flush(now) // it has ended when its client hears of it
 	}
-	if s.closing && s.reason != rooms.ReasonClientClose {
+	if s.closing && !acceptsPost(s.reason) {
 		p.exchange.reply(s.w, engineError(http.StatusBadRequest, codeBadRequest))
 		return
 	}
-	p.exchange.reply(s.w, reply{status: http.StatusOK, contentType: "text/html", body: []byte("ok")})
+	p.exchange.reply(s.w, postTaken)
 }
 
 // posted takes one packet of a POST.
@@ -149,17 +159,21 @@ func (s *session) posted(packet []byte, now time.Time) {
 	s.binary(data, now)
 }
 
-// endPolling takes a session out of the reach of HTTP.
-func (s *session) endPolling() {
+// postTaken is the reply to a POST whose packets have been taken.
+var postTaken = reply{status: http.StatusOK, contentType: "text/html", body: []byte("ok")}
+
+// endPolling takes a session out of the reach of HTTP. poll and post are the
+// replies to the requests that are under way.
+func (s *session) endPolling(poll, post reply) {
 	p := s.poll
 	s.poll = nil
 	s.w.server.guard.leave(p.place, true)
 	delete(s.w.bySID, p.sid)
 	if p.parked != nil {
-		p.parked.reply(s.w, reply{status: http.StatusOK, contentType: contentText, body: closePacket})
+		p.parked.reply(s.w, poll)
 	}
 	if p.post != nil {
-		p.post.exchange.reply(s.w, engineError(http.StatusBadRequest, codeBadRequest))
+		p.post.exchange.reply(s.w, post)
 	}
 	if p.probe != nil {
 		p.probe.s = nil

@@ -23,7 +23,7 @@ const origin = "http://localhost:3000"
 // userTokens takes the token for the id of its user; "!why" is refused.
 type userTokens struct{}
 
-func (userTokens) Authenticate(token string, _ time.Time, done func(rooms.Identity, error)) {
+func (userTokens) Authenticate(token string, _ rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
 	if why, bad := strings.CutPrefix(token, "!"); bad {
 		done(rooms.Identity{}, errors.New(why))
 		return
@@ -49,7 +49,7 @@ func testConfigs() (Config, rooms.Config) {
 			MaxPayload:     1_000_000,
 			MaxPending:     4 << 20,
 			MaxConnections: 10_000,
-			Origins:        Origins{List: map[string]struct{}{origin: {}}},
+			Origins:        NewOrigins(origin),
 		}, rooms.Config{
 			Auth:           userTokens{},
 			ConnectTimeout: 45 * time.Second,

@@ -3,8 +3,6 @@ package loop
 import (
 	"time"
 
-	"github.com/gobwas/ws"
-
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
 )
@@ -49,6 +47,7 @@ type session struct {
 	closing bool         // ends once what is pending is written
 	reason  rooms.Reason // for closing
 	ended   bool
+	msgpack bool // has sent a packet of socket.io-msgpack-parser
 }
 
 // newSession opens a session on w, as the head of its first request asks for it.
@@ -83,7 +82,7 @@ func (s *session) Send(m *codec.Message) {
 		return
 	}
 	s.w.outbox.push(&s.queue, m)
-	switch limit := s.w.server.config.MaxPending; {
+	switch limit := s.w.server.live().MaxPending; {
 	case int(s.queue.bytes) <= limit/2:
 	case s.writable():
 		// It is the loop that is behind, not the client.
@@ -96,7 +95,7 @@ func (s *session) Send(m *codec.Message) {
 	s.touch()
 }
 
-// writable reports whether the next flush empties the session's queue.
+// writable reports whether the next flush takes from the session's queue.
 func (s *session) writable() bool {
 	return s.ws != nil || s.poll != nil && s.poll.parked != nil
 }
@@ -129,6 +128,17 @@ func (s *session) Close(reason rooms.Reason) {
 // Wake implements rooms.Sink.
 func (s *session) Wake() { s.rearm(time.Now()) }
 
+// Source implements rooms.Sink.
+func (s *session) Source() uint64 {
+	switch {
+	case s.ws != nil:
+		return uint64(s.ws.place)
+	case s.poll != nil:
+		return uint64(s.poll.place)
+	}
+	return 0
+}
+
 // packet takes one text packet from the client, on whichever transport.
 func (s *session) packet(b []byte, now time.Time) {
 	defer s.survive()
@@ -144,7 +154,10 @@ func (s *session) packet(b []byte, now time.Time) {
 		s.pong(now)
 	case codec.EngineClose:
 		s.Close(rooms.ReasonClientClose)
-	default: // ping included: in version 4 only the server pings
+	case codec.EngineOpen, codec.EngineUpgrade, codec.EngineNoop:
+		// A server's, or a probe's. Socket.IO's own server ignores them too, and
+		// Swift's client sends a NOOP when it upgrades while a POST is under way.
+	default: // a ping: in version 4 only the server pings
 		s.Close(rooms.ReasonParseError)
 	}
 }
@@ -152,6 +165,9 @@ func (s *session) packet(b []byte, now time.Time) {
 // binary takes one binary packet from the client.
 func (s *session) binary(b []byte, now time.Time) {
 	defer s.survive()
+	if s.peer.Holds() == 0 && isMsgpack(b) { // no attachment is awaited
+		s.msgpack = true
+	}
 	s.peer.Binary(b, now)
 }
 
@@ -229,27 +245,32 @@ func (s *session) flush(now time.Time) {
 	}
 }
 
-// end is the one way out: the session leaves its loop, its transports and its
-// rooms. What is still pending is lost.
+// end is the one way out: the session leaves its rooms, its loop and, when it is
+// gone for everybody else, its transports. What is still pending is lost.
 func (s *session) end(reason rooms.Reason, now time.Time) {
 	if s.ended {
 		return
 	}
 	s.ended = true
-	if s.w.server.debug {
+	if s.w.server.debug() {
 		s.logEnd(reason)
 	}
+	s.noteEnd(reason, now)
+	defer s.leaveTransports(reason, now)
 	defer s.w.removeSession(s)
 	s.w.stats.closed(reason)
 	s.w.wheel.disarm(&s.timer)
 	s.w.outbox.drop(&s.queue)
+	s.peer.Closed(now)
+}
+
+func (s *session) leaveTransports(reason rooms.Reason, now time.Time) {
 	if s.poll != nil {
-		s.endPolling()
+		s.leavePolling(reason, now)
 	}
 	if s.ws != nil {
-		s.ws.end(closeCode(reason), now)
+		s.ws.end(reason, now)
 	}
-	s.peer.Closed(now)
 }
 
 // logEnd writes the one line a session has in the log, at debug.
@@ -262,28 +283,6 @@ func (s *session) logEnd(reason rooms.Reason) {
 	if p, ok := s.peer.(*rooms.Socket); ok {
 		user, socket = p.UserID(), p.ID()
 	}
-	s.w.server.config.Log.Debug("session ended", "reason", reason, "transport", transport,
+	s.w.server.config.Log.Debug("session ended", "reason", reason.String(), "transport", transport,
 		"socket", socket, "user", user, "loop", s.w.index)
-}
-
-// statusTryAgain is registered since RFC 6455: "try again later".
-const statusTryAgain = ws.StatusCode(1013)
-
-// closeCode is what a WebSocket client is told (RFC 6455 section 7.4).
-func closeCode(reason rooms.Reason) ws.StatusCode {
-	switch reason {
-	case rooms.ReasonDraining, rooms.ReasonMissedEvents, rooms.ReasonTakenOver:
-		return ws.StatusGoingAway
-	case rooms.ReasonParseError:
-		return ws.StatusProtocolError
-	case rooms.ReasonTooLarge:
-		return ws.StatusMessageTooBig
-	case rooms.ReasonSlowConsumer, rooms.ReasonTooFast:
-		return ws.StatusPolicyViolation
-	case rooms.ReasonShed:
-		return statusTryAgain
-	case rooms.ReasonPanic:
-		return ws.StatusInternalServerError
-	}
-	return ws.StatusNormalClosure
 }

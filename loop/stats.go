@@ -32,7 +32,7 @@ type Stats struct {
 	Owed            atomic.Int64 // bytes held for clients that do not read, or send the rest, as of the last look
 	Panics          atomic.Int64
 
-	Closed [16]atomic.Int64 // sessions ended, by rooms.Reason
+	Closed [32]atomic.Int64 // sessions ended, by rooms.Reason
 
 	Broadcast Histogram // from the mailbox to the last write to a member
 }

@@ -36,7 +36,7 @@ func TestServeForProtocolSuites(t *testing.T) {
 	newServerOf(t, func(c *Config, r *rooms.Config) {
 		c.Address = addr
 		c.PingInterval, c.PingTimeout = 300*time.Millisecond, 200*time.Millisecond
-		c.Origins = Origins{Any: true}
+		c.Origins = NewOrigins("*")
 		r.Auth, r.AllowAnonymous = everybodyIsNobody{}, true
 		r.ConnectTimeout = 1500 * time.Millisecond // the suite waits for 2 s, and for three pings
 		if os.Getenv("LOOP_SUITE_PROTOCOL") == "engine" {
@@ -54,7 +54,7 @@ func TestServeForProtocolSuites(t *testing.T) {
 
 type everybodyIsNobody struct{}
 
-func (everybodyIsNobody) Authenticate(_ string, _ time.Time, done func(rooms.Identity, error)) {
+func (everybodyIsNobody) Authenticate(_ string, _ rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
 	done(rooms.Identity{}, nil)
 }
 

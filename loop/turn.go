@@ -119,7 +119,7 @@ func (w *worker) onBell(context.Context) error {
 	defer func() { w.depth-- }()
 	w.rung = false
 	now := time.Now()
-	w.lastTurn.Store(now.UnixMilli())
+	w.turned(now)
 	w.shard.Tasks(now)
 	if !w.asked {
 		w.take(now)
@@ -138,7 +138,7 @@ func (w *worker) onAgain() {
 	}
 	w.spoke = 0
 	now := time.Now()
-	w.lastTurn.Store(now.UnixMilli())
+	w.turned(now)
 	w.shard.Tasks(now)
 	w.take(now)
 }

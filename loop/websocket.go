@@ -45,9 +45,16 @@ type partial struct {
 type deadline struct {
 	timer timer
 	ws    *wsConn
+	until time.Time
 }
 
-func (d *deadline) expire(time.Time) { d.ws.close() }
+func (d *deadline) expire(now time.Time) {
+	if d.ws.ending && now.Before(d.until) {
+		d.ws.shutDown(now)
+		return
+	}
+	d.ws.close()
+}
 
 // becomeWebSocket answers the handshake with 101, followed by extra frames,
 // and takes the connection over.
@@ -123,6 +130,7 @@ func (c *wsConn) await(until time.Time) {
 	if c.wait == nil {
 		c.wait = &deadline{ws: c}
 	}
+	c.wait.until = until
 	c.w.wheel.arm(&c.wait.timer, c.wait, until)
 }
 
@@ -212,7 +220,7 @@ func (c *wsConn) next(b []byte, now time.Time) (n int, err error) {
 	ws.Cipher(payload, h.Mask, 0)
 	c.w.stats.FramesIn.Add(1)
 	c.w.stats.BytesIn.Add(int64(n + length))
-	if c.input.Take(c.w.server.config.Bytes, n+length, now) > 1 {
+	if c.input.Take(c.w.server.live().Bytes, n+length, now) > 1 {
 		return 0, errTooFast
 	}
 	return n + length, c.frame(h, payload, now)
@@ -302,7 +310,7 @@ func (c *wsConn) upgrade() {
 	c.w.wheel.disarm(&c.wait.timer)
 	c.probing, c.wait = false, nil
 	s.poll.probe = nil
-	s.endPolling()
+	s.endPolling(reply{status: http.StatusOK, contentType: contentText, body: noopPacket}, postTaken)
 	s.ws = c
 	c.w.stats.Upgrades.Add(1)
 	c.w.stats.WebSockets.Add(1)
@@ -327,37 +335,20 @@ func (c *wsConn) fail(err error, now time.Time) {
 	if _, tooLarge := errors.AsType[*codec.LimitError](err); tooLarge {
 		code, reason = ws.StatusMessageTooBig, rooms.ReasonTooLarge
 	} else if err == errTooFast {
-		code, reason = ws.StatusPolicyViolation, rooms.ReasonTooFast
+		code, reason = 0, rooms.ReasonTooFast // see closeCode
 	} else if err == errUTF8 {
 		code = ws.StatusInvalidFramePayloadData
 	}
 	if !c.ending {
 		c.ending = true
-		c.write(codec.AppendClose(c.w.out[:0], code, err.Error()))
+		if code != 0 {
+			c.write(codec.AppendClose(c.w.out[:0], code, err.Error()))
+		}
 	}
 	if s := c.s; s != nil && !c.probing {
 		s.end(reason, now)
 	}
 	c.close()
-}
-
-// end says goodbye for a session that has ended, and leaves the peer a moment
-// to close: an abrupt close could overtake what it has not read yet.
-func (c *wsConn) end(code ws.StatusCode, now time.Time) {
-	c.s = nil
-	c.w.stats.WebSockets.Add(-1)
-	if c.ending || c.c == nil {
-		return // the one who set ending closes
-	}
-	if c.c.OutboundBuffered() > c.w.server.config.MaxPending {
-		c.close()
-		return
-	}
-	c.ending = true
-	c.write(codec.AppendClose(c.w.out[:0], code, ""))
-	if c.c != nil {
-		c.await(now.Add(lingerTimeout))
-	}
 }
 
 // close closes the connection.

@@ -67,7 +67,8 @@ func TestFragmentedMessages(t *testing.T) {
 	}
 }
 
-// TestCloseCodes: what a client does wrong, and what it is told.
+// TestCloseCodes: what a client does wrong, and what it is told; 0 is no close
+// frame.
 func TestCloseCodes(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPayload = 100_000 })
@@ -97,13 +98,13 @@ func TestCloseCodes(t *testing.T) {
 		"bad engine packet":           {frame(true, ws.OpText, "abc"), 1002, rooms.ReasonParseError},
 		"ping packet":                 {frame(true, ws.OpText, "2"), 1002, rooms.ReasonParseError},
 		"probe packet":                {frame(true, ws.OpText, "2probe"), 1002, rooms.ReasonParseError},
-		"upgrade packet":              {frame(true, ws.OpText, "5"), 1002, rooms.ReasonParseError},
+		"packet type out of range":    {frame(true, ws.OpText, "7"), 1002, rooms.ReasonParseError},
 		"bad socket packet":           {frame(true, ws.OpText, "4abc"), 1002, rooms.ReasonParseError},
 		"event before CONNECT":        {frame(true, ws.OpText, "42"+typingEvent("1")), 1002, rooms.ReasonParseError},
 		"second CONNECT":              {frame(true, ws.OpText, `40{"token":"eve"}`) + frame(true, ws.OpText, "40"), 1002, rooms.ReasonParseError},
 		"attachment out of place":     {frame(true, ws.OpBinary, "x"), 1002, rooms.ReasonParseError},
 		"too many attachments":        {frame(true, ws.OpText, `4599-["x"]`), 1009, rooms.ReasonTooLarge},
-		"panic":                       {frame(true, ws.OpText, `40{"token":"eve"}`) + frame(true, ws.OpText, `42["boom"]`), 1011, rooms.ReasonPanic},
+		"panic":                       {frame(true, ws.OpText, `40{"token":"eve"}`) + frame(true, ws.OpText, `42["boom"]`), 0, rooms.ReasonPanic},
 		"engine close packet":         {frame(true, ws.OpText, "1"), 1000, rooms.ReasonClientClose},
 		"close frame":                 {frame(true, ws.OpClose, "\x03\xe8bye"), 1000, rooms.ReasonClientClose},
 		"close frame, going away":     {frame(true, ws.OpClose, "\x03\xe9"), 1001, rooms.ReasonClientClose},
@@ -120,7 +121,11 @@ func TestCloseCodes(t *testing.T) {
 				conn.next()
 				conn.next()
 			}
-			conn.wantClose(c.code)
+			if c.code == 0 {
+				conn.wantEnd()
+			} else {
+				conn.wantClose(c.code)
+			}
 			if got := s.Stats().Closed[c.reason] - before; got != 1 {
 				t.Errorf("%d sessions closed for %v, want 1", got, c.reason)
 			}

@@ -22,8 +22,9 @@ type worker struct {
 	loop   gnet.EventLoop
 	again  *again // comes back after a round of epoll
 
-	sessions []*session          // all of them; each knows its index
-	bySID    map[string]*session // those that HTTP requests can reach
+	sessions []*session           // all of them; each knows its index
+	bySID    map[string]*session  // those that HTTP requests can reach
+	departed map[string]*departed // those that could until a moment ago
 	wheel    *wheel
 	drain    *drain // nil unless sessions are being ended
 
@@ -50,24 +51,28 @@ type worker struct {
 	scratch [2048]byte // for input nobody wants
 
 	turn     gnet.Runnable // w.onBell, made once
-	lastTurn atomic.Int64  // Unix ms
+	lastTurn atomic.Int64  // rooms.Monotonic, ns
 	stats    Stats
 }
 
 func newWorker(s *Server, index int) *worker {
 	w := &worker{
-		server: s,
-		index:  index,
-		shard:  s.config.Hub.Shard(index),
-		bySID:  make(map[string]*session),
-		wheel:  newWheel(time.Now()),
-		budget: deliverBatch,
-		owed:   owed{by: make(map[debtor]int)},
+		server:   s,
+		index:    index,
+		shard:    s.config.Hub.Shard(index),
+		bySID:    make(map[string]*session),
+		departed: make(map[string]*departed),
+		wheel:    newWheel(time.Now()),
+		budget:   deliverBatch,
+		owed:     owed{by: make(map[debtor]int)},
 	}
 	w.turn = gnet.RunnableFunc(w.onBell)
-	w.lastTurn.Store(time.Now().UnixMilli())
+	w.turned(time.Now())
 	return w
 }
+
+// turned notes that the loop has taken a turn.
+func (w *worker) turned(now time.Time) { w.lastTurn.Store(int64(rooms.Monotonic(now))) }
 
 // ring has the loop take a turn. Safe to call from any goroutine once the
 // worker has its loop. It fails only when the engine has stopped, and then
@@ -82,7 +87,7 @@ func (w *worker) onBeat() {
 	defer w.settle()
 	defer w.survive("beat")
 	now := time.Now()
-	w.lastTurn.Store(now.UnixMilli())
+	w.turned(now)
 	if !w.wheel.advance(now) {
 		return
 	}
@@ -143,5 +148,4 @@ func (w *worker) removeSession(s *session) {
 var (
 	pingMessage = codec.NewText([]byte("2"))
 	noopPacket  = []byte("6")
-	closePacket = []byte("1")
 )

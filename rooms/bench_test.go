@@ -14,6 +14,7 @@ type deaf struct{}
 func (deaf) Send(*codec.Message) {}
 func (deaf) Close(Reason)        {}
 func (deaf) Wake()               {}
+func (deaf) Source() uint64      { return 0 }
 
 // newCrowd makes a world with n sockets in conversation:1, and returns them.
 func newCrowd(tb testing.TB, shards, n int) (*world, []*Socket) {

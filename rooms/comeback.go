@@ -81,6 +81,10 @@ func (c *comeback) take(t taken, now time.Time) {
 	}
 }
 
+// maxAhead is by how many events a client may be ahead of this node. It is
+// believed when its own node has died, and not without bounds.
+const maxAhead = 1 << 20
+
 // begin finds from where to replay, and asks for the rooms.
 func (c *comeback) begin(now time.Time) {
 	s := c.socket
@@ -90,10 +94,14 @@ func (c *comeback) begin(now time.Time) {
 		c.fail(why, now)
 		return
 	}
+	if given > s.shard.Position()+maxAhead {
+		c.fail(RecoveryOffset, now)
+		return
+	}
 	c.given = given
 	s.phase = phaseAsking
 	s.userID, s.id = c.id.UserID, c.record.ID
-	s.take(c.id)
+	s.take(c.id, now)
 	if s.shard.hub.config.Authorizer == nil {
 		c.rooms = rooms
 		c.enter(now)
@@ -145,6 +153,11 @@ func (c *comeback) enter(now time.Time) {
 	s.session = &session{pid: c.record.PID, token: TokenMark(c.id.TokenID), log: sh.log, gaps: sh.gaps, hold: c}
 	log := sh.log
 	for _, room := range c.rooms {
+		// What has stayed of the session here still has the places.
+		if c.from == nil && !OfUser(room.Name) && s.mayJoin(len(room.Name), now) != nil {
+			c.fail(RecoveryLimits, now)
+			return
+		}
 		r, _ := sh.join(s, []byte(room.Name), !OfUser(room.Name))
 		if OfUser(r.name) {
 			s.userID = r.name[len(kindUser)+1:]
@@ -244,7 +257,7 @@ func (c *comeback) finish(m *Missed, now time.Time) {
 	s.raise(max(floor, s.floor()))
 	c.tellState(now)
 	c.dissolveOthers() // behind the counting
-	s.setExpiry(c.id.Expires, now)
+	s.startExpiry(&c.id, now)
 	s.saveSession()
 	c.report(RecoveryDone, len(m.Events)+len(c.held))
 }
@@ -261,7 +274,7 @@ func (c *comeback) dissolveOthers() {
 	switch {
 	case c.from != nil:
 		from := c.from
-		from.shard.Post(func(time.Time) { from.dissolve() })
+		from.shard.Post(func(now time.Time) { from.dissolve(now) })
 	case hub.config.Recovery.Remote != nil && c.record.Node != hub.nodeName():
 		hub.config.Recovery.Remote.Dissolve(c.record.PID, c.record.Node)
 	}
@@ -304,7 +317,7 @@ func (c *comeback) fail(why RecoveryResult, now time.Time) {
 func (c *comeback) undo(now time.Time) {
 	s := c.socket
 	for len(s.rooms) > 0 {
-		s.shard.leave(s, len(s.rooms)-1)
+		s.shard.leave(s, len(s.rooms)-1, now)
 	}
 	if c.sink != nil {
 		s.sink = c.sink

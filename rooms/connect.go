@@ -2,6 +2,7 @@ package rooms
 
 import (
 	"errors"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -19,16 +20,31 @@ var (
 
 const authErrorPrefix = "Authentication error: "
 
-// expiryWarning is how long before the token's end a client is told of it.
-const expiryWarning = 5 * time.Minute
+// A client is told of its token's end when 80 % of the token's life is over, and
+// maxLead before the end at the earliest.
+const (
+	maxLead  = 5 * time.Minute
+	leadPart = 5 // a fifth is left then
+	leadUnit = 5 * time.Millisecond
+)
 
-// connectsPerBurst is how many CONNECTs are worth a burst of events: a token
-// costs more to verify than an event to serve, and nobody should guess.
+// reasonTokenExpired is what session_ended says at the token's end.
+const reasonTokenExpired = "token_expired"
+
+// connectsPerBurst is how many tokens, in CONNECT or refresh_token, are worth a
+// burst of events: a token costs more to verify than an event to serve, and
+// nobody should guess.
 const connectsPerBurst = 20
 
+// takeToken takes what a token costs, of which some has been taken already, and
+// returns what Throttle.Take does.
+func (s *Socket) takeToken(taken int, now time.Time) (bursts float64) {
+	rate := s.shard.hub.limits().Events
+	return s.events.Take(rate, max(rate.Burst/connectsPerBurst-taken, 0), now)
+}
+
 func (s *Socket) handleConnect(data []byte, now time.Time) {
-	rate := s.shard.hub.config.Limits.Events
-	if s.events.Take(rate, max(rate.Burst/connectsPerBurst, 1), now) > 1 {
+	if s.takeToken(0, now) > 1 {
 		s.close(ReasonTooFast)
 		return
 	}
@@ -48,6 +64,8 @@ func (s *Socket) handleConnect(data []byte, now time.Time) {
 		}
 		s.phase = phaseOpen
 		switch {
+		case errors.Is(err, ErrBusy):
+			s.close(ReasonBusy) // clients come back from that by themselves, and not from CONNECT_ERROR
 		case err != nil:
 			s.reject(err)
 			s.sink.Wake() // the deadline is back
@@ -130,7 +148,9 @@ func (s *Socket) AskRecovery() {
 }
 
 // verify has the token verified and calls then on the shard's event loop, at
-// once when the verifier has answered before it returns.
+// once when the verifier has answered before it returns. The verdict is checked
+// in that turn once more: the token may have been revoked, or have expired,
+// since it was given. An order that comes later finds the socket.
 func (s *Socket) verify(token string, now time.Time, then func(Identity, error, time.Time)) {
 	auth := s.shard.hub.config.Auth
 	if auth == nil {
@@ -142,8 +162,14 @@ func (s *Socket) verify(token string, now time.Time, then func(Identity, error, 
 		err error
 	}
 	consult(s.shard, now, func(done func(verdict)) {
-		auth.Authenticate(token, now, func(id Identity, err error) { done(verdict{id, err}) })
-	}, func(v verdict, now time.Time) { then(v.id, v.err, now) })
+		from := Presenter{User: s.userID, Address: s.sink.Source()}
+		auth.Authenticate(token, from, now, func(id Identity, err error) { done(verdict{id, err}) })
+	}, func(v verdict, now time.Time) {
+		if r := s.shard.hub.config.Revoker; r != nil && v.err == nil {
+			v.err = r.Check(v.id, now)
+		}
+		then(v.id, v.err, now)
+	})
 }
 
 // consult puts a question to somebody who answers by calling done once, before
@@ -188,7 +214,7 @@ func (s *Socket) refuse(namespace, why string) {
 // session that the client may come back to.
 func (s *Socket) connect(id Identity, asks bool, now time.Time) {
 	sh := s.shard
-	if most := sh.hub.config.Limits.PerUser; most > 0 && id.UserID != "" {
+	if most := sh.hub.limits().PerUser; most > 0 && id.UserID != "" {
 		if sh.hub.Members(kindUser+":"+id.UserID) >= most {
 			s.phase = phaseOpen
 			s.refuse("", errPerUser.Error())
@@ -206,10 +232,19 @@ func (s *Socket) connect(id Identity, asks bool, now time.Time) {
 	if id.UserID == "" {
 		return
 	}
-	s.enter(id)
+	s.enter(id, now)
 	s.sendPacket(s.appendConnected(sh.buf[:0]))
-	s.setExpiry(id.Expires, now)
+	s.startExpiry(&id, now)
 	s.saveSession()
+}
+
+// startExpiry arms the deadlines of the token that a client has come with.
+func (s *Socket) startExpiry(id *Identity, now time.Time) {
+	from := now
+	if !id.Issued.IsZero() && id.Issued.Before(now) {
+		from = id.Issued
+	}
+	s.setExpiry(from, id.Expires, now)
 }
 
 // sendAnswer answers CONNECT.
@@ -223,15 +258,19 @@ func (s *Socket) sendAnswer() {
 }
 
 // enter puts the socket into its user's room.
-func (s *Socket) enter(id Identity) {
+func (s *Socket) enter(id Identity, now time.Time) {
 	r, _ := s.shard.join(s, s.shard.roomName(kindUser, []byte(id.UserID)), false)
 	s.userID = r.name[len(kindUser)+1:] // shares the room's memory
-	s.take(id)
+	s.take(id, now)
 }
 
-// take keeps what a token says, but for the user.
-func (s *Socket) take(id Identity) {
-	s.tokenID, s.issued = s.shard.hub.tokenHash(id.TokenID), unixSeconds(id.Issued)
+// take keeps what a token says, but for the user. A token that is here has been
+// issued, whatever the clock of its issuer said.
+func (s *Socket) take(id Identity, now time.Time) {
+	s.tokenID, s.issued = s.shard.hub.tokenHash(id.TokenID), 0
+	if !id.Issued.IsZero() {
+		s.issued = uint32(min(max(id.Issued.Unix(), 1), now.Unix(), math.MaxUint32)) // until 2106
+	}
 	if s.shard.hub.config.Authorizer != nil {
 		s.claims = &claims{id.Email, id.Role, id.Rooms}
 	}
@@ -246,20 +285,26 @@ func (s *Socket) identity() Identity {
 	return id
 }
 
-// setExpiry arms the token's two deadlines, and warns at once when the end is
-// near.
-func (s *Socket) setExpiry(expires, now time.Time) {
-	s.until, s.warned = 0, false
-	if !expires.IsZero() {
-		s.until = expires.UnixMilli()
-		s.warnOfExpiry(now)
+// setExpiry arms the two deadlines of a token whose life is from … expires, and
+// warns at once when the first is over. A client that brings the same token
+// again, or one with the same end, is not warned of it again.
+func (s *Socket) setExpiry(from, expires, now time.Time) {
+	if expires.IsZero() {
+		s.until, s.warned = 0, false
+		s.sink.Wake()
+		return
 	}
+	until := expires.UnixMilli()
+	s.warned = s.warned && until == s.until
+	s.until = until
+	s.lead = uint16(max(min(expires.Sub(from)/leadPart, maxLead), 0) / leadUnit)
+	s.warnOfExpiry(now)
 	s.sink.Wake()
 }
 
 func (s *Socket) warnOfExpiry(now time.Time) {
 	left := time.UnixMilli(s.until).Sub(now)
-	if s.warned || left > expiryWarning || left <= 0 {
+	if s.warned || left > time.Duration(s.lead)*leadUnit || left <= 0 {
 		return
 	}
 	s.warned = true

@@ -7,6 +7,15 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
+// ServerEvents returns the names of the events that clients get from the gateway
+// itself.
+func ServerEvents() []string {
+	return []string{
+		"connected", "token_expiring_soon", "session_ended", eventRoomRevoked,
+		eventUserJoined, eventUserLeft, eventUserTyping, eventUserStopTyping,
+	}
+}
+
 // Events the gateway emits of its own accord.
 const (
 	eventUserJoined     = "user_joined"
@@ -90,7 +99,7 @@ func (s *Socket) announce(r *room, event string, gone int, now time.Time) {
 
 // leave takes s out of the room of its slot and tells the others.
 func (s *Socket) leave(slot int, now time.Time) {
-	r := s.shard.leave(s, slot)
+	r := s.shard.leave(s, slot, now)
 	if r.announce {
 		s.announce(r, eventUserLeft, 1, now)
 	}

@@ -145,9 +145,8 @@ func TestWrongData(t *testing.T) {
 		`{"roomType":"conversation","roomId":null}`:                                         missing,
 		`{"roomType":"conversation","roomId":true}`:                                         missing,
 		`{"roomType":"conversation","roomId":0}`:                                            missing,
-		`{"roomType":"conversation","roomId":-1}`:                                           missing,
-		`{"roomType":"conversation","roomId":1.5}`:                                          missing,
-		`{"roomType":"conversation","roomId":1e3}`:                                          missing,
+		`{"roomType":"conversation","roomId":-0.0}`:                                         missing,
+		`{"roomType":"conversation","roomId":1e999}`:                                        missing,
 		`{"roomType":"conversation","roomId":{}}`:                                           missing,
 		`{"roomType":"conversation","roomId":["1"]}`:                                        missing,
 		`{"roomType":null,"roomId":"1"}`:                                                    missing,
@@ -159,6 +158,7 @@ func TestWrongData(t *testing.T) {
 		`{"roomType":"conversations","roomId":"1"}`:                                         invalid,
 		`{"roomType":"user","roomId":"1"}`:                                                  invalid,
 		`{"roomType":"__proto__","roomId":"1"}`:                                             invalid,
+		`{"roomType":"conversation","roomId":"` + strings.Repeat("x", 1500) + `"}`:          "Invalid roomId",
 		`{"roomType":"conversation","roomId":"` + long + `x"}`:                              "Invalid roomId",
 		`{"roomType":"conversation","roomId":` + strings.Repeat("1", DefaultRoomID+1) + `}`: "Invalid roomId",
 	} {
@@ -187,8 +187,14 @@ func TestRoomIDs(t *testing.T) {
 	for id, name := range map[string]string{
 		`"42"`:                 "42",
 		`42`:                   "42",
-		`9007199254740993`:     "9007199254740993", // digit for digit, no detour over floats
+		`9007199254740993`:     "9007199254740993", // which JavaScript cannot hold
 		`"0"`:                  "0",
+		`42.0`:                 "42",
+		`4.2e1`:                "42",
+		`-7`:                   "-7",
+		`-7.0e0`:               "-7",
+		`1e21`:                 "1e+21",
+		`1.50`:                 "1.5",
 		`"\u0041\u005c"`:       `A\\`,
 		`"a:b"`:                "a:b",
 		`" "`:                  " ",

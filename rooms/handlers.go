@@ -54,12 +54,8 @@ func (s *Socket) handleEvent(p *codec.SocketPacket, attachments [][]byte, now ti
 	sh := s.shard
 	sh.stats.EventsIn.Add(1)
 	sh.call = Call{Socket: s, Args: args, Attachments: attachments, Now: now, ack: p.ID}
-	if ahead := s.events.Take(sh.hub.config.Limits.Events, 1, now); ahead > 1 {
-		sh.stats.EventsTooFast.Add(1)
-		sh.call.Refuse(errTooFast)
-		if ahead > 2 {
-			s.close(ReasonTooFast)
-		}
+	if ahead := s.events.Take(sh.hub.limits().Events, 1, now); ahead > 1 {
+		sh.call.tooFast(ahead)
 	} else if handle := sh.hub.config.Handlers[string(name)]; handle != nil {
 		handle(&sh.call)
 	} else {
@@ -67,6 +63,17 @@ func (s *Socket) handleEvent(p *codec.SocketPacket, attachments [][]byte, now ti
 		sh.call.Refuse(errUnknownEvent)
 	}
 	sh.call = Call{}
+}
+
+// tooFast refuses what came too early, and closes the session of who is so many
+// bursts ahead that it does not stop.
+func (c *Call) tooFast(ahead float64) {
+	s := c.Socket
+	s.shard.stats.EventsTooFast.Add(1)
+	c.Refuse(errTooFast)
+	if ahead > 2 {
+		s.close(ReasonTooFast)
+	}
 }
 
 func handleLeave(c *Call) {
@@ -122,6 +129,10 @@ func handleRefresh(c *Call) {
 		c.Refuse(errMissingToken)
 		return
 	}
+	if ahead := s.takeToken(1, c.Now); ahead > 1 { // 1: the event
+		c.tooFast(ahead)
+		return
+	}
 	later := Call{Socket: s, ack: c.ack}
 	id0 := s.id
 	s.verify(string(token), c.Now, func(id Identity, err error, now time.Time) {
@@ -137,12 +148,14 @@ func handleRefresh(c *Call) {
 		}
 		s.shard.stats.TokensRenewed.Add(1)
 		named := s.identity().Rooms != nil || id.Rooms != nil
-		s.take(id)
+		s.take(id, now)
 		later.Ack([]byte(`{"success":true}`))
 		if named {
 			s.askAgain(now)
 		}
-		s.setExpiry(id.Expires, now)
+		// Counted from now, since a warning at once would have the client
+		// refresh at once, for ever if its tokens come from a cache.
+		s.setExpiry(now, id.Expires, now)
 	})
 }
 
@@ -159,10 +172,9 @@ func stringMember(object []byte, name string) []byte {
 }
 
 // room reads {roomType, roomId} out of the first argument. Like the Node
-// gateway it takes a number for an id, and the last of two members of one
-// name.
+// gateway it takes the last of two members of one name.
 func (c *Call) room() (kind string, id []byte, err error) {
-	limits := &c.Socket.shard.hub.config.Limits
+	limits := c.Socket.shard.hub.limits()
 	arg, _ := codec.NextArg(c.Args)
 	var roomType []byte
 	for key, value, rest, ok := codec.Member(arg); ok; key, value, rest, ok = codec.Member(rest) {
@@ -186,20 +198,14 @@ func (c *Call) room() (kind string, id []byte, err error) {
 	return "", nil, errRoomType
 }
 
-// roomID returns the text of a string, the digits of a whole number, or nil.
+// roomID returns the id that a value is, nil for none and, as the Node gateway
+// has it, for the number 0, which is falsy.
 func roomID(value []byte) []byte {
-	if text, ok := codec.Text(value); ok {
-		return text
-	}
-	if len(value) == 1 && value[0] == '0' { // falsy, as in the Node gateway
+	id, _ := codec.ID(value) // one that is too long is the limit's matter
+	if string(id) == "0" && value[0] != '"' {
 		return nil
 	}
-	for _, c := range value {
-		if c < '0' || c > '9' {
-			return nil
-		}
-	}
-	return value
+	return id
 }
 
 // Ack answers the client with one JSON value, if it asked for an answer.

@@ -39,7 +39,11 @@ type Config struct {
 type Hub struct {
 	config    Config
 	shards    []*Shard
+	limited   atomic.Pointer[Limits]
 	occupancy *occupancy
+	bounds    *bounds
+	vacant    vacant
+	short     atomic.Bool  // memory is: no more joins
 	seed      maphash.Seed // of the hashes of tokens' ids
 	brake     brake
 
@@ -58,22 +62,36 @@ func New(c Config) (*Hub, error) {
 	if c.MaxMailbox < 1 || c.MaxPacket < 1 {
 		return nil, fmt.Errorf("rooms: MaxMailbox %d and MaxPacket %d must be positive", c.MaxMailbox, c.MaxPacket)
 	}
-	if !c.Limits.Events.ok() {
-		return nil, fmt.Errorf("rooms: %d events a second with bursts of %d: a burst must be worth an hour at most",
-			c.Limits.Events.PerSecond, c.Limits.Events.Burst)
+	h := &Hub{config: c, bounds: newBounds(), seed: maphash.MakeSeed(), brake: newBrake()}
+	h.occupancy = newOccupancy(c.Cluster, &h.vacant)
+	h.config.Recovery.fill()
+	h.sessions = newSessions(&h.config.Recovery)
+	if err := h.SetLimits(c.Limits); err != nil {
+		return nil, err
 	}
-	if !c.Limits.Telling.ok() {
-		return nil, fmt.Errorf("rooms: %d messages a second to crowds with bursts of %d: a burst must be worth an hour at most",
-			c.Limits.Telling.PerSecond, c.Limits.Telling.Burst)
-	}
-	c.Limits.fill()
-	c.Recovery.fill()
-	h := &Hub{config: c, sessions: newSessions(&c.Recovery), occupancy: newOccupancy(c.Cluster), seed: maphash.MakeSeed(), brake: newBrake()}
 	for i := range c.Shards {
 		h.shards = append(h.shards, newShard(h, i))
 	}
 	return h, nil
 }
+
+// SetLimits has other limits apply to all sockets from now on: what exceeds
+// them already stays. An error changes nothing.
+func (h *Hub) SetLimits(l Limits) error {
+	if !l.Events.ok() {
+		return fmt.Errorf("rooms: %d events a second with bursts of %d: a burst must be worth an hour at most",
+			l.Events.PerSecond, l.Events.Burst)
+	}
+	if !l.Telling.ok() {
+		return fmt.Errorf("rooms: %d messages a second to crowds with bursts of %d: a burst must be worth an hour at most",
+			l.Telling.PerSecond, l.Telling.Burst)
+	}
+	l.fill()
+	h.limited.Store(&l)
+	return nil
+}
+
+func (h *Hub) limits() *Limits { return h.limited.Load() }
 
 // Shards is the number of shards.
 func (h *Hub) Shards() int { return len(h.shards) }
@@ -183,5 +201,6 @@ func (h *Hub) Stats() Totals {
 		t.add(&s.stats)
 		t.MailboxWaiting += int64(s.mailbox.waiting())
 	}
+	t.RoomBytes += h.vacant.bytes.Load()
 	return t
 }

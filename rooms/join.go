@@ -3,7 +3,6 @@ package rooms
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -26,7 +25,7 @@ func handleJoin(c *Call) {
 	switch r := sh.rooms[string(name)]; {
 	case r != nil && c.Socket.in(r) >= 0:
 		c.join(name)
-	case c.roomsFull():
+	case c.full(name):
 	case sh.hub.config.Authorizer != nil:
 		c.authorize(string(name))
 	default:
@@ -34,14 +33,13 @@ func handleJoin(c *Call) {
 	}
 }
 
-// roomsFull refuses a join when the socket is in as many rooms as it may be.
-func (c *Call) roomsFull() bool {
-	most := c.Socket.shard.hub.config.Limits.Rooms
-	if len(c.Socket.rooms) < most {
-		return false
+// full refuses a join for which there is no place.
+func (c *Call) full(name []byte) bool {
+	err := c.Socket.mayJoin(len(name), c.Now)
+	if err != nil {
+		c.Refuse(err)
 	}
-	c.Refuse(fmt.Errorf("In %d rooms already", most))
-	return true
+	return err != nil
 }
 
 // authorize joins when the socket may be in the room.
@@ -56,8 +54,12 @@ func (c *Call) authorize(room string) {
 		if err != nil {
 			s.shard.stats.JoinsDenied.Add(1)
 			later.Refuse(err)
-		} else if !later.roomsFull() {
-			later.join([]byte(room))
+			return
+		}
+		name := []byte(room)
+		r := s.shard.rooms[room] // another join of this room may have been answered before
+		if r != nil && s.in(r) >= 0 || !later.full(name) {
+			later.join(name)
 		}
 	})
 }
@@ -95,7 +97,7 @@ func (c *Call) joined(r *room) {
 // comes, or of the one that has just gone, and counts that.
 func (sh *Shard) crowded(r *room, there occupied, gone int, now time.Time) bool {
 	members := sh.hub.occupancy.members(r.name, there) + gone
-	if most := sh.hub.config.Limits.Presence; (most == 0 || members <= most) && sh.mayTell(members, now) {
+	if most := sh.hub.limits().Presence; (most == 0 || members <= most) && sh.mayTell(members, now) {
 		return false
 	}
 	sh.stats.CrowdsMuted.Add(1)
@@ -105,7 +107,7 @@ func (sh *Shard) crowded(r *room, there occupied, gone int, now time.Time) bool 
 // mayTell reports whether a room of so many may be told something that it can
 // do without.
 func (sh *Shard) mayTell(members int, now time.Time) bool {
-	return members <= fewMembers || sh.telling.Allow(sh.hub.config.Limits.Telling, members, now)
+	return members <= fewMembers || sh.telling.Allow(sh.hub.limits().Telling, members, now)
 }
 
 // askAgain has the socket leave the rooms it may no longer be in, after its

@@ -1,15 +1,32 @@
 package rooms
 
+import "time"
+
 // Defaults of Limits.
 const (
 	// DefaultRooms is small because joining looks through them.
 	DefaultRooms  = 1000
 	DefaultRoomID = 256
+
+	// DefaultUserRooms is five devices with DefaultRooms each.
+	DefaultUserRooms = 5 * DefaultRooms
 )
 
 // Limits bound what one client can make a node do.
 type Limits struct {
-	Rooms  int // a socket may be in at a time, its user's not counted; 0: DefaultRooms
+	Rooms int // a socket may be in at a time, its user's not counted; 0: DefaultRooms
+
+	// UserRooms is how many memberships in rooms all sockets of a user may have
+	// on this node, their user's not counted; 0: any number.
+	UserRooms int
+
+	// RoomBytes is what rooms and memberships may hold on this node, the users'
+	// own not counted; 0: any number. See bounds.go.
+	RoomBytes int
+
+	// Linger is how long the cluster keeps a room that nobody is in any more.
+	Linger time.Duration
+
 	RoomID int // bytes of a room's id; 0: DefaultRoomID
 
 	RoomIDs Alphabet // what a room's id may consist of

@@ -138,7 +138,7 @@ func TestAlphabets(t *testing.T) {
 
 func TestACrowdIsNotToldOfEachThatComesAndGoes(t *testing.T) {
 	onShards(t, func(t *testing.T, w *world) {
-		w.hub.config.Limits.Presence = 5
+		w.hub.limits().Presence = 5
 		var crowd []*client
 		for i := range 8 {
 			c := w.connect(fmt.Sprint("user", i))
@@ -214,4 +214,48 @@ func TestRoomsOfManyAreToldSoMuchAndNoMore(t *testing.T) {
 	if s := w.hub.Stats(); s.CrowdsMuted != 2 || s.TypingsMuted != 2 {
 		t.Errorf("%d joins and leaves and %d typings were not told, want 2 and 2", s.CrowdsMuted, s.TypingsMuted)
 	}
+}
+
+// TestRefreshingATokenCostsWhatConnectCosts: both verify one.
+func TestRefreshingATokenCostsWhatConnectCosts(t *testing.T) {
+	rate := Rate{PerSecond: 100, Burst: 1000}
+	w := limited(t, 1, func(l *Limits) { l.Events = rate })
+	ann := w.connect("ann")
+	w.at(dawn.Add(time.Hour))
+	for i := range connectsPerBurst {
+		if got := ann.ask("refresh_token", tokenArg("!jwt expired")); got != `{"error":"jwt expired"}` {
+			t.Fatalf("refresh %d: %s", i, got)
+		}
+	}
+	for range connectsPerBurst {
+		if got := ann.ask("refresh_token", tokenArg("ann")); got != `{"error":"Too many events"}` {
+			t.Fatal(got)
+		}
+		ann.wantOpen()
+	}
+}
+
+// TestWhoseTokenIsNotLookedAtComesBack: a client does so by itself when its
+// connection ends, and not after CONNECT_ERROR.
+func TestWhoseTokenIsNotLookedAtComesBack(t *testing.T) {
+	w, late := newLateWorld(t)
+	ann := w.open("ann")
+	ann.text(`0{"token":"ann"}`)
+	late.answer(Identity{}, fmt.Errorf("here: %w", ErrBusy))
+	w.settle()
+	ann.wantNothing()
+	ann.wantClosed(ReasonBusy)
+
+	bob := w.open("bob")
+	bob.text(`0{"token":"bob"}`)
+	late.answer(Identity{UserID: "bob"}, nil)
+	w.settle()
+	bob.wantConnected()
+	bob.text(`21["refresh_token",` + tokenArg("bob") + `]`)
+	late.answer(Identity{}, ErrBusy)
+	w.settle()
+	if got := bob.next(); got != `431[{"error":"authentication is busy, try again"}]` {
+		t.Error(got)
+	}
+	bob.wantOpen()
 }

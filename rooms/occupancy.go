@@ -14,6 +14,7 @@ const occupancyStripes = 64
 // wakes only those event loops, and how many they are. Safe for concurrent use.
 type occupancy struct {
 	cluster Cluster // may be nil
+	vacant  *vacant
 	seed    maphash.Seed
 	stripes [occupancyStripes]occupancyStripe
 }
@@ -30,8 +31,8 @@ type occupied struct {
 	members int
 }
 
-func newOccupancy(c Cluster) *occupancy {
-	o := &occupancy{cluster: c, seed: maphash.MakeSeed()}
+func newOccupancy(c Cluster, v *vacant) *occupancy {
+	o := &occupancy{cluster: c, vacant: v, seed: maphash.MakeSeed()}
 	for i := range o.stripes {
 		o.stripes[i].rooms = make(map[string]occupied)
 	}
@@ -50,6 +51,9 @@ func (o *occupancy) join(r *room, shard int, user string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.rooms[r.name]
+	if now.members == 0 {
+		o.vacant.occupied(r.name)
+	}
 	fresh := now.shards&(1<<shard) == 0
 	now.shards |= 1 << shard
 	now.members++
@@ -61,8 +65,8 @@ func (o *occupancy) join(r *room, shard int, user string) {
 }
 
 // leave notes that a shard has one member less in room; last: it was the
-// shard's last.
-func (o *occupancy) leave(r *room, shard int, last bool) {
+// shard's last. It reports whether it was the node's last.
+func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 	s := o.stripe(r.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,12 +78,13 @@ func (o *occupancy) leave(r *room, shard int, last bool) {
 	if now.members > 0 {
 		s.rooms[r.name] = now
 		o.counted(r, now.members)
-		return
+		return false
 	}
 	delete(s.rooms, r.name)
 	if o.cluster != nil {
 		o.cluster.Vacated(r.name)
 	}
+	return true
 }
 
 // counted tells the cluster of the members of a room that clients join.

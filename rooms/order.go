@@ -6,8 +6,6 @@ import (
 	"math"
 	"strings"
 	"time"
-
-	"github.com/hometrip/gateway/codec"
 )
 
 // An Order is what the back office wants of all nodes: that a user's sockets
@@ -16,8 +14,8 @@ type Order struct {
 	User    string // whose sockets and tokens; "" for a TokenID of anybody
 	TokenID string // only that token's; "" for all of the user's
 
-	// Issued is up to when a token must have been issued to be meant; zero for
-	// any time. A token that does not say is meant.
+	// Issued is up to when a token must have been issued to be meant, see
+	// LastIssued; zero for any time. A token that does not say is meant.
 	Issued time.Time
 
 	Until  time.Time // the tokens are refused until then; zero: they stay good
@@ -41,7 +39,22 @@ func (o *Order) Means(user string, token uint64, issued uint32) bool {
 	if o.User == "" {
 		return mark == token
 	}
-	return o.User == user && (mark == 0 || mark == token) && (o.Issued.IsZero() || issued <= unixSeconds(o.Issued))
+	return o.User == user && (mark == 0 || mark == token) && int64(issued) <= o.LastIssued()
+}
+
+// IssuedLeeway is by how much the clocks of who issues tokens and of who gives
+// orders may differ. A token that was issued so shortly after an order is
+// refused too; that it stays good would be worse.
+const IssuedLeeway = 2 * time.Second
+
+// LastIssued returns the last Unix second in which a token may have been issued
+// that the order means, leeway included. Both sides are rounded down: a token
+// issued at 12:00:00.9 belongs to second 12:00:00, like an order of 12:00:00.1.
+func (o *Order) LastIssued() int64 {
+	if o.Issued.IsZero() {
+		return math.MaxInt64
+	}
+	return o.Issued.Add(IssuedLeeway).Unix()
 }
 
 // Obey has an order's tokens refused on this node, and then their sockets
@@ -66,12 +79,9 @@ func (sh *Shard) obey(o *Order, now time.Time) {
 		sh.hunt(token, o.Reason)
 		return
 	}
-	issued := uint32(math.MaxUint32)
-	if !o.Issued.IsZero() {
-		issued = unixSeconds(o.Issued)
-	}
+	last := o.LastIssued()
 	sh.dismiss(sh.rooms[kindUser+":"+o.User], now, func(s *Socket) (reason string, meant bool) {
-		return o.Reason, s.issued <= issued && (token == 0 || s.tokenID == token)
+		return o.Reason, int64(s.issued) <= last && (token == 0 || s.tokenID == token)
 	})
 }
 
@@ -116,10 +126,7 @@ func (sh *Shard) dismiss(r *room, now time.Time, meant func(*Socket) (reason str
 			}
 		}
 		sh.stats.Ordered.Add(1)
-		b := append(sh.buf[:0], `42["session_ended",{"reason":`...)
-		b = codec.AppendString(b, reason)
-		s.sendPacket(append(b, "}]"...))
-		s.disconnect(now)
+		s.endSession(reason, now)
 	}
 }
 
@@ -129,12 +136,4 @@ func (h *Hub) tokenHash(id string) uint64 {
 		return 0
 	}
 	return maphash.String(h.seed, id)
-}
-
-// unixSeconds is 0 for the zero time. It ends in the year 2106.
-func unixSeconds(t time.Time) uint32 {
-	if t.IsZero() {
-		return 0
-	}
-	return uint32(min(max(t.Unix(), 1), math.MaxUint32))
 }

@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -93,10 +94,76 @@ func TestOnlyTheTokensMeantLoseTheirSockets(t *testing.T) {
 	}
 }
 
-// A blacklist remembers what it is told.
+// An order means the tokens of its second and of IssuedLeeway after it, and a
+// token that is here has been issued.
+func TestAnOrderAndATokenOfAboutTheSameTime(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		issued, order  time.Duration // after dawn's second
+		connected      time.Duration // when the socket did
+		isDisconnected bool
+	}{
+		{"the token before", 0, time.Second, 0, true},
+		{"in the same second, the token later", 900 * time.Millisecond, 100 * time.Millisecond, time.Second, true},
+		{"the publisher's clock is behind", time.Second, 0, time.Second, true},
+		{"by all of the leeway", IssuedLeeway, 0, IssuedLeeway, true},
+		{"by more", IssuedLeeway + time.Second, 0, IssuedLeeway + time.Second, false},
+		{"the issuer's clock is ahead", time.Minute, time.Second, 0, true},
+	} {
+		second := dawn.Truncate(time.Second)
+		w := newWorld(t, 1, func(config *Config) {
+			config.Auth = authFunc(func(_ string, _ time.Time, done func(Identity, error)) {
+				done(Identity{UserID: "ann", Issued: second.Add(c.issued)}, nil)
+			})
+		})
+		w.now = second.Add(c.connected)
+		ann := w.connect("ann")
+		w.obey(Order{User: "ann", Issued: second.Add(c.order)})
+		if got := ann.socket.ID() == ""; got != c.isDisconnected {
+			t.Errorf("%s: disconnected %v, want %v", c.name, got, c.isDisconnected)
+		}
+	}
+}
+
+// A token that was verified before it was revoked does not connect afterwards:
+// the order has looked for its sockets when there was none.
+func TestARevocationWhileTheTokenIsVerified(t *testing.T) {
+	b := &blacklist{}
+	late := &lateAuth{}
+	w := newWorld(t, 2, func(c *Config) { c.Auth, c.Revoker = late, b })
+	ann := w.open("ann")
+	ann.text(`0{"token":"ann"}`)
+	late.answer(Identity{UserID: "ann", TokenID: "t1"}, nil) // on its way to the event loop
+	w.hub.Receive(Broadcast{Room: EveryNode, Order: &Order{User: "ann", TokenID: "t1", Until: dawn.Add(time.Hour)}})
+	w.settle()
+	if got := ann.next(); got != `44{"message":"Authentication error: jwt revoked"}` {
+		t.Errorf("got %s, want a refusal", got)
+	}
+	ann.text(`0{"token":"ann"}`)
+	late.answer(Identity{UserID: "ann", TokenID: "t2"}, nil)
+	w.settle()
+	ann.wantConnected()
+
+	ann.text(`27["refresh_token",` + tokenArg("ann") + `]`)
+	late.answer(Identity{UserID: "ann", TokenID: "t3"}, nil)
+	b.Revoke(Order{TokenID: "t3"})
+	w.settle()
+	if got := ann.next(); got != `437[{"error":"jwt revoked"}]` {
+		t.Errorf("got %s, want a refusal", got)
+	}
+}
+
+// A blacklist remembers what it is told, and refuses the tokens named by id.
 type blacklist struct{ orders []Order }
 
 func (b *blacklist) Revoke(o Order) { b.orders = append(b.orders, o) }
+
+func (b *blacklist) Check(id Identity, _ time.Time) error {
+	if slices.ContainsFunc(b.orders, func(o Order) bool { return o.TokenID != "" && o.TokenID == id.TokenID }) {
+		return errors.New("jwt revoked")
+	}
+	return nil
+}
 
 func TestTokensAreRevokedBeforeTheirSocketsGo(t *testing.T) {
 	b := &blacklist{}

@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"errors"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -19,6 +20,9 @@ type Sink interface {
 
 	// Wake asks the session to read Socket.Deadline again.
 	Wake()
+
+	// Source identifies the address the client is at; 0: it is not known.
+	Source() uint64
 }
 
 // Identity is who a verified token speaks for.
@@ -29,16 +33,37 @@ type Identity struct {
 	Expires time.Time // zero: never
 	Rooms   []string  // rooms and patterns the token names; nil when it names none
 	TokenID string    // "" when the token has none
-	Issued  time.Time // zero when the token does not say
+	Issued  time.Time // whole seconds, rounded down; zero when the token does not say
 }
+
+// Size is about how many bytes of memory the identity refers to.
+func (id *Identity) Size() int {
+	n := len(id.UserID) + len(id.Email) + len(id.Role) + len(id.TokenID)
+	for _, room := range id.Rooms {
+		n += len(room)
+	}
+	return n
+}
+
+// A Presenter is who presents a token: those among whom verifications are
+// shared out.
+type Presenter struct {
+	User    string // "" for a socket that has not connected: its token may lie
+	Address uint64 // Sink.Source; 0: not known
+}
+
+// ErrBusy is what an Authenticator says when it has not looked at the token,
+// because too many wait.
+var ErrBusy = errors.New("authentication is busy, try again")
 
 // An Authenticator verifies tokens.
 type Authenticator interface {
 	// Authenticate verifies token as of now and calls done once. It never
 	// blocks: when the answer is at hand it calls done before returning,
 	// otherwise later and from another goroutine. The error's text is what
-	// the client is told after "Authentication error: ".
-	Authenticate(token string, now time.Time, done func(Identity, error))
+	// the client is told after "Authentication error: "; it is, or wraps,
+	// ErrBusy when the token has not been looked at.
+	Authenticate(token string, from Presenter, now time.Time, done func(Identity, error))
 }
 
 // An Authorizer says who may be in which room.
@@ -56,6 +81,11 @@ type Revoker interface {
 	// Revoke has an order's tokens refused until the order ends. It never
 	// blocks, and may be called with the same order again.
 	Revoke(Order)
+
+	// Check returns why the token behind an identity, which was good, is good
+	// no longer: it was revoked or has expired since. It never blocks. The
+	// error's text is for the client, like Authenticate's.
+	Check(id Identity, now time.Time) error
 }
 
 // A Cluster is the other nodes. None of its methods blocks. Occupied, Counted

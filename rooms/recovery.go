@@ -124,13 +124,14 @@ const (
 	RecoveryLogShort                 // the log does not reach back far enough
 	RecoveryTooMuch                  // more was missed than one return may bring
 	RecoveryPolicy                   // whoever decides on rooms did not answer
+	RecoveryLimits                   // its rooms are more than the user or the node may hold
 	RecoveryFailed                   // the log or Redis cannot be read
 	recoveryResults
 )
 
 var recoveryNames = [recoveryResults]string{
 	"recovered", "unknown_pid", "window_over", "other_user", "busy", "order", "offset", "other_log", "no_position",
-	"log_too_short", "too_much", "policy", "failed",
+	"log_too_short", "too_much", "policy", "limits", "failed",
 }
 
 func (r RecoveryResult) String() string { return recoveryNames[r] }

@@ -69,15 +69,17 @@ func (r *room) leave(s *Socket, slot int) {
 	}
 	s.rooms[end] = membership{}
 	s.rooms = s.rooms[:end]
-	r.shrink()
+	s.rooms = shrink(s.rooms)
+	r.members = shrink(r.members)
 }
 
-// shrink gives back memory when a crowd has gone.
-func (r *room) shrink() {
+// shrink gives back memory when most of a list has gone.
+func shrink[T any](list []T) []T {
 	const floor = 64 // members; below this it is not worth a copy
-	if c := cap(r.members); c > floor && len(r.members) < c/4 {
-		r.members = append(make([]member, 0, c/2), r.members...)
+	if c := cap(list); c > floor && len(list) < c/4 {
+		return append(make([]T, 0, c/2), list...)
 	}
+	return list
 }
 
 // send queues m for every member but except. Sinks only queue, so members

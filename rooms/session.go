@@ -81,7 +81,7 @@ func (s *Socket) give(b *Broadcast) {
 	default:
 		n.rebase(s.shard)
 		n.last = b.Position
-		s.sink.Send(b.Message.WithOffset(s.shard.identity, b.Position))
+		s.sink.Send(s.shard.withOffset(b))
 	}
 }
 
@@ -106,6 +106,15 @@ func (sh *Shard) sendNumbered(r *room, b *Broadcast) (sent int) {
 		}
 	}
 	return sent
+}
+
+// withOffset returns the message of an event with its offset. It is encoded
+// once for all members on this shard, and all rooms of the event.
+func (sh *Shard) withOffset(b *Broadcast) *codec.Message {
+	if sh.plain != b.Message {
+		sh.plain, sh.numbered = b.Message, b.Message.WithOffset(sh.identity, b.Position)
+	}
+	return sh.numbered
 }
 
 // record describes the socket's session as it is now.
@@ -169,6 +178,7 @@ type nobody struct{}
 func (nobody) Send(*codec.Message) {}
 func (nobody) Close(Reason)        {}
 func (nobody) Wake()               {}
+func (nobody) Source() uint64      { return 0 }
 
 // goAway has a connected socket whose connection has ended stay in its rooms
 // as an absent member until the grace is over.
@@ -241,12 +251,12 @@ func (s *Socket) depart(now time.Time) {
 
 // dissolve takes an absent socket out of its rooms without a word: its client
 // is back.
-func (s *Socket) dissolve() {
+func (s *Socket) dissolve(now time.Time) {
 	if s.phase != phaseAbsent {
 		return
 	}
 	for len(s.rooms) > 0 {
-		s.shard.leave(s, len(s.rooms)-1)
+		s.shard.leave(s, len(s.rooms)-1, now)
 	}
 	s.shard.stats.Absent.Add(-1)
 	s.phase = phaseClosed

@@ -290,6 +290,6 @@ func (ss *sessions) arrived(pid string) *Socket {
 // elsewhere: what has stayed of it leaves its rooms silently.
 func (h *Hub) Dissolve(pid string) {
 	if s := h.sessions.arrived(pid); s != nil {
-		s.shard.Post(func(time.Time) { s.dissolve() })
+		s.shard.Post(func(now time.Time) { s.dissolve(now) })
 	}
 }

@@ -31,6 +31,8 @@ type Shard struct {
 	base          uint64 // position behind which this node reads that log; 0: not known
 	gaps          uint32 // times events were lost before this node has read them
 
+	plain, numbered *codec.Message // the last event that somebody got with its offset
+
 	absent absentees // sockets without a connection, until their grace is over
 
 	second     int64  // Unix, of secondText
@@ -176,6 +178,7 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 		r.asked++
 		s.session.joined(sh)
 	}
+	sh.hold(r, s.userID, len(r.members) == 1)
 	user := s.userID
 	if user == "" { // its own room, or nobody
 		user = r.name
@@ -186,7 +189,7 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 
 // leave takes s out of the room of its slot, and the room out of the world
 // when s was the last.
-func (sh *Shard) leave(s *Socket, slot int) *room {
+func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
 	r := s.rooms[slot].room
 	if s.session != nil {
 		r.asked--
@@ -195,10 +198,14 @@ func (sh *Shard) leave(s *Socket, slot int) *room {
 	r.leave(s, slot)
 	sh.stats.Members.Add(-1)
 	last := len(r.members) == 0
+	sh.release(r, s.userID, last)
 	if last {
 		delete(sh.rooms, r.name)
 	}
-	sh.hub.occupancy.leave(r, sh.index, last)
+	vacated := sh.hub.occupancy.leave(r, sh.index, last)
+	if keep := sh.hub.limits().Linger; vacated && keep > 0 && r.announce {
+		sh.hub.vacant.add(r.name, s.userID, now.Add(keep))
+	}
 	return r
 }
 

@@ -34,19 +34,22 @@ type Socket struct {
 
 	phase  phase
 	warned bool   // token_expiring_soon was sent
-	log    uint16 // which log given is of, as Shard.log counts
+	lead   uint16 // how long before the token's end it is to be sent, in leadUnit
 	issued uint32 // when the token was, Unix s; 0 when it does not say
 	events Throttle
 
 	// given is a position in the log of the services' events: nothing at or
 	// below it is given to the socket. It is set where the shard's own position
-	// does not tell: see floor.
+	// does not tell: see floor. The bits above givenBits say of which log it is,
+	// as Shard.log counts.
 	given uint64
 
 	id     string // public: others see it; "" until connected
 	userID string // "" for nobody
 
-	until int64 // Unix ms: CONNECT must have come, or the token ends; 0: never
+	// until is the monotonic time, in ns, by which CONNECT must have come; when
+	// connected the Unix time, in ms, at which the token ends. 0: never.
+	until int64
 
 	rooms  []membership
 	claims *claims // nil unless somebody decides on rooms
@@ -57,6 +60,9 @@ type Socket struct {
 
 	session *session // nil unless the client asked for recovery
 }
+
+// givenBits are those of a position in a log: a million a second for 2,000 years.
+const givenBits = 56
 
 // claims are what a token says beside the user, for the Authorizer.
 type claims struct {
@@ -95,7 +101,7 @@ func (sh *Shard) Open(sink Sink, token string, now time.Time) *Socket {
 func (s *Socket) awaitConnect(now time.Time) {
 	s.phase, s.until = phaseOpen, 0
 	if t := s.shard.hub.config.ConnectTimeout; t > 0 {
-		s.until = now.Add(t).UnixMilli()
+		s.until = int64(Monotonic(now) + t)
 	}
 }
 
@@ -185,30 +191,38 @@ func (s *Socket) Deadline() time.Time {
 	switch {
 	case s.until == 0:
 		return noDeadline
-	case s.phase < phaseConnected || s.phase == phaseConnected && s.warned:
+	case s.phase < phaseConnected:
+		return afterEpoch(time.Duration(s.until))
+	case s.phase == phaseConnected && s.warned:
 		return time.UnixMilli(s.until)
 	case s.phase == phaseConnected:
-		return time.UnixMilli(s.until).Add(-expiryWarning)
+		return time.UnixMilli(s.until).Add(-time.Duration(s.lead) * leadUnit)
 	}
 	return noDeadline
 }
 
 // Expire does what is due at now. It may be called early.
 func (s *Socket) Expire(now time.Time) {
-	over := s.until != 0 && now.UnixMilli() >= s.until
 	switch {
-	case s.phase < phaseConnected && over:
-		s.close(ReasonConnectTimeout)
-	case s.phase == phaseConnected && over:
+	case s.until == 0:
+	case s.phase < phaseConnected:
+		if int64(Monotonic(now)) >= s.until {
+			s.close(ReasonConnectTimeout)
+		}
+	case s.phase == phaseConnected && now.UnixMilli() >= s.until:
 		s.shard.stats.TokensExpired.Add(1)
-		s.disconnect(now)
-	case s.phase == phaseConnected && s.until != 0:
+		s.endSession(reasonTokenExpired, now)
+	case s.phase == phaseConnected:
 		s.warnOfExpiry(now)
 	}
 }
 
-// disconnect takes the client out of the namespace and tells it so.
-func (s *Socket) disconnect(now time.Time) {
+// endSession tells the client why its session ends and takes it out of the
+// namespace.
+func (s *Socket) endSession(reason string, now time.Time) {
+	b := append(s.shard.buf[:0], `42["session_ended",{"reason":`...)
+	b = codec.AppendString(b, reason)
+	s.sendPacket(append(b, "}]"...))
 	s.leaveAll(now)
 	s.sendPacket(append(s.shard.buf[:0], "41"...))
 	s.awaitConnect(now)
@@ -247,7 +261,7 @@ func (s *Socket) leaveAll(now time.Time) {
 	s.session = nil
 	s.id, s.userID = "", ""
 	s.claims, s.tokenID, s.issued = nil, 0, 0
-	s.until, s.warned = 0, false
+	s.until, s.warned, s.lead = 0, false, 0
 }
 
 // Holds is how many bytes wait here for the attachments they belong to.
@@ -301,14 +315,14 @@ func (s *Socket) Position() uint64 { return max(s.floor(), s.shard.Position()) }
 // floor returns the position up to which nothing is given to the socket any
 // more.
 func (s *Socket) floor() uint64 {
-	if s.log != s.shard.log {
+	if uint8(s.given>>givenBits) != uint8(s.shard.log) {
 		return 0 // of another log
 	}
-	return s.given
+	return s.given & (1<<givenBits - 1)
 }
 
 // raise sets the floor.
 func (s *Socket) raise(position uint64) {
-	s.given, s.log = position, s.shard.log
+	s.given = uint64(uint8(s.shard.log))<<givenBits | position&(1<<givenBits-1)
 	s.shard.floor = max(s.shard.floor, position)
 }

@@ -15,6 +15,9 @@ type Stats struct {
 	EventsRefused atomic.Int64 // answered with an error
 	EventsTooFast atomic.Int64 // of these, because there were too many
 	JoinsDenied   atomic.Int64 // of these, by the Authorizer
+	JoinsOverUser atomic.Int64 // of these, because the user is in too many rooms
+	JoinsOverNode atomic.Int64 // of these, because rooms hold too much on this node
+	RoomBytes     atomic.Int64 // held by rooms and memberships now, users' own not counted
 	Expelled      atomic.Int64 // sockets taken out of a room they may no longer be in
 	CrowdsMuted   atomic.Int64 // joins and leaves that a crowd was not told of
 	TypingsMuted  atomic.Int64 // the same of typing
@@ -31,6 +34,7 @@ type Totals struct {
 	Sockets, Absent, Members, Connects, ConnectErrors int64
 	EventsIn, EventsUnknown, EventsRefused            int64
 	EventsTooFast, JoinsDenied, Expelled              int64
+	JoinsOverUser, JoinsOverNode, RoomBytes           int64
 	CrowdsMuted, TypingsMuted                         int64
 	Broadcasts, Deliveries                            int64
 	TokensExpired, TokensRenewed, Ordered             int64
@@ -48,6 +52,9 @@ func (t *Totals) add(s *Stats) {
 	t.EventsRefused += s.EventsRefused.Load()
 	t.EventsTooFast += s.EventsTooFast.Load()
 	t.JoinsDenied += s.JoinsDenied.Load()
+	t.JoinsOverUser += s.JoinsOverUser.Load()
+	t.JoinsOverNode += s.JoinsOverNode.Load()
+	t.RoomBytes += s.RoomBytes.Load()
 	t.Expelled += s.Expelled.Load()
 	t.CrowdsMuted += s.CrowdsMuted.Load()
 	t.TypingsMuted += s.TypingsMuted.Load()

@@ -1,6 +1,9 @@
 package rooms
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // A Rate is how much somebody may do: PerSecond in the long run, Burst at once.
 // The zero Rate is no limit.
@@ -9,19 +12,30 @@ type Rate struct {
 	Burst     int
 }
 
-// throttleUnit is a throttle's resolution. 2^32 of them are 12 hours, so what
-// is older than that looks like the near future: see ahead.
-const throttleUnit = 10 * time.Microsecond
+// maxBurst bounds what a burst may be worth in time, so that arithmetic in
+// nanoseconds cannot overflow.
+const maxBurst = time.Hour
 
-// maxAhead bounds what a burst may be worth in time, so that it can be told
-// from a throttle that has not been touched for hours.
-const maxAhead = time.Hour
+// epoch is where the monotonic time of this process begins: see Monotonic.
+var epoch = time.Now()
+
+// Monotonic returns the time from the start of the process to t. It follows
+// the monotonic clock as long as t comes from time.Now, so setting the system's
+// clock does not change it. Spans are measured with it; it never wraps, which
+// Unix times in 32 bits do.
+func Monotonic(t time.Time) time.Duration { return t.Sub(epoch) }
+
+// afterEpoch is the inverse of Monotonic.
+func afterEpoch(d time.Duration) time.Time { return epoch.Add(d) }
+
+// unused is the Throttle of somebody who has not taken anything yet.
+const unused Throttle = 0
 
 // A Throttle says whether somebody keeps to a Rate. It is a leaky bucket in
-// four bytes, because every client has one or two: the time at which everything
-// taken so far will have been earned. Owned by its client's event loop; the
-// zero Throttle is ready.
-type Throttle uint32
+// eight bytes, because every client has one or two: the monotonic time, in ns,
+// at which everything taken so far will have been earned. Owned by its
+// client's event loop; the zero Throttle is ready.
+type Throttle int64
 
 // Take takes n and returns by how many bursts the client is ahead of its
 // rate: up to 1 is fine. What is refused counts too, so that somebody who does
@@ -30,17 +44,32 @@ func (t *Throttle) Take(r Rate, n int, now time.Time) (bursts float64) {
 	if r.PerSecond <= 0 {
 		return 0
 	}
-	per := int64(r.PerSecond)
-	cost := (int64(n)*int64(time.Second/throttleUnit) + per - 1) / per // nothing is free
-	burst := int64(r.Burst) * int64(time.Second/throttleUnit) / int64(r.PerSecond)
-	at := uint32(now.UnixNano() / int64(throttleUnit))
-	ahead := int64(int32(uint32(*t) - at))
-	if ahead < 0 || ahead > 3*burst { // earned long ago, or the clock was set
-		ahead = 0
+	cost, burst := r.worth(n), r.worth(r.Burst)
+	at := int64(Monotonic(now))
+	ahead := min(t.ahead(at, 3*burst)+cost, 3*burst)
+	if *t = Throttle(at + ahead); *t == unused {
+		*t = 1
 	}
-	ahead = min(ahead+cost, 3*burst)
-	*t = Throttle(at + uint32(ahead))
 	return float64(ahead) / float64(burst)
+}
+
+// ahead returns how far the throttle is ahead of the time at, in ns. A value
+// that Take cannot have left there (more than most) counts as none.
+func (t Throttle) ahead(at, most int64) int64 {
+	if ahead := int64(t) - at; t != unused && ahead > 0 && ahead <= most {
+		return ahead
+	}
+	return 0
+}
+
+// worth returns the time in which n is earned, in ns. It is rounded down, so
+// that exactly a burst passes at once, but nothing is free.
+func (r Rate) worth(n int) int64 {
+	const most = math.MaxInt64 / int64(time.Second)
+	if int64(n) > most {
+		return math.MaxInt64 / 4 // more than any burst, and still a summand
+	}
+	return max(int64(n)*int64(time.Second)/int64(r.PerSecond), 1)
 }
 
 // Allow takes n if the client keeps to the rate with it, and reports that.
@@ -55,11 +84,11 @@ func (t *Throttle) Allow(r Rate, n int, now time.Time) bool {
 
 // Rested reports whether everything taken has been earned.
 func (t Throttle) Rested(now time.Time) bool {
-	return int32(uint32(t)-uint32(now.UnixNano()/int64(throttleUnit))) <= 0
+	return t == unused || int64(t) <= int64(Monotonic(now))
 }
 
 // ok reports whether a Throttle can count in this rate.
 func (r Rate) ok() bool {
 	return r.PerSecond == 0 || r.PerSecond > 0 && r.Burst > 0 &&
-		time.Duration(r.Burst)*time.Second/time.Duration(r.PerSecond) <= maxAhead
+		time.Duration(r.Burst)*time.Second/time.Duration(r.PerSecond) <= maxBurst
 }

@@ -3,6 +3,8 @@ package rooms
 import (
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/clocktest"
 )
 
 func TestThrottleLetsABurstAndTheRatePass(t *testing.T) {
@@ -50,17 +52,74 @@ func TestThrottleFindsWhoDoesNotStop(t *testing.T) {
 	}
 }
 
-// The throttle counts in 32 bits: whatever the pause, and wherever the clock
-// is set to, a client is not worse off than a new one.
-func TestThrottleForgets(t *testing.T) {
-	rate := Rate{PerSecond: 1, Burst: 3600}
-	for _, pause := range []time.Duration{
-		4 * time.Hour, 6 * time.Hour, 8 * time.Hour, 12 * time.Hour, 1000 * time.Hour, -4 * time.Hour, -1000 * time.Hour,
-	} {
-		var throttle Throttle
-		throttle.Take(rate, 3600, dawn)
-		if ahead := throttle.Take(rate, 1, dawn.Add(pause)); ahead > 1 {
-			t.Errorf("after %v a client is %v bursts ahead", pause, ahead)
+// everyRate has the rates of all limiters by default, and extreme ones.
+var everyRate = map[string]Rate{
+	"events":             {100, 1000},
+	"a few, a crowd":     {10, 1000},
+	"an hour's burst":    {1, 3600},
+	"bytes":              {1 << 20, 4 << 20},
+	"the least bytes":    {1, 4_000_000},
+	"the most bytes":     {1 << 30, 4 << 30},
+	"handshakes":         {4000, 8000},
+	"of an address":      {5, 10},
+	"one a second":       {1, 2},
+	"messages to crowds": {100_000, 100_000},
+	"the most messages":  {100_000_000, 100_000_000},
+	"a third":            {3, 10},
+}
+
+// A limiter lets a new client, one that has been silent, and one that keeps to
+// the rate do what they may, at any time.
+func TestThrottleAtAnyTimeOfTwoDays(t *testing.T) {
+	for name, rate := range everyRate {
+		silent := map[time.Duration]Throttle{}
+		for _, pause := range []time.Duration{11 * time.Hour} { // 32 bits of 10 us are 11.9 h
+			var throttle Throttle
+			throttle.Take(rate, rate.Burst, (&clocktest.Clock{Wall: dawn}).Now())
+			silent[pause] = throttle
+		}
+		var steady Throttle
+		clocktest.Walk(dawn, func(now time.Time) {
+			var fresh Throttle
+			if ahead := fresh.Take(rate, rate.Burst, now); ahead > 1 {
+				t.Fatalf("%s: at %v a new client is %v bursts ahead", name, Monotonic(now), ahead)
+			}
+			if ahead := steady.Take(rate, rate.PerSecond, now); ahead > 1 {
+				t.Fatalf("%s: at %v a client that keeps to the rate is %v bursts ahead", name, Monotonic(now), ahead)
+			}
+			for pause, throttle := range silent {
+				earned := max(pause, time.Duration(rate.worth(rate.Burst)))
+				if Monotonic(now) < earned {
+					continue
+				}
+				if !throttle.Rested(now) {
+					t.Fatalf("%s: at %v a client that was silent has not rested", name, Monotonic(now))
+				}
+				if ahead := throttle.Take(rate, rate.Burst, now); ahead > 1 {
+					t.Fatalf("%s: at %v a client that was silent is %v bursts ahead", name, Monotonic(now), ahead)
+				}
+			}
+		})
+	}
+}
+
+// Whoever sets the clock, back or forth, changes nothing: neither is a client
+// refused that keeps to the rate, nor is one let through that does not.
+func TestThrottleWhileTheClockIsSet(t *testing.T) {
+	for name, rate := range everyRate {
+		var steady, greedy Throttle
+		c := clocktest.Clock{Wall: dawn}
+		for _, step := range clocktest.Steps {
+			for range 20 {
+				c.Pass(time.Second)
+				if ahead := steady.Take(rate, rate.PerSecond, c.Now()); ahead > 1 {
+					t.Fatalf("%s: a client that keeps to the rate is %v bursts ahead before %v", name, ahead, step)
+				}
+				if ahead := greedy.Take(rate, rate.Burst+rate.PerSecond+1, c.Now()); ahead <= 1 {
+					t.Fatalf("%s: a client beyond the rate is only %v bursts ahead before %v", name, ahead, step)
+				}
+			}
+			c.Set(step)
 		}
 	}
 }
@@ -75,7 +134,7 @@ func TestThrottleWithoutRate(t *testing.T) {
 }
 
 func TestThrottleNothingIsFree(t *testing.T) {
-	rate := Rate{PerSecond: 100_000_000, Burst: 1_000_000_000}
+	rate := Rate{PerSecond: 100_000_000_000, Burst: 100_000_000}
 	var throttle Throttle
 	for range 10_000_000 {
 		if throttle.Take(rate, 1, dawn) > 2 {

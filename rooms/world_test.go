@@ -50,7 +50,7 @@ func newWorld(t testing.TB, shards int, mutate ...func(*Config)) *world {
 
 type authFunc func(token string, now time.Time, done func(Identity, error))
 
-func (f authFunc) Authenticate(token string, now time.Time, done func(Identity, error)) {
+func (f authFunc) Authenticate(token string, _ Presenter, now time.Time, done func(Identity, error)) {
 	f(token, now, done)
 }
 
@@ -91,6 +91,7 @@ type client struct {
 	reason *Reason  // of Close
 	gone   bool     // Closed was called
 	wakes  int
+	source uint64
 	last   *codec.Message
 }
 
@@ -111,6 +112,8 @@ func (c *client) Close(reason Reason) {
 }
 
 func (c *client) Wake() { c.wakes++ }
+
+func (c *client) Source() uint64 { return c.source }
 
 // open makes a client whose Engine.IO session is open, on the next shard.
 func (w *world) open(name string) *client { return w.openWith(name, "") }

@@ -51,6 +51,28 @@ func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {
 	}
 }
 
+// Several libraries write milliseconds where AMQP wants seconds.
+func TestATimestampInMillisecondsIsRecognised(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t)).start()
+	sent := time.Now().Add(-time.Minute).Truncate(time.Millisecond)
+	milliseconds := func(m *amqp.Publishing) { m.Timestamp = time.Unix(sent.UnixMilli(), 0) }
+	w.publish("message.sent", `{"conversationId":42}`, milliseconds)
+	w.want(delivered{"conversation:42", `["new_message",{"conversationId":42,"timestamp":"` + sent.UTC().Format(timeLayout) + `"}]`})
+	for n, stamp := range []func(*amqp.Publishing){
+		milliseconds, func(m *amqp.Publishing) { m.Timestamp = time.Unix(0, 0) }, func(m *amqp.Publishing) { m.Timestamp = time.Unix(1, 0) },
+	} {
+		before := time.Now()
+		w.publish("user.logout", `{"userId":"ann"}`, stamp)
+		await(t, "the order", func() bool { return len(w.house.allOrders()) == n+1 })
+		issued := w.house.allOrders()[n].Issued
+		if n == 0 && !issued.Equal(sent) || n > 0 && (issued.Before(before) || issued.After(time.Now())) {
+			t.Errorf("order %d is of %v, sent at %v", n, issued, sent)
+		}
+	}
+	await(t, "the counter", func() bool { return w.consumer.Totals().BadTimestamps == 4 })
+}
+
 func TestEveryNodeReadsEveryEventInTheSameOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
@@ -102,7 +124,7 @@ func TestANodeBeginsBehindWhatIsInTheLog(t *testing.T) {
 	w.stop()
 	w.house.set(func(h *house) { h.got = nil })
 	w.start()
-	if p := w.consumer.reader.Last(); p <= before {
+	if p := w.consumer.follower.reader.Last(); p <= before {
 		t.Errorf("begins behind %d, want more than %d", p, before)
 	}
 	w.publish("message.sent", messageBody(1))

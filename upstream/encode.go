@@ -45,7 +45,7 @@ func NewEncoder(t *Table, maxBody int) *Encoder {
 func (e *Encoder) Encode(key string, body []byte, published time.Time) (Event, error) {
 	r := e.table.Find(key)
 	if r == nil {
-		return Event{}, poison(ReasonNoRoute, "no route for %s", clip([]byte(key)))
+		return Event{}, noRoute(key)
 	}
 	object, err := e.read(r, body)
 	if err != nil {
@@ -64,6 +64,8 @@ func (e *Encoder) Encode(key string, body []byte, published time.Time) (Event, e
 	}
 	return Event{Rooms: names, Message: e.message(r, key, object, published)}, nil
 }
+
+func noRoute(key string) error { return poison(ReasonNoRoute, "no route for %s", clip([]byte(key))) }
 
 // message makes what the event's receivers get. read has filled the slots from
 // object.

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/hometrip/gateway/codec"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 5e6, time.FixedZone("", 3600))
@@ -44,6 +46,11 @@ func TestBodiesBecomeEvents(t *testing.T) {
 			"conversation:2", `["new_message",{"conversationId":2,"senderId":null,"timestamp":` + noonText + `}]`},
 		{"message.sent", `{"conversationId":9007199254740993123,"senderId":1.50e2}`,
 			"conversation:9007199254740993123", `["new_message",{"conversationId":9007199254740993123,"senderId":1.50e2,"timestamp":` + noonText + `}]`},
+		{"message.sent", `{"conversationId":42.0,"senderId":-0}`,
+			"conversation:42", `["new_message",{"conversationId":42.0,"senderId":-0,"timestamp":` + noonText + `}]`},
+		{"notification.created", `{"userId":-7.0}`, "user:-7", `["new_notification",{"timestamp":` + noonText + `}]`},
+		{"trip.a.b", `{"travellers":[42,4.2e1,42.0],"host":"42"}`,
+			"user:42", `["trip",{"travellers":[42,4.2e1,42.0],"host":"42","timestamp":` + noonText + `}]`},
 		{"message.sent", `{"eventName":"message.sent","source":"s","timestamp":"outer","data":{"conversationId":1,"timestamp":"inner"}}`,
 			"conversation:1", `["new_message",{"conversationId":1,"timestamp":"inner"}]`},
 		{"message.sent", `{"eventType":"message.sent","timestamp":"outer","data":{"conversationId":1},"conversationId":2}`,
@@ -103,12 +110,11 @@ func TestPoisonHasItsReason(t *testing.T) {
 		{"message.sent", `{"conversationId":null}`, ReasonNoRoom},
 		{"message.sent", `{"conversationId":""}`, ReasonNoRoom},
 		{"message.sent", `{"eventName":"x","data":{},"conversationId":1}`, ReasonNoRoom},
-		{"message.sent", `{"conversationId":1.5}`, ReasonBadID},
-		{"message.sent", `{"conversationId":-1}`, ReasonBadID},
+		{"message.sent", `{"conversationId":1e999}`, ReasonBadID},
 		{"message.sent", `{"conversationId":true}`, ReasonBadID},
 		{"message.sent", `{"conversationId":{"id":1}}`, ReasonBadID},
 		{"message.sent", `{"conversationId":[1]}`, ReasonBadID},
-		{"message.sent", `{"conversationId":"` + strings.Repeat("x", 257) + `"}`, ReasonBadID},
+		{"message.sent", `{"conversationId":"` + strings.Repeat("x", codec.MaxID+1) + `"}`, ReasonBadID},
 		{"list", `{"ids":7}`, ReasonBadID},
 		{"list", `{"ids":[7,[8]]}`, ReasonBadID},
 		{"list", `{"ids":[` + strings.Repeat("7,", 10_000) + `7]}`, ReasonTooManyRooms},

@@ -177,11 +177,7 @@ func nothingCounted() Totals { var c counters; return c.totals() }
 func TestNothingIsLostWhenRabbitMQIsKilledAndComesBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ownBroker(t)).start()
-	// RabbitMQ 3.10 keeps a queue in memory for a moment after it was made, and
-	// hangs over it when it is killed then.
-	if out, err := w.broker.Ctl("eval", "mnesia:sync_log()."); err != nil {
-		t.Fatal(out, err)
-	}
+	w.restart() // RabbitMQ 3.10 hangs over a stream that was made right before it is killed
 	const events = 10_000
 	done := make(chan struct{})
 	go func() { defer close(done); w.stream(events) }()
@@ -198,10 +194,25 @@ func TestNothingIsLostWhenRabbitMQIsKilledAndComesBack(t *testing.T) {
 	w.wantAll(events)
 	w.awaitConnected()
 	s, n := w.consumer.Status(), w.consumer.Totals()
-	if s.Connections < 2 || s.Attempts != 0 || n.Gaps != 0 || n.Logs != 0 {
+	if s.Connections < 3 || s.Attempts != 0 || n.Gaps != 0 || n.Logs != 0 {
 		t.Errorf("status %+v, counted %+v", s, n)
 	}
 	t.Logf("%d events, %d published twice", events, n.Duplicates)
+}
+
+// restart stops RabbitMQ in an orderly way and starts it again.
+func (w *world) restart() {
+	w.t.Helper()
+	for _, command := range []string{"stop_app", "start_app"} {
+		if _, err := w.broker.Ctl(command); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	await(w.t, "the second connection", func() bool {
+		s := w.consumer.Status()
+		return s.Connected && s.Connections > 1
+	})
+	w.dial()
 }
 
 func TestAConsumerEndsAlsoWhileNothingCanBeDelivered(t *testing.T) {

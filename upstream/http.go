@@ -58,7 +58,11 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
 	e, err := NewEncoder(p.Table, p.MaxBody).Encode(r.PathValue("key"), body, now)
 	if bad, ok := errors.AsType[*Poison](err); ok {
-		answer(w, bad.status(), map[string]any{"error": bad.Detail, "reason": bad.Reason.String()})
+		why := bad.Detail
+		if bad.Reason == ReasonNotJSON || bad.Reason == ReasonNotObject {
+			why = fault(body)
+		}
+		answer(w, bad.status(), map[string]any{"error": why, "reason": bad.Reason.String()})
 		return
 	}
 	wait := p.Log.Append(r.Context(), eventlog.Entry{

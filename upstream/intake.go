@@ -53,6 +53,8 @@ type intake struct {
 	log        *slog.Logger
 	history    *history // nil: nobody comes back to events
 
+	quietTimestamps limiter // for lines about wrong timestamps
+
 	held []int // scratch: the event's rooms that this node holds
 }
 
@@ -78,14 +80,14 @@ func (in *intake) take(e *eventlog.Entry, now time.Time) error {
 
 func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 	r := in.table.Find(e.Key)
-	if r == nil { // not an event, or of a route that other nodes have
-		in.count.unrouted.Add(1)
+	switch {
+	case e.Key == "":
+		in.count.marks.Add(1)
 		return nil
+	case r == nil:
+		return noRoute(e.Key)
 	}
-	published := e.Published
-	if published.IsZero() {
-		published = now
-	}
+	published := in.published(e, now)
 	in.count.lag.Store(int64(max(now.Sub(published), 0)))
 	object, err := in.encoder.read(r, e.Body)
 	if err != nil {

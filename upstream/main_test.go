@@ -2,13 +2,12 @@ package upstream
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -79,6 +78,12 @@ func (h *house) Wait(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return ctx.Err()
+}
+
+func (h *house) allOrders() []rooms.Order {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.orders)
 }
 
 func (h *house) Deliver(b rooms.Broadcast) int {
@@ -183,13 +188,17 @@ func (w *world) launch(change ...func(*Config)) {
 	w.t.Cleanup(w.stop)
 }
 
-// log returns the log of this corner of the broker.
-func (w *world) log(table *Table, change ...func(*rabbitmq.Config)) *rabbitmq.Log {
-	w.t.Helper()
-	c := rabbitmq.Config{
+func (w *world) logConfig(table *Table) rabbitmq.Config {
+	return rabbitmq.Config{
 		Addresses: []string{w.broker.URL}, Exchanges: w.exchanges, Keys: table.Keys(), Prefix: w.prefix,
 		Retention: time.Hour, MaxBytes: 1 << 30, Logger: quietLog(),
 	}
+}
+
+// log returns the log of this corner of the broker.
+func (w *world) log(table *Table, change ...func(*rabbitmq.Config)) *rabbitmq.Log {
+	w.t.Helper()
+	c := w.logConfig(table)
 	for _, f := range change {
 		f(&c)
 	}
@@ -264,18 +273,4 @@ func message(n int) delivered {
 
 func messageBody(n int) string {
 	return fmt.Sprintf(`{"conversationId":1,"message":"%d","timestamp":"t"}`, n)
-}
-
-// numberOf reads it back.
-func numberOf(t testing.TB, d delivered) (n int) {
-	t.Helper()
-	var packet []json.RawMessage
-	var body struct{ Message string }
-	if err := errors.Join(json.Unmarshal([]byte(d.packet), &packet), json.Unmarshal(packet[1], &body)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := fmt.Sscan(body.Message, &n); err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

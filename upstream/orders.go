@@ -15,7 +15,7 @@ import (
 //	token.revoked    {jti, userId, exp, reason}  a token is refused, or all of a user
 //
 // Without jti all of the user's tokens are meant that were issued up to the
-// order's timestamp. They are refused until exp, Unix seconds or ISO 8601, or
+// order's timestamp and rooms.IssuedLeeway later. They are refused until exp, Unix seconds or ISO 8601, or
 // else as long as any token is likely to be good.
 const (
 	keyDisconnect = "user.disconnect"
@@ -26,6 +26,13 @@ const (
 // revokedFor is how long tokens are refused when the order does not tell when
 // they end.
 const revokedFor = 30 * 24 * time.Hour
+
+// maxAhead is how much later than its publishing an order may say that it was
+// given.
+const maxAhead = 24 * time.Hour
+
+// lastExpiry is up to when the end of a token is believed.
+var lastExpiry = time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // maxReason is how much of a reason clients are told, in bytes.
 const maxReason = 200
@@ -70,9 +77,9 @@ func (e *Encoder) orderOf(key string, published time.Time) (*rooms.Order, error)
 		return o, nil
 	}
 	if o.TokenID = token; token == "" {
-		o.Issued = e.orderTime(slotTime, published)
+		o.Issued = e.orderTime(slotTime, published.Add(maxAhead), published)
 	}
-	o.Until = e.orderTime(slotExpires, published.Add(revokedFor))
+	o.Until = e.orderTime(slotExpires, lastExpiry, published.Add(revokedFor))
 	return o, nil
 }
 
@@ -81,7 +88,7 @@ func (e *Encoder) orderID(slot int) (string, error) {
 	if absent(value) {
 		return "", nil
 	}
-	id, ok := idOf(value)
+	id, ok := codec.ID(value)
 	if !ok {
 		return "", poison(ReasonBadID, "%s is no %s", clip(value), orderNames[slot])
 	}
@@ -102,18 +109,21 @@ func (e *Encoder) orderReason(key string) string {
 	return "disconnected"
 }
 
-// orderTime reads Unix seconds or ISO 8601.
-func (e *Encoder) orderTime(slot int, otherwise time.Time) time.Time {
-	value := e.slots[slot]
-	if text, ok := codec.Text(value); ok {
-		if t, err := time.Parse(time.RFC3339, string(text)); err == nil {
-			return t
-		}
-		return otherwise
+// orderTime reads Unix seconds (milliseconds, microseconds), of which fractions of
+// a second do not count, or ISO 8601. What is not between the year 2000 and
+// latest is not believed.
+func (e *Encoder) orderTime(slot int, latest, otherwise time.Time) time.Time {
+	text, ok := codec.Text(e.slots[slot])
+	if !ok {
+		text = e.slots[slot]
 	}
-	const year3000 = 32503680000
-	if s, err := strconv.ParseFloat(string(value), 64); err == nil && s > 0 && s < year3000 {
-		return time.Unix(int64(s), 0)
+	if t, err := time.Parse(time.RFC3339, string(text)); err == nil && rooms.Between(t, latest) {
+		return t
+	}
+	if n, err := strconv.ParseFloat(string(text), 64); err == nil {
+		if t, ok := rooms.FromUnix(n, latest); ok {
+			return t.Truncate(time.Second)
+		}
 	}
 	return otherwise
 }

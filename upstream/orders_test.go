@@ -35,6 +35,15 @@ func TestOrders(t *testing.T) {
 		{key: "token.revoked", body: `{"jti":"t1","userId":"ann","exp":"2027-01-15T08:00:00Z"}`, want: rooms.Order{User: "ann", TokenID: "t1", Until: at(1800000000), Reason: "token revoked"}},
 		{key: "token.revoked", body: `{"eventType":"token.revoked","timestamp":"2026-01-01T00:00:00Z","data":{"userId":"ann","exp":1800000000}}`,
 			want: rooms.Order{User: "ann", Issued: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Until: at(1800000000), Reason: "token revoked"}},
+		{key: "user.logout", body: `{"userId":"ann","timestamp":1767225600123,"exp":1800000000000}`, // in milliseconds
+			want: rooms.Order{User: "ann", Issued: at(1767225600), Until: at(1800000000), Reason: "logged out"}},
+		{key: "user.logout", body: `{"userId":"ann","timestamp":1767225600.9}`, want: rooms.Order{User: "ann", Issued: at(1767225600), Until: late, Reason: "logged out"}},
+		{key: "user.logout", body: `{"userId":"ann","timestamp":"1767225600"}`, want: rooms.Order{User: "ann", Issued: at(1767225600), Until: late, Reason: "logged out"}},
+		{key: "user.logout", body: `{"userId":"ann","timestamp":"2999-01-01T00:00:00Z","exp":1}`, want: rooms.Order{User: "ann", Issued: published, Until: late, Reason: "logged out"}},
+		{key: "user.logout", body: `{"userId":"ann","timestamp":1}`, want: rooms.Order{User: "ann", Issued: published, Until: late, Reason: "logged out"}},
+		{key: "user.logout", body: `{"userId":"ann","timestamp":"1970-01-01T00:00:00Z"}`, want: rooms.Order{User: "ann", Issued: published, Until: late, Reason: "logged out"}},
+		{key: "user.disconnect", body: `{"userId":-7.0}`, want: rooms.Order{User: "-7", Reason: "disconnected"}},
+		{key: "token.revoked", body: `{"jti":4.2e1}`, want: rooms.Order{TokenID: "42", Until: late, Reason: "token revoked"}},
 		{key: "token.revoked", body: `{"jti":"t1","exp":1e300}`, want: rooms.Order{TokenID: "t1", Until: late, Reason: "token revoked"}},
 
 		{key: "user.disconnect", body: `{}`, reason: ReasonNoRoom},

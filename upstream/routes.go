@@ -3,10 +3,14 @@ package upstream
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 )
 
-// A Table finds the route of an event. It does not change and may be shared.
+// A Table finds the route of an event. It may be shared. Replace alone changes
+// what it finds.
 type Table struct {
+	newer atomic.Pointer[Table] // that Find looks into instead; see Replace
+
 	exact    map[string]*Route
 	patterns []*Route // in the order in which they are tried
 	routes   []*Route // all
@@ -90,6 +94,7 @@ func (t *Table) add(r Route) error {
 
 // Find returns the route of an event's key, nil when there is none.
 func (t *Table) Find(key string) *Route {
+	t = t.current()
 	if r := t.exact[key]; r != nil {
 		return r
 	}
@@ -101,7 +106,7 @@ func (t *Table) Find(key string) *Route {
 	return nil
 }
 
-// Routes returns all routes; they must not be changed.
+// Routes returns all routes there were at first; they must not be changed.
 func (t *Table) Routes() []*Route { return t.routes }
 
 // Keys returns the keys and patterns of all routes.

@@ -61,7 +61,7 @@ type counters struct {
 	delivered  atomic.Int64
 	elsewhere  atomic.Int64
 	rooms      atomic.Int64
-	unrouted   atomic.Int64
+	marks      atomic.Int64
 	duplicates atomic.Int64
 	gaps       atomic.Int64
 	missed     atomic.Int64
@@ -69,6 +69,8 @@ type counters struct {
 	position   atomic.Uint64
 	lag        atomic.Int64 // ns
 	poison     [reasons]atomic.Int64
+
+	badTimestamps atomic.Int64
 }
 
 // Totals are the counters at one time.
@@ -77,7 +79,7 @@ type Totals struct {
 	Delivered  int64             // of these, events for rooms of this node, and orders
 	Elsewhere  int64             // of these, events for rooms that this node does not hold
 	Rooms      int64             // rooms that the delivered events went to
-	Unrouted   int64             // entries for which there is no route
+	Marks      int64             // entries that are no events
 	Duplicates int64             // events that their publisher had published before
 	Gaps       int64             // times that entries were removed before they were read
 	Missed     int64             // entries that were
@@ -85,15 +87,18 @@ type Totals struct {
 	Position   eventlog.Position // of the last entry
 	Lag        time.Duration     // how old the event read last was, by its publisher's clock; 0 when that set no time
 	Poison     map[string]int64  // by Reason
+
+	BadTimestamps int64 // of events, that were corrected or not believed
 }
 
 func (c *counters) totals() Totals {
 	t := Totals{
 		Received: c.received.Load(), Delivered: c.delivered.Load(), Elsewhere: c.elsewhere.Load(),
-		Rooms: c.rooms.Load(), Unrouted: c.unrouted.Load(), Duplicates: c.duplicates.Load(),
+		Rooms: c.rooms.Load(), Marks: c.marks.Load(), Duplicates: c.duplicates.Load(),
 		Gaps: c.gaps.Load(), Missed: c.missed.Load(), Logs: c.logs.Load(),
 		Position: eventlog.Position(c.position.Load()), Lag: time.Duration(c.lag.Load()),
-		Poison: make(map[string]int64, reasons),
+		BadTimestamps: c.badTimestamps.Load(),
+		Poison:        make(map[string]int64, reasons),
 	}
 	for r := range reasons {
 		t.Poison[r.String()] = c.poison[r].Load()

@@ -8,10 +8,7 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-const (
-	maxID    = 256    // bytes of an id; a client cannot join a room with a longer one
-	maxRooms = 10_000 // rooms one event may go to
-)
+const maxRooms = 10_000 // rooms one event may go to
 
 // roomKinds are what the name of a room that clients can be in begins with.
 var roomKinds = []string{"conversation:", "notification:", "user:"}
@@ -130,7 +127,7 @@ func (e *Encoder) expandOne(t *template, element []byte) error {
 			e.names = e.names[:start]
 			return nil
 		}
-		id, ok := idOf(value)
+		id, ok := codec.ID(value)
 		if !ok {
 			return poison(ReasonBadID, "%s is no id, for room %s", clip(value), t.text)
 		}
@@ -145,17 +142,4 @@ func (e *Encoder) expandOne(t *template, element []byte) error {
 // empty text.
 func absent(value []byte) bool {
 	return len(value) == 0 || string(value) == "null" || string(value) == `""`
-}
-
-// idOf returns the text of a string or the digits of a whole number.
-func idOf(value []byte) ([]byte, bool) {
-	if text, ok := codec.Text(value); ok {
-		return text, len(text) <= maxID
-	}
-	for _, c := range value {
-		if c < '0' || c > '9' {
-			return nil, false
-		}
-	}
-	return value, len(value) <= maxID
 }

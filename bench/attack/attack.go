@@ -9,16 +9,16 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/hometrip/gateway/internal/auth"
 )
 
 // An attack is one row being played. Its methods are safe for concurrent use.
 type attack struct {
-	ctx     context.Context // over when the row is
-	until   time.Time
-	target  string // host:port of the gateway
-	samples []string
+	ctx      context.Context // over when the row is
+	until    time.Time
+	target   string // host:port of the gateway
+	signer   *signer
+	services *services // nil when the gateway is alone
+	samples  []string
 
 	opened, refused, closed, sent atomic.Int64 // connections, answers, connections, bytes
 
@@ -148,11 +148,7 @@ func eve(i int) string { return fmt.Sprint("eve-", i) }
 
 // token is a good one, of a user.
 func (a *attack) token(user string) string {
-	token, err := auth.Mint(jwtSecret, auth.Grant{UserID: user, Issued: time.Now(), TTL: time.Hour})
-	if err != nil {
-		panic(err) // jwtSecret is fit
-	}
-	return token
+	return a.signer.token(user)
 }
 
 // work says what was done, for the report.

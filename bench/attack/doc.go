@@ -1,7 +1,7 @@
 // Command attack plays the threat table of SECURITY.md against a gateway of
 // its own while 1,000 good clients chat, and looks whether they notice.
 //
-//	go run ./bench/attack                    every row: about 3 minutes
+//	go run ./bench/attack                    every row: about 5 minutes
 //	go run ./bench/attack -rows pings,crowd  some of them
 //	go run ./bench/attack -list              what there is
 //

@@ -142,6 +142,52 @@ func (f *foe) connect(user string) bool {
 	return f.webSocket() && f.send(text(`40{"token":"`+f.a.token(user)+`"}`))
 }
 
+// frame reads one frame of the gateway's.
+func (f *foe) frame() (said string, ok bool) {
+	h, err := ws.ReadHeader(f.in)
+	if err != nil {
+		f.gone()
+		return "", false
+	}
+	b := make([]byte, h.Length)
+	if _, err := io.ReadFull(f.in, b); err != nil {
+		f.gone()
+		return "", false
+	}
+	return string(b), true
+}
+
+// connected is connect that waits until the gateway has taken the token.
+func (f *foe) connected(user string) bool {
+	return f.connect(user) && f.awaits("40{")
+}
+
+// awaits reads until the gateway says something that begins so.
+func (f *foe) awaits(prefix string) bool {
+	for {
+		said, ok := f.frame()
+		if !ok || strings.HasPrefix(said, prefix) {
+			return ok
+		}
+	}
+}
+
+// frames passes on what the gateway says, and closes the channel at the end.
+func (f *foe) frames(to chan<- string) {
+	defer close(to)
+	for {
+		said, ok := f.frame()
+		if !ok {
+			return
+		}
+		select {
+		case to <- said:
+		case <-f.a.ctx.Done():
+			return
+		}
+	}
+}
+
 // readAll reads and forgets what comes, until the connection ends.
 func (f *foe) readAll() {
 	_, _ = io.Copy(io.Discard, f.in)
@@ -154,7 +200,7 @@ func (f *foe) readOn() { go f.readAll() }
 // socket opens a user's socket that reads; nil when that fails.
 func (a *attack) socket(n int, user string) *foe {
 	f := a.dial(n)
-	if f == nil || !f.connect(user) {
+	if f == nil || !f.connected(user) {
 		return nil
 	}
 	f.readOn()

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,24 +28,33 @@ const (
 
 // A setup is how a gateway is run. What it does not name is at its default.
 type setup struct {
-	name string
-	env  []string
+	name     string
+	alg      string // of the tokens; "": HS256
+	services bool   // Redis, RabbitMQ and the application are beside it
+	env      []string
 }
+
+// signers are the keys of this run, by algorithm.
+var signers = map[string]*signer{
+	"HS256": {alg: "HS256"}, "RS256": {alg: "RS256"}, "ES256": {alg: "ES256"}, "EdDSA": {alg: "EdDSA"},
+}
+
+func (s *setup) signer() *signer { return signers[cmp.Or(s.alg, "HS256")] }
 
 // production is what every gateway here runs with.
 var production = []string{
-	"NODE_ENV=production", "SERVICE_HOST=127.0.0.1", "JWT_SECRET=" + jwtSecret, "PUBLISH_TOKEN=" + publishToken,
+	"NODE_ENV=production", "SERVICE_HOST=127.0.0.1", "PUBLISH_TOKEN=" + publishToken,
 	"CORS_ORIGIN=" + goodOrigin, "USE_REDIS=false", "USE_RABBITMQ=false", "LOG_DIR=", "LOG_LEVEL=info",
 	"GOMEMLIMIT=" + strconv.Itoa(memoryLimit),
 }
 
 var (
 	// defaults has the deadlines that would make a row last long shortened.
-	defaults = &setup{"defaults", []string{"HEAD_TIMEOUT=2000", "CONNECT_TIMEOUT=5000"}}
+	defaults = &setup{name: "defaults", env: []string{"HEAD_TIMEOUT=2000", "CONNECT_TIMEOUT=5000"}}
 
 	// small has limits that are off by default, or beyond what can be reached
 	// on two cores.
-	small = &setup{"small", []string{
+	small = &setup{name: "small", env: []string{
 		"MAX_CONNECTIONS=1500", "MAX_CONNECTIONS_PER_IP=100", "MAX_HANDSHAKES_PER_IP=50",
 		"MAX_HANDSHAKES_PER_SECOND=400", "TRUSTED_PROXIES=" + proxyAddress, "PROXY_PROTOCOL=true", "CONNECT_TIMEOUT=2000",
 	}}
@@ -56,7 +67,7 @@ type target struct {
 	client http.Client
 }
 
-func startGateway(binary, dir string, s *setup) (*target, error) {
+func startGateway(binary, dir string, s *setup, v *services) (*target, error) {
 	port, err := freeport.Find()
 	if err != nil {
 		return nil, err
@@ -66,7 +77,11 @@ func startGateway(binary, dir string, s *setup) (*target, error) {
 		return nil, err
 	}
 	t := &target{admin: net.JoinHostPort("127.0.0.1", strconv.Itoa(adminPort)), client: http.Client{Timeout: scrapeLimit}}
-	env := append(append([]string{"PORT=" + strconv.Itoa(port), "ADMIN_ADDR=" + t.admin}, production...), s.env...)
+	env := slices.Concat([]string{"PORT=" + strconv.Itoa(port), "ADMIN_ADDR=" + t.admin, s.signer().env()}, production)
+	if v != nil {
+		env = append(env, v.env()...)
+	}
+	env = append(env, s.env...)
 	t.Server, err = process.Start(process.Launch{
 		Argv: []string{binary}, Env: env, Dir: filepath.Join(dir, s.name), Port: port, Ready: "/ready",
 		Limit: startTimeout, Core: -1,

@@ -14,7 +14,8 @@ const (
 	chatPerClient = 1.0 // events a second; each reaches one other client and is acknowledged
 	dialWindow    = 32  // handshakes at a time
 	dialRate      = 400 // a second; what small allows
-	goodSource    = 1   // of their addresses: 127.1.1.1 to 127.1.1.16
+	goodClaims    = `,"rooms":["conversation:bench-*"]`
+	goodSource    = 1 // of their addresses: 127.1.1.1 to 127.1.1.16
 
 	// preferred is the priority of the gateway and the good clients, as
 	// niceness. Real attackers bring machines of their own; these must not win
@@ -29,7 +30,7 @@ type good struct {
 }
 
 // startGood connects n clients and seats them in rooms of two.
-func startGood(addr string, n int) (*good, error) {
+func startGood(addr string, n int, by *signer) (*good, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -43,7 +44,7 @@ func startGood(addr string, n int) (*good, error) {
 		return nil, err
 	}
 	process.Prefer(g.worker.PID(), preferred)
-	err = g.worker.Setup(load.SetupArgs{Addrs: []string{addr}, Secret: jwtSecret, Dialect: "socketio", Max: n, Source: goodSource})
+	err = g.worker.Setup(load.SetupArgs{Addrs: []string{addr}, Secret: jwtSecret, Key: by.secret, Alg: by.alg, Claims: goodClaims, Dialect: "socketio", Max: n, Source: goodSource})
 	if err == nil {
 		err = right(g.worker.Dial(load.DialArgs{Last: g.n, Window: dialWindow, Rate: dialRate, PerUser: 1}))
 	}

@@ -28,7 +28,7 @@ type row struct {
 var never = []string{"panics_total", `sessions_closed_total{reason="panic"}`, `log_records_dropped_total`}
 
 // rows are in the order of the threat table: from the first byte to the last.
-var rows = slices.Concat(httpRows, frameRows, roomRows, limitRows)
+var rows = slices.Concat(httpRows, frameRows, roomRows, limitRows, tokenRows)
 
 func chooseRows(names string) ([]*row, error) {
 	if names == "" {

@@ -34,7 +34,7 @@ var httpRows = []*row{
 	{
 		name: "large-heads", setup: defaults, play: largeHeads,
 		threat: "heads of 20 KB, heads without end, thousands of header lines",
-		stops:  "MAX_HEAD_SIZE (8192)",
+		stops:  "MAX_HEAD_SIZE (16384)",
 		moved:  []string{"bad_requests_total"},
 	},
 	{
@@ -74,9 +74,10 @@ var httpRows = []*row{
 	},
 	{
 		name: "foreign-origins", setup: defaults, play: foreignOrigins,
-		threat: "WebSocket handshakes from web pages of others",
+		threat: "handshakes from web pages of others, by WebSocket and by long-polling",
 		stops:  "CORS_ORIGIN",
-		moved:  []string{`connections_refused_total{reason="origin"}`}, still: []string{`handshakes_total{transport="websocket"}`},
+		moved:  []string{`connections_refused_total{reason="origin"}`},
+		still:  []string{`handshakes_total{transport="websocket"}`, `handshakes_total{transport="polling"}`},
 	},
 	{
 		name: "resets", setup: defaults, play: resets,
@@ -279,6 +280,9 @@ func foreignOrigins(a *attack) {
 	foreign := []string{"https://evil.example", "http://app.example", "https://app.example.evil.example", "null", "https://app.example:444", "file://"}
 	a.visit(500, func(i int, f *foe) {
 		origin := foreign[i%len(foreign)]
+		if status, _ := f.request(get(pollingPath, "Origin: "+origin)); status != 403 && status != 0 {
+			a.problem("a session was opened for the origin %s: %d", origin, status)
+		}
 		if f.webSocket("Origin: " + origin) {
 			a.problem("a WebSocket was opened for the origin %s", origin)
 		}

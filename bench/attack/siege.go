@@ -29,10 +29,11 @@ type siege struct {
 	clients int
 	samples []string
 
-	setup  *setup // of the following; nil without
-	target *target
-	good   *good
-	calm   footprint // before the first attack
+	services *services // nil until a setup wants them
+	setup    *setup    // of the following; nil without
+	target   *target
+	good     *good
+	calm     footprint // before the first attack
 }
 
 func newSiege(root string, clients int) (*siege, error) {
@@ -53,6 +54,9 @@ func newSiege(root string, clients int) (*siege, error) {
 
 func (s *siege) close() {
 	s.leave()
+	if s.services != nil {
+		s.services.close()
+	}
 	_ = os.RemoveAll(s.tmp)
 }
 
@@ -60,10 +64,14 @@ func (s *siege) close() {
 func (s *siege) enter(set *setup) (err error) {
 	s.leave()
 	s.setup = set
-	if s.target, err = startGateway(s.binary, s.tmp, set); err != nil {
+	beside, err := s.beside(set)
+	if err != nil {
 		return err
 	}
-	if s.good, err = startGood(s.target.Addr, s.clients); err != nil {
+	if s.target, err = startGateway(s.binary, s.tmp, set, beside); err != nil {
+		return err
+	}
+	if s.good, err = startGood(s.target.Addr, s.clients, set.signer()); err != nil {
 		return err
 	}
 	if err := s.target.collect(); err != nil {
@@ -71,6 +79,19 @@ func (s *siege) enter(set *setup) (err error) {
 	}
 	s.calm, err = s.target.footprint()
 	return err
+}
+
+// beside returns the services for a setup, nil when it wants none.
+func (s *siege) beside(set *setup) (v *services, err error) {
+	if !set.services {
+		return nil, nil
+	}
+	if s.services == nil {
+		if s.services, err = startServices(); err != nil {
+			return nil, err
+		}
+	}
+	return s.services, s.services.seat(s.clients)
 }
 
 // leave stops both.
@@ -121,7 +142,7 @@ func (s *siege) playOnce(r *row) (*result, error) {
 		return nil, err
 	}
 	a := &attack{
-		target: s.target.Addr, samples: s.samples,
+		target: s.target.Addr, samples: s.samples, signer: r.setup.signer(), services: s.services,
 		foes: make(map[*foe]struct{}), tallies: make(map[string]int64),
 	}
 	res := &result{row: r, attack: a, before: before}

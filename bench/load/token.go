@@ -3,10 +3,15 @@ package load
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
+	"hash"
 	"strconv"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 const tokenLife = 12 * time.Hour
@@ -25,10 +30,43 @@ func appendUserID(dst []byte, user int32) []byte {
 // is not in the measured time; only what one phase needs is kept.
 type minter struct {
 	secret []byte
+	key    any               // instead of the secret
+	method jwt.SigningMethod // of key
+	claims string            // further ones
 	first  int32
 	tokens []byte
 	ends   []int32
 	packet []byte // scratch of authenticate
+}
+
+// use takes the key and the claims of the tokens.
+func (m *minter) use(args SetupArgs) error {
+	m.secret, m.claims = []byte(args.Secret), args.Claims
+	if args.Key == "" {
+		return nil
+	}
+	block, _ := pem.Decode([]byte(args.Key))
+	m.method = jwt.GetSigningMethod(args.Alg)
+	if block == nil || m.method == nil {
+		return fmt.Errorf("key for %q: want the PEM text of a private key and its algorithm", args.Alg)
+	}
+	var err error
+	m.key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	return err
+}
+
+// sign appends the signature of a token.
+func (m *minter) sign(token []byte, mac hash.Hash) []byte {
+	mac.Reset()
+	mac.Write(token)
+	signature := mac.Sum(nil)
+	if m.key != nil {
+		var err error
+		if signature, err = m.method.Sign(string(token), m.key); err != nil {
+			panic(err) // the key is of another kind than the algorithm
+		}
+	}
+	return base64.RawURLEncoding.AppendEncode(append(token, '.'), signature)
 }
 
 // mint replaces the tokens by those of users first to last-1.
@@ -37,17 +75,18 @@ func (m *minter) mint(first, last int32) {
 	m.tokens, m.ends = m.tokens[:0], m.ends[:0]
 	mac := hmac.New(sha256.New, m.secret)
 	now := time.Now()
-	head := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"JWT"}`))
+	alg := "HS256"
+	if m.key != nil {
+		alg = m.method.Alg()
+	}
+	head := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"` + alg + `","typ":"JWT"}`))
 	for user := first; user < last; user++ {
 		at := len(m.tokens)
 		m.tokens = append(append(m.tokens, head...), '.')
-		claims := fmt.Sprintf(`{"id":"%s","email":"bench@example.com","role":"guest","iat":%d,"exp":%d}`,
-			appendUserID(nil, user), now.Unix(), now.Add(tokenLife).Unix())
+		claims := fmt.Sprintf(`{"id":"%s","email":"bench@example.com","role":"guest","iat":%d,"exp":%d%s}`,
+			appendUserID(nil, user), now.Unix(), now.Add(tokenLife).Unix(), m.claims)
 		m.tokens = base64.RawURLEncoding.AppendEncode(m.tokens, []byte(claims))
-		mac.Reset()
-		mac.Write(m.tokens[at:])
-		m.tokens = append(m.tokens, '.')
-		m.tokens = base64.RawURLEncoding.AppendEncode(m.tokens, mac.Sum(nil))
+		m.tokens = append(m.tokens[:at], m.sign(m.tokens[at:], mac)...)
 		m.ends = append(m.ends, int32(len(m.tokens)))
 	}
 }

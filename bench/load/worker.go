@@ -42,6 +42,9 @@ func (r *Result) Wrong() uint64 {
 type SetupArgs struct {
 	Addrs   []string // host:port of the servers
 	Secret  string   // of the tokens
+	Key     string   // instead of it: PEM of a private key
+	Alg     string   // that Key signs with
+	Claims  string   // further ones, as JSON members with a comma before each
 	Dialect string   // "socketio" or "centrifuge"
 	Max     int      // connections this worker will hold
 	Source  byte     // distinguishes the workers' source addresses
@@ -155,7 +158,9 @@ func (w *Worker) Setup(args SetupArgs, _ *Result) error {
 	default:
 		return fmt.Errorf("dialect %q: want socketio or centrifuge", args.Dialect)
 	}
-	l.minter.secret = []byte(args.Secret)
+	if err := l.minter.use(args); err != nil {
+		return err
+	}
 	l.source = args.Source
 	l.conns = make([]conn, args.Max)
 	for i := range l.conns {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"path"
 	"strings"
 	"syscall"
 	"time"
@@ -22,16 +23,18 @@ const adminHeadTimeout = 5 * time.Second
 // serveAdmin listens on ADMIN_ADDR, where operators find what is not for the
 // public: metrics, whose room names carry user ids, and profiles. stop ends it.
 func (g *Gateway) serveAdmin() (stop func(), err error) {
-	if g.config.AdminAddr == "" {
+	if g.cfg().AdminAddr == "" {
 		return func() {}, nil
 	}
-	// As on PORT: a successor comes up before this process goes.
-	config := net.ListenConfig{Control: shared}
-	listener, err := config.Listen(context.Background(), "tcp", g.config.AdminAddr)
+	var config net.ListenConfig
+	if g.cfg().SharePort { // a successor comes up before this process goes
+		config.Control = shared
+	}
+	listener, err := config.Listen(context.Background(), "tcp", g.cfg().AdminAddr)
 	if err != nil {
 		return nil, fmt.Errorf("ADMIN_ADDR: %w", err)
 	}
-	server := &http.Server{Handler: hardened(g.adminEndpoints()), ReadHeaderTimeout: adminHeadTimeout}
+	server := &http.Server{Handler: &g.admin, ReadHeaderTimeout: adminHeadTimeout}
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			g.log.Error("the admin port is closed", "error", err)
@@ -51,16 +54,17 @@ func shared(_, _ string, c syscall.RawConn) (err error) {
 
 func (g *Gateway) adminEndpoints() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /health", g.handleHealth)
-	mux.HandleFunc("GET /ready", g.handleReady)
-	if g.config.Metrics {
-		mux.Handle("GET /metrics", g.metricsHandler())
+	everything := func(*http.Request) bool { return true }
+	mux.HandleFunc("GET /health", g.handleHealth(everything))
+	mux.HandleFunc("GET /ready", g.handleReady(everything))
+	if g.cfg().Metrics {
+		mux.Handle("GET /metrics", g.metricsHandler(everything))
 	}
 	profiles := http.NewServeMux()
 	profiles.HandleFunc("GET /debug/pprof/", pprof.Index)
 	profiles.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	profiles.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	mux.Handle("/debug/pprof/", withToken(g.config.MetricsToken, profiles))
+	mux.Handle("/debug/pprof/", withToken(g.cfg().MetricsToken, profiles))
 	mux.HandleFunc("/", notFound)
 	return mux
 }
@@ -71,11 +75,9 @@ func withToken(token string, h http.Handler) http.Handler {
 	if token == "" {
 		return h
 	}
-	want := sha256.Sum256([]byte(token))
+	is := serviceTokens(token)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		sum := sha256.Sum256([]byte(got)) // of one length, so that the comparison tells none
-		if !bearer || subtle.ConstantTimeCompare(sum[:], want[:]) != 1 {
+		if !is(bearerToken(r)) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			writeJSON(w, http.StatusUnauthorized, map[string]string{"error": "want Authorization: Bearer and the METRICS_TOKEN"})
 			return
@@ -84,14 +86,55 @@ func withToken(token string, h http.Handler) http.Handler {
 	})
 }
 
+// bearerToken returns the bearer token of a request, "" without one.
+func bearerToken(r *http.Request) string {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return ""
+	}
+	return token
+}
+
+// serviceTokens returns a function that reports whether a token is one of
+// these. Empty ones are not set, and no token equals them.
+func serviceTokens(tokens ...string) func(token string) bool {
+	var sums [][sha256.Size]byte // of one length, so that the comparison tells none
+	for _, token := range tokens {
+		if token != "" {
+			sums = append(sums, sha256.Sum256([]byte(token)))
+		}
+	}
+	return func(token string) bool {
+		sum, found := sha256.Sum256([]byte(token)), 0
+		for i := range sums {
+			found |= subtle.ConstantTimeCompare(sum[:], sums[i][:])
+		}
+		return found == 1
+	}
+}
+
 // hardened adds what keeps a browser from doing more with an answer than
-// reading it.
+// reading it. Paths with empty, "." or ".." segments are not found: http.ServeMux
+// would redirect them.
 func hardened(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		header.Set("Referrer-Policy", "no-referrer")
 		header.Set("X-Content-Type-Options", "nosniff")
+		if r.Method == http.MethodOptions && r.RequestURI == "*" {
+			r.RequestURI, r.URL.Path = "/", "/" // about the server, as the health check is
+		}
+		if !isCleanPath(r.URL.EscapedPath()) {
+			notFound(w, r)
+			return
+		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// isCleanPath reports whether http.ServeMux takes an escaped path as it is.
+func isCleanPath(text string) bool {
+	clean := path.Clean(text)
+	return strings.HasPrefix(text, "/") && (text == clean || text == clean+"/" && clean != "/")
 }

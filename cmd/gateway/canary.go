@@ -26,7 +26,7 @@ type bird struct {
 
 // newBird returns the canary, nil without.
 func (g *Gateway) newBird() *bird {
-	cfg := g.config
+	cfg := g.cfg()
 	if !cfg.Canary {
 		return nil
 	}
@@ -44,7 +44,7 @@ func (g *Gateway) newBird() *bird {
 	b.Canary = canary.New(canary.Config{
 		URL:      g.ownURL,
 		User:     user,
-		Token:    func() (string, error) { return cfg.canaryToken(user) },
+		Token:    func() (string, error) { return g.cfg().canaryToken(user) },
 		Publish:  publish,
 		Observe:  func(d time.Duration) { b.latency.Observe(d.Seconds()) },
 		Interval: cfg.CanaryInterval,
@@ -56,7 +56,7 @@ func (g *Gateway) newBird() *bird {
 // ownURL is where this machine reaches the gateway.
 func (g *Gateway) ownURL() string {
 	_, port, _ := net.SplitHostPort(g.server.Addr())
-	return "http://" + net.JoinHostPort(ownHost(g.config.Host), port)
+	return "http://" + net.JoinHostPort(ownHost(g.cfg().Host), port)
 }
 
 // canaryToken returns a token for the canary.

@@ -32,7 +32,7 @@ func newHealthcheckCommand() *cobra.Command {
 	asJSON := jsonFlag(command)
 	command.RunE = func(c *cobra.Command, _ []string) error {
 		if address == "" {
-			cfg, err := readConfig()
+			cfg, err := readConfig(c)
 			if err != nil {
 				return err
 			}
@@ -59,14 +59,10 @@ func healthURL(cfg Config) string {
 
 // ownHost returns where this machine reaches what listens on host.
 func ownHost(host string) string {
-	ip, err := netip.ParseAddr(host)
-	switch {
-	case err != nil || !ip.IsUnspecified():
+	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsUnspecified() {
 		return host
-	case ip.Is4():
-		return "127.0.0.1"
 	}
-	return "localhost"
+	return "127.0.0.1" // "::" listens on IPv4 too
 }
 
 // A healthReport is what asking a gateway for its health came to.

@@ -107,7 +107,7 @@ func newLetterAction(verb, short, done string, do func(context.Context, *rabbitm
 
 // withLetters opens the queue of the dead letters for do.
 func withLetters(c *cobra.Command, do func(*rabbitmq.DeadLetters) error) error {
-	cfg, err := readConfig()
+	cfg, err := readConfig(c)
 	if err != nil {
 		return err
 	}

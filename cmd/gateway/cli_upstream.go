@@ -36,7 +36,7 @@ func newRoutesCheckCommand() *cobra.Command {
 	}
 	asJSON := jsonFlag(command)
 	command.RunE = func(c *cobra.Command, args []string) error {
-		_, table, err := routesOf(args, 0)
+		_, table, err := routesOf(c, args, 0)
 		if err != nil {
 			return err
 		}
@@ -55,7 +55,7 @@ func newRoutesTryCommand() *cobra.Command {
 	}
 	asJSON := jsonFlag(command)
 	command.RunE = func(c *cobra.Command, args []string) error {
-		cfg, table, err := routesOf(args, 2)
+		cfg, table, err := routesOf(c, args, 2)
 		if err != nil {
 			return err
 		}
@@ -71,15 +71,15 @@ func newRoutesTryCommand() *cobra.Command {
 
 // routesOf loads the routes of the file that args begin with when there are
 // more than others of them, else of ROUTES_FILE.
-func routesOf(args []string, others int) (Config, *upstream.Table, error) {
-	cfg, err := readConfig()
+func routesOf(c *cobra.Command, args []string, others int) (Config, *upstream.Table, error) {
+	cfg, err := readConfig(c)
 	if err != nil {
 		return cfg, nil, err
 	}
 	if len(args) > others {
 		cfg.RoutesFile = args[0]
 	}
-	table, err := upstream.LoadTable(cfg.RoutesFile)
+	table, err := cfg.table()
 	return cfg, table, err
 }
 
@@ -169,7 +169,7 @@ func newPublishCommand() *cobra.Command {
   gateway publish --http http://localhost:3002 message.sent - < message.json`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := readConfig()
+			cfg, err := readConfig(c)
 			if err != nil {
 				return err
 			}

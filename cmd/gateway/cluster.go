@@ -41,7 +41,7 @@ func (c Config) redisServer() (cluster.Server, int, error) {
 
 // neighbours returns this node's part in the cluster, nil without Redis.
 func (g *Gateway) neighbours() (*cluster.Cluster, error) {
-	cfg := g.config
+	cfg := g.cfg()
 	if !cfg.UseRedis {
 		return nil, nil
 	}

@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/rooms"
 )
 
 func TestCollectorPercent(t *testing.T) {
@@ -34,7 +36,11 @@ func TestGarbageIsCollectedWhenItIsQuiet(t *testing.T) {
 	before := heapBytes()
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	g := &Gateway{memory: 1 << 40}
+	hub, err := rooms.New(rooms.Config{Shards: 1, MaxMailbox: 1, MaxPacket: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &Gateway{memory: 1 << 40, hub: hub}
 	go func() {
 		defer close(ended)
 		g.watchMemory(ctx)

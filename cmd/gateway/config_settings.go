@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hometrip/gateway/internal/secret"
 )
 
 // A setting is one environment variable.
@@ -16,6 +18,7 @@ type setting struct {
 	doc    string // what it means; one line
 	secret bool   // its value is never shown
 	blank  bool   // set but empty is a value of its own
+	reload bool   // SIGHUP applies it
 	kind   kind
 }
 
@@ -34,16 +37,19 @@ var serverSettings = []setting{
 	{group: "Server", name: "NODE_ENV", def: development,
 		doc:  "Development and test start without a key for tokens; staging and production do not.",
 		kind: oneOf(func(c *Config) *string { return &c.Environment }, development, test, staging, production)},
-	{name: "SERVICE_HOST", def: "0.0.0.0", doc: "Address to listen on.",
+	{name: "SERVICE_HOST", def: "::", doc: "Address to listen on. :: is all addresses of the host, IPv4 and IPv6.",
 		kind: host(func(c *Config) *string { return &c.Host })},
 	{name: "PORT", def: "3002", doc: "Port to listen on; 0 takes a free one.",
 		kind: integer(0, 65535, func(c *Config) *int { return &c.Port })},
-	{name: "CORS_ORIGIN", def: "localhost:3000",
-		doc:  "Origins browsers may come from. One without a scheme means http and https; * means all.",
+	{name: "SHARE_PORT", def: "false",
+		doc:  "Start even if another process of the same user listens on PORT or ADMIN_ADDR; the kernel then gives each new connection to one of them. Without it a taken port is an error.",
+		kind: boolean(func(c *Config) *bool { return &c.SharePort })},
+	{name: "CORS_ORIGIN", reload: true, def: "localhost:3000",
+		doc:  "Origins browsers may come from. One without a scheme means http and https; * means all. Development also allows localhost with any port.",
 		kind: origins(func(c *Config) *[]string { return &c.CORSOrigins })},
-	{name: "METRICS_ENABLED", def: "true", doc: "Whether GET /metrics answers.",
+	{name: "METRICS_ENABLED", reload: true, def: "true", doc: "Whether GET /metrics answers.",
 		kind: boolean(func(c *Config) *bool { return &c.Metrics })},
-	{name: "METRICS_TOKEN", secret: true, doc: "What GET /metrics wants as bearer token; empty: nothing. Room names carry user ids.",
+	{name: "METRICS_TOKEN", reload: true, secret: true, doc: "What GET /metrics on PORT wants as bearer token, because room names carry user ids; empty: nothing. On ADMIN_ADDR profiles alone want it.",
 		kind: anyText(func(c *Config) *string { return &c.MetricsToken })},
 	{name: "ADMIN_ADDR", doc: "Another address, such as 127.0.0.1:9100, for /metrics, which then is not on PORT, and for profiles (/debug/pprof/).",
 		kind: address(func(c *Config) *string { return &c.AdminAddr })},
@@ -52,26 +58,29 @@ var serverSettings = []setting{
 		kind: boolean(func(c *Config) *bool { return &c.Canary })},
 	{name: "CANARY_INTERVAL", def: "5000", doc: "Time between two of its events.",
 		kind: millis(100, hour, func(c *Config) *time.Duration { return &c.CanaryInterval })},
-	{name: "METRICS_ROOMS_LIMIT", def: "1000", doc: "Rooms GET /metrics lists; the total counts them all.",
+	{name: "METRICS_ROOMS_LIMIT", reload: true, def: "1000", doc: "Rooms GET /metrics lists; the total counts them all.",
 		kind: integer(0, 100_000, func(c *Config) *int { return &c.MetricsRoomsLimit })},
-	{name: "CONSOLE", def: consoleAuto,
+	{name: "CONSOLE", reload: true, def: consoleAuto,
 		doc:  "Whether GET / is the console, a page to try the gateway with; auto is in development and test.",
 		kind: oneOf(func(c *Config) *string { return &c.Console }, consoleAuto, consoleOn, consoleOff)},
-	{name: "CONSOLE_TOKEN", secret: true,
+	{name: "CONSOLE_TOKEN", reload: true, secret: true,
 		doc:  "What the console asks for: password with any user name, or bearer token. Required in staging and production.",
 		kind: anyText(func(c *Config) *string { return &c.ConsoleToken })},
 
-	{group: "Authentication", name: "JWT_SECRET", secret: true,
-		doc:  "Secret that verifies HS256 tokens. Without any key, development makes one up for the run.",
+	{group: "Authentication", name: "JWT_SECRET", reload: true, secret: true,
+		doc:  "Secret that verifies HS256 tokens. Without any key, development makes one up and keeps it in .gateway-dev-secret in the working directory.",
 		kind: anyText(func(c *Config) *string { return &c.JWTSecret })},
-	{name: "JWT_PUBLIC_KEY", secret: true,
+	{name: "ALLOW_WEAK_SECRET", reload: true, def: "false",
+		doc:  "Start in staging and production with a JWT_SECRET below 16 bytes, which can be guessed. For the time until the issuer of the tokens has a better one.",
+		kind: boolean(func(c *Config) *bool { return &c.AllowWeakSecret })},
+	{name: "JWT_PUBLIC_KEY", reload: true, secret: true,
 		doc:  "Instead of the secret: public key as PEM text, or the path of a PEM file. RSA verifies RS256, ECDSA P-256 ES256, Ed25519 EdDSA.",
 		kind: anyText(func(c *Config) *string { return &c.JWTPublicKey })},
 	{name: "JWT_JWKS_URL", doc: "Instead of the secret: where the issuer publishes its keys (RS256, ES256, EdDSA).",
 		kind: webURL(func(c *Config) *string { return &c.JWTJWKSURL })},
-	{name: "JWT_ISSUER", doc: "What the claim iss must be; empty takes any.",
+	{name: "JWT_ISSUER", reload: true, doc: "What the claim iss must be; empty takes any.",
 		kind: anyText(func(c *Config) *string { return &c.JWTIssuer })},
-	{name: "JWT_AUDIENCE", doc: "What the claim aud must be or contain; empty takes any.",
+	{name: "JWT_AUDIENCE", reload: true, doc: "What the claim aud must be or contain; empty takes any.",
 		kind: anyText(func(c *Config) *string { return &c.JWTAudience })},
 	{name: "ALLOW_AUTH_WITHOUT_JWT", def: "false", doc: "Let clients without a token connect as nobody.",
 		kind: boolean(func(c *Config) *bool { return &c.AllowAnonymous })},
@@ -92,13 +101,13 @@ var serverSettings = []setting{
 
 // serviceSettings are about the process and its neighbours.
 var serviceSettings = []setting{
-	{group: "Shutdown", name: "DRAIN_PERIOD", def: "10000",
+	{group: "Shutdown", name: "DRAIN_PERIOD", reload: true, def: "10000",
 		doc:  "Time over which clients are disconnected, so that they do not all come back at once.",
 		kind: millis(0, hour, func(c *Config) *time.Duration { return &c.DrainPeriod })},
-	{name: "SHUTDOWN_TIMEOUT", def: "30000", doc: "Time after which the process ends in any case.",
+	{name: "SHUTDOWN_TIMEOUT", reload: true, def: "30000", doc: "Time after which the process ends in any case.",
 		kind: millis(100, hour, func(c *Config) *time.Duration { return &c.ShutdownTimeout })},
 
-	{group: "Logs", name: "LOG_LEVEL", def: "info", doc: "The least severe records kept.",
+	{group: "Logs", name: "LOG_LEVEL", reload: true, def: "info", doc: "The least severe records kept.",
 		kind: logLevel(func(c *Config) *slog.Level { return &c.LogLevel })},
 	{name: "LOG_FORMAT", def: formatAuto,
 		doc:  "Format on the console; auto is text on a terminal in development, else json. Files are always json.",
@@ -171,11 +180,11 @@ var serviceSettings = []setting{
 	{name: "EVENT_LOG_TAIL_BYTES", def: strconv.Itoa(64 * mib),
 		doc:  "Bytes of the newest events that this process keeps in its memory, for clients that come back and for EVENT_LOG=memory; the oldest are removed beyond.",
 		kind: integer(mib, 64*1024*mib, func(c *Config) *int { return &c.EventLogTailBytes })},
-	{name: "ROUTES_FILE", doc: "YAML file with routes beside the built-in ones.",
+	{name: "ROUTES_FILE", reload: true, doc: "YAML file with routes beside the built-in ones.",
 		kind: anyText(func(c *Config) *string { return &c.RoutesFile })},
 	{name: "MAX_EVENT_SIZE", def: "262144", doc: "Bytes of the body of an event that a service publishes.",
 		kind: integer(1024, 16*mib, func(c *Config) *int { return &c.MaxEventSize })},
-	{name: "PUBLISH_TOKEN", secret: true,
+	{name: "PUBLISH_TOKEN", reload: true, secret: true,
 		doc:  "What POST /events/{key} wants as bearer token. Without it production is closed and development open to this machine.",
 		kind: anyText(func(c *Config) *string { return &c.PublishToken })},
 
@@ -193,5 +202,5 @@ func (s setting) show(text string) string {
 	if text != "" && (s.secret || strings.Contains(text, "@")) {
 		return hidden
 	}
-	return text
+	return secret.HideInURLs(text)
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"net"
+	"net/url"
+	"os"
 	"strconv"
 	"strings"
 
@@ -23,6 +26,30 @@ func amqpURLs(field func(*Config) *[]string) kind {
 		},
 		text: func(c *Config) string { return strings.Join(*field(c), ",") },
 	}
+}
+
+// checkFiles wants the files that the addresses of RabbitMQ name to be there.
+// Its client reads them at each connection, and tries again for ever.
+func (c Config) checkFiles() error {
+	if !c.UseRabbitMQ {
+		return nil
+	}
+	for _, address := range c.RabbitMQURLs {
+		u, err := url.Parse(address)
+		if err != nil {
+			continue // the parser of the setting has looked
+		}
+		for _, name := range []string{"cacertfile", "certfile", "keyfile"} {
+			path := u.Query().Get(name)
+			if path == "" {
+				continue
+			}
+			if _, err := os.ReadFile(path); err != nil {
+				return settingsError{fmt.Errorf("RABBITMQ_URL: %s of %s: %w", name, u.Host, err)}
+			}
+		}
+	}
+	return nil
 }
 
 // rabbitMQ returns the addresses of RabbitMQ's nodes.

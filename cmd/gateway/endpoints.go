@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/hometrip/gateway/internal/console"
 )
 
 const serviceName = "websocket-gateway"
@@ -39,25 +41,34 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 	if page != nil {
 		page.Register(mux)
 	}
-	mux.HandleFunc("GET /health", g.handleHealth)
-	mux.HandleFunc("GET /ready", g.handleReady)
+	console.RegisterClient(mux)
+	mux.HandleFunc("OPTIONS /{$}", g.handleOptions)
+	mux.HandleFunc("GET /health", g.handleHealth(g.mayKnow))
+	mux.HandleFunc("GET /ready", g.handleReady(g.mayKnow))
 	mux.Handle("POST /events/{key}", g.publisher())
-	if g.config.Metrics && g.config.AdminAddr == "" {
-		mux.Handle("GET /metrics", g.metricsHandler())
+	if g.cfg().Metrics && g.cfg().AdminAddr == "" {
+		mux.Handle("GET /metrics", withToken(g.cfg().MetricsToken, g.metricsHandler(g.mayKnow)))
 	}
 	mux.HandleFunc("/", notFound)
 	return mux, nil
 }
 
-// metricsHandler answers GET /metrics.
-func (g *Gateway) metricsHandler() http.Handler {
+// mayKnow reports whether a request on PORT may be told details: addresses,
+// figures, what failed and how. In production that takes the METRICS_TOKEN.
+func (g *Gateway) mayKnow(r *http.Request) bool {
+	return !g.cfg().deployed() || serviceTokens(g.cfg().MetricsToken)(bearerToken(r))
+}
+
+// metricsHandler answers GET /metrics; details says who may see addresses and
+// errors.
+func (g *Gateway) metricsHandler(details func(*http.Request) bool) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(&collector{g},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if g.cluster != nil {
 		registry.MustRegister(&clusterCollector{g.cluster})
 	}
-	registry.MustRegister(&eventsCollector{g.consumer, g.events})
+	registry.MustRegister(&eventsCollector{g.consumer, g.sorter, g.events})
 	registry.MustRegister(recoveryCollector{g})
 	if g.bird != nil {
 		registry.MustRegister(g.bird)
@@ -66,13 +77,17 @@ func (g *Gateway) metricsHandler() http.Handler {
 		registry.MustRegister(&gateCollector{g.gate})
 	}
 	text := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
-	return withToken(g.config.MetricsToken, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if wantsText(r) {
 			text.ServeHTTP(w, r)
 			return
 		}
-		g.handleMetrics(w, r)
-	}))
+		body := g.snapshot(g.cfg().MetricsRoomsLimit)
+		if !details(r) {
+			body.EventBus = body.EventBus.state()
+		}
+		writeJSON(w, http.StatusOK, body)
+	})
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {
@@ -92,37 +107,40 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body) // to memory
 }
 
-// health is the body of GET /health.
+// health is the body of GET /health. Who may not know details gets states only:
+// the fields behind the first three are left out.
 type health struct {
 	Status           string   `json:"status"`
 	Service          string   `json:"service"`
-	Version          string   `json:"version"`
 	Redis            string   `json:"redis"`
 	EventBus         eventBus `json:"eventBus"`
-	ConnectedSockets int64    `json:"connectedSockets"`
+	Version          string   `json:"version,omitempty"`
+	ConnectedSockets *int64   `json:"connectedSockets,omitempty"`
 }
 
-func (g *Gateway) handleHealth(w http.ResponseWriter, _ *http.Request) {
-	body := health{
-		Status:           g.status(),
-		Service:          serviceName,
-		Version:          version(),
-		Redis:            g.redis(),
-		EventBus:         g.eventBus(),
-		ConnectedSockets: g.hub.Stats().Sockets,
+// handleHealth answers GET /health; details says who may know more than states.
+func (g *Gateway) handleHealth(details func(*http.Request) bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body := health{Status: g.status(), Service: serviceName, Redis: g.redis(), EventBus: g.eventBus()}
+		if details(r) {
+			sockets := g.hub.Stats().Sockets
+			body.Version, body.ConnectedSockets = version(), &sockets
+		} else {
+			body.EventBus = body.EventBus.state()
+		}
+		code := http.StatusOK
+		if body.Status == statusDraining {
+			code = http.StatusServiceUnavailable
+		}
+		writeJSON(w, code, body)
 	}
-	code := http.StatusOK
-	if body.Status == statusDraining {
-		code = http.StatusServiceUnavailable
-	}
-	writeJSON(w, code, body)
 }
 
 func (g *Gateway) status() string {
 	switch {
 	case g.server.Draining():
 		return statusDraining
-	case len(g.absent()) > 0:
+	case len(g.absent(false)) > 0:
 		return statusDegraded
 	}
 	return statusHealthy
@@ -138,8 +156,9 @@ func (g *Gateway) redis() string {
 	return neighbourDisconnected
 }
 
-// absent lists the neighbours that should be there and are not.
-func (g *Gateway) absent() (reasons []string) {
+// absent lists the neighbours that should be there and are not, with or without
+// the reasons.
+func (g *Gateway) absent(details bool) (reasons []string) {
 	switch {
 	case g.cluster == nil:
 	case !g.cluster.Connected():
@@ -148,9 +167,12 @@ func (g *Gateway) absent() (reasons []string) {
 		reasons = append(reasons, "the orders in redis are not read yet")
 	}
 	if bus := g.eventBus(); g.events.kind != logMemory && !bus.IsConnected {
-		reason := g.events.kind + " is not connected since " + bus.Since.Format(time.RFC3339)
-		if bus.LastError != "" {
-			reason += fmt.Sprintf(": %d attempts, the last: %s", bus.ReconnectAttempts, bus.LastError)
+		reason := g.events.kind + " is not connected"
+		if details {
+			reason += " since " + bus.Since.Format(time.RFC3339)
+		}
+		if details && bus.LastError != "" {
+			reason += fmt.Sprintf(": %d attempts, the last: %s", *bus.ReconnectAttempts, bus.LastError)
 		}
 		reasons = append(reasons, reason)
 	}
@@ -159,19 +181,39 @@ func (g *Gateway) absent() (reasons []string) {
 
 // handleReady tells a load balancer whether to send clients here. In
 // production they need the neighbours, in development they can do without.
-func (g *Gateway) handleReady(w http.ResponseWriter, _ *http.Request) {
-	var reasons []string
+func (g *Gateway) handleReady(details func(*http.Request) bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var reasons []string
+		if g.server.Draining() {
+			reasons = append(reasons, statusDraining)
+		}
+		if g.cfg().Environment == production {
+			reasons = append(reasons, g.absent(details(r))...)
+		}
+		if len(reasons) > 0 {
+			writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reasons": reasons})
+			return
+		}
+		body := map[string]any{"ready": true}
+		if trouble := g.eventBus().DeadLetters; trouble != "" {
+			warning := "dead letters cannot be put aside"
+			if details(r) {
+				warning += ": " + trouble
+			}
+			body["warnings"] = []string{warning}
+		}
+		writeJSON(w, http.StatusOK, body)
+	}
+}
+
+// handleOptions answers the health check that HAProxy makes unless it is told of
+// another path.
+func (g *Gateway) handleOptions(w http.ResponseWriter, _ *http.Request) {
 	if g.server.Draining() {
-		reasons = append(reasons, statusDraining)
-	}
-	if g.config.Environment == production {
-		reasons = append(reasons, g.absent()...)
-	}
-	if len(reasons) > 0 {
-		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reasons": reasons})
+		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"ready": true})
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // snapshot is the body of GET /metrics for people and scripts.
@@ -189,10 +231,6 @@ type snapshot struct {
 	EventBus         eventBus         `json:"eventBus"`
 	Uptime           float64          `json:"uptime"` // seconds
 	Timestamp        time.Time        `json:"timestamp"`
-}
-
-func (g *Gateway) handleMetrics(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, g.snapshot(g.config.MetricsRoomsLimit))
 }
 
 // snapshot returns the figures of now, with the names of some rooms.

@@ -21,13 +21,14 @@ type eventLog struct {
 	eventlog.Log
 	kind     string             // one of the values of EVENT_LOG, but auto
 	stream   *rabbitmq.Log      // nil: it is not in RabbitMQ
+	letters  *rabbitmq.Letters  // nil: there are none
 	memory   *eventlog.Memory   // nil: it is not in this process
 	fallback *upstream.Fallback // nil: it is where it should be from the start
 }
 
 // openEventLog returns the log that EVENT_LOG asks for. It connects later.
 func (g *Gateway) openEventLog() (*eventLog, error) {
-	cfg := g.config
+	cfg := g.cfg()
 	kind := cfg.EventLog
 	if kind == logAuto {
 		kind = logMemory
@@ -77,6 +78,7 @@ func (l *eventLog) missing() error {
 func (l *eventLog) close() {
 	if l.stream != nil {
 		l.stream.Close()
+		l.letters.Close()
 	}
 }
 

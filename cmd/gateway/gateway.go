@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -27,6 +28,10 @@ const (
 	// log files, Redis, RabbitMQ, and connections on their way between loops.
 	descriptorReserve = 512
 
+	// verifiersShare: one token is verified at a time for so many event loops,
+	// where that costs much.
+	verifiersShare = 2
+
 	// stopTimeout is what is kept of SHUTDOWN_TIMEOUT for stopping the engine
 	// once the sessions have been drained.
 	stopTimeout = 2 * time.Second
@@ -34,7 +39,7 @@ const (
 
 // A Gateway is the whole house: the rooms, the front door and what they need.
 type Gateway struct {
-	config   Config
+	config   atomic.Pointer[Config] // in effect
 	log      *slog.Logger
 	started  time.Time
 	memory   int64 // bytes the process may use
@@ -45,13 +50,21 @@ type Gateway struct {
 	routes   *upstream.Table
 	events   *eventLog
 	consumer *upstream.Consumer
+	sorter   *upstream.Sorter // nil: what cannot be delivered is only logged
 	server   *loop.Server
-	bird     *bird // nil without CANARY
+	public   swapped // answers on PORT
+	admin    swapped // answers on ADMIN_ADDR
+	bird     *bird   // nil without CANARY
 }
 
 // serve runs the gateway until ctx is cancelled and it has drained.
-func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
-	g, err := open(cfg, log)
+func serve(ctx context.Context, start launch) error {
+	if err := start.checkPorts(); err != nil {
+		return err
+	}
+	r := newReloader(start)
+	defer r.close()
+	g, err := open(start.Config, start.book.Logger)
 	if err != nil {
 		return err
 	}
@@ -61,29 +74,33 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	defer stop()
+	r.g = g
+	ctx, hangUp := context.WithCancel(ctx)
+	defer hangUp()
+	reloading, enough := context.WithCancel(context.Background())
+	defer enough()
+	go r.run(reloading, hangUp)
 	return g.run(ctx)
 }
 
 // open builds the house from the inside out. Nothing listens yet.
 func open(cfg Config, log *slog.Logger) (*Gateway, error) {
-	g := &Gateway{config: cfg, log: log, started: time.Now()}
+	g := &Gateway{log: log, started: time.Now()}
+	g.swap(cfg)
 	paceCollector()
 	g.memory = limitMemory(log)
-	var err error
-	g.verifier, err = auth.New(auth.Config{
-		Secret:    cfg.JWTSecret,
-		PublicKey: cfg.JWTPublicKey,
-		JWKSURL:   cfg.JWTJWKSURL,
-		Issuer:    cfg.JWTIssuer,
-		Audience:  cfg.JWTAudience,
-		Log:       log,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("token verification: %w", err)
-	}
 	loops := cfg.EventLoops
 	if loops == 0 {
 		loops = min(runtime.GOMAXPROCS(0), rooms.MaxShards)
+	}
+	var err error
+	err = cfg.verification(func(c auth.Config) error {
+		c.Log, c.Workers = log, loops/verifiersShare
+		g.verifier, err = auth.New(c)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		// One for whatever is not a loop, and one that is idle even then. While
@@ -91,7 +108,12 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		// epoll after 20 us, and looks every 20 us whether it may: at 4,000
 		// chat events a second that was a third of the CPU (70 us an event
 		// against 52), and half of the latency.
-		runtime.GOMAXPROCS(loops + 2)
+		// Tokens that cost much are verified beside these.
+		busy := 1
+		if verifiers, dear := g.verifier.Dear(); dear {
+			busy += verifiers
+		}
+		runtime.GOMAXPROCS(loops + 1 + busy)
 	}
 	if g.cluster, err = g.neighbours(); err != nil {
 		return nil, err
@@ -108,7 +130,7 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		ConnectTimeout: cfg.ConnectTimeout,
 		MaxPacket:      cfg.MaxHTTPBufferSize,
 		MaxMailbox:     cfg.MaxMailbox,
-		Limits:         cfg.limits(),
+		Limits:         g.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
 		Recovery:       g.recovery(),
@@ -116,35 +138,50 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.routes, err = upstream.LoadTable(cfg.RoutesFile); err != nil {
+	if err := cfg.checkFiles(); err != nil {
+		return nil, err
+	}
+	if g.routes, err = cfg.table(); err != nil {
 		return nil, err
 	}
 	if g.events, err = g.openEventLog(); err != nil {
+		return nil, err
+	}
+	if g.sorter, err = g.newSorter(); err != nil {
 		return nil, err
 	}
 	if g.consumer, err = g.backDoor(); err != nil {
 		return nil, err
 	}
 	g.bird = g.newBird()
-	g.server, err = g.frontDoor(loops)
+	g.server, err = g.frontDoor()
 	return g, err
 }
 
-func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
-	cfg := g.config
-	connections, err := maxConnections(cfg.MaxConnections)
+func (g *Gateway) frontDoor() (*loop.Server, error) {
+	connections, err := maxConnections(g.cfg().MaxConnections)
 	if err != nil {
 		return nil, err
 	}
-	handler, err := g.endpoints()
+	public, admin, err := g.handlers()
 	if err != nil {
 		return nil, err
 	}
-	return loop.New(loop.Config{
+	g.public.set(public)
+	g.admin.set(admin)
+	return loop.New(g.doorConfig(connections))
+}
+
+// doorConfig returns how the front door behaves with the settings in effect.
+func (g *Gateway) doorConfig(connections int) loop.Config {
+	cfg, loops := g.cfg(), g.hub.Shards()
+	return loop.Config{
 		Address:        net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)),
 		Loops:          loops,
 		Hub:            g.hub,
-		Handler:        hardened(handler),
+		Handler:        &g.public,
+		Prepared:       []string{"/health", "/ready"},
+		Authorised:     serviceTokens(cfg.MetricsToken, cfg.PublishToken),
 		Log:            g.log,
 		PingInterval:   cfg.PingInterval,
 		PingTimeout:    cfg.PingTimeout,
@@ -164,8 +201,10 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		Bytes:          cfg.bytes(),
 		TrustedProxies: cfg.TrustedProxies,
 		ProxyProtocol:  cfg.ProxyProtocol,
-		Origins:        allowedOrigins(cfg.CORSOrigins),
-	})
+		Origins:        loop.NewOrigins(cfg.CORSOrigins...),
+		LocalPages:     cfg.Environment == development,
+		SharePort:      cfg.SharePort,
+	}
 }
 
 // maxConnections checks the setting against the descriptors the process may
@@ -178,25 +217,14 @@ func maxConnections(setting int) (int, error) {
 	room := int(min(limit.Cur, 1<<30)) - descriptorReserve
 	switch {
 	case room <= 0:
-		return 0, fmt.Errorf("RLIMIT_NOFILE is %d: raise it above %d", limit.Cur, descriptorReserve)
+		return 0, settingsError{fmt.Errorf("RLIMIT_NOFILE is %d: raise it (LimitNOFILE, ulimit -n) above %d", limit.Cur, descriptorReserve)}
 	case setting > room:
-		return 0, fmt.Errorf("MAX_CONNECTIONS=%d: RLIMIT_NOFILE is %d and %d are kept in reserve, so at most %d",
-			setting, limit.Cur, descriptorReserve, room)
+		return 0, settingsError{fmt.Errorf("MAX_CONNECTIONS=%d: RLIMIT_NOFILE is %d and %d are kept in reserve, so at most %d",
+			setting, limit.Cur, descriptorReserve, room)}
 	case setting > 0:
 		return setting, nil
 	}
 	return room, nil
-}
-
-func allowedOrigins(list []string) loop.Origins {
-	o := loop.Origins{List: make(map[string]struct{}, len(list))}
-	for _, origin := range list {
-		if origin == "*" {
-			o.Any = true
-		}
-		o.List[origin] = struct{}{}
-	}
-	return o
 }
 
 // run serves until ctx is cancelled, then drains and stops. An engine that
@@ -237,9 +265,9 @@ func (g *Gateway) run(ctx context.Context) error {
 // Clients that are still there get events meanwhile.
 func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
 	notify(g.log, daemon.SdNotifyStopping)
-	g.log.Info("draining", "sessions", g.server.Stats().Sessions, "period", g.config.DrainPeriod)
+	g.log.Info("draining", "sessions", g.server.Stats().Sessions, "period", g.cfg().DrainPeriod)
 	start := time.Now()
-	drain, cancel := context.WithTimeout(context.Background(), max(g.config.ShutdownTimeout-stopTimeout, 0))
+	drain, cancel := context.WithTimeout(context.Background(), max(g.cfg().ShutdownTimeout-stopTimeout, 0))
 	defer cancel()
 	if err := g.server.Drain(drain); err != nil {
 		g.log.Warn("sessions left at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
@@ -266,7 +294,7 @@ func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
 
 // greet says where the gateway is and, in development, how to try it.
 func (g *Gateway) greet() {
-	cfg := g.config
+	cfg := g.cfg()
 	g.log.Info("listening", "address", g.server.Addr(), "environment", cfg.Environment, "version", version())
 	if cfg.Environment == production && cfg.RoomPolicy == authz.Open {
 		g.log.Warn("ROOM_POLICY=open: every user may join every room; claims, webhook or redis let your application decide")
@@ -304,10 +332,10 @@ Or in a folder where "npm install socket.io-client" has run:
 // reportStats logs a line of figures from time to time, until the function it
 // returns is called.
 func (g *Gateway) reportStats() (stop func()) {
-	if g.config.LogStatsInterval == 0 {
+	if g.cfg().LogStatsInterval == 0 {
 		return func() {}
 	}
-	ticker := time.NewTicker(g.config.LogStatsInterval)
+	ticker := time.NewTicker(g.cfg().LogStatsInterval)
 	done := make(chan struct{})
 	go func() {
 		for {

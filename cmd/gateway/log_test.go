@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/rooms"
 )
 
 const testFlush = 10 * time.Second
@@ -264,6 +266,20 @@ func TestSecretsAndLongValuesStayOutOfTheLog(t *testing.T) {
 	out.records(t)
 }
 
+// A number in the place of a word tells an operator nothing.
+func TestEnumerationsAreLoggedAsWords(t *testing.T) {
+	cfg := mustParse(t, "LOG_DIR=")
+	var out screen
+	book := newLog(cfg, &out, false)
+	book.Info("ended", "reason", rooms.ReasonParseError)
+	if err := book.Close(testFlush); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.records(t)[0]["reason"]; got != "parse_error" {
+		t.Errorf("reason %v, want parse_error", got)
+	}
+}
+
 func TestFormatIsAutoOnlyOnATerminal(t *testing.T) {
 	file, err := os.CreateTemp(t.TempDir(), "out")
 	if err != nil {
@@ -295,5 +311,35 @@ func BenchmarkLogInfo(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		book.Info("connected", "sid", "abcdefghijklmnop", "user", "42", "transport", "websocket")
+	}
+}
+
+func TestDurationsAreLoggedInMillisecondsAndSaySo(t *testing.T) {
+	for _, pretty := range []bool{false, true} {
+		cfg, out := logConfig(t), &screen{}
+		book := newLog(cfg, out, pretty)
+		book.Info("draining", "period", 10*time.Second, "after", 1500*time.Microsecond)
+		if err := book.Close(testFlush); err != nil {
+			t.Fatal(err)
+		}
+		got := readLog(t, cfg, "all.log")[0]
+		if got["periodMs"] != 10000.0 || got["afterMs"] != 1.5 || got["period"] != nil {
+			t.Errorf("pretty %v: %v", pretty, got)
+		}
+	}
+}
+
+func TestLevelChangesWhileItLogs(t *testing.T) {
+	cfg, out := logConfig(t), &screen{}
+	book := newLog(cfg, out, false)
+	log := book.With("node", 7)
+	log.Debug("one")
+	book.setLevel(slog.LevelDebug)
+	log.Debug("two")
+	if err := book.Close(testFlush); err != nil {
+		t.Fatal(err)
+	}
+	if got := messages(out.records(t)); got != "two" {
+		t.Errorf("got %s", got)
 	}
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/rooms"
 )
 
 const (
@@ -21,8 +23,13 @@ const (
 	// pendingShare is what may wait for clients that do not read.
 	pendingShare = 4
 
-	// tightShare of the limit being in live objects, nobody new is let in.
-	tightShare = 0.85
+	// roomsShare is what rooms may hold.
+	roomsShare = 4
+
+	// narrowShare of the limit being in live objects, nobody joins another room,
+	// and tightShare, nobody new is let in.
+	narrowShare = 0.75
+	tightShare  = 0.85
 
 	memoryInterval = 200 * time.Millisecond // between two looks
 
@@ -56,14 +63,26 @@ func limitMemory(log *slog.Logger) int64 {
 
 // maxOwed is how many bytes may wait for all slow clients.
 func (g *Gateway) maxOwed() int {
-	if g.config.MaxTotalPending > 0 {
-		return g.config.MaxTotalPending
+	if g.cfg().MaxTotalPending > 0 {
+		return g.cfg().MaxTotalPending
 	}
 	return int(g.memory / pendingShare)
 }
 
-// watchMemory gives memory back when it is quiet, and lets nobody new in while
-// memory is short, until ctx is over.
+// limits returns what a client may do in rooms.
+func (g *Gateway) limits() rooms.Limits {
+	l := g.cfg().limits()
+	if l.RoomBytes == 0 {
+		l.RoomBytes = int(g.memory / roomsShare)
+	}
+	if g.cluster != nil {
+		l.Linger = g.cfg().RoomLinger
+	}
+	return l
+}
+
+// watchMemory gives memory back when it is quiet, and refuses joins and then
+// clients while memory is short, until ctx is over.
 func (g *Gateway) watchMemory(ctx context.Context) {
 	const live, objects, free, allocated = 0, 1, 2, 3
 	now := []metrics.Sample{
@@ -74,15 +93,21 @@ func (g *Gateway) watchMemory(ctx context.Context) {
 	}
 	ticker := time.NewTicker(memoryInterval)
 	defer ticker.Stop()
-	tight := false
+	narrow, tight := false, false
 	for before := uint64(0); ; before = now[allocated].Value.Uint64() {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
+		g.hub.Forget(time.Now())
 		metrics.Read(now)
 		alive := now[live].Value.Uint64()
+		if short := float64(alive) > narrowShare*float64(g.memory); short != narrow {
+			narrow = short
+			g.hub.MemoryIsShort(short)
+			g.log.Warn("memory for rooms", "short", short, "liveBytes", alive, "limit", g.memory)
+		}
 		if short := float64(alive) > tightShare*float64(g.memory); short != tight {
 			tight = short
 			g.server.Tight(tight)

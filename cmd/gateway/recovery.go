@@ -54,7 +54,7 @@ func (c Config) tailBytes() int {
 
 // recovery says how clients come back.
 func (g *Gateway) recovery() rooms.Recovery {
-	cfg := g.config
+	cfg := g.cfg()
 	r := rooms.Recovery{
 		Mode: recoveryModes[cfg.Recovery], Window: cfg.RecoveryWindow, Grace: cfg.PresenceGrace,
 		MaxEvents: cfg.RecoveryMaxEvents, MaxBytes: cfg.RecoveryMaxBytes,
@@ -87,7 +87,7 @@ func (g *Gateway) awaitAbsent(ctx context.Context) {
 	if g.cluster == nil {
 		return // nobody is left to be told
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.config.PresenceGrace)
+	ctx, cancel := context.WithTimeout(ctx, g.cfg().PresenceGrace)
 	defer cancel()
 	ticker := time.NewTicker(absentPoll)
 	defer ticker.Stop()

@@ -5,11 +5,13 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 // publisher answers POST /events/{key}.
@@ -17,9 +19,9 @@ func (g *Gateway) publisher() http.Handler {
 	return &upstream.Publisher{
 		Table:   g.routes,
 		Log:     g.events,
-		MaxBody: g.config.MaxEventSize,
-		Token:   g.config.PublishToken,
-		Local:   !g.config.deployed(),
+		MaxBody: g.cfg().MaxEventSize,
+		Token:   g.cfg().PublishToken,
+		Local:   !g.cfg().deployed(),
 	}
 }
 
@@ -27,12 +29,12 @@ func (g *Gateway) publisher() http.Handler {
 func (g *Gateway) backDoor() (*upstream.Consumer, error) {
 	c := upstream.Config{
 		Log:     g.events,
-		Window:  g.config.RabbitMQPrefetch,
-		MaxBody: g.config.MaxEventSize,
+		Window:  g.cfg().RabbitMQPrefetch,
+		MaxBody: g.cfg().MaxEventSize,
 		Table:   g.routes,
 		Rooms:   g.hub,
 		Missed:  func() { g.server.Renew() },
-		Tail:    g.config.tailBytes(),
+		Tail:    g.cfg().tailBytes(),
 		Logger:  g.log,
 	}
 	if g.cluster != nil {
@@ -41,37 +43,62 @@ func (g *Gateway) backDoor() (*upstream.Consumer, error) {
 	return upstream.New(c)
 }
 
+// newSorter returns what puts dead letters aside, nil without RabbitMQ.
+func (g *Gateway) newSorter() (*upstream.Sorter, error) {
+	if g.events.stream == nil {
+		return nil, nil
+	}
+	c := upstream.Config{
+		Log: g.events.stream, Window: g.cfg().RabbitMQPrefetch, MaxBody: g.cfg().MaxEventSize, Table: g.routes, Logger: g.log,
+	}
+	g.events.letters = rabbitmq.NewLetters(g.cfg().streamConfig(g.routes, g.log))
+	return upstream.NewSorter(c, g.events.letters, g.events.stream.MoveQueues)
+}
+
 // consume reads the log until ctx is cancelled; ended is closed when it does so
 // no longer.
 func (g *Gateway) consume(ctx context.Context) (ended <-chan struct{}) {
+	var all sync.WaitGroup
+	all.Go(func() { g.consumer.Run(ctx) })
+	if g.sorter != nil {
+		all.Go(func() { g.sorter.Run(ctx) })
+	}
 	done := make(chan struct{})
-	go func() { defer close(done); g.consumer.Run(ctx) }()
+	go func() { all.Wait(); g.events.close(); close(done) }()
 	return done
 }
 
 // eventBus is a part of GET /health and GET /metrics.
 type eventBus struct {
 	IsConnected       bool       `json:"isConnected"`
-	ReconnectAttempts int        `json:"reconnectAttempts"`
-	Host              string     `json:"host"`
-	Port              int        `json:"port"`
-	Since             *time.Time `json:"since,omitempty"`     // connected or not
-	LastError         string     `json:"lastError,omitempty"` // while not connected
-	Foreign           []string   `json:"foreign,omitempty"`   // queues and exchanges used as they were found
-	Log               string     `json:"log"`                 // where events are kept: rabbitmq or memory
-	Position          string     `json:"position"`            // of the event that was delivered last; 0: none
+	ReconnectAttempts *int       `json:"reconnectAttempts,omitempty"`
+	Host              *string    `json:"host,omitempty"`
+	Port              *int       `json:"port,omitempty"`
+	Since             *time.Time `json:"since,omitempty"`       // connected or not
+	LastError         string     `json:"lastError,omitempty"`   // while not connected
+	Foreign           []string   `json:"foreign,omitempty"`     // queues and exchanges used as they were found
+	Log               string     `json:"log,omitempty"`         // where events are kept: rabbitmq or memory
+	DeadLetters       string     `json:"deadLetters,omitempty"` // why they cannot be put aside now
+	Position          string     `json:"position,omitempty"`    // of the event that was delivered last; 0: none
 }
+
+// state is what everybody may know.
+func (b eventBus) state() eventBus { return eventBus{IsConnected: b.IsConnected} }
 
 func (g *Gateway) eventBus() eventBus {
 	s := g.consumer.Status()
 	since := s.Since.UTC()
+	host, port, attempts := g.cfg().RabbitMQHost, g.cfg().RabbitMQPort, s.Attempts
 	bus := eventBus{
-		IsConnected: s.Connected, ReconnectAttempts: s.Attempts, Host: g.config.RabbitMQHost, Port: g.config.RabbitMQPort,
+		IsConnected: s.Connected, ReconnectAttempts: &attempts, Host: &host, Port: &port,
 		Since: &since, Foreign: s.Foreign, Log: g.events.kind, Position: g.consumer.Totals().Position.String(),
 	}
-	if host, port, err := net.SplitHostPort(s.Host); err == nil {
-		bus.Host = host
-		bus.Port, _ = strconv.Atoi(port)
+	if g.sorter != nil && g.sorter.Trouble() != nil {
+		bus.DeadLetters = g.sorter.Trouble().Error()
+	}
+	if name, text, err := net.SplitHostPort(s.Host); err == nil {
+		host = name
+		port, _ = strconv.Atoi(text)
 	}
 	if err := g.events.missing(); err != nil {
 		bus.IsConnected, bus.LastError, bus.Log = false, err.Error(), logMemory
@@ -85,6 +112,7 @@ func (g *Gateway) eventBus() eventBus {
 // for concurrent use.
 type eventsCollector struct {
 	consumer *upstream.Consumer
+	sorter   *upstream.Sorter
 	log      *eventLog
 }
 
@@ -101,7 +129,8 @@ var (
 	logChanges = prometheus.NewDesc("gateway_event_log_changes_total", "Times the log was another one than before.", nil, nil)
 	busEvents  = prometheus.NewDesc("gateway_service_events_total",
 		"Entries of the log: received, and what became of them.", []string{"what"}, nil)
-	busLag = prometheus.NewDesc("gateway_service_event_lag_seconds",
+	lettersStuck = prometheus.NewDesc("gateway_dead_letters_stuck", "1 while a dead letter of this node cannot be put aside.", nil, nil)
+	busLag       = prometheus.NewDesc("gateway_service_event_lag_seconds",
 		"How old the event read last was, by the timestamp property of its publisher; whole seconds.", nil, nil)
 	busPoison = prometheus.NewDesc("gateway_service_events_poison_total",
 		"Entries of the log that can never be delivered.", []string{"reason"}, nil)
@@ -110,7 +139,7 @@ var (
 // Describe sends all descriptions.
 func (c *eventsCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{logConnected, logAttempts, logSince, logConnects, logPosition, logKept, logGaps,
-		logMissed, logChanges, busEvents, busLag, busPoison} {
+		logMissed, logChanges, busEvents, lettersStuck, busLag, busPoison} {
 		out <- d
 	}
 }
@@ -134,9 +163,14 @@ func (c *eventsCollector) Collect(out chan<- prometheus.Metric) {
 	counter(logMissed, t.Missed)
 	counter(logChanges, t.Logs)
 	for what, n := range map[string]int64{
-		"received": t.Received, "delivered": t.Delivered, "elsewhere": t.Elsewhere, "unrouted": t.Unrouted, "duplicate": t.Duplicates,
+		"received": t.Received, "delivered": t.Delivered, "elsewhere": t.Elsewhere, "mark": t.Marks, "duplicate": t.Duplicates,
+		"bad_timestamp": t.BadTimestamps,
 	} {
 		counter(busEvents, n, what)
+	}
+	if c.sorter != nil {
+		counter(busEvents, c.sorter.PutAside(), "dead_letter")
+		gauge(lettersStuck, float64(flag(c.sorter.Trouble() != nil)))
 	}
 	gauge(busLag, t.Lag.Seconds())
 	for reason, n := range t.Poison {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -12,6 +11,9 @@ import (
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
 )
+
+// lastIssue is up to when iat is believed to be in seconds.
+var lastIssue = time.Date(2106, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // notBeforeLeeway forgives an issuer whose clock is ahead of ours. Expiry gets
 // none: a token is over when it says so.
@@ -30,12 +32,12 @@ type claims struct {
 	party *party // whom issuer and audience are compared with
 
 	userID, email, role string
-	id                  string   // jti
+	id                  string   // jti, as codec.ID has it
 	rooms               []string // nil without the claim
 
 	expires   int64 // s since 1970, rounded up; never without exp
 	notBefore int64 // s since 1970, rounded up; 0 without nbf
-	issued    int64 // s since 1970; 0 without iat, or when that is no number
+	issued    int64 // s since 1970, rounded down as in rooms.Order; 0 without iat, or when it makes no sense
 
 	badExpires, badNotBefore bool // not numbers
 	issuerOK, audienceOK     bool
@@ -75,11 +77,9 @@ func (c *claims) read(key, value []byte) {
 	case "nbf":
 		c.notBefore, c.badNotBefore = seconds(value)
 	case "jti":
-		c.id, _ = text(value)
+		c.id = idOf(value)
 	case "iat":
-		if issued, bad := seconds(value); !bad {
-			c.issued = issued
-		}
+		c.issued = issuedAt(value)
 	case "iss":
 		issuer, ok := text(value)
 		c.issuerOK = ok && issuer == c.party.issuer
@@ -120,6 +120,19 @@ func (c *claims) identity() rooms.Identity {
 	return id
 }
 
+// issuedAt reads iat. Some issuers give milliseconds, which no order would ever
+// reach.
+func issuedAt(value []byte) int64 {
+	if !number(value) {
+		return 0
+	}
+	f, _ := strconv.ParseFloat(string(value), 64)
+	if t, ok := rooms.FromUnix(f, lastIssue); ok {
+		return t.Unix()
+	}
+	return 0
+}
+
 // seconds reads a NumericDate (RFC 7519 section 2: fractions are allowed),
 // rounded up, which compares with whole seconds like the fraction itself.
 func seconds(value []byte) (s int64, bad bool) {
@@ -131,38 +144,30 @@ func seconds(value []byte) (s int64, bad bool) {
 	return int64(math.Ceil(max(-never, min(f, never)))), false
 }
 
-// userIDOf returns the first claim that is there, as text, or "" when that is
-// neither a string nor a whole number. Null and "" count as not there.
+// userIDOf returns the id that the first claim is which is there, "" when that is
+// none. Null and "" count as not there.
 func userIDOf(claims ...[]byte) string {
 	for _, value := range claims {
 		if len(value) == 0 || value[0] == 'n' || string(value) == `""` {
 			continue
 		}
-		if id, ok := text(value); ok {
-			return id
-		}
-		if whole(value) {
-			return string(value)
-		}
-		return ""
+		return idOf(value)
 	}
 	return ""
+}
+
+// idOf returns the id that a valid JSON value is, "" for none.
+func idOf(value []byte) string {
+	id, ok := codec.ID(value)
+	if !ok {
+		return ""
+	}
+	return codec.ValidText(id)
 }
 
 // number tells whether a valid JSON value is a number.
 func number(value []byte) bool {
 	return len(value) > 0 && (value[0] == '-' || value[0] >= '0' && value[0] <= '9')
-}
-
-// whole tells whether a valid JSON value is a number of digits only, so that
-// its text is the same in every language.
-func whole(value []byte) bool {
-	for i, b := range value {
-		if (b < '0' || b > '9') && (b != '-' || i > 0) {
-			return false
-		}
-	}
-	return len(value) > 0
 }
 
 // names tells whether value is want, or an array that has it.
@@ -207,7 +212,7 @@ func texts(value []byte) []string {
 // text returns the string a valid JSON value is.
 func text(value []byte) (string, bool) {
 	b, ok := codec.Text(value)
-	return strings.ToValidUTF8(string(b), "\ufffd"), ok
+	return codec.ValidText(b), ok
 }
 
 // jwt.Claims wants these. The parser is told not to validate claims, because

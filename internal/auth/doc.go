@@ -14,9 +14,9 @@
 // one asymmetric algorithm of its type, a JWKS the asymmetric ones. No token
 // can choose how it is verified.
 //
-// With a secret or a public key the answer is there before Authenticate
-// returns. With a JWKS a bounded pool of goroutines verifies, because a key
-// that is not known yet is fetched over HTTP.
+// With a secret the answer is there before Authenticate returns. With a public
+// key or a JWKS a pool of goroutines verifies (dear.go), because that costs too
+// much for an event loop, and a key that is not known yet is fetched over HTTP.
 //
 // The error texts are those of the Node library jsonwebtoken 9, which front
 // ends match on; testdata/jsonwebtoken.json is its verdict over a table of

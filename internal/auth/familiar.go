@@ -34,11 +34,11 @@ type scratch struct {
 // learn keeps the header of a token that golang-jwt has accepted. Keys that
 // may be replaced must be looked up each time, so nothing is learnt with a
 // JWKS.
-func (v *Verifier) learn(token string, parsed *jwt.Token) {
-	if v.remote != nil {
+func (k *keyring) learn(token string, parsed *jwt.Token) {
+	if !k.lasting {
 		return
 	}
-	key, err := v.key(parsed)
+	key, err := k.key(parsed)
 	if err != nil {
 		return
 	}
@@ -50,14 +50,14 @@ func (v *Verifier) learn(token string, parsed *jwt.Token) {
 		}
 		return new(scratch)
 	}
-	v.familiar.Store(f)
+	k.familiar.Store(f)
 }
 
 // recognize reads the claims of a token with a familiar header that is signed
 // as it should be. It says no to whatever else comes, and golang-jwt then has
 // to find out why.
-func (v *Verifier) recognize(token string, c *claims) bool {
-	f := v.familiar.Load()
+func (k *keyring) recognize(token string, c *claims) bool {
+	f := k.familiar.Load()
 	if f == nil {
 		return false
 	}

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 
 	"github.com/MicahParks/jwkset"
@@ -16,7 +15,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/time/rate"
 
-	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/internal/secret"
 )
 
 const (
@@ -25,30 +24,33 @@ const (
 	jwksMaxLen  = 1 << 20         // bytes of key set
 
 	// jwksUnknown is how often a key id nobody knows may cause a fetch. As
-	// it is longer than jwksTimeout, at most one worker fetches and one waits
+	// it is longer than jwksTimeout, at most one goroutine fetches and one waits
 	// for its turn; the others go on.
 	jwksUnknown = 30 * time.Second
-	jwksWorkers = 8
-	jwksQueue   = 1024 // verifications waiting, of up to MaxTokenLen bytes
+	jwksFetches = 8 // goroutines that may wait for keys, beside those that verify
 )
 
 var jwksAlgorithms = []string{
 	jwt.SigningMethodRS256.Alg(), jwt.SigningMethodES256.Alg(), jwt.SigningMethodEdDSA.Alg(),
 }
 
-// useJWKS fetches the key set and starts the pool.
-func (v *Verifier) useJWKS(address string, log *slog.Logger) ([]string, error) {
+// useJWKS fetches the key set and starts the pool. Goroutines that wait for a
+// key are not among those that verify.
+func (v *Verifier) useJWKS(k *keyring, cfg Config) ([]string, error) {
+	address, log := cfg.JWKSURL, cfg.Log
 	if u, err := url.Parse(address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("JWKS URL %q: want http://host/path or https://host/path", address)
+		return nil, fmt.Errorf("JWKS URL %q: want http://host/path or https://host/path", secret.HideInURLs(address))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	keys, err := newKeySet(ctx, address, log)
 	if err != nil {
 		cancel()
-		return nil, fmt.Errorf("JWKS URL %q: %w", address, err)
+		return nil, fmt.Errorf("JWKS URL: %s", secret.HideInURLs(err.Error()))
 	}
-	v.key = keys.Keyfunc
-	v.remote = newPool(ctx, cancel, v)
+	k.key = keys.Keyfunc
+	v.stopFetching = cancel
+	v.turn = make(chan struct{}, workers(cfg))
+	v.startPool(workers(cfg)+jwksFetches, cfg)
 	return jwksAlgorithms, nil
 }
 
@@ -62,7 +64,7 @@ func newKeySet(ctx context.Context, address string, log *slog.Logger) (keyfunc.K
 		HTTPTimeout:               jwksTimeout,
 		NoErrorReturnFirstHTTPReq: true, // the issuer may start after us
 		RefreshErrorHandler: func(_ context.Context, err error) {
-			log.Warn("signing keys not fetched", "url", address, "error", err)
+			log.Warn("signing keys not fetched", "url", secret.HideInURLs(address), "error", secret.HideInURLs(err.Error()))
 		},
 		RefreshInterval: jwksRefresh,
 	})
@@ -120,69 +122,4 @@ func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
 		}{io.LimitReader(resp.Body, jwksMaxLen), resp.Body}
 	}
 	return resp, err
-}
-
-// A pool verifies tokens whose key may have to be fetched. post and close are
-// safe from everywhere, the rest belongs to the workers.
-type pool struct {
-	stop    context.CancelFunc
-	workers sync.WaitGroup
-
-	mu     sync.Mutex // guards closed and sending on queue
-	closed bool
-	queue  chan task // closed by close
-}
-
-// A task is one verification that waits.
-type task struct {
-	token string
-	now   time.Time
-	done  func(rooms.Identity, error)
-}
-
-func newPool(ctx context.Context, stop context.CancelFunc, v *Verifier) *pool {
-	p := &pool{stop: stop, queue: make(chan task, jwksQueue)}
-	for range jwksWorkers {
-		p.workers.Go(func() { p.work(ctx, v) })
-	}
-	return p
-}
-
-func (p *pool) work(ctx context.Context, v *Verifier) {
-	for t := range p.queue {
-		if ctx.Err() != nil {
-			v.count(errBusy)
-			t.done(rooms.Identity{}, errBusy)
-			continue
-		}
-		t.done(v.Verify(t.token, t.now))
-	}
-}
-
-// post queues t and tells whether there was room. It never blocks.
-func (p *pool) post(t task) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return false
-	}
-	select {
-	case p.queue <- t:
-		return true
-	default:
-		return false
-	}
-}
-
-// close ends fetches in flight, refuses what waits, and returns when the
-// workers are gone.
-func (p *pool) close() {
-	p.stop()
-	p.mu.Lock()
-	if !p.closed {
-		p.closed = true
-		close(p.queue)
-	}
-	p.mu.Unlock()
-	p.workers.Wait()
 }

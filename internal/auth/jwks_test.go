@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -70,7 +69,7 @@ type answer struct {
 // authenticate returns where the one answer arrives.
 func authenticate(v *Verifier, token string) <-chan answer {
 	answers := make(chan answer, 2)
-	v.Authenticate(token, testNow, func(id rooms.Identity, err error) { answers <- answer{id, err} })
+	v.Authenticate(token, rooms.Presenter{}, testNow, func(id rooms.Identity, err error) { answers <- answer{id, err} })
 	return answers
 }
 
@@ -140,7 +139,7 @@ func TestUnknownKeyHoldsUpNobodyElse(t *testing.T) {
 	i.publish(t, "k1", k.ec)
 	v := newVerifier(t, Config{JWKSURL: i.URL})
 	unknown := signWith(jwt.SigningMethodES256, k.ec, "k2", `{"id":"bob"}`)
-	waiting := make([]<-chan answer, 4*jwksWorkers)
+	waiting := make([]<-chan answer, 4*jwksFetches)
 	for n := range waiting {
 		waiting[n] = authenticate(v, unknown)
 	}
@@ -167,53 +166,6 @@ func TestIssuerThatIsDownDoesNotStopTheStart(t *testing.T) {
 		if got := <-authenticate(v, token); got.err != errNoKeys {
 			t.Errorf("kid %q: got %+v, want %v", kid, got, errNoKeys)
 		}
-	}
-}
-
-// TestFullQueueRefusesAtOnce: with every worker held up, the queue fills to
-// its bound, one more is refused without blocking, and everyone has exactly
-// one answer in the end.
-func TestFullQueueRefusesAtOnce(t *testing.T) {
-	k := testKeys()
-	i := newIssuer(t, nil)
-	i.publish(t, "k1", k.ec)
-	v := newVerifier(t, Config{JWKSURL: i.URL})
-	token := signWith(jwt.SigningMethodES256, k.ec, "k1", `{"id":"ann"}`)
-
-	var busy, good atomic.Int32
-	held, answered := make(chan struct{}), sync.WaitGroup{}
-	inside := make(chan struct{}, jwksWorkers)
-	answered.Add(jwksWorkers + jwksQueue)
-	for range jwksWorkers {
-		v.Authenticate(token, testNow, func(rooms.Identity, error) {
-			inside <- struct{}{}
-			<-held
-			answered.Done()
-		})
-	}
-	for range jwksWorkers {
-		<-inside
-	}
-	for range jwksQueue {
-		v.Authenticate(token, testNow, func(_ rooms.Identity, err error) {
-			if err == nil {
-				good.Add(1)
-			}
-			answered.Done()
-		})
-	}
-	v.Authenticate(token, testNow, func(_ rooms.Identity, err error) {
-		if err == errBusy {
-			busy.Add(1)
-		}
-	})
-	if busy.Load() != 1 {
-		t.Fatal("one more than the queue holds was not refused at once")
-	}
-	close(held)
-	answered.Wait()
-	if good.Load() != jwksQueue {
-		t.Fatalf("%d of %d queued tokens accepted", good.Load(), jwksQueue)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -27,7 +28,11 @@ func publicKey(textOrPath string) (key any, alg string, err error) {
 	if !strings.Contains(text, pemMark) {
 		file, err := os.ReadFile(textOrPath)
 		if err != nil {
-			return nil, "", fmt.Errorf("public key is neither PEM text nor a readable file: %w", err)
+			// Not the path: it may be a key that somebody has not written as PEM.
+			if failed, ok := errors.AsType[*fs.PathError](err); ok {
+				err = failed.Err
+			}
+			return nil, "", fmt.Errorf("public key is neither PEM text (%q) nor the path of a readable file: %w", pemMark+"PUBLIC KEY-----", err)
 		}
 		text = string(file)
 	}

@@ -1,6 +1,10 @@
 package auth
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/hometrip/gateway/rooms"
+)
 
 // An Outcome is how a verification ended. The order is that of the counters.
 type Outcome uint8
@@ -14,7 +18,7 @@ const (
 	Expired              // exp is over
 	WrongParty           // another issuer or audience
 	Nobody               // valid, but names no user
-	Busy                 // more JWKS verifications waiting than allowed
+	Busy                 // more verifications waiting than allowed
 	NoKeys               // the JWKS has not been reached yet
 	Revoked              // good once, until the back office said otherwise
 	outcomes             // their number
@@ -52,6 +56,9 @@ type Refusal struct {
 // Error returns the text for the client.
 func (r *Refusal) Error() string { return r.text }
 
+// Is implements errors.Is for rooms.ErrBusy.
+func (r *Refusal) Is(target error) bool { return r.Outcome == Busy && target == rooms.ErrBusy }
+
 // What a client is told, in the words of jsonwebtoken where it has some.
 var (
 	errMalformed    = &Refusal{Malformed, "jwt malformed"}
@@ -65,7 +72,7 @@ var (
 	errBadExpires   = &Refusal{Malformed, "invalid exp value"}
 	errBadNotBefore = &Refusal{Malformed, "invalid nbf value"}
 	errNobody       = &Refusal{Nobody, "token names no user"}
-	errBusy         = &Refusal{Busy, "authentication is busy, try again"}
+	errBusy         = &Refusal{Busy, rooms.ErrBusy.Error()}
 	errNoKeys       = &Refusal{NoKeys, "signing keys are not available, try again"}
 )
 

@@ -24,7 +24,8 @@ type blacklist struct {
 	added  int
 }
 
-// A cutoff says that a user's tokens are refused that were issued up to then.
+// A cutoff says that a user's tokens are refused that were issued up to then, by
+// rooms.Order.LastIssued.
 type cutoff struct{ issued, until int64 } // Unix s
 
 // Revoke implements rooms.Revoker. Without Issued all tokens of the user are
@@ -54,15 +55,14 @@ func (b *blacklist) add(o rooms.Order, now time.Time) bool {
 		b.tokens[o.TokenID] = max(b.tokens[o.TokenID], until)
 		return true
 	}
-	issued := o.Issued
-	if issued.IsZero() {
-		issued = now
+	if o.Issued.IsZero() {
+		o.Issued = now
 	}
 	if b.users == nil {
 		b.users = make(map[string]cutoff)
 	}
 	c := b.users[o.User]
-	b.users[o.User] = cutoff{max(c.issued, issued.Unix()), max(c.until, until)}
+	b.users[o.User] = cutoff{max(c.issued, o.LastIssued()), max(c.until, until)}
 	return true
 }
 

@@ -24,7 +24,15 @@ func TestRevokedTokensAreRefused(t *testing.T) {
 		{"an id, of which the user is named too", rooms.Order{User: "ann", TokenID: "t1", Until: at(now + later)}, `{"id":"ann","jti":"t2"}`, false},
 		{"issued before", rooms.Order{User: "ann", Issued: at(now - 10), Until: at(now + later)}, fmt.Sprintf(`{"id":"ann","iat":%d}`, now-11), true},
 		{"issued in that second", rooms.Order{User: "ann", Issued: at(now - 10), Until: at(now + later)}, fmt.Sprintf(`{"id":"ann","iat":%d}`, now-10), true},
-		{"issued after", rooms.Order{User: "ann", Issued: at(now - 10), Until: at(now + later)}, fmt.Sprintf(`{"id":"ann","iat":%d}`, now-9), false},
+		{"issued in a later part of that second", rooms.Order{User: "ann", Issued: at(now - 10).Add(100 * time.Millisecond), Until: at(now + later)}, fmt.Sprintf(`{"id":"ann","iat":%d.9}`, now-10), true},
+		{"issued by a clock that is a little ahead", rooms.Order{User: "ann", Issued: at(now - 10), Until: at(now + later)}, fmt.Sprintf(`{"id":"ann","iat":%d.9}`, now-8), true},
+		{"issued after", rooms.Order{User: "ann", Issued: at(now - 10), Until: at(now + later)}, fmt.Sprintf(`{"id":"ann","iat":%d}`, now-7), false},
+		{"issued in milliseconds, before", rooms.Order{User: "ann", Issued: at(now - 10), Until: at(now + later)}, fmt.Sprintf(`{"id":"ann","iat":%d}`, (now-11)*1000), true},
+		{"issued in milliseconds, after", rooms.Order{User: "ann", Issued: at(now - 10), Until: at(now + later)}, fmt.Sprintf(`{"id":"ann","iat":%d}`, (now-7)*1000), false},
+		{"issued in a year's time", rooms.Order{User: "ann", Issued: at(now - 10), Until: at(now + later)}, fmt.Sprintf(`{"id":"ann","iat":%d}`, now+365*86400), true},
+		{"by a number as its id", rooms.Order{TokenID: "42", Until: at(now + later)}, `{"id":"ann","jti":42}`, true},
+		{"by a number in another form", rooms.Order{TokenID: "42", Until: at(now + later)}, `{"id":"ann","jti":4.2e1}`, true},
+		{"of a user with a number", rooms.Order{User: "-7", Issued: at(now), Until: at(now + later)}, `{"id":-7.0}`, true},
 		{"issued nobody knows when", rooms.Order{User: "ann", Issued: at(now - 10), Until: at(now + later)}, `{"id":"ann"}`, true},
 		{"issued at nonsense", rooms.Order{User: "ann", Issued: at(now - 10), Until: at(now + later)}, `{"id":"ann","iat":"soon"}`, true},
 		{"another user", rooms.Order{User: "ann", Issued: at(now), Until: at(now + later)}, `{"id":"bob"}`, false},
@@ -36,6 +44,30 @@ func TestRevokedTokensAreRefused(t *testing.T) {
 		_, err := v.Verify(sign(c.payload), testNow)
 		if (err == errRevoked) != c.revoked || err != nil && err != errRevoked {
 			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// An identity that was good is checked again when it connects.
+func TestCheckOfAnIdentityThatWasGood(t *testing.T) {
+	v := newVerifier(t, Config{Secret: testSecret})
+	now := testNow.Unix()
+	id, err := v.Verify(sign(fmt.Sprintf(`{"id":"ann","jti":7,"iat":%d,"exp":%d}`, now-5, now+5)), testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Check(id, testNow); err != nil {
+		t.Errorf("nothing has happened: %v", err)
+	}
+	if err := v.Check(id, testNow.Add(5*time.Second)); err != errExpired {
+		t.Errorf("at the end: %v, want %v", err, errExpired)
+	}
+	until := testNow.Add(time.Hour)
+	for _, o := range []rooms.Order{{User: "ann", Issued: testNow, Until: until}, {TokenID: "7", Until: until}} {
+		v := newVerifier(t, Config{Secret: testSecret})
+		v.Revoke(o)
+		if err := v.Check(id, testNow); err != errRevoked {
+			t.Errorf("after %+v: %v, want %v", o, err, errRevoked)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/hometrip/gateway/internal/fairpool"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -28,6 +29,10 @@ type Config struct {
 	Issuer   string // what iss must be; "" takes any
 	Audience string // what aud must be or contain; "" takes any
 
+	Workers int // tokens verified at a time off the event loops, when that costs much; 0: 1
+
+	waiting int // bytes of tokens that wait to be verified; 0: maxWaiting. Tests set it
+
 	Log *slog.Logger // nil: failures to fetch the JWKS are not logged
 }
 
@@ -40,12 +45,11 @@ type party struct {
 // A Verifier verifies tokens. It is a rooms.Authenticator and safe for
 // concurrent use.
 type Verifier struct {
-	parser     *jwt.Parser
-	algorithms []string
-	key        jwt.Keyfunc
-	party      party
-	remote     *pool // nil unless keys come from a JWKS
-	familiar   atomic.Pointer[familiar]
+	keys         atomic.Pointer[keyring]
+	workers      int                             // tokens verified at a time by pool
+	pool         *fairpool.Pool[rooms.Presenter] // nil when verifying costs little
+	turn         chan struct{}                   // a place for each of workers; nil unless keys come from a JWKS
+	stopFetching func()                          // nil unless keys come from a JWKS
 
 	revoked  blacklist
 	overflow atomic.Uint64 // revocations for which the list had no room
@@ -53,69 +57,106 @@ type Verifier struct {
 	counts [outcomes]atomic.Uint64
 }
 
+// A keyring is what tokens are verified with. Immutable but for familiar.
+type keyring struct {
+	parser     *jwt.Parser
+	algorithms []string
+	key        jwt.Keyfunc
+	lasting    bool // key returns the same one each time
+	party      party
+	familiar   atomic.Pointer[familiar]
+}
+
 var (
 	_ rooms.Authenticator = (*Verifier)(nil)
 	_ rooms.Revoker       = (*Verifier)(nil)
 )
 
-// New returns a verifier for cfg. With a JWKSURL it tries to fetch the keys
-// first, for at most jwksTimeout; when that fails it goes on without keys and
-// tries again, and Close must be called in the end.
+// New returns a verifier for cfg, on which Close must be called in the end. With
+// a JWKSURL it tries to fetch the keys first, for at most jwksTimeout; when that
+// fails it goes on without keys and tries again.
 func New(cfg Config) (*Verifier, error) {
-	v := &Verifier{party: party{
+	v := &Verifier{workers: workers(cfg)}
+	k, err := v.keyring(cfg)
+	if err != nil {
+		return nil, err
+	}
+	v.keys.Store(k)
+	if cfg.PublicKey != "" {
+		v.startPool(v.workers, cfg)
+	}
+	return v, nil
+}
+
+// ErrKind says that a key of the same kind is wanted: where tokens are verified
+// depends on what that costs, and a JWKS is fetched by goroutines of its own.
+var ErrKind = errors.New("a secret, a public key and a JWKS cannot be exchanged for each other while tokens are verified")
+
+// Reload has tokens verified as cfg says from now on; the file of a public key
+// is read again. An error changes nothing. Safe for concurrent use.
+func (v *Verifier) Reload(cfg Config) error {
+	if v.stopFetching != nil || cfg.JWKSURL != "" || (v.pool != nil) != (cfg.PublicKey != "") {
+		return ErrKind
+	}
+	k, err := v.keyring(cfg)
+	if err == nil {
+		v.keys.Store(k)
+	}
+	return err
+}
+
+func (v *Verifier) keyring(cfg Config) (*keyring, error) {
+	k := &keyring{party: party{
 		issuer:      cfg.Issuer,
 		audience:    cfg.Audience,
 		errIssuer:   &Refusal{WrongParty, "jwt issuer invalid. expected: " + cfg.Issuer},
 		errAudience: &Refusal{WrongParty, "jwt audience invalid. expected: " + cfg.Audience},
 	}}
 	var err error
-	if v.algorithms, err = v.useKey(cfg); err != nil {
+	if k.algorithms, err = v.useKey(k, cfg); err != nil {
 		return nil, err
 	}
-	v.parser = jwt.NewParser(jwt.WithValidMethods(v.algorithms), jwt.WithoutClaimsValidation())
-	return v, nil
+	k.parser = jwt.NewParser(jwt.WithValidMethods(k.algorithms), jwt.WithoutClaimsValidation())
+	return k, nil
 }
 
 // useKey takes the one key cfg has and returns the algorithms it verifies.
-func (v *Verifier) useKey(cfg Config) ([]string, error) {
+func (v *Verifier) useKey(k *keyring, cfg Config) ([]string, error) {
 	switch {
 	case cfg.Secret != "" && cfg.PublicKey == "" && cfg.JWKSURL == "":
 		// A public key as HMAC secret lets everybody sign.
 		if strings.Contains(cfg.Secret, pemMark) {
 			return nil, errors.New("the secret is a PEM key: configure it as public key")
 		}
-		v.useFixed([]byte(cfg.Secret))
+		k.useFixed([]byte(cfg.Secret))
 		return []string{jwt.SigningMethodHS256.Alg()}, nil
 	case cfg.PublicKey != "" && cfg.Secret == "" && cfg.JWKSURL == "":
 		key, alg, err := publicKey(cfg.PublicKey)
-		v.useFixed(key)
+		k.useFixed(key)
 		return []string{alg}, err
 	case cfg.JWKSURL != "" && cfg.Secret == "" && cfg.PublicKey == "":
-		return v.useJWKS(cfg.JWKSURL, cfg.Log)
+		return v.useJWKS(k, cfg)
 	}
 	return nil, errors.New("want exactly one of secret, public key and JWKS URL")
 }
 
-func (v *Verifier) useFixed(key any) {
-	v.key = func(*jwt.Token) (any, error) { return key, nil }
+func (k *keyring) useFixed(key any) {
+	k.key, k.lasting = func(*jwt.Token) (any, error) { return key, nil }, true
 }
 
 // Authenticate implements rooms.Authenticator. Errors are *Refusal.
-func (v *Verifier) Authenticate(token string, now time.Time, done func(rooms.Identity, error)) {
-	if v.remote == nil {
+func (v *Verifier) Authenticate(token string, from rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
+	if v.pool == nil {
 		done(v.Verify(token, now))
 		return
 	}
-	// What needs no key needs no goroutine, and garbage no place in the queue.
+	// Garbage needs no place in the queue.
 	if err := shape(token); err != nil {
 		v.count(err)
 		done(rooms.Identity{}, err)
 		return
 	}
-	if !v.remote.post(task{token: token, now: now, done: done}) {
-		v.count(errBusy)
-		done(rooms.Identity{}, errBusy)
-	}
+	v.later(token, from, now, done)
 }
 
 // Verify verifies token as of now. With a JWKS it may block while keys are
@@ -130,32 +171,63 @@ func (v *Verifier) verify(token string, now time.Time) (rooms.Identity, error) {
 	if err := shape(token); err != nil {
 		return rooms.Identity{}, err
 	}
-	c := &claims{party: &v.party, expires: never}
-	if !v.recognize(token, c) {
-		c = &claims{party: &v.party, expires: never}
-		if err := v.parse(token, c); err != nil {
+	k := v.keys.Load()
+	c := &claims{party: &k.party, expires: never}
+	if !k.recognize(token, c) {
+		c = &claims{party: &k.party, expires: never}
+		if err := v.parse(k, token, c); err != nil {
 			return rooms.Identity{}, err
 		}
 	}
 	if err := c.check(now.Unix()); err != nil {
 		return rooms.Identity{}, err
 	}
-	if v.revoked.has(c.userID, c.id, c.issued, now.Unix()) {
-		return rooms.Identity{}, errRevoked
+	if !rooms.Plausible(time.Unix(c.issued, 0), now) {
+		c.issued = 0 // or no order would ever mean it
 	}
-	return c.identity(), nil
+	id := c.identity()
+	if err := v.revokedError(id, now); err != nil {
+		return rooms.Identity{}, err
+	}
+	return id, nil
+}
+
+// revokedError returns errRevoked for a token that an order means.
+func (v *Verifier) revokedError(id rooms.Identity, now time.Time) error {
+	issued := int64(0)
+	if !id.Issued.IsZero() {
+		issued = id.Issued.Unix()
+	}
+	if v.revoked.has(id.UserID, id.TokenID, issued, now.Unix()) {
+		return errRevoked
+	}
+	return nil
+}
+
+// Check implements rooms.Revoker. Errors are *Refusal.
+func (v *Verifier) Check(id rooms.Identity, now time.Time) error {
+	err := v.revokedError(id, now)
+	if !id.Expires.IsZero() && !now.Before(id.Expires) {
+		err = errExpired
+	}
+	if err != nil {
+		v.count(err)
+	}
+	return err
 }
 
 // parse has golang-jwt verify token and read its claims.
-func (v *Verifier) parse(token string, c *claims) error {
-	parsed, err := v.parser.ParseWithClaims(token, c, v.key)
+func (v *Verifier) parse(k *keyring, token string, c *claims) error {
+	key, end := v.inTurn(k.key)
+	parsed, err := k.parser.ParseWithClaims(token, c, key)
+	end()
 	if err != nil {
-		return v.refusal(token, parsed, err)
+		return k.refusal(token, parsed, err)
 	}
 	if !canonical(token, parsed.Signature) {
 		return errSignature
 	}
-	v.learn(token, parsed)
+	k.learn(token, parsed)
 	return nil
 }
 
@@ -182,7 +254,7 @@ func base64url(b byte) bool {
 
 // refusal says in jsonwebtoken's words, and in its order, why golang-jwt
 // refused token.
-func (v *Verifier) refusal(token string, parsed *jwt.Token, err error) error {
+func (k *keyring) refusal(token string, parsed *jwt.Token, err error) error {
 	readable := parsed != nil && parsed.Method != nil
 	var own *Refusal
 	switch {
@@ -190,7 +262,7 @@ func (v *Verifier) refusal(token string, parsed *jwt.Token, err error) error {
 		return errInvalid // header or payload
 	case strings.HasSuffix(token, "."):
 		return errNoSignature
-	case !readable || !slices.Contains(v.algorithms, parsed.Method.Alg()):
+	case !readable || !slices.Contains(k.algorithms, parsed.Method.Alg()):
 		return errAlgorithm
 	case errors.As(err, &own): // no key to verify with
 		return own
@@ -228,10 +300,14 @@ func (v *Verifier) Counts() []Count {
 // and how many more there was no room for.
 func (v *Verifier) Revoked() (listed int, overflow uint64) { return v.revoked.len(), v.overflow.Load() }
 
-// Close ends the fetching of keys. Verifications that wait are refused as
-// busy, later ones too. A verifier with a fixed key has nothing to close.
+// Close ends the fetching of keys and the verifier's goroutines. Verifications
+// that wait are refused as busy, later ones too. A verifier with a secret has
+// nothing to close.
 func (v *Verifier) Close() {
-	if v.remote != nil {
-		v.remote.close()
+	if v.stopFetching != nil {
+		v.stopFetching()
+	}
+	if v.pool != nil {
+		v.pool.Close()
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/hometrip/gateway/internal/fairpool"
 )
 
 // Values of Config.Policy.
@@ -40,7 +42,20 @@ type Config struct {
 	Log *slog.Logger
 }
 
-const defaultConcurrency = 32
+const (
+	defaultConcurrency = 32
+
+	// userShare: one user's questions take one part in userShare of the
+	// concurrency at most, so that slow answers about one leave room for others.
+	userShare = 4
+
+	// maxWaiting bounds the questions that wait, in bytes: some 40,000.
+	maxWaiting = 16 << 20
+
+	// waitingShare lets one user alone have some 1,700 of them: a client that
+	// comes back asks for all its rooms at once.
+	waitingShare = 16
+)
 
 // New returns the gate for a policy, nil when everybody may be everywhere.
 // Nothing is asked before Start.
@@ -75,13 +90,21 @@ func New(c Config) (*Gate, error) {
 
 // Start has the gate answer for these rooms, until Close.
 func (g *Gate) Start(members Members) {
-	g.lines = newLines(g.workers)
+	g.pool = fairpool.New[string](fairpool.Config{
+		Workers: g.workers, Bytes: maxWaiting, Share: waitingShare, Running: max(1, g.workers/userShare),
+	})
+	ctx, end := context.WithCancel(context.Background())
+	g.end = end
 	if p, ok := g.policy.(interface {
 		run(context.Context, Members)
 	}); ok {
-		g.lines.done.Go(func() { p.run(g.lines.ctx, members) })
+		g.background.Go(func() { p.run(ctx, members) })
 	}
 }
 
-// Close ends what Start has begun. Who waits for an answer gets none.
-func (g *Gate) Close() { g.lines.close() }
+// Close ends what Start has begun. Who waits is told that there is no answer.
+func (g *Gate) Close() {
+	g.pool.Close()
+	g.end()
+	g.background.Wait()
+}

@@ -9,9 +9,9 @@
 // NOTIFICATION_ROOMS=own nobody else is.
 //
 // A Gate stands between the event loops and a policy, which may take its time:
-// it answers at once what needs no time, and has the rest decided by goroutines
-// of its own, a user's questions in a line of their own (line.go), so that one
-// who asks for a thousand rooms does not hold up the others.
+// it answers at once what needs no time, and has the rest decided by a pool of
+// goroutines (internal/fairpool) in which users take turns, so that one who asks
+// for a thousand rooms does not hold up the others.
 //
 // When there is no answer the answer is no. Who is in a room stays there.
 package authz

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 
+	"github.com/hometrip/gateway/internal/fairpool"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -50,11 +52,13 @@ var (
 
 // A Gate is a rooms.Authorizer. Safe for concurrent use.
 type Gate struct {
-	policy  policy
-	own     bool // notification rooms are for their own users alone
-	workers int
-	lines   *lines // nil before Start
-	counts  [outcomes]atomic.Int64
+	policy     policy
+	own        bool // notification rooms are for their own users alone
+	workers    int
+	pool       *fairpool.Pool[string] // by user; nil before Start
+	end        context.CancelFunc     // of background
+	background sync.WaitGroup
+	counts     [outcomes]atomic.Int64
 }
 
 var _ rooms.Authorizer = (*Gate)(nil)
@@ -72,7 +76,7 @@ func (g *Gate) Authorize(who rooms.Identity, room string, done func(error)) {
 		done(g.answer(g.policy.decide(ctx, who, room)))
 		given()
 	}
-	if !g.lines.join(who.UserID, ask) {
+	if !g.pool.Do(who.UserID, who.Size()+len(room), ask) {
 		g.counts[Busy].Add(1)
 		done(errBusy)
 	}

@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ const (
 
 	reviewPause = 100 * time.Millisecond // between two reviews: changes in a row are looked at together
 	retryPause  = time.Second            // while Redis is away
+	reviewers   = 8                      // rooms reviewed at a time: most of it is waiting for Redis
 )
 
 // Members is this node's rooms.
@@ -45,21 +47,19 @@ type sets struct {
 	prefix  string // of the keys; the room follows
 	connect func(invalidated func([]rueidis.RedisMessage)) (rueidis.Client, error)
 	log     *slog.Logger
-	members Members       // owned by run, as is failing
-	failing bool          // and the log has been told
+	members Members       // set before anything is reviewed
+	failing bool          // and the log has been told; owned by run
 	epoch   atomic.Uint64 // counts changes
 	client  atomic.Pointer[rueidis.Client]
 
-	mu     sync.Mutex // guards the following
-	review map[string]struct{}
-	all    bool          // all rooms are to be reviewed
-	work   chan struct{} // has a token when there is something to review
+	due  reviews
+	work chan struct{} // has a token when something may be due
 }
 
 func newSets(c Config) *sets {
 	return &sets{
 		prefix: c.Prefix, connect: c.Connect, log: c.Log,
-		review: make(map[string]struct{}), work: make(chan struct{}, 1),
+		due: reviews{rooms: make(map[string]uint64)}, work: make(chan struct{}, 1),
 	}
 }
 
@@ -86,6 +86,8 @@ func (s *sets) decide(ctx context.Context, who rooms.Identity, room string) Verd
 	key := s.prefix + room
 	in, err := (*client).DoCache(ctx, (*client).B().Sismember().Key(key).Member(who.UserID).Cache(), setTTL).AsBool()
 	switch {
+	case noSet(err):
+		return no("%s is not a set", key)
 	case err != nil:
 		return unknown("Redis: %v", err)
 	case in:
@@ -113,6 +115,7 @@ func (s *sets) run(ctx context.Context, members Members) {
 			if err := s.reviewAll(ctx); err != nil && ctx.Err() == nil {
 				s.complain(err)
 				pause(ctx, retryPause)
+				s.ring() // for what is still due
 				continue
 			}
 			s.failing = false
@@ -147,9 +150,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (s *sets) invalidated(keys []rueidis.RedisMessage) {
 	s.epoch.Add(1)
 	if keys == nil {
-		s.mu.Lock()
-		s.all = true
-		s.mu.Unlock()
+		s.due.addAll()
 		s.ring()
 		return
 	}
@@ -163,9 +164,7 @@ func (s *sets) invalidated(keys []rueidis.RedisMessage) {
 }
 
 func (s *sets) reviewRoom(room string) {
-	s.mu.Lock()
-	s.review[room] = struct{}{}
-	s.mu.Unlock()
+	s.due.add(room)
 	s.ring()
 }
 
@@ -176,42 +175,44 @@ func (s *sets) ring() {
 	}
 }
 
-// reviewAll looks at the members of the rooms whose sets have changed. What
-// fails is tried again, and everybody stays until then.
+// reviewAll looks at the members of all rooms that are due. What fails stays
+// due, and everybody stays in the room until then. The error is the first.
 func (s *sets) reviewAll(ctx context.Context) error {
-	for _, room := range s.take() {
-		if err := s.reviewMembers(ctx, room); err != nil {
-			s.reviewRoom(room)
-			return err
+	if all := s.due.takeAll(); all {
+		names, _ := s.members.Names(math.MaxInt)
+		for _, room := range names {
+			if !rooms.OfUser(room) {
+				s.due.add(room)
+			}
 		}
 	}
-	return nil
-}
-
-// take returns the rooms to be reviewed and leaves none.
-func (s *sets) take() (list []string) {
-	s.mu.Lock()
-	all := s.all
-	s.all = false
-	for room := range s.review {
-		list = append(list, room)
-	}
-	clear(s.review)
-	s.mu.Unlock()
-	if !all {
-		return list
-	}
-	_, total := s.members.Names(0)
-	names, _ := s.members.Names(total + total/8)
-	for _, room := range names {
-		if !strings.HasPrefix(room, userPrefix) {
-			list = append(list, room)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var first error
+	var once sync.Once
+	var under sync.WaitGroup
+	places := make(chan struct{}, reviewers)
+	for room, version := range s.due.list() {
+		places <- struct{}{}
+		if ctx.Err() != nil {
+			break
 		}
+		under.Go(func() {
+			defer func() { <-places }()
+			err := s.reviewMembers(ctx, room)
+			if err == nil {
+				s.due.done(room, version)
+				return
+			}
+			once.Do(func() { first = err })
+			if _, reply := rueidis.IsRedisErr(err); !reply {
+				stop(err) // it is not about this room: the others would fail too
+			}
+		})
 	}
-	return list
+	under.Wait()
+	return first
 }
-
-const userPrefix = "user:"
 
 func (s *sets) reviewMembers(ctx context.Context, room string) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -244,7 +245,7 @@ func (s *sets) whoIsIn(ctx context.Context, room string, users []string) ([]bool
 	in := make([]bool, len(users))
 	if len(users) >= manyUsers {
 		members, err := client.DoCache(ctx, client.B().Smembers().Key(key).Cache(), setTTL).AsStrSlice()
-		if err != nil {
+		if err != nil && !noSet(err) {
 			return nil, err
 		}
 		have := make(map[string]bool, len(members))
@@ -262,9 +263,15 @@ func (s *sets) whoIsIn(ctx context.Context, room string, users []string) ([]bool
 	}
 	for i, result := range client.DoMultiCache(ctx, commands...) {
 		var err error
-		if in[i], err = result.AsBool(); err != nil {
+		if in[i], err = result.AsBool(); err != nil && !noSet(err) {
 			return nil, err
 		}
 	}
 	return in, nil
+}
+
+// noSet reports whether a key holds something else than a set: nobody is in it.
+func noSet(err error) bool {
+	reply, ok := rueidis.IsRedisErr(err)
+	return ok && strings.HasPrefix(reply.Error(), "WRONGTYPE")
 }

@@ -36,11 +36,13 @@ type crowd struct {
 	mu       sync.Mutex
 	rooms    map[string][]string // guarded by mu
 	expelled []string
+	asked    int
 }
 
 func (c *crowd) Users(_ context.Context, room string) ([]string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.asked++
 	return slices.Clone(c.rooms[room]), nil
 }
 
@@ -68,6 +70,13 @@ func (c *crowd) put(room string, users ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.rooms[room] = append(c.rooms[room], users...)
+}
+
+// looks is how often somebody has asked who is in a room.
+func (c *crowd) looks() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked
 }
 
 func (c *crowd) gone() []string {
@@ -230,4 +239,95 @@ func TestRedisIsOutOfReachForAWhile(t *testing.T) {
 	}
 	proxy.Heal()
 	c.wantGone(t, "bob conversation:1 no longer a member")
+}
+
+// TestNoExpulsionIsForgottenInAnOutage: reviews that fail are tried again, all
+// of them and however often they fail.
+func TestNoExpulsionIsForgottenInAnOutage(t *testing.T) {
+	const rooms_ = 10
+	for name, fault := range map[string]struct{ begin, end func(*redistest.Proxy) }{
+		"connections lost": {(*redistest.Proxy).Cut, (*redistest.Proxy).Heal},
+		"no answers":       {(*redistest.Proxy).Hold, (*redistest.Proxy).Cut}, // and then lost
+	} {
+		t.Run(name, func(t *testing.T) {
+			proxy, err := redistest.NewProxy(shared.Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer proxy.Close()
+			g, c, cli := newSetsGateAt(t, proxy.Addr, shared)
+			var want []string
+			for i := range rooms_ {
+				room := fmt.Sprint("conversation:", i)
+				cli("SADD", room, "ann", "bob")
+				for _, u := range []string{"ann", "bob"} {
+					if err := ask(t, g, user(u), room); err != nil {
+						t.Fatal(err)
+					}
+				}
+				c.put(room, "ann", "bob")
+				want = append(want, "bob "+room+" no longer a member")
+			}
+			fault.begin(proxy)
+			for i := range rooms_ {
+				cli("SREM", fmt.Sprint("conversation:", i), "bob")
+			}
+			g.policy.(*sets).invalidated(nil) // as rueidis says when it notices
+			for deadline := time.Now().Add(patience); c.looks() < 2*reviewers; {
+				if time.Now().After(deadline) {
+					t.Fatal("reviews that have failed are not tried again")
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if got := c.gone(); len(got) > 0 {
+				t.Errorf("while Redis is away %q were expelled", got)
+			}
+			fault.end(proxy)
+			proxy.Heal()
+			c.wantGone(t, want...)
+		})
+	}
+}
+
+// TestAKeyThatIsNoSetHasNobody: it lets nobody in, those in the room are
+// expelled, and other rooms are reviewed all the same.
+func TestAKeyThatIsNoSetHasNobody(t *testing.T) {
+	g, c, cli := newSetsGate(t, shared)
+	for _, room := range []string{"conversation:1", "conversation:2", "conversation:3"} {
+		cli("SADD", room, "ann", "bob")
+		for _, u := range []string{"ann", "bob"} {
+			if err := ask(t, g, user(u), room); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.put(room, "ann", "bob")
+	}
+	cli("SET", "conversation:2", "x")
+	cli("SREM", "conversation:1", "bob")
+	cli("SREM", "conversation:3", "bob")
+	c.wantGone(t, "ann conversation:2 no longer a member", "bob conversation:1 no longer a member",
+		"bob conversation:2 no longer a member", "bob conversation:3 no longer a member")
+	if err := ask(t, g, user("ann"), "conversation:2"); !errors.Is(err, rooms.ErrNotAllowed) {
+		t.Errorf("ann in a room whose key is no set: %v", err)
+	}
+}
+
+func TestAChangeDuringAReviewIsReviewedAgain(t *testing.T) {
+	r := reviews{rooms: make(map[string]uint64)}
+	r.add("a")
+	r.add("b")
+	under := r.list()
+	r.add("a")
+	for room, version := range under {
+		r.done(room, version)
+	}
+	if left := r.list(); len(left) != 1 || left["a"] == 0 {
+		t.Errorf("%v is due, want a", left)
+	}
+	for room, version := range r.list() {
+		r.done(room, version)
+	}
+	if left := r.list(); len(left) != 0 {
+		t.Errorf("%v is due after its review", left)
+	}
 }

@@ -7,25 +7,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/expirable"
-	"github.com/sony/gobreaker/v2"
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
+	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
 )
 
 const (
-	maxAnswer = 64 << 10 // bytes of an answer that are read
-	cacheSize = 1 << 16  // answers kept, some 200 bytes each
-
-	// The circuit breaker gives the application a rest when it fails so often
-	// in a row, and then tries one question.
-	breakAfter = 5
-	breakFor   = 5 * time.Second
+	maxAnswer   = 64 << 10         // bytes of an answer that are read
+	logInterval = 10 * time.Second // between two lines about the application
+	cacheSize   = 1 << 15          // answers kept, up to 600 bytes each
 )
 
 // A webhook asks the application. Safe for concurrent use.
@@ -35,7 +33,9 @@ type webhook struct {
 	client     *http.Client
 	cache      *expirable.LRU[asked, Verdict] // nil: nothing is kept
 	flights    singleflight.Group
-	breaker    *gobreaker.CircuitBreaker[Verdict]
+	circuit    circuit
+	log        *slog.Logger
+	sometimes  rate.Sometimes // for the log
 }
 
 // asked is a question as far as the answer depends on it.
@@ -51,13 +51,8 @@ func newWebhook(c Config) *webhook {
 			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		breaker: gobreaker.NewCircuitBreaker[Verdict](gobreaker.Settings{
-			Name: "ROOM_AUTH_URL", Timeout: breakFor,
-			ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= breakAfter },
-			OnStateChange: func(name string, from, to gobreaker.State) {
-				c.Log.Warn("the application's answers about rooms", "setting", name, "circuitBreaker", to.String())
-			},
-		}),
+		circuit: circuit{users: make(map[string]record)},
+		log:     c.Log, sometimes: rate.Sometimes{Interval: logInterval},
 	}
 	if c.TTL > 0 {
 		w.cache = expirable.NewLRU[asked, Verdict](cacheSize, nil, c.TTL)
@@ -77,12 +72,9 @@ func (w *webhook) begin(string) (given func()) { return func() {} }
 func (w *webhook) decide(ctx context.Context, who rooms.Identity, room string) Verdict {
 	q := askedOf(who, room)
 	v, err, _ := w.flights.Do(strings.Join([]string{q.user, q.email, q.role, q.room}, "\x00"), func() (any, error) {
-		return w.breaker.Execute(func() (Verdict, error) { return w.ask(ctx, q) })
+		return w.askUnlessResting(ctx, q)
 	})
-	switch {
-	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
-		return unknown("ROOM_AUTH_URL has failed %d times in a row and is given a rest", breakAfter)
-	case err != nil:
+	if err != nil {
 		return unknown("ROOM_AUTH_URL: %v", err)
 	}
 	verdict := v.(Verdict)
@@ -92,13 +84,29 @@ func (w *webhook) decide(ctx context.Context, who rooms.Identity, room string) V
 	return verdict
 }
 
+func (w *webhook) askUnlessResting(ctx context.Context, q asked) (Verdict, error) {
+	probe, why := w.circuit.begin(q.user, time.Now())
+	if why != asks {
+		return Verdict{}, errors.New(string(why))
+	}
+	verdict, err := w.ask(ctx, q)
+	changed, open := w.circuit.done(q.user, probe, err != nil, time.Now())
+	if changed {
+		w.sometimes.Do(func() {
+			w.log.Warn("the application's answers about rooms", "setting", "ROOM_AUTH_URL", "resting", open, "error", err)
+		})
+	}
+	return verdict, err
+}
+
 // ask puts one question. An error means that there was no answer.
 func (w *webhook) ask(ctx context.Context, q asked) (Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	kind, id, _ := strings.Cut(q.room, ":")
-	body, err := json.Marshal(map[string]string{
-		"userId": q.user, "email": q.email, "role": q.role, "room": q.room, "roomType": kind, "roomId": id,
+	body, err := json.Marshal(map[string]codec.JSONText{
+		"userId": codec.JSONText(q.user), "email": codec.JSONText(q.email), "role": codec.JSONText(q.role),
+		"room": codec.JSONText(q.room), "roomType": codec.JSONText(kind), "roomId": codec.JSONText(id),
 	})
 	if err != nil {
 		return Verdict{}, err
@@ -120,20 +128,28 @@ func (w *webhook) ask(ctx context.Context, q asked) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, err
 	}
+	if s := response.StatusCode; s == http.StatusUnauthorized || s == http.StatusProxyAuthRequired {
+		w.sometimes.Do(func() {
+			w.log.Warn("the application refuses to be asked about rooms, so nobody may join any: check ROOM_AUTH_TOKEN", "status", s)
+		})
+	}
 	return read(response.StatusCode, answer)
 }
 
-// read understands an answer: 204 is yes, 403 and 404 are no, 200 says it in
-// its body, {"allow": true}.
+// read understands an answer: 204 is yes, 200 says it in its body,
+// {"allow": true}, and 4xx is no, because it is about the question. The
+// exceptions are about the time it came at. An error means that there was no
+// answer.
 func read(status int, body []byte) (Verdict, error) {
-	switch status {
-	case http.StatusNoContent:
+	switch {
+	case status == http.StatusNoContent:
 		return yes("the application says yes (204)"), nil
-	case http.StatusForbidden, http.StatusNotFound:
+	case status == http.StatusRequestTimeout || status == http.StatusTooEarly || status == http.StatusTooManyRequests:
+		return Verdict{}, fmt.Errorf("answered with %d: asked at the wrong time", status)
+	case status >= 400 && status < 500:
 		return no("the application says no (%d)", status), nil
-	case http.StatusOK:
-	default:
-		return Verdict{}, fmt.Errorf("answered with %d, want 200, 204, 403 or 404", status)
+	case status != http.StatusOK:
+		return Verdict{}, fmt.Errorf("answered with %d, want 200, 204 or 4xx", status)
 	}
 	var answer struct {
 		Allow  *bool  `json:"allow"`

@@ -3,6 +3,7 @@ package authz
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -71,7 +72,13 @@ func TestWebhookAnswers(t *testing.T) {
 		{200, "", errUnavailable},
 		{201, `{"allow":true}`, errUnavailable},
 		{302, "", errUnavailable},
-		{401, "", errUnavailable},
+		{400, "", rooms.ErrNotAllowed},
+		{401, "", rooms.ErrNotAllowed},
+		{410, "", rooms.ErrNotAllowed},
+		{422, "no such id", rooms.ErrNotAllowed},
+		{408, "", errUnavailable},
+		{425, "", errUnavailable},
+		{429, "", errUnavailable},
 		{500, `{"allow":true}`, errUnavailable},
 		{503, "", errUnavailable},
 	} {
@@ -182,12 +189,72 @@ func TestWebhookThatFailsIsGivenARest(t *testing.T) {
 	}
 }
 
-func TestWebhookDenialsAreNoFailures(t *testing.T) {
-	a := newApplication(t, answering(403, ""))
-	g := started(t, a.config(), nil)
-	for range 3 * breakAfter {
-		if err := ask(t, g, user("ann"), "conversation:1"); !errors.Is(err, rooms.ErrNotAllowed) {
-			t.Fatal(err)
-		}
+// TestOneUserDeniesJoinsToNobodyElse: whatever a user asks, and whatever the
+// application makes of that.
+func TestOneUserDeniesJoinsToNobodyElse(t *testing.T) {
+	for name, fail := range map[string]http.HandlerFunc{
+		"400": answering(400, ""),
+		"500": answering(500, ""),
+		"429": answering(429, ""),
+		"timeout": func(w http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+		},
+		"connection lost": func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newApplication(t, nil)
+			a.serve = func(w http.ResponseWriter, r *http.Request) {
+				a.mu.Lock()
+				user := a.last["userId"]
+				a.mu.Unlock()
+				if user == "eve" {
+					fail(w, r)
+					return
+				}
+				w.WriteHeader(204)
+			}
+			c := a.config()
+			c.Concurrency = 4
+			if name == "timeout" {
+				c.Timeout = 100 * time.Millisecond
+			}
+			g := started(t, c, nil)
+			for i := range 100 {
+				_ = ask(t, g, user("eve"), fmt.Sprint("conversation:", i))
+				if err := ask(t, g, user("ann"), fmt.Sprint("conversation:", i)); err != nil {
+					t.Fatalf("ann's join %d: %v", i, err)
+				}
+			}
+			if n := a.asked.Load(); name != "400" && n > 100+breakAfter+1 {
+				t.Errorf("%d questions, though those about eve fail", n-100)
+			}
+		})
 	}
+}
+
+// TestSlowAnswersAboutOneUserLeaveRoomForOthers: a user has a share of the
+// concurrency.
+func TestSlowAnswersAboutOneUserLeaveRoomForOthers(t *testing.T) {
+	let := make(chan struct{})
+	a := newApplication(t, nil)
+	a.serve = func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		user := a.last["userId"]
+		a.mu.Unlock()
+		if user == "eve" {
+			<-let
+		}
+		w.WriteHeader(204)
+	}
+	c := a.config()
+	c.Concurrency = 8
+	g := started(t, c, nil)
+	for i := range 50 {
+		g.Authorize(user("eve"), fmt.Sprint("conversation:", i), func(error) {})
+	}
+	if err := ask(t, g, user("ann"), "conversation:1"); err != nil {
+		t.Error(err)
+	}
+	close(let)
 }

@@ -6,8 +6,9 @@
 //	GET  /console/figures  the gateway's figures
 //	POST /console/token    a token for ?user=, in development
 //
-// page/socket.io.esm.min.js and its licences are copied from npm by
-// "make console-client".
+// It also serves socket.io-client under /socket.io/, see RegisterClient.
+// page/socket.io.esm.min.js, client/socket.io.min.js and their licences are
+// copied from npm by "make console-client".
 package console
 
 import (

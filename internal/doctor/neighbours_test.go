@@ -90,7 +90,7 @@ func TestRabbitMQ(t *testing.T) {
 	wantFinding(t, findings, "connection", OK, "127.0.0.1")
 	wantFinding(t, findings, "version", OK, "3.")
 	wantFinding(t, findings, "queue doctor.dead-letter", Fail, "inequivalent arg 'x-")
-	wantFinding(t, findings, "stream doctor.events", Warn, "limit of 0 bytes")
+	wantFinding(t, findings, "stream doctor.events", Warn, "current is none")
 	wantFinding(t, findings, "exchange doctor_events", OK, "not there yet")
 	wantFinding(t, findings, "exchange doctor_fanout", Fail, "topic")
 

@@ -234,7 +234,7 @@ func TestKubernetesManifests(t *testing.T) {
 	for _, p := range c.Ports {
 		ports[p.Name] = p.ContainerPort
 	}
-	if ports["http"] != number("PORT") || fmt.Sprint("0.0.0.0:", ports["admin"]) != env["ADMIN_ADDR"] {
+	if ports["http"] != number("PORT") || fmt.Sprint(":", ports["admin"]) != env["ADMIN_ADDR"] {
 		t.Errorf("ports %v, PORT=%s, ADMIN_ADDR=%s", ports, env["PORT"], env["ADMIN_ADDR"])
 	}
 	for probe, want := range map[string][2]string{"/health": {c.StartupProbe.HTTPGet.Path, c.LivenessProbe.HTTPGet.Path}, "/ready": {c.ReadinessProbe.HTTPGet.Path, c.ReadinessProbe.HTTPGet.Path}} {
@@ -280,8 +280,8 @@ func TestSystemdUnit(t *testing.T) {
 			t.Errorf("%s=%q, want %s", name, unit[name], want)
 		}
 	}
-	for word := range strings.FieldsSeq(unit["Environment"]) {
-		if name, _, _ := strings.Cut(word, "="); !hasKey(defaults, name) {
+	for line := range strings.Lines(deployFile(t, "systemd/service.env")) {
+		if name, _, found := strings.Cut(line, "="); found && !strings.HasPrefix(line, "#") && !hasKey(defaults, name) {
 			t.Errorf("there is no setting %s", name)
 		}
 	}

@@ -9,6 +9,7 @@
 //	badinput_test.go    what no client would send: over HTTP,
 //	badpackets_test.go  in frames and packets,
 //	badmanners_test.go  in polls, and at the wrong time
+//	compat_test.go      what clients other than socket.io-client send
 //	stream_test.go      order and completeness while clients upgrade
 //	edge_test.go        who may be in a room, limits, the admin port
 //	console_test.go     the console, in Chromium; js/console.mjs
@@ -18,9 +19,14 @@
 //	proxy_test.go       through nginx and HAProxy, as deploy/ has them
 //	doctor_test.go      what gateway doctor says of them, and of wrong ones
 //	systemd_test.go     what a service manager is told
+//	install_test.go     the Debian package as its service runs it: settings, reload
+//	prometheus_test.go  a real Prometheus with the examples; versions
+//	port_test.go        a port that is taken; a restart on the same one
 //	handover_test.go    from one process to the next on the same port
 //	deploy_test.go      the other files of deploy/, held to what there is
 //	package_test.go     the Debian package
+//
+// With E2E_CLOCK=1 clients connect while the clock of the gateway is set.
 //
 // With E2E_REFERENCE=1 the same tests run against js/reference.mjs, the
 // contract on Socket.IO's own server: what fails there is a wrong test.

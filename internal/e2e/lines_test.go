@@ -31,7 +31,12 @@ type crowd struct {
 
 func (g *gateway) crowd(t *testing.T, transport string, args ...string) *crowd {
 	t.Helper()
-	cmd := script(t, g, transport, args...)
+	return g.watch(t, script(t, g, transport, args...))
+}
+
+// watch runs a program whose standard output is steps.
+func (g *gateway) watch(t *testing.T, cmd *exec.Cmd) *crowd {
+	t.Helper()
 	cmd.Stderr = g.Out
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {

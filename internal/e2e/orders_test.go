@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -55,7 +57,7 @@ func TestOrdersOfTheBackOffice(t *testing.T) {
 	give := func(way, key, body string) {
 		t.Helper()
 		if way == "http" {
-			if out := h.command("publish", "--http", h.URL, key, body); strings.TrimSpace(out) != `{"order":true}` {
+			if out := h.command("publish", "--http", h.URL, key, body); !strings.HasPrefix(out, `{"order":true,"position":"`) {
 				t.Errorf("%s over HTTP: %s", key, out)
 			}
 			return
@@ -96,10 +98,21 @@ func TestOrdersOfTheBackOffice(t *testing.T) {
 		if why := h.connects(t, claims("eve", "e2", now.Add(time.Minute))); why != "" {
 			t.Errorf("%s: a new token after a logout: %q", way, why)
 		}
+		// A number is an id like its text, in claims and orders.
+		number := map[string]int{"amqp": -7, "http": -8}[way]
+		dan := h.dialWith(t, strconv.Itoa(number), jwt.MapClaims{"id": number, "jti": number})
+		give(way, "token.revoked", fmt.Sprintf(`{"jti":%d.0}`, number))
+		dan.wantEnded("token revoked")
+		if why := h.connects(t, jwt.MapClaims{"id": number, "jti": number}); why != revoked {
+			t.Errorf("%s: a token with the revoked number: %q", way, why)
+		}
+		dan = h.dialWith(t, strconv.Itoa(number), jwt.MapClaims{"id": number})
+		give(way, "user.logout", fmt.Sprintf(`{"userId":%d}`, number))
+		dan.wantEnded("logged out")
 		bystander.do("join_room", "bystander")
 	}
-	if n := h.Metric(`gateway_sockets_ordered_off_total`); n != 6 {
-		t.Errorf("%v sockets were counted, want 6", n)
+	if n := h.Metric(`gateway_sockets_ordered_off_total`); n != 10 {
+		t.Errorf("%v sockets were counted, want 10", n)
 	}
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -250,6 +251,111 @@ func TestClientAddressComesThroughProxies(t *testing.T) {
 			want("127.0.0.3", 101)
 			if status, err := front.knock("127.0.0.4", "/metrics"); err != nil || status != 404 {
 				t.Errorf("/metrics from outside: %d %v, want 404", status, err)
+			}
+		})
+	}
+}
+
+// tlsRaw is raw through a proxy.
+func (g *gateway) tlsRaw(t *testing.T) *raw {
+	t.Helper()
+	conn, err := tls.Dial("tcp", g.Addr, &tls.Config{RootCAs: g.trust.pool, ServerName: "localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(2 * patience))
+	return &raw{t: t, conn: conn, in: bufio.NewReader(conn)}
+}
+
+// Native clients send the gateway's own address as Origin, each in its own way,
+// and a proxy must leave the Host they belong to. The proxies listen on a port
+// that is not 443.
+func TestNativeClientsHaveAnOriginOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it compares origins with its list")
+	type head struct{ client, host, origin string }
+	heads := func(scheme, webSocket, host, standard string) []head {
+		return []head{
+			{"python-socketio", host, scheme + "://" + host},
+			{"Starscream", host, webSocket + "://" + host},
+			{"Starscream on the standard port", "gw.example.com:" + standard, webSocket + "://gw.example.com"},
+			{"a browser behind $host:$server_port", "gw.example.com:" + standard, scheme + "://gw.example.com"},
+			{"golang.org/x/net/websocket", host, scheme + "://" + host + "/socket.io/?eio=4"},
+			{"no browser", host, ""},
+		}
+	}
+	strangers := func(scheme, webSocket, host string) []head {
+		return []head{
+			{"another host", host, scheme + "://evil.example"},
+			{"another port", host, webSocket + "://" + strings.Split(host, ":")[0] + ":1"},
+			{"the host in the path", host, scheme + "://evil.example/" + host},
+			{"nobody", host, "null"},
+		}
+	}
+	try := func(t *testing.T, dial func(t *testing.T) *raw, h head, want int) {
+		t.Helper()
+		lines := []string{}
+		if h.origin != "" {
+			lines = append(lines, "Origin: "+h.origin)
+		}
+		r := dial(t)
+		r.host = h.host
+		if status, body := r.handshake("/socket.io/?EIO=4&transport=websocket", lines...); status != want {
+			t.Errorf("%s: Host %s, Origin %q: %d %s, want %d", h.client, h.host, h.origin, status, body, want)
+		}
+		r = dial(t)
+		r.send("GET " + engineTarget + " HTTP/1.1\r\nHost: " + h.host + "\r\n" + strings.Join(append(lines, ""), "\r\n") + "\r\n")
+		if status, body := r.response(); (status == 200) != (want == 101) || status != 200 && status != want {
+			t.Errorf("%s by polling: Host %s, Origin %q: %d %s", h.client, h.host, h.origin, status, body)
+		}
+	}
+	t.Run("directly", func(t *testing.T) {
+		t.Parallel()
+		g := start(t)
+		for _, h := range heads("http", "ws", g.Addr, "80") {
+			try(t, g.raw, h, 101)
+		}
+		for _, h := range strangers("http", "ws", g.Addr) {
+			try(t, g.raw, h, 403)
+		}
+	})
+	for _, p := range proxies {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			front := p.start(t, asItIs, start(t, p.settings...))
+			host := strings.TrimPrefix(front.URL, "https://")
+			for _, h := range heads("https", "wss", host, "443") {
+				try(t, front.tlsRaw, h, 101)
+			}
+			for _, h := range strangers("https", "wss", host) {
+				try(t, front.tlsRaw, h, 403)
+			}
+		})
+	}
+}
+
+// A session whose handshake had an empty sid is on one of two gateways, and the
+// proxy finds it.
+func TestEmptySessionIDThroughProxies(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it is one node")
+	for _, p := range proxies {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			front := p.start(t, asItIs, start(t, p.settings...), start(t, p.settings...))
+			for range 8 {
+				r := front.tlsRaw(t)
+				r.send("GET " + engineTarget + "&sid= HTTP/1.1\r\nHost: localhost\r\n\r\n")
+				sid := strings.Split(r.wantStatus(200), `"`)[3]
+				for range 3 {
+					r = front.tlsRaw(t)
+					r.send(post(engineTarget+"&sid="+sid, "40"))
+					r.wantStatus(200)
+					r = front.tlsRaw(t)
+					r.send("GET " + engineTarget + "&sid=" + sid + " HTTP/1.1\r\nHost: localhost\r\n\r\n")
+					r.wantStatus(200)
+				}
 			}
 		})
 	}

@@ -14,10 +14,27 @@ const debianPython = "/usr/bin/python3"
 
 func TestPythonClient(t *testing.T) {
 	t.Parallel()
+	python(t, start(t))
+}
+
+// Its WebSocket sends the address it was given as Origin.
+func TestPythonClientThroughProxies(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it compares origins with its list")
+	for _, p := range proxies {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			python(t, p.start(t, asItIs, start(t, p.settings...)))
+		})
+	}
+}
+
+// python runs client.py with each transport setting.
+func python(t *testing.T, g *gateway) {
+	t.Helper()
 	if err := exec.Command(debianPython, "-c", "import socketio").Run(); err != nil {
 		t.Fatal("python3-socketio is not installed: run `make test` once, it installs it")
 	}
-	g := start(t, "CORS_ORIGIN=*") // its WebSocket sends an Origin as browsers do
 	for _, transport := range transportSettings {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
@@ -27,6 +44,9 @@ func TestPythonClient(t *testing.T) {
 			cmd.Dir = absolute(t, "py")
 			cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.URL, "TRANSPORT="+transport, "ROOM=py-"+transport,
 				"PYTHONDONTWRITEBYTECODE=1", "TOKEN_ANN="+gatewaytest.Token(t, "ann"), "TOKEN_BEN="+gatewaytest.Token(t, "ben"))
+			if g.trust.pem != "" { // its HTTP client and its WebSocket client look in different places
+				cmd.Env = append(cmd.Env, "REQUESTS_CA_BUNDLE="+g.trust.pem, "SSL_CERT_FILE="+g.trust.pem, "WEBSOCKET_CLIENT_CA_BUNDLE="+g.trust.pem)
+			}
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}

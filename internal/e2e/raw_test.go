@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ type raw struct {
 	t    *testing.T
 	conn net.Conn
 	in   *bufio.Reader
+	host string // of a handshake; "": gateway
 }
 
 func (g *gateway) raw(t *testing.T) *raw {
@@ -33,7 +35,7 @@ func (g *gateway) raw(t *testing.T) *raw {
 	}
 	t.Cleanup(func() { conn.Close() })
 	conn.SetReadDeadline(time.Now().Add(2 * patience))
-	return &raw{t, conn, bufio.NewReader(conn)}
+	return &raw{t: t, conn: conn, in: bufio.NewReader(conn)}
 }
 
 // send writes, and does not mind when the other side has closed already.
@@ -96,7 +98,7 @@ func (r *raw) handshake(target string, header ...string) (int, string) {
 	r.t.Helper()
 	lines := append([]string{
 		"GET " + target + " HTTP/1.1",
-		"Host: gateway",
+		"Host: " + cmp.Or(r.host, "gateway"),
 		"Connection: Upgrade",
 		"Upgrade: websocket",
 		"Sec-WebSocket-Version: 13",

@@ -221,7 +221,7 @@ type porter struct {
 	refused map[string]bool
 }
 
-func (p *porter) Authenticate(token string, _ time.Time, done func(rooms.Identity, error)) {
+func (p *porter) Authenticate(token string, _ rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
 	user, id, _ := strings.Cut(token, "/")
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -244,6 +244,8 @@ func (p *porter) Revoke(o rooms.Order) {
 		p.refused[o.User] = true
 	}
 }
+
+func (*porter) Check(rooms.Identity, time.Time) error { return nil }
 
 // A client is a socket on a node.
 type client struct {
@@ -269,6 +271,7 @@ func (c *client) Send(m *codec.Message) {
 
 func (c *client) Close(reason rooms.Reason) { c.n.w.t.Errorf("%s was closed: %v", c.name, reason) }
 func (c *client) Wake()                     {}
+func (c *client) Source() uint64            { return 0 }
 
 // run does something on the client's event loop.
 func (c *client) run(do func(now time.Time)) {
@@ -334,13 +337,6 @@ func (c *client) all() []string {
 	return got
 }
 
-// awaitEvent takes what comes up to an event of this name.
-func (c *client) awaitEvent(event string) {
-	c.n.w.t.Helper()
-	for !strings.HasPrefix(c.next(), `42["`+event+`"`) {
-	}
-}
-
 type presence struct{ SocketID, UserID, Room string }
 
 // want waits for an event, which must have this name.
@@ -386,17 +382,6 @@ func (c *client) do(event, room string) {
 	id := c.send(event, room)
 	if packet := c.next(); !strings.HasPrefix(packet, `43`+id+`[{"success":true`) {
 		c.n.w.t.Fatalf("%s of %s: %s %s: got %s", c.name, c.n.name, event, room, packet)
-	}
-}
-
-// log delivers an event of a service to all nodes, as their logs do.
-func (w *world) log(room, event string) {
-	w.t.Helper()
-	m := codec.NewText([]byte(`42["` + event + `",{}]`))
-	for _, n := range w.nodes {
-		if !n.halted {
-			n.hub.Receive(rooms.Broadcast{Room: room, Message: m})
-		}
 	}
 }
 

@@ -60,6 +60,14 @@ type Entry struct {
 	Headers map[string]any // all other headers of the publisher; nil for none
 }
 
+// A Letter is a dead letter: an entry that can never be delivered, and why.
+type Letter struct {
+	Log    string // identity of the log; with the position it tells letters apart
+	Entry  Entry
+	Reason string
+	Detail string
+}
+
 // entryOverhead is about what an entry needs in memory beside its texts.
 const entryOverhead = 200 // bytes
 

@@ -141,6 +141,10 @@ type Reader struct {
 // NewReader returns a reader that waits for Begin.
 func NewReader(c ReaderConfig) *Reader { return &Reader{config: c, random: c.Seed | 1} }
 
+// Expect tells, before Begin, of which log the position is where reading is to
+// begin. Another log is then read from its beginning.
+func (r *Reader) Expect(identity string) { r.identity = identity }
+
 // Phase returns what the reader is doing.
 func (r *Reader) Phase() Phase { return r.phase }
 
@@ -336,11 +340,8 @@ func (r *Reader) taken(now time.Time) {
 		return
 	}
 	r.busy = false
-	if r.uncredited++; r.creditAt.IsZero() {
-		r.creditAt = now.Add(creditDelay)
-	}
-	if r.uncredited >= creditBatch || r.careful {
-		r.credit()
+	if r.phase == PhaseReading {
+		r.credit(now)
 	}
 	r.hand()
 	if r.phase == PhaseDraining {
@@ -348,11 +349,19 @@ func (r *Reader) taken(now time.Time) {
 	}
 }
 
-func (r *Reader) credit() {
-	r.uncredited, r.creditAt = 0, time.Time{}
-	if r.phase == PhaseReading {
-		r.do(Output{Kind: Credit, Position: r.handed})
+// credit counts what was taken, and tells the log once in a while.
+func (r *Reader) credit(now time.Time) {
+	if r.uncredited++; r.creditAt.IsZero() {
+		r.creditAt = now.Add(creditDelay)
 	}
+	if r.uncredited >= creditBatch || r.careful {
+		r.creditNow()
+	}
+}
+
+func (r *Reader) creditNow() {
+	r.uncredited, r.creditAt = 0, time.Time{}
+	r.do(Output{Kind: Credit, Position: r.handed})
 }
 
 func (r *Reader) closed(undecodable bool, now time.Time) {
@@ -399,6 +408,7 @@ func (r *Reader) failed(now time.Time) {
 		d = r.config.RetryMin << r.tries
 	}
 	r.tries++
+	r.uncredited, r.creditAt = 0, time.Time{}
 	r.phase, r.until = PhaseWaiting, now.Add(d/2+time.Duration(r.next()%uint64(d/2+1)))
 }
 
@@ -412,7 +422,7 @@ func (r *Reader) next() uint64 {
 
 func (r *Reader) tick(now time.Time) {
 	if !r.creditAt.IsZero() && !now.Before(r.creditAt) {
-		r.credit()
+		r.creditNow()
 	}
 	if now.Before(r.until) {
 		return

@@ -113,6 +113,8 @@ func (l *DeadLetters) Replay(ctx context.Context, letter DeadLetter) error {
 		delete(m.Headers, header)
 	}
 	m.Headers[headerFrom], m.Headers[headerKey] = letter.Exchange, letter.Key
+	m.MessageId, _ = m.Headers[headerID].(string) // the event's own again, if it had one
+	delete(m.Headers, headerID)
 	if err := send(ctx, l.channel, l.returned, "", l.stream, m); err != nil {
 		return fmt.Errorf("letter %s: %w", letter.ID, err)
 	}

@@ -6,6 +6,8 @@
 //	source.go      reading it
 //	append.go      appending to it
 //	entry.go       deliveries and entries of the log
+//	letters.go     filling the queue of the dead letters, by one node at a time
+//	move.go        from the queues of versions before the log
 //	deadletter.go  the queue of the dead letters, for the command line
 //	publish.go     publishing as a service does, for the command line
 //	inspect.go     a look at what is there, for gateway doctor

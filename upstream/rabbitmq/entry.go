@@ -26,6 +26,7 @@ const (
 	headerReason = "x-gateway-reason"
 	headerDetail = "x-gateway-detail"
 	headerQueue  = "x-gateway-queue"
+	headerID     = "x-gateway-message-id" // of the event; the letter's own is its place in the log
 )
 
 // timeLayout is ISO 8601 in UTC with milliseconds.

@@ -34,6 +34,14 @@ describe("a client with a token", { concurrency: true }, () => {
     assert.equal(ann.socket.io.engine.transport.name, transport === "polling" ? "polling" : "websocket");
   });
 
+  it("and WebSocket subprotocols gets the first of them", async (t) => {
+    const ann = await connect(t, "ann", { protocols: ["chat.v1", "chat.v2"] });
+    await ann.upgraded();
+    const { name, ws } = ann.socket.io.engine.transport;
+    assert.equal(name, transport === "polling" ? "polling" : "websocket");
+    if (ws) assert.equal(ws.protocol, "chat.v1");
+  });
+
   it("has an id of its own on every socket", async (t) => {
     const [one, two] = await Promise.all([connect(t, "ann"), connect(t, "ann")]);
     assert.notEqual(one.id, two.id);

@@ -8,7 +8,7 @@ import jwt from "jsonwebtoken";
 
 const env = process.env;
 const number = (name, otherwise) => Number(env[name] ?? otherwise);
-const warnBefore = 5 * 60; // s
+const warnBefore = 5 * 60 * 1000; // ms, at most; else a fifth of the token's life
 const roomTypes = ["conversation", "notification"];
 
 const origins = (env.CORS_ORIGIN ?? "localhost:3000").split(",").flatMap((o) => (o.includes("://") || o === "*" ? [o] : [`http://${o}`, `https://${o}`]));
@@ -48,9 +48,8 @@ const io = new Server(http, {
   maxHttpBufferSize: number("MAX_HTTP_BUFFER_SIZE", 1e6),
   cors: { origin: (origin, done) => done(null, allowed(origin)), credentials: true },
   allowRequest: (req, done) => {
-    const upgrade = req.headers.upgrade === "websocket";
     if (draining) return done("draining", false);
-    done(null, !(upgrade && req.headers.origin && !allowed(req.headers.origin)));
+    done(null, !req.headers.origin || allowed(req.headers.origin));
   },
 });
 
@@ -62,7 +61,7 @@ function userOf(claims) {
 
 function verify(token) {
   const claims = jwt.verify(token, env.JWT_SECRET, { algorithms: ["HS256"] });
-  return { userId: userOf(claims), exp: claims.exp };
+  return { userId: userOf(claims), exp: claims.exp, iat: claims.iat };
 }
 
 io.use((socket, next) => {
@@ -136,25 +135,33 @@ function serve(socket) {
 
 function armExpiry(socket, on) {
   let timers = [];
+  let warnedOf; // exp
   const disarm = () => timers.forEach(clearTimeout);
-  const arm = () => {
+  const arm = (from) => {
     disarm();
-    const left = () => socket.data.exp * 1000 - Date.now();
-    if (!socket.data.exp) return;
-    timers = [
-      setTimeout(() => socket.emit("token_expiring_soon", { expiresIn: Math.floor(left() / 1000) }), Math.min(2 ** 31 - 1, Math.max(0, left() - warnBefore * 1000))),
-      setTimeout(() => socket.disconnect(), Math.min(2 ** 31 - 1, left())),
-    ];
+    const { exp } = socket.data;
+    const left = () => exp * 1000 - Date.now();
+    if (!exp) return;
+    const warn = () => {
+      if (warnedOf !== exp) socket.emit("token_expiring_soon", { expiresIn: Math.floor(left() / 1000) });
+      warnedOf = exp;
+    };
+    const end = () => {
+      socket.emit("session_ended", { reason: "token_expired" });
+      socket.disconnect();
+    };
+    const lead = Math.min(warnBefore, (exp * 1000 - from) / 5);
+    timers = [setTimeout(warn, Math.min(2 ** 31 - 1, Math.max(0, left() - lead))), setTimeout(end, Math.min(2 ** 31 - 1, left()))];
   };
   on("refresh_token", (data) => {
     const fresh = verify(data?.token);
     if (fresh.userId !== socket.data.userId) throw new Error("token is for another user");
     socket.data = fresh;
-    arm();
+    arm(Date.now());
     return { success: true };
   });
   socket.on("disconnect", disarm);
-  arm();
+  arm(Math.min((socket.data.iat ?? Infinity) * 1000, Date.now()));
 }
 
 io.on("connection", (socket) => {

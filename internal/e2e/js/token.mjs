@@ -3,35 +3,50 @@ import assert from "node:assert/strict";
 import { about, connect, now, room, token, within } from "./world.mjs";
 
 const ending = (seconds) => ({ auth: { token: token({ id: "ann", exp: now() + seconds }) } });
-const lifetime = 3; // s
+const lifetime = 5; // s
 
-async function warned(client, seconds) {
+// warned takes the warning of a token with this life, of which a fifth is left.
+async function warned(client, life) {
   const { expiresIn, ...rest } = await client.next("token_expiring_soon");
   assert.deepEqual(rest, {});
-  assert.ok(Number.isInteger(expiresIn) && expiresIn >= 0 && expiresIn <= seconds, `expiresIn ${expiresIn}`);
-  assert.ok(expiresIn >= seconds - 2, `expiresIn ${expiresIn} of ${seconds}`);
+  assert.ok(Number.isInteger(expiresIn) && expiresIn >= 0 && expiresIn <= life / 5, `expiresIn ${expiresIn} of ${life}`);
+}
+
+// ended takes what the client is told at the token's end.
+async function ended(client) {
+  assert.deepEqual(await client.next("session_ended"), { reason: "token_expired" });
+  assert.equal(await within(client.disconnected, "the disconnect"), "io server disconnect");
 }
 
 describe("a token", { concurrency: true }, () => {
-  it("about to end is announced at connect, and its end disconnects", async (t) => {
+  it("about to end is announced, and its end disconnects", async (t) => {
     const place = room();
     const ben = await connect(t, "ben");
     await ben.join(place);
     const end = (now() + lifetime) * 1000;
     const ann = await connect(t, "ann", ending(lifetime));
-    await warned(ann, lifetime);
     await ann.join(place);
     about(await ben.next("user_joined"), ann, place);
     ann.lastId = ann.id;
-    assert.equal(await within(ann.disconnected, "the disconnect"), "io server disconnect");
+    await warned(ann, lifetime);
+    await ended(ann);
     assert.ok(Date.now() >= end - 50, "not before its time");
     about(await ben.next("user_left"), ann, place, "ann");
     ann.nothing();
   });
 
-  it("of 4 minutes is announced once, with its seconds", async (t) => {
+  it("of 4 minutes is not announced at connect", async (t) => {
     const ann = await connect(t, "ann", ending(240));
-    await warned(ann, 240);
+    await ann.join(room());
+    ann.nothing();
+  });
+
+  it("of which less than a fifth is left is announced at connect, once", async (t) => {
+    const old = { auth: { token: token({ id: "ann", iat: now() - 1000, exp: now() + 200 }) } };
+    const ann = await connect(t, "ann", old);
+    const { expiresIn } = await ann.next("token_expiring_soon");
+    assert.ok(expiresIn > 150 && expiresIn <= 200, `expiresIn ${expiresIn}`);
+    assert.deepEqual(await ann.ack("refresh_token", old.auth), { success: true });
     await ann.join(room());
     ann.nothing();
   });
@@ -58,13 +73,13 @@ describe("a token", { concurrency: true }, () => {
     const { token: short } = ending(lifetime).auth;
     assert.deepEqual(await ann.ack("refresh_token", { token: short }), { success: true });
     await warned(ann, lifetime);
-    assert.equal(await within(ann.disconnected, "the disconnect"), "io server disconnect");
+    await ended(ann);
   });
 
   it("may be replaced without an ack", async (t) => {
     const ann = await connect(t, "ann");
-    ann.socket.emit("refresh_token", ending(200).auth);
-    await warned(ann, 200);
+    ann.socket.emit("refresh_token", ending(lifetime).auth);
+    await warned(ann, lifetime);
   });
 
   it("is not replaced by a wrong one", async (t) => {

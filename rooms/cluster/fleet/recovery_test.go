@@ -130,8 +130,8 @@ func TestClientsComeBackToAnyNode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t)
-			s := newService(t, "recovery-"+strings.ReplaceAll(name, " ", "-"))
-			settings := append(slices.Clone(s.settings), "PRESENCE_GRACE=3000")
+			s := f.service("recovery-" + strings.ReplaceAll(name, " ", "-"))
+			settings := []string{"PRESENCE_GRACE=3000"}
 			a, b := f.start(settings...), f.start(settings...)
 			bob := newGuest(t, b, "bob")
 			ann := newGuest(t, a, "ann")

@@ -54,8 +54,8 @@ const (
 type step uint8
 
 const (
-	idle step = iota
-	probing // whether Redis answers, while there is no subscription
+	idle    step = iota
+	probing      // whether Redis answers, while there is no subscription
 	renewing
 	asking // for the leases of the others
 	forgetting

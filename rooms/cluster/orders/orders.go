@@ -211,7 +211,7 @@ func (o *Orders) until(form string) int64 {
 	if until, known := o.known[form]; known {
 		return until
 	}
-	order, err := wire.ParseOrder([]byte(form))
+	order, err := wire.ParseOrder([]byte(form), time.Time{}) // when it was given does not matter
 	if err != nil {
 		return 0
 	}
@@ -264,7 +264,7 @@ func (o *Orders) scanned(r wire.Reply, now time.Time) {
 	for i := 0; i+1 < len(r.List); i += 2 { // each with its score
 		form := r.List[i]
 		o.found[form] = true
-		order, err := wire.ParseOrder([]byte(form))
+		order, err := wire.ParseOrder([]byte(form), now)
 		if err != nil {
 			o.Malformed++
 			continue

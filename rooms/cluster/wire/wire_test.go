@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -113,13 +114,48 @@ func FuzzEnvelope(f *testing.F) {
 	})
 }
 
+var dawn = time.Unix(1_800_000_000, 0)
+
+// Orders that are in Redis with a time in milliseconds do not bar a user from
+// tokens to come.
+func TestAnOrderWithATimeInMilliseconds(t *testing.T) {
+	given := dawn.Add(-time.Minute)
+	for seconds, want := range map[int64]time.Time{
+		given.Unix():      given,
+		given.UnixMilli(): given,
+		1 << 62:           dawn,
+	} {
+		form := fmt.Appendf(nil, `{"user":"ann","iat":%d,"until":%d}`, seconds, given.Unix()+1000)
+		o, err := ParseOrder(form, dawn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if off := o.Issued.Sub(want); off < -time.Second || off > time.Second {
+			t.Errorf("%s: issued %v, want %v", form, o.Issued, want)
+		}
+	}
+	if o, err := ParseOrder([]byte(`{"user":"ann"}`), dawn); err != nil || !o.Issued.IsZero() {
+		t.Errorf("issued %v, %v; want any time", o, err)
+	}
+}
+
+// An id with half of a surrogate pair is the same on every node.
+func TestOrdersKeepTheirTexts(t *testing.T) {
+	for _, text := range []string{"ann", "a\xed\xa0\xbd", "<\u2028>\"", "Zoë 😀"} {
+		got, err := ParseOrder([]byte(Order(&rooms.Order{User: text, TokenID: text, Reason: text, Until: time.Unix(1<<40, 0)})), dawn)
+		if err != nil || got.User != text || got.TokenID != text || got.Reason != text {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+}
+
 func TestOrderRoundTrip(t *testing.T) {
 	want := rooms.Order{User: "ann", TokenID: "x", Issued: time.Unix(1e9, 0), Until: time.Unix(2e9, 0), Reason: "gone"}
-	if got, err := ParseOrder([]byte(Order(&want))); err != nil || *got != want {
+	if got, err := ParseOrder([]byte(Order(&want)), dawn); err != nil || *got != want {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
 	}
 	for _, form := range []string{``, `{`, `[]`, `{}`, `{"reason":"for nobody"}`, `{"user":"ann","device":"phone"}`, `{"user":"ann"} {}`, `{"user":7}`} {
-		if o, err := ParseOrder([]byte(form)); err == nil {
+		if o, err := ParseOrder([]byte(form), dawn); err == nil {
 			t.Errorf("%q was taken for %+v", form, o)
 		}
 	}

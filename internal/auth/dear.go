@@ -1,0 +1,83 @@
+package auth
+
+import (
+	"context"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/hometrip/gateway/internal/fairpool"
+	"github.com/hometrip/gateway/rooms"
+)
+
+// HS256 costs 2 us, so it is verified on the event loop that asks. ES256, EdDSA
+// and RS256 with 4,096 bits cost 80, 60 and 470: a thousand bad tokens would
+// hold everybody else's events up for half a second. They are verified by a pool
+// of goroutines, in which clients take turns: a connected user with all its
+// sockets is one, otherwise an address is.
+
+const (
+	// maxWaiting bounds the tokens that wait, in bytes: some 16,000, which is
+	// what comes when all clients of a large node come back at once.
+	maxWaiting = 16 << 20
+
+	// waitingShare lets one address alone have a quarter of that: it may be a
+	// load balancer.
+	waitingShare = 3
+)
+
+// workers is how many tokens are verified at a time.
+func workers(cfg Config) int { return max(cfg.Workers, 1) }
+
+func (v *Verifier) startPool(goroutines int, cfg Config) {
+	most := maxWaiting
+	if cfg.waiting > 0 {
+		most = cfg.waiting
+	}
+	v.pool = fairpool.New[rooms.Presenter](fairpool.Config{Workers: goroutines, Bytes: most, Share: waitingShare})
+}
+
+// later has a token verified by the pool.
+func (v *Verifier) later(token string, from rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
+	if from.User != "" {
+		from.Address = 0
+	}
+	posted := v.pool.Do(from, len(token), func(ctx context.Context) {
+		if ctx.Err() != nil {
+			v.count(errBusy)
+			done(rooms.Identity{}, errBusy)
+			return
+		}
+		done(v.Verify(token, now))
+	})
+	if !posted {
+		v.count(errBusy)
+		done(rooms.Identity{}, errBusy)
+	}
+}
+
+// inTurn is fetch, a keyring's key, for tokens whose key may have to be fetched: who has the key
+// waits for its turn to verify, which end gives to the next.
+func (v *Verifier) inTurn(fetch jwt.Keyfunc) (key jwt.Keyfunc, end func()) {
+	if v.turn == nil {
+		return fetch, func() {}
+	}
+	waited := false
+	key = func(t *jwt.Token) (any, error) {
+		k, err := fetch(t)
+		if err == nil {
+			v.turn <- struct{}{}
+			waited = true
+		}
+		return k, err
+	}
+	return key, func() {
+		if waited {
+			<-v.turn
+		}
+	}
+}
+
+// Dear reports whether tokens are verified by goroutines of the verifier's own,
+// and by how many at a time.
+func (v *Verifier) Dear() (workers int, dear bool) { return v.workers, v.pool != nil }

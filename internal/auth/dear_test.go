@@ -1,0 +1,155 @@
+package auth
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+// dearKeys are the kinds of key whose tokens cost too much for an event loop.
+func dearKeys(t *testing.T) map[string]struct {
+	config Config
+	sign   func(payload string) string
+} {
+	t.Helper()
+	k := testKeys()
+	kinds := make(map[string]struct {
+		config Config
+		sign   func(payload string) string
+	})
+	for _, row := range []struct {
+		method          jwt.SigningMethod
+		private, public any
+	}{
+		{jwt.SigningMethodRS256, k.rsa, k.rsa.Public()},
+		{jwt.SigningMethodES256, k.ec, k.ec.Public()},
+		{jwt.SigningMethodEdDSA, k.ed25519, k.ed25519.Public()},
+	} {
+		der, err := x509.MarshalPKIXPublicKey(row.public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := newIssuer(t, nil)
+		i.publish(t, "k1", row.private)
+		sign := func(payload string) string { return signWith(row.method, row.private, "k1", payload) }
+		text := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+		kinds[row.method.Alg()] = struct {
+			config Config
+			sign   func(payload string) string
+		}{Config{PublicKey: text}, sign}
+		kinds[row.method.Alg()+" by JWKS"] = struct {
+			config Config
+			sign   func(payload string) string
+		}{Config{JWKSURL: i.URL}, sign}
+	}
+	return kinds
+}
+
+// occupy has the verifier's goroutines stand still until release is called.
+func occupy(t *testing.T, v *Verifier, token string, goroutines int) (release func()) {
+	t.Helper()
+	let, inside := make(chan struct{}), make(chan struct{}, goroutines)
+	for range goroutines {
+		v.Authenticate(token, rooms.Presenter{Address: 1}, testNow, func(rooms.Identity, error) {
+			inside <- struct{}{}
+			<-let
+		})
+	}
+	for range goroutines {
+		<-inside
+	}
+	return func() { close(let) }
+}
+
+// TestDearTokensAreVerifiedOffTheLoop: whoever asks does not wait for it, what
+// waits is bounded, and neither one address nor one user takes others' places
+// or turns.
+func TestDearTokensAreVerifiedOffTheLoop(t *testing.T) {
+	for name, kind := range dearKeys(t) {
+		t.Run(name, func(t *testing.T) {
+			const most = 256 << 10
+			kind.config.waiting = most
+			v := newVerifier(t, kind.config)
+			if _, dear := v.Dear(); !dear {
+				t.Fatal("verified on the event loop")
+			}
+			good, bad := kind.sign(`{"id":"ann"}`), kind.sign(`{"id":"ann"}`)
+			bad = bad[:len(bad)-8] + "AAAAAAAA"
+			goroutines := 1
+			if v.turn != nil {
+				goroutines += jwksFetches
+			}
+			release := occupy(t, v, good, goroutines)
+			type verdict struct {
+				who string
+				err error
+			}
+			verdicts := make(chan verdict, 1<<17)
+			present := func(who string, token string, from rooms.Presenter) (queued bool) {
+				queued = true
+				v.Authenticate(token, from, testNow, func(_ rooms.Identity, err error) {
+					if errors.Is(err, rooms.ErrBusy) {
+						queued = false
+						return
+					}
+					verdicts <- verdict{who, err}
+				})
+				return queued
+			}
+			waiting := 0
+			for _, from := range []rooms.Presenter{{Address: 66}, {User: "eve", Address: 1}} {
+				n := 0
+				for present("eve", bad, from) {
+					n++
+				}
+				if most := most / (waitingShare + 1) / len(bad); n == 0 || n > most {
+					t.Fatalf("%d tokens wait for %+v, want 1 to %d", n, from, most)
+				}
+				waiting += n
+			}
+			if present("eve", bad, rooms.Presenter{User: "eve", Address: 2}) {
+				t.Error("a user has another share at another address")
+			}
+			for i := range 5 {
+				if !present("ann", good, rooms.Presenter{Address: uint64(100 + i)}) {
+					t.Fatal("somebody else is turned away")
+				}
+				waiting++
+			}
+			release()
+			last := 0
+			for i := range waiting {
+				got := <-verdicts
+				if (got.who == "ann") != (got.err == nil) {
+					t.Fatalf("%s: %v", got.who, got.err)
+				}
+				if got.who == "ann" {
+					last = i
+				}
+			}
+			if most := 7 + 2*goroutines; last > most {
+				t.Errorf("the last of the others was verified as number %d, want %d at most", last, most)
+			}
+		})
+	}
+}
+
+func TestSecretsAreVerifiedOnTheLoop(t *testing.T) {
+	if _, dear := newVerifier(t, Config{Secret: testSecret}).Dear(); dear {
+		t.Error("HS256 is verified elsewhere")
+	}
+}
+
+func TestAClosedVerifierIsBusy(t *testing.T) {
+	kind := dearKeys(t)["ES256"]
+	v := newVerifier(t, kind.config)
+	v.Close()
+	if got := <-authenticate(v, kind.sign(`{"id":"ann"}`)); got.err != errBusy {
+		t.Errorf("got %+v, want %v", got, errBusy)
+	}
+}

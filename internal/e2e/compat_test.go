@@ -1,0 +1,299 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+)
+
+// What clients other than socket.io-client send. Their wire is played here as
+// it was recorded.
+
+// Socket.IO's own server ignores packets that only a server or a probe sends.
+// Swift's client sends a NOOP when it upgrades while a POST is under way.
+func TestEnginePacketTypesOfClients(t *testing.T) {
+	t.Parallel()
+	g := start(t, protocolSettings...)
+	const probe = `421["leave_room",{"roomType":"conversation","roomId":"1"}]`
+	types := []struct {
+		packet string
+		ends   bool
+	}{
+		{"0", false}, {`0{"sid":"x"}`, false},
+		{"1", true},
+		{"2", true}, {"2probe", true},
+		{"3", false}, {"3probe", false},
+		{`42["unknown"]`, false},
+		{"5", false}, {"5x", false},
+		{"6", false}, {"6x", false},
+		{"7", true}, {"8", true}, {"9", true},
+	}
+	for _, c := range types {
+		t.Run("websocket "+c.packet, func(t *testing.T) {
+			t.Parallel()
+			r := g.connected(t, "ann")
+			r.text(c.packet)
+			switch {
+			case !c.ends:
+				r.alive()
+			case c.packet == "1" && reference:
+				r.alive() // only its heartbeat ends that
+			default:
+				r.wantClosed()
+			}
+		})
+		t.Run("polling "+c.packet, func(t *testing.T) {
+			t.Parallel()
+			target := g.session(t, "ann")
+			status, body, err := request(http.MethodPost, g.URL+target, nil, c.packet)
+			if c.ends {
+				wantGone(t, g, target)
+				return
+			}
+			if err != nil || status != http.StatusOK || string(body) != "ok" {
+				t.Fatalf("POST %s: %d %s %v", c.packet, status, body, err)
+			}
+			g.mustPost(t, target, probe)
+			for got := ""; !strings.Contains(got, `431[{"success":true`); {
+				got = g.mustPoll(t, target)
+			}
+		})
+	}
+}
+
+// The NOOP of Swift's client comes behind the upgrade packet.
+func TestNoopBehindAnUpgrade(t *testing.T) {
+	t.Parallel()
+	g := start(t, protocolSettings...)
+	target := g.session(t, "ann")
+	r := g.probed(t, target)
+	r.text("5", "6")
+	r.alive()
+}
+
+// Some encoders write a space before the JSON text, and JSON.parse takes it.
+func TestSpaceBeforeThePayload(t *testing.T) {
+	t.Parallel()
+	g := start(t, protocolSettings...)
+	for _, packet := range []string{
+		"4277 [\"leave_room\",{\"roomType\":\"conversation\",\"roomId\":\"1\"}]",
+		"4277\t\r\n [\"leave_room\",{\"roomType\":\"conversation\",\"roomId\":\"1\"}]\n",
+		"42 77[\"leave_room\",{\"roomType\":\"conversation\",\"roomId\":\"1\"}]",
+		"42/,77 [\"leave_room\",{\"roomType\":\"conversation\",\"roomId\":\"1\"}]",
+	} {
+		r := g.connected(t, "ann")
+		r.text(packet)
+		r.wantPrefix(`4377[{"success":true`)
+	}
+	r := g.connected(t, "ann")
+	r.text(`42 ["leave_room"]`) // Node takes the space for the ack id 0
+	r.alive()
+	r.text("41 ")
+	r = g.webSocket(t, "")
+	r.wantPrefix("0{")
+	r.text(`40 {}`)
+	r.wantPrefix(`44{"message":"Authentication error: No token provided"`)
+}
+
+// The Go client maldikhan/go.socket.io always sends the parameter sid.
+func TestEmptySessionID(t *testing.T) {
+	t.Parallel()
+	g := start(t, protocolSettings...)
+	for _, query := range []string{"?EIO=4&transport=polling&sid=", "?sid=&EIO=4&transport=polling", "?EIO=4&sid=&transport=polling"} {
+		status, body, err := get(g.URL + "/socket.io/" + query)
+		if err != nil || status != http.StatusOK {
+			t.Fatalf("%s: %d %s %v", query, status, body, err)
+		}
+		wantOpen(t, string(body), "websocket")
+	}
+	wantOpen(t, g.webSocket(t, "&sid=").wantPrefix("0"))
+	if status, body, _ := request(http.MethodPost, g.URL+engineTarget+"&sid=", nil, "3"); status != 400 || !strings.Contains(string(body), `"code":2`) {
+		t.Errorf("POST: %d %s, want a bad handshake method", status, body)
+	}
+}
+
+// A path is looked up as it is written: http.ServeMux alone would redirect.
+func TestOddPathsAreNotFound(t *testing.T) {
+	t.Parallel()
+	admin := fmt.Sprint("127.0.0.1:", gatewaytest.FreePort(t))
+	g := start(t, "ADMIN_ADDR="+admin)
+	notOnReference(t, "it looks at what the path begins with")
+	for _, front := range []*gateway{g, at(t, "http://"+admin)} {
+		for _, path := range []string{"//", "//x", "//evil.example/", "/../x", "/./health", "/health/.", "/x/../health", "/health//", "/socket.io//", "/socket.io/../health",
+			"/events/../health", "/health/", "/ready/"} {
+			for _, method := range []string{"GET", "POST", "OPTIONS"} {
+				r := front.raw(t)
+				r.send(method + " " + path + " HTTP/1.1\r\nHost: gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+				r.wantStatus(404)
+			}
+		}
+	}
+}
+
+// HAProxy asks like this unless it is told of a path.
+func TestHealthCheckByOptions(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it has no answer to that")
+	g := start(t, "DRAIN_PERIOD=1500")
+	held := g.connected(t, "ann")
+	kept := g.raw(t)
+	kept.send("OPTIONS / HTTP/1.1\r\nHost: gateway\r\n\r\n")
+	kept.wantStatus(204)
+	for _, request := range []string{"OPTIONS / HTTP/1.0\r\n\r\n", "OPTIONS * HTTP/1.0\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n"} {
+		r := g.raw(t)
+		r.send(request)
+		r.wantStatus(204)
+		r.wantEnd()
+	}
+	held.alive()
+	g.Signal(syscall.SIGTERM)
+	gatewaytest.Await(t, "the answer of a gateway that drains", func() bool {
+		kept.send("OPTIONS / HTTP/1.1\r\nHost: gateway\r\n\r\n")
+		status, _ := kept.response()
+		if status == 0 {
+			t.Fatal("the connection was closed before the answer")
+		}
+		return status == 503
+	})
+	if code := g.Wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// ab -k and old health checkers speak HTTP/1.0 with keep-alive, and wait for
+// the end of a connection that is not announced to be kept.
+func TestHTTP10KeepAlive(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	for _, target := range []string{"/health", engineTarget} {
+		if reference && target == "/health" {
+			continue // its answer has no length
+		}
+		const head = " HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"
+		r := g.raw(t)
+		r.send("GET " + target + head + "GET " + target + head) // pipelined
+		for range 2 {
+			res, err := http.ReadResponse(r.in, nil)
+			if err != nil || res.StatusCode != 200 || !strings.EqualFold(res.Header.Get("Connection"), "keep-alive") {
+				t.Fatalf("%s: %v %v", target, res, err)
+			}
+			if _, err := io.Copy(io.Discard, res.Body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.send("GET " + target + " HTTP/1.0\r\n\r\n")
+		r.wantStatus(200)
+		r.wantEnd()
+	}
+}
+
+func TestHostIsRequired(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	for _, host := range []string{"", "Host:\r\n", "Host: a/b\r\n", "Host: a b\r\n", "Host: x@y\r\n"} {
+		if reference && host != "" {
+			continue // it takes any
+		}
+		for _, target := range []string{"/health", engineTarget, "http://gateway/health"} {
+			r := g.raw(t)
+			r.send("GET " + target + " HTTP/1.1\r\n" + host + "\r\n")
+			r.wantStatus(400)
+		}
+	}
+}
+
+// Pages load the client from the server.
+func TestClientIsServed(t *testing.T) {
+	t.Parallel()
+	g := start(t, "NODE_ENV=production", "CONSOLE=false", "CORS_ORIGIN=https://app.example.com")
+	notOnReference(t, "it serves its own with serveClient")
+	for path, file := range map[string]string{
+		"/socket.io/socket.io.js":         "socket.io.min.js",
+		"/socket.io/socket.io.min.js":     "socket.io.min.js",
+		"/socket.io/socket.io.esm.min.js": "socket.io.esm.min.js",
+	} {
+		res, body, err := exchange(http.MethodGet, g.URL+path, http.Header{"Origin": {"https://app.example.com"}}, "")
+		if err != nil || res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/javascript") ||
+			res.Header.Get("Access-Control-Allow-Origin") != "https://app.example.com" || res.Header.Get("Cross-Origin-Resource-Policy") != "cross-origin" {
+			t.Errorf("%s: %v %v", path, res, err)
+		}
+		if want := withoutSourceMap(read(t, "js/node_modules/socket.io-client/dist/"+file)); string(body) != want {
+			t.Errorf("%s is not %s of js/node_modules: run `make console-client`", path, file)
+		}
+		if status, _, err := request(http.MethodGet, g.URL+path, http.Header{"If-None-Match": {res.Header.Get("ETag")}}, ""); status != 304 {
+			t.Errorf("%s once more: %d %v, want 304", path, status, err)
+		}
+	}
+	if status, _, _ := get(g.URL + "/socket.io/other.js"); status != 404 {
+		t.Errorf("another file: %d", status)
+	}
+}
+
+// As a Node server, the gateway is on every address of the host unless it is
+// told otherwise.
+func TestBothAddressFamilies(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it listens where it is told")
+	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	} else {
+		l.Close()
+	}
+	for _, host := range []string{"::", ""} {
+		t.Run("SERVICE_HOST="+host, func(t *testing.T) {
+			t.Parallel()
+			g := start(t, "SERVICE_HOST="+host, "MAX_CONNECTIONS_PER_IP=2")
+			_, port, _ := net.SplitHostPort(g.Addr)
+			six := at(t, "http://[::1]:"+port)
+			six.connected(t, "ann").alive()
+			if out, err := g.Run("healthcheck"); err != nil {
+				t.Errorf("gateway healthcheck: %v %s", err, out)
+			}
+			in := 0
+			for range 6 { // an IPv4 address is limited as itself, not as ::ffff:127.0.0.1
+				if status, _ := g.raw(t).handshake("/socket.io/?EIO=4&transport=websocket"); status == http.StatusSwitchingProtocols {
+					in++
+				}
+			}
+			if in == 0 || in > 2 {
+				t.Errorf("%d of 6 connections from an IPv4 address taken, want 1 or 2", in)
+			}
+		})
+	}
+}
+
+// JavaScript's strings may have half of a surrogate pair, and JSON.stringify
+// escapes it: two rooms that differ in it are two, and both transports get the
+// same.
+func TestHalfASurrogatePair(t *testing.T) {
+	t.Parallel()
+	g := start(t, protocolSettings...)
+	join := func(id int, room string) string {
+		return fmt.Sprintf(`42%d["join_room",{"roomType":"conversation","roomId":"%s"}]`, id, room)
+	}
+	ann := g.connected(t, "ann")
+	ann.text(join(1, `a\ud83d`))
+	ann.want(`431[{"success":true,"message":"Joined room: conversation:a\ud83d","members":1}]`)
+	ben := g.connected(t, "ben")
+	ben.text(join(1, `a\ud83e`), join(2, "a\ufffd"))
+	ben.want(`431[{"success":true,"message":"Joined room: conversation:a\ud83e","members":1}]`)
+	ben.want("432[{\"success\":true,\"message\":\"Joined room: conversation:a\ufffd\",\"members\":1}]")
+	target := g.session(t, "cleo")
+	g.mustPost(t, target, join(3, `a\uD83D`))
+	for got := ""; !strings.Contains(got, `433[{"success":true,"message":"Joined room: conversation:a\ud83d","members":2}]`); {
+		got = g.mustPoll(t, target)
+	}
+	if got := ann.wantPrefix(`42["user_joined",`); !strings.Contains(got, `"userId":"cleo","room":"conversation:a\ud83d"`) {
+		t.Errorf("ann got %s", got)
+	}
+	g.mustPost(t, target, `42["typing",{"roomType":"conversation","roomId":"a\ud83d"}]`)
+	if got := ann.wantPrefix(`42["user_typing",`); !strings.Contains(got, `"room":"conversation:a\ud83d"`) {
+		t.Errorf("ann got %s", got)
+	}
+}

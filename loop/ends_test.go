@@ -1,0 +1,161 @@
+package loop
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
+)
+
+// TestEndsThatClientsNotice: a client is to come back from each of these, so a
+// WebSocket is closed without a close frame, a parked poll and a later one get
+// what they get for a session that is not known, and a POST gets "ok".
+func TestEndsThatClientsNotice(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	for _, reason := range []rooms.Reason{
+		rooms.ReasonDraining, rooms.ReasonMissedEvents, rooms.ReasonSlowConsumer, rooms.ReasonShed,
+		rooms.ReasonTooFast, rooms.ReasonPingTimeout, rooms.ReasonConnectTimeout, rooms.ReasonPanic,
+	} {
+		t.Run(reason.String(), func(t *testing.T) {
+			c := connectWS(t, s, "ann")
+			p := connectPolling(t, s, "bob")
+			p.get.send(requestText("GET", p.target(), ""))
+			s.awaitParked(t, p.sid)
+			s.onAll(func(w *worker, _ time.Time) {
+				for _, session := range w.sessions {
+					session.Close(reason)
+				}
+			})
+			c.wantEnd()
+			p.wantUnknownIn(p.get.receive())
+			if r := p.post.do("POST", p.target(), "3"); r.status != 200 || r.body != "ok" {
+				t.Errorf("a POST just after the end: %d %q, want ok", r.status, r.body)
+			}
+			p.wantUnknown()
+		})
+	}
+}
+
+// TestPostAfterTheEnd: "ok" is for those that could not know yet.
+func TestPostAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	p := connectPolling(t, s, "ann")
+	s.onAll(func(w *worker, _ time.Time) {
+		for _, session := range w.sessions {
+			session.Close(rooms.ReasonDraining)
+		}
+	})
+	await(t, "the session to end", func() bool { return s.Stats().Sessions == 0 })
+	s.elapse(lingerTimeout + time.Second)
+	if r := p.post.do("POST", p.target(), "3"); r.status != 400 {
+		t.Errorf("a POST long after the end: %d %q, want 400", r.status, r.body)
+	}
+	s.onAll(func(w *worker, _ time.Time) {
+		if len(w.departed) > 0 {
+			t.Errorf("%d sessions are still remembered", len(w.departed))
+		}
+	})
+	p = connectPolling(t, s, "ann")
+	p.send("1")
+	if r := p.post.do("POST", p.target(), "3"); r.status != 400 {
+		t.Errorf("a POST after the client's own close packet: %d %q, want 400", r.status, r.body)
+	}
+}
+
+// TestAPeerThatDoesNotCloseIsClosed: after lingerTimeout.
+func TestAPeerThatDoesNotCloseIsClosed(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	c := connectWS(t, s, "ann")
+	s.onAll(func(w *worker, _ time.Time) {
+		for _, session := range w.sessions {
+			session.Close(rooms.ReasonDraining)
+		}
+	})
+	if _, _, err := c.read(); err != io.EOF {
+		t.Fatalf("%v, want the end", err)
+	}
+	c.text("42" + joinEvent("1")) // too late, and ignored
+	if n := s.conns.Load(); n != 1 {
+		t.Errorf("%d connections, want the one that lingers", n)
+	}
+	s.elapse(lingerTimeout)
+	await(t, "the connection to be closed", func() bool { return s.conns.Load() == 0 })
+}
+
+// TestWhatWasWrittenArrivesBeforeTheEnd, also when the kernel has not taken it
+// by then.
+func TestWhatWasWrittenArrivesBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(c *Config) { c.MaxPending = 16 << 20 })
+	c := dialSlow(t, s, "slow")
+	text := strings.Repeat("x", 400_000)
+	const messages = 20
+	for i := range messages {
+		deliver(t, s, "user:slow", fmt.Sprintf(`42["%d","%s"]`, i, text))
+	}
+	s.onAll(func(w *worker, _ time.Time) {
+		for _, session := range w.sessions {
+			session.Close(rooms.ReasonDraining)
+		}
+	})
+	for i := range messages {
+		if got := c.next(); !strings.HasPrefix(got, fmt.Sprintf(`42["%d",`, i)) {
+			t.Fatalf("got %.40q, want message %d", got, i)
+		}
+	}
+	c.wantEnd()
+}
+
+// TestPollAnswersAreShort: python-engineio drops one of more than 16 packets.
+func TestPollAnswersAreShort(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	p := connectPolling(t, s, "ann")
+	const events = 150
+	for i := range events {
+		deliver(t, s, "user:ann", fmt.Sprintf(`42["%d"]`, i))
+	}
+	s.onAll(func(w *worker, _ time.Time) { // its message with attachments is one piece
+		for _, session := range w.sessions {
+			session.Send(codec.NewAttached([]byte(`451-["a",{"_placeholder":true,"num":0}]`), [][]byte{{1}}))
+		}
+	})
+	var packets []string
+	for len(packets) < events+2 {
+		r := p.get.do("GET", p.target(), "")
+		some := strings.Split(r.body, "\x1e")
+		if r.status != 200 || len(some) > 16 {
+			t.Fatalf("%d with %d packets, want at most 16", r.status, len(some))
+		}
+		packets = append(packets, some...)
+	}
+	for i := range events {
+		if want := fmt.Sprintf(`42["%d"]`, i); packets[i] != want {
+			t.Fatalf("packet %d is %q, want %q", i, packets[i], want)
+		}
+	}
+	if packets[events+1] != "bAQ==" {
+		t.Errorf("the attachment is %q", packets[events+1])
+	}
+}
+
+// TestClientsThatBreakTheProtocolAreTold why: see closeCode.
+func TestClientsThatBreakTheProtocolAreTold(t *testing.T) {
+	t.Parallel()
+	for reason, want := range map[rooms.Reason]ws.StatusCode{
+		rooms.ReasonClientClose: 1000, rooms.ReasonParseError: 1002, rooms.ReasonTooLarge: 1009, rooms.ReasonDraining: 0,
+	} {
+		if got := closeCode(reason); got != want {
+			t.Errorf("%v: close code %d, want %d", reason, got, want)
+		}
+	}
+}

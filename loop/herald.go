@@ -1,0 +1,57 @@
+package loop
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// herald takes the PROXY header of a trusted proxy from the start of the input
+// and returns its length: 0 when it is not complete, or the connection is
+// refused; a negative number when there is none.
+func (h *httpConn) herald(buf []byte) (n int, err error) {
+	client, n, err := codec.ParseProxy(buf)
+	if n == 0 {
+		return 0, err
+	}
+	h.from.heralded = false
+	if !client.IsValid() {
+		return n, nil // the proxy's own, for example to ask whether we are well
+	}
+	h.from.addr, h.from.relayed = client.Addr(), false
+	if !h.takePlace(sourceOf(client.Addr())) {
+		h.refuse(nil, http.StatusServiceUnavailable, errAddress)
+		return 0, nil
+	}
+	return n, nil
+}
+
+// takePlace takes the connection's place at an address, unless that has enough.
+func (h *httpConn) takePlace(at source) bool {
+	if !h.w.server.guard.enter(at, false) {
+		h.w.stats.RefusedAddress.Add(1)
+		return false
+	}
+	h.from.place = at
+	return true
+}
+
+// errAddress is what a client is told whose address has enough.
+const errAddress = "too many connections from this address"
+
+// refuseProxy answers a header of the PROXY protocol that is not expected, and
+// tells the operator of it: no client gets through that proxy.
+func (h *httpConn) refuseProxy(version int) {
+	var why string
+	switch {
+	case version == 1:
+		why = "PROXY protocol version 1, want version 2: set send-proxy-v2 in the proxy"
+	case !h.w.server.config.ProxyProtocol:
+		why = "PROXY protocol, which is off: set PROXY_PROTOCOL=true and TRUSTED_PROXIES"
+	default:
+		why = "PROXY protocol header of a sender that is not in TRUSTED_PROXIES, or not the first of its connection"
+	}
+	h.w.server.note(troubleProxy, time.Now(), h.c.RemoteAddr(), "why", why) // the proxy's address
+	h.refuse(nil, http.StatusBadRequest, why)
+}

@@ -1,0 +1,48 @@
+package loop
+
+import (
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// TestUnexpectedProxyHeaders: whoever runs the proxy is told what to set, and not
+// for each connection.
+func TestUnexpectedProxyHeaders(t *testing.T) {
+	t.Parallel()
+	const first = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
+	trusted := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	for name, c := range map[string]struct {
+		text, want string
+		trusted    []netip.Prefix
+		protocol   bool
+	}{
+		"version 1":            {first, "set send-proxy-v2", trusted, true},
+		"version 1, unknown":   {"PROXY UNKNOWN\r\n", "set send-proxy-v2", trusted, true},
+		"version 1, not asked": {first, "set send-proxy-v2", nil, false},
+		"version 2, not asked": {proxiedFrom, "PROXY_PROTOCOL=true", trusted, false},
+		"of a stranger":        {proxiedFrom, "TRUSTED_PROXIES", nil, true},
+		"twice":                {proxiedFrom + proxiedFrom, "not the first", trusted, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := &lockedBuffer{}
+			s := newServer(t, func(cfg *Config) {
+				cfg.TrustedProxies, cfg.ProxyProtocol = c.trusted, c.protocol
+				cfg.Log = slog.New(slog.NewTextHandler(log, nil))
+			})
+			for range 3 {
+				conn := dial(t, s)
+				conn.send(c.text) // and not a request yet
+				if r := conn.receive(); r.status != 400 || !strings.Contains(r.body, c.want) {
+					t.Errorf("%d %s, want 400 and %q", r.status, r.body, c.want)
+				}
+				conn.wantEOF()
+			}
+			if n := strings.Count(log.String(), c.want); n != 1 || !strings.Contains(log.String(), "level=INFO") || !strings.Contains(log.String(), "address=127.0.0.1:") {
+				t.Errorf("%d lines, want 1 at info with the address:\n%s", n, log)
+			}
+		})
+	}
+}

@@ -1,0 +1,91 @@
+package loop
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+// TestTroublesAreLogged: each once, with where it comes from and what to do.
+func TestTroublesAreLogged(t *testing.T) {
+	t.Parallel()
+	closing := func(reason rooms.Reason) func(s *Server) {
+		return func(s *Server) {
+			connectWS(t, s, "ann")
+			s.onAll(func(w *worker, _ time.Time) {
+				for _, session := range w.sessions {
+					session.Close(reason)
+				}
+			})
+		}
+	}
+	sends := func(frames string) func(s *Server) {
+		return func(s *Server) {
+			c, _ := openWS(t, s)
+			c.send(frames)
+		}
+	}
+	for name, c := range map[string]struct {
+		provoke func(s *Server)
+		want    []string
+	}{
+		"origin": {func(s *Server) {
+			dial(t, s).do("GET", engineSocket, "", webSocketHeaders, "Origin: https://evil.example")
+		}, []string{"origin=https://evil.example", "CORS_ORIGIN"}},
+		"head":     {func(s *Server) { dial(t, s).do("GET", "/", "", "X-Large: "+strings.Repeat("x", 70_000)) }, []string{"MAX_HEAD_SIZE"}},
+		"body":     {func(s *Server) { dial(t, s).do("POST", "/", strings.Repeat("x", 200_000)) }, []string{"MAX_HTTP_BUFFER_SIZE"}},
+		"EIO3":     {func(s *Server) { dial(t, s).do("GET", "/socket.io/?EIO=3&transport=polling", "") }, []string{"version=3", "Engine.IO 4"}},
+		"msgpack":  {sends(frame(true, ws.OpBinary, "\x82\xa4type\x00\xa3nsp\xa1/")), []string{"socket.io-msgpack-parser"}},
+		"nonsense": {sends(frame(true, ws.OpText, "4x")), []string{"broke the protocol"}},
+		"large":    {sends("\x81\xff\x00\x00\x00\x00\x00\x0f\x86\xa1\x00\x00\x00\x00"), []string{"MAX_HTTP_BUFFER_SIZE"}},
+		"fast":     {closing(rooms.ReasonTooFast), []string{"user=ann", "MAX_EVENTS_PER_SECOND"}},
+		"slow":     {closing(rooms.ReasonSlowConsumer), []string{"user=ann", "MAX_PENDING_BYTES"}},
+		"shed":     {closing(rooms.ReasonShed), []string{"user=ann", "MAX_TOTAL_PENDING_BYTES"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := &lockedBuffer{}
+			s := newServer(t, func(c *Config) {
+				c.MaxPayload, c.MaxHead = 100_000, 60_000
+				c.Log = slog.New(slog.NewTextHandler(log, nil))
+			})
+			for range 5 {
+				c.provoke(s)
+			}
+			want := append(c.want, "level=INFO", "address=127.0.0.1", "todo=")
+			await(t, "the line", func() bool {
+				for _, text := range want {
+					if !strings.Contains(log.String(), text) {
+						return false
+					}
+				}
+				return true
+			})
+			if n := strings.Count(log.String(), "todo="); n != 1 {
+				t.Errorf("%d lines, want 1:\n%s", n, log)
+			}
+		})
+	}
+}
+
+func TestNoticesAreRateLimited(t *testing.T) {
+	t.Parallel()
+	n := &notices{start: time.Now()}
+	said, unsaid := 0, int64(0)
+	for i := range 1000 { // 100 s
+		if missed, ok := n.due(troubleHead, n.start.Add(time.Duration(i)*100*time.Millisecond)); ok {
+			said++
+			unsaid += missed
+		}
+	}
+	if said != 10 || unsaid != 9*99 {
+		t.Errorf("%d lines that tell of %d others, want 10 and %d", said, unsaid, 9*99)
+	}
+	if _, ok := n.due(troubleBody, n.start); !ok {
+		t.Error("one kind of trouble silences another")
+	}
+}

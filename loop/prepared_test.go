@@ -1,0 +1,85 @@
+package loop
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestPreparedAnswers are given by the loops, and made by the handler.
+func TestPreparedAnswers(t *testing.T) {
+	t.Parallel()
+	var state atomic.Int32
+	state.Store(200)
+	s := newServer(t, func(c *Config) {
+		c.Prepared = []string{"/ready"}
+		c.Authorised = func(token string) bool { return token == "good" }
+		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Own", "yes")
+			w.WriteHeader(int(state.Load()))
+			fmt.Fprintf(w, "%s %s", r.Method, r.Header.Get("Authorization"))
+		})
+	})
+	c := dial(t, s)
+	enlisted := func() int64 { return s.admin.others.batches.Load() + s.admin.authorised.batches.Load() }
+	for range 100 {
+		if r := c.do("GET", "/ready?x=1", ""); r.status != 200 || r.body != "GET " || r.header.Get("X-Own") != "yes" {
+			t.Fatalf("%d %q %v", r.status, r.body, r.header)
+		}
+		if n := enlisted(); n != 0 {
+			t.Fatalf("%d batches for the handler", n)
+		}
+	}
+	for method, want := range map[string]string{"POST": "POST ", "PUT": "PUT "} {
+		if r := c.do(method, "/ready", ""); r.body != want {
+			t.Errorf("%s: %q, want the handler's own answer", method, r.body)
+		}
+	}
+	c.send(requestText("GET", "/ready", "", "Authorization: Bearer good"))
+	if r := c.receive(); r.body != "GET Bearer good" {
+		t.Errorf("with a token: %q, want the handler's own answer", r.body)
+	}
+	state.Store(503)
+	await(t, "the new state", func() bool { return c.do("GET", "/ready", "").status == 503 })
+	c.send(requestText("GET", "/other", "") + requestText("GET", "/ready", "") + requestText("GET", "/other", "", "Authorization: Bearer good"))
+	for range 3 {
+		if r := c.receive(); r.status != 503 {
+			t.Errorf("pipelined: %d, want 503", r.status)
+		}
+	}
+}
+
+// TestAnOldPreparedAnswerIsNotGiven: when nobody makes new ones, the handler is
+// asked.
+func TestAnOldPreparedAnswerIsNotGiven(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	r := &reply{status: http.StatusOK, body: []byte("old")}
+	s.answers.Store(&answers{made: time.Now().Add(-preparedMaxAge), byPath: map[string]*reply{"/ready": r}})
+	if got := dial(t, s).do("GET", "/ready", ""); got.status != http.StatusNotFound {
+		t.Errorf("%d %q, want the handler's answer", got.status, got.body)
+	}
+}
+
+// TestDrainPreparesAtOnce: a load balancer learns of it with its next question.
+func TestDrainPreparesAtOnce(t *testing.T) {
+	t.Parallel()
+	var server atomic.Pointer[Server]
+	s := newServer(t, func(c *Config) {
+		c.Prepared = []string{"/ready"}
+		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if s := server.Load(); s != nil && s.Draining() {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		})
+	})
+	server.Store(s)
+	if err := s.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.answers.Load().byPath["/ready"]; r.status != http.StatusServiceUnavailable {
+		t.Errorf("%d, want 503", r.status)
+	}
+}

@@ -1,0 +1,189 @@
+package rooms
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"time"
+)
+
+// What clients make a node hold by joining rooms is bounded, for each user by
+// number and share, and for the node in bytes. Redis holds about as much of
+// each node, so the bound is for it too. A user's own room does not count: it
+// comes with the socket. Joins are refused long before sessions are.
+
+const (
+	// A room costs roomBytes and nameCopies times its name, on its loop, in the
+	// occupancy table and in the directory; a member in it membershipBytes.
+	// TestRoomsCostWhatIsCounted measures that.
+	roomBytes       = 384
+	nameCopies      = 2
+	membershipBytes = 64
+
+	// A user may hold one part in roomShare of the bytes that are free, so that
+	// no few users have all of them; reserved is one part in roomReserve of all
+	// for users who hold no more than roomLittle: some hundred rooms.
+	roomShare   = 16
+	roomReserve = 4
+	roomLittle  = 64 << 10
+
+	boundStripes = 64
+)
+
+// errNodeFull is for joins beyond Limits.RoomBytes, and while memory is short.
+var errNodeFull = errors.New("Too many rooms here, try again later")
+
+// joinCost is what a join costs the node if nobody else is in the room. It is
+// what a user's joins are counted with, whoever else is there.
+func joinCost(name int) int64 { return roomCost(name) + membershipBytes }
+
+func roomCost(name int) int64 { return roomBytes + nameCopies*int64(name) }
+
+// bounds is what the users of a node hold by being in rooms. Safe for concurrent
+// use; the locks are held for a map access.
+type bounds struct {
+	seed    maphash.Seed
+	stripes [boundStripes]boundStripe
+}
+
+type boundStripe struct {
+	mu    sync.Mutex
+	users map[string]holding
+}
+
+// A holding is what one user's sockets hold together.
+type holding struct {
+	memberships int
+	bytes       int64
+}
+
+func newBounds() *bounds {
+	b := &bounds{seed: maphash.MakeSeed()}
+	for i := range b.stripes {
+		b.stripes[i].users = make(map[string]holding)
+	}
+	return b
+}
+
+// add changes what a user holds and returns it.
+func (b *bounds) add(user string, memberships int, bytes int64) holding {
+	s := &b.stripes[maphash.String(b.seed, user)%boundStripes]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.users[user]
+	if memberships == 0 {
+		return h
+	}
+	h.memberships += memberships
+	h.bytes += bytes
+	if h.memberships > 0 {
+		s.users[user] = h
+	} else {
+		delete(s.users, user)
+	}
+	return h
+}
+
+// of returns what a user holds.
+func (b *bounds) of(user string) holding { return b.add(user, 0, 0) }
+
+// mayJoin returns an error when the socket, or its user, or the node holds too
+// much for another room with a name of so many bytes. Two loops may ask at once,
+// so the bounds may be passed by a room for each loop.
+func (s *Socket) mayJoin(name int, now time.Time) error {
+	h := s.shard.hub
+	limits := h.limits()
+	if len(s.rooms) >= limits.Rooms {
+		return fmt.Errorf("In %d rooms already", limits.Rooms)
+	}
+	held := s.holding()
+	if left := h.vacant.of(s.userID, now); s.userID != "" { // nobodies are strangers to each other
+		held.bytes += left
+	}
+	if most := limits.UserRooms; most > 0 && s.userID != "" && held.memberships >= most {
+		s.shard.stats.JoinsOverUser.Add(1)
+		return fmt.Errorf("User in %d rooms already", most)
+	}
+	if !h.short.Load() && h.roomFor(held.bytes, joinCost(name)) {
+		return nil
+	}
+	if held.bytes > h.largestShare() {
+		s.shard.stats.JoinsOverUser.Add(1)
+	} else {
+		s.shard.stats.JoinsOverNode.Add(1)
+	}
+	return errNodeFull
+}
+
+// holding is what the socket's user holds, or the socket if it is nobody's.
+func (s *Socket) holding() (held holding) {
+	if s.userID != "" {
+		return s.shard.hub.bounds.of(s.userID)
+	}
+	for i := range s.rooms {
+		held.memberships++
+		held.bytes += joinCost(len(s.rooms[i].room.name))
+	}
+	return held
+}
+
+// roomFor reports whether somebody who holds so many bytes may hold so many
+// more.
+func (h *Hub) roomFor(held, more int64) bool {
+	most := int64(h.limits().RoomBytes)
+	if most == 0 {
+		return true
+	}
+	free := most - h.roomBytes()
+	if held+more <= roomLittle {
+		return more <= free
+	}
+	return held+more <= (free-most/roomReserve)/roomShare
+}
+
+// largestShare is more than what anybody may hold however little others do.
+func (h *Hub) largestShare() int64 {
+	most := int64(h.limits().RoomBytes)
+	return max(roomLittle, (most-most/roomReserve)/(roomShare+2))
+}
+
+// roomBytes is what rooms and memberships hold on this node, but for users' own.
+func (h *Hub) roomBytes() (n int64) {
+	for _, sh := range h.shards {
+		n += sh.stats.RoomBytes.Load()
+	}
+	return n + h.vacant.bytes.Load()
+}
+
+// MemoryIsShort tells whether joins are refused because the process is about to
+// run out of memory.
+func (h *Hub) MemoryIsShort(short bool) { h.short.Store(short) }
+
+// Forget gives back what the node kept of rooms that the directory keeps no
+// longer. It is to be called now and then: joins alone may not come.
+func (h *Hub) Forget(now time.Time) { h.vacant.of("", now) }
+
+// hold counts a membership, and the room if it is new on the shard.
+func (sh *Shard) hold(r *room, user string, fresh bool) {
+	sh.count(r, user, 1, fresh)
+}
+
+// release is the reverse of hold.
+func (sh *Shard) release(r *room, user string, last bool) {
+	sh.count(r, user, -1, last)
+}
+
+func (sh *Shard) count(r *room, user string, sign int64, whole bool) {
+	if !r.announce {
+		return
+	}
+	bytes := int64(membershipBytes)
+	if whole {
+		bytes += roomCost(len(r.name))
+	}
+	sh.stats.RoomBytes.Add(sign * bytes)
+	if user != "" {
+		sh.hub.bounds.add(user, int(sign), sign*joinCost(len(r.name)))
+	}
+}

@@ -1,0 +1,47 @@
+package rooms
+
+import "time"
+
+// Times that other programs give are believed from the year 2000 to farAhead
+// from now. What lies outside comes from a clock that was never set, or is in
+// another unit than it should be.
+const (
+	earliest = 946684800 // Unix s
+	farAhead = 24 * time.Hour
+)
+
+// Plausible reports whether t may be the time of something that has happened
+// by now, by somebody else's clock.
+func Plausible(t, now time.Time) bool { return Between(t, now.Add(farAhead)) }
+
+// Between reports whether t is between the year 2000 and the second of latest.
+// It compares seconds, since Before and After are wrong about times so late that
+// they overflow.
+func Between(t, latest time.Time) bool {
+	s := t.Unix()
+	return s >= earliest && s <= latest.Unix()
+}
+
+// FromUnix reads a time that should be in seconds since 1970. When it would not
+// be between the year 2000 and latest, it is taken for milliseconds,
+// microseconds or nanoseconds; ok is false when that does not help either.
+func FromUnix(n float64, latest time.Time) (t time.Time, ok bool) {
+	if !(n >= earliest && n < 1<<63) {
+		return time.Time{}, false
+	}
+	whole := int64(n)
+	fraction := n - float64(whole)
+	for unit := time.Second; unit > 0; unit /= 1000 {
+		per := int64(time.Second / unit)
+		t = time.Unix(whole/per, whole%per*int64(unit)+int64(fraction*float64(unit)))
+		if Between(t, latest) {
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// PlausibleUnix is FromUnix for the time of something that has happened by now.
+func PlausibleUnix(n float64, now time.Time) (t time.Time, ok bool) {
+	return FromUnix(n, now.Add(farAhead))
+}

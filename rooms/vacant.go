@@ -1,0 +1,94 @@
+package rooms
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// vacant is the rooms that nobody is in any more and that the directory of a
+// cluster keeps for a while, Limits.Linger. They count as held by who left last:
+// who joins and leaves without end would pass every bound otherwise. Safe for
+// concurrent use; the lock is held for a map access.
+type vacant struct {
+	bytes atomic.Int64
+
+	mu    sync.Mutex // guards the following
+	rooms map[string]vacancy
+	users map[string]int64 // bytes
+	queue []vacated        // the oldest first
+}
+
+// A vacancy is a vacant room.
+type vacancy struct {
+	user  string
+	bytes int64
+	until time.Time
+}
+
+type vacated struct {
+	room  string
+	until time.Time
+}
+
+// add notes a room that its last member has left.
+func (v *vacant) add(room, user string, until time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.rooms == nil {
+		v.rooms, v.users = make(map[string]vacancy), make(map[string]int64)
+	}
+	v.drop(room)
+	e := vacancy{user, roomCost(len(room)), until}
+	v.rooms[room] = e
+	v.users[user] += e.bytes
+	v.bytes.Add(e.bytes)
+	v.queue = append(v.queue, vacated{room, until})
+}
+
+// occupied notes that somebody is in a room again.
+func (v *vacant) occupied(room string) {
+	if v.bytes.Load() == 0 {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.drop(room)
+}
+
+// of returns what a user has left behind as of now.
+func (v *vacant) of(user string, now time.Time) int64 {
+	if v.bytes.Load() == 0 {
+		return 0
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.forget(now)
+	return v.users[user]
+}
+
+// forget drops what the directory keeps no longer.
+func (v *vacant) forget(now time.Time) {
+	n := 0
+	for n < len(v.queue) && !now.Before(v.queue[n].until) {
+		if v.rooms[v.queue[n].room].until.Equal(v.queue[n].until) {
+			v.drop(v.queue[n].room)
+		}
+		n++
+	}
+	if v.queue = v.queue[n:]; len(v.queue) == 0 {
+		v.queue, v.rooms, v.users = nil, nil, nil // maps do not shrink
+	}
+}
+
+func (v *vacant) drop(room string) {
+	e, ok := v.rooms[room]
+	if !ok {
+		return
+	}
+	delete(v.rooms, room)
+	if v.users[e.user] -= e.bytes; v.users[e.user] == 0 {
+		delete(v.users, e.user)
+	}
+	v.bytes.Add(-e.bytes)
+}
