@@ -152,6 +152,7 @@ func (c *comeback) enter(now time.Time) {
 	s.phase = phaseReplaying
 	s.session = &session{pid: c.record.PID, token: TokenMark(c.id.TokenID), log: sh.log, gaps: sh.gaps, hold: c}
 	log := sh.log
+	sh.joinOwn(s)
 	for _, room := range c.rooms {
 		// What has stayed of the session here still has the places.
 		if c.from == nil && !OfUser(room.Name) && s.mayJoin(len(room.Name), now) != nil {
@@ -311,6 +312,15 @@ func (c *comeback) fail(why RecoveryResult, now time.Time) {
 	c.report(why, 0)
 	s.phase = phaseOpen
 	s.connect(c.id, true, now)
+}
+
+// endComeback makes a client that is coming back a new one, and reports whether
+// the socket is in its rooms now, connected or absent.
+func (s *Socket) endComeback(why RecoveryResult, now time.Time) bool {
+	if c := s.comeback(); c != nil {
+		c.fail(why, now)
+	}
+	return s.phase == phaseConnected || s.phase == phaseAbsent
 }
 
 // undo takes back what the return has changed.

@@ -229,11 +229,11 @@ func (s *Socket) connect(id Identity, asks bool, now time.Time) {
 		s.beginSession(newPID(), id)
 	}
 	s.sendAnswer()
+	sh.joinOwn(s)
 	if id.UserID == "" {
 		return
 	}
-	s.enter(id, now)
-	s.sendPacket(s.appendConnected(sh.buf[:0]))
+	s.greetWhenHeard(s.enter(id, now))
 	s.startExpiry(&id, now)
 	s.saveSession()
 }
@@ -258,10 +258,11 @@ func (s *Socket) sendAnswer() {
 }
 
 // enter puts the socket into its user's room.
-func (s *Socket) enter(id Identity, now time.Time) {
+func (s *Socket) enter(id Identity, now time.Time) *room {
 	r, _ := s.shard.join(s, s.shard.roomName(kindUser, []byte(id.UserID)), false)
 	s.userID = r.name[len(kindUser)+1:] // shares the room's memory
 	s.take(id, now)
+	return r
 }
 
 // take keeps what a token says, but for the user. A token that is here has been

@@ -31,7 +31,9 @@ type Config struct {
 
 	Cluster Cluster // nil: there are no other nodes
 
-	Recovery Recovery
+	Recovery    Recovery
+	Outside     Outside // servers of another kind that share the rooms; nil: none
+	SocketRooms bool    // each socket is also in a room named by its id
 }
 
 // A Hub is one node's rooms. Its exported methods are safe for concurrent use;
@@ -45,6 +47,7 @@ type Hub struct {
 	vacant    vacant
 	short     atomic.Bool  // memory is: no more joins
 	seed      maphash.Seed // of the hashes of tokens' ids
+	questions atomic.Int64 // ids of acknowledgements that clients were asked for
 	brake     brake
 
 	sessions   *sessions
@@ -63,7 +66,7 @@ func New(c Config) (*Hub, error) {
 		return nil, fmt.Errorf("rooms: MaxMailbox %d and MaxPacket %d must be positive", c.MaxMailbox, c.MaxPacket)
 	}
 	h := &Hub{config: c, bounds: newBounds(), seed: maphash.MakeSeed(), brake: newBrake()}
-	h.occupancy = newOccupancy(c.Cluster, &h.vacant)
+	h.occupancy = newOccupancy(c.Cluster, c.Outside, &h.vacant)
 	h.config.Recovery.fill()
 	h.sessions = newSessions(&h.config.Recovery)
 	if err := h.SetLimits(c.Limits); err != nil {

@@ -75,7 +75,8 @@ func (s *Socket) authorize(room string, now time.Time, then func(error, time.Tim
 func (c *Call) join(name []byte) {
 	s := c.Socket
 	r, joined := s.shard.join(s, name, true)
-	c.joined(r)
+	later := Call{Socket: s, ack: c.ack}
+	s.shard.whenHeard(r, s, func() { later.joined(r) })
 	if joined {
 		s.announce(r, eventUserJoined, 0, c.Now)
 		s.saveSession()

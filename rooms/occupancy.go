@@ -14,6 +14,7 @@ const occupancyStripes = 64
 // wakes only those event loops, and how many they are. Safe for concurrent use.
 type occupancy struct {
 	cluster Cluster // may be nil
+	outside Outside // may be nil
 	vacant  *vacant
 	seed    maphash.Seed
 	stripes [occupancyStripes]occupancyStripe
@@ -29,10 +30,11 @@ type occupancyStripe struct {
 type occupied struct {
 	shards  uint64 // as a bit set
 	members int
+	own     bool // not to be shown
 }
 
-func newOccupancy(c Cluster, v *vacant) *occupancy {
-	o := &occupancy{cluster: c, vacant: v, seed: maphash.MakeSeed()}
+func newOccupancy(c Cluster, outside Outside, v *vacant) *occupancy {
+	o := &occupancy{cluster: c, outside: outside, vacant: v, seed: maphash.MakeSeed()}
 	for i := range o.stripes {
 		o.stripes[i].rooms = make(map[string]occupied)
 	}
@@ -57,8 +59,12 @@ func (o *occupancy) join(r *room, shard int, user string) {
 	fresh := now.shards&(1<<shard) == 0
 	now.shards |= 1 << shard
 	now.members++
+	now.own = r.own
 	s.rooms[r.name] = now
-	if fresh && o.cluster != nil {
+	if o.outside != nil && now.members == 1 && r.name != roomOfAll {
+		o.outside.Occupied(r.name)
+	}
+	if fresh && o.cluster != nil && !r.own {
 		o.cluster.Occupied(r.name, user)
 	}
 	o.counted(r, now.members)
@@ -81,7 +87,10 @@ func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 		return false
 	}
 	delete(s.rooms, r.name)
-	if o.cluster != nil {
+	if o.outside != nil && r.name != roomOfAll {
+		o.outside.Vacated(r.name)
+	}
+	if o.cluster != nil && !r.own {
 		o.cluster.Vacated(r.name)
 	}
 	return true
@@ -129,12 +138,13 @@ func (o *occupancy) names(limit int) (names []string, total int) {
 	for i := range o.stripes {
 		s := &o.stripes[i]
 		s.mu.RLock()
-		total += len(s.rooms)
-		for room := range s.rooms {
-			if len(names) >= limit {
-				break
+		for room, held := range s.rooms {
+			if held.own {
+				continue
 			}
-			names = append(names, room)
+			if total++; len(names) < limit {
+				names = append(names, room)
+			}
 		}
 		s.mu.RUnlock()
 	}

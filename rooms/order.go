@@ -119,11 +119,8 @@ func (sh *Shard) dismiss(r *room, now time.Time, meant func(*Socket) (reason str
 	}
 	for _, s := range sockets {
 		reason, _ := meant(s)
-		if c := s.comeback(); c != nil {
-			c.fail(RecoveryOrder, now)
-			if s.phase != phaseConnected {
-				continue // refused
-			}
+		if !s.endComeback(RecoveryOrder, now) {
+			continue // refused
 		}
 		sh.stats.Ordered.Add(1)
 		s.endSession(reason, now)

@@ -88,6 +88,25 @@ type Revoker interface {
 	Check(id Identity, now time.Time) error
 }
 
+// Outside is servers of another kind that share the rooms, such as a fleet on
+// Node.js. None of its methods blocks. Occupied and Vacated are called like
+// Cluster's: in their order, with a lock held.
+type Outside interface {
+	// Occupied tells that this node has its first member in room, Vacated that
+	// it has none any more.
+	Occupied(room string)
+	Vacated(room string)
+
+	// Await has ready called once, from any goroutine, when what is sent to
+	// room from outside reaches this node. When it does already, or cannot,
+	// Await returns true and does not call it.
+	Await(room string, ready func()) bool
+
+	// Publish sends what a client says to the outside's members of room, but
+	// not to the socket whose id is except.
+	Publish(room, except string, m *codec.Message)
+}
+
 // A Cluster is the other nodes. None of its methods blocks. Occupied, Counted
 // and Vacated are called in the order in which they happen to a room, on event
 // loops, with the room's part of the occupancy table locked: they must not

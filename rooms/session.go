@@ -122,11 +122,13 @@ func (s *Socket) record() *Record {
 	n, sh := s.session, s.shard
 	r := &Record{
 		PID: n.pid, ID: s.id, User: s.userID, Token: n.token, Issued: s.issued, Node: sh.hub.nodeName(), Log: sh.identity,
-		Rooms: make([]RoomFrom, len(s.rooms)),
+		Rooms: make([]RoomFrom, 0, len(s.rooms)),
 	}
 	n.rebase(sh)
 	for i, m := range s.rooms {
-		r.Rooms[i] = RoomFrom{Name: m.room.name, From: n.joins[i]}
+		if !m.room.own {
+			r.Rooms = append(r.Rooms, RoomFrom{Name: m.room.name, From: n.joins[i]})
+		}
 	}
 	return r
 }
@@ -145,7 +147,7 @@ func (n *session) lost(sh *Shard) bool { return n.gaps != sh.gaps || n.absent &&
 
 // saveSession has other nodes know the session's rooms.
 func (s *Socket) saveSession() {
-	if s.session == nil || s.session.gone || s.session.absent {
+	if s.session == nil || s.phase != phaseConnected {
 		return
 	}
 	if remote := s.shard.hub.config.Recovery.Remote; remote != nil {

@@ -20,7 +20,9 @@ type Shard struct {
 	rooms  map[string]*room
 	hunted map[uint64]string // hashes of token ids whose sockets are to go, and why
 
-	telling Throttle // of what is told to rooms of many
+	telling Throttle        // of what is told to rooms of many
+	asked   map[int64]asked // acknowledgements that are awaited, by id
+	now     time.Time       // of the turn
 
 	// What of the log of the services' events has come. passed: everything up to
 	// there is with the sockets. floor: no socket's is higher. log counts the
@@ -65,6 +67,7 @@ func (sh *Shard) Post(task func(now time.Time)) { sh.mailbox.task(task) }
 // Tasks runs the tasks in the mailbox. Should one panic, the next call goes on
 // behind it.
 func (sh *Shard) Tasks(now time.Time) {
+	sh.now = now
 	if len(sh.tasks) == 0 {
 		sh.tasks = sh.mailbox.takeTasks()
 	}
@@ -110,6 +113,10 @@ func (sh *Shard) deliver(b Broadcast) {
 		return
 	case b.Position > sh.passed:
 		sh.passed = b.Position - 1 // the event may be for other rooms too
+	}
+	if b.Selected != nil {
+		sh.selected(&b)
+		return
 	}
 	r := sh.rooms[b.Room]
 	switch {
@@ -218,7 +225,8 @@ func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func()
 		here--
 	}
 	nodes := sh.hub.occupancy.elsewhere(r.name)
-	if here == 0 && elsewhere == 0 && !nodes {
+	outside := sh.hub.config.Outside
+	if here == 0 && elsewhere == 0 && !nodes && outside == nil {
 		return
 	}
 	m := build()
@@ -230,5 +238,12 @@ func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func()
 	}
 	if nodes {
 		sh.hub.occupancy.cluster.Publish(r.name, m)
+	}
+	if outside != nil {
+		id := ""
+		if except != nil {
+			id = except.id
+		}
+		outside.Publish(r.name, id, m)
 	}
 }

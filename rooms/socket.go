@@ -182,8 +182,9 @@ func (s *Socket) packet(p *codec.SocketPacket, attachments [][]byte, now time.Ti
 		s.sink.Wake()
 	case p.Type == codec.SocketEvent || p.Type == codec.SocketBinaryEvent:
 		s.handleEvent(p, attachments, now)
+	default:
+		s.acknowledge(p.ID, p.Data, attachments)
 	}
-	// What is left is an acknowledgement, and nobody here asks for one.
 }
 
 // Deadline is when Expire wants to be called; zero means never.
@@ -220,9 +221,15 @@ func (s *Socket) Expire(now time.Time) {
 // endSession tells the client why its session ends and takes it out of the
 // namespace.
 func (s *Socket) endSession(reason string, now time.Time) {
+	s.greet() // connected is the first event in any case
 	b := append(s.shard.buf[:0], `42["session_ended",{"reason":`...)
 	b = codec.AppendString(b, reason)
 	s.sendPacket(append(b, "}]"...))
+	s.disconnect(now)
+}
+
+// disconnect takes the client out of the namespace and tells it so.
+func (s *Socket) disconnect(now time.Time) {
 	s.leaveAll(now)
 	s.sendPacket(append(s.shard.buf[:0], "41"...))
 	s.awaitConnect(now)
@@ -250,6 +257,7 @@ func (s *Socket) Closed(now time.Time) {
 // back to it.
 func (s *Socket) leaveAll(now time.Time) {
 	s.forgetSession()
+	s.dropGate()
 	for len(s.rooms) > 0 {
 		s.leave(len(s.rooms)-1, now)
 	}
@@ -264,12 +272,17 @@ func (s *Socket) leaveAll(now time.Time) {
 	s.until, s.warned, s.lead = 0, false, 0
 }
 
-// Holds is how many bytes wait here for the attachments they belong to.
+// Holds is how many bytes wait here: for the attachments they belong to, or for
+// the client to be greeted.
 func (s *Socket) Holds() int {
-	if s.aside == nil || s.aside.assembly == nil {
-		return 0
+	held := 0
+	if g, gated := s.sink.(*gate); gated {
+		held = g.size
 	}
-	return s.aside.assembly.size
+	if s.aside == nil || s.aside.assembly == nil {
+		return held
+	}
+	return held + s.aside.assembly.size
 }
 
 // close asks for the end of the session; Closed follows.

@@ -20,9 +20,13 @@ type Config struct {
 	Table   *Table
 	Rooms   Rooms
 	Keep    func(rooms.Order) // keeps an order that lasts, for nodes that start later; nil: nobody does
-	Missed  func()            // entries were lost: the clients of this node have missed events
-	Tail    int               // bytes of the log in memory for clients that come back; 0: none do
-	Logger  *slog.Logger
+
+	// Tell passes an order on to servers that do not read the log. Every node
+	// calls it, with the order's position; nil: there are none.
+	Tell   func(rooms.Order, eventlog.Position)
+	Missed func() // entries were lost: the clients of this node have missed events
+	Tail   int    // bytes of the log in memory for clients that come back; 0: none do
+	Logger *slog.Logger
 
 	RetryMin time.Duration // first pause before trying again; 0: 100 ms
 	RetryMax time.Duration // longest one; 0: 15 s

@@ -48,6 +48,7 @@ type intake struct {
 	encoder    *Encoder
 	rooms      Rooms
 	keep       func(rooms.Order) // nil: orders are kept by nobody
+	tell       func(rooms.Order, eventlog.Position)
 	duplicates *eventlog.Duplicates
 	count      *counters
 	log        *slog.Logger
@@ -60,7 +61,7 @@ type intake struct {
 
 func newIntake(c *Config, count *counters) *intake {
 	return &intake{
-		table: c.Table, encoder: NewEncoder(c.Table, c.MaxBody), rooms: c.Rooms, keep: c.Keep,
+		table: c.Table, encoder: NewEncoder(c.Table, c.MaxBody), rooms: c.Rooms, keep: c.Keep, tell: c.Tell,
 		duplicates: eventlog.NewDuplicates(duplicateWindow), count: count, log: c.Logger,
 	}
 }
@@ -150,6 +151,9 @@ func (in *intake) order(e *eventlog.Entry, published time.Time) error {
 	}
 	if in.keep != nil && !o.Until.IsZero() {
 		in.keep(*o)
+	}
+	if in.tell != nil {
+		in.tell(*o, e.Position)
 	}
 	in.logEvent(e)
 	in.count.delivered.Add(1)

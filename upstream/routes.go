@@ -106,6 +106,11 @@ func (t *Table) Find(key string) *Route {
 	return nil
 }
 
+// Emits reports whether a route makes events of that name for clients.
+func (t *Table) Emits(name string) bool {
+	return slices.ContainsFunc(t.current().routes, func(r *Route) bool { return !r.order && r.Emit == name })
+}
+
 // Routes returns all routes there were at first; they must not be changed.
 func (t *Table) Routes() []*Route { return t.routes }
 

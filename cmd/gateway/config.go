@@ -123,6 +123,9 @@ type Config struct {
 	MaxPublishQueue int // messages
 	MaxPublishBytes int
 
+	AdapterKey    string // "": no fleet on Node
+	AdapterEvents string // adapterNotRouted or adapterAll
+
 	UseRabbitMQ         bool
 	RabbitMQHost        string
 	RabbitMQPort        int

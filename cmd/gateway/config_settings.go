@@ -146,6 +146,13 @@ var serviceSettings = []setting{
 	{name: "MAX_PUBLISH_BYTES", def: strconv.Itoa(64 * mib), doc: "Bytes of these.",
 		kind: integer(mib, 4096*mib, func(c *Config) *int { return &c.MaxPublishBytes })},
 
+	{group: "Node servers", name: "SOCKETIO_ADAPTER_KEY",
+		doc:  "Key of the @socket.io/redis-adapter whose Node servers this gateway shares rooms with, usually socket.io; empty: none.",
+		kind: anyText(func(c *Config) *string { return &c.AdapterKey })},
+	{name: "SOCKETIO_ADAPTER_EVENTS", def: adapterNotRouted,
+		doc:  "Which events of Node servers and emitters clients get: not-routed leaves those that routes emit to the log, which Node servers read too; all takes every event.",
+		kind: oneOf(func(c *Config) *string { return &c.AdapterEvents }, adapterNotRouted, adapterAll)},
+
 	{group: "RabbitMQ", name: "USE_RABBITMQ", def: "true", doc: "Whether this node takes events of the services.",
 		kind: boolean(func(c *Config) *bool { return &c.UseRabbitMQ })},
 	{name: "RABBITMQ_HOST", def: "rabbitmq", doc: "Host of RabbitMQ.",

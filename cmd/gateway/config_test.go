@@ -73,7 +73,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		LogStatsInterval: time.Minute,
 		UseRedis:         true, RedisHost: "redis", RedisPort: 6379, RedisDB: 1, KeyPrefix: "ws:",
 		NodeLease: 5 * time.Second, RoomLinger: 30 * time.Second,
-		MaxPublishQueue: 65536, MaxPublishBytes: 64 << 20,
+		MaxPublishQueue: 65536, MaxPublishBytes: 64 << 20, AdapterEvents: "not-routed",
 		UseRabbitMQ: true, RabbitMQHost: "rabbitmq", RabbitMQPort: 5672, RabbitMQUser: "guest",
 		RabbitMQPassword: "guest", RabbitMQVHost: "/", RabbitMQExchanges: []string{"hometrip_events"},
 		RabbitMQQueuePrefix: "websocket-gateway", RabbitMQPrefetch: 500,
@@ -103,8 +103,8 @@ func TestEverySettingReachesAFieldOfItsOwn(t *testing.T) {
 		"TRUSTED_PROXIES": "10.0.0.0/8,192.0.2.7/32", "PROXY_PROTOCOL": "true", "ADMIN_ADDR": "127.0.0.1:9100",
 		"ROOM_POLICY": "claims", "NOTIFICATION_ROOMS": "own", "ROOM_AUTH_URL": "https://app/rooms", "ROOM_ID_CHARACTERS": "abc-",
 		"MAX_EVENTS_BURST": "70", "ROOM_AUTH_TIMEOUT": "3000", "ROOM_AUTH_CONCURRENCY": "7", "MAX_ROOM_ID_LENGTH": "70",
+		"SOCKETIO_ADAPTER_EVENTS": "all", "RECOVERY": "all", "MAX_RECOVERY_BYTES": "2000000",
 		"EVENT_LOG": "memory", "EVENT_LOG_RETENTION": "7200000", "EVENT_LOG_MAX_BYTES": "200000000", "EVENT_LOG_TAIL_BYTES": "2000000",
-		"RECOVERY": "all", "MAX_RECOVERY_BYTES": "2000000",
 		"REDIS_DB": "7", "CONSOLE": "true", "LOG_MAX_FILES": "7", "EVENT_LOOPS": "3",
 	}
 	seen := map[string]bool{}

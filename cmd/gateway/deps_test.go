@@ -58,6 +58,14 @@ var arrows = map[string]rule{
 		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
 	}},
+	"rooms/adapter": {ours: []string{"codec", "rooms", "rooms/adapter/notepack"}, banned: map[string]string{
+		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
+		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
+		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
+	}},
+	"rooms/adapter/notepack": {ours: []string{"codec"}, banned: map[string]string{
+		"net": noIO, "os": noIO, "log/slog": noIO, "sync": "it has no state to guard",
+	}},
 	"rooms/cluster/redistest":   {ours: []string{"internal/freeport"}},
 	"rooms/cluster/clustertest": {},
 	"loop": {ours: []string{"codec", "rooms"}, banned: map[string]string{

@@ -68,6 +68,9 @@ func (g *Gateway) metricsHandler(details func(*http.Request) bool) http.Handler 
 	if g.cluster != nil {
 		registry.MustRegister(&clusterCollector{g.cluster})
 	}
+	if g.fleet != nil {
+		registry.MustRegister(&adapterCollector{g.fleet})
+	}
 	registry.MustRegister(&eventsCollector{g.consumer, g.sorter, g.events})
 	registry.MustRegister(recoveryCollector{g})
 	if g.bird != nil {

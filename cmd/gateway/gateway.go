@@ -19,6 +19,7 @@ import (
 	"github.com/hometrip/gateway/internal/authz"
 	"github.com/hometrip/gateway/loop"
 	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/adapter"
 	"github.com/hometrip/gateway/rooms/cluster"
 	"github.com/hometrip/gateway/upstream"
 )
@@ -46,6 +47,7 @@ type Gateway struct {
 	verifier *auth.Verifier
 	gate     *authz.Gate      // nil when everybody may be in every room
 	cluster  *cluster.Cluster // nil without Redis
+	fleet    *adapter.Adapter // nil without servers on Node
 	hub      *rooms.Hub
 	routes   *upstream.Table
 	events   *eventLog
@@ -118,6 +120,15 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	if g.cluster, err = g.neighbours(); err != nil {
 		return nil, err
 	}
+	if err := cfg.checkFiles(); err != nil {
+		return nil, err
+	}
+	if g.routes, err = cfg.table(); err != nil {
+		return nil, err
+	}
+	if g.fleet, err = g.nodeFleet(); err != nil {
+		return nil, err
+	}
 	if g.gate, err = cfg.doorkeeper(log); err != nil {
 		return nil, err
 	}
@@ -134,14 +145,10 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
 		Recovery:       g.recovery(),
+		Outside:        g.outside(),
+		SocketRooms:    g.fleet != nil,
 	})
 	if err != nil {
-		return nil, err
-	}
-	if err := cfg.checkFiles(); err != nil {
-		return nil, err
-	}
-	if g.routes, err = cfg.table(); err != nil {
 		return nil, err
 	}
 	if g.events, err = g.openEventLog(); err != nil {
@@ -247,6 +254,10 @@ func (g *Gateway) run(ctx context.Context) error {
 	go g.watchMemory(watching)
 	g.tellSystemd(watching)
 	g.joinCluster()
+	if g.fleet != nil {
+		g.fleet.Start(g.hub)
+		defer g.fleet.Close()
+	}
 	events := g.consume(ctx)
 	if g.bird != nil {
 		go g.bird.run(ctx)

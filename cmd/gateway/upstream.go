@@ -10,7 +10,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/eventlog"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
@@ -39,6 +41,13 @@ func (g *Gateway) backDoor() (*upstream.Consumer, error) {
 	}
 	if g.cluster != nil {
 		c.Keep = g.cluster.Keep
+	}
+	if g.fleet != nil {
+		c.Tell = func(o rooms.Order, at eventlog.Position) {
+			if o.User != "" { // Node servers do not know sockets by their tokens
+				g.fleet.DisconnectUser(o.User, at.String())
+			}
+		}
 	}
 	return upstream.New(c)
 }

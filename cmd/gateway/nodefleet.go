@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/rueidis"
+
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/adapter"
+)
+
+// Values of SOCKETIO_ADAPTER_EVENTS.
+const (
+	adapterNotRouted = "not-routed"
+	adapterAll       = "all"
+)
+
+// nodeFleet returns this node's membership in a fleet of Node servers, nil
+// without SOCKETIO_ADAPTER_KEY.
+func (g *Gateway) nodeFleet() (*adapter.Adapter, error) {
+	cfg := g.cfg()
+	if cfg.AdapterKey == "" {
+		return nil, nil
+	}
+	server, db, err := cfg.redisServer()
+	if err != nil {
+		return nil, err
+	}
+	c := adapter.Config{
+		Key:    cfg.AdapterKey,
+		Orders: fmt.Sprintf("%s%d:adapter:order:", cfg.KeyPrefix, db),
+		Open:   func() (rueidis.Client, error) { return server.Open(db, nil) },
+		Log:    g.log,
+	}
+	if cfg.AdapterEvents == adapterNotRouted {
+		c.Routed = g.routes.Emits
+	}
+	return adapter.New(c)
+}
+
+// outside returns the fleet as the rooms know it: nil when there is none.
+func (g *Gateway) outside() rooms.Outside {
+	if g.fleet == nil {
+		return nil
+	}
+	return g.fleet
+}
+
+// An adapterFigure is one Prometheus metric about the fleet on Node.
+type adapterFigure struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*adapter.Totals) int64
+}
+
+func newAdapterFigure(kind prometheus.ValueType, name, help string, value func(*adapter.Totals) int64) adapterFigure {
+	return adapterFigure{newDesc("adapter_"+name, help, nil), kind, value}
+}
+
+var adapterFigures = []adapterFigure{
+	newAdapterFigure(prometheus.GaugeValue, "connected", "1 when this node shares rooms with Node servers.",
+		func(t *adapter.Totals) int64 { return flag(t.Connected) }),
+	newAdapterFigure(prometheus.GaugeValue, "subscriptions", "Channels of rooms this node is subscribed to.",
+		func(t *adapter.Totals) int64 { return int64(t.Subscriptions) }),
+	newAdapterFigure(prometheus.CounterValue, "received_total", "Events of Node servers and emitters passed on to clients.",
+		func(t *adapter.Totals) int64 { return t.Received }),
+	newAdapterFigure(prometheus.CounterValue, "routed_total", "Events of Node servers not passed on because they come from the services' log.",
+		func(t *adapter.Totals) int64 { return t.Routed }),
+	newAdapterFigure(prometheus.CounterValue, "requests_total", "Requests of Node servers.",
+		func(t *adapter.Totals) int64 { return t.Requests }),
+	newAdapterFigure(prometheus.CounterValue, "answers_total", "Answers to requests of Node servers.",
+		func(t *adapter.Totals) int64 { return t.Answers }),
+	newAdapterFigure(prometheus.CounterValue, "published_total", "Events of clients here published to Node servers.",
+		func(t *adapter.Totals) int64 { return t.Published }),
+	newAdapterFigure(prometheus.CounterValue, "unpublished_total", "Messages to Node servers lost because Redis was away or too many waited.",
+		func(t *adapter.Totals) int64 { return t.Unpublished }),
+}
+
+var adapterDroppedDesc = prometheus.NewDesc("gateway_adapter_dropped_total",
+	"Messages of Node servers that clients must not get, by reason.", []string{"reason"}, nil)
+
+// An adapterCollector turns the adapter's figures into Prometheus metrics. Safe
+// for concurrent use.
+type adapterCollector struct{ adapter *adapter.Adapter }
+
+// Describe implements prometheus.Collector.
+func (c *adapterCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, f := range adapterFigures {
+		ch <- f.desc
+	}
+	ch <- adapterDroppedDesc
+}
+
+// Collect implements prometheus.Collector.
+func (c *adapterCollector) Collect(ch chan<- prometheus.Metric) {
+	t := c.adapter.Stats()
+	for _, f := range adapterFigures {
+		ch <- prometheus.MustNewConstMetric(f.desc, f.kind, float64(f.value(&t)))
+	}
+	for reason, n := range t.Dropped {
+		ch <- prometheus.MustNewConstMetric(adapterDroppedDesc, prometheus.CounterValue, float64(n), reason.String())
+	}
+}
