@@ -11,7 +11,7 @@ import (
 // itself.
 func ServerEvents() []string {
 	return []string{
-		"connected", "token_expiring_soon", "session_ended", eventRoomRevoked,
+		"connected", "token_expiring_soon", "session_ended", eventRoomRevoked, eventRoomState,
 		eventUserJoined, eventUserLeft, eventUserTyping, eventUserStopTyping,
 	}
 }

@@ -26,7 +26,7 @@ var recoverySettings = []setting{
 	{name: "RECOVERY_MAX_EVENTS", def: strconv.Itoa(rooms.DefaultReplayEvents),
 		doc:  "Events that one return may bring; who has missed more is connected as a new client.",
 		kind: integer(1, 100_000, func(c *Config) *int { return &c.RecoveryMaxEvents })},
-	{name: "RECOVERY_MAX_BYTES", def: strconv.Itoa(rooms.DefaultReplayBytes), doc: "Bytes of these events.",
+	{name: "RECOVERY_MAX_BYTES", def: strconv.Itoa(rooms.DefaultReplayBytes), doc: "Bytes of these events, and half of MAX_PENDING_BYTES at most.",
 		kind: integer(1024, 64*mib, func(c *Config) *int { return &c.RecoveryMaxBytes })},
 	{name: "PRESENCE_GRACE", def: "5000",
 		doc:  "Time for which the others in a room are not told that a client has left which may come back. 0 tells at once.",
@@ -57,7 +57,7 @@ func (g *Gateway) recovery() rooms.Recovery {
 	cfg := g.cfg()
 	r := rooms.Recovery{
 		Mode: recoveryModes[cfg.Recovery], Window: cfg.RecoveryWindow, Grace: cfg.PresenceGrace,
-		MaxEvents: cfg.RecoveryMaxEvents, MaxBytes: cfg.RecoveryMaxBytes,
+		MaxEvents: cfg.RecoveryMaxEvents, MaxBytes: min(cfg.RecoveryMaxBytes, cfg.MaxPendingBytes/2),
 		MaxSessions: cfg.MaxRecoverySessions, MaxMemory: cfg.MaxRecoveryBytes, PerUser: cfg.MaxRecoveryPerUser,
 	}
 	if g.log.Enabled(context.Background(), slog.LevelDebug) {
