@@ -168,7 +168,7 @@ func (c *comeback) enter(now time.Time) {
 	settings := &sh.hub.config.Recovery
 	q := Question{
 		Log: c.record.Log, Rooms: c.rooms, Here: c.record.Node == sh.hub.nodeName(),
-		Since: c.since(), User: c.record.User, Token: c.record.Token, Issued: c.record.Issued,
+		Since: c.since(), Began: c.began(), User: c.record.User, Token: c.record.Token, Issued: c.record.Issued,
 		MaxEvents: settings.MaxEvents, MaxBytes: settings.MaxBytes,
 	}
 	consult(sh, now, func(done func(Missed)) { settings.History.Missed(q, done) }, func(m Missed, now time.Time) {
@@ -194,13 +194,17 @@ func (c *comeback) since() uint64 {
 	if c.record.Ended {
 		return c.record.Given
 	}
-	since := c.given
+	return max(c.given, c.began()) // the socket was there when it joined its user's room
+}
+
+// began is the position at which the session has joined its user's room.
+func (c *comeback) began() uint64 {
 	for _, room := range c.record.Rooms {
-		if OfUser(room.Name) { // the socket was there when it joined
-			since = max(since, room.From)
+		if OfUser(room.Name) {
+			return room.From
 		}
 	}
-	return since
+	return 0
 }
 
 // rejoin has the rooms keep the positions at which the session has joined

@@ -66,6 +66,10 @@ type History interface {
 	// Missed looks for the events that a client has missed and calls done
 	// once, from another goroutine. It never blocks.
 	Missed(q Question, done func(Missed))
+
+	// Wanted tells that clients may ask from here on. It may be called at any
+	// time, from any goroutine, and is cheap.
+	Wanted()
 }
 
 // A Question asks a History for the events of some rooms.
@@ -75,8 +79,9 @@ type Question struct {
 	Here  bool       // the positions are this node's own, so that 0 means where it began to read
 
 	// Orders of the back office behind Since that mean the session make the
-	// answer RecoveryOrder.
+	// answer RecoveryOrder. Began is where the session began.
 	Since  uint64
+	Began  uint64
 	User   string
 	Token  uint64 // as TokenMark; 0: none
 	Issued uint32 // Unix s; 0: not known

@@ -40,6 +40,8 @@ func (p *pastLog) Missed(q Question, done func(Missed)) {
 	done(p.answer(q, p.passed))
 }
 
+func (p *pastLog) Wanted() {}
+
 func (p *pastLog) answer(q Question, through uint64) Missed {
 	m := Missed{Through: through}
 	for _, e := range p.entries {

@@ -41,6 +41,9 @@ func (s *Socket) beginSession(pid string, id Identity) {
 	sh := s.shard
 	s.session = &session{pid: pid, token: TokenMark(id.TokenID), log: sh.log, gaps: sh.gaps}
 	sh.hub.sessions.open(pid, s)
+	if history := sh.hub.config.Recovery.History; history != nil {
+		history.Wanted()
+	}
 }
 
 // joined notes the position at which the socket has joined a room, its last.

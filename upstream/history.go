@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hometrip/gateway/rooms"
@@ -18,6 +19,10 @@ const (
 
 	// historyQuestions is how many may wait; more are refused.
 	historyQuestions = 1 << 14
+
+	// orderSlack is how many positions before the one that a session was given
+	// everything up to an order may be that had not met it yet.
+	orderSlack = 4096
 
 	// fillTimeout is how long reading older entries of the log may take.
 	fillTimeout = 10 * time.Second
@@ -40,12 +45,16 @@ type history struct {
 	jobs chan *ask     // from it to those that answer
 	bell chan struct{} // has a token when there is an ask
 
+	wanted atomic.Bool // clients may ask; nothing is kept before
+
 	filling sync.Mutex // one goroutine reads older entries at a time
 
 	mu   sync.Mutex // guards the following
 	tail *eventlog.Tail
 
-	keys []uint64 // scratch of the goroutine that follows the log
+	// Of the goroutine that follows the log.
+	keeping bool     // the entry in hand is to be kept
+	keys    []uint64 // scratch
 }
 
 // An ask is one client's question.
@@ -81,6 +90,13 @@ func (c *Consumer) Missed(q rooms.Question, done func(rooms.Missed)) {
 	select {
 	case c.history.bell <- struct{}{}:
 	default:
+	}
+}
+
+// Wanted implements rooms.History.
+func (c *Consumer) Wanted() {
+	if c.history != nil && !c.history.wanted.Load() {
+		c.history.wanted.Store(true)
 	}
 }
 
@@ -200,8 +216,9 @@ func (h *history) ordered(a *ask) bool {
 		keys = append(keys, h.tokenKey(a.q.Token))
 	}
 	encoder := NewEncoder(h.table, h.maxBody)
+	since := max(a.q.Since-min(a.q.Since, orderSlack), a.q.Began)
 	for _, key := range keys {
-		found := h.tail.Find(key, eventlog.Position(a.q.Since), eventlog.Position(a.through), math.MaxInt, nil)
+		found := h.tail.Find(key, eventlog.Position(since), eventlog.Position(a.through), math.MaxInt, nil)
 		for i := range found {
 			e, err := encoder.Encode(found[i].Key, found[i].Body, found[i].Published)
 			if err == nil && e.Order != nil && e.Order.Means(a.q.User, a.q.Token, a.q.Issued) {
@@ -266,6 +283,9 @@ func (h *history) tokenKey(mark uint64) uint64 {
 
 // add notes the next entry, which is for rooms or an order.
 func (h *history) add(e *eventlog.Entry, published time.Time, keys []uint64) {
+	if !h.keeping {
+		return
+	}
 	kept := *e
 	kept.Published = published
 	h.mu.Lock()
@@ -273,11 +293,18 @@ func (h *history) add(e *eventlog.Entry, published time.Time, keys []uint64) {
 	h.tail.Add(kept, keys)
 }
 
+// next is called before each entry.
+func (h *history) next() { h.keeping = h.wanted.Load() }
+
 // pass notes that the log has been read up to a position.
 func (h *history) pass(p eventlog.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.tail.Pass(p)
+	if h.keeping {
+		h.tail.Pass(p)
+	} else {
+		h.tail.Skip(p)
+	}
 }
 
 func (h *history) begin(log string, behind eventlog.Position, known bool) {

@@ -70,6 +70,9 @@ func newIntake(c *Config, count *counters) *intake {
 // never become anything.
 func (in *intake) take(e *eventlog.Entry, now time.Time) error {
 	in.count.received.Add(1)
+	if in.history != nil {
+		in.history.next()
+	}
 	err := in.deliver(e, now)
 	if in.history != nil {
 		in.history.pass(e.Position)
@@ -104,7 +107,7 @@ func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 	if err := in.encoder.address(r); err != nil {
 		return err
 	}
-	if in.history != nil && !r.Volatile {
+	if in.history != nil && in.history.keeping && !r.Volatile {
 		in.history.keys = in.history.roomKeys(in.encoder, in.history.keys[:0])
 		in.history.add(e, published, in.history.keys)
 	}

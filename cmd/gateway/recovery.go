@@ -81,6 +81,9 @@ type history struct{ g *Gateway }
 // Missed implements rooms.History.
 func (h history) Missed(q rooms.Question, done func(rooms.Missed)) { h.g.consumer.Missed(q, done) }
 
+// Wanted implements rooms.History.
+func (h history) Wanted() { h.g.consumer.Wanted() }
+
 // awaitAbsent waits until no client is expected back, so that the others are
 // told who has left, or until ctx is over.
 func (g *Gateway) awaitAbsent(ctx context.Context) {

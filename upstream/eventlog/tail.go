@@ -72,6 +72,18 @@ func (t *Tail) Pass(p Position) {
 	t.last = max(t.last, p)
 }
 
+// Skip notes that the log has been read up to a position, and that what was
+// read is not here. What is here goes.
+func (t *Tail) Skip(p Position) {
+	t.Pass(p)
+	if len(t.items) > t.head {
+		began := t.begin
+		t.Begin(t.log, p, true)
+		t.begin = began
+	}
+	t.after = t.last
+}
+
 // Add adds the next entry, which is for the rooms with these keys, and drops
 // the oldest ones that do not fit any more.
 func (t *Tail) Add(e Entry, keys []uint64) {

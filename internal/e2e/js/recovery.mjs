@@ -87,6 +87,7 @@ class Guest {
 
   async connected(times) {
     await until(() => this.connects >= times && this.socket.connected, `connection ${times}`);
+    await upgraded(this.socket); // a client that loses its connection in between notices late
   }
 
   // cut resets the connection, and vanish ends it without the gateway's
