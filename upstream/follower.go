@@ -28,6 +28,9 @@ type handler interface {
 	missed(from, to eventlog.Position)
 	anew(log string)
 
+	// opened tells that the log was opened, and where.
+	opened(from eventlog.From)
+
 	// begun tells that the entries from here on are of that log, from behind a
 	// position on; unless known that is 0 for want of a number.
 	begun(log string, behind eventlog.Position, known bool)
@@ -157,7 +160,9 @@ func (f *follower) open(ctx context.Context) {
 	}
 	f.source = source
 	info := source.Info()
+	from := f.start.From
 	f.step(ctx, eventlog.Input{Kind: eventlog.Opened, Info: info})
+	f.handler.opened(from)
 	if f.source == source {
 		f.tell()
 		number := f.board.connected(time.Now(), info.Identity)

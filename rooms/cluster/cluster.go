@@ -243,6 +243,16 @@ func (c *Cluster) Keep(o rooms.Order) {
 	offer(c.work)
 }
 
+// ReadOrders has the orders obeyed that Redis has, and that this node does not
+// know: it may have missed some. It never waits.
+func (c *Cluster) ReadOrders() {
+	now := time.Now()
+	c.mu.Lock()
+	c.node.ReadOrders(now)
+	c.mu.Unlock()
+	offer(c.work)
+}
+
 // KeepPosition has Redis note, when it has all orders that were kept before,
 // that it has those of a log up to a position. The highest position counts. It
 // never waits.
