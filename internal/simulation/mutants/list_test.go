@@ -61,19 +61,14 @@ var mutants = []mutant{
 
 	// Leases.
 	{"a former session of a node that is there is never dead", peers, "!leased || s < p.latest[wire.NodeOf(s)]", "!leased", 0},
-	{"the lease is not checked when it is renewed", lease, `"XX", "PX"`, `"PX"`, 0},
 	{"a node that is gone is never swept", peers, "if oldest == 0 || at.Before(since)", "if false && at.Before(since)", 0},
 	{"a lost connection keeps the session", lease, "l.phase, l.next = none, now.Add(restartDelay)", "l.next = now.Add(restartDelay)", 0},
-	{"a session begins without a subscription", lease, "case l.phase == none && !l.subscribed:", "case false:", 0},
 
 	// What clients say.
 	{"a count whose answer was lost is not asked for again", members, "if len(c.others)+len(c.tallies) == 0 {", "if len(c.tallies) == 0 {", 0},
-	{"who comes to a room is not told its members", members, "case c.own > 0 && slices.ContainsFunc(nodes, fresh):", "case false:", 0},
+	{"who comes to a room is not told its members", members, "case c.own > 0 && slices.ContainsFunc(nodes, fresh):", "case c.own < 0 && slices.ContainsFunc(nodes, fresh):", 0},
 	{"nodes known from before a session are not told again", members, "c.others = nil // whoever is found next is told", "", 1000965},
-	{"what was missed while nobody was in a room is not asked for", members, "if c.own == 0 && members > 0 && c.ask {", "if false {", 1000325},
-	{"a node whose count is not known is not asked", members, "c.ask = true\n\t\tif c.own > 0 {", "if c.own > 0 {", 0},
-	{"members that left are not told", members, "return change > 0 && c.own <= few || change > c.told/share", "return c.own > c.told", 0},
-	{"two flushes of one room are under way", outbox, "r.phase = flying\n", "o.makeReady(r)\n", 0},
+	{"members that left are not told", members, "return change > 0 && c.own <= few || change > c.told/share", "return change > 0 && c.own > c.told", 0},
 	{"messages are published to the first node only", outbox, "for i, s := range sessions {\n\t\tif seen(sessions[:i], s) {", "for i, s := range sessions {\n\t\tif i > 0 || seen(sessions[:i], s) {", 0},
 	{"a room that waits for its holders waits for ever", core, "n.outbox.Known(room)\n\t}\n\tfor _, room := range n.directory.Gone()", "_ = room\n\t}\n\tfor _, room := range n.directory.Gone()", 0},
 
@@ -81,6 +76,5 @@ var mutants = []mutant{
 
 	// Orders that last.
 	{"orders that Redis has are not obeyed", orders, "o.obey = append(o.obey, *order)", "_ = order", 0},
-	{"orders are not read again when the log was", orders, "if o.step != scanning { // else a page is under way\n\t\to.scan()\n\t}\n\to.again = now.Add(rescanDelay)", "", 0},
-	{"orders that a lost batch had are forgotten", orders, "o.queue = append(o.batch, o.queue...)", "_ = o.batch", 0},
+	{"orders are not read again when the log was", orders, "if o.step != scanning { // else a page is under way\n\t\to.scan()\n\t}\n\to.again = now.Add(rescanDelay)", "", 1140},
 }
