@@ -170,6 +170,9 @@ func (g *Gateway) absent(details bool) (reasons []string) {
 	}
 	if bus := g.eventBus(); g.events.kind != logMemory && !bus.IsConnected {
 		reason := g.events.kind + " is not connected"
+		if g.events.redis != nil { // it is another connection than the cluster's
+			reason = "the log in redis is not read"
+		}
 		if details {
 			reason += " since " + bus.Since.Format(time.RFC3339)
 		}

@@ -71,6 +71,9 @@ func (g *Gateway) consume(ctx context.Context) (ended <-chan struct{}) {
 	if g.sorter != nil {
 		all.Go(func() { g.sorter.Run(ctx) })
 	}
+	if g.events.redis != nil {
+		all.Go(func() { g.events.redis.Trim(ctx) })
+	}
 	done := make(chan struct{})
 	go func() { all.Wait(); g.events.close(); close(done) }()
 	return done
@@ -85,7 +88,7 @@ type eventBus struct {
 	Since             *time.Time `json:"since,omitempty"`       // connected or not
 	LastError         string     `json:"lastError,omitempty"`   // while not connected
 	Foreign           []string   `json:"foreign,omitempty"`     // queues and exchanges used as they were found
-	Log               string     `json:"log,omitempty"`         // where events are kept: rabbitmq or memory
+	Log               string     `json:"log,omitempty"`         // where events are kept: rabbitmq, redis or memory
 	DeadLetters       string     `json:"deadLetters,omitempty"` // why they cannot be put aside now
 	Position          string     `json:"position,omitempty"`    // of the event that was delivered last; 0: none
 }
