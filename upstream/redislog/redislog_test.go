@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -250,6 +251,47 @@ func TestAClosedLogTakesNothing(t *testing.T) {
 	l.Close()
 	if _, err := l.Append(t.Context(), eventlog.Entry{Key: "k"})(); err == nil {
 		t.Error("appended to a log that was closed")
+	}
+}
+
+// TestLeastRights: of the user in deploy/redis.acl, which has all rights that the
+// log needs, on one server and on a Redis Cluster.
+func TestLeastRights(t *testing.T) {
+	path, err := filepath.Abs("../../deploy/redis.acl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := redistest.Start(nil, "--aclfile", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(one.Close)
+	several, err := redistest.StartCluster("--aclfile", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(several.Close)
+	for name, servers := range map[string][]*redistest.Server{"one": {one}, "cluster": several.Servers} {
+		t.Run(name, func(t *testing.T) {
+			server := cluster.Server{Addresses: []string{servers[0].Addr}, Username: "gateway", Password: "secret"}
+			l := newLog(t, func(c *Config) {
+				c.Key, c.MaxBytes = "ws:0:events", 1000
+				c.Open = func() (rueidis.Client, error) { return server.Open(0, nil) }
+			})
+			last := add(t, l, 100)
+			next(t, open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 100}), 100)
+			if err := l.trimOnce(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if got := next(t, open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 100}), 1); got[0].Position <= 1 || got[0].Position > last {
+				t.Errorf("kept from %d on", uint64(got[0].Position))
+			}
+			for _, s := range servers {
+				if log, err := s.CLI("ACL", "LOG"); err != nil || log != "" {
+					t.Errorf("denied: %s %v", log, err)
+				}
+			}
+		})
 	}
 }
 
