@@ -37,4 +37,9 @@
 // also when the stream was made anew in between. Reading from "last" begins
 // with the last chunk. Headers are stored as AMQP 1.0: nested tables and lists
 // are dropped from them.
+//
+// Where a segment begins, RabbitMQ writes an entry of its own, which has a
+// position and is never delivered. So one missing position means nothing. A
+// reader that retention has overtaken misses that one and at least one more,
+// since RabbitMQ removes whole segments.
 package rabbitmq
