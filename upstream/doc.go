@@ -13,6 +13,7 @@
 //	route.go, routes.go, template.go, routesfile.go  the table that says how
 //	poison.go      what cannot be delivered
 //	sorter.go      puts it aside, on one node at a time
+//	choice.go      another log, when RabbitMQ has no streams
 //	fallback.go    a log in memory until the real one is there, for development
 //	http.go        POST /events/{key}
 //	timestamp.go   when an event was published

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strconv"
+	"sync"
 
 	"github.com/redis/rueidis"
 
@@ -24,12 +25,15 @@ const (
 // An eventLog is the log of the services' events that this node reads.
 type eventLog struct {
 	eventlog.Log
-	kind     string             // one of the values of EVENT_LOG, but auto
-	stream   *rabbitmq.Log      // nil: it is not in RabbitMQ
-	redis    *redislog.Log      // nil: it is not in Redis
-	letters  *rabbitmq.Letters  // nil: there are none
-	memory   *eventlog.Memory   // nil: it is not in this process
-	fallback *upstream.Fallback // nil: it is where it should be from the start
+	kind     string              // one of the values of EVENT_LOG, but auto
+	stream   *rabbitmq.Log       // nil: it is not in RabbitMQ
+	redis    *redislog.Log       // nil: it is not in Redis
+	letters  *rabbitmq.Letters   // nil: there are none
+	lasting  eventlog.Log        // it, without the fallback
+	memory   *eventlog.Memory    // nil: it is not in this process
+	choice   *upstream.Choice    // between stream and redis; nil: there is none
+	forward  *rabbitmq.Forwarder // of what RabbitMQ gets to redis; nil without choice
+	fallback *upstream.Fallback  // nil: it is where it should be from the start
 }
 
 // eventLogKind returns where the log is, one of the values of EVENT_LOG but
@@ -63,15 +67,59 @@ func (g *Gateway) openEventLog() (*eventLog, error) {
 		l.stream, err = rabbitmq.New(cfg.streamConfig(g.routes, g.log))
 		l.Log = l.stream
 	}
+	if err == nil && l.stream != nil && cfg.EventLog == logAuto && cfg.UseRedis {
+		err = l.choose(cfg, g)
+	}
 	if err != nil {
 		return nil, err
 	}
+	l.lasting = l.Log
 	if cfg.EventLog == logAuto && !cfg.deployed() {
 		l.memory = eventlog.NewMemory(cfg.EventLogTailBytes)
 		l.fallback = upstream.NewFallback(l.Log, l.memory, g.log)
 		l.Log = l.fallback
 	}
 	return l, nil
+}
+
+// choose makes the log one in Redis if RabbitMQ turns out to have no streams.
+func (l *eventLog) choose(cfg Config, g *Gateway) (err error) {
+	if l.redis, err = cfg.redisLog(g.log); err != nil {
+		return err
+	}
+	l.choice = upstream.NewChoice(l.stream, l.redis, g.log)
+	l.forward = rabbitmq.NewForwarder(cfg.streamConfig(g.routes, g.log), l.redis)
+	l.Log = l.choice
+	return nil
+}
+
+// maintain does what the log needs beside being read, until ctx is over.
+func (l *eventLog) maintain(ctx context.Context) {
+	if l.redis == nil {
+		return
+	}
+	if l.choice != nil {
+		select {
+		case <-l.choice.Instead():
+		case <-ctx.Done():
+			return
+		}
+		var forwarding sync.WaitGroup
+		forwarding.Go(func() { l.forward.Run(ctx) })
+		defer forwarding.Wait()
+	}
+	l.redis.Trim(ctx)
+}
+
+// where returns where the log is: one of the values of EVENT_LOG but auto.
+func (l *eventLog) where() string {
+	switch {
+	case l.missing() != nil:
+		return logMemory
+	case l.choice != nil && l.choice.Other():
+		return logRedis
+	}
+	return l.kind
 }
 
 // redisLog returns the log in Redis. Its key has the number of the database, as
@@ -118,10 +166,10 @@ func (l *eventLog) close() {
 // Host and Foreign are for upstream.Consumer.Status.
 func (l *eventLog) Host() string {
 	switch {
+	case l.where() == logRedis:
+		return l.redis.Host()
 	case l.stream != nil:
 		return l.stream.Host()
-	case l.redis != nil:
-		return l.redis.Host()
 	}
 	return ""
 }

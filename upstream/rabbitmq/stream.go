@@ -173,7 +173,7 @@ func (l *Log) declareStream(d *declarer) error {
 		}
 		return nil
 	case noStreams(err):
-		return fmt.Errorf("%w: %w", eventlog.ErrNoLog, err)
+		return fmt.Errorf("RabbitMQ has no streams (want 3.9 or later, and rabbitmqctl enable_feature_flag stream_queue): %w: %w", eventlog.ErrNoLog, err)
 	case refused(err):
 		l.misfit = err
 		l.note(l.name, err, "it may forget events earlier or later than EVENT_LOG_RETENTION says")
