@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -59,6 +60,17 @@ func TestRabbitMQWithoutStreams(t *testing.T) {
 		w.house = h
 		w.wantAll(events)
 	}
+
+	seen, err := rabbitmq.Inspect(t.Context(), w.logConfig(table(t)))
+	if err != nil || seen.Found[0].Instead != w.prefix+".forward" {
+		t.Errorf("the doctor sees %+v, %v", seen, err)
+	}
+
+	stops[1]()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	stream.MoveQueues(ctx)
+	w.publish("message.sent", messageBody(0)) // or RabbitMQ returned it: the queue is bound
 }
 
 // runForwarder returns what ends it, when RabbitMQ has its queue.

@@ -176,7 +176,7 @@ var serviceSettings = []setting{
 		kind: amqpURLs(func(c *Config) *[]string { return &c.RabbitMQURLs })},
 
 	{group: "Events", name: "EVENT_LOG", def: logAuto,
-		doc:  "Where services' events are kept in order for the nodes to read: rabbitmq (a stream), redis (a Redis stream, for events of POST /events) or memory (of this process, for one node alone). auto is rabbitmq with USE_RABBITMQ, else redis with USE_REDIS, else memory; in development it is memory until that server is there.",
+		doc:  "Where services' events are kept in order for the nodes to read: rabbitmq (a stream), redis (a Redis stream) or memory (of this process, for one node alone). auto is rabbitmq with USE_RABBITMQ, or redis if RabbitMQ has no streams; without USE_RABBITMQ redis with USE_REDIS, else memory; in development it is memory until that server is there.",
 		kind: oneOf(func(c *Config) *string { return &c.EventLog }, logAuto, logRabbitMQ, logRedis, logMemory)},
 	{name: "EVENT_LOG_RETENTION", def: strconv.Itoa(hour),
 		doc:  "Time for which RabbitMQ or Redis keeps events. A node that could not read for longer ends its sessions with missed_events. For RabbitMQ it is set when the stream is made.",

@@ -7,8 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
 // TestAnEventPostedToOneGatewayReachesTheClientsOfAll: without RabbitMQ.
@@ -54,6 +57,70 @@ func TestAnEventPostedToOneGatewayReachesTheClientsOfAll(t *testing.T) {
 			return err == nil && strings.Contains(string(body), "the log in redis is not read")
 		})
 	}
+}
+
+// TestRabbitMQWithoutStreams: the log is in Redis, and services notice nothing.
+func TestRabbitMQWithoutStreams(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it has no RabbitMQ")
+	redis, err := redistest.Start(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(redis.Close)
+	broker, err := brokertest.Start("RABBITMQ_FEATURE_FLAGS=quorum_queue")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	service, err := broker.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(service.Close)
+	var clients []*client
+	var nodes []*gateway
+	for i := range 2 {
+		g := start(t, "NODE_ENV=production", "USE_REDIS=true", "REDIS_URL=redis://"+redis.Addr, "USE_RABBITMQ=true", "RABBITMQ_URL="+broker.URL)
+		g.AwaitReady()
+		gatewaytest.Await(t, "the log in Redis", func() bool { return g.Metric(`gateway_event_log_connected{log="redis"}`) == 1 })
+		c := g.dial(t, fmt.Sprint("user-", i), false)
+		c.do("join_room", "1")
+		nodes, clients = append(nodes, g), append(clients, c)
+	}
+	gatewaytest.Await(t, "the queue", func() bool {
+		q, err := service.Channel.QueueDeclarePassive("websocket-gateway.forward", true, false, false, false, nil)
+		if err != nil {
+			service.Close()
+			service, err = broker.Connect()
+		}
+		return err == nil && q.Consumers > 0
+	})
+	for n := range 100 {
+		body := fmt.Appendf(nil, `{"conversationId":1,"message":"%d","timestamp":"t"}`, n)
+		if err := service.Publish("hometrip_events", "message.sent", amqp.Publishing{Body: body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range clients {
+		for n := range 100 {
+			c.wantMessage(fmt.Sprint(n))
+		}
+	}
+	if err := service.Publish("hometrip_events", "message.sent", amqp.Publishing{Body: []byte("no JSON")}); err != nil {
+		t.Fatal(err)
+	}
+	gatewaytest.Await(t, "a dead letter", func() bool {
+		out, err := nodes[0].Run("dead-letter", "list")
+		return err == nil && strings.Contains(out, "not_json")
+	})
+	if out, err := nodes[0].Run("dead-letter", "replay", "--all"); err != nil || !strings.Contains(out, "replayed 1") {
+		t.Errorf("replay: %s %v", out, err)
+	}
+	gatewaytest.Await(t, "the letter again", func() bool {
+		out, err := nodes[0].Run("dead-letter", "list")
+		return err == nil && strings.Contains(out, "not_json")
+	})
 }
 
 // wantMessage wants the next event, but for those about members, to be a message

@@ -7,6 +7,7 @@
 //	append.go      appending to it
 //	entry.go       deliveries and entries of the log
 //	letters.go     filling the queue of the dead letters, by one node at a time
+//	forward.go     bringing events to a log elsewhere, for a RabbitMQ without streams
 //	move.go        from the queues of versions before the log
 //	deadletter.go  the queue of the dead letters, for the command line
 //	publish.go     publishing as a service does, for the command line

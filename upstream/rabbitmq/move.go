@@ -29,8 +29,11 @@ func (l *Log) MoveQueues(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait := moveEvery
 		left, err := l.moveAll(ctx)
-		if err == nil && left == 0 {
+		switch {
+		case err == nil && left == 0:
 			return
+		case left == noStream:
+			wait = moveAgain
 		}
 		if err != nil && ctx.Err() == nil {
 			wait = moveAgain
@@ -43,6 +46,9 @@ func (l *Log) MoveQueues(ctx context.Context) {
 	}
 }
 
+// noStream stands for a number of queues when there is no stream to move them to.
+const noStream = -1
+
 // moveAll returns how many queues are left to their consumers.
 func (l *Log) moveAll(ctx context.Context) (left int, err error) {
 	conn, err := dialFirst(ctx, l.config.Addresses, "moves queues")
@@ -53,6 +59,9 @@ func (l *Log) moveAll(ctx context.Context) (left int, err error) {
 	stop := context.AfterFunc(ctx, func() { hangUp(conn) })
 	defer stop()
 	d := &declarer{conn: conn}
+	if there, err := d.exists(l.name); err != nil || !there {
+		return noStream, err // nothing is unbound before
+	}
 	for _, key := range l.config.Keys {
 		name := l.config.Prefix + "." + key
 		if name == l.name || name == letterQueue(l.config.Prefix) {
