@@ -23,7 +23,8 @@ type occupancy struct {
 type occupancyStripe struct {
 	mu    sync.RWMutex
 	rooms map[string]occupied
-	_     [32]byte // keeps neighbours' locks off one cache line
+	peak  peak     // of rooms
+	_     [24]byte // keeps neighbours' locks off one cache line
 }
 
 // occupied is who is in a room on this node.
@@ -87,6 +88,7 @@ func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 		return false
 	}
 	delete(s.rooms, r.name)
+	s.rooms = pruned(s.rooms, &s.peak)
 	if o.outside != nil && r.name != roomOfAll {
 		o.outside.Vacated(r.name)
 	}

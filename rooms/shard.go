@@ -20,6 +20,8 @@ type Shard struct {
 	rooms  map[string]*room
 	hunted map[uint64]string // hashes of token ids whose sockets are to go, and why
 
+	roomsPeak peak
+
 	telling Throttle        // of what is told to rooms of many
 	asked   map[int64]asked // acknowledgements that are awaited, by id
 	now     time.Time       // of the turn
@@ -177,6 +179,12 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 	return r, true
 }
 
+// forgetRoom takes a room out that has no members here any more.
+func (sh *Shard) forgetRoom(r *room) {
+	delete(sh.rooms, r.name)
+	sh.rooms = pruned(sh.rooms, &sh.roomsPeak)
+}
+
 // leave takes s out of the room of its slot, and the room out of the world
 // when s was the last.
 func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
@@ -186,7 +194,7 @@ func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
 	last := len(r.members) == 0
 	sh.release(r, s.userID, last)
 	if last {
-		delete(sh.rooms, r.name)
+		sh.forgetRoom(r)
 	}
 	vacated := sh.hub.occupancy.leave(r, sh.index, last)
 	if keep := sh.hub.limits().Linger; vacated && keep > 0 && r.announce {

@@ -19,6 +19,10 @@ type Config struct {
 	Rooms   Rooms
 	Keep    func(rooms.Order) // keeps an order that lasts, for nodes that start later; nil: nobody does
 
+	// Orders has orders read from where they are kept, because some may not have
+	// been read from the log; nil: nobody keeps them.
+	Orders func()
+
 	// Tell passes an order on to servers that do not read the log. Every node
 	// calls it, with the order's position; nil: there are none.
 	Tell   func(rooms.Order, eventlog.Position)
@@ -124,12 +128,29 @@ func (c *Consumer) missed(from, to eventlog.Position) {
 	if c.config.Missed != nil {
 		c.config.Missed()
 	}
+	c.readOrders()
+}
+
+// opened tells that reading has begun or gone on. What came before the end of
+// the log, perhaps while opening it was tried, is not read.
+func (c *Consumer) opened(from eventlog.From) {
+	if from == eventlog.FromNext {
+		c.readOrders()
+	}
+}
+
+// readOrders makes up for orders in the log that this node has not read.
+func (c *Consumer) readOrders() {
+	if c.config.Orders != nil {
+		c.config.Orders()
+	}
 }
 
 func (c *Consumer) anew(log string) {
 	c.count.logs.Add(1)
 	c.intake.duplicates.Reset()
 	c.config.Rooms.Anew()
+	c.readOrders()
 	c.log.Warn("the log of the services' events is another one than before: positions begin anew, "+
 		"and clients that were away cannot recover what they have missed", "log", log)
 }

@@ -27,6 +27,9 @@ type handler interface {
 	// anew that the log is another one from here on.
 	missed(from, to eventlog.Position)
 	anew(log string)
+
+	// opened tells that the log was opened, and where.
+	opened(from eventlog.From)
 }
 
 const (
@@ -146,7 +149,9 @@ func (f *follower) open(ctx context.Context) {
 	}
 	f.source = source
 	info := source.Info()
+	from := f.start.From
 	f.step(ctx, eventlog.Input{Kind: eventlog.Opened, Info: info})
+	f.handler.opened(from)
 	if f.source == source {
 		number := f.board.connected(time.Now(), info.Identity)
 		f.logger.Info("reading the log of the services' events", "for", f.what, "log", info.Identity,

@@ -234,3 +234,5 @@ func (s *Sorter) missed(from, to eventlog.Position) {
 }
 
 func (s *Sorter) anew(string) {}
+
+func (s *Sorter) opened(eventlog.From) {}

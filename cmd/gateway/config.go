@@ -124,7 +124,7 @@ type Config struct {
 	MaxPublishBytes int
 
 	AdapterKey    string // "": no fleet on Node
-	AdapterEvents string // adapterNotRouted or adapterAll
+	AdapterEvents string // adapterNotRouted, adapterAll or adapterCompare
 
 	UseRabbitMQ         bool
 	RabbitMQHost        string

@@ -150,8 +150,8 @@ var serviceSettings = []setting{
 		doc:  "Key of the @socket.io/redis-adapter whose Node servers this gateway shares rooms with, usually socket.io; empty: none.",
 		kind: anyText(func(c *Config) *string { return &c.AdapterKey })},
 	{name: "SOCKETIO_ADAPTER_EVENTS", def: adapterNotRouted,
-		doc:  "Which events of Node servers and emitters clients get: not-routed leaves those that routes emit to the log, which Node servers read too; all takes every event.",
-		kind: oneOf(func(c *Config) *string { return &c.AdapterEvents }, adapterNotRouted, adapterAll)},
+		doc:  "Which events of Node servers and emitters clients get: not-routed leaves those that routes emit to the log, which Node servers read too; all takes every event; compare takes none and only counts how the Node servers' deliveries of routed events compare with the gateway's.",
+		kind: oneOf(func(c *Config) *string { return &c.AdapterEvents }, adapterNotRouted, adapterAll, adapterCompare)},
 
 	{group: "RabbitMQ", name: "USE_RABBITMQ", def: "true", doc: "Whether this node takes events of the services.",
 		kind: boolean(func(c *Config) *bool { return &c.UseRabbitMQ })},

@@ -30,6 +30,14 @@ var pure = map[string]string{
 	"github.com/redis/rueidis": "the driver speaks to Redis",
 }
 
+const oneThread = "a simulation is one thread, and the same each time"
+
+// simulated is what simulations must not import.
+var simulated = map[string]string{
+	"net": oneThread, "net/http": oneThread, "os": oneThread, "sync": oneThread, "crypto/rand": oneThread,
+	"github.com/redis/rueidis": "there is a model of Redis", "github.com/rabbitmq/amqp091-go": "there is a model of RabbitMQ",
+}
+
 // arrows is the table of the house. Tests may import what they like.
 var arrows = map[string]rule{
 	"codec": {banned: map[string]string{
@@ -90,17 +98,21 @@ var arrows = map[string]rule{
 		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
 		"github.com/rabbitmq/amqp091-go": "it is another log",
 	}},
-	"upstream/brokertest":  {ours: []string{"internal/freeport"}},
-	"internal/auth":        {ours: []string{"codec", "internal/fairpool", "internal/secret", "rooms"}},
-	"internal/secret":      {},
-	"internal/authz":       {ours: []string{"codec", "internal/fairpool", "rooms"}},
-	"internal/fairpool":    {},
-	"internal/console":     {},
-	"internal/doctor":      {ours: []string{"upstream/rabbitmq"}},
-	"internal/canary":      {ours: []string{"internal/sioclient"}},
-	"internal/sioclient":   {ours: []string{"codec"}},
-	"internal/freeport":    {},
-	"internal/gatewaytest": {ours: []string{"internal/freeport"}},
+	"upstream/brokertest": {ours: []string{"internal/freeport"}},
+	"internal/auth":       {ours: []string{"codec", "internal/fairpool", "internal/secret", "rooms"}},
+	"internal/secret":     {},
+	"internal/authz":      {ours: []string{"codec", "internal/fairpool", "rooms"}},
+	"internal/fairpool":   {},
+	"internal/console":    {},
+	"internal/doctor":     {ours: []string{"upstream/rabbitmq"}},
+	"internal/canary":     {ours: []string{"internal/sioclient"}},
+	"internal/sioclient":  {ours: []string{"codec"}},
+	"internal/freeport":   {},
+	"internal/simulation": {ours: []string{"codec", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
+		"rooms/cluster/core", "rooms/cluster/wire", "upstream", "upstream/eventlog"}, banned: simulated},
+	"internal/simulation/redismodel":  {banned: simulated},
+	"internal/simulation/rabbitmodel": {banned: simulated},
+	"internal/gatewaytest":            {ours: []string{"internal/freeport"}},
 }
 
 func TestImportsFollowTheArrows(t *testing.T) {

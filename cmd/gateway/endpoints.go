@@ -69,7 +69,7 @@ func (g *Gateway) metricsHandler(details func(*http.Request) bool) http.Handler 
 		registry.MustRegister(&clusterCollector{g.cluster})
 	}
 	if g.fleet != nil {
-		registry.MustRegister(&adapterCollector{g.fleet})
+		registry.MustRegister(&adapterCollector{g.fleet, g.comparer})
 	}
 	registry.MustRegister(&eventsCollector{g.consumer, g.sorter, g.events})
 	if g.bird != nil {

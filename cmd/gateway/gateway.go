@@ -45,9 +45,10 @@ type Gateway struct {
 	started  time.Time
 	memory   int64 // bytes the process may use
 	verifier *auth.Verifier
-	gate     *authz.Gate      // nil when everybody may be in every room
-	cluster  *cluster.Cluster // nil without Redis
-	fleet    *adapter.Adapter // nil without servers on Node
+	gate     *authz.Gate       // nil when everybody may be in every room
+	cluster  *cluster.Cluster  // nil without Redis
+	fleet    *adapter.Adapter  // nil without servers on Node
+	comparer *adapter.Comparer // nil unless deliveries are compared with theirs
 	hub      *rooms.Hub
 	routes   *upstream.Table
 	events   *eventLog
@@ -145,7 +146,7 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
 		Outside:        g.outside(),
-		SocketRooms:    g.fleet != nil,
+		SocketRooms:    g.joined(),
 	})
 	if err != nil {
 		return nil, err

@@ -234,6 +234,16 @@ func (c *Cluster) Keep(o rooms.Order) {
 	offer(c.work)
 }
 
+// ReadOrders has the orders obeyed that Redis has, and that this node does not
+// know: it may have missed some. It never waits.
+func (c *Cluster) ReadOrders() {
+	now := time.Now()
+	c.mu.Lock()
+	c.node.ReadOrders(now)
+	c.mu.Unlock()
+	offer(c.work)
+}
+
 // Connected reports whether Redis answers and this node gets what others
 // publish.
 func (c *Cluster) Connected() bool {

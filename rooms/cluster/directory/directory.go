@@ -26,6 +26,12 @@ const (
 	readFlights  = 4
 
 	retryDelay = 50 * time.Millisecond // after a batch that has failed
+
+	// What was taken out of Redis may be back in it when a replica takes over
+	// that is behind. So rooms are remembered that were taken out in the last
+	// dropMemory, up to maxDropped of them, and taken out again.
+	dropMemory = time.Minute
+	maxDropped = 1 << 12
 )
 
 // sight is what this node knows of a room's holders.
@@ -71,6 +77,12 @@ type entry struct {
 type due struct {
 	e  *entry
 	at time.Time
+}
+
+// A dropped is a room that was taken out of Redis.
+type dropped struct {
+	room string
+	at   time.Time
 }
 
 // flight is a batch under way.
@@ -124,6 +136,7 @@ type Directory struct {
 	underWay        [burials + 1]int // flights by what they are
 	retry           time.Time        // nothing is sent before
 	dead            []burial
+	dropped         []dropped // the oldest first
 
 	checked int // index in all
 	check   time.Time
@@ -157,6 +170,28 @@ func (d *Directory) Session(session int64, former []int64, now time.Time) {
 		e.sight = min(e.sight, stale)
 	}
 	d.renewed, d.owing, d.check = 0, len(d.all), now.Add(checkInterval)
+	if session != 0 {
+		d.dropAgain(now)
+	}
+}
+
+// dropAgain has former sessions taken out of rooms that were left lately: Redis
+// may have been set back to before that.
+func (d *Directory) dropAgain(now time.Time) {
+	d.forgetDropped(now)
+	for _, x := range d.dropped {
+		for _, s := range d.former {
+			d.dead = append(d.dead, burial{x.room, wire.Decimal(s)})
+		}
+	}
+}
+
+func (d *Directory) forgetDropped(now time.Time) {
+	n := max(0, len(d.dropped)-maxDropped)
+	for n < len(d.dropped) && now.Sub(d.dropped[n].at) > dropMemory {
+		n++
+	}
+	d.dropped = slices.Delete(d.dropped, 0, n)
 }
 
 // Len is the number of rooms that Redis has for this node or is about to.
@@ -331,6 +366,7 @@ func (d *Directory) Tick(now time.Time) {
 		n++
 	}
 	d.lingering = slices.Delete(d.lingering, 0, n)
+	d.forgetDropped(now)
 }
 
 // Next returns when Tick and Take want to be called; zero: not before there is
