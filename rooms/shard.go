@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/shrink"
 )
 
 // A Shard is one event loop's sockets and its members of every room. Owned by
@@ -20,7 +21,7 @@ type Shard struct {
 	rooms  map[string]*room
 	hunted map[uint64]string // hashes of token ids whose sockets are to go, and why
 
-	roomsPeak peak
+	roomsPeak shrink.Peak
 
 	telling Throttle        // of what is told to rooms of many
 	asked   map[int64]asked // acknowledgements that are awaited, by id
@@ -182,7 +183,7 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 // forgetRoom takes a room out that has no members here any more.
 func (sh *Shard) forgetRoom(r *room) {
 	delete(sh.rooms, r.name)
-	sh.rooms = pruned(sh.rooms, &sh.roomsPeak)
+	sh.rooms = shrink.Map(sh.rooms, &sh.roomsPeak)
 }
 
 // leave takes s out of the room of its slot, and the room out of the world
