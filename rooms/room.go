@@ -31,6 +31,7 @@ type room struct {
 	announce bool // joins and leaves are told to the others
 	own      bool // of one socket, or of all: nobody else's business
 	members  []member
+	asked    int // members that asked for recovery: they get offsets
 }
 
 // member and membership are the two ends of one bond. Each knows where the
