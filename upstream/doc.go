@@ -4,6 +4,7 @@
 //
 //	eventlog/      what a log is, and how one is followed (state machines)
 //	rabbitmq/      the log in RabbitMQ, dead letters, everything that speaks AMQP
+//	redislog/      the log in Redis
 //	follower.go    follows a log for somebody
 //	consumer.go    for the rooms of this node
 //	intake.go      an entry of the log becomes messages for rooms
@@ -12,7 +13,8 @@
 //	route.go, routes.go, template.go, routesfile.go  the table that says how
 //	poison.go      what cannot be delivered
 //	sorter.go      puts it aside, on one node at a time
-//	fallback.go    a log in memory until RabbitMQ is there, for development
+//	choice.go      another log, when RabbitMQ has no streams
+//	fallback.go    a log in memory until the real one is there, for development
 //	http.go        POST /events/{key}
 //	timestamp.go   when an event was published
 //	trace.go       the trace an event belongs to, in the gateway's own log

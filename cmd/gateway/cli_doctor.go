@@ -85,7 +85,7 @@ func (l *loaded) examine(ctx context.Context) (findings []doctor.Finding) {
 			}
 			return server.Open(db, nil)
 		}
-		findings = append(findings, doctor.In("redis", doctor.Redis(limited, open, cfg.KeyPrefix, serious))...)
+		findings = append(findings, doctor.In("redis", doctor.Redis(limited, open, cfg.KeyPrefix, cfg.eventLogKind() == logRedis, serious))...)
 		findings = append(findings, doctor.In("node servers", doctor.NodeServers(limited, open, cfg.AdapterKey))...)
 	}
 	if cfg.UseRabbitMQ {

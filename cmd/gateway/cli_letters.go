@@ -221,7 +221,7 @@ func preview(body []byte) string {
 }
 
 func showLetter(out io.Writer, letter rabbitmq.DeadLetter) error {
-	fmt.Fprintf(out, "id        %s\nreason    %s %s\ntime      %s\nevent     %s\nexchange  %s\nqueue     %s\n",
+	fmt.Fprintf(out, "id        %s\nreason    %s %s\ntime      %s\nevent     %s\nexchange  %s\nread from %s\n",
 		letter.ID, letter.Reason, letter.Detail, letter.Time.Format(time.RFC3339), letter.Key, letter.Exchange, letter.Queue)
 	names := make([]string, 0, len(letter.Headers))
 	for name := range letter.Headers {

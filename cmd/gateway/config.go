@@ -186,6 +186,9 @@ func (c Config) contradictions() (wrong []error) {
 	if c.RoomPolicy == authz.Redis && !c.UseRedis {
 		wrong = append(wrong, errors.New("ROOM_POLICY=redis: want USE_REDIS=true"))
 	}
+	if c.EventLog == logRedis && !c.UseRedis {
+		wrong = append(wrong, errors.New("EVENT_LOG=redis: want USE_REDIS=true"))
+	}
 	if c.MaxEvents > 0 && c.MaxEventsBurst > 3600*c.MaxEvents {
 		wrong = append(wrong, fmt.Errorf("MAX_EVENTS_BURST=%d: want at most an hour's worth of MAX_EVENTS_PER_SECOND (%d)",
 			c.MaxEventsBurst, 3600*c.MaxEvents))

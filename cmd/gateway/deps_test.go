@@ -95,6 +95,10 @@ var arrows = map[string]rule{
 		"github.com/panjf2000/gnet/v2": "the two doors are strangers",
 		"github.com/redis/rueidis":     "it is another log",
 	}},
+	"upstream/redislog": {ours: []string{"upstream/eventlog"}, banned: map[string]string{
+		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
+		"github.com/rabbitmq/amqp091-go": "it is another log",
+	}},
 	"upstream/brokertest": {ours: []string{"internal/freeport"}},
 	"internal/auth":       {ours: []string{"codec", "internal/fairpool", "internal/secret", "rooms"}},
 	"internal/secret":     {},

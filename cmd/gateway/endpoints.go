@@ -171,6 +171,9 @@ func (g *Gateway) absent(details bool) (reasons []string) {
 	}
 	if bus := g.eventBus(); g.events.kind != logMemory && !bus.IsConnected {
 		reason := g.events.kind + " is not connected"
+		if g.events.where() == logRedis { // it is another connection than the cluster's
+			reason = "the log in redis is not read"
+		}
 		if details {
 			reason += " since " + bus.Since.Format(time.RFC3339)
 		}
@@ -178,6 +181,9 @@ func (g *Gateway) absent(details bool) (reasons []string) {
 			reason += fmt.Sprintf(": %d attempts, the last: %s", *bus.ReconnectAttempts, bus.LastError)
 		}
 		reasons = append(reasons, reason)
+	}
+	if f := g.events.forward; f != nil && f.Trouble() != nil {
+		reasons = append(reasons, "events of rabbitmq are not forwarded to the log in redis")
 	}
 	return reasons
 }

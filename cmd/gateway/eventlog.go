@@ -3,59 +3,137 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strconv"
+	"sync"
+
+	"github.com/redis/rueidis"
 
 	"github.com/hometrip/gateway/upstream"
 	"github.com/hometrip/gateway/upstream/eventlog"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
+	"github.com/hometrip/gateway/upstream/redislog"
 )
 
 // Values of EVENT_LOG.
 const (
 	logAuto     = "auto"
 	logRabbitMQ = "rabbitmq"
+	logRedis    = "redis"
 	logMemory   = "memory"
 )
 
 // An eventLog is the log of the services' events that this node reads.
 type eventLog struct {
 	eventlog.Log
-	kind     string             // one of the values of EVENT_LOG, but auto
-	stream   *rabbitmq.Log      // nil: it is not in RabbitMQ
-	letters  *rabbitmq.Letters  // nil: there are none
-	memory   *eventlog.Memory   // nil: it is not in this process
-	fallback *upstream.Fallback // nil: it is where it should be from the start
+	kind     string              // one of the values of EVENT_LOG, but auto
+	stream   *rabbitmq.Log       // nil: it is not in RabbitMQ
+	redis    *redislog.Log       // nil: it is not in Redis
+	letters  *rabbitmq.Letters   // nil: there are none
+	lasting  eventlog.Log        // it, without the fallback
+	memory   *eventlog.Memory    // nil: it is not in this process
+	choice   *upstream.Choice    // between stream and redis; nil: there is none
+	forward  *rabbitmq.Forwarder // of what RabbitMQ gets to redis; nil without choice
+	fallback *upstream.Fallback  // nil: it is where it should be from the start
+}
+
+// eventLogKind returns where the log is, one of the values of EVENT_LOG but
+// auto.
+func (c Config) eventLogKind() string {
+	switch {
+	case c.EventLog != logAuto:
+		return c.EventLog
+	case c.UseRabbitMQ:
+		return logRabbitMQ
+	case c.UseRedis:
+		return logRedis
+	}
+	return logMemory
 }
 
 // openEventLog returns the log that EVENT_LOG asks for. It connects later.
 func (g *Gateway) openEventLog() (*eventLog, error) {
 	cfg := g.cfg()
-	kind := cfg.EventLog
-	if kind == logAuto {
-		kind = logMemory
-		if cfg.UseRabbitMQ {
-			kind = logRabbitMQ
-		}
-	}
-	l := &eventLog{kind: kind}
-	if kind == logMemory || !cfg.deployed() {
+	l := &eventLog{kind: cfg.eventLogKind()}
+	var err error
+	switch l.kind {
+	case logMemory:
 		l.memory = eventlog.NewMemory(cfg.EventLogTailBytes)
-	}
-	if kind == logMemory {
 		l.Log = l.memory
 		return l, nil
+	case logRedis:
+		l.redis, err = cfg.redisLog(g.log)
+		l.Log = l.redis
+	default:
+		l.stream, err = rabbitmq.New(cfg.streamConfig(g.routes, g.log))
+		l.Log = l.stream
 	}
-	var err error
-	if l.stream, err = rabbitmq.New(cfg.streamConfig(g.routes, g.log)); err != nil {
+	if err == nil && l.stream != nil && cfg.EventLog == logAuto && cfg.UseRedis {
+		err = l.choose(cfg, g)
+	}
+	if err != nil {
 		return nil, err
 	}
-	l.Log = l.stream
+	l.lasting = l.Log
 	if cfg.EventLog == logAuto && !cfg.deployed() {
-		l.fallback = upstream.NewFallback(l.stream, l.memory, g.log)
+		l.memory = eventlog.NewMemory(cfg.EventLogTailBytes)
+		l.fallback = upstream.NewFallback(l.Log, l.memory, g.log)
 		l.Log = l.fallback
-	} else {
-		l.memory = nil
 	}
 	return l, nil
+}
+
+// choose makes the log one in Redis if RabbitMQ turns out to have no streams.
+func (l *eventLog) choose(cfg Config, g *Gateway) (err error) {
+	if l.redis, err = cfg.redisLog(g.log); err != nil {
+		return err
+	}
+	l.choice = upstream.NewChoice(l.stream, l.redis, g.log)
+	l.forward = rabbitmq.NewForwarder(cfg.streamConfig(g.routes, g.log), l.redis)
+	l.Log = l.choice
+	return nil
+}
+
+// maintain does what the log needs beside being read, until ctx is over.
+func (l *eventLog) maintain(ctx context.Context) {
+	if l.redis == nil {
+		return
+	}
+	if l.choice != nil {
+		select {
+		case <-l.choice.Instead():
+		case <-ctx.Done():
+			return
+		}
+		var forwarding sync.WaitGroup
+		forwarding.Go(func() { l.forward.Run(ctx) })
+		defer forwarding.Wait()
+	}
+	l.redis.Trim(ctx)
+}
+
+// where returns where the log is: one of the values of EVENT_LOG but auto.
+func (l *eventLog) where() string {
+	switch {
+	case l.missing() != nil:
+		return logMemory
+	case l.choice != nil && l.choice.Other():
+		return logRedis
+	}
+	return l.kind
+}
+
+// redisLog returns the log in Redis. Its key has the number of the database, as
+// all names of the cluster do.
+func (c Config) redisLog(log *slog.Logger) (*redislog.Log, error) {
+	server, db, err := c.redisServer()
+	if err != nil {
+		return nil, err
+	}
+	return redislog.New(redislog.Config{
+		Open: func() (rueidis.Client, error) { return server.Open(db, nil) },
+		Host: server.Addresses[0], Key: c.KeyPrefix + strconv.Itoa(db) + ":events",
+		Retention: c.EventLogRetention, MaxBytes: c.EventLogMaxBytes, Logger: log,
+	})
 }
 
 // streamConfig says where the log in RabbitMQ is.
@@ -80,14 +158,20 @@ func (l *eventLog) close() {
 		l.stream.Close()
 		l.letters.Close()
 	}
+	if l.redis != nil {
+		l.redis.Close()
+	}
 }
 
 // Host and Foreign are for upstream.Consumer.Status.
 func (l *eventLog) Host() string {
-	if l.stream == nil {
-		return ""
+	switch {
+	case l.where() == logRedis:
+		return l.redis.Host()
+	case l.stream != nil:
+		return l.stream.Host()
 	}
-	return l.stream.Host()
+	return ""
 }
 
 // Foreign is described at Host.

@@ -59,7 +59,7 @@ func (g *Gateway) newSorter() (*upstream.Sorter, error) {
 		return nil, nil
 	}
 	c := upstream.Config{
-		Log: g.events.stream, Window: g.cfg().RabbitMQPrefetch, MaxBody: g.cfg().MaxEventSize, Table: g.routes, Logger: g.log,
+		Log: g.events.lasting, Window: g.cfg().RabbitMQPrefetch, MaxBody: g.cfg().MaxEventSize, Table: g.routes, Logger: g.log,
 	}
 	g.events.letters = rabbitmq.NewLetters(g.cfg().streamConfig(g.routes, g.log))
 	return upstream.NewSorter(c, g.events.letters, g.events.stream.MoveQueues)
@@ -73,6 +73,7 @@ func (g *Gateway) consume(ctx context.Context) (ended <-chan struct{}) {
 	if g.sorter != nil {
 		all.Go(func() { g.sorter.Run(ctx) })
 	}
+	all.Go(func() { g.events.maintain(ctx) })
 	done := make(chan struct{})
 	go func() { all.Wait(); g.events.close(); close(done) }()
 	return done
@@ -87,7 +88,7 @@ type eventBus struct {
 	Since             *time.Time `json:"since,omitempty"`       // connected or not
 	LastError         string     `json:"lastError,omitempty"`   // while not connected
 	Foreign           []string   `json:"foreign,omitempty"`     // queues and exchanges used as they were found
-	Log               string     `json:"log,omitempty"`         // where events are kept: rabbitmq or memory
+	Log               string     `json:"log,omitempty"`         // where events are kept: rabbitmq, redis or memory
 	DeadLetters       string     `json:"deadLetters,omitempty"` // why they cannot be put aside now
 	Position          string     `json:"position,omitempty"`    // of the event that was delivered last; 0: none
 }
@@ -101,7 +102,7 @@ func (g *Gateway) eventBus() eventBus {
 	host, port, attempts := g.cfg().RabbitMQHost, g.cfg().RabbitMQPort, s.Attempts
 	bus := eventBus{
 		IsConnected: s.Connected, ReconnectAttempts: &attempts, Host: &host, Port: &port,
-		Since: &since, Foreign: s.Foreign, Log: g.events.kind, Position: g.consumer.Totals().Position.String(),
+		Since: &since, Foreign: s.Foreign, Log: g.events.where(), Position: g.consumer.Totals().Position.String(),
 	}
 	if g.sorter != nil && g.sorter.Trouble() != nil {
 		bus.DeadLetters = g.sorter.Trouble().Error()
@@ -111,7 +112,7 @@ func (g *Gateway) eventBus() eventBus {
 		port, _ = strconv.Atoi(text)
 	}
 	if err := g.events.missing(); err != nil {
-		bus.IsConnected, bus.LastError, bus.Log = false, err.Error(), logMemory
+		bus.IsConnected, bus.LastError = false, err.Error()
 	} else if !s.Connected {
 		bus.LastError = s.LastError
 	}
@@ -163,7 +164,7 @@ func (c *eventsCollector) Collect(out chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, value int64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
 	}
-	gauge(logConnected, float64(flag(s.Connected && c.log.missing() == nil)), c.log.kind)
+	gauge(logConnected, float64(flag(s.Connected && c.log.missing() == nil)), c.log.where())
 	gauge(logAttempts, float64(s.Attempts))
 	gauge(logSince, float64(s.Since.UnixMilli())/1e3)
 	counter(logConnects, int64(s.Connections))

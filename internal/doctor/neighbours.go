@@ -32,6 +32,9 @@ func RabbitMQ(i *rabbitmq.Inspection, err error, production bool) []Finding {
 	for _, f := range i.Found {
 		check := f.Kind + " " + f.Name
 		switch {
+		case f.Instead != "":
+			findings = append(findings, bad(Warn, check, "not there: queue "+f.Instead+" is on the way to a log in Redis", "a RabbitMQ with streams",
+				"rabbitmqctl enable_feature_flag stream_queue (3.9 or later), and restart all gateways"))
 		case f.Missing:
 			findings = append(findings, ok(check, "not there yet: the gateway makes it"))
 		case f.Foreign != nil:

@@ -20,13 +20,14 @@ const (
 )
 
 // Redis looks at a Redis server that open connects to. Keys begin with prefix.
-func Redis(ctx context.Context, open func() (rueidis.Client, error), prefix string, production bool) []Finding {
+// log: the log of the services' events is there.
+func Redis(ctx context.Context, open func() (rueidis.Client, error), prefix string, log, production bool) []Finding {
 	client, err := open()
 	if err != nil {
 		return []Finding{bad(severe(production), "connection", err.Error(), "an answer", "check REDIS_HOST or REDIS_URL, and the password")}
 	}
 	defer client.Close()
-	r := redis{client, prefix + "doctor:" + rand.Text()}
+	r := redis{client, prefix + "doctor:" + rand.Text(), log}
 	return []Finding{r.latency(ctx), r.version(ctx), r.permissions(ctx), r.eviction(ctx), r.tracking(ctx), r.clock(ctx)}
 }
 
@@ -34,6 +35,7 @@ func Redis(ctx context.Context, open func() (rueidis.Client, error), prefix stri
 type redis struct {
 	client rueidis.Client
 	key    string
+	log    bool // the log of the services' events is there
 }
 
 func (r redis) latency(ctx context.Context) Finding {
@@ -76,10 +78,7 @@ func (r redis) permissions(ctx context.Context) Finding {
 	const check = "permissions"
 	b, ttl := r.client.B, int64(probeTTL.Seconds())
 	set, channel := r.key+":set", r.key+":channel"
-	for _, step := range []struct {
-		command string
-		do      func() error
-	}{
+	steps := []step{
 		{"set", func() error { return r.do(ctx, b().Set().Key(r.key).Value("1").ExSeconds(ttl).Build()) }},
 		{"exists", func() error { return r.do(ctx, b().Exists().Key(r.key).Build()) }},
 		{"mget", func() error { return r.do(ctx, b().Mget().Key(r.key).Build()) }},
@@ -90,13 +89,38 @@ func (r redis) permissions(ctx context.Context) Finding {
 		{"del", func() error { return r.do(ctx, b().Del().Key(r.key).Build()) }},
 		{"publish", func() error { return r.do(ctx, b().Publish().Channel(channel).Message("1").Build()) }},
 		{"subscribe", func() error { return r.subscribe(ctx, channel) }},
-	} {
+	}
+	if r.log {
+		steps = append(steps, r.logSteps(ctx)...)
+	}
+	for _, step := range steps {
 		if err := step.do(); err != nil {
-			return bad(Fail, check, fmt.Sprintf("%s: %v", step.command, err), "the commands of deploy/README.md, on keys and channels with KEY_PREFIX",
+			return bad(Fail, check, fmt.Sprintf("%s: %v", step.command, err), "the commands of deploy/redis.acl, on keys and channels with KEY_PREFIX",
 				"ACL SETUSER as it stands there")
 		}
 	}
 	return ok(check, "reads, writes, tracks, publishes and subscribes")
+}
+
+// A step is a command to try.
+type step struct {
+	command string
+	do      func() error
+}
+
+// logSteps are what a node does with the log of the services' events.
+func (r redis) logSteps(ctx context.Context) []step {
+	b, stream := r.client.B, r.key+":stream"
+	const add = "redis.call('TIME') redis.call('XADD', KEYS[1], '1-1', 'a', 'b') return redis.call('XINFO', 'STREAM', KEYS[1])"
+	return []step{
+		{"eval with time, xadd and xinfo", func() error { return r.do(ctx, b().Eval().Script(add).Numkeys(1).Key(stream).Build()) }},
+		{"xread", func() error { return r.do(ctx, b().Xread().Streams().Key(stream).Id("0").Build()) }},
+		{"xrange", func() error { return r.do(ctx, b().Xrange().Key(stream).Start("-").End("+").Build()) }},
+		{"xlen", func() error { return r.do(ctx, b().Xlen().Key(stream).Build()) }},
+		{"memory usage", func() error { return r.do(ctx, b().MemoryUsage().Key(stream).Build()) }},
+		{"xtrim", func() error { return r.do(ctx, b().Xtrim().Key(stream).Maxlen().Threshold("1").Build()) }},
+		{"del", func() error { return r.do(ctx, b().Del().Key(stream).Build()) }},
+	}
 }
 
 func (r redis) do(ctx context.Context, command rueidis.Completed) error {

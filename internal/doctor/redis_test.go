@@ -22,7 +22,7 @@ func startRedis(t *testing.T, args ...string) (*redistest.Server, func(user, pas
 		open := func() (rueidis.Client, error) {
 			return cluster.Server{Addresses: []string{server.Addr}, Username: user, Password: password}.Open(1, nil)
 		}
-		return Redis(t.Context(), open, "ws:", true)
+		return Redis(t.Context(), open, "ws:", true, true)
 	}
 }
 
@@ -30,7 +30,7 @@ func TestRedisIsWell(t *testing.T) {
 	t.Parallel()
 	server, look := startRedis(t)
 	findings := look("", "")
-	for _, check := range []string{"PING", "version", "permissions", "maxmemory-policy", "tracking-table-max-keys", "clock of Redis"} {
+	for _, check := range []string{"PING", "version", "permissions", "maxmemory-policy", "tracking-table-max-keys"} {
 		wantFinding(t, findings, check, OK, "")
 	}
 	if keys, err := server.CLI("-n", "1", "KEYS", "*"); err != nil || keys != "" {
@@ -55,7 +55,8 @@ func TestRedisUser(t *testing.T) {
 	server, look := startRedis(t)
 	rules := "on >secret ~ws:* &ws:* -@all +auth +hello +ping +select +client|setname +client|tracking +client|caching " +
 		"+cluster|slots +cluster|shards +multi +exec +pttl +smembers +sadd +srem " +
-		"+set +mget +del +exists +scan +publish +subscribe +unsubscribe +spublish +ssubscribe +sunsubscribe"
+		"+set +mget +del +exists +scan +publish +subscribe +unsubscribe +spublish +ssubscribe +sunsubscribe " +
+		"+eval +time +xinfo|stream +xadd +xread +xrange +xlen +xtrim +memory|usage"
 	allow := func(rule ...string) {
 		t.Helper()
 		if _, err := server.CLI(append([]string{"ACL", "SETUSER", "gateway"}, rule...)...); err != nil {
@@ -65,10 +66,12 @@ func TestRedisUser(t *testing.T) {
 	allow(strings.Fields(rules)...)
 	findings := look("gateway", "secret")
 	wantFinding(t, findings, "permissions", OK, "")
-	for _, check := range []string{"version", "maxmemory-policy", "tracking-table-max-keys", "clock of Redis"} {
+	for _, check := range []string{"version", "maxmemory-policy", "tracking-table-max-keys"} {
 		wantFinding(t, findings, check, Skip, "NOPERM")
 	}
-	allow("-publish")
+	allow("-xadd")
+	wantFinding(t, look("gateway", "secret"), "permissions", Fail, "eval with time, xadd and xinfo")
+	allow("+xadd", "-publish")
 	wantFinding(t, look("gateway", "secret"), "permissions", Fail, "publish")
 	allow("+publish", "resetchannels")
 	wantFinding(t, look("gateway", "secret"), "permissions", Fail, "channel")

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/hometrip/gateway/rooms/cluster/core"
 	"github.com/hometrip/gateway/rooms/cluster/directory"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
@@ -73,20 +72,4 @@ func (c *Cluster) claimed(cs *conns, shard int, rooms map[string]bool) (more boo
 func (c *Cluster) mine(text string) bool {
 	session, err := strconv.ParseInt(text, 10, 64)
 	return err == nil && wire.NodeOf(session) == c.number
-}
-
-// KeptPosition returns the position of a log up to which Redis has the orders,
-// 0 when it has none. It waits until Redis answers; the error is ctx's then.
-func (c *Cluster) KeptPosition(ctx context.Context, log string) (position uint64, err error) {
-	if err := c.await(ctx, "redis not connected", (*core.Node).IsConnected); err != nil {
-		return 0, err
-	}
-	r := c.connections().do(wire.Batch{Commands: []wire.Command{
-		{Name: "ZSCAN", Keys: []string{c.names.Kept(log)}, Args: []string{"0"}}}})[0]
-	for i := 0; i < len(r.List); i += 2 { // each with its score
-		if n, err := strconv.ParseUint(r.List[i], 10, 64); err == nil {
-			position = max(position, n)
-		}
-	}
-	return position, r.Err
 }

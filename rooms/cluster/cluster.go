@@ -253,16 +253,6 @@ func (c *Cluster) ReadOrders() {
 	offer(c.work)
 }
 
-// KeepPosition has Redis note, when it has all orders that were kept before,
-// that it has those of a log up to a position. The highest position counts. It
-// never waits.
-func (c *Cluster) KeepPosition(log string, position uint64) {
-	c.mu.Lock()
-	c.node.KeepPosition(log, position)
-	c.mu.Unlock()
-	offer(c.work)
-}
-
 // Connected reports whether Redis answers and this node gets what others
 // publish.
 func (c *Cluster) Connected() bool {

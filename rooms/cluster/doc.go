@@ -11,7 +11,7 @@
 //	driver.go   goroutines: what is due, messages, connections, the subscription
 //	conns.go    batches of plain values become calls of rueidis
 //	server.go   how to reach Redis: alone, by Sentinel, as Redis Cluster
-//	check.go    is the directory right? up to where are orders kept?
+//	check.go    is the directory right?
 //	stats.go    counters
 //
 //	wire        names, messages between nodes, commands and replies
@@ -32,7 +32,6 @@
 //	ws:1:{fleet}:<session>    lease, which ends some seconds after its node has died
 //	ws:1:to:<node>            channel of a node
 //	ws:1:orders               sorted set: orders that last, by when they end
-//	ws:1:orders:kept:<log>    sorted set: the position up to which a log's orders are there
 //
 // A node has a random number for its life. A session's id is the node's number
 // and a count. A session lasts as long as Redis surely keeps what it was told
@@ -53,7 +52,7 @@
 // by 1/8.
 //
 // An order that was kept is in Redis as soon as Redis is reached, and again when
-// Redis has lost it. A position is written when all orders kept before it are.
+// Redis has lost it.
 //
 // Nodes of versions before this layout use other names: in a rolling update old
 // and new nodes do not hear what each other's clients say.

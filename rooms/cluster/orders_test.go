@@ -103,12 +103,10 @@ func TestNodeThatWasCutOffObeysWhenItIsBack(t *testing.T) {
 func TestOrdersOutliveRedis(t *testing.T) {
 	p := newPair(t)
 	p.order(revocation("1"))
-	p.a.cluster.KeepPosition("log", 7)
 	p.wantOrders(1)
 	p.redis.Kill()
 	p.awaitAway(p.a, p.b)
 	p.order(revocation("2"))
-	p.a.cluster.KeepPosition("log", 9)
 	if err := p.redis.Launch(); err != nil {
 		t.Fatal(err)
 	}
@@ -117,27 +115,6 @@ func TestOrdersOutliveRedis(t *testing.T) {
 	for _, n := range []*node{p.a, p.b, p.node()} {
 		n.wantRefused("eve/1")
 		n.wantRefused("ann/2")
-	}
-	await(t, "the position", func() bool {
-		position, err := p.b.cluster.KeptPosition(t.Context(), "log")
-		return err == nil && position == 9
-	})
-}
-
-// TestHighestPositionIsKept, whichever node has it, and each log's own.
-func TestHighestPositionIsKept(t *testing.T) {
-	w := newWorld(t)
-	a, b := w.node(), w.node()
-	a.cluster.KeepPosition("log", 1<<60)
-	await(t, "a position", func() bool { n, err := b.cluster.KeptPosition(t.Context(), "log"); return err == nil && n == 1<<60 })
-	b.cluster.KeepPosition("log", 5)
-	b.cluster.KeepPosition("other", 6)
-	await(t, "the other position", func() bool { n, _ := a.cluster.KeptPosition(t.Context(), "other"); return n == 6 })
-	if n, err := a.cluster.KeptPosition(t.Context(), "log"); n != 1<<60 || err != nil {
-		t.Errorf("position %d, %v, want %d", n, err, 1<<60)
-	}
-	if n, err := a.cluster.KeptPosition(t.Context(), "none"); n != 0 || err != nil {
-		t.Errorf("position %d, %v of a log that nobody knows", n, err)
 	}
 }
 

@@ -38,8 +38,9 @@ type Broker struct {
 	log  *bytes.Buffer // what the node printed; read after its end
 }
 
-// Start starts a node and waits until it takes connections.
-func Start() (*Broker, error) {
+// Start starts a node, with these variables of the environment beside its own, and
+// waits until it takes connections.
+func Start(settings ...string) (*Broker, error) {
 	if _, err := os.Stat(server); err != nil {
 		return nil, errors.New("rabbitmq-server is not installed: run `make test` once, it installs it")
 	}
@@ -57,7 +58,7 @@ func Start() (*Broker, error) {
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	b := &Broker{dir: dir, port: ports[0], Addr: addr, URL: "amqp://guest:guest@" + addr + "/"}
-	b.env = environment(dir, ports)
+	b.env = append(environment(dir, ports), settings...)
 	if err := b.prepare(ports[2]); err != nil {
 		b.Close()
 		return nil, err

@@ -1,8 +1,9 @@
 package brokertest
 
 import (
-	"errors"
+	"context"
 	"fmt"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -32,6 +33,10 @@ func (b *Broker) Connect() (*Publisher, error) {
 	return p, err
 }
 
+// confirmTimeout is for RabbitMQ to confirm messages: one that was killed over a
+// new stream may never do (seen with 3.10).
+const confirmTimeout = 10 * time.Second
+
 // maxPublish is how many messages Publish takes.
 const maxPublish = 1000
 
@@ -47,9 +52,11 @@ func (p *Publisher) Publish(exchange, key string, messages ...amqp.Publishing) e
 			return err
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), confirmTimeout)
+	defer cancel()
 	for _, c := range confirms {
-		if !c.Wait() {
-			return errors.New("not confirmed")
+		if ok, err := c.WaitContext(ctx); !ok {
+			return fmt.Errorf("not confirmed (%v)", err)
 		}
 	}
 	select {

@@ -43,6 +43,7 @@ func (f From) String() string { return [...]string{"next", "first", "position"}[
 type Info struct {
 	Identity string   // of the log
 	Behind   Position // FromNext: the last position before the reading; 0: not known, or none
+	Holes    int      // positions in a row that the log may use for itself; where more are missing entries were removed
 	Older    bool     // what the log has was there before; a reader that comes from another log begins behind it
 }
 

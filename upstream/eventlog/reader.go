@@ -120,6 +120,7 @@ type Reader struct {
 	opened time.Time // when reading began
 
 	identity string   // of the log; "" before the first Opened
+	holes    Position // in a row that mean nothing; see Info
 	last     Position // of the last entry that came; 0: none
 	proof    Entry    // that entry, to know the log by; Position 0: there is none
 	start    Start    // where to open
@@ -229,7 +230,7 @@ func (r *Reader) isOpen(info Info, now time.Time) {
 		r.otherLog(info)
 		return
 	}
-	r.identity, r.opened = info.Identity, now
+	r.identity, r.opened, r.holes = info.Identity, now, Position(info.Holes)
 	r.phase = PhaseReading
 	switch {
 	case r.start.From == FromNext:
@@ -306,7 +307,7 @@ func (r *Reader) deliver(e *Entry) {
 		r.credited(e.Position)
 		return
 	}
-	if (r.last != 0 || r.whole) && e.Position > r.last+1 {
+	if (r.last != 0 || r.whole) && e.Position > r.last+1+r.holes {
 		r.do(Output{Kind: Gap, From: r.last + 1, Position: e.Position - 1})
 	}
 	r.phase, r.tries = PhaseReading, 0

@@ -142,6 +142,15 @@ func TestTheLogIsToldInBatchesAndSoon(t *testing.T) {
 	}
 }
 
+func TestPositionsThatTheLogUsesForItselfAreNoGap(t *testing.T) {
+	d := newDesk(t)
+	d.step(Input{Kind: Begin}, "open at next 0, window 10")
+	d.step(Input{Kind: Opened, Info: Info{Identity: "a", Behind: 4, Holes: 1}})
+	d.takes(6)
+	d.takes(8)
+	d.step(Input{Kind: Delivered, Entry: entry(11)}, "gap 9 to 10", "hand 11")
+}
+
 func TestEntriesThatWereRemovedAreAGap(t *testing.T) {
 	d := reading(t)
 	d.step(Input{Kind: Delivered, Entry: entry(11)}, "gap 8 to 10", "hand 11")

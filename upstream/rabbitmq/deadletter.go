@@ -33,6 +33,7 @@ type DeadLetter struct {
 type DeadLetters struct {
 	queue    string
 	stream   string // of the log
+	forward  string // queue on the way to a log elsewhere
 	conn     *amqp.Connection
 	channel  *amqp.Channel
 	returned chan amqp.Return
@@ -52,7 +53,7 @@ func OpenDeadLetters(ctx context.Context, addresses []string, prefix string) (*D
 	if err != nil {
 		return nil, err
 	}
-	l := &DeadLetters{queue: letterQueue(prefix), stream: StreamName(prefix), conn: conn}
+	l := &DeadLetters{queue: letterQueue(prefix), stream: StreamName(prefix), forward: forwardQueue(prefix), conn: conn}
 	if l.channel, l.returned, err = confirming(conn); err != nil {
 		hangUp(conn)
 		return nil, err
@@ -115,7 +116,11 @@ func (l *DeadLetters) Replay(ctx context.Context, letter DeadLetter) error {
 	m.Headers[headerFrom], m.Headers[headerKey] = letter.Exchange, letter.Key
 	m.MessageId, _ = m.Headers[headerID].(string) // the event's own again, if it had one
 	delete(m.Headers, headerID)
-	if err := send(ctx, l.channel, l.returned, "", l.stream, m); err != nil {
+	err := send(ctx, l.channel, l.returned, "", l.stream, m)
+	if errors.Is(err, errNoQueue) { // without streams
+		err = send(ctx, l.channel, l.returned, "", l.forward, m)
+	}
+	if err != nil {
 		return fmt.Errorf("letter %s: %w", letter.ID, err)
 	}
 	return l.Drop(letter)

@@ -7,6 +7,7 @@
 //	append.go      appending to it
 //	entry.go       deliveries and entries of the log
 //	letters.go     filling the queue of the dead letters, by one node at a time
+//	forward.go     bringing events to a log elsewhere, for a RabbitMQ without streams
 //	move.go        from the queues of versions before the log
 //	deadletter.go  the queue of the dead letters, for the command line
 //	publish.go     publishing as a service does, for the command line
@@ -37,4 +38,9 @@
 // also when the stream was made anew in between. Reading from "last" begins
 // with the last chunk. Headers are stored as AMQP 1.0: nested tables and lists
 // are dropped from them.
+//
+// Where a segment begins, RabbitMQ writes an entry of its own, which has a
+// position and is never delivered. So one missing position means nothing. A
+// reader that retention has overtaken misses that one and at least one more,
+// since RabbitMQ removes whole segments.
 package rabbitmq

@@ -20,7 +20,8 @@ type Found struct {
 	Kind    string // "stream", "queue" or "exchange"
 	Name    string
 	Missing bool
-	Foreign error // that it has another form than ours, or cannot be looked at; nil: it is as it should be
+	Instead string // for a stream that is missing: the queue that takes its place, since RabbitMQ has no streams
+	Foreign error  // that it has another form than ours, or cannot be looked at; nil: it is as it should be
 }
 
 // Inspect looks at what a log with these settings would use. It makes nothing
@@ -56,6 +57,9 @@ func (d *declarer) lookAtStream(l *Log) Found {
 	err := d.look(l.name)
 	if notFound(err) {
 		f.Missing = true
+		if queue := forwardQueue(l.config.Prefix); d.look(queue) == nil {
+			f.Instead = queue
+		}
 		return f
 	}
 	if err == nil {

@@ -29,8 +29,11 @@ func (l *Log) MoveQueues(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait := moveEvery
 		left, err := l.moveAll(ctx)
-		if err == nil && left == 0 {
+		switch {
+		case err == nil && left == 0:
 			return
+		case left == noStream:
+			wait = moveAgain
 		}
 		if err != nil && ctx.Err() == nil {
 			wait = moveAgain
@@ -43,6 +46,9 @@ func (l *Log) MoveQueues(ctx context.Context) {
 	}
 }
 
+// noStream stands for a number of queues when there is no stream to move them to.
+const noStream = -1
+
 // moveAll returns how many queues are left to their consumers.
 func (l *Log) moveAll(ctx context.Context) (left int, err error) {
 	conn, err := dialFirst(ctx, l.config.Addresses, "moves queues")
@@ -53,6 +59,9 @@ func (l *Log) moveAll(ctx context.Context) (left int, err error) {
 	stop := context.AfterFunc(ctx, func() { hangUp(conn) })
 	defer stop()
 	d := &declarer{conn: conn}
+	if there, err := d.exists(l.name); err != nil || !there {
+		return noStream, err // nothing is unbound before
+	}
 	for _, key := range l.config.Keys {
 		name := l.config.Prefix + "." + key
 		if name == l.name || name == letterQueue(l.config.Prefix) {
@@ -63,7 +72,7 @@ func (l *Log) moveAll(ctx context.Context) (left int, err error) {
 		} else if !there {
 			continue
 		}
-		moved, used, err := l.move(ctx, d, name, key)
+		moved, used, err := l.move(ctx, d, name, key, key)
 		if err != nil {
 			return left, err
 		}
@@ -73,11 +82,24 @@ func (l *Log) moveAll(ctx context.Context) (left int, err error) {
 		}
 		l.config.Logger.Info("a queue of a version before the log was deleted", "queue", name, "movedToTheLog", moved)
 	}
-	return left, nil
+	// the queue of a Forwarder, from when RabbitMQ had no streams
+	name := forwardQueue(l.config.Prefix)
+	if there, err := d.exists(name); err != nil || !there {
+		return left, err
+	}
+	moved, used, err := l.move(ctx, d, name, "", l.config.Keys...)
+	if used {
+		left++
+	} else if err == nil {
+		l.config.Logger.Info("the queue for a log in Redis was deleted", "queue", name, "movedToTheLog", moved)
+	}
+	return left, err
 }
 
-// move empties a queue into the log and deletes it. used: it has consumers.
-func (l *Log) move(ctx context.Context, d *declarer, name, key string) (moved int, used bool, err error) {
+// move empties a queue, which is bound with some keys, into the log and deletes
+// it. key is that of messages which came to it without an exchange. used: it has
+// consumers.
+func (l *Log) move(ctx context.Context, d *declarer, name, key string, bound ...string) (moved int, used bool, err error) {
 	err = d.do(func(ch *amqp.Channel) error {
 		q, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
 		used = q.Consumers > 0
@@ -87,8 +109,10 @@ func (l *Log) move(ctx context.Context, d *declarer, name, key string) (moved in
 		return 0, used, err
 	}
 	for _, exchange := range l.config.Exchanges {
-		if err := d.do(func(ch *amqp.Channel) error { return ch.QueueUnbind(name, key, exchange, nil) }); err != nil {
-			return 0, false, err
+		for _, key := range bound {
+			if err := d.do(func(ch *amqp.Channel) error { return ch.QueueUnbind(name, key, exchange, nil) }); err != nil {
+				return 0, false, err
+			}
 		}
 	}
 	if moved, err = l.empty(ctx, d, name, key); err != nil {

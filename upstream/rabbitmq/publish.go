@@ -78,6 +78,8 @@ func confirming(conn *amqp.Connection) (*amqp.Channel, chan amqp.Return, error) 
 	return channel, channel.NotifyReturn(make(chan amqp.Return, maxReturns)), nil
 }
 
+var errNoQueue = errors.New("no queue takes it")
+
 // send publishes one message and waits until it is in a queue.
 func send(ctx context.Context, ch *amqp.Channel, returned <-chan amqp.Return, exchange, key string, m amqp.Publishing) error {
 	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
@@ -95,7 +97,7 @@ func send(ctx context.Context, ch *amqp.Channel, returned <-chan amqp.Return, ex
 	}
 	select {
 	case <-returned:
-		return fmt.Errorf("no queue takes %q from exchange %q", key, exchange)
+		return fmt.Errorf("%w: key %q, exchange %q", errNoQueue, key, exchange)
 	default:
 		return nil
 	}

@@ -19,6 +19,7 @@ import (
 
 const (
 	segmentBytes  = 50_000_000 // retention removes whole segments
+	rolloverHoles = 1          // positions that RabbitMQ uses for its own entry when it begins a segment (3.10)
 	identityRange = 1 << 24    // of what is added to the size limit; less than half of a segment
 )
 
@@ -106,7 +107,7 @@ func (l *Log) openAt(ctx context.Context, address string, at eventlog.Start) (*s
 	defer stop()
 	identity, err := l.declare(conn)
 	if err == nil {
-		s := &source{log: l, conn: conn, info: eventlog.Info{Identity: identity}}
+		s := &source{log: l, conn: conn, info: eventlog.Info{Identity: identity, Holes: rolloverHoles}}
 		if err = s.begin(ctx, at); err == nil {
 			return s, nil
 		}
@@ -172,7 +173,7 @@ func (l *Log) declareStream(d *declarer) error {
 		}
 		return nil
 	case noStreams(err):
-		return fmt.Errorf("%w: %w", eventlog.ErrNoLog, err)
+		return fmt.Errorf("RabbitMQ has no streams (want 3.9 or later, and rabbitmqctl enable_feature_flag stream_queue): %w: %w", eventlog.ErrNoLog, err)
 	case refused(err):
 		l.misfit = err
 		l.note(l.name, err, "it may forget events earlier or later than EVENT_LOG_RETENTION says")

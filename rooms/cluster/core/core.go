@@ -127,9 +127,6 @@ func (n *Node) Keep(o rooms.Order, now time.Time) { n.orders.Keep(o, now) }
 // ReadOrders has the orders read that Redis has: some may have been missed.
 func (n *Node) ReadOrders(now time.Time) { n.orders.Read(now) }
 
-// KeepPosition has Redis note up to which position of a log it has the orders.
-func (n *Node) KeepPosition(log string, position uint64) { n.orders.KeepPosition(log, position) }
-
 // Tell says what the node's lease tells the others.
 func (n *Node) Tell(sockets int64) {
 	n.mine = wire.Lease{Registered: n.directory.Registered(), Sockets: sockets, Rooms: int64(n.directory.Len())}

@@ -6,7 +6,6 @@ package orders
 import (
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/hometrip/gateway/rooms"
@@ -35,15 +34,7 @@ const (
 	scanning
 	saving
 	trimming
-	marking
 )
-
-// An item waits to be saved: an order, or a position behind orders.
-type item struct {
-	form     string // "" of a position
-	log      string
-	position uint64
-}
 
 // Orders are those of a node. Its methods must not be called at the same time.
 type Orders struct {
@@ -51,13 +42,12 @@ type Orders struct {
 	session int64 // 0: none
 	loaded  int64 // session in which all were read
 
-	known map[string]int64  // an order's form → Unix s at which it ends
-	kept  map[string]uint64 // position of each log
-	queue []item            // what Redis does not have
+	known map[string]int64 // an order's form → Unix s at which it ends
+	queue []string         // forms of orders that Redis does not have
 
 	step   step
 	flight uint64
-	batch  []item          // that is being saved
+	batch  []string        // that is being saved
 	trim   bool            // Redis is to forget orders that have ended, and too many
 	cursor string          // of the scan; "" when there is none
 	found  map[string]bool // by the scan
@@ -71,7 +61,7 @@ type Orders struct {
 
 // New makes Orders that knows of none.
 func New(names wire.Names) *Orders {
-	return &Orders{names: names, known: make(map[string]int64), kept: make(map[string]uint64)}
+	return &Orders{names: names, known: make(map[string]int64)}
 }
 
 // Session begins a session, or ends one with 0. With each, what Redis has is
@@ -120,22 +110,8 @@ func (o *Orders) Keep(order rooms.Order, now time.Time) {
 	case len(o.queue) >= Most:
 		o.Surplus++
 	default:
-		o.queue = append(o.queue, item{form: form})
+		o.queue = append(o.queue, form)
 	}
-}
-
-// KeepPosition has Redis note that it has the orders of a log up to a position,
-// when it has all that were kept before. The highest position counts.
-func (o *Orders) KeepPosition(log string, position uint64) {
-	if position <= o.kept[log] {
-		return
-	}
-	o.kept[log] = position
-	if n := len(o.queue); n > 0 && o.queue[n-1].log == log && o.queue[n-1].form == "" {
-		o.queue[n-1].position = position
-		return
-	}
-	o.queue = append(o.queue, item{log: log, position: position})
 }
 
 // note remembers an order, and reports whether it is new.
@@ -172,22 +148,14 @@ func (o *Orders) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 		b.Commands = []wire.Command{{Name: "ZSCAN", Keys: key, Args: []string{o.cursor, "COUNT", wire.Decimal(scanCount)}}}
 	case saving:
 		add := wire.Command{Name: "ZADD", Keys: key}
-		for _, x := range o.batch {
-			add.Args = append(add.Args, wire.Decimal(o.until(x.form)), x.form)
+		for _, form := range o.batch {
+			add.Args = append(add.Args, wire.Decimal(o.until(form)), form)
 		}
 		b.Commands = []wire.Command{add}
 	case trimming:
 		b.Commands = []wire.Command{
 			{Name: "ZREMRANGEBYSCORE", Keys: key, Args: []string{"-inf", wire.Decimal(now.Unix())}},
 			{Name: "ZREMRANGEBYRANK", Keys: key, Args: []string{"0", wire.Decimal(-Most - 1)}},
-		}
-	case marking:
-		for _, x := range o.batch {
-			mark := []string{o.names.Kept(x.log)}
-			text := strconv.FormatUint(x.position, 10)
-			b.Commands = append(b.Commands,
-				wire.Command{Name: "ZADD", Keys: mark, Args: []string{text, text}},
-				wire.Command{Name: "ZREMRANGEBYRANK", Keys: mark, Args: []string{"0", "-2"}})
 		}
 	}
 	b.ID, o.flight = id, id
@@ -205,7 +173,10 @@ func (o *Orders) choose(now time.Time) bool {
 	case o.trim:
 		o.step = trimming
 	case len(o.queue) > 0:
-		o.pick()
+		o.step = saving
+		n := min(len(o.queue), batchSize)
+		o.batch = slices.Clone(o.queue[:n])
+		o.queue = slices.Delete(o.queue, 0, n)
 	case o.cursor != "":
 		o.step = scanning
 	default:
@@ -227,21 +198,6 @@ func (o *Orders) until(form string) int64 {
 	return wire.Seconds(order.Until)
 }
 
-// pick takes orders up to the next position, or positions up to the next order.
-func (o *Orders) pick() {
-	positions := o.queue[0].form == ""
-	o.step = saving
-	if positions {
-		o.step = marking
-	}
-	n := 0
-	for n < len(o.queue) && n < batchSize && (o.queue[n].form == "") == positions {
-		n++
-	}
-	o.batch = slices.Clone(o.queue[:n])
-	o.queue = slices.Delete(o.queue, 0, n)
-}
-
 // Reply takes the answer to the batch of that id, and reports whether it was
 // one of these.
 func (o *Orders) Reply(id uint64, replies []wire.Reply, now time.Time) bool {
@@ -261,8 +217,6 @@ func (o *Orders) Reply(id uint64, replies []wire.Reply, now time.Time) bool {
 	case trimming:
 		o.Surplus += replies[1].Int
 		o.trim = false
-	case marking:
-		o.batch = nil
 	}
 	o.step = resting
 	return true
@@ -296,20 +250,17 @@ func (o *Orders) scanned(r wire.Reply, now time.Time) {
 func (o *Orders) restore(now int64) {
 	o.prune(now)
 	queued := make(map[string]bool, len(o.queue))
-	for _, x := range o.queue {
-		queued[x.form] = true
+	for _, form := range o.queue {
+		queued[form] = true
 	}
-	var lost []item
+	var lost []string
 	for form := range o.known {
 		if !o.found[form] && !queued[form] {
-			lost = append(lost, item{form: form})
+			lost = append(lost, form)
 		}
 	}
-	slices.SortFunc(lost, func(a, b item) int { return int(o.known[a.form] - o.known[b.form]) })
+	slices.SortFunc(lost, func(a, b string) int { return int(o.known[a] - o.known[b]) })
 	o.queue = append(lost, o.queue...)
-	for _, log := range slices.Sorted(maps.Keys(o.kept)) { // behind all orders
-		o.queue = append(o.queue, item{log: log, position: o.kept[log]})
-	}
 	o.found = nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -22,15 +21,14 @@ func order(token string) rooms.Order {
 type world struct {
 	*Orders
 	t      *testing.T
-	stored []string            // orders
-	kept   map[string][]string // positions by key
+	stored []string // orders
 	now    time.Time
 	id     uint64
 	broken bool
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{Orders: New(wire.NewNames("ws:", 1)), t: t, kept: make(map[string][]string), now: dawn}
+	return &world{Orders: New(wire.NewNames("ws:", 1)), t: t, now: dawn}
 }
 
 // run sends what is to be sent.
@@ -66,8 +64,6 @@ func (w *world) execute(b wire.Batch) []wire.Reply {
 					w.stored = append(w.stored, c.Args[a])
 				}
 			}
-		case c.Name == "ZADD":
-			w.kept[c.Keys[0]] = append(w.kept[c.Keys[0]], fmt.Sprint(c.Args[1], " behind ", len(w.stored)))
 		}
 	}
 	return replies
@@ -118,13 +114,12 @@ func TestLostOrdersAreGivenAgain(t *testing.T) {
 	w := newWorld(t)
 	w.Session(1)
 	w.Keep(order("1"), w.now)
-	w.KeepPosition("log", 7)
 	w.run()
-	w.stored, w.kept = nil, make(map[string][]string)
+	w.stored = nil
 	w.Session(2)
 	w.run()
-	if len(w.stored) != 1 || !slices.Equal(w.kept["ws:1:orders:kept:log"], []string{"7 behind 1"}) {
-		t.Errorf("Redis has %q and %v", w.stored, w.kept)
+	if len(w.stored) != 1 {
+		t.Errorf("Redis has %q", w.stored)
 	}
 }
 
@@ -140,33 +135,6 @@ func TestRedisIsReadOnceMore(t *testing.T) {
 	w.run()
 	if got := w.Obey(); len(got) != 1 || !w.Next().IsZero() {
 		t.Errorf("obeys %v, next at %v", got, w.Next())
-	}
-}
-
-// TestPositionIsBehindItsOrders, also when writing fails in between.
-func TestPositionIsBehindItsOrders(t *testing.T) {
-	w := newWorld(t)
-	w.Session(1)
-	w.run()
-	for i := range 3 {
-		w.Keep(order(fmt.Sprint(i)), w.now)
-		w.KeepPosition("log", uint64(i))
-	}
-	w.KeepPosition("log", 1) // lower
-	w.KeepPosition("log", 9)
-	w.broken = true
-	w.run()
-	w.Session(2) // it was under way
-	w.broken = false
-	w.run()
-	for _, line := range w.kept["ws:1:orders:kept:log"] {
-		var position, behind int
-		if _, err := fmt.Sscanf(line, "%d behind %d", &position, &behind); err != nil || behind < min(position+1, 3) {
-			t.Errorf("position %s", line)
-		}
-	}
-	if all := w.kept["ws:1:orders:kept:log"]; len(all) == 0 || !strings.HasPrefix(all[len(all)-1], "9 ") {
-		t.Errorf("positions %q, want 9 at last", all)
 	}
 }
 

@@ -48,10 +48,6 @@ func (n Names) SweepLock(session int64) string { return n.base + "{fleet}:sweep:
 // Orders is the sorted set of orders that last, by the second at which they end.
 func (n Names) Orders() string { return n.base + "orders" }
 
-// Kept is the sorted set whose highest score is the position in a log up to
-// which Orders has the log's orders.
-func (n Names) Kept(log string) string { return n.base + "orders:kept:" + log }
-
 // Channel is what a node subscribes to.
 func (n Names) Channel(node uint32) string { return n.base + "to:" + Decimal(int64(node)) }
 

@@ -1,0 +1,171 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+const (
+	forwardWindow = 256         // messages on their way to the other log
+	forwardRetry  = time.Second // pause before the next attempt
+	forwardLimit  = 20          // deliveries of a message before it is a dead letter
+)
+
+// forwardQueue is the queue of events for another log.
+func forwardQueue(prefix string) string { return prefix + ".forward" }
+
+func forwardArgs(prefix string) amqp.Table {
+	return amqp.Table{
+		amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-single-active-consumer": true, "x-delivery-limit": int32(forwardLimit),
+		"x-dead-letter-exchange": "", "x-dead-letter-routing-key": letterQueue(prefix),
+		"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish",
+	}
+}
+
+// A Forwarder appends the events that services publish to RabbitMQ to a log that
+// is elsewhere, for a RabbitMQ without streams. It consumes a quorum queue with
+// a single active consumer, so one node at a time forwards, in order. A message
+// is acknowledged when the other log has it; after a failure it may be there
+// twice. Run does the work; Trouble may be called from anywhere.
+type Forwarder struct {
+	config Config
+	to     Appender
+
+	mu      sync.Mutex // guards the following
+	trouble error      // why it does not consume now
+}
+
+// An Appender is the part of an eventlog.Log that a Forwarder needs.
+type Appender interface {
+	Append(ctx context.Context, e eventlog.Entry) (wait func() (eventlog.Position, error))
+}
+
+// NewForwarder returns a forwarder that Run starts.
+func NewForwarder(c Config, to Appender) *Forwarder { return &Forwarder{config: c, to: to} }
+
+// Trouble returns why the queue is not consumed; nil when it is.
+func (f *Forwarder) Trouble() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.trouble
+}
+
+func (f *Forwarder) set(trouble error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if trouble != nil && f.trouble == nil {
+		f.config.Logger.Warn("events of RabbitMQ are not forwarded to the log, trying again", "error", trouble)
+	}
+	f.trouble = trouble
+}
+
+// Run forwards until ctx is over.
+func (f *Forwarder) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := f.forward(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		f.set(err)
+		select {
+		case <-time.After(forwardRetry):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// forward consumes over one connection until something fails.
+func (f *Forwarder) forward(ctx context.Context) error {
+	conn, err := dialFirst(ctx, f.config.Addresses, "forwards events")
+	if err != nil {
+		return err
+	}
+	defer hangUp(conn)
+	stop := context.AfterFunc(ctx, func() { hangUp(conn) })
+	defer stop()
+	if err := f.declare(conn); err != nil {
+		return err
+	}
+	channel, deliveries, err := f.consume(conn)
+	if err != nil {
+		return err
+	}
+	f.set(nil)
+	type sent struct {
+		tag  uint64
+		wait func() (eventlog.Position, error)
+	}
+	waiting := make(chan sent, forwardWindow)
+	failed := make(chan error, 1)
+	var acknowledging sync.WaitGroup
+	acknowledging.Go(func() {
+		for s := range waiting {
+			_, err := s.wait()
+			if err == nil {
+				err = channel.Ack(s.tag, false)
+			}
+			if err != nil {
+				failed <- err
+				hangUp(conn) // what is not acknowledged comes again, in order
+				return
+			}
+		}
+	})
+	for d := range deliveries { // at most forwardWindow are not acknowledged
+		waiting <- sent{d.DeliveryTag, f.to.Append(ctx, entryOf(&d, 0))}
+	}
+	close(waiting)
+	acknowledging.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return errClosed
+	}
+}
+
+func (f *Forwarder) consume(conn *amqp.Connection) (channel *amqp.Channel, deliveries <-chan amqp.Delivery, err error) {
+	err = inTime(conn, func() error {
+		if channel, err = conn.Channel(); err != nil {
+			return err
+		}
+		if err := channel.Qos(forwardWindow, 0, false); err != nil {
+			return err
+		}
+		deliveries, err = channel.Consume(forwardQueue(f.config.Prefix), "", false, false, false, false, nil)
+		return err
+	})
+	return channel, deliveries, err
+}
+
+// declare makes sure that there are the exchanges, the queue, its bindings, and
+// the queue of the dead letters.
+func (f *Forwarder) declare(conn *amqp.Connection) error {
+	d := &declarer{conn: conn}
+	defer d.close()
+	name := forwardQueue(f.config.Prefix)
+	if foreign, err := d.queue(letterQueue(f.config.Prefix), letterArgs()); err != nil {
+		return fmt.Errorf("declare queue of dead letters: %w", errors.Join(err, foreign))
+	}
+	if foreign, err := d.queue(name, forwardArgs(f.config.Prefix)); err != nil {
+		return fmt.Errorf("declare queue %s: %w", name, errors.Join(err, foreign))
+	}
+	for _, exchange := range f.config.Exchanges {
+		if _, err := d.exchange(exchange); err != nil {
+			return fmt.Errorf("declare exchange %s: %w", exchange, err)
+		}
+		for _, key := range f.config.Keys {
+			if foreign, err := d.bind(name, key, exchange); err != nil || foreign != nil {
+				return fmt.Errorf("bind queue %s to %s: %w", name, exchange, errors.Join(err, foreign))
+			}
+		}
+	}
+	return nil
+}

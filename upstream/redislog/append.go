@@ -1,0 +1,130 @@
+package redislog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/redis/rueidis"
+
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+const (
+	appendsWaiting = 4096 // beyond it Append waits
+	appendsAtOnce  = 256  // in one round trip
+)
+
+var errClosed = errors.New("redislog: closed")
+
+// An appender sends entries to Redis in the order of the calls, as many at a
+// time as have come meanwhile. Its goroutine begins with the first one and ends
+// with close. Safe for concurrent use.
+type appender struct {
+	log   *Log
+	queue chan *appending
+	over  context.Context // done when the appender was closed
+	end   context.CancelFunc
+	ended chan struct{} // closed when the goroutine has
+	begin sync.Once
+}
+
+// An appending is an entry on its way.
+type appending struct {
+	ctx    context.Context
+	fields []string
+	done   chan appended // of one
+}
+
+type appended struct {
+	position eventlog.Position
+	err      error
+}
+
+func (a *appender) init(l *Log) {
+	a.log, a.queue, a.ended = l, make(chan *appending, appendsWaiting), make(chan struct{})
+	a.over, a.end = context.WithCancel(context.Background())
+}
+
+func (a *appender) close() {
+	a.end()
+	a.begin.Do(func() { close(a.ended) })
+	<-a.ended
+}
+
+// Append implements eventlog.Log.
+func (l *Log) Append(ctx context.Context, e eventlog.Entry) (wait func() (eventlog.Position, error)) {
+	a := &l.appender
+	a.begin.Do(func() { go a.run() })
+	w := &appending{ctx, fieldsOf(&e), make(chan appended, 1)}
+	select {
+	case a.queue <- w:
+	case <-ctx.Done():
+		return func() (eventlog.Position, error) { return 0, ctx.Err() }
+	case <-a.over.Done():
+		return func() (eventlog.Position, error) { return 0, errClosed }
+	}
+	return func() (eventlog.Position, error) {
+		select {
+		case r := <-w.done:
+			return r.position, r.err
+		case <-ctx.Done():
+			return 0, fmt.Errorf("redis has not confirmed it: %w", ctx.Err())
+		case <-a.over.Done():
+			return 0, errClosed
+		}
+	}
+}
+
+func (a *appender) run() {
+	defer close(a.ended)
+	batch := make([]*appending, 0, appendsAtOnce)
+	for {
+		select {
+		case w := <-a.queue:
+			batch = append(batch[:0], w)
+		case <-a.over.Done():
+			return
+		}
+		for len(batch) < appendsAtOnce && len(a.queue) > 0 {
+			batch = append(batch, <-a.queue)
+		}
+		a.send(batch)
+		clear(batch)
+	}
+}
+
+// send appends a batch in one round trip and answers each of them. An entry
+// whose caller has given up is left out.
+func (a *appender) send(batch []*appending) {
+	client, err := a.log.connection()
+	commands, sent := make([]rueidis.Completed, 0, len(batch)), batch[:0]
+	for _, w := range batch {
+		switch {
+		case err != nil:
+			w.done <- appended{err: err}
+		case w.ctx.Err() == nil:
+			commands, sent = append(commands, a.log.command(client, w.fields)), append(sent, w)
+		}
+	}
+	if len(commands) == 0 {
+		return
+	}
+	for i, r := range client.DoMulti(a.over, commands...) {
+		if e := r.NonRedisError(); e != nil || rejected(r.Error()) {
+			err = r.Error()
+		}
+		end, e := a.log.end(r)
+		sent[i].done <- appended{end.position, e}
+	}
+	if err != nil {
+		a.log.disconnect(client)
+	}
+}
+
+// rejected reports whether Redis answers that it is not the one to ask.
+func rejected(err error) bool {
+	e, ok := rueidis.IsRedisErr(err)
+	return ok && !e.IsNil()
+}

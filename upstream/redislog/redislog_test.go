@@ -1,0 +1,337 @@
+package redislog
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/hometrip/gateway/rooms/cluster"
+	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+const patience = 30 * time.Second // for what should come soon, on a busy machine
+
+var redis *redistest.Server
+
+func TestMain(m *testing.M) {
+	var err error
+	if redis, err = redistest.Start(nil); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	redis.Close()
+	os.Exit(code)
+}
+
+// newLog returns a log with a stream of its own.
+func newLog(t testing.TB, change ...func(*Config)) *Log {
+	t.Helper()
+	server := cluster.Server{Addresses: []string{redis.Addr}}
+	c := Config{
+		Open: func() (rueidis.Client, error) { return server.Open(0, nil) }, Host: redis.Addr, Key: t.Name(),
+		Retention: time.Hour, MaxBytes: 1 << 30, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	l, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	return l
+}
+
+func open(t testing.TB, l *Log, at eventlog.Start) eventlog.Source {
+	t.Helper()
+	s, err := l.Open(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// add appends n events; the text of each is its number.
+func add(t testing.TB, l *Log, n int) (last eventlog.Position) {
+	t.Helper()
+	var waits []func() (eventlog.Position, error)
+	for i := range n {
+		waits = append(waits, l.Append(t.Context(), eventlog.Entry{Key: "k", Body: fmt.Append(nil, i)}))
+	}
+	for _, wait := range waits {
+		p, err := wait()
+		if err != nil || last != 0 && p != last+1 {
+			t.Fatalf("position %d behind %d, %v", uint64(p), uint64(last), err)
+		}
+		last = p
+	}
+	return last
+}
+
+// next returns the next n entries.
+func next(t testing.TB, s eventlog.Source, n int) (all []eventlog.Entry) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for len(all) < n {
+		entries, err := s.Next(t.Context(), time.Second)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("%d of %d entries came, %v", len(all), n, err)
+		}
+		all = append(all, entries...)
+	}
+	return all
+}
+
+func TestAnEntryIsReadAsItWasAppended(t *testing.T) {
+	l := newLog(t)
+	want := []eventlog.Entry{
+		{Exchange: "e", Key: "message.sent", MessageID: "m", AppID: "a", Trace: "t",
+			Published: time.UnixMicro(1_800_000_000_123_456), Body: []byte("{\"a\":\"\x00\xff\"}"), Headers: map[string]any{"x": "1"}},
+		{Key: "k", Body: []byte{}},
+		{Body: []byte{}},
+	}
+	for i := range want {
+		var err error
+		if want[i].Position, err = l.Append(t.Context(), want[i])(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := next(t, open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 100}), len(want))
+	for i := range want {
+		if !reflect.DeepEqual(got[i], want[i]) {
+			t.Errorf("%+v\nwant %+v", got[i], want[i])
+		}
+	}
+}
+
+func TestTheLogIsReadFromAnywhere(t *testing.T) {
+	l := newLog(t)
+	last := add(t, l, 500)
+	for _, c := range []struct {
+		at          eventlog.Start
+		first, want eventlog.Position
+	}{
+		{eventlog.Start{From: eventlog.FromFirst}, last - 499, last},
+		{eventlog.Start{From: eventlog.FromPosition, Position: last - 9}, last - 9, last},
+		{eventlog.Start{From: eventlog.FromPosition, Position: last}, last, last},
+		{eventlog.Start{From: eventlog.FromNext}, last + 1, last + 1},
+	} {
+		c.at.Window = 50
+		s := open(t, l, c.at)
+		if c.at.From == eventlog.FromNext {
+			if s.Info().Behind != last {
+				t.Errorf("behind %d, want %d", uint64(s.Info().Behind), uint64(last))
+			}
+			add(t, l, 1)
+		}
+		for n, e := range next(t, s, int(c.want-c.first)+1) {
+			if e.Position != c.first+eventlog.Position(n) {
+				t.Fatalf("%+v: entry %d has position %d", c.at, n, uint64(e.Position))
+			}
+		}
+	}
+}
+
+func TestAFlushMakesAnotherLog(t *testing.T) {
+	l := newLog(t)
+	add(t, l, 3)
+	idle, behind := open(t, l, eventlog.Start{From: eventlog.FromNext, Window: 10}), open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 10})
+	before := idle.Info().Identity
+	if _, err := redis.CLI("DEL", l.config.Key); err != nil {
+		t.Fatal(err)
+	}
+	add(t, l, 5)
+	for _, s := range []eventlog.Source{idle, behind} {
+		for {
+			entries, err := s.Next(t.Context(), time.Minute)
+			if err != nil {
+				break
+			}
+			if len(entries) > 0 {
+				t.Fatalf("an entry of another log was read: %+v", entries[0])
+			}
+		}
+	}
+	s := open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 10})
+	if s.Info().Identity == before {
+		t.Error("the new log has the identity of the old one")
+	}
+	next(t, s, 5)
+}
+
+// TestALogThatEndsEarlierIsNoticed: what a restart from an older file leaves.
+func TestALogThatEndsEarlierIsNoticed(t *testing.T) {
+	l := newLog(t)
+	add(t, l, 1)
+	s := open(t, l, eventlog.Start{From: eventlog.FromNext, Window: 10}).(*source)
+	s.after += 7
+	for {
+		if _, err := s.Next(t.Context(), time.Minute); err != nil {
+			if !strings.Contains(err.Error(), "lost entries") {
+				t.Error(err)
+			}
+			return
+		}
+	}
+}
+
+func TestReadingEndsWithItsContext(t *testing.T) {
+	s := open(t, newLog(t), eventlog.Start{From: eventlog.FromNext, Window: 10})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if entries, err := s.Next(ctx, time.Hour); len(entries) > 0 || err != nil {
+		t.Errorf("%v, %v", entries, err)
+	}
+}
+
+func TestOldEntriesAreRemoved(t *testing.T) {
+	l := newLog(t, func(c *Config) { c.Retention = time.Minute })
+	const ancient = "for i = 1, 300 do redis.call('XADD', KEYS[1], '5-' .. i, 'at', '5') end"
+	if _, err := redis.CLI("EVAL", ancient, "1", l.config.Key); err != nil {
+		t.Fatal(err)
+	}
+	last := add(t, l, 10)
+	if err := l.trimOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := next(t, open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 500}), 10)
+	if got[0].Position != last-9 {
+		t.Errorf("the oldest entry is at %d, want %d", uint64(got[0].Position), uint64(last-9))
+	}
+}
+
+func TestTheNewestEntryStays(t *testing.T) {
+	l := newLog(t, func(c *Config) { c.Retention = time.Nanosecond })
+	last := add(t, l, 10)
+	time.Sleep(5 * time.Millisecond) // the clock of Redis goes on
+	if err := l.trimOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := next(t, open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 500}), 1); len(got) != 1 || got[0].Position != last {
+		t.Errorf("%+v is left, want position %d", got, uint64(last))
+	}
+}
+
+func TestALargeLogIsTrimmed(t *testing.T) {
+	l := newLog(t, func(c *Config) { c.MaxBytes = 200_000 })
+	body := make([]byte, 1000)
+	for range 1000 {
+		if _, err := l.Append(t.Context(), eventlog.Entry{Key: "k", Body: body})(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		if err := l.trimOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	length, err := redis.CLI("XLEN", l.config.Key)
+	if n := 0; err != nil {
+		t.Fatal(err)
+	} else if _, err := fmt.Sscan(length, &n); err != nil || n < 100 || n > 200 {
+		t.Errorf("%s entries of 1,000 bytes are kept in 200,000, %v", length, err)
+	}
+}
+
+// TestAClosedLogTakesNothing, and nobody waits for ever.
+func TestAClosedLogTakesNothing(t *testing.T) {
+	l := newLog(t)
+	l.Close()
+	if _, err := l.Append(t.Context(), eventlog.Entry{Key: "k"})(); err == nil {
+		t.Error("appended to a log that was closed")
+	}
+}
+
+// TestLeastRights: of the user in deploy/redis.acl, which has all rights that the
+// log needs, on one server and on a Redis Cluster.
+func TestLeastRights(t *testing.T) {
+	path, err := filepath.Abs("../../deploy/redis.acl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := redistest.Start(nil, "--aclfile", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(one.Close)
+	several, err := redistest.StartCluster("--aclfile", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(several.Close)
+	for name, servers := range map[string][]*redistest.Server{"one": {one}, "cluster": several.Servers} {
+		t.Run(name, func(t *testing.T) {
+			server := cluster.Server{Addresses: []string{servers[0].Addr}, Username: "gateway", Password: "secret"}
+			l := newLog(t, func(c *Config) {
+				c.Key, c.MaxBytes = "ws:0:events", 1000
+				c.Open = func() (rueidis.Client, error) { return server.Open(0, nil) }
+			})
+			last := add(t, l, 100)
+			next(t, open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 100}), 100)
+			if err := l.trimOnce(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if got := next(t, open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 100}), 1); got[0].Position <= 1 || got[0].Position > last {
+				t.Errorf("kept from %d on", uint64(got[0].Position))
+			}
+			for _, s := range servers {
+				if log, err := s.CLI("ACL", "LOG"); err != nil || log != "" {
+					t.Errorf("denied: %s %v", log, err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	l := newLog(b)
+	body := make([]byte, 300)
+	waits := make(chan func() (eventlog.Position, error), 500)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for wait := range waits {
+			if _, err := wait(); err != nil {
+				b.Error(err)
+			}
+		}
+	}()
+	for b.Loop() {
+		waits <- l.Append(context.Background(), eventlog.Entry{Key: "message.sent", Body: body})
+	}
+	close(waits)
+	<-done
+}
+
+func BenchmarkRead(b *testing.B) {
+	l := newLog(b)
+	add(b, l, 20_000)
+	s := open(b, l, eventlog.Start{From: eventlog.FromFirst, Window: 500})
+	n := 0
+	for b.Loop() {
+		if n == 20_000 {
+			b.StopTimer()
+			s, n = open(b, l, eventlog.Start{From: eventlog.FromFirst, Window: 500}), 0
+			b.StartTimer()
+		}
+		if n%batchMost == 0 || n == 0 {
+			entries, err := s.Next(context.Background(), time.Second)
+			if err != nil || len(entries) == 0 {
+				b.Fatal(err)
+			}
+		}
+		n++
+	}
+}

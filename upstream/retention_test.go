@@ -1,0 +1,101 @@
+package upstream
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
+)
+
+// TestRetention: what a node has not read when RabbitMQ removes it is counted,
+// and the node's clients are told. A node is behind because it was cut off, or
+// because its rooms take nothing.
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	for _, why := range []string{"cut off", "full"} {
+		t.Run(why, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, brokertest.Shared(t))
+			w.smallStream()
+			late, missed := w.house, atomic.Int64{}
+			way, err := redistest.NewProxy(w.broker.Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(way.Close)
+			w.start(func(c *Config) {
+				c.Log = w.log(c.Table, func(c *rabbitmq.Config) { c.Addresses = []string{"amqp://guest:guest@" + way.Addr + "/"} })
+				c.Missed = func() { missed.Add(1) }
+			})
+			behind := w.consumer
+			w.house = &house{}
+			w.start() // a node that keeps up
+			w.publishLarge(0, 100)
+			await(t, "the first events", func() bool { return len(late.all()) == 100 })
+
+			full := make(chan struct{})
+			if why == "full" {
+				late.set(func(h *house) { h.full = full })
+			} else {
+				way.Cut()
+			}
+			const last = 8000 // eight times of what the stream keeps
+			w.publishLarge(100, last)
+			await(t, "all events at the other node", func() bool { return len(w.house.all()) == last })
+			close(full)
+			way.Heal()
+
+			await(t, "the newest event", func() bool { got := late.all(); return got[len(got)-1].packet == large(last-1) })
+			got, n := late.all(), behind.Totals()
+			const segments = 8_000_000 / 100_000 // each has an entry of RabbitMQ's own
+			if sum := int64(len(got)) + n.Missed; sum < last || sum > last+2*segments ||
+				n.Missed < last/2 || n.Gaps == 0 || missed.Load() != n.Gaps || n.Logs != 0 {
+				t.Errorf("%d events came; told %d times; counted %+v", len(got), missed.Load(), n)
+			}
+			if n := w.consumer.Totals(); n.Gaps != 0 { // also where segments begin
+				t.Errorf("the other node has missed %d events in %d gaps", n.Missed, n.Gaps)
+			}
+		})
+	}
+}
+
+// smallStream makes the stream of the log, with small segments: RabbitMQ removes
+// whole ones.
+func (w *world) smallStream() {
+	w.t.Helper()
+	if _, err := w.service.Channel.QueueDeclare(rabbitmq.StreamName(w.prefix), true, false, false, false, amqp.Table{
+		amqp.QueueTypeArg: amqp.QueueTypeStream, "x-max-length-bytes": int64(1_000_000), "x-stream-max-segment-size-bytes": int64(100_000),
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+var kilobyte = strings.Repeat("x", 1000)
+
+// large is what the nth event of publishLarge becomes.
+func large(n int) string {
+	return fmt.Sprintf(`["new_message",{"conversationId":1,"message":"%d%s","timestamp":"t"}]`, n, kilobyte)
+}
+
+// publishLarge publishes numbered events of a kilobyte.
+func (w *world) publishLarge(from, to int) {
+	w.t.Helper()
+	const window = 100
+	for ; from < to; from += window {
+		var messages []amqp.Publishing
+		for n := from; n < from+window; n++ {
+			messages = append(messages, amqp.Publishing{
+				Body: fmt.Appendf(nil, `{"conversationId":1,"message":"%d%s","timestamp":"t"}`, n, kilobyte),
+			})
+		}
+		if err := w.service.Publish(w.exchanges[0], "message.sent", messages...); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
+)
+
+// TestRabbitMQWithoutStreams: as before 3.9, and in a cluster that was upgraded
+// from there. It is named, and the log is in Redis.
+func TestRabbitMQWithoutStreams(t *testing.T) {
+	t.Parallel()
+	b, err := brokertest.Start("RABBITMQ_FEATURE_FLAGS=quorum_queue")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	w, r := newWorld(t, b), newRedisWorld(t, 0)
+	stream := w.log(table(t))
+	_, err = stream.Open(t.Context(), eventlog.Start{From: eventlog.FromNext, Window: 1})
+	if !errors.Is(err, eventlog.ErrNoLog) || !strings.Contains(err.Error(), "enable_feature_flag stream_queue") {
+		t.Errorf("reading: %v", err)
+	}
+	if _, err := stream.Append(t.Context(), eventlog.Entry{Key: "message.sent"})(); !errors.Is(err, eventlog.ErrNoLog) {
+		t.Errorf("appending: %v", err)
+	}
+
+	var nodes []*house
+	for range 2 {
+		choice := NewChoice(stream, r.log, quietLog())
+		w.house = &house{}
+		w.start(func(c *Config) { c.Log = choice })
+		if !choice.Other() {
+			t.Fatal("the log is not in Redis")
+		}
+		nodes = append(nodes, w.house)
+	}
+	var stops []func()
+	for range 2 {
+		stops = append(stops, runForwarder(t, w, r.log))
+	}
+	const events = 2000
+	for n := range events {
+		w.publish("message.sent", messageBody(n), func(m *amqp.Publishing) { m.MessageId = fmt.Sprint(n) })
+		if n == events/2 {
+			stops[0]() // the other one takes over
+		}
+	}
+	for _, h := range nodes {
+		w.house = h
+		w.wantAll(events)
+	}
+
+	seen, err := rabbitmq.Inspect(t.Context(), w.logConfig(table(t)))
+	if err != nil || seen.Found[0].Instead != w.prefix+".forward" {
+		t.Errorf("the doctor sees %+v, %v", seen, err)
+	}
+
+	stops[1]()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	stream.MoveQueues(ctx)
+	w.publish("message.sent", messageBody(0)) // or RabbitMQ returned it: the queue is bound
+}
+
+// runForwarder returns what ends it, when RabbitMQ has its queue.
+func runForwarder(t *testing.T, w *world, to rabbitmq.Appender) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	f := rabbitmq.NewForwarder(w.logConfig(table(t)), to)
+	go func() { f.Run(ctx); close(ended) }()
+	stop = sync.OnceFunc(func() { cancel(); <-ended })
+	t.Cleanup(stop)
+	conn, err := w.broker.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { conn.Close() }()
+	await(t, "the queue and its consumer", func() bool {
+		q, err := conn.Channel.QueueDeclarePassive(w.prefix+".forward", true, false, false, false, nil)
+		if err != nil {
+			conn.Close()
+			conn, err = w.broker.Connect()
+		}
+		return err == nil && q.Consumers > 0
+	})
+	return stop
+}
+
+// refusing is a log that takes nothing.
+type refusing struct{}
+
+func (refusing) Append(context.Context, eventlog.Entry) func() (eventlog.Position, error) {
+	return func() (eventlog.Position, error) { return 0, errors.New("no") }
+}
+
+// TestWhatWasToBeForwardedIsMovedIntoTheStream when RabbitMQ has streams by now.
+func TestWhatWasToBeForwardedIsMovedIntoTheStream(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t))
+	stop := runForwarder(t, w, refusing{})
+	for n := range 10 {
+		w.publish("message.sent", messageBody(n))
+	}
+	stop()
+	w.start()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	w.log(table(t)).MoveQueues(ctx)
+	var want []delivered
+	for n := range 10 {
+		want = append(want, message(n))
+	}
+	w.want(want...)
+	if _, err := w.service.Channel.QueueDeclarePassive(w.prefix+".forward", true, false, false, false, nil); err == nil {
+		t.Error("the queue is still there")
+	}
+}
