@@ -1,0 +1,169 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/upstream/brokertest"
+)
+
+// A ledger is what a service has published to conversation 1, some of which
+// RabbitMQ has not confirmed. Owned by the goroutine of run, but for published.
+type ledger struct {
+	broker    *brokertest.Broker
+	exchange  string
+	confirmed []bool // by number
+	published atomic.Int64
+}
+
+// run publishes at most 1,000 events a second until ctx is cancelled. What is
+// not confirmed is not published again.
+func (l *ledger) run(ctx context.Context) {
+	const each = 10
+	tick := time.NewTicker(each * time.Millisecond)
+	defer tick.Stop()
+	var p *brokertest.Publisher
+	for ctx.Err() == nil {
+		<-tick.C
+		if p == nil {
+			p, _ = l.broker.Connect()
+		}
+		if p != nil && !l.batch(p, each) {
+			p.Close()
+			p = nil
+		}
+	}
+	if p != nil {
+		p.Close()
+	}
+}
+
+// batch publishes events, and reports whether all are confirmed.
+func (l *ledger) batch(p *brokertest.Publisher, events int) bool {
+	first := len(l.confirmed)
+	var confirms []*amqp.DeferredConfirmation
+	for n := first; n < first+events; n++ {
+		confirm, err := p.Channel.PublishWithDeferredConfirm(l.exchange, "message.sent", true, false, amqp.Publishing{
+			DeliveryMode: amqp.Persistent, Body: fmt.Appendf(nil, `{"conversationId":1,"message":%d}`, n),
+		})
+		if err != nil {
+			l.confirmed = append(l.confirmed, false)
+			break
+		}
+		l.confirmed = append(l.confirmed, false)
+		confirms = append(confirms, confirm)
+	}
+	for i, confirm := range confirms {
+		l.confirmed[first+i] = confirm.Wait()
+	}
+	l.published.Store(int64(len(l.confirmed)))
+	return l.confirmed[len(l.confirmed)-1]
+}
+
+// A reader is a client in conversation 1 that keeps the numbers it is given.
+type reader struct {
+	*client
+	name string
+	got  []int
+}
+
+// until reads up to a number.
+func (r *reader) until(t *testing.T, last int) {
+	t.Helper()
+	for len(r.got) == 0 || r.got[len(r.got)-1] < last {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+		e, err := r.Next(ctx)
+		cancel()
+		var body struct{ Message int }
+		if err == nil && e.Name == "new_message" {
+			err = e.Decode(&body)
+		}
+		if err != nil {
+			t.Fatalf("%s has %d events, and waits for number %d: %v", r.name, len(r.got), last, err)
+		}
+		if e.Name == "new_message" {
+			r.got = append(r.got, body.Message)
+		}
+	}
+}
+
+// wantOnce wants each confirmed event once, the others at most once, in order.
+func (r *reader) wantOnce(t *testing.T, confirmed []bool) (unsure int) {
+	t.Helper()
+	next := 0
+	for _, n := range r.got {
+		if n < next || n >= len(confirmed) {
+			t.Fatalf("%s got event %d when %d was the next", r.name, n, next)
+		}
+		for ; next < n; next++ {
+			if confirmed[next] {
+				t.Fatalf("%s got event %d, and %d, which is confirmed, has not come", r.name, n, next)
+			}
+		}
+		if !confirmed[n] {
+			unsure++
+		}
+		next++
+	}
+	return unsure
+}
+
+// TestEachConfirmedEventComesOnceWhenRabbitMQIsKilled, at each client of two
+// gateways, while 1,000 are published a second.
+func TestEachConfirmedEventComesOnceWhenRabbitMQIsKilled(t *testing.T) {
+	t.Parallel()
+	broker, err := brokertest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	f := newFleet(t)
+	f.listenTo(broker, "killed-broker")
+	var readers []*reader
+	for i := range 2 {
+		g := f.start()
+		for _, user := range []string{"ann", "bob"} {
+			r := &reader{client: connect(t, g, user), name: fmt.Sprintf("%s on gateway %d", user, i)}
+			if err := r.do("join_room", "1"); err != nil {
+				t.Fatal(err)
+			}
+			readers = append(readers, r)
+		}
+	}
+	for _, command := range []string{"stop_app", "start_app"} { // RabbitMQ 3.10 hangs over a stream that was made right before it is killed
+		if out, err := broker.Ctl(command); err != nil {
+			t.Fatal(out, err)
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	l := &ledger{broker: broker, exchange: "killed-broker"}
+	ended := make(chan struct{})
+	go func() { defer close(ended); l.run(ctx) }()
+	more := func(events int64) {
+		t.Helper()
+		from := l.published.Load()
+		gatewaytest.Await(t, fmt.Sprint(events, " more events published"), func() bool { return l.published.Load() >= from+events })
+	}
+	for range 2 {
+		more(1_000)
+		broker.Kill()
+		if err := broker.Launch(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	more(500)
+	stop()
+	<-ended
+	for _, r := range readers {
+		r.until(t, len(l.confirmed)-1)
+		unsure := r.wantOnce(t, l.confirmed)
+		t.Logf("%s got %d of %d events, %d of them unconfirmed", r.name, len(r.got), len(l.confirmed), unsure)
+	}
+}
