@@ -20,6 +20,7 @@ type ledger struct {
 	exchange  string
 	confirmed []bool // by number
 	published atomic.Int64
+	down      atomic.Bool // RabbitMQ
 }
 
 // run publishes at most 1,000 events a second until ctx is cancelled. What is
@@ -31,7 +32,7 @@ func (l *ledger) run(ctx context.Context) {
 	var p *brokertest.Publisher
 	for ctx.Err() == nil {
 		<-tick.C
-		if p == nil {
+		if p == nil && !l.down.Load() {
 			p, _ = l.broker.Connect()
 		}
 		if p != nil && !l.batch(p, each) {
@@ -153,10 +154,12 @@ func TestEachConfirmedEventComesOnceWhenRabbitMQIsKilled(t *testing.T) {
 	}
 	for range 2 {
 		more(1_000)
+		l.down.Store(true)
 		broker.Kill()
 		if err := broker.Launch(); err != nil {
 			t.Fatal(err)
 		}
+		l.down.Store(false)
 	}
 	more(500)
 	stop()
