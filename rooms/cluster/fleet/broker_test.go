@@ -33,15 +33,42 @@ func (l *ledger) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		<-tick.C
 		if p == nil && !l.down.Load() {
-			p, _ = l.broker.Connect()
+			p = l.connect()
 		}
 		if p != nil && !l.batch(p, each) {
-			p.Close()
+			_ = p.Conn.CloseDeadline(time.Now().Add(time.Second))
 			p = nil
 		}
 	}
 	if p != nil {
 		p.Close()
+	}
+}
+
+// answerTimeout is for RabbitMQ to answer the service. One that has just started
+// may never do so (seen with 3.10); then another connection is made.
+const answerTimeout = 3 * time.Second
+
+// connect returns nil when it did not succeed in time.
+func (l *ledger) connect() *brokertest.Publisher {
+	made := make(chan *brokertest.Publisher, 1)
+	go func() {
+		p, err := l.broker.Connect()
+		if err != nil {
+			p = nil
+		}
+		made <- p
+	}()
+	select {
+	case p := <-made:
+		return p
+	case <-time.After(answerTimeout):
+		go func() {
+			if p := <-made; p != nil {
+				p.Close()
+			}
+		}()
+		return nil
 	}
 }
 
@@ -60,8 +87,11 @@ func (l *ledger) batch(p *brokertest.Publisher, events int) bool {
 		l.confirmed = append(l.confirmed, false)
 		confirms = append(confirms, confirm)
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
 	for i, confirm := range confirms {
-		l.confirmed[first+i] = confirm.Wait()
+		ok, err := confirm.WaitContext(ctx)
+		l.confirmed[first+i] = ok && err == nil
 	}
 	l.published.Store(int64(len(l.confirmed)))
 	return l.confirmed[len(l.confirmed)-1]
