@@ -177,9 +177,12 @@ func isBinaryBody(head *codec.Head) bool {
 // serveRequest answers a GET or POST of one of this loop's sessions.
 func (w *worker) serveRequest(x *exchange, sid string, body []byte, binary bool, now time.Time) {
 	s := w.bySID[sid]
+	if s != nil {
+		s.poll.came(x.conn, w)
+	}
 	switch {
-	case s == nil && x.method == http.MethodPost && w.departed[sid] != nil:
-		x.reply(w, postTaken)
+	case s == nil && w.departed[sid] != nil:
+		x.reply(w, w.departed[sid].reply(x))
 	case s == nil:
 		x.reply(w, engineError(http.StatusBadRequest, codeSID))
 	case x.method == http.MethodGet:

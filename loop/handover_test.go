@@ -65,7 +65,9 @@ func TestDrainLeavesPollsTheirConnection(t *testing.T) {
 	await(t, "the drain to begin", s.Draining)
 	kept := 0
 	for _, p := range polls {
-		if r := p.post.do("POST", p.target(), `42["nothing"]`); r.status == 200 && !r.close {
+		p.post.send(requestText("POST", p.target(), `42["nothing"]`))
+		// The end of the connection: the drain has begun with this session.
+		if r, err := p.post.tryReceive("POST"); err == nil && r.status == 200 && !r.close {
 			kept++
 		}
 	}

@@ -21,6 +21,8 @@ type polling struct {
 	probed bool      // and has been answered: polls are released at once
 	input  rooms.Throttle
 	place  source // that the session holds a place of
+
+	conns [2]*httpConn // connections of this loop that requests came on last
 }
 
 const contentText = "text/plain; charset=UTF-8"
@@ -29,13 +31,20 @@ const contentText = "text/plain; charset=UTF-8"
 // answer to the first GET.
 func (h *httpConn) openPolling(x *exchange, head *codec.Head, from source, now time.Time) {
 	w := h.w
-	s := newSession(w, bearer(head), now)
+	s := newSession(w, head, now)
 	s.poll = &polling{sid: newSID(w.index), place: from}
 	w.bySID[s.poll.sid] = s
 	w.stats.HandshakesPoll.Add(1)
 	x.home = w
 	w.body = w.appendOpen(w.body[:0], s.poll.sid, true)
 	x.reply(w, reply{status: http.StatusOK, contentType: contentText, body: w.body})
+}
+
+// came notes which connection a request has come on. A client uses two.
+func (p *polling) came(h *httpConn, w *worker) {
+	if h.w == w && p.conns[0] != h {
+		p.conns[0], p.conns[1] = h, p.conns[0]
+	}
 }
 
 // handlePoll answers a GET with what is pending, or parks it.
@@ -84,8 +93,7 @@ func (s *session) answerPoll() {
 	}
 	w.body, s.poll.parked = b, nil
 	x.reply(w, reply{
-		status: http.StatusOK, contentType: contentText, body: b, data: data,
-		last: s.closing && w.server.draining.Load(), // the client is to come back elsewhere
+		status: http.StatusOK, contentType: contentText, body: b, data: data, parting: s.closing,
 	})
 }
 
@@ -141,7 +149,9 @@ func (s *session) resume(now time.Time) {
 		p.exchange.reply(s.w, engineError(http.StatusBadRequest, codeBadRequest))
 		return
 	}
-	p.exchange.reply(s.w, postTaken)
+	taken := postTaken
+	taken.parting = s.closing
+	p.exchange.reply(s.w, taken)
 }
 
 // posted takes one packet of a POST.
@@ -169,6 +179,9 @@ func (s *session) endPolling(poll, post reply) {
 	s.poll = nil
 	s.w.server.guard.leave(p.place, true)
 	delete(s.w.bySID, p.sid)
+	for _, h := range p.conns {
+		h.part(time.Now())
+	}
 	if p.parked != nil {
 		p.parked.reply(s.w, poll)
 	}

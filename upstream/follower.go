@@ -27,6 +27,17 @@ type handler interface {
 	// anew that the log is another one from here on.
 	missed(from, to eventlog.Position)
 	anew(log string)
+
+	// opened tells that the log was opened, and where.
+	opened(from eventlog.From)
+
+	// begun tells that the entries from here on are of that log, from behind a
+	// position on; unless known that is 0 for want of a number.
+	begun(log string, behind eventlog.Position, known bool)
+
+	// between is called between two entries. It returns a context to wait for
+	// the next one with.
+	between(ctx context.Context) context.Context
 }
 
 const (
@@ -52,10 +63,11 @@ type follower struct {
 	start   eventlog.Start
 	todo    []eventlog.Output
 	logged  time.Time // when the last failure was
+	fresh   bool      // the handler has not been told of this log
 }
 
 func newFollower(what string, c *Config, h handler) *follower {
-	f := &follower{what: what, log: c.Log, handler: h, logger: c.Logger, board: newBoard(time.Now())}
+	f := &follower{what: what, log: c.Log, handler: h, logger: c.Logger, board: newBoard(time.Now()), fresh: true}
 	f.reader = eventlog.NewReader(eventlog.ReaderConfig{
 		Window: c.Window, RetryMin: c.RetryMin, RetryMax: c.RetryMax, Seed: rand.Uint64(),
 	})
@@ -66,13 +78,14 @@ func newFollower(what string, c *Config, h handler) *follower {
 func (f *follower) run(ctx context.Context, at eventlog.Start) {
 	f.step(ctx, eventlog.Input{Kind: eventlog.Begin, Start: at})
 	for ctx.Err() == nil {
+		awake := f.handler.between(ctx)
 		switch {
 		case f.opening:
 			f.open(ctx)
 		case f.source != nil:
-			f.receive(ctx)
+			f.receive(ctx, awake)
 		default:
-			pause(ctx, f.untilTick())
+			pause(awake, f.untilTick())
 			f.step(ctx, eventlog.Input{Kind: eventlog.Tick})
 		}
 	}
@@ -119,6 +132,7 @@ func (f *follower) do(ctx context.Context, out *eventlog.Output) {
 	case eventlog.Gap:
 		f.handler.missed(out.From, out.Position)
 	case eventlog.OtherLog:
+		f.fresh = true
 		f.handler.anew(out.Identity)
 	}
 }
@@ -145,17 +159,30 @@ func (f *follower) open(ctx context.Context) {
 	}
 	f.source = source
 	info := source.Info()
+	from := f.start.From
 	f.step(ctx, eventlog.Input{Kind: eventlog.Opened, Info: info})
+	f.handler.opened(from)
 	if f.source == source {
+		f.tell()
 		number := f.board.connected(time.Now(), info.Identity)
 		f.logger.Info("reading the log of the services' events", "for", f.what, "log", info.Identity,
 			"from", fmt.Sprint(f.start.From), "position", f.reader.Last().String(), "connection", number)
 	}
 }
 
-// receive takes what the log sends next.
-func (f *follower) receive(ctx context.Context) {
-	entries, err := f.source.Next(ctx, f.untilTick())
+// tell tells the handler which log it is, when it does not know.
+func (f *follower) tell() {
+	if !f.fresh {
+		return
+	}
+	f.fresh = false
+	behind := f.reader.Last()
+	f.handler.begun(f.reader.Identity(), behind, behind != 0 || f.start.From == eventlog.FromFirst)
+}
+
+// receive takes what the log sends next. It waits until awake is over.
+func (f *follower) receive(ctx, awake context.Context) {
+	entries, err := f.source.Next(awake, f.untilTick())
 	if err != nil {
 		f.failed(ctx, err)
 		return

@@ -124,7 +124,7 @@ type Config struct {
 	MaxPublishBytes int
 
 	AdapterKey    string // "": no fleet on Node
-	AdapterEvents string // adapterNotRouted or adapterAll
+	AdapterEvents string // adapterNotRouted, adapterAll or adapterCompare
 
 	UseRabbitMQ         bool
 	RabbitMQHost        string
@@ -141,6 +141,15 @@ type Config struct {
 	EventLogRetention time.Duration
 	EventLogMaxBytes  int
 	EventLogTailBytes int
+
+	Recovery            string // one of recoveryModes
+	RecoveryWindow      time.Duration
+	RecoveryMaxEvents   int
+	RecoveryMaxBytes    int
+	PresenceGrace       time.Duration
+	MaxRecoverySessions int
+	MaxRecoveryBytes    int
+	MaxRecoveryPerUser  int
 
 	RoutesFile   string // "": only the built-in routes
 	MaxEventSize int    // bytes

@@ -30,7 +30,7 @@ const (
 
 // settings is every environment variable there is. The parser, the table in
 // the README and .env.example come from it.
-var settings = slices.Concat(serverSettings, limitSettings, serviceSettings)
+var settings = slices.Concat(serverSettings, limitSettings, serviceSettings, recoverySettings)
 
 // serverSettings are about the port and who may use it.
 var serverSettings = []setting{
@@ -150,8 +150,8 @@ var serviceSettings = []setting{
 		doc:  "Key of the @socket.io/redis-adapter whose Node servers this gateway shares rooms with, usually socket.io; empty: none.",
 		kind: anyText(func(c *Config) *string { return &c.AdapterKey })},
 	{name: "SOCKETIO_ADAPTER_EVENTS", def: adapterNotRouted,
-		doc:  "Which events of Node servers and emitters clients get: not-routed leaves those that routes emit to the log, which Node servers read too; all takes every event.",
-		kind: oneOf(func(c *Config) *string { return &c.AdapterEvents }, adapterNotRouted, adapterAll)},
+		doc:  "Which events of Node servers and emitters clients get: not-routed leaves those that routes emit to the log, which Node servers read too; all takes every event; compare takes none and only counts how the Node servers' deliveries of routed events compare with the gateway's.",
+		kind: oneOf(func(c *Config) *string { return &c.AdapterEvents }, adapterNotRouted, adapterAll, adapterCompare)},
 
 	{group: "RabbitMQ", name: "USE_RABBITMQ", def: "true", doc: "Whether this node takes events of the services.",
 		kind: boolean(func(c *Config) *bool { return &c.UseRabbitMQ })},
@@ -185,7 +185,7 @@ var serviceSettings = []setting{
 		doc:  "Bytes of events that RabbitMQ keeps; the oldest are removed beyond. It is set when the stream is made.",
 		kind: integer(100*mib, 1<<40, func(c *Config) *int { return &c.EventLogMaxBytes })},
 	{name: "EVENT_LOG_TAIL_BYTES", def: strconv.Itoa(64 * mib),
-		doc:  "Bytes of events that this process keeps in its memory with EVENT_LOG=memory; the oldest are removed beyond.",
+		doc:  "Bytes of the newest events that this process keeps in its memory, for clients that come back and for EVENT_LOG=memory; the oldest are removed beyond.",
 		kind: integer(mib, 64*1024*mib, func(c *Config) *int { return &c.EventLogTailBytes })},
 	{name: "ROUTES_FILE", reload: true, doc: "YAML file with routes beside the built-in ones.",
 		kind: anyText(func(c *Config) *string { return &c.RoutesFile })},

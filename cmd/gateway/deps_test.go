@@ -30,13 +30,21 @@ var pure = map[string]string{
 	"github.com/redis/rueidis": "the driver speaks to Redis",
 }
 
+const oneThread = "a simulation is one thread, and the same each time"
+
+// simulated is what simulations must not import.
+var simulated = map[string]string{
+	"net": oneThread, "net/http": oneThread, "os": oneThread, "sync": oneThread, "crypto/rand": oneThread,
+	"github.com/redis/rueidis": "there is a model of Redis", "github.com/rabbitmq/amqp091-go": "there is a model of RabbitMQ",
+}
+
 // arrows is the table of the house. Tests may import what they like.
 var arrows = map[string]rule{
 	"codec": {banned: map[string]string{
 		"net": noIO, "net/http": noIO, "os": noIO, "log/slog": noIO,
 		"time": "bytes have no clock", "sync": "it has no state to guard",
 	}},
-	"rooms": {ours: []string{"codec"}, banned: map[string]string{
+	"rooms": {ours: []string{"codec", "internal/shrink"}, banned: map[string]string{
 		"net": noIO, "net/http": noIO, "os": noIO, "log/slog": noIO,
 		"github.com/panjf2000/gnet/v2":        "rooms do not know how bytes travel",
 		"github.com/redis/rueidis":            "the other nodes are behind a port",
@@ -45,14 +53,15 @@ var arrows = map[string]rule{
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
 	}},
 	"rooms/cluster/wire":      {ours: []string{"codec", "rooms"}, banned: pure},
-	"rooms/cluster/directory": {ours: []string{"rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster/directory": {ours: []string{"internal/shrink", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/lease":     {ours: []string{"rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster/members":   {banned: pure},
+	"rooms/cluster/members":   {ours: []string{"internal/shrink"}, banned: pure},
 	"rooms/cluster/orders":    {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster/outbox":    {ours: []string{"codec", "rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster/outbox":    {ours: []string{"codec", "internal/shrink", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/core": {ours: []string{"codec", "rooms", "rooms/cluster/directory", "rooms/cluster/lease",
 		"rooms/cluster/members", "rooms/cluster/orders", "rooms/cluster/outbox", "rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster": {ours: []string{"codec", "rooms", "rooms/cluster/core", "rooms/cluster/directory", "rooms/cluster/wire"}, banned: map[string]string{
+	"rooms/cluster/sessions": {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster": {ours: []string{"codec", "rooms", "rooms/cluster/core", "rooms/cluster/directory", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
 		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
@@ -91,21 +100,23 @@ var arrows = map[string]rule{
 	"internal/secret":     {},
 	"internal/authz":      {ours: []string{"codec", "internal/fairpool", "rooms"}},
 	"internal/fairpool":   {},
+	"internal/shrink":     {},
 	"internal/console":    {},
 	"internal/doctor":     {ours: []string{"upstream/rabbitmq"}},
 	"internal/canary":     {ours: []string{"internal/sioclient"}},
 	"internal/sioclient":  {ours: []string{"codec"}},
 	"internal/freeport":   {},
 	"internal/clocktest":  {},
-
-	"internal/simulation/rabbitmodel": {},
-	"internal/simulation/redismodel":  {},
+	"internal/simulation": {ours: []string{"codec", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
+		"rooms/cluster/core", "rooms/cluster/wire", "upstream", "upstream/eventlog"}, banned: simulated},
+	"internal/simulation/redismodel":  {banned: simulated},
+	"internal/simulation/rabbitmodel": {banned: simulated},
 	"internal/gatewaytest":            {ours: []string{"internal/freeport"}},
 }
 
 // free are the folders whose packages may import what they like: the program
 // that puts all others together, and what only looks at it from outside.
-var free = []string{"cmd", "bench", "internal/e2e", "rooms/cluster/fleet"}
+var free = []string{"cmd", "bench", "internal/e2e", "internal/simulation/mutants", "rooms/cluster/fleet"}
 
 // packages returns the folders of the house that have Go files in them, tests
 // included.

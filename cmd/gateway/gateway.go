@@ -45,9 +45,10 @@ type Gateway struct {
 	started  time.Time
 	memory   int64 // bytes the process may use
 	verifier *auth.Verifier
-	gate     *authz.Gate      // nil when everybody may be in every room
-	cluster  *cluster.Cluster // nil without Redis
-	fleet    *adapter.Adapter // nil without servers on Node
+	gate     *authz.Gate       // nil when everybody may be in every room
+	cluster  *cluster.Cluster  // nil without Redis
+	fleet    *adapter.Adapter  // nil without servers on Node
+	comparer *adapter.Comparer // nil unless deliveries are compared with theirs
 	hub      *rooms.Hub
 	routes   *upstream.Table
 	events   *eventLog
@@ -144,8 +145,9 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		Limits:         g.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
+		Recovery:       g.recovery(),
 		Outside:        g.outside(),
-		SocketRooms:    g.fleet != nil,
+		SocketRooms:    g.joined(),
 	})
 	if err != nil {
 		return nil, err
@@ -286,6 +288,7 @@ func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
 	if err := g.server.Drain(drain); err != nil {
 		g.log.Warn("sessions left at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
 	}
+	g.awaitAbsent(drain)
 	select {
 	case <-events:
 	case <-drain.Done():

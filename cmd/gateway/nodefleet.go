@@ -2,18 +2,21 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/rueidis"
 
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/adapter"
+	"github.com/hometrip/gateway/upstream"
 )
 
 // Values of SOCKETIO_ADAPTER_EVENTS.
 const (
 	adapterNotRouted = "not-routed"
 	adapterAll       = "all"
+	adapterCompare   = "compare"
 )
 
 // nodeFleet returns this node's membership in a fleet of Node servers, nil
@@ -33,15 +36,47 @@ func (g *Gateway) nodeFleet() (*adapter.Adapter, error) {
 		Open:   func() (rueidis.Client, error) { return server.Open(db, nil) },
 		Log:    g.log,
 	}
-	if cfg.AdapterEvents == adapterNotRouted {
+	if cfg.AdapterEvents != adapterAll {
 		c.Routed = g.routes.Emits
+	}
+	if cfg.AdapterEvents == adapterCompare {
+		g.comparer = adapter.NewComparer()
+		c.Compare = g.comparer
 	}
 	return adapter.New(c)
 }
 
+// A comparison is the rooms of a gateway that compares its deliveries with those
+// of Node servers: every event is made, whether a client is in its room or not.
+type comparison struct {
+	*rooms.Hub
+	comparer *adapter.Comparer
+}
+
+// Holds implements upstream.Rooms.
+func (c comparison) Holds([]byte) bool { return true }
+
+// Deliver implements upstream.Rooms.
+func (c comparison) Deliver(b rooms.Broadcast) int {
+	c.comparer.Deliver(b.Room, b.Message, time.Now())
+	return c.Hub.Deliver(b)
+}
+
+// eventRooms is where the events of the log go.
+func (g *Gateway) eventRooms() upstream.Rooms {
+	if g.comparer != nil {
+		return comparison{g.hub, g.comparer}
+	}
+	return g.hub
+}
+
+// joined reports whether this node is a member of a fleet on Node, and does not
+// only listen to it.
+func (g *Gateway) joined() bool { return g.fleet != nil && g.comparer == nil }
+
 // outside returns the fleet as the rooms know it: nil when there is none.
 func (g *Gateway) outside() rooms.Outside {
-	if g.fleet == nil {
+	if !g.joined() {
 		return nil
 	}
 	return g.fleet
@@ -80,9 +115,15 @@ var adapterFigures = []adapterFigure{
 var adapterDroppedDesc = prometheus.NewDesc("gateway_adapter_dropped_total",
 	"Messages of Node servers that clients must not get, by reason.", []string{"reason"}, nil)
 
+var adapterComparedDesc = prometheus.NewDesc("gateway_adapter_compared_total",
+	"With SOCKETIO_ADAPTER_EVENTS=compare: events that the gateway and the Node servers delivered, by who did.", []string{"result"}, nil)
+
 // An adapterCollector turns the adapter's figures into Prometheus metrics. Safe
 // for concurrent use.
-type adapterCollector struct{ adapter *adapter.Adapter }
+type adapterCollector struct {
+	adapter  *adapter.Adapter
+	comparer *adapter.Comparer // nil unless it compares
+}
 
 // Describe implements prometheus.Collector.
 func (c *adapterCollector) Describe(ch chan<- *prometheus.Desc) {
@@ -90,6 +131,7 @@ func (c *adapterCollector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- f.desc
 	}
 	ch <- adapterDroppedDesc
+	ch <- adapterComparedDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -100,5 +142,14 @@ func (c *adapterCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for reason, n := range t.Dropped {
 		ch <- prometheus.MustNewConstMetric(adapterDroppedDesc, prometheus.CounterValue, float64(n), reason.String())
+	}
+	if c.comparer == nil {
+		return
+	}
+	compared := c.comparer.Totals(time.Now())
+	for result, n := range map[string]int64{
+		"both": compared.Both, "node_only": compared.NodeOnly, "gateway_only": compared.LogOnly,
+	} {
+		ch <- prometheus.MustNewConstMetric(adapterComparedDesc, prometheus.CounterValue, float64(n), result)
 	}
 }

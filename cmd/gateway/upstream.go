@@ -34,14 +34,16 @@ func (g *Gateway) backDoor() (*upstream.Consumer, error) {
 		Window:  g.cfg().RabbitMQPrefetch,
 		MaxBody: g.cfg().MaxEventSize,
 		Table:   g.routes,
-		Rooms:   g.hub,
+		Rooms:   g.eventRooms(),
 		Missed:  func() { g.server.Renew() },
+		Tail:    g.cfg().tailBytes(),
 		Logger:  g.log,
 	}
 	if g.cluster != nil {
 		c.Keep = g.cluster.Keep
+		c.Orders = g.cluster.ReadOrders
 	}
-	if g.fleet != nil {
+	if g.joined() {
 		c.Tell = func(o rooms.Order, at eventlog.Position) {
 			if o.User != "" { // Node servers do not know sockets by their tokens
 				g.fleet.DisconnectUser(o.User, at.String())

@@ -173,7 +173,10 @@ func (v *Verifier) verify(token string, now time.Time) (rooms.Identity, error) {
 	}
 	k := v.keys.Load()
 	c := &claims{party: &k.party, expires: never}
-	if !k.recognize(token, c) {
+	switch known, err := k.recognize(token, c); {
+	case err != nil:
+		return rooms.Identity{}, err
+	case !known:
 		c = &claims{party: &k.party, expires: never}
 		if err := v.parse(k, token, c); err != nil {
 			return rooms.Identity{}, err

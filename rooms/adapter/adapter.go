@@ -35,6 +35,11 @@ type Config struct {
 	// so are not taken from Node servers, which read it too. nil: all are taken.
 	Routed func(event string) bool
 
+	// Compare, if not nil, has this node listen to the Node servers' events that
+	// are Routed, and do nothing else: no client gets anything of them, nothing is
+	// published, and no request is answered.
+	Compare *Comparer
+
 	Log *slog.Logger
 }
 

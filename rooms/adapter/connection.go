@@ -64,6 +64,9 @@ func (a *Adapter) serve(ctx context.Context) error {
 		OnSubscription: a.subscribed,
 	})
 	own := conn.B().Subscribe().Channel(a.names.Broadcast, a.names.Request, a.names.Response).Build()
+	if a.config.Compare != nil {
+		own = conn.B().Psubscribe().Pattern(a.names.Broadcast + "*").Build()
+	}
 	if err := conn.Do(ctx, own).Error(); err != nil {
 		return fmt.Errorf("subscribe to %s: %w", a.names.Broadcast, err)
 	}

@@ -47,6 +47,12 @@ func (a *Adapter) emit(message []byte) error {
 	}
 	if a.config.Routed != nil && a.config.Routed(e.Event) {
 		a.stats.routed.Add(1)
+		if a.config.Compare != nil {
+			a.config.Compare.heard(e, time.Now())
+		}
+		return nil
+	}
+	if a.config.Compare != nil {
 		return nil
 	}
 	a.stats.received.Add(1)

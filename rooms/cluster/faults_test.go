@@ -344,7 +344,7 @@ func TestRoomsChangeWhileTheNodeLeaves(t *testing.T) {
 // TestOneUsersBurstDelaysNobody: while hundreds of thousands of joins of one
 // user wait for the directory, another user's room is entered and spoken in.
 func TestOneUsersBurstDelaysNobody(t *testing.T) {
-	const burst = 100_000
+	const burst = 40_000
 	p := newPair(t)
 	joined := codec.NewText([]byte(`42["user_joined"]`))
 	for i := range burst {

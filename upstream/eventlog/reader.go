@@ -123,6 +123,7 @@ type Reader struct {
 	last     Position // of the last entry that came; 0: none
 	proof    Entry    // that entry, to know the log by; Position 0: there is none
 	start    Start    // where to open
+	whole    bool     // the log was made while this node did not read: it begins with position 1
 	careful  bool     // one entry at a time, to find the one that cannot be decoded
 
 	waiting []Entry // came, and not with the rooms yet
@@ -271,6 +272,7 @@ func (r *Reader) otherLog(info Info) {
 // taken what came of the one before.
 func (r *Reader) leave(identity string, from From) {
 	r.identity, r.start = identity, Start{From: from}
+	r.whole = from == FromFirst
 	r.phase = PhaseDraining
 	r.drained()
 }
@@ -304,7 +306,7 @@ func (r *Reader) deliver(e *Entry) {
 		r.credited(e.Position)
 		return
 	}
-	if r.last != 0 && e.Position > r.last+1 {
+	if (r.last != 0 || r.whole) && e.Position > r.last+1 {
 		r.do(Output{Kind: Gap, From: r.last + 1, Position: e.Position - 1})
 	}
 	r.phase, r.tries = PhaseReading, 0

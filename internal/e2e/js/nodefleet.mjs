@@ -269,6 +269,29 @@ test("an order reaches the user's sockets on Node servers", async () => {
   assert.deepEqual(await within(ended, "the disconnects"), ["io server disconnect", "io server disconnect"]);
 });
 
+test("a gateway in the shadow compares what it would have delivered", async () => {
+  const shadow = process.env.SHADOW_URL;
+  const conversationId = Math.random().toString(36).slice(2);
+  const publish = (message) =>
+    fetch(`${shadow}/events/message.sent`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${process.env.PUBLISH_TOKEN}` },
+      body: JSON.stringify({ message, conversationId, senderId: 1 }),
+    });
+  const counted = async () => {
+    const text = await (await fetch(`${shadow}/metrics`, { headers: { accept: "text/plain" } })).text();
+    return Object.fromEntries([...text.matchAll(/gateway_adapter_compared_total\{result="(\w+)"\} (\d+)/g)].map(([, result, n]) => [result, Number(n)]));
+  };
+  const before = await counted();
+  for (const message of ["same", "also"]) {
+    emitter.to(`conversation:${conversationId}`).emit("new_message", { conversationId, senderId: 1, message, timestamp: "theirs" });
+    await publish(message);
+  }
+  const deadline = timeout("the pairs");
+  deadline.catch(() => {});
+  while ((await Promise.race([counted(), deadline])).both !== before.both + 2);
+});
+
 test("garbage on the channels harms nobody", async () => {
   const r = room();
   const a = await member(url, "g", r);

@@ -124,6 +124,9 @@ func (n *Node) Publish(room string, m *codec.Message) {
 // Keep has Redis keep an order that lasts.
 func (n *Node) Keep(o rooms.Order, now time.Time) { n.orders.Keep(o, now) }
 
+// ReadOrders has the orders read that Redis has: some may have been missed.
+func (n *Node) ReadOrders(now time.Time) { n.orders.Read(now) }
+
 // KeepPosition has Redis note up to which position of a log it has the orders.
 func (n *Node) KeepPosition(log string, position uint64) { n.orders.KeepPosition(log, position) }
 
@@ -215,7 +218,9 @@ func (n *Node) Reply(id uint64, replies []wire.Reply, now time.Time) {
 		n.left = true
 	case n.outbox.Reply(id, replies):
 		for _, room := range n.outbox.Failed() {
-			n.members.Retell(room, now)
+			if !n.lease.Away() { // all are told when the next session begins
+				n.members.Retell(room, now)
+			}
 		}
 	case n.directory.Reply(id, replies, now):
 	case n.orders.Reply(id, replies, now):

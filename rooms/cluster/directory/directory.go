@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hometrip/gateway/internal/shrink"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
@@ -26,6 +27,12 @@ const (
 	readFlights  = 4
 
 	retryDelay = 50 * time.Millisecond // after a batch that has failed
+
+	// What was taken out of Redis may be back in it when a replica takes over
+	// that is behind. So rooms are remembered that were taken out in the last
+	// dropMemory, up to maxDropped of them, and taken out again.
+	dropMemory = time.Minute
+	maxDropped = 1 << 12
 )
 
 // sight is what this node knows of a room's holders.
@@ -73,6 +80,12 @@ type due struct {
 	at time.Time
 }
 
+// A dropped is a room that was taken out of Redis.
+type dropped struct {
+	room string
+	at   time.Time
+}
+
 // flight is a batch under way.
 type flight struct {
 	what    what
@@ -113,6 +126,7 @@ type Directory struct {
 	former  []int64
 
 	rooms     map[string]*entry
+	peak      shrink.Peak // of rooms
 	all       []*entry
 	renewed   int // index in all up to which the session has been told of rooms
 	owing     int // rooms that the session has not been told of
@@ -124,6 +138,7 @@ type Directory struct {
 	underWay        [burials + 1]int // flights by what they are
 	retry           time.Time        // nothing is sent before
 	dead            []burial
+	dropped         []dropped // the oldest first
 
 	checked int // index in all
 	check   time.Time
@@ -157,6 +172,28 @@ func (d *Directory) Session(session int64, former []int64, now time.Time) {
 		e.sight = min(e.sight, stale)
 	}
 	d.renewed, d.owing, d.check = 0, len(d.all), now.Add(checkInterval)
+	if session != 0 {
+		d.dropAgain(now)
+	}
+}
+
+// dropAgain has former sessions taken out of rooms that were left lately: Redis
+// may have been set back to before that.
+func (d *Directory) dropAgain(now time.Time) {
+	d.forgetDropped(now)
+	for _, x := range d.dropped {
+		for _, s := range d.former {
+			d.dead = append(d.dead, burial{x.room, wire.Decimal(s)})
+		}
+	}
+}
+
+func (d *Directory) forgetDropped(now time.Time) {
+	n := max(0, len(d.dropped)-maxDropped)
+	for n < len(d.dropped) && now.Sub(d.dropped[n].at) > dropMemory {
+		n++
+	}
+	d.dropped = slices.Delete(d.dropped, 0, n)
 }
 
 // Len is the number of rooms that Redis has for this node or is about to.
@@ -287,6 +324,7 @@ func (d *Directory) drop(e *entry) {
 		d.owing--
 	}
 	delete(d.rooms, e.room)
+	d.rooms = shrink.Map(d.rooms, &d.peak)
 	d.gone = append(d.gone, e.room)
 	last := len(d.all) - 1
 	moved := d.all[last]
@@ -330,7 +368,8 @@ func (d *Directory) Tick(now time.Time) {
 		}
 		n++
 	}
-	d.lingering = slices.Delete(d.lingering, 0, n)
+	d.lingering = shrink.Queue(d.lingering, n)
+	d.forgetDropped(now)
 }
 
 // Next returns when Tick and Take want to be called; zero: not before there is

@@ -79,7 +79,10 @@ func (d *Directory) sort(e *entry, list []string, now time.Time) (others []int64
 		switch {
 		case s == d.session:
 			mine = true
-		case wire.NodeOf(s) == d.c.Node: // a former one, which is on its way out
+		case wire.NodeOf(s) == d.c.Node: // a former one, which is on its way out, or back after Redis was set back
+			if d.Registered() {
+				d.dead = append(d.dead, burial{e.room, text})
+			}
 		case d.c.Others.Dead(s):
 			d.dead = append(d.dead, burial{e.room, text})
 		default:

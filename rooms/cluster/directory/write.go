@@ -104,7 +104,7 @@ func (d *Directory) Reply(id uint64, replies []wire.Reply, now time.Time) bool {
 	}
 	switch f.what {
 	case writes:
-		d.written(f, replies)
+		d.written(f, replies, now)
 	case reads:
 		d.looked(f, replies, now)
 	case checks:
@@ -115,7 +115,7 @@ func (d *Directory) Reply(id uint64, replies []wire.Reply, now time.Time) bool {
 }
 
 // written notes what has been written.
-func (d *Directory) written(f *flight, replies []wire.Reply) {
+func (d *Directory) written(f *flight, replies []wire.Reply, now time.Time) {
 	for i, e := range f.rooms {
 		e.writing = resting
 		if e.index < 0 {
@@ -138,6 +138,7 @@ func (d *Directory) written(f *flight, replies []wire.Reply) {
 				d.read(e)
 			}
 		case !e.occupied && !e.again || d.leaving:
+			d.dropped = append(d.dropped, dropped{e.room, now})
 			d.drop(e)
 			d.Stats.Writes++
 			continue

@@ -28,12 +28,13 @@ type peers struct {
 	listed   map[int64]time.Time // sessions in the set of nodes → since when they have had no lease, zero: they have one
 	suspects map[int64]time.Time // sessions found in rooms and not in the set → since when
 	leased   map[uint32]Peer
-	dead     map[int64]bool // sessions without a lease, of nodes without one
+	latest   map[uint32]int64 // sessions with a lease of which the directory has all rooms
+	dead     map[int64]bool   // sessions without a lease, of nodes without one or with a later session in latest
 }
 
 func newPeers(self uint32) peers {
 	return peers{self: self, listed: make(map[int64]time.Time), suspects: make(map[int64]time.Time),
-		leased: make(map[uint32]Peer), dead: make(map[int64]bool)}
+		leased: make(map[uint32]Peer), latest: make(map[uint32]int64), dead: make(map[int64]bool)}
 }
 
 // sessions notes which sessions there are.
@@ -72,6 +73,7 @@ func (p *peers) ask(names wire.Names, asked *[]int64) wire.Command {
 // found notes the leases of the sessions that were asked for.
 func (p *peers) found(asked []int64, leases []string, now time.Time) {
 	clear(p.leased)
+	clear(p.latest)
 	clear(p.dead)
 	var silent []int64
 	for i, s := range asked {
@@ -84,6 +86,9 @@ func (p *peers) found(asked []int64, leases []string, now time.Time) {
 			silent = append(silent, s)
 			continue
 		}
+		if lease.Registered {
+			p.latest[wire.NodeOf(s)] = max(p.latest[wire.NodeOf(s)], s)
+		}
 		p.leased[wire.NodeOf(s)] = Peer{wire.NodeOf(s), lease.Sockets, lease.Rooms}
 		if _, listed := p.listed[s]; listed {
 			p.listed[s] = time.Time{}
@@ -91,7 +96,7 @@ func (p *peers) found(asked []int64, leases []string, now time.Time) {
 		delete(p.suspects, s)
 	}
 	for _, s := range silent {
-		if _, leased := p.leased[wire.NodeOf(s)]; !leased {
+		if _, leased := p.leased[wire.NodeOf(s)]; !leased || s < p.latest[wire.NodeOf(s)] {
 			p.dead[s] = true
 		}
 		if since, listed := p.listed[s]; listed && since.IsZero() {
@@ -105,7 +110,9 @@ func (p *peers) found(asked []int64, leases []string, now time.Time) {
 	}
 }
 
-// Dead reports whether a session of another node is known to be over.
+// Dead reports whether a session of another node is known to be over. One that
+// is followed by a later one is over when the directory has all rooms of that:
+// it may still stand in rooms when Redis was set back to an older state.
 func (l *Lease) Dead(session int64) bool { return l.peers.dead[session] }
 
 // Gone reports whether a node is known to have no lease.

@@ -10,6 +10,8 @@ package members
 import (
 	"slices"
 	"time"
+
+	"github.com/hometrip/gateway/internal/shrink"
 )
 
 const (
@@ -31,11 +33,12 @@ type tally struct {
 
 // A count is a room.
 type count struct {
-	own     int  // members on this node
-	told    int  // what the others were told
-	changed bool // stands in changes
-	asked   bool // stands in asked
-	ask     bool // the others are to be asked
+	own     int      // members on this node
+	told    int      // what the others were told
+	changed bool     // stands in changes
+	asked   bool     // stands in asked
+	ask     bool     // the others are to be asked
+	others  []uint32 // nodes that hold the room beside this one, as far as known
 	tallies []tally
 }
 
@@ -49,8 +52,9 @@ type due struct {
 // time.
 type Members struct {
 	rooms   map[string]*count
-	changes []due // in the order of their times
-	asked   []due // rooms to ask about, or about which others have asked
+	peak    shrink.Peak // of rooms
+	changes []due       // in the order of their times
+	asked   []due       // rooms to ask about, or about which others have asked
 }
 
 // New makes Members without rooms.
@@ -71,6 +75,9 @@ func (m *Members) Counted(room string, members int, now time.Time) {
 		return
 	}
 	c := m.count(room)
+	if c.own == 0 && members > 0 && c.ask { // was to be asked while nobody was here
+		m.retell(room, c, now)
+	}
 	c.own = members
 	if !c.changed && c.untold() {
 		c.changed = true
@@ -112,10 +119,17 @@ func (m *Members) Holders(room string, nodes []uint32, now time.Time) {
 	unknown := func(node uint32) bool {
 		return !slices.ContainsFunc(c.tallies, func(t tally) bool { return t.node == node })
 	}
-	if c.own > 0 && slices.ContainsFunc(nodes, unknown) {
+	fresh := func(node uint32) bool { return !slices.Contains(c.others, node) }
+	switch {
+	case slices.ContainsFunc(nodes, unknown):
 		c.ask = true
+		if c.own > 0 {
+			m.retell(room, c, now)
+		}
+	case c.own > 0 && slices.ContainsFunc(nodes, fresh): // it may have asked before it could be answered
 		m.retell(room, c, now)
 	}
+	c.others = nodes
 }
 
 func (m *Members) retell(room string, c *count, now time.Time) {
@@ -134,12 +148,15 @@ func (m *Members) Retell(room string, now time.Time) {
 }
 
 // Missed notes that this node and others may not have heard what they have told
-// each other.
+// each other. The answer to a question may be among it, so nodes whose count is
+// not known are asked, too.
 func (m *Members) Missed(now time.Time) {
 	var rooms []string
 	for room, c := range m.rooms {
-		if c.own > 0 && len(c.tallies) > 0 {
-			c.ask = true
+		if len(c.others)+len(c.tallies) == 0 {
+			continue
+		}
+		if c.ask = true; c.own > 0 {
 			rooms = append(rooms, room)
 		}
 	}
@@ -211,6 +228,7 @@ func (m *Members) Members(room string, gone func(node uint32) bool) (n int) {
 func (m *Members) Forget(room string) {
 	if c := m.rooms[room]; c != nil && c.own == 0 {
 		delete(m.rooms, room)
+		m.rooms = shrink.Map(m.rooms, &m.peak)
 	}
 }
 

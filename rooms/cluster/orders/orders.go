@@ -85,6 +85,15 @@ func (o *Orders) Session(session int64) {
 	o.scan()
 }
 
+// Read has what Redis has read again, and once more some time later: this node
+// may have missed orders that other nodes are about to save.
+func (o *Orders) Read(now time.Time) {
+	if o.step != scanning { // else a page is under way
+		o.scan()
+	}
+	o.again = now.Add(rescanDelay)
+}
+
 func (o *Orders) scan() { o.cursor, o.found = "0", make(map[string]bool) }
 
 // Loaded reports whether what Redis has was read once, and Current whether it

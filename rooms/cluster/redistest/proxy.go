@@ -17,8 +17,8 @@ type Proxy struct {
 	mu     sync.Mutex // guards the following
 	target string
 	cut    bool
-	refuse bool // connections that are new
-	reset  bool // connections in the middle of what they carry
+	refuse bool       // connections that are new
+	reset  bool       // connections in the middle of what they carry
 	held   *sync.Cond // told when hold changes
 	hold   bool
 	lag    time.Duration

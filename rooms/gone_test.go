@@ -1,0 +1,47 @@
+package rooms
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+)
+
+// TestRoomsThatHaveGoneLeaveNoMemory: neither in the shard nor in the table of
+// who holds which room.
+func TestRoomsThatHaveGoneLeaveNoMemory(t *testing.T) {
+	const all = 200_000
+	o := newOccupancy(nil, nil, &vacant{})
+	sh := &Shard{rooms: make(map[string]*room)}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	stay := make([]*room, 100)
+	for i := range stay {
+		stay[i] = &room{name: fmt.Sprint("stay ", i)}
+		o.join(stay[i], 0, "")
+	}
+	before := heap()
+	rooms := make([]*room, all)
+	for i := range rooms {
+		rooms[i] = &room{name: fmt.Sprint(i)}
+		o.join(rooms[i], 0, "")
+		sh.rooms[rooms[i].name] = rooms[i]
+	}
+	for _, r := range rooms {
+		o.leave(r, 0, true)
+		sh.forgetRoom(r)
+	}
+	rooms = nil
+	if after := heap(); after > before+1<<20 {
+		t.Errorf("%d KiB more than before", (after-before)>>10)
+	}
+	for _, r := range stay {
+		if n := o.of(r.name).members; n != 1 {
+			t.Errorf("%d members in %q, want 1", n, r.name)
+		}
+	}
+	runtime.KeepAlive(sh)
+}
