@@ -107,6 +107,13 @@ func (c *Consumer) Status() Status {
 // Totals returns the counters.
 func (c *Consumer) Totals() Totals { return c.count.totals() }
 
+// Tried is closed when the first attempt to open the log is over, and Begun
+// when the first one has succeeded. What was published before that is not read.
+func (c *Consumer) Tried() <-chan struct{} { return c.follower.board.tried }
+
+// Begun is described at Tried.
+func (c *Consumer) Begun() <-chan struct{} { return c.follower.board.begun }
+
 // Run follows the log until ctx is cancelled.
 func (c *Consumer) Run(ctx context.Context) {
 	var readers sync.WaitGroup

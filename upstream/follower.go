@@ -67,8 +67,7 @@ type follower struct {
 }
 
 func newFollower(what string, c *Config, h handler) *follower {
-	f := &follower{what: what, log: c.Log, handler: h, logger: c.Logger, fresh: true}
-	f.board.status.Since = time.Now()
+	f := &follower{what: what, log: c.Log, handler: h, logger: c.Logger, board: newBoard(time.Now()), fresh: true}
 	f.reader = eventlog.NewReader(eventlog.ReaderConfig{
 		Window: c.Window, RetryMin: c.RetryMin, RetryMax: c.RetryMax, Seed: rand.Uint64(),
 	})

@@ -85,9 +85,12 @@ func (s *Sorter) Run(ctx context.Context) {
 	s.letters.Lead(ctx, func(ctx context.Context, done eventlog.Offset) {
 		s.follower = newFollower("dead letters", &s.config, s)
 		start := eventlog.Start{From: eventlog.FromNext}
-		s.began = 0
+		end := s.end(ctx)
+		s.began = end.Position
+		if done.Log == "" && end.Position > 0 && s.letters.Done(ctx, end) == nil {
+			done = end // from here on no turn begins elsewhere than the one before has ended
+		}
 		if done.Log != "" {
-			s.began = s.end(ctx)
 			start = eventlog.Start{From: eventlog.FromPosition, Position: done.Position + 1}
 			s.follower.reader.Expect(done.Log)
 		}
@@ -115,15 +118,16 @@ func (s *Sorter) set(trouble error) {
 	s.trouble = trouble
 }
 
-// end returns the position of the last entry in the log, 0 when it cannot be
+// end returns the place of the last entry in the log, nothing when it cannot be
 // found out.
-func (s *Sorter) end(ctx context.Context) eventlog.Position {
+func (s *Sorter) end(ctx context.Context) eventlog.Offset {
 	source, err := s.config.Log.Open(ctx, eventlog.Start{From: eventlog.FromNext, Window: 1})
 	if err != nil {
-		return 0
+		return eventlog.Offset{}
 	}
 	defer source.Close()
-	return source.Info().Behind
+	info := source.Info()
+	return eventlog.Offset{Log: info.Identity, Position: info.Behind}
 }
 
 func (s *Sorter) wait(ctx context.Context) error { return ctx.Err() }

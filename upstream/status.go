@@ -22,8 +22,15 @@ type Status struct {
 
 // A board holds the Status. Safe for concurrent use.
 type board struct {
+	tried chan struct{} // closed when the first attempt has succeeded or failed
+	begun chan struct{} // closed when the log has been opened for the first time
+
 	mu     sync.Mutex
 	status Status // guarded by mu
+}
+
+func newBoard(now time.Time) board {
+	return board{tried: make(chan struct{}), begun: make(chan struct{}), status: Status{Since: now}}
 }
 
 func (b *board) snapshot() Status {
@@ -36,6 +43,12 @@ func (b *board) connected(now time.Time, identity string) (number int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := &b.status
+	if s.Connections == 0 {
+		if s.Attempts == 0 {
+			close(b.tried)
+		}
+		close(b.begun)
+	}
 	s.Connected, s.Since, s.Attempts, s.Log = true, now, 0, identity
 	s.Connections++
 	return s.Connections
@@ -48,6 +61,9 @@ func (b *board) lost(now time.Time, err error) (attempts int) {
 	s := &b.status
 	if s.Connected {
 		s.Connected, s.Since = false, now
+	}
+	if s.Connections == 0 && s.Attempts == 0 {
+		close(b.tried)
 	}
 	s.Attempts++
 	s.LastError = err.Error()

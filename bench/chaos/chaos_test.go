@@ -85,7 +85,7 @@ func TestDirectoryIsCompared(t *testing.T) {
 	right := func() map[string][]string {
 		return map[string][]string{
 			"user:u0": {"100"}, "user:u1": {"100"}, "user:u2": {"200"}, "user:u3": {"200"},
-			"conversation:0": {"200", "100"}, "conversation:1": {"100", "200"}, "nodes": {"100", "200"},
+			"conversation:0": {"200", "100"}, "conversation:1": {"100", "200"},
 		}
 	}
 	if err := s.compare(right()); err != nil {

@@ -19,20 +19,18 @@
 // The harms come in rounds of one or two. A round is over when everything is
 // running again, an event that was published after that has reached a member
 // on every gateway, all clients are in their rooms, and the gateways have
-// acknowledged all of the round. Then there is calm, so that what goes wrong
+// delivered all of the round. Then there is calm, so that what goes wrong
 // can be held against one round.
 //
 // An event may be lost for a client that
 //   - was not in its room when it was published,
-//   - lost its connection when it was under way, by harm to its gateway,
-//   - was told to connect anew, because its gateway had been cut off,
-//   - had its join acknowledged without all gateways knowing: Redis was away
-//     from its gateway, or JOIN_TIMEOUT over.
+//   - lost its connection when it was under way, by harm to its gateway.
 //
-// It may come again in a round in which a gateway lost RabbitMQ, and then behind
-// younger ones too. Everything else is a failure, and the exit code 1: also a
-// connection that ends without harm to its gateway, or in a way after which
-// socket.io-client does not come back.
+// It must never come again or behind younger ones, and reach the clients of a
+// gateway that nothing was done to at most 2 s later than RabbitMQ was away.
+// Everything else is a failure, and the exit code 1: also a connection that
+// ends without harm to its gateway, or in a way after which socket.io-client
+// does not come back.
 //
 // Client, service and town share one machine and one clock.
 package main

@@ -13,9 +13,8 @@ type kind struct {
 	least, most time.Duration // that it lasts
 	do, undo    func(t *town, n *node) error
 
-	ends   bool // connections of the node's clients, or all: they die with it, or it has missed something
-	hides  bool // Redis, from one node or all: they acknowledge joins without it
-	breaks bool // a connection to RabbitMQ, which delivers again what was not acknowledged
+	ends  bool // connections of the node's clients, which die with it or run out of patience
+	stops bool // the log, for the clients of the node, or of all
 }
 
 // A part of the town is harmed by one at a time.
@@ -35,51 +34,63 @@ func (p part) one() bool { return p == theRedis || p == theBroker }
 
 var kinds = []*kind{
 	{
-		name: "kill -9 of", to: aGateway, least: 300 * time.Millisecond, most: 4 * time.Second, ends: true, breaks: true,
+		name: "kill -9 of", to: aGateway, least: 300 * time.Millisecond, most: 4 * time.Second, ends: true, stops: true,
 		do:   func(_ *town, n *node) error { n.server.Stop(); return nil },
 		undo: func(_ *town, n *node) error { return n.launch() },
 	},
 	{
-		name: "SIGSTOP of", to: aGateway, least: time.Second, most: 9 * time.Second, ends: true,
+		name: "SIGSTOP of", to: aGateway, least: time.Second, most: 18 * time.Second, ends: true, stops: true,
 		do:   func(_ *town, n *node) error { return n.signal(syscall.SIGSTOP) },
 		undo: func(_ *town, n *node) error { return n.signal(syscall.SIGCONT) },
 	},
 	{
-		name: "kill -9 of", to: theRedis, least: 100 * time.Millisecond, most: 6 * time.Second, hides: true,
+		name: "kill -9 of", to: theRedis, least: 100 * time.Millisecond, most: 6 * time.Second,
 		do:   func(t *town, _ *node) error { t.redis.Kill(); return nil },
 		undo: func(t *town, _ *node) error { return t.redis.Launch() },
 	},
 	{
-		name: "restart of", to: theRedis, least: 0, most: 2 * time.Second, hides: true,
+		name: "restart of", to: theRedis, least: 0, most: 2 * time.Second,
 		do:   func(t *town, _ *node) error { t.redis.Shutdown(); return nil },
 		undo: func(t *town, _ *node) error { return t.redis.Launch() },
 	},
 	// When it stops for about as long as a lease, some gateways lose theirs and
-	// some do not; those that do have missed something.
+	// some do not.
 	{
-		name: "SIGSTOP of", to: theRedis, least: time.Second, most: 9 * time.Second, ends: true, hides: true,
+		name: "SIGSTOP of", to: theRedis, least: time.Second, most: 9 * time.Second,
 		do:   func(t *town, _ *node) error { return t.redis.Pause() },
 		undo: func(t *town, _ *node) error { return t.redis.Resume() },
 	},
 	{
-		name: "kill -9 of", to: theBroker, least: 100 * time.Millisecond, most: 4 * time.Second, breaks: true,
+		name: "kill -9 of", to: theBroker, least: 100 * time.Millisecond, most: 4 * time.Second, stops: true,
 		do:   func(t *town, _ *node) error { t.broker.Kill(); return nil },
 		undo: func(t *town, _ *node) error { return t.broker.Launch() },
 	},
 	{
-		name: "restart of", to: theBroker, least: 0, most: 2 * time.Second, breaks: true,
+		name: "restart of", to: theBroker, least: 0, most: 2 * time.Second, stops: true,
 		do:   func(t *town, _ *node) error { t.broker.Shutdown(); return nil },
 		undo: func(t *town, _ *node) error { return t.broker.Launch() },
 	},
 	{
-		name: "cut of the", to: redisWay, least: time.Second, most: 9 * time.Second, ends: true, hides: true,
+		name: "cut of the", to: redisWay, least: time.Second, most: 18 * time.Second,
 		do:   func(_ *town, n *node) error { n.redis.Cut(); return nil },
 		undo: func(_ *town, n *node) error { n.redis.Heal(); return nil },
 	},
 	{
-		name: "silence on the", to: redisWay, least: time.Second, most: 9 * time.Second, ends: true, hides: true,
+		name: "silence on the", to: redisWay, least: time.Second, most: 18 * time.Second,
 		do:   func(_ *town, n *node) error { n.redis.Hold(); return nil },
 		undo: func(_ *town, n *node) error { n.redis.Heal(); return nil },
+	},
+	// What is on its way when a connection breaks is lost in the middle of a
+	// message.
+	{
+		name: "reset in flight on the", to: redisWay, least: 0, most: time.Second,
+		do:   func(_ *town, n *node) error { n.redis.Reset(); return nil },
+		undo: func(_ *town, n *node) error { n.redis.Heal(); return nil },
+	},
+	{
+		name: "reset in flight on the", to: rabbitWay, least: 0, most: time.Second, stops: true,
+		do:   func(_ *town, n *node) error { n.rabbit.Reset(); return nil },
+		undo: func(_ *town, n *node) error { n.rabbit.Heal(); return nil },
 	},
 	{
 		name: "delays on the", to: redisWay, least: 3 * time.Second, most: 8 * time.Second,
@@ -87,17 +98,17 @@ var kinds = []*kind{
 		undo: func(_ *town, n *node) error { n.redis.Lag(0); return nil },
 	},
 	{
-		name: "cut of the", to: rabbitWay, least: time.Second, most: 6 * time.Second, breaks: true,
+		name: "cut of the", to: rabbitWay, least: time.Second, most: 6 * time.Second, stops: true,
 		do:   func(_ *town, n *node) error { n.rabbit.Cut(); return nil },
 		undo: func(_ *town, n *node) error { n.rabbit.Heal(); return nil },
 	},
 	{
-		name: "silence on the", to: rabbitWay, least: time.Second, most: 6 * time.Second,
+		name: "silence on the", to: rabbitWay, least: time.Second, most: 6 * time.Second, stops: true,
 		do:   func(_ *town, n *node) error { n.rabbit.Hold(); return nil },
 		undo: func(_ *town, n *node) error { n.rabbit.Heal(); return nil },
 	},
 	{
-		name: "delays on the", to: rabbitWay, least: 3 * time.Second, most: 8 * time.Second,
+		name: "delays on the", to: rabbitWay, least: 3 * time.Second, most: 8 * time.Second, stops: true,
 		do:   func(_ *town, n *node) error { n.rabbit.Lag(usualDelay); return nil },
 		undo: func(_ *town, n *node) error { n.rabbit.Lag(0); return nil },
 	},

@@ -11,9 +11,9 @@ const (
 	// machine.
 	slack = 5 * time.Second
 
-	// joinTimeout is JOIN_TIMEOUT's default, less what clocks may differ: a
-	// join that took as long may have been acknowledged unfinished.
-	joinTimeout = 1900 * time.Millisecond
+	// mostDelay is how much longer than RabbitMQ was away an event may take to a
+	// client whose gateway nothing was done to.
+	mostDelay = 2 * time.Second
 
 	mostWrong = 20 // texts kept
 )
@@ -22,14 +22,10 @@ const (
 type reason string
 
 const (
-	absent     reason = "lost: the client was not connected when it was published"
-	joining    reason = "lost: the client's join was not acknowledged when it was published"
-	underWay   reason = "lost: it was under way when the client's connection ended, by harm to its gateway"
-	cutOff     reason = "lost: the client's gateway was cut off, and had its clients connect anew"
-	lateJoin   reason = "lost: the client's join was acknowledged before all gateways knew: Redis was away, or JOIN_TIMEOUT over"
-	unsure     reason = "not counted: it did not come, and RabbitMQ had not confirmed it"
-	delivered  reason = "came again: a gateway lost RabbitMQ before it had acknowledged it"
-	redelivery reason = "came late, behind younger ones: a gateway lost RabbitMQ before it had acknowledged it"
+	absent   reason = "lost: the client was not connected when it was published"
+	joining  reason = "lost: the client's join was not acknowledged when it was published"
+	underWay reason = "lost: it was under way when the client's connection ended, by harm to its gateway"
+	unsure   reason = "not counted: it did not come, and RabbitMQ had not confirmed it"
 )
 
 // A verdict is what the judge has found.
@@ -114,9 +110,9 @@ func (j *judge) stay(c *client, s *stay, count []int) {
 		j.time(c, s, r, count[r.number] == 1)
 		switch again := count[r.number] > 1; {
 		case again:
-			j.came(c, s, r, delivered)
+			j.came(c, s, r, "again")
 		case r.number < highest:
-			j.came(c, s, r, redelivery)
+			j.came(c, s, r, "behind younger ones")
 		}
 		highest = max(highest, r.number)
 	}
@@ -132,27 +128,45 @@ func (j *judge) stay(c *client, s *stay, count []int) {
 	}
 }
 
-// time notes how long an event took to a client that was in its room.
+// time notes how long an event took to a client that was in its room, and
+// whether that was too long.
 func (j *judge) time(c *client, s *stay, r receipt, first bool) {
 	published := j.rooms[c.room][r.number].published
-	if round := j.during(published); first && round != nil && s.joined < published && published <= round.over {
-		round.slowest = max(round.slowest, r.at-published)
+	if !first || s.joined >= published {
+		return
+	}
+	took, round := r.at-published, j.during(published)
+	if round != nil && published <= round.over {
+		round.slowest = max(round.slowest, took)
+	}
+	if took <= mostDelay {
+		return
+	}
+	if took -= j.excused(s.node, published, r.at); took > mostDelay {
+		j.accuse(round, "%s got event %d of room %d, published at %s, at %s on gateway %d, %s more than harm to RabbitMQ or to that gateway lasted",
+			c.user, r.number, c.room, seconds(published), seconds(r.at), s.node, seconds(took))
 	}
 }
 
-// came looks for the reason why an event came again, or behind younger ones.
-func (j *judge) came(c *client, s *stay, r receipt, why reason) {
-	first := j.first[c.room][r.number]
-	for _, round := range slices.Backward(j.rounds) {
-		began := round.broke()
-		if round.began-slack <= first && began <= r.at && r.at <= round.over+slack {
-			j.reasons[why]++
-			round.again++
-			return
+// excused is how much of a time an event could not reach the clients of a node:
+// while harm was done to RabbitMQ, the node or its way to RabbitMQ, and while
+// these came back.
+func (j *judge) excused(node int, from, to time.Duration) (most time.Duration) {
+	for _, r := range j.rounds {
+		for _, h := range r.harms {
+			if h.stops && h.of(node) {
+				most += max(0, min(to, max(h.healed, r.recovered))-max(from, h.began))
+			}
 		}
 	}
-	j.accuse(j.during(r.at), "%s got event %d of room %d %s on gateway %d at %s, it first came to anybody at %s; no gateway had lost RabbitMQ",
-		c.user, r.number, c.room, map[reason]string{delivered: "again", redelivery: "behind younger ones"}[why], s.node, seconds(r.at), seconds(first))
+	return most
+}
+
+// came notes an event that came again, or behind younger ones: that has no
+// reason.
+func (j *judge) came(c *client, s *stay, r receipt, how string) {
+	j.accuse(j.during(r.at), "%s got event %d of room %d %s on gateway %d at %s, it first came to anybody at %s",
+		c.user, r.number, c.room, how, s.node, seconds(r.at), seconds(j.first[c.room][r.number]))
 }
 
 // missing looks for the reason why a client has not got an event.
@@ -163,14 +177,10 @@ func (j *judge) missing(c *client, n int) {
 	switch {
 	case s == nil:
 		round = j.during(published)
-	case j.joinedLate(s, published):
-		why, round = lateJoin, j.during(s.joined)
+	case s.after(n): // what came of the log has no gap
 	default:
 		if round = j.endedBy(s); round != nil && round.began-slack <= published {
 			why = underWay
-			if s.after(n) {
-				why = cutOff
-			}
 		}
 	}
 	if why == "" {
@@ -198,19 +208,6 @@ func (c *client) during(at time.Duration) (*stay, reason) {
 	return nil, absent
 }
 
-// joinedLate reports whether a join during a round may have been acknowledged
-// although not all gateways knew, and the round was not over when the event was
-// published.
-func (j *judge) joinedLate(s *stay, published time.Duration) bool {
-	round := j.during(s.joined)
-	if round == nil || published > round.over+slack {
-		return false
-	}
-	return s.joined-s.asked >= joinTimeout || slices.ContainsFunc(round.harms, func(h *harm) bool {
-		return h.hides && h.of(s.node) && h.began <= s.joined && s.joined <= h.healed+slack
-	})
-}
-
 // endedBy returns the round in which a connection could end.
 func (j *judge) endedBy(s *stay) *round {
 	for _, r := range slices.Backward(j.rounds) {
@@ -231,17 +228,6 @@ func (j *judge) during(at time.Duration) *round {
 		}
 	}
 	return nil
-}
-
-// broke is when a gateway first lost RabbitMQ in a round.
-func (r *round) broke() time.Duration {
-	at := never
-	for _, h := range r.harms {
-		if h.breaks {
-			at = min(at, h.began)
-		}
-	}
-	return at
 }
 
 // after reports whether a younger event than n came.

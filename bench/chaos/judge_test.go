@@ -113,6 +113,19 @@ func TestWhatHasNoReasonIsFound(t *testing.T) {
 			tr.harm("kill -9 of", theRedis)
 			tr.end(103*second, eof)
 		},
+		"u0 has not got event 6 of room 0": func(tr *trial) { // and then others, over the same connection
+			tr.harm("cut of the", redisWay)
+			tr.lose(6)
+		},
+		"u0 got event 4 of room 0, published at 102.0 s, at 105.0 s on gateway 1, 3.0 s more": func(tr *trial) {
+			tr.harm("cut of the", redisWay)
+			tr.stay.got[4].at = 105 * second
+			tr.lose(5, 6, 7, 8, 9)
+		},
+		"u0 got event 0 of room 0, published at 98.0 s, at 109.0 s on gateway 1, 5.0 s more": func(tr *trial) {
+			tr.harm("kill -9 of", theBroker)
+			tr.stay.got = []receipt{{0, 109 * second}}
+		},
 		"u0 was disconnected from gateway 1 at 120.0 s": func(tr *trial) {
 			tr.harm("kill -9 of", aGateway)
 			tr.end(120*second, eof)
@@ -148,36 +161,7 @@ func TestReasonsAreGiven(t *testing.T) {
 			tr.end(104*second+second/2, eof)
 			tr.lose(5, 6)
 		}},
-		{underWay, 1, func(tr *trial) {
-			tr.harm("SIGSTOP of", theRedis)
-			tr.end(106*second+second/2, eof)
-			tr.lose(8)
-		}},
-		{cutOff, 1, func(tr *trial) {
-			tr.harm("cut of the", redisWay)
-			tr.end(106*second+second/2, eof)
-			tr.lose(5)
-		}},
-		{lateJoin, 2, func(tr *trial) {
-			tr.harm("SIGSTOP of", theRedis)
-			tr.stay.asked, tr.stay.joined = 100*second+second/2, 102*second+second/2
-			tr.lose(0, 1, 2, 5, 6)
-		}},
-		{lateJoin, 1, func(tr *trial) {
-			tr.harm("kill -9 of", theRedis)
-			tr.stay.asked, tr.stay.joined = 102*second, 102*second+second/2
-			tr.lose(0, 1, 2, 3, 4, 5)
-		}},
 		{unsure, 1, func(tr *trial) { tr.events[4].sure = false; tr.lose(4) }},
-		{delivered, 1, func(tr *trial) {
-			tr.harm("kill -9 of", theBroker)
-			tr.stay.got = append(tr.stay.got, receipt{4, 107 * second})
-		}},
-		{redelivery, 1, func(tr *trial) {
-			tr.harm("cut of the", rabbitWay)
-			g := tr.stay.got
-			g[3], g[4] = g[4], g[3]
-		}},
 	} {
 		tr := newTrial()
 		x.plant(tr)

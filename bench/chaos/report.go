@@ -44,11 +44,11 @@ func (r *report) markdown() string {
 		r.began.Format("2006-01-02 15:04"), r.revision, runtime.Version(), runtime.NumCPU(), r.seed)
 	fmt.Fprintf(&b, "%d gateways, Redis, RabbitMQ, %d clients in rooms of %d, %.0f events a second through RabbitMQ. Verdict: **%s**.\n\n",
 		r.nodes, len(r.clients), roomSize, r.rate, r.word())
-	b.WriteString("## Harms\n\nRecovered is when an event that was published after the harm had reached a member on every gateway, back is when every client was in its room again; settled is when the gateways saw each other and no dead one, and had acknowledged what they had taken by then; each from the end of the harm. Slowest is the longest time that an event published in the round took to a client that was in its room. Lost and again are deliveries, with reason; ended are connections.\n\n")
-	b.WriteString("| at | harm | recovered | back | settled | slowest | ended | lost | again | without reason |\n|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("## Harms\n\nRecovered is when an event that was published after the harm had reached a member on every gateway, back is when every client was in its room again; settled is when the gateways saw each other and no dead one, and had delivered what any of them had by then; each from the end of the harm. Slowest is the longest time that an event published in the round took to a client that was in its room. Lost are deliveries, with reason; ended are connections.\n\n")
+	b.WriteString("| at | harm | recovered | back | settled | slowest | ended | lost | without reason |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, x := range r.rounds {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %d | %d | %d | %d |\n", seconds(x.began), x,
-			seconds(x.recovered-x.healed), seconds(x.seated-x.healed), seconds(x.over-x.healed), seconds(x.slowest), x.ended, x.lost, x.again, x.wrong)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %d | %d | %d |\n", seconds(x.began), x,
+			seconds(x.recovered-x.healed), seconds(x.seated-x.healed), seconds(x.over-x.healed), seconds(x.slowest), x.ended, x.lost, x.wrong)
 	}
 	fmt.Fprintf(&b, "\n## Deliveries\n\n%s", r.deliveries())
 	b.WriteString("\n| why | deliveries |\n|---|---|\n")

@@ -156,6 +156,5 @@ func (f figures) sockets() int    { return int(f.Metrics["sockets"]) }
 // beside is how many descriptors are not clients' connections.
 func (f figures) beside() int { return f.descriptors - int(f.Metrics["connections"]) }
 
-// unacked and acked are events that it has taken from RabbitMQ.
-func (f figures) unacked() float64 { return f.Metrics["service_events_unacknowledged"] }
-func (f figures) acked() float64   { return f.Metrics[`service_events_total{what="acknowledged"}`] }
+// position is how far it has read and delivered the log.
+func (f figures) position() float64 { return f.Metrics["event_log_position"] }

@@ -110,11 +110,53 @@ var arrows = map[string]rule{
 	"internal/canary":     {ours: []string{"internal/sioclient"}},
 	"internal/sioclient":  {ours: []string{"codec"}},
 	"internal/freeport":   {},
+	"internal/clocktest":  {},
 	"internal/simulation": {ours: []string{"codec", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
 		"rooms/cluster/core", "rooms/cluster/wire", "upstream", "upstream/eventlog"}, banned: simulated},
 	"internal/simulation/redismodel":  {banned: simulated},
 	"internal/simulation/rabbitmodel": {banned: simulated},
 	"internal/gatewaytest":            {ours: []string{"internal/freeport"}},
+}
+
+// free are the folders whose packages may import what they like: the program
+// that puts all others together, and what only looks at it from outside.
+var free = []string{"cmd", "bench", "internal/e2e", "internal/simulation/mutants", "rooms/cluster/fleet"}
+
+// packages returns the folders of the house that have Go files in them, tests
+// included.
+func packages(t *testing.T) (folders []string) {
+	t.Helper()
+	const top = "../.."
+	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "node_modules" || d.Name() == "testdata" || len(d.Name()) > 2 && d.Name()[0] == '.'):
+			return filepath.SkipDir
+		case strings.HasSuffix(path, ".go"):
+			folder, err := filepath.Rel(top, filepath.Dir(path))
+			if err != nil {
+				return err
+			}
+			if folder = filepath.ToSlash(folder); !slices.Contains(folders, folder) {
+				folders = append(folders, folder)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return folders
+}
+
+func TestEveryPackageHasItsArrows(t *testing.T) {
+	for _, folder := range packages(t) {
+		_, known := arrows[folder]
+		if !known && !slices.ContainsFunc(free, func(f string) bool { return folder == f || strings.HasPrefix(folder, f+"/") }) {
+			t.Errorf("%s is not in the table of arrows: say what it may import", folder)
+		}
+	}
 }
 
 func TestImportsFollowTheArrows(t *testing.T) {
@@ -184,18 +226,21 @@ func TestEveryPackageHasOneDoc(t *testing.T) {
 	}
 }
 
-// rooms gets the time as an argument; reading the clock there would make its
+// readsClock are the folders of rooms that may: drivers and test kits.
+var readsClock = []string{"rooms/adapter", "rooms/cluster", "rooms/cluster/clustertest", "rooms/cluster/fleet", "rooms/cluster/redistest"}
+
+// rooms and what is in it get the time as an argument; reading the clock there would make its
 // tests depend on it. The one exception is the origin of monotonic spans, which
 // only differences are taken from.
 func TestRoomsDoNotReadTheClock(t *testing.T) {
-	files, err := filepath.Glob("../../rooms/*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, core := range []string{"wire", "directory", "lease", "members", "orders", "outbox", "core"} {
-		more, err := filepath.Glob("../../rooms/cluster/" + core + "/*.go")
-		if err != nil || len(more) == 0 {
-			t.Fatal(core, err)
+	var files []string
+	for _, folder := range packages(t) {
+		if folder != "rooms" && !strings.HasPrefix(folder, "rooms/") || slices.Contains(readsClock, folder) {
+			continue
+		}
+		more, err := filepath.Glob(filepath.Join("../..", folder, "*.go"))
+		if err != nil {
+			t.Fatal(err)
 		}
 		files = append(files, more...)
 	}

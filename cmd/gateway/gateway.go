@@ -242,6 +242,8 @@ func (g *Gateway) run(ctx context.Context) error {
 		g.gate.Start(g.hub)
 		defer g.gate.Close()
 	}
+	events := g.consume(ctx)
+	begun := g.awaitLog()
 	ended := make(chan error, 1)
 	go func() { ended <- g.server.Run() }()
 	select {
@@ -259,7 +261,9 @@ func (g *Gateway) run(ctx context.Context) error {
 		g.fleet.Start(g.hub)
 		defer g.fleet.Close()
 	}
-	events := g.consume(ctx)
+	if !begun {
+		go g.renewWhenBegun(ctx)
+	}
 	if g.bird != nil {
 		go g.bird.run(ctx)
 	}

@@ -79,6 +79,37 @@ func (g *Gateway) consume(ctx context.Context) (ended <-chan struct{}) {
 	return done
 }
 
+// logWait is how long the first attempt to open the log may delay listening.
+const logWait = 3 * time.Second
+
+// awaitLog waits until the log is being read, or cannot be. Nobody can join a
+// room before: what is published before the reading begins would not come.
+func (g *Gateway) awaitLog() (begun bool) {
+	select {
+	case <-g.consumer.Tried():
+	case <-time.After(logWait):
+	}
+	select {
+	case <-g.consumer.Begun():
+		return true
+	default:
+		return false
+	}
+}
+
+// renewWhenBegun has clients connect anew that were here before the reading of
+// the log began.
+func (g *Gateway) renewWhenBegun(ctx context.Context) {
+	select {
+	case <-g.consumer.Begun():
+		if g.server.Stats().Sessions > 0 {
+			g.log.Warn("the log of the services' events is read from now on: clients that were here before have to connect anew, they may have missed events")
+			g.server.Renew()
+		}
+	case <-ctx.Done():
+	}
+}
+
 // eventBus is a part of GET /health and GET /metrics.
 type eventBus struct {
 	IsConnected       bool       `json:"isConnected"`

@@ -36,6 +36,7 @@ type fleet struct {
 	redis    *redistest.Server
 	settings []string   // of all gateways
 	alive    []*gateway // of a model
+	events   *service   // nil: there is no RabbitMQ
 }
 
 func newFleet(t *testing.T) *fleet {
@@ -51,17 +52,18 @@ func newFleet(t *testing.T) *fleet {
 // A gateway is a process.
 type gateway struct {
 	*gatewaytest.Gateway
-	t *testing.T
+	t      *testing.T
+	events *service // of the fleet
 }
 
 // launch starts a gateway and waits until it answers.
 func (f *fleet) launch(settings ...string) *gateway {
 	f.t.Helper()
-	g := &gateway{gatewaytest.New(f.t, append([]string{
+	g := &gateway{events: f.events, t: f.t, Gateway: gatewaytest.New(f.t, append([]string{
 		"NODE_ENV=production", "EVENT_LOOPS=2",
 		"USE_REDIS=true", "REDIS_HOST=127.0.0.1", "REDIS_PORT=" + strconv.Itoa(f.redis.Port), "KEY_PREFIX=" + keyPrefix,
 		"NODE_LEASE=1500", "ROOM_LINGER=50ms",
-	}, append(slices.Clone(f.settings), settings...)...)...), f.t}
+	}, append(slices.Clone(f.settings), settings...)...)...)}
 	g.Launch()
 	return g
 }

@@ -17,6 +17,8 @@ type Proxy struct {
 	mu     sync.Mutex // guards the following
 	target string
 	cut    bool
+	refuse bool       // connections that are new
+	reset  bool       // connections in the middle of what they carry
 	held   *sync.Cond // told when hold changes
 	hold   bool
 	lag    time.Duration
@@ -37,6 +39,14 @@ func NewProxy(target string) (*Proxy, error) {
 
 // Cut ends all connections and takes no more until Heal.
 func (p *Proxy) Cut() { p.set(true, false) }
+
+// Reset ends each connection in the middle of what it carries next, and takes
+// no more until Heal.
+func (p *Proxy) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuse, p.reset = true, true
+}
 
 // Hold keeps the connections and passes nothing on until Heal: what is sent
 // meanwhile comes late.
@@ -71,7 +81,7 @@ func (p *Proxy) Close() {
 func (p *Proxy) set(cut, hold bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cut, p.hold = cut, hold
+	p.cut, p.hold, p.refuse, p.reset = cut, hold, cut, false
 	p.held.Broadcast()
 	if cut {
 		for c := range p.conns {
@@ -107,11 +117,11 @@ func (p *Proxy) keep(conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range conns {
-		if !p.cut {
+		if !p.refuse {
 			p.conns[c] = struct{}{}
 		}
 	}
-	return !p.cut
+	return !p.refuse
 }
 
 func (p *Proxy) forward(from, to net.Conn) {
@@ -127,8 +137,12 @@ func (p *Proxy) forward(from, to net.Conn) {
 		for p.hold {
 			p.held.Wait()
 		}
-		lag := p.lag
+		lag, reset := p.lag, p.reset
 		p.mu.Unlock()
+		if reset {
+			_, _ = to.Write(b[:n/2])
+			return
+		}
 		if lag > 0 {
 			if rand.N(8) == 0 {
 				lag *= 8

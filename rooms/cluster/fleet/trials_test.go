@@ -1,0 +1,352 @@
+package fleet
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/upstream/brokertest"
+)
+
+// A trial is two gateways, each with its own way to Redis and a witness, and a
+// service. The first gateway is the one that puts dead letters aside.
+type trial struct {
+	*fleet
+	service   *service
+	ways      []*redistest.Proxy
+	nodes     []*gateway
+	witnesses []*witness
+}
+
+func newTrial(t *testing.T, name string, settings ...string) *trial {
+	t.Helper()
+	tr := &trial{fleet: newFleet(t)}
+	tr.service = tr.fleet.service(name)
+	for i := range 2 {
+		way, err := redistest.NewProxy(tr.redis.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(way.Close)
+		_, port, _ := strings.Cut(way.Addr, ":")
+		node := tr.start(append(settings, "REDIS_PORT="+port)...)
+		tr.ways, tr.nodes = append(tr.ways, way), append(tr.nodes, node)
+		tr.witnesses = append(tr.witnesses, node.witness(fmt.Sprint("the client of gateway ", i)))
+	}
+	return tr
+}
+
+// progress waits until as many events have reached all witnesses that are
+// published from now on.
+func (tr *trial) progress(events int) {
+	tr.t.Helper()
+	from := int(tr.service.opened.Load())
+	for _, w := range tr.witnesses {
+		w.await(tr.t, from+events)
+	}
+}
+
+func (tr *trial) wantAll(events int) {
+	tr.t.Helper()
+	for _, w := range tr.witnesses {
+		w.wantAll(tr.t, events)
+	}
+}
+
+// awaitNodes waits until a gateway sees so many, itself included.
+func (g *gateway) awaitNodes(n int) {
+	g.t.Helper()
+	gatewaytest.Await(g.t, fmt.Sprint(n, " gateways"), func() bool { return g.figures().Cluster.Nodes == n })
+}
+
+// TestAGatewayWhoseWayToRedisIsSilentMissesNothing, and obeys: for longer than
+// its lease nothing comes through, and then its connections are reset.
+func TestAGatewayWhoseWayToRedisIsSilentMissesNothing(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t, "silent")
+	stop := tr.service.flow(t)
+	carl := connect(t, tr.nodes[1], "carl")
+	tr.ways[1].Hold()
+	tr.nodes[0].awaitNodes(1)
+	tr.progress(300)
+	if status, answer, err := tr.nodes[0].Post("user.disconnect", `{"userId":"carl"}`); err != nil || status != 202 {
+		t.Fatalf("%d %s %v", status, answer, err)
+	}
+	if event, err := carl.next(patience); err != nil || !strings.HasPrefix(event, "session_ended") {
+		t.Errorf("got %q, %v, want session_ended", event, err)
+	}
+	tr.ways[1].Cut()
+	tr.progress(100)
+	tr.ways[1].Heal()
+	for _, n := range tr.nodes {
+		n.awaitNodes(2)
+	}
+	tr.wantAll(stop())
+}
+
+// TestAStoppedGatewayDelaysNobodyAndMissesNothing: meanwhile 30 MB are
+// published. Its clients are allowed to be behind by as much.
+func TestAStoppedGatewayDelaysNobodyAndMissesNothing(t *testing.T) {
+	t.Parallel()
+	const events = 1_000
+	tr := newTrial(t, "stopped", "MAX_PENDING_BYTES=60000000")
+	tr.service.pad = strings.Repeat("x", 30_000)
+	tr.nodes[1].Signal(syscall.SIGSTOP)
+	defer tr.nodes[1].Signal(syscall.SIGCONT)
+	published := tr.service.publish(0, events)
+	tr.witnesses[0].wantAll(t, events)
+	if err := <-published; err != nil {
+		t.Fatal(err)
+	}
+	if _, next, _, _ := tr.witnesses[1].saw(); next > 0 {
+		t.Errorf("%d events came from a gateway that is stopped", next)
+	}
+	tr.nodes[1].Signal(syscall.SIGCONT)
+	tr.wantAll(events)
+}
+
+// TestSubscriptionsThatAreKilledLoseNoEvent, 25 times.
+func TestSubscriptionsThatAreKilledLoseNoEvent(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t, "subscriptions")
+	stop := tr.service.flow(t)
+	for range 25 {
+		gatewaytest.Await(t, "both gateways to be subscribed", func() bool {
+			out, err := tr.redis.CLI("CLIENT", "LIST", "TYPE", "pubsub")
+			return err == nil && strings.Count(out, "id=") >= len(tr.nodes)
+		})
+		out, err := tr.redis.CLI("CLIENT", "KILL", "TYPE", "pubsub")
+		if n, _ := strconv.Atoi(out); err != nil || n < len(tr.nodes) {
+			t.Fatalf("killed %s, %v", out, err)
+		}
+		tr.progress(20)
+	}
+	tr.wantAll(stop())
+}
+
+// TestAGatewayThatIsCutOffMissesNothing, whatever happens to the others
+// meanwhile, for several leases.
+func TestAGatewayThatIsCutOffMissesNothing(t *testing.T) {
+	t.Parallel()
+	for name, happens := range map[string]func(tr *trial) error{
+		"redis-flushed": func(tr *trial) error { _, err := tr.redis.CLI("FLUSHALL"); return err },
+		"another-reconnects": func(tr *trial) error {
+			tr.ways[0].Cut()
+			tr.ways[0].Heal()
+			return nil
+		},
+		"another-restarts": func(tr *trial) error {
+			tr.nodes[0].Kill()
+			w := tr.witnesses[0]
+			<-w.ended
+			if first, next, repeats, _ := w.saw(); first > w.due || repeats > 0 {
+				return fmt.Errorf("%s got events %d to %d, %d of them again", w.name, first, next, repeats)
+			}
+			tr.nodes[0].Launch()
+			tr.nodes[0].AwaitReady()
+			tr.witnesses[0] = tr.nodes[0].witness("the client after the restart")
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTrial(t, name)
+			stop := tr.service.flow(t)
+			tr.ways[1].Cut()
+			tr.progress(50)
+			if err := happens(tr); err != nil {
+				t.Fatal(err)
+			}
+			tr.nodes[0].AwaitReady()
+			tr.nodes[0].awaitNodes(1)
+			tr.progress(1_000)
+			tr.ways[1].Heal()
+			for _, n := range tr.nodes {
+				n.awaitNodes(2)
+			}
+			tr.progress(50)
+			tr.wantAll(stop())
+		})
+	}
+}
+
+// TestTheFirstGatewayWithoutRedisDelaysNobody: it is not ready, and its clients
+// and those of the other one get everything. What nobody can be given is still
+// put aside.
+func TestTheFirstGatewayWithoutRedisDelaysNobody(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t, "first")
+	stop := tr.service.flow(t)
+	tr.ways[0].Cut()
+	gatewaytest.Await(t, "a gateway that is not ready", func() bool { _, ready := tr.nodes[0].redisOf(); return ready == 503 })
+	tr.nodes[1].awaitNodes(1)
+	tr.progress(500)
+	total := stop()
+	tr.wantAll(total)
+	if err := tr.service.publisher.Publish(tr.service.name, "message.sent", amqp.Publishing{Body: []byte("[]")}); err != nil {
+		t.Fatal(err)
+	}
+	tr.awaitLetters(1)
+}
+
+// awaitLetters waits until so many dead letters are kept.
+func (tr *trial) awaitLetters(n int) {
+	tr.t.Helper()
+	gatewaytest.Await(tr.t, fmt.Sprint(n, " dead letters"), func() bool {
+		q, err := tr.service.publisher.Channel.QueueDeclarePassive(tr.service.name+".dead-letter", true, false, false, false, nil)
+		return err == nil && q.Messages == n
+	})
+}
+
+// TestASmallMailboxLosesNothing: of the second gateway's loops.
+func TestASmallMailboxLosesNothing(t *testing.T) {
+	t.Parallel()
+	const events = 6_000
+	tr := newTrial(t, "mailbox", "MAX_MAILBOX=1024")
+	tr.service.pad = strings.Repeat("x", 1000)
+	if err := <-tr.service.publish(0, events); err != nil {
+		t.Fatal(err)
+	}
+	tr.wantAll(events)
+}
+
+// TestADeadLetterThatCannotBeWrittenDelaysNobody: its headers leave no room for
+// those of a letter, and the queue takes none.
+func TestADeadLetterThatCannotBeWrittenDelaysNobody(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t, "letters")
+	poison := func(headers amqp.Table) {
+		t.Helper()
+		err := tr.service.publisher.Publish(tr.service.name, "message.sent", amqp.Publishing{Body: []byte("[]"), Headers: headers})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop := tr.service.flow(t)
+	tr.progress(50)
+	total := stop()
+	poison(amqp.Table{"large": strings.Repeat("x", 130_700)})
+	tr.awaitLetters(1)
+	broker := brokertest.Shared(t)
+	if out, err := broker.Ctl("set_policy", "letters", `^letters\.dead-letter$`,
+		`{"max-length":1,"overflow":"reject-publish"}`, "--apply-to", "queues"); err != nil {
+		t.Fatal(out, err)
+	}
+	gatewaytest.Await(t, "a queue that takes nothing", func() bool {
+		err := tr.service.publisher.Publish("", "letters.dead-letter", amqp.Publishing{Body: []byte("another")})
+		return err != nil
+	})
+	poison(nil)
+	stop = tr.service.flow(t)
+	tr.progress(400)
+	total = stop()
+	tr.wantAll(total)
+	if out, err := broker.Ctl("clear_policy", "letters"); err != nil {
+		t.Fatal(out, err)
+	}
+}
+
+// TestTheDirectoryHeals: each key of it is deleted once, as a person or
+// eviction does, and what clients say reaches the other gateway again.
+func TestTheDirectoryHeals(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	_, ann, bob := f.pair()
+	out, err := f.redis.CLI("-n", "1", "KEYS", keyPrefix+"*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := strings.Fields(out)
+	if len(keys) < 5 { // a room, two users, two leases
+		t.Fatalf("keys %q", keys)
+	}
+	for _, key := range keys {
+		if n, err := f.redis.CLI("-n", "1", "DEL", key); err != nil || n != "1" {
+			t.Logf("%s: %s %v", key, n, err) // it has ended meanwhile
+			continue
+		}
+		for _, way := range []struct{ from, to *client }{{ann, bob}, {bob, ann}} {
+			gatewaytest.Await(t, "what is said to reach the other gateway without "+key, func() bool {
+				if err := way.from.do("stop_typing", "1"); err != nil {
+					t.Fatal(err)
+				}
+				event, err := way.to.next(patience / 100)
+				return err == nil && strings.HasPrefix(event, "user_stop_typing")
+			})
+		}
+		gatewaytest.Await(t, "the room to be there again: "+key, func() bool {
+			n, err := f.redis.CLI("-n", "1", "EXISTS", key)
+			return err == nil && n == "1" || !strings.Contains(key, ":in:") // a session has a key of its own
+		})
+		for _, c := range []*client{ann, bob} {
+			for event := "some"; event != ""; {
+				event, _ = c.next(patience / 100)
+			}
+		}
+	}
+}
+
+// TestOneUsersBurstDelaysNobody: while tens of thousands of rooms that one user
+// has joined on 50 sockets wait for the directory, others on the same gateway
+// join, are told of services' events, and talk with clients of the other one.
+func TestOneUsersBurstDelaysNobody(t *testing.T) {
+	t.Parallel()
+	const sockets, roomsEach, said = 50, 940, 20
+	tr := newTrial(t, "burst", "MAX_ROOMS_PER_USER=0")
+	ann, bob := connect(t, tr.nodes[0], "ann"), connect(t, tr.nodes[1], "bob")
+	if err := bob.do("join_room", "2"); err != nil {
+		t.Fatal(err)
+	}
+	modelNode{gateway: tr.nodes[1], f: tr.fleet}.settle()
+	tr.ways[0].Lag(10 * time.Millisecond)
+	for i := range sockets {
+		c := connect(t, tr.nodes[0], "mallory")
+		room := func(n int) string { return fmt.Sprint("burst ", i, " ", n) }
+		for n := range roomsEach - 1 {
+			if err := c.Emit("join_room", map[string]string{"roomType": "conversation", "roomId": room(n)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.do("join_room", room(roomsEach)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waiting := func(what string) {
+		t.Helper()
+		n := tr.nodes[0].Metric("gateway_cluster_directory_waiting")
+		t.Logf("%s: %.0f rooms wait", what, n)
+		if n < roomsEach {
+			t.Errorf("%s, and of the burst %.0f rooms wait: it came behind them", what, n)
+		}
+	}
+	waiting("all are joined")
+	if err := ann.do("join_room", "2"); err != nil {
+		t.Fatal(err)
+	}
+	want(t, bob, "user_joined ann 2")
+	for range said {
+		if err := ann.do("stop_typing", "2"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range said {
+		want(t, bob, "user_stop_typing ann 2")
+	}
+	if err := bob.do("stop_typing", "2"); err != nil { // ann's room is in the directory
+		t.Fatal(err)
+	}
+	want(t, ann, "user_stop_typing bob 2")
+	if err := tr.nodes[0].publish("2", "hi"); err != nil {
+		t.Fatal(err)
+	}
+	want(t, ann, "new_message hi")
+	want(t, bob, "new_message hi")
+	waiting("others have joined and talked")
+}
