@@ -24,15 +24,18 @@ func newSID(loop int) string {
 	return string(base64.RawURLEncoding.AppendEncode(sid, raw[:]))
 }
 
-// loopOf returns the index of the loop a session id names; ok is false for
-// what cannot be one of ours.
+// loopOf returns the index of the loop that has the session of an id, if there
+// is one; ok is false for what cannot be an id. Sessions taken over from a
+// process with more loops are where the rest of the division says.
 func loopOf(sid []byte, loops int) (loop int, ok bool) {
 	if len(sid) != sidLen {
 		return 0, false
 	}
 	hi, lo := sidDigit(sid[0]), sidDigit(sid[1])
-	loop = hi<<6 | lo
-	return loop, hi >= 0 && lo >= 0 && loop < loops
+	if hi < 0 || lo < 0 {
+		return 0, false
+	}
+	return (hi<<6 | lo) % loops, true
 }
 
 func sidDigit(c byte) int {

@@ -3,7 +3,6 @@ package rooms
 import (
 	"context"
 	"fmt"
-	"hash/maphash"
 	"math/bits"
 	"sync/atomic"
 	"time"
@@ -40,8 +39,9 @@ type Hub struct {
 	occupancy *occupancy
 	bounds    *bounds
 	vacant    vacant
-	short     atomic.Bool  // memory is: no more joins
-	seed      maphash.Seed // of the hashes of tokens' ids
+	short     atomic.Bool // memory is: no more joins
+
+	consulting atomic.Int64 // questions that have not been answered, see consult
 }
 
 // New makes a hub with its shards, which wait for their event loops.
@@ -61,7 +61,7 @@ func New(c Config) (*Hub, error) {
 			c.Limits.Telling.PerSecond, c.Limits.Telling.Burst)
 	}
 	c.Limits.fill()
-	h := &Hub{config: c, bounds: newBounds(), seed: maphash.MakeSeed()}
+	h := &Hub{config: c, bounds: newBounds()}
 	h.occupancy = newOccupancy(c.Cluster, &h.vacant)
 	for i := range c.Shards {
 		h.shards = append(h.shards, newShard(h, i))

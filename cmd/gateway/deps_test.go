@@ -28,7 +28,7 @@ var arrows = map[string]rule{
 		"net": noIO, "net/http": noIO, "os": noIO, "log/slog": noIO,
 		"time": "bytes have no clock", "sync": "it has no state to guard",
 	}},
-	"rooms": {ours: []string{"codec"}, banned: map[string]string{
+	"rooms": {ours: []string{"codec", "internal/handover/form"}, banned: map[string]string{
 		"net": noIO, "net/http": noIO, "os": noIO, "log/slog": noIO,
 		"github.com/panjf2000/gnet/v2":        "rooms do not know how bytes travel",
 		"github.com/redis/rueidis":            "the other nodes are behind a port",
@@ -43,7 +43,7 @@ var arrows = map[string]rule{
 	}},
 	"rooms/cluster/redistest":   {ours: []string{"internal/freeport"}},
 	"rooms/cluster/clustertest": {},
-	"loop": {ours: []string{"codec", "rooms"}, banned: map[string]string{
+	"loop": {ours: []string{"codec", "internal/handover/form", "rooms"}, banned: map[string]string{
 		"github.com/redis/rueidis":       "a Redis round trip would block an event loop",
 		"github.com/rabbitmq/amqp091-go": "the two doors are strangers",
 	}},
@@ -51,9 +51,13 @@ var arrows = map[string]rule{
 		"github.com/panjf2000/gnet/v2": "the two doors are strangers",
 		"github.com/redis/rueidis":     "the other nodes are behind rooms",
 	}},
-	"upstream/brokertest":  {ours: []string{"internal/freeport"}},
-	"internal/auth":        {ours: []string{"codec", "internal/fairpool", "internal/secret", "rooms"}},
-	"internal/secret":      {},
+	"upstream/brokertest": {ours: []string{"internal/freeport"}},
+	"internal/auth":       {ours: []string{"codec", "internal/fairpool", "internal/handover/form", "internal/secret", "rooms"}},
+	"internal/secret":     {},
+	"internal/handover":   {ours: []string{"internal/handover/form"}},
+	"internal/handover/form": {banned: map[string]string{
+		"net": noIO, "os": noIO, "sync": "it has no state to guard",
+	}},
 	"internal/authz":       {ours: []string{"codec", "internal/fairpool", "rooms"}},
 	"internal/fairpool":    {},
 	"internal/console":     {},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/auth"
 	"github.com/hometrip/gateway/internal/authz"
+	"github.com/hometrip/gateway/internal/handover"
 	"github.com/hometrip/gateway/loop"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster"
@@ -50,10 +51,32 @@ type Gateway struct {
 	consumer *upstream.Consumer // nil without RabbitMQ
 	server   *loop.Server
 	bird     *bird // nil without CANARY
+
+	watchdog  time.Duration // of the service manager, as a predecessor tells it; 0: none
+	handovers handoverCounters
 }
 
-// serve runs the gateway until ctx is cancelled and it has drained.
+// serve runs the gateway until ctx is cancelled and it has drained, or another
+// process has taken its place. If one runs that can be taken over from, it is.
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
+	if cfg.HandoverSocket == "" {
+		return serveNew(ctx, cfg, log)
+	}
+	if err := handover.CheckFolder(cfg.HandoverSocket); err != nil {
+		return err
+	}
+	wire, err := handover.Dial(cfg.HandoverSocket)
+	switch {
+	case err == nil:
+		return succeed(ctx, cfg, log, wire)
+	case handover.Nobody(err):
+		return serveNew(ctx, cfg, log)
+	}
+	return fmt.Errorf("HANDOVER_SOCKET=%q: %w", cfg.HandoverSocket, err)
+}
+
+// serveNew is serve where nobody is to be taken over from.
+func serveNew(ctx context.Context, cfg Config, log *slog.Logger) error {
 	g, err := open(cfg, log)
 	if err != nil {
 		return err
@@ -72,10 +95,7 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	g := &Gateway{config: cfg, log: log, started: time.Now()}
 	paceCollector()
 	g.memory = limitMemory(log)
-	loops := cfg.EventLoops
-	if loops == 0 {
-		loops = min(runtime.GOMAXPROCS(0), rooms.MaxShards)
-	}
+	loops := cfg.loops()
 	var err error
 	g.verifier, err = auth.New(auth.Config{
 		Secret:    cfg.JWTSecret,
@@ -135,6 +155,15 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	return g, err
 }
 
+// loops is how many event loops there are to be. It is asked before open has
+// changed GOMAXPROCS.
+func (c Config) loops() int {
+	if c.EventLoops > 0 {
+		return c.EventLoops
+	}
+	return min(runtime.GOMAXPROCS(0), rooms.MaxShards)
+}
+
 func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 	cfg := g.config
 	connections, err := maxConnections(cfg.MaxConnections)
@@ -172,6 +201,7 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		TrustedProxies: cfg.TrustedProxies,
 		ProxyProtocol:  cfg.ProxyProtocol,
 		Origins:        loop.NewOrigins(cfg.CORSOrigins...),
+		Successor:      cfg.succeeds,
 	})
 }
 
@@ -195,20 +225,39 @@ func maxConnections(setting int) (int, error) {
 	return room, nil
 }
 
-// run serves until ctx is cancelled, then drains and stops. An engine that
-// ends by itself is an error.
+// run serves until ctx is cancelled, then drains and stops.
 func (g *Gateway) run(ctx context.Context) error {
-	if g.gate != nil {
-		g.gate.Start(g.hub)
-		defer g.gate.Close()
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- g.server.Run() }()
-	select {
-	case <-g.server.Ready():
-	case err := <-ended:
+	ended, err := g.listen()
+	if err != nil {
 		return err
 	}
+	return g.attend(ctx, ended)
+}
+
+// listen starts the event loops. ended gets what their end comes to.
+func (g *Gateway) listen() (ended <-chan error, err error) {
+	if g.gate != nil {
+		g.gate.Start(g.hub)
+	}
+	end := make(chan error, 1)
+	go func() { end <- g.server.Run() }()
+	select {
+	case <-g.server.Ready():
+		return end, nil
+	case err := <-end:
+		return nil, err
+	}
+}
+
+// attend is what a gateway does beside its event loops, until ctx is cancelled
+// and it has drained, or another process has taken its place. An engine that
+// ends by itself is an error.
+func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
+	if g.gate != nil {
+		defer g.gate.Close()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	g.greet()
 	watching, enough := context.WithCancel(context.Background())
 	defer enough()
@@ -221,8 +270,20 @@ func (g *Gateway) run(ctx context.Context) error {
 	}
 	stats := g.reportStats()
 	defer stats()
+	next, err := g.awaitSuccessor(ctx)
+	if err != nil {
+		g.log.Error("connections will not be handed over", "error", err)
+	}
+	defer next.close()
 	select {
 	case <-ctx.Done():
+		return g.shutDown(ended, events)
+	case o := <-next.outcome:
+		if o.Gone {
+			return g.leave(o, ended)
+		}
+		g.drainFor(ctx, o.Err)
+		cancel()
 		return g.shutDown(ended, events)
 	case err := <-ended:
 		return err
