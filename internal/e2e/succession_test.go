@@ -138,7 +138,7 @@ func TestClientsNoticeNothingOfAHandOver(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			handOverUnderLoad(t, loops, 24, 0)
+			handOverUnderLoad(t, loops, 16, 8)
 		})
 	}
 }
