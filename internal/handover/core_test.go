@@ -22,6 +22,8 @@ type world struct {
 
 	giverDead, takerDead bool
 	frozen               bool // the giver's loops
+	thawed               bool // and went on: what the taker has is old
+	received             bool // the taker has everything
 	letGo                bool
 	owns                 bool // the taker serves the giver's connections
 	alone                bool // the taker serves what comes
@@ -40,6 +42,9 @@ func (w *world) check() {
 	givers := !w.giverDead && !w.letGo && !w.frozen
 	if givers && w.owns && !w.takerDead {
 		w.t.Fatalf("both serve: %v", w.log)
+	}
+	if w.owns && w.thawed {
+		w.t.Fatalf("the taker serves with a state of the past: %v", w.log)
 	}
 }
 
@@ -119,7 +124,7 @@ func (w *world) giverDoes(e Event) {
 				reply(StateSent)
 			}
 		case Thaw:
-			w.frozen = false
+			w.frozen, w.thawed = false, true
 		case LetGo:
 			w.frozen, w.letGo = false, true
 		case Drain:
@@ -158,6 +163,7 @@ func (w *world) takerActs(actions []Action, e Event) {
 		case SayReady:
 			w.tellGiver(PeerReady)
 		case SayReceived:
+			w.received = true
 			w.tellGiver(PeerReceived)
 		case SayFailed:
 			w.tellGiver(PeerFailed)
@@ -223,6 +229,8 @@ func (w *world) end() {
 	taker := !w.takerDead && (w.owns || w.alone)
 	switch {
 	case w.giverDead && w.takerDead:
+	case w.giverDead && w.received && w.alone:
+		w.t.Errorf("the taker has everything and lets the connections go: %v", w.log)
 	case w.giverDead && !taker && !w.gaveUp:
 		w.t.Errorf("the giver is dead and the taker serves nobody: %v", w.log)
 	case !w.giverDead && !giver && w.takerDead && !w.letGo:
@@ -304,4 +312,24 @@ func TestWhoeverPausesOneProcessServes(t *testing.T) {
 			}
 		}
 	})
+}
+
+// One side pauses longer than the other waits, and then the other one dies.
+func TestWhoeverPausesAndWhoeverDiesOneProcessServes(t *testing.T) {
+	well := newWorld(t, func(*world) {})
+	well.run()
+	for stop := 1; stop <= well.steps; stop++ {
+		for die := stop; die <= well.steps+4; die++ {
+			for side, harm := range map[string]func(*world){
+				"giver pauses": func(w *world) { w.giverStops, w.takerDies = stop, die },
+				"taker pauses": func(w *world) { w.takerStops, w.giverDies = stop, die },
+			} {
+				t.Run(fmt.Sprint(side, " at step ", stop, ", the other dies at ", die), func(t *testing.T) {
+					w := newWorld(t, harm)
+					w.run()
+					w.end()
+				})
+			}
+		}
+	}
 }
