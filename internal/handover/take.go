@@ -291,7 +291,7 @@ func (t *taking) do(ctx context.Context, actions []Action) {
 			end := binary.LittleEndian.AppendUint64(nil, uint64(len(t.estate.Conns)))
 			t.say(kindReceived, binary.LittleEndian.AppendUint32(end, t.sum))
 		case SayFailed:
-			t.say(kindFailed, []byte(t.why.Error()))
+			t.say(kindFailed, []byte(t.reason().Error()))
 		case SayOwned:
 			t.say(kindOwned, nil)
 		case Own:
@@ -299,12 +299,18 @@ func (t *taking) do(ctx context.Context, actions []Action) {
 		case ServeAlone:
 			t.out.Alone, t.out.Why = true, t.why
 		case GiveUp:
-			if t.out.Err = t.why; t.why == nil {
-				t.out.Err = errors.New("handover: ended without a reason")
-			}
+			t.out.Err = t.reason()
 		}
 	}
 }
 
 // say sends a frame. That the giver is gone is met by reading.
 func (t *taking) say(k kind, body []byte) { _ = t.wire.send(k, body, writeLimit) }
+
+// reason is why nothing is taken over.
+func (t *taking) reason() error {
+	if t.why == nil {
+		return errors.New("the running gateway says what does not belong here")
+	}
+	return t.why
+}
