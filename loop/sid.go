@@ -3,6 +3,8 @@ package loop
 import (
 	"crypto/rand"
 	"encoding/base64"
+
+	"github.com/hometrip/gateway/rooms"
 )
 
 // An Engine.IO session id is two characters that name the event loop the
@@ -32,10 +34,11 @@ func loopOf(sid []byte, loops int) (loop int, ok bool) {
 		return 0, false
 	}
 	hi, lo := sidDigit(sid[0]), sidDigit(sid[1])
-	if hi < 0 || lo < 0 {
+	named := hi<<6 | lo
+	if hi < 0 || lo < 0 || named >= rooms.MaxShards {
 		return 0, false
 	}
-	return (hi<<6 | lo) % loops, true
+	return named % loops, true
 }
 
 func sidDigit(c byte) int {
