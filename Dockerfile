@@ -3,7 +3,8 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-ARG VERSION=
+# make image says which one; a tag makes a release.
+ARG VERSION=0+unversioned
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=${VERSION}" -o /gateway ./cmd/gateway
 
 # Nothing but the binary and the roots it needs to fetch keys over https.

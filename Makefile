@@ -5,19 +5,18 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 VULNDB      := v0.0.0-20261105234957-e22db6528018
 TIMEOUT     ?= 20m
-VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
-
-# A Debian version begins with a digit: that of a release, or 0 and the commit.
-DEB_VERSION := $(if $(findstring .,$(VERSION)),$(VERSION:v%=%),0+git$(VERSION))
+ifndef VERSION
+VERSION     := $(shell deploy/version 2>/dev/null || echo 0+unversioned)
+endif
 
 # What make bench hands on: make bench SCENARIO=fanout PEERS=gateway,node RUNS=1
 export SCENARIO PEERS RUNS
 
-CLIENTS := internal/e2e/js
+JS      := internal/e2e/js
 PAGE    := internal/console/page
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build package image test test-watch coverage lint vulncheck bench soak attack chaos console-client clean
+.PHONY: help run dev build package image test test-watch coverage lint vulncheck bench soak attack chaos simulate console-client clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +31,7 @@ build: ## Build the static binary bin/gateway
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' -o bin/gateway ./cmd/gateway
 
 package: build ## Build the Debian package in bin/
-	@deploy/deb/build "$(DEB_VERSION)" "$$($(GO) env GOARCH)" bin/gateway bin
+	@deploy/deb/build "$(VERSION)" "$$($(GO) env GOARCH)" bin/gateway bin
 
 image: ## Build the container image hometrip/websocket-gateway
 	docker build --build-arg VERSION=$(VERSION) -t hometrip/websocket-gateway .
@@ -75,10 +74,10 @@ soak: ## Run the gateway under load for long and watch what grows (SOAK=10m)
 console-client: ## Copy socket.io-client, and its licences, from npm into the console
 	@.ci/setup
 	@# Without their source maps, which browsers would ask for in vain.
-	sed '/^\/\/# sourceMappingURL=/d' $(CLIENTS)/node_modules/socket.io-client/dist/socket.io.esm.min.js >$(PAGE)/socket.io.esm.min.js
-	sed '/^\/\/# sourceMappingURL=/d' $(CLIENTS)/node_modules/socket.io-client/dist/socket.io.min.js >$(PAGE)/../client/socket.io.min.js
+	sed '/^\/\/# sourceMappingURL=/d' $(JS)/node_modules/socket.io-client/dist/socket.io.esm.min.js >$(PAGE)/socket.io.esm.min.js
+	sed '/^\/\/# sourceMappingURL=/d' $(JS)/node_modules/socket.io-client/dist/socket.io.min.js >$(PAGE)/../client/socket.io.min.js
 	for package in socket.io-client socket.io-parser engine.io-client engine.io-parser @socket.io/component-emitter; do \
-		echo "$$package, in socket.io.esm.min.js"; echo; cat $(CLIENTS)/node_modules/$$package/LICENSE; echo; \
+		echo "$$package, in socket.io.esm.min.js"; echo; cat $(JS)/node_modules/$$package/LICENSE; echo; \
 	done >$(PAGE)/licences.txt
 
 attack: ## Attack the gateway while 1,000 good clients chat (ROWS=, ARGS=)
@@ -87,5 +86,10 @@ attack: ## Attack the gateway while 1,000 good clients chat (ROWS=, ARGS=)
 chaos: ## Do harm to gateways, Redis and RabbitMQ, and account for every event (SEED=, ARGS=)
 	$(GO) run ./bench/chaos $(if $(SEED),-seed $(SEED)) $(ARGS)
 
+simulate: ## Run simulated fleets with faults (SEED=, SEEDS=, FOR=, NODES=, CLIENTS=, TRACE=1, RUN=, REPORT=)
+	@$(GO) run ./bench/simulate $(if $(SEED),-seed $(SEED)) $(if $(SEEDS),-seeds $(SEEDS)) $(if $(FOR),-for $(FOR)) \
+		$(if $(NODES),-nodes $(NODES)) $(if $(CLIENTS),-clients $(CLIENTS)) $(if $(TRACE),-trace) \
+		$(if $(RUN),-run '$(RUN)') $(if $(REPORT),-report $(REPORT)) $(ARGS)
+
 clean: ## Remove what the other targets made
-	rm -rf bin coverage.out coverage.html logs $(CLIENTS)/node_modules
+	rm -rf bin coverage.out coverage.html logs $(JS)/node_modules

@@ -22,6 +22,25 @@ func amqpScenario(t *trial) error {
 	if err != nil {
 		return err
 	}
+	b := &bus{
+		helper: broker,
+		env:    []string{"USE_RABBITMQ=true", "RABBITMQ_HOST=127.0.0.1", "RABBITMQ_PORT=" + broker.portText()},
+		publish: func(rooms, events int, rate float64) error {
+			return publishAMQP(broker.url(), rooms, events, rate)
+		},
+	}
+	return t.busShapes(b)
+}
+
+// A bus is a way by which services' events come.
+type bus struct {
+	helper  *helper  // the server between
+	env     []string // what the measured server has to be told of it
+	publish func(rooms, events int, rate float64) error
+}
+
+// busShapes measures events to a room of many and to many rooms of two.
+func (t *trial) busShapes(b *bus) error {
 	for _, shape := range []struct {
 		name        string
 		rooms, size int32
@@ -32,7 +51,7 @@ func amqpScenario(t *trial) error {
 		{"rooms", 500, 2, 20000, 1000},
 	} {
 		members := shape.rooms * shape.size
-		s, err := t.serveWith(quietPing, "USE_RABBITMQ=true", "RABBITMQ_HOST=127.0.0.1", "RABBITMQ_PORT="+broker.portText())
+		s, err := t.serveWith(quietPing, b.env...)
 		if err != nil {
 			return err
 		}
@@ -46,11 +65,11 @@ func amqpScenario(t *trial) error {
 		if err := t.must(w.Join(load.JoinArgs{Last: members, RoomSize: shape.size, Window: dialWindow})); err != nil {
 			return err
 		}
-		if err := t.amqpPhase(w, broker, shape.name, shape.rooms, members, shape.burst, 0); err != nil {
+		if err := t.busPhase(w, b, shape.name, shape.rooms, members, shape.burst, 0); err != nil {
 			return err
 		}
 		paced := int(shape.rate * 3 * t.window().Seconds())
-		if err := t.amqpPhase(w, broker, shape.name+" paced", shape.rooms, members, paced, shape.rate); err != nil {
+		if err := t.busPhase(w, b, shape.name+" paced", shape.rooms, members, paced, shape.rate); err != nil {
 			return err
 		}
 		if err := s.Alive(); err != nil {
@@ -61,13 +80,13 @@ func amqpScenario(t *trial) error {
 	return nil
 }
 
-// amqpPhase publishes events in turn to all rooms while the clients listen.
-func (t *trial) amqpPhase(w *load.Client, broker *helper, kase string, rooms, members int32, events int, rate float64) error {
+// busPhase publishes events in turn to all rooms while the clients listen.
+func (t *trial) busPhase(w *load.Client, b *bus, kase string, rooms, members int32, events int, rate float64) error {
 	events -= events % int(rooms)
 	published := make(chan error, 1)
-	before := t.helperCPU(broker)
+	before := t.helperCPU(b.helper)
 	s, err := t.measure(func() (*load.Result, error) {
-		go func() { published <- publishAMQP(broker.url(), int(rooms), events, rate) }()
+		go func() { published <- b.publish(int(rooms), events, rate) }()
 		return w.Fanout(load.FanoutArgs{Source: load.SourceListen, Last: members, Expect: uint32(events / int(rooms))})
 	})
 	if err != nil {
@@ -77,7 +96,7 @@ func (t *trial) amqpPhase(w *load.Client, broker *helper, kase string, rooms, me
 		return err
 	}
 	s.Events = uint64(events)
-	brokerUs := float64((t.helperCPU(broker) - before).Microseconds()) / float64(events)
+	brokerUs := float64((t.helperCPU(b.helper) - before).Microseconds()) / float64(events)
 	t.record(kase, s, map[string]float64{"broker_us": brokerUs, "rate": rate})
 	return nil
 }

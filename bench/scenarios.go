@@ -44,6 +44,10 @@ var scenarios = []*scenario{
 		needs: canAMQP, once: true, usual: 12 * time.Second, run: amqpScenario,
 	},
 	{
+		name: "emitter", about: "new_message from @socket.io/redis-emitter, to a room of 1,000 and to 500 rooms of 2",
+		needs: canRedis, once: true, usual: 12 * time.Second, run: emitterScenario,
+	},
+	{
 		name: "nodes", about: "rooms of two across 1 to 8 nodes joined by Redis",
 		needs: canRedis, once: true, usual: 12 * time.Second, run: nodesScenario,
 	},

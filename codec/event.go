@@ -32,10 +32,12 @@ func reservedEvent(name []byte) bool {
 	return false
 }
 
-// NextArg splits the first argument off args; nil when there are none left.
+// NextArg splits the first argument off args; nil when there are none left. A
+// valid JSON array is taken apart in the same way: pass its text first and rest
+// afterwards.
 func NextArg(args []byte) (arg, rest []byte) {
 	i := skipSpace(args, 0)
-	if i >= len(args) || args[i] != ',' {
+	if i >= len(args) || args[i] != ',' && args[i] != '[' {
 		return nil, nil
 	}
 	i = skipSpace(args, i+1)

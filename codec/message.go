@@ -106,6 +106,10 @@ func (m *Message) append(op ws.OpCode, payload []byte) []byte {
 // Frames returns the message as WebSocket frames. They must not be changed.
 func (m *Message) Frames() []byte { return m.frames }
 
+// Text returns the Engine.IO text packet, nil when there is none. It must not be
+// changed.
+func (m *Message) Text() []byte { return m.text }
+
 // Size is the number of bytes Frames has.
 func (m *Message) Size() int { return len(m.frames) }
 

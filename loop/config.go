@@ -48,6 +48,10 @@ type Config struct {
 	Address string // host:port to listen on; port 0 picks one
 	Loops   int    // event loops, the hub's number of shards
 
+	// SharePort lets another process of the same user listen on the port.
+	// Without it Run ends with ErrPortTaken when one does.
+	SharePort bool
+
 	Hub     *rooms.Hub
 	Handler http.Handler // answers what is not Engine.IO; nil: 404
 
@@ -89,7 +93,8 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	ProxyProtocol  bool
 
-	Origins Origins // that browsers may come from
+	Origins    Origins // that browsers may come from
+	LocalPages bool    // and those of pages that this machine serves, whatever the port
 
 	// Successor says that another process serves the port and has the kernel
 	// give it every new connection, until it hands over.

@@ -43,7 +43,7 @@ func (d *drain) step(w *worker, now time.Time) {
 // Renew has all clients connect anew, spread over DrainPeriod, to this node or
 // another one: they may have missed something, and fetch it when they are back.
 func (s *Server) Renew() {
-	until := time.Now().Add(s.config.DrainPeriod)
+	until := time.Now().Add(s.live().DrainPeriod)
 	for _, w := range s.workers {
 		w.shard.Post(func(time.Time) {
 			if len(w.sessions) > 0 && (w.drain == nil || w.drain.some != nil) {
@@ -61,7 +61,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	s.succeeded.Store(door.others > 0)
 	s.draining.Store(true)
 	s.prepare()
-	until := time.Now().Add(s.config.DrainPeriod)
+	until := time.Now().Add(s.live().DrainPeriod)
 	for _, w := range s.workers {
 		w.shard.Post(func(time.Time) { w.drain = &drain{until: until, reason: rooms.ReasonDraining} })
 	}

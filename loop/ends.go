@@ -22,9 +22,16 @@ import (
 //   - A poll gets the answer of a session that is not known, 400. The close
 //     packet, which Engine.IO's own server sends, ends a client in Python for
 //     good.
-//   - A POST that comes when the session has just ended is answered with "ok":
-//     python-engineio 4.3 that gets an error there never connects again. Its
-//     poll tells the client.
+//   - A POST under way when the session ends is answered with "ok": python-engineio
+//     4.3 that gets an error status there never connects again. Its poll tells the
+//     client. One that comes just afterwards has its connection ended without an
+//     answer, from which every client comes back: after "ok" python-engineio may
+//     go on posting until it gets an error. A proxy would make an error of that
+//     end, so through a proxy it is "ok" there too.
+//   - On a node that drains, the connections of a client outlast its session by
+//     partingTime. If they ended with it, the last POST would come by a new one to
+//     the successor, which does not know the session; if they stayed, the client's
+//     next session, which is the successor's, would be asked for here.
 //
 // A client that has broken the protocol is told so, in a close frame or with
 // 400 for its POST.
@@ -62,7 +69,7 @@ func (c *wsConn) end(reason rooms.Reason, now time.Time) {
 	if c.ending || c.c == nil {
 		return // the one who set ending closes
 	}
-	if c.c.OutboundBuffered() > c.w.server.config.MaxPending {
+	if c.c.OutboundBuffered() > c.w.server.live().MaxPending {
 		c.close()
 		return
 	}
@@ -97,6 +104,32 @@ type departed struct {
 
 func (d *departed) expire(time.Time) { delete(d.w.departed, d.sid) }
 
+// reply is what a request for the session is answered with.
+func (d *departed) reply(x *exchange) reply {
+	r := postTaken
+	switch {
+	case x.method != http.MethodPost:
+		r = engineError(http.StatusBadRequest, codeSID)
+	case !x.relayed:
+		return reply{unanswered: true}
+	}
+	r.parting = true
+	return r
+}
+
+// partingTime is how long the connections of a client outlast its session on a
+// node that drains: requests cross the end of the session by less, and clients
+// connect again after half a second at the earliest unless they are told to.
+const partingTime = 250 * time.Millisecond
+
+// part has a connection that waits for its next request closed after
+// partingTime, if the node drains. h may be nil.
+func (h *httpConn) part(now time.Time) {
+	if h != nil && h.c != nil && h.timeout == awaitRequest && h.w.server.draining.Load() {
+		h.await(awaitRequest, now.Add(partingTime))
+	}
+}
+
 // leavePolling takes a session that has ended out of the reach of HTTP.
 func (s *session) leavePolling(reason rooms.Reason, now time.Time) {
 	w, sid := s.w, s.poll.sid
@@ -109,5 +142,7 @@ func (s *session) leavePolling(reason rooms.Reason, now time.Time) {
 		w.departed[sid] = d
 		w.wheel.arm(&d.timer, d, now.Add(lingerTimeout))
 	}
-	s.endPolling(engineError(http.StatusBadRequest, codeSID), post)
+	poll := engineError(http.StatusBadRequest, codeSID)
+	poll.parting, post.parting = true, true
+	s.endPolling(poll, post)
 }

@@ -15,7 +15,8 @@ import (
 
 // TestEndsThatClientsNotice: a client is to come back from each of these, so a
 // WebSocket is closed without a close frame, a parked poll and a later one get
-// what they get for a session that is not known, and a POST gets "ok".
+// what they get for a session that is not known. A POST gets no answer, or "ok"
+// where a proxy would make an error of that.
 func TestEndsThatClientsNotice(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -35,9 +36,13 @@ func TestEndsThatClientsNotice(t *testing.T) {
 			})
 			c.wantEnd()
 			p.wantUnknownIn(p.get.receive())
-			if r := p.post.do("POST", p.target(), "3"); r.status != 200 || r.body != "ok" {
-				t.Errorf("a POST just after the end: %d %q, want ok", r.status, r.body)
+			relayed := dial(t, s)
+			relayed.send(requestText("POST", p.target(), "3", "X-Forwarded-For: 192.0.2.1"))
+			if r := relayed.receive(); r.status != 200 || r.body != "ok" {
+				t.Errorf("a POST through a proxy just after the end: %d %q, want ok", r.status, r.body)
 			}
+			p.post.send(requestText("POST", p.target(), "3"))
+			p.post.wantEOF()
 			p.wantUnknown()
 		})
 	}
@@ -68,6 +73,55 @@ func TestPostAfterTheEnd(t *testing.T) {
 	if r := p.post.do("POST", p.target(), "3"); r.status != 400 {
 		t.Errorf("a POST after the client's own close packet: %d %q, want 400", r.status, r.body)
 	}
+}
+
+// TestConnectionsOutlastASessionOnANodeThatDrains: the last requests of the
+// session, which have crossed its end, come on them and not to a successor. The
+// first of the client's next session does not.
+func TestConnectionsOutlastASessionOnANodeThatDrains(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	p := connectPolling(t, s, "ann")
+	deliver(t, s, "user:ann", `42["1"]`)
+	s.onAll(func(w *worker, _ time.Time) { w.server.draining.Store(true) })
+	p.send("3") // by the other connection than the last poll
+	s.onAll(func(w *worker, _ time.Time) {
+		for _, session := range w.sessions {
+			session.Close(rooms.ReasonDraining)
+		}
+	})
+	for range 2 {
+		p.wantUnknownIn(p.get.do("GET", p.target(), ""))
+		p.post.send(requestText("POST", p.target(), "3", "X-Forwarded-For: 192.0.2.1"))
+		if r := p.post.receive(); r.status != 200 || r.body != "ok" || r.close {
+			t.Errorf("a POST just after the end: %d %q, want ok", r.status, r.body)
+		}
+	}
+	s.elapse(partingTime + 2*wheelTick)
+	await(t, "both connections to be closed", func() bool { return s.conns.Load() == 0 })
+}
+
+// TestIdleConnectionsEndSoonAfterASessionOnANodeThatDrains, also when no request
+// comes any more.
+func TestIdleConnectionsEndSoonAfterASessionOnANodeThatDrains(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	p := connectPolling(t, s, "ann")
+	p.get, p.post = p.post, p.get // as connections of a pool are
+	deliver(t, s, "user:ann", `42["1"]`)
+	p.want(`42["1"]`)
+	s.onAll(func(w *worker, _ time.Time) {
+		w.server.draining.Store(true)
+		for _, session := range w.sessions {
+			session.Close(rooms.ReasonDraining)
+		}
+	})
+	await(t, "the session to end", func() bool { return s.Stats().Sessions == 0 })
+	if n := s.conns.Load(); n != 2 {
+		t.Errorf("%d connections just after the end, want 2", n)
+	}
+	s.elapse(partingTime + 2*wheelTick)
+	await(t, "both connections to be closed", func() bool { return s.conns.Load() == 0 })
 }
 
 // TestAPeerThatDoesNotCloseIsClosed: after lingerTimeout.

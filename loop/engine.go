@@ -72,7 +72,8 @@ func (h *httpConn) checkWebSocket(x *exchange, head *codec.Head) bool {
 // allows reports whether the origin of a request, if it names one, may use the
 // gateway.
 func (h *httpConn) allows(head *codec.Head) bool {
-	return h.w.server.config.Origins.allow(head.Field("origin"), head.Field("host"))
+	c, origin := h.w.server.live(), head.Field("origin")
+	return c.LocalPages && localPage(origin) || c.Origins.allow(origin, head.Field("host"))
 }
 
 func (h *httpConn) refuseOrigin(x *exchange, head *codec.Head) {
@@ -93,7 +94,7 @@ func (h *httpConn) handshake(x *exchange, head *codec.Head, webSocket bool, now 
 		x.reply(h.w, engineError(http.StatusBadRequest, codeVersion))
 	case h.w.server.closed():
 		x.reply(h.w, unavailable)
-	case h.w.server.sessions() >= int64(h.w.server.config.MaxConnections):
+	case h.w.server.sessions() >= int64(h.w.server.live().MaxConnections):
 		h.w.stats.RefusedFull.Add(1) // polling needs no connection of its own
 		x.reply(h.w, unavailable)
 	case h.w.server.tight.Load():
@@ -176,9 +177,12 @@ func isBinaryBody(head *codec.Head) bool {
 // serveRequest answers a GET or POST of one of this loop's sessions.
 func (w *worker) serveRequest(x *exchange, sid string, body []byte, binary bool, now time.Time) {
 	s := w.bySID[sid]
+	if s != nil {
+		s.poll.came(x.conn, w)
+	}
 	switch {
-	case s == nil && x.method == http.MethodPost && w.departed[sid] != nil:
-		x.reply(w, postTaken)
+	case s == nil && w.departed[sid] != nil:
+		x.reply(w, w.departed[sid].reply(x))
 	case s == nil:
 		x.reply(w, engineError(http.StatusBadRequest, codeSID))
 	case x.method == http.MethodGet:

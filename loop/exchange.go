@@ -20,6 +20,7 @@ type exchange struct {
 	preflight string    // headers an OPTIONS request asks to be allowed
 	keepAlive bool
 	http10    bool // the client keeps the connection only if it is told to
+	relayed   bool // by a proxy, which turns an end without an answer into an error
 
 	home    *worker  // whose session it is for; nil if it names none
 	session *session // that this poll waits in, or was answered by; owned by home
@@ -34,6 +35,7 @@ func newExchange(h *httpConn, head *codec.Head) *exchange {
 	}
 	x.method = methodName(head.Method)
 	x.keepAlive, x.http10 = head.KeepAlive, head.HTTP10
+	x.relayed = h.from.relayed || len(head.Field("x-forwarded-for")) > 0
 	if origin := head.Field("origin"); len(origin) > 0 && h.allows(head) {
 		x.origin = string(origin)
 		if x.method == http.MethodOptions {
@@ -66,6 +68,8 @@ type reply struct {
 	last        bool   // close the connection
 	lingers     bool   // but not before it can have been read, because there is more input
 	data        bool   // carries a session's messages: must arrive, or the session ends
+	parting     bool   // the client's session has just ended; see partingTime
+	unanswered  bool   // end the connection instead
 }
 
 // reply answers from the loop of worker w. A reply for a connection of another
@@ -95,17 +99,26 @@ func (h *httpConn) answer(x *exchange, r *reply) bool {
 	if h.c == nil || h.exchange != x {
 		return false
 	}
+	if r.unanswered {
+		h.exchange = nil
+		h.close()
+		return true
+	}
 	if r.status >= 400 && r.status < 500 {
 		h.w.stats.BadRequests.Add(1)
 	}
 	keepAlive := x.keepAlive && !r.last
-	if x.home == nil || r.status >= http.StatusBadRequest {
+	if !r.parting && (x.home == nil || r.status >= http.StatusBadRequest) {
 		// Polls stay with their session for as long as it lasts.
 		keepAlive = keepAlive && !h.w.server.draining.Load()
 	}
 	h.w.out = x.appendReply(h.w.out[:0], r, keepAlive)
 	h.write(h.w.out)
-	h.answered(keepAlive, r.lingers, time.Now())
+	now := time.Now()
+	h.answered(keepAlive, r.lingers, now)
+	if r.parting {
+		h.part(now)
+	}
 	return true
 }
 

@@ -189,7 +189,7 @@ func (h *httpConn) state(d *form.Conn, now time.Time) error {
 	if x := h.exchange; x != nil {
 		w.Asked = true
 		w.Exchange = form.Exchange{Method: x.method, Origin: x.origin, Preflight: x.preflight,
-			KeepAlive: x.keepAlive, HTTP10: x.http10, Home: x.home != nil}
+			KeepAlive: x.keepAlive, HTTP10: x.http10, Relayed: x.relayed}
 	}
 	return nil
 }

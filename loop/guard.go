@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -40,13 +41,24 @@ func sourceOf(a netip.Addr) source {
 type guard struct {
 	trusted       []netip.Prefix // proxies that say whom they speak for
 	proxyProtocol bool
-	perSource     int        // connections, and polling sessions, of a source; 0: any number
-	rate          rooms.Rate // of handshakes of a source
-	nodeRate      rooms.Rate // of all
+	limits        atomic.Pointer[guardLimits]
 
 	mu      sync.Mutex
 	node    rooms.Throttle // guarded by mu
 	stripes [guardStripes]guardStripe
+}
+
+// guardLimits are how much may come. Immutable.
+type guardLimits struct {
+	perSource int        // connections, and polling sessions, of a source; 0: any number
+	rate      rooms.Rate // of handshakes of a source
+	nodeRate  rooms.Rate // of all
+}
+
+// limit takes new limits. Whether there is one for the connections of a source
+// must not change: what is not counted when it comes cannot be when it goes.
+func (g *guard) limit(c *Config) {
+	g.limits.Store(&guardLimits{perSource: c.MaxPerAddress, rate: c.HandshakesPerAddress, nodeRate: c.Handshakes})
 }
 
 type guardStripe struct {
@@ -61,10 +73,8 @@ type tally struct {
 }
 
 func newGuard(c *Config) *guard {
-	g := &guard{
-		trusted: c.TrustedProxies, proxyProtocol: c.ProxyProtocol, perSource: c.MaxPerAddress,
-		rate: c.HandshakesPerAddress, nodeRate: c.Handshakes,
-	}
+	g := &guard{trusted: c.TrustedProxies, proxyProtocol: c.ProxyProtocol}
+	g.limit(c)
 	for i := range g.stripes {
 		g.stripes[i].tallies = make(map[source]tally)
 	}
@@ -89,7 +99,8 @@ func (g *guard) stripe(o source) *guardStripe {
 // enter takes a place for one connection or polling session of a source, and
 // reports false when it has as many as it may. The zero source needs none.
 func (g *guard) enter(o source, poll bool) bool {
-	if g.perSource == 0 || o == 0 {
+	most := g.limits.Load().perSource
+	if most == 0 || o == 0 {
 		return true
 	}
 	s := g.stripe(o)
@@ -97,7 +108,7 @@ func (g *guard) enter(o source, poll bool) bool {
 	defer s.mu.Unlock()
 	t := s.tallies[o]
 	count := t.count(poll)
-	if int(*count) >= g.perSource {
+	if int(*count) >= most {
 		return false
 	}
 	*count++
@@ -107,7 +118,8 @@ func (g *guard) enter(o source, poll bool) bool {
 
 // leave gives a place back.
 func (g *guard) leave(o source, poll bool) {
-	if g.perSource == 0 || o == 0 {
+	l := g.limits.Load()
+	if l.perSource == 0 || o == 0 {
 		return
 	}
 	s := g.stripe(o)
@@ -115,7 +127,7 @@ func (g *guard) leave(o source, poll bool) {
 	defer s.mu.Unlock()
 	t := s.tallies[o]
 	*t.count(poll)--
-	if t.conns == 0 && t.polls == 0 && g.rate.PerSecond == 0 {
+	if t.conns == 0 && t.polls == 0 && l.rate.PerSecond == 0 {
 		delete(s.tallies, o)
 		return
 	}
@@ -131,23 +143,24 @@ func (t *tally) count(poll bool) *int32 {
 
 // handshake reports whether a source may open a session now.
 func (g *guard) handshake(o source, now time.Time) bool {
-	if g.rate.PerSecond > 0 && o != 0 {
+	l := g.limits.Load()
+	if l.rate.PerSecond > 0 && o != 0 {
 		s := g.stripe(o)
 		s.mu.Lock()
 		t := s.tallies[o]
-		ahead := t.handshakes.Take(g.rate, 1, now)
+		ahead := t.handshakes.Take(l.rate, 1, now)
 		s.tallies[o] = t
 		s.mu.Unlock()
 		if ahead > 1 {
 			return false
 		}
 	}
-	if g.nodeRate.PerSecond == 0 {
+	if l.nodeRate.PerSecond == 0 {
 		return true
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.node.Take(g.nodeRate, 1, now) <= 1
+	return g.node.Take(l.nodeRate, 1, now) <= 1
 }
 
 // sweep forgets sources that hold no place and have kept to their rate for

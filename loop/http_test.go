@@ -567,7 +567,9 @@ func TestRequestsOfAllSizesBehindEachOther(t *testing.T) {
 	c := dial(t, s)
 	want := ""
 	var all strings.Builder
-	for i, size := range []int{10, 900_000, 20, 9000, 8000, 7000, 300_000, 30} {
+	// Less in sum than what may wait while a request is answered, as it does when
+	// the session is on the other loop.
+	for i, size := range []int{10, 650_000, 20, 9000, 8000, 7000, 300_000, 30} {
 		body := fmt.Sprint("4", i) + strings.Repeat("x", size)
 		want += body
 		all.WriteString(requestText("POST", p.target(), body))

@@ -118,7 +118,7 @@ func (h *httpConn) ready() bool {
 	if h.c == nil || h.closing() || h.exchange != nil && len(h.batch) == 0 {
 		return false
 	}
-	if h.c.OutboundBuffered() > h.w.server.config.MaxPending {
+	if h.c.OutboundBuffered() > h.w.server.live().MaxPending {
 		h.close()
 		return false
 	}

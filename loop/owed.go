@@ -62,7 +62,7 @@ func (w *worker) lookAtOwed(now time.Time) {
 // overdrawn reports whether too much is held on the node, and more than its
 // share on this loop.
 func (w *worker) overdrawn() bool {
-	most := int64(w.server.config.MaxOwed)
+	most := int64(w.server.live().MaxOwed)
 	loops := int64(len(w.server.workers))
 	return most > 0 && w.stats.Owed.Load()*loops > most && w.server.owed() > most
 }
@@ -89,7 +89,7 @@ func (w *worker) shed(now time.Time) {
 		all = append(all, debt{d, n})
 	}
 	slices.SortFunc(all, func(a, b debt) int { return cmp.Compare(b.bytes, a.bytes) })
-	left := w.stats.Owed.Load() - int64(w.server.config.MaxOwed/len(w.server.workers))
+	left := w.stats.Owed.Load() - int64(w.server.live().MaxOwed/len(w.server.workers))
 	for _, d := range all {
 		if left <= 0 {
 			return

@@ -21,6 +21,8 @@ type polling struct {
 	probed bool      // and has been answered: polls are released at once
 	input  rooms.Throttle
 	place  source // that the session holds a place of
+
+	conns [2]*httpConn // connections of this loop that requests came on last
 }
 
 const contentText = "text/plain; charset=UTF-8"
@@ -36,6 +38,13 @@ func (h *httpConn) openPolling(x *exchange, head *codec.Head, from source, now t
 	x.home = w
 	w.body = w.appendOpen(w.body[:0], s.poll.sid, true)
 	x.reply(w, reply{status: http.StatusOK, contentType: contentText, body: w.body})
+}
+
+// came notes which connection a request has come on. A client uses two.
+func (p *polling) came(h *httpConn, w *worker) {
+	if h.w == w && p.conns[0] != h {
+		p.conns[0], p.conns[1] = h, p.conns[0]
+	}
 }
 
 // handlePoll answers a GET with what is pending, or parks it.
@@ -84,8 +93,7 @@ func (s *session) answerPoll() {
 	}
 	w.body, s.poll.parked = b, nil
 	x.reply(w, reply{
-		status: http.StatusOK, contentType: contentText, body: b, data: data,
-		last: s.closing && w.server.draining.Load(), // the client is to come back elsewhere
+		status: http.StatusOK, contentType: contentText, body: b, data: data, parting: s.closing,
 	})
 }
 
@@ -99,7 +107,7 @@ type post struct {
 // handlePost takes the packets a client sends.
 func (s *session) handlePost(x *exchange, body []byte, now time.Time) {
 	s.w.stats.BytesIn.Add(int64(len(body)))
-	if s.poll.input.Take(s.w.server.config.Bytes, len(body), now) > 1 {
+	if s.poll.input.Take(s.w.server.live().Bytes, len(body), now) > 1 {
 		s.Close(rooms.ReasonTooFast)
 	}
 	if s.poll.post != nil { // engine.io closes a session whose posts overlap
@@ -141,7 +149,9 @@ func (s *session) resume(now time.Time) {
 		p.exchange.reply(s.w, engineError(http.StatusBadRequest, codeBadRequest))
 		return
 	}
-	p.exchange.reply(s.w, postTaken)
+	taken := postTaken
+	taken.parting = s.closing
+	p.exchange.reply(s.w, taken)
 }
 
 // posted takes one packet of a POST.
@@ -169,6 +179,9 @@ func (s *session) endPolling(poll, post reply) {
 	s.poll = nil
 	s.w.server.guard.leave(p.place, true)
 	delete(s.w.bySID, p.sid)
+	for _, h := range p.conns {
+		h.part(time.Now())
+	}
 	if p.parked != nil {
 		p.parked.reply(s.w, poll)
 	}

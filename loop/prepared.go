@@ -13,8 +13,9 @@ const prepareInterval = 250 * time.Millisecond
 // answers are the replies that loops give without asking the handler, by path.
 // Immutable: each round makes new ones.
 type answers struct {
-	made   time.Time
-	byPath map[string]*reply
+	made     time.Time
+	draining bool // made after the drain had begun
+	byPath   map[string]*reply
 }
 
 // prepare asks the handler for the answers of Config.Prepared. It blocks for as
@@ -23,7 +24,10 @@ func (s *Server) prepare() {
 	if len(s.config.Prepared) == 0 {
 		return
 	}
-	a := &answers{made: time.Now(), byPath: make(map[string]*reply, len(s.config.Prepared))}
+	a := &answers{
+		made: time.Now(), draining: s.draining.Load(),
+		byPath: make(map[string]*reply, len(s.config.Prepared)),
+	}
 	for _, path := range s.config.Prepared {
 		rec := s.admin.answer([]byte("GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n"), "")
 		s.admin.finish(rec)
@@ -48,10 +52,10 @@ func (s *Server) keepPrepared() {
 }
 
 // prepared returns the answer to a request, nil when there is none that is
-// young enough.
+// young enough. One made before a drain began is never given behind that.
 func (h *httpConn) prepared(head *codec.Head) *reply {
 	a := h.w.server.answers.Load()
-	if a == nil || time.Since(a.made) > preparedMaxAge {
+	if a == nil || time.Since(a.made) > preparedMaxAge || a.draining != h.w.server.draining.Load() {
 		return nil
 	}
 	if method := string(head.Method); method != http.MethodGet && method != http.MethodHead {
@@ -62,7 +66,7 @@ func (h *httpConn) prepared(head *codec.Head) *reply {
 
 // authorised reports whether a request carries the token of a service.
 func (h *httpConn) authorised(head *codec.Head) bool {
-	is := h.w.server.config.Authorised
+	is := h.w.server.live().Authorised
 	if is == nil {
 		return false
 	}

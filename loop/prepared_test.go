@@ -83,3 +83,16 @@ func TestDrainPreparesAtOnce(t *testing.T) {
 		t.Errorf("%d, want 503", r.status)
 	}
 }
+
+// TestAnAnswerFromBeforeTheDrainIsNotGiven: one may be stored late.
+func TestAnAnswerFromBeforeTheDrainIsNotGiven(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	c := dial(t, s)
+	s.draining.Store(true)
+	r := &reply{status: http.StatusOK, body: []byte("ready")}
+	s.answers.Store(&answers{made: time.Now(), byPath: map[string]*reply{"/ready": r}})
+	if got := c.do("GET", "/ready", ""); got.status != http.StatusNotFound {
+		t.Errorf("%d %q, want the handler's answer", got.status, got.body)
+	}
+}

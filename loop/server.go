@@ -27,13 +27,13 @@ import (
 type Server struct {
 	gnet.BuiltinEventEngine
 
-	config  Config
+	config  Config                 // of the start
+	tuned   atomic.Pointer[Config] // what of it Tune has changed
 	admin   *admin
 	guard   *guard
 	workers []*worker
 	port    int
 	listen  string          // the address as gnet is told it
-	debug   bool            // each session is logged
 	ctx     context.Context // ends with the engine
 
 	engine  gnet.Engine
@@ -67,9 +67,9 @@ func New(c Config) (*Server, error) {
 	}
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
 	s := &Server{config: c, port: port, listen: listenAddress(host, port), admin: newAdmin(c.Handler, c.Log), guard: newGuard(&c), ready: make(chan struct{})}
+	s.tuned.Store(&s.config)
 	s.notices.start = time.Now()
 	s.waiting.Store(int32(2 * c.Loops)) // an again and a beat each
-	s.debug = c.Log.Enabled(context.Background(), slog.LevelDebug)
 	for i := range c.Loops {
 		s.workers = append(s.workers, newWorker(s, i))
 	}
@@ -97,6 +97,32 @@ func resolvePort(address string) (host string, port int, err error) {
 	return host, l.Addr().(*net.TCPAddr).Port, nil
 }
 
+// live returns the configuration in effect.
+func (s *Server) live() *Config { return s.tuned.Load() }
+
+// debug reports whether each session is logged.
+func (s *Server) debug() bool { return s.config.Log.Enabled(context.Background(), slog.LevelDebug) }
+
+// Tune takes new values for the fields that may change while clients are
+// served: Origins, Authorised, DrainPeriod, MaxPending, MaxConnections, MaxPerAddress,
+// Handshakes, HandshakesPerAddress, Bytes and MaxOwed. It keeps the others. An
+// error changes nothing.
+func (s *Server) Tune(c Config) error {
+	next := s.config
+	next.Origins, next.Authorised, next.DrainPeriod = c.Origins, c.Authorised, c.DrainPeriod
+	next.MaxPending, next.MaxConnections, next.MaxOwed, next.Bytes = c.MaxPending, c.MaxConnections, c.MaxOwed, c.Bytes
+	next.MaxPerAddress, next.Handshakes, next.HandshakesPerAddress = c.MaxPerAddress, c.Handshakes, c.HandshakesPerAddress
+	if err := next.check(); err != nil {
+		return err
+	}
+	if (c.MaxPerAddress == 0) != (s.config.MaxPerAddress == 0) {
+		return errors.New("loop: connections of an address are counted from the start or not at all")
+	}
+	s.tuned.Store(&next)
+	s.guard.limit(&next)
+	return nil
+}
+
 // Addr is the address the server listens on, host:port.
 func (s *Server) Addr() string { return s.config.Address }
 
@@ -113,6 +139,10 @@ func (s *Server) closed() bool { return s.draining.Load() && !s.succeeded.Load()
 
 // ErrEngine says that the engine ended without having been told to.
 var ErrEngine = errors.New("loop: the event engine stopped by itself")
+
+// ErrPortTaken says that another process began to listen on the port while this
+// one did.
+var ErrPortTaken = errors.New("loop: another process has just begun to listen on this port, and SHARE_PORT is not set")
 
 // Run listens and serves until Stop. Any other end of the engine is an error:
 // a process without its engine serves nobody, and should be restarted.
@@ -188,8 +218,13 @@ func (s *Server) OnBoot(e gnet.Engine) gnet.Action {
 // OnTick runs in a goroutine of its own, once: it is the first callback that
 // finds the loops running.
 func (s *Server) OnTick() (time.Duration, gnet.Action) {
-	if door, err := findDoor(s.port); err == nil && !s.config.Successor {
+	door, err := findDoor(s.port)
+	if err == nil && !s.config.Successor {
 		door.chooseFromAll()
+		if door.others > 0 && !s.config.SharePort {
+			s.bootErr.Store(&ErrPortTaken)
+			return math.MaxInt64, gnet.Shutdown
+		}
 	}
 	if err := s.boot(); err != nil {
 		s.bootErr.Store(&err)
@@ -303,7 +338,7 @@ func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	}
 	from := s.guard.callerOf(c.RemoteAddr())
 	switch {
-	case s.conns.Load() >= int64(s.config.MaxConnections):
+	case s.conns.Load() >= int64(s.live().MaxConnections):
 		w.stats.RefusedFull.Add(1)
 	case !s.guard.enter(from.place, false):
 		w.stats.RefusedAddress.Add(1)

@@ -73,7 +73,7 @@ func (s *session) Send(m *codec.Message) {
 		return
 	}
 	s.w.outbox.push(&s.queue, m)
-	switch limit := s.w.server.config.MaxPending; {
+	switch limit := s.w.server.live().MaxPending; {
 	case int(s.queue.bytes) <= limit/2:
 	case s.writable():
 		// It is the loop that is behind, not the client.
@@ -243,7 +243,7 @@ func (s *session) end(reason rooms.Reason, now time.Time) {
 		return
 	}
 	s.ended = true
-	if s.w.server.debug {
+	if s.w.server.debug() {
 		s.logEnd(reason)
 	}
 	s.noteEnd(reason, now)

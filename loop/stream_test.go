@@ -80,10 +80,11 @@ func (st *stream) run(roomCount int) {
 				Room:    fmt.Sprint("conversation:", room),
 				Message: codec.NewText(fmt.Appendf(nil, `42["number",%d]`, st.last)),
 			}
-			if _, err := st.s.config.Hub.Deliver(st.t.Context(), b); err != nil {
+			if err := st.s.config.Hub.Wait(st.t.Context()); err != nil {
 				st.t.Error(err)
 				return
 			}
+			st.s.config.Hub.Deliver(b)
 		}
 	}
 }

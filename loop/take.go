@@ -386,7 +386,7 @@ func (a *arrival) openHTTP(c gnet.Conn, w *worker, now time.Time) gnet.Action {
 	if a.heir != nil {
 		h.exchange = &exchange{
 			conn: h, method: f.Exchange.Method, origin: f.Exchange.Origin, preflight: f.Exchange.Preflight,
-			keepAlive: f.Exchange.KeepAlive, http10: f.Exchange.HTTP10, home: a.home,
+			keepAlive: f.Exchange.KeepAlive, http10: f.Exchange.HTTP10, relayed: f.Exchange.Relayed, home: a.home,
 		}
 		x := h.exchange
 		a.home.shard.Post(func(now time.Time) { a.asks(x, now) })

@@ -220,7 +220,7 @@ func (c *wsConn) next(b []byte, now time.Time) (n int, err error) {
 	ws.Cipher(payload, h.Mask, 0)
 	c.w.stats.FramesIn.Add(1)
 	c.w.stats.BytesIn.Add(int64(n + length))
-	if c.input.Take(c.w.server.config.Bytes, n+length, now) > 1 {
+	if c.input.Take(c.w.server.live().Bytes, n+length, now) > 1 {
 		return 0, errTooFast
 	}
 	return n + length, c.frame(h, payload, now)

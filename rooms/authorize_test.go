@@ -104,7 +104,7 @@ func TestAnAnswerForSomebodyWhoHasGone(t *testing.T) {
 
 func TestTheLimitOfRoomsHoldsForAnswersThatComeLate(t *testing.T) {
 	w, d := guarded(t, 1)
-	w.hub.config.Limits.Rooms = 3 // her user's is one
+	w.hub.limits().Rooms = 3 // her user's is one
 	d.slow = true
 	ann := w.connect("ann")
 	for i := range 4 {

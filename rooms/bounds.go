@@ -93,7 +93,7 @@ func (b *bounds) of(user string) holding { return b.add(user, 0, 0) }
 // so the bounds may be passed by a room for each loop.
 func (s *Socket) mayJoin(name int, now time.Time) error {
 	h := s.shard.hub
-	limits := &h.config.Limits
+	limits := h.limits()
 	if len(s.rooms) >= limits.Rooms {
 		return fmt.Errorf("In %d rooms already", limits.Rooms)
 	}
@@ -131,7 +131,7 @@ func (s *Socket) holding() (held holding) {
 // roomFor reports whether somebody who holds so many bytes may hold so many
 // more.
 func (h *Hub) roomFor(held, more int64) bool {
-	most := int64(h.config.Limits.RoomBytes)
+	most := int64(h.limits().RoomBytes)
 	if most == 0 {
 		return true
 	}
@@ -144,7 +144,7 @@ func (h *Hub) roomFor(held, more int64) bool {
 
 // largestShare is more than what anybody may hold however little others do.
 func (h *Hub) largestShare() int64 {
-	most := int64(h.config.Limits.RoomBytes)
+	most := int64(h.limits().RoomBytes)
 	return max(roomLittle, (most-most/roomReserve)/(roomShare+2))
 }
 

@@ -207,7 +207,7 @@ func TestRoomsThatTheDirectoryKeepsCount(t *testing.T) {
 // TestTwoJoinsOfOneRoomCountOnce: though both were under way at once.
 func TestTwoJoinsOfOneRoomCountOnce(t *testing.T) {
 	w, d := guarded(t, 1)
-	w.hub.config.Limits.UserRooms = 1
+	w.hub.limits().UserRooms = 1
 	d.slow = true
 	ann := w.connect("ann")
 	for ack := range 2 {

@@ -12,10 +12,19 @@ type Broadcast struct {
 	Message *codec.Message
 	Order   *Order // instead of a message; Room is EveryNode then
 
-	// Event is not 0 for one of the messages of an event to several rooms: who
-	// sits in two of them gets the first that comes.
-	Event uint64
+	// Position is the place of the message in the log of the services' events,
+	// 0 when it is not from there. A socket is given the message when this is
+	// above the position of the last one it was given.
+	Position uint64
 
+	// Shared tells that the event at Position is for several rooms, of which a
+	// socket may be in more than one.
+	Shared bool
+
+	Selected *Selection // instead of Room
+	action   *action    // for the selected sockets, instead of a message
+
+	anew    bool     // instead of a message: positions begin anew
 	barrier *barrier // instead of a message
 }
 

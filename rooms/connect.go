@@ -39,7 +39,7 @@ const connectsPerBurst = 20
 // takeToken takes what a token costs, of which some has been taken already, and
 // returns what Throttle.Take does.
 func (s *Socket) takeToken(taken int, now time.Time) (bursts float64) {
-	rate := s.shard.hub.config.Limits.Events
+	rate := s.shard.hub.limits().Events
 	return s.events.Take(rate, max(rate.Burst/connectsPerBurst-taken, 0), now)
 }
 
@@ -169,7 +169,7 @@ func (s *Socket) refuse(namespace, why string) {
 // connect puts the socket into the namespace and its user room.
 func (s *Socket) connect(id Identity, now time.Time) {
 	sh := s.shard
-	if most := sh.hub.config.Limits.PerUser; most > 0 && id.UserID != "" {
+	if most := sh.hub.limits().PerUser; most > 0 && id.UserID != "" {
 		if sh.hub.Members(kindUser+":"+id.UserID) >= most {
 			s.refuse("", errPerUser.Error())
 			return
@@ -182,13 +182,14 @@ func (s *Socket) connect(id Identity, now time.Time) {
 
 	b := append(sh.buf[:0], `40{"sid":"`...)
 	s.sendPacket(append(append(b, s.id...), `"}`...))
+	sh.joinOwn(s)
 	if id.UserID == "" {
 		return
 	}
 	r, _ := sh.join(s, sh.roomName(kindUser, []byte(id.UserID)), false)
 	s.userID = r.name[len(kindUser)+1:] // shares the room's memory
 	s.take(id, now)
-	s.greetWhenKnown(r)
+	s.greetWhenHeard(r)
 	from := now
 	if !id.Issued.IsZero() && id.Issued.Before(now) {
 		from = id.Issued

@@ -18,10 +18,7 @@ func news(event string) *codec.Message { return codec.NewText([]byte(`42["` + ev
 // deliver hands an event without a body to a room.
 func (w *world) deliver(room, event string) int {
 	w.t.Helper()
-	n, err := w.hub.Deliver(w.t.Context(), Broadcast{Room: room, Message: news(event)})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	n := w.hub.Deliver(Broadcast{Room: room, Message: news(event)})
 	w.settle()
 	return n
 }
@@ -47,7 +44,7 @@ func TestDeliverReachesMembersOnly(t *testing.T) {
 	})
 }
 
-func TestEventToSeveralRoomsComesOnce(t *testing.T) {
+func TestAnEventToSeveralRoomsComesOnce(t *testing.T) {
 	onShards(t, func(t *testing.T, w *world) {
 		ann, bob, eve := w.connect("ann"), w.connect("bob"), w.connect("eve")
 		for _, room := range []string{"1", "2"} {
@@ -55,36 +52,86 @@ func TestEventToSeveralRoomsComesOnce(t *testing.T) {
 		}
 		bob.emit("join_room", conversation("2"))
 		ann.next() // that bob has joined
-		names := []string{"conversation:1", "conversation:2", "user:bob", "user:eve", "conversation:2"}
-		for _, room := range names { // two events at a time, and one that is not told apart
-			for _, b := range []Broadcast{{Message: news("a"), Event: 1}, {Message: news("b"), Event: 2}} {
-				b.Room = room
-				if _, err := w.hub.Deliver(t.Context(), b); err != nil {
-					t.Fatal(err)
-				}
+		for i, event := range []string{"a", "b"} {
+			for _, room := range []string{"conversation:1", "conversation:2", "user:bob", "user:eve"} {
+				w.hub.Deliver(Broadcast{Room: room, Message: news(event), Position: uint64(i + 7), Shared: true})
 			}
 		}
+		w.hub.Deliver(Broadcast{Room: "conversation:2", Message: news("c"), Position: 9})
 		w.settle()
 		for _, c := range []*client{ann, bob, eve} {
 			c.want("a", "{}")
 			c.want("b", "{}")
+			if c != eve {
+				c.want("c", "{}")
+			}
 			c.wantNothing()
 		}
-		if s := w.hub.Stats(); s.Deliveries != 7 { // and the user_joined
-			t.Errorf("%d deliveries counted, want 7", s.Deliveries)
+		if s := w.hub.Stats(); s.Deliveries != 9 { // and the user_joined
+			t.Errorf("%d deliveries counted, want 9", s.Deliveries)
 		}
 	})
 }
 
-func TestRoomsOfOldEventsAreForgotten(t *testing.T) {
-	var v several
-	for event := range uint64(3 * severalMost) {
-		v.add(event+1, &room{})
-		v.add(event+1, &room{})
+// TestASocketIsGivenWhatIsAboveItsPosition: one that comes back has been given
+// events by another node that is further in the log than this one.
+func TestASocketIsGivenWhatIsAboveItsPosition(t *testing.T) {
+	w := newWorld(t, 1)
+	ann, bob := w.connect("ann"), w.connect("bob")
+	for _, c := range []*client{ann, bob} {
+		c.emit("join_room", conversation("1"))
 	}
-	if v.rooms != severalMost || len(v.had) != severalMost/2 || len(v.events) != len(v.had) || v.had[3*severalMost] == nil {
-		t.Errorf("%d rooms of %d events are remembered, want %d and the last event", v.rooms, len(v.had), severalMost)
+	ann.inbox = nil
+	ann.socket.raise(8)
+	give := func(position uint64) {
+		w.hub.Deliver(Broadcast{Room: "conversation:1", Message: news(fmt.Sprint(position)), Position: position})
+		w.hub.Passed(position)
+		w.settle()
 	}
+	for p := uint64(7); p <= 9; p++ {
+		give(p)
+	}
+	for _, want := range []string{"7", "8", "9"} {
+		bob.want(want, "{}")
+	}
+	ann.want("9", "{}")
+	ann.wantNothing()
+	if p, q := ann.socket.Position(), bob.socket.Position(); p != 9 || q != 9 {
+		t.Errorf("positions %d and %d, want 9", p, q)
+	}
+
+	w.hub.Anew() // its positions say nothing about the log before
+	give(1)
+	ann.want("1", "{}")
+	bob.want("1", "{}")
+	if p := ann.socket.Position(); p != 1 {
+		t.Errorf("position %d in another log, want 1", p)
+	}
+}
+
+// TestAShardKnowsHowFarItIs: not further than what its sockets have.
+func TestAShardKnowsHowFarItIs(t *testing.T) {
+	w := newWorld(t, 2)
+	w.connect("ann") // on the first shard
+	want := func(first, second uint64) {
+		t.Helper()
+		if p, q := w.hub.Shard(0).Position(), w.hub.Shard(1).Position(); p != first || q != second {
+			t.Errorf("at %d and %d, want %d and %d", p, q, first, second)
+		}
+	}
+	want(0, 0)
+	w.hub.Passed(4) // for rooms that nobody is in
+	want(4, 4)
+	w.hub.Deliver(Broadcast{Room: "user:ann", Message: news("x"), Position: 6})
+	want(4, 4) // 5 may still come to the other shard
+	w.hub.Passed(6)
+	want(4, 6)
+	w.hub.Shard(0).Drain(1 << 20)
+	want(6, 6)
+	w.hub.Anew()
+	want(6, 6)
+	w.settle()
+	want(0, 0)
 }
 
 // A live hub has a goroutine for each shard, in the event loop's place.
@@ -128,9 +175,7 @@ func (l *live) halt() {
 func (l *live) sync() {
 	l.t.Helper()
 	done := make(chan struct{})
-	if err := l.hub.Sync(l.t.Context(), func() { close(done) }); err != nil {
-		l.t.Fatal(err)
-	}
+	l.hub.Sync(func() { close(done) })
 	<-done
 }
 
@@ -157,8 +202,11 @@ func TestDeliverKeepsOrder(t *testing.T) {
 					Room:    fmt.Sprint("conversation:", i%rooms),
 					Message: codec.NewText(fmt.Appendf(nil, `42["%d",%d]`, p, i)),
 				}
-				if n, err := w.hub.Deliver(t.Context(), b); n != 4 || err != nil {
-					t.Errorf("delivered to %d shards, %v", n, err)
+				if err := w.hub.Wait(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if n := w.hub.Deliver(b); n != 4 {
+					t.Errorf("delivered to %d shards", n)
 				}
 			}
 		})
@@ -196,19 +244,15 @@ func TestSyncPassesBehindWhatWasDelivered(t *testing.T) {
 	w := newWorld(t, 3)
 	ann, bob, eve := w.connect("ann"), w.connect("bob"), w.connect("eve")
 	for _, user := range []string{"ann", "bob", "eve"} {
-		if _, err := w.hub.Deliver(t.Context(), Broadcast{Room: "user:" + user, Message: news("news")}); err != nil {
-			t.Fatal(err)
-		}
+		w.hub.Deliver(Broadcast{Room: "user:" + user, Message: news("news")})
 	}
 	done := 0
-	if err := w.hub.Sync(t.Context(), func() {
+	w.hub.Sync(func() {
 		done++
 		for _, c := range []*client{ann, bob, eve} {
 			c.want("news", "{}")
 		}
-	}); err != nil {
-		t.Fatal(err)
-	}
+	})
 	for i := range 3 {
 		if done != 0 {
 			t.Fatalf("done after %d of 3 shards", i)
@@ -220,49 +264,41 @@ func TestSyncPassesBehindWhatWasDelivered(t *testing.T) {
 	}
 }
 
-func TestDeliverWaitsForAFullMailbox(t *testing.T) {
-	w := newWorld(t, 1, func(c *Config) { c.MaxMailbox = 2 })
+// TestWhoDeliversWaitsForAFullMailbox: and nothing is lost when it does not.
+func TestWhoDeliversWaitsForAFullMailbox(t *testing.T) {
+	w := newWorld(t, 2, func(c *Config) { c.MaxMailbox = 2 })
 	ann := w.connect("ann")
 	b := Broadcast{Room: "user:ann", Message: news("news")}
-	for range 2 {
-		if _, err := w.hub.Deliver(t.Context(), b); err != nil {
-			t.Fatal(err)
+	for i := range 5 {
+		if full := w.hub.Full(); full != (i >= 2) {
+			t.Fatalf("with %d messages: full is %v", i, full)
 		}
+		w.hub.Deliver(b)
 	}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errors.New("no time"))
-	if n, err := w.hub.Deliver(ctx, b); n != 0 || !errors.Is(err, context.Canceled) {
-		t.Errorf("into a full mailbox, without time: %d shards, %v", n, err)
-	}
-	if err := w.hub.Sync(ctx, func() {}); !errors.Is(err, context.Canceled) {
-		t.Errorf("Sync behind a full mailbox, without time: %v", err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.hub.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("without time: %v", err)
 	}
 	arrived := make(chan error)
 	for range 3 {
-		go func() {
-			_, err := w.hub.Deliver(t.Context(), b)
-			arrived <- err
-		}()
+		go func() { arrived <- w.hub.Wait(t.Context()) }()
+	}
+	sh := w.hub.Shard(0)
+	for range 4 { // down to one
+		if !w.hub.Full() {
+			t.Error("not full with two or more")
+		}
+		sh.Drain(1) // one message at a time
 	}
 	for range 3 {
-		for waiting := true; waiting; {
-			w.hub.Shard(0).Drain(1) // one message at a time
-			select {
-			case err := <-arrived:
-				if err != nil {
-					t.Fatal(err)
-				}
-				waiting = false
-			case <-time.After(time.Millisecond):
-			}
+		if err := <-arrived; err != nil {
+			t.Fatal(err)
 		}
 	}
 	w.settle()
-	if len(ann.inbox) != 5 {
+	if len(ann.inbox) != 5 || w.hub.Full() || w.hub.Stats().MailboxFull != 0 {
 		t.Errorf("got %d messages, want 5: %q", len(ann.inbox), ann.inbox)
-	}
-	if s := w.hub.Stats(); s.MailboxFull != 0 {
-		t.Errorf("%d broadcasts lost", s.MailboxFull)
 	}
 }
 
@@ -294,9 +330,7 @@ func TestDrainKeepsToItsBudget(t *testing.T) {
 	ann := w.connect("ann")
 	size := news("news").Size()
 	for range 10 {
-		if _, err := w.hub.Deliver(t.Context(), Broadcast{Room: "user:ann", Message: news("news")}); err != nil {
-			t.Fatal(err)
-		}
+		w.hub.Deliver(Broadcast{Room: "user:ann", Message: news("news")})
 	}
 	sh := w.hub.Shard(0)
 	if left := sh.Drain(0); left != 0 || len(ann.inbox) != 0 {

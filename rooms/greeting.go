@@ -1,14 +1,18 @@
 package rooms
 
-import "github.com/hometrip/gateway/codec"
+import (
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
 
 // maxHeld bounds what a gate keeps for a socket, in bytes.
 const maxHeld = 256 << 10
 
-// A gate is the Sink of a socket that has connected but not been greeted: the
-// other nodes do not know its user's room yet. It keeps what the socket is sent
-// meanwhile, so that connected is its first event. Owned by the socket's event
-// loop.
+// A gate is the Sink of a socket that has connected but not been greeted: what
+// the outside sends to its user does not reach this node yet. It keeps what the
+// socket is sent meanwhile, so that connected is its first event. Owned by the
+// socket's event loop.
 type gate struct {
 	Sink // the session's
 
@@ -18,8 +22,8 @@ type gate struct {
 }
 
 // Send implements Sink. When more than maxHeld waits, the client is greeted
-// before the other nodes know of it, as when Redis is out of reach: that may
-// cost it an event of another node, but closing it would cost it more.
+// early, as when Redis is out of reach: that may cost it an event from outside,
+// but closing it would cost it more.
 func (g *gate) Send(m *codec.Message) {
 	g.held = append(g.held, m)
 	if g.size += m.Size(); g.size > maxHeld {
@@ -27,15 +31,30 @@ func (g *gate) Send(m *codec.Message) {
 	}
 }
 
-// greetWhenKnown has the client greeted as soon as the other nodes know that
-// its user's room, r, is on this one.
-func (s *Socket) greetWhenKnown(r *room) {
-	if r.known {
+// greetWhenHeard has the client greeted as soon as what is sent to its user's
+// room, r, reaches this node.
+func (s *Socket) greetWhenHeard(r *room) {
+	if s.shard.hub.config.Outside == nil {
 		s.sayConnected()
 		return
 	}
 	s.sink = &gate{Sink: s.sink, socket: s}
-	s.shard.await(r, s, s.greet)
+	s.shard.whenHeard(r, s, s.greet)
+}
+
+// whenHeard calls tell, unless s has gone, as soon as what the outside sends to
+// r reaches this node: at once when there is nobody outside.
+func (sh *Shard) whenHeard(r *room, s *Socket, tell func()) {
+	outside, id := sh.hub.config.Outside, s.id
+	if outside == nil || outside.Await(r.name, func() {
+		sh.Post(func(time.Time) {
+			if s.phase == phaseConnected && s.id == id {
+				tell()
+			}
+		})
+	}) {
+		tell()
+	}
 }
 
 // sayConnected tells the client that what is sent to its user reaches it.

@@ -54,7 +54,7 @@ func (s *Socket) handleEvent(p *codec.SocketPacket, attachments [][]byte, now ti
 	sh := s.shard
 	sh.stats.EventsIn.Add(1)
 	sh.call = Call{Socket: s, Args: args, Attachments: attachments, Now: now, ack: p.ID}
-	if ahead := s.events.Take(sh.hub.config.Limits.Events, 1, now); ahead > 1 {
+	if ahead := s.events.Take(sh.hub.limits().Events, 1, now); ahead > 1 {
 		sh.call.tooFast(ahead)
 	} else if handle := sh.hub.config.Handlers[string(name)]; handle != nil {
 		handle(&sh.call)
@@ -89,7 +89,6 @@ func handleLeave(c *Call) {
 		c.succeed("Left room: ", string(name))
 		return
 	}
-	s.shard.tellNow(r, s)
 	c.succeed("Left room: ", r.name)
 	s.leave(s.in(r), c.Now)
 }
@@ -174,7 +173,7 @@ func stringMember(object []byte, name string) []byte {
 // room reads {roomType, roomId} out of the first argument. Like the Node
 // gateway it takes the last of two members of one name.
 func (c *Call) room() (kind string, id []byte, err error) {
-	limits := &c.Socket.shard.hub.config.Limits
+	limits := c.Socket.shard.hub.limits()
 	arg, _ := codec.NextArg(c.Args)
 	var roomType []byte
 	for key, value, rest, ok := codec.Member(arg); ok; key, value, rest, ok = codec.Member(rest) {

@@ -15,7 +15,7 @@ import (
 // keeps its id, its rooms and its place.
 
 // errUnsettled says that a socket waits for somebody outside its event loop.
-var errUnsettled = errors.New("a socket waits for the answer of an authorizer or of another node")
+var errUnsettled = errors.New("a socket waits for somebody outside its event loop")
 
 // Ahead returns how far t is ahead of its rate as of now; it is zero when
 // everything taken has been earned.
@@ -38,8 +38,8 @@ func ThrottleAhead(ahead time.Duration, now time.Time) Throttle {
 // have not been answered.
 func (h *Hub) Consulting() int64 { return h.consulting.Load() }
 
-// Settled reports whether no socket of the shard waits for other nodes.
-func (sh *Shard) Settled() bool { return len(sh.waiting) == 0 && len(sh.hunted) == 0 }
+// Settled reports whether the shard waits for nobody.
+func (sh *Shard) Settled() bool { return len(sh.asked) == 0 && len(sh.hunted) == 0 }
 
 // Pending is the number of tasks and broadcasts that wait for the shard.
 func (sh *Shard) Pending() int {
@@ -142,7 +142,7 @@ func (sh *Shard) LetGo() {
 	_, members := sh.Len()
 	sh.stats.Members.Add(-int64(members))
 	sh.stats.Sockets.Store(0)
-	sh.rooms, sh.waiting, sh.hunted = make(map[string]*room), nil, nil
+	sh.rooms, sh.asked, sh.hunted = make(map[string]*room), nil, nil
 }
 
 // MessageForm describes a message that waits.

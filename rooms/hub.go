@@ -23,12 +23,15 @@ type Config struct {
 
 	ConnectTimeout time.Duration // for the Socket.IO CONNECT; zero: never
 	MaxPacket      int           // bytes of a packet, attachments included
-	MaxMailbox     int           // broadcasts waiting for one shard
+	MaxMailbox     int           // broadcasts waiting for one shard; services' events wait then, others are dropped
 	Limits         Limits
 
 	Handlers map[string]Handler // by event name; read-only from now on
 
 	Cluster Cluster // nil: there are no other nodes
+
+	Outside     Outside // servers of another kind that share the rooms; nil: none
+	SocketRooms bool    // each socket is also in a room named by its id
 }
 
 // A Hub is one node's rooms. Its exported methods are safe for concurrent use;
@@ -36,12 +39,17 @@ type Config struct {
 type Hub struct {
 	config    Config
 	shards    []*Shard
+	limited   atomic.Pointer[Limits]
 	occupancy *occupancy
 	bounds    *bounds
 	vacant    vacant
-	short     atomic.Bool // memory is: no more joins
+	short     atomic.Bool  // memory is: no more joins
+	questions atomic.Int64 // ids of acknowledgements that clients were asked for
+	brake     brake
 
-	consulting atomic.Int64 // questions that have not been answered, see consult
+	consulting atomic.Int64 // that have not been answered, see consult
+
+	passed atomic.Uint64 // position up to which everything is in the mailboxes, or with the sockets
 }
 
 // New makes a hub with its shards, which wait for their event loops.
@@ -52,22 +60,34 @@ func New(c Config) (*Hub, error) {
 	if c.MaxMailbox < 1 || c.MaxPacket < 1 {
 		return nil, fmt.Errorf("rooms: MaxMailbox %d and MaxPacket %d must be positive", c.MaxMailbox, c.MaxPacket)
 	}
-	if !c.Limits.Events.ok() {
-		return nil, fmt.Errorf("rooms: %d events a second with bursts of %d: a burst must be worth an hour at most",
-			c.Limits.Events.PerSecond, c.Limits.Events.Burst)
+	h := &Hub{config: c, bounds: newBounds(), brake: newBrake()}
+	h.occupancy = newOccupancy(c.Cluster, c.Outside, &h.vacant)
+	if err := h.SetLimits(c.Limits); err != nil {
+		return nil, err
 	}
-	if !c.Limits.Telling.ok() {
-		return nil, fmt.Errorf("rooms: %d messages a second to crowds with bursts of %d: a burst must be worth an hour at most",
-			c.Limits.Telling.PerSecond, c.Limits.Telling.Burst)
-	}
-	c.Limits.fill()
-	h := &Hub{config: c, bounds: newBounds()}
-	h.occupancy = newOccupancy(c.Cluster, &h.vacant)
 	for i := range c.Shards {
 		h.shards = append(h.shards, newShard(h, i))
 	}
 	return h, nil
 }
+
+// SetLimits has other limits apply to all sockets from now on: what exceeds
+// them already stays. An error changes nothing.
+func (h *Hub) SetLimits(l Limits) error {
+	if !l.Events.ok() {
+		return fmt.Errorf("rooms: %d events a second with bursts of %d: a burst must be worth an hour at most",
+			l.Events.PerSecond, l.Events.Burst)
+	}
+	if !l.Telling.ok() {
+		return fmt.Errorf("rooms: %d messages a second to crowds with bursts of %d: a burst must be worth an hour at most",
+			l.Telling.PerSecond, l.Telling.Burst)
+	}
+	l.fill()
+	h.limited.Store(&l)
+	return nil
+}
+
+func (h *Hub) limits() *Limits { return h.limited.Load() }
 
 // Shards is the number of shards.
 func (h *Hub) Shards() int { return len(h.shards) }
@@ -75,26 +95,44 @@ func (h *Hub) Shards() int { return len(h.shards) }
 // Shard returns the shard of event loop i.
 func (h *Hub) Shard(i int) *Shard { return h.shards[i] }
 
+// Holds reports whether this node has members in a room.
+func (h *Hub) Holds(room []byte) bool { return h.occupancy.holds(room) }
+
 // Deliver hands a broadcast that comes from outside the event loops to every
-// shard that holds the room, and returns how many that were. Calls of one
-// goroutine keep their order. It waits while a mailbox is full, so it must not
-// be called on an event loop; the error is ctx's, and then some shards may
-// have the broadcast and others not.
-func (h *Hub) Deliver(ctx context.Context, b Broadcast) (shards int, err error) {
-	if b.Order != nil {
-		return len(h.shards), h.order(*b.Order)
-	}
+// shard that holds the room, and returns how many those are. Calls of one
+// goroutine keep their order. It never waits and drops nothing: whoever
+// delivers calls Wait before.
+func (h *Hub) Deliver(b Broadcast) (shards int) {
 	holders := h.occupancy.of(b.Room).shards
 	if holders != 0 {
 		h.shards[bits.TrailingZeros64(holders)].stats.Broadcasts.Add(1)
 	}
 	for ; holders != 0; holders &= holders - 1 {
-		if err := h.shards[bits.TrailingZeros64(holders)].mailbox.wait(ctx, b); err != nil {
-			return shards, err
-		}
+		h.shards[bits.TrailingZeros64(holders)].mailbox.add(b)
 		shards++
 	}
-	return shards, nil
+	return shards
+}
+
+// Full reports whether a mailbox has MaxMailbox broadcasts or more.
+func (h *Hub) Full() bool { return h.brake.full.Load() > 0 }
+
+// Wait waits until no mailbox is full. It must not be called on an event loop.
+// The error is ctx's.
+func (h *Hub) Wait(ctx context.Context) error { return h.brake.wait(ctx) }
+
+// Passed tells that everything in the log of the services' events up to a
+// position has been delivered. The goroutine that delivers calls it.
+func (h *Hub) Passed(position uint64) { h.passed.Store(position) }
+
+// Anew tells that the log of the services' events is another one, whose
+// positions say nothing about those before. The goroutine that delivers calls
+// it.
+func (h *Hub) Anew() {
+	h.passed.Store(0)
+	for _, sh := range h.shards {
+		sh.mailbox.add(Broadcast{anew: true})
+	}
 }
 
 // Receive hands a broadcast of another node to every shard that holds the room
@@ -102,7 +140,7 @@ func (h *Hub) Deliver(ctx context.Context, b Broadcast) (shards int, err error) 
 // mailbox do without, which is counted.
 func (h *Hub) Receive(b Broadcast) (shards int) {
 	if b.Order != nil {
-		_ = h.order(*b.Order) // the node that sent it has checked it
+		_ = h.Obey(*b.Order) // the node that sent it has checked it
 		return len(h.shards)
 	}
 	holders := h.occupancy.of(b.Room).shards
@@ -111,16 +149,13 @@ func (h *Hub) Receive(b Broadcast) (shards int) {
 }
 
 // Sync calls done, on an event loop, when everything that this goroutine has
-// delivered before is with the sinks of its members. Like Deliver it may wait.
-func (h *Hub) Sync(ctx context.Context, done func()) error {
+// delivered before is with the sinks of its members.
+func (h *Hub) Sync(done func()) {
 	b := &barrier{done: done}
 	b.left.Store(int32(len(h.shards)))
-	for _, shard := range h.shards {
-		if err := shard.mailbox.wait(ctx, Broadcast{barrier: b}); err != nil {
-			return err
-		}
+	for _, sh := range h.shards {
+		sh.mailbox.add(Broadcast{barrier: b})
 	}
-	return nil
 }
 
 // post sends one letter to each shard in the bit set. It runs on an event

@@ -71,19 +71,14 @@ func (s *Socket) authorize(room string, now time.Time, then func(error, time.Tim
 	}, then)
 }
 
-// join puts the socket into the room and tells the others. It is acknowledged as soon as the other nodes know.
+// join puts the socket into the room, acknowledges that and tells the others.
 func (c *Call) join(name []byte) {
 	s := c.Socket
 	r, joined := s.shard.join(s, name, true)
-	if r.known {
-		c.joined(r)
-	}
+	later := Call{Socket: s, ack: c.ack}
+	s.shard.whenHeard(r, s, func() { later.joined(r) })
 	if joined {
 		s.announce(r, eventUserJoined, 0, c.Now)
-	}
-	if !r.known {
-		later := Call{Socket: s, ack: c.ack}
-		s.shard.await(r, s, func() { later.joined(r) })
 	}
 }
 
@@ -102,7 +97,7 @@ func (c *Call) joined(r *room) {
 // comes, or of the one that has just gone, and counts that.
 func (sh *Shard) crowded(r *room, there occupied, gone int, now time.Time) bool {
 	members := sh.hub.occupancy.members(r.name, there) + gone
-	if most := sh.hub.config.Limits.Presence; (most == 0 || members <= most) && sh.mayTell(members, now) {
+	if most := sh.hub.limits().Presence; (most == 0 || members <= most) && sh.mayTell(members, now) {
 		return false
 	}
 	sh.stats.CrowdsMuted.Add(1)
@@ -112,7 +107,7 @@ func (sh *Shard) crowded(r *room, there occupied, gone int, now time.Time) bool 
 // mayTell reports whether a room of so many may be told something that it can
 // do without.
 func (sh *Shard) mayTell(members int, now time.Time) bool {
-	return members <= fewMembers || sh.telling.Allow(sh.hub.config.Limits.Telling, members, now)
+	return members <= fewMembers || sh.telling.Allow(sh.hub.limits().Telling, members, now)
 }
 
 // askAgain has the socket leave the rooms it may no longer be in, after its

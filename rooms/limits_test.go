@@ -138,7 +138,7 @@ func TestAlphabets(t *testing.T) {
 
 func TestACrowdIsNotToldOfEachThatComesAndGoes(t *testing.T) {
 	onShards(t, func(t *testing.T, w *world) {
-		w.hub.config.Limits.Presence = 5
+		w.hub.limits().Presence = 5
 		var crowd []*client
 		for i := range 8 {
 			c := w.connect(fmt.Sprint("user", i))

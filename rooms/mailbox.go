@@ -3,6 +3,7 @@ package rooms
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,6 +13,7 @@ import (
 // 1,024 are waiting.
 type mailbox struct {
 	limit int // broadcasts that may wait
+	brake *brake
 
 	mu         sync.Mutex
 	bell       func() // wakes the event loop; nil until there is one
@@ -19,14 +21,11 @@ type mailbox struct {
 	tasks      []func(now time.Time)
 	spareTasks []func(now time.Time) // the slice drained last, to be filled again
 	broadcasts []Broadcast
-	head       int // index of the oldest broadcast
-
-	space chan struct{} // has a token when broadcasts were taken out
+	head       int  // index of the oldest broadcast
+	full       bool // has limit broadcasts or more
 }
 
-func newMailbox(limit int) mailbox {
-	return mailbox{limit: limit, space: make(chan struct{}, 1)}
-}
+func newMailbox(limit int, b *brake) mailbox { return mailbox{limit: limit, brake: b} }
 
 // task has fn run on the event loop. Tasks are always taken: each belongs to a
 // socket or to a caller that waits for it, which bounds them.
@@ -36,29 +35,36 @@ func (m *mailbox) task(fn func(now time.Time)) {
 	m.unlockAndRing()
 }
 
-// broadcast queues b. It reports false when the box is full; space then has a
-// token as soon as it is worth trying again.
+// broadcast queues b. It returns false when the box is full.
 func (m *mailbox) broadcast(b Broadcast) bool {
 	m.mu.Lock()
-	if len(m.broadcasts)-m.head >= m.limit {
+	if m.full {
 		m.mu.Unlock()
 		return false
 	}
-	m.broadcasts = append(m.broadcasts, b)
+	m.append(b)
 	m.unlockAndRing()
 	return true
 }
 
-// wait queues b as soon as there is room for it.
-func (m *mailbox) wait(ctx context.Context, b Broadcast) error {
-	for !m.broadcast(b) {
-		select {
-		case <-m.space:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+// add queues b even when the box is full.
+func (m *mailbox) add(b Broadcast) {
+	m.mu.Lock()
+	m.append(b)
+	m.unlockAndRing()
+}
+
+func (m *mailbox) append(b Broadcast) {
+	m.broadcasts = append(m.broadcasts, b)
+	m.level()
+}
+
+// level tells the brake when the box has become full, or is so no longer.
+func (m *mailbox) level() {
+	if full := len(m.broadcasts)-m.head >= m.limit; full != m.full {
+		m.full = full
+		m.brake.turn(full)
 	}
-	return nil
 }
 
 // unlockAndRing rings, outside the lock, once for all letters that come before
@@ -107,12 +113,7 @@ func (m *mailbox) takeBroadcasts(dst []Broadcast, budget int) ([]Broadcast, int)
 		m.head++
 	}
 	m.compact()
-	if len(dst) > 0 {
-		select {
-		case m.space <- struct{}{}:
-		default:
-		}
-	}
+	m.level()
 	return dst, max(budget, 0)
 }
 
@@ -132,4 +133,50 @@ func (m *mailbox) waiting() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.tasks) + len(m.broadcasts) - m.head
+}
+
+// empty reports whether no broadcast waits.
+func (m *mailbox) empty() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.head == len(m.broadcasts)
+}
+
+// A brake stops whoever delivers while a mailbox of the node is full. Safe for
+// concurrent use.
+type brake struct {
+	full  atomic.Int32  // mailboxes that are
+	space chan struct{} // has a token when none is any more
+}
+
+func newBrake() brake { return brake{space: make(chan struct{}, 1)} }
+
+func (b *brake) turn(full bool) {
+	if full {
+		b.full.Add(1)
+	} else if b.full.Add(-1) == 0 {
+		b.signal()
+	}
+}
+
+func (b *brake) signal() {
+	select {
+	case b.space <- struct{}{}:
+	default:
+	}
+}
+
+func (b *brake) wait(ctx context.Context) error {
+	if b.full.Load() == 0 {
+		return nil
+	}
+	for b.full.Load() > 0 {
+		select {
+		case <-b.space:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	b.signal() // somebody else may wait
+	return nil
 }

@@ -14,6 +14,7 @@ const occupancyStripes = 64
 // wakes only those event loops, and how many they are. Safe for concurrent use.
 type occupancy struct {
 	cluster Cluster // may be nil
+	outside Outside // may be nil
 	vacant  *vacant
 	seed    maphash.Seed
 	stripes [occupancyStripes]occupancyStripe
@@ -22,17 +23,19 @@ type occupancy struct {
 type occupancyStripe struct {
 	mu    sync.RWMutex
 	rooms map[string]occupied
-	_     [32]byte // keeps neighbours' locks off one cache line
+	peak  peak     // of rooms
+	_     [24]byte // keeps neighbours' locks off one cache line
 }
 
 // occupied is who is in a room on this node.
 type occupied struct {
 	shards  uint64 // as a bit set
 	members int
+	own     bool // not to be shown
 }
 
-func newOccupancy(c Cluster, v *vacant) *occupancy {
-	o := &occupancy{cluster: c, vacant: v, seed: maphash.MakeSeed()}
+func newOccupancy(c Cluster, outside Outside, v *vacant) *occupancy {
+	o := &occupancy{cluster: c, outside: outside, vacant: v, seed: maphash.MakeSeed()}
 	for i := range o.stripes {
 		o.stripes[i].rooms = make(map[string]occupied)
 	}
@@ -43,10 +46,10 @@ func (o *occupancy) stripe(room string) *occupancyStripe {
 	return &o.stripes[maphash.String(o.seed, room)%occupancyStripes]
 }
 
-// join notes that a shard has one more member in room. fresh: it is the
-// shard's first, and known is what Cluster.Occupied returns. The cluster is
-// told under the lock, so that it hears of two loops in the right order.
-func (o *occupancy) join(r *room, shard int) (fresh, known bool) {
+// join notes that a shard has one more member in room, a socket of user. The
+// cluster is told under the lock, so that it hears of two loops in the right
+// order.
+func (o *occupancy) join(r *room, shard int, user string) {
 	s := o.stripe(r.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,15 +57,18 @@ func (o *occupancy) join(r *room, shard int) (fresh, known bool) {
 	if now.members == 0 {
 		o.vacant.occupied(r.name)
 	}
-	fresh = now.shards&(1<<shard) == 0
+	fresh := now.shards&(1<<shard) == 0
 	now.shards |= 1 << shard
 	now.members++
+	now.own = r.own
 	s.rooms[r.name] = now
-	if fresh {
-		known = o.cluster == nil || o.cluster.Occupied(r.name)
+	if o.outside != nil && now.members == 1 && r.name != roomOfAll {
+		o.outside.Occupied(r.name)
+	}
+	if fresh && o.cluster != nil && !r.own {
+		o.cluster.Occupied(r.name, user)
 	}
 	o.counted(r, now.members)
-	return fresh, known
 }
 
 // leave notes that a shard has one member less in room; last: it was the
@@ -82,7 +88,11 @@ func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 		return false
 	}
 	delete(s.rooms, r.name)
-	if o.cluster != nil {
+	s.rooms = pruned(s.rooms, &s.peak)
+	if o.outside != nil && r.name != roomOfAll {
+		o.outside.Vacated(r.name)
+	}
+	if o.cluster != nil && !r.own {
 		o.cluster.Vacated(r.name)
 	}
 	return true
@@ -101,6 +111,14 @@ func (o *occupancy) of(room string) occupied {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.rooms[room]
+}
+
+// holds reports whether this node has members in room. It does not allocate.
+func (o *occupancy) holds(room []byte) bool {
+	s := &o.stripes[maphash.Bytes(o.seed, room)%occupancyStripes]
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.rooms[string(room)].members > 0
 }
 
 // members returns how many sockets are in room, of which here are: exactly of
@@ -122,12 +140,13 @@ func (o *occupancy) names(limit int) (names []string, total int) {
 	for i := range o.stripes {
 		s := &o.stripes[i]
 		s.mu.RLock()
-		total += len(s.rooms)
-		for room := range s.rooms {
-			if len(names) >= limit {
-				break
+		for room, held := range s.rooms {
+			if held.own {
+				continue
 			}
-			names = append(names, room)
+			if total++; len(names) < limit {
+				names = append(names, room)
+			}
 		}
 		s.mu.RUnlock()
 	}

@@ -48,8 +48,9 @@ func (o *Order) LastIssued() int64 {
 	return o.Issued.Add(IssuedLeeway).Unix()
 }
 
-// order has the tokens refused, and then their sockets disconnected.
-func (h *Hub) order(o Order) error {
+// Obey has an order's tokens refused on this node, and then their sockets
+// disconnected. The error is that of Check.
+func (h *Hub) Obey(o Order) error {
 	if err := o.Check(); err != nil {
 		return err
 	}

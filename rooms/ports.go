@@ -88,19 +88,33 @@ type Revoker interface {
 	Check(id Identity, now time.Time) error
 }
 
+// Outside is servers of another kind that share the rooms, such as a fleet on
+// Node.js. None of its methods blocks. Occupied and Vacated are called like
+// Cluster's: in their order, with a lock held.
+type Outside interface {
+	// Occupied tells that this node has its first member in room, Vacated that
+	// it has none any more.
+	Occupied(room string)
+	Vacated(room string)
+
+	// Await has ready called once, from any goroutine, when what is sent to
+	// room from outside reaches this node. When it does already, or cannot,
+	// Await returns true and does not call it.
+	Await(room string, ready func()) bool
+
+	// Publish sends what a client says to the outside's members of room, but
+	// not to the socket whose id is except.
+	Publish(room, except string, m *codec.Message)
+}
+
 // A Cluster is the other nodes. None of its methods blocks. Occupied, Counted
 // and Vacated are called in the order in which they happen to a room, on event
 // loops, with the room's part of the occupancy table locked: they must not
 // call back into the hub.
 type Cluster interface {
-	// Occupied tells that a shard has its first member in room. It returns
-	// true when the other nodes know already that this node holds the room, or
-	// cannot be told because they are out of reach.
-	Occupied(room string) bool
-
-	// Await has known called once, from any goroutine, as soon as either is
-	// so, and behind what was published to the room before.
-	Await(room string, known func())
+	// Occupied tells that a shard has its first member in room, a socket of
+	// user; "" for nobody. The other nodes are told in turns of the users.
+	Occupied(room, user string)
 
 	// Vacated tells that no shard has a member in room any more.
 	Vacated(room string)
@@ -109,15 +123,16 @@ type Cluster interface {
 	// clients join; like Occupied, and behind it.
 	Counted(room string, members int)
 
-	// Members returns about how many members room, which this node holds, has
-	// on the other nodes: exactly when this node has just entered it, later
-	// within a second or so, and of many within an eighth.
+	// Members returns how many members room, which this node holds, has on the
+	// other nodes. The number is up to about a second old, and in large rooms
+	// it may be off by 1/8.
 	Members(room string) int
 
 	// Elsewhere reports whether another node may hold room.
 	Elsewhere(room string) bool
 
-	// Publish sends b to the other nodes that hold its room. What one
-	// goroutine publishes to one room keeps its order.
-	Publish(b Broadcast)
+	// Publish sends m, which a client has said to room, to the other nodes
+	// that hold the room, at most once. What one goroutine publishes to one
+	// room keeps its order.
+	Publish(room string, m *codec.Message)
 }

@@ -21,6 +21,7 @@ const (
 	ReasonDraining                      // the node is shutting down
 	ReasonPanic                         // a handler failed
 	ReasonMissedEvents                  // the node was cut off from the others
+	ReasonOrdered                       // a service had the connection closed
 	ReasonBusy                          // its token could not be verified in time
 	reasonCount
 )
@@ -37,7 +38,7 @@ func Reasons() []Reason {
 var reasonNames = [reasonCount]string{
 	"transport_closed", "transport_error", "client_close", "ping_timeout",
 	"connect_timeout", "parse_error", "too_large", "poll_overlap",
-	"slow_consumer", "shed", "too_fast", "draining", "panic", "missed_events", "busy",
+	"slow_consumer", "shed", "too_fast", "draining", "panic", "missed_events", "ordered", "busy",
 }
 
 func (r Reason) String() string {

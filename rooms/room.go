@@ -18,12 +18,17 @@ const (
 // most.
 func OfUser(name string) bool { return strings.HasPrefix(name, kindUser+":") }
 
+// announced reports whether who is in a room is told to the others in it.
+func announced(name string) bool {
+	return strings.HasPrefix(name, kindConversation+":") || strings.HasPrefix(name, kindNotification+":")
+}
+
 // A room is one shard's members of a room. Owned by the shard's event loop; it
 // exists while it has members.
 type room struct {
 	name     string
 	announce bool // joins and leaves are told to the others
-	known    bool // the other nodes know that this node holds the room
+	own      bool // of one socket, or of all: nobody else's business
 	members  []member
 }
 
@@ -91,3 +96,6 @@ func (r *room) send(m *codec.Message, except *Socket) {
 		}
 	}
 }
+
+// UserRoom returns the name of a user's own room.
+func UserRoom(user string) string { return kindUser + ":" + user }

@@ -17,12 +17,20 @@ type Shard struct {
 	mailbox mailbox
 	tasks   []func(now time.Time) // taken out of the mailbox and not run yet
 
-	rooms   map[string]*room
-	hunted  map[uint64]string   // hashes of token ids whose sockets are to go, and why
-	waiting map[*room][]waiting // for rooms the other nodes do not know of yet
+	rooms  map[string]*room
+	hunted map[uint64]string // hashes of token ids whose sockets are to go, and why
 
-	telling Throttle // of what is told to rooms of many
-	several several  // rooms that have had an event to several
+	roomsPeak peak
+
+	telling Throttle        // of what is told to rooms of many
+	asked   map[int64]asked // acknowledgements that are awaited, by id
+	now     time.Time       // of the turn
+
+	// What of the log of the services' events has come. passed: everything up to
+	// there is with the sockets. floor: no socket's is higher. log counts the
+	// logs.
+	passed, floor uint64
+	log           uint32
 
 	second     int64  // Unix, of secondText
 	secondText []byte // the second as events tell it
@@ -37,7 +45,7 @@ func newShard(h *Hub, index int) *Shard {
 	return &Shard{
 		hub:     h,
 		index:   index,
-		mailbox: newMailbox(h.config.MaxMailbox),
+		mailbox: newMailbox(h.config.MaxMailbox, &h.brake),
 		rooms:   make(map[string]*room),
 	}
 }
@@ -54,6 +62,7 @@ func (sh *Shard) Post(task func(now time.Time)) { sh.mailbox.task(task) }
 // Tasks runs the tasks in the mailbox. Should one panic, the next call goes on
 // behind it.
 func (sh *Shard) Tasks(now time.Time) {
+	sh.now = now
 	if len(sh.tasks) == 0 {
 		sh.tasks = sh.mailbox.takeTasks()
 	}
@@ -85,19 +94,54 @@ func (sh *Shard) Drain(budget int) int {
 }
 
 func (sh *Shard) deliver(b Broadcast) {
-	if b.barrier != nil {
+	switch {
+	case b.barrier != nil:
 		b.barrier.pass()
+		return
+	case b.anew:
+		sh.passed, sh.floor = 0, 0
+		sh.log++
+		return
+	case b.Position > sh.passed:
+		sh.passed = b.Position - 1 // the event may be for other rooms too
+	}
+	if b.Selected != nil {
+		sh.selected(&b)
 		return
 	}
 	r := sh.rooms[b.Room]
 	switch {
 	case r == nil:
-	case b.Event != 0:
-		sh.stats.Deliveries.Add(int64(sh.several.send(r, &b)))
-	default:
+	case b.Position == 0 || b.Position > sh.floor && !b.Shared:
 		sh.stats.Deliveries.Add(int64(len(r.members)))
 		r.send(b.Message, nil)
+	default:
+		sh.stats.Deliveries.Add(int64(sh.sendAbove(r, &b)))
 	}
+}
+
+// sendAbove queues a message of the log for the members of r whose position is
+// below the message's, and returns how many those are.
+func (sh *Shard) sendAbove(r *room, b *Broadcast) (sent int) {
+	for i := range r.members {
+		s := r.members[i].socket
+		if s.floor() < b.Position {
+			s.raise(b.Position)
+			s.sink.Send(b.Message)
+			sent++
+		}
+	}
+	return sent
+}
+
+// Position returns the position in the log of the services' events up to which
+// this shard has given everything to its sockets. It runs on the event loop.
+func (sh *Shard) Position() uint64 {
+	passed := sh.hub.passed.Load() // before the look into the mailbox
+	if sh.done == len(sh.batch) && sh.mailbox.empty() && passed > sh.passed {
+		sh.passed = passed
+	}
+	return sh.passed
 }
 
 // Len returns the number of rooms and of memberships on this shard.
@@ -127,10 +171,18 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 	}
 	sh.stats.Members.Add(1)
 	sh.hold(r, s.userID, len(r.members) == 1)
-	if fresh, known := sh.hub.occupancy.join(r, sh.index); fresh {
-		r.known = known
+	user := s.userID
+	if user == "" { // its own room, or nobody
+		user = r.name
 	}
+	sh.hub.occupancy.join(r, sh.index, user)
 	return r, true
+}
+
+// forgetRoom takes a room out that has no members here any more.
+func (sh *Shard) forgetRoom(r *room) {
+	delete(sh.rooms, r.name)
+	sh.rooms = pruned(sh.rooms, &sh.roomsPeak)
 }
 
 // leave takes s out of the room of its slot, and the room out of the world
@@ -142,11 +194,10 @@ func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
 	last := len(r.members) == 0
 	sh.release(r, s.userID, last)
 	if last {
-		delete(sh.rooms, r.name)
-		delete(sh.waiting, r)
+		sh.forgetRoom(r)
 	}
 	vacated := sh.hub.occupancy.leave(r, sh.index, last)
-	if keep := sh.hub.config.Limits.Linger; vacated && keep > 0 && r.announce {
+	if keep := sh.hub.limits().Linger; vacated && keep > 0 && r.announce {
 		sh.hub.vacant.add(r.name, s.userID, now.Add(keep))
 	}
 	return r
@@ -161,7 +212,8 @@ func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func()
 		here--
 	}
 	nodes := sh.hub.occupancy.elsewhere(r.name)
-	if here == 0 && elsewhere == 0 && !nodes {
+	outside := sh.hub.config.Outside
+	if here == 0 && elsewhere == 0 && !nodes && outside == nil {
 		return
 	}
 	m := build()
@@ -172,6 +224,13 @@ func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func()
 		sh.hub.post(Broadcast{Room: r.name, Message: m}, elsewhere)
 	}
 	if nodes {
-		sh.hub.occupancy.cluster.Publish(Broadcast{Room: r.name, Message: m})
+		sh.hub.occupancy.cluster.Publish(r.name, m)
+	}
+	if outside != nil {
+		id := ""
+		if except != nil {
+			id = except.id
+		}
+		outside.Publish(r.name, id, m)
 	}
 }

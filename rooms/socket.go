@@ -31,8 +31,14 @@ type Socket struct {
 	phase  phase
 	warned bool   // token_expiring_soon was sent
 	lead   uint16 // how long before the token's end it is to be sent, in leadUnit
+	log    uint32 // which log given is of, as Shard.log counts
 	issued uint32 // when the token was, Unix s; 0 when it does not say
 	events Throttle
+
+	// given is a position in the log of the services' events: nothing at or
+	// below it is given to the socket. It is set where the shard's own position
+	// does not tell: see floor.
+	given uint64
 
 	id     string // public: others see it; "" until connected
 	userID string // "" for nobody
@@ -165,8 +171,9 @@ func (s *Socket) packet(p *codec.SocketPacket, attachments [][]byte, now time.Ti
 		s.sink.Wake()
 	case p.Type == codec.SocketEvent || p.Type == codec.SocketBinaryEvent:
 		s.handleEvent(p, attachments, now)
+	default:
+		s.acknowledge(p.ID, p.Data, attachments)
 	}
-	// What is left is an acknowledgement, and nobody here asks for one.
 }
 
 // Deadline is when Expire wants to be called; zero means never.
@@ -207,6 +214,11 @@ func (s *Socket) endSession(reason string, now time.Time) {
 	b := append(s.shard.buf[:0], `42["session_ended",{"reason":`...)
 	b = codec.AppendString(b, reason)
 	s.sendPacket(append(b, "}]"...))
+	s.disconnect(now)
+}
+
+// disconnect takes the client out of the namespace and tells it so.
+func (s *Socket) disconnect(now time.Time) {
 	s.leaveAll(now)
 	s.sendPacket(append(s.shard.buf[:0], "41"...))
 	s.awaitConnect(now)
@@ -281,4 +293,23 @@ func newSocketID() string {
 	var raw [15]byte
 	rand.Read(raw[:]) // never fails (crypto/rand, Go 1.24)
 	return base64.RawURLEncoding.EncodeToString(raw[:])
+}
+
+// Position returns the position in the log of the services' events up to which
+// the socket was given everything that is for it.
+func (s *Socket) Position() uint64 { return max(s.floor(), s.shard.Position()) }
+
+// floor returns the position up to which nothing is given to the socket any
+// more.
+func (s *Socket) floor() uint64 {
+	if s.log != s.shard.log {
+		return 0 // of another log
+	}
+	return s.given
+}
+
+// raise sets the floor.
+func (s *Socket) raise(position uint64) {
+	s.given, s.log = position, s.shard.log
+	s.shard.floor = max(s.shard.floor, position)
 }

@@ -17,30 +17,28 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 // A well is rooms that take everything and keep nothing.
-type well struct{ events atomic.Int64 }
+type well struct {
+	held   bool // every room has members here
+	passed atomic.Uint64
+}
 
-func (w *well) Deliver(context.Context, rooms.Broadcast) (int, error) { w.events.Add(1); return 1, nil }
-func (w *well) Sync(_ context.Context, done func()) error             { done(); return nil }
+func (w *well) Holds([]byte) bool           { return w.held }
+func (w *well) Wait(context.Context) error  { return nil }
+func (w *well) Deliver(rooms.Broadcast) int { return 1 }
+func (w *well) Obey(rooms.Order) error      { return nil }
+func (w *well) Passed(position uint64)      { w.passed.Store(position) }
+func (w *well) Anew()                       {}
 
 // benchBody has 256 bytes.
 var benchBody = func() []byte {
 	const rest = `{"conversationId":4711,"senderId":"12345","recipientId":"67890","timestamp":"2026-01-02T03:04:05.678Z","message":""}`
 	return []byte(strings.Replace(rest, `""`, `"`+strings.Repeat("x", 256-len(rest))+`"`, 1))
 }()
-
-// fill publishes n events to the queue of message.sent.
-func (w *world) fill(n int) {
-	w.t.Helper()
-	window := slices.Repeat([]amqp.Publishing{{Body: benchBody}}, 1000)
-	for ; n > 0; n -= len(window) {
-		if err := w.service.Publish(w.exchanges[0], "message.sent", window[:min(n, len(window))]...); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-}
 
 func cpu() time.Duration {
 	var u syscall.Rusage
@@ -50,18 +48,18 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// A cost is what taking events took, RabbitMQ's own part aside.
+// A cost is what reading events took, RabbitMQ's own part aside.
 type cost struct {
 	elapsed, cpu time.Duration
 	allocs       uint64
 }
 
-// add measures take.
-func (c *cost) add(take func()) {
+// add measures read.
+func (c *cost) add(read func()) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	started, used := time.Now(), cpu()
-	take()
+	read()
 	c.elapsed += time.Since(started)
 	c.cpu += cpu() - used
 	runtime.ReadMemStats(&after)
@@ -71,49 +69,56 @@ func (c *cost) add(take func()) {
 func (c cost) report(b *testing.B, who string, events int) {
 	n := float64(events)
 	b.ReportMetric(n/c.elapsed.Seconds(), who+"-events/s")
-	b.ReportMetric(float64(c.cpu.Microseconds())/n, who+"-us-cpu/event")
+	b.ReportMetric(float64(c.cpu.Nanoseconds())/1e3/n, who+"-us-cpu/event")
 	b.ReportMetric(float64(c.allocs)/n, who+"-allocs/event")
 }
 
-// BenchmarkConsume sets the whole way of an event, from the queue to the
-// acknowledgement, beside an AMQP consumer that only counts. They take turns,
-// so that a machine that gets slower or faster does so for both:
+// BenchmarkRead sets the way of an event from the log to the rooms beside an
+// AMQP consumer of the stream that only counts: one whose rooms this node does
+// not hold (elsewhere), and one whose room it holds (held). They take turns, so
+// that a machine that gets slower or faster does so for all:
 //
-//	go test -run XXX -bench Consume -benchtime 400000x -count 3 ./upstream
-func BenchmarkConsume(b *testing.B) {
+//	go test -run XXX -bench 'Read$' -benchtime 120000x ./upstream
+func BenchmarkRead(b *testing.B) {
 	w := newWorld(b, brokertest.Shared(b)).start()
-	w.stop() // there are queues now
-	var bare, gateway cost
-	const turns = 8
-	turn := max(b.N/turns, 1)
-	for i := range turns {
-		w.fill(turn)
-		if i%4 == 1 || i%4 == 2 {
-			gateway.add(func() { consumeAsGateway(b, w, turn) })
-		} else {
-			bare.add(func() { consumeBare(b, w, turn) })
+	w.stop()
+	for n := b.N; n > 0; n -= 1000 {
+		messages := slices.Repeat([]amqp.Publishing{{Body: benchBody}}, min(n, 1000))
+		if err := w.service.Publish(w.exchanges[0], "message.sent", messages...); err != nil {
+			b.Fatal(err)
 		}
 	}
-	bare.report(b, "bare", turns/2*turn)
-	gateway.report(b, "gateway", turns/2*turn)
-	b.ReportMetric(100*bare.elapsed.Seconds()/gateway.elapsed.Seconds(), "%-of-bare")
+	last := uint64(b.N + 1) // and the mark of the first start
+	const turns = 4
+	var bare, elsewhere, held cost
+	for range turns {
+		bare.add(func() { readBare(b, w, b.N) })
+		elsewhere.add(func() { readAsGateway(b, w, &well{}, last) })
+		held.add(func() { readAsGateway(b, w, &well{held: true}, last) })
+	}
+	bare.report(b, "bare", turns*b.N)
+	elsewhere.report(b, "elsewhere", turns*b.N)
+	held.report(b, "held", turns*b.N)
 	b.ReportMetric(0, "ns/op")
 }
 
-func consumeAsGateway(b *testing.B, w *world, events int) {
-	target := &well{}
-	w.start(func(c *Config) { c.Rooms = target })
-	for w.consumer.Totals().Acked < int64(events) {
+func readAsGateway(b *testing.B, w *world, target *well, last uint64) {
+	c, err := New(Config{Log: w.log(table(b)), MaxBody: 10_000, Table: table(b), Rooms: target, Logger: quietLog()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan struct{})
+	go func() { c.follower.run(ctx, eventlog.Start{From: eventlog.FromFirst}); close(ended) }()
+	for target.passed.Load() < last {
 		time.Sleep(time.Millisecond)
 	}
-	w.stop()
-	if n := target.events.Load(); n != int64(events) {
-		b.Errorf("%d events of %d", n, events)
-	}
+	cancel()
+	<-ended
 }
 
-// consumeBare acknowledges every 64 events, with the gateway's prefetch.
-func consumeBare(b *testing.B, w *world, events int) {
+// readBare acknowledges every 64 events, with the gateway's prefetch.
+func readBare(b *testing.B, w *world, events int) {
 	conn, err := amqp.Dial(w.broker.URL)
 	if err != nil {
 		b.Fatal(err)
@@ -123,16 +128,16 @@ func consumeBare(b *testing.B, w *world, events int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := ch.Qos(defaultPrefetch, 0, false); err != nil {
+	if err := ch.Qos(defaultWindow, 0, false); err != nil {
 		b.Fatal(err)
 	}
-	deliveries, err := ch.Consume(w.prefix+".message.sent", "", false, false, false, false, nil)
+	deliveries, err := ch.Consume(rabbitmq.StreamName(w.prefix), "", false, false, false, false, amqp.Table{"x-stream-offset": "first"})
 	if err != nil {
 		b.Fatal(err)
 	}
 	for i := 1; i <= events; i++ {
 		d := <-deliveries
-		if i%ackBatch == 0 || i == events {
+		if i%64 == 0 || i == events {
 			if err := d.Ack(true); err != nil {
 				b.Fatal(err)
 			}
@@ -149,6 +154,23 @@ func BenchmarkEncode(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
 				if _, err := e.Encode("message.sent", body, noon); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkIntake is what an entry costs from the log's reading to the rooms.
+func BenchmarkIntake(b *testing.B) {
+	for name, held := range map[string]bool{"elsewhere": false, "held": true} {
+		b.Run(name, func(b *testing.B) {
+			in := newIntake(&Config{Table: table(b), MaxBody: 10_000, Rooms: &well{held: held}, Logger: quietLog()}, &counters{})
+			e := eventlog.Entry{Key: "message.sent", Body: benchBody}
+			b.ReportAllocs()
+			for b.Loop() {
+				e.Position++
+				if err := in.take(&e, noon); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,38 +1,45 @@
-// Package upstream is the back door: events of the services come in, through
-// RabbitMQ or HTTP, and go to the rooms they are for.
+// Package upstream brings the events of the services to the rooms of this node.
+// Services publish to RabbitMQ or over HTTP; every event gets into a log, which
+// every node reads for itself.
 //
-//	supervisor.go  a connection to RabbitMQ, and after it the next, for ever
-//	link.go        one connection
-//	topology.go    exchanges, queues, bindings
-//	intake.go      one queue's events, one after the other
-//	recent.go      what this node has delivered lately, to know it again
-//	orders.go      what the back office wants of all nodes
+//	eventlog/      what a log is, and how one is followed (state machines)
+//	rabbitmq/      the log in RabbitMQ, dead letters, everything that speaks AMQP
+//	follower.go    follows a log for somebody
+//	consumer.go    for the rooms of this node
+//	intake.go      an entry of the log becomes messages for rooms
+//	orders.go      orders of the back office, which act on every node
 //	encode.go      a body becomes rooms and a message, encoded once
 //	route.go, routes.go, template.go, routesfile.go  the table that says how
-//	acks.go        an event is acknowledged when all receivers have it
-//	poison.go, letter.go, letterbox.go  what cannot be delivered
-//	deadletter.go  the queue of the dead letters, for the command line
+//	poison.go      what cannot be delivered
+//	sorter.go      puts it aside, on one node at a time
+//	fallback.go    a log in memory until RabbitMQ is there, for development
 //	http.go        POST /events/{key}
-//	trace.go       the trace an event belongs to, in the log
-//	publish.go     the way out, for the command line
+//	timestamp.go   when an event was published
+//	trace.go       the trace an event belongs to, in the gateway's own log
+//	status.go      figures
 //
 // # Promises
 //
-// A queue's events are delivered one after the other, in the queue's order; of
-// two nodes only one takes them (single active consumer). An event is
-// acknowledged when it is with the members of its rooms. When delivering fails
-// it is tried again, with growing pauses, and those behind it wait. What can
-// never be delivered goes to the queue of dead letters and is acknowledged
-// when RabbitMQ has confirmed that it is there. So an event may come twice, a
-// redelivered one only to those that did not come by this node before, and
-// none is lost.
+// Each node reads every event once, in the order of the log, and goes on behind
+// the last one after any failure. Nothing is dropped when a node is slow: it
+// reads only what its rooms can take, and no other node waits for it. What the
+// log has forgotten before the node could read it is counted, and the node's
+// clients are told missed_events and connect anew.
 //
-// An event that several rooms are for comes once to a client that sits in two
-// of them.
+// A socket is given an event when the event's position in the log is above the
+// position of the last event that it was given. So an event for several rooms
+// comes once to a client that is in two of them.
 //
-// An event that RabbitMQ has delivered 21 times in vain, because each time the
-// node that had it died, goes to the dead letters too, and with it those that
-// were on their way beside it each time.
+// An event that its publisher has published twice, with the same id, exchange,
+// key, application and body, is delivered once, if the second one is within
+// 65,536 positions of the first.
+//
+// An event that can never be delivered goes to the queue of the dead letters.
+// One node at a time looks for them, by a reading of its own, so that nobody
+// waits when they cannot be written. A letter may be there twice when that node
+// has died between writing it and noting that; both have the same id.
+//
+// POST /events/{key} is answered 202 when the log has the event.
 //
 // # The routes file
 //
@@ -58,12 +65,7 @@
 // A route with the key of a built-in one takes its place. The exact key goes
 // before patterns, and they go in the order of the file.
 //
-// A route has a durable queue, named prefix and key, unless a pattern takes all
-// its events: then they come by the queue of that one, and keep their order
-// among its other events. But a queue that is there already stays in use; when
-// it is empty it may be deleted. Where two patterns overlap, an event is in both
-// queues and taken from that of the first; what waited in the other when the
-// first was added is lost, so add a pattern behind those it overlaps with. The
-// queue of a route that has been taken out stays, and fills, until somebody
-// deletes it.
+// The log is bound to the services' exchanges with the keys of all routes. The
+// bindings of a route that has been taken out stay, until somebody removes
+// them; its events are dead letters then.
 package upstream

@@ -1,7 +1,7 @@
 package upstream
 
 import (
-	"math/rand/v2"
+	"bytes"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -18,29 +18,21 @@ const timeLayout = "2006-01-02T15:04:05.000Z"
 type Event struct {
 	Rooms   []string       // none twice; may be empty: a list of users nobody is in
 	Message *codec.Message // for every one of them
-	Order   *rooms.Order   // instead of a message; Rooms is every node then
-	ID      []byte         // eventId of the body, as JSON text; nil when it has none
-
-	number uint64 // not 0 when a client may sit in several of the rooms
+	Order   *rooms.Order   // instead of a message; it is for every node
 }
 
-// in returns the event as it is delivered to one of its rooms.
-func (e *Event) in(room string) rooms.Broadcast {
-	return rooms.Broadcast{Room: room, Message: e.Message, Order: e.Order, Event: e.number}
-}
-
-// An Encoder turns bodies into events. Owned by one goroutine: it reuses its
-// buffers, so an Event's slices are good until the next Encode.
+// An Encoder turns bodies into events. Owned by one goroutine, because it
+// reuses its buffers.
 type Encoder struct {
 	table   *Table
 	maxBody int // bytes
 
 	slots     [][]byte // values of the route's members; nil: not there
-	rooms     []string
-	addressed bool   // the body says for whom it is
-	room      []byte // scratch: a room's name
-	list      []byte // scratch: a list of ids
-	packet    []byte // scratch
+	names     []byte   // of the event's rooms, one behind the other
+	ends      []int    // of each in names
+	addressed bool     // the body says for whom it is
+	list      []byte   // scratch: a list of ids
+	packet    []byte   // scratch
 }
 
 // NewEncoder returns an encoder for bodies of up to maxBody bytes.
@@ -53,23 +45,31 @@ func NewEncoder(t *Table, maxBody int) *Encoder {
 func (e *Encoder) Encode(key string, body []byte, published time.Time) (Event, error) {
 	r := e.table.Find(key)
 	if r == nil {
-		return Event{}, poison(ReasonNoRoute, "no route for %s", clip([]byte(key)))
+		return Event{}, noRoute(key)
 	}
-	return e.encode(r, key, body, published)
-}
-
-func (e *Encoder) encode(r *Route, key string, body []byte, published time.Time) (Event, error) {
 	object, err := e.read(r, body)
 	if err != nil {
 		return Event{}, err
 	}
 	if r.order {
 		o, err := e.orderOf(key, published)
-		return Event{Rooms: r.Rooms, Order: o, ID: e.slots[slotEventID]}, err
+		return Event{Order: o}, err
 	}
 	if err := e.address(r); err != nil {
 		return Event{}, err
 	}
+	names := make([]string, len(e.ends))
+	for i := range names {
+		names[i] = string(e.room(i))
+	}
+	return Event{Rooms: names, Message: e.message(r, key, object, published)}, nil
+}
+
+func noRoute(key string) error { return poison(ReasonNoRoute, "no route for %s", clip([]byte(key))) }
+
+// message makes what the event's receivers get. read has filled the slots from
+// object.
+func (e *Encoder) message(r *Route, key string, object []byte, published time.Time) *codec.Message {
 	b := append(e.packet[:0], r.head...)
 	if r.All {
 		b = e.appendAll(b, object, published)
@@ -79,7 +79,7 @@ func (e *Encoder) encode(r *Route, key string, body []byte, published time.Time)
 	e.packet = append(b, ']')
 	m := codec.NewText(e.packet)
 	m.Volatile = r.Volatile
-	return Event{Rooms: e.rooms, Message: m, ID: e.slots[slotEventID], number: eventNumber(e.rooms)}, nil
+	return m
 }
 
 // read checks the body and fills the slots from the object it returns: the
@@ -180,9 +180,9 @@ func (e *Encoder) first(slots []int) (value []byte) {
 	return value
 }
 
-// address finds the event's rooms.
+// address finds the names of the event's rooms, each once.
 func (e *Encoder) address(r *Route) error {
-	e.rooms, e.addressed = e.rooms[:0], false
+	e.names, e.ends, e.addressed = e.names[:0], e.ends[:0], false
 	for i := range r.rooms {
 		if err := e.expand(&r.rooms[i]); err != nil {
 			return err
@@ -191,39 +191,56 @@ func (e *Encoder) address(r *Route) error {
 	if !e.addressed {
 		return poison(ReasonNoRoom, "no id for %s", r.Rooms)
 	}
-	e.rooms = dropRepeated(e.rooms)
+	e.dropRepeated()
 	return nil
 }
 
-// eventNumber returns a number for an event to these rooms, by which they know that
-// it is the same one; 0 when nobody can sit in two of them.
-func eventNumber(names []string) uint64 {
-	if len(names) < 2 || !slices.ContainsFunc(names, func(room string) bool { return !rooms.OfUser(room) }) {
-		return 0
+// room returns the name of the i'th room, valid until the next address.
+func (e *Encoder) room(i int) []byte {
+	start := 0
+	if i > 0 {
+		start = e.ends[i-1]
 	}
-	return rand.Uint64() | 1
+	return e.names[start:e.ends[i]]
 }
 
 // fewRooms is up to when comparing each with each is faster than a map.
 const fewRooms = 16
 
 // dropRepeated keeps the first of equal rooms, in place.
-func dropRepeated(rooms []string) []string {
-	kept := rooms[:0]
-	var seen map[string]bool
-	if len(rooms) > fewRooms {
-		seen = make(map[string]bool, len(rooms))
+func (e *Encoder) dropRepeated() {
+	if len(e.ends) < 2 {
+		return
 	}
-	for _, room := range rooms {
-		if seen == nil && slices.Contains(kept, room) || seen[room] {
+	var seen map[string]bool
+	if len(e.ends) > fewRooms {
+		seen = make(map[string]bool, len(e.ends))
+	}
+	kept, end := 0, 0 // rooms, and their bytes
+	for i, start := 0, 0; i < len(e.ends); i++ {
+		name, next := e.names[start:e.ends[i]], e.ends[i]
+		start = next
+		if seen[string(name)] || seen == nil && e.among(kept, name) {
 			continue
 		}
 		if seen != nil {
-			seen[room] = true
+			seen[string(name)] = true
 		}
-		kept = append(kept, room)
+		end += copy(e.names[end:], name)
+		e.ends[kept] = end
+		kept++
 	}
-	return kept
+	e.names, e.ends = e.names[:end], e.ends[:kept]
+}
+
+// among reports whether one of the first n rooms has this name.
+func (e *Encoder) among(n int, name []byte) bool {
+	for i := range n {
+		if bytes.Equal(e.room(i), name) {
+			return true
+		}
+	}
+	return false
 }
 
 // appendFields appends the body that clients get.

@@ -7,39 +7,33 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
 	"time"
 
-	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// Rooms is where events go. Both methods are called off the event loops, may
-// wait, and keep the order of one goroutine's calls.
-type Rooms interface {
-	// Deliver hands a broadcast to everybody in its room, on every node, and
-	// returns how many shards or nodes that were. After an error it may have
-	// reached some of them and has to be called again.
-	Deliver(ctx context.Context, b rooms.Broadcast) (int, error)
-
-	// Sync has done called, from any goroutine, when everything that this
-	// goroutine has delivered is with its receivers.
-	Sync(ctx context.Context, done func()) error
+// An Appender adds an event to the log; see eventlog.Log.
+type Appender interface {
+	Append(ctx context.Context, e eventlog.Entry) (wait func() (eventlog.Position, error))
 }
 
+// retryAfter is what a publisher is told to wait when the log is away, in
+// seconds.
+const retryAfter = "1"
+
 // A Publisher is the http.Handler of POST /events/{key}: an event of a service
-// that has no RabbitMQ, with the same body and the same routes. It answers 202
-// at the point where an event of RabbitMQ would be acknowledged. Safe for
+// that does not use RabbitMQ, with the same body and the same routes. It
+// answers 202 when the log has the event, and 503 when it has not. Safe for
 // concurrent use.
 type Publisher struct {
 	Table   *Table
-	Rooms   Rooms
+	Log     Appender
 	MaxBody int    // bytes
 	Token   string // what services send as "Authorization: Bearer …"; "": none would do
 	Local   bool   // without a Token, programs on this machine may publish
-	Log     *slog.Logger
 }
 
 func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -61,26 +55,27 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	e, err := NewEncoder(p.Table, p.MaxBody).Encode(r.PathValue("key"), body, time.Now())
+	now := time.Now()
+	e, err := NewEncoder(p.Table, p.MaxBody).Encode(r.PathValue("key"), body, now)
 	if bad, ok := errors.AsType[*Poison](err); ok {
-		answer(w, bad.status(), map[string]any{"error": bad.Detail, "reason": bad.Reason.String()})
+		why := bad.Detail
+		if bad.Reason == ReasonNotJSON || bad.Reason == ReasonNotObject {
+			why = fault(body)
+		}
+		answer(w, bad.status(), map[string]any{"error": why, "reason": bad.Reason.String()})
 		return
 	}
-	through, err := p.handOver(r.Context(), e)
+	wait := p.Log.Append(r.Context(), eventlog.Entry{
+		Key: r.PathValue("key"), Body: body, Published: now, Trace: r.Header.Get(traceHeader),
+	})
 	finish := func() {
-		if err == nil {
-			err = arrival(r.Context(), through)
-		}
+		position, err := wait()
 		if err != nil {
-			answer(w, http.StatusServiceUnavailable, map[string]any{"error": "not with all receivers, try again: " + err.Error()})
+			w.Header().Set("Retry-After", retryAfter)
+			answer(w, http.StatusServiceUnavailable, map[string]any{"error": "not in the log, try again: " + err.Error()})
 			return
 		}
-		logEvent(p.Log, "http", r.PathValue("key"), "", r.Header.Get(traceHeader), &e)
-		accepted := map[string]any{"rooms": len(e.Rooms)}
-		if e.Order != nil {
-			accepted = map[string]any{"order": true}
-		}
-		answer(w, http.StatusAccepted, accepted)
+		answer(w, http.StatusAccepted, accepted(&e, position))
 	}
 	if w, ok := w.(patient); ok {
 		w.Later(finish) // so that events of one connection are on their way together
@@ -89,31 +84,23 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	finish()
 }
 
+// accepted is the body of the answer to an event that is in the log.
+func accepted(e *Event, position eventlog.Position) map[string]any {
+	body := map[string]any{}
+	if e.Order != nil {
+		body["order"] = true
+	} else {
+		body["rooms"] = len(e.Rooms)
+	}
+	if position != 0 { // else the log has not told it in time
+		body["position"] = position.String()
+	}
+	return body
+}
+
 // A patient ResponseWriter lets the requests behind this one be begun before
 // the rest of the handler is run. The gateway's own port has it.
 type patient interface{ Later(rest func()) }
-
-// handOver delivers an event. The channel is closed when it is with its
-// receivers on this node and published to the others. After an error some may
-// have it.
-func (p *Publisher) handOver(ctx context.Context, e Event) (through chan struct{}, err error) {
-	for _, room := range e.Rooms {
-		if _, err := p.Rooms.Deliver(ctx, e.in(room)); err != nil {
-			return nil, err
-		}
-	}
-	through = make(chan struct{})
-	return through, p.Rooms.Sync(ctx, func() { close(through) })
-}
-
-func arrival(ctx context.Context, through chan struct{}) error {
-	select {
-	case <-through:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // refuse returns the status for who may not publish, 0 for who may.
 func (p *Publisher) refuse(r *http.Request) (status int, why string) {

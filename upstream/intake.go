@@ -3,276 +3,191 @@ package upstream
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
-	"sync"
+	"log/slog"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-const (
-	// ackBatch and ackDelay bound how long an event that is delivered stays
-	// unacknowledged. Measured: with batches of 64 one connection takes 1.7
-	// times as many events as with single acknowledgements.
-	ackBatch = 64
-	ackDelay = 5 * time.Millisecond
+// Rooms is where events go: the rooms of this node. Its methods are called by
+// one goroutine.
+type Rooms interface {
+	// Holds reports whether anybody is in a room.
+	Holds(room []byte) bool
 
-	// finishTimeout is for the last acknowledgements, at the end.
-	finishTimeout = 2 * time.Second
-)
+	// Wait returns when the rooms can take the next event. The error is ctx's.
+	Wait(ctx context.Context) error
 
-// An intake takes the events of one queue over one link. Owned by the
-// goroutine of run, but for acks, and channel, which is safe to share.
+	// Deliver hands a message to everybody in its room and returns how many
+	// event loops those are on. It never waits.
+	Deliver(b rooms.Broadcast) (shards int)
+
+	// Obey carries out an order of the back office.
+	Obey(o rooms.Order) error
+
+	// Passed tells that everything up to a position was delivered, and Anew
+	// that positions begin anew.
+	Passed(position uint64)
+	Anew()
+}
+
+// duplicateWindow is how many positions of the log are remembered to recognize
+// an event that was published twice: about 4 MB, a minute at 1,000 events a
+// second.
+const duplicateWindow = 1 << 16
+
+// An intake turns the entries of the log into messages for the rooms of this
+// node. An entry for rooms that the node does not hold is read as far as the
+// names of its rooms, and nothing is made of it. Owned by the goroutine that
+// follows the log.
 type intake struct {
-	consumer   *Consumer
-	route      *Route
-	own        map[*Route]bool // of the link
-	queue      string
-	channel    *amqp.Channel
-	deliveries <-chan amqp.Delivery
-	closed     chan *amqp.Error
-	cancelled  chan string
-	acks       *ackTracker
+	table      *Table
 	encoder    *Encoder
-	memory     *recent
+	rooms      Rooms
+	keep       func(rooms.Order) // nil: orders are kept by nobody
+	tell       func(rooms.Order, eventlog.Position)
+	duplicates *eventlog.Duplicates
+	count      *counters
+	log        *slog.Logger
 
-	taken    uint64 // number of the last delivery
-	handed   uint64 // of the last one that is on its way
-	unsynced int    // deliveries since the last Sync
+	quietTimestamps limiter // for lines about wrong timestamps
+
+	held []int // scratch: the event's rooms that this node holds
 }
 
-// newIntake opens a channel for a route's queue.
-func (l *link) newIntake(r *Route) (*intake, error) {
-	c := l.consumer
-	ch, err := l.conn.Channel()
-	if err != nil {
-		return nil, err
-	}
-	if err := ch.Qos(c.config.Prefetch, 0, false); err != nil {
-		return nil, err
-	}
+func newIntake(c *Config, count *counters) *intake {
 	return &intake{
-		consumer: c, route: r, own: l.own, queue: QueueName(c.config.QueuePrefix, r), channel: ch,
-		closed:    ch.NotifyClose(make(chan *amqp.Error, 1)),
-		cancelled: ch.NotifyCancel(make(chan string, 1)),
-		acks:      newAckTracker(),
-		encoder:   NewEncoder(c.config.Table, c.config.MaxBody),
-		memory:    c.memory[r],
-	}, nil
+		table: c.Table, encoder: NewEncoder(c.Table, c.MaxBody), rooms: c.Rooms, keep: c.Keep, tell: c.Tell,
+		duplicates: eventlog.NewDuplicates(duplicateWindow), count: count, log: c.Logger,
+	}
 }
 
-// subscribe has RabbitMQ deliver. From now on the events must be taken: those
-// that a connection loses on its way count as delivered, against the limit.
-func (in *intake) subscribe() (err error) {
-	if in.deliveries, err = in.channel.Consume(in.queue, "", false, false, false, false, nil); err != nil {
-		return fmt.Errorf("consume from %s: %w", in.queue, err)
-	}
-	return nil
-}
-
-// run takes events until ctx is cancelled or alive, the link, has ended. The
-// error says why the link has to end.
-func (in *intake) run(ctx, alive context.Context) error {
-	done := make(chan struct{})
-	var acker sync.WaitGroup
-	acker.Go(func() { in.acknowledge(done) })
-	err := in.take(alive)
-	if ctx.Err() != nil {
-		in.finish()
-	}
-	close(done)
-	acker.Wait()
-	in.consumer.count.unacked.Add(-int64(in.taken - in.acks.acked)) // they will come again
+// take brings an entry to its rooms. The error is a *Poison: the entry can
+// never become anything.
+func (in *intake) take(e *eventlog.Entry, now time.Time) error {
+	in.count.received.Add(1)
+	err := in.deliver(e, now)
+	in.rooms.Passed(uint64(e.Position))
+	in.count.position.Store(uint64(e.Position))
 	return err
 }
 
-// take is the loop over the queue's events.
-func (in *intake) take(ctx context.Context) error {
-	timer := time.NewTimer(ackDelay)
-	timer.Stop()
-	for {
-		var err error
-		select {
-		case d, ok := <-in.deliveries:
-			if !ok {
-				return in.whyClosed()
-			}
-			if err = in.handle(ctx, &d); err != nil {
-				return err
-			}
-			switch in.unsynced {
-			case 1:
-				timer.Reset(ackDelay)
-			case ackBatch:
-				timer.Stop()
-				err = in.sync(ctx)
-			}
-		case <-timer.C:
-			err = in.sync(ctx)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if err != nil {
-			return err
-		}
+func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
+	r := in.table.Find(e.Key)
+	switch {
+	case e.Key == "":
+		in.count.marks.Add(1)
+		return nil
+	case r == nil:
+		return noRoute(e.Key)
 	}
-}
-
-// whyClosed returns why there are no more deliveries.
-func (in *intake) whyClosed() error {
-	select {
-	case <-in.cancelled:
-		return fmt.Errorf("RabbitMQ has ended the consumption of %s: was the queue deleted?", in.queue)
-	case err := <-in.closed:
-		return linkError(err)
-	}
-}
-
-// handle brings one event on its way: to its rooms, or to the dead letters.
-func (in *intake) handle(ctx context.Context, d *amqp.Delivery) error {
-	c := in.consumer
-	c.count.received.Add(1)
-	c.count.unacked.Add(1)
-	in.taken = d.DeliveryTag
-	err := in.deliver(ctx, d)
-	if bad, ok := errors.AsType[*Poison](err); ok {
-		in.acks.hold(d.DeliveryTag)
-		c.reject(in.queue, bad)
-		err = c.letters.put(ctx, letter{
-			message: deadLetterOf(d, in.queue, in.keyOf(d), bad, time.Now()),
-			acks:    in.acks, tag: d.DeliveryTag, alive: ctx,
-		})
-	}
+	published := in.published(e, now)
+	in.count.lag.Store(int64(max(now.Sub(published), 0)))
+	object, err := in.encoder.read(r, e.Body)
 	if err != nil {
 		return err
 	}
-	in.handed = d.DeliveryTag
-	in.unsynced++
+	if in.repeats(e) {
+		in.count.duplicates.Add(1)
+		return nil
+	}
+	if r.order {
+		return in.order(e, published)
+	}
+	if err := in.encoder.address(r); err != nil {
+		return err
+	}
+	if !in.holdsAny() {
+		in.count.elsewhere.Add(1)
+		return nil
+	}
+	in.broadcast(rooms.Broadcast{
+		Message: in.encoder.message(r, e.Key, object, published), Position: uint64(e.Position), Shared: in.shared(),
+	})
+	in.logEvent(e)
+	in.count.delivered.Add(1)
 	return nil
 }
 
-func (in *intake) deliver(ctx context.Context, d *amqp.Delivery) error {
-	c := in.consumer
-	key := in.keyOf(d)
-	r := c.config.Table.Find(key)
-	if r == nil {
-		return poison(ReasonNoRoute, "no route for %s", clip([]byte(key)))
+// repeats reports whether a publisher has published the event before.
+func (in *intake) repeats(e *eventlog.Entry) bool {
+	id := []byte(e.MessageID)
+	if e.MessageID == "" {
+		if id = in.encoder.slots[slotEventID]; absent(id) {
+			id = nil
+		}
 	}
-	if in.isCopy(d, r) {
-		c.count.passedOver.Add(1)
-		return nil
-	}
-	now := time.Now()
-	published := c.published(d, now)
-	c.count.lag.Store(int64(max(now.Sub(published), 0)))
-	event, err := in.encoder.encode(r, key, d.Body, published)
+	return in.duplicates.Repeats(e, id)
+}
+
+func (in *intake) order(e *eventlog.Entry, published time.Time) error {
+	o, err := in.encoder.orderOf(e.Key, published)
 	if err != nil {
 		return err
 	}
-	id, known := in.memory.identify(d.MessageId, event.ID)
-	if known && d.Redelivered {
-		c.count.duplicates.Add(1)
-		return nil
+	if err := in.rooms.Obey(*o); err != nil {
+		return poison(ReasonNoRoom, "%v", err)
 	}
-	for _, room := range event.Rooms {
-		if err := in.broadcast(ctx, event.in(room)); err != nil {
-			return err
-		}
+	if in.keep != nil && !o.Until.IsZero() {
+		in.keep(*o)
 	}
-	in.memory.add(id)
-	logEvent(c.log, in.queue, key, d.MessageId, traceparent(d.Headers), &event)
-	c.count.delivered.Add(1)
-	c.count.rooms.Add(int64(len(event.Rooms)))
+	if in.tell != nil {
+		in.tell(*o, e.Position)
+	}
+	in.logEvent(e)
+	in.count.delivered.Add(1)
 	return nil
 }
 
-// isCopy reports whether an event of route r comes by another queue as well,
-// which is the one to take it from. What was put into this queue alone, by a
-// replay, is no copy.
-func (in *intake) isCopy(d *amqp.Delivery, r *Route) bool {
-	home := r.carrier
-	if in.own[r] {
-		home = r
-	}
-	return home != in.route && d.Exchange != ""
-}
-
-// keyOf returns the event's key. A replayed event comes straight to the queue
-// and has it in a header.
-func (in *intake) keyOf(d *amqp.Delivery) string {
-	if d.Exchange != "" {
-		return d.RoutingKey
-	}
-	if key, ok := d.Headers[headerKey].(string); ok {
-		return key
-	}
-	return strings.TrimPrefix(d.RoutingKey, in.consumer.config.QueuePrefix+".")
-}
-
-func (in *intake) broadcast(ctx context.Context, b rooms.Broadcast) error {
-	if _, err := in.consumer.config.Rooms.Deliver(ctx, b); err == nil {
-		return nil
-	}
-	return in.broadcastAgain(ctx, b)
-}
-
-func (in *intake) broadcastAgain(ctx context.Context, b rooms.Broadcast) error {
-	return in.consumer.tryAgain(ctx, "delivering to "+b.Room, func() error {
-		_, err := in.consumer.config.Rooms.Deliver(ctx, b)
-		return err
-	})
-}
-
-// sync has what was handed over acknowledged as soon as it is with its
-// receivers.
-func (in *intake) sync(ctx context.Context) error {
-	tag, acks := in.handed, in.acks
-	in.unsynced = 0
-	return in.consumer.tryAgain(ctx, "waiting for the receivers of "+in.queue, func() error {
-		return in.consumer.config.Rooms.Sync(ctx, func() { acks.pass(tag) })
-	})
-}
-
-// finish acknowledges what is on its way, so that the next node does not
-// deliver it again.
-func (in *intake) finish() {
-	if in.handed == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
-	defer cancel()
-	passed := make(chan struct{})
-	tag := in.handed
-	if err := in.consumer.config.Rooms.Sync(ctx, func() { in.acks.pass(tag); close(passed) }); err != nil {
-		return
-	}
-	select {
-	case <-passed:
-	case <-ctx.Done():
-	}
-}
-
-// acknowledge sends acknowledgements until done. When one fails the channel is
-// closed, and RabbitMQ delivers again what was not acknowledged.
-func (in *intake) acknowledge(done <-chan struct{}) {
-	for {
-		select {
-		case <-in.acks.wake:
-		case <-done:
-			in.acknowledgeNext()
-			return
+// holdsAny finds the event's rooms that this node holds.
+func (in *intake) holdsAny() bool {
+	in.held = in.held[:0]
+	for i := range in.encoder.ends {
+		if in.rooms.Holds(in.encoder.room(i)) {
+			in.held = append(in.held, i)
 		}
-		in.acknowledgeNext()
 	}
+	return len(in.held) > 0
 }
 
-func (in *intake) acknowledgeNext() {
-	tag, count := in.acks.next()
-	if count > 0 && in.channel.Ack(tag, true) == nil {
-		in.consumer.count.acked.Add(int64(count))
-		in.consumer.count.unacked.Add(-int64(count))
+// shared reports whether a client may be in two of the rooms. It is in one room
+// of a user at most.
+func (in *intake) shared() bool {
+	if len(in.held) < 2 {
+		return false
 	}
+	for _, i := range in.held {
+		if !rooms.OfUser(string(in.encoder.room(i))) {
+			return true
+		}
+	}
+	return false
+}
+
+func (in *intake) broadcast(b rooms.Broadcast) {
+	for _, i := range in.held {
+		b.Room = string(in.encoder.room(i))
+		in.rooms.Deliver(b)
+	}
+	in.count.rooms.Add(int64(len(in.held)))
+}
+
+// logEvent writes the one line that an event has in the gateway's log, at
+// debug.
+func (in *intake) logEvent(e *eventlog.Entry) {
+	if !in.log.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	names := make([]string, 0, len(in.held))
+	for _, i := range in.held {
+		names = append(names, string(in.encoder.room(i)))
+	}
+	logEvent(in.log, e, names)
+}
+
+// asPoison returns the error of take as what it is.
+func asPoison(err error) *Poison {
+	bad, _ := errors.AsType[*Poison](err)
+	return bad
 }

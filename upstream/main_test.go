@@ -2,8 +2,6 @@ package upstream
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -21,6 +19,7 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 const patience = 30 * time.Second // for what should come soon, on a busy machine
@@ -53,25 +52,32 @@ type house struct {
 	mu     sync.Mutex // guards the following
 	got    []delivered
 	orders []rooms.Order
-	fail   error // what Deliver returns
-	stuck  bool  // Sync never calls done
-	waits  []func()
+	passed uint64
+	anew   int
+	away   func(room string) bool // nobody is there; nil: somebody is everywhere
+	full   chan struct{}          // not nil: nothing can be taken until it is closed
 }
 
 type delivered struct{ room, packet string }
 
-func (h *house) Deliver(ctx context.Context, b rooms.Broadcast) (int, error) {
+func (h *house) Holds(room []byte) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.fail != nil {
-		return 0, h.fail
+	return h.away == nil || !h.away(string(room))
+}
+
+func (h *house) Wait(ctx context.Context) error {
+	h.mu.Lock()
+	full := h.full
+	h.mu.Unlock()
+	if full == nil {
+		return ctx.Err()
 	}
-	if b.Order != nil {
-		h.orders = append(h.orders, *b.Order)
-		return 1, ctx.Err()
+	select {
+	case <-full:
+	case <-ctx.Done():
 	}
-	h.got = append(h.got, delivered{b.Room, packetOf(b.Message)})
-	return 1, ctx.Err()
+	return ctx.Err()
 }
 
 func (h *house) allOrders() []rooms.Order {
@@ -80,16 +86,22 @@ func (h *house) allOrders() []rooms.Order {
 	return slices.Clone(h.orders)
 }
 
-func (h *house) Sync(_ context.Context, done func()) error {
+func (h *house) Deliver(b rooms.Broadcast) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.stuck {
-		h.waits = append(h.waits, done)
-		return nil
-	}
-	go done() // from elsewhere, as an event loop does
-	return nil
+	h.got = append(h.got, delivered{b.Room, packetOf(b.Message)})
+	return 1
 }
+
+func (h *house) Obey(o rooms.Order) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.orders = append(h.orders, o)
+	return o.Check()
+}
+
+func (h *house) Passed(position uint64) { h.set(func(h *house) { h.passed = position }) }
+func (h *house) Anew()                  { h.set(func(h *house) { h.anew++ }) }
 
 func (h *house) set(change func(*house)) {
 	h.mu.Lock()
@@ -145,7 +157,7 @@ func (w *world) dial() {
 	}
 }
 
-// start runs the consumer and waits until it is connected.
+// start runs the consumer and waits until it reads the log.
 func (w *world) start(change ...func(*Config)) *world {
 	w.t.Helper()
 	w.launch(change...)
@@ -153,26 +165,48 @@ func (w *world) start(change ...func(*Config)) *world {
 	return w
 }
 
+// launch runs a consumer of its own log, unless change gives it another one.
 func (w *world) launch(change ...func(*Config)) {
 	w.t.Helper()
-	table, err := NewTable(nil)
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	c := Config{
-		Addresses: []string{w.broker.URL}, Exchanges: w.exchanges, QueuePrefix: w.prefix,
-		MaxBody: 100_000, Table: table, Rooms: w.house,
-		Log:      quietLog(),
+		MaxBody: 100_000, Table: table(w.t), Rooms: w.house, Logger: quietLog(),
 		RetryMin: 10 * time.Millisecond, RetryMax: 200 * time.Millisecond,
 	}
 	for _, f := range change {
 		f(&c)
 	}
-	if w.consumer, err = New(c); err != nil {
+	if c.Log == nil {
+		c.Log = w.log(c.Table)
+	}
+	consumer, err := New(c)
+	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.stop = runConsumer(w.consumer)
+	w.consumer = consumer
+	w.stop = runConsumer(consumer)
 	w.t.Cleanup(w.stop)
+}
+
+func (w *world) logConfig(table *Table) rabbitmq.Config {
+	return rabbitmq.Config{
+		Addresses: []string{w.broker.URL}, Exchanges: w.exchanges, Keys: table.Keys(), Prefix: w.prefix,
+		Retention: time.Hour, MaxBytes: 1 << 30, Logger: quietLog(),
+	}
+}
+
+// log returns the log of this corner of the broker.
+func (w *world) log(table *Table, change ...func(*rabbitmq.Config)) *rabbitmq.Log {
+	w.t.Helper()
+	c := w.logConfig(table)
+	for _, f := range change {
+		f(&c)
+	}
+	l, err := rabbitmq.New(c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(l.Close)
+	return l
 }
 
 func quietLog() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -219,39 +253,6 @@ func (w *world) want(want ...delivered) {
 	}
 }
 
-// depth returns how many events wait in a queue or are unacknowledged: it
-// closes the consumer first.
-func (w *world) depth(queue string) int {
-	w.t.Helper()
-	q, err := w.service.Channel.QueueDeclarePassive(queue, true, false, false, false, nil)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return q.Messages
-}
-
-// letters takes the dead letters out of their queue.
-func (w *world) letters(n int) []amqp.Delivery {
-	w.t.Helper()
-	var list []amqp.Delivery
-	await(w.t, fmt.Sprintf("%d dead letters", n), func() bool {
-		for {
-			d, ok, err := w.service.Channel.Get(letterQueue(w.prefix), true)
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			if !ok {
-				return len(list) >= n
-			}
-			list = append(list, d)
-		}
-	})
-	if len(list) != n {
-		w.t.Fatalf("%d dead letters, want %d", len(list), n)
-	}
-	return list
-}
-
 // await polls a condition that should hold soon.
 func await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
@@ -271,18 +272,4 @@ func message(n int) delivered {
 
 func messageBody(n int) string {
 	return fmt.Sprintf(`{"conversationId":1,"message":"%d","timestamp":"t"}`, n)
-}
-
-// numberOf reads it back.
-func numberOf(t testing.TB, d delivered) (n int) {
-	t.Helper()
-	var packet []json.RawMessage
-	var body struct{ Message string }
-	if err := errors.Join(json.Unmarshal([]byte(d.packet), &packet), json.Unmarshal(packet[1], &body)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := fmt.Sscan(body.Message, &n); err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

@@ -61,7 +61,7 @@ func TestOrders(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || e.Message != nil || len(e.Rooms) != 1 || e.Rooms[0] != rooms.EveryNode {
+		if err != nil || e.Message != nil || e.Order == nil {
 			t.Errorf("%s %s: %+v, %v", c.key, c.body, e, err)
 			continue
 		}

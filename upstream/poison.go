@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
 // A Reason says why an event cannot become anything, however often it is
@@ -20,6 +22,7 @@ const (
 	ReasonTooManyRooms
 	ReasonTooLarge
 	ReasonNoRoute
+	ReasonUndecodable
 
 	reasons // how many there are
 )
@@ -40,6 +43,8 @@ func (r Reason) String() string {
 		return "too_large"
 	case ReasonNoRoute:
 		return "no_route"
+	case ReasonUndecodable:
+		return "undecodable"
 	}
 	return fmt.Sprintf("reason_%d", uint8(r))
 }
@@ -89,10 +94,10 @@ func (l *limiter) allow(now time.Time, every time.Duration) (ok bool, skipped in
 }
 
 // reject counts a poison event and perhaps logs it.
-func (c *Consumer) reject(queue string, bad *Poison) {
+func (c *Consumer) reject(position eventlog.Position, key string, bad *Poison) {
 	c.count.poison[bad.Reason].Add(1)
 	if ok, skipped := c.quiet.allow(time.Now(), poisonLogEvery); ok {
-		c.log.Warn("event to the dead letters", "queue", queue, "reason", bad.Reason.String(),
-			"detail", bad.Detail, "notLogged", skipped)
+		c.log.Warn("an event cannot be delivered to anybody", "position", position.String(), "key", key,
+			"reason", bad.Reason.String(), "detail", bad.Detail, "notLogged", skipped)
 	}
 }

@@ -18,12 +18,11 @@ type Route struct {
 	All      bool     // instead of Fields: everything the event has
 	Volatile bool     // a client with a backlog does without it
 
-	order   bool // an order of the back office; see orders.go
-	rooms   []template
-	names   []string // members that are looked for; a slot each
-	fields  []slotField
-	head    []byte // the packet up to the body
-	carrier *Route // itself, or one that takes all its events and whose queue brings them
+	order  bool // an order of the back office; see orders.go
+	rooms  []template
+	names  []string // members that are looked for; a slot each
+	fields []slotField
+	head   []byte // the packet up to the body
 }
 
 // A Field is one member of the body that clients get.
@@ -37,11 +36,10 @@ type Field struct {
 const FromKey = "$key"
 
 const (
-	maxEventKey  = 200 // bytes; the queue's name has prefix and key, and AMQP allows it 255
+	maxEventKey  = 200 // bytes; AMQP allows a key 255
 	maxNames     = 64  // members one route looks at
-	deadLetter   = "dead-letter"
-	slotTime     = 0 // slot of "timestamp" in every route
-	slotEventID  = 1 // slot of "eventId" in every route
+	slotTime     = 0   // slot of "timestamp" in every route
+	slotEventID  = 1   // slot of "eventId" in every route
 	slotKey      = -1
 	memberTime   = "timestamp"
 	memberEvent  = "eventId"
@@ -141,9 +139,6 @@ func checkEventKey(key string) error {
 	if len(key) > maxEventKey {
 		return fmt.Errorf("event %.40s… has %d bytes, at most %d are allowed", key, len(key), maxEventKey)
 	}
-	if key == deadLetter {
-		return fmt.Errorf("event %s: the queue of that name is for dead letters", key)
-	}
 	for word := range strings.SplitSeq(key, ".") {
 		if word != "*" && word != "#" && !isKeyWord(word) {
 			return fmt.Errorf("event %q: want words of letters, digits, _ and - with dots between, * for any one word, # for any number", key)
@@ -205,29 +200,6 @@ func matches(pattern, key string) bool {
 		return more == longer || !longer && onlyHashes(rest)
 	}
 	return matches(rest, tail)
-}
-
-// covers reports whether pattern takes every key that other does. Where "#"
-// meets "*" in odd ways it may say no.
-func covers(pattern, other string) bool {
-	p, o := strings.Split(pattern, "."), strings.Split(other, ".")
-	i, k := 0, 0
-	hash, from := -1, 0 // the last "#" of p, and where in o it began
-	for k < len(o) {
-		switch {
-		case i < len(p) && p[i] == "#":
-			hash, from = i, k
-			i++
-		case i < len(p) && o[k] != "#" && (p[i] == "*" || p[i] == o[k]):
-			i, k = i+1, k+1
-		case hash >= 0: // it takes one word more
-			from++
-			i, k = hash+1, from
-		default:
-			return false
-		}
-	}
-	return strings.Trim(strings.Join(p[i:], ""), "#") == ""
 }
 
 // onlyHashes reports whether a pattern takes no words at all.

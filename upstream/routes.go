@@ -3,10 +3,14 @@ package upstream
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 )
 
-// A Table finds the route of an event. It does not change and may be shared.
+// A Table finds the route of an event. It may be shared. Replace alone changes
+// what it finds.
 type Table struct {
+	newer atomic.Pointer[Table] // that Find looks into instead; see Replace
+
 	exact    map[string]*Route
 	patterns []*Route // in the order in which they are tried
 	routes   []*Route // all
@@ -65,35 +69,7 @@ func NewTable(more []Route) (*Table, error) {
 			return nil, err
 		}
 	}
-	t.assignQueues()
 	return t, nil
-}
-
-// assignQueues has the events of a route come by the queue of another one that
-// takes them all, if there is any. So they keep their order among that one's
-// other events, and those are not lost that waited there when the narrower
-// route was made.
-func (t *Table) assignQueues() {
-	wider := func(k, i int) bool {
-		a, b := t.routes[k].Event, t.routes[i].Event
-		return k != i && covers(a, b) && (k < i || !covers(b, a))
-	}
-	var widest []int
-	for i := range t.routes {
-		narrow := false
-		for k := range t.routes {
-			narrow = narrow || wider(k, i)
-		}
-		if !narrow {
-			widest = append(widest, i)
-		}
-	}
-	for i, r := range t.routes {
-		r.carrier = r
-		if at := slices.IndexFunc(widest, func(k int) bool { return wider(k, i) }); at >= 0 {
-			r.carrier = t.routes[widest[at]]
-		}
-	}
 }
 
 func (t *Table) has(event string) bool {
@@ -118,6 +94,7 @@ func (t *Table) add(r Route) error {
 
 // Find returns the route of an event's key, nil when there is none.
 func (t *Table) Find(key string) *Route {
+	t = t.current()
 	if r := t.exact[key]; r != nil {
 		return r
 	}
@@ -129,9 +106,19 @@ func (t *Table) Find(key string) *Route {
 	return nil
 }
 
-// Routes returns all routes; they must not be changed.
+// Emits reports whether a route makes events of that name for clients.
+func (t *Table) Emits(name string) bool {
+	return slices.ContainsFunc(t.current().routes, func(r *Route) bool { return !r.order && r.Emit == name })
+}
+
+// Routes returns all routes there were at first; they must not be changed.
 func (t *Table) Routes() []*Route { return t.routes }
 
-// Carrier returns the route whose queue brings this one's events, unless this
-// one had a queue before: itself, or one that takes them all.
-func (r *Route) Carrier() *Route { return r.carrier }
+// Keys returns the keys and patterns of all routes.
+func (t *Table) Keys() []string {
+	keys := make([]string, len(t.routes))
+	for i, r := range t.routes {
+		keys[i] = r.Event
+	}
+	return keys
+}

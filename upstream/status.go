@@ -4,17 +4,20 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// Status is what is known about the connection to RabbitMQ.
+// Status is what is known about the reading of the log.
 type Status struct {
-	Connected   bool
+	Connected   bool      // the log is being read
 	Since       time.Time // when it became so
-	Attempts    int       // failed, since the last connection
+	Attempts    int       // failed, since entries came last
 	LastError   string    // of those; "" when connected from the start
-	Host        string    // host:port, of the last attempt
+	Host        string    // host:port, of the last attempt; "" when the log is in this process
 	Connections int       // made so far
-	Foreign     []string  // queues and exchanges used as they were found, see the log
+	Foreign     []string  // queues and exchanges used as they were found
+	Log         string    // identity of the log; "" before it was read
 }
 
 // A board holds the Status. Safe for concurrent use.
@@ -29,22 +32,16 @@ func (b *board) snapshot() Status {
 	return b.status
 }
 
-func (b *board) trying(host string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.status.Host = host
-}
-
-func (b *board) connected(now time.Time, foreign []string) (number int) {
+func (b *board) connected(now time.Time, identity string) (number int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := &b.status
-	s.Connected, s.Since, s.Attempts, s.Foreign = true, now, 0, foreign
+	s.Connected, s.Since, s.Attempts, s.Log = true, now, 0, identity
 	s.Connections++
 	return s.Connections
 }
 
-// lost notes a failed attempt or the end of a connection.
+// lost notes a failed attempt or the end of a reading.
 func (b *board) lost(now time.Time, err error) (attempts int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -57,48 +54,51 @@ func (b *board) lost(now time.Time, err error) (attempts int) {
 	return s.Attempts
 }
 
-// counters are what happened so far. The goroutines that do it add, anybody
+// counters are what happened so far. The goroutine that does it adds, anybody
 // reads.
 type counters struct {
-	received    atomic.Int64
-	delivered   atomic.Int64
-	rooms       atomic.Int64
-	passedOver  atomic.Int64
-	duplicates  atomic.Int64
-	retries     atomic.Int64
-	acked       atomic.Int64
-	unacked     atomic.Int64
-	lag         atomic.Int64 // ns
-	poison      [reasons]atomic.Int64
-	deadLetters atomic.Int64
+	received   atomic.Int64
+	delivered  atomic.Int64
+	elsewhere  atomic.Int64
+	rooms      atomic.Int64
+	marks      atomic.Int64
+	duplicates atomic.Int64
+	gaps       atomic.Int64
+	missed     atomic.Int64
+	logs       atomic.Int64
+	position   atomic.Uint64
+	lag        atomic.Int64 // ns
+	poison     [reasons]atomic.Int64
 
 	badTimestamps atomic.Int64
 }
 
 // Totals are the counters at one time.
 type Totals struct {
-	Received    int64            // deliveries of RabbitMQ
-	Delivered   int64            // events handed to all of their rooms
-	Rooms       int64            // rooms those went to
-	PassedOver  int64            // left to another queue, where patterns overlap
-	Duplicates  int64            // redelivered, and delivered by this node before
-	Retries     int64            // further attempts to deliver or to synchronize
-	Acked       int64            // acknowledged
-	Unacked     int64            // on their way: taken and not acknowledged yet
-	Lag         time.Duration    // how old the event taken last was, by its publisher's clock; 0 when that set no time
-	Poison      map[string]int64 // by Reason
-	DeadLetters int64            // confirmed to be in their queue
+	Received   int64             // entries read
+	Delivered  int64             // of these, events for rooms of this node, and orders
+	Elsewhere  int64             // of these, events for rooms that this node does not hold
+	Rooms      int64             // rooms that the delivered events went to
+	Marks      int64             // entries that are no events
+	Duplicates int64             // events that their publisher had published before
+	Gaps       int64             // times that entries were removed before they were read
+	Missed     int64             // entries that were
+	Logs       int64             // times that the log was another one
+	Position   eventlog.Position // of the last entry
+	Lag        time.Duration     // how old the event read last was, by its publisher's clock; 0 when that set no time
+	Poison     map[string]int64  // by Reason
 
 	BadTimestamps int64 // of events, that were corrected or not believed
 }
 
 func (c *counters) totals() Totals {
 	t := Totals{
-		Received: c.received.Load(), Delivered: c.delivered.Load(), Rooms: c.rooms.Load(),
-		PassedOver: c.passedOver.Load(), Duplicates: c.duplicates.Load(), Retries: c.retries.Load(),
-		Acked: c.acked.Load(), Unacked: c.unacked.Load(), Lag: time.Duration(c.lag.Load()),
-		DeadLetters: c.deadLetters.Load(), BadTimestamps: c.badTimestamps.Load(),
-		Poison: make(map[string]int64, reasons),
+		Received: c.received.Load(), Delivered: c.delivered.Load(), Elsewhere: c.elsewhere.Load(),
+		Rooms: c.rooms.Load(), Marks: c.marks.Load(), Duplicates: c.duplicates.Load(),
+		Gaps: c.gaps.Load(), Missed: c.missed.Load(), Logs: c.logs.Load(),
+		Position: eventlog.Position(c.position.Load()), Lag: time.Duration(c.lag.Load()),
+		BadTimestamps: c.badTimestamps.Load(),
+		Poison:        make(map[string]int64, reasons),
 	}
 	for r := range reasons {
 		t.Poison[r.String()] = c.poison[r].Load()

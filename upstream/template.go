@@ -83,7 +83,7 @@ func (t *template) check() error {
 	return nil
 }
 
-// expand adds the template's rooms to e.rooms. Where a member is missing it
+// expand adds the template's rooms. Where a member is missing it
 // adds none.
 func (e *Encoder) expand(t *template) error {
 	if !t.list {
@@ -104,7 +104,7 @@ func (e *Encoder) expand(t *template) error {
 		if err := e.expandOne(t, element); err != nil {
 			return err
 		}
-		if len(e.rooms) > maxRooms {
+		if len(e.ends) > maxRooms {
 			return poison(ReasonTooManyRooms, "more than %d rooms", maxRooms)
 		}
 	}
@@ -113,10 +113,10 @@ func (e *Encoder) expand(t *template) error {
 
 // expandOne adds one room; element takes the place of the list.
 func (e *Encoder) expandOne(t *template, element []byte) error {
-	e.room = e.room[:0]
+	start := len(e.names)
 	for _, p := range t.parts {
 		if p.from == nil {
-			e.room = append(e.room, p.text...)
+			e.names = append(e.names, p.text...)
 			continue
 		}
 		value := element
@@ -124,16 +124,17 @@ func (e *Encoder) expandOne(t *template, element []byte) error {
 			value = e.first(p.from)
 		}
 		if absent(value) {
+			e.names = e.names[:start]
 			return nil
 		}
 		id, ok := codec.ID(value)
 		if !ok {
 			return poison(ReasonBadID, "%s is no id, for room %s", clip(value), t.text)
 		}
-		e.room = append(e.room, id...)
+		e.names = append(e.names, id...)
 	}
 	e.addressed = true
-	e.rooms = append(e.rooms, string(e.room))
+	e.ends = append(e.ends, len(e.names))
 	return nil
 }
 

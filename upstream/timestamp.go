@@ -3,9 +3,8 @@ package upstream
 import (
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
 // timestampLogEvery is the shortest pause between two log lines about
@@ -29,17 +28,17 @@ func publishedAt(timestamp, arrived time.Time) (published time.Time, plausible b
 	return arrived, false
 }
 
-// published returns when a delivery was published. A timestamp that is wrong is
-// counted and perhaps logged. Safe for concurrent use.
-func (c *Consumer) published(d *amqp.Delivery, arrived time.Time) time.Time {
-	t, plausible := publishedAt(d.Timestamp, arrived)
+// published returns when an entry was published. A timestamp that is wrong is
+// counted and perhaps logged.
+func (in *intake) published(e *eventlog.Entry, arrived time.Time) time.Time {
+	t, plausible := publishedAt(e.Published, arrived)
 	if plausible {
 		return t
 	}
-	c.count.badTimestamps.Add(1)
-	if ok, skipped := c.quietTimestamps.allow(arrived, timestampLogEvery); ok {
-		c.log.Warn("timestamp of an event is not in seconds since 1970, or more than a day ahead: correct its publisher",
-			"key", d.RoutingKey, "appId", d.AppId, "timestamp", d.Timestamp.Unix(), "takenFor", t.UTC(), "notLogged", skipped)
+	in.count.badTimestamps.Add(1)
+	if ok, skipped := in.quietTimestamps.allow(arrived, timestampLogEvery); ok {
+		in.log.Warn("timestamp of an event is not in seconds since 1970, or more than a day ahead: correct its publisher",
+			"key", e.Key, "appId", e.AppID, "timestamp", e.Published.Unix(), "takenFor", t.UTC(), "notLogged", skipped)
 	}
 	return t
 }

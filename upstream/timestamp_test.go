@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
 func TestTheTimestampOfAPublisher(t *testing.T) {
@@ -49,17 +49,17 @@ func TestTheTimestampOfAPublisher(t *testing.T) {
 // leads to its publisher.
 func TestAWrongTimestampIsCountedAndLogged(t *testing.T) {
 	var text bytes.Buffer
-	c := &Consumer{log: slog.New(slog.NewTextHandler(&text, nil))}
+	in := &intake{count: &counters{}, log: slog.New(slog.NewTextHandler(&text, nil))}
 	arrived := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	milliseconds := amqp.Delivery{RoutingKey: "user.logout", AppId: "billing", Timestamp: time.Unix(arrived.UnixMilli(), 0)}
+	milliseconds := eventlog.Entry{Key: "user.logout", AppID: "billing", Published: time.Unix(arrived.UnixMilli(), 0)}
 	for i := range 10 {
-		if got := c.published(&milliseconds, arrived.Add(time.Duration(i)*time.Second)); !got.Equal(arrived) {
+		if got := in.published(&milliseconds, arrived.Add(time.Duration(i)*time.Second)); !got.Equal(arrived) {
 			t.Fatalf("published at %v, want %v", got, arrived)
 		}
 	}
-	c.published(&amqp.Delivery{Timestamp: arrived}, arrived)
-	c.published(&amqp.Delivery{}, arrived)
-	if n := c.count.totals().BadTimestamps; n != 10 {
+	in.published(&eventlog.Entry{Published: arrived}, arrived)
+	in.published(&eventlog.Entry{}, arrived)
+	if n := in.count.totals().BadTimestamps; n != 10 {
 		t.Errorf("%d counted, want 10", n)
 	}
 	if lines := strings.Count(text.String(), "\n"); lines != 1 || !strings.Contains(text.String(), "billing") || !strings.Contains(text.String(), "user.logout") {

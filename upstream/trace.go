@@ -1,11 +1,10 @@
 package upstream
 
 import (
-	"context"
 	"log/slog"
 	"strings"
 
-	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
 // traceHeader carries the trace an event belongs to (W3C Trace Context, which
@@ -23,24 +22,15 @@ func traceOf(header string) (trace, span string, ok bool) {
 	return parts[1], parts[2], true
 }
 
-// logEvent writes the one line an event has in the log, at debug: with the
-// trace it belongs to, for whoever follows one through the services.
-func logEvent(log *slog.Logger, from, key, id, trace string, e *Event) {
-	if !log.Enabled(context.Background(), slog.LevelDebug) {
-		return
+// logEvent writes a line about an event, with the trace it belongs to, for
+// whoever follows one through the services.
+func logEvent(log *slog.Logger, e *eventlog.Entry, names []string) {
+	fields := []any{"key", e.Key, "position", e.Position.String(), "rooms", names}
+	if e.MessageID != "" {
+		fields = append(fields, "messageId", e.MessageID)
 	}
-	fields := []any{"from", from, "key", key, "rooms", e.Rooms}
-	if id != "" {
-		fields = append(fields, "messageId", id)
-	}
-	if traceID, span, ok := traceOf(trace); ok {
+	if traceID, span, ok := traceOf(e.Trace); ok {
 		fields = append(fields, "traceId", traceID, "spanId", span)
 	}
 	log.Debug("event", fields...)
-}
-
-// traceparent returns the header of a delivery, "" without one.
-func traceparent(headers amqp.Table) string {
-	text, _ := headers[traceHeader].(string)
-	return text
 }

@@ -3,9 +3,10 @@ package upstream
 import (
 	"bytes"
 	"log/slog"
-	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
 func TestTraceparent(t *testing.T) {
@@ -27,15 +28,18 @@ func TestTraceparent(t *testing.T) {
 }
 
 func TestEventsAreLoggedAtDebugWithTheirTrace(t *testing.T) {
-	h := &house{}
 	for level, want := range map[slog.Level]int{slog.LevelInfo: 0, slog.LevelDebug: 1} {
 		var out bytes.Buffer
-		log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level}))
-		p := &Publisher{Table: table(t), Rooms: h, MaxBody: 100, Local: true, Log: log}
-		if status, body := post(p, "message.sent", messageBody(1), func(r *http.Request) {
-			r.Header.Set("Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-		}); status != 202 {
-			t.Fatal(status, body)
+		c := Config{
+			Table: table(t), Rooms: &house{}, MaxBody: 100,
+			Logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level})),
+		}
+		e := eventlog.Entry{
+			Position: 1, Key: "message.sent", Body: []byte(messageBody(1)),
+			Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+		}
+		if err := newIntake(&c, &counters{}).take(&e, noon); err != nil {
+			t.Fatal(err)
 		}
 		if got := strings.Count(out.String(), "traceId=4bf92f3577b34da6a3ce929d0e0e4736 spanId=00f067aa0ba902b7"); got != want {
 			t.Errorf("at %v: %d lines with the trace, want %d: %s", level, got, want, out.String())

@@ -14,7 +14,7 @@ import (
 const (
 	lead       = 200 * time.Millisecond // of the good clients before the attack
 	trail      = 300 * time.Millisecond // and after it
-	homeLimit  = 10 * time.Second       // for what the attackers held to be given back
+	homeLimit  = 10 * time.Second       // for connections to go, and then for memory to be given back
 	calmLimit  = 30 * time.Second       // the same for the resident memory, at the end
 	homeChecks = 50 * time.Millisecond
 
@@ -186,16 +186,28 @@ func (s *siege) judge(res *result) (err error) {
 			break
 		}
 	}
-	if err := s.target.collect(); err != nil {
+	if err := s.weigh(res); err != nil {
 		return err
 	}
-	m, err := s.target.scrape()
-	if err != nil {
-		return err
-	}
-	res.after.heap = m["heap_bytes"]
 	res.check(s.clients)
 	return nil
+}
+
+// weigh measures the heap, and waits for what is given back bit by bit: rooms
+// stay in the directory for ROOM_LINGER.
+func (s *siege) weigh(res *result) error {
+	for deadline := time.Now().Add(homeLimit); ; time.Sleep(10 * homeChecks) {
+		if err := s.target.collect(); err != nil {
+			return err
+		}
+		m, err := s.target.scrape()
+		if err != nil {
+			return err
+		}
+		if res.after.heap = m["heap_bytes"]; res.after.heap-res.before.heap <= heapGrowth || time.Now().After(deadline) {
+			return nil
+		}
+	}
 }
 
 // wantCalm waits for what takes its time to go: sessions that nobody polls,

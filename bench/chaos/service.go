@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 const (
@@ -21,7 +21,7 @@ const (
 // cancelled. What is not confirmed is not sent again, but left open in the
 // book. While RabbitMQ is away there are no events, and none is made up for.
 func (b *book) publish(ctx context.Context, address string, rooms []int, perSecond float64) {
-	sender := upstream.NewSender([]string{address}, exchange)
+	sender := rabbitmq.NewSender([]string{address}, exchange)
 	defer sender.Close()
 	every := time.Duration(float64(time.Second) / perSecond)
 	for i, due := 0, b.now(); ; i++ {

@@ -158,6 +158,9 @@ func MessageBody(room int32, seq uint32, due int64) []byte {
 	return appendMessage(nil, room, seq, due, 0)
 }
 
+// RoomName is the name of a room that clients join, as servers have it.
+func RoomName(room int32) string { return "conversation:" + string(appendRoomID(nil, room)) }
+
 func appendMessage(b []byte, room int32, seq uint32, due int64, pad int) []byte {
 	b = append(b, `{"conversationId":"`...)
 	b = appendRoomID(b, room)

@@ -164,6 +164,20 @@ var tables = []table{
 		},
 	},
 	{
+		title: "Events from a Redis emitter", scenario: "emitter",
+		note: "`new_message` published to Redis as `@socket.io/redis-emitter` does. One room of 1,000: 64 events at a time, then 20 a second. 500 rooms of 2: 64 at a time, then 1,000 a second. From publish to receive.",
+		columns: []column{
+			{"1,000: CPU µs/delivery", "room", "cpu_us", micros, false},
+			{"deliveries/s", "room", "per_s", perSec, false},
+			{"paced p50", "room paced", "p50_us", latency, false},
+			{"paced p99", "room paced", "p99_us", latency, false},
+			{"500×2: CPU µs/delivery", "rooms", "cpu_us", micros, false},
+			{"deliveries/s", "rooms", "per_s", perSec, false},
+			{"paced p50", "rooms paced", "p50_us", latency, false},
+			{"paced p99", "rooms paced", "p99_us", latency, false},
+		},
+	},
+	{
 		title: "Many nodes", scenario: "nodes",
 		note: "Rooms of two whose members sit on two of n nodes, joined by Redis; 2,000 events a second in all. CPU µs per event, summed over the nodes; Redis by itself.",
 		columns: []column{
@@ -236,5 +250,7 @@ var summary = []struct {
 	{"50 stalled readers, growth", "slow", column{"", "half stalled", "growth_mib", mebi, false}},
 	{"RabbitMQ to a room of 1,000, CPU µs per delivery", "amqp", column{"", "room", "cpu_us", micros, false}},
 	{"RabbitMQ to rooms of 2, CPU µs per delivery", "amqp", column{"", "rooms", "cpu_us", micros, false}},
+	{"Redis emitter to a room of 1,000, CPU µs per delivery", "emitter", column{"", "room", "cpu_us", micros, false}},
+	{"Redis emitter to rooms of 2, CPU µs per delivery", "emitter", column{"", "rooms", "cpu_us", micros, false}},
 	{"two nodes, CPU µs per chat event", "nodes", column{"", "2", "cpu_us", micros, false}},
 }

@@ -23,16 +23,18 @@ const adminHeadTimeout = 5 * time.Second
 // serveAdmin listens on ADMIN_ADDR, where operators find what is not for the
 // public: metrics, whose room names carry user ids, and profiles. stop ends it.
 func (g *Gateway) serveAdmin() (stop func(), err error) {
-	if g.config.AdminAddr == "" {
+	if g.cfg().AdminAddr == "" {
 		return func() {}, nil
 	}
-	// As on PORT: a successor comes up before this process goes.
-	config := net.ListenConfig{Control: shared}
-	listener, err := config.Listen(context.Background(), "tcp", g.config.AdminAddr)
+	var config net.ListenConfig
+	if g.cfg().SharePort || g.cfg().HandoverSocket != "" { // a successor comes up before this process goes
+		config.Control = shared
+	}
+	listener, err := config.Listen(context.Background(), "tcp", g.cfg().AdminAddr)
 	if err != nil {
 		return nil, fmt.Errorf("ADMIN_ADDR: %w", err)
 	}
-	server := &http.Server{Handler: hardened(g.adminEndpoints()), ReadHeaderTimeout: adminHeadTimeout}
+	server := &http.Server{Handler: &g.admin, ReadHeaderTimeout: adminHeadTimeout}
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			g.log.Error("the admin port is closed", "error", err)
@@ -55,14 +57,14 @@ func (g *Gateway) adminEndpoints() http.Handler {
 	everything := func(*http.Request) bool { return true }
 	mux.HandleFunc("GET /health", g.handleHealth(everything))
 	mux.HandleFunc("GET /ready", g.handleReady(everything))
-	if g.config.Metrics {
+	if g.cfg().Metrics {
 		mux.Handle("GET /metrics", g.metricsHandler(everything))
 	}
 	profiles := http.NewServeMux()
 	profiles.HandleFunc("GET /debug/pprof/", pprof.Index)
 	profiles.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	profiles.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	mux.Handle("/debug/pprof/", withToken(g.config.MetricsToken, profiles))
+	mux.Handle("/debug/pprof/", withToken(g.cfg().MetricsToken, profiles))
 	mux.HandleFunc("/", notFound)
 	return mux
 }

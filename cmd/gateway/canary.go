@@ -11,8 +11,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/auth"
 	"github.com/hometrip/gateway/internal/canary"
-	"github.com/hometrip/gateway/rooms"
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 // canaryKey is what the canary publishes: an event like any other.
@@ -22,12 +21,12 @@ const canaryKey = "notification.created"
 type bird struct {
 	*canary.Canary
 	latency prometheus.Histogram
-	sender  *upstream.Sender // nil without RabbitMQ
+	sender  *rabbitmq.Sender // nil: it appends to the log
 }
 
 // newBird returns the canary, nil without.
 func (g *Gateway) newBird() *bird {
-	cfg := g.config
+	cfg := g.cfg()
 	if !cfg.Canary {
 		return nil
 	}
@@ -36,16 +35,16 @@ func (g *Gateway) newBird() *bird {
 		Help:    "From publishing the canary's event to its arrival at a socket of this node.",
 		Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
 	})}
-	publish := g.deliverCanary
-	if cfg.UseRabbitMQ {
-		b.sender = upstream.NewSender(cfg.rabbitMQ(), cfg.RabbitMQExchanges[0])
+	publish := func(ctx context.Context, body []byte) error { return g.events.append(ctx, canaryKey, body) }
+	if g.events.kind == logRabbitMQ {
+		b.sender = rabbitmq.NewSender(cfg.rabbitMQ(), cfg.RabbitMQExchanges[0])
 		publish = func(ctx context.Context, body []byte) error { return b.sender.Send(ctx, canaryKey, body, "") }
 	}
 	user := "canary-" + rand.Text()[:12]
 	b.Canary = canary.New(canary.Config{
 		URL:      g.ownURL,
 		User:     user,
-		Token:    func() (string, error) { return cfg.canaryToken(user) },
+		Token:    func() (string, error) { return g.cfg().canaryToken(user) },
 		Publish:  publish,
 		Observe:  func(d time.Duration) { b.latency.Observe(d.Seconds()) },
 		Interval: cfg.CanaryInterval,
@@ -57,7 +56,7 @@ func (g *Gateway) newBird() *bird {
 // ownURL is where this machine reaches the gateway.
 func (g *Gateway) ownURL() string {
 	_, port, _ := net.SplitHostPort(g.server.Addr())
-	return "http://" + net.JoinHostPort(ownHost(g.config.Host), port)
+	return "http://" + net.JoinHostPort(ownHost(g.cfg().Host), port)
 }
 
 // canaryToken returns a token for the canary.
@@ -66,20 +65,6 @@ func (c Config) canaryToken(user string) (string, error) {
 		return "", errors.New("CANARY=true wants JWT_SECRET: with another key the gateway cannot make a token")
 	}
 	return mint(c, auth.Grant{UserID: user, TTL: time.Hour}, time.Now())
-}
-
-// deliverCanary is the canary's way without RabbitMQ.
-func (g *Gateway) deliverCanary(ctx context.Context, body []byte) error {
-	event, err := upstream.NewEncoder(g.routes, g.config.MaxEventSize).Encode(canaryKey, body, time.Now())
-	if err != nil {
-		return err
-	}
-	for _, room := range event.Rooms {
-		if _, err := g.everybody().Deliver(ctx, rooms.Broadcast{Room: room, Message: event.Message}); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // run flies until ctx is over.

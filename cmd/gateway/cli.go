@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"time"
 
@@ -15,8 +14,14 @@ import (
 
 const logFlushTimeout = 2 * time.Second // for the last lines, at the end
 
+// A launch is what a gateway starts with.
+type launch struct {
+	loaded
+	book *logBook
+}
+
 // A server runs the gateway until ctx is cancelled and it has drained.
-type server func(ctx context.Context, cfg Config, log *slog.Logger) error
+type server func(ctx context.Context, start launch) error
 
 // newCommand returns the command line, on which run is what "serve" does.
 func newCommand(run server) *cobra.Command {
@@ -24,7 +29,8 @@ func newCommand(run server) *cobra.Command {
 		Use:   "gateway",
 		Short: "Socket.IO gateway of HomeTrip",
 		Long: `Socket.IO gateway of HomeTrip. Without a subcommand it serves.
-Settings come from the environment and from .env; "gateway config" lists them.
+Settings come from the environment and from .env; "gateway config" shows them.
+The program of the Debian package reads those of its service instead.
 
 It exits with 0 when all is well or the answer is yes, 1 when something failed
 or the answer is no, 2 when the command line or a setting is wrong, 130 when a
@@ -37,7 +43,7 @@ second signal cut it short.`,
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE:          func(c *cobra.Command, _ []string) error { return serveCommand(c.Context(), run) },
+		RunE:          func(c *cobra.Command, _ []string) error { return serveCommand(c, run) },
 	}
 	root.AddCommand(
 		&cobra.Command{
@@ -48,17 +54,19 @@ second signal cut it short.`,
 		newTokenCommand(), newHealthcheckCommand(), newVersionCommand(), newConfigCommand(),
 		newRoutesCommand(), newPublishCommand(), newDeadLetterCommand(), newAuthzCommand(), newDoctorCommand(),
 	)
+	envFileFlag(root)
 	markFailures(root)
 	return root
 }
 
-func serveCommand(ctx context.Context, run server) error {
-	cfg, err := readConfig()
+func serveCommand(c *cobra.Command, run server) error {
+	l, err := readServing(c)
 	if err != nil {
 		return err
 	}
-	book := openLog(cfg, os.Stdout)
-	err = run(ctx, cfg, book.Logger)
+	book := openLog(l.Config, os.Stdout)
+	l.warn(book.Logger)
+	err = run(c.Context(), launch{l, book})
 	if err != nil {
 		book.Error("stopped", "error", err)
 	}
@@ -74,11 +82,11 @@ func newTokenCommand() *cobra.Command {
   gateway token --user 42 --ttl 5m --rooms 'conversation:*'`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := readConfig()
+			cfg, err := readConfig(c)
 			if err != nil {
 				return err
 			}
-			if cfg.JWTSecret == "" || cfg.EphemeralSecret {
+			if cfg.JWTSecret == "" || cfg.EphemeralSecret && cfg.SecretFile == "" {
 				return errors.New("JWT_SECRET is not set: there is nothing to sign with that a gateway would know")
 			}
 			token, err := mint(cfg, grant, time.Now())

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"os"
 	"runtime"
 	"runtime/debug"
 
@@ -58,28 +60,50 @@ func version() string {
 }
 
 func newConfigCommand() *cobra.Command {
-	var env bool
+	var env, defaults bool
 	command := &cobra.Command{
 		Use:   "config",
-		Short: "Print all settings with their defaults, as Markdown",
+		Short: "Show the settings in effect and where each comes from; --defaults explains them all",
 		Example: `  gateway config
-  gateway config --env > .env
-  gateway config --json | jq -r '.[].name'`,
+  gateway config --json | jq -r '.[] | select(.from != "default") | .name'
+  gateway config --defaults
+  gateway config --env > .env`,
 		Args: cobra.NoArgs,
 	}
-	command.Flags().BoolVar(&env, "env", false, "print them as a .env file instead")
+	command.Flags().BoolVar(&defaults, "defaults", false, "print all settings with default, meaning and what is allowed: Markdown, or a list on a terminal")
+	command.Flags().BoolVar(&env, "env", false, "print them as a .env file")
 	asJSON := jsonFlag(command)
 	command.MarkFlagsMutuallyExclusive("env", "json")
+	command.MarkFlagsMutuallyExclusive("env", "defaults")
 	command.RunE = func(c *cobra.Command, _ []string) error {
+		out := c.OutOrStdout()
+		if env || defaults {
+			return printDefaults(out, env, *asJSON)
+		}
+		l, err := readSettings(c)
+		if err != nil {
+			return err
+		}
 		if *asJSON {
-			return printJSON(c.OutOrStdout(), configList())
+			return printJSON(out, l.list())
 		}
-		text := configMarkdown()
-		if env {
-			text = configEnv()
-		}
-		_, err := fmt.Fprint(c.OutOrStdout(), text)
-		return err
+		return l.print(out)
 	}
 	return command
+}
+
+// printDefaults prints the settings as they are explained.
+func printDefaults(out io.Writer, env, asJSON bool) error {
+	if asJSON {
+		return printJSON(out, configList())
+	}
+	text := configMarkdown()
+	if console, ok := out.(*os.File); ok && isTerminal(console) {
+		text = configText()
+	}
+	if env {
+		text = configEnv()
+	}
+	_, err := fmt.Fprint(out, text)
+	return err
 }

@@ -34,7 +34,7 @@ func newExplainCommand() *cobra.Command {
   gateway authz explain 42 conversation:7 --token eyJ…   # as this token would be judged`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := readConfig()
+			cfg, err := readConfig(c)
 			if err != nil {
 				return err
 			}
@@ -64,9 +64,10 @@ func newExplainCommand() *cobra.Command {
 }
 
 func identityOf(cfg Config, token string) (rooms.Identity, error) {
-	verifier, err := auth.New(auth.Config{
-		Secret: cfg.JWTSecret, PublicKey: cfg.JWTPublicKey, JWKSURL: cfg.JWTJWKSURL,
-		Issuer: cfg.JWTIssuer, Audience: cfg.JWTAudience,
+	var verifier *auth.Verifier
+	err := cfg.verification(func(c auth.Config) (err error) {
+		verifier, err = auth.New(c)
+		return err
 	})
 	if err != nil {
 		return rooms.Identity{}, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"text/tabwriter"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/authz"
 	"github.com/hometrip/gateway/internal/doctor"
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 // examinationTimeout is for one group of checks, beside what --slow waits.
@@ -26,7 +27,10 @@ func newDoctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Check host, neighbours, settings and the way through the proxy; exit 1 if something is wrong",
 		Long: `Check what a gateway with these settings depends on, and say what to do.
-It changes nothing. With --url it comes in from outside, as clients do.`,
+It changes nothing. With --url it comes in from outside, as clients do.
+
+The program of the Debian package looks at its service: the settings, the limits
+of the unit, and whether the process that runs has what is on disk by now.`,
 		Example: `  gateway doctor
   gateway doctor --url https://chat.example.com --slow
   gateway doctor --json | jq '.[] | select(.verdict == "fail")'`,
@@ -36,11 +40,15 @@ It changes nothing. With --url it comes in from outside, as clients do.`,
 	command.Flags().BoolVar(&slow, "slow", false, "also see whether the proxies let a connection be idle for PING_INTERVAL")
 	asJSON := jsonFlag(command)
 	command.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := readConfig()
+		l, err := readSettings(c)
 		if err != nil {
 			return err
 		}
-		findings := examine(c.Context(), cfg)
+		if !*asJSON && l.install == nil {
+			fmt.Fprintln(c.OutOrStdout(), "gateway: "+l.inputs.describe(nil))
+		}
+		cfg := l.Config
+		findings := l.examine(c.Context())
 		if public != "" {
 			proxy := doctor.Proxy{URL: public, Production: cfg.Environment == production, Slow: slow}
 			findings = append(findings, doctor.In("proxy", proxy.Check(c.Context()))...)
@@ -59,10 +67,14 @@ It changes nothing. With --url it comes in from outside, as clients do.`,
 }
 
 // examine looks at everything but the proxies.
-func examine(ctx context.Context, cfg Config) (findings []doctor.Finding) {
+func (l *loaded) examine(ctx context.Context) (findings []doctor.Finding) {
+	cfg, processes := l.Config, l.runningHere()
 	serious := cfg.Environment == production
-	findings = append(findings, doctor.In("host", hostOf(cfg).Check())...)
-	findings = append(findings, doctor.In("settings", dangers(cfg).Check())...)
+	host := hostOf(cfg)
+	host.Descriptors = l.descriptorLimit(processes, host.Descriptors)
+	findings = append(findings, doctor.In("host", host.Check())...)
+	findings = append(findings, l.processes(processes)...)
+	findings = append(findings, doctor.In("settings", append(dangers(cfg).Check(), l.oddities()...))...)
 	if cfg.UseRedis {
 		limited, cancel := context.WithTimeout(ctx, examinationTimeout)
 		defer cancel()
@@ -74,6 +86,7 @@ func examine(ctx context.Context, cfg Config) (findings []doctor.Finding) {
 			return server.Open(db, nil)
 		}
 		findings = append(findings, doctor.In("redis", doctor.Redis(limited, open, cfg.KeyPrefix, serious))...)
+		findings = append(findings, doctor.In("node servers", doctor.NodeServers(limited, open, cfg.AdapterKey))...)
 	}
 	if cfg.UseRabbitMQ {
 		limited, cancel := context.WithTimeout(ctx, examinationTimeout)
@@ -87,6 +100,15 @@ func examine(ctx context.Context, cfg Config) (findings []doctor.Finding) {
 		doctor.Service(ctx, "NOTIFICATION_SERVICE_URL", cfg.NotificationServiceURL),
 	}
 	return append(findings, doctor.In("services", services)...)
+}
+
+// oddities returns what the start warns of: names that are nobody's, values
+// that look mistaken.
+func (l *loaded) oddities() (findings []doctor.Finding) {
+	for _, warning := range l.warnings {
+		findings = append(findings, doctor.Finding{Check: "a name or value", Verdict: doctor.Warn, Found: warning})
+	}
+	return findings
 }
 
 func hostOf(cfg Config) doctor.Host {
@@ -107,12 +129,12 @@ func dangers(cfg Config) doctor.Settings {
 	}
 }
 
-func (c Config) inspectRabbitMQ(ctx context.Context) (*upstream.Inspection, error) {
-	table, err := upstream.LoadTable(c.RoutesFile)
+func (c Config) inspectRabbitMQ(ctx context.Context) (*rabbitmq.Inspection, error) {
+	table, err := c.table()
 	if err != nil {
 		return nil, err
 	}
-	return upstream.Inspect(ctx, c.rabbitMQ(), c.RabbitMQExchanges, c.RabbitMQQueuePrefix, table)
+	return rabbitmq.Inspect(ctx, c.streamConfig(table, slog.New(slog.DiscardHandler)))
 }
 
 // printFindings prints a line for each finding, and what to do below it.

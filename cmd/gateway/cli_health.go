@@ -32,7 +32,7 @@ func newHealthcheckCommand() *cobra.Command {
 	asJSON := jsonFlag(command)
 	command.RunE = func(c *cobra.Command, _ []string) error {
 		if address == "" {
-			cfg, err := readConfig()
+			cfg, err := readConfig(c)
 			if err != nil {
 				return err
 			}

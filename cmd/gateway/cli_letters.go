@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 const (
@@ -26,12 +26,12 @@ const (
 func newDeadLetterCommand() *cobra.Command {
 	return newGroup("dead-letter", "Look after events that could not be delivered", "  gateway dead-letter list",
 		newLetterListCommand(), newLetterShowCommand(),
-		newLetterAction("replay", "Put events back into the queues they came from", "replayed",
-			func(ctx context.Context, l *upstream.DeadLetters, letter upstream.DeadLetter) error {
+		newLetterAction("replay", "Append events to the log again", "replayed",
+			func(ctx context.Context, l *rabbitmq.DeadLetters, letter rabbitmq.DeadLetter) error {
 				return l.Replay(ctx, letter)
 			}),
 		newLetterAction("drop", "Delete dead letters for good", "dropped",
-			func(_ context.Context, l *upstream.DeadLetters, letter upstream.DeadLetter) error {
+			func(_ context.Context, l *rabbitmq.DeadLetters, letter rabbitmq.DeadLetter) error {
 				return l.Drop(letter)
 			}))
 }
@@ -46,7 +46,7 @@ func newLetterListCommand() *cobra.Command {
 	command.Flags().IntVar(&limit, "limit", listLimit, "how many")
 	asJSON := jsonFlag(command)
 	command.RunE = func(c *cobra.Command, _ []string) error {
-		return withLetters(c, func(l *upstream.DeadLetters) error {
+		return withLetters(c, func(l *rabbitmq.DeadLetters) error {
 			return listLetters(c.OutOrStdout(), l, limit, *asJSON)
 		})
 	}
@@ -61,8 +61,8 @@ func newLetterShowCommand() *cobra.Command {
 	}
 	asJSON := jsonFlag(command)
 	command.RunE = func(c *cobra.Command, ids []string) error {
-		return withLetters(c, func(l *upstream.DeadLetters) error {
-			return eachLetter(l, ids, func(letter upstream.DeadLetter) error {
+		return withLetters(c, func(l *rabbitmq.DeadLetters) error {
+			return eachLetter(l, ids, func(letter rabbitmq.DeadLetter) error {
 				if *asJSON {
 					return printJSON(c.OutOrStdout(), describe(letter))
 				}
@@ -75,7 +75,7 @@ func newLetterShowCommand() *cobra.Command {
 
 // newLetterAction returns a command that does something with the letters it is
 // given, or with all.
-func newLetterAction(verb, short, done string, do func(context.Context, *upstream.DeadLetters, upstream.DeadLetter) error) *cobra.Command {
+func newLetterAction(verb, short, done string, do func(context.Context, *rabbitmq.DeadLetters, rabbitmq.DeadLetter) error) *cobra.Command {
 	var all bool
 	command := &cobra.Command{
 		Use: verb + " {ID... | --all}", Short: short,
@@ -88,8 +88,8 @@ func newLetterAction(verb, short, done string, do func(context.Context, *upstrea
 		},
 		RunE: func(c *cobra.Command, ids []string) error {
 			n := 0
-			err := withLetters(c, func(l *upstream.DeadLetters) error {
-				return eachLetter(l, ids, func(letter upstream.DeadLetter) error {
+			err := withLetters(c, func(l *rabbitmq.DeadLetters) error {
+				return eachLetter(l, ids, func(letter rabbitmq.DeadLetter) error {
 					err := do(c.Context(), l, letter)
 					if err == nil {
 						n++
@@ -106,12 +106,12 @@ func newLetterAction(verb, short, done string, do func(context.Context, *upstrea
 }
 
 // withLetters opens the queue of the dead letters for do.
-func withLetters(c *cobra.Command, do func(*upstream.DeadLetters) error) error {
-	cfg, err := readConfig()
+func withLetters(c *cobra.Command, do func(*rabbitmq.DeadLetters) error) error {
+	cfg, err := readConfig(c)
 	if err != nil {
 		return err
 	}
-	letters, err := upstream.OpenDeadLetters(c.Context(), cfg.rabbitMQ(), cfg.RabbitMQQueuePrefix)
+	letters, err := rabbitmq.OpenDeadLetters(c.Context(), cfg.rabbitMQ(), cfg.RabbitMQQueuePrefix)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func withLetters(c *cobra.Command, do func(*upstream.DeadLetters) error) error {
 // eachLetter calls do for the letters with these ids, all when there are none.
 // It looks at those only that are there when it begins: a replayed event may
 // come back.
-func eachLetter(l *upstream.DeadLetters, ids []string, do func(upstream.DeadLetter) error) error {
+func eachLetter(l *rabbitmq.DeadLetters, ids []string, do func(rabbitmq.DeadLetter) error) error {
 	count, err := l.Count()
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ func eachLetter(l *upstream.DeadLetters, ids []string, do func(upstream.DeadLett
 }
 
 // listLetters prints the oldest letters, a line for each, or one object.
-func listLetters(out io.Writer, l *upstream.DeadLetters, limit int, asJSON bool) error {
+func listLetters(out io.Writer, l *rabbitmq.DeadLetters, limit int, asJSON bool) error {
 	count, err := l.Count()
 	if err != nil {
 		return err
@@ -197,7 +197,7 @@ type describedLetter struct {
 	raw []byte
 }
 
-func describe(letter upstream.DeadLetter) describedLetter {
+func describe(letter rabbitmq.DeadLetter) describedLetter {
 	d := describedLetter{
 		ID: letter.ID, Time: letter.Time, Reason: letter.Reason, Detail: letter.Detail, Event: letter.Key,
 		Exchange: letter.Exchange, Queue: letter.Queue, Headers: letter.Headers, Body: string(letter.Body), raw: letter.Body,
@@ -220,7 +220,7 @@ func preview(body []byte) string {
 	return text
 }
 
-func showLetter(out io.Writer, letter upstream.DeadLetter) error {
+func showLetter(out io.Writer, letter rabbitmq.DeadLetter) error {
 	fmt.Fprintf(out, "id        %s\nreason    %s %s\ntime      %s\nevent     %s\nexchange  %s\nqueue     %s\n",
 		letter.ID, letter.Reason, letter.Detail, letter.Time.Format(time.RFC3339), letter.Key, letter.Exchange, letter.Queue)
 	names := make([]string, 0, len(letter.Headers))

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -90,7 +89,7 @@ func TestCompletionForEveryShell(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	t.Setenv("JWT_SECRET", "secret")
 	t.Setenv("LOG_DIR", "")
-	serve := func(context.Context, Config, *slog.Logger) error { return errors.New("no") }
+	serve := func(context.Context, launch) error { return errors.New("no") }
 	for _, c := range []struct {
 		args string
 		want int
@@ -126,7 +125,7 @@ func TestJSONForMachines(t *testing.T) {
 	}{
 		{[]string{"version", "--json"}, "arch:"},
 		{[]string{"config", "--json"}, "group:Redis meaning:Host of Redis. name:REDIS_HOST"},
-		{[]string{"routes", "check", "--json"}, "queue:websocket-gateway.booking.*"},
+		{[]string{"routes", "check", "--json"}, "emits:booking_update"},
 		{[]string{"routes", "try", "booking.confirmed", `{"userId":7}`, "--json"}, "rooms:[user:7]"},
 		{[]string{"healthcheck", "--url", "http://127.0.0.1:1/", "--json"}, "healthy:false"},
 		{[]string{"authz", "explain", "1", "conversation:2", "--json"}, "allow:true"},

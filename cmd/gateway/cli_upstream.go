@@ -16,6 +16,7 @@ import (
 
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 const publishTimeout = 15 * time.Second
@@ -30,16 +31,16 @@ func newRoutesCheckCommand() *cobra.Command {
 		Use:   "check [FILE]",
 		Short: "Check a routes file and list all routes (default: ROUTES_FILE)",
 		Example: `  gateway routes check routes.yaml
-  gateway routes check --json | jq -r '.[].queue'`,
+  gateway routes check --json | jq -r '.[].emits'`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	asJSON := jsonFlag(command)
 	command.RunE = func(c *cobra.Command, args []string) error {
-		cfg, table, err := routesOf(args, 0)
+		_, table, err := routesOf(c, args, 0)
 		if err != nil {
 			return err
 		}
-		return listRoutes(c.OutOrStdout(), cfg, table, *asJSON)
+		return listRoutes(c.OutOrStdout(), table, *asJSON)
 	}
 	return command
 }
@@ -54,7 +55,7 @@ func newRoutesTryCommand() *cobra.Command {
 	}
 	asJSON := jsonFlag(command)
 	command.RunE = func(c *cobra.Command, args []string) error {
-		cfg, table, err := routesOf(args, 2)
+		cfg, table, err := routesOf(c, args, 2)
 		if err != nil {
 			return err
 		}
@@ -70,15 +71,15 @@ func newRoutesTryCommand() *cobra.Command {
 
 // routesOf loads the routes of the file that args begin with when there are
 // more than others of them, else of ROUTES_FILE.
-func routesOf(args []string, others int) (Config, *upstream.Table, error) {
-	cfg, err := readConfig()
+func routesOf(c *cobra.Command, args []string, others int) (Config, *upstream.Table, error) {
+	cfg, err := readConfig(c)
 	if err != nil {
 		return cfg, nil, err
 	}
 	if len(args) > others {
 		cfg.RoutesFile = args[0]
 	}
-	table, err := upstream.LoadTable(cfg.RoutesFile)
+	table, err := cfg.table()
 	return cfg, table, err
 }
 
@@ -88,13 +89,12 @@ type listedRoute struct {
 	Rooms  []string `json:"rooms"`
 	Emits  string   `json:"emits"`
 	Fields []string `json:"fields"` // null: all
-	Queue  string   `json:"queue"`
 }
 
-func listRoutes(out io.Writer, cfg Config, table *upstream.Table, asJSON bool) error {
+func listRoutes(out io.Writer, table *upstream.Table, asJSON bool) error {
 	var list []listedRoute
 	for _, r := range table.Routes() {
-		route := listedRoute{Event: r.Event, Rooms: r.Rooms, Emits: r.Emit, Queue: upstream.QueueName(cfg.RabbitMQQueuePrefix, r.Carrier())}
+		route := listedRoute{Event: r.Event, Rooms: r.Rooms, Emits: r.Emit}
 		if !r.All {
 			route.Fields = make([]string, len(r.Fields))
 			for i, f := range r.Fields {
@@ -107,13 +107,13 @@ func listRoutes(out io.Writer, cfg Config, table *upstream.Table, asJSON bool) e
 		return printJSON(out, list)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "EVENT\tROOMS\tEMITS\tFIELDS\tQUEUE")
+	fmt.Fprintln(w, "EVENT\tROOMS\tEMITS\tFIELDS")
 	for _, r := range list {
 		fields := "all"
 		if r.Fields != nil {
 			fields = strings.Join(r.Fields, ",")
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Event, strings.Join(r.Rooms, ","), r.Emits, fields, r.Queue)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Event, strings.Join(r.Rooms, ","), r.Emits, fields)
 	}
 	return w.Flush()
 }
@@ -169,7 +169,7 @@ func newPublishCommand() *cobra.Command {
   gateway publish --http http://localhost:3002 message.sent - < message.json`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := readConfig()
+			cfg, err := readConfig(c)
 			if err != nil {
 				return err
 			}
@@ -185,7 +185,7 @@ func newPublishCommand() *cobra.Command {
 			if exchange == "" {
 				exchange = cfg.RabbitMQExchanges[0]
 			}
-			sender := upstream.NewSender(cfg.rabbitMQ(), exchange)
+			sender := rabbitmq.NewSender(cfg.rabbitMQ(), exchange)
 			defer sender.Close()
 			if err := sender.Send(ctx, args[0], body, id); err != nil {
 				return err

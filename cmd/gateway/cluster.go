@@ -10,7 +10,6 @@ import (
 
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster"
-	"github.com/hometrip/gateway/upstream"
 )
 
 // leaveTimeout is what is kept of the end for leaving the cluster.
@@ -42,7 +41,7 @@ func (c Config) redisServer() (cluster.Server, int, error) {
 
 // neighbours returns this node's part in the cluster, nil without Redis.
 func (g *Gateway) neighbours() (*cluster.Cluster, error) {
-	cfg := g.config
+	cfg := g.cfg()
 	if !cfg.UseRedis {
 		return nil, nil
 	}
@@ -52,11 +51,10 @@ func (g *Gateway) neighbours() (*cluster.Cluster, error) {
 	}
 	return cluster.New(cluster.Config{
 		Server: server, Prefix: cfg.KeyPrefix, DB: db,
-		Lease: cfg.NodeLease, Linger: cfg.RoomLinger, JoinTimeout: cfg.JoinTimeout,
+		Lease: cfg.NodeLease, Linger: cfg.RoomLinger,
 		MaxQueue: cfg.MaxPublishQueue, MaxBytes: cfg.MaxPublishBytes,
 		Alone:   !cfg.deployed(),
 		Sockets: func() int64 { return g.hub.Stats().Sockets },
-		Missed:  func() { g.server.Renew() },
 		Log:     g.log,
 	})
 }
@@ -65,15 +63,6 @@ func (g *Gateway) neighbours() (*cluster.Cluster, error) {
 func (g *Gateway) port() rooms.Cluster {
 	if g.cluster == nil {
 		return nil
-	}
-	return g.cluster
-}
-
-// everybody is where the events of services go: this node's rooms, and those
-// of the others.
-func (g *Gateway) everybody() upstream.Rooms {
-	if g.cluster == nil {
-		return g.hub
 	}
 	return g.cluster
 }
@@ -139,6 +128,8 @@ var clusterFigureList = []clusterFigure{
 		func(t *cluster.Totals) int64 { return t.Sockets }),
 	newClusterFigure(prometheus.GaugeValue, "rooms", "Rooms this node has in the directory or is about to.",
 		func(t *cluster.Totals) int64 { return t.Rooms }),
+	newClusterFigure(prometheus.GaugeValue, "directory_waiting", "Rooms that wait to be entered into the directory, taken out or looked up.",
+		func(t *cluster.Totals) int64 { return t.Waiting }),
 	newClusterFigure(prometheus.GaugeValue, "publish_waiting", "Messages that wait to be published to other nodes.",
 		func(t *cluster.Totals) int64 { return t.Queued }),
 	newClusterFigure(prometheus.CounterValue, "published_total", "Messages sent to other nodes, once for each.",
@@ -147,22 +138,18 @@ var clusterFigureList = []clusterFigure{
 		func(t *cluster.Totals) int64 { return t.Envelopes }),
 	newClusterFigure(prometheus.CounterValue, "received_total", "Messages received from other nodes.",
 		func(t *cluster.Totals) int64 { return t.Received }),
-	newClusterFigure(prometheus.CounterValue, "duplicates_total", "Messages received that had come already.",
-		func(t *cluster.Totals) int64 { return t.Duplicates }),
 	newClusterFigure(prometheus.CounterValue, "strays_total", "Messages received for rooms without members here.",
 		func(t *cluster.Totals) int64 { return t.Strays }),
 	newClusterFigure(prometheus.CounterValue, "directory_writes_total", "Rooms entered into the directory or taken out.",
 		func(t *cluster.Totals) int64 { return t.Writes }),
+	newClusterFigure(prometheus.CounterValue, "directory_healed_total", "Rooms that the directory had lost, by a deleted or evicted key, and that were entered again.",
+		func(t *cluster.Totals) int64 { return t.Healed }),
 	newClusterFigure(prometheus.CounterValue, "directory_lookups_total", "Rooms looked up to publish to them: a hit was in this node's memory.",
 		func(t *cluster.Totals) int64 { return t.Hits }, "result", "hit"),
 	newClusterFigure(prometheus.CounterValue, "directory_lookups_total", "Rooms looked up to publish to them: a hit was in this node's memory.",
 		func(t *cluster.Totals) int64 { return t.Misses }, "result", "miss"),
 	newClusterFigure(prometheus.CounterValue, "sessions_total", "Times this node has begun to register its rooms.",
 		func(t *cluster.Totals) int64 { return t.Sessions }),
-	newClusterFigure(prometheus.CounterValue, "joins_late_total", "Joins acknowledged before the directory knew of them.",
-		func(t *cluster.Totals) int64 { return t.JoinsLate }),
-	newClusterFigure(prometheus.CounterValue, "gaps_total", "Times the other nodes went on without this one, whose clients then had to connect anew.",
-		func(t *cluster.Totals) int64 { return t.Gaps }),
 	newClusterFigure(prometheus.CounterValue, "failures_total", "Commands to Redis that failed.",
 		func(t *cluster.Totals) int64 { return t.Failures }),
 }

@@ -4,14 +4,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
-
-	"github.com/joho/godotenv"
 
 	"github.com/hometrip/gateway/internal/authz"
 	"github.com/hometrip/gateway/rooms"
@@ -27,6 +23,10 @@ const (
 	production  = "production"
 )
 
+// minSecret is how many bytes JWT_SECRET has at least where others than
+// developers reach the gateway, unless ALLOW_WEAK_SECRET says otherwise.
+const minSecret = 16
+
 // hidden stands for a secret wherever settings are shown.
 const hidden = secret.Hidden
 
@@ -37,6 +37,7 @@ type Config struct {
 	Environment string // NODE_ENV
 	Host        string
 	Port        int // 0: any free one
+	SharePort   bool
 	CORSOrigins []string
 	Metrics     bool
 
@@ -56,7 +57,9 @@ type Config struct {
 	JWTIssuer       string
 	JWTAudience     string
 	AllowAnonymous  bool
-	EphemeralSecret bool // JWTSecret was made up for this run
+	AllowWeakSecret bool
+	EphemeralSecret bool   // JWTSecret was made up
+	SecretFile      string // where a secret that was made up is kept; "": nowhere
 
 	EventLoops       int // 0: GOMAXPROCS, at most 64
 	PingInterval     time.Duration
@@ -118,9 +121,11 @@ type Config struct {
 
 	NodeLease       time.Duration
 	RoomLinger      time.Duration
-	JoinTimeout     time.Duration
 	MaxPublishQueue int // messages
 	MaxPublishBytes int
+
+	AdapterKey    string // "": no fleet on Node
+	AdapterEvents string // adapterNotRouted, adapterAll or adapterCompare
 
 	UseRabbitMQ         bool
 	RabbitMQHost        string
@@ -133,6 +138,11 @@ type Config struct {
 	RabbitMQPrefetch    int
 	RabbitMQURLs        []string // empty: one made of the five above
 
+	EventLog          string // one of the values in eventlog.go
+	EventLogRetention time.Duration
+	EventLogMaxBytes  int
+	EventLogTailBytes int
+
 	RoutesFile   string // "": only the built-in routes
 	MaxEventSize int    // bytes
 	PublishToken string
@@ -140,50 +150,13 @@ type Config struct {
 	MessageServiceURL      string
 	BookingServiceURL      string
 	NotificationServiceURL string
-
-	succeeds bool // it takes the place of a process that runs; not a setting
 }
 
-// readConfig returns the settings of the process: its environment first, then
-// the file .env in the working directory, then the defaults.
-func readConfig() (Config, error) {
-	file, err := readDotenv(".env")
-	if err != nil {
-		return Config{}, settingsError{err}
+// makeUpSecret makes up JWT_SECRET where there is no key at all.
+func (c *Config) makeUpSecret() {
+	if c.keys() == 0 {
+		c.JWTSecret, c.EphemeralSecret = rand.Text(), true
 	}
-	return parseConfig(os.LookupEnv, file)
-}
-
-// parseConfig returns the settings found by lookup, or in file, or by default.
-// The error names everything that is wrong, a line for each.
-func parseConfig(lookup func(string) (string, bool), file map[string]string) (Config, error) {
-	var cfg Config
-	var wrong []error
-	for _, s := range settings {
-		if text := s.find(lookup, file); !s.kind.set(&cfg, text) {
-			wrong = append(wrong, fmt.Errorf("%s=%q: want %s", s.name, s.show(text), s.kind.allowed))
-		}
-	}
-	wrong = append(wrong, cfg.contradictions()...)
-	if err := errors.Join(wrong...); err != nil {
-		return Config{}, settingsError{err}
-	}
-	if cfg.keys() == 0 {
-		cfg.JWTSecret, cfg.EphemeralSecret = rand.Text(), true
-	}
-	return cfg, nil
-}
-
-// find returns the text of a setting. An empty one counts as not set, unless
-// empty means something.
-func (s setting) find(lookup func(string) (string, bool), file map[string]string) string {
-	if text, ok := lookup(s.name); ok && (text != "" || s.blank) {
-		return text
-	}
-	if text, ok := file[s.name]; ok && (text != "" || s.blank) {
-		return text
-	}
-	return s.def
 }
 
 // contradictions returns what is wrong between settings.
@@ -194,6 +167,10 @@ func (c Config) contradictions() (wrong []error) {
 	if c.keys() == 0 && c.deployed() {
 		wrong = append(wrong, fmt.Errorf(
 			"JWT_SECRET: want a value with NODE_ENV=%s (or JWT_PUBLIC_KEY, or JWT_JWKS_URL)", c.Environment))
+	}
+	if c.deployed() && c.JWTSecret != "" && len(c.JWTSecret) < minSecret && !c.AllowWeakSecret {
+		wrong = append(wrong, fmt.Errorf("JWT_SECRET: %d bytes, want %d or more: openssl rand -base64 48 makes one; ALLOW_WEAK_SECRET=true takes it as it is",
+			len(c.JWTSecret), minSecret))
 	}
 	if c.RoomPolicy == authz.Webhook && c.RoomAuthURL == "" {
 		wrong = append(wrong, errors.New("ROOM_AUTH_URL: want a value with ROOM_POLICY=webhook"))
@@ -258,34 +235,4 @@ func (c Config) LogValue() slog.Value {
 		attrs[i] = slog.String(s.name, s.show(s.kind.text(&c)))
 	}
 	return slog.GroupValue(attrs...)
-}
-
-// readDotenv returns the variables in the file, none when there is no file.
-func readDotenv(path string) (map[string]string, error) {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	values, err := godotenv.Unmarshal(literalDollars(string(text)))
-	if err != nil {
-		// The parser quotes the rest of the file, and with it secrets.
-		reason, _, _ := strings.Cut(err.Error(), " near ")
-		return nil, fmt.Errorf("%s: %s", path, reason)
-	}
-	return values, nil
-}
-
-// literalDollars keeps "$" from meaning a variable, as it does not for the
-// Node gateway, whose .env files and passwords are to work unchanged.
-func literalDollars(text string) string {
-	lines := strings.SplitAfter(text, "\n")
-	for i, line := range lines {
-		if _, value, _ := strings.Cut(line, "="); !strings.HasPrefix(strings.TrimSpace(value), "'") {
-			lines[i] = strings.ReplaceAll(line, "$", `\$`)
-		}
-	}
-	return strings.Join(lines, "")
 }

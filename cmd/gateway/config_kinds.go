@@ -18,6 +18,10 @@ type kind struct {
 	allowed string                     // completes "want …"
 	set     func(*Config, string) bool // false: not allowed
 	text    func(*Config) string       // as it would be set
+
+	// odd says what is strange about an allowed text where def is the default,
+	// "" if nothing is. It may be nil.
+	odd func(text, def string) string
 }
 
 func integer(low, high int, field func(*Config) *int) kind {
@@ -32,17 +36,39 @@ func integer(low, high int, field func(*Config) *int) kind {
 	}
 }
 
-// millis reads whole milliseconds.
+// millis reads whole milliseconds: a number, or a number with a unit.
 func millis(low, high int, field func(*Config) *time.Duration) kind {
 	return kind{
-		allowed: fmt.Sprintf("milliseconds from %d to %d", low, high),
+		allowed: fmt.Sprintf("milliseconds from %d to %d, or with a unit, such as 90s", low, high),
 		set: func(c *Config, text string) bool {
-			n, err := strconv.Atoi(text)
+			n, ok := milliseconds(text)
 			*field(c) = time.Duration(n) * time.Millisecond
-			return err == nil && n >= low && n <= high
+			return ok && n >= low && n <= high
 		},
 		text: func(c *Config) string { return strconv.FormatInt(field(c).Milliseconds(), 10) },
+		odd: func(text, def string) string {
+			n, bare := strconv.Atoi(text)
+			usual, _ := milliseconds(def)
+			if bare != nil || n <= 0 || n*fewer >= usual || n*1000 > high {
+				return ""
+			}
+			return fmt.Sprintf("means %d milliseconds; write %ds for seconds, or %dms", n, n, n)
+		},
 	}
+}
+
+// fewer is how many times smaller than its default a number without a unit looks as
+// if it were meant in seconds.
+const fewer = 100
+
+// milliseconds reads a number of milliseconds, or a duration as 90s or 1m30s
+// of whole milliseconds.
+func milliseconds(text string) (n int, ok bool) {
+	if n, err := strconv.Atoi(text); err == nil {
+		return n, true
+	}
+	d, err := time.ParseDuration(text)
+	return int(d.Milliseconds()), err == nil && d%time.Millisecond == 0
 }
 
 func boolean(field func(*Config) *bool) kind {
@@ -169,7 +195,7 @@ func originsOf(entry string) []string {
 		return slices.Concat(originsOf("http://"+entry), originsOf("https://"+entry))
 	}
 	u, err := url.Parse(entry)
-	if err != nil || u.Hostname() == "" || entry != u.Scheme+"://"+u.Host ||
+	if err != nil || u.Hostname() == "" || mistypedScheme(u.Scheme) || entry != u.Scheme+"://"+u.Host ||
 		strings.HasSuffix(entry, ":") || strings.ContainsAny(entry, " *") {
 		return nil
 	}
@@ -177,6 +203,12 @@ func originsOf(entry string) []string {
 		entry = strings.TrimSuffix(entry, ":"+u.Port())
 	}
 	return []string{entry}
+}
+
+// mistypedScheme reports whether a scheme is most likely a mistyped http or
+// https. Others are taken: apps have their own, as capacitor://.
+func mistypedScheme(scheme string) bool {
+	return scheme != "http" && scheme != "https" && (edits(scheme, "http") <= 1 || edits(scheme, "https") <= 2)
 }
 
 // logLevels has the words of winston, which the Node gateway's files use.

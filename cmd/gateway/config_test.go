@@ -26,6 +26,22 @@ func environment(words ...string) func(string) (string, bool) {
 	}
 }
 
+// parseConfig parses words of an environment and the lines of a .env.
+func parseConfig(lookup func(string) (string, bool), file map[string]string) (Config, error) {
+	values := make(map[string]string)
+	for _, s := range settings {
+		if value, ok := lookup(s.name); ok {
+			values[s.name] = value
+		}
+	}
+	in := inputs{environments: []environ{{name: "environment", values: values}}}
+	l, err := in.settle([]envFile{{path: ".env", values: file}})
+	return l.Config, err
+}
+
+// secretWord sets a secret that production takes.
+const secretWord = "JWT_SECRET=a secret of the tests"
+
 func mustParse(t *testing.T, words ...string) Config {
 	t.Helper()
 	cfg, err := parseConfig(environment(words...), nil)
@@ -56,15 +72,21 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		LogLevel: slog.LevelInfo, LogFormat: "auto", LogDir: "logs", LogMaxSizeMB: 100, LogMaxFiles: 10,
 		LogStatsInterval: time.Minute,
 		UseRedis:         true, RedisHost: "redis", RedisPort: 6379, RedisDB: 1, KeyPrefix: "ws:",
-		NodeLease: 5 * time.Second, RoomLinger: 30 * time.Second, JoinTimeout: 2 * time.Second,
-		MaxPublishQueue: 65536, MaxPublishBytes: 64 << 20,
+		NodeLease: 5 * time.Second, RoomLinger: 30 * time.Second,
+		MaxPublishQueue: 65536, MaxPublishBytes: 64 << 20, AdapterEvents: "not-routed",
 		UseRabbitMQ: true, RabbitMQHost: "rabbitmq", RabbitMQPort: 5672, RabbitMQUser: "guest",
 		RabbitMQPassword: "guest", RabbitMQVHost: "/", RabbitMQExchanges: []string{"hometrip_events"},
 		RabbitMQQueuePrefix: "websocket-gateway", RabbitMQPrefetch: 500,
+		EventLog: "auto", EventLogRetention: time.Hour, EventLogMaxBytes: 1 << 30, EventLogTailBytes: 64 << 20,
 		MaxEventSize: 262144,
 	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got  %#v\nwant %#v", got, want)
+	for _, s := range settings {
+		if g, w := s.kind.text(&got), s.kind.text(&want); g != w {
+			t.Errorf("%s: the default is %q, the contract in this test says %q: change one of them", s.name, g, w)
+		}
+	}
+	if !t.Failed() && !reflect.DeepEqual(got, want) {
+		t.Errorf("a field that no setting prints differs:\ngot  %#v\nwant %#v", got, want)
 	}
 }
 
@@ -72,13 +94,15 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 // changes the Config, is written back the same, and is known by one name.
 func TestEverySettingReachesAFieldOfItsOwn(t *testing.T) {
 	special := map[string]string{
-		"REDIS_URL": "rediss://u:p@h1:7000/2?addr=h2:7000", "MAX_PUBLISH_BYTES": "70000000", "JOIN_TIMEOUT": "3000",
+		"REDIS_URL": "rediss://u:p@h1:7000/2?addr=h2:7000", "MAX_PUBLISH_BYTES": "70000000",
 		"RABBITMQ_URL": "amqp://u:p@h1/v,amqps://h2:5671/v",
 		"NODE_ENV":     "test", "CORS_ORIGIN": "https://app.example.com", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
 		"JWT_JWKS_URL": "https://issuer/keys", "MAX_PENDING_BYTES": "70000",
 		"TRUSTED_PROXIES": "10.0.0.0/8,192.0.2.7/32", "PROXY_PROTOCOL": "true", "ADMIN_ADDR": "127.0.0.1:9100",
 		"ROOM_POLICY": "claims", "NOTIFICATION_ROOMS": "own", "ROOM_AUTH_URL": "https://app/rooms", "ROOM_ID_CHARACTERS": "abc-",
 		"MAX_EVENTS_BURST": "70", "ROOM_AUTH_TIMEOUT": "3000", "ROOM_AUTH_CONCURRENCY": "7", "MAX_ROOM_ID_LENGTH": "70",
+		"SOCKETIO_ADAPTER_EVENTS": "all",
+		"EVENT_LOG":               "memory", "EVENT_LOG_RETENTION": "7200000", "EVENT_LOG_MAX_BYTES": "200000000", "EVENT_LOG_TAIL_BYTES": "2000000",
 		"REDIS_DB": "7", "CONSOLE": "true", "LOG_MAX_FILES": "7", "EVENT_LOOPS": "3",
 	}
 	seen := map[string]bool{}
@@ -98,26 +122,27 @@ func TestEverySettingReachesAFieldOfItsOwn(t *testing.T) {
 			value = "value"
 		}
 		if seen[s.name] || s.doc == "" || value == s.def {
-			t.Errorf("%s: stands twice, has no doc, or the test has no value for it", s.name)
+			t.Errorf("%s: stands twice, has no doc, or its default is the value %q that this test sets: give it another one in the map special above", s.name, value)
 		}
 		seen[s.name] = true
 		var base, changed Config
 		if !s.kind.set(&base, s.def) || !s.kind.set(&changed, value) {
-			t.Errorf("%s: %q or %q not taken", s.name, s.def, value)
+			t.Errorf("%s: its default %q, or the value %q of this test, is not one of: %s. Correct the default in config_*.go, or add an allowed value to the map special above",
+				s.name, s.def, value, s.kind.allowed)
 		}
 		if reflect.DeepEqual(base, changed) || s.kind.text(&changed) != value {
-			t.Errorf("%s=%s: reads back as %q", s.name, value, s.kind.text(&changed))
+			t.Errorf("%s=%s: reads back as %q: its kind sets or prints a field of another setting", s.name, value, s.kind.text(&changed))
 		}
 	}
-	fields := reflect.TypeFor[Config]().NumField() - 1 // EphemeralSecret is no setting
+	fields := reflect.TypeFor[Config]().NumField() - 2 // EphemeralSecret and SecretFile are no settings
 	if len(seen) != fields {
-		t.Errorf("%d settings for %d fields", len(seen), fields)
+		t.Errorf("%d settings for %d fields: each field of Config needs an entry in config_settings.go, config_limits.go or config_upstream.go", len(seen), fields)
 	}
 }
 
 func TestAllBadValuesAreReportedAtOnceWithoutSecrets(t *testing.T) {
 	_, err := parseConfig(environment(
-		"PORT=http", "PING_INTERVAL=25s", "METRICS_ENABLED=maybe", "LOG_LEVEL=loud", "NODE_ENV=prodution",
+		"PORT=http", "PING_INTERVAL=25x", "METRICS_ENABLED=maybe", "LOG_LEVEL=loud", "NODE_ENV=prodution",
 		"MAX_HEAD_SIZE=1", "CORS_ORIGIN=http://a/path", "BOOKING_SERVICE_URL=booking:3000", "REDIS_HOST=a b",
 		"JWT_JWKS_URL=https://me:hunter2@issuer/", "RABBITMQ_EXCHANGE= , ", "PORT=70000",
 	), nil)
@@ -126,7 +151,7 @@ func TestAllBadValuesAreReportedAtOnceWithoutSecrets(t *testing.T) {
 	}
 	for _, want := range []string{
 		`PORT="70000": want a whole number from 0 to 65535`,
-		`PING_INTERVAL="25s": want milliseconds from 100 to 3600000`,
+		`PING_INTERVAL="25x": want milliseconds from 100 to 3600000`,
 		`METRICS_ENABLED="maybe": want true or false`,
 		`LOG_LEVEL="loud": want error, warn`,
 		`NODE_ENV="prodution": want development, test, staging, production`,
@@ -151,8 +176,8 @@ func TestContradictionsStopTheStart(t *testing.T) {
 		{"JWT_SECRET", []string{"NODE_ENV=staging", "JWT_SECRET="}},
 		{"only one", []string{"JWT_SECRET=s", "JWT_JWKS_URL=http://issuer/"}},
 		{"only one", []string{"JWT_SECRET=s", "JWT_PUBLIC_KEY=key.pem"}},
-		{"CONSOLE_TOKEN", []string{"NODE_ENV=production", "JWT_SECRET=s", "CONSOLE=true"}},
-		{"CONSOLE_TOKEN", []string{"NODE_ENV=staging", "JWT_SECRET=s", "CONSOLE=true"}},
+		{"CONSOLE_TOKEN", []string{"NODE_ENV=production", secretWord, "CONSOLE=true"}},
+		{"CONSOLE_TOKEN", []string{"NODE_ENV=staging", secretWord, "CONSOLE=true"}},
 		{"SHUTDOWN_TIMEOUT", []string{"DRAIN_PERIOD=2000", "SHUTDOWN_TIMEOUT=1000"}},
 	} {
 		_, err := parseConfig(environment(row.words...), nil)
@@ -160,7 +185,7 @@ func TestContradictionsStopTheStart(t *testing.T) {
 			t.Errorf("%v: got %v, want an error about %s", row.words, err, row.want)
 		}
 	}
-	for _, key := range []string{"JWT_SECRET=s", "JWT_PUBLIC_KEY=key.pem", "JWT_JWKS_URL=http://issuer/"} {
+	for _, key := range []string{secretWord, "JWT_PUBLIC_KEY=key.pem", "JWT_JWKS_URL=http://issuer/"} {
 		if cfg := mustParse(t, "NODE_ENV=production", key); cfg.EphemeralSecret {
 			t.Errorf("%s: a secret was made up", key)
 		}
@@ -184,7 +209,7 @@ func TestTheConsoleIsForWhoDevelops(t *testing.T) {
 		{"NODE_ENV=development METRICS_TOKEN=m CONSOLE_TOKEN=c", true, true, true},
 		{"NODE_ENV=development METRICS_ENABLED=false CONSOLE_TOKEN=c", true, true, false},
 	} {
-		cfg := mustParse(t, append(strings.Fields(row.words), "JWT_SECRET=s")...)
+		cfg := mustParse(t, append(strings.Fields(row.words), secretWord)...)
 		if cfg.hasConsole() != row.there || cfg.mintsTokens() != row.mints || cfg.showsFigures() != row.figures {
 			t.Errorf("%s: console %v, tokens %v, figures %v", row.words, cfg.hasConsole(), cfg.mintsTokens(), cfg.showsFigures())
 		}
@@ -227,10 +252,11 @@ CORS_ORIGIN=https://a.example.com,localhost:3000   # a comment
 	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := readDotenv(path)
+	read, err := readEnvFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
+	got := read.values
 	want := map[string]string{
 		"PORT": "3005", "SERVICE_HOST": "10.0.0.1", "JWT_SECRET": `pa$$word$HOME\$x`,
 		"REDIS_PASSWORD": "si$ngle # not a comment", "RABBITMQ_PASSWORD": "dou$ble{$x}", "LOG_DIR": "",
@@ -243,13 +269,14 @@ CORS_ORIGIN=https://a.example.com,localhost:3000   # a comment
 
 func TestBrokenDotenvIsReportedWithoutItsContent(t *testing.T) {
 	path := filepath.Join(t.TempDir(), ".env")
-	if values, err := readDotenv(path); err != nil || values != nil {
-		t.Errorf("no file: got %v, %v", values, err)
+	in := inputs{paths: []string{path}, optional: true}
+	if files, err := in.read(); err != nil || files != nil {
+		t.Errorf("no file: got %v, %v", files, err)
 	}
 	if err := os.WriteFile(path, []byte("JWT SECRET\nhunter2=\"x\nREDIS_PASSWORD=hunter2"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := readDotenv(path)
+	_, err := readEnvFile(path)
 	if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got %v", err)
 	}
@@ -313,17 +340,34 @@ func TestOriginsAreWrittenAsBrowsersDo(t *testing.T) {
 	}
 }
 
+// difference shows the lines that only one of two texts has.
+func difference(have, want string) string {
+	var b strings.Builder
+	lines := func(text string) []string { return strings.Split(text, "\n") }
+	for _, line := range lines(have) {
+		if !slices.Contains(lines(want), line) {
+			fmt.Fprintf(&b, "- %s\n", line)
+		}
+	}
+	for _, line := range lines(want) {
+		if !slices.Contains(lines(have), line) {
+			fmt.Fprintf(&b, "+ %s\n", line)
+		}
+	}
+	return b.String()
+}
+
 func TestEnvExampleIsTheTable(t *testing.T) {
 	file, err := os.ReadFile("../../.env.example")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if string(file) != configEnv() {
-		t.Error(`.env.example is out of date: go run ./cmd/gateway config --env > .env.example`)
+		t.Errorf("%s\n.env.example is out of date: go run ./cmd/gateway config --env > .env.example", difference(string(file), configEnv()))
 	}
-	values, err := readDotenv("../../.env.example")
-	if err != nil || len(values) != 0 {
-		t.Errorf("copied unchanged it sets %v, %v", values, err)
+	copied, err := readEnvFile("../../.env.example")
+	if err != nil || len(copied.values) != 0 {
+		t.Errorf("copied unchanged it sets %v, %v", copied.values, err)
 	}
 }
 
@@ -339,6 +383,7 @@ func TestReadmeHasTheTable(t *testing.T) {
 		t.Fatalf("README.md: want the settings between %q and %q", begin, end)
 	}
 	if strings.TrimSpace(table) != strings.TrimSpace(configMarkdown()) {
-		t.Error("the settings in README.md are out of date: put the output of go run ./cmd/gateway config there")
+		t.Errorf("%s\nthe settings in README.md are out of date: put the output of go run ./cmd/gateway config --defaults between config:begin and config:end",
+			difference(strings.TrimSpace(table), strings.TrimSpace(configMarkdown())))
 	}
 }

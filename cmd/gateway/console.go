@@ -43,7 +43,7 @@ func (g *Gateway) handleFigures(w http.ResponseWriter, _ *http.Request) {
 
 // console returns the page to try the gateway with, nil without.
 func (g *Gateway) console() (*console.Page, error) {
-	cfg := g.config
+	cfg := g.cfg()
 	if !cfg.hasConsole() {
 		return nil, nil
 	}

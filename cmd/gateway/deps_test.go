@@ -22,6 +22,22 @@ type rule struct {
 
 const noIO = "it has no I/O, so that it can be tested without any"
 
+const stepped = "it is a state machine, so that a simulation can step it"
+
+// pure is what the state machines of the cluster must not import.
+var pure = map[string]string{
+	"net": noIO, "net/http": noIO, "os": noIO, "log/slog": noIO, "context": stepped, "sync": stepped, "math/rand/v2": stepped,
+	"github.com/redis/rueidis": "the driver speaks to Redis",
+}
+
+const oneThread = "a simulation is one thread, and the same each time"
+
+// simulated is what simulations must not import.
+var simulated = map[string]string{
+	"net": oneThread, "net/http": oneThread, "os": oneThread, "sync": oneThread, "crypto/rand": oneThread,
+	"github.com/redis/rueidis": "there is a model of Redis", "github.com/rabbitmq/amqp091-go": "there is a model of RabbitMQ",
+}
+
 // arrows is the table of the house. Tests may import what they like.
 var arrows = map[string]rule{
 	"codec": {banned: map[string]string{
@@ -36,10 +52,26 @@ var arrows = map[string]rule{
 		"github.com/golang-jwt/jwt/v5":        "tokens are behind a port",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
 	}},
-	"rooms/cluster": {ours: []string{"codec", "rooms"}, banned: map[string]string{
+	"rooms/cluster/wire":      {ours: []string{"codec", "rooms"}, banned: pure},
+	"rooms/cluster/directory": {ours: []string{"rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster/lease":     {ours: []string{"rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster/members":   {banned: pure},
+	"rooms/cluster/orders":    {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster/outbox":    {ours: []string{"codec", "rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster/core": {ours: []string{"codec", "rooms", "rooms/cluster/directory", "rooms/cluster/lease",
+		"rooms/cluster/members", "rooms/cluster/orders", "rooms/cluster/outbox", "rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster": {ours: []string{"codec", "rooms", "rooms/cluster/core", "rooms/cluster/directory", "rooms/cluster/wire"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
 		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
+	}},
+	"rooms/adapter": {ours: []string{"codec", "rooms", "rooms/adapter/notepack"}, banned: map[string]string{
+		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
+		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
+		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
+	}},
+	"rooms/adapter/notepack": {ours: []string{"codec"}, banned: map[string]string{
+		"net": noIO, "os": noIO, "log/slog": noIO, "sync": "it has no state to guard",
 	}},
 	"rooms/cluster/redistest":   {ours: []string{"internal/freeport"}},
 	"rooms/cluster/clustertest": {},
@@ -47,9 +79,20 @@ var arrows = map[string]rule{
 		"github.com/redis/rueidis":       "a Redis round trip would block an event loop",
 		"github.com/rabbitmq/amqp091-go": "the two doors are strangers",
 	}},
-	"upstream": {ours: []string{"codec", "rooms"}, banned: map[string]string{
+	"upstream": {ours: []string{"codec", "rooms", "upstream/eventlog"}, banned: map[string]string{
+		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
+		"github.com/redis/rueidis":       "logs are behind a port",
+		"github.com/rabbitmq/amqp091-go": "logs are behind a port",
+	}},
+	"upstream/eventlog": {banned: map[string]string{
+		"net": noIO, "net/http": noIO, "os": noIO, "log/slog": noIO,
+		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
+		"github.com/redis/rueidis":       "logs are behind a port",
+		"github.com/rabbitmq/amqp091-go": "logs are behind a port",
+	}},
+	"upstream/rabbitmq": {ours: []string{"upstream/eventlog"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2": "the two doors are strangers",
-		"github.com/redis/rueidis":     "the other nodes are behind rooms",
+		"github.com/redis/rueidis":     "it is another log",
 	}},
 	"upstream/brokertest": {ours: []string{"internal/freeport"}},
 	"internal/auth":       {ours: []string{"codec", "internal/fairpool", "internal/handover/form", "internal/secret", "rooms"}},
@@ -58,14 +101,18 @@ var arrows = map[string]rule{
 	"internal/handover/form": {banned: map[string]string{
 		"net": noIO, "os": noIO, "sync": "it has no state to guard",
 	}},
-	"internal/authz":       {ours: []string{"codec", "internal/fairpool", "rooms"}},
-	"internal/fairpool":    {},
-	"internal/console":     {},
-	"internal/doctor":      {ours: []string{"upstream"}},
-	"internal/canary":      {ours: []string{"internal/sioclient"}},
-	"internal/sioclient":   {ours: []string{"codec"}},
-	"internal/freeport":    {},
-	"internal/gatewaytest": {ours: []string{"internal/freeport"}},
+	"internal/authz":     {ours: []string{"codec", "internal/fairpool", "rooms"}},
+	"internal/fairpool":  {},
+	"internal/console":   {},
+	"internal/doctor":    {ours: []string{"upstream/rabbitmq"}},
+	"internal/canary":    {ours: []string{"internal/sioclient"}},
+	"internal/sioclient": {ours: []string{"codec"}},
+	"internal/freeport":  {},
+	"internal/simulation": {ours: []string{"codec", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
+		"rooms/cluster/core", "rooms/cluster/wire", "upstream", "upstream/eventlog"}, banned: simulated},
+	"internal/simulation/redismodel":  {banned: simulated},
+	"internal/simulation/rabbitmodel": {banned: simulated},
+	"internal/gatewaytest":            {ours: []string{"internal/freeport"}},
 }
 
 func TestImportsFollowTheArrows(t *testing.T) {
@@ -142,6 +189,13 @@ func TestRoomsDoNotReadTheClock(t *testing.T) {
 	files, err := filepath.Glob("../../rooms/*.go")
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, core := range []string{"wire", "directory", "lease", "members", "orders", "outbox", "core"} {
+		more, err := filepath.Glob("../../rooms/cluster/" + core + "/*.go")
+		if err != nil || len(more) == 0 {
+			t.Fatal(core, err)
+		}
+		files = append(files, more...)
 	}
 	for _, file := range files {
 		if strings.HasSuffix(file, "_test.go") {

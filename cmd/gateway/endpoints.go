@@ -46,8 +46,8 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 	mux.HandleFunc("GET /health", g.handleHealth(g.mayKnow))
 	mux.HandleFunc("GET /ready", g.handleReady(g.mayKnow))
 	mux.Handle("POST /events/{key}", g.publisher())
-	if g.config.Metrics && g.config.AdminAddr == "" {
-		mux.Handle("GET /metrics", g.metricsHandler(g.mayKnow))
+	if g.cfg().Metrics && g.cfg().AdminAddr == "" {
+		mux.Handle("GET /metrics", withToken(g.cfg().MetricsToken, g.metricsHandler(g.mayKnow)))
 	}
 	mux.HandleFunc("/", notFound)
 	return mux, nil
@@ -56,7 +56,7 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 // mayKnow reports whether a request on PORT may be told details: addresses,
 // figures, what failed and how. In production that takes the METRICS_TOKEN.
 func (g *Gateway) mayKnow(r *http.Request) bool {
-	return !g.config.deployed() || serviceTokens(g.config.MetricsToken)(bearerToken(r))
+	return !g.cfg().deployed() || serviceTokens(g.cfg().MetricsToken)(bearerToken(r))
 }
 
 // metricsHandler answers GET /metrics; details says who may see addresses and
@@ -68,9 +68,10 @@ func (g *Gateway) metricsHandler(details func(*http.Request) bool) http.Handler 
 	if g.cluster != nil {
 		registry.MustRegister(&clusterCollector{g.cluster})
 	}
-	if g.consumer != nil {
-		registry.MustRegister(&eventsCollector{g.consumer})
+	if g.fleet != nil {
+		registry.MustRegister(&adapterCollector{g.fleet, g.comparer})
 	}
+	registry.MustRegister(&eventsCollector{g.consumer, g.sorter, g.events})
 	if g.bird != nil {
 		registry.MustRegister(g.bird)
 	}
@@ -78,17 +79,17 @@ func (g *Gateway) metricsHandler(details func(*http.Request) bool) http.Handler 
 		registry.MustRegister(&gateCollector{g.gate})
 	}
 	text := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
-	return withToken(g.config.MetricsToken, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if wantsText(r) {
 			text.ServeHTTP(w, r)
 			return
 		}
-		body := g.snapshot(g.config.MetricsRoomsLimit)
+		body := g.snapshot(g.cfg().MetricsRoomsLimit)
 		if !details(r) {
 			body.EventBus = body.EventBus.state()
 		}
 		writeJSON(w, http.StatusOK, body)
-	}))
+	})
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {
@@ -160,11 +161,15 @@ func (g *Gateway) redis() string {
 // absent lists the neighbours that should be there and are not, with or without
 // the reasons.
 func (g *Gateway) absent(details bool) (reasons []string) {
-	if g.cluster != nil && !g.cluster.Connected() {
+	switch {
+	case g.cluster == nil:
+	case !g.cluster.Connected():
 		reasons = append(reasons, "redis is not connected")
+	case !g.cluster.Ready():
+		reasons = append(reasons, "the orders in redis are not read yet")
 	}
-	if bus := g.eventBus(); g.consumer != nil && !bus.IsConnected {
-		reason := "rabbitmq is not connected"
+	if bus := g.eventBus(); g.events.kind != logMemory && !bus.IsConnected {
+		reason := g.events.kind + " is not connected"
 		if details {
 			reason += " since " + bus.Since.Format(time.RFC3339)
 		}
@@ -184,14 +189,22 @@ func (g *Gateway) handleReady(details func(*http.Request) bool) http.HandlerFunc
 		if g.server.Draining() {
 			reasons = append(reasons, statusDraining)
 		}
-		if g.config.Environment == production {
+		if g.cfg().Environment == production {
 			reasons = append(reasons, g.absent(details(r))...)
 		}
 		if len(reasons) > 0 {
 			writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reasons": reasons})
 			return
 		}
-		writeJSON(w, http.StatusOK, map[string]any{"ready": true})
+		body := map[string]any{"ready": true}
+		if trouble := g.eventBus().DeadLetters; trouble != "" {
+			warning := "dead letters cannot be put aside"
+			if details(r) {
+				warning += ": " + trouble
+			}
+			body["warnings"] = []string{warning}
+		}
+		writeJSON(w, http.StatusOK, body)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -19,6 +20,7 @@ import (
 	"github.com/hometrip/gateway/internal/handover"
 	"github.com/hometrip/gateway/loop"
 	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/adapter"
 	"github.com/hometrip/gateway/rooms/cluster"
 	"github.com/hometrip/gateway/upstream"
 )
@@ -39,45 +41,58 @@ const (
 
 // A Gateway is the whole house: the rooms, the front door and what they need.
 type Gateway struct {
-	config   Config
+	config   atomic.Pointer[Config] // in effect
 	log      *slog.Logger
 	started  time.Time
 	memory   int64 // bytes the process may use
 	verifier *auth.Verifier
-	gate     *authz.Gate      // nil when everybody may be in every room
-	cluster  *cluster.Cluster // nil without Redis
+	gate     *authz.Gate       // nil when everybody may be in every room
+	cluster  *cluster.Cluster  // nil without Redis
+	fleet    *adapter.Adapter  // nil without servers on Node
+	comparer *adapter.Comparer // nil unless deliveries are compared with theirs
 	hub      *rooms.Hub
 	routes   *upstream.Table
-	consumer *upstream.Consumer // nil without RabbitMQ
+	events   *eventLog
+	consumer *upstream.Consumer
+	sorter   *upstream.Sorter // nil: what cannot be delivered is only logged
 	server   *loop.Server
-	bird     *bird // nil without CANARY
+	public   swapped // answers on PORT
+	admin    swapped // answers on ADMIN_ADDR
+	bird     *bird   // nil without CANARY
 
+	succeeds  bool          // it takes the place of a process that runs
 	watchdog  time.Duration // of the service manager, as a predecessor tells it; 0: none
 	handovers handoverCounters
 }
 
 // serve runs the gateway until ctx is cancelled and it has drained, or another
 // process has taken its place. If one runs that can be taken over from, it is.
-func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
-	if cfg.HandoverSocket == "" {
-		return serveNew(ctx, cfg, log)
+func serve(ctx context.Context, start launch) error {
+	path := start.HandoverSocket
+	if path == "" {
+		return serveNew(ctx, start)
 	}
-	if err := handover.CheckFolder(cfg.HandoverSocket); err != nil {
+	if err := handover.CheckFolder(path); err != nil {
 		return err
 	}
-	wire, err := handover.Dial(cfg.HandoverSocket)
+	wire, err := handover.Dial(path)
 	switch {
 	case err == nil:
-		return succeed(ctx, cfg, log, wire)
+		return succeed(ctx, start, wire)
 	case handover.Nobody(err):
-		return serveNew(ctx, cfg, log)
+		return serveNew(ctx, start)
 	}
-	return fmt.Errorf("HANDOVER_SOCKET=%q: %w", cfg.HandoverSocket, err)
+	return fmt.Errorf("HANDOVER_SOCKET=%q: %w", path, err)
 }
 
 // serveNew is serve where nobody is to be taken over from.
-func serveNew(ctx context.Context, cfg Config, log *slog.Logger) error {
-	g, err := open(cfg, log)
+func serveNew(ctx context.Context, start launch) error {
+	if err := start.checkPorts(); err != nil {
+		return err
+	}
+	r := newReloader(start)
+	defer r.close()
+	g, err := open(start.Config, start.book.Logger)
 	if err != nil {
 		return err
 	}
@@ -87,27 +102,39 @@ func serveNew(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	defer stop()
-	return g.run(ctx)
+	return r.during(ctx, g, g.run)
+}
+
+// during has r reload g's settings while serve runs.
+func (r *reloader) during(ctx context.Context, g *Gateway, serve func(context.Context) error) error {
+	r.g = g
+	ctx, hangUp := context.WithCancel(ctx)
+	defer hangUp()
+	reloading, enough := context.WithCancel(context.Background())
+	defer enough()
+	go r.run(reloading, hangUp)
+	return serve(ctx)
 }
 
 // open builds the house from the inside out. Nothing listens yet.
 func open(cfg Config, log *slog.Logger) (*Gateway, error) {
-	g := &Gateway{config: cfg, log: log, started: time.Now()}
+	return new(Gateway).open(cfg, log)
+}
+
+func (g *Gateway) open(cfg Config, log *slog.Logger) (*Gateway, error) {
+	g.log, g.started = log, time.Now()
+	g.swap(cfg)
 	paceCollector()
 	g.memory = limitMemory(log)
 	loops := cfg.loops()
 	var err error
-	g.verifier, err = auth.New(auth.Config{
-		Secret:    cfg.JWTSecret,
-		PublicKey: cfg.JWTPublicKey,
-		JWKSURL:   cfg.JWTJWKSURL,
-		Issuer:    cfg.JWTIssuer,
-		Audience:  cfg.JWTAudience,
-		Workers:   loops / verifiersShare,
-		Log:       log,
+	err = cfg.verification(func(c auth.Config) error {
+		c.Log, c.Workers = log, loops/verifiersShare
+		g.verifier, err = auth.New(c)
+		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("token verification: %w", err)
+		return nil, err
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		// One for whatever is not a loop, and one that is idle even then. While
@@ -125,6 +152,15 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	if g.cluster, err = g.neighbours(); err != nil {
 		return nil, err
 	}
+	if err := cfg.checkFiles(); err != nil {
+		return nil, err
+	}
+	if g.routes, err = cfg.table(); err != nil {
+		return nil, err
+	}
+	if g.fleet, err = g.nodeFleet(); err != nil {
+		return nil, err
+	}
 	if g.gate, err = cfg.doorkeeper(log); err != nil {
 		return nil, err
 	}
@@ -140,18 +176,23 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		Limits:         g.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
+		Outside:        g.outside(),
+		SocketRooms:    g.joined(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	if g.routes, err = upstream.LoadTable(cfg.RoutesFile); err != nil {
+	if g.events, err = g.openEventLog(); err != nil {
+		return nil, err
+	}
+	if g.sorter, err = g.newSorter(); err != nil {
 		return nil, err
 	}
 	if g.consumer, err = g.backDoor(); err != nil {
 		return nil, err
 	}
 	g.bird = g.newBird()
-	g.server, err = g.frontDoor(loops)
+	g.server, err = g.frontDoor()
 	return g, err
 }
 
@@ -164,21 +205,28 @@ func (c Config) loops() int {
 	return min(runtime.GOMAXPROCS(0), rooms.MaxShards)
 }
 
-func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
-	cfg := g.config
-	connections, err := maxConnections(cfg.MaxConnections)
+func (g *Gateway) frontDoor() (*loop.Server, error) {
+	connections, err := maxConnections(g.cfg().MaxConnections)
 	if err != nil {
 		return nil, err
 	}
-	handler, err := g.endpoints()
+	public, admin, err := g.handlers()
 	if err != nil {
 		return nil, err
 	}
-	return loop.New(loop.Config{
+	g.public.set(public)
+	g.admin.set(admin)
+	return loop.New(g.doorConfig(connections))
+}
+
+// doorConfig returns how the front door behaves with the settings in effect.
+func (g *Gateway) doorConfig(connections int) loop.Config {
+	cfg, loops := g.cfg(), g.hub.Shards()
+	return loop.Config{
 		Address:        net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)),
 		Loops:          loops,
 		Hub:            g.hub,
-		Handler:        hardened(handler),
+		Handler:        &g.public,
 		Prepared:       []string{"/health", "/ready"},
 		Authorised:     serviceTokens(cfg.MetricsToken, cfg.PublishToken),
 		Log:            g.log,
@@ -201,8 +249,10 @@ func (g *Gateway) frontDoor(loops int) (*loop.Server, error) {
 		TrustedProxies: cfg.TrustedProxies,
 		ProxyProtocol:  cfg.ProxyProtocol,
 		Origins:        loop.NewOrigins(cfg.CORSOrigins...),
-		Successor:      cfg.succeeds,
-	})
+		LocalPages:     cfg.Environment == development,
+		SharePort:      cfg.SharePort,
+		Successor:      g.succeeds,
+	}
 }
 
 // maxConnections checks the setting against the descriptors the process may
@@ -215,10 +265,10 @@ func maxConnections(setting int) (int, error) {
 	room := int(min(limit.Cur, 1<<30)) - descriptorReserve
 	switch {
 	case room <= 0:
-		return 0, fmt.Errorf("RLIMIT_NOFILE is %d: raise it above %d", limit.Cur, descriptorReserve)
+		return 0, settingsError{fmt.Errorf("RLIMIT_NOFILE is %d: raise it (LimitNOFILE, ulimit -n) above %d", limit.Cur, descriptorReserve)}
 	case setting > room:
-		return 0, fmt.Errorf("MAX_CONNECTIONS=%d: RLIMIT_NOFILE is %d and %d are kept in reserve, so at most %d",
-			setting, limit.Cur, descriptorReserve, room)
+		return 0, settingsError{fmt.Errorf("MAX_CONNECTIONS=%d: RLIMIT_NOFILE is %d and %d are kept in reserve, so at most %d",
+			setting, limit.Cur, descriptorReserve, room)}
 	case setting > 0:
 		return setting, nil
 	}
@@ -264,6 +314,10 @@ func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
 	go g.watchMemory(watching)
 	g.tellSystemd(watching)
 	g.joinCluster()
+	if g.fleet != nil {
+		g.fleet.Start(g.hub)
+		defer g.fleet.Close()
+	}
 	events := g.consume(ctx)
 	if g.bird != nil {
 		go g.bird.run(ctx)
@@ -291,13 +345,12 @@ func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
 }
 
 // shutDown drains the sessions and stops the engine, within SHUTDOWN_TIMEOUT.
-// Meanwhile the consumer of events ends, which needs the loops for its last
-// acknowledgements.
+// Clients that are still there get events meanwhile.
 func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
 	notify(g.log, daemon.SdNotifyStopping)
-	g.log.Info("draining", "sessions", g.server.Stats().Sessions, "period", g.config.DrainPeriod)
+	g.log.Info("draining", "sessions", g.server.Stats().Sessions, "period", g.cfg().DrainPeriod)
 	start := time.Now()
-	drain, cancel := context.WithTimeout(context.Background(), max(g.config.ShutdownTimeout-stopTimeout, 0))
+	drain, cancel := context.WithTimeout(context.Background(), max(g.cfg().ShutdownTimeout-stopTimeout, 0))
 	defer cancel()
 	if err := g.server.Drain(drain); err != nil {
 		g.log.Warn("sessions left at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
@@ -323,7 +376,7 @@ func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
 
 // greet says where the gateway is and, in development, how to try it.
 func (g *Gateway) greet() {
-	cfg := g.config
+	cfg := g.cfg()
 	g.log.Info("listening", "address", g.server.Addr(), "environment", cfg.Environment, "version", version())
 	if cfg.Environment == production && cfg.RoomPolicy == authz.Open {
 		g.log.Warn("ROOM_POLICY=open: every user may join every room; claims, webhook or redis let your application decide")
@@ -361,10 +414,10 @@ Or in a folder where "npm install socket.io-client" has run:
 // reportStats logs a line of figures from time to time, until the function it
 // returns is called.
 func (g *Gateway) reportStats() (stop func()) {
-	if g.config.LogStatsInterval == 0 {
+	if g.cfg().LogStatsInterval == 0 {
 		return func() {}
 	}
-	ticker := time.NewTicker(g.config.LogStatsInterval)
+	ticker := time.NewTicker(g.cfg().LogStatsInterval)
 	done := make(chan struct{})
 	go func() {
 		for {

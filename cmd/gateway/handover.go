@@ -56,13 +56,13 @@ type giver struct {
 }
 
 func (h *giver) Fits(hello *handover.Hello) error {
-	if own := h.g.config.digest(); hello.Digest != own {
+	if own := h.g.cfg().digest(); hello.Digest != own {
 		return fmt.Errorf("the successor is to listen on %q, and this process on %q", hello.Digest, own)
 	}
 	if hello.Loops < 1 {
 		return fmt.Errorf("a successor with %d event loops", hello.Loops)
 	}
-	return h.g.config.unfit()
+	return h.g.cfg().unfit()
 }
 
 func (h *giver) Welcome() handover.Welcome {
@@ -112,7 +112,7 @@ type succession struct {
 
 // awaitSuccessor listens on HANDOVER_SOCKET, until a successor has taken over.
 func (g *Gateway) awaitSuccessor(ctx context.Context) (succession, error) {
-	path := g.config.HandoverSocket
+	path := g.cfg().HandoverSocket
 	if path == "" {
 		return succession{close: func() {}}, nil
 	}
@@ -171,7 +171,7 @@ func (g *Gateway) drainFor(ctx context.Context, why error) {
 
 // An heir is the gateway as the one that takes over.
 type heir struct {
-	cfg    Config
+	start  launch
 	log    *slog.Logger
 	began  time.Time
 	g      *Gateway // nil until Build
@@ -181,19 +181,17 @@ type heir struct {
 }
 
 func (h *heir) Hello() handover.Hello {
-	return handover.Hello{Form: form.Version, Version: version(), Loops: h.cfg.loops(), Digest: h.cfg.digest()}
+	return handover.Hello{Form: form.Version, Version: version(), Loops: h.start.loops(), Digest: h.start.digest()}
 }
 
 func (h *heir) Build(_ context.Context, w handover.Welcome) (err error) {
-	if err := h.cfg.unfit(); err != nil {
+	if err := h.start.unfit(); err != nil {
 		return err
 	}
-	cfg := h.cfg
-	cfg.succeeds = true
-	if h.g, err = open(cfg, h.log); err != nil {
+	g := &Gateway{succeeds: true, watchdog: w.Watchdog}
+	if h.g, err = g.open(h.start.Config, h.log); err != nil {
 		return err
 	}
-	h.g.watchdog = w.Watchdog
 	if h.stop, err = h.g.serveAdmin(); err != nil {
 		return err
 	}
@@ -244,8 +242,9 @@ func (h *heir) close() {
 
 // succeed takes the place of the process at the other end of wire, or serves
 // if that one drains or is gone.
-func succeed(ctx context.Context, cfg Config, log *slog.Logger, wire *handover.Wire) error {
-	h := &heir{cfg: cfg, log: log}
+func succeed(ctx context.Context, start launch, wire *handover.Wire) error {
+	log := start.book.Logger
+	h := &heir{start: start, log: log}
 	v := handover.Take(ctx, wire, h, handover.DefaultPace)
 	switch {
 	case v.Owned && v.Err != nil, !v.Owned && !v.Alone:
@@ -255,12 +254,15 @@ func succeed(ctx context.Context, cfg Config, log *slog.Logger, wire *handover.W
 		log.Warn("nothing is handed over", "why", v.Why)
 	}
 	if !v.Built { // the other one drains
-		return serveNew(ctx, cfg, log)
+		start.SharePort = true
+		return serveNew(ctx, start)
 	}
+	r := newReloader(start)
+	defer r.close()
 	defer h.g.verifier.Close()
 	defer h.stop()
 	if v.Alone {
 		h.g.server.SharePort()
 	}
-	return h.g.attend(ctx, h.ended)
+	return r.during(ctx, h.g, func(ctx context.Context) error { return h.g.attend(ctx, h.ended) })
 }

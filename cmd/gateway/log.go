@@ -33,7 +33,19 @@ const maxLogValue = 2048
 type logBook struct {
 	*slog.Logger
 	queue *logQueue
-	files []io.Closer
+	level *slog.LevelVar
+	files []logFile
+}
+
+// A logFile is a rotating file.
+type logFile struct{ *lumberjack.Logger }
+
+// reopen closes the file. The next record opens it again, or makes it anew.
+func (f logFile) reopen() error {
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return makeLogFile(f.Filename)
 }
 
 // openLog returns the log of cfg with console as the process's output. A
@@ -45,11 +57,12 @@ func openLog(cfg Config, console *os.File) *logBook {
 }
 
 func newLog(cfg Config, console io.Writer, pretty bool) *logBook {
-	book := &logBook{}
+	book := &logBook{level: new(slog.LevelVar)}
+	book.level.Set(cfg.LogLevel)
 	out := logOutputs{console: console}
 	problem := book.openFiles(cfg, &out)
-	book.queue = newLogQueue(out, cfg.LogLevel)
-	book.Logger = slog.New(newLogHandler(book.queue, cfg.LogLevel, pretty))
+	book.queue = newLogQueue(out, book.level)
+	book.Logger = slog.New(newLogHandler(book.queue, book.level, pretty))
 	if problem != nil {
 		book.Warn("no log files", "dir", cfg.LogDir, "error", problem)
 	}
@@ -70,22 +83,43 @@ func (b *logBook) openFiles(cfg Config, out *logOutputs) error {
 		return err
 	}
 	out.all, out.errors = all, failures
-	b.files = []io.Closer{all, failures}
+	b.files = []logFile{{all}, {failures}}
 	return nil
 }
 
 // openLogFile returns a rotating file which can be written now.
 func openLogFile(cfg Config, name string) (*lumberjack.Logger, error) {
 	path := filepath.Join(cfg.LogDir, name)
-	if err := os.MkdirAll(cfg.LogDir, 0o755); err != nil {
+	if err := makeLogFile(path); err != nil {
 		return nil, err
+	}
+	return &lumberjack.Logger{Filename: path, MaxSize: cfg.LogMaxSizeMB, MaxBackups: cfg.LogMaxFiles}, nil
+}
+
+// makeLogFile makes the file with its directory unless it is there.
+func makeLogFile(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
 	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &lumberjack.Logger{Filename: path, MaxSize: cfg.LogMaxSizeMB, MaxBackups: cfg.LogMaxFiles}, file.Close()
+	return file.Close()
 }
+
+// reopen has the files opened again, or made anew when somebody has moved or
+// deleted them. Safe from everywhere.
+func (b *logBook) reopen() {
+	for _, file := range b.files {
+		if err := file.reopen(); err != nil {
+			b.Warn("log file not opened again", "file", file.Filename, "error", err)
+		}
+	}
+}
+
+// setLevel changes the least severe level that is kept. Safe from everywhere.
+func (b *logBook) setLevel(level slog.Level) { b.level.Set(level) }
 
 // droppedRecords returns how many records log lost because its queue was full,
 // 0 for a logger which is not a logBook's. Safe from everywhere.
@@ -119,7 +153,7 @@ type logHandler struct {
 	failed slog.Handler // JSON, errors
 }
 
-func newLogHandler(q *logQueue, level slog.Level, pretty bool) slog.Handler {
+func newLogHandler(q *logQueue, level slog.Leveler, pretty bool) slog.Handler {
 	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: tameAttr}
 	jsonTo := toConsole | toAll
 	h := logHandler{queue: q}
@@ -171,6 +205,9 @@ func tameAttr(_ []string, a slog.Attr) slog.Attr {
 		return slog.String(a.Key, hidden)
 	}
 	switch a.Value.Kind() {
+	case slog.KindDuration: // a number says nothing without its unit
+		ms := float64(a.Value.Duration().Round(time.Microsecond)) / float64(time.Millisecond)
+		return slog.Float64(a.Key+"Ms", ms)
 	case slog.KindString:
 		a.Value = slog.StringValue(cut(secret.HideInURLs(a.Value.String())))
 	case slog.KindAny:

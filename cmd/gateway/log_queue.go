@@ -48,7 +48,7 @@ type logQueue struct {
 	done   chan struct{} // closed by run
 }
 
-func newLogQueue(out logOutputs, level slog.Level) *logQueue {
+func newLogQueue(out logOutputs, level slog.Leveler) *logQueue {
 	q := &logQueue{out: out, lines: make(chan logLine, logQueueLen), done: make(chan struct{})}
 	q.own = slog.NewJSONHandler(direct{q}, &slog.HandlerOptions{Level: level, ReplaceAttr: tameAttr})
 	go q.run()

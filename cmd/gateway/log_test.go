@@ -313,3 +313,33 @@ func BenchmarkLogInfo(b *testing.B) {
 		book.Info("connected", "sid", "abcdefghijklmnop", "user", "42", "transport", "websocket")
 	}
 }
+
+func TestDurationsAreLoggedInMillisecondsAndSaySo(t *testing.T) {
+	for _, pretty := range []bool{false, true} {
+		cfg, out := logConfig(t), &screen{}
+		book := newLog(cfg, out, pretty)
+		book.Info("draining", "period", 10*time.Second, "after", 1500*time.Microsecond)
+		if err := book.Close(testFlush); err != nil {
+			t.Fatal(err)
+		}
+		got := readLog(t, cfg, "all.log")[0]
+		if got["periodMs"] != 10000.0 || got["afterMs"] != 1.5 || got["period"] != nil {
+			t.Errorf("pretty %v: %v", pretty, got)
+		}
+	}
+}
+
+func TestLevelChangesWhileItLogs(t *testing.T) {
+	cfg, out := logConfig(t), &screen{}
+	book := newLog(cfg, out, false)
+	log := book.With("node", 7)
+	log.Debug("one")
+	book.setLevel(slog.LevelDebug)
+	log.Debug("two")
+	if err := book.Close(testFlush); err != nil {
+		t.Fatal(err)
+	}
+	if got := messages(out.records(t)); got != "two" {
+		t.Errorf("got %s", got)
+	}
+}

@@ -63,20 +63,20 @@ func limitMemory(log *slog.Logger) int64 {
 
 // maxOwed is how many bytes may wait for all slow clients.
 func (g *Gateway) maxOwed() int {
-	if g.config.MaxTotalPending > 0 {
-		return g.config.MaxTotalPending
+	if g.cfg().MaxTotalPending > 0 {
+		return g.cfg().MaxTotalPending
 	}
 	return int(g.memory / pendingShare)
 }
 
 // limits returns what a client may do in rooms.
 func (g *Gateway) limits() rooms.Limits {
-	l := g.config.limits()
+	l := g.cfg().limits()
 	if l.RoomBytes == 0 {
 		l.RoomBytes = int(g.memory / roomsShare)
 	}
 	if g.cluster != nil {
-		l.Linger = g.config.RoomLinger
+		l.Linger = g.cfg().RoomLinger
 	}
 	return l
 }

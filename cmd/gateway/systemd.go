@@ -18,7 +18,7 @@ const watchdogBeats = 4
 // are served, and goes on to tell that the loops turn until ctx is over.
 func (g *Gateway) tellSystemd(ctx context.Context) {
 	ready := daemon.SdNotifyReady
-	if g.config.succeeds {
+	if g.succeeds {
 		ready = fmt.Sprintf("MAINPID=%d\n%s", os.Getpid(), ready)
 	}
 	notify(g.log, ready)

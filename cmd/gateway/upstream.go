@@ -5,52 +5,75 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 // publisher answers POST /events/{key}.
 func (g *Gateway) publisher() http.Handler {
 	return &upstream.Publisher{
 		Table:   g.routes,
-		Rooms:   g.everybody(),
-		MaxBody: g.config.MaxEventSize,
-		Token:   g.config.PublishToken,
-		Local:   !g.config.deployed(),
-		Log:     g.log,
+		Log:     g.events,
+		MaxBody: g.cfg().MaxEventSize,
+		Token:   g.cfg().PublishToken,
+		Local:   !g.cfg().deployed(),
 	}
 }
 
-// backDoor returns the consumer of the services' events, nil without RabbitMQ.
+// backDoor returns what brings the events in the log to the rooms.
 func (g *Gateway) backDoor() (*upstream.Consumer, error) {
-	cfg := g.config
-	if !cfg.UseRabbitMQ {
+	c := upstream.Config{
+		Log:     g.events,
+		Window:  g.cfg().RabbitMQPrefetch,
+		MaxBody: g.cfg().MaxEventSize,
+		Table:   g.routes,
+		Rooms:   g.eventRooms(),
+		Missed:  func() { g.server.Renew() },
+		Logger:  g.log,
+	}
+	if g.cluster != nil {
+		c.Keep = g.cluster.Keep
+		c.Orders = g.cluster.ReadOrders
+	}
+	if g.joined() {
+		c.Tell = func(o rooms.Order, at eventlog.Position) {
+			if o.User != "" { // Node servers do not know sockets by their tokens
+				g.fleet.DisconnectUser(o.User, at.String())
+			}
+		}
+	}
+	return upstream.New(c)
+}
+
+// newSorter returns what puts dead letters aside, nil without RabbitMQ.
+func (g *Gateway) newSorter() (*upstream.Sorter, error) {
+	if g.events.stream == nil {
 		return nil, nil
 	}
-	return upstream.New(upstream.Config{
-		Addresses:   cfg.rabbitMQ(),
-		Exchanges:   cfg.RabbitMQExchanges,
-		QueuePrefix: cfg.RabbitMQQueuePrefix,
-		Prefetch:    cfg.RabbitMQPrefetch,
-		MaxBody:     cfg.MaxEventSize,
-		Table:       g.routes,
-		Rooms:       g.everybody(),
-		Log:         g.log,
-	})
+	c := upstream.Config{
+		Log: g.events.stream, Window: g.cfg().RabbitMQPrefetch, MaxBody: g.cfg().MaxEventSize, Table: g.routes, Logger: g.log,
+	}
+	g.events.letters = rabbitmq.NewLetters(g.cfg().streamConfig(g.routes, g.log))
+	return upstream.NewSorter(c, g.events.letters, g.events.stream.MoveQueues)
 }
 
-// consume takes events until ctx is cancelled; ended is closed when the last
-// ones are acknowledged.
+// consume reads the log until ctx is cancelled; ended is closed when it does so
+// no longer.
 func (g *Gateway) consume(ctx context.Context) (ended <-chan struct{}) {
-	done := make(chan struct{})
-	if g.consumer == nil {
-		close(done)
-		return done
+	var all sync.WaitGroup
+	all.Go(func() { g.consumer.Run(ctx) })
+	if g.sorter != nil {
+		all.Go(func() { g.sorter.Run(ctx) })
 	}
-	go func() { defer close(done); g.consumer.Run(ctx) }()
+	done := make(chan struct{})
+	go func() { all.Wait(); g.events.close(); close(done) }()
 	return done
 }
 
@@ -60,54 +83,72 @@ type eventBus struct {
 	ReconnectAttempts *int       `json:"reconnectAttempts,omitempty"`
 	Host              *string    `json:"host,omitempty"`
 	Port              *int       `json:"port,omitempty"`
-	Since             *time.Time `json:"since,omitempty"`     // connected or not
-	LastError         string     `json:"lastError,omitempty"` // while not connected
-	Foreign           []string   `json:"foreign,omitempty"`   // queues and exchanges used as they were found
+	Since             *time.Time `json:"since,omitempty"`       // connected or not
+	LastError         string     `json:"lastError,omitempty"`   // while not connected
+	Foreign           []string   `json:"foreign,omitempty"`     // queues and exchanges used as they were found
+	Log               string     `json:"log,omitempty"`         // where events are kept: rabbitmq or memory
+	DeadLetters       string     `json:"deadLetters,omitempty"` // why they cannot be put aside now
+	Position          string     `json:"position,omitempty"`    // of the event that was delivered last; 0: none
 }
 
 // state is what everybody may know.
 func (b eventBus) state() eventBus { return eventBus{IsConnected: b.IsConnected} }
 
 func (g *Gateway) eventBus() eventBus {
-	host, port, attempts := g.config.RabbitMQHost, g.config.RabbitMQPort, 0
-	bus := eventBus{Host: &host, Port: &port, ReconnectAttempts: &attempts}
-	if g.consumer == nil {
-		return bus
-	}
 	s := g.consumer.Status()
 	since := s.Since.UTC()
-	bus.IsConnected, bus.Since, bus.Foreign, attempts = s.Connected, &since, s.Foreign, s.Attempts
-	var text string
-	host, text, _ = net.SplitHostPort(s.Host)
-	port, _ = strconv.Atoi(text)
-	if !s.Connected {
+	host, port, attempts := g.cfg().RabbitMQHost, g.cfg().RabbitMQPort, s.Attempts
+	bus := eventBus{
+		IsConnected: s.Connected, ReconnectAttempts: &attempts, Host: &host, Port: &port,
+		Since: &since, Foreign: s.Foreign, Log: g.events.kind, Position: g.consumer.Totals().Position.String(),
+	}
+	if g.sorter != nil && g.sorter.Trouble() != nil {
+		bus.DeadLetters = g.sorter.Trouble().Error()
+	}
+	if name, text, err := net.SplitHostPort(s.Host); err == nil {
+		host = name
+		port, _ = strconv.Atoi(text)
+	}
+	if err := g.events.missing(); err != nil {
+		bus.IsConnected, bus.LastError, bus.Log = false, err.Error(), logMemory
+	} else if !s.Connected {
 		bus.LastError = s.LastError
 	}
 	return bus
 }
 
-// An eventsCollector turns the consumer's counters into Prometheus metrics.
-// Safe for concurrent use.
-type eventsCollector struct{ consumer *upstream.Consumer }
+// An eventsCollector turns the figures of the log into Prometheus metrics. Safe
+// for concurrent use.
+type eventsCollector struct {
+	consumer *upstream.Consumer
+	sorter   *upstream.Sorter
+	log      *eventLog
+}
 
 var (
-	busConnected = prometheus.NewDesc("gateway_rabbitmq_connected", "Whether RabbitMQ is connected.", nil, nil)
-	busAttempts  = prometheus.NewDesc("gateway_rabbitmq_attempts", "Failed attempts since the last connection to RabbitMQ.", nil, nil)
-	busSince     = prometheus.NewDesc("gateway_rabbitmq_since_seconds", "Unix time since when RabbitMQ is connected, or is not.", nil, nil)
-	busConnects  = prometheus.NewDesc("gateway_rabbitmq_connections_total", "Connections to RabbitMQ made.", nil, nil)
-	busEvents    = prometheus.NewDesc("gateway_service_events_total",
-		"Events from RabbitMQ: received, and what became of them.", []string{"what"}, nil)
-	busUnacked = prometheus.NewDesc("gateway_service_events_unacknowledged",
-		"Events taken from RabbitMQ and not acknowledged yet.", nil, nil)
-	busLag = prometheus.NewDesc("gateway_service_event_lag_seconds",
-		"How old the event taken last was, by the timestamp property of its publisher; whole seconds.", nil, nil)
+	logConnected = prometheus.NewDesc("gateway_event_log_connected", "Whether the log of the services' events is being read.", []string{"log"}, nil)
+	logAttempts  = prometheus.NewDesc("gateway_event_log_attempts", "Failed attempts to read the log since an entry came.", nil, nil)
+	logSince     = prometheus.NewDesc("gateway_event_log_since_seconds", "Unix time since when the log is being read, or is not.", nil, nil)
+	logConnects  = prometheus.NewDesc("gateway_event_log_connections_total", "Times the reading of the log has begun.", nil, nil)
+	logPosition  = prometheus.NewDesc("gateway_event_log_position", "Position in the log up to which this node has delivered everything.", nil, nil)
+	logKept      = prometheus.NewDesc("gateway_event_log_kept_bytes", "Bytes of the log that this process keeps in its memory.", nil, nil)
+	logGaps      = prometheus.NewDesc("gateway_event_log_gaps_total",
+		"Times events were removed from the log before this node had read them.", nil, nil)
+	logMissed  = prometheus.NewDesc("gateway_event_log_missed_total", "Events that were.", nil, nil)
+	logChanges = prometheus.NewDesc("gateway_event_log_changes_total", "Times the log was another one than before.", nil, nil)
+	busEvents  = prometheus.NewDesc("gateway_service_events_total",
+		"Entries of the log: received, and what became of them.", []string{"what"}, nil)
+	lettersStuck = prometheus.NewDesc("gateway_dead_letters_stuck", "1 while a dead letter of this node cannot be put aside.", nil, nil)
+	busLag       = prometheus.NewDesc("gateway_service_event_lag_seconds",
+		"How old the event read last was, by the timestamp property of its publisher; whole seconds.", nil, nil)
 	busPoison = prometheus.NewDesc("gateway_service_events_poison_total",
-		"Events from RabbitMQ that can never be delivered.", []string{"reason"}, nil)
+		"Entries of the log that can never be delivered.", []string{"reason"}, nil)
 )
 
 // Describe sends all descriptions.
 func (c *eventsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{busConnected, busAttempts, busSince, busConnects, busEvents, busUnacked, busLag, busPoison} {
+	for _, d := range []*prometheus.Desc{logConnected, logAttempts, logSince, logConnects, logPosition, logKept, logGaps,
+		logMissed, logChanges, busEvents, lettersStuck, busLag, busPoison} {
 		out <- d
 	}
 }
@@ -115,24 +156,33 @@ func (c *eventsCollector) Describe(out chan<- *prometheus.Desc) {
 // Collect sends all values.
 func (c *eventsCollector) Collect(out chan<- prometheus.Metric) {
 	s, t := c.consumer.Status(), c.consumer.Totals()
-	connected := 0.0
-	if s.Connected {
-		connected = 1
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	out <- prometheus.MustNewConstMetric(busConnected, prometheus.GaugeValue, connected)
-	out <- prometheus.MustNewConstMetric(busAttempts, prometheus.GaugeValue, float64(s.Attempts))
-	out <- prometheus.MustNewConstMetric(busSince, prometheus.GaugeValue, float64(s.Since.UnixMilli())/1e3)
-	out <- prometheus.MustNewConstMetric(busConnects, prometheus.CounterValue, float64(s.Connections))
+	counter := func(d *prometheus.Desc, value int64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
+	}
+	gauge(logConnected, float64(flag(s.Connected && c.log.missing() == nil)), c.log.kind)
+	gauge(logAttempts, float64(s.Attempts))
+	gauge(logSince, float64(s.Since.UnixMilli())/1e3)
+	counter(logConnects, int64(s.Connections))
+	gauge(logPosition, float64(t.Position))
+	gauge(logKept, float64(c.log.kept()))
+	counter(logGaps, t.Gaps)
+	counter(logMissed, t.Missed)
+	counter(logChanges, t.Logs)
 	for what, n := range map[string]int64{
-		"received": t.Received, "delivered": t.Delivered, "left_to_other_route": t.PassedOver,
-		"duplicate": t.Duplicates, "acknowledged": t.Acked, "dead_letter": t.DeadLetters, "retry": t.Retries,
+		"received": t.Received, "delivered": t.Delivered, "elsewhere": t.Elsewhere, "mark": t.Marks, "duplicate": t.Duplicates,
 		"bad_timestamp": t.BadTimestamps,
 	} {
-		out <- prometheus.MustNewConstMetric(busEvents, prometheus.CounterValue, float64(n), what)
+		counter(busEvents, n, what)
 	}
-	out <- prometheus.MustNewConstMetric(busUnacked, prometheus.GaugeValue, float64(t.Unacked))
-	out <- prometheus.MustNewConstMetric(busLag, prometheus.GaugeValue, t.Lag.Seconds())
+	if c.sorter != nil {
+		counter(busEvents, c.sorter.PutAside(), "dead_letter")
+		gauge(lettersStuck, float64(flag(c.sorter.Trouble() != nil)))
+	}
+	gauge(busLag, t.Lag.Seconds())
 	for reason, n := range t.Poison {
-		out <- prometheus.MustNewConstMetric(busPoison, prometheus.CounterValue, float64(n), reason)
+		counter(busPoison, n, reason)
 	}
 }

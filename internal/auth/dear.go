@@ -56,15 +56,15 @@ func (v *Verifier) later(token string, from rooms.Presenter, now time.Time, done
 	}
 }
 
-// inTurn is v.key for tokens whose key may have to be fetched: who has the key
+// inTurn is fetch, a keyring's key, for tokens whose key may have to be fetched: who has the key
 // waits for its turn to verify, which end gives to the next.
-func (v *Verifier) inTurn() (key jwt.Keyfunc, end func()) {
+func (v *Verifier) inTurn(fetch jwt.Keyfunc) (key jwt.Keyfunc, end func()) {
 	if v.turn == nil {
-		return v.key, func() {}
+		return fetch, func() {}
 	}
 	waited := false
 	key = func(t *jwt.Token) (any, error) {
-		k, err := v.key(t)
+		k, err := fetch(t)
 		if err == nil {
 			v.turn <- struct{}{}
 			waited = true

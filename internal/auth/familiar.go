@@ -34,11 +34,11 @@ type scratch struct {
 // learn keeps the header of a token that golang-jwt has accepted. Keys that
 // may be replaced must be looked up each time, so nothing is learnt with a
 // JWKS.
-func (v *Verifier) learn(token string, parsed *jwt.Token) {
-	if v.stopFetching != nil {
+func (k *keyring) learn(token string, parsed *jwt.Token) {
+	if !k.lasting {
 		return
 	}
-	key, err := v.key(parsed)
+	key, err := k.key(parsed)
 	if err != nil {
 		return
 	}
@@ -50,30 +50,40 @@ func (v *Verifier) learn(token string, parsed *jwt.Token) {
 		}
 		return new(scratch)
 	}
-	v.familiar.Store(f)
+	k.familiar.Store(f)
 }
 
-// recognize reads the claims of a token with a familiar header that is signed
-// as it should be. It says no to whatever else comes, and golang-jwt then has
-// to find out why.
-func (v *Verifier) recognize(token string, c *claims) bool {
-	f := v.familiar.Load()
+// recognize reads the claims of a token with a familiar header. known is false
+// for whatever else comes, and golang-jwt then has to find out why it is no good.
+// A forged token is not among that: its signature, which may cost much, is
+// verified once.
+func (k *keyring) recognize(token string, c *claims) (known bool, err error) {
+	f := k.familiar.Load()
 	if f == nil {
-		return false
+		return false, nil
 	}
 	d := f.scratches.Get().(*scratch)
 	defer f.scratches.Put(d)
 	d.token = append(d.token[:0], token...)
-	return bytes.HasPrefix(d.token, f.header) && d.signed(f, token) && d.claims(f, c)
+	if !bytes.HasPrefix(d.token, f.header) || !d.decode(token) || !d.claims(f, c) {
+		return false, nil
+	}
+	if !d.signed(f, token) {
+		return true, errSignature
+	}
+	return true, nil
+}
+
+// decode reads the signature, unless there is none or it is not in its one form.
+func (d *scratch) decode(token string) bool {
+	dot := bytes.LastIndexByte(d.token, '.')
+	var err error
+	d.signature, err = base64.RawURLEncoding.AppendDecode(d.signature[:0], d.token[dot+1:])
+	return err == nil && len(d.signature) > 0 && canonical(token, d.signature)
 }
 
 func (d *scratch) signed(f *familiar, token string) bool {
 	dot := bytes.LastIndexByte(d.token, '.')
-	var err error
-	d.signature, err = base64.RawURLEncoding.AppendDecode(d.signature[:0], d.token[dot+1:])
-	if err != nil || !canonical(token, d.signature) {
-		return false
-	}
 	if d.mac == nil {
 		return f.method.Verify(token[:dot], d.signature, f.key) == nil
 	}

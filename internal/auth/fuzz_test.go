@@ -46,7 +46,7 @@ func agreement(f *testing.F) func(t *testing.T, token string) {
 		if _, err := experienced.Verify(typicalToken(), testNow); err != nil {
 			t.Fatal(err)
 		}
-		fresh.familiar.Store(nil)
+		fresh.keys.Load().familiar.Store(nil)
 		id, err := experienced.Verify(token, testNow)
 		if other, otherErr := fresh.Verify(token, testNow); !reflect.DeepEqual(id, other) || !reflect.DeepEqual(err, otherErr) {
 			t.Fatalf("%q: %+v, %v by its familiar header, else %+v, %v", token, id, err, other, otherErr)

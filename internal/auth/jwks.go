@@ -36,7 +36,7 @@ var jwksAlgorithms = []string{
 
 // useJWKS fetches the key set and starts the pool. Goroutines that wait for a
 // key are not among those that verify.
-func (v *Verifier) useJWKS(cfg Config) ([]string, error) {
+func (v *Verifier) useJWKS(k *keyring, cfg Config) ([]string, error) {
 	address, log := cfg.JWKSURL, cfg.Log
 	if u, err := url.Parse(address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("JWKS URL %q: want http://host/path or https://host/path", secret.HideInURLs(address))
@@ -47,7 +47,7 @@ func (v *Verifier) useJWKS(cfg Config) ([]string, error) {
 		cancel()
 		return nil, fmt.Errorf("JWKS URL: %s", secret.HideInURLs(err.Error()))
 	}
-	v.key = keys.Keyfunc
+	k.key = keys.Keyfunc
 	v.stopFetching = cancel
 	v.turn = make(chan struct{}, workers(cfg))
 	v.startPool(workers(cfg)+jwksFetches, cfg)

@@ -45,20 +45,26 @@ type party struct {
 // A Verifier verifies tokens. It is a rooms.Authenticator and safe for
 // concurrent use.
 type Verifier struct {
-	parser       *jwt.Parser
-	algorithms   []string
-	key          jwt.Keyfunc
-	party        party
+	keys         atomic.Pointer[keyring]
 	workers      int                             // tokens verified at a time by pool
 	pool         *fairpool.Pool[rooms.Presenter] // nil when verifying costs little
 	turn         chan struct{}                   // a place for each of workers; nil unless keys come from a JWKS
 	stopFetching func()                          // nil unless keys come from a JWKS
-	familiar     atomic.Pointer[familiar]
 
 	revoked  blacklist
 	overflow atomic.Uint64 // revocations for which the list had no room
 
 	counts [outcomes]atomic.Uint64
+}
+
+// A keyring is what tokens are verified with. Immutable but for familiar.
+type keyring struct {
+	parser     *jwt.Parser
+	algorithms []string
+	key        jwt.Keyfunc
+	lasting    bool // key returns the same one each time
+	party      party
+	familiar   atomic.Pointer[familiar]
 }
 
 var (
@@ -70,45 +76,72 @@ var (
 // a JWKSURL it tries to fetch the keys first, for at most jwksTimeout; when that
 // fails it goes on without keys and tries again.
 func New(cfg Config) (*Verifier, error) {
-	v := &Verifier{workers: workers(cfg), party: party{
+	v := &Verifier{workers: workers(cfg)}
+	k, err := v.keyring(cfg)
+	if err != nil {
+		return nil, err
+	}
+	v.keys.Store(k)
+	if cfg.PublicKey != "" {
+		v.startPool(v.workers, cfg)
+	}
+	return v, nil
+}
+
+// ErrKind says that a key of the same kind is wanted: where tokens are verified
+// depends on what that costs, and a JWKS is fetched by goroutines of its own.
+var ErrKind = errors.New("a secret, a public key and a JWKS cannot be exchanged for each other while tokens are verified")
+
+// Reload has tokens verified as cfg says from now on; the file of a public key
+// is read again. An error changes nothing. Safe for concurrent use.
+func (v *Verifier) Reload(cfg Config) error {
+	if v.stopFetching != nil || cfg.JWKSURL != "" || (v.pool != nil) != (cfg.PublicKey != "") {
+		return ErrKind
+	}
+	k, err := v.keyring(cfg)
+	if err == nil {
+		v.keys.Store(k)
+	}
+	return err
+}
+
+func (v *Verifier) keyring(cfg Config) (*keyring, error) {
+	k := &keyring{party: party{
 		issuer:      cfg.Issuer,
 		audience:    cfg.Audience,
 		errIssuer:   &Refusal{WrongParty, "jwt issuer invalid. expected: " + cfg.Issuer},
 		errAudience: &Refusal{WrongParty, "jwt audience invalid. expected: " + cfg.Audience},
 	}}
 	var err error
-	if v.algorithms, err = v.useKey(cfg); err != nil {
+	if k.algorithms, err = v.useKey(k, cfg); err != nil {
 		return nil, err
 	}
-	v.parser = jwt.NewParser(jwt.WithValidMethods(v.algorithms), jwt.WithoutClaimsValidation())
-	return v, nil
+	k.parser = jwt.NewParser(jwt.WithValidMethods(k.algorithms), jwt.WithoutClaimsValidation())
+	return k, nil
 }
 
 // useKey takes the one key cfg has and returns the algorithms it verifies.
-func (v *Verifier) useKey(cfg Config) ([]string, error) {
+func (v *Verifier) useKey(k *keyring, cfg Config) ([]string, error) {
 	switch {
 	case cfg.Secret != "" && cfg.PublicKey == "" && cfg.JWKSURL == "":
 		// A public key as HMAC secret lets everybody sign.
 		if strings.Contains(cfg.Secret, pemMark) {
 			return nil, errors.New("the secret is a PEM key: configure it as public key")
 		}
-		v.useFixed([]byte(cfg.Secret))
+		k.useFixed([]byte(cfg.Secret))
 		return []string{jwt.SigningMethodHS256.Alg()}, nil
 	case cfg.PublicKey != "" && cfg.Secret == "" && cfg.JWKSURL == "":
 		key, alg, err := publicKey(cfg.PublicKey)
-		if err == nil {
-			v.useFixed(key)
-			v.startPool(workers(cfg), cfg)
-		}
+		k.useFixed(key)
 		return []string{alg}, err
 	case cfg.JWKSURL != "" && cfg.Secret == "" && cfg.PublicKey == "":
-		return v.useJWKS(cfg)
+		return v.useJWKS(k, cfg)
 	}
 	return nil, errors.New("want exactly one of secret, public key and JWKS URL")
 }
 
-func (v *Verifier) useFixed(key any) {
-	v.key = func(*jwt.Token) (any, error) { return key, nil }
+func (k *keyring) useFixed(key any) {
+	k.key, k.lasting = func(*jwt.Token) (any, error) { return key, nil }, true
 }
 
 // Authenticate implements rooms.Authenticator. Errors are *Refusal.
@@ -138,10 +171,14 @@ func (v *Verifier) verify(token string, now time.Time) (rooms.Identity, error) {
 	if err := shape(token); err != nil {
 		return rooms.Identity{}, err
 	}
-	c := &claims{party: &v.party, expires: never}
-	if !v.recognize(token, c) {
-		c = &claims{party: &v.party, expires: never}
-		if err := v.parse(token, c); err != nil {
+	k := v.keys.Load()
+	c := &claims{party: &k.party, expires: never}
+	switch known, err := k.recognize(token, c); {
+	case err != nil:
+		return rooms.Identity{}, err
+	case !known:
+		c = &claims{party: &k.party, expires: never}
+		if err := v.parse(k, token, c); err != nil {
 			return rooms.Identity{}, err
 		}
 	}
@@ -183,17 +220,17 @@ func (v *Verifier) Check(id rooms.Identity, now time.Time) error {
 }
 
 // parse has golang-jwt verify token and read its claims.
-func (v *Verifier) parse(token string, c *claims) error {
-	key, end := v.inTurn()
-	parsed, err := v.parser.ParseWithClaims(token, c, key)
+func (v *Verifier) parse(k *keyring, token string, c *claims) error {
+	key, end := v.inTurn(k.key)
+	parsed, err := k.parser.ParseWithClaims(token, c, key)
 	end()
 	if err != nil {
-		return v.refusal(token, parsed, err)
+		return k.refusal(token, parsed, err)
 	}
 	if !canonical(token, parsed.Signature) {
 		return errSignature
 	}
-	v.learn(token, parsed)
+	k.learn(token, parsed)
 	return nil
 }
 
@@ -220,7 +257,7 @@ func base64url(b byte) bool {
 
 // refusal says in jsonwebtoken's words, and in its order, why golang-jwt
 // refused token.
-func (v *Verifier) refusal(token string, parsed *jwt.Token, err error) error {
+func (k *keyring) refusal(token string, parsed *jwt.Token, err error) error {
 	readable := parsed != nil && parsed.Method != nil
 	var own *Refusal
 	switch {
@@ -228,7 +265,7 @@ func (v *Verifier) refusal(token string, parsed *jwt.Token, err error) error {
 		return errInvalid // header or payload
 	case strings.HasSuffix(token, "."):
 		return errNoSignature
-	case !readable || !slices.Contains(v.algorithms, parsed.Method.Alg()):
+	case !readable || !slices.Contains(k.algorithms, parsed.Method.Alg()):
 		return errAlgorithm
 	case errors.As(err, &own): // no key to verify with
 		return own

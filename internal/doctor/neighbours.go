@@ -12,7 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 )
 
 // RabbitMQ judges what a look at it has shown.
-func RabbitMQ(i *upstream.Inspection, err error, production bool) []Finding {
+func RabbitMQ(i *rabbitmq.Inspection, err error, production bool) []Finding {
 	if err != nil {
 		return []Finding{bad(severe(production), "connection", err.Error(), "an answer", "check RABBITMQ_HOST or RABBITMQ_URL, user and vhost")}
 	}
@@ -43,22 +43,24 @@ func RabbitMQ(i *upstream.Inspection, err error, production bool) []Finding {
 	return findings
 }
 
-func foreign(check string, f upstream.Found) Finding {
+func foreign(check string, f rabbitmq.Found) Finding {
 	if e, ok := errors.AsType[*amqp.Error](f.Foreign); ok && e.Code == amqp.AccessRefused {
 		return skip(check, "it may not be looked at: %s", e.Reason)
 	}
-	want := wantQueue
-	if f.Kind == "exchange" {
-		want = wantExchange
+	switch f.Kind {
+	case "exchange":
+		return bad(Fail, check, reason(f.Foreign), wantExchange, "delete it, and start the gateway")
+	case "stream":
+		return bad(Warn, check, reason(f.Foreign), wantStream, "delete it while no client waits for an event, and start the gateway")
 	}
-	return bad(Fail, check, reason(f.Foreign), want, "delete it when it is empty, and start the gateway")
+	return bad(Fail, check, reason(f.Foreign), wantQueue, "delete it when it is empty, and start the gateway")
 }
 
 // What a queue or an exchange in another form would lack. RabbitMQ names only
 // one of the arguments that differ.
 const (
-	wantQueue = "a quorum queue with a single active consumer (or messages of a conversation overtake each other), " +
-		"a delivery limit (or an event that ends its consumer comes for ever) and dead letters at least once (or it is lost)"
+	wantQueue    = "a quorum queue with a delivery limit that looking at letters does not reach"
+	wantStream   = "a stream with the age and size of EVENT_LOG_RETENTION and EVENT_LOG_MAX_BYTES"
 	wantExchange = "a durable topic exchange: routes are patterns of keys"
 )
 

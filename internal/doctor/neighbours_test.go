@@ -2,14 +2,15 @@ package doctor
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/hometrip/gateway/upstream"
 	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 func TestVersions(t *testing.T) {
@@ -45,16 +46,15 @@ func TestServices(t *testing.T) {
 	}
 }
 
-// inspect looks at RabbitMQ with the built-in routes.
-func inspect(t *testing.T, address, prefix string) (*upstream.Inspection, error) {
+// inspect looks at RabbitMQ.
+func inspect(t *testing.T, address, prefix string) (*rabbitmq.Inspection, error) {
 	t.Helper()
-	table, err := upstream.NewTable(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	return upstream.Inspect(ctx, []string{address}, []string{"doctor_events", "doctor_fanout"}, prefix, table)
+	return rabbitmq.Inspect(ctx, rabbitmq.Config{
+		Addresses: []string{address}, Exchanges: []string{"doctor_events", "doctor_fanout"}, Prefix: prefix,
+		Retention: time.Hour, MaxBytes: 1 << 30, Logger: slog.New(slog.DiscardHandler),
+	})
 }
 
 func TestRabbitMQ(t *testing.T) {
@@ -72,10 +72,10 @@ func TestRabbitMQ(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// One as the Node gateway has them, one that loops.
+	// One as the Node gateway has them, one that somebody else has made.
 	for name, args := range map[string]amqp.Table{
-		"doctor.message.sent": nil,
-		"doctor.booking.*":    {"x-queue-type": "quorum", "x-single-active-consumer": true},
+		"doctor.dead-letter": nil,
+		"doctor.events":      {"x-queue-type": "stream"},
 	} {
 		if _, err := ch.QueueDeclare(name, true, false, false, false, args); err != nil {
 			t.Fatal(err)
@@ -89,10 +89,8 @@ func TestRabbitMQ(t *testing.T) {
 	findings := RabbitMQ(i, err, true)
 	wantFinding(t, findings, "connection", OK, "127.0.0.1")
 	wantFinding(t, findings, "version", OK, "3.")
-	wantFinding(t, findings, "queue doctor.message.sent", Fail, "inequivalent arg 'x-")
-	wantFinding(t, findings, "queue doctor.booking.*", Fail, "overtake")
-	wantFinding(t, findings, "queue doctor.notification.created", OK, "not there yet")
-	wantFinding(t, findings, "queue doctor.dead-letter", OK, "not there yet")
+	wantFinding(t, findings, "queue doctor.dead-letter", Fail, "inequivalent arg 'x-")
+	wantFinding(t, findings, "stream doctor.events", Warn, "current is none")
 	wantFinding(t, findings, "exchange doctor_events", OK, "not there yet")
 	wantFinding(t, findings, "exchange doctor_fanout", Fail, "topic")
 
@@ -100,7 +98,7 @@ func TestRabbitMQ(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if names != "doctor.message.sent\ndoctor.booking.*\n" && names != "doctor.booking.*\ndoctor.message.sent\n" {
+	if names != "doctor.dead-letter\ndoctor.events\n" && names != "doctor.events\ndoctor.dead-letter\n" {
 		t.Errorf("the doctor has made queues: %s", names)
 	}
 	broker.Kill()

@@ -32,7 +32,8 @@ func (p *Proxy) Check(ctx context.Context) []Finding {
 	asked := time.Now()
 	first, err := p.visit(ctx)
 	if err != nil {
-		return []Finding{bad(Fail, "handshake", err.Error(), "200 and an open packet", "have the proxy pass /socket.io/ to the gateway's PORT, unchanged")}
+		_, host, _ := strings.Cut(p.URL, "://")
+		return []Finding{unreachable(host, err)}
 	}
 	defer first.end(ctx)
 	return []Finding{

@@ -14,7 +14,7 @@ import (
 
 const (
 	pings        = 5
-	slowPing     = 5 * time.Millisecond // every first join of a room waits for Redis
+	slowPing     = 5 * time.Millisecond // what clients say to other nodes waits for it
 	probeTTL     = time.Minute          // of what is written for trying
 	minTableKeys = 1_000_000            // Redis' default: rooms that all nodes together keep in mind
 )
@@ -49,7 +49,7 @@ func (r redis) latency(ctx context.Context) Finding {
 	slices.Sort(took)
 	median := took[pings/2].Round(10 * time.Microsecond)
 	if median > slowPing {
-		return bad(Warn, check, median.String(), slowPing.String()+" at most: each first join of a room waits for it", "bring Redis nearer, or look at its SLOWLOG")
+		return bad(Warn, check, median.String(), slowPing.String()+" at most: what clients say to members on other nodes waits for it", "bring Redis nearer, or look at its SLOWLOG")
 	}
 	return ok(check, "%v", median)
 }

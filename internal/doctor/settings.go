@@ -41,7 +41,7 @@ func (s Settings) secret() Finding {
 	const check, do = "JWT_SECRET", "make another: openssl rand -base64 48"
 	switch {
 	case s.Ephemeral:
-		return skip(check, "made up at each start")
+		return skip(check, "made up at the first start, for development")
 	case s.Secret == "":
 		return skip(check, "tokens are verified with a public key")
 	}

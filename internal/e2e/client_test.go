@@ -165,3 +165,15 @@ func TestGoClientUpgradesUnderWay(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// next returns the name of the next event.
+func (c *client) next(t *testing.T) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	e, err := c.Next(ctx)
+	if err != nil {
+		t.Fatalf("%s waits for an event: %v", c.user, err)
+	}
+	return e.Name
+}

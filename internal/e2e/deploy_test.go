@@ -280,8 +280,8 @@ func TestSystemdUnit(t *testing.T) {
 			t.Errorf("%s=%q, want %s", name, unit[name], want)
 		}
 	}
-	for word := range strings.FieldsSeq(unit["Environment"]) {
-		if name, _, _ := strings.Cut(word, "="); !hasKey(defaults, name) {
+	for line := range strings.Lines(deployFile(t, "systemd/service.env")) {
+		if name, _, found := strings.Cut(line, "="); found && !strings.HasPrefix(line, "#") && !hasKey(defaults, name) {
 			t.Errorf("there is no setting %s", name)
 		}
 	}

@@ -19,6 +19,9 @@
 //	proxy_test.go       through nginx and HAProxy, as deploy/ has them
 //	doctor_test.go      what gateway doctor says of them, and of wrong ones
 //	systemd_test.go     what a service manager is told
+//	install_test.go     the Debian package as its service runs it: settings, reload
+//	prometheus_test.go  a real Prometheus with the examples; versions
+//	port_test.go        a port that is taken; a restart on the same one
 //	handover_test.go    from one process to the next on the same port
 //	deploy_test.go      the other files of deploy/, held to what there is
 //	package_test.go     the Debian package

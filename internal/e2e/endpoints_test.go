@@ -112,7 +112,7 @@ func TestUnknownPathIsJSON(t *testing.T) {
 
 func TestCORS(t *testing.T) {
 	t.Parallel()
-	g := start(t, "CORS_ORIGIN=localhost:3000,https://app.example.com")
+	g := start(t, "NODE_ENV=test", "CORS_ORIGIN=localhost:3000,https://app.example.com")
 	for origin, allowed := range map[string]bool{
 		"http://localhost:3000":                true,
 		"https://localhost:3000":               true,
@@ -179,6 +179,26 @@ func wantPreflight(t *testing.T, res *http.Response) {
 	}
 	if headers := strings.ToLower(res.Header.Get("Access-Control-Allow-Headers")); !strings.Contains(headers, "authorization") || !strings.Contains(headers, "content-type") {
 		t.Errorf("Access-Control-Allow-Headers %q", headers)
+	}
+}
+
+// TestDevelopmentAllowsEveryPortOfLocalhost: each tool of front ends has one of
+// its own.
+func TestDevelopmentAllowsEveryPortOfLocalhost(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it allows what it is told")
+	for environment, allowed := range map[string]bool{"development": true, "test": false} {
+		g := start(t, "NODE_ENV="+environment, "CORS_ORIGIN=https://app.example.com")
+		for _, origin := range []string{"http://localhost:5173", "http://127.0.0.1:8080", "http://[::1]:4200"} {
+			res, _, err := exchange(http.MethodGet, g.URL+engineTarget, http.Header{"Origin": {origin}}, "")
+			wantCORS(t, res, err, origin, allowed)
+			status, _ := g.raw(t).handshake("/socket.io/?EIO=4&transport=websocket", "Origin: "+origin)
+			if (status == http.StatusSwitchingProtocols) != allowed {
+				t.Errorf("%s, %s: status %d", environment, origin, status)
+			}
+		}
+		res, _, err := exchange(http.MethodGet, g.URL+engineTarget, http.Header{"Origin": {"http://localhost.evil.example"}}, "")
+		wantCORS(t, res, err, "http://localhost.evil.example", false)
 	}
 }
 

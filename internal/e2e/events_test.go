@@ -118,7 +118,7 @@ func TestEventsOfServicesReachRealClients(t *testing.T) {
 		case i%2 == 0:
 			h.command("publish", "--exchange", h.name+"-second", c.key, c.body)
 		default:
-			if out := h.command("publish", "--http", h.URL, c.key, c.body); !strings.HasPrefix(out, `{"rooms":`) {
+			if out := h.command("publish", "--http", h.URL, c.key, c.body); !strings.Contains(out, `"rooms":`) {
 				t.Errorf("%s: publish over HTTP: %s", c.what, out)
 			}
 		}
@@ -133,9 +133,6 @@ func TestEventsOfServicesReachRealClients(t *testing.T) {
 			t.Errorf("without any time: %s (%v)", s.Args, err)
 		}
 	}
-	gatewaytest.Await(t, "all acknowledgements", func() bool {
-		return h.Metric(`gateway_service_events_total{what="acknowledged"}`) == h.Metric(`gateway_service_events_total{what="received"}`)
-	})
 	if n := h.Metric(`gateway_service_events_total{what="dead_letter"}`); n != 0 {
 		t.Errorf("%v dead letters", n)
 	}
@@ -148,8 +145,8 @@ func TestRabbitMQIsAway(t *testing.T) {
 	notOnReference(t, "it has no RabbitMQ")
 	g := start(t, "NODE_ENV=production", "METRICS_TOKEN="+gatewaytest.PublishToken,
 		"USE_RABBITMQ=true", "RABBITMQ_URL=amqp://guest:sesame@127.0.0.1:1,amqp://guest:sesame@127.0.0.1:2")
-	gatewaytest.Await(t, "attempts", func() bool { return g.Metric("gateway_rabbitmq_attempts") >= 2 })
-	if since := g.Metric("gateway_rabbitmq_since_seconds"); time.Since(time.UnixMilli(int64(since*1e3))).Abs() > time.Minute {
+	gatewaytest.Await(t, "attempts", func() bool { return g.Metric("gateway_event_log_attempts") >= 2 })
+	if since := g.Metric("gateway_event_log_since_seconds"); time.Since(time.UnixMilli(int64(since*1e3))).Abs() > time.Minute {
 		t.Errorf("away since %v", since)
 	}
 	for path, want := range map[string][]string{

@@ -97,7 +97,7 @@ func TestHandOver(t *testing.T) {
 		visitors  = 4
 		period    = 4 * time.Second
 	)
-	old := start(t, "SERVICE_HOST=::", "MAX_HANDSHAKES_PER_SECOND=1000000", "DRAIN_PERIOD="+strconv.Itoa(int(period.Milliseconds())), fmt.Sprint("ADMIN_ADDR=127.0.0.1:", gatewaytest.FreePort(t)))
+	old := start(t, "SERVICE_HOST=::", "SHARE_PORT=true", "MAX_HANDSHAKES_PER_SECOND=1000000", "DRAIN_PERIOD="+strconv.Itoa(int(period.Milliseconds())), fmt.Sprint("ADMIN_ADDR=127.0.0.1:", gatewaytest.FreePort(t)))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var in, visits atomic.Int64

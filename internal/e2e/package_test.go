@@ -52,9 +52,15 @@ func TestDebianPackage(t *testing.T) {
 	}
 	// What the files name is in the package.
 	unit := run(t, "cat", filepath.Join(root, "usr/lib/systemd/system/websocket-gateway@.service"))
-	for _, path := range regexp.MustCompile(`(?m)^(?:ExecStart=|EnvironmentFile=-)(\S+)`).FindAllStringSubmatch(unit, -1) {
+	for _, path := range regexp.MustCompile(`(?:ExecStart=|--env-file )(\S+)`).FindAllStringSubmatch(unit, -1) {
 		if _, err := os.Stat(filepath.Join(root, path[1])); err != nil {
 			t.Errorf("the unit names %s: %v", path[1], err)
+		}
+	}
+	doc := filepath.Join(root, "usr/share/doc/websocket-gateway")
+	for _, link := range regexp.MustCompile(`\]\(([^)#:]+)[)#]`).FindAllStringSubmatch(read(t, filepath.Join(doc, "README.md")), -1) {
+		if _, err := os.Stat(filepath.Join(doc, link[1])); err != nil {
+			t.Errorf("the README of the package links %s: %v", link[1], err)
 		}
 	}
 	for _, path := range []string{

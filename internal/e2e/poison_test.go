@@ -94,7 +94,7 @@ func (h *house) wantLetters(want []string) (ids map[string]string) {
 // between them, and returns the poison as a list of dead letters shows it.
 func (h *house) mix(rounds, good int) (letters []string) {
 	h.t.Helper()
-	if err := h.publisher.Channel.QueueBind(h.name+".message.sent", "message.edited", h.name, false, nil); err != nil {
+	if err := h.publisher.Channel.QueueBind(h.name+".events", "message.edited", h.name, false, nil); err != nil {
 		h.t.Fatal(err)
 	}
 	n := 0
@@ -232,7 +232,7 @@ func (a audience) wantCured(t *testing.T, large, others int) {
 // second at most.
 func (h *house) wantFigures(began time.Time, rounds int) {
 	h.t.Helper()
-	lines := strings.Count(h.Out.String(), "event to the dead letters")
+	lines := strings.Count(h.Out.String(), "an event cannot be delivered to anybody")
 	if most := int(time.Since(began)/time.Second) + 1; lines < 1 || lines > most {
 		h.t.Errorf("%d lines about poison in the log, want 1 to %d", lines, most)
 	}

@@ -140,6 +140,12 @@ func (g *Gateway) AwaitReady() {
 	})
 }
 
+// Pid returns the process's number.
+func (g *Gateway) Pid() int { return g.cmd.Process.Pid }
+
+// Dir returns the working directory of the process.
+func (g *Gateway) Dir() string { return g.dir }
+
 // Signal sends the process a signal.
 func (g *Gateway) Signal(s syscall.Signal) {
 	g.t.Helper()

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
-	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/core"
 )
 
 // benchWorld has n nodes, the first two with a member each of conversation:1.
@@ -115,7 +115,6 @@ func BenchmarkLocal(b *testing.B) {
 	a := w.node(func(c *Config) { c.Lease = time.Hour })
 	ann := a.connect("ann")
 	ann.do("join_room", "1")
-	a.sync()
 	await(b, "the room to be seen as local", func() bool {
 		ann.do("typing", "1")
 		return !a.cluster.Elsewhere("conversation:1")
@@ -133,29 +132,13 @@ func BenchmarkRegister(b *testing.B) {
 	w := newOwnWorld(b)
 	a := w.node(func(c *Config) { c.Lease = time.Hour })
 	for i := range b.N {
-		a.cluster.Occupied(fmt.Sprint("conversation:", i))
+		a.cluster.Occupied(fmt.Sprint("conversation:", i), "ann")
 	}
 	await(b, "all rooms in the directory", func() bool { return a.cluster.Stats().Writes >= int64(b.N) })
 	writes := a.cluster.Stats().Writes
 	b.ResetTimer()
-	a.cluster.keeper.lose("a benchmark")
+	a.cluster.with(func(n *core.Node, now time.Time) { n.Lost("a benchmark", now) })
 	for a.cluster.Stats().Writes < writes+int64(b.N) {
 		time.Sleep(100 * time.Microsecond)
-	}
-}
-
-// BenchmarkEnvelope is what the receiver does for a message, mailboxes aside.
-func BenchmarkEnvelope(b *testing.B) {
-	broadcast := rooms.Broadcast{Room: "conversation:42", Message: message(`42["user_typing",{"socketId":"abcdefghijklmnopqrst","userId":"42","room":"conversation:42","timestamp":"2026-01-02T03:04:05.678Z"}]`, true)}
-	body := appendRecord(appendEnvelopeHead(nil, 1, 2), 3, 5, &broadcast)
-	b.ReportAllocs()
-	for b.Loop() {
-		_, rest, err := parseEnvelope(append([]byte(nil), body...))
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, _, err = nextRecord(rest); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -2,65 +2,91 @@ package cluster
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 
-	"github.com/redis/rueidis"
+	"github.com/hometrip/gateway/rooms/cluster/core"
+	"github.com/hometrip/gateway/rooms/cluster/directory"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
+const scanCount = 512
+
 // A Difference is what is wrong in the directory about this node.
-type Difference struct {
-	Missing []string // rooms this node holds and the directory does not know of
-	Surplus []string // rooms it does not hold and the directory says it does
-}
+type Difference = directory.Difference
 
 // Check compares the directory with what this node holds. Rooms that are on
 // their way into or out of it are not held against it. It reads all keys of
 // rooms, so it is for tests and for people.
 func (c *Cluster) Check(ctx context.Context) (d Difference, err error) {
-	v := c.view.Load()
-	if v == nil {
-		return d, errors.New("redis: not connected")
-	}
 	claimed := make(map[string]bool)
-	err = c.scan(ctx, v, func(keys []string) error {
-		commands := make([]rueidis.Completed, len(keys))
-		for i, key := range keys {
-			commands[i] = v.client.B().Smembers().Key(key).Build()
+	cs := c.connections()
+	for shard := 0; ; shard++ {
+		more, err := c.claimed(cs, shard, claimed)
+		if err != nil || ctx.Err() != nil {
+			return d, fmt.Errorf("read the directory: %w", err)
 		}
-		for i, r := range v.client.DoMulti(ctx, commands...) {
-			sessions, err := r.AsIntSlice()
-			if err != nil {
-				return err
-			}
-			mine := slices.ContainsFunc(sessions, func(s int64) bool { return nodeOf(s) == c.node })
-			if room, ok := c.names.roomOf(keys[i]); ok && mine {
-				claimed[room] = true
-			}
+		if !more {
+			break
 		}
-		return nil
-	})
-	if err != nil {
-		return d, err
 	}
-	for _, l := range c.lanes {
-		l.compare(v.session, claimed, &d)
-	}
-	for room := range claimed {
-		d.Surplus = append(d.Surplus, room)
-	}
-	return d, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.node.Compare(claimed), nil
 }
 
-// compare takes the lane's rooms out of claimed, and notes those that are not
-// in it.
-func (l *lane) compare(session int64, claimed map[string]bool, d *Difference) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for room, e := range l.held {
-		if e.occupied && e.wrote == session && !claimed[room] {
-			d.Missing = append(d.Missing, room)
+func (c *Cluster) connections() *conns {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conns
+}
+
+// claimed adds the rooms that one server has for this node.
+func (c *Cluster) claimed(cs *conns, shard int, rooms map[string]bool) (more bool, err error) {
+	for cursor := "0"; ; {
+		page := cs.do(wire.Batch{Kind: wire.Scan, Shard: shard, Commands: []wire.Command{
+			{Name: "SCAN", Args: []string{cursor, "MATCH", c.names.RoomPattern(), "COUNT", strconv.Itoa(scanCount)}}}})[0]
+		if page.Err != nil || page.Nil {
+			return false, page.Err
 		}
-		delete(claimed, room)
+		var b wire.Batch
+		for _, key := range page.List {
+			b.Commands = append(b.Commands, wire.Command{Name: "SMEMBERS", Keys: []string{key}})
+		}
+		if len(b.Commands) > 0 {
+			for i, r := range cs.do(b) {
+				if r.Err != nil {
+					return false, r.Err
+				}
+				if room, ok := c.names.RoomOf(page.List[i]); ok && slices.ContainsFunc(r.List, c.mine) {
+					rooms[room] = true
+				}
+			}
+		}
+		if cursor = page.Next; cursor == "0" {
+			return true, nil
+		}
 	}
+}
+
+func (c *Cluster) mine(text string) bool {
+	session, err := strconv.ParseInt(text, 10, 64)
+	return err == nil && wire.NodeOf(session) == c.number
+}
+
+// KeptPosition returns the position of a log up to which Redis has the orders,
+// 0 when it has none. It waits until Redis answers; the error is ctx's then.
+func (c *Cluster) KeptPosition(ctx context.Context, log string) (position uint64, err error) {
+	if err := c.await(ctx, "redis not connected", (*core.Node).IsConnected); err != nil {
+		return 0, err
+	}
+	r := c.connections().do(wire.Batch{Commands: []wire.Command{
+		{Name: "ZSCAN", Keys: []string{c.names.Kept(log)}, Args: []string{"0"}}}})[0]
+	for i := 0; i < len(r.List); i += 2 { // each with its score
+		if n, err := strconv.ParseUint(r.List[i], 10, 64); err == nil {
+			position = max(position, n)
+		}
+	}
+	return position, r.Err
 }

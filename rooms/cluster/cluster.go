@@ -4,37 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/redis/rueidis"
-
+	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/core"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
 // Defaults of Config.
 const (
-	defaultLease       = 5 * time.Second
-	defaultLinger      = 30 * time.Second
-	defaultJoinTimeout = 2 * time.Second
-	defaultAnswer      = 5 * time.Second
-	defaultQueue       = 1 << 16
-	defaultQueueBytes  = 64 << 20
+	defaultLease      = 5 * time.Second
+	defaultLinger     = 30 * time.Second
+	defaultAnswer     = 5 * time.Second
+	defaultQueue      = 1 << 16
+	defaultQueueBytes = 64 << 20
 )
 
-const (
-	// laneCount spreads rooms over goroutines, so that a lane that waits for
-	// Redis does not hold up all rooms.
-	laneCount = 8
-
-	// clockInterval is how exact lingering rooms and waiting joins are timed.
-	clockInterval = 100 * time.Millisecond
-)
+// tickInterval is how often the node is asked for what is due, if not before.
+const tickInterval = 100 * time.Millisecond
 
 // Config says how a node joins the others. Zero values mean the defaults.
 type Config struct {
@@ -42,52 +34,48 @@ type Config struct {
 	Prefix string // of all keys and channels; without braces
 	DB     int    // number of the database
 
-	Lease       time.Duration // a node that has not been heard of for so long is dead; 5 s
-	Linger      time.Duration // a room stays in the directory after its last member; 30 s
-	JoinTimeout time.Duration // a join does not wait longer for Redis; 2 s
-	MaxQueue    int           // messages that wait to be published; 65,536
-	MaxBytes    int           // bytes of these; 64 MiB
+	Lease    time.Duration // a node that has not been heard of for so long is dead; 5 s
+	Linger   time.Duration // a room stays in the directory after its last member; 30 s
+	MaxQueue int           // messages that wait to be published; 65,536
+	MaxBytes int           // bytes of these; 64 MiB
 
 	// Alone: as long as Redis has not been reached, this node is the only one.
 	Alone bool
 
 	Sockets func() int64 // connected to this node, for the others' information
-	Missed  func()       // events of other nodes have passed this one by; must not block
 	Log     *slog.Logger // not nil
 }
 
-// Local is this node's rooms.
+// Local is this node's rooms. Neither method waits.
 type Local interface {
-	// Deliver, Sync: as those of rooms.Hub.
-	Deliver(ctx context.Context, b rooms.Broadcast) (int, error)
-	Sync(ctx context.Context, done func()) error
-
-	// Receive hands over what came from another node, and never waits.
+	// Receive hands over what a client of another node has said.
 	Receive(b rooms.Broadcast) (shards int)
+
+	// Obey hands over a lasting order that was found in Redis.
+	Obey(o rooms.Order) error
 }
 
-// A Cluster is this node's part in the cluster: the port rooms.Cluster for the
-// event loops, and the port upstream.Rooms for the services' events. Its
-// methods are safe for concurrent use.
+// A Cluster is this node's part in the cluster: the port rooms.Cluster, and
+// where orders are kept. It drives a core.Node with a real Redis. Its methods
+// are safe for concurrent use.
 type Cluster struct {
 	config Config
-	names  names
-	node   uint32
-	seed   maphash.Seed
-	lanes  [laneCount]*lane
+	names  wire.Names
+	number uint32
 	local  Local // set by Start
-	stats  Stats
 
-	view    atomic.Pointer[view] // nil without a session
-	epoch   atomic.Uint64        // changes when no lane may rely on what it has read
-	away    atomic.Bool          // Redis does not answer
-	reached atomic.Bool          // it has answered once
-	flights *flights
-	orders  orders
+	work     chan struct{} // has a token when there is something to do
+	messages chan struct{} // has a token when there is something to publish
+	redial   chan struct{} // has a token when the connections are to be made anew
 
-	keeper keeper
-	stop   context.CancelFunc
-	done   sync.WaitGroup
+	mu    sync.Mutex // guards the following
+	node  *core.Node
+	conns *conns // nil while there are none
+
+	complaints complaints
+	stop       context.CancelFunc
+	done       sync.WaitGroup // all goroutines but those of closing connections
+	strays     int64          // messages for rooms without members here; atomic
 }
 
 // New makes a node of a cluster. Nothing is done before Start.
@@ -100,26 +88,21 @@ func New(c Config) (*Cluster, error) {
 	}
 	orDefault(&c.Lease, defaultLease)
 	orDefault(&c.Linger, defaultLinger)
-	orDefault(&c.JoinTimeout, defaultJoinTimeout)
 	orDefault(&c.Server.AnswerTimeout, defaultAnswer)
 	orDefault(&c.MaxQueue, defaultQueue)
 	orDefault(&c.MaxBytes, defaultQueueBytes)
 	if c.Sockets == nil {
 		c.Sockets = func() int64 { return 0 }
 	}
-	if c.Missed == nil {
-		c.Missed = func() {}
-	}
 	cl := &Cluster{
-		config: c, names: newNames(c.Prefix, c.DB), seed: maphash.MakeSeed(),
-		node:    rand.Uint32N(1<<31-1) + 1,
-		flights: newFlights(),
+		config: c, names: wire.NewNames(c.Prefix, c.DB), number: rand.Uint32N(1<<31-1) + 1,
+		work: make(chan struct{}, 1), messages: make(chan struct{}, 1), redial: make(chan struct{}, 1),
 	}
-	cl.away.Store(c.Alone) // else joins wait for the first attempt, whose end is soon known
-	cl.keeper.init(cl)
-	for i := range cl.lanes {
-		cl.lanes[i] = newLane(cl, i)
-	}
+	cl.node = core.New(core.Config{
+		Names: cl.names, Node: cl.number, Lease: c.Lease, Linger: c.Linger,
+		Answer:   c.Server.AnswerTimeout * 2 / 5, // sooner than the connection counts as dead
+		Messages: c.MaxQueue, Bytes: c.MaxBytes, Alone: c.Alone,
+	})
 	return cl, nil
 }
 
@@ -129,115 +112,160 @@ func orDefault[T time.Duration | int](field *T, value T) {
 	}
 }
 
+// offer puts a token into a channel that holds one.
+func offer(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
 // Start connects this node's rooms with the others'. It returns at once and
 // goes on trying to reach Redis until Close.
 func (c *Cluster) Start(local Local) {
 	c.local = local
 	ctx, cancel := context.WithCancel(context.Background())
 	c.stop = cancel
-	c.Occupied(rooms.EveryNode) // where orders are sent
-	c.done.Go(func() { c.keeper.run(ctx) })
-	c.done.Go(func() { c.tick(ctx) })
-	for _, l := range c.lanes {
-		c.done.Go(func() { l.run(ctx) })
-	}
-}
-
-// tick is the clock of the lanes.
-func (c *Cluster) tick(ctx context.Context) {
-	ticker := time.NewTicker(clockInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case now := <-ticker.C:
-			for _, l := range c.lanes {
-				l.tick(now)
-			}
-		case <-ctx.Done():
-			return
-		}
+	c.done.Go(func() { c.connect(ctx) })
+	c.done.Go(func() { c.run(ctx) })
+	for range publishers {
+		c.done.Go(func() { c.publish(ctx) })
 	}
 }
 
 // Close publishes what waits, takes this node out of the directory and ends
-// the connections, all within ctx. Start must have been called.
+// the connections, all within ctx. Start must have been called. Rooms may be
+// told of meanwhile: nothing is entered any more.
 func (c *Cluster) Close(ctx context.Context) error {
-	err := c.await(ctx, func() bool { return c.view.Load() == nil || c.Stats().Queued == 0 })
-	v := c.view.Load()
+	err := c.await(ctx, "messages to other nodes not published", func(n *core.Node) bool {
+		s := n.Stats()
+		return !s.Connected || s.Queued == 0
+	})
+	if err == nil && c.Connected() {
+		c.mu.Lock()
+		c.node.Leave()
+		c.mu.Unlock()
+		offer(c.work)
+		err = c.await(ctx, "rooms still in the directory", (*core.Node).Left)
+	}
 	c.stop()
 	ended := make(chan struct{})
 	go func() { c.done.Wait(); close(ended) }()
 	select {
 	case <-ended:
+		return err
 	case <-ctx.Done(): // something hangs in connecting
 		return errors.Join(err, ctx.Err())
 	}
-	if v != nil {
-		err = errors.Join(err, c.unregister(ctx, v))
-	}
-	c.keeper.close()
-	return err
 }
 
 // await polls a condition that holds soon.
-func (c *Cluster) await(ctx context.Context, holds func() bool) error {
-	for !holds() {
+func (c *Cluster) await(ctx context.Context, not string, holds func(*core.Node) bool) error {
+	for {
+		c.mu.Lock()
+		yes := holds(c.node)
+		c.mu.Unlock()
+		if yes {
+			return nil
+		}
 		select {
 		case <-time.After(time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("%d messages to other nodes not published: %w", c.Stats().Queued, ctx.Err())
+			return fmt.Errorf("%s: %w", not, ctx.Err())
 		}
 	}
-	return nil
 }
-
-func (c *Cluster) lane(room string) *lane {
-	return c.lanes[maphash.String(c.seed, room)%laneCount]
-}
-
-// alone reports whether there are no other nodes as far as anybody knows.
-func (c *Cluster) alone() bool { return c.config.Alone && !c.reached.Load() }
 
 // Occupied implements rooms.Cluster.
-func (c *Cluster) Occupied(room string) bool { return c.lane(room).occupied(room) }
-
-// Await implements rooms.Cluster.
-func (c *Cluster) Await(room string, known func()) { c.lane(room).await(room, known) }
+func (c *Cluster) Occupied(room, user string) {
+	c.mu.Lock()
+	c.node.Occupied(room, user)
+	c.mu.Unlock()
+	offer(c.work)
+}
 
 // Vacated implements rooms.Cluster.
-func (c *Cluster) Vacated(room string) { c.lane(room).vacated(room) }
+func (c *Cluster) Vacated(room string) {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.node.Vacated(room, now)
+}
+
+// Counted implements rooms.Cluster.
+func (c *Cluster) Counted(room string, members int) {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.node.Counted(room, members, now)
+}
+
+// Members implements rooms.Cluster.
+func (c *Cluster) Members(room string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.node.Members(room)
+}
 
 // Elsewhere implements rooms.Cluster.
-func (c *Cluster) Elsewhere(room string) bool { return !c.alone() && c.lane(room).elsewhere(room) }
+func (c *Cluster) Elsewhere(room string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.node.Elsewhere(room)
+}
 
 // Publish implements rooms.Cluster. While Redis is away, what is volatile is
 // dropped.
-func (c *Cluster) Publish(b rooms.Broadcast) {
-	if c.alone() {
-		return
-	}
-	if b.Message.Volatile && c.away.Load() {
-		c.stats.dropped[DropAway].Add(1)
-		return
-	}
-	c.lane(b.Room).post(b)
+func (c *Cluster) Publish(room string, m *codec.Message) {
+	c.mu.Lock()
+	c.node.Publish(room, m)
+	c.mu.Unlock()
+	offer(c.messages)
 }
 
-// invalidated is called by rueidis, on the goroutine that reads the
-// connection. nil stands for everything: the connection is lost or the
-// database was flushed.
-func (c *Cluster) invalidated(keys []rueidis.RedisMessage) {
-	if keys == nil {
-		c.keeper.lose("the connection was lost or the database flushed")
-		return
-	}
-	for i := range keys {
-		if key, err := keys[i].ToString(); err == nil {
-			if room, ok := c.names.roomOf(key); ok {
-				c.lane(room).forget(room)
-			} else {
-				offer(c.keeper.kick) // the set of nodes has changed
-			}
-		}
-	}
+// Keep has Redis keep an order that lasts, for nodes that start later. It never
+// waits: the order is in memory until Redis has it, and given again to a Redis
+// that has lost it.
+func (c *Cluster) Keep(o rooms.Order) {
+	now := time.Now()
+	c.mu.Lock()
+	c.node.Keep(o, now)
+	c.mu.Unlock()
+	offer(c.work)
+}
+
+// ReadOrders has the orders obeyed that Redis has, and that this node does not
+// know: it may have missed some. It never waits.
+func (c *Cluster) ReadOrders() {
+	now := time.Now()
+	c.mu.Lock()
+	c.node.ReadOrders(now)
+	c.mu.Unlock()
+	offer(c.work)
+}
+
+// KeepPosition has Redis note, when it has all orders that were kept before,
+// that it has those of a log up to a position. The highest position counts. It
+// never waits.
+func (c *Cluster) KeepPosition(log string, position uint64) {
+	c.mu.Lock()
+	c.node.KeepPosition(log, position)
+	c.mu.Unlock()
+	offer(c.work)
+}
+
+// Connected reports whether Redis answers and this node gets what others
+// publish.
+func (c *Cluster) Connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.node.IsConnected()
+}
+
+// Ready reports whether, beside that, this node has read the orders that Redis
+// has.
+func (c *Cluster) Ready() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.node.Ready()
 }

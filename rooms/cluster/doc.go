@@ -1,91 +1,60 @@
-// Package cluster makes many nodes one, through Redis: a message goes to those
-// nodes only that hold its room, and when no other node does, nothing is sent.
+// Package cluster joins several nodes through Redis: what a client says to a
+// room reaches the members on the other nodes that hold the room. When no other
+// node does, nothing is sent. Events of services do not go this way: each node
+// reads their log itself.
 //
-//	cluster.go    the port rooms.Cluster, start and stop
-//	server.go     how to reach Redis: alone, by Sentinel, as Redis Cluster
-//	names.go      keys, channels and ids
-//	keeper.go     connects, and keeps this node's session
-//	lease.go      what the nodes say of themselves
-//	view.go       what the keeper found out, for the lanes
-//	lane.go       what waits for Redis, by room
-//	step.go       a lane's goroutine
-//	register.go   a lane writes the directory
-//	ask.go        a join waits until the other nodes have noticed
-//	publish.go    a lane reads it, and publishes
-//	parcel.go     what goes to one node at once
-//	deliver.go    events of the services, which must not get lost
-//	members.go    how many a room has
-//	orders.go     tokens that no node may take
-//	envelope.go   the form of messages between nodes
-//	receive.go, window.go  what comes from the other nodes, once
-//	sweep.go      what a dead node has left behind
-//	gap.go        has this node missed something?
-//	check.go      is the directory right?
+// The package is a driver. What is done when is decided by core.Node, a state
+// machine without I/O; this package sends its batches to Redis, and gives it the
+// replies, the invalidations and the messages of other nodes.
+//
+//	cluster.go  the port rooms.Cluster, start and stop
+//	driver.go   goroutines: what is due, messages, connections, the subscription
+//	conns.go    batches of plain values become calls of rueidis
+//	server.go   how to reach Redis: alone, by Sentinel, as Redis Cluster
+//	check.go    is the directory right? up to where are orders kept?
+//	stats.go    counters
+//
+//	wire        names, messages between nodes, commands and replies
+//	directory   which nodes hold a room
+//	outbox      messages on their way to other nodes
+//	members     how many members a room has
+//	lease       sessions, the other nodes, removal of dead ones
+//	orders      orders that last
+//	core        all of these put together
 //
 // # In Redis
 //
-// Every name begins with KEY_PREFIX and the database's number, because pub/sub
-// knows no databases.
+// Every name begins with KEY_PREFIX and the number of the database, because
+// pub/sub knows no databases.
 //
-//	ws:1:room:conversation:42  set of integers: the sessions that hold the room
-//	ws:1:{nodes}               set of integers: the sessions there are
-//	ws:1:{nodes}:<session>     lease, gone some seconds after its node has died
-//	ws:1:node:<node>           channel of a node
-//	ws:1:room:nodes            set of integers: as of a room that all are in
-//	ws:1:orders                sorted set: orders that last, by when they end
+//	ws:1:in:conversation:42   set of integers: the sessions that hold the room
+//	ws:1:{fleet}              set of integers: all sessions
+//	ws:1:{fleet}:<session>    lease, which ends some seconds after its node has died
+//	ws:1:to:<node>            channel of a node
+//	ws:1:orders               sorted set: orders that last, by when they end
+//	ws:1:orders:kept:<log>    sorted set: the position up to which a log's orders are there
 //
-// A node has a random number for its life. A session is the node's number and
-// a count, and lasts as long as Redis keeps what it was told over one unbroken
-// connection: with a lost connection, a lost lease or a flushed database the
-// count goes up, and the node registers all its rooms anew. So a session that
-// was found dead is dead for ever, and what is written late in its name, by
-// commands that hung in a buffer, does no harm.
+// A node has a random number for its life. A session's id is the node's number
+// and a count. A session lasts as long as Redis surely keeps what it was told
+// in it: after a lost connection, a lost lease or a flushed database the next
+// session begins, and the node registers all its rooms anew.
 //
-// # Who hears what
+// # What is promised
 //
-// A join is acknowledged when the directory has the room and every other node
-// that holds it has answered that it has noticed (ask.go). So what is
-// broadcast after the acknowledgement, by whom and on which node ever, reaches
-// who joined. A node that takes a room for its own alone relies on that, and
-// sends nothing; it does so for as long only as its lease surely lasts. Who
-// publishes to a room without holding it is asked by nobody, and fences what
-// it reads with a command (publish.go). Of two who join at once on two nodes,
-// the one whom the directory has later finds the other.
+// What clients say to a room on one node arrives at most once, and in order. It
+// arrives on every node that the directory has for the room; a node that has
+// just entered a room hears what is said from then on when the others have been
+// told by Redis, some milliseconds later. While Redis is away, what is volatile
+// is dropped, the rest waits in a bounded queue. What is dropped is counted.
+// Of two nodes that enter a room at the same time, at least one hears the
+// other's user_joined.
 //
-// The exception is a node that does not answer: after JoinTimeout the join is
-// acknowledged in any case, and counted.
+// Members of other nodes are up to about a second old, and of many may be off
+// by 1/8.
 //
-// # How many they are
+// An order that was kept is in Redis as soon as Redis is reached, and again when
+// Redis has lost it. A position is written when all orders kept before it are.
 //
-// Everything that a node says of a room carries the members it has there. Who
-// enters a room has asked all others, and so is told exactly. Later, who comes
-// and goes is announced; where it is not, because the room is a crowd, a question
-// once a second tells of a change (members.go). What was said by nodes that have
-// lost their lease or left the room does not count.
-//
-// # Orders
-//
-// An order of the back office is published to a room in which every node is,
-// and so reaches those that an event for a room they hold would. One that lasts
-// is in Redis before: a node reads what is there with each session and each
-// subscription, when the directory has it in that room, so that of each order
-// it is told in one way or the other. Only then is it ready. What Redis has
-// lost, by a flush or because it came back empty, the nodes give it again.
-//
-// # What is lost
-//
-// Pub/sub keeps nothing. What clients broadcast waits in a bounded queue while
-// Redis is away, but for what is volatile; events of services are not
-// acknowledged until Redis has taken them, and as long as a node that may hold
-// the room has its lease and no subscription they wait for it (a lane keeps
-// parkedBytes for a node). The longest wait is that for a node which dies while
-// Redis loses its data: nobody knows then which rooms it held, and all events
-// wait for memoryLeases.
-//
-// A node that is cut off from Redis for longer than its lease, while the
-// others are not, is not waited for. Its clients go on among themselves, and
-// when it is back it has them connect anew (gap.go): only they know what of all
-// that they may have missed they want to fetch, and every client does so after
-// it has connected. To tell them with an event would be kinder to those who
-// know it and nothing to the others.
+// Nodes of versions before this layout use other names: in a rolling update old
+// and new nodes do not hear what each other's clients say.
 package cluster

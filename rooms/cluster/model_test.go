@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,8 @@ import (
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster/clustertest"
+	"github.com/hometrip/gateway/rooms/cluster/lease"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
 // TestClusterAgreesWithAModel has nodes and clients come and go at random, and
@@ -40,7 +43,7 @@ func TestClusterAgreesWithAModel(t *testing.T) {
 func (w *world) modelNode(lag time.Duration) modelNode {
 	w.t.Helper()
 	n := w.node(func(c *Config) {
-		c.Linger, c.JoinTimeout = 20*time.Millisecond, patience
+		c.Linger = 20 * time.Millisecond
 		if lag > 0 {
 			proxy := newProxy(w.t, w.redis)
 			proxy.Lag(lag)
@@ -56,12 +59,9 @@ func (w *world) modelNode(lag time.Duration) modelNode {
 }
 
 func (n *node) knows(other *node) bool {
-	v := n.cluster.view.Load()
-	if v == nil {
-		return false
-	}
-	_, known := v.peers[other.cluster.node]
-	return known
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	return slices.ContainsFunc(n.cluster.node.Stats().Peers, func(p lease.Peer) bool { return p.Node == other.cluster.number })
 }
 
 type modelNode struct{ n *node }
@@ -70,24 +70,26 @@ func (m modelNode) Connect(user string) (clustertest.Client, error) {
 	return &modelClient{client: m.n.connect(user)}, nil
 }
 
+// Publish delivers to all nodes, as their logs do: one event after the other.
 func (m modelNode) Publish(room, text string) error {
 	body := codec.NewText(fmt.Appendf(nil, `42["new_message",{"text":%q}]`, text))
-	_, err := m.n.cluster.Deliver(m.n.w.t.Context(), rooms.Broadcast{Room: room, Message: body})
-	return err
+	m.n.w.logging.Lock()
+	defer m.n.w.logging.Unlock()
+	for _, n := range m.n.w.nodes {
+		n.hub.Receive(rooms.Broadcast{Room: room, Message: body})
+	}
+	return nil
 }
 
 func (m modelNode) Sent() error {
-	await(m.n.w.t, "an empty queue", func() bool { return m.n.cluster.Stats().Queued == 0 })
+	m.n.fence()
 	return m.drained()
 }
 
-// drained waits until what is in the mailboxes is with the clients. Unlike
-// Cluster.Sync it does not wait for dead nodes.
+// drained waits until what is in the mailboxes is with the clients.
 func (m modelNode) drained() error {
 	done := make(chan struct{})
-	if err := m.n.hub.Sync(m.n.w.t.Context(), func() { close(done) }); err != nil {
-		return err
-	}
+	m.n.hub.Sync(func() { close(done) })
 	<-done
 	return nil
 }
@@ -98,14 +100,16 @@ func (m modelNode) Received() error {
 	malformed := func() int64 { return m.n.cluster.Stats().Dropped[DropMalformed] }
 	before := malformed()
 	await(m.n.w.t, "the node's channel", func() bool {
-		v := m.n.cluster.view.Load()
-		if v == nil || !m.n.cluster.Connected() {
-			return false
+		cs, command := m.n.cluster.connections(), "PUBLISH"
+		if cs != nil && cs.sharded {
+			command = "SPUBLISH"
 		}
-		got, err := v.client.Do(m.n.w.t.Context(), m.n.cluster.lanes[0].publishing(v, parcel{node: m.n.cluster.node})).AsInt64()
-		return err == nil && got == 1
+		r := cs.do(wire.Batch{Kind: wire.Publish, Commands: []wire.Command{
+			{Name: command, Keys: []string{m.n.cluster.names.Channel(m.n.cluster.number)}, Args: []string{"?"}}}})[0]
+		return r.Err == nil && r.Int == 1
 	})
 	await(m.n.w.t, "the end of the node's channel", func() bool { return malformed() > before })
+	m.n.fence()
 	return m.drained()
 }
 

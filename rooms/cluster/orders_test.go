@@ -1,29 +1,33 @@
 package cluster
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/orders"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// order gives a node an order of the back office, and returns when it is
-// acknowledged.
-func (n *node) order(o rooms.Order) (acknowledged chan struct{}) {
+// order gives every node an order of the back office, as their logs do.
+func (w *world) order(o rooms.Order) {
+	w.t.Helper()
+	for _, n := range w.nodes {
+		if !n.halted {
+			n.order(o)
+		}
+	}
+}
+
+// order gives it to one node.
+func (n *node) order(o rooms.Order) {
 	n.w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if _, err := n.cluster.Deliver(ctx, rooms.Broadcast{Room: rooms.EveryNode, Order: &o}); err != nil {
+	if err := n.hub.Obey(o); err != nil {
 		n.w.t.Fatal(err)
 	}
-	acknowledged = make(chan struct{})
-	if err := n.cluster.Sync(ctx, func() { close(acknowledged) }); err != nil {
-		n.w.t.Fatal(err)
-	}
-	return acknowledged
+	n.cluster.Keep(o)
 }
 
 func revocation(token string) rooms.Order {
@@ -49,12 +53,12 @@ func (n *node) wantRefused(token string) {
 
 func (w *world) wantOrders(want int) {
 	w.t.Helper()
-	if got := w.cli("-n", "1", "ZCARD", w.nodes[0].cluster.names.orders()); got != fmt.Sprint(want) {
-		w.t.Errorf("%s orders in Redis, want %d", got, want)
-	}
+	await(w.t, fmt.Sprint(want, " orders in Redis"), func() bool {
+		return w.cli("-n", "1", "ZCARD", w.nodes[0].cluster.names.Orders()) == fmt.Sprint(want)
+	})
 }
 
-func TestOrdersActOnEveryNode(t *testing.T) {
+func TestOrdersThatLastAreKnownToNodesThatStartLater(t *testing.T) {
 	w := newWorld(t)
 	var anns, bobs []*client
 	for range 3 {
@@ -62,7 +66,7 @@ func TestOrdersActOnEveryNode(t *testing.T) {
 		anns = append(anns, n.connect("ann/1"))
 		bobs = append(bobs, n.connect("bob/2"))
 	}
-	wait(t, "the order to be acknowledged", w.nodes[0].order(rooms.Order{User: "ann", Reason: "blocked"}))
+	w.order(rooms.Order{User: "ann", Reason: "blocked"})
 	for _, ann := range anns {
 		ann.wantEnded("blocked")
 	}
@@ -70,7 +74,7 @@ func TestOrdersActOnEveryNode(t *testing.T) {
 	for _, n := range w.nodes {
 		n.connect("ann/1").hangUp()
 	}
-	wait(t, "the order to be acknowledged", w.nodes[1].order(revocation("2")))
+	w.order(revocation("2"))
 	for _, bob := range bobs {
 		bob.wantEnded("revoked")
 	}
@@ -86,51 +90,54 @@ func TestNodeThatWasCutOffObeysWhenItIsBack(t *testing.T) {
 	p, proxy := newCutPair(t)
 	eve := p.b.connect("eve/1")
 	proxy.Cut()
-	wait(t, "the order to be acknowledged", p.a.order(revocation("1")))
+	p.awaitAway(p.b)
+	p.a.order(revocation("1"))
+	p.wantOrders(1)
 	proxy.Heal()
 	eve.wantEnded("revoked")
 	p.b.wantRefused("eve/1")
 }
 
-// TestOrdersAreReadAgainWithEachSubscription: what was published in between may
-// be lost, though the session lasts.
-func TestOrdersAreReadAgainWithEachSubscription(t *testing.T) {
-	w := newOwnWorld(t)
-	a := w.node()
-	ann := a.connect("ann/1")
-	o := revocation("1")
-	w.cli("-n", "1", "ZADD", a.cluster.names.orders(), decimal(o.Until.Unix()), string(formOf(&o)))
-	w.cli("CLIENT", "KILL", "TYPE", "pubsub")
-	ann.wantEnded("revoked")
-	a.awaitConnected()
-	if n := a.cluster.Stats().Sessions; n != 1 {
-		t.Errorf("%d sessions, want one", n)
-	}
-}
-
-// TestOrdersOutliveRedis: a Redis that has lost everything is told again.
+// TestOrdersOutliveRedis: a Redis that has lost everything is told again, and of
+// what was kept while it was away.
 func TestOrdersOutliveRedis(t *testing.T) {
 	p := newPair(t)
-	wait(t, "the order to be acknowledged", p.a.order(revocation("1")))
+	p.order(revocation("1"))
+	p.a.cluster.KeepPosition("log", 7)
+	p.wantOrders(1)
 	p.redis.Kill()
 	p.awaitAway(p.a, p.b)
-	here, there := p.a.connect("ann/2"), p.b.connect("bob/2")
-	second := p.a.order(revocation("2"))
-	here.wantEnded("revoked")
-	there.wantNothing()
-	if !pending(second) {
-		t.Error("acknowledged while Redis was away")
-	}
+	p.order(revocation("2"))
+	p.a.cluster.KeepPosition("log", 9)
 	if err := p.redis.Launch(); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "the order to be acknowledged", second)
-	there.wantEnded("revoked")
 	p.awaitRight()
 	p.wantOrders(2)
 	for _, n := range []*node{p.a, p.b, p.node()} {
 		n.wantRefused("eve/1")
 		n.wantRefused("ann/2")
+	}
+	await(t, "the position", func() bool {
+		position, err := p.b.cluster.KeptPosition(t.Context(), "log")
+		return err == nil && position == 9
+	})
+}
+
+// TestHighestPositionIsKept, whichever node has it, and each log's own.
+func TestHighestPositionIsKept(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.node(), w.node()
+	a.cluster.KeepPosition("log", 1<<60)
+	await(t, "a position", func() bool { n, err := b.cluster.KeptPosition(t.Context(), "log"); return err == nil && n == 1<<60 })
+	b.cluster.KeepPosition("log", 5)
+	b.cluster.KeepPosition("other", 6)
+	await(t, "the other position", func() bool { n, _ := a.cluster.KeptPosition(t.Context(), "other"); return n == 6 })
+	if n, err := a.cluster.KeptPosition(t.Context(), "log"); n != 1<<60 || err != nil {
+		t.Errorf("position %d, %v, want %d", n, err, 1<<60)
+	}
+	if n, err := a.cluster.KeptPosition(t.Context(), "none"); n != 0 || err != nil {
+		t.Errorf("position %d, %v of a log that nobody knows", n, err)
 	}
 }
 
@@ -139,98 +146,29 @@ func TestOrdersThatHaveEndedAreForgotten(t *testing.T) {
 	w := newOwnWorld(t)
 	a := w.node()
 	now := time.Now()
-	ended := func(token string) string {
-		return string(formOf(&rooms.Order{TokenID: token, Until: now.Add(-time.Minute)}))
-	}
+	key := a.cluster.names.Orders()
 	add := func(token string) {
-		w.cli("-n", "1", "ZADD", a.cluster.names.orders(), decimal(now.Add(-time.Minute).Unix()), ended(token))
+		form := wire.Order(&rooms.Order{TokenID: token, Until: now.Add(-time.Minute)})
+		w.cli("-n", "1", "ZADD", key, wire.Decimal(now.Add(-time.Minute).Unix()), form)
 	}
 	add("1")
 	w.node().connect("ann/1")
 	w.wantOrders(0) // pruned by reading
 	add("1")
-	wait(t, "the order to be acknowledged", a.order(revocation("2")))
+	a.order(revocation("2"))
 	w.wantOrders(1) // and by writing
 
-	v := a.cluster.view.Load()
-	for i := 0; i < maxOrders; {
-		add := v.client.B().Zadd().Key(a.cluster.names.orders()).ScoreMember()
+	cs := a.cluster.connections()
+	for i := 0; i < orders.Most; {
+		add := wire.Command{Name: "ZADD", Keys: []string{key}}
 		for range 1024 {
-			add = add.ScoreMember(float64(now.Add(24*time.Hour).Unix()), fmt.Sprint(i))
+			add.Args = append(add.Args, wire.Decimal(now.Add(24*time.Hour).Unix()), fmt.Sprint(i))
 			i++
 		}
-		if err := v.client.Do(t.Context(), add.Build()).Error(); err != nil {
+		if err := cs.do(wire.Batch{Commands: []wire.Command{add}})[0].Err; err != nil {
 			t.Fatal(err)
 		}
 	}
-	wait(t, "the order to be acknowledged", a.order(revocation("3")))
-	w.wantOrders(maxOrders)
-}
-
-func TestOrdersRememberedAreBounded(t *testing.T) {
-	var os orders
-	for i := range maxOrders {
-		os.note(fmt.Sprint(i), int64(i)+10, 0)
-	}
-	os.note("one more", 10, 0)
-	if _, known := os.known["one more"]; known || len(os.known) != maxOrders {
-		t.Errorf("%d orders, want %d and not one more", len(os.known), maxOrders)
-	}
-	os.note("when some have ended", 20, 11)
-	if n := len(os.known); n != maxOrders-1 {
-		t.Errorf("%d orders, want two less and one more", n)
-	}
-}
-
-// TestOrdersThatMakeNoSense: what comes with them arrives.
-func TestOrdersThatMakeNoSense(t *testing.T) {
-	w := newWorld(t)
-	a := w.node()
-	ann := a.connect("ann")
-	body := appendEnvelopeHead(nil, 1, 0)
-	bad := []string{``, `{`, `[]`, `{}`, `{"reason":"for nobody"}`, `{"user":"ann","device":"phone"}`, `{"user":"ann"} {}`, `{"user":7}`}
-	for i, form := range bad {
-		body = appendBody(appendSignal(body, uint64(i+1), flagOrder, 0, rooms.EveryNode), []byte(form))
-	}
-	body = appendBody(appendSignal(body, 100, flagOrder, 0, rooms.EveryNode), []byte(`{"user":"ann","reason":"blocked"}`))
-	r := &receiver{c: a.cluster, windows: make(map[source]*window)}
-	r.take(string(body))
-	ann.wantEnded("blocked")
-	ann.wantNothing()
-	if n := a.cluster.Stats().Dropped[DropMalformed]; n != int64(len(bad)) {
-		t.Errorf("%d dropped, want %d", n, len(bad))
-	}
-}
-
-// Orders that are in Redis with a time in milliseconds do not bar a user from
-// tokens to come.
-func TestAnOrderWithATimeInMilliseconds(t *testing.T) {
-	given := time.Now().Add(-time.Minute)
-	for seconds, want := range map[int64]time.Time{
-		given.Unix():      given.Truncate(time.Second),
-		given.UnixMilli(): given.Truncate(time.Millisecond),
-		1 << 62:           time.Now(),
-	} {
-		form := fmt.Appendf(nil, `{"user":"ann","iat":%d,"until":%d}`, seconds, given.Unix()+1000)
-		o, err := parseOrder(form)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if off := o.Issued.Sub(want); off < -time.Second || off > time.Second {
-			t.Errorf("%s: issued %v, want %v", form, o.Issued, want)
-		}
-	}
-	if o, err := parseOrder([]byte(`{"user":"ann"}`)); err != nil || !o.Issued.IsZero() {
-		t.Errorf("issued %v, %v; want any time", o, err)
-	}
-}
-
-// An id with half of a surrogate pair is the same on every node.
-func TestOrdersKeepTheirTexts(t *testing.T) {
-	for _, text := range []string{"ann", "a\xed\xa0\xbd", "<\u2028>\"", "Zoë 😀"} {
-		got, err := parseOrder(formOf(&rooms.Order{User: text, TokenID: text, Reason: text, Until: time.Unix(1<<40, 0)}))
-		if err != nil || got.User != text || got.TokenID != text || got.Reason != text {
-			t.Errorf("%q: %+v, %v", text, got, err)
-		}
-	}
+	a.order(revocation("3"))
+	w.wantOrders(orders.Most)
 }

@@ -32,6 +32,8 @@ type world struct {
 	redis  *redistest.Server
 	server *Server // how the nodes reach it; nil: by its address
 	nodes  []*node
+
+	logging sync.Mutex // held while an event is delivered to the nodes
 }
 
 // shared is the Redis of all tests that leave theirs alive, each with a prefix
@@ -108,8 +110,7 @@ type node struct {
 	name    string
 	hub     *rooms.Hub
 	cluster *Cluster
-	missed  atomic.Int64 // times its clients were sent away
-	halt    func()       // ends it as a crash does
+	halt    func() // ends it as a crash does
 	halted  bool
 	next    int // shard of the next client
 }
@@ -130,7 +131,7 @@ func (w *world) start(change ...func(*Config)) *node {
 	config := Config{
 		Server: Server{Addresses: []string{w.redis.Addr}},
 		Prefix: w.prefix, DB: 1,
-		Lease: 2 * time.Second, Linger: 50 * time.Millisecond, JoinTimeout: 2 * time.Second,
+		Lease: 2 * time.Second, Linger: 50 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	if w.server != nil {
@@ -144,7 +145,6 @@ func (w *world) start(change ...func(*Config)) *node {
 	}
 	n := &node{w: w, name: fmt.Sprint("node", len(w.nodes))}
 	config.Sockets = func() int64 { return n.hub.Stats().Sockets }
-	config.Missed = func() { n.missed.Add(1) }
 	var err error
 	if n.cluster, err = New(config); err != nil {
 		w.t.Fatal(err)
@@ -165,11 +165,12 @@ func (w *world) start(change ...func(*Config)) *node {
 		n.halted = true
 		n.cluster.stop()
 		n.cluster.done.Wait()
-		n.cluster.keeper.close()
 		stopLoops()
 	}
 	w.t.Cleanup(n.halt)
+	w.logging.Lock()
 	w.nodes = append(w.nodes, n)
+	w.logging.Unlock()
 	return n
 }
 
@@ -336,13 +337,6 @@ func (c *client) all() []string {
 	return got
 }
 
-// awaitEvent takes what comes up to an event of this name.
-func (c *client) awaitEvent(event string) {
-	c.n.w.t.Helper()
-	for !strings.HasPrefix(c.next(), `42["`+event+`"`) {
-	}
-}
-
 type presence struct{ SocketID, UserID, Room string }
 
 // want waits for an event, which must have this name.
@@ -391,27 +385,40 @@ func (c *client) do(event, room string) {
 	}
 }
 
-// deliver hands over an event of a service, and returns when it is everywhere.
-func (n *node) deliver(room, event string) {
-	n.w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if _, err := n.cluster.Deliver(ctx, rooms.Broadcast{Room: room, Message: codec.NewText([]byte(`42["` + event + `",{}]`))}); err != nil {
-		n.w.t.Fatal(err)
-	}
-	n.sync()
+// settled reports whether the node has nothing to write, to read or to publish.
+func (n *node) settled() bool {
+	s := n.cluster.Stats()
+	return s.Connected && s.Registered && s.Queued == 0 && s.Waiting == 0
 }
 
-func (n *node) sync() {
+// fence returns when the node has heard of all changes of the directory that
+// were made before, and has looked at them.
+func (n *node) fence() {
 	n.w.t.Helper()
-	done := make(chan struct{})
-	if err := n.cluster.Sync(context.Background(), func() { close(done) }); err != nil {
-		n.w.t.Fatal(err)
-	}
-	select {
-	case <-done:
-	case <-time.After(patience):
-		n.w.t.Fatalf("%s: what was delivered is not with its receivers", n.name)
+	await(n.w.t, n.name+" to have looked", func() bool {
+		cs := n.cluster.connections()
+		for i := 0; cs != nil; i++ {
+			server, more := cs.server(i)
+			if !more {
+				return n.settled()
+			}
+			if server.Do(n.w.t.Context(), server.B().Ping().Build()).Error() != nil {
+				return false
+			}
+		}
+		return false
+	})
+}
+
+// settle returns when every node knows who holds its rooms.
+func (w *world) settle() {
+	w.t.Helper()
+	for range 2 { // what one of them writes, the others look at
+		for _, n := range w.nodes {
+			if !n.halted {
+				n.fence()
+			}
+		}
 	}
 }
 
@@ -446,8 +453,8 @@ func (w *world) awaitRight() {
 			if s := n.cluster.Stats(); !s.Connected || !s.Registered {
 				last += n.name + " is not registered; "
 			}
-			if v := n.cluster.view.Load(); v == nil || v.doubt || len(v.open) > 0 {
-				last += n.name + " is in doubt; "
+			if !n.settled() {
+				last += n.name + " is not settled; "
 			}
 		}
 		if last == "" {

@@ -2,6 +2,7 @@ package brokertest
 
 import (
 	"errors"
+	"fmt"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -10,6 +11,8 @@ import (
 type Publisher struct {
 	Conn    *amqp.Connection
 	Channel *amqp.Channel // which confirms
+
+	returned chan amqp.Return
 }
 
 // Connect makes a publisher.
@@ -20,6 +23,7 @@ func (b *Broker) Connect() (*Publisher, error) {
 	}
 	p := &Publisher{Conn: conn}
 	if p.Channel, err = conn.Channel(); err == nil {
+		p.returned = p.Channel.NotifyReturn(make(chan amqp.Return, maxPublish))
 		err = p.Channel.Confirm(false)
 	}
 	if err != nil {
@@ -28,14 +32,18 @@ func (b *Broker) Connect() (*Publisher, error) {
 	return p, err
 }
 
+// maxPublish is how many messages Publish takes.
+const maxPublish = 1000
+
 // Publish publishes messages with one key and waits until RabbitMQ has them
-// all.
+// all in a queue. RabbitMQ also confirms what it had no queue for, such as
+// right after its start.
 func (p *Publisher) Publish(exchange, key string, messages ...amqp.Publishing) error {
 	confirms := make([]*amqp.DeferredConfirmation, len(messages))
 	for i, m := range messages {
 		m.DeliveryMode = amqp.Persistent
 		var err error
-		if confirms[i], err = p.Channel.PublishWithDeferredConfirm(exchange, key, false, false, m); err != nil {
+		if confirms[i], err = p.Channel.PublishWithDeferredConfirm(exchange, key, true, false, m); err != nil {
 			return err
 		}
 	}
@@ -44,7 +52,12 @@ func (p *Publisher) Publish(exchange, key string, messages ...amqp.Publishing) e
 			return errors.New("not confirmed")
 		}
 	}
-	return nil
+	select {
+	case m := <-p.returned:
+		return fmt.Errorf("returned: %s", m.ReplyText)
+	default:
+		return nil
+	}
 }
 
 // Close ends the connection.

@@ -7,6 +7,9 @@ const ackTimeout = 10_000; // ms
 
 const $ = (id) => document.getElementById(id);
 let socket; // the session's, if there is one
+let second; // socket of a second user, if there is one
+let secondUser = ""; // as the gateway calls it
+let token = ""; // the newest that the session has
 let user = ""; // as the gateway calls it
 const rooms = new Map(); // by name: what join_room was asked with, and its element
 
@@ -43,8 +46,7 @@ function describeToken() {
 }
 
 // newToken asks the gateway for a token, which it gives in development only.
-async function newToken() {
-  const id = $("user")?.value.trim();
+async function newToken(id = $("user")?.value.trim()) {
   if (!id) return "";
   const answer = await fetch(`/console/token?user=${encodeURIComponent(id)}`, { method: "POST" });
   const { token, error } = await answer.json();
@@ -56,16 +58,18 @@ async function connect() {
   show("connect-error", "");
   setState("connecting", "Connecting…");
   try {
-    const token = $("token").value.trim() || (await newToken());
+    const first = $("token").value.trim() || (await newToken());
     if ($("state").dataset.state !== "connecting") return; // stopped meanwhile
-    open(token, $("transport").value);
+    open(first, $("transport").value);
   } catch (e) {
     end(e.message);
   }
 }
 
-function open(token, transport) {
-  const options = { auth: { token }, forceNew: true };
+function open(first, transport) {
+  token = first;
+  // Asked for at each connection: a token that was refreshed is the one to come back with.
+  const options = { auth: (answer) => answer({ token }), forceNew: true };
   if (transport) options.transports = [transport];
   socket = io(options);
   $("fact-token").textContent = token ? untilWhen(token) : "none";
@@ -101,8 +105,20 @@ function refused(error) {
     return;
   }
   setState("connecting", "Trying again…");
-  show("connect-error", error.message);
+  show("connect-error", explain(error.message));
 }
+
+// likely has what mostly is behind errors of the client that name no cause: a
+// browser tells a page no more.
+const likely = {
+  "xhr poll error": "the gateway does not answer here. Most likely it has stopped or is starting, or a proxy in front of it does not pass /socket.io/ on. "
+    + "A page of another origin gets the same when its origin is not in CORS_ORIGIN.",
+  "websocket error": "no WebSocket can be opened. Most likely the gateway has stopped, or a proxy in front of it does not pass the headers Upgrade and Connection on. "
+    + "A page of another origin gets the same when its origin is not in CORS_ORIGIN.",
+  timeout: "the gateway has not answered in time.",
+};
+
+const explain = (message) => (Object.hasOwn(likely, message) ? `${message}: ${likely[message]}` : message);
 
 function disconnected(reason) {
   log.add("note", "disconnect", { reason });
@@ -118,6 +134,26 @@ function received(event, args) {
     showSession();
     refill();
   }
+  if (event === "token_expiring_soon" && $("user")) refresh();
+}
+
+// refresh gives the gateway a newer token before the old one ends.
+async function refresh() {
+  try {
+    const newer = $("newer-token")?.value.trim() || (await newToken(user));
+    const { success, error } = await ask("refresh_token", { token: newer });
+    if (!success) throw new Error(error ?? "not taken");
+    token = newer;
+    $("fact-token").textContent = untilWhen(newer);
+    say("refreshed", "Refreshed.", true);
+  } catch (e) {
+    say("refreshed", e.message, false);
+  }
+}
+
+function say(id, text, good) {
+  $(id).className = good ? "" : "error";
+  $(id).textContent = text;
 }
 
 // end goes back to the form, and says why.
@@ -125,6 +161,7 @@ function end(why) {
   const left = socket;
   socket = undefined;
   left?.disconnect();
+  endSecond("");
   for (const { element } of rooms.values()) element.remove();
   rooms.clear();
   setState("off", "Not connected");
@@ -137,25 +174,28 @@ function setState(state, text) {
   $("state").firstElementChild.textContent = text;
   const focused = $("connect").contains(document.activeElement) || document.activeElement === $("disconnect");
   $("connect").hidden = state !== "off";
-  $("facts").hidden = state !== "on";
+  $("facts").hidden = $("refresh").hidden = state !== "on";
+  if (state !== "on") say("refreshed", "", true);
   $("disconnect").hidden = state === "off";
   $("disconnect").textContent = state === "on" ? "Disconnect" : "Stop trying";
   if (focused) (state === "off" ? $("connect").querySelector("button") : $("disconnect")).focus();
   if (state === "on") show("connect-error", "");
   showRooms();
+  showSecond();
 }
 
 // ask sends an event and returns the answer, both of them logged.
-async function ask(event, data) {
-  log.add("sent", event, data);
+async function ask(event, data, from = socket) {
+  const who = from === second ? ` by ${secondUser}` : "";
+  log.add("sent", event + who, event === "refresh_token" ? { token: "…" } : data);
   const began = performance.now();
   let answer;
   try {
-    answer = await socket.timeout(ackTimeout).emitWithAck(event, data);
+    answer = await from.timeout(ackTimeout).emitWithAck(event, data);
   } catch {
     answer = { error: `no answer within ${ackTimeout / 1000} s` };
   }
-  log.add(answer?.error ? "refused" : "answer", event, answer, performance.now() - began);
+  log.add(answer?.error ? "refused" : "answer", event + who, answer, performance.now() - began);
   show("rooms-error", answer?.error ? `${event}: ${answer.error}` : "");
   return answer ?? {};
 }
@@ -182,18 +222,65 @@ async function join(data) {
   }
   rooms.set(name, { data, element });
   $("rooms").append(element);
+  if (second?.connected) ask("join_room", data, second);
   showRooms();
   refill();
 }
 
 async function act(event, name) {
   const { data, element } = rooms.get(name);
-  const { success } = await ask(event, data);
-  if (event !== "leave_room" || !success) return;
+  const from = second?.connected && document.querySelector("[name=actor]:checked").value === "second" ? second : socket;
+  const { success } = await ask(event, data, from);
+  if (event !== "leave_room" || !success || from === second) return;
   rooms.delete(name);
   element.remove();
   showRooms();
   $("room-id").focus();
+}
+
+// A second user, so that there is somebody to see who types
+
+async function connectSecond() {
+  show("second-error", "");
+  try {
+    const theirs = $("second-token")?.value.trim() || (await newToken($("second-user").value.trim()));
+    secondUser = $("second-user")?.value.trim() ?? "the second"; // until the gateway says so
+    const mine = (second = io({ auth: { token: theirs }, forceNew: true, transports: ["websocket"] }));
+    const current = (handle) => (...args) => mine === second && handle(...args);
+    mine.on("connect", current(() => {
+      showSecond();
+      for (const { data } of rooms.values()) ask("join_room", data, mine);
+    }));
+    mine.on("connect_error", current((error) => (mine.active ? show("second-error", explain(error.message)) : endSecond(error.message))));
+    mine.on("disconnect", current((reason) => (mine.active ? showSecond() : endSecond(`The gateway has ended the second session (${reason}).`))));
+    mine.onAny(current((event, body) => {
+      log.add("received", `${event} to ${secondUser}`, body);
+      if (event === "connected") {
+        secondUser = body.userId;
+        showSecond();
+      }
+    }));
+  } catch (e) {
+    endSecond(e.message);
+  }
+}
+
+function endSecond(why) {
+  const left = second;
+  second = undefined;
+  secondUser = "";
+  left?.disconnect();
+  document.querySelector("[name=actor][value=first]").checked = true;
+  showSecond();
+  show("second-error", why);
+}
+
+function showSecond() {
+  const on = $("state").dataset.state === "on";
+  $("second").hidden = !on || Boolean(second);
+  $("actors").hidden = !on || !second;
+  $("actor-first").textContent = `as ${user || "nobody"}`;
+  $("actor-second").textContent = second?.connected ? `as ${secondUser || "nobody"}` : "connecting…";
 }
 
 // Publishing
@@ -239,10 +326,9 @@ async function publish() {
   }
   const good = status === 202;
   log.add(good ? "answer" : "refused", `${status} ${key}`.trim(), answer, performance.now() - began);
-  $("published").className = good ? "" : "error";
-  $("published").textContent = good
+  say("published", good
     ? `Accepted for ${answer.rooms} ${answer.rooms === 1 ? "room" : "rooms"}.`
-    : [status, answer.reason, answer.error ?? answer].filter(Boolean).join(", ");
+    : [status, answer.reason, answer.error ?? answer].filter(Boolean).join(", "), good);
 }
 
 function bodyOrText(text) {
@@ -279,6 +365,9 @@ function onSubmit(id, act) {
 
 onSubmit("connect", connect);
 onSubmit("join", () => join({ roomType: $("room-type").value, roomId: $("room-id").value.trim() }));
+onSubmit("refresh", refresh);
+onSubmit("second", connectSecond);
+$("second-end").addEventListener("click", () => endSecond(""));
 $("disconnect").addEventListener("click", () => {
   log.add("note", "disconnect", { reason: "asked for here" });
   end("");

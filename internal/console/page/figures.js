@@ -30,11 +30,11 @@ const figures = [
   { name: "Events in", about: "Events from clients", unit: "/s", floor: 5, value: perSecond("eventsReceived") },
   { name: "Deliveries", about: "Messages handed to members of rooms", unit: "/s", floor: 5, value: perSecond("deliveries") },
   {
-    name: "Waiting", about: "Messages waiting for an event loop or for Redis", floor: 5,
+    name: "Waiting", about: "Messages waiting for an event loop or for Redis. It should be near 0; a number that stays means that the gateway, or Redis, cannot keep up.", floor: 5,
     value: (now) => now.mailboxWaiting + (now.cluster?.queued ?? 0),
   },
   {
-    name: "Loop turn age", about: "How long ago the event loop that lags most took its last turn", unit: "ms", floor: 20,
+    name: "Loop turn age", about: "How long ago the event loop that lags most took its last turn. Up to 10 ms is normal; above 100 ms everything it serves is late by as much.", unit: "ms", floor: 20,
     value: (now) => now.loopTurnAge * 1000, worry: (ms) => ms > slow,
   },
 ];
@@ -47,9 +47,14 @@ class Tile {
     this.element = document.getElementById("figure").content.firstElementChild.cloneNode(true);
     const find = (selector) => this.element.querySelector(selector);
     [this.number, this.more, this.stroke, this.area] = ["output", ".more", ".stroke", ".area"].map(find);
-    find("dt").textContent = figure.name;
     find(".unit").textContent = figure.unit ?? "";
-    this.element.title = figure.about;
+    const [about, explanation] = [find(".about"), find(".explanation")];
+    about.textContent = figure.name;
+    explanation.textContent = figure.about;
+    about.addEventListener("click", () => {
+      explanation.hidden = !explanation.hidden;
+      about.setAttribute("aria-expanded", String(!explanation.hidden));
+    });
   }
 
   add(now, before) {

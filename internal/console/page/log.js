@@ -58,7 +58,7 @@ function draw() {
     entries.unshift(...fresh);
     for (const old of entries.splice(cap)) old.element.remove();
     $("latest").hidden = false;
-    $("latest").textContent = `${kinds[entries[0].kind].mark} ${entries[0].name}`;
+    $("latest").textContent = `${entries.length}: ${kinds[entries[0].kind].mark} ${entries[0].name}`;
   }
   filter();
 }

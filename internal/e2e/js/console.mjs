@@ -162,14 +162,89 @@ describe("the console", () => {
     await page.locator("#state[data-state=on]").waitFor();
     const focused = () => page.evaluate(() => document.activeElement.textContent || document.activeElement.id);
     assert.equal(await focused(), "Disconnect");
-    await page.keyboard.press("Tab");
-    await page.keyboard.press("Tab");
-    assert.equal(await focused(), "room-id");
+    for (const expected of ["Refresh token", null, "room-id"]) {
+      await page.keyboard.press("Tab");
+      if (expected) assert.equal(await focused(), expected);
+    }
     await page.keyboard.press("Enter");
     await field(page, "Rooms joined").getByText("conversation:1", { exact: true }).waitFor();
     for (let i = 0; i < 20 && (await page.evaluate(() => document.activeElement.tagName)) !== "SUMMARY"; i++) await page.keyboard.press("Tab");
     await page.keyboard.press("Enter");
     await page.locator("details[open] pre").waitFor();
+  });
+
+  it("explains its figures by key and by touch", async () => {
+    for (const name of ["Waiting", "Loop turn age"]) {
+      const tile = page.locator(".figure", { hasText: name });
+      const about = button(tile, name);
+      await about.focus();
+      await page.keyboard.press("Enter");
+      assert.equal(await about.getAttribute("aria-expanded"), "true");
+      await tile.locator(".explanation").waitFor({ state: "visible" });
+      await about.click();
+      await tile.locator(".explanation").waitFor({ state: "hidden" });
+    }
+  });
+
+  it("has a second user, who sees the first type", async () => {
+    const here = room();
+    await field(page, "User").fill("ann");
+    await connect(page);
+    await join(page, here);
+    await field(page, "Second user").fill("ben");
+    await page.locator("#second button").click();
+    await eventually("#actor-second", "as ben");
+    await page.locator("#entries .answer", { hasText: "join_room by ben" }).waitFor();
+    await button(page, `typing, ${here.name}`).click();
+    assert.equal((await event(page, "received", "user_typing to ben")).userId, "ann");
+    await page.locator("[name=actor][value=second]").check();
+    await button(page, `typing, ${here.name}`).click();
+    assert.equal((await event(page, "received", "user_typing")).userId, "ben");
+    await button(page, `leave, ${here.name}`).click();
+    assert.equal((await event(page, "received", "user_left")).userId, "ben");
+    await button(page, "End second user").click();
+    await page.locator("#second").waitFor({ state: "visible" });
+    await eventually("#state", "Connected as ann");
+  });
+
+  it("refreshes its token, asked and by itself", async () => {
+    await field(page, "User").fill("ann");
+    await field(page, "Token").fill(token({ id: "ann", exp: now() + 20 })); // the warning comes at 80 % of that
+    await connect(page);
+    await page.locator("#entries .received", { hasText: "token_expiring_soon" }).waitFor();
+    await eventually("#refreshed", "Refreshed.");
+    const until = await page.locator("#fact-token").textContent();
+    assert.match(until, /^until /);
+    await button(page, "Refresh token").click();
+    await page.locator("#entries .answer", { hasText: "refresh_token" }).nth(1).waitFor();
+    assert.ok(!(await page.locator("#entries").textContent()).includes("eyJ"), "the log shows a token");
+  });
+
+  it("says what most likely is behind an error without a cause", async () => {
+    await page.route(/socket\.io\/\?/, (route) => route.abort());
+    await button(page, "Connect").click();
+    await eventually("#connect-error", "xhr poll error: the gateway does not answer here. Most likely");
+    await button(page, "Stop trying").click();
+    await page.unroute(/socket\.io\/\?/);
+    complaints.length = 0; // the browser's own words
+  });
+
+  it("shows that rows open, and cuts no text at 1280", async () => {
+    await page.setViewportSize({ width: 1280, height: 860 });
+    const here = room();
+    await connect(page);
+    await join(page, here);
+    await button(page, "Publish").click();
+    await eventually("#published", "Accepted");
+    const sign = page.locator("#entries summary time").first();
+    assert.match(await sign.evaluate((time) => getComputedStyle(time, "::before").content), /▸/);
+    // What a preview of a body leaves out is there when the row is opened.
+    const cut = await page.evaluate(() => [...document.querySelectorAll("body *")]
+      .filter((e) => e.checkVisibility() && !e.closest(".spoken, summary code, .summary code, svg, textarea, template"))
+      .filter((e) => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== "visible" && e.textContent.trim() !== "" && !e.matches(".scroll"))
+      .map((e) => `${e.tagName} ${e.id} ${e.textContent.trim().slice(0, 40)}`));
+    assert.deepEqual(cut, []);
+    await picture(page, "desktop-1280");
   });
 
   it("fits on a phone and a desktop, in the light and in the dark", async (t) => {
@@ -192,6 +267,39 @@ describe("the console", () => {
     }
     assert.equal(grounds.size, 2);
     await page.emulateMedia({ colorScheme: "light" });
+  });
+});
+
+describe("the console on a phone", () => {
+  it("is used with a finger, and the events are one touch away", async () => {
+    const { page, complaints } = await open(url, { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });
+    await button(page, "Connect").tap();
+    await page.locator("#state[data-state=on]").waitFor();
+    await join(page, room());
+    await field(page, "Second user").waitFor();
+    await page.locator("#latest", { hasText: "join_room" }).waitFor();
+    const small = await page.evaluate(() => [...document.querySelectorAll("a, button, input:not([type=radio]), select, textarea, summary, #actors label")]
+      .filter((e) => e.checkVisibility())
+      .map((e) => ({ name: `${e.tagName} ${e.id || e.textContent.trim()}`, ...e.getBoundingClientRect().toJSON() }))
+      .filter(({ width, height }) => height < 43.5 || width < 43.5)
+      .map(({ name, width, height }) => `${name}: ${width} by ${height}`));
+    assert.deepEqual(small, []);
+    // From anywhere on the page, and nothing lies over the form meanwhile.
+    await field(page, "Body").scrollIntoViewIfNeeded();
+    const over = await page.evaluate(() => {
+      const body = document.getElementById("body").getBoundingClientRect();
+      const top = document.elementFromPoint(body.x + body.width / 2, body.y + body.height / 2);
+      return top.id;
+    });
+    assert.equal(over, "body");
+    await page.locator("#jump").getByRole("link", { name: "Events" }).tap();
+    await page.waitForFunction(() => {
+      const { top } = document.getElementById("log").getBoundingClientRect();
+      return top >= 0 && top < innerHeight / 2;
+    });
+    await fits(page);
+    await picture(page, "phone-events");
+    assert.deepEqual(complaints, []);
   });
 });
 

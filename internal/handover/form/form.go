@@ -89,7 +89,7 @@ type HTTP struct {
 type Exchange struct {
 	Method, Origin, Preflight string
 	KeepAlive, HTTP10         bool
-	Home                      bool // it names a session
+	Relayed                   bool // by a proxy
 }
 
 // A WebSocket is the state of a connection that speaks WebSocket.
@@ -330,7 +330,7 @@ func (w *walker) http(h *HTTP) {
 	w.text(&x.Method)
 	w.text(&x.Origin)
 	w.text(&x.Preflight)
-	w.bools(&x.KeepAlive, &x.HTTP10, &x.Home)
+	w.bools(&x.KeepAlive, &x.HTTP10, &x.Relayed)
 }
 
 func (w *walker) webSocket(c *WebSocket) {

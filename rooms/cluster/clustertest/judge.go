@@ -38,15 +38,22 @@ func (m *Model) settle(events []event) error {
 	for _, x := range m.members {
 		x.judged = len(x.Heard())
 		x.stays = slices.DeleteFunc(x.stays, func(s stay) bool { return s.leaving != never })
+		for i := range x.stays {
+			x.stays[i].settled = true
+		}
 	}
 	return nil
 }
 
 // must reports whether x has to hear of e: it was in the room before, and
-// stayed.
+// stayed. What clients say is at most once: the nodes have to have settled
+// since x has joined, and nothing may have been harmed.
 func (x *member) must(e *event) bool {
 	s := x.in(e.room)
-	return e.by != x && s != nil && s.in < e.from
+	if e.by == x || s == nil || s.in >= e.from {
+		return false
+	}
+	return e.by == nil || s.settled && !e.harmed
 }
 
 // may reports whether x can have heard of e: it left after e had begun, if at
@@ -86,6 +93,9 @@ func (x *member) count() map[string]int {
 func (m *Model) strangers(events []event) (list string) {
 	joins := make(map[string]int)
 	for i := range events {
+		if events[i].harmed {
+			return ""
+		}
 		joins[events[i].what]++
 	}
 	for i, x := range m.members {

@@ -22,11 +22,12 @@ type Node interface {
 	// Publish publishes an event as a service does, with this text in it.
 	Publish(room, text string) error
 
-	// Sent waits until everything that was published here has left the node.
+	// Sent waits until everything that was published here has left the node, and
+	// the directory has its rooms.
 	Sent() error
 
 	// Received waits until everything that has come to the node is with its
-	// clients.
+	// clients, and it knows who holds its rooms.
 	Received() error
 
 	// Kill ends the node at once, and with it its clients.
@@ -84,6 +85,7 @@ type stay struct {
 	asked, in      int64 // when the join was sent, when acknowledged
 	leaving, out   int64 // the same of the leave; never as long as it stays
 	opened, closed int   // how much had been heard at asked, and at out
+	settled        bool  // since the join all nodes know of it
 }
 
 const never = 1 << 62

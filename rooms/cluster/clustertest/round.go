@@ -15,6 +15,8 @@ type event struct {
 	by   *member // nil: a service
 	line int     // of which sender in which round: its events keep their order
 	from int64   // when it was begun
+
+	harmed bool // in a round in which something was harmed
 }
 
 // An actor does some things one after the other.
@@ -40,6 +42,7 @@ type step struct {
 func (m *Model) crowd() (what string, err error) {
 	aside := func() error { return nil }
 	nodes, members := m.nodes, m.members // who may act
+	harmed := false
 	switch dice := m.random.IntN(100); {
 	case dice < 5 && len(m.nodes) < mostNodes:
 		what, aside = "a node starts", m.startNode
@@ -50,14 +53,17 @@ func (m *Model) crowd() (what string, err error) {
 		nodes, members = m.nodes, m.members
 		what, aside = "a node is killed", func() error { doomed.Kill(); return nil }
 	case dice < 20 && m.Fault != nil:
-		what, aside = "a fault", m.Fault
+		what, aside, harmed = "a fault", m.Fault, true
 	}
 	actors := m.actors(nodes, members)
 	err = perform(actors, aside)
 	var events []event
 	for _, a := range actors {
 		what += "; " + a.String()
-		events = append(events, a.events...)
+		for _, e := range a.events {
+			e.harmed = harmed
+			events = append(events, e)
+		}
 		err = errors.Join(err, a.err)
 	}
 	if err == nil {
@@ -145,7 +151,7 @@ func (a *actor) act() {
 
 func (a *actor) cause(what, room string) int64 {
 	from := a.m.clock.Add(1)
-	a.events = append(a.events, event{what, room, a.who, a.line, from})
+	a.events = append(a.events, event{what: what, room: room, by: a.who, line: a.line, from: from})
 	return from
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -20,6 +19,7 @@ func TestFleetAgreesWithAModel(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t)
+			f.service(fmt.Sprint("model", seed))
 			m := clustertest.Model{Log: t.Logf, Start: f.modelNode}
 			if seed == 1 {
 				m.Fault = func() error { _, err := f.redis.CLI("FLUSHALL"); return err }
@@ -41,9 +41,7 @@ type modelNode struct {
 // know it.
 func (f *fleet) modelNode() (clustertest.Node, error) {
 	before := f.channels()
-	// A node that misses its lease, on a busy machine, is right to send its clients
-	// away, which the model knows nothing of.
-	n := modelNode{gateway: f.start("NODE_LEASE=4000", "JOIN_TIMEOUT="+strconv.FormatInt(patience.Milliseconds(), 10)), f: f}
+	n := modelNode{gateway: f.start("NODE_LEASE=4000"), f: f}
 	f.alive = append(f.alive, n.gateway)
 	for _, g := range f.alive {
 		gatewaytest.Await(f.t, "the gateways to know each other", func() bool { return g.figures().Cluster.Nodes >= len(f.alive) })
@@ -74,9 +72,11 @@ func (n modelNode) Publish(room, text string) error {
 	return n.publish(strings.TrimPrefix(room, "conversation:"), text)
 }
 
+// Sent also publishes an event to nobody, behind which the gateways have the
+// same position in the log, those too that have just been started.
 func (n modelNode) Sent() error {
-	gatewaytest.Await(n.t, "an empty queue", func() bool { return n.figures().Cluster.Queued == 0 })
-	return nil
+	n.settle()
+	return n.publish("nobody", "mark")
 }
 
 // Received sends the gateway something that it counts, behind all that others
@@ -88,7 +88,21 @@ func (n modelNode) Received() error {
 		return err
 	}
 	gatewaytest.Await(n.t, "the end of the gateway's channel", func() bool { return n.Metric(malformed) > before })
+	gatewaytest.Await(n.t, "all events of services", func() bool {
+		mine := n.figures().EventBus.Position
+		return !slices.ContainsFunc(n.f.alive, func(g *gateway) bool { return g.figures().EventBus.Position != mine })
+	})
+	n.settle()
 	return nil
+}
+
+// settle waits until the gateway has nothing to publish, and nothing to tell or
+// ask the directory.
+func (n modelNode) settle() {
+	gatewaytest.Await(n.t, "an empty queue", func() bool {
+		return n.figures().Cluster.Queued == 0 && n.Metric("gateway_cluster_directory_waiting") == 0 &&
+			n.Metric("gateway_cluster_registered") == 1
+	})
 }
 
 func (n modelNode) Kill() {
@@ -190,10 +204,12 @@ func (f *fleet) pair() (a *gateway, ann, bob *client) {
 	f.t.Helper()
 	a, b := f.start(), f.start()
 	ann, bob = connect(f.t, a, "ann"), connect(f.t, b, "bob")
-	for _, c := range []*client{ann, bob} {
-		if err := c.do("join_room", "1"); err != nil {
-			f.t.Fatal(err)
-		}
+	if err := ann.do("join_room", "1"); err != nil {
+		f.t.Fatal(err)
+	}
+	modelNode{gateway: a, f: f}.settle()
+	if err := bob.do("join_room", "1"); err != nil {
+		f.t.Fatal(err)
 	}
 	want(f.t, ann, "user_joined bob 1")
 	return a, ann, bob

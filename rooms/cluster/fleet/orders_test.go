@@ -28,6 +28,7 @@ func (g *gateway) refuses(user string) string {
 func TestOrdersOverHTTPActOnEveryGateway(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
+	f.service("orders")
 	gateways := []*gateway{f.start(), f.start()}
 	for _, key := range []string{"user.disconnect", "token.revoked"} {
 		var anns []*client

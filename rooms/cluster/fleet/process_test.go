@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -29,11 +30,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A fleet is a Redis and gateways around it; events_test.go adds a RabbitMQ.
+// A fleet is a Redis and gateways around it, and perhaps a RabbitMQ.
 type fleet struct {
-	t     *testing.T
-	redis *redistest.Server
-	alive []*gateway // of a model
+	t        *testing.T
+	redis    *redistest.Server
+	settings []string   // of all gateways
+	alive    []*gateway // of a model
 }
 
 func newFleet(t *testing.T) *fleet {
@@ -59,7 +61,7 @@ func (f *fleet) launch(settings ...string) *gateway {
 		"NODE_ENV=production", "EVENT_LOOPS=2",
 		"USE_REDIS=true", "REDIS_HOST=127.0.0.1", "REDIS_PORT=" + strconv.Itoa(f.redis.Port), "KEY_PREFIX=" + keyPrefix,
 		"NODE_LEASE=1500", "ROOM_LINGER=50",
-	}, settings...)...), f.t}
+	}, append(slices.Clone(f.settings), settings...)...)...), f.t}
 	g.Launch()
 	return g
 }
@@ -75,6 +77,7 @@ func (f *fleet) start(settings ...string) *gateway {
 // figures is what /metrics says.
 type figures struct {
 	ConnectedSockets int
+	EventBus         struct{ Position string }
 	Cluster          *struct{ Nodes, ConnectedSockets, Queued int }
 }
 

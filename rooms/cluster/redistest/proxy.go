@@ -12,15 +12,15 @@ import (
 type Proxy struct {
 	Addr string // host:port
 
-	target   string
 	listener net.Listener
 
-	mu    sync.Mutex // guards the following
-	cut   bool
-	held  *sync.Cond // told when hold changes
-	hold  bool
-	lag   time.Duration
-	conns map[net.Conn]struct{}
+	mu     sync.Mutex // guards the following
+	target string
+	cut    bool
+	held   *sync.Cond // told when hold changes
+	hold   bool
+	lag    time.Duration
+	conns  map[net.Conn]struct{}
 }
 
 // NewProxy listens on a free port and forwards to target.
@@ -51,6 +51,14 @@ func (p *Proxy) Lag(usual time.Duration) {
 	p.lag = usual
 }
 
+// Retarget has new connections lead to another server. Those that are there
+// stay.
+func (p *Proxy) Retarget(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
 // Heal opens the way again.
 func (p *Proxy) Heal() { p.set(false, false) }
 
@@ -79,7 +87,10 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		to, err := net.Dial("tcp", p.target)
+		p.mu.Lock()
+		target := p.target
+		p.mu.Unlock()
+		to, err := net.Dial("tcp", target)
 		if err != nil || !p.keep(from, to) {
 			from.Close()
 			if to != nil {

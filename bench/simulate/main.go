@@ -1,0 +1,145 @@
+// Command simulate runs simulated fleets: see docs/simulation.md.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hometrip/gateway/internal/simulation"
+)
+
+// shrinkRuns is how many fleets may be run to make a failing one smaller.
+const shrinkRuns = 600
+
+func main() {
+	var c simulation.Config
+	seed := flag.Uint64("seed", 1, "the first seed")
+	seeds := flag.Int("seeds", 0, "how many seeds; 0: as many as there is time for, or one with -trace")
+	long := flag.Duration("for", time.Minute, "how long, when -seeds is not given")
+	flag.IntVar(&c.Nodes, "nodes", 0, "nodes; 0: 1 to 5, by the seed")
+	flag.IntVar(&c.Clients, "clients", 0, "clients; 0: 5 to 200, by the seed")
+	flag.IntVar(&c.Faults, "faults", 0, "faults; 0: by the seed, -1: none")
+	flag.DurationVar(&c.Span, "span", 0, "simulated time in which faults happen; 0: 20 s to 2 min, by the seed")
+	one := flag.String("run", "", "one run, in the form in which a failure is shown")
+	trace := flag.Bool("trace", false, "write what happens, when and to whom")
+	shrink := flag.Bool("shrink", true, "make a failing run smaller before it is shown")
+	report := flag.String("report", "", "write a report to this file")
+	flag.Parse()
+	debug.SetGCPercent(1000) // a fleet needs some megabytes, and is thrown away
+
+	if *trace {
+		c.Trace = os.Stdout
+		*shrink = false
+		*seeds = max(*seeds, 1)
+	}
+	s := session{began: time.Now(), counts: make(map[string]int)}
+	if *one != "" {
+		again, err := simulation.Parse(*one)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+		again.Trace = c.Trace
+		s.run(again, false)
+		*seeds = -1
+	}
+	for n := uint64(0); *seeds > 0 && n < uint64(*seeds) || *seeds == 0 && time.Since(s.began) < *long; n++ {
+		if !s.run(simulation.Draw(c, *seed+n), *shrink) {
+			break
+		}
+	}
+	s.print(os.Stdout)
+	if *report != "" {
+		file, err := os.Create(*report)
+		if err == nil {
+			s.print(file)
+			err = file.Close()
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+	}
+	if s.broken != nil {
+		os.Exit(1)
+	}
+}
+
+// A session is what all runs together have shown.
+type session struct {
+	began      time.Time
+	runs       int
+	simulated  time.Duration
+	steps      uint64
+	deliveries int
+	events     int
+	counts     map[string]int
+	hash       uint64
+	broken     *simulation.Result
+	small      *simulation.Result
+}
+
+// run runs one fleet, and reports whether every rule held.
+func (s *session) run(c simulation.Config, shrink bool) bool {
+	r := simulation.Run(c)
+	s.runs++
+	s.simulated += r.Simulated
+	s.steps += r.Steps
+	s.deliveries += r.Deliveries
+	s.events += r.Events
+	s.hash = s.hash*31 + r.Hash
+	for what, n := range r.Counts {
+		s.counts[what] += n
+	}
+	if r.Broken == nil {
+		return true
+	}
+	s.broken = &r
+	if shrink {
+		small := simulation.Shrink(r, shrinkRuns)
+		s.small = &small
+	}
+	return false
+}
+
+func (s *session) print(w io.Writer) {
+	took := time.Since(s.began)
+	fmt.Fprintf(w, "%d fleets, %v simulated in %v: %.0f simulated seconds a second\n", s.runs,
+		s.simulated.Round(time.Second), took.Round(time.Millisecond), s.simulated.Seconds()/took.Seconds())
+	fmt.Fprintf(w, "%d steps, %d events of services, %d deliveries of them to clients\n", s.steps, s.events, s.deliveries)
+	fmt.Fprintf(w, "hash of all traces %016x\n\n", s.hash)
+	names := make([]string, 0, len(s.counts))
+	for name := range s.counts {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		fmt.Fprintf(w, "%8d  %s\n", s.counts[name], name)
+	}
+	if s.broken == nil {
+		fmt.Fprintf(w, "\nEvery rule held.\n")
+		return
+	}
+	fmt.Fprintf(w, "\nA rule is broken, ")
+	show(w, s.broken)
+	if s.small != nil {
+		fmt.Fprintf(w, "\nSmaller, ")
+		show(w, s.small)
+	}
+}
+
+// show writes a failing run, and how to have it again.
+func show(w io.Writer, r *simulation.Result) {
+	c := &r.Config
+	fmt.Fprintf(w, "seed %d, %d nodes, %d clients, %d rooms:\n%v\n", c.Seed, c.Nodes, c.Clients, c.Rooms, r.Broken)
+	for _, f := range r.Faults {
+		fmt.Fprintf(w, "  fault %s\n", f)
+	}
+	fmt.Fprintf(w, "Its trace: make simulate TRACE=1 RUN='%s'\n", strings.TrimSpace(simulation.Format(*c)))
+}

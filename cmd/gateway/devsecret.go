@@ -1,0 +1,77 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// devSecretFile keeps the secret that development makes up, in the working
+// directory: without it each restart would refuse the tokens of the run before.
+const devSecretFile = ".gateway-dev-secret"
+
+// useDevSecret replaces a made-up JWT_SECRET by the one in devSecretFile. The
+// file is made if create is set and it is not there. A directory that cannot
+// be written leaves the secret as it is, good for this run.
+func (c *Config) useDevSecret(dir string, create bool) error {
+	if !c.EphemeralSecret || c.Environment != development {
+		return nil
+	}
+	path := filepath.Join(dir, devSecretFile)
+	secret, err := readDevSecret(path)
+	if errors.Is(err, fs.ErrNotExist) && create {
+		if writeDevSecret(path, rand.Text()) != nil {
+			return nil
+		}
+		secret, err = readDevSecret(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return settingsError{fmt.Errorf("%w; delete it and a new one is made, or set JWT_SECRET", err)}
+	}
+	c.JWTSecret, c.SecretFile = secret, path
+	return nil
+}
+
+func readDevSecret(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("%s: mode %v, want a file that only its owner can read (0600)", path, info.Mode())
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	secret := strings.TrimSpace(string(text))
+	if len(secret) < minSecret {
+		return "", fmt.Errorf("%s: %d bytes, want %d or more", path, len(secret), minSecret)
+	}
+	return secret, nil
+}
+
+// writeDevSecret makes the file with its content in one step, so that of two
+// gateways that start at once both read the same secret.
+func writeDevSecret(path, secret string) error {
+	file, err := os.CreateTemp(filepath.Dir(path), devSecretFile+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	_, err = file.WriteString(secret + "\n")
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Link(file.Name(), path)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestMadeUpSecretIsKept(t *testing.T) {
+	dir := t.TempDir()
+	first, second, unkept := mustParse(t), mustParse(t), mustParse(t)
+	if err := unkept.useDevSecret(dir, false); err != nil || unkept.SecretFile != "" {
+		t.Errorf("a command that does not serve: %q, %v", unkept.SecretFile, err)
+	}
+	for _, cfg := range []*Config{&first, &second, &unkept} {
+		if err := cfg.useDevSecret(dir, cfg != &unkept); err != nil {
+			t.Fatal(err)
+		}
+		if cfg.JWTSecret != first.JWTSecret || cfg.SecretFile == "" {
+			t.Errorf("secret %q of %q, want the first's", cfg.JWTSecret, cfg.SecretFile)
+		}
+	}
+	info, err := os.Stat(filepath.Join(dir, devSecretFile))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v, want mode 0600", info, err)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+		t.Errorf("%d files are left, want one", len(entries))
+	}
+	own := mustParse(t, "JWT_SECRET=mine")
+	if err := own.useDevSecret(dir, true); err != nil || own.JWTSecret != "mine" {
+		t.Errorf("JWT_SECRET=mine became %q, %v", own.JWTSecret, err)
+	}
+}
+
+func TestGatewaysThatStartAtOnceKeepOneSecret(t *testing.T) {
+	dir := t.TempDir()
+	secrets := make([]string, 8)
+	var all sync.WaitGroup
+	for i := range secrets {
+		cfg := mustParse(t)
+		all.Go(func() {
+			if err := cfg.useDevSecret(dir, true); err != nil {
+				t.Error(err)
+			}
+			secrets[i] = cfg.JWTSecret
+		})
+	}
+	all.Wait()
+	for _, secret := range secrets {
+		if secret != secrets[0] {
+			t.Fatalf("%q", secrets)
+		}
+	}
+}
+
+func TestBadSecretFileIsAnErrorThatSaysWhatToDo(t *testing.T) {
+	for name, row := range map[string]struct {
+		text string
+		mode os.FileMode
+	}{"readable by others": {strings.Repeat("x", 26), 0o644}, "empty": {"", 0o600}} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, devSecretFile)
+		if err := os.WriteFile(path, []byte(row.text), row.mode); err != nil {
+			t.Fatal(err)
+		}
+		cfg := mustParse(t)
+		if err := cfg.useDevSecret(dir, true); err == nil || !strings.Contains(err.Error(), "delete it") || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	cfg := mustParse(t)
+	if err := cfg.useDevSecret(filepath.Join(t.TempDir(), "missing"), true); err != nil || cfg.SecretFile != "" || cfg.JWTSecret == "" {
+		t.Errorf("a directory that cannot be written: %q, %v", cfg.SecretFile, err)
+	}
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	packagedProgram = "/usr/bin/gateway"
+	packagedUnit    = "websocket-gateway.service"
+	instanceUnit    = "websocket-gateway@.service" // of the hand-over
+)
+
+// An installation is the service that the Debian package has set up: what its
+// unit gives the process. Paths begin with root.
+type installation struct {
+	root        string // where the package is unpacked; "" is /
+	unit        string // path of the unit
+	variables   map[string]string
+	files       []string // of settings, the last wins
+	directory   string   // the process works in
+	descriptors uint64   // LimitNOFILE; 0: not set
+}
+
+// findInstallation returns the installation that program belongs to, nil if
+// the package has not put it where it is.
+func findInstallation(program string) *installation {
+	root, packaged := strings.CutSuffix(program, packagedProgram)
+	if !packaged {
+		return nil
+	}
+	name := packagedUnit
+	for _, instance := range []string{"a", "b"} {
+		enabled := root + "/etc/systemd/system/multi-user.target.wants/" + strings.Replace(instanceUnit, "@", "@"+instance, 1)
+		if _, err := os.Lstat(enabled); err == nil {
+			name = instanceUnit
+		}
+	}
+	install := &installation{root: root, variables: make(map[string]string)}
+	for _, dir := range []string{"/etc/systemd/system/", "/usr/lib/systemd/system/"} {
+		if _, err := os.Stat(root + dir + name); err == nil {
+			install.unit = root + dir + name
+			break
+		}
+	}
+	if install.unit == "" {
+		return nil
+	}
+	install.apply(install.unit)
+	for _, dir := range []string{"/usr/lib/systemd/system/", "/etc/systemd/system/"} {
+		changes, _ := filepath.Glob(root + dir + name + ".d/*.conf")
+		for _, change := range changes {
+			install.apply(change)
+		}
+	}
+	return install
+}
+
+// apply takes what a unit or a change to it says of settings and limits.
+func (i *installation) apply(path string) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return
+	}
+	var variables map[string]string
+	for line := range strings.Lines(strings.ReplaceAll(string(text), "\\\n", " ")) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch name {
+		case "Environment":
+			for _, word := range unitWords(value) {
+				name, value, _ := strings.Cut(word, "=")
+				i.variables[name] = value
+			}
+		case "EnvironmentFile":
+			file, err := readEnvFile(i.root + strings.TrimPrefix(value, "-"))
+			if err == nil {
+				variables = file.values
+			}
+		case "ExecStart":
+			i.files = append(i.files, i.namedFiles(unitWords(value))...)
+			if value == "" {
+				i.files = nil
+			}
+		case "WorkingDirectory":
+			i.directory = i.root + strings.Replace(strings.TrimPrefix(value, "-"), "%S", "/var/lib", 1)
+		case "LimitNOFILE":
+			soft, _, _ := strings.Cut(value, ":")
+			i.descriptors, _ = strconv.ParseUint(soft, 10, 64)
+		}
+	}
+	for name, value := range variables { // which win over Environment=
+		i.variables[name] = value
+	}
+}
+
+// namedFiles returns the files of --env-file in a command line.
+func (i *installation) namedFiles(words []string) (files []string) {
+	for n, word := range words {
+		if file, ok := strings.CutPrefix(word, "--env-file="); ok {
+			files = append(files, i.root+file)
+		} else if word == "--env-file" && n+1 < len(words) {
+			files = append(files, i.root+words[n+1])
+		}
+	}
+	return files
+}
+
+// unitWords splits a line of a unit at spaces that no quotes enclose.
+func unitWords(line string) (words []string) {
+	var word strings.Builder
+	quote, inside := rune(0), false
+	for _, r := range line + " " {
+		switch {
+		case quote == 0 && (r == '"' || r == '\''):
+			quote, inside = r, true
+		case r == quote:
+			quote = 0
+		case quote == 0 && (r == ' ' || r == '\t'):
+			if inside {
+				words = append(words, word.String())
+			}
+			word.Reset()
+			inside = false
+		default:
+			word.WriteRune(r)
+			inside = true
+		}
+	}
+	return words
+}
+
+// inputs returns where the service finds its settings.
+func (i *installation) inputs() inputs {
+	in := inputs{paths: slices.Clone(i.files)}
+	in.environments = []environ{{name: i.unit, values: i.variables, own: true}}
+	if len(in.paths) == 0 {
+		in.paths, in.optional = []string{filepath.Join(i.directory, ".env")}, true
+	}
+	return in
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// memoName is the name of a memo among the descriptors in /proc/PID/fd.
+const memoName = "gateway-settings"
+
+// A memo holds the settings in effect where "gateway doctor" finds them: in a
+// file without a place in the file system, which whoever may read the memory
+// of the process may read. Owned by the reloader.
+type memo struct{ file *os.File } // nil when there is none
+
+func newMemo(log *slog.Logger) *memo {
+	fd, err := unix.MemfdCreate(memoName, unix.MFD_CLOEXEC)
+	if err == nil {
+		err = unix.Fchmod(fd, 0o600)
+	}
+	if err != nil {
+		log.Debug("the doctor will not see the settings of this process", "error", err)
+		return &memo{}
+	}
+	return &memo{os.NewFile(uintptr(fd), memoName)}
+}
+
+// write replaces what is in the memo by NAME=value, a zero byte behind each.
+func (m *memo) write(cfg *Config) {
+	if m.file == nil {
+		return
+	}
+	var b strings.Builder
+	for _, s := range settings {
+		b.WriteString(s.name + "=" + s.kind.text(cfg) + "\x00")
+	}
+	_ = m.file.Truncate(0)
+	_, _ = m.file.WriteAt([]byte(b.String()), 0)
+}
+
+func (m *memo) close() {
+	if m.file != nil {
+		m.file.Close()
+	}
+}

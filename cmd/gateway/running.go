@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/hometrip/gateway/internal/doctor"
+)
+
+// A running gateway is a process that serves, as /proc shows it.
+type running struct {
+	pid         int
+	settings    map[string]string // in effect
+	descriptors uint64            // RLIMIT_NOFILE; 0: cannot be read
+}
+
+// findRunning returns the gateways of the same program, or of the one that an
+// upgrade has replaced, that this user may look into. Below directory, if it is
+// not "", they must work.
+func findRunning(proc, program, directory string) (found []running) {
+	entries, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
+	for _, process := range entries {
+		pid, _ := strconv.Atoi(filepath.Base(process))
+		exe, err := os.Readlink(filepath.Join(process, "exe"))
+		if err != nil || pid == os.Getpid() || strings.TrimSuffix(exe, " (deleted)") != program {
+			continue
+		}
+		if cwd, err := os.Readlink(filepath.Join(process, "cwd")); directory != "" && (err != nil || cwd != directory) {
+			continue
+		}
+		if settings := settingsOf(process); settings != nil {
+			found = append(found, running{pid: pid, settings: settings, descriptors: descriptorsOf(process)})
+		}
+	}
+	return found
+}
+
+// settingsOf reads the memo of a process, nil if it has none.
+func settingsOf(process string) map[string]string {
+	links, _ := filepath.Glob(filepath.Join(process, "fd", "*"))
+	for _, fd := range links {
+		if link, err := os.Readlink(fd); err != nil || !strings.HasPrefix(link, "/memfd:"+memoName) {
+			continue
+		}
+		text, err := os.ReadFile(fd)
+		if err != nil || len(text) == 0 {
+			return nil
+		}
+		values := make(map[string]string)
+		for line := range bytes.SplitSeq(text, []byte{0}) {
+			name, value, _ := strings.Cut(string(line), "=")
+			values[name] = value
+		}
+		return values
+	}
+	return nil
+}
+
+func descriptorsOf(process string) uint64 {
+	text, _ := os.ReadFile(filepath.Join(process, "limits"))
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "Max open files"); ok && len(strings.Fields(rest)) > 0 {
+			n, _ := strconv.ParseUint(strings.Fields(rest)[0], 10, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// runningHere returns the gateways that the settings of l are those of.
+func (l *loaded) runningHere() []running {
+	program, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	directory := ""
+	if l.install == nil {
+		directory, _ = os.Getwd()
+	}
+	return findRunning("/proc", program, directory)
+}
+
+// compare says how the settings of a process differ from those on disk.
+func (l *loaded) compare(r running) []doctor.Finding {
+	var findings []doctor.Finding
+	for _, s := range settings {
+		disk, process := s.kind.text(&l.Config), r.settings[s.name]
+		if disk == process || s.name == "JWT_SECRET" && l.EphemeralSecret {
+			continue
+		}
+		do := "a restart (websocket-gateway-handover) applies it"
+		if s.reload {
+			do = fmt.Sprintf("a reload (systemctl reload, or kill -HUP %d) applies it", r.pid)
+		}
+		found := fmt.Sprintf("%q in effect, %q on disk", s.show(process), s.show(disk))
+		if s.secret {
+			found = "another value in effect than on disk"
+		}
+		findings = append(findings, doctor.Finding{Check: s.name, Verdict: doctor.Warn, Found: found,
+			Want: "the same in both", Do: do})
+	}
+	if findings == nil {
+		findings = []doctor.Finding{{Check: "settings", Verdict: doctor.OK, Found: "as on disk"}}
+	}
+	return doctor.In(fmt.Sprintf("process %d", r.pid), findings)
+}
+
+// processes compares all gateways that run.
+func (l *loaded) processes(found []running) (findings []doctor.Finding) {
+	for _, r := range found {
+		findings = append(findings, l.compare(r)...)
+	}
+	if len(found) == 0 {
+		findings = doctor.In("process", []doctor.Finding{{Check: "settings", Verdict: doctor.Skip,
+			Found: "no gateway runs here that this user may look into"}})
+	}
+	return findings
+}
+
+// descriptorLimit returns RLIMIT_NOFILE of the gateway: of the process that
+// runs, else what the unit would give it, else own.
+func (l *loaded) descriptorLimit(found []running, own uint64) uint64 {
+	for _, r := range found {
+		if r.descriptors > 0 {
+			return r.descriptors
+		}
+	}
+	if l.install != nil && l.install.descriptors > 0 {
+		return l.install.descriptors
+	}
+	return own
+}

@@ -1,0 +1,64 @@
+package auth
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+func TestReloadedSecretVerifiesAndTheOldOneNoLonger(t *testing.T) {
+	const other = "another secret of these tests, no other use"
+	v := newVerifier(t, Config{Secret: testSecret})
+	old := sign(`{"id":"ann"}`)
+	next := signWith(jwt.SigningMethodHS256, []byte(other), "", `{"id":"ann"}`)
+	for range 2 { // the second time the header is familiar
+		if _, err := v.Verify(old, testNow); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := v.Reload(Config{Secret: other, Issuer: "us"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Verify(old, testNow); !errors.Is(err, errSignature) {
+		t.Errorf("the old secret: %v", err)
+	}
+	if _, err := v.Verify(next, testNow); err == nil || err.Error() != "jwt issuer invalid. expected: us" {
+		t.Errorf("the new issuer: %v", err)
+	}
+	for _, wrong := range []Config{{}, {PublicKey: "/nowhere"}, {JWKSURL: "http://127.0.0.1:1/"}} {
+		if err := v.Reload(wrong); err == nil {
+			t.Errorf("%+v is taken", wrong)
+		}
+	}
+	if err := v.Reload(Config{Secret: other}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Verify(next, testNow); err != nil {
+		t.Errorf("the new secret: %v", err)
+	}
+}
+
+func TestReloadWhileTokensAreVerified(t *testing.T) {
+	v := newVerifier(t, Config{Secret: testSecret})
+	const other = "another secret of these tests, no other use"
+	tokens := []string{sign(`{"id":"ann"}`), signWith(jwt.SigningMethodHS256, []byte(other), "", `{"id":"ann"}`)}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for i := range 2000 {
+				_, _ = v.Verify(tokens[i%2], testNow)
+			}
+		})
+	}
+	for i := range 200 {
+		if err := v.Reload(Config{Secret: []string{other, testSecret}[i%2]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all.Wait()
+	if _, err := v.Verify(tokens[1], testNow); !errors.Is(err, errSignature) {
+		t.Errorf("what was learnt with the other secret is still taken: %v", err)
+	}
+}

@@ -1,0 +1,349 @@
+package simulation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
+)
+
+// Delays of the network between clients and nodes.
+const (
+	clientLeast = 2 * time.Millisecond
+	clientMost  = 60 * time.Millisecond
+	silentTime  = 25 * time.Second // until a node notices that a client is gone
+	reconnect   = 3 * time.Second  // the longest pause before a client comes back
+	actEvery    = 30 * time.Second // between two things that a client does
+)
+
+// A client is one that follows the protocol, and the socket that it has on a
+// node. Owned by its run.
+type client struct {
+	r     *run
+	index int
+	name  string
+	user  string
+	rng   *rand.Rand
+
+	machine *machine
+	link    *session // nil: not connected
+	logins  int      // counts tokens, which the back office refuses
+	slow    bool     // reads seldom
+	lastAct time.Duration
+}
+
+// A session is one connection of a client, and the rooms.Sink of its socket.
+type session struct {
+	c      *client
+	m      *machine
+	shard  *rooms.Shard
+	socket *rooms.Socket
+	line   *line
+	up     channel
+	issued time.Time
+
+	out     []*codec.Message // on the way to the client
+	pending int              // bytes of these
+	moving  bool             // they arrive at some time
+	closing bool             // the node has closed it, or is about to
+	closed  bool             // Closed was called
+	gone    bool             // the client knows that it is over
+
+	connected bool // has the answer to CONNECT
+	since     time.Duration
+	id        string
+	acks      int64
+	calls     map[int64]call
+	members   []*member   // by room; nil: not in there
+	bases     map[int]int // by room: its events that were written when the node had the packet
+	heard     map[heardKey]heard
+	typing    time.Duration // when it has typed last
+	typings   map[int]int   // by room
+	probes    map[int]bool  // rooms in which it has typed since the faults are over
+}
+
+// A call is an event that waits for its acknowledgement.
+type call struct {
+	leave bool
+	room  int
+}
+
+// A member is what a client knows of a room that it is in.
+type member struct {
+	since   time.Duration
+	base    int  // number of the room's first event that was written after the node had the join
+	last    int  // number of the last that came; -1: none
+	sure    bool // it is not before base
+	leaving bool
+	heard   int          // typings, since the faults are over
+	early   map[int]bool // repeated events from before base that have come
+}
+
+func newClient(r *run, i int) *client {
+	return &client{r: r, index: i, name: fmt.Sprintf("client%d", i), user: "u" + strconv.Itoa(i), rng: stream(r.config.Seed, 1000+uint64(i))}
+}
+
+func (c *client) begin() {
+	c.r.after(between(c.rng, 0, 2*time.Second), c.connect)
+	c.r.after(between(c.rng, 0, actEvery), c.act)
+}
+
+// token is a user and when it was issued.
+func token(user string, issued time.Time) string {
+	return user + "@" + strconv.FormatInt(issued.Unix(), 10)
+}
+
+func parseToken(text string) (user string, issued time.Time) {
+	user, seconds, _ := strings.Cut(text, "@")
+	n, _ := strconv.ParseInt(seconds, 10, 64)
+	return user, time.Unix(n, 0)
+}
+
+// connect opens a connection to any node that takes some.
+func (c *client) connect() {
+	if c.link != nil {
+		return
+	}
+	m := c.r.nodes[c.rng.IntN(len(c.r.nodes))]
+	if !m.up || m.leaving || m.reader.reader.Identity() == "" { // not ready
+		c.r.after(between(c.rng, 10*time.Millisecond, time.Second), c.connect)
+		return
+	}
+	l := &session{c: c, m: m, line: newLine(clientLeast, clientMost, &noDelay), calls: make(map[int64]call), bases: make(map[int]int)}
+	l.up = channel{s: &c.r.schedule, line: l.line}
+	l.members = make([]*member, c.r.config.Rooms+c.r.config.Clients)
+	l.issued = epoch.Add(c.r.now)
+	c.link, c.machine = l, m
+	life := m.life
+	l.up.send(func() {
+		if !m.up || m.life != life {
+			return
+		}
+		m.execute(func() {
+			if c.link != l || !l.line.open {
+				return
+			}
+			m.sessions = append(m.sessions, l)
+			l.shard = m.hub.Shard(c.rng.IntN(m.hub.Shards()))
+			l.socket = l.shard.Open(l, "", m.now())
+		})
+	})
+	l.enter(`0{"token":"`+token(c.user, l.issued)+`"}`, c.r.config.Rooms+c.index)
+}
+
+// text sends a Socket.IO packet.
+func (l *session) text(packet string) { l.enter(packet, -1) }
+
+// enter sends a packet by which the client comes into a room; -1: into none.
+func (l *session) enter(packet string, room int) {
+	m := l.m
+	l.up.send(func() {
+		m.execute(func() {
+			if l.socket != nil && !l.closed && !l.closing && m.up {
+				l.socket.Text([]byte(packet), m.now())
+				if room >= 0 {
+					l.bases[room] = len(l.c.r.judge.rooms[room])
+				}
+				m.cluster.wake()
+			}
+		})
+	})
+}
+
+// ask sends an event that asks for an acknowledgement.
+func (l *session) ask(event string, room int, c call) {
+	l.acks++
+	l.calls[l.acks] = c
+	l.enter(fmt.Sprintf(`2%d["%s",{"roomType":"conversation","roomId":"%s"}]`, l.acks, event, roomID(room)), room)
+}
+
+func roomID(room int) string { return "r" + strconv.Itoa(room) }
+
+// act does something now and then.
+func (c *client) act() {
+	if c.r.ending {
+		return
+	}
+	c.r.after(between(c.rng, 0, 2*actEvery), c.act)
+	l := c.link
+	if l == nil || !l.connected {
+		return
+	}
+	for range 1 + c.rng.IntN(3) {
+		room := c.room()
+		m := l.members[room]
+		switch n := c.rng.IntN(10); {
+		case m == nil && n < 7:
+			l.join(room)
+		case m == nil || m.leaving:
+		case n < 5:
+			l.type_(room)
+		case n < 7:
+			l.leave(room)
+		case n == 7:
+			c.slow = !c.slow
+		case n == 8:
+			c.leave(c.rng.IntN(2) == 0)
+			return
+		}
+	}
+}
+
+// room draws a room: a few have many members.
+func (c *client) room() int {
+	n := c.r.config.Rooms
+	if c.rng.IntN(4) == 0 {
+		return c.rng.IntN(min(n, 3))
+	}
+	return c.rng.IntN(n)
+}
+
+func (l *session) join(room int) {
+	for _, o := range l.calls {
+		if o.room == room {
+			return // its answer is on the way
+		}
+	}
+	l.c.r.trace(l.c.name, "joins %s", roomID(room))
+	l.ask("join_room", room, call{room: room})
+}
+
+func (l *session) leave(room int) {
+	l.c.r.trace(l.c.name, "leaves %s", roomID(room))
+	l.members[room].leaving = true
+	l.ask("leave_room", room, call{leave: true, room: room})
+}
+
+func (l *session) type_(room int) {
+	if l.typing == l.c.r.now {
+		return // two in one millisecond could not be told apart
+	}
+	l.typing = l.c.r.now
+	if l.typings == nil {
+		l.typings, l.probes = make(map[int]int), make(map[int]bool)
+	}
+	l.typings[room]++
+	l.probes[room] = l.c.r.ending
+	l.c.r.trace(l.c.name, "types in %s", roomID(room))
+	l.text(`2["typing",{"roomType":"conversation","roomId":"` + roomID(room) + `"}]`)
+}
+
+// probed reports whether it has typed in a room since the faults are over.
+func (l *session) probed(room int) bool { return l.probes[room] }
+
+// leave ends the connection from the client's side; silent: the node is not
+// told.
+func (c *client) leave(silent bool) {
+	l := c.link
+	if l == nil {
+		return
+	}
+	c.r.trace(c.name, "goes away, silent %v", silent)
+	l.over()
+	d := c.r.between(clientLeast, clientMost)
+	if silent {
+		d = silentTime
+	}
+	l.m.after(d, l.hangUp)
+}
+
+// over is the end as the client sees it.
+func (l *session) over() {
+	if l.gone {
+		return
+	}
+	l.gone, l.line.open = true, false
+	l.c.link, l.c.machine = nil, nil
+	l.c.r.note('O', uint64(l.c.index), 0, 0)
+	l.c.r.after(between(l.c.rng, 0, reconnect), l.c.connect)
+}
+
+// lost is the end of the client's node.
+func (c *client) lost() {
+	if l := c.link; l != nil {
+		l.line.silent = true
+		c.r.after(c.r.between(clientLeast, noticeMost), l.over)
+	}
+}
+
+// hangUp is the end as the node sees it.
+func (l *session) hangUp() {
+	if l.closed {
+		return
+	}
+	l.closed = true
+	l.m.sessions = slices.DeleteFunc(l.m.sessions, func(o *session) bool { return o == l })
+	if l.socket != nil {
+		l.socket.Closed(l.m.now())
+	}
+	l.m.cluster.wake()
+}
+
+// Send implements rooms.Sink.
+func (l *session) Send(m *codec.Message) {
+	if l.closing || l.closed {
+		return
+	}
+	if m.Volatile && l.pending > 0 && l.c.slow {
+		return // a backlog does without it
+	}
+	l.out = append(l.out, m)
+	if l.pending += m.Size(); l.pending > l.c.r.limits.pending {
+		l.c.r.count("slow consumer")
+		l.Close(rooms.ReasonSlowConsumer)
+		return
+	}
+	l.move()
+}
+
+// move has what is on its way arrive, together, at some time.
+func (l *session) move() {
+	if l.moving {
+		return
+	}
+	l.moving = true
+	r := l.c.r
+	d := r.between(clientLeast, clientMost)
+	if l.c.slow && !r.ending {
+		d += r.between(0, 20*time.Second)
+	}
+	r.after(d, func() {
+		l.moving = false
+		out := l.out
+		l.out, l.pending = nil, 0
+		if !l.line.open || l.line.silent {
+			return
+		}
+		for _, m := range out {
+			l.receive(m)
+		}
+	})
+}
+
+// Close implements rooms.Sink.
+func (l *session) Close(reason rooms.Reason) {
+	if l.closing || l.closed {
+		return
+	}
+	l.closing = true
+	r := l.c.r
+	r.trace(l.c.name, "is closed by %v: %v", l.m, reason)
+	r.count("closed " + reason.String())
+	l.m.after(r.between(0, time.Millisecond), l.hangUp)
+	r.after(r.between(clientLeast, 2*clientMost), func() {
+		if l.line.open {
+			l.over()
+		}
+	})
+}
+
+// Source implements rooms.Sink.
+func (l *session) Source() uint64 { return uint64(l.c.index) + 1 }
+
+// Wake implements rooms.Sink; tokens here have no end.
+func (l *session) Wake() {}

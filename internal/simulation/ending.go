@@ -1,0 +1,301 @@
+package simulation
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+const (
+	quietTime = 75 * time.Second // in which everything becomes right again
+	probeTime = 8 * time.Second  // in which what is probed arrives
+	fewTypers = 25               // rooms of more are not probed by typing
+)
+
+// finish ends all faults, waits until everything is quiet, and checks that
+// everything is right then.
+func (r *run) finish() {
+	r.ending = true
+	r.trace("run", "all faults end")
+	r.heal()
+	r.until(r.now + quietTime)
+	r.checkQuiet()
+	r.probe()
+	r.until(r.now + probeTime)
+	r.checkProbe()
+	r.checkQuiet()
+}
+
+// heal takes all faults back.
+func (r *run) heal() {
+	r.redis.heal()
+	r.broker.heal()
+	for _, m := range r.nodes {
+		m.slow, m.cut, m.off = 0, 0, 0
+		if !m.up && !m.stays {
+			m.start()
+		}
+	}
+	for _, c := range r.clients {
+		c.slow = false
+	}
+}
+
+// checkQuiet checks what has to be when nothing happens any more.
+func (r *run) checkQuiet() {
+	if !r.service.idle() {
+		r.fail("something waits for ever", "events of services are not confirmed")
+	}
+	for _, c := range r.clients {
+		if l := c.link; l == nil || !l.connected || l.members[r.config.Rooms+c.index] == nil {
+			r.fail("something waits for ever", "%s is not connected", c.name)
+		}
+		for _, m := range c.link.calls {
+			r.fail("something waits for ever", "%s waits for an acknowledgement of %s", c.name, roomID(m.room))
+		}
+	}
+	for _, m := range r.nodes {
+		if m.up {
+			r.checkNode(m)
+		}
+	}
+	r.checkDirectory()
+	r.checkClients()
+	r.checkOrders()
+}
+
+func (r *run) checkNode(m *machine) {
+	s := m.node.Stats()
+	q := r.broker.broker.Queue(streamName)
+	switch {
+	case !s.Connected:
+		r.fail("something waits for ever", "%v is not connected to Redis", m)
+	case !s.Registered:
+		r.fail("something waits for ever", "%v has not registered", m)
+	case s.Queued != 0:
+		r.fail("something waits for ever", "%v has %d messages queued", m, s.Queued)
+	case m.hub.Stats().MailboxWaiting != 0:
+		r.fail("something waits for ever", "%v has %d broadcasts in its mailboxes", m, m.hub.Stats().MailboxWaiting)
+	case m.reader.reader.Phase() != eventlog.PhaseReading,
+		int64(m.reader.past) != q.NextOffset() && (m.reader.past != 0 || int64(m.reader.reader.Last()) != q.NextOffset()):
+		r.fail("something waits for ever", "%v has read up to %d, the stream has %d (%v)", m, m.reader.past, q.NextOffset(), m.reader.reader.Phase())
+	}
+	if got, want := len(s.Peers), r.running()-1; got != want {
+		r.fail("a node does not know the others", "%v has %d peers, want %d", m, got, want)
+	}
+}
+
+func (r *run) running() (n int) {
+	for _, m := range r.nodes {
+		if m.up {
+			n++
+		}
+	}
+	return n
+}
+
+// checkDirectory checks that Redis has for each room the nodes that hold it,
+// and nobody who is gone.
+func (r *run) checkDirectory() {
+	r.redis.advance()
+	byNumber := make(map[uint32]*machine)
+	for _, m := range r.nodes {
+		if m.up {
+			byNumber[m.cluster.number] = m
+		}
+	}
+	has := make(map[string]map[*machine]bool)
+	for _, room := range r.redis.roomsKept() {
+		has[room] = make(map[*machine]bool)
+		for _, session := range r.redis.sessionsOf(room) {
+			m := byNumber[wire.NodeOf(session)]
+			switch {
+			case m == nil:
+				r.fail("the directory is wrong", "%s is held by session %d of a node that is gone", room, session)
+			case has[room][m]:
+				r.fail("the directory is wrong", "%s is held by %v twice: %v", room, m, r.redis.sessionsOf(room))
+			case !m.hub.Holds([]byte(room)):
+				r.fail("the directory is wrong", "%s is held by session %d of %v, which has nobody in it", room, session, m)
+			}
+			has[room][m] = true
+		}
+	}
+	for _, m := range r.nodes {
+		if !m.up {
+			continue
+		}
+		held, _ := m.hub.Names(1 << 20)
+		for _, room := range held {
+			if !has[room][m] {
+				r.fail("the directory is wrong", "%s is not held by %v, which has members there", room, m)
+			}
+		}
+	}
+	r.checkMembers()
+}
+
+// checkMembers checks the counts of members.
+func (r *run) checkMembers() {
+	for room := range r.config.Rooms {
+		name := "conversation:" + roomID(room)
+		total := 0
+		for _, c := range r.clients {
+			if c.link.members[room] != nil {
+				total++
+			}
+		}
+		for _, m := range r.nodes {
+			if !m.up || !m.hub.Holds([]byte(name)) {
+				continue
+			}
+			if got := m.hub.Members(name); got < total-total/8 || got > total+total/8 {
+				r.fail("a room's members are counted wrong", "%v counts %d in %s, there are %d", m, got, name, total)
+			}
+		}
+	}
+}
+
+// checkClients checks that every client has all that was for it.
+func (r *run) checkClients() {
+	for _, c := range r.clients {
+		for room, m := range c.link.members {
+			if m == nil {
+				continue
+			}
+			list := r.judge.rooms[room]
+			for i := max(m.last+1, m.base); i < len(list); i++ {
+				x := list[i]
+				if x.era != r.broker.era && x.at < r.broker.anewAt {
+					continue
+				}
+				r.fail("an event never comes", "%s on %v did not get event %d at %d (number %d of %s; in there since %v, from number %d on, last %d)",
+					c.name, c.link.m, x.event.number, x.pos, i, r.judge.nameOf(room), m.since, m.base, m.last)
+			}
+		}
+	}
+}
+
+// checkOrders checks that nobody is connected whom the back office has sent
+// away, and that every node refuses the tokens that it has revoked.
+func (r *run) checkOrders() {
+	for _, o := range r.judge.orders {
+		for _, x := range o.entries {
+			c := r.clients[o.user]
+			if c.link.since < x.at && x.era == r.broker.era {
+				r.fail("an order is not obeyed", "%s is connected to %v since %v, order %d was written at %v",
+					c.name, c.link.m, c.link.since, o.number, x.at)
+			}
+			if o.key == "user.logout" && x.era == r.broker.era && r.redis.lostData == 0 {
+				r.checkRevoked(o, x, c.user)
+			}
+		}
+	}
+}
+
+// checkRevoked checks that all nodes refuse a token when one does. An order
+// that was published while no node was there is known to none.
+func (r *run) checkRevoked(o *event, x *entry, user string) {
+	refuses := func(m *machine) bool {
+		until, known := m.revoked[user]
+		return known && !until.Before(epoch.Add(x.at-publishWait-time.Second))
+	}
+	known := false
+	for _, m := range r.nodes {
+		known = known || m.up && refuses(m)
+	}
+	for _, m := range r.nodes {
+		if known && m.up && !refuses(m) {
+			r.fail("a revoked token is good", "%v does not know order %d of %v", m, o.number, x.at)
+		}
+	}
+}
+
+// probe has an event published to each room, and each member of a small room
+// type.
+func (r *run) probe() {
+	r.trace("run", "probes")
+	r.dropped = r.droppedFull()
+	for room := range len(r.judge.rooms) {
+		key := "message.sent"
+		if room >= r.config.Rooms {
+			key = "booking.confirmed"
+		}
+		e := r.judge.newEvent(key, room)
+		r.after(r.between(0, 2*time.Second), func() { r.service.publish(e) })
+	}
+	for _, c := range r.clients {
+		for room := range r.config.Rooms {
+			l := c.link
+			if m := l.members[room]; m != nil {
+				m.heard = 0
+				if r.membersOf(room) <= fewTypers {
+					r.after(r.between(0, 2*time.Second), func() { l.type_(room) })
+				}
+			}
+		}
+	}
+}
+
+func (r *run) membersOf(room int) (n int) {
+	for _, c := range r.clients {
+		if c.link.members[room] != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// droppedFull is how many messages of clients were dropped, and counted, because
+// too many waited.
+func (r *run) droppedFull() (n int64) {
+	for _, m := range r.nodes {
+		if m.up {
+			n += m.node.Stats().Full + m.hub.Stats().MailboxFull
+		}
+	}
+	return n
+}
+
+// checkProbe checks that everybody has heard everybody, unless a queue was
+// full.
+func (r *run) checkProbe() {
+	if r.droppedFull() != r.dropped {
+		r.count("probe with a full queue")
+		return
+	}
+	for room := range r.config.Rooms {
+		n := r.membersOf(room)
+		if n > fewTypers {
+			continue
+		}
+		typed := 0
+		for _, c := range r.clients {
+			if m := c.link.members[room]; m != nil && c.link.probed(room) {
+				typed++
+			}
+		}
+		for _, c := range r.clients {
+			m := c.link.members[room]
+			if m == nil {
+				continue
+			}
+			want := typed
+			if c.link.probed(room) {
+				want--
+			}
+			if m.heard != want {
+				var who []string
+				for _, o := range r.clients {
+					if o.link.members[room] != nil {
+						who = append(who, fmt.Sprintf("%s on %v", o.name, o.link.m))
+					}
+				}
+				r.fail("what clients say does not reach all", "%s on %v heard %d of %d in %s: %s",
+					c.name, c.link.m, m.heard, want, roomID(room), strings.Join(who, ", "))
+			}
+		}
+	}
+}

@@ -1,0 +1,276 @@
+package simulation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hometrip/gateway/internal/simulation/redismodel"
+	"github.com/hometrip/gateway/rooms"
+)
+
+const (
+	maxFaults  = 14
+	longest    = 20 * time.Second // of a fault
+	replicaLag = 3 * time.Second  // the longest that a replica is behind
+)
+
+// A fault is something that goes wrong. Everything about it is drawn when it
+// is planned, so that leaving one out changes no other.
+type fault struct {
+	at    time.Duration
+	kind  int
+	node  int
+	last  time.Duration
+	yes   bool
+	draw  uint64
+	descr string
+}
+
+// kinds are the faults there are. More of one kind make it more frequent.
+var kinds = []struct {
+	name string
+	do   func(r *run, f *fault)
+}{
+	{"Redis cannot be reached by a node", func(r *run, f *fault) {
+		m := r.nodes[f.node]
+		m.cut = r.now + f.last
+		r.redis.loseAll(m, f.yes)
+	}},
+	{"a node's connections to Redis end", func(r *run, f *fault) { r.redis.loseAll(r.nodes[f.node], true) }},
+	{"one connection to Redis ends", func(r *run, f *fault) {
+		if n := len(r.redis.links); n > 0 {
+			r.redis.links[f.draw%uint64(n)].lose(f.yes)
+		}
+	}},
+	{"Redis restarts empty", func(r *run, f *fault) { r.redis.restart(f.last/4, redismodel.Snapshot{}) }},
+	{"Redis restarts with a snapshot", func(r *run, f *fault) {
+		snapshot := r.redis.server.Snapshot()
+		r.after(time.Duration(f.draw%uint64(replicaLag)), func() { r.redis.restart(f.last/4, snapshot) })
+	}},
+	{"Redis fails over to a replica that is behind", func(r *run, f *fault) {
+		snapshot := r.redis.server.Snapshot()
+		r.after(time.Duration(f.draw%uint64(replicaLag)), func() {
+			r.redis.server.ReadOnly = f.yes // the old one, for as long as it is not left
+			r.after(f.last/8, func() { r.redis.restart(0, snapshot) })
+		})
+	}},
+	{"FLUSHALL", func(r *run, f *fault) {
+		r.redis.lostData++
+		r.redis.admin("FLUSHALL")
+	}},
+	{"Redis' memory is full", func(r *run, f *fault) {
+		r.redis.server.Full = true
+		r.after(f.last, func() { r.redis.server.Full = false })
+	}},
+	{"Redis loads a snapshot", func(r *run, f *fault) {
+		r.redis.restart(f.last/4, r.redis.server.Snapshot())
+		r.after(f.last/4+time.Millisecond, func() { r.redis.server.Loading = true })
+		r.after(f.last, func() { r.redis.server.Loading = false })
+	}},
+	{"a key of Redis is evicted", func(r *run, f *fault) {
+		r.redis.advance()
+		if keys := r.redis.server.Keys(); len(keys) > 0 {
+			key := keys[f.draw%uint64(len(keys))]
+			f.descr = key
+			if key == names.Orders() {
+				r.redis.lostData++
+			}
+			r.redis.server.Evict(key)
+			r.redis.flush()
+		}
+	}},
+	{"Redis stands still", func(r *run, f *fault) { r.redis.hangs = max(r.redis.hangs, r.now+f.last/3) }},
+	{"a node stands still", func(r *run, f *fault) { r.nodes[f.node].pause(f.last) }},
+	{"a node dies", func(r *run, f *fault) { r.killNode(f) }},
+	{"a node dies and stays dead", func(r *run, f *fault) {
+		if r.running() > 1 && r.config.Nodes > 2 {
+			r.nodes[f.node].stays = true
+			r.nodes[f.node].die()
+		}
+	}},
+	{"a node is shut down", func(r *run, f *fault) { r.shutDown(f) }},
+	{"RabbitMQ cannot be reached by a node", func(r *run, f *fault) {
+		m := r.nodes[f.node]
+		m.off = r.now + f.last
+		r.broker.loseAll(m, f.yes)
+	}},
+	{"one connection to RabbitMQ ends", func(r *run, f *fault) {
+		if n := len(r.broker.links); n > 0 {
+			r.broker.links[f.draw%uint64(n)].lose(f.yes)
+		}
+	}},
+	{"RabbitMQ restarts", func(r *run, f *fault) { r.broker.restart(f.last / 3) }},
+	{"the stream is deleted and made anew", func(r *run, f *fault) { r.broker.deleteStream() }},
+	{"the stream's consumers are cancelled", func(r *run, f *fault) {
+		if q := r.broker.broker.Queue(streamName); q != nil {
+			q.CancelConsumers()
+			r.broker.flush()
+		}
+	}},
+	{"RabbitMQ is short of memory", func(r *run, f *fault) {
+		r.broker.broker.Alarm(true)
+		r.after(f.last/2, func() {
+			r.broker.broker.Alarm(false)
+			r.broker.flush()
+			r.broker.write()
+		})
+	}},
+	{"RabbitMQ stands still", func(r *run, f *fault) { r.broker.hangs = max(r.broker.hangs, r.now+f.last/4) }},
+	{"retention removes all but the newest segment", func(r *run, f *fault) {
+		if q := r.broker.broker.Queue(streamName); q != nil {
+			q.Truncate(1)
+		}
+	}},
+	{"a node's network is slow", func(r *run, f *fault) {
+		m := r.nodes[f.node]
+		m.slow = time.Duration(f.draw % uint64(800*time.Millisecond))
+		r.after(f.last, func() { m.slow = 0 })
+	}},
+	{"many clients go away at once", func(r *run, f *fault) {
+		for i, c := range r.clients {
+			if (uint64(i)+f.draw)%3 == 0 {
+				c.leave(f.yes)
+			}
+		}
+	}},
+}
+
+// planFaults draws what goes wrong, and when.
+func (r *run) planFaults() {
+	rng := stream(r.config.Seed, 4)
+	n := rng.IntN(maxFaults + 1)
+	if r.config.Faults != 0 {
+		n = max(r.config.Faults, 0)
+	}
+	for i := range n {
+		f := r.drawFault(rng)
+		r.faults = append(r.faults, f)
+		if r.config.Skip[i] {
+			continue
+		}
+		r.at(f.at, func() { r.strike(i) })
+	}
+}
+
+func (r *run) drawFault(rng *rand.Rand) fault {
+	last := between(rng, 10*time.Millisecond, time.Second)
+	if rng.IntN(2) == 0 {
+		last = between(rng, time.Second, longest)
+	}
+	at := 2*time.Second + time.Duration(rng.Int64N(int64(max(r.config.PlanSpan-4*time.Second, 1))))
+	return fault{
+		at: at, kind: rng.IntN(len(kinds)), node: int(rng.Uint32() % uint32(r.config.Nodes)), last: last,
+		yes: rng.IntN(2) == 0, draw: rng.Uint64(),
+	}
+}
+
+func (r *run) strike(i int) {
+	if r.ending {
+		return
+	}
+	f := &r.faults[i]
+	kinds[f.kind].do(r, f)
+	text := fmt.Sprintf("%d: at %v %s (node %d, for %v, %v) %s", i, f.at, kinds[f.kind].name, f.node, f.last, f.yes, f.descr)
+	r.done = append(r.done, text)
+	r.trace("fault", "%s", text)
+	r.note('F', uint64(i), uint64(f.kind), 0)
+	r.count("fault: " + kinds[f.kind].name)
+}
+
+func (r *run) killNode(f *fault) {
+	m := r.nodes[f.node]
+	if !m.up || m.leaving {
+		return
+	}
+	m.die()
+	r.after(f.last/2, func() {
+		if !m.up && !m.stays {
+			m.start()
+		}
+	})
+}
+
+// shutDown has a node end as it does for an update: its clients are sent away,
+// it leaves the directory, and another one begins.
+func (r *run) shutDown(f *fault) {
+	m := r.nodes[f.node]
+	if !m.up || m.leaving || m.paused > r.now {
+		return
+	}
+	m.leaving = true
+	m.closeAll(rooms.ReasonDraining)
+	life := m.life
+	m.after(200*time.Millisecond, func() { m.node.Leave(); m.cluster.wake() })
+	r.after(f.last/2+time.Second, func() {
+		if m.up && m.life == life {
+			m.die()
+		}
+		if !m.up && m.life == life && !m.stays {
+			m.start()
+		}
+	})
+}
+
+// restart has Redis away for a while and come back with other data.
+func (s *redisServer) restart(away time.Duration, from redismodel.Snapshot) {
+	if s.down {
+		return
+	}
+	s.lostData++
+	s.down = true
+	s.loseAll(nil, true)
+	s.r.after(away, func() {
+		s.advance()
+		s.server.Restart(from)
+		s.down = false
+	})
+}
+
+func (s *redisServer) admin(args ...string) {
+	s.advance()
+	c := s.server.Connect()
+	c.Do(args...)
+	c.Close()
+	s.flush()
+}
+
+func (s *redisServer) heal() {
+	s.server.Full, s.server.ReadOnly, s.server.Loading = false, false, false
+}
+
+// restart has RabbitMQ away for a while.
+func (s *brokerServer) restart(away time.Duration) {
+	if s.down {
+		return
+	}
+	s.down = true
+	s.loseAll(nil, true)
+	s.broker.Restart()
+	s.r.after(away, func() {
+		s.down = false
+		if s.broker.Queue(streamName) != nil {
+			s.write()
+		}
+	})
+}
+
+// deleteStream is what an operator should not do.
+func (s *brokerServer) deleteStream() {
+	q := s.broker.Queue(streamName)
+	if q == nil || s.down {
+		return
+	}
+	q.Flush()
+	s.written(q)
+	q.Delete()
+	s.rewound++
+	s.anewAt = s.r.now
+	s.flush()
+}
+
+func (s *brokerServer) heal() {
+	s.broker.Alarm(false)
+	s.flush()
+	s.write()
+}

@@ -1,0 +1,87 @@
+package simulation
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Draw returns the run of a seed: what c leaves open is drawn.
+func Draw(c Config, seed uint64) Config {
+	rng := rand.New(rand.NewPCG(seed, 5))
+	nodes, clients := 1+rng.IntN(5), 5+rng.IntN(40)
+	if rng.IntN(8) == 0 {
+		clients = 50 + rng.IntN(150)
+	}
+	span := between(rng, 20*time.Second, 40*time.Second)
+	if rng.IntN(8) == 0 {
+		span = 2 * time.Minute
+	}
+	c.Seed = seed
+	orDefault(&c.Nodes, nodes)
+	orDefault(&c.Clients, clients)
+	orDefault(&c.Span, span)
+	return c
+}
+
+// Format writes a configuration as Parse reads it, to have a run again.
+func Format(c Config) string {
+	text := fmt.Sprintf("seed=%d nodes=%d clients=%d rooms=%d span=%v plan=%v delays=%d faults=%d",
+		c.Seed, c.Nodes, c.Clients, c.Rooms, c.Span, c.PlanSpan, c.Delays, c.Faults)
+	if len(c.Skip) > 0 {
+		var list []string
+		for _, i := range slices.Sorted(maps.Keys(c.Skip)) {
+			list = append(list, strconv.Itoa(i))
+		}
+		text += " skip=" + strings.Join(list, ",")
+	}
+	return text
+}
+
+// Parse reads what Format has written.
+func Parse(text string) (c Config, err error) {
+	for _, field := range strings.Fields(text) {
+		name, value, _ := strings.Cut(field, "=")
+		var n int
+		if name != "span" && name != "plan" && name != "skip" {
+			if n, err = strconv.Atoi(value); err != nil {
+				return c, err
+			}
+		}
+		switch name {
+		case "seed":
+			c.Seed, err = strconv.ParseUint(value, 10, 64)
+		case "nodes":
+			c.Nodes = n
+		case "clients":
+			c.Clients = n
+		case "rooms":
+			c.Rooms = n
+		case "delays":
+			c.Delays = uint64(n)
+		case "faults":
+			c.Faults = n
+		case "span":
+			c.Span, err = time.ParseDuration(value)
+		case "plan":
+			c.PlanSpan, err = time.ParseDuration(value)
+		case "skip":
+			c.Skip = make(map[int]bool)
+			for _, text := range strings.Split(value, ",") {
+				if n, err = strconv.Atoi(text); err == nil {
+					c.Skip[n] = true
+				}
+			}
+		default:
+			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults or skip", field)
+		}
+		if err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,183 @@
+package simulation
+
+import (
+	"bytes"
+	"strconv"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// A packet is what a client reads in something it was sent.
+type packet struct {
+	kind   packetKind
+	ack    int64
+	ok     bool
+	event  int    // number of a service's event
+	room   int    // -1: not one of the rooms
+	user   string // who types, comes or goes
+	socket string
+	time   int64 // Unix ms
+	from   int32 // number of socket
+	typing bool
+	text   string
+}
+
+type packetKind uint8
+
+const (
+	packetOther packetKind = iota
+	packetConnect
+	packetRefused
+	packetConnected
+	packetAck
+	packetEvent
+	packetPresence
+	packetEnded
+	packetDisconnect
+)
+
+// packets remembers what messages say: one is sent to many.
+type packets map[*codec.Message]*packet
+
+const packetsMost = 1 << 12
+
+// read returns what a message says.
+func (p packets) read(m *codec.Message) *packet {
+	known := p[m]
+	if known == nil {
+		if len(p) >= packetsMost {
+			clear(p)
+		}
+		x := parse(m.AppendPayload(nil))
+		known = &x
+		p[m] = known
+	}
+	return known
+}
+
+// parse reads a packet as far as the rules need it.
+func parse(b []byte) (p packet) {
+	p.room = -1
+	p.text = string(b)
+	switch {
+	case bytes.HasPrefix(b, []byte("40")):
+		p.kind = packetConnect
+		p.socket = string(quoted(b, `"sid":"`))
+	case bytes.HasPrefix(b, []byte("44")):
+		p.kind = packetRefused
+	case bytes.HasPrefix(b, []byte("41")):
+		p.kind = packetDisconnect
+	case bytes.HasPrefix(b, []byte("43")):
+		p.kind = packetAck
+		end := bytes.IndexByte(b, '[')
+		p.ack, _ = strconv.ParseInt(string(b[2:end]), 10, 64)
+		p.ok = bytes.Contains(b, []byte(`"success":true`))
+	case bytes.HasPrefix(b, []byte(`42["connected"`)):
+		p.kind = packetConnected
+	case bytes.HasPrefix(b, []byte(`42["session_ended"`)):
+		p.kind = packetEnded
+	case bytes.HasPrefix(b, []byte(`42["user_`)):
+		p.kind = packetPresence
+		p.typing = bytes.HasPrefix(b, []byte(`42["user_typing"`))
+		p.socket = string(quoted(b, `"socketId":"`))
+		p.user = string(quoted(b, `"userId":"`))
+		p.room = roomOf(quoted(b, `"room":"conversation:`))
+		at, _ := time.Parse("2006-01-02T15:04:05.000Z", string(quoted(b, `"timestamp":"`)))
+		p.time = at.UnixMilli()
+	default:
+		if i := bytes.Index(b, []byte("~e")); i >= 0 {
+			p.kind = packetEvent
+			rest := b[i+2:]
+			p.event, _ = strconv.Atoi(string(rest[:bytes.IndexByte(rest, '~')]))
+		}
+	}
+	return p
+}
+
+// quoted returns the text behind a name, up to the quote.
+func quoted(b []byte, name string) []byte {
+	i := bytes.Index(b, []byte(name))
+	if i < 0 {
+		return nil
+	}
+	b = b[i+len(name):]
+	return b[:bytes.IndexByte(b, '"')]
+}
+
+func roomOf(id []byte) int {
+	if len(id) < 2 || id[0] != 'r' {
+		return -1
+	}
+	n, err := strconv.Atoi(string(id[1:]))
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// receive is what a client does with a message.
+func (l *session) receive(m *codec.Message) {
+	r := l.c.r
+	p := r.packets.read(m)
+	switch p.kind {
+	case packetConnect:
+		l.connected, l.since, l.id = true, r.now, p.socket
+		r.judge.sessions[r.judge.number(l.id)] = l
+		r.note('c', uint64(l.c.index), 0, 0)
+	case packetConnected:
+		l.members[r.config.Rooms+l.c.index] = r.judge.enter(l, r.config.Rooms+l.c.index)
+		r.trace(l.c.name, "is connected to %v", l.m)
+		l.rejoin()
+	case packetRefused:
+		r.count("refused")
+		r.judge.refused(l)
+		l.over()
+	case packetAck:
+		l.acknowledged(p)
+	case packetEvent:
+		r.judge.event(l, p.event)
+	case packetPresence:
+		if p.from == 0 {
+			p.from = r.judge.number(p.socket)
+		}
+		r.judge.presence(l, p)
+	case packetEnded, packetDisconnect:
+		r.count("ended by order")
+		if l.connected {
+			l.connected = false
+			d := r.between(clientLeast, clientMost)
+			l.m.after(d, l.hangUp)
+			l.over()
+		}
+	}
+}
+
+// rejoin enters the rooms that the client was in before.
+func (l *session) rejoin() {
+	c := l.c
+	for range 1 + c.rng.IntN(3) {
+		if room := c.room(); l.members[room] == nil {
+			l.join(room)
+		}
+	}
+}
+
+func (l *session) acknowledged(p *packet) {
+	r := l.c.r
+	c, asked := l.calls[p.ack]
+	if !asked {
+		r.fail("an acknowledgement for nothing", "%s got %s", l.c.name, p.text)
+	}
+	delete(l.calls, p.ack)
+	if !p.ok {
+		r.fail("a join or leave is refused", "%s got %s", l.c.name, p.text)
+	}
+	r.note('a', uint64(l.c.index), uint64(c.room), uint64(p.ack))
+	if c.leave {
+		l.members[c.room] = nil
+		return
+	}
+	l.members[c.room] = r.judge.enter(l, c.room)
+	r.trace(l.c.name, "is in %s, whose next event is number %d", roomID(c.room), l.members[c.room].base)
+}

@@ -1,0 +1,267 @@
+package simulation
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hometrip/gateway/internal/simulation/rabbitmodel"
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+// An event is what a service publishes, perhaps several times.
+type event struct {
+	number    int
+	key       string
+	rooms     []int // those of users stand behind the conversations
+	user      int   // of orders
+	order     bool
+	bad       bool // nobody can make anything of it
+	tries     int
+	confirmed bool
+	entries   []*entry
+}
+
+// An entry is an event's first copy in one stream.
+type entry struct {
+	event   *event
+	era     int // of the stream
+	pos     int64
+	at      time.Duration // when it was written
+	numbers []int         // by the event's rooms: its place among the room's entries
+	copies  int           // in that stream
+}
+
+// A judge knows what every client has to be given. Owned by its run.
+type judge struct {
+	r          *run
+	events     []*event
+	rooms      [][]*entry // by room, in the order of the stream
+	orders     []*event
+	sockets    map[string]int32   // the number of a public socket id, from 1 on
+	sessions   map[int32]*session // by that
+	deliveries int
+	gaps       map[*machine]eventlog.Position // up to where entries will never come
+}
+
+func (j *judge) init(r *run) {
+	j.r = r
+	j.rooms = make([][]*entry, r.config.Rooms+r.config.Clients)
+	j.sockets, j.sessions = make(map[string]int32), make(map[int32]*session)
+	j.gaps = make(map[*machine]eventlog.Position)
+}
+
+func (j *judge) add(e *event) *event {
+	e.number = len(j.events)
+	j.events = append(j.events, e)
+	return e
+}
+
+func (j *judge) newEvent(key string, rooms ...int) *event {
+	return j.add(&event{key: key, rooms: rooms})
+}
+
+func (j *judge) order(key string, user int) *event {
+	e := j.add(&event{key: key, user: user, order: true})
+	j.orders = append(j.orders, e)
+	return e
+}
+
+func (j *judge) poison() *event { return j.add(&event{key: "message.sent", bad: true}) }
+
+// written tells of a message in the stream.
+func (j *judge) written(m *rabbitmodel.Message, pos int64) {
+	r := j.r
+	if m.ID == "" {
+		return // a mark
+	}
+	n, _ := strconv.Atoi(m.ID)
+	e := j.events[n]
+	era := r.broker.era
+	if k := len(e.entries); k > 0 && e.entries[k-1].era == era {
+		e.entries[k-1].copies++
+		return
+	}
+	x := &entry{event: e, era: era, pos: pos, at: r.now, copies: 1}
+	for _, room := range e.rooms {
+		x.numbers = append(x.numbers, len(j.rooms[room]))
+		j.rooms[room] = append(j.rooms[room], x)
+	}
+	e.entries = append(e.entries, x)
+	r.note('w', uint64(n), uint64(pos), uint64(era))
+	if r.tracing() {
+		r.trace("stream", "has event %d at %d, in its rooms number %v", n, pos, x.numbers)
+	}
+}
+
+func (j *judge) confirmed(e *event) {
+	if len(e.entries) == 0 {
+		j.r.fail("confirmed and not in the stream", "event %d", e.number)
+	}
+	e.confirmed = true
+}
+
+// handed checks that a node takes each entry of the stream once, in order.
+func (j *judge) handed(m *machine, e *eventlog.Entry) {
+	past := m.reader.past
+	j.r.note('h', uint64(m.index), uint64(e.Position), 0)
+	switch {
+	case past == 0 || e.Position == past+1:
+	case e.Position <= past:
+		j.r.fail("an entry is taken twice", "%v takes %d behind %d", m, e.Position, past)
+	case j.gaps[m] < e.Position-1:
+		j.r.fail("an entry is passed over", "%v takes %d behind %d, and no gap was told", m, e.Position, past)
+	}
+}
+
+// gap notes that entries will never come. That has to be true.
+func (j *judge) gap(m *machine, from, to eventlog.Position) {
+	j.gaps[m] = to
+	q := j.r.broker.broker.Queue(streamName)
+	if q == nil || from > eventlog.Position(q.First()) && from <= eventlog.Position(q.NextOffset()) && j.r.broker.rewound == 0 {
+		if q != nil && from > eventlog.Position(q.First()) {
+			j.r.fail("a gap that is none", "%v says that %d to %d are gone, the stream has %d to %d", m, from, to, q.First()+1, q.NextOffset())
+		}
+	}
+}
+
+// enter is what a client knows of a room from its acknowledgement on.
+func (j *judge) enter(l *session, room int) *member {
+	return &member{since: j.r.now, base: l.bases[room], last: -1}
+}
+
+// event checks an event that a client is given.
+func (j *judge) event(l *session, n int) {
+	r := j.r
+	j.deliveries++
+	r.note('d', uint64(l.c.index), uint64(n), 0)
+	if r.tracing() {
+		r.trace(l.c.name, "gets event %d", n)
+	}
+	e := j.events[n]
+	found := false
+	for k, room := range e.rooms {
+		if m := l.members[room]; m != nil {
+			found = true
+			j.inRoom(l, m, e, k)
+		}
+	}
+	if !found {
+		r.fail("an event of a room that the client is not in", "%s on %v got event %d of rooms %v", l.c.name, l.m, n, e.rooms)
+	}
+}
+
+// inRoom checks an event in the k'th of its rooms: it has not come before, and
+// nothing before it is missing.
+func (j *judge) inRoom(l *session, m *member, e *event, k int) {
+	r, room := j.r, e.rooms[k]
+	var x *entry
+	for _, o := range e.entries {
+		if o.numbers[k] > m.last {
+			x = o
+			break
+		}
+	}
+	if x == nil {
+		last := e.entries[len(e.entries)-1]
+		if last.copies > 1 && last.numbers[k] < m.base && !m.early[e.number] {
+			if m.early == nil {
+				m.early = make(map[int]bool)
+			}
+			m.early[e.number] = true
+			return
+		}
+		r.fail("an event comes twice or out of order", "%s on %v got event %d (number %v of %s) and had number %d before",
+			l.c.name, l.m, e.number, last.numbers[k], j.nameOf(room), m.last)
+	}
+	from := m.base
+	if m.sure {
+		from = m.last + 1
+	}
+	m.sure = m.sure || x.numbers[k] >= m.base
+	for i := from; i < x.numbers[k]; i++ {
+		j.excuse(l, m, room, i, x)
+	}
+	m.last = x.numbers[k]
+}
+
+func (j *judge) nameOf(room int) string {
+	if n := j.r.config.Rooms; room >= n {
+		return "user u" + strconv.Itoa(room-n)
+	}
+	return roomID(room)
+}
+
+// excuse ends the run unless a client may have been passed over with a room's
+// event number i when it is given x.
+func (j *judge) excuse(l *session, m *member, room, i int, x *entry) {
+	missed := j.rooms[room][i]
+	if missed.era < x.era {
+		return // its stream was deleted, perhaps before this node has read it
+	}
+	j.r.fail("an event is missing", "%s on %v got event %d at %d, and not event %d at %d before it (number %d of %s; it is in there since %v, from number %d on)",
+		l.c.name, l.m, x.event.number, x.pos, missed.event.number, missed.pos, i, j.nameOf(room), m.since, m.base)
+}
+
+// presence checks what a client is told of others.
+func (j *judge) presence(l *session, p *packet) {
+	r := j.r
+	m := l.members[max(p.room, 0)]
+	r.note('p', uint64(l.c.index), uint64(p.room), uint64(len(p.text)))
+	switch {
+	case p.room < 0 || m == nil:
+		r.fail("told of a room that the client is not in", "%s on %v got %s", l.c.name, l.m, p.text)
+	case p.user == l.c.user && p.socket == l.id:
+		r.fail("told of itself", "%s on %v got %s", l.c.name, l.m, p.text)
+	}
+	if l.heard == nil {
+		l.heard = make(map[heardKey]heard)
+	}
+	key := heardKey{p.from, int32(p.room)}
+	h := l.heard[key]
+	if p.time < h.time {
+		r.fail("what another client has done comes out of order", "%s on %v got %s and something of %v before", l.c.name, l.m, p.text, time.UnixMilli(h.time).UTC())
+	}
+	h.time = p.time
+	if p.typing {
+		h.typings++
+		s := j.sessions[p.from]
+		if s == nil || s.typings[p.room] < h.typings {
+			r.fail("a typing comes twice", "%s on %v got %s for the %d. time", l.c.name, l.m, p.text, h.typings)
+		}
+		if r.ending {
+			m.heard++
+		}
+	}
+	l.heard[key] = h
+}
+
+type heardKey struct{ socket, room int32 }
+
+// heard is what a client was told of another one in a room.
+type heard struct {
+	time    int64
+	typings int
+}
+
+// number returns a short name of a public socket id.
+func (j *judge) number(socket string) int32 {
+	n := j.sockets[socket]
+	if n == 0 {
+		n = int32(len(j.sockets) + 1)
+		j.sockets[socket] = n
+	}
+	return n
+}
+
+// refused checks that a client whose token is refused was logged out.
+func (j *judge) refused(l *session) {
+	for _, o := range j.orders {
+		if o.key == "user.logout" && o.user == l.c.index && slices.ContainsFunc(o.entries, func(x *entry) bool {
+			return !l.issued.Truncate(time.Second).After(epoch.Add(x.at))
+		}) {
+			return
+		}
+	}
+	j.r.fail("a good token is refused", "%s on %v", l.c.name, l.m)
+}

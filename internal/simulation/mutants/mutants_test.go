@@ -1,0 +1,183 @@
+package mutants
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	search = flag.Bool("search", false, "look for mutants that are not in the table, or are named with -only")
+	only   = flag.String("only", "", "mutants whose name has this text")
+)
+
+const (
+	table      = "testdata/found.txt"
+	searchTime = 30 * time.Second // for one mutant
+	rootFolder = "../../.."
+)
+
+// TestMutantsAreFound compiles each mutant and has it simulate the run in which
+// it was found. With -search it looks for such runs, from the first seed on,
+// and writes them down.
+func TestMutantsAreFound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("each mutant has to be compiled")
+	}
+	root, err := filepath.Abs(rootFolder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := readTable()
+	if err != nil && !*search {
+		t.Fatal(err)
+	}
+	for _, m := range mutants {
+		if !strings.Contains(m.name, *only) {
+			continue
+		}
+		if *search && *only == "" && known[m.name].run != "" {
+			continue
+		}
+		binary := build(t, root, m)
+		if binary == "" {
+			continue
+		}
+		var found row
+		if *search {
+			if found = find(t, binary, m); found.run != "" {
+				known[m.name] = found
+			}
+			if err := writeTable(known); err != nil {
+				t.Fatal(err)
+			}
+		} else if found = known[m.name]; found.run == "" {
+			t.Errorf("%s: no run finds it: is a check missing?", m.name)
+			continue
+		} else if _, broken := simulate(t, binary, "-run", found.run); !broken {
+			t.Errorf("%s: %s does not find it any more: look for one with -search", m.name, found.run)
+		}
+		os.Remove(binary)
+	}
+}
+
+// build compiles the simulation with a mutant, and returns the file.
+func build(t *testing.T, root string, m mutant) string {
+	t.Helper()
+	source := filepath.Join(root, m.file)
+	text, err := os.ReadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(text), m.old); n != 1 {
+		t.Errorf("%s: %q is in %s %d times, want once: the mutant is out of date", m.name, m.old, m.file, n)
+		return ""
+	}
+	dir := t.TempDir()
+	changed := filepath.Join(dir, filepath.Base(m.file))
+	overlay := filepath.Join(dir, "overlay.json")
+	list, err := json.Marshal(map[string]any{"Replace": map[string]string{source: changed}})
+	if err == nil {
+		err = os.WriteFile(overlay, list, 0o600)
+	}
+	if err == nil {
+		err = os.WriteFile(changed, []byte(strings.Replace(string(text), m.old, m.new, 1)), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(dir, "simulate")
+	cmd := exec.Command("go", "build", "-overlay", overlay, "-o", binary, "./bench/simulate")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s does not compile: %v\n%s", m.name, err, out)
+		return ""
+	}
+	return binary
+}
+
+// simulate runs a binary and reports whether a rule was broken.
+func simulate(t *testing.T, binary string, args ...string) (out string, broken bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*searchTime)
+	defer cancel()
+	text, err := exec.CommandContext(ctx, binary, append([]string{"-shrink=false"}, args...)...).CombinedOutput()
+	if exit, ended := errors.AsType[*exec.ExitError](err); ended && exit.ExitCode() > 0 {
+		return string(text), true // of a panic as well
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return string(text), false
+}
+
+var (
+	rulePattern = regexp.MustCompile(`(?m)^at [^:]*: ([^:]*): `)
+	runPattern  = regexp.MustCompile(`(?m)^Its trace: .*RUN='(.*)'$`)
+)
+
+// find looks for a run in which a rule is broken.
+func find(t *testing.T, binary string, m mutant) (found row) {
+	t.Helper()
+	began := time.Now()
+	out, broken := simulate(t, binary, "-seed", "1", "-for", searchTime.String())
+	rule, run := rulePattern.FindStringSubmatch(out), runPattern.FindStringSubmatch(out)
+	if !broken || rule == nil || run == nil {
+		t.Errorf("%s is not found within %v", m.name, searchTime)
+		return row{}
+	}
+	found = row{rule: rule[1], run: run[1], seconds: time.Since(began).Seconds()}
+	t.Logf("%s: %.1f s, %s", m.name, found.seconds, found.rule)
+	return found
+}
+
+// A row is how a mutant was found.
+type row struct {
+	seconds float64
+	rule    string
+	run     string
+}
+
+// readTable reads the runs that find the mutants.
+func readTable() (map[string]row, error) {
+	known := make(map[string]row)
+	text, err := os.ReadFile(table)
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		cells := strings.Split(strings.TrimSpace(line), " | ")
+		if len(cells) != 4 {
+			return known, fmt.Errorf("%s: %q: want a name, seconds, a rule and a run", table, line)
+		}
+		r := row{rule: cells[2], run: cells[3]}
+		if _, err := fmt.Sscan(cells[1], &r.seconds); err != nil {
+			return known, err
+		}
+		known[cells[0]] = r
+	}
+	return known, err
+}
+
+func writeTable(known map[string]row) error {
+	var b strings.Builder
+	b.WriteString("# Which run finds a mutant, after how many seconds of looking from seed 1 on, and the rule that it breaks.\n")
+	b.WriteString("# Made by: go test ./internal/simulation/mutants -search\n")
+	total := 0.0
+	for _, m := range mutants {
+		if r := known[m.name]; r.run != "" {
+			fmt.Fprintf(&b, "%s | %.1f | %s | %s\n", m.name, r.seconds, r.rule, r.run)
+			total += r.seconds
+		}
+	}
+	fmt.Fprintf(&b, "# Together: %.0f seconds.\n", total)
+	return os.WriteFile(table, []byte(b.String()), 0o644)
+}

@@ -1,0 +1,267 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/core"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+// What a node is configured with, as production is but for the sizes that a
+// run draws.
+const (
+	leaseTime  = 5 * time.Second
+	lingerTime = 10 * time.Second
+	answerTime = 5 * time.Second
+	tickTime   = 500 * time.Millisecond
+	drainBytes = 4096
+	turnDelay  = 300 * time.Microsecond
+	slowTurn   = 60 * time.Millisecond
+)
+
+var names = wire.NewNames("ws:", 0)
+
+// A machine is a place for a node, which may die and be started again. Owned
+// by its run.
+type machine struct {
+	r     *run
+	index int
+	name  string
+	life  int // counts its nodes
+
+	up     bool
+	stays  bool          // dead, for good
+	paused time.Duration // until then it executes nothing
+	held   []func()      // what arrived meanwhile
+	skew   time.Duration // of its wall clock
+	slow   time.Duration // what is added to delays of its connections
+	cut    time.Duration // until then it cannot reach Redis
+	off    time.Duration // until then it cannot reach RabbitMQ
+
+	hub      *rooms.Hub
+	node     *core.Node
+	cluster  *clusterDriver
+	reader   *readerDriver
+	sessions []*session           // that are open here, also when their client knows better
+	revoked  map[string]time.Time // users whose tokens are refused, up to when issued
+	leaving  bool
+	rung     []bool // shards that have a turn coming
+}
+
+// start begins a new node.
+func (m *machine) start() {
+	m.life++
+	m.up, m.leaving = true, false
+	m.held, m.paused = nil, 0
+	m.skew = time.Duration(m.r.rng.Int64N(int64(4*time.Second))) - 2*time.Second
+	m.sessions = nil
+	m.revoked = make(map[string]time.Time)
+	number := uint32(m.index+1)<<12 | uint32(m.life)
+	l := &m.r.limits
+	m.node = core.New(core.Config{
+		Names: names, Node: number, Lease: leaseTime, Linger: lingerTime, Answer: answerTime * 2 / 5,
+		Messages: l.queue, Bytes: 1 << 20,
+	})
+	m.cluster = &clusterDriver{m: m, number: number}
+	hub, err := rooms.New(rooms.Config{
+		Shards: l.shards, Auth: m, Revoker: m, ConnectTimeout: 45 * time.Second, MaxPacket: 1 << 16,
+		MaxMailbox: l.mailbox, Handlers: rooms.ClientEvents(), Cluster: m.cluster,
+		Limits: rooms.Limits{Presence: 500},
+	})
+	if err != nil {
+		panic(err)
+	}
+	m.hub, m.rung = hub, make([]bool, l.shards)
+	for i := range l.shards {
+		hub.Shard(i).Attach(func() { m.ring(i) })
+	}
+	m.reader = newReaderDriver(m)
+	m.r.trace(m.name, "starts as number %d", number)
+	m.r.note('S', uint64(m.index), uint64(m.life), 0)
+	m.cluster.begin()
+	m.reader.begin()
+}
+
+// now is the time as the node's clock has it.
+func (m *machine) now() time.Time { return epoch.Add(m.r.now + m.skew) }
+
+// alive guards a callback: it does nothing when the node has died since.
+func (m *machine) alive(do func()) func() {
+	life := m.life
+	return func() {
+		if m.up && m.life == life {
+			m.execute(do)
+		}
+	}
+}
+
+// execute does something on the node, or keeps it while the node is paused.
+func (m *machine) execute(do func()) {
+	if m.paused > m.r.now {
+		life := m.life
+		m.held = append(m.held, func() {
+			if m.up && m.life == life {
+				do()
+			}
+		})
+		return
+	}
+	do()
+}
+
+// after has the node do something some time later.
+func (m *machine) after(d time.Duration, do func()) { m.r.after(d, m.alive(do)) }
+
+// pause stops the node for a while.
+func (m *machine) pause(d time.Duration) {
+	if m.paused > m.r.now {
+		return
+	}
+	m.paused = m.r.now + d
+	life := m.life
+	m.r.after(d, func() {
+		if m.life != life || !m.up {
+			return
+		}
+		held := m.held
+		m.held, m.paused = nil, 0
+		for _, do := range held {
+			do()
+		}
+	})
+}
+
+// die ends the node as kill -9 does.
+func (m *machine) die() {
+	if !m.up {
+		return
+	}
+	m.up = false
+	m.held, m.paused = nil, 0
+	m.cluster.end()
+	m.reader.end()
+	for _, c := range m.r.clients {
+		if c.machine == m {
+			c.lost()
+		}
+	}
+}
+
+// ring has a shard take what is in its mailbox, some time later.
+func (m *machine) ring(i int) {
+	if m.rung[i] {
+		return
+	}
+	m.rung[i] = true
+	m.after(m.r.between(0, m.r.limits.turn), func() { m.turn(i) })
+}
+
+// turn is what an event loop does in one round.
+func (m *machine) turn(i int) {
+	m.rung[i] = false
+	sh := m.hub.Shard(i)
+	sh.Tasks(m.now())
+	if sh.Drain(drainBytes) == 0 {
+		m.ring(i)
+	}
+	m.reader.resume()
+}
+
+// Authenticate implements rooms.Authenticator: a token is a user and the time
+// at which it was issued.
+func (m *machine) Authenticate(token string, _ rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
+	user, issued := parseToken(token)
+	id := rooms.Identity{UserID: user, Issued: issued}
+	done(id, m.Check(id, now))
+}
+
+var errRevoked = errors.New("revoked")
+
+// Check implements rooms.Revoker.
+func (m *machine) Check(id rooms.Identity, _ time.Time) error {
+	if until, refused := m.revoked[id.UserID]; refused && !id.Issued.After(until) {
+		return errRevoked
+	}
+	return nil
+}
+
+// Revoke implements rooms.Revoker.
+func (m *machine) Revoke(o rooms.Order) {
+	if o.User != "" && o.Issued.After(m.revoked[o.User]) {
+		m.revoked[o.User] = o.Issued
+	}
+}
+
+// The following make the machine upstream.Rooms.
+
+// Holds implements upstream.Rooms.
+func (m *machine) Holds(room []byte) bool { return m.hub.Holds(room) }
+
+// Wait implements upstream.Rooms; the reader has looked before.
+func (m *machine) Wait(context.Context) error { return nil }
+
+// Deliver implements upstream.Rooms.
+func (m *machine) Deliver(b rooms.Broadcast) int { return m.hub.Deliver(b) }
+
+// Obey implements upstream.Rooms.
+func (m *machine) Obey(o rooms.Order) error { return m.hub.Obey(o) }
+
+// Passed implements upstream.Rooms.
+func (m *machine) Passed(position uint64) { m.hub.Passed(position) }
+
+// Anew implements upstream.Rooms.
+func (m *machine) Anew() { m.hub.Anew() }
+
+// Receive hands over what a client of another node has said.
+func (m *machine) receive(d core.Delivery) {
+	if m.hub.Receive(rooms.Broadcast{Room: d.Room, Message: d.Message}) == 0 {
+		m.r.count("stray")
+	}
+}
+
+// missed ends all sessions: the node has missed events.
+func (m *machine) missed() {
+	m.closeAll(rooms.ReasonMissedEvents)
+}
+
+func (m *machine) closeAll(reason rooms.Reason) {
+	for _, l := range slices.Clone(m.sessions) {
+		l.Close(reason)
+	}
+}
+
+func (m *machine) String() string { return fmt.Sprintf("%s.%d", m.name, m.life) }
+
+// The following make the clusterDriver rooms.Cluster.
+
+// Occupied implements rooms.Cluster.
+func (d *clusterDriver) Occupied(room, user string) {
+	d.m.node.Occupied(room, user)
+	d.wake()
+}
+
+// Vacated implements rooms.Cluster.
+func (d *clusterDriver) Vacated(room string) { d.m.node.Vacated(room, d.m.now()) }
+
+// Counted implements rooms.Cluster.
+func (d *clusterDriver) Counted(room string, members int) {
+	d.m.node.Counted(room, members, d.m.now())
+}
+
+// Members implements rooms.Cluster.
+func (d *clusterDriver) Members(room string) int { return d.m.node.Members(room) }
+
+// Elsewhere implements rooms.Cluster.
+func (d *clusterDriver) Elsewhere(room string) bool { return d.m.node.Elsewhere(room) }
+
+// Publish implements rooms.Cluster.
+func (d *clusterDriver) Publish(room string, msg *codec.Message) {
+	d.m.node.Publish(room, msg)
+	d.flush()
+}

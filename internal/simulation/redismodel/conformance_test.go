@@ -1,0 +1,478 @@
+package redismodel
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/rooms/cluster/redistest"
+)
+
+var (
+	seeds = flag.Int("seeds", 12, "scripts to compare with a real server")
+	first = flag.Uint64("seed", 1, "the first of them")
+)
+
+const (
+	conns    = 4 // the last one reads what may have expired
+	commandN = 150
+)
+
+func TestFlagsAreThoseOfTheServer(t *testing.T) {
+	server, err := redistest.Start(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	p, err := dial(server.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, d := range commands {
+		asked := name
+		switch name { // those of their subcommands count
+		case "CLIENT":
+			asked = "CLIENT|TRACKING"
+		case "XINFO":
+			asked = "XINFO|STREAM"
+		case "PUBSUB":
+			asked = "PUBSUB|NUMSUB"
+		}
+		p.send("COMMAND", "INFO", asked)
+		r, err := p.next()
+		if err != nil || len(r.Elems) != 1 || len(r.Elems[0].Elems) < 3 {
+			t.Fatalf("%s: %v, %v", name, r, err)
+		}
+		var want int
+		for _, flag := range r.Elems[0].Elems[2].Elems {
+			want |= map[string]int{"write": writes, "readonly": readonly, "denyoom": grows, "loading": whileLoading}[flag.Text]
+		}
+		if d.flags != want {
+			t.Errorf("%s has flags %04b, the server's are %v", name, d.flags, r.Elems[0].Elems[2])
+		}
+		if got := int(r.Elems[0].Elems[1].Int); name == asked && got != d.arity {
+			t.Errorf("%s takes %d arguments, the server's %d", name, d.arity, got)
+		}
+	}
+}
+
+// A pair is the model and a real server, with as many connections each.
+type pair struct {
+	t     *testing.T
+	rng   *rand.Rand
+	model *Server
+	conns []*Conn
+	peers []*peer
+	multi [conns]bool
+	log   []string
+	ids   uint64
+}
+
+func TestModelAnswersAsTheServerDoes(t *testing.T) {
+	server, err := redistest.Start(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	for seed := *first; seed < *first+uint64(*seeds); seed++ {
+		if !t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { compare(t, server, seed) }) {
+			break
+		}
+	}
+}
+
+func compare(t *testing.T, server *redistest.Server, seed uint64) {
+	p := &pair{t: t, rng: rand.New(rand.NewPCG(seed, 0)), model: New()}
+	for range conns {
+		peer, err := dial(server.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer peer.conn.Close()
+		p.peers = append(p.peers, peer)
+		p.conns = append(p.conns, p.model.Connect())
+	}
+	p.do(conns-1, "FLUSHALL")
+	p.do(conns-1, "CONFIG", "SET", "maxmemory", "0")
+	for range commandN {
+		p.step()
+	}
+	for c := range p.conns { // whatever came and was not expected
+		if p.multi[c] {
+			p.do(c, "DISCARD")
+		}
+		p.do(c, "ECHO", "end")
+	}
+}
+
+// do has both execute a command and compares what they write to whom.
+func (p *pair) do(c int, args ...string) {
+	p.t.Helper()
+	p.log = append(p.log, fmt.Sprintf("%d> %s", c, strings.Join(args, " ")))
+	p.peers[c].send(args...)
+	if args[0] == "CONFIG" { // is not modelled: what it sets is
+		p.model.Full = args[3] == "1"
+		p.conns[c].Out = append(p.conns[c].Out, ok)
+	} else {
+		p.conns[c].Do(args...)
+	}
+	p.settle(args)
+}
+
+// settle compares what was written to all connections.
+func (p *pair) settle(args []string) {
+	p.t.Helper()
+	for i, conn := range p.conns {
+		for _, want := range conn.Out {
+			got, err := p.peers[i].next()
+			a, b := normal(got, args), normal(want, args)
+			if err != nil || a != b {
+				p.t.Fatalf("%s\nconnection %d: the server writes %s (%v), the model %s",
+					strings.Join(p.log, "\n"), i, a, err, b)
+			}
+		}
+		conn.Out = nil
+	}
+}
+
+// normal prints a reply without what Redis leaves open: the order of sets,
+// maps and scans, how much is left of a time to live.
+func normal(r Reply, args []string) string {
+	name := strings.ToUpper(args[0])
+	switch {
+	case (name == "TTL" || name == "PTTL") && r.Kind == Int && r.Int > 0:
+		return "some time"
+	case name == "EXEC" && r.Kind == Array:
+		list := make([]string, len(r.Elems))
+		for i, e := range r.Elems {
+			if list[i] = normal(e, []string{""}); e.Kind == Int && e.Int > 1000 {
+				list[i] = "some time"
+			}
+		}
+		return strings.Join(list, " ")
+	case r.Kind == Array && len(r.Elems) == 2 && r.Elems[0].Text == "0" && r.Elems[1].Kind == Array: // a scan
+		return "scan " + sorted(r.Elems[1].Elems, 1)
+	case r.Kind == Set:
+		return "set " + sorted(r.Elems, 1)
+	case r.Kind == Map && len(r.Elems) > 0 && r.Elems[0].Text == "length":
+		return xinfoText(r)
+	case r.Kind == Map:
+		return "map " + sorted(r.Elems, 2)
+	}
+	return r.String()
+}
+
+// sorted prints elements in groups of n, in an order of their own.
+func sorted(elems []Reply, n int) string {
+	var list []string
+	for group := range slices.Chunk(elems, n) {
+		list = append(list, array(group...).String())
+	}
+	slices.Sort(list)
+	return strings.Join(list, " ")
+}
+
+// xinfoText leaves out of XINFO what the model does not tell.
+func xinfoText(r Reply) string {
+	var b strings.Builder
+	for i := 0; i+1 < len(r.Elems); i += 2 {
+		switch r.Elems[i].Text {
+		case "radix-tree-keys", "radix-tree-nodes", "groups":
+		default:
+			fmt.Fprintf(&b, "%s=%s ", r.Elems[i].Text, r.Elems[i+1])
+		}
+	}
+	return b.String()
+}
+
+func (p *pair) pick(list ...string) string { return list[p.rng.IntN(len(list))] }
+
+func (p *pair) some(prefix string, n int) string { return prefix + strconv.Itoa(p.rng.IntN(n)) }
+
+// step does something that is drawn.
+func (p *pair) step() {
+	c := p.rng.IntN(conns - 1)
+	switch n := p.rng.IntN(100); {
+	case p.conns[c].block != nil:
+		p.feed(c)
+	case n < 3 && !p.multi[c]:
+		p.tracking(c)
+	case n < 10:
+		p.transaction(c)
+	case n < 22 && !p.multi[c]:
+		p.channels(c)
+	case n < 24:
+		p.expire()
+	case n < 25:
+		p.do(conns-1, "CONFIG", "SET", "maxmemory", p.pick("0", "0", "1"))
+	case n < 26 && !p.multi[c]:
+		p.do(c, "FLUSHALL")
+	case n < 29 && !p.multi[c]:
+		p.do(c, "XREAD", "BLOCK", "0", "STREAMS", "stream:blocked", "$")
+	default:
+		p.do(c, p.command()...)
+	}
+}
+
+// feed ends the read that a connection is blocked in.
+func (p *pair) feed(c int) {
+	p.model.Full = false
+	p.do(conns-1, "CONFIG", "SET", "maxmemory", "0")
+	if p.rng.IntN(3) == 0 {
+		p.do(c, "ECHO", "behind") // waits
+	}
+	p.ids++
+	p.do(conns-1, "XADD", "stream:blocked", strconv.FormatUint(p.ids, 10), "k", "v")
+}
+
+func (p *pair) tracking(c int) {
+	if p.conns[c].tracking.on {
+		if p.rng.IntN(3) == 0 {
+			p.do(c, "CLIENT", "TRACKING", "OFF")
+		}
+		return
+	}
+	args := []string{"CLIENT", "TRACKING", "ON"}
+	if p.rng.IntN(3) > 0 {
+		args = append(args, "OPTIN")
+	}
+	if p.rng.IntN(3) == 0 {
+		args = append(args, "NOLOOP")
+	}
+	p.do(c, args...)
+}
+
+// transaction begins or ends one, or reads the way a client-side cache does.
+func (p *pair) transaction(c int) {
+	switch {
+	case p.multi[c]:
+		p.multi[c] = false
+		p.do(c, p.pick("EXEC", "EXEC", "EXEC", "DISCARD"))
+	case p.conns[c].tracking.optIn && p.rng.IntN(3) > 0:
+		p.do(c, "CLIENT", "CACHING", "YES")
+		key := p.some("set:", 4)
+		if p.rng.IntN(2) == 0 {
+			p.do(c, "MULTI")
+			p.do(c, "PTTL", "no such key")
+			p.do(c, "SMEMBERS", key)
+			p.do(c, "EXEC")
+		} else {
+			p.do(c, "SMEMBERS", key)
+		}
+	default:
+		p.multi[c] = true
+		p.do(c, "MULTI")
+	}
+}
+
+func (p *pair) channels(c int) {
+	channel := p.some("channel:", 3)
+	switch p.rng.IntN(8) {
+	case 0:
+		p.do(c, "SUBSCRIBE", channel, p.some("channel:", 3))
+	case 1:
+		p.do(c, "SSUBSCRIBE", channel)
+	case 2:
+		p.do(c, "UNSUBSCRIBE", channel)
+	case 3:
+		p.do(c, "SUNSUBSCRIBE", channel)
+	case 4:
+		p.do(c, "SPUBLISH", channel, "sharded")
+	case 5:
+		p.do(c, "PUBSUB", "NUMSUB", channel, "nobody")
+	default:
+		p.do(c, "PUBLISH", channel, "text")
+	}
+}
+
+// expire has a key end while nobody does anything.
+func (p *pair) expire() {
+	key := p.some("str:", 4)
+	p.do(conns-1, "SET", key, "short", "PX", "20")
+	time.Sleep(30 * time.Millisecond)
+	p.log = append(p.log, "30 ms pass")
+	p.model.Advance(p.model.Now() + 30*time.Millisecond)
+	p.do(conns-1, "EXISTS", key) // the server expires it now, if not before
+}
+
+// command draws one of the keyspace. Some meet a key of another type.
+func (p *pair) command() []string {
+	key := p.pick("str:", "hash:", "set:", "zset:", "stream:")
+	kind := key
+	if p.rng.IntN(20) == 0 {
+		kind = p.pick("str:", "hash:", "set:", "zset:", "stream:")
+	}
+	name := p.some(key, 4)
+	if p.rng.IntN(8) == 0 {
+		return p.generic(name)
+	}
+	switch kind {
+	case "str:":
+		return p.strings(name)
+	case "hash:":
+		return p.hashes(name)
+	case "set:":
+		return p.sets(name)
+	case "zset:":
+		return p.zsets(name)
+	}
+	return p.streams(name)
+}
+
+func (p *pair) generic(key string) []string {
+	switch p.rng.IntN(12) {
+	case 10:
+		return []string{"SCAN", "0", "MATCH", p.pick("s*:1", "*", "set\\:*"), "COUNT", "1000"}
+	case 0:
+		return []string{"DEL", key, p.some("set:", 4)}
+	case 1:
+		return []string{"UNLINK", key}
+	case 2:
+		return []string{"EXISTS", key, p.some("str:", 4), key}
+	case 3:
+		return []string{"TYPE", key}
+	case 4:
+		return []string{p.pick("EXPIRE", "PEXPIRE"), key, p.pick("100000", "200000", "0", "-1", "x")}
+	case 5:
+		return []string{"PERSIST", key}
+	case 6:
+		return []string{p.pick("TTL", "PTTL"), key}
+	case 7:
+		return []string{"DBSIZE"}
+	case 8:
+		return []string{"GET"} // too few arguments
+	case 9:
+		return []string{"MGET", key, p.some("str:", 4)}
+	}
+	return []string{"PING"}
+}
+
+func (p *pair) strings(key string) []string {
+	value := p.pick("5", "17", "text", "")
+	switch p.rng.IntN(9) {
+	case 0:
+		return []string{"GETDEL", key}
+	case 1:
+		return []string{"SET", key, value, "NX", "PX", "100000"}
+	case 2:
+		return []string{"SET", key, value, "XX", "GET"}
+	case 3:
+		return []string{"SET", key, value, p.pick("EX", "PX"), p.pick("1000", "0", "x")}
+	case 4:
+		return []string{"SET", key, value, "KEEPTTL"}
+	case 5:
+		return []string{"INCR", key}
+	case 6:
+		return []string{"INCRBY", key, p.pick("7", "-3", "x")}
+	case 7:
+		return []string{"SET", key, value}
+	}
+	return []string{"GET", key}
+}
+
+func (p *pair) hashes(key string) []string {
+	f := func() string { return p.some("f", 5) }
+	switch p.rng.IntN(8) {
+	case 0:
+		return []string{"HGET", key, f()}
+	case 1:
+		return []string{"HMGET", key, f(), f()}
+	case 2:
+		return []string{"HGETALL", key}
+	case 3:
+		return []string{"HDEL", key, f(), f()}
+	case 4:
+		return []string{"HLEN", key}
+	case 5:
+		return []string{"HEXISTS", key, f()}
+	case 6:
+		return []string{"HSET", key, f(), "1", f()}
+	}
+	return []string{"HSET", key, f(), "1", f(), "2"}
+}
+
+func (p *pair) sets(key string) []string {
+	m := func() string { return p.some("", 6) }
+	switch p.rng.IntN(8) {
+	case 0, 1:
+		return []string{"SREM", key, m(), m()}
+	case 2:
+		return []string{"SMEMBERS", key}
+	case 3:
+		return []string{"SISMEMBER", key, m()}
+	case 4:
+		return []string{"SCARD", key}
+	}
+	return []string{"SADD", key, m(), m()}
+}
+
+func (p *pair) zsets(key string) []string {
+	m := func() string { return p.some("m", 6) }
+	score := func() string { return p.pick("1", "2", "3.5", "-4", "1000000") }
+	limit := func() string { return p.pick("-inf", "+inf", "2", "(2", "3.5", "x") }
+	index := func() string { return p.pick("0", "1", "2", "-1", "-2", "-10", "9") }
+	switch p.rng.IntN(16) {
+	case 0:
+		return []string{"ZREM", key, m(), m()}
+	case 1:
+		return []string{"ZSCORE", key, m()}
+	case 2:
+		return []string{"ZCARD", key}
+	case 3:
+		return []string{"ZRANGE", key, index(), index(), "WITHSCORES"}
+	case 4:
+		return []string{"ZRANGE", key, limit(), limit(), "BYSCORE", "LIMIT", "1", "2"}
+	case 5:
+		return []string{"ZRANGEBYSCORE", key, limit(), limit()}
+	case 6:
+		return []string{"ZCOUNT", key, limit(), limit()}
+	case 7:
+		return []string{"ZREMRANGEBYSCORE", key, limit(), limit()}
+	case 8:
+		return []string{"ZREMRANGEBYRANK", key, index(), index()}
+	case 9:
+		return []string{"ZSCAN", key, "0", "COUNT", "100"}
+	case 10:
+		return []string{"ZADD", key, p.pick("NX", "XX", "GT", "LT"), "CH", score(), m()}
+	}
+	return []string{"ZADD", key, score(), m(), score(), m()}
+}
+
+func (p *pair) streams(key string) []string {
+	id := func() string { return p.pick("0", "3", "10-1", "20", "x") }
+	switch p.rng.IntN(13) {
+	case 0:
+		return []string{"XLEN", key}
+	case 1:
+		return []string{p.pick("XRANGE", "XRANGE", "XREVRANGE"), key, p.pick("-", "(3", "5-1"), p.pick("+", "30", "(20")}
+	case 2:
+		return []string{"XRANGE", key, "-", "+", "COUNT", p.pick("1", "3", "0")}
+	case 3:
+		return []string{"XREAD", "COUNT", "2", "STREAMS", key, p.some("stream:", 4), id(), p.pick("0", "$")}
+	case 4:
+		return []string{"XTRIM", key, "MAXLEN", p.pick("2", "=", "x")}
+	case 5:
+		return []string{"XTRIM", key, "MINID", "=", id()}
+	case 6:
+		return []string{"XDEL", key, id(), "5"}
+	case 7:
+		return []string{"XINFO", "STREAM", key}
+	case 8:
+		return []string{"XADD", key, "MAXLEN", "~", "3", p.nextID(), "f", "v"}
+	case 9:
+		return []string{"XADD", key, "NOMKSTREAM", "MAXLEN", "3", p.nextID(), "f", "v"}
+	case 10:
+		return []string{"XADD", key, p.pick("0-0", "5-*", "3", "1"), "f", "v"}
+	}
+	return []string{"XADD", key, p.nextID(), "f", "v", "g", "w"}
+}
+
+func (p *pair) nextID() string {
+	p.ids += uint64(p.rng.IntN(3))
+	return strconv.FormatUint(p.ids, 10) + p.pick("", "-1", "-*")
+}

@@ -1,0 +1,177 @@
+package simulation
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hometrip/gateway/internal/simulation/rabbitmodel"
+	"github.com/hometrip/gateway/internal/simulation/redismodel"
+	"github.com/hometrip/gateway/upstream"
+)
+
+// stillMost is how much may happen at one instant.
+const stillMost = 200_000
+
+// A Config says what is simulated. The zero value of a field is its default.
+type Config struct {
+	Seed    uint64
+	Nodes   int           // 5
+	Clients int           // 200
+	Rooms   int           // conversations; a third of the clients
+	Span    time.Duration // in which clients act and faults happen; 60 s
+	Faults  int           // at most so many; -1: none; 0: as the seed has it
+	Skip    map[int]bool  // faults that do not happen, by their number
+
+	PlanSpan time.Duration // that the faults were planned for; Span. Later ones do not happen
+	Delays   uint64        // another stream of delays for the same plan
+	Trace    io.Writer     // nil: none
+}
+
+func (c *Config) fill() {
+	orDefault(&c.Nodes, 5)
+	orDefault(&c.Clients, 200)
+	orDefault(&c.Rooms, max(c.Clients/3, 2))
+	orDefault(&c.Span, 60*time.Second)
+	orDefault(&c.PlanSpan, c.Span)
+}
+
+func orDefault[T int | time.Duration](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// A Result is what a run has shown.
+type Result struct {
+	Config     Config
+	Broken     *Violation // nil: every rule held
+	Hash       uint64     // of the trace
+	Simulated  time.Duration
+	Steps      uint64
+	Faults     []string // that happened, with their numbers
+	Planned    int      // faults
+	Deliveries int      // to clients
+	Events     int      // of services
+	Counts     map[string]int
+}
+
+// A Violation is a rule that does not hold.
+type Violation struct {
+	At   time.Duration
+	Rule string // which one: a few words
+	Text string
+}
+
+func (v *Violation) Error() string { return fmt.Sprintf("at %v: %s: %s", v.At, v.Rule, v.Text) }
+
+// A run is a simulated fleet. One goroutine owns all of it.
+type run struct {
+	schedule
+	config Config
+
+	redis   *redisServer
+	broker  *brokerServer
+	nodes   []*machine
+	clients []*client
+	service *service
+	judge   judge
+	faults  []fault
+	table   *upstream.Table
+	limits  limits
+	ending  bool // faults are over, and clients only do what the ending asks for
+	done    []string
+	counts  map[string]int
+	broken  *Violation
+	dropped int64 // messages, before the probe
+	packets packets
+}
+
+// limits are the sizes of this run's queues and windows: small ones are filled
+// more often.
+type limits struct {
+	mailbox, window, queue, pending int
+	shards                          int
+	segment                         int           // bytes, of the stream
+	turn                            time.Duration // the longest until an event loop comes to its mailbox
+}
+
+// Run runs a fleet and returns what came of it.
+func Run(c Config) (result Result) {
+	c.fill()
+	r := newRun(c)
+	result.Config = c
+	defer func() {
+		if p := recover(); p != nil {
+			v, broken := p.(*Violation)
+			if !broken {
+				panic(p)
+			}
+			r.broken = v
+		}
+		result.Broken, result.Hash, result.Simulated = r.broken, r.hash, r.now
+		result.Steps, result.Faults, result.Counts, result.Planned = r.steps, r.done, r.counts, len(r.faults)
+		result.Deliveries, result.Events = r.judge.deliveries, len(r.judge.events)
+		r.trace("run", "hash %016x", r.hash)
+	}()
+	r.begin()
+	r.until(c.Span)
+	r.finish()
+	return result
+}
+
+func newRun(c Config) *run {
+	r := &run{schedule: newSchedule(c.Seed+c.Delays<<32, c.Trace), config: c, counts: make(map[string]int), packets: make(packets)}
+	draw := stream(c.Seed, 2)
+	r.limits = limits{
+		mailbox: pick(draw, 4, 64, 4096), window: pick(draw, 2, 16, 500), queue: pick(draw, 32, 4096),
+		pending: pick(draw, 4<<10, 64<<10), shards: pick(draw, 1, 2, 3),
+		segment: pick(draw, 1000, 5000, 20_000),
+		turn:    time.Duration(pick(draw, int(turnDelay), int(turnDelay), int(slowTurn))),
+	}
+	r.redis = &redisServer{r: r, server: redismodel.New()}
+	r.broker = newBrokerServer(r, rabbitmodel.New(), draw)
+	r.service = newService(r)
+	r.judge.init(r)
+	r.table = newTable()
+	return r
+}
+
+func pick(rng *rand.Rand, list ...int) int { return list[rng.IntN(len(list))] }
+
+// begin starts nodes, clients, services and plans the faults.
+func (r *run) begin() {
+	for i := range r.config.Nodes {
+		m := &machine{r: r, index: i, name: fmt.Sprintf("node%d", i)}
+		r.nodes = append(r.nodes, m)
+		m.start()
+	}
+	for i := range r.config.Clients {
+		c := newClient(r, i)
+		r.clients = append(r.clients, c)
+		c.begin()
+	}
+	r.service.begin()
+	r.planFaults()
+}
+
+// until has everything happen up to a time.
+func (r *run) until(end time.Duration) {
+	for len(r.heap) > 0 && r.heap[0].at <= end {
+		if r.step(); r.still > stillMost {
+			r.fail("something turns for ever", "%d things have happened while no time passed", r.still)
+		}
+	}
+	r.now = max(r.now, end)
+}
+
+// fail ends the run: a rule does not hold.
+func (r *run) fail(rule, format string, args ...any) {
+	v := &Violation{At: r.now, Rule: rule, Text: fmt.Sprintf(format, args...)}
+	r.trace("judge", "%s", v.Error())
+	panic(v)
+}
+
+// count counts what happened, for reports.
+func (r *run) count(what string) { r.counts[what]++ }

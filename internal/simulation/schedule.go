@@ -1,0 +1,136 @@
+package simulation
+
+import (
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"time"
+)
+
+// epoch is the wall clock's time at which every run begins.
+var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// A moment is something that is to happen.
+type moment struct {
+	at  time.Duration
+	seq uint64 // of two at one time the one scheduled first is first
+	do  func()
+}
+
+// A schedule is virtual time: what is to happen, the earliest first. Owned by
+// its run.
+type schedule struct {
+	now  time.Duration
+	heap []moment
+	seq  uint64
+	rng  *rand.Rand // of delays
+
+	steps uint64
+	still int // steps since time has moved on
+	hash  uint64
+	out   io.Writer // nil: no trace
+}
+
+func newSchedule(seed uint64, out io.Writer) schedule {
+	return schedule{rng: stream(seed, 1), out: out, hash: fnv.New64a().Sum64()}
+}
+
+// stream returns one of the independent sources of chance of a seed: taking
+// something out of a run does not change what the others draw.
+func stream(seed, n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
+
+func (m *moment) before(o *moment) bool { return m.at < o.at || m.at == o.at && m.seq < o.seq }
+
+// after has something happen when d has passed.
+func (s *schedule) after(d time.Duration, do func()) { s.at(s.now+d, do) }
+
+func (s *schedule) at(at time.Duration, do func()) {
+	s.seq++
+	h := append(s.heap, moment{max(at, s.now), s.seq, do})
+	i := len(h) - 1
+	x := h[i]
+	for i > 0 {
+		parent := (i - 1) / 4
+		if !x.before(&h[parent]) {
+			break
+		}
+		h[i] = h[parent]
+		i = parent
+	}
+	h[i] = x
+	s.heap = h
+}
+
+// step has the next thing happen; false when there is none.
+func (s *schedule) step() bool {
+	if len(s.heap) == 0 {
+		return false
+	}
+	h := s.heap
+	top, last := h[0], len(h)-1
+	x := h[last]
+	h[last] = moment{}
+	h = h[:last]
+	if last > 0 {
+		i := 0
+		for {
+			least := 4*i + 1
+			if least >= last {
+				break
+			}
+			for c := least + 1; c < min(4*i+5, last); c++ {
+				if h[c].before(&h[least]) {
+					least = c
+				}
+			}
+			if !h[least].before(&x) {
+				break
+			}
+			h[i] = h[least]
+			i = least
+		}
+		h[i] = x
+	}
+	s.heap = h
+	if s.still++; top.at > s.now {
+		s.still = 0
+	}
+	s.now = top.at
+	s.steps++
+	top.do()
+	return true
+}
+
+// between draws a time.
+func (s *schedule) between(least, most time.Duration) time.Duration {
+	return between(s.rng, least, most)
+}
+
+func between(rng *rand.Rand, least, most time.Duration) time.Duration {
+	if most <= least {
+		return least
+	}
+	return least + time.Duration(rng.Int64N(int64(most-least)))
+}
+
+// note puts a fact into the hash of the trace.
+func (s *schedule) note(what byte, a, b, c uint64) {
+	const prime = 1099511628211
+	h := s.hash
+	for _, x := range [4]uint64{uint64(s.now)<<8 | uint64(what), a, b, c} {
+		h = (h ^ x) * prime
+		h ^= h >> 29
+	}
+	s.hash = h
+}
+
+// tracing reports whether anybody reads the trace.
+func (s *schedule) tracing() bool { return s.out != nil }
+
+// trace writes a line of the trace: when, who, what.
+func (s *schedule) trace(who, format string, args ...any) {
+	if s.out != nil {
+		fmt.Fprintf(s.out, "%10.3fms %-9s %s\n", float64(s.now.Microseconds())/1000, who, fmt.Sprintf(format, args...))
+	}
+}

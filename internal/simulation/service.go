@@ -1,0 +1,207 @@
+package simulation
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/hometrip/gateway/internal/simulation/rabbitmodel"
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/upstream"
+)
+
+type orderOf = rooms.Order
+
+var discard = slog.New(slog.DiscardHandler)
+
+const (
+	publishEvery = 600 * time.Millisecond // on average
+	publishWait  = 3 * time.Second        // for a confirm, before it is published again
+)
+
+// A service publishes events and orders, with confirms, and again when one
+// does not come. Owned by its run.
+type service struct {
+	r    *run
+	rng  *rand.Rand
+	link *brokerLink
+	tags map[uint64]*event // waiting for their confirm
+	next uint64
+	todo []*event        // to be published again
+	soon bool            // which is about to be done
+	back map[*event]bool // came back: there was no stream
+}
+
+func newService(r *run) *service {
+	return &service{r: r, rng: stream(r.config.Seed, 3), tags: make(map[uint64]*event), back: make(map[*event]bool)}
+}
+
+// newTable is the table of routes, with one to two rooms beside the built-in
+// ones.
+func newTable() *upstream.Table {
+	t, err := upstream.NewTable([]upstream.Route{{
+		Event: "both.rooms", Rooms: []string{"conversation:{a}", "conversation:{b}"}, Emit: "both",
+		Fields: []upstream.Field{{Name: "message"}},
+	}})
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+func (s *service) begin() { s.r.after(0, s.act) }
+
+// act publishes something now and then.
+func (s *service) act() {
+	if s.r.ending {
+		return
+	}
+	d := between(s.rng, 0, 2*publishEvery)
+	n := 1
+	switch s.rng.IntN(20) {
+	case 0:
+		n, d = 40, 3*publishEvery // a burst
+	case 1, 2, 3:
+		n = 4
+	}
+	s.r.after(d, s.act)
+	for range n {
+		s.draw()
+	}
+}
+
+// draw publishes one event.
+func (s *service) draw() {
+	r, c := s.r, &s.r.config
+	room := func() int {
+		if s.rng.IntN(3) == 0 {
+			return s.rng.IntN(min(c.Rooms, 3))
+		}
+		return s.rng.IntN(c.Rooms)
+	}
+	user := s.rng.IntN(c.Clients)
+	switch n := s.rng.IntN(40); {
+	case n == 0:
+		s.publish(r.judge.order("user.disconnect", user))
+	case n == 1:
+		s.publish(r.judge.order("user.logout", user))
+	case n == 2:
+		s.publish(r.judge.poison())
+	case n < 10:
+		s.publish(r.judge.newEvent("booking.confirmed", c.Rooms+user))
+	case n < 14 && c.Rooms > 1:
+		a := room()
+		s.publish(r.judge.newEvent("both.rooms", a, (a+1+s.rng.IntN(c.Rooms-1))%c.Rooms))
+	default:
+		s.publish(r.judge.newEvent("message.sent", room()))
+	}
+}
+
+// body is what is published of an event.
+func (e *event) body(clients, rooms int) string {
+	switch e.key {
+	case "user.disconnect", "user.logout":
+		return fmt.Sprintf(`{"userId":"u%d","reason":"order %d"}`, e.user, e.number)
+	case "booking.confirmed":
+		return fmt.Sprintf(`{"userId":"u%d","bookingId":"~e%d~"}`, e.rooms[0]-rooms, e.number)
+	case "both.rooms":
+		return fmt.Sprintf(`{"a":"%s","b":"%s","message":"~e%d~"}`, roomID(e.rooms[0]), roomID(e.rooms[1]), e.number)
+	case "message.sent":
+		if len(e.rooms) == 0 {
+			return `{"no conversation":true}` // poison
+		}
+		return fmt.Sprintf(`{"conversationId":"%s","message":"~e%d~"}`, roomID(e.rooms[0]), e.number)
+	}
+	panic(e.key)
+}
+
+// publish sends an event, or keeps it until there is a connection.
+func (s *service) publish(e *event) {
+	if s.link == nil && !s.dial() {
+		s.todo = append(s.todo, e)
+		s.later()
+		return
+	}
+	s.next++
+	tag := s.next
+	s.tags[tag] = e
+	e.tries++
+	m := rabbitmodel.Message{Exchange: exchange, Key: e.key, ID: strconv.Itoa(e.number), Body: e.body(s.r.config.Clients, s.r.config.Rooms)}
+	if s.r.tracing() {
+		s.r.trace("service", "publishes event %d, %s %s", e.number, e.key, m.Body)
+	}
+	l := s.link
+	l.do(func(ch *rabbitmodel.Channel) { ch.Publish(m, true) })
+	s.r.after(publishWait, func() {
+		if s.link == l && s.tags[tag] == e {
+			l.line.silent = true // its confirms say nothing any more
+			l.end()
+		}
+	})
+}
+
+func (s *service) dial() bool {
+	b := s.r.broker
+	if b.down || b.broker.Queue(streamName) == nil {
+		return false
+	}
+	s.link = b.dial(nil, s.take, s.lost)
+	s.next = 0
+	s.link.do(func(ch *rabbitmodel.Channel) { ch.Confirms() })
+	return true
+}
+
+// lost publishes again what was not confirmed.
+func (s *service) lost() {
+	s.link = nil
+	for tag := uint64(1); tag <= s.next; tag++ {
+		if e := s.tags[tag]; e != nil {
+			s.todo = append(s.todo, e)
+		}
+	}
+	clear(s.tags)
+	s.later()
+}
+
+func (s *service) later() {
+	if len(s.todo) == 0 || s.soon {
+		return
+	}
+	s.soon = true
+	s.r.after(s.r.between(100*time.Millisecond, time.Second), func() {
+		s.soon = false
+		todo := s.todo
+		s.todo = nil
+		for _, e := range todo {
+			s.publish(e)
+		}
+	})
+}
+
+func (s *service) take(x rabbitmodel.Event) {
+	switch x.Kind {
+	case rabbitmodel.Return:
+		n, _ := strconv.Atoi(x.Message.ID)
+		s.back[s.r.judge.events[n]] = true
+		return
+	case rabbitmodel.Confirm:
+	default:
+		return
+	}
+	e := s.tags[x.Tag]
+	delete(s.tags, x.Tag)
+	switch {
+	case e == nil:
+	case x.Nack || s.back[e]:
+		delete(s.back, e)
+		s.todo = append(s.todo, e)
+		s.later()
+	default:
+		s.r.judge.confirmed(e)
+	}
+}
+
+// idle reports whether everything was confirmed.
+func (s *service) idle() bool { return len(s.tags) == 0 && len(s.todo) == 0 }

@@ -1,0 +1,126 @@
+package simulation
+
+import (
+	"bytes"
+	"flag"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	long = flag.Duration("for", 30*time.Second, "how long fleets are simulated")
+	seed = flag.Uint64("seed", 1, "the first seed")
+)
+
+func TestFleetsKeepEveryRule(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(1000))
+	budget := *long
+	if testing.Short() {
+		budget = time.Second
+	}
+	began, runs, simulated := time.Now(), 0, time.Duration(0)
+	for ; runs == 0 || time.Since(began) < budget; runs++ {
+		r := Run(Draw(Config{}, *seed+uint64(runs)))
+		if simulated += r.Simulated; r.Broken != nil {
+			small := Shrink(r, 200)
+			t.Fatalf("%v\nin: %s\n%s\nsmaller: %v\nin: %s\n%s\nsee docs/simulation.md", r.Broken, Format(r.Config),
+				strings.Join(r.Faults, "\n"), small.Broken, Format(small.Config), strings.Join(small.Faults, "\n"))
+		}
+	}
+	t.Logf("%d fleets, %v simulated in %v", runs, simulated.Round(time.Second), time.Since(began).Round(time.Second))
+}
+
+func TestSameSeedGivesTheSameRun(t *testing.T) {
+	for seed := uint64(1); seed <= 5; seed++ {
+		c := Draw(Config{Clients: 15}, seed)
+		one, two := Run(c), Run(c)
+		if one.Hash != two.Hash || one.Steps != two.Steps {
+			t.Errorf("seed %d: hash %016x after %d steps, and then %016x after %d", seed, one.Hash, one.Steps, two.Hash, two.Steps)
+		}
+	}
+}
+
+func TestTraceDoesNotChangeTheRun(t *testing.T) {
+	c := Draw(Config{Clients: 10, Nodes: 2, Span: 10 * time.Second}, 7)
+	silent := Run(c)
+	var trace bytes.Buffer
+	c.Trace = &trace
+	loud := Run(c)
+	if silent.Hash != loud.Hash {
+		t.Errorf("hash %016x without a trace, %016x with one", silent.Hash, loud.Hash)
+	}
+	for _, want := range []string{"starts as number", "is connected to", "publishes event", "gets event", "stream"} {
+		if !strings.Contains(trace.String(), want) {
+			t.Errorf("nothing in the trace %s", want)
+		}
+	}
+}
+
+func TestRunsWithoutFaultsLoseNothing(t *testing.T) {
+	for seed := uint64(1); seed <= 5; seed++ {
+		r := Run(Draw(Config{Faults: -1, Clients: 20, Span: 20 * time.Second}, seed))
+		if r.Broken != nil {
+			t.Errorf("seed %d: %v", seed, r.Broken)
+		}
+		if len(r.Faults) != 0 || r.Deliveries == 0 {
+			t.Errorf("seed %d: faults %q, %d deliveries", seed, r.Faults, r.Deliveries)
+		}
+	}
+}
+
+func TestFormattedRunIsReadBack(t *testing.T) {
+	c := Config{Seed: 9, Nodes: 2, Clients: 7, Rooms: 3, Span: 11 * time.Second, PlanSpan: 30 * time.Second,
+		Delays: 4, Faults: 6, Skip: map[int]bool{2: true, 5: true}}
+	text := Format(c)
+	back, err := Parse(text)
+	if err != nil || Format(back) != text {
+		t.Errorf("%q is read as %q, %v", text, Format(back), err)
+	}
+	for _, bad := range []string{"seed=x", "colour=blue", "skip=1,x", "span=3"} {
+		if _, err := Parse(bad); err == nil {
+			t.Errorf("%q is read", bad)
+		}
+	}
+}
+
+func TestEarliestMomentIsFirstAndOrderIsKept(t *testing.T) {
+	s := newSchedule(1, nil)
+	var got []int
+	for i, at := range []time.Duration{5, 3, 3, 9, 1, 3} {
+		s.at(at, func() { got = append(got, i) })
+	}
+	for s.step() {
+	}
+	want := []int{4, 1, 2, 5, 0, 3}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("happened in the order %v, want %v", got, want)
+		}
+	}
+}
+
+func TestLineKeepsOrderAndLosesWhatIsOnItsWay(t *testing.T) {
+	s := newSchedule(1, nil)
+	l := newLine(time.Millisecond, time.Second, &noDelay)
+	c := channel{s: &s, line: l}
+	var got []int
+	for i := range 10 {
+		c.send(func() { got = append(got, i) })
+	}
+	for len(got) < 5 {
+		s.step()
+	}
+	l.open = false
+	for s.step() {
+	}
+	if len(got) != 5 {
+		t.Fatalf("%v arrived, want five", got)
+	}
+	for i, x := range got {
+		if x != i {
+			t.Fatalf("arrived in the order %v", got)
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package adapter
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
+)
+
+// senderPrefix begins the uid of every gateway node. Node's own are six
+// letters and digits.
+const senderPrefix = "gateway:"
+
+// Config says which fleet to join.
+type Config struct {
+	Key string // of the adapter; "socket.io" is its default
+
+	// Orders begins the keys in Redis by which nodes find out who of them passes
+	// an order on.
+	Orders string
+
+	// Open connects to Redis.
+	Open func() (rueidis.Client, error)
+
+	// Routed reports whether events of a name come from the services' log, and
+	// so are not taken from Node servers, which read it too. nil: all are taken.
+	Routed func(event string) bool
+
+	// Compare, if not nil, has this node listen to the Node servers' events that
+	// are Routed, and do nothing else: no client gets anything of them, nothing is
+	// published, and no request is answered.
+	Compare *Comparer
+
+	Log *slog.Logger
+}
+
+// Rooms is the node's part of the rooms; *rooms.Hub.
+type Rooms interface {
+	Emit(*rooms.Selection, *codec.Message)
+	Ask(s *rooms.Selection, build func(id int64) *codec.Message,
+		counted func(sockets int), acknowledged func(args []byte, attachments [][]byte)) (forget func())
+	JoinAll(*rooms.Selection, []string)
+	LeaveAll(*rooms.Selection, []string)
+	DisconnectAll(s *rooms.Selection, connection bool)
+	Sockets(*rooms.Selection, func([]rooms.SocketInfo))
+	Names(limit int) ([]string, int)
+}
+
+// An Adapter is this node's membership in a fleet of Node servers. It
+// implements rooms.Outside. Safe for concurrent use.
+type Adapter struct {
+	config  Config
+	names   Names
+	sender  string
+	started time.Time
+	rooms   Rooms // set by Start
+	stats   counters
+
+	kick      chan struct{} // has a token when subscriptions have changed
+	publisher publisher
+	questions atomic.Int32 // acknowledgements that are awaited
+
+	mu            sync.Mutex // guards subscriptions
+	subscriptions *subscriptions
+
+	stop    context.CancelFunc
+	stopped sync.WaitGroup
+}
+
+var _ rooms.Outside = (*Adapter)(nil)
+
+// New returns an adapter that Start connects.
+func New(c Config) (*Adapter, error) {
+	if c.Key == "" || c.Open == nil || c.Log == nil {
+		return nil, errors.New("adapter: want a key, a way to open Redis, and a log")
+	}
+	a := &Adapter{
+		config: c, names: NamesOf(c.Key), sender: senderPrefix + rand.Text(), started: time.Now(),
+		kick: make(chan struct{}, 1), subscriptions: newSubscriptions(), stop: func() {},
+	}
+	a.publisher.init(&a.stats)
+	return a, nil
+}
+
+// Start connects, for ever, and hands to r what comes from the other servers.
+func (a *Adapter) Start(r Rooms) {
+	a.rooms = r
+	ctx, stop := context.WithCancel(context.Background())
+	a.stop = stop
+	a.stopped.Go(func() { a.run(ctx) })
+}
+
+// Close leaves the fleet.
+func (a *Adapter) Close() {
+	a.stop()
+	a.stopped.Wait()
+}
+
+// now is a monotonic time.
+func (a *Adapter) now() time.Duration { return time.Since(a.started) }
+
+// Occupied implements rooms.Outside.
+func (a *Adapter) Occupied(room string) {
+	a.mu.Lock()
+	a.subscriptions.want(room)
+	a.mu.Unlock()
+	a.wake()
+}
+
+// Vacated implements rooms.Outside.
+func (a *Adapter) Vacated(room string) {
+	a.mu.Lock()
+	ready := a.subscriptions.unwant(room, a.now())
+	a.mu.Unlock()
+	call(ready)
+	a.wake()
+}
+
+// Await implements rooms.Outside: joins wait until Redis has subscribed to the
+// room's channel.
+func (a *Adapter) Await(room string, ready func()) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.subscriptions.await(room, ready)
+}
+
+func call(ready []func()) {
+	for _, f := range ready {
+		f()
+	}
+}
+
+func (a *Adapter) wake() {
+	select {
+	case a.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Publish implements rooms.Outside.
+func (a *Adapter) Publish(room, except string, m *codec.Message) {
+	o := Options{Rooms: []string{room}, Volatile: m.Volatile}
+	if except != "" {
+		o.Except = []string{except}
+	}
+	b, err := AppendEmit(nil, a.sender, m.Text(), o)
+	if err != nil {
+		a.stats.unpublished.Add(1)
+		return
+	}
+	if a.publisher.publish(a.names.Room(room), b) {
+		a.stats.published.Add(1)
+	}
+}
+
+// DisconnectUser has the Node servers disconnect a user's sockets. Every node
+// calls it with the same id for the same order, and one of them does it: another
+// request could meet a client that has come back since.
+func (a *Adapter) DisconnectUser(user, id string) {
+	a.publisher.publishOnce(a.config.Orders+id, a.names.Request, DisconnectRequest(a.sender, rooms.UserRoom(user)))
+}
+
+// ours reports whether a message comes from a gateway node.
+func ours(sender string) bool { return strings.HasPrefix(sender, senderPrefix) }

@@ -1,0 +1,132 @@
+package adapter
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+const (
+	// compareTime is how long one side of a pair waits for the other.
+	compareTime = 10 * time.Second
+
+	// maxUnpaired is how many may wait.
+	maxUnpaired = 1 << 16
+)
+
+// A Comparer counts the events that the gateway would deliver and that Node
+// servers have delivered: as the same, or by one of the two alone. Two are the
+// same when they have one name, go to one room and have equal bodies, but for
+// the time in the member "timestamp", which each side may fill in by itself.
+// Safe for concurrent use.
+type Comparer struct {
+	mu       sync.Mutex      // guards the following
+	unpaired map[pairKey]int // how many more the gateway has; negative: Node servers
+	queue    []unpaired      // the oldest first
+	totals   Compared
+}
+
+type pairKey [sha256.Size]byte
+
+// unpaired is an event whose other side was not there when it came.
+type unpaired struct {
+	key   pairKey
+	until time.Time
+	side  int // 1 of the gateway, -1 of Node servers
+}
+
+// Compared is what a Comparer has counted.
+type Compared struct {
+	Both     int64 // events that both have delivered
+	NodeOnly int64 // by Node servers alone
+	LogOnly  int64 // by the gateway alone
+}
+
+// NewComparer returns a comparer without events.
+func NewComparer() *Comparer { return &Comparer{unpaired: make(map[pairKey]int)} }
+
+// Deliver notes an event of the gateway: m is an Engine.IO text packet of an
+// EVENT.
+func (c *Comparer) Deliver(room string, m *codec.Message, now time.Time) {
+	if p, err := codec.ParseSocketPacket(m.Text()[1:]); err == nil {
+		c.note(room, p.Data, 1, now)
+	}
+}
+
+// heard notes an event of a Node server, once for each of its rooms.
+func (c *Comparer) heard(e *Emit, now time.Time) {
+	for _, room := range e.Rooms {
+		c.note(room, e.text, -1, now)
+	}
+}
+
+func (c *Comparer) note(room string, data []byte, side int, now time.Time) {
+	key := keyOf(room, data)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expire(now)
+	before := c.unpaired[key]
+	if before*side < 0 { // the other side waits
+		c.totals.Both++
+	} else {
+		c.queue = append(c.queue, unpaired{key, now.Add(compareTime), side})
+	}
+	c.set(key, before+side)
+}
+
+func (c *Comparer) set(key pairKey, n int) {
+	if n == 0 {
+		delete(c.unpaired, key)
+		return
+	}
+	c.unpaired[key] = n
+}
+
+// expire counts those that have waited in vain.
+func (c *Comparer) expire(now time.Time) {
+	for len(c.queue) > 0 && (len(c.queue) > maxUnpaired || !now.Before(c.queue[0].until)) {
+		old := c.queue[0]
+		c.queue = c.queue[1:]
+		n := c.unpaired[old.key]
+		if n*old.side <= 0 {
+			continue // has met its other side since
+		}
+		c.set(old.key, n-old.side)
+		if old.side > 0 {
+			c.totals.LogOnly++
+		} else {
+			c.totals.NodeOnly++
+		}
+	}
+}
+
+// Totals returns what was counted up to now.
+func (c *Comparer) Totals(now time.Time) Compared {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expire(now)
+	return c.totals
+}
+
+// keyOf returns what events of both sides have in common: the room, and the
+// data with sorted members and without times.
+func keyOf(room string, data []byte) pairKey {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	var values []any
+	if d.Decode(&values) == nil {
+		for _, v := range values {
+			if body, ok := v.(map[string]any); ok {
+				delete(body, "timestamp")
+			}
+		}
+		if sorted, err := json.Marshal(values); err == nil {
+			data = sorted
+		}
+	}
+	return sha256.Sum256(append([]byte(room+"\x00"), data...))
+}

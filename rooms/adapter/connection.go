@@ -1,0 +1,178 @@
+package adapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+const (
+	// subscribeBatch is how many channels one SUBSCRIBE names.
+	subscribeBatch = 500
+
+	reconnectMin = 100 * time.Millisecond
+	reconnectMax = 5 * time.Second
+
+	// complainEvery is the pause between log lines while Redis is away.
+	complainEvery = time.Minute
+)
+
+var errHungUp = errors.New("redis: the connection has ended")
+
+// run keeps a connection, for ever.
+func (a *Adapter) run(ctx context.Context) {
+	pause := reconnectMin
+	var complained time.Time
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := a.serve(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > reconnectMax {
+			pause = reconnectMin
+		}
+		if time.Since(complained) > complainEvery {
+			complained = time.Now()
+			a.config.Log.Warn("no connection to the Node servers through Redis, trying again", "error", err)
+		}
+		select {
+		case <-time.After(pause/2 + rand.N(pause/2)):
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, reconnectMax)
+	}
+}
+
+// serve makes one connection and works with it until it ends.
+func (a *Adapter) serve(ctx context.Context) error {
+	client, err := a.config.Open()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	conn, release := client.Dedicate()
+	defer release()
+	ended := conn.SetPubSubHooks(rueidis.PubSubHooks{
+		OnMessage:      func(m rueidis.PubSubMessage) { a.receive(m.Channel, []byte(m.Message)) },
+		OnSubscription: a.subscribed,
+	})
+	own := conn.B().Subscribe().Channel(a.names.Broadcast, a.names.Request, a.names.Response).Build()
+	if a.config.Compare != nil {
+		own = conn.B().Psubscribe().Pattern(a.names.Broadcast + "*").Build()
+	}
+	if err := conn.Do(ctx, own).Error(); err != nil {
+		return fmt.Errorf("subscribe to %s: %w", a.names.Broadcast, err)
+	}
+	a.connected()
+	defer a.disconnected()
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		cancel(a.publisher.run(ctx, client))
+	}()
+	defer func() { cancel(nil); <-published }()
+	return a.subscribe(ctx, conn, ended)
+}
+
+func (a *Adapter) connected() {
+	a.mu.Lock()
+	a.subscriptions.connect()
+	a.mu.Unlock()
+	a.publisher.setOpen(true)
+	a.stats.connected.Store(true)
+	a.config.Log.Info("shares rooms with Node servers", "key", a.config.Key)
+}
+
+func (a *Adapter) disconnected() {
+	a.stats.connected.Store(false)
+	a.publisher.setOpen(false)
+	a.mu.Lock()
+	ready := a.subscriptions.disconnect()
+	a.mu.Unlock()
+	call(ready)
+}
+
+// subscribe has the connection's subscriptions follow the rooms.
+func (a *Adapter) subscribe(ctx context.Context, conn rueidis.DedicatedClient, ended <-chan error) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		if err := a.subscribeNext(ctx, conn); err != nil {
+			return err
+		}
+		timer.Reset(a.pause())
+		select {
+		case <-a.kick:
+		case <-timer.C:
+		case err := <-ended:
+			if err == nil {
+				err = errHungUp
+			}
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// pause is how long there is nothing to do unless something changes.
+func (a *Adapter) pause() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.subscriptions.more() {
+		return 0
+	}
+	if at, ok := a.subscriptions.wake(); ok {
+		return max(at-a.now(), 0)
+	}
+	return time.Hour
+}
+
+func (a *Adapter) subscribeNext(ctx context.Context, conn rueidis.DedicatedClient) error {
+	a.mu.Lock()
+	subscribe, unsubscribe := a.subscriptions.next(a.now(), subscribeBatch)
+	a.mu.Unlock()
+	if len(subscribe) > 0 {
+		if err := conn.Do(ctx, conn.B().Subscribe().Channel(a.channels(subscribe)...).Build()).Error(); err != nil {
+			return fmt.Errorf("subscribe to %d rooms: %w", len(subscribe), err)
+		}
+	}
+	if len(unsubscribe) > 0 {
+		if err := conn.Do(ctx, conn.B().Unsubscribe().Channel(a.channels(unsubscribe)...).Build()).Error(); err != nil {
+			return fmt.Errorf("unsubscribe from %d rooms: %w", len(unsubscribe), err)
+		}
+	}
+	return nil
+}
+
+func (a *Adapter) channels(rooms []string) []string {
+	for i, room := range rooms {
+		rooms[i] = a.names.Room(room)
+	}
+	return rooms
+}
+
+// subscribed is told of each channel that Redis has subscribed to or left.
+func (a *Adapter) subscribed(s rueidis.PubSubSubscription) {
+	room, ok := a.names.RoomOf(s.Channel)
+	if !ok || room == "" {
+		return
+	}
+	a.mu.Lock()
+	var ready []func()
+	if s.Kind == "subscribe" {
+		ready = a.subscriptions.confirmed(room, a.now())
+	} else {
+		a.subscriptions.ended(room)
+	}
+	a.mu.Unlock()
+	call(ready)
+	a.wake()
+}

@@ -1,0 +1,183 @@
+package adapter
+
+import "time"
+
+// lingerTime is how long a room's channel stays subscribed after its last
+// member has left: clients that come and go should not cost Redis two commands
+// each time.
+const lingerTime = 5 * time.Second
+
+// phase is where the subscription to a room's channel is.
+type phase uint8
+
+const (
+	phaseWaiting   phase = iota // to be sent
+	phaseSent                   // SUBSCRIBE was sent, Redis has not confirmed it
+	phaseConfirmed              // Redis sends what is published
+	phaseWithdrawn              // UNSUBSCRIBE was sent; what is wanted again waits for its end
+)
+
+// subscriptions decide which channels are to be subscribed, from which rooms
+// have members on this node. No I/O, no clock and no goroutine; not safe for
+// concurrent use.
+type subscriptions struct {
+	connected bool
+	rooms     map[string]*subscription
+	changed   []*subscription // to be looked at by next
+	lingering []lingering     // the oldest first
+}
+
+// A subscription is one room's.
+type subscription struct {
+	room   string
+	phase  phase
+	wanted bool
+	left   time.Duration // when the last member did, if not wanted
+	queued bool          // in changed
+	ready  []func()      // to be called when confirmed
+}
+
+// lingering is a room without members whose time is up at some point.
+type lingering struct {
+	s    *subscription
+	left time.Duration
+}
+
+func newSubscriptions() *subscriptions {
+	return &subscriptions{rooms: make(map[string]*subscription)}
+}
+
+// want notes that a room has members.
+func (u *subscriptions) want(room string) {
+	s := u.rooms[room]
+	if s == nil {
+		s = &subscription{room: room}
+		u.rooms[room] = s
+	}
+	s.wanted = true
+	u.queue(s)
+}
+
+// unwant notes that a room has no members any more, and returns those who
+// waited for it.
+func (u *subscriptions) unwant(room string, now time.Duration) (ready []func()) {
+	s := u.rooms[room]
+	if s == nil || !s.wanted {
+		return nil
+	}
+	s.wanted, s.left = false, now
+	u.lingering = append(u.lingering, lingering{s, now})
+	ready, s.ready = s.ready, nil
+	return ready
+}
+
+// await has ready called when the room's messages reach this node. It returns
+// true, and does not call it, when they do already or Redis is away.
+func (u *subscriptions) await(room string, ready func()) bool {
+	s := u.rooms[room]
+	if !u.connected || s == nil || s.phase == phaseConfirmed {
+		return true
+	}
+	s.ready = append(s.ready, ready)
+	return false
+}
+
+func (u *subscriptions) queue(s *subscription) {
+	if !s.queued {
+		s.queued = true
+		u.changed = append(u.changed, s)
+	}
+}
+
+// connect notes that there is a new connection, without any subscription.
+func (u *subscriptions) connect() {
+	u.connected = true
+	u.changed = u.changed[:0]
+	for _, s := range u.rooms {
+		s.phase, s.queued = phaseWaiting, false
+		u.queue(s)
+	}
+}
+
+// disconnect notes that there is no connection, and returns who has to be
+// called because nothing will be confirmed.
+func (u *subscriptions) disconnect() (ready []func()) {
+	u.connected = false
+	for _, s := range u.rooms {
+		ready = append(ready, s.ready...)
+		s.ready = nil
+	}
+	return ready
+}
+
+// next returns up to most rooms to subscribe to and to unsubscribe from, which
+// count as sent from here on.
+func (u *subscriptions) next(now time.Duration, most int) (subscribe, unsubscribe []string) {
+	if !u.connected {
+		return nil, nil
+	}
+	for len(u.lingering) > 0 && u.lingering[0].left+lingerTime <= now {
+		if s := u.lingering[0].s; u.rooms[s.room] == s && !s.wanted && s.left == u.lingering[0].left {
+			u.queue(s)
+		}
+		u.lingering = u.lingering[1:]
+	}
+	for len(u.changed) > 0 && len(subscribe)+len(unsubscribe) < most {
+		s := u.changed[0]
+		u.changed = u.changed[1:]
+		s.queued = false
+		switch {
+		case u.rooms[s.room] != s: // has ended meanwhile, and the room may have a new one
+		case s.phase == phaseWaiting && s.wanted:
+			s.phase = phaseSent
+			subscribe = append(subscribe, s.room)
+		case s.phase == phaseWaiting:
+			delete(u.rooms, s.room)
+		case !s.wanted && s.phase == phaseConfirmed && s.left+lingerTime <= now:
+			s.phase = phaseWithdrawn
+			unsubscribe = append(unsubscribe, s.room)
+		}
+	}
+	return subscribe, unsubscribe
+}
+
+// more reports whether next has something at once.
+func (u *subscriptions) more() bool { return u.connected && len(u.changed) > 0 }
+
+// wake returns when next has something because a room's time is up; false when
+// no room lingers.
+func (u *subscriptions) wake() (time.Duration, bool) {
+	if len(u.lingering) == 0 {
+		return 0, false
+	}
+	return u.lingering[0].left + lingerTime, true
+}
+
+// confirmed notes that Redis has subscribed to a room's channel, and returns
+// who waited for it.
+func (u *subscriptions) confirmed(room string, now time.Duration) (ready []func()) {
+	s := u.rooms[room]
+	if s == nil || s.phase != phaseSent {
+		return nil
+	}
+	s.phase = phaseConfirmed
+	ready, s.ready = s.ready, nil
+	if !s.wanted {
+		u.lingering = append(u.lingering, lingering{s, s.left})
+	}
+	return ready
+}
+
+// ended notes that Redis has unsubscribed from a room's channel.
+func (u *subscriptions) ended(room string) {
+	s := u.rooms[room]
+	if s == nil || s.phase != phaseWithdrawn {
+		return
+	}
+	s.phase = phaseWaiting
+	if s.wanted {
+		u.queue(s)
+		return
+	}
+	delete(u.rooms, room)
+}

@@ -1,0 +1,292 @@
+// Package core is one node's part in the cluster, without I/O: the directory of
+// rooms, what clients say to other nodes, members, lasting orders and the
+// node's lease, put together. Inputs are method calls with values, outputs are
+// values: batches of commands for Redis, orders to obey, lines for the log, and
+// the time at which it wants to be called again. The same inputs in the same
+// order give the same outputs.
+//
+// A driver connects it with Redis: package cluster with a real one, a simulation
+// with a model.
+//
+//	core.go     inputs and outputs
+//	outputs.go  what is to be done
+//	stats.go    counters
+package core
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/directory"
+	"github.com/hometrip/gateway/rooms/cluster/lease"
+	"github.com/hometrip/gateway/rooms/cluster/members"
+	"github.com/hometrip/gateway/rooms/cluster/orders"
+	"github.com/hometrip/gateway/rooms/cluster/outbox"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+// tellMost is how many rooms' members are told at once.
+const tellMost = 512
+
+// A Config says who the node is. All fields are needed.
+type Config struct {
+	Names  wire.Names
+	Node   uint32
+	Lease  time.Duration // a node that has not renewed its lease for so long is dead
+	Linger time.Duration // a room stays in the directory after its last member
+	Answer time.Duration // Redis may owe an answer so long before it counts as away
+
+	Messages int // that wait to be published
+	Bytes    int // of these
+
+	Alone bool // until Redis has been reached once, this node is the only one
+}
+
+// A Node is one node's part in the cluster. Its methods must not be called at
+// the same time.
+type Node struct {
+	c         Config
+	lease     *lease.Lease
+	sweep     *lease.Sweep
+	directory *directory.Directory
+	members   *members.Members
+	outbox    *outbox.Outbox
+	orders    *orders.Orders
+
+	connected bool
+	mine      wire.Lease // what the lease says
+	batches   uint64     // the id of the last one
+	leaving   bool
+	left      bool   // nothing of this node is left in Redis
+	farewell  uint64 // id of the batch that takes the lease back
+
+	lines []Line
+	stats counters
+}
+
+// A Line is something for the log.
+type Line struct {
+	Text  string
+	Error error
+	Warn  bool
+}
+
+// New makes a node that is not connected.
+func New(c Config) *Node {
+	n := &Node{
+		c:       c,
+		lease:   lease.New(lease.Config{Names: c.Names, Node: c.Node, Lease: c.Lease, Answer: c.Answer}),
+		sweep:   lease.NewSweep(c.Names),
+		members: members.New(),
+		outbox:  outbox.New(outbox.Config{Names: c.Names, Node: c.Node, Messages: c.Messages, Bytes: c.Bytes}),
+		orders:  orders.New(c.Names),
+	}
+	n.directory = directory.New(directory.Config{Names: c.Names, Node: c.Node, Linger: c.Linger, Others: n.lease})
+	return n
+}
+
+// alone reports whether there are no other nodes as far as anybody knows.
+func (n *Node) alone() bool { return n.c.Alone && !n.lease.Reached() }
+
+// Occupied, Vacated and Counted tell of a room: see rooms.Cluster.
+func (n *Node) Occupied(room, by string) { n.directory.Occupied(room, by) }
+
+// Vacated tells that nobody is in a room any more.
+func (n *Node) Vacated(room string, now time.Time) {
+	n.directory.Vacated(room, now)
+	n.members.Counted(room, 0, now)
+}
+
+// Counted tells how many members a room has.
+func (n *Node) Counted(room string, count int, now time.Time) { n.members.Counted(room, count, now) }
+
+// Members returns about how many members a room has on other nodes.
+func (n *Node) Members(room string) int { return n.members.Members(room, n.lease.Gone) }
+
+// Elsewhere reports whether another node may hold a room.
+func (n *Node) Elsewhere(room string) bool { return !n.alone() && n.directory.Elsewhere(room) }
+
+// Publish queues what a client says to a room. While Redis is away, what is
+// volatile is dropped.
+func (n *Node) Publish(room string, m *codec.Message) {
+	switch {
+	case n.alone() || n.leaving:
+	case m.Volatile && (n.lease.Away() || !n.connected):
+		n.stats.away++
+	default:
+		_, known := n.directory.Holders(room)
+		n.outbox.Say(room, n.directory.User(room), known, m)
+	}
+}
+
+// Keep has Redis keep an order that lasts.
+func (n *Node) Keep(o rooms.Order, now time.Time) { n.orders.Keep(o, now) }
+
+// ReadOrders has the orders read that Redis has: some may have been missed.
+func (n *Node) ReadOrders(now time.Time) { n.orders.Read(now) }
+
+// KeepPosition has Redis note up to which position of a log it has the orders.
+func (n *Node) KeepPosition(log string, position uint64) { n.orders.KeepPosition(log, position) }
+
+// Tell says what the node's lease tells the others.
+func (n *Node) Tell(sockets int64) {
+	n.mine = wire.Lease{Registered: n.directory.Registered(), Sockets: sockets, Rooms: int64(n.directory.Len())}
+}
+
+// Connected tells that there are connections to Redis, on which batches can be
+// sent.
+func (n *Node) Connected(sharded bool, now time.Time) {
+	n.connected = true
+	n.outbox.Sharded(sharded)
+}
+
+// Disconnected tells that there are none, and why. Batches that were under way
+// are answered, too.
+func (n *Node) Disconnected(err error, now time.Time) {
+	n.connected = false
+	n.Lost("the connection is made anew", now)
+	if err != nil {
+		n.lease.Failed(err, now)
+		n.Trouble(err)
+	}
+}
+
+// Subscribed tells whether this node gets what others publish.
+func (n *Node) Subscribed(yes bool, now time.Time) {
+	if yes && !n.lease.IsSubscribed() {
+		n.members.Missed(now)
+	}
+	n.lease.Subscribed(yes, now)
+}
+
+// Lost tells that Redis may have forgotten what it was told, and what this node
+// has in mind: the connection was lost, or the database flushed.
+func (n *Node) Lost(why string, now time.Time) {
+	n.lease.Lose(why, now)
+	n.after(now)
+}
+
+// Changed tells that a key has changed that was read with tracking.
+func (n *Node) Changed(key string) {
+	if room, ok := n.c.Names.RoomOf(key); ok {
+		n.directory.Changed(room)
+	}
+}
+
+// A Delivery is for this node's members of a room.
+type Delivery struct {
+	Room    string
+	Message *codec.Message
+}
+
+// Message takes what another node has published to this one, and appends what
+// is for its members to list. It keeps a view of body.
+func (n *Node) Message(body []byte, list []Delivery, now time.Time) []Delivery {
+	from, records, err := wire.Parse(body)
+	if err != nil {
+		n.stats.malformed++
+		n.line(Line{Text: "a message of another node cannot be read", Error: err, Warn: true})
+	}
+	for _, r := range records {
+		room, count := r.Of()
+		if n.directory.Holds(room) {
+			n.members.Heard(room, from, count)
+		}
+		switch r := r.(type) {
+		case wire.Message:
+			n.stats.received++
+			list = append(list, Delivery{room, r.Frames})
+		case wire.Count:
+			if r.Ask {
+				n.members.Retell(room, now)
+			}
+		}
+	}
+	return list
+}
+
+// Reply takes the answer to a batch.
+func (n *Node) Reply(id uint64, replies []wire.Reply, now time.Time) {
+	if err := wire.FirstError(replies); err != nil {
+		n.stats.failures++
+		n.trouble(err)
+	}
+	switch {
+	case id == n.farewell:
+		n.left = true
+	case n.outbox.Reply(id, replies):
+		for _, room := range n.outbox.Failed() {
+			if !n.lease.Away() { // all are told when the next session begins
+				n.members.Retell(room, now)
+			}
+		}
+	case n.directory.Reply(id, replies, now):
+	case n.orders.Reply(id, replies, now):
+	default:
+		n.sweep.Reply(id, replies, now)
+		n.lease.Reply(id, replies, n.directory.Registered(), now)
+	}
+	n.after(now)
+}
+
+// Tick does what is due.
+func (n *Node) Tick(now time.Time) {
+	away := n.lease.Away()
+	n.lease.Tick(now)
+	if !away && n.lease.Away() {
+		n.trouble(n.lease.Trouble())
+	}
+	n.directory.Tick(now)
+	for _, room := range n.members.Due(tellMost, now) {
+		n.outbox.Count(room)
+	}
+	n.after(now)
+}
+
+// Leave has everything of this node taken out of Redis. What waits to be
+// published goes out as well as it can.
+func (n *Node) Leave() {
+	n.leaving = true
+	n.directory.Leave()
+}
+
+// after passes on between the parts what one of them has found out.
+func (n *Node) after(now time.Time) {
+	if why := n.lease.Ended(); why != "" {
+		n.line(Line{Text: "redis session lost: " + why})
+		n.directory.Session(0, nil, now)
+		n.orders.Session(0)
+	}
+	if n.lease.Begun() {
+		session, former := n.lease.Session()
+		n.directory.Session(session, former, now)
+		n.orders.Session(session)
+		n.members.Missed(now)
+	}
+	n.recovered()
+	for _, room := range n.directory.Seen() {
+		n.members.Holders(room, n.directory.Nodes(room), now)
+		n.outbox.Known(room)
+	}
+	for _, room := range n.directory.Gone() {
+		n.members.Forget(room)
+		n.outbox.Known(room) // nobody is there
+	}
+	if session, rooms := n.sweep.Done(); session != 0 {
+		n.line(Line{Text: fmt.Sprintf("removed a dead node's session %d from %d rooms", session, rooms)})
+	}
+}
+
+// asked is the outbox' view of a room.
+type asked struct{ n *Node }
+
+func (a asked) Holders(room string) ([]int64, bool) { return a.n.directory.Holders(room) }
+func (a asked) Tell(room string, count bool) (members int, asks bool) {
+	members, asks = a.n.members.Tell(room)
+	if asks && count {
+		a.n.members.Asked(room)
+	}
+	return members, asks && count
+}

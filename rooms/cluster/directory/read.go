@@ -1,0 +1,103 @@
+package directory
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+// read has the holders of a room read, when the room is in Redis for this node:
+// of two nodes that enter a room at the same time, the later one finds the
+// earlier.
+func (d *Directory) read(e *entry) {
+	if e.wanted && e.reading == resting && e.written == d.session && d.session != 0 {
+		e.reading = queued
+		d.toRead.push(e.by, e)
+	}
+}
+
+// looks takes rooms that are to be read.
+func (d *Directory) looks(f *flight, b *wire.Batch) bool {
+	f.what = reads
+	for len(f.rooms) < readBatch {
+		e := d.toRead.pop()
+		if e == nil {
+			break
+		}
+		e.reading = resting
+		if e.index < 0 || e.written != d.session || e.sight == fresh {
+			continue // it comes again when it is written
+		}
+		e.reading, e.changed = flying, false
+		f.rooms = append(f.rooms, e)
+		b.Commands = append(b.Commands, d.smembers(e))
+	}
+	if len(f.rooms) == 0 {
+		return false
+	}
+	b.Kind = wire.Tracked
+	return true
+}
+
+func (d *Directory) smembers(e *entry) wire.Command {
+	return wire.Command{Name: "SMEMBERS", Keys: []string{d.c.Names.Room(e.room)}}
+}
+
+// looked notes what was read.
+func (d *Directory) looked(f *flight, replies []wire.Reply, now time.Time) {
+	for i, e := range f.rooms {
+		e.reading = resting
+		if e.index < 0 {
+			continue
+		}
+		if f.session != d.session || replies[i].Err != nil {
+			d.read(e)
+			continue
+		}
+		d.Stats.Reads++
+		others, mine := d.sort(e, replies[i].List, now)
+		e.holders, e.sight = others, fresh
+		d.seen = append(d.seen, e.room)
+		if e.changed {
+			e.sight = stale
+			d.read(e)
+		}
+		d.heal(e, mine)
+	}
+}
+
+// sort returns the sessions of other nodes that are not dead, and whether this
+// node's session is among them. Dead ones are to be buried, unknown ones to be
+// looked at.
+func (d *Directory) sort(e *entry, list []string, now time.Time) (others []int64, mine bool) {
+	for _, text := range list {
+		s, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			continue // nobody's
+		}
+		switch {
+		case s == d.session:
+			mine = true
+		case wire.NodeOf(s) == d.c.Node: // a former one, which is on its way out, or back after Redis was set back
+			if d.Registered() {
+				d.dead = append(d.dead, burial{e.room, text})
+			}
+		case d.c.Others.Dead(s):
+			d.dead = append(d.dead, burial{e.room, text})
+		default:
+			d.c.Others.Suspect(s, now)
+			others = append(others, s)
+		}
+	}
+	return others, mine
+}
+
+// heal enters a room anew that Redis has lost.
+func (d *Directory) heal(e *entry, there bool) {
+	if !there && e.written == d.session && e.writing == resting {
+		e.written = 0
+		d.Stats.Healed++
+		d.write(e)
+	}
+}

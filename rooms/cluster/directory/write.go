@@ -1,0 +1,151 @@
+package directory
+
+import (
+	"time"
+
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+// write has Redis told of a room.
+func (d *Directory) write(e *entry) {
+	if e.writing == resting {
+		e.writing = queued
+		d.toWrite.push(e.by, e)
+	}
+}
+
+// Take returns what is to be sent now.
+func (d *Directory) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
+	if d.session == 0 || now.Before(d.retry) {
+		return b, false
+	}
+	d.retry = time.Time{}
+	f := &flight{session: d.session}
+	switch {
+	case d.underWay[writes] < writeFlights && d.changes(f, &b, now):
+	case d.underWay[reads] < readFlights && d.looks(f, &b):
+	case d.underWay[checks] == 0 && d.checkSome(f, &b, now):
+	case d.underWay[burials] == 0 && d.bury(f, &b):
+	default:
+		return b, false
+	}
+	b.ID = id
+	d.flights[id] = f
+	d.underWay[f.what]++
+	return b, true
+}
+
+// changes takes rooms that have changed, and rooms that the session has not
+// been told of yet.
+func (d *Directory) changes(f *flight, b *wire.Batch, now time.Time) bool {
+	f.what = writes
+	for len(f.rooms) < writeBatch {
+		e := d.toWrite.pop()
+		if e == nil {
+			break
+		}
+		if e.index < 0 {
+			continue
+		}
+		e.writing = resting
+		d.change(f, b, e, now)
+	}
+	for len(f.rooms) < writeBatch && d.renewed < len(d.all) {
+		e := d.all[d.renewed]
+		d.renewed++
+		if e.writing == resting && (e.written != d.session || d.leaving) {
+			d.change(f, b, e, now)
+		}
+	}
+	return len(f.rooms) > 0
+}
+
+// change adds the commands for one room, if there is something to tell.
+func (d *Directory) change(f *flight, b *wire.Batch, e *entry, now time.Time) {
+	held := !d.overdue(e, now)
+	if held && e.written == d.session {
+		return
+	}
+	key := []string{d.c.Names.Room(e.room)}
+	first := len(b.Commands)
+	own := wire.Decimal(d.session)
+	if held {
+		b.Commands = append(b.Commands, wire.Command{Name: "SADD", Keys: key, Args: []string{own}})
+	}
+	out := wire.Command{Name: "SREM", Keys: key}
+	if e.entered != d.session {
+		for _, s := range d.former {
+			out.Args = append(out.Args, wire.Decimal(s))
+		}
+	}
+	if !held {
+		out.Args = append(out.Args, own)
+	}
+	if len(out.Args) > 0 {
+		b.Commands = append(b.Commands, out)
+	}
+	e.written, e.writing, e.again = 0, flying, false
+	f.rooms = append(f.rooms, e)
+	f.held = append(f.held, held)
+	f.replies = append(f.replies, [2]int{first, len(b.Commands)})
+}
+
+// Reply takes the answer to the batch of that id, and reports whether it was
+// the directory's.
+func (d *Directory) Reply(id uint64, replies []wire.Reply, now time.Time) bool {
+	f := d.flights[id]
+	if f == nil {
+		return false
+	}
+	delete(d.flights, id)
+	d.underWay[f.what]--
+	if wire.FirstError(replies) != nil && f.session == d.session {
+		d.retry = now.Add(retryDelay)
+	}
+	switch f.what {
+	case writes:
+		d.written(f, replies, now)
+	case reads:
+		d.looked(f, replies, now)
+	case checks:
+		d.compared(f, replies, now)
+	case burials:
+	}
+	return true
+}
+
+// written notes what has been written.
+func (d *Directory) written(f *flight, replies []wire.Reply, now time.Time) {
+	for i, e := range f.rooms {
+		e.writing = resting
+		if e.index < 0 {
+			continue
+		}
+		ok := f.session == d.session && wire.FirstError(replies[f.replies[i][0]:f.replies[i][1]]) == nil
+		switch {
+		case !ok:
+			if d.session != 0 {
+				d.write(e)
+			}
+			continue
+		case f.held[i]:
+			e.written = d.session
+			if e.entered != d.session {
+				e.entered = d.session
+				d.owing--
+			}
+			if e.wanted && e.sight != fresh {
+				d.read(e)
+			}
+		case !e.occupied && !e.again || d.leaving:
+			d.dropped = append(d.dropped, dropped{e.room, now})
+			d.drop(e)
+			d.Stats.Writes++
+			continue
+		}
+		d.Stats.Writes++
+		if e.again || !f.held[i] {
+			d.write(e)
+		}
+	}
+}

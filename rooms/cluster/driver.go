@@ -1,0 +1,275 @@
+package cluster
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/core"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+const (
+	// publishers is how many flushes can be under way at once.
+	publishers = 2
+
+	// redialMin and redialMax bound the pause between two attempts to connect.
+	redialMin = 50 * time.Millisecond
+	redialMax = time.Second
+
+	complaintInterval = 10 * time.Second // between two equal lines in the log
+	maxComplaints     = 100
+)
+
+// run is the goroutine that has the node do what is due, and sends all batches
+// but messages.
+func (c *Cluster) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-c.work:
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		timer.Reset(c.step(time.Now()))
+	}
+}
+
+// step does what is due, and returns how long nothing will be.
+func (c *Cluster) step(now time.Time) time.Duration {
+	sockets := c.config.Sockets()
+	c.mu.Lock()
+	c.node.Tell(sockets)
+	c.node.Tick(now)
+	for {
+		b, ok := c.node.Take(now)
+		if !ok {
+			break
+		}
+		cs := c.conns
+		c.done.Go(func() { c.execute(cs, b) })
+	}
+	redial := c.node.Redial()
+	wait := tickInterval
+	if next := c.node.Next(); !next.IsZero() {
+		wait = min(wait, max(next.Sub(now), time.Millisecond))
+	}
+	messages := c.node.HasMessages()
+	c.mu.Unlock()
+	if redial {
+		offer(c.redial)
+	}
+	if messages {
+		offer(c.messages)
+	}
+	c.report()
+	return wait
+}
+
+// publish is a goroutine that sends messages. What comes while a flush is under
+// way is gathered for the next one.
+func (c *Cluster) publish(ctx context.Context) {
+	for {
+		c.mu.Lock()
+		b, ok := c.node.TakeMessages()
+		cs := c.conns
+		work := c.node.HasWork()
+		c.mu.Unlock()
+		if work {
+			offer(c.work)
+		}
+		if ok {
+			c.execute(cs, b)
+			continue
+		}
+		select {
+		case <-c.messages:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// execute sends a batch and gives the node the answer.
+func (c *Cluster) execute(cs *conns, b wire.Batch) {
+	replies := cs.do(b)
+	now := time.Now()
+	c.mu.Lock()
+	c.node.Reply(b.ID, replies, now)
+	c.mu.Unlock()
+	if b.Kind != wire.Publish {
+		offer(c.work)
+	}
+}
+
+// report hands over orders that were found, and writes what there is for the
+// log.
+func (c *Cluster) report() {
+	c.mu.Lock()
+	orders, lines := c.node.Obey(), c.node.Lines()
+	c.mu.Unlock()
+	for _, o := range orders {
+		if err := c.local.Obey(o); err != nil {
+			c.config.Log.Warn("an order in redis means nobody", "error", err)
+		}
+	}
+	for _, l := range lines {
+		c.write(l)
+	}
+}
+
+func (c *Cluster) write(l core.Line) {
+	level := slog.LevelInfo
+	args := []any{"node", c.number}
+	if l.Error != nil {
+		level = slog.LevelDebug
+		args = append(args, "error", l.Error)
+		if l.Warn {
+			level = slog.LevelWarn
+		}
+		if c.complaints.repeated(l.Text+": "+l.Error.Error(), time.Now()) {
+			return
+		}
+	}
+	c.config.Log.Log(context.Background(), level, l.Text, args...)
+}
+
+// complaints are what the log was told lately. Owned by the goroutine of run.
+type complaints map[string]time.Time
+
+// repeated reports whether an error stands in the log already. The ports that
+// change with each attempt do not make it another one.
+func (cs *complaints) repeated(text string, now time.Time) bool {
+	text = strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, text)
+	if last, known := (*cs)[text]; known && now.Sub(last) < complaintInterval {
+		return true
+	}
+	if *cs == nil || len(*cs) >= maxComplaints {
+		*cs = make(complaints)
+	}
+	(*cs)[text] = now
+	return false
+}
+
+// connect is the goroutine that makes the connections, and makes them anew when
+// nothing succeeds on them. When one is lost it comes back by itself.
+func (c *Cluster) connect(ctx context.Context) {
+	pause := redialMin
+	for ctx.Err() == nil {
+		cs, err := c.dial(ctx)
+		if err != nil {
+			c.with(func(n *core.Node, now time.Time) { n.Disconnected(err, now) })
+			sleep(ctx, pause)
+			pause = min(2*pause, redialMax)
+			continue
+		}
+		pause = redialMin
+		select { // an old wish
+		case <-c.redial:
+		default:
+		}
+		c.with(func(n *core.Node, now time.Time) {
+			c.conns = cs
+			n.Connected(cs.sharded, now)
+		})
+		c.done.Go(func() { c.subscribe(cs) })
+		select {
+		case <-c.redial:
+			c.config.Log.Warn("redis answers with errors only: connecting anew")
+		case <-ctx.Done():
+		}
+		c.with(func(n *core.Node, now time.Time) {
+			c.conns = nil
+			n.Disconnected(nil, now)
+		})
+		go cs.close() // it may wait for a server that hangs
+	}
+}
+
+// with has the node take an input.
+func (c *Cluster) with(do func(*core.Node, time.Time)) {
+	now := time.Now()
+	c.mu.Lock()
+	do(c.node, now)
+	c.mu.Unlock()
+	offer(c.work)
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// invalidated is called by rueidis, on the goroutine that reads the connection.
+// nil stands for everything: the connection is lost or the database was flushed.
+func (c *Cluster) invalidated(cs *conns, keys []rueidis.RedisMessage) {
+	c.with(func(n *core.Node, now time.Time) {
+		if c.conns != cs {
+			return // connections of before
+		}
+		if keys == nil {
+			n.Lost("the connection was lost or the database flushed", now)
+		}
+		for i := range keys {
+			if key, err := keys[i].ToString(); err == nil {
+				n.Changed(key)
+			}
+		}
+	})
+}
+
+// subscribe is the goroutine that receives what other nodes publish. It must
+// not be held up: it only appends to mailboxes.
+func (c *Cluster) subscribe(cs *conns) {
+	tell := func(yes bool) {
+		c.with(func(n *core.Node, now time.Time) {
+			if c.conns == cs {
+				n.Subscribed(yes, now)
+			}
+		})
+	}
+	defer tell(false)
+	hooked := rueidis.WithOnSubscriptionHook(cs.ctx, func(s rueidis.PubSubSubscription) {
+		tell(!strings.HasSuffix(s.Kind, "unsubscribe"))
+	})
+	var list []core.Delivery
+	for cs.ctx.Err() == nil {
+		err := cs.subscriber.Receive(hooked, cs.subscription(c.names.Channel(c.number)), func(m rueidis.PubSubMessage) {
+			list = c.receive([]byte(m.Message), list[:0]) // one copy, which the messages keep
+		})
+		tell(false)
+		if err != nil && cs.ctx.Err() == nil {
+			c.with(func(n *core.Node, _ time.Time) { n.Trouble(err) })
+		}
+		sleep(cs.ctx, redialMin)
+	}
+}
+
+// receive hands over what came from another node.
+func (c *Cluster) receive(body []byte, list []core.Delivery) []core.Delivery {
+	now := time.Now()
+	c.mu.Lock()
+	list = c.node.Message(body, list, now)
+	c.mu.Unlock()
+	for i := range list {
+		if c.local.Receive(rooms.Broadcast{Room: list[i].Room, Message: list[i].Message}) == 0 {
+			atomic.AddInt64(&c.strays, 1)
+		}
+		list[i] = core.Delivery{}
+	}
+	return list
+}

@@ -1,0 +1,325 @@
+// Package lease keeps a node's place among the others: its lease in Redis, its
+// sessions, who else is there, and the removal of dead nodes. It is a state
+// machine: inputs and outputs are values, now is an argument.
+//
+//	lease.go  this node's sessions and their lease
+//	peers.go  the other nodes, as their leases tell
+//	sweep.go  the removal of dead sessions from the directory
+package lease
+
+import (
+	"errors"
+	"time"
+
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+const (
+	// renewalsPerLease is how often a lease is renewed while it lasts.
+	renewalsPerLease = 5
+
+	// RetryMin and RetryMax bound the pause between two attempts while Redis
+	// fails.
+	RetryMin = 50 * time.Millisecond
+	RetryMax = time.Second
+
+	// restartDelay is between the end of a session and the next one.
+	restartDelay = 5 * time.Millisecond
+
+	// maxFormer is how many former sessions are remembered that may have left
+	// something in the directory.
+	maxFormer = 64
+)
+
+var errEnded = errors.New("the lease has ended")
+
+// A Config says who the node is.
+type Config struct {
+	Names  wire.Names
+	Node   uint32
+	Lease  time.Duration // a node that has not renewed its lease for so long is dead
+	Answer time.Duration // Redis may owe an answer so long before it counts as away
+}
+
+// phase is what of a session there is.
+type phase uint8
+
+const (
+	none      phase = iota // no session, or Redis may have forgotten it
+	beginning              // its lease is being written
+	live                   // it has its lease
+)
+
+// step is what a batch of the lease's was sent for.
+type step uint8
+
+const (
+	idle    step = iota
+	probing      // whether Redis answers, while there is no subscription
+	renewing
+	asking // for the leases of the others
+	forgetting
+)
+
+// A Lease is a node's sessions. A session lasts as long as Redis surely keeps
+// what it was told in it: with a lost connection, a lost lease or a flushed
+// database the next one begins, and the node registers all its rooms anew. So a
+// session that was found dead is dead for ever, and commands in its name that
+// are executed late do no harm.
+//
+// Its methods must not be called at the same time.
+type Lease struct {
+	c Config
+
+	phase      phase
+	session    int64   // the current one, or the last
+	former     []int64 // those before, unless nothing is left of them
+	begun      bool    // Began has not been called since the session began
+	subscribed bool
+	sessions   int64 // that have begun
+
+	flight  uint64 // id of the batch that is under way; 0: none
+	step    step
+	sent    time.Time
+	asked   []int64 // whose leases were asked for
+	next    time.Time
+	pause   time.Duration
+	failing time.Time // since when nothing has succeeded; zero: it has
+	failed  error     // why, at last
+	away    bool      // Redis does not answer
+	reached bool      // it has answered once
+	redial  bool      // a new connection is wanted
+	why     string    // the last session ended
+
+	peers peers
+}
+
+// New makes a lease without a session.
+func New(c Config) *Lease {
+	return &Lease{c: c, session: wire.Session(c.Node, 0), pause: RetryMin, peers: newPeers(c.Node)}
+}
+
+// Session returns the session, 0 when there is none, and former ones that may
+// have left something in the directory.
+func (l *Lease) Session() (session int64, former []int64) {
+	if l.phase != live {
+		return 0, l.former
+	}
+	return l.session, l.former
+}
+
+// Begun reports once for each session that it has begun.
+func (l *Lease) Begun() bool {
+	b := l.begun
+	l.begun = false
+	return b
+}
+
+// Ended returns once for each session why it has ended.
+func (l *Lease) Ended() (why string) {
+	why = l.why
+	l.why = ""
+	return why
+}
+
+// Sessions is how many sessions have begun.
+func (l *Lease) Sessions() int64 { return l.sessions }
+
+// Away reports whether Redis does not answer, Reached whether it ever has.
+func (l *Lease) Away() bool    { return l.away }
+func (l *Lease) Reached() bool { return l.reached }
+
+// Subscribed tells whether this node gets what others publish. Without that no
+// session begins.
+func (l *Lease) Subscribed(yes bool, now time.Time) {
+	l.subscribed = yes
+	if yes && l.phase == none {
+		l.soon(now)
+	}
+}
+
+// IsSubscribed reports what Subscribed was told.
+func (l *Lease) IsSubscribed() bool { return l.subscribed }
+
+// Lose ends the session: what Redis was told in it may be gone.
+func (l *Lease) Lose(why string, now time.Time) {
+	if l.phase == live {
+		l.why = why
+	}
+	l.flight, l.step = 0, idle
+	if l.phase != none {
+		l.phase, l.next = none, now.Add(restartDelay)
+	}
+}
+
+// Failed tells that no connection could be made.
+func (l *Lease) Failed(err error, now time.Time) { l.fail(err, now) }
+
+// Redial reports once that the connections should be made anew: they are there,
+// and for a lease long nothing has succeeded on them. A server that has become
+// a replica answers so for ever.
+func (l *Lease) Redial() bool {
+	r := l.redial
+	l.redial = false
+	return r
+}
+
+// Trouble returns why Redis fails, nil when it does not.
+func (l *Lease) Trouble() error { return l.failed }
+
+func (l *Lease) soon(at time.Time) {
+	if l.next.IsZero() || at.Before(l.next) {
+		l.next = at
+	}
+}
+
+// Next returns when Tick and Take want to be called; zero: not before there is
+// something new.
+func (l *Lease) Next() time.Time {
+	switch {
+	case l.flight != 0 && l.away:
+		return time.Time{}
+	case l.flight != 0:
+		return l.sent.Add(l.c.Answer)
+	}
+	return l.next
+}
+
+// Tick notices when an answer is late.
+func (l *Lease) Tick(now time.Time) {
+	if l.flight != 0 && !l.away && now.Sub(l.sent) >= l.c.Answer {
+		l.away = true
+		l.failed = errors.New("no answer")
+	}
+}
+
+// Take returns what is to be sent now. mine is what the lease says.
+func (l *Lease) Take(id uint64, mine wire.Lease, now time.Time) (b wire.Batch, ok bool) {
+	if l.flight != 0 || now.Before(l.next) {
+		return b, false
+	}
+	switch {
+	case l.phase == none && !l.subscribed:
+		l.step = probing
+		b.Commands = []wire.Command{{Name: "SMEMBERS", Keys: []string{l.c.Names.Nodes()}}}
+	case l.step == asking:
+		b = wire.Batch{Commands: []wire.Command{l.peers.ask(l.c.Names, &l.asked)}}
+	case l.step == forgetting:
+		b = l.forget()
+	default:
+		b = l.renew(mine)
+	}
+	b.ID, l.flight, l.sent = id, id, now
+	return b, true
+}
+
+// renew writes the lease. One that is there already must not have ended:
+// others may have acted on that.
+func (l *Lease) renew(mine wire.Lease) wire.Batch {
+	args := []string{mine.String(), "XX", "PX", wire.Decimal(l.c.Lease.Milliseconds())}
+	if l.phase == none {
+		if l.sessions > 0 {
+			l.former = append(l.former, l.session)
+			l.former = l.former[max(0, len(l.former)-maxFormer):]
+		}
+		l.session++
+		l.sessions++
+		l.phase = beginning
+	}
+	if l.phase == beginning {
+		args = []string{mine.String(), "PX", wire.Decimal(l.c.Lease.Milliseconds())}
+	}
+	l.step = renewing
+	n := l.c.Names
+	return wire.Batch{Commands: []wire.Command{
+		{Name: "SET", Keys: []string{n.Lease(l.session)}, Args: args},
+		{Name: "SADD", Keys: []string{n.Nodes()}, Args: []string{wire.Decimal(l.session)}},
+		{Name: "SMEMBERS", Keys: []string{n.Nodes()}},
+	}}
+}
+
+// forget removes former sessions, of which the directory has nothing left.
+func (l *Lease) forget() wire.Batch {
+	var b wire.Batch
+	gone := wire.Command{Name: "SREM", Keys: []string{l.c.Names.Nodes()}}
+	del := wire.Command{Name: "DEL"}
+	for _, s := range l.former {
+		gone.Args = append(gone.Args, wire.Decimal(s))
+		del.Keys = append(del.Keys, l.c.Names.Lease(s))
+	}
+	b.Commands = []wire.Command{gone, del}
+	return b
+}
+
+// Reply takes the answer to the batch of that id. registered: the directory has
+// all rooms of the session.
+func (l *Lease) Reply(id uint64, replies []wire.Reply, registered bool, now time.Time) {
+	if id != l.flight {
+		return // of a session that has ended
+	}
+	l.flight = 0
+	if err := wire.FirstError(replies); err != nil {
+		l.step = idle
+		l.fail(err, now)
+		return
+	}
+	switch l.step {
+	case probing:
+		l.answered()
+		l.done(now)
+		if l.subscribed {
+			l.next = now
+		}
+	case renewing:
+		if replies[0].Nil {
+			l.Lose(errEnded.Error(), now)
+			return
+		}
+		l.peers.sessions(replies[2].List)
+		l.step = asking
+		if l.peers.nobody() {
+			l.asked = nil
+			l.found(nil, registered, now)
+		}
+	case asking:
+		l.found(replies[0].List, registered, now)
+	case forgetting:
+		l.former = nil
+		l.done(now)
+	}
+}
+
+// found has the leases of the others: this node is there, and knows of them.
+func (l *Lease) found(leases []string, registered bool, now time.Time) {
+	l.peers.found(l.asked, leases, now)
+	if l.phase == beginning {
+		l.phase, l.begun = live, true
+	}
+	l.answered()
+	if registered && len(l.former) > 0 {
+		l.step = forgetting
+		return
+	}
+	l.done(now)
+}
+
+func (l *Lease) answered() {
+	l.away, l.reached, l.failing, l.failed, l.pause = false, true, time.Time{}, nil, RetryMin
+}
+
+func (l *Lease) done(now time.Time) {
+	l.step = idle
+	l.next = now.Add(l.c.Lease / renewalsPerLease)
+}
+
+func (l *Lease) fail(err error, now time.Time) {
+	l.away, l.failed = true, err
+	l.next = now.Add(l.pause)
+	l.pause = min(2*l.pause, RetryMax)
+	if l.failing.IsZero() {
+		l.failing = now
+	}
+	if now.Sub(l.failing) >= l.c.Lease {
+		l.failing, l.redial = now, true
+	}
+}

@@ -1,0 +1,165 @@
+package lease
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+const (
+	// maxSuspects is how many unknown sessions are looked into at once, and
+	// suspectTime how long they are remembered.
+	maxSuspects = 4096
+	suspectTime = time.Minute
+)
+
+// A Peer is another node, as its lease tells.
+type Peer struct {
+	Node    uint32
+	Sockets int64
+	Rooms   int64
+}
+
+// peers are the other nodes.
+type peers struct {
+	self     uint32
+	listed   map[int64]time.Time // sessions in the set of nodes → since when they have had no lease, zero: they have one
+	suspects map[int64]time.Time // sessions found in rooms and not in the set → since when
+	leased   map[uint32]Peer
+	latest   map[uint32]int64 // sessions with a lease of which the directory has all rooms
+	dead     map[int64]bool   // sessions without a lease, of nodes without one or with a later session in latest
+}
+
+func newPeers(self uint32) peers {
+	return peers{self: self, listed: make(map[int64]time.Time), suspects: make(map[int64]time.Time),
+		leased: make(map[uint32]Peer), latest: make(map[uint32]int64), dead: make(map[int64]bool)}
+}
+
+// sessions notes which sessions there are.
+func (p *peers) sessions(list []string) {
+	old := p.listed
+	p.listed = make(map[int64]time.Time, len(list))
+	for _, text := range list {
+		if s, err := strconv.ParseInt(text, 10, 64); err == nil && wire.NodeOf(s) != p.self {
+			p.listed[s] = old[s]
+		}
+	}
+}
+
+func (p *peers) nobody() bool { return len(p.listed) == 0 && len(p.suspects) == 0 }
+
+// ask returns a command for the leases of all sessions, which it notes.
+func (p *peers) ask(names wire.Names, asked *[]int64) wire.Command {
+	list := (*asked)[:0]
+	for s := range p.listed {
+		list = append(list, s)
+	}
+	for s := range p.suspects {
+		if _, known := p.listed[s]; !known {
+			list = append(list, s)
+		}
+	}
+	slices.Sort(list)
+	*asked = list
+	c := wire.Command{Name: "MGET"}
+	for _, s := range list {
+		c.Keys = append(c.Keys, names.Lease(s))
+	}
+	return c
+}
+
+// found notes the leases of the sessions that were asked for.
+func (p *peers) found(asked []int64, leases []string, now time.Time) {
+	clear(p.leased)
+	clear(p.latest)
+	clear(p.dead)
+	var silent []int64
+	for i, s := range asked {
+		text := ""
+		if i < len(leases) {
+			text = leases[i]
+		}
+		lease, ok := wire.ParseLease(text)
+		if !ok {
+			silent = append(silent, s)
+			continue
+		}
+		if lease.Registered {
+			p.latest[wire.NodeOf(s)] = max(p.latest[wire.NodeOf(s)], s)
+		}
+		p.leased[wire.NodeOf(s)] = Peer{wire.NodeOf(s), lease.Sockets, lease.Rooms}
+		if _, listed := p.listed[s]; listed {
+			p.listed[s] = time.Time{}
+		}
+		delete(p.suspects, s)
+	}
+	for _, s := range silent {
+		if _, leased := p.leased[wire.NodeOf(s)]; !leased || s < p.latest[wire.NodeOf(s)] {
+			p.dead[s] = true
+		}
+		if since, listed := p.listed[s]; listed && since.IsZero() {
+			p.listed[s] = now
+		}
+	}
+	for s, since := range p.suspects {
+		if now.Sub(since) > suspectTime {
+			delete(p.suspects, s)
+		}
+	}
+}
+
+// Dead reports whether a session of another node is known to be over. One that
+// is followed by a later one is over when the directory has all rooms of that:
+// it may still stand in rooms when Redis was set back to an older state.
+func (l *Lease) Dead(session int64) bool { return l.peers.dead[session] }
+
+// Gone reports whether a node is known to have no lease.
+func (l *Lease) Gone(node uint32) bool {
+	if _, leased := l.peers.leased[node]; leased {
+		return false
+	}
+	for s := range l.peers.dead {
+		if wire.NodeOf(s) == node {
+			return true
+		}
+	}
+	return false
+}
+
+// Suspect has the lease of a session looked at which was found in a room, if
+// nothing is known of it.
+func (l *Lease) Suspect(session int64, now time.Time) {
+	p := &l.peers
+	_, listed := p.listed[session]
+	_, suspect := p.suspects[session]
+	if !listed && !suspect && wire.NodeOf(session) != p.self && len(p.suspects) < maxSuspects {
+		p.suspects[session] = now
+	}
+}
+
+// Peers returns the other nodes that have a lease, by their number.
+func (l *Lease) Peers() []Peer {
+	all := make([]Peer, 0, len(l.peers.leased))
+	for _, p := range l.peers.leased {
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b Peer) int { return int(int64(a.Node) - int64(b.Node)) })
+	return all
+}
+
+// Silent returns a session in the set of nodes that has had no lease for the
+// length of one, 0 when there is none.
+func (l *Lease) Silent(now time.Time) (oldest int64) {
+	var since time.Time
+	for s, at := range l.peers.listed {
+		if at.IsZero() || now.Sub(at) < l.c.Lease || !l.peers.dead[s] {
+			continue
+		}
+		if oldest == 0 || at.Before(since) || at.Equal(since) && s < oldest {
+			oldest, since = s, at
+		}
+	}
+	return oldest
+}

@@ -1,0 +1,240 @@
+// Package members counts the members of rooms on all nodes. It is a state
+// machine: inputs and outputs are values, now is an argument.
+//
+// How many members a room has on a node is said in everything that the node
+// sends about the room. What is left are changes that nothing else tells: they
+// are told after a short time, in a message of their own. A node that finds
+// another in a room and does not know its count asks for it, in the same form.
+package members
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// changeDelay is how long a change waits for something else to tell it, and
+	// askDelay the same of a question and an answer.
+	changeDelay = 500 * time.Millisecond
+	askDelay    = 20 * time.Millisecond
+
+	// Up to few members each change is told, and of more than one in share.
+	few   = 8
+	share = 8
+)
+
+// A tally is how many members another node has said it has.
+type tally struct {
+	node    uint32
+	members int
+}
+
+// A count is a room.
+type count struct {
+	own     int      // members on this node
+	told    int      // what the others were told
+	changed bool     // stands in changes
+	asked   bool     // stands in asked
+	ask     bool     // the others are to be asked
+	others  []uint32 // nodes that hold the room beside this one, as far as known
+	tallies []tally
+}
+
+// due is a room that is to be told at a time.
+type due struct {
+	room string
+	at   time.Time
+}
+
+// Members is the rooms of a node. Its methods must not be called at the same
+// time.
+type Members struct {
+	rooms   map[string]*count
+	changes []due // in the order of their times
+	asked   []due // rooms to ask about, or about which others have asked
+}
+
+// New makes Members without rooms.
+func New() *Members { return &Members{rooms: make(map[string]*count)} }
+
+func (m *Members) count(room string) *count {
+	c := m.rooms[room]
+	if c == nil {
+		c = &count{}
+		m.rooms[room] = c
+	}
+	return c
+}
+
+// Counted notes how many members a room has on this node.
+func (m *Members) Counted(room string, members int, now time.Time) {
+	if members == 0 && m.rooms[room] == nil {
+		return
+	}
+	c := m.count(room)
+	if c.own == 0 && members > 0 && c.ask { // was to be asked while nobody was here
+		m.retell(room, c, now)
+	}
+	c.own = members
+	if !c.changed && c.untold() {
+		c.changed = true
+		m.changes = append(m.changes, due{room, now.Add(changeDelay)})
+	}
+}
+
+// untold reports whether what the others were told is far from right.
+func (c *count) untold() bool {
+	change := max(c.own-c.told, c.told-c.own)
+	return change > 0 && c.own <= few || change > c.told/share
+}
+
+// Heard notes what another node has said of a room that this node holds.
+func (m *Members) Heard(room string, node uint32, members int) {
+	if members == 0 && m.rooms[room] == nil {
+		return
+	}
+	c := m.count(room)
+	at := slices.IndexFunc(c.tallies, func(t tally) bool { return t.node == node })
+	switch {
+	case at < 0 && members > 0:
+		c.tallies = append(c.tallies, tally{node, members})
+	case at >= 0 && members > 0:
+		c.tallies[at].members = members
+	case at >= 0:
+		c.tallies = slices.Delete(c.tallies, at, at+1)
+	}
+}
+
+// Holders notes which nodes hold a room beside this one. Others do not count any
+// more; those whose count is not known are asked.
+func (m *Members) Holders(room string, nodes []uint32, now time.Time) {
+	c := m.rooms[room]
+	if c == nil {
+		return
+	}
+	c.tallies = slices.DeleteFunc(c.tallies, func(t tally) bool { return !slices.Contains(nodes, t.node) })
+	unknown := func(node uint32) bool {
+		return !slices.ContainsFunc(c.tallies, func(t tally) bool { return t.node == node })
+	}
+	fresh := func(node uint32) bool { return !slices.Contains(c.others, node) }
+	switch {
+	case slices.ContainsFunc(nodes, unknown):
+		c.ask = true
+		if c.own > 0 {
+			m.retell(room, c, now)
+		}
+	case c.own > 0 && slices.ContainsFunc(nodes, fresh): // it may have asked before it could be answered
+		m.retell(room, c, now)
+	}
+	c.others = nodes
+}
+
+func (m *Members) retell(room string, c *count, now time.Time) {
+	if !c.asked {
+		c.asked = true
+		m.asked = append(m.asked, due{room, now.Add(askDelay)})
+	}
+}
+
+// Retell has the other nodes told of a room again: one has asked, or the last
+// time may have been in vain.
+func (m *Members) Retell(room string, now time.Time) {
+	if c := m.rooms[room]; c != nil && c.own > 0 {
+		m.retell(room, c, now)
+	}
+}
+
+// Missed notes that this node and others may not have heard what they have told
+// each other. The answer to a question may be among it, so nodes whose count is
+// not known are asked, too.
+func (m *Members) Missed(now time.Time) {
+	var rooms []string
+	for room, c := range m.rooms {
+		if len(c.others)+len(c.tallies) == 0 {
+			continue
+		}
+		if c.ask = true; c.own > 0 {
+			rooms = append(rooms, room)
+		}
+	}
+	slices.Sort(rooms)
+	for _, room := range rooms {
+		m.retell(room, m.rooms[room], now)
+	}
+}
+
+// Tell returns what is told of a room in everything that goes out now. ask: a
+// count among it asks for the same.
+func (m *Members) Tell(room string) (members int, ask bool) {
+	c := m.rooms[room]
+	if c == nil {
+		return 0, false
+	}
+	ask = c.ask
+	c.told = c.own
+	return c.own, ask
+}
+
+// Due returns up to limit rooms whose members are to be told now, in a message
+// of its own. It asks if Tell says so.
+func (m *Members) Due(limit int, now time.Time) (rooms []string) {
+	n := 0
+	for ; n < len(m.asked) && len(rooms) < limit && !now.Before(m.asked[n].at); n++ {
+		if c := m.rooms[m.asked[n].room]; c != nil {
+			c.asked = false
+			rooms = append(rooms, m.asked[n].room)
+		}
+	}
+	m.asked = slices.Delete(m.asked, 0, n)
+	n = 0
+	for ; n < len(m.changes) && len(rooms) < limit && !now.Before(m.changes[n].at); n++ {
+		if c := m.rooms[m.changes[n].room]; c != nil {
+			c.changed = false
+			if c.untold() {
+				rooms = append(rooms, m.changes[n].room)
+			}
+		}
+	}
+	m.changes = slices.Delete(m.changes, 0, n)
+	return rooms
+}
+
+// Asked notes that a count has gone out that asks.
+func (m *Members) Asked(room string) {
+	if c := m.rooms[room]; c != nil {
+		c.ask = false
+	}
+}
+
+// Members returns how many members a room has on other nodes, without those
+// that are gone.
+func (m *Members) Members(room string, gone func(node uint32) bool) (n int) {
+	c := m.rooms[room]
+	if c == nil {
+		return 0
+	}
+	for _, t := range c.tallies {
+		if !gone(t.node) {
+			n += t.members
+		}
+	}
+	return n
+}
+
+// Forget drops a room that is no longer held.
+func (m *Members) Forget(room string) {
+	if c := m.rooms[room]; c != nil && c.own == 0 {
+		delete(m.rooms, room)
+	}
+}
+
+// Next returns when Due wants to be called; zero: not before there is something
+// new.
+func (m *Members) Next() (at time.Time) {
+	for _, list := range [][]due{m.asked, m.changes} {
+		if len(list) > 0 && (at.IsZero() || list[0].at.Before(at)) {
+			at = list[0].at
+		}
+	}
+	return at
+}

@@ -1,0 +1,91 @@
+package members
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+var dawn = time.Unix(1_800_000_000, 0)
+
+func nobody(uint32) bool { return false }
+
+func TestWhatChangeIsTold(t *testing.T) {
+	for _, x := range []struct {
+		told, own int
+		want      bool
+	}{
+		{0, 0, false}, {0, 1, true}, {8, 7, true}, {8, 8, false}, {9, 8, true}, {8, 9, false}, {8, 10, true},
+		{800, 900, false}, {800, 901, true}, {800, 700, false}, {800, 699, true}, {800, 0, true},
+	} {
+		c := count{told: x.told, own: x.own}
+		if got := c.untold(); got != x.want {
+			t.Errorf("%d after %d: told %v, want %v", x.own, x.told, got, x.want)
+		}
+	}
+}
+
+func TestChangeIsToldInAWhileUnlessSomethingElseTellsIt(t *testing.T) {
+	m := New()
+	m.Counted("a", 1, dawn)
+	m.Counted("b", 1, dawn)
+	m.Tell("b") // with a message
+	if got := m.Due(10, dawn.Add(changeDelay-1)); got != nil {
+		t.Errorf("told %v too early", got)
+	}
+	if got := m.Due(10, m.Next()); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("told %v, want a", got)
+	}
+}
+
+func TestNodeWhoseCountIsNotKnownIsAsked(t *testing.T) {
+	m := New()
+	m.Counted("a", 2, dawn)
+	m.Tell("a")
+	m.Heard("a", 8, 3)
+	m.Holders("a", []uint32{8, 9}, dawn)
+	if got := m.Due(10, dawn.Add(askDelay)); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("due %v", got)
+	}
+	if n, ask := m.Tell("a"); n != 2 || !ask {
+		t.Errorf("told %d, asks %v", n, ask)
+	}
+	m.Asked("a")
+	m.Heard("a", 9, 4)
+	m.Holders("a", []uint32{8, 9}, dawn)
+	if got := m.Due(10, dawn.Add(askDelay)); got != nil {
+		t.Errorf("due %v although all is known", got)
+	}
+	if n := m.Members("a", nobody); n != 7 {
+		t.Errorf("%d members elsewhere, want 7", n)
+	}
+	if n := m.Members("a", func(node uint32) bool { return node == 8 }); n != 4 {
+		t.Errorf("%d members elsewhere without a dead node, want 4", n)
+	}
+	m.Holders("a", []uint32{9}, dawn)
+	if n := m.Members("a", nobody); n != 4 {
+		t.Errorf("%d members elsewhere without a node that has left, want 4", n)
+	}
+}
+
+func TestAfterALossAllSharedRoomsAreAskedAbout(t *testing.T) {
+	m := New()
+	m.Counted("shared", 1, dawn)
+	m.Heard("shared", 8, 1)
+	m.Counted("local", 1, dawn)
+	m.Missed(dawn)
+	if got := m.Due(10, dawn.Add(askDelay)); !slices.Equal(got, []string{"shared"}) {
+		t.Errorf("due %v", got)
+	}
+}
+
+func TestRoomsThatAreGoneAreForgotten(t *testing.T) {
+	m := New()
+	m.Counted("a", 1, dawn)
+	m.Heard("a", 8, 1)
+	m.Counted("a", 0, dawn)
+	m.Forget("a")
+	if len(m.rooms) != 0 || m.Due(10, dawn.Add(time.Hour)) != nil {
+		t.Errorf("%v", m.rooms)
+	}
+}

@@ -1,0 +1,326 @@
+// Package orders keeps the orders that last, tokens that are refused although
+// they are good: in memory, and in Redis for nodes that start later. It is a
+// state machine: inputs and outputs are values, now is an argument.
+package orders
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+const (
+	// Most is how many orders are kept, some 200 bytes each, in Redis and on
+	// every node. Redis lets those go that end first.
+	Most = 1 << 18
+
+	// rescanDelay is when in a session Redis is read once more: when it came
+	// back empty, other nodes may have been later to give it their orders.
+	rescanDelay = 10 * time.Second
+
+	batchSize  = 512 // orders written at once
+	scanCount  = 2048
+	retryDelay = 50 * time.Millisecond
+)
+
+// step is what is under way.
+type step uint8
+
+const (
+	resting step = iota
+	scanning
+	saving
+	trimming
+	marking
+)
+
+// An item waits to be saved: an order, or a position behind orders.
+type item struct {
+	form     string // "" of a position
+	log      string
+	position uint64
+}
+
+// Orders are those of a node. Its methods must not be called at the same time.
+type Orders struct {
+	names   wire.Names
+	session int64 // 0: none
+	loaded  int64 // session in which all were read
+
+	known map[string]int64  // an order's form → Unix s at which it ends
+	kept  map[string]uint64 // position of each log
+	queue []item            // what Redis does not have
+
+	step   step
+	flight uint64
+	batch  []item          // that is being saved
+	trim   bool            // Redis is to forget orders that have ended, and too many
+	cursor string          // of the scan; "" when there is none
+	found  map[string]bool // by the scan
+	retry  time.Time
+	again  time.Time // Redis is read once more; zero: it has been
+
+	obey      []rooms.Order
+	Malformed int64 // orders in Redis that cannot be read
+	Surplus   int64 // orders that Redis has let go because they were too many
+}
+
+// New makes Orders that knows of none.
+func New(names wire.Names) *Orders {
+	return &Orders{names: names, known: make(map[string]int64), kept: make(map[string]uint64)}
+}
+
+// Session begins a session, or ends one with 0. With each, what Redis has is
+// read, and it is given again what it has lost.
+func (o *Orders) Session(session int64) {
+	o.session = session
+	o.flight, o.retry = 0, time.Time{}
+	o.queue = append(o.batch, o.queue...)
+	o.batch = nil
+	o.step, o.trim = resting, false
+	o.scan()
+}
+
+// Read has what Redis has read again, and once more some time later: this node
+// may have missed orders that other nodes are about to save.
+func (o *Orders) Read(now time.Time) {
+	if o.step != scanning { // else a page is under way
+		o.scan()
+	}
+	o.again = now.Add(rescanDelay)
+}
+
+func (o *Orders) scan() { o.cursor, o.found = "0", make(map[string]bool) }
+
+// Loaded reports whether what Redis has was read once, and Current whether it
+// was in this session.
+func (o *Orders) Loaded() bool  { return o.loaded != 0 }
+func (o *Orders) Current() bool { return o.session != 0 && o.loaded == o.session }
+
+// Saved reports whether Redis has everything.
+func (o *Orders) Saved() bool { return len(o.queue)+len(o.batch) == 0 }
+
+// Obey returns the orders that were found in Redis since it was called last, and
+// that this node did not know.
+func (o *Orders) Obey() (list []rooms.Order) { list, o.obey = o.obey, nil; return list }
+
+// Keep has Redis keep an order, if it lasts.
+func (o *Orders) Keep(order rooms.Order, now time.Time) {
+	until := wire.Seconds(order.Until)
+	if until <= now.Unix() {
+		return
+	}
+	form := wire.Order(&order)
+	switch {
+	case !o.note(form, until, now.Unix()):
+	case len(o.queue) >= Most:
+		o.Surplus++
+	default:
+		o.queue = append(o.queue, item{form: form})
+	}
+}
+
+// KeepPosition has Redis note that it has the orders of a log up to a position,
+// when it has all that were kept before. The highest position counts.
+func (o *Orders) KeepPosition(log string, position uint64) {
+	if position <= o.kept[log] {
+		return
+	}
+	o.kept[log] = position
+	if n := len(o.queue); n > 0 && o.queue[n-1].log == log && o.queue[n-1].form == "" {
+		o.queue[n-1].position = position
+		return
+	}
+	o.queue = append(o.queue, item{log: log, position: position})
+}
+
+// note remembers an order, and reports whether it is new.
+func (o *Orders) note(form string, until, now int64) bool {
+	if _, known := o.known[form]; known {
+		return false
+	}
+	if len(o.known) >= Most {
+		o.prune(now)
+	}
+	if len(o.known) < Most {
+		o.known[form] = until
+	}
+	return true
+}
+
+// prune forgets the orders that have ended.
+func (o *Orders) prune(now int64) {
+	maps.DeleteFunc(o.known, func(_ string, until int64) bool { return until <= now })
+}
+
+// Take returns what is to be sent now.
+func (o *Orders) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
+	if o.session == 0 || o.flight != 0 || now.Before(o.retry) {
+		return b, false
+	}
+	o.retry = time.Time{}
+	if o.step == resting && !o.choose(now) {
+		return b, false
+	}
+	key := []string{o.names.Orders()}
+	switch o.step {
+	case scanning:
+		b.Commands = []wire.Command{{Name: "ZSCAN", Keys: key, Args: []string{o.cursor, "COUNT", wire.Decimal(scanCount)}}}
+	case saving:
+		add := wire.Command{Name: "ZADD", Keys: key}
+		for _, x := range o.batch {
+			add.Args = append(add.Args, wire.Decimal(o.until(x.form)), x.form)
+		}
+		b.Commands = []wire.Command{add}
+	case trimming:
+		b.Commands = []wire.Command{
+			{Name: "ZREMRANGEBYSCORE", Keys: key, Args: []string{"-inf", wire.Decimal(now.Unix())}},
+			{Name: "ZREMRANGEBYRANK", Keys: key, Args: []string{"0", wire.Decimal(-Most - 1)}},
+		}
+	case marking:
+		for _, x := range o.batch {
+			mark := []string{o.names.Kept(x.log)}
+			text := strconv.FormatUint(x.position, 10)
+			b.Commands = append(b.Commands,
+				wire.Command{Name: "ZADD", Keys: mark, Args: []string{text, text}},
+				wire.Command{Name: "ZREMRANGEBYRANK", Keys: mark, Args: []string{"0", "-2"}})
+		}
+	}
+	b.ID, o.flight = id, id
+	return b, true
+}
+
+// choose sets the next step, if there is something to do: what is to be saved
+// goes before what is to be read.
+func (o *Orders) choose(now time.Time) bool {
+	if !o.again.IsZero() && !now.Before(o.again) {
+		o.again = time.Time{}
+		o.scan()
+	}
+	switch {
+	case o.trim:
+		o.step = trimming
+	case len(o.queue) > 0:
+		o.pick()
+	case o.cursor != "":
+		o.step = scanning
+	default:
+		return false
+	}
+	return true
+}
+
+// until is when an order ends. One that is known no longer was not kept for
+// want of space.
+func (o *Orders) until(form string) int64 {
+	if until, known := o.known[form]; known {
+		return until
+	}
+	order, err := wire.ParseOrder([]byte(form), time.Time{}) // when it was given does not matter
+	if err != nil {
+		return 0
+	}
+	return wire.Seconds(order.Until)
+}
+
+// pick takes orders up to the next position, or positions up to the next order.
+func (o *Orders) pick() {
+	positions := o.queue[0].form == ""
+	o.step = saving
+	if positions {
+		o.step = marking
+	}
+	n := 0
+	for n < len(o.queue) && n < batchSize && (o.queue[n].form == "") == positions {
+		n++
+	}
+	o.batch = slices.Clone(o.queue[:n])
+	o.queue = slices.Delete(o.queue, 0, n)
+}
+
+// Reply takes the answer to the batch of that id, and reports whether it was
+// one of these.
+func (o *Orders) Reply(id uint64, replies []wire.Reply, now time.Time) bool {
+	if id != o.flight {
+		return false
+	}
+	o.flight = 0
+	if wire.FirstError(replies) != nil {
+		o.retry = now.Add(retryDelay)
+		return true
+	}
+	switch o.step {
+	case scanning:
+		o.scanned(replies[0], now)
+	case saving:
+		o.batch, o.trim = nil, true
+	case trimming:
+		o.Surplus += replies[1].Int
+		o.trim = false
+	case marking:
+		o.batch = nil
+	}
+	o.step = resting
+	return true
+}
+
+// scanned takes a page of what Redis has.
+func (o *Orders) scanned(r wire.Reply, now time.Time) {
+	for i := 0; i+1 < len(r.List); i += 2 { // each with its score
+		form := r.List[i]
+		o.found[form] = true
+		order, err := wire.ParseOrder([]byte(form), now)
+		if err != nil {
+			o.Malformed++
+			continue
+		}
+		if until := wire.Seconds(order.Until); until > now.Unix() && o.note(form, until, now.Unix()) {
+			o.obey = append(o.obey, *order)
+		}
+	}
+	if o.cursor = r.Next; o.cursor != "0" {
+		return
+	}
+	if o.loaded != o.session {
+		o.loaded, o.again = o.session, now.Add(rescanDelay)
+	}
+	o.restore(now.Unix())
+	o.cursor, o.trim = "", true
+}
+
+// restore queues what Redis has lost.
+func (o *Orders) restore(now int64) {
+	o.prune(now)
+	queued := make(map[string]bool, len(o.queue))
+	for _, x := range o.queue {
+		queued[x.form] = true
+	}
+	var lost []item
+	for form := range o.known {
+		if !o.found[form] && !queued[form] {
+			lost = append(lost, item{form: form})
+		}
+	}
+	slices.SortFunc(lost, func(a, b item) int { return int(o.known[a.form] - o.known[b.form]) })
+	o.queue = append(lost, o.queue...)
+	for _, log := range slices.Sorted(maps.Keys(o.kept)) { // behind all orders
+		o.queue = append(o.queue, item{log: log, position: o.kept[log]})
+	}
+	o.found = nil
+}
+
+// Next returns when Take wants to be called; zero: not before there is
+// something new.
+func (o *Orders) Next() time.Time {
+	switch {
+	case o.session == 0:
+		return time.Time{}
+	case o.retry.IsZero():
+		return o.again
+	}
+	return o.retry
+}

@@ -1,0 +1,186 @@
+package orders
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+var dawn = time.Unix(1_800_000_000, 0)
+
+func order(token string) rooms.Order {
+	return rooms.Order{TokenID: token, Until: dawn.Add(time.Hour)}
+}
+
+// world is orders that are stepped by hand, and a Redis.
+type world struct {
+	*Orders
+	t      *testing.T
+	stored []string            // orders
+	kept   map[string][]string // positions by key
+	now    time.Time
+	id     uint64
+	broken bool
+}
+
+func newWorld(t *testing.T) *world {
+	return &world{Orders: New(wire.NewNames("ws:", 1)), t: t, kept: make(map[string][]string), now: dawn}
+}
+
+// run sends what is to be sent.
+func (w *world) run() (sent []string) {
+	for {
+		w.id++
+		b, ok := w.Take(w.id, w.now)
+		if !ok {
+			return sent
+		}
+		for _, c := range b.Commands {
+			sent = append(sent, c.Name)
+		}
+		w.Reply(b.ID, w.execute(b), w.now)
+	}
+}
+
+func (w *world) execute(b wire.Batch) []wire.Reply {
+	replies := make([]wire.Reply, len(b.Commands))
+	for i, c := range b.Commands {
+		orders := c.Keys[0] == "ws:1:orders"
+		switch {
+		case w.broken:
+			replies[i].Err = errors.New("no")
+		case c.Name == "ZSCAN":
+			for _, form := range w.stored {
+				replies[i].List = append(replies[i].List, form, "1")
+			}
+			replies[i].Next = "0"
+		case c.Name == "ZADD" && orders:
+			for a := 1; a < len(c.Args); a += 2 {
+				if !slices.Contains(w.stored, c.Args[a]) {
+					w.stored = append(w.stored, c.Args[a])
+				}
+			}
+		case c.Name == "ZADD":
+			w.kept[c.Keys[0]] = append(w.kept[c.Keys[0]], fmt.Sprint(c.Args[1], " behind ", len(w.stored)))
+		}
+	}
+	return replies
+}
+
+func TestOrderIsKeptUntilRedisHasIt(t *testing.T) {
+	w := newWorld(t)
+	w.Keep(order("1"), w.now)
+	if w.run() != nil || w.Saved() {
+		t.Error("sent without a session")
+	}
+	w.broken = true
+	w.Session(1)
+	w.run()
+	w.broken, w.now = false, w.Next()
+	w.run()
+	if len(w.stored) != 1 || !w.Saved() || !w.Loaded() || !w.Current() {
+		t.Errorf("Redis has %q", w.stored)
+	}
+	w.Keep(order("1"), w.now) // again
+	w.Keep(rooms.Order{User: "ann"}, w.now)
+	if sent := w.run(); sent != nil {
+		t.Errorf("sent %v for an order that is known and one that does not last", sent)
+	}
+}
+
+func TestOrdersOfRedisAreObeyedOnce(t *testing.T) {
+	w := newWorld(t)
+	one, ended := order("1"), order("2")
+	ended.Until = dawn.Add(-time.Second)
+	w.stored = []string{wire.Order(&one), wire.Order(&ended), "not an order"}
+	w.Session(1)
+	w.run()
+	if got := w.Obey(); len(got) != 1 || got[0].TokenID != "1" || w.Malformed != 1 {
+		t.Errorf("obeys %v, %d malformed", got, w.Malformed)
+	}
+	w.Session(2)
+	if w.Current() {
+		t.Error("current before the session has read")
+	}
+	w.run()
+	if got := w.Obey(); got != nil {
+		t.Errorf("obeys %v again", got)
+	}
+}
+
+func TestLostOrdersAreGivenAgain(t *testing.T) {
+	w := newWorld(t)
+	w.Session(1)
+	w.Keep(order("1"), w.now)
+	w.KeepPosition("log", 7)
+	w.run()
+	w.stored, w.kept = nil, make(map[string][]string)
+	w.Session(2)
+	w.run()
+	if len(w.stored) != 1 || !slices.Equal(w.kept["ws:1:orders:kept:log"], []string{"7 behind 1"}) {
+		t.Errorf("Redis has %q and %v", w.stored, w.kept)
+	}
+}
+
+// TestRedisIsReadOnceMore: another node may be later to give an empty Redis its
+// orders.
+func TestRedisIsReadOnceMore(t *testing.T) {
+	w := newWorld(t)
+	w.Session(1)
+	w.run()
+	one := order("1")
+	w.stored = []string{wire.Order(&one)}
+	w.now = w.Next()
+	w.run()
+	if got := w.Obey(); len(got) != 1 || !w.Next().IsZero() {
+		t.Errorf("obeys %v, next at %v", got, w.Next())
+	}
+}
+
+// TestPositionIsBehindItsOrders, also when writing fails in between.
+func TestPositionIsBehindItsOrders(t *testing.T) {
+	w := newWorld(t)
+	w.Session(1)
+	w.run()
+	for i := range 3 {
+		w.Keep(order(fmt.Sprint(i)), w.now)
+		w.KeepPosition("log", uint64(i))
+	}
+	w.KeepPosition("log", 1) // lower
+	w.KeepPosition("log", 9)
+	w.broken = true
+	w.run()
+	w.Session(2) // it was under way
+	w.broken = false
+	w.run()
+	for _, line := range w.kept["ws:1:orders:kept:log"] {
+		var position, behind int
+		if _, err := fmt.Sscanf(line, "%d behind %d", &position, &behind); err != nil || behind < min(position+1, 3) {
+			t.Errorf("position %s", line)
+		}
+	}
+	if all := w.kept["ws:1:orders:kept:log"]; len(all) == 0 || !strings.HasPrefix(all[len(all)-1], "9 ") {
+		t.Errorf("positions %q, want 9 at last", all)
+	}
+}
+
+func TestOrdersRememberedAreBounded(t *testing.T) {
+	o := New(wire.NewNames("ws:", 1))
+	for i := range Most {
+		o.note(fmt.Sprint(i), int64(i)+10, 0)
+	}
+	o.note("one more", 10, 0)
+	if _, known := o.known["one more"]; known || len(o.known) != Most {
+		t.Errorf("%d orders, want %d and not one more", len(o.known), Most)
+	}
+	o.note("when some have ended", 20, 11)
+	if n := len(o.known); n != Most-1 {
+		t.Errorf("%d orders, want two less and one more", n)
+	}
+}

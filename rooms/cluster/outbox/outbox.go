@@ -1,0 +1,376 @@
+// Package outbox is what the clients of a node say to rooms that other nodes
+// hold, on its way there. It is a state machine: inputs and outputs are values.
+//
+// What is said to a room keeps its order. It is published at most once: what
+// fails is counted and not sent again, because nobody knows whether it went
+// out. As many rooms as there are share a flush, and a flush does not wait for
+// the one before, but for a room that is in that.
+package outbox
+
+import (
+	"slices"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+const (
+	// flushMessages and flushBytes bound what is published at once, and
+	// envelopeBytes what one PUBLISH carries, but for a message that is larger.
+	flushMessages = 512
+	flushBytes    = 256 << 10
+	envelopeBytes = 256 << 10
+
+	// maxFlights is how many flushes may be under way.
+	maxFlights = 4
+
+	// waitingShare of the queue is what the rooms of one user may have that wait
+	// for their holders to be known.
+	waitingShare = 16
+
+	maxSpare = 1024 // rooms without anything to say that are kept for others
+)
+
+// phase is where a room is.
+type phase uint8
+
+const (
+	waiting phase = iota // for its holders to be known
+	ready
+	flying
+)
+
+// A room is one that has something to say.
+type room struct {
+	name     string
+	user     string // whose share its messages count for while it waits
+	phase    phase
+	messages []*codec.Message // nil: the number of members alone
+}
+
+// Directory is what the outbox asks about a room.
+type Directory interface {
+	// Holders returns the sessions of other nodes that hold a room; not ok:
+	// Known tells later when it has an answer.
+	Holders(room string) (sessions []int64, ok bool)
+
+	// Tell returns the members of a room, of which the others are told now; with
+	// a count among it, asks says whether that asks for theirs.
+	Tell(room string, count bool) (members int, asks bool)
+}
+
+// Config bounds an outbox.
+type Config struct {
+	Names    wire.Names
+	Node     uint32
+	Messages int // that wait
+	Bytes    int // of these
+}
+
+// An envelope is one PUBLISH of a flush.
+type envelope struct {
+	session  int64
+	body     []byte
+	messages int64
+}
+
+// flight is a flush under way.
+type flight struct {
+	rooms    []*room
+	messages []int64 // by command
+	taken    int     // messages of the queue
+}
+
+// An Outbox is the rooms that have something to say. Its methods must not be
+// called at the same time.
+type Outbox struct {
+	c       Config
+	sharded bool // Redis Cluster: channels are on the server of their slot
+
+	rooms   map[string]*room
+	ready   []*room // first in, first out, from head on
+	head    int
+	spare   []*room
+	waits   map[string]int // by user: messages of rooms that wait
+	flights map[uint64]*flight
+
+	queued int // messages that wait or are under way
+	bytes  int
+
+	failed []string // rooms of flushes that failed
+
+	Stats Stats
+}
+
+// Stats are counters.
+type Stats struct {
+	Published  int64 // messages, once for each node
+	Publishes  int64 // PUBLISH commands
+	Full       int64 // messages dropped because too much waited
+	NoReceiver int64 // messages for a node that is not subscribed
+	Lost       int64 // messages whose PUBLISH failed
+}
+
+// New makes an outbox.
+func New(c Config) *Outbox {
+	return &Outbox{c: c, rooms: make(map[string]*room), flights: make(map[uint64]*flight), waits: make(map[string]int)}
+}
+
+// Sharded says whether Redis is a Redis Cluster.
+func (o *Outbox) Sharded(yes bool) { o.sharded = yes }
+
+// Queued is the number of messages that wait or are under way.
+func (o *Outbox) Queued() int { return o.queued }
+
+// Ready reports whether Take may have something.
+func (o *Outbox) Ready() bool { return o.head < len(o.ready) && len(o.flights) < maxFlights }
+
+// Say queues what a client says to a room, or drops it when too much waits;
+// what is volatile when half as much does. known: the holders of the room can
+// be asked for; else what waits for them, too, in rooms of this user is bounded.
+func (o *Outbox) Say(name, user string, known bool, m *codec.Message) {
+	most := 1
+	if m.Volatile {
+		most = 2
+	}
+	if o.queued >= max(o.c.Messages/most, 1) || o.bytes >= o.c.Bytes/most {
+		o.Stats.Full++
+		return
+	}
+	r := o.rooms[name]
+	waits := !known && r == nil || r != nil && r.phase == waiting
+	if waits && o.waits[user] >= max(o.c.Messages/waitingShare, 1) {
+		o.Stats.Full++
+		return
+	}
+	if r == nil {
+		r = o.room(name)
+		if waits {
+			r.phase, r.user = waiting, user
+		} else {
+			o.makeReady(r)
+		}
+	}
+	if r.phase == waiting {
+		o.waits[r.user]++
+	}
+	o.queued++
+	o.bytes += m.Size()
+	r.messages = append(r.messages, m)
+}
+
+// Count has the other nodes told of a room's members.
+func (o *Outbox) Count(name string) {
+	r := o.rooms[name]
+	if r == nil {
+		r = o.room(name)
+		o.makeReady(r)
+	}
+	if len(r.messages) == 0 || r.messages[len(r.messages)-1] != nil {
+		if r.phase == waiting {
+			o.waits[r.user]++
+		}
+		r.messages = append(r.messages, nil)
+	}
+}
+
+// Failed returns the rooms of flushes that have failed since it was called last.
+func (o *Outbox) Failed() (rooms []string) { rooms, o.failed = o.failed, nil; return rooms }
+
+// room makes a room.
+func (o *Outbox) room(name string) (r *room) {
+	if n := len(o.spare); n > 0 {
+		r, o.spare = o.spare[n-1], o.spare[:n-1]
+	} else {
+		r = &room{}
+	}
+	r.name = name
+	o.rooms[name] = r
+	return r
+}
+
+func (o *Outbox) makeReady(r *room) {
+	r.phase = ready
+	if o.head > 0 && o.head*2 >= len(o.ready) {
+		n := copy(o.ready, o.ready[o.head:])
+		clear(o.ready[n:])
+		o.ready, o.head = o.ready[:n], 0
+	}
+	o.ready = append(o.ready, r)
+}
+
+// Known tells that the holders of a room can be asked for.
+func (o *Outbox) Known(name string) {
+	r := o.rooms[name]
+	if r == nil || r.phase != waiting {
+		return
+	}
+	if o.waits[r.user] -= len(r.messages); o.waits[r.user] <= 0 {
+		delete(o.waits, r.user)
+	}
+	o.makeReady(r)
+}
+
+// Take returns what is to be published now.
+func (o *Outbox) Take(id uint64, d Directory) (b wire.Batch, ok bool) {
+	if len(o.flights) >= maxFlights {
+		return b, false
+	}
+	f := &flight{}
+	var envelopes []envelope
+	for size := 0; o.head < len(o.ready) && f.taken < flushMessages && size < flushBytes; {
+		r := o.ready[o.head]
+		o.ready[o.head] = nil
+		o.head++
+		sessions, known := d.Holders(r.name)
+		switch {
+		case !known:
+			r.phase = waiting
+			o.waits[r.user] += len(r.messages)
+		case len(sessions) == 0: // nobody else is there
+			o.release(r, len(r.messages))
+			o.rest(r)
+		default:
+			n, bytes := o.portion(r)
+			size += bytes
+			count := wire.Count{Room: r.name}
+			count.Members, count.Ask = d.Tell(r.name, slices.Contains(r.messages[:n], nil))
+			envelopes = o.pack(envelopes, r, n, sessions, count)
+			o.release(r, n)
+			f.taken += n
+			r.phase = flying
+			f.rooms = append(f.rooms, r)
+		}
+	}
+	if len(envelopes) == 0 {
+		return b, false
+	}
+	b = wire.Batch{ID: id, Kind: wire.Publish, Commands: make([]wire.Command, len(envelopes))}
+	name := "PUBLISH"
+	if o.sharded {
+		name = "SPUBLISH"
+	}
+	for i, e := range envelopes {
+		b.Commands[i] = wire.Command{Name: name, Keys: []string{o.c.Names.Channel(wire.NodeOf(e.session))}, Args: []string{string(e.body)}}
+		f.messages = append(f.messages, e.messages)
+	}
+	o.queued += f.taken // until they are out
+	o.flights[id] = f
+	return b, true
+}
+
+// portion is how many of a room's messages fit into a flush.
+func (o *Outbox) portion(r *room) (n, bytes int) {
+	for n < len(r.messages) && n < flushMessages && bytes < flushBytes {
+		if m := r.messages[n]; m != nil {
+			bytes += m.Size()
+		}
+		n++
+	}
+	return n, bytes
+}
+
+// pack appends the first n messages of a room to what goes to each node.
+func (o *Outbox) pack(envelopes []envelope, r *room, n int, sessions []int64, count wire.Count) []envelope {
+	for i, s := range sessions {
+		if seen(sessions[:i], s) {
+			continue
+		}
+		for _, m := range r.messages[:n] {
+			size := wire.RecordHead + len(r.name)
+			if m != nil {
+				size += m.Size()
+			}
+			at := last(envelopes, s)
+			if at < 0 || len(envelopes[at].body)+size > envelopeBytes {
+				at = len(envelopes)
+				body := make([]byte, 0, 8+size)
+				envelopes = append(envelopes, envelope{session: s, body: wire.AppendHead(body, o.c.Node)})
+			}
+			e := &envelopes[at]
+			if m == nil {
+				e.body = wire.AppendCount(e.body, count)
+				continue
+			}
+			e.body = wire.AppendMessage(e.body, r.name, count.Members, m)
+			e.messages++
+		}
+	}
+	return envelopes
+}
+
+// seen reports whether a session of the same node is among those.
+func seen(sessions []int64, s int64) bool {
+	for _, other := range sessions {
+		if wire.NodeOf(other) == wire.NodeOf(s) {
+			return true
+		}
+	}
+	return false
+}
+
+// last returns the last envelope for a session's node, -1 for none.
+func last(envelopes []envelope, s int64) int {
+	for i := len(envelopes) - 1; i >= 0; i-- {
+		if wire.NodeOf(envelopes[i].session) == wire.NodeOf(s) {
+			return i
+		}
+	}
+	return -1
+}
+
+// release takes the first n messages out of a room.
+func (o *Outbox) release(r *room, n int) {
+	for _, m := range r.messages[:n] {
+		if m != nil {
+			o.queued--
+			o.bytes -= m.Size()
+		}
+	}
+	left := copy(r.messages, r.messages[n:])
+	clear(r.messages[left:])
+	r.messages = r.messages[:left]
+}
+
+// rest lets a room go that has nothing to say.
+func (o *Outbox) rest(r *room) {
+	delete(o.rooms, r.name)
+	if len(o.spare) < maxSpare && cap(r.messages) <= 16 {
+		r.name, r.user = "", ""
+		o.spare = append(o.spare, r)
+	}
+}
+
+// Reply takes the answer to the batch of that id, and reports whether it was
+// the outbox's.
+func (o *Outbox) Reply(id uint64, replies []wire.Reply) bool {
+	f := o.flights[id]
+	if f == nil {
+		return false
+	}
+	delete(o.flights, id)
+	o.queued -= f.taken
+	for i, n := range f.messages {
+		switch r := &replies[i]; {
+		case r.Err != nil:
+			o.Stats.Lost += n
+		case r.Int == 0:
+			o.Stats.NoReceiver += n
+		default:
+			o.Stats.Published += n
+			o.Stats.Publishes++
+		}
+	}
+	failed := wire.FirstError(replies) != nil
+	for _, r := range f.rooms {
+		if failed {
+			o.failed = append(o.failed, r.name)
+		}
+		if len(r.messages) == 0 {
+			o.rest(r)
+		} else {
+			o.makeReady(r)
+		}
+	}
+	return true
+}

@@ -1,0 +1,66 @@
+package wire
+
+import "strings"
+
+// A Command is one command for Redis.
+type Command struct {
+	Name string
+	Keys []string // behind the name: keys, or a channel
+	Args []string // behind the keys
+}
+
+// String is for people and traces.
+func (c Command) String() string {
+	return strings.Join(append(append([]string{c.Name}, c.Keys...), c.Args...), " ")
+}
+
+// A Kind says how a batch is executed.
+type Kind uint8
+
+const (
+	// Plain: the commands, in order, on the directory's connection.
+	Plain Kind = iota
+
+	// Tracked: SMEMBERS commands on the directory's connection, with client-side
+	// caching: from the execution of each on, the next change of its key comes
+	// as an invalidation, on the same connection.
+	Tracked
+
+	// Scan: one SCAN, of the master server that Shard counts. The reply is Nil
+	// when there are not so many servers.
+	Scan
+
+	// Publish: PUBLISH commands, in order, on the connection for messages.
+	Publish
+)
+
+// A Batch is commands that are sent together. It is answered once, by one reply
+// for each command. Batches that are under way at the same time are executed in
+// any order; what has to come in order waits for the reply. A batch that fails
+// may have been executed, in part or whole.
+type Batch struct {
+	ID       uint64 // names the batch in its reply
+	Kind     Kind
+	Shard    int // of Scan
+	Commands []Command
+}
+
+// A Reply is what Redis answers to one command. The zero value is an empty text.
+type Reply struct {
+	Err  error // the other fields mean nothing then
+	Nil  bool
+	Int  int64
+	Text string   // of a status or a text
+	List []string // of an array or a set; of a scan without the cursor; a nil in it is ""
+	Next string   // a scan's cursor
+}
+
+// FirstError returns the first error of the replies to a batch.
+func FirstError(replies []Reply) error {
+	for i := range replies {
+		if replies[i].Err != nil {
+			return replies[i].Err
+		}
+	}
+	return nil
+}

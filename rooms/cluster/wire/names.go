@@ -1,0 +1,61 @@
+package wire
+
+import (
+	"strconv"
+	"strings"
+)
+
+// A session's id is the node's number and a count of the node's sessions, in
+// generationBits. At one session a second they last for half a year.
+const generationBits = 24
+
+// NodeOf returns the number of the node that a session is of.
+func NodeOf(session int64) uint32 { return uint32(session >> generationBits) }
+
+// Session returns the id of a node's nth session.
+func Session(node uint32, n int64) int64 { return int64(node)<<generationBits | n }
+
+// Decimal is a number as Redis has it.
+func Decimal(n int64) string { return strconv.FormatInt(n, 10) }
+
+// Names are the keys and channels of one cluster of nodes. The braces put the
+// keys of one command into one slot of Redis Cluster.
+type Names struct{ base string }
+
+// NewNames returns the names of the cluster with this KEY_PREFIX and database:
+// pub/sub knows no databases, so the number is in every name.
+func NewNames(prefix string, db int) Names { return Names{prefix + strconv.Itoa(db) + ":"} }
+
+const roomPart = "in:"
+
+// Room is the set of the sessions that hold a room.
+func (n Names) Room(room string) string { return n.base + roomPart + room }
+
+// RoomOf returns the room whose key this is.
+func (n Names) RoomOf(key string) (room string, ok bool) {
+	return strings.CutPrefix(key, n.base+roomPart)
+}
+
+// Nodes is the set of all sessions.
+func (n Names) Nodes() string { return n.base + "{fleet}" }
+
+// Lease is a session's lease.
+func (n Names) Lease(session int64) string { return n.base + "{fleet}:" + Decimal(session) }
+
+// SweepLock is held by the node that removes a dead session.
+func (n Names) SweepLock(session int64) string { return n.base + "{fleet}:sweep:" + Decimal(session) }
+
+// Orders is the sorted set of orders that last, by the second at which they end.
+func (n Names) Orders() string { return n.base + "orders" }
+
+// Kept is the sorted set whose highest score is the position in a log up to
+// which Orders has the log's orders.
+func (n Names) Kept(log string) string { return n.base + "orders:kept:" + log }
+
+// Channel is what a node subscribes to.
+func (n Names) Channel(node uint32) string { return n.base + "to:" + Decimal(int64(node)) }
+
+// RoomPattern matches the keys of all rooms.
+func (n Names) RoomPattern() string { return globEscaper.Replace(n.base) + roomPart + "*" }
+
+var globEscaper = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)

@@ -1,0 +1,270 @@
+package rooms
+
+import (
+	"math/bits"
+	"sync/atomic"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// roomOfAll is the name of the room that every socket is in, if
+// Config.SocketRooms is set. Clients cannot name it.
+const roomOfAll = ""
+
+// A Selection says which sockets of a node are meant: those in one of Rooms, or
+// all without any, but none that is in one of Except. With Config.SocketRooms a
+// socket is in a room named by its id, so both may name sockets. Read-only
+// after it was made.
+type Selection struct {
+	Rooms, Except []string
+}
+
+// An action is what is done to selected sockets, in the order of the mailbox.
+// Owned by the event loops one after the other; do and done are set once.
+type action struct {
+	do   func(*Socket, time.Time) // nil for a message
+	done func(sockets int)        // called once, on the last event loop; may be nil
+
+	left    atomic.Int32 // shards it has not passed
+	sockets atomic.Int32
+}
+
+func (a *action) passed(sockets int) {
+	a.sockets.Add(int32(sockets))
+	if a.left.Add(-1) == 0 && a.done != nil {
+		a.done(int(a.sockets.Load()))
+	}
+}
+
+// Emit queues m for the selected sockets, each once. It never waits: behind a
+// full mailbox they do without, which is counted.
+func (h *Hub) Emit(s *Selection, m *codec.Message) {
+	h.post(Broadcast{Selected: s, Message: m}, h.holders(s))
+}
+
+// JoinAll puts the selected sockets into rooms. Neither policies nor limits
+// are asked: a service that moves a socket has the right to.
+func (h *Hub) JoinAll(s *Selection, rooms []string) {
+	h.act(s, &action{do: func(socket *Socket, _ time.Time) {
+		for _, room := range rooms {
+			socket.shard.join(socket, []byte(room), announced(room))
+		}
+	}})
+}
+
+// LeaveAll takes the selected sockets out of rooms, but for those that every
+// socket stays in as long as it is connected.
+func (h *Hub) LeaveAll(s *Selection, rooms []string) {
+	h.act(s, &action{do: func(socket *Socket, now time.Time) {
+		for _, room := range rooms {
+			r := socket.shard.rooms[room]
+			if r == nil || r.name == socket.id || r.name == roomOfAll {
+				continue
+			}
+			if slot := socket.in(r); slot >= 0 && !OfUser(r.name) {
+				socket.leave(slot, now)
+			}
+		}
+	}})
+}
+
+// DisconnectAll disconnects the selected sockets, from the namespace alone or
+// the whole connection.
+func (h *Hub) DisconnectAll(s *Selection, connection bool) {
+	h.act(s, &action{do: func(socket *Socket, now time.Time) {
+		socket.shard.stats.Ordered.Add(1)
+		socket.disconnect(now)
+		if connection {
+			socket.close(ReasonOrdered)
+		}
+	}})
+}
+
+// A SocketInfo is what other servers may know of a socket.
+type SocketInfo struct {
+	ID, UserID string
+	Rooms      []string
+}
+
+// Sockets calls done, on an event loop, with the selected sockets.
+func (h *Hub) Sockets(s *Selection, done func([]SocketInfo)) {
+	found := make([][]SocketInfo, len(h.shards)) // each element of one loop
+	h.act(s, &action{
+		do: func(socket *Socket, _ time.Time) {
+			info := SocketInfo{ID: socket.id, UserID: socket.userID}
+			for _, m := range socket.rooms {
+				if m.room.name != roomOfAll {
+					info.Rooms = append(info.Rooms, m.room.name)
+				}
+			}
+			i := socket.shard.index
+			found[i] = append(found[i], info)
+		},
+		done: func(int) {
+			var all []SocketInfo
+			for _, part := range found {
+				all = append(all, part...)
+			}
+			done(all)
+		},
+	})
+}
+
+// Ask sends an event that the selected sockets are asked to acknowledge. build
+// makes the packet with the id of the acknowledgement. counted is called once
+// with the number of sockets, before any acknowledgement; acknowledged with the
+// JSON array and the attachments of each that comes before forget is called.
+// Both are called on event loops and must not block.
+func (h *Hub) Ask(s *Selection, build func(id int64) *codec.Message,
+	counted func(sockets int), acknowledged func(args []byte, attachments [][]byte)) (forget func()) {
+	id := h.questions.Add(1)
+	m := build(id)
+	q := &question{acknowledged: acknowledged}
+	h.act(s, &action{
+		do: func(socket *Socket, _ time.Time) {
+			socket.shard.ask(id, q, socket)
+			socket.sink.Send(m)
+		},
+		done: counted,
+	})
+	return func() {
+		for _, sh := range h.shards {
+			sh.Post(func(time.Time) { delete(sh.asked, id) })
+		}
+	}
+}
+
+// A question is an event whose acknowledgements are awaited.
+type question struct {
+	acknowledged func(args []byte, attachments [][]byte)
+}
+
+// asked is one shard's part of a question.
+type asked struct {
+	question *question
+	open     map[*Socket]struct{} // have not answered
+}
+
+func (sh *Shard) ask(id int64, q *question, s *Socket) {
+	if sh.asked == nil {
+		sh.asked = make(map[int64]asked)
+	}
+	a, ok := sh.asked[id]
+	if !ok {
+		a = asked{q, make(map[*Socket]struct{})}
+		sh.asked[id] = a
+	}
+	a.open[s] = struct{}{}
+}
+
+// acknowledge takes a client's acknowledgement. One that nobody waits for, or
+// that has come before, is passed over.
+func (s *Socket) acknowledge(id int64, args []byte, attachments [][]byte) {
+	a, ok := s.shard.asked[id]
+	if !ok {
+		return
+	}
+	if _, ok := a.open[s]; !ok {
+		return
+	}
+	delete(a.open, s)
+	a.question.acknowledged(args, attachments)
+}
+
+// act has a done to the selected sockets, behind what was posted before.
+func (h *Hub) act(s *Selection, a *action) {
+	holders := h.holders(s)
+	a.left.Store(int32(bits.OnesCount64(holders)) + 1) // and one for this call
+	for left := holders; left != 0; left &= left - 1 {
+		shard := h.shards[bits.TrailingZeros64(left)]
+		if !shard.mailbox.broadcast(Broadcast{Selected: s, action: a}) {
+			shard.stats.MailboxFull.Add(1)
+			a.passed(0)
+		}
+	}
+	a.passed(0)
+}
+
+// holders returns the shards that may have selected sockets, as a bit set.
+func (h *Hub) holders(s *Selection) (shards uint64) {
+	if len(s.Rooms) == 0 {
+		return h.occupancy.of(roomOfAll).shards
+	}
+	for _, room := range s.Rooms {
+		shards |= h.occupancy.of(room).shards
+	}
+	return shards
+}
+
+// selected does what a broadcast to a selection asks for.
+func (sh *Shard) selected(b *Broadcast) {
+	var few [8]*Socket
+	sockets := sh.choose(b.Selected, few[:0])
+	switch {
+	case b.action == nil:
+		for _, s := range sockets {
+			s.sink.Send(b.Message)
+		}
+		sh.stats.Deliveries.Add(int64(len(sockets)))
+	default:
+		for _, s := range sockets {
+			b.action.do(s, sh.now)
+		}
+		b.action.passed(len(sockets))
+	}
+}
+
+// choose appends the shard's selected sockets to dst, each once.
+func (sh *Shard) choose(s *Selection, dst []*Socket) []*Socket {
+	rooms := s.Rooms
+	if len(rooms) == 0 {
+		rooms = []string{roomOfAll}
+	}
+	var except []*room
+	for _, name := range s.Except {
+		if r := sh.rooms[name]; r != nil {
+			except = append(except, r)
+		}
+	}
+	var seen map[*Socket]struct{}
+	if len(rooms) > 1 {
+		seen = make(map[*Socket]struct{})
+	}
+	for _, name := range rooms {
+		r := sh.rooms[name]
+		if r == nil {
+			continue
+		}
+	members:
+		for _, m := range r.members {
+			for _, e := range except {
+				if m.socket.in(e) >= 0 {
+					continue members
+				}
+			}
+			if seen != nil {
+				if _, had := seen[m.socket]; had {
+					continue
+				}
+				seen[m.socket] = struct{}{}
+			}
+			dst = append(dst, m.socket)
+		}
+	}
+	return dst
+}
+
+// joinOwn puts a socket that has connected into the room of its id and the
+// room of all.
+func (sh *Shard) joinOwn(s *Socket) {
+	if !sh.hub.config.SocketRooms {
+		return
+	}
+	for _, name := range []string{s.id, roomOfAll} {
+		if sh.rooms[name] == nil {
+			sh.rooms[name] = &room{name: name, own: true}
+		}
+		sh.join(s, []byte(name), false)
+	}
+}

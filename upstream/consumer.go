@@ -1,0 +1,156 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+// Config says where events come from and where they go.
+type Config struct {
+	Log     eventlog.Log
+	Window  int // entries on their way; 0: 500
+	MaxBody int // bytes
+	Table   *Table
+	Rooms   Rooms
+	Keep    func(rooms.Order) // keeps an order that lasts, for nodes that start later; nil: nobody does
+
+	// Orders has orders read from where they are kept, because some may not have
+	// been read from the log; nil: nobody keeps them.
+	Orders func()
+
+	// Tell passes an order on to servers that do not read the log. Every node
+	// calls it, with the order's position; nil: there are none.
+	Tell   func(rooms.Order, eventlog.Position)
+	Missed func() // entries were lost: the clients of this node have missed events
+	Logger *slog.Logger
+
+	RetryMin time.Duration // first pause before trying again; 0: 100 ms
+	RetryMax time.Duration // longest one; 0: 15 s
+}
+
+const (
+	defaultWindow   = 500
+	defaultRetryMin = 100 * time.Millisecond
+	defaultRetryMax = 15 * time.Second
+)
+
+// check returns an error for what is missing, and fills in the rest.
+func (c *Config) check() error {
+	if c.Log == nil || c.MaxBody <= 0 || c.Table == nil || c.Logger == nil {
+		return errors.New("upstream: want a log, a limit on bodies, routes and a logger")
+	}
+	orDefault(&c.Window, defaultWindow)
+	orDefault(&c.RetryMin, defaultRetryMin)
+	orDefault(&c.RetryMax, defaultRetryMax)
+	return nil
+}
+
+func orDefault[T comparable](value *T, otherwise T) {
+	var zero T
+	if *value == zero {
+		*value = otherwise
+	}
+}
+
+// A Consumer follows the log and brings its events to the rooms of this node.
+// Run does the work; Status and Totals may be called from anywhere.
+type Consumer struct {
+	config   Config
+	log      *slog.Logger
+	follower *follower
+	intake   *intake // owned by Run
+	count    counters
+	quiet    limiter // for lines about poison
+}
+
+// New returns a consumer that Run starts.
+func New(c Config) (*Consumer, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if c.Rooms == nil {
+		return nil, errors.New("upstream: want rooms")
+	}
+	consumer := &Consumer{config: c, log: c.Logger}
+	consumer.intake = newIntake(&c, &consumer.count)
+	consumer.follower = newFollower("the rooms", &c, consumer)
+	return consumer, nil
+}
+
+// Status returns the state of the reading.
+func (c *Consumer) Status() Status {
+	s := c.follower.board.snapshot()
+	if l, ok := c.config.Log.(interface{ Host() string }); ok {
+		s.Host = l.Host()
+	}
+	if l, ok := c.config.Log.(interface{ Foreign() []string }); ok {
+		s.Foreign = l.Foreign()
+	}
+	return s
+}
+
+// Totals returns the counters.
+func (c *Consumer) Totals() Totals { return c.count.totals() }
+
+// Run follows the log until ctx is cancelled.
+func (c *Consumer) Run(ctx context.Context) {
+	c.follower.run(ctx, eventlog.Start{From: eventlog.FromNext})
+}
+
+func (c *Consumer) wait(ctx context.Context) error { return c.config.Rooms.Wait(ctx) }
+
+// take hands an entry to the rooms.
+func (c *Consumer) take(_ context.Context, e *eventlog.Entry) bool {
+	if bad := asPoison(c.intake.take(e, time.Now())); bad != nil {
+		c.reject(e.Position, e.Key, bad)
+	}
+	return true
+}
+
+func (c *Consumer) skipped(_ context.Context, _ string, p eventlog.Position) bool {
+	c.reject(p, "", errUndecodable)
+	return true
+}
+
+// errUndecodable is what is wrong with an entry that was skipped.
+var errUndecodable = &Poison{ReasonUndecodable, "its headers cannot be read"}
+
+func (c *Consumer) missed(from, to eventlog.Position) {
+	c.count.gaps.Add(1)
+	c.count.missed.Add(int64(to - from + 1))
+	c.log.Error("events were removed from the log before this node has read them: its clients have to connect anew",
+		"from", from.String(), "to", to.String(), "events", uint64(to-from+1))
+	if c.config.Missed != nil {
+		c.config.Missed()
+	}
+	c.readOrders()
+}
+
+// opened tells that reading has begun or gone on. What came before the end of
+// the log, perhaps while opening it was tried, is not read.
+func (c *Consumer) opened(from eventlog.From) {
+	if from == eventlog.FromNext {
+		c.readOrders()
+	}
+}
+
+// readOrders makes up for orders in the log that this node has not read.
+func (c *Consumer) readOrders() {
+	if c.config.Orders != nil {
+		c.config.Orders()
+	}
+}
+
+func (c *Consumer) anew(log string) {
+	c.count.logs.Add(1)
+	c.intake.duplicates.Reset()
+	c.config.Rooms.Anew()
+	c.readOrders()
+	c.log.Warn("the log of the services' events is another one than before: positions begin anew, "+
+		"and clients that were away cannot recover what they have missed", "log", log)
+}

@@ -1,0 +1,74 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// A Log is a place where events are kept in order. Its methods are safe for
+// concurrent use.
+type Log interface {
+	// Append begins to add an event; those of one goroutine are added in the
+	// order of the calls. The function that it returns waits until the log has
+	// the event durably and must be called once. The position is 0 when the log
+	// does not tell it in time. After an error the event may be in the log or
+	// not.
+	Append(ctx context.Context, e Entry) (wait func() (Position, error))
+
+	// Open begins to read. Any number of readings may be open.
+	Open(ctx context.Context, at Start) (Source, error)
+}
+
+// A Start says where reading begins.
+type Start struct {
+	From     From
+	Position Position // for FromPosition
+	Window   int      // entries that may be sent before they are taken
+}
+
+// A From is a kind of place where reading can begin.
+type From uint8
+
+// The places.
+const (
+	FromNext     From = iota // behind everything that is there now
+	FromFirst                // the oldest entry that is kept
+	FromPosition             // that entry, or the oldest kept one behind it
+)
+
+func (f From) String() string { return [...]string{"next", "first", "position"}[f] }
+
+// An Info is what a log tells a reader that opens it.
+type Info struct {
+	Identity string   // of the log
+	Behind   Position // FromNext: the last position before the reading; 0: not known, or none
+	Older    bool     // what the log has was there before; a reader that comes from another log begins behind it
+}
+
+// A Source is one reading of a log. It is owned by one goroutine.
+type Source interface {
+	Info() Info
+
+	// Next returns the next entries as soon as there is one. It returns none
+	// when wait has passed or ctx is over, and an error when the reading has
+	// ended. The slice is valid until the next call.
+	Next(ctx context.Context, wait time.Duration) ([]Entry, error)
+
+	// Taken tells that all entries up to a position have been taken, so that
+	// others may be sent in their place.
+	Taken(Position)
+
+	Close()
+}
+
+// Errors of a log.
+var (
+	// ErrUndecodable says that reading has ended because an entry could not be
+	// decoded.
+	ErrUndecodable = errors.New("an entry cannot be decoded")
+
+	// ErrNoLog says that a server does not offer logs, and that trying again
+	// is of no use.
+	ErrNoLog = errors.New("it has no logs")
+)

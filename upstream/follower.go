@@ -1,0 +1,205 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+// A handler is who the entries of a log are for. Its methods are called by the
+// goroutine that follows the log.
+type handler interface {
+	// wait returns when the next entry can be taken. The error is ctx's.
+	wait(ctx context.Context) error
+
+	// take takes an entry; false means that ctx is over before it was taken.
+	take(ctx context.Context, e *eventlog.Entry) bool
+
+	// skipped tells of an entry that cannot be decoded; false is as in take.
+	skipped(ctx context.Context, log string, p eventlog.Position) bool
+
+	// missed tells of entries that were removed before they were read, and
+	// anew that the log is another one from here on.
+	missed(from, to eventlog.Position)
+	anew(log string)
+
+	// opened tells that the log was opened, and where.
+	opened(from eventlog.From)
+}
+
+const (
+	// failureLogEvery is the pause between log lines while the log is away.
+	failureLogEvery = time.Minute
+
+	// idleWait is how long to wait for entries when nothing else is due.
+	idleWait = time.Minute
+)
+
+// A follower follows a log: what to do it asks an eventlog.Reader, and does it.
+// Owned by the goroutine of run, but for board.
+type follower struct {
+	what    string // for the gateway's log
+	log     eventlog.Log
+	handler handler
+	reader  *eventlog.Reader
+	logger  *slog.Logger
+	board   board
+
+	source  eventlog.Source // nil while there is none
+	opening bool            // the log is to be opened at start
+	start   eventlog.Start
+	todo    []eventlog.Output
+	logged  time.Time // when the last failure was
+}
+
+func newFollower(what string, c *Config, h handler) *follower {
+	f := &follower{what: what, log: c.Log, handler: h, logger: c.Logger}
+	f.board.status.Since = time.Now()
+	f.reader = eventlog.NewReader(eventlog.ReaderConfig{
+		Window: c.Window, RetryMin: c.RetryMin, RetryMax: c.RetryMax, Seed: rand.Uint64(),
+	})
+	return f
+}
+
+// run follows the log until ctx is cancelled.
+func (f *follower) run(ctx context.Context, at eventlog.Start) {
+	f.step(ctx, eventlog.Input{Kind: eventlog.Begin, Start: at})
+	for ctx.Err() == nil {
+		switch {
+		case f.opening:
+			f.open(ctx)
+		case f.source != nil:
+			f.receive(ctx)
+		default:
+			pause(ctx, f.untilTick())
+			f.step(ctx, eventlog.Input{Kind: eventlog.Tick})
+		}
+	}
+	f.close()
+}
+
+// untilTick is how long to wait for entries.
+func (f *follower) untilTick() time.Duration {
+	due := f.reader.Deadline()
+	if due.IsZero() {
+		return idleWait
+	}
+	return max(time.Until(due), 0)
+}
+
+// step tells the reader what has happened, and does what is to be done.
+func (f *follower) step(ctx context.Context, in eventlog.Input) {
+	in.Now = time.Now()
+	f.todo = append(f.todo, f.reader.Step(&in)...)
+	for i := 0; i < len(f.todo) && ctx.Err() == nil; i++ {
+		if out := &f.todo[i]; out.Kind != eventlog.Hand {
+			f.do(ctx, out)
+		} else if f.handler.wait(ctx) == nil && f.handler.take(ctx, &out.Entry) {
+			taken := eventlog.Input{Kind: eventlog.Taken, Now: time.Now()}
+			f.todo = append(f.todo, f.reader.Step(&taken)...)
+		}
+	}
+	clear(f.todo)
+	f.todo = f.todo[:0]
+}
+
+// do does everything but handing over.
+func (f *follower) do(ctx context.Context, out *eventlog.Output) {
+	switch out.Kind {
+	case eventlog.Open:
+		f.close()
+		f.opening, f.start = true, out.Start
+	case eventlog.Credit:
+		if f.source != nil {
+			f.source.Taken(out.Position)
+		}
+	case eventlog.Skipped:
+		f.handler.skipped(ctx, f.reader.Identity(), out.Position)
+	case eventlog.Gap:
+		f.handler.missed(out.From, out.Position)
+	case eventlog.OtherLog:
+		f.handler.anew(out.Identity)
+	}
+}
+
+func (f *follower) close() {
+	if f.source != nil {
+		f.source.Close()
+		f.source = nil
+	}
+}
+
+func (f *follower) open(ctx context.Context) {
+	f.opening = false
+	source, err := f.log.Open(ctx, f.start)
+	if ctx.Err() != nil {
+		if err == nil {
+			source.Close()
+		}
+		return
+	}
+	if err != nil {
+		f.failed(ctx, err)
+		return
+	}
+	f.source = source
+	info := source.Info()
+	from := f.start.From
+	f.step(ctx, eventlog.Input{Kind: eventlog.Opened, Info: info})
+	f.handler.opened(from)
+	if f.source == source {
+		number := f.board.connected(time.Now(), info.Identity)
+		f.logger.Info("reading the log of the services' events", "for", f.what, "log", info.Identity,
+			"from", fmt.Sprint(f.start.From), "position", f.reader.Last().String(), "connection", number)
+	}
+}
+
+// receive takes what the log sends next.
+func (f *follower) receive(ctx context.Context) {
+	entries, err := f.source.Next(ctx, f.untilTick())
+	if err != nil {
+		f.failed(ctx, err)
+		return
+	}
+	source := f.source
+	for i := range entries {
+		if f.source != source {
+			return // the reader wants another one
+		}
+		f.step(ctx, eventlog.Input{Kind: eventlog.Delivered, Entry: entries[i]})
+	}
+	if due := f.reader.Deadline(); !due.IsZero() && !time.Now().Before(due) {
+		f.step(ctx, eventlog.Input{Kind: eventlog.Tick})
+	}
+}
+
+// failed tells that the log could not be opened, or that the reading has ended.
+func (f *follower) failed(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	f.close()
+	now := time.Now()
+	attempts := f.board.lost(now, err)
+	f.step(ctx, eventlog.Input{Kind: eventlog.Closed, Undecodable: errors.Is(err, eventlog.ErrUndecodable)})
+	if attempts == 1 || now.Sub(f.logged) > failureLogEvery {
+		f.logged = now
+		f.logger.Warn("the log of the services' events cannot be read, trying again", "for", f.what,
+			"error", err, "attempts", attempts)
+	}
+}
+
+// pause waits; it ends early when ctx does.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,252 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+const (
+	// maxLetterHeaders is how many bytes of its publisher's headers a dead
+	// letter keeps: with ours they have to fit into one frame of 128 KiB.
+	maxLetterHeaders = 64 << 10
+
+	// settleTime is how long the node whose turn it is waits for notes of the
+	// node before, which RabbitMQ delivers first.
+	settleTime = 200 * time.Millisecond
+
+	leadRetry = time.Second // pause before the next attempt to have the turn
+)
+
+// Letters is the queue of the dead letters, and the turn of who fills it: an
+// upstream.Letters. Safe for concurrent use.
+//
+// The turn is a queue with a single active consumer, PREFIX.dead-letter-turn.
+// RabbitMQ delivers its messages to one node, and to another when that one is
+// gone. Each message is a note of how far the letters are; the node whose turn
+// it is keeps the newest one unacknowledged, so that the next one gets it.
+type Letters struct {
+	addresses []string
+	queue     string
+	turn      string
+	log       *slog.Logger
+
+	mu       sync.Mutex // guards the following; held while something is published
+	conn     *amqp.Connection
+	channel  *amqp.Channel
+	returned chan amqp.Return
+}
+
+// NewLetters returns the dead letters; it connects when it is used.
+func NewLetters(c Config) *Letters {
+	return &Letters{
+		addresses: c.Addresses, queue: letterQueue(c.Prefix), turn: turnQueue(c.Prefix), log: c.Logger,
+	}
+}
+
+// turnQueue is the queue whose consumer fills the dead letters.
+func turnQueue(prefix string) string { return letterQueue(prefix) + "-turn" }
+
+func turnArgs() amqp.Table {
+	return amqp.Table{
+		amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-single-active-consumer": true, "x-delivery-limit": int32(letterLimit),
+	}
+}
+
+// Lead implements upstream.Letters.
+func (l *Letters) Lead(ctx context.Context, lead func(context.Context, eventlog.Offset)) {
+	for logged := false; ctx.Err() == nil; {
+		if err := l.await(ctx, lead); err != nil && ctx.Err() == nil && !logged {
+			logged = true
+			l.log.Warn("no turn at the dead letters, trying again", "error", err)
+		}
+		select {
+		case <-time.After(leadRetry):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// await consumes the turn over one connection, and leads while it has it.
+func (l *Letters) await(ctx context.Context, lead func(context.Context, eventlog.Offset)) error {
+	conn, err := dialFirst(ctx, l.addresses, "turn at dead letters")
+	if err != nil {
+		return err
+	}
+	defer hangUp(conn)
+	stop := context.AfterFunc(ctx, func() { hangUp(conn) })
+	defer stop()
+	notes, err := l.subscribe(conn)
+	if err != nil {
+		return err
+	}
+	if err := l.note(ctx, ""); err != nil { // so that there is a message
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var leading sync.WaitGroup
+	defer leading.Wait()
+	defer cancel()
+	t := turn{}
+	settled := time.NewTimer(settleTime)
+	settled.Stop()
+	for {
+		select {
+		case d, ok := <-notes:
+			if !ok {
+				return errClosed
+			}
+			if first, err := t.take(d); err != nil {
+				return err
+			} else if first {
+				settled.Reset(settleTime)
+			}
+		case <-settled.C:
+			done := t.done
+			leading.Go(func() { lead(ctx, done) })
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *Letters) subscribe(conn *amqp.Connection) (notes <-chan amqp.Delivery, err error) {
+	d := &declarer{conn: conn}
+	if foreign, err := d.queue(l.turn, turnArgs()); err != nil {
+		return nil, fmt.Errorf("declare queue %s: %w", l.turn, errors.Join(err, foreign))
+	}
+	err = d.do(func(ch *amqp.Channel) error {
+		notes, err = ch.Consume(l.turn, "", false, false, false, false, nil)
+		return err
+	})
+	return notes, err
+}
+
+// A turn is what the node whose turn it is knows of the letters.
+type turn struct {
+	done eventlog.Offset
+	held *amqp.Delivery // the newest note
+}
+
+// take takes a note and lets go of the one before. first: it is this node's
+// turn from here on.
+func (t *turn) take(d amqp.Delivery) (first bool, err error) {
+	first = t.held == nil
+	o, told := eventlog.ParseOffset(string(d.Body))
+	old := t.held
+	switch {
+	case told:
+		t.done, t.held = o, &d
+	case first:
+		t.held = &d
+	default:
+		old = &d // nothing new
+	}
+	if old != nil {
+		err = old.Ack(false)
+	}
+	return first, err
+}
+
+// Done implements upstream.Letters.
+func (l *Letters) Done(ctx context.Context, o eventlog.Offset) error { return l.note(ctx, o.String()) }
+
+func (l *Letters) note(ctx context.Context, text string) error {
+	return l.publish(ctx, l.turn, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(text)})
+}
+
+// PutAside implements upstream.Letters.
+func (l *Letters) PutAside(ctx context.Context, letter eventlog.Letter) error {
+	return l.publish(ctx, l.queue, messageOf(&letter, time.Now()))
+}
+
+// publish publishes to a queue and waits until RabbitMQ has it there. After an
+// error the next call connects anew.
+func (l *Letters) publish(ctx context.Context, queue string, m amqp.Publishing) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.connect(ctx)
+	if err == nil {
+		err = send(ctx, l.channel, l.returned, "", queue, m)
+	}
+	if err != nil {
+		l.disconnect()
+	}
+	return err
+}
+
+func (l *Letters) connect(ctx context.Context) (err error) {
+	if l.conn != nil && !l.conn.IsClosed() && !l.channel.IsClosed() {
+		return nil
+	}
+	l.disconnect()
+	if l.conn, err = dialFirst(ctx, l.addresses, "dead letters"); err != nil {
+		return err
+	}
+	d := declarer{conn: l.conn}
+	defer d.close()
+	if _, err := d.queue(l.queue, letterArgs()); err != nil {
+		return fmt.Errorf("declare queue %s: %w", l.queue, err)
+	}
+	l.channel, l.returned, err = confirming(l.conn)
+	return err
+}
+
+// disconnect ends the connection. l.mu is held.
+func (l *Letters) disconnect() {
+	if l.conn != nil {
+		hangUp(l.conn)
+	}
+	l.conn, l.channel, l.returned = nil, nil, nil
+}
+
+// Close ends the connection, if there is one.
+func (l *Letters) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.disconnect()
+}
+
+// messageOf returns the message that keeps a letter. Its id is the place of the
+// event in the log.
+func messageOf(l *eventlog.Letter, now time.Time) amqp.Publishing {
+	e := &l.Entry
+	headers, detail := amqp.Table(maps.Clone(e.Headers)), l.Detail
+	if size := sizeOf(headers); size > maxLetterHeaders {
+		headers, detail = nil, fmt.Sprintf("%s (%d bytes of headers were left out)", detail, size)
+	}
+	if headers == nil {
+		headers = amqp.Table{}
+	}
+	for _, name := range []string{"CC", "BCC", headerOffset, headerAppend, headerMark} {
+		delete(headers, name)
+	}
+	headers[headerReason], headers[headerDetail] = l.Reason, detail
+	headers[headerFrom], headers[headerKey] = e.Exchange, e.Key
+	headers[headerQueue] = "log " + l.Log + " at " + e.Position.String()
+	headers[headerTime] = now.UTC().Format(timeLayout)
+	if e.MessageID != "" {
+		headers[headerID] = e.MessageID
+	}
+	return amqp.Publishing{
+		Headers: headers, DeliveryMode: amqp.Persistent, AppId: e.AppID, Body: e.Body,
+		MessageId: eventlog.Offset{Log: l.Log, Position: e.Position}.String(),
+	}
+}
+
+// sizeOf returns about how many bytes headers have.
+func sizeOf(headers amqp.Table) (n int) {
+	for name, value := range headers {
+		n += len(name) + len(fmt.Sprint(value))
+	}
+	return n
+}

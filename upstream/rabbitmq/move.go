@@ -1,0 +1,161 @@
+package rabbitmq
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+const (
+	moveEvery = time.Minute     // between two looks at queues that an older version still consumes
+	moveAgain = 2 * time.Second // after a failure
+
+	// moveIdle is how long nothing has to come for a queue to count as empty.
+	moveIdle = time.Second
+
+	forgetTimeout = 5 * time.Second
+	forgetPause   = 100 * time.Millisecond
+
+	headerMoved = "x-gateway-moved" // the queue that an entry was in
+)
+
+// MoveQueues moves what waits in the queues of versions before the log into the
+// log, and deletes the queues. A queue that is being consumed is left to its
+// consumers and looked at again later. It returns when there is no such queue,
+// or when ctx is over. One node at a time calls it.
+func (l *Log) MoveQueues(ctx context.Context) {
+	for ctx.Err() == nil {
+		wait := moveEvery
+		left, err := l.moveAll(ctx)
+		if err == nil && left == 0 {
+			return
+		}
+		if err != nil && ctx.Err() == nil {
+			wait = moveAgain
+			l.config.Logger.Warn("queues of a version before the log cannot be moved, trying again", "error", err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// moveAll returns how many queues are left to their consumers.
+func (l *Log) moveAll(ctx context.Context) (left int, err error) {
+	conn, err := dialFirst(ctx, l.config.Addresses, "moves queues")
+	if err != nil {
+		return 0, err
+	}
+	defer hangUp(conn)
+	stop := context.AfterFunc(ctx, func() { hangUp(conn) })
+	defer stop()
+	d := &declarer{conn: conn}
+	for _, key := range l.config.Keys {
+		name := l.config.Prefix + "." + key
+		if name == l.name || name == letterQueue(l.config.Prefix) {
+			continue
+		}
+		if there, err := d.exists(name); err != nil {
+			return left, err
+		} else if !there {
+			continue
+		}
+		moved, used, err := l.move(ctx, d, name, key)
+		if err != nil {
+			return left, err
+		}
+		if used {
+			left++
+			continue
+		}
+		l.config.Logger.Info("a queue of a version before the log was deleted", "queue", name, "movedToTheLog", moved)
+	}
+	return left, nil
+}
+
+// move empties a queue into the log and deletes it. used: it has consumers.
+func (l *Log) move(ctx context.Context, d *declarer, name, key string) (moved int, used bool, err error) {
+	err = d.do(func(ch *amqp.Channel) error {
+		q, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
+		used = q.Consumers > 0
+		return err
+	})
+	if err != nil || used {
+		return 0, used, err
+	}
+	for _, exchange := range l.config.Exchanges {
+		if err := d.do(func(ch *amqp.Channel) error { return ch.QueueUnbind(name, key, exchange, nil) }); err != nil {
+			return 0, false, err
+		}
+	}
+	if moved, err = l.empty(ctx, d, name, key); err != nil {
+		return moved, false, err
+	}
+	return moved, false, d.do(func(ch *amqp.Channel) error {
+		// RabbitMQ does not delete a quorum queue only if it is unused and empty,
+		// and takes a moment to forget a consumer.
+		q, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
+		for until := time.Now().Add(forgetTimeout); err == nil && q.Consumers > 0 && time.Now().Before(until); {
+			time.Sleep(forgetPause)
+			q, err = ch.QueueDeclarePassive(name, true, false, false, false, nil)
+		}
+		if err == nil && q.Messages+q.Consumers > 0 {
+			err = fmt.Errorf("queue %s has %d messages and %d consumers again", name, q.Messages, q.Consumers)
+		}
+		if err == nil {
+			_, err = ch.QueueDelete(name, false, false, false)
+		}
+		return err
+	})
+}
+
+// empty moves what is in a queue. It consumes: RabbitMQ allows no basic.get on
+// a quorum queue with a single active consumer.
+func (l *Log) empty(ctx context.Context, d *declarer, name, key string) (moved int, err error) {
+	channel, returned, err := confirming(d.conn)
+	if err != nil {
+		return 0, err
+	}
+	defer channel.Close() // which ends the consumption
+	if err := channel.Qos(1, 0, false); err != nil {
+		return 0, err
+	}
+	messages, err := channel.Consume(name, "", false, false, false, false, nil)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		select {
+		case m, ok := <-messages:
+			if !ok {
+				return moved, errClosed
+			}
+			if err := send(ctx, channel, returned, "", l.name, moving(&m, name, key)); err != nil {
+				return moved, err
+			}
+			if err := m.Ack(false); err != nil {
+				return moved, err
+			}
+			moved++
+		case <-time.After(moveIdle):
+			return moved, nil
+		case <-ctx.Done():
+			return moved, ctx.Err()
+		}
+	}
+}
+
+// moving returns the message that a delivery of a queue is in the log.
+func moving(d *amqp.Delivery, queue, key string) amqp.Publishing {
+	m := copyOf(d)
+	m.Headers[headerMoved] = queue
+	if d.Exchange != "" {
+		m.Headers[headerFrom], m.Headers[headerKey] = d.Exchange, d.RoutingKey
+	} else if _, replayed := d.Headers[headerKey]; !replayed {
+		m.Headers[headerKey] = key
+	}
+	return m
+}

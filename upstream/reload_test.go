@@ -1,0 +1,58 @@
+package upstream
+
+import (
+	"slices"
+	"testing"
+)
+
+func tableOf(t *testing.T, text string) *Table {
+	t.Helper()
+	routes, err := ParseRoutes([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := NewTable(routes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+func TestReplacedRoutes(t *testing.T) {
+	table := tableOf(t, `routes:
+  - {event: review.written, rooms: "user:{userId}", emit: review, fields: [text]}
+  - {event: review.deleted, rooms: "user:{userId}", emit: gone, fields: [id]}
+`)
+	start := table.Routes()
+	done := table.Replace(tableOf(t, `routes:
+  - {event: review.written, rooms: "user:{userId}", emit: new_review, fields: [text]}
+  - {event: booking.reminder, rooms: "user:{userId}", emit: reminder, fields: [id]}
+  - {event: house.sold, rooms: "user:{userId}", emit: sold, fields: [id]}
+`))
+	if want := []string{"review.written", "booking.reminder", "house.sold"}; !slices.Equal(done.Changed, want) {
+		t.Errorf("changed %q, want %q", done.Changed, want)
+	}
+	if want := []string{"house.sold", "review.deleted"}; !slices.Equal(done.Later, want) {
+		t.Errorf("after a restart %q, want %q", done.Later, want)
+	}
+	for key, want := range map[string]string{
+		"review.written": "new_review", "review.deleted": "gone", "booking.reminder": "reminder", "house.sold": "sold",
+		"booking.confirmed": "booking_update", "message.sent": "new_message",
+	} {
+		if r := table.Find(key); r == nil || r.Emit != want {
+			t.Errorf("%s: %+v, want %s", key, r, want)
+		}
+	}
+	if !slices.Equal(table.Routes(), start) {
+		t.Error("what RabbitMQ is asked for has changed")
+	}
+	again := table.Replace(tableOf(t, `routes:
+  - {event: review.written, rooms: "user:{userId}", emit: new_review, fields: [text]}
+  - {event: booking.reminder, rooms: "user:{userId}", emit: reminder, fields: [id]}
+  - {event: house.sold, rooms: "user:{userId}", emit: sold, fields: [id]}
+  - {event: review.deleted, rooms: "user:{userId}", emit: gone, fields: [id]}
+`))
+	if len(again.Changed) > 0 {
+		t.Errorf("the same routes: changed %q", again.Changed)
+	}
+}

@@ -1,0 +1,238 @@
+package upstream
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+// Letters is where events go that can never be delivered: once for all nodes.
+type Letters interface {
+	// Lead waits until this node is the one that puts letters aside, and then
+	// calls lead with a context that ends when it is so no longer, again and
+	// again until ctx is cancelled. done is up to where the node before has put
+	// them aside; nothing when nobody has yet.
+	Lead(ctx context.Context, lead func(ctx context.Context, done eventlog.Offset))
+
+	// PutAside returns when a letter is kept durably. A letter that is put
+	// aside twice has the same id.
+	PutAside(ctx context.Context, l eventlog.Letter) error
+
+	// Done notes that all letters up to an offset have been put aside.
+	Done(ctx context.Context, o eventlog.Offset) error
+}
+
+// doneEvery is after how many entries without a letter the sorter notes how far
+// it is: what the next node reads again.
+const doneEvery = 1000
+
+// A Sorter looks at every event in the log and puts aside those that can never
+// be delivered. It follows the log by a reading of its own, on one node at a
+// time: nobody waits for it, and whoever takes over goes on where the last one
+// was. Run does the work; Trouble and PutAside may be called from anywhere.
+//
+// It also reads what was published while no node ran. Orders that last are then
+// appended again, and so reach all nodes that run by now.
+type Sorter struct {
+	config   Config
+	letters  Letters
+	chores   func(ctx context.Context) // what else one node at a time does; nil: nothing
+	log      *slog.Logger
+	encoder  *Encoder
+	follower *follower // of the last turn; owned by Run
+
+	began eventlog.Position // the end of the log when the turn began
+	since int               // entries since Done was called
+
+	mu      sync.Mutex        // guards the following
+	reading *follower         // nil: it is not this node's turn
+	trouble error             // why a letter cannot be put aside now
+	total   int64             // letters put aside
+	noted   eventlog.Position // up to where the next turn need not look
+}
+
+// NewSorter returns a sorter that Run starts. Rooms, Keep and Missed of the
+// Config are not used. chores, which may be nil, is called at the beginning of
+// each of this node's turns, in a goroutine of its own.
+func NewSorter(c Config, letters Letters, chores func(ctx context.Context)) (*Sorter, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return &Sorter{config: c, letters: letters, chores: chores, log: c.Logger, encoder: NewEncoder(c.Table, c.MaxBody)}, nil
+}
+
+// Trouble returns why a letter cannot be put aside at the moment; nil when none
+// waits.
+func (s *Sorter) Trouble() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.trouble
+}
+
+// PutAside returns how many letters this node has put aside.
+func (s *Sorter) PutAside() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.total
+}
+
+// Run sorts whenever it is this node's turn, until ctx is cancelled.
+func (s *Sorter) Run(ctx context.Context) {
+	s.letters.Lead(ctx, func(ctx context.Context, done eventlog.Offset) {
+		s.follower = newFollower("dead letters", &s.config, s)
+		start := eventlog.Start{From: eventlog.FromNext}
+		s.began = 0
+		if done.Log != "" {
+			s.began = s.end(ctx)
+			start = eventlog.Start{From: eventlog.FromPosition, Position: done.Position + 1}
+			s.follower.reader.Expect(done.Log)
+		}
+		s.turn(s.follower)
+		var chores sync.WaitGroup
+		if s.chores != nil {
+			chores.Go(func() { s.chores(ctx) })
+		}
+		s.follower.run(ctx, start)
+		chores.Wait()
+		s.turn(nil)
+	})
+}
+
+// turn notes that a turn has begun or, with nil, ended.
+func (s *Sorter) turn(reading *follower) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reading, s.trouble = reading, nil
+}
+
+func (s *Sorter) set(trouble error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trouble = trouble
+}
+
+// end returns the position of the last entry in the log, 0 when it cannot be
+// found out.
+func (s *Sorter) end(ctx context.Context) eventlog.Position {
+	source, err := s.config.Log.Open(ctx, eventlog.Start{From: eventlog.FromNext, Window: 1})
+	if err != nil {
+		return 0
+	}
+	defer source.Close()
+	return source.Info().Behind
+}
+
+func (s *Sorter) wait(ctx context.Context) error { return ctx.Err() }
+
+// take puts an entry aside if it can never be delivered.
+func (s *Sorter) take(ctx context.Context, e *eventlog.Entry) bool {
+	lasts, bad := s.judge(e)
+	switch {
+	case bad != nil:
+		return s.putAside(ctx, eventlog.Letter{Entry: *e, Reason: bad.Reason.String(), Detail: bad.Detail})
+	case lasts:
+		return s.repeat(ctx, e)
+	}
+	if s.since++; s.since >= doneEvery {
+		return s.done(ctx, e.Position)
+	}
+	return true
+}
+
+// judge returns what is wrong with an entry, nil when nothing is, and whether
+// it is an order that lasts.
+func (s *Sorter) judge(e *eventlog.Entry) (lasts bool, bad *Poison) {
+	r := s.config.Table.Find(e.Key)
+	switch {
+	case e.Key == "":
+		return false, nil
+	case r == nil:
+		return false, asPoison(noRoute(e.Key))
+	}
+	_, err := s.encoder.read(r, e.Body)
+	switch {
+	case err != nil:
+	case r.order:
+		var o *rooms.Order
+		o, err = s.encoder.orderOf(e.Key, time.Now())
+		lasts = err == nil && !o.Until.IsZero()
+	default:
+		err = s.encoder.address(r)
+	}
+	return lasts, asPoison(err)
+}
+
+// headerAgain marks an order that was appended again.
+const headerAgain = "x-gateway-again"
+
+// repeat appends an order again that was published before this turn: perhaps no
+// node ran then. An order has the same effect when it comes twice.
+func (s *Sorter) repeat(ctx context.Context, e *eventlog.Entry) bool {
+	if _, again := e.Headers[headerAgain]; e.Position <= s.began && !again {
+		_, err := s.config.Log.Append(ctx, eventlog.Entry{
+			Exchange: e.Exchange, Key: e.Key, AppID: e.AppID, Trace: e.Trace, Published: e.Published, Body: e.Body,
+			Headers: map[string]any{headerAgain: "1"},
+		})()
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("an order cannot be repeated for the nodes that did not run", "position", e.Position.String(), "error", err)
+			return true // without a note: the next turn tries again
+		}
+	}
+	return s.done(ctx, e.Position)
+}
+
+func (s *Sorter) skipped(ctx context.Context, _ string, p eventlog.Position) bool {
+	return s.putAside(ctx, eventlog.Letter{
+		Entry: eventlog.Entry{Position: p}, Reason: errUndecodable.Reason.String(), Detail: errUndecodable.Detail,
+	})
+}
+
+// putAside tries until the letter is kept. The letters behind it wait, and
+// nothing else does.
+func (s *Sorter) putAside(ctx context.Context, l eventlog.Letter) bool {
+	l.Log = s.follower.reader.Identity()
+	for pauseFor := s.config.RetryMin; ; pauseFor = min(2*pauseFor, s.config.RetryMax) {
+		err := s.letters.PutAside(ctx, l)
+		if ctx.Err() != nil {
+			return false
+		}
+		if err == nil {
+			break
+		}
+		if s.Trouble() == nil {
+			s.log.Error("dead letters cannot be put aside, trying again", "position", l.Entry.Position.String(), "error", err)
+		}
+		s.set(err)
+		pause(ctx, pauseFor)
+	}
+	s.mu.Lock()
+	s.trouble, s.total = nil, s.total+1
+	s.mu.Unlock()
+	return s.done(ctx, l.Entry.Position)
+}
+
+// done notes how far the sorter is. When that fails, the next node looks at
+// some entries again.
+func (s *Sorter) done(ctx context.Context, p eventlog.Position) bool {
+	s.since = 0
+	if err := s.letters.Done(ctx, eventlog.Offset{Log: s.follower.reader.Identity(), Position: p}); err != nil && ctx.Err() == nil {
+		s.log.Warn("how far the dead letters are cannot be noted", "error", err)
+	} else if err == nil {
+		s.mu.Lock()
+		s.noted = p
+		s.mu.Unlock()
+	}
+	return ctx.Err() == nil
+}
+
+func (s *Sorter) missed(from, to eventlog.Position) {
+	s.log.Warn("events were removed from the log before they were looked at for dead letters", "events", uint64(to-from+1))
+}
+
+func (s *Sorter) anew(string) {}
+
+func (s *Sorter) opened(eventlog.From) {}

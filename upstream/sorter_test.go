@@ -1,0 +1,310 @@
+package upstream
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
+)
+
+// sort runs what puts dead letters aside, as a node of its own.
+func (w *world) sort() (s *Sorter, stop func()) {
+	w.t.Helper()
+	routes := table(w.t)
+	letters := rabbitmq.NewLetters(w.logConfig(routes))
+	w.t.Cleanup(letters.Close)
+	s, err := NewSorter(Config{
+		Log: w.log(routes), MaxBody: 100_000, Table: routes, Logger: quietLog(),
+		RetryMin: 10 * time.Millisecond, RetryMax: 200 * time.Millisecond,
+	}, letters, w.log(routes).MoveQueues)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { s.Run(ctx); close(ended) }()
+	stop = func() { cancel(); <-ended }
+	w.t.Cleanup(stop)
+	return s, stop
+}
+
+// sorts runs it and waits until it is this node's turn.
+func (w *world) sorts() (s *Sorter, stop func()) {
+	w.t.Helper()
+	s, stop = w.sort()
+	await(w.t, "the turn", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.reading != nil && s.reading.board.snapshot().Connected
+	})
+	return s, stop
+}
+
+const letterQueue = ".dead-letter"
+
+// letters takes the dead letters out of their queue.
+func (w *world) letters(n int) (list []amqp.Delivery) {
+	w.t.Helper()
+	await(w.t, fmt.Sprintf("%d dead letters", n), func() bool {
+		for {
+			d, ok, err := w.service.Channel.Get(w.prefix+letterQueue, true)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			if !ok {
+				return len(list) >= n
+			}
+			list = append(list, d)
+		}
+	})
+	if len(list) != n {
+		w.t.Fatalf("%d dead letters, want %d", len(list), n)
+	}
+	return list
+}
+
+func TestPoisonIsPutAsideOnceForAllNodesWhileGoodEventsFlow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t)).start()
+	for range 2 {
+		w.start(func(c *Config) { c.Rooms = &house{} })
+	}
+	w.sorts()
+	w.sort() // two more nodes, whose turn it is not
+	w.sort()
+	w.publish("message.sent", messageBody(0))
+	w.publish("message.sent", "{", func(m *amqp.Publishing) {
+		m.MessageId, m.AppId, m.Headers = "m1", "messages", amqp.Table{"tenant": "t1"}
+	})
+	w.publish("message.sent", messageBody(1))
+	w.publish("user.logout", `{"jti":"x"}`)
+	w.publish("message.sent", messageBody(2))
+	letters := w.letters(2)
+	d := letters[0]
+	for name, want := range map[string]any{
+		"x-gateway-reason": "not_json", "x-gateway-key": "message.sent", "x-gateway-exchange": w.exchanges[0],
+		"x-gateway-message-id": "m1", "tenant": "t1", "x-stream-offset": nil,
+	} {
+		if got := d.Headers[name]; got != want {
+			t.Errorf("header %s is %v, want %v", name, got, want)
+		}
+	}
+	if string(d.Body) != "{" || d.AppId != "messages" || !strings.Contains(d.MessageId, ".") || d.MessageId == letters[1].MessageId {
+		t.Errorf("letter %q of %q with id %q", d.Body, d.AppId, d.MessageId)
+	}
+	if r := letters[1].Headers["x-gateway-reason"]; r != "no_room" {
+		t.Errorf("reason %v", r)
+	}
+	await(t, "the good events", func() bool { return len(w.house.all()) == 3 })
+}
+
+func TestWhoTakesOverGoesOnWhereTheLastOneWas(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t)).start()
+	_, stop := w.sorts()
+	w.publish("message.sent", "a")
+	w.letters(1)
+	stop()
+	w.publish("message.sent", "b") // while nobody looks
+	w.publish("message.sent", "c")
+	w.sort()
+	for i, d := range w.letters(2) {
+		if want := []string{"b", "c"}[i]; string(d.Body) != want {
+			t.Errorf("letter %q, want %q", d.Body, want)
+		}
+	}
+}
+
+// TestALetterThatCannotBeWrittenDelaysNobody: its queue takes none.
+func TestALetterThatCannotBeWrittenDelaysNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t)).start()
+	name := w.prefix + letterQueue
+	declare := func(most int32) {
+		t.Helper()
+		if _, err := w.service.Channel.QueueDelete(name, false, false, false); err != nil {
+			t.Fatal(err)
+		}
+		args := amqp.Table{"x-max-length": most, "x-overflow": "reject-publish"}
+		if _, err := w.service.Channel.QueueDeclare(name, true, false, false, false, args); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, _ := w.sorts()
+	declare(0)
+	w.publish("message.sent", "{")
+	await(t, "trouble", func() bool { return s.Trouble() != nil })
+	const events = 1000
+	w.stream(events)
+	w.wantAll(events)
+	declare(10)
+	w.letters(1)
+	await(t, "no trouble", func() bool { return s.Trouble() == nil })
+}
+
+// TestALetterWithTooManyHeadersLosesThem: with the reason they would not fit
+// into a frame.
+func TestALetterWithTooManyHeadersLosesThem(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t)).start()
+	w.sorts()
+	w.publish("message.sent", "{", func(m *amqp.Publishing) {
+		m.Headers = amqp.Table{"long": strings.Repeat("x", 120_000)}
+	})
+	d := w.letters(1)[0]
+	if detail, _ := d.Headers["x-gateway-detail"].(string); !strings.Contains(detail, "bytes of headers were left out") || d.Headers["long"] != nil {
+		t.Errorf("detail %q", detail)
+	}
+}
+
+// TestHeadersThatTheLibraryCannotReadStopNothing: nested deeper than its limit
+// of 32. RabbitMQ leaves them out of streams.
+func TestHeadersThatTheLibraryCannotReadStopNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t)).start()
+	var deep any = "x"
+	for range 40 {
+		deep = []any{deep}
+	}
+	w.publish("message.sent", messageBody(0), func(m *amqp.Publishing) { m.Headers = amqp.Table{"deep": deep, "x-deep": deep} })
+	w.publish("message.sent", messageBody(1))
+	w.want(message(0), message(1))
+}
+
+func TestDeadLettersAreReplayedIntoTheLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t)).start()
+	w.sorts()
+	w.publish("message.sent", `{"message":"0"}`)
+	l, err := rabbitmq.OpenDeadLetters(t.Context(), []string{w.broker.URL}, w.prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var letter rabbitmq.DeadLetter
+	await(t, "the letter", func() (ok bool) {
+		letter, ok, err = l.Next()
+		return ok
+	})
+	if letter.Reason != "no_room" || letter.Key != "message.sent" || letter.Exchange != w.exchanges[0] {
+		t.Errorf("letter %+v", letter)
+	}
+	letter.Body = nil // what is kept counts
+	if err := l.Replay(t.Context(), letter); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the letter again", func() bool {
+		again, ok, _ := l.Next()
+		return ok && again.Reason == "no_room" && again.Key == "message.sent" && again.Exchange == w.exchanges[0]
+	})
+}
+
+// TestOrdersThatWereGivenWhileNoNodeRanReachTheNodesThatRunLater: those that
+// last, once.
+func TestOrdersThatWereGivenWhileNoNodeRanReachTheNodesThatRunLater(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t)).start()
+	s, stop := w.sorts()
+	w.publish("user.logout", `{"userId":1}`)
+	await(t, "the order", func() bool { return w.house.ordered() == "1" })
+	w.awaitNote(s)
+	w.stop()
+	stop()
+
+	w.publish("user.disconnect", `{"userId":2}`) // whose sockets are gone
+	w.publish("user.logout", `{"userId":3}`, func(m *amqp.Publishing) { m.Timestamp = noon })
+	w.house = &house{}
+	w.start()
+	s, stop = w.sorts()
+	await(t, "the order", func() bool { return w.house.ordered() != "" })
+	w.awaitNote(s)
+	w.house.set(func(h *house) {
+		if issued := h.orders[0].Issued; !issued.Equal(noon.Truncate(time.Second)) {
+			t.Errorf("means tokens up to %v, want %v", issued, noon)
+		}
+	})
+	stop()
+	w.sorts() // another turn repeats nothing
+	w.publish("user.logout", `{"userId":4}`)
+	await(t, "the order", func() bool { return strings.HasSuffix(w.house.ordered(), "4") })
+	if got := w.house.ordered(); got != "3 4" {
+		t.Errorf("orders for %s, want 3 and 4", got)
+	}
+}
+
+// ordered returns the users of the orders that came.
+func (h *house) ordered() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var users []string
+	for _, o := range h.orders {
+		users = append(users, o.User)
+	}
+	return strings.Join(users, " ")
+}
+
+// awaitNote waits until the sorter has noted that it is done with everything
+// that the consumer has read.
+func (w *world) awaitNote(s *Sorter) {
+	w.t.Helper()
+	await(w.t, "the note", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.noted == w.consumer.Totals().Position
+	})
+}
+
+// TestWhatWaitsInTheQueuesOfVersionsBeforeTheLogIsMoved: as soon as nobody
+// consumes them.
+func TestWhatWaitsInTheQueuesOfVersionsBeforeTheLogIsMoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, brokertest.Shared(t))
+	ch := w.service.Channel
+	if err := ch.ExchangeDeclare(w.exchanges[0], amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"message.sent", "booking.*"} {
+		args := amqp.Table{"x-queue-type": "quorum", "x-single-active-consumer": true}
+		if _, err := ch.QueueDeclare(w.prefix+"."+key, true, false, false, false, args); err != nil {
+			t.Fatal(err)
+		}
+		if err := ch.QueueBind(w.prefix+"."+key, key, w.exchanges[0], false, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old, err := w.broker.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	if _, err := old.Channel.Consume(w.prefix+".booking.*", "", false, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		w.publish("message.sent", messageBody(n))
+	}
+	w.start()
+	w.sorts()
+	w.want(message(0), message(1), message(2))
+	gone := func() bool {
+		check, err := w.broker.Connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer check.Close()
+		_, err = check.Channel.QueueDeclarePassive(w.prefix+".message.sent", true, false, false, false, nil)
+		return err != nil
+	}
+	await(t, "the end of the queue", gone)
+	if _, err := ch.QueueDeclarePassive(w.prefix+".booking.*", true, false, false, false, nil); err != nil {
+		t.Errorf("the queue that is being consumed: %v", err)
+	}
+	w.publish("message.sent", messageBody(3))
+	w.want(message(0), message(1), message(2), message(3))
+}
