@@ -23,7 +23,7 @@ var ErrBusy = errors.New("loop: something is under way that cannot be handed ove
 type Frozen struct {
 	server *Server
 	loops  []*frozenLoop
-	began  time.Time
+	behind func() string
 }
 
 // A frozenLoop is how to have a frozen loop run something.
@@ -35,10 +35,10 @@ type frozenLoop struct {
 }
 
 // Freeze stops the event loops and waits until nothing is under way between
-// them, or between them and goroutines that answer requests. On an error they
-// go on.
-func (s *Server) Freeze(ctx context.Context) (*Frozen, error) {
-	f := &Frozen{server: s, began: time.Now()}
+// them, or between them and goroutines that answer requests, or elsewhere, of
+// which behind tells; "" is nothing. On an error they go on.
+func (s *Server) Freeze(ctx context.Context, behind func() string) (*Frozen, error) {
+	f := &Frozen{server: s, behind: behind}
 	arrived := make(chan struct{}, len(s.workers))
 	for _, w := range s.workers {
 		l := &frozenLoop{w: w, do: make(chan func()), done: make(chan struct{}, 1)}
@@ -93,9 +93,6 @@ func (f *Frozen) Thaw() {
 	}
 }
 
-// Pause is how long the loops have been standing still.
-func (f *Frozen) Pause() time.Duration { return time.Since(f.began) }
-
 // settle has the loops do what their mailboxes hold, which answers requests and
 // fills queues, until nobody outside has anything more for them.
 func (f *Frozen) settle(ctx context.Context) error {
@@ -121,6 +118,9 @@ func (f *Frozen) underWay(quiet []bool) string {
 	}
 	if n := s.admin.authorised.batches.Load() + s.admin.others.batches.Load(); n > 0 {
 		return fmt.Sprintf("%d requests being answered", n)
+	}
+	if why := f.behind(); why != "" { // before the mailboxes, which it fills
+		return why
 	}
 	if n := s.config.Hub.Consulting(); n > 0 {
 		return fmt.Sprintf("%d tokens or joins being decided", n)

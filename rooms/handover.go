@@ -38,6 +38,10 @@ func ThrottleAhead(ahead time.Duration, now time.Time) Throttle {
 // have not been answered.
 func (h *Hub) Consulting() int64 { return h.consulting.Load() }
 
+// Delivered is the position in the log of the services' events up to which all
+// has been delivered.
+func (h *Hub) Delivered() uint64 { return h.passed.Load() }
+
 // Settled reports whether the shard waits for nobody.
 func (sh *Shard) Settled() bool { return len(sh.asked) == 0 && len(sh.hunted) == 0 }
 

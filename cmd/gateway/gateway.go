@@ -63,6 +63,7 @@ type Gateway struct {
 	succeeds  bool          // it takes the place of a process that runs
 	watchdog  time.Duration // of the service manager, as a predecessor tells it; 0: none
 	handovers handoverCounters
+	reading   <-chan struct{} // closed when a successor's reading of the log ends; nil: it has not begun
 }
 
 // serve runs the gateway until ctx is cancelled and it has drained, or another
@@ -318,7 +319,10 @@ func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
 		g.fleet.Start(g.hub)
 		defer g.fleet.Close()
 	}
-	events := g.consume(ctx)
+	events := g.reading
+	if events == nil {
+		events = g.consume(ctx)
+	}
 	if g.bird != nil {
 		go g.bird.run(ctx)
 	}

@@ -36,9 +36,11 @@ func (c Config) digest() string {
 	return fmt.Sprintf("%s %d", strings.ToLower(c.Host), c.Port)
 }
 
-// unfit says why connections cannot be handed over with these settings.
-func (c Config) unfit() error {
-	switch {
+// unfit says why connections cannot be handed over.
+func (g *Gateway) unfit() error {
+	switch c := g.cfg(); {
+	case g.events.kind != logMemory || g.events.memory == nil:
+		return fmt.Errorf("%w: with EVENT_LOG=%s sessions cannot be handed over yet", handover.ErrDrain, g.events.kind)
 	case c.UseRedis:
 		return fmt.Errorf("%w: with USE_REDIS=true sessions cannot be handed over yet", handover.ErrDrain)
 	case c.UseRabbitMQ:
@@ -62,7 +64,7 @@ func (h *giver) Fits(hello *handover.Hello) error {
 	if hello.Loops < 1 {
 		return fmt.Errorf("a successor with %d event loops", hello.Loops)
 	}
-	return h.g.cfg().unfit()
+	return h.g.unfit()
 }
 
 func (h *giver) Welcome() handover.Welcome {
@@ -78,8 +80,18 @@ func (h *giver) Hold(loops int) error {
 func (h *giver) Unhold() { h.g.server.SharePort() }
 
 func (h *giver) Freeze(ctx context.Context) (err error) {
-	h.frozen, err = h.g.server.Freeze(ctx)
+	h.frozen, err = h.g.server.Freeze(ctx, h.g.eventsBehind)
 	return err
+}
+
+// eventsBehind says how many events of the log in memory, which ends with the
+// process, have not been delivered.
+func (g *Gateway) eventsBehind() string {
+	_, last, _ := g.events.memory.Kept()
+	if passed := g.hub.Delivered(); uint64(last) > passed {
+		return fmt.Sprintf("%d events of services", uint64(last)-passed)
+	}
+	return ""
 }
 
 func (h *giver) Busy(err error) bool { return errors.Is(err, loop.ErrBusy) }
@@ -184,20 +196,42 @@ func (h *heir) Hello() handover.Hello {
 	return handover.Hello{Form: form.Version, Version: version(), Loops: h.start.loops(), Digest: h.start.digest()}
 }
 
-func (h *heir) Build(_ context.Context, w handover.Welcome) (err error) {
-	if err := h.start.unfit(); err != nil {
-		return err
-	}
+func (h *heir) Build(ctx context.Context, w handover.Welcome) (err error) {
 	g := &Gateway{succeeds: true, watchdog: w.Watchdog}
 	if h.g, err = g.open(h.start.Config, h.log); err != nil {
+		return err
+	}
+	if err := g.unfit(); err != nil {
 		return err
 	}
 	if h.stop, err = h.g.serveAdmin(); err != nil {
 		return err
 	}
-	h.ended, err = h.g.listen()
-	return err
+	if h.ended, err = h.g.listen(); err != nil {
+		return err
+	}
+	// An event that a service sends to the first connection must be delivered.
+	h.g.reading = h.g.consume(ctx)
+	return h.g.awaitLog(ctx)
 }
+
+// awaitLog waits until the log of the services' events is being read.
+func (g *Gateway) awaitLog(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, logPatience)
+	defer cancel()
+	for !g.consumer.Status().Connected {
+		select {
+		case <-ctx.Done():
+			return errors.New("the log of the services' events is not being read")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// logPatience is how long a successor waits for the log of the services'
+// events.
+const logPatience = 10 * time.Second
 
 func (h *heir) Fits(e *handover.Estate) (err error) {
 	h.began = time.Now()
