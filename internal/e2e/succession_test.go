@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -215,4 +216,45 @@ func handOverUnderLoad(t *testing.T, loops []string, webSockets, polling int) {
 	}
 	cancel()
 	all.Wait()
+}
+
+// Where sessions cannot be handed over, the old process drains, as without a
+// hand-over, and says why; the new one serves from then on.
+func TestWhereNothingCanBeHandedOverTheOldProcessDrains(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it does not hand over")
+	g := start(t, handoverSocket(t), "USE_REDIS=true", fmt.Sprint("REDIS_PORT=", gatewaytest.FreePort(t)), "REDIS_HOST=127.0.0.1")
+	c := g.dial(t, "1", false)
+	next := &gateway{Gateway: g.Successor(), t: t}
+	next.Launch()
+	if code := g.Wait(); code != 0 {
+		t.Errorf("exit code %d of the process that drains, want 0", code)
+	}
+	<-c.Done()
+	next.dial(t, "1", false)
+	for who, out := range map[string]string{"the old process": g.Out.String(), "the new one": next.Out.String()} {
+		if !strings.Contains(out, "USE_REDIS=true") {
+			t.Errorf("%s does not say why:\n%s", who, out)
+		}
+	}
+}
+
+// A successor that cannot start leaves the running gateway alone, and ends with
+// an error.
+func TestASuccessorThatCannotStartLeavesTheGatewayAlone(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it does not hand over")
+	g := start(t, handoverSocket(t))
+	c := g.dial(t, "1", false)
+	if out, err := g.Successor("ROUTES_FILE=/nowhere").Run("serve"); err == nil {
+		t.Errorf("a successor without its routes ended well:\n%s", out)
+	}
+	if out, err := g.Successor("PORT=1").Run("serve"); err == nil || !strings.Contains(out, "refuses") {
+		t.Errorf("a successor for another port: %v\n%s", err, out)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := c.EmitAck(ctx, "typing", map[string]string{"roomType": "conversation", "roomId": "1"}); err != nil {
+		t.Errorf("the client of the running gateway: %v", err)
+	}
 }
