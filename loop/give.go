@@ -131,6 +131,9 @@ func (f *Frozen) describe(l *frozenLoop) (p Part, err error) {
 			err = o.state(&d, now)
 		}
 		if err == nil {
+			err = gnetBuffers(c)
+		}
+		if err == nil {
 			d.In, err = unread(c)
 		}
 		if err == nil {

@@ -16,6 +16,16 @@ import (
 
 var errGnetBuffers = errors.New("this version of gnet keeps its buffers elsewhere")
 
+// gnetBuffers returns an error unless both buffers of c are where this file
+// looks for them. A giver asks before it gives anything up; the successor has
+// the same version of gnet, or another form.
+func gnetBuffers(c gnet.Conn) error {
+	if outbound(c) == nil || inbound(c) == nil {
+		return errGnetBuffers
+	}
+	return nil
+}
+
 // outbound returns the buffer of what c owes, nil when it is not where it is
 // expected. Called on the connection's event loop.
 func outbound(c gnet.Conn) *elastic.Buffer { return bufferOf[elastic.Buffer](c, "outboundBuffer") }
@@ -65,6 +75,16 @@ func unwritten(c gnet.Conn) ([]byte, error) {
 		err = errGnetBuffers
 	}
 	return all, err
+}
+
+// putBack puts b where c keeps what it has read, and reports whether it could.
+func putBack(c gnet.Conn, b []byte) bool {
+	buffer := inbound(c)
+	if buffer == nil {
+		return false
+	}
+	_, err := buffer.Write(b)
+	return err == nil
 }
 
 // disown closes this process's half of a connection that lives on in another

@@ -295,8 +295,8 @@ var caughtStates = []caught{
 				s.Close(rooms.ReasonMissedEvents)
 			}
 		})
-		return func(t *testing.T, _ *Server) {
-			if r := p.post.do("POST", p.target(), "3"); r.body != "ok" {
+		return func(t *testing.T, to *Server) {
+			if r := dial(t, to).do("POST", p.target(), "3"); r.body != "ok" {
 				t.Errorf("a POST behind the end: %d %s", r.status, r.body)
 			}
 		}
@@ -441,6 +441,8 @@ func TestManyHandOvers(t *testing.T) {
 				for i := range event {
 					c.want(`42["e",` + strconv.Itoa(i+1) + `]`)
 				}
+			}
+			for _, c := range clients {
 				if got := c.ask(5, typingEvent("7")); got != `[{"success":true}]` {
 					t.Errorf("typing answered %s", got)
 				}

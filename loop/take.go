@@ -341,7 +341,9 @@ func (a *arrival) openWebSocket(c gnet.Conn, w *worker, now time.Time) gnet.Acti
 	if conn.c == nil || len(a.form.In) == 0 {
 		return gnet.None
 	}
-	_, _ = inbound(c).Write(a.form.In)
+	if !putBack(c, a.form.In) {
+		return gnet.Close
+	}
 	return conn.traffic(now)
 }
 
@@ -397,7 +399,9 @@ func (a *arrival) openHTTP(c gnet.Conn, w *worker, now time.Time) gnet.Action {
 	if h.c == nil || len(a.form.In) == 0 {
 		return gnet.None
 	}
-	_, _ = inbound(c).Write(a.form.In)
+	if !putBack(c, a.form.In) {
+		return gnet.Close
+	}
 	return h.traffic(now)
 }
 
