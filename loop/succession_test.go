@@ -296,7 +296,7 @@ var caughtStates = []caught{
 			}
 		})
 		return func(t *testing.T, to *Server) {
-			if r := dial(t, to).do("POST", p.target(), "3"); r.body != "ok" {
+			if r := dial(t, to).do("POST", p.target(), "3", "X-Forwarded-For: 10.0.0.1"); r.body != "ok" {
 				t.Errorf("a POST behind the end: %d %s", r.status, r.body)
 			}
 		}
