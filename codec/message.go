@@ -2,6 +2,7 @@ package codec
 
 import (
 	"encoding/base64"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
@@ -18,6 +19,21 @@ type Message struct {
 	// Volatile marks what is worthless when late: a socket with a backlog
 	// does without it.
 	Volatile bool
+}
+
+// WithOffset returns the message, an event of one text packet, with an offset
+// as its last argument: the identity of a log and a position in it, such as
+// "k3f9a.1z".
+func (m *Message) WithOffset(log string, position uint64) *Message {
+	b := make([]byte, 0, len(m.text)+len(log)+len(`,".0123456789abc"]`))
+	b = append(b, m.text[:len(m.text)-1]...) // without the closing bracket
+	b = AppendOffset(append(b, `,"`...), log, position)
+	return NewText(append(b, `"]`...))
+}
+
+// AppendOffset appends an offset as clients get it.
+func AppendOffset(b []byte, log string, position uint64) []byte {
+	return strconv.AppendUint(append(append(b, log...), '.'), position, 36)
 }
 
 // NewText makes a message of one Engine.IO text packet, its type digit

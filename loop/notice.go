@@ -38,6 +38,7 @@ const (
 	troubleTooFast
 	troubleSlow
 	troubleShed
+	troubleBusy
 	troubleProxy
 	troubleCount
 )
@@ -54,6 +55,7 @@ var advice = [troubleCount]struct{ what, todo string }{
 	troubleSlow:    {"closed: the client reads too slowly", "its network is slow or it is sent too much; MAX_PENDING_BYTES is what may wait"},
 	troubleProxy:   {"refused: PROXY protocol header not expected", "no client gets through this proxy until its settings are those of the gateway"},
 	troubleShed:    {"closed: too much waits for slow clients", "give the node more memory, or raise MAX_TOTAL_PENDING_BYTES"},
+	troubleBusy:    {"closed: the token could not be verified now", "the client comes back; tokens_verified_total says why: busy, too many at once; no_keys, JWT_JWKS_URL does not answer"},
 }
 
 // notices limits the lines about troubles. Safe for concurrent use.
@@ -161,8 +163,10 @@ func (s *session) noteEnd(reason rooms.Reason, now time.Time) {
 		what = troubleTooFast
 	case rooms.ReasonSlowConsumer:
 		what = troubleSlow
-	case rooms.ReasonShed, rooms.ReasonBusy:
+	case rooms.ReasonShed:
 		what = troubleShed
+	case rooms.ReasonBusy:
+		what = troubleBusy
 	default:
 		return
 	}

@@ -46,6 +46,7 @@ func TestTroublesAreLogged(t *testing.T) {
 		"fast":     {closing(rooms.ReasonTooFast), []string{"user=ann", "MAX_EVENTS_PER_SECOND"}},
 		"slow":     {closing(rooms.ReasonSlowConsumer), []string{"user=ann", "MAX_PENDING_BYTES"}},
 		"shed":     {closing(rooms.ReasonShed), []string{"user=ann", "MAX_TOTAL_PENDING_BYTES"}},
+		"busy":     {closing(rooms.ReasonBusy), []string{"JWT_JWKS_URL", "no_keys"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := &lockedBuffer{}

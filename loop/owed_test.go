@@ -51,7 +51,8 @@ func TestTooMuchIsHeldOfUnfinishedMessages(t *testing.T) {
 		},
 		"attachments by polling": func(t *testing.T, s *Server) *wire {
 			p := openPolling(t, s)
-			p.send(`452-["x"]` + "\x1eb" + strings.Repeat("AAAA", len(half)/4))
+			p.post.send(requestText("POST", p.target(), `452-["x"]`+"\x1eb"+strings.Repeat("AAAA", len(half)/4)))
+			_, _ = p.post.tryReceive("POST") // an error: it was ended while its body came
 			return p.post
 		},
 	} {

@@ -31,7 +31,7 @@ const contentText = "text/plain; charset=UTF-8"
 // answer to the first GET.
 func (h *httpConn) openPolling(x *exchange, head *codec.Head, from source, now time.Time) {
 	w := h.w
-	s := newSession(w, bearer(head), now)
+	s := newSession(w, head, now)
 	s.poll = &polling{sid: newSID(w.index), place: from}
 	w.bySID[s.poll.sid] = s
 	w.stats.HandshakesPoll.Add(1)

@@ -50,14 +50,23 @@ type session struct {
 	msgpack bool // has sent a packet of socket.io-msgpack-parser
 }
 
-// newSession opens a session on w. It has no transport yet.
-func newSession(w *worker, token string, now time.Time) *session {
+// newSession opens a session on w, as the head of its first request asks for it.
+// It has no transport yet.
+func newSession(w *worker, head *codec.Head, now time.Time) *session {
+	token := ""
+	if head != nil {
+		token = bearer(head)
+	}
 	s := &session{w: w, beat: w.wheel.ms(now.Add(w.server.config.PingInterval))}
 	w.addSession(s)
 	if made := w.server.config.peer; made != nil {
 		s.peer = made(w, s, token, now)
 	} else {
-		s.peer = w.shard.Open(s, token, now)
+		socket := w.shard.Open(s, token, now)
+		if head != nil && string(codec.QueryValue(head.Query, "recovery")) == "true" {
+			socket.AskRecovery()
+		}
+		s.peer = socket
 	}
 	s.rearm(now)
 	return s

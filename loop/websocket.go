@@ -88,7 +88,7 @@ func (c *wsConn) inherit(conn gnet.Conn, handshake int, now time.Time) {
 // openWebSocket opens a session that has no other transport.
 func (h *httpConn) openWebSocket(head *codec.Head, now time.Time) {
 	w := h.w
-	s := newSession(w, bearer(head), now)
+	s := newSession(w, head, now)
 	w.stats.HandshakesWS.Add(1)
 	w.body = w.appendOpen(w.body[:0], newSID(w.index), false)
 	conn := h.becomeWebSocket(head, s, func(b []byte) []byte {

@@ -92,6 +92,7 @@ func (w *worker) onBeat() {
 	if !w.wheel.advance(now) {
 		return
 	}
+	w.shard.Expire(now)
 	w.lookAtOwed(now)
 	if w.drain != nil {
 		w.drain.step(w, now)

@@ -24,7 +24,8 @@ type Broadcast struct {
 	Selected *Selection // instead of Room
 	action   *action    // for the selected sockets, instead of a message
 
-	anew    bool     // instead of a message: positions begin anew
+	anew    bool     // instead of a message: positions begin anew, behind Position in the log named Room
+	gap     bool     // instead of a message: events were lost before this node has read them
 	barrier *barrier // instead of a message
 }
 

@@ -48,9 +48,9 @@ func (s *Socket) handleConnect(data []byte, now time.Time) {
 		s.close(ReasonTooFast)
 		return
 	}
-	token, err := s.token(data)
+	auth, err := s.auth(data)
 	if err == errNoToken && s.shard.hub.config.AllowAnonymous {
-		s.connect(Identity{}, now)
+		s.connect(Identity{}, false, now)
 		return
 	}
 	if err != nil {
@@ -58,43 +58,93 @@ func (s *Socket) handleConnect(data []byte, now time.Time) {
 		return
 	}
 	s.phase = phaseVerifying
-	s.verify(token, now, func(id Identity, err error, now time.Time) {
+	s.verify(auth.token, now, func(id Identity, err error, now time.Time) {
 		if s.phase != phaseVerifying {
 			return // closed meanwhile
 		}
 		s.phase = phaseOpen
-		if errors.Is(err, ErrBusy) {
+		switch {
+		case errors.Is(err, ErrBusy):
 			s.close(ReasonBusy) // clients come back from that by themselves, and not from CONNECT_ERROR
-			return
-		}
-		if err != nil {
+		case err != nil:
 			s.reject(err)
 			s.sink.Wake() // the deadline is back
-			return
+		case auth.asks && auth.pid != "":
+			s.comeBack(id, auth, now)
+		default:
+			s.connect(id, auth.asks, now)
 		}
-		s.connect(id, now)
 	})
 }
 
-// token finds the token in the CONNECT packet's data, else in the handshake.
-func (s *Socket) token(data []byte) (string, error) {
+// An auth is what a client sends with CONNECT.
+type auth struct {
+	token  string
+	asks   bool   // for recovery
+	pid    string // of the session it had; "" for none
+	offset string // of the last event that it got; "" for none
+}
+
+// maxAuthText is how long a pid or an offset may be to be looked at.
+const maxAuthText = 64
+
+// auth reads the CONNECT packet's data. A token that is not there is taken from
+// the handshake.
+func (s *Socket) auth(data []byte) (auth, error) {
 	var token []byte
+	var a auth
+	a.asks = s.aside != nil && s.aside.asks
 	err := errNoToken
 	for key, value, rest, ok := codec.Member(data); ok; key, value, rest, ok = codec.Member(rest) {
-		if string(key) != "token" || string(value) == "null" {
-			continue
+		switch string(key) {
+		case "token":
+			if string(value) == "null" {
+				continue
+			}
+			if token, ok = codec.Text(value); !ok {
+				return a, errTokenType
+			}
+		case "recovery":
+			a.asks = a.asks || string(value) == "true"
+		case "pid":
+			a.pid = shortText(value)
+		case "offset":
+			a.offset = shortText(value)
 		}
-		if token, ok = codec.Text(value); !ok {
-			return "", errTokenType
-		}
+	}
+	switch s.shard.hub.config.Recovery.Mode {
+	case RecoveryOff:
+		a.asks = false
+	case RecoveryAll:
+		a.asks = true
 	}
 	if len(token) > 0 {
-		return string(token), nil
+		a.token = string(token)
+		return a, nil
 	}
 	if s.aside != nil && s.aside.token != "" {
-		return s.aside.token, nil
+		a.token = s.aside.token
+		return a, nil
 	}
-	return "", err
+	return a, err
+}
+
+// shortText returns a text that may be a pid or an offset; "?", which is none,
+// for any other value.
+func shortText(value []byte) string {
+	text, ok := codec.Text(value)
+	if !ok || len(text) > maxAuthText {
+		return "?"
+	}
+	return string(text)
+}
+
+// AskRecovery notes that the handshake asked for recovery.
+func (s *Socket) AskRecovery() {
+	if s.aside == nil {
+		s.aside = &aside{}
+	}
+	s.aside.asks = true
 }
 
 // verify has the token verified and calls then on the shard's event loop, at
@@ -166,11 +216,13 @@ func (s *Socket) refuse(namespace, why string) {
 	s.sendPacket(b)
 }
 
-// connect puts the socket into the namespace and its user room.
-func (s *Socket) connect(id Identity, now time.Time) {
+// connect puts the socket into the namespace and its user room. asks: with a
+// session that the client may come back to.
+func (s *Socket) connect(id Identity, asks bool, now time.Time) {
 	sh := s.shard
 	if most := sh.hub.limits().PerUser; most > 0 && id.UserID != "" {
 		if sh.hub.Members(kindUser+":"+id.UserID) >= most {
+			s.phase = phaseOpen
 			s.refuse("", errPerUser.Error())
 			return
 		}
@@ -179,22 +231,44 @@ func (s *Socket) connect(id Identity, now time.Time) {
 	s.id = newSocketID()
 	sh.stats.Sockets.Add(1)
 	sh.stats.Connects.Add(1)
-
-	b := append(sh.buf[:0], `40{"sid":"`...)
-	s.sendPacket(append(append(b, s.id...), `"}`...))
+	if asks && id.UserID != "" {
+		s.beginSession(newPID(), id)
+	}
+	s.sendAnswer()
 	sh.joinOwn(s)
 	if id.UserID == "" {
 		return
 	}
-	r, _ := sh.join(s, sh.roomName(kindUser, []byte(id.UserID)), false)
-	s.userID = r.name[len(kindUser)+1:] // shares the room's memory
-	s.take(id, now)
-	s.greetWhenHeard(r)
+	s.greetWhenHeard(s.enter(id, now))
+	s.startExpiry(&id, now)
+	s.saveSession()
+}
+
+// startExpiry arms the deadlines of the token that a client has come with.
+func (s *Socket) startExpiry(id *Identity, now time.Time) {
 	from := now
 	if !id.Issued.IsZero() && id.Issued.Before(now) {
 		from = id.Issued
 	}
 	s.setExpiry(from, id.Expires, now)
+}
+
+// sendAnswer answers CONNECT.
+func (s *Socket) sendAnswer() {
+	b := append(s.shard.buf[:0], `40{"sid":"`...)
+	b = append(append(b, s.id...), '"')
+	if s.session != nil {
+		b = append(append(append(b, `,"pid":"`...), s.session.pid...), '"')
+	}
+	s.sendPacket(append(b, '}'))
+}
+
+// enter puts the socket into its user's room.
+func (s *Socket) enter(id Identity, now time.Time) *room {
+	r, _ := s.shard.join(s, s.shard.roomName(kindUser, []byte(id.UserID)), false)
+	s.userID = r.name[len(kindUser)+1:] // shares the room's memory
+	s.take(id, now)
+	return r
 }
 
 // take keeps what a token says, but for the user. A token that is here has been

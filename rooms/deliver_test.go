@@ -100,7 +100,7 @@ func TestASocketIsGivenWhatIsAboveItsPosition(t *testing.T) {
 		t.Errorf("positions %d and %d, want 9", p, q)
 	}
 
-	w.hub.Anew() // its positions say nothing about the log before
+	w.hub.Anew("other", 0) // its positions say nothing about the log before
 	give(1)
 	ann.want("1", "{}")
 	bob.want("1", "{}")
@@ -128,7 +128,7 @@ func TestAShardKnowsHowFarItIs(t *testing.T) {
 	want(4, 6)
 	w.hub.Shard(0).Drain(1 << 20)
 	want(6, 6)
-	w.hub.Anew()
+	w.hub.Anew("other", 0)
 	want(6, 6)
 	w.settle()
 	want(0, 0)

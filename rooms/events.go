@@ -11,7 +11,7 @@ import (
 // itself.
 func ServerEvents() []string {
 	return []string{
-		"connected", "token_expiring_soon", "session_ended", eventRoomRevoked,
+		"connected", "token_expiring_soon", "session_ended", eventRoomRevoked, eventRoomState,
 		eventUserJoined, eventUserLeft, eventUserTyping, eventUserStopTyping,
 	}
 }
@@ -22,6 +22,7 @@ const (
 	eventUserLeft       = "user_left"
 	eventUserTyping     = "user_typing"
 	eventUserStopTyping = "user_stop_typing"
+	eventRoomState      = "room_state"
 )
 
 // secondLayout is the first part of a time in ISO 8601, in UTC and with
@@ -42,6 +43,16 @@ func appendExpiring(b []byte, left time.Duration) []byte {
 	b = append(b, `42["token_expiring_soon",{"expiresIn":`...)
 	b = strconv.AppendInt(b, int64(left/time.Second), 10)
 	return append(b, `}]`...)
+}
+
+// appendRoomState appends the packet that tells a client which has come back
+// how a room stands. leaving members are not there any more.
+func (s *Socket) appendRoomState(b []byte, room string, leaving int) []byte {
+	b = append(b, `42["`+eventRoomState+`",{"room":`...)
+	b = codec.AppendString(b, room)
+	b = append(b, `,"members":`...)
+	b = strconv.AppendInt(b, int64(s.shard.hub.Members(room)-leaving), 10)
+	return append(b, "}]"...)
 }
 
 // presence builds what others in a room are told about s.

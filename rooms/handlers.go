@@ -91,6 +91,7 @@ func handleLeave(c *Call) {
 	}
 	c.succeed("Left room: ", r.name)
 	s.leave(s.in(r), c.Now)
+	s.saveSession()
 }
 
 // typing tells the others in a room, who may miss it, that somebody types.

@@ -38,6 +38,10 @@ func ThrottleAhead(ahead time.Duration, now time.Time) Throttle {
 // have not been answered.
 func (h *Hub) Consulting() int64 { return h.consulting.Load() }
 
+// Recoverable reports whether there are clients that may come back to what they
+// missed, or have gone and may still. A hand-over does not describe them yet.
+func (h *Hub) Recoverable() bool { return !h.sessions.empty() }
+
 // Delivered is the position in the log of the services' events up to which all
 // has been delivered.
 func (h *Hub) Delivered() uint64 { return h.passed.Load() }
@@ -50,9 +54,13 @@ func (sh *Shard) Pending() int {
 	return sh.mailbox.waiting() + len(sh.tasks) + len(sh.batch) - sh.done
 }
 
+// recovers reports whether the client may come back to what it missed, or has
+// asked for that, which the form does not describe.
+func (s *Socket) recovers() bool { return s.session != nil || s.aside != nil && s.aside.asks }
+
 // State describes the socket.
 func (s *Socket) State(now time.Time) (form.Socket, error) {
-	if _, gated := s.sink.(*gate); gated || s.phase == phaseVerifying {
+	if _, gated := s.sink.(*gate); gated || s.phase == phaseVerifying || s.recovers() {
 		return form.Socket{}, errUnsettled
 	}
 	f := form.Socket{

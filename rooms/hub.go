@@ -30,6 +30,7 @@ type Config struct {
 
 	Cluster Cluster // nil: there are no other nodes
 
+	Recovery    Recovery
 	Outside     Outside // servers of another kind that share the rooms; nil: none
 	SocketRooms bool    // each socket is also in a room named by its id
 }
@@ -49,6 +50,10 @@ type Hub struct {
 
 	consulting atomic.Int64 // that have not been answered, see consult
 
+	sessions   *sessions
+	reached    reach // whether other nodes can ask this one for sessions
+	recoveries [recoveryResults]atomic.Int64
+
 	passed atomic.Uint64 // position up to which everything is in the mailboxes, or with the sockets
 }
 
@@ -62,6 +67,8 @@ func New(c Config) (*Hub, error) {
 	}
 	h := &Hub{config: c, bounds: newBounds(), brake: newBrake()}
 	h.occupancy = newOccupancy(c.Cluster, c.Outside, &h.vacant)
+	h.config.Recovery.fill()
+	h.sessions = newSessions(&h.config.Recovery)
 	if err := h.SetLimits(c.Limits); err != nil {
 		return nil, err
 	}
@@ -125,13 +132,22 @@ func (h *Hub) Wait(ctx context.Context) error { return h.brake.wait(ctx) }
 // position has been delivered. The goroutine that delivers calls it.
 func (h *Hub) Passed(position uint64) { h.passed.Store(position) }
 
-// Anew tells that the log of the services' events is another one, whose
-// positions say nothing about those before. The goroutine that delivers calls
-// it.
-func (h *Hub) Anew() {
-	h.passed.Store(0)
+// Anew tells that from here on the services' events come from the log of that
+// identity, those behind a position. The positions of the log before, if there
+// was one, say nothing about it. The goroutine that delivers calls it.
+func (h *Hub) Anew(identity string, behind uint64) {
+	h.passed.Store(behind)
 	for _, sh := range h.shards {
-		sh.mailbox.add(Broadcast{anew: true})
+		sh.mailbox.add(Broadcast{anew: true, Room: identity, Position: behind})
+	}
+}
+
+// Gap tells that events were removed from the log before this node has read
+// them: sessions of now cannot be recovered. The goroutine that delivers calls
+// it.
+func (h *Hub) Gap() {
+	for _, sh := range h.shards {
+		sh.mailbox.add(Broadcast{gap: true})
 	}
 }
 

@@ -79,6 +79,7 @@ func (c *Call) join(name []byte) {
 	s.shard.whenHeard(r, s, func() { later.joined(r) })
 	if joined {
 		s.announce(r, eventUserJoined, 0, c.Now)
+		s.saveSession()
 	}
 }
 
@@ -140,13 +141,22 @@ func (s *Socket) expel(name, reason string, now time.Time) {
 	if slot < 0 {
 		return
 	}
+	if c := s.comeback(); c != nil { // what it is to be sent has been asked for
+		c.fail(RecoveryPolicy, now)
+		return
+	}
 	s.shard.stats.Expelled.Add(1)
+	s.sendRevoked(name, reason)
+	s.leave(slot, now)
+	s.saveSession()
+}
+
+func (s *Socket) sendRevoked(name, reason string) {
 	b := append(s.shard.buf[:0], `42["`+eventRoomRevoked+`",{"room":`...)
 	b = codec.AppendString(b, name)
 	b = append(b, `,"reason":`...)
 	b = codec.AppendString(b, reason)
 	s.sendPacket(append(b, "}]"...))
-	s.leave(slot, now)
 }
 
 // Users returns the users with sockets in a room on this node, each once.

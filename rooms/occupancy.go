@@ -3,6 +3,8 @@ package rooms
 import (
 	"hash/maphash"
 	"sync"
+
+	"github.com/hometrip/gateway/internal/shrink"
 )
 
 // occupancyStripes spreads the lock on the occupancy table. Loops meet on a
@@ -23,8 +25,8 @@ type occupancy struct {
 type occupancyStripe struct {
 	mu    sync.RWMutex
 	rooms map[string]occupied
-	peak  peak     // of rooms
-	_     [24]byte // keeps neighbours' locks off one cache line
+	peak  shrink.Peak // of rooms
+	_     [24]byte    // keeps neighbours' locks off one cache line
 }
 
 // occupied is who is in a room on this node.
@@ -88,7 +90,7 @@ func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 		return false
 	}
 	delete(s.rooms, r.name)
-	s.rooms = pruned(s.rooms, &s.peak)
+	s.rooms = shrink.Map(s.rooms, &s.peak)
 	if o.outside != nil && r.name != roomOfAll {
 		o.outside.Vacated(r.name)
 	}

@@ -33,6 +33,16 @@ func (o *Order) Check() error {
 	return nil
 }
 
+// Means reports whether the order is for the session of a user with a token,
+// which is known by its TokenMark and by when it was issued; 0 for not known.
+func (o *Order) Means(user string, token uint64, issued uint32) bool {
+	mark := TokenMark(o.TokenID)
+	if o.User == "" {
+		return mark == token
+	}
+	return o.User == user && (mark == 0 || mark == token) && int64(issued) <= o.LastIssued()
+}
+
 // IssuedLeeway is by how much the clocks of who issues tokens and of who gives
 // orders may differ. A token that was issued so shortly after an order is
 // refused too; that it stays good would be worse.
@@ -110,6 +120,9 @@ func (sh *Shard) dismiss(r *room, now time.Time, meant func(*Socket) (reason str
 	}
 	for _, s := range sockets {
 		reason, _ := meant(s)
+		if !s.endComeback(RecoveryOrder, now) {
+			continue // refused
+		}
 		sh.stats.Ordered.Add(1)
 		s.endSession(reason, now)
 	}

@@ -52,8 +52,8 @@ type Presenter struct {
 	Address uint64 // Sink.Source; 0: not known
 }
 
-// ErrBusy is what an Authenticator says when it has not looked at the token,
-// because too many wait.
+// ErrBusy is what an Authenticator says when it could not verify the token:
+// too many wait, or the issuer's keys cannot be fetched now.
 var ErrBusy = errors.New("authentication is busy, try again")
 
 // An Authenticator verifies tokens.
@@ -62,7 +62,7 @@ type Authenticator interface {
 	// blocks: when the answer is at hand it calls done before returning,
 	// otherwise later and from another goroutine. The error's text is what
 	// the client is told after "Authentication error: "; it is, or wraps,
-	// ErrBusy when the token has not been looked at.
+	// ErrBusy when the token could not be verified.
 	Authenticate(token string, from Presenter, now time.Time, done func(Identity, error))
 }
 

@@ -23,6 +23,7 @@ const (
 	ReasonMissedEvents                  // the node was cut off from the others
 	ReasonOrdered                       // a service had the connection closed
 	ReasonBusy                          // its token could not be verified in time
+	ReasonTakenOver                     // the client has come back with the session on another connection
 	reasonCount
 )
 
@@ -38,7 +39,7 @@ func Reasons() []Reason {
 var reasonNames = [reasonCount]string{
 	"transport_closed", "transport_error", "client_close", "ping_timeout",
 	"connect_timeout", "parse_error", "too_large", "poll_overlap",
-	"slow_consumer", "shed", "too_fast", "draining", "panic", "missed_events", "ordered", "busy",
+	"slow_consumer", "shed", "too_fast", "draining", "panic", "missed_events", "ordered", "busy", "taken_over",
 }
 
 func (r Reason) String() string {

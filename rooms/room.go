@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/shrink"
 )
 
 // The rooms a client may name, and the one it is put into. A room's name is
@@ -30,6 +31,7 @@ type room struct {
 	announce bool // joins and leaves are told to the others
 	own      bool // of one socket, or of all: nobody else's business
 	members  []member
+	asked    int // members that asked for recovery: they get offsets
 }
 
 // member and membership are the two ends of one bond. Each knows where the
@@ -74,17 +76,8 @@ func (r *room) leave(s *Socket, slot int) {
 	}
 	s.rooms[end] = membership{}
 	s.rooms = s.rooms[:end]
-	s.rooms = shrink(s.rooms)
-	r.members = shrink(r.members)
-}
-
-// shrink gives back memory when most of a list has gone.
-func shrink[T any](list []T) []T {
-	const floor = 64 // members; below this it is not worth a copy
-	if c := cap(list); c > floor && len(list) < c/4 {
-		return append(make([]T, 0, c/2), list...)
-	}
-	return list
+	s.rooms = shrink.List(s.rooms)
+	r.members = shrink.List(r.members)
 }
 
 // send queues m for every member but except. Sinks only queue, so members

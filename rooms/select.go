@@ -50,6 +50,7 @@ func (h *Hub) JoinAll(s *Selection, rooms []string) {
 		for _, room := range rooms {
 			socket.shard.join(socket, []byte(room), announced(room))
 		}
+		socket.saveSession()
 	}})
 }
 
@@ -66,6 +67,7 @@ func (h *Hub) LeaveAll(s *Selection, rooms []string) {
 				socket.leave(slot, now)
 			}
 		}
+		socket.saveSession()
 	}})
 }
 
@@ -73,6 +75,9 @@ func (h *Hub) LeaveAll(s *Selection, rooms []string) {
 // the whole connection.
 func (h *Hub) DisconnectAll(s *Selection, connection bool) {
 	h.act(s, &action{do: func(socket *Socket, now time.Time) {
+		if !socket.endComeback(RecoveryOrder, now) {
+			return // refused
+		}
 		socket.shard.stats.Ordered.Add(1)
 		socket.disconnect(now)
 		if connection {

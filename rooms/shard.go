@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/shrink"
 )
 
 // A Shard is one event loop's sockets and its members of every room. Owned by
@@ -20,7 +21,7 @@ type Shard struct {
 	rooms  map[string]*room
 	hunted map[uint64]string // hashes of token ids whose sockets are to go, and why
 
-	roomsPeak peak
+	roomsPeak shrink.Peak
 
 	telling Throttle        // of what is told to rooms of many
 	asked   map[int64]asked // acknowledgements that are awaited, by id
@@ -30,7 +31,14 @@ type Shard struct {
 	// there is with the sockets. floor: no socket's is higher. log counts the
 	// logs.
 	passed, floor uint64
-	log           uint32
+	log           uint16
+	identity      string // of the log; "" before there is one
+	base          uint64 // position behind which this node reads that log; 0: not known
+	gaps          uint32 // times events were lost before this node has read them
+
+	plain, numbered *codec.Message // the last event that somebody got with its offset
+
+	absent absentees // sockets without a connection, until their grace is over
 
 	second     int64  // Unix, of secondText
 	secondText []byte // the second as events tell it
@@ -99,8 +107,12 @@ func (sh *Shard) deliver(b Broadcast) {
 		b.barrier.pass()
 		return
 	case b.anew:
-		sh.passed, sh.floor = 0, 0
+		sh.passed, sh.floor = b.Position, 0
+		sh.identity, sh.base = b.Room, b.Position
 		sh.log++
+		return
+	case b.gap:
+		sh.gaps++
 		return
 	case b.Position > sh.passed:
 		sh.passed = b.Position - 1 // the event may be for other rooms too
@@ -112,6 +124,8 @@ func (sh *Shard) deliver(b Broadcast) {
 	r := sh.rooms[b.Room]
 	switch {
 	case r == nil:
+	case b.Position != 0 && r.asked > 0:
+		sh.stats.Deliveries.Add(int64(sh.sendNumbered(r, &b)))
 	case b.Position == 0 || b.Position > sh.floor && !b.Shared:
 		sh.stats.Deliveries.Add(int64(len(r.members)))
 		r.send(b.Message, nil)
@@ -170,6 +184,10 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 		return r, false
 	}
 	sh.stats.Members.Add(1)
+	if s.session != nil {
+		r.asked++
+		s.session.joined(sh)
+	}
 	sh.hold(r, s.userID, len(r.members) == 1)
 	user := s.userID
 	if user == "" { // its own room, or nobody
@@ -182,13 +200,17 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 // forgetRoom takes a room out that has no members here any more.
 func (sh *Shard) forgetRoom(r *room) {
 	delete(sh.rooms, r.name)
-	sh.rooms = pruned(sh.rooms, &sh.roomsPeak)
+	sh.rooms = shrink.Map(sh.rooms, &sh.roomsPeak)
 }
 
 // leave takes s out of the room of its slot, and the room out of the world
 // when s was the last.
 func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
 	r := s.rooms[slot].room
+	if s.session != nil {
+		r.asked--
+		s.session.left(slot)
+	}
 	r.leave(s, slot)
 	sh.stats.Members.Add(-1)
 	last := len(r.members) == 0

@@ -18,7 +18,11 @@ type phase uint8
 const (
 	phaseOpen      phase = iota // Engine.IO is open, no CONNECT yet
 	phaseVerifying              // CONNECT received, the token is being verified
+	phaseTaking                 // the record of the session that the client had is being taken
+	phaseAsking                 // whether it may be in the rooms of that session
+	phaseReplaying              // in these rooms; the history is being read
 	phaseConnected              // in its user room
+	phaseAbsent                 // without a connection, but in its rooms until the grace is over
 	phaseClosed                 // Closed was called, or is about to be
 )
 
@@ -31,13 +35,13 @@ type Socket struct {
 	phase  phase
 	warned bool   // token_expiring_soon was sent
 	lead   uint16 // how long before the token's end it is to be sent, in leadUnit
-	log    uint32 // which log given is of, as Shard.log counts
 	issued uint32 // when the token was, Unix s; 0 when it does not say
 	events Throttle
 
 	// given is a position in the log of the services' events: nothing at or
 	// below it is given to the socket. It is set where the shard's own position
-	// does not tell: see floor.
+	// does not tell: see floor. The bits above givenBits say of which log it is,
+	// as Shard.log counts.
 	given uint64
 
 	id     string // public: others see it; "" until connected
@@ -53,7 +57,12 @@ type Socket struct {
 	tokenID uint64 // hash of the token's id; 0 when it has none
 
 	aside *aside // nil most of the time
+
+	session *session // nil unless the client asked for recovery
 }
+
+// givenBits are those of a position in a log: a million a second for 2,000 years.
+const givenBits = 56
 
 // claims are what a token says beside the user, for the Authorizer.
 type claims struct {
@@ -64,7 +73,9 @@ type claims struct {
 // aside holds what a socket needs only for a while.
 type aside struct {
 	token    string    // from the handshake, until it has connected
+	asks     bool      // the handshake asked for recovery; until it has connected
 	assembly *assembly // while attachments are awaited
+	comeback *comeback // while a client comes back
 }
 
 // An assembly is a packet waiting for its attachments.
@@ -137,7 +148,7 @@ func (s *Socket) Binary(b []byte, now time.Time) {
 	if len(a.attachments) < a.want {
 		return
 	}
-	if s.aside.assembly = nil; s.aside.token == "" {
+	if s.aside.assembly = nil; *s.aside == (aside{}) {
 		s.aside = nil
 	}
 	p, err := codec.ParseSocketPacket(a.packet)
@@ -181,7 +192,7 @@ func (s *Socket) Deadline() time.Time {
 	switch {
 	case s.until == 0:
 		return noDeadline
-	case s.phase == phaseOpen || s.phase == phaseVerifying:
+	case s.phase < phaseConnected:
 		return afterEpoch(time.Duration(s.until))
 	case s.phase == phaseConnected && s.warned:
 		return time.UnixMilli(s.until)
@@ -195,7 +206,7 @@ func (s *Socket) Deadline() time.Time {
 func (s *Socket) Expire(now time.Time) {
 	switch {
 	case s.until == 0:
-	case s.phase == phaseOpen || s.phase == phaseVerifying:
+	case s.phase < phaseConnected:
 		if int64(Monotonic(now)) >= s.until {
 			s.close(ReasonConnectTimeout)
 		}
@@ -227,20 +238,35 @@ func (s *Socket) disconnect(now time.Time) {
 
 // Closed ends the socket: its session is gone.
 func (s *Socket) Closed(now time.Time) {
-	if s.phase == phaseConnected {
+	switch {
+	case s.phase == phaseAbsent:
+		return // its connection was ended for another one
+	case s.comeback() != nil:
+		s.comeback().abandon(now)
+	case s.phase == phaseConnected && s.session != nil:
+		s.goAway(now)
+		return
+	case s.phase == phaseConnected:
 		s.leaveAll(now)
 	}
 	s.phase = phaseClosed
 	s.aside = nil
 }
 
-// leaveAll takes a connected socket out of every room.
+// leaveAll takes a connected socket out of every room, for good: nobody comes
+// back to it.
 func (s *Socket) leaveAll(now time.Time) {
+	s.forgetSession()
 	s.dropGate()
 	for len(s.rooms) > 0 {
 		s.leave(len(s.rooms)-1, now)
 	}
-	s.shard.stats.Sockets.Add(-1)
+	if s.phase == phaseAbsent {
+		s.shard.stats.Absent.Add(-1)
+	} else {
+		s.shard.stats.Sockets.Add(-1)
+	}
+	s.session = nil
 	s.id, s.userID = "", ""
 	s.claims, s.tokenID, s.issued = nil, 0, 0
 	s.until, s.warned, s.lead = 0, false, 0
@@ -302,14 +328,14 @@ func (s *Socket) Position() uint64 { return max(s.floor(), s.shard.Position()) }
 // floor returns the position up to which nothing is given to the socket any
 // more.
 func (s *Socket) floor() uint64 {
-	if s.log != s.shard.log {
+	if uint8(s.given>>givenBits) != uint8(s.shard.log) {
 		return 0 // of another log
 	}
-	return s.given
+	return s.given & (1<<givenBits - 1)
 }
 
 // raise sets the floor.
 func (s *Socket) raise(position uint64) {
-	s.given, s.log = position, s.shard.log
+	s.given = uint64(uint8(s.shard.log))<<givenBits | position&(1<<givenBits-1)
 	s.shard.floor = max(s.shard.floor, position)
 }

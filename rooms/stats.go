@@ -6,6 +6,7 @@ import "sync/atomic"
 // it, anybody reads.
 type Stats struct {
 	Sockets       atomic.Int64 // connected now
+	Absent        atomic.Int64 // that have ended, and are in their rooms until the grace is over
 	Members       atomic.Int64 // memberships now, user rooms included
 	Connects      atomic.Int64
 	ConnectErrors atomic.Int64
@@ -30,18 +31,19 @@ type Stats struct {
 
 // Totals is a snapshot of Stats, summed over the shards.
 type Totals struct {
-	Sockets, Members, Connects, ConnectErrors int64
-	EventsIn, EventsUnknown, EventsRefused    int64
-	EventsTooFast, JoinsDenied, Expelled      int64
-	JoinsOverUser, JoinsOverNode, RoomBytes   int64
-	CrowdsMuted, TypingsMuted                 int64
-	Broadcasts, Deliveries                    int64
-	TokensExpired, TokensRenewed, Ordered     int64
-	MailboxFull, MailboxWaiting               int64
+	Sockets, Absent, Members, Connects, ConnectErrors int64
+	EventsIn, EventsUnknown, EventsRefused            int64
+	EventsTooFast, JoinsDenied, Expelled              int64
+	JoinsOverUser, JoinsOverNode, RoomBytes           int64
+	CrowdsMuted, TypingsMuted                         int64
+	Broadcasts, Deliveries                            int64
+	TokensExpired, TokensRenewed, Ordered             int64
+	MailboxFull, MailboxWaiting                       int64
 }
 
 func (t *Totals) add(s *Stats) {
 	t.Sockets += s.Sockets.Load()
+	t.Absent += s.Absent.Load()
 	t.Members += s.Members.Load()
 	t.Connects += s.Connects.Load()
 	t.ConnectErrors += s.ConnectErrors.Load()

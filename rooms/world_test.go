@@ -183,6 +183,9 @@ func (w *world) at(now time.Time) {
 			c.socket.Expire(now)
 		}
 	}
+	for _, sh := range w.hub.shards {
+		sh.Expire(now)
+	}
 	w.settle()
 }
 

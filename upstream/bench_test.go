@@ -32,7 +32,8 @@ func (w *well) Wait(context.Context) error  { return nil }
 func (w *well) Deliver(rooms.Broadcast) int { return 1 }
 func (w *well) Obey(rooms.Order) error      { return nil }
 func (w *well) Passed(position uint64)      { w.passed.Store(position) }
-func (w *well) Anew()                       {}
+func (w *well) Anew(string, uint64)         {}
+func (w *well) Gap()                        {}
 
 // benchBody has 256 bytes.
 var benchBody = func() []byte {

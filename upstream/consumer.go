@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hometrip/gateway/rooms"
@@ -27,6 +29,7 @@ type Config struct {
 	// calls it, with the order's position; nil: there are none.
 	Tell   func(rooms.Order, eventlog.Position)
 	Missed func() // entries were lost: the clients of this node have missed events
+	Tail   int    // bytes of the log in memory for clients that come back; 0: none do
 	Logger *slog.Logger
 
 	RetryMin time.Duration // first pause before trying again; 0: 100 ms
@@ -66,6 +69,9 @@ type Consumer struct {
 	intake   *intake // owned by Run
 	count    counters
 	quiet    limiter // for lines about poison
+
+	history *history // nil: nobody comes back to events
+	waiting atomic.Pointer[waiting]
 }
 
 // New returns a consumer that Run starts.
@@ -78,6 +84,10 @@ func New(c Config) (*Consumer, error) {
 	}
 	consumer := &Consumer{config: c, log: c.Logger}
 	consumer.intake = newIntake(&c, &consumer.count)
+	if c.Tail > 0 {
+		consumer.history = newHistory(&c)
+		consumer.intake.history = consumer.history
+	}
 	consumer.follower = newFollower("the rooms", &c, consumer)
 	return consumer, nil
 }
@@ -99,7 +109,52 @@ func (c *Consumer) Totals() Totals { return c.count.totals() }
 
 // Run follows the log until ctx is cancelled.
 func (c *Consumer) Run(ctx context.Context) {
+	var readers sync.WaitGroup
+	if c.history != nil {
+		for range historyReaders {
+			readers.Go(func() { c.history.run(ctx) })
+		}
+		readers.Go(func() { c.ring(ctx) })
+	}
 	c.follower.run(ctx, eventlog.Start{From: eventlog.FromNext})
+	readers.Wait()
+}
+
+// A waiting is what the goroutine that follows the log waits with: it ends when
+// somebody has a question.
+type waiting struct {
+	ctx context.Context
+	end context.CancelFunc
+}
+
+// between tells the questions that wait how far the log was delivered, and
+// returns a context to wait with, which ends when another one comes.
+func (c *Consumer) between(ctx context.Context) context.Context {
+	if c.history == nil {
+		return ctx
+	}
+	w := c.waiting.Load()
+	if w == nil || w.ctx.Err() != nil {
+		w = &waiting{}
+		w.ctx, w.end = context.WithCancel(ctx)
+		c.waiting.Store(w)
+	}
+	c.history.stamp() // behind the store: a later question ends the waiting
+	return w.ctx
+}
+
+// ring is the goroutine that ends the waiting when a question comes.
+func (c *Consumer) ring(ctx context.Context) {
+	for {
+		select {
+		case <-c.history.bell:
+			if w := c.waiting.Load(); w != nil {
+				w.end()
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (c *Consumer) wait(ctx context.Context) error { return c.config.Rooms.Wait(ctx) }
@@ -121,6 +176,10 @@ func (c *Consumer) skipped(_ context.Context, _ string, p eventlog.Position) boo
 var errUndecodable = &Poison{ReasonUndecodable, "its headers cannot be read"}
 
 func (c *Consumer) missed(from, to eventlog.Position) {
+	c.config.Rooms.Gap()
+	if c.history != nil {
+		c.history.gap(to)
+	}
 	c.count.gaps.Add(1)
 	c.count.missed.Add(int64(to - from + 1))
 	c.log.Error("events were removed from the log before this node has read them: its clients have to connect anew",
@@ -149,8 +208,15 @@ func (c *Consumer) readOrders() {
 func (c *Consumer) anew(log string) {
 	c.count.logs.Add(1)
 	c.intake.duplicates.Reset()
-	c.config.Rooms.Anew()
 	c.readOrders()
 	c.log.Warn("the log of the services' events is another one than before: positions begin anew, "+
 		"and clients that were away cannot recover what they have missed", "log", log)
+}
+
+// begun tells the rooms which log it is that is read from here on.
+func (c *Consumer) begun(log string, behind eventlog.Position, known bool) {
+	c.config.Rooms.Anew(log, uint64(behind))
+	if c.history != nil {
+		c.history.begin(log, behind, known)
+	}
 }

@@ -30,6 +30,14 @@ type handler interface {
 
 	// opened tells that the log was opened, and where.
 	opened(from eventlog.From)
+
+	// begun tells that the entries from here on are of that log, from behind a
+	// position on; unless known that is 0 for want of a number.
+	begun(log string, behind eventlog.Position, known bool)
+
+	// between is called between two entries. It returns a context to wait for
+	// the next one with.
+	between(ctx context.Context) context.Context
 }
 
 const (
@@ -55,10 +63,11 @@ type follower struct {
 	start   eventlog.Start
 	todo    []eventlog.Output
 	logged  time.Time // when the last failure was
+	fresh   bool      // the handler has not been told of this log
 }
 
 func newFollower(what string, c *Config, h handler) *follower {
-	f := &follower{what: what, log: c.Log, handler: h, logger: c.Logger}
+	f := &follower{what: what, log: c.Log, handler: h, logger: c.Logger, fresh: true}
 	f.board.status.Since = time.Now()
 	f.reader = eventlog.NewReader(eventlog.ReaderConfig{
 		Window: c.Window, RetryMin: c.RetryMin, RetryMax: c.RetryMax, Seed: rand.Uint64(),
@@ -70,13 +79,14 @@ func newFollower(what string, c *Config, h handler) *follower {
 func (f *follower) run(ctx context.Context, at eventlog.Start) {
 	f.step(ctx, eventlog.Input{Kind: eventlog.Begin, Start: at})
 	for ctx.Err() == nil {
+		awake := f.handler.between(ctx)
 		switch {
 		case f.opening:
 			f.open(ctx)
 		case f.source != nil:
-			f.receive(ctx)
+			f.receive(ctx, awake)
 		default:
-			pause(ctx, f.untilTick())
+			pause(awake, f.untilTick())
 			f.step(ctx, eventlog.Input{Kind: eventlog.Tick})
 		}
 	}
@@ -123,6 +133,7 @@ func (f *follower) do(ctx context.Context, out *eventlog.Output) {
 	case eventlog.Gap:
 		f.handler.missed(out.From, out.Position)
 	case eventlog.OtherLog:
+		f.fresh = true
 		f.handler.anew(out.Identity)
 	}
 }
@@ -153,15 +164,26 @@ func (f *follower) open(ctx context.Context) {
 	f.step(ctx, eventlog.Input{Kind: eventlog.Opened, Info: info})
 	f.handler.opened(from)
 	if f.source == source {
+		f.tell()
 		number := f.board.connected(time.Now(), info.Identity)
 		f.logger.Info("reading the log of the services' events", "for", f.what, "log", info.Identity,
 			"from", fmt.Sprint(f.start.From), "position", f.reader.Last().String(), "connection", number)
 	}
 }
 
-// receive takes what the log sends next.
-func (f *follower) receive(ctx context.Context) {
-	entries, err := f.source.Next(ctx, f.untilTick())
+// tell tells the handler which log it is, when it does not know.
+func (f *follower) tell() {
+	if !f.fresh {
+		return
+	}
+	f.fresh = false
+	behind := f.reader.Last()
+	f.handler.begun(f.reader.Identity(), behind, behind != 0 || f.start.From == eventlog.FromFirst)
+}
+
+// receive takes what the log sends next. It waits until awake is over.
+func (f *follower) receive(ctx, awake context.Context) {
+	entries, err := f.source.Next(awake, f.untilTick())
 	if err != nil {
 		f.failed(ctx, err)
 		return

@@ -26,10 +26,12 @@ type Rooms interface {
 	// Obey carries out an order of the back office.
 	Obey(o rooms.Order) error
 
-	// Passed tells that everything up to a position was delivered, and Anew
-	// that positions begin anew.
+	// Passed tells that everything up to a position was delivered, Anew that
+	// events come from the log of an identity, behind a position, and Gap that
+	// events were lost.
 	Passed(position uint64)
-	Anew()
+	Anew(identity string, behind uint64)
+	Gap()
 }
 
 // duplicateWindow is how many positions of the log are remembered to recognize
@@ -50,6 +52,7 @@ type intake struct {
 	duplicates *eventlog.Duplicates
 	count      *counters
 	log        *slog.Logger
+	history    *history // nil: nobody comes back to events
 
 	quietTimestamps limiter // for lines about wrong timestamps
 
@@ -67,7 +70,13 @@ func newIntake(c *Config, count *counters) *intake {
 // never become anything.
 func (in *intake) take(e *eventlog.Entry, now time.Time) error {
 	in.count.received.Add(1)
+	if in.history != nil {
+		in.history.next()
+	}
 	err := in.deliver(e, now)
+	if in.history != nil {
+		in.history.pass(e.Position)
+	}
 	in.rooms.Passed(uint64(e.Position))
 	in.count.position.Store(uint64(e.Position))
 	return err
@@ -98,6 +107,10 @@ func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 	if err := in.encoder.address(r); err != nil {
 		return err
 	}
+	if in.history != nil && in.history.keeping && !r.Volatile {
+		in.history.keys = in.history.roomKeys(in.encoder, in.history.keys[:0])
+		in.history.add(e, published, in.history.keys)
+	}
 	if !in.holdsAny() {
 		in.count.elsewhere.Add(1)
 		return nil
@@ -112,19 +125,29 @@ func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 
 // repeats reports whether a publisher has published the event before.
 func (in *intake) repeats(e *eventlog.Entry) bool {
-	id := []byte(e.MessageID)
-	if e.MessageID == "" {
-		if id = in.encoder.slots[slotEventID]; absent(id) {
-			id = nil
-		}
+	return in.duplicates.Repeats(e, messageID(e, in.encoder))
+}
+
+// messageID returns what a publisher has named the event that an encoder has
+// read; nil for nothing.
+func messageID(e *eventlog.Entry, encoder *Encoder) []byte {
+	if e.MessageID != "" {
+		return []byte(e.MessageID)
 	}
-	return in.duplicates.Repeats(e, id)
+	if id := encoder.slots[slotEventID]; !absent(id) {
+		return id
+	}
+	return nil
 }
 
 func (in *intake) order(e *eventlog.Entry, published time.Time) error {
 	o, err := in.encoder.orderOf(e.Key, published)
 	if err != nil {
 		return err
+	}
+	if in.history != nil {
+		in.history.keys = in.history.orderKeys(o, in.history.keys[:0])
+		in.history.add(e, published, in.history.keys)
 	}
 	if err := in.rooms.Obey(*o); err != nil {
 		return poison(ReasonNoRoom, "%v", err)

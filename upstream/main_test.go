@@ -101,7 +101,8 @@ func (h *house) Obey(o rooms.Order) error {
 }
 
 func (h *house) Passed(position uint64) { h.set(func(h *house) { h.passed = position }) }
-func (h *house) Anew()                  { h.set(func(h *house) { h.anew++ }) }
+func (h *house) Anew(string, uint64)    { h.set(func(h *house) { h.anew++ }) }
+func (h *house) Gap()                   {}
 
 func (h *house) set(change func(*house)) {
 	h.mu.Lock()

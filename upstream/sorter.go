@@ -236,3 +236,7 @@ func (s *Sorter) missed(from, to eventlog.Position) {
 func (s *Sorter) anew(string) {}
 
 func (s *Sorter) opened(eventlog.From) {}
+
+func (s *Sorter) begun(string, eventlog.Position, bool) {}
+
+func (s *Sorter) between(ctx context.Context) context.Context { return ctx }

@@ -143,6 +143,15 @@ type Config struct {
 	EventLogMaxBytes  int
 	EventLogTailBytes int
 
+	Recovery            string // one of recoveryModes
+	RecoveryWindow      time.Duration
+	RecoveryMaxEvents   int
+	RecoveryMaxBytes    int
+	PresenceGrace       time.Duration
+	MaxRecoverySessions int
+	MaxRecoveryBytes    int
+	MaxRecoveryPerUser  int
+
 	RoutesFile   string // "": only the built-in routes
 	MaxEventSize int    // bytes
 	PublishToken string

@@ -30,7 +30,7 @@ const (
 
 // settings is every environment variable there is. The parser, the table in
 // the README and .env.example come from it.
-var settings = slices.Concat(serverSettings, limitSettings, serviceSettings)
+var settings = slices.Concat(serverSettings, limitSettings, serviceSettings, recoverySettings)
 
 // serverSettings are about the port and who may use it.
 var serverSettings = []setting{
@@ -188,7 +188,7 @@ var serviceSettings = []setting{
 		doc:  "Bytes of events that RabbitMQ keeps; the oldest are removed beyond. It is set when the stream is made.",
 		kind: integer(100*mib, 1<<40, func(c *Config) *int { return &c.EventLogMaxBytes })},
 	{name: "EVENT_LOG_TAIL_BYTES", def: strconv.Itoa(64 * mib),
-		doc:  "Bytes of events that this process keeps in its memory with EVENT_LOG=memory; the oldest are removed beyond.",
+		doc:  "Bytes of the newest events that this process keeps in its memory, for clients that come back and for EVENT_LOG=memory; the oldest are removed beyond.",
 		kind: integer(mib, 64*1024*mib, func(c *Config) *int { return &c.EventLogTailBytes })},
 	{name: "ROUTES_FILE", reload: true, doc: "YAML file with routes beside the built-in ones.",
 		kind: anyText(func(c *Config) *string { return &c.RoutesFile })},

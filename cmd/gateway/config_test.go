@@ -79,6 +79,8 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		RabbitMQQueuePrefix: "websocket-gateway", RabbitMQPrefetch: 500,
 		EventLog: "auto", EventLogRetention: time.Hour, EventLogMaxBytes: 1 << 30, EventLogTailBytes: 64 << 20,
 		MaxEventSize: 262144,
+		Recovery:     "asked", RecoveryWindow: 2 * time.Minute, RecoveryMaxEvents: 1000, RecoveryMaxBytes: 4 << 20,
+		PresenceGrace: 5 * time.Second, MaxRecoverySessions: 100_000, MaxRecoveryBytes: 64 << 20, MaxRecoveryPerUser: 100,
 	}
 	for _, s := range settings {
 		if g, w := s.kind.text(&got), s.kind.text(&want); g != w {
@@ -101,8 +103,8 @@ func TestEverySettingReachesAFieldOfItsOwn(t *testing.T) {
 		"TRUSTED_PROXIES": "10.0.0.0/8,192.0.2.7/32", "PROXY_PROTOCOL": "true", "ADMIN_ADDR": "127.0.0.1:9100",
 		"ROOM_POLICY": "claims", "NOTIFICATION_ROOMS": "own", "ROOM_AUTH_URL": "https://app/rooms", "ROOM_ID_CHARACTERS": "abc-",
 		"MAX_EVENTS_BURST": "70", "ROOM_AUTH_TIMEOUT": "3000", "ROOM_AUTH_CONCURRENCY": "7", "MAX_ROOM_ID_LENGTH": "70",
-		"SOCKETIO_ADAPTER_EVENTS": "all",
-		"EVENT_LOG":               "memory", "EVENT_LOG_RETENTION": "7200000", "EVENT_LOG_MAX_BYTES": "200000000", "EVENT_LOG_TAIL_BYTES": "2000000",
+		"SOCKETIO_ADAPTER_EVENTS": "all", "RECOVERY": "all", "MAX_RECOVERY_BYTES": "2000000",
+		"EVENT_LOG": "memory", "EVENT_LOG_RETENTION": "7200000", "EVENT_LOG_MAX_BYTES": "200000000", "EVENT_LOG_TAIL_BYTES": "2000000",
 		"REDIS_DB": "7", "CONSOLE": "true", "LOG_MAX_FILES": "7", "EVENT_LOOPS": "3",
 	}
 	seen := map[string]bool{}

@@ -44,7 +44,7 @@ var arrows = map[string]rule{
 		"net": noIO, "net/http": noIO, "os": noIO, "log/slog": noIO,
 		"time": "bytes have no clock", "sync": "it has no state to guard",
 	}},
-	"rooms": {ours: []string{"codec", "internal/handover/form"}, banned: map[string]string{
+	"rooms": {ours: []string{"codec", "internal/handover/form", "internal/shrink"}, banned: map[string]string{
 		"net": noIO, "net/http": noIO, "os": noIO, "log/slog": noIO,
 		"github.com/panjf2000/gnet/v2":        "rooms do not know how bytes travel",
 		"github.com/redis/rueidis":            "the other nodes are behind a port",
@@ -53,14 +53,15 @@ var arrows = map[string]rule{
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
 	}},
 	"rooms/cluster/wire":      {ours: []string{"codec", "rooms"}, banned: pure},
-	"rooms/cluster/directory": {ours: []string{"rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster/directory": {ours: []string{"internal/shrink", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/lease":     {ours: []string{"rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster/members":   {banned: pure},
+	"rooms/cluster/members":   {ours: []string{"internal/shrink"}, banned: pure},
 	"rooms/cluster/orders":    {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster/outbox":    {ours: []string{"codec", "rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster/outbox":    {ours: []string{"codec", "internal/shrink", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/core": {ours: []string{"codec", "rooms", "rooms/cluster/directory", "rooms/cluster/lease",
 		"rooms/cluster/members", "rooms/cluster/orders", "rooms/cluster/outbox", "rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster": {ours: []string{"codec", "rooms", "rooms/cluster/core", "rooms/cluster/directory", "rooms/cluster/wire"}, banned: map[string]string{
+	"rooms/cluster/sessions": {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster": {ours: []string{"codec", "rooms", "rooms/cluster/core", "rooms/cluster/directory", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
 		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
@@ -103,6 +104,7 @@ var arrows = map[string]rule{
 	}},
 	"internal/authz":     {ours: []string{"codec", "internal/fairpool", "rooms"}},
 	"internal/fairpool":  {},
+	"internal/shrink":    {},
 	"internal/console":   {},
 	"internal/doctor":    {ours: []string{"upstream/rabbitmq"}},
 	"internal/canary":    {ours: []string{"internal/sioclient"}},

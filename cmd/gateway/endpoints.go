@@ -72,6 +72,7 @@ func (g *Gateway) metricsHandler(details func(*http.Request) bool) http.Handler 
 		registry.MustRegister(&adapterCollector{g.fleet, g.comparer})
 	}
 	registry.MustRegister(&eventsCollector{g.consumer, g.sorter, g.events})
+	registry.MustRegister(recoveryCollector{g})
 	if g.bird != nil {
 		registry.MustRegister(g.bird)
 	}

@@ -177,6 +177,7 @@ func (g *Gateway) open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		Limits:         g.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
+		Recovery:       g.recovery(),
 		Outside:        g.outside(),
 		SocketRooms:    g.joined(),
 	})
@@ -359,6 +360,7 @@ func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
 	if err := g.server.Drain(drain); err != nil {
 		g.log.Warn("sessions left at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
 	}
+	g.awaitAbsent(drain)
 	select {
 	case <-events:
 	case <-drain.Done():

@@ -41,6 +41,8 @@ func (g *Gateway) unfit() error {
 	switch c := g.cfg(); {
 	case g.events.kind != logMemory || g.events.memory == nil:
 		return fmt.Errorf("%w: with EVENT_LOG=%s sessions cannot be handed over yet", handover.ErrDrain, g.events.kind)
+	case g.hub.Recoverable():
+		return fmt.Errorf("%w: clients may come back to what they missed (RECOVERY), which cannot be handed over yet", handover.ErrDrain)
 	case c.UseRedis:
 		return fmt.Errorf("%w: with USE_REDIS=true sessions cannot be handed over yet", handover.ErrDrain)
 	case c.UseRabbitMQ:
@@ -100,6 +102,9 @@ func (h *giver) Thaw() { h.frozen.Thaw() }
 
 func (h *giver) State() ([]handover.Part, []byte, error) {
 	parts, err := h.frozen.State()
+	if err == nil {
+		err = h.g.unfit() // since the greeting
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -36,6 +36,7 @@ func (g *Gateway) backDoor() (*upstream.Consumer, error) {
 		Table:   g.routes,
 		Rooms:   g.eventRooms(),
 		Missed:  func() { g.server.Renew() },
+		Tail:    g.cfg().tailBytes(),
 		Logger:  g.log,
 	}
 	if g.cluster != nil {

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -165,6 +166,17 @@ func TestIssuerThatIsDownDoesNotStopTheStart(t *testing.T) {
 		token := signWith(jwt.SigningMethodES256, testKeys().ec, kid, `{"id":"ann"}`)
 		if got := <-authenticate(v, token); got.err != errNoKeys {
 			t.Errorf("kid %q: got %+v, want %v", kid, got, errNoKeys)
+		}
+	}
+}
+
+// TestATokenThatCannotBeVerifiedIsNotRefused: the client is disconnected, and
+// comes back by itself when the issuer may be back.
+func TestATokenThatCannotBeVerifiedIsNotRefused(t *testing.T) {
+	for outcome := range outcomes {
+		err := error(&Refusal{Outcome: outcome})
+		if got, want := errors.Is(err, rooms.ErrBusy), outcome == Busy || outcome == NoKeys; got != want {
+			t.Errorf("%v: comes back %v, want %v", outcome, got, want)
 		}
 	}
 }

@@ -56,8 +56,11 @@ type Refusal struct {
 // Error returns the text for the client.
 func (r *Refusal) Error() string { return r.text }
 
-// Is implements errors.Is for rooms.ErrBusy.
-func (r *Refusal) Is(target error) bool { return r.Outcome == Busy && target == rooms.ErrBusy }
+// Is implements errors.Is for rooms.ErrBusy: the token may be good, but could not
+// be verified. A client that were told CONNECT_ERROR would not try again.
+func (r *Refusal) Is(target error) bool {
+	return target == rooms.ErrBusy && (r.Outcome == Busy || r.Outcome == NoKeys)
+}
 
 // What a client is told, in the words of jsonwebtoken where it has some.
 var (

@@ -216,7 +216,10 @@ func (m *machine) Obey(o rooms.Order) error { return m.hub.Obey(o) }
 func (m *machine) Passed(position uint64) { m.hub.Passed(position) }
 
 // Anew implements upstream.Rooms.
-func (m *machine) Anew() { m.hub.Anew() }
+func (m *machine) Anew(log string, behind uint64) { m.hub.Anew(log, behind) }
+
+// Gap implements upstream.Rooms.
+func (m *machine) Gap() { m.hub.Gap() }
 
 // Receive hands over what a client of another node has said.
 func (m *machine) receive(d core.Delivery) {

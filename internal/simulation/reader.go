@@ -383,6 +383,7 @@ func (d *readerDriver) do(out *eventlog.Output) {
 		}
 	case eventlog.Gap:
 		m.r.count("gap")
+		m.Gap()
 		m.r.judge.gap(m, out.From, out.Position)
 		m.readOrders()
 		m.missed()
@@ -390,7 +391,7 @@ func (d *readerDriver) do(out *eventlog.Output) {
 		m.r.count("other log")
 		d.intake.Reset()
 		d.past = 0
-		m.Anew()
+		m.Anew(out.Identity, 0)
 		m.readOrders()
 	}
 }

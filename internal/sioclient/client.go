@@ -46,6 +46,7 @@ type Client struct {
 	url    *url.URL // with sid
 	engine open
 	id     string
+	pid    string
 
 	sending sync.Mutex // guards sends, and with mu the change of transport
 
@@ -63,6 +64,10 @@ type Client struct {
 
 // ID returns the socket's public id.
 func (c *Client) ID() string { return c.id }
+
+// PID returns the secret by which the client can come back to its session, ""
+// when it did not ask for one.
+func (c *Client) PID() string { return c.pid }
 
 // SID returns the Engine.IO session id.
 func (c *Client) SID() string { return c.engine.SID }

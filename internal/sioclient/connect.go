@@ -125,13 +125,13 @@ func (c *Client) joined(packet string) error {
 	if err != nil {
 		return err
 	}
-	var body struct{ SID, Message string }
+	var body struct{ SID, PID, Message string }
 	if err := json.Unmarshal(p.data, &body); err != nil {
 		return err
 	}
 	switch p.kind {
 	case socketConnect:
-		c.id = body.SID
+		c.id, c.pid = body.SID, body.PID
 		return nil
 	case socketConnectError:
 		return &ConnectError{body.Message}

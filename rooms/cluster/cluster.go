@@ -64,6 +64,8 @@ type Cluster struct {
 	number uint32
 	local  Local // set by Start
 
+	sessions *Sessions // nil: clients do not come back
+
 	work     chan struct{} // has a token when there is something to do
 	messages chan struct{} // has a token when there is something to publish
 	redial   chan struct{} // has a token when the connections are to be made anew
@@ -128,6 +130,10 @@ func (c *Cluster) Start(local Local) {
 	c.stop = cancel
 	c.done.Go(func() { c.connect(ctx) })
 	c.done.Go(func() { c.run(ctx) })
+	if c.sessions != nil {
+		c.sessions.holder = local.(SessionHolder)
+		c.done.Go(func() { c.sessions.run(ctx) })
+	}
 	for range publishers {
 		c.done.Go(func() { c.publish(ctx) })
 	}
@@ -141,6 +147,9 @@ func (c *Cluster) Close(ctx context.Context) error {
 		s := n.Stats()
 		return !s.Connected || s.Queued == 0
 	})
+	if err == nil && c.sessions != nil && c.Connected() {
+		err = c.await(ctx, "sessions of clients not saved", func(*core.Node) bool { return c.sessions.idle() })
+	}
 	if err == nil && c.Connected() {
 		c.mu.Lock()
 		c.node.Leave()

@@ -185,6 +185,9 @@ func (c *Cluster) connect(ctx context.Context) {
 			n.Connected(cs.sharded, now)
 		})
 		c.done.Go(func() { c.subscribe(cs) })
+		if c.sessions != nil {
+			c.done.Go(func() { c.sessions.subscribe(cs) })
+		}
 		select {
 		case <-c.redial:
 			c.config.Log.Warn("redis answers with errors only: connecting anew")

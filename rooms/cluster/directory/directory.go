@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hometrip/gateway/internal/shrink"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
@@ -125,6 +126,7 @@ type Directory struct {
 	former  []int64
 
 	rooms     map[string]*entry
+	peak      shrink.Peak // of rooms
 	all       []*entry
 	renewed   int // index in all up to which the session has been told of rooms
 	owing     int // rooms that the session has not been told of
@@ -322,6 +324,7 @@ func (d *Directory) drop(e *entry) {
 		d.owing--
 	}
 	delete(d.rooms, e.room)
+	d.rooms = shrink.Map(d.rooms, &d.peak)
 	d.gone = append(d.gone, e.room)
 	last := len(d.all) - 1
 	moved := d.all[last]
@@ -365,7 +368,7 @@ func (d *Directory) Tick(now time.Time) {
 		}
 		n++
 	}
-	d.lingering = slices.Delete(d.lingering, 0, n)
+	d.lingering = shrink.Queue(d.lingering, n)
 	d.forgetDropped(now)
 }
 

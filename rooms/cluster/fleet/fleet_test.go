@@ -56,7 +56,7 @@ func (f *fleet) modelNode() (clustertest.Node, error) {
 }
 
 func (f *fleet) channels() []string {
-	out, err := f.redis.CLI("PUBSUB", "CHANNELS", keyPrefix+"*")
+	out, err := f.redis.CLI("PUBSUB", "CHANNELS", keyPrefix+"*:to:*")
 	if err != nil {
 		f.t.Fatal(err)
 	}

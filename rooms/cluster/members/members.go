@@ -10,6 +10,8 @@ package members
 import (
 	"slices"
 	"time"
+
+	"github.com/hometrip/gateway/internal/shrink"
 )
 
 const (
@@ -50,8 +52,9 @@ type due struct {
 // time.
 type Members struct {
 	rooms   map[string]*count
-	changes []due // in the order of their times
-	asked   []due // rooms to ask about, or about which others have asked
+	peak    shrink.Peak // of rooms
+	changes []due       // in the order of their times
+	asked   []due       // rooms to ask about, or about which others have asked
 }
 
 // New makes Members without rooms.
@@ -225,6 +228,7 @@ func (m *Members) Members(room string, gone func(node uint32) bool) (n int) {
 func (m *Members) Forget(room string) {
 	if c := m.rooms[room]; c != nil && c.own == 0 {
 		delete(m.rooms, room)
+		m.rooms = shrink.Map(m.rooms, &m.peak)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/shrink"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
@@ -88,7 +89,8 @@ type Outbox struct {
 	sharded bool // Redis Cluster: channels are on the server of their slot
 
 	rooms   map[string]*room
-	ready   []*room // first in, first out, from head on
+	peak    shrink.Peak // of rooms
+	ready   []*room     // first in, first out, from head on
 	head    int
 	spare   []*room
 	waits   map[string]int // by user: messages of rooms that wait
@@ -335,6 +337,7 @@ func (o *Outbox) release(r *room, n int) {
 // rest lets a room go that has nothing to say.
 func (o *Outbox) rest(r *room) {
 	delete(o.rooms, r.name)
+	o.rooms = shrink.Map(o.rooms, &o.peak)
 	if len(o.spare) < maxSpare && cap(r.messages) <= 16 {
 		r.name, r.user = "", ""
 		o.spare = append(o.spare, r)

@@ -55,6 +55,13 @@ func (n Names) Kept(log string) string { return n.base + "orders:kept:" + log }
 // Channel is what a node subscribes to.
 func (n Names) Channel(node uint32) string { return n.base + "to:" + Decimal(int64(node)) }
 
+// SessionRecord is the record of a client's session, or SessionMoved.
+func (n Names) SessionRecord(pid string) string { return n.base + "session:" + pid }
+
+// SessionChannel is where a node is asked for sessions that it has. It has
+// another name in each process.
+func (n Names) SessionChannel(node string) string { return n.base + "sessions:" + node }
+
 // RoomPattern matches the keys of all rooms.
 func (n Names) RoomPattern() string { return globEscaper.Replace(n.base) + roomPart + "*" }
 

@@ -2,33 +2,9 @@ package rooms
 
 import (
 	"fmt"
-	"maps"
 	"runtime"
 	"testing"
 )
-
-func TestPrunedMapsKeepTheirEntries(t *testing.T) {
-	var p peak
-	m, want, copies := make(map[int]int), make(map[int]int), 0
-	for i := range 10 * pruneFrom {
-		m[i], want[i] = i, i
-	}
-	for i := range 10*pruneFrom - 5 {
-		before := p
-		delete(m, i)
-		delete(want, i)
-		m = pruned(m, &p)
-		if p < before {
-			copies++
-		}
-		if !maps.Equal(m, want) {
-			t.Fatalf("after %d deletions %d entries, want %d", i+1, len(m), len(want))
-		}
-	}
-	if copies == 0 || copies > 3 {
-		t.Errorf("%d copies, want 1 to 3", copies)
-	}
-}
 
 // TestRoomsThatHaveGoneLeaveNoMemory: neither in the shard nor in the table of
 // who holds which room.

@@ -1,0 +1,185 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/sioclient"
+)
+
+// A guest is a client in conversation 1 that asks for recovery and comes back,
+// to any gateway.
+type guest struct {
+	t           *testing.T
+	name        string
+	client      *sioclient.Client
+	pid, offset string
+	numbers     []int
+	events      []string // all others
+	recovered   bool
+	sockets     []string
+}
+
+func newGuest(t *testing.T, g *gateway, name string) *guest {
+	c := &guest{t: t, name: name}
+	c.arrive(g)
+	c.ack("join_room", map[string]any{"roomType": "conversation", "roomId": 1})
+	return c
+}
+
+func (c *guest) ack(event string, data any) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if _, err := c.client.EmitAck(ctx, event, data); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *guest) arrive(g *gateway) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	auth := map[string]any{"token": gatewaytest.Token(c.t, c.name), "recovery": true}
+	if c.pid != "" {
+		auth["pid"] = c.pid
+	}
+	if c.offset != "" {
+		auth["offset"] = c.offset
+	}
+	client, err := sioclient.Connect(ctx, g.URL, sioclient.Options{Auth: auth})
+	if err != nil {
+		c.t.Fatalf("%s: %v", c.name, err)
+	}
+	c.t.Cleanup(client.Kill)
+	c.recovered = client.PID() == c.pid
+	c.client, c.pid = client, client.PID()
+	c.sockets = append(c.sockets, client.ID())
+}
+
+// has takes events until there are so many numbers.
+func (c *guest) has(count int) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for len(c.numbers) < count {
+		e, err := c.client.Next(ctx)
+		if err != nil {
+			c.t.Fatalf("%s: %v, has %v", c.name, err, c.numbers)
+		}
+		c.take(e)
+	}
+}
+
+func (c *guest) take(e sioclient.Event) {
+	if e.Name != "new_message" {
+		c.events = append(c.events, e.Name)
+		return
+	}
+	var body struct{ Message int }
+	_ = json.Unmarshal(e.Args[0], &body)
+	c.numbers = append(c.numbers, body.Message)
+	if len(e.Args) > 1 {
+		_ = json.Unmarshal(e.Args[1], &c.offset)
+	}
+}
+
+// wantAll checks that each number up to count has come once, in order.
+func (c *guest) wantAll(count int) {
+	c.t.Helper()
+	c.has(count)
+	want := make([]int, count)
+	for i := range want {
+		want[i] = i
+	}
+	if !slices.Equal(c.numbers, want) {
+		c.t.Errorf("%s got %v", c.name, c.numbers)
+	}
+	if !c.recovered {
+		c.t.Errorf("%s was not recovered", c.name)
+	}
+	if slices.ContainsFunc(c.sockets, func(id string) bool { return id != c.sockets[0] }) {
+		c.t.Errorf("%s was the sockets %v", c.name, c.sockets)
+	}
+}
+
+// TestClientsComeBackToAnyNode whatever has become of the node they were on.
+func TestClientsComeBackToAnyNode(t *testing.T) {
+	for name, leave := range map[string]func(f *fleet, a *gateway, c *guest){
+		"cut":        func(_ *fleet, _ *gateway, c *guest) { c.client.Kill() },
+		"not closed": func(*fleet, *gateway, *guest) {},
+		"restarted": func(_ *fleet, a *gateway, c *guest) { // see below
+			a.Kill()
+			<-c.client.Done()
+		},
+		"killed":  func(_ *fleet, a *gateway, c *guest) { a.Kill(); <-c.client.Done() },
+		"drained": func(_ *fleet, a *gateway, c *guest) { a.Signal(syscall.SIGTERM); <-c.client.Done() },
+		"gone": func(_ *fleet, a *gateway, c *guest) {
+			a.Signal(syscall.SIGTERM)
+			if code := a.Wait(); code != 0 {
+				c.t.Errorf("exit code %d", code)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t)
+			s := f.service("recovery-" + strings.ReplaceAll(name, " ", "-"))
+			settings := []string{"PRESENCE_GRACE=3000"}
+			a, b := f.start(settings...), f.start(settings...)
+			bob := newGuest(t, b, "bob")
+			ann := newGuest(t, a, "ann")
+			await(t, <-s.publish(0, 5))
+			ann.has(5)
+			settle(f)
+			leave(f, a, ann)
+			await(t, <-s.publish(5, 10))
+			if name == "restarted" {
+				b.Kill() // nobody has the events in memory any more
+				b = f.start(settings...)
+				<-bob.client.Done()
+				bob.arrive(b)
+			}
+			ann.arrive(b)
+			ann.wantAll(10)
+			await(t, <-s.publish(10, 12))
+			ann.wantAll(12)
+			bob.has(12)
+			if name == "cut" || name == "not closed" {
+				ann.arrive(a) // and back again, before b has noticed
+				await(t, <-s.publish(12, 14))
+				ann.wantAll(14)
+				bob.has(14)
+			}
+			if name == "drained" && a.Wait() != 0 {
+				t.Error("it did not end well")
+			}
+			if name != "gone" && slices.Contains(bob.events, "user_left") {
+				t.Errorf("bob was told %v", bob.events)
+			}
+		})
+	}
+}
+
+// settle waits until the records of sessions are in Redis.
+func settle(f *fleet) {
+	f.t.Helper()
+	gatewaytest.Await(f.t, "the records of sessions", func() bool {
+		out, err := f.redis.CLI("-n", "1", "KEYS", "*session:*")
+		return err == nil && len(strings.Fields(out)) >= 2
+	})
+	time.Sleep(50 * time.Millisecond)
+}
+
+func await(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

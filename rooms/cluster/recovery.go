@@ -1,0 +1,205 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/sessions"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+// SessionHolder is this node's clients' sessions: a rooms.Hub.
+type SessionHolder interface {
+	Surrender(pid, user string, now time.Time, done func(*rooms.Record, rooms.RecoveryResult))
+	Dissolve(pid string)
+	Reachable(yes bool, now time.Time)
+}
+
+// retrySessions is the pause after records could not be written.
+const retrySessions = 100 * time.Millisecond
+
+// Sessions is this node's part in passing clients' sessions on: the port
+// rooms.Sessions. It drives a sessions.Core with the connections of a Cluster.
+// Its methods are safe for concurrent use.
+type Sessions struct {
+	cluster *Cluster
+	node    string
+	holder  SessionHolder // set by start
+	work    chan struct{} // has a token when there is something to do
+
+	mu    sync.Mutex // guards the following
+	core  *sessions.Core
+	dones map[uint64]func(sessions.Result)
+	batch uint64
+}
+
+// Sessions returns the part of the cluster that passes sessions on. It is
+// called once at most, before Start.
+func (c *Cluster) Sessions() *Sessions {
+	node := strings.ToLower(rand.Text()[:12])
+	c.sessions = &Sessions{
+		cluster: c, node: node, work: make(chan struct{}, 1),
+		core: sessions.New(c.names, node), dones: make(map[uint64]func(sessions.Result)),
+	}
+	return c.sessions
+}
+
+// Node implements rooms.Sessions.
+func (s *Sessions) Node() string { return s.node }
+
+// Save implements rooms.Sessions.
+func (s *Sessions) Save(pid string, record []byte, keep time.Duration) {
+	s.with(func(core *sessions.Core) { core.Save(pid, record, keep) })
+}
+
+// Forget implements rooms.Sessions.
+func (s *Sessions) Forget(pid string) { s.with(func(core *sessions.Core) { core.Forget(pid) }) }
+
+// Dissolve implements rooms.Sessions.
+func (s *Sessions) Dissolve(pid, node string) {
+	s.with(func(core *sessions.Core) { core.Dissolve(pid, node) })
+}
+
+// Take implements rooms.Sessions.
+func (s *Sessions) Take(pid, user string, done func(*rooms.Record, rooms.RecoveryResult)) {
+	s.with(func(core *sessions.Core) {
+		s.dones[core.Take(pid, user, time.Now())] = func(r sessions.Result) { done(r.Record, r.Why) }
+	})
+}
+
+// Owns implements rooms.Sessions.
+func (s *Sessions) Owns(pid string, done func(bool)) {
+	s.with(func(core *sessions.Core) {
+		s.dones[core.Owns(pid, time.Now())] = func(r sessions.Result) { done(r.Owned) }
+	})
+}
+
+func (s *Sessions) with(do func(*sessions.Core)) {
+	s.mu.Lock()
+	do(s.core)
+	s.mu.Unlock()
+	offer(s.work)
+}
+
+// Dropped returns how many records were not written because too many waited.
+func (s *Sessions) Dropped() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.core.Dropped()
+}
+
+// idle reports whether everything has been written.
+func (s *Sessions) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.core.Idle()
+}
+
+// run is the goroutine that sends what is to be sent.
+func (s *Sessions) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.work:
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		timer.Reset(s.step(time.Now()))
+	}
+}
+
+// step sends all batches there are, and returns how long nothing else is due.
+func (s *Sessions) step(now time.Time) time.Duration {
+	s.cluster.mu.Lock()
+	cs := s.cluster.conns
+	s.cluster.mu.Unlock()
+	s.mu.Lock()
+	s.core.Tick(now)
+	for {
+		b, ok := s.core.Commands(s.batch + 1)
+		if !ok {
+			break
+		}
+		s.batch++
+		s.cluster.done.Go(func() { s.execute(cs, b) })
+	}
+	wait := tickInterval
+	if next := s.core.Next(now); !next.IsZero() {
+		wait = min(wait, max(next.Sub(now), time.Millisecond))
+	}
+	s.mu.Unlock()
+	s.report()
+	return wait
+}
+
+func (s *Sessions) execute(cs *conns, b wire.Batch) {
+	if cs != nil && cs.sharded {
+		for i := range b.Commands {
+			if b.Commands[i].Name == "PUBLISH" {
+				b.Commands[i].Name = "SPUBLISH"
+			}
+		}
+	}
+	replies := cs.do(b)
+	if b.Kind == wire.Plain && b.Commands[0].Name == "SET" && wire.FirstError(replies) != nil {
+		time.Sleep(retrySessions)
+	}
+	s.with(func(core *sessions.Core) { core.Reply(b.ID, replies, time.Now()) })
+}
+
+// report hands over what has become of sessions.
+func (s *Sessions) report() {
+	s.mu.Lock()
+	results := s.core.Results()
+	dones := make([]func(sessions.Result), len(results))
+	for i, r := range results {
+		dones[i] = s.dones[r.Ask]
+		delete(s.dones, r.Ask)
+	}
+	s.mu.Unlock()
+	for i, done := range dones {
+		if done != nil {
+			done(results[i])
+		}
+	}
+}
+
+// subscribe is the goroutine that receives what other nodes ask for.
+func (s *Sessions) subscribe(cs *conns) {
+	tell := func(yes bool) { s.holder.Reachable(yes, time.Now()) }
+	defer tell(false)
+	hooked := rueidis.WithOnSubscriptionHook(cs.ctx, func(change rueidis.PubSubSubscription) {
+		tell(!strings.HasSuffix(change.Kind, "unsubscribe"))
+	})
+	for cs.ctx.Err() == nil {
+		_ = cs.subscriber.Receive(hooked, cs.subscription(s.cluster.names.SessionChannel(s.node)), func(m rueidis.PubSubMessage) {
+			s.receive([]byte(m.Message))
+		})
+		tell(false)
+		sleep(cs.ctx, redialMin)
+	}
+}
+
+func (s *Sessions) receive(b []byte) {
+	s.mu.Lock()
+	r, asks := s.core.Receive(b)
+	s.mu.Unlock()
+	offer(s.work)
+	switch {
+	case !asks:
+	case r.Dissolve:
+		s.holder.Dissolve(r.PID)
+	default:
+		s.holder.Surrender(r.PID, r.User, time.Now(), func(record *rooms.Record, why rooms.RecoveryResult) {
+			s.with(func(core *sessions.Core) { core.Answer(r, record, why) })
+		})
+	}
+}

@@ -1,0 +1,283 @@
+package sessions
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+// A town is a few nodes and a Redis, stepped by hand.
+type town struct {
+	t     *testing.T
+	now   time.Time
+	redis map[string]string
+	nodes map[string]*node
+	batch uint64
+	away  bool // Redis is
+}
+
+type node struct {
+	core     *Core
+	name     string
+	deaf     bool // its subscription is gone
+	frozen   bool // it does not answer
+	requests []Request
+	results  map[uint64]Result
+}
+
+var names = wire.NewNames("ws:", 1)
+
+func newTown(t *testing.T, list ...string) *town {
+	w := &town{t: t, now: time.Unix(1e9, 0), redis: map[string]string{}, nodes: map[string]*node{}}
+	for _, name := range list {
+		w.nodes[name] = &node{core: New(names, name), name: name, results: map[uint64]Result{}}
+	}
+	return w
+}
+
+// do executes a command.
+func (w *town) do(c wire.Command) wire.Reply {
+	if w.away {
+		return wire.Reply{Err: errLost}
+	}
+	key := c.Keys[0]
+	value, found := w.redis[key]
+	switch c.Name {
+	case "SET":
+		w.redis[key] = c.Args[0]
+		return wire.Reply{Text: "OK"}
+	case "GETDEL":
+		delete(w.redis, key)
+		return wire.Reply{Nil: !found, Text: value}
+	case "GET":
+		return wire.Reply{Nil: !found, Text: value}
+	case "PUBLISH":
+		for _, n := range w.nodes {
+			if names.SessionChannel(n.name) != key || n.deaf {
+				continue
+			}
+			if !n.frozen {
+				if r, asks := n.core.Receive([]byte(c.Args[0])); asks {
+					n.requests = append(n.requests, r)
+				}
+			}
+			return wire.Reply{Int: 1}
+		}
+		return wire.Reply{}
+	}
+	w.t.Fatalf("command %v", c)
+	return wire.Reply{}
+}
+
+// step has a node send one batch, and reports whether it had one.
+func (w *town) step(n *node) bool {
+	if n.frozen {
+		return false
+	}
+	w.batch++
+	b, ok := n.core.Commands(w.batch)
+	if !ok {
+		return false
+	}
+	var replies []wire.Reply
+	for _, c := range b.Commands {
+		replies = append(replies, w.do(c))
+	}
+	n.core.Reply(b.ID, replies, w.now)
+	return true
+}
+
+func (w *town) settle() {
+	for busy := true; busy; {
+		busy = false
+		for _, n := range w.nodes {
+			busy = w.step(n) || busy
+			n.core.Tick(w.now)
+			for _, r := range n.core.Results() {
+				n.results[r.Ask] = r
+			}
+		}
+		if w.away {
+			return // what failed is written again, for ever
+		}
+	}
+}
+
+func record(node, user string) *rooms.Record {
+	return &rooms.Record{PID: "p", ID: "i", User: user, Node: node, Log: "log1", Rooms: []rooms.RoomFrom{{Name: "user:" + user, From: 3}}}
+}
+
+func save(n *node, r *rooms.Record) { n.core.Save(r.PID, rooms.AppendRecord(nil, r), time.Minute) }
+
+func (w *town) take(n *node, user string) uint64 {
+	ask := n.core.Take("p", user, w.now)
+	w.settle()
+	return ask
+}
+
+func (w *town) want(n *node, ask uint64, why rooms.RecoveryResult) {
+	w.t.Helper()
+	r, ok := n.results[ask]
+	if !ok || r.Why != why || (r.Record != nil) != (why == rooms.RecoveryDone) {
+		w.t.Errorf("result %+v (%v), want %v", r, ok, why)
+	}
+}
+
+func TestANodeThatLivesIsAskedForTheSession(t *testing.T) {
+	w := newTown(t, "a", "b")
+	a, b := w.nodes["a"], w.nodes["b"]
+	save(a, record("a", "ann"))
+	w.settle()
+	ask := w.take(b, "ann")
+	if len(a.requests) != 1 || a.requests[0].PID != "p" || a.requests[0].User != "ann" || a.requests[0].Node != "b" {
+		t.Fatalf("requests %+v", a.requests)
+	}
+	if _, done := b.results[ask]; done {
+		t.Fatal("taken without the node's word")
+	}
+	a.core.Answer(a.requests[0], record("a", "ann"), rooms.RecoveryDone)
+	w.settle()
+	w.want(b, ask, rooms.RecoveryDone)
+}
+
+func TestWhatIsGivenAwayIsNotWrittenLater(t *testing.T) {
+	for _, flying := range []bool{false, true} {
+		w := newTown(t, "a", "b")
+		a, b := w.nodes["a"], w.nodes["b"]
+		save(a, record("a", "ann"))
+		w.settle()
+		ask := w.take(b, "ann")
+		save(a, record("a", "late"))
+		var batch wire.Batch
+		if flying {
+			batch, _ = a.core.Commands(99)
+		}
+		a.core.Answer(a.requests[0], record("a", "ann"), rooms.RecoveryDone)
+		if flying { // the answer waits for the write
+			w.settle()
+			if _, done := b.results[ask]; done {
+				t.Error("answered before the write was over")
+			}
+			a.core.Reply(batch.ID, []wire.Reply{{Err: errLost}}, w.now)
+		}
+		w.settle()
+		w.want(b, ask, rooms.RecoveryDone)
+		save(b, record("b", "ann"))
+		w.settle()
+		if r, err := rooms.ParseRecord([]byte(w.redis[names.SessionRecord("p")])); err != nil || r.Node != "b" {
+			t.Errorf("flying %v: the record is %+v, %v", flying, r, err)
+		}
+	}
+}
+
+func TestASessionOfADeadNodeIsTakenOnce(t *testing.T) {
+	w := newTown(t, "a", "b", "c")
+	a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
+	save(a, record("a", "ann"))
+	w.settle()
+	a.deaf = true
+	first, second := b.core.Take("p", "ann", w.now), c.core.Take("p", "ann", w.now)
+	w.settle()
+	if x, y := b.results[first].Why, c.results[second].Why; x == y || x != rooms.RecoveryDone && y != rooms.RecoveryDone {
+		t.Errorf("results %v and %v, want it once", x, y)
+	}
+}
+
+func TestReasonsNotToHaveASession(t *testing.T) {
+	for name, x := range map[string]struct {
+		do   func(w *town, a, b *node)
+		user string
+		want rooms.RecoveryResult
+	}{
+		"no record":    {func(w *town, _, _ *node) { clear(w.redis) }, "ann", rooms.RecoveryUnknown},
+		"moved":        {func(w *town, a, _ *node) { a.core.Forget("p"); w.settle() }, "ann", rooms.RecoveryUnknown},
+		"another user": {func(*town, *node, *node) {}, "eve", rooms.RecoveryOtherUser},
+		"not answered": {func(_ *town, a, _ *node) { a.frozen = true }, "ann", rooms.RecoveryBusy},
+		"Redis away":   {func(w *town, _, _ *node) { w.away = true }, "ann", rooms.RecoveryFailed},
+		"garbage":      {func(w *town, _, _ *node) { w.redis[names.SessionRecord("p")] = "\x01?" }, "ann", rooms.RecoveryUnknown},
+		"its own": {func(w *town, _, b *node) {
+			save(b, record("b", "ann"))
+			w.settle()
+		}, "ann", rooms.RecoveryUnknown},
+	} {
+		w := newTown(t, "a", "b")
+		a, b := w.nodes["a"], w.nodes["b"]
+		save(a, record("a", "ann"))
+		w.settle()
+		x.do(w, a, b)
+		ask := w.take(b, x.user)
+		w.now = w.now.Add(2 * answerWithin)
+		w.settle()
+		t.Log(name)
+		w.want(b, ask, x.want)
+	}
+}
+
+func TestANodeLearnsWhetherASessionIsStillItsOwn(t *testing.T) {
+	for name, x := range map[string]struct {
+		do   func(w *town, a *node)
+		want bool
+	}{
+		"untouched":       {func(*town, *node) {}, true},
+		"taken by b":      {func(w *town, _ *node) { save(w.nodes["b"], record("b", "ann")); w.settle() }, false},
+		"ended at b":      {func(w *town, _ *node) { w.nodes["b"].core.Forget("p"); w.settle() }, false},
+		"Redis was empty": {func(w *town, _ *node) { clear(w.redis) }, true},
+		"Redis is away":   {func(w *town, _ *node) { w.away = true }, true},
+	} {
+		w := newTown(t, "a", "b")
+		a := w.nodes["a"]
+		save(a, record("a", "ann"))
+		w.settle()
+		x.do(w, a)
+		ask := a.core.Owns("p", w.now)
+		w.settle()
+		if r, ok := a.results[ask]; !ok || r.Owned != x.want {
+			t.Errorf("%s: owned %v (%v), want %v", name, r.Owned, ok, x.want)
+		}
+	}
+}
+
+func TestRecordsThatCouldNotBeWrittenAreWrittenAgain(t *testing.T) {
+	w := newTown(t, "a")
+	a := w.nodes["a"]
+	w.away = true
+	save(a, record("a", "ann"))
+	w.settle()
+	w.away = false
+	if a.core.Idle() {
+		t.Fatal("forgotten")
+	}
+	w.settle()
+	if !a.core.Idle() || w.redis[names.SessionRecord("p")] == "" {
+		t.Errorf("redis has %q", w.redis)
+	}
+}
+
+func TestWritesAreBounded(t *testing.T) {
+	c := New(names, "a")
+	form := []byte(strings.Repeat("x", 1<<20))
+	for i := range 100 {
+		c.Save(fmt.Sprint(i), form, time.Minute)
+	}
+	if c.bytes > maxBytes || c.Dropped() != 36 {
+		t.Errorf("%d bytes wait, %d dropped", c.bytes, c.Dropped())
+	}
+}
+
+func FuzzMessage(f *testing.F) {
+	f.Add(message{kind: 't', ask: 7, pid: "p", user: "u", node: "n"}.append(nil))
+	f.Add(message{kind: 'r', ask: 7, why: rooms.RecoveryBusy, record: []byte("r")}.append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := parseMessage(b)
+		if err != nil {
+			return
+		}
+		if again, err := parseMessage(m.append(nil)); err != nil || fmt.Sprint(again) != fmt.Sprint(m) {
+			t.Errorf("%+v became %+v, %v", m, again, err)
+		}
+	})
+}

@@ -1,0 +1,386 @@
+package rooms
+
+import (
+	"errors"
+	"time"
+)
+
+// A comeback is a client's return to its session. The socket's phase says how
+// far it is:
+//
+//	phaseTaking     the record is taken from whoever has it
+//	phaseAsking     each of its rooms is asked for again
+//	phaseReplaying  the socket is in the rooms, and what comes for it is held;
+//	                the history is read
+//	phaseConnected  CONNECT was answered, then came what was missed, then what
+//	                was held
+//
+// Whatever goes wrong before the answer makes the client a new one, with a
+// reason. Owned by the socket's event loop.
+type comeback struct {
+	socket *Socket
+	id     Identity
+	auth   auth
+
+	sink   Sink // of the socket, which has another one while it is in the rooms
+	record *Record
+	from   *Socket // that had the session on this node; nil: none
+	asked  int     // rooms without an answer
+	why    RecoveryResult
+
+	revoked []string // rooms that it may not be in any more
+	rooms   []RoomFrom
+	given   uint64
+
+	held     []Numbered
+	heldSize int
+	full     bool // more came than is held
+}
+
+// comeback is the return under way; nil when there is none.
+func (s *Socket) comeback() *comeback {
+	if s.aside == nil {
+		return nil
+	}
+	return s.aside.comeback
+}
+
+// comeBack begins the return of a client whose token was verified.
+func (s *Socket) comeBack(id Identity, a auth, now time.Time) {
+	c := &comeback{socket: s, id: id, auth: a}
+	if s.aside == nil {
+		s.aside = &aside{}
+	}
+	s.aside.comeback = c
+	s.phase = phaseTaking
+	hub := s.shard.hub
+	if hub.config.Recovery.History == nil || id.UserID == "" {
+		c.fail(RecoveryUnknown, now)
+		return
+	}
+	consult(s.shard, now, func(done func(taken)) {
+		hub.takeSession(a.pid, id.UserID, now, done)
+	}, c.take)
+}
+
+// take goes on with the record.
+func (c *comeback) take(t taken, now time.Time) {
+	c.record, c.from = t.record, t.from
+	switch {
+	case c.socket.comeback() != c: // its connection has ended meanwhile
+		c.putBack(now)
+	case t.why != RecoveryDone:
+		c.fail(t.why, now)
+	case c.record.User != c.id.UserID:
+		c.putBack(now)
+		c.fail(RecoveryOtherUser, now)
+	case c.record.Ended && now.Sub(c.record.At) > c.socket.shard.hub.config.Recovery.Window:
+		c.fail(RecoveryWindow, now)
+	default:
+		c.begin(now)
+	}
+}
+
+// maxAhead is by how many events a client may be ahead of this node. It is
+// believed when its own node has died, and not without bounds.
+const maxAhead = 1 << 20
+
+// begin finds from where to replay, and asks for the rooms.
+func (c *comeback) begin(now time.Time) {
+	s := c.socket
+	here := c.record.Node == s.shard.hub.nodeName()
+	rooms, given, why := c.record.starts(s.shard.identity, c.auth.offset, here)
+	if why != RecoveryDone {
+		c.fail(why, now)
+		return
+	}
+	if given > s.shard.Position()+maxAhead {
+		c.fail(RecoveryOffset, now)
+		return
+	}
+	c.given = given
+	s.phase = phaseAsking
+	s.userID, s.id = c.id.UserID, c.record.ID
+	s.take(c.id, now)
+	if s.shard.hub.config.Authorizer == nil {
+		c.rooms = rooms
+		c.enter(now)
+		return
+	}
+	c.asked = 1 // not before all were asked
+	for _, room := range rooms {
+		if OfUser(room.Name) {
+			c.rooms = append(c.rooms, room)
+			continue
+		}
+		c.asked++
+		s.authorize(room.Name, now, func(err error, now time.Time) { c.answer(room, err, now) })
+	}
+	c.answered(now)
+}
+
+// answer takes what was said about a room.
+func (c *comeback) answer(room RoomFrom, err error, now time.Time) {
+	switch {
+	case err == nil:
+		c.rooms = append(c.rooms, room)
+	case errors.Is(err, ErrNotAllowed):
+		c.revoked = append(c.revoked, room.Name)
+	default:
+		c.why = RecoveryPolicy
+	}
+	c.answered(now)
+}
+
+func (c *comeback) answered(now time.Time) {
+	if c.asked--; c.asked > 0 || c.socket.comeback() != c {
+		return
+	}
+	if c.why != RecoveryDone {
+		c.fail(c.why, now)
+		return
+	}
+	c.enter(now)
+}
+
+// enter makes the socket a member of its rooms. The others are not told, and
+// what comes from here on is held.
+func (c *comeback) enter(now time.Time) {
+	s := c.socket
+	sh := s.shard
+	c.sink, s.sink = s.sink, nobody{}
+	s.phase = phaseReplaying
+	s.session = &session{pid: c.record.PID, token: TokenMark(c.id.TokenID), log: sh.log, gaps: sh.gaps, hold: c}
+	log := sh.log
+	sh.joinOwn(s)
+	for _, room := range c.rooms {
+		// What has stayed of the session here still has the places.
+		if c.from == nil && !OfUser(room.Name) && s.mayJoin(len(room.Name), now) != nil {
+			c.fail(RecoveryLimits, now)
+			return
+		}
+		r, _ := sh.join(s, []byte(room.Name), !OfUser(room.Name))
+		if OfUser(r.name) {
+			s.userID = r.name[len(kindUser)+1:]
+		}
+	}
+	c.rejoin()
+	settings := &sh.hub.config.Recovery
+	q := Question{
+		Log: c.record.Log, Rooms: c.rooms, Here: c.record.Node == sh.hub.nodeName(),
+		Since: c.since(), Began: c.began(), User: c.record.User, Token: c.record.Token, Issued: c.record.Issued,
+		MaxEvents: settings.MaxEvents, MaxBytes: settings.MaxBytes,
+	}
+	consult(sh, now, func(done func(Missed)) { settings.History.Missed(q, done) }, func(m Missed, now time.Time) {
+		switch {
+		case s.comeback() != c:
+		case m.Result != RecoveryDone:
+			c.fail(m.Result, now)
+		case c.full:
+			c.fail(RecoveryTooMuch, now)
+		case sh.log != log:
+			c.fail(RecoveryOtherLog, now)
+		case s.session.lost(sh):
+			c.fail(RecoveryLogShort, now)
+		default:
+			c.finish(&m, now)
+		}
+	})
+}
+
+// since is the position up to which orders have met the session: the one it
+// was given everything to, as far as that is known.
+func (c *comeback) since() uint64 {
+	if c.record.Ended {
+		return c.record.Given
+	}
+	return max(c.given, c.began()) // the socket was there when it joined its user's room
+}
+
+// began is the position at which the session has joined its user's room.
+func (c *comeback) began() uint64 {
+	for _, room := range c.record.Rooms {
+		if OfUser(room.Name) {
+			return room.From
+		}
+	}
+	return 0
+}
+
+// rejoin has the rooms keep the positions at which the session has joined
+// them: a client that is cut off before it has got its first event comes back
+// to all that it misses now.
+func (c *comeback) rejoin() {
+	n := c.socket.session
+	for i, m := range c.socket.rooms {
+		for _, room := range c.record.Rooms {
+			if room.Name == m.room.name {
+				n.joins[i] = room.From
+				break
+			}
+		}
+	}
+}
+
+// keep holds an event for a client whose history is being read.
+func (c *comeback) keep(b *Broadcast) {
+	settings := &c.socket.shard.hub.config.Recovery
+	if b.Message.Volatile || c.full {
+		return
+	}
+	if c.heldSize += b.Message.Size(); len(c.held) >= settings.MaxEvents || c.heldSize > settings.MaxBytes {
+		c.full, c.held = true, nil
+		return
+	}
+	c.held = append(c.held, Numbered{b.Position, b.Message})
+}
+
+// finish answers CONNECT and sends what was missed.
+func (c *comeback) finish(m *Missed, now time.Time) {
+	s := c.socket
+	sh := s.shard
+	s.phase, s.sink, s.aside, s.until = phaseConnected, c.sink, nil, 0
+	n := s.session
+	n.hold = nil
+	n.last = c.record.Last // unless there is more
+	sh.stats.Sockets.Add(1)
+	sh.stats.Connects.Add(1)
+	sh.hub.sessions.open(n.pid, s)
+	s.sendAnswer()
+	for _, name := range c.revoked {
+		s.sendRevoked(name, ErrNotAllowed.Error())
+	}
+	floor := max(m.Through, c.given)
+	for i := range m.Events {
+		c.send(&m.Events[i])
+	}
+	for i := range c.held {
+		if c.held[i].Position > floor {
+			c.send(&c.held[i])
+		}
+	}
+	s.raise(max(floor, s.floor()))
+	c.tellState(now)
+	c.dissolveOthers() // behind the counting
+	s.startExpiry(&c.id, now)
+	s.saveSession()
+	c.report(RecoveryDone, len(m.Events)+len(c.held))
+}
+
+func (c *comeback) send(e *Numbered) {
+	s := c.socket
+	s.session.last = e.Position
+	s.sink.Send(e.Message.WithOffset(s.shard.identity, e.Position))
+}
+
+// dissolveOthers has what the session has left behind go.
+func (c *comeback) dissolveOthers() {
+	hub := c.socket.shard.hub
+	switch {
+	case c.from != nil:
+		from := c.from
+		from.shard.Post(func(now time.Time) { from.dissolve(now) })
+	case hub.config.Recovery.Remote != nil && c.record.Node != hub.nodeName():
+		hub.config.Recovery.Remote.Dissolve(c.record.PID, c.record.Node)
+	}
+}
+
+// tellState tells the client how its rooms stand, and the others that it is
+// back, if they were told that it left.
+func (c *comeback) tellState(now time.Time) {
+	s := c.socket
+	for _, m := range s.rooms {
+		if !m.room.announce {
+			continue
+		}
+		s.sendPacket(s.appendRoomState(s.shard.buf[:0], m.room.name, c.others()))
+		if c.record.Left {
+			s.announce(m.room, eventUserJoined, 0, now)
+		}
+	}
+}
+
+// others is how many members that are about to leave each room silently are
+// counted in it.
+func (c *comeback) others() int {
+	if c.record.Left {
+		return 0
+	}
+	return 1
+}
+
+// fail makes the client a new one.
+func (c *comeback) fail(why RecoveryResult, now time.Time) {
+	s := c.socket
+	c.undo(now)
+	c.report(why, 0)
+	s.phase = phaseOpen
+	s.connect(c.id, true, now)
+}
+
+// endComeback makes a client that is coming back a new one, and reports whether
+// the socket is in its rooms now, connected or absent.
+func (s *Socket) endComeback(why RecoveryResult, now time.Time) bool {
+	if c := s.comeback(); c != nil {
+		c.fail(why, now)
+	}
+	return s.phase == phaseConnected || s.phase == phaseAbsent
+}
+
+// undo takes back what the return has changed.
+func (c *comeback) undo(now time.Time) {
+	s := c.socket
+	for len(s.rooms) > 0 {
+		s.shard.leave(s, len(s.rooms)-1, now)
+	}
+	if c.sink != nil {
+		s.sink = c.sink
+	}
+	s.aside.comeback = nil
+	s.session, s.id, s.userID, s.claims = nil, "", "", nil
+	s.tokenID, s.issued = 0, 0
+}
+
+// abandon ends a return whose connection has ended: the session waits for the
+// next one.
+func (c *comeback) abandon(now time.Time) {
+	c.undo(now)
+	c.putBack(now)
+}
+
+// putBack keeps the session for the next return.
+func (c *comeback) putBack(now time.Time) {
+	r, from := c.record, c.from
+	hub := c.socket.shard.hub
+	switch {
+	case r == nil:
+	case from != nil: // it has the session again, if it has not left yet
+		from.shard.Post(func(time.Time) {
+			if from.phase == phaseAbsent {
+				from.session.gone = false
+				hub.sessions.open(r.PID, from)
+				return
+			}
+			r.Left = true
+			hub.keepRecord(r)
+		})
+	case r.Ended:
+		r.Node = hub.nodeName()
+		hub.keepRecord(r)
+	case hub.config.Recovery.Remote != nil: // nobody knows what its node, which is dead, has given
+		hub.config.Recovery.Remote.Save(r.PID, AppendRecord(nil, r), hub.config.Recovery.Window)
+	}
+}
+
+func (c *comeback) report(why RecoveryResult, events int) {
+	hub := c.socket.shard.hub
+	hub.recoveries[why].Add(1)
+	if hub.config.Recovery.Report == nil {
+		return
+	}
+	r := Return{Result: why, User: c.id.UserID, Offset: c.auth.offset, Events: events}
+	if c.record != nil {
+		r.Socket = c.record.ID
+	}
+	hub.config.Recovery.Report(r)
+}

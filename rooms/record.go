@@ -1,0 +1,242 @@
+package rooms
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strings"
+	"time"
+)
+
+// A Record is what is kept of a session so that its client can come back.
+type Record struct {
+	PID    string
+	ID     string // the socket's public one
+	User   string
+	Token  uint64 // TokenMark of the token's id; 0 when it has none
+	Issued uint32 // when the token was, Unix s; 0 when it does not say
+	Node   string // that has the session
+	Log    string // identity of the log that the positions belong to
+
+	// Rooms are those the socket is in, its user's first, each with the
+	// position of the log at which it joined. It is given what is behind that.
+	Rooms []RoomFrom
+
+	Ended bool      // the following are known: the connection has ended
+	At    time.Time // when
+	Given uint64    // everything up to this position that is for the session was given to it
+	Last  uint64    // position of the last event that was; 0: none was
+	Left  bool      // the others have been told user_left
+}
+
+// recordVersion is the first byte of a record.
+const recordVersion = 1
+
+// Bounds of a record.
+const (
+	maxRecordRooms = 20_000
+	maxRecordText  = 4096 // bytes of a name
+)
+
+const (
+	recordEnded = 1
+	recordLeft  = 2
+)
+
+// AppendRecord appends the binary form:
+//
+//	1 byte   version
+//	1 byte   flags
+//	texts    pid, id, user, node, log: each a uvarint length and the bytes
+//	uvarints token, issued
+//	uvarint  number of rooms, and for each its name and its position
+//	uvarints end in Unix ms, given, last: of an ended session only
+func AppendRecord(b []byte, r *Record) []byte {
+	var flags byte
+	if r.Ended {
+		flags |= recordEnded
+	}
+	if r.Left {
+		flags |= recordLeft
+	}
+	b = append(b, recordVersion, flags)
+	for _, text := range []string{r.PID, r.ID, r.User, r.Node, r.Log} {
+		b = appendText(b, text)
+	}
+	b = binary.AppendUvarint(b, r.Token)
+	b = binary.AppendUvarint(b, uint64(r.Issued))
+	b = binary.AppendUvarint(b, uint64(len(r.Rooms)))
+	for _, room := range r.Rooms {
+		b = appendText(b, room.Name)
+		b = binary.AppendUvarint(b, room.From)
+	}
+	if !r.Ended {
+		return b
+	}
+	b = binary.AppendUvarint(b, uint64(r.At.UnixMilli()))
+	b = binary.AppendUvarint(b, r.Given)
+	return binary.AppendUvarint(b, r.Last)
+}
+
+func appendText(b []byte, text string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
+var errRecord = errors.New("session record: cut short or malformed")
+
+// ParseRecord reads what AppendRecord has written. It keeps no view of b.
+func ParseRecord(b []byte) (*Record, error) {
+	p := recordReader{rest: b}
+	if version := p.byte(); version != recordVersion && !p.bad {
+		return nil, fmt.Errorf("session record of version %d, want %d", version, recordVersion)
+	}
+	flags := p.byte()
+	r := &Record{Ended: flags&recordEnded != 0, Left: flags&recordLeft != 0}
+	for _, text := range []*string{&r.PID, &r.ID, &r.User, &r.Node, &r.Log} {
+		*text = p.text()
+	}
+	r.Token = p.number()
+	issued := p.number()
+	r.Issued = uint32(issued)
+	n := p.number()
+	p.bad = p.bad || uint64(r.Issued) != issued || n > maxRecordRooms || n > uint64(len(p.rest))
+	for range n {
+		if p.bad {
+			return nil, errRecord
+		}
+		r.Rooms = append(r.Rooms, RoomFrom{Name: p.text(), From: p.number()})
+	}
+	if r.Ended {
+		ms := p.number()
+		p.bad = p.bad || ms > 1<<50
+		r.At = time.UnixMilli(int64(ms))
+		r.Given, r.Last = p.number(), p.number()
+	}
+	if p.bad || len(p.rest) > 0 || flags > recordEnded|recordLeft {
+		return nil, errRecord
+	}
+	return r, nil
+}
+
+// A recordReader takes values from the front of a record.
+type recordReader struct {
+	rest []byte
+	bad  bool
+}
+
+func (p *recordReader) byte() byte {
+	if len(p.rest) == 0 {
+		p.bad = true
+		return 0
+	}
+	c := p.rest[0]
+	p.rest = p.rest[1:]
+	return c
+}
+
+func (p *recordReader) number() uint64 {
+	n, size := binary.Uvarint(p.rest)
+	if size <= 0 {
+		p.bad = true
+		return 0
+	}
+	p.rest = p.rest[size:]
+	return n
+}
+
+func (p *recordReader) text() string {
+	n := p.number()
+	if p.bad || n > maxRecordText || n > uint64(len(p.rest)) {
+		p.bad = true
+		return ""
+	}
+	text := string(p.rest[:n])
+	p.rest = p.rest[n:]
+	return text
+}
+
+// TokenMark is how records and orders know a token's id: the same on every
+// node; 0 for "".
+func TokenMark(id string) uint64 {
+	if id == "" {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write([]byte(id))
+	return max(h.Sum64(), 1)
+}
+
+// starts returns from where the rooms of a session are to be replayed to a
+// client that comes back with an offset, "" for none; and up to where
+// everything was given to it. here: the record is this node's own.
+func (r *Record) starts(log, offset string, here bool) (rooms []RoomFrom, given uint64, why RecoveryResult) {
+	from, why := r.start(log, offset)
+	if why != RecoveryDone {
+		return nil, 0, why
+	}
+	for _, room := range r.Rooms {
+		if room.From == 0 && !here {
+			return nil, 0, RecoveryPosition
+		}
+		rooms = append(rooms, RoomFrom{Name: room.Name, From: max(room.From, from)})
+	}
+	return rooms, from, RecoveryDone
+}
+
+// start returns the position up to which the client has everything; 0: nothing
+// since it joined its rooms.
+func (r *Record) start(log, offset string) (uint64, RecoveryResult) {
+	if log == "" || r.Log != log {
+		return 0, RecoveryOtherLog
+	}
+	if r.Ended && r.Last == 0 { // nothing was sent that could have been lost
+		return r.Given, RecoveryDone
+	}
+	if offset == "" {
+		return 0, RecoveryDone
+	}
+	identity, position, ok := ParseOffset(offset)
+	switch {
+	case !ok:
+		return 0, RecoveryOffset
+	case identity != log:
+		return 0, RecoveryOtherLog
+	case !r.Ended:
+		return position, RecoveryDone
+	case position == r.Last: // the client has what was sent last
+		return max(r.Given, r.Last), RecoveryDone
+	case position > max(r.Given, r.Last):
+		return 0, RecoveryOffset
+	}
+	return position, RecoveryDone
+}
+
+// maxOffsetDigits is the length of the largest position in base 36.
+const maxOffsetDigits = 13
+
+// ParseOffset reads the identity of a log and a position in it, which is not 0.
+// It accepts no other form than codec.AppendOffset's.
+func ParseOffset(text string) (log string, position uint64, ok bool) {
+	log, digits, found := strings.Cut(text, ".")
+	if !found || log == "" || digits == "" || len(digits) > maxOffsetDigits || digits[0] == '0' {
+		return "", 0, false
+	}
+	for _, c := range []byte(digits) {
+		var digit uint64
+		switch {
+		case c >= '0' && c <= '9':
+			digit = uint64(c - '0')
+		case c >= 'a' && c <= 'z':
+			digit = uint64(c-'a') + 10
+		default:
+			return "", 0, false
+		}
+		next := position*36 + digit
+		if next/36 != position { // overflow
+			return "", 0, false
+		}
+		position = next
+	}
+	return log, position, true
+}

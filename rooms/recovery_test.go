@@ -1,0 +1,446 @@
+package rooms
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// A pastLog is the log of a world: what was published to it, with a history
+// that answers at once or when it is told to.
+type pastLog struct {
+	hub     *Hub
+	entries []pastEntry
+	passed  uint64
+	short   uint64 // positions up to it are not kept any more
+	waiting []func()
+	slow    bool
+}
+
+type pastEntry struct {
+	position uint64
+	room     string
+	message  *codec.Message
+	order    *Order
+}
+
+const logName = "log1"
+
+func (p *pastLog) Missed(q Question, done func(Missed)) {
+	if p.slow {
+		through := p.passed
+		p.waiting = append(p.waiting, func() { done(p.answer(q, through)) })
+		return
+	}
+	done(p.answer(q, p.passed))
+}
+
+func (p *pastLog) Wanted() {}
+
+func (p *pastLog) answer(q Question, through uint64) Missed {
+	m := Missed{Through: through}
+	for _, e := range p.entries {
+		if e.position > through {
+			break
+		}
+		if e.order != nil && e.position > q.Since && e.order.Means(q.User, q.Token, q.Issued) {
+			return Missed{Result: RecoveryOrder}
+		}
+		for _, room := range q.Rooms {
+			if room.From < p.short {
+				return Missed{Result: RecoveryLogShort}
+			}
+			if room.Name == e.room && e.position > room.From {
+				m.Events = append(m.Events, Numbered{e.position, e.message})
+			}
+		}
+	}
+	if len(m.Events) > q.MaxEvents {
+		return Missed{Result: RecoveryTooMuch}
+	}
+	return m
+}
+
+// publish adds an event to the log and delivers it.
+func (p *pastLog) publish(w *world, room string) uint64 {
+	p.passed++
+	e := pastEntry{position: p.passed, room: room, message: news("e" + strconv.FormatUint(p.passed, 10))}
+	p.entries = append(p.entries, e)
+	p.hub.Deliver(Broadcast{Room: room, Message: e.message, Position: e.position})
+	p.hub.Passed(e.position)
+	w.settle()
+	return e.position
+}
+
+// newPast makes a world with a log that clients can come back to.
+func newPast(t testing.TB, shards int, mutate ...func(*Config)) (*world, *pastLog) {
+	past := &pastLog{}
+	w := newWorld(t, shards, append([]func(*Config){func(c *Config) {
+		c.Recovery = Recovery{Mode: RecoveryAsked, History: past, Grace: 5 * time.Second}
+	}}, mutate...)...)
+	past.hub = w.hub
+	w.hub.Anew(logName, 0)
+	w.settle()
+	return w, past
+}
+
+// A guest is a client as the unmodified one behaves: it keeps its pid and the
+// offset of the last event.
+type guest struct {
+	*client
+	token, pid, offset string
+	got                []string // names of events of the log
+	recovered          bool
+}
+
+func (w *world) guest(token string) *guest {
+	w.t.Helper()
+	g := &guest{token: token}
+	g.comeOn(w)
+	return g
+}
+
+// comeOn connects, on the next shard.
+func (g *guest) comeOn(w *world) {
+	w.t.Helper()
+	g.dial(w)
+	g.answered()
+}
+
+// dial opens a connection and sends CONNECT.
+func (g *guest) dial(w *world) {
+	g.client = w.open(userOf(g.token))
+	auth := map[string]any{"token": g.token, "recovery": true}
+	if g.pid != "" {
+		auth["pid"] = g.pid
+	}
+	if g.offset != "" {
+		auth["offset"] = g.offset
+	}
+	b, _ := json.Marshal(auth)
+	g.text("0" + string(b))
+}
+
+// answered takes the answer to CONNECT, which comes first.
+func (g *guest) answered() {
+	g.w.t.Helper()
+	var answer struct{ SID, PID string }
+	packet := g.next()
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(packet, "40")), &answer); err != nil || len(answer.PID) != 20 {
+		g.w.t.Fatalf("answer %q, %v", packet, err)
+	}
+	g.recovered = answer.PID == g.pid
+	g.id, g.pid = answer.SID, answer.PID
+	g.read()
+}
+
+// read takes what has come, and keeps the offset.
+func (g *guest) read() {
+	for len(g.inbox) > 0 {
+		var args []json.RawMessage
+		packet := g.next()
+		if json.Unmarshal([]byte(strings.TrimPrefix(packet, "42")), &args) != nil {
+			continue
+		}
+		var name, offset string
+		_ = json.Unmarshal(args[0], &name)
+		if json.Unmarshal(args[len(args)-1], &offset) == nil && len(args) > 1 {
+			g.offset = offset
+			g.got = append(g.got, name)
+		}
+	}
+}
+
+func (g *guest) join(room string) {
+	g.emit("join_room", conversation(room))
+	g.read()
+}
+
+func (g *guest) wantGot(names ...string) {
+	g.w.t.Helper()
+	g.read()
+	if fmt.Sprint(g.got) != fmt.Sprint(names) {
+		g.w.t.Errorf("got %v, want %v", g.got, names)
+	}
+}
+
+func (g *guest) wantResult(want RecoveryResult) {
+	g.w.t.Helper()
+	if g.recovered != (want == RecoveryDone) {
+		g.w.t.Errorf("recovered %v, want %v", g.recovered, want)
+	}
+	if n := g.w.hub.Recoveries(); n[want] == 0 {
+		g.w.t.Errorf("counted %v, want one %v", n, want)
+	}
+}
+
+func TestAClientComesBackToWhatItMissed(t *testing.T) {
+	for _, shards := range []int{1, 3} {
+		w, past := newPast(t, shards)
+		ann, bob := w.guest("ann"), w.connect("bob")
+		past.publish(w, "conversation:1") // before the join
+		ann.join("1")
+		bob.emit("join_room", conversation("1"))
+		past.publish(w, "conversation:1")
+		ann.wantGot("e2")
+		id := ann.id
+		ann.hangUp()
+		past.publish(w, "conversation:1")
+		past.publish(w, "conversation:2")
+		past.publish(w, "user:ann")
+		ann.comeOn(w)
+		ann.wantResult(RecoveryDone)
+		if ann.id != id || ann.socket.ID() != id {
+			t.Errorf("id %q, want %q", ann.id, id)
+		}
+		past.publish(w, "conversation:1")
+		ann.wantGot("e2", "e3", "e5", "e6")
+		if n := w.hub.Members("conversation:1"); n != 2 {
+			t.Errorf("%d members, want 2", n)
+		}
+		for _, packet := range bob.inbox {
+			if strings.Contains(packet, "user_left") || strings.Contains(packet, "user_joined") {
+				t.Errorf("bob was told %s", packet)
+			}
+		}
+	}
+}
+
+func TestEachReasonNotToRecover(t *testing.T) {
+	forbid := map[string]bool{}
+	for name, x := range map[string]struct {
+		away func(w *world, past *pastLog, ann *guest)
+		want RecoveryResult
+	}{
+		"nobody knows the pid": {func(_ *world, _ *pastLog, ann *guest) { ann.pid = strings.Repeat("x", 20) }, RecoveryUnknown},
+		"another user":         {func(_ *world, _ *pastLog, ann *guest) { ann.token = "eve" }, RecoveryOtherUser},
+		"the window is over":   {func(w *world, _ *pastLog, _ *guest) { w.at(w.now.Add(3 * time.Minute)) }, RecoveryUnknown},
+		"garbage offset":       {func(_ *world, _ *pastLog, ann *guest) { ann.offset = "hello" }, RecoveryOffset},
+		"an offset beyond":     {func(_ *world, _ *pastLog, ann *guest) { ann.offset = logName + ".zz" }, RecoveryOffset},
+		"another log":          {func(_ *world, _ *pastLog, ann *guest) { ann.offset = "log2.1" }, RecoveryOtherLog},
+		"the log is another":   {func(w *world, _ *pastLog, _ *guest) { w.hub.Anew("log2", 0); w.settle() }, RecoveryOtherLog},
+		"the log is too short": {func(_ *world, past *pastLog, _ *guest) { past.short = 100 }, RecoveryLogShort},
+		"too much": {func(w *world, past *pastLog, _ *guest) {
+			for range 12 {
+				past.publish(w, "conversation:1")
+			}
+		}, RecoveryTooMuch},
+		"an order while it was there": {func(w *world, _ *pastLog, _ *guest) {
+			_ = w.hub.Obey(Order{User: "ann", Reason: "gone"})
+			w.settle()
+		}, RecoveryUnknown},
+		"an order while it was away": {func(w *world, past *pastLog, _ *guest) {
+			w.at(w.now.Add(10 * time.Second))
+			past.passed++
+			past.entries = append(past.entries, pastEntry{position: past.passed, order: &Order{User: "ann"}})
+			past.hub.Passed(past.passed)
+		}, RecoveryOrder},
+		"events were lost": {func(w *world, _ *pastLog, _ *guest) { w.hub.Gap(); w.settle() }, RecoveryLogShort},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, past := newPast(t, 1, func(c *Config) { c.Recovery.MaxEvents = 10 })
+			_ = forbid
+			ann := w.guest("ann")
+			ann.join("1")
+			past.publish(w, "conversation:1")
+			ann.wantGot("e1")
+			ann.hangUp()
+			pid := ann.pid
+			x.away(w, past, ann)
+			ann.comeOn(w)
+			ann.wantResult(x.want)
+			ann.wantGot("e1") // nothing is replayed
+			if x.want != RecoveryOtherUser {
+				return
+			}
+			ann.hangUp()
+			ann.token, ann.pid = "ann", pid
+			ann.comeOn(w)
+			ann.wantResult(RecoveryDone) // the record is still its owner's
+		})
+	}
+}
+
+func TestEventsThatComeWhileTheHistoryIsReadComeOnce(t *testing.T) {
+	w, past := newPast(t, 2)
+	ann := w.guest("ann")
+	ann.join("1")
+	past.publish(w, "conversation:1")
+	ann.read()
+	ann.hangUp()
+	past.publish(w, "conversation:1")
+	past.slow = true
+	ann.dial(w)
+	past.publish(w, "conversation:1")
+	if len(ann.inbox) > 0 {
+		t.Fatalf("got %v before the answer", ann.inbox)
+	}
+	past.waiting[0]()
+	w.settle()
+	ann.answered()
+	past.publish(w, "conversation:1")
+	ann.wantResult(RecoveryDone)
+	ann.wantGot("e1", "e2", "e3", "e4")
+}
+
+func TestAReturnThatIsCutOffLeavesTheSessionToTheNextOne(t *testing.T) {
+	for name, late := range map[string]time.Duration{"within the grace": 0, "behind the grace": 10 * time.Second} {
+		w, past := newPast(t, 2)
+		bob := w.connect("bob")
+		bob.emit("join_room", conversation("1"))
+		ann := w.guest("ann")
+		ann.join("1")
+		past.publish(w, "conversation:1")
+		ann.read()
+		ann.hangUp()
+		past.publish(w, "conversation:1")
+		past.slow = true
+		ann.dial(w)
+		ann.hangUp()
+		for _, answer := range past.waiting {
+			answer()
+		}
+		past.slow = false
+		w.at(w.now.Add(late))
+		ann.comeOn(w)
+		ann.wantResult(RecoveryDone)
+		ann.wantGot("e1", "e2")
+		if n := w.hub.Members("conversation:1"); n != 2 {
+			t.Errorf("%s: %d members, want 2", name, n)
+		}
+		if r := w.hub.Recoveries(); r[RecoveryDone] != 1 {
+			t.Errorf("%s: %v", name, r)
+		}
+	}
+}
+
+func TestWhoComesBackBeforeItsConnectionIsNoticedTakesItOver(t *testing.T) {
+	for _, shards := range []int{1, 2} {
+		w, past := newPast(t, shards)
+		ann := w.guest("ann")
+		ann.join("1")
+		past.publish(w, "conversation:1")
+		old := ann.client
+		ann.read()
+		past.publish(w, "conversation:1") // written to a connection that is dead
+		ann.comeOn(w)
+		w.settle()
+		ann.wantResult(RecoveryDone)
+		ann.wantGot("e1", "e2")
+		if old.reason == nil || *old.reason != ReasonTakenOver {
+			t.Errorf("the old connection ended with %v", old.reason)
+		}
+		if s := w.hub.Stats(); s.Sockets != 1 || s.Absent != 0 || s.Members != 2 {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+func TestPresenceWaitsForWhoMayComeBack(t *testing.T) {
+	w, _ := newPast(t, 1)
+	bob, ann := w.connect("bob"), w.guest("ann")
+	bob.emit("join_room", conversation("1"))
+	ann.join("1")
+	bob.wantAbout("user_joined", ann.client, "conversation:1")
+	ann.hangUp()
+	w.at(w.now.Add(4 * time.Second))
+	w.hub.Shard(0).Expire(w.now)
+	w.settle()
+	bob.wantNothing()
+	w.at(w.now.Add(2 * time.Second))
+	bob.wantAbout("user_left", ann.client, "conversation:1")
+	ann.comeOn(w) // later than the grace
+	ann.wantResult(RecoveryDone)
+	bob.wantAbout("user_joined", ann.client, "conversation:1")
+	ann.text("1") // says goodbye: nobody waits
+	bob.wantAbout("user_left", ann.client, "conversation:1")
+}
+
+func TestRoomsAreAskedForAgain(t *testing.T) {
+	var answer error
+	w, past := newPast(t, 1, func(c *Config) {
+		c.Authorizer = authorizerFunc(func(_ Identity, room string, done func(error)) {
+			if room == "conversation:2" {
+				done(answer)
+				return
+			}
+			done(nil)
+		})
+	})
+	ann := w.guest("ann")
+	ann.join("1")
+	ann.join("2")
+	past.publish(w, "conversation:1")
+	ann.read()
+	ann.hangUp()
+	past.publish(w, "conversation:2")
+	past.publish(w, "conversation:1")
+	answer = ErrNotAllowed
+	ann.dial(w)
+	if len(ann.inbox) < 2 || !strings.Contains(ann.inbox[1], `["room_revoked",{"room":"conversation:2"`) {
+		t.Fatalf("got %v", ann.inbox)
+	}
+	ann.answered()
+	ann.wantGot("e1", "e3")
+	ann.hangUp()
+	answer = nil
+	ann.comeOn(w)
+	ann.wantGot("e1", "e3") // it does not come back into the room
+	if n := w.hub.Members("conversation:2"); n != 0 {
+		t.Errorf("%d members", n)
+	}
+}
+
+func TestWhoDoesNotAskSeesNoDifference(t *testing.T) {
+	w, past := newPast(t, 1)
+	bob, ann := w.connect("bob"), w.guest("ann")
+	ann.join("1")
+	bob.emit("join_room", conversation("1"))
+	past.publish(w, "conversation:1")
+	bob.want("e1", "{}")
+	ann.wantGot("e1")
+	if !strings.HasSuffix(string(ann.last.AppendPayload(nil)), `,{},"log1.1"]`) {
+		t.Errorf("sent %s", ann.last.AppendPayload(nil))
+	}
+}
+
+func TestSessionsAreBounded(t *testing.T) {
+	w, _ := newPast(t, 1, func(c *Config) {
+		c.Recovery.Grace, c.Recovery.PerUser, c.Recovery.MaxSessions = 0, 3, 5
+	})
+	for i := range 20 {
+		w.guest("user" + strconv.Itoa(i%2)).hangUp()
+	}
+	if k := w.hub.KeptSessions(); k.Ended != 5 || k.Evicted == 0 || k.Live != 0 {
+		t.Errorf("%+v", k)
+	}
+	w.hub.Shard(0).Expire(w.now.Add(DefaultWindow + time.Second))
+	if k := w.hub.KeptSessions(); k.Ended != 0 || k.Bytes != 0 || len(w.hub.sessions.users) != 0 {
+		t.Errorf("%+v", k)
+	}
+}
+
+func FuzzRecord(f *testing.F) {
+	f.Add(AppendRecord(nil, &Record{PID: "p", ID: "i", User: "u", Node: "n", Log: "l", Token: 7, Issued: 9,
+		Rooms: []RoomFrom{{"user:u", 3}, {"conversation:1", 5}}, Ended: true, At: dawn, Given: 8, Last: 7, Left: true}))
+	f.Add(AppendRecord(nil, &Record{}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := ParseRecord(b)
+		if err != nil {
+			return
+		}
+		again, err := ParseRecord(AppendRecord(nil, r))
+		if err != nil || fmt.Sprint(again) != fmt.Sprint(r) {
+			t.Errorf("%+v became %+v, %v", r, again, err)
+		}
+	})
+}
+
+type authorizerFunc func(who Identity, room string, done func(error))
+
+func (f authorizerFunc) Authorize(who Identity, room string, done func(error)) { f(who, room, done) }

@@ -1,0 +1,345 @@
+package rooms
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// openRecordFor is how long the record of an open session is kept when its node
+// dies and writes no end.
+const openRecordFor = 24 * time.Hour
+
+// A session is what a socket has beside the rest when its client asked for
+// recovery. Owned by the socket's event loop.
+type session struct {
+	pid    string
+	token  uint64 // TokenMark
+	log    uint16 // which log the positions are of, as Shard.log counts
+	gaps   uint32 // Shard.gaps when it began: it cannot be recovered over a gap
+	given  uint64 // of an absent one: see Record
+	at     int64  // of an absent one: when its connection ended, Unix ms
+	last   uint64 // position of the last event it was given; 0: none
+	joins  []uint64
+	hold   *comeback // holds events while the client comes back; nil: they are sent
+	absent bool      // events are for nobody
+	gone   bool      // somebody else has the session: it is not kept here any more
+}
+
+// newPID returns the secret by which a client comes back to its session: 120
+// random bits.
+func newPID() string {
+	var raw [15]byte
+	rand.Read(raw[:]) // never fails (crypto/rand, Go 1.24)
+	return base64.RawURLEncoding.EncodeToString(raw[:])
+}
+
+// beginSession gives a socket a session. It is in no room yet.
+func (s *Socket) beginSession(pid string, id Identity) {
+	sh := s.shard
+	s.session = &session{pid: pid, token: TokenMark(id.TokenID), log: sh.log, gaps: sh.gaps}
+	sh.hub.sessions.open(pid, s)
+	if history := sh.hub.config.Recovery.History; history != nil {
+		history.Wanted()
+	}
+}
+
+// joined notes the position at which the socket has joined a room, its last.
+func (n *session) joined(sh *Shard) {
+	n.rebase(sh)
+	n.joins = append(n.joins, sh.Position())
+}
+
+// left forgets the position of a slot; the last room moves into the gap, as in
+// room.leave.
+func (n *session) left(slot int) {
+	end := len(n.joins) - 1
+	n.joins[slot] = n.joins[end]
+	n.joins = n.joins[:end]
+}
+
+// rebase has the positions be of the log that is read now. Of that, the socket
+// was given everything.
+func (n *session) rebase(sh *Shard) {
+	if n.log == sh.log {
+		return
+	}
+	n.log, n.last, n.given = sh.log, 0, sh.base
+	for i := range n.joins {
+		n.joins[i] = sh.base
+	}
+}
+
+// give sends the socket an event of the log with its offset, or holds it.
+func (s *Socket) give(b *Broadcast) {
+	n := s.session
+	switch {
+	case n.absent:
+	case n.hold != nil:
+		n.hold.keep(b)
+	case b.Message.Volatile:
+		s.sink.Send(b.Message)
+	default:
+		n.rebase(s.shard)
+		n.last = b.Position
+		s.sink.Send(s.shard.withOffset(b))
+	}
+}
+
+// sendNumbered queues a message of the log for the members of r, of which some
+// get offsets, and returns how many got it.
+func (sh *Shard) sendNumbered(r *room, b *Broadcast) (sent int) {
+	for i := range r.members {
+		s := r.members[i].socket
+		if s.given != 0 || b.Shared {
+			if s.floor() >= b.Position {
+				continue
+			}
+			if b.Shared {
+				s.raise(b.Position)
+			}
+		}
+		sent++
+		if s.session == nil {
+			s.sink.Send(b.Message)
+		} else {
+			s.give(b)
+		}
+	}
+	return sent
+}
+
+// withOffset returns the message of an event with its offset. It is encoded
+// once for all members on this shard, and all rooms of the event.
+func (sh *Shard) withOffset(b *Broadcast) *codec.Message {
+	if sh.plain != b.Message {
+		sh.plain, sh.numbered = b.Message, b.Message.WithOffset(sh.identity, b.Position)
+	}
+	return sh.numbered
+}
+
+// record describes the socket's session as it is now.
+func (s *Socket) record() *Record {
+	n, sh := s.session, s.shard
+	r := &Record{
+		PID: n.pid, ID: s.id, User: s.userID, Token: n.token, Issued: s.issued, Node: sh.hub.nodeName(), Log: sh.identity,
+		Rooms: make([]RoomFrom, 0, len(s.rooms)),
+	}
+	n.rebase(sh)
+	for i, m := range s.rooms {
+		if !m.room.own {
+			r.Rooms = append(r.Rooms, RoomFrom{Name: m.room.name, From: n.joins[i]})
+		}
+	}
+	return r
+}
+
+// ended is the record of a session whose connection has ended.
+func (s *Socket) ended(left bool) *Record {
+	r := s.record()
+	r.Ended, r.Left, r.At = true, left, time.UnixMilli(s.session.at)
+	r.Given, r.Last = s.session.given, s.session.last
+	return r
+}
+
+// lost reports whether nobody can come back to the session: events for it were
+// lost, or it was absent when the log became another one.
+func (n *session) lost(sh *Shard) bool { return n.gaps != sh.gaps || n.absent && n.log != sh.log }
+
+// saveSession has other nodes know the session's rooms.
+func (s *Socket) saveSession() {
+	if s.session == nil || s.phase != phaseConnected {
+		return
+	}
+	if remote := s.shard.hub.config.Recovery.Remote; remote != nil {
+		remote.Save(s.session.pid, AppendRecord(nil, s.record()), openRecordFor)
+	}
+}
+
+// forgetSession ends a session for good.
+func (s *Socket) forgetSession() {
+	if s.session == nil || s.session.gone {
+		return
+	}
+	s.session.gone = true
+	s.shard.hub.sessions.close(s.session.pid, s)
+	if remote := s.shard.hub.config.Recovery.Remote; remote != nil {
+		remote.Forget(s.session.pid)
+	}
+}
+
+func (h *Hub) nodeName() string {
+	if h.config.Recovery.Remote == nil {
+		return ""
+	}
+	return h.config.Recovery.Remote.Node()
+}
+
+// nobody is the sink of an absent socket.
+type nobody struct{}
+
+func (nobody) Send(*codec.Message) {}
+func (nobody) Close(Reason)        {}
+func (nobody) Wake()               {}
+func (nobody) Source() uint64      { return 0 }
+
+// goAway has a connected socket whose connection has ended stay in its rooms
+// as an absent member until the grace is over.
+func (s *Socket) goAway(now time.Time) {
+	sh := s.shard
+	if s.session.lost(sh) {
+		s.leaveAll(now)
+		s.phase, s.aside = phaseClosed, nil
+		return
+	}
+	s.makeAbsent(now)
+	grace := sh.hub.config.Recovery.Grace
+	if grace <= 0 {
+		s.depart(now)
+		return
+	}
+	s.keepEnded(false)
+	sh.absent.add(s, now, grace)
+}
+
+// makeAbsent takes the connection from a connected socket.
+func (s *Socket) makeAbsent(now time.Time) {
+	sh := s.shard
+	n := s.session
+	n.rebase(sh)
+	n.given = max(s.Position(), n.last)
+	n.absent, n.at = true, now.UnixMilli()
+	s.sink, s.aside, s.until = nobody{}, nil, 0
+	s.phase = phaseAbsent
+	sh.stats.Sockets.Add(-1)
+	sh.stats.Absent.Add(1)
+}
+
+// keepEnded has the session's record known to whoever comes back to it.
+func (s *Socket) keepEnded(left bool) {
+	r := s.ended(left)
+	if left {
+		s.shard.hub.keepRecord(r)
+	} else if remote := s.shard.hub.config.Recovery.Remote; remote != nil {
+		remote.Save(r.PID, AppendRecord(nil, r), s.shard.hub.config.Recovery.Window)
+	}
+}
+
+// keepRecord keeps the record of a session that no socket of this node has.
+func (h *Hub) keepRecord(r *Record) {
+	form := AppendRecord(nil, r)
+	h.sessions.end(r, form)
+	if remote := h.config.Recovery.Remote; remote != nil {
+		remote.Save(r.PID, form, h.config.Recovery.Window)
+	}
+}
+
+// depart takes an absent socket out of its rooms, which are told. Its client
+// may still come back to the record.
+func (s *Socket) depart(now time.Time) {
+	if s.phase != phaseAbsent {
+		return
+	}
+	if !s.session.gone && s.session.lost(s.shard) {
+		s.forgetSession()
+	}
+	if !s.session.gone {
+		s.keepEnded(true)
+		s.session.gone = true
+	}
+	s.shard.hub.sessions.arrived(s.session.pid)
+	s.leaveAll(now)
+	s.phase = phaseClosed
+}
+
+// dissolve takes an absent socket out of its rooms without a word: its client
+// is back.
+func (s *Socket) dissolve(now time.Time) {
+	if s.phase != phaseAbsent {
+		return
+	}
+	for len(s.rooms) > 0 {
+		s.shard.leave(s, len(s.rooms)-1, now)
+	}
+	s.shard.stats.Absent.Add(-1)
+	s.phase = phaseClosed
+}
+
+// surrender gives the session of a socket away, to a connection that has come
+// back to it. What is left here stays in the rooms until it is dissolved.
+func (s *Socket) surrender(user string, now time.Time) (*Record, RecoveryResult) {
+	n := s.session
+	switch {
+	case n == nil || n.gone:
+		return nil, RecoveryUnknown
+	case s.userID != user:
+		return nil, RecoveryOtherUser
+	case n.lost(s.shard) && n.log != s.shard.log:
+		return nil, RecoveryOtherLog
+	case n.lost(s.shard):
+		return nil, RecoveryLogShort
+	case s.phase == phaseConnected:
+		sink := s.sink
+		s.makeAbsent(now)
+		sink.Close(ReasonTakenOver)
+		s.shard.absent.add(s, now, max(s.shard.hub.config.Recovery.Grace, takeOverGrace))
+	case s.phase != phaseAbsent:
+		return nil, RecoveryBusy
+	}
+	n.gone = true
+	return s.ended(false), RecoveryDone
+}
+
+// takeOverGrace is how long what is left of a session waits for the word that
+// its client is back elsewhere.
+const takeOverGrace = 2 * time.Second
+
+// absentees are a shard's sockets without a connection, in the order in which
+// their grace ends. Owned by the shard's event loop.
+type absentees struct {
+	waiting []absentee
+}
+
+type absentee struct {
+	socket *Socket
+	until  time.Time
+}
+
+func (a *absentees) add(s *Socket, now time.Time, grace time.Duration) {
+	a.waiting = append(a.waiting, absentee{s, now.Add(grace)})
+}
+
+// Expire has the absent sockets leave whose grace is over, and forgets sessions
+// nobody came back to. It is called a few times a second, on the event loop.
+func (sh *Shard) Expire(now time.Time) {
+	waiting := sh.absent.waiting
+	n := 0
+	for n < len(waiting) && n < expireBatch && !now.Before(waiting[n].until) {
+		waiting[n].socket.depart(now)
+		waiting[n] = absentee{}
+		n++
+	}
+	if sh.absent.waiting = waiting[n:]; len(sh.absent.waiting) == 0 {
+		sh.absent.waiting = nil
+	}
+	if sh.index == 0 {
+		sh.hub.sessions.expire(now)
+	}
+}
+
+// DismissAbsent has all absent sockets leave their rooms now.
+func (h *Hub) DismissAbsent() {
+	for _, sh := range h.shards {
+		sh.Post(func(now time.Time) {
+			for _, a := range sh.absent.waiting {
+				a.socket.depart(now)
+			}
+			sh.absent.waiting = nil
+		})
+	}
+}
+
+// expireBatch is how many absent sockets leave in one call.
+const expireBatch = 500

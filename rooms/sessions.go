@@ -1,0 +1,295 @@
+package rooms
+
+import (
+	"sync"
+	"time"
+)
+
+// sessions are the sessions of this node: those of its sockets, connected and
+// absent, and the records of those that have ended. Records are bounded by
+// number, by bytes and by user; the oldest go first. Safe for concurrent use.
+type sessions struct {
+	config *Recovery
+
+	mu      sync.Mutex         // guards the following
+	live    map[string]*Socket // that have the session of a pid
+	leaving map[string]*Socket // absent ones whose sessions other nodes have taken
+	ended   map[string]*kept   // records of sessions that no socket has
+	order   []endedSession     // in which they ended; some are gone
+	head    int                // index of the oldest in order
+	bytes   int                // of records
+	users   map[string]int     // records of each user
+	evicted int64              // records that were dropped before their window was over
+}
+
+// A kept session is one that has ended.
+type kept struct {
+	user   string
+	record []byte
+	at     time.Time
+}
+
+type endedSession struct {
+	pid string
+	at  time.Time
+}
+
+// keptOverhead is about what an ended session needs beside its record.
+const keptOverhead = 250 // bytes
+
+func newSessions(c *Recovery) *sessions {
+	return &sessions{
+		config: c, live: make(map[string]*Socket), leaving: make(map[string]*Socket),
+		ended: make(map[string]*kept), users: make(map[string]int),
+	}
+}
+
+// open notes that a socket has the session.
+func (ss *sessions) open(pid string, s *Socket) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.live[pid] = s
+}
+
+// close forgets a session that a socket has.
+func (ss *sessions) close(pid string, s *Socket) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.live[pid] == s {
+		delete(ss.live, pid)
+	}
+}
+
+// end keeps the record of a session that no socket has any more.
+func (ss *sessions) end(r *Record, form []byte) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	delete(ss.live, r.PID)
+	ss.drop(r.PID)
+	if ss.users[r.User] >= ss.config.PerUser || len(form)+keptOverhead > ss.config.MaxMemory {
+		ss.evicted++
+		return
+	}
+	ss.ended[r.PID] = &kept{user: r.User, record: form, at: r.At}
+	ss.order = append(ss.order, endedSession{r.PID, r.At})
+	ss.users[r.User]++
+	ss.bytes += len(form) + keptOverhead
+	for ss.head < len(ss.order) && (len(ss.ended) > ss.config.MaxSessions || ss.bytes > ss.config.MaxMemory) {
+		ss.evicted++
+		ss.dropOldest()
+	}
+}
+
+// drop forgets the record of a session.
+func (ss *sessions) drop(pid string) {
+	k := ss.ended[pid]
+	if k == nil {
+		return
+	}
+	delete(ss.ended, pid)
+	ss.bytes -= len(k.record) + keptOverhead
+	if ss.users[k.user]--; ss.users[k.user] <= 0 {
+		delete(ss.users, k.user)
+	}
+}
+
+func (ss *sessions) dropOldest() {
+	e := ss.order[ss.head]
+	ss.order[ss.head] = endedSession{}
+	ss.head++
+	if k := ss.ended[e.pid]; k != nil && k.at.Equal(e.at) {
+		ss.drop(e.pid)
+	}
+	if ss.head*2 > len(ss.order) {
+		n := copy(ss.order, ss.order[ss.head:])
+		clear(ss.order[n:])
+		ss.order, ss.head = ss.order[:n], 0
+	}
+}
+
+// expire forgets the records whose window is over.
+func (ss *sessions) expire(now time.Time) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for n := 0; n < expireBatch && ss.head < len(ss.order) && now.Sub(ss.order[ss.head].at) > ss.config.Window; n++ {
+		ss.dropOldest()
+	}
+}
+
+// find returns the socket that has a session, or the record of an ended one,
+// which is taken.
+func (ss *sessions) find(pid, user string) (s *Socket, record []byte, why RecoveryResult) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if s := ss.live[pid]; s != nil {
+		return s, nil, RecoveryDone
+	}
+	k := ss.ended[pid]
+	switch {
+	case k == nil:
+		return nil, nil, RecoveryUnknown
+	case k.user != user:
+		return nil, nil, RecoveryOtherUser
+	}
+	ss.drop(pid)
+	return nil, k.record, RecoveryDone
+}
+
+// KeptSessions is what a node keeps for clients that come back.
+type KeptSessions struct {
+	Live, Ended int // sessions that sockets have, and those that none has
+	Bytes       int // of the latter
+	Evicted     int64
+}
+
+// KeptSessions returns what this node keeps for clients that come back.
+func (h *Hub) KeptSessions() KeptSessions {
+	ss := h.sessions
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return KeptSessions{len(ss.live), len(ss.ended), ss.bytes, ss.evicted}
+}
+
+// empty reports whether there are no sessions.
+func (ss *sessions) empty() bool {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return len(ss.live) == 0 && len(ss.ended) == 0
+}
+
+// A taken session is one that a client comes back to.
+type taken struct {
+	record *Record
+	from   *Socket // that had it on this node; nil: none
+	why    RecoveryResult
+}
+
+// takeSession looks for the session of a pid on this node, then on the others,
+// and calls done once, on any goroutine.
+func (h *Hub) takeSession(pid, user string, now time.Time, done func(taken)) {
+	h.takeHere(pid, user, now, func(t taken) {
+		remote := h.config.Recovery.Remote
+		switch {
+		case t.why == RecoveryDone && remote != nil:
+			remote.Forget(pid)
+		case t.why == RecoveryUnknown && remote != nil:
+			remote.Take(pid, user, func(r *Record, why RecoveryResult) { done(taken{record: r, why: why}) })
+			return
+		}
+		done(t)
+	})
+}
+
+// takeHere takes the session of a pid from this node.
+func (h *Hub) takeHere(pid, user string, now time.Time, done func(taken)) {
+	s, form, why := h.sessions.find(pid, user)
+	if why != RecoveryDone {
+		done(taken{why: why})
+		return
+	}
+	take := func() { h.takeKnown(pid, user, s, form, done) }
+	if h.config.Recovery.Remote == nil || !h.reached.doubtful(now) {
+		take()
+		return
+	}
+	h.config.Recovery.Remote.Owns(pid, func(yes bool) {
+		if yes {
+			take()
+			return
+		}
+		if s != nil {
+			h.sessions.close(pid, s)
+		}
+		done(taken{why: RecoveryUnknown})
+	})
+}
+
+func (h *Hub) takeKnown(pid, user string, s *Socket, form []byte, done func(taken)) {
+	if s == nil {
+		r, err := ParseRecord(form)
+		if err != nil {
+			done(taken{why: RecoveryFailed})
+			return
+		}
+		done(taken{record: r})
+		return
+	}
+	s.shard.Post(func(now time.Time) {
+		r, why := s.surrender(user, now)
+		if why == RecoveryDone {
+			h.sessions.close(pid, s)
+		}
+		done(taken{record: r, from: s, why: why})
+	})
+}
+
+// Surrender gives the session of a pid to another node, if this one has it, and
+// calls done once, on any goroutine.
+func (h *Hub) Surrender(pid, user string, now time.Time, done func(*Record, RecoveryResult)) {
+	h.takeHere(pid, user, now, func(t taken) {
+		if t.why == RecoveryDone && t.from != nil {
+			h.sessions.moved(pid, t.from)
+		}
+		done(t.record, t.why)
+	})
+}
+
+// A reach is whether other nodes can ask this one for the sessions that it has.
+// While they cannot they take it for dead, and may give the sessions to clients.
+// Safe for concurrent use.
+type reach struct {
+	mu    sync.Mutex
+	yes   bool
+	known bool      // it has been yes
+	until time.Time // what was taken before is not known any more
+}
+
+// doubtFor is how long, beyond the window, a session may be known here that
+// another node has taken meanwhile.
+const doubtFor = 10 * time.Minute
+
+// Reachable tells whether other nodes can ask this one for sessions. It is
+// called at each change.
+func (h *Hub) Reachable(yes bool, now time.Time) {
+	h.reached.mu.Lock()
+	defer h.reached.mu.Unlock()
+	if yes && !h.reached.known && h.sessions.empty() {
+		h.reached.yes, h.reached.known = true, true
+		return
+	}
+	h.reached.known = h.reached.known || yes
+	h.reached.yes, h.reached.until = yes, now.Add(h.config.Recovery.Window+doubtFor)
+}
+
+// doubtful reports whether this node may know sessions that are not its own any
+// more.
+func (r *reach) doubtful(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.yes || now.Before(r.until)
+}
+
+// moved notes that another node has taken the session of a socket.
+func (ss *sessions) moved(pid string, s *Socket) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.leaving[pid] = s
+}
+
+// arrived returns the socket that has had the session which another node has
+// taken; nil when it has left.
+func (ss *sessions) arrived(pid string) *Socket {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	s := ss.leaving[pid]
+	delete(ss.leaving, pid)
+	return s
+}
+
+// Dissolve tells that a session which this node has surrendered goes on
+// elsewhere: what has stayed of it leaves its rooms silently.
+func (h *Hub) Dissolve(pid string) {
+	if s := h.sessions.arrived(pid); s != nil {
+		s.shard.Post(func(now time.Time) { s.dissolve(now) })
+	}
+}

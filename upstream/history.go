@@ -1,0 +1,422 @@
+package upstream
+
+import (
+	"context"
+	"hash/maphash"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+const (
+	// historyReaders is how many clients' questions are answered at a time.
+	historyReaders = 4
+
+	// historyQuestions is how many may wait; more are refused.
+	historyQuestions = 1 << 14
+
+	// orderSlack is how many positions before the one that a session was given
+	// everything up to an order may be that had not met it yet.
+	orderSlack = 4096
+
+	// fillTimeout is how long reading older entries of the log may take.
+	fillTimeout = 10 * time.Second
+)
+
+// A history is the newest part of the log in memory, for clients that come back
+// to what they missed: the port rooms.History. When they ask for more than is
+// there, the older entries are read from the log and stay.
+//
+// The goroutine that follows the log adds entries and tells each question how
+// far the log has been delivered; historyReaders goroutines answer.
+type history struct {
+	log     eventlog.Log
+	table   *Table
+	maxBody int
+	limit   int
+	seed    maphash.Seed
+
+	asks chan *ask     // to the goroutine that follows the log
+	jobs chan *ask     // from it to those that answer
+	bell chan struct{} // has a token when there is an ask
+
+	wanted atomic.Bool // clients may ask; nothing is kept before
+
+	filling sync.Mutex // one goroutine reads older entries at a time
+
+	mu   sync.Mutex // guards the following
+	tail *eventlog.Tail
+
+	// Of the goroutine that follows the log.
+	keeping bool     // the entry in hand is to be kept
+	keys    []uint64 // scratch
+}
+
+// An ask is one client's question.
+type ask struct {
+	q       rooms.Question
+	through uint64
+	done    func(rooms.Missed)
+}
+
+func (a *ask) fail(why rooms.RecoveryResult) { a.done(rooms.Missed{Result: why}) }
+
+func newHistory(c *Config) *history {
+	return &history{
+		log: c.Log, table: c.Table, maxBody: c.MaxBody, limit: c.Tail, seed: maphash.MakeSeed(),
+		asks: make(chan *ask, historyQuestions), jobs: make(chan *ask, historyQuestions), bell: make(chan struct{}, 1),
+		tail: eventlog.NewTail(c.Tail),
+	}
+}
+
+// Missed implements rooms.History.
+func (c *Consumer) Missed(q rooms.Question, done func(rooms.Missed)) {
+	a := &ask{q: q, done: done}
+	if c.history == nil {
+		a.fail(rooms.RecoveryLogShort)
+		return
+	}
+	select {
+	case c.history.asks <- a:
+	default:
+		a.fail(rooms.RecoveryBusy)
+		return
+	}
+	select {
+	case c.history.bell <- struct{}{}:
+	default:
+	}
+}
+
+// Wanted implements rooms.History.
+func (c *Consumer) Wanted() {
+	if c.history != nil && !c.history.wanted.Load() {
+		c.history.wanted.Store(true)
+	}
+}
+
+// Kept returns how many bytes of the log are in memory for clients that come
+// back.
+func (c *Consumer) Kept() int {
+	if c.history == nil {
+		return 0
+	}
+	c.history.mu.Lock()
+	defer c.history.mu.Unlock()
+	return c.history.tail.Bytes()
+}
+
+// stamp tells the questions that wait how far the log has been delivered. It
+// is called by the goroutine that follows the log, between two entries.
+func (h *history) stamp() {
+	for {
+		select {
+		case a := <-h.asks:
+			h.mu.Lock()
+			a.through = uint64(h.tail.Last())
+			h.mu.Unlock()
+			select {
+			case h.jobs <- a:
+			default:
+				a.fail(rooms.RecoveryBusy)
+			}
+		default:
+			return
+		}
+	}
+}
+
+// run answers questions until ctx is cancelled.
+func (h *history) run(ctx context.Context) {
+	for {
+		select {
+		case a := <-h.jobs:
+			a.done(h.answer(ctx, a))
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (h *history) answer(ctx context.Context, a *ask) rooms.Missed {
+	entries, why := h.find(a)
+	if why == rooms.RecoveryLogShort {
+		if why = h.fill(ctx, a); why == rooms.RecoveryDone {
+			entries, why = h.find(a)
+		}
+	}
+	if why != rooms.RecoveryDone {
+		return rooms.Missed{Result: why}
+	}
+	return h.encode(a, entries)
+}
+
+// oldest returns the position behind which entries are needed, and whether any
+// are. h.mu is held.
+func (h *history) oldest(a *ask) (eventlog.Position, bool) {
+	oldest := a.q.Since
+	for i := range a.q.Rooms {
+		from := &a.q.Rooms[i].From
+		if *from == 0 && a.q.Here {
+			*from = uint64(h.tail.Began())
+		}
+		oldest = min(oldest, *from)
+	}
+	if oldest == 0 && a.q.Here {
+		oldest = uint64(h.tail.Began())
+	}
+	return eventlog.Position(oldest), oldest < a.through
+}
+
+// find collects the entries that a client has missed.
+func (h *history) find(a *ask) ([]eventlog.Entry, rooms.RecoveryResult) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tail.Log() != a.q.Log {
+		return nil, rooms.RecoveryOtherLog
+	}
+	oldest, needed := h.oldest(a)
+	if !needed {
+		return nil, rooms.RecoveryDone
+	}
+	if oldest < h.tail.After() {
+		return nil, rooms.RecoveryLogShort
+	}
+	if h.ordered(a) {
+		return nil, rooms.RecoveryOrder
+	}
+	var entries []eventlog.Entry
+	for _, room := range a.q.Rooms {
+		entries = h.tail.Find(maphash.String(h.seed, room.Name), eventlog.Position(room.From),
+			eventlog.Position(a.through), a.q.MaxEvents+1, entries)
+	}
+	slices.SortFunc(entries, func(a, b eventlog.Entry) int {
+		if a.Position < b.Position {
+			return -1
+		}
+		return 1
+	})
+	entries = slices.CompactFunc(entries, func(a, b eventlog.Entry) bool { return a.Position == b.Position })
+	if len(entries) > a.q.MaxEvents {
+		return nil, rooms.RecoveryTooMuch
+	}
+	return entries, rooms.RecoveryDone
+}
+
+// ordered reports whether an order of the back office means the session. h.mu
+// is held.
+func (h *history) ordered(a *ask) bool {
+	keys := []uint64{h.userKey(a.q.User)}
+	if a.q.Token != 0 {
+		keys = append(keys, h.tokenKey(a.q.Token))
+	}
+	encoder := NewEncoder(h.table, h.maxBody)
+	since := max(a.q.Since-min(a.q.Since, orderSlack), a.q.Began)
+	for _, key := range keys {
+		found := h.tail.Find(key, eventlog.Position(since), eventlog.Position(a.through), math.MaxInt, nil)
+		for i := range found {
+			e, err := encoder.Encode(found[i].Key, found[i].Body, found[i].Published)
+			if err == nil && e.Order != nil && e.Order.Means(a.q.User, a.q.Token, a.q.Issued) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// encode makes the messages of entries, leaving out those for other rooms.
+func (h *history) encode(a *ask, entries []eventlog.Entry) rooms.Missed {
+	m := rooms.Missed{Through: a.through}
+	from := make(map[string]uint64, len(a.q.Rooms))
+	for _, room := range a.q.Rooms {
+		from[room.Name] = room.From
+	}
+	encoder := NewEncoder(h.table, h.maxBody)
+	size := 0
+	for i := range entries {
+		e := &entries[i]
+		event, err := encoder.Encode(e.Key, e.Body, e.Published)
+		if err != nil || event.Message == nil {
+			continue
+		}
+		if !slices.ContainsFunc(event.Rooms, func(room string) bool {
+			at, in := from[room]
+			return in && uint64(e.Position) > at
+		}) {
+			continue
+		}
+		if size += event.Message.Size(); size > a.q.MaxBytes {
+			return rooms.Missed{Result: rooms.RecoveryTooMuch}
+		}
+		m.Events = append(m.Events, rooms.Numbered{Position: uint64(e.Position), Message: event.Message})
+	}
+	return m
+}
+
+// roomKeys returns the keys of the rooms that an encoder has found, valid until
+// the next call.
+func (h *history) roomKeys(encoder *Encoder, keys []uint64) []uint64 {
+	for i := range encoder.ends {
+		keys = append(keys, maphash.Bytes(h.seed, encoder.room(i)))
+	}
+	return keys
+}
+
+func (h *history) orderKeys(o *rooms.Order, keys []uint64) []uint64 {
+	if o.User != "" {
+		return append(keys, h.userKey(o.User))
+	}
+	return append(keys, h.tokenKey(rooms.TokenMark(o.TokenID)))
+}
+
+// userKey is where the orders for a user are; no room has such a name.
+func (h *history) userKey(user string) uint64 { return maphash.String(h.seed, "\x00user:"+user) }
+
+func (h *history) tokenKey(mark uint64) uint64 {
+	return maphash.Comparable(h.seed, mark)
+}
+
+// add notes the next entry, which is for rooms or an order.
+func (h *history) add(e *eventlog.Entry, published time.Time, keys []uint64) {
+	if !h.keeping {
+		return
+	}
+	kept := *e
+	kept.Published = published
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tail.Add(kept, keys)
+}
+
+// next is called before each entry.
+func (h *history) next() { h.keeping = h.wanted.Load() }
+
+// pass notes that the log has been read up to a position.
+func (h *history) pass(p eventlog.Position) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.keeping {
+		h.tail.Pass(p)
+	} else {
+		h.tail.Skip(p)
+	}
+}
+
+func (h *history) begin(log string, behind eventlog.Position, known bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tail.Begin(log, behind, known)
+}
+
+func (h *history) gap(to eventlog.Position) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tail.Gap(to)
+}
+
+// fill reads the entries that are older than those in memory from the log, back
+// to what a question needs.
+func (h *history) fill(ctx context.Context, a *ask) rooms.RecoveryResult {
+	h.filling.Lock()
+	defer h.filling.Unlock()
+	h.mu.Lock()
+	log, after := h.tail.Log(), h.tail.After()
+	oldest, needed := h.oldest(a)
+	h.mu.Unlock()
+	if log != a.q.Log {
+		return rooms.RecoveryOtherLog
+	}
+	if !needed || oldest >= after { // another question was for the same
+		return rooms.RecoveryDone
+	}
+	f := filler{h: h, encoder: NewEncoder(h.table, h.maxBody), duplicates: eventlog.NewDuplicates(duplicateWindow)}
+	ctx, cancel := context.WithTimeout(ctx, fillTimeout)
+	defer cancel()
+	if why := f.read(ctx, log, oldest, after); why != rooms.RecoveryDone {
+		return why
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tail.Log() != log || h.tail.After() != after || !h.tail.Prepend(oldest, f.entries, f.keys) {
+		return rooms.RecoveryLogShort
+	}
+	return rooms.RecoveryDone
+}
+
+// A filler collects older entries of the log.
+type filler struct {
+	h          *history
+	encoder    *Encoder
+	duplicates *eventlog.Duplicates
+	entries    []eventlog.Entry
+	keys       [][]uint64
+	bytes      int
+}
+
+// read collects the entries behind one position and up to another.
+func (f *filler) read(ctx context.Context, log string, oldest, to eventlog.Position) rooms.RecoveryResult {
+	source, err := f.h.log.Open(ctx, eventlog.Start{From: eventlog.FromPosition, Position: oldest + 1, Window: defaultWindow})
+	if err != nil {
+		return rooms.RecoveryFailed
+	}
+	defer source.Close()
+	if source.Info().Identity != log {
+		return rooms.RecoveryOtherLog
+	}
+	next := oldest + 1
+	for next <= to {
+		entries, err := source.Next(ctx, fillTimeout)
+		if err != nil || ctx.Err() != nil {
+			return rooms.RecoveryFailed
+		}
+		for i := range entries {
+			e := &entries[i]
+			if e.Position < next {
+				continue // of the same chunk
+			}
+			if e.Position > next || f.bytes > f.h.limit {
+				return rooms.RecoveryLogShort
+			}
+			if next++; e.Position <= to {
+				f.take(e)
+			}
+		}
+		if len(entries) > 0 {
+			source.Taken(entries[len(entries)-1].Position)
+		}
+	}
+	return rooms.RecoveryDone
+}
+
+// take keeps an entry that is for rooms, or an order.
+func (f *filler) take(e *eventlog.Entry) {
+	r := f.h.table.Find(e.Key)
+	if r == nil {
+		return
+	}
+	if _, err := f.encoder.read(r, e.Body); err != nil || f.duplicates.Repeats(e, messageID(e, f.encoder)) {
+		return
+	}
+	var keys []uint64
+	switch {
+	case r.order:
+		o, err := f.encoder.orderOf(e.Key, e.Published)
+		if err != nil {
+			return
+		}
+		keys = f.h.orderKeys(o, nil)
+	case r.Volatile || f.encoder.address(r) != nil:
+		return
+	default:
+		keys = f.h.roomKeys(f.encoder, nil)
+	}
+	kept := *e
+	kept.Body = slices.Clone(e.Body)
+	f.entries, f.keys = append(f.entries, kept), append(f.keys, keys)
+	f.bytes += kept.Size()
+}
