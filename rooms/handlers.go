@@ -30,6 +30,7 @@ func ClientEvents() map[string]Handler {
 		"typing":        func(c *Call) { c.typing(eventUserTyping) },
 		"stop_typing":   func(c *Call) { c.typing(eventUserStopTyping) },
 		"refresh_token": handleRefresh,
+		"catch_up":      handleCatchUp,
 	}
 }
 

@@ -444,3 +444,38 @@ func FuzzRecord(f *testing.F) {
 type authorizerFunc func(who Identity, room string, done func(error))
 
 func (f authorizerFunc) Authorize(who Identity, room string, done func(error)) { f(who, room, done) }
+
+func TestAClientCatchesUpWithARoom(t *testing.T) {
+	w, past := newPast(t, 1)
+	for range 3 {
+		past.publish(w, "conversation:1")
+	}
+	ann, bob := w.guest("ann"), w.connect("bob")
+	ask := func(c *client, offset string) string {
+		return c.ask("catch_up", fmt.Sprintf(`{"roomType":"conversation","roomId":"1","offset":%q}`, offset))
+	}
+	if got := ask(ann.client, "log1.1"); got != `{"error":"Not in room"}` {
+		t.Error(got)
+	}
+	ann.join("1")
+	bob.emit("join_room", conversation("1"))
+	ann.inbox, bob.inbox = nil, nil
+	for _, x := range []struct {
+		c            *client
+		offset, want string
+	}{
+		{ann.client, "log1.1", `{"success":true,"events":[["e2",{},"log1.2"],["e3",{},"log1.3"]]}`},
+		{ann.client, "log1.3", `{"success":true,"events":[]}`},
+		{ann.client, "log2.3", `{"error":"Events are not kept that long"}`},
+		{ann.client, "3", `{"error":"Invalid offset"}`},
+		{bob, "log1.1", `{"error":"Recovery was not asked for"}`},
+	} {
+		if got := ask(x.c, x.offset); got != x.want {
+			t.Errorf("offset %s: %s, want %s", x.offset, got, x.want)
+		}
+	}
+	past.short = 2
+	if got := ask(ann.client, "log1.1"); got != `{"error":"Events are not kept that long"}` {
+		t.Error(got)
+	}
+}

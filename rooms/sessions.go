@@ -3,6 +3,8 @@ package rooms
 import (
 	"sync"
 	"time"
+
+	"github.com/hometrip/gateway/internal/shrink"
 )
 
 // sessions are the sessions of this node: those of its sockets, connected and
@@ -19,6 +21,7 @@ type sessions struct {
 	head    int                // index of the oldest in order
 	bytes   int                // of records
 	users   map[string]int     // records of each user
+	peaks   [3]shrink.Peak     // of live, ended and users
 	evicted int64              // records that were dropped before their window was over
 }
 
@@ -56,7 +59,7 @@ func (ss *sessions) close(pid string, s *Socket) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if ss.live[pid] == s {
-		delete(ss.live, pid)
+		ss.unlive(pid)
 	}
 }
 
@@ -64,7 +67,7 @@ func (ss *sessions) close(pid string, s *Socket) {
 func (ss *sessions) end(r *Record, form []byte) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	delete(ss.live, r.PID)
+	ss.unlive(r.PID)
 	ss.drop(r.PID)
 	if ss.users[r.User] >= ss.config.PerUser || len(form)+keptOverhead > ss.config.MaxMemory {
 		ss.evicted++
@@ -80,6 +83,12 @@ func (ss *sessions) end(r *Record, form []byte) {
 	}
 }
 
+// unlive forgets which socket has a session.
+func (ss *sessions) unlive(pid string) {
+	delete(ss.live, pid)
+	ss.live = shrink.Map(ss.live, &ss.peaks[0])
+}
+
 // drop forgets the record of a session.
 func (ss *sessions) drop(pid string) {
 	k := ss.ended[pid]
@@ -87,9 +96,11 @@ func (ss *sessions) drop(pid string) {
 		return
 	}
 	delete(ss.ended, pid)
+	ss.ended = shrink.Map(ss.ended, &ss.peaks[1])
 	ss.bytes -= len(k.record) + keptOverhead
 	if ss.users[k.user]--; ss.users[k.user] <= 0 {
 		delete(ss.users, k.user)
+		ss.users = shrink.Map(ss.users, &ss.peaks[2])
 	}
 }
 
@@ -103,7 +114,7 @@ func (ss *sessions) dropOldest() {
 	if ss.head*2 > len(ss.order) {
 		n := copy(ss.order, ss.order[ss.head:])
 		clear(ss.order[n:])
-		ss.order, ss.head = ss.order[:n], 0
+		ss.order, ss.head = shrink.List(ss.order[:n]), 0
 	}
 }
 

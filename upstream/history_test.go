@@ -17,7 +17,6 @@ type reading struct {
 	log      *eventlog.Memory
 	consumer *Consumer
 	identity string
-	last     eventlog.Position
 }
 
 func newReading(t *testing.T, log *eventlog.Memory, tail int) *reading {

@@ -29,6 +29,7 @@ func main() {
 	one := flag.String("run", "", "one run, in the form in which a failure is shown")
 	trace := flag.Bool("trace", false, "write what happens, when and to whom")
 	shrink := flag.Bool("shrink", true, "make a failing run smaller before it is shown")
+	keep := flag.Bool("keep", false, "go on after a broken rule, and show all at the end")
 	report := flag.String("report", "", "write a report to this file")
 	flag.Parse()
 	debug.SetGCPercent(1000) // a fleet needs some megabytes, and is thrown away
@@ -50,7 +51,7 @@ func main() {
 		*seeds = -1
 	}
 	for n := uint64(0); *seeds > 0 && n < uint64(*seeds) || *seeds == 0 && time.Since(s.began) < *long; n++ {
-		if !s.run(simulation.Draw(c, *seed+n), *shrink) {
+		if !s.run(simulation.Draw(c, *seed+n), *shrink) && !*keep {
 			break
 		}
 	}
@@ -66,7 +67,7 @@ func main() {
 			os.Exit(2)
 		}
 	}
-	if s.broken != nil {
+	if len(s.broken) > 0 {
 		os.Exit(1)
 	}
 }
@@ -81,9 +82,11 @@ type session struct {
 	events     int
 	counts     map[string]int
 	hash       uint64
-	broken     *simulation.Result
-	small      *simulation.Result
+	broken     []failure
 }
+
+// A failure is a run that broke a rule, and a smaller one if there is one.
+type failure struct{ found, small *simulation.Result }
 
 // run runs one fleet, and reports whether every rule held.
 func (s *session) run(c simulation.Config, shrink bool) bool {
@@ -100,11 +103,12 @@ func (s *session) run(c simulation.Config, shrink bool) bool {
 	if r.Broken == nil {
 		return true
 	}
-	s.broken = &r
+	f := failure{found: &r}
 	if shrink {
 		small := simulation.Shrink(r, shrinkRuns)
-		s.small = &small
+		f.small = &small
 	}
+	s.broken = append(s.broken, f)
 	return false
 }
 
@@ -122,15 +126,16 @@ func (s *session) print(w io.Writer) {
 	for _, name := range names {
 		fmt.Fprintf(w, "%8d  %s\n", s.counts[name], name)
 	}
-	if s.broken == nil {
+	if len(s.broken) == 0 {
 		fmt.Fprintf(w, "\nEvery rule held.\n")
-		return
 	}
-	fmt.Fprintf(w, "\nA rule is broken, ")
-	show(w, s.broken)
-	if s.small != nil {
-		fmt.Fprintf(w, "\nSmaller, ")
-		show(w, s.small)
+	for _, f := range s.broken {
+		fmt.Fprintf(w, "\nA rule is broken, ")
+		show(w, f.found)
+		if f.small != nil {
+			fmt.Fprintf(w, "\nSmaller, ")
+			show(w, f.small)
+		}
 	}
 }
 

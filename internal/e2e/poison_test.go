@@ -145,7 +145,7 @@ func TestPoisonHarmsNobodyAndWaitsForItsCure(t *testing.T) {
 	line := letterLine("too_large", "message.sent", large)
 	shown := h.command("dead-letter", "show", ids[line])
 	for _, want := range []string{
-		"\nreason    too_large ", "\nevent     message.sent\n", "\nexchange  poison\n", "\nqueue     poison.message.sent\n",
+		"\nreason    too_large ", "\nevent     message.sent\n", "\nexchange  poison\n", "\nqueue     log ",
 		"\nheader    x-gateway-reason: too_large\n", "\n" + large + "\n",
 	} {
 		if !strings.Contains(shown, want) {

@@ -32,9 +32,7 @@ type client struct {
 
 	machine *machine
 	link    *session // nil: not connected
-	logins  int      // counts tokens, which the back office refuses
 	slow    bool     // reads seldom
-	lastAct time.Duration
 }
 
 // A session is one connection of a client, and the rooms.Sink of its socket.
@@ -182,7 +180,7 @@ func (c *client) act() {
 			l.join(room)
 		case m == nil || m.leaving:
 		case n < 5:
-			l.type_(room)
+			l.typeIn(room)
 		case n < 7:
 			l.leave(room)
 		case n == 7:
@@ -219,7 +217,7 @@ func (l *session) leave(room int) {
 	l.ask("leave_room", room, call{leave: true, room: room})
 }
 
-func (l *session) type_(room int) {
+func (l *session) typeIn(room int) {
 	if l.typing == l.c.r.now {
 		return // two in one millisecond could not be told apart
 	}

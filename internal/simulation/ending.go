@@ -232,7 +232,7 @@ func (r *run) probe() {
 			if m := l.members[room]; m != nil {
 				m.heard = 0
 				if r.membersOf(room) <= fewTypers {
-					r.after(r.between(0, 2*time.Second), func() { l.type_(room) })
+					r.after(r.between(0, 2*time.Second), func() { l.typeIn(room) })
 				}
 			}
 		}

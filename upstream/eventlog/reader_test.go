@@ -258,3 +258,10 @@ func TestReadingCanBeginAnywhere(t *testing.T) {
 	d.opened("a", 0)
 	d.step(Input{Kind: Delivered, Entry: entry(9)}, "gap 5 to 8", "hand 9")
 }
+
+func TestWhatALogMadeAnewHasLostAlreadyIsAGap(t *testing.T) {
+	d := reading(t)
+	d.again("b", "other log 0", "open at first 0, window 10")
+	d.opened("b", 0)
+	d.step(Input{Kind: Delivered, Entry: entry(4)}, "gap 1 to 3", "hand 4")
+}

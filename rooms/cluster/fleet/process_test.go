@@ -60,7 +60,7 @@ func (f *fleet) launch(settings ...string) *gateway {
 	g := &gateway{gatewaytest.New(f.t, append([]string{
 		"NODE_ENV=production", "EVENT_LOOPS=2",
 		"USE_REDIS=true", "REDIS_HOST=127.0.0.1", "REDIS_PORT=" + strconv.Itoa(f.redis.Port), "KEY_PREFIX=" + keyPrefix,
-		"NODE_LEASE=1500", "ROOM_LINGER=50",
+		"NODE_LEASE=1500", "ROOM_LINGER=50ms",
 	}, append(slices.Clone(f.settings), settings...)...)...), f.t}
 	g.Launch()
 	return g

@@ -156,6 +156,7 @@ func (m *Members) Missed(now time.Time) {
 		if len(c.others)+len(c.tallies) == 0 {
 			continue
 		}
+		c.others = nil // whoever is found next is told
 		if c.ask = true; c.own > 0 {
 			rooms = append(rooms, room)
 		}

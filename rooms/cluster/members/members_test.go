@@ -89,3 +89,47 @@ func TestRoomsThatAreGoneAreForgotten(t *testing.T) {
 		t.Errorf("%v", m.rooms)
 	}
 }
+
+func TestNodeThatComesToARoomIsToldEvenWhenItsCountIsKnown(t *testing.T) {
+	m := New()
+	m.Counted("a", 2, dawn)
+	m.Tell("a")
+	m.Heard("a", 8, 3) // its question came before this node had read it in the directory
+	m.Holders("a", []uint32{8}, dawn)
+	if got := m.Due(10, dawn.Add(askDelay)); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("due %v, want a", got)
+	}
+}
+
+func TestAfterALossNodesWhoseCountIsNotKnownAreAskedAgain(t *testing.T) {
+	m := New()
+	m.Counted("a", 1, dawn)
+	m.Tell("a")
+	m.Holders("a", []uint32{8}, dawn)
+	m.Due(10, dawn.Add(askDelay))
+	m.Asked("a") // and the answer was lost
+	m.Missed(dawn)
+	if got := m.Due(10, dawn.Add(askDelay)); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("due %v, want a", got)
+	}
+	if _, ask := m.Tell("a"); !ask {
+		t.Error("nobody is asked")
+	}
+}
+
+func TestRoomThatFillsAgainAsksForWhatWasMissed(t *testing.T) {
+	m := New()
+	m.Counted("a", 1, dawn)
+	m.Heard("a", 8, 1)
+	m.Holders("a", []uint32{8}, dawn)
+	m.Counted("a", 0, dawn)
+	m.Due(10, dawn.Add(time.Hour))
+	m.Missed(dawn)
+	if got := m.Due(10, dawn.Add(time.Hour)); got != nil {
+		t.Errorf("due %v while nobody is there", got)
+	}
+	m.Counted("a", 1, dawn)
+	if got := m.Due(10, dawn.Add(askDelay)); !slices.Contains(got, "a") {
+		t.Errorf("due %v, want a", got)
+	}
+}

@@ -1,0 +1,94 @@
+package rooms
+
+import (
+	"errors"
+	"math"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// What a client is told when it cannot catch up.
+var (
+	errNotAsked  = errors.New("Recovery was not asked for")
+	errBadOffset = errors.New("Invalid offset")
+	errNoHistory = errors.New("Events are not kept that long")
+	errTooMuch   = errors.New("Too many events")
+	errHistory   = errors.New("Events cannot be read now, try again")
+)
+
+// handleCatchUp answers with the events of a room, in which the socket is, that
+// were published behind an offset: for clients that keep what they have for
+// longer than a session lasts. Who may be in the room was decided when it
+// joined. It costs a client as much as a token does.
+func handleCatchUp(c *Call) {
+	kind, id, err := c.room()
+	if err != nil {
+		c.Refuse(err)
+		return
+	}
+	s := c.Socket
+	sh := s.shard
+	arg, _ := codec.NextArg(c.Args)
+	log, position, ok := ParseOffset(string(stringMember(arg, "offset")))
+	r := sh.rooms[string(sh.roomName(kind, id))]
+	history := sh.hub.config.Recovery.History
+	switch {
+	case r == nil || s.in(r) < 0:
+		c.Refuse(errNotInRoom)
+	case s.session == nil || history == nil:
+		c.Refuse(errNotAsked)
+	case !ok:
+		c.Refuse(errBadOffset)
+	case log != sh.identity:
+		c.Refuse(errNoHistory)
+	case s.takeToken(1, c.Now) > 1:
+		c.Refuse(errTooFast)
+	default:
+		c.catchUp(history, RoomFrom{Name: r.name, From: position})
+	}
+}
+
+func (c *Call) catchUp(history History, room RoomFrom) {
+	s, id := c.Socket, c.Socket.id
+	later := Call{Socket: s, ack: c.ack}
+	settings := &s.shard.hub.config.Recovery
+	q := Question{
+		Log: s.shard.identity, Rooms: []RoomFrom{room}, Since: math.MaxUint64, Began: math.MaxUint64, // orders have met the socket
+		MaxEvents: settings.MaxEvents, MaxBytes: settings.MaxBytes,
+	}
+	consult(s.shard, c.Now, func(done func(Missed)) { history.Missed(q, done) }, func(m Missed, now time.Time) {
+		if s.phase != phaseConnected || s.id != id {
+			return // gone, or connected anew meanwhile
+		}
+		r := s.shard.rooms[room.Name]
+		switch {
+		case r == nil || s.in(r) < 0: // taken out meanwhile
+			later.Refuse(errNotInRoom)
+		case m.Result == RecoveryDone:
+			later.Ack(appendMissed(nil, q.Log, m.Events))
+		case m.Result == RecoveryLogShort || m.Result == RecoveryOtherLog:
+			later.Refuse(errNoHistory)
+		case m.Result == RecoveryTooMuch:
+			later.Refuse(errTooMuch)
+		default:
+			later.Refuse(errHistory)
+		}
+	})
+}
+
+// appendMissed appends the answer: each event as its name, its body and its
+// offset.
+func appendMissed(b []byte, log string, events []Numbered) []byte {
+	const packet = "42" // in front of the array
+	var text []byte
+	b = append(b, `{"success":true,"events":[`...)
+	for i := range events {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		text = events[i].Message.WithOffset(log, events[i].Position).AppendPayload(text[:0])
+		b = append(b, text[len(packet):]...)
+	}
+	return append(b, "]}"...)
+}
