@@ -16,7 +16,7 @@ JS      := internal/e2e/js
 PAGE    := internal/console/page
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build package image test test-watch coverage lint vulncheck bench soak attack chaos simulate console-client clean
+.PHONY: help run dev build package image test test-watch coverage lint vulncheck bench soak attack chaos simulate console-client mutants clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ simulate: ## Run simulated fleets with faults (SEED=, SEEDS=, FOR=, NODES=, CLIE
 	@$(GO) run ./bench/simulate $(if $(SEED),-seed $(SEED)) $(if $(SEEDS),-seeds $(SEEDS)) $(if $(FOR),-for $(FOR)) \
 		$(if $(NODES),-nodes $(NODES)) $(if $(CLIENTS),-clients $(CLIENTS)) $(if $(TRACE),-trace) \
 		$(if $(RUN),-run '$(RUN)') $(if $(REPORT),-report $(REPORT)) $(ARGS)
+
+mutants: ## Have the simulation find each of the faults put into the code (5 minutes)
+	MUTANTS=1 $(GO) test -count=1 -timeout $(TIMEOUT) -v ./internal/simulation/mutants
 
 clean: ## Remove what the other targets made
 	rm -rf bin coverage.out coverage.html logs $(JS)/node_modules

@@ -96,6 +96,10 @@ type Config struct {
 	Origins    Origins // that browsers may come from
 	LocalPages bool    // and those of pages that this machine serves, whatever the port
 
+	// Successor says that another process serves the port and has the kernel
+	// give it every new connection, until it hands over.
+	Successor bool
+
 	// peer makes what runs above Engine.IO; nil: the hub's sockets. Tests set
 	// it to speak bare Engine.IO.
 	peer func(w *worker, s *session, token string, now time.Time) peer

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/handover/form"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -246,4 +247,31 @@ func parseHop(item []byte) netip.Addr {
 		return ap.Addr().Unmap()
 	}
 	return netip.Addr{}
+}
+
+// Rates returns how far addresses are ahead of their rate of handshakes.
+func (s *Server) Rates(now time.Time) (all []form.Rate) {
+	for i := range s.guard.stripes {
+		stripe := &s.guard.stripes[i]
+		stripe.mu.Lock()
+		for o, t := range stripe.tallies {
+			if ahead := t.handshakes.Ahead(now); ahead > 0 {
+				all = append(all, form.Rate{Source: uint64(o), Ahead: ahead})
+			}
+		}
+		stripe.mu.Unlock()
+	}
+	return all
+}
+
+// TakeRates takes over what Rates of another process returned.
+func (s *Server) TakeRates(all []form.Rate, now time.Time) {
+	for _, r := range all {
+		stripe := s.guard.stripe(source(r.Source))
+		stripe.mu.Lock()
+		t := stripe.tallies[source(r.Source)]
+		t.handshakes = rooms.ThrottleAhead(r.Ahead, now)
+		stripe.tallies[source(r.Source)] = t
+		stripe.mu.Unlock()
+	}
 }

@@ -72,3 +72,57 @@ const skfRandom = uint32(0xffff_f000 + 56)
 func (d *door) chooseFromAll() {
 	_ = unix.SetsockoptInt(d.mine[0], unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0)
 }
+
+// HoldPort has the kernel give new connections to this process while another
+// one begins to listen on the port.
+func (s *Server) HoldPort() error {
+	door, err := findDoor(s.port)
+	if err == nil {
+		err = door.chooseFrom(0, len(door.mine))
+	}
+	return err
+}
+
+// SharePort takes HoldPort and PassPort back.
+func (s *Server) SharePort() {
+	if door, err := findDoor(s.port); err == nil {
+		door.chooseFromAll()
+	}
+}
+
+// PassPort has the kernel give new connections to the listeners, so many, of
+// the process that has begun to listen after this one.
+func (s *Server) PassPort(listeners int) error {
+	door, err := findDoor(s.port)
+	if err == nil {
+		err = door.chooseFrom(len(door.mine), listeners)
+	}
+	return err
+}
+
+// LeavePort closes the listeners after PassPort, when nobody is in their queues
+// any more.
+func (s *Server) LeavePort() error {
+	door, err := findDoor(s.port)
+	if err != nil {
+		return err
+	}
+	return errors.Join(door.chooseFrom(len(door.mine), 1), standIn(door.mine)) // see close
+}
+
+// AwaitSuccessor returns when another process listens on the port.
+func (s *Server) AwaitSuccessor(ctx context.Context) error {
+	look := time.NewTicker(wheelTick)
+	defer look.Stop()
+	for {
+		door, err := findDoor(s.port)
+		if err != nil || door.others > 0 {
+			return err
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

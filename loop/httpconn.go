@@ -89,7 +89,7 @@ func (h *httpConn) traffic(now time.Time) gnet.Action {
 // process answers the requests that are complete, one after the other, up to
 // requestBatch of them.
 func (h *httpConn) process(now time.Time) {
-	if h.parsing || h.paused {
+	if h.parsing || h.paused || h.w.frozen {
 		return
 	}
 	h.parsing = true

@@ -51,6 +51,9 @@ type Server struct {
 	answers   atomic.Pointer[answers]
 	notices   notices
 	bootErr   atomic.Pointer[error]
+
+	heir atomic.Pointer[func(fd int)] // who gets what is accepted; nil: we do
+	turn atomic.Int64                 // whose turn it is among the loops, see Fresh
 }
 
 // New prepares a server; nothing listens yet.
@@ -216,7 +219,7 @@ func (s *Server) OnBoot(e gnet.Engine) gnet.Action {
 // finds the loops running.
 func (s *Server) OnTick() (time.Duration, gnet.Action) {
 	door, err := findDoor(s.port)
-	if err == nil {
+	if err == nil && !s.config.Successor {
 		door.chooseFromAll()
 		if door.others > 0 && !s.config.SharePort {
 			s.bootErr.Store(&ErrPortTaken)
@@ -325,6 +328,13 @@ func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	case *moved:
 		s.open(c, w, m.from).arrive(m)
 		return nil, gnet.None
+	case *arrival:
+		return nil, m.open(s, c, w, time.Now())
+	}
+	if next := s.heir.Load(); next != nil {
+		s.forward(*next, c)
+		c.SetContext(nil)
+		return nil, gnet.Close
 	}
 	from := s.guard.callerOf(c.RemoteAddr())
 	switch {

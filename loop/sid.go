@@ -3,6 +3,8 @@ package loop
 import (
 	"crypto/rand"
 	"encoding/base64"
+
+	"github.com/hometrip/gateway/rooms"
 )
 
 // An Engine.IO session id is two characters that name the event loop the
@@ -24,15 +26,19 @@ func newSID(loop int) string {
 	return string(base64.RawURLEncoding.AppendEncode(sid, raw[:]))
 }
 
-// loopOf returns the index of the loop a session id names; ok is false for
-// what cannot be one of ours.
+// loopOf returns the index of the loop that has the session of an id, if there
+// is one; ok is false for what cannot be an id. Sessions taken over from a
+// process with more loops are where the rest of the division says.
 func loopOf(sid []byte, loops int) (loop int, ok bool) {
 	if len(sid) != sidLen {
 		return 0, false
 	}
 	hi, lo := sidDigit(sid[0]), sidDigit(sid[1])
-	loop = hi<<6 | lo
-	return loop, hi >= 0 && lo >= 0 && loop < loops
+	named := hi<<6 | lo
+	if hi < 0 || lo < 0 || named >= rooms.MaxShards {
+		return 0, false
+	}
+	return named % loops, true
 }
 
 func sidDigit(c byte) int {

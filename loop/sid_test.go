@@ -16,8 +16,9 @@ func TestSIDNamesItsLoop(t *testing.T) {
 		if got, ok := loopOf([]byte(sid), loop+1); !ok || got != loop {
 			t.Errorf("%s, the last loop's: loop %d, %v", sid, got, ok)
 		}
-		if _, ok := loopOf([]byte(sid), loop); ok {
-			t.Errorf("%s was taken for one of %d loops", sid, loop)
+		// Of a process with more loops, which has handed over.
+		if got, ok := loopOf([]byte(sid), 3); !ok || got != loop%3 {
+			t.Errorf("%s, with 3 loops: loop %d, %v, want %d", sid, got, ok, loop%3)
 		}
 	}
 }

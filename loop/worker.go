@@ -36,9 +36,10 @@ type worker struct {
 	pressed bool      // somebody's queue is half full: no input until it is written
 	paused  []resumer // whose input waits for that, or for its next share
 
-	depth int  // callbacks on the stack
-	rung  bool // a turn has been posted
-	asked bool // a turn comes after a round of epoll, by way of again
+	depth  int  // callbacks on the stack
+	rung   bool // a turn has been posted
+	frozen bool // the loop stands still, see Freeze: no request is looked at
+	asked  bool // a turn comes after a round of epoll, by way of again
 
 	spoke  int // callbacks that had something to say since the last of these turns
 	single int // of them that need not wait for the next one

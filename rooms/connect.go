@@ -177,13 +177,19 @@ func (s *Socket) verify(token string, now time.Time, then func(Identity, error, 
 // event loop: at once in the first case.
 func consult[T any](sh *Shard, now time.Time, ask func(done func(T)), then func(T, time.Time)) {
 	c := &consultation[T]{}
+	open := &sh.hub.consulting
+	open.Add(1)
 	ask(func(answer T) {
 		c.answer = answer
 		if !c.settled.CompareAndSwap(false, true) { // ask has returned
-			sh.Post(func(now time.Time) { then(c.answer, now) })
+			sh.Post(func(now time.Time) {
+				open.Add(-1)
+				then(c.answer, now)
+			})
 		}
 	})
 	if !c.settled.CompareAndSwap(false, true) { // done was called before it returned
+		open.Add(-1)
 		then(c.answer, now)
 	}
 }
@@ -268,7 +274,7 @@ func (s *Socket) enter(id Identity, now time.Time) *room {
 // take keeps what a token says, but for the user. A token that is here has been
 // issued, whatever the clock of its issuer said.
 func (s *Socket) take(id Identity, now time.Time) {
-	s.tokenID, s.issued = s.shard.hub.tokenHash(id.TokenID), 0
+	s.tokenID, s.issued = tokenHash(id.TokenID), 0
 	if !id.Issued.IsZero() {
 		s.issued = uint32(min(max(id.Issued.Unix(), 1), now.Unix(), math.MaxUint32)) // until 2106
 	}

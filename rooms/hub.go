@@ -3,7 +3,6 @@ package rooms
 import (
 	"context"
 	"fmt"
-	"hash/maphash"
 	"math/bits"
 	"sync/atomic"
 	"time"
@@ -46,9 +45,10 @@ type Hub struct {
 	bounds    *bounds
 	vacant    vacant
 	short     atomic.Bool  // memory is: no more joins
-	seed      maphash.Seed // of the hashes of tokens' ids
 	questions atomic.Int64 // ids of acknowledgements that clients were asked for
 	brake     brake
+
+	consulting atomic.Int64 // that have not been answered, see consult
 
 	sessions   *sessions
 	reached    reach // whether other nodes can ask this one for sessions
@@ -65,7 +65,7 @@ func New(c Config) (*Hub, error) {
 	if c.MaxMailbox < 1 || c.MaxPacket < 1 {
 		return nil, fmt.Errorf("rooms: MaxMailbox %d and MaxPacket %d must be positive", c.MaxMailbox, c.MaxPacket)
 	}
-	h := &Hub{config: c, bounds: newBounds(), seed: maphash.MakeSeed(), brake: newBrake()}
+	h := &Hub{config: c, bounds: newBounds(), brake: newBrake()}
 	h.occupancy = newOccupancy(c.Cluster, c.Outside, &h.vacant)
 	h.config.Recovery.fill()
 	h.sessions = newSessions(&h.config.Recovery)

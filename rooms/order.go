@@ -1,8 +1,9 @@
 package rooms
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
-	"hash/maphash"
 	"math"
 	"strings"
 	"time"
@@ -74,7 +75,7 @@ func (h *Hub) Obey(o Order) error {
 
 // obey disconnects the sockets that an order means.
 func (sh *Shard) obey(o *Order, now time.Time) {
-	token := sh.hub.tokenHash(o.TokenID)
+	token := tokenHash(o.TokenID)
 	if o.User == "" {
 		sh.hunt(token, o.Reason)
 		return
@@ -127,10 +128,12 @@ func (sh *Shard) dismiss(r *room, now time.Time, meant func(*Socket) (reason str
 	}
 }
 
-// tokenHash is how sockets remember the ids of their tokens.
-func (h *Hub) tokenHash(id string) uint64 {
+// tokenHash is how sockets remember the ids of their tokens. It is the same in
+// every process, because sockets are handed over from one to the next.
+func tokenHash(id string) uint64 {
 	if id == "" {
 		return 0
 	}
-	return maphash.String(h.seed, id)
+	sum := sha256.Sum256([]byte(id))
+	return binary.LittleEndian.Uint64(sum[:])
 }

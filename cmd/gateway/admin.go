@@ -27,7 +27,7 @@ func (g *Gateway) serveAdmin() (stop func(), err error) {
 		return func() {}, nil
 	}
 	var config net.ListenConfig
-	if g.cfg().SharePort { // a successor comes up before this process goes
+	if g.cfg().SharePort || g.cfg().HandoverSocket != "" { // a successor comes up before this process goes
 		config.Control = shared
 	}
 	listener, err := config.Listen(context.Background(), "tcp", g.cfg().AdminAddr)

@@ -101,6 +101,7 @@ type Config struct {
 
 	DrainPeriod     time.Duration
 	ShutdownTimeout time.Duration
+	HandoverSocket  string // "": connections are not handed over
 
 	LogLevel         slog.Level
 	LogFormat        string // "auto", "json" or "text"
@@ -201,6 +202,9 @@ func (c Config) contradictions() (wrong []error) {
 	}
 	if c.hasConsole() && c.ConsoleToken == "" && c.deployed() {
 		wrong = append(wrong, fmt.Errorf("CONSOLE_TOKEN: want a value with CONSOLE=%s and NODE_ENV=%s", c.Console, c.Environment))
+	}
+	if c.HandoverSocket != "" && c.Port == 0 {
+		wrong = append(wrong, errors.New("HANDOVER_SOCKET with PORT=0: want a port, which the next process can have too"))
 	}
 	if c.DrainPeriod > c.ShutdownTimeout {
 		wrong = append(wrong, fmt.Errorf("DRAIN_PERIOD=%d: want at most SHUTDOWN_TIMEOUT (%d)",

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,6 +81,12 @@ func boolean(field func(*Config) *bool) kind {
 		},
 		text: func(c *Config) string { return strconv.FormatBool(*field(c)) },
 	}
+}
+
+// isSocketPath reports whether a Unix socket can be at a path, with the suffix
+// under which it is made.
+func isSocketPath(text string) bool {
+	return text == "" || filepath.IsAbs(text) && len(text) <= 100-len(".4194304")
 }
 
 // checked reads text that ok agrees to.

@@ -106,6 +106,9 @@ var serviceSettings = []setting{
 		kind: millis(0, hour, func(c *Config) *time.Duration { return &c.DrainPeriod })},
 	{name: "SHUTDOWN_TIMEOUT", reload: true, def: "30000", doc: "Time after which the process ends in any case.",
 		kind: millis(100, hour, func(c *Config) *time.Duration { return &c.ShutdownTimeout })},
+	{name: "HANDOVER_SOCKET",
+		doc:  "Path of a Unix socket in a folder of mode 0700. A gateway that starts with the path of one that runs takes over its connections; no client notices. Empty: off.",
+		kind: checked("an absolute path of at most 92 bytes, or nothing", isSocketPath, func(c *Config) *string { return &c.HandoverSocket })},
 
 	{group: "Logs", name: "LOG_LEVEL", reload: true, def: "info", doc: "The least severe records kept.",
 		kind: logLevel(func(c *Config) *slog.Level { return &c.LogLevel })},

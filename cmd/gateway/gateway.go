@@ -17,6 +17,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/auth"
 	"github.com/hometrip/gateway/internal/authz"
+	"github.com/hometrip/gateway/internal/handover"
 	"github.com/hometrip/gateway/loop"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/adapter"
@@ -58,10 +59,36 @@ type Gateway struct {
 	public   swapped // answers on PORT
 	admin    swapped // answers on ADMIN_ADDR
 	bird     *bird   // nil without CANARY
+
+	succeeds    bool          // it takes the place of a process that runs
+	watchdog    time.Duration // of the service manager, as a predecessor tells it; 0: none
+	handovers   handoverCounters
+	stopReading context.CancelFunc // of the log
+	reading     <-chan struct{}    // closed when it is not read any more
 }
 
-// serve runs the gateway until ctx is cancelled and it has drained.
+// serve runs the gateway until ctx is cancelled and it has drained, or another
+// process has taken its place. If one runs that can be taken over from, it is.
 func serve(ctx context.Context, start launch) error {
+	path := start.HandoverSocket
+	if path == "" {
+		return serveNew(ctx, start)
+	}
+	if err := handover.CheckFolder(path); err != nil {
+		return err
+	}
+	wire, err := handover.Dial(path)
+	switch {
+	case err == nil:
+		return succeed(ctx, start, wire)
+	case handover.Nobody(err):
+		return serveNew(ctx, start)
+	}
+	return fmt.Errorf("HANDOVER_SOCKET=%q: %w", path, err)
+}
+
+// serveNew is serve where nobody is to be taken over from.
+func serveNew(ctx context.Context, start launch) error {
 	if err := start.checkPorts(); err != nil {
 		return err
 	}
@@ -77,25 +104,31 @@ func serve(ctx context.Context, start launch) error {
 		return err
 	}
 	defer stop()
+	return r.during(ctx, g, g.run)
+}
+
+// during has r reload g's settings while serve runs.
+func (r *reloader) during(ctx context.Context, g *Gateway, serve func(context.Context) error) error {
 	r.g = g
 	ctx, hangUp := context.WithCancel(ctx)
 	defer hangUp()
 	reloading, enough := context.WithCancel(context.Background())
 	defer enough()
 	go r.run(reloading, hangUp)
-	return g.run(ctx)
+	return serve(ctx)
 }
 
 // open builds the house from the inside out. Nothing listens yet.
 func open(cfg Config, log *slog.Logger) (*Gateway, error) {
-	g := &Gateway{log: log, started: time.Now()}
+	return new(Gateway).open(cfg, log)
+}
+
+func (g *Gateway) open(cfg Config, log *slog.Logger) (*Gateway, error) {
+	g.log, g.started = log, time.Now()
 	g.swap(cfg)
 	paceCollector()
 	g.memory = limitMemory(log)
-	loops := cfg.EventLoops
-	if loops == 0 {
-		loops = min(runtime.GOMAXPROCS(0), rooms.MaxShards)
-	}
+	loops := cfg.loops()
 	var err error
 	err = cfg.verification(func(c auth.Config) error {
 		c.Log, c.Workers = log, loops/verifiersShare
@@ -166,6 +199,15 @@ func open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	return g, err
 }
 
+// loops is how many event loops there are to be. It is asked before open has
+// changed GOMAXPROCS.
+func (c Config) loops() int {
+	if c.EventLoops > 0 {
+		return c.EventLoops
+	}
+	return min(runtime.GOMAXPROCS(0), rooms.MaxShards)
+}
+
 func (g *Gateway) frontDoor() (*loop.Server, error) {
 	connections, err := maxConnections(g.cfg().MaxConnections)
 	if err != nil {
@@ -212,6 +254,7 @@ func (g *Gateway) doorConfig(connections int) loop.Config {
 		Origins:        loop.NewOrigins(cfg.CORSOrigins...),
 		LocalPages:     cfg.Environment == development,
 		SharePort:      cfg.SharePort,
+		Successor:      g.succeeds,
 	}
 }
 
@@ -235,22 +278,52 @@ func maxConnections(setting int) (int, error) {
 	return room, nil
 }
 
-// run serves until ctx is cancelled, then drains and stops. An engine that
-// ends by itself is an error.
+// run serves until ctx is cancelled, then drains and stops.
 func (g *Gateway) run(ctx context.Context) error {
-	if g.gate != nil {
-		g.gate.Start(g.hub)
-		defer g.gate.Close()
-	}
-	events := g.consume(ctx)
+	g.read(ctx)
 	begun := g.awaitLog()
-	ended := make(chan error, 1)
-	go func() { ended <- g.server.Run() }()
-	select {
-	case <-g.server.Ready():
-	case err := <-ended:
+	ended, err := g.listen()
+	if err != nil {
+		g.stopReading()
 		return err
 	}
+	if !begun {
+		go g.renewWhenBegun(ctx)
+	}
+	return g.attend(ctx, ended)
+}
+
+// read begins to read the log of the services' events. It goes on when ctx is
+// over, until stopReading is called: clients get events until they are drained.
+func (g *Gateway) read(ctx context.Context) {
+	ctx, g.stopReading = context.WithCancel(context.WithoutCancel(ctx))
+	g.reading = g.consume(ctx)
+}
+
+// listen starts the event loops. ended gets what their end comes to.
+func (g *Gateway) listen() (ended <-chan error, err error) {
+	if g.gate != nil {
+		g.gate.Start(g.hub)
+	}
+	end := make(chan error, 1)
+	go func() { end <- g.server.Run() }()
+	select {
+	case <-g.server.Ready():
+		return end, nil
+	case err := <-end:
+		return nil, err
+	}
+}
+
+// attend is what a gateway does beside its event loops, until ctx is cancelled
+// and it has drained, or another process has taken its place. An engine that
+// ends by itself is an error.
+func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
+	if g.gate != nil {
+		defer g.gate.Close()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	g.greet()
 	watching, enough := context.WithCancel(context.Background())
 	defer enough()
@@ -261,25 +334,36 @@ func (g *Gateway) run(ctx context.Context) error {
 		g.fleet.Start(g.hub)
 		defer g.fleet.Close()
 	}
-	if !begun {
-		go g.renewWhenBegun(ctx)
-	}
 	if g.bird != nil {
 		go g.bird.run(ctx)
 	}
 	stats := g.reportStats()
 	defer stats()
+	next, err := g.awaitSuccessor(ctx)
+	if err != nil {
+		g.log.Error("connections will not be handed over", "error", err)
+	}
+	defer next.close()
 	select {
 	case <-ctx.Done():
-		return g.shutDown(ended, events)
+		return g.shutDown(ended)
+	case o := <-next.outcome:
+		if o.Gone {
+			g.stopReading()
+			return g.leave(o, ended)
+		}
+		g.drainFor(ctx, o.Err)
+		cancel()
+		return g.shutDown(ended)
 	case err := <-ended:
+		g.stopReading()
 		return err
 	}
 }
 
 // shutDown drains the sessions and stops the engine, within SHUTDOWN_TIMEOUT.
 // Clients that are still there get events meanwhile.
-func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
+func (g *Gateway) shutDown(ended <-chan error) error {
 	notify(g.log, daemon.SdNotifyStopping)
 	g.log.Info("draining", "sessions", g.server.Stats().Sessions, "period", g.cfg().DrainPeriod)
 	start := time.Now()
@@ -289,8 +373,9 @@ func (g *Gateway) shutDown(ended <-chan error, events <-chan struct{}) error {
 		g.log.Warn("sessions left at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
 	}
 	g.awaitAbsent(drain)
+	g.stopReading()
 	select {
-	case <-events:
+	case <-g.reading:
 	case <-drain.Done():
 	}
 	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)

@@ -157,6 +157,16 @@ var (
 		"Log records lost because the outputs were too slow.", nil, nil)
 	heapDesc = prometheus.NewDesc("gateway_heap_bytes",
 		"Bytes of live and not yet swept heap objects.", nil, nil)
+	handoverFailedDesc = prometheus.NewDesc("gateway_handovers_failed_total",
+		"Successors at HANDOVER_SOCKET that came to nothing: this process serves on.", nil, nil)
+	handoverConnectionsDesc = prometheus.NewDesc("gateway_handover_connections",
+		"Connections taken over from the process before, and those of them that had ended meanwhile.", []string{"result"}, nil)
+	handoverSessionsDesc = prometheus.NewDesc("gateway_handover_sessions",
+		"Engine.IO sessions taken over from the process before.", nil, nil)
+	handoverBytesDesc = prometheus.NewDesc("gateway_handover_bytes",
+		"Bytes in which they were described.", nil, nil)
+	handoverPauseDesc = prometheus.NewDesc("gateway_handover_pause_seconds",
+		"For how long no client was served meanwhile.", nil, nil)
 	goroutinesDesc = prometheus.NewDesc("gateway_goroutines",
 		"Goroutines; does not grow with connections.", nil, nil)
 )
@@ -166,7 +176,8 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range figures {
 		ch <- f.desc
 	}
-	for _, d := range []*prometheus.Desc{broadcastDesc, closedDesc, tokensDesc, roomsDesc, turnAgeDesc, revokedDesc, revokedLostDesc, logDroppedDesc, heapDesc, goroutinesDesc} {
+	for _, d := range []*prometheus.Desc{broadcastDesc, closedDesc, tokensDesc, roomsDesc, turnAgeDesc, revokedDesc, revokedLostDesc, logDroppedDesc, heapDesc, goroutinesDesc,
+		handoverFailedDesc, handoverConnectionsDesc, handoverSessionsDesc, handoverBytesDesc, handoverPauseDesc} {
 		ch <- d
 	}
 }
@@ -196,6 +207,13 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	send(turnAgeDesc, c.g.server.TurnAge(time.Now()).Seconds())
 	send(heapDesc, float64(heapBytes()))
 	send(goroutinesDesc, float64(runtime.NumGoroutine()))
+	h := &c.g.handovers
+	ch <- prometheus.MustNewConstMetric(handoverFailedDesc, prometheus.CounterValue, float64(h.failed.Load()))
+	ch <- prometheus.MustNewConstMetric(handoverConnectionsDesc, prometheus.GaugeValue, float64(h.connections.Load()), "taken")
+	ch <- prometheus.MustNewConstMetric(handoverConnectionsDesc, prometheus.GaugeValue, float64(h.lost.Load()), "ended")
+	send(handoverSessionsDesc, float64(h.sessions.Load()))
+	send(handoverBytesDesc, float64(h.bytes.Load()))
+	send(handoverPauseDesc, time.Duration(h.pause.Load()).Seconds())
 }
 
 func heapBytes() uint64 { return runtimeFigure("/memory/classes/heap/objects:bytes") }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -15,10 +17,17 @@ const watchdogBeats = 4
 // tellSystemd tells a service manager, if one asks (Type=notify), that clients
 // are served, and goes on to tell that the loops turn until ctx is over.
 func (g *Gateway) tellSystemd(ctx context.Context) {
-	notify(g.log, daemon.SdNotifyReady)
+	ready := daemon.SdNotifyReady
+	if g.succeeds {
+		ready = fmt.Sprintf("MAINPID=%d\n%s", os.Getpid(), ready)
+	}
+	notify(g.log, ready)
 	limit, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		g.log.Warn("systemd's watchdog", "error", err)
+	}
+	if limit == 0 {
+		limit = g.watchdog // systemd sets it in the environment of the first process only
 	}
 	if limit == 0 {
 		return

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hometrip/gateway/internal/handover/form"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -95,4 +96,38 @@ func (b *blacklist) len() int {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return len(b.tokens) + len(b.users)
+}
+
+// Refused returns the list of what is refused, for another process.
+func (v *Verifier) Refused() (tokens, users []form.Revoked) {
+	b := &v.revoked
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for id, until := range b.tokens {
+		tokens = append(tokens, form.Revoked{Name: id, Until: until})
+	}
+	for user, c := range b.users {
+		users = append(users, form.Revoked{Name: user, Issued: c.issued, Until: c.until})
+	}
+	return tokens, users
+}
+
+// Refuse takes over what Refused of another process returned.
+func (v *Verifier) Refuse(tokens, users []form.Revoked) {
+	b := &v.revoked
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.tokens == nil {
+		b.tokens = make(map[string]int64)
+	}
+	if b.users == nil {
+		b.users = make(map[string]cutoff)
+	}
+	for _, r := range tokens {
+		b.tokens[r.Name] = max(b.tokens[r.Name], r.Until)
+	}
+	for _, r := range users {
+		c := b.users[r.Name]
+		b.users[r.Name] = cutoff{max(c.issued, r.Issued), max(c.until, r.Until)}
+	}
 }

@@ -29,8 +29,8 @@ const (
 var mutants = []mutant{
 	// The log.
 	{"one event is skipped after a reconnect", reader, "Position: r.proof.Position}", "Position: r.proof.Position + 2}", 0},
-	{"a gap in the log is not told", reader, "if (r.last != 0 || r.whole) && e.Position > r.last+1 {", "if false {", 0},
-	{"a gap at the beginning of another log is not told", reader, "if (r.last != 0 || r.whole) && e.Position > r.last+1 {", "if r.last != 0 && e.Position > r.last+1 {", 325},
+	{"a gap in the log is not told", reader, "if (r.last != 0 || r.whole) && e.Position > r.last+1+r.holes {", "if false {", 0},
+	{"a gap at the beginning of another log is not told", reader, "if (r.last != 0 || r.whole) && e.Position > r.last+1+r.holes {", "if r.last != 0 && e.Position > r.last+1+r.holes {", 325},
 	{"what is taken is never acknowledged", reader, "if r.phase == PhaseReading {\n\t\tr.credit(now)", "if false {\n\t\tr.credit(now)", 0},
 	{"a reader that has failed does not try again", reader, "case PhaseWaiting:\n\t\tr.open()", "case PhaseWaiting:", 0},
 	{"the end of the log at the beginning is forgotten", reader, "r.last = info.Behind", "r.last = 0", 0},

@@ -31,8 +31,8 @@ const (
 // it was found. With -search it looks for such runs, from the first seed on,
 // and writes them down.
 func TestMutantsAreFound(t *testing.T) {
-	if testing.Short() {
-		t.Skip("each mutant has to be compiled")
+	if !*search && os.Getenv("MUTANTS") == "" {
+		t.Skip("each mutant has to be compiled, which takes minutes: make mutants runs it")
 	}
 	root, err := filepath.Abs(rootFolder)
 	if err != nil {
@@ -68,6 +68,23 @@ func TestMutantsAreFound(t *testing.T) {
 			t.Errorf("%s: %s does not find it any more: look for one with -search", m.name, found.run)
 		}
 		os.Remove(binary)
+	}
+}
+
+// TestMutantsApply holds the list of mutants against the code: each changes a
+// text that is there once.
+func TestMutantsApply(t *testing.T) {
+	if len(mutants) < 25 {
+		t.Errorf("%d mutants, want 25 at least", len(mutants))
+	}
+	for _, m := range mutants {
+		text, err := os.ReadFile(filepath.Join(rootFolder, m.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(text), m.old); n != 1 {
+			t.Errorf("%s: %q is in %s %d times, want once: the mutant is out of date", m.name, m.old, m.file, n)
+		}
 	}
 }
 

@@ -231,7 +231,7 @@ func TestADeadLetterThatCannotBeWrittenDelaysNobody(t *testing.T) {
 	}
 	stop := tr.service.flow(t)
 	tr.progress(50)
-	total := stop()
+	stop()
 	poison(amqp.Table{"large": strings.Repeat("x", 130_700)})
 	tr.awaitLetters(1)
 	broker := brokertest.Shared(t)

@@ -1,0 +1,335 @@
+package handover
+
+import (
+	"fmt"
+	"testing"
+)
+
+// A world steps the two machines against each other. What one says reaches the
+// other in order; whoever dies says nothing more, and the other then meets the
+// end of the connection behind what was said before.
+type world struct {
+	t     *testing.T
+	giver Giver
+	taker Taker
+
+	toGiver, toTaker []Event // under way; PeerGone is the last
+	steps            int     // taken by either side
+	giverDies        int     // at this step; 0: lives
+	takerDies        int
+	giverStops       int // says and hears nothing from this step on, until freed
+	takerStops       int
+
+	giverDead, takerDead bool
+	frozen               bool // the giver's loops
+	thawed               bool // and went on: what the taker has is old
+	received             bool // the taker has everything
+	letGo                bool
+	owns                 bool // the taker serves the giver's connections
+	alone                bool // the taker serves what comes
+	gaveUp               bool
+	drains               bool
+	freezeFails          bool
+	stateFails           bool
+	unfit                bool
+	buildFails           bool
+	hello                Event
+	log                  []string
+}
+
+func (w *world) check() {
+	w.t.Helper()
+	givers := !w.giverDead && !w.letGo && !w.frozen
+	if givers && w.owns && !w.takerDead {
+		w.t.Fatalf("both serve: %v", w.log)
+	}
+	if w.owns && w.thawed {
+		w.t.Fatalf("the taker serves with a state of the past: %v", w.log)
+	}
+}
+
+// step counts one step of a side and says whether it dies before it.
+func (w *world) step(giver bool) (dead bool) {
+	w.steps++
+	switch {
+	case giver && w.steps == w.giverDies:
+		w.giverDead = true
+		w.toTaker = append(w.toTaker, PeerGone)
+		w.log = append(w.log, "giver dies")
+		return true
+	case !giver && w.steps == w.takerDies:
+		w.takerDead = true
+		w.toGiver = append(w.toGiver, PeerGone)
+		w.log = append(w.log, "taker dies")
+		return true
+	}
+	return false
+}
+
+func (w *world) tellGiver(e Event) {
+	if !w.takerDead {
+		w.toGiver = append(w.toGiver, e)
+	}
+}
+
+func (w *world) tellTaker(e Event) {
+	if !w.giverDead {
+		w.toTaker = append(w.toTaker, e)
+	}
+}
+
+func (w *world) giverDoes(e Event) {
+	w.log = append(w.log, fmt.Sprintf("giver %d", e))
+	for _, a := range w.giver.Step(e) {
+		if w.step(true) {
+			return
+		}
+		var answer Event
+		answered := false
+		say := func(e Event) { w.tellTaker(e) }
+		reply := func(e Event) { answer, answered = e, true }
+		switch a {
+		case SayGo:
+			say(ToldGo)
+		case SayRefuse:
+			say(ToldRefused)
+		case SayDrain:
+			say(ToldDrain)
+		case SayAbort:
+			say(ToldAbort)
+		case SayReleased:
+			if w.takerDead {
+				reply(WriteFailed)
+			} else {
+				say(ToldReleased)
+			}
+		case Freeze:
+			if w.freezeFails {
+				reply(FreezeFailed)
+			} else {
+				w.frozen = true
+				reply(FreezeDone)
+			}
+		case SendState:
+			switch {
+			case w.stateFails:
+				reply(StateFailed)
+			case w.takerDead:
+				reply(WriteFailed)
+			case w.unfit:
+				say(StateUnfit)
+				reply(StateSent)
+			default:
+				say(StateFits)
+				reply(StateSent)
+			}
+		case Thaw:
+			w.frozen, w.thawed = false, true
+		case LetGo:
+			w.frozen, w.letGo = false, true
+		case Drain:
+			w.drains = true
+		}
+		w.check()
+		if answered {
+			w.giverDoes(answer)
+			if w.giverDead {
+				return
+			}
+		}
+	}
+	if w.giver.Ended() && !w.takerDead {
+		w.toTaker = append(w.toTaker, Timeout) // it closes, and is not dead
+	}
+}
+
+func (w *world) takerDoes(e Event) { w.takerActs(w.taker.Step(e), e) }
+
+func (w *world) takerActs(actions []Action, e Event) {
+	w.log = append(w.log, fmt.Sprintf("taker %d", e))
+	for _, a := range actions {
+		if w.step(false) {
+			return
+		}
+		switch a {
+		case SayHello:
+			w.tellGiver(w.hello)
+		case Build:
+			if w.buildFails {
+				w.takerDoes(BuildFailed)
+			} else {
+				w.takerDoes(BuildDone)
+			}
+		case SayReady:
+			w.tellGiver(PeerReady)
+		case SayReceived:
+			w.received = true
+			w.tellGiver(PeerReceived)
+		case SayFailed:
+			w.tellGiver(PeerFailed)
+		case SayOwned:
+			w.tellGiver(PeerOwns)
+		case Own:
+			w.owns = true
+			w.tellGiver(PeerServes)
+			w.tellGiver(PeerDone)
+		case ServeAlone:
+			w.alone = true
+		case GiveUp:
+			w.gaveUp = true
+			w.toGiver = append(w.toGiver, PeerGone)
+		}
+		w.check()
+		if w.takerDead {
+			return
+		}
+	}
+}
+
+// run goes on until nobody has anything to say any more. A side that is
+// stopped has its turn when the other one has waited longer than it may.
+func (w *world) run() {
+	w.takerActs(w.taker.Start(), 0)
+	giverLate, takerLate := false, false // the other side's patience is over
+	for range 1000 {
+		giverMoves := !w.giverDead && !w.giver.Ended() && len(w.toGiver) > 0
+		takerMoves := !w.takerDead && !w.taker.Ended() && len(w.toTaker) > 0
+		giverStopped := w.giverStops > 0 && w.steps >= w.giverStops && !takerLate
+		takerStopped := w.takerStops > 0 && w.steps >= w.takerStops && !giverLate
+		switch {
+		case giverMoves && !giverStopped:
+			e := w.toGiver[0]
+			w.toGiver = w.toGiver[1:]
+			w.giverDoes(e)
+		case takerMoves && !takerStopped:
+			e := w.toTaker[0]
+			w.toTaker = w.toTaker[1:]
+			w.takerDoes(e)
+		case giverStopped && !w.giverDead: // the taker waits in vain
+			takerLate = true
+			if !w.takerDead && !w.taker.Ended() {
+				w.takerDoes(Timeout)
+			}
+		case takerStopped && !w.takerDead:
+			giverLate = true
+			if !w.giverDead && !w.giver.Ended() {
+				w.giverDoes(Timeout)
+			}
+		default:
+			return
+		}
+	}
+	w.t.Fatalf("no end: %v", w.log)
+}
+
+// end checks that somebody who is alive serves.
+func (w *world) end() {
+	w.t.Helper()
+	giver := !w.giverDead && !w.letGo && !w.frozen
+	taker := !w.takerDead && (w.owns || w.alone)
+	switch {
+	case w.giverDead && w.takerDead:
+	case w.giverDead && w.received && w.alone:
+		w.t.Errorf("the taker has everything and lets the connections go: %v", w.log)
+	case w.giverDead && !taker && !w.gaveUp:
+		w.t.Errorf("the giver is dead and the taker serves nobody: %v", w.log)
+	case !w.giverDead && !giver && w.takerDead && !w.letGo:
+		w.t.Errorf("the taker is dead and the giver stands still: %v", w.log)
+	case !w.giverDead && !w.takerDead && !giver && !taker:
+		w.t.Errorf("nobody serves: %v", w.log)
+	case giver && taker && !w.drains:
+		w.t.Errorf("both serve: %v", w.log)
+	}
+}
+
+func eachWorld(t *testing.T, f func(t *testing.T, change func(*world))) {
+	for name, change := range map[string]func(*world){
+		"all goes well":   func(*world) {},
+		"drains":          func(w *world) { w.hello = HelloDrains },
+		"refused":         func(w *world) { w.hello = HelloRefused },
+		"freeze fails":    func(w *world) { w.freezeFails = true },
+		"state fails":     func(w *world) { w.stateFails = true },
+		"state is no fit": func(w *world) { w.unfit = true },
+		"build fails":     func(w *world) { w.buildFails = true },
+	} {
+		t.Run(name, func(t *testing.T) { f(t, change) })
+	}
+}
+
+func newWorld(t *testing.T, change func(*world)) *world {
+	w := &world{t: t, hello: HelloFits}
+	change(w)
+	return w
+}
+
+func TestAHandOverThatGoesWellGivesEverythingToTheTaker(t *testing.T) {
+	w := newWorld(t, func(*world) {})
+	w.run()
+	if !w.letGo || !w.owns || w.gaveUp || !w.giver.Ended() || !w.taker.Ended() {
+		t.Errorf("let go %v, owned %v, %v", w.letGo, w.owns, w.log)
+	}
+}
+
+// Whatever fails, and whoever dies at whichever step, at no instant do two
+// serve the same connections, and somebody who is alive serves at the end.
+func TestWhoeverDiesOneProcessServes(t *testing.T) {
+	eachWorld(t, func(t *testing.T, change func(*world)) {
+		well := newWorld(t, change)
+		well.run()
+		well.end()
+		for at := 1; at <= well.steps; at++ {
+			for side, kill := range map[string]func(*world){
+				"giver": func(w *world) { w.giverDies = at },
+				"taker": func(w *world) { w.takerDies = at },
+			} {
+				t.Run(fmt.Sprint(side, " dies at step ", at), func(t *testing.T) {
+					w := newWorld(t, change)
+					kill(w)
+					w.run()
+					w.end()
+				})
+			}
+		}
+	})
+}
+
+// The same for a side that stops, longer than the other one waits, and goes on.
+func TestWhoeverPausesOneProcessServes(t *testing.T) {
+	eachWorld(t, func(t *testing.T, change func(*world)) {
+		well := newWorld(t, change)
+		well.run()
+		for at := 1; at <= well.steps; at++ {
+			for side, stop := range map[string]func(*world){
+				"giver": func(w *world) { w.giverStops = at },
+				"taker": func(w *world) { w.takerStops = at },
+			} {
+				t.Run(fmt.Sprint(side, " pauses at step ", at), func(t *testing.T) {
+					w := newWorld(t, change)
+					stop(w)
+					w.run()
+					w.end()
+				})
+			}
+		}
+	})
+}
+
+// One side pauses longer than the other waits, and then the other one dies.
+func TestWhoeverPausesAndWhoeverDiesOneProcessServes(t *testing.T) {
+	well := newWorld(t, func(*world) {})
+	well.run()
+	for stop := 1; stop <= well.steps; stop++ {
+		for die := stop; die <= well.steps+4; die++ {
+			for side, harm := range map[string]func(*world){
+				"giver pauses": func(w *world) { w.giverStops, w.takerDies = stop, die },
+				"taker pauses": func(w *world) { w.takerStops, w.giverDies = stop, die },
+			} {
+				t.Run(fmt.Sprint(side, " at step ", stop, ", the other dies at ", die), func(t *testing.T) {
+					w := newWorld(t, harm)
+					w.run()
+					w.end()
+				})
+			}
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package form
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the golden file of this version anew")
+
+// everything is a loop in which each field has a value of its own.
+func everything() *Loop {
+	return &Loop{
+		Conns: []Conn{
+			{
+				ID: 1, Kind: KindWebSocket, In: []byte{0x81, 0x85}, Out: []byte("owed"), Place: 1<<32 | 7,
+				WebSocket: WebSocket{Ping: []byte("?"), HasPing: true, Ending: true, Waits: true, Left: time.Second,
+					Ahead: 3 * time.Millisecond, Partial: []byte("half"), Op: 1},
+			},
+			{
+				ID: 2, Kind: KindHTTP, In: []byte("GET /socket.io/?EIO"), Addr: []byte{10, 0, 0, 7}, Relayed: true, Heralded: true,
+				HTTP: HTTP{Timeout: 2, Left: -time.Millisecond, GiveUp: time.Minute, Served: true, Need: 99, Gathered: []byte("1\r\n"),
+					Asked:    true,
+					Exchange: Exchange{Method: "GET", Origin: "http://localhost", Preflight: "x-y", KeepAlive: true, HTTP10: true, Relayed: true}},
+			},
+			{ID: 1<<24 | 5, Kind: KindWebSocket},
+		},
+		Sessions: []Session{
+			{
+				WS: 1, Beat: 25 * time.Second, Pinged: true, Closing: true, Reason: 8, Msgpack: true,
+				Queue: []Message{{Frames: []byte{0x81, 1, '2'}, Volatile: true}},
+				Socket: Socket{Phase: 2, Warned: true, Lead: 60_000, Issued: 1_800_000_000, Ahead: time.Millisecond,
+					ID: "socket", UserID: "42", Until: 1_800_000_600_000, TokenID: 1 << 60,
+					Rooms:     []Room{{Name: "user:42"}, {Name: "conversation:1", Announce: true}},
+					HasClaims: true, Email: "a@b", Role: "guest", NamesRooms: true, ClaimRooms: []string{"conversation:*"},
+					Token: "token", Assembling: true, Packet: []byte("51-"), Attachments: [][]byte{{1, 2}}, Want: 2},
+			},
+			{
+				WS: None, Polls: true, Beat: -time.Second,
+				Polling: Polling{SID: "AB01234567890123456789", Parked: 2, Post: None, Rest: []byte("4\x1e2"), Probe: 1<<24 | 5,
+					Probed: true, Ahead: time.Second, Place: 3},
+				Socket: Socket{Deadline: true, Left: 44 * time.Second},
+			},
+		},
+		Departed: []Departed{{SID: "CD01234567890123456789", Left: time.Second}},
+	}
+}
+
+func everythingOfANode() *Node {
+	return &Node{
+		Rates:  []Rate{{Source: 1<<32 | 9, Ahead: time.Second}},
+		Tokens: []Revoked{{Name: "jti", Until: 1_800_000_000}},
+		Users:  []Revoked{{Name: "42", Issued: 1_700_000_000, Until: 1_800_000_000}},
+	}
+}
+
+func TestWhatIsWrittenIsRead(t *testing.T) {
+	body := AppendLoop(nil, everything())
+	got, err := ReadLoop(body)
+	if err != nil || !reflect.DeepEqual(got, everything()) {
+		t.Errorf("read %+v, %v\nwrote %+v", got, err, everything())
+	}
+	node, err := ReadNode(AppendNode(nil, everythingOfANode()))
+	if err != nil || !reflect.DeepEqual(node, everythingOfANode()) {
+		t.Errorf("read %+v, %v", node, err)
+	}
+}
+
+// A process of this version wrote the golden file. If it cannot be read, or
+// would be written otherwise, the form has changed, and Version has to change
+// with it.
+func TestTheFormOfThisVersionStays(t *testing.T) {
+	for name, form := range map[string][]byte{
+		"loop.v1.hex": AppendLoop(nil, everything()),
+		"node.v1.hex": AppendNode(nil, everythingOfANode()),
+	} {
+		path := filepath.Join("testdata", name)
+		if *update {
+			if err := os.WriteFile(path, []byte(hex.Dump(form)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		golden, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(golden) != hex.Dump(form) {
+			t.Errorf("%s: written as\n%swant, for version %d,\n%s", name, hex.Dump(form), Version, golden)
+		}
+	}
+}
+
+func TestAFormThatIsCutShortOrLongerIsRefused(t *testing.T) {
+	body := AppendLoop(nil, everything())
+	for n := range body {
+		if _, err := ReadLoop(body[:n]); !errors.Is(err, ErrForm) {
+			t.Fatalf("the first %d of %d bytes: %v", n, len(body), err)
+		}
+	}
+	if _, err := ReadLoop(append(body, 0)); !errors.Is(err, ErrForm) {
+		t.Errorf("with a byte more: %v", err)
+	}
+	if _, err := ReadNode(nil); !errors.Is(err, ErrForm) {
+		t.Errorf("no node: %v", err)
+	}
+	long := bytes.Repeat([]byte{0xff}, 9)
+	if _, err := ReadLoop(append(long, 0x7f)); err == nil || !strings.Contains(err.Error(), "not a form of this version") {
+		t.Errorf("a list longer than anything: %v", err)
+	}
+}
+
+// Whatever comes, it is refused or it is what would be written.
+func FuzzReadLoop(f *testing.F) {
+	f.Add(AppendLoop(nil, everything()))
+	f.Add(AppendLoop(nil, &Loop{}))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		l, err := ReadLoop(body)
+		if err != nil {
+			return
+		}
+		if again := AppendLoop(nil, l); !bytes.Equal(again, body) {
+			t.Errorf("% x is read, and written as % x", body, again)
+		}
+	})
+}

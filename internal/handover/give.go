@@ -1,0 +1,341 @@
+package handover
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/internal/handover/form"
+)
+
+// A Hello is what a taker says of itself.
+type Hello struct {
+	Form    int    `json:"form"`    // version of the binary form
+	Version string `json:"version"` // of the program
+	Pid     int    `json:"pid"`
+	Loops   int    `json:"loops"`
+	Digest  string `json:"digest"` // of the settings that must be equal
+}
+
+// A Welcome is what a giver answers.
+type Welcome struct {
+	Loops    int           `json:"loops"`
+	Watchdog time.Duration `json:"watchdog"` // of the service manager; 0: none
+	Sessions int64         `json:"sessions"`
+}
+
+// A Part is what one event loop hands over.
+type Part struct {
+	Body        []byte
+	Descriptors []int
+	Sessions    int
+}
+
+// A Host is the process that gives, as the driver needs it. Its methods are
+// called by one goroutine.
+type Host interface {
+	// Fits says whether h can take over: an error for which errors.Is(err,
+	// ErrDrain) holds means that it can serve, but not take over.
+	Fits(h *Hello) error
+	Welcome() Welcome
+	Hold(loops int) error // has the kernel give new connections to this process
+	Unhold()
+	Freeze(ctx context.Context) error // ErrBusy-like errors are tried again
+	Thaw()
+	State() (parts []Part, node []byte, err error)
+	LetGo(fresh func(fd int))
+	PassOn() error // has the kernel give new connections to the taker
+	Busy(err error) bool
+}
+
+// ErrDrain says that a taker can serve in this process's place, but not take
+// its connections over.
+var ErrDrain = errors.New("handover: the connections cannot be handed over")
+
+// An Outcome is how a hand-over ended, for the giver.
+type Outcome struct {
+	Gone     bool // this process serves nobody any more, and should end
+	Drain    bool // it should drain, the successor serves
+	Sessions int
+	Conns    int
+	Bytes    int
+	Pause    time.Duration // from the freeze to the taker's ownership
+	Err      error         // why it came to nothing, or why Drain
+}
+
+// giving is one hand-over, for the giver. Owned by its goroutine.
+type giving struct {
+	core Giver
+	wire *Wire
+	host Host
+	pace Pace
+	log  *slog.Logger
+
+	hello   Hello
+	frozen  time.Time
+	out     Outcome
+	sum     uint32
+	freshMu sync.Mutex // keeps descriptors behind one another on the wire
+}
+
+// Give talks to the taker at the other end until it is decided who serves.
+func Give(ctx context.Context, conn *net.UnixConn, host Host, pace Pace, log *slog.Logger) Outcome {
+	wire, err := newWire(conn)
+	if err != nil {
+		conn.Close()
+		return Outcome{Err: err}
+	}
+	defer wire.Close()
+	g := &giving{wire: wire, host: host, pace: pace, log: log}
+	for !g.core.Ended() {
+		g.do(ctx, g.core.Step(g.listen(ctx)))
+	}
+	return g.out
+}
+
+// limit is how long the taker may be silent in this phase.
+func (g *giving) limit() time.Duration {
+	switch g.core.phase {
+	case giverGreeted:
+		return g.pace.Hello
+	case giverWaits:
+		return g.pace.Build
+	case giverSent:
+		return max(g.pace.State-time.Since(g.frozen), 0)
+	case giverReleased:
+		return time.Hour // only the taker's word or its end decides
+	}
+	return g.pace.Finish
+}
+
+// listen waits for the taker's next word.
+func (g *giving) listen(ctx context.Context) Event {
+	k, body, err := g.read(ctx)
+	if err != nil {
+		g.note(fmt.Errorf("the successor in phase %d: %w", g.core.phase, err))
+		if timeout(err) {
+			return Timeout
+		}
+		return PeerGone
+	}
+	switch k {
+	case kindHello:
+		return g.greeted(body)
+	case kindReady:
+		return PeerReady
+	case kindReceived:
+		if len(body) == 12 && int(binary.LittleEndian.Uint64(body)) == g.out.Conns && binary.LittleEndian.Uint32(body[8:]) == g.sum {
+			return PeerReceived
+		}
+		g.note(errors.New("the successor has received something else"))
+		return PeerFailed
+	case kindOwned:
+		return PeerOwns
+	case kindServing:
+		return PeerServes
+	case kindDone:
+		return PeerDone
+	}
+	g.note(fmt.Errorf("the successor: %s", body))
+	return PeerFailed
+}
+
+// read reads the taker's next frame. While nothing has happened yet, the end of
+// ctx ends the wait.
+func (g *giving) read(ctx context.Context) (k kind, body []byte, err error) {
+	until := time.Now().Add(g.limit())
+	for {
+		slice := time.Until(until)
+		if g.core.Serves() {
+			slice = min(slice, readSlice)
+		}
+		k, body, _, err = g.wire.next(max(slice, 0))
+		if err == nil || !timeout(err) || !g.core.Serves() || time.Now().After(until) || ctx.Err() != nil {
+			return k, body, err
+		}
+	}
+}
+
+// readSlice is after how long a wait looks at whether the process is to end.
+const readSlice = 200 * time.Millisecond
+
+func timeout(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
+}
+
+func (g *giving) greeted(body []byte) Event {
+	if err := json.Unmarshal(body, &g.hello); err != nil {
+		g.note(fmt.Errorf("the successor's greeting: %w", err))
+		return HelloRefused
+	}
+	err := g.host.Fits(&g.hello)
+	if err == nil && g.hello.Form != form.Version {
+		err = fmt.Errorf("%w: version %d of the form, this process writes %d", ErrDrain, g.hello.Form, form.Version)
+	}
+	if err == nil {
+		if err = g.host.Hold(g.hello.Loops); err != nil {
+			err = fmt.Errorf("%w: %w", ErrDrain, err)
+		}
+	}
+	g.note(err)
+	switch {
+	case err == nil:
+		return HelloFits
+	case errors.Is(err, ErrDrain):
+		return HelloDrains
+	}
+	return HelloRefused
+}
+
+// note keeps the first reason for a hand-over to come to nothing.
+func (g *giving) note(err error) {
+	if g.out.Err == nil {
+		g.out.Err = err
+	}
+}
+
+func (g *giving) do(ctx context.Context, actions []Action) {
+	for _, a := range actions {
+		switch a {
+		case SayGo:
+			body, _ := json.Marshal(g.host.Welcome())
+			g.say(kindGo, body)
+		case SayRefuse:
+			g.say(kindRefuse, []byte(g.why()))
+		case SayDrain:
+			g.say(kindDrain, []byte(g.why()))
+		case SayAbort:
+			g.say(kindAbort, []byte(g.why()))
+		case Unhold:
+			g.host.Unhold()
+		case Freeze:
+			g.next(ctx, g.freeze(ctx))
+		case SendState:
+			g.next(ctx, g.sendState())
+		case SayReleased:
+			err := g.wire.send(kindReleased, binary.LittleEndian.AppendUint64(nil, uint64(time.Since(g.frozen))), writeLimit)
+			if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+				g.note(err)
+				g.next(ctx, WriteFailed)
+			}
+		case Thaw:
+			g.host.Thaw()
+		case LetGo:
+			g.out.Pause, g.out.Gone, g.out.Err = time.Since(g.frozen), true, nil
+			g.host.LetGo(g.fresh)
+		case PassOn:
+			g.passOn(ctx)
+		case Drain:
+			g.out.Drain = true
+		}
+	}
+}
+
+// next takes the answer to an action.
+func (g *giving) next(ctx context.Context, e Event) { g.do(ctx, g.core.Step(e)) }
+
+func (g *giving) why() string {
+	if g.out.Err == nil {
+		return "the other side has ended"
+	}
+	return g.out.Err.Error()
+}
+
+// say sends a short frame. That it could not be sent is met when the answer
+// does not come.
+func (g *giving) say(k kind, body []byte) {
+	if err := g.wire.send(k, body, writeLimit); err != nil {
+		g.note(err)
+	}
+}
+
+// freeze stops the event loops, when nothing is under way.
+func (g *giving) freeze(ctx context.Context) Event {
+	var err error
+	for range attempts {
+		g.frozen = time.Now()
+		limited, cancel := context.WithTimeout(ctx, g.pace.Settle)
+		err = g.host.Freeze(limited)
+		cancel()
+		if err == nil {
+			return FreezeDone
+		}
+		if !g.host.Busy(err) {
+			break
+		}
+		time.Sleep(attemptPause)
+	}
+	g.note(err)
+	return FreezeFailed
+}
+
+// sendState sends everything, and a checksum.
+func (g *giving) sendState() Event {
+	parts, node, err := g.host.State()
+	if err != nil {
+		g.note(err)
+		return StateFailed
+	}
+	deadline := g.frozen.Add(g.pace.State)
+	sum := crc32.NewIEEE()
+	for _, p := range parts {
+		for fds := p.Descriptors; len(fds) > 0 && err == nil; {
+			n := min(len(fds), maxDescriptors)
+			err = g.wire.sendDescriptors(kindDescriptors, fds[:n], time.Until(deadline))
+			fds = fds[n:]
+		}
+		if err == nil {
+			err = g.wire.send(kindPart, p.Body, time.Until(deadline))
+		}
+		_, _ = sum.Write(p.Body)
+		g.out.Conns += len(p.Descriptors)
+		g.out.Sessions += p.Sessions
+		g.out.Bytes += len(p.Body)
+	}
+	if err == nil {
+		err = g.wire.send(kindNode, node, time.Until(deadline))
+	}
+	_, _ = sum.Write(node)
+	g.sum = sum.Sum32()
+	if err == nil {
+		end := binary.LittleEndian.AppendUint64(nil, uint64(g.out.Conns))
+		err = g.wire.send(kindEnd, binary.LittleEndian.AppendUint32(end, g.sum), time.Until(deadline))
+	}
+	if err != nil {
+		g.note(err)
+		return WriteFailed
+	}
+	return StateSent
+}
+
+// fresh passes a connection on that was accepted after the hand-over.
+func (g *giving) fresh(fd int) {
+	g.freshMu.Lock()
+	defer g.freshMu.Unlock()
+	defer unix.Close(fd)
+	if err := g.wire.sendDescriptors(kindFresh, []int{fd}, writeLimit); err != nil {
+		g.log.Warn("a new connection could not be passed on", "error", err)
+	}
+}
+
+// passOn has new connections go to the taker, and waits for those that still
+// come here.
+func (g *giving) passOn(ctx context.Context) {
+	if err := g.host.PassOn(); err != nil {
+		g.log.Warn("the port was not left as it should be, connections may be refused", "error", err)
+	}
+	select {
+	case <-time.After(g.pace.Tail):
+	case <-ctx.Done():
+	}
+}

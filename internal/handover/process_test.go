@@ -1,0 +1,382 @@
+package handover
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"hash/crc32"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/handover/form"
+	"github.com/hometrip/gateway/internal/sioclient"
+)
+
+func TestMain(m *testing.M) { os.Exit(gatewaytest.Main(m)) }
+
+// socketPath returns a path in a folder that is nobody else's.
+func socketPath(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "gateway-handover-") // mode 0700, and short enough
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, "s")
+}
+
+// An impostor is a successor that goes as far as a test wants.
+type impostor struct {
+	t    *testing.T
+	wire *Wire
+	sum  uint32
+	n    int
+}
+
+func newImpostor(t *testing.T, path string) *impostor {
+	t.Helper()
+	var i *impostor
+	gatewaytest.Await(t, "a gateway at HANDOVER_SOCKET", func() bool {
+		wire, err := Dial(path)
+		i = &impostor{t: t, wire: wire}
+		return err == nil
+	})
+	return i
+}
+
+func (i *impostor) say(k kind, body []byte) {
+	i.t.Helper()
+	if err := i.wire.send(k, body, gatewaytest.Patience); err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+// hear returns the next frame's body, which must be of this kind.
+func (i *impostor) hear(k kind) []byte {
+	i.t.Helper()
+	got, body, _, err := i.wire.next(gatewaytest.Patience)
+	if err != nil || got != k {
+		i.t.Fatalf("frame of kind %d %q, %v, want %d", got, body, err, k)
+	}
+	return body
+}
+
+func (i *impostor) greet(h Hello) {
+	body, _ := json.Marshal(h)
+	i.say(kindHello, body)
+}
+
+// receive takes the whole state.
+func (i *impostor) receive() {
+	i.t.Helper()
+	for {
+		k, body, fds, err := i.wire.next(gatewaytest.Patience)
+		if err != nil {
+			i.t.Fatal(err)
+		}
+		i.n += len(fds)
+		closeAll(fds)
+		switch k {
+		case kindEnd:
+			return
+		case kindPart, kindNode:
+			i.sum = crc32.Update(i.sum, crc32.IEEETable, body)
+		}
+	}
+}
+
+func (i *impostor) received() {
+	body := binary.LittleEndian.AppendUint64(nil, uint64(i.n))
+	i.say(kindReceived, binary.LittleEndian.AppendUint32(body, i.sum))
+}
+
+// A chatter has an answer for each of its events; a connection that stands
+// still too long, or ends, fails the test.
+type chatter struct {
+	c *sioclient.Client
+}
+
+func newChatter(t *testing.T, g *gatewaytest.Gateway, name string, polling bool) *chatter {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), gatewaytest.Patience)
+	defer cancel()
+	c, err := sioclient.Connect(ctx, g.URL, sioclient.Options{Token: gatewaytest.Token(t, name), Polling: polling})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if _, err := c.EmitAck(ctx, "join_room", room); err != nil {
+		t.Fatal(err)
+	}
+	return &chatter{c}
+}
+
+var room = map[string]string{"roomType": "conversation", "roomId": "1"}
+
+func (c *chatter) isAnswered(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), gatewaytest.Patience)
+	defer cancel()
+	answer, err := c.c.EmitAck(ctx, "typing", room)
+	if err != nil || string(answer) != `{"success":true}` {
+		t.Fatalf("typing answered %s, %v", answer, err)
+	}
+}
+
+// A successor that fails at any step, or is none, leaves the gateway serving
+// its clients as if nothing had been.
+func TestASuccessorThatFailsChangesNothing(t *testing.T) {
+	t.Parallel()
+	path := socketPath(t)
+	g := gatewaytest.Start(t, "HANDOVER_SOCKET="+path, "EVENT_LOOPS=2")
+	clients := []*chatter{newChatter(t, g, "1", false), newChatter(t, g, "2", true), newChatter(t, g, "3", false)}
+	_, port, _ := net.SplitHostPort(g.Addr)
+	fits := Hello{Form: form.Version, Loops: 2, Digest: "127.0.0.1 " + port}
+	for _, c := range []struct {
+		name string
+		fail func(i *impostor)
+	}{
+		{"says nothing and goes", func(*impostor) {}},
+		{"says what is no greeting", func(i *impostor) {
+			i.say(kindHello, []byte("hello"))
+			i.hear(kindRefuse)
+		}},
+		{"sends a frame that is too long", func(i *impostor) {
+			_, _ = i.wire.conn.Write([]byte{byte(kindHello), 0xff, 0xff, 0xff, 0xff})
+		}},
+		{"is for another port", func(i *impostor) {
+			h := fits
+			h.Digest = "127.0.0.1 1"
+			i.greet(h)
+			if why := string(i.hear(kindRefuse)); !strings.Contains(why, port) {
+				t.Errorf("refused because %q, want the port there", why)
+			}
+		}},
+		{"goes behind its greeting", func(i *impostor) { i.greet(fits) }},
+		{"cannot be built", func(i *impostor) {
+			i.greet(fits)
+			i.hear(kindGo)
+			i.say(kindFailed, []byte("no"))
+			i.hear(kindAbort)
+		}},
+		{"goes when it is ready", func(i *impostor) {
+			i.greet(fits)
+			i.hear(kindGo)
+			i.say(kindReady, nil)
+		}},
+		{"reads half of the state", func(i *impostor) {
+			i.greet(fits)
+			i.hear(kindGo)
+			i.say(kindReady, nil)
+			i.wire.next(gatewaytest.Patience)
+		}},
+		{"cannot take the state", func(i *impostor) {
+			i.greet(fits)
+			i.hear(kindGo)
+			i.say(kindReady, nil)
+			i.receive()
+			i.say(kindFailed, []byte("no"))
+			i.hear(kindAbort)
+		}},
+		{"has received something else", func(i *impostor) {
+			i.greet(fits)
+			i.hear(kindGo)
+			i.say(kindReady, nil)
+			i.receive()
+			i.sum++
+			i.received()
+			i.hear(kindAbort)
+		}},
+		{"stands still with the state", func(i *impostor) {
+			i.greet(fits)
+			i.hear(kindGo)
+			i.say(kindReady, nil)
+			i.receive()
+			i.hear(kindAbort) // after a while
+		}},
+		{"goes when it has the state", func(i *impostor) {
+			i.greet(fits)
+			i.hear(kindGo)
+			i.say(kindReady, nil)
+			i.receive()
+			i.received()
+		}},
+		{"goes when it has read that all is its own", func(i *impostor) {
+			i.greet(fits)
+			i.hear(kindGo)
+			i.say(kindReady, nil)
+			i.receive()
+			i.received()
+			i.hear(kindReleased)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			i := newImpostor(t, path)
+			c.fail(i)
+			i.wire.Close()
+			for _, client := range clients {
+				client.isAnswered(t)
+			}
+			newChatter(t, g, "new", false).isAnswered(t) // who comes is served
+		})
+	}
+	if n := g.Metric("gateway_handovers_failed_total"); n != 13 {
+		t.Errorf("%v hand-overs that came to nothing, want 13", n)
+	}
+}
+
+// A killer is an heir whose giver dies when everything has arrived.
+type killer struct {
+	t      *testing.T
+	giver  *gatewaytest.Gateway
+	hello  Hello
+	estate Estate
+}
+
+func (k *killer) Hello() Hello                         { return k.hello }
+func (k *killer) Build(context.Context, Welcome) error { return nil }
+func (k *killer) Fresh(conn net.Conn)                  { conn.Close() }
+
+func (k *killer) Fits(*Estate) error {
+	k.giver.Kill()
+	return nil
+}
+
+func (k *killer) Own(e *Estate, _ time.Duration, begun func()) error {
+	k.estate = *e
+	begun()
+	return nil
+}
+
+// A gateway that dies while its event loops stand still leaves its connections
+// to the successor, which has everything by then.
+func TestAGatewayThatDiesWhileItHandsOverLeavesItsConnections(t *testing.T) {
+	t.Parallel()
+	path := socketPath(t)
+	g := gatewaytest.Start(t, "HANDOVER_SOCKET="+path, "EVENT_LOOPS=2")
+	clients := []*chatter{newChatter(t, g, "1", false), newChatter(t, g, "2", false)}
+	_, port, _ := net.SplitHostPort(g.Addr)
+	k := &killer{t: t, giver: g, hello: Hello{Form: form.Version, Loops: 2, Digest: "127.0.0.1 " + port}}
+	i := newImpostor(t, path)
+	v := Take(t.Context(), i.wire, k, DefaultPace)
+	if !v.Owned || v.Err != nil {
+		t.Fatalf("the successor's verdict: %+v, want the connections", v)
+	}
+	sessions := 0
+	for _, l := range k.estate.Loops {
+		sessions += len(l.Sessions)
+	}
+	if sessions != len(clients) || len(k.estate.Conns) < len(clients) {
+		t.Errorf("%d sessions on %d connections, want %d", sessions, len(k.estate.Conns), len(clients))
+	}
+	for _, c := range clients {
+		if err := c.c.Err(); err != nil {
+			t.Errorf("a client's connection has ended: %v", err)
+		}
+	}
+	for _, conn := range k.estate.Conns {
+		conn.Close()
+	}
+}
+
+// A successor whose gateway falls silent, and is not dead, takes nothing.
+func TestASuccessorOfAGatewayThatIsAliveTakesNothing(t *testing.T) {
+	t.Parallel()
+	path := socketPath(t)
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for name, act := range map[string]func(*Wire){
+		"says nothing":  func(w *Wire) { w.next(gatewaytest.Patience); w.next(gatewaytest.Patience) },
+		"ends the talk": func(w *Wire) { w.next(gatewaytest.Patience) },
+		"refuses": func(w *Wire) {
+			w.next(gatewaytest.Patience)
+			_ = w.send(kindRefuse, []byte("no"), gatewaytest.Patience)
+		},
+		"speaks of something else": func(w *Wire) {
+			w.next(gatewaytest.Patience)
+			_ = w.send(kindReleased, nil, gatewaytest.Patience)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := newImpostor(t, path)
+			conn, err := l.AcceptUnix()
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				w, err := newWire(conn)
+				if err == nil {
+					act(w)
+				}
+				conn.Close()
+			}()
+			v := Take(t.Context(), i.wire, &killer{t: t}, DefaultPace)
+			if v.Owned || v.Alone || v.Err == nil {
+				t.Errorf("verdict %+v, want an error", v)
+			}
+		})
+	}
+}
+
+// Whoever may enter the folder could take the connections.
+func TestAFolderThatOthersMayEnterIsRefused(t *testing.T) {
+	path := socketPath(t)
+	if err := os.Chmod(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := Listen(path); err == nil {
+		l.Close()
+		t.Error("listening in a folder of mode 0755, want an error")
+	}
+}
+
+// A thousand connections are more than one message carries.
+func TestDescriptorsArriveCompletely(t *testing.T) {
+	path := socketPath(t)
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	i := newImpostor(t, path)
+	conn, err := l.AcceptUnix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := newWire(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	defer i.wire.Close()
+	const batches = 4
+	fd := int(os.Stdin.Fd())
+	go func() {
+		for range batches {
+			fds := make([]int, maxDescriptors)
+			for n := range fds {
+				fds[n] = fd
+			}
+			_ = to.sendDescriptors(kindDescriptors, fds, gatewaytest.Patience)
+			_ = to.send(kindPart, make([]byte, 3*readSize), gatewaytest.Patience)
+		}
+	}()
+	for range batches {
+		k, _, fds, err := i.wire.next(gatewaytest.Patience)
+		closeAll(fds)
+		if err != nil || k != kindDescriptors || len(fds) != maxDescriptors {
+			t.Fatalf("kind %d with %d descriptors, %v, want %d", k, len(fds), err, maxDescriptors)
+		}
+		if k, body, _, err := i.wire.next(gatewaytest.Patience); err != nil || k != kindPart || len(body) != 3*readSize {
+			t.Fatalf("kind %d with %d bytes, %v", k, len(body), err)
+		}
+	}
+}

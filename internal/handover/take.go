@@ -1,0 +1,316 @@
+package handover
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/internal/handover/form"
+)
+
+// An Estate is what a giver hands over, as it comes.
+type Estate struct {
+	Loops []*form.Loop
+	Node  *form.Node
+	Conns map[uint32]net.Conn
+	Bytes int
+}
+
+// An Heir is the process that takes, as the driver needs it.
+type Heir interface {
+	Hello() Hello
+	Build(ctx context.Context, w Welcome) error // builds everything and listens
+	Fits(e *Estate) error                       // looks through it, takes nothing
+	// Own takes it, after the event loops have stood still for paused; begun is
+	// to be called when its sessions are in their rooms.
+	Own(e *Estate, paused time.Duration, begun func()) error
+	Fresh(conn net.Conn) // a new connection that had come to the giver
+}
+
+// A Verdict is how a hand-over ended, for the taker.
+type Verdict struct {
+	Owned bool  // what the giver had is this process's
+	Alone bool  // the giver drains, or is gone: serve
+	Built bool  // Build has been called
+	Err   error // neither: the giver serves on
+	Why   error // for Alone
+	Bytes int
+}
+
+// taking is one hand-over, for the taker. Owned by its goroutine.
+type taking struct {
+	core   Taker
+	wire   *Wire
+	heir   Heir
+	pace   Pace
+	estate Estate
+	sum    uint32
+	out    Verdict
+	why    error
+
+	welcome Welcome
+	pending []net.Conn // that belong to the next part
+	passing bool       // the wire is still read, by passOn
+	paused  time.Duration
+}
+
+// Take talks to the giver at the other end of w until it is decided who
+// serves, and for as long as that one passes new connections on.
+func Take(ctx context.Context, w *Wire, heir Heir, pace Pace) Verdict {
+	t := &taking{wire: w, heir: heir, pace: pace, estate: Estate{Conns: make(map[uint32]net.Conn)}}
+	t.do(ctx, t.core.Start())
+	for !t.core.Ended() {
+		t.do(ctx, t.core.Step(t.listen()))
+	}
+	if !t.passing {
+		t.drop()
+		w.Close()
+	}
+	return t.out
+}
+
+// drop closes what will not be taken. The connections live on with the giver.
+func (t *taking) drop() {
+	for _, conn := range t.pending {
+		conn.Close()
+	}
+	for _, conn := range t.estate.Conns {
+		conn.Close()
+	}
+}
+
+// build builds this process.
+func (t *taking) build(ctx context.Context) Event {
+	t.out.Built = true
+	if err := t.heir.Build(ctx, t.welcome); err != nil {
+		t.why = err
+		return BuildFailed
+	}
+	return BuildDone
+}
+
+// own takes everything over, and then what still comes to the giver.
+func (t *taking) own() {
+	t.out.Owned, t.out.Bytes, t.passing = true, t.estate.Bytes, true
+	t.out.Err = t.heir.Own(&t.estate, t.paused, func() { t.say(kindServing, nil) })
+	t.say(kindDone, nil)
+	t.estate = Estate{}
+	go t.passOn()
+}
+
+// passOn takes the new connections that had come to the giver, until it ends.
+func (t *taking) passOn() {
+	defer t.wire.Close()
+	for {
+		k, _, fds, err := t.wire.next(t.pace.Finish)
+		if err != nil {
+			return
+		}
+		if k != kindFresh {
+			closeAll(fds)
+			continue
+		}
+		for _, fd := range fds {
+			if conn, err := asConn(fd); err == nil {
+				t.heir.Fresh(conn)
+			}
+		}
+	}
+}
+
+func (t *taking) limit() time.Duration {
+	if t.core.phase == takerGreets {
+		return t.pace.Hello
+	}
+	// Longer than the giver may take over it: it says what happens.
+	return 2 * (t.pace.Freeze*attempts/4 + t.pace.State)
+}
+
+// listen waits for the giver's next word.
+func (t *taking) listen() Event {
+	for {
+		k, body, fds, err := t.wire.next(t.limit())
+		if err != nil {
+			return t.ended(err)
+		}
+		switch k {
+		case kindDescriptors:
+			err = t.receive(fds)
+		case kindPart:
+			err = t.part(body)
+		case kindNode:
+			_ = t.addSum(body)
+			t.estate.Node, err = form.ReadNode(body)
+		case kindEnd:
+			return t.complete(body)
+		default:
+			return t.word(k, body)
+		}
+		if err != nil {
+			t.why = err
+			return StateUnfit
+		}
+	}
+}
+
+// ended says what an error of the connection means. That the giver is dead has
+// to be certain.
+func (t *taking) ended(err error) Event {
+	t.why = fmt.Errorf("the running gateway, in phase %d: %w", t.core.phase, err)
+	if timeout(err) || errors.Is(err, errTruncated) {
+		return Timeout
+	}
+	if t.wire.dead(t.pace.State) {
+		return PeerGone
+	}
+	return Timeout
+}
+
+func (t *taking) word(k kind, body []byte) Event {
+	switch k {
+	case kindGo:
+		if err := json.Unmarshal(body, &t.welcome); err != nil {
+			t.why = err
+			return StateUnfit
+		}
+		return ToldGo
+	case kindReleased:
+		if len(body) == 8 {
+			t.paused = time.Duration(binary.LittleEndian.Uint64(body))
+		}
+		return ToldReleased
+	case kindRefuse:
+		t.why = fmt.Errorf("the running gateway refuses: %s", body)
+		return ToldRefused
+	case kindDrain:
+		t.why = fmt.Errorf("the running gateway drains: %s", body)
+		return ToldDrain
+	case kindAbort:
+		t.why = fmt.Errorf("the running gateway serves on: %s", body)
+		return ToldAbort
+	}
+	t.why = fmt.Errorf("a word of kind %d in phase %d", k, t.core.phase)
+	return StateUnfit
+}
+
+// receive takes descriptors in. They belong to the next part.
+func (t *taking) receive(fds []int) error {
+	for i, fd := range fds {
+		conn, err := asConn(fd)
+		if err != nil {
+			closeAll(fds[i+1:])
+			return err
+		}
+		t.pending = append(t.pending, conn)
+	}
+	return nil
+}
+
+// asConn makes a connection of a descriptor, which is closed. One that was
+// reset meanwhile has no address.
+func asConn(fd int) (net.Conn, error) {
+	f := os.NewFile(uintptr(fd), "handed over")
+	defer f.Close()
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("a descriptor that was handed over: %w", err)
+	}
+	return conn, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
+
+func (t *taking) addSum(body []byte) uint32 {
+	t.sum = crc32.Update(t.sum, crc32.IEEETable, body)
+	t.estate.Bytes += len(body)
+	return t.sum
+}
+
+// part takes in what an event loop hands over.
+func (t *taking) part(body []byte) error {
+	t.addSum(body)
+	l, err := form.ReadLoop(body)
+	if err != nil {
+		return err
+	}
+	if len(l.Conns) != len(t.pending) {
+		return fmt.Errorf("%d connections with %d descriptors", len(l.Conns), len(t.pending))
+	}
+	for i := range l.Conns {
+		t.estate.Conns[l.Conns[i].ID] = t.pending[i]
+	}
+	t.pending = nil
+	t.estate.Loops = append(t.estate.Loops, l)
+	return nil
+}
+
+// complete checks that everything has come and can be taken.
+func (t *taking) complete(body []byte) Event {
+	switch {
+	case t.core.phase != takerWaits || len(body) != 12:
+		t.why = errors.New("the state ends where it should not")
+	case binary.LittleEndian.Uint64(body) != uint64(len(t.estate.Conns)) || binary.LittleEndian.Uint32(body[8:]) != t.sum:
+		t.why = fmt.Errorf("the state of %d connections has arrived damaged", len(t.estate.Conns))
+	case t.estate.Node == nil:
+		t.why = errors.New("the state has no node")
+	default:
+		if t.why = t.heir.Fits(&t.estate); t.why == nil {
+			return StateFits
+		}
+	}
+	return StateUnfit
+}
+
+func (t *taking) do(ctx context.Context, actions []Action) {
+	for _, a := range actions {
+		switch a {
+		case SayHello:
+			body, _ := json.Marshal(t.heir.Hello())
+			if err := t.wire.send(kindHello, body, writeLimit); err != nil {
+				t.why = err
+				t.do(ctx, t.core.Step(WriteFailed))
+				return
+			}
+		case Build:
+			t.do(ctx, t.core.Step(t.build(ctx)))
+		case SayReady:
+			t.say(kindReady, nil)
+		case SayReceived:
+			end := binary.LittleEndian.AppendUint64(nil, uint64(len(t.estate.Conns)))
+			t.say(kindReceived, binary.LittleEndian.AppendUint32(end, t.sum))
+		case SayFailed:
+			t.say(kindFailed, []byte(t.reason().Error()))
+		case SayOwned:
+			t.say(kindOwned, nil)
+		case Own:
+			t.own()
+		case ServeAlone:
+			t.out.Alone, t.out.Why = true, t.why
+		case GiveUp:
+			t.out.Err = t.reason()
+		}
+	}
+}
+
+// say sends a frame. That the giver is gone is met by reading.
+func (t *taking) say(k kind, body []byte) { _ = t.wire.send(k, body, writeLimit) }
+
+// reason is why nothing is taken over.
+func (t *taking) reason() error {
+	if t.why == nil {
+		return errors.New("the running gateway says what does not belong here")
+	}
+	return t.why
+}

@@ -1,0 +1,287 @@
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"github.com/hometrip/gateway/internal/handover/form"
+	"github.com/hometrip/gateway/rooms"
+)
+
+// loopShift is where the number of a connection names its event loop.
+const loopShift = 24
+
+// A Part is what one event loop hands over.
+type Part struct {
+	Body        []byte // a form.Loop
+	Descriptors []int  // in the order of its connections; they stay the loop's
+	Sessions    int
+}
+
+// A census is the connections of one frozen loop. Owned by the loop until all
+// loops have taken theirs; read-only afterwards.
+type census struct {
+	conns []gnet.Conn
+	of    []any          // *wsConn or *httpConn, beside conns
+	ids   map[any]uint32 // the reverse
+}
+
+// State describes every connection and session. It changes nothing.
+func (f *Frozen) State() ([]Part, error) {
+	errs := make([]error, len(f.loops))
+	for i := range errs {
+		errs[i] = errUnfinished // until it has finished: a panic is survived
+	}
+	f.each(func(l *frozenLoop) { errs[l.w.index] = l.count() })
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	parts := make([]Part, len(f.loops))
+	for i := range errs {
+		errs[i] = errUnfinished // until it has finished: a panic is survived
+	}
+	f.each(func(l *frozenLoop) {
+		i := l.w.index
+		parts[i], errs[i] = f.describe(l)
+	})
+	return parts, errors.Join(errs...)
+}
+
+var errUnfinished = errors.New("an event loop failed while it described its connections")
+
+// count finds the loop's connections. Whoever has no session has a timer: gnet
+// does not list them.
+func (l *frozenLoop) count() error {
+	l.list = census{ids: make(map[any]uint32)}
+	w := l.w
+	for _, s := range w.sessions {
+		if s.ws != nil {
+			l.list.add(w, s.ws, s.ws.c)
+		}
+		if p := s.poll; p != nil {
+			if p.probe != nil {
+				l.list.add(w, p.probe, p.probe.c)
+			}
+		}
+	}
+	w.wheel.each(func(owner timed) {
+		switch o := owner.(type) {
+		case *httpConn:
+			l.list.add(w, o, o.c)
+		case *deadline:
+			l.list.add(w, o.ws, o.ws.c)
+		}
+	})
+	for _, other := range w.server.workers { // polls and posts that wait, perhaps on another loop
+		for _, s := range other.sessions {
+			for _, x := range s.exchanges() {
+				if x != nil && x.conn.w == w {
+					l.list.add(w, x.conn, x.conn.c)
+				}
+			}
+		}
+	}
+	if n := w.stats.Connections.Load(); int(n) != len(l.list.conns) {
+		return fmt.Errorf("loop %d has %d connections, of which %d are in a state that can be handed over", w.index, n, len(l.list.conns))
+	}
+	return nil
+}
+
+// exchanges are the requests that wait in the session.
+func (s *session) exchanges() (all [2]*exchange) {
+	if p := s.poll; p != nil {
+		all[0] = p.parked
+		if p.post != nil {
+			all[1] = p.post.exchange
+		}
+	}
+	return all
+}
+
+func (n *census) add(w *worker, owner any, c gnet.Conn) {
+	if _, known := n.ids[owner]; known || c == nil {
+		return
+	}
+	n.ids[owner] = uint32(w.index)<<loopShift | uint32(len(n.conns))
+	n.conns, n.of = append(n.conns, c), append(n.of, owner)
+}
+
+// id returns the number of a connection of whichever loop.
+func (f *Frozen) id(w *worker, owner any) uint32 {
+	if id, ok := f.loops[w.index].list.ids[owner]; ok {
+		return id
+	}
+	return form.None
+}
+
+func (f *Frozen) describe(l *frozenLoop) (p Part, err error) {
+	now := time.Now()
+	state := form.Loop{
+		Conns: make([]form.Conn, 0, len(l.list.conns)), Sessions: make([]form.Session, 0, len(l.w.sessions)),
+	}
+	for i, c := range l.list.conns {
+		d := form.Conn{ID: l.list.ids[l.list.of[i]]}
+		switch o := l.list.of[i].(type) {
+		case *wsConn:
+			err = o.state(&d, now)
+		case *httpConn:
+			err = o.state(&d, now)
+		}
+		if err == nil {
+			err = gnetBuffers(c)
+		}
+		if err == nil {
+			d.In, err = unread(c)
+		}
+		if err == nil {
+			d.Out, err = unwritten(c)
+		}
+		if err != nil {
+			return p, err
+		}
+		state.Conns = append(state.Conns, d)
+		p.Descriptors = append(p.Descriptors, c.Fd())
+	}
+	for _, s := range l.w.sessions {
+		d, err := f.session(s, now)
+		if err != nil {
+			return p, err
+		}
+		state.Sessions = append(state.Sessions, d)
+	}
+	for _, d := range l.w.departed {
+		state.Departed = append(state.Departed, form.Departed{SID: d.sid, Left: l.w.wheel.left(&d.timer, now)})
+	}
+	p.Body, p.Sessions = form.AppendLoop(nil, &state), len(state.Sessions)
+	return p, nil
+}
+
+func (c *wsConn) state(d *form.Conn, now time.Time) error {
+	d.Kind, d.Place = form.KindWebSocket, uint64(c.place)
+	w := &d.WebSocket
+	w.Ending, w.Ahead = c.ending, c.input.Ahead(now)
+	if c.ping != nil {
+		w.HasPing, w.Ping = true, *c.ping
+	}
+	if c.partial != nil {
+		w.Op, w.Partial = uint8(c.partial.op), c.partial.data
+	}
+	if c.wait != nil {
+		w.Waits, w.Left = true, c.wait.until.Sub(now)
+	}
+	return nil
+}
+
+func (h *httpConn) state(d *form.Conn, now time.Time) error {
+	if len(h.batch) > 0 || h.parsing {
+		return fmt.Errorf("%w: a request", ErrBusy)
+	}
+	d.Kind, d.Place, d.Addr = form.KindHTTP, uint64(h.from.place), h.from.addr.AsSlice()
+	d.Relayed, d.Heralded = h.from.relayed, h.from.heralded
+	w := &d.HTTP
+	w.Timeout, w.Served, w.Need, w.Gathered = h.timeout, h.served, uint32(h.need), h.gathered
+	if h.timeout != awaitNothing {
+		w.Left = h.w.wheel.left(&h.timer, now)
+	}
+	if !h.giveUp.IsZero() {
+		w.GiveUp = h.giveUp.Sub(now)
+	}
+	if x := h.exchange; x != nil {
+		w.Asked = true
+		w.Exchange = form.Exchange{Method: x.method, Origin: x.origin, Preflight: x.preflight,
+			KeepAlive: x.keepAlive, HTTP10: x.http10, Relayed: x.relayed}
+	}
+	return nil
+}
+
+func (f *Frozen) session(s *session, now time.Time) (d form.Session, err error) {
+	d = form.Session{
+		WS: form.None, Beat: time.Duration(s.beat-s.w.wheel.ms(now)) * time.Millisecond,
+		Pinged: s.pinged, Closing: s.closing, Reason: uint8(s.reason), Msgpack: s.msgpack,
+	}
+	if s.ws != nil {
+		d.WS = f.id(s.w, s.ws)
+	}
+	for i := s.queue.first; i != 0; i = s.w.outbox.nodes[i].next {
+		d.Queue = append(d.Queue, rooms.MessageForm(s.w.outbox.nodes[i].message))
+	}
+	if p := s.poll; p != nil {
+		d.Polls = true
+		d.Polling = form.Polling{
+			SID: p.sid, Parked: form.None, Post: form.None, Probe: form.None,
+			Probed: p.probed, Ahead: p.input.Ahead(now), Place: uint64(p.place),
+		}
+		if x := p.parked; x != nil {
+			d.Polling.Parked = f.id(x.conn.w, x.conn)
+		}
+		if p.post != nil {
+			d.Polling.Post, d.Polling.Rest = f.id(p.post.exchange.conn.w, p.post.exchange.conn), p.post.rest
+		}
+		if p.probe != nil {
+			d.Polling.Probe = f.id(s.w, p.probe)
+		}
+	}
+	socket, ok := s.peer.(*rooms.Socket)
+	if !ok {
+		return d, errors.New("a session without a socket")
+	}
+	d.Socket, err = socket.State(now)
+	return d, err
+}
+
+// LetGo gives up every connection and session, which another process has taken
+// over, without a word to anybody. From then on what is accepted goes to next,
+// as a descriptor that next closes.
+func (f *Frozen) LetGo(next func(fd int)) {
+	s := f.server
+	s.heir.Store(&next)
+	f.each(func(l *frozenLoop) {
+		w := l.w
+		for _, c := range l.list.conns {
+			disown(w.loop, c)
+		}
+		s.conns.Add(-int64(len(l.list.conns)))
+		w.letGo()
+	})
+	f.Thaw()
+}
+
+func (w *worker) letGo() {
+	w.sessions, w.drain, w.paused, w.pressed = nil, nil, nil, false
+	w.bySID, w.departed = make(map[string]*session), make(map[string]*departed)
+	w.wheel, w.outbox, w.touched = newWheel(time.Now()), outbox{}, touched{}
+	w.owed = owed{by: make(map[debtor]int)}
+	w.stats.Connections.Store(0)
+	w.stats.Sessions.Store(0)
+	w.stats.WebSockets.Store(0)
+	w.stats.Owed.Store(0)
+	w.shard.LetGo()
+}
+
+// forward gives a connection that has just been accepted to the process that
+// has taken the others over.
+func (s *Server) forward(next func(fd int), c gnet.Conn) {
+	if fd, err := c.Dup(); err == nil {
+		next(fd)
+	}
+}
+
+// each calls f with the owner of every armed timer.
+func (w *wheel) each(f func(owner timed)) {
+	for l := range w.slots {
+		for i := range w.slots[l] {
+			head := &w.slots[l][i]
+			for t := head.next; t != head; t = t.next {
+				f(t.owner)
+			}
+		}
+	}
+}
+
+// left returns how long it is until t rings.
+func (w *wheel) left(t *timer, now time.Time) time.Duration {
+	return max(time.Duration(t.due)*wheelTick-now.Sub(w.start), 0)
+}

@@ -1,0 +1,98 @@
+package loop
+
+import (
+	"errors"
+	"reflect"
+	"unsafe"
+
+	"github.com/panjf2000/gnet/v2"
+	"github.com/panjf2000/gnet/v2/pkg/buffer/elastic"
+)
+
+// gnet keeps what a connection has read and what it owes in two buffers that
+// have no accessor. A hand-over needs them: what is owed must be copied out
+// without being written, and what was read must be put into the buffer of the
+// connection's next Conn. Nothing else uses these functions.
+
+var errGnetBuffers = errors.New("this version of gnet keeps its buffers elsewhere")
+
+// gnetBuffers returns an error unless both buffers of c are where this file
+// looks for them. A giver asks before it gives anything up; the successor has
+// the same version of gnet, or another form.
+func gnetBuffers(c gnet.Conn) error {
+	if outbound(c) == nil || inbound(c) == nil {
+		return errGnetBuffers
+	}
+	return nil
+}
+
+// outbound returns the buffer of what c owes, nil when it is not where it is
+// expected. Called on the connection's event loop.
+func outbound(c gnet.Conn) *elastic.Buffer { return bufferOf[elastic.Buffer](c, "outboundBuffer") }
+
+// inbound returns the buffer of what c has read.
+func inbound(c gnet.Conn) *elastic.RingBuffer {
+	return bufferOf[elastic.RingBuffer](c, "inboundBuffer")
+}
+
+func bufferOf[T any](c gnet.Conn, name string) *T {
+	v := reflect.ValueOf(c)
+	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+		return nil
+	}
+	field := v.Elem().FieldByName(name)
+	if !field.IsValid() || field.Type() != reflect.TypeFor[T]() {
+		return nil
+	}
+	return (*T)(unsafe.Pointer(field.UnsafeAddr()))
+}
+
+// unread returns a copy of what c has read and nobody has used.
+func unread(c gnet.Conn) ([]byte, error) {
+	if c.InboundBuffered() == 0 {
+		return nil, nil
+	}
+	b, err := c.Peek(-1)
+	return append([]byte(nil), b...), err
+}
+
+// unwritten returns a copy of what c owes.
+func unwritten(c gnet.Conn) ([]byte, error) {
+	n := c.OutboundBuffered()
+	if n == 0 {
+		return nil, nil
+	}
+	buffer := outbound(c)
+	if buffer == nil {
+		return nil, errGnetBuffers
+	}
+	parts, err := buffer.Peek(-1)
+	all := make([]byte, 0, n)
+	for _, part := range parts {
+		all = append(all, part...)
+	}
+	if err == nil && len(all) != n {
+		err = errGnetBuffers
+	}
+	return all, err
+}
+
+// putBack puts b where c keeps what it has read, and reports whether it could.
+func putBack(c gnet.Conn, b []byte) bool {
+	buffer := inbound(c)
+	if buffer == nil {
+		return false
+	}
+	_, err := buffer.Write(b)
+	return err == nil
+}
+
+// disown closes this process's half of a connection that lives on in another
+// process: nothing is written, and no OnClose of ours is called.
+func disown(loop gnet.EventLoop, c gnet.Conn) {
+	c.SetContext(nil)
+	if n := c.OutboundBuffered(); n > 0 {
+		_, _ = outbound(c).Discard(n) // closing would write it
+	}
+	_ = loop.Close(c)
+}

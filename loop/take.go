@@ -1,0 +1,438 @@
+package loop
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/panjf2000/gnet/v2"
+
+	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/handover/form"
+	"github.com/hometrip/gateway/rooms"
+)
+
+// enrolling is how many connections that are taken over wait at once for their
+// event loop: each has two descriptors meanwhile.
+const enrolling = 256
+
+// An Estate is what another process hands over: looked through, and not taken
+// yet. Owned by the goroutine that takes it.
+type Estate struct {
+	server   *Server
+	arrivals []*arrival
+	tasks    []adoption // one for each event loop
+}
+
+// An adoption is the sessions one loop takes over.
+type adoption struct {
+	sessions []*inheritance
+	departed []form.Departed
+}
+
+// An inheritance is a session to be taken over. Owned by its event loop from
+// Take on.
+type inheritance struct {
+	form    *form.Session
+	queue   []*codec.Message
+	session *session // once it is made; nil if it could not be
+}
+
+// An arrival is a connection to be taken over, and what of a session it is. It
+// is the context it is enrolled with.
+type arrival struct {
+	form *form.Conn
+	conn net.Conn
+	w    *worker
+	heir *inheritance // whose connection it is; nil: nobody's
+	home *worker      // of that session
+	role role
+}
+
+// role is what a connection is to a session.
+type role uint8
+
+const (
+	roleNone role = iota
+	roleTransport
+	roleProbe
+	roleParked
+	rolePost
+)
+
+// Estate looks through what each loop of another process hands over; conns are
+// the connections by their numbers. Nothing is taken yet. An error says what
+// this process cannot take.
+func (s *Server) Estate(loops []*form.Loop, conns map[uint32]net.Conn) (*Estate, error) {
+	e := &Estate{server: s, tasks: make([]adoption, len(s.workers))}
+	byID := make(map[uint32]*arrival, len(conns))
+	for i, l := range loops {
+		for j := range l.Conns {
+			c := &l.Conns[j]
+			conn := conns[c.ID]
+			if conn == nil || byID[c.ID] != nil {
+				return nil, fmt.Errorf("connection %d has no descriptor of its own", c.ID)
+			}
+			if c.Kind == form.KindHTTP && c.HTTP.Timeout > awaitEnd {
+				return nil, fmt.Errorf("connection %d waits for %d, which is nothing", c.ID, c.HTTP.Timeout)
+			}
+			a := &arrival{form: c, conn: conn, w: s.workers[i%len(s.workers)]}
+			byID[c.ID] = a
+			e.arrivals = append(e.arrivals, a)
+		}
+	}
+	for i, l := range loops {
+		for j := range l.Sessions {
+			if err := e.session(&l.Sessions[j], i, byID); err != nil {
+				return nil, err
+			}
+		}
+		for _, d := range l.Departed {
+			home, _ := loopOf([]byte(d.SID), len(s.workers))
+			e.tasks[home].departed = append(e.tasks[home].departed, d)
+		}
+	}
+	for id, a := range byID {
+		if a.form.Kind == form.KindHTTP && a.form.HTTP.Asked && a.role == roleNone {
+			return nil, fmt.Errorf("connection %d waits for an answer nobody gives", id)
+		}
+	}
+	return e, nil
+}
+
+// session plans the session f of the other process's loop from.
+func (e *Estate) session(f *form.Session, from int, byID map[uint32]*arrival) error {
+	s := e.server
+	home := from % len(s.workers)
+	if f.Polls { // its id says where it is looked for
+		named, ok := loopOf([]byte(f.Polling.SID), len(s.workers))
+		if !ok {
+			return fmt.Errorf("a session with the id %q", f.Polling.SID)
+		}
+		home = named
+	}
+	if f.Polls == (f.WS != form.None) {
+		return fmt.Errorf("a session with polls %v and WebSocket %d, want one of them", f.Polls, f.WS)
+	}
+	if int(f.Reason) >= len(rooms.Reasons()) {
+		return fmt.Errorf("a session that ends for reason %d", f.Reason)
+	}
+	h := &inheritance{form: f}
+	for i := range f.Queue {
+		m, err := codec.FromFrames(bytes.Clone(f.Queue[i].Frames))
+		if err != nil {
+			return fmt.Errorf("a message that waits for %q: %w", f.Socket.ID, err)
+		}
+		m.Volatile = f.Queue[i].Volatile
+		h.queue = append(h.queue, m)
+	}
+	if err := rooms.CheckState(&f.Socket); err != nil {
+		return err
+	}
+	e.tasks[home].sessions = append(e.tasks[home].sessions, h)
+	give := func(id uint32, kind uint8, as role) error {
+		if id == form.None {
+			return nil
+		}
+		a := byID[id]
+		if a == nil || a.role != roleNone || a.form.Kind != kind || kind == form.KindHTTP && !a.form.HTTP.Asked {
+			return fmt.Errorf("connection %d is not one of session %q", id, f.Socket.ID)
+		}
+		if a.heir, a.role, a.home = h, as, s.workers[home]; kind == form.KindWebSocket {
+			a.w = a.home
+		}
+		return nil
+	}
+	if !f.Polls {
+		return give(f.WS, form.KindWebSocket, roleTransport)
+	}
+	p := &f.Polling
+	for _, err := range []error{
+		give(p.Parked, form.KindHTTP, roleParked),
+		give(p.Post, form.KindHTTP, rolePost),
+		give(p.Probe, form.KindWebSocket, roleProbe),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Taken says what has become of an estate.
+type Taken struct {
+	Connections, Sessions int
+	Lost                  int // connections that had ended meanwhile
+}
+
+// Take makes the estate this server's. First every session is in its rooms;
+// then begun is called; then the connections come to their event loops, and
+// nobody is told anything before.
+func (e *Estate) Take(ctx context.Context, begun func()) (t Taken, err error) {
+	done := make(chan struct{}, len(e.tasks))
+	for i := range e.tasks {
+		w, task := e.server.workers[i], &e.tasks[i]
+		w.shard.Post(func(now time.Time) {
+			defer func() { done <- struct{}{} }()
+			w.adopt(task, now)
+		})
+		t.Sessions += len(task.sessions)
+	}
+	for range e.tasks {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return t, ctx.Err()
+		}
+	}
+	begun()
+	slots := make(chan struct{}, enrolling)
+	lost := make(chan bool, len(e.arrivals))
+	for _, a := range e.arrivals {
+		slots <- struct{}{}
+		go func() {
+			ok := a.enroll(ctx)
+			<-slots
+			lost <- !ok
+		}()
+	}
+	for range e.arrivals {
+		if <-lost {
+			t.Lost++
+		}
+	}
+	t.Connections = len(e.arrivals) - t.Lost
+	return t, nil
+}
+
+// enroll has the event loop take the connection, and reports whether it is
+// still there.
+func (a *arrival) enroll(ctx context.Context) bool {
+	if a.conn.RemoteAddr() != nil { // nil: reset meanwhile; gnet would panic
+		enrolled, err := a.w.loop.Enroll(gnet.NewContext(ctx, a), a.conn)
+		if err == nil {
+			if result := <-enrolled; result.Err == nil {
+				return true
+			}
+		}
+	}
+	_ = a.conn.Close()
+	if a.heir != nil {
+		a.home.shard.Post(a.lost)
+	}
+	return false
+}
+
+// lost is called on the session's loop when the connection had ended before it
+// was taken over.
+func (a *arrival) lost(now time.Time) {
+	s := a.heir.session
+	switch {
+	case s == nil || s.ended:
+	case a.role == roleTransport || a.role == roleParked:
+		s.end(rooms.ReasonTransportClosed, now)
+	case a.role == rolePost && s.poll != nil: // its packets have arrived all the same
+		s.poll.post = &post{exchange: &exchange{conn: &httpConn{w: s.w}}, rest: a.rest(), own: true}
+		s.resume(now)
+	case a.role == roleProbe && s.poll != nil:
+		s.poll.probed = false
+	}
+}
+
+// rest is what has not been taken of the session's POST.
+func (a *arrival) rest() []byte { return bytes.Clone(a.heir.form.Polling.Rest) }
+
+// adopt makes the sessions, each in its rooms. Nobody can be told anything yet:
+// those with a WebSocket are not written to before it is here.
+func (w *worker) adopt(task *adoption, now time.Time) {
+	for _, h := range task.sessions {
+		w.adoptSession(h, now)
+	}
+	for _, d := range task.departed {
+		gone := &departed{w: w, sid: d.SID}
+		w.departed[d.SID] = gone
+		w.wheel.arm(&gone.timer, gone, now.Add(d.Left))
+	}
+}
+
+func (w *worker) adoptSession(h *inheritance, now time.Time) {
+	defer w.survive("hand-over")
+	f := h.form
+	s := &session{
+		w: w, beat: w.wheel.ms(now.Add(f.Beat)), pinged: f.Pinged, msgpack: f.Msgpack,
+		closing: f.Closing, reason: rooms.Reason(f.Reason),
+		dirty: !f.Polls, // until its WebSocket is here
+	}
+	socket, err := w.shard.Adopt(s, &f.Socket, now)
+	if err != nil {
+		w.server.config.Log.Error("a session could not be taken over", "error", err)
+		return
+	}
+	s.peer = socket
+	w.addSession(s)
+	for _, m := range h.queue {
+		w.outbox.push(&s.queue, m)
+	}
+	if f.Polls {
+		p := &f.Polling
+		s.poll = &polling{
+			sid: p.SID, probed: p.Probed, input: rooms.ThrottleAhead(p.Ahead, now), place: w.server.guard.inherit(source(p.Place), true),
+		}
+		w.bySID[p.SID] = s
+	}
+	s.rearm(now)
+	h.session = s
+	if s.closing && s.poll != nil {
+		s.touch()
+	}
+}
+
+// inherit takes a place that another process has given already, and returns
+// what is to be given back: nothing, when the limits are lower here.
+func (g *guard) inherit(o source, poll bool) source {
+	if g.enter(o, poll) {
+		return o
+	}
+	return 0
+}
+
+// open is called on the connection's loop.
+func (a *arrival) open(s *Server, c gnet.Conn, w *worker, now time.Time) gnet.Action {
+	a.conn = nil
+	s.conns.Add(1)
+	w.stats.Connections.Add(1)
+	if a.form.Kind == form.KindWebSocket {
+		return a.openWebSocket(c, w, now)
+	}
+	return a.openHTTP(c, w, now)
+}
+
+func (a *arrival) openWebSocket(c gnet.Conn, w *worker, now time.Time) gnet.Action {
+	f := &a.form.WebSocket
+	conn := &wsConn{
+		w: w, c: c, fd: int32(c.Fd()), ending: f.Ending, input: rooms.ThrottleAhead(f.Ahead, now),
+		place: w.server.guard.inherit(source(a.form.Place), false),
+	}
+	c.SetContext(conn)
+	if f.HasPing {
+		ping := bytes.Clone(f.Ping)
+		conn.ping = &ping
+	}
+	if f.Op != 0 {
+		conn.partial = &partial{op: ws.OpCode(f.Op), data: bytes.Clone(f.Partial)}
+	}
+	if f.Waits {
+		conn.await(now.Add(f.Left))
+	}
+	if !a.attach(conn) {
+		return gnet.Close
+	}
+	if len(a.form.Out) > 0 {
+		conn.write(a.form.Out)
+	}
+	if conn.c != nil && conn.ending && conn.wait != nil {
+		conn.shutDown(now)
+	}
+	if conn.c == nil || len(a.form.In) == 0 {
+		return gnet.None
+	}
+	if !putBack(c, a.form.In) {
+		return gnet.Close
+	}
+	return conn.traffic(now)
+}
+
+// attach makes the WebSocket its session's, and reports false when that has
+// ended meanwhile.
+func (a *arrival) attach(conn *wsConn) bool {
+	if a.heir == nil {
+		return true
+	}
+	s := a.heir.session
+	if s == nil || s.ended || a.role == roleProbe && s.poll == nil {
+		return false
+	}
+	conn.s = s
+	if a.role == roleProbe {
+		conn.probing, s.poll.probe = true, conn
+		return true
+	}
+	s.ws, s.dirty = conn, false
+	conn.w.stats.WebSockets.Add(1)
+	if s.queue.first != 0 || s.closing || conn.ping != nil {
+		s.touch()
+	}
+	return true
+}
+
+func (a *arrival) openHTTP(c gnet.Conn, w *worker, now time.Time) gnet.Action {
+	f := &a.form.HTTP
+	addr, _ := netip.AddrFromSlice(a.form.Addr)
+	h := &httpConn{
+		w: w, c: c, served: f.Served, need: int(f.Need), gathered: bytes.Clone(f.Gathered),
+		from: caller{
+			addr: addr, relayed: a.form.Relayed, heralded: a.form.Heralded,
+			place: w.server.guard.inherit(source(a.form.Place), false),
+		},
+	}
+	c.SetContext(h)
+	h.await(f.Timeout, now.Add(f.Left))
+	if f.GiveUp != 0 {
+		h.giveUp = now.Add(f.GiveUp)
+	}
+	if a.heir != nil {
+		h.exchange = &exchange{
+			conn: h, method: f.Exchange.Method, origin: f.Exchange.Origin, preflight: f.Exchange.Preflight,
+			keepAlive: f.Exchange.KeepAlive, http10: f.Exchange.HTTP10, relayed: f.Exchange.Relayed, home: a.home,
+		}
+		x := h.exchange
+		a.home.shard.Post(func(now time.Time) { a.asks(x, now) })
+	}
+	if len(a.form.Out) > 0 {
+		h.write(a.form.Out)
+	}
+	if h.c == nil || len(a.form.In) == 0 {
+		return gnet.None
+	}
+	if !putBack(c, a.form.In) {
+		return gnet.Close
+	}
+	return h.traffic(now)
+}
+
+// asks brings a request that waits to its session, on that one's loop.
+func (a *arrival) asks(x *exchange, now time.Time) {
+	s := a.heir.session
+	switch {
+	case s == nil || s.poll == nil:
+		x.reply(a.home, engineError(http.StatusBadRequest, codeSID))
+	case a.role == rolePost:
+		s.poll.post = &post{exchange: x, rest: a.rest(), own: true}
+		s.resume(now)
+	default:
+		x.session, s.poll.parked = s, x
+		if s.hasAnswer() {
+			s.answerPoll()
+		}
+	}
+}
+
+// Fresh takes a connection over that the other process has accepted and read
+// nothing from. It is closed when it cannot be taken.
+func (s *Server) Fresh(conn net.Conn) {
+	if conn.RemoteAddr() == nil { // reset meanwhile
+		conn.Close()
+		return
+	}
+	w := s.workers[int(s.turn.Add(1))%len(s.workers)]
+	if enrolled, err := w.loop.Enroll(gnet.NewContext(s.ctx, nil), conn); err != nil {
+		conn.Close()
+	} else {
+		go func() { <-enrolled }()
+	}
+}
