@@ -246,7 +246,7 @@ func TestADeadLetterThatCannotBeWrittenDelaysNobody(t *testing.T) {
 	poison(nil)
 	stop = tr.service.flow(t)
 	tr.progress(400)
-	total = stop()
+	total := stop()
 	tr.wantAll(total)
 	if out, err := broker.Ctl("clear_policy", "letters"); err != nil {
 		t.Fatal(out, err)
