@@ -233,7 +233,7 @@ func TestWhereNothingCanBeHandedOverTheOldProcessDrains(t *testing.T) {
 	<-c.Done()
 	next.dial(t, "1", false)
 	for who, out := range map[string]string{"the old process": g.Out.String(), "the new one": next.Out.String()} {
-		if !strings.Contains(out, "USE_REDIS=true") {
+		if !strings.Contains(out, "EVENT_LOG=redis") {
 			t.Errorf("%s does not say why:\n%s", who, out)
 		}
 	}

@@ -122,6 +122,7 @@ func (w *world) node(change ...func(*Config)) *node {
 	w.t.Helper()
 	n := w.start(change...)
 	n.awaitConnected()
+	await(w.t, "the orders in Redis to be read by "+n.name, n.cluster.Ready)
 	return n
 }
 

@@ -350,3 +350,22 @@ func TestOneUsersBurstDelaysNobody(t *testing.T) {
 	want(t, bob, "new_message hi")
 	waiting("others have joined and talked")
 }
+
+// TestAGatewayThatDrainsGoesOnWithEvents: its clients get everything until they
+// are disconnected.
+func TestAGatewayThatDrainsGoesOnWithEvents(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t, "drains", "DRAIN_PERIOD=25000")
+	for i := range 40 { // those that came last are disconnected first
+		connect(t, tr.nodes[1], fmt.Sprint("other ", i))
+	}
+	stop := tr.service.flow(t)
+	tr.progress(50)
+	tr.nodes[1].Signal(syscall.SIGTERM)
+	gatewaytest.Await(t, "the drain", func() bool {
+		return strings.Contains(tr.nodes[1].Out.String(), `"draining"`)
+	})
+	tr.progress(100)
+	tr.wantAll(stop())
+	tr.nodes[1].Kill()
+}
