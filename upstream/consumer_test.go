@@ -232,6 +232,7 @@ func TestAnEventOverHTTPIsInTheLogWithItsPosition(t *testing.T) {
 	p := &Publisher{Table: w.consumer.config.Table, Log: w.consumer.config.Log, MaxBody: 1000, Local: true}
 	for n := range 3 {
 		status, answer := post(p, "message.sent", messageBody(n), nil)
+		await(t, "the event", func() bool { return len(w.house.all()) == n+1 })
 		position := w.consumer.Totals().Position
 		if want := fmt.Sprintf(`{"position":"%v","rooms":1}`, position); status != 202 || answer != want {
 			t.Errorf("%d %s, want 202 %s", status, answer, want)

@@ -45,7 +45,7 @@ func TestRetention(t *testing.T) {
 			} else {
 				way.Cut()
 			}
-			const last = 8000 // eight times of what the stream keeps
+			const last = 4000 // four times of what the stream keeps
 			w.publishLarge(100, last)
 			await(t, "all events at the other node", func() bool { return len(w.house.all()) == last })
 			close(full)
@@ -53,7 +53,7 @@ func TestRetention(t *testing.T) {
 
 			await(t, "the newest event", func() bool { got := late.all(); return got[len(got)-1].packet == large(last-1) })
 			got, n := late.all(), behind.Totals()
-			const segments = 8_000_000 / 100_000 // each has an entry of RabbitMQ's own
+			const segments = 4_000_000 / 100_000 // each has an entry of RabbitMQ's own
 			if sum := int64(len(got)) + n.Missed; sum < last || sum > last+2*segments ||
 				n.Missed < last/2 || n.Gaps == 0 || missed.Load() != n.Gaps || n.Logs != 0 {
 				t.Errorf("%d events came; told %d times; counted %+v", len(got), missed.Load(), n)
