@@ -36,8 +36,8 @@ func newGroup(name, short, example string, subcommands ...*cobra.Command) *cobra
 	return group
 }
 
-// markFailures tells what commands return from what cobra says of the way
-// they are called.
+// markFailures maps the errors of commands, and cobra's about how they are
+// called, to exit codes.
 func markFailures(c *cobra.Command) {
 	if run := c.RunE; run != nil {
 		c.RunE = func(c *cobra.Command, args []string) error {

@@ -142,7 +142,7 @@ var serviceSettings = []setting{
 		kind: redisURL(func(c *Config) *string { return &c.RedisURL })},
 	{name: "NODE_LEASE", def: "5000", doc: "Time after which a node that Redis has not heard of counts as dead.",
 		kind: millis(500, hour, func(c *Config) *time.Duration { return &c.NodeLease })},
-	{name: "ROOM_LINGER", def: "30000", doc: "Time the other nodes go on sending to this one for a room nobody is in any more.",
+	{name: "ROOM_LINGER", def: "30000", doc: "How long other nodes keep forwarding a room after its last member here left.",
 		kind: millis(10, hour, func(c *Config) *time.Duration { return &c.RoomLinger })},
 	{name: "MAX_PUBLISH_QUEUE", def: "65536", doc: "Messages of clients that wait to be published to other nodes; beyond it they are dropped, volatile ones beyond half of it.",
 		kind: integer(1024, 16*mib, func(c *Config) *int { return &c.MaxPublishQueue })},
