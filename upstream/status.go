@@ -44,10 +44,10 @@ func (b *board) connected(now time.Time, identity string) (number int) {
 	defer b.mu.Unlock()
 	s := &b.status
 	if s.Connections == 0 {
+		close(b.begun) // first: who waits for tried looks whether it has begun
 		if s.Attempts == 0 {
 			close(b.tried)
 		}
-		close(b.begun)
 	}
 	s.Connected, s.Since, s.Attempts, s.Log = true, now, 0, identity
 	s.Connections++
