@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -70,6 +71,9 @@ func (r *resident) stay(ctx context.Context, c *sioclient.Client) error {
 		answer, err := c.EmitAck(ctx, event, home)
 		if _, stranger := errors.AsType[*sioclient.HandshakeError](err); stranger && r.polling {
 			return nil // a request took a new connection, and that goes to the successor
+		}
+		if errors.Is(err, io.EOF) && r.polling {
+			return nil // a request that crossed the end of its session gets no answer: see docs/clients.md
 		}
 		if c.Err() != nil || ctx.Err() != nil {
 			return nil
