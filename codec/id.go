@@ -50,7 +50,23 @@ func numberText(number []byte) []byte {
 	return appendFloat(nil, f)
 }
 
-// appendFloat appends JavaScript's text of a float.
+// AppendNumber appends f as JavaScript writes it (ECMAScript,
+// "Number::toString").
+func AppendNumber(dst []byte, f float64) []byte {
+	switch {
+	case math.IsNaN(f):
+		return append(dst, "NaN"...)
+	case math.IsInf(f, 1):
+		return append(dst, "Infinity"...)
+	case math.IsInf(f, -1):
+		return append(dst, "-Infinity"...)
+	case f == 0:
+		return append(dst, '0') // -0 too
+	}
+	return appendFloat(dst, f)
+}
+
+// appendFloat is AppendNumber for finite numbers other than 0.
 func appendFloat(b []byte, f float64) []byte {
 	if abs := math.Abs(f); abs >= 1e-6 && abs < 1e21 {
 		return strconv.AppendFloat(b, f, 'f', -1, 64)

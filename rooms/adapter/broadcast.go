@@ -164,7 +164,7 @@ func namesOf(object *notepack.Value, key string) ([]string, error) {
 		case notepack.String:
 			names = append(names, string(item.Bytes))
 		case notepack.Number:
-			names = append(names, string(notepack.AppendNumber(nil, item.Number)))
+			names = append(names, string(codec.AppendNumber(nil, item.Number)))
 		}
 	}
 	return names, nil

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/hometrip/gateway/codec"
 )
 
 // AppendJSON appends v as JSON.stringify writes it, each Binary as the
@@ -142,36 +144,7 @@ func appendJSONNumber(dst []byte, f float64) []byte {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return append(dst, "null"...)
 	}
-	return AppendNumber(dst, f)
-}
-
-// AppendNumber appends f as JavaScript writes it (ECMAScript,
-// "Number::toString").
-func AppendNumber(dst []byte, f float64) []byte {
-	switch {
-	case math.IsNaN(f):
-		return append(dst, "NaN"...)
-	case f == 0:
-		return append(dst, '0') // -0 too
-	case f < 0:
-		return AppendNumber(append(dst, '-'), -f)
-	case math.IsInf(f, 0):
-		return append(dst, "Infinity"...)
-	case f >= 1e21 || f < 1e-6:
-		return appendExponent(dst, f)
-	}
-	return strconv.AppendFloat(dst, f, 'f', -1, 64)
-}
-
-// appendExponent writes 1e+21 and 1.5e-7, where Go writes 1.5e-07.
-func appendExponent(dst []byte, f float64) []byte {
-	start := len(dst)
-	dst = strconv.AppendFloat(dst, f, 'e', -1, 64)
-	if n := len(dst); n-start > 4 && dst[n-2] == '0' && (dst[n-3] == '-' || dst[n-3] == '+') {
-		dst[n-2] = dst[n-1]
-		dst = dst[:n-1]
-	}
-	return dst
+	return codec.AppendNumber(dst, f)
 }
 
 // appendDate appends a Date as toISOString does, null when it is invalid.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/hometrip/gateway/codec"
 )
 
 // Get returns the object's member, and whether there is one that is not
@@ -101,7 +103,7 @@ func (v *Value) propertyName() (string, error) {
 	case String:
 		return strings.ToValidUTF8(string(v.Bytes), "\ufffd"), nil
 	case Number:
-		return string(AppendNumber(nil, v.Number)), nil
+		return string(codec.AppendNumber(nil, v.Number)), nil
 	}
 	return "", fmt.Errorf("notepack: a key of kind %d", v.Kind)
 }
