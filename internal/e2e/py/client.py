@@ -7,6 +7,7 @@ import re
 import sys
 import traceback
 
+import tls  # noqa: F401, before socketio
 import socketio
 
 URL = os.environ["GATEWAY_URL"]
