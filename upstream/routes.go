@@ -21,7 +21,11 @@ func builtIn() []Route {
 	return []Route{
 		{
 			Event: "message.sent", Rooms: []string{"conversation:{conversationId}"}, Emit: "new_message",
-			Fields: fields("conversationId", "senderId", "recipientId", "message", memberTime),
+			Fields: []Field{
+				{Name: "conversationId"}, {Name: "senderId"}, {Name: "recipientId"}, {Name: "message"},
+				{Name: "messageId", From: []string{"messageId", "id"}},
+				{Name: memberTime},
+			},
 		},
 		{
 			Event: "booking.*", Rooms: []string{"user:{userId}"}, Emit: "booking_update",

@@ -180,7 +180,7 @@ func newPublishCommand() *cobra.Command {
 			ctx, cancel := context.WithTimeout(c.Context(), publishTimeout)
 			defer cancel()
 			if address != "" {
-				return publishHTTP(ctx, c.OutOrStdout(), cfg, address, args[0], body)
+				return publishHTTP(ctx, c.OutOrStdout(), cfg, address, args[0], body, id)
 			}
 			if exchange == "" {
 				exchange = cfg.RabbitMQExchanges[0]
@@ -196,17 +196,20 @@ func newPublishCommand() *cobra.Command {
 	}
 	command.Flags().StringVar(&address, "http", "", "send it to a gateway over HTTP, such as http://localhost:3002, with PUBLISH_TOKEN")
 	command.Flags().StringVar(&exchange, "exchange", "", "exchange of RabbitMQ (default: the first of RABBITMQ_EXCHANGE)")
-	command.Flags().StringVar(&id, "id", "", "messageId: with it an event that RabbitMQ repeats is known")
+	command.Flags().StringVar(&id, "id", "", "message id: the same event published again with it is delivered once")
 	return command
 }
 
-func publishHTTP(ctx context.Context, out io.Writer, cfg Config, address, key string, body []byte) error {
+func publishHTTP(ctx context.Context, out io.Writer, cfg Config, address, key string, body []byte, id string) error {
 	address = strings.TrimSuffix(address, "/") + "/events/" + url.PathEscape(key)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
+	if id != "" {
+		request.Header.Set("Idempotency-Key", id)
+	}
 	if cfg.PublishToken != "" {
 		request.Header.Set("Authorization", "Bearer "+cfg.PublishToken)
 	}
