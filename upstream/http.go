@@ -83,7 +83,7 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if bad, ok := errors.AsType[*Poison](err); ok {
 		why := bad.Detail
 		if bad.Reason == ReasonNotJSON || bad.Reason == ReasonNotObject {
-			why = fault(body)
+			why = Fault(body)
 		}
 		answer(w, bad.status(), map[string]any{"error": why, "reason": bad.Reason.String()})
 		return

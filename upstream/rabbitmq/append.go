@@ -114,7 +114,7 @@ func (a *appender) connect(ctx context.Context) error {
 		return err
 	}
 	if _, err = a.log.declare(conn); err == nil {
-		a.channel, a.returned, err = confirming(conn)
+		a.channel, a.returned, err = confirming(conn, maxReturns)
 	}
 	if err != nil {
 		hangUp(conn)
