@@ -152,6 +152,10 @@ type Config struct {
 	MaxRecoveryBytes    int
 	MaxRecoveryPerUser  int
 
+	PresenceEvents   bool
+	PresenceExchange string
+	PresenceLastSeen time.Duration
+
 	RoutesFile   string // "": only the built-in routes
 	MaxEventSize int    // bytes
 	PublishToken string
@@ -189,6 +193,9 @@ func (c Config) contradictions() (wrong []error) {
 	}
 	if c.EventLog == logRedis && !c.UseRedis {
 		wrong = append(wrong, errors.New("EVENT_LOG=redis: want USE_REDIS=true"))
+	}
+	if c.PresenceEvents && (!c.UseRedis || !c.UseRabbitMQ) {
+		wrong = append(wrong, errors.New("PRESENCE_EVENTS=true: want USE_REDIS=true and USE_RABBITMQ=true"))
 	}
 	if c.MaxEvents > 0 && c.MaxEventsBurst > 3600*c.MaxEvents {
 		wrong = append(wrong, fmt.Errorf("MAX_EVENTS_BURST=%d: want at most an hour's worth of MAX_EVENTS_PER_SECOND (%d)",

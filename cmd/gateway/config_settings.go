@@ -198,6 +198,15 @@ var serviceSettings = []setting{
 		doc:  "What POST /events/{key} wants as bearer token. Without it production is closed and development open to this machine.",
 		kind: anyText(func(c *Config) *string { return &c.PublishToken })},
 
+	{name: "PRESENCE_EVENTS", def: "false",
+		doc:  "Whether services are told user.online, user.offline, room.occupied and room.vacated, and can ask GET /users/{id}. Wants Redis and RabbitMQ.",
+		kind: boolean(func(c *Config) *bool { return &c.PresenceEvents })},
+	{name: "PRESENCE_EXCHANGE", def: "hometrip_presence", doc: "Topic exchange to which these are published.",
+		kind: checked("a name", func(text string) bool { return text != "" }, func(c *Config) *string { return &c.PresenceExchange })},
+	{name: "PRESENCE_LAST_SEEN", def: strconv.Itoa(30 * 24 * hour),
+		doc:  "Time for which Redis keeps when a user was online last; 0 does not keep it.",
+		kind: millis(0, 366*24*hour, func(c *Config) *time.Duration { return &c.PresenceLastSeen })},
+
 	{group: "Services", name: "MESSAGE_SERVICE_URL", doc: "Address of the message service.",
 		kind: webURL(func(c *Config) *string { return &c.MessageServiceURL })},
 	{name: "BOOKING_SERVICE_URL", doc: "Address of the booking service.",

@@ -80,6 +80,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		EventLog: "auto", EventLogRetention: time.Hour, EventLogMaxBytes: 1 << 30, EventLogTailBytes: 64 << 20,
 		MaxEventSize: 262144,
 		Recovery:     "asked", RecoveryWindow: 2 * time.Minute, RecoveryMaxEvents: 1000, RecoveryMaxBytes: 4 << 20,
+		PresenceExchange: "hometrip_presence", PresenceLastSeen: 30 * 24 * time.Hour,
 		PresenceGrace: 5 * time.Second, MaxRecoverySessions: 100_000, MaxRecoveryBytes: 64 << 20, MaxRecoveryPerUser: 100,
 	}
 	for _, s := range settings {

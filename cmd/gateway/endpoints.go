@@ -46,6 +46,7 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 	mux.HandleFunc("GET /health", g.handleHealth(g.mayKnow))
 	mux.HandleFunc("GET /ready", g.handleReady(g.mayKnow))
 	mux.Handle("POST /events/{key}", g.publisher())
+	g.registerUsers(mux)
 	if g.cfg().Metrics && g.cfg().AdminAddr == "" {
 		mux.Handle("GET /metrics", withToken(g.cfg().MetricsToken, g.metricsHandler(g.mayKnow)))
 	}
