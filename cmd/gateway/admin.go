@@ -23,14 +23,14 @@ const adminHeadTimeout = 5 * time.Second
 // serveAdmin listens on ADMIN_ADDR, where operators find what is not for the
 // public: metrics, whose room names carry user ids, and profiles. stop ends it.
 func (g *Gateway) serveAdmin() (stop func(), err error) {
-	if g.cfg().AdminAddr == "" {
+	if g.cfg().Server.AdminAddr == "" {
 		return func() {}, nil
 	}
 	var config net.ListenConfig
-	if g.cfg().SharePort || g.cfg().HandoverSocket != "" { // a successor comes up before this process goes
+	if g.cfg().Server.SharePort || g.cfg().Shutdown.HandoverSocket != "" { // a successor comes up before this process goes
 		config.Control = shared
 	}
-	listener, err := config.Listen(context.Background(), "tcp", g.cfg().AdminAddr)
+	listener, err := config.Listen(context.Background(), "tcp", g.cfg().Server.AdminAddr)
 	if err != nil {
 		return nil, fmt.Errorf("ADMIN_ADDR: %w", err)
 	}
@@ -57,14 +57,14 @@ func (g *Gateway) adminEndpoints() http.Handler {
 	everything := func(*http.Request) bool { return true }
 	mux.HandleFunc("GET /health", g.handleHealth(everything))
 	mux.HandleFunc("GET /ready", g.handleReady(everything))
-	if g.cfg().Metrics {
+	if g.cfg().Metrics.Enabled {
 		mux.Handle("GET /metrics", g.metricsHandler(everything))
 	}
 	profiles := http.NewServeMux()
 	profiles.HandleFunc("GET /debug/pprof/", pprof.Index)
 	profiles.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	profiles.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	mux.Handle("/debug/pprof/", withToken(g.cfg().MetricsToken, profiles))
+	mux.Handle("/debug/pprof/", withToken(g.cfg().Metrics.Token, profiles))
 	mux.HandleFunc("/", notFound)
 	return mux
 }

@@ -102,6 +102,7 @@ var arrows = map[string]rule{
 	"upstream/brokertest": {ours: []string{"internal/freeport"}},
 	"internal/auth":       {ours: []string{"codec", "internal/fairpool", "internal/handover/form", "internal/secret", "rooms"}},
 	"internal/secret":     {},
+	"internal/config":     {ours: []string{"internal/authz", "internal/secret", "rooms", "rooms/cluster", "upstream/rabbitmq"}},
 	"internal/handover":   {ours: []string{"internal/handover/form"}},
 	"internal/handover/form": {banned: map[string]string{
 		"net": noIO, "os": noIO, "sync": "it has no state to guard",
