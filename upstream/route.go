@@ -54,6 +54,9 @@ type slotField struct {
 	time   bool   // filled with the time of publishing
 }
 
+// OrderDoc says what the route's order does, in Markdown; "" for events.
+func (r *Route) OrderDoc() string { return orderDocs[r.Event] }
+
 // compile checks the route and prepares it for encoding.
 func (r *Route) compile() error {
 	if err := checkEventKey(r.Event); err != nil {

@@ -31,11 +31,7 @@ func (g *Gateway) newBird() *bird {
 	if !cfg.Canary.Enabled {
 		return nil
 	}
-	b := &bird{latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:    "gateway_canary_latency_seconds",
-		Help:    "From publishing the canary's event to its arrival at a socket of this node.",
-		Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
-	})}
+	b := &bird{latency: newCanaryLatency()}
 	publish := func(ctx context.Context, body []byte) error { return g.events.append(ctx, canaryKey, body) }
 	if g.events.kind == config.LogRabbitMQ {
 		b.sender = rabbitmq.NewSender(cfg.RabbitMQAddresses(), cfg.RabbitMQ.Exchanges[0])
@@ -52,6 +48,14 @@ func (g *Gateway) newBird() *bird {
 		Log:      g.log,
 	})
 	return b
+}
+
+func newCanaryLatency() prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "gateway_canary_latency_seconds",
+		Help:    "From publishing the canary's event to its arrival at a socket of this node.",
+		Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
+	})
 }
 
 // ownURL is where this machine reaches the gateway.

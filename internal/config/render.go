@@ -18,7 +18,7 @@ func Markdown() string {
 		if s.Default != "" {
 			def = "`" + s.Default + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.Name, def, escapeCell(s.Doc), escapeCell(s.kind.allowed))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.Name, def, EscapeCell(s.Doc), EscapeCell(s.kind.allowed))
 	}
 	return strings.TrimPrefix(b.String(), "\n")
 }
@@ -35,8 +35,8 @@ func Text() string {
 	return strings.TrimPrefix(b.String(), "\n")
 }
 
-// escapeCell keeps a star from meaning emphasis and a bar from ending a cell.
-func escapeCell(text string) string {
+// EscapeCell returns text for a cell of a Markdown table: it keeps a star from meaning emphasis and a bar from ending a cell.
+func EscapeCell(text string) string {
 	return strings.NewReplacer("*", `\*`, "|", `\|`).Replace(text)
 }
 
