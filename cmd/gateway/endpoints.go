@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/hometrip/gateway/internal/bearer"
 	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/internal/console"
 )
@@ -57,7 +58,7 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 // mayKnow reports whether a request on PORT may be told details: addresses,
 // figures, what failed and how. In production that takes the METRICS_TOKEN.
 func (g *Gateway) mayKnow(r *http.Request) bool {
-	return !g.cfg().Deployed() || serviceTokens(g.cfg().Metrics.Token)(bearerToken(r))
+	return !g.cfg().Deployed() || bearer.New(g.cfg().Metrics.Token).Has(bearerToken(r))
 }
 
 // metricsHandler answers GET /metrics; details says who may see addresses and

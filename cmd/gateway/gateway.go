@@ -17,6 +17,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/auth"
 	"github.com/hometrip/gateway/internal/authz"
+	"github.com/hometrip/gateway/internal/bearer"
 	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/internal/handover"
 	"github.com/hometrip/gateway/loop"
@@ -232,7 +233,7 @@ func (g *Gateway) doorConfig(connections int) loop.Config {
 		Hub:                  g.hub,
 		Handler:              &g.public,
 		Prepared:             []string{"/health", "/ready"},
-		Authorised:           serviceTokens(cfg.Metrics.Token, cfg.Events.PublishToken),
+		Authorised:           bearer.New(cfg.Metrics.Token, cfg.Events.PublishToken).Has,
 		Log:                  g.log,
 		PingInterval:         cfg.Connections.PingInterval,
 		PingTimeout:          cfg.Connections.PingTimeout,
