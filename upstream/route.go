@@ -169,10 +169,6 @@ func checkEmit(name string) error {
 	return nil
 }
 
-// IsOrder reports whether the route's events are orders of the back office,
-// which clients get no event for.
-func (r *Route) IsOrder() bool { return r.order }
-
 // isPattern reports whether an event key stands for more than itself.
 func isPattern(key string) bool { return strings.ContainsAny(key, "*#") }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream"
 )
@@ -28,7 +29,7 @@ const repository = "../.."
 func generated(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	return map[string]map[string]string{
-		"docs/settings.md": {"settings": configMarkdown()},
+		"docs/settings.md": {"settings": config.Markdown()},
 		"docs/metrics.md":  {"metrics": metricsTable(t)},
 		"docs/commands.md": {"commands": commandsTable(), "flags": flagsText()},
 		"docs/clients.md":  {"client-events": clientEventsTable(), "server-events": serverEventsTable(t)},
@@ -58,7 +59,7 @@ func TestGeneratedDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	upToDate(t, ".env.example", string(example), configEnv())
+	upToDate(t, ".env.example", string(example), config.Env())
 }
 
 // replacePart replaces what is between the comments of name.
@@ -206,7 +207,7 @@ func metricsTable(t *testing.T) string {
 		if v := values[name]; v != nil {
 			m.labels += ": " + strings.Join(v, ", ")
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, metricType(name), m.labels, escapeCell(m.help))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, metricType(name), m.labels, config.EscapeCell(m.help))
 	}
 	return b.String()
 }
@@ -228,7 +229,7 @@ func commandsTable() string {
 	b.WriteString("| command | what it does |\n|---|---|\n")
 	eachCommand(func(c *cobra.Command) {
 		if c.HasParent() && !c.HasSubCommands() {
-			fmt.Fprintf(&b, "| `%s` | %s |\n", c.CommandPath(), escapeCell(c.Short))
+			fmt.Fprintf(&b, "| `%s` | %s |\n", c.CommandPath(), config.EscapeCell(c.Short))
 		}
 	})
 	return b.String()
@@ -248,7 +249,7 @@ func flagsText() string {
 			if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "[]" {
 				def = "`" + f.DefValue + "`"
 			}
-			rows += fmt.Sprintf("| `--%s` | %s | %s |\n", f.Name, def, escapeCell(f.Usage))
+			rows += fmt.Sprintf("| `--%s` | %s | %s |\n", f.Name, def, config.EscapeCell(f.Usage))
 		})
 		if rows != "" {
 			b.WriteString("| flag | default | |\n|---|---|---|\n" + rows + "\n")
@@ -264,4 +265,21 @@ func unindent(example string) string {
 		b.WriteString(strings.TrimPrefix(line, "  "))
 	}
 	return strings.TrimSpace(b.String())
+}
+
+// difference shows the lines that only one of two texts has.
+func difference(have, want string) string {
+	var b strings.Builder
+	lines := func(text string) []string { return strings.Split(text, "\n") }
+	for _, line := range lines(have) {
+		if !slices.Contains(lines(want), line) {
+			fmt.Fprintf(&b, "- %s\n", line)
+		}
+	}
+	for _, line := range lines(want) {
+		if !slices.Contains(lines(have), line) {
+			fmt.Fprintf(&b, "+ %s\n", line)
+		}
+	}
+	return b.String()
 }
