@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/hometrip/gateway/internal/config"
 )
 
 // markdown returns the pages of the repository that people read, by path from
@@ -117,8 +119,8 @@ func TestTablesInTheDocsAreWhole(t *testing.T) {
 func TestNamesInTheDocs(t *testing.T) {
 	tests := goTests(t)
 	var known []string
-	for _, s := range settings {
-		known = append(known, s.name)
+	for _, s := range config.Settings() {
+		known = append(known, s.Name)
 	}
 	metrics := metricsTable(t)
 	var (
