@@ -88,9 +88,14 @@ func (m modelNode) Sent() error {
 
 // drained waits until what is in the mailboxes is with the clients.
 func (m modelNode) drained() error {
-	done := make(chan struct{})
-	m.n.hub.Sync(func() { close(done) })
-	<-done
+	for m.n.hub.Stats().MailboxWaiting > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for i := range m.n.hub.Shards() { // a task runs behind what was taken out of the mailbox
+		done := make(chan struct{})
+		m.n.hub.Shard(i).Post(func(time.Time) { close(done) })
+		<-done
+	}
 	return nil
 }
 
