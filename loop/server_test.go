@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
-// patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 // origin is the one the servers of these tests allow.
 const origin = "http://localhost:3000"
@@ -109,17 +109,6 @@ func newServerOf(t testing.TB, mutate func(*Config, *rooms.Config)) *Server {
 		t.Fatal("server is not ready")
 	}
 	return s
-}
-
-// await waits until ok holds.
-func await(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out waiting: %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
 }
 
 // on runs fn on an event loop, and waits for it.
@@ -283,10 +272,10 @@ func TestTurnAge(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	before := time.Now()
-	await(t, "a turn of every loop", func() bool { return s.TurnAge(before) <= 0 })
+	testkit.Await(t, "a turn of every loop", func() bool { return s.TurnAge(before) <= 0 })
 	release := make(chan struct{})
 	s.workers[1].shard.Post(func(time.Time) { <-release }) // a loop that hangs
-	await(t, "the stuck loop to show", func() bool { return s.TurnAge(time.Now()) > 300*time.Millisecond })
+	testkit.Await(t, "the stuck loop to show", func() bool { return s.TurnAge(time.Now()) > 300*time.Millisecond })
 	close(release)
-	await(t, "the loop to go on", func() bool { return s.TurnAge(time.Now()) < 300*time.Millisecond })
+	testkit.Await(t, "the loop to go on", func() bool { return s.TurnAge(time.Now()) < 300*time.Millisecond })
 }
