@@ -16,7 +16,7 @@ JS      := internal/e2e/js
 PAGE    := internal/console/page
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build package image test test-watch coverage lint vulncheck bench soak attack chaos simulate console-client mutants clean
+.PHONY: help run dev build package image test test-watch coverage docs lint vulncheck bench soak attack chaos simulate console-client mutants clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ coverage: ## Run all tests; coverage.html shows what they reach
 	$(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=coverage.out ./...
 	$(GO) tool cover -html=coverage.out -o coverage.html
 	$(GO) tool cover -func=coverage.out | tail -1
+
+docs: ## Write the generated tables of docs/ and .env.example
+	@$(GO) test -count=1 -run '^TestGeneratedDocs$$' ./cmd/gateway -update
 
 lint: ## gofmt, go vet, staticcheck
 	@files=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs gofmt -l); \

@@ -46,13 +46,18 @@ func settingsOf(t *testing.T) map[string]string {
 	return defaults
 }
 
+// everyPart are the settings of a gateway that exports all metrics. Redis and
+// RabbitMQ are not there; their metrics are.
+var everyPart = []string{
+	"ROOM_POLICY=claims", "CANARY=true", "USE_REDIS=true", "REDIS_HOST=127.0.0.1", "REDIS_PORT=1",
+	"USE_RABBITMQ=true", "RABBITMQ_HOST=127.0.0.1", "RABBITMQ_PORT=1",
+}
+
 // series returns what a gateway with all its parts exports: for each metric,
 // the values that its labels have.
 func series(t *testing.T) map[string]map[string][]string {
 	t.Helper()
-	// Neighbours that are not there: the metrics of both are.
-	g := start(t, "ROOM_POLICY=claims", "CANARY=true", "USE_REDIS=true", "REDIS_HOST=127.0.0.1", "REDIS_PORT=1",
-		"USE_RABBITMQ=true", "RABBITMQ_HOST=127.0.0.1", "RABBITMQ_PORT=1")
+	g := start(t, everyPart...)
 	_, text, err := request(http.MethodGet, g.URL+"/metrics", http.Header{"Accept": {"text/plain"}}, "")
 	if err != nil {
 		t.Fatal(err)
