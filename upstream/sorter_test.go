@@ -129,13 +129,18 @@ func TestALetterThatCannotBeWrittenDelaysNobody(t *testing.T) {
 	name := w.prefix + letterQueue
 	declare := func(most int32) {
 		t.Helper()
-		if _, err := w.service.Channel.QueueDelete(name, false, false, false); err != nil {
-			t.Fatal(err)
-		}
 		args := amqp.Table{"x-max-length": most, "x-overflow": "reject-publish"}
-		if _, err := w.service.Channel.QueueDeclare(name, true, false, false, false, args); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Await(t, "a queue of its own", func() bool { // the sorter may declare it in between
+			_, err := w.service.Channel.QueueDelete(name, false, false, false)
+			if err == nil {
+				_, err = w.service.Channel.QueueDeclare(name, true, false, false, false, args)
+			}
+			if err != nil {
+				w.service.Close()
+				w.dial()
+			}
+			return err == nil
+		})
 	}
 	s, _ := w.sorts()
 	declare(0)
