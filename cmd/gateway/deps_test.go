@@ -125,7 +125,8 @@ var arrows = map[string]rule{
 		"rooms/cluster/core", "rooms/cluster/wire", "upstream", "upstream/eventlog"}, banned: simulated},
 	"internal/simulation/redismodel":  {banned: simulated},
 	"internal/simulation/rabbitmodel": {banned: simulated},
-	"internal/gatewaytest":            {ours: []string{"internal/freeport"}},
+	"internal/gatewaytest":            {ours: []string{"internal/freeport", "internal/testkit"}},
+	"internal/testkit":                {},
 }
 
 // free are the folders whose packages may import what they like: the program
