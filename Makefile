@@ -12,6 +12,9 @@ endif
 # What make bench hands on: make bench SCENARIO=fanout PEERS=gateway,node RUNS=1
 export SCENARIO PEERS RUNS
 
+# The benchmark suite is a module of its own (go.work).
+ALL     := ./... ./bench/...
+
 JS      := internal/e2e/js
 PAGE    := internal/console/page
 
@@ -38,7 +41,7 @@ image: ## Build the container image hometrip/websocket-gateway
 
 test: ## Install what the tests need and run them all
 	@.ci/setup
-	@$(GO) test -race -timeout $(TIMEOUT) ./...
+	@$(GO) test -race -timeout $(TIMEOUT) $(ALL)
 
 test-watch: ## Run the tests of what changed, again and again
 	@.ci/setup
@@ -46,7 +49,7 @@ test-watch: ## Run the tests of what changed, again and again
 
 coverage: ## Run all tests; coverage.html shows what they reach
 	@.ci/setup
-	$(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=coverage.out ./...
+	$(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=coverage.out $(ALL)
 	$(GO) tool cover -html=coverage.out -o coverage.html
 	$(GO) tool cover -func=coverage.out | tail -1
 
@@ -56,9 +59,9 @@ docs: ## Write the generated tables of docs/ and .env.example
 lint: ## gofmt, go vet, staticcheck
 	@files=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs gofmt -l); \
 	if [ -n "$$files" ]; then echo "not formatted:"; echo "$$files"; exit 1; fi
-	$(GO) vet ./...
+	$(GO) vet $(ALL)
 	@# Some error texts are what clients are told, capitals included.
-	$(GO) run $(STATICCHECK) -checks inherit,-ST1005 ./...
+	$(GO) run $(STATICCHECK) -checks inherit,-ST1005 $(ALL)
 
 # The database comes as a Go module, so that it can be had wherever modules
 # can; VULNDB is its day.
