@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hometrip/gateway/internal/bearer"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
@@ -158,8 +158,7 @@ func (a Access) Refused(w http.ResponseWriter, r *http.Request) bool {
 // refuse returns the status for who is refused, 0 for who is not.
 func (a Access) refuse(r *http.Request) (status int, why string) {
 	if a.Token != "" {
-		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if !ok || subtle.ConstantTimeCompare([]byte(token), []byte(a.Token)) != 1 {
+		if !bearer.New(a.Token).Has(bearer.Token(r.Header.Get("Authorization"))) {
 			return http.StatusUnauthorized, "want Authorization: Bearer and the PUBLISH_TOKEN"
 		}
 		return 0, ""

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
@@ -73,15 +74,15 @@ func newRoutesTryCommand() *cobra.Command {
 
 // routesOf loads the routes of the file that args begin with when there are
 // more than others of them, else of ROUTES_FILE.
-func routesOf(c *cobra.Command, args []string, others int) (Config, *upstream.Table, error) {
+func routesOf(c *cobra.Command, args []string, others int) (config.Config, *upstream.Table, error) {
 	cfg, err := readConfig(c)
 	if err != nil {
 		return cfg, nil, err
 	}
 	if len(args) > others {
-		cfg.RoutesFile = args[0]
+		cfg.Events.RoutesFile = args[0]
 	}
-	table, err := cfg.table()
+	table, err := loadRoutes(cfg)
 	return cfg, table, err
 }
 
@@ -198,13 +199,13 @@ func tryClientEvent(out io.Writer, e *rooms.ClientEvent, argument []byte, asJSON
 	return nil
 }
 
-func tryRoute(out io.Writer, cfg Config, table *upstream.Table, key string, body []byte, asJSON bool) error {
+func tryRoute(out io.Writer, cfg config.Config, table *upstream.Table, key string, body []byte, asJSON bool) error {
 	for _, e := range table.ClientEvents() {
 		if e.Name == key {
 			return tryClientEvent(out, &e, body, asJSON)
 		}
 	}
-	event, err := upstream.NewEncoder(table, cfg.MaxEventSize).Encode(key, body, time.Now())
+	event, err := upstream.NewEncoder(table, cfg.Events.MaxSize).Encode(key, body, time.Now())
 	if err != nil {
 		return err
 	}
@@ -268,9 +269,9 @@ func newPublishCommand() *cobra.Command {
 				return publishHTTP(ctx, c.OutOrStdout(), cfg, address, args[0], body, id)
 			}
 			if exchange == "" {
-				exchange = cfg.RabbitMQExchanges[0]
+				exchange = cfg.RabbitMQ.Exchanges[0]
 			}
-			sender := rabbitmq.NewSender(cfg.rabbitMQ(), exchange)
+			sender := rabbitmq.NewSender(cfg.RabbitMQAddresses(), exchange)
 			defer sender.Close()
 			if err := sender.Send(ctx, args[0], body, id); err != nil {
 				return err
@@ -285,7 +286,7 @@ func newPublishCommand() *cobra.Command {
 	return command
 }
 
-func publishHTTP(ctx context.Context, out io.Writer, cfg Config, address, key string, body []byte, id string) error {
+func publishHTTP(ctx context.Context, out io.Writer, cfg config.Config, address, key string, body []byte, id string) error {
 	address = strings.TrimSuffix(address, "/") + "/events/" + url.PathEscape(key)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
@@ -295,8 +296,8 @@ func publishHTTP(ctx context.Context, out io.Writer, cfg Config, address, key st
 	if id != "" {
 		request.Header.Set("Idempotency-Key", id)
 	}
-	if cfg.PublishToken != "" {
-		request.Header.Set("Authorization", "Bearer "+cfg.PublishToken)
+	if cfg.Events.PublishToken != "" {
+		request.Header.Set("Authorization", "Bearer "+cfg.Events.PublishToken)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {

@@ -28,12 +28,12 @@ type clientBus struct {
 // newBus returns nil without RabbitMQ.
 func (g *Gateway) newBus() *clientBus {
 	cfg := g.cfg()
-	if !cfg.UseRabbitMQ {
+	if !cfg.RabbitMQ.Use {
 		return nil
 	}
 	return &clientBus{
 		outlet: rabbitmq.NewOutlet(rabbitmq.OutletConfig{
-			Addresses: cfg.rabbitMQ(), Exchange: cfg.RabbitMQExchanges[0], Purpose: "events of clients", Required: true, Logger: g.log,
+			Addresses: cfg.RabbitMQAddresses(), Exchange: cfg.RabbitMQ.Exchanges[0], Purpose: "events of clients", Required: true, Logger: g.log,
 		}),
 		prefix: rand.Text()[:12] + ".",
 	}

@@ -33,14 +33,14 @@ func (o presenceOutlet) Publish(e presence.Event, done func(error)) bool {
 // openPresence has services told who is there, if they want to know.
 func (g *Gateway) openPresence() {
 	cfg := g.cfg()
-	if !cfg.PresenceEvents {
+	if !cfg.Presence.Events {
 		return
 	}
 	g.presenceOutlet = rabbitmq.NewOutlet(rabbitmq.OutletConfig{
-		Addresses: cfg.rabbitMQ(), Exchange: cfg.PresenceExchange, Purpose: "presence", Eager: true, Logger: g.log,
+		Addresses: cfg.RabbitMQAddresses(), Exchange: cfg.Presence.Exchange, Purpose: "presence", Eager: true, Logger: g.log,
 	})
 	g.presence = g.cluster.Presence(cluster.PresenceConfig{
-		Grace: cfg.PresenceGrace, LastSeen: cfg.PresenceLastSeen, Publisher: presenceOutlet{g.presenceOutlet},
+		Grace: cfg.Recovery.PresenceGrace, LastSeen: cfg.Presence.LastSeen, Publisher: presenceOutlet{g.presenceOutlet},
 	})
 }
 
@@ -76,7 +76,7 @@ func newUserState(id string, u presence.User) userState {
 
 // registerUsers adds the requests of services about users.
 func (g *Gateway) registerUsers(mux *http.ServeMux) {
-	access := upstream.Access{Token: g.cfg().PublishToken, Local: !g.cfg().deployed()}
+	access := upstream.Access{Token: g.cfg().Events.PublishToken, Local: !g.cfg().Deployed()}
 	guarded := func(serve http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			if access.Refused(w, r) {

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster/presence"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
 // services stand for RabbitMQ and who is behind it: they write down what they
@@ -112,7 +112,7 @@ func (s *services) story(room string) (keys []string) {
 
 func (s *services) await(t *testing.T, room string, want ...string) {
 	t.Helper()
-	await(t, fmt.Sprint(room, ": ", want), func() bool { return slices.Equal(s.story(room), want) || len(s.story(room)) > len(want) })
+	testkit.Await(t, fmt.Sprint(room, ": ", want), func() bool { return slices.Equal(s.story(room), want) || len(s.story(room)) > len(want) })
 	if got := s.story(room); !slices.Equal(got, want) {
 		t.Fatalf("%s: told %q, want %q", room, got, want)
 	}
@@ -132,13 +132,13 @@ func TestServicesAreToldOfFirstAndLastOnAllNodes(t *testing.T) {
 	second := b.connect("ann")
 	ann.do("join_room", "1")
 	w.services.await(t, "conversation:1", "room.occupied 1")
-	await(t, "the state of two sockets", func() bool {
+	testkit.Await(t, "the state of two sockets", func() bool {
 		list, err := b.present.Users(t.Context(), []string{"ann", "nobody"})
 		return err == nil && list[0].Sockets == 2 && list[0].Nodes == 2 && !list[0].Since.IsZero() && list[0].LastSeen.IsZero() && list[1] == presence.User{}
 	})
 	ann.hangUp()
 	w.services.await(t, "conversation:1", "room.occupied 1", "room.vacated 0")
-	await(t, "the state of one socket", func() bool {
+	testkit.Await(t, "the state of one socket", func() bool {
 		list, err := a.present.Users(t.Context(), []string{"ann"})
 		return err == nil && list[0].Sockets == 1 && list[0].Nodes == 1
 	})
@@ -181,7 +181,7 @@ func TestOtherNodesTellForADeadOne(t *testing.T) {
 	ann.do("join_room", "1")
 	w.services.await(t, "conversation:1", "room.occupied 1")
 	// Whoever removes a session has renewed its own for the length of a lease.
-	await(t, "b to be steady", func() bool { return b.present.steadyFor(2 * time.Second) })
+	testkit.Await(t, "b to be steady", func() bool { return b.present.steadyFor(2 * time.Second) })
 	a.halt()
 	w.services.await(t, "user:ann", "user.online 1", "user.offline 0")
 	w.services.await(t, "conversation:1", "room.occupied 1", "room.vacated 0")
@@ -205,12 +205,12 @@ func TestTheLastStateIsToldWhenRabbitMQIsBack(t *testing.T) {
 	ann.hangUp()
 	bob := b.connect("bob")
 	eve := a.connect("eve")
-	await(t, "the counts to be written", func() bool {
+	testkit.Await(t, "the counts to be written", func() bool {
 		list, err := b.present.Users(t.Context(), []string{"ann", "bob", "eve"})
 		return err == nil && list[0].Sockets == 0 && list[1].Sockets == 1 && list[2].Sockets == 1
 	})
 	eve.hangUp() // there and back: nobody needs to know
-	await(t, "eve to be gone", func() bool {
+	testkit.Await(t, "eve to be gone", func() bool {
 		list, err := b.present.Users(t.Context(), []string{"eve"})
 		return err == nil && list[0].Sockets == 0
 	})
@@ -238,7 +238,7 @@ func TestANodeThatLeavesTakesItsUsersOut(t *testing.T) {
 		}
 		return found
 	}
-	await(t, "everything to be confirmed", func() bool { return keys("*untold*") == "" })
+	testkit.Await(t, "everything to be confirmed", func() bool { return keys("*untold*") == "" })
 	b.close()
 	for key := range strings.FieldsSeq(keys("*presence*")) {
 		if !strings.HasSuffix(key, ":of:user:ann") { // when she was seen last
@@ -255,8 +255,8 @@ func TestPresenceOfManyWhoComeAndGo(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	var proxies []*redistest.Proxy // of each node
-	start := func() (*node, *redistest.Proxy) {
+	var proxies []*testkit.Proxy // of each node
+	start := func() (*node, *testkit.Proxy) {
 		proxy := newProxy(t, w.redis)
 		return w.node(behind(proxy)), proxy
 	}
@@ -312,7 +312,7 @@ func TestPresenceOfManyWhoComeAndGo(t *testing.T) {
 		want["user:"+strings.SplitN(c.name, " ", 2)[0]] = true
 		want["conversation:"+room] = true
 	}
-	await(t, "services to know the truth", func() bool { return maps.Equal(w.services.states(t), want) || t.Failed() })
+	testkit.Await(t, "services to know the truth", func() bool { return maps.Equal(w.services.states(t), want) || t.Failed() })
 	got := w.services.states(t)
 	if !maps.Equal(got, want) {
 		t.Errorf("services know %v, want %v", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
@@ -329,7 +329,7 @@ func TestANodeThatIsCutOffFromRedisIsToldToBeGoneAndBack(t *testing.T) {
 	a, b := w.node(behind(proxy)), w.node()
 	a.connect("ann")
 	w.services.await(t, "user:ann", "user.online 1")
-	await(t, "b to be steady", func() bool { return b.present.steadyFor(2 * time.Second) })
+	testkit.Await(t, "b to be steady", func() bool { return b.present.steadyFor(2 * time.Second) })
 	proxy.Hold()
 	w.services.await(t, "user:ann", "user.online 1", "user.offline 0")
 	proxy.Heal() // what was on its way comes late
@@ -348,7 +348,7 @@ func TestAShortCutFromRedisMakesNoEvents(t *testing.T) {
 	proxy.Heal()
 	bob := a.connect("bob")
 	w.services.await(t, "user:bob", "user.online 1") // behind the next session
-	await(t, "the next session", func() bool { return a.present.Stats().Sessions > sessions })
+	testkit.Await(t, "the next session", func() bool { return a.present.Stats().Sessions > sessions })
 	bob.hangUp()
 	w.services.await(t, "user:bob", "user.online 1", "user.offline 0")
 	for _, room := range []string{"user:ann", "conversation:1"} {
