@@ -50,12 +50,12 @@ var advice = [troubleCount]struct{ what, todo string }{
 	troubleBody:    {"refused: message or request body too large", "send less at once, or raise MAX_HTTP_BUFFER_SIZE"},
 	troubleVersion: {"refused: Engine.IO version not supported", "the client must speak Engine.IO 4: socket.io-client 3 or later"},
 	troubleParser:  {"closed: the client uses another parser", "create the client without socket.io-msgpack-parser"},
-	troubleParse:   {"closed: the client broke the protocol", "update the client; what it sent is no Socket.IO 5 packet"},
-	troubleTooFast: {"closed: the client sent too fast", "if it is meant to, raise MAX_EVENTS_PER_SECOND, MAX_EVENTS_BURST or MAX_BYTES_PER_SECOND"},
-	troubleSlow:    {"closed: the client reads too slowly", "its network is slow or it is sent too much; MAX_PENDING_BYTES is what may wait"},
-	troubleProxy:   {"refused: PROXY protocol header not expected", "no client gets through this proxy until its settings are those of the gateway"},
-	troubleShed:    {"closed: too much waits for slow clients", "give the node more memory, or raise MAX_TOTAL_PENDING_BYTES"},
-	troubleBusy:    {"closed: the token could not be verified now", "the client comes back; tokens_verified_total says why: busy, too many at once; no_keys, JWT_JWKS_URL does not answer"},
+	troubleParse:   {"closed: protocol error", "update the client; it sent something that is not a Socket.IO 5 packet"},
+	troubleTooFast: {"closed: the client sent too much", "if that is intended, raise MAX_EVENTS_PER_SECOND, MAX_EVENTS_BURST or MAX_BYTES_PER_SECOND"},
+	troubleSlow:    {"closed: the client reads too slowly", "its network is slow or it is sent too much; MAX_PENDING_BYTES limits what may wait for it"},
+	troubleProxy:   {"refused: PROXY protocol header not expected", "no client can connect through this proxy until its settings match PROXY_PROTOCOL and TRUSTED_PROXIES"},
+	troubleShed:    {"closed: too many bytes wait for slow clients", "give the node more memory, or raise MAX_TOTAL_PENDING_BYTES"},
+	troubleBusy:    {"closed: the token could not be verified now", "the client reconnects; gateway_tokens_verified_total has the reason: busy (too many at once) or no_keys (JWT_JWKS_URL does not answer)"},
 }
 
 // notices limits the lines about each kind of trouble. Safe for concurrent use.

@@ -23,7 +23,7 @@ import (
 const publishTimeout = 15 * time.Second
 
 func newRoutesCommand() *cobra.Command {
-	return newGroup("routes", "Check routes of events, and try them out", "  gateway routes check routes.yaml",
+	return newGroup("routes", "Check routes, and show what an event becomes", "  gateway routes check routes.yaml",
 		newRoutesCheckCommand(), newRoutesTryCommand())
 }
 
@@ -49,7 +49,7 @@ func newRoutesCheckCommand() *cobra.Command {
 func newRoutesTryCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "try [FILE] KEY BODY",
-		Short: "Show what an event becomes; BODY - reads it from the input",
+		Short: "Show which rooms an event goes to, and what clients get; BODY - reads standard input",
 		Example: `  gateway routes try message.sent '{"conversationId": 42, "message": "hi"}'
   gateway routes try routes.yaml review.posted - < review.json`,
 		Args: cobra.RangeArgs(2, 3),
@@ -165,7 +165,7 @@ func newPublishCommand() *cobra.Command {
 	var address, exchange, id string
 	command := &cobra.Command{
 		Use:   "publish KEY BODY",
-		Short: "Publish an event as a service does; BODY - reads it from the input",
+		Short: "Publish an event as a service does; BODY - reads standard input",
 		Example: `  gateway publish message.sent '{"conversationId": 42, "message": "hi"}'
   gateway publish --http http://localhost:3002 message.sent - < message.json`,
 		Args: cobra.ExactArgs(2),
@@ -195,9 +195,9 @@ func newPublishCommand() *cobra.Command {
 			return err
 		},
 	}
-	command.Flags().StringVar(&address, "http", "", "send it to a gateway over HTTP, such as http://localhost:3002, with PUBLISH_TOKEN")
-	command.Flags().StringVar(&exchange, "exchange", "", "exchange of RabbitMQ (default: the first of RABBITMQ_EXCHANGE)")
-	command.Flags().StringVar(&id, "id", "", "messageId: with it an event that RabbitMQ repeats is known")
+	command.Flags().StringVar(&address, "http", "", "publish over HTTP to this gateway, such as http://localhost:3002, with PUBLISH_TOKEN")
+	command.Flags().StringVar(&exchange, "exchange", "", "exchange to publish to (default: the first of RABBITMQ_EXCHANGE)")
+	command.Flags().StringVar(&id, "id", "", "message id; an event with the same id, key and body is delivered once")
 	return command
 }
 

@@ -370,7 +370,7 @@ func (g *Gateway) shutDown(ended <-chan error) error {
 	drain, cancel := context.WithTimeout(context.Background(), max(g.cfg().Shutdown.Timeout-stopTimeout, 0))
 	defer cancel()
 	if err := g.server.Drain(drain); err != nil {
-		g.log.Warn("sessions left at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
+		g.log.Warn("sessions were still open at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
 	}
 	g.awaitAbsent(drain)
 	g.stopReading()
@@ -398,7 +398,7 @@ func (g *Gateway) greet() {
 	cfg := g.cfg()
 	g.log.Info("listening", "address", g.server.Addr(), "environment", cfg.Server.Environment, "version", version())
 	if cfg.Server.Environment == config.Production && cfg.Rooms.Policy == authz.Open {
-		g.log.Warn("ROOM_POLICY=open: every user may join every room; claims, webhook or redis let your application decide")
+		g.log.Warn("ROOM_POLICY=open: every user may join every room; set claims, webhook or redis to restrict it")
 	}
 	if !cfg.MintsTokens() {
 		return
