@@ -4,6 +4,7 @@
 //	server.go      gnet's callbacks
 //	worker.go      what one event loop owns
 //	turn.go        how a loop divides its time; when it writes
+//	httpread/      finds requests in the input of a connection
 //	httpconn.go    a TCP connection while it speaks HTTP
 //	exchange.go    one request and its reply, perhaps from another loop
 //	engine.go      Engine.IO over HTTP             Engine.IO v4 protocol
