@@ -9,23 +9,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// beatInterval is how often each loop takes a turn without other reason. Timers
-// need one every wheelTick; the rest is for the Go runtime, which takes the
-// processor from a goroutine that waits in epoll for 10 ms. When the loop wakes
-// after that, the runtime's monitor thread polls every 20 us for a while: 65
-// wake-ups for each event on an idle gateway. Measured on a virtual machine,
-// where each wake-up costs 30 us: without the ticker an idle gateway uses 20 ms
-// of CPU a second, and 20 events a second to a room of 1,000 cost 13 us a
-// delivery, against 9 of the benchmark's floor.
+// beatInterval is how often each loop takes a turn although nobody wants
+// anything of it. Timers need one every wheelTick; the rest is for the Go
+// runtime, which takes the processor from a goroutine that waits in epoll for
+// 10 ms. When the loop wakes, the runtime's monitor thread expects more of the
+// same and looks every 20 us for a while: 65 wake-ups for each event that
+// comes to an idle gateway. Measured on a virtual machine, where each costs
+// 30 us: idle 20 ms of CPU a second without beats; 20 events a second to a room
+// of 1,000 cost 13 us a delivery without, where the floor of the benchmark
+// costs 9.
 const beatInterval = 8 * time.Millisecond
 
-// A beat is the ticker of an event loop, a timerfd among its connections. Each
-// tick costs one wake-up. Owned by its event loop.
+// A beat is an event loop's own timer, a timerfd among its connections: the
+// one wake-up is all it costs. Owned by its event loop.
 type beat struct {
-	w *worker // nil until it is registered
+	w *worker // nil until it is enrolled
 }
 
-// newBeat creates the timerfd and returns it as a connection for gnet.
+// newBeat makes a timer and returns it as gnet takes it.
 func newBeat() (*beat, net.Conn, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
@@ -40,7 +41,7 @@ func newBeat() (*beat, net.Conn, error) {
 	return &beat{}, conn, err
 }
 
-// traffic is called at each tick.
+// traffic is the timer's event.
 func (b *beat) traffic(c gnet.Conn) gnet.Action {
 	_, _ = c.Discard(-1)
 	b.w.onBeat()

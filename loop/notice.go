@@ -53,7 +53,7 @@ var advice = [troubleCount]struct{ what, todo string }{
 	troubleParse:   {"closed: protocol error", "update the client; it sent something that is not a Socket.IO 5 packet"},
 	troubleTooFast: {"closed: the client sent too much", "if that is intended, raise MAX_EVENTS_PER_SECOND, MAX_EVENTS_BURST or MAX_BYTES_PER_SECOND"},
 	troubleSlow:    {"closed: the client reads too slowly", "its network is slow or it is sent too much; MAX_PENDING_BYTES limits what may wait for it"},
-	troubleProxy:   {"refused: PROXY protocol header not expected", "no client can connect through this proxy until its settings match PROXY_PROTOCOL and TRUSTED_PROXIES"},
+	troubleProxy:   {"refused: PROXY protocol header not expected", "no client can connect through this proxy until its settings match the gateway's"},
 	troubleShed:    {"closed: too many bytes wait for slow clients", "give the node more memory, or raise MAX_TOTAL_PENDING_BYTES"},
 	troubleBusy:    {"closed: the token could not be verified now", "the client reconnects; gateway_tokens_verified_total has the reason: busy (too many at once) or no_keys (JWT_JWKS_URL does not answer)"},
 }

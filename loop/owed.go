@@ -8,30 +8,30 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// The bytes held for one client are limited: what waits to be read by it
-// (MaxPending), and an incomplete message from it (MaxPayload). Their sum over
-// all clients of the node is limited too (MaxOwed), so that a thousand clients
-// that stop in the middle at once do not take the memory of the rest. Beyond
-// it, each loop that holds more than its share closes the clients with the
+// What a loop holds for a client is bounded for each of them: what waits to be
+// read (MaxPending), and what has come of a message that is not whole yet
+// (MaxPayload). It is bounded for all of them together too (MaxOwed): a thousand
+// that stop in the middle at once must not take the memory of the rest. When it
+// comes to that, each loop that holds more than its share ends those with the
 // most.
 
-// owedPollsEvery: polling sessions, all of which have to be asked, are looked
-// at once in so many looks at the known debtors.
+// owedPollsEvery is how many looks at those who are known to owe come between
+// two at polling sessions, of which all have to be asked.
 const owedPollsEvery = 10
 
-// A debtor is a connection or polling session that bytes are held for.
+// A debtor is whom a loop holds bytes for: a connection or a polling session.
 type debtor interface {
 	holds() int         // how many bytes
 	shed(now time.Time) // ends it
 }
 
-// owed has the bytes that one loop holds for clients. Owned by its event loop.
+// owed is one loop's part of it. Owned by its event loop.
 type owed struct {
 	by    map[debtor]int // bytes at the last look, where there were any
 	looks int
 }
 
-// owe records how many bytes are held for d.
+// owe notes how many bytes are held for d.
 func (w *worker) owe(d debtor, bytes int) {
 	before, known := w.owed.by[d]
 	switch {
@@ -45,8 +45,8 @@ func (w *worker) owe(d debtor, bytes int) {
 	w.stats.Owed.Add(int64(bytes - before))
 }
 
-// lookAtOwed updates the figures. It is called each wheelTick, because gnet
-// does not tell when a client has read what waited for it.
+// lookAtOwed is called each wheelTick: gnet does not tell when a client has
+// read what was waiting for it.
 func (w *worker) lookAtOwed(now time.Time) {
 	for d := range w.owed.by {
 		w.owe(d, d.holds())
@@ -59,15 +59,15 @@ func (w *worker) lookAtOwed(now time.Time) {
 	w.shed(now)
 }
 
-// overdrawn reports whether the node holds too much, and this loop more than
-// its share.
+// overdrawn reports whether too much is held on the node, and more than its
+// share on this loop.
 func (w *worker) overdrawn() bool {
 	most := int64(w.server.live().MaxOwed)
 	loops := int64(len(w.server.workers))
 	return most > 0 && w.stats.Owed.Load()*loops > most && w.server.owed() > most
 }
 
-// owed returns the bytes held on all loops.
+// owed is what is held on all loops.
 func (s *Server) owed() (n int64) {
 	for _, w := range s.workers {
 		n += w.stats.Owed.Load()
@@ -75,7 +75,7 @@ func (s *Server) owed() (n int64) {
 	return n
 }
 
-// shed closes debtors until the loop holds no more than its share.
+// shed ends debtors until the loop has no more than its share.
 func (w *worker) shed(now time.Time) {
 	if !w.overdrawn() {
 		return
@@ -117,8 +117,7 @@ func (c *wsConn) holds() int {
 	return n
 }
 
-// shed implements debtor. It closes at once, without waiting for pending bytes
-// to be written.
+// shed implements debtor. It closes at once: what waits is the matter.
 func (c *wsConn) shed(now time.Time) {
 	if c.s != nil && !c.probing {
 		c.s.end(rooms.ReasonShed, now)

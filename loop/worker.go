@@ -12,19 +12,19 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A worker has everything that one event loop owns: its sessions, its timers
-// and its shard of the rooms. Owned by that event loop; other goroutines may
-// use ring and the atomic fields only.
+// A worker is everything one event loop owns: its sessions, its timers and its
+// shard of the rooms. Owned by that event loop; ring and the atomic fields are
+// all that others may touch.
 type worker struct {
 	server *Server
 	index  int
 	shard  *rooms.Shard
 	loop   gnet.EventLoop
-	again  *again // wakes the loop after a round of epoll
+	again  *again // comes back after a round of epoll
 
 	sessions []*session           // all of them; each knows its index
 	bySID    map[string]*session  // those that HTTP requests can reach
-	departed map[string]*departed // polling sessions that ended a moment ago
+	departed map[string]*departed // those that could until a moment ago
 	wheel    *wheel
 	drain    *drain // nil unless sessions are being ended
 
@@ -33,23 +33,23 @@ type worker struct {
 	touched touched
 	budget  int       // bytes of broadcasts that may still be taken in this cycle
 	began   time.Time // when the first of them was taken; zero while there is none
-	pressed bool      // a session's queue is half full: input pauses until it is written
-	paused  []resumer // whose input is paused
+	pressed bool      // somebody's queue is half full: no input until it is written
+	paused  []resumer // whose input waits for that, or for its next share
 
 	depth  int  // callbacks on the stack
 	rung   bool // a turn has been posted
-	frozen bool // the loop is frozen, see Freeze: requests are not handled
-	asked  bool // a turn is scheduled after a round of epoll, through again
+	frozen bool // the loop stands still, see Freeze: no request is looked at
+	asked  bool // a turn comes after a round of epoll, by way of again
 
-	spoke  int // callbacks that queued something since the last such turn
-	single int // callbacks that may write at once
+	spoke  int // callbacks that had something to say since the last of these turns
+	single int // of them that need not wait for the next one
 
-	seen int32 // sum of what look has read, so that the reads are not optimised away
+	seen int32 // sum of what look has read: a use, so that it is read
 
 	out  []byte // for building what is written; valid until the next use
 	body []byte // for building a reply's body
 
-	scratch [2048]byte // for input that is discarded
+	scratch [2048]byte // for input nobody wants
 
 	turn     gnet.Runnable // w.onBell, made once
 	lastTurn atomic.Int64  // rooms.Monotonic, ns
@@ -72,16 +72,17 @@ func newWorker(s *Server, index int) *worker {
 	return w
 }
 
-// turned records that the loop has taken a turn.
+// turned notes that the loop has taken a turn.
 func (w *worker) turned(now time.Time) { w.lastTurn.Store(int64(rooms.Monotonic(now))) }
 
-// ring schedules a turn of the loop. Any goroutine may call it once the worker
-// has its loop. It fails only after the engine has stopped.
+// ring has the loop take a turn. Safe to call from any goroutine once the
+// worker has its loop. It fails only when the engine has stopped, and then
+// nobody is left to be served.
 func (w *worker) ring() {
 	_ = w.loop.Execute(w.server.ctx, w.turn)
 }
 
-// onBeat is called by the ticker, every beatInterval.
+// onBeat is called every beatInterval.
 func (w *worker) onBeat() {
 	w.enter()
 	defer w.settle()
@@ -98,8 +99,8 @@ func (w *worker) onBeat() {
 	}
 }
 
-// survive recovers a panic of a task, so that it does not end the process. gnet
-// has no recover of its own.
+// survive keeps a bug in one task from ending the process. gnet has no recover
+// of its own.
 func (w *worker) survive(where string) {
 	if r := recover(); r != nil {
 		w.reportPanic(where, r)
@@ -107,8 +108,8 @@ func (w *worker) survive(where string) {
 	}
 }
 
-// surviveTraffic is survive for input of a client: its connection, and with it
-// its session, is closed.
+// surviveTraffic is survive for what a client has sent: its connection, and
+// with it its session, ends.
 func (w *worker) surviveTraffic(c gnet.Conn, action *gnet.Action) {
 	r := recover()
 	if r == nil {
@@ -127,14 +128,14 @@ func (w *worker) reportPanic(where string, r any) {
 		"panic", r, slog.String("stack", string(debug.Stack())))
 }
 
-// addSession adds a session.
+// addSession takes in a new session.
 func (w *worker) addSession(s *session) {
 	s.index = int32(len(w.sessions))
 	w.sessions = append(w.sessions, s)
 	w.stats.Sessions.Add(1)
 }
 
-// removeSession removes a session; the last one takes its index.
+// removeSession forgets a session; the last one takes its place.
 func (w *worker) removeSession(s *session) {
 	last := int32(len(w.sessions) - 1)
 	w.sessions[s.index] = w.sessions[last]
@@ -144,7 +145,7 @@ func (w *worker) removeSession(s *session) {
 	w.stats.Sessions.Add(-1)
 }
 
-// Messages that are the same for every client.
+// The messages that are the same for everybody.
 var (
 	pingMessage = codec.NewText([]byte("2"))
 	noopPacket  = []byte("6")
