@@ -67,7 +67,10 @@ func (w *worker) pause(r resumer) {
 // like this, and 31 when each callback writes. But in a round of one there is
 // nothing to wait for, and coming back costs 10 us: after such a round the next
 // few write at once.
-func (w *worker) enter() { w.depth++ }
+func (w *worker) enter() {
+	w.stir()
+	w.depth++
+}
 
 func (w *worker) settle() {
 	if !w.leave() {
@@ -115,7 +118,7 @@ func (w *worker) speak() {
 // another batch each time would not get round to its sockets.
 func (w *worker) onBell(context.Context) error {
 	defer w.survive("turn")
-	w.depth++
+	w.enter()
 	defer func() { w.depth-- }()
 	w.rung = false
 	now := time.Now()
@@ -130,7 +133,7 @@ func (w *worker) onBell(context.Context) error {
 // onAgain is a turn after a round of epoll.
 func (w *worker) onAgain() {
 	defer w.survive("turn")
-	w.depth++
+	w.enter()
 	defer func() { w.depth-- }()
 	w.asked = false
 	if w.spoke == 1 {
