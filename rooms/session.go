@@ -88,11 +88,11 @@ func (s *Socket) give(b *Broadcast) {
 	}
 }
 
-// sendNumbered queues a message of the log for the members of r, of which some
-// get offsets, and returns how many got it.
-func (sh *Shard) sendNumbered(r *room, b *Broadcast) (sent int) {
-	for i := range r.members {
-		s := r.members[i].socket
+// sendNumbered queues a message of the log for members, of which some get
+// offsets, and returns how many got it.
+func (sh *Shard) sendNumbered(members []member, b *Broadcast) (sent int) {
+	for i := range members {
+		s := members[i].socket
 		if s.given != 0 || b.Shared {
 			if s.floor() >= b.Position {
 				continue
