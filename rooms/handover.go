@@ -49,9 +49,14 @@ func (h *Hub) Delivered() uint64 { return h.passed.Load() }
 // Settled reports whether the shard waits for nobody.
 func (sh *Shard) Settled() bool { return len(sh.asked) == 0 && len(sh.hunted) == 0 }
 
-// Pending is the number of tasks and broadcasts that wait for the shard.
+// Pending is the number of tasks and broadcasts that wait for the shard, or are
+// under way.
 func (sh *Shard) Pending() int {
-	return sh.mailbox.waiting() + len(sh.tasks) + len(sh.batch) - sh.done
+	n := sh.mailbox.waiting() + len(sh.tasks) + len(sh.batch) - sh.done + len(sh.said)
+	if sh.walk.room != nil {
+		n++
+	}
+	return n
 }
 
 // recovers reports whether the client may come back to what it missed, or has
