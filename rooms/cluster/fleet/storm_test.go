@@ -327,6 +327,7 @@ func (s *stranded) listen(d time.Duration) {
 }
 
 func (s *stranded) take(e sioclient.Event) {
+	keepOffset(e, &s.offset)
 	switch e.Name {
 	case "room_state":
 		var body struct{ Room string }
@@ -347,7 +348,6 @@ func (s *stranded) take(e sioclient.Event) {
 		s.fail("event %s: %v", e.Args, err)
 		return
 	}
-	_ = json.Unmarshal(e.Args[1], &s.offset)
 	room, _ := strconv.Atoi(body.ConversationID.String())
 	s.events++
 	s.see(room, body.Message)
