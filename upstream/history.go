@@ -26,6 +26,11 @@ const (
 
 	// fillTimeout is how long reading older entries of the log may take.
 	fillTimeout = 10 * time.Second
+
+	// fillTries is how often that is tried when the oldest entry in memory has
+	// become another one meanwhile: entries are only kept since the first
+	// client that may come back, and dropped when they are too many.
+	fillTries = 2
 )
 
 // A history is the newest part of the log in memory, for clients that come back
@@ -145,8 +150,8 @@ func (h *history) run(ctx context.Context) {
 
 func (h *history) answer(ctx context.Context, a *ask) rooms.Missed {
 	entries, why := h.find(a)
-	if why == rooms.RecoveryLogShort {
-		if why = h.fill(ctx, a); why == rooms.RecoveryDone {
+	for again, tries := why == rooms.RecoveryLogShort, 0; again && tries < fillTries; tries++ {
+		if why, again = h.fill(ctx, a); why == rooms.RecoveryDone {
 			entries, why = h.find(a)
 		}
 	}
@@ -320,8 +325,8 @@ func (h *history) gap(to eventlog.Position) {
 }
 
 // fill reads the entries that are older than those in memory from the log, back
-// to what a question needs.
-func (h *history) fill(ctx context.Context, a *ask) rooms.RecoveryResult {
+// to what a question needs. again: trying again may succeed.
+func (h *history) fill(ctx context.Context, a *ask) (why rooms.RecoveryResult, again bool) {
 	h.filling.Lock()
 	defer h.filling.Unlock()
 	h.mu.Lock()
@@ -329,23 +334,26 @@ func (h *history) fill(ctx context.Context, a *ask) rooms.RecoveryResult {
 	oldest, needed := h.oldest(a)
 	h.mu.Unlock()
 	if log != a.q.Log {
-		return rooms.RecoveryOtherLog
+		return rooms.RecoveryOtherLog, false
 	}
 	if !needed || oldest >= after { // another question was for the same
-		return rooms.RecoveryDone
+		return rooms.RecoveryDone, false
 	}
 	f := filler{h: h, encoder: NewEncoder(h.table, h.maxBody), duplicates: eventlog.NewDuplicates(duplicateWindow)}
 	ctx, cancel := context.WithTimeout(ctx, fillTimeout)
 	defer cancel()
 	if why := f.read(ctx, log, oldest, after); why != rooms.RecoveryDone {
-		return why
+		return why, false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.tail.Log() != log || h.tail.After() != after || !h.tail.Prepend(oldest, f.entries, f.keys) {
-		return rooms.RecoveryLogShort
+	if h.tail.Log() != log || h.tail.After() != after {
+		return rooms.RecoveryLogShort, true
 	}
-	return rooms.RecoveryDone
+	if !h.tail.Prepend(oldest, f.entries, f.keys) {
+		return rooms.RecoveryLogShort, false
+	}
+	return rooms.RecoveryDone, false
 }
 
 // A filler collects older entries of the log.
