@@ -351,6 +351,7 @@ func (s *Socket) dissolve(now time.Time) {
 	if s.phase != phaseAbsent {
 		return
 	}
+	delete(s.shard.pace, s)
 	for len(s.rooms) > 0 {
 		s.shard.leave(s, len(s.rooms)-1, now)
 	}

@@ -24,6 +24,7 @@ type Shard struct {
 	roomsPeak shrink.Peak
 
 	telling Throttle        // of what is told to rooms of many
+	pace    pace            // of sockets that emit declared events
 	asked   map[int64]asked // acknowledgements that are awaited, by id
 	now     time.Time       // of the turn
 

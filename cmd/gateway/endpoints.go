@@ -75,6 +75,7 @@ func (g *Gateway) metricsHandler(details func(*http.Request) bool) http.Handler 
 	}
 	registry.MustRegister(&eventsCollector{g.consumer, g.sorter, g.events})
 	registry.MustRegister(recoveryCollector{g})
+	registry.MustRegister(outletCollector{g})
 	if g.bird != nil {
 		registry.MustRegister(g.bird)
 	}

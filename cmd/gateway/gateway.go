@@ -56,6 +56,7 @@ type Gateway struct {
 	routes   *upstream.Table
 	events   *eventLog
 	consumer *upstream.Consumer
+	bus      *clientBus       // nil without RabbitMQ
 	sorter   *upstream.Sorter // nil: what cannot be delivered is only logged
 	server   *loop.Server
 	public   swapped // answers on PORT
@@ -168,6 +169,7 @@ func (g *Gateway) open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 	if g.gate, err = newAuthorizer(cfg, log); err != nil {
 		return nil, err
 	}
+	g.bus = g.newBus()
 	g.hub, err = rooms.New(rooms.Config{
 		Shards:         loops,
 		Auth:           g.verifier,
@@ -180,11 +182,15 @@ func (g *Gateway) open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 		Limits:         g.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
+		Bus:            g.busPort(),
 		Recovery:       g.recovery(),
 		Outside:        g.outside(),
 		SocketRooms:    g.joined(),
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := g.hub.SetClientEvents(g.routes.ClientEvents()); err != nil {
 		return nil, err
 	}
 	if g.events, err = g.openEventLog(); err != nil {
@@ -329,6 +335,7 @@ func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
 	defer enough()
 	go g.watchMemory(watching)
 	g.tellSystemd(watching)
+	defer g.publishOutgoing()()
 	g.joinCluster()
 	if g.fleet != nil {
 		g.fleet.Start(g.hub)
