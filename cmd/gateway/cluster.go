@@ -53,6 +53,7 @@ func (g *Gateway) neighbours() (*cluster.Cluster, error) {
 		Server: server, Prefix: cfg.KeyPrefix, DB: db,
 		Lease: cfg.NodeLease, Linger: cfg.RoomLinger,
 		MaxQueue: cfg.MaxPublishQueue, MaxBytes: cfg.MaxPublishBytes,
+		Takes:   g.takes,
 		Alone:   !cfg.deployed(),
 		Sockets: func() int64 { return g.hub.Stats().Sockets },
 		Log:     g.log,

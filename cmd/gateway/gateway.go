@@ -60,8 +60,10 @@ type Gateway struct {
 	admin    swapped // answers on ADMIN_ADDR
 	bird     *bird   // nil without CANARY
 
-	succeeds    bool          // it takes the place of a process that runs
-	watchdog    time.Duration // of the service manager, as a predecessor tells it; 0: none
+	count       counts
+	succeeds    bool           // it takes the place of a process that runs
+	takes       *cluster.Place // and its place among the nodes; nil: another one
+	watchdog    time.Duration  // of the service manager, as a predecessor tells it; 0: none
 	handovers   handoverCounters
 	stopReading context.CancelFunc // of the log
 	reading     <-chan struct{}    // closed when it is not read any more
@@ -195,6 +197,7 @@ func (g *Gateway) open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		return nil, err
 	}
 	g.bird = g.newBird()
+	g.count.registry = g.metrics()
 	g.server, err = g.frontDoor()
 	return g, err
 }
@@ -329,7 +332,9 @@ func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
 	defer enough()
 	go g.watchMemory(watching)
 	g.tellSystemd(watching)
-	g.joinCluster()
+	if g.takes == nil { // else it has begun before
+		g.joinCluster()
+	}
 	if g.fleet != nil {
 		g.fleet.Start(g.hub)
 		defer g.fleet.Close()

@@ -31,6 +31,26 @@ type Welcome struct {
 	Loops    int           `json:"loops"`
 	Watchdog time.Duration `json:"watchdog"` // of the service manager; 0: none
 	Sessions int64         `json:"sessions"`
+	Log      LogPlace      `json:"log"`
+	Cluster  *NodePlace    `json:"cluster,omitempty"` // nil: without Redis
+}
+
+// A LogPlace is how far a giver has read the log of the services' events; none
+// when it ends with the process.
+type LogPlace struct {
+	Where    string `json:"where"` // a name for where the settings lead
+	Identity string `json:"identity"`
+	Position uint64 `json:"position"`
+	Reading  bool   `json:"reading"` // it can be read now
+}
+
+// A NodePlace is who a giver is among the nodes.
+type NodePlace struct {
+	Where     string `json:"where"`
+	Number    uint32 `json:"number"`
+	Name      string `json:"name"`
+	Session   int64  `json:"session"`
+	Connected bool   `json:"connected"`
 }
 
 // A Part is what one event loop hands over.
