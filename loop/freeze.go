@@ -60,7 +60,7 @@ func (s *Server) Freeze(ctx context.Context, rest Rest) (*Frozen, error) {
 		case <-arrived:
 		case <-ctx.Done():
 			f.Thaw()
-			return nil, fmt.Errorf("an event loop did not stop: %w", ctx.Err())
+			return nil, fmt.Errorf("%w: an event loop, which did not stop in time", ErrBusy)
 		}
 	}
 	err := f.settle(ctx, f.asked)
