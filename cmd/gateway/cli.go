@@ -17,7 +17,8 @@ const logFlushTimeout = 2 * time.Second // for the last lines, at the end
 // A launch is what a gateway starts with.
 type launch struct {
 	loaded
-	book *logBook
+	book   *logBook
+	report *report // nil: nobody wants to know
 }
 
 // A server runs the gateway until ctx is cancelled and it has drained.
@@ -51,7 +52,7 @@ second signal cut it short.`,
 			Example: `  gateway serve
   NODE_ENV=production JWT_SECRET=… gateway serve`,
 		},
-		newTokenCommand(), newHealthcheckCommand(), newVersionCommand(), newConfigCommand(),
+		newHandoverCommand(), newTokenCommand(), newHealthcheckCommand(), newVersionCommand(), newConfigCommand(),
 		newRoutesCommand(), newPublishCommand(), newDeadLetterCommand(), newAuthzCommand(), newDoctorCommand(),
 	)
 	envFileFlag(root)
@@ -66,9 +67,11 @@ func serveCommand(c *cobra.Command, run server) error {
 	}
 	book := openLog(l.Config, os.Stdout)
 	l.warn(book.Logger)
-	err = run(c.Context(), launch{l, book})
+	report := newReport()
+	err = run(c.Context(), launch{l, book, report})
 	if err != nil {
 		book.Error("stopped", "error", err)
+		report.failed(err)
 	}
 	return errors.Join(err, book.Close(logFlushTimeout))
 }

@@ -61,6 +61,7 @@ type Gateway struct {
 	bird     *bird   // nil without CANARY
 
 	count       counts
+	report      *report        // nil: nobody wants to know
 	succeeds    bool           // it takes the place of a process that runs
 	takes       *cluster.Place // and its place among the nodes; nil: another one
 	watchdog    time.Duration  // of the service manager, as a predecessor tells it; 0: none
@@ -83,8 +84,10 @@ func serve(ctx context.Context, start launch) error {
 	switch {
 	case err == nil:
 		return succeed(ctx, start, wire)
-	case handover.Nobody(err):
+	case handover.Nobody(err) && start.report == nil:
 		return serveNew(ctx, start)
+	case handover.Nobody(err):
+		return fmt.Errorf("nobody listens at HANDOVER_SOCKET=%s: is a gateway running, with that setting?", path)
 	}
 	return fmt.Errorf("HANDOVER_SOCKET=%q: %w", path, err)
 }
@@ -100,6 +103,7 @@ func serveNew(ctx context.Context, start launch) error {
 	if err != nil {
 		return err
 	}
+	g.report = start.report
 	defer g.verifier.Close()
 	stop, err := g.serveAdmin()
 	if err != nil {
@@ -332,6 +336,7 @@ func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
 	defer enough()
 	go g.watchMemory(watching)
 	g.tellSystemd(watching)
+	g.report.serves()
 	if g.takes == nil { // else it has begun before
 		g.joinCluster()
 	}

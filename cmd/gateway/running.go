@@ -92,9 +92,9 @@ func (l *loaded) compare(r running) []doctor.Finding {
 		if disk == process || s.name == "JWT_SECRET" && l.EphemeralSecret {
 			continue
 		}
-		do := "a restart (websocket-gateway-handover) applies it"
+		do := "systemctl reload, or gateway handover, applies it"
 		if s.reload {
-			do = fmt.Sprintf("a reload (systemctl reload, or kill -HUP %d) applies it", r.pid)
+			do += fmt.Sprintf("; kill -HUP %d too", r.pid)
 		}
 		found := fmt.Sprintf("%q in effect, %q on disk", s.show(process), s.show(disk))
 		if s.secret {

@@ -26,6 +26,7 @@ type heir struct {
 	stop   func()   // the admin port
 	ended  <-chan error
 	estate *loop.Estate
+	before int // pid of the process that runs; 0: not known
 
 	welcome handover.Welcome
 	holds   bool // the log
@@ -37,7 +38,8 @@ func (h *heir) Hello() handover.Hello {
 
 func (h *heir) Build(ctx context.Context, w handover.Welcome) (err error) {
 	h.welcome = w
-	g := &Gateway{succeeds: true, watchdog: w.Watchdog}
+	h.start.report.say("process %d serves %d sessions; the new process connects to what it needs", h.before, w.Sessions)
+	g := &Gateway{succeeds: true, watchdog: w.Watchdog, report: h.start.report}
 	cfg := &h.start.Config
 	if w.Cluster != nil && cfg.UseRedis && w.Cluster.Where == cfg.redisPlace() {
 		g.takes = &cluster.Place{Number: w.Cluster.Number, Name: w.Cluster.Name, Session: w.Cluster.Session, Connected: w.Cluster.Connected}
@@ -140,6 +142,9 @@ func (h *heir) Own(e *handover.Estate, paused time.Duration, begun func()) error
 	c.lost.Store(int64(taken.Lost))
 	c.bytes.Store(int64(e.Bytes))
 	c.pause.Store(int64(paused + time.Since(began)))
+	h.start.report.say("%d connections taken over, %d had ended; they waited for %v", taken.Connections, taken.Lost,
+		time.Duration(c.pause.Load()).Round(time.Microsecond))
+	h.start.report.follows(h.before)
 	h.log.Info("taken over", "connections", taken.Connections, "sessions", taken.Sessions, "lost", taken.Lost,
 		"bytes", e.Bytes, "pause", time.Duration(c.pause.Load()).Round(time.Microsecond))
 	return err
@@ -242,7 +247,11 @@ func (h *heir) close() {
 // if that one drains or is gone.
 func succeed(ctx context.Context, start launch, wire *handover.Wire) error {
 	log := start.book.Logger
-	h := &heir{start: start, log: log}
+	h := &heir{start: start, log: log, before: wire.Pid()}
+	if start.report != nil && h.before == 1 {
+		wire.Close()
+		return errors.New("the running gateway is the first process of its container, which ends with it: hand over to another container, see docs/handover.md")
+	}
 	v := handover.Take(ctx, wire, h, handover.DefaultPace)
 	switch {
 	case v.Owned && v.Err != nil, !v.Owned && !v.Alone:
@@ -250,6 +259,7 @@ func succeed(ctx context.Context, start launch, wire *handover.Wire) error {
 		return fmt.Errorf("take over from the running gateway: %w", v.Err)
 	case v.Alone:
 		log.Warn("nothing is handed over", "why", v.Why)
+		start.report.say("nothing is handed over: %v", v.Why)
 	}
 	if !v.Built { // the other one drains
 		start.SharePort = true

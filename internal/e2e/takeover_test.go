@@ -3,10 +3,16 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -265,13 +271,137 @@ func (g *gateway) disturbed(t *testing.T, m mischief, at time.Duration) *gateway
 		victim.Signal(syscall.SIGCONT)
 	}
 	gatewaytest.Await(t, "one process to end", func() bool { return g.HasEnded() || next.HasEnded() })
-	switch {
-	case !next.HasEnded():
+	if !next.HasEnded() {
 		return next
-	case !g.HasEnded():
+	}
+	gatewaytest.Await(t, "the other one to serve, or to end too", func() bool {
+		status, _, err := g.Get("/health")
+		return g.HasEnded() || err == nil && status == http.StatusOK
+	})
+	if !g.HasEnded() {
 		return g
 	}
 	third := &gateway{Gateway: g.Successor(), t: t}
 	third.Launch()
 	return third
+}
+
+// started returns the process that "gateway handover" has started, by what that
+// printed. It is stopped when the test ends.
+func started(t *testing.T, out string) (pid int) {
+	t.Helper()
+	found := regexp.MustCompile(`process (\d+) starts`).FindStringSubmatch(out)
+	if found == nil {
+		t.Fatalf("no process is named:\n%s", out)
+	}
+	pid, _ = strconv.Atoi(found[1])
+	t.Cleanup(func() {
+		_ = syscall.Kill(pid, syscall.SIGTERM)
+		gatewaytest.Await(t, "the end of the process that was started", func() bool {
+			return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || zombie(pid)
+		})
+	})
+	return pid
+}
+
+// zombie reports whether a process has ended and nobody has asked how.
+func zombie(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && strings.Contains(string(stat), ") Z ")
+}
+
+// toFile has a command write to a file, as a gateway without systemd does whose
+// console the next process goes on with.
+func toFile(t *testing.T, command []string) (wrapped []string, file string) {
+	file = filepath.Join(t.TempDir(), "console")
+	return append([]string{"sh", "-c", `exec "$0" "$@" >>` + file + " 2>&1"}, command...), file
+}
+
+// "gateway handover" starts the next process, says how far it is and returns
+// when that serves, or does not.
+func TestHandoverCommand(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it does not hand over")
+	g := &gateway{Gateway: gatewaytest.New(t, handoverSocket(t)), t: t}
+	var console string
+	g.Command, console = toFile(t, []string{gatewaytest.Program(t)})
+	g.Launch()
+	g.Command = nil
+	c := g.dial(t, "ann", false)
+	if out, err := g.Successor("ROUTES_FILE=/nowhere").Run("handover"); exitOf(err) != 1 || !strings.Contains(out, "/nowhere") {
+		t.Errorf("a successor without its routes: %v\n%s", err, out)
+	}
+	if out, err := g.Successor("PORT=none").Run("handover"); exitOf(err) != 2 {
+		t.Errorf("a wrong setting: %v\n%s", err, out)
+	}
+	if out, err := g.Successor("HANDOVER_SOCKET=").Run("handover"); exitOf(err) != 2 || !strings.Contains(out, "HANDOVER_SOCKET is not set") {
+		t.Errorf("without HANDOVER_SOCKET: %v\n%s", err, out)
+	}
+	if out, err := g.Successor(handoverSocket(t)).Run("handover"); exitOf(err) != 1 || !strings.Contains(out, "nobody listens at") {
+		t.Errorf("where no gateway runs: %v\n%s", err, out)
+	}
+	c.do("join_room", "1") // all of that was nothing to the client
+
+	out, err := g.Successor().Run("handover")
+	pid := started(t, out)
+	if err != nil || !strings.Contains(out, fmt.Sprintf("process %d serves 1 sessions", g.Pid())) || !strings.Contains(out, "connections taken over") {
+		t.Errorf("%v:\n%s", err, out)
+	}
+	if code := g.Wait(); code != 0 {
+		t.Errorf("exit code %d of the process before, want 0", code)
+	}
+	c.do("leave_room", "1")
+	if !strings.Contains(read(t, console), `"msg":"taken over"`) {
+		t.Errorf("process %d does not write where the one before did", pid)
+	}
+}
+
+func exitOf(err error) int {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit.ExitCode()
+	}
+	return 0
+}
+
+// A reload of the service is a deploy: ExecReload of the unit starts a process
+// that takes over, tells the service manager that it is the main one, and keeps
+// its watchdog quiet.
+func TestReloadOfTheServiceIsADeploy(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it is not packaged")
+	manager := newSystemd(t)
+	i := install(t)
+	i.Command, _ = toFile(t, withEnvironment(i.execute(t, "ExecStart="), "NOTIFY_SOCKET="+manager.path, "WATCHDOG_USEC=400000"))
+	i.Launch()
+	manager.await(t, "READY=1")
+	c := i.dial(t, "ann", false)
+	i.write("PING_INTERVAL=20s") // which a reload of the settings alone cannot apply
+
+	reload := withEnvironment(i.execute(t, "ExecReload="), "NOTIFY_SOCKET="+manager.path)
+	out, err := exec.Command(reload[0], reload[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("reload: %v\n%s", err, out)
+	}
+	pid := started(t, string(out))
+	manager.await(t, fmt.Sprintf("MAINPID=%d\nREADY=1", pid))
+	manager.await(t, "WATCHDOG=1")
+	go func() { // a service manager goes on reading
+		for buf := make([]byte, 1024); ; {
+			if _, err := manager.conn.Read(buf); err != nil {
+				return
+			}
+		}
+	}()
+	if code := i.Wait(); code != 0 {
+		t.Errorf("exit code %d of the process before, want 0", code)
+	}
+	c.do("join_room", "1")
+	if doctor, _ := i.command("doctor"); !strings.Contains(doctor, fmt.Sprintf("process %d", pid)) || !strings.Contains(doctor, "as on disk") {
+		t.Errorf("the doctor does not see the settings in effect:\n%s", doctor)
+	}
+}
+
+// withEnvironment adds variables to a command that begins with env -i.
+func withEnvironment(command []string, variables ...string) []string {
+	return slices.Concat(command[:2], variables, command[2:])
 }
