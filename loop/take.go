@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/handover/form"
+	"github.com/hometrip/gateway/loop/httpread"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -266,6 +268,7 @@ func (a *arrival) rest() []byte { return bytes.Clone(a.heir.form.Polling.Rest) }
 // adopt makes the sessions, each in its rooms. Nobody can be told anything yet:
 // those with a WebSocket are not written to before it is here.
 func (w *worker) adopt(task *adoption, now time.Time) {
+	w.shard.Drain(math.MaxInt) // which log it is that positions belong to
 	for _, h := range task.sessions {
 		w.adoptSession(h, now)
 	}
@@ -400,7 +403,7 @@ func (a *arrival) openHTTP(c gnet.Conn, w *worker, now time.Time) gnet.Action {
 	f := &a.form.HTTP
 	addr, _ := netip.AddrFromSlice(a.form.Addr)
 	h := &httpConn{
-		w: w, c: c, served: f.Served, need: int(f.Need), gathered: bytes.Clone(f.Gathered),
+		w: w, c: c, served: f.Served, requests: httpread.Restore(int(f.Need), bytes.Clone(f.Gathered)),
 		from: caller{
 			addr: addr, relayed: a.form.Relayed, heralded: a.form.Heralded,
 			place: w.server.guard.inherit(source(a.form.Place), false),

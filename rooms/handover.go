@@ -188,7 +188,7 @@ func (s *Socket) adoptRooms(f *form.Socket, log string) {
 	for i := range f.Rooms {
 		r, joined := sh.join(s, []byte(f.Rooms[i].Name), f.Rooms[i].Announce)
 		if joined && !r.announce {
-			s.userID = r.name[len(kindUser)+1:] // shares the room's memory
+			s.userID = r.name[len(UserPrefix):] // shares the room's memory
 		}
 	}
 	if same && f.Position != 0 {

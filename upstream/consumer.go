@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hometrip/gateway/internal/loglimit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
@@ -33,13 +34,13 @@ type Config struct {
 	Logger *slog.Logger
 
 	RetryMin time.Duration // first pause before trying again; 0: 100 ms
-	RetryMax time.Duration // longest one; 0: 15 s
+	RetryMax time.Duration // longest one; 0: 1 s
 }
 
 const (
 	defaultWindow   = 500
 	defaultRetryMin = 100 * time.Millisecond
-	defaultRetryMax = 15 * time.Second
+	defaultRetryMax = time.Second
 )
 
 // check returns an error for what is missing, and fills in the rest.
@@ -63,12 +64,12 @@ func orDefault[T comparable](value *T, otherwise T) {
 // A Consumer follows the log and brings its events to the rooms of this node.
 // Run does the work; Status and Totals may be called from anywhere.
 type Consumer struct {
-	config   Config
-	log      *slog.Logger
-	follower *follower
-	intake   *intake // owned by Run
-	count    counters
-	quiet    limiter // for lines about poison
+	config      Config
+	log         *slog.Logger
+	follower    *follower
+	intake      *intake // owned by Run
+	count       counters
+	poisonLines loglimit.Limiter
 
 	history *history // nil: nobody comes back to events
 	waiting atomic.Pointer[waiting]

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/hometrip/gateway/internal/loglimit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
@@ -55,7 +56,7 @@ type intake struct {
 	history    *history          // nil: nobody comes back to events
 	given      eventlog.Position // up to there a process before this one has given everything to the rooms
 
-	quietTimestamps limiter // for lines about wrong timestamps
+	timestampLines loglimit.Limiter // about wrong timestamps
 
 	held []int // scratch: the event's rooms that this node holds
 }

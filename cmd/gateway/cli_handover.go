@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/internal/handover"
 )
 
@@ -34,10 +35,10 @@ when a setting is wrong.`,
 			switch {
 			case err != nil:
 				return err
-			case l.HandoverSocket == "":
-				return settingsError{errors.New("HANDOVER_SOCKET is not set: there is nobody to take over from")}
+			case l.Shutdown.HandoverSocket == "":
+				return config.Error{Err: errors.New("HANDOVER_SOCKET is not set: there is nobody to take over from")}
 			}
-			if err := handover.CheckFolder(l.HandoverSocket); err != nil {
+			if err := handover.CheckFolder(l.Shutdown.HandoverSocket); err != nil {
 				return err
 			}
 			return takePlace(c, namedEnvFiles(c))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/internal/handover"
 	"github.com/hometrip/gateway/internal/handover/form"
 	"github.com/hometrip/gateway/loop"
@@ -34,8 +35,8 @@ type handoverCounters struct {
 }
 
 // digest is what two processes must agree on for one to take the other's place.
-func (c Config) digest() string {
-	return fmt.Sprintf("%s %d", strings.ToLower(c.Host), c.Port)
+func digest(c config.Config) string {
+	return fmt.Sprintf("%s %d", strings.ToLower(c.Server.Host), c.Server.Port)
 }
 
 // unfit says why connections cannot be handed over.
@@ -54,17 +55,17 @@ func where(settings ...any) string {
 }
 
 // redisPlace is where the cluster is.
-func (c Config) redisPlace() string {
-	server, db, _ := c.redisServer()
-	return where(server.Addresses, server.MasterSet, db, c.KeyPrefix)
+func redisPlace(c config.Config) string {
+	server, db, _ := redisServer(c)
+	return where(server.Addresses, server.MasterSet, db, c.Redis.KeyPrefix)
 }
 
 // logPlace is where the log of the services' events is.
-func (c Config) logPlace() string {
-	if c.eventLogKind() == logMemory {
-		return logMemory
+func logPlace(c config.Config) string {
+	if c.EventLogKind() == config.LogMemory {
+		return config.LogMemory
 	}
-	return where(c.EventLog, c.eventLogKind(), c.UseRedis, c.redisPlace(), c.rabbitMQ(), c.RabbitMQQueuePrefix)
+	return where(c.Events.Log, c.EventLogKind(), c.Redis.Use, redisPlace(c), c.RabbitMQAddresses(), c.RabbitMQ.QueuePrefix)
 }
 
 // A giver is the gateway as the one that hands over. Owned by the goroutine of
@@ -78,7 +79,7 @@ type giver struct {
 }
 
 func (h *giver) Fits(hello *handover.Hello) error {
-	if own := h.g.cfg().digest(); hello.Digest != own {
+	if own := digest(h.g.cfg()); hello.Digest != own {
 		return fmt.Errorf("the successor is to listen on %q, and this process on %q", hello.Digest, own)
 	}
 	if hello.Loops < 1 {
@@ -93,20 +94,20 @@ func (h *giver) Welcome() handover.Welcome {
 	w := handover.Welcome{Loops: g.hub.Shards(), Watchdog: max(limit, g.watchdog), Sessions: g.server.Stats().Sessions}
 	if log, position := g.consumer.Place(); g.lasting() {
 		w.Log = handover.LogPlace{
-			Where: g.cfg().logPlace(), Identity: log, Position: uint64(position), Reading: g.consumer.Status().Connected,
+			Where: logPlace(g.cfg()), Identity: log, Position: uint64(position), Reading: g.consumer.Status().Connected,
 		}
 	}
 	if g.cluster != nil {
 		place := g.cluster.Place()
 		w.Cluster = &handover.NodePlace{
-			Where: g.cfg().redisPlace(), Number: place.Number, Name: place.Name, Session: place.Session, Connected: place.Connected,
+			Where: redisPlace(g.cfg()), Number: place.Number, Name: place.Name, Session: place.Session, Connected: place.Connected,
 		}
 	}
 	return w
 }
 
 // lasting reports whether the log that is read outlives the process.
-func (g *Gateway) lasting() bool { return g.events.where() != logMemory }
+func (g *Gateway) lasting() bool { return g.events.where() != config.LogMemory }
 
 func (h *giver) Hold(loops int) error {
 	h.listeners = loops
@@ -171,7 +172,7 @@ func (h *giver) behind() string {
 // forgotten is how many events that nobody has been given end with the process:
 // those of a log that stands in for one that is not there yet.
 func (g *Gateway) forgotten() uint64 {
-	if g.lasting() || g.events.kind == logMemory {
+	if g.lasting() || g.events.kind == config.LogMemory {
 		return 0
 	}
 	_, last, _ := g.events.memory.Kept()
@@ -215,7 +216,7 @@ func (h *giver) node(now time.Time) *form.Node {
 // Release of the consumer.
 func (g *Gateway) logForm() (f form.Log) {
 	identity, _ := g.consumer.Place()
-	if identity == "" || !g.lasting() && g.events.kind != logMemory {
+	if identity == "" || !g.lasting() && g.events.kind != config.LogMemory {
 		return f
 	}
 	past := g.consumer.Past()
@@ -223,7 +224,7 @@ func (g *Gateway) logForm() (f form.Log) {
 	for _, s := range past.Seen {
 		f.Recent = append(f.Recent, form.Event{Hash: s.Hash, Position: uint64(s.Position)})
 	}
-	if g.events.kind != logMemory {
+	if g.events.kind != config.LogMemory {
 		return f
 	}
 	f.InMemory = true
@@ -260,7 +261,7 @@ type succession struct {
 
 // awaitSuccessor listens on HANDOVER_SOCKET, until a successor has taken over.
 func (g *Gateway) awaitSuccessor(ctx context.Context) (succession, error) {
-	path := g.cfg().HandoverSocket
+	path := g.cfg().Shutdown.HandoverSocket
 	if path == "" {
 		return succession{close: func() {}}, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/internal/handover"
 	"github.com/hometrip/gateway/internal/handover/form"
 	"github.com/hometrip/gateway/loop"
@@ -33,18 +34,18 @@ type heir struct {
 }
 
 func (h *heir) Hello() handover.Hello {
-	return handover.Hello{Form: form.Version, Version: version(), Loops: h.start.loops(), Digest: h.start.digest()}
+	return handover.Hello{Form: form.Version, Version: version(), Loops: eventLoops(h.start.Config), Digest: digest(h.start.Config)}
 }
 
 func (h *heir) Build(ctx context.Context, w handover.Welcome) (err error) {
 	h.welcome = w
 	h.start.report.say("process %d serves %d sessions; the new process connects to what it needs", h.before, w.Sessions)
 	g := &Gateway{succeeds: true, watchdog: w.Watchdog, report: h.start.report}
-	cfg := &h.start.Config
-	if w.Cluster != nil && cfg.UseRedis && w.Cluster.Where == cfg.redisPlace() {
+	cfg := h.start.Config
+	if w.Cluster != nil && cfg.Redis.Use && w.Cluster.Where == redisPlace(cfg) {
 		g.takes = &cluster.Place{Number: w.Cluster.Number, Name: w.Cluster.Name, Session: w.Cluster.Session, Connected: w.Cluster.Connected}
 	}
-	if h.g, err = g.open(*cfg, h.log); err != nil {
+	if h.g, err = g.open(cfg, h.log); err != nil {
 		return err
 	}
 	if err := g.unfit(); err != nil {
@@ -59,7 +60,7 @@ func (h *heir) Build(ctx context.Context, w handover.Welcome) (err error) {
 	if err := h.listenToNodes(ctx); err != nil {
 		return err
 	}
-	if g.events.kind == logMemory {
+	if g.events.kind == config.LogMemory {
 		return nil // its contents come with the state
 	}
 	return h.readLog(ctx)
@@ -84,7 +85,7 @@ func (h *heir) listenToNodes(ctx context.Context) error {
 // until this process has its connections.
 func (h *heir) readLog(ctx context.Context) error {
 	g, place := h.g, &h.welcome.Log
-	resumes := place.Identity != "" && place.Where == g.cfg().logPlace()
+	resumes := place.Identity != "" && place.Where == logPlace(g.cfg())
 	if err := g.consumer.Hold(ctx); err != nil {
 		return err
 	}
@@ -162,14 +163,11 @@ func (h *heir) inherit(n *form.Node, now time.Time) {
 		g.cluster.Assume(&n.Cluster)
 	}
 	h.inheritLog(&n.Log)
-	synced := make(chan struct{})
-	g.hub.Sync(func() { close(synced) }) // the loops know which log it is
-	<-synced
 }
 
 func (h *heir) inheritLog(f *form.Log) {
 	g := h.g
-	if g.events.kind == logMemory {
+	if g.events.kind == config.LogMemory {
 		_ = g.consumer.Hold(context.Background())
 		h.holds = true
 		if f.InMemory {
@@ -262,7 +260,7 @@ func succeed(ctx context.Context, start launch, wire *handover.Wire) error {
 		start.report.say("nothing is handed over: %v", v.Why)
 	}
 	if !v.Built { // the other one drains
-		start.SharePort = true
+		start.Server.SharePort = true
 		return serveNew(ctx, start)
 	}
 	r := newReloader(start)
