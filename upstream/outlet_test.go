@@ -12,6 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/upstream/brokertest"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
@@ -135,7 +136,7 @@ func TestOutletGoesOnAfterRabbitMQWasKilled(t *testing.T) {
 		}
 	}
 	say(100)
-	await(t, "confirms", func() bool { return o.Stats().Waiting == 0 })
+	testkit.Await(t, "confirms", func() bool { return o.Stats().Waiting == 0 })
 	say(1000)
 	b.Kill()
 	say(1000)
@@ -143,7 +144,7 @@ func TestOutletGoesOnAfterRabbitMQWasKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	say(100)
-	await(t, "confirms", func() bool { return o.Stats().Waiting == 0 })
+	testkit.Await(t, "confirms", func() bool { return o.Stats().Waiting == 0 })
 	var firsts []string // a message may come twice
 	seen := make(map[string]bool)
 	for _, m := range published(t, b, queue) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 func TestWhetherOthersHoldARoom(t *testing.T) {
@@ -35,18 +37,18 @@ func TestWhetherOthersHoldARoom(t *testing.T) {
 	want(b, true, "conversation:1")
 	ann.do("leave_room", "1")
 	bob.wantOf("user_left", ann) // the directory keeps the room for the linger time
-	await(t, "the room to be held by one", func() bool { yes, known := held(b, "conversation:1"); return known && !yes })
+	testkit.Await(t, "the room to be held by one", func() bool { yes, known := held(b, "conversation:1"); return known && !yes })
 	want(a, true, "conversation:1")
 
 	bob.do("leave_room", "1")
-	await(t, "the room to be held by nobody", func() bool { yes, known := held(a, "conversation:1"); return known && !yes })
+	testkit.Await(t, "the room to be held by nobody", func() bool { yes, known := held(a, "conversation:1"); return known && !yes })
 }
 
 func TestWhetherOthersHoldARoomIsNotKnownWithoutRedis(t *testing.T) {
 	w := newOwnWorld(t)
 	n := w.node()
 	w.redis.Kill()
-	await(t, "Redis to be away", func() bool { return !n.cluster.Connected() })
+	testkit.Await(t, "Redis to be away", func() bool { return !n.cluster.Connected() })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if yes, known := n.cluster.HeldElsewhere(ctx, []string{"conversation:1"}); yes || known {
