@@ -227,8 +227,14 @@ func (h *Hub) takeKnown(pid, user string, s *Socket, form []byte, done func(take
 	}
 	s.shard.Post(func(now time.Time) {
 		r, why := s.surrender(user, now)
-		if why == RecoveryDone {
+		switch why {
+		case RecoveryDone:
 			h.sessions.close(pid, s)
+		case RecoveryUnknown: // it has departed since it was found, and has left a record
+			if _, form, found := h.sessions.find(pid, user); found == RecoveryDone && form != nil {
+				h.takeKnown(pid, user, nil, form, done)
+				return
+			}
 		}
 		done(taken{record: r, from: s, why: why})
 	})

@@ -33,6 +33,9 @@ type client struct {
 	machine *machine
 	link    *session // nil: not connected
 	slow    bool     // reads seldom
+
+	returning
+	lostEvents bool // its session was ended because its node has missed events
 }
 
 // A session is one connection of a client, and the rooms.Sink of its socket.
@@ -63,6 +66,11 @@ type session struct {
 	typing    time.Duration // when it has typed last
 	typings   map[int]int   // by room
 	probes    map[int]bool  // rooms in which it has typed since the faults are over
+
+	verdict   rooms.RecoveryResult // of its return
+	judged    bool                 // the node has told that
+	returning bool                 // has the answer, and not all that comes with it
+	restored  map[int]bool         // rooms of which it was told since
 }
 
 // A call is an event that waits for its acknowledgement.
@@ -83,12 +91,17 @@ type member struct {
 }
 
 func newClient(r *run, i int) *client {
-	return &client{r: r, index: i, name: fmt.Sprintf("client%d", i), user: "u" + strconv.Itoa(i), rng: stream(r.config.Seed, 1000+uint64(i))}
+	c := &client{r: r, index: i, name: fmt.Sprintf("client%d", i), user: "u" + strconv.Itoa(i), rng: stream(r.config.Seed, 1000+uint64(i))}
+	c.asks = stream(r.config.Seed, 8000+uint64(i)).IntN(100) < r.config.Recovery
+	return c
 }
 
 func (c *client) begin() {
 	c.r.after(between(c.rng, 0, 2*time.Second), c.connect)
 	c.r.after(between(c.rng, 0, actEvery), c.act)
+	if c.asks {
+		c.r.after(between(c.rng, 0, c.r.recovery.every), c.cut)
+	}
 }
 
 // token is a user and when it was issued.
@@ -131,7 +144,7 @@ func (c *client) connect() {
 			l.socket = l.shard.Open(l, "", m.now())
 		})
 	})
-	l.enter(`0{"token":"`+token(c.user, l.issued)+`"}`, c.r.config.Rooms+c.index)
+	l.enter("0"+c.auth(l.issued), c.r.config.Rooms+c.index)
 }
 
 // text sends a Socket.IO packet.
@@ -146,6 +159,7 @@ func (l *session) enter(packet string, room int) {
 				l.socket.Text([]byte(packet), m.now())
 				if room >= 0 {
 					l.bases[room] = len(l.c.r.judge.rooms[room])
+					m.sprung(&m.trap)
 				}
 				m.cluster.wake()
 			}
@@ -158,6 +172,12 @@ func (l *session) ask(event string, room int, c call) {
 	l.acks++
 	l.calls[l.acks] = c
 	l.enter(fmt.Sprintf(`2%d["%s",{"roomType":"conversation","roomId":"%s"}]`, l.acks, event, roomID(room)), room)
+}
+
+// userNumber is the index of a user's client.
+func userNumber(user string) int {
+	n, _ := strconv.Atoi(strings.TrimPrefix(user, "u"))
+	return n
 }
 
 func roomID(room int) string { return "r" + strconv.Itoa(room) }
@@ -208,12 +228,14 @@ func (l *session) join(room int) {
 		}
 	}
 	l.c.r.trace(l.c.name, "joins %s", roomID(room))
+	delete(l.bases, room)
 	l.ask("join_room", room, call{room: room})
 }
 
 func (l *session) leave(room int) {
 	l.c.r.trace(l.c.name, "leaves %s", roomID(room))
 	l.members[room].leaving = true
+	delete(l.bases, room)
 	l.ask("leave_room", room, call{leave: true, room: room})
 }
 
@@ -258,7 +280,8 @@ func (l *session) over() {
 	l.gone, l.line.open = true, false
 	l.c.link, l.c.machine = nil, nil
 	l.c.r.note('O', uint64(l.c.index), 0, 0)
-	l.c.r.after(between(l.c.rng, 0, reconnect), l.c.connect)
+	l.c.left, l.c.cutOff = l.c.r.now, !l.connected
+	l.c.r.after(l.c.away(), l.c.connect)
 }
 
 // lost is the end of the client's node.
@@ -320,6 +343,9 @@ func (l *session) move() {
 		for _, m := range out {
 			l.receive(m)
 		}
+		if l.returning {
+			l.settled()
+		}
 	})
 }
 
@@ -332,6 +358,9 @@ func (l *session) Close(reason rooms.Reason) {
 	r := l.c.r
 	r.trace(l.c.name, "is closed by %v: %v", l.m, reason)
 	r.count("closed " + reason.String())
+	if reason == rooms.ReasonMissedEvents {
+		l.c.lostEvents = true
+	}
 	l.m.after(r.between(0, time.Millisecond), l.hangUp)
 	r.after(r.between(clientLeast, 2*clientMost), func() {
 		if l.line.open {

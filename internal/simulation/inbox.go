@@ -17,6 +17,8 @@ type packet struct {
 	room   int    // -1: not one of the rooms
 	user   string // who types, comes or goes
 	socket string
+	pid    string
+	offset string
 	time   int64 // Unix ms
 	from   int32 // number of socket
 	typing bool
@@ -33,6 +35,7 @@ const (
 	packetAck
 	packetEvent
 	packetPresence
+	packetRoomState
 	packetEnded
 	packetDisconnect
 )
@@ -64,6 +67,7 @@ func parse(b []byte) (p packet) {
 	case bytes.HasPrefix(b, []byte("40")):
 		p.kind = packetConnect
 		p.socket = string(quoted(b, `"sid":"`))
+		p.pid = string(quoted(b, `"pid":"`))
 	case bytes.HasPrefix(b, []byte("44")):
 		p.kind = packetRefused
 	case bytes.HasPrefix(b, []byte("41")):
@@ -85,8 +89,14 @@ func parse(b []byte) (p packet) {
 		p.room = roomOf(quoted(b, `"room":"conversation:`))
 		at, _ := time.Parse("2006-01-02T15:04:05.000Z", string(quoted(b, `"timestamp":"`)))
 		p.time = at.UnixMilli()
+	case bytes.HasPrefix(b, []byte(`42["room_state"`)):
+		p.kind = packetRoomState
+		p.room = roomOf(quoted(b, `"room":"conversation:`))
 	default:
 		if i := bytes.Index(b, []byte("~e")); i >= 0 {
+			if rest, has := bytes.CutSuffix(b, []byte(`"]`)); has {
+				p.offset = string(rest[bytes.LastIndexByte(rest, '"')+1:])
+			}
 			p.kind = packetEvent
 			rest := b[i+2:]
 			p.event, _ = strconv.Atoi(string(rest[:bytes.IndexByte(rest, '~')]))
@@ -123,6 +133,7 @@ func (l *session) receive(m *codec.Message) {
 	switch p.kind {
 	case packetConnect:
 		l.connected, l.since, l.id = true, r.now, p.socket
+		l.answered(p)
 		r.judge.sessions[r.judge.number(l.id)] = l
 		r.note('c', uint64(l.c.index), 0, 0)
 	case packetConnected:
@@ -136,7 +147,15 @@ func (l *session) receive(m *codec.Message) {
 	case packetAck:
 		l.acknowledged(p)
 	case packetEvent:
+		if l.c.asks {
+			l.offset(p)
+		}
 		r.judge.event(l, p.event)
+	case packetRoomState:
+		if l.restored == nil || p.room < 0 || l.restored[p.room] {
+			r.fail("a room's state without a return", "%s on %v got %s", l.c.name, l.m, p.text)
+		}
+		l.restored[p.room] = true
 	case packetPresence:
 		if p.from == 0 {
 			p.from = r.judge.number(p.socket)
@@ -146,6 +165,7 @@ func (l *session) receive(m *codec.Message) {
 		r.count("ended by order")
 		if l.connected {
 			l.connected = false
+			l.c.over, l.c.why = l.c.pid, "an order has ended it"
 			d := r.between(clientLeast, clientMost)
 			l.m.after(d, l.hangUp)
 			l.over()

@@ -43,11 +43,15 @@ type machine struct {
 	slow   time.Duration // what is added to delays of its connections
 	cut    time.Duration // until then it cannot reach Redis
 	off    time.Duration // until then it cannot reach RabbitMQ
+	deaf   time.Duration // until then nothing from Redis reaches it
+	trap   int           // joins and leaves until it dies; 0: it does not
+	snare  int           // returns until it dies; 0: it does not
 
 	hub      *rooms.Hub
 	node     *core.Node
 	cluster  *clusterDriver
 	reader   *readerDriver
+	recovery *sessionsDriver      // nil: no client comes back
 	sessions []*session           // that are open here, also when their client knows better
 	revoked  map[string]time.Time // users whose tokens are refused, up to when issued
 	leaving  bool
@@ -69,10 +73,11 @@ func (m *machine) start() {
 		Messages: l.queue, Bytes: 1 << 20,
 	})
 	m.cluster = &clusterDriver{m: m, number: number}
+	m.reader = newReaderDriver(m)
 	hub, err := rooms.New(rooms.Config{
 		Shards: l.shards, Auth: m, Revoker: m, ConnectTimeout: 45 * time.Second, MaxPacket: 1 << 16,
 		MaxMailbox: l.mailbox, Handlers: rooms.ClientEvents(), Cluster: m.cluster,
-		Limits: rooms.Limits{Presence: 500},
+		Limits: rooms.Limits{Presence: 500}, Recovery: m.recoveryConfig(),
 	})
 	if err != nil {
 		panic(err)
@@ -81,11 +86,13 @@ func (m *machine) start() {
 	for i := range l.shards {
 		hub.Shard(i).Attach(func() { m.ring(i) })
 	}
-	m.reader = newReaderDriver(m)
 	m.r.trace(m.name, "starts as number %d", number)
 	m.r.note('S', uint64(m.index), uint64(m.life), 0)
 	m.cluster.begin()
 	m.reader.begin()
+	if m.recovery != nil {
+		m.expire()
+	}
 }
 
 // now is the time as the node's clock has it.
@@ -144,6 +151,9 @@ func (m *machine) die() {
 	}
 	m.up = false
 	m.held, m.paused = nil, 0
+	if m.recovery != nil {
+		m.r.recovery.died(m)
+	}
 	m.cluster.end()
 	m.reader.end()
 	for _, c := range m.r.clients {

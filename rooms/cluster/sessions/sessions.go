@@ -9,6 +9,7 @@
 package sessions
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -82,6 +83,7 @@ type Core struct {
 	order   []string         // in which they are written
 	bytes   int
 	flying  map[string]write // in the batch under way
+	batch   []string         // the pids of that batch
 	writing uint64           // its id; 0: none
 	dropped int64
 
@@ -238,10 +240,8 @@ func (c *Core) answered(m message) {
 
 // Tick ends what takes too long.
 func (c *Core) Tick(now time.Time) {
-	for _, t := range c.takes {
-		if now.Before(t.until) {
-			continue
-		}
+	for _, ask := range c.due(now) {
+		t := c.takes[ask]
 		if t.phase == checking { // Redis is away for all, or this node is cut off
 			c.finish(t, Result{Owned: true})
 			continue
@@ -252,6 +252,17 @@ func (c *Core) Tick(now time.Time) {
 			c.fail(t, rooms.RecoveryFailed)
 		}
 	}
+}
+
+// due returns the takes whose time is over, in the order in which they began.
+func (c *Core) due(now time.Time) (list []uint64) {
+	for ask, t := range c.takes {
+		if !now.Before(t.until) {
+			list = append(list, ask)
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 // Next is when Tick is due, as long as sessions are being taken.
@@ -348,6 +359,7 @@ func (c *Core) writes(b *wire.Batch) {
 		}
 		c.bytes -= len(w.value)
 		c.flying[pid] = w
+		c.batch = append(c.batch, pid)
 		b.Commands = append(b.Commands, wire.Command{
 			Name: "SET", Keys: []string{c.names.SessionRecord(pid)},
 			Args: []string{w.value, "PX", strconv.FormatInt(max(w.keepMS, 1), 10)},
@@ -380,8 +392,8 @@ func (c *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 
 // written has those that failed be written again, unless they have changed.
 func (c *Core) written(replies []wire.Reply) {
-	flying := c.flying
-	c.writing, c.flying = 0, nil
+	flying, batch := c.flying, c.batch
+	c.writing, c.flying, c.batch = 0, nil, nil
 	for _, a := range c.answers {
 		c.say(a.node, a.message)
 	}
@@ -389,7 +401,11 @@ func (c *Core) written(replies []wire.Reply) {
 	if wire.FirstError(replies) == nil {
 		return
 	}
-	for pid, w := range flying {
+	for _, pid := range batch {
+		w, ok := flying[pid]
+		if !ok {
+			continue // it was given away
+		}
 		if _, newer := c.pending[pid]; !newer {
 			c.put(pid, w)
 		}

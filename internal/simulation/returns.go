@@ -1,0 +1,230 @@
+package simulation
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+)
+
+const (
+	clockMost    = 4 * time.Second  // by which the clocks of two nodes differ
+	troubleAfter = 30 * time.Second // a fault may still be the reason for that long
+)
+
+// A returning is what a client keeps to come back to its session. Owned by the
+// client.
+type returning struct {
+	asks   bool // for recovery
+	pid    string
+	offset string
+	past   *session      // the last one of that pid, as the client knows it
+	began  time.Duration // when the pid was given
+	left   time.Duration // when the connection ended
+	cutOff bool          // that was before the answer had come
+	stale  bool          // its node died before Redis had the session's last record
+	spent  string        // a pid with which it has come back in vain
+	over   string        // a pid to which nobody may come back
+	why    string        // that is so
+}
+
+// cut ends the connection now and then.
+func (c *client) cut() {
+	if c.r.ending {
+		return
+	}
+	c.r.after(between(c.rng, 0, 2*c.r.recovery.every), c.cut)
+	switch n := c.rng.IntN(20); {
+	case c.link == nil:
+	case n == 0 && c.link.connected:
+		c.goodbye()
+	case n < 8:
+		c.leave(true)
+	default:
+		c.leave(false)
+	}
+}
+
+// goodbye has the client disconnect for good: nobody may come back to the
+// session.
+func (c *client) goodbye() {
+	l := c.link
+	pid := c.pid
+	c.r.trace(c.name, "says goodbye")
+	l.connected = false // it does nothing more
+	l.up.send(func() {
+		l.m.execute(func() {
+			if l.socket != nil && !l.closed && !l.closing && l.m.up {
+				l.socket.Text([]byte("1"), l.m.now())
+				c.over, c.why = pid, "its client has said goodbye"
+			}
+		})
+	})
+	c.r.after(2*clientMost, func() {
+		if c.link == l {
+			c.leave(false)
+		}
+	})
+}
+
+// away draws how long the client is away.
+func (c *client) away() time.Duration {
+	v := &c.r.recovery
+	if c.asks && v.window > 0 && !c.r.ending && c.rng.IntN(12) == 0 {
+		return between(c.rng, 0, 2*v.window)
+	}
+	return between(c.rng, 0, reconnect)
+}
+
+// auth is what the client sends with CONNECT.
+func (c *client) auth(issued time.Time) string {
+	text := `{"token":"` + token(c.user, issued) + `"`
+	if c.asks {
+		text += `,"recovery":true`
+		if c.pid != "" {
+			text += `,"pid":"` + c.pid + `"`
+		}
+		if c.offset != "" {
+			text += `,"offset":"` + c.offset + `"`
+		}
+	}
+	return text + "}"
+}
+
+// answered takes the answer to CONNECT: the session of before goes on, or it is
+// a new one.
+func (l *session) answered(p *packet) {
+	c, j := l.c, &l.c.r.judge
+	switch {
+	case !c.asks:
+	case c.pid != "" && p.pid == c.pid:
+		l.goOn()
+	default:
+		if c.pid != "" {
+			j.notRecovered(l)
+		}
+		c.pid, c.offset, c.began, c.stale = p.pid, "", l.c.r.now, false
+	}
+	if c.asks {
+		c.past = l
+	}
+}
+
+// goOn takes over what the client knows from the session of before.
+func (l *session) goOn() {
+	c, r, old := l.c, l.c.r, l.c.past
+	r.count("recovered")
+	r.trace(c.name, "has come back to its session")
+	switch {
+	case c.over == c.pid:
+		r.fail("a session goes on that was over", "%s on %v is back, and %s", c.name, l.m, c.why)
+	case l.id != old.id:
+		r.fail("a session goes on as another socket", "%s on %v is %s and was %s", c.name, l.m, l.id, old.id)
+	}
+	l.since, l.members = old.since, old.members
+	l.typings, l.probes, l.acks = old.typings, old.probes, old.acks
+	l.returning, l.restored = true, make(map[int]bool)
+	own := r.config.Rooms + c.index
+	if _, executed := old.bases[own]; executed && l.members[own] == nil {
+		l.members[own] = r.judge.enter(old, own)
+	}
+	for _, call := range old.calls { // the client does not know whether they were executed
+		switch _, executed := old.bases[call.room]; {
+		case !executed:
+		case call.leave:
+			l.members[call.room] = nil
+		default:
+			l.members[call.room] = r.judge.enter(old, call.room)
+		}
+	}
+}
+
+// settled checks, when everything that comes with the answer is there, that the
+// client is in the rooms in which it was.
+func (l *session) settled() {
+	c, r := l.c, l.c.r
+	l.returning = false
+	if l.closing {
+		return // it does not get all
+	}
+	for room := range r.config.Rooms {
+		m, restored := l.members[room], l.restored[room]
+		switch {
+		case m != nil && restored:
+			m.leaving = false
+		case m != nil && !c.stale:
+			r.fail("a room is missing after a return", "%s on %v is not in %s any more; in there since %v", c.name, l.m, roomID(room), m.since)
+		case m != nil:
+			l.members[room] = nil
+		case restored && !c.stale:
+			r.fail("a room is too many after a return", "%s on %v is in %s again", c.name, l.m, roomID(room))
+		case restored:
+			l.members[room] = &member{since: r.now, base: len(r.judge.rooms[room]), last: -1}
+		}
+	}
+	c.stale, l.restored = false, nil
+}
+
+// positionOf returns the position in an offset, and the log.
+func positionOf(offset string) (log string, position int64) {
+	log, digits, _ := strings.Cut(offset, ".")
+	position, _ = strconv.ParseInt(digits, 36, 64)
+	return log, position
+}
+
+// offset checks the offset of an event, and keeps it.
+func (l *session) offset(p *packet) {
+	c, r := l.c, l.c.r
+	e := r.judge.events[p.event]
+	if p.offset == "" {
+		r.fail("an event has no offset", "%s on %v got %s", c.name, l.m, p.text)
+	}
+	_, position := positionOf(p.offset)
+	if !slices.ContainsFunc(e.entries, func(x *entry) bool { return x.pos == position || x.copies > 1 }) {
+		r.fail("an offset is wrong", "%s on %v got %s", c.name, l.m, p.text)
+	}
+	c.offset = p.offset
+}
+
+// notRecovered checks that there is a reason for which a client is a new one.
+func (j *judge) notRecovered(l *session) {
+	r, c, v := j.r, l.c, &j.r.recovery
+	away := r.now - c.left
+	troubled := v.trouble != 0 && r.now < v.trouble+troubleAfter+v.window || v.trouble > c.began
+	long := away >= v.window-clockMost
+	var good bool
+	switch l.verdict {
+	case rooms.RecoveryUnknown:
+		good = long || troubled || c.over == c.pid || c.spent == c.pid || c.lostEvents || j.ordered(c) ||
+			c.cutOff && away < 2*time.Second // the node still has the attempt of before
+	case rooms.RecoveryWindow:
+		good = long
+	case rooms.RecoveryBusy, rooms.RecoveryFailed:
+		good = troubled
+	case rooms.RecoveryOrder:
+		good = j.ordered(c)
+	case rooms.RecoveryOffset:
+		good = r.redis.lostAt > c.began
+	case rooms.RecoveryOtherLog, rooms.RecoveryPosition:
+		good = v.deleted > c.began
+	case rooms.RecoveryLogShort:
+		good = v.truncated != 0 || v.tail == smallTail || v.deleted != 0
+	case rooms.RecoveryTooMuch:
+		good = v.events < 100 || r.limits.pending < 10_000
+	}
+	if !l.judged {
+		r.fail("a return without a result", "%s on %v", c.name, l.m)
+	}
+	if !good {
+		r.fail("a session is lost without a reason", "%s on %v is not recovered: %v; away for %v", c.name, l.m, l.verdict, away)
+	}
+}
+
+// ordered reports whether an order was for a client since its session began.
+func (j *judge) ordered(c *client) bool {
+	return slices.ContainsFunc(j.orders, func(o *event) bool {
+		return o.user == c.index && slices.ContainsFunc(o.entries, func(x *entry) bool { return x.at > c.began-clockMost })
+	})
+}
