@@ -280,7 +280,7 @@ func (l *session) over() {
 	l.gone, l.line.open = true, false
 	l.c.link, l.c.machine = nil, nil
 	l.c.r.note('O', uint64(l.c.index), 0, 0)
-	l.c.left, l.c.cutOff = l.c.r.now, !l.connected
+	l.ended()
 	l.c.r.after(l.c.away(), l.c.connect)
 }
 

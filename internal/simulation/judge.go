@@ -104,6 +104,9 @@ func (j *judge) confirmed(e *event) {
 // handed checks that a node takes each entry of the stream once, in order.
 func (j *judge) handed(m *machine, e *eventlog.Entry) {
 	past := m.reader.past
+	if e.Key == "user.disconnect" || e.Key == "user.logout" {
+		m.obeyed[int64(e.Position)] = j.r.now
+	}
 	j.r.note('h', uint64(m.index), uint64(e.Position), 0)
 	switch {
 	case past == 0 || e.Position == past+1:

@@ -51,9 +51,10 @@ type machine struct {
 	node     *core.Node
 	cluster  *clusterDriver
 	reader   *readerDriver
-	recovery *sessionsDriver      // nil: no client comes back
-	sessions []*session           // that are open here, also when their client knows better
-	revoked  map[string]time.Time // users whose tokens are refused, up to when issued
+	recovery *sessionsDriver         // nil: no client comes back
+	sessions []*session              // that are open here, also when their client knows better
+	revoked  map[string]time.Time    // users whose tokens are refused, up to when issued
+	obeyed   map[int64]time.Duration // orders by their positions, and when they were taken
 	leaving  bool
 	rung     []bool // shards that have a turn coming
 }
@@ -65,6 +66,7 @@ func (m *machine) start() {
 	m.held, m.paused = nil, 0
 	m.skew = time.Duration(m.r.rng.Int64N(int64(4*time.Second))) - 2*time.Second
 	m.sessions = nil
+	m.obeyed = make(map[int64]time.Duration)
 	m.revoked = make(map[string]time.Time)
 	number := uint32(m.index+1)<<12 | uint32(m.life)
 	l := &m.r.limits

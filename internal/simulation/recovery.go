@@ -112,7 +112,13 @@ func (m *machine) returned(x rooms.Return) {
 	if x.Result != rooms.RecoveryDone && x.Socket != "" {
 		c.spent = c.pid
 	}
+	if x.Result == rooms.RecoveryDone {
+		r.judge.obeyed(m, c)
+	}
 	if l := c.link; l != nil && l.m == m && !l.connected {
+		if x.Result == rooms.RecoveryDone {
+			c.issued = l.issued
+		}
 		l.verdict, l.judged = x.Result, true
 		own := r.config.Rooms + c.index
 		l.bases[own] = len(r.judge.rooms[own]) // a new session begins now

@@ -7,11 +7,13 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
 const (
-	clockMost    = 4 * time.Second  // by which the clocks of two nodes differ
-	troubleAfter = 30 * time.Second // a fault may still be the reason for that long
+	clockMost    = 4 * time.Second        // by which the clocks of two nodes differ
+	orderTime    = 500 * time.Millisecond // until all sockets have met an order
+	troubleAfter = 30 * time.Second       // a fault may still be the reason for that long
 )
 
 // A returning is what a client keeps to come back to its session. Owned by the
@@ -22,8 +24,9 @@ type returning struct {
 	offset string
 	past   *session      // the last one of that pid, as the client knows it
 	began  time.Duration // when the pid was given
+	issued time.Time     // when the token was with which a node let it in last
 	left   time.Duration // when the connection ended
-	cutOff bool          // that was before the answer had come
+	cutOff time.Duration // when the last attempt ended before its answer had come; 0: it did not
 	stale  bool          // its node died before Redis had the session's last record
 	spent  string        // a pid with which it has come back in vain
 	over   string        // a pid to which nobody may come back
@@ -93,6 +96,15 @@ func (c *client) auth(issued time.Time) string {
 	return text + "}"
 }
 
+// ended notes when the client was connected last.
+func (l *session) ended() {
+	if l.connected {
+		l.c.left, l.c.cutOff = l.c.r.now, 0
+	} else {
+		l.c.cutOff = l.c.r.now
+	}
+}
+
 // answered takes the answer to CONNECT: the session of before goes on, or it is
 // a new one.
 func (l *session) answered(p *packet) {
@@ -105,7 +117,7 @@ func (l *session) answered(p *packet) {
 		if c.pid != "" {
 			j.notRecovered(l)
 		}
-		c.pid, c.offset, c.began, c.stale = p.pid, "", l.c.r.now, false
+		c.pid, c.offset, c.began, c.issued, c.stale = p.pid, "", l.c.r.now, l.issued, false
 	}
 	if c.asks {
 		c.past = l
@@ -123,7 +135,7 @@ func (l *session) goOn() {
 	case l.id != old.id:
 		r.fail("a session goes on as another socket", "%s on %v is %s and was %s", c.name, l.m, l.id, old.id)
 	}
-	l.since, l.members = old.since, old.members
+	l.members = old.members
 	l.typings, l.probes, l.acks = old.typings, old.probes, old.acks
 	l.returning, l.restored = true, make(map[int]bool)
 	own := r.config.Rooms + c.index
@@ -198,7 +210,7 @@ func (j *judge) notRecovered(l *session) {
 	switch l.verdict {
 	case rooms.RecoveryUnknown:
 		good = long || troubled || c.over == c.pid || c.spent == c.pid || c.lostEvents || j.ordered(c) ||
-			c.cutOff && away < 2*time.Second // the node still has the attempt of before
+			c.cutOff != 0 && r.now < c.cutOff+2*time.Second // the node still has the attempt of before
 	case rooms.RecoveryWindow:
 		good = long
 	case rooms.RecoveryBusy, rooms.RecoveryFailed:
@@ -208,7 +220,7 @@ func (j *judge) notRecovered(l *session) {
 	case rooms.RecoveryOffset:
 		good = r.redis.lostAt > c.began
 	case rooms.RecoveryOtherLog, rooms.RecoveryPosition:
-		good = v.deleted > c.began
+		good = v.deleted != 0
 	case rooms.RecoveryLogShort:
 		good = v.truncated != 0 || v.tail == smallTail || v.deleted != 0
 	case rooms.RecoveryTooMuch:
@@ -219,6 +231,25 @@ func (j *judge) notRecovered(l *session) {
 	}
 	if !good {
 		r.fail("a session is lost without a reason", "%s on %v is not recovered: %v; away for %v", c.name, l.m, l.verdict, away)
+	}
+}
+
+// obeyed checks, when a node says that a client is back, that no order which the
+// node knows of has ended the session.
+func (j *judge) obeyed(m *machine, c *client) {
+	r := j.r
+	if r.broker.rewound > 0 {
+		return
+	}
+	for _, o := range j.orders {
+		for _, x := range o.entries {
+			at, taken := m.obeyed[x.pos]
+			met := taken && at+orderTime < r.now || !taken && eventlog.Position(x.pos) <= m.reader.past
+			if o.user == c.index && met && !c.issued.IsZero() && epoch.Add(x.at).After(c.issued.Add(clockMost)) {
+				r.fail("a session goes on that was over", "%s is back on %v, order %d of %v has ended its session, whose token is of %v",
+					c.name, m, o.number, x.at, c.issued.Sub(epoch))
+			}
+		}
 	}
 }
 
