@@ -12,11 +12,14 @@ endif
 # What make bench hands on: make bench SCENARIO=fanout PEERS=gateway,node RUNS=1
 export SCENARIO PEERS RUNS
 
+# The benchmark suite is a module of its own (go.work).
+ALL     := ./... ./bench/...
+
 JS      := internal/e2e/js
 PAGE    := internal/console/page
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build package image test test-watch coverage lint vulncheck bench soak attack chaos simulate console-client mutants clean
+.PHONY: help run dev build package image test test-watch coverage docs lint vulncheck bench soak attack chaos simulate console-client mutants clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +41,7 @@ image: ## Build the container image hometrip/websocket-gateway
 
 test: ## Install what the tests need and run them all
 	@.ci/setup
-	@$(GO) test -race -timeout $(TIMEOUT) ./...
+	@$(GO) test -race -timeout $(TIMEOUT) $(ALL)
 
 test-watch: ## Run the tests of what changed, again and again
 	@.ci/setup
@@ -46,16 +49,19 @@ test-watch: ## Run the tests of what changed, again and again
 
 coverage: ## Run all tests; coverage.html shows what they reach
 	@.ci/setup
-	$(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=coverage.out ./...
+	$(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=coverage.out $(ALL)
 	$(GO) tool cover -html=coverage.out -o coverage.html
 	$(GO) tool cover -func=coverage.out | tail -1
+
+docs: ## Write the generated tables of docs/ and .env.example
+	@$(GO) test -count=1 -run '^TestGeneratedDocs$$' ./cmd/gateway -update
 
 lint: ## gofmt, go vet, staticcheck
 	@files=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs gofmt -l); \
 	if [ -n "$$files" ]; then echo "not formatted:"; echo "$$files"; exit 1; fi
-	$(GO) vet ./...
+	$(GO) vet $(ALL)
 	@# Some error texts are what clients are told, capitals included.
-	$(GO) run $(STATICCHECK) -checks inherit,-ST1005 ./...
+	$(GO) run $(STATICCHECK) -checks inherit,-ST1005 $(ALL)
 
 # The database comes as a Go module, so that it can be had wherever modules
 # can; VULNDB is its day.

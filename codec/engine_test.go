@@ -96,7 +96,7 @@ func TestBinaryPacket(t *testing.T) {
 		if !IsBinaryPacket([]byte(sample.packet)) || err != nil || !bytes.Equal(data, sample.data) {
 			t.Errorf("%q: % x, %v; want % x", sample.packet, data, err, sample.data)
 		}
-		if got := NewBinary(sample.data).AppendPayload(nil); string(got) != sample.packet {
+		if got := newBinary(sample.data).AppendPayload(nil); string(got) != sample.packet {
 			t.Errorf("% x is written as %q, want %q", sample.data, got, sample.packet)
 		}
 		for i := 1; i < len(sample.packet); i++ {

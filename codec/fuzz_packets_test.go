@@ -52,7 +52,7 @@ func fuzzEnginePacket(t *testing.T, packet []byte) {
 		t.Errorf("packet %q: % x, %v; want % x, %v", packet, data, err, want, wantErr)
 	}
 	if err == nil {
-		again, err := DecodeBinaryPacket(NewBinary(data).AppendPayload(nil))
+		again, err := DecodeBinaryPacket(newBinary(data).AppendPayload(nil))
 		if err != nil || !bytes.Equal(again, data) {
 			t.Errorf("% x written and read again: % x, %v", data, again, err)
 		}

@@ -265,9 +265,6 @@ func (h *Head) Fields(name string, do func(value []byte)) {
 	}
 }
 
-// HasField reports whether a header line of that lower-case name exists.
-func (h *Head) HasField(name string) bool { return h.Field(name) != nil }
-
 // QueryValue returns the first value of key in an undecoded query string, nil
 // when it is absent. Engine.IO's own keys and values need no decoding.
 func QueryValue(query []byte, key string) []byte {

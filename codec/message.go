@@ -44,13 +44,6 @@ func NewText(packet []byte) *Message {
 	return m
 }
 
-// NewBinary makes a message of one binary Engine.IO packet.
-func NewBinary(data []byte) *Message {
-	m := &Message{frames: make([]byte, 0, frameSize(len(data)))}
-	m.binary = [][]byte{m.append(ws.OpBinary, data)}
-	return m
-}
-
 // NewAttached makes a message of a text packet and the binary attachments it
 // announces. They are sent in one piece, so that nothing comes between them.
 func NewAttached(packet []byte, attachments [][]byte) *Message {

@@ -17,8 +17,8 @@ var messageSamples = []struct {
 }{
 	{"text", func() *Message { return NewText([]byte(`42["a"]`)) }, "\x81\x0742[\"a\"]", `42["a"]`},
 	{"one digit", func() *Message { return NewText([]byte("2")) }, "\x81\x012", "2"},
-	{"binary", func() *Message { return NewBinary([]byte{1, 2, 3}) }, "\x82\x03\x01\x02\x03", "bAQID"},
-	{"empty binary", func() *Message { return NewBinary(nil) }, "\x82\x00", "b"},
+	{"binary", func() *Message { return newBinary([]byte{1, 2, 3}) }, "\x82\x03\x01\x02\x03", "bAQID"},
+	{"empty binary", func() *Message { return newBinary(nil) }, "\x82\x00", "b"},
 	{"attachments", func() *Message {
 		return NewAttached([]byte(`452-["a"]`), [][]byte{{1, 2, 3}, {}, {4}})
 	}, "\x81\x09452-[\"a\"]\x82\x03\x01\x02\x03\x82\x00\x82\x01\x04", "452-[\"a\"]\x1ebAQID\x1eb\x1ebBA=="},
@@ -48,7 +48,7 @@ func TestMessageHoldsItsBytesOnce(t *testing.T) {
 	for _, size := range sizes {
 		packet := []byte("4" + strings.Repeat("t", size))
 		attachments := [][]byte{bytes.Repeat([]byte("a"), size), []byte("b"), bytes.Repeat([]byte("c"), size/2)}
-		for _, m := range []*Message{NewText(packet), NewBinary(attachments[0]), NewAttached(packet, attachments)} {
+		for _, m := range []*Message{NewText(packet), newBinary(attachments[0]), NewAttached(packet, attachments)} {
 			if len(m.frames) != cap(m.frames) {
 				t.Errorf("size %d: %d bytes in an array of %d", size, len(m.frames), cap(m.frames))
 			}
@@ -191,4 +191,11 @@ func (m *Message) rebuilt() *Message {
 		again.append(ws.OpBinary, b)
 	}
 	return again
+}
+
+// newBinary makes a message of one binary Engine.IO packet, as others send them.
+func newBinary(data []byte) *Message {
+	m := &Message{frames: make([]byte, 0, frameSize(len(data)))}
+	m.binary = [][]byte{m.append(ws.OpBinary, data)}
+	return m
 }

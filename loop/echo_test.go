@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws"
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
 )
@@ -23,11 +24,18 @@ func (e *echo) Text(content []byte, _ time.Time) {
 	e.s.Send(codec.NewText(append([]byte("4"), content...)))
 }
 
-func (e *echo) Binary(content []byte, _ time.Time) { e.s.Send(codec.NewBinary(content)) }
-func (e *echo) Deadline() time.Time                { return time.Time{} }
-func (e *echo) Holds() int                         { return 0 }
-func (e *echo) Expire(time.Time)                   {}
-func (e *echo) Closed(time.Time)                   { e.closed++ }
+func (e *echo) Binary(content []byte, _ time.Time) {
+	m, err := codec.FromFrames(ws.MustCompileFrame(ws.NewBinaryFrame(content)))
+	if err != nil {
+		panic(err)
+	}
+	e.s.Send(m)
+}
+
+func (e *echo) Deadline() time.Time { return time.Time{} }
+func (e *echo) Holds() int          { return 0 }
+func (e *echo) Expire(time.Time)    {}
+func (e *echo) Closed(time.Time)    { e.closed++ }
 
 // newEchoServer starts a server of bare Engine.IO.
 func newEchoServer(t testing.TB, mutate func(*Config)) *Server {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/bearer"
 )
 
 const (
@@ -124,14 +125,9 @@ func (h *httpConn) openFor(from source, x *exchange, head *codec.Head, webSocket
 	}
 }
 
-// bearer returns the token of an Authorization header, "" without one.
-func bearer(head *codec.Head) string {
-	value := head.Field("authorization")
-	const scheme = "bearer "
-	if len(value) <= len(scheme) || !bytes.EqualFold(value[:len(scheme)], []byte(scheme)) {
-		return ""
-	}
-	return string(bytes.TrimSpace(value[len(scheme):]))
+// bearerToken returns the token of an Authorization header, "" without one.
+func bearerToken(head *codec.Head) string {
+	return bearer.Token(string(head.Field("authorization")))
 }
 
 // appendOpen appends the packet that tells a client how its session is run.

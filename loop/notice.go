@@ -3,10 +3,10 @@ package loop
 import (
 	"fmt"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/loglimit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -58,31 +58,13 @@ var advice = [troubleCount]struct{ what, todo string }{
 	troubleBusy:    {"closed: the token could not be verified now", "the client comes back; tokens_verified_total says why: busy, too many at once; no_keys, JWT_JWKS_URL does not answer"},
 }
 
-// notices limits the lines about troubles. Safe for concurrent use.
-type notices struct {
-	start time.Time // times are counted from, on the monotonic clock
-	of    [troubleCount]struct {
-		next   atomic.Int64 // when a line may be written again, since start; 0: now
-		unsaid atomic.Int64 // troubles since the last line
-	}
-}
-
-// due reports whether a line may be written, and how many troubles went by
-// without one.
-func (n *notices) due(what trouble, now time.Time) (unsaid int64, ok bool) {
-	one := &n.of[what]
-	at, next := int64(now.Sub(n.start)), one.next.Load()
-	if next != 0 && at < next || !one.next.CompareAndSwap(next, at+int64(what.interval())) {
-		one.unsaid.Add(1)
-		return 0, false
-	}
-	return one.unsaid.Swap(0), true
-}
+// notices limits the lines about each kind of trouble. Safe for concurrent use.
+type notices [troubleCount]loglimit.Limiter
 
 // note writes a line at info, unless there was one just now. from and more are
 // only looked at then.
 func (s *Server) note(what trouble, now time.Time, from fmt.Stringer, more ...any) {
-	unsaid, ok := s.notices.due(what, now)
+	unsaid, ok := s.notices[what].Allow(now, what.interval())
 	if !ok {
 		return
 	}

@@ -73,12 +73,13 @@ func TestTroublesAreLogged(t *testing.T) {
 	}
 }
 
-func TestNoticesAreRateLimited(t *testing.T) {
+func TestNoticesAreRateLimitedByKind(t *testing.T) {
 	t.Parallel()
-	n := &notices{start: time.Now()}
-	said, unsaid := 0, int64(0)
+	var n notices
+	now, said, unsaid := time.Now(), 0, int64(0)
 	for i := range 1000 { // 100 s
-		if missed, ok := n.due(troubleHead, n.start.Add(time.Duration(i)*100*time.Millisecond)); ok {
+		at := now.Add(time.Duration(i) * 100 * time.Millisecond)
+		if missed, ok := n[troubleHead].Allow(at, troubleHead.interval()); ok {
 			said++
 			unsaid += missed
 		}
@@ -86,7 +87,7 @@ func TestNoticesAreRateLimited(t *testing.T) {
 	if said != 10 || unsaid != 9*99 {
 		t.Errorf("%d lines that tell of %d others, want 10 and %d", said, unsaid, 9*99)
 	}
-	if _, ok := n.due(troubleBody, n.start); !ok {
+	if _, ok := n[troubleBody].Allow(now, troubleBody.interval()); !ok {
 		t.Error("one kind of trouble silences another")
 	}
 }

@@ -70,6 +70,6 @@ func (h *httpConn) authorised(head *codec.Head) bool {
 	if is == nil {
 		return false
 	}
-	token := bearer(head)
+	token := bearerToken(head)
 	return token != "" && is(token)
 }

@@ -68,7 +68,6 @@ func New(c Config) (*Server, error) {
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
 	s := &Server{config: c, port: port, listen: listenAddress(host, port), admin: newAdmin(c.Handler, c.Log), guard: newGuard(&c), ready: make(chan struct{})}
 	s.tuned.Store(&s.config)
-	s.notices.start = time.Now()
 	s.waiting.Store(int32(2 * c.Loops)) // an again and a beat each
 	for i := range c.Loops {
 		s.workers = append(s.workers, newWorker(s, i))

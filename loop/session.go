@@ -55,7 +55,7 @@ type session struct {
 func newSession(w *worker, head *codec.Head, now time.Time) *session {
 	token := ""
 	if head != nil {
-		token = bearer(head)
+		token = bearerToken(head)
 	}
 	s := &session{w: w, beat: w.wheel.ms(now.Add(w.server.config.PingInterval))}
 	w.addSession(s)

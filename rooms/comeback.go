@@ -161,7 +161,7 @@ func (c *comeback) enter(now time.Time) {
 		}
 		r, _ := sh.join(s, []byte(room.Name), !OfUser(room.Name))
 		if OfUser(r.name) {
-			s.userID = r.name[len(kindUser)+1:]
+			s.userID = r.name[len(UserPrefix):]
 		}
 	}
 	c.rejoin()

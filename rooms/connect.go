@@ -221,7 +221,7 @@ func (s *Socket) refuse(namespace, why string) {
 func (s *Socket) connect(id Identity, asks bool, now time.Time) {
 	sh := s.shard
 	if most := sh.hub.limits().PerUser; most > 0 && id.UserID != "" {
-		if sh.hub.Members(kindUser+":"+id.UserID) >= most {
+		if sh.hub.Members(UserRoom(id.UserID)) >= most {
 			s.phase = phaseOpen
 			s.refuse("", errPerUser.Error())
 			return
@@ -266,7 +266,7 @@ func (s *Socket) sendAnswer() {
 // enter puts the socket into its user's room.
 func (s *Socket) enter(id Identity, now time.Time) *room {
 	r, _ := s.shard.join(s, s.shard.roomName(kindUser, []byte(id.UserID)), false)
-	s.userID = r.name[len(kindUser)+1:] // shares the room's memory
+	s.userID = r.name[len(UserPrefix):] // shares the room's memory
 	s.take(id, now)
 	return r
 }

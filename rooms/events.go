@@ -7,15 +7,6 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// ServerEvents returns the names of the events that clients get from the gateway
-// itself.
-func ServerEvents() []string {
-	return []string{
-		"connected", "token_expiring_soon", "session_ended", eventRoomRevoked, eventRoomState,
-		eventUserJoined, eventUserLeft, eventUserTyping, eventUserStopTyping,
-	}
-}
-
 // Events the gateway emits of its own accord.
 const (
 	eventUserJoined     = "user_joined"

@@ -139,7 +139,7 @@ func (sh *Shard) Adopt(sink Sink, f *form.Socket, now time.Time) (*Socket, error
 	for i := range f.Rooms {
 		r, joined := sh.join(s, []byte(f.Rooms[i].Name), f.Rooms[i].Announce)
 		if joined && !r.announce {
-			s.userID = r.name[len(kindUser)+1:] // shares the room's memory
+			s.userID = r.name[len(UserPrefix):] // shares the room's memory
 		}
 	}
 	return s, nil

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"strings"
 	"time"
 )
 
@@ -81,7 +80,7 @@ func (sh *Shard) obey(o *Order, now time.Time) {
 		return
 	}
 	last := o.LastIssued()
-	sh.dismiss(sh.rooms[kindUser+":"+o.User], now, func(s *Socket) (reason string, meant bool) {
+	sh.dismiss(sh.rooms[UserRoom(o.User)], now, func(s *Socket) (reason string, meant bool) {
 		return o.Reason, int64(s.issued) <= last && (token == 0 || s.tokenID == token)
 	})
 }
@@ -95,7 +94,7 @@ func (sh *Shard) hunt(token uint64, reason string) {
 			hunted := sh.hunted
 			sh.hunted = nil
 			for name, r := range sh.rooms {
-				if strings.HasPrefix(name, kindUser+":") {
+				if OfUser(name) {
 					sh.dismiss(r, now, func(s *Socket) (reason string, meant bool) {
 						reason, meant = hunted[s.tokenID]
 						return reason, meant && s.tokenID != 0

@@ -15,13 +15,20 @@ const (
 	kindNotification = "notification"
 )
 
+// What the names of rooms that clients can be in begin with.
+const (
+	UserPrefix         = kindUser + ":"
+	ConversationPrefix = kindConversation + ":"
+	NotificationPrefix = kindNotification + ":"
+)
+
 // OfUser reports whether a room is a user's own, of which a socket is in one at
 // most.
-func OfUser(name string) bool { return strings.HasPrefix(name, kindUser+":") }
+func OfUser(name string) bool { return strings.HasPrefix(name, UserPrefix) }
 
 // announced reports whether who is in a room is told to the others in it.
 func announced(name string) bool {
-	return strings.HasPrefix(name, kindConversation+":") || strings.HasPrefix(name, kindNotification+":")
+	return strings.HasPrefix(name, ConversationPrefix) || strings.HasPrefix(name, NotificationPrefix)
 }
 
 // A room is one shard's members of a room. Owned by the shard's event loop; it
@@ -91,4 +98,4 @@ func (r *room) send(m *codec.Message, except *Socket) {
 }
 
 // UserRoom returns the name of a user's own room.
-func UserRoom(user string) string { return kindUser + ":" + user }
+func UserRoom(user string) string { return UserPrefix + user }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hometrip/gateway/internal/loglimit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
@@ -63,12 +64,12 @@ func orDefault[T comparable](value *T, otherwise T) {
 // A Consumer follows the log and brings its events to the rooms of this node.
 // Run does the work; Status and Totals may be called from anywhere.
 type Consumer struct {
-	config   Config
-	log      *slog.Logger
-	follower *follower
-	intake   *intake // owned by Run
-	count    counters
-	quiet    limiter // for lines about poison
+	config      Config
+	log         *slog.Logger
+	follower    *follower
+	intake      *intake // owned by Run
+	count       counters
+	poisonLines loglimit.Limiter
 
 	history *history // nil: nobody comes back to events
 	waiting atomic.Pointer[waiting]

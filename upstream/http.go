@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hometrip/gateway/internal/bearer"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
@@ -105,8 +105,7 @@ type patient interface{ Later(rest func()) }
 // refuse returns the status for who may not publish, 0 for who may.
 func (p *Publisher) refuse(r *http.Request) (status int, why string) {
 	if p.Token != "" {
-		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if !ok || subtle.ConstantTimeCompare([]byte(token), []byte(p.Token)) != 1 {
+		if !bearer.New(p.Token).Has(bearer.Token(r.Header.Get("Authorization"))) {
 			return http.StatusUnauthorized, "want Authorization: Bearer and the PUBLISH_TOKEN"
 		}
 		return 0, ""

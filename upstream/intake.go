@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/hometrip/gateway/internal/loglimit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
@@ -54,7 +55,7 @@ type intake struct {
 	log        *slog.Logger
 	history    *history // nil: nobody comes back to events
 
-	quietTimestamps limiter // for lines about wrong timestamps
+	timestampLines loglimit.Limiter // about wrong timestamps
 
 	held []int // scratch: the event's rooms that this node holds
 }

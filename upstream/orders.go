@@ -10,18 +10,21 @@ import (
 
 // Orders of the back office come the way of events, and go to every node.
 //
-//	user.disconnect  {userId, reason}            the user's sockets are disconnected
-//	user.logout      {userId, jti, exp, reason}  and the tokens they came with are refused
-//	token.revoked    {jti, userId, exp, reason}  a token is refused, or all of a user
-//
 // Without jti all of the user's tokens are meant that were issued up to the
-// order's timestamp and rooms.IssuedLeeway later. They are refused until exp, Unix seconds or ISO 8601, or
-// else as long as any token is likely to be good.
+// order's timestamp and rooms.IssuedLeeway later. They are refused until exp,
+// Unix seconds or ISO 8601, or else for revokedFor.
 const (
 	keyDisconnect = "user.disconnect"
 	keyLogout     = "user.logout"
 	keyRevoked    = "token.revoked"
 )
+
+// orderDocs says what each order has and does, for docs/services.md.
+var orderDocs = map[string]string{
+	keyDisconnect: "`{userId, reason}`: the user's sockets are disconnected",
+	keyLogout:     "`{userId, jti, exp, reason}`: the user's sockets are disconnected, and the tokens they connected with are refused from now on",
+	keyRevoked:    "`{jti, userId, exp, reason}`: one token is refused, or all tokens of a user that were issued until now",
+}
 
 // revokedFor is how long tokens are refused when the order does not tell when
 // they end.

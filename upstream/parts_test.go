@@ -7,24 +7,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
-
-func TestLogLinesAboutPoisonAreFew(t *testing.T) {
-	var l limiter
-	lines, skipped := 0, 0
-	for i := range 1000 {
-		if ok, n := l.allow(noon.Add(time.Duration(i)*10*time.Millisecond), time.Second); ok {
-			lines++
-			skipped += n
-		}
-	}
-	if lines != 10 || skipped != 9*99 {
-		t.Errorf("%d lines for 10 s, %d others counted, want 10 and 891", lines, skipped)
-	}
-}
 
 // post sends one request to the handler as the gateway's mux would.
 func post(p *Publisher, key, body string, change func(*http.Request)) (int, string) {

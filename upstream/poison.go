@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/hometrip/gateway/upstream/eventlog"
@@ -73,30 +72,10 @@ func clip(b []byte) string {
 // poisonLogEvery is the shortest pause between two log lines about poison.
 const poisonLogEvery = time.Second
 
-// A limiter lets one line through in a while. Safe for concurrent use.
-type limiter struct {
-	mu      sync.Mutex // guards the following
-	last    time.Time
-	skipped int
-}
-
-// allow reports whether a line may be written now, and how many were not since
-// the last one.
-func (l *limiter) allow(now time.Time, every time.Duration) (ok bool, skipped int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if now.Sub(l.last) < every {
-		l.skipped++
-		return false, 0
-	}
-	skipped, l.last, l.skipped = l.skipped, now, 0
-	return true, skipped
-}
-
 // reject counts a poison event and perhaps logs it.
 func (c *Consumer) reject(position eventlog.Position, key string, bad *Poison) {
 	c.count.poison[bad.Reason].Add(1)
-	if ok, skipped := c.quiet.allow(time.Now(), poisonLogEvery); ok {
+	if skipped, ok := c.poisonLines.Allow(time.Now(), poisonLogEvery); ok {
 		c.log.Warn("an event cannot be delivered to anybody", "position", position.String(), "key", key,
 			"reason", bad.Reason.String(), "detail", bad.Detail, "notLogged", skipped)
 	}

@@ -54,6 +54,9 @@ type slotField struct {
 	time   bool   // filled with the time of publishing
 }
 
+// OrderDoc says what the route's order does, in Markdown; "" for events.
+func (r *Route) OrderDoc() string { return orderDocs[r.Event] }
+
 // compile checks the route and prepares it for encoding.
 func (r *Route) compile() error {
 	if err := checkEventKey(r.Event); err != nil {
@@ -165,10 +168,6 @@ func checkEmit(name string) error {
 	}
 	return nil
 }
-
-// IsOrder reports whether the route's events are orders of the back office,
-// which clients get no event for.
-func (r *Route) IsOrder() bool { return r.order }
 
 // isPattern reports whether an event key stands for more than itself.
 func isPattern(key string) bool { return strings.ContainsAny(key, "*#") }

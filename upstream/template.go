@@ -6,12 +6,13 @@ import (
 	"strings"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/rooms"
 )
 
 const maxRooms = 10_000 // rooms one event may go to
 
-// roomKinds are what the name of a room that clients can be in begins with.
-var roomKinds = []string{"conversation:", "notification:", "user:"}
+// roomPrefixes are what the name of a room that clients can be in begins with.
+var roomPrefixes = []string{rooms.ConversationPrefix, rooms.NotificationPrefix, rooms.UserPrefix}
 
 // A template makes names of rooms out of an event's members.
 type template struct {
@@ -77,8 +78,8 @@ func (t *template) check() error {
 	if first.from != nil {
 		return nil // the member has the room's whole name
 	}
-	if !slices.ContainsFunc(roomKinds, func(kind string) bool { return strings.HasPrefix(first.text, kind) }) {
-		return fmt.Errorf("room %q: no client can be in it; want one of %s", t.text, strings.Join(roomKinds, ", "))
+	if !slices.ContainsFunc(roomPrefixes, func(kind string) bool { return strings.HasPrefix(first.text, kind) }) {
+		return fmt.Errorf("room %q: no client can be in it; want one of %s", t.text, strings.Join(roomPrefixes, ", "))
 	}
 	return nil
 }

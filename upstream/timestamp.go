@@ -36,7 +36,7 @@ func (in *intake) published(e *eventlog.Entry, arrived time.Time) time.Time {
 		return t
 	}
 	in.count.badTimestamps.Add(1)
-	if ok, skipped := in.quietTimestamps.allow(arrived, timestampLogEvery); ok {
+	if skipped, ok := in.timestampLines.Allow(arrived, timestampLogEvery); ok {
 		in.log.Warn("timestamp of an event is not in seconds since 1970, or more than a day ahead: correct its publisher",
 			"key", e.Key, "appId", e.AppID, "timestamp", e.Published.Unix(), "takenFor", t.UTC(), "notLogged", skipped)
 	}

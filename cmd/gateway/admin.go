@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hometrip/gateway/internal/bearer"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,14 +22,14 @@ const adminHeadTimeout = 5 * time.Second
 // serveAdmin listens on ADMIN_ADDR, where operators find what is not for the
 // public: metrics, whose room names carry user ids, and profiles. stop ends it.
 func (g *Gateway) serveAdmin() (stop func(), err error) {
-	if g.cfg().AdminAddr == "" {
+	if g.cfg().Server.AdminAddr == "" {
 		return func() {}, nil
 	}
 	var config net.ListenConfig
-	if g.cfg().SharePort || g.cfg().HandoverSocket != "" { // a successor comes up before this process goes
+	if g.cfg().Server.SharePort || g.cfg().Shutdown.HandoverSocket != "" { // a successor comes up before this process goes
 		config.Control = shared
 	}
-	listener, err := config.Listen(context.Background(), "tcp", g.cfg().AdminAddr)
+	listener, err := config.Listen(context.Background(), "tcp", g.cfg().Server.AdminAddr)
 	if err != nil {
 		return nil, fmt.Errorf("ADMIN_ADDR: %w", err)
 	}
@@ -57,14 +56,14 @@ func (g *Gateway) adminEndpoints() http.Handler {
 	everything := func(*http.Request) bool { return true }
 	mux.HandleFunc("GET /health", g.handleHealth(everything))
 	mux.HandleFunc("GET /ready", g.handleReady(everything))
-	if g.cfg().Metrics {
+	if g.cfg().Metrics.Enabled {
 		mux.Handle("GET /metrics", g.metricsHandler(everything))
 	}
 	profiles := http.NewServeMux()
 	profiles.HandleFunc("GET /debug/pprof/", pprof.Index)
 	profiles.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	profiles.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	mux.Handle("/debug/pprof/", withToken(g.cfg().MetricsToken, profiles))
+	mux.Handle("/debug/pprof/", withToken(g.cfg().Metrics.Token, profiles))
 	mux.HandleFunc("/", notFound)
 	return mux
 }
@@ -75,9 +74,9 @@ func withToken(token string, h http.Handler) http.Handler {
 	if token == "" {
 		return h
 	}
-	is := serviceTokens(token)
+	tokens := bearer.New(token)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !is(bearerToken(r)) {
+		if !tokens.Has(bearerToken(r)) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			writeJSON(w, http.StatusUnauthorized, map[string]string{"error": "want Authorization: Bearer and the METRICS_TOKEN"})
 			return
@@ -87,31 +86,7 @@ func withToken(token string, h http.Handler) http.Handler {
 }
 
 // bearerToken returns the bearer token of a request, "" without one.
-func bearerToken(r *http.Request) string {
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		return ""
-	}
-	return token
-}
-
-// serviceTokens returns a function that reports whether a token is one of
-// these. Empty ones are not set, and no token equals them.
-func serviceTokens(tokens ...string) func(token string) bool {
-	var sums [][sha256.Size]byte // of one length, so that the comparison tells none
-	for _, token := range tokens {
-		if token != "" {
-			sums = append(sums, sha256.Sum256([]byte(token)))
-		}
-	}
-	return func(token string) bool {
-		sum, found := sha256.Sum256([]byte(token)), 0
-		for i := range sums {
-			found |= subtle.ConstantTimeCompare(sum[:], sums[i][:])
-		}
-		return found == 1
-	}
-}
+func bearerToken(r *http.Request) string { return bearer.Token(r.Header.Get("Authorization")) }
 
 // hardened adds what keeps a browser from doing more with an answer than
 // reading it. Paths with empty, "." or ".." segments are not found: http.ServeMux

@@ -7,24 +7,25 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/hometrip/gateway/internal/authz"
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/rooms"
 )
 
-// doorkeeper returns who decides about rooms, nil when nobody needs to.
-func (c Config) doorkeeper(log *slog.Logger) (*authz.Gate, error) {
-	server, db, err := c.redisServer()
+// newAuthorizer returns the gate that decides who may join which room.
+func newAuthorizer(c config.Config, log *slog.Logger) (*authz.Gate, error) {
+	server, db, err := redisServer(c)
 	if err != nil {
 		return nil, err
 	}
 	return authz.New(authz.Config{
-		Policy:           c.RoomPolicy,
-		OwnNotifications: c.NotificationRooms == "own",
-		Concurrency:      c.RoomAuthConcurrency,
-		URL:              c.RoomAuthURL,
-		Token:            c.RoomAuthToken,
-		Timeout:          c.RoomAuthTimeout,
-		TTL:              c.RoomAuthTTL,
-		Prefix:           c.KeyPrefix + aclPart,
+		Policy:           c.Rooms.Policy,
+		OwnNotifications: c.Rooms.Notifications == "own",
+		Concurrency:      c.Rooms.AuthConcurrency,
+		URL:              c.Rooms.AuthURL,
+		Token:            c.Rooms.AuthToken,
+		Timeout:          c.Rooms.AuthTimeout,
+		TTL:              c.Rooms.AuthTTL,
+		Prefix:           c.Redis.KeyPrefix + aclPart,
 		Connect: func(invalidated func([]rueidis.RedisMessage)) (rueidis.Client, error) {
 			return server.Open(db, invalidated)
 		},

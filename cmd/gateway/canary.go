@@ -11,6 +11,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/auth"
 	"github.com/hometrip/gateway/internal/canary"
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
@@ -27,41 +28,45 @@ type bird struct {
 // newBird returns the canary, nil without.
 func (g *Gateway) newBird() *bird {
 	cfg := g.cfg()
-	if !cfg.Canary {
+	if !cfg.Canary.Enabled {
 		return nil
 	}
-	b := &bird{latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:    "gateway_canary_latency_seconds",
-		Help:    "From publishing the canary's event to its arrival at a socket of this node.",
-		Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
-	})}
+	b := &bird{latency: newCanaryLatency()}
 	publish := func(ctx context.Context, body []byte) error { return g.events.append(ctx, canaryKey, body) }
-	if g.events.kind == logRabbitMQ {
-		b.sender = rabbitmq.NewSender(cfg.rabbitMQ(), cfg.RabbitMQExchanges[0])
+	if g.events.kind == config.LogRabbitMQ {
+		b.sender = rabbitmq.NewSender(cfg.RabbitMQAddresses(), cfg.RabbitMQ.Exchanges[0])
 		publish = func(ctx context.Context, body []byte) error { return b.sender.Send(ctx, canaryKey, body, "") }
 	}
 	user := "canary-" + rand.Text()[:12]
 	b.Canary = canary.New(canary.Config{
 		URL:      g.ownURL,
 		User:     user,
-		Token:    func() (string, error) { return g.cfg().canaryToken(user) },
+		Token:    func() (string, error) { return canaryToken(g.cfg(), user) },
 		Publish:  publish,
 		Observe:  func(d time.Duration) { b.latency.Observe(d.Seconds()) },
-		Interval: cfg.CanaryInterval,
+		Interval: cfg.Canary.Interval,
 		Log:      g.log,
 	})
 	return b
 }
 
+func newCanaryLatency() prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "gateway_canary_latency_seconds",
+		Help:    "From publishing the canary's event to its arrival at a socket of this node.",
+		Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
+	})
+}
+
 // ownURL is where this machine reaches the gateway.
 func (g *Gateway) ownURL() string {
 	_, port, _ := net.SplitHostPort(g.server.Addr())
-	return "http://" + net.JoinHostPort(ownHost(g.cfg().Host), port)
+	return "http://" + net.JoinHostPort(ownHost(g.cfg().Server.Host), port)
 }
 
 // canaryToken returns a token for the canary.
-func (c Config) canaryToken(user string) (string, error) {
-	if c.JWTSecret == "" {
+func canaryToken(c config.Config, user string) (string, error) {
+	if c.Auth.Secret == "" {
 		return "", errors.New("CANARY=true wants JWT_SECRET: with another key the gateway cannot make a token")
 	}
 	return mint(c, auth.Grant{UserID: user, TTL: time.Hour}, time.Now())

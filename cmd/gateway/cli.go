@@ -10,13 +10,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hometrip/gateway/internal/auth"
+	"github.com/hometrip/gateway/internal/config"
 )
 
 const logFlushTimeout = 2 * time.Second // for the last lines, at the end
 
 // A launch is what a gateway starts with.
 type launch struct {
-	loaded
+	config.Loaded
 	book *logBook
 }
 
@@ -65,7 +66,7 @@ func serveCommand(c *cobra.Command, run server) error {
 		return err
 	}
 	book := openLog(l.Config, os.Stdout)
-	l.warn(book.Logger)
+	warnOfSettings(&l, book.Logger)
 	err = run(c.Context(), launch{l, book})
 	if err != nil {
 		book.Error("stopped", "error", err)
@@ -86,7 +87,7 @@ func newTokenCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if cfg.JWTSecret == "" || cfg.EphemeralSecret && cfg.SecretFile == "" {
+			if cfg.Auth.Secret == "" || cfg.Auth.EphemeralSecret && cfg.Auth.SecretFile == "" {
 				return errors.New("JWT_SECRET is not set: there is nothing to sign with that a gateway would know")
 			}
 			token, err := mint(cfg, grant, time.Now())
@@ -107,7 +108,7 @@ func newTokenCommand() *cobra.Command {
 }
 
 // mint returns a token for grant which a gateway with these settings accepts.
-func mint(cfg Config, grant auth.Grant, now time.Time) (string, error) {
-	grant.Issuer, grant.Audience, grant.Issued = cfg.JWTIssuer, cfg.JWTAudience, now
-	return auth.Mint(cfg.JWTSecret, grant)
+func mint(cfg config.Config, grant auth.Grant, now time.Time) (string, error) {
+	grant.Issuer, grant.Audience, grant.Issued = cfg.Auth.Issuer, cfg.Auth.Audience, now
+	return auth.Mint(cfg.Auth.Secret, grant)
 }

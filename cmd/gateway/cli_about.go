@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/spf13/cobra"
 )
 
@@ -85,9 +86,9 @@ func newConfigCommand() *cobra.Command {
 			return err
 		}
 		if *asJSON {
-			return printJSON(out, l.list())
+			return printJSON(out, l.List())
 		}
-		return l.print(out)
+		return l.Print(out)
 	}
 	return command
 }
@@ -95,14 +96,14 @@ func newConfigCommand() *cobra.Command {
 // printDefaults prints the settings as they are explained.
 func printDefaults(out io.Writer, env, asJSON bool) error {
 	if asJSON {
-		return printJSON(out, configList())
+		return printJSON(out, config.List())
 	}
-	text := configMarkdown()
+	text := config.Markdown()
 	if console, ok := out.(*os.File); ok && isTerminal(console) {
-		text = configText()
+		text = config.Text()
 	}
 	if env {
-		text = configEnv()
+		text = config.Env()
 	}
 	_, err := fmt.Fprint(out, text)
 	return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/auth"
 	"github.com/hometrip/gateway/internal/authz"
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -63,9 +64,9 @@ func newExplainCommand() *cobra.Command {
 	return command
 }
 
-func identityOf(cfg Config, token string) (rooms.Identity, error) {
+func identityOf(cfg config.Config, token string) (rooms.Identity, error) {
 	var verifier *auth.Verifier
-	err := cfg.verification(func(c auth.Config) (err error) {
+	err := verification(cfg, func(c auth.Config) (err error) {
 		verifier, err = auth.New(c)
 		return err
 	})
@@ -78,8 +79,8 @@ func identityOf(cfg Config, token string) (rooms.Identity, error) {
 
 // explain asks the policy. One that has to connect first is asked again until
 // it answers or the time is over.
-func explain(ctx context.Context, cfg Config, who rooms.Identity, room string) (authz.Verdict, error) {
-	gate, err := cfg.doorkeeper(slog.New(slog.NewTextHandler(io.Discard, nil)))
+func explain(ctx context.Context, cfg config.Config, who rooms.Identity, room string) (authz.Verdict, error) {
+	gate, err := newAuthorizer(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		return authz.Verdict{}, err
 	}
@@ -92,7 +93,7 @@ func explain(ctx context.Context, cfg Config, who rooms.Identity, room string) (
 	defer cancel()
 	for {
 		v := gate.Explain(ctx, who, room)
-		if !v.Unknown || cfg.RoomPolicy != authz.Redis {
+		if !v.Unknown || cfg.Rooms.Policy != authz.Redis {
 			return v, nil
 		}
 		select {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hometrip/gateway/internal/authz"
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/internal/doctor"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
@@ -44,13 +45,13 @@ of the unit, and whether the process that runs has what is on disk by now.`,
 		if err != nil {
 			return err
 		}
-		if !*asJSON && l.install == nil {
-			fmt.Fprintln(c.OutOrStdout(), "gateway: "+l.inputs.describe(nil))
+		if !*asJSON && l.Installation == nil {
+			fmt.Fprintln(c.OutOrStdout(), "gateway: "+describeSources(l.Sources, nil))
 		}
 		cfg := l.Config
-		findings := l.examine(c.Context())
+		findings := examine(&l, c.Context())
 		if public != "" {
-			proxy := doctor.Proxy{URL: public, Production: cfg.Environment == production, Slow: slow}
+			proxy := doctor.Proxy{URL: public, Production: cfg.Server.Environment == config.Production, Slow: slow}
 			findings = append(findings, doctor.In("proxy", proxy.Check(c.Context()))...)
 		}
 		if *asJSON {
@@ -67,52 +68,52 @@ of the unit, and whether the process that runs has what is on disk by now.`,
 }
 
 // examine looks at everything but the proxies.
-func (l *loaded) examine(ctx context.Context) (findings []doctor.Finding) {
-	cfg, processes := l.Config, l.runningHere()
-	serious := cfg.Environment == production
+func examine(l *config.Loaded, ctx context.Context) (findings []doctor.Finding) {
+	cfg, processes := l.Config, runningHere(l)
+	serious := cfg.Server.Environment == config.Production
 	host := hostOf(cfg)
-	host.Descriptors = l.descriptorLimit(processes, host.Descriptors)
+	host.Descriptors = descriptorLimit(l, processes, host.Descriptors)
 	findings = append(findings, doctor.In("host", host.Check())...)
-	findings = append(findings, l.processes(processes)...)
-	findings = append(findings, doctor.In("settings", append(dangers(cfg).Check(), l.oddities()...))...)
-	if cfg.UseRedis {
+	findings = append(findings, compareProcesses(l, processes)...)
+	findings = append(findings, doctor.In("settings", append(dangers(cfg).Check(), oddities(l)...))...)
+	if cfg.Redis.Use {
 		limited, cancel := context.WithTimeout(ctx, examinationTimeout)
 		defer cancel()
 		open := func() (rueidis.Client, error) {
-			server, db, err := cfg.redisServer()
+			server, db, err := redisServer(cfg)
 			if err != nil {
 				return nil, err
 			}
 			return server.Open(db, nil)
 		}
-		findings = append(findings, doctor.In("redis", doctor.Redis(limited, open, cfg.KeyPrefix, cfg.eventLogKind() == logRedis, serious))...)
-		findings = append(findings, doctor.In("node servers", doctor.NodeServers(limited, open, cfg.AdapterKey))...)
+		findings = append(findings, doctor.In("redis", doctor.Redis(limited, open, cfg.Redis.KeyPrefix, cfg.EventLogKind() == config.LogRedis, serious))...)
+		findings = append(findings, doctor.In("node servers", doctor.NodeServers(limited, open, cfg.Adapter.Key))...)
 	}
-	if cfg.UseRabbitMQ {
+	if cfg.RabbitMQ.Use {
 		limited, cancel := context.WithTimeout(ctx, examinationTimeout)
 		defer cancel()
-		seen, err := cfg.inspectRabbitMQ(limited)
+		seen, err := inspectRabbitMQ(cfg, limited)
 		findings = append(findings, doctor.In("rabbitmq", doctor.RabbitMQ(seen, err, serious))...)
 	}
 	services := []doctor.Finding{
-		doctor.Service(ctx, "MESSAGE_SERVICE_URL", cfg.MessageServiceURL),
-		doctor.Service(ctx, "BOOKING_SERVICE_URL", cfg.BookingServiceURL),
-		doctor.Service(ctx, "NOTIFICATION_SERVICE_URL", cfg.NotificationServiceURL),
+		doctor.Service(ctx, "MESSAGE_SERVICE_URL", cfg.Services.Message),
+		doctor.Service(ctx, "BOOKING_SERVICE_URL", cfg.Services.Booking),
+		doctor.Service(ctx, "NOTIFICATION_SERVICE_URL", cfg.Services.Notification),
 	}
 	return append(findings, doctor.In("services", services)...)
 }
 
 // oddities returns what the start warns of: names that are nobody's, values
 // that look mistaken.
-func (l *loaded) oddities() (findings []doctor.Finding) {
-	for _, warning := range l.warnings {
+func oddities(l *config.Loaded) (findings []doctor.Finding) {
+	for _, warning := range l.Warnings {
 		findings = append(findings, doctor.Finding{Check: "a name or value", Verdict: doctor.Warn, Found: warning})
 	}
 	return findings
 }
 
-func hostOf(cfg Config) doctor.Host {
-	h := doctor.Host{Proc: "/proc", Sys: "/sys", Reserve: descriptorReserve, Connections: cfg.MaxConnections}
+func hostOf(cfg config.Config) doctor.Host {
+	h := doctor.Host{Proc: "/proc", Sys: "/sys", Reserve: descriptorReserve, Connections: cfg.Limits.Connections}
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil {
 		h.Descriptors = limit.Cur
@@ -120,21 +121,21 @@ func hostOf(cfg Config) doctor.Host {
 	return h
 }
 
-func dangers(cfg Config) doctor.Settings {
+func dangers(cfg config.Config) doctor.Settings {
 	return doctor.Settings{
-		Production: cfg.Environment == production,
-		Secret:     cfg.JWTSecret, Ephemeral: cfg.EphemeralSecret,
-		Origins: cfg.CORSOrigins, OpenRooms: cfg.RoomPolicy == authz.Open,
-		Metrics: cfg.Metrics && cfg.AdminAddr == "", MetricsToken: cfg.MetricsToken, PublishToken: cfg.PublishToken,
+		Production: cfg.Server.Environment == config.Production,
+		Secret:     cfg.Auth.Secret, Ephemeral: cfg.Auth.EphemeralSecret,
+		Origins: cfg.Server.CORSOrigins, OpenRooms: cfg.Rooms.Policy == authz.Open,
+		Metrics: cfg.Metrics.Enabled && cfg.Server.AdminAddr == "", MetricsToken: cfg.Metrics.Token, PublishToken: cfg.Events.PublishToken,
 	}
 }
 
-func (c Config) inspectRabbitMQ(ctx context.Context) (*rabbitmq.Inspection, error) {
-	table, err := c.table()
+func inspectRabbitMQ(c config.Config, ctx context.Context) (*rabbitmq.Inspection, error) {
+	table, err := loadRoutes(c)
 	if err != nil {
 		return nil, err
 	}
-	return rabbitmq.Inspect(ctx, c.streamConfig(table, slog.New(slog.DiscardHandler)))
+	return rabbitmq.Inspect(ctx, streamConfig(c, table, slog.New(slog.DiscardHandler)))
 }
 
 // printFindings prints a line for each finding, and what to do below it.

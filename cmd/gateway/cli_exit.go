@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/spf13/cobra"
 )
 
@@ -19,11 +20,6 @@ const (
 type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
-
-// A settingsError says which settings are wrong.
-type settingsError struct{ error }
-
-func (e settingsError) Unwrap() error { return e.error }
 
 // newGroup returns a command that is there for its subcommands.
 func newGroup(name, short, example string, subcommands ...*cobra.Command) *cobra.Command {
@@ -55,7 +51,7 @@ func markFailures(c *cobra.Command) {
 // exitCode returns what the process ends with after a command has returned err.
 func exitCode(err error) int {
 	_, failed := errors.AsType[failure](err)
-	_, settings := errors.AsType[settingsError](err)
+	_, settings := errors.AsType[config.Error](err)
 	switch {
 	case err == nil:
 		return 0

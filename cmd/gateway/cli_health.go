@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/spf13/cobra"
 )
 
@@ -53,8 +54,8 @@ func newHealthcheckCommand() *cobra.Command {
 
 // healthURL returns where a gateway with these settings can be asked from the
 // same machine.
-func healthURL(cfg Config) string {
-	return "http://" + net.JoinHostPort(ownHost(cfg.Host), strconv.Itoa(cfg.Port)) + "/health"
+func healthURL(cfg config.Config) string {
+	return "http://" + net.JoinHostPort(ownHost(cfg.Server.Host), strconv.Itoa(cfg.Server.Port)) + "/health"
 }
 
 // ownHost returns where this machine reaches what listens on host.

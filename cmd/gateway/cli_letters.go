@@ -111,7 +111,7 @@ func withLetters(c *cobra.Command, do func(*rabbitmq.DeadLetters) error) error {
 	if err != nil {
 		return err
 	}
-	letters, err := rabbitmq.OpenDeadLetters(c.Context(), cfg.rabbitMQ(), cfg.RabbitMQQueuePrefix)
+	letters, err := rabbitmq.OpenDeadLetters(c.Context(), cfg.RabbitMQAddresses(), cfg.RabbitMQ.QueuePrefix)
 	if err != nil {
 		return err
 	}

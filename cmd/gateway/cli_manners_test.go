@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -25,21 +24,9 @@ func eachCommand(do func(*cobra.Command)) {
 }
 
 func TestEveryCommandIsExplained(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, found := strings.Cut(string(readme), "### Commands")
-	table, _, end := strings.Cut(table, "\n#")
-	if !found || !end {
-		t.Fatal("README.md has no section Commands")
-	}
 	eachCommand(func(c *cobra.Command) {
 		if c.Short == "" || c.Example == "" {
 			t.Errorf("%s: short %q, example %q", c.CommandPath(), c.Short, c.Example)
-		}
-		if c.HasParent() && !c.HasSubCommands() && !strings.Contains(table, "`"+c.CommandPath()+"`") {
-			t.Errorf("%s is not in the table of commands of README.md", c.CommandPath())
 		}
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/auth"
+	"github.com/hometrip/gateway/internal/config"
 )
 
 // command runs a command line in an empty directory and returns its output.
@@ -38,7 +39,7 @@ func TestServeIsTheDefaultAndReportsItsError(t *testing.T) {
 	for _, args := range [][]string{{}, {"serve"}} {
 		served := 0
 		_, err := command(t, func(_ context.Context, start launch) error {
-			served = start.Port
+			served = start.Server.Port
 			return broken
 		}, args...)
 		if served != 4321 || !errors.Is(err, broken) {
@@ -115,7 +116,7 @@ func TestHealthURLIsReachableFromTheSameMachine(t *testing.T) {
 		"0.0.0.0": "http://127.0.0.1:3002/health", "::": "http://127.0.0.1:3002/health",
 		"10.0.0.1": "http://10.0.0.1:3002/health", "::1": "http://[::1]:3002/health",
 	} {
-		if got := healthURL(Config{Host: host, Port: 3002}); got != want {
+		if got := healthURL(config.Config{Server: config.Server{Host: host, Port: 3002}}); got != want {
 			t.Errorf("%s: got %s, want %s", host, got, want)
 		}
 	}
@@ -123,7 +124,7 @@ func TestHealthURLIsReachableFromTheSameMachine(t *testing.T) {
 
 func TestConfigAndVersionCommandsPrint(t *testing.T) {
 	for want, args := range map[string][]string{
-		configMarkdown(): {"config", "--defaults"}, configEnv(): {"config", "--env"}, "gateway ": {"version"},
+		config.Markdown(): {"config", "--defaults"}, config.Env(): {"config", "--env"}, "gateway ": {"version"},
 	} {
 		if out, err := command(t, nil, args...); err != nil || !strings.HasPrefix(out, want) {
 			t.Errorf("%v: %v\n%s", args, err, out)

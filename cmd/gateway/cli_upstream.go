@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
@@ -71,15 +72,15 @@ func newRoutesTryCommand() *cobra.Command {
 
 // routesOf loads the routes of the file that args begin with when there are
 // more than others of them, else of ROUTES_FILE.
-func routesOf(c *cobra.Command, args []string, others int) (Config, *upstream.Table, error) {
+func routesOf(c *cobra.Command, args []string, others int) (config.Config, *upstream.Table, error) {
 	cfg, err := readConfig(c)
 	if err != nil {
 		return cfg, nil, err
 	}
 	if len(args) > others {
-		cfg.RoutesFile = args[0]
+		cfg.Events.RoutesFile = args[0]
 	}
-	table, err := cfg.table()
+	table, err := loadRoutes(cfg)
 	return cfg, table, err
 }
 
@@ -118,8 +119,8 @@ func listRoutes(out io.Writer, table *upstream.Table, asJSON bool) error {
 	return w.Flush()
 }
 
-func tryRoute(out io.Writer, cfg Config, table *upstream.Table, key string, body []byte, asJSON bool) error {
-	event, err := upstream.NewEncoder(table, cfg.MaxEventSize).Encode(key, body, time.Now())
+func tryRoute(out io.Writer, cfg config.Config, table *upstream.Table, key string, body []byte, asJSON bool) error {
+	event, err := upstream.NewEncoder(table, cfg.Events.MaxSize).Encode(key, body, time.Now())
 	if err != nil {
 		return err
 	}
@@ -183,9 +184,9 @@ func newPublishCommand() *cobra.Command {
 				return publishHTTP(ctx, c.OutOrStdout(), cfg, address, args[0], body)
 			}
 			if exchange == "" {
-				exchange = cfg.RabbitMQExchanges[0]
+				exchange = cfg.RabbitMQ.Exchanges[0]
 			}
-			sender := rabbitmq.NewSender(cfg.rabbitMQ(), exchange)
+			sender := rabbitmq.NewSender(cfg.RabbitMQAddresses(), exchange)
 			defer sender.Close()
 			if err := sender.Send(ctx, args[0], body, id); err != nil {
 				return err
@@ -200,15 +201,15 @@ func newPublishCommand() *cobra.Command {
 	return command
 }
 
-func publishHTTP(ctx context.Context, out io.Writer, cfg Config, address, key string, body []byte) error {
+func publishHTTP(ctx context.Context, out io.Writer, cfg config.Config, address, key string, body []byte) error {
 	address = strings.TrimSuffix(address, "/") + "/events/" + url.PathEscape(key)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	if cfg.PublishToken != "" {
-		request.Header.Set("Authorization", "Bearer "+cfg.PublishToken)
+	if cfg.Events.PublishToken != "" {
+		request.Header.Set("Authorization", "Bearer "+cfg.Events.PublishToken)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {

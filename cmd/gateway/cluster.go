@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster"
 )
@@ -15,26 +16,17 @@ import (
 // leaveTimeout is what is kept of the end for leaving the cluster.
 const leaveTimeout = time.Second
 
-// redisURL reads an address of Redis, perhaps none.
-func redisURL(field func(*Config) *string) kind {
-	return checked("redis://user:password@host:port/db, rediss:// with TLS, unix://path; &addr= for more, ?master_set= with Sentinel",
-		func(text string) bool {
-			_, _, err := cluster.ParseURL(text)
-			return text == "" || err == nil
-		}, field)
-}
-
 // redisServer returns how to reach Redis, and the number of the database.
-func (c Config) redisServer() (cluster.Server, int, error) {
-	if c.RedisURL == "" {
+func redisServer(c config.Config) (cluster.Server, int, error) {
+	if c.Redis.URL == "" {
 		return cluster.Server{
-			Addresses: []string{net.JoinHostPort(c.RedisHost, strconv.Itoa(c.RedisPort))},
-			Username:  c.RedisUsername, Password: c.RedisPassword,
-		}, c.RedisDB, nil
+			Addresses: []string{net.JoinHostPort(c.Redis.Host, strconv.Itoa(c.Redis.Port))},
+			Username:  c.Redis.Username, Password: c.Redis.Password,
+		}, c.Redis.DB, nil
 	}
-	server, db, err := cluster.ParseURL(c.RedisURL)
+	server, db, err := cluster.ParseURL(c.Redis.URL)
 	if db < 0 {
-		db = c.RedisDB
+		db = c.Redis.DB
 	}
 	return server, db, err
 }
@@ -42,18 +34,18 @@ func (c Config) redisServer() (cluster.Server, int, error) {
 // neighbours returns this node's part in the cluster, nil without Redis.
 func (g *Gateway) neighbours() (*cluster.Cluster, error) {
 	cfg := g.cfg()
-	if !cfg.UseRedis {
+	if !cfg.Redis.Use {
 		return nil, nil
 	}
-	server, db, err := cfg.redisServer()
+	server, db, err := redisServer(cfg)
 	if err != nil {
 		return nil, err
 	}
 	return cluster.New(cluster.Config{
-		Server: server, Prefix: cfg.KeyPrefix, DB: db,
-		Lease: cfg.NodeLease, Linger: cfg.RoomLinger,
-		MaxQueue: cfg.MaxPublishQueue, MaxBytes: cfg.MaxPublishBytes,
-		Alone:   !cfg.deployed(),
+		Server: server, Prefix: cfg.Redis.KeyPrefix, DB: db,
+		Lease: cfg.Cluster.Lease, Linger: cfg.Cluster.RoomLinger,
+		MaxQueue: cfg.Cluster.PublishQueue, MaxBytes: cfg.Cluster.PublishBytes,
+		Alone:   !cfg.Deployed(),
 		Sockets: func() int64 { return g.hub.Stats().Sockets },
 		Log:     g.log,
 	})

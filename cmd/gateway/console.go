@@ -9,31 +9,8 @@ import (
 	"github.com/hometrip/gateway/upstream"
 )
 
-// Values of CONSOLE.
-const (
-	consoleAuto = "auto"
-	consoleOn   = "true"
-	consoleOff  = "false"
-)
-
 // developmentTTL is how long the tokens are good that development gives away.
 const developmentTTL = 24 * time.Hour
-
-// hasConsole reports whether GET / is the console.
-func (c Config) hasConsole() bool {
-	return c.Console == consoleOn || c.Console == consoleAuto && !c.deployed()
-}
-
-// mintsTokens reports whether the gateway makes tokens for who tries it.
-func (c Config) mintsTokens() bool {
-	return c.Environment == development && c.JWTSecret != ""
-}
-
-// showsFigures reports whether the console has figures to show: not if metrics
-// are kept from who asks on PORT, and the console is not.
-func (c Config) showsFigures() bool {
-	return c.Metrics && (c.ConsoleToken != "" || c.MetricsToken == "" && c.AdminAddr == "")
-}
 
 // handleFigures answers the console once a second. It does without the names
 // of rooms, which carry user ids.
@@ -44,21 +21,21 @@ func (g *Gateway) handleFigures(w http.ResponseWriter, _ *http.Request) {
 // console returns the page to try the gateway with, nil without.
 func (g *Gateway) console() (*console.Page, error) {
 	cfg := g.cfg()
-	if !cfg.hasConsole() {
+	if !cfg.HasConsole() {
 		return nil, nil
 	}
 	page := console.Config{
-		Environment:  cfg.Environment,
+		Environment:  cfg.Server.Environment,
 		Version:      version(),
-		Token:        cfg.ConsoleToken,
-		Publishing:   cfg.PublishToken != "" || !cfg.deployed(),
-		PublishToken: cfg.PublishToken != "",
+		Token:        cfg.Console.Token,
+		Publishing:   cfg.Events.PublishToken != "" || !cfg.Deployed(),
+		PublishToken: cfg.Events.PublishToken != "",
 		Local:        upstream.Local,
 	}
-	if cfg.showsFigures() {
+	if cfg.ShowsFigures() {
 		page.Figures = http.HandlerFunc(g.handleFigures)
 	}
-	if cfg.mintsTokens() {
+	if cfg.MintsTokens() {
 		page.Mint = func(user string) (string, error) {
 			return mint(cfg, auth.Grant{UserID: user, TTL: developmentTTL}, time.Now())
 		}

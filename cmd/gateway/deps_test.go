@@ -66,7 +66,7 @@ var arrows = map[string]rule{
 		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
 	}},
-	"rooms/adapter": {ours: []string{"codec", "rooms", "rooms/adapter/notepack"}, banned: map[string]string{
+	"rooms/adapter": {ours: []string{"codec", "internal/loglimit", "rooms", "rooms/adapter/notepack"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
 		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
@@ -76,11 +76,11 @@ var arrows = map[string]rule{
 	}},
 	"rooms/cluster/redistest":   {ours: []string{"internal/freeport"}},
 	"rooms/cluster/clustertest": {},
-	"loop": {ours: []string{"codec", "internal/handover/form", "rooms"}, banned: map[string]string{
+	"loop": {ours: []string{"codec", "internal/bearer", "internal/handover/form", "internal/loglimit", "rooms"}, banned: map[string]string{
 		"github.com/redis/rueidis":       "a Redis round trip would block an event loop",
 		"github.com/rabbitmq/amqp091-go": "the two doors are strangers",
 	}},
-	"upstream": {ours: []string{"codec", "rooms", "upstream/eventlog"}, banned: map[string]string{
+	"upstream": {ours: []string{"codec", "internal/bearer", "internal/loglimit", "rooms", "upstream/eventlog"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
 		"github.com/redis/rueidis":       "logs are behind a port",
 		"github.com/rabbitmq/amqp091-go": "logs are behind a port",
@@ -102,6 +102,9 @@ var arrows = map[string]rule{
 	"upstream/brokertest": {ours: []string{"internal/freeport"}},
 	"internal/auth":       {ours: []string{"codec", "internal/fairpool", "internal/handover/form", "internal/secret", "rooms"}},
 	"internal/secret":     {},
+	"internal/bearer":     {},
+	"internal/loglimit":   {},
+	"internal/config":     {ours: []string{"internal/authz", "internal/secret", "rooms", "rooms/cluster", "upstream/rabbitmq"}},
 	"internal/handover":   {ours: []string{"internal/handover/form"}},
 	"internal/handover/form": {banned: map[string]string{
 		"net": noIO, "os": noIO, "sync": "it has no state to guard",
@@ -109,7 +112,7 @@ var arrows = map[string]rule{
 	"internal/authz":     {ours: []string{"codec", "internal/fairpool", "rooms"}},
 	"internal/fairpool":  {},
 	"internal/shrink":    {},
-	"internal/console":   {},
+	"internal/console":   {ours: []string{"internal/bearer"}},
 	"internal/doctor":    {ours: []string{"upstream/rabbitmq"}},
 	"internal/canary":    {ours: []string{"internal/sioclient"}},
 	"internal/sioclient": {ours: []string{"codec"}},

@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/hometrip/gateway/internal/bearer"
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/internal/console"
 )
 
@@ -46,8 +48,8 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 	mux.HandleFunc("GET /health", g.handleHealth(g.mayKnow))
 	mux.HandleFunc("GET /ready", g.handleReady(g.mayKnow))
 	mux.Handle("POST /events/{key}", g.publisher())
-	if g.cfg().Metrics && g.cfg().AdminAddr == "" {
-		mux.Handle("GET /metrics", withToken(g.cfg().MetricsToken, g.metricsHandler(g.mayKnow)))
+	if g.cfg().Metrics.Enabled && g.cfg().Server.AdminAddr == "" {
+		mux.Handle("GET /metrics", withToken(g.cfg().Metrics.Token, g.metricsHandler(g.mayKnow)))
 	}
 	mux.HandleFunc("/", notFound)
 	return mux, nil
@@ -56,7 +58,7 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 // mayKnow reports whether a request on PORT may be told details: addresses,
 // figures, what failed and how. In production that takes the METRICS_TOKEN.
 func (g *Gateway) mayKnow(r *http.Request) bool {
-	return !g.cfg().deployed() || serviceTokens(g.cfg().MetricsToken)(bearerToken(r))
+	return !g.cfg().Deployed() || bearer.New(g.cfg().Metrics.Token).Has(bearerToken(r))
 }
 
 // metricsHandler answers GET /metrics; details says who may see addresses and
@@ -85,7 +87,7 @@ func (g *Gateway) metricsHandler(details func(*http.Request) bool) http.Handler 
 			text.ServeHTTP(w, r)
 			return
 		}
-		body := g.snapshot(g.cfg().MetricsRoomsLimit)
+		body := g.snapshot(g.cfg().Metrics.RoomsLimit)
 		if !details(r) {
 			body.EventBus = body.EventBus.state()
 		}
@@ -169,9 +171,9 @@ func (g *Gateway) absent(details bool) (reasons []string) {
 	case !g.cluster.Ready():
 		reasons = append(reasons, "the orders in redis are not read yet")
 	}
-	if bus := g.eventBus(); g.events.kind != logMemory && !bus.IsConnected {
+	if bus := g.eventBus(); g.events.kind != config.LogMemory && !bus.IsConnected {
 		reason := g.events.kind + " is not connected"
-		if g.events.where() == logRedis { // it is another connection than the cluster's
+		if g.events.where() == config.LogRedis { // it is another connection than the cluster's
 			reason = "the log in redis is not read"
 		}
 		if details {
@@ -196,7 +198,7 @@ func (g *Gateway) handleReady(details func(*http.Request) bool) http.HandlerFunc
 		if g.server.Draining() {
 			reasons = append(reasons, statusDraining)
 		}
-		if g.cfg().Environment == production {
+		if g.cfg().Server.Environment == config.Production {
 			reasons = append(reasons, g.absent(details(r))...)
 		}
 		if len(reasons) > 0 {

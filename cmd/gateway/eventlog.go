@@ -8,18 +8,11 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/upstream"
 	"github.com/hometrip/gateway/upstream/eventlog"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 	"github.com/hometrip/gateway/upstream/redislog"
-)
-
-// Values of EVENT_LOG.
-const (
-	logAuto     = "auto"
-	logRabbitMQ = "rabbitmq"
-	logRedis    = "redis"
-	logMemory   = "memory"
 )
 
 // An eventLog is the log of the services' events that this node reads.
@@ -36,46 +29,32 @@ type eventLog struct {
 	fallback *upstream.Fallback  // nil: it is where it should be from the start
 }
 
-// eventLogKind returns where the log is, one of the values of EVENT_LOG but
-// auto.
-func (c Config) eventLogKind() string {
-	switch {
-	case c.EventLog != logAuto:
-		return c.EventLog
-	case c.UseRabbitMQ:
-		return logRabbitMQ
-	case c.UseRedis:
-		return logRedis
-	}
-	return logMemory
-}
-
 // openEventLog returns the log that EVENT_LOG asks for. It connects later.
 func (g *Gateway) openEventLog() (*eventLog, error) {
 	cfg := g.cfg()
-	l := &eventLog{kind: cfg.eventLogKind()}
+	l := &eventLog{kind: cfg.EventLogKind()}
 	var err error
 	switch l.kind {
-	case logMemory:
-		l.memory = eventlog.NewMemory(cfg.EventLogTailBytes)
+	case config.LogMemory:
+		l.memory = eventlog.NewMemory(cfg.Events.TailBytes)
 		l.Log = l.memory
 		return l, nil
-	case logRedis:
-		l.redis, err = cfg.redisLog(g.log)
+	case config.LogRedis:
+		l.redis, err = newRedisLog(cfg, g.log)
 		l.Log = l.redis
 	default:
-		l.stream, err = rabbitmq.New(cfg.streamConfig(g.routes, g.log))
+		l.stream, err = rabbitmq.New(streamConfig(cfg, g.routes, g.log))
 		l.Log = l.stream
 	}
-	if err == nil && l.stream != nil && cfg.EventLog == logAuto && cfg.UseRedis {
+	if err == nil && l.stream != nil && cfg.Events.Log == config.LogAuto && cfg.Redis.Use {
 		err = l.choose(cfg, g)
 	}
 	if err != nil {
 		return nil, err
 	}
 	l.lasting = l.Log
-	if cfg.EventLog == logAuto && !cfg.deployed() {
-		l.memory = eventlog.NewMemory(cfg.EventLogTailBytes)
+	if cfg.Events.Log == config.LogAuto && !cfg.Deployed() {
+		l.memory = eventlog.NewMemory(cfg.Events.TailBytes)
 		l.fallback = upstream.NewFallback(l.Log, l.memory, g.log)
 		l.Log = l.fallback
 	}
@@ -83,12 +62,12 @@ func (g *Gateway) openEventLog() (*eventLog, error) {
 }
 
 // choose makes the log one in Redis if RabbitMQ turns out to have no streams.
-func (l *eventLog) choose(cfg Config, g *Gateway) (err error) {
-	if l.redis, err = cfg.redisLog(g.log); err != nil {
+func (l *eventLog) choose(cfg config.Config, g *Gateway) (err error) {
+	if l.redis, err = newRedisLog(cfg, g.log); err != nil {
 		return err
 	}
 	l.choice = upstream.NewChoice(l.stream, l.redis, g.log)
-	l.forward = rabbitmq.NewForwarder(cfg.streamConfig(g.routes, g.log), l.redis)
+	l.forward = rabbitmq.NewForwarder(streamConfig(cfg, g.routes, g.log), l.redis)
 	l.Log = l.choice
 	return nil
 }
@@ -115,32 +94,32 @@ func (l *eventLog) maintain(ctx context.Context) {
 func (l *eventLog) where() string {
 	switch {
 	case l.missing() != nil:
-		return logMemory
+		return config.LogMemory
 	case l.choice != nil && l.choice.Other():
-		return logRedis
+		return config.LogRedis
 	}
 	return l.kind
 }
 
-// redisLog returns the log in Redis. Its key has the number of the database, as
+// newRedisLog returns the log in Redis. Its key has the number of the database, as
 // all names of the cluster do.
-func (c Config) redisLog(log *slog.Logger) (*redislog.Log, error) {
-	server, db, err := c.redisServer()
+func newRedisLog(c config.Config, log *slog.Logger) (*redislog.Log, error) {
+	server, db, err := redisServer(c)
 	if err != nil {
 		return nil, err
 	}
 	return redislog.New(redislog.Config{
 		Open: func() (rueidis.Client, error) { return server.Open(db, nil) },
-		Host: server.Addresses[0], Key: c.KeyPrefix + strconv.Itoa(db) + ":events",
-		Retention: c.EventLogRetention, MaxBytes: c.EventLogMaxBytes, Logger: log,
+		Host: server.Addresses[0], Key: c.Redis.KeyPrefix + strconv.Itoa(db) + ":events",
+		Retention: c.Events.Retention, MaxBytes: c.Events.MaxBytes, Logger: log,
 	})
 }
 
 // streamConfig says where the log in RabbitMQ is.
-func (c Config) streamConfig(table *upstream.Table, log *slog.Logger) rabbitmq.Config {
+func streamConfig(c config.Config, table *upstream.Table, log *slog.Logger) rabbitmq.Config {
 	return rabbitmq.Config{
-		Addresses: c.rabbitMQ(), Exchanges: c.RabbitMQExchanges, Keys: table.Keys(), Prefix: c.RabbitMQQueuePrefix,
-		Retention: c.EventLogRetention, MaxBytes: c.EventLogMaxBytes, Logger: log,
+		Addresses: c.RabbitMQAddresses(), Exchanges: c.RabbitMQ.Exchanges, Keys: table.Keys(), Prefix: c.RabbitMQ.QueuePrefix,
+		Retention: c.Events.Retention, MaxBytes: c.Events.MaxBytes, Logger: log,
 	}
 }
 
@@ -166,7 +145,7 @@ func (l *eventLog) close() {
 // Host and Foreign are for upstream.Consumer.Status.
 func (l *eventLog) Host() string {
 	switch {
-	case l.where() == logRedis:
+	case l.where() == config.LogRedis:
 		return l.redis.Host()
 	case l.stream != nil:
 		return l.stream.Host()

@@ -17,6 +17,8 @@ import (
 
 	"github.com/hometrip/gateway/internal/auth"
 	"github.com/hometrip/gateway/internal/authz"
+	"github.com/hometrip/gateway/internal/bearer"
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/internal/handover"
 	"github.com/hometrip/gateway/loop"
 	"github.com/hometrip/gateway/rooms"
@@ -41,7 +43,7 @@ const (
 
 // A Gateway is the whole house: the rooms, the front door and what they need.
 type Gateway struct {
-	config   atomic.Pointer[Config] // in effect
+	config   atomic.Pointer[config.Config] // in effect
 	log      *slog.Logger
 	started  time.Time
 	memory   int64 // bytes the process may use
@@ -70,7 +72,7 @@ type Gateway struct {
 // serve runs the gateway until ctx is cancelled and it has drained, or another
 // process has taken its place. If one runs that can be taken over from, it is.
 func serve(ctx context.Context, start launch) error {
-	path := start.HandoverSocket
+	path := start.Shutdown.HandoverSocket
 	if path == "" {
 		return serveNew(ctx, start)
 	}
@@ -89,7 +91,7 @@ func serve(ctx context.Context, start launch) error {
 
 // serveNew is serve where nobody is to be taken over from.
 func serveNew(ctx context.Context, start launch) error {
-	if err := start.checkPorts(); err != nil {
+	if err := checkPorts(start.Config); err != nil {
 		return err
 	}
 	r := newReloader(start)
@@ -119,18 +121,18 @@ func (r *reloader) during(ctx context.Context, g *Gateway, serve func(context.Co
 }
 
 // open builds the house from the inside out. Nothing listens yet.
-func open(cfg Config, log *slog.Logger) (*Gateway, error) {
+func open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 	return new(Gateway).open(cfg, log)
 }
 
-func (g *Gateway) open(cfg Config, log *slog.Logger) (*Gateway, error) {
+func (g *Gateway) open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 	g.log, g.started = log, time.Now()
 	g.swap(cfg)
 	paceCollector()
 	g.memory = limitMemory(log)
-	loops := cfg.loops()
+	loops := eventLoops(cfg)
 	var err error
-	err = cfg.verification(func(c auth.Config) error {
+	err = verification(cfg, func(c auth.Config) error {
 		c.Log, c.Workers = log, loops/verifiersShare
 		g.verifier, err = auth.New(c)
 		return err
@@ -154,16 +156,16 @@ func (g *Gateway) open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	if g.cluster, err = g.neighbours(); err != nil {
 		return nil, err
 	}
-	if err := cfg.checkFiles(); err != nil {
+	if err := cfg.CheckFiles(); err != nil {
 		return nil, err
 	}
-	if g.routes, err = cfg.table(); err != nil {
+	if g.routes, err = loadRoutes(cfg); err != nil {
 		return nil, err
 	}
 	if g.fleet, err = g.nodeFleet(); err != nil {
 		return nil, err
 	}
-	if g.gate, err = cfg.doorkeeper(log); err != nil {
+	if g.gate, err = newAuthorizer(cfg, log); err != nil {
 		return nil, err
 	}
 	g.hub, err = rooms.New(rooms.Config{
@@ -171,10 +173,10 @@ func (g *Gateway) open(cfg Config, log *slog.Logger) (*Gateway, error) {
 		Auth:           g.verifier,
 		Authorizer:     g.authorizer(),
 		Revoker:        g.verifier,
-		AllowAnonymous: cfg.AllowAnonymous,
-		ConnectTimeout: cfg.ConnectTimeout,
-		MaxPacket:      cfg.MaxHTTPBufferSize,
-		MaxMailbox:     cfg.MaxMailbox,
+		AllowAnonymous: cfg.Auth.AllowAnonymous,
+		ConnectTimeout: cfg.Connections.ConnectTimeout,
+		MaxPacket:      cfg.Limits.HTTPBufferSize,
+		MaxMailbox:     cfg.Limits.Mailbox,
 		Limits:         g.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
@@ -199,17 +201,17 @@ func (g *Gateway) open(cfg Config, log *slog.Logger) (*Gateway, error) {
 	return g, err
 }
 
-// loops is how many event loops there are to be. It is asked before open has
+// eventLoops returns how many event loops there are to be. It is asked before open has
 // changed GOMAXPROCS.
-func (c Config) loops() int {
-	if c.EventLoops > 0 {
-		return c.EventLoops
+func eventLoops(c config.Config) int {
+	if c.Connections.EventLoops > 0 {
+		return c.Connections.EventLoops
 	}
 	return min(runtime.GOMAXPROCS(0), rooms.MaxShards)
 }
 
 func (g *Gateway) frontDoor() (*loop.Server, error) {
-	connections, err := maxConnections(g.cfg().MaxConnections)
+	connections, err := maxConnections(g.cfg().Limits.Connections)
 	if err != nil {
 		return nil, err
 	}
@@ -226,35 +228,33 @@ func (g *Gateway) frontDoor() (*loop.Server, error) {
 func (g *Gateway) doorConfig(connections int) loop.Config {
 	cfg, loops := g.cfg(), g.hub.Shards()
 	return loop.Config{
-		Address:        net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)),
-		Loops:          loops,
-		Hub:            g.hub,
-		Handler:        &g.public,
-		Prepared:       []string{"/health", "/ready"},
-		Authorised:     serviceTokens(cfg.MetricsToken, cfg.PublishToken),
-		Log:            g.log,
-		PingInterval:   cfg.PingInterval,
-		PingTimeout:    cfg.PingTimeout,
-		HeadTimeout:    cfg.HeadTimeout,
-		KeepAlive:      cfg.KeepAliveTimeout,
-		DrainPeriod:    cfg.DrainPeriod,
-		MaxHead:        cfg.MaxHeadSize,
-		MaxPayload:     cfg.MaxHTTPBufferSize,
-		MaxPending:     cfg.MaxPendingBytes,
-		MaxConnections: connections,
-		MaxPerAddress:  cfg.MaxPerIP,
-		MaxOwed:        g.maxOwed(),
-		Handshakes:     cfg.handshakes(loops),
-		HandshakesPerAddress: rooms.Rate{
-			PerSecond: cfg.MaxHandshakesPerIP, Burst: handshakeBurst * cfg.MaxHandshakesPerIP,
-		},
-		Bytes:          cfg.bytes(),
-		TrustedProxies: cfg.TrustedProxies,
-		ProxyProtocol:  cfg.ProxyProtocol,
-		Origins:        loop.NewOrigins(cfg.CORSOrigins...),
-		LocalPages:     cfg.Environment == development,
-		SharePort:      cfg.SharePort,
-		Successor:      g.succeeds,
+		Address:              net.JoinHostPort(cfg.Server.Host, strconv.Itoa(cfg.Server.Port)),
+		Loops:                loops,
+		Hub:                  g.hub,
+		Handler:              &g.public,
+		Prepared:             []string{"/health", "/ready"},
+		Authorised:           bearer.New(cfg.Metrics.Token, cfg.Events.PublishToken).Has,
+		Log:                  g.log,
+		PingInterval:         cfg.Connections.PingInterval,
+		PingTimeout:          cfg.Connections.PingTimeout,
+		HeadTimeout:          cfg.Connections.HeadTimeout,
+		KeepAlive:            cfg.Connections.KeepAliveTimeout,
+		DrainPeriod:          cfg.Shutdown.DrainPeriod,
+		MaxHead:              cfg.Limits.HeadSize,
+		MaxPayload:           cfg.Limits.HTTPBufferSize,
+		MaxPending:           cfg.Limits.PendingBytes,
+		MaxConnections:       connections,
+		MaxPerAddress:        cfg.Limits.PerIP,
+		MaxOwed:              g.maxOwed(),
+		Handshakes:           cfg.HandshakeRate(loops),
+		HandshakesPerAddress: cfg.AddressHandshakeRate(),
+		Bytes:                cfg.ByteRate(),
+		TrustedProxies:       cfg.Connections.TrustedProxies,
+		ProxyProtocol:        cfg.Connections.ProxyProtocol,
+		Origins:              loop.NewOrigins(cfg.Server.CORSOrigins...),
+		LocalPages:           cfg.Server.Environment == config.Development,
+		SharePort:            cfg.Server.SharePort,
+		Successor:            g.succeeds,
 	}
 }
 
@@ -268,9 +268,9 @@ func maxConnections(setting int) (int, error) {
 	room := int(min(limit.Cur, 1<<30)) - descriptorReserve
 	switch {
 	case room <= 0:
-		return 0, settingsError{fmt.Errorf("RLIMIT_NOFILE is %d: raise it (LimitNOFILE, ulimit -n) above %d", limit.Cur, descriptorReserve)}
+		return 0, config.Error{Err: fmt.Errorf("RLIMIT_NOFILE is %d: raise it (LimitNOFILE, ulimit -n) above %d", limit.Cur, descriptorReserve)}
 	case setting > room:
-		return 0, settingsError{fmt.Errorf("MAX_CONNECTIONS=%d: RLIMIT_NOFILE is %d and %d are kept in reserve, so at most %d",
+		return 0, config.Error{Err: fmt.Errorf("MAX_CONNECTIONS=%d: RLIMIT_NOFILE is %d and %d are kept in reserve, so at most %d",
 			setting, limit.Cur, descriptorReserve, room)}
 	case setting > 0:
 		return setting, nil
@@ -365,9 +365,9 @@ func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
 // Clients that are still there get events meanwhile.
 func (g *Gateway) shutDown(ended <-chan error) error {
 	notify(g.log, daemon.SdNotifyStopping)
-	g.log.Info("draining", "sessions", g.server.Stats().Sessions, "period", g.cfg().DrainPeriod)
+	g.log.Info("draining", "sessions", g.server.Stats().Sessions, "period", g.cfg().Shutdown.DrainPeriod)
 	start := time.Now()
-	drain, cancel := context.WithTimeout(context.Background(), max(g.cfg().ShutdownTimeout-stopTimeout, 0))
+	drain, cancel := context.WithTimeout(context.Background(), max(g.cfg().Shutdown.Timeout-stopTimeout, 0))
 	defer cancel()
 	if err := g.server.Drain(drain); err != nil {
 		g.log.Warn("sessions left at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
@@ -396,11 +396,11 @@ func (g *Gateway) shutDown(ended <-chan error) error {
 // greet says where the gateway is and, in development, how to try it.
 func (g *Gateway) greet() {
 	cfg := g.cfg()
-	g.log.Info("listening", "address", g.server.Addr(), "environment", cfg.Environment, "version", version())
-	if cfg.Environment == production && cfg.RoomPolicy == authz.Open {
+	g.log.Info("listening", "address", g.server.Addr(), "environment", cfg.Server.Environment, "version", version())
+	if cfg.Server.Environment == config.Production && cfg.Rooms.Policy == authz.Open {
 		g.log.Warn("ROOM_POLICY=open: every user may join every room; claims, webhook or redis let your application decide")
 	}
-	if !cfg.mintsTokens() {
+	if !cfg.MintsTokens() {
 		return
 	}
 	token, err := mint(cfg, auth.Grant{UserID: "42", TTL: developmentTTL}, g.started)
@@ -410,7 +410,7 @@ func (g *Gateway) greet() {
 	}
 	_, port, _ := net.SplitHostPort(g.server.Addr())
 	where := "The gateway is at"
-	if cfg.hasConsole() {
+	if cfg.HasConsole() {
 		where = "Try the gateway in a browser, at"
 	}
 	fmt.Printf(welcome, where, port, token, port, token)
@@ -433,10 +433,10 @@ Or in a folder where "npm install socket.io-client" has run:
 // reportStats logs a line of figures from time to time, until the function it
 // returns is called.
 func (g *Gateway) reportStats() (stop func()) {
-	if g.cfg().LogStatsInterval == 0 {
+	if g.cfg().Log.StatsInterval == 0 {
 		return func() {}
 	}
-	ticker := time.NewTicker(g.cfg().LogStatsInterval)
+	ticker := time.NewTicker(g.cfg().Log.StatsInterval)
 	done := make(chan struct{})
 	go func() {
 		for {

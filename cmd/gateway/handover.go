@@ -12,6 +12,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/internal/handover"
 	"github.com/hometrip/gateway/internal/handover/form"
 	"github.com/hometrip/gateway/loop"
@@ -32,20 +33,20 @@ type handoverCounters struct {
 }
 
 // digest is what two processes must agree on for one to take the other's place.
-func (c Config) digest() string {
-	return fmt.Sprintf("%s %d", strings.ToLower(c.Host), c.Port)
+func digest(c config.Config) string {
+	return fmt.Sprintf("%s %d", strings.ToLower(c.Server.Host), c.Server.Port)
 }
 
 // unfit says why connections cannot be handed over.
 func (g *Gateway) unfit() error {
 	switch c := g.cfg(); {
-	case g.events.kind != logMemory || g.events.memory == nil:
+	case g.events.kind != config.LogMemory || g.events.memory == nil:
 		return fmt.Errorf("%w: with EVENT_LOG=%s sessions cannot be handed over yet", handover.ErrDrain, g.events.kind)
 	case g.hub.Recoverable():
 		return fmt.Errorf("%w: clients may come back to what they missed (RECOVERY), which cannot be handed over yet", handover.ErrDrain)
-	case c.UseRedis:
+	case c.Redis.Use:
 		return fmt.Errorf("%w: with USE_REDIS=true sessions cannot be handed over yet", handover.ErrDrain)
-	case c.UseRabbitMQ:
+	case c.RabbitMQ.Use:
 		return fmt.Errorf("%w: with USE_RABBITMQ=true sessions cannot be handed over yet", handover.ErrDrain)
 	}
 	return nil
@@ -60,7 +61,7 @@ type giver struct {
 }
 
 func (h *giver) Fits(hello *handover.Hello) error {
-	if own := h.g.cfg().digest(); hello.Digest != own {
+	if own := digest(h.g.cfg()); hello.Digest != own {
 		return fmt.Errorf("the successor is to listen on %q, and this process on %q", hello.Digest, own)
 	}
 	if hello.Loops < 1 {
@@ -129,7 +130,7 @@ type succession struct {
 
 // awaitSuccessor listens on HANDOVER_SOCKET, until a successor has taken over.
 func (g *Gateway) awaitSuccessor(ctx context.Context) (succession, error) {
-	path := g.cfg().HandoverSocket
+	path := g.cfg().Shutdown.HandoverSocket
 	if path == "" {
 		return succession{close: func() {}}, nil
 	}
@@ -198,7 +199,7 @@ type heir struct {
 }
 
 func (h *heir) Hello() handover.Hello {
-	return handover.Hello{Form: form.Version, Version: version(), Loops: h.start.loops(), Digest: h.start.digest()}
+	return handover.Hello{Form: form.Version, Version: version(), Loops: eventLoops(h.start.Config), Digest: digest(h.start.Config)}
 }
 
 func (h *heir) Build(ctx context.Context, w handover.Welcome) (err error) {
@@ -293,7 +294,7 @@ func succeed(ctx context.Context, start launch, wire *handover.Wire) error {
 		log.Warn("nothing is handed over", "why", v.Why)
 	}
 	if !v.Built { // the other one drains
-		start.SharePort = true
+		start.Server.SharePort = true
 		return serveNew(ctx, start)
 	}
 	r := newReloader(start)

@@ -14,14 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 	"gopkg.in/natefinch/lumberjack.v2"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/internal/secret"
-)
-
-// Values of LOG_FORMAT.
-const (
-	formatAuto = "auto"
-	formatJSON = "json"
-	formatText = "text"
 )
 
 // maxLogValue bounds what a client can put into a log line through an error
@@ -50,27 +44,27 @@ func (f logFile) reopen() error {
 
 // openLog returns the log of cfg with console as the process's output. A
 // directory that cannot be written is a warning in the log, not an error.
-func openLog(cfg Config, console *os.File) *logBook {
-	pretty := cfg.LogFormat == formatText ||
-		cfg.LogFormat == formatAuto && cfg.Environment == development && isTerminal(console)
+func openLog(cfg config.Config, console *os.File) *logBook {
+	pretty := cfg.Log.Format == config.FormatText ||
+		cfg.Log.Format == config.FormatAuto && cfg.Server.Environment == config.Development && isTerminal(console)
 	return newLog(cfg, console, pretty)
 }
 
-func newLog(cfg Config, console io.Writer, pretty bool) *logBook {
+func newLog(cfg config.Config, console io.Writer, pretty bool) *logBook {
 	book := &logBook{level: new(slog.LevelVar)}
-	book.level.Set(cfg.LogLevel)
+	book.level.Set(cfg.Log.Level)
 	out := logOutputs{console: console}
 	problem := book.openFiles(cfg, &out)
 	book.queue = newLogQueue(out, book.level)
 	book.Logger = slog.New(newLogHandler(book.queue, book.level, pretty))
 	if problem != nil {
-		book.Warn("no log files", "dir", cfg.LogDir, "error", problem)
+		book.Warn("no log files", "dir", cfg.Log.Dir, "error", problem)
 	}
 	return book
 }
 
-func (b *logBook) openFiles(cfg Config, out *logOutputs) error {
-	if cfg.LogDir == "" {
+func (b *logBook) openFiles(cfg config.Config, out *logOutputs) error {
+	if cfg.Log.Dir == "" {
 		return nil
 	}
 	all, err := openLogFile(cfg, "all.log")
@@ -88,12 +82,12 @@ func (b *logBook) openFiles(cfg Config, out *logOutputs) error {
 }
 
 // openLogFile returns a rotating file which can be written now.
-func openLogFile(cfg Config, name string) (*lumberjack.Logger, error) {
-	path := filepath.Join(cfg.LogDir, name)
+func openLogFile(cfg config.Config, name string) (*lumberjack.Logger, error) {
+	path := filepath.Join(cfg.Log.Dir, name)
 	if err := makeLogFile(path); err != nil {
 		return nil, err
 	}
-	return &lumberjack.Logger{Filename: path, MaxSize: cfg.LogMaxSizeMB, MaxBackups: cfg.LogMaxFiles}, nil
+	return &lumberjack.Logger{Filename: path, MaxSize: cfg.Log.MaxSizeMB, MaxBackups: cfg.Log.MaxFiles}, nil
 }
 
 // makeLogFile makes the file with its directory unless it is there.
@@ -202,7 +196,7 @@ func (h logHandler) each(with func(slog.Handler) slog.Handler) slog.Handler {
 func tameAttr(_ []string, a slog.Attr) slog.Attr {
 	switch strings.ToLower(a.Key) {
 	case "token", "password", "secret", "authorization", "cookie":
-		return slog.String(a.Key, hidden)
+		return slog.String(a.Key, secret.Hidden)
 	}
 	switch a.Value.Kind() {
 	case slog.KindDuration: // a number says nothing without its unit

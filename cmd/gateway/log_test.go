@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -55,17 +56,17 @@ func recordsIn(t *testing.T, text []byte) (records []map[string]any) {
 	return records
 }
 
-func readLog(t *testing.T, cfg Config, name string) []map[string]any {
+func readLog(t *testing.T, cfg config.Config, name string) []map[string]any {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(cfg.LogDir, name))
+	text, err := os.ReadFile(filepath.Join(cfg.Log.Dir, name))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return recordsIn(t, text)
 }
 
-func logConfig(t *testing.T) Config {
-	return Config{LogLevel: slog.LevelInfo, LogDir: filepath.Join(t.TempDir(), "logs"), LogMaxSizeMB: 1, LogMaxFiles: 2}
+func logConfig(t *testing.T) config.Config {
+	return config.Config{Log: config.Log{Level: slog.LevelInfo, Dir: filepath.Join(t.TempDir(), "logs"), MaxSizeMB: 1, MaxFiles: 2}}
 }
 
 func messages(records []map[string]any) string {
@@ -126,7 +127,7 @@ func TestPrettyConsoleLeavesTheFilesJSON(t *testing.T) {
 // in the log once there is space.
 func TestBlockedOutputDropsAndTellsHowMany(t *testing.T) {
 	out := &screen{entered: make(chan struct{}, 2*logQueueLen), release: make(chan struct{})}
-	book := newLog(Config{}, out, false)
+	book := newLog(config.Config{}, out, false)
 	book.Info("first")
 	<-out.entered // the writer is inside, the queue empty
 	const excess = 100
@@ -202,7 +203,7 @@ func TestFilesRotateAndOldOnesGo(t *testing.T) {
 		t.Fatalf("%d dropped", droppedRecords(book.Logger))
 	}
 	count := func() int {
-		files, _ := filepath.Glob(filepath.Join(cfg.LogDir, "all*.log"))
+		files, _ := filepath.Glob(filepath.Join(cfg.Log.Dir, "all*.log"))
 		for _, file := range files {
 			if info, err := os.Stat(file); err == nil && info.Size() > 1<<20 {
 				t.Errorf("%s has %d bytes", file, info.Size())
@@ -211,9 +212,9 @@ func TestFilesRotateAndOldOnesGo(t *testing.T) {
 		return len(files)
 	}
 	// Old files are removed by a goroutine of the library.
-	for end := time.Now().Add(testFlush); count() != 1+cfg.LogMaxFiles; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(testFlush); count() != 1+cfg.Log.MaxFiles; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%d files, want %d", count(), 1+cfg.LogMaxFiles)
+			t.Fatalf("%d files, want %d", count(), 1+cfg.Log.MaxFiles)
 		}
 	}
 }
@@ -224,7 +225,7 @@ func TestUnwritableDirectoryIsOneWarning(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := &screen{}
-	book := newLog(Config{LogDir: filepath.Join(blocker, "logs")}, out, false)
+	book := newLog(config.Config{Log: config.Log{Dir: filepath.Join(blocker, "logs")}}, out, false)
 	book.Info("on")
 	book.Error("and on")
 	if err := book.Close(testFlush); err != nil {
@@ -253,7 +254,7 @@ func TestFileThatFailsIsReportedOnce(t *testing.T) {
 
 func TestSecretsAndLongValuesStayOutOfTheLog(t *testing.T) {
 	out := &screen{}
-	book := newLog(Config{}, out, false)
+	book := newLog(config.Config{}, out, false)
 	book.Info("x", "token", "hunter2", slog.Group("auth", "Password", "hunter2"),
 		"error", errors.New(strings.Repeat("é", 1<<20)))
 	book.With("authorization", "Bearer hunter2").Info(strings.Repeat("m", 1<<20))
@@ -268,7 +269,7 @@ func TestSecretsAndLongValuesStayOutOfTheLog(t *testing.T) {
 
 // A number in the place of a word tells an operator nothing.
 func TestEnumerationsAreLoggedAsWords(t *testing.T) {
-	cfg := mustParse(t, "LOG_DIR=")
+	cfg := config.Config{Log: config.Log{Level: slog.LevelInfo}}
 	var out screen
 	book := newLog(cfg, &out, false)
 	book.Info("ended", "reason", rooms.ReasonParseError)
@@ -289,12 +290,12 @@ func TestFormatIsAutoOnlyOnATerminal(t *testing.T) {
 	for _, row := range []struct {
 		format string
 		json   bool
-	}{{formatAuto, true}, {formatJSON, true}, {formatText, false}} {
+	}{{config.FormatAuto, true}, {config.FormatJSON, true}, {config.FormatText, false}} {
 		if err := file.Truncate(0); err != nil {
 			t.Fatal(err)
 		}
 		file.Seek(0, 0)
-		book := openLog(Config{Environment: development, LogFormat: row.format}, file)
+		book := openLog(config.Config{Server: config.Server{Environment: config.Development}, Log: config.Log{Format: row.format}}, file)
 		book.Info("x")
 		if err := book.Close(testFlush); err != nil {
 			t.Fatal(err)
@@ -306,7 +307,7 @@ func TestFormatIsAutoOnlyOnATerminal(t *testing.T) {
 }
 
 func BenchmarkLogInfo(b *testing.B) {
-	book := newLog(Config{}, &screen{}, false)
+	book := newLog(config.Config{}, &screen{}, false)
 	defer book.Close(testFlush)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/hometrip/gateway/internal/config"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,13 +30,13 @@ func newMemo(log *slog.Logger) *memo {
 }
 
 // write replaces what is in the memo by NAME=value, a zero byte behind each.
-func (m *memo) write(cfg *Config) {
+func (m *memo) write(cfg *config.Config) {
 	if m.file == nil {
 		return
 	}
 	var b strings.Builder
-	for _, s := range settings {
-		b.WriteString(s.name + "=" + s.kind.text(cfg) + "\x00")
+	for _, s := range config.Settings() {
+		b.WriteString(s.Name + "=" + s.Text(cfg) + "\x00")
 	}
 	_ = m.file.Truncate(0)
 	_, _ = m.file.WriteAt([]byte(b.String()), 0)

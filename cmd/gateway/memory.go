@@ -63,20 +63,20 @@ func limitMemory(log *slog.Logger) int64 {
 
 // maxOwed is how many bytes may wait for all slow clients.
 func (g *Gateway) maxOwed() int {
-	if g.cfg().MaxTotalPending > 0 {
-		return g.cfg().MaxTotalPending
+	if g.cfg().Limits.TotalPendingBytes > 0 {
+		return g.cfg().Limits.TotalPendingBytes
 	}
 	return int(g.memory / pendingShare)
 }
 
 // limits returns what a client may do in rooms.
 func (g *Gateway) limits() rooms.Limits {
-	l := g.cfg().limits()
+	l := g.cfg().RoomLimits()
 	if l.RoomBytes == 0 {
 		l.RoomBytes = int(g.memory / roomsShare)
 	}
 	if g.cluster != nil {
-		l.Linger = g.cfg().RoomLinger
+		l.Linger = g.cfg().Cluster.RoomLinger
 	}
 	return l
 }

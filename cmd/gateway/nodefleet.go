@@ -7,39 +7,33 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/rueidis"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/adapter"
 	"github.com/hometrip/gateway/upstream"
-)
-
-// Values of SOCKETIO_ADAPTER_EVENTS.
-const (
-	adapterNotRouted = "not-routed"
-	adapterAll       = "all"
-	adapterCompare   = "compare"
 )
 
 // nodeFleet returns this node's membership in a fleet of Node servers, nil
 // without SOCKETIO_ADAPTER_KEY.
 func (g *Gateway) nodeFleet() (*adapter.Adapter, error) {
 	cfg := g.cfg()
-	if cfg.AdapterKey == "" {
+	if cfg.Adapter.Key == "" {
 		return nil, nil
 	}
-	server, db, err := cfg.redisServer()
+	server, db, err := redisServer(cfg)
 	if err != nil {
 		return nil, err
 	}
 	c := adapter.Config{
-		Key:    cfg.AdapterKey,
-		Orders: fmt.Sprintf("%s%d:adapter:order:", cfg.KeyPrefix, db),
+		Key:    cfg.Adapter.Key,
+		Orders: fmt.Sprintf("%s%d:adapter:order:", cfg.Redis.KeyPrefix, db),
 		Open:   func() (rueidis.Client, error) { return server.Open(db, nil) },
 		Log:    g.log,
 	}
-	if cfg.AdapterEvents != adapterAll {
+	if cfg.Adapter.Events != config.AdapterAll {
 		c.Routed = g.routes.Emits
 	}
-	if cfg.AdapterEvents == adapterCompare {
+	if cfg.Adapter.Events == config.AdapterCompare {
 		g.comparer = adapter.NewComparer()
 		c.Compare = g.comparer
 	}

@@ -12,18 +12,19 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hometrip/gateway/internal/config"
 	"golang.org/x/sys/unix"
 )
 
 // checkPorts returns an error when another process has a port of ours.
-func (c Config) checkPorts() error {
-	if c.SharePort {
+func checkPorts(c config.Config) error {
+	if c.Server.SharePort {
 		return nil
 	}
-	err := checkPort(fmt.Sprintf("PORT=%d", c.Port), c.Host, c.Port)
-	if host, text, bad := net.SplitHostPort(c.AdminAddr); bad == nil && err == nil {
+	err := checkPort(fmt.Sprintf("PORT=%d", c.Server.Port), c.Server.Host, c.Server.Port)
+	if host, text, bad := net.SplitHostPort(c.Server.AdminAddr); bad == nil && err == nil {
 		port, _ := strconv.Atoi(text)
-		err = checkPort("ADMIN_ADDR="+c.AdminAddr, host, port)
+		err = checkPort("ADMIN_ADDR="+c.Server.AdminAddr, host, port)
 	}
 	return err
 }

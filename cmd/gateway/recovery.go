@@ -3,62 +3,21 @@ package main
 import (
 	"context"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/rooms"
 )
-
-// recoveryModes are the values of RECOVERY.
-var recoveryModes = map[string]rooms.RecoveryMode{
-	"off": rooms.RecoveryOff, "asked": rooms.RecoveryAsked, "all": rooms.RecoveryAll,
-}
-
-// recoverySettings are about clients that come back to what they missed.
-var recoverySettings = []setting{
-	{group: "Recovery", name: "RECOVERY", def: "asked",
-		doc:  "Who comes back to the events it missed while it was away: off, asked (clients that say recovery: true in their auth) or all. Events then have one more argument.",
-		kind: oneOf(func(c *Config) *string { return &c.Recovery }, "off", "asked", "all")},
-	{name: "RECOVERY_WINDOW", def: strconv.Itoa(2 * minute), doc: "Time for which a client may be away.",
-		kind: millis(1000, hour, func(c *Config) *time.Duration { return &c.RecoveryWindow })},
-	{name: "RECOVERY_MAX_EVENTS", def: strconv.Itoa(rooms.DefaultReplayEvents),
-		doc:  "Events that one return may bring; who has missed more is connected as a new client.",
-		kind: integer(1, 100_000, func(c *Config) *int { return &c.RecoveryMaxEvents })},
-	{name: "RECOVERY_MAX_BYTES", def: strconv.Itoa(rooms.DefaultReplayBytes), doc: "Bytes of these events, and half of MAX_PENDING_BYTES at most.",
-		kind: integer(1024, 64*mib, func(c *Config) *int { return &c.RecoveryMaxBytes })},
-	{name: "PRESENCE_GRACE", def: "5000",
-		doc:  "Time for which the others in a room are not told that a client has left which may come back. 0 tells at once.",
-		kind: millis(0, hour, func(c *Config) *time.Duration { return &c.PresenceGrace })},
-	{name: "MAX_RECOVERY_SESSIONS", def: strconv.Itoa(rooms.DefaultSessions),
-		doc:  "Ended sessions that a node remembers; the oldest are forgotten beyond.",
-		kind: integer(0, 10_000_000, func(c *Config) *int { return &c.MaxRecoverySessions })},
-	{name: "MAX_RECOVERY_BYTES", def: strconv.Itoa(rooms.DefaultSessionBytes), doc: "Bytes of their records.",
-		kind: integer(mib, 64*1024*mib, func(c *Config) *int { return &c.MaxRecoveryBytes })},
-	{name: "MAX_RECOVERY_PER_USER", def: strconv.Itoa(rooms.DefaultSessionsPerUser),
-		doc:  "Ended sessions of one user that a node remembers; others are not kept.",
-		kind: integer(1, 1_000_000, func(c *Config) *int { return &c.MaxRecoveryPerUser })},
-}
-
-// recovers reports whether clients may come back to what they missed.
-func (c Config) recovers() bool { return recoveryModes[c.Recovery] != rooms.RecoveryOff }
-
-// tailBytes is how much of the log is kept for clients that come back.
-func (c Config) tailBytes() int {
-	if !c.recovers() {
-		return 0
-	}
-	return c.EventLogTailBytes
-}
 
 // recovery says how clients come back.
 func (g *Gateway) recovery() rooms.Recovery {
 	cfg := g.cfg()
 	r := rooms.Recovery{
-		Mode: recoveryModes[cfg.Recovery], Window: cfg.RecoveryWindow, Grace: cfg.PresenceGrace,
-		MaxEvents: cfg.RecoveryMaxEvents, MaxBytes: min(cfg.RecoveryMaxBytes, cfg.MaxPendingBytes/2),
-		MaxSessions: cfg.MaxRecoverySessions, MaxMemory: cfg.MaxRecoveryBytes, PerUser: cfg.MaxRecoveryPerUser,
+		Mode: config.RecoveryModes[cfg.Recovery.Mode], Window: cfg.Recovery.Window, Grace: cfg.Recovery.PresenceGrace,
+		MaxEvents: cfg.Recovery.MaxEvents, MaxBytes: min(cfg.Recovery.MaxBytes, cfg.Limits.PendingBytes/2),
+		MaxSessions: cfg.Recovery.MaxSessions, MaxMemory: cfg.Recovery.MaxSessionBytes, PerUser: cfg.Recovery.MaxPerUser,
 	}
 	if g.log.Enabled(context.Background(), slog.LevelDebug) {
 		r.Report = func(r rooms.Return) {
@@ -66,7 +25,7 @@ func (g *Gateway) recovery() rooms.Recovery {
 				"offset", r.Offset, "events", r.Events)
 		}
 	}
-	if cfg.recovers() {
+	if cfg.Recovers() {
 		r.History = history{g}
 		if g.cluster != nil {
 			r.Remote = g.cluster.Sessions()
@@ -90,7 +49,7 @@ func (g *Gateway) awaitAbsent(ctx context.Context) {
 	if g.cluster == nil {
 		return // nobody is left to be told
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.cfg().PresenceGrace)
+	ctx, cancel := context.WithTimeout(ctx, g.cfg().Recovery.PresenceGrace)
 	defer cancel()
 	ticker := time.NewTicker(absentPoll)
 	defer ticker.Stop()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/hometrip/gateway/internal/auth"
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/upstream"
 )
 
@@ -20,7 +20,7 @@ import (
 // Owned by the goroutine of run.
 type reloader struct {
 	g       *Gateway
-	now     loaded // in effect
+	now     config.Loaded // in effect
 	book    *logBook
 	memo    *memo
 	signals chan os.Signal
@@ -31,7 +31,7 @@ type reloader struct {
 // newReloader keeps SIGHUP from ending the process.
 func newReloader(start launch) *reloader {
 	r := &reloader{
-		now: start.loaded, book: start.book, memo: newMemo(start.book.Logger),
+		now: start.Loaded, book: start.book, memo: newMemo(start.book.Logger),
 		signals: make(chan os.Signal, 1), terminal: isTerminal(os.Stdout),
 	}
 	signal.Notify(r.signals, syscall.SIGHUP)
@@ -68,7 +68,7 @@ func (r *reloader) close() {
 func (r *reloader) reload() {
 	r.book.reopen()
 	log := r.book.Logger
-	next, err := r.now.inputs.parse()
+	next, err := r.now.Sources.Parse()
 	if err == nil {
 		err = r.keepSecret(&next)
 	}
@@ -82,7 +82,7 @@ func (r *reloader) reload() {
 		log.Error("settings not reloaded: those before stay in effect", "error", err)
 		return
 	}
-	r.book.setLevel(merged.LogLevel)
+	r.book.setLevel(merged.Log.Level)
 	for _, event := range routes.Later {
 		restart = append(restart, "route "+event+" (RabbitMQ)")
 	}
@@ -90,8 +90,8 @@ func (r *reloader) reload() {
 		changed = append(changed, "route "+event)
 	}
 	log.Info("settings reloaded", "changed", changed, "needRestart", restart)
-	if !slices.Equal(next.warnings, r.now.warnings) || len(changed) > 0 {
-		next.warn(log)
+	if !slices.Equal(next.Warnings, r.now.Warnings) || len(changed) > 0 {
+		warnOfSettings(&next, log)
 	}
 	next.Config = merged
 	r.now = next
@@ -99,68 +99,68 @@ func (r *reloader) reload() {
 }
 
 // keepSecret has a gateway that made its secret up keep it.
-func (r *reloader) keepSecret(next *loaded) error {
-	if next.EphemeralSecret && r.now.EphemeralSecret {
-		next.JWTSecret, next.SecretFile = r.now.JWTSecret, r.now.SecretFile
+func (r *reloader) keepSecret(next *config.Loaded) error {
+	if next.Auth.EphemeralSecret && r.now.Auth.EphemeralSecret {
+		next.Auth.Secret, next.Auth.SecretFile = r.now.Auth.Secret, r.now.Auth.SecretFile
 		return nil
 	}
-	return next.useDevSecret(".", false)
+	return next.UseDevSecret(".", false)
 }
 
 // merge returns the settings of now with those of next that may change while
 // clients are served, and sentences about both kinds of change.
-func merge(now, next *loaded) (merged Config, changed, restart []string) {
-	for _, s := range settings {
-		before, after := s.kind.text(&now.Config), s.kind.text(&next.Config)
+func merge(now, next *config.Loaded) (merged config.Config, changed, restart []string) {
+	for _, s := range config.Settings() {
+		before, after := s.Text(&now.Config), s.Text(&next.Config)
 		text := before
 		switch {
 		case before == after:
-		case s.reload && !needsRestart(s.name, &now.Config, &next.Config):
+		case s.Reload && !needsRestart(s.Name, &now.Config, &next.Config):
 			text = after
-			changed = append(changed, fmt.Sprintf("%s: %s -> %s", s.name, s.show(before), s.show(after)))
+			changed = append(changed, fmt.Sprintf("%s: %s -> %s", s.Name, s.Show(before), s.Show(after)))
 		default:
-			restart = append(restart, fmt.Sprintf("%s: %s -> %s", s.name, s.show(before), s.show(after)))
+			restart = append(restart, fmt.Sprintf("%s: %s -> %s", s.Name, s.Show(before), s.Show(after)))
 		}
-		s.kind.set(&merged, text)
+		s.Set(&merged, text)
 	}
 	from := &next.Config
-	if merged.JWTSecret == now.JWTSecret {
+	if merged.Auth.Secret == now.Auth.Secret {
 		from = &now.Config
 	}
-	merged.EphemeralSecret, merged.SecretFile = from.EphemeralSecret, from.SecretFile
+	merged.Auth.EphemeralSecret, merged.Auth.SecretFile = from.Auth.EphemeralSecret, from.Auth.SecretFile
 	return merged, changed, restart
 }
 
 // needsRestart reports whether a setting that may be reloaded may not be
 // between these two.
-func needsRestart(name string, now, next *Config) bool {
+func needsRestart(name string, now, next *config.Config) bool {
 	switch {
 	case strings.HasPrefix(name, "JWT_"):
-		return now.keyKind() == "JWT_JWKS_URL" || now.keyKind() != next.keyKind()
+		return keySetting(*now) == "JWT_JWKS_URL" || keySetting(*now) != keySetting(*next)
 	case name == "MAX_CONNECTIONS_PER_IP": // counted from the start or not at all
-		return (now.MaxPerIP == 0) != (next.MaxPerIP == 0)
+		return (now.Limits.PerIP == 0) != (next.Limits.PerIP == 0)
 	}
 	return false
 }
 
 // apply has the gateway take the settings of cfg that may change. What can be
 // wrong is looked at first, so that an error changes nothing.
-func (g *Gateway) apply(cfg Config) (routes upstream.Reload, err error) {
-	if err := errors.Join(cfg.contradictions()...); err != nil {
+func (g *Gateway) apply(cfg config.Config) (routes upstream.Reload, err error) {
+	if err := cfg.Check(); err != nil {
 		return routes, err
 	}
-	connections, err := maxConnections(cfg.MaxConnections)
+	connections, err := maxConnections(cfg.Limits.Connections)
 	if err != nil {
 		return routes, err
 	}
-	table, err := cfg.table()
+	table, err := loadRoutes(cfg)
 	if err != nil {
 		return routes, err
 	}
 	before := g.swap(cfg)
 	public, admin, err := g.handlers()
-	if err == nil && cfg.JWTJWKSURL == "" {
-		err = cfg.verification(g.verifier.Reload)
+	if err == nil && cfg.Auth.JWKSURL == "" {
+		err = verification(cfg, g.verifier.Reload)
 	}
 	if err == nil {
 		err = g.hub.SetLimits(g.limits())
@@ -178,45 +178,45 @@ func (g *Gateway) apply(cfg Config) (routes upstream.Reload, err error) {
 }
 
 // verification calls use with what tokens are verified with.
-func (c Config) verification(use func(auth.Config) error) error {
+func verification(c config.Config, use func(auth.Config) error) error {
 	err := use(auth.Config{
-		Secret:    c.JWTSecret,
-		PublicKey: c.JWTPublicKey,
-		JWKSURL:   c.JWTJWKSURL,
-		Issuer:    c.JWTIssuer,
-		Audience:  c.JWTAudience,
+		Secret:    c.Auth.Secret,
+		PublicKey: c.Auth.PublicKey,
+		JWKSURL:   c.Auth.JWKSURL,
+		Issuer:    c.Auth.Issuer,
+		Audience:  c.Auth.Audience,
 	})
 	if err != nil {
-		return settingsError{fmt.Errorf("%s: %w", c.keyKind(), err)}
+		return config.Error{Err: fmt.Errorf("%s: %w", keySetting(c), err)}
 	}
 	return nil
 }
 
-// keyKind returns the setting that has the key.
-func (c Config) keyKind() string {
+// keySetting returns the setting that has the key.
+func keySetting(c config.Config) string {
 	switch {
-	case c.JWTPublicKey != "":
+	case c.Auth.PublicKey != "":
 		return "JWT_PUBLIC_KEY"
-	case c.JWTJWKSURL != "":
+	case c.Auth.JWKSURL != "":
 		return "JWT_JWKS_URL"
 	}
 	return "JWT_SECRET"
 }
 
-// table returns the routes of ROUTES_FILE.
-func (c Config) table() (*upstream.Table, error) {
-	table, err := upstream.LoadTable(c.RoutesFile)
+// loadRoutes returns the routes of ROUTES_FILE.
+func loadRoutes(c config.Config) (*upstream.Table, error) {
+	table, err := upstream.LoadTable(c.Events.RoutesFile)
 	if err != nil {
-		return nil, settingsError{fmt.Errorf("ROUTES_FILE=%s: %w", c.RoutesFile, err)}
+		return nil, config.Error{Err: fmt.Errorf("ROUTES_FILE=%s: %w", c.Events.RoutesFile, err)}
 	}
 	return table, nil
 }
 
 // cfg returns the settings in effect.
-func (g *Gateway) cfg() Config { return *g.config.Load() }
+func (g *Gateway) cfg() config.Config { return *g.config.Load() }
 
 // swap puts settings into effect and returns those before.
-func (g *Gateway) swap(cfg Config) (before Config) {
+func (g *Gateway) swap(cfg config.Config) (before config.Config) {
 	if old := g.config.Swap(&cfg); old != nil {
 		before = *old
 	}

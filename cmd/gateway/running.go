@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/internal/doctor"
 )
 
@@ -72,35 +73,35 @@ func descriptorsOf(process string) uint64 {
 }
 
 // runningHere returns the gateways that the settings of l are those of.
-func (l *loaded) runningHere() []running {
+func runningHere(l *config.Loaded) []running {
 	program, err := os.Executable()
 	if err != nil {
 		return nil
 	}
 	directory := ""
-	if l.install == nil {
+	if l.Installation == nil {
 		directory, _ = os.Getwd()
 	}
 	return findRunning("/proc", program, directory)
 }
 
-// compare says how the settings of a process differ from those on disk.
-func (l *loaded) compare(r running) []doctor.Finding {
+// compareSettings says how the settings of a process differ from those on disk.
+func compareSettings(l *config.Loaded, r running) []doctor.Finding {
 	var findings []doctor.Finding
-	for _, s := range settings {
-		disk, process := s.kind.text(&l.Config), r.settings[s.name]
-		if disk == process || s.name == "JWT_SECRET" && l.EphemeralSecret {
+	for _, s := range config.Settings() {
+		disk, process := s.Text(&l.Config), r.settings[s.Name]
+		if disk == process || s.Name == "JWT_SECRET" && l.Auth.EphemeralSecret {
 			continue
 		}
 		do := "a restart (websocket-gateway-handover) applies it"
-		if s.reload {
+		if s.Reload {
 			do = fmt.Sprintf("a reload (systemctl reload, or kill -HUP %d) applies it", r.pid)
 		}
-		found := fmt.Sprintf("%q in effect, %q on disk", s.show(process), s.show(disk))
-		if s.secret {
+		found := fmt.Sprintf("%q in effect, %q on disk", s.Show(process), s.Show(disk))
+		if s.Secret {
 			found = "another value in effect than on disk"
 		}
-		findings = append(findings, doctor.Finding{Check: s.name, Verdict: doctor.Warn, Found: found,
+		findings = append(findings, doctor.Finding{Check: s.Name, Verdict: doctor.Warn, Found: found,
 			Want: "the same in both", Do: do})
 	}
 	if findings == nil {
@@ -109,10 +110,10 @@ func (l *loaded) compare(r running) []doctor.Finding {
 	return doctor.In(fmt.Sprintf("process %d", r.pid), findings)
 }
 
-// processes compares all gateways that run.
-func (l *loaded) processes(found []running) (findings []doctor.Finding) {
+// compareProcesses compares all gateways that run.
+func compareProcesses(l *config.Loaded, found []running) (findings []doctor.Finding) {
 	for _, r := range found {
-		findings = append(findings, l.compare(r)...)
+		findings = append(findings, compareSettings(l, r)...)
 	}
 	if len(found) == 0 {
 		findings = doctor.In("process", []doctor.Finding{{Check: "settings", Verdict: doctor.Skip,
@@ -123,14 +124,14 @@ func (l *loaded) processes(found []running) (findings []doctor.Finding) {
 
 // descriptorLimit returns RLIMIT_NOFILE of the gateway: of the process that
 // runs, else what the unit would give it, else own.
-func (l *loaded) descriptorLimit(found []running, own uint64) uint64 {
+func descriptorLimit(l *config.Loaded, found []running, own uint64) uint64 {
 	for _, r := range found {
 		if r.descriptors > 0 {
 			return r.descriptors
 		}
 	}
-	if l.install != nil && l.install.descriptors > 0 {
-		return l.install.descriptors
+	if l.Installation != nil && l.Installation.Descriptors > 0 {
+		return l.Installation.Descriptors
 	}
 	return own
 }

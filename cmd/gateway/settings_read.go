@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/internal/doctor"
 )
 
@@ -18,10 +19,10 @@ func envFileFlag(root *cobra.Command) {
 }
 
 // readServing returns the settings of a gateway that is to serve now.
-func readServing(c *cobra.Command) (loaded, error) {
-	l, err := processInputs(namedEnvFiles(c)).parse()
+func readServing(c *cobra.Command) (config.Loaded, error) {
+	l, err := config.ProcessSources(namedEnvFiles(c)).Parse()
 	if err == nil {
-		err = l.useDevSecret(".", true)
+		err = l.UseDevSecret(".", true)
 	}
 	return l, err
 }
@@ -29,36 +30,36 @@ func readServing(c *cobra.Command) (loaded, error) {
 // readSettings returns the settings of the gateway that a command is about.
 // If the program is the one of the Debian package, they are what its service
 // reads, not what this shell has; a line on the standard error says so.
-func readSettings(c *cobra.Command) (loaded, error) {
+func readSettings(c *cobra.Command) (config.Loaded, error) {
 	in, install := commandInputs(namedEnvFiles(c))
-	l, err := in.parse()
+	l, err := in.Parse()
 	if err == nil {
-		err = l.useDevSecret(".", false)
+		err = l.UseDevSecret(".", false)
 	}
-	l.install = install
+	l.Installation = install
 	if install != nil {
-		fmt.Fprintln(c.ErrOrStderr(), "gateway: "+in.describe(install))
+		fmt.Fprintln(c.ErrOrStderr(), "gateway: "+describeSources(in, install))
 	}
 	return l, err
 }
 
-func commandInputs(named []string) (inputs, *installation) {
+func commandInputs(named []string) (config.Sources, *config.Installation) {
 	if program, err := os.Executable(); err == nil && len(named) == 0 {
-		if install := findInstallation(program); install != nil {
-			return install.inputs(), install
+		if install := config.FindInstallation(program); install != nil {
+			return install.Sources(), install
 		}
 	}
-	return processInputs(named), nil
+	return config.ProcessSources(named), nil
 }
 
-// describe says where settings are read.
-func (in inputs) describe(install *installation) string {
-	files := strings.Join(in.paths, ", ")
+// describeSources says where settings are read.
+func describeSources(in config.Sources, install *config.Installation) string {
+	files := strings.Join(in.Paths, ", ")
 	if install == nil {
 		return "settings are those of this environment and " + files
 	}
 	return fmt.Sprintf("settings are those of the service (%s and %s), not of this environment; --env-file reads others",
-		install.unit, files)
+		install.Unit, files)
 }
 
 func namedEnvFiles(c *cobra.Command) []string {
@@ -70,18 +71,18 @@ func namedEnvFiles(c *cobra.Command) []string {
 }
 
 // readConfig is readSettings for who only needs the values.
-func readConfig(c *cobra.Command) (Config, error) {
+func readConfig(c *cobra.Command) (config.Config, error) {
 	l, err := readSettings(c)
 	return l.Config, err
 }
 
-// warn logs what is odd about the settings: names that are nobody's, values
+// warnOfSettings logs what is odd about the settings: names that are nobody's, values
 // that look mistaken, and in production what the doctor calls a failure.
-func (l *loaded) warn(log *slog.Logger) {
-	for _, warning := range l.warnings {
+func warnOfSettings(l *config.Loaded, log *slog.Logger) {
+	for _, warning := range l.Warnings {
 		log.Warn("a setting looks wrong", "setting", warning)
 	}
-	if !l.deployed() {
+	if !l.Deployed() {
 		return
 	}
 	for _, f := range dangers(l.Config).Check() {

@@ -21,9 +21,9 @@ func (g *Gateway) publisher() http.Handler {
 	return &upstream.Publisher{
 		Table:   g.routes,
 		Log:     g.events,
-		MaxBody: g.cfg().MaxEventSize,
-		Token:   g.cfg().PublishToken,
-		Local:   !g.cfg().deployed(),
+		MaxBody: g.cfg().Events.MaxSize,
+		Token:   g.cfg().Events.PublishToken,
+		Local:   !g.cfg().Deployed(),
 	}
 }
 
@@ -31,12 +31,12 @@ func (g *Gateway) publisher() http.Handler {
 func (g *Gateway) backDoor() (*upstream.Consumer, error) {
 	c := upstream.Config{
 		Log:     g.events,
-		Window:  g.cfg().RabbitMQPrefetch,
-		MaxBody: g.cfg().MaxEventSize,
+		Window:  g.cfg().RabbitMQ.Prefetch,
+		MaxBody: g.cfg().Events.MaxSize,
 		Table:   g.routes,
 		Rooms:   g.eventRooms(),
 		Missed:  func() { g.server.Renew() },
-		Tail:    g.cfg().tailBytes(),
+		Tail:    g.cfg().TailBytes(),
 		Logger:  g.log,
 	}
 	if g.cluster != nil {
@@ -59,9 +59,9 @@ func (g *Gateway) newSorter() (*upstream.Sorter, error) {
 		return nil, nil
 	}
 	c := upstream.Config{
-		Log: g.events.lasting, Window: g.cfg().RabbitMQPrefetch, MaxBody: g.cfg().MaxEventSize, Table: g.routes, Logger: g.log,
+		Log: g.events.lasting, Window: g.cfg().RabbitMQ.Prefetch, MaxBody: g.cfg().Events.MaxSize, Table: g.routes, Logger: g.log,
 	}
-	g.events.letters = rabbitmq.NewLetters(g.cfg().streamConfig(g.routes, g.log))
+	g.events.letters = rabbitmq.NewLetters(streamConfig(g.cfg(), g.routes, g.log))
 	return upstream.NewSorter(c, g.events.letters, g.events.stream.MoveQueues)
 }
 
@@ -130,7 +130,7 @@ func (b eventBus) state() eventBus { return eventBus{IsConnected: b.IsConnected}
 func (g *Gateway) eventBus() eventBus {
 	s := g.consumer.Status()
 	since := s.Since.UTC()
-	host, port, attempts := g.cfg().RabbitMQHost, g.cfg().RabbitMQPort, s.Attempts
+	host, port, attempts := g.cfg().RabbitMQ.Host, g.cfg().RabbitMQ.Port, s.Attempts
 	bus := eventBus{
 		IsConnected: s.Connected, ReconnectAttempts: &attempts, Host: &host, Port: &port,
 		Since: &since, Foreign: s.Foreign, Log: g.events.where(), Position: g.consumer.Totals().Position.String(),

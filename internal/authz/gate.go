@@ -63,8 +63,6 @@ type Gate struct {
 
 var _ rooms.Authorizer = (*Gate)(nil)
 
-const notificationPrefix = "notification:"
-
 // Authorize implements rooms.Authorizer.
 func (g *Gate) Authorize(who rooms.Identity, room string, done func(error)) {
 	if v, ok := g.quick(who, room); ok {
@@ -83,7 +81,7 @@ func (g *Gate) Authorize(who rooms.Identity, room string, done func(error)) {
 }
 
 func (g *Gate) quick(who rooms.Identity, room string) (v Verdict, ok bool) {
-	if id, found := strings.CutPrefix(room, notificationPrefix); found {
+	if id, found := strings.CutPrefix(room, rooms.NotificationPrefix); found {
 		switch {
 		case id == who.UserID && id != "":
 			return yes("it is the user's own notification room"), true

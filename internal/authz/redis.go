@@ -227,7 +227,7 @@ func (s *sets) reviewMembers(ctx context.Context, room string) error {
 	}
 	var out []string
 	for i, user := range users {
-		own := room == notificationPrefix+user
+		own := room == rooms.NotificationPrefix+user
 		if !in[i] && !own {
 			out = append(out, user)
 		}

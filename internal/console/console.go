@@ -14,7 +14,6 @@ package console
 import (
 	"bytes"
 	"crypto/sha256"
-	"crypto/subtle"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -23,6 +22,8 @@ import (
 	"net/http"
 	"path"
 	"strings"
+
+	"github.com/hometrip/gateway/internal/bearer"
 )
 
 const (
@@ -118,14 +119,13 @@ func (p *Page) guard(next http.Handler) http.Handler {
 	if p.config.Token == "" {
 		return next
 	}
-	want := sha256.Sum256([]byte(p.config.Token))
+	want := bearer.New(p.config.Token)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, given, ok := r.BasicAuth()
 		if !ok {
-			given, ok = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+			given = bearer.Token(r.Header.Get("Authorization"))
 		}
-		sum := sha256.Sum256([]byte(given)) // of one length, so that the comparison tells none
-		if !ok || subtle.ConstantTimeCompare(sum[:], want[:]) != 1 {
+		if !want.Has(given) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="gateway console", charset="UTF-8"`)
 			answer(w, http.StatusUnauthorized, "error", "want CONSOLE_TOKEN, as a password with any user name or as a bearer token")
 			return

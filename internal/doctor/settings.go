@@ -93,7 +93,7 @@ func (s Settings) origins() Finding {
 func (s Settings) rooms() Finding {
 	const check = "ROOM_POLICY"
 	if s.OpenRooms {
-		f := bad(Warn, check, "open", "claims, webhook or redis: now every user may join every room", "see Rooms in the README")
+		f := bad(Warn, check, "open", "claims, webhook or redis: now every user may join every room", "see docs/operations.md#who-may-be-in-a-room")
 		if !s.Production {
 			f = ok(check, "open")
 		}

@@ -58,11 +58,7 @@ func TestDebianPackage(t *testing.T) {
 		}
 	}
 	doc := filepath.Join(root, "usr/share/doc/websocket-gateway")
-	for _, link := range regexp.MustCompile(`\]\(([^)#:]+)[)#]`).FindAllStringSubmatch(read(t, filepath.Join(doc, "README.md")), -1) {
-		if _, err := os.Stat(filepath.Join(doc, link[1])); err != nil {
-			t.Errorf("the README of the package links %s: %v", link[1], err)
-		}
-	}
+	wantLinks(t, doc, "README.md", "SECURITY.md", "docs/operations.md")
 	for _, path := range []string{
 		"usr/sbin/websocket-gateway-handover", "usr/lib/systemd/system/websocket-gateway.service",
 		"usr/share/doc/websocket-gateway/copyright", "usr/share/doc/websocket-gateway/licences.gz",
@@ -70,6 +66,29 @@ func TestDebianPackage(t *testing.T) {
 	} {
 		if info, err := os.Stat(filepath.Join(root, path)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v, %v", path, info, err)
+		}
+	}
+}
+
+// wantLinks wants these pages and whatever any page links to be below a folder.
+func wantLinks(t *testing.T, folder string, pages ...string) {
+	t.Helper()
+	link := regexp.MustCompile(`\]\(([^)#:]+)[)#]`)
+	seen := make(map[string]bool)
+	for len(pages) > 0 {
+		page := pages[0]
+		pages = pages[1:]
+		if seen[page] {
+			continue
+		}
+		seen[page] = true
+		for _, to := range link.FindAllStringSubmatch(read(t, filepath.Join(folder, page)), -1) {
+			target := filepath.Join(filepath.Dir(page), to[1])
+			if _, err := os.Stat(filepath.Join(folder, target)); err != nil {
+				t.Errorf("%s of the package links %s: %v", page, to[1], err)
+			} else if filepath.Ext(target) == ".md" {
+				pages = append(pages, target)
+			}
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/hometrip/gateway/internal/loglimit"
 	"github.com/redis/rueidis"
 )
 
@@ -26,7 +27,7 @@ var errHungUp = errors.New("redis: the connection has ended")
 // run keeps a connection, for ever.
 func (a *Adapter) run(ctx context.Context) {
 	pause := reconnectMin
-	var complained time.Time
+	var complaints loglimit.Limiter
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := a.serve(ctx)
@@ -36,8 +37,7 @@ func (a *Adapter) run(ctx context.Context) {
 		if time.Since(began) > reconnectMax {
 			pause = reconnectMin
 		}
-		if time.Since(complained) > complainEvery {
-			complained = time.Now()
+		if _, ok := complaints.Allow(time.Now(), complainEvery); ok {
 			a.config.Log.Warn("no connection to the Node servers through Redis, trying again", "error", err)
 		}
 		select {

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"os"
@@ -11,15 +11,15 @@ import (
 func TestMadeUpSecretIsKept(t *testing.T) {
 	dir := t.TempDir()
 	first, second, unkept := mustParse(t), mustParse(t), mustParse(t)
-	if err := unkept.useDevSecret(dir, false); err != nil || unkept.SecretFile != "" {
-		t.Errorf("a command that does not serve: %q, %v", unkept.SecretFile, err)
+	if err := unkept.UseDevSecret(dir, false); err != nil || unkept.Auth.SecretFile != "" {
+		t.Errorf("a command that does not serve: %q, %v", unkept.Auth.SecretFile, err)
 	}
 	for _, cfg := range []*Config{&first, &second, &unkept} {
-		if err := cfg.useDevSecret(dir, cfg != &unkept); err != nil {
+		if err := cfg.UseDevSecret(dir, cfg != &unkept); err != nil {
 			t.Fatal(err)
 		}
-		if cfg.JWTSecret != first.JWTSecret || cfg.SecretFile == "" {
-			t.Errorf("secret %q of %q, want the first's", cfg.JWTSecret, cfg.SecretFile)
+		if cfg.Auth.Secret != first.Auth.Secret || cfg.Auth.SecretFile == "" {
+			t.Errorf("secret %q of %q, want the first's", cfg.Auth.Secret, cfg.Auth.SecretFile)
 		}
 	}
 	info, err := os.Stat(filepath.Join(dir, devSecretFile))
@@ -30,8 +30,8 @@ func TestMadeUpSecretIsKept(t *testing.T) {
 		t.Errorf("%d files are left, want one", len(entries))
 	}
 	own := mustParse(t, "JWT_SECRET=mine")
-	if err := own.useDevSecret(dir, true); err != nil || own.JWTSecret != "mine" {
-		t.Errorf("JWT_SECRET=mine became %q, %v", own.JWTSecret, err)
+	if err := own.UseDevSecret(dir, true); err != nil || own.Auth.Secret != "mine" {
+		t.Errorf("JWT_SECRET=mine became %q, %v", own.Auth.Secret, err)
 	}
 }
 
@@ -42,10 +42,10 @@ func TestGatewaysThatStartAtOnceKeepOneSecret(t *testing.T) {
 	for i := range secrets {
 		cfg := mustParse(t)
 		all.Go(func() {
-			if err := cfg.useDevSecret(dir, true); err != nil {
+			if err := cfg.UseDevSecret(dir, true); err != nil {
 				t.Error(err)
 			}
-			secrets[i] = cfg.JWTSecret
+			secrets[i] = cfg.Auth.Secret
 		})
 	}
 	all.Wait()
@@ -67,12 +67,12 @@ func TestBadSecretFileIsAnErrorThatSaysWhatToDo(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg := mustParse(t)
-		if err := cfg.useDevSecret(dir, true); err == nil || !strings.Contains(err.Error(), "delete it") || !strings.Contains(err.Error(), path) {
+		if err := cfg.UseDevSecret(dir, true); err == nil || !strings.Contains(err.Error(), "delete it") || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	cfg := mustParse(t)
-	if err := cfg.useDevSecret(filepath.Join(t.TempDir(), "missing"), true); err != nil || cfg.SecretFile != "" || cfg.JWTSecret == "" {
-		t.Errorf("a directory that cannot be written: %q, %v", cfg.SecretFile, err)
+	if err := cfg.UseDevSecret(filepath.Join(t.TempDir(), "missing"), true); err != nil || cfg.Auth.SecretFile != "" || cfg.Auth.Secret == "" {
+		t.Errorf("a directory that cannot be written: %q, %v", cfg.Auth.SecretFile, err)
 	}
 }

@@ -1,7 +1,7 @@
-package main
+package config
 
 import (
-	"log/slog"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,7 +10,7 @@ import (
 )
 
 // settled parses settings of the environment and the lines of a file.
-func settled(t *testing.T, environment, file string) (loaded, error) {
+func settled(t *testing.T, environment, file string) (Loaded, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), ".env")
 	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
@@ -21,7 +21,7 @@ func settled(t *testing.T, environment, file string) (loaded, error) {
 		name, value, _ := strings.Cut(word, "=")
 		values[name] = value
 	}
-	return inputs{environments: []environ{{name: "environment", values: values}}, paths: []string{path}}.parse()
+	return Sources{environments: []Environ{{Name: "environment", values: values}}, Paths: []string{path}}.Parse()
 }
 
 func TestMistypedNamesAreReported(t *testing.T) {
@@ -42,7 +42,7 @@ func TestMistypedNamesAreReported(t *testing.T) {
 		{"PORT=1", "PORT=2\nMESSAGE_SERVICE_URL=", ""},
 	} {
 		l, err := settled(t, row.environment, row.file)
-		if got := strings.Join(l.warnings, "\n"); err != nil || !strings.HasSuffix(got, row.want) && !strings.Contains(got, row.want) || row.want == "" && got != "" {
+		if got := strings.Join(l.Warnings, "\n"); err != nil || !strings.HasSuffix(got, row.want) && !strings.Contains(got, row.want) || row.want == "" && got != "" {
 			t.Errorf("development, %q %q: got %q, %v; want %q", row.environment, row.file, got, err, row.want)
 		}
 		_, err = settled(t, "NODE_ENV=production JWT_SECRET=0123456789abcdef "+row.environment, row.file)
@@ -65,12 +65,12 @@ func TestWhereASettingComesFrom(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"PORT": "environment", "REDIS_PORT": "default"} {
-		if l.from[name] != want {
-			t.Errorf("%s comes from %q, want %q", name, l.from[name], want)
+		if l.From[name] != want {
+			t.Errorf("%s comes from %q, want %q", name, l.From[name], want)
 		}
 	}
-	if from := l.from["REDIS_HOST"]; !strings.HasSuffix(from, ".env:3") || l.RedisHost != "r" {
-		t.Errorf("REDIS_HOST=%s comes from %q, want line 3 of the file", l.RedisHost, from)
+	if from := l.From["REDIS_HOST"]; !strings.HasSuffix(from, ".env:3") || l.Redis.Host != "r" {
+		t.Errorf("REDIS_HOST=%s comes from %q, want line 3 of the file", l.Redis.Host, from)
 	}
 }
 
@@ -82,12 +82,12 @@ func TestLastFileWinsAndMissingFilesAreErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l, err := inputs{paths: []string{first, last}}.parse()
-	if err != nil || l.Port != 2 || l.Host != "10.0.0.1" || l.LogDir != "there" {
-		t.Errorf("%d %s %s, %v", l.Port, l.Host, l.LogDir, err)
+	l, err := Sources{Paths: []string{first, last}}.Parse()
+	if err != nil || l.Server.Port != 2 || l.Server.Host != "10.0.0.1" || l.Log.Dir != "there" {
+		t.Errorf("%d %s %s, %v", l.Server.Port, l.Server.Host, l.Log.Dir, err)
 	}
-	_, err = inputs{paths: []string{first, filepath.Join(dir, "missing")}}.parse()
-	if err == nil || exitCode(failure{err}) != exitUsage || !strings.Contains(err.Error(), "missing") {
+	_, err = Sources{Paths: []string{first, filepath.Join(dir, "missing")}}.Parse()
+	if _, wrong := errors.AsType[Error](err); !wrong || !strings.Contains(err.Error(), "missing") {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }
@@ -98,7 +98,7 @@ func TestDurationsTakeUnits(t *testing.T) {
 		"10": "10", "1.5ms": "", "10 s": "", "": "10000", "-1s": "", "2h": "",
 	} {
 		cfg, err := parseConfig(environment("DRAIN_PERIOD="+text, "SHUTDOWN_TIMEOUT=3600000"), nil)
-		s := settings[slices.IndexFunc(settings, func(s setting) bool { return s.name == "DRAIN_PERIOD" })]
+		s := settings[slices.IndexFunc(settings, func(s Setting) bool { return s.Name == "DRAIN_PERIOD" })]
 		if got := s.kind.text(&cfg); err == nil && got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: got %s, %v; want %q", text, got, err, want)
 		}
@@ -111,7 +111,7 @@ func TestValuesThatLookLikeSecondsAreReported(t *testing.T) {
 		"DRAIN_PERIOD=10ms": "", "DRAIN_PERIOD=100": "", "DRAIN_PERIOD=0": "", "DRAIN_PERIOD=10s": "", "PING_INTERVAL=300": "",
 	} {
 		l, err := settled(t, word, "")
-		if got := strings.Join(l.warnings, "\n"); err != nil || !strings.Contains(got, want) || want == "" && got != "" {
+		if got := strings.Join(l.Warnings, "\n"); err != nil || !strings.Contains(got, want) || want == "" && got != "" {
 			t.Errorf("%s: got %q, %v; want %q", word, got, err, want)
 		}
 	}
@@ -169,38 +169,18 @@ LimitNOFILE=200000
 	write("a.env", "PORT=1\nREDIS_HOST=a\nLOG_LEVEL=debug\n")
 	write("b.env", "REDIS_HOST=b\n")
 	write("c.env", "NODE_ENV=development\n")
-	install := findInstallation(filepath.Join(root, packagedProgram))
-	if install == nil || install.descriptors != 4096 || install.directory != filepath.Join(root, "/var/lib/websocket-gateway") {
+	install := FindInstallation(filepath.Join(root, packagedProgram))
+	if install == nil || install.Descriptors != 4096 || install.Directory != filepath.Join(root, "/var/lib/websocket-gateway") {
 		t.Fatalf("%+v", install)
 	}
-	l, err := install.inputs().parse()
-	if err != nil || l.Environment != development || l.KeyPrefix != "a b" || l.Port != 4 || l.RedisHost != "b" || l.LogLevel.String() != "DEBUG" {
+	l, err := install.Sources().Parse()
+	if err != nil || l.Server.Environment != Development || l.Redis.KeyPrefix != "a b" || l.Server.Port != 4 || l.Redis.Host != "b" || l.Log.Level.String() != "DEBUG" {
 		t.Errorf("%v, %v", l.Config, err)
 	}
-	if from := l.from["REDIS_HOST"]; from != filepath.Join(root, "b.env:1") {
+	if from := l.From["REDIS_HOST"]; from != filepath.Join(root, "b.env:1") {
 		t.Errorf("REDIS_HOST is from %s", from)
 	}
-	if install := findInstallation("/opt/gateway"); install != nil {
+	if install := FindInstallation("/opt/gateway"); install != nil {
 		t.Errorf("no package: %+v", install)
-	}
-}
-
-func TestProductionWarnsOfWhatTheDoctorFails(t *testing.T) {
-	for _, row := range []struct{ words, want string }{
-		{"NODE_ENV=production JWT_SECRET=secret ALLOW_WEAK_SECRET=true", "JWT_SECRET"},
-		{"NODE_ENV=production JWT_SECRET=0123456789abcdef0123", "JWT_SECRET"},
-		{"NODE_ENV=production JWT_SECRET=b3Jh7Vq1XzPzYk0u9mQ2sT4wE6rLcNaD5fGhJkMx CORS_ORIGIN=*", "CORS_ORIGIN"},
-		{"NODE_ENV=production JWT_SECRET=b3Jh7Vq1XzPzYk0u9mQ2sT4wE6rLcNaD5fGhJkMx CORS_ORIGIN=https://a.example", ""},
-		{"NODE_ENV=development JWT_SECRET=secret CORS_ORIGIN=*", ""},
-	} {
-		l, err := settled(t, row.words, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var logged strings.Builder
-		l.warn(slog.New(slog.NewTextHandler(&logged, nil)))
-		if got := logged.String(); !strings.Contains(got, "setting="+row.want) && row.want != "" || row.want == "" && got != "" || strings.Contains(got, "=secret") {
-			t.Errorf("%s: %q, want a warning about %q", row.words, got, row.want)
-		}
 	}
 }

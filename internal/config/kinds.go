@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -11,6 +11,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 // A kind is how a setting is read, checked and written.
@@ -226,5 +230,74 @@ func logLevel(field func(*Config) *slog.Level) kind {
 			return ok
 		},
 		text: func(c *Config) string { return strings.ToLower(field(c).String()) },
+	}
+}
+
+// redisURL reads an address of Redis, perhaps none.
+func redisURL(field func(*Config) *string) kind {
+	return checked("redis://user:password@host:port/db, rediss:// with TLS, unix://path; &addr= for more, ?master_set= with Sentinel",
+		func(text string) bool {
+			_, _, err := cluster.ParseURL(text)
+			return text == "" || err == nil
+		}, field)
+}
+
+// prefixes reads addresses and networks, perhaps none.
+func prefixes(field func(*Config) *[]netip.Prefix) kind {
+	return kind{
+		allowed: "IP addresses and networks with commas between, such as 10.0.0.0/8,192.0.2.7",
+		set: func(c *Config, text string) bool {
+			for _, word := range words(text) {
+				p, err := netip.ParsePrefix(word)
+				if err != nil {
+					var a netip.Addr
+					if a, err = netip.ParseAddr(word); err == nil {
+						p = netip.PrefixFrom(a, a.BitLen())
+					}
+				}
+				if err != nil {
+					return false
+				}
+				*field(c) = append(*field(c), p.Masked())
+			}
+			return true
+		},
+		text: func(c *Config) string {
+			list := slices.Clone(*field(c))
+			texts := make([]string, len(list))
+			for i, p := range list {
+				texts[i] = p.String()
+			}
+			return strings.Join(texts, ",")
+		},
+	}
+}
+
+func alphabet(field func(*Config) *rooms.Alphabet) kind {
+	return kind{
+		allowed: "characters and ranges of them, such as a-zA-Z0-9_-",
+		set: func(c *Config, text string) (ok bool) {
+			a, err := rooms.ParseAlphabet(text)
+			*field(c) = a
+			return err == nil
+		},
+		text: func(c *Config) string { return field(c).String() },
+	}
+}
+
+// amqpURLs reads addresses of RabbitMQ, perhaps none.
+func amqpURLs(field func(*Config) *[]string) kind {
+	return kind{
+		allowed: "amqp://user:password@host:port/vhost or amqps://…, several with commas between",
+		set: func(c *Config, text string) bool {
+			*field(c) = words(text)
+			for _, address := range *field(c) {
+				if rabbitmq.CheckAddress(address) != nil {
+					return false
+				}
+			}
+			return true
+		},
+		text: func(c *Config) string { return strings.Join(*field(c), ",") },
 	}
 }

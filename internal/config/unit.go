@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"os"
@@ -14,20 +14,20 @@ const (
 	instanceUnit    = "websocket-gateway@.service" // of the hand-over
 )
 
-// An installation is the service that the Debian package has set up: what its
+// An Installation is the service that the Debian package has set up: what its
 // unit gives the process. Paths begin with root.
-type installation struct {
+type Installation struct {
 	root        string // where the package is unpacked; "" is /
-	unit        string // path of the unit
+	Unit        string // path of the unit
 	variables   map[string]string
 	files       []string // of settings, the last wins
-	directory   string   // the process works in
-	descriptors uint64   // LimitNOFILE; 0: not set
+	Directory   string   // the process works in
+	Descriptors uint64   // LimitNOFILE; 0: not set
 }
 
-// findInstallation returns the installation that program belongs to, nil if
+// FindInstallation returns the installation that program belongs to, nil if
 // the package has not put it where it is.
-func findInstallation(program string) *installation {
+func FindInstallation(program string) *Installation {
 	root, packaged := strings.CutSuffix(program, packagedProgram)
 	if !packaged {
 		return nil
@@ -39,17 +39,17 @@ func findInstallation(program string) *installation {
 			name = instanceUnit
 		}
 	}
-	install := &installation{root: root, variables: make(map[string]string)}
+	install := &Installation{root: root, variables: make(map[string]string)}
 	for _, dir := range []string{"/etc/systemd/system/", "/usr/lib/systemd/system/"} {
 		if _, err := os.Stat(root + dir + name); err == nil {
-			install.unit = root + dir + name
+			install.Unit = root + dir + name
 			break
 		}
 	}
-	if install.unit == "" {
+	if install.Unit == "" {
 		return nil
 	}
-	install.apply(install.unit)
+	install.apply(install.Unit)
 	for _, dir := range []string{"/usr/lib/systemd/system/", "/etc/systemd/system/"} {
 		changes, _ := filepath.Glob(root + dir + name + ".d/*.conf")
 		for _, change := range changes {
@@ -60,7 +60,7 @@ func findInstallation(program string) *installation {
 }
 
 // apply takes what a unit or a change to it says of settings and limits.
-func (i *installation) apply(path string) {
+func (i *Installation) apply(path string) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return
@@ -85,10 +85,10 @@ func (i *installation) apply(path string) {
 				i.files = nil
 			}
 		case "WorkingDirectory":
-			i.directory = i.root + strings.Replace(strings.TrimPrefix(value, "-"), "%S", "/var/lib", 1)
+			i.Directory = i.root + strings.Replace(strings.TrimPrefix(value, "-"), "%S", "/var/lib", 1)
 		case "LimitNOFILE":
 			soft, _, _ := strings.Cut(value, ":")
-			i.descriptors, _ = strconv.ParseUint(soft, 10, 64)
+			i.Descriptors, _ = strconv.ParseUint(soft, 10, 64)
 		}
 	}
 	for name, value := range variables { // which win over Environment=
@@ -97,7 +97,7 @@ func (i *installation) apply(path string) {
 }
 
 // namedFiles returns the files of --env-file in a command line.
-func (i *installation) namedFiles(words []string) (files []string) {
+func (i *Installation) namedFiles(words []string) (files []string) {
 	for n, word := range words {
 		if file, ok := strings.CutPrefix(word, "--env-file="); ok {
 			files = append(files, i.root+file)
@@ -132,12 +132,12 @@ func unitWords(line string) (words []string) {
 	return words
 }
 
-// inputs returns where the service finds its settings.
-func (i *installation) inputs() inputs {
-	in := inputs{paths: slices.Clone(i.files)}
-	in.environments = []environ{{name: i.unit, values: i.variables, own: true}}
-	if len(in.paths) == 0 {
-		in.paths, in.optional = []string{filepath.Join(i.directory, ".env")}, true
+// Sources returns where the service finds its settings.
+func (i *Installation) Sources() Sources {
+	in := Sources{Paths: slices.Clone(i.files)}
+	in.environments = []Environ{{Name: i.Unit, values: i.variables, own: true}}
+	if len(in.Paths) == 0 {
+		in.Paths, in.optional = []string{filepath.Join(i.Directory, ".env")}, true
 	}
 	return in
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -13,8 +13,8 @@ import (
 	"github.com/joho/godotenv"
 )
 
-// fromDefault is where a setting comes from that nobody has set.
-const fromDefault = "default"
+// FromDefault is where a setting comes from that nobody has set.
+const FromDefault = "default"
 
 // An envFile is a file of NAME=value lines. Immutable.
 type envFile struct {
@@ -25,91 +25,91 @@ type envFile struct {
 
 // Inputs are the places that the settings of one process come from. The first
 // environment that has a name wins, then the last file that has it.
-type inputs struct {
-	environments []environ
-	paths        []string // of the files, read at each parse
+type Sources struct {
+	environments []Environ
+	Paths        []string // of the files, read at each parse
 	optional     bool     // a file that is not there counts as empty
 }
 
-// An environ is a set of variables under the name that people see.
-type environ struct {
-	name   string
+// An Environ is a set of variables under the name that people see.
+type Environ struct {
+	Name   string
 	values map[string]string
 	own    bool // everything in it is meant for the gateway
 }
 
-// A loaded is what the settings are, where each comes from, and what is odd.
-type loaded struct {
+// A Loaded is what the settings are, where each comes from, and what is odd.
+type Loaded struct {
 	Config
-	inputs   inputs
-	from     map[string]string // by setting: a file and line, an environment, or fromDefault
-	warnings []string
-	install  *installation // nil: the program is not where its package puts it
-	files    []envFile     // that were there
+	Sources      Sources
+	From         map[string]string // by setting: a file and line, an environment, or fromDefault
+	Warnings     []string
+	Installation *Installation // nil: the program is not where its package puts it
+	files        []envFile     // that were there
 }
 
 // ownEnvironment returns the variables of this process.
-func ownEnvironment() environ {
+func ownEnvironment() Environ {
 	values := make(map[string]string)
 	for _, word := range os.Environ() {
 		name, value, _ := strings.Cut(word, "=")
 		values[name] = value
 	}
-	return environ{name: "environment", values: values}
+	return Environ{Name: "environment", values: values}
 }
 
-// processInputs returns where a gateway started here finds its settings: in
+// ProcessSources returns where a gateway started here finds its settings: in
 // the environment, then in files, which is .env if none is named.
-func processInputs(files []string) inputs {
-	in := inputs{environments: []environ{ownEnvironment()}, paths: files}
+func ProcessSources(files []string) Sources {
+	in := Sources{environments: []Environ{ownEnvironment()}, Paths: files}
 	if len(files) == 0 {
-		in.paths, in.optional = []string{".env"}, true
+		in.Paths, in.optional = []string{".env"}, true
 	}
 	return in
 }
 
-// parse reads the files and returns the settings. The error names everything
+// Parse reads the files and returns the settings. The error names everything
 // that is wrong, a line for each.
-func (in inputs) parse() (loaded, error) {
+func (in Sources) Parse() (Loaded, error) {
 	files, err := in.read()
 	if err != nil {
-		return loaded{}, settingsError{err}
+		return Loaded{}, Error{Err: err}
 	}
 	return in.settle(files)
 }
 
 // settle is parse with the files read.
-func (in inputs) settle(files []envFile) (loaded, error) {
-	l := loaded{inputs: in, files: files, from: make(map[string]string, len(settings))}
+func (in Sources) settle(files []envFile) (Loaded, error) {
+	l := Loaded{Sources: in, files: files, From: make(map[string]string, len(settings))}
 	var wrong []error
 	for _, s := range settings {
 		text, from := in.find(s, files)
-		l.from[s.name] = from
+		l.From[s.Name] = from
 		if !s.kind.set(&l.Config, text) {
-			wrong = append(wrong, fmt.Errorf("%s=%q: want %s", s.name, s.show(text), s.kind.allowed))
-		} else if s.kind.odd != nil && from != fromDefault {
-			if odd := s.kind.odd(text, s.def); odd != "" {
-				l.warnings = append(l.warnings, s.name+"="+text+": "+odd)
+			wrong = append(wrong, fmt.Errorf("%s=%q: want %s", s.Name, s.Show(text), s.kind.allowed))
+		} else if s.kind.odd != nil && from != FromDefault {
+			if odd := s.kind.odd(text, s.Default); odd != "" {
+				l.Warnings = append(l.Warnings, s.Name+"="+text+": "+odd)
 			}
 		}
 	}
 	wrong = append(wrong, l.contradictions()...)
 	for _, stranger := range in.strangers(files) {
-		if l.deployed() {
+		if l.Deployed() {
 			wrong = append(wrong, errors.New(stranger))
 		} else {
-			l.warnings = append(l.warnings, stranger)
+			l.Warnings = append(l.Warnings, stranger)
 		}
 	}
 	if err := errors.Join(wrong...); err != nil {
-		return loaded{}, settingsError{err}
+		return Loaded{}, Error{Err: err}
 	}
 	l.makeUpSecret()
 	return l, nil
 }
 
-func (in inputs) read() (files []envFile, err error) {
-	for _, path := range in.paths {
+func (in Sources) read() (files []envFile, err error) {
+	for _, path := range in.Paths {
 		file, err := readEnvFile(path)
 		if errors.Is(err, fs.ErrNotExist) && in.optional {
 			continue
@@ -124,18 +124,18 @@ func (in inputs) read() (files []envFile, err error) {
 
 // find returns the text of a setting and where it stands. An empty one counts
 // as not set, unless empty means something.
-func (in inputs) find(s setting, files []envFile) (text, from string) {
+func (in Sources) find(s Setting, files []envFile) (text, from string) {
 	for _, env := range in.environments {
-		if text, ok := env.values[s.name]; ok && (text != "" || s.blank) {
-			return text, env.name
+		if text, ok := env.values[s.Name]; ok && (text != "" || s.blank) {
+			return text, env.Name
 		}
 	}
 	for _, file := range slices.Backward(files) {
-		if text, ok := file.values[s.name]; ok && (text != "" || s.blank) {
-			return text, file.at(s.name)
+		if text, ok := file.values[s.Name]; ok && (text != "" || s.blank) {
+			return text, file.at(s.Name)
 		}
 	}
-	return s.def, fromDefault
+	return s.Default, FromDefault
 }
 
 // at returns the place of a name, as file:line.
@@ -149,7 +149,7 @@ func (f envFile) at(name string) string {
 // strangers returns a sentence for each name that is not a setting: every one
 // in a file, and in the environment, which is not the gateway's alone, what
 // looks like a mistyped one.
-func (in inputs) strangers(files []envFile) (sentences []string) {
+func (in Sources) strangers(files []envFile) (sentences []string) {
 	for _, file := range files {
 		for _, name := range slices.Sorted(maps.Keys(file.values)) {
 			if why := stranger(name); why != "" {
@@ -160,7 +160,7 @@ func (in inputs) strangers(files []envFile) (sentences []string) {
 	for _, env := range in.environments {
 		for _, name := range slices.Sorted(maps.Keys(env.values)) {
 			if why := stranger(name); why != "" && (mistyped(name) || env.own && !forRuntime(name)) {
-				sentences = append(sentences, env.name+": "+name+": "+why)
+				sentences = append(sentences, env.Name+": "+name+": "+why)
 			}
 		}
 	}
@@ -192,7 +192,7 @@ func stranger(name string) string {
 }
 
 func isSetting(name string) bool {
-	return slices.ContainsFunc(settings, func(s setting) bool { return s.name == name })
+	return slices.ContainsFunc(settings, func(s Setting) bool { return s.Name == name })
 }
 
 const (
@@ -208,8 +208,8 @@ const (
 func nearest(name string) string {
 	best, least := "", farthest+1
 	for _, s := range settings {
-		if n := edits(strings.ToUpper(name), s.name); n < least && n < len(s.name)/2 {
-			best, least = s.name, n
+		if n := edits(strings.ToUpper(name), s.Name); n < least && n < len(s.Name)/2 {
+			best, least = s.Name, n
 		}
 	}
 	return best
@@ -288,3 +288,11 @@ func literalDollars(text string) string {
 	}
 	return strings.Join(lines, "")
 }
+
+// An Error says which settings are wrong, a line for each.
+type Error struct{ Err error }
+
+func (e Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns the errors.
+func (e Error) Unwrap() error { return e.Err }

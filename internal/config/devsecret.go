@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"crypto/rand"
@@ -14,11 +14,11 @@ import (
 // directory: without it each restart would refuse the tokens of the run before.
 const devSecretFile = ".gateway-dev-secret"
 
-// useDevSecret replaces a made-up JWT_SECRET by the one in devSecretFile. The
+// UseDevSecret replaces a made-up JWT_SECRET by the one in devSecretFile. The
 // file is made if create is set and it is not there. A directory that cannot
 // be written leaves the secret as it is, good for this run.
-func (c *Config) useDevSecret(dir string, create bool) error {
-	if !c.EphemeralSecret || c.Environment != development {
+func (c *Config) UseDevSecret(dir string, create bool) error {
+	if !c.Auth.EphemeralSecret || c.Server.Environment != Development {
 		return nil
 	}
 	path := filepath.Join(dir, devSecretFile)
@@ -33,9 +33,9 @@ func (c *Config) useDevSecret(dir string, create bool) error {
 		return nil
 	}
 	if err != nil {
-		return settingsError{fmt.Errorf("%w; delete it and a new one is made, or set JWT_SECRET", err)}
+		return Error{Err: fmt.Errorf("%w; delete it and a new one is made, or set JWT_SECRET", err)}
 	}
-	c.JWTSecret, c.SecretFile = secret, path
+	c.Auth.Secret, c.Auth.SecretFile = secret, path
 	return nil
 }
 
@@ -52,8 +52,8 @@ func readDevSecret(path string) (string, error) {
 		return "", err
 	}
 	secret := strings.TrimSpace(string(text))
-	if len(secret) < minSecret {
-		return "", fmt.Errorf("%s: %d bytes, want %d or more", path, len(secret), minSecret)
+	if len(secret) < MinSecret {
+		return "", fmt.Errorf("%s: %d bytes, want %d or more", path, len(secret), MinSecret)
 	}
 	return secret, nil
 }

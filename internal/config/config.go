@@ -1,0 +1,276 @@
+// Package config reads the gateway's settings: environment variables, and files
+// of NAME=value lines, become a Config. settings.go, limits.go and recovery.go
+// list every setting; kinds.go says how each kind of value is read and checked.
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+
+	"github.com/hometrip/gateway/internal/secret"
+)
+
+// Values of NODE_ENV.
+const (
+	Development = "development"
+	Test        = "test"
+	Staging     = "staging"
+	Production  = "production"
+)
+
+// Values of CONSOLE.
+const (
+	ConsoleAuto = "auto"
+	ConsoleOn   = "true"
+	ConsoleOff  = "false"
+)
+
+// Values of LOG_FORMAT.
+const (
+	FormatAuto = "auto"
+	FormatJSON = "json"
+	FormatText = "text"
+)
+
+// Values of SOCKETIO_ADAPTER_EVENTS.
+const (
+	AdapterNotRouted = "not-routed"
+	AdapterAll       = "all"
+	AdapterCompare   = "compare"
+)
+
+// Values of EVENT_LOG.
+const (
+	LogAuto     = "auto"
+	LogRabbitMQ = "rabbitmq"
+	LogRedis    = "redis"
+	LogMemory   = "memory"
+)
+
+// RecoveryModes are the values of RECOVERY.
+var RecoveryModes = map[string]rooms.RecoveryMode{
+	"off": rooms.RecoveryOff, "asked": rooms.RecoveryAsked, "all": rooms.RecoveryAll,
+}
+
+// MinSecret is how many bytes JWT_SECRET has at least where others than
+// developers reach the gateway, unless ALLOW_WEAK_SECRET says otherwise.
+const MinSecret = 16
+
+// hidden stands for a secret wherever settings are shown.
+const hidden = secret.Hidden
+
+// A Config is the environment as values, grouped by what uses them. It is read
+// once at the start and not changed afterwards. The tables in settings.go and
+// limits.go say what each field means; secrets are hidden however it is formatted.
+type Config struct {
+	Server      Server
+	Metrics     Metrics
+	Canary      Canary
+	Console     Console
+	Auth        Auth
+	Connections Connections
+	Limits      Limits
+	Rooms       Rooms
+	Shutdown    Shutdown
+	Log         Log
+	Redis       Redis
+	Cluster     Cluster
+	Adapter     Adapter
+	RabbitMQ    RabbitMQ
+	Events      Events
+	Recovery    Recovery
+	Services    Services
+}
+
+// Server says where the gateway listens and who may connect.
+type Server struct {
+	Environment string // NODE_ENV
+	Host        string
+	Port        int // 0: any free one
+	SharePort   bool
+	CORSOrigins []string
+	AdminAddr   string // "": everything is on Port
+}
+
+// Metrics are the settings of GET /metrics.
+type Metrics struct {
+	hiding
+
+	Enabled    bool
+	RoomsLimit int // rooms listed
+	Token      string
+}
+
+// Canary are the settings of the client inside the gateway.
+type Canary struct {
+	Enabled  bool
+	Interval time.Duration
+}
+
+// Console are the settings of the page at GET /.
+type Console struct {
+	hiding
+
+	Mode  string // ConsoleAuto, ConsoleOn or ConsoleOff
+	Token string
+}
+
+// Auth says which tokens are taken.
+type Auth struct {
+	hiding
+
+	Secret          string
+	PublicKey       string // PEM text or path
+	JWKSURL         string
+	Issuer          string
+	Audience        string
+	AllowAnonymous  bool
+	AllowWeakSecret bool
+	EphemeralSecret bool   // Secret was made up
+	SecretFile      string // where a secret that was made up is kept; "": nowhere
+}
+
+// Connections are the settings of TCP connections and sessions.
+type Connections struct {
+	EventLoops       int // 0: GOMAXPROCS, at most 64
+	PingInterval     time.Duration
+	PingTimeout      time.Duration
+	ConnectTimeout   time.Duration
+	HeadTimeout      time.Duration
+	KeepAliveTimeout time.Duration
+	TrustedProxies   []netip.Prefix
+	ProxyProtocol    bool
+}
+
+// Limits bound what clients may do.
+type Limits struct {
+	Connections       int // 0: what RLIMIT_NOFILE allows, less a reserve
+	PerIP             int // connections; 0: any number
+	SocketsPerUser    int // 0: any number
+	Handshakes        int // a second; 0: handshakesPerLoop for each loop
+	HandshakesPerIP   int // a second; 0: any number
+	HeadSize          int // bytes
+	HTTPBufferSize    int // bytes
+	Events            int // a second; 0: any number
+	EventsBurst       int
+	Bytes             int // a second; 0: any number
+	PendingBytes      int
+	TotalPendingBytes int // 0: a share of the memory
+	Mailbox           int // messages
+}
+
+// Rooms says who may be in which room, and bounds rooms.
+type Rooms struct {
+	hiding
+
+	Policy            string // one of authz's
+	Notifications     string // "policy" or "own"
+	AuthURL           string
+	AuthToken         string
+	AuthTimeout       time.Duration
+	AuthTTL           time.Duration
+	AuthConcurrency   int
+	PerSocket         int
+	PerUser           int
+	Bytes             int
+	IDLength          int // bytes
+	IDCharacters      rooms.Alphabet
+	PresenceMembers   int // 0: any number
+	PresencePerSecond int // for each event loop; 0: any number
+}
+
+// Shutdown says how the gateway ends.
+type Shutdown struct {
+	DrainPeriod    time.Duration
+	Timeout        time.Duration
+	HandoverSocket string // "": connections are not handed over
+}
+
+// Log are the settings of the gateway's log records.
+type Log struct {
+	Level         slog.Level
+	Format        string // FormatAuto, FormatJSON or FormatText
+	Dir           string // "": no files
+	MaxSizeMB     int
+	MaxFiles      int
+	StatsInterval time.Duration // 0: never
+}
+
+// Redis says where Redis is.
+type Redis struct {
+	hiding
+
+	Use       bool
+	Host      string
+	Port      int
+	Username  string
+	Password  string
+	DB        int
+	KeyPrefix string
+	URL       string // instead of host, port, user and password
+}
+
+// Cluster are the settings of what the nodes say to each other.
+type Cluster struct {
+	Lease        time.Duration
+	RoomLinger   time.Duration
+	PublishQueue int // messages
+	PublishBytes int
+}
+
+// Adapter are the settings of a fleet shared with Node servers.
+type Adapter struct {
+	Key    string // "": none
+	Events string // AdapterNotRouted, AdapterAll or AdapterCompare
+}
+
+// RabbitMQ says where RabbitMQ is.
+type RabbitMQ struct {
+	hiding
+
+	Use         bool
+	Host        string
+	Port        int
+	User        string
+	Password    string
+	VHost       string
+	Exchanges   []string
+	QueuePrefix string
+	Prefetch    int
+	URLs        []string // empty: one made of host, port, user, password and vhost
+}
+
+// Events are the settings of the services' events.
+type Events struct {
+	hiding
+
+	Log          string // LogAuto, LogRabbitMQ, LogRedis or LogMemory
+	Retention    time.Duration
+	MaxBytes     int
+	TailBytes    int
+	RoutesFile   string // "": only the built-in routes
+	MaxSize      int    // bytes
+	PublishToken string
+}
+
+// Recovery are the settings of clients that come back.
+type Recovery struct {
+	Mode            string // a key of RecoveryModes
+	Window          time.Duration
+	MaxEvents       int
+	MaxBytes        int
+	PresenceGrace   time.Duration
+	MaxSessions     int
+	MaxSessionBytes int
+	MaxPerUser      int
+}
+
+// Services are the addresses of the services that the doctor asks.
+type Services struct {
+	Message      string
+	Booking      string
+	Notification string
+}
