@@ -150,7 +150,10 @@ func (c *comeback) enter(now time.Time) {
 	sh := s.shard
 	c.sink, s.sink = s.sink, nobody{}
 	s.phase = phaseReplaying
-	s.session = &session{pid: c.record.PID, token: TokenMark(c.id.TokenID), log: sh.log, gaps: sh.gaps, hold: c}
+	s.session = &session{pid: c.record.PID, token: TokenMark(c.id.TokenID), log: sh.log, gaps: sh.gaps, hold: c, fence: c.record.Fence}
+	if c.record.Orphan {
+		s.session.fence = newFence()
+	}
 	log := sh.log
 	sh.joinOwn(s)
 	for _, room := range c.rooms {
@@ -260,6 +263,9 @@ func (c *comeback) finish(m *Missed, now time.Time) {
 		}
 	}
 	s.raise(max(floor, s.floor()))
+	if c.record.Orphan {
+		s.tellFence()
+	}
 	c.tellState(now)
 	c.dissolveOthers() // behind the counting
 	s.startExpiry(&c.id, now)
@@ -270,7 +276,7 @@ func (c *comeback) finish(m *Missed, now time.Time) {
 func (c *comeback) send(e *Numbered) {
 	s := c.socket
 	s.session.last = e.Position
-	s.sink.Send(e.Message.WithOffset(s.shard.identity, e.Position))
+	s.sink.Send(e.Message.WithOffset(s.shard.identity, e.Position, s.session.fence))
 }
 
 // dissolveOthers has what the session has left behind go.
@@ -369,7 +375,7 @@ func (c *comeback) putBack(now time.Time) {
 		r.Node = hub.nodeName()
 		hub.keepRecord(r)
 	case hub.config.Recovery.Remote != nil: // nobody knows what its node, which is dead, has given
-		hub.config.Recovery.Remote.Save(r.PID, AppendRecord(nil, r), hub.config.Recovery.Window)
+		hub.config.Recovery.Remote.Save(r.PID, AppendRecord(nil, r), hub.config.Recovery.Window, nil)
 	}
 }
 

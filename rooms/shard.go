@@ -37,6 +37,7 @@ type Shard struct {
 	gaps          uint32 // times events were lost before this node has read them
 
 	plain, numbered *codec.Message // the last event that somebody got with its offset
+	fence           uint32         // that was in it
 
 	absent absentees // sockets without a connection, until their grace is over
 
