@@ -86,6 +86,8 @@ type member struct {
 	last    int  // number of the last that came; -1: none
 	sure    bool // it is not before base
 	leaving bool
+	unsure  bool // whether it is in there after a return: what comes is held until that is told
+	held    []*event
 	heard   int          // typings, since the faults are over
 	early   map[int]bool // repeated events from before base that have come
 }

@@ -189,7 +189,7 @@ func (l *session) acknowledged(p *packet) {
 	if !asked {
 		r.fail("an acknowledgement for nothing", "%s got %s", l.c.name, p.text)
 	}
-	delete(l.calls, p.ack)
+	defer delete(l.calls, p.ack)
 	if !p.ok {
 		r.fail("a join or leave is refused", "%s got %s", l.c.name, p.text)
 	}
@@ -198,6 +198,8 @@ func (l *session) acknowledged(p *packet) {
 		l.members[c.room] = nil
 		return
 	}
-	l.members[c.room] = r.judge.enter(l, c.room)
+	if l.memberOf(c.room) == nil {
+		l.members[c.room] = r.judge.enter(l, c.room)
+	}
 	r.trace(l.c.name, "is in %s, whose next event is number %d", roomID(c.room), l.members[c.room].base)
 }

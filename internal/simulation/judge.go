@@ -128,6 +128,21 @@ func (j *judge) gap(m *machine, from, to eventlog.Position) {
 	}
 }
 
+// memberOf returns what a client knows of a room; nil: it is not in there. The
+// acknowledgement of a client that asks for recovery waits for Redis, and so may
+// come behind events.
+func (l *session) memberOf(room int) *member {
+	if l.members[room] != nil || !l.c.asks {
+		return l.members[room]
+	}
+	for _, call := range l.calls {
+		if _, executed := l.bases[room]; call.room == room && !call.leave && executed {
+			l.members[room] = l.c.r.judge.enter(l, room)
+		}
+	}
+	return l.members[room]
+}
+
 // enter is what a client knows of a room from its acknowledgement on.
 func (j *judge) enter(l *session, room int) *member {
 	return &member{since: j.r.now, base: l.bases[room], last: -1}
@@ -144,12 +159,16 @@ func (j *judge) event(l *session, n int) {
 	e := j.events[n]
 	found := false
 	for k, room := range e.rooms {
-		if m := l.members[room]; m != nil {
+		if m := l.memberOf(room); m != nil {
 			found = true
+			if m.unsure {
+				m.held = append(m.held, e)
+				continue
+			}
 			j.inRoom(l, m, e, k)
 		}
 	}
-	if !found && !(l.returning && l.c.stale) {
+	if !found {
 		r.fail("an event of a room that the client is not in", "%s on %v got event %d of rooms %v", l.c.name, l.m, n, e.rooms)
 	}
 }
@@ -209,7 +228,7 @@ func (j *judge) excuse(l *session, m *member, room, i int, x *entry) {
 // presence checks what a client is told of others.
 func (j *judge) presence(l *session, p *packet) {
 	r := j.r
-	m := l.members[max(p.room, 0)]
+	m := l.memberOf(max(p.room, 0))
 	r.note('p', uint64(l.c.index), uint64(p.room), uint64(len(p.text)))
 	switch {
 	case p.room < 0 || m == nil:

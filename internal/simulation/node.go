@@ -153,9 +153,6 @@ func (m *machine) die() {
 	}
 	m.up = false
 	m.held, m.paused = nil, 0
-	if m.recovery != nil {
-		m.r.recovery.died(m)
-	}
 	m.cluster.end()
 	m.reader.end()
 	for _, c := range m.r.clients {

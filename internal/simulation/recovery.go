@@ -82,20 +82,11 @@ func (m *machine) drain(until time.Duration) {
 		if r.now >= until {
 			m.hub.DismissAbsent()
 		}
-	case m.recovery.core.Idle() && m.node.Stats().Queued == 0:
+	case m.recovery.idle() && m.node.Stats().Queued == 0:
 		m.node.Leave()
 		m.cluster.wake()
 	}
 	m.after(drainPoll, func() { m.drain(until) })
-}
-
-// died notes whose records were not in Redis yet when their node died.
-func (v *recovery) died(m *machine) {
-	for _, c := range m.r.clients {
-		if _, unsaved := m.recovery.unsaved[c.pid]; unsaved {
-			c.stale = true
-		}
-	}
 }
 
 // returned is told by the node what became of a client that has come back.

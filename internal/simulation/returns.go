@@ -27,7 +27,6 @@ type returning struct {
 	issued time.Time     // when the token was with which a node let it in last
 	left   time.Duration // when the connection ended
 	cutOff time.Duration // when the last attempt ended before its answer had come; 0: it did not
-	stale  bool          // its node died before Redis had the session's last record
 	spent  string        // a pid with which it has come back in vain
 	over   string        // a pid to which nobody may come back
 	why    string        // that is so
@@ -117,7 +116,7 @@ func (l *session) answered(p *packet) {
 		if c.pid != "" {
 			j.notRecovered(l)
 		}
-		c.pid, c.offset, c.began, c.issued, c.stale = p.pid, "", l.c.r.now, l.issued, false
+		c.pid, c.offset, c.began, c.issued = p.pid, "", l.c.r.now, l.issued
 	}
 	if c.asks {
 		c.past = l
@@ -142,14 +141,14 @@ func (l *session) goOn() {
 	if _, executed := old.bases[own]; executed && l.members[own] == nil {
 		l.members[own] = r.judge.enter(old, own)
 	}
-	for _, call := range old.calls { // the client does not know whether they were executed
-		switch _, executed := old.bases[call.room]; {
-		case !executed:
-		case call.leave:
-			l.members[call.room] = nil
-		default:
+	for _, call := range old.calls { // nobody knows whether they were executed and kept
+		if _, executed := old.bases[call.room]; !executed {
+			continue
+		}
+		if l.members[call.room] == nil {
 			l.members[call.room] = r.judge.enter(old, call.room)
 		}
+		l.members[call.room].unsure = true
 	}
 }
 
@@ -165,23 +164,26 @@ func (l *session) settled() {
 		m, restored := l.members[room], l.restored[room]
 		switch {
 		case m != nil && restored:
-			m.leaving = false
-		case m != nil && !c.stale:
-			r.fail("a room is missing after a return", "%s on %v is not in %s any more; in there since %v", c.name, l.m, roomID(room), m.since)
-		case m != nil:
+			m.leaving, m.unsure = false, false
+			for _, e := range m.held {
+				r.judge.inRoom(l, m, e, slices.Index(e.rooms, room))
+			}
+			m.held = nil
+		case m != nil && m.unsure:
 			l.members[room] = nil
-		case restored && !c.stale:
-			r.fail("a room is too many after a return", "%s on %v is in %s again", c.name, l.m, roomID(room))
+		case m != nil:
+			r.fail("a room is missing after a return", "%s on %v is not in %s any more; in there since %v", c.name, l.m, roomID(room), m.since)
 		case restored:
-			l.members[room] = &member{since: r.now, base: len(r.judge.rooms[room]), last: -1}
+			r.fail("a room is too many after a return", "%s on %v is in %s again", c.name, l.m, roomID(room))
 		}
 	}
-	c.stale, l.restored = false, nil
+	l.restored = nil
 }
 
 // positionOf returns the position in an offset, and the log.
 func positionOf(offset string) (log string, position int64) {
-	log, digits, _ := strings.Cut(offset, ".")
+	log, rest, _ := strings.Cut(offset, ".")
+	digits, _, _ := strings.Cut(rest, ".")
 	position, _ = strconv.ParseInt(digits, 36, 64)
 	return log, position
 }
@@ -213,12 +215,10 @@ func (j *judge) notRecovered(l *session) {
 			c.cutOff != 0 && r.now < c.cutOff+2*time.Second // the node still has the attempt of before
 	case rooms.RecoveryWindow:
 		good = long
-	case rooms.RecoveryBusy, rooms.RecoveryFailed:
+	case rooms.RecoveryBusy, rooms.RecoveryFailed, rooms.RecoveryStale, rooms.RecoveryOffset:
 		good = troubled
 	case rooms.RecoveryOrder:
 		good = j.ordered(c)
-	case rooms.RecoveryOffset:
-		good = r.redis.lostAt > c.began
 	case rooms.RecoveryOtherLog, rooms.RecoveryPosition:
 		good = v.deleted != 0
 	case rooms.RecoveryLogShort:

@@ -128,7 +128,7 @@ func Run(c Config) (result Result) {
 }
 
 func newRun(c Config) *run {
-	r := &run{schedule: newSchedule(c.Seed+c.Delays<<32, c.Trace), config: c, counts: make(map[string]int), packets: make(packets)}
+	r := &run{schedule: newSchedule(c.Seed+c.Delays<<32, c.Trace), config: c, counts: make(map[string]int), packets: make(packets), pids: make(pids)}
 	draw := stream(c.Seed, 2)
 	r.limits = limits{
 		mailbox: pick(draw, 4, 64, 4096), window: pick(draw, 2, 16, 500), queue: pick(draw, 32, 4096),

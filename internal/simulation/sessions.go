@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,14 +25,23 @@ type sessionsDriver struct {
 	waking bool
 	next   time.Duration // when step is called again, if nothing happens before
 
-	unsaved map[string]string // by pid: the record that Redis does not have yet
+	saves []save // that the core has not been told of
+}
+
+// A save is a record that is to be kept or, without one, removed.
+type save struct {
+	number int // of the pid
+	pid    string
+	record []byte
+	keep   time.Duration
+	done   func(bool)
 }
 
 func newSessionsDriver(m *machine) *sessionsDriver {
 	node := m.String()
 	return &sessionsDriver{
 		m: m, node: node, core: sessions.New(names, node),
-		dones: make(map[uint64]func(sessions.Result)), unsaved: make(map[string]string),
+		dones: make(map[uint64]func(sessions.Result)),
 	}
 }
 
@@ -39,18 +49,38 @@ func newSessionsDriver(m *machine) *sessionsDriver {
 func (d *sessionsDriver) Node() string { return d.node }
 
 // Save implements rooms.Sessions.
-func (d *sessionsDriver) Save(pid string, record []byte, keep time.Duration) {
-	d.unsaved[pid] = string(record)
-	d.core.Save(pid, record, keep)
-	d.wake()
+func (d *sessionsDriver) Save(pid string, record []byte, keep time.Duration, done func(bool)) {
+	d.save(save{pid: pid, record: record, keep: keep, done: done})
 }
 
 // Forget implements rooms.Sessions.
-func (d *sessionsDriver) Forget(pid string) {
-	delete(d.unsaved, pid)
-	d.core.Forget(pid)
+func (d *sessionsDriver) Forget(pid string) { d.save(save{pid: pid}) }
+
+func (d *sessionsDriver) save(s save) {
+	s.number = d.m.r.pids.number(s.pid)
+	d.saves = append(d.saves, s)
 	d.wake()
 }
+
+// tell tells the core of records, in an order that is the same in each run: the
+// rooms walk through maps.
+func (d *sessionsDriver) tell() {
+	slices.SortStableFunc(d.saves, func(a, b save) int { return a.number - b.number })
+	for _, s := range d.saves {
+		switch {
+		case s.record == nil:
+			d.core.Forget(s.pid)
+		case s.done == nil:
+			d.core.Save(s.pid, s.record, s.keep)
+		default:
+			d.dones[d.core.SaveAndTell(s.pid, s.record, s.keep, d.m.now())] = func(r sessions.Result) { s.done(r.Saved) }
+		}
+	}
+	d.saves = d.saves[:0]
+}
+
+// idle reports whether everything has been written.
+func (d *sessionsDriver) idle() bool { return len(d.saves) == 0 && d.core.Idle() }
 
 // Take implements rooms.Sessions.
 func (d *sessionsDriver) Take(pid, user string, done func(*rooms.Record, rooms.RecoveryResult)) {
@@ -85,6 +115,7 @@ func (d *sessionsDriver) wake() {
 // step sends all batches there are and hands over what has become of sessions.
 func (d *sessionsDriver) step() {
 	m := d.m
+	d.tell()
 	d.core.Tick(m.now())
 	for {
 		b, ok := d.core.Commands(d.batch + 1)
@@ -138,16 +169,7 @@ func (d *sessionsDriver) answered(b wire.Batch, replies []wire.Reply) {
 		d.core.Reply(b.ID, replies, m.now())
 		d.wake()
 	}
-	if b.Commands[0].Name != "SET" {
-		reply()
-		return
-	}
-	for i, c := range b.Commands {
-		if pid := m.r.pids.list[pidNumber(c.Keys[0])]; replies[i].Err == nil && d.unsaved[pid] == c.Args[0] {
-			delete(d.unsaved, pid)
-		}
-	}
-	if wire.FirstError(replies) != nil {
+	if name := b.Commands[0].Name; (name == "SET" || name == "DEL") && wire.FirstError(replies) != nil {
 		m.after(retrySessions, reply)
 		return
 	}
@@ -175,9 +197,7 @@ func (d *sessionsDriver) received(r redismodel.Reply) {
 			if m.r.tracing() {
 				m.r.trace(m.name, "gives %s to %s: %v, %v", request.User, request.Node, why, record)
 			}
-			if record != nil {
-				delete(d.unsaved, request.PID)
-			}
+			d.tell()
 			d.core.Answer(request, record, why)
 			d.wake()
 		})
@@ -186,43 +206,26 @@ func (d *sessionsDriver) received(r redismodel.Reply) {
 
 // pids gives sessions names in Redis that are the same in each run: pids are
 // random.
-type pids struct {
-	numbers map[string]int
-	list    []string
-}
+type pids map[string]int
 
-const pidKeys = "%06d"
-
-func (p *pids) number(pid string) int {
-	n, known := p.numbers[pid]
+func (p pids) number(pid string) int {
+	n, known := p[pid]
 	if !known {
-		if p.numbers == nil {
-			p.numbers = make(map[string]int)
-		}
-		n = len(p.list)
-		p.numbers[pid] = n
-		p.list = append(p.list, pid)
+		n = len(p)
+		p[pid] = n
 	}
 	return n
 }
 
 // named returns the commands with other names of records.
-func (p *pids) named(commands []wire.Command) []wire.Command {
+func (p pids) named(commands []wire.Command) []wire.Command {
 	prefix := names.SessionRecord("")
 	list := make([]wire.Command, len(commands))
 	for i, c := range commands {
 		if pid, is := strings.CutPrefix(c.Keys[0], prefix); is {
-			c.Keys = []string{fmt.Sprintf("%s"+pidKeys, prefix, p.number(pid))}
+			c.Keys = []string{fmt.Sprintf("%s%06d", prefix, p.number(pid))}
 		}
 		list[i] = c
 	}
 	return list
-}
-
-// pidNumber is the number in the name of a record.
-func pidNumber(key string) (n int) {
-	for _, c := range key[len(names.SessionRecord("")):] {
-		n = n*10 + int(c-'0')
-	}
-	return n
 }
