@@ -58,6 +58,7 @@ func (s *Socket) comeBack(id Identity, a auth, now time.Time) {
 		c.fail(RecoveryUnknown, now)
 		return
 	}
+	hub.config.Recovery.History.Wanted() // a node that has just started keeps nothing yet
 	consult(s.shard, now, func(done func(taken)) {
 		hub.takeSession(a.pid, id.UserID, now, done)
 	}, c.take)

@@ -153,8 +153,12 @@ func TestANodeThatWasTakenForDeadDoesNotKnowTheSessionAnyMore(t *testing.T) {
 	r := *redis.records[ann.pid]
 	live := w.hub.sessions.live[ann.pid]
 	w.dies() // the other node
+	past.wanted = false
 	ann.comeOn(w)
 	ann.wantResult(RecoveryDone)
+	if !past.wanted {
+		t.Error("a node that has just started goes on keeping no events")
+	}
 	ann.join("2") // there
 	after, ok := ParseOffset(ann.offset)
 	if !ok || after.Fence == before.Fence || after.Position < before.Position {

@@ -306,21 +306,34 @@ func (h *Hub) keepRecord(r *Record) {
 	}
 }
 
-// resave has Redis know the sessions of all sockets anew: it may have lost
-// their records.
+// resave has Redis know all sessions of this node anew: it may have lost their
+// records, or have older ones.
 func (h *Hub) resave() {
 	for sockets := h.sessions.sockets(); len(sockets) > 0; {
-		n := min(len(sockets), resaveBatch)
+		shard, n := sockets[0].shard, 1
+		for n < min(len(sockets), resaveBatch) && sockets[n].shard == shard {
+			n++
+		}
 		batch := sockets[:n]
 		sockets = sockets[n:]
-		shard := batch[0].shard
 		shard.Post(func(time.Time) {
 			for _, s := range batch {
-				if s.shard == shard && s.session != nil && !s.session.gone {
-					s.saveSession()
-				}
+				s.resaveSession()
 			}
 		})
+	}
+	h.sessions.each(func(pid string, record []byte) {
+		h.config.Recovery.Remote.Save(pid, record, h.config.Recovery.Window, nil)
+	})
+}
+
+func (s *Socket) resaveSession() {
+	switch {
+	case s.session == nil || s.session.gone:
+	case s.phase == phaseAbsent:
+		s.keepEnded(false)
+	default:
+		s.saveSession()
 	}
 }
 

@@ -77,6 +77,15 @@ func (ss *sessions) sockets() []*Socket {
 	return all
 }
 
+// each calls do with the record of each session that no socket has.
+func (ss *sessions) each(do func(pid string, record []byte)) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for pid, k := range ss.ended {
+		do(pid, k.record)
+	}
+}
+
 // end keeps the record of a session that no socket has any more, and returns
 // those that are not kept because they are too many, which may be this one.
 func (ss *sessions) end(r *Record, form []byte) (dropped []string) {

@@ -26,6 +26,11 @@ const (
 
 	// fillTimeout is how long reading older entries of the log may take.
 	fillTimeout = 10 * time.Second
+
+	// fillTries is how often that is tried when the oldest entry in memory has
+	// become another one meanwhile: entries are only kept since the first
+	// client that may come back, and dropped when they are too many.
+	fillTries = 2
 )
 
 // A history is the newest part of the log in memory, for clients that come back
@@ -149,13 +154,15 @@ func (h *history) run(ctx context.Context) {
 
 func (h *history) answer(ctx context.Context, a *ask) rooms.Missed {
 	m := h.look(a)
-	if m.Result != rooms.RecoveryLogShort {
-		return m
+	for again, tries := m.Result == rooms.RecoveryLogShort, 0; again && tries < fillTries; tries++ {
+		why := rooms.RecoveryDone
+		if why, again = h.fill(ctx, a); why == rooms.RecoveryDone {
+			m = h.look(a)
+		} else {
+			m = rooms.Missed{Result: why}
+		}
 	}
-	if why := h.fill(ctx, a); why != rooms.RecoveryDone {
-		return rooms.Missed{Result: why}
-	}
-	return h.look(a)
+	return m
 }
 
 // look answers with what is in memory. RecoveryLogShort: that does not reach
@@ -332,18 +339,18 @@ func (h *history) gap(to eventlog.Position) {
 }
 
 // fill reads the entries that are older than those in memory from the log, back
-// to what a question needs.
-func (h *history) fill(ctx context.Context, a *ask) rooms.RecoveryResult {
+// to what a question needs. again: trying again may succeed.
+func (h *history) fill(ctx context.Context, a *ask) (why rooms.RecoveryResult, again bool) {
 	h.filling.Lock()
 	defer h.filling.Unlock()
 	f, why := h.filler(a)
 	if f == nil {
-		return why
+		return why, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, fillTimeout)
 	defer cancel()
 	if why := f.read(ctx); why != rooms.RecoveryDone {
-		return why
+		return why, false
 	}
 	return f.end()
 }
@@ -430,15 +437,19 @@ func (f *filler) step(e *eventlog.Entry) bool {
 	return true
 }
 
-// end puts what was collected in front of what is in memory.
-func (f *filler) end() rooms.RecoveryResult {
+// end puts what was collected in front of what is in memory. again: that has
+// become less meanwhile.
+func (f *filler) end() (why rooms.RecoveryResult, again bool) {
 	h := f.h
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.tail.Log() != f.log || h.tail.After() != f.after || !h.tail.Prepend(f.oldest, f.entries, f.keys) {
-		return rooms.RecoveryLogShort
+	if h.tail.Log() != f.log || h.tail.After() != f.after {
+		return rooms.RecoveryLogShort, true
 	}
-	return rooms.RecoveryDone
+	if !h.tail.Prepend(f.oldest, f.entries, f.keys) {
+		return rooms.RecoveryLogShort, false
+	}
+	return rooms.RecoveryDone, false
 }
 
 // take keeps an entry that is for rooms, or an order.

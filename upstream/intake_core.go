@@ -90,5 +90,8 @@ func (o *Older) Take(e *eventlog.Entry) bool { return o.filler.step(e) }
 func (o *Older) Done() bool { return o.filler.done() }
 
 // End is called when it was the last: Answer goes back further now, unless the
-// result says otherwise.
-func (o *Older) End() rooms.RecoveryResult { return o.filler.end() }
+// result says otherwise. again: another Older may succeed.
+func (o *Older) End() (why rooms.RecoveryResult, again bool) { return o.filler.end() }
+
+// OlderTries is how often that is tried.
+const OlderTries = fillTries

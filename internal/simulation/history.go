@@ -85,6 +85,7 @@ type filling struct {
 	older    *upstream.Older
 	link     *brokerLink
 	identity string
+	tries    int
 	over     bool
 }
 
@@ -104,8 +105,14 @@ func (f *filling) begin() {
 	}
 	m.r.count("history read from the log")
 	f.older = older
-	f.link = m.r.broker.dial(m, f.take, func() { f.fail(rooms.RecoveryFailed) })
-	m.after(fillTime, func() { f.fail(rooms.RecoveryFailed) })
+	tries := f.tries
+	fail := func() {
+		if f.tries == tries {
+			f.fail(rooms.RecoveryFailed)
+		}
+	}
+	f.link = m.r.broker.dial(m, f.take, fail)
+	m.after(fillTime, fail)
 	f.link.do(func(ch *rabbitmodel.Channel) {
 		f.identity = m.r.broker.stream(ch)
 		ch.Qos(fillWindow)
@@ -125,15 +132,25 @@ func (f *filling) take(e rabbitmodel.Event) {
 		case !f.older.Take(&entry):
 			f.fail(rooms.RecoveryLogShort)
 		case f.older.Done():
-			why := f.older.End()
-			if why != rooms.RecoveryDone {
-				f.fail(why)
-				return
-			}
-			f.end(f.asked.Answer())
+			f.read()
 		default:
 			f.link.do(func(ch *rabbitmodel.Channel) { ch.Ack(e.Tag, false) })
 		}
+	}
+}
+
+// read tells that all has come.
+func (f *filling) read() {
+	why, again := f.older.End()
+	switch {
+	case why == rooms.RecoveryDone:
+		f.end(f.asked.Answer())
+	case again && f.tries+1 < upstream.OlderTries:
+		f.link.hangUp()
+		f.tries++
+		f.begin()
+	default:
+		f.fail(why)
 	}
 }
 

@@ -17,10 +17,11 @@ import (
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/sioclient"
+	"github.com/hometrip/gateway/rooms"
 )
 
 const (
-	stormClients = 200
+	stormClients = 140
 	stormRooms   = 10
 	stormPace    = 10 * time.Millisecond // between two events
 )
@@ -64,6 +65,7 @@ func TestAStormOfReturns(t *testing.T) {
 	for i, end := range []func(g *gateway){kill, (*gateway).drain, kill, kill} {
 		time.Sleep(1500 * time.Millisecond) // of cuts
 		st.up[i%2].Store(false)
+		st.reasons(st.nodes[i%2])
 		end(st.nodes[i%2])
 		st.nodes[i%2].Launch()
 		st.nodes[i%2].AwaitReady()
@@ -78,10 +80,22 @@ func TestAStormOfReturns(t *testing.T) {
 	}
 	close(st.quiet)
 	clients.Wait()
+	for _, g := range st.nodes {
+		st.reasons(g)
+	}
 	returns, recovered := st.returns.Load(), st.recovered.Load()
 	t.Logf("%d returns, %d recovered", returns, recovered)
 	if returns < 5*stormClients || recovered*100 < returns*99 {
 		t.Errorf("%d of %d returns were recovered", recovered, returns)
+	}
+}
+
+// reasons logs what became of the clients that came back to a gateway.
+func (st *storm) reasons(g *gateway) {
+	for result := rooms.RecoveryDone; result.Valid(); result++ {
+		if n := g.Metric(fmt.Sprintf("gateway_recoveries_total{result=%q}", result.String())); n > 0 {
+			st.t.Logf("%s: %v %v", g.Addr, result, n)
+		}
 	}
 }
 
