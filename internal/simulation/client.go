@@ -67,8 +67,8 @@ type session struct {
 	typings   map[int]int   // by room
 	probes    map[int]bool  // rooms in which it has typed since the faults are over
 
-	verdict   rooms.RecoveryResult // of its return
-	judged    bool                 // the node has told that
+	verdicts  uint32               // what the node has told of returns of the client, a bit for each result
+	verdict   rooms.RecoveryResult // the last of these
 	returning bool                 // has the answer, and not all that comes with it
 	restored  map[int]bool         // rooms of which it was told since
 }

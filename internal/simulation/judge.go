@@ -193,12 +193,18 @@ func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 			m.early[e.number] = true
 			return
 		}
+		if l.returning && r.redis.lately() {
+			return
+		}
 		r.fail("an event comes twice or out of order", "%s on %v got event %d (number %v of %s) and had number %d before",
 			l.c.name, l.m, e.number, last.numbers[k], j.nameOf(room), m.last)
 	}
 	from := m.base
 	if m.sure {
 		from = m.last + 1
+	}
+	if m.leaving && l.c.asks { // it has left, and the acknowledgement waits for Redis
+		from = x.numbers[k]
 	}
 	m.sure = m.sure || x.numbers[k] >= m.base
 	for i := from; i < x.numbers[k]; i++ {

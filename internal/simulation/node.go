@@ -35,6 +35,8 @@ type machine struct {
 	name  string
 	life  int // counts its nodes
 
+	began time.Duration // its node
+
 	up     bool
 	stays  bool          // dead, for good
 	paused time.Duration // until then it executes nothing
@@ -63,6 +65,7 @@ type machine struct {
 func (m *machine) start() {
 	m.life++
 	m.up, m.leaving = true, false
+	m.began = m.r.now
 	m.held, m.paused = nil, 0
 	m.skew = time.Duration(m.r.rng.Int64N(int64(4*time.Second))) - 2*time.Second
 	m.sessions = nil

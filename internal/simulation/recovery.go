@@ -110,7 +110,8 @@ func (m *machine) returned(x rooms.Return) {
 		if x.Result == rooms.RecoveryDone {
 			c.issued = l.issued
 		}
-		l.verdict, l.judged = x.Result, true
+		l.verdict = x.Result
+		l.verdicts |= 1 << x.Result
 		own := r.config.Rooms + c.index
 		l.bases[own] = len(r.judge.rooms[own]) // a new session begins now
 	}

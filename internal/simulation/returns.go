@@ -13,6 +13,8 @@ import (
 const (
 	clockMost    = 4 * time.Second        // by which the clocks of two nodes differ
 	orderTime    = 500 * time.Millisecond // until all sockets have met an order
+	lostTime     = 20 * time.Second       // until all records are written anew
+	startTime    = time.Second            // until the loops of a node that starts know the log
 	troubleAfter = 30 * time.Second       // a fault may still be the reason for that long
 )
 
@@ -129,7 +131,7 @@ func (l *session) goOn() {
 	r.count("recovered")
 	r.trace(c.name, "has come back to its session")
 	switch {
-	case c.over == c.pid:
+	case c.over == c.pid && !r.recovery.troubled(r.now): // else Redis may not have been told
 		r.fail("a session goes on that was over", "%s on %v is back, and %s", c.name, l.m, c.why)
 	case l.id != old.id:
 		r.fail("a session goes on as another socket", "%s on %v is %s and was %s", c.name, l.m, l.id, old.id)
@@ -164,15 +166,20 @@ func (l *session) settled() {
 		m, restored := l.members[room], l.restored[room]
 		switch {
 		case m != nil && restored:
+			if m.leaving { // it may have been out for a moment
+				m.sure, m.base = false, len(r.judge.rooms[room])
+			}
 			m.leaving, m.unsure = false, false
 			for _, e := range m.held {
 				r.judge.inRoom(l, m, e, slices.Index(e.rooms, room))
 			}
 			m.held = nil
-		case m != nil && m.unsure:
+		case m != nil && (m.unsure || r.redis.lately()):
 			l.members[room] = nil
 		case m != nil:
 			r.fail("a room is missing after a return", "%s on %v is not in %s any more; in there since %v", c.name, l.m, roomID(room), m.since)
+		case restored && r.redis.lately():
+			l.members[room] = &member{since: r.now, base: len(r.judge.rooms[room]), last: -1}
 		case restored:
 			r.fail("a room is too many after a return", "%s on %v is in %s again", c.name, l.m, roomID(room))
 		}
@@ -204,12 +211,25 @@ func (l *session) offset(p *packet) {
 
 // notRecovered checks that there is a reason for which a client is a new one.
 func (j *judge) notRecovered(l *session) {
+	r, c := j.r, l.c
+	if l.verdicts == 0 {
+		r.fail("a return without a result", "%s on %v", c.name, l.m)
+	}
+	for why := rooms.RecoveryResult(0); why.Valid(); why++ {
+		if l.verdicts>>why&1 != 0 && j.justified(l, why) {
+			return
+		}
+	}
+	r.fail("a session is lost without a reason", "%s on %v is not recovered: %v; away for %v", c.name, l.m, l.verdict, r.now-c.left)
+}
+
+// justified reports whether there may be a reason for a result.
+func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 	r, c, v := j.r, l.c, &j.r.recovery
 	away := r.now - c.left
-	troubled := v.trouble != 0 && r.now < v.trouble+troubleAfter+v.window || v.trouble > c.began
+	troubled := v.troubled(r.now) || v.trouble > c.began
 	long := away >= v.window-clockMost
-	var good bool
-	switch l.verdict {
+	switch why {
 	case rooms.RecoveryUnknown:
 		good = long || troubled || c.over == c.pid || c.spent == c.pid || c.lostEvents || j.ordered(c) ||
 			c.cutOff != 0 && r.now < c.cutOff+2*time.Second // the node still has the attempt of before
@@ -220,19 +240,23 @@ func (j *judge) notRecovered(l *session) {
 	case rooms.RecoveryOrder:
 		good = j.ordered(c)
 	case rooms.RecoveryOtherLog, rooms.RecoveryPosition:
-		good = v.deleted != 0
+		good = v.deleted != 0 || r.now < l.m.began+startTime
 	case rooms.RecoveryLogShort:
 		good = v.truncated != 0 || v.tail == smallTail || v.deleted != 0
 	case rooms.RecoveryTooMuch:
 		good = v.events < 100 || r.limits.pending < 10_000
 	}
-	if !l.judged {
-		r.fail("a return without a result", "%s on %v", c.name, l.m)
-	}
-	if !good {
-		r.fail("a session is lost without a reason", "%s on %v is not recovered: %v; away for %v", c.name, l.m, l.verdict, away)
-	}
+	return good
 }
+
+// troubled reports whether a fault may still have consequences.
+func (v *recovery) troubled(now time.Duration) bool {
+	return v.trouble != 0 && now < v.trouble+troubleAfter+v.window
+}
+
+// lately reports whether Redis may have older records than it had: it has lost
+// data, and nodes may not have written them anew yet.
+func (s *redisServer) lately() bool { return s.lostAt != 0 && s.r.now < s.lostAt+lostTime }
 
 // obeyed checks, when a node says that a client is back, that no order which the
 // node knows of has ended the session.
