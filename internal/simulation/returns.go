@@ -85,6 +85,7 @@ func (c *client) away() time.Duration {
 // auth is what the client sends with CONNECT.
 func (c *client) auth(issued time.Time) string {
 	text := `{"token":"` + token(c.user, issued) + `"`
+	c.link.fenced = c.offset != ""
 	if c.asks {
 		text += `,"recovery":true`
 		if c.pid != "" {
@@ -159,6 +160,8 @@ func (l *session) goOn() {
 func (l *session) settled() {
 	c, r := l.c, l.c.r
 	l.returning = false
+	// Without an offset the client has no fence to know an old record by.
+	old := r.redis.lately() || !l.fenced && r.recovery.troubled(r.now)
 	if l.closing {
 		return // it does not get all
 	}
@@ -174,11 +177,11 @@ func (l *session) settled() {
 				r.judge.inRoom(l, m, e, slices.Index(e.rooms, room))
 			}
 			m.held = nil
-		case m != nil && (m.unsure || r.redis.lately()):
+		case m != nil && (m.unsure || old):
 			l.members[room] = nil
 		case m != nil:
 			r.fail("a room is missing after a return", "%s on %v is not in %s any more; in there since %v", c.name, l.m, roomID(room), m.since)
-		case restored && r.redis.lately():
+		case restored && old:
 			l.members[room] = &member{since: r.now, base: len(r.judge.rooms[room]), last: -1}
 		case restored:
 			r.fail("a room is too many after a return", "%s on %v is in %s again", c.name, l.m, roomID(room))
