@@ -42,6 +42,7 @@ type client struct {
 type session struct {
 	c      *client
 	m      *machine
+	life   int // of the machine
 	shard  *rooms.Shard
 	socket *rooms.Socket
 	line   *line
@@ -128,14 +129,13 @@ func (c *client) connect() {
 		c.r.after(between(c.rng, 10*time.Millisecond, time.Second), c.connect)
 		return
 	}
-	l := &session{c: c, m: m, line: newLine(clientLeast, clientMost, &noDelay), calls: make(map[int64]call), bases: make(map[int]int)}
+	l := &session{c: c, m: m, life: m.life, line: newLine(clientLeast, clientMost, &noDelay), calls: make(map[int64]call), bases: make(map[int]int)}
 	l.up = channel{s: &c.r.schedule, line: l.line}
 	l.members = make([]*member, c.r.config.Rooms+c.r.config.Clients)
 	l.issued = epoch.Add(c.r.now)
 	c.link, c.machine = l, m
-	life := m.life
 	l.up.send(func() {
-		if !m.up || m.life != life {
+		if !l.there() {
 			return
 		}
 		m.execute(func() {
@@ -150,6 +150,9 @@ func (c *client) connect() {
 	l.enter("0"+c.auth(l.issued), c.r.config.Rooms+c.index)
 }
 
+// there reports whether the node lives that has the session.
+func (l *session) there() bool { return l.m.up && l.m.life == l.life }
+
 // text sends a Socket.IO packet.
 func (l *session) text(packet string) { l.enter(packet, -1) }
 
@@ -158,7 +161,7 @@ func (l *session) enter(packet string, room int) {
 	m := l.m
 	l.up.send(func() {
 		m.execute(func() {
-			if l.socket != nil && !l.closed && !l.closing && m.up {
+			if l.socket != nil && !l.closed && !l.closing && l.there() {
 				l.socket.Text([]byte(packet), m.now())
 				if room >= 0 {
 					l.bases[room] = len(l.c.r.judge.rooms[room])
@@ -297,7 +300,7 @@ func (c *client) lost() {
 
 // hangUp is the end as the node sees it.
 func (l *session) hangUp() {
-	if l.closed {
+	if l.closed || !l.there() {
 		return
 	}
 	l.closed = true

@@ -60,7 +60,7 @@ func (c *client) goodbye() {
 	l.connected = false // it does nothing more
 	l.up.send(func() {
 		l.m.execute(func() {
-			if l.socket != nil && !l.closed && !l.closing && l.m.up {
+			if l.socket != nil && !l.closed && !l.closing && l.there() {
 				l.socket.Text([]byte("1"), l.m.now())
 				c.over, c.why = pid, "its client has said goodbye"
 			}
