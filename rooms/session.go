@@ -28,6 +28,7 @@ type session struct {
 	hold   *comeback // holds events while the client comes back; nil: they are sent
 	absent bool      // events are for nobody
 	gone   bool      // somebody else has the session: it is not kept here any more
+	saves  int       // under way: Redis may not have the rooms that the socket is in
 
 	// fence is in the offsets that the client is given, and in the session's
 	// record. A client with another one than the record's is not recovered: the
@@ -196,8 +197,10 @@ func (s *Socket) whenSaved(now time.Time, tell func()) {
 		tell()
 		return
 	}
-	id := s.id
+	id, n := s.id, s.session
+	n.saves++
 	consult(s.shard, now, s.save, func(saved bool, _ time.Time) {
+		n.saves--
 		if s.phase != phaseConnected || s.id != id {
 			return
 		}
@@ -393,7 +396,9 @@ func (s *Socket) surrender(user string, now time.Time) (*Record, RecoveryResult)
 		return nil, RecoveryBusy
 	}
 	n.gone = true
-	return s.ended(false), RecoveryDone
+	r := s.ended(false)
+	r.Orphan = n.saves > 0
+	return r, RecoveryDone
 }
 
 // takeOverGrace is how long what is left of a session waits for the word that

@@ -71,7 +71,6 @@ type session struct {
 	verdicts  uint32               // what the node has told of returns of the client, a bit for each result
 	verdict   rooms.RecoveryResult // the last of these
 	returning bool                 // has the answer, and not all that comes with it
-	fenced    bool                 // it has come back with an offset
 	restored  map[int]bool         // rooms of which it was told since
 }
 

@@ -63,6 +63,9 @@ func (p packets) read(m *codec.Message) *packet {
 func parse(b []byte) (p packet) {
 	p.room = -1
 	p.text = string(b)
+	if rest, has := bytes.CutSuffix(b, []byte(`"]`)); has && bytes.HasPrefix(b, []byte(`42[`)) {
+		p.offset = string(rest[bytes.LastIndexByte(rest, '"')+1:])
+	}
 	switch {
 	case bytes.HasPrefix(b, []byte("40")):
 		p.kind = packetConnect
@@ -94,9 +97,7 @@ func parse(b []byte) (p packet) {
 		p.room = roomOf(quoted(b, `"room":"conversation:`))
 	default:
 		if i := bytes.Index(b, []byte("~e")); i >= 0 {
-			if rest, has := bytes.CutSuffix(b, []byte(`"]`)); has {
-				p.offset = string(rest[bytes.LastIndexByte(rest, '"')+1:])
-			}
+
 			p.kind = packetEvent
 			rest := b[i+2:]
 			p.event, _ = strconv.Atoi(string(rest[:bytes.IndexByte(rest, '~')]))
@@ -130,6 +131,9 @@ func roomOf(id []byte) int {
 func (l *session) receive(m *codec.Message) {
 	r := l.c.r
 	p := r.packets.read(m)
+	if p.offset != "" {
+		l.c.offset = p.offset
+	}
 	switch p.kind {
 	case packetConnect:
 		l.connected, l.since, l.id = true, r.now, p.socket
@@ -148,7 +152,7 @@ func (l *session) receive(m *codec.Message) {
 		l.acknowledged(p)
 	case packetEvent:
 		if l.c.asks {
-			l.offset(p)
+			r.judge.offset(l, p)
 		}
 		r.judge.event(l, p.event)
 	case packetRoomState:

@@ -193,7 +193,7 @@ func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 			m.early[e.number] = true
 			return
 		}
-		if l.returning && (r.redis.lately() || !l.fenced && r.recovery.troubled(r.now)) {
+		if l.returning && r.redis.lately() {
 			return
 		}
 		r.fail("an event comes twice or out of order", "%s on %v got event %d (number %v of %s) and had number %d before",

@@ -14,7 +14,6 @@ const (
 	clockMost    = 4 * time.Second        // by which the clocks of two nodes differ
 	orderTime    = 500 * time.Millisecond // until all sockets have met an order
 	lostTime     = 20 * time.Second       // until all records are written anew
-	startTime    = time.Second            // until the loops of a node that starts know the log
 	troubleAfter = 30 * time.Second       // a fault may still be the reason for that long
 )
 
@@ -85,7 +84,6 @@ func (c *client) away() time.Duration {
 // auth is what the client sends with CONNECT.
 func (c *client) auth(issued time.Time) string {
 	text := `{"token":"` + token(c.user, issued) + `"`
-	c.link.fenced = c.offset != ""
 	if c.asks {
 		text += `,"recovery":true`
 		if c.pid != "" {
@@ -160,8 +158,7 @@ func (l *session) goOn() {
 func (l *session) settled() {
 	c, r := l.c, l.c.r
 	l.returning = false
-	// Without an offset the client has no fence to know an old record by.
-	old := r.redis.lately() || !l.fenced && r.recovery.troubled(r.now)
+	old := r.redis.lately()
 	if l.closing {
 		return // it does not get all
 	}
@@ -198,18 +195,15 @@ func positionOf(offset string) (log string, position int64) {
 	return log, position
 }
 
-// offset checks the offset of an event, and keeps it.
-func (l *session) offset(p *packet) {
-	c, r := l.c, l.c.r
-	e := r.judge.events[p.event]
+// offset checks the offset of an event.
+func (j *judge) offset(l *session, p *packet) {
 	if p.offset == "" {
-		r.fail("an event has no offset", "%s on %v got %s", c.name, l.m, p.text)
+		j.r.fail("an event has no offset", "%s on %v got %s", l.c.name, l.m, p.text)
 	}
 	_, position := positionOf(p.offset)
-	if !slices.ContainsFunc(e.entries, func(x *entry) bool { return x.pos == position || x.copies > 1 }) {
-		r.fail("an offset is wrong", "%s on %v got %s", c.name, l.m, p.text)
+	if !slices.ContainsFunc(j.events[p.event].entries, func(x *entry) bool { return x.pos == position || x.copies > 1 }) {
+		j.r.fail("an offset is wrong", "%s on %v got %s", l.c.name, l.m, p.text)
 	}
-	c.offset = p.offset
 }
 
 // notRecovered checks that there is a reason for which a client is a new one.
@@ -237,13 +231,13 @@ func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 		good = long || troubled || c.over == c.pid || c.spent == c.pid || c.lostEvents || j.ordered(c) ||
 			c.cutOff != 0 && r.now < c.cutOff+2*time.Second // the node still has the attempt of before
 	case rooms.RecoveryWindow:
-		good = long
+		good = long || troubled
 	case rooms.RecoveryBusy, rooms.RecoveryFailed, rooms.RecoveryStale, rooms.RecoveryOffset:
 		good = troubled
 	case rooms.RecoveryOrder:
 		good = j.ordered(c)
 	case rooms.RecoveryOtherLog, rooms.RecoveryPosition:
-		good = v.deleted != 0 || r.now < l.m.began+startTime
+		good = v.deleted != 0 || troubled
 	case rooms.RecoveryLogShort:
 		good = v.truncated != 0 || v.tail == smallTail || v.deleted != 0
 	case rooms.RecoveryTooMuch:
