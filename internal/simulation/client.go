@@ -71,6 +71,7 @@ type session struct {
 	verdicts  uint32               // what the node has told of returns of the client, a bit for each result
 	verdict   rooms.RecoveryResult // the last of these
 	returning bool                 // has the answer, and not all that comes with it
+	back      bool                 // it goes on with a session of before
 	restored  map[int]bool         // rooms of which it was told since
 }
 

@@ -137,7 +137,7 @@ func (l *session) goOn() {
 	}
 	l.members = old.members
 	l.typings, l.probes, l.acks = old.typings, old.probes, old.acks
-	l.returning, l.restored = true, make(map[int]bool)
+	l.back, l.returning, l.restored = true, true, make(map[int]bool)
 	own := r.config.Rooms + c.index
 	if _, executed := old.bases[own]; executed && l.members[own] == nil {
 		l.members[own] = r.judge.enter(old, own)
