@@ -14,7 +14,8 @@ func failed(b wire.Batch, err error) []wire.Reply {
 }
 
 func words(c wire.Command) []string {
-	return append(append([]string{c.Name}, c.Keys...), c.Args...)
+	list := make([]string, 0, 1+len(c.Keys)+len(c.Args))
+	return append(append(append(list, c.Name), c.Keys...), c.Args...)
 }
 
 func (d *clusterDriver) plain(b wire.Batch, answer func([]wire.Reply)) {

@@ -22,7 +22,7 @@ type packet struct {
 	time   int64 // Unix ms
 	from   int32 // number of socket
 	typing bool
-	text   string
+	text   []byte
 }
 
 type packetKind uint8
@@ -52,7 +52,7 @@ func (p packets) read(m *codec.Message) *packet {
 		if len(p) >= packetsMost {
 			clear(p)
 		}
-		x := parse(m.AppendPayload(nil))
+		x := parse(m.Text())
 		known = &x
 		p[m] = known
 	}
@@ -62,7 +62,7 @@ func (p packets) read(m *codec.Message) *packet {
 // parse reads a packet as far as the rules need it.
 func parse(b []byte) (p packet) {
 	p.room = -1
-	p.text = string(b)
+	p.text = b
 	if rest, has := bytes.CutSuffix(b, []byte(`"]`)); has && bytes.HasPrefix(b, []byte(`42[`)) {
 		p.offset = string(rest[bytes.LastIndexByte(rest, '"')+1:])
 	}
@@ -90,8 +90,7 @@ func parse(b []byte) (p packet) {
 		p.socket = string(quoted(b, `"socketId":"`))
 		p.user = string(quoted(b, `"userId":"`))
 		p.room = roomOf(quoted(b, `"room":"conversation:`))
-		at, _ := time.Parse("2006-01-02T15:04:05.000Z", string(quoted(b, `"timestamp":"`)))
-		p.time = at.UnixMilli()
+		p.time = timeOf(quoted(b, `"timestamp":"`))
 	case bytes.HasPrefix(b, []byte(`42["room_state"`)):
 		p.kind = packetRoomState
 		p.room = roomOf(quoted(b, `"room":"conversation:`))
@@ -126,6 +125,15 @@ func roomOf(id []byte) int {
 	}
 	return n
 }
+
+// timeOf reads a time of the month in which a run begins, as 2006-01-02T15:04:05.000Z.
+func timeOf(b []byte) int64 {
+	two := func(i int) time.Duration { return time.Duration(b[i]-'0')*10 + time.Duration(b[i+1]-'0') }
+	since := (two(8)-1)*24*time.Hour + two(11)*time.Hour + two(14)*time.Minute + two(17)*time.Second
+	return month.Add(since).UnixMilli() + int64(two(20)*10) + int64(b[22]-'0')
+}
+
+var month = time.Date(epoch.Year(), epoch.Month(), 1, 0, 0, 0, 0, time.UTC)
 
 // receive is what a client does with a message.
 func (l *session) receive(m *codec.Message) {

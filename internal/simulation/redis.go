@@ -28,6 +28,8 @@ type redisServer struct {
 	down   bool          // takes no connections
 	hangs  time.Duration // executes nothing until then
 
+	spares [][]redismodel.Reply // lists to be used again
+
 	lostData int           // times that what it kept may be gone
 	lostAt   time.Duration // the last of these
 }
@@ -119,7 +121,7 @@ func (s *redisServer) flush() {
 			continue
 		}
 		out := l.conn.Out
-		l.conn.Out = nil
+		l.conn.Out = s.spare()
 		l.back.send(func() { l.m.execute(func() { l.take(out) }) })
 	}
 }
@@ -135,11 +137,24 @@ func (l *redisLink) take(list []redismodel.Reply) {
 			continue
 		}
 		b := l.expected[0]
+		if b.replies == nil {
+			b.replies = make([]redismodel.Reply, 0, b.want)
+		}
 		if b.replies = append(b.replies, r); len(b.replies) == b.want {
 			l.expected = l.expected[1:]
 			b.done(b.replies, nil)
 		}
 	}
+	clear(list)
+	l.s.spares = append(l.s.spares, list[:0])
+}
+
+// spare returns a list that was used before.
+func (s *redisServer) spare() (list []redismodel.Reply) {
+	if n := len(s.spares); n > 0 {
+		list, s.spares = s.spares[n-1], s.spares[:n-1]
+	}
+	return list
 }
 
 // lose ends the connection. The server knows at once, the node in a while:
