@@ -200,10 +200,13 @@ func (s *Socket) whenSaved(now time.Time, tell func()) {
 	id, n := s.id, s.session
 	n.saves++
 	consult(s.shard, now, s.save, func(saved bool, _ time.Time) {
-		n.saves--
 		if s.phase != phaseConnected || s.id != id {
+			if saved { // else whoever takes the session gives it another fence
+				n.saves--
+			}
 			return
 		}
+		n.saves--
 		if !saved {
 			s.session.fence = newFence()
 			s.tellFence()

@@ -277,6 +277,6 @@ func (j *judge) obeyed(m *machine, c *client) {
 // ordered reports whether an order was for a client since its session began.
 func (j *judge) ordered(c *client) bool {
 	return slices.ContainsFunc(j.orders, func(o *event) bool {
-		return o.user == c.index && slices.ContainsFunc(o.entries, func(x *entry) bool { return x.at > c.began-clockMost })
+		return o.user == c.index && slices.ContainsFunc(o.entries, func(x *entry) bool { return x.at > c.began-clockMost || o.tries > 1 })
 	})
 }
