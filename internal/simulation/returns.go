@@ -274,9 +274,14 @@ func (j *judge) obeyed(m *machine, c *client) {
 	}
 }
 
-// ordered reports whether an order was for a client since its session began.
+// ordered reports whether an order was for a client since its session began: a
+// node that is behind reads it later than others.
 func (j *judge) ordered(c *client) bool {
+	slack := clockMost
+	if j.r.recovery.troubled(j.r.now) {
+		slack = troubleAfter
+	}
 	return slices.ContainsFunc(j.orders, func(o *event) bool {
-		return o.user == c.index && slices.ContainsFunc(o.entries, func(x *entry) bool { return x.at > c.began-clockMost || o.tries > 1 })
+		return o.user == c.index && slices.ContainsFunc(o.entries, func(x *entry) bool { return x.at > c.began-slack || o.tries > 1 })
 	})
 }
