@@ -28,6 +28,7 @@ type session struct {
 	hold   *comeback // holds events while the client comes back; nil: they are sent
 	absent bool      // events are for nobody
 	gone   bool      // somebody else has the session: it is not kept here any more
+	saves  int       // under way: Redis may not have the rooms that the socket is in
 
 	// fence is in the offsets that the client is given, and in the session's
 	// record. A client with another one than the record's is not recovered: the
@@ -196,11 +197,16 @@ func (s *Socket) whenSaved(now time.Time, tell func()) {
 		tell()
 		return
 	}
-	id := s.id
+	id, n := s.id, s.session
+	n.saves++
 	consult(s.shard, now, s.save, func(saved bool, _ time.Time) {
 		if s.phase != phaseConnected || s.id != id {
+			if saved { // else whoever takes the session gives it another fence
+				n.saves--
+			}
 			return
 		}
+		n.saves--
 		if !saved {
 			s.session.fence = newFence()
 			s.tellFence()
@@ -306,21 +312,34 @@ func (h *Hub) keepRecord(r *Record) {
 	}
 }
 
-// resave has Redis know the sessions of all sockets anew: it may have lost
-// their records.
+// resave has Redis know all sessions of this node anew: it may have lost their
+// records, or have older ones.
 func (h *Hub) resave() {
 	for sockets := h.sessions.sockets(); len(sockets) > 0; {
-		n := min(len(sockets), resaveBatch)
+		shard, n := sockets[0].shard, 1
+		for n < min(len(sockets), resaveBatch) && sockets[n].shard == shard {
+			n++
+		}
 		batch := sockets[:n]
 		sockets = sockets[n:]
-		shard := batch[0].shard
 		shard.Post(func(time.Time) {
 			for _, s := range batch {
-				if s.shard == shard && s.session != nil && !s.session.gone {
-					s.saveSession()
-				}
+				s.resaveSession()
 			}
 		})
+	}
+	h.sessions.each(func(pid string, record []byte) {
+		h.config.Recovery.Remote.Save(pid, record, h.config.Recovery.Window, nil)
+	})
+}
+
+func (s *Socket) resaveSession() {
+	switch {
+	case s.session == nil || s.session.gone:
+	case s.phase == phaseAbsent:
+		s.keepEnded(false)
+	default:
+		s.saveSession()
 	}
 }
 
@@ -381,7 +400,9 @@ func (s *Socket) surrender(user string, now time.Time) (*Record, RecoveryResult)
 		return nil, RecoveryBusy
 	}
 	n.gone = true
-	return s.ended(false), RecoveryDone
+	r := s.ended(false)
+	r.Orphan = n.saves > 0
+	return r, RecoveryDone
 }
 
 // takeOverGrace is how long what is left of a session waits for the word that

@@ -91,6 +91,7 @@ func New(c Config) (*Consumer, error) {
 	consumer.intake = newIntake(&c, &consumer.count)
 	if c.Tail > 0 {
 		consumer.history = newHistory(&c)
+		consumer.history.listen()
 		consumer.intake.history = consumer.history
 	}
 	consumer.follower = newFollower("the rooms", &c, consumer)

@@ -203,8 +203,8 @@ func (n *Node) Message(body []byte, list []Delivery, now time.Time) []Delivery {
 	}
 	for _, r := range records {
 		room, count := r.Of()
-		if n.directory.Holds(room) {
-			n.members.Heard(room, from, count)
+		if n.directory.Holds(room) && n.members.Heard(room, from, count) {
+			n.directory.Changed(room)
 		}
 		switch r := r.(type) {
 		case wire.Message:

@@ -9,6 +9,8 @@
 package sessions
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -91,6 +93,7 @@ type Core struct {
 	order   []string         // in which they are written
 	bytes   int
 	flying  map[string]write // in the batch under way
+	batch   []string         // the pids of that batch
 	writing uint64           // its id; 0: none
 	dropped int64
 	numbers uint64            // of writes
@@ -280,6 +283,7 @@ func (c *Core) answered(m message) {
 
 // Tick ends what takes too long.
 func (c *Core) Tick(now time.Time) {
+	first := len(c.results)
 	for pid := range c.waits {
 		c.saved(pid, 0, now)
 	}
@@ -297,6 +301,7 @@ func (c *Core) Tick(now time.Time) {
 			c.fail(t, rooms.RecoveryFailed)
 		}
 	}
+	slices.SortFunc(c.results[first:], func(a, b Result) int { return cmp.Compare(a.Ask, b.Ask) }) // the same order in each run
 }
 
 // Next is when Tick is due, as long as something is awaited.
@@ -398,6 +403,7 @@ func (c *Core) writes(b *wire.Batch) {
 		}
 		c.bytes -= len(w.value)
 		c.flying[pid] = w
+		c.batch = append(c.batch, pid)
 		key := []string{c.names.SessionRecord(pid)}
 		if w.remove {
 			b.Commands = append(b.Commands, wire.Command{Name: "DEL", Keys: key})
@@ -434,14 +440,18 @@ func (c *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 
 // written has those that failed be written again, unless they have changed.
 func (c *Core) written(replies []wire.Reply, now time.Time) {
-	flying := c.flying
-	c.writing, c.flying = 0, nil
+	flying, batch := c.flying, c.batch
+	c.writing, c.flying, c.batch = 0, nil, nil
 	for _, a := range c.answers {
 		c.say(a.node, a.message)
 	}
 	c.answers = nil
 	failed := wire.FirstError(replies) != nil
-	for pid, w := range flying {
+	for _, pid := range batch {
+		w, ok := flying[pid]
+		if !ok {
+			continue // it was given away
+		}
 		if !failed {
 			c.saved(pid, w.number, now)
 			continue
