@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
@@ -176,6 +177,6 @@ func TestAnEventPublishedAgainWithItsIdempotencyKeyIsDeliveredOnce(t *testing.T)
 			t.Fatalf("%d %s", status, answer)
 		}
 	}
-	await(t, "all events", func() bool { return w.consumer.Totals().Received == 4 })
+	testkit.Await(t, "all events", func() bool { return w.consumer.Totals().Received == 4 })
 	w.want(message(0), message(0), message(1)) // a, b, and a with another body
 }
