@@ -97,7 +97,7 @@ func (e *ClientEvent) Check() error {
 		return fmt.Errorf("event %q is built in", e.Name)
 	case codec.ReservedEvent(e.Emit):
 		return fmt.Errorf("emit %q: Socket.IO reserves the name", e.Emit)
-	case slices.ContainsFunc(ServerEventDocs(), func(d EventDoc) bool { return d.Name == e.Emit }):
+	case isServerEvent(e.Emit):
 		return fmt.Errorf("emit %q: the gateway itself emits it, and clients could forge it", e.Emit)
 	case e.Emit == "" && e.Key == "":
 		return fmt.Errorf("event %s: want emit, publish or both: nobody would get it", e.Name)

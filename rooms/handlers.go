@@ -89,12 +89,18 @@ func handleLeave(c *Call) {
 	name := s.shard.roomName(kind, id)
 	r := s.shard.rooms[string(name)]
 	if r == nil || s.in(r) < 0 {
-		c.succeed("Left room: ", string(name))
+		room, later := string(name), Call{Socket: s, ack: c.ack}
+		s.whenSaved(c.Now, func() { later.succeed("Left room: ", room) })
 		return
 	}
-	c.succeed("Left room: ", r.name)
+	if s.session == nil {
+		c.succeed("Left room: ", r.name)
+		s.leave(s.in(r), c.Now)
+		return
+	}
 	s.leave(s.in(r), c.Now)
-	s.saveSession()
+	later := Call{Socket: s, ack: c.ack}
+	s.whenSaved(c.Now, func() { later.succeed("Left room: ", r.name) })
 }
 
 // typing tells the others in a room, who may miss it, that somebody types.

@@ -147,9 +147,15 @@ func (h *Hub) Anew(identity string, behind uint64) {
 }
 
 // Gap tells that events were removed from the log before this node has read
-// them: sessions of now cannot be recovered. The goroutine that delivers calls
+// them, or that positions have been used for other events since: sessions of now
+// cannot be recovered. The goroutine that delivers calls
 // it.
 func (h *Hub) Gap() {
+	for _, pid := range h.sessions.dropEnded() {
+		if h.config.Recovery.Remote != nil {
+			h.config.Recovery.Remote.Forget(pid)
+		}
+	}
 	for _, sh := range h.shards {
 		sh.mailbox.add(Broadcast{gap: true})
 	}

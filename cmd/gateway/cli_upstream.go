@@ -24,7 +24,7 @@ import (
 const publishTimeout = 15 * time.Second
 
 func newRoutesCommand() *cobra.Command {
-	return newGroup("routes", "Check routes of events, and try them out", "  gateway routes check routes.yaml",
+	return newGroup("routes", "Check routes, and show what an event becomes", "  gateway routes check routes.yaml",
 		newRoutesCheckCommand(), newRoutesTryCommand())
 }
 
@@ -250,7 +250,7 @@ func newPublishCommand() *cobra.Command {
 	var address, exchange, id string
 	command := &cobra.Command{
 		Use:   "publish KEY BODY",
-		Short: "Publish an event as a service does; BODY - reads it from the input",
+		Short: "Publish an event as a service does; BODY - reads standard input",
 		Example: `  gateway publish message.sent '{"conversationId": 42, "message": "hi"}'
   gateway publish --http http://localhost:3002 message.sent - < message.json`,
 		Args: cobra.ExactArgs(2),
@@ -280,9 +280,9 @@ func newPublishCommand() *cobra.Command {
 			return err
 		},
 	}
-	command.Flags().StringVar(&address, "http", "", "send it to a gateway over HTTP, such as http://localhost:3002, with PUBLISH_TOKEN")
-	command.Flags().StringVar(&exchange, "exchange", "", "exchange of RabbitMQ (default: the first of RABBITMQ_EXCHANGE)")
-	command.Flags().StringVar(&id, "id", "", "message id: the same event published again with it is delivered once")
+	command.Flags().StringVar(&address, "http", "", "publish over HTTP to this gateway, such as http://localhost:3002, with PUBLISH_TOKEN")
+	command.Flags().StringVar(&exchange, "exchange", "", "exchange to publish to (default: the first of RABBITMQ_EXCHANGE)")
+	command.Flags().StringVar(&id, "id", "", "message id; an event with the same id, key and body is delivered once")
 	return command
 }
 

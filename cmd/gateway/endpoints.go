@@ -65,6 +65,22 @@ func (g *Gateway) mayKnow(r *http.Request) bool {
 // metricsHandler answers GET /metrics; details says who may see addresses and
 // errors.
 func (g *Gateway) metricsHandler(details func(*http.Request) bool) http.Handler {
+	text := promhttp.HandlerFor(&g.count, promhttp.HandlerOpts{DisableCompression: true})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if wantsText(r) {
+			text.ServeHTTP(w, r)
+			return
+		}
+		body := g.snapshot(g.cfg().Metrics.RoomsLimit)
+		if !details(r) {
+			body.EventBus = body.EventBus.state()
+		}
+		writeJSON(w, http.StatusOK, body)
+	})
+}
+
+// metrics returns all metrics of this process.
+func (g *Gateway) metrics() prometheus.Gatherer {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(&collector{g},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -83,18 +99,7 @@ func (g *Gateway) metricsHandler(details func(*http.Request) bool) http.Handler 
 	if g.gate != nil {
 		registry.MustRegister(&gateCollector{g.gate})
 	}
-	text := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if wantsText(r) {
-			text.ServeHTTP(w, r)
-			return
-		}
-		body := g.snapshot(g.cfg().Metrics.RoomsLimit)
-		if !details(r) {
-			body.EventBus = body.EventBus.state()
-		}
-		writeJSON(w, http.StatusOK, body)
-	})
+	return registry
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {

@@ -68,8 +68,11 @@ type Gateway struct {
 	admin  swapped // answers on ADMIN_ADDR
 	bird   *bird   // nil without CANARY
 
-	succeeds    bool          // it takes the place of a process that runs
-	watchdog    time.Duration // of the service manager, as a predecessor tells it; 0: none
+	count       counts
+	report      *report        // nil: nobody wants to know
+	succeeds    bool           // it takes the place of a process that runs
+	takes       *cluster.Place // and its place among the nodes; nil: another one
+	watchdog    time.Duration  // of the service manager, as a predecessor tells it; 0: none
 	handovers   handoverCounters
 	stopReading context.CancelFunc // of the log
 	reading     <-chan struct{}    // closed when it is not read any more
@@ -89,8 +92,10 @@ func serve(ctx context.Context, start launch) error {
 	switch {
 	case err == nil:
 		return succeed(ctx, start, wire)
-	case handover.Nobody(err):
+	case handover.Nobody(err) && start.report == nil:
 		return serveNew(ctx, start)
+	case handover.Nobody(err):
+		return fmt.Errorf("nobody listens at HANDOVER_SOCKET=%s: is a gateway running, with that setting?", path)
 	}
 	return fmt.Errorf("HANDOVER_SOCKET=%q: %w", path, err)
 }
@@ -106,6 +111,7 @@ func serveNew(ctx context.Context, start launch) error {
 	if err != nil {
 		return err
 	}
+	g.report = start.report
 	defer g.verifier.Close()
 	stop, err := g.serveAdmin()
 	if err != nil {
@@ -210,6 +216,7 @@ func (g *Gateway) open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 		return nil, err
 	}
 	g.bird = g.newBird()
+	g.count.registry = g.metrics()
 	g.server, err = g.frontDoor()
 	return g, err
 }
@@ -343,7 +350,10 @@ func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
 	go g.watchMemory(watching)
 	g.tellSystemd(watching)
 	defer g.publishOutgoing()()
-	g.joinCluster()
+	g.report.serves()
+	if g.takes == nil { // else it has begun before
+		g.joinCluster()
+	}
 	if g.fleet != nil {
 		g.fleet.Start(g.hub)
 		defer g.fleet.Close()
@@ -384,7 +394,7 @@ func (g *Gateway) shutDown(ended <-chan error) error {
 	drain, cancel := context.WithTimeout(context.Background(), max(g.cfg().Shutdown.Timeout-stopTimeout, 0))
 	defer cancel()
 	if err := g.server.Drain(drain); err != nil {
-		g.log.Warn("sessions left at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
+		g.log.Warn("sessions were still open at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
 	}
 	g.awaitAbsent(drain)
 	g.stopReading()
@@ -412,7 +422,7 @@ func (g *Gateway) greet() {
 	cfg := g.cfg()
 	g.log.Info("listening", "address", g.server.Addr(), "environment", cfg.Server.Environment, "version", version())
 	if cfg.Server.Environment == config.Production && cfg.Rooms.Policy == authz.Open {
-		g.log.Warn("ROOM_POLICY=open: every user may join every room; claims, webhook or redis let your application decide")
+		g.log.Warn("ROOM_POLICY=open: every user may join every room; set claims, webhook or redis to restrict it")
 	}
 	if !cfg.MintsTokens() {
 		return

@@ -73,13 +73,13 @@ func (r *reloader) reload() {
 		err = r.keepSecret(&next)
 	}
 	if err != nil {
-		log.Error("settings not reloaded: those before stay in effect", "error", err)
+		log.Error("settings not reloaded; the previous ones stay in effect", "error", err)
 		return
 	}
 	merged, changed, restart := merge(&r.now, &next)
 	routes, err := r.g.apply(merged)
 	if err != nil {
-		log.Error("settings not reloaded: those before stay in effect", "error", err)
+		log.Error("settings not reloaded; the previous ones stay in effect", "error", err)
 		return
 	}
 	r.book.setLevel(merged.Log.Level)

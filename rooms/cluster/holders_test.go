@@ -2,9 +2,10 @@ package cluster
 
 import (
 	"context"
-	"github.com/hometrip/gateway/internal/testkit"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 func TestWhetherOthersHoldARoom(t *testing.T) {

@@ -60,6 +60,7 @@ type Node struct {
 	connected bool
 	mine      wire.Lease // what the lease says
 	batches   uint64     // the id of the last one
+	mode      mode
 	leaving   bool
 	left      bool   // nothing of this node is left in Redis
 	farewell  uint64 // id of the batch that takes the lease back
@@ -169,6 +170,9 @@ func (n *Node) Subscribed(yes bool, now time.Time) {
 	n.lease.Subscribed(yes, now)
 }
 
+// IsSubscribed reports what Subscribed was told.
+func (n *Node) IsSubscribed() bool { return n.lease.IsSubscribed() }
+
 // Lost tells that Redis may have forgotten what it was told, and what this node
 // has in mind: the connection was lost, or the database flushed.
 func (n *Node) Lost(why string, now time.Time) {
@@ -199,8 +203,8 @@ func (n *Node) Message(body []byte, list []Delivery, now time.Time) []Delivery {
 	}
 	for _, r := range records {
 		room, count := r.Of()
-		if n.directory.Holds(room) {
-			n.members.Heard(room, from, count)
+		if n.directory.Holds(room) && n.members.Heard(room, from, count) {
+			n.directory.Changed(room)
 		}
 		switch r := r.(type) {
 		case wire.Message:
