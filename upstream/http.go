@@ -59,7 +59,7 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, ok := idempotencyKey(r)
 	if !ok {
 		answer(w, http.StatusBadRequest, map[string]any{
-			"error": fmt.Sprintf("%s: want one of 1 to %d visible ASCII characters", headerIdempotency, maxIdempotency), "reason": "bad_idempotency_key",
+			"error": fmt.Sprintf("%s: want one of 1 to %d visible ASCII characters", headerIdempotency, maxIdempotency), "reason": BadIdempotencyKey,
 		})
 		return
 	}

@@ -26,6 +26,17 @@ const (
 	reasons // how many there are
 )
 
+// BadIdempotencyKey is the reason of a request that is refused for its header.
+const BadIdempotencyKey = "bad_idempotency_key"
+
+// Reasons lists every reason.
+func Reasons() (all []Reason) {
+	for r := range reasons {
+		all = append(all, r)
+	}
+	return all
+}
+
 func (r Reason) String() string {
 	switch r {
 	case ReasonNotJSON:

@@ -126,6 +126,9 @@ func (t *Table) Routes() []*Route { return t.routes }
 // They must not be changed.
 func (t *Table) ClientEvents() []rooms.ClientEvent { return t.current().clientEvents }
 
+// Current returns the routes in effect; they must not be changed.
+func (t *Table) Current() []*Route { return t.current().routes }
+
 // Keys returns the keys and patterns of all routes.
 func (t *Table) Keys() []string {
 	keys := make([]string, len(t.routes))

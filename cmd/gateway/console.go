@@ -6,6 +6,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/auth"
 	"github.com/hometrip/gateway/internal/console"
+	"github.com/hometrip/gateway/internal/contract"
 	"github.com/hometrip/gateway/upstream"
 )
 
@@ -31,6 +32,11 @@ func (g *Gateway) console() (*console.Page, error) {
 		Publishing:   cfg.Events.PublishToken != "" || !cfg.Deployed(),
 		PublishToken: cfg.Events.PublishToken != "",
 		Local:        upstream.Local,
+		Documents: map[string]func() []byte{
+			"events.d.ts":   func() []byte { return []byte(contract.TypeScript(g.routes)) },
+			"asyncapi.json": func() []byte { return contract.AsyncAPI(g.routes, version()) },
+			"openapi.json":  func() []byte { return contract.OpenAPI(version()) },
+		},
 	}
 	if cfg.ShowsFigures() {
 		page.Figures = http.HandlerFunc(g.handleFigures)

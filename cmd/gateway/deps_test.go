@@ -117,6 +117,7 @@ var arrows = map[string]rule{
 	"internal/fairpool":  {},
 	"internal/shrink":    {},
 	"internal/console":   {ours: []string{"internal/bearer"}},
+	"internal/contract":  {ours: []string{"rooms", "rooms/cluster/presence", "upstream"}},
 	"internal/doctor":    {ours: []string{"upstream/rabbitmq"}},
 	"internal/canary":    {ours: []string{"internal/sioclient"}},
 	"internal/sioclient": {ours: []string{"codec"}},

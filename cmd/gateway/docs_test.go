@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/hometrip/gateway/internal/config"
+	"github.com/hometrip/gateway/internal/contract"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream"
 )
@@ -60,7 +61,22 @@ func TestGeneratedDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	upToDate(t, ".env.example", string(example), config.Env())
+	table, err := upstream.NewTable(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, text := range map[string][]byte{
+		"docs/events.d.ts":   []byte(contract.TypeScript(table)),
+		"docs/asyncapi.json": contract.AsyncAPI(table, documentVersion), "docs/openapi.json": contract.OpenAPI(documentVersion),
+	} {
+		have, _ := os.ReadFile(filepath.Join(repository, file)) // one that is not there is written
+		upToDate(t, file, string(have), string(text))
+	}
 }
+
+// documentVersion is the version that the documents in docs/ have; those of a
+// gateway have its own.
+const documentVersion = "1"
 
 // replacePart replaces what is between the comments of name.
 func replacePart(text, name, part string) (string, error) {

@@ -5,6 +5,7 @@
 //	GET  /console/{file}   what it is made of
 //	GET  /console/figures  the gateway's figures
 //	POST /console/token    a token for ?user=, in development
+//	GET  /console/{document}  what clients and services rely on, for programs
 //
 // It also serves socket.io-client under /socket.io/, see RegisterClient.
 // page/socket.io.esm.min.js, client/socket.io.min.js and their licences are
@@ -48,6 +49,9 @@ type Config struct {
 
 	// Figures answers what the page draws. Nil: there are none.
 	Figures http.Handler
+
+	// Documents makes documents, by the names under which they are served.
+	Documents map[string]func() []byte
 
 	// Mint returns a token for a user. Nil: users bring theirs.
 	Mint func(user string) (string, error)
@@ -107,6 +111,11 @@ func (p *Page) Register(mux *http.ServeMux) {
 	}
 	if p.config.Figures != nil {
 		mux.Handle("GET "+folder+"figures", p.guard(p.config.Figures))
+	}
+	for name, text := range p.config.Documents {
+		mux.Handle("GET "+folder+name, p.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			newFile(name, text()).ServeHTTP(w, r)
+		})))
 	}
 	if p.config.Mint != nil {
 		mux.Handle("POST "+folder+"token", p.guard(http.HandlerFunc(p.token)))
@@ -170,7 +179,9 @@ var contentTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
 	".js":   "text/javascript; charset=utf-8",
+	".json": "application/json; charset=utf-8",
 	".svg":  "image/svg+xml",
+	".ts":   "text/plain; charset=utf-8",
 	".txt":  "text/plain; charset=utf-8",
 }
 
