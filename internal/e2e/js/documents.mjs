@@ -12,8 +12,8 @@ import { url } from "./world.mjs";
 const load = async (name) => (await fetch(`${url}/console/${name}`)).json();
 
 test("the AsyncAPI document is valid", async () => {
-  const path = createRequire(import.meta.url).resolve("@asyncapi/specs/schemas/3.0.0.json");
-  const ajv = new Ajv({ strict: false, allErrors: true });
+  const path = createRequire(import.meta.url).resolve("@asyncapi/specs/schemas/3.0.0-without-$id.json");
+  const ajv = new Ajv({ strict: false, validateSchema: false, allErrors: true });
   formats(ajv);
   const validate = ajv.compile(JSON.parse(readFileSync(path)));
   assert.ok(validate(await load("asyncapi.json")), JSON.stringify(validate.errors?.slice(0, 5), null, 1));
