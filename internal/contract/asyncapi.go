@@ -31,6 +31,9 @@ func AsyncAPI(table *upstream.Table, version string) []byte {
 		answer := object{"oneOf": []any{e.ack.schema, refused.schema}}
 		d.message("socket", "client_"+e.name, e.name, e.doc, object{"type": "array", "prefixItems": []any{object{"const": e.name}, e.body.schema}, "x-ack": answer}, "receive")
 	}
+	for _, e := range table.ClientEvents() { // for the console
+		d.messages["client_"+outside.ReplaceAllString(e.Name, "_")].(object)["x-declared"] = true
+	}
 	for _, e := range serverEvents(table) {
 		d.message("socket", "server_"+e.name, e.name, e.doc, object{"type": "array", "prefixItems": []any{object{"const": e.name}, e.body.schema}}, "send")
 	}

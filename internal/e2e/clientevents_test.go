@@ -84,3 +84,27 @@ func (h *house) wantForServices(queue string, want map[string]int) {
 		h.t.Errorf("%v confirmed, want %d", n, all)
 	}
 }
+
+// TestConsoleEmitsDeclaredEvents: the console knows the events of the routes
+// file.
+func TestConsoleEmitsDeclaredEvents(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it has no console")
+	text, err := os.ReadFile("../../deploy/routes.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := openHouse(t, "consoleevents", string(text), "NODE_ENV=development", "PUBLISH_TOKEN=")
+	ch, err := h.publisher.Conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const queue = "consoleevents-service" // what nobody takes is not confirmed
+	if _, err := ch.QueueDeclare(queue, false, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.QueueBind(queue, "client.#", h.name, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	runCases(t, script(t, h.gateway, "default", caseArgs("emit.mjs")...))
+}

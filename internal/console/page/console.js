@@ -182,6 +182,7 @@ function setState(state, text) {
   if (state === "on") show("connect-error", "");
   showRooms();
   showSecond();
+  $("emit").hidden = state !== "on" || declared.size === 0;
 }
 
 // ask sends an event and returns the answer, both of them logged.
@@ -225,6 +226,7 @@ async function join(data) {
   if (second?.connected) ask("join_room", data, second);
   showRooms();
   refill();
+  fillDeclared();
 }
 
 async function act(event, name) {
@@ -236,6 +238,38 @@ async function act(event, name) {
   element.remove();
   showRooms();
   $("room-id").focus();
+}
+
+// Events that the routes file declares
+
+const declared = new Map(); // by name: the members of their argument
+
+// loadDeclared asks the gateway which there are.
+async function loadDeclared() {
+  const answer = await fetch("/console/asyncapi.json");
+  if (!answer.ok) return;
+  const { components } = await answer.json();
+  for (const message of Object.values(components.messages)) {
+    if (message["x-declared"]) declared.set(message.name, Object.keys(message.payload.prefixItems[1].properties));
+  }
+  for (const name of declared.keys()) $("emit-event").append(new Option(name));
+  fillDeclared();
+}
+
+// fillDeclared suggests an argument: of a room's id the one that was joined last.
+function fillDeclared() {
+  const data = {};
+  for (const member of declared.get($("emit-event").value) ?? []) data[member] = member === "conversationId" ? conversation() : "1";
+  $("emit-data").value = JSON.stringify(data);
+}
+
+async function emit() {
+  const from = second?.connected && document.querySelector("[name=actor]:checked").value === "second" ? second : socket;
+  try {
+    await ask($("emit-event").value, JSON.parse($("emit-data").value), from);
+  } catch (e) {
+    show("rooms-error", e.message);
+  }
 }
 
 // A second user, so that there is somebody to see who types
@@ -367,6 +401,8 @@ onSubmit("connect", connect);
 onSubmit("join", () => join({ roomType: $("room-type").value, roomId: $("room-id").value.trim() }));
 onSubmit("refresh", refresh);
 onSubmit("second", connectSecond);
+onSubmit("emit", emit);
+$("emit-event").addEventListener("change", fillDeclared);
 $("second-end").addEventListener("click", () => endSecond(""));
 $("disconnect").addEventListener("click", () => {
   log.add("note", "disconnect", { reason: "asked for here" });
@@ -376,4 +412,5 @@ $("token").addEventListener("input", describeToken);
 log.start();
 startPublishing();
 showRooms();
+loadDeclared();
 watch();

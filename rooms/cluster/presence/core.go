@@ -349,7 +349,7 @@ func (n *Core) renews(f *flight, b *Batch, now time.Time) bool {
 		n.begin(now)
 	}
 	f.what, f.session = renewals, n.session
-	sweeps := n.Steady(n.c.Lease, now) && n.sweep.session == ""
+	sweeps := n.Steady(n.c.Lease, now) && n.sweep.session == "" && len(n.forgets) == 0 && !n.under(forgotten)
 	args := []string{n.sessionName(n.session), wire.Decimal(n.c.Lease.Milliseconds()), bit(n.known), bit(sweeps)}
 	for _, s := range n.former {
 		args = append(args, n.sessionName(s))
