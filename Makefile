@@ -41,7 +41,7 @@ image: ## Build the container image hometrip/websocket-gateway
 
 test: ## Install what the tests need and run them all
 	@.ci/setup
-	@$(GO) test -race -timeout $(TIMEOUT) $(ALL)
+	@TEST_NEEDS_ALL=true $(GO) test -race -timeout $(TIMEOUT) $(ALL)
 
 test-watch: ## Run the tests of what changed, again and again
 	@.ci/setup
@@ -49,7 +49,7 @@ test-watch: ## Run the tests of what changed, again and again
 
 coverage: ## Run all tests; coverage.html shows what they reach
 	@.ci/setup
-	$(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=coverage.out $(ALL)
+	TEST_NEEDS_ALL=true $(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=coverage.out $(ALL)
 	$(GO) tool cover -html=coverage.out -o coverage.html
 	$(GO) tool cover -func=coverage.out | tail -1
 

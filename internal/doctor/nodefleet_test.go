@@ -6,6 +6,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
@@ -13,9 +14,7 @@ import (
 func TestNodeServersAreFound(t *testing.T) {
 	t.Parallel()
 	server, err := redistest.Start(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(server.Close)
 	open := func() (rueidis.Client, error) {
 		return cluster.Server{Addresses: []string{server.Addr}}.Open(0, nil)

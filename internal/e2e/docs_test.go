@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
@@ -141,9 +142,7 @@ func finish(t *testing.T, cmd *exec.Cmd, program string) {
 func TestTypeScriptInTheDocs(t *testing.T) {
 	t.Parallel()
 	compiler := absolute(t, "js/node_modules/typescript/bin/tsc")
-	if _, err := os.Stat(compiler); err != nil {
-		t.Fatal("typescript is not installed: run `make test` once, it installs it")
-	}
+	testkit.NeedFile(t, compiler, "typescript of npm")
 	eachBlock(t, "ts", func(t *testing.T, _ string, list []block) {
 		dir := t.TempDir()
 		if err := os.Symlink(absolute(t, "js/node_modules"), filepath.Join(dir, "node_modules")); err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // debianPython is the interpreter which sees Debian's packages.
@@ -33,7 +34,7 @@ func TestPythonClientThroughProxies(t *testing.T) {
 func python(t *testing.T, g *gateway) {
 	t.Helper()
 	if err := exec.Command(debianPython, "-c", "import socketio").Run(); err != nil {
-		t.Fatal("python3-socketio is not installed: run `make test` once, it installs it")
+		testkit.Need(t, testkit.Missing("python3-socketio"))
 	}
 	for _, transport := range transportSettings {
 		t.Run(transport, func(t *testing.T) {
