@@ -118,6 +118,7 @@ func TestPythonInTheDocs(t *testing.T) {
 	g := start(t)
 	eachBlock(t, "python", func(t *testing.T, _ string, list []block) {
 		for _, program := range programs(list) {
+			needPython(t)
 			cmd := exec.Command(debianPython, "-")
 			cmd.Stdin = strings.NewReader(fmt.Sprintf("token = %q\n", gatewaytest.Token(t, "42")) + g.here(program) + "\nprint('ran to its end')\n")
 			finish(t, cmd, program)
