@@ -152,7 +152,7 @@ routes:
 		{[]string{"check", "none.yaml"}, "none.yaml: no such file"},
 		{[]string{"try", "message.sent", `{"conversationId":1,"timestamp":"T"}`}, "to conversation:1\n[\"new_message\",{\"conversationId\":1,\"timestamp\":\"T\"}]\n"},
 		{[]string{"try", file, "booking.reminder", `{"userIds":[1,"b"],"bookingId":5}`}, "to user:1\nto user:b\n[\"reminder\",{\"bookingId\":5,\"kind\":\"booking_reminder\"}]\n"},
-		{[]string{"try", file, "booking.reminder", `{"userIds":[]}`}, "to nobody\n"},
+		{[]string{"try", file, "booking.reminder", `{"userIds":[]}`}, "to no room\n"},
 		{[]string{"try", "message.read", `{}`}, "no_route: no route for message.read"},
 	} {
 		out, err := command(t, nil, append([]string{"routes"}, c.args...)...)

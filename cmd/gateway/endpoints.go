@@ -207,7 +207,7 @@ func (g *Gateway) handleReady(details func(*http.Request) bool) http.HandlerFunc
 		}
 		body := map[string]any{"ready": true}
 		if trouble := g.eventBus().DeadLetters; trouble != "" {
-			warning := "dead letters cannot be put aside"
+			warning := "dead letters cannot be written"
 			if details(r) {
 				warning += ": " + trouble
 			}
