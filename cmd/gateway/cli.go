@@ -18,7 +18,8 @@ const logFlushTimeout = 2 * time.Second // for the last lines, at the end
 // A launch is what a gateway starts with.
 type launch struct {
 	config.Loaded
-	book *logBook
+	book   *logBook
+	report *report // nil: nobody wants to know
 }
 
 // A server runs the gateway until ctx is cancelled and it has drained.
@@ -52,7 +53,7 @@ the command line or a setting is wrong; 130 ended by a second signal.`,
 			Example: `  gateway serve
   NODE_ENV=production JWT_SECRET=… gateway serve`,
 		},
-		newTokenCommand(), newHealthcheckCommand(), newVersionCommand(), newConfigCommand(),
+		newHandoverCommand(), newTokenCommand(), newHealthcheckCommand(), newVersionCommand(), newConfigCommand(),
 		newRoutesCommand(), newPublishCommand(), newDeadLetterCommand(), newAuthzCommand(), newDoctorCommand(),
 	)
 	envFileFlag(root)
@@ -67,9 +68,11 @@ func serveCommand(c *cobra.Command, run server) error {
 	}
 	book := openLog(l.Config, os.Stdout)
 	warnOfSettings(&l, book.Logger)
-	err = run(c.Context(), launch{l, book})
+	report := newReport()
+	err = run(c.Context(), launch{l, book, report})
 	if err != nil {
 		book.Error("stopped", "error", err)
+		report.failed(err)
 	}
 	return errors.Join(err, book.Close(logFlushTimeout))
 }

@@ -45,6 +45,7 @@ func (g *Gateway) neighbours() (*cluster.Cluster, error) {
 		Server: server, Prefix: cfg.Redis.KeyPrefix, DB: db,
 		Lease: cfg.Cluster.Lease, Linger: cfg.Cluster.RoomLinger,
 		MaxQueue: cfg.Cluster.PublishQueue, MaxBytes: cfg.Cluster.PublishBytes,
+		Takes:   g.takes,
 		Alone:   !cfg.Deployed(),
 		Sockets: func() int64 { return g.hub.Stats().Sockets },
 		Log:     g.log,

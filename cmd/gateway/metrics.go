@@ -159,6 +159,8 @@ var (
 		"Bytes of live and not yet swept heap objects.", nil, nil)
 	handoverFailedDesc = prometheus.NewDesc("gateway_handovers_failed_total",
 		"Hand-overs through HANDOVER_SOCKET that failed; this process went on serving.", nil, nil)
+	handoversDesc = prometheus.NewDesc("gateway_handovers_total",
+		"Times a process took over the connections of another at HANDOVER_SOCKET.", nil, nil)
 	handoverConnectionsDesc = prometheus.NewDesc("gateway_handover_connections",
 		"Connections taken over from the previous process, and those that had ended meanwhile.", []string{"result"}, nil)
 	handoverSessionsDesc = prometheus.NewDesc("gateway_handover_sessions",
@@ -177,7 +179,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- f.desc
 	}
 	for _, d := range []*prometheus.Desc{broadcastDesc, closedDesc, tokensDesc, roomsDesc, turnAgeDesc, revokedDesc, revokedLostDesc, logDroppedDesc, heapDesc, goroutinesDesc,
-		handoverFailedDesc, handoverConnectionsDesc, handoverSessionsDesc, handoverBytesDesc, handoverPauseDesc} {
+		handoversDesc, handoverFailedDesc, handoverConnectionsDesc, handoverSessionsDesc, handoverBytesDesc, handoverPauseDesc} {
 		ch <- d
 	}
 }
@@ -208,6 +210,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	send(heapDesc, float64(heapBytes()))
 	send(goroutinesDesc, float64(runtime.NumGoroutine()))
 	h := &c.g.handovers
+	ch <- prometheus.MustNewConstMetric(handoversDesc, prometheus.CounterValue, float64(h.taken.Load()))
 	ch <- prometheus.MustNewConstMetric(handoverFailedDesc, prometheus.CounterValue, float64(h.failed.Load()))
 	ch <- prometheus.MustNewConstMetric(handoverConnectionsDesc, prometheus.GaugeValue, float64(h.connections.Load()), "taken")
 	ch <- prometheus.MustNewConstMetric(handoverConnectionsDesc, prometheus.GaugeValue, float64(h.lost.Load()), "ended")

@@ -89,6 +89,9 @@ func (r *reloader) reload() {
 	for _, event := range routes.Changed {
 		changed = append(changed, "route "+event)
 	}
+	for _, event := range routes.Events {
+		changed = append(changed, "client event "+event)
+	}
 	log.Info("settings reloaded", "changed", changed, "needRestart", restart)
 	if !slices.Equal(next.Warnings, r.now.Warnings) || len(changed) > 0 {
 		warnOfSettings(&next, log)
@@ -171,6 +174,9 @@ func (g *Gateway) apply(cfg config.Config) (routes upstream.Reload, err error) {
 	if err != nil {
 		g.swap(before)
 		return routes, err
+	}
+	if err := g.hub.SetClientEvents(table.ClientEvents()); err != nil {
+		return routes, err // cannot be: the table was checked
 	}
 	g.public.set(public)
 	g.admin.set(admin)

@@ -24,7 +24,27 @@ func (g *Gateway) publisher() http.Handler {
 		MaxBody: g.cfg().Events.MaxSize,
 		Token:   g.cfg().Events.PublishToken,
 		Local:   !g.cfg().Deployed(),
+		Reach:   g.reach,
 	}
+}
+
+// reachWait is how long the answer to a published event waits to know whom it
+// reaches.
+const reachWait = time.Second
+
+// reach finds out whom an event for these rooms reaches.
+func (g *Gateway) reach(ctx context.Context, names []string) upstream.Reach {
+	ctx, cancel := context.WithTimeout(ctx, reachWait)
+	defer cancel()
+	sockets, _ := g.hub.Reach(ctx, names) // too late: those that have been counted
+	elsewhere, known := false, true
+	if g.cluster != nil {
+		elsewhere, known = g.cluster.HeldElsewhere(ctx, names)
+	}
+	if !known {
+		return upstream.Reach{Sockets: sockets}
+	}
+	return upstream.Reach{Sockets: sockets, Elsewhere: &elsewhere}
 }
 
 // backDoor returns what brings the events in the log to the rooms.

@@ -249,10 +249,9 @@ func (c *Cluster) subscribe(cs *conns) {
 	hooked := rueidis.WithOnSubscriptionHook(cs.ctx, func(s rueidis.PubSubSubscription) {
 		tell(!strings.HasSuffix(s.Kind, "unsubscribe"))
 	})
-	var list []core.Delivery
 	for cs.ctx.Err() == nil {
 		err := cs.subscriber.Receive(hooked, cs.subscription(c.names.Channel(c.number)), func(m rueidis.PubSubMessage) {
-			list = c.receive([]byte(m.Message), list[:0]) // one copy, which the messages keep
+			c.cut.receive([]byte(m.Message), time.Now()) // one copy, which the messages keep
 		})
 		tell(false)
 		if err != nil && cs.ctx.Err() == nil {

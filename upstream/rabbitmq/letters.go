@@ -197,7 +197,7 @@ func (l *Letters) connect(ctx context.Context) (err error) {
 		if _, err := d.queue(l.queue, letterArgs()); err != nil {
 			return fmt.Errorf("declare queue %s: %w", l.queue, err)
 		}
-		l.channel, l.returned, err = confirming(conn)
+		l.channel, l.returned, err = confirming(conn, maxReturns)
 		return err
 	})
 	return err

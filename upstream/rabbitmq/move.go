@@ -139,7 +139,7 @@ func (l *Log) move(ctx context.Context, d *declarer, name, key string, bound ...
 // empty moves what is in a queue. It consumes: RabbitMQ allows no basic.get on
 // a quorum queue with a single active consumer.
 func (l *Log) empty(ctx context.Context, d *declarer, name, key string) (moved int, err error) {
-	channel, returned, err := confirming(d.conn)
+	channel, returned, err := confirming(d.conn, maxReturns)
 	if err != nil {
 		return 0, err
 	}
