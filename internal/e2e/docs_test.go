@@ -283,8 +283,8 @@ done
 		// What the doctor finds is the machine's. A hand-over has tests of its own.
 		"gateway": `[ "$1" != handover ] || set -- "$@" --help
 "$GATEWAY" "$@" || [ $? = 1 -a "$1" = doctor ]`,
-		"make":    `exec /usr/bin/make -n "$@" >/dev/null`,
-		"curl":    `exec /usr/bin/curl --fail-with-body "$@"`,
+		"make": `exec /usr/bin/make -n "$@" >/dev/null`,
+		"curl": `exec /usr/bin/curl --fail-with-body "$@"`,
 		"sudo": `case $1 in
 apt | apt-get | dpkg | systemctl | sysctl | cp | install | websocket-gateway-handover) ;;
 gateway) exec "$@" ;;
