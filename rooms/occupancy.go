@@ -106,7 +106,7 @@ func (o *occupancy) counted(r *room, members int) {
 	}
 }
 
-// of returns the state of room on this node.
+// of returns who is in room on this node.
 func (o *occupancy) of(room string) occupied {
 	s := o.stripe(room)
 	s.mu.RLock()

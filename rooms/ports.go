@@ -25,7 +25,7 @@ type Sink interface {
 	Source() uint64
 }
 
-// Identity is what a verified token says about its user.
+// Identity is who a verified token speaks for.
 type Identity struct {
 	UserID  string    // never empty for a verified token; "": no user
 	Email   string    // "" when the token has none
