@@ -95,7 +95,7 @@ func (s *session) Send(m *codec.Message) {
 	s.touch()
 }
 
-// writable reports whether the next flush writes from the session's queue.
+// writable reports whether the next flush takes from the session's queue.
 func (s *session) writable() bool {
 	return s.ws != nil || s.poll != nil && s.poll.parked != nil
 }

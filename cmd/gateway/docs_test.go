@@ -172,7 +172,7 @@ func metricsTable(t *testing.T) string {
 		defer close(descs)
 		for _, c := range []prometheus.Collector{
 			&collector{}, &eventsCollector{}, recoveryCollector{}, &clusterCollector{}, &adapterCollector{},
-			&gateCollector{}, &bird{latency: newCanaryLatency()},
+			&gateCollector{}, outletCollector{}, &bird{latency: newCanaryLatency()},
 		} {
 			c.Describe(descs)
 		}

@@ -44,7 +44,7 @@ func TestNodeServersAreFound(t *testing.T) {
 		}
 	}
 	want("", "classic adapter", OK, "no Node servers")
-	want("socket.io", "classic adapter", OK, "nobody")
+	want("socket.io", "classic adapter", OK, "no Node server")
 	if err := conn.Do(t.Context(), conn.B().Subscribe().Channel("chat-request#/#").Build()).Error(); err != nil {
 		t.Fatal(err)
 	}

@@ -280,10 +280,11 @@ for word in "$@"; do
 done
 `
 	for name, rest := range map[string]string{
-		// What the doctor finds is the machine's.
-		"gateway": `"$GATEWAY" "$@" || [ $? = 1 -a "$1" = doctor ]`,
-		"make":    `exec /usr/bin/make -n "$@" >/dev/null`,
-		"curl":    `exec /usr/bin/curl --fail-with-body "$@"`,
+		// What the doctor finds is the machine's. A hand-over has tests of its own.
+		"gateway": `[ "$1" != handover ] || set -- "$@" --help
+"$GATEWAY" "$@" || [ $? = 1 -a "$1" = doctor ]`,
+		"make": `exec /usr/bin/make -n "$@" >/dev/null`,
+		"curl": `exec /usr/bin/curl --fail-with-body "$@"`,
 		"sudo": `case $1 in
 apt | apt-get | dpkg | systemctl | sysctl | cp | install | websocket-gateway-handover) ;;
 gateway) exec "$@" ;;
