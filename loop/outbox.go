@@ -14,6 +14,9 @@ type outbox struct {
 	used  int
 }
 
+// pendingSize is what a place in a queue takes.
+const pendingSize = 16 // bytes
+
 type pending struct {
 	message *codec.Message
 	next    int32
@@ -74,6 +77,13 @@ func (o *outbox) pop(q *queue) *codec.Message {
 		*o = outbox{}
 	}
 	return m
+}
+
+// each calls f with the messages of q.
+func (o *outbox) each(q *queue, f func(*codec.Message)) {
+	for i := q.first; i != 0; i = o.nodes[i].next {
+		f(o.nodes[i].message)
+	}
 }
 
 // drop empties q.
