@@ -13,6 +13,14 @@ import "github.com/hometrip/gateway/codec"
 type blocked struct {
 	sessions map[*session]struct{}
 	held     map[*codec.Message]int // messages in their queues, and in how many
+	latest   map[state]int32        // nodes of messages that tell a state
+}
+
+// A state is what a session's client is to know the newest of: see
+// codec.Message.
+type state struct {
+	of   *session
+	name string
 }
 
 // block notes that the session's socket takes nothing.
@@ -21,11 +29,13 @@ func (w *worker) block(s *session) {
 		return
 	}
 	if w.blocked.sessions == nil {
-		w.blocked = blocked{sessions: make(map[*session]struct{}), held: make(map[*codec.Message]int)}
+		w.blocked = blocked{
+			sessions: make(map[*session]struct{}), held: make(map[*codec.Message]int), latest: make(map[state]int32),
+		}
 	}
 	s.blocked = true
 	w.blocked.sessions[s] = struct{}{}
-	w.outbox.each(&s.queue, w.hold)
+	w.outbox.each(&s.queue, func(i int32) { w.hold(s, i) })
 }
 
 // unblock is the reverse of block.
@@ -35,28 +45,40 @@ func (w *worker) unblock(s *session) {
 	}
 	s.blocked = false
 	delete(w.blocked.sessions, s)
-	w.outbox.each(&s.queue, w.letGoOf)
+	w.outbox.each(&s.queue, func(i int32) { w.letGoOf(s, i) })
 }
 
-// hold counts a message for a session that is blocked: its place in the queue,
-// and its bytes once for all of them.
-func (w *worker) hold(m *codec.Message) {
-	n := w.blocked.held[m]
-	w.blocked.held[m] = n + 1
-	if n == 0 {
+// hold counts what is queued in a node for a session that is blocked: its place
+// in the queue, and its bytes once for all sessions. What told an older state of
+// the same is not sent any more.
+func (w *worker) hold(s *session, i int32) {
+	m, b := w.outbox.nodes[i].message, &w.blocked
+	if b.held[m]++; b.held[m] == 1 {
 		w.stats.Owed.Add(int64(m.Size()))
 	}
 	w.stats.Owed.Add(pendingSize)
+	if m.Latest == "" {
+		return
+	}
+	told := state{s, m.Latest}
+	if old := b.latest[told]; old != 0 {
+		w.letGoOf(s, old)
+		w.outbox.remove(&s.queue, old)
+		w.stats.Superseded.Add(1)
+	}
+	b.latest[told] = i
 }
 
-func (w *worker) letGoOf(m *codec.Message) {
-	n := w.blocked.held[m] - 1
-	w.blocked.held[m] = n
-	if n == 0 {
-		delete(w.blocked.held, m)
+func (w *worker) letGoOf(s *session, i int32) {
+	m, b := w.outbox.nodes[i].message, &w.blocked
+	if b.held[m]--; b.held[m] == 0 {
+		delete(b.held, m)
 		w.stats.Owed.Add(-int64(m.Size()))
 	}
 	w.stats.Owed.Add(-pendingSize)
+	if m.Latest != "" {
+		delete(b.latest, state{s, m.Latest})
+	}
 }
 
 // lookAtBlocked has those written to whose sockets take something again.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -48,6 +49,66 @@ func TestWhatWaitsForSlowReadersIsShared(t *testing.T) {
 	s.on(0, func(w *worker, _ time.Time) {
 		if n := len(w.blocked.sessions) + len(w.blocked.held); n != 0 {
 			t.Errorf("%d sessions and messages are still taken for waiting", n)
+		}
+	})
+}
+
+// TestAReaderThatIsBehindGetsTheNewestStates: of each state the newest, in the
+// order in which those were sent; a reader that keeps up gets all.
+func TestAReaderThatIsBehindGetsTheNewestStates(t *testing.T) {
+	t.Parallel()
+	const states = 3
+	s := newServer(t, func(c *Config) { c.MaxPending, c.Loops = 1<<20, 1 })
+	slow, quick := dialSlow(t, s, "all"), connectWS(t, s, "all")
+	blocked := func() (is bool) {
+		s.on(0, func(w *worker, _ time.Time) { is = len(w.blocked.sessions) > 0 })
+		return is
+	}
+	filler := strings.Repeat("x", 64<<10)
+	fillers := 0
+	for ; !blocked(); fillers++ {
+		deliver(t, s, "user:all", fmt.Sprintf(`42["filler",%d,"%s"]`, fillers, filler))
+		quick.next()
+	}
+	tell := func(i int) {
+		m := codec.NewText(fmt.Appendf(nil, `42["state",%d,%d,"%s"]`, i%states, i, filler[:1000]))
+		m.Latest = fmt.Sprint("state ", i%states)
+		s.config.Hub.Deliver(rooms.Broadcast{Room: "user:all", Message: m})
+		s.sync(t)
+		if got := quick.next(); !strings.HasPrefix(got, fmt.Sprintf(`42["state",%d,%d,`, i%states, i)) {
+			t.Fatalf("who keeps up got %.40q instead of %d", got, i)
+		}
+	}
+	const told = 4000 // four times what may be pending
+	for i := range told {
+		if i == told/2 {
+			deliver(t, s, "user:all", `42["other"]`)
+			quick.want(`42["other"]`)
+		}
+		tell(i)
+	}
+	if n := s.Stats().Superseded; n != told-states {
+		t.Errorf("%d messages were superseded, want %d", n, told-states)
+	}
+	for i := range fillers {
+		if got := slow.next(); !strings.HasPrefix(got, fmt.Sprintf(`42["filler",%d,`, i)) {
+			t.Fatalf("got %.40q, want filler %d", got, i)
+		}
+	}
+	slow.want(`42["other"]`)
+	for i := told - states; i < told; i++ {
+		if got := slow.next(); !strings.HasPrefix(got, fmt.Sprintf(`42["state",%d,%d,`, i%states, i)) {
+			t.Fatalf("got %.40q, want state %d", got, i)
+		}
+	}
+	await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
+	tell(told)
+	if got := slow.next(); !strings.HasPrefix(got, fmt.Sprintf(`42["state",%d,%d,`, told%states, told)) {
+		t.Errorf("who keeps up again got %.40q", got)
+	}
+	s.on(0, func(w *worker, _ time.Time) {
+		if n := len(w.blocked.latest); n != 0 {
+			t.Errorf("%d states are still kept", n)
 		}
 	})
 }

@@ -81,9 +81,9 @@ func (s *session) Send(m *codec.Message) {
 		s.w.stats.VolatileDropped.Add(1)
 		return
 	}
-	s.w.outbox.push(&s.queue, m)
+	i := s.w.outbox.push(&s.queue, m)
 	if s.blocked {
-		s.w.hold(m)
+		s.w.hold(s, i)
 	}
 	switch limit := s.w.server.live().MaxPending; {
 	case int(s.queue.bytes) <= limit/2:

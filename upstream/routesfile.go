@@ -92,7 +92,7 @@ func routeNodes(text []byte) ([]ast.Node, error) {
 
 func parseRoute(node ast.Node) (Route, error) {
 	var r Route
-	m, err := members(node, "event", "rooms", "emit", "fields", "volatile")
+	m, err := members(node, "event", "rooms", "emit", "fields", "volatile", "latest")
 	if err != nil {
 		return r, err
 	}
@@ -119,6 +119,14 @@ func parseRoute(node ast.Node) (Route, error) {
 			return r, atLine(value, "volatile: want true or false")
 		}
 		r.Volatile = flag.Value
+	}
+	if value, ok := m["latest"]; ok {
+		if r.Latest, err = textOf(value); err != nil {
+			return r, err
+		}
+		if r.Latest == "" {
+			return r, atLine(value, "latest: want a template such as {bookingId}")
+		}
 	}
 	return r, nil
 }
