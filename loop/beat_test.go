@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -16,7 +17,7 @@ func (w *worker) asleepNow() bool {
 func awaitSleep(t *testing.T, s *Server) {
 	t.Helper()
 	for _, w := range s.workers {
-		await(t, "the loop to sleep", w.asleepNow)
+		testkit.Await(t, "the loop to sleep", w.asleepNow)
 	}
 }
 
@@ -29,7 +30,7 @@ func TestIdleLoopsSleep(t *testing.T) {
 	}
 	release := make(chan struct{})
 	s.workers[1].shard.Post(func(time.Time) { <-release })
-	await(t, "a loop that hangs to be late, though it slept", func() bool { return s.TurnAge(time.Now()) > 100*time.Millisecond })
+	testkit.Await(t, "a loop that hangs to be late, though it slept", func() bool { return s.TurnAge(time.Now()) > 100*time.Millisecond })
 	close(release)
 	awaitSleep(t, s)
 }
@@ -65,7 +66,7 @@ func TestALoopWithDebtorsDoesNotSleep(t *testing.T) {
 	awaitSleep(t, s)
 	w := s.workers[0]
 	s.on(0, func(w *worker, _ time.Time) { w.bySID[p.sid].Send(pingMessage) })
-	await(t, "the debt to be known", func() bool { return w.stats.Owed.Load() > 0 })
+	testkit.Await(t, "the debt to be known", func() bool { return w.stats.Owed.Load() > 0 })
 	if w.asleepNow() {
 		t.Error("the loop sleeps")
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -45,7 +46,7 @@ func TestWhatWaitsForSlowReadersIsShared(t *testing.T) {
 			}
 		}
 	}
-	await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
+	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
 	s.on(0, func(w *worker, _ time.Time) {
 		if n := len(w.blocked.sessions) + len(w.blocked.held); n != 0 {
 			t.Errorf("%d sessions and messages are still taken for waiting", n)
@@ -101,7 +102,7 @@ func TestAReaderThatIsBehindGetsTheNewestStates(t *testing.T) {
 			t.Fatalf("got %.40q, want state %d", got, i)
 		}
 	}
-	await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
+	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
 	tell(told)
 	if got := slow.next(); !strings.HasPrefix(got, fmt.Sprintf(`42["state",%d,%d,`, told%states, told)) {
 		t.Errorf("who keeps up again got %.40q", got)
@@ -138,9 +139,9 @@ func TestBlockedReadersThatGo(t *testing.T) {
 		all[3].Close(rooms.ReasonSlowConsumer)
 	})
 	slow[0].conn.Close()
-	await(t, "nobody to be blocked", func() bool { return blocked() == 0 })
+	testkit.Await(t, "nobody to be blocked", func() bool { return blocked() == 0 })
 	for _, c := range slow {
 		c.conn.Close()
 	}
-	await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
+	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
 }

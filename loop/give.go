@@ -155,6 +155,10 @@ func (f *Frozen) describe(l *frozenLoop) (p Part, err error) {
 	for _, d := range l.w.departed {
 		state.Departed = append(state.Departed, form.Departed{SID: d.sid, Left: l.w.wheel.left(&d.timer, now)})
 	}
+	state.Log = l.w.shard.Log()
+	if state.Absent, err = l.w.shard.Absent(now); err != nil {
+		return p, err
+	}
 	p.Body, p.Sessions = form.AppendLoop(nil, &state), len(state.Sessions)
 	return p, nil
 }
@@ -182,7 +186,7 @@ func (h *httpConn) state(d *form.Conn, now time.Time) error {
 	d.Kind, d.Place, d.Addr = form.KindHTTP, uint64(h.from.place), h.from.addr.AsSlice()
 	d.Relayed, d.Heralded = h.from.relayed, h.from.heralded
 	w := &d.HTTP
-	w.Timeout, w.Served, w.Need, w.Gathered = h.timeout, h.served, uint32(h.need), h.gathered
+	w.Timeout, w.Served, w.Need, w.Gathered = h.timeout, h.served, uint32(h.requests.Need()), h.requests.Gathered()
 	if h.timeout != awaitNothing {
 		w.Left = h.w.wheel.left(&h.timer, now)
 	}

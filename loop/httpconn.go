@@ -9,6 +9,7 @@ import (
 	"github.com/panjf2000/gnet/v2"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/httpread"
 )
 
 // An httpConn is one TCP connection while it speaks HTTP: until it is closed,
@@ -20,14 +21,13 @@ type httpConn struct {
 
 	exchange *exchange // the request being answered; the next one waits for it
 	batch    []job     // requests for the admin that came together
+	requests httpread.Reader
 	timer    timer     // for the head, the body, or the next request
 	timeout  uint8     // what the timer is for
 	served   bool      // has carried a request before
-	giveUp   time.Time // on having the last reply written
+	giveUp   time.Time // when to stop waiting for the last reply to be written
 	parsing  bool      // process is on the stack
 	paused   bool      // more requests may be waiting; see resume
-	need     int       // bytes that must be there before parsing goes on
-	gathered []byte    // a request with a chunked body, as far as it has come; see gather
 }
 
 // What an httpConn's timer waits for.
@@ -54,14 +54,14 @@ func (h *httpConn) await(what uint8, until time.Time) {
 	}
 }
 
-// expire implements timed. A client that is too slow is told so, one that
-// has said nothing is just closed.
+// expire implements timed. A client that sends too slowly gets 408; a
+// connection without a request is closed silently.
 func (h *httpConn) expire(now time.Time) {
 	switch {
 	case h.c == nil || h.timeout == awaitNothing:
 	case h.closing() && h.c.OutboundBuffered() > 0 && now.Before(h.giveUp):
 		h.await(awaitEnd, now)
-	case (h.timeout == awaitHead || h.timeout == awaitBody) && h.c.InboundBuffered()+len(h.gathered) > 0:
+	case (h.timeout == awaitHead || h.timeout == awaitBody) && h.c.InboundBuffered()+len(h.requests.Gathered()) > 0:
 		h.refuse(nil, http.StatusRequestTimeout, "request not complete in time")
 	default:
 		h.close()
@@ -74,8 +74,8 @@ func (h *httpConn) traffic(now time.Time) gnet.Action {
 	case h.closing():
 		_, _ = h.c.Discard(-1)
 	case h.exchange != nil || h.paused:
-		// A request ahead of its time waits in the input buffer; more than one
-		// of the largest kind is not a client.
+		// Pipelined requests wait in the input buffer. A client with more bytes
+		// there than one request of the largest kind has is not well-behaved.
 		if h.c.InboundBuffered() > h.w.server.config.MaxHead+h.w.server.config.MaxPayload {
 			return gnet.Close
 		}
@@ -86,8 +86,8 @@ func (h *httpConn) traffic(now time.Time) gnet.Action {
 	return gnet.None
 }
 
-// process answers the requests that are complete, one after the other, up to
-// requestBatch of them.
+// process answers the complete requests in the input, one after the other, up
+// to requestBatch of them.
 func (h *httpConn) process(now time.Time) {
 	if h.parsing || h.paused || h.w.frozen {
 		return
@@ -111,9 +111,9 @@ func (h *httpConn) process(now time.Time) {
 	}
 }
 
-// ready reports whether another request may be taken: not before the last one
-// has been answered, unless they are answered together, and not from a client
-// that does not read its answers.
+// ready reports whether another request may be taken: after the last one has
+// been answered, unless they are answered together, and while the client reads
+// its answers.
 func (h *httpConn) ready() bool {
 	if h.c == nil || h.closing() || h.exchange != nil && len(h.batch) == 0 {
 		return false
@@ -125,7 +125,7 @@ func (h *httpConn) ready() bool {
 	return true
 }
 
-// resume goes on with what was left in the input.
+// resume continues with the rest of the input.
 func (h *httpConn) resume(now time.Time) {
 	h.paused = false
 	if h.c != nil && h.exchange == nil {
@@ -133,165 +133,127 @@ func (h *httpConn) resume(now time.Time) {
 	}
 }
 
-// next takes one request out of the input and reports whether it did.
+// next takes one request out of the input and reports whether there was one.
 func (h *httpConn) next(now time.Time) bool {
-	buffered := h.c.InboundBuffered()
-	if buffered == 0 || buffered < h.need {
-		return false
-	}
-	buf, err := h.input(min(buffered, max(h.need, h.w.server.config.MaxHead+1)))
-	if err != nil {
-		h.close()
-		return false
-	}
-	if h.from.heralded {
-		if n, err := h.herald(buf); n == 0 {
-			if err != nil {
-				h.refuseError(nil, err)
-			}
+	limits := httpread.Limits{Head: h.w.server.config.MaxHead, Body: h.w.server.config.MaxPayload}
+	for {
+		buffered := h.c.InboundBuffered()
+		n, ok := h.requests.Wants(buffered, limits)
+		if !ok {
 			return false
-		} else if n > 0 {
+		}
+		buf, err := h.input(n)
+		if err != nil {
+			h.close()
+			return false
+		}
+		if taken, found := h.proxyHeader(buf); found {
+			return taken
+		}
+		if h.timeout == awaitRequest {
+			h.await(awaitHead, now.Add(h.w.server.config.HeadTimeout))
+		}
+		var head codec.Head
+		if found := h.requests.Read(buf, buffered, limits, &head); found.State != httpread.Further {
+			return h.take(&head, found, buf, now)
+		}
+	}
+}
+
+// proxyHeader looks for a header of the PROXY protocol, or a part of one, at
+// the start of buf. taken is false if the connection waits for more, or is
+// refused.
+func (h *httpConn) proxyHeader(buf []byte) (taken, found bool) {
+	if h.from.heralded {
+		n, err := h.herald(buf)
+		switch {
+		case err != nil:
+			h.refuseError(nil, err)
+			return false, true
+		case n == 0:
+			return false, true
+		case n > 0:
 			_, _ = h.c.Discard(n)
-			return true
+			return true, true
 		}
 	}
 	if version := codec.ProxyVersion(buf); version > 0 && len(h.batch) == 0 {
 		h.refuseProxy(version)
+		return false, true
+	}
+	return false, false
+}
+
+// take serves the request at the start of buf if it is complete, and reports
+// whether it was taken out of the input.
+func (h *httpConn) take(head *codec.Head, found httpread.Found, buf []byte, now time.Time) bool {
+	if len(h.batch) > 0 && !(found.State == httpread.Whole && h.joinsBatch(head)) {
+		return false // it is served when the batch has been answered
+	}
+	switch found.State {
+	case httpread.Invalid:
+		h.refuseError(head, found.Err)
+		return false
+	case httpread.PartOfHead:
+		return false
+	case httpread.PartOfBody:
+		h.awaitBody(head, buf, found.Size, now)
 		return false
 	}
-	if h.timeout == awaitRequest {
-		h.await(awaitHead, now.Add(h.w.server.config.HeadTimeout))
-	}
-	var head codec.Head
-	n, err := codec.ParseHead(buf, &head)
-	if limit := h.w.server.config.MaxHead; err == nil && (n > limit || n == 0 && len(buf) > limit) {
-		err = errHeadTooLarge
-		if n == 0 {
-			codec.ParseHeadStart(buf, &head)
-		}
-	}
-	var body []byte
-	size := 0
-	if err == nil && n > 0 {
-		body, size, err = h.body(&head, buf[n:])
-	}
-	complete := err == nil && n > 0 && size >= 0
-	if err == nil && n > 0 && !complete && h.lookFurther(&head, n, len(buf), buffered) {
-		return h.next(now)
-	}
-	switch {
-	case len(h.batch) > 0 && !(complete && h.joinsBatch(&head)):
-		return false // its turn comes when the batch has been answered
-	case err != nil:
-		h.refuseError(&head, err)
-		return false
-	case n == 0:
-		return false
-	case !complete:
-		h.awaitBody(&head, buf, n, now)
-		return false
-	}
-	h.need = 0
 	h.await(awaitNothing, now)
-	if h.gathered != nil {
-		h.serveGathered(&head, body, buf, n+size, now)
+	if h.requests.Done() {
+		h.serveGathered(head, found, buf, now)
 		return false
 	}
 	c := h.c
-	h.serve(&head, body, buf[:n+size], now)
+	h.serve(head, found.Body, buf[:found.Size], now)
 	if conn, ok := c.Context().(*wsConn); ok {
-		conn.inherit(c, n+size, now)
+		conn.inherit(c, found.Size, now)
 		return false
 	}
 	if h.c == nil {
-		return false // closed meanwhile, or gone to another loop
+		return false // closed meanwhile, or moved to another loop
 	}
-	_, _ = h.c.Discard(n + size) // n > 0: Discard(0) would drop everything
+	_, _ = h.c.Discard(found.Size) // above 0: Discard(0) would drop everything
 	return true
 }
 
-var errHeadTooLarge = errors.New("request head too large")
-
-// body returns the request's body, which starts at b, and its size on the
-// wire: -1 when it is not complete.
-func (h *httpConn) body(head *codec.Head, b []byte) (body []byte, size int, err error) {
-	limit := h.w.server.config.MaxPayload
-	switch {
-	case head.Chunked:
-		body, size, err = codec.ParseChunked(nil, b, limit)
-		if size == 0 {
-			size = -1
-		}
-		return body, size, err
-	case head.ContentLength > limit:
-		return nil, 0, &codec.LimitError{Layer: codec.LayerHTTP, What: "body bytes", Got: head.ContentLength, Max: limit}
-	}
-	size = max(head.ContentLength, 0)
-	if len(b) < size {
-		return nil, -1, nil
-	}
-	return b[:size], size, nil
-}
-
-// input returns the first bytes of what has come and not been taken yet, or all
-// of it when it is gathered. gnet may have to copy what it is asked for, so that
-// a megabyte of small requests must not be looked at anew for each of them.
-func (h *httpConn) input(most int) ([]byte, error) {
-	if h.gathered == nil {
-		return h.c.Peek(most)
+// input returns the first n bytes of the input that has not been taken, or all
+// of it if it is gathered.
+func (h *httpConn) input(n int) ([]byte, error) {
+	if h.requests.Gathered() == nil {
+		return h.c.Peek(n)
 	}
 	b, err := h.c.Peek(-1)
 	if err != nil {
 		return nil, err
 	}
 	h.gather(b)
-	return h.gathered, nil
+	return h.requests.Gathered(), nil
 }
 
-// lookFurther reports whether more of a request with a head of n bytes is there
-// than next has looked at, and how far it has to look.
-func (h *httpConn) lookFurther(head *codec.Head, n, looked, buffered int) bool {
-	if h.gathered != nil || looked >= buffered {
-		return false
-	}
-	h.need = n + max(head.ContentLength, 0)
-	if head.Chunked {
-		h.need = min(2*looked, buffered)
-	}
-	return h.need <= buffered
-}
-
-// gather takes the input b over. When the end of a request is not known
-// beforehand, each packet that comes has to be looked at together with what was
-// there; gnet would put the two together anew each time, and a client that
-// sends chunks of one byte could have megabytes copied for each.
+// gather moves the input b into a buffer of the connection.
 func (h *httpConn) gather(b []byte) {
-	h.gathered = append(h.gathered, b...)
+	h.requests.Gather(b)
 	_, _ = h.c.Discard(-1)
 }
 
-// serveGathered is serve for a request of size bytes at the start of buf, which
-// is gathered. What comes behind it is dropped, so the connection goes no
-// further then, nor does it become a WebSocket: a client that takes its time
-// with a request waits for the answer.
-func (h *httpConn) serveGathered(head *codec.Head, body, buf []byte, size int, now time.Time) {
-	h.gathered = nil
+// serveGathered is serve for a gathered request at the start of buf. Input
+// behind the request is dropped, so the connection is closed after the answer
+// and cannot become a WebSocket. A client that sends a request slowly has to
+// wait for the answer anyway.
+func (h *httpConn) serveGathered(head *codec.Head, found httpread.Found, buf []byte, now time.Time) {
 	head.WebSocket = false
-	if size < len(buf) {
+	if found.Size < len(buf) {
 		head.KeepAlive = false
 	}
-	h.serve(head, body, buf[:size], now)
+	h.serve(head, found.Body, buf[:found.Size], now)
 }
 
-// awaitBody is called when a head of n bytes, at the start of buf, has come
-// without all of its body.
+// awaitBody waits for the rest of a body. buf begins with a head of n bytes.
 func (h *httpConn) awaitBody(head *codec.Head, buf []byte, n int, now time.Time) {
-	h.need = n + max(head.ContentLength, 0)
-	if head.Chunked {
-		h.need = 0
-		if h.gathered == nil {
-			h.gather(buf)
-		}
+	if h.requests.Await(head, n) {
+		h.gather(buf)
 	}
 	h.w.owe(h, h.holds())
 	if h.timeout == awaitBody {
@@ -303,10 +265,10 @@ func (h *httpConn) awaitBody(head *codec.Head, buf []byte, n int, now time.Time)
 	}
 }
 
-// refuseError answers what codec could not take.
+// refuseError answers what codec could not parse.
 func (h *httpConn) refuseError(head *codec.Head, err error) {
 	status := http.StatusBadRequest
-	if err == errHeadTooLarge {
+	if err == httpread.ErrHeadTooLarge {
 		status = http.StatusRequestHeaderFieldsTooLarge
 		h.note(troubleHead, nil)
 	} else if _, tooLarge := errors.AsType[*codec.LimitError](err); tooLarge {
@@ -316,9 +278,8 @@ func (h *httpConn) refuseError(head *codec.Head, err error) {
 	h.refuse(head, status, err.Error())
 }
 
-// serve hands a complete request on. whole is all its bytes. Afterwards the
-// connection may be closed, at home on another loop, or a WebSocket; h.c is nil
-// then.
+// serve handles a complete request; whole is all its bytes. Afterwards the
+// connection may be closed, on another loop, or a WebSocket; h.c is nil then.
 func (h *httpConn) serve(head *codec.Head, body, whole []byte, now time.Time) {
 	x := newExchange(h, head)
 	h.exchange = x
@@ -332,9 +293,9 @@ func (h *httpConn) serve(head *codec.Head, body, whole []byte, now time.Time) {
 	h.served = true
 }
 
-// joinsBatch reports whether a request can be answered along with those before
-// it that have come in the same read. A service that pipelines its events has
-// them delivered together, and their receivers written to once.
+// joinsBatch reports whether a request can be answered together with those
+// before it that came in the same read. Events that a service pipelines are
+// then delivered together, and their receivers written to once.
 func (h *httpConn) joinsBatch(head *codec.Head) bool {
 	return !isEnginePath(head.Path) && len(h.batch) < maxBatch && h.exchange.keepAlive &&
 		h.authorised(head) == h.batch[0].authorised && h.prepared(head) == nil
@@ -360,21 +321,22 @@ func isEnginePath(path []byte) bool {
 	return string(path) == enginePath || string(path) == enginePath[:len(enginePath)-1]
 }
 
-// write sends b. After it the connection may be closed.
+// write writes b. Afterwards the connection may be closed.
 func (h *httpConn) write(b []byte) {
 	if h.c == nil {
 		return
 	}
 	_, _ = h.c.Write(b)
-	// An error has closed the connection, by way of closed.
+	// On an error gnet has called closed, and h.c is nil.
 	if h.c != nil && h.c.OutboundBuffered() > 0 {
 		h.w.owe(h, h.holds())
 	}
 }
 
-// refuse answers a request that is not served, and closes when the client has
-// had time to read that: closing with unread input would reset the connection,
-// and the answer would be lost. head is what is known of the request's.
+// refuse answers a request that is not served, and closes the connection when
+// the client has had time to read the answer: closing with unread input would
+// reset the connection, and the answer would be lost. head is what is known of
+// the request's head.
 func (h *httpConn) refuse(head *codec.Head, status int, why string) {
 	x := newExchange(h, head)
 	x.keepAlive = false
@@ -384,7 +346,7 @@ func (h *httpConn) refuse(head *codec.Head, status int, why string) {
 	x.reply(h.w, r)
 }
 
-// answered is called when the reply to h.exchange has been given.
+// answered is called after the reply to h.exchange was written.
 func (h *httpConn) answered(keepAlive, lingers bool, now time.Time) {
 	h.exchange = nil
 	switch {
@@ -402,11 +364,11 @@ func (h *httpConn) answered(keepAlive, lingers bool, now time.Time) {
 	}
 }
 
-// closing reports whether the last reply has been given, and only the end is to
-// come.
+// closing reports whether the last reply has been written and the connection is
+// about to close.
 func (h *httpConn) closing() bool { return h.timeout == awaitEnd }
 
-// close ends the connection. What the kernel has not taken by now is given up.
+// close closes the connection. Bytes that the kernel has not taken are lost.
 func (h *httpConn) close() {
 	if h.c != nil {
 		_ = h.w.loop.Close(h.c)

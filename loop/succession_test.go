@@ -17,10 +17,12 @@ import (
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/handover/form"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
-func nothingBehind() string { return "" }
+// nothingElse is a Rest of nobody.
+var nothingElse = Rest{Hold: func(context.Context) error { return nil }, Behind: func() string { return "" }}
 
 // handOver has to take over everything of from, as soon as what there is to be
 // taken is as the caller wants it; until then from is frozen and thawed.
@@ -29,7 +31,7 @@ func handOver(t testing.TB, from, to *Server, is func([]*form.Loop) bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
-		f, err := from.Freeze(ctx, nothingBehind)
+		f, err := from.Freeze(ctx, nothingElse)
 		if errors.Is(err, ErrBusy) && ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 			continue
@@ -180,7 +182,7 @@ var caughtStates = []caught{
 		return func(t *testing.T, to *Server) {
 			c.want("2")
 			c.text("3")
-			await(t, "the pong to count", func() (ok bool) {
+			testkit.Await(t, "the pong to count", func() (ok bool) {
 				to.onAll(func(w *worker, _ time.Time) {
 					for _, s := range w.sessions {
 						ok = ok || !s.pinged
@@ -310,7 +312,7 @@ var caughtStates = []caught{
 		})
 		return func(t *testing.T, to *Server) {
 			c.wantEnd()
-			await(t, "the connection to be gone", func() bool { return to.conns.Load() == 0 })
+			testkit.Await(t, "the connection to be gone", func() bool { return to.conns.Load() == 0 })
 		}
 	}, hasConn(func(c *form.Conn) bool { return c.WebSocket.Ending })},
 }
@@ -373,7 +375,7 @@ func TestEveryStateSurvivesAThaw(t *testing.T) {
 			s := newServer(t, nil)
 			goOn := c.begin(t, s)
 			for seen := false; !seen; {
-				f, err := s.Freeze(t.Context(), nothingBehind)
+				f, err := s.Freeze(t.Context(), nothingElse)
 				if errors.Is(err, ErrBusy) {
 					continue
 				}

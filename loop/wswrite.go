@@ -10,7 +10,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// writeBuffer is how much is put together for one write(2): copying small
+// writeBuffer is how many bytes are joined for one write(2): copying small
 // frames into one buffer is cheaper than an iovec of them.
 const writeBuffer = 64 << 10
 
@@ -134,11 +134,11 @@ func (c *wsConn) leave(b []byte) {
 	}
 }
 
-// rawWrite writes what the kernel takes at once and returns how much that is:
-// nothing after an error, which gnet's own write then meets and deals with. A
-// broadcast is thousands of these. The socket does not block, so the runtime
-// need not hear of the call, and gnet's Conn, four cache lines of it, is not
-// looked at: a delivery in a room of 1,000 costs 2.5 us of CPU instead of 3.4.
+// rawWrite writes what the kernel takes at once and returns how many bytes that
+// is: none after an error, which gnet's own write then handles. A broadcast is
+// thousands of these. The socket does not block, so the runtime need not be
+// told of the call, and gnet's Conn, four cache lines, is not touched: a
+// delivery in a room of 1,000 costs 2.5 us of CPU instead of 3.4.
 func rawWrite(fd int32, b []byte) int {
 	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
 	if errno != 0 {

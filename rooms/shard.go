@@ -24,6 +24,7 @@ type Shard struct {
 	roomsPeak shrink.Peak
 
 	telling Throttle        // of what is told to rooms of many
+	pace    pace            // of sockets that emit declared events
 	asked   map[int64]asked // acknowledgements that are awaited, by id
 	now     time.Time       // of the turn
 
@@ -37,6 +38,7 @@ type Shard struct {
 	gaps          uint32 // times events were lost before this node has read them
 
 	plain, numbered *codec.Message // the last event that somebody got with its offset
+	fence           uint32         // that was in it
 
 	absent absentees // sockets without a connection, until their grace is over
 
@@ -111,9 +113,6 @@ func (sh *Shard) Drain(budget int) int {
 
 func (sh *Shard) deliver(b Broadcast) {
 	switch {
-	case b.barrier != nil:
-		b.barrier.pass()
-		return
 	case b.anew:
 		sh.passed, sh.floor = b.Position, 0
 		sh.identity, sh.base = b.Room, b.Position

@@ -48,6 +48,10 @@ func TestBodiesBecomeEvents(t *testing.T) {
 			"conversation:9007199254740993123", `["new_message",{"conversationId":9007199254740993123,"senderId":1.50e2,"timestamp":` + noonText + `}]`},
 		{"message.sent", `{"conversationId":42.0,"senderId":-0}`,
 			"conversation:42", `["new_message",{"conversationId":42.0,"senderId":-0,"timestamp":` + noonText + `}]`},
+		{"message.sent", `{"conversationId":1,"messageId":"m-1","id":2,"message":"hi","timestamp":"T"}`,
+			"conversation:1", `["new_message",{"conversationId":1,"message":"hi","messageId":"m-1","timestamp":"T"}]`},
+		{"message.sent", `{"eventName":"message.sent","id":"of the envelope","data":{"conversationId":1,"id":2,"timestamp":"T"}}`,
+			"conversation:1", `["new_message",{"conversationId":1,"messageId":2,"timestamp":"T"}]`},
 		{"notification.created", `{"userId":-7.0}`, "user:-7", `["new_notification",{"timestamp":` + noonText + `}]`},
 		{"trip.a.b", `{"travellers":[42,4.2e1,42.0],"host":"42"}`,
 			"user:42", `["trip",{"travellers":[42,4.2e1,42.0],"host":"42","timestamp":` + noonText + `}]`},
@@ -105,7 +109,7 @@ func TestStatesHaveNames(t *testing.T) {
 		if err != nil || got.Message.Latest != c.want {
 			t.Errorf("%s %s: state %q %v, want %q", c.key, c.body, got.Message.Latest, err, c.want)
 		}
-		if n := got.Message.WithOffset("log", 1).Latest; n != c.want {
+		if n := got.Message.WithOffset("log", 1, 0).Latest; n != c.want {
 			t.Errorf("%s %s: with an offset state %q", c.key, c.body, n)
 		}
 	}

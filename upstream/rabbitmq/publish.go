@@ -12,7 +12,7 @@ import (
 type Sender struct {
 	addresses []string
 	exchange  string
-	conn      *amqp.Connection // nil while there is none
+	conn      *link // nil while there is none
 	channel   *amqp.Channel
 	returned  <-chan amqp.Return
 }
@@ -42,17 +42,17 @@ func (s *Sender) open(ctx context.Context) (err error) {
 	if s.conn != nil {
 		return nil
 	}
-	if s.conn, err = dialFirst(ctx, s.addresses, "publishing"); err != nil {
+	if s.conn, err = dialFirst(ctx, s.addresses, "publishing", stepMax); err != nil {
 		return err
 	}
-	s.channel, s.returned, err = confirming(s.conn)
+	s.channel, s.returned, err = confirming(s.conn, maxReturns)
 	return err
 }
 
 // Close ends the connection, if there is one.
 func (s *Sender) Close() {
 	if s.conn != nil {
-		hangUp(s.conn)
+		s.conn.hangUp()
 		s.conn = nil
 	}
 }
@@ -62,10 +62,11 @@ func (s *Sender) Close() {
 const maxReturns = 64
 
 // confirming opens a channel on which RabbitMQ confirms what it has got and
-// returns what it has no queue for, the latter first.
-func confirming(conn *amqp.Connection) (*amqp.Channel, chan amqp.Return, error) {
+// returns what it has no queue for, the latter first. At most window messages may be
+// on their way at a time.
+func confirming(conn *link, window int) (*amqp.Channel, chan amqp.Return, error) {
 	var channel *amqp.Channel
-	err := inTime(conn, func() (err error) {
+	err := conn.inTime(func() (err error) {
 		if channel, err = conn.Channel(); err != nil {
 			return err
 		}
@@ -74,8 +75,8 @@ func confirming(conn *amqp.Connection) (*amqp.Channel, chan amqp.Return, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	// Large enough never to block the connection's reader.
-	return channel, channel.NotifyReturn(make(chan amqp.Return, maxReturns)), nil
+	// Never full, which would block the connection's reader.
+	return channel, channel.NotifyReturn(make(chan amqp.Return, window)), nil
 }
 
 var errNoQueue = errors.New("no queue takes it")
