@@ -77,7 +77,7 @@ func (e *Encoder) message(r *Route, key string, object []byte, published time.Ti
 	}
 	e.packet = append(b, ']')
 	m := codec.NewText(e.packet)
-	m.Volatile = r.Volatile
+	m.Volatile, m.Latest = r.Volatile, e.state(r)
 	return m
 }
 

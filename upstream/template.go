@@ -31,6 +31,15 @@ type part struct {
 // parseTemplate reads text with members in braces: {name}, {name|other} for
 // the first that is there, {name[]} for a room for each element of a list.
 func parseTemplate(text string, slot func(string) int) (template, error) {
+	t, err := parseParts(text, slot)
+	if err != nil {
+		return t, fmt.Errorf("room %w", err)
+	}
+	return t, t.check()
+}
+
+// parseParts reads the same, whatever it is a template of.
+func parseParts(text string, slot func(string) int) (template, error) {
 	t := template{text: text}
 	for rest := text; rest != ""; {
 		fixed, hole, found := strings.Cut(rest, "{")
@@ -42,20 +51,20 @@ func parseTemplate(text string, slot func(string) int) (template, error) {
 		}
 		name, tail, closed := strings.Cut(hole, "}")
 		if !closed {
-			return t, fmt.Errorf("room %q: { without }", text)
+			return t, fmt.Errorf("%q: { without }", text)
 		}
 		p, err := parsePart(name, slot)
 		if err != nil {
-			return t, fmt.Errorf("room %q: %w", text, err)
+			return t, fmt.Errorf("%q: %w", text, err)
 		}
 		if p.list && t.list {
-			return t, fmt.Errorf("room %q: only one member can be a list", text)
+			return t, fmt.Errorf("%q: only one member can be a list", text)
 		}
 		t.list = t.list || p.list
 		t.parts = append(t.parts, p)
 		rest = tail
 	}
-	return t, t.check()
+	return t, nil
 }
 
 func parsePart(name string, slot func(string) int) (part, error) {
@@ -109,6 +118,29 @@ func (e *Encoder) expand(t *template) error {
 		}
 	}
 	return nil
+}
+
+// state returns the name of the state that the event tells, "" when a member
+// is missing or no id. States of events with different names are different.
+func (e *Encoder) state(r *Route) string {
+	if r.Latest == "" {
+		return ""
+	}
+	b := append(append(e.list[:0], r.Emit...), 0)
+	for _, p := range r.latest.parts {
+		if p.from == nil {
+			b = append(b, p.text...)
+			continue
+		}
+		value := e.first(p.from)
+		id, ok := codec.ID(value)
+		if absent(value) || !ok {
+			return ""
+		}
+		b = append(b, id...)
+	}
+	e.list = b
+	return string(b)
 }
 
 // expandOne adds one room; element takes the place of the list.

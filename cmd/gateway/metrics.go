@@ -86,6 +86,8 @@ var figures = []figure{
 	counter("messages_dropped_total", "Messages not delivered.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.VolatileDropped }, "reason", "volatile"),
 	counter("messages_dropped_total", "Messages not delivered.",
+		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Superseded }, "reason", "superseded"),
+	counter("messages_dropped_total", "Messages not delivered.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.MailboxFull }, "reason", "mailbox_full"),
 	gauge("pending_bytes", "Bytes that wait to be sent to clients, and bytes of incomplete messages from clients.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Owed }),
