@@ -14,8 +14,9 @@ const occupancyStripes = 64
 // occupancy has, for each room, which shards have members of it and how many,
 // so that a broadcast wakes only those event loops. Safe for concurrent use.
 type occupancy struct {
-	cluster Cluster // may be nil
-	outside Outside // may be nil
+	cluster Cluster  // may be nil
+	outside Outside  // may be nil
+	present Presence // may be nil
 	vacant  *vacant
 	seed    maphash.Seed
 	stripes [occupancyStripes]occupancyStripe
@@ -35,8 +36,8 @@ type occupied struct {
 	own     bool // not to be shown
 }
 
-func newOccupancy(c Cluster, outside Outside, v *vacant) *occupancy {
-	o := &occupancy{cluster: c, outside: outside, vacant: v, seed: maphash.MakeSeed()}
+func newOccupancy(c Cluster, outside Outside, present Presence, v *vacant) *occupancy {
+	o := &occupancy{cluster: c, outside: outside, present: present, vacant: v, seed: maphash.MakeSeed()}
 	for i := range o.stripes {
 		o.stripes[i].rooms = make(map[string]occupied)
 	}
@@ -70,6 +71,7 @@ func (o *occupancy) join(r *room, shard int, user string) {
 		o.cluster.Occupied(r.name, user)
 	}
 	o.counted(r, now.members)
+	o.tell(r, now.members)
 }
 
 // leave records one member less of room on a shard; last: it was the shard's
@@ -80,6 +82,7 @@ func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 	defer s.mu.Unlock()
 	now := s.rooms[r.name]
 	now.members--
+	o.tell(r, now.members)
 	if last {
 		now.shards &^= 1 << shard
 	}
@@ -103,6 +106,13 @@ func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 func (o *occupancy) counted(r *room, members int) {
 	if o.cluster != nil && r.announce {
 		o.cluster.Counted(r.name, members)
+	}
+}
+
+// tell tells who wants to know how many sockets are in a room.
+func (o *occupancy) tell(r *room, members int) {
+	if o.present != nil && !r.own {
+		o.present.Counted(r.name, members)
 	}
 }
 

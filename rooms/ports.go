@@ -136,3 +136,10 @@ type Cluster interface {
 	// order.
 	Publish(room string, m *codec.Message)
 }
+
+// Presence is told how many sockets this node has in a room: a user's own, or one
+// that clients join. Counted never blocks. It is called like Cluster's methods:
+// in the order in which things happen to a room, with a lock held.
+type Presence interface {
+	Counted(room string, sockets int)
+}

@@ -61,7 +61,8 @@ var arrows = map[string]rule{
 	"rooms/cluster/core": {ours: []string{"codec", "rooms", "rooms/cluster/directory", "rooms/cluster/lease",
 		"rooms/cluster/members", "rooms/cluster/orders", "rooms/cluster/outbox", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/sessions": {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster": {ours: []string{"codec", "internal/handover/form", "rooms", "rooms/cluster/core", "rooms/cluster/directory", "rooms/cluster/members", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
+	"rooms/cluster/presence": {ours: []string{"internal/shrink", "rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster": {ours: []string{"codec", "internal/handover/form", "rooms", "rooms/cluster/core", "rooms/cluster/directory", "rooms/cluster/members", "rooms/cluster/presence", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
 		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",

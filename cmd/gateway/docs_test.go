@@ -171,8 +171,8 @@ func metricsTable(t *testing.T) string {
 	go func() {
 		defer close(descs)
 		for _, c := range []prometheus.Collector{
-			&collector{}, &eventsCollector{}, recoveryCollector{}, &clusterCollector{}, &adapterCollector{},
-			&gateCollector{}, outletCollector{}, &bird{latency: newCanaryLatency()},
+			&collector{}, &eventsCollector{}, recoveryCollector{}, outletCollector{}, &clusterCollector{}, &adapterCollector{},
+			&gateCollector{}, &bird{latency: newCanaryLatency()},
 		} {
 			c.Describe(descs)
 		}

@@ -48,6 +48,7 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 	mux.HandleFunc("GET /health", g.handleHealth(g.mayKnow))
 	mux.HandleFunc("GET /ready", g.handleReady(g.mayKnow))
 	mux.Handle("POST /events/{key}", g.publisher())
+	g.registerUsers(mux)
 	if g.cfg().Metrics.Enabled && g.cfg().Server.AdminAddr == "" {
 		mux.Handle("GET /metrics", withToken(g.cfg().Metrics.Token, g.metricsHandler(g.mayKnow)))
 	}

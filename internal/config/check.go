@@ -41,6 +41,9 @@ func (c Config) contradictions() (wrong []error) {
 	if c.Events.Log == LogRedis && !c.Redis.Use {
 		wrong = append(wrong, errors.New("EVENT_LOG=redis: want USE_REDIS=true"))
 	}
+	if c.Presence.Events && (!c.Redis.Use || !c.RabbitMQ.Use) {
+		wrong = append(wrong, errors.New("PRESENCE_EVENTS=true: want USE_REDIS=true and USE_RABBITMQ=true"))
+	}
 	if c.Limits.Events > 0 && c.Limits.EventsBurst > 3600*c.Limits.Events {
 		wrong = append(wrong, fmt.Errorf("MAX_EVENTS_BURST=%d: want at most an hour's worth of MAX_EVENTS_PER_SECOND (%d)",
 			c.Limits.EventsBurst, 3600*c.Limits.Events))

@@ -34,6 +34,8 @@ type world struct {
 	server *Server // how the nodes reach it; nil: by its address
 	nodes  []*node
 
+	services *services // that are told who is there; nil: none
+
 	logging sync.Mutex // held while an event is delivered to the nodes
 }
 
@@ -95,7 +97,8 @@ type node struct {
 	name    string
 	hub     *rooms.Hub
 	cluster *Cluster
-	halt    func() // ends it as a crash does
+	present *Presence // nil: services are not told who is there
+	halt    func()    // ends it as a crash does
 	halted  bool
 	next    int // shard of the next client
 }
@@ -136,10 +139,15 @@ func (w *world) start(change ...func(*Config)) *node {
 		w.t.Fatal(err)
 	}
 	porter := &porter{}
-	if n.hub, err = rooms.New(rooms.Config{
+	house := rooms.Config{
 		Shards: shards, Auth: porter, Revoker: porter, MaxPacket: 1 << 20, MaxMailbox: 1 << 16,
 		Handlers: rooms.ClientEvents(), Cluster: n.cluster,
-	}); err != nil {
+	}
+	if w.services != nil {
+		n.present = n.cluster.Presence(PresenceConfig{Grace: w.services.grace, LastSeen: time.Hour, Publisher: w.services})
+		house.Presence = n.present
+	}
+	if n.hub, err = rooms.New(house); err != nil {
 		w.t.Fatal(err)
 	}
 	stopLoops := n.loops()
@@ -323,10 +331,10 @@ func (c *client) all() []string {
 	return got
 }
 
-type presence struct{ SocketID, UserID, Room string }
+type presenceBody struct{ SocketID, UserID, Room string }
 
 // want waits for an event, which must have this name.
-func (c *client) want(event string) (body presence) {
+func (c *client) want(event string) (body presenceBody) {
 	c.n.w.t.Helper()
 	packet := c.next()
 	raw, ok := strings.CutPrefix(packet, `42["`+event+`",`)
