@@ -94,7 +94,7 @@ func (h *heir) readLog(ctx context.Context) error {
 		g.consumer.Resume(place.Identity, eventlog.Position(place.Position))
 	}
 	g.read(ctx)
-	if resumes && !place.Reading {
+	if place.Where != "" && !place.Reading {
 		return nil // it cannot be read now
 	}
 	return g.awaitReading(ctx)
