@@ -55,6 +55,29 @@ func TestStorm(t *testing.T) {
 	}
 }
 
+// TestHandOversLoseNothing: no client is disconnected, so each has connected
+// once.
+func TestHandOversLoseNothing(t *testing.T) {
+	o := options{
+		seed: 5, duration: 6 * time.Second, clients: 60, nodes: 3, rate: 100, calm: 500 * time.Millisecond,
+		kinds: brief("hand-over of gateway"),
+	}
+	r, err := judged(o, gatewaytest.Program(t), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.broken() || r.once < r.confirmed {
+		t.Errorf("%q %q %s", r.failed, r.wrong, r.deliveries())
+	}
+	launches := 0
+	for _, n := range r.town.nodes {
+		launches += n.launches
+	}
+	if launches < 4 || r.stays != len(r.clients) {
+		t.Errorf("%d processes, %d connections of %d clients", launches, r.stays, len(r.clients))
+	}
+}
+
 func TestTheSeedDecides(t *testing.T) {
 	deal := func(seed uint64) (s string) {
 		p := newPlan(seed, kinds, 3)
