@@ -156,8 +156,8 @@ func TestChunksThatDrip(t *testing.T) {
 func (s *Server) gathering() (gathered, inGnet int) {
 	s.onAll(func(w *worker, _ time.Time) {
 		for _, owner := range w.timers() {
-			if h, ok := owner.(*httpConn); ok && h.c != nil && h.gathered != nil {
-				gathered, inGnet = len(h.gathered), h.c.InboundBuffered()
+			if h, ok := owner.(*httpConn); ok && h.c != nil && h.requests.Gathered() != nil {
+				gathered, inGnet = len(h.requests.Gathered()), h.c.InboundBuffered()
 			}
 		}
 	})
