@@ -253,7 +253,7 @@ type unacknowledged struct {
 func newReaderDriver(m *machine) *readerDriver {
 	d := &readerDriver{m: m}
 	d.reader = eventlog.NewReader(eventlog.ReaderConfig{
-		Window: m.r.limits.window, RetryMin: 100 * time.Millisecond, RetryMax: time.Second, Seed: m.r.rng.Uint64(),
+		Window: m.r.limits.window, RetryMin: 100 * time.Millisecond, RetryMax: 500 * time.Millisecond, Seed: m.r.rng.Uint64(),
 	})
 	d.intake = upstream.NewIntake(upstream.Config{
 		Table: m.r.table, MaxBody: 1 << 16, Rooms: m, Keep: m.keep, Logger: discard,
