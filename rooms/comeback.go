@@ -383,6 +383,7 @@ func (c *comeback) putBack(now time.Time) {
 			if from.phase == phaseAbsent {
 				from.session.gone = false
 				hub.sessions.open(r.PID, from)
+				from.keepEnded(false) // other nodes were told that it is gone
 				return
 			}
 			r.Left = true

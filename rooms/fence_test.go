@@ -198,16 +198,64 @@ func TestNobodyRecoversOverEventsThatWereLost(t *testing.T) {
 	bob.wantResult(RecoveryUnknown)
 }
 
+// TestARedisThatIsBackGetsAllRecords of connected clients on each loop, of absent
+// ones, and of those that have ended.
 func TestARedisThatIsBackGetsAllRecords(t *testing.T) {
-	w, _, redis := newDrawer(t)
+	redis := &drawer{records: map[string]*Record{}}
+	w, _ := newPast(t, 2, func(c *Config) { c.Recovery.Remote, c.Recovery.Grace = redis, time.Minute })
 	w.hub.Reachable(true, w.now)
-	ann := w.guest("ann")
+	ended := w.guest("zoe")
+	ended.hangUp()
+	w.at(w.now.Add(time.Minute))
+	guests := []*guest{w.guest("ann"), w.guest("bob"), w.guest("eve"), w.guest("joe"), ended}
+	guests[0].hangUp()
+	loops := make(map[*Shard]bool)
+	for _, s := range w.hub.sessions.sockets() {
+		loops[s.shard] = true
+	}
+	if len(loops) != 2 {
+		t.Fatalf("sessions on %d loops, want 2", len(loops))
+	}
 	w.hub.Reachable(false, w.now)
 	clear(redis.records)
 	w.hub.Reachable(true, w.now)
 	w.settle()
-	if redis.records[ann.pid] == nil {
-		t.Error("the record is lost")
+	for i, g := range guests {
+		if redis.records[g.pid] == nil {
+			t.Errorf("the record of guest %d is lost", i)
+		}
+	}
+}
+
+// TestASessionThatIsTakenBeforeRedisHasItsRoomsGetsAnotherFence, which the
+// record that Redis has does not have.
+func TestASessionThatIsTakenBeforeRedisHasItsRoomsGetsAnotherFence(t *testing.T) {
+	for name, answer := range map[string]func(d *drawer, w *world){
+		"not yet": func(*drawer, *world) {},
+		"not in time": func(d *drawer, w *world) {
+			d.answer(false)
+			w.settle()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, past, redis := newDrawer(t)
+			ann := w.guest("ann")
+			ann.join("1")
+			past.publish(w, "conversation:1")
+			ann.wantGot("e1")
+			old := *redis.records[ann.pid]
+			redis.held = true
+			ann.text("27" + eventText("join_room", []string{conversation("2")}))
+			ann.hangUp()
+			answer(redis, w)
+			ann.comeOn(w)
+			ann.wantResult(RecoveryDone)
+			ann.hangUp()
+			w.dies()
+			redis.held, redis.records[ann.pid] = false, &old
+			ann.comeOn(w)
+			ann.wantResult(RecoveryStale)
+		})
 	}
 }
 

@@ -30,8 +30,9 @@ type Record struct {
 	Last  uint64    // position of the last event that was; 0: none was
 	Left  bool      // the others have been told user_left
 
-	// Orphan: the node that had the session did not give it away, because it is
-	// dead or cut off from Redis. Not part of the binary form.
+	// Orphan: Redis may have an older state under the same fence. The node that
+	// had the session did not give it away, because it is dead or cut off from
+	// Redis, or gave it away before Redis had its rooms.
 	Orphan bool
 }
 
@@ -45,8 +46,9 @@ const (
 )
 
 const (
-	recordEnded = 1
-	recordLeft  = 2
+	recordEnded  = 1
+	recordLeft   = 2
+	recordOrphan = 4
 )
 
 // AppendRecord appends the binary form:
@@ -64,6 +66,9 @@ func AppendRecord(b []byte, r *Record) []byte {
 	}
 	if r.Left {
 		flags |= recordLeft
+	}
+	if r.Orphan {
+		flags |= recordOrphan
 	}
 	b = append(b, recordVersion, flags)
 	for _, text := range []string{r.PID, r.ID, r.User, r.Node, r.Log} {
@@ -98,7 +103,7 @@ func ParseRecord(b []byte) (*Record, error) {
 		return nil, fmt.Errorf("session record of version %d, want %d", version, recordVersion)
 	}
 	flags := p.byte()
-	r := &Record{Ended: flags&recordEnded != 0, Left: flags&recordLeft != 0}
+	r := &Record{Ended: flags&recordEnded != 0, Left: flags&recordLeft != 0, Orphan: flags&recordOrphan != 0}
 	for _, text := range []*string{&r.PID, &r.ID, &r.User, &r.Node, &r.Log} {
 		*text = p.text()
 	}
@@ -119,7 +124,7 @@ func ParseRecord(b []byte) (*Record, error) {
 		r.At = time.UnixMilli(int64(ms))
 		r.Given, r.Last = p.number(), p.number()
 	}
-	if p.bad || len(p.rest) > 0 || flags > recordEnded|recordLeft {
+	if p.bad || len(p.rest) > 0 || flags > recordEnded|recordLeft|recordOrphan {
 		return nil, errRecord
 	}
 	return r, nil

@@ -28,6 +28,7 @@ type session struct {
 	hold   *comeback // holds events while the client comes back; nil: they are sent
 	absent bool      // events are for nobody
 	gone   bool      // somebody else has the session: it is not kept here any more
+	saves  int       // under way: Redis may not have the rooms that the socket is in
 
 	// fence is in the offsets that the client is given, and in the session's
 	// record. A client with another one than the record's is not recovered: the
@@ -107,11 +108,11 @@ func (s *Socket) give(b *Broadcast) {
 	}
 }
 
-// sendNumbered queues a message of the log for the members of r, of which some
-// get offsets, and returns how many got it.
-func (sh *Shard) sendNumbered(r *room, b *Broadcast) (sent int) {
-	for i := range r.members {
-		s := r.members[i].socket
+// sendNumbered queues a message of the log for members, of which some get
+// offsets, and returns how many got it.
+func (sh *Shard) sendNumbered(members []member, b *Broadcast) (sent int) {
+	for i := range members {
+		s := members[i].socket
 		if s.given != 0 || b.Shared {
 			if s.floor() >= b.Position {
 				continue
@@ -196,11 +197,16 @@ func (s *Socket) whenSaved(now time.Time, tell func()) {
 		tell()
 		return
 	}
-	id := s.id
+	id, n := s.id, s.session
+	n.saves++
 	consult(s.shard, now, s.save, func(saved bool, _ time.Time) {
 		if s.phase != phaseConnected || s.id != id {
+			if saved { // else whoever takes the session gives it another fence
+				n.saves--
+			}
 			return
 		}
+		n.saves--
 		if !saved {
 			s.session.fence = newFence()
 			s.tellFence()
@@ -306,21 +312,34 @@ func (h *Hub) keepRecord(r *Record) {
 	}
 }
 
-// resave has Redis know the sessions of all sockets anew: it may have lost
-// their records.
+// resave has Redis know all sessions of this node anew: it may have lost their
+// records, or have older ones.
 func (h *Hub) resave() {
 	for sockets := h.sessions.sockets(); len(sockets) > 0; {
-		n := min(len(sockets), resaveBatch)
+		shard, n := sockets[0].shard, 1
+		for n < min(len(sockets), resaveBatch) && sockets[n].shard == shard {
+			n++
+		}
 		batch := sockets[:n]
 		sockets = sockets[n:]
-		shard := batch[0].shard
 		shard.Post(func(time.Time) {
 			for _, s := range batch {
-				if s.shard == shard && s.session != nil && !s.session.gone {
-					s.saveSession()
-				}
+				s.resaveSession()
 			}
 		})
+	}
+	h.sessions.each(func(pid string, record []byte) {
+		h.config.Recovery.Remote.Save(pid, record, h.config.Recovery.Window, nil)
+	})
+}
+
+func (s *Socket) resaveSession() {
+	switch {
+	case s.session == nil || s.session.gone:
+	case s.phase == phaseAbsent:
+		s.keepEnded(false)
+	default:
+		s.saveSession()
 	}
 }
 
@@ -351,6 +370,7 @@ func (s *Socket) dissolve(now time.Time) {
 	if s.phase != phaseAbsent {
 		return
 	}
+	delete(s.shard.pace, s)
 	for len(s.rooms) > 0 {
 		s.shard.leave(s, len(s.rooms)-1, now)
 	}
@@ -380,7 +400,9 @@ func (s *Socket) surrender(user string, now time.Time) (*Record, RecoveryResult)
 		return nil, RecoveryBusy
 	}
 	n.gone = true
-	return s.ended(false), RecoveryDone
+	r := s.ended(false)
+	r.Orphan = n.saves > 0
+	return r, RecoveryDone
 }
 
 // takeOverGrace is how long what is left of a session waits for the word that
@@ -403,7 +425,7 @@ func (a *absentees) add(s *Socket, now time.Time, grace time.Duration) {
 }
 
 // Expire has the absent sockets leave whose grace is over, and forgets sessions
-// nobody came back to. It is called a few times a second, on the event loop.
+// nobody came back to. It is called at Deadline or later, on the event loop.
 func (sh *Shard) Expire(now time.Time) {
 	waiting := sh.absent.waiting
 	n := 0
@@ -418,6 +440,20 @@ func (sh *Shard) Expire(now time.Time) {
 	if sh.index == 0 {
 		sh.hub.sessions.expire(now)
 	}
+}
+
+// Deadline returns when Expire has something to do; zero: not as things are. It
+// runs on the event loop.
+func (sh *Shard) Deadline() (at time.Time) {
+	if len(sh.absent.waiting) > 0 {
+		at = sh.absent.waiting[0].until
+	}
+	if sh.index == 0 {
+		if end := sh.hub.sessions.deadline(); at.IsZero() || !end.IsZero() && end.Before(at) {
+			at = end
+		}
+	}
+	return at
 }
 
 // DismissAbsent has all absent sockets leave their rooms now.

@@ -77,6 +77,15 @@ func (ss *sessions) sockets() []*Socket {
 	return all
 }
 
+// each calls do with the record of each session that no socket has.
+func (ss *sessions) each(do func(pid string, record []byte)) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for pid, k := range ss.ended {
+		do(pid, k.record)
+	}
+}
+
 // end keeps the record of a session that no socket has any more, and returns
 // those that are not kept because they are too many, which may be this one.
 func (ss *sessions) end(r *Record, form []byte) (dropped []string) {
@@ -157,6 +166,17 @@ func (ss *sessions) expire(now time.Time) {
 	for n := 0; n < expireBatch && ss.head < len(ss.order) && now.Sub(ss.order[ss.head].at) > ss.config.Window; n++ {
 		ss.dropOldest()
 	}
+}
+
+// deadline returns when the window of the oldest record is over; zero: there is
+// none.
+func (ss *sessions) deadline() time.Time {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.head == len(ss.order) {
+		return time.Time{}
+	}
+	return ss.order[ss.head].at.Add(ss.config.Window)
 }
 
 // find returns the socket that has a session, or the record of an ended one,
@@ -259,8 +279,14 @@ func (h *Hub) takeKnown(pid, user string, s *Socket, form []byte, done func(take
 	}
 	s.shard.Post(func(now time.Time) {
 		r, why := s.surrender(user, now)
-		if why == RecoveryDone {
+		switch why {
+		case RecoveryDone:
 			h.sessions.close(pid, s)
+		case RecoveryUnknown: // it has departed since it was found, and has left a record
+			if _, form, found := h.sessions.find(pid, user); found == RecoveryDone && form != nil {
+				h.takeKnown(pid, user, nil, form, done)
+				return
+			}
 		}
 		done(taken{record: r, from: s, why: why})
 	})

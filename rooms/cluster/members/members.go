@@ -25,6 +25,13 @@ const (
 	share = 8
 )
 
+// A Tally is how many members of a room a node has.
+type Tally struct {
+	Room    string
+	Node    uint32
+	Members int
+}
+
 // A tally is how many members another node has said it has.
 type tally struct {
 	node    uint32
@@ -91,21 +98,25 @@ func (c *count) untold() bool {
 	return change > 0 && c.own <= few || change > c.told/share
 }
 
-// Heard notes what another node has said of a room that this node holds.
-func (m *Members) Heard(room string, node uint32, members int) {
+// Heard notes what another node has said of a room that this node holds. It
+// reports whether the node is not known to hold the room. Then the holders are
+// to be read again: the count may have been late, and Holders drops it.
+func (m *Members) Heard(room string, node uint32, members int) (unknown bool) {
 	if members == 0 && m.rooms[room] == nil {
-		return
+		return false
 	}
 	c := m.count(room)
 	at := slices.IndexFunc(c.tallies, func(t tally) bool { return t.node == node })
 	switch {
 	case at < 0 && members > 0:
 		c.tallies = append(c.tallies, tally{node, members})
+		return !slices.Contains(c.others, node)
 	case at >= 0 && members > 0:
 		c.tallies[at].members = members
 	case at >= 0:
 		c.tallies = slices.Delete(c.tallies, at, at+1)
 	}
+	return false
 }
 
 // Holders notes which nodes hold a room beside this one. Others do not count any
@@ -230,6 +241,42 @@ func (m *Members) Forget(room string) {
 	if c := m.rooms[room]; c != nil && c.own == 0 {
 		delete(m.rooms, room)
 		m.rooms = shrink.Map(m.rooms, &m.peak)
+	}
+}
+
+// Owes reports whether rooms are about to be told that others have asked for.
+func (m *Members) Owes() bool { return len(m.asked) > 0 }
+
+// State returns what other nodes have told of rooms, and what they were told
+// of those of which they know too little.
+func (m *Members) State() (heard, told []Tally) {
+	for room, c := range m.rooms {
+		for _, t := range c.tallies {
+			heard = append(heard, Tally{room, t.node, t.members})
+		}
+		if c.untold() {
+			told = append(told, Tally{Room: room, Members: c.told})
+		}
+	}
+	return heard, told
+}
+
+// Inherit takes over what another process has said and heard as this node. It
+// had as many members in each room as there are now.
+func (m *Members) Inherit(heard, told []Tally, now time.Time) {
+	for _, c := range m.rooms {
+		c.told = c.own
+	}
+	for _, t := range told {
+		if c := m.rooms[t.Room]; c != nil {
+			c.told = t.Members
+			m.Counted(t.Room, c.own, now)
+		}
+	}
+	for _, t := range heard {
+		if m.rooms[t.Room] != nil {
+			m.Heard(t.Room, t.Node, t.Members)
+		}
 	}
 }
 

@@ -9,6 +9,8 @@
 package sessions
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/hometrip/gateway/rooms"
@@ -75,6 +77,7 @@ type Core struct {
 	order   []string         // in which they are written
 	bytes   int
 	flying  map[string]write // in the batch under way
+	batch   []string         // the pids of that batch
 	writing uint64           // its id; 0: none
 	dropped int64
 	numbers uint64            // of writes
@@ -213,6 +216,7 @@ func (c *Core) answered(m message) {
 
 // Tick ends what takes too long.
 func (c *Core) Tick(now time.Time) {
+	first := len(c.results)
 	for pid := range c.waits {
 		c.saved(pid, 0, now)
 	}
@@ -230,6 +234,7 @@ func (c *Core) Tick(now time.Time) {
 			c.fail(t, rooms.RecoveryFailed)
 		}
 	}
+	slices.SortFunc(c.results[first:], func(a, b Result) int { return cmp.Compare(a.Ask, b.Ask) }) // the same order in each run
 }
 
 // Next is when Tick is due, as long as something is awaited.

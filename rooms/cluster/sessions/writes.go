@@ -85,6 +85,7 @@ func (c *Core) writes(b *wire.Batch) {
 		}
 		c.bytes -= len(w.value)
 		c.flying[pid] = w
+		c.batch = append(c.batch, pid)
 		key := []string{c.names.SessionRecord(pid)}
 		if w.remove {
 			b.Commands = append(b.Commands, wire.Command{Name: "DEL", Keys: key})
@@ -104,14 +105,18 @@ func (c *Core) writes(b *wire.Batch) {
 
 // written has those that failed be written again, unless they have changed.
 func (c *Core) written(replies []wire.Reply, now time.Time) {
-	flying := c.flying
-	c.writing, c.flying = 0, nil
+	flying, batch := c.flying, c.batch
+	c.writing, c.flying, c.batch = 0, nil, nil
 	for _, a := range c.answers {
 		c.say(a.node, a.message)
 	}
 	c.answers = nil
 	failed := wire.FirstError(replies) != nil
-	for pid, w := range flying {
+	for _, pid := range batch {
+		w, ok := flying[pid]
+		if !ok {
+			continue // it was given away
+		}
 		if !failed {
 			c.saved(pid, w.number, now)
 			continue
