@@ -121,7 +121,7 @@ func TestAWaitThatIsEndedKeepsTheConnection(t *testing.T) {
 	next(t, s, 1)
 	connections := func() int {
 		t.Helper()
-		text, err := redis.CLI("INFO", "stats")
+		text, err := redistest.Shared(t).CLI("INFO", "stats")
 		if err != nil {
 			t.Fatal(err)
 		}
