@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // fewDescriptors in the environment makes a test process the server of
@@ -77,7 +79,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	if refused < 2800 {
 		t.Errorf("%d of 3000 connections were refused with 503, want 2800 at least", refused)
 	}
-	await(t, "room for a new client", func() bool {
+	testkit.Await(t, "room for a new client", func() bool {
 		c := dial(t, s)
 		defer c.conn.Close()
 		if _, err := c.conn.Write([]byte(requestText("GET", enginePoll, ""))); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -58,7 +59,7 @@ func TestPostAfterTheEnd(t *testing.T) {
 			session.Close(rooms.ReasonDraining)
 		}
 	})
-	await(t, "the session to end", func() bool { return s.Stats().Sessions == 0 })
+	testkit.Await(t, "the session to end", func() bool { return s.Stats().Sessions == 0 })
 	s.elapse(lingerTimeout + time.Second)
 	if r := p.post.do("POST", p.target(), "3"); r.status != 400 {
 		t.Errorf("a POST long after the end: %d %q, want 400", r.status, r.body)
@@ -98,7 +99,7 @@ func TestConnectionsOutlastASessionOnANodeThatDrains(t *testing.T) {
 		}
 	}
 	s.elapse(partingTime + 2*wheelTick)
-	await(t, "both connections to be closed", func() bool { return s.conns.Load() == 0 })
+	testkit.Await(t, "both connections to be closed", func() bool { return s.conns.Load() == 0 })
 }
 
 // TestIdleConnectionsEndSoonAfterASessionOnANodeThatDrains, also when no request
@@ -116,12 +117,12 @@ func TestIdleConnectionsEndSoonAfterASessionOnANodeThatDrains(t *testing.T) {
 			session.Close(rooms.ReasonDraining)
 		}
 	})
-	await(t, "the session to end", func() bool { return s.Stats().Sessions == 0 })
+	testkit.Await(t, "the session to end", func() bool { return s.Stats().Sessions == 0 })
 	if n := s.conns.Load(); n != 2 {
 		t.Errorf("%d connections just after the end, want 2", n)
 	}
 	s.elapse(partingTime + 2*wheelTick)
-	await(t, "both connections to be closed", func() bool { return s.conns.Load() == 0 })
+	testkit.Await(t, "both connections to be closed", func() bool { return s.conns.Load() == 0 })
 }
 
 // TestAPeerThatDoesNotCloseIsClosed: after lingerTimeout.
@@ -142,7 +143,7 @@ func TestAPeerThatDoesNotCloseIsClosed(t *testing.T) {
 		t.Errorf("%d connections, want the one that lingers", n)
 	}
 	s.elapse(lingerTimeout)
-	await(t, "the connection to be closed", func() bool { return s.conns.Load() == 0 })
+	testkit.Await(t, "the connection to be closed", func() bool { return s.conns.Load() == 0 })
 }
 
 // TestWhatWasWrittenArrivesBeforeTheEnd, also when the kernel has not taken it

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -127,7 +128,7 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 	go func() {
 		_, _ = io.WriteString(c.conn, strings.Repeat("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 4000))
 	}()
-	await(t, "the connection to be closed", func() bool { return s.Stats().Accepted == 1 && s.Stats().Connections == 0 })
+	testkit.Await(t, "the connection to be closed", func() bool { return s.Stats().Accepted == 1 && s.Stats().Connections == 0 })
 }
 
 // Whoever sends too much is told so, although there is more to come.

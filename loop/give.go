@@ -182,7 +182,7 @@ func (h *httpConn) state(d *form.Conn, now time.Time) error {
 	d.Kind, d.Place, d.Addr = form.KindHTTP, uint64(h.from.place), h.from.addr.AsSlice()
 	d.Relayed, d.Heralded = h.from.relayed, h.from.heralded
 	w := &d.HTTP
-	w.Timeout, w.Served, w.Need, w.Gathered = h.timeout, h.served, uint32(h.need), h.gathered
+	w.Timeout, w.Served, w.Need, w.Gathered = h.timeout, h.served, uint32(h.requests.Need()), h.requests.Gathered()
 	if h.timeout != awaitNothing {
 		w.Left = h.w.wheel.left(&h.timer, now)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/hometrip/gateway/internal/clocktest"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -70,7 +71,7 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 		}
 		open = append(open, c)
 	}
-	await(t, "the places to be taken", func() bool { return s.guard.places() == 3 })
+	testkit.Await(t, "the places to be taken", func() bool { return s.guard.places() == 3 })
 	for range 5 {
 		c := dialFrom(t, s, "127.0.0.2")
 		if r := c.receive(); r.status != 503 || r.header.Get("Retry-After") == "" {
@@ -83,12 +84,12 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 	}
 	for _, c := range open {
 		c.conn.Close()
-		await(t, "a place", func() bool { return s.guard.places() == 3 })
+		testkit.Await(t, "a place", func() bool { return s.guard.places() == 3 })
 		c := dialFrom(t, s, "127.0.0.2")
 		if status := c.upgrade(); status != 101 {
 			t.Errorf("in the place of one that went: %d", status)
 		}
-		await(t, "the place to be taken", func() bool { return s.guard.places() == 4 })
+		testkit.Await(t, "the place to be taken", func() bool { return s.guard.places() == 4 })
 	}
 	if st := s.Stats(); st.RefusedAddress != 5 {
 		t.Errorf("%d refused, want 5", st.RefusedAddress)
@@ -100,7 +101,7 @@ func TestAMovedConnectionKeepsItsPlace(t *testing.T) {
 	s := newServer(t, func(c *Config) { c.MaxPerAddress = 100 })
 	first, second := openPollingOn(t, s, 0), openPollingOn(t, s, 1)
 	const before = 2 * 3 // two sessions with two connections each
-	await(t, "the connections", func() bool { return s.guard.places() == before })
+	testkit.Await(t, "the connections", func() bool { return s.guard.places() == before })
 	var open []*wire
 	for range 10 { // half of them are on the other loop
 		for _, p := range []*pollSession{first, second} {
@@ -120,7 +121,7 @@ func TestAMovedConnectionKeepsItsPlace(t *testing.T) {
 	for _, c := range open {
 		c.conn.Close()
 	}
-	await(t, "the places", func() bool { return s.guard.places() == before })
+	testkit.Await(t, "the places", func() bool { return s.guard.places() == before })
 }
 
 func TestPollingSessionsOfOneAddress(t *testing.T) {
@@ -173,7 +174,7 @@ func TestClientsBehindATrustedProxy(t *testing.T) {
 		through("X-Other: the proxy's own", 101)
 	}
 	first.conn.Close()
-	await(t, "the place", func() bool { return s.guard.places() == 5 })
+	testkit.Await(t, "the place", func() bool { return s.guard.places() == 5 })
 	through("X-Forwarded-For: 192.0.2.1", 101)
 
 	stranger := dialFrom(t, s, "127.0.0.2") // whom nobody trusts
@@ -199,16 +200,16 @@ func TestUpgradeBehindATrustedProxyHoldsOnePlace(t *testing.T) {
 		t.Errorf("a second session: %d", r.status)
 	}
 	probe := dialWS(t, s, engineSocket+"&sid="+sid, from)
-	await(t, "session and WebSocket", func() bool { return s.guard.places() == 2 })
+	testkit.Await(t, "session and WebSocket", func() bool { return s.guard.places() == 2 })
 	if status := dial(t, s).upgrade(from); status != 503 {
 		t.Errorf("a second WebSocket: %d", status)
 	}
 	probe.text("2probe")
 	probe.want("3probe")
 	probe.text("5")
-	await(t, "the session's place", func() bool { return s.guard.places() == 1 })
+	testkit.Await(t, "the session's place", func() bool { return s.guard.places() == 1 })
 	probe.conn.Close()
-	await(t, "the WebSocket's place", func() bool { return s.guard.places() == 0 })
+	testkit.Await(t, "the WebSocket's place", func() bool { return s.guard.places() == 0 })
 }
 
 const proxiedFrom = "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x01\x0a\x00\x00\x01\xd4\x31\x0b\xba" // 192.0.2.1
@@ -224,7 +225,7 @@ func TestProxyProtocol(t *testing.T) {
 		c := dial(t, s)
 		c.send(proxiedFrom[:cut])
 		if cut > 0 {
-			await(t, "the first bytes", func() bool { return s.buffered() > 0 })
+			testkit.Await(t, "the first bytes", func() bool { return s.buffered() > 0 })
 		}
 		c.send(proxiedFrom[cut:] + requestText("GET", engineSocket, "", webSocketHeaders))
 		want := 101
@@ -439,7 +440,7 @@ func TestTooManyBytesEndTheSession(t *testing.T) {
 	}
 	p.wantUnknown()
 	quick.join("1")
-	await(t, "both to be counted", func() bool { return s.Stats().Closed[rooms.ReasonTooFast] == 2 })
+	testkit.Await(t, "both to be counted", func() bool { return s.Stats().Closed[rooms.ReasonTooFast] == 2 })
 }
 
 func TestMemoryIsShort(t *testing.T) {
@@ -501,7 +502,7 @@ func TestTooMuchWaitsForAllSlowReaders(t *testing.T) {
 	for _, c := range slow {
 		c.conn.Close()
 	}
-	await(t, "nothing to be waiting", func() bool { return s.Stats().Owed == 0 && s.Stats().Sessions == 2 })
+	testkit.Await(t, "nothing to be waiting", func() bool { return s.Stats().Owed == 0 && s.Stats().Sessions == 2 })
 }
 
 // presenters is an Authenticator that notes who presents which token.
@@ -535,7 +536,7 @@ func TestTokensAreTakenByAddress(t *testing.T) {
 		}
 		c.send(frame(true, ws.OpText, `40{"token":"`+client.name+`"}`))
 		c.send(frame(true, ws.OpText, `420["refresh_token",{"token":"`+client.name+` again"}]`))
-		await(t, client.name, func() bool { _, seen := p.seen.Load(client.name + " again"); return seen })
+		testkit.Await(t, client.name, func() bool { _, seen := p.seen.Load(client.name + " again"); return seen })
 		want := rooms.Presenter{Address: uint64(sourceOf(netip.MustParseAddr(client.want)))}
 		if got, _ := p.seen.Load(client.name); got != want {
 			t.Errorf("%s: CONNECT by %+v, want %+v", client.name, got, want)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // predecessor listens on the port of a server that is to come, and has the
@@ -62,7 +64,7 @@ func TestDrainLeavesPollsTheirConnection(t *testing.T) {
 	ctx, cancel := contextThatEnds(t)
 	drained := make(chan struct{})
 	go func() { defer close(drained); _ = s.Drain(ctx) }()
-	await(t, "the drain to begin", s.Draining)
+	testkit.Await(t, "the drain to begin", s.Draining)
 	kept := 0
 	for _, p := range polls {
 		p.post.send(requestText("POST", p.target(), `42["nothing"]`))

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -152,7 +153,7 @@ func TestEarlyFrames(t *testing.T) {
 		t.Errorf("got %s, want the answer to CONNECT", got)
 	}
 	ann.next()
-	await(t, "the early join", func() bool { return s.config.Hub.Stats().Members == 2 })
+	testkit.Await(t, "the early join", func() bool { return s.config.Hub.Stats().Members == 2 })
 }
 
 func TestTokenOfTheHandshake(t *testing.T) {
@@ -283,11 +284,11 @@ func TestDisconnectedSessionsEnd(t *testing.T) {
 	})
 	c := connectWS(t, s, "ann")
 	c.text("41")
-	await(t, "the socket to leave", func() bool { return s.config.Hub.Stats().Sockets == 0 })
+	testkit.Await(t, "the socket to leave", func() bool { return s.config.Hub.Stats().Sockets == 0 })
 	s.elapse(9 * time.Second)
 	c.connect("ann") // once more
 	c.text("41")
-	await(t, "the socket to leave", func() bool { return s.config.Hub.Stats().Sockets == 0 })
+	testkit.Await(t, "the socket to leave", func() bool { return s.config.Hub.Stats().Sockets == 0 })
 	s.elapse(21 * time.Second)
 	c.wantEnd()
 }
@@ -309,7 +310,7 @@ func TestHalfHandshakes(t *testing.T) {
 			}
 		}
 	}
-	await(t, "the connections to end", func() bool { return s.conns.Load() == 0 && s.Stats().Connections == 0 })
+	testkit.Await(t, "the connections to end", func() bool { return s.conns.Load() == 0 && s.Stats().Connections == 0 })
 	if n := s.Stats().Sessions; n != 0 {
 		t.Errorf("%d sessions, want none", n)
 	}

@@ -3,6 +3,8 @@ package loop
 import (
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 func TestHistogramBuckets(t *testing.T) {
@@ -31,14 +33,14 @@ func TestBroadcastsAreTimed(t *testing.T) {
 	for _, c := range members {
 		c.join("1")
 	}
-	await(t, "what the joins broadcast to be timed", func() bool {
+	testkit.Await(t, "what the joins broadcast to be timed", func() bool {
 		idle := s.config.Hub.Stats().MailboxWaiting == 0
 		s.onAll(func(w *worker, _ time.Time) { idle = idle && w.began.IsZero() })
 		return idle
 	})
 	before := s.Stats().Broadcast.Count
 	deliver(t, s, "conversation:1", `42["news"]`)
-	await(t, "the broadcast to be timed", func() bool { return s.Stats().Broadcast.Count > before })
+	testkit.Await(t, "the broadcast to be timed", func() bool { return s.Stats().Broadcast.Count > before })
 	for range 10 {
 		s.on(0, func(*worker, time.Time) {})
 	}

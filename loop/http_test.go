@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 func TestKeepAlive(t *testing.T) {
@@ -106,7 +108,7 @@ func TestPipelinerThatDoesNotRead(t *testing.T) {
 	if err == nil || !isReset(err) {
 		t.Errorf("writing on: %v, want the end of the connection", err)
 	}
-	await(t, "the connection to end", func() bool { return s.conns.Load() == 0 })
+	testkit.Await(t, "the connection to end", func() bool { return s.conns.Load() == 0 })
 	connectWS(t, s, "ann").join("1")
 }
 
@@ -309,7 +311,7 @@ func TestSlowBody(t *testing.T) {
 	for _, framing := range []string{"Content-Length: 100\r\n\r\n4hello", "Transfer-Encoding: chunked\r\n\r\n6\r\n4hel"} {
 		c := dial(t, s)
 		c.send("POST " + p.target() + " HTTP/1.1\r\nHost: x\r\n" + framing)
-		await(t, "the body to be awaited", func() bool {
+		testkit.Await(t, "the body to be awaited", func() bool {
 			awaited := false
 			s.onAll(func(w *worker, _ time.Time) {
 				for _, at := range w.timers() {
@@ -471,7 +473,7 @@ func TestSlowHandlers(t *testing.T) {
 		c.send(requestText("GET", "/slow", ""))
 		slow = append(slow, c)
 	}
-	await(t, "the handlers to be busy, and the rest to wait", func() bool {
+	testkit.Await(t, "the handlers to be busy, and the rest to wait", func() bool {
 		return running.Load() == adminHandlers && s.admin.others.batches.Load() == adminBatches
 	})
 	if r := dial(t, s).do("GET", "/slow", ""); r.status != 503 {
@@ -495,7 +497,7 @@ func TestSlowHandlers(t *testing.T) {
 			t.Errorf("%d", r.status)
 		}
 	}
-	await(t, "nobody to wait", func() bool {
+	testkit.Await(t, "nobody to wait", func() bool {
 		return s.admin.others.batches.Load() == 0 && s.admin.others.bytes.Load() == 0 && len(s.admin.others.slots) == 0
 	})
 }

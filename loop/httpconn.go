@@ -9,6 +9,7 @@ import (
 	"github.com/panjf2000/gnet/v2"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/httpread"
 )
 
 // An httpConn is one TCP connection while it speaks HTTP: until it is closed,
@@ -20,14 +21,13 @@ type httpConn struct {
 
 	exchange *exchange // the request being answered; the next one waits for it
 	batch    []job     // requests for the admin that came together
+	requests httpread.Reader
 	timer    timer     // for the head, the body, or the next request
 	timeout  uint8     // what the timer is for
 	served   bool      // has carried a request before
 	giveUp   time.Time // on having the last reply written
 	parsing  bool      // process is on the stack
 	paused   bool      // more requests may be waiting; see resume
-	need     int       // bytes that must be there before parsing goes on
-	gathered []byte    // a request with a chunked body, as far as it has come; see gather
 }
 
 // What an httpConn's timer waits for.
@@ -61,7 +61,7 @@ func (h *httpConn) expire(now time.Time) {
 	case h.c == nil || h.timeout == awaitNothing:
 	case h.closing() && h.c.OutboundBuffered() > 0 && now.Before(h.giveUp):
 		h.await(awaitEnd, now)
-	case (h.timeout == awaitHead || h.timeout == awaitBody) && h.c.InboundBuffered()+len(h.gathered) > 0:
+	case (h.timeout == awaitHead || h.timeout == awaitBody) && h.c.InboundBuffered()+len(h.requests.Gathered()) > 0:
 		h.refuse(nil, http.StatusRequestTimeout, "request not complete in time")
 	default:
 		h.close()
@@ -135,163 +135,126 @@ func (h *httpConn) resume(now time.Time) {
 
 // next takes one request out of the input and reports whether it did.
 func (h *httpConn) next(now time.Time) bool {
-	buffered := h.c.InboundBuffered()
-	if buffered == 0 || buffered < h.need {
-		return false
-	}
-	buf, err := h.input(min(buffered, max(h.need, h.w.server.config.MaxHead+1)))
-	if err != nil {
-		h.close()
-		return false
-	}
-	if h.from.heralded {
-		if n, err := h.herald(buf); n == 0 {
-			if err != nil {
-				h.refuseError(nil, err)
-			}
+	limits := httpread.Limits{Head: h.w.server.config.MaxHead, Body: h.w.server.config.MaxPayload}
+	for {
+		buffered := h.c.InboundBuffered()
+		n, ok := h.requests.Wants(buffered, limits)
+		if !ok {
 			return false
-		} else if n > 0 {
+		}
+		buf, err := h.input(n)
+		if err != nil {
+			h.close()
+			return false
+		}
+		if taken, found := h.proxyHeader(buf); found {
+			return taken
+		}
+		if h.timeout == awaitRequest {
+			h.await(awaitHead, now.Add(h.w.server.config.HeadTimeout))
+		}
+		var head codec.Head
+		if found := h.requests.Read(buf, buffered, limits, &head); found.State != httpread.Further {
+			return h.take(&head, found, buf, now)
+		}
+	}
+}
+
+// proxyHeader looks for a header of the PROXY protocol, or a part of one, at
+// the start of buf. taken is false if the connection waits for more, or is
+// refused.
+func (h *httpConn) proxyHeader(buf []byte) (taken, found bool) {
+	if h.from.heralded {
+		n, err := h.herald(buf)
+		switch {
+		case err != nil:
+			h.refuseError(nil, err)
+			return false, true
+		case n == 0:
+			return false, true
+		case n > 0:
 			_, _ = h.c.Discard(n)
-			return true
+			return true, true
 		}
 	}
 	if version := codec.ProxyVersion(buf); version > 0 && len(h.batch) == 0 {
 		h.refuseProxy(version)
-		return false
+		return false, true
 	}
-	if h.timeout == awaitRequest {
-		h.await(awaitHead, now.Add(h.w.server.config.HeadTimeout))
-	}
-	var head codec.Head
-	n, err := codec.ParseHead(buf, &head)
-	if limit := h.w.server.config.MaxHead; err == nil && (n > limit || n == 0 && len(buf) > limit) {
-		err = errHeadTooLarge
-		if n == 0 {
-			codec.ParseHeadStart(buf, &head)
-		}
-	}
-	var body []byte
-	size := 0
-	if err == nil && n > 0 {
-		body, size, err = h.body(&head, buf[n:])
-	}
-	complete := err == nil && n > 0 && size >= 0
-	if err == nil && n > 0 && !complete && h.lookFurther(&head, n, len(buf), buffered) {
-		return h.next(now)
-	}
-	switch {
-	case len(h.batch) > 0 && !(complete && h.joinsBatch(&head)):
+	return false, false
+}
+
+// take serves the request at the start of buf, if it is whole, and reports
+// whether it has been taken out of the input.
+func (h *httpConn) take(head *codec.Head, found httpread.Found, buf []byte, now time.Time) bool {
+	if len(h.batch) > 0 && !(found.State == httpread.Whole && h.joinsBatch(head)) {
 		return false // its turn comes when the batch has been answered
-	case err != nil:
-		h.refuseError(&head, err)
+	}
+	switch found.State {
+	case httpread.Invalid:
+		h.refuseError(head, found.Err)
 		return false
-	case n == 0:
+	case httpread.PartOfHead:
 		return false
-	case !complete:
-		h.awaitBody(&head, buf, n, now)
+	case httpread.PartOfBody:
+		h.awaitBody(head, buf, found.Size, now)
 		return false
 	}
-	h.need = 0
 	h.await(awaitNothing, now)
-	if h.gathered != nil {
-		h.serveGathered(&head, body, buf, n+size, now)
+	if h.requests.Done() {
+		h.serveGathered(head, found, buf, now)
 		return false
 	}
 	c := h.c
-	h.serve(&head, body, buf[:n+size], now)
+	h.serve(head, found.Body, buf[:found.Size], now)
 	if conn, ok := c.Context().(*wsConn); ok {
-		conn.inherit(c, n+size, now)
+		conn.inherit(c, found.Size, now)
 		return false
 	}
 	if h.c == nil {
 		return false // closed meanwhile, or gone to another loop
 	}
-	_, _ = h.c.Discard(n + size) // n > 0: Discard(0) would drop everything
+	_, _ = h.c.Discard(found.Size) // above 0: Discard(0) would drop everything
 	return true
 }
 
-var errHeadTooLarge = errors.New("request head too large")
-
-// body returns the request's body, which starts at b, and its size on the
-// wire: -1 when it is not complete.
-func (h *httpConn) body(head *codec.Head, b []byte) (body []byte, size int, err error) {
-	limit := h.w.server.config.MaxPayload
-	switch {
-	case head.Chunked:
-		body, size, err = codec.ParseChunked(nil, b, limit)
-		if size == 0 {
-			size = -1
-		}
-		return body, size, err
-	case head.ContentLength > limit:
-		return nil, 0, &codec.LimitError{Layer: codec.LayerHTTP, What: "body bytes", Got: head.ContentLength, Max: limit}
-	}
-	size = max(head.ContentLength, 0)
-	if len(b) < size {
-		return nil, -1, nil
-	}
-	return b[:size], size, nil
-}
-
-// input returns the first bytes of what has come and not been taken yet, or all
-// of it when it is gathered. gnet may have to copy what it is asked for, so that
-// a megabyte of small requests must not be looked at anew for each of them.
-func (h *httpConn) input(most int) ([]byte, error) {
-	if h.gathered == nil {
-		return h.c.Peek(most)
+// input returns the first n bytes of what has come and not been taken yet, or
+// all of it when it is gathered.
+func (h *httpConn) input(n int) ([]byte, error) {
+	if h.requests.Gathered() == nil {
+		return h.c.Peek(n)
 	}
 	b, err := h.c.Peek(-1)
 	if err != nil {
 		return nil, err
 	}
 	h.gather(b)
-	return h.gathered, nil
+	return h.requests.Gathered(), nil
 }
 
-// lookFurther reports whether more of a request with a head of n bytes is there
-// than next has looked at, and how far it has to look.
-func (h *httpConn) lookFurther(head *codec.Head, n, looked, buffered int) bool {
-	if h.gathered != nil || looked >= buffered {
-		return false
-	}
-	h.need = n + max(head.ContentLength, 0)
-	if head.Chunked {
-		h.need = min(2*looked, buffered)
-	}
-	return h.need <= buffered
-}
-
-// gather takes the input b over. When the end of a request is not known
-// beforehand, each packet that comes has to be looked at together with what was
-// there; gnet would put the two together anew each time, and a client that
-// sends chunks of one byte could have megabytes copied for each.
+// gather takes the input b over.
 func (h *httpConn) gather(b []byte) {
-	h.gathered = append(h.gathered, b...)
+	h.requests.Gather(b)
 	_, _ = h.c.Discard(-1)
 }
 
-// serveGathered is serve for a request of size bytes at the start of buf, which
-// is gathered. What comes behind it is dropped, so the connection goes no
-// further then, nor does it become a WebSocket: a client that takes its time
-// with a request waits for the answer.
-func (h *httpConn) serveGathered(head *codec.Head, body, buf []byte, size int, now time.Time) {
-	h.gathered = nil
+// serveGathered is serve for a request that was gathered, at the start of buf.
+// What comes behind it is dropped, so the connection goes no further then, nor
+// does it become a WebSocket: a client that takes its time with a request waits
+// for the answer.
+func (h *httpConn) serveGathered(head *codec.Head, found httpread.Found, buf []byte, now time.Time) {
 	head.WebSocket = false
-	if size < len(buf) {
+	if found.Size < len(buf) {
 		head.KeepAlive = false
 	}
-	h.serve(head, body, buf[:size], now)
+	h.serve(head, found.Body, buf[:found.Size], now)
 }
 
 // awaitBody is called when a head of n bytes, at the start of buf, has come
 // without all of its body.
 func (h *httpConn) awaitBody(head *codec.Head, buf []byte, n int, now time.Time) {
-	h.need = n + max(head.ContentLength, 0)
-	if head.Chunked {
-		h.need = 0
-		if h.gathered == nil {
-			h.gather(buf)
-		}
+	if h.requests.Await(head, n) {
+		h.gather(buf)
 	}
 	h.w.owe(h, h.holds())
 	if h.timeout == awaitBody {
@@ -306,7 +269,7 @@ func (h *httpConn) awaitBody(head *codec.Head, buf []byte, n int, now time.Time)
 // refuseError answers what codec could not take.
 func (h *httpConn) refuseError(head *codec.Head, err error) {
 	status := http.StatusBadRequest
-	if err == errHeadTooLarge {
+	if err == httpread.ErrHeadTooLarge {
 		status = http.StatusRequestHeaderFieldsTooLarge
 		h.note(troubleHead, nil)
 	} else if _, tooLarge := errors.AsType[*codec.LimitError](err); tooLarge {

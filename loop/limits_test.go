@@ -11,6 +11,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -40,13 +41,13 @@ func TestMaxConnections(t *testing.T) {
 		}
 	}
 	open[0].conn.Close()
-	await(t, "room for one", func() bool { return s.conns.Load() == 4 })
+	testkit.Await(t, "room for one", func() bool { return s.conns.Load() == 4 })
 	c := dial(t, s)
 	if r := c.do("POST", enginePoll+"&sid="+sid, "1"); r.status != 200 {
 		t.Errorf("%d %s", r.status, r.body)
 	}
 	c.conn.Close()
-	await(t, "room for one", func() bool { return s.conns.Load() == 4 && s.Stats().Sessions == 4 })
+	testkit.Await(t, "room for one", func() bool { return s.conns.Load() == 4 && s.Stats().Sessions == 4 })
 	connectWS(t, s, "ann").join("1")
 }
 
@@ -69,7 +70,7 @@ func TestMaxSessions(t *testing.T) {
 	}
 	s.elapse(26 * time.Second) // pings
 	s.elapse(50 * time.Second) // and no pongs
-	await(t, "the sessions to end", func() bool { return s.Stats().Sessions == 0 })
+	testkit.Await(t, "the sessions to end", func() bool { return s.Stats().Sessions == 0 })
 	connectWS(t, s, "ann").join("1")
 }
 
@@ -84,7 +85,7 @@ func TestMaxConnectionsLetsConnectionsMove(t *testing.T) {
 	}
 	for range 20 { // on every loop, at the limit
 		a.post.conn.Close()
-		await(t, "the connection to end", func() bool { return s.conns.Load() == 3 })
+		testkit.Await(t, "the connection to end", func() bool { return s.conns.Load() == 3 })
 		a.post = dial(t, s)
 		a.send("4x")
 		a.want("4x")
@@ -127,7 +128,7 @@ func TestPingTimeout(t *testing.T) {
 	c.text("42" + joinEvent("1")) // other packets are no pong
 	parked.wantUnknownIn(parked.get.receive())
 	c.wantEnd()
-	await(t, "all sessions to end", func() bool { return s.Stats().Sessions == 0 })
+	testkit.Await(t, "all sessions to end", func() bool { return s.Stats().Sessions == 0 })
 	p.wantUnknown()
 	if st := s.Stats(); st.Closed[rooms.ReasonPingTimeout] != 3 || s.config.Hub.Stats().Members != 0 {
 		t.Errorf("closed %v, %d memberships", st.Closed, s.config.Hub.Stats().Members)
@@ -197,7 +198,7 @@ func TestSpeakerThatDoesNotRead(t *testing.T) {
 	if err == nil || !isReset(err) {
 		t.Errorf("writing on: %v, want the end of the connection", err)
 	}
-	await(t, "the session to end", func() bool { return s.Stats().Sessions == 1 })
+	testkit.Await(t, "the session to end", func() bool { return s.Stats().Sessions == 1 })
 	if got := s.Stats().Closed[rooms.ReasonSlowConsumer]; got != 1 {
 		t.Errorf("closed %v, want a slow consumer", s.Stats().Closed)
 	}
@@ -236,7 +237,7 @@ func TestVolatileIsDroppedForABackloggedReader(t *testing.T) {
 	if typing >= n {
 		t.Errorf("%d typing events came through, want fewer than %d", typing, n)
 	}
-	await(t, "typing to be heard again", func() bool {
+	testkit.Await(t, "typing to be heard again", func() bool {
 		before := s.Stats().VolatileDropped
 		quick.ask(n, typingEvent("1"))
 		s.sync(t)
@@ -349,7 +350,7 @@ func TestDrainGivesUp(t *testing.T) {
 	release := make(chan struct{})
 	ctx, cancel := contextThatEnds(t)
 	go func() {
-		await(t, "the drain to begin", s.Draining)
+		testkit.Await(t, "the drain to begin", s.Draining)
 		cancel()
 		close(release)
 	}()

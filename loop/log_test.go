@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // lockedBuffer is written to by the event loops.
@@ -36,7 +38,7 @@ func TestSessionsAreLoggedAtDebugOnly(t *testing.T) {
 		ann := connectWS(t, s, "ann")
 		ann.join("1")
 		_ = ann.conn.Close()
-		await(t, "the session to end", func() bool { return s.Stats().Sessions == 0 })
+		testkit.Await(t, "the session to end", func() bool { return s.Stats().Sessions == 0 })
 		got := strings.Contains(log.String(), `"msg":"session ended","reason":"transport_closed","transport":"websocket"`) &&
 			strings.Contains(log.String(), `"user":"ann"`)
 		if got != want {

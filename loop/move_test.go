@@ -4,6 +4,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // TestMoveOfAResetConnection: the client has gone when its connection is about
@@ -16,7 +18,7 @@ func TestMoveOfAResetConnection(t *testing.T) {
 	for range 20 { // accepted by either loop
 		gone = append(gone, dial(t, s))
 	}
-	await(t, "the connections to be accepted", func() bool { return s.conns.Load() == 22 })
+	testkit.Await(t, "the connections to be accepted", func() bool { return s.conns.Load() == 22 })
 	descriptors := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
@@ -37,8 +39,8 @@ func TestMoveOfAResetConnection(t *testing.T) {
 		c.reset()
 	}
 	close(stop)
-	await(t, "the connections to end", func() bool { return s.conns.Load() == 2 })
-	await(t, "their descriptors to be closed", func() bool { return descriptors() <= before-2*len(gone) })
+	testkit.Await(t, "the connections to end", func() bool { return s.conns.Load() == 2 })
+	testkit.Await(t, "their descriptors to be closed", func() bool { return descriptors() <= before-2*len(gone) })
 	p.send("4still here")
 	for p.next() != "4still here" {
 	}

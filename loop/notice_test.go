@@ -8,6 +8,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -58,7 +59,7 @@ func TestTroublesAreLogged(t *testing.T) {
 				c.provoke(s)
 			}
 			want := append(c.want, "level=INFO", "address=127.0.0.1", "todo=")
-			await(t, "the line", func() bool {
+			testkit.Await(t, "the line", func() bool {
 				for _, text := range want {
 					if !strings.Contains(log.String(), text) {
 						return false

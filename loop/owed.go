@@ -142,7 +142,7 @@ func (h *httpConn) holds() int {
 	if h.c == nil {
 		return 0
 	}
-	return h.c.OutboundBuffered() + h.c.InboundBuffered() + len(h.gathered)
+	return h.c.OutboundBuffered() + h.c.InboundBuffered() + len(h.requests.Gathered())
 }
 
 func (h *httpConn) shed(time.Time) { h.close() }

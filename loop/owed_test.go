@@ -8,6 +8,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -64,8 +65,8 @@ func TestTooMuchIsHeldOfUnfinishedMessages(t *testing.T) {
 			for range clients {
 				started = append(started, start(t, s))
 			}
-			await(t, "somebody to be ended", func() bool { return s.Stats().Shed > 0 })
-			await(t, "no more to be held than may be", func() bool { return s.Stats().Owed <= most })
+			testkit.Await(t, "somebody to be ended", func() bool { return s.Stats().Shed > 0 })
+			testkit.Await(t, "no more to be held than may be", func() bool { return s.Stats().Owed <= most })
 			if n := s.Stats().Shed; n == clients {
 				t.Error("all were ended, not only those beyond the bound")
 			}
@@ -78,7 +79,7 @@ func TestTooMuchIsHeldOfUnfinishedMessages(t *testing.T) {
 					w.sessions[0].end(rooms.ReasonClientClose, now)
 				}
 			})
-			await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
+			testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
 		})
 	}
 }
@@ -109,7 +110,7 @@ func TestMessagesThatBecomeWholeAreNotHeld(t *testing.T) {
 		p.send(want)
 		p.want(want)
 	}
-	await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
+	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
 	if n := s.Stats().Shed; n != 0 {
 		t.Errorf("%d were ended", n)
 	}
@@ -126,7 +127,7 @@ func TestChunksThatDrip(t *testing.T) {
 	for range 100 {
 		c.send("1\r\n4\r\n")
 	}
-	await(t, "the body to be gathered", func() bool {
+	testkit.Await(t, "the body to be gathered", func() bool {
 		gathered, inGnet := s.gathering()
 		return gathered > len(half)+100*len("1\r\n4\r\n") && inGnet == 0
 	})
@@ -141,7 +142,7 @@ func TestChunksThatDrip(t *testing.T) {
 		t.Errorf("the next request: %d", r.status)
 	}
 	c.send("POST " + p.target() + " HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n4h\r\n")
-	await(t, "a body to be gathered", func() bool { gathered, _ := s.gathering(); return gathered > 0 })
+	testkit.Await(t, "a body to be gathered", func() bool { gathered, _ := s.gathering(); return gathered > 0 })
 	c.send("0\r\n\r\n" + next)
 	if r := c.receive(); r.status != 200 || !r.close {
 		t.Errorf("with a request behind it: %d, closing %v, want 200 and the end", r.status, r.close)
@@ -155,8 +156,8 @@ func TestChunksThatDrip(t *testing.T) {
 func (s *Server) gathering() (gathered, inGnet int) {
 	s.onAll(func(w *worker, _ time.Time) {
 		for _, owner := range w.timers() {
-			if h, ok := owner.(*httpConn); ok && h.c != nil && h.gathered != nil {
-				gathered, inGnet = len(h.gathered), h.c.InboundBuffered()
+			if h, ok := owner.(*httpConn); ok && h.c != nil && h.requests.Gathered() != nil {
+				gathered, inGnet = len(h.requests.Gathered()), h.c.InboundBuffered()
 			}
 		}
 	})

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 func contextThatEnds(t testing.TB) (context.Context, context.CancelFunc) {
@@ -35,7 +37,7 @@ func TestPanicEndsThatSocketOnly(t *testing.T) {
 			p.send("42" + joinEvent("1"))
 			p.post.send(requestText("POST", p.target(), boom))
 			_, _ = p.post.tryReceive("POST")
-			await(t, "the session to end", func() bool { return s.Stats().Sessions == 1 })
+			testkit.Await(t, "the session to end", func() bool { return s.Stats().Sessions == 1 })
 			p.wantUnknown()
 		},
 		"over polling, forwarded": func(t *testing.T, s *Server) {
@@ -47,7 +49,7 @@ func TestPanicEndsThatSocketOnly(t *testing.T) {
 			_ = near.get.conn.SetReadDeadline(time.Now().Add(time.Second))
 			_, _ = near.get.tryReceive("POST")
 			near.send("1")
-			await(t, "the session to end", func() bool { return s.Stats().Sessions == 1 })
+			testkit.Await(t, "the session to end", func() bool { return s.Stats().Sessions == 1 })
 			far.wantUnknown()
 		},
 	} {
@@ -88,5 +90,5 @@ func TestPanicInATaskHarmsNoOther(t *testing.T) {
 		t.Error("the task behind one that panicked was lost")
 	}
 	before := w.lastTurn.Load()
-	await(t, "the loop to go on ticking", func() bool { return w.lastTurn.Load() > before })
+	testkit.Await(t, "the loop to go on ticking", func() bool { return w.lastTurn.Load() > before })
 }

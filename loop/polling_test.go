@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -67,7 +68,7 @@ func TestManyPacketsInOnePost(t *testing.T) {
 // awaitParked waits until a poll of the session is parked.
 func (s *Server) awaitParked(t testing.TB, sid string) {
 	t.Helper()
-	await(t, "the poll to be parked", func() (parked bool) {
+	testkit.Await(t, "the poll to be parked", func() (parked bool) {
 		s.onAll(func(w *worker, _ time.Time) {
 			if session := w.bySID[sid]; session != nil {
 				parked = session.poll.parked != nil
@@ -171,7 +172,7 @@ func TestAbandonedPollEndsTheSession(t *testing.T) {
 		} else {
 			p.get.conn.Close()
 		}
-		await(t, "the session to end", func() bool { return s.Stats().Sessions == 0 })
+		testkit.Await(t, "the session to end", func() bool { return s.Stats().Sessions == 0 })
 		p.wantUnknown()
 		if st := s.config.Hub.Stats(); st.Members != 0 || st.Sockets != 0 {
 			t.Errorf("%d memberships of %d sockets are left", st.Members, st.Sockets)
@@ -226,7 +227,7 @@ func TestConnectionsComeToTheirSession(t *testing.T) {
 	if st.Moved < 200 || st.Forwarded != 0 {
 		t.Errorf("%d connections moved, %d requests forwarded, want many and none", st.Moved, st.Forwarded)
 	}
-	await(t, "the short-lived connections to end", func() bool { return s.conns.Load() <= 8 })
+	testkit.Await(t, "the short-lived connections to end", func() bool { return s.conns.Load() <= 8 })
 }
 
 // TestSharedConnection: a reverse proxy sends requests of several sessions
@@ -286,12 +287,12 @@ func TestForwardedPollAbandoned(t *testing.T) {
 		} else {
 			near.get.conn.Close()
 		}
-		await(t, "the parked session to end", func() bool { return s.Stats().Sessions == 1 })
+		testkit.Await(t, "the parked session to end", func() bool { return s.Stats().Sessions == 1 })
 		far.wantUnknown()
 		near.get = dial(t, s)
 		near.send("42" + typingEvent("1")) // whose connection it was
 		near.send("41\x1e1")
-		await(t, "the other session to end", func() bool { return s.Stats().Sessions == 0 })
+		testkit.Await(t, "the other session to end", func() bool { return s.Stats().Sessions == 0 })
 		if st := s.config.Hub.Stats(); st.Members != 0 {
 			t.Errorf("%d memberships are left", st.Members)
 		}

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // TestPreparedAnswers are given by the loops, and made by the handler.
@@ -42,7 +44,7 @@ func TestPreparedAnswers(t *testing.T) {
 		t.Errorf("with a token: %q, want the handler's own answer", r.body)
 	}
 	state.Store(503)
-	await(t, "the new state", func() bool { return c.do("GET", "/ready", "").status == 503 })
+	testkit.Await(t, "the new state", func() bool { return c.do("GET", "/ready", "").status == 503 })
 	c.send(requestText("GET", "/other", "") + requestText("GET", "/ready", "") + requestText("GET", "/other", "", "Authorization: Bearer good"))
 	for range 3 {
 		if r := c.receive(); r.status != 503 {

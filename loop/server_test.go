@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
-// patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 // origin is the one the servers of these tests allow.
 const origin = "http://localhost:3000"
@@ -111,17 +111,6 @@ func newServerOf(t testing.TB, mutate func(*Config, *rooms.Config)) *Server {
 	return s
 }
 
-// await waits until ok holds.
-func await(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out waiting: %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
 // on runs fn on an event loop, and waits for it.
 func (s *Server) on(i int, fn func(w *worker, now time.Time)) {
 	done := make(chan struct{})
@@ -159,9 +148,15 @@ func deliver(t testing.TB, s *Server, room string, packet string) {
 // sync waits until the loops have passed on what was broadcast so far.
 func (s *Server) sync(t testing.TB) {
 	t.Helper()
-	done := make(chan struct{})
-	s.config.Hub.Sync(func() { close(done) })
-	<-done
+	hub := s.config.Hub
+	for hub.Stats().MailboxWaiting > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for i := range hub.Shards() { // a task runs behind what was taken out of the mailbox
+		done := make(chan struct{})
+		hub.Shard(i).Post(func(time.Time) { close(done) })
+		<-done
+	}
 }
 
 func TestConfigIsChecked(t *testing.T) {
@@ -277,10 +272,10 @@ func TestTurnAge(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
 	before := time.Now()
-	await(t, "a turn of every loop", func() bool { return s.TurnAge(before) <= 0 })
+	testkit.Await(t, "a turn of every loop", func() bool { return s.TurnAge(before) <= 0 })
 	release := make(chan struct{})
 	s.workers[1].shard.Post(func(time.Time) { <-release }) // a loop that hangs
-	await(t, "the stuck loop to show", func() bool { return s.TurnAge(time.Now()) > 300*time.Millisecond })
+	testkit.Await(t, "the stuck loop to show", func() bool { return s.TurnAge(time.Now()) > 300*time.Millisecond })
 	close(release)
-	await(t, "the loop to go on", func() bool { return s.TurnAge(time.Now()) < 300*time.Millisecond })
+	testkit.Await(t, "the loop to go on", func() bool { return s.TurnAge(time.Now()) < 300*time.Millisecond })
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/handover/form"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -180,7 +181,7 @@ var caughtStates = []caught{
 		return func(t *testing.T, to *Server) {
 			c.want("2")
 			c.text("3")
-			await(t, "the pong to count", func() (ok bool) {
+			testkit.Await(t, "the pong to count", func() (ok bool) {
 				to.onAll(func(w *worker, _ time.Time) {
 					for _, s := range w.sessions {
 						ok = ok || !s.pinged
@@ -310,7 +311,7 @@ var caughtStates = []caught{
 		})
 		return func(t *testing.T, to *Server) {
 			c.wantEnd()
-			await(t, "the connection to be gone", func() bool { return to.conns.Load() == 0 })
+			testkit.Await(t, "the connection to be gone", func() bool { return to.conns.Load() == 0 })
 		}
 	}, hasConn(func(c *form.Conn) bool { return c.WebSocket.Ending })},
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/handover/form"
+	"github.com/hometrip/gateway/loop/httpread"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -374,7 +375,7 @@ func (a *arrival) openHTTP(c gnet.Conn, w *worker, now time.Time) gnet.Action {
 	f := &a.form.HTTP
 	addr, _ := netip.AddrFromSlice(a.form.Addr)
 	h := &httpConn{
-		w: w, c: c, served: f.Served, need: int(f.Need), gathered: bytes.Clone(f.Gathered),
+		w: w, c: c, served: f.Served, requests: httpread.Restore(int(f.Need), bytes.Clone(f.Gathered)),
 		from: caller{
 			addr: addr, relayed: a.form.Relayed, heralded: a.form.Heralded,
 			place: w.server.guard.inherit(source(a.form.Place), false),

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // probe opens the WebSocket that wants to take a polling session over, and
@@ -38,7 +40,7 @@ func TestUpgrade(t *testing.T) {
 		c.text("1")
 		c.wantClose(1000)
 	}
-	await(t, "the last session to end", func() bool { return s.Stats().Sessions == 0 })
+	testkit.Await(t, "the last session to end", func() bool { return s.Stats().Sessions == 0 })
 	st := s.Stats()
 	if st.Upgrades != 10 || st.WebSockets != 0 {
 		t.Errorf("counted %+v", st)
@@ -131,7 +133,7 @@ func TestSessionSurvivesAFailedProbe(t *testing.T) {
 		},
 	} {
 		fail(dialWS(t, s, engineSocket+"&sid="+p.sid))
-		await(t, "the probe to be forgotten: "+name, func() (gone bool) {
+		testkit.Await(t, "the probe to be forgotten: "+name, func() (gone bool) {
 			s.onAll(func(w *worker, _ time.Time) {
 				if session := w.bySID[p.sid]; session != nil {
 					gone = session.poll.probe == nil && !session.poll.probed
@@ -150,7 +152,7 @@ func TestUnfinishedProbeTimesOut(t *testing.T) {
 	s := newServer(t, nil)
 	p := connectPolling(t, s, "ann")
 	silent := dialWS(t, s, engineSocket+"&sid="+p.sid)
-	await(t, "the probe", func() bool { return s.conns.Load() == 3 })
+	testkit.Await(t, "the probe", func() bool { return s.conns.Load() == 3 })
 	s.elapse(upgradeTimeout + wheelTick)
 	silent.wantEOF()
 	p.upgrade().join("1")
@@ -179,7 +181,7 @@ func TestSessionEndsWhileItIsProbed(t *testing.T) {
 	c := p.probe()
 	p.send("41\x1e1")
 	c.wantEOF()
-	await(t, "the probe's connection to end", func() bool { return s.conns.Load() == 2 })
+	testkit.Await(t, "the probe's connection to end", func() bool { return s.conns.Load() == 2 })
 	p.wantUnknown()
 }
 

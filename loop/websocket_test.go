@@ -9,6 +9,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -132,7 +133,7 @@ func TestCloseCodes(t *testing.T) {
 		})
 	}
 	bystander.join("1")
-	await(t, "the connections to end", func() bool { return s.conns.Load() == 1 })
+	testkit.Await(t, "the connections to end", func() bool { return s.conns.Load() == 1 })
 	if st := s.Stats(); st.Sessions != 1 || st.WebSockets != 1 || s.config.Hub.Stats().Members != 2 {
 		t.Errorf("%d sessions, %d WebSockets, %d memberships are left, want the bystander's", st.Sessions, st.WebSockets, s.config.Hub.Stats().Members)
 	}
@@ -159,9 +160,9 @@ func TestPeerThatDoesNotClose(t *testing.T) {
 		t.Fatalf("opcode %#x, %v, want a close frame", op, err)
 	}
 	c.text("42" + joinEvent("1")) // too late, and ignored
-	await(t, "the socket to leave", func() bool { return s.config.Hub.Stats().Members == 0 })
+	testkit.Await(t, "the socket to leave", func() bool { return s.config.Hub.Stats().Members == 0 })
 	c.wantEOF()
-	await(t, "the connection to end", func() bool { return s.conns.Load() == 0 })
+	testkit.Await(t, "the connection to end", func() bool { return s.conns.Load() == 0 })
 }
 
 // TestPingFlood: many pings that come together are answered with few pongs,

@@ -1,16 +1,11 @@
 package rooms
 
-import (
-	"sync/atomic"
+import "github.com/hometrip/gateway/codec"
 
-	"github.com/hometrip/gateway/codec"
-)
-
-// A Broadcast is one message for everybody in a room, or an order.
+// A Broadcast is one message for everybody in a room.
 type Broadcast struct {
 	Room    string
 	Message *codec.Message
-	Order   *Order // instead of a message; Room is EveryNode then
 
 	// Position is the place of the message in the log of the services' events,
 	// 0 when it is not from there. A socket is given the message when this is
@@ -24,23 +19,6 @@ type Broadcast struct {
 	Selected *Selection // instead of Room
 	action   *action    // for the selected sockets, instead of a message
 
-	anew    bool     // instead of a message: positions begin anew, behind Position in the log named Room
-	gap     bool     // instead of a message: events were lost before this node has read them
-	barrier *barrier // instead of a message
-}
-
-// EveryNode is where orders are sent: a room that each node is in, and no
-// client.
-const EveryNode = "nodes"
-
-// A barrier travels through every mailbox behind what was posted before it.
-type barrier struct {
-	left atomic.Int32 // shards it has not passed
-	done func()
-}
-
-func (b *barrier) pass() {
-	if b.left.Add(-1) == 0 {
-		b.done()
-	}
+	anew bool // instead of a message: positions begin anew, behind Position in the log named Room
+	gap  bool // instead of a message: events were lost before this node has read them
 }

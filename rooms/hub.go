@@ -161,23 +161,9 @@ func (h *Hub) Gap() {
 // and returns how many those are. It never waits: members behind a full
 // mailbox do without, which is counted.
 func (h *Hub) Receive(b Broadcast) (shards int) {
-	if b.Order != nil {
-		_ = h.Obey(*b.Order) // the node that sent it has checked it
-		return len(h.shards)
-	}
 	holders := h.occupancy.of(b.Room).shards
 	h.post(b, holders)
 	return bits.OnesCount64(holders)
-}
-
-// Sync calls done, on an event loop, when everything that this goroutine has
-// delivered before is with the sinks of its members.
-func (h *Hub) Sync(done func()) {
-	b := &barrier{done: done}
-	b.left.Store(int32(len(h.shards)))
-	for _, sh := range h.shards {
-		sh.mailbox.add(Broadcast{barrier: b})
-	}
 }
 
 // post sends one letter to each shard in the bit set. It runs on an event

@@ -134,8 +134,7 @@ func TestARevocationWhileTheTokenIsVerified(t *testing.T) {
 	ann := w.open("ann")
 	ann.text(`0{"token":"ann"}`)
 	late.answer(Identity{UserID: "ann", TokenID: "t1"}, nil) // on its way to the event loop
-	w.hub.Receive(Broadcast{Room: EveryNode, Order: &Order{User: "ann", TokenID: "t1", Until: dawn.Add(time.Hour)}})
-	w.settle()
+	w.obey(Order{User: "ann", TokenID: "t1", Until: dawn.Add(time.Hour)})
 	if got := ann.next(); got != `44{"message":"Authentication error: jwt revoked"}` {
 		t.Errorf("got %s, want a refusal", got)
 	}
@@ -170,7 +169,9 @@ func TestTokensAreRevokedBeforeTheirSocketsGo(t *testing.T) {
 	w := newWorld(t, 1, func(c *Config) { c.Revoker = b })
 	ann := w.connect("ann")
 	until := dawn.Add(time.Hour)
-	w.hub.Receive(Broadcast{Room: EveryNode, Order: &Order{User: "ann", Until: until, Reason: "logged out"}})
+	if err := w.hub.Obey(Order{User: "ann", Until: until, Reason: "logged out"}); err != nil {
+		t.Fatal(err)
+	}
 	if len(b.orders) != 1 || b.orders[0].User != "ann" || !b.orders[0].Until.Equal(until) {
 		t.Errorf("revoked %+v", b.orders)
 	}

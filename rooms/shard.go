@@ -104,9 +104,6 @@ func (sh *Shard) Drain(budget int) int {
 
 func (sh *Shard) deliver(b Broadcast) {
 	switch {
-	case b.barrier != nil:
-		b.barrier.pass()
-		return
 	case b.anew:
 		sh.passed, sh.floor = b.Position, 0
 		sh.identity, sh.base = b.Room, b.Position

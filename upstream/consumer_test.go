@@ -8,6 +8,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/brokertest"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
@@ -64,13 +65,13 @@ func TestATimestampInMillisecondsIsRecognised(t *testing.T) {
 	} {
 		before := time.Now()
 		w.publish("user.logout", `{"userId":"ann"}`, stamp)
-		await(t, "the order", func() bool { return len(w.house.allOrders()) == n+1 })
+		testkit.Await(t, "the order", func() bool { return len(w.house.allOrders()) == n+1 })
 		issued := w.house.allOrders()[n].Issued
 		if n == 0 && !issued.Equal(sent) || n > 0 && (issued.Before(before) || issued.After(time.Now())) {
 			t.Errorf("order %d is of %v, sent at %v", n, issued, sent)
 		}
 	}
-	await(t, "the counter", func() bool { return w.consumer.Totals().BadTimestamps == 4 })
+	testkit.Await(t, "the counter", func() bool { return w.consumer.Totals().BadTimestamps == 4 })
 }
 
 func TestEveryNodeReadsEveryEventInTheSameOrder(t *testing.T) {
@@ -85,7 +86,7 @@ func TestEveryNodeReadsEveryEventInTheSameOrder(t *testing.T) {
 	const events = 2000
 	w.stream(events)
 	for i, h := range nodes {
-		await(t, "all events", func() bool { return len(h.all()) >= events })
+		testkit.Await(t, "all events", func() bool { return len(h.all()) >= events })
 		for n, d := range h.all() {
 			if d != message(n) {
 				t.Fatalf("node %d: %v is number %d", i, d, n)
@@ -102,12 +103,12 @@ func TestANodeThatIsBehindDelaysNobody(t *testing.T) {
 	w.start(func(c *Config) { c.Rooms = slow })
 	const events = 2000
 	w.stream(events)
-	await(t, "all events", func() bool { return len(w.house.all()) == events })
+	testkit.Await(t, "all events", func() bool { return len(w.house.all()) == events })
 	if n := len(slow.all()); n != 0 {
 		t.Fatalf("%d events were given to rooms that could take none", n)
 	}
 	slow.set(func(h *house) { close(h.full); h.full = nil })
-	await(t, "all events", func() bool { return len(slow.all()) == events })
+	testkit.Await(t, "all events", func() bool { return len(slow.all()) == events })
 	for n, d := range slow.all() {
 		if d != message(n) {
 			t.Fatalf("%v is number %d", d, n)
@@ -173,12 +174,12 @@ func TestAStreamThatIsDeletedIsMadeAnewAndReadFromItsBeginning(t *testing.T) {
 	for n := range 5 {
 		w.publish("message.sent", messageBody(n))
 	}
-	await(t, "the events", func() bool { return len(w.house.all()) == 5 })
+	testkit.Await(t, "the events", func() bool { return len(w.house.all()) == 5 })
 	first := w.consumer.Status().Log
 	if _, err := w.service.Channel.QueueDelete(rabbitmq.StreamName(w.prefix), false, false, false); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "another log", func() bool {
+	testkit.Await(t, "another log", func() bool {
 		s := w.consumer.Status()
 		return s.Connected && s.Log != first
 	})
@@ -188,7 +189,7 @@ func TestAStreamThatIsDeletedIsMadeAnewAndReadFromItsBeginning(t *testing.T) {
 	for n := 5; n < 8; n++ {
 		w.publish("message.sent", messageBody(n))
 	}
-	await(t, "the events", func() bool { return len(w.house.all()) == 8 })
+	testkit.Await(t, "the events", func() bool { return len(w.house.all()) == 8 })
 	if d := w.house.all()[7]; d != message(7) {
 		t.Errorf("last %v", d)
 	}
@@ -219,7 +220,7 @@ func TestWithoutRabbitMQItKeepsTryingAndSaysSo(t *testing.T) {
 		c.Log = w.log(c.Table, func(c *rabbitmq.Config) { c.Addresses = []string{"amqp://guest:secret@127.0.0.1:1/"} })
 	})
 	since := w.consumer.Status().Since
-	await(t, "attempts", func() bool { return w.consumer.Status().Attempts >= 5 })
+	testkit.Await(t, "attempts", func() bool { return w.consumer.Status().Attempts >= 5 })
 	s := w.consumer.Status()
 	if s.Connected || s.Host != "127.0.0.1:1" || !s.Since.Equal(since) || s.LastError == "" || strings.Contains(s.LastError, "secret") {
 		t.Errorf("status %+v", s)
@@ -232,7 +233,7 @@ func TestAnEventOverHTTPIsInTheLogWithItsPosition(t *testing.T) {
 	p := &Publisher{Table: w.consumer.config.Table, Log: w.consumer.config.Log, MaxBody: 1000, Local: true}
 	for n := range 3 {
 		status, answer := post(p, "message.sent", messageBody(n), nil)
-		await(t, "the event", func() bool { return len(w.house.all()) == n+1 })
+		testkit.Await(t, "the event", func() bool { return len(w.house.all()) == n+1 })
 		position := w.consumer.Totals().Position
 		if want := fmt.Sprintf(`{"position":"%v","rooms":1}`, position); status != 202 || answer != want {
 			t.Errorf("%d %s, want 202 %s", status, answer, want)

@@ -2,92 +2,26 @@ package upstream
 
 import (
 	"fmt"
-	"io"
-	"net"
-	"sync"
+	"strings"
 	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/upstream/brokertest"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
-// A proxy stands between consumer and broker and cuts connections in the
-// middle of what they carry.
-type proxy struct {
-	listener net.Listener
-	target   string
-	budget   int64 // bytes from the broker before a connection is cut; 0: no cut
-
-	mu    sync.Mutex // guards the following
-	conns []net.Conn
-	cuts  int
-}
-
 // between starts a proxy in front of the broker.
-func between(t *testing.T, b *brokertest.Broker, budget int64) (p *proxy, address string) {
+func between(t *testing.T, b *brokertest.Broker) (p *testkit.Proxy, address string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := testkit.NewProxy(b.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = &proxy{listener: l, target: b.Addr, budget: budget}
-	p.start(t)
-	return p, fmt.Sprintf("amqp://guest:guest@%s/", l.Addr())
-}
-
-func (p *proxy) start(t *testing.T) {
-	go p.serve()
-	t.Cleanup(func() { p.listener.Close(); p.cutAll() })
-}
-
-func (p *proxy) serve() {
-	for {
-		client, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		server, err := net.Dial("tcp", p.target)
-		if err != nil {
-			client.Close()
-			continue
-		}
-		p.mu.Lock()
-		p.conns = append(p.conns, client, server)
-		budget := p.budget
-		p.mu.Unlock()
-		go func() { _, _ = io.Copy(server, client); server.Close() }()
-		go func() {
-			if budget > 0 {
-				_, _ = io.CopyN(client, server, budget)
-				p.mu.Lock()
-				p.cuts++
-				p.mu.Unlock()
-			} else {
-				_, _ = io.Copy(client, server)
-			}
-			client.Close()
-			server.Close()
-		}()
-	}
-}
-
-func (p *proxy) cutAll() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range p.conns {
-		c.Close()
-	}
-	p.conns = nil
-}
-
-func (p *proxy) setBudget(n int64) {
-	p.mu.Lock()
-	p.budget = n
-	p.mu.Unlock()
-	p.cutAll()
+	t.Cleanup(p.Close)
+	return p, fmt.Sprintf("amqp://guest:guest@%s/", p.Addr)
 }
 
 // stream publishes numbered events, in windows, and publishes those again of
@@ -105,7 +39,7 @@ func (w *world) stream(events int) {
 			n += window
 			continue
 		}
-		await(w.t, "the broker", func() bool {
+		testkit.Await(w.t, "the broker", func() bool {
 			conn, err := amqp.Dial(w.broker.URL)
 			if err != nil {
 				return false
@@ -152,17 +86,14 @@ func TestNothingIsLostWhenConnectionsAreCutInMidFlight(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t))
 	const events = 5000
-	p, address := between(t, w.broker, 0)
+	p, address := between(t, w.broker)
 	w.start(func(c *Config) {
 		c.Log = w.log(c.Table, func(c *rabbitmq.Config) { c.Addresses = []string{address} })
 	})
-	p.setBudget(150_000) // somewhere in a frame; some 700 events
+	p.Limit(150_000) // somewhere in a frame; some 700 events
 	w.stream(events)
 	w.wantAll(events)
-	p.mu.Lock()
-	cuts := p.cuts
-	p.mu.Unlock()
-	if cuts < 5 {
+	if cuts := p.Cuts(); cuts < 5 {
 		t.Errorf("only %d cuts", cuts)
 	}
 	n := w.consumer.Totals()
@@ -181,9 +112,9 @@ func TestNothingIsLostWhenRabbitMQIsKilledAndComesBack(t *testing.T) {
 	const events = 10_000
 	done := make(chan struct{})
 	go func() { defer close(done); w.stream(events) }()
-	await(t, "the first events", func() bool { return len(w.house.all()) > events/10 })
+	testkit.Await(t, "the first events", func() bool { return len(w.house.all()) > events/10 })
 	w.broker.Kill()
-	await(t, "attempts in vain", func() bool {
+	testkit.Await(t, "attempts in vain", func() bool {
 		s := w.consumer.Status()
 		return !s.Connected && s.Attempts >= 2 && s.LastError != ""
 	})
@@ -208,7 +139,7 @@ func (w *world) restart() {
 			w.t.Fatal(err)
 		}
 	}
-	await(w.t, "the second connection", func() bool {
+	testkit.Await(w.t, "the second connection", func() bool {
 		s := w.consumer.Status()
 		return s.Connected && s.Connections > 1
 	})
@@ -222,4 +153,82 @@ func TestAConsumerEndsAlsoWhileNothingCanBeDelivered(t *testing.T) {
 	w.start()
 	w.publish("message.sent", messageBody(0))
 	w.stop()
+}
+
+// TestASilentConnectionIsSoonGivenUp: a RabbitMQ that is starting takes
+// connections on which it answers nothing any more, at some point of opening
+// the log.
+func TestASilentConnectionIsSoonGivenUp(t *testing.T) {
+	t.Parallel()
+	for _, bytes := range []int64{1, 300, 800, 850} { // 300: in the handshake; 800: some declarations are answered
+		w := newWorld(t, brokertest.Shared(t))
+		p, address := between(t, w.broker)
+		p.Mute(2, bytes)
+		began := time.Now()
+		w.start(func(c *Config) {
+			c.Log = w.log(c.Table, func(c *rabbitmq.Config) { c.Addresses = []string{address} })
+			c.RetryMin, c.RetryMax = 0, 0
+		})
+		if took := time.Since(began); took > 8*time.Second { // 1 s and 2 s of silence
+			t.Errorf("two connections were silent behind %d bytes, and reading began after %v", bytes, took)
+		}
+		if s := w.consumer.Status(); s.LastError == "" {
+			t.Errorf("no connection was silent behind %d bytes", bytes)
+		}
+		w.publish("message.sent", messageBody(0))
+		w.want(message(0))
+	}
+}
+
+// TestReadingGoesOnSoonAfterRabbitMQIsBack, also when it was away for so long
+// that attempts follow each other slowly.
+func TestReadingGoesOnSoonAfterRabbitMQIsBack(t *testing.T) {
+	t.Parallel()
+	const attempts = 8
+	w := newWorld(t, ownBroker(t))
+	w.start(func(c *Config) { c.RetryMin, c.RetryMax = 0, 0 })
+	w.publish("message.sent", messageBody(0))
+	w.want(message(0))
+	if out, err := w.broker.Ctl("stop_app"); err != nil {
+		t.Fatal(out, err)
+	}
+	testkit.Await(t, "attempts in vain", func() bool { return w.consumer.Status().Attempts >= attempts })
+	if out, err := w.broker.Ctl("start_app"); err != nil {
+		t.Fatal(out, err)
+	}
+	back := time.Now()
+	w.awaitConnected()
+	if took := time.Since(back); took > 4*time.Second { // a pause, and a silent connection
+		t.Errorf("reading went on %v after RabbitMQ was back", took)
+	}
+	w.dial()
+	w.publish("message.sent", messageBody(1))
+	w.want(message(0), message(1))
+}
+
+// TestTheLogIsReadWhileRabbitMQIsShortOfMemory: it reads nothing from connections
+// that publish then.
+func TestTheLogIsReadWhileRabbitMQIsShortOfMemory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ownBroker(t))
+	watermark := func(share string) {
+		t.Helper()
+		if out, err := w.broker.Ctl("set_vm_memory_high_watermark", share); err != nil {
+			t.Fatal(out, err)
+		}
+	}
+	watermark("0.00001")
+	testkit.Await(t, "an alarm", func() bool {
+		out, err := w.broker.Ctl("eval", "rabbit_alarm:get_alarms().")
+		return err == nil && strings.Contains(out, "memory")
+	})
+	w.start()
+	watermark("0.9")
+	testkit.Await(t, "the end of the alarm", func() bool {
+		out, err := w.broker.Ctl("eval", "rabbit_alarm:get_alarms().")
+		return err == nil && !strings.Contains(out, "memory")
+	})
+	w.dial()
+	w.publish("message.sent", messageBody(0))
+	w.want(message(0))
 }

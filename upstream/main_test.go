@@ -17,12 +17,13 @@ import (
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/brokertest"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
-const patience = 30 * time.Second // for what should come soon, on a busy machine
+const patience = testkit.Patience
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -222,7 +223,7 @@ func runConsumer(c *Consumer) (stop func()) {
 
 func (w *world) awaitConnected() {
 	w.t.Helper()
-	await(w.t, "a connection", func() bool { return w.consumer.Status().Connected })
+	testkit.Await(w.t, "a connection", func() bool { return w.consumer.Status().Connected })
 }
 
 // publish publishes a body and waits for RabbitMQ to have it.
@@ -245,24 +246,12 @@ func (w *world) publishTo(exchange, key, body string, change ...func(*amqp.Publi
 // want waits until exactly these deliveries have come.
 func (w *world) want(want ...delivered) {
 	w.t.Helper()
-	await(w.t, fmt.Sprintf("%d deliveries", len(want)), func() bool { return len(w.house.all()) >= len(want) })
+	testkit.Await(w.t, fmt.Sprintf("%d deliveries", len(want)), func() bool { return len(w.house.all()) >= len(want) })
 	got := w.house.all()
 	for i := range got {
 		if i >= len(want) || got[i] != want[i] {
 			w.t.Fatalf("deliveries:\n%v\nwant:\n%v", got, want)
 		}
-	}
-}
-
-// await polls a condition that should hold soon.
-func await(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 

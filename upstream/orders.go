@@ -54,10 +54,14 @@ var orderNames = []string{
 	slotUser: "userId", slotTokenID: "jti", slotExpires: "exp", slotReason: "reason",
 }
 
+// everyNode stands for the rooms of an order in the list of routes: it concerns
+// every node.
+const everyNode = "nodes"
+
 // orderRoutes returns the routes of orders.
 func orderRoutes() (list []Route) {
 	for _, key := range []string{keyDisconnect, keyLogout, keyRevoked} {
-		list = append(list, Route{Event: key, Rooms: []string{rooms.EveryNode}, order: true})
+		list = append(list, Route{Event: key, Rooms: []string{everyNode}, order: true})
 	}
 	return list
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 	"github.com/hometrip/gateway/upstream/eventlog"
@@ -27,7 +28,7 @@ type redisWorld struct {
 // A redisNode is a consumer with its own way to Redis.
 type redisNode struct {
 	*house
-	*redistest.Proxy
+	*testkit.Proxy
 	consumer *Consumer
 	missed   atomic.Int64
 }
@@ -67,7 +68,7 @@ func (w *redisWorld) open(address string) *redislog.Log {
 // start runs a node and waits until it reads.
 func (w *redisWorld) start() {
 	w.t.Helper()
-	p, err := redistest.NewProxy(w.redis.Addr)
+	p, err := testkit.NewProxy(w.redis.Addr)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -82,7 +83,7 @@ func (w *redisWorld) start() {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(runConsumer(n.consumer))
-	await(w.t, "a connection", func() bool { return n.consumer.Status().Connected })
+	testkit.Await(w.t, "a connection", func() bool { return n.consumer.Status().Connected })
 	w.nodes = append(w.nodes, n)
 }
 
@@ -119,7 +120,7 @@ func (w *redisWorld) publish(events int) (failed int) {
 // order.
 func (w *redisWorld) want(n *redisNode, from int) {
 	w.t.Helper()
-	await(w.t, "all events", func() bool {
+	testkit.Await(w.t, "all events", func() bool {
 		got := n.all()
 		return len(got) > 0 && got[len(got)-1] == message(w.sent-1)
 	})
@@ -180,7 +181,7 @@ func TestASilentWayToTheLogInRedisIsGivenUp(t *testing.T) {
 	n := w.nodes[0]
 	n.Hold()
 	w.publish(10)
-	await(t, "the loss to be noticed", func() bool { return !n.consumer.Status().Connected })
+	testkit.Await(t, "the loss to be noticed", func() bool { return !n.consumer.Status().Connected })
 	n.Cut() // what was held back never comes
 	n.Heal()
 	w.want(n, 0)
@@ -252,7 +253,7 @@ func TestARedisReaderThatRetentionOvertakesSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	late.Heal()
-	await(t, "the rest", func() bool { return len(late.all()) >= 200 })
+	testkit.Await(t, "the rest", func() bool { return len(late.all()) >= 200 })
 	if c := late.consumer.Totals(); c.Gaps != 1 || c.Missed != 300 || late.missed.Load() != 1 || c.Logs != 0 {
 		t.Errorf("counted %+v, told %d times", c, late.missed.Load())
 	}

@@ -8,7 +8,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/upstream/brokertest"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
@@ -24,7 +24,7 @@ func TestRetention(t *testing.T) {
 			w := newWorld(t, brokertest.Shared(t))
 			w.smallStream()
 			late, missed := w.house, atomic.Int64{}
-			way, err := redistest.NewProxy(w.broker.Addr)
+			way, err := testkit.NewProxy(w.broker.Addr)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -37,7 +37,7 @@ func TestRetention(t *testing.T) {
 			w.house = &house{}
 			w.start() // a node that keeps up
 			w.publishLarge(0, 100)
-			await(t, "the first events", func() bool { return len(late.all()) == 100 })
+			testkit.Await(t, "the first events", func() bool { return len(late.all()) == 100 })
 
 			full := make(chan struct{})
 			if why == "full" {
@@ -47,11 +47,11 @@ func TestRetention(t *testing.T) {
 			}
 			const last = 4000 // four times of what the stream keeps
 			w.publishLarge(100, last)
-			await(t, "all events at the other node", func() bool { return len(w.house.all()) == last })
+			testkit.Await(t, "all events at the other node", func() bool { return len(w.house.all()) == last })
 			close(full)
 			way.Heal()
 
-			await(t, "the newest event", func() bool { got := late.all(); return got[len(got)-1].packet == large(last-1) })
+			testkit.Await(t, "the newest event", func() bool { got := late.all(); return got[len(got)-1].packet == large(last-1) })
 			got, n := late.all(), behind.Totals()
 			const segments = 4_000_000 / 100_000 // each has an entry of RabbitMQ's own
 			if sum := int64(len(got)) + n.Missed; sum < last || sum > last+2*segments ||

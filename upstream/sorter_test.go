@@ -9,6 +9,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/upstream/brokertest"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
@@ -38,7 +39,7 @@ func (w *world) sort() (s *Sorter, stop func()) {
 func (w *world) sorts() (s *Sorter, stop func()) {
 	w.t.Helper()
 	s, stop = w.sort()
-	await(w.t, "the turn", func() bool {
+	testkit.Await(w.t, "the turn", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.reading != nil && s.reading.board.snapshot().Connected
@@ -51,7 +52,7 @@ const letterQueue = ".dead-letter"
 // letters takes the dead letters out of their queue.
 func (w *world) letters(n int) (list []amqp.Delivery) {
 	w.t.Helper()
-	await(w.t, fmt.Sprintf("%d dead letters", n), func() bool {
+	testkit.Await(w.t, fmt.Sprintf("%d dead letters", n), func() bool {
 		for {
 			d, ok, err := w.service.Channel.Get(w.prefix+letterQueue, true)
 			if err != nil {
@@ -101,7 +102,7 @@ func TestPoisonIsPutAsideOnceForAllNodesWhileGoodEventsFlow(t *testing.T) {
 	if r := letters[1].Headers["x-gateway-reason"]; r != "no_room" {
 		t.Errorf("reason %v", r)
 	}
-	await(t, "the good events", func() bool { return len(w.house.all()) == 3 })
+	testkit.Await(t, "the good events", func() bool { return len(w.house.all()) == 3 })
 }
 
 func TestWhoTakesOverGoesOnWhereTheLastOneWas(t *testing.T) {
@@ -128,24 +129,29 @@ func TestALetterThatCannotBeWrittenDelaysNobody(t *testing.T) {
 	name := w.prefix + letterQueue
 	declare := func(most int32) {
 		t.Helper()
-		if _, err := w.service.Channel.QueueDelete(name, false, false, false); err != nil {
-			t.Fatal(err)
-		}
 		args := amqp.Table{"x-max-length": most, "x-overflow": "reject-publish"}
-		if _, err := w.service.Channel.QueueDeclare(name, true, false, false, false, args); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Await(t, "a queue of its own", func() bool { // the sorter may declare it in between
+			_, err := w.service.Channel.QueueDelete(name, false, false, false)
+			if err == nil {
+				_, err = w.service.Channel.QueueDeclare(name, true, false, false, false, args)
+			}
+			if err != nil {
+				w.service.Close()
+				w.dial()
+			}
+			return err == nil
+		})
 	}
 	s, _ := w.sorts()
 	declare(0)
 	w.publish("message.sent", "{")
-	await(t, "trouble", func() bool { return s.Trouble() != nil })
+	testkit.Await(t, "trouble", func() bool { return s.Trouble() != nil })
 	const events = 1000
 	w.stream(events)
 	w.wantAll(events)
 	declare(10)
 	w.letters(1)
-	await(t, "no trouble", func() bool { return s.Trouble() == nil })
+	testkit.Await(t, "no trouble", func() bool { return s.Trouble() == nil })
 }
 
 // TestALetterWithTooManyHeadersLosesThem: with the reason they would not fit
@@ -188,7 +194,7 @@ func TestDeadLettersAreReplayedIntoTheLog(t *testing.T) {
 	}
 	defer l.Close()
 	var letter rabbitmq.DeadLetter
-	await(t, "the letter", func() (ok bool) {
+	testkit.Await(t, "the letter", func() (ok bool) {
 		letter, ok, err = l.Next()
 		return ok
 	})
@@ -199,7 +205,7 @@ func TestDeadLettersAreReplayedIntoTheLog(t *testing.T) {
 	if err := l.Replay(t.Context(), letter); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the letter again", func() bool {
+	testkit.Await(t, "the letter again", func() bool {
 		again, ok, _ := l.Next()
 		return ok && again.Reason == "no_room" && again.Key == "message.sent" && again.Exchange == w.exchanges[0]
 	})
@@ -212,7 +218,7 @@ func TestOrdersThatWereGivenWhileNoNodeRanReachTheNodesThatRunLater(t *testing.T
 	w := newWorld(t, brokertest.Shared(t)).start()
 	s, stop := w.sorts()
 	w.publish("user.logout", `{"userId":1}`)
-	await(t, "the order", func() bool { return w.house.ordered() == "1" })
+	testkit.Await(t, "the order", func() bool { return w.house.ordered() == "1" })
 	w.awaitNote(s)
 	w.stop()
 	stop()
@@ -222,7 +228,7 @@ func TestOrdersThatWereGivenWhileNoNodeRanReachTheNodesThatRunLater(t *testing.T
 	w.house = &house{}
 	w.start()
 	s, stop = w.sorts()
-	await(t, "the order", func() bool { return w.house.ordered() != "" })
+	testkit.Await(t, "the order", func() bool { return w.house.ordered() != "" })
 	w.awaitNote(s)
 	w.house.set(func(h *house) {
 		if issued := h.orders[0].Issued; !issued.Equal(noon.Truncate(time.Second)) {
@@ -232,7 +238,7 @@ func TestOrdersThatWereGivenWhileNoNodeRanReachTheNodesThatRunLater(t *testing.T
 	stop()
 	w.sorts() // another turn repeats nothing
 	w.publish("user.logout", `{"userId":4}`)
-	await(t, "the order", func() bool { return strings.HasSuffix(w.house.ordered(), "4") })
+	testkit.Await(t, "the order", func() bool { return strings.HasSuffix(w.house.ordered(), "4") })
 	if got := w.house.ordered(); got != "3 4" {
 		t.Errorf("orders for %s, want 3 and 4", got)
 	}
@@ -253,7 +259,7 @@ func (h *house) ordered() string {
 // that the consumer has read.
 func (w *world) awaitNote(s *Sorter) {
 	w.t.Helper()
-	await(w.t, "the note", func() bool {
+	testkit.Await(w.t, "the note", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.noted == w.consumer.Totals().Position
@@ -301,7 +307,7 @@ func TestWhatWaitsInTheQueuesOfVersionsBeforeTheLogIsMoved(t *testing.T) {
 		_, err = check.Channel.QueueDeclarePassive(w.prefix+".message.sent", true, false, false, false, nil)
 		return err != nil
 	}
-	await(t, "the end of the queue", gone)
+	testkit.Await(t, "the end of the queue", gone)
 	if _, err := ch.QueueDeclarePassive(w.prefix+".booking.*", true, false, false, false, nil); err != nil {
 		t.Errorf("the queue that is being consumed: %v", err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/upstream/brokertest"
 	"github.com/hometrip/gateway/upstream/eventlog"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
@@ -87,7 +88,7 @@ func runForwarder(t *testing.T, w *world, to rabbitmq.Appender) (stop func()) {
 		t.Fatal(err)
 	}
 	defer func() { conn.Close() }()
-	await(t, "the queue and its consumer", func() bool {
+	testkit.Await(t, "the queue and its consumer", func() bool {
 		q, err := conn.Channel.QueueDeclarePassive(w.prefix+".forward", true, false, false, false, nil)
 		if err != nil {
 			conn.Close()

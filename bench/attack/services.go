@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
@@ -18,7 +19,7 @@ import (
 // asks. They are started once.
 type services struct {
 	redis  *redistest.Server
-	proxy  *redistest.Proxy
+	proxy  *testkit.Proxy
 	broker *brokertest.Broker
 	app    *httptest.Server
 }
@@ -30,7 +31,7 @@ const appDelay = 3 * time.Second
 func startServices() (v *services, err error) {
 	v = &services{app: httptest.NewServer(http.HandlerFunc(application))}
 	if v.redis, err = redistest.Start(nil); err == nil {
-		if v.proxy, err = redistest.NewProxy(v.redis.Addr); err == nil {
+		if v.proxy, err = testkit.NewProxy(v.redis.Addr); err == nil {
 			v.broker, err = brokertest.Start()
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hometrip/gateway/bench/process"
 	"github.com/hometrip/gateway/internal/freeport"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
@@ -48,8 +49,8 @@ type node struct {
 	dir      string
 	env      []string
 	port     int
-	redis    *redistest.Proxy
-	rabbit   *redistest.Proxy
+	redis    *testkit.Proxy
+	rabbit   *testkit.Proxy
 	server   *process.Server
 	launches int
 }
@@ -87,10 +88,10 @@ func (n *node) open(t *town) (err error) {
 		return err
 	}
 	n.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(n.port))
-	if n.redis, err = redistest.NewProxy(t.redis.Addr); err != nil {
+	if n.redis, err = testkit.NewProxy(t.redis.Addr); err != nil {
 		return err
 	}
-	if n.rabbit, err = redistest.NewProxy(t.broker.Addr); err != nil {
+	if n.rabbit, err = testkit.NewProxy(t.broker.Addr); err != nil {
 		return err
 	}
 	_, redisPort, _ := net.SplitHostPort(n.redis.Addr)
@@ -117,7 +118,7 @@ func (t *town) close() {
 		if n.server != nil {
 			n.server.Stop()
 		}
-		for _, p := range []*redistest.Proxy{n.redis, n.rabbit} {
+		for _, p := range []*testkit.Proxy{n.redis, n.rabbit} {
 			if p != nil {
 				p.Close()
 			}

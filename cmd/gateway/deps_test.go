@@ -76,9 +76,12 @@ var arrows = map[string]rule{
 	}},
 	"rooms/cluster/redistest":   {ours: []string{"internal/freeport"}},
 	"rooms/cluster/clustertest": {},
-	"loop": {ours: []string{"codec", "internal/bearer", "internal/handover/form", "internal/loglimit", "rooms"}, banned: map[string]string{
+	"loop": {ours: []string{"codec", "internal/bearer", "internal/handover/form", "internal/loglimit", "loop/httpread", "rooms"}, banned: map[string]string{
 		"github.com/redis/rueidis":       "a Redis round trip would block an event loop",
 		"github.com/rabbitmq/amqp091-go": "the two doors are strangers",
+	}},
+	"loop/httpread": {ours: []string{"codec"}, banned: map[string]string{
+		"net": noIO, "os": noIO, "time": "bytes have no clock", "sync": "it has one owner", "github.com/panjf2000/gnet/v2": noIO,
 	}},
 	"upstream": {ours: []string{"codec", "internal/bearer", "internal/loglimit", "rooms", "upstream/eventlog"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
@@ -122,7 +125,8 @@ var arrows = map[string]rule{
 		"rooms/cluster/core", "rooms/cluster/wire", "upstream", "upstream/eventlog"}, banned: simulated},
 	"internal/simulation/redismodel":  {banned: simulated},
 	"internal/simulation/rabbitmodel": {banned: simulated},
-	"internal/gatewaytest":            {ours: []string{"internal/freeport"}},
+	"internal/gatewaytest":            {ours: []string{"internal/freeport", "internal/testkit"}},
+	"internal/testkit":                {},
 }
 
 // free are the folders whose packages may import what they like: the program

@@ -235,3 +235,34 @@ func TestCommandsInTheDocs(t *testing.T) {
 		}
 	}
 }
+
+// The map of files in ARCHITECTURE.md names files and folders that there are. A
+// name without a folder is in that of the one before.
+func TestFileMap(t *testing.T) {
+	_, table, found := strings.Cut(markdown(t)["ARCHITECTURE.md"], "\n## Files\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	if !found {
+		t.Fatal("ARCHITECTURE.md has no chapter Files")
+	}
+	folder := ""
+	for line := range strings.Lines(table) {
+		names, _, _ := strings.Cut(strings.TrimPrefix(line, "|"), "|")
+		for _, code := range mdCode.FindAllStringSubmatch(names, -1) {
+			path := code[1]
+			if !strings.Contains(path, "/") && path != "bench" {
+				path = filepath.Join(folder, path)
+			}
+			info, err := os.Stat(filepath.Join(repository, path))
+			if err != nil {
+				t.Errorf("ARCHITECTURE.md names %s: %v", path, err)
+				continue
+			}
+			if strings.Contains(code[1], "/") {
+				folder = path
+				if !info.IsDir() {
+					folder = filepath.Dir(path)
+				}
+			}
+		}
+	}
+}

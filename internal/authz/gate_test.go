@@ -11,10 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
-const patience = 20 * time.Second // for what should come soon, on a busy machine
+const patience = testkit.Patience
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
@@ -215,7 +216,7 @@ func TestRevokedWhileTheAnswerIsUnderWay(t *testing.T) {
 // TestRedisIsOutOfReachForAWhile: nobody is let in and nobody thrown out, and
 // what has changed meanwhile is seen afterwards.
 func TestRedisIsOutOfReachForAWhile(t *testing.T) {
-	proxy, err := redistest.NewProxy(shared.Addr)
+	proxy, err := testkit.NewProxy(shared.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,12 +246,12 @@ func TestRedisIsOutOfReachForAWhile(t *testing.T) {
 // of them and however often they fail.
 func TestNoExpulsionIsForgottenInAnOutage(t *testing.T) {
 	const rooms_ = 10
-	for name, fault := range map[string]struct{ begin, end func(*redistest.Proxy) }{
-		"connections lost": {(*redistest.Proxy).Cut, (*redistest.Proxy).Heal},
-		"no answers":       {(*redistest.Proxy).Hold, (*redistest.Proxy).Cut}, // and then lost
+	for name, fault := range map[string]struct{ begin, end func(*testkit.Proxy) }{
+		"connections lost": {(*testkit.Proxy).Cut, (*testkit.Proxy).Heal},
+		"no answers":       {(*testkit.Proxy).Hold, (*testkit.Proxy).Cut}, // and then lost
 	} {
 		t.Run(name, func(t *testing.T) {
-			proxy, err := redistest.NewProxy(shared.Addr)
+			proxy, err := testkit.NewProxy(shared.Addr)
 			if err != nil {
 				t.Fatal(err)
 			}

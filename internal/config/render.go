@@ -7,18 +7,21 @@ import (
 	"text/tabwriter"
 )
 
-// Markdown returns the settings as the table of the README.
+// Markdown returns the settings as the tables of docs/settings.md.
 func Markdown() string {
 	var b strings.Builder
 	for _, s := range settings {
 		if s.Group != "" {
-			fmt.Fprintf(&b, "\n**%s**\n\n| Setting | Default | Meaning | Allowed |\n|---|---|---|---|\n", s.Group)
+			fmt.Fprintf(&b, "\n## %s\n\n| Setting | Default | Meaning | Allowed | Reload |\n|---|---|---|---|---|\n", s.Group)
 		}
-		def := ""
+		def, reload := "", ""
 		if s.Default != "" {
 			def = "`" + s.Default + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.Name, def, EscapeCell(s.Doc), EscapeCell(s.kind.allowed))
+		if s.Reload {
+			reload = "yes"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", s.Name, def, EscapeCell(s.Doc), EscapeCell(s.kind.allowed), reload)
 	}
 	return strings.TrimPrefix(b.String(), "\n")
 }
@@ -35,17 +38,17 @@ func Text() string {
 	return strings.TrimPrefix(b.String(), "\n")
 }
 
-// EscapeCell returns text for a cell of a Markdown table: it keeps a star from meaning emphasis and a bar from ending a cell.
+// EscapeCell returns text for a cell of a Markdown table, in which a star would
+// mean emphasis and a bar end the cell.
 func EscapeCell(text string) string {
 	return strings.NewReplacer("*", `\*`, "|", `\|`).Replace(text)
 }
 
-// Env returns the settings as a .env file in which every line is a
-// comment: who copies it and changes nothing gets the defaults, also those of
-// a later version.
+// Env returns the settings as a .env file in which every line is a comment. A
+// copy without changes therefore has the defaults, also those of a later version.
 func Env() string {
 	var b strings.Builder
-	b.WriteString("# Copy to .env and take away the # in front of what you change.\n")
+	b.WriteString("# Copy to .env and remove the # in front of what you change.\n")
 	for _, s := range settings {
 		if s.Group != "" {
 			fmt.Fprintf(&b, "\n# ---- %s ----\n", s.Group)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/freeport"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 	PublishToken = "another one"           // PUBLISH_TOKEN
 
 	// Patience is for what should come soon, on a busy machine.
-	Patience = 30 * time.Second
+	Patience = testkit.Patience
 )
 
 // A Gateway is a process under test. Owned by the test's goroutine, but for

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // Token signs a token of this user which is good for an hour.
@@ -73,16 +75,10 @@ func (g *Gateway) Metric(name string) float64 {
 	return 0
 }
 
-// Await polls a condition that should hold soon.
+// Await is testkit.Await.
 func Await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(Patience)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	testkit.Await(t, what, holds)
 }
 
 // Output collects what a process prints. Safe for concurrent use.

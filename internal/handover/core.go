@@ -177,9 +177,6 @@ func (t *Taker) Start() []Action { return []Action{SayHello} }
 // Ended reports whether it is decided.
 func (t *Taker) Ended() bool { return t.phase >= takerOwns }
 
-// Owns reports whether the giver's connections are this process's.
-func (t *Taker) Owns() bool { return t.phase == takerOwns }
-
 // Step takes an event and returns what is to be done.
 func (t *Taker) Step(e Event) []Action {
 	if t.Ended() {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster/clustertest"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
@@ -141,7 +142,7 @@ func TestRedisCluster(t *testing.T) {
 }
 
 // announceProxies has clients of a Redis Cluster come by way of proxies.
-func announceProxies(t *testing.T, group *redistest.Group) (proxies []*redistest.Proxy) {
+func announceProxies(t *testing.T, group *redistest.Group) (proxies []*testkit.Proxy) {
 	t.Helper()
 	for _, s := range group.Servers {
 		proxy := newProxy(t, s)
@@ -152,9 +153,9 @@ func announceProxies(t *testing.T, group *redistest.Group) (proxies []*redistest
 		proxies = append(proxies, proxy)
 	}
 	for _, s := range group.Servers {
-		await(t, "the servers to know the proxies of each other", func() bool {
+		testkit.Await(t, "the servers to know the proxies of each other", func() bool {
 			slots, err := s.CLI("CLUSTER", "SLOTS")
-			return err == nil && !slices.ContainsFunc(proxies, func(p *redistest.Proxy) bool {
+			return err == nil && !slices.ContainsFunc(proxies, func(p *testkit.Proxy) bool {
 				_, port, _ := strings.Cut(p.Addr, ":")
 				return !strings.Contains(slots, port)
 			})
@@ -184,7 +185,7 @@ func TestSentinelFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range w.nodes {
-		await(t, n.name+" on the other server", func() bool { return n.cluster.Stats().Sessions > 1 })
+		testkit.Await(t, n.name+" on the other server", func() bool { return n.cluster.Stats().Sessions > 1 })
 	}
 	p.wantTogether()
 
@@ -194,9 +195,9 @@ func TestSentinelFailover(t *testing.T) {
 	before := []int64{p.a.cluster.Stats().Sessions, p.b.cluster.Stats().Sessions}
 	group.Servers[1].Kill()
 	for i, n := range w.nodes {
-		await(t, n.name+" on the third server", func() bool { return n.cluster.Stats().Sessions > before[i] })
+		testkit.Await(t, n.name+" on the third server", func() bool { return n.cluster.Stats().Sessions > before[i] })
 	}
-	await(t, "the nodes to have come to rest there", func() bool {
+	testkit.Await(t, "the nodes to have come to rest there", func() bool {
 		p.ann.send("typing", "1")
 		p.settle()
 		return slices.ContainsFunc(p.bob.all(), func(packet string) bool { return strings.HasPrefix(packet, `42["user_typing"`) })

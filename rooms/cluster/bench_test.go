@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster/core"
 )
 
@@ -29,10 +30,10 @@ func benchWorld(b *testing.B, n int) (w *world, ann *client, heard *atomic.Int64
 	ear.run(func(now time.Time) { ear.socket = ear.shard.Open(ear, "", now) })
 	ear.text(`0{"token":"bob"}`)
 	ear.text(`21["join_room",` + conversation("1") + `]`)
-	await(b, "bob's join to be acknowledged", func() bool { return ear.heard.Load() >= 3 })
+	testkit.Await(b, "bob's join to be acknowledged", func() bool { return ear.heard.Load() >= 3 })
 	ann.want("user_joined")
 	ann.do("typing", "1")
-	await(b, "the first message", func() bool { return ear.heard.Load() >= 4 })
+	testkit.Await(b, "the first message", func() bool { return ear.heard.Load() >= 4 })
 	heard.Store(0)
 	return w, ann, heard
 }
@@ -100,7 +101,7 @@ func BenchmarkFleet(b *testing.B) {
 					time.Sleep(10 * time.Microsecond)
 				}
 			}
-			await(b, "the last message", func() bool { return heard.Load() >= int64(b.N) })
+			testkit.Await(b, "the last message", func() bool { return heard.Load() >= int64(b.N) })
 			b.StopTimer()
 			b.ReportMetric(float64((cpu()-ours).Nanoseconds())/float64(b.N), "cpu-ns/op")
 			b.ReportMetric(float64((w.redisCPU()-redis).Nanoseconds())/float64(b.N), "redis-cpu-ns/op")
@@ -115,7 +116,7 @@ func BenchmarkLocal(b *testing.B) {
 	a := w.node(func(c *Config) { c.Lease = time.Hour })
 	ann := a.connect("ann")
 	ann.do("join_room", "1")
-	await(b, "the room to be seen as local", func() bool {
+	testkit.Await(b, "the room to be seen as local", func() bool {
 		ann.do("typing", "1")
 		return !a.cluster.Elsewhere("conversation:1")
 	})
@@ -134,7 +135,7 @@ func BenchmarkRegister(b *testing.B) {
 	for i := range b.N {
 		a.cluster.Occupied(fmt.Sprint("conversation:", i), "ann")
 	}
-	await(b, "all rooms in the directory", func() bool { return a.cluster.Stats().Writes >= int64(b.N) })
+	testkit.Await(b, "all rooms in the directory", func() bool { return a.cluster.Stats().Writes >= int64(b.N) })
 	writes := a.cluster.Stats().Writes
 	b.ResetTimer()
 	a.cluster.with(func(n *core.Node, now time.Time) { n.Lost("a benchmark", now) })

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // quiet makes the keepers and idle connections silent for the length of a
@@ -88,7 +90,7 @@ func TestRoomOnTwoOfFiveNodesCostsOnePublish(t *testing.T) {
 	b.do("join_room", "1")
 	a.wantOf("user_joined", b)
 	w.settle()
-	await(t, "both to know of each other", func() bool {
+	testkit.Await(t, "both to know of each other", func() bool {
 		return nodes[0].hub.Members("conversation:1")+nodes[3].hub.Members("conversation:1") == 4
 	})
 	a.do("typing", "1")
@@ -142,7 +144,7 @@ func TestDirectoryIsWrittenForFirstAndLast(t *testing.T) {
 		for _, c := range crowd {
 			c.send("leave_room", "1")
 		}
-		await(t, "the room to leave the directory", func() bool {
+		testkit.Await(t, "the room to leave the directory", func() bool {
 			return w.cli("-n", "1", "EXISTS", a.cluster.names.Room("conversation:1")) == "0"
 		})
 	})
@@ -203,7 +205,7 @@ func TestClusterFigures(t *testing.T) {
 		a.connect(fmt.Sprint("user", i))
 	}
 	b.connect("bob")
-	await(t, "3 nodes and 4 sockets", func() bool {
+	testkit.Await(t, "3 nodes and 4 sockets", func() bool {
 		s := c.cluster.Stats()
 		return s.Nodes == 3 && s.Sockets == 4
 	})
@@ -229,7 +231,7 @@ func TestDirectoryMemory(t *testing.T) {
 		for i := range rooms {
 			n.cluster.Occupied(fmt.Sprint("conversation:", i), "ann")
 		}
-		await(t, "all rooms in the directory", func() bool { return n.cluster.Stats().Writes >= rooms })
+		testkit.Await(t, "all rooms in the directory", func() bool { return n.cluster.Stats().Writes >= rooms })
 	}
 	key := len(a.cluster.names.Room("conversation:12345"))
 	per := float64(used()-before)/rooms - float64(key)

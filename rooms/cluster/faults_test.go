@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
@@ -77,7 +78,7 @@ func (p *pair) wantLocal(n *node, old *client) {
 func (p *pair) awaitAway(nodes ...*node) {
 	p.t.Helper()
 	for _, n := range nodes {
-		await(p.t, n.name+" to notice that Redis is away", func() bool { return !n.cluster.Connected() })
+		testkit.Await(p.t, n.name+" to notice that Redis is away", func() bool { return !n.cluster.Connected() })
 	}
 }
 
@@ -129,7 +130,7 @@ func TestRedisFlushed(t *testing.T) {
 	for _, command := range []string{"FLUSHALL", "FLUSHDB"} {
 		before := p.a.cluster.Stats().Sessions
 		p.cli("-n", "1", command)
-		await(t, "a new session", func() bool { return p.a.cluster.Stats().Sessions > before })
+		testkit.Await(t, "a new session", func() bool { return p.a.cluster.Stats().Sessions > before })
 		p.wantTogether()
 	}
 }
@@ -141,7 +142,7 @@ func TestDirectoryHeals(t *testing.T) {
 	names := p.a.cluster.names
 	for _, key := range []string{names.Room("conversation:1"), names.Room("user:ann"), names.Room("user:bob"), names.Nodes()} {
 		p.cli("-n", "1", "DEL", key)
-		await(t, key+" to be there again", func() bool { return p.cli("-n", "1", "EXISTS", key) == "1" })
+		testkit.Await(t, key+" to be there again", func() bool { return p.cli("-n", "1", "EXISTS", key) == "1" })
 	}
 	p.wantTogether()
 	if a, b := p.a.cluster.Stats(), p.b.cluster.Stats(); a.Healed < 2 || b.Healed < 2 || a.Sessions+b.Sessions != 2 {
@@ -155,7 +156,7 @@ func TestNodeKilled(t *testing.T) {
 	p.settle()
 	session := p.b.session()
 	p.b.halt()
-	await(t, "the dead node's rooms to vanish", func() bool {
+	testkit.Await(t, "the dead node's rooms to vanish", func() bool {
 		for _, room := range []string{"conversation:1", "conversation:2", "user:bob"} {
 			if p.cli("-n", "1", "SISMEMBER", p.a.cluster.names.Room(room), session) != "0" {
 				return false
@@ -163,7 +164,7 @@ func TestNodeKilled(t *testing.T) {
 		}
 		return p.cli("-n", "1", "SISMEMBER", p.a.cluster.names.Nodes(), session) == "0"
 	})
-	await(t, "the room to be known as local", func() bool { return !p.a.cluster.Elsewhere("conversation:1") })
+	testkit.Await(t, "the room to be known as local", func() bool { return !p.a.cluster.Elsewhere("conversation:1") })
 	p.awaitRight()
 	if n := p.a.cluster.Stats().Nodes; n != 1 {
 		t.Errorf("%d nodes, want 1", n)
@@ -171,7 +172,7 @@ func TestNodeKilled(t *testing.T) {
 }
 
 // cutPair has the second node behind a proxy.
-func newCutPair(t *testing.T) (*pair, *redistest.Proxy) {
+func newCutPair(t *testing.T) (*pair, *testkit.Proxy) {
 	t.Helper()
 	p := &pair{world: newOwnWorld(t)}
 	proxy := newProxy(t, p.redis)
@@ -185,7 +186,7 @@ func TestNodeCutOffFromRedis(t *testing.T) {
 	p.awaitAway(p.b)
 	p.wantLocal(p.b, p.bob)
 	p.wantLocal(p.a, p.ann)
-	await(t, "the lease to end", func() bool { return p.a.cluster.Stats().Nodes == 1 })
+	testkit.Await(t, "the lease to end", func() bool { return p.a.cluster.Stats().Nodes == 1 })
 	proxy.Heal()
 	p.wantTogether()
 	p.b.connect("late").do("join_room", "3")
@@ -203,7 +204,7 @@ func TestLateCommandsDoNoHarm(t *testing.T) {
 		p.bob.send("join_room", "1")
 	}
 	p.awaitAway(p.b)
-	await(t, "the lease to end", func() bool { return p.a.cluster.Stats().Nodes == 1 })
+	testkit.Await(t, "the lease to end", func() bool { return p.a.cluster.Stats().Nodes == 1 })
 	proxy.Heal()
 	p.wantTogether()
 }
@@ -216,7 +217,7 @@ func TestNodeWithoutSubscription(t *testing.T) {
 	p.cli("ACL", "SETUSER", "deaf", "-subscribe")
 	p.cli("CLIENT", "KILL", "TYPE", "pubsub")
 	p.awaitAway(p.b)
-	await(t, "the other node to be back", func() bool { return p.a.cluster.Connected() })
+	testkit.Await(t, "the other node to be back", func() bool { return p.a.cluster.Connected() })
 	p.cli("ACL", "SETUSER", "deaf", "+subscribe")
 	p.wantTogether()
 }
@@ -228,7 +229,7 @@ func TestMissedCountsAreAskedFor(t *testing.T) {
 	p.awaitMembers("conversation:1", 2)
 	p.cli("CLIENT", "KILL", "TYPE", "pubsub")
 	p.a.cluster.Counted("conversation:1", 5)
-	await(t, "the other node to know", func() bool { return p.b.cluster.Members("conversation:1") == 5 })
+	testkit.Await(t, "the other node to know", func() bool { return p.b.cluster.Members("conversation:1") == 5 })
 	p.wantTogether()
 }
 
@@ -248,7 +249,7 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 	typing := codec.NewText([]byte(`42["user_typing"]`))
 	typing.Volatile = true
-	await(t, "volatile messages to be dropped because Redis is away", func() bool {
+	testkit.Await(t, "volatile messages to be dropped because Redis is away", func() bool {
 		p.a.cluster.Publish("conversation:2", typing)
 		return p.a.cluster.Stats().Dropped[DropAway] > before[DropAway]
 	})
@@ -287,7 +288,7 @@ func TestFailoverBehindAStableAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(replica.Close)
-	await(t, "the replica to follow", func() bool {
+	testkit.Await(t, "the replica to follow", func() bool {
 		out, err := replica.CLI("INFO", "replication")
 		return err == nil && strings.Contains(out, "master_link_status:up")
 	})
@@ -356,7 +357,7 @@ func TestOneUsersBurstDelaysNobody(t *testing.T) {
 	eve.do("join_room", "1") // bob's, too
 	p.bob.wantOf("user_joined", eve)
 	eve.do("join_room", "2") // a room that nobody has entered before
-	await(t, "the room to be known", func() bool { return !p.a.cluster.Elsewhere("conversation:2") })
+	testkit.Await(t, "the room to be known", func() bool { return !p.a.cluster.Elsewhere("conversation:2") })
 	waiting := p.a.cluster.Stats().Waiting
 	t.Logf("%d rooms of the burst wait when the other user's room is known", waiting)
 	if waiting < burst/2 {

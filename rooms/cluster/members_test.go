@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // joins has a client join and wants to be told of so many members.
@@ -26,7 +28,7 @@ func (w *world) awaitMembers(room string, want int) {
 	w.t.Helper()
 	for _, n := range w.nodes {
 		if !n.halted {
-			await(w.t, fmt.Sprintf("%s to know of %d members", n.name, want), func() bool { return n.hub.Members(room) == want })
+			testkit.Await(w.t, fmt.Sprintf("%s to know of %d members", n.name, want), func() bool { return n.hub.Members(room) == want })
 		}
 	}
 }
@@ -42,11 +44,11 @@ func TestMembersOfAllNodesAreCounted(t *testing.T) {
 	a.connect("amy").joins("1", 4)
 	w.awaitMembers("conversation:1", 4)
 	eve.send("leave_room", "1")
-	await(t, "the others to know that there are 3", func() bool {
+	testkit.Await(t, "the others to know that there are 3", func() bool {
 		return a.hub.Members("conversation:1") == 3 && b.hub.Members("conversation:1") == 3
 	})
 	b.halt()
-	await(t, "those of a dead node not to count", func() bool { return a.hub.Members("conversation:1") == 2 })
+	testkit.Await(t, "those of a dead node not to count", func() bool { return a.hub.Members("conversation:1") == 2 })
 }
 
 // TestCrowdsAreCounted: nobody hears who comes and goes in them.
@@ -59,7 +61,7 @@ func TestCrowdsAreCounted(t *testing.T) {
 	before := b.cluster.Stats().Received
 	for _, members := range []int{1000, 500, 0} {
 		a.cluster.Counted("conversation:1", members)
-		await(t, "the other node to be told", func() bool { return b.cluster.Members("conversation:1") == members })
+		testkit.Await(t, "the other node to be told", func() bool { return b.cluster.Members("conversation:1") == members })
 	}
 	if n := b.cluster.Stats().Received; n != before {
 		t.Errorf("%d messages, want none", n-before)
@@ -73,9 +75,9 @@ func TestMembersAreCountedAnew(t *testing.T) {
 	proxy.Cut()
 	p.awaitAway(p.b)
 	p.a.cluster.Counted("conversation:1", 50)
-	await(t, "the lease to end", func() bool { return p.a.cluster.Stats().Nodes == 1 })
+	testkit.Await(t, "the lease to end", func() bool { return p.a.cluster.Stats().Nodes == 1 })
 	proxy.Heal()
-	await(t, "the nodes to have told each other", func() bool {
+	testkit.Await(t, "the nodes to have told each other", func() bool {
 		return p.a.cluster.Members("conversation:1") == 1 && p.b.cluster.Members("conversation:1") == 50
 	})
 }

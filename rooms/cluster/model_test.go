@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster/clustertest"
 	"github.com/hometrip/gateway/rooms/cluster/lease"
@@ -52,7 +53,7 @@ func (w *world) modelNode(lag time.Duration) modelNode {
 	})
 	for _, other := range w.nodes {
 		if other != n && !other.halted {
-			await(w.t, other.name+" to know "+n.name, func() bool { return other.knows(n) })
+			testkit.Await(w.t, other.name+" to know "+n.name, func() bool { return other.knows(n) })
 		}
 	}
 	return modelNode{n}
@@ -88,9 +89,14 @@ func (m modelNode) Sent() error {
 
 // drained waits until what is in the mailboxes is with the clients.
 func (m modelNode) drained() error {
-	done := make(chan struct{})
-	m.n.hub.Sync(func() { close(done) })
-	<-done
+	for m.n.hub.Stats().MailboxWaiting > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for i := range m.n.hub.Shards() { // a task runs behind what was taken out of the mailbox
+		done := make(chan struct{})
+		m.n.hub.Shard(i).Post(func(time.Time) { close(done) })
+		<-done
+	}
 	return nil
 }
 
@@ -99,7 +105,7 @@ func (m modelNode) drained() error {
 func (m modelNode) Received() error {
 	malformed := func() int64 { return m.n.cluster.Stats().Dropped[DropMalformed] }
 	before := malformed()
-	await(m.n.w.t, "the node's channel", func() bool {
+	testkit.Await(m.n.w.t, "the node's channel", func() bool {
 		cs, command := m.n.cluster.connections(), "PUBLISH"
 		if cs != nil && cs.sharded {
 			command = "SPUBLISH"
@@ -108,7 +114,7 @@ func (m modelNode) Received() error {
 			{Name: command, Keys: []string{m.n.cluster.names.Channel(m.n.cluster.number)}, Args: []string{"?"}}}})[0]
 		return r.Err == nil && r.Int == 1
 	})
-	await(m.n.w.t, "the end of the node's channel", func() bool { return malformed() > before })
+	testkit.Await(m.n.w.t, "the end of the node's channel", func() bool { return malformed() > before })
 	m.n.fence()
 	return m.drained()
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster/orders"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
@@ -53,7 +54,7 @@ func (n *node) wantRefused(token string) {
 
 func (w *world) wantOrders(want int) {
 	w.t.Helper()
-	await(w.t, fmt.Sprint(want, " orders in Redis"), func() bool {
+	testkit.Await(w.t, fmt.Sprint(want, " orders in Redis"), func() bool {
 		return w.cli("-n", "1", "ZCARD", w.nodes[0].cluster.names.Orders()) == fmt.Sprint(want)
 	})
 }

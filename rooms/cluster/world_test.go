@@ -18,11 +18,12 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
-const patience = 20 * time.Second // for what should come soon, on a busy machine
+const patience = testkit.Patience
 
 // A world is a Redis and nodes around it, each with shards and event loops of
 // its own, in one process.
@@ -89,9 +90,9 @@ func newOwnWorld(t testing.TB, args ...string) *world {
 	return &world{t: t, redis: redis, prefix: newPrefix(t)}
 }
 
-func newProxy(t testing.TB, redis *redistest.Server) *redistest.Proxy {
+func newProxy(t testing.TB, redis *redistest.Server) *testkit.Proxy {
 	t.Helper()
-	proxy, err := redistest.NewProxy(redis.Addr)
+	proxy, err := testkit.NewProxy(redis.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +101,7 @@ func newProxy(t testing.TB, redis *redistest.Server) *redistest.Proxy {
 }
 
 // behind has a node reach Redis through a proxy.
-func behind(proxy *redistest.Proxy) func(*Config) {
+func behind(proxy *testkit.Proxy) func(*Config) {
 	return func(c *Config) { c.Server.Addresses = []string{proxy.Addr} }
 }
 
@@ -122,7 +123,7 @@ func (w *world) node(change ...func(*Config)) *node {
 	w.t.Helper()
 	n := w.start(change...)
 	n.awaitConnected()
-	await(w.t, "the orders in Redis to be read by "+n.name, n.cluster.Ready)
+	testkit.Await(w.t, "the orders in Redis to be read by "+n.name, n.cluster.Ready)
 	return n
 }
 
@@ -201,7 +202,7 @@ func (n *node) loops() (stop func()) {
 
 func (n *node) awaitConnected() {
 	n.w.t.Helper()
-	await(n.w.t, n.name+" connected", func() bool { s := n.cluster.Stats(); return s.Connected && s.Registered })
+	testkit.Await(n.w.t, n.name+" connected", func() bool { s := n.cluster.Stats(); return s.Connected && s.Registered })
 }
 
 // close ends the node as SIGTERM does.
@@ -396,7 +397,7 @@ func (n *node) settled() bool {
 // were made before, and has looked at them.
 func (n *node) fence() {
 	n.w.t.Helper()
-	await(n.w.t, n.name+" to have looked", func() bool {
+	testkit.Await(n.w.t, n.name+" to have looked", func() bool {
 		cs := n.cluster.connections()
 		for i := 0; cs != nil; i++ {
 			server, more := cs.server(i)
@@ -420,18 +421,6 @@ func (w *world) settle() {
 				n.fence()
 			}
 		}
-	}
-}
-
-// await polls a condition that should hold soon.
-func await(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for: %s", what)
-		}
-		time.Sleep(2 * time.Millisecond)
 	}
 }
 

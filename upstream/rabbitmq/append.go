@@ -26,11 +26,12 @@ const positionTimeout = time.Second
 // reading does: each entry has a token that tells who waits for it.
 type appender struct {
 	log    *Log
+	dialer dialer
 	prefix string        // of this process's tokens
 	slots  chan struct{} // bounds what is on its way
 
 	mu       sync.Mutex // guards the following; held while it connects
-	conn     *amqp.Connection
+	conn     *link
 	channel  *amqp.Channel
 	returned chan amqp.Return
 	number   uint64
@@ -104,24 +105,19 @@ func (a *appender) publish(ctx context.Context, e *eventlog.Entry) (string, chan
 }
 
 // connect makes sure that there is a connection, and a stream.
-func (a *appender) connect(ctx context.Context) error {
+func (a *appender) connect(ctx context.Context) (err error) {
 	if a.conn != nil && !a.conn.IsClosed() && !a.channel.IsClosed() {
 		return nil
 	}
 	a.disconnect()
-	conn, err := dialFirst(ctx, a.log.config.Addresses, "appends to "+a.log.name)
-	if err != nil {
+	a.conn, err = a.dialer.open(ctx, a.log.config.Addresses, "appends to "+a.log.name, func(conn *link) error {
+		_, err := a.log.declare(conn)
+		if err == nil {
+			a.channel, a.returned, err = confirming(conn)
+		}
 		return err
-	}
-	if _, err = a.log.declare(conn); err == nil {
-		a.channel, a.returned, err = confirming(conn)
-	}
-	if err != nil {
-		hangUp(conn)
-		return err
-	}
-	a.conn = conn
-	return nil
+	})
+	return err
 }
 
 // confirmed waits until RabbitMQ has the entry.
@@ -192,7 +188,7 @@ func (a *appender) close() {
 // told by the library.
 func (a *appender) disconnect() {
 	if a.conn != nil {
-		hangUp(a.conn)
+		a.conn.hangUp()
 	}
 	a.conn, a.channel, a.returned = nil, nil, nil
 }

@@ -34,7 +34,7 @@ type DeadLetters struct {
 	queue    string
 	stream   string // of the log
 	forward  string // queue on the way to a log elsewhere
-	conn     *amqp.Connection
+	conn     *link
 	channel  *amqp.Channel
 	returned chan amqp.Return
 	held     int    // letters read and neither replayed nor dropped
@@ -49,13 +49,13 @@ const (
 
 // OpenDeadLetters connects to the first address that answers.
 func OpenDeadLetters(ctx context.Context, addresses []string, prefix string) (*DeadLetters, error) {
-	conn, err := dialFirst(ctx, addresses, "maintenance")
+	conn, err := dialFirst(ctx, addresses, "maintenance", stepMax)
 	if err != nil {
 		return nil, err
 	}
 	l := &DeadLetters{queue: letterQueue(prefix), stream: StreamName(prefix), forward: forwardQueue(prefix), conn: conn}
 	if l.channel, l.returned, err = confirming(conn); err != nil {
-		hangUp(conn)
+		conn.hangUp()
 		return nil, err
 	}
 	return l, nil
@@ -64,7 +64,7 @@ func OpenDeadLetters(ctx context.Context, addresses []string, prefix string) (*D
 // Close puts back every letter that was neither replayed nor dropped, and gives
 // RabbitMQ some time to show them: who looks next should not miss them.
 func (l *DeadLetters) Close() {
-	defer hangUp(l.conn)
+	defer l.conn.hangUp()
 	if l.held == 0 || l.channel.Nack(l.last, true, true) != nil {
 		return
 	}

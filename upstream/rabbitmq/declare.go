@@ -23,12 +23,12 @@ func letterArgs() amqp.Table {
 // A declarer declares one thing after the other. A refusal closes an AMQP
 // channel, so it takes a new one then.
 type declarer struct {
-	conn    *amqp.Connection
+	conn    *link
 	channel *amqp.Channel
 }
 
 func (d *declarer) do(step func(*amqp.Channel) error) error {
-	return inTime(d.conn, func() (err error) {
+	return d.conn.inTime(func() (err error) {
 		if d.channel == nil || d.channel.IsClosed() {
 			if d.channel, err = d.conn.Channel(); err != nil {
 				return err
@@ -41,7 +41,7 @@ func (d *declarer) do(step func(*amqp.Channel) error) error {
 // close ends the channel in use, if there is one.
 func (d *declarer) close() {
 	if d.channel != nil {
-		_ = d.channel.Close()
+		d.conn.end(d.channel)
 	}
 }
 

@@ -37,6 +37,7 @@ func forwardArgs(prefix string) amqp.Table {
 type Forwarder struct {
 	config Config
 	to     Appender
+	dialer dialer
 
 	mu      sync.Mutex // guards the following
 	trouble error      // why it does not consume now
@@ -83,20 +84,20 @@ func (f *Forwarder) Run(ctx context.Context) {
 
 // forward consumes over one connection until something fails.
 func (f *Forwarder) forward(ctx context.Context) error {
-	conn, err := dialFirst(ctx, f.config.Addresses, "forwards events")
+	var channel *amqp.Channel
+	var deliveries <-chan amqp.Delivery
+	conn, err := f.dialer.open(ctx, f.config.Addresses, "forwards events", func(conn *link) (err error) {
+		if err = f.declare(conn); err == nil {
+			channel, deliveries, err = f.consume(conn)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
-	stop := context.AfterFunc(ctx, func() { hangUp(conn) })
+	defer conn.hangUp()
+	stop := context.AfterFunc(ctx, conn.hangUp)
 	defer stop()
-	if err := f.declare(conn); err != nil {
-		return err
-	}
-	channel, deliveries, err := f.consume(conn)
-	if err != nil {
-		return err
-	}
 	f.set(nil)
 	type sent struct {
 		tag  uint64
@@ -113,7 +114,7 @@ func (f *Forwarder) forward(ctx context.Context) error {
 			}
 			if err != nil {
 				failed <- err
-				hangUp(conn) // what is not acknowledged comes again, in order
+				conn.hangUp() // what is not acknowledged comes again, in order
 				return
 			}
 		}
@@ -131,8 +132,8 @@ func (f *Forwarder) forward(ctx context.Context) error {
 	}
 }
 
-func (f *Forwarder) consume(conn *amqp.Connection) (channel *amqp.Channel, deliveries <-chan amqp.Delivery, err error) {
-	err = inTime(conn, func() error {
+func (f *Forwarder) consume(conn *link) (channel *amqp.Channel, deliveries <-chan amqp.Delivery, err error) {
+	err = conn.inTime(func() error {
 		if channel, err = conn.Channel(); err != nil {
 			return err
 		}
@@ -147,7 +148,7 @@ func (f *Forwarder) consume(conn *amqp.Connection) (channel *amqp.Channel, deliv
 
 // declare makes sure that there are the exchanges, the queue, its bindings, and
 // the queue of the dead letters.
-func (f *Forwarder) declare(conn *amqp.Connection) error {
+func (f *Forwarder) declare(conn *link) error {
 	d := &declarer{conn: conn}
 	defer d.close()
 	name := forwardQueue(f.config.Prefix)

@@ -31,12 +31,12 @@ func Inspect(ctx context.Context, c Config) (*Inspection, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dialFirst(ctx, c.Addresses, "doctor")
+	conn, err := dialFirst(ctx, c.Addresses, "doctor", stepMax)
 	if err != nil {
 		return nil, err
 	}
-	defer hangUp(conn)
-	stop := context.AfterFunc(ctx, func() { hangUp(conn) })
+	defer conn.hangUp()
+	stop := context.AfterFunc(ctx, conn.hangUp)
 	defer stop()
 	version, _ := conn.Properties["version"].(string)
 	i := &Inspection{Host: conn.RemoteAddr().String(), Version: version}

@@ -39,8 +39,10 @@ type Letters struct {
 	turn      string
 	log       *slog.Logger
 
+	dialer dialer
+
 	mu       sync.Mutex // guards the following; held while something is published
-	conn     *amqp.Connection
+	conn     *link
 	channel  *amqp.Channel
 	returned chan amqp.Return
 }
@@ -77,17 +79,17 @@ func (l *Letters) Lead(ctx context.Context, lead func(context.Context, eventlog.
 
 // await consumes the turn over one connection, and leads while it has it.
 func (l *Letters) await(ctx context.Context, lead func(context.Context, eventlog.Offset)) error {
-	conn, err := dialFirst(ctx, l.addresses, "turn at dead letters")
+	var notes <-chan amqp.Delivery
+	conn, err := l.dialer.open(ctx, l.addresses, "turn at dead letters", func(conn *link) (err error) {
+		notes, err = l.subscribe(conn)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
-	stop := context.AfterFunc(ctx, func() { hangUp(conn) })
+	defer conn.hangUp()
+	stop := context.AfterFunc(ctx, conn.hangUp)
 	defer stop()
-	notes, err := l.subscribe(conn)
-	if err != nil {
-		return err
-	}
 	if err := l.note(ctx, ""); err != nil { // so that there is a message
 		return err
 	}
@@ -119,7 +121,7 @@ func (l *Letters) await(ctx context.Context, lead func(context.Context, eventlog
 	}
 }
 
-func (l *Letters) subscribe(conn *amqp.Connection) (notes <-chan amqp.Delivery, err error) {
+func (l *Letters) subscribe(conn *link) (notes <-chan amqp.Delivery, err error) {
 	d := &declarer{conn: conn}
 	if foreign, err := d.queue(l.turn, turnArgs()); err != nil {
 		return nil, fmt.Errorf("declare queue %s: %w", l.turn, errors.Join(err, foreign))
@@ -189,22 +191,22 @@ func (l *Letters) connect(ctx context.Context) (err error) {
 		return nil
 	}
 	l.disconnect()
-	if l.conn, err = dialFirst(ctx, l.addresses, "dead letters"); err != nil {
+	l.conn, err = l.dialer.open(ctx, l.addresses, "dead letters", func(conn *link) (err error) {
+		d := declarer{conn: conn}
+		defer d.close()
+		if _, err := d.queue(l.queue, letterArgs()); err != nil {
+			return fmt.Errorf("declare queue %s: %w", l.queue, err)
+		}
+		l.channel, l.returned, err = confirming(conn)
 		return err
-	}
-	d := declarer{conn: l.conn}
-	defer d.close()
-	if _, err := d.queue(l.queue, letterArgs()); err != nil {
-		return fmt.Errorf("declare queue %s: %w", l.queue, err)
-	}
-	l.channel, l.returned, err = confirming(l.conn)
+	})
 	return err
 }
 
 // disconnect ends the connection. l.mu is held.
 func (l *Letters) disconnect() {
 	if l.conn != nil {
-		hangUp(l.conn)
+		l.conn.hangUp()
 	}
 	l.conn, l.channel, l.returned = nil, nil, nil
 }

@@ -51,12 +51,12 @@ const noStream = -1
 
 // moveAll returns how many queues are left to their consumers.
 func (l *Log) moveAll(ctx context.Context) (left int, err error) {
-	conn, err := dialFirst(ctx, l.config.Addresses, "moves queues")
+	conn, err := dialFirst(ctx, l.config.Addresses, "moves queues", stepMax)
 	if err != nil {
 		return 0, err
 	}
-	defer hangUp(conn)
-	stop := context.AfterFunc(ctx, func() { hangUp(conn) })
+	defer conn.hangUp()
+	stop := context.AfterFunc(ctx, conn.hangUp)
 	defer stop()
 	d := &declarer{conn: conn}
 	if there, err := d.exists(l.name); err != nil || !there {
@@ -143,7 +143,7 @@ func (l *Log) empty(ctx context.Context, d *declarer, name, key string) (moved i
 	if err != nil {
 		return 0, err
 	}
-	defer channel.Close() // which ends the consumption
+	defer d.conn.end(channel) // which ends the consumption
 	if err := channel.Qos(1, 0, false); err != nil {
 		return 0, err
 	}

@@ -12,7 +12,7 @@ import (
 type Sender struct {
 	addresses []string
 	exchange  string
-	conn      *amqp.Connection // nil while there is none
+	conn      *link // nil while there is none
 	channel   *amqp.Channel
 	returned  <-chan amqp.Return
 }
@@ -42,7 +42,7 @@ func (s *Sender) open(ctx context.Context) (err error) {
 	if s.conn != nil {
 		return nil
 	}
-	if s.conn, err = dialFirst(ctx, s.addresses, "publishing"); err != nil {
+	if s.conn, err = dialFirst(ctx, s.addresses, "publishing", stepMax); err != nil {
 		return err
 	}
 	s.channel, s.returned, err = confirming(s.conn)
@@ -52,7 +52,7 @@ func (s *Sender) open(ctx context.Context) (err error) {
 // Close ends the connection, if there is one.
 func (s *Sender) Close() {
 	if s.conn != nil {
-		hangUp(s.conn)
+		s.conn.hangUp()
 		s.conn = nil
 	}
 }
@@ -63,9 +63,9 @@ const maxReturns = 64
 
 // confirming opens a channel on which RabbitMQ confirms what it has got and
 // returns what it has no queue for, the latter first.
-func confirming(conn *amqp.Connection) (*amqp.Channel, chan amqp.Return, error) {
+func confirming(conn *link) (*amqp.Channel, chan amqp.Return, error) {
 	var channel *amqp.Channel
-	err := inTime(conn, func() (err error) {
+	err := conn.inTime(func() (err error) {
 		if channel, err = conn.Channel(); err != nil {
 			return err
 		}

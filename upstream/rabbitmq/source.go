@@ -23,7 +23,7 @@ type source struct {
 	log  *Log
 	info eventlog.Info
 
-	conn       *amqp.Connection
+	conn       *link
 	channel    *amqp.Channel
 	deliveries <-chan amqp.Delivery
 	lost       chan *amqp.Error // the connection
@@ -43,10 +43,10 @@ type sent struct {
 
 func (s *source) Info() eventlog.Info { return s.info }
 
-func (s *source) Close() { hangUp(s.conn) }
+func (s *source) Close() { s.conn.hangUp() }
 
-// begin starts to consume.
-func (s *source) begin(ctx context.Context, at eventlog.Start) error {
+// begin starts to consume. mark: it also finds out where the log ends.
+func (s *source) begin(ctx context.Context, at eventlog.Start, mark bool) error {
 	s.lost = s.conn.NotifyClose(make(chan *amqp.Error, 1))
 	switch at.From {
 	case eventlog.FromFirst:
@@ -54,22 +54,33 @@ func (s *source) begin(ctx context.Context, at eventlog.Start) error {
 	case eventlog.FromPosition:
 		return s.consume(int64(at.Position)-1, at.Window)
 	}
+	if !mark {
+		return s.consume("next", at.Window)
+	}
 	if err := s.consume("last", max(at.Window, batchMost)); err != nil {
 		return err
 	}
-	if err := s.mark(ctx); err == nil {
+	err := s.mark(ctx)
+	switch {
+	case err == nil:
 		return nil
-	} else if s.conn.IsClosed() || ctx.Err() != nil {
+	case s.conn.IsClosed() || ctx.Err() != nil:
 		return err
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: %w", errUnmarked, err)
 	}
-	_ = s.channel.Close()
-	s.sent, s.head = nil, 0
+	s.conn.end(s.channel)
 	return s.consume("next", at.Window)
 }
 
+// errUnmarked tells that RabbitMQ has not taken a mark. When it is short of
+// memory or disk it reads nothing any more from a connection that has published,
+// so the log is to be opened over another one.
+var errUnmarked = errors.New("RabbitMQ takes no mark")
+
 // consume opens a channel and has RabbitMQ deliver from an offset.
 func (s *source) consume(offset any, window int) error {
-	return inTime(s.conn, func() (err error) {
+	return s.conn.inTime(func() (err error) {
 		if s.channel, err = s.conn.Channel(); err != nil {
 			return err
 		}
@@ -95,7 +106,6 @@ func (s *source) mark(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer channel.Close()
 	text := rand.Text()
 	m := amqp.Publishing{DeliveryMode: amqp.Persistent, Headers: amqp.Table{headerMark: text}}
 	if err := send(ctx, channel, returned, "", s.log.name, m); err != nil {
@@ -111,6 +121,7 @@ func (s *source) mark(ctx context.Context) error {
 				return err
 			}
 			if found, _ := d.Headers[headerMark].(string); found == text {
+				s.conn.end(channel)
 				s.info.Behind, err = positionOf(&d)
 				return err
 			}

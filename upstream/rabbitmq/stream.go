@@ -47,6 +47,7 @@ type Log struct {
 	misfit  error           // how the stream differs from what is configured
 	warned  map[string]bool // of these, those that the log has told of
 
+	reading  dialer
 	appender appender
 }
 
@@ -85,7 +86,10 @@ func (l *Log) Open(ctx context.Context, at eventlog.Start) (eventlog.Source, err
 		l.mu.Lock()
 		l.host = hostOf(address)
 		l.mu.Unlock()
-		s, err := l.openAt(ctx, address, at)
+		s, err := l.openAt(ctx, address, at, true)
+		if errors.Is(err, errUnmarked) {
+			s, err = l.openAt(ctx, address, at, false)
+		}
 		if err == nil {
 			return s, nil
 		}
@@ -98,27 +102,26 @@ func (l *Log) Open(ctx context.Context, at eventlog.Start) (eventlog.Source, err
 }
 
 // openAt connects to one address, declares what is needed and begins to read.
-func (l *Log) openAt(ctx context.Context, address string, at eventlog.Start) (*source, error) {
-	conn, err := dial(ctx, address, "reads "+l.name)
-	if err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, func() { hangUp(conn) })
-	defer stop()
-	identity, err := l.declare(conn)
-	if err == nil {
-		s := &source{log: l, conn: conn, info: eventlog.Info{Identity: identity, Holes: rolloverHoles}}
-		if err = s.begin(ctx, at); err == nil {
-			return s, nil
+// mark: it also finds out where the log ends.
+func (l *Log) openAt(ctx context.Context, address string, at eventlog.Start, mark bool) (*source, error) {
+	var s *source
+	_, err := l.reading.open(ctx, []string{address}, "reads "+l.name, func(conn *link) error {
+		identity, err := l.declare(conn)
+		if err == nil {
+			s = &source{log: l, conn: conn, info: eventlog.Info{Identity: identity, Holes: rolloverHoles}}
+			err = s.begin(ctx, at, mark)
 		}
-	}
-	hangUp(conn)
-	return nil, fmt.Errorf("%s: %w", hostOf(address), err)
+		if err != nil {
+			return fmt.Errorf("%s: %w", hostOf(address), err)
+		}
+		return nil
+	})
+	return s, err
 }
 
 // declare makes sure that there are the exchanges, the stream and its
 // bindings, and returns the stream's identity.
-func (l *Log) declare(conn *amqp.Connection) (identity string, err error) {
+func (l *Log) declare(conn *link) (identity string, err error) {
 	d := &declarer{conn: conn}
 	defer d.close()
 	l.mu.Lock()

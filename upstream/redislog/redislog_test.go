@@ -14,12 +14,13 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-const patience = 30 * time.Second // for what should come soon, on a busy machine
+const patience = testkit.Patience
 
 var redis *redistest.Server
 

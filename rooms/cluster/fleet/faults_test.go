@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // A street is two gateways, the second behind a proxy, with two clients each,
 // who have a room for themselves; all four share another one.
 type street struct {
 	*fleet
-	proxy                *redistest.Proxy
+	proxy                *testkit.Proxy
 	a, b                 *gateway
 	ann, amy, bob, bea   *client
 	round                int
@@ -26,7 +26,7 @@ func newStreet(t *testing.T) *street {
 	t.Helper()
 	s := &street{fleet: newFleet(t)}
 	var err error
-	if s.proxy, err = redistest.NewProxy(s.redis.Addr); err != nil {
+	if s.proxy, err = testkit.NewProxy(s.redis.Addr); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.proxy.Close)

@@ -11,7 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
@@ -20,7 +20,7 @@ import (
 type trial struct {
 	*fleet
 	service   *service
-	ways      []*redistest.Proxy
+	ways      []*testkit.Proxy
 	nodes     []*gateway
 	witnesses []*witness
 }
@@ -30,7 +30,7 @@ func newTrial(t *testing.T, name string, settings ...string) *trial {
 	tr := &trial{fleet: newFleet(t)}
 	tr.service = tr.fleet.service(name)
 	for i := range 2 {
-		way, err := redistest.NewProxy(tr.redis.Addr)
+		way, err := testkit.NewProxy(tr.redis.Addr)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package redistest
+package testkit
 
 import (
 	"math/rand/v2"
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A Proxy stands between one gateway and a server, so that the way can be cut
-// for that gateway alone. Safe for concurrent use.
+// A Proxy stands between a client and a server, so that the way can be cut for
+// that client alone. Safe for concurrent use.
 type Proxy struct {
 	Addr string // host:port
 
@@ -22,6 +22,9 @@ type Proxy struct {
 	held   *sync.Cond // told when hold changes
 	hold   bool
 	lag    time.Duration
+	limit  int64 // bytes from the server before a connection is cut; 0: no limit
+	cuts   int   // connections that were cut by it
+	mute   int   // connections to come that say no more after limit bytes, instead of a cut
 	conns  map[net.Conn]struct{}
 }
 
@@ -61,6 +64,30 @@ func (p *Proxy) Lag(usual time.Duration) {
 	p.lag = usual
 }
 
+// Limit ends all connections, and each new one after so many bytes from the
+// server, in the middle of what they are. 0: no limit.
+func (p *Proxy) Limit(bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.limit = bytes
+	p.drop()
+}
+
+// Cuts returns how many connections Limit has ended.
+func (p *Proxy) Cuts() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cuts
+}
+
+// Mute has the next connections stay open, and pass nothing on from the server
+// after so many bytes.
+func (p *Proxy) Mute(connections int, bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mute, p.limit = connections, bytes
+}
+
 // Retarget has new connections lead to another server. Those that are there
 // stay.
 func (p *Proxy) Retarget(target string) {
@@ -84,11 +111,16 @@ func (p *Proxy) set(cut, hold bool) {
 	p.cut, p.hold, p.refuse, p.reset = cut, hold, cut, false
 	p.held.Broadcast()
 	if cut {
-		for c := range p.conns {
-			c.Close()
-		}
-		clear(p.conns)
+		p.drop()
 	}
+}
+
+// drop ends all connections. p.mu is held.
+func (p *Proxy) drop() {
+	for c := range p.conns {
+		c.Close()
+	}
+	clear(p.conns)
 }
 
 func (p *Proxy) accept() {
@@ -108,9 +140,42 @@ func (p *Proxy) accept() {
 			}
 			continue
 		}
-		go p.forward(from, to)
-		go p.forward(to, from)
+		go p.forward(from, to, nil)
+		go p.forward(to, from, p.bound())
 	}
+}
+
+// A bound is what a connection may pass on from the server.
+type bound struct {
+	left int64
+	mute bool // it stays open behind that
+}
+
+// bound returns the bound of a connection that is new; nil: there is none.
+func (p *Proxy) bound() *bound {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.limit == 0 {
+		return nil
+	}
+	b := &bound{left: p.limit, mute: p.mute > 0}
+	if b.mute {
+		if p.mute--; p.mute == 0 {
+			p.limit = 0
+		}
+	}
+	return b
+}
+
+// pass returns how much of n bytes the connection may pass on, and whether it
+// ends behind that.
+func (b *bound) pass(n int) (pass int, end bool) {
+	if b == nil {
+		return n, false
+	}
+	pass = int(min(int64(n), b.left))
+	b.left -= int64(pass)
+	return pass, b.left == 0 && !b.mute
 }
 
 func (p *Proxy) keep(conns ...net.Conn) bool {
@@ -124,7 +189,7 @@ func (p *Proxy) keep(conns ...net.Conn) bool {
 	return !p.refuse
 }
 
-func (p *Proxy) forward(from, to net.Conn) {
+func (p *Proxy) forward(from, to net.Conn, most *bound) {
 	defer to.Close()
 	defer from.Close()
 	b := make([]byte, 64<<10)
@@ -149,7 +214,14 @@ func (p *Proxy) forward(from, to net.Conn) {
 			}
 			time.Sleep(rand.N(lag))
 		}
+		n, end := most.pass(n)
 		if _, err := to.Write(b[:n]); err != nil {
+			return
+		}
+		if end {
+			p.mu.Lock()
+			p.cuts++
+			p.mu.Unlock()
 			return
 		}
 	}
