@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // TestAClientOfAGatewayThatIsCutOffFromRedis comes back to everything or to
@@ -14,7 +14,7 @@ func TestAClientOfAGatewayThatIsCutOffFromRedis(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	s := f.service("cut-off")
-	way, err := redistest.NewProxy(f.redis.Addr)
+	way, err := testkit.NewProxy(f.redis.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
