@@ -224,11 +224,11 @@ func (j *judge) notRecovered(l *session) {
 func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 	r, c, v := j.r, l.c, &j.r.recovery
 	away := r.now - c.left
-	troubled := v.troubled(r.now) || v.trouble > c.began
+	troubled := !r.strict && (v.troubled(r.now) || v.trouble > c.began)
 	long := away >= v.window-clockMost
 	switch why {
 	case rooms.RecoveryUnknown:
-		good = long || troubled || c.over == c.pid || c.spent == c.pid || c.lostEvents || j.ordered(c) ||
+		good = long || troubled || !r.strict && c.over == c.pid || c.spent == c.pid || c.lostEvents || j.ordered(c) ||
 			c.cutOff != 0 && r.now < c.cutOff+2*time.Second // the node still has the attempt of before
 	case rooms.RecoveryWindow:
 		good = long || troubled
@@ -237,7 +237,7 @@ func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 	case rooms.RecoveryOrder:
 		good = j.ordered(c)
 	case rooms.RecoveryOtherLog, rooms.RecoveryPosition:
-		good = v.deleted != 0 || troubled
+		good = troubled || v.deleted != 0 && (!r.strict || why == rooms.RecoveryPosition)
 	case rooms.RecoveryLogShort:
 		good = v.truncated != 0 || v.tail == smallTail || v.deleted != 0
 	case rooms.RecoveryTooMuch:
