@@ -14,7 +14,7 @@ const (
 	probeTime = 8 * time.Second  // in which what is probed arrives
 	fewTypers = 25               // rooms of more are not probed by typing
 
-	returnTime = silentTime + 10*time.Second // in which everybody is back whose connection was cut
+	returnTime = silentTime + 20*time.Second // in which everybody is back whose connection was cut, and has left where it was
 )
 
 // finish ends all faults, waits until everything is quiet, and checks that

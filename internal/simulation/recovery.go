@@ -42,7 +42,7 @@ func drawRecovery(c Config) (v recovery) {
 	v.grace = time.Duration(pick(draw, 0, 1, 5)) * time.Second
 	v.events = pick(draw, 5, 1000, 1000)
 	v.tail = pick(draw, smallTail, largeTail, largeTail)
-	v.every = time.Duration(pick(draw, 2, 5, 20)) * time.Second
+	v.every = time.Duration(pick(draw, 1, 2, 10)) * time.Second
 	return v
 }
 
