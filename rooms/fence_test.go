@@ -258,6 +258,47 @@ func TestASessionThatIsTakenBeforeRedisHasItsRoomsGetsAnotherFence(t *testing.T)
 	}
 }
 
+// TestASessionWithoutPositionsIsNotPutBackOnAnotherNode when its client's
+// connection has ended before the record came: 0 would mean where this node
+// began to read the log.
+func TestASessionWithoutPositionsIsNotPutBackOnAnotherNode(t *testing.T) {
+	for name, x := range map[string]struct {
+		from uint64
+		want RecoveryResult
+	}{"without": {0, RecoveryUnknown}, "with": {1, RecoveryDone}} {
+		t.Run(name, func(t *testing.T) {
+			var taken []func(*Record, RecoveryResult)
+			redis := &slowDrawer{drawer: drawer{records: map[string]*Record{}}, taken: &taken}
+			w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote = redis })
+			past.publish(w, "conversation:1")
+			rooms := []RoomFrom{{"user:ann", x.from}, {"conversation:1", x.from}}
+			r := &Record{PID: "01234567890123456789", ID: "i", User: "ann", Node: "b", Log: logName, Rooms: rooms, Ended: true, At: w.now, Given: 1}
+			ann := &guest{token: "ann", pid: r.PID}
+			ann.dial(w)
+			ann.hangUp()
+			taken[0](r, RecoveryDone)
+			w.settle()
+			ann.dial(w)
+			if len(taken) > 1 {
+				taken[1](nil, RecoveryUnknown)
+				w.settle()
+			}
+			ann.answered()
+			ann.wantResult(x.want)
+		})
+	}
+}
+
+// A slowDrawer answers when it is told to.
+type slowDrawer struct {
+	drawer
+	taken *[]func(*Record, RecoveryResult)
+}
+
+func (d *slowDrawer) Take(_, _ string, done func(*Record, RecoveryResult)) {
+	*d.taken = append(*d.taken, done)
+}
+
 func TestOffsets(t *testing.T) {
 	for text, want := range map[string]Offset{
 		"log1.1":       {"log1", 1, 0},
