@@ -101,6 +101,7 @@ var mutants = []mutant{
 	{"the history knows an event by its first room only", tail, "for _, r := range i.more {", "for _, r := range i.more[:0] {", 0},
 	{"the history forgets that it dropped events", tail, "t.after = item.entry.Position", "_ = item.entry", 0},
 	{"a session that is put back stays removed from Redis", comeback, "from.keepEnded(false) // other nodes were told that it is gone", "", 0},
+	{"a session without positions is put back on another node", comeback, "case r.Ended && r.Node != hub.nodeName() && !r.placed():", "case false:", 300040},
 	{"a session that departs while it is taken is lost", sessions, "found == RecoveryDone && form != nil {", "found == RecoveryDone && form == nil {", 0},
 	{"a count that comes late stays", core, "n.members.Heard(room, from, count) {", "n.members.Heard(room, from, count) && false {", 20080},
 }
