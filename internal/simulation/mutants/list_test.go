@@ -98,6 +98,7 @@ var mutants = []mutant{
 	{"a return does not look for orders", history, "if h.ordered(a) {", "if false {", 0},
 	{"an event is replayed for each of its rooms", history, "entries = slices.CompactFunc(entries, func(a, b eventlog.Entry) bool { return a.Position == b.Position })", "", 0},
 	{"the last event that came is replayed", history, "return in && uint64(e.Position) > at", "return in && uint64(e.Position) >= at", 0},
+	{"a position that the log uses itself is a gap for who comes back", history, "if e.Position > f.next+f.holes ||", "if e.Position > f.next ||", 0},
 	{"the history knows an event by its first room only", tail, "for _, r := range i.more {", "for _, r := range i.more[:0] {", 0},
 	{"the history forgets that it dropped events", tail, "t.after = item.entry.Position", "_ = item.entry", 0},
 	{"a session that is put back stays removed from Redis", comeback, "from.keepEnded(false) // other nodes were told that it is gone", "", 0},
