@@ -90,7 +90,7 @@ var mutants = []mutant{
 	{"a session that was not given away keeps its fence", comeback, "if c.record.Orphan {\n\t\ts.session.fence", "if false {\n\t\ts.session.fence", 0},
 	{"a session that is taken while Redis has not its rooms keeps its fence", session, "r.Orphan = n.saves > 0", "r.Orphan = false", 0},
 	{"a join that Redis did not take is acknowledged without another fence", session, "if !saved {\n\t\t\ts.session.fence", "if false {\n\t\t\ts.session.fence", 0},
-	{"who comes back joins its rooms anew", comeback, "n.joins[i] = room.From", "_ = i", 0},
+	{"who comes back joins its rooms anew", comeback, "n.joins[i] = room.From", "_, _ = i, n", 0},
 	{"what comes during a return is not sent", comeback, "if c.held[i].Position > floor {", "if false {", 0},
 	{"what comes during a return is sent though it was replayed", comeback, "if c.held[i].Position > floor {", "if true {", 0},
 	{"a node that is behind sends again what was replayed", comeback, "s.raise(max(floor, s.floor()))", "_ = floor", 0},
