@@ -23,7 +23,17 @@ var ErrBusy = errors.New("loop: something is under way that cannot be handed ove
 type Frozen struct {
 	server *Server
 	loops  []*frozenLoop
-	behind func() string
+	rest   Rest
+}
+
+// A Rest is what a freeze needs of those outside the event loops who give them
+// something to do.
+type Rest struct {
+	// Hold has them give nothing more. It is called when the loops stand still.
+	Hold func(ctx context.Context) error
+
+	// Behind says what they have not finished of before; "" is nothing.
+	Behind func() string
 }
 
 // A frozenLoop is how to have a frozen loop run something.
@@ -36,9 +46,9 @@ type frozenLoop struct {
 
 // Freeze stops the event loops and waits until nothing is under way between
 // them, or between them and goroutines that answer requests, or elsewhere, of
-// which behind tells; "" is nothing. On an error they go on.
-func (s *Server) Freeze(ctx context.Context, behind func() string) (*Frozen, error) {
-	f := &Frozen{server: s, behind: behind}
+// which rest tells. On an error they go on.
+func (s *Server) Freeze(ctx context.Context, rest Rest) (*Frozen, error) {
+	f := &Frozen{server: s, rest: rest}
 	arrived := make(chan struct{}, len(s.workers))
 	for _, w := range s.workers {
 		l := &frozenLoop{w: w, do: make(chan func()), done: make(chan struct{}, 1)}
@@ -50,10 +60,17 @@ func (s *Server) Freeze(ctx context.Context, behind func() string) (*Frozen, err
 		case <-arrived:
 		case <-ctx.Done():
 			f.Thaw()
-			return nil, fmt.Errorf("an event loop did not stop: %w", ctx.Err())
+			return nil, fmt.Errorf("%w: an event loop, which did not stop in time", ErrBusy)
 		}
 	}
-	if err := f.settle(ctx); err != nil {
+	err := f.settle(ctx, f.asked)
+	if err == nil {
+		err = rest.Hold(ctx)
+	}
+	if err == nil {
+		err = f.settle(ctx, f.underWay)
+	}
+	if err != nil {
 		f.Thaw()
 		return nil, err
 	}
@@ -94,12 +111,13 @@ func (f *Frozen) Thaw() {
 }
 
 // settle has the loops do what their mailboxes hold, which answers requests and
-// fills queues, until nobody outside has anything more for them.
-func (f *Frozen) settle(ctx context.Context) error {
+// fills queues, until left, which is told which of them wait for nobody, says
+// that nothing is.
+func (f *Frozen) settle(ctx context.Context, left func(quiet []bool) string) error {
 	for {
 		quiet := make([]bool, len(f.loops))
 		f.each(func(l *frozenLoop) { quiet[l.w.index] = l.w.settleMail() })
-		why := f.underWay(quiet)
+		why := left(quiet)
 		switch {
 		case why == "":
 			return nil
@@ -110,8 +128,8 @@ func (f *Frozen) settle(ctx context.Context) error {
 	}
 }
 
-// underWay says what has not ended, "" when everything has.
-func (f *Frozen) underWay(quiet []bool) string {
+// asked says what of the clients' has not ended.
+func (f *Frozen) asked([]bool) string {
 	s := f.server
 	if n := s.moving.Load(); n > 0 {
 		return fmt.Sprintf("%d connections on their way between event loops", n)
@@ -119,11 +137,19 @@ func (f *Frozen) underWay(quiet []bool) string {
 	if n := s.admin.authorised.batches.Load() + s.admin.others.batches.Load(); n > 0 {
 		return fmt.Sprintf("%d requests being answered", n)
 	}
-	if why := f.behind(); why != "" { // before the mailboxes, which it fills
+	if n := s.config.Hub.Consulting(); n > 0 {
+		return fmt.Sprintf("%d tokens, joins or returns being decided", n)
+	}
+	return ""
+}
+
+// underWay says what has not ended, "" when everything has.
+func (f *Frozen) underWay(quiet []bool) string {
+	if why := f.asked(quiet); why != "" {
 		return why
 	}
-	if n := s.config.Hub.Consulting(); n > 0 {
-		return fmt.Sprintf("%d tokens or joins being decided", n)
+	if why := f.rest.Behind(); why != "" { // before the mailboxes, which it fills
+		return why
 	}
 	for i, ok := range quiet {
 		if pending := f.loops[i].w.shard.Pending(); !ok || pending > 0 {

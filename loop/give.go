@@ -155,6 +155,10 @@ func (f *Frozen) describe(l *frozenLoop) (p Part, err error) {
 	for _, d := range l.w.departed {
 		state.Departed = append(state.Departed, form.Departed{SID: d.sid, Left: l.w.wheel.left(&d.timer, now)})
 	}
+	state.Log = l.w.shard.Log()
+	if state.Absent, err = l.w.shard.Absent(now); err != nil {
+		return p, err
+	}
 	p.Body, p.Sessions = form.AppendLoop(nil, &state), len(state.Sessions)
 	return p, nil
 }

@@ -21,7 +21,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-func nothingBehind() string { return "" }
+// nothingElse is a Rest of nobody.
+var nothingElse = Rest{Hold: func(context.Context) error { return nil }, Behind: func() string { return "" }}
 
 // handOver has to take over everything of from, as soon as what there is to be
 // taken is as the caller wants it; until then from is frozen and thawed.
@@ -30,7 +31,7 @@ func handOver(t testing.TB, from, to *Server, is func([]*form.Loop) bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
-		f, err := from.Freeze(ctx, nothingBehind)
+		f, err := from.Freeze(ctx, nothingElse)
 		if errors.Is(err, ErrBusy) && ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 			continue
@@ -374,7 +375,7 @@ func TestEveryStateSurvivesAThaw(t *testing.T) {
 			s := newServer(t, nil)
 			goOn := c.begin(t, s)
 			for seen := false; !seen; {
-				f, err := s.Freeze(t.Context(), nothingBehind)
+				f, err := s.Freeze(t.Context(), nothingElse)
 				if errors.Is(err, ErrBusy) {
 					continue
 				}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -34,12 +35,21 @@ type Estate struct {
 type adoption struct {
 	sessions []*inheritance
 	departed []form.Departed
+	absent   []adoptedAbsent
+}
+
+// An adoptedAbsent is a socket without a connection, and the log of its
+// positions.
+type adoptedAbsent struct {
+	form *form.Absent
+	log  string
 }
 
 // An inheritance is a session to be taken over. Owned by its event loop from
 // Take on.
 type inheritance struct {
 	form    *form.Session
+	log     string // of its positions
 	queue   []*codec.Message
 	session *session // once it is made; nil if it could not be
 }
@@ -89,13 +99,20 @@ func (s *Server) Estate(loops []*form.Loop, conns map[uint32]net.Conn) (*Estate,
 	}
 	for i, l := range loops {
 		for j := range l.Sessions {
-			if err := e.session(&l.Sessions[j], i, byID); err != nil {
+			if err := e.session(&l.Sessions[j], l.Log, i, byID); err != nil {
 				return nil, err
 			}
 		}
 		for _, d := range l.Departed {
 			home, _ := loopOf([]byte(d.SID), len(s.workers))
 			e.tasks[home].departed = append(e.tasks[home].departed, d)
+		}
+		for j := range l.Absent {
+			if err := rooms.CheckState(&l.Absent[j].Socket); err != nil {
+				return nil, err
+			}
+			home := i % len(s.workers)
+			e.tasks[home].absent = append(e.tasks[home].absent, adoptedAbsent{&l.Absent[j], l.Log})
 		}
 	}
 	for id, a := range byID {
@@ -107,7 +124,7 @@ func (s *Server) Estate(loops []*form.Loop, conns map[uint32]net.Conn) (*Estate,
 }
 
 // session plans the session f of the other process's loop from.
-func (e *Estate) session(f *form.Session, from int, byID map[uint32]*arrival) error {
+func (e *Estate) session(f *form.Session, log string, from int, byID map[uint32]*arrival) error {
 	s := e.server
 	home := from % len(s.workers)
 	if f.Polls { // its id says where it is looked for
@@ -123,7 +140,7 @@ func (e *Estate) session(f *form.Session, from int, byID map[uint32]*arrival) er
 	if int(f.Reason) >= len(rooms.Reasons()) {
 		return fmt.Errorf("a session that ends for reason %d", f.Reason)
 	}
-	h := &inheritance{form: f}
+	h := &inheritance{form: f, log: log}
 	for i := range f.Queue {
 		m, err := codec.FromFrames(bytes.Clone(f.Queue[i].Frames))
 		if err != nil {
@@ -251,13 +268,24 @@ func (a *arrival) rest() []byte { return bytes.Clone(a.heir.form.Polling.Rest) }
 // adopt makes the sessions, each in its rooms. Nobody can be told anything yet:
 // those with a WebSocket are not written to before it is here.
 func (w *worker) adopt(task *adoption, now time.Time) {
+	w.shard.Drain(math.MaxInt) // which log it is that positions belong to
 	for _, h := range task.sessions {
 		w.adoptSession(h, now)
+	}
+	for _, a := range task.absent {
+		w.adoptAbsent(a, now)
 	}
 	for _, d := range task.departed {
 		gone := &departed{w: w, sid: d.SID}
 		w.departed[d.SID] = gone
 		w.wheel.arm(&gone.timer, gone, now.Add(d.Left))
+	}
+}
+
+func (w *worker) adoptAbsent(a adoptedAbsent, now time.Time) {
+	defer w.survive("hand-over")
+	if err := w.shard.AdoptAbsent(a.form, a.log, now); err != nil {
+		w.server.config.Log.Error("an absent client could not be taken over", "error", err)
 	}
 }
 
@@ -269,7 +297,7 @@ func (w *worker) adoptSession(h *inheritance, now time.Time) {
 		closing: f.Closing, reason: rooms.Reason(f.Reason),
 		dirty: !f.Polls, // until its WebSocket is here
 	}
-	socket, err := w.shard.Adopt(s, &f.Socket, now)
+	socket, err := w.shard.Adopt(s, &f.Socket, h.log, now)
 	if err != nil {
 		w.server.config.Log.Error("a session could not be taken over", "error", err)
 		return

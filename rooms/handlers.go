@@ -59,6 +59,8 @@ func (s *Socket) handleEvent(p *codec.SocketPacket, attachments [][]byte, now ti
 		sh.call.tooFast(ahead)
 	} else if handle := sh.hub.config.Handlers[string(name)]; handle != nil {
 		handle(&sh.call)
+	} else if e := sh.declaredEvent(name); e != nil {
+		sh.call.serve(e)
 	} else {
 		sh.stats.EventsUnknown.Add(1)
 		sh.call.Refuse(errUnknownEvent)

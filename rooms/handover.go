@@ -38,10 +38,6 @@ func ThrottleAhead(ahead time.Duration, now time.Time) Throttle {
 // have not been answered.
 func (h *Hub) Consulting() int64 { return h.consulting.Load() }
 
-// Recoverable reports whether there are clients that may come back to what they
-// missed, or have gone and may still. A hand-over does not describe them yet.
-func (h *Hub) Recoverable() bool { return !h.sessions.empty() }
-
 // Delivered is the position in the log of the services' events up to which all
 // has been delivered.
 func (h *Hub) Delivered() uint64 { return h.passed.Load() }
@@ -49,18 +45,22 @@ func (h *Hub) Delivered() uint64 { return h.passed.Load() }
 // Settled reports whether the shard waits for nobody.
 func (sh *Shard) Settled() bool { return len(sh.asked) == 0 && len(sh.hunted) == 0 }
 
-// Pending is the number of tasks and broadcasts that wait for the shard.
+// Pending is the number of tasks and broadcasts that wait for the shard, or are
+// under way.
 func (sh *Shard) Pending() int {
-	return sh.mailbox.waiting() + len(sh.tasks) + len(sh.batch) - sh.done
+	n := sh.mailbox.waiting() + len(sh.tasks) + len(sh.batch) - sh.done + len(sh.said)
+	if sh.walk.room != nil {
+		n++
+	}
+	return n
 }
 
-// recovers reports whether the client may come back to what it missed, or has
-// asked for that, which the form does not describe.
-func (s *Socket) recovers() bool { return s.session != nil || s.aside != nil && s.aside.asks }
+// Log is the identity of the log that the shard's positions belong to.
+func (sh *Shard) Log() string { return sh.identity }
 
 // State describes the socket.
 func (s *Socket) State(now time.Time) (form.Socket, error) {
-	if _, gated := s.sink.(*gate); gated || s.phase == phaseVerifying || s.recovers() {
+	if _, gated := s.sink.(*gate); gated || s.phase == phaseVerifying || s.comeback() != nil {
 		return form.Socket{}, errUnsettled
 	}
 	f := form.Socket{
@@ -76,12 +76,16 @@ func (s *Socket) State(now time.Time) (form.Socket, error) {
 		r := s.rooms[i].room
 		f.Rooms = append(f.Rooms, form.Room{Name: r.name, Announce: r.announce})
 	}
+	if len(s.rooms) > 0 {
+		f.Position = s.Position()
+	}
+	s.describeSession(&f)
 	if c := s.claims; c != nil {
 		f.HasClaims, f.Email, f.Role = true, c.email, c.role
 		f.NamesRooms, f.ClaimRooms = c.rooms != nil, c.rooms
 	}
 	if a := s.aside; a != nil {
-		f.Token = a.token
+		f.Token, f.Asks = a.token, a.asks
 		if y := a.assembly; y != nil {
 			f.Assembling, f.Packet, f.Attachments, f.Want = true, y.packet, y.attachments, uint32(y.want)
 		}
@@ -89,10 +93,41 @@ func (s *Socket) State(now time.Time) (form.Socket, error) {
 	return f, nil
 }
 
+// describeSession describes the session that the client may come back to.
+func (s *Socket) describeSession(f *form.Socket) {
+	n := s.session
+	if n == nil {
+		return
+	}
+	n.rebase(s.shard)
+	f.Recovers = true
+	f.Session = form.Record{
+		PID: n.pid, Token: n.token, Given: n.given, Last: n.last, At: n.at, Lost: n.lost(s.shard), Gone: n.gone,
+	}
+	for i := range f.Rooms {
+		f.Rooms[i].From = n.joins[i]
+	}
+}
+
+// Absent describes the sockets without a connection that are in their rooms.
+func (sh *Shard) Absent(now time.Time) (all []form.Absent, err error) {
+	for _, a := range sh.absent.waiting {
+		if a.socket.phase != phaseAbsent { // its client is back
+			continue
+		}
+		f, err := a.socket.State(now)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, form.Absent{Socket: f, Left: a.until.Sub(now)})
+	}
+	return all, nil
+}
+
 // CheckState returns an error for what State does not describe.
 func CheckState(f *form.Socket) error {
 	switch p := phase(f.Phase); {
-	case p == phaseConnected:
+	case p == phaseConnected || p == phaseAbsent && f.Recovers:
 	case p != phaseOpen && p != phaseClosed || len(f.Rooms) > 0:
 		return fmt.Errorf("a socket in phase %d with %d rooms, want one that is open or connected", f.Phase, len(f.Rooms))
 	}
@@ -104,19 +139,22 @@ func CheckState(f *form.Socket) error {
 	return nil
 }
 
-// Adopt makes the socket that f describes, in its rooms.
-func (sh *Shard) Adopt(sink Sink, f *form.Socket, now time.Time) (*Socket, error) {
+// Adopt makes the socket that f describes, in its rooms. Positions in f are of
+// the log with that identity.
+func (sh *Shard) Adopt(sink Sink, f *form.Socket, log string, now time.Time) (*Socket, error) {
+	if err := CheckState(f); err != nil {
+		return nil, err
+	}
 	s := &Socket{
 		shard: sh, sink: sink, phase: phase(f.Phase), warned: f.Warned, lead: f.Lead, issued: f.Issued,
 		events: ThrottleAhead(f.Ahead, now), id: f.ID, userID: f.UserID, tokenID: f.TokenID,
-	}
-	if err := CheckState(f); err != nil {
-		return nil, err
 	}
 	switch {
 	case s.phase == phaseConnected:
 		s.until = f.Until
 		sh.stats.Sockets.Add(1)
+	case s.phase == phaseAbsent:
+		sh.stats.Absent.Add(1)
 	case f.Deadline:
 		s.until = max(int64(Monotonic(now)+f.Left), 1)
 	}
@@ -126,8 +164,14 @@ func (sh *Shard) Adopt(sink Sink, f *form.Socket, now time.Time) (*Socket, error
 			s.claims.rooms = []string{}
 		}
 	}
-	if f.Token != "" || f.Assembling {
-		s.aside = &aside{token: f.Token}
+	s.adoptAside(f)
+	s.adoptRooms(f, log)
+	return s, nil
+}
+
+func (s *Socket) adoptAside(f *form.Socket) {
+	if f.Token != "" || f.Asks || f.Assembling {
+		s.aside = &aside{token: f.Token, asks: f.Asks}
 	}
 	if f.Assembling {
 		y := &assembly{packet: cloned(f.Packet), want: int(min(f.Want, math.MaxInt32)), size: len(f.Packet)}
@@ -136,13 +180,110 @@ func (sh *Shard) Adopt(sink Sink, f *form.Socket, now time.Time) (*Socket, error
 		}
 		s.aside.assembly = y
 	}
+}
+
+// adoptRooms puts the socket into its rooms. Nothing up to its position in the
+// log is given to it again.
+func (s *Socket) adoptRooms(f *form.Socket, log string) {
+	sh := s.shard
+	same := log == sh.identity && log != ""
+	if f.Recovers {
+		s.session = sh.adoptSession(&f.Session)
+	}
 	for i := range f.Rooms {
 		r, joined := sh.join(s, []byte(f.Rooms[i].Name), f.Rooms[i].Announce)
 		if joined && !r.announce {
 			s.userID = r.name[len(UserPrefix):] // shares the room's memory
 		}
 	}
-	return s, nil
+	if same && f.Position != 0 {
+		s.raise(f.Position)
+	}
+	if s.session == nil {
+		return
+	}
+	if len(s.session.joins) == len(f.Rooms) { // no room twice
+		for i := range f.Rooms {
+			s.session.joins[i] = f.Rooms[i].From
+		}
+	}
+	if !same { // rebase sees that the positions are of another log
+		s.session.log--
+	}
+	sessions := sh.hub.sessions
+	switch {
+	case !s.session.gone:
+		sessions.open(s.session.pid, s)
+	case s.phase == phaseAbsent:
+		sessions.moved(s.session.pid, s)
+	}
+	if history := sh.hub.config.Recovery.History; history != nil {
+		history.Wanted()
+	}
+}
+
+func (sh *Shard) adoptSession(f *form.Record) *session {
+	n := &session{
+		pid: f.PID, token: f.Token, log: sh.log, gaps: sh.gaps,
+		given: f.Given, at: f.At, last: f.Last, absent: f.At != 0, gone: f.Gone,
+	}
+	if f.Lost {
+		n.gaps--
+	}
+	return n
+}
+
+// AdoptAbsent makes an absent socket, which leaves its rooms when its time is
+// over.
+func (sh *Shard) AdoptAbsent(f *form.Absent, log string, now time.Time) error {
+	s, err := sh.Adopt(nobody{}, &f.Socket, log, now)
+	if err == nil {
+		sh.absent.add(s, now, f.Left)
+	}
+	return err
+}
+
+// Ended describes the sessions that no socket has, the oldest first.
+func (h *Hub) Ended(now time.Time) (all []form.Ended) {
+	ss := h.sessions
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for _, e := range ss.order[ss.head:] {
+		if k := ss.ended[e.pid]; k != nil && k.at.Equal(e.at) {
+			all = append(all, form.Ended{PID: e.pid, User: k.user, Record: k.record, Age: now.Sub(k.at)})
+		}
+	}
+	return all
+}
+
+// AdoptEnded remembers sessions that another process has described.
+func (h *Hub) AdoptEnded(all []form.Ended, now time.Time) {
+	for _, e := range all {
+		h.sessions.end(&Record{PID: e.PID, User: e.User, At: now.Add(-e.Age)}, cloned(e.Record))
+	}
+	if len(all) > 0 && h.config.Recovery.History != nil {
+		h.config.Recovery.History.Wanted()
+	}
+}
+
+// Vacant describes the rooms that count as held by who left them last.
+func (h *Hub) Vacant(now time.Time) (all []form.Vacancy) {
+	v := &h.vacant
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, q := range v.queue {
+		if e := v.rooms[q.room]; e.until.Equal(q.until) && now.Before(q.until) {
+			all = append(all, form.Vacancy{Room: q.room, User: e.user, Left: q.until.Sub(now)})
+		}
+	}
+	return all
+}
+
+// AdoptVacant counts such rooms.
+func (h *Hub) AdoptVacant(all []form.Vacancy, now time.Time) {
+	for _, v := range all {
+		h.vacant.add(v.Room, v.User, now.Add(v.Left))
+	}
 }
 
 // cloned returns a copy that does not keep the form in memory.
@@ -154,7 +295,9 @@ func (sh *Shard) LetGo() {
 	_, members := sh.Len()
 	sh.stats.Members.Add(-int64(members))
 	sh.stats.Sockets.Store(0)
+	sh.stats.Absent.Store(0)
 	sh.rooms, sh.asked, sh.hunted = make(map[string]*room), nil, nil
+	sh.absent = absentees{}
 }
 
 // MessageForm describes a message that waits.

@@ -29,6 +29,7 @@ type Config struct {
 	Handlers map[string]Handler // by event name; read-only from now on
 
 	Cluster Cluster // nil: there are no other nodes
+	Bus     Bus     // nil: events do not get to services
 
 	Recovery    Recovery
 	Outside     Outside // servers of another kind that share the rooms; nil: none
@@ -41,6 +42,7 @@ type Hub struct {
 	config    Config
 	shards    []*Shard
 	limited   atomic.Pointer[Limits]
+	declared  atomic.Pointer[declarations]
 	occupancy *occupancy
 	bounds    *bounds
 	vacant    vacant

@@ -108,11 +108,11 @@ func (s *Socket) give(b *Broadcast) {
 	}
 }
 
-// sendNumbered queues a message of the log for the members of r, of which some
-// get offsets, and returns how many got it.
-func (sh *Shard) sendNumbered(r *room, b *Broadcast) (sent int) {
-	for i := range r.members {
-		s := r.members[i].socket
+// sendNumbered queues a message of the log for members, of which some get
+// offsets, and returns how many got it.
+func (sh *Shard) sendNumbered(members []member, b *Broadcast) (sent int) {
+	for i := range members {
+		s := members[i].socket
 		if s.given != 0 || b.Shared {
 			if s.floor() >= b.Position {
 				continue
@@ -418,6 +418,7 @@ func (s *Socket) dissolve(now time.Time) {
 	if s.phase != phaseAbsent {
 		return
 	}
+	delete(s.shard.pace, s)
 	for len(s.rooms) > 0 {
 		s.shard.leave(s, len(s.rooms)-1, now)
 	}
@@ -472,7 +473,7 @@ func (a *absentees) add(s *Socket, now time.Time, grace time.Duration) {
 }
 
 // Expire has the absent sockets leave whose grace is over, and forgets sessions
-// nobody came back to. It is called a few times a second, on the event loop.
+// nobody came back to. It is called at Deadline or later, on the event loop.
 func (sh *Shard) Expire(now time.Time) {
 	waiting := sh.absent.waiting
 	n := 0
@@ -487,6 +488,20 @@ func (sh *Shard) Expire(now time.Time) {
 	if sh.index == 0 {
 		sh.hub.sessions.expire(now)
 	}
+}
+
+// Deadline returns when Expire has something to do; zero: not as things are. It
+// runs on the event loop.
+func (sh *Shard) Deadline() (at time.Time) {
+	if len(sh.absent.waiting) > 0 {
+		at = sh.absent.waiting[0].until
+	}
+	if sh.index == 0 {
+		if end := sh.hub.sessions.deadline(); at.IsZero() || !end.IsZero() && end.Before(at) {
+			at = end
+		}
+	}
+	return at
 }
 
 // DismissAbsent has all absent sockets leave their rooms now.

@@ -191,6 +191,17 @@ func (ss *sessions) expire(now time.Time) {
 	}
 }
 
+// deadline returns when the window of the oldest record is over; zero: there is
+// none.
+func (ss *sessions) deadline() time.Time {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.head == len(ss.order) {
+		return time.Time{}
+	}
+	return ss.order[ss.head].at.Add(ss.config.Window)
+}
+
 // find returns the socket that has a session, or the record of an ended one,
 // which is taken.
 func (ss *sessions) find(pid, user string) (s *Socket, record []byte, why RecoveryResult) {

@@ -73,6 +73,10 @@ type Consumer struct {
 
 	history *history // nil: nobody comes back to events
 	waiting atomic.Pointer[waiting]
+
+	turn  chan struct{} // has a token while an entry is with the rooms, or from Hold to Release
+	start eventlog.Start
+	at    place
 }
 
 // New returns a consumer that Run starts.
@@ -83,7 +87,7 @@ func New(c Config) (*Consumer, error) {
 	if c.Rooms == nil {
 		return nil, errors.New("upstream: want rooms")
 	}
-	consumer := &Consumer{config: c, log: c.Logger}
+	consumer := &Consumer{config: c, log: c.Logger, turn: make(chan struct{}, 1), start: eventlog.Start{From: eventlog.FromNext}}
 	consumer.intake = newIntake(&c, &consumer.count)
 	if c.Tail > 0 {
 		consumer.history = newHistory(&c)
@@ -125,7 +129,7 @@ func (c *Consumer) Run(ctx context.Context) {
 		}
 		readers.Go(func() { c.ring(ctx) })
 	}
-	c.follower.run(ctx, eventlog.Start{From: eventlog.FromNext})
+	c.follower.run(ctx, c.start)
 	readers.Wait()
 }
 
@@ -169,7 +173,12 @@ func (c *Consumer) ring(ctx context.Context) {
 func (c *Consumer) wait(ctx context.Context) error { return c.config.Rooms.Wait(ctx) }
 
 // take hands an entry to the rooms.
-func (c *Consumer) take(_ context.Context, e *eventlog.Entry) bool {
+func (c *Consumer) take(ctx context.Context, e *eventlog.Entry) bool {
+	if c.Hold(ctx) != nil {
+		return false
+	}
+	defer c.Release()
+	c.at.pass(e.Position)
 	if bad := asPoison(c.intake.take(e, time.Now())); bad != nil {
 		c.reject(e.Position, e.Key, bad)
 	}
@@ -191,7 +200,7 @@ func (c *Consumer) missed(from, to eventlog.Position) {
 	}
 	c.count.gaps.Add(1)
 	c.count.missed.Add(int64(to - from + 1))
-	c.log.Error("events were removed from the log before this node has read them: its clients have to connect anew",
+	c.log.Error("events were removed from the log before this node had read them; its clients are told to reconnect",
 		"from", from.String(), "to", to.String(), "events", uint64(to-from+1))
 	if c.config.Missed != nil {
 		c.config.Missed()
@@ -216,7 +225,10 @@ func (c *Consumer) readOrders() {
 
 func (c *Consumer) anew(log string) {
 	c.count.logs.Add(1)
+	_ = c.Hold(context.Background())
 	c.intake.duplicates.Reset()
+	c.intake.given = 0
+	c.Release()
 	c.readOrders()
 	c.log.Warn("the log of the services' events is another one than before: positions begin anew, "+
 		"and clients that were away cannot recover what they have missed", "log", log)
@@ -225,6 +237,7 @@ func (c *Consumer) anew(log string) {
 // begun tells the rooms which log it is that is read from here on.
 func (c *Consumer) begun(log string, behind eventlog.Position, known bool) {
 	c.config.Rooms.Anew(log, uint64(behind))
+	c.at.set(log, behind)
 	if c.history != nil {
 		c.history.begin(log, behind, known)
 	}

@@ -53,7 +53,8 @@ type intake struct {
 	duplicates *eventlog.Duplicates
 	count      *counters
 	log        *slog.Logger
-	history    *history // nil: nobody comes back to events
+	history    *history          // nil: nobody comes back to events
+	given      eventlog.Position // up to there a process before this one has given everything to the rooms
 
 	timestampLines loglimit.Limiter // about wrong timestamps
 
@@ -78,7 +79,7 @@ func (in *intake) take(e *eventlog.Entry, now time.Time) error {
 	if in.history != nil {
 		in.history.pass(e.Position)
 	}
-	in.rooms.Passed(uint64(e.Position))
+	in.rooms.Passed(uint64(max(e.Position, in.given)))
 	in.count.position.Store(uint64(e.Position))
 	return err
 }
@@ -112,7 +113,7 @@ func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 		in.history.keys = in.history.roomKeys(in.encoder, in.history.keys[:0])
 		in.history.add(e, published, in.history.keys)
 	}
-	if !in.holdsAny() {
+	if e.Position <= in.given || !in.holdsAny() {
 		in.count.elsewhere.Add(1)
 		return nil
 	}
@@ -149,6 +150,9 @@ func (in *intake) order(e *eventlog.Entry, published time.Time) error {
 	if in.history != nil {
 		in.history.keys = in.history.orderKeys(o, in.history.keys[:0])
 		in.history.add(e, published, in.history.keys)
+	}
+	if e.Position <= in.given {
+		return nil
 	}
 	if err := in.rooms.Obey(*o); err != nil {
 		return poison(ReasonNoRoom, "%v", err)

@@ -61,7 +61,7 @@ var arrows = map[string]rule{
 	"rooms/cluster/core": {ours: []string{"codec", "rooms", "rooms/cluster/directory", "rooms/cluster/lease",
 		"rooms/cluster/members", "rooms/cluster/orders", "rooms/cluster/outbox", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/sessions": {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster": {ours: []string{"codec", "rooms", "rooms/cluster/core", "rooms/cluster/directory", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
+	"rooms/cluster": {ours: []string{"codec", "internal/handover/form", "rooms", "rooms/cluster/core", "rooms/cluster/directory", "rooms/cluster/members", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
 		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
@@ -122,7 +122,7 @@ var arrows = map[string]rule{
 	"internal/freeport":  {},
 	"internal/clocktest": {},
 	"internal/simulation": {ours: []string{"codec", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
-		"rooms/cluster/core", "rooms/cluster/wire", "upstream", "upstream/eventlog"}, banned: simulated},
+		"rooms/cluster/core", "rooms/cluster/sessions", "rooms/cluster/wire", "upstream", "upstream/eventlog"}, banned: simulated},
 	"internal/simulation/redismodel":  {banned: simulated},
 	"internal/simulation/rabbitmodel": {banned: simulated},
 	"internal/gatewaytest":            {ours: []string{"internal/freeport", "internal/testkit"}},

@@ -64,24 +64,7 @@ func (g *Gateway) mayKnow(r *http.Request) bool {
 // metricsHandler answers GET /metrics; details says who may see addresses and
 // errors.
 func (g *Gateway) metricsHandler(details func(*http.Request) bool) http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(&collector{g},
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if g.cluster != nil {
-		registry.MustRegister(&clusterCollector{g.cluster})
-	}
-	if g.fleet != nil {
-		registry.MustRegister(&adapterCollector{g.fleet, g.comparer})
-	}
-	registry.MustRegister(&eventsCollector{g.consumer, g.sorter, g.events})
-	registry.MustRegister(recoveryCollector{g})
-	if g.bird != nil {
-		registry.MustRegister(g.bird)
-	}
-	if g.gate != nil {
-		registry.MustRegister(&gateCollector{g.gate})
-	}
-	text := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
+	text := promhttp.HandlerFor(&g.count, promhttp.HandlerOpts{DisableCompression: true})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if wantsText(r) {
 			text.ServeHTTP(w, r)
@@ -93,6 +76,29 @@ func (g *Gateway) metricsHandler(details func(*http.Request) bool) http.Handler 
 		}
 		writeJSON(w, http.StatusOK, body)
 	})
+}
+
+// metrics returns all metrics of this process.
+func (g *Gateway) metrics() prometheus.Gatherer {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(&collector{g},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if g.cluster != nil {
+		registry.MustRegister(&clusterCollector{g.cluster})
+	}
+	if g.fleet != nil {
+		registry.MustRegister(&adapterCollector{g.fleet, g.comparer})
+	}
+	registry.MustRegister(&eventsCollector{g.consumer, g.sorter, g.events})
+	registry.MustRegister(recoveryCollector{g})
+	registry.MustRegister(outletCollector{g})
+	if g.bird != nil {
+		registry.MustRegister(g.bird)
+	}
+	if g.gate != nil {
+		registry.MustRegister(&gateCollector{g.gate})
+	}
+	return registry
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {

@@ -56,14 +56,18 @@ type Gateway struct {
 	routes   *upstream.Table
 	events   *eventLog
 	consumer *upstream.Consumer
+	bus      *clientBus       // nil without RabbitMQ
 	sorter   *upstream.Sorter // nil: what cannot be delivered is only logged
 	server   *loop.Server
 	public   swapped // answers on PORT
 	admin    swapped // answers on ADMIN_ADDR
 	bird     *bird   // nil without CANARY
 
-	succeeds    bool          // it takes the place of a process that runs
-	watchdog    time.Duration // of the service manager, as a predecessor tells it; 0: none
+	count       counts
+	report      *report        // nil: nobody wants to know
+	succeeds    bool           // it takes the place of a process that runs
+	takes       *cluster.Place // and its place among the nodes; nil: another one
+	watchdog    time.Duration  // of the service manager, as a predecessor tells it; 0: none
 	handovers   handoverCounters
 	stopReading context.CancelFunc // of the log
 	reading     <-chan struct{}    // closed when it is not read any more
@@ -83,8 +87,10 @@ func serve(ctx context.Context, start launch) error {
 	switch {
 	case err == nil:
 		return succeed(ctx, start, wire)
-	case handover.Nobody(err):
+	case handover.Nobody(err) && start.report == nil:
 		return serveNew(ctx, start)
+	case handover.Nobody(err):
+		return fmt.Errorf("nobody listens at HANDOVER_SOCKET=%s: is a gateway running, with that setting?", path)
 	}
 	return fmt.Errorf("HANDOVER_SOCKET=%q: %w", path, err)
 }
@@ -100,6 +106,7 @@ func serveNew(ctx context.Context, start launch) error {
 	if err != nil {
 		return err
 	}
+	g.report = start.report
 	defer g.verifier.Close()
 	stop, err := g.serveAdmin()
 	if err != nil {
@@ -168,6 +175,7 @@ func (g *Gateway) open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 	if g.gate, err = newAuthorizer(cfg, log); err != nil {
 		return nil, err
 	}
+	g.bus = g.newBus()
 	g.hub, err = rooms.New(rooms.Config{
 		Shards:         loops,
 		Auth:           g.verifier,
@@ -180,11 +188,15 @@ func (g *Gateway) open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 		Limits:         g.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
+		Bus:            g.busPort(),
 		Recovery:       g.recovery(),
 		Outside:        g.outside(),
 		SocketRooms:    g.joined(),
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := g.hub.SetClientEvents(g.routes.ClientEvents()); err != nil {
 		return nil, err
 	}
 	if g.events, err = g.openEventLog(); err != nil {
@@ -197,6 +209,7 @@ func (g *Gateway) open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 		return nil, err
 	}
 	g.bird = g.newBird()
+	g.count.registry = g.metrics()
 	g.server, err = g.frontDoor()
 	return g, err
 }
@@ -329,7 +342,11 @@ func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
 	defer enough()
 	go g.watchMemory(watching)
 	g.tellSystemd(watching)
-	g.joinCluster()
+	defer g.publishOutgoing()()
+	g.report.serves()
+	if g.takes == nil { // else it has begun before
+		g.joinCluster()
+	}
 	if g.fleet != nil {
 		g.fleet.Start(g.hub)
 		defer g.fleet.Close()
@@ -370,7 +387,7 @@ func (g *Gateway) shutDown(ended <-chan error) error {
 	drain, cancel := context.WithTimeout(context.Background(), max(g.cfg().Shutdown.Timeout-stopTimeout, 0))
 	defer cancel()
 	if err := g.server.Drain(drain); err != nil {
-		g.log.Warn("sessions left at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
+		g.log.Warn("sessions were still open at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
 	}
 	g.awaitAbsent(drain)
 	g.stopReading()
@@ -398,7 +415,7 @@ func (g *Gateway) greet() {
 	cfg := g.cfg()
 	g.log.Info("listening", "address", g.server.Addr(), "environment", cfg.Server.Environment, "version", version())
 	if cfg.Server.Environment == config.Production && cfg.Rooms.Policy == authz.Open {
-		g.log.Warn("ROOM_POLICY=open: every user may join every room; claims, webhook or redis let your application decide")
+		g.log.Warn("ROOM_POLICY=open: every user may join every room; set claims, webhook or redis to restrict it")
 	}
 	if !cfg.MintsTokens() {
 		return

@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,6 +16,7 @@ import (
 	"github.com/hometrip/gateway/internal/handover"
 	"github.com/hometrip/gateway/internal/handover/form"
 	"github.com/hometrip/gateway/loop"
+	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
 // successorPatience is how long a process that drains for its successor waits
@@ -24,6 +25,7 @@ const successorPatience = 60 * time.Second
 
 // handoverCounters are what metrics tell of hand-overs. Safe for concurrent use.
 type handoverCounters struct {
+	taken       atomic.Int64 // times this process took another one's place: 1 at most
 	failed      atomic.Int64 // attempts after which this process went on
 	connections atomic.Int64 // taken over at the start
 	sessions    atomic.Int64
@@ -39,17 +41,31 @@ func digest(c config.Config) string {
 
 // unfit says why connections cannot be handed over.
 func (g *Gateway) unfit() error {
-	switch c := g.cfg(); {
-	case g.events.kind != config.LogMemory || g.events.memory == nil:
-		return fmt.Errorf("%w: with EVENT_LOG=%s sessions cannot be handed over yet", handover.ErrDrain, g.events.kind)
-	case g.hub.Recoverable():
-		return fmt.Errorf("%w: clients may come back to what they missed (RECOVERY), which cannot be handed over yet", handover.ErrDrain)
-	case c.Redis.Use:
-		return fmt.Errorf("%w: with USE_REDIS=true sessions cannot be handed over yet", handover.ErrDrain)
-	case c.RabbitMQ.Use:
-		return fmt.Errorf("%w: with USE_RABBITMQ=true sessions cannot be handed over yet", handover.ErrDrain)
+	if g.fleet != nil {
+		return fmt.Errorf("%w: with SOCKETIO_ADAPTER_KEY, servers on Node know this process by a name of its own", handover.ErrDrain)
 	}
 	return nil
+}
+
+// where is a name for what settings lead to, which shows no secrets. Two
+// processes that lead to the same have the same.
+func where(settings ...any) string {
+	sum := sha256.Sum256(fmt.Append(nil, settings...))
+	return hex.EncodeToString(sum[:8])
+}
+
+// redisPlace is where the cluster is.
+func redisPlace(c config.Config) string {
+	server, db, _ := redisServer(c)
+	return where(server.Addresses, server.MasterSet, db, c.Redis.KeyPrefix)
+}
+
+// logPlace is where the log of the services' events is.
+func logPlace(c config.Config) string {
+	if c.EventLogKind() == config.LogMemory {
+		return config.LogMemory
+	}
+	return where(c.Events.Log, c.EventLogKind(), c.Redis.Use, redisPlace(c), c.RabbitMQAddresses(), c.RabbitMQ.QueuePrefix)
 }
 
 // A giver is the gateway as the one that hands over. Owned by the goroutine of
@@ -57,7 +73,9 @@ func (g *Gateway) unfit() error {
 type giver struct {
 	g         *Gateway
 	frozen    *loop.Frozen
-	listeners int // of the successor
+	listeners int  // of the successor
+	held      bool // nothing comes from the log
+	counters  []form.Counter
 }
 
 func (h *giver) Fits(hello *handover.Hello) error {
@@ -71,9 +89,25 @@ func (h *giver) Fits(hello *handover.Hello) error {
 }
 
 func (h *giver) Welcome() handover.Welcome {
+	g := h.g
 	limit, _ := daemon.SdWatchdogEnabled(false)
-	return handover.Welcome{Loops: h.g.hub.Shards(), Watchdog: max(limit, h.g.watchdog), Sessions: h.g.server.Stats().Sessions}
+	w := handover.Welcome{Loops: g.hub.Shards(), Watchdog: max(limit, g.watchdog), Sessions: g.server.Stats().Sessions}
+	if log, position := g.consumer.Place(); g.lasting() {
+		w.Log = handover.LogPlace{
+			Where: logPlace(g.cfg()), Identity: log, Position: uint64(position), Reading: g.consumer.Status().Connected,
+		}
+	}
+	if g.cluster != nil {
+		place := g.cluster.Place()
+		w.Cluster = &handover.NodePlace{
+			Where: redisPlace(g.cfg()), Number: place.Number, Name: place.Name, Session: place.Session, Connected: place.Connected,
+		}
+	}
+	return w
 }
+
+// lasting reports whether the log that is read outlives the process.
+func (g *Gateway) lasting() bool { return g.events.where() != config.LogMemory }
 
 func (h *giver) Hold(loops int) error {
 	h.listeners = loops
@@ -83,23 +117,74 @@ func (h *giver) Hold(loops int) error {
 func (h *giver) Unhold() { h.g.server.SharePort() }
 
 func (h *giver) Freeze(ctx context.Context) (err error) {
-	h.frozen, err = h.g.server.Freeze(ctx, h.g.eventsBehind)
+	if h.counters == nil {
+		h.counters = h.g.count.all()
+	}
+	h.frozen, err = h.g.server.Freeze(ctx, loop.Rest{Hold: h.hold, Behind: h.behind})
+	if err != nil {
+		h.release()
+	}
 	return err
 }
 
-// eventsBehind says how many events of the log in memory, which ends with the
-// process, have not been delivered.
-func (g *Gateway) eventsBehind() string {
-	_, last, _ := g.events.memory.Kept()
-	if passed := g.hub.Delivered(); uint64(last) > passed {
-		return fmt.Sprintf("%d events of services", uint64(last)-passed)
+// hold has the log and the other nodes give nothing more.
+func (h *giver) hold(ctx context.Context) error {
+	g := h.g
+	for g.forgotten() > 0 {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %d events of services", loop.ErrBusy, g.forgotten())
+		}
 	}
-	return ""
+	if err := g.consumer.Hold(ctx); err != nil {
+		return fmt.Errorf("%w: an event of a service", loop.ErrBusy)
+	}
+	h.held = true
+	if g.cluster == nil {
+		return nil
+	}
+	if err := g.cluster.Hold(ctx); err != nil {
+		return fmt.Errorf("%w: %w", loop.ErrBusy, err)
+	}
+	return nil
+}
+
+// release ends hold.
+func (h *giver) release() {
+	if h.held {
+		h.held = false
+		h.g.consumer.Release()
+	}
+	if h.g.cluster != nil {
+		h.g.cluster.Release()
+	}
+}
+
+// behind says what has not reached Redis.
+func (h *giver) behind() string {
+	if h.g.cluster == nil {
+		return ""
+	}
+	return h.g.cluster.Rest()
+}
+
+// forgotten is how many events that nobody has been given end with the process:
+// those of a log that stands in for one that is not there yet.
+func (g *Gateway) forgotten() uint64 {
+	if g.lasting() || g.events.kind == config.LogMemory {
+		return 0
+	}
+	_, last, _ := g.events.memory.Kept()
+	return uint64(last) - min(g.hub.Delivered(), uint64(last))
 }
 
 func (h *giver) Busy(err error) bool { return errors.Is(err, loop.ErrBusy) }
 
-func (h *giver) Thaw() { h.frozen.Thaw() }
+func (h *giver) Thaw() {
+	h.release()
+	h.frozen.Thaw()
+}
 
 func (h *giver) State() ([]handover.Part, []byte, error) {
 	parts, err := h.frozen.State()
@@ -113,12 +198,58 @@ func (h *giver) State() ([]handover.Part, []byte, error) {
 	for i, p := range parts {
 		all[i] = handover.Part(p)
 	}
-	node := form.Node{Rates: h.g.server.Rates(time.Now())}
-	node.Tokens, node.Users = h.g.verifier.Refused()
-	return all, form.AppendNode(nil, &node), nil
+	return all, form.AppendNode(nil, h.node(time.Now())), nil
 }
 
-func (h *giver) LetGo(fresh func(fd int)) { h.frozen.LetGo(fresh) }
+// node describes what belongs to no event loop.
+func (h *giver) node(now time.Time) *form.Node {
+	g := h.g
+	n := &form.Node{Rates: g.server.Rates(now), Vacant: g.hub.Vacant(now), Ended: g.hub.Ended(now), Log: g.logForm(), Counters: h.counters}
+	n.Tokens, n.Users = g.verifier.Refused()
+	if g.cluster != nil {
+		n.Cluster = g.cluster.Identity(now)
+	}
+	return n
+}
+
+// logForm describes how far the log was read. It is called between Hold and
+// Release of the consumer.
+func (g *Gateway) logForm() (f form.Log) {
+	identity, _ := g.consumer.Place()
+	if identity == "" || !g.lasting() && g.events.kind != config.LogMemory {
+		return f
+	}
+	past := g.consumer.Past()
+	f = form.Log{Identity: identity, Position: uint64(past.Position), Began: uint64(past.Began)}
+	for _, s := range past.Seen {
+		f.Recent = append(f.Recent, form.Event{Hash: s.Hash, Position: uint64(s.Position)})
+	}
+	if g.events.kind != config.LogMemory {
+		return f
+	}
+	f.InMemory = true
+	_, last, entries := g.events.memory.Contents()
+	f.Last = uint64(last)
+	for i := range entries {
+		f.Entries = append(f.Entries, entryForm(&entries[i]))
+	}
+	return f
+}
+
+func entryForm(e *eventlog.Entry) form.Entry {
+	f := form.Entry{Position: uint64(e.Position), Exchange: e.Exchange, Key: e.Key, ID: e.MessageID, App: e.AppID, Trace: e.Trace, Body: e.Body}
+	if !e.Published.IsZero() {
+		f.Published = e.Published.UnixNano()
+	}
+	return f
+}
+
+func (h *giver) LetGo(fresh func(fd int)) {
+	if h.g.cluster != nil {
+		h.g.cluster.Abandon()
+	}
+	h.frozen.LetGo(fresh)
+}
 
 func (h *giver) PassOn() error { return h.g.server.PassPort(h.listeners) }
 
@@ -185,124 +316,4 @@ func (g *Gateway) drainFor(ctx context.Context, why error) {
 	if err := g.server.AwaitSuccessor(ctx); err != nil {
 		g.log.Warn("no successor listens", "error", err)
 	}
-}
-
-// An heir is the gateway as the one that takes over.
-type heir struct {
-	start  launch
-	log    *slog.Logger
-	began  time.Time
-	g      *Gateway // nil until Build
-	stop   func()   // the admin port
-	ended  <-chan error
-	estate *loop.Estate
-}
-
-func (h *heir) Hello() handover.Hello {
-	return handover.Hello{Form: form.Version, Version: version(), Loops: eventLoops(h.start.Config), Digest: digest(h.start.Config)}
-}
-
-func (h *heir) Build(ctx context.Context, w handover.Welcome) (err error) {
-	g := &Gateway{succeeds: true, watchdog: w.Watchdog}
-	if h.g, err = g.open(h.start.Config, h.log); err != nil {
-		return err
-	}
-	if err := g.unfit(); err != nil {
-		return err
-	}
-	if h.stop, err = h.g.serveAdmin(); err != nil {
-		return err
-	}
-	if h.ended, err = h.g.listen(); err != nil {
-		return err
-	}
-	// An event that a service sends to the first connection must be delivered.
-	h.g.read(ctx)
-	return h.g.awaitReading(ctx)
-}
-
-// awaitReading waits until the log of the services' events is being read.
-func (g *Gateway) awaitReading(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, logPatience)
-	defer cancel()
-	for !g.consumer.Status().Connected {
-		select {
-		case <-ctx.Done():
-			return errors.New("the log of the services' events is not being read")
-		case <-time.After(time.Millisecond):
-		}
-	}
-	return nil
-}
-
-// logPatience is how long a successor waits for the log of the services'
-// events.
-const logPatience = 10 * time.Second
-
-func (h *heir) Fits(e *handover.Estate) (err error) {
-	h.began = time.Now()
-	h.estate, err = h.g.server.Estate(e.Loops, e.Conns)
-	return err
-}
-
-func (h *heir) Own(e *handover.Estate, paused time.Duration, begun func()) error {
-	began := time.Now()
-	h.g.verifier.Refuse(e.Node.Tokens, e.Node.Users)
-	h.g.server.TakeRates(e.Node.Rates, began)
-	taken, err := h.estate.Take(context.Background(), begun)
-	h.estate = nil
-	c := &h.g.handovers
-	c.connections.Store(int64(taken.Connections))
-	c.sessions.Store(int64(taken.Sessions))
-	c.lost.Store(int64(taken.Lost))
-	c.bytes.Store(int64(e.Bytes))
-	c.pause.Store(int64(paused + time.Since(began)))
-	h.log.Info("taken over", "connections", taken.Connections, "sessions", taken.Sessions, "lost", taken.Lost,
-		"bytes", e.Bytes, "pause", time.Duration(c.pause.Load()).Round(time.Microsecond))
-	return err
-}
-
-func (h *heir) Fresh(conn net.Conn) { h.g.server.Fresh(conn) }
-
-// close ends what Build has begun, when nothing comes of it.
-func (h *heir) close() {
-	if h.g == nil {
-		return
-	}
-	if h.stop != nil {
-		h.stop()
-	}
-	if h.ended != nil {
-		stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
-		defer cancel()
-		_ = h.g.server.Stop(stop)
-	}
-	h.g.verifier.Close()
-}
-
-// succeed takes the place of the process at the other end of wire, or serves
-// if that one drains or is gone.
-func succeed(ctx context.Context, start launch, wire *handover.Wire) error {
-	log := start.book.Logger
-	h := &heir{start: start, log: log}
-	v := handover.Take(ctx, wire, h, handover.DefaultPace)
-	switch {
-	case v.Owned && v.Err != nil, !v.Owned && !v.Alone:
-		h.close()
-		return fmt.Errorf("take over from the running gateway: %w", v.Err)
-	case v.Alone:
-		log.Warn("nothing is handed over", "why", v.Why)
-	}
-	if !v.Built { // the other one drains
-		start.Server.SharePort = true
-		return serveNew(ctx, start)
-	}
-	r := newReloader(start)
-	defer r.close()
-	defer h.g.verifier.Close()
-	defer h.stop()
-	if v.Alone {
-		h.g.server.SharePort()
-	}
-	return r.during(ctx, h.g, func(ctx context.Context) error { return h.g.attend(ctx, h.ended) })
 }

@@ -93,9 +93,9 @@ func compareSettings(l *config.Loaded, r running) []doctor.Finding {
 		if disk == process || s.Name == "JWT_SECRET" && l.Auth.EphemeralSecret {
 			continue
 		}
-		do := "a restart (websocket-gateway-handover) applies it"
+		do := "systemctl reload, or gateway handover, applies it"
 		if s.Reload {
-			do = fmt.Sprintf("a reload (systemctl reload, or kill -HUP %d) applies it", r.pid)
+			do += fmt.Sprintf("; kill -HUP %d too", r.pid)
 		}
 		found := fmt.Sprintf("%q in effect, %q on disk", s.Show(process), s.Show(disk))
 		if s.Secret {

@@ -11,7 +11,6 @@ import (
 const (
 	packagedProgram = "/usr/bin/gateway"
 	packagedUnit    = "websocket-gateway.service"
-	instanceUnit    = "websocket-gateway@.service" // of the hand-over
 )
 
 // An Installation is the service that the Debian package has set up: what its
@@ -32,17 +31,10 @@ func FindInstallation(program string) *Installation {
 	if !packaged {
 		return nil
 	}
-	name := packagedUnit
-	for _, instance := range []string{"a", "b"} {
-		enabled := root + "/etc/systemd/system/multi-user.target.wants/" + strings.Replace(instanceUnit, "@", "@"+instance, 1)
-		if _, err := os.Lstat(enabled); err == nil {
-			name = instanceUnit
-		}
-	}
 	install := &Installation{root: root, variables: make(map[string]string)}
 	for _, dir := range []string{"/etc/systemd/system/", "/usr/lib/systemd/system/"} {
-		if _, err := os.Stat(root + dir + name); err == nil {
-			install.Unit = root + dir + name
+		if _, err := os.Stat(root + dir + packagedUnit); err == nil {
+			install.Unit = root + dir + packagedUnit
 			break
 		}
 	}
@@ -51,7 +43,7 @@ func FindInstallation(program string) *Installation {
 	}
 	install.apply(install.Unit)
 	for _, dir := range []string{"/usr/lib/systemd/system/", "/etc/systemd/system/"} {
-		changes, _ := filepath.Glob(root + dir + name + ".d/*.conf")
+		changes, _ := filepath.Glob(root + dir + packagedUnit + ".d/*.conf")
 		for _, change := range changes {
 			install.apply(change)
 		}

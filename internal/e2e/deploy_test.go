@@ -265,7 +265,7 @@ func TestSystemdUnit(t *testing.T) {
 	notOnReference(t, "it has none")
 	text := deployFile(t, "systemd/websocket-gateway.service")
 	file := filepath.Join(t.TempDir(), "websocket-gateway.service")
-	writeFile(t, file, strings.Replace(text, "/usr/bin/gateway", gatewaytest.Program(t), 1))
+	writeFile(t, file, strings.Replace(text, "/usr/bin/gateway", gatewaytest.Program(t), 2))
 	if out := run(t, "systemd-analyze", "verify", file); out != "" {
 		t.Error(out)
 	}
@@ -281,10 +281,13 @@ func TestSystemdUnit(t *testing.T) {
 	if shutdown, _ := strconv.Atoi(defaults["SHUTDOWN_TIMEOUT"]); stop*1000 <= shutdown {
 		t.Errorf("TimeoutStopSec=%d, SHUTDOWN_TIMEOUT is %d ms", stop, shutdown)
 	}
-	for name, want := range map[string]string{"Type": "notify", "Restart": "always", "RestartPreventExitStatus": "2", "NoNewPrivileges": "yes"} {
+	for name, want := range map[string]string{"Type": "notify", "NotifyAccess": "all", "RuntimeDirectory": "websocket-gateway", "RuntimeDirectoryMode": "0700", "Restart": "always", "RestartPreventExitStatus": "2", "NoNewPrivileges": "yes"} {
 		if unit[name] != want {
 			t.Errorf("%s=%q, want %s", name, unit[name], want)
 		}
+	}
+	if !strings.Contains(deployFile(t, "systemd/service.env"), "\nHANDOVER_SOCKET=/run/websocket-gateway/") {
+		t.Error("HANDOVER_SOCKET is not in the RuntimeDirectory of the unit")
 	}
 	for line := range strings.Lines(deployFile(t, "systemd/service.env")) {
 		if name, _, found := strings.Cut(line, "="); found && !strings.HasPrefix(line, "#") && !hasKey(defaults, name) {

@@ -50,9 +50,9 @@ func install(t *testing.T, settings ...string) *installed {
 	i.gateway = &gateway{Gateway: g, t: t}
 	i.write(append([]string{
 		"SERVICE_HOST=127.0.0.1", "PORT=" + g.Addr[strings.LastIndex(g.Addr, ":")+1:], "JWT_SECRET=" + gatewaytest.Secret,
-		"PUBLISH_TOKEN=" + gatewaytest.PublishToken, "USE_REDIS=false", "USE_RABBITMQ=false", "DRAIN_PERIOD=100",
+		"PUBLISH_TOKEN=" + gatewaytest.PublishToken, handoverSocket(t), "USE_REDIS=false", "USE_RABBITMQ=false", "DRAIN_PERIOD=100",
 	}, settings...)...)
-	g.Command = i.execStart(t)
+	g.Command = i.execute(t, "ExecStart=")
 	return i
 }
 
@@ -79,12 +79,12 @@ func (i *installed) replace(old, new string) {
 	}
 }
 
-// execStart returns the command of the unit, with paths in the root.
-func (i *installed) execStart(t *testing.T) []string {
+// execute returns a command of the unit, with paths in the root.
+func (i *installed) execute(t *testing.T, what string) []string {
 	t.Helper()
 	unit := read(t, filepath.Join(i.root, "usr/lib/systemd/system/websocket-gateway.service"))
 	for line := range strings.Lines(unit) {
-		if command, ok := strings.CutPrefix(strings.TrimSpace(line), "ExecStart="); ok {
+		if command, ok := strings.CutPrefix(strings.TrimSpace(line), what); ok {
 			words := []string{"env", "-i"} // systemd gives it no environment of a shell's
 			for word := range strings.FieldsSeq(command) {
 				if strings.HasPrefix(word, "/") {
@@ -95,7 +95,7 @@ func (i *installed) execStart(t *testing.T) []string {
 			return words
 		}
 	}
-	t.Fatal("the unit has no ExecStart")
+	t.Fatalf("the unit has no %s", what)
 	return nil
 }
 
@@ -181,7 +181,7 @@ func TestInstalledCommandsReadWhatTheServiceReads(t *testing.T) {
 	// The file is edited, the process goes on with what it has read.
 	i.write("LOG_LEVEL=debug", "PING_INTERVAL=20s")
 	out, _ = i.command("doctor")
-	wantIn(t, "doctor after an edit", out, "LOG_LEVEL", "info", "debug", "reload", "PING_INTERVAL", "20000", "restart")
+	wantIn(t, "doctor after an edit", out, "LOG_LEVEL", "info", "debug", "reload", "PING_INTERVAL", "20000", "kill -HUP", "systemctl reload")
 
 	other := filepath.Join(t.TempDir(), "other.env")
 	writeFile(t, other, "LOG_FORMAT=text\n")
@@ -300,7 +300,7 @@ func TestReloadOfTheInstalledGateway(t *testing.T) {
 		line := i.reload(t, "PING_INTERVAL=20s", "LOG_LEVEL=info")
 		wantIn(t, "the line", line, "LOG_LEVEL: debug -> info", "PING_INTERVAL: 25000 -> 20000", `"needRestart":["PING`)
 		out, _ := i.command("doctor")
-		wantIn(t, "doctor", out, "PING_INTERVAL", "restart")
+		wantIn(t, "doctor", out, "PING_INTERVAL", "systemctl reload")
 		if strings.Contains(out, "LOG_LEVEL ") {
 			t.Errorf("the doctor does not know of the reload:\n%s", out)
 		}

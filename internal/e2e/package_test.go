@@ -50,9 +50,14 @@ func TestDebianPackage(t *testing.T) {
 	if files := run(t, "cat", filepath.Join(control, "conffiles")); files != "/etc/default/websocket-gateway\n" {
 		t.Errorf("conffiles: %s", files)
 	}
+	for _, gone := range []string{"usr/sbin/websocket-gateway-handover", "usr/lib/systemd/system/websocket-gateway@.service"} {
+		if _, err := os.Stat(filepath.Join(root, gone)); err == nil {
+			t.Errorf("%s is in the package: there is one unit", gone)
+		}
+	}
 	// What the files name is in the package.
-	unit := run(t, "cat", filepath.Join(root, "usr/lib/systemd/system/websocket-gateway@.service"))
-	for _, path := range regexp.MustCompile(`(?:ExecStart=|--env-file )(\S+)`).FindAllStringSubmatch(unit, -1) {
+	unit := run(t, "cat", filepath.Join(root, "usr/lib/systemd/system/websocket-gateway.service"))
+	for _, path := range regexp.MustCompile(`(?:ExecStart=|ExecReload=|--env-file )(\S+)`).FindAllStringSubmatch(unit, -1) {
 		if _, err := os.Stat(filepath.Join(root, path[1])); err != nil {
 			t.Errorf("the unit names %s: %v", path[1], err)
 		}
@@ -60,7 +65,7 @@ func TestDebianPackage(t *testing.T) {
 	doc := filepath.Join(root, "usr/share/doc/websocket-gateway")
 	wantLinks(t, doc, "README.md", "SECURITY.md", "docs/operations.md")
 	for _, path := range []string{
-		"usr/sbin/websocket-gateway-handover", "usr/lib/systemd/system/websocket-gateway.service",
+		"usr/lib/systemd/system/websocket-gateway.service",
 		"usr/share/doc/websocket-gateway/copyright", "usr/share/doc/websocket-gateway/licences.gz",
 		"usr/share/bash-completion/completions/gateway",
 	} {

@@ -109,6 +109,23 @@ func (g *Gateway) Run(args ...string) (string, error) {
 // It is stopped when the test ends.
 func (g *Gateway) Launch() {
 	g.t.Helper()
+	g.Begin()
+	ended, cmd := g.ended, g.cmd
+	Await(g.t, "a gateway that answers", func() bool {
+		select {
+		case <-ended:
+			g.dead = true
+			g.t.Fatalf("the gateway ended at its start: %v\n%s", cmd.ProcessState, g.Out)
+		default:
+		}
+		status, _, err := g.Get("/health")
+		return err == nil && status == http.StatusOK
+	})
+}
+
+// Begin is Launch without the wait.
+func (g *Gateway) Begin() {
+	g.t.Helper()
 	if g.cmd == nil {
 		g.t.Cleanup(g.finish)
 	}
@@ -120,16 +137,16 @@ func (g *Gateway) Launch() {
 	ended, cmd := make(chan struct{}), g.cmd
 	go func() { _ = cmd.Wait(); close(ended) }()
 	g.ended, g.dead = ended, false
-	Await(g.t, "a gateway that answers", func() bool {
-		select {
-		case <-ended:
-			g.dead = true
-			g.t.Fatalf("the gateway ended at its start: %v\n%s", cmd.ProcessState, g.Out)
-		default:
-		}
-		status, _, err := g.Get("/health")
-		return err == nil && status == http.StatusOK
-	})
+}
+
+// HasEnded reports whether the process has ended, as the test expects.
+func (g *Gateway) HasEnded() bool {
+	select {
+	case <-g.ended:
+		g.dead = true
+	default:
+	}
+	return g.dead
 }
 
 // AwaitReady waits until the gateway takes part in everything it is to.

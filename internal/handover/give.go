@@ -31,6 +31,26 @@ type Welcome struct {
 	Loops    int           `json:"loops"`
 	Watchdog time.Duration `json:"watchdog"` // of the service manager; 0: none
 	Sessions int64         `json:"sessions"`
+	Log      LogPlace      `json:"log"`
+	Cluster  *NodePlace    `json:"cluster,omitempty"` // nil: without Redis
+}
+
+// A LogPlace is how far a giver has read the log of the services' events; none
+// when it ends with the process.
+type LogPlace struct {
+	Where    string `json:"where"` // a name for where the settings lead
+	Identity string `json:"identity"`
+	Position uint64 `json:"position"`
+	Reading  bool   `json:"reading"` // it can be read now
+}
+
+// A NodePlace is who a giver is among the nodes.
+type NodePlace struct {
+	Where     string `json:"where"`
+	Number    uint32 `json:"number"`
+	Name      string `json:"name"`
+	Session   int64  `json:"session"`
+	Connected bool   `json:"connected"`
 }
 
 // A Part is what one event loop hands over.
@@ -85,6 +105,9 @@ type giving struct {
 	out     Outcome
 	sum     uint32
 	freshMu sync.Mutex // keeps descriptors behind one another on the wire
+
+	lonely     chan struct{} // closed when the taker does not take what comes any more
+	lonelyOnce sync.Once
 }
 
 // Give talks to the taker at the other end until it is decided who serves.
@@ -95,7 +118,7 @@ func Give(ctx context.Context, conn *net.UnixConn, host Host, pace Pace, log *sl
 		return Outcome{Err: err}
 	}
 	defer wire.Close()
-	g := &giving{wire: wire, host: host, pace: pace, log: log}
+	g := &giving{wire: wire, host: host, pace: pace, log: log, lonely: make(chan struct{})}
 	for !g.core.Ended() {
 		g.do(ctx, g.core.Step(g.listen(ctx)))
 	}
@@ -324,7 +347,10 @@ func (g *giving) fresh(fd int) {
 	defer g.freshMu.Unlock()
 	defer unix.Close(fd)
 	if err := g.wire.sendDescriptors(kindFresh, []int{fd}, writeLimit); err != nil {
-		g.log.Warn("a new connection could not be passed on", "error", err)
+		g.lonelyOnce.Do(func() {
+			g.log.Warn("new connections cannot be passed on: the successor has ended", "error", err)
+			close(g.lonely)
+		})
 	}
 }
 
@@ -336,6 +362,7 @@ func (g *giving) passOn(ctx context.Context) {
 	}
 	select {
 	case <-time.After(g.pace.Tail):
+	case <-g.lonely:
 	case <-ctx.Done():
 	}
 }

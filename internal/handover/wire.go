@@ -245,6 +245,9 @@ func descriptors(control []byte) (all []int) {
 	return all
 }
 
+// Pid is the peer's number; 0 when it is in another pid namespace.
+func (w *Wire) Pid() int { return w.pid }
+
 // Close closes the connection, and descriptors that nobody has taken.
 func (w *Wire) Close() error {
 	for _, fd := range w.fds {

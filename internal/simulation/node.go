@@ -179,7 +179,7 @@ func (m *machine) turn(i int) {
 	m.rung[i] = false
 	sh := m.hub.Shard(i)
 	sh.Tasks(m.now())
-	if sh.Drain(drainBytes) == 0 {
+	if sh.Drain(drainBytes) == 0 || sh.Walking() {
 		m.ring(i)
 	}
 	m.reader.resume()

@@ -39,6 +39,10 @@ type Config struct {
 	MaxQueue int           // messages that wait to be published; 65,536
 	MaxBytes int           // bytes of these; 64 MiB
 
+	// Takes is the place of a node that runs, which this process is to take: it
+	// does nothing but listen before Assume. Nil: it is a node of its own.
+	Takes *Place
+
 	// Alone: as long as Redis has not been reached, this node is the only one.
 	Alone bool
 
@@ -65,6 +69,7 @@ type Cluster struct {
 	local  Local // set by Start
 
 	sessions *Sessions // nil: clients do not come back
+	cut      cut       // of the node's channel
 
 	work     chan struct{} // has a token when there is something to do
 	messages chan struct{} // has a token when there is something to publish
@@ -73,6 +78,7 @@ type Cluster struct {
 	mu    sync.Mutex // guards the following
 	node  *core.Node
 	conns *conns // nil while there are none
+	mark  string // of the hand-over under way; "" when Redis was away
 
 	complaints complaints
 	stop       context.CancelFunc
@@ -96,8 +102,12 @@ func New(c Config) (*Cluster, error) {
 	if c.Sockets == nil {
 		c.Sockets = func() int64 { return 0 }
 	}
+	number := rand.Uint32N(1<<31-1) + 1
+	if c.Takes != nil {
+		number = c.Takes.Number
+	}
 	cl := &Cluster{
-		config: c, names: wire.NewNames(c.Prefix, c.DB), number: rand.Uint32N(1<<31-1) + 1,
+		config: c, names: wire.NewNames(c.Prefix, c.DB), number: number,
 		work: make(chan struct{}, 1), messages: make(chan struct{}, 1), redial: make(chan struct{}, 1),
 	}
 	cl.node = core.New(core.Config{
@@ -105,6 +115,10 @@ func New(c Config) (*Cluster, error) {
 		Answer:   c.Server.AnswerTimeout * 2 / 5, // sooner than the connection counts as dead
 		Messages: c.MaxQueue, Bytes: c.MaxBytes, Alone: c.Alone,
 	})
+	if c.Takes != nil {
+		cl.node.Silence()
+		cl.cut.standBy()
+	}
 	return cl, nil
 }
 
@@ -126,6 +140,8 @@ func offer(ch chan struct{}) {
 // goes on trying to reach Redis until Close.
 func (c *Cluster) Start(local Local) {
 	c.local = local
+	var list []core.Delivery
+	c.cut.take = func(body []byte) { list = c.receive(body, list[:0]) }
 	ctx, cancel := context.WithCancel(context.Background())
 	c.stop = cancel
 	c.done.Go(func() { c.connect(ctx) })

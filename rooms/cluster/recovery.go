@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -31,7 +32,10 @@ type Sessions struct {
 	cluster *Cluster
 	node    string
 	holder  SessionHolder // set by start
-	work    chan struct{} // has a token when there is something to do
+	cut     cut           // of its channel
+
+	subscribed atomic.Bool
+	work       chan struct{} // has a token when there is something to do
 
 	mu    sync.Mutex // guards the following
 	core  *sessions.Core
@@ -43,9 +47,16 @@ type Sessions struct {
 // called once at most, before Start.
 func (c *Cluster) Sessions() *Sessions {
 	node := strings.ToLower(rand.Text()[:12])
+	if c.config.Takes != nil {
+		node = c.config.Takes.Name
+	}
 	c.sessions = &Sessions{
 		cluster: c, node: node, work: make(chan struct{}, 1),
 		core: sessions.New(c.names, node), dones: make(map[uint64]func(sessions.Result)),
+	}
+	c.sessions.cut.take = c.sessions.receive
+	if c.config.Takes != nil {
+		c.sessions.cut.standBy()
 	}
 	return c.sessions
 }
@@ -180,14 +191,17 @@ func (s *Sessions) report() {
 
 // subscribe is the goroutine that receives what other nodes ask for.
 func (s *Sessions) subscribe(cs *conns) {
-	tell := func(yes bool) { s.holder.Reachable(yes, time.Now()) }
+	tell := func(yes bool) {
+		s.subscribed.Store(yes)
+		s.holder.Reachable(yes, time.Now())
+	}
 	defer tell(false)
 	hooked := rueidis.WithOnSubscriptionHook(cs.ctx, func(change rueidis.PubSubSubscription) {
 		tell(!strings.HasSuffix(change.Kind, "unsubscribe"))
 	})
 	for cs.ctx.Err() == nil {
 		_ = cs.subscriber.Receive(hooked, cs.subscription(s.cluster.names.SessionChannel(s.node)), func(m rueidis.PubSubMessage) {
-			s.receive([]byte(m.Message))
+			s.cut.receive([]byte(m.Message), time.Now())
 		})
 		tell(false)
 		sleep(cs.ctx, redialMin)

@@ -1,6 +1,6 @@
 package eventlog
 
-import "hash/maphash"
+import "github.com/cespare/xxhash/v2"
 
 // Duplicates recognizes events that a publisher has appended twice, because it
 // did not get the answer to the first time. Two events are the same when they
@@ -11,20 +11,15 @@ import "hash/maphash"
 // Owned by one goroutine.
 type Duplicates struct {
 	window Position
-	seed   maphash.Seed
 	seen   map[uint64]Position // by hash: where the event was last
-	order  []remembered        // a ring, the oldest at head
+	order  []Seen              // a ring, the oldest at head
 	head   int
-}
-
-type remembered struct {
-	hash     uint64
-	position Position
+	digest xxhash.Digest // scratch
 }
 
 // NewDuplicates returns one that remembers the events of so many positions.
 func NewDuplicates(window int) *Duplicates {
-	return &Duplicates{window: Position(window), seed: maphash.MakeSeed(), seen: make(map[uint64]Position)}
+	return &Duplicates{window: Position(window), seen: make(map[uint64]Position)}
 }
 
 // Repeats reports whether an event is a repetition of one within the window,
@@ -40,30 +35,49 @@ func (d *Duplicates) Repeats(e *Entry, id []byte) bool {
 		return true
 	}
 	d.seen[hash] = e.Position
-	d.order = append(d.order, remembered{hash, e.Position})
+	d.order = append(d.order, Seen{hash, e.Position})
 	return false
 }
 
-// hash separates the texts by a byte that UTF-8 does not have.
+// hash separates the texts by a byte that UTF-8 does not have. It is the same in
+// every process.
 func (d *Duplicates) hash(e *Entry, id []byte) uint64 {
-	var h maphash.Hash
-	h.SetSeed(d.seed)
-	h.Write(id)
-	h.WriteByte(0xff)
-	h.WriteString(e.Exchange)
-	h.WriteByte(0xff)
-	h.WriteString(e.Key)
-	h.WriteByte(0xff)
-	h.WriteString(e.AppID)
-	h.WriteByte(0xff)
-	h.Write(e.Body)
+	h := &d.digest
+	h.Reset()
+	_, _ = h.Write(id)
+	for _, text := range [...]string{e.Exchange, e.Key, e.AppID} {
+		_, _ = h.Write(separator)
+		_, _ = h.WriteString(text)
+	}
+	_, _ = h.Write(separator)
+	_, _ = h.Write(e.Body)
 	return h.Sum64()
+}
+
+var separator = []byte{0xff}
+
+// A Seen is an event that is remembered.
+type Seen struct {
+	Hash     uint64
+	Position Position
+}
+
+// Seen returns what is remembered, the oldest first.
+func (d *Duplicates) Seen() []Seen { return append([]Seen(nil), d.order[d.head:]...) }
+
+// Remember takes over what another process has seen of the log.
+func (d *Duplicates) Remember(seen []Seen) {
+	d.Reset()
+	for _, s := range seen {
+		d.seen[s.Hash] = s.Position
+		d.order = append(d.order, s)
+	}
 }
 
 // forget drops what is further back than the window.
 func (d *Duplicates) forget(now Position) {
-	for d.head < len(d.order) && d.order[d.head].position+d.window <= now {
-		delete(d.seen, d.order[d.head].hash)
+	for d.head < len(d.order) && d.order[d.head].Position+d.window <= now {
+		delete(d.seen, d.order[d.head].Hash)
 		d.head++
 	}
 	if d.head*2 > len(d.order) {

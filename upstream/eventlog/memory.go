@@ -51,6 +51,24 @@ func (m *Memory) Kept() (first, last Position, bytes int) {
 	return m.ring.First(), m.ring.Last(), m.ring.Bytes()
 }
 
+// Contents returns the log, for another process to go on with. The entries are
+// read-only.
+func (m *Memory) Contents() (identity string, last Position, entries []Entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.identity, m.last, m.ring.From(0, len(m.ring.entries), nil)
+}
+
+// Restore makes an empty log one that another process has had.
+func (m *Memory) Restore(identity string, last Position, entries []Entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.identity, m.last = identity, last
+	for _, e := range entries {
+		m.ring.Add(e)
+	}
+}
+
 // Open implements Log.
 func (m *Memory) Open(_ context.Context, at Start) (Source, error) {
 	m.mu.Lock()

@@ -58,6 +58,10 @@ func (t *Tail) After() Position { return t.after }
 // Began returns the position behind which this node has read the log.
 func (t *Tail) Began() Position { return t.begin }
 
+// BeganAt tells that the log has been read from behind an earlier position on,
+// by a process before this one.
+func (t *Tail) BeganAt(p Position) { t.begin = p }
+
 // Last returns the position up to which every entry is here.
 func (t *Tail) Last() Position { return t.last }
 

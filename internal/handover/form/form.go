@@ -13,7 +13,7 @@ import (
 
 // Version is the version of the form. It changes with every change of what is
 // written; the processes compare it before anything else is sent.
-const Version = 1
+const Version = 2
 
 // None is the number of a connection that there is not.
 const None = ^uint32(0)
@@ -23,26 +23,8 @@ type Loop struct {
 	Conns    []Conn
 	Sessions []Session
 	Departed []Departed
-}
-
-// A Node is what belongs to no event loop.
-type Node struct {
-	Rates   []Rate    // of addresses
-	Tokens  []Revoked // by id
-	Users   []Revoked
-	Message []byte // room for what later steps of the version need; empty
-}
-
-// A Rate is how far an address is ahead of its rate of handshakes.
-type Rate struct {
-	Source uint64
-	Ahead  time.Duration
-}
-
-// A Revoked is a token, or a user's tokens, that are refused.
-type Revoked struct {
-	Name          string
-	Issued, Until int64 // Unix s; Issued of users only
+	Log      string // identity of the log that the positions below belong to
+	Absent   []Absent
 }
 
 // A Departed is a polling session that has ended a moment ago.
@@ -152,6 +134,7 @@ type Socket struct {
 	Until      int64         // Unix ms at which the token ends; 0: never
 	TokenID    uint64
 	Rooms      []Room
+	Position   uint64 // in the log: everything up to there was given to the socket
 
 	HasClaims   bool
 	Email, Role string
@@ -159,7 +142,10 @@ type Socket struct {
 	ClaimRooms  []string
 
 	Token       string // of the handshake
-	Assembling  bool   // attachments are awaited
+	Asks        bool   // the handshake asked for recovery
+	Recovers    bool   // the client may come back to Session
+	Session     Record
+	Assembling  bool // attachments are awaited
 	Packet      []byte
 	Attachments [][]byte
 	Want        uint32
@@ -169,6 +155,24 @@ type Socket struct {
 type Room struct {
 	Name     string
 	Announce bool
+	From     uint64 // position at which the socket joined it; of a session that recovers
+}
+
+// A Record is what a socket has whose client may come back to its session.
+type Record struct {
+	PID         string
+	Token       uint64
+	Given, Last uint64
+	At          int64 // Unix ms at which the connection ended; of an absent one
+	Lost        bool  // events for it were lost
+	Gone        bool  // another node has the session
+}
+
+// An Absent is a socket without a connection, which stays in its rooms for a
+// while.
+type Absent struct {
+	Socket Socket
+	Left   time.Duration
 }
 
 // ErrForm says that bytes are not what a writer of this version writes.
@@ -288,14 +292,8 @@ func (w *walker) loop(l *Loop) {
 	list(w, &l.Conns, 8, w.conn)
 	list(w, &l.Sessions, 16, w.session)
 	list(w, &l.Departed, 2, func(d *Departed) { w.text(&d.SID); w.span(&d.Left) })
-}
-
-func (w *walker) node(n *Node) {
-	list(w, &n.Rates, 2, func(r *Rate) { w.u64(&r.Source); w.span(&r.Ahead) })
-	revoked := func(r *Revoked) { w.text(&r.Name); w.i64(&r.Issued); w.i64(&r.Until) }
-	list(w, &n.Tokens, 3, revoked)
-	list(w, &n.Users, 3, revoked)
-	w.bytes(&n.Message)
+	w.text(&l.Log)
+	list(w, &l.Absent, 16, func(a *Absent) { w.socket(&a.Socket); w.span(&a.Left) })
 }
 
 func (w *walker) conn(c *Conn) {
@@ -367,7 +365,7 @@ func (w *walker) polling(p *Polling) {
 
 func (w *walker) socket(s *Socket) {
 	w.u8(&s.Phase)
-	w.bools(&s.Warned, &s.Deadline, &s.HasClaims, &s.NamesRooms, &s.Assembling)
+	w.bools(&s.Warned, &s.Deadline, &s.HasClaims, &s.NamesRooms, &s.Assembling, &s.Asks, &s.Recovers)
 	w.u16(&s.Lead)
 	w.u32(&s.Issued)
 	w.span(&s.Ahead)
@@ -376,7 +374,11 @@ func (w *walker) socket(s *Socket) {
 	w.span(&s.Left)
 	w.i64(&s.Until)
 	w.u64(&s.TokenID)
-	list(w, &s.Rooms, 2, func(r *Room) { w.text(&r.Name); w.bools(&r.Announce) })
+	list(w, &s.Rooms, 3, func(r *Room) { w.text(&r.Name); w.bools(&r.Announce); w.u64(&r.From) })
+	w.u64(&s.Position)
+	if s.Recovers {
+		w.record(&s.Session)
+	}
 	if s.HasClaims {
 		w.text(&s.Email)
 		w.text(&s.Role)
@@ -388,6 +390,15 @@ func (w *walker) socket(s *Socket) {
 		list(w, &s.Attachments, 1, w.bytes)
 		w.u32(&s.Want)
 	}
+}
+
+func (w *walker) record(r *Record) {
+	w.text(&r.PID)
+	w.u64(&r.Token)
+	w.u64(&r.Given)
+	w.u64(&r.Last)
+	w.i64(&r.At)
+	w.bools(&r.Lost, &r.Gone)
 }
 
 // AppendLoop appends the form of l.
@@ -402,20 +413,6 @@ func ReadLoop(b []byte) (*Loop, error) {
 	w, l := walker{b: b, reading: true}, &Loop{}
 	w.loop(l)
 	return l, w.end()
-}
-
-// AppendNode appends the form of n.
-func AppendNode(b []byte, n *Node) []byte {
-	w := walker{b: b}
-	w.node(n)
-	return w.b
-}
-
-// ReadNode reads what AppendNode wrote. The values refer to b.
-func ReadNode(b []byte) (*Node, error) {
-	w, n := walker{b: b, reading: true}, &Node{}
-	w.node(n)
-	return n, w.end()
 }
 
 func (w *walker) end() error {

@@ -15,6 +15,8 @@ package core
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -58,6 +60,7 @@ type Node struct {
 	connected bool
 	mine      wire.Lease // what the lease says
 	batches   uint64     // the id of the last one
+	mode      mode
 	leaving   bool
 	left      bool   // nothing of this node is left in Redis
 	farewell  uint64 // id of the batch that takes the lease back
@@ -87,8 +90,8 @@ func New(c Config) *Node {
 	return n
 }
 
-// alone reports whether there are no other nodes as far as anybody knows.
-func (n *Node) alone() bool { return n.c.Alone && !n.lease.Reached() }
+// Alone reports whether there are no other nodes as far as anybody knows.
+func (n *Node) Alone() bool { return n.c.Alone && !n.lease.Reached() }
 
 // Occupied, Vacated and Counted tell of a room: see rooms.Cluster.
 func (n *Node) Occupied(room, by string) { n.directory.Occupied(room, by) }
@@ -106,13 +109,22 @@ func (n *Node) Counted(room string, count int, now time.Time) { n.members.Counte
 func (n *Node) Members(room string) int { return n.members.Members(room, n.lease.Gone) }
 
 // Elsewhere reports whether another node may hold a room.
-func (n *Node) Elsewhere(room string) bool { return !n.alone() && n.directory.Elsewhere(room) }
+func (n *Node) Elsewhere(room string) bool { return !n.Alone() && n.directory.Elsewhere(room) }
+
+// OfOthers reports whether one of the sessions that were read from a room is
+// another node's, and not known to be over.
+func (n *Node) OfOthers(sessions []string) bool {
+	return slices.ContainsFunc(sessions, func(text string) bool {
+		session, err := strconv.ParseInt(text, 10, 64)
+		return err == nil && wire.NodeOf(session) != n.c.Node && !n.lease.Dead(session)
+	})
+}
 
 // Publish queues what a client says to a room. While Redis is away, what is
 // volatile is dropped.
 func (n *Node) Publish(room string, m *codec.Message) {
 	switch {
-	case n.alone() || n.leaving:
+	case n.Alone() || n.leaving:
 	case m.Volatile && (n.lease.Away() || !n.connected):
 		n.stats.away++
 	default:
@@ -157,6 +169,9 @@ func (n *Node) Subscribed(yes bool, now time.Time) {
 	}
 	n.lease.Subscribed(yes, now)
 }
+
+// IsSubscribed reports what Subscribed was told.
+func (n *Node) IsSubscribed() bool { return n.lease.IsSubscribed() }
 
 // Lost tells that Redis may have forgotten what it was told, and what this node
 // has in mind: the connection was lost, or the database flushed.

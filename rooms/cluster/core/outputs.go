@@ -10,7 +10,7 @@ import (
 // Take returns a batch that is to be sent now, but for messages. It is called
 // until there is none.
 func (n *Node) Take(now time.Time) (b wire.Batch, ok bool) {
-	if !n.connected || n.left {
+	if !n.connected || n.left || n.mode == silent {
 		return b, false
 	}
 	id := n.batches + 1
@@ -27,11 +27,14 @@ func (n *Node) take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 	if n.farewell != 0 {
 		return b, false
 	}
+	if session, _ := n.lease.Session(); session == 0 && n.mode == resting {
+		return b, false // the next session is for the next process to begin
+	}
 	if b, ok = n.lease.Take(id, n.mine, now); ok {
 		return b, true
 	}
-	if b, ok = n.orders.Take(id, now); ok {
-		return b, true
+	if b, ok = n.orders.Take(id, now); ok || n.mode == resting {
+		return b, ok
 	}
 	if b, ok = n.directory.Take(id, now); ok {
 		return b, true
@@ -59,7 +62,7 @@ func (n *Node) takeBack(id uint64) (b wire.Batch, ok bool) {
 // TakeMessages returns a batch of messages that is to be sent now. It is called
 // until there is none.
 func (n *Node) TakeMessages() (b wire.Batch, ok bool) {
-	if !n.connected || !n.outbox.Ready() {
+	if !n.HasMessages() {
 		return b, false
 	}
 	if b, ok = n.outbox.Take(n.batches+1, asked{n}); ok {
@@ -69,10 +72,10 @@ func (n *Node) TakeMessages() (b wire.Batch, ok bool) {
 }
 
 // HasMessages reports whether TakeMessages may have something.
-func (n *Node) HasMessages() bool { return n.connected && n.outbox.Ready() }
+func (n *Node) HasMessages() bool { return n.connected && n.mode != silent && n.outbox.Ready() }
 
 // HasWork reports whether Take may have something, because of rooms.
-func (n *Node) HasWork() bool { return n.connected && n.directory.Waiting() }
+func (n *Node) HasWork() bool { return n.connected && n.mode == working && n.directory.Waiting() }
 
 // Next returns when Tick wants to be called, and Take after it; zero: not
 // before there is another input.

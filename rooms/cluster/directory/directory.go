@@ -10,6 +10,7 @@
 package directory
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -233,6 +234,33 @@ func (d *Directory) Vacated(room string, now time.Time) {
 		d.lingering = append(d.lingering, due{e, now.Add(d.c.Linger)})
 	}
 }
+
+// A Vacancy is a room that nobody is in, and that Redis has for a while yet.
+type Vacancy struct {
+	Room, By string
+	Left     time.Duration
+}
+
+// Vacant returns the rooms that nobody is in.
+func (d *Directory) Vacant(now time.Time) (all []Vacancy) {
+	for _, e := range d.all {
+		if !e.occupied {
+			all = append(all, Vacancy{e.room, e.by, d.c.Linger - now.Sub(e.vacant)})
+		}
+	}
+	slices.SortFunc(all, func(a, b Vacancy) int { return cmp.Compare(a.Left, b.Left) })
+	return all
+}
+
+// Linger notes a room that was vacant in another process. They are noted in the
+// order of their ends, before all others.
+func (d *Directory) Linger(v Vacancy, now time.Time) {
+	d.Occupied(v.Room, v.By)
+	d.Vacated(v.Room, now.Add(v.Left-d.c.Linger))
+}
+
+// Flying reports whether batches are under way.
+func (d *Directory) Flying() bool { return len(d.flights) > 0 }
 
 // overdue reports whether nobody has come back in time.
 func (d *Directory) overdue(e *entry, now time.Time) bool {

@@ -108,6 +108,22 @@ func (l *Lease) Session() (session int64, former []int64) {
 	return l.session, l.former
 }
 
+// State returns the session, or the last one, those before it, and whether it is
+// live.
+func (l *Lease) State() (session int64, former []int64, isLive bool) {
+	return l.session, l.former, l.phase == live
+}
+
+// Assume makes the session of another process this one's, if that is live and
+// this node gets what others publish; the next one begins otherwise.
+func (l *Lease) Assume(session int64, former []int64, isLive bool, now time.Time) {
+	l.session, l.former, l.sessions = session, former, 1
+	l.phase, l.next = none, now
+	if isLive && l.subscribed {
+		l.phase, l.begun, l.reached = live, true, true
+	}
+}
+
 // Begun reports once for each session that it has begun.
 func (l *Lease) Begun() bool {
 	b := l.begun

@@ -25,6 +25,13 @@ const (
 	share = 8
 )
 
+// A Tally is how many members of a room a node has.
+type Tally struct {
+	Room    string
+	Node    uint32
+	Members int
+}
+
 // A tally is how many members another node has said it has.
 type tally struct {
 	node    uint32
@@ -234,6 +241,42 @@ func (m *Members) Forget(room string) {
 	if c := m.rooms[room]; c != nil && c.own == 0 {
 		delete(m.rooms, room)
 		m.rooms = shrink.Map(m.rooms, &m.peak)
+	}
+}
+
+// Owes reports whether rooms are about to be told that others have asked for.
+func (m *Members) Owes() bool { return len(m.asked) > 0 }
+
+// State returns what other nodes have told of rooms, and what they were told
+// of those of which they know too little.
+func (m *Members) State() (heard, told []Tally) {
+	for room, c := range m.rooms {
+		for _, t := range c.tallies {
+			heard = append(heard, Tally{room, t.node, t.members})
+		}
+		if c.untold() {
+			told = append(told, Tally{Room: room, Members: c.told})
+		}
+	}
+	return heard, told
+}
+
+// Inherit takes over what another process has said and heard as this node. It
+// had as many members in each room as there are now.
+func (m *Members) Inherit(heard, told []Tally, now time.Time) {
+	for _, c := range m.rooms {
+		c.told = c.own
+	}
+	for _, t := range told {
+		if c := m.rooms[t.Room]; c != nil {
+			c.told = t.Members
+			m.Counted(t.Room, c.own, now)
+		}
+	}
+	for _, t := range heard {
+		if m.rooms[t.Room] != nil {
+			m.Heard(t.Room, t.Node, t.Members)
+		}
 	}
 }
 

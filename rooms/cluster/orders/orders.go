@@ -94,6 +94,18 @@ func (o *Orders) Current() bool { return o.session != 0 && o.loaded == o.session
 // Saved reports whether Redis has everything.
 func (o *Orders) Saved() bool { return len(o.queue)+len(o.batch) == 0 }
 
+// Unsaved returns the forms of orders that Redis does not have.
+func (o *Orders) Unsaved() []string { return slices.Concat(o.batch, o.queue) }
+
+// Inherit takes over orders that another process could not save.
+func (o *Orders) Inherit(forms []string, now time.Time) {
+	for _, form := range forms {
+		if order, err := wire.ParseOrder([]byte(form), now); err == nil {
+			o.Keep(*order, now)
+		}
+	}
+}
+
 // Obey returns the orders that were found in Redis since it was called last, and
 // that this node did not know.
 func (o *Orders) Obey() (list []rooms.Order) { list, o.obey = o.obey, nil; return list }

@@ -124,6 +124,9 @@ func (o *Outbox) Sharded(yes bool) { o.sharded = yes }
 // Queued is the number of messages that wait or are under way.
 func (o *Outbox) Queued() int { return o.queued }
 
+// Busy reports whether messages wait, or are under way.
+func (o *Outbox) Busy() bool { return o.queued > 0 || len(o.flights) > 0 || o.head < len(o.ready) }
+
 // Ready reports whether Take may have something.
 func (o *Outbox) Ready() bool { return o.head < len(o.ready) && len(o.flights) < maxFlights }
 

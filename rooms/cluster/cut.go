@@ -1,0 +1,139 @@
+package cluster
+
+import (
+	"strings"
+	"sync"
+	"time"
+)
+
+// A cut divides what comes on a channel between a process and the one that
+// takes its place, which both get everything for a while, in the same order: the
+// first one publishes a mark there, takes what comes before it, and the other
+// one what comes behind. Safe for concurrent use.
+type cut struct {
+	take func(body []byte) // with mu held, so one after the other
+
+	mu      sync.Mutex // guards the following
+	phase   cutPhase
+	mark    string
+	reached chan struct{} // closed when the mark has come
+	kept    [][]byte
+	size    int
+	until   time.Time // of cutSkips
+}
+
+// cutPhase is what is done with what comes.
+type cutPhase uint8
+
+const (
+	cutTakes cutPhase = iota // it is taken
+	cutEnds                  // it is taken until the mark comes, and kept then
+	cutKeeps                 // it is kept
+	cutSkips                 // it is dropped until the mark comes, and taken then
+)
+
+// markPrefix is what no message begins with.
+const markPrefix = "\x00hand-over "
+
+const (
+	maxKept = 32 << 20 // bytes that wait for a hand-over; what is older is dropped
+
+	// skipTime is for how long a mark is waited for that may have been lost with
+	// a connection.
+	skipTime = 2 * time.Second
+)
+
+// receive is told what comes, in order, by one goroutine.
+func (c *cut) receive(body []byte, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	marked := c.mark != "" && string(body) == c.mark
+	if c.phase == cutSkips && (marked || now.After(c.until)) {
+		c.phase = cutTakes
+	}
+	switch c.phase {
+	case cutTakes:
+		c.pass(body)
+	case cutEnds:
+		c.pass(body)
+		if marked {
+			c.phase = cutKeeps
+			close(c.reached)
+		}
+	case cutKeeps:
+		c.keep(body)
+	}
+}
+
+// pass has something be taken that is no mark.
+func (c *cut) pass(body []byte) {
+	if !strings.HasPrefix(string(body[:min(len(body), len(markPrefix))]), markPrefix) {
+		c.take(body)
+	}
+}
+
+func (c *cut) keep(body []byte) {
+	c.kept = append(c.kept, body)
+	for c.size += len(body); c.size > maxKept; c.kept = c.kept[1:] {
+		c.size -= len(c.kept[0])
+	}
+}
+
+// end has what comes from mark on be kept. reached is closed when it has come.
+// Without a mark that is what comes from now on.
+func (c *cut) end(mark string) (reached <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mark, c.reached = mark, make(chan struct{})
+	if c.phase = cutEnds; mark == "" {
+		c.phase = cutKeeps
+		close(c.reached)
+	}
+	return c.reached
+}
+
+// standBy has everything be kept, until begin.
+func (c *cut) standBy() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.phase = cutKeeps
+}
+
+// begin has what was kept be taken from mark on, and what comes. Without a mark
+// that is everything. goOn ends what end has begun, for the process that did.
+func (c *cut) begin(mark string, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mark = mark
+	c.phase, c.until = cutTakes, now.Add(skipTime)
+	from := 0
+	if mark != "" {
+		c.phase, from = cutSkips, len(c.kept)
+		for i, body := range c.kept {
+			if string(body) == mark {
+				c.phase, from = cutTakes, i+1
+				break
+			}
+		}
+	}
+	c.flush(from)
+}
+
+// goOn takes back what end has done.
+func (c *cut) goOn() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase != cutEnds && c.phase != cutKeeps {
+		return
+	}
+	c.phase = cutTakes
+	c.flush(0)
+}
+
+// flush takes what was kept. c.mu is held.
+func (c *cut) flush(from int) {
+	for _, body := range c.kept[from:] {
+		c.pass(body)
+	}
+	c.kept, c.size = nil, 0
+}

@@ -1,0 +1,102 @@
+package upstream
+
+import (
+	"context"
+	"sync"
+
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+// A process that takes another one's place goes on in the log where that one
+// is. The sockets that it takes over each know their position, and ignore what
+// is at or below it.
+
+// A place is how far a log has been read. Safe for concurrent use.
+type place struct {
+	mu       sync.Mutex // guards the following
+	log      string     // identity; "" before the log was open
+	position eventlog.Position
+}
+
+func (p *place) set(log string, position eventlog.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.log, p.position = log, position
+}
+
+func (p *place) pass(position eventlog.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.position = position
+}
+
+// Place returns the identity of the log that is read, and the position up to
+// which everything was given to the rooms or is being given to them. The
+// identity is "" when the log has not been open.
+func (c *Consumer) Place() (log string, position eventlog.Position) {
+	c.at.mu.Lock()
+	defer c.at.mu.Unlock()
+	return c.at.log, c.at.position
+}
+
+// Hold has nothing more be given to the rooms, until Release. It returns when
+// the entry at hand is with them. The error is ctx's.
+func (c *Consumer) Hold(ctx context.Context) error {
+	select {
+	case c.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Release ends Hold.
+func (c *Consumer) Release() { <-c.turn }
+
+// Resume has reading go on behind a position of a log. It is called before Run.
+// Should the log be another one by then, that is read from its beginning.
+func (c *Consumer) Resume(log string, behind eventlog.Position) {
+	c.start = eventlog.Start{From: eventlog.FromPosition, Position: behind + 1}
+	c.follower.reader.Expect(log)
+	c.follower.fresh = false
+	c.begun(log, behind, true)
+}
+
+// A Past is what a process knows of the log that it has read.
+type Past struct {
+	Position eventlog.Position // everything up to there was given to its rooms
+	Began    eventlog.Position // it has read what is behind; 0: not known
+	Seen     []eventlog.Seen   // to recognize events that come twice
+}
+
+// Past is called between Hold and Release.
+func (c *Consumer) Past() Past {
+	p := Past{Seen: c.intake.duplicates.Seen()}
+	_, p.Position = c.Place()
+	if c.history != nil {
+		c.history.mu.Lock()
+		defer c.history.mu.Unlock()
+		p.Began = c.history.tail.Began()
+	}
+	return p
+}
+
+// Inherit takes over what another process knows of the same log. It is called
+// between Hold and Release, before the first entry. Entries that the other one
+// has given to the rooms come again: they are kept for clients that come back,
+// and given to nobody.
+func (c *Consumer) Inherit(p Past) {
+	_, position := c.Place()
+	n := 0
+	for n < len(p.Seen) && p.Seen[n].Position <= position {
+		n++
+	}
+	c.intake.duplicates.Remember(p.Seen[:n])
+	c.intake.given = p.Position
+	c.config.Rooms.Passed(uint64(p.Position))
+	if c.history != nil && p.Began != 0 {
+		c.history.mu.Lock()
+		defer c.history.mu.Unlock()
+		c.history.tail.BeganAt(p.Began)
+	}
+}
