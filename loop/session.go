@@ -48,6 +48,7 @@ type session struct {
 	reason  rooms.Reason // for closing
 	ended   bool
 	msgpack bool // has sent a packet of socket.io-msgpack-parser
+	replay  bool // is sent what it missed: see mostPending
 }
 
 // newSession opens a session on w, with the options in the head of its first
@@ -82,7 +83,7 @@ func (s *session) Send(m *codec.Message) {
 		return
 	}
 	s.w.outbox.push(&s.queue, m)
-	switch limit := s.w.server.live().MaxPending; {
+	switch limit := s.mostPending(); {
 	case int(s.queue.bytes) <= limit/2:
 	case s.writable():
 		// The loop is behind, not the client.
@@ -93,6 +94,19 @@ func (s *session) Send(m *codec.Message) {
 		return
 	}
 	s.touch()
+}
+
+// Replay implements rooms.Replayer.
+func (s *session) Replay() { s.replay = true }
+
+// mostPending is how many bytes may wait for the session: more for a client that
+// is sent what it missed, until it has taken that.
+func (s *session) mostPending() int {
+	most := s.w.server.live().MaxPending
+	if s.replay {
+		most += s.w.server.config.MaxReplay
+	}
+	return most
 }
 
 // writable reports whether the next flush writes from the session's queue.
@@ -238,6 +252,7 @@ func (s *session) flush(now time.Time) {
 		return
 	case s.ws != nil:
 		s.ws.flush()
+		s.replay = s.replay && s.backed
 	case s.poll.parked != nil && s.hasAnswer():
 		s.answerPoll()
 	}

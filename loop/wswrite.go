@@ -67,7 +67,7 @@ func (c *wsConn) write(b []byte) {
 	if c.s.backed = waiting > 0; c.s.backed {
 		c.w.owe(c, c.holds())
 	}
-	if waiting > c.w.server.live().MaxPending {
+	if waiting > c.s.mostPending() {
 		c.s.Close(rooms.ReasonSlowConsumer)
 	}
 }

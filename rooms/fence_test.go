@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -318,5 +319,24 @@ func TestOffsets(t *testing.T) {
 		if o, ok := ParseOffset(text); ok {
 			t.Errorf("%q is %+v", text, o)
 		}
+	}
+}
+
+func TestWhatIsForgottenIsForgottenInRedis(t *testing.T) {
+	redis := &drawer{records: map[string]*Record{}}
+	w, _ := newPast(t, 1, func(c *Config) {
+		c.Recovery.Remote, c.Recovery.Grace, c.Recovery.PerUser, c.Recovery.MaxSessions = redis, 0, 3, 5
+	})
+	for i := range 20 {
+		g := w.guest("user" + strconv.Itoa(i%4))
+		g.hangUp()
+		w.settle()
+	}
+	if n := len(redis.records); n != 5 {
+		t.Errorf("Redis has %d records, want 5", n)
+	}
+	w.guest("ann").text("1") // says goodbye
+	if n := len(redis.records); n != 5 {
+		t.Errorf("Redis has %d records after a goodbye, want 5", n)
 	}
 }

@@ -47,47 +47,83 @@ type storm struct {
 // told that it was not recovered.
 func TestAStormOfReturns(t *testing.T) {
 	t.Parallel()
+	st := newStorm(t, "storm")
+	finish := st.begin(stormClients, (*stranded).live)
+	kill := func(g *gateway) { g.Kill() }
+	for i, end := range []func(g *gateway){kill, (*gateway).drain, kill, kill} {
+		time.Sleep(1500 * time.Millisecond) // of cuts
+		st.restart(i%2, end)
+	}
+	time.Sleep(time.Second)
+	returns, recovered := finish()
+	if returns < 5*stormClients || recovered*100 < returns*99 {
+		t.Errorf("%d of %d returns were recovered", recovered, returns)
+	}
+}
+
+// TestARollingUpdateLosesNothing for clients that asked for recovery, while
+// events are published and the gateways are restarted one after the other.
+func TestARollingUpdateLosesNothing(t *testing.T) {
+	t.Parallel()
+	st := newStorm(t, "rolling")
+	finish := st.begin(rollingClients, (*stranded).follow)
+	for i := range st.nodes {
+		time.Sleep(500 * time.Millisecond) // of load
+		st.restart(i, (*gateway).drain)
+	}
+	if returns, recovered := finish(); returns < rollingClients || recovered != returns {
+		t.Errorf("%d of %d returns were recovered", recovered, returns)
+	}
+}
+
+const rollingClients = 100
+
+func newStorm(t *testing.T, name string) *storm {
 	f := newFleet(t)
-	st := &storm{fleet: f, service: f.service("storm"), calm: make(chan struct{}), quiet: make(chan struct{})}
+	st := &storm{fleet: f, service: f.service(name), calm: make(chan struct{}), quiet: make(chan struct{})}
 	for i := range st.nodes {
 		st.nodes[i] = f.start()
 		st.up[i].Store(true)
 	}
-	published := make(chan error, 1)
-	ended := make(chan struct{})
+	return st
+}
+
+// begin has events published and clients live. finish ends that, waits until
+// each client has all it must get, and returns how often clients came back.
+func (st *storm) begin(clients int, live func(s *stranded)) (finish func() (returns, recovered int64)) {
+	published, ended := make(chan error, 1), make(chan struct{})
 	go func() { published <- st.publish(ended) }()
-	var clients sync.WaitGroup
-	for i := range stormClients {
-		s := newStranded(t, st, i)
-		clients.Go(func() { s.live() })
+	var all sync.WaitGroup
+	for i := range clients {
+		s := newStranded(st.t, st, i)
+		all.Go(func() { live(s) })
 	}
-	kill := func(g *gateway) { g.Kill() }
-	for i, end := range []func(g *gateway){kill, (*gateway).drain, kill, kill} {
-		time.Sleep(1500 * time.Millisecond) // of cuts
-		st.up[i%2].Store(false)
-		st.reasons(st.nodes[i%2])
-		end(st.nodes[i%2])
-		st.nodes[i%2].Launch()
-		st.nodes[i%2].AwaitReady()
-		st.up[i%2].Store(true)
+	return func() (int64, int64) {
+		close(st.calm)
+		time.Sleep(200 * time.Millisecond) // some events more
+		close(ended)
+		if err := <-published; err != nil {
+			st.t.Fatal(err)
+		}
+		close(st.quiet)
+		all.Wait()
+		for _, g := range st.nodes {
+			st.reasons(g)
+		}
+		st.t.Logf("%d returns, %d recovered", st.returns.Load(), st.recovered.Load())
+		return st.returns.Load(), st.recovered.Load()
 	}
-	time.Sleep(time.Second)
-	close(st.calm)
-	time.Sleep(200 * time.Millisecond)
-	close(ended)
-	if err := <-published; err != nil {
-		t.Fatal(err)
-	}
-	close(st.quiet)
-	clients.Wait()
-	for _, g := range st.nodes {
-		st.reasons(g)
-	}
-	returns, recovered := st.returns.Load(), st.recovered.Load()
-	t.Logf("%d returns, %d recovered", returns, recovered)
-	if returns < 5*stormClients || recovered*100 < returns*99 {
-		t.Errorf("%d of %d returns were recovered", recovered, returns)
-	}
+}
+
+// restart ends a gateway and starts it again.
+func (st *storm) restart(node int, end func(g *gateway)) {
+	g := st.nodes[node]
+	st.up[node].Store(false)
+	st.reasons(g)
+	end(g)
+	g.Launch()
+	g.AwaitReady()
+	st.up[node].Store(true)
 }
 
 // reasons logs what became of the clients that came back to a gateway.
@@ -185,6 +221,23 @@ func (s *stranded) live() {
 			s.leave()
 		}
 		time.Sleep(time.Duration(s.random.IntN(400)) * time.Millisecond)
+	}
+}
+
+// follow stays connected as long as the gateway has it, and comes back then.
+func (s *stranded) follow() {
+	for !s.t.Failed() && s.arrive() {
+		for s.client.Err() == nil {
+			select {
+			case <-s.storm.calm:
+				s.finish()
+				return
+			default:
+				s.change()
+				s.listen(50 * time.Millisecond)
+			}
+		}
+		s.listen(0)
 	}
 }
 
