@@ -55,7 +55,7 @@ func (m *machine) recoveryConfig() rooms.Recovery {
 	}
 	m.recovery = newSessionsDriver(m)
 	return rooms.Recovery{
-		Mode: rooms.RecoveryAsked, Window: v.window, Grace: v.grace, MaxEvents: v.events, MaxBytes: m.r.limits.pending / 2,
+		Mode: rooms.RecoveryAsked, Window: v.window, Grace: v.grace, MaxEvents: v.events, MaxBytes: m.r.limits.pending,
 		History: m.reader.history, Remote: m.recovery, Report: m.returned,
 	}
 }
