@@ -26,7 +26,6 @@ const (
 	core      = "rooms/cluster/core/core.go"
 	record    = "rooms/record.go"
 	session   = "rooms/session.go"
-	sessions  = "rooms/sessions.go"
 	comeback  = "rooms/comeback.go"
 	history   = "upstream/history.go"
 	tail      = "upstream/eventlog/tail.go"
@@ -88,7 +87,6 @@ var mutants = []mutant{
 	{"a return begins behind what was sent last, and not behind what came", record, "default:\n\t\treturn position, RecoveryDone", "default:\n\t\treturn max(position, r.Last), RecoveryDone", 0},
 	{"fences are not compared", record, "case o.Fence != r.Fence:", "case false:", 0},
 	{"a session that was not given away keeps its fence", comeback, "if c.record.Orphan {\n\t\ts.session.fence", "if false {\n\t\ts.session.fence", 0},
-	{"a session that is taken while Redis has not its rooms keeps its fence", session, "r.Orphan = n.saves > 0", "r.Orphan = false", 0},
 	{"a join that Redis did not take is acknowledged without another fence", session, "if !saved {\n\t\t\ts.session.fence", "if false {\n\t\t\ts.session.fence", 0},
 	{"who comes back joins its rooms anew", comeback, "n.joins[i] = room.From", "_, _ = i, n", 0},
 	{"what comes during a return is not sent", comeback, "if c.held[i].Position > floor {", "if false {", 0},
@@ -99,8 +97,5 @@ var mutants = []mutant{
 	{"a position that the log uses itself is a gap for who comes back", history, "if e.Position > f.next+f.holes ||", "if e.Position > f.next ||", 0},
 	{"the history knows an event by its first room only", tail, "for _, r := range i.more {", "for _, r := range i.more[:0] {", 0},
 	{"the history forgets that it dropped events", tail, "t.after = item.entry.Position", "_ = item.entry", 0},
-	{"a session that is put back stays removed from Redis", comeback, "from.keepEnded(false) // other nodes were told that it is gone", "", 0},
-	{"a session without positions is put back on another node", comeback, "case r.Ended && r.Node != hub.nodeName() && !r.placed():", "case false:", 300040},
-	{"a session that departs while it is taken is lost", sessions, "found == RecoveryDone && form != nil {", "found == RecoveryDone && form == nil {", 0},
 	{"a count that comes late stays", core, "n.members.Heard(room, from, count) {", "n.members.Heard(room, from, count) && false {", 20080},
 }
