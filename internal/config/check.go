@@ -29,7 +29,7 @@ func (c Config) contradictions() (wrong []error) {
 			"JWT_SECRET: want a value with NODE_ENV=%s (or JWT_PUBLIC_KEY, or JWT_JWKS_URL)", c.Server.Environment))
 	}
 	if c.Deployed() && c.Auth.Secret != "" && len(c.Auth.Secret) < MinSecret && !c.Auth.AllowWeakSecret {
-		wrong = append(wrong, fmt.Errorf("JWT_SECRET: %d bytes, want %d or more: openssl rand -base64 48 makes one; ALLOW_WEAK_SECRET=true takes it as it is",
+		wrong = append(wrong, fmt.Errorf("JWT_SECRET: %d bytes, want %d or more: openssl rand -base64 48 makes one; ALLOW_WEAK_SECRET=true accepts it",
 			len(c.Auth.Secret), MinSecret))
 	}
 	if c.Rooms.Policy == authz.Webhook && c.Rooms.AuthURL == "" {

@@ -39,32 +39,18 @@ type world struct {
 	logging sync.Mutex // held while an event is delivered to the nodes
 }
 
-// shared is the Redis of all tests that leave theirs alive, each with a prefix
-// of its own.
-var shared struct {
-	once  sync.Once
-	redis *redistest.Server
-	err   error
-}
-
 func TestMain(m *testing.M) {
 	flag.Parse()
 	_ = flag.Set("test.parallel", "6") // they wait for Redis most of the time
 	code := m.Run()
-	if shared.redis != nil {
-		shared.redis.Close()
-	}
+	redistest.CloseShared()
 	os.Exit(code)
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	parallel(t)
-	shared.once.Do(func() { shared.redis, shared.err = redistest.Start(nil) })
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
-	return &world{t: t, redis: shared.redis, prefix: newPrefix(t)}
+	return &world{t: t, redis: redistest.Shared(t), prefix: newPrefix(t)}
 }
 
 // parallel has tests, not benchmarks, run beside each other.
@@ -85,9 +71,7 @@ func newOwnWorld(t testing.TB, args ...string) *world {
 	t.Helper()
 	parallel(t)
 	redis, err := redistest.Start(nil, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(redis.Close)
 	return &world{t: t, redis: redis, prefix: newPrefix(t)}
 }
