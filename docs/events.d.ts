@@ -15,6 +15,8 @@ export interface ServerEvents {
   session_ended(body: { reason: string }): void;
   /** Sent when the client came back to its session and is in that room again; see recovery. */
   room_state(body: { room: string; members: number }): void;
+  /** Sent when only to clients with recovery: it carries an offset. */
+  recovery_state(body: Record<string, unknown>): void;
   /** Sent when the user may no longer be in that room, and the socket has left it. */
   room_revoked(body: { room: string; reason: string }): void;
   /** Sent when another socket joined a room of this one. */

@@ -32,6 +32,7 @@ var serverBodies = map[string][]member{
 	"token_expiring_soon": {{name: "expiresIn", typ: whole}},
 	"session_ended":       {{name: "reason", typ: text}},
 	"room_state":          {{name: "room", typ: text}, {name: "members", typ: whole}},
+	"recovery_state":      {},
 	"room_revoked":        {{name: "room", typ: text}, {name: "reason", typ: text}},
 	"user_joined":         sender,
 	"user_left":           sender,
