@@ -14,14 +14,14 @@ const maxRooms = 10_000 // rooms one event may go to
 // roomPrefixes are what the name of a room that clients can be in begins with.
 var roomPrefixes = []string{rooms.ConversationPrefix, rooms.NotificationPrefix, rooms.UserPrefix}
 
-// A template makes names of rooms out of an event's members.
+// A template makes names of rooms from an event's members.
 type template struct {
 	text  string
 	parts []part
 	list  bool // one part is a list: a room for each element
 }
 
-// A part is fixed text or a member's place.
+// A part is fixed text, or the value of a member.
 type part struct {
 	text string
 	from []int // slots, the first that is there; nil: text
@@ -93,8 +93,7 @@ func (t *template) check() error {
 	return nil
 }
 
-// expand adds the template's rooms. Where a member is missing it
-// adds none.
+// expand adds the template's rooms, none if a member is missing.
 func (e *Encoder) expand(t *template) error {
 	if !t.list {
 		return e.expandOne(t, nil)
@@ -171,8 +170,7 @@ func (e *Encoder) expandOne(t *template, element []byte) error {
 	return nil
 }
 
-// absent reports whether a member says nothing: it is not there, null or the
-// empty text.
+// absent reports whether a member is missing, null or the empty string.
 func absent(value []byte) bool {
 	return len(value) == 0 || string(value) == "null" || string(value) == `""`
 }

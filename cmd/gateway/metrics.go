@@ -11,8 +11,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A collector turns the counters of the house into Prometheus metrics when
-// they are asked for. Safe for concurrent use.
+// A collector exports the counters of loop, rooms and the process as Prometheus
+// metrics. Safe for concurrent use.
 type collector struct{ g *Gateway }
 
 // A figure is one Prometheus metric and where its value comes from.
