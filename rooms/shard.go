@@ -50,6 +50,7 @@ type Shard struct {
 	done  int         // of the batch
 	walk  walk        // under way
 	said  []saying    // by clients of this shard, that wait
+	cut   bool        // Drain has not looked whether the mailbox has more
 	call  Call        // of the event being handled; one at a time
 }
 
@@ -92,8 +93,12 @@ func (sh *Shard) Tasks(now time.Time) {
 // One call gives messages to a portion of members; while Walking, more wait for
 // the next call. Should a delivery panic, the next call goes on behind it.
 func (sh *Shard) Drain(budget int) int {
-	taken := sh.done < len(sh.batch)
-	for steps := portion; steps > 0; {
+	sh.cut = false
+	for steps := portion; ; {
+		if steps <= 0 {
+			sh.cut = true
+			return budget
+		}
 		said := sh.walk.said
 		steps -= sh.step(steps)
 		switch {
@@ -101,14 +106,15 @@ func (sh *Shard) Drain(budget int) int {
 			return budget
 		case sh.next(said):
 			steps--
-		case taken || budget <= 0:
+		case budget <= 0:
 			return budget
 		default:
 			sh.batch, budget = sh.mailbox.takeBroadcasts(sh.batch[:0], budget)
-			sh.done, taken = 0, true
+			if sh.done = 0; len(sh.batch) == 0 {
+				return budget
+			}
 		}
 	}
-	return budget
 }
 
 func (sh *Shard) deliver(b Broadcast) {

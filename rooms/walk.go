@@ -46,10 +46,10 @@ type saying struct {
 	except  *Socket
 }
 
-// Walking reports whether members wait for their portion of a broadcast. Drain
-// gives it to them.
+// Walking reports whether the last Drain has ended with its portion, so that
+// members or the mailbox wait for the next.
 func (sh *Shard) Walking() bool {
-	return sh.walk.room != nil || len(sh.said) > 0 || sh.done < len(sh.batch)
+	return sh.walk.room != nil || len(sh.said) > 0 || sh.done < len(sh.batch) || sh.cut
 }
 
 // start begins a walk through r, which may be nil.

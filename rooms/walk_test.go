@@ -115,6 +115,35 @@ func TestAHugeRoomIsToldInPortions(t *testing.T) {
 	}
 }
 
+// TestNothingStaysInTheMailbox behind broadcasts that use a portion up, whole or
+// all but a member of it.
+func TestNothingStaysInTheMailbox(t *testing.T) {
+	for _, members := range []int{1, portion/2 - 1, portion / 2, portion - 2, portion - 1, portion, portion + 1, 2 * portion} {
+		c := newMany(t)
+		var last *Socket
+		for range members {
+			last = c.add("conversation:all")
+		}
+		m := messages(5)
+		next := 0
+		deliver := func() {
+			if next < len(m) {
+				c.hub.Deliver(Broadcast{Room: "conversation:all", Message: m[next], Position: uint64(next + 1)})
+				next++
+				c.hub.Passed(uint64(next))
+			}
+		}
+		for range 4 {
+			deliver()
+		}
+		c.drain(deliver) // the last one when the others are under way
+		if c.shard.Pending() != 0 || !slices.Equal(last.got(), m[:next]) || c.shard.Position() != uint64(next) {
+			t.Errorf("%d members: %d pending, the last has got %d of %d messages, position %d",
+				members, c.shard.Pending(), len(last.got()), next, c.shard.Position())
+		}
+	}
+}
+
 // TestMembersComeAndGoDuringAWalk: who was there when it began and still is when
 // its turn comes gets the message, once.
 func TestMembersComeAndGoDuringAWalk(t *testing.T) {
