@@ -89,7 +89,7 @@ func (s *source) read(wait time.Duration) rueidis.Completed {
 	return count.Block(wait.Milliseconds()).Streams().Key(s.log.config.Key).Id(from).Build()
 }
 
-var errOtherLog = errors.New("redis: the stream was deleted and created again")
+var errOtherLog = errors.New("redis: the stream was deleted and made anew")
 
 // unchanged reports an error when the log has become another one, or ends
 // before what was read of it.
