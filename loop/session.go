@@ -48,6 +48,7 @@ type session struct {
 	reason  rooms.Reason // for closing
 	ended   bool
 	msgpack bool // has sent a packet of socket.io-msgpack-parser
+	replay  bool // is sent what it missed: see mostPending
 }
 
 // newSession opens a session on w, with the options in the head of its first
@@ -85,7 +86,7 @@ func (s *session) Send(m *codec.Message) {
 	if s.blocked {
 		s.w.hold(s, i)
 	}
-	switch limit := s.w.server.live().MaxPending; {
+	switch limit := s.mostPending(); {
 	case int(s.queue.bytes) <= limit/2:
 	case s.writable():
 		// The loop is behind, not the client.
@@ -102,6 +103,19 @@ func (s *session) Send(m *codec.Message) {
 func (s *session) dropQueue() {
 	s.w.unblock(s)
 	s.w.outbox.drop(&s.queue)
+}
+
+// Replay implements rooms.Replayer.
+func (s *session) Replay() { s.replay = true }
+
+// mostPending is how many bytes may wait for the session: more for a client that
+// is sent what it missed, until it has taken that.
+func (s *session) mostPending() int {
+	most := s.w.server.live().MaxPending
+	if s.replay {
+		most += s.w.server.config.MaxReplay
+	}
+	return most
 }
 
 // writable reports whether the next flush writes from the session's queue.
@@ -244,6 +258,7 @@ func (s *session) flush(now time.Time) {
 		return
 	case s.ws != nil:
 		s.ws.flush()
+		s.replay = s.replay && s.blocked
 	case s.poll.parked != nil && s.hasAnswer():
 		s.answerPoll()
 	}

@@ -129,7 +129,7 @@ func (c *wsConn) leave(b []byte) {
 	}
 	c.w.block(c.s)
 	c.w.owe(c, c.holds())
-	if waiting > c.w.server.live().MaxPending {
+	if waiting > c.s.mostPending() {
 		c.s.Close(rooms.ReasonSlowConsumer)
 	}
 }

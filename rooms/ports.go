@@ -25,6 +25,15 @@ type Sink interface {
 	Source() uint64
 }
 
+// A Replayer is a Sink that lets more wait than usual for a client that is sent
+// what it missed.
+type Replayer interface {
+	Sink
+
+	// Replay tells that what is sent from now on is that.
+	Replay()
+}
+
 // Identity is who a verified token speaks for.
 type Identity struct {
 	UserID  string    // never empty for a verified token; "": no user

@@ -34,13 +34,13 @@ type Config struct {
 	Logger *slog.Logger
 
 	RetryMin time.Duration // first pause before trying again; 0: 100 ms
-	RetryMax time.Duration // longest one; 0: 1 s
+	RetryMax time.Duration // longest one; 0: 500 ms
 }
 
 const (
 	defaultWindow   = 500
 	defaultRetryMin = 100 * time.Millisecond
-	defaultRetryMax = time.Second
+	defaultRetryMax = 500 * time.Millisecond
 )
 
 // check returns an error for what is missing, and fills in the rest.

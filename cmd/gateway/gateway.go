@@ -263,6 +263,7 @@ func (g *Gateway) doorConfig(connections int) loop.Config {
 		MaxHead:              cfg.Limits.HeadSize,
 		MaxPayload:           cfg.Limits.HTTPBufferSize,
 		MaxPending:           cfg.Limits.PendingBytes,
+		MaxReplay:            cfg.Recovery.MaxBytes,
 		MaxConnections:       connections,
 		MaxPerAddress:        cfg.Limits.PerIP,
 		MaxOwed:              g.maxOwed(),

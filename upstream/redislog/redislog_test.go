@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,46 @@ func TestAnEntryIsReadAsItWasAppended(t *testing.T) {
 			t.Errorf("%+v\nwant %+v", got[i], want[i])
 		}
 	}
+}
+
+// TestAWaitThatIsEndedKeepsTheConnection: clients that come back have the wait
+// for entries ended, each for a moment.
+func TestAWaitThatIsEndedKeepsTheConnection(t *testing.T) {
+	l := newLog(t)
+	s := open(t, l, eventlog.Start{From: eventlog.FromNext, Window: 100})
+	add(t, l, 1)
+	next(t, s, 1)
+	connections := func() int {
+		t.Helper()
+		text, err := redistest.Shared(t).CLI("INFO", "stats")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(text) {
+			if number, ok := strings.CutPrefix(line, "total_connections_received:"); ok {
+				n, err := strconv.Atoi(strings.TrimSpace(number))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+		}
+		t.Fatalf("no number of connections in %s", text)
+		return 0
+	}
+	before := connections()
+	for range 50 {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		if entries, err := s.Next(ctx, time.Minute); err != nil || len(entries) > 0 {
+			t.Fatalf("%v, %v", entries, err)
+		}
+	}
+	if n := connections() - before - 1; n > 1 { // one is that of the question
+		t.Errorf("%d connections were made while the wait was ended 50 times", n)
+	}
+	add(t, l, 3)
+	next(t, s, 3)
 }
 
 func TestTheLogIsReadFromAnywhere(t *testing.T) {
