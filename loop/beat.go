@@ -18,26 +18,26 @@ import (
 // delivery without beats, where the floor of the benchmark costs 9.
 const beatInterval = 8 * time.Millisecond
 
-// awakeBeats is after how many beats without any event a loop sleeps. A beat
-// costs two wake-ups, the loop's and the monitor's, and to be woken costs 65, so
-// after about 32 beats the loop has paid for staying awake what sleeping would
-// have cost: it never pays more than twice as much as if it knew when the next
-// event comes. Idle gateways, measured: 2 loops cost 17 ms of CPU a second
-// when they always beat, and 32 loops 113 ms.
+// awakeBeats is the number of ticks without any event after which a loop
+// sleeps. A tick costs two wake-ups, the loop's and the monitor's; being woken
+// from sleep costs 65. So after about 32 ticks staying awake has cost as much
+// as sleeping would have: a loop never pays more than twice what it would if it
+// knew when the next event comes. Idle gateways, measured: 2 loops cost 17 ms
+// of CPU a second if they always tick, and 32 loops 113 ms.
 const awakeBeats = 32
 
-// longestSleep is how long a loop sleeps at most. All loops of a process wake
-// together for it, and so wake the monitor once.
+// longestSleep is the longest time a loop sleeps. All loops of a process wake
+// up together for it, and so wake the monitor once.
 const longestSleep = time.Minute
 
-// A beat is an event loop's own timer, a timerfd among its connections: the
-// one wake-up is all it costs. Owned by its event loop.
+// A beat is the ticker of an event loop, a timerfd among its connections. Each
+// tick costs one wake-up. Owned by its event loop.
 type beat struct {
-	w  *worker // nil until it is enrolled
-	fd int     // of the timer, beside the one that is enrolled
+	w  *worker // nil until it is registered
+	fd int     // of the timer, beside the registered duplicate
 }
 
-// newBeat makes a timer and returns it as gnet takes it.
+// newBeat creates the timerfd and returns it as a connection for gnet.
 func newBeat() (*beat, net.Conn, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
@@ -55,26 +55,26 @@ func newBeat() (*beat, net.Conn, error) {
 	return b, conn, nil
 }
 
-// set has the timer ring after a time, and then at intervals; 0: once.
+// set sets the timer to expire after a time, and then at intervals; 0: once.
 func (b *beat) set(after, interval time.Duration) error {
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(after)), Interval: unix.NsecToTimespec(int64(interval))}
 	return os.NewSyscallError("timerfd_settime", unix.TimerfdSettime(b.fd, 0, &spec, nil))
 }
 
-// traffic is the timer's event.
+// traffic is called at each tick.
 func (b *beat) traffic(c gnet.Conn) gnet.Action {
 	_, _ = c.Discard(-1)
 	b.w.onBeat()
 	return gnet.None
 }
 
-// close ends it, when the engine stops.
+// close closes the timer when the engine stops.
 func (b *beat) close() {
 	_ = unix.Close(b.fd)
 	b.w.beat, b.w.asleep = nil, false
 }
 
-// stir notes that something happens on the loop. A loop that slept beats again.
+// stir records that something happens on the loop. A sleeping loop ticks again.
 func (w *worker) stir() {
 	w.quiet = 0
 	if w.asleep {

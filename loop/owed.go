@@ -8,34 +8,34 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// What a loop holds for a client is bounded for each of them: what waits to be
-// read (MaxPending), and what has come of a message that is not whole yet
-// (MaxPayload). It is bounded for all of them together too (MaxOwed): a thousand
-// that stop in the middle at once must not take the memory of the rest. When it
-// comes to that, each loop that holds more than its share ends those with the
+// The bytes held for one client are limited: what waits to be read by it
+// (MaxPending), and an incomplete message from it (MaxPayload). Their sum over
+// all clients of the node is limited too (MaxOwed), so that a thousand clients
+// that stop in the middle at once do not take the memory of the rest. Beyond
+// it, each loop that holds more than its share closes the clients with the
 // most.
 
 // Messages that wait for blocked WebSockets are shared, and counted once
 // (blocked.go).
 
-// owedPollsEvery is how many looks at those who are known to owe come between
-// two at polling sessions, of which all have to be asked.
+// owedPollsEvery: polling sessions, all of which have to be asked, are looked
+// at once in so many looks at the known debtors.
 const owedPollsEvery = 10
 
-// A debtor is whom a loop holds bytes for: a connection or a polling session.
+// A debtor is a connection or polling session that bytes are held for.
 type debtor interface {
 	holds() int         // how many bytes, but for messages that it shares with others
 	waits() int         // bytes of those
 	shed(now time.Time) // ends it
 }
 
-// owed is one loop's part of it. Owned by its event loop.
+// owed has the bytes that one loop holds for clients. Owned by its event loop.
 type owed struct {
 	by    map[debtor]int // bytes at the last look, where there were any
 	looks int
 }
 
-// owe notes how many bytes are held for d.
+// owe records how many bytes are held for d.
 func (w *worker) owe(d debtor, bytes int) {
 	before, known := w.owed.by[d]
 	switch {
@@ -49,8 +49,8 @@ func (w *worker) owe(d debtor, bytes int) {
 	w.stats.Owed.Add(int64(bytes - before))
 }
 
-// lookAtOwed is called each wheelTick while the loop is awake: gnet does not tell when a client has
-// read what was waiting for it.
+// lookAtOwed updates the figures. It is called each wheelTick while the loop is
+// awake, because gnet does not tell when a client has read what waited for it.
 func (w *worker) lookAtOwed(now time.Time) {
 	for d := range w.owed.by {
 		w.owe(d, d.holds())
@@ -68,15 +68,15 @@ func (w *worker) lookAtPolls() {
 	}
 }
 
-// overdrawn reports whether too much is held on the node, and more than its
-// share on this loop.
+// overdrawn reports whether the node holds too much, and this loop more than
+// its share.
 func (w *worker) overdrawn() bool {
 	most := int64(w.server.live().MaxOwed)
 	loops := int64(len(w.server.workers))
 	return most > 0 && w.stats.Owed.Load()*loops > most && w.server.owed() > most
 }
 
-// owed is what is held on all loops.
+// owed returns the bytes held on all loops.
 func (s *Server) owed() (n int64) {
 	for _, w := range s.workers {
 		n += w.stats.Owed.Load()
@@ -84,7 +84,7 @@ func (s *Server) owed() (n int64) {
 	return n
 }
 
-// shed ends debtors until the loop has no more than its share.
+// shed closes debtors until the loop holds no more than its share.
 func (w *worker) shed(now time.Time) {
 	if !w.overdrawn() {
 		return
@@ -134,7 +134,8 @@ func (c *wsConn) waits() int {
 	return int(c.s.queue.bytes)
 }
 
-// shed implements debtor. It closes at once: what waits is the matter.
+// shed implements debtor. It closes at once, without waiting for pending bytes
+// to be written.
 func (c *wsConn) shed(now time.Time) {
 	if c.s != nil && !c.probing {
 		c.s.end(rooms.ReasonShed, now)

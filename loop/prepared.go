@@ -7,20 +7,20 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// prepareInterval is how often the answers of Config.Prepared are made anew. It
+// prepareInterval is how often the answers of Config.Prepared are renewed. It
 // is one of the few things that an idle process does: each time costs 0.3 ms.
 const prepareInterval = time.Second
 
-// answers are the replies that loops give without asking the handler, by path.
-// Immutable: each round makes new ones.
+// answers are the replies that loops send without calling the handler, by path.
+// Immutable; each round makes new ones.
 type answers struct {
 	made     time.Time
-	draining bool // made after the drain had begun
+	draining bool // made after the drain began
 	byPath   map[string]*reply
 }
 
-// prepare asks the handler for the answers of Config.Prepared. It blocks for as
-// long as the handler does.
+// prepare calls the handler for the answers of Config.Prepared. It blocks for
+// as long as the handler does.
 func (s *Server) prepare() {
 	if len(s.config.Prepared) == 0 {
 		return
@@ -52,8 +52,8 @@ func (s *Server) keepPrepared() {
 	}
 }
 
-// prepared returns the answer to a request, nil when there is none that is
-// young enough. One made before a drain began is never given behind that.
+// prepared returns the prepared answer to a request, nil if there is none that
+// is recent. An answer from before a drain is not sent during the drain.
 func (h *httpConn) prepared(head *codec.Head) *reply {
 	a := h.w.server.answers.Load()
 	if a == nil || time.Since(a.made) > preparedMaxAge || a.draining != h.w.server.draining.Load() {

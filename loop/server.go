@@ -21,24 +21,24 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A Server is the front door: a gnet engine and its workers. Its exported
-// methods are safe for concurrent use; the gnet callbacks run on the event
-// loops, but for OnBoot and OnTick.
+// A Server is a gnet engine and its workers, one for each event loop. Its
+// exported methods are safe for concurrent use; gnet's callbacks run on the
+// event loops, except OnBoot and OnTick.
 type Server struct {
 	gnet.BuiltinEventEngine
 
-	config  Config                 // of the start
-	tuned   atomic.Pointer[Config] // what of it Tune has changed
+	config  Config                 // as passed to New
+	tuned   atomic.Pointer[Config] // with what Tune has changed
 	admin   *admin
 	guard   *guard
 	workers []*worker
 	port    int
-	listen  string          // the address as gnet is told it
+	listen  string          // the address passed to gnet
 	ctx     context.Context // ends with the engine
 
 	engine  gnet.Engine
 	ready   chan struct{} // closed when every loop is up
-	waiting atomic.Int32  // what the loops still lack
+	waiting atomic.Int32  // connections of the loops' own that are not registered yet
 
 	mu sync.Mutex // guards loop in each worker
 
@@ -52,11 +52,11 @@ type Server struct {
 	notices   notices
 	bootErr   atomic.Pointer[error]
 
-	heir atomic.Pointer[func(fd int)] // who gets what is accepted; nil: we do
-	turn atomic.Int64                 // whose turn it is among the loops, see Fresh
+	heir atomic.Pointer[func(fd int)] // gets accepted connections; nil: they are served here
+	turn atomic.Int64                 // the loop for the next connection, see Fresh
 }
 
-// New prepares a server; nothing listens yet.
+// New returns a server that does not listen yet; see Run.
 func New(c Config) (*Server, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func New(c Config) (*Server, error) {
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
 	s := &Server{config: c, port: port, listen: listenAddress(host, port), admin: newAdmin(c.Handler, c.Log), guard: newGuard(&c), ready: make(chan struct{})}
 	s.tuned.Store(&s.config)
-	s.waiting.Store(int32(2 * c.Loops)) // an again and a beat each
+	s.waiting.Store(int32(2 * c.Loops)) // an eventfd and a ticker each
 	for i := range c.Loops {
 		s.workers = append(s.workers, newWorker(s, i))
 	}
@@ -102,10 +102,10 @@ func (s *Server) live() *Config { return s.tuned.Load() }
 // debug reports whether each session is logged.
 func (s *Server) debug() bool { return s.config.Log.Enabled(context.Background(), slog.LevelDebug) }
 
-// Tune takes new values for the fields that may change while clients are
-// served: Origins, Authorised, DrainPeriod, MaxPending, MaxConnections, MaxPerAddress,
-// Handshakes, HandshakesPerAddress, Bytes and MaxOwed. It keeps the others. An
-// error changes nothing.
+// Tune changes the fields that may change while clients are served: Origins,
+// Authorised, DrainPeriod, MaxPending, MaxConnections, MaxPerAddress,
+// Handshakes, HandshakesPerAddress, Bytes and MaxOwed. Other fields of c are
+// ignored. If it returns an error, nothing has changed.
 func (s *Server) Tune(c Config) error {
 	next := s.config
 	next.Origins, next.Authorised, next.DrainPeriod = c.Origins, c.Authorised, c.DrainPeriod
@@ -131,28 +131,28 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Draining reports whether Drain has been called.
 func (s *Server) Draining() bool { return s.draining.Load() }
 
-// closed reports whether new sessions are refused because the node drains.
-// Whoever has connected to a node that has a successor is served: from its
-// next connection on it is the successor's.
+// closed reports whether new sessions are refused because the node drains. If a
+// successor listens, connections that were accepted here are still served;
+// their next connection goes to the successor.
 func (s *Server) closed() bool { return s.draining.Load() && !s.succeeded.Load() }
 
-// ErrEngine says that the engine ended without having been told to.
+// ErrEngine is returned by Run when the engine ended without Stop.
 var ErrEngine = errors.New("loop: the event engine stopped by itself")
 
-// ErrPortTaken says that another process began to listen on the port while this
-// one did.
+// ErrPortTaken is returned by Run when another process began to listen on the
+// port at the same time.
 var ErrPortTaken = errors.New("loop: another process has just begun to listen on this port, and SHARE_PORT is not set")
 
 // Run listens and serves until Stop. Any other end of the engine is an error:
-// a process without its engine serves nobody, and should be restarted.
+// the process serves nobody then and should be restarted.
 func (s *Server) Run() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	s.ctx = ctx
 	err := gnet.Run(s, "tcp://"+s.listen,
 		gnet.WithNumEventLoop(s.config.Loops),
-		// One listener a loop: with a single accepting loop, running out of
-		// descriptors ends the engine before OnOpen can say no.
+		// One listener for each loop: with a single accepting loop, running out
+		// of descriptors ends the engine before OnOpen can refuse.
 		gnet.WithReusePort(true),
 		gnet.WithReuseAddr(true),
 		gnet.WithReadBufferCap(readBuffer),
@@ -178,10 +178,10 @@ func (s *Server) Stop(ctx context.Context) error {
 	return s.engine.Stop(ctx)
 }
 
-// Tight tells whether memory is short. New sessions get 503 meanwhile.
+// Tight sets whether memory is short. While it is, new sessions get 503.
 func (s *Server) Tight(tight bool) { s.tight.Store(tight) }
 
-// sessions is how many Engine.IO sessions are open.
+// sessions returns the number of open Engine.IO sessions.
 func (s *Server) sessions() (n int64) {
 	for _, w := range s.workers {
 		n += w.stats.Sessions.Load()
@@ -198,8 +198,9 @@ func (s *Server) Stats() Totals {
 	return t
 }
 
-// TurnAge is how long ago the loop that lags most took its last turn, or was to
-// wake for it. A healthy loop takes one every beatInterval at least, or sleeps.
+// TurnAge returns how long ago the loop that lags most took its last turn, or
+// was to wake up for it. A healthy loop takes one at least every beatInterval,
+// or sleeps.
 func (s *Server) TurnAge(now time.Time) time.Duration {
 	var oldest time.Duration
 	for _, w := range s.workers {
@@ -214,8 +215,8 @@ func (s *Server) OnBoot(e gnet.Engine) gnet.Action {
 	return gnet.None
 }
 
-// OnTick runs in a goroutine of its own, once: it is the first callback that
-// finds the loops running.
+// OnTick runs once, in a goroutine of its own: it is the first callback after
+// the loops were started.
 func (s *Server) OnTick() (time.Duration, gnet.Action) {
 	door, err := findDoor(s.port)
 	if err == nil && !s.config.Successor {
@@ -235,10 +236,9 @@ func (s *Server) OnTick() (time.Duration, gnet.Action) {
 	return math.MaxInt64, gnet.None
 }
 
-// boot enrolls two connections in every loop: a socket pair, which it needs to
-// come back to unfinished work, and its timer. gnet does not list its loops,
-// but it deals registered connections out in turn, so this is also how each is
-// met for the first time.
+// boot registers two connections with every loop: an eventfd, to continue
+// unfinished work, and its ticker. gnet does not list its loops, but it deals
+// registered connections out in turn, so this is also how each loop is found.
 func (s *Server) boot() error {
 	for range s.workers {
 		if err := s.enroll(newAgain()); err != nil {
@@ -253,7 +253,8 @@ func (s *Server) boot() error {
 	return nil
 }
 
-// enroll has gnet take a loop's own connection, if it could be made.
+// enroll registers a connection of a loop's own with gnet, if it could be
+// created.
 func (s *Server) enroll(own any, conn net.Conn, err error) error {
 	if err == nil {
 		_, err = s.engine.Register(gnet.NewContext(gnet.NewNetConnContext(s.ctx, conn), own))
@@ -271,7 +272,7 @@ func (s *Server) started() {
 	}
 }
 
-// sweep has the guard forget whom it can, until the engine ends.
+// sweep calls the guard's sweep regularly, until the engine ends.
 func (s *Server) sweep() {
 	for every := time.NewTicker(sweepInterval); ; {
 		select {
@@ -284,8 +285,8 @@ func (s *Server) sweep() {
 	}
 }
 
-// worker returns the worker of a loop. A loop that shows itself for the first
-// time, by its socket pair or by an early client, takes the next one.
+// worker returns the worker of a loop. A loop that is seen for the first time,
+// by its eventfd or by an early client, gets the next free worker.
 func (s *Server) worker(loop gnet.EventLoop) *worker {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -308,8 +309,8 @@ func (s *Server) loopOf(w *worker) gnet.EventLoop {
 	return w.loop
 }
 
-// OnOpen is called when a connection was accepted, or enrolled: one of a loop's
-// own, or one that has moved.
+// OnOpen is called when a connection was accepted or registered: a client's,
+// one of a loop's own, or one that was moved.
 func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	w := s.worker(c.EventLoop())
 	w.enter()
@@ -350,7 +351,7 @@ func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	return refusal, gnet.Close
 }
 
-// forgetInput reads what the client of a refused connection has said so far:
+// forgetInput discards what the client of a refused connection has sent:
 // closing with unread input resets the connection, and the refusal would be
 // lost.
 func (w *worker) forgetInput(c gnet.Conn) {
@@ -365,7 +366,7 @@ func (s *Server) open(c gnet.Conn, w *worker, from caller) *httpConn {
 	return h
 }
 
-// refusal is what a connection gets for which there is no room.
+// refusal is the answer to a connection over the limit.
 var refusal = []byte("HTTP/1.1 " + strconv.Itoa(http.StatusServiceUnavailable) +
 	" Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
@@ -390,8 +391,8 @@ func (s *Server) OnTraffic(c gnet.Conn) (action gnet.Action) {
 	return gnet.Close
 }
 
-// OnClose is called once for each connection, whoever closed it, and so also
-// while one of our own calls is on the stack.
+// OnClose is called once for each connection, whoever closed it. It may be
+// called while one of our own calls to gnet is on the stack.
 func (s *Server) OnClose(c gnet.Conn, err error) gnet.Action {
 	reason := rooms.ReasonTransportClosed
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -5,26 +5,24 @@ import (
 	"time"
 )
 
-// How a loop shares itself out. Everything a session is sent is queued by
-// Sink.Send and written later, by flush, so that what came together leaves
-// with one write(2). A turn is: run the tasks in the mailbox, take input that
-// was paused, take broadcasts from the mailbox, flush.
+// How a loop divides its time. Everything that a session is sent is queued by
+// Sink.Send and written later by flush, so that what comes together is written
+// with one write(2). A turn: run the tasks in the mailbox, resume paused input,
+// take broadcasts from the mailbox, flush.
 //
-//   - A turn queues a broadcast for a portion of a room's members (rooms.Shard),
-//     so the members of a large room are touched over several turns.
-//   - A turn writes to flushBatch sessions. When more are touched, by a
-//     broadcast into a large room, they queue up in the backlog and the loop
-//     comes back for them after a round of epoll: its sockets are never more
-//     than one batch of writes away.
-//   - A cycle ends when everybody has been touched by the broadcasts taken in it,
-//     and written to. A cycle takes deliverBatch bytes of broadcasts from
-//     the mailbox and no more, so that a reader that keeps up is never given more
-//     between two writes than it may have pending, however far the loop is
-//     behind. Services wait (Hub.Deliver) and clients wait (paused) instead.
+//   - A turn queues a broadcast for a portion of a room's members
+//     (rooms.Shard), so a large room takes several turns.
+//   - A turn writes to flushBatch sessions. If a broadcast into a large room
+//     touches more, they wait in the backlog, and the loop continues after a
+//     round of epoll: a socket never waits for more than one batch of writes.
+//   - A cycle ends when every session has been touched by the broadcasts taken
+//     in it, and written to. A cycle takes at most deliverBatch bytes of
+//     broadcasts from the mailbox, so a client that keeps up is never given
+//     more between two writes than it may have pending, however far the loop is
+//     behind. Services wait instead (Hub.Deliver), and so do clients (paused).
 
-// touched are the sessions of a loop that have something to be written. A
-// session is in it at most once: session.dirty says that it is. Owned by its
-// event loop.
+// touched has the sessions of a loop that are to be written to. A session is in
+// it at most once: session.dirty says that it is. Owned by its event loop.
 type touched struct {
 	fresh   []*session // since the last flush
 	spare   []*session // empty, to become fresh
@@ -38,8 +36,7 @@ func (t *touched) add(s *session) { t.fresh = append(t.fresh, s) }
 // left reports whether sessions wait to be written to.
 func (t *touched) left() bool { return len(t.fresh) > 0 || t.written < len(t.backlog) }
 
-// release lets go of the sessions that have been written to, once they are
-// most of the backlog.
+// release drops the written sessions once they are most of the backlog.
 func (t *touched) release() {
 	if t.written*2 < len(t.backlog) {
 		return
@@ -51,7 +48,7 @@ func (t *touched) release() {
 	t.written = 0
 }
 
-// A resumer is somebody whose input was paused.
+// A resumer is a connection or session whose input was paused.
 type resumer interface {
 	resume(now time.Time)
 }
@@ -62,13 +59,12 @@ func (w *worker) pause(r resumer) {
 	w.comeBack()
 }
 
-// enter and settle stand around every callback of gnet's. What they have to say
-// is written at the end of this round of epoll, together with what others say
-// in it: a socket that two of them speak to gets one write, and a reader is
-// woken once and not for each. A chat at full speed costs 24 us of CPU an event
-// like this, and 31 when each callback writes. But in a round of one there is
-// nothing to wait for, and coming back costs 10 us: after such a round the next
-// few write at once.
+// enter and settle surround every callback of gnet. What callbacks queue is
+// written at the end of this round of epoll: a socket that two of them send to
+// gets one write, and its reader is woken once. A chat at full speed then costs
+// 24 us of CPU an event, against 31 when each callback writes. But in a round
+// with one callback there is nothing to wait for, and waking up again costs 10
+// us: after such a round the next few callbacks write at once.
 func (w *worker) enter() {
 	w.stir()
 	w.depth++
@@ -86,15 +82,16 @@ func (w *worker) settle() {
 	w.speak()
 }
 
-// settleHTTP is settle for requests, whose answers say that something is done:
-// it is done before the next request is looked at.
+// settleHTTP is settle for HTTP requests: it writes at once, because the answer
+// to a request confirms what it caused.
 func (w *worker) settleHTTP() {
 	if w.leave() {
 		w.speak()
 	}
 }
 
-// leave reports whether there is something to say and nothing that will.
+// leave ends a callback. It reports whether sessions are to be written to and
+// no turn is already scheduled that will do it.
 func (w *worker) leave() bool {
 	if w.depth--; w.depth > 0 || len(w.touched.fresh) == 0 && !w.shard.Walking() {
 		return false
@@ -103,21 +100,21 @@ func (w *worker) leave() bool {
 	return !w.asked && !w.rung
 }
 
-// speak writes at once, but to a crowd.
+// speak writes at once, or schedules a turn if there are many sessions.
 func (w *worker) speak() {
 	if len(w.touched.fresh) > flushAtOnce || w.pressed {
 		w.comeBack()
 		return
 	}
-	w.depth++ // what closes meanwhile has its say afterwards
+	w.depth++ // sessions that end meanwhile are handled afterwards
 	defer func() { w.depth-- }()
 	defer w.survive("flush")
 	w.flush(time.Now())
 }
 
-// onBell is what ring posts. While the loop is behind, only the tasks are
-// done: gnet runs what is posted until nothing is left, and a loop that wrote
-// another batch each time would not get round to its sockets.
+// onBell is the task that ring posts. While the loop is behind, it runs only
+// the tasks of the mailbox: gnet runs posted tasks until none is left, and a
+// loop that wrote another batch each time would not get to its sockets.
 func (w *worker) onBell(context.Context) error {
 	defer w.survive("turn")
 	w.enter()
@@ -148,7 +145,7 @@ func (w *worker) onAgain() {
 	w.take(now)
 }
 
-// take is the part of a turn behind the tasks.
+// take is the part of a turn after the tasks: input, broadcasts, writing.
 func (w *worker) take(now time.Time) {
 	if !w.pressed {
 		w.resumePaused(now)
@@ -177,8 +174,8 @@ func (w *worker) take(now time.Time) {
 	}
 }
 
-// endCycle is called when everybody has been written to who was touched. The
-// cycle goes on if others wait for a broadcast taken in it.
+// endCycle is called when all touched sessions have been written to. The cycle
+// continues if members still wait for a broadcast taken in it.
 func (w *worker) endCycle() {
 	if w.shard.Walking() {
 		return
@@ -198,12 +195,12 @@ func (w *worker) resumePaused(now time.Time) {
 	}
 }
 
-// flush writes to the sessions that were touched. Those touched just now go
-// first, if they are few: an answer in a chat does not wait for the rest of a
-// crowd.
+// flush writes to the touched sessions. Those touched since the last flush go
+// first, if they are few, so that an answer in a chat does not wait for the
+// rest of a large room.
 func (w *worker) flush(now time.Time) {
 	t := &w.touched
-	// A session that ends has more to say to others, who then are the fresh.
+	// A session that ends may queue messages for others, which are then fresh.
 	fresh := t.fresh
 	t.fresh = t.spare[:0]
 	batch := flushBatch
@@ -238,10 +235,10 @@ func (w *worker) write(sessions []*session, now time.Time) {
 	}
 }
 
-// look reads what a flush of each session needs. Memory nobody has looked at
-// since the last broadcast comes slowly, but for all of a few at a time: not so
-// between two system calls. 20 events a second to 10,000 cost 13.0 us of CPU a
-// delivery like this, and 13.3 without; in bursts of two, 6.5 and 7.4.
+// look reads what a flush of these sessions needs, ahead of the system calls.
+// Memory that was not used since the last broadcast is slow to load, but a few
+// loads overlap. 20 events a second to 10,000 cost 13.0 us of CPU a delivery
+// with it and 13.3 without; in bursts of two, 6.5 and 7.4.
 func (w *worker) look(few []*session) {
 	for _, s := range few {
 		w.seen += s.queue.first
@@ -251,12 +248,12 @@ func (w *worker) look(few []*session) {
 	}
 }
 
-// comeBack asks for a turn after another round of epoll.
+// comeBack schedules a turn after another round of epoll.
 func (w *worker) comeBack() {
 	if w.asked {
 		return
 	}
-	if w.again == nil { // in the first and the last instants
+	if w.again == nil { // at the start and the end of the process
 		if !w.rung {
 			w.rung = true
 			w.ring()

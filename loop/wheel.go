@@ -2,8 +2,9 @@ package loop
 
 import "time"
 
-// The wheel's shape: four levels of 64 slots. With ticks of 100 ms the first
-// level reaches 6.4 s, the last 19 days; what is due later is looked at then.
+// The wheel has four levels of 64 slots. With ticks of 100 ms the first level
+// reaches 6.4 s, the last 19 days; timers beyond that are inserted again when
+// they come up.
 const (
 	wheelTick   = 100 * time.Millisecond
 	wheelBits   = 6
@@ -12,37 +13,36 @@ const (
 	wheelReach  = 1<<(wheelBits*wheelLevels) - 1 // ticks
 )
 
-// farthest is as late as a timer can be armed for: 200 years, short of what a
+// farthest is the latest time a timer can be armed for: 200 years, less than a
 // Duration holds.
 const (
 	farthest     = 200 * 365 * 24 * time.Hour
 	farthestTick = int64(farthest / wheelTick)
 )
 
-// timed is what a timer rings for. expire may come early for deadlines beyond
-// the wheel's reach, so it looks at what is really due and arms the timer
-// again.
+// timed is the owner of a timer. expire may be called early for deadlines
+// beyond the wheel's reach, so it checks what is due and arms the timer again.
 type timed interface {
 	expire(now time.Time)
 }
 
-// A timer is one entry of a wheel, part of what it rings for. Owned by the
-// wheel's event loop. The zero timer is not armed.
+// A timer is an entry of a wheel, embedded in its owner. Owned by the wheel's
+// event loop. The zero timer is not armed.
 type timer struct {
 	next, prev *timer // nil when not armed
 	due        int64  // tick
 	owner      timed
 }
 
-// A wheel is one event loop's timers: a hierarchical timing wheel with
-// intrusive entries. Arming, disarming and ringing cost the same whatever the
+// A wheel has the timers of one event loop: a hierarchical timing wheel with
+// intrusive entries. Arming, disarming and expiring cost the same whatever the
 // number of timers, and allocate nothing. Owned by its event loop.
 type wheel struct {
 	start time.Time
-	now   int64 // tick up to which everything has rung
+	now   int64 // tick up to which everything has expired
 	armed int
 	slots [wheelLevels][wheelSlots]timer // list heads
-	due   timer                          // head of the list being worked through
+	due   timer                          // head of the list of timers being expired
 }
 
 func newWheel(now time.Time) *wheel {
@@ -56,12 +56,12 @@ func newWheel(now time.Time) *wheel {
 	return w
 }
 
-// ms is a time in milliseconds since the wheel started. It follows the
-// monotonic clock.
+// ms converts t to milliseconds since the start of the wheel, on the monotonic
+// clock.
 func (w *wheel) ms(t time.Time) int64 { return t.Sub(w.start).Milliseconds() }
 
-// arm has t ring at the first tick not before at, and not before the next
-// one. An armed timer is moved.
+// arm sets t to expire at the first tick not before at, and not before the next
+// tick. An armed timer is moved.
 func (w *wheel) arm(t *timer, owner timed, at time.Time) {
 	ahead := min(at.Sub(w.start), farthest)
 	due := max(int64((ahead+wheelTick-1)/wheelTick), w.now+1)
@@ -90,8 +90,7 @@ func (t *timer) unlink() {
 	t.next, t.prev = nil, nil
 }
 
-// insert links t into the slot of the coarsest level that still tells its
-// tick from now's.
+// insert links t into the slot of the level that its distance from now needs.
 func (w *wheel) insert(t *timer) {
 	due := min(t.due, w.now+wheelReach)
 	level := 0
@@ -103,7 +102,7 @@ func (w *wheel) insert(t *timer) {
 	head.prev.next, head.prev = t, t
 }
 
-// advance rings everything due by now, and reports whether a tick has passed.
+// advance expires everything due by now, and reports whether a tick has passed.
 func (w *wheel) advance(now time.Time) (ticked bool) {
 	for last := int64(now.Sub(w.start) / wheelTick); w.now < last; {
 		w.now++
@@ -150,7 +149,8 @@ func (w *wheel) cascade() {
 	}
 }
 
-// ring expires the timers of a slot. What they arm lands in later ticks.
+// ring expires the timers of a slot. Timers armed meanwhile expire in later
+// ticks.
 func (w *wheel) ring(head *timer, now time.Time) {
 	for list := w.detach(head); list.next != list; {
 		t := list.next
@@ -159,7 +159,7 @@ func (w *wheel) ring(head *timer, now time.Time) {
 	}
 }
 
-// detach moves a slot's timers to the list of those being worked through.
+// detach moves a slot's timers to the list of timers being expired.
 func (w *wheel) detach(head *timer) *timer {
 	list := &w.due
 	list.next, list.prev = list, list

@@ -12,20 +12,20 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A worker is everything one event loop owns: its sessions, its timers and its
-// shard of the rooms. Owned by that event loop; ring and the atomic fields are
-// all that others may touch.
+// A worker has everything that one event loop owns: its sessions, its timers
+// and its shard of the rooms. Owned by that event loop; other goroutines may
+// use ring and the atomic fields only.
 type worker struct {
 	server *Server
 	index  int
 	shard  *rooms.Shard
 	loop   gnet.EventLoop
-	again  *again // comes back after a round of epoll
+	again  *again // wakes the loop after a round of epoll
 	beat   *beat  // wakes the loop for its deadlines
 
 	sessions []*session           // all of them; each knows its index
 	bySID    map[string]*session  // those that HTTP requests can reach
-	departed map[string]*departed // those that could until a moment ago
+	departed map[string]*departed // polling sessions that ended a moment ago
 	wheel    *wheel
 	drain    *drain // nil unless sessions are being ended
 
@@ -35,25 +35,25 @@ type worker struct {
 	touched touched
 	budget  int       // bytes of broadcasts that may still be taken in this cycle
 	began   time.Time // when the first of them was taken; zero while there is none
-	pressed bool      // somebody's queue is half full: no input until it is written
-	paused  []resumer // whose input waits for that, or for its next share
+	pressed bool      // a session's queue is half full: input pauses until it is written
+	paused  []resumer // whose input is paused
 
 	quiet  int  // beats since something happened
 	asleep bool // the beat is set to the next deadline
 	depth  int  // callbacks on the stack
 	rung   bool // a turn has been posted
-	frozen bool // the loop stands still, see Freeze: no request is looked at
-	asked  bool // a turn comes after a round of epoll, by way of again
+	frozen bool // the loop is frozen, see Freeze: requests are not handled
+	asked  bool // a turn is scheduled after a round of epoll, through again
 
-	spoke  int // callbacks that had something to say since the last of these turns
-	single int // of them that need not wait for the next one
+	spoke  int // callbacks that queued something since the last such turn
+	single int // callbacks that may write at once
 
-	seen int32 // sum of what look has read: a use, so that it is read
+	seen int32 // sum of what look has read, so that the reads are not optimised away
 
 	out  []byte // for building what is written; valid until the next use
 	body []byte // for building a reply's body
 
-	scratch [2048]byte // for input nobody wants
+	scratch [2048]byte // for input that is discarded
 
 	turn     gnet.Runnable // w.onBell, made once
 	lastTurn atomic.Int64  // rooms.Monotonic, ns; while the loop sleeps, when it is to wake
@@ -76,18 +76,17 @@ func newWorker(s *Server, index int) *worker {
 	return w
 }
 
-// turned notes that the loop has taken a turn.
+// turned records that the loop has taken a turn.
 func (w *worker) turned(now time.Time) { w.lastTurn.Store(int64(rooms.Monotonic(now))) }
 
-// ring has the loop take a turn. Safe to call from any goroutine once the
-// worker has its loop. It fails only when the engine has stopped, and then
-// nobody is left to be served.
+// ring schedules a turn of the loop. Any goroutine may call it once the worker
+// has its loop. It fails only after the engine has stopped.
 func (w *worker) ring() {
 	_ = w.loop.Execute(w.server.ctx, w.turn)
 }
 
-// onBeat is called every beatInterval, and while the loop sleeps when it is to
-// wake.
+// onBeat is called by the ticker: every beatInterval, and while the loop sleeps
+// when it is to wake up.
 func (w *worker) onBeat() {
 	w.depth++
 	defer w.settle()
@@ -110,8 +109,8 @@ func (w *worker) tick(now time.Time) {
 	}
 }
 
-// survive keeps a bug in one task from ending the process. gnet has no recover
-// of its own.
+// survive recovers a panic of a task, so that it does not end the process. gnet
+// has no recover of its own.
 func (w *worker) survive(where string) {
 	if r := recover(); r != nil {
 		w.reportPanic(where, r)
@@ -119,8 +118,8 @@ func (w *worker) survive(where string) {
 	}
 }
 
-// surviveTraffic is survive for what a client has sent: its connection, and
-// with it its session, ends.
+// surviveTraffic is survive for input of a client: its connection, and with it
+// its session, is closed.
 func (w *worker) surviveTraffic(c gnet.Conn, action *gnet.Action) {
 	r := recover()
 	if r == nil {
@@ -139,14 +138,14 @@ func (w *worker) reportPanic(where string, r any) {
 		"panic", r, slog.String("stack", string(debug.Stack())))
 }
 
-// addSession takes in a new session.
+// addSession adds a session.
 func (w *worker) addSession(s *session) {
 	s.index = int32(len(w.sessions))
 	w.sessions = append(w.sessions, s)
 	w.stats.Sessions.Add(1)
 }
 
-// removeSession forgets a session; the last one takes its place.
+// removeSession removes a session; the last one takes its index.
 func (w *worker) removeSession(s *session) {
 	last := int32(len(w.sessions) - 1)
 	w.sessions[s.index] = w.sessions[last]
@@ -156,7 +155,7 @@ func (w *worker) removeSession(s *session) {
 	w.stats.Sessions.Add(-1)
 }
 
-// The messages that are the same for everybody.
+// Messages that are the same for every client.
 var (
 	pingMessage = codec.NewText([]byte("2"))
 	noopPacket  = []byte("6")

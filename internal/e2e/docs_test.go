@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -73,7 +74,7 @@ func eachBlock(t *testing.T, language string, run func(t *testing.T, page string
 func TestBlocksInTheDocsAreOfLanguagesThatAreRun(t *testing.T) {
 	for _, path := range pages(t) {
 		for _, b := range blocks(read(t, path)) {
-			if !slices.Contains([]string{"sh", "js", "ts", "python", "yaml", "env", "text"}, b.language) {
+			if !slices.Contains([]string{"sh", "js", "ts", "python", "yaml", "env", "json", "text"}, b.language) {
 				t.Errorf("%s:%d: a block of language %q", path, b.line, b.language)
 			}
 		}
@@ -201,6 +202,17 @@ func TestScrapeConfigurationsInTheDocs(t *testing.T) {
 				file := filepath.Join(t.TempDir(), "prometheus.yaml")
 				writeFile(t, file, b.text)
 				run(t, "promtool", "check", "config", file)
+			}
+		}
+	})
+}
+
+// What is shown as JSON is JSON.
+func TestJSONInTheDocs(t *testing.T) {
+	eachBlock(t, "json", func(t *testing.T, path string, list []block) {
+		for _, b := range list {
+			if !json.Valid([]byte(b.text)) {
+				t.Errorf("%s:%d: not JSON:\n%s", path, b.line, b.text)
 			}
 		}
 	})
