@@ -16,16 +16,16 @@ func ParseEvent(data []byte) (name, args []byte, err error) {
 		// The JavaScript parser lets numbers through; nobody can listen to them.
 		return nil, nil, syntax(LayerSocket, "event name %q is not a string", clip(data[i:end]))
 	}
-	if reservedEvent(name) {
+	if ReservedEvent(string(name)) {
 		return nil, nil, syntax(LayerSocket, "event name %q is reserved", name)
 	}
 	return name, data[end:], nil
 }
 
-// reservedEvent names what a client may not emit: the server's own events
+// ReservedEvent names what nobody may emit: events of Socket.IO itself
 // (socket.io-parser, RESERVED_EVENTS).
-func reservedEvent(name []byte) bool {
-	switch string(name) {
+func ReservedEvent(name string) bool {
+	switch name {
 	case "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener":
 		return true
 	}

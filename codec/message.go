@@ -22,18 +22,23 @@ type Message struct {
 }
 
 // WithOffset returns the message, an event of one text packet, with an offset
-// as its last argument: the identity of a log and a position in it, such as
-// "k3f9a.1z".
-func (m *Message) WithOffset(log string, position uint64) *Message {
-	b := make([]byte, 0, len(m.text)+len(log)+len(`,".0123456789abc"]`))
+// as its last argument: see AppendOffset.
+func (m *Message) WithOffset(log string, position uint64, fence uint32) *Message {
+	b := make([]byte, 0, len(m.text)+len(log)+len(`,".0123456789abc.0123456"]`))
 	b = append(b, m.text[:len(m.text)-1]...) // without the closing bracket
-	b = AppendOffset(append(b, `,"`...), log, position)
+	b = AppendOffset(append(b, `,"`...), log, position, fence)
 	return NewText(append(b, `"]`...))
 }
 
-// AppendOffset appends an offset as clients get it.
-func AppendOffset(b []byte, log string, position uint64) []byte {
-	return strconv.AppendUint(append(append(b, log...), '.'), position, 36)
+// AppendOffset appends an offset as clients get it: the identity of a log, a
+// position in it and, unless that is 0, a fence, such as "k3f9a.1z" and
+// "k3f9a.1z.b05".
+func AppendOffset(b []byte, log string, position uint64, fence uint32) []byte {
+	b = strconv.AppendUint(append(append(b, log...), '.'), position, 36)
+	if fence == 0 {
+		return b
+	}
+	return strconv.AppendUint(append(b, '.'), uint64(fence), 36)
 }
 
 // NewText makes a message of one Engine.IO text packet, its type digit

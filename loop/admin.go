@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// An admin answers what is not Engine.IO (/health, /metrics and the like) with
-// an ordinary http.Handler, off the event loops. Safe for concurrent use.
+// An admin answers requests that are not Engine.IO (/health, /metrics and so
+// on) with an ordinary http.Handler, outside of the event loops. Safe for
+// concurrent use.
 type admin struct {
 	handler    http.Handler
 	log        *slog.Logger
@@ -35,8 +36,8 @@ type crew struct {
 
 func newCrew() *crew { return &crew{slots: make(chan struct{}, adminHandlers)} }
 
-// enlist reports whether one more batch may be answered. One that is alone may
-// be as large as a connection lets it.
+// enlist reserves a place for one more batch and reports whether there was one.
+// If no other batch is there, size is not limited.
 func (c *crew) enlist(size int64) bool {
 	batches, bytes := c.batches.Add(1), c.bytes.Add(size)
 	if batches == 1 || batches <= adminBatches && bytes <= adminBytes {
@@ -47,7 +48,7 @@ func (c *crew) enlist(size int64) bool {
 	return false
 }
 
-// A job is one request for the handler and what it is answered with.
+// A job is one request for the handler, and its answer.
 type job struct {
 	exchange   *exchange
 	request    []byte // head and body
@@ -56,8 +57,8 @@ type job struct {
 }
 
 // serve answers requests of one connection in a goroutine of its own, unless
-// too many wait already. What their handlers have left for later is done when
-// all of them have been called, and takes the place of no other handler.
+// too many wait already. Parts that handlers deferred with Later run after all
+// of them have been called, outside of the limit for handlers.
 func (a *admin) serve(h *httpConn, batch []job) {
 	crew, size := a.others, int64(0)
 	if batch[0].authorised {
@@ -110,7 +111,7 @@ func (a *admin) answer(whole []byte, remote string) *recorder {
 	return rec
 }
 
-// finish does what the handler has left for later.
+// finish runs the part that the handler deferred with Later.
 func (a *admin) finish(rec *recorder) {
 	if rec.later != nil {
 		a.run(rec, rec.later)
@@ -120,7 +121,7 @@ func (a *admin) finish(rec *recorder) {
 	}
 }
 
-// run runs a part of a handler. A panic of it is answered with 500.
+// run runs a part of a handler. If it panics, the answer is 500.
 func (a *admin) run(rec *recorder, part func()) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -132,7 +133,7 @@ func (a *admin) run(rec *recorder, part func()) {
 	part()
 }
 
-// A recorder is an http.ResponseWriter that keeps what it is given.
+// A recorder is an http.ResponseWriter that stores the answer.
 type recorder struct {
 	header http.Header
 	status int // 0: nothing written yet
@@ -143,8 +144,8 @@ type recorder struct {
 	later  func() // nil: the handler has answered
 }
 
-// Later has a handler's last part, which waits and then answers, run when the
-// handlers of the requests behind this one on the connection have been called.
+// Later defers the last part of a handler, which waits and then answers, until
+// the handlers of the following requests on the connection have been called.
 // The request's context lasts until then.
 func (r *recorder) Later(part func()) { r.later = part }
 
@@ -161,8 +162,8 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.body.Write(b)
 }
 
-// reply turns what was recorded into an exchange's reply. Lengths and CORS are
-// the exchange's business.
+// reply returns the recorded answer as the reply of an exchange. The exchange
+// adds Content-Length and CORS headers.
 func (r *recorder) reply() reply {
 	contentType, caching := r.header.Get("Content-Type"), r.header.Get("Cache-Control")
 	for _, own := range []string{"Content-Type", "Content-Length", "Cache-Control", "Connection", "Date", "X-Content-Type-Options"} {

@@ -9,14 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An again is how a loop comes back to unfinished work after a round of epoll:
-// an eventfd among its connections. Owned by its event loop.
+// An again wakes its event loop after a round of epoll, to go on with
+// unfinished work: an eventfd among the loop's connections. Owned by its event
+// loop.
 type again struct {
-	w  *worker // nil until it is enrolled
-	fd int     // of the eventfd, beside the one that is enrolled
+	w  *worker // nil until it is registered
+	fd int     // of the eventfd, beside the registered duplicate
 }
 
-// newAgain makes an eventfd and returns it as gnet takes it.
+// newAgain creates the eventfd and returns it as a connection for gnet.
 func newAgain() (*again, net.Conn, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
@@ -30,8 +31,9 @@ func newAgain() (*again, net.Conn, error) {
 	return &again{fd: fd}, conn, nil
 }
 
-// disguise returns a duplicate of fd as a connection. gnet enrolls sockets
-// only, by their descriptors: so a socket is made, and fd put in its place.
+// disguise returns a duplicate of fd as a connection. gnet registers only
+// sockets, by their descriptors: so a socket is created, and fd is put in the
+// place of its descriptor.
 func disguise(fd int) (net.Conn, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -58,7 +60,7 @@ func disguise(fd int) (net.Conn, error) {
 	return conn, nil
 }
 
-// ask has the loop see an event in its next round.
+// ask makes the eventfd readable, so that the loop sees it in its next round.
 func (a *again) ask() {
 	one := uint64(1)
 	_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(a.fd), uintptr(unsafe.Pointer(&one)), unsafe.Sizeof(one))
@@ -68,14 +70,14 @@ func (a *again) ask() {
 	}
 }
 
-// close ends it, when the engine stops. Its descriptor may be anybody's from
-// then on.
+// close closes the eventfd when the engine stops. The descriptor may be reused
+// afterwards.
 func (a *again) close() {
 	_ = unix.Close(a.fd)
 	a.w.again, a.w.asked = nil, false
 }
 
-// traffic is that event.
+// traffic is called when the eventfd is readable.
 func (a *again) traffic(c gnet.Conn) gnet.Action {
 	_, _ = c.Discard(-1)
 	a.w.onAgain()

@@ -11,7 +11,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// enginePath is where Engine.IO lives, as every client expects.
+// enginePath is the path of Engine.IO, which every client uses by default.
 const enginePath = "/socket.io/"
 
 // Limits that are not settings.
@@ -20,54 +20,54 @@ const (
 	writtenTimeout = 30 * time.Second // for the client to take the last reply
 	upgradeTimeout = 10 * time.Second // from the probing WebSocket to its upgrade packet
 	lingerTimeout  = 2 * time.Second  // for the peer to close after our close frame
-	refusedTimeout = time.Second      // for the client to read why it is refused
+	refusedTimeout = time.Second      // for the client to read the reason of a refusal
 	adminHandlers  = 16               // batches of requests outside enginePath that are handled at once
-	adminBatches   = 256              // of these and of those that wait for their turn, or for something else
+	adminBatches   = 256              // batches that are handled or wait
 	adminBytes     = 16 << 20         // of all their requests
 	adminTimeout   = 10 * time.Second // for one request to be handled
-	preparedMaxAge = 2 * time.Second  // of a prepared answer; an older one is not given
+	preparedMaxAge = 2 * time.Second  // of a prepared answer; an older one is not sent
 	maxBatch       = 64               // pipelined requests answered together
 	maxMoving      = 128              // connections on their way between loops; each holds two descriptors
 )
 
-// What a loop does in one turn before it looks at its sockets again.
+// Shares of a turn: how much a loop does before it looks at its sockets again.
 const (
 	flushAtOnce  = 8         // sessions written to without waiting for the round's end
-	writeAtOnce  = 4         // callbacks that do so after one that waited in vain
+	writeAtOnce  = 4         // callbacks that write at once after a round with a single speaker
 	flushBatch   = 128       // sessions written to; about 1 ms of write(2)
-	lookAhead    = 16        // of them that are read before the first is written to
+	lookAhead    = 16        // sessions whose memory is read ahead of the first write
 	inputBatch   = 256       // packets of one client
 	requestBatch = 16        // requests of one client: each is a write(2)
 	deliverBatch = 256 << 10 // bytes of broadcasts from outside, each counted once
 	readBuffer   = 64 << 10  // bytes, one for each loop
 )
 
-// Config says how the front door behaves. It must not be modified after it has
-// been passed to New.
+// Config configures a Server. It must not be modified after it has been passed
+// to New.
 type Config struct {
 	Address string // host:port to listen on; port 0 picks one
 	Loops   int    // event loops, the hub's number of shards
 
 	// SharePort lets another process of the same user listen on the port.
-	// Without it Run ends with ErrPortTaken when one does.
+	// Without it Run returns ErrPortTaken if one does.
 	SharePort bool
 
 	Hub     *rooms.Hub
 	Handler http.Handler // answers what is not Engine.IO; nil: 404
 
-	// Prepared are paths whose answers to GET the handler gives every
-	// prepareInterval, without a token; the loops answer with the last one.
+	// Prepared are paths whose GET answers are prepared: the handler makes them
+	// every prepareInterval, without a token, and the loops send the latest.
 	Prepared []string
 
-	// Authorised reports whether a bearer token is a service's. Requests with
-	// one have a share of the handler of their own. nil: none is.
+	// Authorised reports whether a bearer token is one of a service. Requests
+	// with one have a share of the handler of their own. nil: no token is.
 	Authorised func(token string) bool
 
 	Log *slog.Logger
 
 	PingInterval time.Duration // between a pong and the next ping
 	PingTimeout  time.Duration // for the pong
-	HeadTimeout  time.Duration // for a request head, from the connection's first instant
+	HeadTimeout  time.Duration // for a request head, from the start of the connection
 	KeepAlive    time.Duration // that an HTTP connection may idle between requests
 	DrainPeriod  time.Duration // over which Drain spreads its closes
 
@@ -76,32 +76,32 @@ type Config struct {
 	MaxPending     int // bytes waiting for one session
 	MaxConnections int // open at once; one more gets 503
 
-	// MaxPerAddress is how many connections, and how many sessions by polling,
-	// one IPv4 address or IPv6 /64 may have; 0: any number.
+	// MaxPerAddress limits the connections, and the polling sessions, of one
+	// IPv4 address or IPv6 /64; 0: no limit.
 	MaxPerAddress int
 
-	Handshakes           rooms.Rate // of Engine.IO sessions; more get 503
+	Handshakes           rooms.Rate // of Engine.IO sessions; further ones get 503
 	HandshakesPerAddress rooms.Rate // the same for each address
 	Bytes                rooms.Rate // that a client may send
 
-	// MaxOwed is how many bytes may be held for all clients of the node that do
-	// not read, or do not send the rest of a message; 0: any number.
+	// MaxOwed limits the bytes held for all clients of the node together: what
+	// they have not read, and incomplete messages; 0: no limit.
 	MaxOwed int
 
-	// TrustedProxies may say whom they speak for, with X-Forwarded-For and, if
-	// ProxyProtocol is set, version 2 of the PROXY protocol.
+	// TrustedProxies are proxies whose X-Forwarded-For is believed, and, if
+	// ProxyProtocol is set, whose headers of version 2 of the PROXY protocol.
 	TrustedProxies []netip.Prefix
 	ProxyProtocol  bool
 
-	Origins    Origins // that browsers may come from
-	LocalPages bool    // and those of pages that this machine serves, whatever the port
+	Origins    Origins // whose pages may connect
+	LocalPages bool    // also origins of the browser's own machine, with any port
 
-	// Successor says that another process serves the port and has the kernel
-	// give it every new connection, until it hands over.
+	// Successor: another process serves the port, and the kernel gives that
+	// process every new connection until it hands over.
 	Successor bool
 
-	// peer makes what runs above Engine.IO; nil: the hub's sockets. Tests set
-	// it to speak bare Engine.IO.
+	// peer creates what runs above Engine.IO; nil: the hub's sockets. Tests set
+	// it to speak plain Engine.IO.
 	peer func(w *worker, s *session, token string, now time.Time) peer
 }
 

@@ -1,28 +1,33 @@
-// Package loop is the front door: a gnet engine that speaks HTTP, WebSocket
-// and Engine.IO v4, and hands what clients say to package rooms.
+// Package loop serves clients: a gnet engine that speaks HTTP, WebSocket and
+// Engine.IO v4, and passes what clients send to package rooms.
 //
-//	server.go      gnet's callbacks; which goroutine runs what
-//	worker.go      what one event loop owns; its turn and its flush
+//	server.go      gnet's callbacks
+//	worker.go      what one event loop owns
+//	turn.go        how a loop divides its time; when it writes
+//	httpread/      finds requests in the input of a connection
 //	httpconn.go    a TCP connection while it speaks HTTP
 //	exchange.go    one request and its reply, perhaps from another loop
-//	engine.go      Engine.IO's rules over HTTP     Engine.IO v4 protocol
+//	engine.go      Engine.IO over HTTP             Engine.IO v4 protocol
 //	polling.go     the long-polling transport
-//	websocket.go   the WebSocket transport          RFC 6455
-//	wswrite.go     what leaves by it
-//	session.go     the session above a transport; the rooms.Sink
-//	outbox.go      what is pending for all sessions
-//	move.go        a connection goes to the loop of its session
-//	again.go       a loop comes back after a round of epoll
+//	websocket.go   the WebSocket transport         RFC 6455
+//	wswrite.go     writing to a WebSocket
+//	session.go     an Engine.IO session, above its transport; it is a rooms.Sink
+//	outbox.go      what is to be written to the sessions of a loop
+//	move.go        moves a connection to the loop of its session
+//	again.go       wakes the loop after a round of epoll
 //	wheel.go       timers
-//	beat.go        what drives them, an event of the loop's own
-//	admin.go       everything on the port that is not Engine.IO
-//	drain.go, handover.go, listener.go   the end
+//	beat.go        the ticker of a loop
+//	guard.go       limits by address and rate
+//	owed.go        the limit for what is held for all clients together
+//	admin.go       requests that are not Engine.IO
+//	drain.go, handover.go, listener.go   shutdown, passing on the port
+//	freeze.go, give.go, take.go          handing over live connections
 //
-// A session lives on one event loop and is touched by no other goroutine, so
-// nothing here is locked. A loop never blocks: what has to wait is done by a
+// A session lives on one event loop and no other goroutine touches it, so
+// nothing here is locked. A loop never blocks: blocking work is done by a
 // goroutine that posts its result into the loop's mailbox.
 //
-// Not there: TLS (it ends at the load balancer), permessage-deflate (an
+// Not implemented: TLS (it ends at the load balancer), permessage-deflate (an
 // uncompressed frame can be shared by all its receivers), Engine.IO v3, JSONP,
 // WebTransport, and replies to a client that has shut down its sending side.
 package loop

@@ -9,16 +9,16 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A drain ends sessions of one loop a few at a time, so that their clients do
-// not all come back in the same second. Owned by its event loop.
+// A drain ends the sessions of one loop a few at a time, so that their clients
+// do not all reconnect in the same second. Owned by its event loop.
 type drain struct {
 	until  time.Time
 	reason rooms.Reason
-	some   []*session // which; nil: all there are, as the loop is to have none
+	some   []*session // sessions to end; nil: all of the loop
 }
 
-// step ends as many sessions as keeps the loop on course to have none left
-// when the time is up.
+// step ends as many sessions as are due by now, so that none is left at the end
+// of the drain.
 func (d *drain) step(w *worker, now time.Time) {
 	sessions := w.sessions
 	if d.some != nil {
@@ -30,7 +30,7 @@ func (d *drain) step(w *worker, now time.Time) {
 	}
 	rest := len(sessions) - count
 	for i := len(sessions) - 1; i >= rest; i-- {
-		sessions[i].Close(d.reason) // from the end: who ends leaves the rest in place
+		sessions[i].Close(d.reason) // from the end, because an ended session is removed from the slice
 	}
 	if d.some != nil {
 		d.some = sessions[:rest]
@@ -40,8 +40,8 @@ func (d *drain) step(w *worker, now time.Time) {
 	}
 }
 
-// Renew has all clients connect anew, spread over DrainPeriod, to this node or
-// another one: they may have missed something, and fetch it when they are back.
+// Renew disconnects all clients, spread over DrainPeriod, so that they
+// reconnect to this node or another one and fetch what they may have missed.
 func (s *Server) Renew() {
 	until := time.Now().Add(s.live().DrainPeriod)
 	for _, w := range s.workers {
@@ -53,9 +53,9 @@ func (s *Server) Renew() {
 	}
 }
 
-// Drain takes the node out of service: it leaves the port, and ends the
+// Drain takes the node out of service: it stops listening and ends the
 // sessions, spread over DrainPeriod. It returns when no session is left, or
-// with ctx's error when that comes first.
+// with ctx's error if that comes first.
 func (s *Server) Drain(ctx context.Context) error {
 	door, err := findDoor(s.port)
 	s.succeeded.Store(door.others > 0)

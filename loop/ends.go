@@ -36,8 +36,8 @@ import (
 // A client that has broken the protocol is told so, in a close frame or with
 // 400 for its POST.
 
-// closeCode is the code of the close frame a WebSocket client gets (RFC 6455
-// section 7.4), 0 when it gets none.
+// closeCode returns the code of the close frame that a WebSocket client gets
+// (RFC 6455 section 7.4), 0 if it gets none.
 func closeCode(reason rooms.Reason) ws.StatusCode {
 	switch reason {
 	case rooms.ReasonClientClose:
@@ -51,7 +51,7 @@ func closeCode(reason rooms.Reason) ws.StatusCode {
 }
 
 // acceptsPost reports whether a POST under way is answered with "ok" when the
-// session ends for that reason.
+// session ends for this reason.
 func acceptsPost(reason rooms.Reason) bool {
 	switch reason {
 	case rooms.ReasonParseError, rooms.ReasonTooLarge, rooms.ReasonPollOverlap:
@@ -67,7 +67,7 @@ func (c *wsConn) end(reason rooms.Reason, now time.Time) {
 	c.s = nil
 	c.w.stats.WebSockets.Add(-1)
 	if c.ending || c.c == nil {
-		return // the one who set ending closes
+		return // whoever set ending closes the connection
 	}
 	if c.c.OutboundBuffered() > c.w.server.live().MaxPending {
 		c.close()
@@ -94,8 +94,8 @@ func (c *wsConn) shutDown(now time.Time) {
 	c.w.wheel.arm(&c.wait.timer, c.wait, c.wait.until)
 }
 
-// departed is a session by long-polling that ended a moment ago. Owned by its
-// event loop.
+// departed is a polling session that ended a moment ago. Owned by its event
+// loop.
 type departed struct {
 	timer timer
 	w     *worker
@@ -104,7 +104,7 @@ type departed struct {
 
 func (d *departed) expire(time.Time) { delete(d.w.departed, d.sid) }
 
-// reply is what a request for the session is answered with.
+// reply returns the reply for a request of the ended session.
 func (d *departed) reply(x *exchange) reply {
 	r := postTaken
 	switch {
@@ -117,20 +117,21 @@ func (d *departed) reply(x *exchange) reply {
 	return r
 }
 
-// partingTime is how long the connections of a client outlast its session on a
-// node that drains: requests cross the end of the session by less, and clients
-// connect again after half a second at the earliest unless they are told to.
+// partingTime is how long the connections of a client stay open after its
+// session on a draining node. Requests that cross the end of the session arrive
+// within less, and clients reconnect after half a second at the earliest unless
+// configured otherwise.
 const partingTime = 250 * time.Millisecond
 
-// part has a connection that waits for its next request closed after
-// partingTime, if the node drains. h may be nil.
+// part closes a connection that waits for its next request after partingTime,
+// if the node drains. h may be nil.
 func (h *httpConn) part(now time.Time) {
 	if h != nil && h.c != nil && h.timeout == awaitRequest && h.w.server.draining.Load() {
 		h.await(awaitRequest, now.Add(partingTime))
 	}
 }
 
-// leavePolling takes a session that has ended out of the reach of HTTP.
+// leavePolling makes an ended session unreachable for HTTP requests.
 func (s *session) leavePolling(reason rooms.Reason, now time.Time) {
 	w, sid := s.w, s.poll.sid
 	post := engineError(http.StatusBadRequest, codeBadRequest)

@@ -14,9 +14,9 @@ const (
 	transportWebSocket = "websocket"
 )
 
-// A request is one complete HTTP request behind its head: views into the loop's
-// read buffer. The head is not in it, because what a body leads to outlives the
-// call, and would have each head allocated with it.
+// A request is one complete HTTP request without its parsed head: views into
+// the loop's read buffer. The head is not part of it, because what a body leads
+// to outlives the call, and each head would then be allocated.
 type request struct {
 	body  []byte
 	whole []byte // head and body as they came
@@ -51,7 +51,8 @@ func (h *httpConn) serveEngine(x *exchange, head *codec.Head, r request, now tim
 	h.serveSession(x, head, r, string(sid), webSocket, now)
 }
 
-// checkWebSocket answers what cannot become a WebSocket.
+// checkWebSocket answers a request that cannot become a WebSocket, and reports
+// whether it can.
 func (h *httpConn) checkWebSocket(x *exchange, head *codec.Head) bool {
 	if !h.allows(head) {
 		h.refuseOrigin(x, head)
@@ -70,7 +71,7 @@ func (h *httpConn) checkWebSocket(x *exchange, head *codec.Head) bool {
 	return true
 }
 
-// allows reports whether the origin of a request, if it names one, may use the
+// allows reports whether the request's Origin, if it has one, may use the
 // gateway.
 func (h *httpConn) allows(head *codec.Head) bool {
 	c, origin := h.w.server.live(), head.Field("origin")
@@ -83,7 +84,7 @@ func (h *httpConn) refuseOrigin(x *exchange, head *codec.Head) {
 	x.reply(h.w, engineError(http.StatusForbidden, codeForbidden))
 }
 
-// handshake opens a session on this loop.
+// handshake opens a session on this loop, if the limits allow one.
 func (h *httpConn) handshake(x *exchange, head *codec.Head, webSocket bool, now time.Time) {
 	switch {
 	case x.method != http.MethodGet:
@@ -106,7 +107,8 @@ func (h *httpConn) handshake(x *exchange, head *codec.Head, webSocket bool, now 
 	}
 }
 
-// openFor opens a session for a client at an address, which may have enough.
+// openFor opens a session for a client of this address, unless the address has
+// reached its limit.
 func (h *httpConn) openFor(from source, x *exchange, head *codec.Head, webSocket bool, now time.Time) {
 	g := h.w.server.guard
 	switch {
@@ -130,7 +132,8 @@ func bearerToken(head *codec.Head) string {
 	return bearer.Token(string(head.Field("authorization")))
 }
 
-// appendOpen appends the packet that tells a client how its session is run.
+// appendOpen appends the Engine.IO open packet: session id, upgrades, ping
+// times.
 func (w *worker) appendOpen(b []byte, sid string, upgrade bool) []byte {
 	c := &w.server.config
 	return codec.AppendOpen(b, codec.Open{
@@ -142,11 +145,11 @@ func (w *worker) appendOpen(b []byte, sid string, upgrade bool) []byte {
 	})
 }
 
-// serveSession brings a request that names a session to that session's loop.
-// The connection itself goes there with its first request, and with a
-// WebSocket handshake, which is its last. What comes later on a connection
-// that a proxy shares between clients is forwarded, and answered by way of
-// this loop.
+// serveSession passes a request that names a session to that session's loop.
+// The connection itself moves there with its first request, and with a
+// WebSocket handshake, which is its last request. Later requests on a
+// connection that a proxy shares between clients are forwarded, and answered
+// through this loop.
 func (h *httpConn) serveSession(x *exchange, head *codec.Head, r request, sid string, webSocket bool, now time.Time) {
 	binary := isBinaryBody(head)
 	switch {
@@ -164,8 +167,8 @@ func (h *httpConn) serveSession(x *exchange, head *codec.Head, r request, sid st
 	}
 }
 
-// isBinaryBody reports a body in the binary form of Engine.IO v3, which v4 has
-// given up.
+// isBinaryBody reports whether a body is in the binary form of Engine.IO v3,
+// which v4 no longer has.
 func isBinaryBody(head *codec.Head) bool {
 	return string(head.Field("content-type")) == "application/octet-stream"
 }
@@ -190,7 +193,7 @@ func (w *worker) serveRequest(x *exchange, sid string, body []byte, binary bool,
 	}
 }
 
-// preflightReply answers a browser that asks what it may send.
+// preflightReply returns the reply to a CORS preflight request.
 func (x *exchange) preflightReply() reply {
 	r := reply{status: http.StatusNoContent}
 	if x.origin == "" {

@@ -10,9 +10,10 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// An exchange is one HTTP request waiting for its reply. It may be answered on
-// another loop than its connection's, or by a goroutine; the reply finds its
-// way back. Its fields are read-only once it is under way, but for session.
+// An exchange is one HTTP request and its pending reply. It may be answered on
+// another loop than its connection's, or by a goroutine; the reply is then
+// posted to the connection's loop. Its fields are read-only once it is under
+// way, except session.
 type exchange struct {
 	conn      *httpConn // touched on its own loop only
 	method    string    // "GET", "POST", "OPTIONS" or another
@@ -26,8 +27,8 @@ type exchange struct {
 	session *session // that this poll waits in, or was answered by; owned by home
 }
 
-// newExchange makes the exchange of a request on h. A nil or empty head is that
-// of a request that could not be parsed.
+// newExchange returns the exchange of a request on h. A nil or empty head
+// belongs to a request that could not be parsed.
 func newExchange(h *httpConn, head *codec.Head) *exchange {
 	x := &exchange{conn: h}
 	if head == nil || head.Method == nil {
@@ -45,7 +46,8 @@ func newExchange(h *httpConn, head *codec.Head) *exchange {
 	return x
 }
 
-// methodName saves the allocation for the usual methods.
+// methodName returns b as a string, without an allocation for the usual
+// methods.
 func methodName(b []byte) string {
 	switch string(b) {
 	case http.MethodGet:
@@ -58,7 +60,7 @@ func methodName(b []byte) string {
 	return string(b)
 }
 
-// A reply is what an exchange is answered with.
+// A reply is the answer to an exchange.
 type reply struct {
 	status      int
 	contentType string
@@ -72,8 +74,8 @@ type reply struct {
 	unanswered  bool   // end the connection instead
 }
 
-// reply answers from the loop of worker w. A reply for a connection of another
-// loop is copied and posted there.
+// reply answers from the loop of worker w. For a connection of another loop the
+// reply is copied and posted there.
 func (x *exchange) reply(w *worker, r reply) {
 	if x.conn.w == w {
 		x.conn.answer(x, &r)
@@ -82,7 +84,7 @@ func (x *exchange) reply(w *worker, r reply) {
 	}
 }
 
-// post is reply for a connection of another loop.
+// post posts the reply to the loop of the connection.
 func (x *exchange) post(w *worker, r reply) {
 	h := x.conn
 	r.body = append([]byte(nil), r.body...)
@@ -154,9 +156,9 @@ func (x *exchange) appendReply(b []byte, r *reply, keepAlive bool) []byte {
 	return append(b, r.body...)
 }
 
-// abandon is called on the connection's loop when it closed before the reply.
-// A poll that waits in a session takes the session with it, as in Engine.IO's
-// own server: the client has given up on it.
+// abandon is called on the connection's loop when the connection closed before
+// the reply. If a poll waits in a session, the session ends too, as in
+// Engine.IO's own server: the client has given it up.
 func (x *exchange) abandon(w *worker, now time.Time) {
 	switch {
 	case x.home == nil:
@@ -167,8 +169,8 @@ func (x *exchange) abandon(w *worker, now time.Time) {
 	}
 }
 
-// lost ends the session whose poll has nobody left to read the answer. It
-// runs on the session's loop.
+// lost ends the session whose poll can no longer be answered. It runs on the
+// session's loop.
 func (x *exchange) lost(now time.Time) {
 	s := x.session
 	if s == nil || s.ended {
@@ -195,10 +197,10 @@ var codeMessages = [...]string{
 	"Bad request", "Forbidden", "Unsupported protocol version",
 }
 
-// unavailable is the reply of a node that takes no more.
+// unavailable is the reply of a node that accepts no more clients.
 var unavailable = reply{status: http.StatusServiceUnavailable, header: "Retry-After: 1\r\n", last: true}
 
-// engineError is the reply Engine.IO's server would give.
+// engineError returns the reply that Engine.IO's server gives.
 func engineError(status, code int) reply {
 	return jsonError(status, code, codeMessages[code])
 }

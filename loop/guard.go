@@ -13,14 +13,15 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// guardStripes spreads the lock on what is known of addresses.
+// guardStripes is the number of locks that the addresses are divided between.
 const guardStripes = 64
 
-// sweepInterval is how often addresses are forgotten that nothing is held for.
+// sweepInterval is how often addresses without a reservation are removed.
 const sweepInterval = 10 * time.Second
 
-// A source is where a client comes from: an IPv4 address, or the /64 of an
-// IPv6 address, of which a home has 2^64. The zero source is nobody's.
+// A source is the address of a client for limits: an IPv4 address, or the /64
+// of an IPv6 address, of which a household has 2^64. The zero source is
+// unknown.
 type source uint64
 
 func sourceOf(a netip.Addr) source {
@@ -35,11 +36,11 @@ func sourceOf(a netip.Addr) source {
 	return 0
 }
 
-// A guard knows how much comes from which address, and lets nobody have more
-// than the limits. Safe for concurrent use; the locks are held for a map
+// A guard counts connections, polling sessions and handshakes by address, and
+// enforces their limits. Safe for concurrent use; the locks are held for a map
 // access.
 type guard struct {
-	trusted       []netip.Prefix // proxies that say whom they speak for
+	trusted       []netip.Prefix // proxies whose X-Forwarded-For is believed
 	proxyProtocol bool
 	limits        atomic.Pointer[guardLimits]
 
@@ -48,15 +49,16 @@ type guard struct {
 	stripes [guardStripes]guardStripe
 }
 
-// guardLimits are how much may come. Immutable.
+// guardLimits are the limits of a guard. Immutable.
 type guardLimits struct {
 	perSource int        // connections, and polling sessions, of a source; 0: any number
 	rate      rooms.Rate // of handshakes of a source
 	nodeRate  rooms.Rate // of all
 }
 
-// limit takes new limits. Whether there is one for the connections of a source
-// must not change: what is not counted when it comes cannot be when it goes.
+// limit replaces the limits. Whether connections of a source are limited at all
+// must not change: one that was not counted when it opened must not be counted
+// when it closes.
 func (g *guard) limit(c *Config) {
 	g.limits.Store(&guardLimits{perSource: c.MaxPerAddress, rate: c.HandshakesPerAddress, nodeRate: c.Handshakes})
 }
@@ -66,7 +68,7 @@ type guardStripe struct {
 	tallies map[source]tally
 }
 
-// A tally is what comes from one source.
+// A tally counts what one source has.
 type tally struct {
 	conns, polls int32
 	handshakes   rooms.Throttle
@@ -81,8 +83,7 @@ func newGuard(c *Config) *guard {
 	return g
 }
 
-// trusts reports whether a is one of the proxies that may say whom they speak
-// for.
+// trusts reports whether a is a trusted proxy.
 func (g *guard) trusts(a netip.Addr) bool {
 	for _, p := range g.trusted {
 		if p.Contains(a) {
@@ -96,8 +97,9 @@ func (g *guard) stripe(o source) *guardStripe {
 	return &g.stripes[(uint64(o)*0x9e3779b97f4a7c15)>>58] // Fibonacci hashing; 64 = 2^6
 }
 
-// enter takes a place for one connection or polling session of a source, and
-// reports false when it has as many as it may. The zero source needs none.
+// enter reserves a place for one connection or polling session of a source. It
+// reports false if the source has reached its limit. The zero source needs no
+// place.
 func (g *guard) enter(o source, poll bool) bool {
 	most := g.limits.Load().perSource
 	if most == 0 || o == 0 {
@@ -116,7 +118,7 @@ func (g *guard) enter(o source, poll bool) bool {
 	return true
 }
 
-// leave gives a place back.
+// leave releases a place.
 func (g *guard) leave(o source, poll bool) {
 	l := g.limits.Load()
 	if l.perSource == 0 || o == 0 {
@@ -163,8 +165,7 @@ func (g *guard) handshake(o source, now time.Time) bool {
 	return g.node.Take(l.nodeRate, 1, now) <= 1
 }
 
-// sweep forgets sources that hold no place and have kept to their rate for
-// long.
+// sweep removes sources that have no place and whose rate has recovered.
 func (g *guard) sweep(now time.Time) {
 	for i := range g.stripes {
 		s := &g.stripes[i]
@@ -178,16 +179,16 @@ func (g *guard) sweep(now time.Time) {
 	}
 }
 
-// A caller is whom an HTTP connection is from, as far as that is known. Owned
-// by its connection.
+// A caller is the client behind an HTTP connection, as far as it is known.
+// Owned by its connection.
 type caller struct {
 	addr     netip.Addr // zero when it is not known
-	place    source     // that the connection holds a place of
-	relayed  bool       // a trusted proxy: requests say whom they are from
-	heralded bool       // that may put a PROXY header before the first
+	place    source     // whose place the connection has reserved
+	relayed  bool       // from a trusted proxy: each request names its client
+	heralded bool       // a PROXY header may come before the first request
 }
 
-// callerOf returns whom a new connection is from.
+// callerOf returns the caller of a new connection.
 func (g *guard) callerOf(remote net.Addr) (c caller) {
 	if tcp, ok := remote.(*net.TCPAddr); ok {
 		c.addr = tcp.AddrPort().Addr().Unmap()
@@ -200,7 +201,7 @@ func (g *guard) callerOf(remote net.Addr) (c caller) {
 	return c
 }
 
-// source returns where the sender of a request is.
+// source returns the source of a request.
 func (g *guard) source(c *caller, head *codec.Head) source {
 	if c.relayed {
 		return sourceOf(g.clientOf(head))
@@ -208,12 +209,12 @@ func (g *guard) source(c *caller, head *codec.Head) source {
 	return sourceOf(c.addr)
 }
 
-// maxHops is how many proxies a request may have come through.
+// maxHops limits the proxies in X-Forwarded-For.
 const maxHops = 16
 
-// clientOf returns whom a request of a trusted proxy is from: going back
-// through X-Forwarded-For, the first who is not a trusted proxy. What stands
-// before that may be made up. It is the zero address when nobody is named.
+// clientOf returns the client of a request from a trusted proxy: the last
+// address in X-Forwarded-For that is not a trusted proxy. Addresses before it
+// may be made up. The zero address: none is named.
 func (g *guard) clientOf(head *codec.Head) (client netip.Addr) {
 	var hops [maxHops]netip.Addr
 	n := 0
@@ -249,7 +250,8 @@ func parseHop(item []byte) netip.Addr {
 	return netip.Addr{}
 }
 
-// Rates returns how far addresses are ahead of their rate of handshakes.
+// Rates returns, by address, how far it is ahead of its rate of handshakes, for
+// another process.
 func (s *Server) Rates(now time.Time) (all []form.Rate) {
 	for i := range s.guard.stripes {
 		stripe := &s.guard.stripes[i]
@@ -264,7 +266,7 @@ func (s *Server) Rates(now time.Time) (all []form.Rate) {
 	return all
 }
 
-// TakeRates takes over what Rates of another process returned.
+// TakeRates adopts what Rates of another process returned.
 func (s *Server) TakeRates(all []form.Rate, now time.Time) {
 	for _, r := range all {
 		stripe := s.guard.stripe(source(r.Source))

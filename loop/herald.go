@@ -17,7 +17,7 @@ func (h *httpConn) herald(buf []byte) (n int, err error) {
 	}
 	h.from.heralded = false
 	if !client.IsValid() {
-		return n, nil // the proxy's own, for example to ask whether we are well
+		return n, nil // the proxy's own connection, for example a health check
 	}
 	h.from.addr, h.from.relayed = client.Addr(), false
 	if !h.takePlace(sourceOf(client.Addr())) {
@@ -27,7 +27,8 @@ func (h *httpConn) herald(buf []byte) (n int, err error) {
 	return n, nil
 }
 
-// takePlace takes the connection's place at an address, unless that has enough.
+// takePlace reserves the connection's place at an address, unless the address
+// has reached its limit.
 func (h *httpConn) takePlace(at source) bool {
 	if !h.w.server.guard.enter(at, false) {
 		h.w.stats.RefusedAddress.Add(1)
@@ -37,11 +38,11 @@ func (h *httpConn) takePlace(at source) bool {
 	return true
 }
 
-// errAddress is what a client is told whose address has enough.
+// errAddress is sent to a client whose address has reached its limit.
 const errAddress = "too many connections from this address"
 
-// refuseProxy answers a header of the PROXY protocol that is not expected, and
-// tells the operator of it: no client gets through that proxy.
+// refuseProxy answers an unexpected header of the PROXY protocol and logs it:
+// no client can connect through that proxy.
 func (h *httpConn) refuseProxy(version int) {
 	var why string
 	switch {

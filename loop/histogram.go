@@ -14,8 +14,8 @@ var durationBounds = [...]time.Duration{
 	time.Second,
 }
 
-// A Histogram counts durations by size. One event loop writes it, anybody
-// reads.
+// A Histogram counts durations by size. One event loop writes it, any goroutine
+// may read it.
 type Histogram struct {
 	counts [len(durationBounds) + 1]atomic.Int64 // the last one has no bound
 	sum    atomic.Int64                          // ns

@@ -25,7 +25,7 @@ type httpConn struct {
 	timer    timer     // for the head, the body, or the next request
 	timeout  uint8     // what the timer is for
 	served   bool      // has carried a request before
-	giveUp   time.Time // on having the last reply written
+	giveUp   time.Time // when to stop waiting for the last reply to be written
 	parsing  bool      // process is on the stack
 	paused   bool      // more requests may be waiting; see resume
 }
@@ -54,8 +54,8 @@ func (h *httpConn) await(what uint8, until time.Time) {
 	}
 }
 
-// expire implements timed. A client that is too slow is told so, one that
-// has said nothing is just closed.
+// expire implements timed. A client that sends too slowly gets 408; a
+// connection without a request is closed silently.
 func (h *httpConn) expire(now time.Time) {
 	switch {
 	case h.c == nil || h.timeout == awaitNothing:
@@ -74,8 +74,8 @@ func (h *httpConn) traffic(now time.Time) gnet.Action {
 	case h.closing():
 		_, _ = h.c.Discard(-1)
 	case h.exchange != nil || h.paused:
-		// A request ahead of its time waits in the input buffer; more than one
-		// of the largest kind is not a client.
+		// Pipelined requests wait in the input buffer. A client with more bytes
+		// there than one request of the largest kind has is not well-behaved.
 		if h.c.InboundBuffered() > h.w.server.config.MaxHead+h.w.server.config.MaxPayload {
 			return gnet.Close
 		}
@@ -86,8 +86,8 @@ func (h *httpConn) traffic(now time.Time) gnet.Action {
 	return gnet.None
 }
 
-// process answers the requests that are complete, one after the other, up to
-// requestBatch of them.
+// process answers the complete requests in the input, one after the other, up
+// to requestBatch of them.
 func (h *httpConn) process(now time.Time) {
 	if h.parsing || h.paused || h.w.frozen {
 		return
@@ -111,9 +111,9 @@ func (h *httpConn) process(now time.Time) {
 	}
 }
 
-// ready reports whether another request may be taken: not before the last one
-// has been answered, unless they are answered together, and not from a client
-// that does not read its answers.
+// ready reports whether another request may be taken: after the last one has
+// been answered, unless they are answered together, and while the client reads
+// its answers.
 func (h *httpConn) ready() bool {
 	if h.c == nil || h.closing() || h.exchange != nil && len(h.batch) == 0 {
 		return false
@@ -125,7 +125,7 @@ func (h *httpConn) ready() bool {
 	return true
 }
 
-// resume goes on with what was left in the input.
+// resume continues with the rest of the input.
 func (h *httpConn) resume(now time.Time) {
 	h.paused = false
 	if h.c != nil && h.exchange == nil {
@@ -133,7 +133,7 @@ func (h *httpConn) resume(now time.Time) {
 	}
 }
 
-// next takes one request out of the input and reports whether it did.
+// next takes one request out of the input and reports whether there was one.
 func (h *httpConn) next(now time.Time) bool {
 	limits := httpread.Limits{Head: h.w.server.config.MaxHead, Body: h.w.server.config.MaxPayload}
 	for {
@@ -184,11 +184,11 @@ func (h *httpConn) proxyHeader(buf []byte) (taken, found bool) {
 	return false, false
 }
 
-// take serves the request at the start of buf, if it is whole, and reports
-// whether it has been taken out of the input.
+// take serves the request at the start of buf if it is complete, and reports
+// whether it was taken out of the input.
 func (h *httpConn) take(head *codec.Head, found httpread.Found, buf []byte, now time.Time) bool {
 	if len(h.batch) > 0 && !(found.State == httpread.Whole && h.joinsBatch(head)) {
-		return false // its turn comes when the batch has been answered
+		return false // it is served when the batch has been answered
 	}
 	switch found.State {
 	case httpread.Invalid:
@@ -212,14 +212,14 @@ func (h *httpConn) take(head *codec.Head, found httpread.Found, buf []byte, now 
 		return false
 	}
 	if h.c == nil {
-		return false // closed meanwhile, or gone to another loop
+		return false // closed meanwhile, or moved to another loop
 	}
 	_, _ = h.c.Discard(found.Size) // above 0: Discard(0) would drop everything
 	return true
 }
 
-// input returns the first n bytes of what has come and not been taken yet, or
-// all of it when it is gathered.
+// input returns the first n bytes of the input that has not been taken, or all
+// of it if it is gathered.
 func (h *httpConn) input(n int) ([]byte, error) {
 	if h.requests.Gathered() == nil {
 		return h.c.Peek(n)
@@ -232,16 +232,16 @@ func (h *httpConn) input(n int) ([]byte, error) {
 	return h.requests.Gathered(), nil
 }
 
-// gather takes the input b over.
+// gather moves the input b into a buffer of the connection.
 func (h *httpConn) gather(b []byte) {
 	h.requests.Gather(b)
 	_, _ = h.c.Discard(-1)
 }
 
-// serveGathered is serve for a request that was gathered, at the start of buf.
-// What comes behind it is dropped, so the connection goes no further then, nor
-// does it become a WebSocket: a client that takes its time with a request waits
-// for the answer.
+// serveGathered is serve for a gathered request at the start of buf. Input
+// behind the request is dropped, so the connection is closed after the answer
+// and cannot become a WebSocket. A client that sends a request slowly has to
+// wait for the answer anyway.
 func (h *httpConn) serveGathered(head *codec.Head, found httpread.Found, buf []byte, now time.Time) {
 	head.WebSocket = false
 	if found.Size < len(buf) {
@@ -250,8 +250,7 @@ func (h *httpConn) serveGathered(head *codec.Head, found httpread.Found, buf []b
 	h.serve(head, found.Body, buf[:found.Size], now)
 }
 
-// awaitBody is called when a head of n bytes, at the start of buf, has come
-// without all of its body.
+// awaitBody waits for the rest of a body. buf begins with a head of n bytes.
 func (h *httpConn) awaitBody(head *codec.Head, buf []byte, n int, now time.Time) {
 	if h.requests.Await(head, n) {
 		h.gather(buf)
@@ -266,7 +265,7 @@ func (h *httpConn) awaitBody(head *codec.Head, buf []byte, n int, now time.Time)
 	}
 }
 
-// refuseError answers what codec could not take.
+// refuseError answers what codec could not parse.
 func (h *httpConn) refuseError(head *codec.Head, err error) {
 	status := http.StatusBadRequest
 	if err == httpread.ErrHeadTooLarge {
@@ -279,9 +278,8 @@ func (h *httpConn) refuseError(head *codec.Head, err error) {
 	h.refuse(head, status, err.Error())
 }
 
-// serve hands a complete request on. whole is all its bytes. Afterwards the
-// connection may be closed, at home on another loop, or a WebSocket; h.c is nil
-// then.
+// serve handles a complete request; whole is all its bytes. Afterwards the
+// connection may be closed, on another loop, or a WebSocket; h.c is nil then.
 func (h *httpConn) serve(head *codec.Head, body, whole []byte, now time.Time) {
 	x := newExchange(h, head)
 	h.exchange = x
@@ -295,9 +293,9 @@ func (h *httpConn) serve(head *codec.Head, body, whole []byte, now time.Time) {
 	h.served = true
 }
 
-// joinsBatch reports whether a request can be answered along with those before
-// it that have come in the same read. A service that pipelines its events has
-// them delivered together, and their receivers written to once.
+// joinsBatch reports whether a request can be answered together with those
+// before it that came in the same read. Events that a service pipelines are
+// then delivered together, and their receivers written to once.
 func (h *httpConn) joinsBatch(head *codec.Head) bool {
 	return !isEnginePath(head.Path) && len(h.batch) < maxBatch && h.exchange.keepAlive &&
 		h.authorised(head) == h.batch[0].authorised && h.prepared(head) == nil
@@ -323,21 +321,22 @@ func isEnginePath(path []byte) bool {
 	return string(path) == enginePath || string(path) == enginePath[:len(enginePath)-1]
 }
 
-// write sends b. After it the connection may be closed.
+// write writes b. Afterwards the connection may be closed.
 func (h *httpConn) write(b []byte) {
 	if h.c == nil {
 		return
 	}
 	_, _ = h.c.Write(b)
-	// An error has closed the connection, by way of closed.
+	// On an error gnet has called closed, and h.c is nil.
 	if h.c != nil && h.c.OutboundBuffered() > 0 {
 		h.w.owe(h, h.holds())
 	}
 }
 
-// refuse answers a request that is not served, and closes when the client has
-// had time to read that: closing with unread input would reset the connection,
-// and the answer would be lost. head is what is known of the request's.
+// refuse answers a request that is not served, and closes the connection when
+// the client has had time to read the answer: closing with unread input would
+// reset the connection, and the answer would be lost. head is what is known of
+// the request's head.
 func (h *httpConn) refuse(head *codec.Head, status int, why string) {
 	x := newExchange(h, head)
 	x.keepAlive = false
@@ -347,7 +346,7 @@ func (h *httpConn) refuse(head *codec.Head, status int, why string) {
 	x.reply(h.w, r)
 }
 
-// answered is called when the reply to h.exchange has been given.
+// answered is called after the reply to h.exchange was written.
 func (h *httpConn) answered(keepAlive, lingers bool, now time.Time) {
 	h.exchange = nil
 	switch {
@@ -365,11 +364,11 @@ func (h *httpConn) answered(keepAlive, lingers bool, now time.Time) {
 	}
 }
 
-// closing reports whether the last reply has been given, and only the end is to
-// come.
+// closing reports whether the last reply has been written and the connection is
+// about to close.
 func (h *httpConn) closing() bool { return h.timeout == awaitEnd }
 
-// close ends the connection. What the kernel has not taken by now is given up.
+// close closes the connection. Bytes that the kernel has not taken are lost.
 func (h *httpConn) close() {
 	if h.c != nil {
 		_ = h.w.loop.Close(h.c)

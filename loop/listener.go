@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listenAddress is what gnet listens on for host and port. For "::" it is every
-// address of both families, as in Node: gnet takes "[::]" for IPv6 alone, and an
-// empty host for both.
+// listenAddress returns the address for gnet to listen on. For "::" that is
+// every address of both families, as in Node: gnet takes "[::]" for IPv6 alone,
+// and an empty host for both.
 func listenAddress(host string, port int) string {
 	if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() && ip.IsUnspecified() {
 		if host = ""; !hasIPv6() {
@@ -35,8 +35,8 @@ func hasIPv6() bool {
 	return unix.Bind(fd, &unix.SockaddrInet6{}) == nil
 }
 
-// findDoor looks for the listeners on a TCP port: the process's own, and those
-// of others at the same address.
+// findDoor finds the listeners on a TCP port: the process's own, and those of
+// other processes at the same address.
 func findDoor(port int) (d door, err error) {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -91,7 +91,7 @@ func listenersLike(fd int) (int, error) {
 	return counts[own], lines.Err()
 }
 
-// socketTable is where the kernel lists sockets like fd.
+// socketTable returns the file of /proc that lists sockets like fd.
 func socketTable(fd int) string {
 	if addr, err := unix.Getsockname(fd); err == nil {
 		if _, v6 := addr.(*unix.SockaddrInet6); v6 {
@@ -111,11 +111,11 @@ func portOf(addr unix.Sockaddr) int {
 	return 0
 }
 
-// standIn stops accepting while the loops go on serving. gnet has no
-// call for it, and shutting a listener down ends the engine; so each listening
-// descriptor is replaced, in place, by a socket that nobody comes to. It listens
-// and does not block, because a loop that has just been told of a connection
-// accepts from it: any error but EAGAIN would end the engine.
+// standIn stops accepting while the loops continue. gnet has no call for it,
+// and shutting a listener down ends the engine; so each listening descriptor is
+// replaced, in place, by a listening socket that nobody connects to. It is
+// non-blocking, because a loop that was just notified of a connection accepts
+// from it: any error but EAGAIN would end the engine.
 func standIn(fds []int) error {
 	dummy, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -2,8 +2,8 @@ package loop
 
 import "bytes"
 
-// localPage reports whether an origin is that of a page which the browser's own
-// machine has served, on any port. A page from elsewhere cannot have one.
+// localPage reports whether an origin belongs to the browser's own machine,
+// with any port. Pages from elsewhere cannot have such an origin.
 func localPage(origin []byte) bool {
 	scheme, rest, ok := bytes.Cut(bytes.ToLower(origin), []byte("://"))
 	if !ok || string(scheme) != "http" && string(scheme) != "https" {

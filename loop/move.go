@@ -11,17 +11,16 @@ import (
 )
 
 // A moved is a connection on its way to the loop of its session, with the
-// request that brought it to light. It is the context it is enrolled with.
+// request that named the session. gnet keeps it as the connection's context.
 type moved struct {
 	request []byte
 	from    caller
 }
 
-// move takes the connection to another loop: a duplicate of its descriptor is
-// enrolled there, and this half is dropped. It does so only when nothing but
-// the request itself has been read and nothing is waiting to be written, so
-// that no byte can be lost or overtaken. It reports false when the connection
-// has to stay.
+// move moves the connection to another loop: a duplicate of its descriptor is
+// registered there, and this half is dropped. It moves only if nothing but the
+// request has been read and nothing waits to be written, so no byte can be lost
+// or reordered. It reports false if the connection has to stay.
 func (h *httpConn) move(to *worker, request []byte) bool {
 	if h.c.InboundBuffered() != len(request) || h.c.OutboundBuffered() != 0 {
 		return false
@@ -55,12 +54,12 @@ func (h *httpConn) move(to *worker, request []byte) bool {
 		moving.Add(-1)
 	}()
 	h.w.stats.Moved.Add(1)
-	h.exchange, h.from.place = nil, 0 // the place goes with it
+	h.exchange, h.from.place = nil, 0 // the place moves with it
 	h.close()
 	return true
 }
 
-// duplicate returns the connection as gnet wants it for enrolling.
+// duplicate returns a duplicate of the connection for gnet to register.
 func duplicate(c gnet.Conn) (net.Conn, error) {
 	fd, err := c.Dup()
 	if err != nil {
@@ -78,7 +77,7 @@ func duplicate(c gnet.Conn) (net.Conn, error) {
 	return conn, err
 }
 
-// arrive serves the request of a connection that has come from another loop.
+// arrive serves the request of a connection that came from another loop.
 func (h *httpConn) arrive(m *moved) {
 	var head codec.Head
 	now := time.Now()

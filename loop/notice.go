@@ -10,8 +10,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// noticeInterval is the least time between two lines about the same kind of
-// trouble.
+// noticeInterval is the shortest time between two lines of the same kind.
 const noticeInterval = 10 * time.Second
 
 // proxyNoticeInterval is the same for PROXY protocol headers, which come with
@@ -25,7 +24,8 @@ func (t trouble) interval() time.Duration {
 	return noticeInterval
 }
 
-// A trouble is what an operator looks for when clients are refused or closed.
+// A trouble is a reason for which clients are refused or closed, as operators
+// look for it in the log.
 type trouble uint8
 
 const (
@@ -43,26 +43,26 @@ const (
 	troubleCount
 )
 
-// advice is what a line about each says: what happened, and what to do.
+// advice has the text of each line: what happened, and what to do.
 var advice = [troubleCount]struct{ what, todo string }{
 	troubleOrigin:  {"refused: web origin not allowed", "if the page is yours, add its origin to CORS_ORIGIN"},
 	troubleHead:    {"refused: request head too large", "send fewer cookies, or raise MAX_HEAD_SIZE"},
 	troubleBody:    {"refused: message or request body too large", "send less at once, or raise MAX_HTTP_BUFFER_SIZE"},
 	troubleVersion: {"refused: Engine.IO version not supported", "the client must speak Engine.IO 4: socket.io-client 3 or later"},
 	troubleParser:  {"closed: the client uses another parser", "create the client without socket.io-msgpack-parser"},
-	troubleParse:   {"closed: the client broke the protocol", "update the client; what it sent is no Socket.IO 5 packet"},
-	troubleTooFast: {"closed: the client sent too fast", "if it is meant to, raise MAX_EVENTS_PER_SECOND, MAX_EVENTS_BURST or MAX_BYTES_PER_SECOND"},
-	troubleSlow:    {"closed: the client reads too slowly", "its network is slow or it is sent too much; MAX_PENDING_BYTES is what may wait"},
-	troubleProxy:   {"refused: PROXY protocol header not expected", "no client gets through this proxy until its settings are those of the gateway"},
-	troubleShed:    {"closed: too much waits for slow clients", "give the node more memory, or raise MAX_TOTAL_PENDING_BYTES"},
-	troubleBusy:    {"closed: the token could not be verified now", "the client comes back; tokens_verified_total says why: busy, too many at once; no_keys, JWT_JWKS_URL does not answer"},
+	troubleParse:   {"closed: protocol error", "update the client; it sent something that is not a Socket.IO 5 packet"},
+	troubleTooFast: {"closed: the client sent too much", "if that is intended, raise MAX_EVENTS_PER_SECOND, MAX_EVENTS_BURST or MAX_BYTES_PER_SECOND"},
+	troubleSlow:    {"closed: the client reads too slowly", "its network is slow or it is sent too much; MAX_PENDING_BYTES limits what may wait for it"},
+	troubleProxy:   {"refused: PROXY protocol header not expected", "no client can connect through this proxy until its settings match the gateway's"},
+	troubleShed:    {"closed: too many bytes wait for slow clients", "give the node more memory, or raise MAX_TOTAL_PENDING_BYTES"},
+	troubleBusy:    {"closed: the token could not be verified now", "the client reconnects; gateway_tokens_verified_total has the reason: busy (too many at once) or no_keys (JWT_JWKS_URL does not answer)"},
 }
 
-// notices limits the lines about each kind of trouble. Safe for concurrent use.
+// notices limits the rate of lines of each kind. Safe for concurrent use.
 type notices [troubleCount]loglimit.Limiter
 
-// note writes a line at info, unless there was one just now. from and more are
-// only looked at then.
+// note writes a line at level info, unless the last one was just written. from
+// and more are evaluated only if it is.
 func (s *Server) note(what trouble, now time.Time, from fmt.Stringer, more ...any) {
 	unsaid, ok := s.notices[what].Allow(now, what.interval())
 	if !ok {
@@ -90,7 +90,7 @@ func (o source) String() string {
 	return netip.PrefixFrom(netip.AddrFrom16(b), 64).String()
 }
 
-// A sender is whom a request is from, found out when somebody asks.
+// A sender is the address of a request's client, found only when it is printed.
 type sender struct {
 	conn *httpConn
 	head *codec.Head // nil: not known
@@ -117,7 +117,7 @@ func (h *httpConn) note(what trouble, head *codec.Head, more ...any) {
 	h.w.server.note(what, time.Now(), sender{h, head}, more...)
 }
 
-// String is where the session's client is, for the log.
+// String returns the address of the session's client.
 func (s *session) String() string {
 	switch {
 	case s.ws != nil && s.ws.place != 0:
@@ -130,8 +130,7 @@ func (s *session) String() string {
 	return "unknown"
 }
 
-// noteEnd writes a line about the end of a session that an operator may look
-// for.
+// noteEnd logs the end of a session if its reason is a trouble.
 func (s *session) noteEnd(reason rooms.Reason, now time.Time) {
 	what := troubleParse
 	switch reason {

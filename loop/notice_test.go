@@ -42,7 +42,7 @@ func TestTroublesAreLogged(t *testing.T) {
 		"body":     {func(s *Server) { dial(t, s).do("POST", "/", strings.Repeat("x", 200_000)) }, []string{"MAX_HTTP_BUFFER_SIZE"}},
 		"EIO3":     {func(s *Server) { dial(t, s).do("GET", "/socket.io/?EIO=3&transport=polling", "") }, []string{"version=3", "Engine.IO 4"}},
 		"msgpack":  {sends(frame(true, ws.OpBinary, "\x82\xa4type\x00\xa3nsp\xa1/")), []string{"socket.io-msgpack-parser"}},
-		"nonsense": {sends(frame(true, ws.OpText, "4x")), []string{"broke the protocol"}},
+		"nonsense": {sends(frame(true, ws.OpText, "4x")), []string{"protocol error"}},
 		"large":    {sends("\x81\xff\x00\x00\x00\x00\x00\x0f\x86\xa1\x00\x00\x00\x00"), []string{"MAX_HTTP_BUFFER_SIZE"}},
 		"fast":     {closing(rooms.ReasonTooFast), []string{"user=ann", "MAX_EVENTS_PER_SECOND"}},
 		"slow":     {closing(rooms.ReasonSlowConsumer), []string{"user=ann", "MAX_PENDING_BYTES"}},

@@ -25,11 +25,11 @@ func NewOrigins(origins ...string) Origins {
 	return o
 }
 
-// allow reports whether a client that sends this Origin may talk to the gateway
-// at host, the request's Host. A client that sends none is not a browser, whom
-// CORS protects. An origin with the gateway's own host and port is allowed:
-// native clients send it (Starscream's has the scheme ws or wss, that of Go's
-// x/net/websocket has a path), and so does a page the gateway has served.
+// allow reports whether a client that sends this Origin may use the gateway at
+// host, the request's Host. A client without an Origin is not a browser, which
+// is what CORS protects. An origin with the gateway's own host and port is
+// allowed: native clients send it (Starscream with the scheme ws or wss, Go's
+// x/net/websocket with a path), and so do pages served by the gateway.
 func (o *Origins) allow(origin, host []byte) bool {
 	if len(origin) == 0 || o.any {
 		return true
@@ -42,16 +42,16 @@ func (o *Origins) allow(origin, host []byte) bool {
 	if _, ok := o.list[string(form)]; ok {
 		return true
 	}
-	// The gateway does not know the scheme that a proxy with TLS was asked by.
+	// The gateway does not know which scheme a client used towards a TLS proxy.
 	scheme := form[:bytes.Index(form, schemeEnd)+len(schemeEnd)]
 	return bytes.Equal(form, appendAuthority(append(b[:0], scheme...), host))
 }
 
 var schemeEnd = []byte("://")
 
-// appendOrigin appends an origin in the one form in which origins are compared:
-// lower case, ws as http and wss as https, with the port filled in, without a
-// path. It returns nil for what is no origin, such as "null".
+// appendOrigin appends an origin in the form in which origins are compared:
+// lower case, ws as http and wss as https, with the port, without a path. It
+// returns nil for what is not an origin, such as "null".
 func appendOrigin(dst, origin []byte) []byte {
 	scheme, rest, ok := bytes.Cut(origin, schemeEnd)
 	if !ok || len(scheme) == 0 {

@@ -5,9 +5,9 @@ import "github.com/hometrip/gateway/codec"
 // shrinkOutbox is how many nodes an empty outbox may keep.
 const shrinkOutbox = 1 << 16
 
-// An outbox holds what is pending for all sessions of a loop, as linked lists
-// in one slice: an idle session has no queue of its own, and a burst allocates
-// nothing once the slice has grown. Owned by its event loop.
+// An outbox holds the pending messages of all sessions of a loop, as linked
+// lists in one slice: an idle session has no queue of its own, and a burst
+// allocates nothing once the slice has grown. Owned by its event loop.
 type outbox struct {
 	nodes []pending // 0 is not used: index 0 means none
 	free  int32     // first of the unused nodes

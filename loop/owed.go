@@ -45,18 +45,23 @@ func (w *worker) owe(d debtor, bytes int) {
 	w.stats.Owed.Add(int64(bytes - before))
 }
 
-// lookAtOwed is called each wheelTick: gnet does not tell when a client has
+// lookAtOwed is called each wheelTick while the loop is awake: gnet does not tell when a client has
 // read what was waiting for it.
 func (w *worker) lookAtOwed(now time.Time) {
 	for d := range w.owed.by {
 		w.owe(d, d.holds())
 	}
 	if w.owed.looks++; w.owed.looks%owedPollsEvery == 0 {
-		for _, s := range w.bySID {
-			w.owe(s, s.holds())
-		}
+		w.lookAtPolls()
 	}
 	w.shed(now)
+}
+
+// lookAtPolls asks all polling sessions.
+func (w *worker) lookAtPolls() {
+	for _, s := range w.bySID {
+		w.owe(s, s.holds())
+	}
 }
 
 // overdrawn reports whether too much is held on the node, and more than its

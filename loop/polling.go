@@ -16,11 +16,11 @@ import (
 type polling struct {
 	sid    string
 	parked *exchange // the GET that waits for messages
-	post   *post     // the POST whose packets are being taken; nil if there is none
-	probe  *wsConn   // the WebSocket that wants to take over
-	probed bool      // and has been answered: polls are released at once
+	post   *post     // the POST whose packets are being handled; nil if there is none
+	probe  *wsConn   // the WebSocket of an upgrade under way
+	probed bool      // it was answered: polls are answered at once
 	input  rooms.Throttle
-	place  source // that the session holds a place of
+	place  source // whose place the session has reserved
 
 	conns [2]*httpConn // connections of this loop that requests came on last
 }
@@ -40,7 +40,7 @@ func (h *httpConn) openPolling(x *exchange, head *codec.Head, from source, now t
 	x.reply(w, reply{status: http.StatusOK, contentType: contentText, body: w.body})
 }
 
-// came notes which connection a request has come on. A client uses two.
+// came records the connection a request came on. A client uses two.
 func (p *polling) came(h *httpConn, w *worker) {
 	if h.w == w && p.conns[0] != h {
 		p.conns[0], p.conns[1] = h, p.conns[0]
@@ -60,19 +60,19 @@ func (s *session) handlePoll(x *exchange) {
 	}
 }
 
-// hasAnswer reports whether a poll has something to bring home: messages, the
-// session's end, or word that it is in the way of an upgrade.
+// hasAnswer reports whether a poll can be answered: with messages, with the
+// session's end, or because it delays an upgrade.
 func (s *session) hasAnswer() bool {
 	return s.queue.first != 0 || s.closing || s.poll.probed
 }
 
-// maxPollPackets is how many packets the answer to a poll has at most:
-// python-engineio drops an answer of more. A message with its attachments is
-// not divided. What is left is the answer to the next poll.
+// maxPollPackets limits the packets in the answer to a poll: python-engineio
+// drops answers with more. A message and its attachments are not divided. The
+// rest goes into the answer to the next poll.
 const maxPollPackets = 16
 
-// answerPoll answers the parked GET with what is pending. When nothing is and
-// the session has ended, the answer is the one a later poll would get: see
+// answerPoll answers the parked GET with what is pending. If nothing is and the
+// session has ended, the answer is the one that a later poll would get: see
 // leavePolling.
 func (s *session) answerPoll() {
 	w, x := s.w, s.poll.parked
@@ -97,14 +97,14 @@ func (s *session) answerPoll() {
 	})
 }
 
-// A post is the packets of one POST that have not been taken yet.
+// A post has the packets of one POST that have not been handled yet.
 type post struct {
 	exchange *exchange
 	rest     []byte // a view into the request, until it is paused
 	own      bool   // no longer a view
 }
 
-// handlePost takes the packets a client sends.
+// handlePost handles the packets that a client sends with a POST.
 func (s *session) handlePost(x *exchange, body []byte, now time.Time) {
 	s.w.stats.BytesIn.Add(int64(len(body)))
 	if s.poll.input.Take(s.w.server.live().Bytes, len(body), now) > 1 {
@@ -122,8 +122,8 @@ func (s *session) handlePost(x *exchange, body []byte, now time.Time) {
 	s.resume(now)
 }
 
-// resume takes the packets of the session's POST, up to inputBatch of them, and
-// answers it when all are taken.
+// resume handles the packets of the session's POST, up to inputBatch of them,
+// and answers it after the last one.
 func (s *session) resume(now time.Time) {
 	if s.poll == nil || s.poll.post == nil {
 		return // ended meanwhile
@@ -143,7 +143,7 @@ func (s *session) resume(now time.Time) {
 	}
 	s.poll.post = nil
 	if s.closing {
-		s.flush(now) // it has ended when its client hears of it
+		s.flush(now) // before the client is told that it has ended
 	}
 	if s.closing && !acceptsPost(s.reason) {
 		p.exchange.reply(s.w, engineError(http.StatusBadRequest, codeBadRequest))
@@ -154,7 +154,7 @@ func (s *session) resume(now time.Time) {
 	p.exchange.reply(s.w, taken)
 }
 
-// posted takes one packet of a POST.
+// posted handles one packet of a POST.
 func (s *session) posted(packet []byte, now time.Time) {
 	s.w.stats.FramesIn.Add(1)
 	if !codec.IsBinaryPacket(packet) {
@@ -169,11 +169,11 @@ func (s *session) posted(packet []byte, now time.Time) {
 	s.binary(data, now)
 }
 
-// postTaken is the reply to a POST whose packets have been taken.
+// postTaken is the reply to a POST after its packets were handled.
 var postTaken = reply{status: http.StatusOK, contentType: "text/html", body: []byte("ok")}
 
-// endPolling takes a session out of the reach of HTTP. poll and post are the
-// replies to the requests that are under way.
+// endPolling makes a session unreachable for HTTP requests. poll and post are
+// the replies to the requests that are under way.
 func (s *session) endPolling(poll, post reply) {
 	p := s.poll
 	s.poll = nil

@@ -198,8 +198,8 @@ func (s *Server) Stats() Totals {
 	return t
 }
 
-// TurnAge is how long ago the loop that lags most took its last turn. A
-// healthy loop takes one every beatInterval at least.
+// TurnAge is how long ago the loop that lags most took its last turn, or was to
+// wake for it. A healthy loop takes one every beatInterval at least, or sleeps.
 func (s *Server) TurnAge(now time.Time) time.Duration {
 	var oldest time.Duration
 	for _, w := range s.workers {
@@ -321,7 +321,7 @@ func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 		s.started()
 		return nil, gnet.None
 	case *beat:
-		m.w = w
+		m.w, w.beat = w, m
 		s.started()
 		return nil, gnet.None
 	case *moved:
@@ -403,6 +403,8 @@ func (s *Server) OnClose(c gnet.Conn, err error) gnet.Action {
 	case *httpConn:
 		s.gone(conn.w, func() { conn.closed(time.Now()) })
 	case *again:
+		conn.close()
+	case *beat:
 		conn.close()
 	}
 	return gnet.None

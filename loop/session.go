@@ -15,24 +15,24 @@ type peer interface {
 	Deadline() time.Time
 	Expire(now time.Time)
 	Closed(now time.Time)
-	Holds() int // bytes of a message that is not whole yet
+	Holds() int // bytes of an incomplete message
 }
 
-// volatileBacklog is how many pending bytes make a session do without
+// volatileBacklog is how many pending bytes keep a session from getting
 // volatile messages.
 const volatileBacklog = 64 << 10
 
 // A session is one Engine.IO session, and the rooms.Sink of its socket. It
-// lives on one event loop from its first byte to its last, whichever
-// connections its transports use, and is owned by that loop. An idle client
-// costs what this, its wsConn, its rooms.Socket and gnet's conn take: the
-// fields are ordered so that none is padded (112 bytes).
+// lives on one event loop, whichever connections its transports use, and is
+// owned by that loop. An idle client costs a session, a wsConn, a rooms.Socket
+// and gnet's conn; the fields are ordered so that there is no padding (112
+// bytes).
 type session struct {
 	peer  peer
 	timer timer
 	beat  int64 // ms on the wheel: the next ping is due, or the pong overdue
 
-	// From here on is what a delivery needs, 48 bytes.
+	// The fields that a delivery needs, 48 bytes.
 
 	w    *worker
 	ws   *wsConn  // nil while polling
@@ -41,7 +41,7 @@ type session struct {
 	queue queue
 	index int32 // in w.sessions
 
-	dirty   bool         // waiting to be written to
+	dirty   bool         // in the list of sessions to be written to
 	pinged  bool         // a pong is awaited
 	backed  bool         // the socket did not take all of the last write
 	closing bool         // ends once what is pending is written
@@ -50,8 +50,8 @@ type session struct {
 	msgpack bool // has sent a packet of socket.io-msgpack-parser
 }
 
-// newSession opens a session on w, as the head of its first request asks for it.
-// It has no transport yet.
+// newSession opens a session on w, with the options in the head of its first
+// request. It has no transport yet.
 func newSession(w *worker, head *codec.Head, now time.Time) *session {
 	token := ""
 	if head != nil {
@@ -85,7 +85,7 @@ func (s *session) Send(m *codec.Message) {
 	switch limit := s.w.server.live().MaxPending; {
 	case int(s.queue.bytes) <= limit/2:
 	case s.writable():
-		// It is the loop that is behind, not the client.
+		// The loop is behind, not the client.
 		s.w.pressed = true
 	case int(s.queue.bytes) > limit:
 		s.w.outbox.drop(&s.queue)
@@ -95,12 +95,12 @@ func (s *session) Send(m *codec.Message) {
 	s.touch()
 }
 
-// writable reports whether the next flush takes from the session's queue.
+// writable reports whether the next flush writes from the session's queue.
 func (s *session) writable() bool {
 	return s.ws != nil || s.poll != nil && s.poll.parked != nil
 }
 
-// backlogged reports whether the client is behind with what it has been sent.
+// backlogged reports whether the client has not yet taken what it was sent.
 func (s *session) backlogged() bool {
 	if s.backed && s.ws != nil {
 		s.backed = s.ws.c.OutboundBuffered() > 0
@@ -108,8 +108,8 @@ func (s *session) backlogged() bool {
 	return s.backed || s.queue.bytes > volatileBacklog
 }
 
-// touch puts the session on the list of those to be written to. It is called
-// inside of a callback or a turn, either of which looks at the list at its end.
+// touch adds the session to the list of those to be written to. It is called
+// within a callback or a turn, which looks at the list at its end.
 func (s *session) touch() {
 	if !s.dirty {
 		s.dirty = true
@@ -139,7 +139,7 @@ func (s *session) Source() uint64 {
 	return 0
 }
 
-// packet takes one text packet from the client, on whichever transport.
+// packet handles one text packet from the client, from either transport.
 func (s *session) packet(b []byte, now time.Time) {
 	defer s.survive()
 	t, content, err := codec.ParseEnginePacket(b)
@@ -155,14 +155,15 @@ func (s *session) packet(b []byte, now time.Time) {
 	case codec.EngineClose:
 		s.Close(rooms.ReasonClientClose)
 	case codec.EngineOpen, codec.EngineUpgrade, codec.EngineNoop:
-		// A server's, or a probe's. Socket.IO's own server ignores them too, and
-		// Swift's client sends a NOOP when it upgrades while a POST is under way.
+		// Packets of servers, or of a probe. Socket.IO's own server ignores
+		// them too, and Swift's client sends a NOOP when it upgrades while a
+		// POST is under way.
 	default: // a ping: in version 4 only the server pings
 		s.Close(rooms.ReasonParseError)
 	}
 }
 
-// binary takes one binary packet from the client.
+// binary handles one binary packet from the client.
 func (s *session) binary(b []byte, now time.Time) {
 	defer s.survive()
 	if s.peer.Holds() == 0 && isMsgpack(b) { // no attachment is awaited
@@ -171,7 +172,7 @@ func (s *session) binary(b []byte, now time.Time) {
 	s.peer.Binary(b, now)
 }
 
-// survive ends the session of a handler that failed, and nobody else's.
+// survive recovers a panic of a handler and ends its session only.
 func (s *session) survive() {
 	if r := recover(); r != nil {
 		s.w.reportPanic("session", r)
@@ -211,9 +212,9 @@ func (s *session) heartbeat(now time.Time) {
 	s.Send(pingMessage)
 }
 
-// rearm sets the session's one timer to its next deadline. The socket's are
-// times of day, because a token's end is; the wheel's are not, so that setting
-// the clock does not end every session.
+// rearm sets the session's timer to its next deadline. The socket's deadlines
+// are times of day, because a token's end is; the wheel's are monotonic, so
+// that setting the clock does not end every session.
 func (s *session) rearm(now time.Time) {
 	if s.ended {
 		return
@@ -245,8 +246,8 @@ func (s *session) flush(now time.Time) {
 	}
 }
 
-// end is the one way out: the session leaves its rooms, its loop and, when it is
-// gone for everybody else, its transports. What is still pending is lost.
+// end ends the session: it leaves its rooms, its loop and its transports. What
+// is still pending is lost.
 func (s *session) end(reason rooms.Reason, now time.Time) {
 	if s.ended {
 		return
@@ -273,7 +274,7 @@ func (s *session) leaveTransports(reason rooms.Reason, now time.Time) {
 	}
 }
 
-// logEnd writes the one line a session has in the log, at debug.
+// logEnd logs the end of the session, at level debug.
 func (s *session) logEnd(reason rooms.Reason) {
 	transport := transportPolling
 	if s.ws != nil {

@@ -26,9 +26,9 @@ func newSID(loop int) string {
 	return string(base64.RawURLEncoding.AppendEncode(sid, raw[:]))
 }
 
-// loopOf returns the index of the loop that has the session of an id, if there
-// is one; ok is false for what cannot be an id. Sessions taken over from a
-// process with more loops are where the rest of the division says.
+// loopOf returns the index of the loop that has the session with this id, if it
+// exists; ok is false if it cannot be an id. For sessions of a process with
+// more loops, the index is the remainder of a division.
 func loopOf(sid []byte, loops int) (loop int, ok bool) {
 	if len(sid) != sidLen {
 		return 0, false

@@ -6,7 +6,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// Stats are one loop's counters. The loop writes them, anybody reads.
+// Stats are the counters of one loop. Only the loop writes them; any goroutine
+// may read.
 type Stats struct {
 	Connections     atomic.Int64 // TCP, open now
 	Sessions        atomic.Int64 // Engine.IO, open now
@@ -17,12 +18,12 @@ type Stats struct {
 	RefusedAddress  atomic.Int64 // connections and sessions over MaxPerAddress
 	RefusedRate     atomic.Int64 // handshakes over the rates
 	RefusedTight    atomic.Int64 // handshakes while memory is short
-	Shed            atomic.Int64 // slow connections and sessions ended because too much was held on the node
+	Shed            atomic.Int64 // connections and sessions closed because of MaxOwed
 	BadRequests     atomic.Int64 // requests answered with 4xx
 	HandshakesWS    atomic.Int64 // sessions opened on WebSocket
 	HandshakesPoll  atomic.Int64 // sessions opened by polling
 	Upgrades        atomic.Int64 // from polling to WebSocket
-	Moved           atomic.Int64 // connections taken to their session's loop
+	Moved           atomic.Int64 // connections moved to their session's loop
 	Forwarded       atomic.Int64 // requests answered by another loop
 	FramesIn        atomic.Int64
 	BytesIn         atomic.Int64

@@ -10,12 +10,14 @@ import (
 // with one write(2). A turn is: run the tasks in the mailbox, take input that
 // was paused, take broadcasts from the mailbox, flush.
 //
+//   - A turn queues a broadcast for a portion of a room's members (rooms.Shard),
+//     so the members of a large room are touched over several turns.
 //   - A turn writes to flushBatch sessions. When more are touched, by a
 //     broadcast into a large room, they queue up in the backlog and the loop
 //     comes back for them after a round of epoll: its sockets are never more
 //     than one batch of writes away.
-//   - A cycle ends when everybody has been written to who was touched by a
-//     broadcast taken in it. A cycle takes deliverBatch bytes of broadcasts from
+//   - A cycle ends when everybody has been touched by the broadcasts taken in it,
+//     and written to. A cycle takes deliverBatch bytes of broadcasts from
 //     the mailbox and no more, so that a reader that keeps up is never given more
 //     between two writes than it may have pending, however far the loop is
 //     behind. Services wait (Hub.Deliver) and clients wait (paused) instead.
@@ -67,7 +69,10 @@ func (w *worker) pause(r resumer) {
 // like this, and 31 when each callback writes. But in a round of one there is
 // nothing to wait for, and coming back costs 10 us: after such a round the next
 // few write at once.
-func (w *worker) enter() { w.depth++ }
+func (w *worker) enter() {
+	w.stir()
+	w.depth++
+}
 
 func (w *worker) settle() {
 	if !w.leave() {
@@ -91,7 +96,7 @@ func (w *worker) settleHTTP() {
 
 // leave reports whether there is something to say and nothing that will.
 func (w *worker) leave() bool {
-	if w.depth--; w.depth > 0 || len(w.touched.fresh) == 0 {
+	if w.depth--; w.depth > 0 || len(w.touched.fresh) == 0 && !w.shard.Walking() {
 		return false
 	}
 	w.spoke++
@@ -115,7 +120,7 @@ func (w *worker) speak() {
 // another batch each time would not get round to its sockets.
 func (w *worker) onBell(context.Context) error {
 	defer w.survive("turn")
-	w.depth++
+	w.enter()
 	defer func() { w.depth-- }()
 	w.rung = false
 	now := time.Now()
@@ -130,7 +135,7 @@ func (w *worker) onBell(context.Context) error {
 // onAgain is a turn after a round of epoll.
 func (w *worker) onAgain() {
 	defer w.survive("turn")
-	w.depth++
+	w.enter()
 	defer func() { w.depth-- }()
 	w.asked = false
 	if w.spoke == 1 {
@@ -148,21 +153,23 @@ func (w *worker) take(now time.Time) {
 	if !w.pressed {
 		w.resumePaused(now)
 	}
-	before := w.budget
-	if w.budget > 0 && !w.pressed {
+	before, gave := w.budget, w.shard.Walking()
+	if !w.pressed {
 		w.budget = w.shard.Drain(w.budget)
 	}
 	pressed := w.pressed
 	w.flush(now)
 	t := &w.touched
-	if w.budget != before && w.began.IsZero() {
+	gave = gave || w.budget != before
+	if gave && w.began.IsZero() {
 		w.began = now
 	}
-	if w.budget != before || pressed && t.mark == 0 {
+	if gave || pressed && t.mark == 0 {
 		t.mark = len(t.backlog)
 	}
 	more := w.budget == 0 || len(w.paused) > 0
 	if t.written >= t.mark {
+		t.mark, w.pressed = 0, false
 		w.endCycle()
 	}
 	if more {
@@ -170,9 +177,13 @@ func (w *worker) take(now time.Time) {
 	}
 }
 
-// endCycle is called when everybody has been written to.
+// endCycle is called when everybody has been written to who was touched. The
+// cycle goes on if others wait for a broadcast taken in it.
 func (w *worker) endCycle() {
-	w.touched.mark, w.budget, w.pressed = 0, deliverBatch, false
+	if w.shard.Walking() {
+		return
+	}
+	w.budget = deliverBatch
 	if !w.began.IsZero() {
 		w.stats.Broadcast.record(time.Since(w.began))
 		w.began = time.Time{}
@@ -210,7 +221,7 @@ func (w *worker) flush(now time.Time) {
 	t.written = end
 	t.release()
 	w.shed(now)
-	if t.left() {
+	if t.left() || w.shard.Walking() {
 		w.comeBack()
 	}
 }

@@ -28,7 +28,7 @@ type wsConn struct {
 	ending  bool  // our close frame is out
 	paused  bool  // more frames may be waiting; see resume
 	input   rooms.Throttle
-	place   source // that the connection holds a place of
+	place   source // whose place the connection has reserved
 
 	partial *partial  // a message whose last fragment has not come
 	wait    *deadline // for the upgrade, or for the peer to close
@@ -40,8 +40,8 @@ type partial struct {
 	data []byte
 }
 
-// deadline closes a WebSocket that keeps somebody waiting. Idle ones have
-// none: their session's heartbeat watches them.
+// deadline closes a WebSocket that does not do in time what it is waited for.
+// Idle ones have none: their session's heartbeat checks them.
 type deadline struct {
 	timer timer
 	ws    *wsConn
@@ -56,8 +56,8 @@ func (d *deadline) expire(now time.Time) {
 	d.ws.close()
 }
 
-// becomeWebSocket answers the handshake with 101, followed by extra frames,
-// and takes the connection over.
+// becomeWebSocket answers the handshake with 101 and extra frames, and takes
+// over the connection.
 func (h *httpConn) becomeWebSocket(head *codec.Head, s *session, extra func(b []byte) []byte) *wsConn {
 	c := h.c
 	conn := &wsConn{w: h.w, c: c, s: s, fd: int32(c.Fd()), place: h.from.place}
@@ -73,8 +73,8 @@ func (h *httpConn) becomeWebSocket(head *codec.Head, s *session, extra func(b []
 	return conn
 }
 
-// inherit takes what the handshake left in the input: nothing, unless the
-// client sent frames without waiting for the answer.
+// inherit handles what the handshake left in the input: frames of a client that
+// did not wait for the answer.
 func (c *wsConn) inherit(conn gnet.Conn, handshake int, now time.Time) {
 	if c.c == nil {
 		return
@@ -85,7 +85,7 @@ func (c *wsConn) inherit(conn gnet.Conn, handshake int, now time.Time) {
 	}
 }
 
-// openWebSocket opens a session that has no other transport.
+// openWebSocket opens a session whose only transport is this WebSocket.
 func (h *httpConn) openWebSocket(head *codec.Head, now time.Time) {
 	w := h.w
 	s := newSession(w, head, now)
@@ -102,7 +102,7 @@ func (h *httpConn) openWebSocket(head *codec.Head, now time.Time) {
 	w.stats.WebSockets.Add(1)
 }
 
-// openProbe lets a polling session try a WebSocket.
+// openProbe begins the upgrade of a polling session to a WebSocket.
 func (h *httpConn) openProbe(x *exchange, head *codec.Head, sid string, now time.Time) {
 	s := h.w.bySID[sid]
 	switch {
@@ -125,7 +125,7 @@ func (h *httpConn) openProbe(x *exchange, head *codec.Head, sid string, now time
 	conn.await(now.Add(upgradeTimeout))
 }
 
-// await closes the WebSocket at that time.
+// await sets the time at which the WebSocket is closed.
 func (c *wsConn) await(until time.Time) {
 	if c.wait == nil {
 		c.wait = &deadline{ws: c}
@@ -134,8 +134,8 @@ func (c *wsConn) await(until time.Time) {
 	c.w.wheel.arm(&c.wait.timer, c.wait, until)
 }
 
-// traffic is called when bytes have arrived: it takes out every complete
-// frame, up to inputBatch of them.
+// traffic is called when bytes have arrived. It handles the complete frames, up
+// to inputBatch of them.
 func (c *wsConn) traffic(now time.Time) gnet.Action {
 	waiting := c.c.InboundBuffered()
 	if c.paused {
@@ -180,12 +180,12 @@ func (c *wsConn) traffic(now time.Time) gnet.Action {
 	return gnet.None
 }
 
-// unfinished reports whether a message has come in part.
+// unfinished reports whether an incomplete message has arrived.
 func (c *wsConn) unfinished() bool {
 	return c.need > 0 || c.partial != nil || c.s != nil && c.s.peer.Holds() > 0
 }
 
-// resume goes on with what was left in the input.
+// resume continues with the rest of the input.
 func (c *wsConn) resume(now time.Time) {
 	c.paused = false
 	if c.c != nil && c.traffic(now) == gnet.Close {
@@ -231,13 +231,13 @@ var (
 	errTooFast = errors.New("websocket: too many bytes a second")
 )
 
-// frame is the dispatcher.
+// frame handles one frame by its opcode.
 func (c *wsConn) frame(h ws.Header, payload []byte, now time.Time) error {
 	switch {
 	case h.OpCode == ws.OpClose:
 		c.handleClose(payload, now)
 	case c.s == nil || c.s.closing:
-		// Too late; but the close frame is worth waiting for.
+		// The session is ending. Only a close frame still matters.
 	case h.OpCode == ws.OpPing:
 		// RFC 6455 section 5.5.3: answering the last of several pings is
 		// enough, so a flood of them costs no more than one.
@@ -280,9 +280,9 @@ func (c *wsConn) message(op ws.OpCode, content []byte, now time.Time) error {
 	return nil
 }
 
-// probe takes the two packets of an upgrade: "2probe", answered with "3probe"
-// as soon as a poll need not stand in the way any longer, and "5", from which
-// on the session speaks WebSocket.
+// probe handles the two packets of an upgrade: "2probe", which is answered with
+// "3probe" as soon as no poll delays the upgrade, and "5", after which the
+// session uses the WebSocket.
 func (c *wsConn) probe(op ws.OpCode, content []byte) {
 	s := c.s
 	switch {
@@ -302,9 +302,9 @@ func (c *wsConn) probe(op ws.OpCode, content []byte) {
 	}
 }
 
-// upgrade makes the probing WebSocket the session's transport. Everything
-// that was posted before it has been handled, and what is pending from here on
-// goes over the WebSocket: both on this loop, one after the other.
+// upgrade makes the probing WebSocket the session's transport. All packets
+// posted before have been handled, and what is pending goes over the WebSocket;
+// both happen on this loop, in order.
 func (c *wsConn) upgrade() {
 	s := c.s
 	c.w.wheel.disarm(&c.wait.timer)
@@ -329,7 +329,7 @@ func (c *wsConn) handleClose(payload []byte, now time.Time) {
 	c.close()
 }
 
-// fail ends a WebSocket whose peer broke the protocol.
+// fail ends a WebSocket because of a protocol error of the client.
 func (c *wsConn) fail(err error, now time.Time) {
 	code, reason := ws.StatusProtocolError, rooms.ReasonParseError
 	if _, tooLarge := errors.AsType[*codec.LimitError](err); tooLarge {
@@ -371,7 +371,7 @@ func (c *wsConn) closed(reason rooms.Reason, now time.Time) {
 	case s == nil:
 	case c.probing:
 		c.s = nil
-		s.poll.probe, s.poll.probed = nil, false // it goes on polling
+		s.poll.probe, s.poll.probed = nil, false // the session goes on polling
 	default:
 		s.end(reason, now)
 	}

@@ -14,7 +14,10 @@ const (
 
 // farthest is as late as a timer can be armed for: 200 years, short of what a
 // Duration holds.
-const farthest = 200 * 365 * 24 * time.Hour
+const (
+	farthest     = 200 * 365 * 24 * time.Hour
+	farthestTick = int64(farthest / wheelTick)
+)
 
 // timed is what a timer rings for. expire may come early for deadlines beyond
 // the wheel's reach, so it looks at what is really due and arms the timer
@@ -109,6 +112,25 @@ func (w *wheel) advance(now time.Time) (ticked bool) {
 		ticked = true
 	}
 	return ticked
+}
+
+// at returns when a tick is.
+func (w *wheel) at(tick int64) time.Time { return w.start.Add(time.Duration(tick) * wheelTick) }
+
+// next returns the tick before which advance has nothing to do: that of the
+// first timer, or an earlier one at which timers go to a finer level. It is
+// farthestTick when no timer is armed.
+func (w *wheel) next() int64 {
+	first := farthestTick
+	for level := range w.slots {
+		shift := wheelBits * level
+		for slot := w.now>>shift + 1; slot<<shift < first && slot <= w.now>>shift+wheelSlots; slot++ {
+			if head := &w.slots[level][slot&(wheelSlots-1)]; head.next != head {
+				first = slot << shift
+			}
+		}
+	}
+	return first
 }
 
 // cascade moves the timers of a coarse slot to finer ones when its turn has

@@ -21,6 +21,7 @@ type worker struct {
 	shard  *rooms.Shard
 	loop   gnet.EventLoop
 	again  *again // comes back after a round of epoll
+	beat   *beat  // wakes the loop for its deadlines
 
 	sessions []*session           // all of them; each knows its index
 	bySID    map[string]*session  // those that HTTP requests can reach
@@ -36,6 +37,8 @@ type worker struct {
 	pressed bool      // somebody's queue is half full: no input until it is written
 	paused  []resumer // whose input waits for that, or for its next share
 
+	quiet  int  // beats since something happened
+	asleep bool // the beat is set to the next deadline
 	depth  int  // callbacks on the stack
 	rung   bool // a turn has been posted
 	frozen bool // the loop stands still, see Freeze: no request is looked at
@@ -52,7 +55,7 @@ type worker struct {
 	scratch [2048]byte // for input nobody wants
 
 	turn     gnet.Runnable // w.onBell, made once
-	lastTurn atomic.Int64  // rooms.Monotonic, ns
+	lastTurn atomic.Int64  // rooms.Monotonic, ns; while the loop sleeps, when it is to wake
 	stats    Stats
 }
 
@@ -82,16 +85,22 @@ func (w *worker) ring() {
 	_ = w.loop.Execute(w.server.ctx, w.turn)
 }
 
-// onBeat is called every beatInterval.
+// onBeat is called every beatInterval, and while the loop sleeps when it is to
+// wake.
 func (w *worker) onBeat() {
-	w.enter()
+	w.depth++
 	defer w.settle()
 	defer w.survive("beat")
 	now := time.Now()
 	w.turned(now)
-	if !w.wheel.advance(now) {
-		return
+	if w.wheel.advance(now) {
+		w.tick(now)
 	}
+	w.rest(now)
+}
+
+// tick does what is to be done every wheelTick while the loop is awake.
+func (w *worker) tick(now time.Time) {
 	w.shard.Expire(now)
 	w.lookAtOwed(now)
 	if w.drain != nil {

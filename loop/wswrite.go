@@ -10,12 +10,12 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// writeBuffer is how much is put together for one write(2): copying small
+// writeBuffer is how many bytes are joined for one write(2): copying small
 // frames into one buffer is cheaper than an iovec of them.
 const writeBuffer = 64 << 10
 
-// flush writes everything that is pending for the session, with one write(2)
-// as long as it fits writeBuffer.
+// flush writes everything that is pending for the session, with one write(2) if
+// it fits into writeBuffer.
 func (c *wsConn) flush() {
 	q, o := &c.s.queue, &c.w.outbox
 	m := o.pop(q)
@@ -44,9 +44,9 @@ func (c *wsConn) flush() {
 	}
 }
 
-// write is the only way bytes leave. An error closes the connection before it
-// returns, by way of closed. gnet takes whatever the kernel does not: a client
-// that lets more than MaxPending wait there is closed as slow.
+// write is the only place where bytes are written. On an error gnet has called
+// closed before write returns. gnet buffers what the kernel does not take; a
+// client with more than MaxPending there is closed as slow.
 func (c *wsConn) write(b []byte) {
 	if c.c == nil {
 		return
@@ -72,11 +72,11 @@ func (c *wsConn) write(b []byte) {
 	}
 }
 
-// rawWrite writes what the kernel takes at once and returns how much that is:
-// nothing after an error, which gnet's own write then meets and deals with. A
-// broadcast is thousands of these. The socket does not block, so the runtime
-// need not hear of the call, and gnet's Conn, four cache lines of it, is not
-// looked at: a delivery in a room of 1,000 costs 2.5 us of CPU instead of 3.4.
+// rawWrite writes what the kernel takes at once and returns how many bytes that
+// is: none after an error, which gnet's own write then handles. A broadcast is
+// thousands of these. The socket does not block, so the runtime need not be
+// told of the call, and gnet's Conn, four cache lines, is not touched: a
+// delivery in a room of 1,000 costs 2.5 us of CPU instead of 3.4.
 func rawWrite(fd int32, b []byte) int {
 	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
 	if errno != 0 {

@@ -30,7 +30,7 @@ func handleCatchUp(c *Call) {
 	s := c.Socket
 	sh := s.shard
 	arg, _ := codec.NextArg(c.Args)
-	log, position, ok := ParseOffset(string(stringMember(arg, "offset")))
+	offset, ok := ParseOffset(string(stringMember(arg, "offset")))
 	r := sh.rooms[string(sh.roomName(kind, id))]
 	history := sh.hub.config.Recovery.History
 	switch {
@@ -40,12 +40,12 @@ func handleCatchUp(c *Call) {
 		c.Refuse(errNotAsked)
 	case !ok:
 		c.Refuse(errBadOffset)
-	case log != sh.identity:
+	case offset.Log != sh.identity:
 		c.Refuse(errNoHistory)
 	case s.takeToken(1, c.Now) > 1:
 		c.Refuse(errTooFast)
 	default:
-		c.catchUp(history, RoomFrom{Name: r.name, From: position})
+		c.catchUp(history, RoomFrom{Name: r.name, From: offset.Position})
 	}
 }
 
@@ -66,7 +66,7 @@ func (c *Call) catchUp(history History, room RoomFrom) {
 		case r == nil || s.in(r) < 0: // taken out meanwhile
 			later.Refuse(errNotInRoom)
 		case m.Result == RecoveryDone:
-			later.Ack(appendMissed(nil, q.Log, m.Events))
+			later.Ack(appendMissed(nil, q.Log, s.session.fence, m.Events))
 		case m.Result == RecoveryLogShort || m.Result == RecoveryOtherLog:
 			later.Refuse(errNoHistory)
 		case m.Result == RecoveryTooMuch:
@@ -79,7 +79,7 @@ func (c *Call) catchUp(history History, room RoomFrom) {
 
 // appendMissed appends the answer: each event as its name, its body and its
 // offset.
-func appendMissed(b []byte, log string, events []Numbered) []byte {
+func appendMissed(b []byte, log string, fence uint32, events []Numbered) []byte {
 	const packet = "42" // in front of the array
 	var text []byte
 	b = append(b, `{"success":true,"events":[`...)
@@ -87,7 +87,7 @@ func appendMissed(b []byte, log string, events []Numbered) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		text = events[i].Message.WithOffset(log, events[i].Position).AppendPayload(text[:0])
+		text = events[i].Message.WithOffset(log, events[i].Position, fence).AppendPayload(text[:0])
 		b = append(b, text[len(packet):]...)
 	}
 	return append(b, "]}"...)

@@ -58,6 +58,7 @@ func (s *Socket) comeBack(id Identity, a auth, now time.Time) {
 		c.fail(RecoveryUnknown, now)
 		return
 	}
+	hub.config.Recovery.History.Wanted() // a node that has just started keeps nothing yet
 	consult(s.shard, now, func(done func(taken)) {
 		hub.takeSession(a.pid, id.UserID, now, done)
 	}, c.take)
@@ -150,7 +151,10 @@ func (c *comeback) enter(now time.Time) {
 	sh := s.shard
 	c.sink, s.sink = s.sink, nobody{}
 	s.phase = phaseReplaying
-	s.session = &session{pid: c.record.PID, token: TokenMark(c.id.TokenID), log: sh.log, gaps: sh.gaps, hold: c}
+	s.session = &session{pid: c.record.PID, token: TokenMark(c.id.TokenID), log: sh.log, gaps: sh.gaps, hold: c, fence: c.record.Fence}
+	if c.record.Orphan {
+		s.session.fence = newFence()
+	}
 	log := sh.log
 	sh.joinOwn(s)
 	for _, room := range c.rooms {
@@ -260,6 +264,9 @@ func (c *comeback) finish(m *Missed, now time.Time) {
 		}
 	}
 	s.raise(max(floor, s.floor()))
+	if c.record.Orphan {
+		s.tellFence()
+	}
 	c.tellState(now)
 	c.dissolveOthers() // behind the counting
 	s.startExpiry(&c.id, now)
@@ -270,7 +277,7 @@ func (c *comeback) finish(m *Missed, now time.Time) {
 func (c *comeback) send(e *Numbered) {
 	s := c.socket
 	s.session.last = e.Position
-	s.sink.Send(e.Message.WithOffset(s.shard.identity, e.Position))
+	s.sink.Send(e.Message.WithOffset(s.shard.identity, e.Position, s.session.fence))
 }
 
 // dissolveOthers has what the session has left behind go.
@@ -359,6 +366,7 @@ func (c *comeback) putBack(now time.Time) {
 			if from.phase == phaseAbsent {
 				from.session.gone = false
 				hub.sessions.open(r.PID, from)
+				from.keepEnded(false) // other nodes were told that it is gone
 				return
 			}
 			r.Left = true
@@ -368,7 +376,7 @@ func (c *comeback) putBack(now time.Time) {
 		r.Node = hub.nodeName()
 		hub.keepRecord(r)
 	case hub.config.Recovery.Remote != nil: // nobody knows what its node, which is dead, has given
-		hub.config.Recovery.Remote.Save(r.PID, AppendRecord(nil, r), hub.config.Recovery.Window)
+		hub.config.Recovery.Remote.Save(r.PID, AppendRecord(nil, r), hub.config.Recovery.Window, nil)
 	}
 }
 

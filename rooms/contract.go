@@ -1,5 +1,7 @@
 package rooms
 
+import "slices"
+
 // An EventDoc describes one event for the people who write clients. The tables
 // of docs/clients.md are generated from these; a test requires one for each
 // event that ClientEvents handles.
@@ -44,3 +46,8 @@ func ServerEventDocs() []EventDoc {
 }
 
 const presenceBody = "{socketId, userId, room, timestamp}"
+
+// isServerEvent reports whether the gateway itself sends events of that name.
+func isServerEvent(name string) bool {
+	return slices.ContainsFunc(ServerEventDocs(), func(e EventDoc) bool { return e.Name == name })
+}

@@ -49,22 +49,29 @@ func (s *Socket) appendRoomState(b []byte, room string, leaving int) []byte {
 // presence builds what others in a room are told about s.
 func (s *Socket) presence(event, room string, now time.Time) *codec.Message {
 	b := append(s.shard.buf[:0], `42["`...)
-	b = append(b, event...)
-	b = append(b, `",{"socketId":"`...)
-	b = append(b, s.id...)
+	b = append(append(b, event...), `",{`...)
+	s.shard.buf = append(s.appendSender(b, room, now), "}]"...)
+	return codec.NewText(s.shard.buf)
+}
+
+// appendSender appends what the gateway says of an event of s, as members.
+// room "" is none.
+func (s *Socket) appendSender(b []byte, room string, now time.Time) []byte {
+	b = append(append(b, `"socketId":"`...), s.id...)
 	b = append(b, `","userId":`...)
-	if s.userID != "" {
-		b = codec.AppendString(b, s.userID)
-	} else {
-		b = append(b, "null"...)
-	}
+	b = appendTextOrNull(b, s.userID)
 	b = append(b, `,"room":`...)
-	b = codec.AppendString(b, room)
+	b = appendTextOrNull(b, room)
 	b = append(b, `,"timestamp":"`...)
-	b = s.shard.appendTime(b, now)
-	b = append(b, `"}]`...)
-	s.shard.buf = b
-	return codec.NewText(b)
+	return append(s.shard.appendTime(b, now), '"')
+}
+
+// appendTextOrNull appends a text as JSON, null for "".
+func appendTextOrNull(b []byte, text string) []byte {
+	if text == "" {
+		return append(b, "null"...)
+	}
+	return codec.AppendString(b, text)
 }
 
 // appendTime appends now as secondLayout and milliseconds. The first part is

@@ -59,6 +59,8 @@ func (s *Socket) handleEvent(p *codec.SocketPacket, attachments [][]byte, now ti
 		sh.call.tooFast(ahead)
 	} else if handle := sh.hub.config.Handlers[string(name)]; handle != nil {
 		handle(&sh.call)
+	} else if e := sh.declaredEvent(name); e != nil {
+		sh.call.serve(e)
 	} else {
 		sh.stats.EventsUnknown.Add(1)
 		sh.call.Refuse(errUnknownEvent)
@@ -87,12 +89,18 @@ func handleLeave(c *Call) {
 	name := s.shard.roomName(kind, id)
 	r := s.shard.rooms[string(name)]
 	if r == nil || s.in(r) < 0 {
-		c.succeed("Left room: ", string(name))
+		room, later := string(name), Call{Socket: s, ack: c.ack}
+		s.whenSaved(c.Now, func() { later.succeed("Left room: ", room) })
 		return
 	}
-	c.succeed("Left room: ", r.name)
+	if s.session == nil {
+		c.succeed("Left room: ", r.name)
+		s.leave(s.in(r), c.Now)
+		return
+	}
 	s.leave(s.in(r), c.Now)
-	s.saveSession()
+	later := Call{Socket: s, ack: c.ack}
+	s.whenSaved(c.Now, func() { later.succeed("Left room: ", r.name) })
 }
 
 // typing tells the others in a room, who may miss it, that somebody types.

@@ -29,6 +29,7 @@ type Config struct {
 	Handlers map[string]Handler // by event name; read-only from now on
 
 	Cluster Cluster // nil: there are no other nodes
+	Bus     Bus     // nil: events do not get to services
 
 	Recovery    Recovery
 	Outside     Outside // servers of another kind that share the rooms; nil: none
@@ -41,6 +42,7 @@ type Hub struct {
 	config    Config
 	shards    []*Shard
 	limited   atomic.Pointer[Limits]
+	declared  atomic.Pointer[declarations]
 	occupancy *occupancy
 	bounds    *bounds
 	vacant    vacant
@@ -143,9 +145,15 @@ func (h *Hub) Anew(identity string, behind uint64) {
 }
 
 // Gap tells that events were removed from the log before this node has read
-// them: sessions of now cannot be recovered. The goroutine that delivers calls
+// them, or that positions have been used for other events since: sessions of now
+// cannot be recovered. The goroutine that delivers calls
 // it.
 func (h *Hub) Gap() {
+	for _, pid := range h.sessions.dropEnded() {
+		if h.config.Recovery.Remote != nil {
+			h.config.Recovery.Remote.Forget(pid)
+		}
+	}
 	for _, sh := range h.shards {
 		sh.mailbox.add(Broadcast{gap: true})
 	}

@@ -76,10 +76,11 @@ func (c *Call) join(name []byte) {
 	s := c.Socket
 	r, joined := s.shard.join(s, name, true)
 	later := Call{Socket: s, ack: c.ack}
-	s.shard.whenHeard(r, s, func() { later.joined(r) })
+	s.whenSaved(c.Now, func() {
+		s.shard.whenHeard(r, s, func() { later.joined(r) })
+	})
 	if joined {
 		s.announce(r, eventUserJoined, 0, c.Now)
-		s.saveSession()
 	}
 }
 

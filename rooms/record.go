@@ -17,6 +17,7 @@ type Record struct {
 	Token  uint64 // TokenMark of the token's id; 0 when it has none
 	Issued uint32 // when the token was, Unix s; 0 when it does not say
 	Node   string // that has the session
+	Fence  uint32 // that the client's offset must have: see session.fence
 	Log    string // identity of the log that the positions belong to
 
 	// Rooms are those the socket is in, its user's first, each with the
@@ -28,10 +29,15 @@ type Record struct {
 	Given uint64    // everything up to this position that is for the session was given to it
 	Last  uint64    // position of the last event that was; 0: none was
 	Left  bool      // the others have been told user_left
+
+	// Orphan: Redis may have an older state under the same fence. The node that
+	// had the session did not give it away, because it is dead or cut off from
+	// Redis, or gave it away before Redis had its rooms.
+	Orphan bool
 }
 
 // recordVersion is the first byte of a record.
-const recordVersion = 1
+const recordVersion = 2
 
 // Bounds of a record.
 const (
@@ -40,8 +46,9 @@ const (
 )
 
 const (
-	recordEnded = 1
-	recordLeft  = 2
+	recordEnded  = 1
+	recordLeft   = 2
+	recordOrphan = 4
 )
 
 // AppendRecord appends the binary form:
@@ -49,7 +56,7 @@ const (
 //	1 byte   version
 //	1 byte   flags
 //	texts    pid, id, user, node, log: each a uvarint length and the bytes
-//	uvarints token, issued
+//	uvarints token, issued, fence
 //	uvarint  number of rooms, and for each its name and its position
 //	uvarints end in Unix ms, given, last: of an ended session only
 func AppendRecord(b []byte, r *Record) []byte {
@@ -60,12 +67,16 @@ func AppendRecord(b []byte, r *Record) []byte {
 	if r.Left {
 		flags |= recordLeft
 	}
+	if r.Orphan {
+		flags |= recordOrphan
+	}
 	b = append(b, recordVersion, flags)
 	for _, text := range []string{r.PID, r.ID, r.User, r.Node, r.Log} {
 		b = appendText(b, text)
 	}
 	b = binary.AppendUvarint(b, r.Token)
 	b = binary.AppendUvarint(b, uint64(r.Issued))
+	b = binary.AppendUvarint(b, uint64(r.Fence))
 	b = binary.AppendUvarint(b, uint64(len(r.Rooms)))
 	for _, room := range r.Rooms {
 		b = appendText(b, room.Name)
@@ -92,15 +103,15 @@ func ParseRecord(b []byte) (*Record, error) {
 		return nil, fmt.Errorf("session record of version %d, want %d", version, recordVersion)
 	}
 	flags := p.byte()
-	r := &Record{Ended: flags&recordEnded != 0, Left: flags&recordLeft != 0}
+	r := &Record{Ended: flags&recordEnded != 0, Left: flags&recordLeft != 0, Orphan: flags&recordOrphan != 0}
 	for _, text := range []*string{&r.PID, &r.ID, &r.User, &r.Node, &r.Log} {
 		*text = p.text()
 	}
 	r.Token = p.number()
-	issued := p.number()
-	r.Issued = uint32(issued)
+	issued, fence := p.number(), p.number()
+	r.Issued, r.Fence = uint32(issued), uint32(fence)
 	n := p.number()
-	p.bad = p.bad || uint64(r.Issued) != issued || n > maxRecordRooms || n > uint64(len(p.rest))
+	p.bad = p.bad || uint64(r.Issued) != issued || uint64(r.Fence) != fence || n > maxRecordRooms || n > uint64(len(p.rest))
 	for range n {
 		if p.bad {
 			return nil, errRecord
@@ -113,7 +124,7 @@ func ParseRecord(b []byte) (*Record, error) {
 		r.At = time.UnixMilli(int64(ms))
 		r.Given, r.Last = p.number(), p.number()
 	}
-	if p.bad || len(p.rest) > 0 || flags > recordEnded|recordLeft {
+	if p.bad || len(p.rest) > 0 || flags > recordEnded|recordLeft|recordOrphan {
 		return nil, errRecord
 	}
 	return r, nil
@@ -190,37 +201,66 @@ func (r *Record) start(log, offset string) (uint64, RecoveryResult) {
 	if log == "" || r.Log != log {
 		return 0, RecoveryOtherLog
 	}
-	if r.Ended && r.Last == 0 { // nothing was sent that could have been lost
+	o, ok := ParseOffset(offset)
+	if o.Log != log {
+		o.Position, o.Fence = 0, 0
+	}
+	switch position := o.Position; {
+	case o.Fence != r.Fence:
+		return 0, RecoveryStale
+	case r.Ended && position > max(r.Given, r.Last):
+		return 0, RecoveryOffset
+	case r.Ended && r.Last == 0: // nothing was sent that could have been lost
 		return r.Given, RecoveryDone
-	}
-	if offset == "" {
+	case offset == "":
 		return 0, RecoveryDone
-	}
-	identity, position, ok := ParseOffset(offset)
-	switch {
 	case !ok:
 		return 0, RecoveryOffset
-	case identity != log:
+	case o.Log != log:
 		return 0, RecoveryOtherLog
-	case !r.Ended:
-		return position, RecoveryDone
-	case position == r.Last: // the client has what was sent last
+	case r.Ended && position == r.Last: // the client has what was sent last
 		return max(r.Given, r.Last), RecoveryDone
-	case position > max(r.Given, r.Last):
-		return 0, RecoveryOffset
+	default:
+		return position, RecoveryDone
 	}
-	return position, RecoveryDone
 }
 
-// maxOffsetDigits is the length of the largest position in base 36.
+// maxOffsetDigits is the length of the largest number in an offset.
 const maxOffsetDigits = 13
 
-// ParseOffset reads the identity of a log and a position in it, which is not 0.
-// It accepts no other form than codec.AppendOffset's.
-func ParseOffset(text string) (log string, position uint64, ok bool) {
-	log, digits, found := strings.Cut(text, ".")
-	if !found || log == "" || digits == "" || len(digits) > maxOffsetDigits || digits[0] == '0' {
-		return "", 0, false
+// An Offset is how far a client has got: what it sends when it comes back.
+type Offset struct {
+	Log      string // identity
+	Position uint64
+	Fence    uint32 // see session.fence; 0: none
+}
+
+// ParseOffset reads an offset. It accepts no other form than
+// codec.AppendOffset's, and position 0 only with a fence.
+func ParseOffset(text string) (o Offset, ok bool) {
+	log, numbers, found := strings.Cut(text, ".")
+	if !found || log == "" {
+		return Offset{}, false
+	}
+	digits, mark, fenced := strings.Cut(numbers, ".")
+	position, ok := base36(digits)
+	if !ok || position == 0 && !fenced {
+		return Offset{}, false
+	}
+	o = Offset{Log: log, Position: position}
+	if fenced {
+		fence, ok := base36(mark)
+		if o.Fence = uint32(fence); !ok || fence == 0 || uint64(o.Fence) != fence {
+			return Offset{}, false
+		}
+	}
+	return o, true
+}
+
+// base36 reads a number in its shortest form.
+func base36(digits string) (number uint64, ok bool) {
+	if digits == "" || len(digits) > maxOffsetDigits || digits[0] == '0' && digits != "0" {
+		return 0, false
 	}
 	for _, c := range []byte(digits) {
 		var digit uint64
@@ -230,13 +270,13 @@ func ParseOffset(text string) (log string, position uint64, ok bool) {
 		case c >= 'a' && c <= 'z':
 			digit = uint64(c-'a') + 10
 		default:
-			return "", 0, false
+			return 0, false
 		}
-		next := position*36 + digit
-		if next/36 != position { // overflow
-			return "", 0, false
+		next := number*36 + digit
+		if next/36 != number { // overflow
+			return 0, false
 		}
-		position = next
+		number = next
 	}
-	return log, position, true
+	return number, true
 }

@@ -131,12 +131,13 @@ const (
 	RecoveryPolicy                   // whoever decides on rooms did not answer
 	RecoveryLimits                   // its rooms are more than the user or the node may hold
 	RecoveryFailed                   // the log or Redis cannot be read
+	RecoveryStale                    // the record is not the session's newest state
 	recoveryResults
 )
 
 var recoveryNames = [recoveryResults]string{
 	"recovered", "unknown_pid", "window_over", "other_user", "busy", "order", "offset", "other_log", "no_position",
-	"log_too_short", "too_much", "policy", "limits", "failed",
+	"log_too_short", "too_much", "policy", "limits", "failed", "stale",
 }
 
 func (r RecoveryResult) String() string { return recoveryNames[r] }
@@ -154,8 +155,10 @@ func (h *Hub) Recoveries() map[RecoveryResult]int64 {
 // block.
 type Sessions interface {
 	// Save keeps a record, in place of an earlier one of the same session, for
-	// a time. It may be lost.
-	Save(pid string, record []byte, keep time.Duration)
+	// a time. Unless done is nil it is called once, from another goroutine:
+	// with true when Redis has the record or a newer one of the session, with
+	// false when that has taken too long.
+	Save(pid string, record []byte, keep time.Duration, done func(saved bool))
 
 	// Forget removes a record.
 	Forget(pid string)

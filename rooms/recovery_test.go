@@ -20,6 +20,7 @@ type pastLog struct {
 	short   uint64 // positions up to it are not kept any more
 	waiting []func()
 	slow    bool
+	wanted  bool
 }
 
 type pastEntry struct {
@@ -40,7 +41,7 @@ func (p *pastLog) Missed(q Question, done func(Missed)) {
 	done(p.answer(q, p.passed))
 }
 
-func (p *pastLog) Wanted() {}
+func (p *pastLog) Wanted() { p.wanted = true }
 
 func (p *pastLog) answer(q Question, through uint64) Missed {
 	m := Missed{Through: through}

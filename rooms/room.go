@@ -64,14 +64,15 @@ func (r *room) join(s *Socket) bool {
 }
 
 // leave takes the socket's slot'th membership apart. The last member of the
-// room and the last room of the socket move into the gaps.
-func (r *room) leave(s *Socket, slot int) {
-	seat := s.rooms[slot].seat
-
+// room and the last room of the socket move into the gaps. w is the shard's
+// walk.
+func (r *room) leave(s *Socket, slot int, w *walk) {
+	gap := int(s.rooms[slot].seat)
+	if w.room == r {
+		gap = w.fill(gap)
+	}
 	last := len(r.members) - 1
-	moved := r.members[last]
-	r.members[seat] = moved
-	moved.socket.rooms[moved.slot].seat = seat
+	r.move(last, gap)
 	r.members[last] = member{}
 	r.members = r.members[:last]
 
@@ -87,14 +88,27 @@ func (r *room) leave(s *Socket, slot int) {
 	r.members = shrink.List(r.members)
 }
 
-// send queues m for every member but except. Sinks only queue, so members
-// cannot change under the loop.
-func (r *room) send(m *codec.Message, except *Socket) {
-	for i := range r.members {
-		if s := r.members[i].socket; s != except {
+// move puts a member into a gap, unless that is where it was: then the member
+// has gone, or has moved already.
+func (r *room) move(from, to int) {
+	if from == to {
+		return
+	}
+	m := r.members[from]
+	r.members[to] = m
+	m.socket.rooms[m.slot].seat = int32(to)
+}
+
+// send queues m for members, but except, and returns for how many. Sinks only
+// queue, so members cannot change under the loop.
+func send(members []member, m *codec.Message, except *Socket) (sent int) {
+	for i := range members {
+		if s := members[i].socket; s != except {
 			s.sink.Send(m)
+			sent++
 		}
 	}
+	return sent
 }
 
 // UserRoom returns the name of a user's own room.

@@ -202,8 +202,17 @@ func (h *Hub) holders(s *Selection) (shards uint64) {
 	return shards
 }
 
-// selected does what a broadcast to a selection asks for.
+// selected does what a broadcast to a selection asks for. A message to one room,
+// or to all, is given in portions.
 func (sh *Shard) selected(b *Broadcast) {
+	if rooms := b.Selected.Rooms; b.action == nil && len(rooms) < 2 {
+		name := roomOfAll
+		if len(rooms) == 1 {
+			name = rooms[0]
+		}
+		sh.start(sh.rooms[name], walk{b: *b})
+		return
+	}
 	var few [8]*Socket
 	sockets := sh.choose(b.Selected, few[:0])
 	switch {
@@ -226,12 +235,7 @@ func (sh *Shard) choose(s *Selection, dst []*Socket) []*Socket {
 	if len(rooms) == 0 {
 		rooms = []string{roomOfAll}
 	}
-	var except []*room
-	for _, name := range s.Except {
-		if r := sh.rooms[name]; r != nil {
-			except = append(except, r)
-		}
-	}
+	except := sh.excepted(s)
 	var seen map[*Socket]struct{}
 	if len(rooms) > 1 {
 		seen = make(map[*Socket]struct{})
@@ -241,12 +245,9 @@ func (sh *Shard) choose(s *Selection, dst []*Socket) []*Socket {
 		if r == nil {
 			continue
 		}
-	members:
 		for _, m := range r.members {
-			for _, e := range except {
-				if m.socket.in(e) >= 0 {
-					continue members
-				}
+			if m.socket.inAny(except) {
+				continue
 			}
 			if seen != nil {
 				if _, had := seen[m.socket]; had {
@@ -258,6 +259,38 @@ func (sh *Shard) choose(s *Selection, dst []*Socket) []*Socket {
 		}
 	}
 	return dst
+}
+
+// excepted returns the rooms of this shard whose members are not meant.
+func (sh *Shard) excepted(s *Selection) (rooms []*room) {
+	for _, name := range s.Except {
+		if r := sh.rooms[name]; r != nil {
+			rooms = append(rooms, r)
+		}
+	}
+	return rooms
+}
+
+func (s *Socket) inAny(rooms []*room) bool {
+	for _, r := range rooms {
+		if s.in(r) >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// sendSelected queues a message for the members of the selected room who are
+// meant, and returns how many those are.
+func (sh *Shard) sendSelected(members []member, b *Broadcast) (sent int) {
+	except := sh.excepted(b.Selected)
+	for i := range members {
+		if s := members[i].socket; !s.inAny(except) {
+			s.sink.Send(b.Message)
+			sent++
+		}
+	}
+	return sent
 }
 
 // joinOwn puts a socket that has connected into the room of its id and the

@@ -1,8 +1,10 @@
 package rooms
 
 import (
-	"crypto/rand"
+	crand "crypto/rand"
 	"encoding/base64"
+	"math"
+	"math/rand/v2"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -26,13 +28,27 @@ type session struct {
 	hold   *comeback // holds events while the client comes back; nil: they are sent
 	absent bool      // events are for nobody
 	gone   bool      // somebody else has the session: it is not kept here any more
+	saves  int       // under way: Redis may not have the rooms that the socket is in
+
+	// fence is in the offsets that the client is given, and in the session's
+	// record. A client with another one than the record's is not recovered: the
+	// record is older than what the client has seen, or newer. It changes when
+	// the session is taken from a node that did not give it away, and when a
+	// change of rooms is acknowledged of which Redis does not know.
+	fence uint32
 }
+
+// lostFence is in the offsets of sessions that nobody can come back to. No
+// record has it.
+const lostFence = 1
+
+func newFence() uint32 { return rand.Uint32N(math.MaxUint32-lostFence) + lostFence + 1 }
 
 // newPID returns the secret by which a client comes back to its session: 120
 // random bits.
 func newPID() string {
 	var raw [15]byte
-	rand.Read(raw[:]) // never fails (crypto/rand, Go 1.24)
+	crand.Read(raw[:]) // never fails (crypto/rand, Go 1.24)
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
@@ -84,15 +100,19 @@ func (s *Socket) give(b *Broadcast) {
 	default:
 		n.rebase(s.shard)
 		n.last = b.Position
-		s.sink.Send(s.shard.withOffset(b))
+		fence := n.fence
+		if n.lost(s.shard) {
+			fence = lostFence
+		}
+		s.sink.Send(s.shard.withOffset(b, fence))
 	}
 }
 
-// sendNumbered queues a message of the log for the members of r, of which some
-// get offsets, and returns how many got it.
-func (sh *Shard) sendNumbered(r *room, b *Broadcast) (sent int) {
-	for i := range r.members {
-		s := r.members[i].socket
+// sendNumbered queues a message of the log for members, of which some get
+// offsets, and returns how many got it.
+func (sh *Shard) sendNumbered(members []member, b *Broadcast) (sent int) {
+	for i := range members {
+		s := members[i].socket
 		if s.given != 0 || b.Shared {
 			if s.floor() >= b.Position {
 				continue
@@ -112,10 +132,11 @@ func (sh *Shard) sendNumbered(r *room, b *Broadcast) (sent int) {
 }
 
 // withOffset returns the message of an event with its offset. It is encoded
-// once for all members on this shard, and all rooms of the event.
-func (sh *Shard) withOffset(b *Broadcast) *codec.Message {
-	if sh.plain != b.Message {
-		sh.plain, sh.numbered = b.Message, b.Message.WithOffset(sh.identity, b.Position)
+// once for all members on this shard, and all rooms of the event, that have the
+// same fence in a row: most have none.
+func (sh *Shard) withOffset(b *Broadcast, fence uint32) *codec.Message {
+	if sh.plain != b.Message || sh.fence != fence {
+		sh.plain, sh.fence, sh.numbered = b.Message, fence, b.Message.WithOffset(sh.identity, b.Position, fence)
 	}
 	return sh.numbered
 }
@@ -125,6 +146,7 @@ func (s *Socket) record() *Record {
 	n, sh := s.session, s.shard
 	r := &Record{
 		PID: n.pid, ID: s.id, User: s.userID, Token: n.token, Issued: s.issued, Node: sh.hub.nodeName(), Log: sh.identity,
+		Fence: n.fence,
 		Rooms: make([]RoomFrom, 0, len(s.rooms)),
 	}
 	n.rebase(sh)
@@ -149,13 +171,62 @@ func (s *Socket) ended(left bool) *Record {
 func (n *session) lost(sh *Shard) bool { return n.gaps != sh.gaps || n.absent && n.log != sh.log }
 
 // saveSession has other nodes know the session's rooms.
-func (s *Socket) saveSession() {
-	if s.session == nil || s.phase != phaseConnected {
+func (s *Socket) saveSession() { s.save(nil) }
+
+func (s *Socket) save(done func(saved bool)) {
+	remote := s.shard.hub.config.Recovery.Remote
+	switch {
+	case s.session == nil || s.phase != phaseConnected || remote == nil:
+	case s.session.lost(s.shard):
+		remote.Forget(s.session.pid)
+	default:
+		remote.Save(s.session.pid, AppendRecord(nil, s.record()), openRecordFor, done)
 		return
 	}
-	if remote := s.shard.hub.config.Recovery.Remote; remote != nil {
-		remote.Save(s.session.pid, AppendRecord(nil, s.record()), openRecordFor)
+	if done != nil {
+		done(true)
 	}
+}
+
+// whenSaved has other nodes know the session's rooms and calls tell then, unless
+// the client has gone: what a client is told of its rooms is true even if this
+// node is killed. When Redis does not take the record in time the client gets
+// another fence first, with which nobody recovers it from an older record.
+func (s *Socket) whenSaved(now time.Time, tell func()) {
+	if s.session == nil {
+		tell()
+		return
+	}
+	id, n := s.id, s.session
+	n.saves++
+	consult(s.shard, now, s.save, func(saved bool, _ time.Time) {
+		if s.phase != phaseConnected || s.id != id {
+			if saved { // else whoever takes the session gives it another fence
+				n.saves--
+			}
+			return
+		}
+		n.saves--
+		if !saved {
+			s.session.fence = newFence()
+			s.tellFence()
+			s.saveSession()
+		}
+		tell()
+	})
+}
+
+// tellFence has the client know its session's fence: every string that is an
+// event's last argument is its offset.
+func (s *Socket) tellFence() {
+	sh, n := s.shard, s.session
+	if sh.identity == "" {
+		return // nobody comes back to a session without a log
+	}
+	n.rebase(sh)
+	n.last = max(n.last, s.Position())
+	b := codec.AppendOffset(append(sh.buf[:0], `42["recovery_state",{},"`...), sh.identity, n.last, n.fence)
+	s.sendPacket(append(b, `"]`...))
 }
 
 // forgetSession ends a session for good.
@@ -223,18 +294,57 @@ func (s *Socket) keepEnded(left bool) {
 	if left {
 		s.shard.hub.keepRecord(r)
 	} else if remote := s.shard.hub.config.Recovery.Remote; remote != nil {
-		remote.Save(r.PID, AppendRecord(nil, r), s.shard.hub.config.Recovery.Window)
+		remote.Save(r.PID, AppendRecord(nil, r), s.shard.hub.config.Recovery.Window, nil)
 	}
 }
 
 // keepRecord keeps the record of a session that no socket of this node has.
 func (h *Hub) keepRecord(r *Record) {
 	form := AppendRecord(nil, r)
-	h.sessions.end(r, form)
-	if remote := h.config.Recovery.Remote; remote != nil {
-		remote.Save(r.PID, form, h.config.Recovery.Window)
+	dropped := h.sessions.end(r, form)
+	remote := h.config.Recovery.Remote
+	if remote == nil {
+		return
+	}
+	remote.Save(r.PID, form, h.config.Recovery.Window, nil)
+	for _, pid := range dropped {
+		remote.Forget(pid)
 	}
 }
+
+// resave has Redis know all sessions of this node anew: it may have lost their
+// records, or have older ones.
+func (h *Hub) resave() {
+	for sockets := h.sessions.sockets(); len(sockets) > 0; {
+		shard, n := sockets[0].shard, 1
+		for n < min(len(sockets), resaveBatch) && sockets[n].shard == shard {
+			n++
+		}
+		batch := sockets[:n]
+		sockets = sockets[n:]
+		shard.Post(func(time.Time) {
+			for _, s := range batch {
+				s.resaveSession()
+			}
+		})
+	}
+	h.sessions.each(func(pid string, record []byte) {
+		h.config.Recovery.Remote.Save(pid, record, h.config.Recovery.Window, nil)
+	})
+}
+
+func (s *Socket) resaveSession() {
+	switch {
+	case s.session == nil || s.session.gone:
+	case s.phase == phaseAbsent:
+		s.keepEnded(false)
+	default:
+		s.saveSession()
+	}
+}
+
+// resaveBatch is how many sessions are written anew in one turn of a loop.
+const resaveBatch = 200
 
 // depart takes an absent socket out of its rooms, which are told. Its client
 // may still come back to the record.
@@ -260,6 +370,7 @@ func (s *Socket) dissolve(now time.Time) {
 	if s.phase != phaseAbsent {
 		return
 	}
+	delete(s.shard.pace, s)
 	for len(s.rooms) > 0 {
 		s.shard.leave(s, len(s.rooms)-1, now)
 	}
@@ -289,7 +400,9 @@ func (s *Socket) surrender(user string, now time.Time) (*Record, RecoveryResult)
 		return nil, RecoveryBusy
 	}
 	n.gone = true
-	return s.ended(false), RecoveryDone
+	r := s.ended(false)
+	r.Orphan = n.saves > 0
+	return r, RecoveryDone
 }
 
 // takeOverGrace is how long what is left of a session waits for the word that
@@ -312,7 +425,7 @@ func (a *absentees) add(s *Socket, now time.Time, grace time.Duration) {
 }
 
 // Expire has the absent sockets leave whose grace is over, and forgets sessions
-// nobody came back to. It is called a few times a second, on the event loop.
+// nobody came back to. It is called at Deadline or later, on the event loop.
 func (sh *Shard) Expire(now time.Time) {
 	waiting := sh.absent.waiting
 	n := 0
@@ -327,6 +440,20 @@ func (sh *Shard) Expire(now time.Time) {
 	if sh.index == 0 {
 		sh.hub.sessions.expire(now)
 	}
+}
+
+// Deadline returns when Expire has something to do; zero: not as things are. It
+// runs on the event loop.
+func (sh *Shard) Deadline() (at time.Time) {
+	if len(sh.absent.waiting) > 0 {
+		at = sh.absent.waiting[0].until
+	}
+	if sh.index == 0 {
+		if end := sh.hub.sessions.deadline(); at.IsZero() || !end.IsZero() && end.Before(at) {
+			at = end
+		}
+	}
+	return at
 }
 
 // DismissAbsent has all absent sockets leave their rooms now.

@@ -1,6 +1,8 @@
 package rooms
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,15 +65,37 @@ func (ss *sessions) close(pid string, s *Socket) {
 	}
 }
 
-// end keeps the record of a session that no socket has any more.
-func (ss *sessions) end(r *Record, form []byte) {
+// sockets returns the sockets that have sessions, those of a shard in a row.
+func (ss *sessions) sockets() []*Socket {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	all := make([]*Socket, 0, len(ss.live))
+	for _, s := range ss.live {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *Socket) int { return a.shard.index - b.shard.index })
+	return all
+}
+
+// each calls do with the record of each session that no socket has.
+func (ss *sessions) each(do func(pid string, record []byte)) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for pid, k := range ss.ended {
+		do(pid, k.record)
+	}
+}
+
+// end keeps the record of a session that no socket has any more, and returns
+// those that are not kept because they are too many, which may be this one.
+func (ss *sessions) end(r *Record, form []byte) (dropped []string) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	ss.unlive(r.PID)
 	ss.drop(r.PID)
 	if ss.users[r.User] >= ss.config.PerUser || len(form)+keptOverhead > ss.config.MaxMemory {
 		ss.evicted++
-		return
+		return []string{r.PID}
 	}
 	ss.ended[r.PID] = &kept{user: r.User, record: form, at: r.At}
 	ss.order = append(ss.order, endedSession{r.PID, r.At})
@@ -79,8 +103,22 @@ func (ss *sessions) end(r *Record, form []byte) {
 	ss.bytes += len(form) + keptOverhead
 	for ss.head < len(ss.order) && (len(ss.ended) > ss.config.MaxSessions || ss.bytes > ss.config.MaxMemory) {
 		ss.evicted++
+		if pid, found := ss.dropOldest(); found {
+			dropped = append(dropped, pid)
+		}
+	}
+	return dropped
+}
+
+// dropEnded forgets all sessions that no socket has, and returns their pids.
+func (ss *sessions) dropEnded() []string {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	pids := slices.Collect(maps.Keys(ss.ended))
+	for ss.head < len(ss.order) {
 		ss.dropOldest()
 	}
+	return pids
 }
 
 // unlive forgets which socket has a session.
@@ -104,18 +142,21 @@ func (ss *sessions) drop(pid string) {
 	}
 }
 
-func (ss *sessions) dropOldest() {
+// dropOldest forgets the session that ended first, if it is still there.
+func (ss *sessions) dropOldest() (pid string, found bool) {
 	e := ss.order[ss.head]
 	ss.order[ss.head] = endedSession{}
 	ss.head++
 	if k := ss.ended[e.pid]; k != nil && k.at.Equal(e.at) {
 		ss.drop(e.pid)
+		found = true
 	}
 	if ss.head*2 > len(ss.order) {
 		n := copy(ss.order, ss.order[ss.head:])
 		clear(ss.order[n:])
 		ss.order, ss.head = shrink.List(ss.order[:n]), 0
 	}
+	return e.pid, found
 }
 
 // expire forgets the records whose window is over.
@@ -125,6 +166,17 @@ func (ss *sessions) expire(now time.Time) {
 	for n := 0; n < expireBatch && ss.head < len(ss.order) && now.Sub(ss.order[ss.head].at) > ss.config.Window; n++ {
 		ss.dropOldest()
 	}
+}
+
+// deadline returns when the window of the oldest record is over; zero: there is
+// none.
+func (ss *sessions) deadline() time.Time {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.head == len(ss.order) {
+		return time.Time{}
+	}
+	return ss.order[ss.head].at.Add(ss.config.Window)
 }
 
 // find returns the socket that has a session, or the record of an ended one,
@@ -227,8 +279,14 @@ func (h *Hub) takeKnown(pid, user string, s *Socket, form []byte, done func(take
 	}
 	s.shard.Post(func(now time.Time) {
 		r, why := s.surrender(user, now)
-		if why == RecoveryDone {
+		switch why {
+		case RecoveryDone:
 			h.sessions.close(pid, s)
+		case RecoveryUnknown: // it has departed since it was found, and has left a record
+			if _, form, found := h.sessions.find(pid, user); found == RecoveryDone && form != nil {
+				h.takeKnown(pid, user, nil, form, done)
+				return
+			}
 		}
 		done(taken{record: r, from: s, why: why})
 	})
@@ -262,14 +320,24 @@ const doubtFor = 10 * time.Minute
 // Reachable tells whether other nodes can ask this one for sessions. It is
 // called at each change.
 func (h *Hub) Reachable(yes bool, now time.Time) {
-	h.reached.mu.Lock()
-	defer h.reached.mu.Unlock()
-	if yes && !h.reached.known && h.sessions.empty() {
-		h.reached.yes, h.reached.known = true, true
-		return
+	if h.reached.set(yes, now, h.config.Recovery.Window+doubtFor, h.sessions.empty()) {
+		h.resave()
 	}
-	h.reached.known = h.reached.known || yes
-	h.reached.yes, h.reached.until = yes, now.Add(h.config.Recovery.Window+doubtFor)
+}
+
+// set notes whether other nodes can ask this one, and reports whether they can
+// again.
+func (r *reach) set(yes bool, now time.Time, doubt time.Duration, empty bool) (again bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if yes && !r.known && empty {
+		r.yes, r.known = true, true
+		return false
+	}
+	again = yes && !r.yes
+	r.known = r.known || yes
+	r.yes, r.until = yes, now.Add(doubt)
+	return again
 }
 
 // doubtful reports whether this node may know sessions that are not its own any

@@ -24,6 +24,7 @@ type Shard struct {
 	roomsPeak shrink.Peak
 
 	telling Throttle        // of what is told to rooms of many
+	pace    pace            // of sockets that emit declared events
 	asked   map[int64]asked // acknowledgements that are awaited, by id
 	now     time.Time       // of the turn
 
@@ -37,6 +38,7 @@ type Shard struct {
 	gaps          uint32 // times events were lost before this node has read them
 
 	plain, numbered *codec.Message // the last event that somebody got with its offset
+	fence           uint32         // that was in it
 
 	absent absentees // sockets without a connection, until their grace is over
 
@@ -46,6 +48,8 @@ type Shard struct {
 	buf   []byte      // for building names and packets; valid until the next use
 	batch []Broadcast // what Drain works through
 	done  int         // of the batch
+	walk  walk        // under way
+	said  []saying    // by clients of this shard, that wait
 	call  Call        // of the event being handled; one at a time
 }
 
@@ -82,23 +86,29 @@ func (sh *Shard) Tasks(now time.Time) {
 }
 
 // Drain hands waiting broadcasts to their members until about budget bytes of
-// messages are through, and returns what is left of the budget. Zero means
-// that more may be waiting: the loop writes first and then comes back, so that
-// no socket is given more than the budget between two writes. Should a
-// delivery panic, the next call goes on behind it.
+// messages are taken from the mailbox, and returns what is left of the budget.
+// Zero means that more may be waiting: the loop writes first and then comes
+// back, so that no socket is given more than the budget between two writes.
+// One call gives messages to a portion of members; while Walking, more wait for
+// the next call. Should a delivery panic, the next call goes on behind it.
 func (sh *Shard) Drain(budget int) int {
-	left := 0
-	if sh.done == len(sh.batch) {
-		sh.batch, left = sh.mailbox.takeBroadcasts(sh.batch[:0], budget)
-		sh.done = 0
+	taken := sh.done < len(sh.batch)
+	for steps := portion; steps > 0; {
+		said := sh.walk.said
+		steps -= sh.step(steps)
+		switch {
+		case sh.walk.room != nil:
+			return budget
+		case sh.next(said):
+			steps--
+		case taken || budget <= 0:
+			return budget
+		default:
+			sh.batch, budget = sh.mailbox.takeBroadcasts(sh.batch[:0], budget)
+			sh.done, taken = 0, true
+		}
 	}
-	for sh.done < len(sh.batch) {
-		b := sh.batch[sh.done]
-		sh.batch[sh.done] = Broadcast{}
-		sh.done++
-		sh.deliver(b)
-	}
-	return left
+	return budget
 }
 
 func (sh *Shard) deliver(b Broadcast) {
@@ -118,24 +128,14 @@ func (sh *Shard) deliver(b Broadcast) {
 		sh.selected(&b)
 		return
 	}
-	r := sh.rooms[b.Room]
-	switch {
-	case r == nil:
-	case b.Position != 0 && r.asked > 0:
-		sh.stats.Deliveries.Add(int64(sh.sendNumbered(r, &b)))
-	case b.Position == 0 || b.Position > sh.floor && !b.Shared:
-		sh.stats.Deliveries.Add(int64(len(r.members)))
-		r.send(b.Message, nil)
-	default:
-		sh.stats.Deliveries.Add(int64(sh.sendAbove(r, &b)))
-	}
+	sh.start(sh.rooms[b.Room], walk{b: b})
 }
 
-// sendAbove queues a message of the log for the members of r whose position is
-// below the message's, and returns how many those are.
-func (sh *Shard) sendAbove(r *room, b *Broadcast) (sent int) {
-	for i := range r.members {
-		s := r.members[i].socket
+// sendAbove queues a message of the log for members whose position is below the
+// message's, and returns how many those are.
+func (sh *Shard) sendAbove(members []member, b *Broadcast) (sent int) {
+	for i := range members {
+		s := members[i].socket
 		if s.floor() < b.Position {
 			s.raise(b.Position)
 			s.sink.Send(b.Message)
@@ -149,7 +149,7 @@ func (sh *Shard) sendAbove(r *room, b *Broadcast) (sent int) {
 // this shard has given everything to its sockets. It runs on the event loop.
 func (sh *Shard) Position() uint64 {
 	passed := sh.hub.passed.Load() // before the look into the mailbox
-	if sh.done == len(sh.batch) && sh.mailbox.empty() && passed > sh.passed {
+	if !sh.Walking() && sh.mailbox.empty() && passed > sh.passed {
 		sh.passed = passed
 	}
 	return sh.passed
@@ -208,7 +208,7 @@ func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
 		r.asked--
 		s.session.left(slot)
 	}
-	r.leave(s, slot)
+	r.leave(s, slot, &sh.walk)
 	sh.stats.Members.Add(-1)
 	last := len(r.members) == 0
 	sh.release(r, s.userID, last)
@@ -237,8 +237,7 @@ func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func()
 	}
 	m := build()
 	sh.stats.Broadcasts.Add(1)
-	sh.stats.Deliveries.Add(int64(here))
-	r.send(m, except)
+	sh.say(r, m, except)
 	if elsewhere != 0 {
 		sh.hub.post(Broadcast{Room: r.name, Message: m}, elsewhere)
 	}
@@ -252,4 +251,14 @@ func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func()
 		}
 		outside.Publish(r.name, id, m)
 	}
+}
+
+// say gives m to the members of r on this shard, but except: at once, unless
+// they are many or something that a client has said before is under way.
+func (sh *Shard) say(r *room, m *codec.Message, except *Socket) {
+	if len(r.members) > portion || len(sh.said) > 0 || sh.walk.said {
+		sh.said = append(sh.said, saying{r.name, m, except})
+		return
+	}
+	sh.stats.Deliveries.Add(int64(send(r.members, m, except)))
 }

@@ -258,6 +258,7 @@ func (s *Socket) Closed(now time.Time) {
 func (s *Socket) leaveAll(now time.Time) {
 	s.forgetSession()
 	s.dropGate()
+	delete(s.shard.pace, s)
 	for len(s.rooms) > 0 {
 		s.leave(len(s.rooms)-1, now)
 	}

@@ -91,6 +91,7 @@ func New(c Config) (*Consumer, error) {
 	consumer.intake = newIntake(&c, &consumer.count)
 	if c.Tail > 0 {
 		consumer.history = newHistory(&c)
+		consumer.history.listen()
 		consumer.intake.history = consumer.history
 	}
 	consumer.follower = newFollower("the rooms", &c, consumer)
@@ -199,7 +200,7 @@ func (c *Consumer) missed(from, to eventlog.Position) {
 	}
 	c.count.gaps.Add(1)
 	c.count.missed.Add(int64(to - from + 1))
-	c.log.Error("events were removed from the log before this node has read them: its clients have to connect anew",
+	c.log.Error("events were removed from the log before this node had read them; its clients are told to reconnect",
 		"from", from.String(), "to", to.String(), "events", uint64(to-from+1))
 	if c.config.Missed != nil {
 		c.config.Missed()

@@ -230,12 +230,12 @@ func TestWithoutRabbitMQItKeepsTryingAndSaysSo(t *testing.T) {
 func TestAnEventOverHTTPIsInTheLogWithItsPosition(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
-	p := &Publisher{Table: w.consumer.config.Table, Log: w.consumer.config.Log, MaxBody: 1000, Local: true}
+	p := &Publisher{Table: w.consumer.config.Table, Log: w.consumer.config.Log, MaxBody: 1000, Local: true, Reach: threeEach}
 	for n := range 3 {
 		status, answer := post(p, "message.sent", messageBody(n), nil)
 		testkit.Await(t, "the event", func() bool { return len(w.house.all()) == n+1 })
 		position := w.consumer.Totals().Position
-		if want := fmt.Sprintf(`{"position":"%v","rooms":1}`, position); status != 202 || answer != want {
+		if want := fmt.Sprintf(`{"elsewhere":true,"position":"%v","rooms":1,"sockets":3}`, position); status != 202 || answer != want {
 			t.Errorf("%d %s, want 202 %s", status, answer, want)
 		}
 	}

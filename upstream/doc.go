@@ -11,6 +11,7 @@
 //	orders.go      orders of the back office, which act on every node
 //	encode.go      a body becomes rooms and a message, encoded once
 //	route.go, routes.go, template.go, routesfile.go  the table that says how
+//	clientevents.go  events of clients that are declared beside the routes
 //	poison.go      what cannot be delivered
 //	sorter.go      puts it aside, on one node at a time
 //	choice.go      another log, when RabbitMQ has no streams
@@ -45,7 +46,8 @@
 //
 // # The routes file
 //
-// A YAML file with the list "routes". Each route has
+// A YAML file with the lists "routes" and "client_events"; docs/services.md
+// describes the latter. Each route has
 //
 //	event     the key, or a pattern: "*" is any one word, "#" any number
 //	rooms     a template, or a list of them: where it goes

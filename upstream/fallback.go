@@ -103,7 +103,7 @@ func (f *Fallback) look(ctx context.Context, err error) {
 		return
 	}
 	f.looking = true
-	f.log.Warn("events of services are kept in the memory of this process until their log is there", "error", err)
+	f.log.Warn("service events are kept in the memory of this process until their log can be reached", "error", err)
 	go func() {
 		for ctx.Err() == nil {
 			pause(ctx, lookEvery)

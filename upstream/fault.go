@@ -10,9 +10,9 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// fault says what is wrong with a body that is no JSON object, and where. It repeats
+// Fault says what is wrong with a body that is no JSON object, and where. It repeats
 // no more than one character of it.
-func fault(body []byte) string {
+func Fault(body []byte) string {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return "the body is empty: want a JSON object"
 	}

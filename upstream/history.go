@@ -26,6 +26,11 @@ const (
 
 	// fillTimeout is how long reading older entries of the log may take.
 	fillTimeout = 10 * time.Second
+
+	// fillTries is how often that is tried when the oldest entry in memory has
+	// become another one meanwhile: entries are only kept since the first
+	// client that may come back, and dropped when they are too many.
+	fillTries = 2
 )
 
 // A history is the newest part of the log in memory, for clients that come back
@@ -69,9 +74,13 @@ func (a *ask) fail(why rooms.RecoveryResult) { a.done(rooms.Missed{Result: why})
 func newHistory(c *Config) *history {
 	return &history{
 		log: c.Log, table: c.Table, maxBody: c.MaxBody, limit: c.Tail, seed: maphash.MakeSeed(),
-		asks: make(chan *ask, historyQuestions), jobs: make(chan *ask, historyQuestions), bell: make(chan struct{}, 1),
 		tail: eventlog.NewTail(c.Tail),
 	}
+}
+
+// listen has the history take questions.
+func (h *history) listen() {
+	h.asks, h.jobs, h.bell = make(chan *ask, historyQuestions), make(chan *ask, historyQuestions), make(chan struct{}, 1)
 }
 
 // Missed implements rooms.History.
@@ -144,12 +153,22 @@ func (h *history) run(ctx context.Context) {
 }
 
 func (h *history) answer(ctx context.Context, a *ask) rooms.Missed {
-	entries, why := h.find(a)
-	if why == rooms.RecoveryLogShort {
-		if why = h.fill(ctx, a); why == rooms.RecoveryDone {
-			entries, why = h.find(a)
+	m := h.look(a)
+	for again, tries := m.Result == rooms.RecoveryLogShort, 0; again && tries < fillTries; tries++ {
+		why := rooms.RecoveryDone
+		if why, again = h.fill(ctx, a); why == rooms.RecoveryDone {
+			m = h.look(a)
+		} else {
+			m = rooms.Missed{Result: why}
 		}
 	}
+	return m
+}
+
+// look answers with what is in memory. RecoveryLogShort: that does not reach
+// back.
+func (h *history) look(a *ask) rooms.Missed {
+	entries, why := h.find(a)
 	if why != rooms.RecoveryDone {
 		return rooms.Missed{Result: why}
 	}
@@ -320,37 +339,29 @@ func (h *history) gap(to eventlog.Position) {
 }
 
 // fill reads the entries that are older than those in memory from the log, back
-// to what a question needs.
-func (h *history) fill(ctx context.Context, a *ask) rooms.RecoveryResult {
+// to what a question needs. again: trying again may succeed.
+func (h *history) fill(ctx context.Context, a *ask) (why rooms.RecoveryResult, again bool) {
 	h.filling.Lock()
 	defer h.filling.Unlock()
-	h.mu.Lock()
-	log, after := h.tail.Log(), h.tail.After()
-	oldest, needed := h.oldest(a)
-	h.mu.Unlock()
-	if log != a.q.Log {
-		return rooms.RecoveryOtherLog
+	f, why := h.filler(a)
+	if f == nil {
+		return why, false
 	}
-	if !needed || oldest >= after { // another question was for the same
-		return rooms.RecoveryDone
-	}
-	f := filler{h: h, encoder: NewEncoder(h.table, h.maxBody), duplicates: eventlog.NewDuplicates(duplicateWindow)}
 	ctx, cancel := context.WithTimeout(ctx, fillTimeout)
 	defer cancel()
-	if why := f.read(ctx, log, oldest, after); why != rooms.RecoveryDone {
-		return why
+	if why := f.read(ctx); why != rooms.RecoveryDone {
+		return why, false
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.tail.Log() != log || h.tail.After() != after || !h.tail.Prepend(oldest, f.entries, f.keys) {
-		return rooms.RecoveryLogShort
-	}
-	return rooms.RecoveryDone
+	return f.end()
 }
 
-// A filler collects older entries of the log.
+// A filler collects older entries of the log: those behind oldest, up to after.
 type filler struct {
-	h          *history
+	h             *history
+	log           string
+	oldest, after eventlog.Position
+	next          eventlog.Position // that is to come
+
 	encoder    *Encoder
 	duplicates *eventlog.Duplicates
 	entries    []eventlog.Entry
@@ -358,32 +369,47 @@ type filler struct {
 	bytes      int
 }
 
-// read collects the entries behind one position and up to another.
-func (f *filler) read(ctx context.Context, log string, oldest, to eventlog.Position) rooms.RecoveryResult {
-	source, err := f.h.log.Open(ctx, eventlog.Start{From: eventlog.FromPosition, Position: oldest + 1, Window: defaultWindow})
+// filler returns what collects the entries that a question needs and that are
+// not in memory; nil when there are none, or the log is another one.
+func (h *history) filler(a *ask) (*filler, rooms.RecoveryResult) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	log, after := h.tail.Log(), h.tail.After()
+	oldest, needed := h.oldest(a)
+	if log != a.q.Log {
+		return nil, rooms.RecoveryOtherLog
+	}
+	if !needed || oldest >= after { // another question was for the same
+		return nil, rooms.RecoveryDone
+	}
+	return &filler{
+		h: h, log: log, oldest: oldest, after: after, next: oldest + 1,
+		encoder: NewEncoder(h.table, h.maxBody), duplicates: eventlog.NewDuplicates(duplicateWindow),
+	}, rooms.RecoveryDone
+}
+
+func (f *filler) start() eventlog.Start {
+	return eventlog.Start{From: eventlog.FromPosition, Position: f.next, Window: defaultWindow}
+}
+
+// read has the log sent.
+func (f *filler) read(ctx context.Context) rooms.RecoveryResult {
+	source, err := f.h.log.Open(ctx, f.start())
 	if err != nil {
 		return rooms.RecoveryFailed
 	}
 	defer source.Close()
-	if source.Info().Identity != log {
+	if source.Info().Identity != f.log {
 		return rooms.RecoveryOtherLog
 	}
-	next := oldest + 1
-	for next <= to {
+	for !f.done() {
 		entries, err := source.Next(ctx, fillTimeout)
 		if err != nil || ctx.Err() != nil {
 			return rooms.RecoveryFailed
 		}
 		for i := range entries {
-			e := &entries[i]
-			if e.Position < next {
-				continue // of the same chunk
-			}
-			if e.Position > next || f.bytes > f.h.limit {
+			if !f.step(&entries[i]) {
 				return rooms.RecoveryLogShort
-			}
-			if next++; e.Position <= to {
-				f.take(e)
 			}
 		}
 		if len(entries) > 0 {
@@ -391,6 +417,39 @@ func (f *filler) read(ctx context.Context, log string, oldest, to eventlog.Posit
 		}
 	}
 	return rooms.RecoveryDone
+}
+
+// done reports whether everything has come.
+func (f *filler) done() bool { return f.next > f.after }
+
+// step takes the next entry. It reports whether nothing is missing before it,
+// and it fits.
+func (f *filler) step(e *eventlog.Entry) bool {
+	if e.Position < f.next {
+		return true // of the same chunk
+	}
+	if e.Position > f.next || f.bytes > f.h.limit {
+		return false
+	}
+	if f.next++; e.Position <= f.after {
+		f.take(e)
+	}
+	return true
+}
+
+// end puts what was collected in front of what is in memory. again: that has
+// become less meanwhile.
+func (f *filler) end() (why rooms.RecoveryResult, again bool) {
+	h := f.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tail.Log() != f.log || h.tail.After() != f.after {
+		return rooms.RecoveryLogShort, true
+	}
+	if !h.tail.Prepend(f.oldest, f.entries, f.keys) {
+		return rooms.RecoveryLogShort, false
+	}
+	return rooms.RecoveryDone, false
 }
 
 // take keeps an entry that is for rooms, or an order.

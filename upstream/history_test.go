@@ -180,3 +180,36 @@ func TestNothingIsKeptBeforeSomebodyMayComeBack(t *testing.T) {
 		t.Errorf("%d bytes kept", kept)
 	}
 }
+
+// A busyLog appends an event each time it is opened to be read from a position.
+type busyLog struct {
+	eventlog.Log
+	opened func()
+}
+
+func (l *busyLog) Open(ctx context.Context, at eventlog.Start) (eventlog.Source, error) {
+	source, err := l.Log.Open(ctx, at)
+	if err == nil && at.From == eventlog.FromPosition {
+		l.opened()
+	}
+	return source, err
+}
+
+// TestOlderEventsAreReadThoughTheNewestPartBeginsMeanwhile: nothing is kept
+// before the first client that may come back.
+func TestOlderEventsAreReadThoughTheNewestPartBeginsMeanwhile(t *testing.T) {
+	r := newReading(t, eventlog.NewMemory(1<<20), 1<<20)
+	first := r.say(1, 1)
+	last := r.say(1, 2)
+	passed := 0
+	r.consumer.history.log = &busyLog{r.log, func() {
+		if passed++; passed == 1 { // an entry that was in hand when the first client came
+			r.say(1, 3)
+		}
+	}}
+	m := r.ask(rooms.Question{Rooms: in(uint64(first), "conversation:1")})
+	r.want(m, rooms.RecoveryDone, uint64(last))
+	if passed != 2 {
+		t.Errorf("read %d times, want 2", passed)
+	}
+}

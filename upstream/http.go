@@ -20,21 +20,37 @@ type Appender interface {
 	Append(ctx context.Context, e eventlog.Entry) (wait func() (eventlog.Position, error))
 }
 
+// A Reach is whom an event is for at the moment.
+type Reach struct {
+	Sockets   int   // connected to this node
+	Elsewhere *bool // whether another node holds one of its rooms; nil: not known now
+}
+
 // retryAfter is what a publisher is told to wait when the log is away, in
 // seconds.
 const retryAfter = "1"
 
 // A Publisher is the http.Handler of POST /events/{key}: an event of a service
 // that does not use RabbitMQ, with the same body and the same routes. It
-// answers 202 when the log has the event, and 503 when it has not. Safe for
-// concurrent use.
+// answers 202 when the log has the event, and 503 when it has not. The header
+// Idempotency-Key is the event's message id. Safe for concurrent use.
 type Publisher struct {
 	Table   *Table
 	Log     Appender
 	MaxBody int    // bytes
 	Token   string // what services send as "Authorization: Bearer …"; "": none would do
 	Local   bool   // without a Token, programs on this machine may publish
+
+	// Reach finds out whom an event for these rooms reaches.
+	Reach func(ctx context.Context, rooms []string) Reach
 }
+
+const (
+	headerIdempotency = "Idempotency-Key"
+
+	// maxIdempotency is what RabbitMQ takes as a message id, in bytes.
+	maxIdempotency = 255
+)
 
 func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if status, why := p.refuse(r); status != 0 {
@@ -42,6 +58,13 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 		}
 		answer(w, status, map[string]any{"error": why})
+		return
+	}
+	id, ok := idempotencyKey(r)
+	if !ok {
+		answer(w, http.StatusBadRequest, map[string]any{
+			"error": fmt.Sprintf("%s: want one of 1 to %d visible ASCII characters", headerIdempotency, maxIdempotency), "reason": "bad_idempotency_key",
+		})
 		return
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, int64(p.MaxBody)+1))
@@ -60,13 +83,13 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if bad, ok := errors.AsType[*Poison](err); ok {
 		why := bad.Detail
 		if bad.Reason == ReasonNotJSON || bad.Reason == ReasonNotObject {
-			why = fault(body)
+			why = Fault(body)
 		}
 		answer(w, bad.status(), map[string]any{"error": why, "reason": bad.Reason.String()})
 		return
 	}
 	wait := p.Log.Append(r.Context(), eventlog.Entry{
-		Key: r.PathValue("key"), Body: body, Published: now, Trace: r.Header.Get(traceHeader),
+		Key: r.PathValue("key"), MessageID: id, Body: body, Published: now, Trace: r.Header.Get(traceHeader),
 	})
 	finish := func() {
 		position, err := wait()
@@ -75,7 +98,7 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			answer(w, http.StatusServiceUnavailable, map[string]any{"error": "not in the log, try again: " + err.Error()})
 			return
 		}
-		answer(w, http.StatusAccepted, accepted(&e, position))
+		answer(w, http.StatusAccepted, p.accepted(r.Context(), &e, position))
 	}
 	if w, ok := w.(patient); ok {
 		w.Later(finish) // so that events of one connection are on their way together
@@ -85,17 +108,32 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // accepted is the body of the answer to an event that is in the log.
-func accepted(e *Event, position eventlog.Position) map[string]any {
+func (p *Publisher) accepted(ctx context.Context, e *Event, position eventlog.Position) map[string]any {
 	body := map[string]any{}
 	if e.Order != nil {
 		body["order"] = true
 	} else {
-		body["rooms"] = len(e.Rooms)
+		reach := p.Reach(ctx, e.Rooms)
+		body["rooms"], body["sockets"] = len(e.Rooms), reach.Sockets
+		if reach.Elsewhere != nil {
+			body["elsewhere"] = *reach.Elsewhere
+		}
 	}
 	if position != 0 { // else the log has not told it in time
 		body["position"] = position.String()
 	}
 	return body
+}
+
+// idempotencyKey returns the request's Idempotency-Key, "" when it has none.
+func idempotencyKey(r *http.Request) (key string, ok bool) {
+	values := r.Header.Values(headerIdempotency)
+	if len(values) == 0 {
+		return "", true
+	}
+	invisible := func(c rune) bool { return c < '!' || c > '~' }
+	key = values[0]
+	return key, len(values) == 1 && key != "" && len(key) <= maxIdempotency && !strings.ContainsFunc(key, invisible)
 }
 
 // A patient ResponseWriter lets the requests behind this one be begun before

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
@@ -25,6 +26,16 @@ func post(p *Publisher, key, body string, change func(*http.Request)) (int, stri
 	return w.Code, strings.TrimSpace(w.Body.String())
 }
 
+// threeEach is a node with three sockets in each room. Where there is no room it
+// does not know whether other nodes have any.
+func threeEach(_ context.Context, rooms []string) Reach {
+	elsewhere := true
+	if len(rooms) == 0 {
+		return Reach{}
+	}
+	return Reach{Sockets: 3 * len(rooms), Elsewhere: &elsewhere}
+}
+
 // An away is a log that cannot be reached.
 type away struct{}
 
@@ -34,15 +45,15 @@ func (away) Append(context.Context, eventlog.Entry) (wait func() (eventlog.Posit
 
 func TestPublishingOverHTTP(t *testing.T) {
 	log := eventlog.NewMemory(1 << 20)
-	p := &Publisher{Table: table(t, route("list", "user:{ids[]}")), Log: log, MaxBody: 100, Local: true}
+	p := &Publisher{Table: table(t, route("list", "user:{ids[]}")), Log: log, MaxBody: 100, Local: true, Reach: threeEach}
 	for _, c := range []struct {
 		key, body string
 		status    int
 		answer    string
 	}{
-		{"message.sent", `{"conversationId":1,"timestamp":"t","message":"0"}`, 202, `{"position":"1","rooms":1}`},
-		{"list", `{"ids":[1,2,1],"timestamp":"t"}`, 202, `{"position":"2","rooms":2}`},
-		{"list", `{"ids":[]}`, 202, `{"position":"3","rooms":0}`},
+		{"message.sent", `{"conversationId":1,"timestamp":"t","message":"0"}`, 202, `{"elsewhere":true,"position":"1","rooms":1,"sockets":3}`},
+		{"list", `{"ids":[1,2,1],"timestamp":"t"}`, 202, `{"elsewhere":true,"position":"2","rooms":2,"sockets":6}`},
+		{"list", `{"ids":[]}`, 202, `{"position":"3","rooms":0,"sockets":0}`},
 		{"user.disconnect", `{"userId":1}`, 202, `{"order":true,"position":"4"}`},
 		{"message.read", `{}`, 404, `{"error":"no route for message.read","reason":"no_route"}`},
 		{"message.sent", `x`, 400, `{"error":"line 1, column 1: invalid character 'x' looking for beginning of value","reason":"not_json"}`},
@@ -114,9 +125,58 @@ func TestWhoMayPublishOverHTTP(t *testing.T) {
 		{"another scheme", "t0ken", true, header("Authorization", "Basic t0ken"), 401},
 		{"the token", "t0ken", false, header("Authorization", "Bearer t0ken"), 202},
 	} {
-		p := &Publisher{Table: table(t), Log: eventlog.NewMemory(1 << 20), MaxBody: 100, Token: c.token, Local: c.local}
+		p := &Publisher{Table: table(t), Log: eventlog.NewMemory(1 << 20), MaxBody: 100, Token: c.token, Local: c.local, Reach: threeEach}
 		if status, answer := post(p, "message.sent", messageBody(1), c.change); status != c.status {
 			t.Errorf("%s: %d %s, want %d", c.name, status, answer, c.status)
 		}
 	}
+}
+
+func TestIdempotencyKeyOfARequest(t *testing.T) {
+	longest := strings.Repeat("k", maxIdempotency)
+	for _, c := range []struct {
+		name   string
+		values []string
+		status int
+		want   string // message id
+	}{
+		{"none", nil, 202, ""},
+		{"a UUID", []string{"8e03978e-40d5-43e8-bc93-6894a57f9324"}, 202, "8e03978e-40d5-43e8-bc93-6894a57f9324"},
+		{"in quotes, as the draft of the header has it", []string{`"a"`}, 202, `"a"`},
+		{"the longest", []string{longest}, 202, longest},
+		{"longer", []string{longest + "k"}, 400, ""},
+		{"empty", []string{""}, 400, ""},
+		{"two", []string{"a", "b"}, 400, ""},
+		{"with a space", []string{"a b"}, 400, ""},
+		{"not ASCII", []string{"\u00e9"}, 400, ""},
+	} {
+		log := eventlog.NewMemory(1 << 20)
+		p := &Publisher{Table: table(t), Log: log, MaxBody: 1000, Local: true, Reach: threeEach}
+		status, answer := post(p, "message.sent", messageBody(1), func(r *http.Request) { r.Header["Idempotency-Key"] = c.values })
+		source, err := log.Open(t.Context(), eventlog.Start{From: eventlog.FromFirst, Window: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries, _ := source.Next(t.Context(), 0)
+		if status != c.status || (status == 202) != (len(entries) == 1) {
+			t.Errorf("%s: %d %s, %d entries in the log, want %d", c.name, status, answer, len(entries), c.status)
+		} else if len(entries) == 1 && entries[0].MessageID != c.want {
+			t.Errorf("%s: message id %q, want %q", c.name, entries[0].MessageID, c.want)
+		}
+	}
+}
+
+func TestAnEventPublishedAgainWithItsIdempotencyKeyIsDeliveredOnce(t *testing.T) {
+	log := eventlog.NewMemory(1 << 20)
+	p := &Publisher{Table: table(t), Log: log, MaxBody: 1000, Local: true, Reach: threeEach}
+	w := &world{t: t, house: &house{}}
+	w.start(func(c *Config) { c.Log, c.Table = log, p.Table })
+	for n, key := range []string{"a", "a", "b", "a"} {
+		status, answer := post(p, "message.sent", messageBody(n/3), func(r *http.Request) { r.Header.Set("Idempotency-Key", key) })
+		if status != 202 {
+			t.Fatalf("%d %s", status, answer)
+		}
+	}
+	testkit.Await(t, "all events", func() bool { return w.consumer.Totals().Received == 4 })
+	w.want(message(0), message(0), message(1)) // a, b, and a with another body
 }

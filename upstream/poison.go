@@ -76,7 +76,7 @@ const poisonLogEvery = time.Second
 func (c *Consumer) reject(position eventlog.Position, key string, bad *Poison) {
 	c.count.poison[bad.Reason].Add(1)
 	if skipped, ok := c.poisonLines.Allow(time.Now(), poisonLogEvery); ok {
-		c.log.Warn("an event cannot be delivered to anybody", "position", position.String(), "key", key,
+		c.log.Warn("an event cannot be delivered", "position", position.String(), "key", key,
 			"reason", bad.Reason.String(), "detail", bad.Detail, "notLogged", skipped)
 	}
 }

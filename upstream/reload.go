@@ -4,11 +4,14 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/hometrip/gateway/rooms"
 )
 
 // A Reload says what Replace has done, by the routes' keys.
 type Reload struct {
 	Changed []string // routes that are new, or make something else of their events
+	Events  []string // events of clients that are new, gone, or declared otherwise
 	Later   []string // routes that a restart adds or removes, with what RabbitMQ is asked for
 }
 
@@ -35,8 +38,24 @@ func (t *Table) Replace(next *Table) (done Reload) {
 			next.keep(&kept)
 		}
 	}
+	done.Events = changedEvents(now.clientEvents, next.clientEvents)
 	t.newer.Store(next)
 	return done
+}
+
+// changedEvents returns the names of the events that differ.
+func changedEvents(before, after []rooms.ClientEvent) (names []string) {
+	for _, e := range before {
+		if !slices.ContainsFunc(after, func(a rooms.ClientEvent) bool { return reflect.DeepEqual(a, e) }) {
+			names = append(names, e.Name)
+		}
+	}
+	for _, e := range after {
+		if !slices.ContainsFunc(before, func(b rooms.ClientEvent) bool { return b.Name == e.Name }) {
+			names = append(names, e.Name)
+		}
+	}
+	return names
 }
 
 // asksFor reports whether RabbitMQ was asked, for one of the routes of the

@@ -7,11 +7,7 @@ import (
 
 func tableOf(t *testing.T, text string) *Table {
 	t.Helper()
-	routes, err := ParseRoutes([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	table, err := NewTable(routes)
+	table, err := ParseTable([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}

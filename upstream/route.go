@@ -160,10 +160,10 @@ func isKeyWord(word string) bool {
 // checkEmit refuses what Socket.IO clients keep for themselves
 // (socket.io-parser, RESERVED_EVENTS).
 func checkEmit(name string) error {
-	switch name {
-	case "":
+	switch {
+	case name == "":
 		return fmt.Errorf("no name for the event that clients get (emit)")
-	case "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener":
+	case codec.ReservedEvent(name):
 		return fmt.Errorf("emit %q: Socket.IO reserves the name", name)
 	}
 	return nil

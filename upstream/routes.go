@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+
+	"github.com/hometrip/gateway/rooms"
 )
 
 // A Table finds the route of an event. It may be shared. Replace alone changes
@@ -14,6 +16,8 @@ type Table struct {
 	exact    map[string]*Route
 	patterns []*Route // in the order in which they are tried
 	routes   []*Route // all
+
+	clientEvents []rooms.ClientEvent
 }
 
 // builtIn returns the routes of the contract.
@@ -21,7 +25,11 @@ func builtIn() []Route {
 	return []Route{
 		{
 			Event: "message.sent", Rooms: []string{"conversation:{conversationId}"}, Emit: "new_message",
-			Fields: fields("conversationId", "senderId", "recipientId", "message", memberTime),
+			Fields: []Field{
+				{Name: "conversationId"}, {Name: "senderId"}, {Name: "recipientId"}, {Name: "message"},
+				{Name: "messageId", From: []string{"messageId", "id"}},
+				{Name: memberTime},
+			},
 		},
 		{
 			Event: "booking.*", Rooms: []string{"user:{userId}"}, Emit: "booking_update",
@@ -113,6 +121,10 @@ func (t *Table) Emits(name string) bool {
 
 // Routes returns all routes there were at first; they must not be changed.
 func (t *Table) Routes() []*Route { return t.routes }
+
+// ClientEvents returns the events of clients that are declared beside the routes.
+// They must not be changed.
+func (t *Table) ClientEvents() []rooms.ClientEvent { return t.current().clientEvents }
 
 // Keys returns the keys and patterns of all routes.
 func (t *Table) Keys() []string {

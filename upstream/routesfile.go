@@ -30,24 +30,34 @@ func LoadTable(path string) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("routes file: %w", err)
 	}
-	routes, err := ParseRoutes(text)
+	table, err := ParseTable(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return NewTable(routes)
+	return table, nil
 }
 
-// ParseRoutes reads the text of a routes file, of which the package comment
-// gives the form. Everything is checked; the error begins with the line.
-func ParseRoutes(text []byte) ([]Route, error) {
-	if len(text) > maxRoutesFile {
-		return nil, fmt.Errorf("%d bytes, at most %d are allowed", len(text), maxRoutesFile)
-	}
-	list, err := routeNodes(text)
+// ParseTable reads the text of a routes file, of which the package comment
+// gives the form, and returns its routes and client events with the built-in
+// routes. Everything is checked; the error begins with the line.
+func ParseTable(text []byte) (*Table, error) {
+	top, err := parseFile(text)
 	if err != nil {
 		return nil, err
 	}
-	var routes []Route
+	routes, err := parseRoutes(top["routes"])
+	if err != nil {
+		return nil, err
+	}
+	t, err := NewTable(routes)
+	if err != nil {
+		return nil, err
+	}
+	t.clientEvents, err = t.parseClientEvents(top["client_events"])
+	return t, err
+}
+
+func parseRoutes(list []ast.Node) (routes []Route, err error) {
 	lines := make(map[string]int)
 	for _, node := range list {
 		r, err := parseRoute(node)
@@ -67,8 +77,11 @@ func ParseRoutes(text []byte) ([]Route, error) {
 	return routes, nil
 }
 
-// routeNodes returns the elements of the list "routes".
-func routeNodes(text []byte) ([]ast.Node, error) {
+// parseFile returns the elements of the lists in a file, by name.
+func parseFile(text []byte) (lists map[string][]ast.Node, err error) {
+	if len(text) > maxRoutesFile {
+		return nil, fmt.Errorf("%d bytes, at most %d are allowed", len(text), maxRoutesFile)
+	}
 	file, err := parser.ParseBytes(text, 0)
 	if bad, ok := errors.AsType[yaml.Error](err); ok && bad.GetToken() != nil {
 		return nil, fmt.Errorf("line %d: %s", bad.GetToken().Position.Line, bad.GetMessage())
@@ -77,17 +90,21 @@ func routeNodes(text []byte) ([]ast.Node, error) {
 		return nil, err
 	}
 	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
-		return nil, errors.New("line 1: want one document with the list routes")
+		return nil, errors.New("line 1: want one document with the lists routes and client_events")
 	}
-	top, err := members(file.Docs[0].Body, "routes")
+	top, err := members(file.Docs[0].Body, "routes", "client_events")
 	if err != nil {
 		return nil, err
 	}
-	list, ok := top["routes"].(*ast.SequenceNode)
-	if !ok {
-		return nil, atLine(file.Docs[0].Body, "routes: want a list")
+	lists = make(map[string][]ast.Node)
+	for name, node := range top {
+		list, ok := node.(*ast.SequenceNode)
+		if !ok {
+			return nil, atLine(node, "%s: want a list", name)
+		}
+		lists[name] = list.Values
 	}
-	return list.Values, nil
+	return lists, nil
 }
 
 func parseRoute(node ast.Node) (Route, error) {
@@ -113,14 +130,21 @@ func parseRoute(node ast.Node) (Route, error) {
 	if r.Fields, r.All, err = fieldsOf(m["fields"]); err != nil {
 		return r, err
 	}
-	if value, ok := m["volatile"]; ok {
-		flag, ok := value.(*ast.BoolNode)
-		if !ok {
-			return r, atLine(value, "volatile: want true or false")
-		}
-		r.Volatile = flag.Value
+	r.Volatile, err = flagOf(m, "volatile")
+	return r, err
+}
+
+// flagOf reads a member that is true or false; false when it is not there.
+func flagOf(m map[string]ast.Node, name string) (bool, error) {
+	value, ok := m[name]
+	if !ok {
+		return false, nil
 	}
-	return r, nil
+	flag, ok := value.(*ast.BoolNode)
+	if !ok {
+		return false, atLine(value, "%s: want true or false", name)
+	}
+	return flag.Value, nil
 }
 
 // fieldsOf reads "all" or a list of names and of {name, from, default}.

@@ -6,10 +6,12 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/hometrip/gateway/rooms"
 )
 
 func TestRoutesFileBecomesRoutes(t *testing.T) {
-	got, err := ParseRoutes([]byte(`
+	lists, err := parseFile([]byte(`
 # comment
 routes:
   - event: "a.*"
@@ -26,6 +28,10 @@ routes:
         from: $key
       - timestamp
 `))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := parseRoutes(lists["routes"])
 	want := []Route{
 		{Event: "a.*", Rooms: []string{"user:{x}"}, Emit: "e", All: true},
 		{Event: "b", Rooms: []string{"user:{y|z}", "conversation:{c}"}, Emit: "f", Volatile: true, Fields: []Field{
@@ -66,7 +72,7 @@ func TestMistakesInARoutesFileHaveTheirLine(t *testing.T) {
 		{"routes: []\nroutes: []\n", "line 2"},
 		{strings.Repeat("#", 1<<20) + "\n", "at most 1048576 are allowed"},
 	} {
-		_, err := ParseRoutes([]byte(c.text))
+		_, err := ParseTable([]byte(c.text))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.200q: got %v, want %q", c.text, err, c.want)
 		}
@@ -107,22 +113,27 @@ func TestUnreadableRoutesFileNamesItself(t *testing.T) {
 	}
 }
 
-// FuzzParseRoutes wants no panic, and that what is accepted makes a table.
-func FuzzParseRoutes(f *testing.F) {
+// FuzzParseTable wants no panic, and that what is accepted can be put into effect.
+func FuzzParseTable(f *testing.F) {
 	example, err := os.ReadFile("../deploy/routes.example.yaml")
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(example)
 	f.Add([]byte("routes:\n  - {event: a, rooms: user:{x}, emit: e, fields: [a, {name: b, default: [1]}]}\n"))
+	f.Add([]byte("client_events:\n  - {event: a, room: user:{x}, emit: e, fields: [a], publish: b.c, ack: confirmed, rate: 1}\n"))
 	f.Add([]byte("routes: *x"))
 	f.Add([]byte("routes: !!map [&a 1, *a]\n<<: {}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		routes, err := ParseRoutes(text)
+		table, err := ParseTable(text)
 		if err != nil {
 			return
 		}
-		if _, err := NewTable(routes); err != nil {
+		hub, err := rooms.New(rooms.Config{Shards: 1, MaxPacket: 1, MaxMailbox: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := hub.SetClientEvents(table.ClientEvents()); err != nil {
 			t.Fatalf("%v from a file that was accepted:\n%s", err, text)
 		}
 	})

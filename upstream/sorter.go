@@ -182,7 +182,7 @@ func (s *Sorter) repeat(ctx context.Context, e *eventlog.Entry) bool {
 			Headers: map[string]any{headerAgain: "1"},
 		})()
 		if err != nil && ctx.Err() == nil {
-			s.log.Warn("an order cannot be repeated for the nodes that did not run", "position", e.Position.String(), "error", err)
+			s.log.Warn("an order could not be appended again for nodes that were not running", "position", e.Position.String(), "error", err)
 			return true // without a note: the next turn tries again
 		}
 	}
@@ -208,7 +208,7 @@ func (s *Sorter) putAside(ctx context.Context, l eventlog.Letter) bool {
 			break
 		}
 		if s.Trouble() == nil {
-			s.log.Error("dead letters cannot be put aside, trying again", "position", l.Entry.Position.String(), "error", err)
+			s.log.Error("dead letters cannot be written, retrying", "position", l.Entry.Position.String(), "error", err)
 		}
 		s.set(err)
 		pause(ctx, pauseFor)
@@ -224,7 +224,7 @@ func (s *Sorter) putAside(ctx context.Context, l eventlog.Letter) bool {
 func (s *Sorter) done(ctx context.Context, p eventlog.Position) bool {
 	s.since = 0
 	if err := s.letters.Done(ctx, eventlog.Offset{Log: s.follower.reader.Identity(), Position: p}); err != nil && ctx.Err() == nil {
-		s.log.Warn("how far the dead letters are cannot be noted", "error", err)
+		s.log.Warn("the position of the dead letters could not be stored", "error", err)
 	} else if err == nil {
 		s.mu.Lock()
 		s.noted = p
@@ -234,7 +234,7 @@ func (s *Sorter) done(ctx context.Context, p eventlog.Position) bool {
 }
 
 func (s *Sorter) missed(from, to eventlog.Position) {
-	s.log.Warn("events were removed from the log before they were looked at for dead letters", "events", uint64(to-from+1))
+	s.log.Warn("events were removed from the log before they were checked for dead letters", "events", uint64(to-from+1))
 }
 
 func (s *Sorter) anew(string) {}

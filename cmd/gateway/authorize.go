@@ -50,7 +50,7 @@ func (g *Gateway) authorizer() rooms.Authorizer {
 type gateCollector struct{ gate *authz.Gate }
 
 var gateDesc = prometheus.NewDesc("gateway_room_authorizations_total",
-	"Questions whether a user may join a room, by outcome.", []string{"outcome"}, nil)
+	"Decisions whether a user may join a room, by outcome.", []string{"outcome"}, nil)
 
 // Describe implements prometheus.Collector.
 func (c *gateCollector) Describe(ch chan<- *prometheus.Desc) { ch <- gateDesc }

@@ -53,7 +53,7 @@ func (g *Gateway) newBird() *bird {
 func newCanaryLatency() prometheus.Histogram {
 	return prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "gateway_canary_latency_seconds",
-		Help:    "From publishing the canary's event to its arrival at a socket of this node.",
+		Help:    "Time from publishing a test event to its arrival at a socket of this node.",
 		Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
 	})
 }
@@ -81,9 +81,9 @@ func (b *bird) run(ctx context.Context) {
 }
 
 var (
-	canaryConnected = prometheus.NewDesc("gateway_canary_connected", "Whether the canary is connected to this node.", nil, nil)
+	canaryConnected = prometheus.NewDesc("gateway_canary_connected", "1 while the canary's client is connected to this node.", nil, nil)
 	canaryEvents    = prometheus.NewDesc("gateway_canary_events_total",
-		"Events of the canary: published, arrived, lost (not there after 10 s), failed (not connected, or not taken by RabbitMQ).", []string{"what"}, nil)
+		"Test events: published, arrived, lost (not arrived after 10 s), failed (not connected, or not accepted by RabbitMQ).", []string{"what"}, nil)
 )
 
 // Describe implements prometheus.Collector.

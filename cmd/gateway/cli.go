@@ -30,13 +30,13 @@ func newCommand(run server) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "gateway",
 		Short: "Socket.IO gateway of HomeTrip",
-		Long: `Socket.IO gateway of HomeTrip. Without a subcommand it serves.
+		Long: `Socket.IO gateway of HomeTrip. Without a command it serves clients.
 Settings come from the environment and from .env; "gateway config" shows them.
-The program of the Debian package reads those of its service instead.
+Installed by the Debian package, the other commands read the settings of the
+service instead.
 
-It exits with 0 when all is well or the answer is yes, 1 when something failed
-or the answer is no, 2 when the command line or a setting is wrong, 130 when a
-second signal cut it short.`,
+Exit codes: 0 success, or the answer is yes; 1 failure, or the answer is no; 2
+the command line or a setting is wrong; 130 ended by a second signal.`,
 		Example: `  gateway                                     # serve on PORT
   gateway doctor                              # will it work here?
   gateway token --user 42                     # a token to try it with
@@ -81,7 +81,7 @@ func newTokenCommand() *cobra.Command {
 	var grant auth.Grant
 	command := &cobra.Command{
 		Use:   "token --user ID",
-		Short: "Print a token for trying things out, signed with JWT_SECRET",
+		Short: "Print a token for tests, signed with JWT_SECRET",
 		Example: `  gateway token --user 42
   gateway token --user 42 --ttl 5m --rooms 'conversation:*'`,
 		Args: cobra.NoArgs,
@@ -100,12 +100,12 @@ func newTokenCommand() *cobra.Command {
 			return err
 		},
 	}
-	command.Flags().StringVar(&grant.UserID, "user", "", "user id the token names (required)")
-	command.Flags().StringVar(&grant.Email, "email", "", "email the token carries")
-	command.Flags().StringVar(&grant.Role, "role", "", "role the token carries")
-	command.Flags().StringSliceVar(&grant.Rooms, "rooms", nil, "rooms and patterns the token names, for ROOM_POLICY=claims")
-	command.Flags().StringVar(&grant.TokenID, "jti", "", "id of the token, by which it can be revoked")
-	command.Flags().DurationVar(&grant.TTL, "ttl", time.Hour, "how long the token is valid; 0 is for ever")
+	command.Flags().StringVar(&grant.UserID, "user", "", "user id in the token (required)")
+	command.Flags().StringVar(&grant.Email, "email", "", "email in the token")
+	command.Flags().StringVar(&grant.Role, "role", "", "role in the token")
+	command.Flags().StringSliceVar(&grant.Rooms, "rooms", nil, "rooms and patterns in the token, for ROOM_POLICY=claims")
+	command.Flags().StringVar(&grant.TokenID, "jti", "", "id of the token, to revoke it by")
+	command.Flags().DurationVar(&grant.TTL, "ttl", time.Hour, "how long the token is valid; 0: no end")
 	command.MarkFlagRequired("user")
 	return command
 }

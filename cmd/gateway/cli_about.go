@@ -64,15 +64,15 @@ func newConfigCommand() *cobra.Command {
 	var env, defaults bool
 	command := &cobra.Command{
 		Use:   "config",
-		Short: "Show the settings in effect and where each comes from; --defaults explains them all",
+		Short: "Show the settings in effect and where each comes from; --defaults describes all settings",
 		Example: `  gateway config
   gateway config --json | jq -r '.[] | select(.from != "default") | .name'
   gateway config --defaults
   gateway config --env > .env`,
 		Args: cobra.NoArgs,
 	}
-	command.Flags().BoolVar(&defaults, "defaults", false, "print all settings with default, meaning and what is allowed: Markdown, or a list on a terminal")
-	command.Flags().BoolVar(&env, "env", false, "print them as a .env file")
+	command.Flags().BoolVar(&defaults, "defaults", false, "print all settings with default, meaning and allowed values: a list on a terminal, else Markdown")
+	command.Flags().BoolVar(&env, "env", false, "print all settings as a .env file of comments")
 	asJSON := jsonFlag(command)
 	command.MarkFlagsMutuallyExclusive("env", "json")
 	command.MarkFlagsMutuallyExclusive("env", "defaults")

@@ -20,7 +20,7 @@ import (
 const explainTimeout = 10 * time.Second
 
 func newAuthzCommand() *cobra.Command {
-	return newGroup("authz", "What ROOM_POLICY says", "  gateway authz explain 42 conversation:7", newExplainCommand())
+	return newGroup("authz", "Ask ROOM_POLICY about a user and a room", "  gateway authz explain 42 conversation:7", newExplainCommand())
 }
 
 func newExplainCommand() *cobra.Command {
@@ -29,7 +29,7 @@ func newExplainCommand() *cobra.Command {
 	var asJSON *bool
 	command := &cobra.Command{
 		Use:   "explain USER ROOM",
-		Short: "Say whether a user may join a room, and why; exit 1 if not",
+		Short: "Show whether a user may join a room, and why; exit 1 if not",
 		Example: `  gateway authz explain 42 conversation:7
   gateway authz explain 42 conversation:7 --rooms 'conversation:*'
   gateway authz explain 42 conversation:7 --token eyJ…   # as this token would be judged`,

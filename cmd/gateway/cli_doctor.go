@@ -26,19 +26,20 @@ func newDoctorCommand() *cobra.Command {
 	var slow bool
 	command := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check host, neighbours, settings and the way through the proxy; exit 1 if something is wrong",
-		Long: `Check what a gateway with these settings depends on, and say what to do.
-It changes nothing. With --url it comes in from outside, as clients do.
+		Short: "Check host, settings, Redis, RabbitMQ and proxies; exit 1 if a check fails",
+		Long: `Check what a gateway with these settings depends on, and say what to do about
+each problem. Nothing is changed. With --url it connects through the proxies, as
+clients do.
 
-The program of the Debian package looks at its service: the settings, the limits
-of the unit, and whether the process that runs has what is on disk by now.`,
+Installed by the Debian package, it checks the service: its settings, the limits
+of its unit, and whether the running process has the settings on disk.`,
 		Example: `  gateway doctor
   gateway doctor --url https://chat.example.com --slow
   gateway doctor --json | jq '.[] | select(.verdict == "fail")'`,
 		Args: cobra.NoArgs,
 	}
 	command.Flags().StringVar(&public, "url", "", "public address of the gateway, to check the proxies in front of it")
-	command.Flags().BoolVar(&slow, "slow", false, "also see whether the proxies let a connection be idle for PING_INTERVAL")
+	command.Flags().BoolVar(&slow, "slow", false, "also test whether the proxies let a connection be idle for PING_INTERVAL")
 	asJSON := jsonFlag(command)
 	command.RunE = func(c *cobra.Command, _ []string) error {
 		l, err := readSettings(c)

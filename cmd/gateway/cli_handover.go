@@ -27,7 +27,7 @@ that is decided. The new process goes on in the background.
 
 It exits with 0 when the new process serves, 1 when the one before serves on, 2
 when a setting is wrong.`,
-		Example: `  gateway handover                            # HANDOVER_SOCKET is in .env
+		Example: `  gateway handover
   gateway handover --env-file /etc/gateway.env`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

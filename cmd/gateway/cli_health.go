@@ -24,7 +24,7 @@ func newHealthcheckCommand() *cobra.Command {
 	var address string
 	command := &cobra.Command{
 		Use:   "healthcheck",
-		Short: "Ask the gateway on this machine whether it is well; exit 1 if not",
+		Short: "Check that the gateway on this machine is healthy; exit 1 if not",
 		Example: `  gateway healthcheck
   gateway healthcheck --json --url http://10.0.0.7:3002/ready`,
 		Args: cobra.NoArgs,

@@ -24,13 +24,13 @@ const (
 )
 
 func newDeadLetterCommand() *cobra.Command {
-	return newGroup("dead-letter", "Look after events that could not be delivered", "  gateway dead-letter list",
+	return newGroup("dead-letter", "List, replay or delete events that could not be delivered", "  gateway dead-letter list",
 		newLetterListCommand(), newLetterShowCommand(),
 		newLetterAction("replay", "Append events to the log again", "replayed",
 			func(ctx context.Context, l *rabbitmq.DeadLetters, letter rabbitmq.DeadLetter) error {
 				return l.Replay(ctx, letter)
 			}),
-		newLetterAction("drop", "Delete dead letters for good", "dropped",
+		newLetterAction("drop", "Delete dead letters", "dropped",
 			func(_ context.Context, l *rabbitmq.DeadLetters, letter rabbitmq.DeadLetter) error {
 				return l.Drop(letter)
 			}))
@@ -43,7 +43,7 @@ func newLetterListCommand() *cobra.Command {
 		Example: `  gateway dead-letter list --limit 10
   gateway dead-letter list --json | jq -r '.letters[].id'`,
 	}
-	command.Flags().IntVar(&limit, "limit", listLimit, "how many")
+	command.Flags().IntVar(&limit, "limit", listLimit, "how many to list")
 	asJSON := jsonFlag(command)
 	command.RunE = func(c *cobra.Command, _ []string) error {
 		return withLetters(c, func(l *rabbitmq.DeadLetters) error {
@@ -101,7 +101,7 @@ func newLetterAction(verb, short, done string, do func(context.Context, *rabbitm
 			return err
 		},
 	}
-	command.Flags().BoolVar(&all, "all", false, "all that are there now")
+	command.Flags().BoolVar(&all, "all", false, "all dead letters")
 	return command
 }
 

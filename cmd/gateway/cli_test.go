@@ -136,6 +136,8 @@ func TestRoutesCommandsShowWhatEventsBecome(t *testing.T) {
 	const text = `
 routes:
   - {event: booking.reminder, rooms: "user:{userIds[]}", emit: reminder, fields: [bookingId, {name: kind, from: $key}]}
+client_events:
+  - {event: mark_read, room: "conversation:{c}", emit: message_read, fields: [m], publish: client.mark_read, ack: confirmed}
 `
 	file := filepath.Join(t.TempDir(), "routes.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -154,6 +156,13 @@ routes:
 		{[]string{"try", file, "booking.reminder", `{"userIds":[1,"b"],"bookingId":5}`}, "to user:1\nto user:b\n[\"reminder\",{\"bookingId\":5,\"kind\":\"booking_reminder\"}]\n"},
 		{[]string{"try", file, "booking.reminder", `{"userIds":[]}`}, "to nobody\n"},
 		{[]string{"try", "message.read", `{}`}, "no_route: no route for message.read"},
+		{[]string{"check", file}, "\nmark_read conversation:{c} message_read m client.mark_read members confirmed 4096 10 20\n"},
+		{[]string{"check", "--json", file}, `"client":{`},
+		{[]string{"try", file, "mark_read", `{"c":1,"m":2}`}, "to the others in conversation:1\n[\"message_read\",{\"m\":2,\"socketId\":"},
+		{[]string{"try", file, "mark_read", `{"c":1}`}, "to services as client.mark_read\n{\"eventName\":\"client.mark_read\",\"source\":\"websocket-gateway\",\"socketId\":"},
+		{[]string{"try", "--json", file, "mark_read", `{"c":1}`}, `"room":"conversation:1"`},
+		{[]string{"try", file, "mark_read", `{}`}, `the client is answered: {error: "Missing c"}`},
+		{[]string{"try", file, "mark_read", `{`}, "line 1, column 1: unexpected end of JSON input"},
 	} {
 		out, err := command(t, nil, append([]string{"routes"}, c.args...)...)
 		if err != nil {

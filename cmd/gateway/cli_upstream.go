@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,14 +24,14 @@ import (
 const publishTimeout = 15 * time.Second
 
 func newRoutesCommand() *cobra.Command {
-	return newGroup("routes", "Check routes of events, and try them out", "  gateway routes check routes.yaml",
+	return newGroup("routes", "Check routes, and show what an event becomes", "  gateway routes check routes.yaml",
 		newRoutesCheckCommand(), newRoutesTryCommand())
 }
 
 func newRoutesCheckCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "check [FILE]",
-		Short: "Check a routes file and list all routes (default: ROUTES_FILE)",
+		Short: "Check a routes file and list all routes and client events (default: ROUTES_FILE)",
 		Example: `  gateway routes check routes.yaml
   gateway routes check --json | jq -r '.[].emits'`,
 		Args: cobra.MaximumNArgs(1),
@@ -49,9 +50,10 @@ func newRoutesCheckCommand() *cobra.Command {
 func newRoutesTryCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "try [FILE] KEY BODY",
-		Short: "Show what an event becomes; BODY - reads it from the input",
+		Short: "Show what an event of services or clients becomes; BODY - reads it from the input",
 		Example: `  gateway routes try message.sent '{"conversationId": 42, "message": "hi"}'
-  gateway routes try routes.yaml review.posted - < review.json`,
+  gateway routes try routes.yaml review.posted - < review.json
+  gateway routes try routes.yaml mark_read '{"conversationId": 42, "messageId": 7}'`,
 		Args: cobra.RangeArgs(2, 3),
 	}
 	asJSON := jsonFlag(command)
@@ -84,16 +86,28 @@ func routesOf(c *cobra.Command, args []string, others int) (config.Config, *upst
 	return cfg, table, err
 }
 
-// A listedRoute is a route as people and machines are shown it.
+// A listedRoute is a route, or an event of clients, as people and machines are
+// shown it.
 type listedRoute struct {
 	Event  string   `json:"event"`
 	Rooms  []string `json:"rooms"`
 	Emits  string   `json:"emits"`
 	Fields []string `json:"fields"` // null: all
+
+	Client *listedClientEvent `json:"client,omitempty"` // of an event of clients
 }
 
-func listRoutes(out io.Writer, table *upstream.Table, asJSON bool) error {
-	var list []listedRoute
+// A listedClientEvent is what an event of clients has beside.
+type listedClientEvent struct {
+	Senders   string `json:"senders"`
+	Publishes string `json:"publishes,omitempty"`
+	Ack       string `json:"ack"`
+	MaxBytes  int    `json:"maxBytes"`
+	Rate      int    `json:"rate"`
+	Burst     int    `json:"burst"`
+}
+
+func listOf(table *upstream.Table) (list []listedRoute) {
 	for _, r := range table.Routes() {
 		route := listedRoute{Event: r.Event, Rooms: r.Rooms, Emits: r.Emit}
 		if !r.All {
@@ -104,22 +118,93 @@ func listRoutes(out io.Writer, table *upstream.Table, asJSON bool) error {
 		}
 		list = append(list, route)
 	}
+	for _, e := range table.ClientEvents() {
+		c := &listedClientEvent{
+			Senders: "members", Publishes: e.Key, Ack: "at_once", MaxBytes: e.MaxBytes, Rate: e.Rate.PerSecond, Burst: e.Rate.Burst,
+		}
+		if e.Anyone {
+			c.Senders = "anyone"
+		}
+		if e.Confirm {
+			c.Ack = "confirmed"
+		}
+		route := listedRoute{Event: e.Name, Rooms: []string{}, Emits: e.Emit, Fields: e.Fields, Client: c}
+		if e.Room != nil {
+			route.Rooms = append(route.Rooms, e.RoomText())
+		}
+		list = append(list, route)
+	}
+	return list
+}
+
+func listRoutes(out io.Writer, table *upstream.Table, asJSON bool) error {
+	list := listOf(table)
 	if asJSON {
 		return printJSON(out, list)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "EVENT\tROOMS\tEMITS\tFIELDS")
 	for _, r := range list {
-		fields := "all"
-		if r.Fields != nil {
-			fields = strings.Join(r.Fields, ",")
+		if r.Client == nil {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Event, strings.Join(r.Rooms, ","), r.Emits, r.fields())
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Event, strings.Join(r.Rooms, ","), r.Emits, fields)
+	}
+	if len(table.ClientEvents()) > 0 {
+		fmt.Fprintln(w, "\nCLIENT EVENT\tROOM\tEMITS\tFIELDS\tPUBLISHES\tSENDERS\tACK\tBYTES\tRATE\tBURST")
+	}
+	for _, r := range list {
+		if c := r.Client; c != nil {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", r.Event, strings.Join(r.Rooms, ","), r.Emits, r.fields(),
+				c.Publishes, c.Senders, c.Ack, c.MaxBytes, c.Rate, c.Burst)
+		}
 	}
 	return w.Flush()
 }
 
+func (r *listedRoute) fields() string {
+	if r.Fields == nil && r.Emits != "" {
+		return "all"
+	}
+	return strings.Join(r.Fields, ",")
+}
+
+// tryUser is who emits an event of clients that is tried.
+const tryUser = "42"
+
+// tryClientEvent shows what an event of clients becomes.
+func tryClientEvent(out io.Writer, e *rooms.ClientEvent, argument []byte, asJSON bool) error {
+	if !json.Valid(argument) {
+		return errors.New(upstream.Fault(argument))
+	}
+	t, err := e.Try(argument, tryUser, time.Now())
+	if err != nil {
+		return fmt.Errorf("the client is answered: {error: %q}", err)
+	}
+	result := map[string]any{"room": t.Room}
+	if t.Others != nil {
+		result["packet"] = json.RawMessage(bytes.TrimPrefix(t.Others.AppendPayload(nil), []byte("42")))
+	}
+	if t.Body != nil {
+		result["publish"] = map[string]any{"key": e.Key, "body": json.RawMessage(t.Body)}
+	}
+	if asJSON {
+		return printJSON(out, result)
+	}
+	if t.Others != nil {
+		fmt.Fprintf(out, "to the others in %s\n%s\n", t.Room, result["packet"])
+	}
+	if t.Body != nil {
+		fmt.Fprintf(out, "to services as %s\n%s\n", e.Key, t.Body)
+	}
+	return nil
+}
+
 func tryRoute(out io.Writer, cfg config.Config, table *upstream.Table, key string, body []byte, asJSON bool) error {
+	for _, e := range table.ClientEvents() {
+		if e.Name == key {
+			return tryClientEvent(out, &e, body, asJSON)
+		}
+	}
 	event, err := upstream.NewEncoder(table, cfg.Events.MaxSize).Encode(key, body, time.Now())
 	if err != nil {
 		return err
@@ -165,7 +250,7 @@ func newPublishCommand() *cobra.Command {
 	var address, exchange, id string
 	command := &cobra.Command{
 		Use:   "publish KEY BODY",
-		Short: "Publish an event as a service does; BODY - reads it from the input",
+		Short: "Publish an event as a service does; BODY - reads standard input",
 		Example: `  gateway publish message.sent '{"conversationId": 42, "message": "hi"}'
   gateway publish --http http://localhost:3002 message.sent - < message.json`,
 		Args: cobra.ExactArgs(2),
@@ -181,7 +266,7 @@ func newPublishCommand() *cobra.Command {
 			ctx, cancel := context.WithTimeout(c.Context(), publishTimeout)
 			defer cancel()
 			if address != "" {
-				return publishHTTP(ctx, c.OutOrStdout(), cfg, address, args[0], body)
+				return publishHTTP(ctx, c.OutOrStdout(), cfg, address, args[0], body, id)
 			}
 			if exchange == "" {
 				exchange = cfg.RabbitMQ.Exchanges[0]
@@ -195,19 +280,22 @@ func newPublishCommand() *cobra.Command {
 			return err
 		},
 	}
-	command.Flags().StringVar(&address, "http", "", "send it to a gateway over HTTP, such as http://localhost:3002, with PUBLISH_TOKEN")
-	command.Flags().StringVar(&exchange, "exchange", "", "exchange of RabbitMQ (default: the first of RABBITMQ_EXCHANGE)")
-	command.Flags().StringVar(&id, "id", "", "messageId: with it an event that RabbitMQ repeats is known")
+	command.Flags().StringVar(&address, "http", "", "publish over HTTP to this gateway, such as http://localhost:3002, with PUBLISH_TOKEN")
+	command.Flags().StringVar(&exchange, "exchange", "", "exchange to publish to (default: the first of RABBITMQ_EXCHANGE)")
+	command.Flags().StringVar(&id, "id", "", "message id; an event with the same id, key and body is delivered once")
 	return command
 }
 
-func publishHTTP(ctx context.Context, out io.Writer, cfg config.Config, address, key string, body []byte) error {
+func publishHTTP(ctx context.Context, out io.Writer, cfg config.Config, address, key string, body []byte, id string) error {
 	address = strings.TrimSuffix(address, "/") + "/events/" + url.PathEscape(key)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
+	if id != "" {
+		request.Header.Set("Idempotency-Key", id)
+	}
 	if cfg.Events.PublishToken != "" {
 		request.Header.Set("Authorization", "Bearer "+cfg.Events.PublishToken)
 	}

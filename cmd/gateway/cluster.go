@@ -75,7 +75,7 @@ func (g *Gateway) leaveCluster(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	if err := g.cluster.Close(ctx); err != nil {
-		g.log.Warn("the cluster was not left cleanly: the other nodes will notice", "error", err)
+		g.log.Warn("leaving the cluster failed; other nodes remove this one when its lease ends", "error", err)
 	}
 }
 
@@ -111,21 +111,21 @@ func newClusterFigure(kind prometheus.ValueType, name, help string, value func(*
 }
 
 var clusterFigureList = []clusterFigure{
-	newClusterFigure(prometheus.GaugeValue, "connected", "1 when Redis answers and this node gets what others publish.",
+	newClusterFigure(prometheus.GaugeValue, "connected", "1 when Redis answers and this node is subscribed to what others publish.",
 		func(t *cluster.Totals) int64 { return flag(t.Connected) }),
-	newClusterFigure(prometheus.GaugeValue, "registered", "1 when the directory in Redis has all rooms of this node.",
+	newClusterFigure(prometheus.GaugeValue, "registered", "1 when all rooms of this node are in the directory in Redis.",
 		func(t *cluster.Totals) int64 { return flag(t.Registered) }),
 	newClusterFigure(prometheus.GaugeValue, "nodes", "Nodes in the cluster, this one included.",
 		func(t *cluster.Totals) int64 { return int64(t.Nodes) }),
 	newClusterFigure(prometheus.GaugeValue, "sockets", "Socket.IO sockets on all nodes.",
 		func(t *cluster.Totals) int64 { return t.Sockets }),
-	newClusterFigure(prometheus.GaugeValue, "rooms", "Rooms this node has in the directory or is about to.",
+	newClusterFigure(prometheus.GaugeValue, "rooms", "Rooms that this node has in the directory, or is adding.",
 		func(t *cluster.Totals) int64 { return t.Rooms }),
-	newClusterFigure(prometheus.GaugeValue, "directory_waiting", "Rooms that wait to be entered into the directory, taken out or looked up.",
+	newClusterFigure(prometheus.GaugeValue, "directory_waiting", "Rooms that wait to be added to the directory, removed or looked up.",
 		func(t *cluster.Totals) int64 { return t.Waiting }),
 	newClusterFigure(prometheus.GaugeValue, "publish_waiting", "Messages that wait to be published to other nodes.",
 		func(t *cluster.Totals) int64 { return t.Queued }),
-	newClusterFigure(prometheus.CounterValue, "published_total", "Messages sent to other nodes, once for each.",
+	newClusterFigure(prometheus.CounterValue, "published_total", "Messages sent to other nodes, counted once for each node.",
 		func(t *cluster.Totals) int64 { return t.Published }),
 	newClusterFigure(prometheus.CounterValue, "publishes_total", "PUBLISH commands; one may carry many messages.",
 		func(t *cluster.Totals) int64 { return t.Envelopes }),
@@ -133,15 +133,15 @@ var clusterFigureList = []clusterFigure{
 		func(t *cluster.Totals) int64 { return t.Received }),
 	newClusterFigure(prometheus.CounterValue, "strays_total", "Messages received for rooms without members here.",
 		func(t *cluster.Totals) int64 { return t.Strays }),
-	newClusterFigure(prometheus.CounterValue, "directory_writes_total", "Rooms entered into the directory or taken out.",
+	newClusterFigure(prometheus.CounterValue, "directory_writes_total", "Rooms added to the directory or removed.",
 		func(t *cluster.Totals) int64 { return t.Writes }),
-	newClusterFigure(prometheus.CounterValue, "directory_healed_total", "Rooms that the directory had lost, by a deleted or evicted key, and that were entered again.",
+	newClusterFigure(prometheus.CounterValue, "directory_healed_total", "Rooms added again because the directory had lost them (deleted or evicted keys).",
 		func(t *cluster.Totals) int64 { return t.Healed }),
-	newClusterFigure(prometheus.CounterValue, "directory_lookups_total", "Rooms looked up to publish to them: a hit was in this node's memory.",
+	newClusterFigure(prometheus.CounterValue, "directory_lookups_total", "Lookups of rooms in the directory in order to publish; hit: answered from this node's memory.",
 		func(t *cluster.Totals) int64 { return t.Hits }, "result", "hit"),
-	newClusterFigure(prometheus.CounterValue, "directory_lookups_total", "Rooms looked up to publish to them: a hit was in this node's memory.",
+	newClusterFigure(prometheus.CounterValue, "directory_lookups_total", "Lookups of rooms in the directory in order to publish; hit: answered from this node's memory.",
 		func(t *cluster.Totals) int64 { return t.Misses }, "result", "miss"),
-	newClusterFigure(prometheus.CounterValue, "sessions_total", "Times this node has begun to register its rooms.",
+	newClusterFigure(prometheus.CounterValue, "sessions_total", "Times this node began to register all its rooms.",
 		func(t *cluster.Totals) int64 { return t.Sessions }),
 	newClusterFigure(prometheus.CounterValue, "failures_total", "Commands to Redis that failed.",
 		func(t *cluster.Totals) int64 { return t.Failures }),

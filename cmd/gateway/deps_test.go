@@ -122,7 +122,7 @@ var arrows = map[string]rule{
 	"internal/freeport":  {},
 	"internal/clocktest": {},
 	"internal/simulation": {ours: []string{"codec", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
-		"rooms/cluster/core", "rooms/cluster/wire", "upstream", "upstream/eventlog"}, banned: simulated},
+		"rooms/cluster/core", "rooms/cluster/sessions", "rooms/cluster/wire", "upstream", "upstream/eventlog"}, banned: simulated},
 	"internal/simulation/redismodel":  {banned: simulated},
 	"internal/simulation/rabbitmodel": {banned: simulated},
 	"internal/gatewaytest":            {ours: []string{"internal/freeport", "internal/testkit"}},

@@ -91,6 +91,7 @@ func (g *Gateway) metrics() prometheus.Gatherer {
 	}
 	registry.MustRegister(&eventsCollector{g.consumer, g.sorter, g.events})
 	registry.MustRegister(recoveryCollector{g})
+	registry.MustRegister(outletCollector{g})
 	if g.bird != nil {
 		registry.MustRegister(g.bird)
 	}

@@ -56,6 +56,7 @@ type Gateway struct {
 	routes   *upstream.Table
 	events   *eventLog
 	consumer *upstream.Consumer
+	bus      *clientBus       // nil without RabbitMQ
 	sorter   *upstream.Sorter // nil: what cannot be delivered is only logged
 	server   *loop.Server
 	public   swapped // answers on PORT
@@ -174,6 +175,7 @@ func (g *Gateway) open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 	if g.gate, err = newAuthorizer(cfg, log); err != nil {
 		return nil, err
 	}
+	g.bus = g.newBus()
 	g.hub, err = rooms.New(rooms.Config{
 		Shards:         loops,
 		Auth:           g.verifier,
@@ -186,11 +188,15 @@ func (g *Gateway) open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 		Limits:         g.limits(),
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
+		Bus:            g.busPort(),
 		Recovery:       g.recovery(),
 		Outside:        g.outside(),
 		SocketRooms:    g.joined(),
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := g.hub.SetClientEvents(g.routes.ClientEvents()); err != nil {
 		return nil, err
 	}
 	if g.events, err = g.openEventLog(); err != nil {
@@ -336,6 +342,7 @@ func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
 	defer enough()
 	go g.watchMemory(watching)
 	g.tellSystemd(watching)
+	defer g.publishOutgoing()()
 	g.report.serves()
 	if g.takes == nil { // else it has begun before
 		g.joinCluster()
@@ -380,7 +387,7 @@ func (g *Gateway) shutDown(ended <-chan error) error {
 	drain, cancel := context.WithTimeout(context.Background(), max(g.cfg().Shutdown.Timeout-stopTimeout, 0))
 	defer cancel()
 	if err := g.server.Drain(drain); err != nil {
-		g.log.Warn("sessions left at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
+		g.log.Warn("sessions were still open at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
 	}
 	g.awaitAbsent(drain)
 	g.stopReading()
@@ -408,7 +415,7 @@ func (g *Gateway) greet() {
 	cfg := g.cfg()
 	g.log.Info("listening", "address", g.server.Addr(), "environment", cfg.Server.Environment, "version", version())
 	if cfg.Server.Environment == config.Production && cfg.Rooms.Policy == authz.Open {
-		g.log.Warn("ROOM_POLICY=open: every user may join every room; claims, webhook or redis let your application decide")
+		g.log.Warn("ROOM_POLICY=open: every user may join every room; set claims, webhook or redis to restrict it")
 	}
 	if !cfg.MintsTokens() {
 		return

@@ -125,7 +125,7 @@ func TestNamesInTheDocs(t *testing.T) {
 	metrics := metricsTable(t)
 	var (
 		test    = regexp.MustCompile(`^(?:Test|Fuzz|Benchmark)[A-Z]\w+$`)
-		setting = regexp.MustCompile(`^([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=.*)?$`)
+		setting = regexp.MustCompile(`^([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^ ]*)?$`)
 		metric  = regexp.MustCompile(`^(gateway_\w+)(?:\{.*\})?$`)
 		file    = regexp.MustCompile(`^[a-z.][\w./-]*/[\w.-]+\.(?:go|mjs|py|md|yaml|cfg|conf|acl)$`)
 	)

@@ -58,7 +58,7 @@ func newLog(cfg config.Config, console io.Writer, pretty bool) *logBook {
 	book.queue = newLogQueue(out, book.level)
 	book.Logger = slog.New(newLogHandler(book.queue, book.level, pretty))
 	if problem != nil {
-		book.Warn("no log files", "dir", cfg.Log.Dir, "error", problem)
+		book.Warn("no log files are written", "dir", cfg.Log.Dir, "error", problem)
 	}
 	return book
 }

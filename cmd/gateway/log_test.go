@@ -231,7 +231,7 @@ func TestUnwritableDirectoryIsOneWarning(t *testing.T) {
 	if err := book.Close(testFlush); err != nil {
 		t.Fatal(err)
 	}
-	if got := messages(out.records(t)); got != "no log files on and on" {
+	if got := messages(out.records(t)); got != "no log files are written on and on" {
 		t.Errorf("console: %s", got)
 	}
 }

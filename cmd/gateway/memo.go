@@ -23,7 +23,7 @@ func newMemo(log *slog.Logger) *memo {
 		err = unix.Fchmod(fd, 0o600)
 	}
 	if err != nil {
-		log.Debug("the doctor will not see the settings of this process", "error", err)
+		log.Debug("gateway doctor cannot read the settings of this process", "error", err)
 		return &memo{}
 	}
 	return &memo{os.NewFile(uintptr(fd), memoName)}

@@ -32,6 +32,7 @@ const (
 	tightShare  = 0.85
 
 	memoryInterval = 200 * time.Millisecond // between two looks
+	quietInterval  = time.Second            // the same after one that found it quiet
 
 	// When less than quietAllocation is allocated between two looks, garbage is
 	// collected and its memory given back, if that may be wasteLeast and more
@@ -114,6 +115,11 @@ func (g *Gateway) watchMemory(ctx context.Context) {
 			g.log.Warn("memory", "short", tight, "liveBytes", alive, "limit", g.memory)
 		}
 		quiet := now[allocated].Value.Uint64()-before < quietAllocation
+		if quiet {
+			ticker.Reset(quietInterval)
+		} else {
+			ticker.Reset(memoryInterval)
+		}
 		held := now[objects].Value.Uint64() + now[free].Value.Uint64()
 		if quiet && held > alive+max(wasteLeast, alive/wasteShare) {
 			debug.FreeOSMemory()

@@ -58,9 +58,9 @@ var figures = []figure{
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.RefusedRate }, "reason", "rate"),
 	counter("connections_refused_total", "TCP connections and WebSockets refused.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.RefusedTight }, "reason", "memory"),
-	counter("connections_moved_total", "Connections taken to the event loop of their session.",
+	counter("connections_moved_total", "Connections moved to the event loop of their session.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Moved }),
-	counter("requests_forwarded_total", "Requests answered by another event loop than their connection's.",
+	counter("requests_forwarded_total", "Requests forwarded to another event loop than their connection's.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Forwarded }),
 	counter("bad_requests_total", "HTTP requests answered with a 4xx status.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.BadRequests }),
@@ -73,7 +73,7 @@ var figures = []figure{
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.HandshakesWS }, "transport", "websocket"),
 	counter("handshakes_total", "Engine.IO sessions opened.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.HandshakesPoll }, "transport", "polling"),
-	counter("upgrades_total", "Sessions that went from long-polling to WebSocket.",
+	counter("upgrades_total", "Sessions upgraded from long-polling to WebSocket.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Upgrades }),
 	counter("frames_received_total", "WebSocket frames and polling packets received.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.FramesIn }),
@@ -87,11 +87,11 @@ var figures = []figure{
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.VolatileDropped }, "reason", "volatile"),
 	counter("messages_dropped_total", "Messages not delivered.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.MailboxFull }, "reason", "mailbox_full"),
-	gauge("pending_bytes", "Bytes that wait for clients which do not read, and of messages that are not whole yet.",
+	gauge("pending_bytes", "Bytes that wait to be sent to clients, and bytes of incomplete messages from clients.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Owed }),
-	counter("shed_total", "Connections and polling sessions ended because of MAX_TOTAL_PENDING_BYTES.",
+	counter("shed_total", "Connections and polling sessions closed because of MAX_TOTAL_PENDING_BYTES.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Shed }),
-	counter("panics_total", "Panics survived on an event loop.",
+	counter("panics_total", "Panics on event loops that were recovered.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Panics }),
 
 	gauge("sockets", "Socket.IO sockets that are connected.",
@@ -106,71 +106,71 @@ var figures = []figure{
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.EventsIn }),
 	counter("events_refused_total", "Events from clients answered with an error.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.EventsRefused }),
-	counter("events_too_fast_total", "Of the refused, those over MAX_EVENTS_PER_SECOND.",
+	counter("events_too_fast_total", "Events from clients refused because of MAX_EVENTS_PER_SECOND.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.EventsTooFast }),
-	gauge("room_bytes", "Bytes that rooms and memberships take, users' own rooms not counted.",
+	gauge("room_bytes", "Bytes that rooms and memberships use, without the users' own rooms.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.RoomBytes }),
-	counter("joins_refused_total", "Joins refused because rooms take too much: of the user (MAX_ROOMS_PER_USER), or on the node (MAX_ROOM_BYTES, or memory is short).",
+	counter("joins_refused_total", "Joins refused because of MAX_ROOMS_PER_USER (user), or of MAX_ROOM_BYTES or short memory (node).",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.JoinsOverUser }, "reason", "user"),
-	counter("joins_refused_total", "Joins refused because rooms take too much: of the user (MAX_ROOMS_PER_USER), or on the node (MAX_ROOM_BYTES, or memory is short).",
+	counter("joins_refused_total", "Joins refused because of MAX_ROOMS_PER_USER (user), or of MAX_ROOM_BYTES or short memory (node).",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.JoinsOverNode }, "reason", "node"),
-	counter("joins_denied_total", "Joins of rooms that ROOM_POLICY has refused.",
+	counter("joins_denied_total", "Joins refused by ROOM_POLICY.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.JoinsDenied }),
-	counter("expelled_total", "Sockets taken out of a room that they may no longer be in.",
+	counter("expelled_total", "Memberships ended because ROOM_POLICY no longer allows them.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.Expelled }),
-	counter("presence_muted_total", "Joins and leaves that a room was not told of: over PRESENCE_MAX_MEMBERS, or over MAX_PRESENCE_PER_SECOND.",
+	counter("presence_muted_total", "user_joined and user_left not sent because of PRESENCE_MAX_MEMBERS or MAX_PRESENCE_PER_SECOND.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.CrowdsMuted }),
-	counter("typing_muted_total", "Typings that a room was not told of, over MAX_PRESENCE_PER_SECOND.",
+	counter("typing_muted_total", "user_typing and user_stop_typing not sent because of MAX_PRESENCE_PER_SECOND.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.TypingsMuted }),
-	counter("events_unknown_total", "Events from clients that nothing handles.",
+	counter("events_unknown_total", "Events from clients with a name that no handler has.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.EventsUnknown }),
 	counter("broadcasts_total", "Broadcasts to rooms that began on this node.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.Broadcasts }),
-	counter("deliveries_total", "Messages handed to members of rooms.",
+	counter("deliveries_total", "Messages queued for members of rooms.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.Deliveries }),
-	counter("tokens_expired_total", "Sockets disconnected because their token ended.",
+	counter("tokens_expired_total", "Sockets disconnected because their token expired.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.TokensExpired }),
 	counter("tokens_renewed_total", "Tokens replaced on a live socket.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.TokensRenewed }),
-	counter("sockets_ordered_off_total", "Sockets disconnected because the back office wanted it.",
+	counter("sockets_ordered_off_total", "Sockets disconnected by orders of the back office.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.Ordered }),
-	gauge("mailbox_waiting", "Letters waiting in the mailboxes of the event loops.",
+	gauge("mailbox_waiting", "Messages waiting in the mailboxes of the event loops.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.MailboxWaiting }),
 }
 
 var (
 	broadcastDesc = prometheus.NewDesc("gateway_broadcast_duration_seconds",
-		"From a broadcast's arrival at an event loop to the last write to its members there; what came together counts as one.", nil, nil)
+		"Time from a broadcast's arrival at an event loop to the last write to its members there; broadcasts that arrive together count as one.", nil, nil)
 	closedDesc = prometheus.NewDesc("gateway_sessions_closed_total",
 		"Engine.IO sessions ended, by reason.", []string{"reason"}, nil)
 	tokensDesc = prometheus.NewDesc("gateway_tokens_verified_total",
 		"Tokens verified, by result.", []string{"result"}, nil)
 	revokedDesc = prometheus.NewDesc("gateway_tokens_revoked",
-		"Tokens and users on the list of those refused.", nil, nil)
+		"Revoked tokens and users in the list of this node.", nil, nil)
 	revokedLostDesc = prometheus.NewDesc("gateway_tokens_revoked_lost_total",
-		"Revocations for which the list had no room: these tokens stay good.", nil, nil)
+		"Revocations for which the list had no room; these tokens are still accepted.", nil, nil)
 	roomsDesc = prometheus.NewDesc("gateway_rooms",
 		"Rooms with members on this node.", nil, nil)
 	turnAgeDesc = prometheus.NewDesc("gateway_loop_turn_age_seconds",
-		"Time since the event loop that lags most took its last turn.", nil, nil)
+		"Time since the last turn of the event loop that lags most.", nil, nil)
 	logDroppedDesc = prometheus.NewDesc("gateway_log_records_dropped_total",
 		"Log records lost because the outputs were too slow.", nil, nil)
 	heapDesc = prometheus.NewDesc("gateway_heap_bytes",
 		"Bytes of live and not yet swept heap objects.", nil, nil)
 	handoverFailedDesc = prometheus.NewDesc("gateway_handovers_failed_total",
-		"Successors at HANDOVER_SOCKET that came to nothing: this process serves on.", nil, nil)
+		"Hand-overs through HANDOVER_SOCKET that failed; this process went on serving.", nil, nil)
 	handoversDesc = prometheus.NewDesc("gateway_handovers_total",
-		"Times a process took another one's place at HANDOVER_SOCKET.", nil, nil)
+		"Times a process took over the connections of another at HANDOVER_SOCKET.", nil, nil)
 	handoverConnectionsDesc = prometheus.NewDesc("gateway_handover_connections",
-		"Connections taken over from the process before, and those of them that had ended meanwhile.", []string{"result"}, nil)
+		"Connections taken over from the previous process, and those that had ended meanwhile.", []string{"result"}, nil)
 	handoverSessionsDesc = prometheus.NewDesc("gateway_handover_sessions",
-		"Engine.IO sessions taken over from the process before.", nil, nil)
+		"Engine.IO sessions taken over from the previous process.", nil, nil)
 	handoverBytesDesc = prometheus.NewDesc("gateway_handover_bytes",
-		"Bytes in which they were described.", nil, nil)
+		"Bytes of the state taken over from the previous process.", nil, nil)
 	handoverPauseDesc = prometheus.NewDesc("gateway_handover_pause_seconds",
-		"For how long no client was served meanwhile.", nil, nil)
+		"Time for which no client was served during the hand-over.", nil, nil)
 	goroutinesDesc = prometheus.NewDesc("gateway_goroutines",
-		"Goroutines; does not grow with connections.", nil, nil)
+		"Goroutines; the number does not grow with connections.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.

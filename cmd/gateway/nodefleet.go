@@ -94,7 +94,7 @@ var adapterFigures = []adapterFigure{
 		func(t *adapter.Totals) int64 { return int64(t.Subscriptions) }),
 	newAdapterFigure(prometheus.CounterValue, "received_total", "Events of Node servers and emitters passed on to clients.",
 		func(t *adapter.Totals) int64 { return t.Received }),
-	newAdapterFigure(prometheus.CounterValue, "routed_total", "Events of Node servers not passed on because they come from the services' log.",
+	newAdapterFigure(prometheus.CounterValue, "routed_total", "Events of Node servers not passed on because the log of service events has them.",
 		func(t *adapter.Totals) int64 { return t.Routed }),
 	newAdapterFigure(prometheus.CounterValue, "requests_total", "Requests of Node servers.",
 		func(t *adapter.Totals) int64 { return t.Requests }),
@@ -102,15 +102,15 @@ var adapterFigures = []adapterFigure{
 		func(t *adapter.Totals) int64 { return t.Answers }),
 	newAdapterFigure(prometheus.CounterValue, "published_total", "Events of clients here published to Node servers.",
 		func(t *adapter.Totals) int64 { return t.Published }),
-	newAdapterFigure(prometheus.CounterValue, "unpublished_total", "Messages to Node servers lost because Redis was away or too many waited.",
+	newAdapterFigure(prometheus.CounterValue, "unpublished_total", "Messages to Node servers lost because Redis could not be reached or too many waited.",
 		func(t *adapter.Totals) int64 { return t.Unpublished }),
 }
 
 var adapterDroppedDesc = prometheus.NewDesc("gateway_adapter_dropped_total",
-	"Messages of Node servers that clients must not get, by reason.", []string{"reason"}, nil)
+	"Messages of Node servers dropped because they would break clients, by reason.", []string{"reason"}, nil)
 
 var adapterComparedDesc = prometheus.NewDesc("gateway_adapter_compared_total",
-	"With SOCKETIO_ADAPTER_EVENTS=compare: events that the gateway and the Node servers delivered, by who did.", []string{"result"}, nil)
+	"With SOCKETIO_ADAPTER_EVENTS=compare: events delivered by the gateway, the Node servers or both.", []string{"result"}, nil)
 
 // An adapterCollector turns the adapter's figures into Prometheus metrics. Safe
 // for concurrent use.

@@ -73,13 +73,13 @@ func (r *reloader) reload() {
 		err = r.keepSecret(&next)
 	}
 	if err != nil {
-		log.Error("settings not reloaded: those before stay in effect", "error", err)
+		log.Error("settings not reloaded; the previous ones stay in effect", "error", err)
 		return
 	}
 	merged, changed, restart := merge(&r.now, &next)
 	routes, err := r.g.apply(merged)
 	if err != nil {
-		log.Error("settings not reloaded: those before stay in effect", "error", err)
+		log.Error("settings not reloaded; the previous ones stay in effect", "error", err)
 		return
 	}
 	r.book.setLevel(merged.Log.Level)
@@ -88,6 +88,9 @@ func (r *reloader) reload() {
 	}
 	for _, event := range routes.Changed {
 		changed = append(changed, "route "+event)
+	}
+	for _, event := range routes.Events {
+		changed = append(changed, "client event "+event)
 	}
 	log.Info("settings reloaded", "changed", changed, "needRestart", restart)
 	if !slices.Equal(next.Warnings, r.now.Warnings) || len(changed) > 0 {
@@ -171,6 +174,9 @@ func (g *Gateway) apply(cfg config.Config) (routes upstream.Reload, err error) {
 	if err != nil {
 		g.swap(before)
 		return routes, err
+	}
+	if err := g.hub.SetClientEvents(table.ClientEvents()); err != nil {
+		return routes, err // cannot be: the table was checked
 	}
 	g.public.set(public)
 	g.admin.set(admin)

@@ -15,7 +15,7 @@ import (
 // envFileFlag adds --env-file to all commands below root.
 func envFileFlag(root *cobra.Command) {
 	root.PersistentFlags().StringArray("env-file", nil,
-		"read settings from this file instead of .env, where the environment does not have them; of several the last wins")
+		"read settings from this file instead of .env; the environment overrides it, and of several files the last wins")
 }
 
 // readServing returns the settings of a gateway that is to serve now.

@@ -55,6 +55,6 @@ func watchdog(ctx context.Context, limit time.Duration, turnAge func(time.Time) 
 // notify sends one line to the service manager, if there is one.
 func notify(log *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("systemd is not told", "state", state, "error", err)
+		log.Warn("systemd could not be notified", "state", state, "error", err)
 	}
 }

@@ -24,7 +24,27 @@ func (g *Gateway) publisher() http.Handler {
 		MaxBody: g.cfg().Events.MaxSize,
 		Token:   g.cfg().Events.PublishToken,
 		Local:   !g.cfg().Deployed(),
+		Reach:   g.reach,
 	}
+}
+
+// reachWait is how long the answer to a published event waits to know whom it
+// reaches.
+const reachWait = time.Second
+
+// reach finds out whom an event for these rooms reaches.
+func (g *Gateway) reach(ctx context.Context, names []string) upstream.Reach {
+	ctx, cancel := context.WithTimeout(ctx, reachWait)
+	defer cancel()
+	sockets, _ := g.hub.Reach(ctx, names) // too late: those that have been counted
+	elsewhere, known := false, true
+	if g.cluster != nil {
+		elsewhere, known = g.cluster.HeldElsewhere(ctx, names)
+	}
+	if !known {
+		return upstream.Reach{Sockets: sockets}
+	}
+	return upstream.Reach{Sockets: sockets, Elsewhere: &elsewhere}
 }
 
 // backDoor returns what brings the events in the log to the rooms.
@@ -103,7 +123,7 @@ func (g *Gateway) renewWhenBegun(ctx context.Context) {
 	select {
 	case <-g.consumer.Begun():
 		if g.server.Stats().Sessions > 0 {
-			g.log.Warn("the log of the services' events is read from now on: clients that were here before have to connect anew, they may have missed events")
+			g.log.Warn("reading of the event log has begun; clients that connected earlier may have missed events and are told to reconnect")
 			g.server.Renew()
 		}
 	case <-ctx.Done():
@@ -159,23 +179,23 @@ type eventsCollector struct {
 }
 
 var (
-	logConnected = prometheus.NewDesc("gateway_event_log_connected", "Whether the log of the services' events is being read.", []string{"log"}, nil)
-	logAttempts  = prometheus.NewDesc("gateway_event_log_attempts", "Failed attempts to read the log since an entry came.", nil, nil)
-	logSince     = prometheus.NewDesc("gateway_event_log_since_seconds", "Unix time since when the log is being read, or is not.", nil, nil)
-	logConnects  = prometheus.NewDesc("gateway_event_log_connections_total", "Times the reading of the log has begun.", nil, nil)
+	logConnected = prometheus.NewDesc("gateway_event_log_connected", "1 while the log of service events is being read.", []string{"log"}, nil)
+	logAttempts  = prometheus.NewDesc("gateway_event_log_attempts", "Failed attempts to read the log since the last entry.", nil, nil)
+	logSince     = prometheus.NewDesc("gateway_event_log_since_seconds", "Unix time of the last change of gateway_event_log_connected.", nil, nil)
+	logConnects  = prometheus.NewDesc("gateway_event_log_connections_total", "Times this node began to read the log.", nil, nil)
 	logPosition  = prometheus.NewDesc("gateway_event_log_position", "Position in the log up to which this node has delivered everything.", nil, nil)
 	logKept      = prometheus.NewDesc("gateway_event_log_kept_bytes", "Bytes of the log that this process keeps in its memory.", nil, nil)
 	logGaps      = prometheus.NewDesc("gateway_event_log_gaps_total",
-		"Times events were removed from the log before this node had read them.", nil, nil)
-	logMissed  = prometheus.NewDesc("gateway_event_log_missed_total", "Events that were.", nil, nil)
-	logChanges = prometheus.NewDesc("gateway_event_log_changes_total", "Times the log was another one than before.", nil, nil)
+		"Times that events were removed from the log before this node had read them.", nil, nil)
+	logMissed  = prometheus.NewDesc("gateway_event_log_missed_total", "Events removed from the log before this node had read them.", nil, nil)
+	logChanges = prometheus.NewDesc("gateway_event_log_changes_total", "Times that the log had been created anew.", nil, nil)
 	busEvents  = prometheus.NewDesc("gateway_service_events_total",
-		"Entries of the log: received, and what became of them.", []string{"what"}, nil)
-	lettersStuck = prometheus.NewDesc("gateway_dead_letters_stuck", "1 while a dead letter of this node cannot be put aside.", nil, nil)
+		"Entries of the log, by what became of them.", []string{"what"}, nil)
+	lettersStuck = prometheus.NewDesc("gateway_dead_letters_stuck", "1 while this node cannot write a dead letter.", nil, nil)
 	busLag       = prometheus.NewDesc("gateway_service_event_lag_seconds",
-		"How old the event read last was, by the timestamp property of its publisher; whole seconds.", nil, nil)
+		"Age of the last event read, from the timestamp property of its publisher, in whole seconds.", nil, nil)
 	busPoison = prometheus.NewDesc("gateway_service_events_poison_total",
-		"Entries of the log that can never be delivered.", []string{"reason"}, nil)
+		"Entries of the log that cannot be delivered, by reason.", []string{"reason"}, nil)
 )
 
 // Describe sends all descriptions.

@@ -64,7 +64,7 @@ func newKeySet(ctx context.Context, address string, log *slog.Logger) (keyfunc.K
 		HTTPTimeout:               jwksTimeout,
 		NoErrorReturnFirstHTTPReq: true, // the issuer may start after us
 		RefreshErrorHandler: func(_ context.Context, err error) {
-			log.Warn("signing keys not fetched", "url", secret.HideInURLs(address), "error", secret.HideInURLs(err.Error()))
+			log.Warn("signing keys could not be fetched", "url", secret.HideInURLs(address), "error", secret.HideInURLs(err.Error()))
 		},
 		RefreshInterval: jwksRefresh,
 	})

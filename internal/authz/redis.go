@@ -135,7 +135,7 @@ func (s *sets) complain(err error) {
 		return
 	}
 	s.failing = true
-	s.log.Warn("room authorization: Redis does not answer; nobody is let into a room, and who is in one stays", "error", err)
+	s.log.Warn("room authorization: Redis does not answer; joins are refused, members stay", "error", err)
 }
 
 func pause(ctx context.Context, d time.Duration) {

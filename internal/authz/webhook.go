@@ -130,7 +130,7 @@ func (w *webhook) ask(ctx context.Context, q asked) (Verdict, error) {
 	}
 	if s := response.StatusCode; s == http.StatusUnauthorized || s == http.StatusProxyAuthRequired {
 		w.sometimes.Do(func() {
-			w.log.Warn("the application refuses to be asked about rooms, so nobody may join any: check ROOM_AUTH_TOKEN", "status", s)
+			w.log.Warn("ROOM_AUTH_URL refuses the gateway's requests, so no user may join a room: check ROOM_AUTH_TOKEN", "status", s)
 		})
 	}
 	return read(response.StatusCode, answer)

@@ -78,7 +78,7 @@ func (c *Canary) Run(ctx context.Context) {
 		c.connected.Store(false)
 		if ctx.Err() == nil {
 			c.failed.Add(1)
-			c.config.Log.Warn("canary: not connected, trying again", "error", err)
+			c.config.Log.Warn("canary: not connected, retrying", "error", err)
 		}
 		select {
 		case <-time.After(reconnectPause):
@@ -173,7 +173,7 @@ func (c *Canary) expire(now time.Time) {
 		if now.Sub(sent) > lostAfter {
 			delete(c.sent, number)
 			c.lost.Add(1)
-			c.config.Log.Warn("canary: an event has not arrived", "number", number, "after", lostAfter)
+			c.config.Log.Warn("canary: an event did not arrive", "number", number, "after", lostAfter)
 		}
 	}
 }

@@ -83,6 +83,24 @@ func runCases(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
+// verdicts runs the cases of a file and returns what became of each.
+func verdicts(t *testing.T, cmd *exec.Cmd) (list []verdict) {
+	t.Helper()
+	timer := time.AfterFunc(casesTimeout, func() { cmd.Process.Kill() })
+	defer timer.Stop()
+	out, err := cmd.Output()
+	for line := range bytes.Lines(out) {
+		var v verdict
+		if json.Unmarshal(line, &v) == nil && v.Event != "start" && !v.Suite && v.Nesting > 0 {
+			list = append(list, v)
+		}
+	}
+	if len(list) == 0 {
+		t.Fatalf("%v: %v, no cases\n%s", cmd.Args, err, out)
+	}
+	return list
+}
+
 // report makes a subtest of every case and returns their number.
 func report(t *testing.T, lines *bytes.Buffer) int {
 	cases := 0

@@ -16,7 +16,7 @@ func TestSecretsAreNotTold(t *testing.T) {
 		"USE_RABBITMQ=true", "RABBITMQ_URL=amqp://guest:sesame@127.0.0.1:1",
 		"USE_REDIS=true", "REDIS_URL=redis://u:sesame@127.0.0.1:1/0",
 		"ROOM_POLICY=webhook", "ROOM_AUTH_URL=http://127.0.0.1:1/may?key=sesame", "ROOM_AUTH_TOKEN=sesame")
-	gatewaytest.Await(t, "keys that are not fetched", func() bool { return strings.Contains(g.Out.String(), "signing keys not fetched") })
+	gatewaytest.Await(t, "keys that are not fetched", func() bool { return strings.Contains(g.Out.String(), "signing keys could not be fetched") })
 	shown, err := g.Run("config")
 	if err != nil {
 		t.Error(err)

@@ -79,7 +79,7 @@ func TestSystemdIsTold(t *testing.T) {
 	if code := g.Wait(); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
-	if out := g.Out.String(); strings.Contains(out, "systemd is not told") {
+	if out := g.Out.String(); strings.Contains(out, "systemd could not be notified") {
 		t.Error(out)
 	}
 }

@@ -33,12 +33,16 @@ type client struct {
 	machine *machine
 	link    *session // nil: not connected
 	slow    bool     // reads seldom
+
+	returning
+	lostEvents bool // its session was ended because its node has missed events
 }
 
 // A session is one connection of a client, and the rooms.Sink of its socket.
 type session struct {
 	c      *client
 	m      *machine
+	life   int // of the machine
 	shard  *rooms.Shard
 	socket *rooms.Socket
 	line   *line
@@ -63,6 +67,12 @@ type session struct {
 	typing    time.Duration // when it has typed last
 	typings   map[int]int   // by room
 	probes    map[int]bool  // rooms in which it has typed since the faults are over
+
+	verdicts  uint32               // what the node has told of returns of the client, a bit for each result
+	verdict   rooms.RecoveryResult // the last of these
+	returning bool                 // has the answer, and not all that comes with it
+	back      bool                 // it goes on with a session of before
+	restored  map[int]bool         // rooms of which it was told since
 }
 
 // A call is an event that waits for its acknowledgement.
@@ -78,17 +88,24 @@ type member struct {
 	last    int  // number of the last that came; -1: none
 	sure    bool // it is not before base
 	leaving bool
+	unsure  bool // whether it is in there after a return: what comes is held until that is told
+	held    []*event
 	heard   int          // typings, since the faults are over
 	early   map[int]bool // repeated events from before base that have come
 }
 
 func newClient(r *run, i int) *client {
-	return &client{r: r, index: i, name: fmt.Sprintf("client%d", i), user: "u" + strconv.Itoa(i), rng: stream(r.config.Seed, 1000+uint64(i))}
+	c := &client{r: r, index: i, name: fmt.Sprintf("client%d", i), user: "u" + strconv.Itoa(i), rng: stream(r.config.Seed, 1000+uint64(i))}
+	c.asks = stream(r.config.Seed, 8000+uint64(i)).IntN(100) < r.config.Recovery
+	return c
 }
 
 func (c *client) begin() {
 	c.r.after(between(c.rng, 0, 2*time.Second), c.connect)
 	c.r.after(between(c.rng, 0, actEvery), c.act)
+	if c.asks {
+		c.r.after(between(c.rng, 0, c.r.recovery.every), c.cut)
+	}
 }
 
 // token is a user and when it was issued.
@@ -112,14 +129,13 @@ func (c *client) connect() {
 		c.r.after(between(c.rng, 10*time.Millisecond, time.Second), c.connect)
 		return
 	}
-	l := &session{c: c, m: m, line: newLine(clientLeast, clientMost, &noDelay), calls: make(map[int64]call), bases: make(map[int]int)}
+	l := &session{c: c, m: m, life: m.life, line: newLine(clientLeast, clientMost, &noDelay), calls: make(map[int64]call), bases: make(map[int]int)}
 	l.up = channel{s: &c.r.schedule, line: l.line}
 	l.members = make([]*member, c.r.config.Rooms+c.r.config.Clients)
 	l.issued = epoch.Add(c.r.now)
 	c.link, c.machine = l, m
-	life := m.life
 	l.up.send(func() {
-		if !m.up || m.life != life {
+		if !l.there() {
 			return
 		}
 		m.execute(func() {
@@ -131,8 +147,11 @@ func (c *client) connect() {
 			l.socket = l.shard.Open(l, "", m.now())
 		})
 	})
-	l.enter(`0{"token":"`+token(c.user, l.issued)+`"}`, c.r.config.Rooms+c.index)
+	l.enter("0"+c.auth(l.issued), c.r.config.Rooms+c.index)
 }
+
+// there reports whether the node lives that has the session.
+func (l *session) there() bool { return l.m.up && l.m.life == l.life }
 
 // text sends a Socket.IO packet.
 func (l *session) text(packet string) { l.enter(packet, -1) }
@@ -142,10 +161,11 @@ func (l *session) enter(packet string, room int) {
 	m := l.m
 	l.up.send(func() {
 		m.execute(func() {
-			if l.socket != nil && !l.closed && !l.closing && m.up {
+			if l.socket != nil && !l.closed && !l.closing && l.there() {
 				l.socket.Text([]byte(packet), m.now())
 				if room >= 0 {
 					l.bases[room] = len(l.c.r.judge.rooms[room])
+					m.sprung(&m.trap)
 				}
 				m.cluster.wake()
 			}
@@ -158,6 +178,12 @@ func (l *session) ask(event string, room int, c call) {
 	l.acks++
 	l.calls[l.acks] = c
 	l.enter(fmt.Sprintf(`2%d["%s",{"roomType":"conversation","roomId":"%s"}]`, l.acks, event, roomID(room)), room)
+}
+
+// userNumber is the index of a user's client.
+func userNumber(user string) int {
+	n, _ := strconv.Atoi(strings.TrimPrefix(user, "u"))
+	return n
 }
 
 func roomID(room int) string { return "r" + strconv.Itoa(room) }
@@ -208,12 +234,14 @@ func (l *session) join(room int) {
 		}
 	}
 	l.c.r.trace(l.c.name, "joins %s", roomID(room))
+	delete(l.bases, room)
 	l.ask("join_room", room, call{room: room})
 }
 
 func (l *session) leave(room int) {
 	l.c.r.trace(l.c.name, "leaves %s", roomID(room))
 	l.members[room].leaving = true
+	delete(l.bases, room)
 	l.ask("leave_room", room, call{leave: true, room: room})
 }
 
@@ -258,7 +286,8 @@ func (l *session) over() {
 	l.gone, l.line.open = true, false
 	l.c.link, l.c.machine = nil, nil
 	l.c.r.note('O', uint64(l.c.index), 0, 0)
-	l.c.r.after(between(l.c.rng, 0, reconnect), l.c.connect)
+	l.ended()
+	l.c.r.after(l.c.away(), l.c.connect)
 }
 
 // lost is the end of the client's node.
@@ -271,7 +300,7 @@ func (c *client) lost() {
 
 // hangUp is the end as the node sees it.
 func (l *session) hangUp() {
-	if l.closed {
+	if l.closed || !l.there() {
 		return
 	}
 	l.closed = true
@@ -320,6 +349,9 @@ func (l *session) move() {
 		for _, m := range out {
 			l.receive(m)
 		}
+		if l.returning {
+			l.settled()
+		}
 	})
 }
 
@@ -332,6 +364,9 @@ func (l *session) Close(reason rooms.Reason) {
 	r := l.c.r
 	r.trace(l.c.name, "is closed by %v: %v", l.m, reason)
 	r.count("closed " + reason.String())
+	if reason == rooms.ReasonMissedEvents {
+		l.c.lostEvents = true
+	}
 	l.m.after(r.between(0, time.Millisecond), l.hangUp)
 	r.after(r.between(clientLeast, 2*clientMost), func() {
 		if l.line.open {

@@ -1,9 +1,6 @@
 package simulation
 
 import (
-	"errors"
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/hometrip/gateway/internal/simulation/redismodel"
@@ -11,181 +8,12 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// Delays of the network between nodes and servers.
 const (
-	netLeast   = 100 * time.Microsecond
-	netMost    = 2 * time.Millisecond
-	dialMost   = 5 * time.Millisecond
 	redialMin  = 50 * time.Millisecond
 	redialMax  = time.Second
-	noticeMost = 300 * time.Millisecond // until an end that was not told is noticed on writing
-	flushesMax = 2                      // batches of messages under way
-	vainMost   = 150                    // batches a second that a node may send in vain
+	flushesMax = 2   // batches of messages under way
+	vainMost   = 150 // batches a second that a node may send in vain
 )
-
-var errLost = errors.New("the connection was lost")
-
-// A redisServer is Redis, the connections to it, and what ails it. Owned by its
-// run.
-type redisServer struct {
-	r      *run
-	server *redismodel.Server
-	links  []*redisLink
-	down   bool          // takes no connections
-	hangs  time.Duration // executes nothing until then
-
-	lostData int // times that what it kept may be gone
-}
-
-// A redisLink is a connection of a node to Redis.
-type redisLink struct {
-	s        *redisServer
-	m        *machine
-	line     *line
-	up, back channel
-	conn     *redismodel.Conn
-	expected []*redisBatch // whose replies are to come, the oldest first
-	push     func(redismodel.Reply)
-	ended    func() // the node notices that the connection is gone
-}
-
-// A redisBatch is commands of which the replies are given back together.
-type redisBatch struct {
-	want    int
-	replies []redismodel.Reply
-	done    func(replies []redismodel.Reply, err error)
-}
-
-// reachable reports whether a node can connect.
-func (s *redisServer) reachable(m *machine) bool { return !s.down && m.cut <= s.r.now }
-
-// dial opens a connection.
-func (s *redisServer) dial(m *machine) *redisLink {
-	l := &redisLink{s: s, m: m, line: newLine(netLeast, netMost, &m.slow)}
-	l.up = channel{s: &s.r.schedule, line: l.line}
-	l.back = channel{s: &s.r.schedule, line: l.line}
-	l.conn = s.server.Connect()
-	s.links = append(s.links, l)
-	return l
-}
-
-// send has a batch executed; done is called once.
-func (l *redisLink) send(commands [][]string, want int, done func([]redismodel.Reply, error)) {
-	b := &redisBatch{want: want, done: done}
-	l.expected = append(l.expected, b)
-	if !l.line.open || l.line.silent {
-		return // answered when the end is noticed
-	}
-	apart := l.s.r.rng.IntN(8) == 0
-	if !apart {
-		l.up.send(func() { l.execute(commands...) })
-		return
-	}
-	for _, c := range commands { // others' come between
-		l.up.send(func() { l.execute(c) })
-	}
-}
-
-// execute is the server's side.
-func (l *redisLink) execute(commands ...[]string) {
-	if now := l.s.r.now; l.s.hangs > now {
-		l.s.r.at(l.s.hangs, func() {
-			if l.line.open && !l.line.silent {
-				l.execute(commands...)
-			}
-		})
-		return
-	}
-	if l.conn.Closed {
-		return
-	}
-	l.s.advance()
-	for _, args := range commands {
-		l.conn.Do(args...)
-	}
-	l.s.flush()
-}
-
-// advance tells the model the time.
-func (s *redisServer) advance() {
-	s.server.Advance(time.Duration(epoch.UnixNano()) + s.r.now)
-}
-
-// flush sends everybody what the server has written.
-func (s *redisServer) flush() {
-	for _, l := range s.links {
-		if len(l.conn.Out) == 0 {
-			continue
-		}
-		out := l.conn.Out
-		l.conn.Out = nil
-		l.back.send(func() { l.m.execute(func() { l.take(out) }) })
-	}
-}
-
-// take is the node's side: replies in order, and pushes between them.
-func (l *redisLink) take(list []redismodel.Reply) {
-	for _, r := range list {
-		if !l.line.open {
-			return
-		}
-		if r.Kind == redismodel.Push {
-			l.push(r)
-			continue
-		}
-		b := l.expected[0]
-		if b.replies = append(b.replies, r); len(b.replies) == b.want {
-			l.expected = l.expected[1:]
-			b.done(b.replies, nil)
-		}
-	}
-}
-
-// lose ends the connection. The server knows at once, the node in a while:
-// with told as soon as the news travel, otherwise when its patience is over.
-func (l *redisLink) lose(told bool) {
-	if !l.line.open || l.line.silent {
-		return
-	}
-	l.line.silent = true
-	l.s.forget(l)
-	d := l.s.r.between(0, noticeMost)
-	if !told {
-		d = answerTime
-	}
-	l.m.after(d, l.end)
-}
-
-// end is the node's side of an end.
-func (l *redisLink) end() {
-	if !l.line.open {
-		return
-	}
-	l.line.open = false
-	l.s.forget(l)
-	expected := l.expected
-	l.expected = nil
-	for _, b := range expected {
-		b.done(nil, errLost)
-	}
-	l.ended()
-}
-
-func (s *redisServer) forget(l *redisLink) {
-	if i := slices.Index(s.links, l); i >= 0 {
-		s.links = slices.Delete(s.links, i, i+1)
-		l.conn.Close()
-	}
-}
-
-// loseAll ends all connections, of one node or of all.
-func (s *redisServer) loseAll(m *machine, told bool) {
-	for _, l := range slices.Clone(s.links) {
-		if m == nil || l.m == m {
-			l.lose(told)
-		}
-	}
-}
 
 // A clusterDriver does for a core.Node what package cluster does with a real
 // Redis. Owned by its machine.
@@ -284,7 +112,7 @@ func (d *clusterDriver) subscribe() {
 			}
 		})
 	}
-	if !m.r.redis.reachable(m) {
+	if !m.r.redis.reachable(m) || m.deaf > m.r.now {
 		m.node.Trouble(errLost)
 		again()
 		return
@@ -299,15 +127,23 @@ func (d *clusterDriver) subscribe() {
 		d.messages = nil
 		m.node.Subscribed(false, m.now())
 		m.node.Trouble(errLost)
+		d.unreachable()
 		d.wake()
 		again()
 	}
 	l.up.send(func() { l.execute([]string{"SUBSCRIBE", names.Channel(d.number)}) })
+	if m.recovery != nil {
+		l.up.send(func() { l.execute([]string{"SUBSCRIBE", m.recovery.channel()}) })
+	}
 }
 
 // received takes what comes on the subscriber's connection.
 func (d *clusterDriver) received(l *redisLink, r redismodel.Reply) {
 	m := d.m
+	if m.recovery != nil && r.Elems[1].Text == m.recovery.channel() {
+		m.recovery.received(r)
+		return
+	}
 	switch r.Elems[0].Text {
 	case "subscribe":
 		if d.messages == l {
@@ -320,6 +156,13 @@ func (d *clusterDriver) received(l *redisLink, r redismodel.Reply) {
 		}
 	}
 	d.wake()
+}
+
+// unreachable tells that other nodes cannot ask for sessions.
+func (d *clusterDriver) unreachable() {
+	if d.m.recovery != nil {
+		d.m.hub.Reachable(false, d.m.now())
+	}
 }
 
 // invalidated takes an invalidation.
@@ -401,6 +244,7 @@ func (d *clusterDriver) redial() {
 		}
 	}
 	m.node.Subscribed(false, m.now())
+	d.unreachable()
 	d.connect()
 }
 
@@ -468,130 +312,4 @@ func (d *clusterDriver) inVain() {
 	if d.vain++; d.vain > vainMost {
 		r.fail("a node does not wait before it tries again", "%v has sent %d batches in a second without a connection to Redis", d.m, d.vain)
 	}
-}
-
-func failed(b wire.Batch, err error) []wire.Reply {
-	list := make([]wire.Reply, len(b.Commands))
-	for i := range list {
-		list[i].Err = err
-	}
-	return list
-}
-
-func words(c wire.Command) []string {
-	return append(append([]string{c.Name}, c.Keys...), c.Args...)
-}
-
-func (d *clusterDriver) plain(b wire.Batch, answer func([]wire.Reply)) {
-	commands := make([][]string, len(b.Commands))
-	for i, c := range b.Commands {
-		commands[i] = words(c)
-	}
-	d.directory.send(commands, len(commands), func(replies []redismodel.Reply, err error) {
-		if err != nil {
-			answer(failed(b, err))
-			return
-		}
-		list := make([]wire.Reply, len(replies))
-		for i, r := range replies {
-			list[i] = replyOf(b.Commands[i].Name, r)
-		}
-		answer(list)
-	})
-}
-
-// read reads sets the way rueidis does with client-side caching: what is in
-// its memory is not asked for, the others with CLIENT CACHING YES.
-func (d *clusterDriver) read(b wire.Batch, answer func([]wire.Reply)) {
-	const each = 5 // commands for one key
-	list := make([]wire.Reply, len(b.Commands))
-	var commands [][]string
-	var missing []int
-	cache := d.cache
-	entries := make([]*cached, len(b.Commands))
-	for i, c := range b.Commands {
-		key := c.Keys[0]
-		if e := cache[key]; e != nil && e.have {
-			list[i].List = e.list
-			continue
-		}
-		entries[i] = &cached{}
-		cache[key] = entries[i]
-		missing = append(missing, i)
-		commands = append(commands, []string{"CLIENT", "CACHING", "YES"}, []string{"MULTI"},
-			[]string{"PTTL", key}, []string{"SMEMBERS", key}, []string{"EXEC"})
-	}
-	if len(missing) == 0 {
-		d.m.after(0, func() { answer(list) })
-		return
-	}
-	d.directory.send(commands, len(commands), func(replies []redismodel.Reply, err error) {
-		for n, i := range missing {
-			if err != nil {
-				list[i].Err = err
-				continue
-			}
-			r := replies[n*each+4]
-			if r.Kind != redismodel.Array {
-				list[i].Err = r.Err()
-				if cache[b.Commands[i].Keys[0]] == entries[i] {
-					delete(cache, b.Commands[i].Keys[0])
-				}
-				continue
-			}
-			list[i] = replyOf("SMEMBERS", r.Elems[1])
-			if e := entries[i]; cache[b.Commands[i].Keys[0]] == e && list[i].Err == nil {
-				e.list, e.have = list[i].List, true
-			}
-		}
-		answer(list)
-	})
-}
-
-// replyOf is what the driver makes of a reply.
-func replyOf(command string, r redismodel.Reply) wire.Reply {
-	switch r.Kind {
-	case redismodel.Fault:
-		return wire.Reply{Err: r.Err()}
-	case redismodel.Null:
-		return wire.Reply{Nil: true}
-	case redismodel.Int:
-		return wire.Reply{Int: r.Int}
-	case redismodel.Simple, redismodel.Bulk, redismodel.Double:
-		return wire.Reply{Text: r.Text}
-	}
-	if command == "SCAN" || command == "ZSCAN" {
-		return wire.Reply{List: r.Elems[1].Strings(), Next: r.Elems[0].Text}
-	}
-	var list []string
-	for _, e := range r.Elems { // scores stand behind their members
-		if e.Kind == redismodel.Array {
-			list = append(list, e.Strings()...)
-		} else {
-			list = append(list, e.Text)
-		}
-	}
-	return wire.Reply{List: list}
-}
-
-// sessionsOf returns the sessions that Redis has in a room.
-func (s *redisServer) sessionsOf(room string) (list []int64) {
-	c := s.server.Connect()
-	c.Do("SMEMBERS", names.Room(room))
-	for _, text := range c.Out[0].Strings() {
-		n, _ := strconv.ParseInt(text, 10, 64)
-		list = append(list, n)
-	}
-	c.Close()
-	return list
-}
-
-// roomsKept returns the rooms that Redis has.
-func (s *redisServer) roomsKept() (list []string) {
-	for _, key := range s.server.Keys() {
-		if room, is := names.RoomOf(key); is {
-			list = append(list, room)
-		}
-	}
-	return list
 }

@@ -34,13 +34,17 @@ func (r *run) heal() {
 	r.redis.heal()
 	r.broker.heal()
 	for _, m := range r.nodes {
-		m.slow, m.cut, m.off = 0, 0, 0
+		m.slow, m.cut, m.off, m.deaf = 0, 0, 0, 0
+		m.trap, m.snare = 0, 0
 		if !m.up && !m.stays {
 			m.start()
 		}
 	}
 	for _, c := range r.clients {
 		c.slow = false
+		if c.asks && c.link == nil {
+			r.after(r.between(0, reconnect), c.connect)
+		}
 	}
 }
 

@@ -27,11 +27,14 @@ type fault struct {
 	descr string
 }
 
-// kinds are the faults there are. More of one kind make it more frequent.
-var kinds = []struct {
+// A kind of fault.
+type kind struct {
 	name string
 	do   func(r *run, f *fault)
-}{
+}
+
+// kinds are the faults there are. More of one kind make it more frequent.
+var kinds = []kind{
 	{"Redis cannot be reached by a node", func(r *run, f *fault) {
 		m := r.nodes[f.node]
 		m.cut = r.now + f.last
@@ -56,7 +59,7 @@ var kinds = []struct {
 		})
 	}},
 	{"FLUSHALL", func(r *run, f *fault) {
-		r.redis.lostData++
+		r.redis.loses()
 		r.redis.admin("FLUSHALL")
 	}},
 	{"Redis' memory is full", func(r *run, f *fault) {
@@ -74,7 +77,7 @@ var kinds = []struct {
 			key := keys[f.draw%uint64(len(keys))]
 			f.descr = key
 			if key == names.Orders() {
-				r.redis.lostData++
+				r.redis.loses()
 			}
 			r.redis.server.Evict(key)
 			r.redis.flush()
@@ -120,6 +123,7 @@ var kinds = []struct {
 	{"retention removes all but the newest segment", func(r *run, f *fault) {
 		if q := r.broker.broker.Queue(streamName); q != nil {
 			q.Truncate(1)
+			r.recovery.truncated = r.now
 		}
 	}},
 	{"a node's network is slow", func(r *run, f *fault) {
@@ -143,8 +147,13 @@ func (r *run) planFaults() {
 	if r.config.Faults != 0 {
 		n = max(r.config.Faults, 0)
 	}
-	for i := range n {
-		f := r.drawFault(rng)
+	more := stream(r.config.Seed, 7)
+	for i := range n + r.config.More {
+		f := r.drawFault(rng, len(kinds))
+		if i >= n {
+			f = r.drawFault(more, len(moreKinds))
+			f.kind += len(kinds)
+		}
 		r.faults = append(r.faults, f)
 		if r.config.Skip[i] {
 			continue
@@ -153,14 +162,14 @@ func (r *run) planFaults() {
 	}
 }
 
-func (r *run) drawFault(rng *rand.Rand) fault {
+func (r *run) drawFault(rng *rand.Rand, kinds int) fault {
 	last := between(rng, 10*time.Millisecond, time.Second)
 	if rng.IntN(2) == 0 {
 		last = between(rng, time.Second, longest)
 	}
 	at := 2*time.Second + time.Duration(rng.Int64N(int64(max(r.config.PlanSpan-4*time.Second, 1))))
 	return fault{
-		at: at, kind: rng.IntN(len(kinds)), node: int(rng.Uint32() % uint32(r.config.Nodes)), last: last,
+		at: at, kind: rng.IntN(kinds), node: int(rng.Uint32() % uint32(r.config.Nodes)), last: last,
 		yes: rng.IntN(2) == 0, draw: rng.Uint64(),
 	}
 }
@@ -170,12 +179,14 @@ func (r *run) strike(i int) {
 		return
 	}
 	f := &r.faults[i]
-	kinds[f.kind].do(r, f)
-	text := fmt.Sprintf("%d: at %v %s (node %d, for %v, %v) %s", i, f.at, kinds[f.kind].name, f.node, f.last, f.yes, f.descr)
+	k := kindOf(f.kind)
+	r.recovery.trouble = max(r.recovery.trouble, r.now+f.last)
+	k.do(r, f)
+	text := fmt.Sprintf("%d: at %v %s (node %d, for %v, %v) %s", i, f.at, k.name, f.node, f.last, f.yes, f.descr)
 	r.done = append(r.done, text)
 	r.trace("fault", "%s", text)
 	r.note('F', uint64(i), uint64(f.kind), 0)
-	r.count("fault: " + kinds[f.kind].name)
+	r.count("fault: " + k.name)
 }
 
 func (r *run) killNode(f *fault) {
@@ -201,7 +212,11 @@ func (r *run) shutDown(f *fault) {
 	m.leaving = true
 	m.closeAll(rooms.ReasonDraining)
 	life := m.life
-	m.after(200*time.Millisecond, func() { m.node.Leave(); m.cluster.wake() })
+	if m.recovery != nil {
+		m.after(drainPoll, func() { m.drain(r.now + r.recovery.grace) })
+	} else {
+		m.after(200*time.Millisecond, func() { m.node.Leave(); m.cluster.wake() })
+	}
 	r.after(f.last/2+time.Second, func() {
 		if m.up && m.life == life {
 			m.die()
@@ -217,7 +232,7 @@ func (s *redisServer) restart(away time.Duration, from redismodel.Snapshot) {
 	if s.down {
 		return
 	}
-	s.lostData++
+	s.loses()
 	s.down = true
 	s.loseAll(nil, true)
 	s.r.after(away, func() {
@@ -264,6 +279,7 @@ func (s *brokerServer) deleteStream() {
 	q.Flush()
 	s.written(q)
 	q.Delete()
+	s.r.recovery.deleted = s.r.now
 	s.rewound++
 	s.anewAt = s.r.now
 	s.flush()

@@ -25,6 +25,10 @@ func Draw(c Config, seed uint64) Config {
 	orDefault(&c.Nodes, nodes)
 	orDefault(&c.Clients, clients)
 	orDefault(&c.Span, span)
+	orDefault(&c.Recovery, []int{0, 30, 100}[rng.IntN(3)])
+	if c.Recovery > 0 && c.Faults >= 0 {
+		orDefault(&c.More, rng.IntN(moreFaults+1))
+	}
 	return c
 }
 
@@ -32,6 +36,9 @@ func Draw(c Config, seed uint64) Config {
 func Format(c Config) string {
 	text := fmt.Sprintf("seed=%d nodes=%d clients=%d rooms=%d span=%v plan=%v delays=%d faults=%d",
 		c.Seed, c.Nodes, c.Clients, c.Rooms, c.Span, c.PlanSpan, c.Delays, c.Faults)
+	if c.Recovery != 0 || c.More != 0 {
+		text += fmt.Sprintf(" recovery=%d more=%d", c.Recovery, c.More)
+	}
 	if len(c.Skip) > 0 {
 		var list []string
 		for _, i := range slices.Sorted(maps.Keys(c.Skip)) {
@@ -61,6 +68,10 @@ func Parse(text string) (c Config, err error) {
 			c.Clients = n
 		case "rooms":
 			c.Rooms = n
+		case "recovery":
+			c.Recovery = n
+		case "more":
+			c.More = n
 		case "delays":
 			c.Delays = uint64(n)
 		case "faults":
@@ -77,7 +88,7 @@ func Parse(text string) (c Config, err error) {
 				}
 			}
 		default:
-			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults or skip", field)
+			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults, recovery, more or skip", field)
 		}
 		if err != nil {
 			return c, err

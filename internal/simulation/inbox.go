@@ -17,10 +17,12 @@ type packet struct {
 	room   int    // -1: not one of the rooms
 	user   string // who types, comes or goes
 	socket string
+	pid    string
+	offset string
 	time   int64 // Unix ms
 	from   int32 // number of socket
 	typing bool
-	text   string
+	text   []byte
 }
 
 type packetKind uint8
@@ -33,6 +35,7 @@ const (
 	packetAck
 	packetEvent
 	packetPresence
+	packetRoomState
 	packetEnded
 	packetDisconnect
 )
@@ -49,7 +52,7 @@ func (p packets) read(m *codec.Message) *packet {
 		if len(p) >= packetsMost {
 			clear(p)
 		}
-		x := parse(m.AppendPayload(nil))
+		x := parse(m.Text())
 		known = &x
 		p[m] = known
 	}
@@ -59,11 +62,15 @@ func (p packets) read(m *codec.Message) *packet {
 // parse reads a packet as far as the rules need it.
 func parse(b []byte) (p packet) {
 	p.room = -1
-	p.text = string(b)
+	p.text = b
+	if rest, has := bytes.CutSuffix(b, []byte(`"]`)); has && bytes.HasPrefix(b, []byte(`42[`)) {
+		p.offset = string(rest[bytes.LastIndexByte(rest, '"')+1:])
+	}
 	switch {
 	case bytes.HasPrefix(b, []byte("40")):
 		p.kind = packetConnect
 		p.socket = string(quoted(b, `"sid":"`))
+		p.pid = string(quoted(b, `"pid":"`))
 	case bytes.HasPrefix(b, []byte("44")):
 		p.kind = packetRefused
 	case bytes.HasPrefix(b, []byte("41")):
@@ -83,10 +90,13 @@ func parse(b []byte) (p packet) {
 		p.socket = string(quoted(b, `"socketId":"`))
 		p.user = string(quoted(b, `"userId":"`))
 		p.room = roomOf(quoted(b, `"room":"conversation:`))
-		at, _ := time.Parse("2006-01-02T15:04:05.000Z", string(quoted(b, `"timestamp":"`)))
-		p.time = at.UnixMilli()
+		p.time = timeOf(quoted(b, `"timestamp":"`))
+	case bytes.HasPrefix(b, []byte(`42["room_state"`)):
+		p.kind = packetRoomState
+		p.room = roomOf(quoted(b, `"room":"conversation:`))
 	default:
 		if i := bytes.Index(b, []byte("~e")); i >= 0 {
+
 			p.kind = packetEvent
 			rest := b[i+2:]
 			p.event, _ = strconv.Atoi(string(rest[:bytes.IndexByte(rest, '~')]))
@@ -116,13 +126,26 @@ func roomOf(id []byte) int {
 	return n
 }
 
+// timeOf reads a time of the month in which a run begins, as 2006-01-02T15:04:05.000Z.
+func timeOf(b []byte) int64 {
+	two := func(i int) time.Duration { return time.Duration(b[i]-'0')*10 + time.Duration(b[i+1]-'0') }
+	since := (two(8)-1)*24*time.Hour + two(11)*time.Hour + two(14)*time.Minute + two(17)*time.Second
+	return month.Add(since).UnixMilli() + int64(two(20)*10) + int64(b[22]-'0')
+}
+
+var month = time.Date(epoch.Year(), epoch.Month(), 1, 0, 0, 0, 0, time.UTC)
+
 // receive is what a client does with a message.
 func (l *session) receive(m *codec.Message) {
 	r := l.c.r
 	p := r.packets.read(m)
+	if p.offset != "" {
+		l.c.offset = p.offset
+	}
 	switch p.kind {
 	case packetConnect:
 		l.connected, l.since, l.id = true, r.now, p.socket
+		l.answered(p)
 		r.judge.sessions[r.judge.number(l.id)] = l
 		r.note('c', uint64(l.c.index), 0, 0)
 	case packetConnected:
@@ -136,7 +159,15 @@ func (l *session) receive(m *codec.Message) {
 	case packetAck:
 		l.acknowledged(p)
 	case packetEvent:
+		if l.c.asks {
+			r.judge.offset(l, p)
+		}
 		r.judge.event(l, p.event)
+	case packetRoomState:
+		if l.restored == nil || p.room < 0 || l.restored[p.room] {
+			r.fail("a room's state without a return", "%s on %v got %s", l.c.name, l.m, p.text)
+		}
+		l.restored[p.room] = true
 	case packetPresence:
 		if p.from == 0 {
 			p.from = r.judge.number(p.socket)
@@ -146,6 +177,7 @@ func (l *session) receive(m *codec.Message) {
 		r.count("ended by order")
 		if l.connected {
 			l.connected = false
+			l.c.over, l.c.why = l.c.pid, "an order has ended it"
 			d := r.between(clientLeast, clientMost)
 			l.m.after(d, l.hangUp)
 			l.over()
@@ -169,7 +201,7 @@ func (l *session) acknowledged(p *packet) {
 	if !asked {
 		r.fail("an acknowledgement for nothing", "%s got %s", l.c.name, p.text)
 	}
-	delete(l.calls, p.ack)
+	defer delete(l.calls, p.ack)
 	if !p.ok {
 		r.fail("a join or leave is refused", "%s got %s", l.c.name, p.text)
 	}
@@ -178,6 +210,8 @@ func (l *session) acknowledged(p *packet) {
 		l.members[c.room] = nil
 		return
 	}
-	l.members[c.room] = r.judge.enter(l, c.room)
+	if l.memberOf(c.room) == nil {
+		l.members[c.room] = r.judge.enter(l, c.room)
+	}
 	r.trace(l.c.name, "is in %s, whose next event is number %d", roomID(c.room), l.members[c.room].base)
 }

@@ -35,6 +35,8 @@ type machine struct {
 	name  string
 	life  int // counts its nodes
 
+	began time.Duration // its node
+
 	up     bool
 	stays  bool          // dead, for good
 	paused time.Duration // until then it executes nothing
@@ -43,13 +45,18 @@ type machine struct {
 	slow   time.Duration // what is added to delays of its connections
 	cut    time.Duration // until then it cannot reach Redis
 	off    time.Duration // until then it cannot reach RabbitMQ
+	deaf   time.Duration // until then nothing from Redis reaches it
+	trap   int           // joins and leaves until it dies; 0: it does not
+	snare  int           // returns until it dies; 0: it does not
 
 	hub      *rooms.Hub
 	node     *core.Node
 	cluster  *clusterDriver
 	reader   *readerDriver
-	sessions []*session           // that are open here, also when their client knows better
-	revoked  map[string]time.Time // users whose tokens are refused, up to when issued
+	recovery *sessionsDriver         // nil: no client comes back
+	sessions []*session              // that are open here, also when their client knows better
+	revoked  map[string]time.Time    // users whose tokens are refused, up to when issued
+	obeyed   map[int64]time.Duration // orders by their positions, and when they were taken
 	leaving  bool
 	rung     []bool // shards that have a turn coming
 }
@@ -58,9 +65,11 @@ type machine struct {
 func (m *machine) start() {
 	m.life++
 	m.up, m.leaving = true, false
+	m.began = m.r.now
 	m.held, m.paused = nil, 0
 	m.skew = time.Duration(m.r.rng.Int64N(int64(4*time.Second))) - 2*time.Second
 	m.sessions = nil
+	m.obeyed = make(map[int64]time.Duration)
 	m.revoked = make(map[string]time.Time)
 	number := uint32(m.index+1)<<12 | uint32(m.life)
 	l := &m.r.limits
@@ -69,10 +78,11 @@ func (m *machine) start() {
 		Messages: l.queue, Bytes: 1 << 20,
 	})
 	m.cluster = &clusterDriver{m: m, number: number}
+	m.reader = newReaderDriver(m)
 	hub, err := rooms.New(rooms.Config{
 		Shards: l.shards, Auth: m, Revoker: m, ConnectTimeout: 45 * time.Second, MaxPacket: 1 << 16,
 		MaxMailbox: l.mailbox, Handlers: rooms.ClientEvents(), Cluster: m.cluster,
-		Limits: rooms.Limits{Presence: 500},
+		Limits: rooms.Limits{Presence: 500}, Recovery: m.recoveryConfig(),
 	})
 	if err != nil {
 		panic(err)
@@ -81,11 +91,13 @@ func (m *machine) start() {
 	for i := range l.shards {
 		hub.Shard(i).Attach(func() { m.ring(i) })
 	}
-	m.reader = newReaderDriver(m)
 	m.r.trace(m.name, "starts as number %d", number)
 	m.r.note('S', uint64(m.index), uint64(m.life), 0)
 	m.cluster.begin()
 	m.reader.begin()
+	if m.recovery != nil {
+		m.expire()
+	}
 }
 
 // now is the time as the node's clock has it.
@@ -167,7 +179,7 @@ func (m *machine) turn(i int) {
 	m.rung[i] = false
 	sh := m.hub.Shard(i)
 	sh.Tasks(m.now())
-	if sh.Drain(drainBytes) == 0 {
+	if sh.Drain(drainBytes) == 0 || sh.Walking() {
 		m.ring(i)
 	}
 	m.reader.resume()

@@ -1,8 +1,6 @@
 package simulation
 
 import (
-	"math/rand/v2"
-	"slices"
 	"strconv"
 	"time"
 
@@ -10,213 +8,6 @@ import (
 	"github.com/hometrip/gateway/upstream"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
-
-const (
-	exchange   = "events"
-	streamName = "events.log"
-	markHeader = "mark"
-
-	chunkMost     = 5 * time.Millisecond // until what was published is written
-	heartbeatTime = 10 * time.Second     // until a connection that is silent counts as lost
-	identityFirst = 1 << 20              // identities are sizes of streams, as in upstream/rabbitmq
-)
-
-// A brokerServer is RabbitMQ and the connections to it. Owned by its run.
-type brokerServer struct {
-	r       *run
-	broker  *rabbitmodel.Broker
-	links   []*brokerLink
-	down    bool
-	hangs   time.Duration
-	writes  bool // a chunk is about to be written
-	chunk   time.Duration
-	era     int           // counts the streams
-	rewound int           // streams that were deleted
-	anewAt  time.Duration // when the last of these was
-	seen    int64         // positions of the stream that the judge knows
-	spare   int           // identities that were given away
-}
-
-func newBrokerServer(r *run, b *rabbitmodel.Broker, draw *rand.Rand) *brokerServer {
-	b.ChunkHead = draw.IntN(4) == 0
-	s := &brokerServer{r: r, broker: b, spare: identityFirst}
-	s.chunk = []time.Duration{time.Microsecond, chunkMost, 4 * chunkMost}[draw.IntN(3)]
-	ch := b.Connect().Channel()
-	ch.ExchangeDeclare(exchange, "topic")
-	return s
-}
-
-// A brokerLink is a connection with one channel.
-type brokerLink struct {
-	s        *brokerServer
-	m        *machine // nil: a service's
-	line     *line
-	up, back channel
-	conn     *rabbitmodel.Conn
-	ch       *rabbitmodel.Channel
-	take     func(rabbitmodel.Event)
-	ended    func()
-}
-
-var noDelay time.Duration
-
-func (s *brokerServer) dial(m *machine, take func(rabbitmodel.Event), ended func()) *brokerLink {
-	slow := &noDelay
-	if m != nil {
-		slow = &m.slow
-	}
-	l := &brokerLink{s: s, m: m, line: newLine(netLeast, netMost, slow), take: take, ended: ended}
-	l.up, l.back = channel{s: &s.r.schedule, line: l.line}, channel{s: &s.r.schedule, line: l.line}
-	l.conn = s.broker.Connect()
-	l.ch = l.conn.Channel()
-	s.links = append(s.links, l)
-	return l
-}
-
-// do has a method executed by the broker.
-func (l *brokerLink) do(f func(ch *rabbitmodel.Channel)) {
-	l.up.send(func() { l.execute(f) })
-}
-
-func (l *brokerLink) execute(f func(ch *rabbitmodel.Channel)) {
-	s := l.s
-	if s.hangs > s.r.now {
-		s.r.at(s.hangs, func() {
-			if l.line.open && !l.line.silent {
-				l.execute(f)
-			}
-		})
-		return
-	}
-	s.broker.Advance(s.r.now)
-	f(l.ch)
-	s.flush()
-	s.write()
-}
-
-// write has what was published written as a chunk soon.
-func (s *brokerServer) write() {
-	q := s.broker.Queue(streamName)
-	if s.writes || q == nil || q.Pending() == 0 {
-		return
-	}
-	s.writes = true
-	s.r.after(max(s.r.between(0, s.chunk), s.hangs-s.r.now), func() {
-		s.writes = false
-		if s.down {
-			return
-		}
-		if q := s.broker.Queue(streamName); q != nil {
-			s.broker.Advance(s.r.now)
-			q.Flush()
-			s.written(q)
-			s.flush()
-		}
-	})
-}
-
-// written tells the judge of what is in the stream now.
-func (s *brokerServer) written(q *rabbitmodel.Queue) {
-	for ; s.seen < q.NextOffset(); s.seen++ {
-		s.r.judge.written(q.At(s.seen), s.seen+1)
-	}
-}
-
-// flush sends everybody what the broker has sent.
-func (s *brokerServer) flush() {
-	for _, l := range slices.Clone(s.links) {
-		if len(l.conn.Out) == 0 {
-			continue
-		}
-		out := l.conn.Out
-		l.conn.Out = nil
-		l.back.send(func() {
-			if l.m != nil {
-				l.m.execute(func() { l.receive(out) })
-			} else {
-				l.receive(out)
-			}
-		})
-	}
-}
-
-func (l *brokerLink) receive(out []rabbitmodel.Event) {
-	for _, e := range out {
-		if !l.line.open {
-			return
-		}
-		if e.Kind == rabbitmodel.ConnectionClosed || e.Kind == rabbitmodel.ChannelClosed || e.Kind == rabbitmodel.Cancelled {
-			l.end()
-			return
-		}
-		l.take(e)
-	}
-}
-
-// lose ends the connection: the broker knows at once, the node in a while.
-func (l *brokerLink) lose(told bool) {
-	if !l.line.open || l.line.silent {
-		return
-	}
-	l.line.silent = true
-	l.s.forget(l)
-	d := l.s.r.between(0, noticeMost)
-	if !told {
-		d = heartbeatTime
-	}
-	if l.m != nil {
-		l.m.after(d, l.end)
-	} else {
-		l.s.r.after(d, l.end)
-	}
-}
-
-func (l *brokerLink) end() {
-	if !l.line.open {
-		return
-	}
-	l.hangUp()
-	l.ended()
-}
-
-// hangUp closes the connection from the node's side.
-func (l *brokerLink) hangUp() {
-	l.line.open = false
-	l.s.forget(l)
-}
-
-func (s *brokerServer) forget(l *brokerLink) {
-	if i := slices.Index(s.links, l); i >= 0 {
-		s.links = slices.Delete(s.links, i, i+1)
-		l.conn.Close()
-	}
-}
-
-func (s *brokerServer) loseAll(m *machine, told bool) {
-	for _, l := range slices.Clone(s.links) {
-		if m == nil || l.m == m {
-			l.lose(told)
-		}
-	}
-}
-
-// stream returns the stream, declared as upstream/rabbitmq does: with the size
-// that it has, or a new one, which is its identity.
-func (s *brokerServer) stream(ch *rabbitmodel.Channel) (identity string) {
-	q := s.broker.Queue(streamName)
-	args := rabbitmodel.Args{Type: rabbitmodel.Stream, SegmentBytes: s.r.limits.segment}
-	if q != nil {
-		args = q.Args
-	} else {
-		s.spare++
-		args.MaxBytes = s.spare
-		s.era++
-		s.seen = 0
-	}
-	ch.QueueDeclare(streamName, args)
-	ch.Bind(streamName, "#", exchange)
-	return strconv.Itoa(args.MaxBytes)
-}
 
 // A readerDriver does for an eventlog.Reader what upstream.Consumer and
 // upstream/rabbitmq do with a real broker. Owned by its machine.
@@ -231,6 +22,10 @@ type readerDriver struct {
 	busy   bool // inside of run
 	due    time.Duration
 	past   eventlog.Position // the last that the rooms have taken
+	fresh  bool              // the rooms have not been told of this log
+	toTell bool              // the log was opened, and the rooms are to be told
+
+	history *historyDriver
 }
 
 // A source is one reading of the stream.
@@ -251,12 +46,13 @@ type unacknowledged struct {
 }
 
 func newReaderDriver(m *machine) *readerDriver {
-	d := &readerDriver{m: m}
+	d := &readerDriver{m: m, fresh: true}
+	d.history = &historyDriver{d: d}
 	d.reader = eventlog.NewReader(eventlog.ReaderConfig{
 		Window: m.r.limits.window, RetryMin: 100 * time.Millisecond, RetryMax: time.Second, Seed: m.r.rng.Uint64(),
 	})
 	d.intake = upstream.NewIntake(upstream.Config{
-		Table: m.r.table, MaxBody: 1 << 16, Rooms: m, Keep: m.keep, Logger: discard,
+		Table: m.r.table, MaxBody: 1 << 16, Rooms: m, Keep: m.keep, Logger: discard, Tail: m.r.recovery.tail,
 	})
 	return d
 }
@@ -282,6 +78,7 @@ func (d *readerDriver) end() {
 	if d.source != nil {
 		d.source.link.hangUp()
 	}
+	d.history.end()
 }
 
 // input gives the reader an input, behind those that wait.
@@ -304,7 +101,10 @@ func (d *readerDriver) run() {
 		return
 	}
 	d.busy = true
-	defer func() { d.busy = false }()
+	defer func() {
+		d.busy = false
+		d.history.stamp()
+	}()
 	for {
 		for len(d.todo) > 0 {
 			out := d.todo[0]
@@ -320,14 +120,31 @@ func (d *readerDriver) run() {
 			d.todo = d.todo[1:]
 			d.do(&out)
 		}
+		if d.toTell {
+			d.toTell = false
+			d.tell()
+		}
 		if len(d.inputs) == 0 {
 			break
 		}
 		in := d.inputs[0]
 		d.inputs = d.inputs[1:]
+		d.toTell = in.Kind == eventlog.Opened
 		d.todo = append(d.todo, d.step(in)...)
 	}
 	d.schedule()
+}
+
+// tell tells the rooms of which log entries come from here on, when they do not
+// know.
+func (d *readerDriver) tell() {
+	if !d.fresh || d.source == nil || !d.source.open {
+		return
+	}
+	d.fresh = false
+	behind := d.reader.Last()
+	d.m.Anew(d.reader.Identity(), uint64(behind))
+	d.intake.Begun(d.reader.Identity(), behind, behind != 0 || d.source.start.From == eventlog.FromFirst)
 }
 
 func (d *readerDriver) step(in eventlog.Input) []eventlog.Output {
@@ -384,6 +201,7 @@ func (d *readerDriver) do(out *eventlog.Output) {
 	case eventlog.Gap:
 		m.r.count("gap")
 		m.Gap()
+		d.intake.Gap(out.Position)
 		m.r.judge.gap(m, out.From, out.Position)
 		m.readOrders()
 		m.missed()
@@ -391,7 +209,7 @@ func (d *readerDriver) do(out *eventlog.Output) {
 		m.r.count("other log")
 		d.intake.Reset()
 		d.past = 0
-		m.Anew(out.Identity, 0)
+		d.fresh = true
 		m.readOrders()
 	}
 }

@@ -26,6 +26,8 @@ type Config struct {
 
 	PlanSpan time.Duration // that the faults were planned for; Span. Later ones do not happen
 	Delays   uint64        // another stream of delays for the same plan
+	Recovery int           // percent of the clients that ask for recovery
+	More     int           // further faults, of the second list
 	Trace    io.Writer     // nil: none
 }
 
@@ -80,6 +82,10 @@ type run struct {
 	faults  []fault
 	table   *upstream.Table
 	limits  limits
+
+	recovery recovery
+	pids     pids
+
 	ending  bool // faults are over, and clients only do what the ending asks for
 	done    []string
 	counts  map[string]int
@@ -122,7 +128,7 @@ func Run(c Config) (result Result) {
 }
 
 func newRun(c Config) *run {
-	r := &run{schedule: newSchedule(c.Seed+c.Delays<<32, c.Trace), config: c, counts: make(map[string]int), packets: make(packets)}
+	r := &run{schedule: newSchedule(c.Seed+c.Delays<<32, c.Trace), config: c, counts: make(map[string]int), packets: make(packets), pids: make(pids)}
 	draw := stream(c.Seed, 2)
 	r.limits = limits{
 		mailbox: pick(draw, 4, 64, 4096), window: pick(draw, 2, 16, 500), queue: pick(draw, 32, 4096),
@@ -130,6 +136,7 @@ func newRun(c Config) *run {
 		segment: pick(draw, 1000, 5000, 20_000),
 		turn:    time.Duration(pick(draw, int(turnDelay), int(turnDelay), int(slowTurn))),
 	}
+	r.recovery = drawRecovery(c)
 	r.redis = &redisServer{r: r, server: redismodel.New()}
 	r.broker = newBrokerServer(r, rabbitmodel.New(), draw)
 	r.service = newService(r)

@@ -284,3 +284,10 @@ func (c *Client) Kill() {
 	c.fail(ErrClosed)
 	<-c.done
 }
+
+// Hangup ends the connection as a browser does that leaves the page: with a
+// close frame, or by polling no more. The session is not said goodbye to.
+func (c *Client) Hangup() {
+	c.fail(ErrClosed)
+	<-c.done
+}

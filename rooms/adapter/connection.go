@@ -38,7 +38,7 @@ func (a *Adapter) run(ctx context.Context) {
 			pause = reconnectMin
 		}
 		if _, ok := complaints.Allow(time.Now(), complainEvery); ok {
-			a.config.Log.Warn("no connection to the Node servers through Redis, trying again", "error", err)
+			a.config.Log.Warn("no connection to the Node servers through Redis, retrying", "error", err)
 		}
 		select {
 		case <-time.After(pause/2 + rand.N(pause/2)):
@@ -87,7 +87,7 @@ func (a *Adapter) connected() {
 	a.mu.Unlock()
 	a.publisher.setOpen(true)
 	a.stats.connected.Store(true)
-	a.config.Log.Info("shares rooms with Node servers", "key", a.config.Key)
+	a.config.Log.Info("sharing rooms with Node servers", "key", a.config.Key)
 }
 
 func (a *Adapter) disconnected() {

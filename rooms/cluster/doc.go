@@ -12,6 +12,7 @@
 //	conns.go    batches of plain values become calls of rueidis
 //	server.go   how to reach Redis: alone, by Sentinel, as Redis Cluster
 //	check.go    is the directory right?
+//	holders.go  do other nodes hold a room that this one may not hold?
 //	stats.go    counters
 //
 //	wire        names, messages between nodes, commands and replies

@@ -117,7 +117,7 @@ func (c *Cluster) report() {
 	c.mu.Unlock()
 	for _, o := range orders {
 		if err := c.local.Obey(o); err != nil {
-			c.config.Log.Warn("an order in redis means nobody", "error", err)
+			c.config.Log.Warn("an order in Redis names neither a user nor a token", "error", err)
 		}
 	}
 	for _, l := range lines {
@@ -190,7 +190,7 @@ func (c *Cluster) connect(ctx context.Context) {
 		}
 		select {
 		case <-c.redial:
-			c.config.Log.Warn("redis answers with errors only: connecting anew")
+			c.config.Log.Warn("all commands to Redis fail, reconnecting")
 		case <-ctx.Done():
 		}
 		c.with(func(n *core.Node, now time.Time) {

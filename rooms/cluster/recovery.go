@@ -65,8 +65,14 @@ func (c *Cluster) Sessions() *Sessions {
 func (s *Sessions) Node() string { return s.node }
 
 // Save implements rooms.Sessions.
-func (s *Sessions) Save(pid string, record []byte, keep time.Duration) {
-	s.with(func(core *sessions.Core) { core.Save(pid, record, keep) })
+func (s *Sessions) Save(pid string, record []byte, keep time.Duration, done func(bool)) {
+	s.with(func(core *sessions.Core) {
+		if done == nil {
+			core.Save(pid, record, keep)
+			return
+		}
+		s.dones[core.SaveAndTell(pid, record, keep, time.Now())] = func(r sessions.Result) { done(r.Saved) }
+	})
 }
 
 // Forget implements rooms.Sessions.
@@ -160,7 +166,7 @@ func (s *Sessions) execute(cs *conns, b wire.Batch) {
 		}
 	}
 	replies := cs.do(b)
-	if b.Kind == wire.Plain && b.Commands[0].Name == "SET" && wire.FirstError(replies) != nil {
+	if b.Kind == wire.Plain && (b.Commands[0].Name == "SET" || b.Commands[0].Name == "DEL") && wire.FirstError(replies) != nil {
 		time.Sleep(retrySessions)
 	}
 	s.with(func(core *sessions.Core) { core.Reply(b.ID, replies, time.Now()) })

@@ -113,7 +113,7 @@ func (a *appender) connect(ctx context.Context) (err error) {
 	a.conn, err = a.dialer.open(ctx, a.log.config.Addresses, "appends to "+a.log.name, func(conn *link) error {
 		_, err := a.log.declare(conn)
 		if err == nil {
-			a.channel, a.returned, err = confirming(conn)
+			a.channel, a.returned, err = confirming(conn, maxReturns)
 		}
 		return err
 	})

@@ -54,7 +54,7 @@ func OpenDeadLetters(ctx context.Context, addresses []string, prefix string) (*D
 		return nil, err
 	}
 	l := &DeadLetters{queue: letterQueue(prefix), stream: StreamName(prefix), forward: forwardQueue(prefix), conn: conn}
-	if l.channel, l.returned, err = confirming(conn); err != nil {
+	if l.channel, l.returned, err = confirming(conn, maxReturns); err != nil {
 		conn.hangUp()
 		return nil, err
 	}

@@ -62,7 +62,7 @@ func (f *Forwarder) set(trouble error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if trouble != nil && f.trouble == nil {
-		f.config.Logger.Warn("events of RabbitMQ are not forwarded to the log, trying again", "error", trouble)
+		f.config.Logger.Warn("events of RabbitMQ cannot be forwarded to the log, retrying", "error", trouble)
 	}
 	f.trouble = trouble
 }

@@ -68,7 +68,7 @@ func (l *Letters) Lead(ctx context.Context, lead func(context.Context, eventlog.
 	for logged := false; ctx.Err() == nil; {
 		if err := l.await(ctx, lead); err != nil && ctx.Err() == nil && !logged {
 			logged = true
-			l.log.Warn("no turn at the dead letters, trying again", "error", err)
+			l.log.Warn("the dead letters cannot be read, retrying", "error", err)
 		}
 		select {
 		case <-time.After(leadRetry):
@@ -197,7 +197,7 @@ func (l *Letters) connect(ctx context.Context) (err error) {
 		if _, err := d.queue(l.queue, letterArgs()); err != nil {
 			return fmt.Errorf("declare queue %s: %w", l.queue, err)
 		}
-		l.channel, l.returned, err = confirming(conn)
+		l.channel, l.returned, err = confirming(conn, maxReturns)
 		return err
 	})
 	return err

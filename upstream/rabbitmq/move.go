@@ -37,7 +37,7 @@ func (l *Log) MoveQueues(ctx context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			wait = moveAgain
-			l.config.Logger.Warn("queues of a version before the log cannot be moved, trying again", "error", err)
+			l.config.Logger.Warn("queues of an earlier version cannot be moved into the log, retrying", "error", err)
 		}
 		select {
 		case <-time.After(wait):
@@ -80,7 +80,7 @@ func (l *Log) moveAll(ctx context.Context) (left int, err error) {
 			left++
 			continue
 		}
-		l.config.Logger.Info("a queue of a version before the log was deleted", "queue", name, "movedToTheLog", moved)
+		l.config.Logger.Info("a queue of an earlier version was deleted", "queue", name, "movedToTheLog", moved)
 	}
 	// the queue of a Forwarder, from when RabbitMQ had no streams
 	name := forwardQueue(l.config.Prefix)
@@ -91,7 +91,7 @@ func (l *Log) moveAll(ctx context.Context) (left int, err error) {
 	if used {
 		left++
 	} else if err == nil {
-		l.config.Logger.Info("the queue for a log in Redis was deleted", "queue", name, "movedToTheLog", moved)
+		l.config.Logger.Info("the queue used for the log in Redis was deleted", "queue", name, "movedToTheLog", moved)
 	}
 	return left, err
 }
@@ -139,7 +139,7 @@ func (l *Log) move(ctx context.Context, d *declarer, name, key string, bound ...
 // empty moves what is in a queue. It consumes: RabbitMQ allows no basic.get on
 // a quorum queue with a single active consumer.
 func (l *Log) empty(ctx context.Context, d *declarer, name, key string) (moved int, err error) {
-	channel, returned, err := confirming(d.conn)
+	channel, returned, err := confirming(d.conn, maxReturns)
 	if err != nil {
 		return 0, err
 	}

@@ -45,7 +45,7 @@ func (s *Sender) open(ctx context.Context) (err error) {
 	if s.conn, err = dialFirst(ctx, s.addresses, "publishing", stepMax); err != nil {
 		return err
 	}
-	s.channel, s.returned, err = confirming(s.conn)
+	s.channel, s.returned, err = confirming(s.conn, maxReturns)
 	return err
 }
 
@@ -62,8 +62,9 @@ func (s *Sender) Close() {
 const maxReturns = 64
 
 // confirming opens a channel on which RabbitMQ confirms what it has got and
-// returns what it has no queue for, the latter first.
-func confirming(conn *link) (*amqp.Channel, chan amqp.Return, error) {
+// returns what it has no queue for, the latter first. At most window messages may be
+// on their way at a time.
+func confirming(conn *link, window int) (*amqp.Channel, chan amqp.Return, error) {
 	var channel *amqp.Channel
 	err := conn.inTime(func() (err error) {
 		if channel, err = conn.Channel(); err != nil {
@@ -74,8 +75,8 @@ func confirming(conn *link) (*amqp.Channel, chan amqp.Return, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	// Large enough never to block the connection's reader.
-	return channel, channel.NotifyReturn(make(chan amqp.Return, maxReturns)), nil
+	// Never full, which would block the connection's reader.
+	return channel, channel.NotifyReturn(make(chan amqp.Return, window)), nil
 }
 
 var errNoQueue = errors.New("no queue takes it")

@@ -102,7 +102,7 @@ func (s *source) consume(offset any, window int) error {
 func (s *source) mark(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, markTimeout)
 	defer cancel()
-	channel, returned, err := confirming(s.conn)
+	channel, returned, err := confirming(s.conn, maxReturns)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (l *Log) Trim(ctx context.Context) {
 		}
 		err := l.trimOnce(ctx)
 		if err != nil && !told && ctx.Err() == nil {
-			l.config.Logger.Warn("old events cannot be removed from the log in Redis, trying again", "error", err)
+			l.config.Logger.Warn("old events cannot be removed from the log in Redis, retrying", "error", err)
 		}
 		told = err != nil
 	}

@@ -16,6 +16,17 @@ const allowed = (origin) => origins.includes("*") || origins.includes(origin);
 
 let draining = false;
 
+// publish emits an event of a service.
+async function publish(req, key, answer) {
+  let text = "";
+  for await (const chunk of req) text += chunk;
+  const body = JSON.parse(text);
+  const room = io.to(`conversation:${body.conversationId}`);
+  if (key === "message.sent") room.emit("new_message", body);
+  else room.volatile.emit("cursor", body.text); // the string is the last argument
+  answer(202, {});
+}
+
 const http = createServer((req, res) => {
   const answer = (status, body) => res.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
   const path = req.url.split("?")[0];
@@ -37,11 +48,19 @@ const http = createServer((req, res) => {
     }
     return answer(200, { connectedSockets: io.of("/").sockets.size, rooms, totalRooms: rooms.length });
   }
+  if (req.method === "POST" && path.startsWith("/events/")) return publish(req, path.slice("/events/".length), answer);
   return answer(404, { error: "Not found" });
 });
 
+// Socket.IO's own recovery. What its adapter does once a minute it does twice a
+// second here, so that nobody has to wait for it.
+const recovery = env.RECOVERY === "asked";
+const { setInterval } = globalThis;
+if (recovery) globalThis.setInterval = (f, ms, ...rest) => setInterval(f, ms === 60_000 ? 500 : ms, ...rest);
+
 const io = new Server(http, {
   serveClient: false,
+  ...(recovery && { connectionStateRecovery: { maxDisconnectionDuration: number("RECOVERY_WINDOW", 120_000), skipMiddlewares: false } }),
   pingInterval: number("PING_INTERVAL", 25000),
   pingTimeout: number("PING_TIMEOUT", 60000),
   connectTimeout: number("CONNECT_TIMEOUT", 45000),
@@ -61,8 +80,12 @@ function userOf(claims) {
 
 function verify(token) {
   const claims = jwt.verify(token, env.JWT_SECRET, { algorithms: ["HS256"] });
-  return { userId: userOf(claims), exp: claims.exp, iat: claims.iat };
+  return { userId: userOf(claims), exp: claims.exp, iat: claims.iat, rooms: claims.rooms };
 }
+
+// A token may be verified by asking somebody, which takes a while.
+const verifyDelay = recovery ? 100 : 0; // ms
+if (verifyDelay) io.use((_, next) => setTimeout(next, verifyDelay));
 
 io.use((socket, next) => {
   const header = /^Bearer (.+)$/.exec(socket.handshake.headers.authorization ?? "")?.[1];
@@ -105,6 +128,7 @@ function serve(socket) {
     });
   on("join_room", (data) => {
     const room = roomOf(data);
+    if (env.ROOM_POLICY === "claims" && !socket.data.rooms?.some((r) => r === room || r === "conversation:*")) throw new Error("Not allowed");
     if (!socket.rooms.has(room)) {
       socket.join(room);
       tell(room, "user_joined");
@@ -167,6 +191,7 @@ function armExpiry(socket, on) {
 io.on("connection", (socket) => {
   serve(socket);
   if (!socket.data.userId) return;
+  if (socket.recovered) return;
   socket.join(`user:${socket.data.userId}`);
   socket.emit("connected", { socketId: socket.id, userId: socket.data.userId, message: "Connected" });
 });

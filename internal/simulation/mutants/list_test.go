@@ -24,6 +24,12 @@ const (
 	outbox    = "rooms/cluster/outbox/outbox.go"
 	orders    = "rooms/cluster/orders/orders.go"
 	core      = "rooms/cluster/core/core.go"
+	record    = "rooms/record.go"
+	session   = "rooms/session.go"
+	sessions  = "rooms/sessions.go"
+	comeback  = "rooms/comeback.go"
+	history   = "upstream/history.go"
+	tail      = "upstream/eventlog/tail.go"
 )
 
 var mutants = []mutant{
@@ -77,4 +83,24 @@ var mutants = []mutant{
 	// Orders that last.
 	{"orders that Redis has are not obeyed", orders, "o.obey = append(o.obey, *order)", "_ = order", 0},
 	{"orders are not read again when the log was", orders, "if o.step != scanning { // else a page is under way\n\t\to.scan()\n\t}\n\to.again = now.Add(rescanDelay)", "", 1140},
+
+	// Clients that come back.
+	{"a return begins behind what was sent last, and not behind what came", record, "default:\n\t\treturn position, RecoveryDone", "default:\n\t\treturn max(position, r.Last), RecoveryDone", 0},
+	{"fences are not compared", record, "case o.Fence != r.Fence:", "case false:", 0},
+	{"a session that was not given away keeps its fence", comeback, "if c.record.Orphan {\n\t\ts.session.fence", "if false {\n\t\ts.session.fence", 0},
+	{"a session that is taken while Redis has not its rooms keeps its fence", session, "r.Orphan = n.saves > 0", "r.Orphan = false", 0},
+	{"a join that Redis did not take is acknowledged without another fence", session, "if !saved {\n\t\t\ts.session.fence", "if false {\n\t\t\ts.session.fence", 0},
+	{"who comes back joins its rooms anew", comeback, "n.joins[i] = room.From", "_ = i", 0},
+	{"what comes during a return is not sent", comeback, "if c.held[i].Position > floor {", "if false {", 0},
+	{"what comes during a return is sent though it was replayed", comeback, "if c.held[i].Position > floor {", "if true {", 0},
+	{"a node that is behind sends again what was replayed", comeback, "s.raise(max(floor, s.floor()))", "_ = floor", 0},
+	{"a session is recovered over a gap", session, "return n.gaps != sh.gaps ||", "return", 0},
+	{"a return does not look for orders", history, "if h.ordered(a) {", "if false {", 0},
+	{"an event is replayed for each of its rooms", history, "entries = slices.CompactFunc(entries, func(a, b eventlog.Entry) bool { return a.Position == b.Position })", "", 0},
+	{"the last event that came is replayed", history, "return in && uint64(e.Position) > at", "return in && uint64(e.Position) >= at", 0},
+	{"the history knows an event by its first room only", tail, "for _, r := range i.more {", "for _, r := range i.more[:0] {", 0},
+	{"the history forgets that it dropped events", tail, "t.after = item.entry.Position", "_ = item.entry", 0},
+	{"a session that is put back stays removed from Redis", comeback, "from.keepEnded(false) // other nodes were told that it is gone", "", 0},
+	{"a session that departs while it is taken is lost", sessions, "found == RecoveryDone && form != nil {", "found == RecoveryDone && form == nil {", 0},
+	{"a count that comes late stays", core, "n.members.Heard(room, from, count) {", "n.members.Heard(room, from, count) && false {", 20080},
 }

@@ -15,6 +15,8 @@ package core
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -88,8 +90,8 @@ func New(c Config) *Node {
 	return n
 }
 
-// alone reports whether there are no other nodes as far as anybody knows.
-func (n *Node) alone() bool { return n.c.Alone && !n.lease.Reached() }
+// Alone reports whether there are no other nodes as far as anybody knows.
+func (n *Node) Alone() bool { return n.c.Alone && !n.lease.Reached() }
 
 // Occupied, Vacated and Counted tell of a room: see rooms.Cluster.
 func (n *Node) Occupied(room, by string) { n.directory.Occupied(room, by) }
@@ -107,13 +109,22 @@ func (n *Node) Counted(room string, count int, now time.Time) { n.members.Counte
 func (n *Node) Members(room string) int { return n.members.Members(room, n.lease.Gone) }
 
 // Elsewhere reports whether another node may hold a room.
-func (n *Node) Elsewhere(room string) bool { return !n.alone() && n.directory.Elsewhere(room) }
+func (n *Node) Elsewhere(room string) bool { return !n.Alone() && n.directory.Elsewhere(room) }
+
+// OfOthers reports whether one of the sessions that were read from a room is
+// another node's, and not known to be over.
+func (n *Node) OfOthers(sessions []string) bool {
+	return slices.ContainsFunc(sessions, func(text string) bool {
+		session, err := strconv.ParseInt(text, 10, 64)
+		return err == nil && wire.NodeOf(session) != n.c.Node && !n.lease.Dead(session)
+	})
+}
 
 // Publish queues what a client says to a room. While Redis is away, what is
 // volatile is dropped.
 func (n *Node) Publish(room string, m *codec.Message) {
 	switch {
-	case n.alone() || n.leaving:
+	case n.Alone() || n.leaving:
 	case m.Volatile && (n.lease.Away() || !n.connected):
 		n.stats.away++
 	default:
@@ -192,8 +203,8 @@ func (n *Node) Message(body []byte, list []Delivery, now time.Time) []Delivery {
 	}
 	for _, r := range records {
 		room, count := r.Of()
-		if n.directory.Holds(room) {
-			n.members.Heard(room, from, count)
+		if n.directory.Holds(room) && n.members.Heard(room, from, count) {
+			n.directory.Changed(room)
 		}
 		switch r := r.(type) {
 		case wire.Message:

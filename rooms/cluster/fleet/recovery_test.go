@@ -78,6 +78,7 @@ func (c *guest) has(count int) {
 }
 
 func (c *guest) take(e sioclient.Event) {
+	keepOffset(e, &c.offset)
 	if e.Name != "new_message" {
 		c.events = append(c.events, e.Name)
 		return
@@ -85,8 +86,12 @@ func (c *guest) take(e sioclient.Event) {
 	var body struct{ Message int }
 	_ = json.Unmarshal(e.Args[0], &body)
 	c.numbers = append(c.numbers, body.Message)
-	if len(e.Args) > 1 {
-		_ = json.Unmarshal(e.Args[1], &c.offset)
+}
+
+// keepOffset keeps the offset of an event, if it has one, as clients do.
+func keepOffset(e sioclient.Event, offset *string) {
+	if len(e.Args) > 0 {
+		_ = json.Unmarshal(e.Args[len(e.Args)-1], offset) // an error: no string
 	}
 }
 

@@ -98,21 +98,25 @@ func (c *count) untold() bool {
 	return change > 0 && c.own <= few || change > c.told/share
 }
 
-// Heard notes what another node has said of a room that this node holds.
-func (m *Members) Heard(room string, node uint32, members int) {
+// Heard notes what another node has said of a room that this node holds. It
+// reports whether the node is not known to hold the room. Then the holders are
+// to be read again: the count may have been late, and Holders drops it.
+func (m *Members) Heard(room string, node uint32, members int) (unknown bool) {
 	if members == 0 && m.rooms[room] == nil {
-		return
+		return false
 	}
 	c := m.count(room)
 	at := slices.IndexFunc(c.tallies, func(t tally) bool { return t.node == node })
 	switch {
 	case at < 0 && members > 0:
 		c.tallies = append(c.tallies, tally{node, members})
+		return !slices.Contains(c.others, node)
 	case at >= 0 && members > 0:
 		c.tallies[at].members = members
 	case at >= 0:
 		c.tallies = slices.Delete(c.tallies, at, at+1)
 	}
+	return false
 }
 
 // Holders notes which nodes hold a room beside this one. Others do not count any

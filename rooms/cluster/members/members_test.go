@@ -133,3 +133,22 @@ func TestRoomThatFillsAgainAsksForWhatWasMissed(t *testing.T) {
 		t.Errorf("due %v, want a", got)
 	}
 }
+
+func TestCountOfANodeThatIsNotKnownToHoldTheRoom(t *testing.T) {
+	m := New()
+	m.Counted("a", 1, dawn)
+	m.Holders("a", []uint32{8}, dawn)
+	for _, x := range []struct {
+		node    uint32
+		members int
+		unknown bool
+	}{{8, 3, false}, {9, 2, true}, {9, 4, false}, {10, 0, false}} {
+		if got := m.Heard("a", x.node, x.members); got != x.unknown {
+			t.Errorf("%d members on node %d: unknown %v", x.members, x.node, got)
+		}
+	}
+	m.Holders("a", []uint32{8}, dawn) // as the directory says when it is read again
+	if n := m.Members("a", nobody); n != 3 {
+		t.Errorf("%d members elsewhere, want 3", n)
+	}
+}

@@ -9,6 +9,8 @@
 package sessions
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,23 +20,23 @@ import (
 
 // Bounds.
 const (
-	maxWaiting   = 200_000          // records that wait to be written; others are not written
-	maxBytes     = 64 << 20         // of these
-	batchMost    = 256              // commands in a batch
-	maxTakes     = 20_000           // sessions that are being taken
-	answerWithin = time.Second      // the node that has a session must
-	takeWithin   = 3 * time.Second  // all of it
-	moved        = "-"              // a record that says: the session has gone elsewhere
-	maxMessage   = 4 << 20          // bytes of a message on a channel
-	movedFor     = 10 * time.Minute // how long that is remembered
+	maxWaiting   = 200_000         // records that wait to be written; others are not written
+	maxBytes     = 64 << 20        // of these
+	batchMost    = 256             // commands in a batch
+	maxTakes     = 20_000          // sessions that are being taken
+	answerWithin = time.Second     // the node that has a session must
+	takeWithin   = 3 * time.Second // all of it
+	saveWithin   = time.Second     // after that nobody waits any more for a record to be written
+	maxMessage   = 4 << 20         // bytes of a message on a channel
 )
 
 // A Result is what has become of a session that was asked for.
 type Result struct {
-	Ask    uint64 // the number Take returned
+	Ask    uint64 // the number that Take, Owns or Save returned
 	Record *rooms.Record
 	Why    rooms.RecoveryResult
 	Owned  bool // of Owns: nobody else has had it
+	Saved  bool // of Save: Redis has the record, or a newer one
 }
 
 // A Request is another node's for a session of this one.
@@ -67,10 +69,19 @@ type take struct {
 	command bool // the phase's command waits to be sent
 }
 
-// A write is a record that waits to be written.
+// A write is a record that waits to be written, or removed.
 type write struct {
 	value  string
+	remove bool
 	keepMS int64
+	number uint64 // of Save and Forget
+}
+
+// A wait is for a record to be written.
+type wait struct {
+	ask    uint64
+	number uint64 // of the write
+	until  time.Time
 }
 
 // A Core is this node's part. It is not safe for concurrent use.
@@ -82,8 +93,12 @@ type Core struct {
 	order   []string         // in which they are written
 	bytes   int
 	flying  map[string]write // in the batch under way
+	batch   []string         // the pids of that batch
 	writing uint64           // its id; 0: none
 	dropped int64
+	numbers uint64            // of writes
+	waits   map[string][]wait // by pid, in order
+	waiting int               // number of waits
 
 	takes  map[uint64]*take
 	lookup []uint64 // whose command waits, in order
@@ -105,7 +120,7 @@ type flight struct {
 func New(names wire.Names, node string) *Core {
 	return &Core{
 		names: names, node: node, pending: make(map[string]write), takes: make(map[uint64]*take),
-		flight: make(map[uint64][]flight),
+		flight: make(map[uint64][]flight), waits: make(map[string][]wait),
 	}
 }
 
@@ -114,23 +129,53 @@ func (c *Core) Node() string { return c.node }
 
 // Save has a record written.
 func (c *Core) Save(pid string, record []byte, keep time.Duration) {
-	c.put(pid, write{string(record), keep.Milliseconds()})
+	c.put(pid, write{value: string(record), keepMS: keep.Milliseconds()})
 }
 
-// Forget has a session be known as gone.
-func (c *Core) Forget(pid string) { c.put(pid, write{moved, movedFor.Milliseconds()}) }
+// SaveAndTell has a record written, and returns the number of the result.
+func (c *Core) SaveAndTell(pid string, record []byte, keep time.Duration, now time.Time) uint64 {
+	c.next++
+	number, ok := c.put(pid, write{value: string(record), keepMS: keep.Milliseconds()})
+	if !ok || c.waiting >= maxWaiting {
+		c.results = append(c.results, Result{Ask: c.next})
+		return c.next
+	}
+	c.waits[pid] = append(c.waits[pid], wait{c.next, number, now.Add(saveWithin)})
+	c.waiting++
+	return c.next
+}
 
-func (c *Core) put(pid string, w write) {
+// Forget has a record removed.
+func (c *Core) Forget(pid string) { c.put(pid, write{remove: true}) }
+
+func (c *Core) put(pid string, w write) (number uint64, ok bool) {
 	old, waits := c.pending[pid]
 	if !waits && (len(c.pending) >= maxWaiting || c.bytes+len(w.value) > maxBytes) {
 		c.dropped++
-		return
+		return 0, false
 	}
 	if !waits {
 		c.order = append(c.order, pid)
 	}
+	c.numbers++
+	w.number = c.numbers
 	c.bytes += len(w.value) - len(old.value)
 	c.pending[pid] = w
+	return w.number, true
+}
+
+// saved ends the waits for a record up to a write, or those whose time is up.
+func (c *Core) saved(pid string, number uint64, now time.Time) {
+	list := c.waits[pid]
+	n := 0
+	for n < len(list) && (list[n].number <= number || !now.Before(list[n].until)) {
+		c.results = append(c.results, Result{Ask: list[n].ask, Saved: list[n].number <= number})
+		n++
+	}
+	c.waiting -= n
+	if c.waits[pid] = list[n:]; n == len(list) {
+		delete(c.waits, pid)
+	}
 }
 
 // Take begins to take the session of a pid, and returns the number of the
@@ -238,6 +283,10 @@ func (c *Core) answered(m message) {
 
 // Tick ends what takes too long.
 func (c *Core) Tick(now time.Time) {
+	first := len(c.results)
+	for pid := range c.waits {
+		c.saved(pid, 0, now)
+	}
 	for _, t := range c.takes {
 		if now.Before(t.until) {
 			continue
@@ -252,10 +301,16 @@ func (c *Core) Tick(now time.Time) {
 			c.fail(t, rooms.RecoveryFailed)
 		}
 	}
+	slices.SortFunc(c.results[first:], func(a, b Result) int { return cmp.Compare(a.Ask, b.Ask) }) // the same order in each run
 }
 
-// Next is when Tick is due, as long as sessions are being taken.
+// Next is when Tick is due, as long as something is awaited.
 func (c *Core) Next(now time.Time) (at time.Time) {
+	for _, list := range c.waits {
+		if at.IsZero() || list[0].until.Before(at) {
+			at = list[0].until
+		}
+	}
 	for _, t := range c.takes {
 		if at.IsZero() || t.until.Before(at) {
 			at = t.until
@@ -343,14 +398,19 @@ func (c *Core) writes(b *wire.Batch) {
 	for _, pid := range c.order[:n] {
 		w := c.pending[pid]
 		delete(c.pending, pid)
-		if w.value == "" {
+		if w.value == "" && !w.remove {
 			continue // it was given away
 		}
 		c.bytes -= len(w.value)
 		c.flying[pid] = w
+		c.batch = append(c.batch, pid)
+		key := []string{c.names.SessionRecord(pid)}
+		if w.remove {
+			b.Commands = append(b.Commands, wire.Command{Name: "DEL", Keys: key})
+			continue
+		}
 		b.Commands = append(b.Commands, wire.Command{
-			Name: "SET", Keys: []string{c.names.SessionRecord(pid)},
-			Args: []string{w.value, "PX", strconv.FormatInt(max(w.keepMS, 1), 10)},
+			Name: "SET", Keys: key, Args: []string{w.value, "PX", strconv.FormatInt(max(w.keepMS, 1), 10)},
 		})
 	}
 	if c.order = c.order[n:]; len(c.order) == 0 {
@@ -364,7 +424,7 @@ func (c *Core) writes(b *wire.Batch) {
 // Reply takes the answers to a batch.
 func (c *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	if id == c.writing {
-		c.written(replies)
+		c.written(replies, now)
 		return
 	}
 	flights := c.flight[id]
@@ -379,17 +439,23 @@ func (c *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 }
 
 // written has those that failed be written again, unless they have changed.
-func (c *Core) written(replies []wire.Reply) {
-	flying := c.flying
-	c.writing, c.flying = 0, nil
+func (c *Core) written(replies []wire.Reply, now time.Time) {
+	flying, batch := c.flying, c.batch
+	c.writing, c.flying, c.batch = 0, nil, nil
 	for _, a := range c.answers {
 		c.say(a.node, a.message)
 	}
 	c.answers = nil
-	if wire.FirstError(replies) == nil {
-		return
-	}
-	for pid, w := range flying {
+	failed := wire.FirstError(replies) != nil
+	for _, pid := range batch {
+		w, ok := flying[pid]
+		if !ok {
+			continue // it was given away
+		}
+		if !failed {
+			c.saved(pid, w.number, now)
+			continue
+		}
 		if _, newer := c.pending[pid]; !newer {
 			c.put(pid, w)
 		}
@@ -408,11 +474,11 @@ func (c *Core) state(pid string) (w write, ok bool) {
 func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
 	if t.phase == checking {
 		owned := r.Err != nil || r.Nil
-		if !owned && r.Text != moved {
+		if !owned {
 			record, err := rooms.ParseRecord([]byte(r.Text))
 			owned = err == nil && record.Node == c.node
 		}
-		if w, ok := c.state(t.pid); ok && w.value != moved {
+		if w, ok := c.state(t.pid); ok && !w.remove {
 			owned = true
 		}
 		c.finish(t, Result{Owned: owned})
@@ -427,7 +493,7 @@ func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
 	case t.phase == asking:
 		t.phase = awaiting
 		t.until = now.Add(answerWithin)
-	case r.Nil || r.Text == moved:
+	case r.Nil:
 		c.fail(t, rooms.RecoveryUnknown)
 	default:
 		c.found(t, r.Text)
@@ -444,6 +510,7 @@ func (c *Core) found(t *take, text string) {
 	case record.User != t.user:
 		c.fail(t, rooms.RecoveryOtherUser)
 	case t.phase == removing:
+		record.Orphan = true
 		c.finish(t, Result{Record: record})
 	case record.Node == c.node: // and this node does not know it any more
 		c.fail(t, rooms.RecoveryUnknown)

@@ -51,7 +51,7 @@ func (n Names) Orders() string { return n.base + "orders" }
 // Channel is what a node subscribes to.
 func (n Names) Channel(node uint32) string { return n.base + "to:" + Decimal(int64(node)) }
 
-// SessionRecord is the record of a client's session, or SessionMoved.
+// SessionRecord is the record of a client's session.
 func (n Names) SessionRecord(pid string) string { return n.base + "session:" + pid }
 
 // SessionChannel is where a node is asked for sessions that it has. It has

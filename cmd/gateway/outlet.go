@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
+)
+
+// flushTimeout is what is kept of the end for events to services that wait.
+const flushTimeout = time.Second
+
+// A clientBus brings declared events of clients to services: the port rooms.Bus.
+// Safe for concurrent use.
+type clientBus struct {
+	outlet *rabbitmq.Outlet
+	prefix string // of this process's message ids
+	count  atomic.Uint64
+}
+
+// newBus returns nil without RabbitMQ.
+func (g *Gateway) newBus() *clientBus {
+	cfg := g.cfg()
+	if !cfg.RabbitMQ.Use {
+		return nil
+	}
+	return &clientBus{
+		outlet: rabbitmq.NewOutlet(rabbitmq.OutletConfig{
+			Addresses: cfg.RabbitMQAddresses(), Exchange: cfg.RabbitMQ.Exchanges[0], Purpose: "events of clients", Required: true, Logger: g.log,
+		}),
+		prefix: rand.Text()[:12] + ".",
+	}
+}
+
+// Publish implements rooms.Bus.
+func (b *clientBus) Publish(e rooms.Outgoing, done func(error)) bool {
+	return b.outlet.Publish(rabbitmq.Message{
+		Key: e.Key, ID: b.prefix + strconv.FormatUint(b.count.Add(1), 36), Type: e.Event, Body: e.Body, Published: time.Now(),
+	}, done)
+}
+
+// busPort returns the way to services as the rooms know it: nil when there is none.
+func (g *Gateway) busPort() rooms.Bus {
+	if g.bus == nil {
+		return nil
+	}
+	return g.bus
+}
+
+// publishOutgoing publishes what is for services. The function that it returns
+// waits until RabbitMQ has everything, for a second at most, and ends that.
+func (g *Gateway) publishOutgoing() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	outlets := g.outlets()
+	for _, o := range outlets {
+		running.Go(func() { o.Run(ctx) })
+	}
+	return func() {
+		flush, enough := context.WithTimeout(context.Background(), flushTimeout)
+		defer enough()
+		for _, o := range outlets {
+			if err := o.Flush(flush); err != nil {
+				g.log.Warn("events for services are lost", "error", err)
+			}
+		}
+		cancel()
+		running.Wait()
+	}
+}
+
+// outlets returns what this process publishes to RabbitMQ with, by what it is
+// for.
+func (g *Gateway) outlets() map[string]*rabbitmq.Outlet {
+	outlets := make(map[string]*rabbitmq.Outlet)
+	if g.bus != nil {
+		outlets["client_events"] = g.bus.outlet
+	}
+	return outlets
+}
+
+// An outletCollector turns the figures of what is published to services into
+// Prometheus metrics. Safe for concurrent use.
+type outletCollector struct{ g *Gateway }
+
+var (
+	outgoingWaiting = prometheus.NewDesc("gateway_outgoing_events_waiting",
+		"Events for services that RabbitMQ has not confirmed yet.", []string{"kind"}, nil)
+	outgoingEvents = prometheus.NewDesc("gateway_outgoing_events_total",
+		"Events for services, by what became of them: confirmed by RabbitMQ; full: refused, too many waited; no_queue: no queue took them; expired: not published, the client had its answer.",
+		[]string{"kind", "result"}, nil)
+)
+
+// Describe sends all descriptions.
+func (c outletCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- outgoingWaiting
+	out <- outgoingEvents
+}
+
+// Collect sends all values.
+func (c outletCollector) Collect(out chan<- prometheus.Metric) {
+	for kind, o := range c.g.outlets() {
+		s := o.Stats()
+		out <- prometheus.MustNewConstMetric(outgoingWaiting, prometheus.GaugeValue, float64(s.Waiting), kind)
+		for result, n := range map[string]int64{"confirmed": s.Confirmed, "full": s.Full, "no_queue": s.NoQueue, "expired": s.Expired} {
+			out <- prometheus.MustNewConstMetric(outgoingEvents, prometheus.CounterValue, float64(n), kind, result)
+		}
+	}
+}

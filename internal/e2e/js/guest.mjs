@@ -1,0 +1,152 @@
+// A client that can lose its connection in several ways and comes back: the
+// unmodified one, behind a line that can be cut.
+import assert from "node:assert/strict";
+import { connect, createServer } from "node:net";
+import { io } from "socket.io-client";
+import { timeout, token, transport, upgraded, url, within } from "./world.mjs";
+
+const target = new URL(url);
+
+// A Line is a connection to the gateway that can be cut.
+export class Line {
+  static async open(t) {
+    const line = new Line();
+    line.pairs = new Set();
+    line.up = true;
+    line.budget = Infinity; // bytes that get through to the client before the line is cut
+    line.server = createServer((near) => {
+      if (!line.up) return near.destroy();
+      const far = connect(target.port, target.hostname);
+      const pair = { near, far };
+      line.pairs.add(pair);
+      for (const socket of [near, far]) {
+        socket.on("error", () => {});
+        socket.on("close", () => {
+          line.pairs.delete(pair);
+          if (line.silent) return;
+          near.destroy();
+          far.destroy();
+        });
+      }
+      near.on("data", (data) => !pair.dead && far.write(data));
+      far.on("data", (data) => {
+        if (pair.dead) return;
+        near.write(data.subarray(0, line.budget));
+        if ((line.budget -= data.length) <= 0) {
+          line.up = false;
+          near.end(); // behind what is written
+          far.destroy();
+        }
+      });
+    });
+    await new Promise((done) => line.server.listen(0, "127.0.0.1", done));
+    line.url = `http://127.0.0.1:${line.server.address().port}`;
+    t.after(() => {
+      line.cut();
+      line.server.close();
+    });
+    return line;
+  }
+
+  // cut resets everything; nothing gets through until mend.
+  cut() {
+    this.up = false;
+    for (const { near, far } of this.pairs) {
+      near.resetAndDestroy();
+      far.resetAndDestroy();
+    }
+  }
+
+  // vanish ends the client's side; the gateway hears nothing of it.
+  vanish() {
+    this.up = false;
+    this.silent = true;
+    for (const pair of this.pairs) {
+      pair.dead = true;
+      pair.near.destroy();
+    }
+  }
+
+  mend(budget = Infinity) {
+    this.budget = budget;
+    this.up = true;
+    this.silent = false;
+  }
+}
+
+// A Guest is a client with recovery and what it has received.
+export class Guest {
+  static async arrive(t, user, options = {}) {
+    const guest = new Guest();
+    guest.line = await Line.open(t);
+    guest.events = [];
+    const transports = transport === "default" ? {} : { transports: [transport] };
+    guest.socket = io(guest.line.url, {
+      forceNew: true, reconnectionDelay: 20, reconnectionDelayMax: 100, ...transports,
+      auth: { token: token({ id: user, rooms: ["conversation:*"] }), recovery: true }, ...options,
+    });
+    guest.socket.onAny((event, ...args) => guest.events.push({ event, args }));
+    guest.connects = 0;
+    guest.socket.on("connect", () => (guest.connects += 1));
+    t.after(() => guest.socket.disconnect());
+    await guest.connected(1);
+    await upgraded(guest.socket);
+    return guest;
+  }
+
+  async connected(times) {
+    await until(() => this.connects >= times && this.socket.connected, `connection ${times}`);
+    await upgraded(this.socket); // a client that loses its connection in between notices late
+  }
+
+  // cut resets the connection, and vanish ends it without the gateway's
+  // knowledge; nothing gets through until the line is mended.
+  async cut() {
+    this.line.cut();
+    await until(() => !this.socket.connected, "the client to notice");
+  }
+
+  async vanish() {
+    this.line.vanish();
+    await until(() => !this.socket.connected, "the client to notice");
+  }
+
+  join(place) {
+    return within(this.socket.emitWithAck("join_room", place.data), "the ack of join_room");
+  }
+
+  // numbers are those of the messages that came, in order.
+  get numbers() {
+    return this.events.filter(({ event }) => event === "new_message").map(({ args }) => Number(args[0].message));
+  }
+
+  async has(count) {
+    await until(() => this.numbers.length >= count, `${count} messages, got ${this.numbers}`);
+  }
+
+  count(event) {
+    return this.events.filter((e) => e.event === event).length;
+  }
+}
+
+export async function until(holds, what) {
+  if (holds()) return;
+  const end = timeout(what);
+  while (!holds()) await Promise.race([end, new Promise((resolve) => setTimeout(resolve, 5))]);
+}
+
+export async function publish(place, ...numbers) {
+  for (const n of numbers) {
+    await post("message.sent", { conversationId: place.data.roomId, senderId: "s", recipientId: "r", message: String(n) });
+  }
+}
+
+export async function post(key, body) {
+  const response = await fetch(`${url}/events/${key}`, {
+    method: "POST", headers: { authorization: "Bearer publisher" }, body: JSON.stringify(body),
+  });
+  assert.equal(response.status, 202);
+}
+
+let users = 0;
+export const someone = () => `guest-${process.pid}-${(users += 1)}`;

@@ -1,0 +1,111 @@
+package simulation
+
+import (
+	"github.com/hometrip/gateway/internal/simulation/redismodel"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+func failed(b wire.Batch, err error) []wire.Reply {
+	list := make([]wire.Reply, len(b.Commands))
+	for i := range list {
+		list[i].Err = err
+	}
+	return list
+}
+
+func words(c wire.Command) []string {
+	list := make([]string, 0, 1+len(c.Keys)+len(c.Args))
+	return append(append(append(list, c.Name), c.Keys...), c.Args...)
+}
+
+func (d *clusterDriver) plain(b wire.Batch, answer func([]wire.Reply)) {
+	commands := make([][]string, len(b.Commands))
+	for i, c := range b.Commands {
+		commands[i] = words(c)
+	}
+	d.directory.send(commands, len(commands), func(replies []redismodel.Reply, err error) {
+		if err != nil {
+			answer(failed(b, err))
+			return
+		}
+		list := make([]wire.Reply, len(replies))
+		for i, r := range replies {
+			list[i] = replyOf(b.Commands[i].Name, r)
+		}
+		answer(list)
+	})
+}
+
+// read reads sets the way rueidis does with client-side caching: what is in
+// its memory is not asked for, the others with CLIENT CACHING YES.
+func (d *clusterDriver) read(b wire.Batch, answer func([]wire.Reply)) {
+	const each = 5 // commands for one key
+	list := make([]wire.Reply, len(b.Commands))
+	var commands [][]string
+	var missing []int
+	cache := d.cache
+	entries := make([]*cached, len(b.Commands))
+	for i, c := range b.Commands {
+		key := c.Keys[0]
+		if e := cache[key]; e != nil && e.have {
+			list[i].List = e.list
+			continue
+		}
+		entries[i] = &cached{}
+		cache[key] = entries[i]
+		missing = append(missing, i)
+		commands = append(commands, []string{"CLIENT", "CACHING", "YES"}, []string{"MULTI"},
+			[]string{"PTTL", key}, []string{"SMEMBERS", key}, []string{"EXEC"})
+	}
+	if len(missing) == 0 {
+		d.m.after(0, func() { answer(list) })
+		return
+	}
+	d.directory.send(commands, len(commands), func(replies []redismodel.Reply, err error) {
+		for n, i := range missing {
+			if err != nil {
+				list[i].Err = err
+				continue
+			}
+			r := replies[n*each+4]
+			if r.Kind != redismodel.Array {
+				list[i].Err = r.Err()
+				if cache[b.Commands[i].Keys[0]] == entries[i] {
+					delete(cache, b.Commands[i].Keys[0])
+				}
+				continue
+			}
+			list[i] = replyOf("SMEMBERS", r.Elems[1])
+			if e := entries[i]; cache[b.Commands[i].Keys[0]] == e && list[i].Err == nil {
+				e.list, e.have = list[i].List, true
+			}
+		}
+		answer(list)
+	})
+}
+
+// replyOf is what the driver makes of a reply.
+func replyOf(command string, r redismodel.Reply) wire.Reply {
+	switch r.Kind {
+	case redismodel.Fault:
+		return wire.Reply{Err: r.Err()}
+	case redismodel.Null:
+		return wire.Reply{Nil: true}
+	case redismodel.Int:
+		return wire.Reply{Int: r.Int}
+	case redismodel.Simple, redismodel.Bulk, redismodel.Double:
+		return wire.Reply{Text: r.Text}
+	}
+	if command == "SCAN" || command == "ZSCAN" {
+		return wire.Reply{List: r.Elems[1].Strings(), Next: r.Elems[0].Text}
+	}
+	var list []string
+	for _, e := range r.Elems { // scores stand behind their members
+		if e.Kind == redismodel.Array {
+			list = append(list, e.Strings()...)
+		} else {
+			list = append(list, e.Text)
+		}
+	}
+	return wire.Reply{List: list}
+}

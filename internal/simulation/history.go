@@ -1,0 +1,171 @@
+package simulation
+
+import (
+	"time"
+
+	"github.com/hometrip/gateway/internal/simulation/rabbitmodel"
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+const (
+	lookDelay  = 500 * time.Microsecond // until a question is answered from memory
+	fillTime   = 10 * time.Second       // reading older entries may take
+	fillWindow = 500                    // entries on their way
+)
+
+// A historyDriver does what the goroutines of upstream.Consumer do for clients
+// that come back: the port rooms.History. Owned by its machine.
+type historyDriver struct {
+	d       *readerDriver
+	asks    []question // that wait until the reader is between two entries
+	fills   []*filling // that wait for their turn
+	current *filling   // nil: nothing is read
+}
+
+type question struct {
+	q    rooms.Question
+	done func(rooms.Missed)
+}
+
+// Missed implements rooms.History.
+func (h *historyDriver) Missed(q rooms.Question, done func(rooms.Missed)) {
+	h.asks = append(h.asks, question{q, done})
+	h.d.m.after(h.d.m.r.between(0, turnDelay), h.stamp)
+}
+
+// Wanted implements rooms.History.
+func (h *historyDriver) Wanted() { h.d.intake.Wanted() }
+
+// stamp has the questions go up to the entry that was taken last.
+func (h *historyDriver) stamp() {
+	if h.d.busy || len(h.d.todo) > 0 {
+		return // run calls it
+	}
+	asks := h.asks
+	h.asks = nil
+	for _, a := range asks {
+		asked := h.d.intake.Ask(a.q)
+		h.d.m.after(h.d.m.r.between(0, lookDelay), func() { h.answer(asked, a.done) })
+	}
+}
+
+func (h *historyDriver) answer(a *upstream.Asked, done func(rooms.Missed)) {
+	m := a.Answer()
+	if m.Result != rooms.RecoveryLogShort {
+		done(m)
+		return
+	}
+	h.fills = append(h.fills, &filling{h: h, asked: a, done: done})
+	h.fill()
+}
+
+// fill has older entries read, for one question after the other.
+func (h *historyDriver) fill() {
+	for h.current == nil && len(h.fills) > 0 {
+		h.current = h.fills[0]
+		h.fills = h.fills[1:]
+		h.current.begin()
+	}
+}
+
+// end is the death of the node.
+func (h *historyDriver) end() {
+	if f := h.current; f != nil && f.link != nil {
+		f.link.hangUp()
+	}
+}
+
+// A filling is the reading of older entries.
+type filling struct {
+	h        *historyDriver
+	asked    *upstream.Asked
+	done     func(rooms.Missed)
+	older    *upstream.Older
+	link     *brokerLink
+	identity string
+	tries    int
+	over     bool
+}
+
+func (f *filling) begin() {
+	m := f.h.d.m
+	older, why := f.asked.Older()
+	switch {
+	case older == nil && why == rooms.RecoveryDone:
+		f.end(f.asked.Answer())
+		return
+	case older == nil:
+		f.end(rooms.Missed{Result: why})
+		return
+	case m.r.broker.down || m.off > m.r.now:
+		m.after(m.r.between(netLeast, dialMost), func() { f.fail(rooms.RecoveryFailed) })
+		return
+	}
+	m.r.count("history read from the log")
+	f.older = older
+	tries := f.tries
+	fail := func() {
+		if f.tries == tries {
+			f.fail(rooms.RecoveryFailed)
+		}
+	}
+	f.link = m.r.broker.dial(m, f.take, fail)
+	m.after(fillTime, fail)
+	f.link.do(func(ch *rabbitmodel.Channel) {
+		f.identity = m.r.broker.stream(ch)
+		ch.Qos(fillWindow)
+		ch.Consume(streamName, "history", false, rabbitmodel.Begin{Offset: int64(older.Start().Position) - 1})
+	})
+}
+
+// take takes what the broker sends.
+func (f *filling) take(e rabbitmodel.Event) {
+	switch {
+	case f.over:
+	case f.identity != f.older.Log():
+		f.fail(rooms.RecoveryOtherLog)
+	case e.Kind == rabbitmodel.Delivery:
+		entry := entryOf(e.Message, eventlog.Position(e.Offset+1))
+		switch {
+		case !f.older.Take(&entry):
+			f.fail(rooms.RecoveryLogShort)
+		case f.older.Done():
+			f.read()
+		default:
+			f.link.do(func(ch *rabbitmodel.Channel) { ch.Ack(e.Tag, false) })
+		}
+	}
+}
+
+// read tells that all has come.
+func (f *filling) read() {
+	why, again := f.older.End()
+	switch {
+	case why == rooms.RecoveryDone:
+		f.end(f.asked.Answer())
+	case again && f.tries+1 < upstream.OlderTries:
+		f.link.hangUp()
+		f.tries++
+		f.begin()
+	default:
+		f.fail(why)
+	}
+}
+
+func (f *filling) fail(why rooms.RecoveryResult) { f.end(rooms.Missed{Result: why}) }
+
+// end answers the question, and has the next one be answered.
+func (f *filling) end(m rooms.Missed) {
+	if f.over {
+		return
+	}
+	f.over = true
+	if f.link != nil {
+		f.link.hangUp()
+	}
+	f.h.current = nil
+	f.done(m)
+	f.h.fill()
+}

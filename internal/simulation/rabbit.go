@@ -1,0 +1,217 @@
+package simulation
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hometrip/gateway/internal/simulation/rabbitmodel"
+)
+
+const (
+	exchange   = "events"
+	streamName = "events.log"
+	markHeader = "mark"
+
+	chunkMost     = 5 * time.Millisecond // until what was published is written
+	heartbeatTime = 10 * time.Second     // until a connection that is silent counts as lost
+	identityFirst = 1 << 20              // identities are sizes of streams, as in upstream/rabbitmq
+)
+
+// A brokerServer is RabbitMQ and the connections to it. Owned by its run.
+type brokerServer struct {
+	r       *run
+	broker  *rabbitmodel.Broker
+	links   []*brokerLink
+	down    bool
+	hangs   time.Duration
+	writes  bool // a chunk is about to be written
+	chunk   time.Duration
+	era     int           // counts the streams
+	rewound int           // streams that were deleted
+	anewAt  time.Duration // when the last of these was
+	seen    int64         // positions of the stream that the judge knows
+	spare   int           // identities that were given away
+}
+
+func newBrokerServer(r *run, b *rabbitmodel.Broker, draw *rand.Rand) *brokerServer {
+	b.ChunkHead = draw.IntN(4) == 0
+	s := &brokerServer{r: r, broker: b, spare: identityFirst}
+	s.chunk = []time.Duration{time.Microsecond, chunkMost, 4 * chunkMost}[draw.IntN(3)]
+	ch := b.Connect().Channel()
+	ch.ExchangeDeclare(exchange, "topic")
+	return s
+}
+
+// A brokerLink is a connection with one channel.
+type brokerLink struct {
+	s        *brokerServer
+	m        *machine // nil: a service's
+	line     *line
+	up, back channel
+	conn     *rabbitmodel.Conn
+	ch       *rabbitmodel.Channel
+	take     func(rabbitmodel.Event)
+	ended    func()
+}
+
+var noDelay time.Duration
+
+func (s *brokerServer) dial(m *machine, take func(rabbitmodel.Event), ended func()) *brokerLink {
+	slow := &noDelay
+	if m != nil {
+		slow = &m.slow
+	}
+	l := &brokerLink{s: s, m: m, line: newLine(netLeast, netMost, slow), take: take, ended: ended}
+	l.up, l.back = channel{s: &s.r.schedule, line: l.line}, channel{s: &s.r.schedule, line: l.line}
+	l.conn = s.broker.Connect()
+	l.ch = l.conn.Channel()
+	s.links = append(s.links, l)
+	return l
+}
+
+// do has a method executed by the broker.
+func (l *brokerLink) do(f func(ch *rabbitmodel.Channel)) {
+	l.up.send(func() { l.execute(f) })
+}
+
+func (l *brokerLink) execute(f func(ch *rabbitmodel.Channel)) {
+	s := l.s
+	if s.hangs > s.r.now {
+		s.r.at(s.hangs, func() {
+			if l.line.open && !l.line.silent {
+				l.execute(f)
+			}
+		})
+		return
+	}
+	s.broker.Advance(s.r.now)
+	f(l.ch)
+	s.flush()
+	s.write()
+}
+
+// write has what was published written as a chunk soon.
+func (s *brokerServer) write() {
+	q := s.broker.Queue(streamName)
+	if s.writes || q == nil || q.Pending() == 0 {
+		return
+	}
+	s.writes = true
+	s.r.after(max(s.r.between(0, s.chunk), s.hangs-s.r.now), func() {
+		s.writes = false
+		if s.down {
+			return
+		}
+		if q := s.broker.Queue(streamName); q != nil {
+			s.broker.Advance(s.r.now)
+			q.Flush()
+			s.written(q)
+			s.flush()
+		}
+	})
+}
+
+// written tells the judge of what is in the stream now.
+func (s *brokerServer) written(q *rabbitmodel.Queue) {
+	for ; s.seen < q.NextOffset(); s.seen++ {
+		s.r.judge.written(q.At(s.seen), s.seen+1)
+	}
+}
+
+// flush sends everybody what the broker has sent.
+func (s *brokerServer) flush() {
+	for _, l := range slices.Clone(s.links) {
+		if len(l.conn.Out) == 0 {
+			continue
+		}
+		out := l.conn.Out
+		l.conn.Out = nil
+		l.back.send(func() {
+			if l.m != nil {
+				l.m.execute(func() { l.receive(out) })
+			} else {
+				l.receive(out)
+			}
+		})
+	}
+}
+
+func (l *brokerLink) receive(out []rabbitmodel.Event) {
+	for _, e := range out {
+		if !l.line.open {
+			return
+		}
+		if e.Kind == rabbitmodel.ConnectionClosed || e.Kind == rabbitmodel.ChannelClosed || e.Kind == rabbitmodel.Cancelled {
+			l.end()
+			return
+		}
+		l.take(e)
+	}
+}
+
+// lose ends the connection: the broker knows at once, the node in a while.
+func (l *brokerLink) lose(told bool) {
+	if !l.line.open || l.line.silent {
+		return
+	}
+	l.line.silent = true
+	l.s.forget(l)
+	d := l.s.r.between(0, noticeMost)
+	if !told {
+		d = heartbeatTime
+	}
+	if l.m != nil {
+		l.m.after(d, l.end)
+	} else {
+		l.s.r.after(d, l.end)
+	}
+}
+
+func (l *brokerLink) end() {
+	if !l.line.open {
+		return
+	}
+	l.hangUp()
+	l.ended()
+}
+
+// hangUp closes the connection from the node's side.
+func (l *brokerLink) hangUp() {
+	l.line.open = false
+	l.s.forget(l)
+}
+
+func (s *brokerServer) forget(l *brokerLink) {
+	if i := slices.Index(s.links, l); i >= 0 {
+		s.links = slices.Delete(s.links, i, i+1)
+		l.conn.Close()
+	}
+}
+
+func (s *brokerServer) loseAll(m *machine, told bool) {
+	for _, l := range slices.Clone(s.links) {
+		if m == nil || l.m == m {
+			l.lose(told)
+		}
+	}
+}
+
+// stream returns the stream, declared as upstream/rabbitmq does: with the size
+// that it has, or a new one, which is its identity.
+func (s *brokerServer) stream(ch *rabbitmodel.Channel) (identity string) {
+	q := s.broker.Queue(streamName)
+	args := rabbitmodel.Args{Type: rabbitmodel.Stream, SegmentBytes: s.r.limits.segment}
+	if q != nil {
+		args = q.Args
+	} else {
+		s.spare++
+		args.MaxBytes = s.spare
+		s.era++
+		s.seen = 0
+	}
+	ch.QueueDeclare(streamName, args)
+	ch.Bind(streamName, "#", exchange)
+	return strconv.Itoa(args.MaxBytes)
+}

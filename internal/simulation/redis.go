@@ -1,0 +1,226 @@
+package simulation
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hometrip/gateway/internal/simulation/redismodel"
+)
+
+// Delays of the network between nodes and servers.
+const (
+	netLeast   = 100 * time.Microsecond
+	netMost    = 2 * time.Millisecond
+	dialMost   = 5 * time.Millisecond
+	noticeMost = 300 * time.Millisecond // until an end that was not told is noticed on writing
+)
+
+var errLost = errors.New("the connection was lost")
+
+// A redisServer is Redis, the connections to it, and what ails it. Owned by its
+// run.
+type redisServer struct {
+	r      *run
+	server *redismodel.Server
+	links  []*redisLink
+	down   bool          // takes no connections
+	hangs  time.Duration // executes nothing until then
+
+	spares [][]redismodel.Reply // lists to be used again
+
+	lostData int           // times that what it kept may be gone
+	lostAt   time.Duration // the last of these
+}
+
+// loses notes that what it kept may be gone.
+func (s *redisServer) loses() {
+	s.lostData++
+	s.lostAt = s.r.now
+}
+
+// A redisLink is a connection of a node to Redis.
+type redisLink struct {
+	s        *redisServer
+	m        *machine
+	line     *line
+	up, back channel
+	conn     *redismodel.Conn
+	expected []*redisBatch // whose replies are to come, the oldest first
+	push     func(redismodel.Reply)
+	ended    func() // the node notices that the connection is gone
+}
+
+// A redisBatch is commands of which the replies are given back together.
+type redisBatch struct {
+	want    int
+	replies []redismodel.Reply
+	done    func(replies []redismodel.Reply, err error)
+}
+
+// reachable reports whether a node can connect.
+func (s *redisServer) reachable(m *machine) bool { return !s.down && m.cut <= s.r.now }
+
+// dial opens a connection.
+func (s *redisServer) dial(m *machine) *redisLink {
+	l := &redisLink{s: s, m: m, line: newLine(netLeast, netMost, &m.slow)}
+	l.up = channel{s: &s.r.schedule, line: l.line}
+	l.back = channel{s: &s.r.schedule, line: l.line}
+	l.conn = s.server.Connect()
+	s.links = append(s.links, l)
+	return l
+}
+
+// send has a batch executed; done is called once.
+func (l *redisLink) send(commands [][]string, want int, done func([]redismodel.Reply, error)) {
+	b := &redisBatch{want: want, done: done}
+	l.expected = append(l.expected, b)
+	if !l.line.open || l.line.silent {
+		return // answered when the end is noticed
+	}
+	apart := l.s.r.rng.IntN(8) == 0
+	if !apart {
+		l.up.send(func() { l.execute(commands...) })
+		return
+	}
+	for _, c := range commands { // others' come between
+		l.up.send(func() { l.execute(c) })
+	}
+}
+
+// execute is the server's side.
+func (l *redisLink) execute(commands ...[]string) {
+	if now := l.s.r.now; l.s.hangs > now {
+		l.s.r.at(l.s.hangs, func() {
+			if l.line.open && !l.line.silent {
+				l.execute(commands...)
+			}
+		})
+		return
+	}
+	if l.conn.Closed {
+		return
+	}
+	l.s.advance()
+	for _, args := range commands {
+		l.conn.Do(args...)
+	}
+	l.s.flush()
+}
+
+// advance tells the model the time.
+func (s *redisServer) advance() {
+	s.server.Advance(time.Duration(epoch.UnixNano()) + s.r.now)
+}
+
+// flush sends everybody what the server has written.
+func (s *redisServer) flush() {
+	for _, l := range s.links {
+		if len(l.conn.Out) == 0 {
+			continue
+		}
+		out := l.conn.Out
+		l.conn.Out = s.spare()
+		l.back.send(func() { l.m.execute(func() { l.take(out) }) })
+	}
+}
+
+// take is the node's side: replies in order, and pushes between them.
+func (l *redisLink) take(list []redismodel.Reply) {
+	for _, r := range list {
+		if !l.line.open {
+			return
+		}
+		if r.Kind == redismodel.Push {
+			l.push(r)
+			continue
+		}
+		b := l.expected[0]
+		if b.replies == nil {
+			b.replies = make([]redismodel.Reply, 0, b.want)
+		}
+		if b.replies = append(b.replies, r); len(b.replies) == b.want {
+			l.expected = l.expected[1:]
+			b.done(b.replies, nil)
+		}
+	}
+	clear(list)
+	l.s.spares = append(l.s.spares, list[:0])
+}
+
+// spare returns a list that was used before.
+func (s *redisServer) spare() (list []redismodel.Reply) {
+	if n := len(s.spares); n > 0 {
+		list, s.spares = s.spares[n-1], s.spares[:n-1]
+	}
+	return list
+}
+
+// lose ends the connection. The server knows at once, the node in a while:
+// with told as soon as the news travel, otherwise when its patience is over.
+func (l *redisLink) lose(told bool) {
+	if !l.line.open || l.line.silent {
+		return
+	}
+	l.line.silent = true
+	l.s.forget(l)
+	d := l.s.r.between(0, noticeMost)
+	if !told {
+		d = answerTime
+	}
+	l.m.after(d, l.end)
+}
+
+// end is the node's side of an end.
+func (l *redisLink) end() {
+	if !l.line.open {
+		return
+	}
+	l.line.open = false
+	l.s.forget(l)
+	expected := l.expected
+	l.expected = nil
+	for _, b := range expected {
+		b.done(nil, errLost)
+	}
+	l.ended()
+}
+
+func (s *redisServer) forget(l *redisLink) {
+	if i := slices.Index(s.links, l); i >= 0 {
+		s.links = slices.Delete(s.links, i, i+1)
+		l.conn.Close()
+	}
+}
+
+// loseAll ends all connections, of one node or of all.
+func (s *redisServer) loseAll(m *machine, told bool) {
+	for _, l := range slices.Clone(s.links) {
+		if m == nil || l.m == m {
+			l.lose(told)
+		}
+	}
+}
+
+// sessionsOf returns the sessions that Redis has in a room.
+func (s *redisServer) sessionsOf(room string) (list []int64) {
+	c := s.server.Connect()
+	c.Do("SMEMBERS", names.Room(room))
+	for _, text := range c.Out[0].Strings() {
+		n, _ := strconv.ParseInt(text, 10, 64)
+		list = append(list, n)
+	}
+	c.Close()
+	return list
+}
+
+// roomsKept returns the rooms that Redis has.
+func (s *redisServer) roomsKept() (list []string) {
+	for _, key := range s.server.Keys() {
+		if room, is := names.RoomOf(key); is {
+			list = append(list, room)
+		}
+	}
+	return list
+}

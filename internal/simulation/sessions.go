@@ -1,0 +1,231 @@
+package simulation
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hometrip/gateway/internal/simulation/redismodel"
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/sessions"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+const retrySessions = 100 * time.Millisecond // after records could not be written
+
+// A sessionsDriver does for a sessions.Core what cluster.Sessions does: the
+// port rooms.Sessions. Owned by its machine.
+type sessionsDriver struct {
+	m      *machine
+	core   *sessions.Core
+	node   string
+	dones  map[uint64]func(sessions.Result)
+	batch  uint64
+	waking bool
+	next   time.Duration // when step is called again, if nothing happens before
+
+	saves []save // that the core has not been told of
+}
+
+// A save is a record that is to be kept or, without one, removed.
+type save struct {
+	number int // of the pid
+	pid    string
+	record []byte
+	keep   time.Duration
+	done   func(bool)
+}
+
+func newSessionsDriver(m *machine) *sessionsDriver {
+	node := m.String()
+	return &sessionsDriver{
+		m: m, node: node, core: sessions.New(names, node),
+		dones: make(map[uint64]func(sessions.Result)),
+	}
+}
+
+// Node implements rooms.Sessions.
+func (d *sessionsDriver) Node() string { return d.node }
+
+// Save implements rooms.Sessions.
+func (d *sessionsDriver) Save(pid string, record []byte, keep time.Duration, done func(bool)) {
+	d.save(save{pid: pid, record: record, keep: keep, done: done})
+}
+
+// Forget implements rooms.Sessions.
+func (d *sessionsDriver) Forget(pid string) { d.save(save{pid: pid}) }
+
+func (d *sessionsDriver) save(s save) {
+	s.number = d.m.r.pids.number(s.pid)
+	d.saves = append(d.saves, s)
+	d.wake()
+}
+
+// tell tells the core of records, in an order that is the same in each run: the
+// rooms walk through maps.
+func (d *sessionsDriver) tell() {
+	slices.SortStableFunc(d.saves, func(a, b save) int { return a.number - b.number })
+	for _, s := range d.saves {
+		switch {
+		case s.record == nil:
+			d.core.Forget(s.pid)
+		case s.done == nil:
+			d.core.Save(s.pid, s.record, s.keep)
+		default:
+			d.dones[d.core.SaveAndTell(s.pid, s.record, s.keep, d.m.now())] = func(r sessions.Result) { s.done(r.Saved) }
+		}
+	}
+	d.saves = d.saves[:0]
+}
+
+// idle reports whether everything has been written.
+func (d *sessionsDriver) idle() bool { return len(d.saves) == 0 && d.core.Idle() }
+
+// Take implements rooms.Sessions.
+func (d *sessionsDriver) Take(pid, user string, done func(*rooms.Record, rooms.RecoveryResult)) {
+	d.dones[d.core.Take(pid, user, d.m.now())] = func(r sessions.Result) { done(r.Record, r.Why) }
+	d.wake()
+}
+
+// Owns implements rooms.Sessions.
+func (d *sessionsDriver) Owns(pid string, done func(bool)) {
+	d.dones[d.core.Owns(pid, d.m.now())] = func(r sessions.Result) { done(r.Owned) }
+	d.wake()
+}
+
+// Dissolve implements rooms.Sessions.
+func (d *sessionsDriver) Dissolve(pid, node string) {
+	d.core.Dissolve(pid, node)
+	d.wake()
+}
+
+// wake has step called soon.
+func (d *sessionsDriver) wake() {
+	if d.waking {
+		return
+	}
+	d.waking = true
+	d.m.after(d.m.r.between(0, turnDelay), func() {
+		d.waking = false
+		d.step()
+	})
+}
+
+// step sends all batches there are and hands over what has become of sessions.
+func (d *sessionsDriver) step() {
+	m := d.m
+	d.tell()
+	d.core.Tick(m.now())
+	for {
+		b, ok := d.core.Commands(d.batch + 1)
+		if !ok {
+			break
+		}
+		d.batch++
+		m.after(m.r.between(0, turnDelay), func() { d.execute(b) }) // each is sent by a goroutine of its own
+	}
+	for _, r := range d.core.Results() {
+		done := d.dones[r.Ask]
+		delete(d.dones, r.Ask)
+		if m.r.tracing() {
+			m.r.trace(m.name, "session %d: %v, record %v", r.Ask, r.Why, r.Record)
+		}
+		done(r)
+	}
+	if at := d.core.Next(m.now()); !at.IsZero() {
+		when := max(at.Sub(epoch)-m.skew, m.r.now+time.Millisecond)
+		if when < d.next || d.next <= m.r.now {
+			d.next = when
+			m.r.at(when, m.alive(d.step))
+		}
+	}
+}
+
+func (d *sessionsDriver) execute(b wire.Batch) {
+	m, c := d.m, d.m.cluster
+	b.Commands = m.r.pids.named(b.Commands)
+	if m.r.tracing() {
+		m.r.trace(m.name, "redis session %d: %q", b.ID, b.Commands)
+	}
+	answer := func(replies []wire.Reply) { d.answered(b, replies) }
+	if c.connected && c.directory == nil {
+		c.openDirectory()
+	}
+	if !c.connected || c.directory == nil {
+		c.inVain()
+		m.after(m.r.between(netLeast, dialMost), func() { answer(failed(b, errLost)) })
+		return
+	}
+	c.plain(b, answer)
+}
+
+func (d *sessionsDriver) answered(b wire.Batch, replies []wire.Reply) {
+	m := d.m
+	if m.r.tracing() {
+		m.r.trace(m.name, "redis session %d answers: %+v", b.ID, replies)
+	}
+	reply := func() {
+		d.core.Reply(b.ID, replies, m.now())
+		d.wake()
+	}
+	if name := b.Commands[0].Name; (name == "SET" || name == "DEL") && wire.FirstError(replies) != nil {
+		m.after(retrySessions, reply)
+		return
+	}
+	reply()
+}
+
+// channel is where other nodes ask for sessions.
+func (d *sessionsDriver) channel() string { return names.SessionChannel(d.node) }
+
+// received takes what comes on that channel.
+func (d *sessionsDriver) received(r redismodel.Reply) {
+	m := d.m
+	if r.Elems[0].Text == "subscribe" {
+		m.hub.Reachable(true, m.now())
+		return
+	}
+	request, asks := d.core.Receive([]byte(r.Elems[2].Text))
+	d.wake()
+	switch {
+	case !asks:
+	case request.Dissolve:
+		m.hub.Dissolve(request.PID)
+	default:
+		m.hub.Surrender(request.PID, request.User, m.now(), func(record *rooms.Record, why rooms.RecoveryResult) {
+			if m.r.tracing() {
+				m.r.trace(m.name, "gives %s to %s: %v, %v", request.User, request.Node, why, record)
+			}
+			d.tell()
+			d.core.Answer(request, record, why)
+			d.wake()
+		})
+	}
+}
+
+// pids gives sessions names in Redis that are the same in each run: pids are
+// random.
+type pids map[string]int
+
+func (p pids) number(pid string) int {
+	n, known := p[pid]
+	if !known {
+		n = len(p)
+		p[pid] = n
+	}
+	return n
+}
+
+// named returns the commands with other names of records.
+func (p pids) named(commands []wire.Command) []wire.Command {
+	prefix := names.SessionRecord("")
+	list := make([]wire.Command, len(commands))
+	for i, c := range commands {
+		if pid, is := strings.CutPrefix(c.Keys[0], prefix); is {
+			c.Keys = []string{fmt.Sprintf("%s%06d", prefix, p.number(pid))}
+		}
+		list[i] = c
+	}
+	return list
+}

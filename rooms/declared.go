@@ -1,0 +1,364 @@
+package rooms
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// A ClientEvent is an event of clients that is declared as data, in the file of
+// the routes. It is read-only once it was given to a Hub.
+type ClientEvent struct {
+	Name string
+
+	Room   []RoomPart // which room it is for; nil: none
+	Anyone bool       // the sender need not be in the room
+
+	Emit     string   // the event that the others in the room get; "": none
+	Fields   []string // members of the argument that they get; nil: all
+	Volatile bool     // a receiver with a backlog does without it
+
+	Key     string // under which services get it; "": they do not
+	Confirm bool   // it is acknowledged when RabbitMQ has confirmed it
+
+	MaxBytes int  // of the arguments
+	Rate     Rate // of a socket
+}
+
+// A RoomPart is a part of a room's name: fixed text, or the id that the first
+// of some members of the argument has.
+type RoomPart struct {
+	Text string
+	From []string // nil: Text
+}
+
+// An Outgoing is an event for services.
+type Outgoing struct {
+	Key   string
+	Event string // its name among clients
+	Body  []byte // JSON
+}
+
+// A Bus brings events to services. Publish never blocks. It returns false when
+// too much waits already. Otherwise it calls done once, if it is not nil, from
+// any goroutine: with nil when RabbitMQ has the event.
+type Bus interface {
+	Publish(e Outgoing, done func(error)) bool
+}
+
+// What the gateway itself says of an event, in what the others in the room get
+// and in what services get. Members of the argument with these names are left
+// out.
+const (
+	memberSocket = "socketId"
+	memberUser   = "userId"
+	memberRoom   = "room"
+	memberTime   = "timestamp"
+)
+
+var ownMembers = []string{memberSocket, memberUser, memberRoom, memberTime}
+
+// source is what events for services say they come from.
+const source = "websocket-gateway"
+
+var (
+	errBinary       = errors.New("Binary data is not allowed")
+	errEventTooLong = errors.New("Event too large")
+	errNotObject    = errors.New("Want an object")
+	errServicesAway = errors.New("Services are busy, try again")
+)
+
+// RoomText returns the template of the room, as files have it.
+func (e *ClientEvent) RoomText() string {
+	var b strings.Builder
+	for _, p := range e.Room {
+		if p.From == nil {
+			b.WriteString(p.Text)
+		} else {
+			b.WriteString("{" + strings.Join(p.From, "|") + "}")
+		}
+	}
+	return b.String()
+}
+
+// Check reports what is wrong with the declaration.
+func (e *ClientEvent) Check() error {
+	builtIn := ClientEvents()
+	switch {
+	case e.Name == "":
+		return errors.New("the event has no name")
+	case codec.ReservedEvent(e.Name):
+		return fmt.Errorf("event %q: Socket.IO reserves the name", e.Name)
+	case builtIn[e.Name] != nil:
+		return fmt.Errorf("event %q is built in", e.Name)
+	case codec.ReservedEvent(e.Emit):
+		return fmt.Errorf("emit %q: Socket.IO reserves the name", e.Emit)
+	case isServerEvent(e.Emit):
+		return fmt.Errorf("emit %q: the gateway itself emits it, and clients could forge it", e.Emit)
+	case e.Emit == "" && e.Key == "":
+		return fmt.Errorf("event %s: want emit, publish or both: nobody would get it", e.Name)
+	case e.Emit != "" && e.Room == nil:
+		return fmt.Errorf("event %s: emit wants a room", e.Name)
+	case e.Anyone && e.Room == nil:
+		return fmt.Errorf("event %s: senders: anyone wants a room", e.Name)
+	case e.Confirm && e.Key == "":
+		return fmt.Errorf("event %s: ack: confirmed wants publish", e.Name)
+	case e.MaxBytes < 1 || e.Rate.PerSecond < 1 || !e.Rate.ok():
+		return fmt.Errorf("event %s: want max_bytes and rate of 1 or more, and a burst of at most an hour's worth", e.Name)
+	}
+	for _, name := range e.Fields {
+		if slices.Contains(ownMembers, name) {
+			return fmt.Errorf("event %s: field %s is the gateway's own", e.Name, name)
+		}
+	}
+	return nil
+}
+
+// declarations are the declared events in effect.
+type declarations map[string]*ClientEvent
+
+// SetClientEvents has these events be the declared ones from now on. An error
+// changes nothing.
+func (h *Hub) SetClientEvents(list []ClientEvent) error {
+	events := make(declarations, len(list))
+	for i := range list {
+		e := list[i]
+		if err := e.Check(); err != nil {
+			return err
+		}
+		events[e.Name] = &e
+	}
+	h.declared.Store(&events)
+	return nil
+}
+
+// declared returns the declaration of an event, nil when there is none.
+func (sh *Shard) declaredEvent(name []byte) *ClientEvent {
+	if events := sh.hub.declared.Load(); events != nil {
+		return (*events)[string(name)]
+	}
+	return nil
+}
+
+// serve does what a declaration says.
+func (c *Call) serve(e *ClientEvent) {
+	s := c.Socket
+	if !s.mayEmit(e, c.Now) {
+		s.shard.stats.EventsTooFast.Add(1)
+		c.Refuse(errTooFast)
+		return
+	}
+	object, name, err := c.read(e)
+	if err != nil {
+		c.Refuse(err)
+		return
+	}
+	var r *room
+	if e.Room != nil {
+		r = s.shard.rooms[name]
+	}
+	inside := r != nil && s.in(r) >= 0
+	if e.Room != nil && !inside && !e.Anyone {
+		c.Refuse(errNotInRoom)
+		return
+	}
+	there := s.shard.hub.occupancy.of(name)
+	told := e.Emit != "" && s.shard.mayTell(s.shard.hub.occupancy.members(name, there), c.Now)
+	if e.Emit != "" && !told && !e.Volatile {
+		s.shard.stats.EventsTooFast.Add(1)
+		c.Refuse(errTooFast)
+		return
+	}
+	if !c.publish(e, object, name) {
+		return
+	}
+	if told {
+		c.tell(e, r, there, name, object)
+	} else if e.Emit != "" {
+		s.shard.stats.TypingsMuted.Add(1)
+	}
+	if !e.Confirm {
+		c.Ack([]byte(`{"success":true}`))
+	}
+}
+
+// read checks the argument and returns it with the name of its room.
+func (c *Call) read(e *ClientEvent) (object []byte, room string, err error) {
+	switch {
+	case len(c.Attachments) > 0:
+		return nil, "", errBinary
+	case len(c.Args) > e.MaxBytes:
+		return nil, "", errEventTooLong
+	}
+	object, _ = codec.NextArg(c.Args)
+	if len(object) == 0 || object[0] != '{' {
+		return nil, "", errNotObject
+	}
+	room, err = e.roomOf(object, c.Socket.shard.hub.limits())
+	return object, room, err
+}
+
+// roomOf returns the name of the room that an argument is for.
+func (e *ClientEvent) roomOf(object []byte, limits *Limits) (string, error) {
+	var name []byte
+	for i := range e.Room {
+		p := &e.Room[i]
+		if p.From == nil {
+			name = append(name, p.Text...)
+			continue
+		}
+		id, _ := codec.ID(firstMember(object, p.From))
+		if len(id) == 0 {
+			return "", fmt.Errorf("Missing %s", p.From[0])
+		}
+		if len(id) > limits.RoomID || !limits.RoomIDs.allows(id) {
+			return "", fmt.Errorf("Invalid %s", p.From[0])
+		}
+		name = append(name, id...)
+	}
+	return string(name), nil
+}
+
+// firstMember returns the value of the first of some names that an object has
+// as a member that is not null. Of two members of one name the last counts.
+func firstMember(object []byte, names []string) (found []byte) {
+	at := len(names)
+	for key, value, rest, ok := codec.Member(object); ok; key, value, rest, ok = codec.Member(rest) {
+		if i := slices.Index(names, string(key)); i >= 0 && i <= at && string(value) != "null" {
+			found, at = value, i
+		}
+	}
+	return found
+}
+
+// publish gives the event to services, if they get it, and reports whether it
+// goes on: otherwise the client has its answer.
+func (c *Call) publish(e *ClientEvent, object []byte, room string) (taken bool) {
+	if e.Key == "" {
+		return true
+	}
+	s, bus := c.Socket, c.Socket.shard.hub.config.Bus
+	if bus == nil {
+		c.Refuse(errServicesAway)
+		return false
+	}
+	out := Outgoing{Key: e.Key, Event: e.Name, Body: s.appendOutgoing(nil, e, object, room, c.Now)}
+	if !e.Confirm {
+		if taken = bus.Publish(out, nil); !taken {
+			c.Refuse(errServicesAway)
+		}
+		return taken
+	}
+	later, id := Call{Socket: s, ack: c.ack}, s.id
+	taken = true
+	consult(s.shard, c.Now, func(done func(error)) {
+		if taken = bus.Publish(out, done); !taken {
+			done(errServicesAway)
+		}
+	}, func(err error, _ time.Time) {
+		switch {
+		case s.phase != phaseConnected || s.id != id: // gone, or connected anew meanwhile
+		case err != nil:
+			later.Refuse(errServicesAway)
+		default:
+			later.Ack([]byte(`{"success":true}`))
+		}
+	})
+	return taken
+}
+
+// tell sends the event to the others in the room. r is nil when nobody of the
+// shard is in it.
+func (c *Call) tell(e *ClientEvent, r *room, there occupied, name string, object []byte) {
+	if r == nil {
+		r = &room{name: name}
+	}
+	s := c.Socket
+	s.shard.broadcast(r, there, s, func() *codec.Message { return s.declaredMessage(e, name, object, c.Now) })
+}
+
+// declaredMessage builds what the others in the room get.
+func (s *Socket) declaredMessage(e *ClientEvent, room string, object []byte, now time.Time) *codec.Message {
+	b := append(codec.AppendString(append(s.shard.buf[:0], "42["...), e.Emit), `,{`...)
+	for key, value, rest, ok := codec.Member(object); ok; key, value, rest, ok = codec.Member(rest) {
+		if slices.Contains(ownMembers, string(key)) || e.Fields != nil && !slices.Contains(e.Fields, string(key)) {
+			continue
+		}
+		b = append(append(append(codec.AppendString(b, string(key)), ':'), value...), ',')
+	}
+	s.shard.buf = append(s.appendSender(b, room, now), "}]"...)
+	m := codec.NewText(s.shard.buf)
+	m.Volatile = e.Volatile
+	return m
+}
+
+// appendOutgoing appends the body that services get. What the client has said
+// is in data, so that it cannot pass for what the gateway says.
+func (s *Socket) appendOutgoing(b []byte, e *ClientEvent, object []byte, room string, now time.Time) []byte {
+	b = codec.AppendString(append(b, `{"eventName":`...), e.Key)
+	b = append(b, `,"source":"`+source+`",`...)
+	b = append(s.appendSender(b, room, now), `,"data":`...)
+	return append(append(b, object...), '}')
+}
+
+// pace is how fast the sockets of a shard emit declared events: a Throttle for
+// each event that a socket has emitted.
+type pace map[*Socket]map[*ClientEvent]*Throttle
+
+// mayEmit takes one event of the socket's rate.
+func (s *Socket) mayEmit(e *ClientEvent, now time.Time) bool {
+	sh := s.shard
+	if sh.pace == nil {
+		sh.pace = make(pace)
+	}
+	of := sh.pace[s]
+	if of == nil {
+		of = make(map[*ClientEvent]*Throttle)
+		sh.pace[s] = of
+	}
+	t := of[e]
+	if t == nil {
+		for other := range of { // of declarations that are not in effect any more
+			if sh.declaredEvent([]byte(other.Name)) != other {
+				delete(of, other)
+			}
+		}
+		t = new(Throttle)
+		of[e] = t
+	}
+	return t.Allow(e.Rate, 1, now)
+}
+
+// A Trial is what a declared event would become.
+type Trial struct {
+	Room   string         // "" for none
+	Others *codec.Message // what the others in the room get; nil: nothing
+	Body   []byte         // what services get; nil: nothing
+}
+
+// Try returns what becomes of the event when a user emits it with an argument,
+// valid JSON, in the room that it is for.
+func (e *ClientEvent) Try(argument []byte, user string, now time.Time) (t Trial, err error) {
+	h, err := New(Config{Shards: 1, MaxPacket: 1, MaxMailbox: 1})
+	if err != nil {
+		return t, err
+	}
+	s := &Socket{shard: h.shards[0], id: newSocketID(), userID: user}
+	c := Call{Socket: s, Args: append([]byte{','}, argument...), Now: now}
+	object, room, err := c.read(e)
+	if err != nil {
+		return t, err
+	}
+	t.Room = room
+	if e.Emit != "" {
+		t.Others = s.declaredMessage(e, room, object, now)
+	}
+	if e.Key != "" {
+		t.Body = s.appendOutgoing(nil, e, object, room, now)
+	}
+	return t, nil
+}

@@ -1,0 +1,281 @@
+package rooms
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// A drawer is the Redis of a node: it keeps records, and tells that they are
+// written when it is told to.
+type drawer struct {
+	records map[string]*Record
+	saving  []func(saved bool)
+	held    bool // what is saved does not get here
+}
+
+func (d *drawer) Save(pid string, form []byte, _ time.Duration, done func(bool)) {
+	if !d.held {
+		d.records[pid], _ = ParseRecord(form)
+	}
+	switch {
+	case done == nil:
+	case d.held:
+		d.saving = append(d.saving, done)
+	default:
+		done(true)
+	}
+}
+
+func (d *drawer) Forget(pid string) { delete(d.records, pid) }
+
+func (d *drawer) Take(pid, _ string, done func(*Record, RecoveryResult)) {
+	r := d.records[pid]
+	if r == nil {
+		done(nil, RecoveryUnknown)
+		return
+	}
+	delete(d.records, pid)
+	r.Orphan = true
+	done(r, RecoveryDone)
+}
+
+func (d *drawer) Owns(_ string, done func(bool)) { done(true) }
+func (d *drawer) Dissolve(string, string)        {}
+func (d *drawer) Node() string                   { return "a" }
+
+// answer tells everybody who waits what has become of their records.
+func (d *drawer) answer(saved bool) {
+	waiting := d.saving
+	d.saving = nil
+	for _, done := range waiting {
+		done(saved)
+	}
+}
+
+func newDrawer(t *testing.T) (*world, *pastLog, *drawer) {
+	d := &drawer{records: map[string]*Record{}}
+	w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote = d })
+	return w, past, d
+}
+
+// dies has the node forget its sessions, as if it were another one with the
+// same Redis.
+func (w *world) dies() {
+	clear(w.hub.sessions.live)
+	clear(w.hub.sessions.ended)
+}
+
+func (g *guest) acks() (n int) {
+	for _, packet := range g.inbox {
+		if strings.HasPrefix(packet, "43") {
+			n++
+		}
+	}
+	return n
+}
+
+func TestAChangeOfRoomsIsAcknowledgedWhenRedisHasIt(t *testing.T) {
+	w, past, redis := newDrawer(t)
+	ann := w.guest("ann")
+	redis.held = true
+	for _, event := range []string{"join_room", "join_room", "leave_room", "leave_room"} {
+		ann.text("27" + eventText(event, []string{conversation("1")}))
+		if n := ann.acks(); n != 0 {
+			t.Fatalf("%s was acknowledged before Redis had it", event)
+		}
+		redis.answer(true)
+		w.settle()
+		if n := ann.acks(); n != 1 {
+			t.Errorf("%d acknowledgements of %s, want 1", n, event)
+		}
+		ann.read()
+	}
+	bob := w.connect("bob")
+	redis.held = true
+	bob.ask("join_room", conversation("1")) // who did not ask for recovery does not wait
+	past.publish(w, "user:ann")
+	ann.wantGot("e1")
+}
+
+// TestAChangeThatRedisDoesNotKnowIsNotForgottenInSilence when the node dies.
+func TestAChangeThatRedisDoesNotKnowIsNotForgottenInSilence(t *testing.T) {
+	for name, x := range map[string]struct {
+		room, event string
+		dies        bool
+		later       bool // Redis has the record in the end
+		want        RecoveryResult
+		got         []string
+	}{
+		"a join":              {"2", "join_room", true, false, RecoveryStale, nil},
+		"a leave":             {"1", "leave_room", true, false, RecoveryStale, nil},
+		"the node lives":      {"2", "join_room", false, false, RecoveryDone, []string{"e1", "recovery_state", "e2"}},
+		"Redis gets it later": {"2", "join_room", true, true, RecoveryDone, []string{"e1", "recovery_state", "e2", "recovery_state"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, past, redis := newDrawer(t)
+			ann := w.guest("ann")
+			ann.join("1")
+			past.publish(w, "conversation:1")
+			ann.wantGot("e1")
+			redis.held = true
+			ann.text("27" + eventText(x.event, []string{conversation(x.room)}))
+			redis.held = !x.later
+			redis.answer(false)
+			w.settle()
+			if n := ann.acks(); n != 1 {
+				t.Fatalf("%d acknowledgements, want 1", n)
+			}
+			ann.read()
+			if x.dies {
+				w.dies()
+			} else {
+				ann.hangUp()
+			}
+			past.publish(w, "conversation:"+x.room)
+			ann.comeOn(w)
+			ann.wantResult(x.want)
+			if x.want == RecoveryDone {
+				ann.wantGot(x.got...)
+			}
+		})
+	}
+}
+
+// TestANodeThatWasTakenForDeadDoesNotKnowTheSessionAnyMore.
+func TestANodeThatWasTakenForDeadDoesNotKnowTheSessionAnyMore(t *testing.T) {
+	w, past, redis := newDrawer(t)
+	ann := w.guest("ann")
+	ann.join("1")
+	past.publish(w, "conversation:1")
+	ann.wantGot("e1")
+	before, _ := ParseOffset(ann.offset)
+	r := *redis.records[ann.pid]
+	live := w.hub.sessions.live[ann.pid]
+	w.dies() // the other node
+	past.wanted = false
+	ann.comeOn(w)
+	ann.wantResult(RecoveryDone)
+	if !past.wanted {
+		t.Error("a node that has just started goes on keeping no events")
+	}
+	ann.join("2") // there
+	after, ok := ParseOffset(ann.offset)
+	if !ok || after.Fence == before.Fence || after.Position < before.Position {
+		t.Fatalf("offset %q", ann.offset)
+	}
+	ann.hangUp()
+	w.dies()
+	delete(redis.records, ann.pid)
+	w.hub.sessions.live[r.PID] = live // the first node, which is back
+	ann.comeOn(w)
+	ann.wantResult(RecoveryStale)
+}
+
+// TestNobodyRecoversOverEventsThatWereLost from a record in Redis either.
+func TestNobodyRecoversOverEventsThatWereLost(t *testing.T) {
+	w, past, redis := newDrawer(t)
+	ann, bob := w.guest("ann"), w.guest("bob")
+	ann.join("1")
+	bob.join("1")
+	past.publish(w, "conversation:1")
+	bob.hangUp()
+	w.at(w.now.Add(time.Minute))
+	kept := *redis.records[ann.pid]
+	w.hub.Gap()
+	w.settle()
+	past.publish(w, "conversation:1")
+	ann.wantGot("e1", "e2")
+	if redis.records[bob.pid] != nil {
+		t.Error("the record of an ended session is still in Redis")
+	}
+	w.dies()
+	redis.records[ann.pid] = &kept
+	ann.comeOn(w)
+	ann.wantResult(RecoveryStale)
+	bob.comeOn(w)
+	bob.wantResult(RecoveryUnknown)
+}
+
+// TestARedisThatIsBackGetsAllRecords of connected clients on each loop, of absent
+// ones, and of those that have ended.
+func TestARedisThatIsBackGetsAllRecords(t *testing.T) {
+	redis := &drawer{records: map[string]*Record{}}
+	w, _ := newPast(t, 2, func(c *Config) { c.Recovery.Remote, c.Recovery.Grace = redis, time.Minute })
+	w.hub.Reachable(true, w.now)
+	ended := w.guest("zoe")
+	ended.hangUp()
+	w.at(w.now.Add(time.Minute))
+	guests := []*guest{w.guest("ann"), w.guest("bob"), w.guest("eve"), w.guest("joe"), ended}
+	guests[0].hangUp()
+	loops := make(map[*Shard]bool)
+	for _, s := range w.hub.sessions.sockets() {
+		loops[s.shard] = true
+	}
+	if len(loops) != 2 {
+		t.Fatalf("sessions on %d loops, want 2", len(loops))
+	}
+	w.hub.Reachable(false, w.now)
+	clear(redis.records)
+	w.hub.Reachable(true, w.now)
+	w.settle()
+	for i, g := range guests {
+		if redis.records[g.pid] == nil {
+			t.Errorf("the record of guest %d is lost", i)
+		}
+	}
+}
+
+// TestASessionThatIsTakenBeforeRedisHasItsRoomsGetsAnotherFence, which the
+// record that Redis has does not have.
+func TestASessionThatIsTakenBeforeRedisHasItsRoomsGetsAnotherFence(t *testing.T) {
+	for name, answer := range map[string]func(d *drawer, w *world){
+		"not yet": func(*drawer, *world) {},
+		"not in time": func(d *drawer, w *world) {
+			d.answer(false)
+			w.settle()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, past, redis := newDrawer(t)
+			ann := w.guest("ann")
+			ann.join("1")
+			past.publish(w, "conversation:1")
+			ann.wantGot("e1")
+			old := *redis.records[ann.pid]
+			redis.held = true
+			ann.text("27" + eventText("join_room", []string{conversation("2")}))
+			ann.hangUp()
+			answer(redis, w)
+			ann.comeOn(w)
+			ann.wantResult(RecoveryDone)
+			ann.hangUp()
+			w.dies()
+			redis.held, redis.records[ann.pid] = false, &old
+			ann.comeOn(w)
+			ann.wantResult(RecoveryStale)
+		})
+	}
+}
+
+func TestOffsets(t *testing.T) {
+	for text, want := range map[string]Offset{
+		"log1.1":       {"log1", 1, 0},
+		"log1.zz":      {"log1", 35*36 + 35, 0},
+		"log1.1.a":     {"log1", 1, 10},
+		"log1.0.a":     {"log1", 0, 10},
+		"log1.1z141z3": {"log1", 4294967295, 0},
+	} {
+		if o, ok := ParseOffset(text); !ok || o != want {
+			t.Errorf("%s: %+v %v, want %+v", text, o, ok, want)
+		}
+	}
+	for _, text := range []string{
+		"", "log1", ".1", "log1.", "log1.0", "log1.01", "log1.A", "log1.1.", "log1.1.0", "log1.1.01",
+		"log1.1.1z141z4", "log1.1.2.3", "log1.zzzzzzzzzzzzz", "log1. 1",
+	} {
+		if o, ok := ParseOffset(text); ok {
+			t.Errorf("%q is %+v", text, o)
+		}
+	}
+}

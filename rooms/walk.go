@@ -1,0 +1,112 @@
+package rooms
+
+import "github.com/hometrip/gateway/codec"
+
+// portion is how many members are given messages in one call of Drain, and how
+// many a room may have that is told at once what a client says: 1 to 2.5 ms.
+const portion = 8192
+
+// A walk is a broadcast on its way to the members of a room, a portion of them
+// at a time. Members may come and go between two portions: the message is for
+// those who were there when the walk began and are still. For that the room's
+// members stand in three parts: those that the walk has passed, those ahead of
+// it, and those who came later. Owned by the shard's event loop. The zero walk
+// has arrived.
+type walk struct {
+	b      Broadcast
+	except *Socket // does not get it
+	said   bool    // by a client of this shard
+
+	room   *room // nil: the walk has arrived
+	passed int   // so many members have been given the message
+	end    int   // from here on are those who came later
+}
+
+// fill closes the gap that a member leaves in the walk's room, with a member of
+// the same part, and each gap that makes with one of the next part. It returns
+// where the gap is then: in the last part.
+func (w *walk) fill(gap int) int {
+	if gap < w.passed {
+		w.passed--
+		w.room.move(w.passed, gap)
+		gap = w.passed
+	}
+	if gap < w.end {
+		w.end--
+		w.room.move(w.end, gap)
+		gap = w.end
+	}
+	return gap
+}
+
+// saying is what a client has said to a room, waiting for its walk.
+type saying struct {
+	room    string
+	message *codec.Message
+	except  *Socket
+}
+
+// Walking reports whether members wait for their portion of a broadcast. Drain
+// gives it to them.
+func (sh *Shard) Walking() bool {
+	return sh.walk.room != nil || len(sh.said) > 0 || sh.done < len(sh.batch)
+}
+
+// start begins a walk through r, which may be nil.
+func (sh *Shard) start(r *room, w walk) {
+	if r != nil && len(r.members) > 0 {
+		sh.walk = w
+		sh.walk.room, sh.walk.end = r, len(r.members)
+	}
+}
+
+// step goes on with the walk, for so many members at most, and returns how many
+// it were.
+func (sh *Shard) step(most int) int {
+	w := &sh.walk
+	if w.room == nil {
+		return 0
+	}
+	n := min(most, w.end-w.passed)
+	members := w.room.members[w.passed : w.passed+n]
+	b, except, r := w.b, w.except, w.room
+	if w.passed += n; w.passed == w.end { // before anything can panic
+		sh.walk = walk{}
+	}
+	sh.stats.Deliveries.Add(int64(sh.give(members, r, &b, except)))
+	return n
+}
+
+// give queues a broadcast for members of r and returns how many got it.
+func (sh *Shard) give(members []member, r *room, b *Broadcast, except *Socket) int {
+	switch {
+	case b.Selected != nil:
+		return sh.sendSelected(members, b)
+	case b.Position != 0 && r.asked > 0:
+		return sh.sendNumbered(members, b)
+	case b.Position == 0 || b.Position > sh.floor && !b.Shared:
+		return send(members, b.Message, except)
+	}
+	return sh.sendAbove(members, b)
+}
+
+// next begins the next walk, or does what else the mailbox asks for, and
+// reports whether there was anything. Sayings of clients and broadcasts from
+// the mailbox take turns; each keep their order.
+func (sh *Shard) next(said bool) bool {
+	switch {
+	case len(sh.said) > 0 && (!said || sh.done == len(sh.batch)):
+		s := sh.said[0]
+		sh.said[0] = saying{}
+		sh.said = sh.said[1:]
+		sh.start(sh.rooms[s.room], walk{b: Broadcast{Message: s.message}, except: s.except, said: true})
+	case sh.done < len(sh.batch):
+		b := sh.batch[sh.done]
+		sh.batch[sh.done] = Broadcast{}
+		sh.done++
+		sh.deliver(b)
+	default:
+		return false
+	}
+	return true
+}
