@@ -161,8 +161,14 @@ func (h *giver) release() {
 	}
 }
 
-// behind says what has not reached Redis.
+// behind says what has not reached RabbitMQ or Redis. While RabbitMQ is away,
+// events for services are waited for no longer than at any end of the process.
 func (h *giver) behind() string {
+	for _, o := range h.g.outlets() {
+		if n := o.Stats().Waiting; n > 0 && o.Connected() {
+			return fmt.Sprintf("%d events for services", n)
+		}
+	}
 	if h.g.cluster == nil {
 		return ""
 	}
