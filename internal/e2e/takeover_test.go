@@ -271,15 +271,16 @@ func (g *gateway) disturbed(t *testing.T, m mischief, at time.Duration) *gateway
 		victim.Signal(syscall.SIGCONT)
 	}
 	gatewaytest.Await(t, "one process to end", func() bool { return g.HasEnded() || next.HasEnded() })
-	if !next.HasEnded() {
-		return next
+	left := next
+	if next.HasEnded() {
+		left = g
 	}
 	gatewaytest.Await(t, "the other one to serve, or to end too", func() bool {
-		status, _, err := g.Get("/health")
-		return g.HasEnded() || err == nil && status == http.StatusOK
+		status, _, err := left.Get("/health")
+		return left.HasEnded() || err == nil && status == http.StatusOK
 	})
-	if !g.HasEnded() {
-		return g
+	if !left.HasEnded() {
+		return left
 	}
 	third := &gateway{Gateway: g.Successor(), t: t}
 	third.Launch()
