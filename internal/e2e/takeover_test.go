@@ -64,15 +64,14 @@ func message(room string, n int64) string {
 // A scene is unmodified clients in a room of a gateway, a stream of events and
 // somebody on another node who walks in and out.
 type scene struct {
-	t       *testing.T
-	room    string
-	crowds  []*crowd
-	stdin   []io.WriteCloser
-	members int
-	sent    atomic.Int64 // messages
-	steps   atomic.Int64 // of the walker
-	stop    context.CancelFunc
-	busy    sync.WaitGroup
+	t      *testing.T
+	room   string
+	crowds []*crowd
+	stdin  []io.WriteCloser
+	sent   atomic.Int64 // messages
+	steps  atomic.Int64 // of the walker
+	stop   context.CancelFunc
+	busy   sync.WaitGroup
 }
 
 const membersEach = 6 // of each transport
