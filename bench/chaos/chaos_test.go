@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 func TestMain(m *testing.M) { os.Exit(gatewaytest.Main(m)) }
@@ -33,9 +34,7 @@ func TestStorm(t *testing.T) {
 		settings: []string{"NODE_LEASE=1000"},
 	}
 	r, err := judged(o, gatewaytest.Program(t), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	if r.broken() {
 		t.Errorf("%q %q", r.failed, r.wrong)
 	}
@@ -47,7 +46,7 @@ func TestStorm(t *testing.T) {
 		t.Error(err)
 	}
 	b, err := os.ReadFile(dir + "/chaos.md")
-	if err != nil || !strings.Contains(string(b), "SEED=4") || !strings.Contains(string(b), "Verdict: **held**") {
+	if err != nil || !strings.Contains(string(b), "SEED=4") || !strings.Contains(string(b), "then stopped for good") || !strings.Contains(string(b), "Verdict: **held**") {
 		t.Errorf("%v %s", err, b)
 	}
 	r.fail("the directory is wrong")

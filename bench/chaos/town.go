@@ -9,8 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/bench/process"
 	"github.com/hometrip/gateway/internal/freeport"
@@ -21,6 +24,7 @@ import (
 
 const (
 	jwtSecret    = "chaos-secret-of-thirty-two-bytes"
+	logName      = "websocket-gateway.events"
 	keyPrefix    = "chaos:1:" // of keys in Redis: KEY_PREFIX and the database
 	startTimeout = 60 * time.Second
 	askTimeout   = 30 * time.Second
@@ -55,6 +59,7 @@ type node struct {
 	rabbit   *testkit.Proxy
 	server   *process.Server
 	launches int
+	gone     atomic.Bool // stopped for good
 }
 
 // newTown starts everything; dir is for logs.
@@ -135,6 +140,39 @@ func (n *node) launch() (err error) {
 	return err
 }
 
+const (
+	brokerTimeout = time.Minute // for RabbitMQ to have the log again, once it takes connections
+	brokerStep    = time.Second // for one answer: one that is starting may not answer on a connection
+)
+
+// startBroker starts RabbitMQ again and waits until it has the log: that is the
+// end of its own absence.
+func (t *town) startBroker(*node) error {
+	if err := t.broker.Launch(); err != nil {
+		return err
+	}
+	for until := time.Now().Add(brokerTimeout); ; time.Sleep(lookAgain) {
+		err := t.lookAtLog()
+		if err == nil || time.Now().After(until) {
+			return err
+		}
+	}
+}
+
+func (t *town) lookAtLog() error {
+	conn, err := amqp.Dial(t.broker.URL)
+	if err != nil {
+		return err
+	}
+	defer time.AfterFunc(brokerStep, func() { _ = conn.CloseDeadline(time.Now()) }).Stop()
+	defer conn.Close()
+	channel, err := conn.Channel()
+	if err == nil {
+		_, err = channel.QueueDeclarePassive(logName, true, false, false, false, nil)
+	}
+	return err
+}
+
 func (n *node) signal(s syscall.Signal) error { return syscall.Kill(n.server.PID(), s) }
 
 // close ends everything.
@@ -176,6 +214,7 @@ func (n *node) figures() (f figures, err error) {
 	return f, err
 }
 
+func (f figures) there() bool     { return f.Metrics != nil }
 func (f figures) nodes() int      { return int(f.Metrics["cluster_nodes"]) }   // that it sees, itself included
 func (f figures) allSockets() int { return int(f.Metrics["cluster_sockets"]) } // of these
 func (f figures) sockets() int    { return int(f.Metrics["sockets"]) }
