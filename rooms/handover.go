@@ -103,6 +103,7 @@ func (s *Socket) describeSession(f *form.Socket) {
 	f.Recovers = true
 	f.Session = form.Record{
 		PID: n.pid, Token: n.token, Given: n.given, Last: n.last, At: n.at, Lost: n.lost(s.shard), Gone: n.gone,
+		Fence: n.fence, Unsaved: n.saves > 0,
 	}
 	for i := range f.Rooms {
 		f.Rooms[i].From = n.joins[i]
@@ -225,7 +226,10 @@ func (s *Socket) adoptRooms(f *form.Socket, log string) {
 func (sh *Shard) adoptSession(f *form.Record) *session {
 	n := &session{
 		pid: f.PID, token: f.Token, log: sh.log, gaps: sh.gaps,
-		given: f.Given, at: f.At, last: f.Last, absent: f.At != 0, gone: f.Gone,
+		given: f.Given, at: f.At, last: f.Last, absent: f.At != 0, gone: f.Gone, fence: f.Fence,
+	}
+	if f.Unsaved {
+		n.saves = 1
 	}
 	if f.Lost {
 		n.gaps--

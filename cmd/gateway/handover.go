@@ -44,6 +44,9 @@ func (g *Gateway) unfit() error {
 	if g.fleet != nil {
 		return fmt.Errorf("%w: with SOCKETIO_ADAPTER_KEY, servers on Node know this process by a name of its own", handover.ErrDrain)
 	}
+	if g.cfg().Presence.Events {
+		return fmt.Errorf("%w: with PRESENCE_EVENTS=true, who is online on this node would be told anew", handover.ErrDrain)
+	}
 	return nil
 }
 
@@ -161,8 +164,14 @@ func (h *giver) release() {
 	}
 }
 
-// behind says what has not reached Redis.
+// behind says what has not reached RabbitMQ or Redis. While RabbitMQ is away,
+// events for services are waited for no longer than at any end of the process.
 func (h *giver) behind() string {
+	for _, o := range h.g.outlets() {
+		if n := o.Stats().Waiting; n > 0 && o.Connected() {
+			return fmt.Sprintf("%d events for services", n)
+		}
+	}
 	if h.g.cluster == nil {
 		return ""
 	}

@@ -63,15 +63,14 @@ func message(room string, n int64) string {
 // A scene is unmodified clients in a room of a gateway, a stream of events and
 // somebody on another node who walks in and out.
 type scene struct {
-	t       *testing.T
-	room    string
-	crowds  []*crowd
-	stdin   []io.WriteCloser
-	members int
-	sent    atomic.Int64 // messages
-	steps   atomic.Int64 // of the walker
-	stop    context.CancelFunc
-	busy    sync.WaitGroup
+	t      *testing.T
+	room   string
+	crowds []*crowd
+	stdin  []io.WriteCloser
+	sent   atomic.Int64 // messages
+	steps  atomic.Int64 // of the walker
+	stop   context.CancelFunc
+	busy   sync.WaitGroup
 }
 
 const membersEach = 6 // of each transport
@@ -270,15 +269,16 @@ func (g *gateway) disturbed(t *testing.T, m mischief, at time.Duration) *gateway
 		victim.Signal(syscall.SIGCONT)
 	}
 	gatewaytest.Await(t, "one process to end", func() bool { return g.HasEnded() || next.HasEnded() })
-	if !next.HasEnded() {
-		return next
+	left := next
+	if next.HasEnded() {
+		left = g
 	}
 	gatewaytest.Await(t, "the other one to serve, or to end too", func() bool {
-		status, _, err := g.Get("/health")
-		return g.HasEnded() || err == nil && status == http.StatusOK
+		status, _, err := left.Get("/health")
+		return left.HasEnded() || err == nil && status == http.StatusOK
 	})
-	if !g.HasEnded() {
-		return g
+	if !left.HasEnded() {
+		return left
 	}
 	third := &gateway{Gateway: g.Successor(), t: t}
 	third.Launch()

@@ -13,7 +13,7 @@ import (
 
 // Version is the version of the form. It changes with every change of what is
 // written; the processes compare it before anything else is sent.
-const Version = 2
+const Version = 3
 
 // None is the number of a connection that there is not.
 const None = ^uint32(0)
@@ -164,8 +164,10 @@ type Record struct {
 	Token       uint64
 	Given, Last uint64
 	At          int64 // Unix ms at which the connection ended; of an absent one
-	Lost        bool  // events for it were lost
-	Gone        bool  // another node has the session
+	Fence       uint32
+	Unsaved     bool // Redis may not have the rooms
+	Lost        bool // events for it were lost
+	Gone        bool // another node has the session
 }
 
 // An Absent is a socket without a connection, which stays in its rooms for a
@@ -398,7 +400,8 @@ func (w *walker) record(r *Record) {
 	w.u64(&r.Given)
 	w.u64(&r.Last)
 	w.i64(&r.At)
-	w.bools(&r.Lost, &r.Gone)
+	w.u32(&r.Fence)
+	w.bools(&r.Lost, &r.Gone, &r.Unsaved)
 }
 
 // AppendLoop appends the form of l.

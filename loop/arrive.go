@@ -1,0 +1,166 @@
+package loop
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/panjf2000/gnet/v2"
+
+	"github.com/hometrip/gateway/internal/handover/form"
+	"github.com/hometrip/gateway/loop/httpread"
+	"github.com/hometrip/gateway/rooms"
+)
+
+// Connections that come from another process, on their event loops.
+
+// open is called on the connection's loop.
+func (a *arrival) open(s *Server, c gnet.Conn, w *worker, now time.Time) gnet.Action {
+	s.conns.Add(1)
+	w.stats.Connections.Add(1)
+	if a.form.Kind == form.KindWebSocket {
+		return a.openWebSocket(c, w, now)
+	}
+	return a.openHTTP(c, w, now)
+}
+
+func (a *arrival) openWebSocket(c gnet.Conn, w *worker, now time.Time) gnet.Action {
+	f := &a.form.WebSocket
+	conn := &wsConn{
+		w: w, c: c, fd: int32(c.Fd()), ending: f.Ending, input: rooms.ThrottleAhead(f.Ahead, now),
+		place: w.server.guard.inherit(source(a.form.Place), false),
+	}
+	c.SetContext(conn)
+	if f.HasPing {
+		ping := bytes.Clone(f.Ping)
+		conn.ping = &ping
+	}
+	if f.Op != 0 {
+		conn.partial = &partial{op: ws.OpCode(f.Op), data: bytes.Clone(f.Partial)}
+	}
+	if f.Waits {
+		conn.await(now.Add(f.Left))
+	}
+	if !a.attach(conn) {
+		return gnet.Close
+	}
+	if len(a.form.Out) > 0 {
+		conn.write(a.form.Out)
+	}
+	if conn.c != nil && conn.ending && conn.wait != nil {
+		conn.shutDown(now)
+	}
+	if conn.c == nil || len(a.form.In) == 0 {
+		return gnet.None
+	}
+	if !putBack(c, a.form.In) {
+		return gnet.Close
+	}
+	return conn.traffic(now)
+}
+
+// attach makes the WebSocket its session's, and reports false when that has
+// ended meanwhile.
+func (a *arrival) attach(conn *wsConn) bool {
+	if a.heir == nil {
+		return true
+	}
+	s := a.heir.session
+	if s == nil || s.ended || a.role == roleProbe && s.poll == nil {
+		return false
+	}
+	conn.s = s
+	if a.role == roleProbe {
+		conn.probing, s.poll.probe = true, conn
+		return true
+	}
+	s.ws, s.dirty = conn, false
+	conn.w.stats.WebSockets.Add(1)
+	if s.queue.first != 0 || s.closing || conn.ping != nil {
+		s.touch()
+	}
+	return true
+}
+
+func (a *arrival) openHTTP(c gnet.Conn, w *worker, now time.Time) gnet.Action {
+	f := &a.form.HTTP
+	addr, _ := netip.AddrFromSlice(a.form.Addr)
+	h := &httpConn{
+		w: w, c: c, served: f.Served, requests: httpread.Restore(int(f.Need), bytes.Clone(f.Gathered)),
+		from: caller{
+			addr: addr, relayed: a.form.Relayed, heralded: a.form.Heralded,
+			place: w.server.guard.inherit(source(a.form.Place), false),
+		},
+	}
+	c.SetContext(h)
+	h.await(f.Timeout, now.Add(f.Left))
+	if f.GiveUp != 0 {
+		h.giveUp = now.Add(f.GiveUp)
+	}
+	if a.heir != nil {
+		h.exchange = &exchange{
+			conn: h, method: f.Exchange.Method, origin: f.Exchange.Origin, preflight: f.Exchange.Preflight,
+			keepAlive: f.Exchange.KeepAlive, http10: f.Exchange.HTTP10, relayed: f.Exchange.Relayed, home: a.home,
+		}
+		x := h.exchange
+		a.home.shard.Post(func(now time.Time) { a.asks(x, now) })
+	}
+	if len(a.form.Out) > 0 {
+		h.write(a.form.Out)
+	}
+	if h.c == nil || len(a.form.In) == 0 {
+		return gnet.None
+	}
+	if !putBack(c, a.form.In) {
+		return gnet.Close
+	}
+	return h.traffic(now)
+}
+
+// asks brings a request that waits to its session, on that one's loop.
+func (a *arrival) asks(x *exchange, now time.Time) {
+	s := a.heir.session
+	switch {
+	case s == nil || s.poll == nil:
+		x.reply(a.home, engineError(http.StatusBadRequest, codeSID))
+	case a.role == rolePost:
+		s.poll.post = &post{exchange: x, rest: a.rest(), own: true}
+		s.resume(now)
+	default:
+		x.session, s.poll.parked = s, x
+		if s.hasAnswer() {
+			s.answerPoll()
+		}
+	}
+}
+
+// Fresh takes a connection over that the other process has accepted and read
+// nothing from, by its descriptor. It is closed when it cannot be taken.
+func (s *Server) Fresh(fd int) {
+	w := s.workers[int(s.turn.Add(1))%len(s.workers)]
+	go enroll(s.ctx, w, fd, nil)
+}
+
+// enroll has an event loop take the connection behind a descriptor, which is
+// closed, and reports whether it is still there.
+func enroll(ctx context.Context, w *worker, fd int, as any) bool {
+	f := os.NewFile(uintptr(fd), "handed over")
+	conn, err := net.FileConn(f)
+	f.Close()
+	if err != nil {
+		return false
+	}
+	if conn.RemoteAddr() != nil { // nil: reset meanwhile; gnet would panic
+		enrolled, err := w.loop.Enroll(gnet.NewContext(ctx, as), conn)
+		if err == nil {
+			return (<-enrolled).Err == nil
+		}
+	}
+	conn.Close()
+	return false
+}
