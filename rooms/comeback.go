@@ -389,6 +389,11 @@ func (c *comeback) putBack(now time.Time) {
 			r.Left = true
 			hub.keepRecord(r)
 		})
+	case r.Ended && r.Node != hub.nodeName() && !r.placed():
+		// Position 0 is where the node began to read that had the session.
+		if remote := hub.config.Recovery.Remote; remote != nil {
+			remote.Forget(r.PID)
+		}
 	case r.Ended:
 		r.Node = hub.nodeName()
 		hub.keepRecord(r)
