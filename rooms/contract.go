@@ -34,6 +34,8 @@ func ServerEventDocs() []EventDoc {
 			Text: "80 % of the token's life is over, but not earlier than five minutes before its end. `expiresIn` is in seconds. Sent once for each token"},
 		{Name: "session_ended", Body: "{reason}",
 			Text: "the token has expired, the user was logged out, or the token was revoked. The server disconnects the socket, and the client does not reconnect by itself"},
+		{Name: eventRecoveryState, Body: "{}",
+			Text: "nothing to be done: it carries an offset at times when no other event does; see [recovery](recovery.md)"},
 		{Name: eventRoomState, Body: "{room, members}",
 			Text: "the client came back to its session and is in that room again; see [recovery](recovery.md)"},
 		{Name: "recovery_state", Body: "{}",
