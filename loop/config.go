@@ -74,6 +74,7 @@ type Config struct {
 	MaxHead        int // bytes of a request head
 	MaxPayload     int // bytes of a request body or a packet
 	MaxPending     int // bytes waiting for one session
+	MaxReplay      int // bytes beside MaxPending, of what a client missed that has come back
 	MaxConnections int // open at once; one more gets 503
 
 	// MaxPerAddress limits the connections, and the polling sessions, of one

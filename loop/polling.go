@@ -83,6 +83,7 @@ func (s *session) answerPoll() {
 		}
 		b = w.outbox.pop(&s.queue).AppendPayload(b)
 	}
+	s.replay = s.replay && s.queue.first != 0
 	data := len(b) > 0
 	switch {
 	case data:

@@ -180,7 +180,7 @@ func (c *comeback) enter(now time.Time) {
 		case s.comeback() != c:
 		case m.Result != RecoveryDone:
 			c.fail(m.Result, now)
-		case c.full:
+		case c.full || c.size(&m) > settings.MaxBytes:
 			c.fail(RecoveryTooMuch, now)
 		case sh.log != log:
 			c.fail(RecoveryOtherLog, now)
@@ -239,6 +239,20 @@ func (c *comeback) keep(b *Broadcast) {
 	c.held = append(c.held, Numbered{b.Position, b.Message})
 }
 
+// size is how many bytes a return brings.
+func (c *comeback) size(m *Missed) int {
+	size := 0
+	for i := range m.Events {
+		size += m.Events[i].Message.Size()
+	}
+	for i := range c.held {
+		if c.held[i].Position > m.Through {
+			size += c.held[i].Message.Size()
+		}
+	}
+	return size
+}
+
 // finish answers CONNECT and sends what was missed.
 func (c *comeback) finish(m *Missed, now time.Time) {
 	s := c.socket
@@ -250,6 +264,9 @@ func (c *comeback) finish(m *Missed, now time.Time) {
 	sh.stats.Sockets.Add(1)
 	sh.stats.Connects.Add(1)
 	sh.hub.sessions.open(n.pid, s)
+	if sink, ok := s.sink.(Replayer); ok {
+		sink.Replay()
+	}
 	s.sendAnswer()
 	for _, name := range c.revoked {
 		s.sendRevoked(name, ErrNotAllowed.Error())
@@ -372,6 +389,11 @@ func (c *comeback) putBack(now time.Time) {
 			r.Left = true
 			hub.keepRecord(r)
 		})
+	case r.Ended && r.Node != hub.nodeName() && !r.placed():
+		// Position 0 is where the node began to read that had the session.
+		if remote := hub.config.Recovery.Remote; remote != nil {
+			remote.Forget(r.PID)
+		}
 	case r.Ended:
 		r.Node = hub.nodeName()
 		hub.keepRecord(r)

@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -258,6 +259,106 @@ func TestASessionThatIsTakenBeforeRedisHasItsRoomsGetsAnotherFence(t *testing.T)
 	}
 }
 
+// TestASessionWithoutPositionsIsNotPutBackOnAnotherNode when its client's
+// connection has ended before the record came: 0 would mean where this node
+// began to read the log.
+func TestASessionWithoutPositionsIsNotPutBackOnAnotherNode(t *testing.T) {
+	for name, x := range map[string]struct {
+		from uint64
+		want RecoveryResult
+	}{"without": {0, RecoveryUnknown}, "with": {1, RecoveryDone}} {
+		t.Run(name, func(t *testing.T) {
+			var taken []func(*Record, RecoveryResult)
+			redis := &slowDrawer{drawer: drawer{records: map[string]*Record{}}, taken: &taken}
+			w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote = redis })
+			past.publish(w, "conversation:1")
+			rooms := []RoomFrom{{"user:ann", x.from}, {"conversation:1", x.from}}
+			r := &Record{PID: "01234567890123456789", ID: "i", User: "ann", Node: "b", Log: logName, Rooms: rooms, Ended: true, At: w.now, Given: 1}
+			ann := &guest{token: "ann", pid: r.PID}
+			ann.dial(w)
+			ann.hangUp()
+			taken[0](r, RecoveryDone)
+			w.settle()
+			ann.dial(w)
+			if len(taken) > 1 {
+				taken[1](nil, RecoveryUnknown)
+				w.settle()
+			}
+			ann.answered()
+			ann.wantResult(x.want)
+		})
+	}
+}
+
+// A slowDrawer answers when it is told to.
+type slowDrawer struct {
+	drawer
+	taken *[]func(*Record, RecoveryResult)
+}
+
+func (d *slowDrawer) Take(_, _ string, done func(*Record, RecoveryResult)) {
+	*d.taken = append(*d.taken, done)
+}
+
+// TestAReturnThatEndsEarlyLeavesTheSessionToAllNodes: Redis was told that it is
+// gone.
+func TestAReturnThatEndsEarlyLeavesTheSessionToAllNodes(t *testing.T) {
+	redis := &drawer{records: map[string]*Record{}}
+	w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote, c.Recovery.Grace = redis, time.Minute })
+	ann := w.guest("ann")
+	ann.hangUp()
+	past.slow = true
+	ann.dial(w)
+	w.settle()
+	if redis.records[ann.pid] != nil {
+		t.Fatal("the session has not been taken")
+	}
+	ann.hangUp()
+	w.settle()
+	if redis.records[ann.pid] == nil {
+		t.Error("the session is still removed from Redis")
+	}
+}
+
+// TestASessionThatDepartsWhileItIsTakenIsFound in its record.
+func TestASessionThatDepartsWhileItIsTakenIsFound(t *testing.T) {
+	w, _, _ := newDrawer(t)
+	ann := w.guest("ann")
+	s := w.hub.sessions.live[ann.pid]
+	s.makeAbsent(w.now)
+	var result RecoveryResult
+	var record *Record
+	w.hub.takeSession(ann.pid, "ann", w.now, func(x taken) { record, result = x.record, x.why })
+	s.depart(w.now) // the shard has not come to the question yet
+	w.settle()
+	if record == nil || result != RecoveryDone {
+		t.Errorf("record %v, %v", record, result)
+	}
+}
+
+// TestASessionThatAnotherNodeHasIsNotWrittenOver by a node that was cut off.
+func TestASessionThatAnotherNodeHasIsNotWrittenOver(t *testing.T) {
+	redis := &otherOwner{drawer{records: map[string]*Record{}}}
+	w, _ := newPast(t, 1, func(c *Config) { c.Recovery.Remote = redis })
+	w.hub.Reachable(true, w.now)
+	ann := w.guest("ann")
+	clear(redis.records)
+	w.hub.Reachable(false, w.now)
+	w.hub.Reachable(true, w.now)
+	w.settle()
+	if redis.records[ann.pid] != nil {
+		t.Error("the record of another node was written over")
+	}
+	if k := w.hub.KeptSessions(); k.Live != 0 {
+		t.Errorf("the session is still known: %+v", k)
+	}
+}
+
+// An otherOwner says that all sessions are another node's.
+type otherOwner struct{ drawer }
+
+func (*otherOwner) Owns(_ string, done func(bool)) { done(false) }
+
 func TestOffsets(t *testing.T) {
 	for text, want := range map[string]Offset{
 		"log1.1":       {"log1", 1, 0},
@@ -277,5 +378,24 @@ func TestOffsets(t *testing.T) {
 		if o, ok := ParseOffset(text); ok {
 			t.Errorf("%q is %+v", text, o)
 		}
+	}
+}
+
+func TestWhatIsForgottenIsForgottenInRedis(t *testing.T) {
+	redis := &drawer{records: map[string]*Record{}}
+	w, _ := newPast(t, 1, func(c *Config) {
+		c.Recovery.Remote, c.Recovery.Grace, c.Recovery.PerUser, c.Recovery.MaxSessions = redis, 0, 3, 5
+	})
+	for i := range 20 {
+		g := w.guest("user" + strconv.Itoa(i%4))
+		g.hangUp()
+		w.settle()
+	}
+	if n := len(redis.records); n != 5 {
+		t.Errorf("Redis has %d records, want 5", n)
+	}
+	w.guest("ann").text("1") // says goodbye
+	if n := len(redis.records); n != 5 {
+		t.Errorf("Redis has %d records after a goodbye, want 5", n)
 	}
 }

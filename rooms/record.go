@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"time"
 )
@@ -176,6 +177,11 @@ func TokenMark(id string) uint64 {
 	h := fnv.New64a()
 	h.Write([]byte(id))
 	return max(h.Sum64(), 1)
+}
+
+// placed reports whether it is known at which position each room was joined.
+func (r *Record) placed() bool {
+	return !slices.ContainsFunc(r.Rooms, func(room RoomFrom) bool { return room.From == 0 })
 }
 
 // starts returns from where the rooms of a session are to be replayed to a

@@ -225,7 +225,7 @@ func (s *Socket) tellFence() {
 	}
 	n.rebase(sh)
 	n.last = max(n.last, s.Position())
-	b := codec.AppendOffset(append(sh.buf[:0], `42["recovery_state",{},"`...), sh.identity, n.last, n.fence)
+	b := codec.AppendOffset(append(sh.buf[:0], `42["`+eventRecoveryState+`",{},"`...), sh.identity, n.last, n.fence)
 	s.sendPacket(append(b, `"]`...))
 }
 
@@ -313,34 +313,82 @@ func (h *Hub) keepRecord(r *Record) {
 }
 
 // resave has Redis know all sessions of this node anew: it may have lost their
-// records, or have older ones.
+// records, or have older ones. Those that other nodes have taken meanwhile end.
 func (h *Hub) resave() {
 	for sockets := h.sessions.sockets(); len(sockets) > 0; {
 		shard, n := sockets[0].shard, 1
-		for n < min(len(sockets), resaveBatch) && sockets[n].shard == shard {
+		for n < len(sockets) && sockets[n].shard == shard {
 			n++
 		}
-		batch := sockets[:n]
+		list := sockets[:n]
 		sockets = sockets[n:]
-		shard.Post(func(time.Time) {
-			for _, s := range batch {
-				s.resaveSession()
-			}
+		shard.Post(func(time.Time) { shard.resave(list) })
+	}
+	h.resaveEnded(h.sessions.pids())
+}
+
+// resave goes on with the next sockets when the first of them are done.
+func (sh *Shard) resave(sockets []*Socket) {
+	n := min(len(sockets), resaveBatch)
+	left := n
+	for _, s := range sockets[:n] {
+		n := s.session
+		sh.hub.owns(n, func(yes bool) {
+			sh.Post(func(now time.Time) {
+				switch {
+				case s.session != n || n == nil || n.gone:
+				case !yes:
+					s.displaced(now)
+				case s.phase == phaseAbsent:
+					s.keepEnded(false)
+				default:
+					s.saveSession()
+				}
+				if left--; left == 0 && len(sockets) > resaveBatch {
+					sh.resave(sockets[resaveBatch:])
+				}
+			})
 		})
 	}
-	h.sessions.each(func(pid string, record []byte) {
-		h.config.Recovery.Remote.Save(pid, record, h.config.Recovery.Window, nil)
+}
+
+// owns finds out whether this node still has a session; nil: there is none.
+func (h *Hub) owns(n *session, done func(bool)) {
+	if n == nil {
+		done(false)
+		return
+	}
+	h.config.Recovery.Remote.Owns(n.pid, done)
+}
+
+// resaveEnded does the same for sessions that no socket has.
+func (h *Hub) resaveEnded(pids []string) {
+	if len(pids) == 0 {
+		return
+	}
+	remote := h.config.Recovery.Remote
+	remote.Owns(pids[0], func(yes bool) {
+		if record := h.sessions.record(pids[0], !yes); record != nil && yes {
+			remote.Save(pids[0], record, h.config.Recovery.Window, nil)
+		}
+		h.resaveEnded(pids[1:])
 	})
 }
 
-func (s *Socket) resaveSession() {
-	switch {
-	case s.session == nil || s.session.gone:
-	case s.phase == phaseAbsent:
-		s.keepEnded(false)
-	default:
-		s.saveSession()
+// displaced ends a socket whose session another one has now, here or on another
+// node. The others are not told: the client is there.
+func (s *Socket) displaced(now time.Time) {
+	if s.session == nil || s.session.gone {
+		return
 	}
+	s.shard.hub.sessions.close(s.session.pid, s)
+	s.session.gone = true
+	if s.phase == phaseConnected {
+		sink := s.sink
+		s.makeAbsent(now)
+		sink.Close(ReasonTakenOver)
+	}
+	s.dissolve(now)
 }
 
 // resaveBatch is how many sessions are written anew in one turn of a loop.

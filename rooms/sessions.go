@@ -49,10 +49,14 @@ func newSessions(c *Recovery) *sessions {
 	}
 }
 
-// open notes that a socket has the session.
+// open notes that a socket has the session. One that had it before, of a time
+// in which this node was taken for dead, is displaced.
 func (ss *sessions) open(pid string, s *Socket) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
+	if old := ss.live[pid]; old != nil && old != s {
+		old.shard.Post(old.displaced)
+	}
 	ss.live[pid] = s
 }
 
@@ -77,13 +81,32 @@ func (ss *sessions) sockets() []*Socket {
 	return all
 }
 
-// each calls do with the record of each session that no socket has.
-func (ss *sessions) each(do func(pid string, record []byte)) {
+// pids returns the sessions that no socket has, in the order in which they
+// ended.
+func (ss *sessions) pids() (list []string) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	for pid, k := range ss.ended {
-		do(pid, k.record)
+	for _, e := range ss.order[ss.head:] {
+		if k := ss.ended[e.pid]; k != nil && k.at.Equal(e.at) {
+			list = append(list, e.pid)
+		}
 	}
+	return list
+}
+
+// record returns the record of a session that no socket has, which is dropped
+// or stays; nil when there is none.
+func (ss *sessions) record(pid string, drop bool) []byte {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	k := ss.ended[pid]
+	if k == nil {
+		return nil
+	}
+	if drop {
+		ss.drop(pid)
+	}
+	return k.record
 }
 
 // end keeps the record of a session that no socket has any more, and returns
@@ -261,7 +284,7 @@ func (h *Hub) takeHere(pid, user string, now time.Time, done func(taken)) {
 			return
 		}
 		if s != nil {
-			h.sessions.close(pid, s)
+			s.shard.Post(s.displaced)
 		}
 		done(taken{why: RecoveryUnknown})
 	})

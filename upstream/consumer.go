@@ -230,8 +230,8 @@ func (c *Consumer) anew(log string) {
 	c.intake.given = 0
 	c.Release()
 	c.readOrders()
-	c.log.Warn("the log of the services' events is another one than before: positions begin anew, "+
-		"and clients that were away cannot recover what they have missed", "log", log)
+	c.log.Warn("the event log was created anew: positions start again, "+
+		"and clients that were disconnected cannot recover what they missed", "log", log)
 }
 
 // begun tells the rooms which log it is that is read from here on.

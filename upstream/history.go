@@ -361,6 +361,7 @@ type filler struct {
 	log           string
 	oldest, after eventlog.Position
 	next          eventlog.Position // that is to come
+	holes         eventlog.Position // in a row that mean nothing
 
 	encoder    *Encoder
 	duplicates *eventlog.Duplicates
@@ -399,7 +400,7 @@ func (f *filler) read(ctx context.Context) rooms.RecoveryResult {
 		return rooms.RecoveryFailed
 	}
 	defer source.Close()
-	if source.Info().Identity != f.log {
+	if !f.opened(source.Info()) {
 		return rooms.RecoveryOtherLog
 	}
 	for !f.done() {
@@ -419,6 +420,13 @@ func (f *filler) read(ctx context.Context) rooms.RecoveryResult {
 	return rooms.RecoveryDone
 }
 
+// opened notes what the log tells. It reports whether it is the log that is
+// wanted.
+func (f *filler) opened(info eventlog.Info) bool {
+	f.holes = eventlog.Position(info.Holes)
+	return info.Identity == f.log
+}
+
 // done reports whether everything has come.
 func (f *filler) done() bool { return f.next > f.after }
 
@@ -428,10 +436,10 @@ func (f *filler) step(e *eventlog.Entry) bool {
 	if e.Position < f.next {
 		return true // of the same chunk
 	}
-	if e.Position > f.next || f.bytes > f.h.limit {
+	if e.Position > f.next+f.holes || f.bytes > f.h.limit {
 		return false
 	}
-	if f.next++; e.Position <= f.after {
+	if f.next = e.Position + 1; e.Position <= f.after {
 		f.take(e)
 	}
 	return true

@@ -213,3 +213,49 @@ func TestOlderEventsAreReadThoughTheNewestPartBeginsMeanwhile(t *testing.T) {
 		t.Errorf("read %d times, want 2", passed)
 	}
 }
+
+// TestOlderEventsAreReadOverPositionsThatTheLogUsesItself, as RabbitMQ does when
+// it begins a segment.
+func TestOlderEventsAreReadOverPositionsThatTheLogUsesItself(t *testing.T) {
+	for name, x := range map[string]struct {
+		holes     int
+		positions []eventlog.Position
+		want      bool
+	}{
+		"none":         {0, []eventlog.Position{2, 3, 4, 5, 6}, true},
+		"none allowed": {0, []eventlog.Position{2, 4}, false},
+		"one":          {1, []eventlog.Position{2, 4, 6}, true},
+		"the last":     {1, []eventlog.Position{2, 3, 4, 5, 7}, true},
+		"two":          {1, []eventlog.Position{2, 5}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newReading(t, eventlog.NewMemory(1<<20), 1<<20)
+			h := newHistory(&r.consumer.config)
+			h.begin("log", 6, true)
+			a := &ask{q: rooms.Question{Log: "log", Rooms: in(1, "conversation:1"), Since: 1, MaxEvents: 9, MaxBytes: 9999}, through: 6}
+			f, _ := h.filler(a)
+			if !f.opened(eventlog.Info{Identity: "log", Holes: x.holes}) {
+				t.Fatal("another log")
+			}
+			good, wanted := true, 0
+			for _, p := range x.positions {
+				e := eventlog.Entry{Position: p, Key: "message.sent", Body: []byte(`{"conversationId":1,"message":"hello"}`)}
+				if good = good && f.step(&e); p <= 6 {
+					wanted++
+				}
+			}
+			if good != x.want {
+				t.Fatalf("%d holes, %v: expected %v", x.holes, x.positions, good)
+			}
+			if !good {
+				return
+			}
+			if why, _ := f.end(); !f.done() || why != rooms.RecoveryDone {
+				t.Fatalf("done %v, %v", f.done(), why)
+			}
+			if m := h.look(a); m.Result != rooms.RecoveryDone || len(m.Events) != wanted {
+				t.Errorf("%v, %d events, want %d", m.Result, len(m.Events), wanted)
+			}
+		})
+	}
+}

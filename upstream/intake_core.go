@@ -76,10 +76,10 @@ func (a *Asked) Older() (*Older, rooms.RecoveryResult) {
 // Older entries are read one by one. There may be one at a time.
 type Older struct{ filler *filler }
 
-// Log returns the identity of the log, and Start where to begin.
-func (o *Older) Log() string { return o.filler.log }
+// Opened takes what the log tells. It reports whether it is the right one.
+func (o *Older) Opened(info eventlog.Info) bool { return o.filler.opened(info) }
 
-// Start is described at Log.
+// Start returns where to begin.
 func (o *Older) Start() eventlog.Start { return o.filler.start() }
 
 // Take takes the next entry, and reports whether it was expected; Done whether

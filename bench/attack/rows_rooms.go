@@ -52,6 +52,12 @@ var roomRows = []*row{
 		moved:  []string{`sessions_closed_total{reason="shed"}`},
 	},
 	{
+		name: "vanishing", setup: defaults, length: 8 * time.Second, play: vanishing,
+		threat: "200 sockets a second of two users that ask for recovery, join 20 rooms and vanish: each may come back for two minutes",
+		stops:  "MAX_RECOVERY_PER_USER (100), MAX_RECOVERY_SESSIONS (100000), MAX_RECOVERY_BYTES (64 MiB)",
+		moved:  []string{"recovery_evicted_total"},
+	},
+	{
 		name: "one-user", setup: defaults, length: 4 * time.Second, play: oneUser,
 		threat: "one token, 1,200 sockets",
 		stops:  "MAX_SOCKETS_PER_USER (1000)",
@@ -92,6 +98,26 @@ func roomFlood(a *attack) {
 			return f.send(roomEvent("1", "join_room", fmt.Sprintf("eve-%d-%d", k, i))) && i < 1050
 		})
 		f.close()
+	})
+}
+
+func vanishing(a *attack) {
+	const users, rooms = 2, 20
+	var joins strings.Builder
+	for i := range rooms {
+		joins.WriteString(roomEvent("", "join_room", fmt.Sprint("eves-", i)))
+	}
+	a.pace(200, func(i int) bool {
+		f := a.dial(i)
+		if f == nil || !f.webSocket() {
+			return true
+		}
+		f.send(text(`40{"recovery":true,"token":"` + a.token(eve(i%users)) + `"}`))
+		if f.awaits("40{") && f.send(joins.String()) && f.awaits("42") {
+			a.did("sessions left", 1)
+		}
+		f.reset()
+		return true
 	})
 }
 

@@ -43,6 +43,12 @@ var kinds = []*kind{
 		do:   func(_ *town, n *node) error { return n.signal(syscall.SIGSTOP) },
 		undo: func(_ *town, n *node) error { return n.signal(syscall.SIGCONT) },
 	},
+	// Nobody is to notice it.
+	{
+		name: "hand-over of", to: aGateway, least: time.Second, most: 3 * time.Second,
+		do:   func(_ *town, n *node) error { return n.handOver() },
+		undo: func(_ *town, _ *node) error { return nil },
+	},
 	{
 		name: "kill -9 of", to: theRedis, least: 100 * time.Millisecond, most: 6 * time.Second,
 		do:   func(t *town, _ *node) error { t.redis.Kill(); return nil },

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -51,6 +52,7 @@ type node struct {
 	addr     string // host:port
 	program  string
 	dir      string
+	sockets  string // directory of HANDOVER_SOCKET
 	env      []string
 	port     int
 	redis    *testkit.Proxy
@@ -100,9 +102,32 @@ func (n *node) open(t *town) (err error) {
 		return err
 	}
 	_, redisPort, _ := net.SplitHostPort(n.redis.Addr)
-	n.env = append(n.env, "PORT="+strconv.Itoa(n.port), "REDIS_PORT="+redisPort,
+	if n.sockets, err = os.MkdirTemp("", "chaos-"); err != nil { // mode 0700, and a short path
+		return err
+	}
+	n.env = append(n.env, "HANDOVER_SOCKET="+filepath.Join(n.sockets, "handover"), "PORT="+strconv.Itoa(n.port), "REDIS_PORT="+redisPort,
 		"RABBITMQ_URL=amqp://guest:guest@"+n.rabbit.Addr+"/")
 	return n.launch()
+}
+
+// handOver has a new process take the place of the one that runs. That it does
+// not, because of what else is harmed, is none of the clients' business either.
+func (n *node) handOver() error {
+	before := n.server
+	if err := n.launch(); err != nil {
+		n.server = before
+		return before.Alive()
+	}
+	for until := time.Now().Add(startTimeout); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+		if before.Alive() != nil {
+			return nil
+		}
+		if n.server.Alive() != nil {
+			n.server = before
+			return nil
+		}
+	}
+	return errors.New("two processes run, and none hands over to the other")
 }
 
 // launch starts the gateway; what it prints is in a directory for each start.
@@ -156,6 +181,7 @@ func (t *town) close() {
 		if n.server != nil {
 			n.server.Stop()
 		}
+		_ = os.RemoveAll(n.sockets)
 		for _, p := range []*testkit.Proxy{n.redis, n.rabbit} {
 			if p != nil {
 				p.Close()

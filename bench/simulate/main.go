@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hometrip/gateway/internal/simulation"
@@ -114,9 +115,10 @@ func (s *session) run(c simulation.Config, shrink bool) bool {
 }
 
 func (s *session) print(w io.Writer) {
-	took := time.Since(s.began)
-	fmt.Fprintf(w, "%d fleets, %v simulated in %v: %.0f simulated seconds a second\n", s.runs,
-		s.simulated.Round(time.Second), took.Round(time.Millisecond), s.simulated.Seconds()/took.Seconds())
+	cpu := cpuTime()
+	fmt.Fprintf(w, "%d fleets, %v simulated in %v with %v of CPU: %.0f simulated seconds a second of CPU\n", s.runs,
+		s.simulated.Round(time.Second), time.Since(s.began).Round(time.Millisecond), cpu.Round(time.Millisecond),
+		s.simulated.Seconds()/cpu.Seconds())
 	fmt.Fprintf(w, "%d steps, %d events of services, %d deliveries of them to clients\n", s.steps, s.events, s.deliveries)
 	fmt.Fprintf(w, "hash of all traces %016x\n\n", s.hash)
 	names := make([]string, 0, len(s.counts))
@@ -138,6 +140,15 @@ func (s *session) print(w io.Writer) {
 			show(w, f.small)
 		}
 	}
+}
+
+// cpuTime is what this process has used.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // show writes a failing run, and how to have it again.

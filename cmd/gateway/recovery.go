@@ -16,7 +16,7 @@ func (g *Gateway) recovery() rooms.Recovery {
 	cfg := g.cfg()
 	r := rooms.Recovery{
 		Mode: config.RecoveryModes[cfg.Recovery.Mode], Window: cfg.Recovery.Window, Grace: cfg.Recovery.PresenceGrace,
-		MaxEvents: cfg.Recovery.MaxEvents, MaxBytes: min(cfg.Recovery.MaxBytes, cfg.Limits.PendingBytes/2),
+		MaxEvents: cfg.Recovery.MaxEvents, MaxBytes: cfg.Recovery.MaxBytes,
 		MaxSessions: cfg.Recovery.MaxSessions, MaxMemory: cfg.Recovery.MaxSessionBytes, PerUser: cfg.Recovery.MaxPerUser,
 	}
 	if g.log.Enabled(context.Background(), slog.LevelDebug) {

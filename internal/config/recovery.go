@@ -17,7 +17,7 @@ var recoverySettings = []Setting{
 	{Name: "RECOVERY_MAX_EVENTS", Default: strconv.Itoa(rooms.DefaultReplayEvents),
 		Doc:  "Events that one recovery may replay; a client that missed more is connected as a new one.",
 		kind: integer(1, 100_000, func(c *Config) *int { return &c.Recovery.MaxEvents })},
-	{Name: "RECOVERY_MAX_BYTES", Default: strconv.Itoa(rooms.DefaultReplayBytes), Doc: "Bytes that one recovery may replay, and at most half of MAX_PENDING_BYTES; a client that missed more is connected as a new one.",
+	{Name: "RECOVERY_MAX_BYTES", Default: strconv.Itoa(rooms.DefaultReplayBytes), Doc: "Bytes that one recovery may replay, beside MAX_PENDING_BYTES; a client that missed more is connected as a new one.",
 		kind: integer(1024, 64*mib, func(c *Config) *int { return &c.Recovery.MaxBytes })},
 	{Name: "PRESENCE_GRACE", Default: "5000",
 		Doc:  "Delay of user_left for a client that may come back. 0: no delay.",

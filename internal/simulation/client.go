@@ -71,6 +71,7 @@ type session struct {
 	verdicts  uint32               // what the node has told of returns of the client, a bit for each result
 	verdict   rooms.RecoveryResult // the last of these
 	returning bool                 // has the answer, and not all that comes with it
+	replay    bool                 // it is sent what it missed
 	back      bool                 // it goes on with a session of before
 	restored  map[int]bool         // rooms of which it was told since
 }
@@ -320,12 +321,24 @@ func (l *session) Send(m *codec.Message) {
 		return // a backlog does without it
 	}
 	l.out = append(l.out, m)
-	if l.pending += m.Size(); l.pending > l.c.r.limits.pending {
+	if l.pending += m.Size(); l.pending > l.mostPending() {
 		l.c.r.count("slow consumer")
 		l.Close(rooms.ReasonSlowConsumer)
 		return
 	}
 	l.move()
+}
+
+// Replay implements rooms.Replayer.
+func (l *session) Replay() { l.replay = true }
+
+// mostPending is how many bytes may be on the way to the client: more when it is
+// sent what it missed.
+func (l *session) mostPending() int {
+	if l.replay {
+		return 2 * l.c.r.limits.pending
+	}
+	return l.c.r.limits.pending
 }
 
 // move has what is on its way arrive, together, at some time.
@@ -342,7 +355,7 @@ func (l *session) move() {
 	r.after(d, func() {
 		l.moving = false
 		out := l.out
-		l.out, l.pending = nil, 0
+		l.out, l.pending, l.replay = nil, 0, false
 		if !l.line.open || l.line.silent {
 			return
 		}

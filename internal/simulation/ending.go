@@ -13,6 +13,8 @@ const (
 	quietTime = 75 * time.Second // in which everything becomes right again
 	probeTime = 8 * time.Second  // in which what is probed arrives
 	fewTypers = 25               // rooms of more are not probed by typing
+
+	returnTime = silentTime + 20*time.Second // in which everybody is back whose connection was cut, and has left where it was
 )
 
 // finish ends all faults, waits until everything is quiet, and checks that
@@ -23,6 +25,11 @@ func (r *run) finish() {
 	r.heal()
 	r.until(r.now + quietTime)
 	r.checkQuiet()
+	if r.recovery.tail > 0 {
+		r.cutAll()
+		r.until(r.now + returnTime)
+		r.checkQuiet()
+	}
 	r.probe()
 	r.until(r.now + probeTime)
 	r.checkProbe()
@@ -45,6 +52,25 @@ func (r *run) heal() {
 		if c.asks && c.link == nil {
 			r.after(r.between(0, reconnect), c.connect)
 		}
+	}
+}
+
+// cutAll cuts the connections of all clients that ask for recovery. They are to
+// come back to what they miss meanwhile.
+func (r *run) cutAll() {
+	r.trace("run", "cuts all connections")
+	r.strict = true
+	for i, c := range r.clients {
+		if !c.asks {
+			continue
+		}
+		r.after(r.between(0, time.Second), func() { c.leave(i%2 == 0) })
+		e := r.judge.newEvent("booking.confirmed", r.config.Rooms+c.index)
+		r.after(r.between(0, 3*time.Second), func() { r.service.publish(e) })
+	}
+	for room := range r.config.Rooms {
+		e := r.judge.newEvent("message.sent", room)
+		r.after(r.between(0, 3*time.Second), func() { r.service.publish(e) })
 	}
 }
 

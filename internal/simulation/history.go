@@ -79,14 +79,14 @@ func (h *historyDriver) end() {
 
 // A filling is the reading of older entries.
 type filling struct {
-	h        *historyDriver
-	asked    *upstream.Asked
-	done     func(rooms.Missed)
-	older    *upstream.Older
-	link     *brokerLink
-	identity string
-	tries    int
-	over     bool
+	h     *historyDriver
+	asked *upstream.Asked
+	done  func(rooms.Missed)
+	older *upstream.Older
+	link  *brokerLink
+	info  eventlog.Info
+	tries int
+	over  bool
 }
 
 func (f *filling) begin() {
@@ -114,7 +114,7 @@ func (f *filling) begin() {
 	f.link = m.r.broker.dial(m, f.take, fail)
 	m.after(fillTime, fail)
 	f.link.do(func(ch *rabbitmodel.Channel) {
-		f.identity = m.r.broker.stream(ch)
+		f.info = eventlog.Info{Identity: m.r.broker.stream(ch), Holes: ownMost}
 		ch.Qos(fillWindow)
 		ch.Consume(streamName, "history", false, rabbitmodel.Begin{Offset: int64(older.Start().Position) - 1})
 	})
@@ -124,7 +124,7 @@ func (f *filling) begin() {
 func (f *filling) take(e rabbitmodel.Event) {
 	switch {
 	case f.over:
-	case f.identity != f.older.Log():
+	case !f.older.Opened(f.info):
 		f.fail(rooms.RecoveryOtherLog)
 	case e.Kind == rabbitmodel.Delivery:
 		entry := entryOf(e.Message, eventlog.Position(e.Offset+1))

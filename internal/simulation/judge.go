@@ -110,6 +110,7 @@ func (j *judge) handed(m *machine, e *eventlog.Entry) {
 	j.r.note('h', uint64(m.index), uint64(e.Position), 0)
 	switch {
 	case past == 0 || e.Position == past+1:
+	case e.Position == past+2 && j.r.broker.own[int64(past)+1]:
 	case e.Position <= past:
 		j.r.fail("an entry is taken twice", "%v takes %d behind %d", m, e.Position, past)
 	case j.gaps[m] < e.Position-1:

@@ -16,6 +16,7 @@ const (
 
 	chunkMost     = 5 * time.Millisecond // until what was published is written
 	heartbeatTime = 10 * time.Second     // until a connection that is silent counts as lost
+	ownMost       = 1                    // positions in a row that a stream may use itself, as in upstream/rabbitmq
 	identityFirst = 1 << 20              // identities are sizes of streams, as in upstream/rabbitmq
 )
 
@@ -33,12 +34,17 @@ type brokerServer struct {
 	anewAt  time.Duration // when the last of these was
 	seen    int64         // positions of the stream that the judge knows
 	spare   int           // identities that were given away
+
+	own map[int64]bool // positions that the present stream has used itself
 }
 
 func newBrokerServer(r *run, b *rabbitmodel.Broker, draw *rand.Rand) *brokerServer {
 	b.ChunkHead = draw.IntN(4) == 0
 	s := &brokerServer{r: r, broker: b, spare: identityFirst}
 	s.chunk = []time.Duration{time.Microsecond, chunkMost, 4 * chunkMost}[draw.IntN(3)]
+	if r.recovery.tail > 0 {
+		b.OwnPositions = int64(draw.IntN(2))
+	}
 	ch := b.Connect().Channel()
 	ch.ExchangeDeclare(exchange, "topic")
 	return s
@@ -116,7 +122,11 @@ func (s *brokerServer) write() {
 // written tells the judge of what is in the stream now.
 func (s *brokerServer) written(q *rabbitmodel.Queue) {
 	for ; s.seen < q.NextOffset(); s.seen++ {
-		s.r.judge.written(q.At(s.seen), s.seen+1)
+		if m := q.At(s.seen); m != nil {
+			s.r.judge.written(m, s.seen+1)
+		} else {
+			s.own[s.seen+1] = true
+		}
 	}
 }
 
@@ -209,7 +219,7 @@ func (s *brokerServer) stream(ch *rabbitmodel.Channel) (identity string) {
 		s.spare++
 		args.MaxBytes = s.spare
 		s.era++
-		s.seen = 0
+		s.seen, s.own = 0, make(map[int64]bool)
 	}
 	ch.QueueDeclare(streamName, args)
 	ch.Bind(streamName, "#", exchange)

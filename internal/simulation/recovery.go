@@ -42,7 +42,7 @@ func drawRecovery(c Config) (v recovery) {
 	v.grace = time.Duration(pick(draw, 0, 1, 5)) * time.Second
 	v.events = pick(draw, 5, 1000, 1000)
 	v.tail = pick(draw, smallTail, largeTail, largeTail)
-	v.every = time.Duration(pick(draw, 2, 5, 20)) * time.Second
+	v.every = time.Duration(pick(draw, 1, 2, 10)) * time.Second
 	return v
 }
 
@@ -55,7 +55,7 @@ func (m *machine) recoveryConfig() rooms.Recovery {
 	}
 	m.recovery = newSessionsDriver(m)
 	return rooms.Recovery{
-		Mode: rooms.RecoveryAsked, Window: v.window, Grace: v.grace, MaxEvents: v.events, MaxBytes: m.r.limits.pending / 2,
+		Mode: rooms.RecoveryAsked, Window: v.window, Grace: v.grace, MaxEvents: v.events, MaxBytes: m.r.limits.pending,
 		History: m.reader.history, Remote: m.recovery, Report: m.returned,
 	}
 }

@@ -31,6 +31,12 @@ type returning struct {
 	spent  string        // a pid with which it has come back in vain
 	over   string        // a pid to which nobody may come back
 	why    string        // that is so
+	told   bool          // and Redis was told
+}
+
+// isOver notes that nobody may come back to a session.
+func (c *client) isOver(pid, why string) {
+	c.over, c.why, c.told = pid, why, !c.r.recovery.troubled(c.r.now)
 }
 
 // cut ends the connection now and then.
@@ -61,7 +67,7 @@ func (c *client) goodbye() {
 		l.m.execute(func() {
 			if l.socket != nil && !l.closed && !l.closing && l.there() {
 				l.socket.Text([]byte("1"), l.m.now())
-				c.over, c.why = pid, "its client has said goodbye"
+				c.isOver(pid, "its client has said goodbye")
 			}
 		})
 	})
@@ -130,7 +136,7 @@ func (l *session) goOn() {
 	r.count("recovered")
 	r.trace(c.name, "has come back to its session")
 	switch {
-	case c.over == c.pid && !r.recovery.troubled(r.now): // else Redis may not have been told
+	case c.over == c.pid && c.told:
 		r.fail("a session goes on that was over", "%s on %v is back, and %s", c.name, l.m, c.why)
 	case l.id != old.id:
 		r.fail("a session goes on as another socket", "%s on %v is %s and was %s", c.name, l.m, l.id, old.id)
@@ -224,7 +230,7 @@ func (j *judge) notRecovered(l *session) {
 func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 	r, c, v := j.r, l.c, &j.r.recovery
 	away := r.now - c.left
-	troubled := v.troubled(r.now) || v.trouble > c.began
+	troubled := v.trouble > c.began || !r.strict && v.troubled(r.now)
 	long := away >= v.window-clockMost
 	switch why {
 	case rooms.RecoveryUnknown:
@@ -237,7 +243,7 @@ func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 	case rooms.RecoveryOrder:
 		good = j.ordered(c)
 	case rooms.RecoveryOtherLog, rooms.RecoveryPosition:
-		good = v.deleted != 0 || troubled
+		good = troubled || v.deleted != 0
 	case rooms.RecoveryLogShort:
 		good = v.truncated != 0 || v.tail == smallTail || v.deleted != 0
 	case rooms.RecoveryTooMuch:

@@ -83,6 +83,8 @@ type run struct {
 	table   *upstream.Table
 	limits  limits
 
+	strict bool // sessions have no reason to be lost
+
 	recovery recovery
 	pids     pids
 

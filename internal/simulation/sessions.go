@@ -28,13 +28,14 @@ type sessionsDriver struct {
 	saves []save // that the core has not been told of
 }
 
-// A save is a record that is to be kept or, without one, removed.
+// A save is a record that is to be kept or, without one, removed; or a question.
 type save struct {
 	number int // of the pid
 	pid    string
 	record []byte
 	keep   time.Duration
 	done   func(bool)
+	owns   func(bool) // it is a question of Owns
 }
 
 func newSessionsDriver(m *machine) *sessionsDriver {
@@ -68,6 +69,8 @@ func (d *sessionsDriver) tell() {
 	slices.SortStableFunc(d.saves, func(a, b save) int { return a.number - b.number })
 	for _, s := range d.saves {
 		switch {
+		case s.owns != nil:
+			d.dones[d.core.Owns(s.pid, d.m.now())] = func(r sessions.Result) { s.owns(r.Owned) }
 		case s.record == nil:
 			d.core.Forget(s.pid)
 		case s.done == nil:
@@ -90,8 +93,7 @@ func (d *sessionsDriver) Take(pid, user string, done func(*rooms.Record, rooms.R
 
 // Owns implements rooms.Sessions.
 func (d *sessionsDriver) Owns(pid string, done func(bool)) {
-	d.dones[d.core.Owns(pid, d.m.now())] = func(r sessions.Result) { done(r.Owned) }
-	d.wake()
+	d.save(save{pid: pid, owns: done})
 }
 
 // Dissolve implements rooms.Sessions.

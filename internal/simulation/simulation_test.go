@@ -34,7 +34,7 @@ func TestFleetsKeepEveryRule(t *testing.T) {
 
 func TestSameSeedGivesTheSameRun(t *testing.T) {
 	for seed := uint64(1); seed <= 5; seed++ {
-		c := Draw(Config{Clients: 15}, seed)
+		c := Draw(Config{Clients: 15, Recovery: int(seed%3) * 50}, seed)
 		one, two := Run(c), Run(c)
 		if one.Hash != two.Hash || one.Steps != two.Steps {
 			t.Errorf("seed %d: hash %016x after %d steps, and then %016x after %d", seed, one.Hash, one.Steps, two.Hash, two.Steps)
@@ -70,9 +70,21 @@ func TestRunsWithoutFaultsLoseNothing(t *testing.T) {
 	}
 }
 
+func TestClientsComeBackToWhatTheyMissed(t *testing.T) {
+	for seed := uint64(1); seed <= 5; seed++ {
+		r := Run(Draw(Config{Recovery: 100, Faults: -1, Clients: 20, Span: 20 * time.Second}, seed))
+		if r.Broken != nil {
+			t.Errorf("seed %d: %v", seed, r.Broken)
+		}
+		if r.Counts["recovered"] < 20 || r.Counts["return: recovered"] < r.Counts["recovered"] {
+			t.Errorf("seed %d: %d clients were recovered, %v", seed, r.Counts["recovered"], r.Counts)
+		}
+	}
+}
+
 func TestFormattedRunIsReadBack(t *testing.T) {
 	c := Config{Seed: 9, Nodes: 2, Clients: 7, Rooms: 3, Span: 11 * time.Second, PlanSpan: 30 * time.Second,
-		Delays: 4, Faults: 6, Skip: map[int]bool{2: true, 5: true}}
+		Delays: 4, Faults: 6, Recovery: 30, More: 2, Skip: map[int]bool{2: true, 5: true}}
 	text := Format(c)
 	back, err := Parse(text)
 	if err != nil || Format(back) != text {

@@ -12,6 +12,7 @@
 //	conns.go    batches of plain values become calls of rueidis
 //	server.go   how to reach Redis: alone, by Sentinel, as Redis Cluster
 //	check.go    is the directory right?
+//	recovery.go, presence.go  the drivers of sessions and presence
 //	holders.go  do other nodes hold a room that this one may not hold?
 //	stats.go    counters
 //
@@ -21,6 +22,7 @@
 //	members     how many members a room has
 //	lease       sessions, the other nodes, removal of dead ones
 //	orders      orders that last
+//	presence    who is there, for services
 //	core        all of these put together
 //
 // # In Redis

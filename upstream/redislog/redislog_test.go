@@ -23,22 +23,16 @@ import (
 
 const patience = testkit.Patience
 
-var redis *redistest.Server
-
 func TestMain(m *testing.M) {
-	var err error
-	if redis, err = redistest.Start(nil); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
 	code := m.Run()
-	redis.Close()
+	redistest.CloseShared()
 	os.Exit(code)
 }
 
 // newLog returns a log with a stream of its own.
 func newLog(t testing.TB, change ...func(*Config)) *Log {
 	t.Helper()
+	redis := redistest.Shared(t)
 	server := cluster.Server{Addresses: []string{redis.Addr}}
 	c := Config{
 		Open: func() (rueidis.Client, error) { return server.Open(0, nil) }, Host: redis.Addr, Key: t.Name(),
@@ -127,7 +121,7 @@ func TestAWaitThatIsEndedKeepsTheConnection(t *testing.T) {
 	next(t, s, 1)
 	connections := func() int {
 		t.Helper()
-		text, err := redis.CLI("INFO", "stats")
+		text, err := redistest.Shared(t).CLI("INFO", "stats")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +185,7 @@ func TestAFlushMakesAnotherLog(t *testing.T) {
 	add(t, l, 3)
 	idle, behind := open(t, l, eventlog.Start{From: eventlog.FromNext, Window: 10}), open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 10})
 	before := idle.Info().Identity
-	if _, err := redis.CLI("DEL", l.config.Key); err != nil {
+	if _, err := redistest.Shared(t).CLI("DEL", l.config.Key); err != nil {
 		t.Fatal(err)
 	}
 	add(t, l, 5)
@@ -241,7 +235,7 @@ func TestReadingEndsWithItsContext(t *testing.T) {
 func TestOldEntriesAreRemoved(t *testing.T) {
 	l := newLog(t, func(c *Config) { c.Retention = time.Minute })
 	const ancient = "for i = 1, 300 do redis.call('XADD', KEYS[1], '5-' .. i, 'at', '5') end"
-	if _, err := redis.CLI("EVAL", ancient, "1", l.config.Key); err != nil {
+	if _, err := redistest.Shared(t).CLI("EVAL", ancient, "1", l.config.Key); err != nil {
 		t.Fatal(err)
 	}
 	last := add(t, l, 10)
@@ -279,7 +273,7 @@ func TestALargeLogIsTrimmed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	length, err := redis.CLI("XLEN", l.config.Key)
+	length, err := redistest.Shared(t).CLI("XLEN", l.config.Key)
 	if n := 0; err != nil {
 		t.Fatal(err)
 	} else if _, err := fmt.Sscan(length, &n); err != nil || n < 100 || n > 200 {
@@ -304,14 +298,10 @@ func TestLeastRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	one, err := redistest.Start(nil, "--aclfile", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(one.Close)
 	several, err := redistest.StartCluster("--aclfile", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(several.Close)
 	for name, servers := range map[string][]*redistest.Server{"one": {one}, "cluster": several.Servers} {
 		t.Run(name, func(t *testing.T) {

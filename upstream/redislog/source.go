@@ -113,7 +113,7 @@ func (s *source) gather(ctx context.Context, a answer) ([]eventlog.Entry, error)
 	return s.batch, nil
 }
 
-var errOtherLog = errors.New("redis: the stream was deleted and made anew")
+var errOtherLog = errors.New("redis: the stream was deleted and created again")
 
 // unchanged reports an error when the log has become another one, or ends
 // before what was read of it.

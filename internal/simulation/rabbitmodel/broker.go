@@ -61,6 +61,10 @@ type Event struct {
 type Broker struct {
 	ChunkHead bool // see the package
 
+	// OwnPositions is how many positions a stream uses itself when it begins a
+	// segment: 1 with RabbitMQ 3.10.
+	OwnPositions int64
+
 	now       time.Duration
 	exchanges map[string]*exchange
 	queues    map[string]*Queue

@@ -59,7 +59,7 @@ func (q *Queue) Flush() bool {
 	for _, p := range open {
 		c.messages = append(c.messages, p.message)
 	}
-	q.log.write(c, q.broker.now)
+	q.log.write(c, q.broker.OwnPositions, q.broker.now)
 	for _, p := range open {
 		p.publish.done(false)
 	}
@@ -71,10 +71,12 @@ func (q *Queue) Flush() bool {
 // Pending is how many messages are in no chunk yet.
 func (q *Queue) Pending() int { return len(q.open) }
 
-func (l *log) write(c chunk, now time.Duration) {
+func (l *log) write(c chunk, own int64, now time.Duration) {
 	last := &l.segments[len(l.segments)-1]
 	if last.bytes >= l.args.SegmentBytes {
 		l.segments = append(l.segments, segment{})
+		l.next += own // RabbitMQ's entry at the head of a segment
+		c.first = l.next
 		l.retain(now)
 		last = &l.segments[len(l.segments)-1]
 	}

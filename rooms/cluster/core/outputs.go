@@ -40,7 +40,7 @@ func (n *Node) take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 		return b, true
 	}
 	session, _ := n.lease.Session()
-	return n.sweep.Take(id, n.lease.Silent(now), session, now)
+	return n.sweep.Take(id, n.lease.Silent(now, func(s int64) bool { return n.sweep.Elsewhere(s, now) }), session, now)
 }
 
 // takeBack ends the session.

@@ -192,10 +192,10 @@ func TestPeersAndTheDead(t *testing.T) {
 	if !w.Dead(dead) || !w.Dead(suspect) || w.Dead(live) || !w.Gone(9) || w.Gone(8) || w.Gone(11) {
 		t.Error("who is dead")
 	}
-	if w.Silent(w.now) != 0 {
+	if w.Silent(w.now, noSession) != 0 {
 		t.Error("removed at once")
 	}
-	if got := w.Silent(w.now.Add(length)); got != dead {
+	if got := w.Silent(w.now.Add(length), noSession); got != dead {
 		t.Errorf("%d is to be removed, want %d", got, dead)
 	}
 	w.leases[wire.Session(9, 4)] = wire.Lease{}.String() // it is back
@@ -244,5 +244,24 @@ func TestSweepIsLeftToWhoHasTheLock(t *testing.T) {
 	s.Reply(b.ID, []wire.Reply{{Nil: true}}, dawn)
 	if b, ok := s.Take(2, wire.Session(9, 1), wire.Session(7, 1), dawn); ok {
 		t.Errorf("sends %v without the lock", b)
+	}
+}
+
+func noSession(int64) bool { return false }
+
+// TestASessionThatAnotherNodeRemovesHoldsUpNoOther: its lock may be left of a
+// node that has died.
+func TestASessionThatAnotherNodeRemovesHoldsUpNoOther(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	s := NewSweep(wire.NewNames("ws:", 0))
+	if _, ok := s.Take(1, 7, 1, now); !ok {
+		t.Fatal("no command for a dead session")
+	}
+	s.Reply(1, []wire.Reply{{Nil: true}}, now)
+	if !s.Elsewhere(7, now) || s.Elsewhere(8, now) {
+		t.Error("the session is not left to the other node, or another one is")
+	}
+	if s.Elsewhere(7, now.Add(elsewherePause)) {
+		t.Error("it is left to the other node for ever")
 	}
 }

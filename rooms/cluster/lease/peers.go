@@ -150,11 +150,11 @@ func (l *Lease) Peers() []Peer {
 }
 
 // Silent returns a session in the set of nodes that has had no lease for the
-// length of one, 0 when there is none.
-func (l *Lease) Silent(now time.Time) (oldest int64) {
+// length of one, and is not to be skipped; 0 when there is none.
+func (l *Lease) Silent(now time.Time, skip func(session int64) bool) (oldest int64) {
 	var since time.Time
 	for s, at := range l.peers.listed {
-		if at.IsZero() || now.Sub(at) < l.c.Lease || !l.peers.dead[s] {
+		if at.IsZero() || now.Sub(at) < l.c.Lease || !l.peers.dead[s] || skip(s) {
 			continue
 		}
 		if oldest == 0 || at.Before(since) || at.Equal(since) && s < oldest {

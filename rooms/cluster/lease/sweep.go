@@ -14,6 +14,9 @@ const (
 
 	// sweepPause is between two attempts to sweep the same or another session.
 	sweepPause = time.Second
+
+	// elsewherePause is how long a session is left to the node that removes it.
+	elsewherePause = 15 * time.Second
 )
 
 // sweeping is how far a sweep is.
@@ -41,10 +44,25 @@ type Sweep struct {
 	failed  bool
 	swept   int64 // rooms that had the session
 	done    int64 // session that has been removed, until Done has told
+
+	elsewhere map[int64]time.Time // sessions that other nodes remove, and until when they are left to them
 }
 
 // NewSweep makes a sweep that is idle.
-func NewSweep(names wire.Names) *Sweep { return &Sweep{names: names} }
+func NewSweep(names wire.Names) *Sweep {
+	return &Sweep{names: names, elsewhere: make(map[int64]time.Time)}
+}
+
+// Elsewhere reports whether another node is removing a session: others can be
+// removed meanwhile. Its lock may also be left of a node that has died.
+func (s *Sweep) Elsewhere(session int64, now time.Time) bool {
+	until, known := s.elsewhere[session]
+	if known && !now.Before(until) {
+		delete(s.elsewhere, session)
+		return false
+	}
+	return known
+}
 
 // Done returns once for each session that was removed which it was, and the
 // number of rooms that had it; else 0.
@@ -105,6 +123,7 @@ func (s *Sweep) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	switch s.phase {
 	case sweepLocking:
 		if replies[0].Nil { // another node is at it
+			s.elsewhere[s.session] = now.Add(elsewherePause)
 			s.idle(now)
 			return
 		}
