@@ -46,7 +46,7 @@ func TestStorm(t *testing.T) {
 		t.Error(err)
 	}
 	b, err := os.ReadFile(dir + "/chaos.md")
-	if err != nil || !strings.Contains(string(b), "SEED=4") || !strings.Contains(string(b), "then stopped for good") || !strings.Contains(string(b), "Verdict: **held**") {
+	if err != nil || !strings.Contains(string(b), "SEED=4") || !strings.Contains(string(b), "then killed for good") || !strings.Contains(string(b), "Verdict: **held**") {
 		t.Errorf("%v %s", err, b)
 	}
 	r.fail("the directory is wrong")

@@ -105,7 +105,7 @@ func (c *client) choose() int {
 	}
 }
 
-// gone reports whether the client stays with a node that was stopped for good.
+// gone reports whether the client stays with a node that was killed for good.
 func (c *client) gone() bool { return c.home >= 0 && c.nodes[c.home].gone.Load() }
 
 // pause is how long to wait before the next try. Who stays with one node is

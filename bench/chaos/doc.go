@@ -20,14 +20,15 @@
 // running again, an event that was published after that has reached a member
 // on every gateway, all clients are in their rooms, and the gateways have
 // delivered all of the round. Then there is calm, so that what goes wrong
-// can be held against one round. In the last round one gateway is stopped for
+// can be held against one round. In the last round one gateway is killed for
 // good.
 //
 // An event may be lost for a client that
 //   - was not in its room when it was published,
 //   - lost its connection when it was under way, by harm to its gateway.
 //
-// It must never come again or behind younger ones, and reach the clients of a
+// It may come again to a client that has connected anew to a gateway which was
+// behind by harm, and not behind younger ones, and must reach the clients of a
 // gateway that nothing was done to at most 2 s later than RabbitMQ was away.
 // Everything else is a failure, and the exit code 1: also a connection that
 // ends without harm to its gateway, or in a way after which socket.io-client

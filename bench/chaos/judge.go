@@ -25,6 +25,7 @@ const (
 	absent   reason = "lost: the client was not connected when it was published"
 	joining  reason = "lost: the client's join was not acknowledged when it was published"
 	underWay reason = "lost: it was under way when the client's connection ended, by harm to its gateway"
+	behind   reason = "came again: it was published before the client connected anew, to a gateway that was behind by harm"
 	unsure   reason = "not counted: it did not come, and RabbitMQ had not confirmed it"
 )
 
@@ -72,6 +73,8 @@ func newJudge(rounds []*round, rooms [][]event, clients []*client) *judge {
 	return j
 }
 
+const again = "again" // how an event came
+
 // client looks at all that one client has got.
 func (j *judge) client(c *client) {
 	events := j.rooms[c.room]
@@ -108,9 +111,9 @@ func (j *judge) stay(c *client, s *stay, count []int) {
 		}
 		count[r.number]++
 		j.time(c, s, r, count[r.number] == 1)
-		switch again := count[r.number] > 1; {
-		case again:
-			j.came(c, s, r, "again")
+		switch {
+		case count[r.number] > 1:
+			j.came(c, s, r, again)
 		case r.number < highest:
 			j.came(c, s, r, "behind younger ones")
 		}
@@ -167,9 +170,16 @@ func (j *judge) excused(node int, from, to time.Duration) (most time.Duration) {
 	return most
 }
 
-// came notes an event that came again, or behind younger ones: that has no
-// reason.
+// came notes an event that came again, or behind younger ones. Only the former
+// may have a reason: a gateway gives a client that is new everything that it
+// reads from then on, and what it has not read may have come to the client from
+// another gateway.
 func (j *judge) came(c *client, s *stay, r receipt, how string) {
+	published := j.rooms[c.room][r.number].published
+	if how == again && published < s.asked && j.excused(s.node, published, r.at) > 0 {
+		j.reasons[behind]++
+		return
+	}
 	j.accuse(j.during(r.at), "%s got event %d of room %d %s on gateway %d at %s, it first came to anybody at %s",
 		c.user, r.number, c.room, how, s.node, seconds(r.at), seconds(j.first[c.room][r.number]))
 }

@@ -161,6 +161,16 @@ func TestReasonsAreGiven(t *testing.T) {
 			tr.end(104*second+second/2, eof)
 			tr.lose(5, 6)
 		}},
+		{behind, 1, func(tr *trial) {
+			tr.harm("SIGSTOP of", aGateway)
+			tr.end(102*second+second/2, eof)
+			next := tr.client.stays[1]
+			next.node, next.asked, next.joined = 1, 102*second+second/2, 102*second+second/2
+			next.got = []receipt{{4, 104*second + 1}}
+			for n := 5; n < 10; n++ {
+				next.got = append(next.got, receipt{n, time.Duration(98+n)*second + second/100})
+			}
+		}},
 		{unsure, 1, func(tr *trial) { tr.events[4].sure = false; tr.lose(4) }},
 	} {
 		tr := newTrial()

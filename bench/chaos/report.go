@@ -59,7 +59,7 @@ func (r *report) markdown() string {
 	for i := range r.after {
 		before, after := r.before[i], r.after[i]
 		if !after.there() {
-			fmt.Fprintf(&b, "| %d | %d, then stopped for good | %d | %d MiB | %d |\n", i, r.town.nodes[i].launches,
+			fmt.Fprintf(&b, "| %d | %d, then killed for good | %d | %d MiB | %d |\n", i, r.town.nodes[i].launches,
 				before.sockets(), before.resident>>20, before.beside())
 			continue
 		}

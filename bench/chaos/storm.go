@@ -247,7 +247,7 @@ func (s *storm) await(limit time.Duration, holds func() bool) bool {
 func (s *storm) allSeated() bool { return s.seated() == len(s.clients) }
 
 // seated is the number of clients that are in their room, or nowhere if they
-// stay with a gateway that was stopped for good.
+// stay with a gateway that was killed for good.
 func (s *storm) seated() (n int) {
 	for _, c := range s.clients {
 		at := c.at.Load()
@@ -258,7 +258,7 @@ func (s *storm) seated() (n int) {
 	return n
 }
 
-// there is the number of gateways that were not stopped for good.
+// there is the number of gateways that were not killed for good.
 func (s *storm) there() (n int) {
 	for _, node := range s.town.nodes {
 		if !node.gone.Load() {
@@ -268,7 +268,7 @@ func (s *storm) there() (n int) {
 	return n
 }
 
-// figures returns those of each gateway, none of one that was stopped for good.
+// figures returns those of each gateway, none of one that was killed for good.
 func (s *storm) figures() (all []figures, err error) {
 	for _, n := range s.town.nodes {
 		var f figures

@@ -59,7 +59,7 @@ type node struct {
 	rabbit   *testkit.Proxy
 	server   *process.Server
 	launches int
-	gone     atomic.Bool // stopped for good
+	gone     atomic.Bool // killed for good
 }
 
 // newTown starts everything; dir is for logs.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
@@ -147,6 +149,23 @@ func TestDirectoryHeals(t *testing.T) {
 	p.wantTogether()
 	if a, b := p.a.cluster.Stats(), p.b.cluster.Stats(); a.Healed < 2 || b.Healed < 2 || a.Sessions+b.Sessions != 2 {
 		t.Errorf("%d and %d rooms healed, %d and %d sessions, want at least two each in one session", a.Healed, b.Healed, a.Sessions, b.Sessions)
+	}
+}
+
+// TestRenewalsDoNotWaitBehindTheDirectory: what is asked of the directory takes
+// longer than a lease.
+func TestRenewalsDoNotWaitBehindTheDirectory(t *testing.T) {
+	w := newWorld(t)
+	n := w.start()
+	testkit.Await(t, "a session", n.cluster.Ready)
+	sessions, client := n.cluster.Stats().Sessions, n.cluster.connections().directory
+	wait := client.B().Arbitrary("BLPOP").Keys(w.prefix + "nothing").Args("3.5").Build() // Redis goes on with the connection then
+	if err := client.Do(t.Context(), wait).Error(); !rueidis.IsRedisNil(err) {
+		t.Fatal(err)
+	}
+	testkit.Await(t, "the answer to the next renewal", func() bool { return n.settled() })
+	if got := n.cluster.Stats().Sessions; got != sessions {
+		t.Errorf("%d sessions, and then %d: the lease has ended", sessions, got)
 	}
 }
 
