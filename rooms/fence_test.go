@@ -322,7 +322,7 @@ func TestAReturnThatEndsEarlyLeavesTheSessionToAllNodes(t *testing.T) {
 
 // TestASessionThatDepartsWhileItIsTakenIsFound in its record.
 func TestASessionThatDepartsWhileItIsTakenIsFound(t *testing.T) {
-	w, _, _ := newDrawer(t)
+	w, _ := newPast(t, 1)
 	ann := w.guest("ann")
 	s := w.hub.sessions.live[ann.pid]
 	s.makeAbsent(w.now)
