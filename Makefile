@@ -27,7 +27,7 @@ help: ## List the targets
 run: ## Start the gateway on port 3002
 	$(GO) run ./cmd/gateway
 
-dev: ## Start it, and again whenever a source file or .env changes
+dev: ## Start it, and restart it whenever a source file or .env changes
 	@.ci/watch serve
 
 build: ## Build the static binary bin/gateway
@@ -41,15 +41,15 @@ image: ## Build the container image hometrip/websocket-gateway
 
 test: ## Install what the tests need and run them all
 	@.ci/setup
-	@$(GO) test -race -timeout $(TIMEOUT) $(ALL)
+	@TEST_NEEDS_ALL=true $(GO) test -race -timeout $(TIMEOUT) $(ALL)
 
-test-watch: ## Run the tests of what changed, again and again
+test-watch: ## Run the tests of changed packages after each change
 	@.ci/setup
 	@.ci/watch test
 
 coverage: ## Run all tests; coverage.html shows what they reach
 	@.ci/setup
-	$(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=coverage.out $(ALL)
+	TEST_NEEDS_ALL=true $(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=coverage.out $(ALL)
 	$(GO) tool cover -html=coverage.out -o coverage.html
 	$(GO) tool cover -func=coverage.out | tail -1
 
@@ -65,7 +65,7 @@ lint: ## gofmt, go vet, staticcheck
 
 # The database comes as a Go module, so that it can be had wherever modules
 # can; VULNDB is its day.
-vulncheck: ## Look for known vulnerabilities in what is called, standard library included
+vulncheck: ## Look for known vulnerabilities in the code that is called, standard library included
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	module=$$($(GO) mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p') && \
 	$(GO) run golang.org/x/vulndb/cmd/indexdb@$(VULNDB) -vulns "$$module/data/osv" -out "$$dir" && \
@@ -89,7 +89,7 @@ console-client: ## Copy socket.io-client, and its licences, from npm into the co
 attack: ## Attack the gateway while 1,000 good clients chat (ROWS=, ARGS=)
 	$(GO) run ./bench/attack -rows "$(ROWS)" $(ARGS)
 
-chaos: ## Do harm to gateways, Redis and RabbitMQ, and account for every event (SEED=, ARGS=)
+chaos: ## Kill, stop and disconnect gateways, Redis and RabbitMQ, and account for every event (SEED=, ARGS=)
 	$(GO) run ./bench/chaos $(if $(SEED),-seed $(SEED)) $(ARGS)
 
 simulate: ## Run simulated fleets with faults (SEED=, SEEDS=, FOR=, NODES=, CLIENTS=, TRACE=1, RUN=, REPORT=)

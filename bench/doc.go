@@ -1,4 +1,4 @@
-// Command bench measures the whole gateway from the street, beside its peers.
+// Command bench measures the gateway process beside comparable servers, the peers.
 //
 //	go run ./bench                          every scenario, every peer: about 5 minutes
 //	go run ./bench -scenario fanout,chat    some of them

@@ -22,13 +22,14 @@ const (
 	canPing                         // pings at PING_INTERVAL
 	canJSON                         // GET /metrics with Go heap figures
 	canSimulate                     // a simulation of its sessions in this repository
+	canHandOver                     // another process can take over its connections
 )
 
 // lacking says what a peer without a is left out for.
 func lacking(a ability) string {
 	return map[ability]string{
 		canPublish: "takes no events over HTTP", canPoll: "no long-polling", canRedis: "its nodes are not joined by Redis",
-		canAMQP: "takes no events from RabbitMQ", canSimulate: "not of this repository",
+		canAMQP: "takes no events from RabbitMQ", canSimulate: "not of this repository", canHandOver: "connections end with the process",
 	}[a]
 }
 
@@ -63,7 +64,7 @@ var peers = []*peer{
 	},
 	{
 		name: "gateway", dialect: "socketio", reference: true,
-		can:     canPublish | canPoll | canRedis | canAMQP | canPing | canJSON | canSimulate,
+		can:     canPublish | canPoll | canRedis | canAMQP | canPing | canJSON | canSimulate | canHandOver,
 		about:   "this repository",
 		ready:   "/ready",
 		prepare: gatewayCommand,

@@ -52,6 +52,10 @@ var scenarios = []*scenario{
 		needs: canRedis, once: true, usual: 12 * time.Second, run: nodesScenario,
 	},
 	{
+		name: "handover", about: "a new process takes over all connections, under deliveries",
+		needs: canHandOver, once: true, usual: 30 * time.Second, run: handoverScenario,
+	},
+	{
 		name: "million", about: "1,000,000 simulated sessions in one process: memory, pauses, heartbeat",
 		needs: canSimulate, once: true, usual: 40 * time.Second, run: millionScenario,
 	},

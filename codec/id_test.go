@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 func TestID(t *testing.T) {
@@ -63,10 +65,7 @@ func TestWholeNumbersKeepApart(t *testing.T) {
 
 // Numbers that JavaScript does not round have the id it would print.
 func TestIDIsJavaScriptsText(t *testing.T) {
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("there is no node")
-	}
+	testkit.NeedProgram(t, "node")
 	var numbers []string
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 5000 {
@@ -75,7 +74,7 @@ func TestIDIsJavaScriptsText(t *testing.T) {
 			fmt.Sprintf("%de%d", r.IntN(1e6), r.IntN(8)), fmt.Sprintf("%.*fe%d", r.IntN(12), r.Float64(), r.IntN(40)-20),
 			fmt.Sprintf("%d.%de%d", r.IntN(10), r.IntN(1000), r.IntN(600)-300))
 	}
-	cmd := exec.Command(node, "-e", `
+	cmd := exec.Command("node", "-e", `
 		const numbers = JSON.parse(require("fs").readFileSync(0, "utf8"))
 		console.log(JSON.stringify(numbers.map(n => String(JSON.parse(n)))))`)
 	input, _ := json.Marshal(numbers)

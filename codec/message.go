@@ -19,6 +19,10 @@ type Message struct {
 	// Volatile marks what is worthless when late: a socket with a backlog
 	// does without it.
 	Volatile bool
+
+	// Latest names the state that the message tells, "" for none. A socket that
+	// is behind is given only the last of the messages that tell the same.
+	Latest string
 }
 
 // WithOffset returns the message, an event of one text packet, with an offset
@@ -27,7 +31,9 @@ func (m *Message) WithOffset(log string, position uint64, fence uint32) *Message
 	b := make([]byte, 0, len(m.text)+len(log)+len(`,".0123456789abc.0123456"]`))
 	b = append(b, m.text[:len(m.text)-1]...) // without the closing bracket
 	b = AppendOffset(append(b, `,"`...), log, position, fence)
-	return NewText(append(b, `"]`...))
+	numbered := NewText(append(b, `"]`...))
+	numbered.Latest = m.Latest
+	return numbered
 }
 
 // AppendOffset appends an offset as clients get it: the identity of a log, a

@@ -19,6 +19,8 @@ import (
 	"sync"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // FuzzAgainstSocketIOParser holds ParseSocketPacket and ParseEvent to the npm
@@ -267,7 +269,7 @@ type decoder struct {
 var startDecoder = sync.OnceValues(func() (*decoder, error) {
 	packages := filepath.Join("..", "internal", "e2e", "js")
 	if _, err := os.Stat(filepath.Join(packages, "node_modules", "socket.io-parser")); err != nil {
-		return nil, fmt.Errorf("socket.io-parser is not installed: run `make test` once, it installs it (%w)", err)
+		return nil, testkit.Missing("socket.io-parser")
 	}
 	script, err := filepath.Abs("testdata/socketparser.cjs")
 	if err != nil {
@@ -289,9 +291,7 @@ var startDecoder = sync.OnceValues(func() (*decoder, error) {
 func theirDecoder(t *testing.T) *decoder {
 	t.Helper()
 	d, err := startDecoder()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	return d
 }
 

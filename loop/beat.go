@@ -110,7 +110,7 @@ func (w *worker) rest(now time.Time) {
 // idle reports whether nothing needs a turn every wheelTick.
 func (w *worker) idle() bool {
 	w.lookAtPolls()
-	return w.drain == nil && len(w.owed.by) == 0 && !w.touched.left() && len(w.paused) == 0
+	return w.drain == nil && len(w.owed.by)+len(w.blocked.sessions) == 0 && !w.touched.left() && len(w.paused) == 0
 }
 
 // nextDeadline is until when the loop may sleep if nothing happens.

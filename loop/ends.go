@@ -69,7 +69,7 @@ func (c *wsConn) end(reason rooms.Reason, now time.Time) {
 	if c.ending || c.c == nil {
 		return // whoever set ending closes the connection
 	}
-	if c.c.OutboundBuffered() > c.w.server.live().MaxPending {
+	if reason == rooms.ReasonSlowConsumer && !c.writable() {
 		c.close()
 		return
 	}

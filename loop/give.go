@@ -257,7 +257,7 @@ func (w *worker) letGo() {
 	w.sessions, w.drain, w.paused, w.pressed = nil, nil, nil, false
 	w.bySID, w.departed = make(map[string]*session), make(map[string]*departed)
 	w.wheel, w.outbox, w.touched = newWheel(time.Now()), outbox{}, touched{}
-	w.owed = owed{by: make(map[debtor]int)}
+	w.owed, w.blocked = owed{by: make(map[debtor]int)}, blocked{}
 	w.stats.Connections.Store(0)
 	w.stats.Sessions.Store(0)
 	w.stats.WebSockets.Store(0)

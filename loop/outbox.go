@@ -14,9 +14,12 @@ type outbox struct {
 	used  int
 }
 
+// pendingSize is what a place in a queue takes.
+const pendingSize = 16 // bytes
+
 type pending struct {
-	message *codec.Message
-	next    int32
+	message    *codec.Message
+	next, prev int32
 }
 
 // A queue is one session's list in the outbox. The zero queue is empty.
@@ -25,7 +28,8 @@ type queue struct {
 	bytes       int32 // of frames; bounded by MaxPending and one message
 }
 
-func (o *outbox) push(q *queue, m *codec.Message) {
+// push queues m and returns its node.
+func (o *outbox) push(q *queue, m *codec.Message) int32 {
 	i := o.free
 	if i != 0 {
 		o.free = o.nodes[i].next
@@ -36,7 +40,7 @@ func (o *outbox) push(q *queue, m *codec.Message) {
 		i = int32(len(o.nodes))
 		o.nodes = append(o.nodes, pending{})
 	}
-	o.nodes[i] = pending{message: m}
+	o.nodes[i] = pending{message: m, prev: q.last}
 	if q.last != 0 {
 		o.nodes[q.last].next = i
 	} else {
@@ -45,6 +49,7 @@ func (o *outbox) push(q *queue, m *codec.Message) {
 	q.last = i
 	q.bytes += int32(m.Size())
 	o.used++
+	return i
 }
 
 // first returns the oldest message of q, nil when there is none.
@@ -57,15 +62,25 @@ func (o *outbox) first(q *queue) *codec.Message {
 
 // pop takes the oldest message out of q, nil when there is none.
 func (o *outbox) pop(q *queue) *codec.Message {
-	i := q.first
-	if i == 0 {
+	if q.first == 0 {
 		return nil
 	}
+	return o.remove(q, q.first)
+}
+
+// remove takes the message of a node out of q.
+func (o *outbox) remove(q *queue, i int32) *codec.Message {
 	n := &o.nodes[i]
 	m := n.message
-	q.first = n.next
-	if q.first == 0 {
-		q.last = 0
+	if n.prev != 0 {
+		o.nodes[n.prev].next = n.next
+	} else {
+		q.first = n.next
+	}
+	if n.next != 0 {
+		o.nodes[n.next].prev = n.prev
+	} else {
+		q.last = n.prev
 	}
 	q.bytes -= int32(m.Size())
 	*n = pending{next: o.free}
@@ -74,6 +89,14 @@ func (o *outbox) pop(q *queue) *codec.Message {
 		*o = outbox{}
 	}
 	return m
+}
+
+// each calls f with the nodes of q. f may remove nodes up to the one that it
+// is called with, but not that one.
+func (o *outbox) each(q *queue, f func(i int32)) {
+	for i := q.first; i != 0; i = o.nodes[i].next {
+		f(i)
+	}
 }
 
 // drop empties q.

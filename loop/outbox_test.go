@@ -3,6 +3,7 @@ package loop
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/hometrip/gateway/codec"
@@ -23,7 +24,20 @@ func TestOutboxAgreesWithAModel(t *testing.T) {
 				o.drop(q)
 				waiting -= len(model[i])
 				model[i] = nil
-			case 1, 2, 3, 4, 5, 6, 7, 8, 9:
+			case 1, 2:
+				if n := len(model[i]); n > 0 {
+					at := random.IntN(n)
+					node := q.first
+					for range at {
+						node = o.nodes[node].next
+					}
+					if got := o.remove(q, node); got != model[i][at] {
+						t.Fatalf("seed %d: removed %v, want %v", seed, got, model[i][at])
+					}
+					model[i] = slices.Delete(model[i], at, at+1)
+					waiting--
+				}
+			case 3, 4, 5, 6, 7, 8, 9:
 				var want *codec.Message
 				if len(model[i]) > 0 {
 					want, model[i] = model[i][0], model[i][1:]

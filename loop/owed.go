@@ -15,13 +15,17 @@ import (
 // comes to that, each loop that holds more than its share ends those with the
 // most.
 
+// Messages that wait for blocked WebSockets are shared, and counted once
+// (blocked.go).
+
 // owedPollsEvery is how many looks at those who are known to owe come between
 // two at polling sessions, of which all have to be asked.
 const owedPollsEvery = 10
 
 // A debtor is whom a loop holds bytes for: a connection or a polling session.
 type debtor interface {
-	holds() int         // how many bytes
+	holds() int         // how many bytes, but for messages that it shares with others
+	waits() int         // bytes of those
 	shed(now time.Time) // ends it
 }
 
@@ -91,7 +95,7 @@ func (w *worker) shed(now time.Time) {
 	}
 	all := make([]debt, 0, len(w.owed.by))
 	for d, n := range w.owed.by {
-		all = append(all, debt{d, n})
+		all = append(all, debt{d, n + d.waits()})
 	}
 	slices.SortFunc(all, func(a, b debt) int { return cmp.Compare(b.bytes, a.bytes) })
 	left := w.stats.Owed.Load() - int64(w.server.live().MaxOwed/len(w.server.workers))
@@ -122,6 +126,14 @@ func (c *wsConn) holds() int {
 	return n
 }
 
+// waits implements debtor.
+func (c *wsConn) waits() int {
+	if c.s == nil {
+		return 0
+	}
+	return int(c.s.queue.bytes)
+}
+
 // shed implements debtor. It closes at once: what waits is the matter.
 func (c *wsConn) shed(now time.Time) {
 	if c.s != nil && !c.probing {
@@ -139,6 +151,8 @@ func (s *session) holds() int {
 	return int(s.queue.bytes) + s.peer.Holds()
 }
 
+func (s *session) waits() int { return 0 }
+
 func (s *session) shed(now time.Time) { s.end(rooms.ReasonShed, now) }
 
 // holds implements debtor: what waits to be read, and what has come of a
@@ -149,5 +163,7 @@ func (h *httpConn) holds() int {
 	}
 	return h.c.OutboundBuffered() + h.c.InboundBuffered() + len(h.requests.Gathered())
 }
+
+func (h *httpConn) waits() int { return 0 }
 
 func (h *httpConn) shed(time.Time) { h.close() }

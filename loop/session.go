@@ -43,7 +43,7 @@ type session struct {
 
 	dirty   bool         // in the list of sessions to be written to
 	pinged  bool         // a pong is awaited
-	backed  bool         // the socket did not take all of the last write
+	blocked bool         // the socket did not take all of the last write: one of worker.blocked
 	closing bool         // ends once what is pending is written
 	reason  rooms.Reason // for closing
 	ended   bool
@@ -82,18 +82,27 @@ func (s *session) Send(m *codec.Message) {
 		s.w.stats.VolatileDropped.Add(1)
 		return
 	}
-	s.w.outbox.push(&s.queue, m)
+	i := s.w.outbox.push(&s.queue, m)
+	if s.blocked {
+		s.w.hold(s, i)
+	}
 	switch limit := s.mostPending(); {
 	case int(s.queue.bytes) <= limit/2:
 	case s.writable():
 		// The loop is behind, not the client.
 		s.w.pressed = true
 	case int(s.queue.bytes) > limit:
-		s.w.outbox.drop(&s.queue)
+		s.dropQueue()
 		s.Close(rooms.ReasonSlowConsumer)
 		return
 	}
 	s.touch()
+}
+
+// dropQueue gives up what is pending.
+func (s *session) dropQueue() {
+	s.w.unblock(s)
+	s.w.outbox.drop(&s.queue)
 }
 
 // Replay implements rooms.Replayer.
@@ -111,15 +120,12 @@ func (s *session) mostPending() int {
 
 // writable reports whether the next flush writes from the session's queue.
 func (s *session) writable() bool {
-	return s.ws != nil || s.poll != nil && s.poll.parked != nil
+	return s.ws != nil && (!s.blocked || s.ws.writable()) || s.poll != nil && s.poll.parked != nil
 }
 
 // backlogged reports whether the client has not yet taken what it was sent.
 func (s *session) backlogged() bool {
-	if s.backed && s.ws != nil {
-		s.backed = s.ws.c.OutboundBuffered() > 0
-	}
-	return s.backed || s.queue.bytes > volatileBacklog
+	return s.blocked && !s.writable() || s.queue.bytes > volatileBacklog
 }
 
 // touch adds the session to the list of those to be written to. It is called
@@ -252,7 +258,7 @@ func (s *session) flush(now time.Time) {
 		return
 	case s.ws != nil:
 		s.ws.flush()
-		s.replay = s.replay && s.backed
+		s.replay = s.replay && s.blocked
 	case s.poll.parked != nil && s.hasAnswer():
 		s.answerPoll()
 	}
@@ -276,7 +282,7 @@ func (s *session) end(reason rooms.Reason, now time.Time) {
 	defer s.w.removeSession(s)
 	s.w.stats.closed(reason)
 	s.w.wheel.disarm(&s.timer)
-	s.w.outbox.drop(&s.queue)
+	s.dropQueue()
 	s.peer.Closed(now)
 }
 

@@ -30,6 +30,7 @@ type Stats struct {
 	Writes          atomic.Int64 // write(2) of WebSocket frames
 	BytesOut        atomic.Int64
 	VolatileDropped atomic.Int64
+	Superseded      atomic.Int64 // messages that told an older state to a client that is behind
 	Owed            atomic.Int64 // bytes held for clients that do not read, or send the rest, as of the last look
 	Panics          atomic.Int64
 
@@ -49,7 +50,7 @@ type Totals struct {
 	BadRequests, HandshakesWS, HandshakesPoll int64
 	Upgrades, Moved, Forwarded                int64
 	FramesIn, BytesIn, Writes, BytesOut       int64
-	VolatileDropped, Panics                   int64
+	VolatileDropped, Superseded, Panics       int64
 	Closed                                    map[rooms.Reason]int64
 	Broadcast                                 Durations
 }
@@ -77,6 +78,7 @@ func (t *Totals) add(s *Stats) {
 	t.Writes += s.Writes.Load()
 	t.BytesOut += s.BytesOut.Load()
 	t.VolatileDropped += s.VolatileDropped.Load()
+	t.Superseded += s.Superseded.Load()
 	t.Panics += s.Panics.Load()
 	t.Broadcast.add(&s.Broadcast)
 	for _, r := range rooms.Reasons() {

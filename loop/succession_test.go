@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -65,18 +64,14 @@ func handOver(t testing.TB, from, to *Server, is func([]*form.Loop) bool) {
 
 func take(t testing.TB, f *Frozen, parts []Part, loops []*form.Loop, to *Server) {
 	t.Helper()
-	conns := make(map[uint32]net.Conn)
+	conns := make(map[uint32]int)
 	for i, l := range loops {
 		for j := range l.Conns {
 			fd, err := unix.Dup(parts[i].Descriptors[j])
 			if err != nil {
 				t.Fatal(err)
 			}
-			file := os.NewFile(uintptr(fd), "")
-			if conns[l.Conns[j].ID], err = net.FileConn(file); err != nil {
-				t.Fatal(err)
-			}
-			file.Close()
+			conns[l.Conns[j].ID] = fd
 		}
 	}
 	e, err := to.Estate(loops, conns)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -58,7 +59,7 @@ type inheritance struct {
 // is the context it is enrolled with.
 type arrival struct {
 	form *form.Conn
-	conn net.Conn
+	fd   int
 	w    *worker
 	heir *inheritance // whose connection it is; nil: nobody's
 	home *worker      // of that session
@@ -77,22 +78,22 @@ const (
 )
 
 // Estate looks through what each loop of another process hands over; conns are
-// the connections by their numbers. Nothing is taken yet. An error says what
+// the descriptors of the connections by their numbers. Nothing is taken yet. An error says what
 // this process cannot take.
-func (s *Server) Estate(loops []*form.Loop, conns map[uint32]net.Conn) (*Estate, error) {
+func (s *Server) Estate(loops []*form.Loop, conns map[uint32]int) (*Estate, error) {
 	e := &Estate{server: s, tasks: make([]adoption, len(s.workers))}
 	byID := make(map[uint32]*arrival, len(conns))
 	for i, l := range loops {
 		for j := range l.Conns {
 			c := &l.Conns[j]
-			conn := conns[c.ID]
-			if conn == nil || byID[c.ID] != nil {
+			fd, known := conns[c.ID]
+			if !known || byID[c.ID] != nil {
 				return nil, fmt.Errorf("connection %d has no descriptor of its own", c.ID)
 			}
 			if c.Kind == form.KindHTTP && c.HTTP.Timeout > awaitEnd {
 				return nil, fmt.Errorf("connection %d waits for %d, which is nothing", c.ID, c.HTTP.Timeout)
 			}
-			a := &arrival{form: c, conn: conn, w: s.workers[i%len(s.workers)]}
+			a := &arrival{form: c, fd: fd, w: s.workers[i%len(s.workers)]}
 			byID[c.ID] = a
 			e.arrivals = append(e.arrivals, a)
 		}
@@ -231,15 +232,9 @@ func (e *Estate) Take(ctx context.Context, begun func()) (t Taken, err error) {
 // enroll has the event loop take the connection, and reports whether it is
 // still there.
 func (a *arrival) enroll(ctx context.Context) bool {
-	if a.conn.RemoteAddr() != nil { // nil: reset meanwhile; gnet would panic
-		enrolled, err := a.w.loop.Enroll(gnet.NewContext(ctx, a), a.conn)
-		if err == nil {
-			if result := <-enrolled; result.Err == nil {
-				return true
-			}
-		}
+	if enroll(ctx, a.w, a.fd, a) {
+		return true
 	}
-	_ = a.conn.Close()
 	if a.heir != nil {
 		a.home.shard.Post(a.lost)
 	}
@@ -332,7 +327,6 @@ func (g *guard) inherit(o source, poll bool) source {
 
 // open is called on the connection's loop.
 func (a *arrival) open(s *Server, c gnet.Conn, w *worker, now time.Time) gnet.Action {
-	a.conn = nil
 	s.conns.Add(1)
 	w.stats.Connections.Add(1)
 	if a.form.Kind == form.KindWebSocket {
@@ -452,16 +446,27 @@ func (a *arrival) asks(x *exchange, now time.Time) {
 }
 
 // Fresh takes a connection over that the other process has accepted and read
-// nothing from. It is closed when it cannot be taken.
-func (s *Server) Fresh(conn net.Conn) {
-	if conn.RemoteAddr() == nil { // reset meanwhile
-		conn.Close()
-		return
-	}
+// nothing from, by its descriptor. It is closed when it cannot be taken.
+func (s *Server) Fresh(fd int) {
 	w := s.workers[int(s.turn.Add(1))%len(s.workers)]
-	if enrolled, err := w.loop.Enroll(gnet.NewContext(s.ctx, nil), conn); err != nil {
-		conn.Close()
-	} else {
-		go func() { <-enrolled }()
+	go enroll(s.ctx, w, fd, nil)
+}
+
+// enroll has an event loop take the connection behind a descriptor, which is
+// closed, and reports whether it is still there.
+func enroll(ctx context.Context, w *worker, fd int, as any) bool {
+	f := os.NewFile(uintptr(fd), "handed over")
+	conn, err := net.FileConn(f)
+	f.Close()
+	if err != nil {
+		return false
 	}
+	if conn.RemoteAddr() != nil { // nil: reset meanwhile; gnet would panic
+		enrolled, err := w.loop.Enroll(gnet.NewContext(ctx, as), conn)
+		if err == nil {
+			return (<-enrolled).Err == nil
+		}
+	}
+	conn.Close()
+	return false
 }

@@ -312,6 +312,9 @@ func (c *wsConn) upgrade() {
 	s.poll.probe = nil
 	s.endPolling(reply{status: http.StatusOK, contentType: contentText, body: noopPacket}, postTaken)
 	s.ws = c
+	if !c.writable() {
+		c.w.block(s)
+	}
 	c.w.stats.Upgrades.Add(1)
 	c.w.stats.WebSockets.Add(1)
 	s.touch()

@@ -31,6 +31,7 @@ type worker struct {
 
 	outbox  outbox
 	owed    owed
+	blocked blocked
 	touched touched
 	budget  int       // bytes of broadcasts that may still be taken in this cycle
 	began   time.Time // when the first of them was taken; zero while there is none
@@ -96,6 +97,7 @@ func (w *worker) onBeat() {
 	if w.wheel.advance(now) {
 		w.tick(now)
 	}
+	w.lookAtBlocked()
 	w.rest(now)
 }
 

@@ -14,59 +14,121 @@ import (
 // frames into one buffer is cheaper than an iovec of them.
 const writeBuffer = 64 << 10
 
-// flush writes everything that is pending for the session, with one write(2) if
-// it fits into writeBuffer.
+// flush writes everything that is pending for the session, with one write(2)
+// as long as it fits writeBuffer. What the socket does not take stays in the
+// queue, unless the session is closing: then gnet gets it, to be written before
+// the end.
 func (c *wsConn) flush() {
-	q, o := &c.s.queue, &c.w.outbox
-	m := o.pop(q)
-	if m != nil && q.first == 0 && c.ping == nil {
-		c.write(m.Frames()) // the usual case: no copy
-		return
+	s, q, o := c.s, &c.s.queue, &c.w.outbox
+	if s.blocked && c.writable() {
+		c.w.unblock(s)
 	}
-	b := c.w.out[:0]
-	if c.ping != nil {
-		b = codec.AppendFrameHeader(b, ws.OpPong, len(*c.ping))
-		b = append(b, *c.ping...)
-		c.ping = nil
-	}
-	for ; m != nil; m = o.pop(q) {
-		if len(b) > 0 && len(b)+m.Size() > writeBuffer {
-			c.write(b)
-			b = b[:0]
+	switch {
+	case s.blocked:
+	case q.first == q.last && c.ping == nil:
+		if m := o.pop(q); m != nil {
+			c.write(m.Frames()) // the usual case: no copy
 		}
-		if b = append(b, m.Frames()...); c.c == nil {
-			return
+	default:
+		c.pong()
+		for q.first != 0 && c.c != nil && !s.blocked {
+			c.writeQueue()
 		}
 	}
-	c.w.out = b
-	if len(b) > 0 {
-		c.write(b)
+	if s.blocked && s.closing {
+		c.leaveQueue()
 	}
 }
 
-// write is the only place where bytes are written. On an error gnet has called
-// closed before write returns. gnet buffers what the kernel does not take; a
-// client with more than MaxPending there is closed as slow.
+// pong answers the last ping, if it has not been answered.
+func (c *wsConn) pong() {
+	if c.ping == nil {
+		return
+	}
+	b := codec.AppendFrameHeader(c.w.out[:0], ws.OpPong, len(*c.ping))
+	b = append(b, *c.ping...)
+	c.w.out, c.ping = b, nil
+	c.write(b)
+}
+
+// leaveQueue leaves what is queued to gnet.
+func (c *wsConn) leaveQueue() {
+	c.w.unblock(c.s)
+	for q := &c.s.queue; q.first != 0; {
+		b := c.w.outbox.pop(q).Frames()
+		c.w.stats.BytesOut.Add(int64(len(b)))
+		if _, err := c.c.Write(b); err != nil {
+			return
+		}
+	}
+}
+
+// writeQueue writes the first of the queued messages together, and takes those
+// out of the queue that were written.
+func (c *wsConn) writeQueue() {
+	q, o := &c.s.queue, &c.w.outbox
+	b := c.w.out[:0]
+	for i := q.first; i != 0; i = o.nodes[i].next {
+		m := o.nodes[i].message
+		if len(b) > 0 && len(b)+m.Size() > writeBuffer {
+			break
+		}
+		b = append(b, m.Frames()...)
+	}
+	c.w.out = b
+	sent := c.try(b)
+	if c.fd == 0 {
+		sent = len(b)
+		c.leave(b)
+	}
+	for left := len(b); left > 0; {
+		m := o.pop(q)
+		left -= m.Size()
+		if sent >= m.Size() {
+			sent -= m.Size()
+			continue
+		}
+		c.leave(m.Frames()[sent:])
+		return
+	}
+}
+
+// try writes what the kernel takes at once and returns how much that is.
+// Nothing, when something waits to be written before.
+func (c *wsConn) try(b []byte) int {
+	c.w.stats.Writes.Add(1)
+	if c.s == nil || c.fd == 0 || c.s.blocked {
+		return 0
+	}
+	n := rawWrite(c.fd, b)
+	c.w.stats.BytesOut.Add(int64(n))
+	return n
+}
+
+// write is the only way bytes leave, together with writeQueue. An error closes
+// the connection before it returns, by way of closed.
 func (c *wsConn) write(b []byte) {
 	if c.c == nil {
 		return
 	}
-	c.w.stats.Writes.Add(1)
-	c.w.stats.BytesOut.Add(int64(len(b)))
-	if c.s != nil && c.fd != 0 && !c.s.backed {
-		n := rawWrite(c.fd, b)
-		if n == len(b) {
-			return
-		}
-		b = b[n:]
+	if n := c.try(b); n < len(b) {
+		c.leave(b[n:])
 	}
+}
+
+// leave has gnet write b, whenever the socket takes it: a client that lets more
+// than MaxPending wait there is closed as slow.
+func (c *wsConn) leave(b []byte) {
+	c.w.stats.BytesOut.Add(int64(len(b)))
 	if _, err := c.c.Write(b); err != nil || c.c == nil || c.s == nil {
 		return
 	}
 	waiting := c.c.OutboundBuffered()
-	if c.s.backed = waiting > 0; c.s.backed {
-		c.w.owe(c, c.holds())
+	if waiting == 0 || c.probing {
+		return
 	}
+	c.w.block(c.s)
+	c.w.owe(c, c.holds())
 	if waiting > c.s.mostPending() {
 		c.s.Close(rooms.ReasonSlowConsumer)
 	}

@@ -13,8 +13,8 @@ type Alphabet struct {
 	ascii [2]uint64 // bit set, unless all are allowed
 }
 
-// ParseAlphabet reads characters and ranges of them, such as "a-zA-Z0-9_.-": a
-// "-" at either end is one of the characters. "" is the zero Alphabet.
+// ParseAlphabet parses characters and ranges of them, such as "a-zA-Z0-9_.-"; a
+// "-" at either end stands for itself. "" is the zero Alphabet.
 func ParseAlphabet(text string) (a Alphabet, err error) {
 	for i := 0; i < len(text); i++ {
 		low, high := text[i], text[i]
@@ -33,7 +33,7 @@ func ParseAlphabet(text string) (a Alphabet, err error) {
 	return a, nil
 }
 
-// allows reports whether id has no other characters.
+// allows reports whether all characters of id are in the alphabet.
 func (a *Alphabet) allows(id []byte) bool {
 	for _, c := range id {
 		switch {
@@ -46,7 +46,7 @@ func (a *Alphabet) allows(id []byte) bool {
 	return true
 }
 
-// String returns what ParseAlphabet takes, one character after the other.
+// String returns the alphabet in the form that ParseAlphabet parses.
 func (a Alphabet) String() string {
 	var b strings.Builder
 	dash := false

@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// What clients make a node hold by joining rooms is bounded, for each user by
-// number and share, and for the node in bytes. Redis holds about as much of
-// each node, so the bound is for it too. A user's own room does not count: it
-// comes with the socket. Joins are refused long before sessions are.
+// What clients make a node hold by joining rooms is limited: for each user by
+// number and by a share, and for the node in bytes. Redis holds about as much
+// for each node, so the limit protects it too. A user's own room does not
+// count; it comes with the socket. Joins are refused long before new sessions
+// are.
 
 const (
 	// A room costs roomBytes and nameCopies times its name, on its loop, in the
@@ -21,9 +22,9 @@ const (
 	nameCopies      = 2
 	membershipBytes = 64
 
-	// A user may hold one part in roomShare of the bytes that are free, so that
-	// no few users have all of them; reserved is one part in roomReserve of all
-	// for users who hold no more than roomLittle: some hundred rooms.
+	// A user may hold 1/roomShare of the free bytes, so that a few users cannot
+	// have all of them. 1/roomReserve of all bytes is reserved for users with
+	// no more than roomLittle: some hundred rooms.
 	roomShare   = 16
 	roomReserve = 4
 	roomLittle  = 64 << 10
@@ -31,17 +32,17 @@ const (
 	boundStripes = 64
 )
 
-// errNodeFull is for joins beyond Limits.RoomBytes, and while memory is short.
+// errNodeFull refuses joins beyond Limits.RoomBytes, and while memory is short.
 var errNodeFull = errors.New("Too many rooms here, try again later")
 
-// joinCost is what a join costs the node if nobody else is in the room. It is
-// what a user's joins are counted with, whoever else is there.
+// joinCost returns what a join costs the node if nobody else is in the room. A
+// user's joins are counted with it, whoever else is in the room.
 func joinCost(name int) int64 { return roomCost(name) + membershipBytes }
 
 func roomCost(name int) int64 { return roomBytes + nameCopies*int64(name) }
 
-// bounds is what the users of a node hold by being in rooms. Safe for concurrent
-// use; the locks are held for a map access.
+// bounds counts what the users of a node hold by being in rooms. Safe for
+// concurrent use; the locks are held for a map access.
 type bounds struct {
 	seed    maphash.Seed
 	stripes [boundStripes]boundStripe
@@ -52,7 +53,7 @@ type boundStripe struct {
 	users map[string]holding
 }
 
-// A holding is what one user's sockets hold together.
+// A holding is what all sockets of one user hold.
 type holding struct {
 	memberships int
 	bytes       int64
@@ -88,9 +89,9 @@ func (b *bounds) add(user string, memberships int, bytes int64) holding {
 // of returns what a user holds.
 func (b *bounds) of(user string) holding { return b.add(user, 0, 0) }
 
-// mayJoin returns an error when the socket, or its user, or the node holds too
-// much for another room with a name of so many bytes. Two loops may ask at once,
-// so the bounds may be passed by a room for each loop.
+// mayJoin returns an error if the socket, its user or the node holds too much
+// for another room with a name of so many bytes. Several loops may check at
+// once, so a limit may be exceeded by one room for each loop.
 func (s *Socket) mayJoin(name int, now time.Time) error {
 	h := s.shard.hub
 	limits := h.limits()
@@ -98,7 +99,7 @@ func (s *Socket) mayJoin(name int, now time.Time) error {
 		return fmt.Errorf("In %d rooms already", limits.Rooms)
 	}
 	held := s.holding()
-	if left := h.vacant.of(s.userID, now); s.userID != "" { // nobodies are strangers to each other
+	if left := h.vacant.of(s.userID, now); s.userID != "" { // sockets without a user share nothing
 		held.bytes += left
 	}
 	if most := limits.UserRooms; most > 0 && s.userID != "" && held.memberships >= most {
@@ -116,7 +117,8 @@ func (s *Socket) mayJoin(name int, now time.Time) error {
 	return errNodeFull
 }
 
-// holding is what the socket's user holds, or the socket if it is nobody's.
+// holding returns what the socket's user holds, or the socket if it has no
+// user.
 func (s *Socket) holding() (held holding) {
 	if s.userID != "" {
 		return s.shard.hub.bounds.of(s.userID)
@@ -128,8 +130,7 @@ func (s *Socket) holding() (held holding) {
 	return held
 }
 
-// roomFor reports whether somebody who holds so many bytes may hold so many
-// more.
+// roomFor reports whether a user who holds so many bytes may hold so many more.
 func (h *Hub) roomFor(held, more int64) bool {
 	most := int64(h.limits().RoomBytes)
 	if most == 0 {
@@ -142,13 +143,14 @@ func (h *Hub) roomFor(held, more int64) bool {
 	return held+more <= (free-most/roomReserve)/roomShare
 }
 
-// largestShare is more than what anybody may hold however little others do.
+// largestShare returns the most that any user may hold.
 func (h *Hub) largestShare() int64 {
 	most := int64(h.limits().RoomBytes)
 	return max(roomLittle, (most-most/roomReserve)/(roomShare+2))
 }
 
-// roomBytes is what rooms and memberships hold on this node, but for users' own.
+// roomBytes returns what rooms and memberships on this node hold, without the
+// users' own rooms.
 func (h *Hub) roomBytes() (n int64) {
 	for _, sh := range h.shards {
 		n += sh.stats.RoomBytes.Load()
@@ -156,12 +158,12 @@ func (h *Hub) roomBytes() (n int64) {
 	return n + h.vacant.bytes.Load()
 }
 
-// MemoryIsShort tells whether joins are refused because the process is about to
+// MemoryIsShort sets whether joins are refused because the process is about to
 // run out of memory.
 func (h *Hub) MemoryIsShort(short bool) { h.short.Store(short) }
 
-// Forget gives back what the node kept of rooms that the directory keeps no
-// longer. It is to be called now and then: joins alone may not come.
+// Forget stops counting rooms that the directory no longer has. Call it
+// regularly: it is otherwise done at joins only.
 func (h *Hub) Forget(now time.Time) { h.vacant.of("", now) }
 
 // hold counts a membership, and the room if it is new on the shard.
@@ -169,7 +171,7 @@ func (sh *Shard) hold(r *room, user string, fresh bool) {
 	sh.count(r, user, 1, fresh)
 }
 
-// release is the reverse of hold.
+// release reverses hold.
 func (sh *Shard) release(r *room, user string, last bool) {
 	sh.count(r, user, -1, last)
 }

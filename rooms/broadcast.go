@@ -2,18 +2,18 @@ package rooms
 
 import "github.com/hometrip/gateway/codec"
 
-// A Broadcast is one message for everybody in a room.
+// A Broadcast is one message for all members of a room.
 type Broadcast struct {
 	Room    string
 	Message *codec.Message
 
-	// Position is the place of the message in the log of the services' events,
-	// 0 when it is not from there. A socket is given the message when this is
-	// above the position of the last one it was given.
+	// Position is the message's position in the log of service events, 0 if it
+	// is not from there. A socket gets the message if this is above the
+	// position of the last one it got.
 	Position uint64
 
-	// Shared tells that the event at Position is for several rooms, of which a
-	// socket may be in more than one.
+	// Shared: the event at Position is for several rooms, and a socket may be
+	// in more than one of them.
 	Shared bool
 
 	Selected *Selection // instead of Room

@@ -9,8 +9,8 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// Errors a client is told in CONNECT_ERROR. The prefix is what front ends
-// match on.
+// Errors that clients get in CONNECT_ERROR, after authErrorPrefix. Front ends
+// compare the prefix.
 var (
 	errNamespace = errors.New("Invalid namespace")
 	errNoToken   = errors.New("No token provided")
@@ -20,24 +20,24 @@ var (
 
 const authErrorPrefix = "Authentication error: "
 
-// A client is told of its token's end when 80 % of the token's life is over, and
-// maxLead before the end at the earliest.
+// token_expiring_soon is sent when 80 % of the token's life is over, but not
+// earlier than maxLead before its end.
 const (
 	maxLead  = 5 * time.Minute
 	leadPart = 5 // a fifth is left then
 	leadUnit = 5 * time.Millisecond
 )
 
-// reasonTokenExpired is what session_ended says at the token's end.
+// reasonTokenExpired is the reason in session_ended at the token's end.
 const reasonTokenExpired = "token_expired"
 
-// connectsPerBurst is how many tokens, in CONNECT or refresh_token, are worth a
-// burst of events: a token costs more to verify than an event to serve, and
-// nobody should guess.
+// connectsPerBurst: this many tokens, in CONNECT or refresh_token, use up a
+// burst of events. A token costs more to verify than an event, and tokens must
+// not be guessed.
 const connectsPerBurst = 20
 
-// takeToken takes what a token costs, of which some has been taken already, and
-// returns what Throttle.Take does.
+// takeToken charges the socket's rate for a token, of which taken is charged
+// already, and returns what Throttle.Take does.
 func (s *Socket) takeToken(taken int, now time.Time) (bursts float64) {
 	rate := s.shard.hub.limits().Events
 	return s.events.Take(rate, max(rate.Burst/connectsPerBurst-taken, 0), now)
@@ -65,7 +65,7 @@ func (s *Socket) handleConnect(data []byte, now time.Time) {
 		s.phase = phaseOpen
 		switch {
 		case errors.Is(err, ErrBusy):
-			s.close(ReasonBusy) // clients come back from that by themselves, and not from CONNECT_ERROR
+			s.close(ReasonBusy) // clients reconnect after that by themselves; after CONNECT_ERROR they do not
 		case err != nil:
 			s.reject(err)
 			s.sink.Wake() // the deadline is back
@@ -77,19 +77,19 @@ func (s *Socket) handleConnect(data []byte, now time.Time) {
 	})
 }
 
-// An auth is what a client sends with CONNECT.
+// An auth is the data of a CONNECT packet.
 type auth struct {
 	token  string
 	asks   bool   // for recovery
-	pid    string // of the session it had; "" for none
+	pid    string // id of the session to come back to; "" for none
 	offset string // of the last event that it got; "" for none
 }
 
-// maxAuthText is how long a pid or an offset may be to be looked at.
+// maxAuthText is the longest pid or offset that is looked up, in bytes.
 const maxAuthText = 64
 
-// auth reads the CONNECT packet's data. A token that is not there is taken from
-// the handshake.
+// auth parses the CONNECT packet's data. Without a token in it, the token of
+// the handshake counts.
 func (s *Socket) auth(data []byte) (auth, error) {
 	var token []byte
 	var a auth
@@ -129,8 +129,8 @@ func (s *Socket) auth(data []byte) (auth, error) {
 	return a, err
 }
 
-// shortText returns a text that may be a pid or an offset; "?", which is none,
-// for any other value.
+// shortText returns value if it can be a pid or an offset, and "?" otherwise,
+// which matches none.
 func shortText(value []byte) string {
 	text, ok := codec.Text(value)
 	if !ok || len(text) > maxAuthText {
@@ -139,7 +139,7 @@ func shortText(value []byte) string {
 	return string(text)
 }
 
-// AskRecovery notes that the handshake asked for recovery.
+// AskRecovery records that the handshake asked for recovery.
 func (s *Socket) AskRecovery() {
 	if s.aside == nil {
 		s.aside = &aside{}
@@ -147,10 +147,10 @@ func (s *Socket) AskRecovery() {
 	s.aside.asks = true
 }
 
-// verify has the token verified and calls then on the shard's event loop, at
-// once when the verifier has answered before it returns. The verdict is checked
-// in that turn once more: the token may have been revoked, or have expired,
-// since it was given. An order that comes later finds the socket.
+// verify verifies the token and calls then on the shard's event loop, at once
+// if the verifier answered before it returned. The Revoker is asked in that
+// turn, because the token may have been revoked, or have expired, since the
+// verdict. An order that comes later finds the socket.
 func (s *Socket) verify(token string, now time.Time, then func(Identity, error, time.Time)) {
 	auth := s.shard.hub.config.Auth
 	if auth == nil {
@@ -172,9 +172,9 @@ func (s *Socket) verify(token string, now time.Time, then func(Identity, error, 
 	})
 }
 
-// consult puts a question to somebody who answers by calling done once, before
-// ask returns or later from another goroutine, and calls then on the shard's
-// event loop: at once in the first case.
+// consult calls ask, which must call done once, before it returns or later from
+// another goroutine. Then it calls then with the answer on the shard's event
+// loop; in the first case at once.
 func consult[T any](sh *Shard, now time.Time, ask func(done func(T)), then func(T, time.Time)) {
 	c := &consultation[T]{}
 	open := &sh.hub.consulting
@@ -194,8 +194,8 @@ func consult[T any](sh *Shard, now time.Time, ask func(done func(T)), then func(
 	}
 }
 
-// A consultation is a question under way. Whoever comes second, the answer or
-// the return of ask, carries on.
+// A consultation is a call of ask under way. Whichever comes second, the answer
+// or the return of ask, calls then.
 type consultation[T any] struct {
 	settled atomic.Bool
 	answer  T
@@ -203,8 +203,8 @@ type consultation[T any] struct {
 
 func (s *Socket) reject(err error) { s.refuse("", authErrorPrefix+err.Error()) }
 
-// refuse sends CONNECT_ERROR. The session stays: the client may try again
-// until its time to connect is up.
+// refuse sends CONNECT_ERROR. The session stays open: the client may try again
+// until CONNECT_TIMEOUT.
 func (s *Socket) refuse(namespace, why string) {
 	s.shard.stats.ConnectErrors.Add(1)
 	b := append(s.shard.buf[:0], "44"...)
@@ -216,8 +216,8 @@ func (s *Socket) refuse(namespace, why string) {
 	s.sendPacket(b)
 }
 
-// connect puts the socket into the namespace and its user room. asks: with a
-// session that the client may come back to.
+// connect accepts the socket and puts it into its user's room. asks: the client
+// may come back to its session.
 func (s *Socket) connect(id Identity, asks bool, now time.Time) {
 	sh := s.shard
 	if most := sh.hub.limits().PerUser; most > 0 && id.UserID != "" {
@@ -244,7 +244,7 @@ func (s *Socket) connect(id Identity, asks bool, now time.Time) {
 	s.saveSession()
 }
 
-// startExpiry arms the deadlines of the token that a client has come with.
+// startExpiry sets the deadlines of the token that a client connected with.
 func (s *Socket) startExpiry(id *Identity, now time.Time) {
 	from := now
 	if !id.Issued.IsZero() && id.Issued.Before(now) {
@@ -271,8 +271,8 @@ func (s *Socket) enter(id Identity, now time.Time) *room {
 	return r
 }
 
-// take keeps what a token says, but for the user. A token that is here has been
-// issued, whatever the clock of its issuer said.
+// take stores the claims of a token, except the user. The time of issue is at
+// most now, whatever the issuer's clock says.
 func (s *Socket) take(id Identity, now time.Time) {
 	s.tokenID, s.issued = tokenHash(id.TokenID), 0
 	if !id.Issued.IsZero() {
@@ -283,7 +283,7 @@ func (s *Socket) take(id Identity, now time.Time) {
 	}
 }
 
-// identity is who the socket speaks for.
+// identity returns the identity of the socket's token.
 func (s *Socket) identity() Identity {
 	id := Identity{UserID: s.userID}
 	if c := s.claims; c != nil {
@@ -292,9 +292,9 @@ func (s *Socket) identity() Identity {
 	return id
 }
 
-// setExpiry arms the two deadlines of a token whose life is from … expires, and
-// warns at once when the first is over. A client that brings the same token
-// again, or one with the same end, is not warned of it again.
+// setExpiry sets the deadlines of a token with the life from … expires: the
+// warning and the end. The warning is sent at once if it is due. A client that
+// brings the same token again, or one with the same end, is not warned again.
 func (s *Socket) setExpiry(from, expires, now time.Time) {
 	if expires.IsZero() {
 		s.until, s.warned = 0, false

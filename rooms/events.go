@@ -14,6 +14,7 @@ const (
 	eventUserTyping     = "user_typing"
 	eventUserStopTyping = "user_stop_typing"
 	eventRoomState      = "room_state"
+	eventRecoveryState  = "recovery_state"
 )
 
 // secondLayout is the first part of a time in ISO 8601, in UTC and with

@@ -10,7 +10,7 @@ import (
 // who holds which room.
 func TestRoomsThatHaveGoneLeaveNoMemory(t *testing.T) {
 	const all = 200_000
-	o := newOccupancy(nil, nil, &vacant{})
+	o := newOccupancy(nil, nil, nil, &vacant{})
 	sh := &Shard{rooms: make(map[string]*room)}
 	heap := func() uint64 {
 		var m runtime.MemStats

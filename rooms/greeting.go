@@ -6,13 +6,13 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// maxHeld bounds what a gate keeps for a socket, in bytes.
+// maxHeld limits the bytes that a gate holds for one socket.
 const maxHeld = 256 << 10
 
-// A gate is the Sink of a socket that has connected but not been greeted: what
-// the outside sends to its user does not reach this node yet. It keeps what the
-// socket is sent meanwhile, so that connected is its first event. Owned by the
-// socket's event loop.
+// A gate is the Sink of a socket that has connected but has not been sent
+// connected, because what other servers send to its user does not reach this
+// node yet. It holds what the socket is sent meanwhile, so that connected is
+// its first event. Owned by the socket's event loop.
 type gate struct {
 	Sink // the session's
 
@@ -21,9 +21,9 @@ type gate struct {
 	size   int // bytes of held
 }
 
-// Send implements Sink. When more than maxHeld waits, the client is greeted
-// early, as when Redis is out of reach: that may cost it an event from outside,
-// but closing it would cost it more.
+// Send implements Sink. Beyond maxHeld the client is sent connected early, as
+// when Redis cannot be reached: it may miss an event of other servers, which is
+// better than closing it.
 func (g *gate) Send(m *codec.Message) {
 	g.held = append(g.held, m)
 	if g.size += m.Size(); g.size > maxHeld {
@@ -31,8 +31,8 @@ func (g *gate) Send(m *codec.Message) {
 	}
 }
 
-// greetWhenHeard has the client greeted as soon as what is sent to its user's
-// room, r, reaches this node.
+// greetWhenHeard sends connected as soon as what other servers send to its
+// user's room, r, reaches this node.
 func (s *Socket) greetWhenHeard(r *room) {
 	if s.shard.hub.config.Outside == nil {
 		s.sayConnected()
@@ -42,8 +42,8 @@ func (s *Socket) greetWhenHeard(r *room) {
 	s.shard.whenHeard(r, s, s.greet)
 }
 
-// whenHeard calls tell, unless s has gone, as soon as what the outside sends to
-// r reaches this node: at once when there is nobody outside.
+// whenHeard calls tell as soon as what other servers send to r reaches this
+// node, unless s has ended; at once if there are no other servers.
 func (sh *Shard) whenHeard(r *room, s *Socket, tell func()) {
 	outside, id := sh.hub.config.Outside, s.id
 	if outside == nil || outside.Await(r.name, func() {
@@ -57,11 +57,11 @@ func (sh *Shard) whenHeard(r *room, s *Socket, tell func()) {
 	}
 }
 
-// sayConnected tells the client that what is sent to its user reaches it.
+// sayConnected sends connected.
 func (s *Socket) sayConnected() { s.sendPacket(s.appendConnected(s.shard.buf[:0])) }
 
-// greet opens the gate, if there is one: the client is told that it is
-// connected, and then sent what was held back.
+// greet removes the gate, if there is one: connected is sent, and then what was
+// held.
 func (s *Socket) greet() {
 	g := s.dropGate()
 	if g == nil {
@@ -74,7 +74,7 @@ func (s *Socket) greet() {
 }
 
 // dropGate makes the session the socket's sink again. It returns the gate with
-// what it holds, nil when there was none.
+// what it holds, nil if there was none.
 func (s *Socket) dropGate() *gate {
 	g, gated := s.sink.(*gate)
 	if !gated {

@@ -31,6 +31,8 @@ type Config struct {
 	Cluster Cluster // nil: there are no other nodes
 	Bus     Bus     // nil: events do not get to services
 
+	Presence Presence // nil: nobody wants to know who is there
+
 	Recovery    Recovery
 	Outside     Outside // servers of another kind that share the rooms; nil: none
 	SocketRooms bool    // each socket is also in a room named by its id
@@ -68,7 +70,7 @@ func New(c Config) (*Hub, error) {
 		return nil, fmt.Errorf("rooms: MaxMailbox %d and MaxPacket %d must be positive", c.MaxMailbox, c.MaxPacket)
 	}
 	h := &Hub{config: c, bounds: newBounds(), brake: newBrake()}
-	h.occupancy = newOccupancy(c.Cluster, c.Outside, &h.vacant)
+	h.occupancy = newOccupancy(c.Cluster, c.Outside, c.Presence, &h.vacant)
 	h.config.Recovery.fill()
 	h.sessions = newSessions(&h.config.Recovery)
 	if err := h.SetLimits(c.Limits); err != nil {

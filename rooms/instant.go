@@ -2,16 +2,16 @@ package rooms
 
 import "time"
 
-// Times that other programs give are believed from the year 2000 to farAhead
-// from now. What lies outside comes from a clock that was never set, or is in
-// another unit than it should be.
+// Times from other programs are believed from the year 2000 to farAhead from
+// now. Others come from a clock that was never set, or are in another unit than
+// they should be.
 const (
 	earliest = 946684800 // Unix s
 	farAhead = 24 * time.Hour
 )
 
-// Plausible reports whether t may be the time of something that has happened
-// by now, by somebody else's clock.
+// Plausible reports whether t, from the clock of another program, may be the
+// time of something that has happened by now.
 func Plausible(t, now time.Time) bool { return Between(t, now.Add(farAhead)) }
 
 // Between reports whether t is between the year 2000 and the second of latest.
@@ -22,9 +22,9 @@ func Between(t, latest time.Time) bool {
 	return s >= earliest && s <= latest.Unix()
 }
 
-// FromUnix reads a time that should be in seconds since 1970. When it would not
-// be between the year 2000 and latest, it is taken for milliseconds,
-// microseconds or nanoseconds; ok is false when that does not help either.
+// FromUnix converts a time that should be in seconds since 1970. If it is not
+// between the year 2000 and latest, it is taken as milliseconds, microseconds
+// or nanoseconds; ok is false if no unit fits.
 func FromUnix(n float64, latest time.Time) (t time.Time, ok bool) {
 	if !(n >= earliest && n < 1<<63) {
 		return time.Time{}, false

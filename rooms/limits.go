@@ -4,7 +4,7 @@ import "time"
 
 // Defaults of Limits.
 const (
-	// DefaultRooms is small because joining looks through them.
+	// DefaultRooms is small because a join searches the socket's rooms.
 	DefaultRooms  = 1000
 	DefaultRoomID = 256
 
@@ -12,19 +12,20 @@ const (
 	DefaultUserRooms = 5 * DefaultRooms
 )
 
-// Limits bound what one client can make a node do.
+// Limits limit what one client can make a node do.
 type Limits struct {
-	Rooms int // a socket may be in at a time, its user's not counted; 0: DefaultRooms
+	Rooms int // of a socket, without its user's room; 0: DefaultRooms
 
-	// UserRooms is how many memberships in rooms all sockets of a user may have
-	// on this node, their user's not counted; 0: any number.
+	// UserRooms limits the memberships that all sockets of a user have on this
+	// node, without the user's own room; 0: no limit.
 	UserRooms int
 
-	// RoomBytes is what rooms and memberships may hold on this node, the users'
-	// own not counted; 0: any number. See bounds.go.
+	// RoomBytes limits what rooms and memberships use on this node, without the
+	// users' own rooms; 0: no limit. See bounds.go.
 	RoomBytes int
 
-	// Linger is how long the cluster keeps a room that nobody is in any more.
+	// Linger is how long the cluster keeps a room in the directory after its
+	// last member left.
 	Linger time.Duration
 
 	RoomID int // bytes of a room's id; 0: DefaultRoomID
@@ -34,19 +35,17 @@ type Limits struct {
 	Events  Rate // of a socket
 	PerUser int  // sockets of one user on this node, about; 0: any number
 
-	// Presence is how many members a room may have and still tell them of
-	// each join and leave: a crowd of n that comes makes n²/2 messages. 0:
-	// any number.
+	// Presence is the number of members up to which a room gets user_joined and
+	// user_left: n sockets that join one room make n²/2 messages. 0: no limit.
 	Presence int
 
-	// Telling is how many messages a second a shard's sockets may cause that
-	// tell rooms of more than fewMembers who comes, goes or types. Each socket
-	// keeps to its own rate, and a few hundred in one room could still have
-	// the loops do nothing else.
+	// Telling limits the presence and typing messages a second that a shard's
+	// sockets cause in rooms of more than fewMembers. Each socket keeps to its
+	// own rate, but a few hundred in one room could still keep the loops busy.
 	Telling Rate
 }
 
-// fewMembers is up to how many members a room is told whatever the others do.
+// fewMembers: rooms of up to so many members are exempt from Telling.
 const fewMembers = 10
 
 func (l *Limits) fill() {

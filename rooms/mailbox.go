@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// A mailbox is the one way into a shard from outside its event loop. Tasks and
-// broadcasts are each first in, first out, whoever posts. Safe for concurrent
-// use. gnet's own queues are not used for messages because they reorder once
-// 1,024 are waiting.
+// A mailbox is the only way into a shard from outside its event loop. Tasks and
+// broadcasts are each first in, first out. Safe for concurrent use. gnet's own
+// queues are not used for messages, because they reorder once 1,024 are
+// waiting.
 type mailbox struct {
 	limit int // broadcasts that may wait
 	brake *brake
 
 	mu         sync.Mutex
 	bell       func() // wakes the event loop; nil until there is one
-	rung       bool   // and the loop has not come for the tasks since
+	rung       bool   // since the loop last took the tasks
 	tasks      []func(now time.Time)
 	spareTasks []func(now time.Time) // the slice drained last, to be filled again
 	broadcasts []Broadcast
@@ -27,15 +27,15 @@ type mailbox struct {
 
 func newMailbox(limit int, b *brake) mailbox { return mailbox{limit: limit, brake: b} }
 
-// task has fn run on the event loop. Tasks are always taken: each belongs to a
-// socket or to a caller that waits for it, which bounds them.
+// task runs fn on the event loop. Tasks are never refused: each belongs to a
+// socket or to a caller that waits for it, which limits their number.
 func (m *mailbox) task(fn func(now time.Time)) {
 	m.mu.Lock()
 	m.tasks = append(m.tasks, fn)
 	m.unlockAndRing()
 }
 
-// broadcast queues b. It returns false when the box is full.
+// broadcast queues b. It returns false if the mailbox is full.
 func (m *mailbox) broadcast(b Broadcast) bool {
 	m.mu.Lock()
 	if m.full {
@@ -47,7 +47,7 @@ func (m *mailbox) broadcast(b Broadcast) bool {
 	return true
 }
 
-// add queues b even when the box is full.
+// add queues b even if the mailbox is full.
 func (m *mailbox) add(b Broadcast) {
 	m.mu.Lock()
 	m.append(b)
@@ -59,7 +59,8 @@ func (m *mailbox) append(b Broadcast) {
 	m.level()
 }
 
-// level tells the brake when the box has become full, or is so no longer.
+// level tells the brake when the mailbox becomes full, and when it no longer
+// is.
 func (m *mailbox) level() {
 	if full := len(m.broadcasts)-m.head >= m.limit; full != m.full {
 		m.full = full
@@ -67,8 +68,8 @@ func (m *mailbox) level() {
 	}
 }
 
-// unlockAndRing rings, outside the lock, once for all letters that come before
-// the loop does.
+// unlockAndRing unlocks, and then rings the bell once for all messages that
+// come before the loop does.
 func (m *mailbox) unlockAndRing() {
 	ring := !m.rung && m.bell != nil
 	m.rung = m.rung || ring
@@ -78,28 +79,28 @@ func (m *mailbox) unlockAndRing() {
 	}
 }
 
-// attach names the bell, and rings it in case something is waiting already.
+// attach sets the bell, and rings it if something is waiting already.
 func (m *mailbox) attach(bell func()) {
 	m.mu.Lock()
 	m.bell = bell
 	m.unlockAndRing()
 }
 
-// takeTasks returns all tasks, and has the bell ring for what comes from here
-// on. The tasks are valid until the next call.
+// takeTasks returns all tasks; the bell rings again for later ones. The tasks
+// are valid until the next call.
 func (m *mailbox) takeTasks() []func(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.rung = false
 	taken := m.tasks
-	clear(m.spareTasks) // let go of what the last batch referred to
+	clear(m.spareTasks) // release what the last batch referred to
 	m.tasks, m.spareTasks = m.spareTasks[:0], taken
 	return taken
 }
 
-// takeBroadcasts appends waiting broadcasts to dst until their messages sum up
-// to budget bytes, and reports what is left of the budget: zero when it was
-// used up, and something may still wait.
+// takeBroadcasts appends waiting broadcasts to dst until their messages add up
+// to budget bytes, and returns the rest of the budget: zero if it was used up
+// and more may wait.
 func (m *mailbox) takeBroadcasts(dst []Broadcast, budget int) ([]Broadcast, int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -117,8 +118,8 @@ func (m *mailbox) takeBroadcasts(dst []Broadcast, budget int) ([]Broadcast, int)
 	return dst, max(budget, 0)
 }
 
-// compact moves what is waiting to the front once more than half of the slice
-// is behind it, so that appending does not grow it for ever.
+// compact moves the waiting broadcasts to the front once more than half of the
+// slice is used up, so that appending does not grow it without end.
 func (m *mailbox) compact() {
 	if m.head*2 < len(m.broadcasts) {
 		return
@@ -128,7 +129,7 @@ func (m *mailbox) compact() {
 	m.broadcasts, m.head = m.broadcasts[:n], 0
 }
 
-// waiting is the number of letters in the box.
+// waiting returns the number of broadcasts in the mailbox.
 func (m *mailbox) waiting() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -142,11 +143,11 @@ func (m *mailbox) empty() bool {
 	return m.head == len(m.broadcasts)
 }
 
-// A brake stops whoever delivers while a mailbox of the node is full. Safe for
-// concurrent use.
+// A brake blocks callers that deliver while a mailbox of the node is full. Safe
+// for concurrent use.
 type brake struct {
-	full  atomic.Int32  // mailboxes that are
-	space chan struct{} // has a token when none is any more
+	full  atomic.Int32  // number of full mailboxes
+	space chan struct{} // has a token when none is full
 }
 
 func newBrake() brake { return brake{space: make(chan struct{}, 1)} }
@@ -177,6 +178,6 @@ func (b *brake) wait(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	b.signal() // somebody else may wait
+	b.signal() // for another waiting caller
 	return nil
 }

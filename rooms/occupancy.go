@@ -7,16 +7,16 @@ import (
 	"github.com/hometrip/gateway/internal/shrink"
 )
 
-// occupancyStripes spreads the lock on the occupancy table. Loops meet on a
-// stripe only in the instant in which a room gets or loses a member, or is
-// broadcast to.
+// occupancyStripes is the number of locks of the occupancy table. A stripe is
+// locked only when a room gets or loses a member, or is broadcast to.
 const occupancyStripes = 64
 
-// occupancy knows which shards hold members of a room, so that a broadcast
-// wakes only those event loops, and how many they are. Safe for concurrent use.
+// occupancy has, for each room, which shards have members of it and how many,
+// so that a broadcast wakes only those event loops. Safe for concurrent use.
 type occupancy struct {
-	cluster Cluster // may be nil
-	outside Outside // may be nil
+	cluster Cluster  // may be nil
+	outside Outside  // may be nil
+	present Presence // may be nil
 	vacant  *vacant
 	seed    maphash.Seed
 	stripes [occupancyStripes]occupancyStripe
@@ -26,18 +26,18 @@ type occupancyStripe struct {
 	mu    sync.RWMutex
 	rooms map[string]occupied
 	peak  shrink.Peak // of rooms
-	_     [24]byte    // keeps neighbours' locks off one cache line
+	_     [24]byte    // keeps the locks of adjacent stripes on different cache lines
 }
 
-// occupied is who is in a room on this node.
+// occupied is the state of one room on this node.
 type occupied struct {
 	shards  uint64 // as a bit set
 	members int
 	own     bool // not to be shown
 }
 
-func newOccupancy(c Cluster, outside Outside, v *vacant) *occupancy {
-	o := &occupancy{cluster: c, outside: outside, vacant: v, seed: maphash.MakeSeed()}
+func newOccupancy(c Cluster, outside Outside, present Presence, v *vacant) *occupancy {
+	o := &occupancy{cluster: c, outside: outside, present: present, vacant: v, seed: maphash.MakeSeed()}
 	for i := range o.stripes {
 		o.stripes[i].rooms = make(map[string]occupied)
 	}
@@ -48,8 +48,8 @@ func (o *occupancy) stripe(room string) *occupancyStripe {
 	return &o.stripes[maphash.String(o.seed, room)%occupancyStripes]
 }
 
-// join notes that a shard has one more member in room, a socket of user. The
-// cluster is told under the lock, so that it hears of two loops in the right
+// join records one more member of room on a shard, a socket of user. The
+// cluster is told under the lock, so that changes by two loops reach it in
 // order.
 func (o *occupancy) join(r *room, shard int, user string) {
 	s := o.stripe(r.name)
@@ -71,16 +71,18 @@ func (o *occupancy) join(r *room, shard int, user string) {
 		o.cluster.Occupied(r.name, user)
 	}
 	o.counted(r, now.members)
+	o.tell(r, now.members)
 }
 
-// leave notes that a shard has one member less in room; last: it was the
-// shard's last. It reports whether it was the node's last.
+// leave records one member less of room on a shard; last: it was the shard's
+// last. It reports whether it was the node's last.
 func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 	s := o.stripe(r.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.rooms[r.name]
 	now.members--
+	o.tell(r, now.members)
 	if last {
 		now.shards &^= 1 << shard
 	}
@@ -100,10 +102,17 @@ func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 	return true
 }
 
-// counted tells the cluster of the members of a room that clients join.
+// counted tells the cluster the number of members of a room that clients join.
 func (o *occupancy) counted(r *room, members int) {
 	if o.cluster != nil && r.announce {
 		o.cluster.Counted(r.name, members)
+	}
+}
+
+// tell tells who wants to know how many sockets are in a room.
+func (o *occupancy) tell(r *room, members int) {
+	if o.present != nil && !r.own {
+		o.present.Counted(r.name, members)
 	}
 }
 
@@ -123,8 +132,8 @@ func (o *occupancy) holds(room []byte) bool {
 	return s.rooms[string(room)].members > 0
 }
 
-// members returns how many sockets are in room, of which here are: exactly of
-// this node, and about of the others.
+// members returns the number of members of room, of which here are on this
+// node: exact for this node, approximate for the others.
 func (o *occupancy) members(room string, here occupied) int {
 	if o.cluster == nil {
 		return here.members

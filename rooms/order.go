@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// An Order is what the back office wants of all nodes: that a user's sockets
-// are disconnected, and perhaps that tokens are good no longer.
+// An Order of the back office acts on all nodes: it disconnects a user's
+// sockets, and may revoke tokens.
 type Order struct {
 	User    string // whose sockets and tokens; "" for a TokenID of anybody
 	TokenID string // only that token's; "" for all of the user's
 
-	// Issued is up to when a token must have been issued to be meant, see
-	// LastIssued; zero for any time. A token that does not say is meant.
+	// Issued: the order applies to tokens issued until then, see LastIssued;
+	// zero for any time. It also applies to tokens without a time of issue.
 	Issued time.Time
 
-	Until  time.Time // the tokens are refused until then; zero: they stay good
-	Reason string    // what the clients are told
+	Until  time.Time // the tokens are revoked until then; zero: they stay valid
+	Reason string    // for session_ended
 }
 
 var errOrderForNobody = errors.New("order: names neither a user nor a token")
 
-// Check returns an error for an order that means nobody.
+// Check returns an error if the order names neither a user nor a token.
 func (o *Order) Check() error {
 	if o.User == "" && o.TokenID == "" {
 		return errOrderForNobody
@@ -32,8 +32,8 @@ func (o *Order) Check() error {
 	return nil
 }
 
-// Means reports whether the order is for the session of a user with a token,
-// which is known by its TokenMark and by when it was issued; 0 for not known.
+// Means reports whether the order applies to a session of user with a token,
+// given by its TokenMark and its time of issue; 0 for unknown.
 func (o *Order) Means(user string, token uint64, issued uint32) bool {
 	mark := TokenMark(o.TokenID)
 	if o.User == "" {
@@ -42,13 +42,13 @@ func (o *Order) Means(user string, token uint64, issued uint32) bool {
 	return o.User == user && (mark == 0 || mark == token) && int64(issued) <= o.LastIssued()
 }
 
-// IssuedLeeway is by how much the clocks of who issues tokens and of who gives
-// orders may differ. A token that was issued so shortly after an order is
-// refused too; that it stays good would be worse.
+// IssuedLeeway is how much the clocks of the token issuer and of the back
+// office may differ. A token issued so shortly after an order is revoked too;
+// to leave it valid would be worse.
 const IssuedLeeway = 2 * time.Second
 
-// LastIssued returns the last Unix second in which a token may have been issued
-// that the order means, leeway included. Both sides are rounded down: a token
+// LastIssued returns the last Unix second in which a token was issued that the
+// order applies to, leeway included. Both sides are rounded down: a token
 // issued at 12:00:00.9 belongs to second 12:00:00, like an order of 12:00:00.1.
 func (o *Order) LastIssued() int64 {
 	if o.Issued.IsZero() {
@@ -57,8 +57,8 @@ func (o *Order) LastIssued() int64 {
 	return o.Issued.Add(IssuedLeeway).Unix()
 }
 
-// Obey has an order's tokens refused on this node, and then their sockets
-// disconnected. The error is that of Check.
+// Obey revokes an order's tokens on this node, and then disconnects their
+// sockets. The error is that of Check.
 func (h *Hub) Obey(o Order) error {
 	if err := o.Check(); err != nil {
 		return err
@@ -72,7 +72,7 @@ func (h *Hub) Obey(o Order) error {
 	return nil
 }
 
-// obey disconnects the sockets that an order means.
+// obey disconnects the shard's sockets that an order applies to.
 func (sh *Shard) obey(o *Order, now time.Time) {
 	token := tokenHash(o.TokenID)
 	if o.User == "" {
@@ -85,8 +85,8 @@ func (sh *Shard) obey(o *Order, now time.Time) {
 	})
 }
 
-// hunt looks for the sockets of a token of nobody knows whom: among all. What
-// is asked for until the next turn is looked for together.
+// hunt looks for the sockets of a token whose user is unknown, among all
+// sockets. Searches requested until the next turn are done together.
 func (sh *Shard) hunt(token uint64, reason string) {
 	if sh.hunted == nil {
 		sh.hunted = make(map[uint64]string)
@@ -106,12 +106,12 @@ func (sh *Shard) hunt(token uint64, reason string) {
 	sh.hunted[token] = reason
 }
 
-// dismiss disconnects the sockets of a user's room that are meant.
+// dismiss disconnects the sockets of a user's room that meant selects.
 func (sh *Shard) dismiss(r *room, now time.Time, meant func(*Socket) (reason string, ok bool)) {
 	if r == nil {
 		return
 	}
-	var sockets []*Socket // leaving moves members about
+	var sockets []*Socket // because leaving changes the order of members
 	for _, m := range r.members {
 		if _, ok := meant(m.socket); ok {
 			sockets = append(sockets, m.socket)
@@ -127,8 +127,8 @@ func (sh *Shard) dismiss(r *room, now time.Time, meant func(*Socket) (reason str
 	}
 }
 
-// tokenHash is how sockets remember the ids of their tokens. It is the same in
-// every process, because sockets are handed over from one to the next.
+// tokenHash returns what sockets remember of the id of their token. It is the
+// same in every process, because sockets are handed over from one to the next.
 func tokenHash(id string) uint64 {
 	if id == "" {
 		return 0

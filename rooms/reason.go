@@ -16,18 +16,18 @@ const (
 	ReasonTooLarge                      // a packet or request over MAX_HTTP_BUFFER_SIZE
 	ReasonPollOverlap                   // two polls, or two posts, at once
 	ReasonSlowConsumer                  // more pending than MAX_PENDING_BYTES
-	ReasonShed                          // slow, and too much waits for all slow clients of the node
+	ReasonShed                          // too much waits for all clients of the node, and this one has much of it
 	ReasonTooFast                       // more events or bytes than the limits allow
 	ReasonDraining                      // the node is shutting down
 	ReasonPanic                         // a handler failed
-	ReasonMissedEvents                  // the node was cut off from the others
-	ReasonOrdered                       // a service had the connection closed
-	ReasonBusy                          // its token could not be verified in time
+	ReasonMissedEvents                  // the node may have missed events
+	ReasonOrdered                       // a service closed the connection
+	ReasonBusy                          // its token could not be verified now
 	ReasonTakenOver                     // the client has come back with the session on another connection
 	reasonCount
 )
 
-// Reasons lists every reason, for whoever counts them.
+// Reasons returns every reason.
 func Reasons() []Reason {
 	all := make([]Reason, reasonCount)
 	for i := range all {

@@ -225,7 +225,7 @@ func (s *Socket) tellFence() {
 	}
 	n.rebase(sh)
 	n.last = max(n.last, s.Position())
-	b := codec.AppendOffset(append(sh.buf[:0], `42["recovery_state",{},"`...), sh.identity, n.last, n.fence)
+	b := codec.AppendOffset(append(sh.buf[:0], `42["`+eventRecoveryState+`",{},"`...), sh.identity, n.last, n.fence)
 	s.sendPacket(append(b, `"]`...))
 }
 

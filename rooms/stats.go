@@ -2,25 +2,24 @@ package rooms
 
 import "sync/atomic"
 
-// Stats are one shard's counters. Whoever does something for the shard counts
-// it, anybody reads.
+// Stats are the counters of one shard. Any goroutine may write or read them.
 type Stats struct {
 	Sockets       atomic.Int64 // connected now
-	Absent        atomic.Int64 // that have ended, and are in their rooms until the grace is over
+	Absent        atomic.Int64 // ended, and still members until PRESENCE_GRACE is over
 	Members       atomic.Int64 // memberships now, user rooms included
 	Connects      atomic.Int64
 	ConnectErrors atomic.Int64
 	EventsIn      atomic.Int64 // from clients
 	EventsUnknown atomic.Int64 // no handler of that name
 	EventsRefused atomic.Int64 // answered with an error
-	EventsTooFast atomic.Int64 // of these, because there were too many
-	JoinsDenied   atomic.Int64 // of these, by the Authorizer
-	JoinsOverUser atomic.Int64 // of these, because the user is in too many rooms
-	JoinsOverNode atomic.Int64 // of these, because rooms hold too much on this node
+	EventsTooFast atomic.Int64 // refused because of the rate
+	JoinsDenied   atomic.Int64 // refused by the Authorizer
+	JoinsOverUser atomic.Int64 // refused because the user is in too many rooms
+	JoinsOverNode atomic.Int64 // refused because rooms use too much on this node
 	RoomBytes     atomic.Int64 // held by rooms and memberships now, users' own not counted
 	Expelled      atomic.Int64 // sockets taken out of a room they may no longer be in
-	CrowdsMuted   atomic.Int64 // joins and leaves that a crowd was not told of
-	TypingsMuted  atomic.Int64 // the same of typing
+	CrowdsMuted   atomic.Int64 // user_joined and user_left not sent because of Limits
+	TypingsMuted  atomic.Int64 // typing messages not sent because of Limits
 	Broadcasts    atomic.Int64
 	Deliveries    atomic.Int64 // broadcasts times members
 	TokensExpired atomic.Int64

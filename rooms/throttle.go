@@ -5,41 +5,41 @@ import (
 	"time"
 )
 
-// A Rate is how much somebody may do: PerSecond in the long run, Burst at once.
-// The zero Rate is no limit.
+// A Rate limits how much a client may do: PerSecond in the long run, Burst at
+// once. The zero Rate is no limit.
 type Rate struct {
 	PerSecond int
 	Burst     int
 }
 
-// maxBurst bounds what a burst may be worth in time, so that arithmetic in
+// maxBurst is the longest time that a burst may be worth, so that arithmetic in
 // nanoseconds cannot overflow.
 const maxBurst = time.Hour
 
-// epoch is where the monotonic time of this process begins: see Monotonic.
+// epoch is the start of the process's monotonic time: see Monotonic.
 var epoch = time.Now()
 
-// Monotonic returns the time from the start of the process to t. It follows
-// the monotonic clock as long as t comes from time.Now, so setting the system's
-// clock does not change it. Spans are measured with it; it never wraps, which
-// Unix times in 32 bits do.
+// Monotonic returns the time from the start of the process to t. It follows the
+// monotonic clock if t comes from time.Now, so setting the system's clock does
+// not change it. Durations are measured with it; unlike Unix times in 32 bits
+// it never wraps.
 func Monotonic(t time.Time) time.Duration { return t.Sub(epoch) }
 
 // afterEpoch is the inverse of Monotonic.
 func afterEpoch(d time.Duration) time.Time { return epoch.Add(d) }
 
-// unused is the Throttle of somebody who has not taken anything yet.
+// unused is a Throttle that nothing was taken from yet.
 const unused Throttle = 0
 
-// A Throttle says whether somebody keeps to a Rate. It is a leaky bucket in
-// eight bytes, because every client has one or two: the monotonic time, in ns,
-// at which everything taken so far will have been earned. Owned by its
-// client's event loop; the zero Throttle is ready.
+// A Throttle enforces a Rate. It is a leaky bucket in eight bytes, because
+// every client has one or two: the monotonic time, in ns, at which everything
+// taken so far will have been earned. Owned by its client's event loop; the
+// zero Throttle is ready.
 type Throttle int64
 
-// Take takes n and returns by how many bursts the client is ahead of its
-// rate: up to 1 is fine. What is refused counts too, so that somebody who does
-// not stop is found at 2.
+// Take takes n and returns by how many bursts the client is ahead of its rate:
+// up to 1 is allowed. What is refused counts too, so a client that does not
+// stop reaches 2.
 func (t *Throttle) Take(r Rate, n int, now time.Time) (bursts float64) {
 	if r.PerSecond <= 0 {
 		return 0
@@ -54,7 +54,7 @@ func (t *Throttle) Take(r Rate, n int, now time.Time) (bursts float64) {
 }
 
 // ahead returns how far the throttle is ahead of the time at, in ns. A value
-// that Take cannot have left there (more than most) counts as none.
+// that Take cannot have produced (more than most) counts as none.
 func (t Throttle) ahead(at, most int64) int64 {
 	if ahead := int64(t) - at; t != unused && ahead > 0 && ahead <= most {
 		return ahead
@@ -72,7 +72,7 @@ func (r Rate) worth(n int) int64 {
 	return max(int64(n)*int64(time.Second)/int64(r.PerSecond), 1)
 }
 
-// Allow takes n if the client keeps to the rate with it, and reports that.
+// Allow takes n if that keeps to the rate, and reports whether it did.
 func (t *Throttle) Allow(r Rate, n int, now time.Time) bool {
 	before := *t
 	if t.Take(r, n, now) <= 1 {

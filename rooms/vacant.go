@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// vacant is the rooms that nobody is in any more and that the directory of a
-// cluster keeps for a while, Limits.Linger. They count as held by who left last:
-// who joins and leaves without end would pass every bound otherwise. Safe for
-// concurrent use; the lock is held for a map access.
+// vacant has the rooms without members that the directory still has, for
+// Limits.Linger. They count as held by the user who left last; otherwise a user
+// who joins and leaves without end would pass every limit. Safe for concurrent
+// use; the lock is held for a map access.
 type vacant struct {
 	bytes atomic.Int64
 
@@ -31,7 +31,7 @@ type vacated struct {
 	until time.Time
 }
 
-// add notes a room that its last member has left.
+// add records a room that its last member has left.
 func (v *vacant) add(room, user string, until time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -46,7 +46,7 @@ func (v *vacant) add(room, user string, until time.Time) {
 	v.queue = append(v.queue, vacated{room, until})
 }
 
-// occupied notes that somebody is in a room again.
+// occupied records that a room has members again.
 func (v *vacant) occupied(room string) {
 	if v.bytes.Load() == 0 {
 		return
@@ -56,7 +56,7 @@ func (v *vacant) occupied(room string) {
 	v.drop(room)
 }
 
-// of returns what a user has left behind as of now.
+// of returns the bytes of a user's vacant rooms as of now.
 func (v *vacant) of(user string, now time.Time) int64 {
 	if v.bytes.Load() == 0 {
 		return 0
@@ -67,7 +67,7 @@ func (v *vacant) of(user string, now time.Time) int64 {
 	return v.users[user]
 }
 
-// forget drops what the directory keeps no longer.
+// forget drops the rooms that the directory no longer has.
 func (v *vacant) forget(now time.Time) {
 	n := 0
 	for n < len(v.queue) && !now.Before(v.queue[n].until) {

@@ -9,16 +9,16 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// A Choice is a log in RabbitMQ or, when RabbitMQ turns out to have no streams,
-// another one. It is made when the log is opened, once for the life of the
-// process. Safe for concurrent use.
+// A Choice is the log in RabbitMQ or, if RabbitMQ has no streams, another log.
+// It is decided when the log is opened, once for the life of the process. Safe
+// for concurrent use.
 type Choice struct {
 	main, other eventlog.Log
 	log         *slog.Logger
-	instead     chan struct{} // closed when the choice fell on other
+	instead     chan struct{} // closed when other was chosen
 
 	mu     sync.Mutex   // guards the following
-	chosen eventlog.Log // nil: not made yet
+	chosen eventlog.Log // nil: not decided yet
 }
 
 // NewChoice returns a choice between main and other.
@@ -59,8 +59,8 @@ func (c *Choice) Open(ctx context.Context, at eventlog.Start) (eventlog.Source, 
 	return c.made().Open(ctx, at)
 }
 
-// Append implements eventlog.Log. Before the choice was made it tries the main
-// log, and fails if that one is not there.
+// Append implements eventlog.Log. Before the decision it tries the main log,
+// and fails if that one cannot be reached.
 func (c *Choice) Append(ctx context.Context, e eventlog.Entry) (wait func() (eventlog.Position, error)) {
 	if l := c.made(); l != nil {
 		return l.Append(ctx, e)
@@ -74,7 +74,8 @@ func (c *Choice) made() eventlog.Log {
 	return c.chosen
 }
 
-// choose makes the choice unless it was made, and returns what was chosen.
+// choose decides for l unless it is decided already, and returns the chosen
+// log.
 func (c *Choice) choose(l eventlog.Log) eventlog.Log {
 	c.mu.Lock()
 	defer c.mu.Unlock()

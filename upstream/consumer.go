@@ -34,13 +34,13 @@ type Config struct {
 	Logger *slog.Logger
 
 	RetryMin time.Duration // first pause before trying again; 0: 100 ms
-	RetryMax time.Duration // longest one; 0: 1 s
+	RetryMax time.Duration // longest one; 0: 500 ms
 }
 
 const (
 	defaultWindow   = 500
 	defaultRetryMin = 100 * time.Millisecond
-	defaultRetryMax = time.Second
+	defaultRetryMax = 500 * time.Millisecond
 )
 
 // check returns an error for what is missing, and fills in the rest.
@@ -230,8 +230,8 @@ func (c *Consumer) anew(log string) {
 	c.intake.given = 0
 	c.Release()
 	c.readOrders()
-	c.log.Warn("the log of the services' events is another one than before: positions begin anew, "+
-		"and clients that were away cannot recover what they have missed", "log", log)
+	c.log.Warn("the event log was created anew: positions start again, "+
+		"and clients that were disconnected cannot recover what they missed", "log", log)
 }
 
 // begun tells the rooms which log it is that is read from here on.

@@ -54,6 +54,8 @@
 //	emit      the name of the event that clients get
 //	fields    "all", or a list: the body that clients get
 //	volatile  true: a client with a backlog does without it; else false
+//	latest    a template that names the state the event tells: a client on
+//	          WebSocket that is behind gets only the newest event of each state
 //
 // A template has members of the body in braces: "user:{userId}". Of
 // {userId|recipientId} the first that is there counts. {userIds[]} is a list,

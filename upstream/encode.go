@@ -14,9 +14,9 @@ import (
 // toISOString writes it.
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
-// An Event is what an event of the services has become.
+// An Event is a service's event, encoded for the clients that get it.
 type Event struct {
-	Rooms   []string       // none twice; may be empty: a list of users nobody is in
+	Rooms   []string       // each once; may be empty, for an empty list of users
 	Message *codec.Message // for every one of them
 	Order   *rooms.Order   // instead of a message; it is for every node
 }
@@ -30,7 +30,7 @@ type Encoder struct {
 	slots     [][]byte // values of the route's members; nil: not there
 	names     []byte   // of the event's rooms, one behind the other
 	ends      []int    // of each in names
-	addressed bool     // the body says for whom it is
+	addressed bool     // the body has the ids of its rooms
 	list      []byte   // scratch: a list of ids
 	packet    []byte   // scratch
 }
@@ -40,8 +40,8 @@ func NewEncoder(t *Table, maxBody int) *Encoder {
 	return &Encoder{table: t, maxBody: maxBody}
 }
 
-// Encode finds the route of key and makes the event that body, published at
-// the given time, stands for. The error is a *Poison.
+// Encode finds the route of key and encodes the event with this body and time
+// of publishing. The error is a *Poison.
 func (e *Encoder) Encode(key string, body []byte, published time.Time) (Event, error) {
 	r := e.table.Find(key)
 	if r == nil {
@@ -67,8 +67,7 @@ func (e *Encoder) Encode(key string, body []byte, published time.Time) (Event, e
 
 func noRoute(key string) error { return poison(ReasonNoRoute, "no route for %s", clip([]byte(key))) }
 
-// message makes what the event's receivers get. read has filled the slots from
-// object.
+// message encodes what clients get. read has filled the slots from object.
 func (e *Encoder) message(r *Route, key string, object []byte, published time.Time) *codec.Message {
 	b := append(e.packet[:0], r.head...)
 	if r.All {
@@ -78,12 +77,12 @@ func (e *Encoder) message(r *Route, key string, object []byte, published time.Ti
 	}
 	e.packet = append(b, ']')
 	m := codec.NewText(e.packet)
-	m.Volatile = r.Volatile
+	m.Volatile, m.Latest = r.Volatile, e.state(r)
 	return m
 }
 
 // read checks the body and fills the slots from the object it returns: the
-// body, or what is in the envelope.
+// body, or the data of the envelope.
 func (e *Encoder) read(r *Route, body []byte) (object []byte, err error) {
 	if len(body) > e.maxBody {
 		return nil, poison(ReasonTooLarge, "%d bytes, at most %d are allowed", len(body), e.maxBody)
@@ -115,13 +114,13 @@ func (e *Encoder) read(r *Route, body []byte) (object []byte, err error) {
 	return data, nil
 }
 
-// scan fills the slots from a JSON object; valid is false when it is none. It
-// returns the content when the object is an envelope: it names the event and
-// has an object as "data". Of two members of one name the last counts, as in
+// scan fills the slots from a JSON object; valid is false if it is not one. It
+// returns the content if the object is an envelope: it names the event and has
+// an object as "data". Of two members with one name the last counts, as in
 // JavaScript.
 //
-// It finds out in one pass whether the text is valid: Member checks a member,
-// and what is between members is checked here.
+// Validity is checked in the same pass: Member checks each member, and what is
+// between members is checked here.
 func (e *Encoder) scan(r *Route, object []byte) (content []byte, valid bool) {
 	var data []byte
 	named := false
@@ -167,8 +166,8 @@ func trimSpace(b []byte) []byte {
 	return b
 }
 
-// first returns the first member that says something, else null when one says
-// that, else nil.
+// first returns the first member that is neither missing nor null; null if one
+// is null, else nil.
 func (e *Encoder) first(slots []int) (value []byte) {
 	for _, i := range slots {
 		if v := e.slots[i]; len(v) > 0 {
@@ -180,7 +179,7 @@ func (e *Encoder) first(slots []int) (value []byte) {
 	return value
 }
 
-// address finds the names of the event's rooms, each once.
+// address sets the names of the event's rooms, each once.
 func (e *Encoder) address(r *Route) error {
 	e.names, e.ends, e.addressed = e.names[:0], e.ends[:0], false
 	for i := range r.rooms {
@@ -204,7 +203,8 @@ func (e *Encoder) room(i int) []byte {
 	return e.names[start:e.ends[i]]
 }
 
-// fewRooms is up to when comparing each with each is faster than a map.
+// fewRooms is the number of rooms up to which comparing each with each is
+// faster than a map.
 const fewRooms = 16
 
 // dropRepeated keeps the first of equal rooms, in place.
@@ -262,7 +262,7 @@ func (e *Encoder) appendFields(b []byte, r *Route, key string, published time.Ti
 	return append(b, '}')
 }
 
-// appendField appends the field's value, nothing when there is none.
+// appendField appends the field's value, nothing if it has none.
 func (e *Encoder) appendField(b []byte, f *slotField, key string, published time.Time) []byte {
 	null := false
 	for _, i := range f.from {
@@ -286,7 +286,7 @@ func (e *Encoder) appendField(b []byte, f *slotField, key string, published time
 	return b
 }
 
-// appendAll appends the object with everything it has, and the time.
+// appendAll appends the whole object, and the time.
 func (e *Encoder) appendAll(b, object []byte, published time.Time) []byte {
 	b = append(b, '{')
 	for name, value, rest, ok := codec.Member(object); ok; name, value, rest, ok = codec.Member(rest) {

@@ -89,6 +89,32 @@ func TestBodiesBecomeEvents(t *testing.T) {
 	}
 }
 
+// TestStatesHaveNames: events tell the same state when their names and the
+// members that the route names are the same.
+func TestStatesHaveNames(t *testing.T) {
+	e := NewEncoder(table(t,
+		Route{Event: "a", Rooms: []string{"user:{u}"}, Emit: "a", All: true, Latest: "{id|other}/{kind}"},
+		Route{Event: "b", Rooms: []string{"user:{u}"}, Emit: "b", All: true, Latest: "{id|other}/{kind}"},
+		route("c", "user:{u}"),
+	), 1000)
+	for _, c := range []struct{ key, body, want string }{
+		{"a", `{"u":1,"id":7,"kind":"x"}`, "a\x007/x"},
+		{"a", `{"u":2,"other":"7","kind":"x"}`, "a\x007/x"},
+		{"b", `{"u":1,"id":7,"kind":"x"}`, "b\x007/x"},
+		{"a", `{"u":1,"id":7}`, ""},
+		{"a", `{"u":1,"id":[7],"kind":"x"}`, ""},
+		{"c", `{"u":1,"id":7,"kind":"x"}`, ""},
+	} {
+		got, err := e.Encode(c.key, []byte(c.body), noon)
+		if err != nil || got.Message.Latest != c.want {
+			t.Errorf("%s %s: state %q %v, want %q", c.key, c.body, got.Message.Latest, err, c.want)
+		}
+		if n := got.Message.WithOffset("log", 1, 0).Latest; n != c.want {
+			t.Errorf("%s %s: with an offset state %q", c.key, c.body, n)
+		}
+	}
+}
+
 func TestPoisonHasItsReason(t *testing.T) {
 	e := NewEncoder(table(t, route("list", "user:{ids[]}")), 100_000)
 	for _, c := range []struct {

@@ -10,26 +10,26 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// A Fallback is a log for development: a log in memory until another one is
-// there for the first time, and that one from then on. What was appended to
-// the memory before has been read from there. Safe for concurrent use.
+// A Fallback is a log for development: in memory until another log can be
+// reached for the first time, and that one from then on. What was appended to
+// the memory is read before the change. Safe for concurrent use.
 type Fallback struct {
 	main   eventlog.Log
 	memory *eventlog.Memory
 	log    *slog.Logger
 
 	mu      sync.Mutex // guards the following
-	found   bool       // main was there
-	looking bool       // a goroutine looks for it
-	err     error      // why it was not there when that looked last
+	found   bool       // main was reached
+	looking bool       // a goroutine tries to reach it
+	err     error      // of its last attempt
 }
 
-// lookEvery is the pause between two looks for the main log.
+// lookEvery is the time between two attempts to reach the main log.
 const lookEvery = time.Second
 
 var errFound = errors.New("the log in memory is not needed any more")
 
-// NewFallback returns a log that uses memory until main is there.
+// NewFallback returns a log that uses memory until main can be reached.
 func NewFallback(main eventlog.Log, memory *eventlog.Memory, log *slog.Logger) *Fallback {
 	return &Fallback{main: main, memory: memory, log: log}
 }
@@ -85,8 +85,8 @@ func (f *Fallback) find() {
 	f.found = true
 }
 
-// openMain opens the main log. What is in there was before, if this node comes
-// from its memory.
+// openMain opens the main log. If this node changes from its memory, it does
+// not read events of the main log from before.
 func (f *Fallback) openMain(ctx context.Context, at eventlog.Start) (eventlog.Source, error) {
 	s, err := f.main.Open(ctx, at)
 	if err != nil {
@@ -95,7 +95,8 @@ func (f *Fallback) openMain(ctx context.Context, at eventlog.Start) (eventlog.So
 	return olderSource{s}, nil
 }
 
-// look has a goroutine look for the main log, unless one does.
+// look starts a goroutine that tries to reach the main log, unless there is
+// one.
 func (f *Fallback) look(ctx context.Context, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -120,7 +121,7 @@ func (f *Fallback) look(ctx context.Context, err error) {
 	}()
 }
 
-// An olderSource says that its log was there before.
+// An olderSource is a source whose log existed before.
 type olderSource struct{ eventlog.Source }
 
 func (s olderSource) Info() eventlog.Info {
@@ -129,7 +130,8 @@ func (s olderSource) Info() eventlog.Info {
 	return info
 }
 
-// A fallbackSource reads the memory until it is empty and the main log there.
+// A fallbackSource reads the memory until it is empty and the main log can be
+// reached.
 type fallbackSource struct {
 	eventlog.Source
 	f *Fallback

@@ -53,11 +53,7 @@ const (
 )
 
 func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if status, why := p.refuse(r); status != 0 {
-		if status == http.StatusUnauthorized {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-		}
-		answer(w, status, map[string]any{"error": why})
+	if (Access{p.Token, p.Local}).Refused(w, r) {
 		return
 	}
 	id, ok := idempotencyKey(r)
@@ -140,19 +136,38 @@ func idempotencyKey(r *http.Request) (key string, ok bool) {
 // the rest of the handler is run. The gateway's own port has it.
 type patient interface{ Later(rest func()) }
 
-// refuse returns the status for who may not publish, 0 for who may.
-func (p *Publisher) refuse(r *http.Request) (status int, why string) {
-	if p.Token != "" {
-		if !bearer.New(p.Token).Has(bearer.Token(r.Header.Get("Authorization"))) {
+// Access says which requests are a service's.
+type Access struct {
+	Token string // what services send as "Authorization: Bearer …"; "": none would do
+	Local bool   // without a Token, programs on this machine may ask
+}
+
+// Refused answers who is not a service, and reports that.
+func (a Access) Refused(w http.ResponseWriter, r *http.Request) bool {
+	status, why := a.refuse(r)
+	if status == 0 {
+		return false
+	}
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	answer(w, status, map[string]any{"error": why})
+	return true
+}
+
+// refuse returns the status for who is refused, 0 for who is not.
+func (a Access) refuse(r *http.Request) (status int, why string) {
+	if a.Token != "" {
+		if !bearer.New(a.Token).Has(bearer.Token(r.Header.Get("Authorization"))) {
 			return http.StatusUnauthorized, "want Authorization: Bearer and the PUBLISH_TOKEN"
 		}
 		return 0, ""
 	}
-	if !p.Local {
-		return http.StatusForbidden, "publishing over HTTP is closed: PUBLISH_TOKEN is not set"
+	if !a.Local {
+		return http.StatusForbidden, "requests of services are closed: PUBLISH_TOKEN is not set"
 	}
-	if !Local(r) {
-		return http.StatusForbidden, "without PUBLISH_TOKEN only the gateway's machine may publish: its programs, and its console in a browser there"
+	if !Local(r) || r.Method == http.MethodGet && !loopback(r.Host) {
+		return http.StatusForbidden, "without PUBLISH_TOKEN only the gateway's machine may ask: its programs, and its console in a browser there"
 	}
 	return 0, ""
 }

@@ -41,9 +41,7 @@ func (quietLogger) Printf(string, ...any) {}
 func ownBroker(t testing.TB) *brokertest.Broker {
 	t.Helper()
 	b, err := brokertest.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(b.Close)
 	return b
 }

@@ -39,9 +39,7 @@ const redisKey = "ws:0:events"
 func newRedisWorld(t *testing.T, nodes int, args ...string) *redisWorld {
 	t.Helper()
 	redis, err := redistest.Start(nil, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(redis.Close)
 	w := &redisWorld{t: t, redis: redis}
 	w.log = w.open(redis.Addr)

@@ -92,7 +92,7 @@ func (t *Table) keep(r *Route) {
 // sameRoute reports whether two routes of a key do the same.
 func sameRoute(a, b *Route) bool {
 	return slices.Equal(a.Rooms, b.Rooms) && a.Emit == b.Emit && reflect.DeepEqual(a.Fields, b.Fields) &&
-		a.All == b.All && a.Volatile == b.Volatile
+		a.All == b.All && a.Volatile == b.Volatile && a.Latest == b.Latest
 }
 
 // covers reports whether pattern takes every key that other does. Where "#"

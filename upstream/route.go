@@ -17,10 +17,12 @@ type Route struct {
 	Fields   []Field  // members of its body, in this order
 	All      bool     // instead of Fields: everything the event has
 	Volatile bool     // a client with a backlog does without it
+	Latest   string   // template of the state it tells: a client that is behind gets the newest of each; "": none
 
 	order  bool // an order of the back office; see orders.go
 	rooms  []template
 	names  []string // members that are looked for; a slot each
+	latest template
 	fields []slotField
 	head   []byte // the packet up to the body
 }
@@ -80,6 +82,9 @@ func (r *Route) compile() error {
 		}
 		r.rooms = append(r.rooms, t)
 	}
+	if err := r.compileLatest(); err != nil {
+		return err
+	}
 	if err := r.compileFields(); err != nil {
 		return err
 	}
@@ -87,6 +92,22 @@ func (r *Route) compile() error {
 		return fmt.Errorf("event %s looks at %d members, at most %d are allowed", r.Event, len(r.names), maxNames)
 	}
 	r.head = append(codec.AppendString([]byte(packetPrefix), r.Emit), ',')
+	return nil
+}
+
+func (r *Route) compileLatest() (err error) {
+	switch {
+	case r.Latest == "":
+		return nil
+	case r.Volatile:
+		return fmt.Errorf("event %s: want volatile or latest, not both", r.Event)
+	}
+	if r.latest, err = parseParts(r.Latest, r.slot); err != nil {
+		return fmt.Errorf("latest %w", err)
+	}
+	if r.latest.list || !slices.ContainsFunc(r.latest.parts, func(p part) bool { return p.from != nil }) {
+		return fmt.Errorf("latest %q: want something like {bookingId}, without a list", r.Latest)
+	}
 	return nil
 }
 

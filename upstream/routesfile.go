@@ -109,7 +109,7 @@ func parseFile(text []byte) (lists map[string][]ast.Node, err error) {
 
 func parseRoute(node ast.Node) (Route, error) {
 	var r Route
-	m, err := members(node, "event", "rooms", "emit", "fields", "volatile")
+	m, err := members(node, "event", "rooms", "emit", "fields", "volatile", "latest")
 	if err != nil {
 		return r, err
 	}
@@ -130,8 +130,18 @@ func parseRoute(node ast.Node) (Route, error) {
 	if r.Fields, r.All, err = fieldsOf(m["fields"]); err != nil {
 		return r, err
 	}
-	r.Volatile, err = flagOf(m, "volatile")
-	return r, err
+	if r.Volatile, err = flagOf(m, "volatile"); err != nil {
+		return r, err
+	}
+	if value, ok := m["latest"]; ok {
+		if r.Latest, err = textOf(value); err != nil {
+			return r, err
+		}
+		if r.Latest == "" {
+			return r, atLine(value, "latest: want a template such as {bookingId}")
+		}
+	}
+	return r, nil
 }
 
 // flagOf reads a member that is true or false; false when it is not there.

@@ -18,6 +18,7 @@ routes:
     rooms: user:{x}
     emit: 'e'
     fields: all
+    latest: "{x}"
   - {event: b, rooms: ["user:{y|z}", "conversation:{c}"], emit: f, volatile: true,
      fields: [p, {name: q, from: r|s, default: {"k": [1, 2.50, true, null, text]}}, {name: t, default: 7}]}
   - event: c
@@ -33,7 +34,7 @@ routes:
 	}
 	got, err := parseRoutes(lists["routes"])
 	want := []Route{
-		{Event: "a.*", Rooms: []string{"user:{x}"}, Emit: "e", All: true},
+		{Event: "a.*", Rooms: []string{"user:{x}"}, Emit: "e", All: true, Latest: "{x}"},
 		{Event: "b", Rooms: []string{"user:{y|z}", "conversation:{c}"}, Emit: "f", Volatile: true, Fields: []Field{
 			{Name: "p"}, {Name: "q", From: []string{"r", "s"}, Default: `{"k":[1,2.50,true,null,"text"]}`}, {Name: "t", Default: "7"}}},
 		{Event: "c", Rooms: []string{"user:{w[]}"}, Emit: "g", Fields: []Field{{Name: "kind", From: []string{"$key"}}, {Name: "timestamp"}}},
@@ -54,8 +55,13 @@ func TestMistakesInARoutesFileHaveTheirLine(t *testing.T) {
 		{"routes:\n  - 7\n", "line 2: want a mapping with event"},
 		{head, "line 2: the route has no fields"},
 		{head + "    fields: some\n", "line 5: fields: want a list, or all"},
-		{head + "    fields: all\n    color: red\n", "line 6: unknown color, want event, rooms, emit, fields, volatile"},
+		{head + "    fields: all\n    color: red\n", "line 6: unknown color, want event, rooms, emit, fields, volatile, latest"},
 		{head + "    fields: all\n    volatile: perhaps\n", "line 6: volatile: want true or false"},
+		{head + "    fields: all\n    latest: true\n", "line 6: true: want text"},
+		{head + "    fields: all\n    latest: \"\"\n", "line 6: latest: want a template"},
+		{head + "    fields: all\n    latest: booking\n", `line 2: latest "booking": want something like {bookingId}`},
+		{head + "    fields: all\n    latest: \"{a[]}\"\n", `line 2: latest "{a[]}": want something like`},
+		{head + "    fields: all\n    latest: \"{a}\"\n    volatile: true\n", "line 2: event a: want volatile or latest, not both"},
 		{head + "    fields:\n      - a\n      - 7\n", "line 7: want a mapping with name"},
 		{head + "    fields:\n      - from: b\n", "line 6: the field has no name"},
 		{head + "    fields:\n      - name: a\n        from: b||c\n", `line 7: from "b||c"`},

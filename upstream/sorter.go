@@ -10,37 +10,39 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// Letters is where events go that can never be delivered: once for all nodes.
+// Letters is the queue of dead letters: events that cannot be delivered, once
+// for all nodes.
 type Letters interface {
-	// Lead waits until this node is the one that puts letters aside, and then
-	// calls lead with a context that ends when it is so no longer, again and
-	// again until ctx is cancelled. done is up to where the node before has put
-	// them aside; nothing when nobody has yet.
+	// Lead waits until this node is the one that writes dead letters, and then
+	// calls lead with a context that ends when it no longer is. It repeats that
+	// until ctx is cancelled. done is the offset up to which the previous node
+	// has written them; zero if none has.
 	Lead(ctx context.Context, lead func(ctx context.Context, done eventlog.Offset))
 
-	// PutAside returns when a letter is kept durably. A letter that is put
-	// aside twice has the same id.
+	// PutAside returns when a letter is stored durably. A letter written twice
+	// has the same id.
 	PutAside(ctx context.Context, l eventlog.Letter) error
 
-	// Done notes that all letters up to an offset have been put aside.
+	// Done stores that all letters up to an offset have been written.
 	Done(ctx context.Context, o eventlog.Offset) error
 }
 
-// doneEvery is after how many entries without a letter the sorter notes how far
-// it is: what the next node reads again.
+// doneEvery is the number of entries without a dead letter after which the
+// sorter calls Done. The next node reads at most so many again.
 const doneEvery = 1000
 
-// A Sorter looks at every event in the log and puts aside those that can never
-// be delivered. It follows the log by a reading of its own, on one node at a
-// time: nobody waits for it, and whoever takes over goes on where the last one
-// was. Run does the work; Trouble and PutAside may be called from anywhere.
+// A Sorter reads every event in the log and writes those that cannot be
+// delivered to the dead letters. It reads the log on its own, on one node at a
+// time, so nothing waits for it; the next node continues where the last one
+// stopped. Run does the work; Trouble and PutAside may be called from any
+// goroutine.
 //
-// It also reads what was published while no node ran. Orders that last are then
-// appended again, and so reach all nodes that run by now.
+// It also reads what was published while no node ran. Orders that last are
+// appended again, and so reach all nodes that run now.
 type Sorter struct {
 	config   Config
 	letters  Letters
-	chores   func(ctx context.Context) // what else one node at a time does; nil: nothing
+	chores   func(ctx context.Context) // other work for one node at a time; nil: none
 	log      *slog.Logger
 	encoder  *Encoder
 	follower *follower // of the last turn; owned by Run
@@ -49,10 +51,10 @@ type Sorter struct {
 	since int               // entries since Done was called
 
 	mu      sync.Mutex        // guards the following
-	reading *follower         // nil: it is not this node's turn
-	trouble error             // why a letter cannot be put aside now
-	total   int64             // letters put aside
-	noted   eventlog.Position // up to where the next turn need not look
+	reading *follower         // nil: another node's turn
+	trouble error             // why a letter cannot be written now
+	total   int64             // letters written
+	noted   eventlog.Position // the next turn begins after it
 }
 
 // NewSorter returns a sorter that Run starts. Rooms, Keep and Missed of the
@@ -65,22 +67,22 @@ func NewSorter(c Config, letters Letters, chores func(ctx context.Context)) (*So
 	return &Sorter{config: c, letters: letters, chores: chores, log: c.Logger, encoder: NewEncoder(c.Table, c.MaxBody)}, nil
 }
 
-// Trouble returns why a letter cannot be put aside at the moment; nil when none
-// waits.
+// Trouble returns why a dead letter cannot be written at the moment; nil if
+// none waits.
 func (s *Sorter) Trouble() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.trouble
 }
 
-// PutAside returns how many letters this node has put aside.
+// PutAside returns how many dead letters this node has written.
 func (s *Sorter) PutAside() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.total
 }
 
-// Run sorts whenever it is this node's turn, until ctx is cancelled.
+// Run reads the log whenever it is this node's turn, until ctx is cancelled.
 func (s *Sorter) Run(ctx context.Context) {
 	s.letters.Lead(ctx, func(ctx context.Context, done eventlog.Offset) {
 		s.follower = newFollower("dead letters", &s.config, s)
@@ -88,7 +90,7 @@ func (s *Sorter) Run(ctx context.Context) {
 		end := s.end(ctx)
 		s.began = end.Position
 		if done.Log == "" && end.Position > 0 && s.letters.Done(ctx, end) == nil {
-			done = end // from here on no turn begins elsewhere than the one before has ended
+			done = end // the next turn begins where this one ended
 		}
 		if done.Log != "" {
 			start = eventlog.Start{From: eventlog.FromPosition, Position: done.Position + 1}
@@ -105,7 +107,7 @@ func (s *Sorter) Run(ctx context.Context) {
 	})
 }
 
-// turn notes that a turn has begun or, with nil, ended.
+// turn records that a turn has begun or, with nil, ended.
 func (s *Sorter) turn(reading *follower) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,8 +120,8 @@ func (s *Sorter) set(trouble error) {
 	s.trouble = trouble
 }
 
-// end returns the place of the last entry in the log, nothing when it cannot be
-// found out.
+// end returns the offset of the last entry in the log, zero if it cannot be
+// read.
 func (s *Sorter) end(ctx context.Context) eventlog.Offset {
 	source, err := s.config.Log.Open(ctx, eventlog.Start{From: eventlog.FromNext, Window: 1})
 	if err != nil {
@@ -132,7 +134,7 @@ func (s *Sorter) end(ctx context.Context) eventlog.Offset {
 
 func (s *Sorter) wait(ctx context.Context) error { return ctx.Err() }
 
-// take puts an entry aside if it can never be delivered.
+// take writes an entry to the dead letters if it cannot be delivered.
 func (s *Sorter) take(ctx context.Context, e *eventlog.Entry) bool {
 	lasts, bad := s.judge(e)
 	switch {
@@ -147,8 +149,8 @@ func (s *Sorter) take(ctx context.Context, e *eventlog.Entry) bool {
 	return true
 }
 
-// judge returns what is wrong with an entry, nil when nothing is, and whether
-// it is an order that lasts.
+// judge returns what is wrong with an entry, nil if nothing is, and whether it
+// is an order that lasts.
 func (s *Sorter) judge(e *eventlog.Entry) (lasts bool, bad *Poison) {
 	r := s.config.Table.Find(e.Key)
 	switch {
@@ -173,8 +175,8 @@ func (s *Sorter) judge(e *eventlog.Entry) (lasts bool, bad *Poison) {
 // headerAgain marks an order that was appended again.
 const headerAgain = "x-gateway-again"
 
-// repeat appends an order again that was published before this turn: perhaps no
-// node ran then. An order has the same effect when it comes twice.
+// repeat appends an order again that was published before this turn, because
+// perhaps no node ran then. An order has the same effect when it comes twice.
 func (s *Sorter) repeat(ctx context.Context, e *eventlog.Entry) bool {
 	if _, again := e.Headers[headerAgain]; e.Position <= s.began && !again {
 		_, err := s.config.Log.Append(ctx, eventlog.Entry{
@@ -183,7 +185,7 @@ func (s *Sorter) repeat(ctx context.Context, e *eventlog.Entry) bool {
 		})()
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("an order could not be appended again for nodes that were not running", "position", e.Position.String(), "error", err)
-			return true // without a note: the next turn tries again
+			return true // without Done: the next turn tries again
 		}
 	}
 	return s.done(ctx, e.Position)
@@ -195,8 +197,8 @@ func (s *Sorter) skipped(ctx context.Context, _ string, p eventlog.Position) boo
 	})
 }
 
-// putAside tries until the letter is kept. The letters behind it wait, and
-// nothing else does.
+// putAside writes the letter, and retries until it is stored. Later letters
+// wait, and nothing else does.
 func (s *Sorter) putAside(ctx context.Context, l eventlog.Letter) bool {
 	l.Log = s.follower.reader.Identity()
 	for pauseFor := s.config.RetryMin; ; pauseFor = min(2*pauseFor, s.config.RetryMax) {
@@ -219,8 +221,8 @@ func (s *Sorter) putAside(ctx context.Context, l eventlog.Letter) bool {
 	return s.done(ctx, l.Entry.Position)
 }
 
-// done notes how far the sorter is. When that fails, the next node looks at
-// some entries again.
+// done stores how far the sorter is. If that fails, the next node reads some
+// entries again.
 func (s *Sorter) done(ctx context.Context, p eventlog.Position) bool {
 	s.since = 0
 	if err := s.letters.Done(ctx, eventlog.Offset{Log: s.follower.reader.Identity(), Position: p}); err != nil && ctx.Err() == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// Status is what is known about the reading of the log.
+// Status is the state of reading the log.
 type Status struct {
 	Connected   bool      // the log is being read
 	Since       time.Time // when it became so
@@ -44,7 +44,7 @@ func (b *board) connected(now time.Time, identity string) (number int) {
 	defer b.mu.Unlock()
 	s := &b.status
 	if s.Connections == 0 {
-		close(b.begun) // first: who waits for tried looks whether it has begun
+		close(b.begun) // before tried: whoever waits for tried then checks begun
 		if s.Attempts == 0 {
 			close(b.tried)
 		}
@@ -54,7 +54,7 @@ func (b *board) connected(now time.Time, identity string) (number int) {
 	return s.Connections
 }
 
-// lost notes a failed attempt or the end of a reading.
+// lost records a failed attempt or the end of reading.
 func (b *board) lost(now time.Time, err error) (attempts int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -70,8 +70,7 @@ func (b *board) lost(now time.Time, err error) (attempts int) {
 	return s.Attempts
 }
 
-// counters are what happened so far. The goroutine that does it adds, anybody
-// reads.
+// counters count what happened so far. Any goroutine may read them.
 type counters struct {
 	received   atomic.Int64
 	delivered  atomic.Int64
@@ -92,19 +91,19 @@ type counters struct {
 // Totals are the counters at one time.
 type Totals struct {
 	Received   int64             // entries read
-	Delivered  int64             // of these, events for rooms of this node, and orders
-	Elsewhere  int64             // of these, events for rooms that this node does not hold
+	Delivered  int64             // events for rooms of this node, and orders
+	Elsewhere  int64             // events for rooms that this node does not hold
 	Rooms      int64             // rooms that the delivered events went to
-	Marks      int64             // entries that are no events
+	Marks      int64             // entries that are not events
 	Duplicates int64             // events that their publisher had published before
 	Gaps       int64             // times that entries were removed before they were read
-	Missed     int64             // entries that were
-	Logs       int64             // times that the log was another one
+	Missed     int64             // entries removed before they were read
+	Logs       int64             // times that the log had been created anew
 	Position   eventlog.Position // of the last entry
-	Lag        time.Duration     // how old the event read last was, by its publisher's clock; 0 when that set no time
+	Lag        time.Duration     // age of the last event read, by its publisher's clock; 0 if it has no time
 	Poison     map[string]int64  // by Reason
 
-	BadTimestamps int64 // of events, that were corrected or not believed
+	BadTimestamps int64 // timestamps that were corrected or not believed
 }
 
 func (c *counters) totals() Totals {

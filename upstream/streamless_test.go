@@ -22,9 +22,7 @@ import (
 func TestRabbitMQWithoutStreams(t *testing.T) {
 	t.Parallel()
 	b, err := brokertest.Start("RABBITMQ_FEATURE_FLAGS=quorum_queue")
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(b.Close)
 	w, r := newWorld(t, b), newRedisWorld(t, 0)
 	stream := w.log(table(t))

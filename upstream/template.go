@@ -14,14 +14,14 @@ const maxRooms = 10_000 // rooms one event may go to
 // roomPrefixes are what the name of a room that clients can be in begins with.
 var roomPrefixes = []string{rooms.ConversationPrefix, rooms.NotificationPrefix, rooms.UserPrefix}
 
-// A template makes names of rooms out of an event's members.
+// A template makes names of rooms from an event's members.
 type template struct {
 	text  string
 	parts []part
 	list  bool // one part is a list: a room for each element
 }
 
-// A part is fixed text or a member's place.
+// A part is fixed text, or the value of a member.
 type part struct {
 	text string
 	from []int // slots, the first that is there; nil: text
@@ -31,6 +31,15 @@ type part struct {
 // parseTemplate reads text with members in braces: {name}, {name|other} for
 // the first that is there, {name[]} for a room for each element of a list.
 func parseTemplate(text string, slot func(string) int) (template, error) {
+	t, err := parseParts(text, slot)
+	if err != nil {
+		return t, fmt.Errorf("room %w", err)
+	}
+	return t, t.check()
+}
+
+// parseParts reads the same, whatever it is a template of.
+func parseParts(text string, slot func(string) int) (template, error) {
 	t := template{text: text}
 	for rest := text; rest != ""; {
 		fixed, hole, found := strings.Cut(rest, "{")
@@ -42,20 +51,20 @@ func parseTemplate(text string, slot func(string) int) (template, error) {
 		}
 		name, tail, closed := strings.Cut(hole, "}")
 		if !closed {
-			return t, fmt.Errorf("room %q: { without }", text)
+			return t, fmt.Errorf("%q: { without }", text)
 		}
 		p, err := parsePart(name, slot)
 		if err != nil {
-			return t, fmt.Errorf("room %q: %w", text, err)
+			return t, fmt.Errorf("%q: %w", text, err)
 		}
 		if p.list && t.list {
-			return t, fmt.Errorf("room %q: only one member can be a list", text)
+			return t, fmt.Errorf("%q: only one member can be a list", text)
 		}
 		t.list = t.list || p.list
 		t.parts = append(t.parts, p)
 		rest = tail
 	}
-	return t, t.check()
+	return t, nil
 }
 
 func parsePart(name string, slot func(string) int) (part, error) {
@@ -84,8 +93,7 @@ func (t *template) check() error {
 	return nil
 }
 
-// expand adds the template's rooms. Where a member is missing it
-// adds none.
+// expand adds the template's rooms, none if a member is missing.
 func (e *Encoder) expand(t *template) error {
 	if !t.list {
 		return e.expandOne(t, nil)
@@ -110,6 +118,29 @@ func (e *Encoder) expand(t *template) error {
 		}
 	}
 	return nil
+}
+
+// state returns the name of the state that the event tells, "" when a member
+// is missing or no id. States of events with different names are different.
+func (e *Encoder) state(r *Route) string {
+	if r.Latest == "" {
+		return ""
+	}
+	b := append(append(e.list[:0], r.Emit...), 0)
+	for _, p := range r.latest.parts {
+		if p.from == nil {
+			b = append(b, p.text...)
+			continue
+		}
+		value := e.first(p.from)
+		id, ok := codec.ID(value)
+		if absent(value) || !ok {
+			return ""
+		}
+		b = append(b, id...)
+	}
+	e.list = b
+	return string(b)
 }
 
 // expandOne adds one room; element takes the place of the list.
@@ -139,8 +170,7 @@ func (e *Encoder) expandOne(t *template, element []byte) error {
 	return nil
 }
 
-// absent reports whether a member says nothing: it is not there, null or the
-// empty text.
+// absent reports whether a member is missing, null or the empty string.
 func absent(value []byte) bool {
 	return len(value) == 0 || string(value) == "null" || string(value) == `""`
 }

@@ -11,10 +11,10 @@ import (
 // timestamps.
 const timestampLogEvery = time.Minute
 
-// publishedAt returns when an event was published, by its AMQP property
-// timestamp, which is in seconds. Some libraries set milliseconds or
-// microseconds, which is recognised; the time of arrival stands in for what is
-// neither, and for none. plausible is false when the property was wrong.
+// publishedAt returns when an event was published, from its AMQP property
+// timestamp, which is in seconds. Milliseconds and microseconds, which some
+// libraries set, are recognised; without a plausible value it is the time of
+// arrival. plausible is false if the property was wrong.
 func publishedAt(timestamp, arrived time.Time) (published time.Time, plausible bool) {
 	switch {
 	case timestamp.IsZero():
@@ -28,8 +28,8 @@ func publishedAt(timestamp, arrived time.Time) (published time.Time, plausible b
 	return arrived, false
 }
 
-// published returns when an entry was published. A timestamp that is wrong is
-// counted and perhaps logged.
+// published returns when an entry was published. A wrong timestamp is counted,
+// and logged from time to time.
 func (in *intake) published(e *eventlog.Entry, arrived time.Time) time.Time {
 	t, plausible := publishedAt(e.Published, arrived)
 	if plausible {

@@ -11,7 +11,7 @@ import (
 // OpenTelemetry uses), in AMQP headers and in HTTP.
 const traceHeader = "traceparent"
 
-// traceOf reads version-trace-span-flags; ok is false for what is none (W3C
+// traceOf parses version-trace-span-flags; ok is false for anything else (W3C
 // Trace Context, section 3.2.2).
 func traceOf(header string) (trace, span string, ok bool) {
 	parts := strings.Split(header, "-")
@@ -22,8 +22,7 @@ func traceOf(header string) (trace, span string, ok bool) {
 	return parts[1], parts[2], true
 }
 
-// logEvent writes a line about an event, with the trace it belongs to, for
-// whoever follows one through the services.
+// logEvent logs an event with its trace, at level debug.
 func logEvent(log *slog.Logger, e *eventlog.Entry, names []string) {
 	fields := []any{"key", e.Key, "position", e.Position.String(), "rooms", names}
 	if e.MessageID != "" {

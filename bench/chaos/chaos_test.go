@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 func TestMain(m *testing.M) { os.Exit(gatewaytest.Main(m)) }
@@ -33,9 +34,7 @@ func TestStorm(t *testing.T) {
 		settings: []string{"NODE_LEASE=1000"},
 	}
 	r, err := judged(o, gatewaytest.Program(t), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	if r.broken() {
 		t.Errorf("%q %q", r.failed, r.wrong)
 	}
@@ -47,12 +46,35 @@ func TestStorm(t *testing.T) {
 		t.Error(err)
 	}
 	b, err := os.ReadFile(dir + "/chaos.md")
-	if err != nil || !strings.Contains(string(b), "SEED=4") || !strings.Contains(string(b), "Verdict: **held**") {
+	if err != nil || !strings.Contains(string(b), "SEED=4") || !strings.Contains(string(b), "then stopped for good") || !strings.Contains(string(b), "Verdict: **held**") {
 		t.Errorf("%v %s", err, b)
 	}
 	r.fail("the directory is wrong")
 	if err := r.write(dir); err == nil {
 		t.Error("something is wrong, and no error")
+	}
+}
+
+// TestHandOversLoseNothing: no client is disconnected, so each has connected
+// once.
+func TestHandOversLoseNothing(t *testing.T) {
+	o := options{
+		seed: 5, duration: 6 * time.Second, clients: 60, nodes: 3, rate: 100, calm: 500 * time.Millisecond,
+		kinds: brief("hand-over of gateway"),
+	}
+	r, err := judged(o, gatewaytest.Program(t), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.broken() || r.once < r.confirmed {
+		t.Errorf("%q %q %s", r.failed, r.wrong, r.deliveries())
+	}
+	launches := 0
+	for _, n := range r.town.nodes {
+		launches += n.launches
+	}
+	if launches < 4 || r.stays != len(r.clients) {
+		t.Errorf("%d processes, %d connections of %d clients", launches, r.stays, len(r.clients))
 	}
 }
 

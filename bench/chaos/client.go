@@ -98,8 +98,15 @@ func (c *client) choose() int {
 	if c.home >= 0 {
 		return c.home
 	}
-	return c.rng.IntN(len(c.nodes))
+	for {
+		if n := c.rng.IntN(len(c.nodes)); !c.nodes[n].gone.Load() { // or the load balancer does not choose it
+			return n
+		}
+	}
 }
+
+// gone reports whether the client stays with a node that was stopped for good.
+func (c *client) gone() bool { return c.home >= 0 && c.nodes[c.home].gone.Load() }
 
 // pause is how long to wait before the next try. Who stays with one node is
 // there to see it come back and does not wait long.

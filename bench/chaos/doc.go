@@ -20,7 +20,8 @@
 // running again, an event that was published after that has reached a member
 // on every gateway, all clients are in their rooms, and the gateways have
 // delivered all of the round. Then there is calm, so that what goes wrong
-// can be held against one round.
+// can be held against one round. In the last round one gateway is stopped for
+// good.
 //
 // An event may be lost for a client that
 //   - was not in its room when it was published,

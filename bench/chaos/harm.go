@@ -43,6 +43,12 @@ var kinds = []*kind{
 		do:   func(_ *town, n *node) error { return n.signal(syscall.SIGSTOP) },
 		undo: func(_ *town, n *node) error { return n.signal(syscall.SIGCONT) },
 	},
+	// Nobody is to notice it.
+	{
+		name: "hand-over of", to: aGateway, least: time.Second, most: 3 * time.Second,
+		do:   func(_ *town, n *node) error { return n.handOver() },
+		undo: func(_ *town, _ *node) error { return nil },
+	},
 	{
 		name: "kill -9 of", to: theRedis, least: 100 * time.Millisecond, most: 6 * time.Second,
 		do:   func(t *town, _ *node) error { t.redis.Kill(); return nil },
@@ -63,12 +69,12 @@ var kinds = []*kind{
 	{
 		name: "kill -9 of", to: theBroker, least: 100 * time.Millisecond, most: 4 * time.Second, stops: true,
 		do:   func(t *town, _ *node) error { t.broker.Kill(); return nil },
-		undo: func(t *town, _ *node) error { return t.broker.Launch() },
+		undo: (*town).startBroker,
 	},
 	{
 		name: "restart of", to: theBroker, least: 0, most: 2 * time.Second, stops: true,
 		do:   func(t *town, _ *node) error { t.broker.Shutdown(); return nil },
-		undo: func(t *town, _ *node) error { return t.broker.Launch() },
+		undo: (*town).startBroker,
 	},
 	{
 		name: "cut of the", to: redisWay, least: time.Second, most: 18 * time.Second,
@@ -114,6 +120,17 @@ var kinds = []*kind{
 	},
 }
 
+// last is done to one gateway in the last round.
+var last = kind{
+	name: "kill -9 for good of", to: aGateway, ends: true, stops: true,
+	do: func(_ *town, n *node) error {
+		n.gone.Store(true)
+		n.server.Stop()
+		return nil
+	},
+	undo: func(*town, *node) error { return nil },
+}
+
 // A harm is one that is planned, and then done.
 type harm struct {
 	*kind
@@ -128,6 +145,9 @@ func (h *harm) String() string {
 	s := h.name + " " + string(h.to)
 	if h.node >= 0 {
 		s += fmt.Sprint(" ", h.node)
+	}
+	if h.lasts == 0 {
+		return s
 	}
 	return s + " for " + h.lasts.Round(100*time.Millisecond).String()
 }

@@ -149,14 +149,19 @@ func (j *judge) time(c *client, s *stay, r receipt, first bool) {
 }
 
 // excused is how much of a time an event could not reach the clients of a node:
-// while harm was done to RabbitMQ, the node or its way to RabbitMQ, and while
-// these came back.
+// while RabbitMQ was away, and while harm was done to the node or its way to
+// RabbitMQ, and until every gateway had an event again after that.
 func (j *judge) excused(node int, from, to time.Duration) (most time.Duration) {
 	for _, r := range j.rounds {
 		for _, h := range r.harms {
-			if h.stops && h.of(node) {
-				most += max(0, min(to, max(h.healed, r.recovered))-max(from, h.began))
+			if !h.stops || !h.of(node) {
+				continue
 			}
+			end := h.healed
+			if h.node == node {
+				end = max(end, r.recovered)
+			}
+			most += max(0, min(to, end)-max(from, h.began))
 		}
 	}
 	return most

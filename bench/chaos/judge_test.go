@@ -122,7 +122,7 @@ func TestWhatHasNoReasonIsFound(t *testing.T) {
 			tr.stay.got[4].at = 105 * second
 			tr.lose(5, 6, 7, 8, 9)
 		},
-		"u0 got event 0 of room 0, published at 98.0 s, at 109.0 s on gateway 1, 5.0 s more": func(tr *trial) {
+		"u0 got event 0 of room 0, published at 98.0 s, at 109.0 s on gateway 1, 6.0 s more": func(tr *trial) {
 			tr.harm("kill -9 of", theBroker)
 			tr.stay.got = []receipt{{0, 109 * second}}
 		},

@@ -43,9 +43,10 @@ func (s *storm) inOrder() error {
 		return err
 	}
 	for i, f := range all {
-		if f.nodes() != s.nodes || f.allSockets() != len(s.clients) {
+		sockets := len(s.clients) - (s.nodes - s.there())
+		if f.there() && (f.nodes() != s.there() || f.allSockets() != sockets) {
 			return fmt.Errorf("gateway %d sees %d gateways with %d sockets, there are %d with %d",
-				i, f.nodes(), f.allSockets(), s.nodes, len(s.clients))
+				i, f.nodes(), f.allSockets(), s.there(), sockets)
 		}
 	}
 	out, err := s.town.redis.CLI("-n", "1", "EVAL", directory, "0", keyPrefix)
@@ -66,6 +67,9 @@ func (s *storm) compare(found map[string][]string) error {
 	session := make(map[int32]string)
 	holders := make(map[string][]string)
 	for _, c := range s.clients {
+		if c.gone() {
+			continue
+		}
 		node, own := c.at.Load(), found["user:"+c.user]
 		if len(own) != 1 || session[node] != "" && session[node] != own[0] {
 			return fmt.Errorf("directory: user:%s, on gateway %d, is held by %q; that gateway's session is %q", c.user, node, own, session[node])
@@ -96,6 +100,9 @@ func (s *storm) compare(found map[string][]string) error {
 func (s *storm) checkHeld() {
 	for i := range s.after {
 		before, after := s.before[i], s.after[i]
+		if !after.there() {
+			continue
+		}
 		if grown := after.resident - before.resident; grown > residentGrowth {
 			s.fail("gateway %d holds %d MiB more than at the start, %d are allowed", i, grown>>20, residentGrowth>>20)
 		}

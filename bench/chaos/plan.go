@@ -35,6 +35,11 @@ func (p *plan) next() []*harm {
 	return []*harm{first, second}
 }
 
+// last deals the last round.
+func (p *plan) last() []*harm {
+	return []*harm{{kind: &last, node: p.rng.IntN(p.nodes), began: never, healed: never}}
+}
+
 func (p *plan) harm() *harm {
 	if len(p.left) == 0 {
 		p.left = append(p.left, p.kinds...)

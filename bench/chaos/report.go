@@ -58,6 +58,11 @@ func (r *report) markdown() string {
 	b.WriteString("\n## Gateways\n\n| gateway | starts | sockets: before, after | resident: before, after | descriptors beside connections: before, after |\n|---|---|---|---|---|\n")
 	for i := range r.after {
 		before, after := r.before[i], r.after[i]
+		if !after.there() {
+			fmt.Fprintf(&b, "| %d | %d, then stopped for good | %d | %d MiB | %d |\n", i, r.town.nodes[i].launches,
+				before.sockets(), before.resident>>20, before.beside())
+			continue
+		}
 		fmt.Fprintf(&b, "| %d | %d | %d, %d | %d, %d MiB | %d, %d |\n", i, r.town.nodes[i].launches,
 			before.sockets(), after.sockets(), before.resident>>20, after.resident>>20, before.beside(), after.beside())
 	}

@@ -97,7 +97,7 @@ func (s *storm) run() error {
 		})
 	}
 	if !s.await(seatLimit, s.allSeated) {
-		return fmt.Errorf("%d of %d clients are in their rooms after %v", s.inRooms(), len(s.clients), seatLimit)
+		return fmt.Errorf("%d of %d clients are in their rooms after %v", s.seated(), len(s.clients), seatLimit)
 	}
 	var err error
 	if s.before, err = s.figures(); err != nil {
@@ -136,8 +136,13 @@ func (s *storm) weather() error {
 	p := newPlan(s.seed, s.kinds, s.nodes)
 	begin := s.now()
 	s.recover(&round{}) // the first events have come
-	for s.now()-begin < s.duration && len(s.failed) == 0 {
-		r := &round{harms: p.next(), began: s.now()}
+	for ended := false; !ended && len(s.failed) == 0; {
+		ended = s.now()-begin >= s.duration
+		harms := p.next
+		if ended {
+			harms = p.last
+		}
+		r := &round{harms: harms(), began: s.now()}
 		s.rounds = append(s.rounds, r)
 		if err := s.harm(r); err != nil {
 			return err
@@ -189,7 +194,7 @@ func (s *storm) recover(r *round) {
 		holds func() bool
 	}{
 		{&r.recovered, "an event has reached a member on every gateway", func() bool {
-			return !slices.ContainsFunc(s.clients[:s.nodes], func(c *client) bool { return c.last.Load() < first })
+			return !slices.ContainsFunc(s.clients[:s.nodes], func(c *client) bool { return !c.gone() && c.last.Load() < first })
 		}},
 		{&r.seated, "all clients are in their rooms", s.allSeated},
 		{&r.over, "the gateways see each other, and have delivered what any of them has", s.settled()},
@@ -208,7 +213,7 @@ func (s *storm) settled() func() bool {
 	var due float64
 	return func() bool {
 		all, err := s.figures()
-		if err != nil || slices.ContainsFunc(all, func(f figures) bool { return f.nodes() != s.nodes }) {
+		if err != nil || slices.ContainsFunc(all, func(f figures) bool { return f.there() && f.nodes() != s.there() }) {
 			return false
 		}
 		if due == 0 {
@@ -216,7 +221,7 @@ func (s *storm) settled() func() bool {
 				due = max(due, f.position())
 			}
 		}
-		return !slices.ContainsFunc(all, func(f figures) bool { return f.position() < due })
+		return !slices.ContainsFunc(all, func(f figures) bool { return f.there() && f.position() < due })
 	}
 }
 
@@ -239,22 +244,38 @@ func (s *storm) await(limit time.Duration, holds func() bool) bool {
 	return true
 }
 
-func (s *storm) allSeated() bool { return s.inRooms() == len(s.clients) }
+func (s *storm) allSeated() bool { return s.seated() == len(s.clients) }
 
-func (s *storm) inRooms() (n int) {
+// seated is the number of clients that are in their room, or nowhere if they
+// stay with a gateway that was stopped for good.
+func (s *storm) seated() (n int) {
 	for _, c := range s.clients {
-		if c.at.Load() >= 0 {
+		at := c.at.Load()
+		if c.gone() && at < 0 || !c.gone() && at >= 0 && !s.town.nodes[at].gone.Load() {
 			n++
 		}
 	}
 	return n
 }
 
+// there is the number of gateways that were not stopped for good.
+func (s *storm) there() (n int) {
+	for _, node := range s.town.nodes {
+		if !node.gone.Load() {
+			n++
+		}
+	}
+	return n
+}
+
+// figures returns those of each gateway, none of one that was stopped for good.
 func (s *storm) figures() (all []figures, err error) {
 	for _, n := range s.town.nodes {
-		f, err := n.figures()
-		if err != nil {
-			return nil, err
+		var f figures
+		if !n.gone.Load() {
+			if f, err = n.figures(); err != nil {
+				return nil, err
+			}
 		}
 		all = append(all, f)
 	}

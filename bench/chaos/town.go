@@ -5,11 +5,15 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/bench/process"
 	"github.com/hometrip/gateway/internal/freeport"
@@ -20,6 +24,7 @@ import (
 
 const (
 	jwtSecret    = "chaos-secret-of-thirty-two-bytes"
+	logName      = "websocket-gateway.events"
 	keyPrefix    = "chaos:1:" // of keys in Redis: KEY_PREFIX and the database
 	startTimeout = 60 * time.Second
 	askTimeout   = 30 * time.Second
@@ -47,12 +52,14 @@ type node struct {
 	addr     string // host:port
 	program  string
 	dir      string
+	sockets  string // directory of HANDOVER_SOCKET
 	env      []string
 	port     int
 	redis    *testkit.Proxy
 	rabbit   *testkit.Proxy
 	server   *process.Server
 	launches int
+	gone     atomic.Bool // stopped for good
 }
 
 // newTown starts everything; dir is for logs.
@@ -95,9 +102,32 @@ func (n *node) open(t *town) (err error) {
 		return err
 	}
 	_, redisPort, _ := net.SplitHostPort(n.redis.Addr)
-	n.env = append(n.env, "PORT="+strconv.Itoa(n.port), "REDIS_PORT="+redisPort,
+	if n.sockets, err = os.MkdirTemp("", "chaos-"); err != nil { // mode 0700, and a short path
+		return err
+	}
+	n.env = append(n.env, "HANDOVER_SOCKET="+filepath.Join(n.sockets, "handover"), "PORT="+strconv.Itoa(n.port), "REDIS_PORT="+redisPort,
 		"RABBITMQ_URL=amqp://guest:guest@"+n.rabbit.Addr+"/")
 	return n.launch()
+}
+
+// handOver has a new process take the place of the one that runs. That it does
+// not, because of what else is harmed, is none of the clients' business either.
+func (n *node) handOver() error {
+	before := n.server
+	if err := n.launch(); err != nil {
+		n.server = before
+		return before.Alive()
+	}
+	for until := time.Now().Add(startTimeout); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+		if before.Alive() != nil {
+			return nil
+		}
+		if n.server.Alive() != nil {
+			n.server = before
+			return nil
+		}
+	}
+	return errors.New("two processes run, and none hands over to the other")
 }
 
 // launch starts the gateway; what it prints is in a directory for each start.
@@ -110,6 +140,39 @@ func (n *node) launch() (err error) {
 	return err
 }
 
+const (
+	brokerTimeout = time.Minute // for RabbitMQ to have the log again, once it takes connections
+	brokerStep    = time.Second // for one answer: one that is starting may not answer on a connection
+)
+
+// startBroker starts RabbitMQ again and waits until it has the log: that is the
+// end of its own absence.
+func (t *town) startBroker(*node) error {
+	if err := t.broker.Launch(); err != nil {
+		return err
+	}
+	for until := time.Now().Add(brokerTimeout); ; time.Sleep(lookAgain) {
+		err := t.lookAtLog()
+		if err == nil || time.Now().After(until) {
+			return err
+		}
+	}
+}
+
+func (t *town) lookAtLog() error {
+	conn, err := amqp.Dial(t.broker.URL)
+	if err != nil {
+		return err
+	}
+	defer time.AfterFunc(brokerStep, func() { _ = conn.CloseDeadline(time.Now()) }).Stop()
+	defer conn.Close()
+	channel, err := conn.Channel()
+	if err == nil {
+		_, err = channel.QueueDeclarePassive(logName, true, false, false, false, nil)
+	}
+	return err
+}
+
 func (n *node) signal(s syscall.Signal) error { return syscall.Kill(n.server.PID(), s) }
 
 // close ends everything.
@@ -118,6 +181,7 @@ func (t *town) close() {
 		if n.server != nil {
 			n.server.Stop()
 		}
+		_ = os.RemoveAll(n.sockets)
 		for _, p := range []*testkit.Proxy{n.redis, n.rabbit} {
 			if p != nil {
 				p.Close()
@@ -150,6 +214,7 @@ func (n *node) figures() (f figures, err error) {
 	return f, err
 }
 
+func (f figures) there() bool     { return f.Metrics != nil }
 func (f figures) nodes() int      { return int(f.Metrics["cluster_nodes"]) }   // that it sees, itself included
 func (f figures) allSockets() int { return int(f.Metrics["cluster_sockets"]) } // of these
 func (f figures) sockets() int    { return int(f.Metrics["sockets"]) }

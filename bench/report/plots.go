@@ -79,6 +79,13 @@ var figures = []figure{
 			return r.points("nodes", peer, "cpu_us", strconv.Atoi)
 		},
 	},
+	{
+		plotted: plotted{"Hand-over: pause against connections", "handover"},
+		x:       "connections", y: "ms",
+		points: func(r *Results, peer string) plotter.XYs {
+			return r.points("handover", peer, "pause_ms", strconv.Atoi)
+		},
+	},
 }
 
 func afterSlash(prefix string) func(string) (int, error) {

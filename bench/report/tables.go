@@ -124,6 +124,19 @@ var tables = []table{
 		},
 	},
 	{
+		title: "Hand-over", scenario: "handover",
+		note: "A new process takes over all connections of one that delivers 20,000 events a second. The pause is the gateway's own figure; the worst latency is what a client waits for an event meanwhile.",
+		columns: []column{
+			{"pause 1,000, ms", "1000", "pause_ms", plain, false},
+			{"pause 5,000, ms", "5000", "pause_ms", plain, false},
+			{"pause 18,000, ms", "18000", "pause_ms", plain, false},
+			{"worst latency 1,000", "1000", "max_us", latency, false},
+			{"worst latency 5,000", "5000", "max_us", latency, false},
+			{"worst latency 18,000", "18000", "max_us", latency, false},
+			{"resident 5,000", "5000", "rss_mib", mebi, false},
+		},
+	},
+	{
 		title: "Churn", scenario: "churn",
 		note: "100 slots that connect, authenticate and go. Growth: resident memory at the end against after a warm-up of the same length.",
 		columns: []column{

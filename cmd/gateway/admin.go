@@ -59,6 +59,7 @@ func (g *Gateway) adminEndpoints() http.Handler {
 	if g.cfg().Metrics.Enabled {
 		mux.Handle("GET /metrics", g.metricsHandler(everything))
 	}
+	g.registerUsers(mux)
 	profiles := http.NewServeMux()
 	profiles.HandleFunc("GET /debug/pprof/", pprof.Index)
 	profiles.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

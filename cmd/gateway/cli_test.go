@@ -154,7 +154,7 @@ client_events:
 		{[]string{"check", "none.yaml"}, "none.yaml: no such file"},
 		{[]string{"try", "message.sent", `{"conversationId":1,"timestamp":"T"}`}, "to conversation:1\n[\"new_message\",{\"conversationId\":1,\"timestamp\":\"T\"}]\n"},
 		{[]string{"try", file, "booking.reminder", `{"userIds":[1,"b"],"bookingId":5}`}, "to user:1\nto user:b\n[\"reminder\",{\"bookingId\":5,\"kind\":\"booking_reminder\"}]\n"},
-		{[]string{"try", file, "booking.reminder", `{"userIds":[]}`}, "to nobody\n"},
+		{[]string{"try", file, "booking.reminder", `{"userIds":[]}`}, "to no room\n"},
 		{[]string{"try", "message.read", `{}`}, "no_route: no route for message.read"},
 		{[]string{"check", file}, "\nmark_read conversation:{c} message_read m client.mark_read members confirmed 4096 10 20\n"},
 		{[]string{"check", "--json", file}, `"client":{`},

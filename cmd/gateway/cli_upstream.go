@@ -221,7 +221,7 @@ func tryRoute(out io.Writer, cfg config.Config, table *upstream.Table, key strin
 		fmt.Fprintln(out, "to", room)
 	}
 	if len(event.Rooms) == 0 {
-		fmt.Fprintln(out, "to nobody")
+		fmt.Fprintln(out, "to no room")
 	}
 	_, err = fmt.Fprintf(out, "%s\n", packet)
 	return err

@@ -9,16 +9,16 @@ import (
 	"github.com/hometrip/gateway/upstream"
 )
 
-// developmentTTL is how long the tokens are good that development gives away.
+// developmentTTL is the validity of the tokens that development hands out.
 const developmentTTL = 24 * time.Hour
 
-// handleFigures answers the console once a second. It does without the names
-// of rooms, which carry user ids.
+// handleFigures answers the console, once a second. It leaves out the names of
+// rooms, which contain user ids.
 func (g *Gateway) handleFigures(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, g.snapshot(0))
 }
 
-// console returns the page to try the gateway with, nil without.
+// console returns the console's page, nil if it is off.
 func (g *Gateway) console() (*console.Page, error) {
 	cfg := g.cfg()
 	if !cfg.HasConsole() {

@@ -61,7 +61,8 @@ var arrows = map[string]rule{
 	"rooms/cluster/core": {ours: []string{"codec", "rooms", "rooms/cluster/directory", "rooms/cluster/lease",
 		"rooms/cluster/members", "rooms/cluster/orders", "rooms/cluster/outbox", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/sessions": {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster": {ours: []string{"codec", "internal/handover/form", "rooms", "rooms/cluster/core", "rooms/cluster/directory", "rooms/cluster/members", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
+	"rooms/cluster/presence": {ours: []string{"internal/shrink", "rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster": {ours: []string{"codec", "internal/handover/form", "rooms", "rooms/cluster/core", "rooms/cluster/directory", "rooms/cluster/members", "rooms/cluster/presence", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
 		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
@@ -74,7 +75,7 @@ var arrows = map[string]rule{
 	"rooms/adapter/notepack": {ours: []string{"codec"}, banned: map[string]string{
 		"net": noIO, "os": noIO, "log/slog": noIO, "sync": "it has no state to guard",
 	}},
-	"rooms/cluster/redistest":   {ours: []string{"internal/freeport"}},
+	"rooms/cluster/redistest":   {ours: []string{"internal/freeport", "internal/testkit"}},
 	"rooms/cluster/clustertest": {},
 	"loop": {ours: []string{"codec", "internal/bearer", "internal/handover/form", "internal/loglimit", "loop/httpread", "rooms"}, banned: map[string]string{
 		"github.com/redis/rueidis":       "a Redis round trip would block an event loop",
@@ -102,7 +103,7 @@ var arrows = map[string]rule{
 		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
 		"github.com/rabbitmq/amqp091-go": "it is another log",
 	}},
-	"upstream/brokertest": {ours: []string{"internal/freeport"}},
+	"upstream/brokertest": {ours: []string{"internal/freeport", "internal/testkit"}},
 	"internal/auth":       {ours: []string{"codec", "internal/fairpool", "internal/handover/form", "internal/secret", "rooms"}},
 	"internal/secret":     {},
 	"internal/bearer":     {},

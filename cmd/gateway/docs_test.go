@@ -171,7 +171,7 @@ func metricsTable(t *testing.T) string {
 	go func() {
 		defer close(descs)
 		for _, c := range []prometheus.Collector{
-			&collector{}, &eventsCollector{}, recoveryCollector{}, &clusterCollector{}, &adapterCollector{},
+			&collector{}, &eventsCollector{}, recoveryCollector{}, outletCollector{}, &clusterCollector{}, &adapterCollector{},
 			&gateCollector{}, &bird{latency: newCanaryLatency()},
 		} {
 			c.Describe(descs)

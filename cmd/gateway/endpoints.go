@@ -32,8 +32,8 @@ const (
 	neighbourConnected    = "connected"
 )
 
-// endpoints answers everything on PORT that is not Socket.IO. It runs off the
-// event loops.
+// endpoints returns the handler of everything on PORT that is not Socket.IO. It
+// runs outside of the event loops.
 func (g *Gateway) endpoints() (http.Handler, error) {
 	mux := http.NewServeMux()
 	page, err := g.console()
@@ -48,6 +48,7 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 	mux.HandleFunc("GET /health", g.handleHealth(g.mayKnow))
 	mux.HandleFunc("GET /ready", g.handleReady(g.mayKnow))
 	mux.Handle("POST /events/{key}", g.publisher())
+	g.registerUsers(mux)
 	if g.cfg().Metrics.Enabled && g.cfg().Server.AdminAddr == "" {
 		mux.Handle("GET /metrics", withToken(g.cfg().Metrics.Token, g.metricsHandler(g.mayKnow)))
 	}
@@ -55,14 +56,14 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 	return mux, nil
 }
 
-// mayKnow reports whether a request on PORT may be told details: addresses,
-// figures, what failed and how. In production that takes the METRICS_TOKEN.
+// mayKnow reports whether the answer to a request on PORT may have details:
+// addresses, figures, errors. In production that takes the METRICS_TOKEN.
 func (g *Gateway) mayKnow(r *http.Request) bool {
 	return !g.cfg().Deployed() || bearer.New(g.cfg().Metrics.Token).Has(bearerToken(r))
 }
 
-// metricsHandler answers GET /metrics; details says who may see addresses and
-// errors.
+// metricsHandler answers GET /metrics; details says which requests may see
+// addresses and errors.
 func (g *Gateway) metricsHandler(details func(*http.Request) bool) http.Handler {
 	text := promhttp.HandlerFor(&g.count, promhttp.HandlerOpts{DisableCompression: true})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -106,7 +107,7 @@ func notFound(w http.ResponseWriter, r *http.Request) {
 }
 
 // wantsText reports whether a request for /metrics comes from a Prometheus
-// server, which says so in Accept.
+// server, by its Accept header.
 func wantsText(r *http.Request) bool {
 	accept := r.Header.Get("Accept")
 	return strings.Contains(accept, "application/openmetrics-text") || strings.HasPrefix(accept, "text/plain")
@@ -118,8 +119,8 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body) // to memory
 }
 
-// health is the body of GET /health. Who may not know details gets states only:
-// the fields behind the first three are left out.
+// health is the body of GET /health. Without permission for details, only the
+// first fields are sent.
 type health struct {
 	Status           string   `json:"status"`
 	Service          string   `json:"service"`
@@ -129,7 +130,8 @@ type health struct {
 	ConnectedSockets *int64   `json:"connectedSockets,omitempty"`
 }
 
-// handleHealth answers GET /health; details says who may know more than states.
+// handleHealth answers GET /health; details says which requests may see
+// details.
 func (g *Gateway) handleHealth(details func(*http.Request) bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body := health{Status: g.status(), Service: serviceName, Redis: g.redis(), EventBus: g.eventBus()}
@@ -196,8 +198,8 @@ func (g *Gateway) absent(details bool) (reasons []string) {
 	return reasons
 }
 
-// handleReady tells a load balancer whether to send clients here. In
-// production they need the neighbours, in development they can do without.
+// handleReady answers GET /ready: whether a load balancer should send clients
+// here. In production they need Redis and RabbitMQ, in development they do not.
 func (g *Gateway) handleReady(details func(*http.Request) bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var reasons []string
@@ -213,7 +215,7 @@ func (g *Gateway) handleReady(details func(*http.Request) bool) http.HandlerFunc
 		}
 		body := map[string]any{"ready": true}
 		if trouble := g.eventBus().DeadLetters; trouble != "" {
-			warning := "dead letters cannot be put aside"
+			warning := "dead letters cannot be written"
 			if details(r) {
 				warning += ": " + trouble
 			}
@@ -223,8 +225,7 @@ func (g *Gateway) handleReady(details func(*http.Request) bool) http.HandlerFunc
 	}
 }
 
-// handleOptions answers the health check that HAProxy makes unless it is told of
-// another path.
+// handleOptions answers the health check that HAProxy makes by default.
 func (g *Gateway) handleOptions(w http.ResponseWriter, _ *http.Request) {
 	if g.server.Draining() {
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -250,7 +251,7 @@ type snapshot struct {
 	Timestamp        time.Time        `json:"timestamp"`
 }
 
-// snapshot returns the figures of now, with the names of some rooms.
+// snapshot returns the current figures, with the names of some rooms.
 func (g *Gateway) snapshot(names int) snapshot {
 	s, r := g.server.Stats(), g.hub.Stats()
 	now := time.Now()

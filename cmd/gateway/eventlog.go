@@ -29,7 +29,7 @@ type eventLog struct {
 	fallback *upstream.Fallback  // nil: it is where it should be from the start
 }
 
-// openEventLog returns the log that EVENT_LOG asks for. It connects later.
+// openEventLog returns the log that EVENT_LOG selects. It connects later.
 func (g *Gateway) openEventLog() (*eventLog, error) {
 	cfg := g.cfg()
 	l := &eventLog{kind: cfg.EventLogKind()}
@@ -61,7 +61,8 @@ func (g *Gateway) openEventLog() (*eventLog, error) {
 	return l, nil
 }
 
-// choose makes the log one in Redis if RabbitMQ turns out to have no streams.
+// choose replaces the log by one in Redis if RabbitMQ turns out to have no
+// streams.
 func (l *eventLog) choose(cfg config.Config, g *Gateway) (err error) {
 	if l.redis, err = newRedisLog(cfg, g.log); err != nil {
 		return err
@@ -72,7 +73,7 @@ func (l *eventLog) choose(cfg config.Config, g *Gateway) (err error) {
 	return nil
 }
 
-// maintain does what the log needs beside being read, until ctx is over.
+// maintain does the work of the log beside reading, until ctx ends.
 func (l *eventLog) maintain(ctx context.Context) {
 	if l.redis == nil {
 		return
@@ -123,7 +124,7 @@ func streamConfig(c config.Config, table *upstream.Table, log *slog.Logger) rabb
 	}
 }
 
-// missing returns why the log is not where it should be yet; nil when it is.
+// missing returns why the configured log is not used yet; nil if it is.
 func (l *eventLog) missing() error {
 	if l.fallback == nil {
 		return nil
@@ -131,7 +132,7 @@ func (l *eventLog) missing() error {
 	return l.fallback.Missing()
 }
 
-// close ends what the log still has open.
+// close closes the log's connections.
 func (l *eventLog) close() {
 	if l.stream != nil {
 		l.stream.Close()

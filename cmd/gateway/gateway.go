@@ -25,6 +25,7 @@ import (
 	"github.com/hometrip/gateway/rooms/adapter"
 	"github.com/hometrip/gateway/rooms/cluster"
 	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 const (
@@ -56,12 +57,16 @@ type Gateway struct {
 	routes   *upstream.Table
 	events   *eventLog
 	consumer *upstream.Consumer
-	bus      *clientBus       // nil without RabbitMQ
-	sorter   *upstream.Sorter // nil: what cannot be delivered is only logged
-	server   *loop.Server
-	public   swapped // answers on PORT
-	admin    swapped // answers on ADMIN_ADDR
-	bird     *bird   // nil without CANARY
+	bus      *clientBus // nil without RabbitMQ
+
+	presence       *cluster.Presence // nil: services are not told who is there
+	presenceOutlet *rabbitmq.Outlet  // the same
+
+	sorter *upstream.Sorter // nil: what cannot be delivered is only logged
+	server *loop.Server
+	public swapped // answers on PORT
+	admin  swapped // answers on ADMIN_ADDR
+	bird   *bird   // nil without CANARY
 
 	count       counts
 	report      *report        // nil: nobody wants to know
@@ -176,6 +181,7 @@ func (g *Gateway) open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 		return nil, err
 	}
 	g.bus = g.newBus()
+	g.openPresence()
 	g.hub, err = rooms.New(rooms.Config{
 		Shards:         loops,
 		Auth:           g.verifier,
@@ -189,6 +195,7 @@ func (g *Gateway) open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 		Handlers:       rooms.ClientEvents(),
 		Cluster:        g.port(),
 		Bus:            g.busPort(),
+		Presence:       g.presencePort(),
 		Recovery:       g.recovery(),
 		Outside:        g.outside(),
 		SocketRooms:    g.joined(),

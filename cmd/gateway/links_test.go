@@ -266,3 +266,24 @@ func TestFileMap(t *testing.T) {
 		}
 	}
 }
+
+// Targets of make that the docs name are in the Makefile.
+func TestMakeTargetsInTheDocs(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(repository, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := regexp.MustCompile("(?m)(?:^|^    |`)make ([a-z][a-z-]*)\\b(?: [A-Z]|`| +#|$)")
+	named := 0
+	for name, text := range markdown(t) {
+		for _, target := range call.FindAllStringSubmatch(text, -1) {
+			named++
+			if !strings.Contains(string(makefile), "\n"+target[1]+":") {
+				t.Errorf("%s names make %s, which is no target", name, target[1])
+			}
+		}
+	}
+	if named < 10 {
+		t.Errorf("%d targets are named", named)
+	}
+}

@@ -18,12 +18,13 @@ import (
 	"github.com/hometrip/gateway/internal/secret"
 )
 
-// maxLogValue bounds what a client can put into a log line through an error
-// that quotes it, in bytes.
+// maxLogValue limits the bytes of a value in a log line, because errors may
+// quote what a client sent.
 const maxLogValue = 2048
 
-// A logBook is where records go: the console, all.log and error.log. Records
-// are formatted by who logs them and written by one goroutine; see logQueue.
+// A logBook writes log records to the console, all.log and error.log. Records
+// are formatted by the goroutine that logs them and written by one goroutine;
+// see logQueue.
 type logBook struct {
 	*slog.Logger
 	queue *logQueue
@@ -34,7 +35,7 @@ type logBook struct {
 // A logFile is a rotating file.
 type logFile struct{ *lumberjack.Logger }
 
-// reopen closes the file. The next record opens it again, or makes it anew.
+// reopen closes the file. The next record opens it again, or creates it.
 func (f logFile) reopen() error {
 	if err := f.Close(); err != nil {
 		return err
@@ -90,7 +91,7 @@ func openLogFile(cfg config.Config, name string) (*lumberjack.Logger, error) {
 	return &lumberjack.Logger{Filename: path, MaxSize: cfg.Log.MaxSizeMB, MaxBackups: cfg.Log.MaxFiles}, nil
 }
 
-// makeLogFile makes the file with its directory unless it is there.
+// makeLogFile creates the file and its directory if they are missing.
 func makeLogFile(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -102,8 +103,8 @@ func makeLogFile(path string) error {
 	return file.Close()
 }
 
-// reopen has the files opened again, or made anew when somebody has moved or
-// deleted them. Safe from everywhere.
+// reopen opens the files again, or creates them if they were moved or deleted.
+// Safe for concurrent use.
 func (b *logBook) reopen() {
 	for _, file := range b.files {
 		if err := file.reopen(); err != nil {
@@ -112,11 +113,12 @@ func (b *logBook) reopen() {
 	}
 }
 
-// setLevel changes the least severe level that is kept. Safe from everywhere.
+// setLevel changes the least severe level that is logged. Safe for concurrent
+// use.
 func (b *logBook) setLevel(level slog.Level) { b.level.Set(level) }
 
 // droppedRecords returns how many records log lost because its queue was full,
-// 0 for a logger which is not a logBook's. Safe from everywhere.
+// 0 for a logger that is not a logBook's. Safe for concurrent use.
 func droppedRecords(log *slog.Logger) uint64 {
 	if h, ok := log.Handler().(logHandler); ok {
 		return h.queue.dropped.Load()
@@ -125,7 +127,7 @@ func droppedRecords(log *slog.Logger) uint64 {
 }
 
 // Close writes what is queued and closes the files. It gives up after timeout
-// when an output does not take it. Records logged later are dropped.
+// if an output is too slow. Records logged later are dropped.
 func (b *logBook) Close(timeout time.Duration) error {
 	if !b.queue.close(timeout) {
 		return fmt.Errorf("log not written within %v", timeout)
@@ -138,8 +140,7 @@ func (b *logBook) Close(timeout time.Duration) error {
 	return nil
 }
 
-// A logHandler formats a record once for every format that is asked for.
-// Immutable.
+// A logHandler formats a record once for each format. Immutable.
 type logHandler struct {
 	queue  *logQueue
 	text   slog.Handler // to the console; nil when that takes JSON
@@ -192,7 +193,7 @@ func (h logHandler) each(with func(slog.Handler) slog.Handler) slog.Handler {
 	return h
 }
 
-// tameAttr hides what must not be in a log and cuts what is too long for one.
+// tameAttr hides secrets and cuts values that are too long.
 func tameAttr(_ []string, a slog.Attr) slog.Attr {
 	switch strings.ToLower(a.Key) {
 	case "token", "password", "secret", "authorization", "cookie":

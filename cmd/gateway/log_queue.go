@@ -25,15 +25,15 @@ type logLine struct {
 	text []byte
 }
 
-// logOutputs are the writers, nil for those there are not. Owned by the
+// logOutputs are the writers; nil for outputs that are off. Owned by the
 // queue's goroutine.
 type logOutputs struct {
 	console, all, errors io.Writer
 }
 
-// A logQueue takes lines from everywhere and never blocks: when an output is
+// A logQueue accepts lines from any goroutine and never blocks: if an output is
 // slow and the queue full, lines are dropped and counted. post, close and
-// dropped are safe from everywhere; the rest belongs to its goroutine.
+// dropped are safe for concurrent use; the rest belongs to its goroutine.
 type logQueue struct {
 	out    logOutputs
 	own    slog.Handler // for the queue's own records, straight to out
@@ -81,7 +81,7 @@ func (q *logQueue) post(line logLine) {
 	}
 }
 
-// run is the one goroutine that writes.
+// run is the goroutine that writes.
 func (q *logQueue) run() {
 	defer close(q.done)
 	for line := range q.lines {
@@ -110,7 +110,7 @@ func (q *logQueue) write(line logLine) {
 	q.failed = err != nil
 }
 
-// tellDropped writes how many lines are missing here.
+// tellDropped writes a line with the number of lines that were dropped.
 func (q *logQueue) tellDropped() {
 	if dropped := q.dropped.Load(); dropped > q.told {
 		q.record(slog.LevelWarn, "log records dropped", slog.Uint64("count", dropped-q.told))
@@ -118,7 +118,7 @@ func (q *logQueue) tellDropped() {
 	}
 }
 
-// record writes a record of the queue's own, past the queue.
+// record writes a record of the queue itself, without queueing it.
 func (q *logQueue) record(level slog.Level, message string, attr slog.Attr) {
 	if !q.own.Enabled(context.Background(), level) {
 		return
@@ -139,7 +139,7 @@ func (d direct) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// close ends the queue and tells whether everything in it was written within
+// close ends the queue and reports whether everything in it was written within
 // timeout.
 func (q *logQueue) close(timeout time.Duration) bool {
 	q.mu.Lock()

@@ -12,9 +12,9 @@ import (
 // memoName is the name of a memo among the descriptors in /proc/PID/fd.
 const memoName = "gateway-settings"
 
-// A memo holds the settings in effect where "gateway doctor" finds them: in a
-// file without a place in the file system, which whoever may read the memory
-// of the process may read. Owned by the reloader.
+// A memo publishes the settings in effect to "gateway doctor": in a memfd,
+// which only processes that may read this process's memory can open. Owned by
+// the reloader.
 type memo struct{ file *os.File } // nil when there is none
 
 func newMemo(log *slog.Logger) *memo {
@@ -29,7 +29,7 @@ func newMemo(log *slog.Logger) *memo {
 	return &memo{os.NewFile(uintptr(fd), memoName)}
 }
 
-// write replaces what is in the memo by NAME=value, a zero byte behind each.
+// write replaces the content by NAME=value, each followed by a zero byte.
 func (m *memo) write(cfg *config.Config) {
 	if m.file == nil {
 		return

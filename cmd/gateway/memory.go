@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// memoryShare is what the Go runtime may use of a cgroup's memory; the
-	// rest is for what it does not count.
+	// memoryShare is the part of a cgroup's memory that the Go runtime may use;
+	// the rest is for memory that the runtime does not count.
 	memoryShare = 0.9
 
 	// pendingShare is what may wait for clients that do not read.
@@ -26,8 +26,8 @@ const (
 	// roomsShare is what rooms may hold.
 	roomsShare = 4
 
-	// narrowShare of the limit being in live objects, nobody joins another room,
-	// and tightShare, nobody new is let in.
+	// Joins are refused when live objects use narrowShare of the limit, and new
+	// clients when they use tightShare.
 	narrowShare = 0.75
 	tightShare  = 0.85
 
@@ -43,9 +43,9 @@ const (
 	wasteShare      = 8
 )
 
-// limitMemory has the runtime keep to the memory of its cgroup, unless
-// GOMEMLIMIT says otherwise, and returns what the process may use: the
-// machine's memory when nothing limits it.
+// limitMemory sets the runtime's limit from the memory of the cgroup, unless
+// GOMEMLIMIT is set, and returns what the process may use: the machine's memory
+// if nothing limits it.
 func limitMemory(log *slog.Logger) int64 {
 	_, err := memlimit.SetGoMemLimitWithOpts(memlimit.WithRatio(memoryShare))
 	if err != nil && !errors.Is(err, memlimit.ErrNoLimit) && !errors.Is(err, memlimit.ErrNoCgroup) {
@@ -62,7 +62,7 @@ func limitMemory(log *slog.Logger) int64 {
 	return int64(min(uint64(info.Totalram)*uint64(info.Unit), math.MaxInt64))
 }
 
-// maxOwed is how many bytes may wait for all slow clients.
+// maxOwed returns how many bytes may wait for all clients together.
 func (g *Gateway) maxOwed() int {
 	if g.cfg().Limits.TotalPendingBytes > 0 {
 		return g.cfg().Limits.TotalPendingBytes
@@ -82,8 +82,8 @@ func (g *Gateway) limits() rooms.Limits {
 	return l
 }
 
-// watchMemory gives memory back when it is quiet, and refuses joins and then
-// clients while memory is short, until ctx is over.
+// watchMemory releases memory when the node is idle, and refuses joins and then
+// new clients while memory is short, until ctx ends.
 func (g *Gateway) watchMemory(ctx context.Context) {
 	const live, objects, free, allocated = 0, 1, 2, 3
 	now := []metrics.Sample{

@@ -11,8 +11,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A collector turns the counters of the house into Prometheus metrics when
-// they are asked for. Safe for concurrent use.
+// A collector exports the counters of loop, rooms and the process as Prometheus
+// metrics. Safe for concurrent use.
 type collector struct{ g *Gateway }
 
 // A figure is one Prometheus metric and where its value comes from.
@@ -85,6 +85,8 @@ var figures = []figure{
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.BytesOut }),
 	counter("messages_dropped_total", "Messages not delivered.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.VolatileDropped }, "reason", "volatile"),
+	counter("messages_dropped_total", "Messages not delivered.",
+		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Superseded }, "reason", "superseded"),
 	counter("messages_dropped_total", "Messages not delivered.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.MailboxFull }, "reason", "mailbox_full"),
 	gauge("pending_bytes", "Bytes that wait to be sent to clients, and bytes of incomplete messages from clients.",

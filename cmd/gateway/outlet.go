@@ -83,6 +83,9 @@ func (g *Gateway) outlets() map[string]*rabbitmq.Outlet {
 	if g.bus != nil {
 		outlets["client_events"] = g.bus.outlet
 	}
+	if g.presenceOutlet != nil {
+		outlets["presence"] = g.presenceOutlet
+	}
 	return outlets
 }
 
@@ -96,12 +99,21 @@ var (
 	outgoingEvents = prometheus.NewDesc("gateway_outgoing_events_total",
 		"Events for services, by what became of them: confirmed by RabbitMQ; full: refused, too many waited; no_queue: no queue took them; expired: not published, the client had its answer.",
 		[]string{"kind", "result"}, nil)
+	presenceRooms = prometheus.NewDesc("gateway_presence_rooms",
+		"Rooms, users' own included, whose sockets this node counts in Redis for services.", nil, nil)
+	presenceTold = prometheus.NewDesc("gateway_presence_events_total",
+		"Events of presence by what became of them: told is confirmed by RabbitMQ; failed are published again.", []string{"result"}, nil)
+	presenceSwept = prometheus.NewDesc("gateway_presence_sessions_removed_total",
+		"Sessions of dead nodes whose users and rooms this node has told.", nil, nil)
 )
 
 // Describe sends all descriptions.
 func (c outletCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- outgoingWaiting
 	out <- outgoingEvents
+	out <- presenceRooms
+	out <- presenceTold
+	out <- presenceSwept
 }
 
 // Collect sends all values.
@@ -113,4 +125,12 @@ func (c outletCollector) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(outgoingEvents, prometheus.CounterValue, float64(n), kind, result)
 		}
 	}
+	if c.g.presence == nil {
+		return
+	}
+	s := c.g.presence.Stats()
+	out <- prometheus.MustNewConstMetric(presenceRooms, prometheus.GaugeValue, float64(s.Rooms))
+	out <- prometheus.MustNewConstMetric(presenceTold, prometheus.CounterValue, float64(s.Told), "told")
+	out <- prometheus.MustNewConstMetric(presenceTold, prometheus.CounterValue, float64(s.Failed), "failed")
+	out <- prometheus.MustNewConstMetric(presenceSwept, prometheus.CounterValue, float64(s.Swept))
 }

@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkPorts returns an error when another process has a port of ours.
+// checkPorts returns an error if another process uses one of the gateway's
+// ports.
 func checkPorts(c config.Config) error {
 	if c.Server.SharePort {
 		return nil
@@ -53,7 +54,7 @@ func checkPort(setting, host string, port int) error {
 		setting, address, listenerOn("/proc", port))
 }
 
-// listenerOn names the process that listens on a TCP port, as far as proc, the
+// listenerOn returns the process that listens on a TCP port, if proc, the
 // directory /proc, shows it to this user.
 func listenerOn(proc string, port int) string {
 	sockets := make(map[string]bool)

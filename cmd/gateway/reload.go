@@ -16,8 +16,8 @@ import (
 	"github.com/hometrip/gateway/upstream"
 )
 
-// A reloader has a gateway take changed settings when the process gets SIGHUP.
-// Owned by the goroutine of run.
+// A reloader applies changed settings when the process gets SIGHUP. Owned by
+// the goroutine of run.
 type reloader struct {
 	g       *Gateway
 	now     config.Loaded // in effect
@@ -28,7 +28,7 @@ type reloader struct {
 	terminal bool // the process has one, whose end is a SIGHUP too
 }
 
-// newReloader keeps SIGHUP from ending the process.
+// newReloader returns a reloader; from now on SIGHUP does not end the process.
 func newReloader(start launch) *reloader {
 	r := &reloader{
 		now: start.Loaded, book: start.book, memo: newMemo(start.book.Logger),
@@ -56,15 +56,14 @@ func (r *reloader) run(ctx context.Context, hangUp func()) {
 	}
 }
 
-// close lets SIGHUP end the process again.
+// close stops the reloader; SIGHUP ends the process again.
 func (r *reloader) close() {
 	signal.Stop(r.signals)
 	r.memo.close()
 }
 
-// reload opens the log files anew, reads the settings and applies what may
-// change while clients are served. Settings of which one is wrong are refused
-// together: those before stay in effect.
+// reload reopens the log files, reads the settings and applies those that may
+// change while clients are served. If one is wrong, none is applied.
 func (r *reloader) reload() {
 	r.book.reopen()
 	log := r.book.Logger
@@ -101,7 +100,7 @@ func (r *reloader) reload() {
 	r.memo.write(&merged)
 }
 
-// keepSecret has a gateway that made its secret up keep it.
+// keepSecret keeps a secret that development created.
 func (r *reloader) keepSecret(next *config.Loaded) error {
 	if next.Auth.EphemeralSecret && r.now.Auth.EphemeralSecret {
 		next.Auth.Secret, next.Auth.SecretFile = r.now.Auth.Secret, r.now.Auth.SecretFile
@@ -111,7 +110,7 @@ func (r *reloader) keepSecret(next *config.Loaded) error {
 }
 
 // merge returns the settings of now with those of next that may change while
-// clients are served, and sentences about both kinds of change.
+// clients are served, and a sentence for each change, applied or not.
 func merge(now, next *config.Loaded) (merged config.Config, changed, restart []string) {
 	for _, s := range config.Settings() {
 		before, after := s.Text(&now.Config), s.Text(&next.Config)
@@ -134,8 +133,8 @@ func merge(now, next *config.Loaded) (merged config.Config, changed, restart []s
 	return merged, changed, restart
 }
 
-// needsRestart reports whether a setting that may be reloaded may not be
-// between these two.
+// needsRestart reports whether this change of a setting needs a restart
+// although the setting can be reloaded.
 func needsRestart(name string, now, next *config.Config) bool {
 	switch {
 	case strings.HasPrefix(name, "JWT_"):
@@ -146,8 +145,8 @@ func needsRestart(name string, now, next *config.Config) bool {
 	return false
 }
 
-// apply has the gateway take the settings of cfg that may change. What can be
-// wrong is looked at first, so that an error changes nothing.
+// apply applies the settings of cfg that may change. It checks them first, so
+// an error changes nothing.
 func (g *Gateway) apply(cfg config.Config) (routes upstream.Reload, err error) {
 	if err := cfg.Check(); err != nil {
 		return routes, err
@@ -221,7 +220,7 @@ func loadRoutes(c config.Config) (*upstream.Table, error) {
 // cfg returns the settings in effect.
 func (g *Gateway) cfg() config.Config { return *g.config.Load() }
 
-// swap puts settings into effect and returns those before.
+// swap applies settings and returns the previous ones.
 func (g *Gateway) swap(cfg config.Config) (before config.Config) {
 	if old := g.config.Swap(&cfg); old != nil {
 		before = *old
@@ -229,7 +228,7 @@ func (g *Gateway) swap(cfg config.Config) (before config.Config) {
 	return before
 }
 
-// A swapped handler is another one after each reload. Safe for concurrent use.
+// A swapped handler is replaced at each reload. Safe for concurrent use.
 type swapped struct{ handler atomic.Pointer[http.Handler] }
 
 func (s *swapped) set(h http.Handler) { s.handler.Store(&h) }

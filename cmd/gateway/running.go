@@ -12,7 +12,7 @@ import (
 	"github.com/hometrip/gateway/internal/doctor"
 )
 
-// A running gateway is a process that serves, as /proc shows it.
+// A running is a gateway process that serves, as /proc shows it.
 type running struct {
 	pid         int
 	settings    map[string]string // in effect
@@ -72,7 +72,7 @@ func descriptorsOf(process string) uint64 {
 	return 0
 }
 
-// runningHere returns the gateways that the settings of l are those of.
+// runningHere returns the running gateways that use the settings of l.
 func runningHere(l *config.Loaded) []running {
 	program, err := os.Executable()
 	if err != nil {
@@ -85,7 +85,8 @@ func runningHere(l *config.Loaded) []running {
 	return findRunning("/proc", program, directory)
 }
 
-// compareSettings says how the settings of a process differ from those on disk.
+// compareSettings reports how the settings of a process differ from those on
+// disk.
 func compareSettings(l *config.Loaded, r running) []doctor.Finding {
 	var findings []doctor.Finding
 	for _, s := range config.Settings() {
@@ -110,7 +111,7 @@ func compareSettings(l *config.Loaded, r running) []doctor.Finding {
 	return doctor.In(fmt.Sprintf("process %d", r.pid), findings)
 }
 
-// compareProcesses compares all gateways that run.
+// compareProcesses compares the settings of all running gateways.
 func compareProcesses(l *config.Loaded, found []running) (findings []doctor.Finding) {
 	for _, r := range found {
 		findings = append(findings, compareSettings(l, r)...)
@@ -122,8 +123,8 @@ func compareProcesses(l *config.Loaded, found []running) (findings []doctor.Find
 	return findings
 }
 
-// descriptorLimit returns RLIMIT_NOFILE of the gateway: of the process that
-// runs, else what the unit would give it, else own.
+// descriptorLimit returns RLIMIT_NOFILE of the gateway: of the running process,
+// or else of the unit, or else own.
 func descriptorLimit(l *config.Loaded, found []running, own uint64) uint64 {
 	for _, r := range found {
 		if r.descriptors > 0 {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/hometrip/gateway/internal/config"
@@ -94,7 +93,7 @@ func (h *heir) readLog(ctx context.Context) error {
 		g.consumer.Resume(place.Identity, eventlog.Position(place.Position))
 	}
 	g.read(ctx)
-	if resumes && !place.Reading {
+	if place.Where != "" && !place.Reading {
 		return nil // it cannot be read now
 	}
 	return g.awaitReading(ctx)
@@ -223,7 +222,7 @@ func (h *heir) alone() {
 	g.server.SharePort()
 }
 
-func (h *heir) Fresh(conn net.Conn) { h.g.server.Fresh(conn) }
+func (h *heir) Fresh(fd int) { h.g.server.Fresh(fd) }
 
 // close ends what Build has begun, when nothing comes of it.
 func (h *heir) close() {

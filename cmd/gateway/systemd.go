@@ -10,12 +10,13 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// watchdogBeats is how often systemd hears of a healthy gateway within the
-// time after which it would start it anew.
+// watchdogBeats is how often a healthy gateway notifies systemd within the
+// watchdog interval.
 const watchdogBeats = 4
 
-// tellSystemd tells a service manager, if one asks (Type=notify), that clients
-// are served, and goes on to tell that the loops turn until ctx is over.
+// tellSystemd notifies a service manager, if there is one (Type=notify), that
+// clients are served, and then regularly that the loops are alive, until ctx
+// ends.
 func (g *Gateway) tellSystemd(ctx context.Context) {
 	ready := daemon.SdNotifyReady
 	if g.succeeds {
@@ -35,8 +36,8 @@ func (g *Gateway) tellSystemd(ctx context.Context) {
 	go watchdog(ctx, limit, g.server.TurnAge, func() { notify(g.log, daemon.SdNotifyWatchdog) })
 }
 
-// watchdog calls alive from time to time, as long as the loop that lags most
-// has taken its last turn within half of limit.
+// watchdog calls alive regularly, as long as the loop that lags most has taken
+// a turn within half of limit.
 func watchdog(ctx context.Context, limit time.Duration, turnAge func(time.Time) time.Duration, alive func()) {
 	ticker := time.NewTicker(limit / watchdogBeats)
 	defer ticker.Stop()

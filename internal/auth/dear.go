@@ -10,11 +10,11 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// HS256 costs 2 us, so it is verified on the event loop that asks. ES256, EdDSA
-// and RS256 with 4,096 bits cost 80, 60 and 470: a thousand bad tokens would
-// hold everybody else's events up for half a second. They are verified by a pool
-// of goroutines, in which clients take turns: a connected user with all its
-// sockets is one, otherwise an address is.
+// HS256 costs 2 us, so it is verified on the calling event loop. ES256, EdDSA
+// and RS256 with 4,096 bits cost 80, 60 and 470 us: a thousand bad tokens would
+// delay all events of the loop by half a second. They are verified by a pool of
+// goroutines in which clients take turns: a connected user with all its sockets
+// is one client, otherwise an address is.
 
 const (
 	// maxWaiting bounds the tokens that wait, in bytes: some 16,000, which is
@@ -37,7 +37,7 @@ func (v *Verifier) startPool(goroutines int, cfg Config) {
 	v.pool = fairpool.New[rooms.Presenter](fairpool.Config{Workers: goroutines, Bytes: most, Share: waitingShare})
 }
 
-// later has a token verified by the pool.
+// later verifies a token in the pool.
 func (v *Verifier) later(token string, from rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
 	if from.User != "" {
 		from.Address = 0

@@ -8,16 +8,15 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// maxRevoked bounds the list of what is refused although it was signed; some
-// 100 bytes each.
+// maxRevoked limits the list of revoked tokens and users; some 100 bytes each.
 const maxRevoked = 1 << 20
 
 // pruneEvery is how many additions come between two looks for entries that
 // have ended.
 const pruneEvery = 1024
 
-// A blacklist has the tokens that are good no longer, until they would have
-// ended anyway. Safe for concurrent use; the lock is held for a map access.
+// A blacklist has the revoked tokens, until they would have expired. Safe for
+// concurrent use; the lock is held for a map access.
 type blacklist struct {
 	mu     sync.RWMutex     // guards the following
 	tokens map[string]int64 // id → Unix s at which the entry ends
@@ -25,13 +24,13 @@ type blacklist struct {
 	added  int
 }
 
-// A cutoff says that a user's tokens are refused that were issued up to then, by
+// A cutoff revokes a user's tokens that were issued until then, see
 // rooms.Order.LastIssued.
 type cutoff struct{ issued, until int64 } // Unix s
 
-// Revoke implements rooms.Revoker. Without Issued all tokens of the user are
-// meant that there are now. When the list is full, which is counted, the
-// token stays good.
+// Revoke implements rooms.Revoker. Without Issued it revokes all tokens that
+// the user has now. If the list is full, which is counted, the token stays
+// valid.
 func (v *Verifier) Revoke(o rooms.Order) {
 	now := time.Now()
 	if !v.revoked.add(o, now) {
@@ -80,7 +79,8 @@ func (b *blacklist) prune(now int64) {
 	}
 }
 
-// has reports whether a token is refused. issued is 0 when it does not say.
+// has reports whether a token is revoked. issued is 0 if the token does not
+// say.
 func (b *blacklist) has(user, id string, issued, now int64) bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -98,7 +98,7 @@ func (b *blacklist) len() int {
 	return len(b.tokens) + len(b.users)
 }
 
-// Refused returns the list of what is refused, for another process.
+// Refused returns the list, for another process.
 func (v *Verifier) Refused() (tokens, users []form.Revoked) {
 	b := &v.revoked
 	b.mu.RLock()
@@ -112,7 +112,7 @@ func (v *Verifier) Refused() (tokens, users []form.Revoked) {
 	return tokens, users
 }
 
-// Refuse takes over what Refused of another process returned.
+// Refuse adds what Refused of another process returned.
 func (v *Verifier) Refuse(tokens, users []form.Revoked) {
 	b := &v.revoked
 	b.mu.Lock()

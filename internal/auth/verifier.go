@@ -19,7 +19,7 @@ import (
 // limit of an HTTP head, the other way a token can come.
 const MaxTokenLen = 8 << 10
 
-// A Config says whose tokens are good. Exactly one of Secret, PublicKey and
+// A Config says which tokens are accepted. Exactly one of Secret, PublicKey and
 // JWKSURL must be set.
 type Config struct {
 	Secret    string // verifies HS256
@@ -36,7 +36,7 @@ type Config struct {
 	Log *slog.Logger // nil: failures to fetch the JWKS are not logged
 }
 
-// A party is whom tokens must come from and be for. Immutable.
+// A party has the issuer and audience that tokens must have. Immutable.
 type party struct {
 	issuer, audience       string
 	errIssuer, errAudience error
@@ -57,7 +57,7 @@ type Verifier struct {
 	counts [outcomes]atomic.Uint64
 }
 
-// A keyring is what tokens are verified with. Immutable but for familiar.
+// A keyring has the keys that verify tokens. Immutable except for familiar.
 type keyring struct {
 	parser     *jwt.Parser
 	algorithms []string
@@ -72,9 +72,9 @@ var (
 	_ rooms.Revoker       = (*Verifier)(nil)
 )
 
-// New returns a verifier for cfg, on which Close must be called in the end. With
-// a JWKSURL it tries to fetch the keys first, for at most jwksTimeout; when that
-// fails it goes on without keys and tries again.
+// New returns a verifier for cfg; call Close when it is no longer used. With a
+// JWKSURL it first tries to fetch the keys, for at most jwksTimeout; if that
+// fails it continues without keys and retries.
 func New(cfg Config) (*Verifier, error) {
 	v := &Verifier{workers: workers(cfg)}
 	k, err := v.keyring(cfg)
@@ -88,12 +88,12 @@ func New(cfg Config) (*Verifier, error) {
 	return v, nil
 }
 
-// ErrKind says that a key of the same kind is wanted: where tokens are verified
-// depends on what that costs, and a JWKS is fetched by goroutines of its own.
+// ErrKind is returned by Reload for a key of another kind: where tokens are
+// verified depends on the kind.
 var ErrKind = errors.New("a secret, a public key and a JWKS cannot be exchanged for each other while tokens are verified")
 
-// Reload has tokens verified as cfg says from now on; the file of a public key
-// is read again. An error changes nothing. Safe for concurrent use.
+// Reload verifies tokens with cfg from now on; the file of a public key is read
+// again. If it returns an error, nothing has changed. Safe for concurrent use.
 func (v *Verifier) Reload(cfg Config) error {
 	if v.stopFetching != nil || cfg.JWKSURL != "" || (v.pool != nil) != (cfg.PublicKey != "") {
 		return ErrKind
@@ -124,7 +124,7 @@ func (v *Verifier) keyring(cfg Config) (*keyring, error) {
 func (v *Verifier) useKey(k *keyring, cfg Config) ([]string, error) {
 	switch {
 	case cfg.Secret != "" && cfg.PublicKey == "" && cfg.JWKSURL == "":
-		// A public key as HMAC secret lets everybody sign.
+		// With a public key as HMAC secret anybody could sign.
 		if strings.Contains(cfg.Secret, pemMark) {
 			return nil, errors.New("the secret is a PEM key: configure it as public key")
 		}
@@ -150,7 +150,7 @@ func (v *Verifier) Authenticate(token string, from rooms.Presenter, now time.Tim
 		done(v.Verify(token, now))
 		return
 	}
-	// Garbage needs no place in the queue.
+	// Malformed tokens are refused without waiting in the queue.
 	if err := shape(token); err != nil {
 		v.count(err)
 		done(rooms.Identity{}, err)
@@ -195,7 +195,7 @@ func (v *Verifier) verify(token string, now time.Time) (rooms.Identity, error) {
 	return id, nil
 }
 
-// revokedError returns errRevoked for a token that an order means.
+// revokedError returns errRevoked for a revoked token.
 func (v *Verifier) revokedError(id rooms.Identity, now time.Time) error {
 	issued := int64(0)
 	if !id.Issued.IsZero() {
@@ -284,13 +284,13 @@ func canonical(token string, signature []byte) bool {
 
 func (v *Verifier) count(err error) { v.counts[outcomeOf(err)].Add(1) }
 
-// Count is how many verifications ended with an outcome.
+// Count is the number of verifications with an outcome.
 type Count struct {
 	Outcome Outcome
 	N       uint64
 }
 
-// Counts returns all outcomes so far, in their order. Safe from everywhere.
+// Counts returns the counts of all outcomes, in order. Safe for concurrent use.
 func (v *Verifier) Counts() []Count {
 	counts := make([]Count, outcomes)
 	for i := range counts {
@@ -299,8 +299,8 @@ func (v *Verifier) Counts() []Count {
 	return counts
 }
 
-// Revoked returns how many tokens and users are on the list of those refused,
-// and how many more there was no room for.
+// Revoked returns how many tokens and users are revoked, and for how many more
+// there was no room.
 func (v *Verifier) Revoked() (listed int, overflow uint64) { return v.revoked.len(), v.overflow.Load() }
 
 // Close ends the fetching of keys and the verifier's goroutines. Verifications

@@ -33,18 +33,18 @@ func unknown(format string, args ...any) Verdict {
 
 // A policy decides about rooms. Safe for concurrent use.
 type policy interface {
-	// quick decides what needs no time; ok is false for the rest.
+	// quick decides at once if it can; ok is false if decide has to be called.
 	quick(who rooms.Identity, room string) (v Verdict, ok bool)
 
-	// begin is called before decide, and what it returns when the answer has
-	// been given.
+	// begin is called before decide; the function it returns is called after
+	// the answer was given.
 	begin(room string) (given func())
 
-	// decide may block until ctx is over.
+	// decide decides, and may block until ctx ends.
 	decide(ctx context.Context, who rooms.Identity, room string) Verdict
 }
 
-// Errors a client is told.
+// Errors that clients get.
 var (
 	errUnavailable = errors.New("Authorization unavailable")
 	errBusy        = errors.New("Authorization busy, try again")
@@ -113,7 +113,7 @@ func (g *Gate) answer(v Verdict) error {
 	return rooms.ErrNotAllowed
 }
 
-// An Outcome is how a question ended.
+// An Outcome is the result of a question about a room.
 type Outcome uint8
 
 // The outcomes.
@@ -143,7 +143,7 @@ func (g *Gate) Counts() map[Outcome]int64 {
 	return counts
 }
 
-// prompt is part of policies that always answer at once.
+// prompt is embedded in policies that always answer at once.
 type prompt struct{}
 
 func (prompt) begin(string) func() { return func() {} }
@@ -152,7 +152,7 @@ func (prompt) decide(context.Context, rooms.Identity, string) Verdict {
 	return unknown("the policy decides at once or not at all")
 }
 
-// open lets everybody in; it stands behind the rule for notification rooms.
+// open allows every room; notification rooms are checked before it.
 type open struct{ prompt }
 
 func (open) quick(rooms.Identity, string) (Verdict, bool) {

@@ -40,9 +40,9 @@ type Members interface {
 	Names(limit int) (names []string, total int)
 }
 
-// sets lets a user into the rooms whose set in Redis has the user. Sets are
-// read through the client-side cache. When one changes, those who are in the
-// room are looked at again. Safe for concurrent use.
+// sets allows a user the rooms whose set in Redis contains the user. Sets are
+// read through the client-side cache. When a set changes, the members of its
+// room are checked again. Safe for concurrent use.
 type sets struct {
 	prefix  string // of the keys; the room follows
 	connect func(invalidated func([]rueidis.RedisMessage)) (rueidis.Client, error)
@@ -65,8 +65,8 @@ func newSets(c Config) *sets {
 
 func (s *sets) quick(rooms.Identity, string) (Verdict, bool) { return Verdict{}, false }
 
-// begin notes what has changed so far. Should a change come while an answer is
-// under way, the one who was let in is looked at again.
+// begin records the current version of the room's set. If the set changes while
+// an answer is under way, the user who was let in is checked again.
 func (s *sets) begin(room string) (given func()) {
 	before := s.epoch.Load()
 	return func() {
@@ -96,7 +96,8 @@ func (s *sets) decide(ctx context.Context, who rooms.Identity, room string) Verd
 	return no("the set %s does not have the user", key)
 }
 
-// run connects, and reviews rooms whose sets have changed, until ctx is over.
+// run connects, and checks the members of rooms whose sets have changed, until
+// ctx ends.
 func (s *sets) run(ctx context.Context, members Members) {
 	s.members = members
 	for ctx.Err() == nil {
@@ -128,8 +129,8 @@ func (s *sets) run(ctx context.Context, members Members) {
 	}
 }
 
-// complain logs the first failure after a success: there is one a second while
-// Redis is away.
+// complain logs the first failure after a success; while Redis is down there is
+// one a second.
 func (s *sets) complain(err error) {
 	if s.failing {
 		return
@@ -175,8 +176,8 @@ func (s *sets) ring() {
 	}
 }
 
-// reviewAll looks at the members of all rooms that are due. What fails stays
-// due, and everybody stays in the room until then. The error is the first.
+// reviewAll checks the members of all rooms that are due. A room whose check
+// fails stays due, and its members stay in it. It returns the first error.
 func (s *sets) reviewAll(ctx context.Context) error {
 	if all := s.due.takeAll(); all {
 		names, _ := s.members.Names(math.MaxInt)
@@ -270,7 +271,8 @@ func (s *sets) whoIsIn(ctx context.Context, room string, users []string) ([]bool
 	return in, nil
 }
 
-// noSet reports whether a key holds something else than a set: nobody is in it.
+// noSet reports whether a key holds something other than a set; no user is in
+// it then.
 func noSet(err error) bool {
 	reply, ok := rueidis.IsRedisErr(err)
 	return ok && strings.HasPrefix(reply.Error(), "WRONGTYPE")

@@ -19,16 +19,9 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
-var shared *redistest.Server
-
 func TestMain(m *testing.M) {
-	var err error
-	if shared, err = redistest.Start(nil); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
 	code := m.Run()
-	shared.Close()
+	redistest.CloseShared()
 	os.Exit(code)
 }
 
@@ -131,7 +124,7 @@ func newSetsGateAt(t *testing.T, address string, redis *redistest.Server) (*Gate
 }
 
 func TestSetsInRedis(t *testing.T) {
-	g, _, cli := newSetsGate(t, shared)
+	g, _, cli := newSetsGate(t, redistest.Shared(t))
 	cli("SADD", "conversation:1", "ann", "7")
 	for _, c := range []struct {
 		user, room string
@@ -157,7 +150,7 @@ func TestSetsInRedis(t *testing.T) {
 }
 
 func TestWhoLosesHisPlaceInTheSetIsExpelled(t *testing.T) {
-	g, c, cli := newSetsGate(t, shared)
+	g, c, cli := newSetsGate(t, redistest.Shared(t))
 	cli("SADD", "conversation:1", "ann", "bob", "eve")
 	for _, u := range []string{"ann", "bob", "eve"} {
 		if err := ask(t, g, user(u), "conversation:1"); err != nil {
@@ -174,7 +167,7 @@ func TestWhoLosesHisPlaceInTheSetIsExpelled(t *testing.T) {
 }
 
 func TestManyInOneRoom(t *testing.T) {
-	g, c, cli := newSetsGate(t, shared)
+	g, c, cli := newSetsGate(t, redistest.Shared(t))
 	members := []string{"SADD", "conversation:1"}
 	for i := range 3 * manyUsers {
 		members = append(members, fmt.Sprint("user", i))
@@ -195,7 +188,7 @@ func TestManyInOneRoom(t *testing.T) {
 // TestRevokedWhileTheAnswerIsUnderWay: the answer was right when it was read,
 // and the socket is not in the room yet when the set changes.
 func TestRevokedWhileTheAnswerIsUnderWay(t *testing.T) {
-	g, c, cli := newSetsGate(t, shared)
+	g, c, cli := newSetsGate(t, redistest.Shared(t))
 	cli("SADD", "conversation:1", "ann")
 	answer := make(chan error)
 	g.Authorize(user("ann"), "conversation:1", func(err error) {
@@ -216,12 +209,12 @@ func TestRevokedWhileTheAnswerIsUnderWay(t *testing.T) {
 // TestRedisIsOutOfReachForAWhile: nobody is let in and nobody thrown out, and
 // what has changed meanwhile is seen afterwards.
 func TestRedisIsOutOfReachForAWhile(t *testing.T) {
-	proxy, err := testkit.NewProxy(shared.Addr)
+	proxy, err := testkit.NewProxy(redistest.Shared(t).Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer proxy.Close()
-	g, c, cli := newSetsGateAt(t, proxy.Addr, shared)
+	g, c, cli := newSetsGateAt(t, proxy.Addr, redistest.Shared(t))
 	cli("SADD", "conversation:1", "ann", "bob")
 	for _, u := range []string{"ann", "bob"} {
 		if err := ask(t, g, user(u), "conversation:1"); err != nil {
@@ -251,12 +244,12 @@ func TestNoExpulsionIsForgottenInAnOutage(t *testing.T) {
 		"no answers":       {(*testkit.Proxy).Hold, (*testkit.Proxy).Cut}, // and then lost
 	} {
 		t.Run(name, func(t *testing.T) {
-			proxy, err := testkit.NewProxy(shared.Addr)
+			proxy, err := testkit.NewProxy(redistest.Shared(t).Addr)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer proxy.Close()
-			g, c, cli := newSetsGateAt(t, proxy.Addr, shared)
+			g, c, cli := newSetsGateAt(t, proxy.Addr, redistest.Shared(t))
 			var want []string
 			for i := range rooms_ {
 				room := fmt.Sprint("conversation:", i)
@@ -293,7 +286,7 @@ func TestNoExpulsionIsForgottenInAnOutage(t *testing.T) {
 // TestAKeyThatIsNoSetHasNobody: it lets nobody in, those in the room are
 // expelled, and other rooms are reviewed all the same.
 func TestAKeyThatIsNoSetHasNobody(t *testing.T) {
-	g, c, cli := newSetsGate(t, shared)
+	g, c, cli := newSetsGate(t, redistest.Shared(t))
 	for _, room := range []string{"conversation:1", "conversation:2", "conversation:3"} {
 		cli("SADD", room, "ann", "bob")
 		for _, u := range []string{"ann", "bob"} {

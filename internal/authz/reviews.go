@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// reviews is the list of rooms whose members are to be looked at again. A room
-// leaves it when its review has succeeded, and only if nothing has changed
-// since the review began. Safe for concurrent use.
+// reviews has the rooms whose members are to be checked again. A room is
+// removed when its check has succeeded, and only if the room has not changed
+// since the check began. Safe for concurrent use.
 type reviews struct {
 	mu      sync.Mutex        // guards the following
 	rooms   map[string]uint64 // to the version of the last change
@@ -15,7 +15,7 @@ type reviews struct {
 	all     bool // every room with members is due, whichever those are
 }
 
-// add notes that a room has changed.
+// add records that a room has changed.
 func (r *reviews) add(room string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -23,7 +23,7 @@ func (r *reviews) add(room string) {
 	r.rooms[room] = r.version
 }
 
-// addAll notes that any room may have changed.
+// addAll records that any room may have changed.
 func (r *reviews) addAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -45,7 +45,7 @@ func (r *reviews) list() map[string]uint64 {
 	return maps.Clone(r.rooms)
 }
 
-// done notes that a room was reviewed as of a version.
+// done records that a room was checked as of a version.
 func (r *reviews) done(room string, version uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -26,7 +26,7 @@ const (
 	cacheSize   = 1 << 15          // answers kept, up to 600 bytes each
 )
 
-// A webhook asks the application. Safe for concurrent use.
+// A webhook asks ROOM_AUTH_URL. Safe for concurrent use.
 type webhook struct {
 	url, token string
 	timeout    time.Duration
@@ -38,7 +38,7 @@ type webhook struct {
 	sometimes  rate.Sometimes // for the log
 }
 
-// asked is a question as far as the answer depends on it.
+// asked is a question, as the key of cached answers.
 type asked struct{ user, email, role, room string }
 
 func newWebhook(c Config) *webhook {
@@ -99,7 +99,7 @@ func (w *webhook) askUnlessResting(ctx context.Context, q asked) (Verdict, error
 	return verdict, err
 }
 
-// ask puts one question. An error means that there was no answer.
+// ask sends one question. An error means that there was no answer.
 func (w *webhook) ask(ctx context.Context, q asked) (Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
@@ -136,10 +136,9 @@ func (w *webhook) ask(ctx context.Context, q asked) (Verdict, error) {
 	return read(response.StatusCode, answer)
 }
 
-// read understands an answer: 204 is yes, 200 says it in its body,
-// {"allow": true}, and 4xx is no, because it is about the question. The
-// exceptions are about the time it came at. An error means that there was no
-// answer.
+// read interprets an answer: 204 allows; 200 has the decision in its body,
+// {"allow": true}; 4xx denies, except those that say the request came at the
+// wrong time. An error means that there was no answer.
 func read(status int, body []byte) (Verdict, error) {
 	switch {
 	case status == http.StatusNoContent:

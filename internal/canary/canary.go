@@ -1,7 +1,6 @@
-// Package canary is a client inside the gateway that goes the whole way of an
-// event every few seconds: published like a service's, by way of RabbitMQ and
-// whichever node consumes it, through Redis, to a socket connected to this
-// node's own port. What it measures is what users get.
+// Package canary measures what users get: every few seconds it publishes an
+// event as a service does, and receives it on a socket connected to this node's
+// own port. The event goes through RabbitMQ, the log and the rooms.
 package canary
 
 import (
@@ -21,7 +20,7 @@ const lostAfter = 10 * time.Second
 // reconnectPause is between two attempts to connect.
 const reconnectPause = time.Second
 
-// Config says how the canary goes its way.
+// Config configures a Canary.
 type Config struct {
 	URL      func() string                                // of this node
 	User     string                                       // whose user room it sits in
@@ -32,7 +31,8 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// A Canary flies until its context is over. Stats may be called from anywhere.
+// A Canary publishes and receives test events until the context of Run ends.
+// Any goroutine may call Stats.
 type Canary struct {
 	config Config
 	number uint64               // of the last event; owned by fly
@@ -62,7 +62,7 @@ func (c *Canary) Stats() Stats {
 	}
 }
 
-// An arrival is an event that has come.
+// An arrival is a test event that was received.
 type arrival struct {
 	number uint64
 	at     time.Time
@@ -71,7 +71,7 @@ type arrival struct {
 // New returns a canary for Run.
 func New(c Config) *Canary { return &Canary{config: c, sent: make(map[uint64]time.Time)} }
 
-// Run connects, again and again, until ctx is over.
+// Run connects, and reconnects, until ctx ends.
 func (c *Canary) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := c.fly(ctx)
@@ -87,7 +87,7 @@ func (c *Canary) Run(ctx context.Context) {
 	}
 }
 
-// fly publishes and listens as long as one connection lasts.
+// fly publishes and receives until the connection ends.
 func (c *Canary) fly(ctx context.Context) error {
 	token, err := c.config.Token()
 	if err != nil {
@@ -136,7 +136,7 @@ func (c *Canary) publish(ctx context.Context) {
 	c.published.Add(1)
 }
 
-// listen hands on the numbers of the canary's events.
+// listen sends the numbers of received test events to arrivals.
 func (c *Canary) listen(ctx context.Context, client *sioclient.Client, arrivals chan<- arrival) {
 	for {
 		event, err := client.Next(ctx)
@@ -158,7 +158,7 @@ func (c *Canary) listen(ctx context.Context, client *sioclient.Client, arrivals 
 	}
 }
 
-// arrive notes an event. One that comes twice counts once.
+// arrive records a received event. One that comes twice counts once.
 func (c *Canary) arrive(a arrival) {
 	if sent, under := c.sent[a.number]; under {
 		delete(c.sent, a.number)
@@ -167,7 +167,7 @@ func (c *Canary) arrive(a arrival) {
 	}
 }
 
-// expire gives up on what has been under way for too long.
+// expire counts events that have been under way for too long as lost.
 func (c *Canary) expire(now time.Time) {
 	for number, sent := range c.sent {
 		if now.Sub(sent) > lostAfter {

@@ -29,7 +29,7 @@ func (c Config) contradictions() (wrong []error) {
 			"JWT_SECRET: want a value with NODE_ENV=%s (or JWT_PUBLIC_KEY, or JWT_JWKS_URL)", c.Server.Environment))
 	}
 	if c.Deployed() && c.Auth.Secret != "" && len(c.Auth.Secret) < MinSecret && !c.Auth.AllowWeakSecret {
-		wrong = append(wrong, fmt.Errorf("JWT_SECRET: %d bytes, want %d or more: openssl rand -base64 48 makes one; ALLOW_WEAK_SECRET=true takes it as it is",
+		wrong = append(wrong, fmt.Errorf("JWT_SECRET: %d bytes, want %d or more: openssl rand -base64 48 makes one; ALLOW_WEAK_SECRET=true accepts it",
 			len(c.Auth.Secret), MinSecret))
 	}
 	if c.Rooms.Policy == authz.Webhook && c.Rooms.AuthURL == "" {
@@ -40,6 +40,9 @@ func (c Config) contradictions() (wrong []error) {
 	}
 	if c.Events.Log == LogRedis && !c.Redis.Use {
 		wrong = append(wrong, errors.New("EVENT_LOG=redis: want USE_REDIS=true"))
+	}
+	if c.Presence.Events && (!c.Redis.Use || !c.RabbitMQ.Use) {
+		wrong = append(wrong, errors.New("PRESENCE_EVENTS=true: want USE_REDIS=true and USE_RABBITMQ=true"))
 	}
 	if c.Limits.Events > 0 && c.Limits.EventsBurst > 3600*c.Limits.Events {
 		wrong = append(wrong, fmt.Errorf("MAX_EVENTS_BURST=%d: want at most an hour's worth of MAX_EVENTS_PER_SECOND (%d)",

@@ -82,6 +82,7 @@ type Config struct {
 	RabbitMQ    RabbitMQ
 	Events      Events
 	Recovery    Recovery
+	Presence    Presence
 	Services    Services
 }
 
@@ -254,6 +255,13 @@ type Events struct {
 	RoutesFile   string // "": only the built-in routes
 	MaxSize      int    // bytes
 	PublishToken string
+}
+
+// Presence are the settings of what services are told of who is there.
+type Presence struct {
+	Events   bool
+	Exchange string
+	LastSeen time.Duration // 0: it is not kept
 }
 
 // Recovery are the settings of clients that come back.

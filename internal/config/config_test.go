@@ -85,7 +85,8 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 			Use: true, Host: "rabbitmq", Port: 5672, User: "guest", Password: "guest", VHost: "/",
 			Exchanges: []string{"hometrip_events"}, QueuePrefix: "websocket-gateway", Prefetch: 500,
 		},
-		Events: Events{Log: "auto", Retention: time.Hour, MaxBytes: 1 << 30, TailBytes: 64 << 20, MaxSize: 262144},
+		Events:   Events{Log: "auto", Retention: time.Hour, MaxBytes: 1 << 30, TailBytes: 64 << 20, MaxSize: 262144},
+		Presence: Presence{Exchange: "hometrip_presence", LastSeen: 30 * 24 * time.Hour},
 		Recovery: Recovery{
 			Mode: "asked", Window: 2 * time.Minute, MaxEvents: 1000, MaxBytes: 4 << 20, PresenceGrace: 5 * time.Second,
 			MaxSessions: 100_000, MaxSessionBytes: 64 << 20, MaxPerUser: 100,

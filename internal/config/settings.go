@@ -201,6 +201,15 @@ var serviceSettings = []Setting{
 		Doc:  "Bearer token that POST /events/{key} requires. Without it the endpoint is closed in production, and in development open to programs on this machine.",
 		kind: anyText(func(c *Config) *string { return &c.Events.PublishToken })},
 
+	{Group: "Presence", Name: "PRESENCE_EVENTS", Default: "false",
+		Doc:  "Publish user.online, user.offline, room.occupied and room.vacated, and answer GET /users/{id} and POST /users. Requires Redis and RabbitMQ.",
+		kind: boolean(func(c *Config) *bool { return &c.Presence.Events })},
+	{Name: "PRESENCE_EXCHANGE", Default: "hometrip_presence", Doc: "Topic exchange of RabbitMQ to which these events are published.",
+		kind: checked("a name", func(text string) bool { return text != "" }, func(c *Config) *string { return &c.Presence.Exchange })},
+	{Name: "PRESENCE_LAST_SEEN", Default: strconv.Itoa(30 * 24 * hour),
+		Doc:  "How long Redis keeps the time at which a user was last online. 0: not at all.",
+		kind: millis(0, 366*24*hour, func(c *Config) *time.Duration { return &c.Presence.LastSeen })},
+
 	{Group: "Services", Name: "MESSAGE_SERVICE_URL", Doc: "Address of the message service. Only gateway doctor uses it.",
 		kind: webURL(func(c *Config) *string { return &c.Services.Message })},
 	{Name: "BOOKING_SERVICE_URL", Doc: "Address of the booking service. Only gateway doctor uses it.",

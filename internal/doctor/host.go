@@ -46,7 +46,7 @@ func (h Host) descriptors() Finding {
 	case h.Descriptors < uint64(need):
 		return bad(Fail, check, found, fmt.Sprintf("%d for MAX_CONNECTIONS=%d and a reserve of %d", need, h.Connections, h.Reserve), do)
 	case h.Descriptors < fewDescriptors:
-		return bad(Warn, check, found, fmt.Sprintf("%d or more: this is room for %d connections", fewDescriptors, h.capacity()), do)
+		return bad(Warn, check, found, fmt.Sprintf("%d or more: this is enough for %d connections", fewDescriptors, h.capacity()), do)
 	}
 	return ok(check, "%s, for %d connections", found, h.capacity())
 }
@@ -58,7 +58,7 @@ func (h Host) backlog() Finding {
 	case err != nil:
 		return skip(name, "%v", err)
 	case n[0] < minBacklog:
-		return bad(Warn, name, strconv.Itoa(n[0]), fmt.Sprintf("%d or more, for when everybody comes back at once", minBacklog), setSysctl(name, minBacklog))
+		return bad(Warn, name, strconv.Itoa(n[0]), fmt.Sprintf("%d or more, for many clients that reconnect at once", minBacklog), setSysctl(name, minBacklog))
 	}
 	return ok(name, "%d", n[0])
 }
@@ -89,10 +89,10 @@ func (h Host) socketMemory() Finding {
 		return skip(name, "%v", err)
 	}
 	if want := h.capacity(); n[1] < want {
-		return bad(Warn, name, fmt.Sprintf("presses from %d pages on", n[1]), fmt.Sprintf("%d, one for each connection", want),
+		return bad(Warn, name, fmt.Sprintf("pressure begins at %d pages", n[1]), fmt.Sprintf("%d, one for each connection", want),
 			setSysctl(name, fmt.Sprint(want, 2*want, 3*want)))
 	}
-	return ok(name, "presses from %d pages on", n[1])
+	return ok(name, "pressure begins at %d pages", n[1])
 }
 
 func (h Host) conntrack() Finding {

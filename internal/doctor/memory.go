@@ -21,7 +21,7 @@ func (h Host) memory() Finding {
 	const check = "memory"
 	limit, where := h.memoryLimit()
 	if limit == 0 {
-		return skip(check, "the limit cannot be read")
+		return skip(check, "the memory limit cannot be read")
 	}
 	need := baseMemory + int64(h.capacity())*bytesPerConnection
 	found := fmt.Sprintf("%s of %s", mebibytes(limit), where)

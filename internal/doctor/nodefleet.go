@@ -45,7 +45,7 @@ func (r redis) adapters(ctx context.Context, key string) Finding {
 			"their clients and this gateway's to hear each other",
 			"SOCKETIO_ADAPTER_KEY="+keys[0])
 	case len(keys) == 0:
-		return ok(check, "nobody under the key %q yet", key)
+		return ok(check, "no Node server uses the key %q yet", key)
 	case !slices.Contains(keys, key):
 		return bad(Warn, check, fmt.Sprintf("Node servers under the key %q, none under %q", keys, key),
 			"the key of their adapter", "SOCKETIO_ADAPTER_KEY="+keys[0])

@@ -6,6 +6,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
@@ -13,9 +14,7 @@ import (
 func TestNodeServersAreFound(t *testing.T) {
 	t.Parallel()
 	server, err := redistest.Start(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(server.Close)
 	open := func() (rueidis.Client, error) {
 		return cluster.Server{Addresses: []string{server.Addr}}.Open(0, nil)
@@ -45,7 +44,7 @@ func TestNodeServersAreFound(t *testing.T) {
 		}
 	}
 	want("", "classic adapter", OK, "no Node servers")
-	want("socket.io", "classic adapter", OK, "nobody")
+	want("socket.io", "classic adapter", OK, "no Node server")
 	if err := conn.Do(t.Context(), conn.B().Subscribe().Channel("chat-request#/#").Build()).Error(); err != nil {
 		t.Fatal(err)
 	}

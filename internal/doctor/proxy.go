@@ -47,14 +47,14 @@ func (p *Proxy) encryption() Finding {
 	if strings.HasPrefix(p.URL, "https:") {
 		return ok("TLS", "https")
 	}
-	return bad(severe(p.Production), "TLS", "http", "https: tokens are read on the way otherwise", "have the proxy speak TLS")
+	return bad(severe(p.Production), "TLS", "http", "https: without TLS tokens can be read on their way", "enable TLS on the proxy")
 }
 
 func (p *Proxy) clock(v *visit, asked, heard time.Time) Finding {
 	const check = "clock of the proxy"
 	date, err := http.ParseTime(v.first.header.Get("Date"))
 	if err != nil {
-		return skip(check, "it does not tell the time")
+		return skip(check, "the answer has no Date header")
 	}
 	return clock(check, date.Add(time.Second/2), asked, heard) // Date has no fractions
 }
@@ -99,7 +99,7 @@ func (p *Proxy) stickiness(ctx context.Context) Finding {
 	for range visits {
 		v, err := p.visit(ctx)
 		if err != nil {
-			return bad(Fail, check, err.Error(), "a session", "look at the proxy's and the gateway's logs")
+			return bad(Fail, check, err.Error(), "a session", "check the logs of the proxy and the gateway")
 		}
 		a, err := v.post(ctx, connect)
 		if err == nil && a.status == http.StatusOK {
@@ -111,12 +111,12 @@ func (p *Proxy) stickiness(ctx context.Context) Finding {
 		requests++
 		switch {
 		case err != nil:
-			return bad(Fail, check, err.Error(), "an answer", "look at the proxy's and the gateway's logs")
+			return bad(Fail, check, err.Error(), "an answer", "check the logs of the proxy and the gateway")
 		case a.lost():
 			lost++
 			continue
 		case a.status != http.StatusOK:
-			return bad(Fail, check, fmt.Sprintf("a request of a session is answered with %v", a), "200", "look at the proxy's and the gateway's logs")
+			return bad(Fail, check, fmt.Sprintf("a request of a session is answered with %v", a), "200", "check the logs of the proxy and the gateway")
 		}
 		v.end(ctx)
 	}
@@ -124,7 +124,7 @@ func (p *Proxy) stickiness(ctx context.Context) Finding {
 		return bad(Fail, check, fmt.Sprintf("%d of %d sessions were unknown to the node that their next request reached", lost, visits),
 			"all requests of a session on one node", "use deploy/nginx.conf or deploy/haproxy.cfg, or give clients transports: [\"websocket\"]")
 	}
-	return ok(check, "%d requests of %d sessions came to their node", requests, visits)
+	return ok(check, "%d requests of %d sessions reached their node", requests, visits)
 }
 
 // buffering has a poll wait, and sees whether it is answered as soon as there
@@ -155,15 +155,15 @@ func (p *Proxy) buffering(ctx context.Context) Finding {
 	}
 	a, err := v.post(ctx, connect)
 	if err != nil || a.status != http.StatusOK {
-		return skip(check, "a packet does not get there: %v %v", a, err)
+		return skip(check, "a packet did not arrive: %v %v", a, err)
 	}
 	sent := time.Now()
 	r := <-polled
 	switch took := max(r.at.Sub(sent), 0).Round(time.Millisecond); {
 	case r.error != nil:
-		return bad(Fail, check, r.error.Error(), "an answer", "have the proxy wait for longer than PING_INTERVAL, and not hold answers back")
+		return bad(Fail, check, r.error.Error(), "an answer", "set the proxy's timeouts above PING_INTERVAL, and switch its buffering off")
 	case r.status != http.StatusOK:
-		return bad(Fail, check, r.answer.String(), "200", "look at the proxy's log")
+		return bad(Fail, check, r.answer.String(), "200", "check the proxy's log")
 	case took > heldBack:
 		return bad(Fail, check, fmt.Sprintf("an answer was held back for %v", took), "at once", "switch the proxy's buffering off")
 	default:
@@ -186,14 +186,14 @@ func (p *Proxy) bodySize(ctx context.Context, size int) Finding {
 	case !a.lost():
 		return bad(Fail, check, fmt.Sprintf("%d bytes are answered with %v", size, a), want, do)
 	}
-	return ok(check, "%d bytes get there", size)
+	return ok(check, "%d bytes arrive", size)
 }
 
 // idle waits, by both transports, until the gateway sends a ping.
 func (p *Proxy) idle(ctx context.Context, interval time.Duration) Finding {
 	const check = "idle timeout"
 	if !p.Slow {
-		return skip(check, "takes %v: --slow looks whether the proxy waits for as long", interval)
+		return skip(check, "takes %v: use --slow to test it", interval)
 	}
 	v, err := p.visit(ctx)
 	if err != nil {
@@ -202,7 +202,7 @@ func (p *Proxy) idle(ctx context.Context, interval time.Duration) Finding {
 	defer v.end(ctx)
 	s, err := p.dial(ctx)
 	if err != nil {
-		return skip(check, "no WebSocket to wait with")
+		return skip(check, "no WebSocket for the test")
 	}
 	defer s.Close()
 	start := time.Now()
@@ -214,7 +214,7 @@ func (p *Proxy) idle(ctx context.Context, interval time.Duration) Finding {
 	}
 	switch {
 	case errors.Is(err, errLost):
-		return skip(check, "the poll to wait with has lost its session")
+		return skip(check, "the poll for the test lost its session")
 	case err != nil:
 		return bad(Fail, check, fmt.Sprintf("%v, after %v", err, time.Since(start).Round(time.Second)),
 			fmt.Sprintf("longer than PING_INTERVAL (%v)", interval),

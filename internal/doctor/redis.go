@@ -51,7 +51,7 @@ func (r redis) latency(ctx context.Context) Finding {
 	slices.Sort(took)
 	median := took[pings/2].Round(10 * time.Microsecond)
 	if median > slowPing {
-		return bad(Warn, check, median.String(), slowPing.String()+" at most: what clients say to members on other nodes waits for it", "bring Redis nearer, or look at its SLOWLOG")
+		return bad(Warn, check, median.String(), slowPing.String()+" at most: messages between nodes wait for it", "move Redis closer, or check its SLOWLOG")
 	}
 	return ok(check, "%v", median)
 }
@@ -149,7 +149,7 @@ func (r redis) eviction(ctx context.Context) Finding {
 	case limit == "0":
 		return ok(check, "%s, without maxmemory", policy)
 	}
-	return bad(Fail, check, policy+" at "+limit+" bytes", "noeviction: a room that is evicted from the directory gets no events of other nodes",
+	return bad(Fail, check, policy+" at "+limit+" bytes", "noeviction: an evicted room gets no messages of other nodes",
 		"CONFIG SET maxmemory-policy noeviction, or a Redis of its own")
 }
 
@@ -163,7 +163,7 @@ func (r redis) tracking(ctx context.Context) Finding {
 	}
 	n, err := strconv.Atoi(config[check])
 	if err != nil {
-		return skip(check, "not told")
+		return skip(check, "unknown")
 	}
 	if n != 0 && n < minTableKeys {
 		return bad(Warn, check, strconv.Itoa(n), fmt.Sprintf("%d or more, or 0: one for each room that has members", minTableKeys),

@@ -6,6 +6,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
@@ -14,9 +15,7 @@ import (
 func startRedis(t *testing.T, args ...string) (*redistest.Server, func(user, password string) []Finding) {
 	t.Helper()
 	server, err := redistest.Start(nil, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(server.Close)
 	return server, func(user, password string) []Finding {
 		open := func() (rueidis.Client, error) {

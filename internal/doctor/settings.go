@@ -41,13 +41,13 @@ func (s Settings) secret() Finding {
 	const check, do = "JWT_SECRET", "make another: openssl rand -base64 48"
 	switch {
 	case s.Ephemeral:
-		return skip(check, "made up at the first start, for development")
+		return skip(check, "created at the first start, for development")
 	case s.Secret == "":
 		return skip(check, "tokens are verified with a public key")
 	}
 	for _, word := range wellKnown {
 		if strings.EqualFold(s.Secret, word) {
-			return bad(severe(s.Production), check, "a value everybody knows", fmt.Sprintf("%d random bytes", minSecret), do)
+			return bad(severe(s.Production), check, "a well-known value", fmt.Sprintf("%d random bytes", minSecret), do)
 		}
 	}
 	found := fmt.Sprintf("%d bytes, %.0f bits", len(s.Secret), entropy(s.Secret))
@@ -84,7 +84,7 @@ func (s Settings) origins() Finding {
 		}
 	}
 	if s.Production && len(plain) > 0 {
-		return bad(Warn, check, strings.Join(plain, ","), "https:// only: who is on the way may change a page served without TLS",
+		return bad(Warn, check, strings.Join(plain, ","), "https:// only: without TLS a page can be changed on its way",
 			"write the scheme: https://app.example.com")
 	}
 	return ok(check, "%s", strings.Join(s.Origins, ","))
@@ -93,13 +93,13 @@ func (s Settings) origins() Finding {
 func (s Settings) rooms() Finding {
 	const check = "ROOM_POLICY"
 	if s.OpenRooms {
-		f := bad(Warn, check, "open", "claims, webhook or redis: now every user may join every room", "see docs/operations.md#who-may-be-in-a-room")
+		f := bad(Warn, check, "open", "claims, webhook or redis: with open every user may join every room", "see docs/operations.md#who-may-be-in-a-room")
 		if !s.Production {
 			f = ok(check, "open")
 		}
 		return f
 	}
-	return ok(check, "your application decides")
+	return ok(check, "restricted")
 }
 
 func (s Settings) metrics() Finding {
@@ -108,7 +108,7 @@ func (s Settings) metrics() Finding {
 	case !s.Metrics:
 		return ok(check, "/metrics is not on PORT")
 	case s.MetricsToken == "" && s.Production:
-		return bad(Warn, check, "none, and /metrics is on PORT", "a token: names of rooms carry user ids", "set it, or ADMIN_ADDR=127.0.0.1:9100")
+		return bad(Warn, check, "none, and /metrics is on PORT", "a token: room names contain user ids", "set it, or ADMIN_ADDR=127.0.0.1:9100")
 	}
 	return weakToken(check, s.MetricsToken)
 }
@@ -126,7 +126,7 @@ func weakToken(check, token string) Finding {
 		return ok(check, "none")
 	}
 	if len(token) < minToken {
-		return bad(Warn, check, fmt.Sprintf("%d characters", len(token)), fmt.Sprintf("%d or more", minToken), "make another: openssl rand -hex 24")
+		return bad(Warn, check, fmt.Sprintf("%d characters", len(token)), fmt.Sprintf("%d or more", minToken), "create one: openssl rand -hex 24")
 	}
 	return ok(check, "%d characters", len(token))
 }

@@ -17,12 +17,12 @@ func TestSettings(t *testing.T) {
 		says   string
 	}{
 		{"a good secret", func(*Settings) {}, "JWT_SECRET", OK, "40 bytes"},
-		{"a well-known one", func(s *Settings) { s.Secret = "Your-256-Bit-Secret" }, "JWT_SECRET", Fail, "everybody knows"},
-		{"a well-known one in development", func(s *Settings) { s.Secret, s.Production = "secret", false }, "JWT_SECRET", Warn, "everybody knows"},
+		{"a well-known one", func(s *Settings) { s.Secret = "Your-256-Bit-Secret" }, "JWT_SECRET", Fail, "well-known"},
+		{"a well-known one in development", func(s *Settings) { s.Secret, s.Production = "secret", false }, "JWT_SECRET", Warn, "well-known"},
 		{"a short one", func(s *Settings) { s.Secret = "x7Kp2" }, "JWT_SECRET", Fail, "5 bytes"},
 		{"a middling one", func(s *Settings) { s.Secret = good[:24] }, "JWT_SECRET", Warn, "24 bytes"},
 		{"a long and simple one", func(s *Settings) { s.Secret = strings.Repeat("ab", 30) }, "JWT_SECRET", Warn, "60 bits"},
-		{"one for the run", func(s *Settings) { s.Ephemeral = true }, "JWT_SECRET", Skip, "made up"},
+		{"one for the run", func(s *Settings) { s.Ephemeral = true }, "JWT_SECRET", Skip, "created at"},
 		{"another key", func(s *Settings) { s.Secret = "" }, "JWT_SECRET", Skip, "public key"},
 		{"all origins", func(s *Settings) { s.Origins = []string{"*"} }, "CORS_ORIGIN", Fail, "any page"},
 		{"an origin without TLS", func(s *Settings) { s.Origins = append(s.Origins, "http://a.example") }, "CORS_ORIGIN", Warn, "http://a.example"},

@@ -19,15 +19,15 @@ func unreachable(host string, err error) Finding {
 	}
 	const check = "handshake"
 	if dns, found := errors.AsType[*net.DNSError](err); found {
-		return bad(Fail, check, dns.Error(), "an address of the proxy", "make the name known to DNS, or correct --url")
+		return bad(Fail, check, dns.Error(), "an address of the proxy", "add the name to DNS, or correct --url")
 	}
 	if _, found := errors.AsType[tls.RecordHeaderError](err); found || strings.Contains(err.Error(), "HTTP response to HTTPS client") {
-		return bad(Fail, "TLS", "the port does not speak TLS", "a TLS handshake", "write http:// in --url, or have the proxy speak TLS on this port")
+		return bad(Fail, "TLS", "the port does not speak TLS", "a TLS handshake", "write http:// in --url, or enable TLS on this port of the proxy")
 	}
 	if errors.Is(err, unix.ECONNREFUSED) {
-		return bad(Fail, check, err.Error(), "somebody who listens", "start the proxy, open the port in the firewall, or correct --url")
+		return bad(Fail, check, err.Error(), "an open port", "start the proxy, open the port in the firewall, or correct --url")
 	}
-	return bad(Fail, check, err.Error(), "200 and an open packet", "have the proxy pass /socket.io/ to the gateway's PORT, unchanged")
+	return bad(Fail, check, err.Error(), "200 and an open packet", "configure the proxy to pass /socket.io/ unchanged to the gateway's PORT")
 }
 
 // untrusted tells what is wrong with a certificate.

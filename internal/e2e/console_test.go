@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 func TestConsoleInABrowser(t *testing.T) {
@@ -99,9 +100,12 @@ func withoutSourceMap(text string) string {
 
 func read(t *testing.T, path string) string {
 	t.Helper()
+	if strings.Contains(path, "node_modules/") {
+		testkit.NeedFile(t, path, "a package of npm")
+	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		t.Fatalf("%v: run `make test` once, it installs what the tests need", err)
+		t.Fatal(err)
 	}
 	return string(text)
 }

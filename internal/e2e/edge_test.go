@@ -13,6 +13,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/sioclient"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
@@ -103,9 +104,7 @@ func TestRoomsByWebhook(t *testing.T) {
 func TestRoomsByRedisOnAllNodes(t *testing.T) {
 	notOnReference(t, "rooms are open there")
 	redis, err := redistest.Start(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	defer redis.Close()
 	settings := []string{"ROOM_POLICY=redis", "USE_REDIS=true", "REDIS_URL=redis://" + redis.Addr + "/1"}
 	left, right := start(t, settings...), start(t, settings...)

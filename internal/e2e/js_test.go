@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // transportSettings are what socket.io-client can be told to use: long-polling
@@ -30,9 +31,7 @@ func absolute(t *testing.T, path string) string {
 // script prepares a Node program of js/.
 func script(t *testing.T, g *gateway, transport string, args ...string) *exec.Cmd {
 	t.Helper()
-	if _, err := os.Stat("js/node_modules/socket.io-client"); err != nil {
-		t.Fatal("the test clients are not installed: run `make test` once, it installs them")
-	}
+	testkit.NeedFile(t, "js/node_modules/socket.io-client", "socket.io-client of npm")
 	cmd := exec.Command("node", args...)
 	cmd.Dir = absolute(t, "js")
 	cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.URL, "JWT_SECRET="+gatewaytest.Secret, "TRANSPORT="+transport,

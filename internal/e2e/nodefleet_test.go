@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
@@ -18,9 +19,7 @@ func TestOneFleetWithNode(t *testing.T) {
 	} {
 		t.Run(versions.adapter+" and "+versions.emitter, func(t *testing.T) {
 			redis, err := redistest.Start(nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			testkit.Need(t, err)
 			t.Cleanup(redis.Close)
 			url := "redis://" + redis.Addr
 			settings := []string{"USE_REDIS=true", "REDIS_URL=" + url, "SOCKETIO_ADAPTER_KEY=socket.io"}
@@ -40,9 +39,7 @@ func TestOneFleetWithNode(t *testing.T) {
 func TestNodeFleetAfterRestarts(t *testing.T) {
 	t.Parallel()
 	redis, err := redistest.Start(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(redis.Close)
 	url := "redis://" + redis.Addr
 	g := start(t, "USE_REDIS=true", "REDIS_URL="+url, "SOCKETIO_ADAPTER_KEY=socket.io")

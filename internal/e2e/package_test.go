@@ -9,11 +9,13 @@ import (
 	"testing"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // run runs a program to its end and returns what it prints.
 func run(t *testing.T, program string, args ...string) string {
 	t.Helper()
+	testkit.NeedProgram(t, program)
 	out, err := exec.Command(program, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %v: %v\n%s", program, args, err, out)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // A prometheus is a server of Debian's package.
@@ -32,8 +33,9 @@ func (i *installed) startPrometheus(t *testing.T, edit *strings.Replacer) promet
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var out gatewaytest.Output
 	cmd.Stdout, cmd.Stderr = &out, &out
+	testkit.NeedProgram(t, "prometheus")
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("%v: run `make test` once, it installs what the tests need", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
@@ -100,6 +101,7 @@ func startHAProxy(t *testing.T, edit func(string) string, gateways ...*gateway) 
 // runProxy starts a proxy and waits until it reaches a gateway.
 func runProxy(t *testing.T, port int, cert certificate, program string, args ...string) *gateway {
 	t.Helper()
+	testkit.NeedProgram(t, program)
 	p := at(t, "https://localhost:"+strconv.Itoa(port))
 	p.Addr, p.trust = "127.0.0.1:"+strconv.Itoa(port), cert
 	cmd := exec.Command(program, args...)
@@ -209,9 +211,7 @@ func TestClientsThroughProxies(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it is one node")
 	redis, err := redistest.Start(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(redis.Close)
 	for _, p := range proxies {
 		t.Run(p.name, func(t *testing.T) {

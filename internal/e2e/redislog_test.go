@@ -10,6 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
@@ -19,9 +20,7 @@ func TestAnEventPostedToOneGatewayReachesTheClientsOfAll(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no POST /events")
 	redis, err := redistest.Start(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(redis.Close)
 	var nodes []*gateway
 	var clients []*client
@@ -64,14 +63,10 @@ func TestRabbitMQWithoutStreams(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no RabbitMQ")
 	redis, err := redistest.Start(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(redis.Close)
 	broker, err := brokertest.Start("RABBITMQ_FEATURE_FLAGS=quorum_queue")
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(broker.Close)
 	service, err := broker.Connect()
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 // pythonMembers runs py/member.py: kind is "threads" or "asyncio".
 func (g *gateway) pythonMembers(t *testing.T, transport, kind string, count int) *crowd {
 	t.Helper()
+	needPython(t)
 	cmd := exec.Command(debianPython, "member.py", kind, strconv.Itoa(count), "home-"+kind+"-"+transport)
 	cmd.Dir = absolute(t, "py")
 	cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.URL, "TRANSPORT="+transport,
@@ -120,6 +121,7 @@ func TestPythonGetsABurstByPolling(t *testing.T) {
 	g := start(t, "CORS_ORIGIN=*")
 	const burst = 150
 	for _, kind := range []string{"threads", "asyncio"} {
+		needPython(t)
 		cmd := exec.Command(debianPython, "burst.py", kind, strconv.Itoa(burst))
 		cmd.Dir = absolute(t, "py")
 		cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.URL, "PYTHONDONTWRITEBYTECODE=1", "TOKEN="+gatewaytest.Token(t, "burst-"+kind))

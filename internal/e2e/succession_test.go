@@ -223,7 +223,7 @@ func handOverUnderLoad(t *testing.T, loops []string, webSockets, polling int) {
 func TestWhereNothingCanBeHandedOverTheOldProcessDrains(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
-	g := start(t, handoverSocket(t), "USE_REDIS=true", fmt.Sprint("REDIS_PORT=", gatewaytest.FreePort(t)), "REDIS_HOST=127.0.0.1")
+	g := start(t, handoverSocket(t), "SOCKETIO_ADAPTER_KEY=socket.io", "USE_REDIS=true", fmt.Sprint("REDIS_PORT=", gatewaytest.FreePort(t)), "REDIS_HOST=127.0.0.1")
 	c := g.dial(t, "1", false)
 	next := &gateway{Gateway: g.Successor(), t: t}
 	next.Launch()
@@ -233,9 +233,32 @@ func TestWhereNothingCanBeHandedOverTheOldProcessDrains(t *testing.T) {
 	<-c.Done()
 	next.dial(t, "1", false)
 	for who, out := range map[string]string{"the old process": g.Out.String(), "the new one": next.Out.String()} {
-		if !strings.Contains(out, "EVENT_LOG=redis") {
+		if !strings.Contains(out, "SOCKETIO_ADAPTER_KEY") {
 			t.Errorf("%s does not say why:\n%s", who, out)
 		}
+	}
+}
+
+// While Redis and RabbitMQ cannot be reached, connections are handed over all the
+// same.
+func TestConnectionsAreHandedOverWhileRedisIsAway(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it does not hand over")
+	nowhere := gatewaytest.FreePort(t)
+	for _, log := range []string{"redis", "rabbitmq"} {
+		t.Run(log, func(t *testing.T) {
+			t.Parallel()
+			g := start(t, handoverSocket(t), "EVENT_LOG="+log, "USE_REDIS=true", fmt.Sprint("REDIS_PORT=", nowhere), "REDIS_HOST=127.0.0.1",
+				"USE_RABBITMQ=true", fmt.Sprint("RABBITMQ_PORT=", nowhere), "RABBITMQ_HOST=127.0.0.1")
+			c := g.dial(t, "1", false)
+			c.do("join_room", "1")
+			next := &gateway{Gateway: g.Successor(), t: t}
+			next.Launch()
+			if code := g.Wait(); code != 0 {
+				t.Errorf("exit code %d of the process that has handed over, want 0", code)
+			}
+			c.do("leave_room", "1")
+		})
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
@@ -36,9 +37,7 @@ func fleetSettings(t *testing.T, log string) (settings []string, publish func(ro
 		return append(settings, "EVENT_LOG=memory"), nil
 	}
 	redis, err := redistest.Start(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(redis.Close)
 	settings = append(settings, "USE_REDIS=true", "REDIS_URL=redis://"+redis.Addr, "EVENT_LOG="+log)
 	if log == "redis" {

@@ -1,6 +1,6 @@
 // Package fairpool runs tasks on a fixed number of goroutines, for clients that
-// must not hold each other up: each has a queue of its own, and the queues take
-// turns.
+// must not delay each other: each client has a queue of its own, and the queues
+// take turns.
 package fairpool
 
 import (
@@ -17,7 +17,7 @@ const (
 	reserve = 4
 )
 
-// A Config says how much a pool does and keeps.
+// A Config configures a Pool.
 type Config struct {
 	Workers int // goroutines
 	Bytes   int // of all tasks that wait
@@ -105,7 +105,7 @@ func (p *Pool[K]) fits(q *queue[K], size int) bool {
 	return q.bytes+size <= free/p.config.Share
 }
 
-// line gives a queue its turn if it has a task that may run.
+// line adds a queue to the turns if it has a task that may run.
 func (p *Pool[K]) line(q *queue[K]) {
 	if !q.inTurn && len(q.tasks) > 0 && q.running < p.config.Running {
 		q.inTurn = true
@@ -136,7 +136,7 @@ func (p *Pool[K]) work() {
 	}
 }
 
-// next takes the task whose turn it is.
+// next returns the next task to run.
 func (p *Pool[K]) next() (*queue[K], func(context.Context)) {
 	q := p.turn[0]
 	p.turn[0] = nil

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -240,7 +241,7 @@ type killer struct {
 
 func (k *killer) Hello() Hello                         { return k.hello }
 func (k *killer) Build(context.Context, Welcome) error { return nil }
-func (k *killer) Fresh(conn net.Conn)                  { conn.Close() }
+func (k *killer) Fresh(fd int)                         { _ = syscall.Close(fd) }
 
 func (k *killer) Fits(*Estate) error {
 	k.giver.Kill()
@@ -279,8 +280,8 @@ func TestAGatewayThatDiesWhileItHandsOverLeavesItsConnections(t *testing.T) {
 			t.Errorf("a client's connection has ended: %v", err)
 		}
 	}
-	for _, conn := range k.estate.Conns {
-		conn.Close()
+	for _, fd := range k.estate.Conns {
+		_ = syscall.Close(fd)
 	}
 }
 

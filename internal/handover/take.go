@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"net"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +18,7 @@ import (
 type Estate struct {
 	Loops []*form.Loop
 	Node  *form.Node
-	Conns map[uint32]net.Conn
+	Conns map[uint32]int // descriptors, by the numbers of their connections
 	Bytes int
 }
 
@@ -32,7 +30,7 @@ type Heir interface {
 	// Own takes it, after the event loops have stood still for paused; begun is
 	// to be called when its sessions are in their rooms.
 	Own(e *Estate, paused time.Duration, begun func()) error
-	Fresh(conn net.Conn) // a new connection that had come to the giver
+	Fresh(fd int) // a new connection that had come to the giver
 }
 
 // A Verdict is how a hand-over ended, for the taker.
@@ -57,15 +55,15 @@ type taking struct {
 	why    error
 
 	welcome Welcome
-	pending []net.Conn // that belong to the next part
-	passing bool       // the wire is still read, by passOn
+	pending []int // descriptors that belong to the next part
+	passing bool  // the wire is still read, by passOn
 	paused  time.Duration
 }
 
 // Take talks to the giver at the other end of w until it is decided who
 // serves, and for as long as that one passes new connections on.
 func Take(ctx context.Context, w *Wire, heir Heir, pace Pace) Verdict {
-	t := &taking{wire: w, heir: heir, pace: pace, estate: Estate{Conns: make(map[uint32]net.Conn)}}
+	t := &taking{wire: w, heir: heir, pace: pace, estate: Estate{Conns: make(map[uint32]int)}}
 	t.do(ctx, t.core.Start())
 	for !t.core.Ended() {
 		t.do(ctx, t.core.Step(t.listen()))
@@ -79,11 +77,9 @@ func Take(ctx context.Context, w *Wire, heir Heir, pace Pace) Verdict {
 
 // drop closes what will not be taken. The connections live on with the giver.
 func (t *taking) drop() {
-	for _, conn := range t.pending {
-		conn.Close()
-	}
-	for _, conn := range t.estate.Conns {
-		conn.Close()
+	closeAll(t.pending)
+	for _, fd := range t.estate.Conns {
+		unix.Close(fd)
 	}
 }
 
@@ -119,9 +115,7 @@ func (t *taking) passOn() {
 			continue
 		}
 		for _, fd := range fds {
-			if conn, err := asConn(fd); err == nil {
-				t.heir.Fresh(conn)
-			}
+			t.heir.Fresh(fd)
 		}
 	}
 }
@@ -143,7 +137,7 @@ func (t *taking) listen() Event {
 		}
 		switch k {
 		case kindDescriptors:
-			err = t.receive(fds)
+			t.pending = append(t.pending, fds...)
 		case kindPart:
 			err = t.part(body)
 		case kindNode:
@@ -199,31 +193,6 @@ func (t *taking) word(k kind, body []byte) Event {
 	}
 	t.why = fmt.Errorf("a word of kind %d in phase %d", k, t.core.phase)
 	return StateUnfit
-}
-
-// receive takes descriptors in. They belong to the next part.
-func (t *taking) receive(fds []int) error {
-	for i, fd := range fds {
-		conn, err := asConn(fd)
-		if err != nil {
-			closeAll(fds[i+1:])
-			return err
-		}
-		t.pending = append(t.pending, conn)
-	}
-	return nil
-}
-
-// asConn makes a connection of a descriptor, which is closed. One that was
-// reset meanwhile has no address.
-func asConn(fd int) (net.Conn, error) {
-	f := os.NewFile(uintptr(fd), "handed over")
-	defer f.Close()
-	conn, err := net.FileConn(f)
-	if err != nil {
-		return nil, fmt.Errorf("a descriptor that was handed over: %w", err)
-	}
-	return conn, nil
 }
 
 func closeAll(fds []int) {

@@ -1,4 +1,4 @@
-// Package secret takes out of texts what must not be shown.
+// Package secret removes secrets from texts that are shown.
 package secret
 
 import (

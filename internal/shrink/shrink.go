@@ -1,5 +1,5 @@
-// Package shrink has maps, lists and queues give back the memory of their largest
-// size, which the runtime keeps for as long as they live.
+// Package shrink lets maps, lists and queues release the memory of their
+// largest size, which the runtime otherwise keeps as long as they live.
 package shrink
 
 import "slices"

@@ -23,6 +23,7 @@ type clusterDriver struct {
 
 	connected bool // the node was told so
 	directory *redisLink
+	renewals  *redisLink
 	messages  *redisLink
 	cache     map[string]*cached // rooms read with tracking
 	flushes   int                // batches of messages under way
@@ -54,7 +55,7 @@ func (d *clusterDriver) tick() {
 
 // end is the death of the node.
 func (d *clusterDriver) end() {
-	for _, l := range []*redisLink{d.directory, d.messages} {
+	for _, l := range []*redisLink{d.directory, d.renewals, d.messages} {
 		if l != nil {
 			l.line.open = false
 			d.m.r.redis.forget(l)
@@ -235,10 +236,10 @@ func (d *clusterDriver) redial() {
 		return
 	}
 	d.connected = false
-	directory, messages := d.directory, d.messages
-	d.directory, d.messages = nil, nil
+	links := []*redisLink{d.directory, d.renewals, d.messages}
+	d.directory, d.renewals, d.messages = nil, nil, nil
 	m.node.Disconnected(nil, m.now())
-	for _, l := range []*redisLink{directory, messages} {
+	for _, l := range links {
 		if l != nil {
 			l.end()
 		}
@@ -287,11 +288,9 @@ func (d *clusterDriver) execute(b wire.Batch) {
 		d.wake()
 		d.flush()
 	}
-	if d.directory == nil {
-		d.openDirectory()
-	}
+	link := d.link(b.Kind)
 	switch {
-	case d.directory == nil: // cannot be reached: an attempt takes a moment
+	case link == nil: // cannot be reached: an attempt takes a moment
 		d.inVain()
 		m.after(m.r.between(netLeast, dialMost), func() { answer(failed(b, errLost)) })
 	case b.Kind == wire.Tracked:
@@ -299,8 +298,29 @@ func (d *clusterDriver) execute(b wire.Batch) {
 	case b.Kind == wire.Scan && b.Shard > 0: // there is one server
 		m.after(0, func() { answer([]wire.Reply{{Nil: true}}) })
 	default:
-		d.plain(b, answer)
+		link.plain(b, answer)
 	}
+}
+
+// link returns the connection for a batch, which is made when there is none;
+// nil: Redis cannot be reached.
+func (d *clusterDriver) link(k wire.Kind) *redisLink {
+	switch {
+	case k != wire.Renewal:
+		if d.directory == nil {
+			d.openDirectory()
+		}
+		return d.directory
+	case d.renewals == nil && d.m.r.redis.reachable(d.m):
+		l := d.m.r.redis.dial(d.m)
+		d.renewals = l
+		l.ended = func() {
+			if d.renewals == l {
+				d.renewals = nil
+			}
+		}
+	}
+	return d.renewals
 }
 
 // inVain checks that a node waits between its attempts to reach Redis.

@@ -18,12 +18,12 @@ func words(c wire.Command) []string {
 	return append(append(append(list, c.Name), c.Keys...), c.Args...)
 }
 
-func (d *clusterDriver) plain(b wire.Batch, answer func([]wire.Reply)) {
+func (l *redisLink) plain(b wire.Batch, answer func([]wire.Reply)) {
 	commands := make([][]string, len(b.Commands))
 	for i, c := range b.Commands {
 		commands[i] = words(c)
 	}
-	d.directory.send(commands, len(commands), func(replies []redismodel.Reply, err error) {
+	l.send(commands, len(commands), func(replies []redismodel.Reply, err error) {
 		if err != nil {
 			answer(failed(b, err))
 			return

@@ -49,7 +49,7 @@ func newReaderDriver(m *machine) *readerDriver {
 	d := &readerDriver{m: m, fresh: true}
 	d.history = &historyDriver{d: d}
 	d.reader = eventlog.NewReader(eventlog.ReaderConfig{
-		Window: m.r.limits.window, RetryMin: 100 * time.Millisecond, RetryMax: time.Second, Seed: m.r.rng.Uint64(),
+		Window: m.r.limits.window, RetryMin: 100 * time.Millisecond, RetryMax: 500 * time.Millisecond, Seed: m.r.rng.Uint64(),
 	})
 	d.intake = upstream.NewIntake(upstream.Config{
 		Table: m.r.table, MaxBody: 1 << 16, Rooms: m, Keep: m.keep, Logger: discard, Tail: m.r.recovery.tail,

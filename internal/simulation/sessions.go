@@ -159,7 +159,7 @@ func (d *sessionsDriver) execute(b wire.Batch) {
 		m.after(m.r.between(netLeast, dialMost), func() { answer(failed(b, errLost)) })
 		return
 	}
-	c.plain(b, answer)
+	c.directory.plain(b, answer)
 }
 
 func (d *sessionsDriver) answered(b wire.Batch, replies []wire.Reply) {

@@ -41,9 +41,7 @@ func wantOne(t *testing.T, w *world) {
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	redis, trust, err := redistest.StartTLS()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(redis.Close)
 	w := &world{t: t, redis: redis, prefix: newPrefix(t)}
 	w.reach(Server{Addresses: []string{redis.Addr}, TLS: trust})
@@ -99,9 +97,7 @@ func TestUserWithLeastRights(t *testing.T) {
 func TestRedisCluster(t *testing.T) {
 	t.Parallel()
 	group, err := redistest.StartCluster(acl(t)...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(group.Close)
 	w := &world{t: t, redis: group.Servers[0], prefix: newPrefix(t)}
 	w.reach(Server{Addresses: redistest.Addresses(group.Servers[:1])}) // the others are found
@@ -168,9 +164,7 @@ func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	const password = "secret"
 	group, err := redistest.StartSentinel(password)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(group.Close)
 	w := &world{t: t, redis: group.Servers[0], prefix: newPrefix(t)}
 	w.reach(Server{

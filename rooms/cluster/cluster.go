@@ -69,6 +69,7 @@ type Cluster struct {
 	local  Local // set by Start
 
 	sessions *Sessions // nil: clients do not come back
+	presence *Presence // nil: services are not told who is there
 	cut      cut       // of the node's channel
 
 	work     chan struct{} // has a token when there is something to do
@@ -150,6 +151,9 @@ func (c *Cluster) Start(local Local) {
 		c.sessions.holder = local.(SessionHolder)
 		c.done.Go(func() { c.sessions.run(ctx) })
 	}
+	if c.presence != nil {
+		c.done.Go(func() { c.presence.run(ctx) })
+	}
 	for range publishers {
 		c.done.Go(func() { c.publish(ctx) })
 	}
@@ -165,6 +169,9 @@ func (c *Cluster) Close(ctx context.Context) error {
 	})
 	if err == nil && c.sessions != nil && c.Connected() {
 		err = c.await(ctx, "sessions of clients not saved", func(*core.Node) bool { return c.sessions.idle() })
+	}
+	if err == nil && c.presence != nil && c.Connected() {
+		err = c.await(ctx, "counts of rooms still in redis", func(*core.Node) bool { return c.presence.left() })
 	}
 	if err == nil && c.Connected() {
 		c.mu.Lock()

@@ -77,7 +77,7 @@ func TestOfTwoWhoJoinAtOnceOneHears(t *testing.T) {
 			missing := func() (rooms []string) {
 				for _, packet := range append(a.all(), b.all()...) {
 					if _, rest, ok := strings.Cut(packet, `"user_joined",`); ok {
-						var body presence
+						var body presenceBody
 						_ = json.Unmarshal([]byte(strings.TrimSuffix(rest, "]")), &body)
 						heard[body.Room] = true
 					}

@@ -24,6 +24,7 @@ type conns struct {
 	ctx        context.Context // done when they are to be closed
 	cancel     context.CancelFunc
 	directory  rueidis.Client // with client-side caching; its database is the cluster's
+	renewals   rueidis.Client // of the lease; they must not wait behind thousands of rooms
 	subscriber rueidis.Client // channels know no database
 	sharded    bool           // Redis Cluster
 }
@@ -35,6 +36,9 @@ func (c *Cluster) dial(ctx context.Context) (*conns, error) {
 	server := c.config.Server
 	var err error
 	cs.directory, err = server.Open(c.config.DB, func(keys []rueidis.RedisMessage) { c.invalidated(cs, keys) })
+	if err == nil {
+		cs.renewals, err = server.Open(c.config.DB, nil)
+	}
 	if err == nil {
 		cs.subscriber, err = server.Open(0, nil)
 	}
@@ -48,7 +52,7 @@ func (c *Cluster) dial(ctx context.Context) (*conns, error) {
 
 func (cs *conns) close() {
 	cs.cancel()
-	for _, client := range []rueidis.Client{cs.directory, cs.subscriber} {
+	for _, client := range []rueidis.Client{cs.directory, cs.renewals, cs.subscriber} {
 		if client != nil {
 			client.Close()
 		}
@@ -84,6 +88,8 @@ func (cs *conns) do(b wire.Batch) []wire.Reply {
 			return []wire.Reply{{Nil: true}}
 		}
 		results = server.DoMulti(ctx, completed(server, b.Commands)...)
+	case wire.Renewal:
+		results = cs.renewals.DoMulti(ctx, completed(cs.renewals, b.Commands)...)
 	default:
 		results = client.DoMulti(ctx, completed(client, b.Commands)...)
 	}

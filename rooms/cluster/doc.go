@@ -12,6 +12,7 @@
 //	conns.go    batches of plain values become calls of rueidis
 //	server.go   how to reach Redis: alone, by Sentinel, as Redis Cluster
 //	check.go    is the directory right?
+//	recovery.go, presence.go  the drivers of sessions and presence
 //	holders.go  do other nodes hold a room that this one may not hold?
 //	stats.go    counters
 //
@@ -21,6 +22,7 @@
 //	members     how many members a room has
 //	lease       sessions, the other nodes, removal of dead ones
 //	orders      orders that last
+//	presence    who is there, for services
 //	core        all of these put together
 //
 // # In Redis
@@ -37,7 +39,9 @@
 // A node has a random number for its life. A session's id is the node's number
 // and a count. A session lasts as long as Redis surely keeps what it was told
 // in it: after a lost connection, a lost lease or a flushed database the next
-// session begins, and the node registers all its rooms anew.
+// session begins, and the node registers all its rooms anew. The lease is renewed
+// on a connection of its own, so that renewals do not wait behind thousands of
+// rooms that are entered or read.
 //
 // # What is promised
 //

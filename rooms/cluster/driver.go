@@ -11,6 +11,7 @@ import (
 
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster/core"
+	"github.com/hometrip/gateway/rooms/cluster/presence"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
@@ -220,6 +221,9 @@ func sleep(ctx context.Context, d time.Duration) {
 // invalidated is called by rueidis, on the goroutine that reads the connection.
 // nil stands for everything: the connection is lost or the database was flushed.
 func (c *Cluster) invalidated(cs *conns, keys []rueidis.RedisMessage) {
+	if keys == nil && c.presence != nil {
+		c.presence.with(func(core *presence.Core) { core.Lost(time.Now()) })
+	}
 	c.with(func(n *core.Node, now time.Time) {
 		if c.conns != cs {
 			return // connections of before

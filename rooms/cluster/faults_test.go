@@ -284,9 +284,7 @@ func TestStartsWithoutRedis(t *testing.T) {
 func TestFailoverBehindAStableAddress(t *testing.T) {
 	w := newOwnWorld(t)
 	replica, err := redistest.Start(nil, "--replicaof", "127.0.0.1 "+strconv.Itoa(w.redis.Port))
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(replica.Close)
 	testkit.Await(t, "the replica to follow", func() bool {
 		out, err := replica.CLI("INFO", "replication")

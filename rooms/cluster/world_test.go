@@ -34,35 +34,23 @@ type world struct {
 	server *Server // how the nodes reach it; nil: by its address
 	nodes  []*node
 
-	logging sync.Mutex // held while an event is delivered to the nodes
-}
+	services *services // that are told who is there; nil: none
 
-// shared is the Redis of all tests that leave theirs alive, each with a prefix
-// of its own.
-var shared struct {
-	once  sync.Once
-	redis *redistest.Server
-	err   error
+	logging sync.Mutex // held while an event is delivered to the nodes
 }
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	_ = flag.Set("test.parallel", "6") // they wait for Redis most of the time
 	code := m.Run()
-	if shared.redis != nil {
-		shared.redis.Close()
-	}
+	redistest.CloseShared()
 	os.Exit(code)
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	parallel(t)
-	shared.once.Do(func() { shared.redis, shared.err = redistest.Start(nil) })
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
-	return &world{t: t, redis: shared.redis, prefix: newPrefix(t)}
+	return &world{t: t, redis: redistest.Shared(t), prefix: newPrefix(t)}
 }
 
 // parallel has tests, not benchmarks, run beside each other.
@@ -83,9 +71,7 @@ func newOwnWorld(t testing.TB, args ...string) *world {
 	t.Helper()
 	parallel(t)
 	redis, err := redistest.Start(nil, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(redis.Close)
 	return &world{t: t, redis: redis, prefix: newPrefix(t)}
 }
@@ -111,7 +97,8 @@ type node struct {
 	name    string
 	hub     *rooms.Hub
 	cluster *Cluster
-	halt    func() // ends it as a crash does
+	present *Presence // nil: services are not told who is there
+	halt    func()    // ends it as a crash does
 	halted  bool
 	next    int // shard of the next client
 }
@@ -152,10 +139,15 @@ func (w *world) start(change ...func(*Config)) *node {
 		w.t.Fatal(err)
 	}
 	porter := &porter{}
-	if n.hub, err = rooms.New(rooms.Config{
+	house := rooms.Config{
 		Shards: shards, Auth: porter, Revoker: porter, MaxPacket: 1 << 20, MaxMailbox: 1 << 16,
 		Handlers: rooms.ClientEvents(), Cluster: n.cluster,
-	}); err != nil {
+	}
+	if w.services != nil {
+		n.present = n.cluster.Presence(PresenceConfig{Grace: w.services.grace, LastSeen: time.Hour, Publisher: w.services})
+		house.Presence = n.present
+	}
+	if n.hub, err = rooms.New(house); err != nil {
 		w.t.Fatal(err)
 	}
 	stopLoops := n.loops()
@@ -339,10 +331,10 @@ func (c *client) all() []string {
 	return got
 }
 
-type presence struct{ SocketID, UserID, Room string }
+type presenceBody struct{ SocketID, UserID, Room string }
 
 // want waits for an event, which must have this name.
-func (c *client) want(event string) (body presence) {
+func (c *client) want(event string) (body presenceBody) {
 	c.n.w.t.Helper()
 	packet := c.next()
 	raw, ok := strings.CutPrefix(packet, `42["`+event+`",`)

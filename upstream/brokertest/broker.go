@@ -5,7 +5,6 @@ package brokertest
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,6 +17,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/internal/freeport"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 const (
@@ -42,7 +42,7 @@ type Broker struct {
 // waits until it takes connections.
 func Start(settings ...string) (*Broker, error) {
 	if _, err := os.Stat(server); err != nil {
-		return nil, errors.New("rabbitmq-server is not installed: run `make test` once, it installs it")
+		return nil, testkit.Missing("rabbitmq-server")
 	}
 	var ports [3]int
 	for i := range ports {

@@ -4,14 +4,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 func TestBrokerKeepsItsQueuesOverACrash(t *testing.T) {
 	b, err := Start()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	defer b.Close()
 	conn, err := amqp.Dial(b.URL)
 	if err != nil {

@@ -3,6 +3,8 @@ package brokertest
 import (
 	"sync"
 	"testing"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 var shared struct {
@@ -16,9 +18,7 @@ var shared struct {
 func Shared(t testing.TB) *Broker {
 	t.Helper()
 	shared.once.Do(func() { shared.broker, shared.err = Start() })
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
+	testkit.Need(t, shared.err)
 	return shared.broker
 }
 

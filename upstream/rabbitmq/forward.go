@@ -99,37 +99,40 @@ func (f *Forwarder) forward(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, conn.hangUp)
 	defer stop()
 	f.set(nil)
-	type sent struct {
-		tag  uint64
-		wait func() (eventlog.Position, error)
-	}
-	waiting := make(chan sent, forwardWindow)
+	waiting := make(chan forwarded, forwardWindow)
 	failed := make(chan error, 1)
-	var acknowledging sync.WaitGroup
-	acknowledging.Go(func() {
-		for s := range waiting {
-			_, err := s.wait()
-			if err == nil {
-				err = channel.Ack(s.tag, false)
-			}
-			if err != nil {
-				failed <- err
-				conn.hangUp() // what is not acknowledged comes again, in order
-				return
-			}
-		}
-	})
+	go func() { failed <- acknowledge(conn, channel, waiting) }()
 	for d := range deliveries { // at most forwardWindow are not acknowledged
-		waiting <- sent{d.DeliveryTag, f.to.Append(ctx, entryOf(&d, 0))}
+		waiting <- forwarded{d.DeliveryTag, f.to.Append(ctx, entryOf(&d, 0))}
 	}
 	close(waiting)
-	acknowledging.Wait()
-	select {
-	case err := <-failed:
+	if err := <-failed; err != nil {
 		return err
-	default:
-		return errClosed
 	}
+	return errClosed
+}
+
+// forwarded is a message on its way to the other log.
+type forwarded struct {
+	tag  uint64
+	wait func() (eventlog.Position, error)
+}
+
+// acknowledge acknowledges what the other log has, until there is no more. After
+// an error it ends the connection: what is not acknowledged comes again, in
+// order.
+func acknowledge(conn *link, channel *amqp.Channel, waiting <-chan forwarded) error {
+	for m := range waiting {
+		_, err := m.wait()
+		if err == nil {
+			err = channel.Ack(m.tag, false)
+		}
+		if err != nil {
+			conn.hangUp()
+			return err
+		}
+	}
+	return nil
 }
 
 func (f *Forwarder) consume(conn *link) (channel *amqp.Channel, deliveries <-chan amqp.Delivery, err error) {

@@ -79,11 +79,7 @@ func (l *Letters) Lead(ctx context.Context, lead func(context.Context, eventlog.
 
 // await consumes the turn over one connection, and leads while it has it.
 func (l *Letters) await(ctx context.Context, lead func(context.Context, eventlog.Offset)) error {
-	var notes <-chan amqp.Delivery
-	conn, err := l.dialer.open(ctx, l.addresses, "turn at dead letters", func(conn *link) (err error) {
-		notes, err = l.subscribe(conn)
-		return err
-	})
+	conn, notes, err := l.subscribe(ctx)
 	if err != nil {
 		return err
 	}
@@ -121,16 +117,19 @@ func (l *Letters) await(ctx context.Context, lead func(context.Context, eventlog
 	}
 }
 
-func (l *Letters) subscribe(conn *link) (notes <-chan amqp.Delivery, err error) {
-	d := &declarer{conn: conn}
-	if foreign, err := d.queue(l.turn, turnArgs()); err != nil {
-		return nil, fmt.Errorf("declare queue %s: %w", l.turn, errors.Join(err, foreign))
-	}
-	err = d.do(func(ch *amqp.Channel) error {
-		notes, err = ch.Consume(l.turn, "", false, false, false, false, nil)
-		return err
+// subscribe connects and consumes the turn.
+func (l *Letters) subscribe(ctx context.Context) (conn *link, notes <-chan amqp.Delivery, err error) {
+	conn, err = l.dialer.open(ctx, l.addresses, "turn at dead letters", func(conn *link) error {
+		d := &declarer{conn: conn}
+		if foreign, err := d.queue(l.turn, turnArgs()); err != nil {
+			return fmt.Errorf("declare queue %s: %w", l.turn, errors.Join(err, foreign))
+		}
+		return d.do(func(ch *amqp.Channel) (err error) {
+			notes, err = ch.Consume(l.turn, "", false, false, false, false, nil)
+			return err
+		})
 	})
-	return notes, err
+	return conn, notes, err
 }
 
 // A turn is what the node whose turn it is knows of the letters.

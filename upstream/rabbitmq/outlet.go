@@ -40,7 +40,8 @@ type Message struct {
 // published again after a lost connection. Run does the work, on one goroutine;
 // all other methods are safe for concurrent use and do not block.
 type Outlet struct {
-	c OutletConfig
+	c      OutletConfig
+	dialer dialer
 
 	work chan struct{} // has a token when there is something to publish
 
@@ -212,22 +213,23 @@ func (o *Outlet) setConnected(yes bool) {
 
 // publish publishes over one connection until something fails.
 func (o *Outlet) publish(ctx context.Context) error {
-	conn, err := dialFirst(ctx, o.c.Addresses, o.c.Purpose, stepMax)
+	var channel *amqp.Channel
+	var returned chan amqp.Return
+	conn, err := o.dialer.open(ctx, o.c.Addresses, o.c.Purpose, func(conn *link) (err error) {
+		d := &declarer{conn: conn}
+		defer d.close()
+		if _, err := d.exchange(o.c.Exchange); err != nil {
+			return fmt.Errorf("declare exchange %s: %w", o.c.Exchange, err)
+		}
+		channel, returned, err = confirming(conn, outletWindow)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	defer conn.hangUp()
 	stop := context.AfterFunc(ctx, conn.hangUp)
 	defer stop()
-	d := &declarer{conn: conn}
-	defer d.close()
-	if _, err := d.exchange(o.c.Exchange); err != nil {
-		return fmt.Errorf("declare exchange %s: %w", o.c.Exchange, err)
-	}
-	channel, returned, err := confirming(conn, outletWindow)
-	if err != nil {
-		return err
-	}
 	l := &outletLink{
 		o: o, channel: channel, returned: returned, nowhere: make(map[string]bool),
 		closed: conn.NotifyClose(make(chan *amqp.Error, 1)), sent: make(chan unconfirmed, outletWindow), failed: make(chan error, 1),

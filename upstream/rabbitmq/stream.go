@@ -172,7 +172,7 @@ func (l *Log) declareStream(d *declarer) error {
 	case err == nil:
 		if most := int64(l.config.MaxBytes); l.limit < most || l.limit >= most+identityRange {
 			l.misfit = fmt.Errorf("it has a limit of %d bytes", l.limit)
-			l.note(l.name, l.misfit, "EVENT_LOG_MAX_BYTES is for a stream that is made anew")
+			l.note(l.name, l.misfit, "EVENT_LOG_MAX_BYTES takes effect when the stream is created")
 		}
 		return nil
 	case noStreams(err):

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,22 +23,16 @@ import (
 
 const patience = testkit.Patience
 
-var redis *redistest.Server
-
 func TestMain(m *testing.M) {
-	var err error
-	if redis, err = redistest.Start(nil); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
 	code := m.Run()
-	redis.Close()
+	redistest.CloseShared()
 	os.Exit(code)
 }
 
 // newLog returns a log with a stream of its own.
 func newLog(t testing.TB, change ...func(*Config)) *Log {
 	t.Helper()
+	redis := redistest.Shared(t)
 	server := cluster.Server{Addresses: []string{redis.Addr}}
 	c := Config{
 		Open: func() (rueidis.Client, error) { return server.Open(0, nil) }, Host: redis.Addr, Key: t.Name(),
@@ -117,6 +112,46 @@ func TestAnEntryIsReadAsItWasAppended(t *testing.T) {
 	}
 }
 
+// TestAWaitThatIsEndedKeepsTheConnection: clients that come back have the wait
+// for entries ended, each for a moment.
+func TestAWaitThatIsEndedKeepsTheConnection(t *testing.T) {
+	l := newLog(t)
+	s := open(t, l, eventlog.Start{From: eventlog.FromNext, Window: 100})
+	add(t, l, 1)
+	next(t, s, 1)
+	connections := func() int {
+		t.Helper()
+		text, err := redistest.Shared(t).CLI("INFO", "stats")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(text) {
+			if number, ok := strings.CutPrefix(line, "total_connections_received:"); ok {
+				n, err := strconv.Atoi(strings.TrimSpace(number))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+		}
+		t.Fatalf("no number of connections in %s", text)
+		return 0
+	}
+	before := connections()
+	for range 50 {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		if entries, err := s.Next(ctx, time.Minute); err != nil || len(entries) > 0 {
+			t.Fatalf("%v, %v", entries, err)
+		}
+	}
+	if n := connections() - before - 1; n > 1 { // one is that of the question
+		t.Errorf("%d connections were made while the wait was ended 50 times", n)
+	}
+	add(t, l, 3)
+	next(t, s, 3)
+}
+
 func TestTheLogIsReadFromAnywhere(t *testing.T) {
 	l := newLog(t)
 	last := add(t, l, 500)
@@ -150,7 +185,7 @@ func TestAFlushMakesAnotherLog(t *testing.T) {
 	add(t, l, 3)
 	idle, behind := open(t, l, eventlog.Start{From: eventlog.FromNext, Window: 10}), open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 10})
 	before := idle.Info().Identity
-	if _, err := redis.CLI("DEL", l.config.Key); err != nil {
+	if _, err := redistest.Shared(t).CLI("DEL", l.config.Key); err != nil {
 		t.Fatal(err)
 	}
 	add(t, l, 5)
@@ -200,7 +235,7 @@ func TestReadingEndsWithItsContext(t *testing.T) {
 func TestOldEntriesAreRemoved(t *testing.T) {
 	l := newLog(t, func(c *Config) { c.Retention = time.Minute })
 	const ancient = "for i = 1, 300 do redis.call('XADD', KEYS[1], '5-' .. i, 'at', '5') end"
-	if _, err := redis.CLI("EVAL", ancient, "1", l.config.Key); err != nil {
+	if _, err := redistest.Shared(t).CLI("EVAL", ancient, "1", l.config.Key); err != nil {
 		t.Fatal(err)
 	}
 	last := add(t, l, 10)
@@ -238,7 +273,7 @@ func TestALargeLogIsTrimmed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	length, err := redis.CLI("XLEN", l.config.Key)
+	length, err := redistest.Shared(t).CLI("XLEN", l.config.Key)
 	if n := 0; err != nil {
 		t.Fatal(err)
 	} else if _, err := fmt.Sscan(length, &n); err != nil || n < 100 || n > 200 {
@@ -263,14 +298,10 @@ func TestLeastRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	one, err := redistest.Start(nil, "--aclfile", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(one.Close)
 	several, err := redistest.StartCluster("--aclfile", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(several.Close)
 	for name, servers := range map[string][]*redistest.Server{"one": {one}, "cluster": several.Servers} {
 		t.Run(name, func(t *testing.T) {

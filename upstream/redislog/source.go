@@ -36,6 +36,7 @@ type source struct {
 	after  eventlog.Position // of the entry that came last
 	window int
 	batch  []eventlog.Entry
+	asked  chan answer // has the answer to what was asked for; nil: nothing is
 }
 
 func (s *source) Info() eventlog.Info     { return s.info }
@@ -43,25 +44,59 @@ func (s *source) Taken(eventlog.Position) {}
 func (s *source) Close()                  { s.client.Close() }
 
 // Next implements eventlog.Source. It may return none before wait has passed.
+// What was asked for stays asked for when it returns none: to give up a command
+// that waits would end its connection.
 func (s *source) Next(ctx context.Context, wait time.Duration) ([]eventlog.Entry, error) {
 	clear(s.batch)
 	s.batch = s.batch[:0]
-	wait = min(wait, blockFor)
-	reading, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer time.AfterFunc(wait+answerTimeout, cancel).Stop()
-	streams, err := s.client.Do(reading, s.read(wait)).AsXReadSlices()
-	switch {
-	case ctx.Err() != nil:
-		return nil, nil
-	case rueidis.IsRedisNil(err):
-		return nil, s.unchanged(ctx, wait)
-	case reading.Err() != nil:
-		return nil, fmt.Errorf("redis: no answer in %v", wait+answerTimeout)
-	case err != nil:
-		return nil, fmt.Errorf("redis: read %s: %w", s.log.config.Key, err)
+	if s.asked == nil {
+		s.ask()
 	}
-	for _, raw := range streams[s.log.config.Key] {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case a := <-s.asked:
+		s.asked = nil
+		return s.gather(ctx, a)
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return nil, nil
+}
+
+// An answer is what Redis says to a question for entries.
+type answer struct {
+	streams map[string][]rueidis.XRangeSlice
+	err     error
+}
+
+// ask asks for entries. The answer comes to s.asked, at the latest when the
+// connection is closed.
+func (s *source) ask() {
+	asked := make(chan answer, 1)
+	s.asked = asked
+	command := s.client.B().Xread().Count(int64(min(s.window, batchMost))).Block(blockFor.Milliseconds()).
+		Streams().Key(s.log.config.Key).Id(id(s.of, s.after)).Build()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), blockFor+answerTimeout)
+		defer cancel()
+		streams, err := s.client.Do(ctx, command).AsXReadSlices()
+		if ctx.Err() != nil {
+			err = fmt.Errorf("no answer in %v", blockFor+answerTimeout)
+		}
+		asked <- answer{streams, err}
+	}()
+}
+
+// gather returns the entries of an answer.
+func (s *source) gather(ctx context.Context, a answer) ([]eventlog.Entry, error) {
+	switch {
+	case rueidis.IsRedisNil(a.err):
+		return nil, s.unchanged(ctx)
+	case a.err != nil:
+		return nil, fmt.Errorf("redis: read %s: %w", s.log.config.Key, a.err)
+	}
+	for _, raw := range a.streams[s.log.config.Key] {
 		log, position, err := parseID(raw.ID)
 		if err != nil {
 			return nil, err
@@ -78,29 +113,17 @@ func (s *source) Next(ctx context.Context, wait time.Duration) ([]eventlog.Entry
 	return s.batch, nil
 }
 
-// read is the command that reads on. Less than a millisecond is no time to
-// wait, and 0 would have Redis wait for ever.
-func (s *source) read(wait time.Duration) rueidis.Completed {
-	count := s.client.B().Xread().Count(int64(min(s.window, batchMost)))
-	from := id(s.of, s.after)
-	if wait < time.Millisecond {
-		return count.Streams().Key(s.log.config.Key).Id(from).Build()
-	}
-	return count.Block(wait.Milliseconds()).Streams().Key(s.log.config.Key).Id(from).Build()
-}
-
-var errOtherLog = errors.New("redis: the stream was deleted and made anew")
+var errOtherLog = errors.New("redis: the stream was deleted and created again")
 
 // unchanged reports an error when the log has become another one, or ends
 // before what was read of it.
-func (s *source) unchanged(ctx context.Context, wait time.Duration) error {
-	if wait < time.Millisecond {
-		return nil // it was a look on the way
-	}
+func (s *source) unchanged(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	end, err := s.log.look(ctx, s.client)
 	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return nil // the wait was ended; it asks again in a second
 	case err != nil:
 		return err
 	case end.log != s.of:

@@ -69,7 +69,7 @@ async function connect() {
 function open(first, transport) {
   token = first;
   // Asked for at each connection: a token that was refreshed is the one to come back with.
-  const options = { auth: (answer) => answer({ token }), forceNew: true };
+  const options = { auth: (answer) => answer({ token, recovery: true }), forceNew: true };
   if (transport) options.transports = [transport];
   socket = io(options);
   $("fact-token").textContent = token ? untilWhen(token) : "none";
@@ -83,10 +83,12 @@ function open(first, transport) {
 
 function connected() {
   const { engine } = socket.io;
-  user = "";
+  const { recovered } = socket; // it is the session of before, in its rooms
+  if (!recovered) user = "";
   showSession();
   engine.on("upgrade", showSession);
-  log.add("note", "connect", { id: socket.id, transport: engine.transport.name });
+  log.add("note", "connect", { id: socket.id, transport: engine.transport.name, recovered });
+  if (recovered) return;
   for (const { data } of rooms.values()) ask("join_room", data); // after a reconnection
 }
 
@@ -94,6 +96,7 @@ function showSession() {
   if (!socket?.connected) return;
   $("fact-user").textContent = user || "nobody";
   $("fact-socket").textContent = socket.id;
+  $("fact-recovered").textContent = socket.recovered ? "yes, with all that was missed" : "no, a new session";
   $("fact-transport").textContent = socket.io.engine.transport.name;
   setState("on", `Connected as ${user || "nobody"}`);
 }
@@ -122,11 +125,26 @@ const explain = (message) => (Object.hasOwn(likely, message) ? `${message}: ${li
 
 function disconnected(reason) {
   log.add("note", "disconnect", { reason });
-  if (socket.active) setState("connecting", "Connection lost, trying again…");
+  if (isCut()) setState("connecting", "Connection cut here");
+  else if (socket.active) setState("connecting", "Connection lost, trying again…");
   else end(`The gateway has ended the session (${reason}).`);
 }
 
-function received(event, args) {
+const isCut = () => $("cut").getAttribute("aria-pressed") === "true";
+
+// cut ends the connection, and has it stay so until the next click.
+function cut() {
+  const down = !isCut();
+  $("cut").setAttribute("aria-pressed", down);
+  $("cut").textContent = down ? "Come back" : "Cut connection";
+  socket.io.reconnection(!down);
+  if (down) socket.io.engine.close();
+  else socket.connect();
+}
+
+function received(event, all) {
+  const numbered = all.length > 1 && typeof all.at(-1) === "string"; // the offset
+  const args = numbered ? all.slice(0, -1) : all;
   const body = args.length === 1 ? args[0] : args;
   log.add("received", event, body);
   if (event === "connected") {
@@ -177,6 +195,11 @@ function setState(state, text) {
   $("facts").hidden = $("refresh").hidden = state !== "on";
   if (state !== "on") say("refreshed", "", true);
   $("disconnect").hidden = state === "off";
+  $("cut").hidden = state === "off" || (state !== "on" && !isCut());
+  if (state === "off") {
+    $("cut").setAttribute("aria-pressed", "false");
+    $("cut").textContent = "Cut connection";
+  }
   $("disconnect").textContent = state === "on" ? "Disconnect" : "Stop trying";
   if (focused) (state === "off" ? $("connect").querySelector("button") : $("disconnect")).focus();
   if (state === "on") show("connect-error", "");
@@ -368,6 +391,7 @@ onSubmit("join", () => join({ roomType: $("room-type").value, roomId: $("room-id
 onSubmit("refresh", refresh);
 onSubmit("second", connectSecond);
 $("second-end").addEventListener("click", () => endSecond(""));
+$("cut").addEventListener("click", cut);
 $("disconnect").addEventListener("click", () => {
   log.add("note", "disconnect", { reason: "asked for here" });
   end("");

@@ -66,6 +66,21 @@ describe("the console", () => {
     await eventually("#state", "Not connected");
   });
 
+  it("comes back to what was published while its connection was cut", async () => {
+    await connect(page);
+    const here = room();
+    await join(page, here);
+    await button(page, "Cut connection").click();
+    await eventually("#state", "Connection cut here");
+    await button(page, "Publish").click();
+    await eventually("#published", "Accepted for");
+    await button(page, "Come back").click();
+    await eventually("#state", "Connected as 42");
+    await eventually("#fact-recovered", "yes");
+    assert.equal((await event(page, "received", "new_message")).conversationId, here.roomId);
+    assert.equal((await event(page, "received", "room_state")).room, here.name);
+  });
+
   it("draws figures that move", async (t) => {
     const connections = page.locator(".figure", { hasText: "Connections" });
     const show = (n) => connections.locator("output", { hasText: new RegExp(`^${n}$`) }).waitFor();
@@ -151,9 +166,10 @@ describe("the console", () => {
     const ben = await client(t, "ben");
     await ben.join(here);
     await cut();
-    await ben.next("user_left");
-    await ben.next("user_joined");
+    await eventually("#fact-recovered", "yes");
     await eventually("#state", "Connected as 42");
+    await button(page, `typing, ${here.name}`).click();
+    await ben.next("user_typing"); // and was not told that anybody left
   });
 
   it("is used with the keyboard alone", async () => {

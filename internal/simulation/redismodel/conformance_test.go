@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
@@ -25,9 +26,7 @@ const (
 
 func TestFlagsAreThoseOfTheServer(t *testing.T) {
 	server, err := redistest.Start(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	defer server.Close()
 	p, err := dial(server.Addr)
 	if err != nil {
@@ -75,9 +74,7 @@ type pair struct {
 
 func TestModelAnswersAsTheServerDoes(t *testing.T) {
 	server, err := redistest.Start(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	defer server.Close()
 	for seed := *first; seed < *first+uint64(*seeds); seed++ {
 		if !t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { compare(t, server, seed) }) {

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -64,6 +65,9 @@ type Node struct {
 	leaving   bool
 	left      bool   // nothing of this node is left in Redis
 	farewell  uint64 // id of the batch that takes the lease back
+
+	redial   bool      // the directory's connection leads to a replica
+	redialed time.Time // when that was last found
 
 	lines []Line
 	stats counters
@@ -235,12 +239,22 @@ func (n *Node) Reply(id uint64, replies []wire.Reply, now time.Time) {
 			}
 		}
 	case n.directory.Reply(id, replies, now):
+		n.replica(wire.FirstError(replies), now)
 	case n.orders.Reply(id, replies, now):
 	default:
 		n.sweep.Reply(id, replies, now)
 		n.lease.Reply(id, replies, n.directory.Registered(), now)
 	}
 	n.after(now)
+}
+
+// replica has the connections made anew, at most once in a lease, when err says
+// that the directory's leads to a server that has become a replica. The lease
+// has a connection of its own, which may lead to the new master.
+func (n *Node) replica(err error, now time.Time) {
+	if err != nil && strings.HasPrefix(err.Error(), "READONLY") && now.Sub(n.redialed) >= n.c.Lease {
+		n.redial, n.redialed = true, now
+	}
 }
 
 // Tick does what is due.

@@ -101,7 +101,11 @@ func (n *Node) Obey() []rooms.Order { return n.orders.Obey() }
 func (n *Node) Lines() (lines []Line) { lines, n.lines = n.lines, nil; return lines }
 
 // Redial reports once that the connections should be made anew.
-func (n *Node) Redial() bool { return n.lease.Redial() && n.connected }
+func (n *Node) Redial() bool {
+	wanted := n.lease.Redial() || n.redial
+	n.redial = false
+	return wanted && n.connected
+}
 
 // Left reports whether nothing of this node is left in Redis.
 func (n *Node) Left() bool { return n.left }

@@ -10,6 +10,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
@@ -164,9 +165,7 @@ func (r *reader) wantOnce(t *testing.T, confirmed []bool) (unsure int) {
 func TestEachConfirmedEventComesOnceWhenRabbitMQIsKilled(t *testing.T) {
 	t.Parallel()
 	broker, err := brokertest.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(broker.Close)
 	f := newFleet(t)
 	f.listenTo(broker, "killed-broker")

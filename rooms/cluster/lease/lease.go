@@ -225,7 +225,7 @@ func (l *Lease) Take(id uint64, mine wire.Lease, now time.Time) (b wire.Batch, o
 	default:
 		b = l.renew(mine)
 	}
-	b.ID, l.flight, l.sent = id, id, now
+	b.ID, b.Kind, l.flight, l.sent = id, wire.Renewal, id, now
 	return b, true
 }
 

@@ -5,7 +5,6 @@ package redistest
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/freeport"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 const (
@@ -41,7 +41,7 @@ type Server struct {
 // cli is what redis-cli needs to be let in.
 func Start(cli []string, args ...string) (*Server, error) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		return nil, errors.New("redis-server is not installed: run `make test` once, it installs it")
+		return nil, testkit.Missing("redis-server")
 	}
 	port, err := freeport.Find()
 	if err != nil {

@@ -11,7 +11,6 @@ package sessions
 import (
 	"cmp"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/hometrip/gateway/rooms"
@@ -69,21 +68,6 @@ type take struct {
 	command bool // the phase's command waits to be sent
 }
 
-// A write is a record that waits to be written, or removed.
-type write struct {
-	value  string
-	remove bool
-	keepMS int64
-	number uint64 // of Save and Forget
-}
-
-// A wait is for a record to be written.
-type wait struct {
-	ask    uint64
-	number uint64 // of the write
-	until  time.Time
-}
-
 // A Core is this node's part. It is not safe for concurrent use.
 type Core struct {
 	names wire.Names
@@ -126,57 +110,6 @@ func New(names wire.Names, node string) *Core {
 
 // Node returns the node's name.
 func (c *Core) Node() string { return c.node }
-
-// Save has a record written.
-func (c *Core) Save(pid string, record []byte, keep time.Duration) {
-	c.put(pid, write{value: string(record), keepMS: keep.Milliseconds()})
-}
-
-// SaveAndTell has a record written, and returns the number of the result.
-func (c *Core) SaveAndTell(pid string, record []byte, keep time.Duration, now time.Time) uint64 {
-	c.next++
-	number, ok := c.put(pid, write{value: string(record), keepMS: keep.Milliseconds()})
-	if !ok || c.waiting >= maxWaiting {
-		c.results = append(c.results, Result{Ask: c.next})
-		return c.next
-	}
-	c.waits[pid] = append(c.waits[pid], wait{c.next, number, now.Add(saveWithin)})
-	c.waiting++
-	return c.next
-}
-
-// Forget has a record removed.
-func (c *Core) Forget(pid string) { c.put(pid, write{remove: true}) }
-
-func (c *Core) put(pid string, w write) (number uint64, ok bool) {
-	old, waits := c.pending[pid]
-	if !waits && (len(c.pending) >= maxWaiting || c.bytes+len(w.value) > maxBytes) {
-		c.dropped++
-		return 0, false
-	}
-	if !waits {
-		c.order = append(c.order, pid)
-	}
-	c.numbers++
-	w.number = c.numbers
-	c.bytes += len(w.value) - len(old.value)
-	c.pending[pid] = w
-	return w.number, true
-}
-
-// saved ends the waits for a record up to a write, or those whose time is up.
-func (c *Core) saved(pid string, number uint64, now time.Time) {
-	list := c.waits[pid]
-	n := 0
-	for n < len(list) && (list[n].number <= number || !now.Before(list[n].until)) {
-		c.results = append(c.results, Result{Ask: list[n].ask, Saved: list[n].number <= number})
-		n++
-	}
-	c.waiting -= n
-	if c.waits[pid] = list[n:]; n == len(list) {
-		delete(c.waits, pid)
-	}
-}
 
 // Take begins to take the session of a pid, and returns the number of the
 // result.
@@ -391,36 +324,6 @@ func (c *Core) command(t *take) wire.Command {
 	return wire.Command{Name: "GET", Keys: key}
 }
 
-// writes fills a batch with records.
-func (c *Core) writes(b *wire.Batch) {
-	c.flying = make(map[string]write)
-	n := min(len(c.order), batchMost)
-	for _, pid := range c.order[:n] {
-		w := c.pending[pid]
-		delete(c.pending, pid)
-		if w.value == "" && !w.remove {
-			continue // it was given away
-		}
-		c.bytes -= len(w.value)
-		c.flying[pid] = w
-		c.batch = append(c.batch, pid)
-		key := []string{c.names.SessionRecord(pid)}
-		if w.remove {
-			b.Commands = append(b.Commands, wire.Command{Name: "DEL", Keys: key})
-			continue
-		}
-		b.Commands = append(b.Commands, wire.Command{
-			Name: "SET", Keys: key, Args: []string{w.value, "PX", strconv.FormatInt(max(w.keepMS, 1), 10)},
-		})
-	}
-	if c.order = c.order[n:]; len(c.order) == 0 {
-		c.order = nil
-	}
-	if len(b.Commands) > 0 {
-		c.writing = b.ID
-	}
-}
-
 // Reply takes the answers to a batch.
 func (c *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	if id == c.writing {
@@ -436,39 +339,6 @@ func (c *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 		}
 		c.reply(t, &replies[i], now)
 	}
-}
-
-// written has those that failed be written again, unless they have changed.
-func (c *Core) written(replies []wire.Reply, now time.Time) {
-	flying, batch := c.flying, c.batch
-	c.writing, c.flying, c.batch = 0, nil, nil
-	for _, a := range c.answers {
-		c.say(a.node, a.message)
-	}
-	c.answers = nil
-	failed := wire.FirstError(replies) != nil
-	for _, pid := range batch {
-		w, ok := flying[pid]
-		if !ok {
-			continue // it was given away
-		}
-		if !failed {
-			c.saved(pid, w.number, now)
-			continue
-		}
-		if _, newer := c.pending[pid]; !newer {
-			c.put(pid, w)
-		}
-	}
-}
-
-// state is what is on its way to Redis for a pid.
-func (c *Core) state(pid string) (w write, ok bool) {
-	if w, ok = c.pending[pid]; ok {
-		return w, true
-	}
-	w, ok = c.flying[pid]
-	return w, ok
 }
 
 func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {

@@ -30,8 +30,12 @@ const (
 	// when there are not so many servers.
 	Scan
 
-	// Publish: PUBLISH commands, in order, on the connection for messages.
+	// Publish: PUBLISH commands, in order, on the directory's connection.
 	Publish
+
+	// Renewal: the commands, in order, on a connection where none but renewals of
+	// the lease wait.
+	Renewal
 )
 
 // A Batch is commands that are sent together. It is answered once, by one reply

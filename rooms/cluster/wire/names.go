@@ -54,6 +54,11 @@ func (n Names) Channel(node uint32) string { return n.base + "to:" + Decimal(int
 // SessionRecord is the record of a client's session.
 func (n Names) SessionRecord(pid string) string { return n.base + "session:" + pid }
 
+// Presence is a key of package presence in a partition.
+func (n Names) Presence(partition, what string) string {
+	return n.base + "presence:{" + partition + "}:" + what
+}
+
 // SessionChannel is where a node is asked for sessions that it has. It has
 // another name in each process.
 func (n Names) SessionChannel(node string) string { return n.base + "sessions:" + node }

@@ -9,6 +9,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/upstream/brokertest"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
@@ -59,9 +60,7 @@ func inspect(t *testing.T, address, prefix string) (*rabbitmq.Inspection, error)
 
 func TestRabbitMQ(t *testing.T) {
 	broker, err := brokertest.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	defer broker.Close()
 	conn, err := amqp.Dial(broker.URL)
 	if err != nil {

@@ -33,10 +33,10 @@ func RabbitMQ(i *rabbitmq.Inspection, err error, production bool) []Finding {
 		check := f.Kind + " " + f.Name
 		switch {
 		case f.Instead != "":
-			findings = append(findings, bad(Warn, check, "not there: queue "+f.Instead+" is on the way to a log in Redis", "a RabbitMQ with streams",
+			findings = append(findings, bad(Warn, check, "missing; the log is in Redis, and queue "+f.Instead+" leads to it", "a RabbitMQ with streams",
 				"rabbitmqctl enable_feature_flag stream_queue (3.9 or later), and restart all gateways"))
 		case f.Missing:
-			findings = append(findings, ok(check, "not there yet: the gateway makes it"))
+			findings = append(findings, ok(check, "not there yet; the gateway creates it"))
 		case f.Foreign != nil:
 			findings = append(findings, foreign(check, f))
 		default:
@@ -48,7 +48,7 @@ func RabbitMQ(i *rabbitmq.Inspection, err error, production bool) []Finding {
 
 func foreign(check string, f rabbitmq.Found) Finding {
 	if e, ok := errors.AsType[*amqp.Error](f.Foreign); ok && e.Code == amqp.AccessRefused {
-		return skip(check, "it may not be looked at: %s", e.Reason)
+		return skip(check, "no permission to read it: %s", e.Reason)
 	}
 	switch f.Kind {
 	case "exchange":
@@ -78,7 +78,7 @@ func reason(err error) string {
 // version compares two versions by their first two numbers.
 func version(check, found, least, do string) Finding {
 	if found == "" {
-		return skip(check, "not told")
+		return skip(check, "unknown")
 	}
 	if older(found, least) {
 		return bad(Fail, check, found, least+" or later", do)
@@ -119,7 +119,7 @@ func Service(ctx context.Context, setting, address string) Finding {
 	d := net.Dialer{Timeout: dialTimeout}
 	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
 	if err != nil {
-		return bad(Warn, setting, err.Error(), "somebody who listens", "start it, or correct the address")
+		return bad(Warn, setting, err.Error(), "an open port", "start it, or correct the address")
 	}
 	_ = conn.Close()
 	return ok(setting, "%s listens", u.Host)
@@ -132,9 +132,9 @@ func clock(check string, theirs, asked, heard time.Time) Finding {
 	found := fmt.Sprintf("%v apart", skew)
 	switch {
 	case skew > largeSkew:
-		return bad(Fail, check, found, fmt.Sprintf("%v at most: tokens end too early or too late", smallSkew), "have both hosts keep time (chrony)")
+		return bad(Fail, check, found, fmt.Sprintf("%v at most: tokens end too early or too late", smallSkew), "synchronise the clocks of both hosts (chrony)")
 	case skew > smallSkew:
-		return bad(Warn, check, found, fmt.Sprintf("%v at most", smallSkew), "have both hosts keep time (chrony)")
+		return bad(Warn, check, found, fmt.Sprintf("%v at most", smallSkew), "synchronise the clocks of both hosts (chrony)")
 	}
 	return ok(check, "%s", found)
 }

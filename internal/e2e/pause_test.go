@@ -1,0 +1,168 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/sioclient"
+)
+
+// A patient is a client that measures how long it waits between two events,
+// and wants each once and in order.
+type patient struct {
+	c    *sioclient.Client
+	last int64
+	gap  time.Duration // the longest
+	err  error
+	at   atomic.Int64
+}
+
+func (l *patient) listen(ctx context.Context) {
+	before := time.Now()
+	for {
+		e, err := l.c.Next(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			l.err = fmt.Errorf("behind event %d: %w", l.last, err)
+			return
+		}
+		if e.Name != "new_message" {
+			continue
+		}
+		var body struct{ Message string }
+		if l.err = e.Decode(&body); l.err != nil {
+			return
+		}
+		n, _ := strconv.ParseInt(body.Message, 10, 64)
+		if l.last != 0 && n != l.last+1 {
+			l.err = fmt.Errorf("event %d behind %d", n, l.last)
+			return
+		}
+		now := time.Now()
+		if l.last != 0 {
+			l.gap = max(l.gap, now.Sub(before))
+		}
+		l.last, before = n, now
+		l.at.Store(n)
+	}
+}
+
+// Many connections under deliveries are handed over, and none is lost. With
+// CONNECTIONS=5000 the figures are worth something: the test prints for how long
+// clients waited and what memory the processes take.
+func TestManyConnectionsAreHandedOver(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it does not hand over")
+	connections, rooms := 300, 20
+	if text := os.Getenv("CONNECTIONS"); text != "" {
+		connections, _ = strconv.Atoi(text)
+		rooms = connections / 50
+	}
+	settings, _ := fleetSettings(t, "redis")
+	settings = append(settings, handoverSocket(t), "EVENT_LOOPS=2", "RECOVERY=all")
+	g := start(t, settings...)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	listeners := make([]*patient, connections)
+	var all sync.WaitGroup
+	slots := make(chan struct{}, 32)
+	var dialling sync.WaitGroup
+	for i := range listeners {
+		slots <- struct{}{}
+		dialling.Go(func() {
+			defer func() { <-slots }()
+			c, err := sioclient.Connect(ctx, g.URL, sioclient.Options{Token: gatewaytest.Token(t, fmt.Sprint(i))})
+			if err == nil {
+				_, err = c.EmitAck(ctx, "join_room", map[string]string{"roomType": "conversation", "roomId": fmt.Sprint(i % rooms)})
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			listeners[i] = &patient{c: c}
+		})
+	}
+	dialling.Wait()
+	if t.Failed() {
+		return
+	}
+	t.Cleanup(func() {
+		for _, l := range listeners {
+			l.c.Close()
+		}
+	})
+	for _, l := range listeners {
+		all.Go(func() { l.listen(ctx) })
+	}
+	sending, enough := context.WithCancel(ctx)
+	defer enough()
+	var publishing sync.WaitGroup
+	sent := make([]atomic.Int64, rooms)
+	every := time.Duration(connections) * time.Second / 20_000 // for 20,000 deliveries a second
+	for room := range rooms {
+		publishing.Go(func() {
+			for sending.Err() == nil {
+				n := sent[room].Load() + 1
+				if status, answer, err := g.Post("message.sent", message(fmt.Sprint(room), n)); err != nil || status/100 != 2 {
+					t.Errorf("event %d: %d %s %v", n, status, answer, err)
+					return
+				}
+				sent[room].Store(n)
+				time.Sleep(every)
+			}
+		})
+	}
+	seen := func(events int64) {
+		t.Helper()
+		gatewaytest.Await(t, "events for all", func() bool {
+			return t.Failed() || !slices.ContainsFunc(listeners, func(l *patient) bool { return l.at.Load() < events })
+		})
+	}
+	seen(5)
+	before := rss(g.Pid())
+	next := g.succeed(t)
+	seen(listeners[0].at.Load() + 5)
+	enough()
+	publishing.Wait()
+	gatewaytest.Await(t, "the last events", func() bool {
+		for i, l := range listeners {
+			if !t.Failed() && l.at.Load() < sent[i%rooms].Load() {
+				return false
+			}
+		}
+		return true
+	})
+	cancel()
+	all.Wait()
+	gaps := make([]time.Duration, connections)
+	for i, l := range listeners {
+		if gaps[i] = l.gap; l.err != nil {
+			t.Errorf("client %d: %v", i, l.err)
+		}
+	}
+	slices.Sort(gaps)
+	t.Logf("%d connections, an event each %v: longest wait p50 %v, p99 %v, most %v; pause %v; resident %d and %d MiB",
+		connections, every, gaps[connections/2], gaps[connections*99/100], gaps[connections-1],
+		time.Duration(next.Metric("gateway_handover_pause_seconds")*1e9), before>>20, rss(next.Pid())>>20)
+}
+
+// rss returns the resident memory of a process, in bytes.
+func rss(pid int) (bytes int64) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if words := strings.Fields(string(text)); len(words) > 1 {
+		pages, _ := strconv.ParseInt(words[1], 10, 64)
+		bytes = pages * int64(os.Getpagesize())
+	}
+	return bytes
+}

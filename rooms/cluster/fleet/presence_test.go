@@ -1,0 +1,255 @@
+package fleet
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/upstream/brokertest"
+)
+
+const presenceQueue = "presence-of-a-service"
+
+// listenForPresence makes a durable queue that gets all events of presence.
+func listenForPresence(t *testing.T, b *brokertest.Broker) {
+	t.Helper()
+	p, err := b.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Channel.ExchangeDeclare("hometrip_presence", "topic", true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Channel.QueueDeclare(presenceQueue, true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Channel.QueueBind(presenceQueue, "#", "hometrip_presence", false, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An observer is a service that drops events whose id it knows.
+type observer struct {
+	t     *testing.T
+	ids   map[string]bool
+	there map[string]bool
+	twice int
+}
+
+// read takes what is in the queue.
+func (o *observer) read(b *brokertest.Broker) {
+	o.t.Helper()
+	p, err := b.Connect()
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer p.Close()
+	for {
+		m, ok, err := p.Channel.Get(presenceQueue, true)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		if !ok {
+			return
+		}
+		o.take(&m)
+	}
+}
+
+func (o *observer) take(m *amqp.Delivery) {
+	var e struct {
+		EventName, Source string
+		Timestamp         time.Time
+		Data              struct {
+			UserID, Room     string
+			Sockets, Members int
+		}
+	}
+	if err := json.Unmarshal(m.Body, &e); err != nil || m.MessageId == "" || m.DeliveryMode != amqp.Persistent || e.EventName != m.RoutingKey || e.Timestamp.IsZero() {
+		o.t.Errorf("%+v %s %v", m, m.Body, err)
+	}
+	if o.ids[m.MessageId] {
+		o.twice++
+		return
+	}
+	o.ids[m.MessageId] = true
+	name := e.Data.Room
+	if e.Data.UserID != "" {
+		name = "user:" + e.Data.UserID
+	}
+	now := m.RoutingKey == "user.online" || m.RoutingKey == "room.occupied"
+	if o.there[name] == now {
+		o.t.Errorf("%s: %s, and that is what was told before", name, m.Body)
+	}
+	if now != (e.Data.Sockets+e.Data.Members > 0) {
+		o.t.Errorf("%s", m.Body)
+	}
+	if o.there[name] = now; !now {
+		delete(o.there, name)
+	}
+}
+
+// A crowdOf is the clients of a gateway.
+type crowdOf struct {
+	*gateway
+	clients []*member
+}
+
+type member struct {
+	*client
+	user, room string
+}
+
+// TestPresenceOfAFleet: users come and go over three processes, which are
+// killed, stopped for longer than their lease, and ended; RabbitMQ is killed
+// twice. Services that drop what they know see states that alternate, and the
+// truth at the end.
+func TestPresenceOfAFleet(t *testing.T) {
+	t.Parallel()
+	broker, err := brokertest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	listenForPresence(t, broker)
+	f := newFleet(t)
+	f.listenTo(broker, "presence")
+	f.settings = append(f.settings, "PRESENCE_EVENTS=true", "PRESENCE_GRACE=100", "RECOVERY=off", "DRAIN_PERIOD=0")
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	var crowds []*crowdOf
+	for range 3 {
+		crowds = append(crowds, &crowdOf{gateway: f.start()})
+	}
+	const steps = 1200
+	for step := range steps {
+		c := crowds[r.IntN(len(crowds))]
+		switch {
+		case step == steps/4:
+			broker.Kill()
+		case step == steps/2:
+			if err := broker.Launch(); err != nil {
+				t.Fatal(err)
+			}
+		case step == steps/3, step == 2*steps/3:
+			c.reborn(f)
+		case step == steps/5, step == 4*steps/5:
+			c.freeze(t)
+		case step == steps*9/10:
+			c.replaced(f)
+		case r.IntN(2) == 0 && len(c.clients) < 40:
+			m := &member{user: fmt.Sprint("u", r.IntN(60)), room: fmt.Sprint(r.IntN(15))}
+			m.client = connect(t, c.gateway, m.user)
+			if err := m.do("join_room", m.room); err != nil {
+				t.Fatal(err)
+			}
+			c.clients = append(c.clients, m)
+		case len(c.clients) > 0:
+			i := r.IntN(len(c.clients))
+			c.clients[i].Close()
+			c.clients = slices.Delete(c.clients, i, i+1)
+		}
+	}
+	o := &observer{t: t, ids: make(map[string]bool), there: make(map[string]bool)}
+	want := make(map[string]bool)
+	sockets := make(map[string]int)
+	for _, c := range crowds {
+		for _, m := range c.clients {
+			want["user:"+m.user], want["conversation:"+m.room] = true, true
+			sockets[m.user]++
+		}
+	}
+	gatewaytest.Await(t, "services to know the truth", func() bool {
+		o.read(broker)
+		return maps.Equal(o.there, want) || t.Failed()
+	})
+	crowds[0].wantUsers(sockets)
+	t.Logf("%d events, %d of them twice or more; %d users and rooms at the end", len(o.ids), o.twice, len(want))
+}
+
+// reborn kills the gateway and starts another one.
+func (c *crowdOf) reborn(f *fleet) {
+	c.Kill()
+	*c = crowdOf{gateway: f.launch()} // it is not ready while RabbitMQ is away
+}
+
+// replaced ends the gateway as an orchestrator does, and starts another one.
+func (c *crowdOf) replaced(f *fleet) {
+	c.Stop()
+	*c = crowdOf{gateway: f.start()}
+}
+
+// freeze stops the gateway for longer than its lease. Its clients are there all
+// the time.
+func (c *crowdOf) freeze(t *testing.T) {
+	t.Helper()
+	c.Signal(syscall.SIGSTOP)
+	time.Sleep(4 * time.Second) // nothing says that a stopped process has been stopped for long enough
+	c.Signal(syscall.SIGCONT)
+}
+
+// wantUsers asks for all users at once, and for one alone.
+func (c *crowdOf) wantUsers(sockets map[string]int) {
+	c.t.Helper()
+	var ids []string
+	for n := range 60 {
+		ids = append(ids, fmt.Sprint("u", n))
+	}
+	body, _ := json.Marshal(map[string]any{"users": ids})
+	var answer struct {
+		Users []struct {
+			UserID         string
+			Online         bool
+			Sockets, Nodes int
+			Since          *time.Time
+		}
+	}
+	gatewaytest.Await(c.t, "the right counts", func() bool {
+		status, text := c.asService(http.MethodPost, "/users", string(body))
+		if status != http.StatusOK || json.Unmarshal(text, &answer) != nil || len(answer.Users) != len(ids) {
+			c.t.Fatalf("POST /users: %d %s", status, text)
+		}
+		return !slices.ContainsFunc(ids, func(id string) bool {
+			u := answer.Users[slices.Index(ids, id)]
+			return u.UserID != id || u.Sockets != sockets[id] || u.Online != (sockets[id] > 0) || u.Online != (u.Since != nil) || u.Online != (u.Nodes > 0)
+		})
+	})
+	for path, want := range map[string]string{"/users/u0": `{"userId":"u0","online":`, "/users/nobody": `{"userId":"nobody","online":false,"sockets":0,"nodes":0,"since":null,"lastSeen":null}`} {
+		if status, text := c.asService(http.MethodGet, path, ""); status != http.StatusOK || !strings.HasPrefix(string(text), want) {
+			c.t.Errorf("GET %s: %d %s", path, status, text)
+		}
+	}
+}
+
+// asService makes a request with the PUBLISH_TOKEN.
+func (g *gateway) asService(method, path, body string) (int, []byte) {
+	g.t.Helper()
+	request, err := http.NewRequest(method, g.URL+path, strings.NewReader(body))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+gatewaytest.PublishToken)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return response.StatusCode, text
+}

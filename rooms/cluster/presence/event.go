@@ -1,0 +1,76 @@
+package presence
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// An Event is told to services.
+type Event struct {
+	Key  string // user.online, user.offline, room.occupied or room.vacated
+	ID   string // the same each time it is published
+	Room string
+	N    int // sockets on all nodes, when it was claimed
+	At   time.Time
+
+	form string // as Redis has it
+}
+
+// Keys are the keys of all events.
+var Keys = []string{"user.online", "user.offline", "room.occupied", "room.vacated"}
+
+// parseEvent reads what the script claim answers.
+func parseEvent(room, form string) (e Event, ok bool) {
+	words := strings.Fields(form)
+	if len(words) != 4 {
+		return e, false
+	}
+	n, err1 := strconv.Atoi(words[2])
+	at, err2 := strconv.ParseInt(words[3], 10, 64)
+	if err1 != nil || err2 != nil {
+		return e, false
+	}
+	e = Event{ID: words[1], Room: room, N: max(n, 0), At: time.UnixMilli(at), form: form}
+	which := 0
+	if !strings.HasPrefix(room, "user:") {
+		which = 2
+	}
+	if words[0] == "0" {
+		which++
+		e.N = 0
+	}
+	e.Key = Keys[which]
+	return e, true
+}
+
+// timeLayout is ISO 8601 in UTC with milliseconds, as JavaScript's toISOString
+// writes it.
+const timeLayout = "2006-01-02T15:04:05.000Z"
+
+// Body returns the event as services get it.
+func (e *Event) Body() []byte {
+	kind, id, _ := strings.Cut(e.Room, ":")
+	var data any
+	if kind == "user" {
+		data = struct {
+			UserID  string `json:"userId"`
+			Sockets int    `json:"sockets"`
+		}{id, e.N}
+	} else {
+		data = struct {
+			Room     string `json:"room"`
+			RoomType string `json:"roomType"`
+			RoomID   string `json:"roomId"`
+			Members  int    `json:"members"`
+		}{e.Room, kind, id, e.N}
+	}
+	body, _ := json.Marshal(struct { // of texts and numbers: it cannot fail
+		EventName string `json:"eventName"`
+		Source    string `json:"source"`
+		Timestamp string `json:"timestamp"`
+		Data      any    `json:"data"`
+	}{e.Key, "websocket-gateway", e.At.UTC().Format(timeLayout), data})
+	return body
+}
