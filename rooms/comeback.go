@@ -260,7 +260,7 @@ func (c *comeback) finish(m *Missed, now time.Time) {
 	s.phase, s.sink, s.aside, s.until = phaseConnected, c.sink, nil, 0
 	n := s.session
 	n.hold = nil
-	n.last = c.record.Last // unless there is more
+	n.last = min(c.record.Last, c.given) // that the client has, unless there is more
 	sh.stats.Sockets.Add(1)
 	sh.stats.Connects.Add(1)
 	sh.hub.sessions.open(n.pid, s)

@@ -300,6 +300,28 @@ func (d *slowDrawer) Take(_, _ string, done func(*Record, RecoveryResult)) {
 	*d.taken = append(*d.taken, done)
 }
 
+// TestTheFenceOfAReturnIsNotToldWithAnEventThatTheClientDoesNotHave: the node
+// before has sent it in vain, and this one has not read it yet.
+func TestTheFenceOfAReturnIsNotToldWithAnEventThatTheClientDoesNotHave(t *testing.T) {
+	w, past, redis := newDrawer(t)
+	ann := w.guest("ann")
+	ann.join("1")
+	past.publish(w, "conversation:1")
+	ann.wantGot("e1")
+	r := *redis.records[ann.pid]
+	r.Ended, r.At, r.Given, r.Last = true, w.now, 2, 2
+	ann.hangUp()
+	w.dies()
+	redis.records[ann.pid] = &r
+	ann.comeOn(w)
+	ann.wantResult(RecoveryDone)
+	if o, _ := ParseOffset(ann.offset); o.Position != 1 || o.Fence == 0 {
+		t.Errorf("offset %q, want position 1 and a fence", ann.offset)
+	}
+	past.publish(w, "conversation:1")
+	ann.wantGot("e1", "recovery_state", "e2")
+}
+
 // TestAReturnThatEndsEarlyLeavesTheSessionToAllNodes: Redis was told that it is
 // gone.
 func TestAReturnThatEndsEarlyLeavesTheSessionToAllNodes(t *testing.T) {
@@ -322,7 +344,7 @@ func TestAReturnThatEndsEarlyLeavesTheSessionToAllNodes(t *testing.T) {
 
 // TestASessionThatDepartsWhileItIsTakenIsFound in its record.
 func TestASessionThatDepartsWhileItIsTakenIsFound(t *testing.T) {
-	w, _, _ := newDrawer(t)
+	w, _ := newPast(t, 1)
 	ann := w.guest("ann")
 	s := w.hub.sessions.live[ann.pid]
 	s.makeAbsent(w.now)

@@ -114,7 +114,7 @@ func (f *filling) begin() {
 	f.link = m.r.broker.dial(m, f.take, fail)
 	m.after(fillTime, fail)
 	f.link.do(func(ch *rabbitmodel.Channel) {
-		f.info = eventlog.Info{Identity: m.r.broker.stream(ch), Holes: ownMost}
+		f.info = eventlog.Info{Identity: m.r.broker.stream(ch), Holes: int(m.r.broker.broker.OwnPositions)}
 		ch.Qos(fillWindow)
 		ch.Consume(streamName, "history", false, rabbitmodel.Begin{Offset: int64(older.Start().Position) - 1})
 	})

@@ -16,7 +16,6 @@ const (
 
 	chunkMost     = 5 * time.Millisecond // until what was published is written
 	heartbeatTime = 10 * time.Second     // until a connection that is silent counts as lost
-	ownMost       = 1                    // positions in a row that a stream may use itself, as in upstream/rabbitmq
 	identityFirst = 1 << 20              // identities are sizes of streams, as in upstream/rabbitmq
 )
 

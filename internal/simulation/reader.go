@@ -257,7 +257,7 @@ func (s *source) begin() {
 	s.ready = 4 // declared, bound, credit, consuming
 	server := s.d.m.r.broker
 	s.link.do(func(ch *rabbitmodel.Channel) {
-		s.info = eventlog.Info{Identity: server.stream(ch), Behind: s.info.Behind, Holes: ownMost}
+		s.info = eventlog.Info{Identity: server.stream(ch), Behind: s.info.Behind, Holes: int(server.broker.OwnPositions)}
 		ch.Qos(window)
 		ch.Consume(streamName, "reader", false, begin)
 	})

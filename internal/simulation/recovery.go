@@ -105,11 +105,9 @@ func (m *machine) returned(x rooms.Return) {
 	}
 	if x.Result == rooms.RecoveryDone {
 		r.judge.obeyed(m, c)
+		c.issued = epoch.Add(r.now) // at the latest
 	}
 	if l := c.link; l != nil && l.m == m && !l.connected {
-		if x.Result == rooms.RecoveryDone {
-			c.issued = l.issued
-		}
 		l.verdict = x.Result
 		l.verdicts |= 1 << x.Result
 		own := r.config.Rooms + c.index

@@ -39,7 +39,7 @@ var mutants = []mutant{
 	{"what is taken is never acknowledged", reader, "if r.phase == PhaseReading {\n\t\tr.credit(now)", "if false {\n\t\tr.credit(now)", 0},
 	{"a reader that has failed does not try again", reader, "case PhaseWaiting:\n\t\tr.open()", "case PhaseWaiting:", 0},
 	{"the end of the log at the beginning is forgotten", reader, "r.last = info.Behind", "r.last = 0", 0},
-	{"another log is read from its end", reader, "r.leave(info.Identity, FromFirst)", "r.leave(info.Identity, FromNext)", 0},
+	{"another log is read from its end", reader, "r.leave(info.Identity, FromFirst)", "r.leave(info.Identity, FromNext)", 326},
 	{"an event that was published twice is given twice", intake, "if in.repeats(e) {", "if in.repeats(e) && false {", 0},
 	{"an event to two rooms goes to the last one", intake, "in.held = append(in.held, i)", "in.held = append(in.held[:0], i)", 0},
 	{"who is in two rooms gets an event twice", intake, "if !rooms.OfUser(string(in.encoder.room(i))) {", "if i < 0 {", 0},
