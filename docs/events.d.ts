@@ -13,8 +13,8 @@ export interface ServerEvents {
   token_expiring_soon(body: { expiresIn: number }): void;
   /** Sent when the token has expired, the user was logged out, or the token was revoked. The server disconnects the socket, and the client does not reconnect by itself. */
   session_ended(body: { reason: string }): void;
-  /** Sent when nothing to be done: it carries an offset at times when no other event does; see recovery. Sent when only to clients with recovery: it carries an offset. */
-  recovery_state(body: Record<string, unknown> | Record<string, unknown>): void;
+  /** Sent when nothing to be done: it carries an offset at times when no other event does; see recovery. */
+  recovery_state(body: Record<string, unknown>): void;
   /** Sent when the client came back to its session and is in that room again; see recovery. */
   room_state(body: { room: string; members: number }): void;
   /** Sent when the user may no longer be in that room, and the socket has left it. */

@@ -38,8 +38,6 @@ func ServerEventDocs() []EventDoc {
 			Text: "nothing to be done: it carries an offset at times when no other event does; see [recovery](recovery.md)"},
 		{Name: eventRoomState, Body: "{room, members}",
 			Text: "the client came back to its session and is in that room again; see [recovery](recovery.md)"},
-		{Name: "recovery_state", Body: "{}",
-			Text: "only to clients with [recovery](recovery.md): it carries an offset"},
 		{Name: eventRoomRevoked, Body: "{room, reason}",
 			Text: "the user may no longer be in that room, and the socket has left it"},
 		{Name: eventUserJoined, Body: presenceBody, Text: "another socket joined a room of this one"},

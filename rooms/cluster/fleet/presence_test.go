@@ -172,6 +172,11 @@ func TestPresenceOfAFleet(t *testing.T) {
 			sockets[m.user]++
 		}
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("services know %q, the truth is %q", slices.Sorted(maps.Keys(o.there)), slices.Sorted(maps.Keys(want)))
+		}
+	})
 	gatewaytest.Await(t, "services to know the truth", func() bool {
 		o.read(broker)
 		return maps.Equal(o.there, want) || t.Failed()
