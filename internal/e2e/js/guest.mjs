@@ -12,6 +12,7 @@ export class Line {
   static async open(t) {
     const line = new Line();
     line.pairs = new Set();
+    line.forsaken = new Set(); // ends at the gateway whose clients have vanished
     line.up = true;
     line.budget = Infinity; // bytes that get through to the client before the line is cut
     line.server = createServer((near) => {
@@ -23,7 +24,7 @@ export class Line {
         socket.on("error", () => {});
         socket.on("close", () => {
           line.pairs.delete(pair);
-          if (line.silent) return;
+          if (line.silent) return line.forsaken.add(far);
           near.destroy();
           far.destroy();
         });
@@ -43,6 +44,7 @@ export class Line {
     line.url = `http://127.0.0.1:${line.server.address().port}`;
     t.after(() => {
       line.cut();
+      for (const far of line.forsaken) far.destroy();
       line.server.close();
     });
     return line;

@@ -17,7 +17,7 @@ describe("holes", { concurrency: true }, () => {
     await ann.join(place);
     await publish(place, 1);
     await ann.has(1);
-    await pause(5000); // the window is 3 s
+    await pause(12_000); // the window is 10 s
     await ann.cut();
     await publish(place, 2);
     ann.line.mend();
@@ -77,6 +77,7 @@ describe("holes", { concurrency: true }, () => {
     await ann.join(place);
     await publish(place, 1);
     await ann.has(1);
+    const { _pid: pid } = ann.socket;
     await ann.cut();
     await publish(place, ...numbers(2, 40));
     for (const [times, budget] of [1200, 2500, 4000].entries()) {
@@ -90,6 +91,7 @@ describe("holes", { concurrency: true }, () => {
     const before = ann.connects;
     ann.line.mend();
     await ann.connected(before + 1);
+    assert.equal(ann.socket._pid, pid, "it is a new session");
     await ann.has(40);
     assert.deepEqual(ann.numbers, numbers(1, 40));
     assert.equal(ann.socket.recovered, true);
