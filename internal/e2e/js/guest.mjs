@@ -90,14 +90,17 @@ export class Guest {
     guest.socket.onAny((event, ...args) => guest.events.push({ event, args }));
     guest.connects = 0;
     guest.socket.on("connect", () => (guest.connects += 1));
-    t.after(() => guest.socket.disconnect());
+    t.after(() => {
+      guest.over = true;
+      guest.socket.disconnect();
+    });
     await guest.connected(1);
     await upgraded(guest.socket);
     return guest;
   }
 
   async connected(times) {
-    await until(() => this.connects >= times && this.socket.connected, `connection ${times}`);
+    await until(() => this.over || (this.connects >= times && this.socket.connected), `connection ${times}`);
     await upgraded(this.socket); // a client that loses its connection in between notices late
   }
 
