@@ -140,7 +140,7 @@ func (c *wsConn) leave(b []byte) {
 // told of the call, and gnet's Conn, four cache lines, is not touched: a
 // delivery in a room of 1,000 costs 2.5 us of CPU instead of 3.4. send(2)
 // took 0.92 to 0.94 of write(2), which also looks at file positions and watches
-// (medians of BenchmarkSend; quartiles from 0.80 to 1.08 on a busy machine).
+// (medians of two trials that took turns; quartiles from 0.80 to 1.08 on a busy machine).
 func rawWrite(fd int32, b []byte) int {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
