@@ -72,7 +72,7 @@ func (a *arrival) attach(conn *wsConn) bool {
 	}
 	s := a.heir.session
 	if s == nil || s.ended || a.role == roleProbe && s.poll == nil {
-		return false
+		return a.role == roleProbe && a.heir.form.Polling.Probed // until "5", as without the hand-over
 	}
 	conn.s = s
 	if a.role == roleProbe {

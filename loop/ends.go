@@ -28,6 +28,11 @@ import (
 //     answer, from which every client comes back: after "ok" python-engineio may
 //     go on posting until it gets an error. A proxy would make an error of that
 //     end, so through a proxy it is "ok" there too.
+//   - The WebSocket of an upgrade that was answered with "3probe" stays open until
+//     the client has upgraded, at most upgradeTimeout. The client for JavaScript
+//     stops polling once its poll is answered; if the WebSocket ends before it
+//     has sent "5" it neither polls again nor notices anything until the ping
+//     timeout.
 //   - On a node that drains, the connections of a client outlast its session by
 //     partingTime. If they ended with it, the last POST would come by a new one to
 //     the successor, which does not know the session; if they stayed, the client's
@@ -73,10 +78,15 @@ func (c *wsConn) end(reason rooms.Reason, now time.Time) {
 		c.close()
 		return
 	}
-	c.ending = true
 	if code := closeCode(reason); code != 0 {
 		c.write(codec.AppendClose(c.w.out[:0], code, ""))
 	}
+	c.hangUp(now)
+}
+
+// hangUp ends our side of the connection, and all of it lingerTimeout later.
+func (c *wsConn) hangUp(now time.Time) {
+	c.ending = true
 	if c.c != nil {
 		c.await(now.Add(lingerTimeout))
 		c.shutDown(now)
@@ -143,7 +153,20 @@ func (s *session) leavePolling(reason rooms.Reason, now time.Time) {
 		w.departed[sid] = d
 		w.wheel.arm(&d.timer, d, now.Add(lingerTimeout))
 	}
+	s.leaveProbe(reason)
 	poll := engineError(http.StatusBadRequest, codeSID)
 	poll.parting, post.parting = true, true
 	s.endPolling(poll, post)
+}
+
+// leaveProbe leaves the WebSocket of an upgrade to its client, if that may wait
+// for nothing else.
+func (s *session) leaveProbe(reason rooms.Reason) {
+	c := s.poll.probe
+	if c == nil {
+		return
+	}
+	if c.s = nil; !s.poll.probed || reason == rooms.ReasonClientClose {
+		c.close()
+	}
 }

@@ -189,8 +189,4 @@ func (s *session) endPolling(poll, post reply) {
 	if p.post != nil {
 		p.post.exchange.reply(s.w, post)
 	}
-	if p.probe != nil {
-		p.probe.s = nil
-		p.probe.close()
-	}
 }

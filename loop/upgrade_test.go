@@ -5,7 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws"
+
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/rooms"
 )
 
 // probe opens the WebSocket that wants to take a polling session over, and
@@ -183,6 +186,59 @@ func TestSessionEndsWhileItIsProbed(t *testing.T) {
 	c.wantEOF()
 	testkit.Await(t, "the probe's connection to end", func() bool { return s.conns.Load() == 2 })
 	p.wantUnknown()
+}
+
+// endProbed ends a session whose probe was answered, and returns its WebSocket.
+func endProbed(t *testing.T, s *Server, also func(w *worker, session *session, now time.Time)) socket {
+	t.Helper()
+	p := connectPolling(t, s, "ann")
+	c := p.probe()
+	s.onAll(func(w *worker, now time.Time) {
+		if session := w.bySID[p.sid]; session != nil {
+			session.Close(rooms.ReasonTakenOver)
+			also(w, session, now)
+		}
+	})
+	testkit.Await(t, "the session to end", func() bool { return s.Stats().Sessions == 0 })
+	return c
+}
+
+// TestAClientThatUpgradesLearnsOfTheEnd: one that has its "3probe" does not poll
+// any more, and does not notice the end of the WebSocket before its "5".
+func TestAClientThatUpgradesLearnsOfTheEnd(t *testing.T) {
+	t.Parallel()
+	nothing := func(*worker, *session, time.Time) {}
+	open := func(t *testing.T, s *Server) {
+		t.Helper()
+		s.onAll(func(*worker, time.Time) {}) // what the end has brought is done
+		if n := s.conns.Load(); n != 3 {
+			t.Errorf("%d connections, want 3: two for requests and the WebSocket", n)
+		}
+	}
+	t.Run("it upgrades afterwards", func(t *testing.T) {
+		t.Parallel()
+		s := newServer(t, nil)
+		c := endProbed(t, s, nothing)
+		open(t, s)
+		c.text("5")
+		c.wantEnd()
+	})
+	t.Run("it upgrades in the same turn", func(t *testing.T) {
+		t.Parallel()
+		s := newServer(t, nil)
+		c := endProbed(t, s, func(w *worker, session *session, now time.Time) {
+			_ = session.poll.probe.frame(ws.Header{Fin: true, OpCode: ws.OpText}, []byte("5"), now)
+		})
+		c.wantEnd()
+	})
+	t.Run("it never upgrades", func(t *testing.T) {
+		t.Parallel()
+		s := newServer(t, nil)
+		c := endProbed(t, s, nothing)
+		open(t, s)
+		s.elapse(upgradeTimeout + wheelTick)
+		c.wantEOF()
+	})
 }
 
 // TestLargeBacklogCrossesTheUpgrade: more than one write of it.

@@ -236,8 +236,11 @@ func (c *wsConn) frame(h ws.Header, payload []byte, now time.Time) error {
 	switch {
 	case h.OpCode == ws.OpClose:
 		c.handleClose(payload, now)
-	case c.s == nil || c.s.closing:
-		// The session is ending. Only a close frame still matters.
+	case c.s == nil && !c.ending: // "5" for a session that has ended meanwhile
+		c.hangUp(now)
+	case c.s == nil || c.s.closing && !c.probing:
+		// The session is ending. Only a close frame still matters, or "5":
+		// what is pending is then written here.
 	case h.OpCode == ws.OpPing:
 		// RFC 6455 section 5.5.3: answering the last of several pings is
 		// enough, so a flood of them costs no more than one.
