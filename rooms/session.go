@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -329,14 +330,15 @@ func (h *Hub) resave() {
 
 // resave goes on with the next sockets when the first of them are done.
 func (sh *Shard) resave(sockets []*Socket) {
+	sockets = slices.DeleteFunc(sockets, func(s *Socket) bool { return s.session == nil }) // it has ended meanwhile
 	n := min(len(sockets), resaveBatch)
 	left := n
 	for _, s := range sockets[:n] {
 		n := s.session
-		sh.hub.owns(n, func(yes bool) {
+		sh.hub.config.Recovery.Remote.Owns(n.pid, func(yes bool) {
 			sh.Post(func(now time.Time) {
 				switch {
-				case s.session != n || n == nil || n.gone:
+				case s.session != n || n.gone:
 				case !yes:
 					s.displaced(now)
 				case s.phase == phaseAbsent:
@@ -350,15 +352,6 @@ func (sh *Shard) resave(sockets []*Socket) {
 			})
 		})
 	}
-}
-
-// owns finds out whether this node still has a session; nil: there is none.
-func (h *Hub) owns(n *session, done func(bool)) {
-	if n == nil {
-		done(false)
-		return
-	}
-	h.config.Recovery.Remote.Owns(n.pid, done)
 }
 
 // resaveEnded does the same for sessions that no socket has.

@@ -44,9 +44,6 @@ func (g *Gateway) unfit() error {
 	if g.fleet != nil {
 		return fmt.Errorf("%w: with SOCKETIO_ADAPTER_KEY, servers on Node know this process by a name of its own", handover.ErrDrain)
 	}
-	if g.cfg().Presence.Events {
-		return fmt.Errorf("%w: with PRESENCE_EVENTS=true, who is online on this node would be told anew", handover.ErrDrain)
-	}
 	return nil
 }
 

@@ -73,7 +73,7 @@ func (h *heardPresence) want(want ...string) {
 }
 
 // TestPresenceOverAHandOver: nobody goes and comes back when a process takes the
-// place of another.
+// place of another, and who goes later is told to be gone.
 func TestPresenceOverAHandOver(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
@@ -84,24 +84,40 @@ func TestPresenceOverAHandOver(t *testing.T) {
 	g.AwaitReady()
 	ann := g.dial(t, "ann", false)
 	h.want("user.online ann")
-	next := g.succeed(t)
-	next.AwaitReady()
-	// What is left of the first process is removed when its lease ends.
-	gatewaytest.Await(t, "the first process to be forgotten", func() bool {
-		return next.Metric("gateway_presence_sessions_removed_total") == 1
-	})
-	gatewaytest.Await(t, "the state of ann", func() bool {
-		header := http.Header{"Authorization": {"Bearer " + gatewaytest.PublishToken}}
-		status, body, err := request(http.MethodGet, next.URL+"/users/ann", header, "")
-		var u struct{ Sockets, Nodes int }
-		return err == nil && status == http.StatusOK && json.Unmarshal(body, &u) == nil && fmt.Sprint(u) == "{1 1}"
-	})
-	bob := next.dial(t, "bob", false)
-	h.want("user.online ann", "user.online bob")
+	ben := g.dial(t, "ben", true)
+	h.want("user.online ann", "user.online ben")
+	for range 2 {
+		g = g.succeed(t)
+		// What is left of the process before is removed when its lease ends.
+		gatewaytest.Await(t, "the process before to be forgotten", func() bool {
+			return g.user(t, "ann") == "1 sockets, 1 nodes" && g.user(t, "ben") == "1 sockets, 1 nodes"
+		})
+	}
+	bob := g.dial(t, "bob", false)
+	h.want("user.online ann", "user.online ben", "user.online bob")
 	bob.Close()
-	h.want("user.online ann", "user.online bob", "user.offline bob")
+	h.want("user.online ann", "user.online ben", "user.online bob", "user.offline bob")
 	ann.Close()
-	h.want("user.online ann", "user.online bob", "user.offline bob", "user.offline ann")
+	h.want("user.online ann", "user.online ben", "user.online bob", "user.offline bob", "user.offline ann")
+	// Who goes before that is told to be gone when it is removed.
+	g = g.succeed(t)
+	ben.Close()
+	h.want("user.online ann", "user.online ben", "user.online bob", "user.offline bob", "user.offline ann", "user.offline ben")
+	if got := g.user(t, "ben"); got != "0 sockets, 0 nodes" {
+		t.Errorf("ben has %s", got)
+	}
+}
+
+// user asks how many sockets a user has.
+func (g *gateway) user(t *testing.T, id string) string {
+	t.Helper()
+	header := http.Header{"Authorization": {"Bearer " + gatewaytest.PublishToken}}
+	status, body, err := request(http.MethodGet, g.URL+"/users/"+id, header, "")
+	var u struct{ Sockets, Nodes int }
+	if err != nil || status != http.StatusOK || json.Unmarshal(body, &u) != nil {
+		return fmt.Sprint(status, " ", string(body), " ", err)
+	}
+	return fmt.Sprintf("%d sockets, %d nodes", u.Sockets, u.Nodes)
 }
 
 func TestWhoMayAskForUsers(t *testing.T) {

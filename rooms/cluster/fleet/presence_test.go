@@ -49,15 +49,10 @@ type observer struct {
 }
 
 // read takes what is in the queue.
-func (o *observer) read(b *brokertest.Broker) {
+func (o *observer) read(ch *amqp.Channel) {
 	o.t.Helper()
-	p, err := b.Connect()
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	defer p.Close()
 	for {
-		m, ok, err := p.Channel.Get(presenceQueue, true)
+		m, ok, err := ch.Get(presenceQueue, true)
 		if err != nil {
 			o.t.Fatal(err)
 		}
@@ -175,10 +170,18 @@ func TestPresenceOfAFleet(t *testing.T) {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("services know %q, the truth is %q", slices.Sorted(maps.Keys(o.there)), slices.Sorted(maps.Keys(want)))
+			for _, c := range crowds {
+				c.tellEnded()
+			}
 		}
 	})
+	p, err := broker.Connect() // one for all looks: opening one each time would keep the broker busy
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
 	gatewaytest.Await(t, "services to know the truth", func() bool {
-		o.read(broker)
+		o.read(p.Channel)
 		return maps.Equal(o.there, want) || t.Failed()
 	})
 	crowds[0].wantUsers(sockets)
@@ -204,6 +207,18 @@ func (c *crowdOf) freeze(t *testing.T) {
 	c.Signal(syscall.SIGSTOP)
 	time.Sleep(4 * time.Second) // nothing says that a stopped process has been stopped for long enough
 	c.Signal(syscall.SIGCONT)
+}
+
+// tellEnded logs clients that should be there and are not: what services know may
+// be the truth.
+func (c *crowdOf) tellEnded() {
+	for _, m := range c.clients {
+		select {
+		case <-m.Done():
+			c.t.Logf("%s in %s has been disconnected", m.user, m.room)
+		default:
+		}
+	}
 }
 
 // wantUsers asks for all users at once, and for one alone.

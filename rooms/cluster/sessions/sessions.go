@@ -9,7 +9,7 @@
 package sessions
 
 import (
-	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -216,11 +216,11 @@ func (c *Core) answered(m message) {
 
 // Tick ends what takes too long.
 func (c *Core) Tick(now time.Time) {
-	first := len(c.results)
-	for pid := range c.waits {
+	for _, pid := range slices.Sorted(maps.Keys(c.waits)) { // the same order in each run
 		c.saved(pid, 0, now)
 	}
-	for _, t := range c.takes {
+	for _, ask := range slices.Sorted(maps.Keys(c.takes)) {
+		t := c.takes[ask]
 		if now.Before(t.until) {
 			continue
 		}
@@ -234,7 +234,6 @@ func (c *Core) Tick(now time.Time) {
 			c.fail(t, rooms.RecoveryFailed)
 		}
 	}
-	slices.SortFunc(c.results[first:], func(a, b Result) int { return cmp.Compare(a.Ask, b.Ask) }) // the same order in each run
 }
 
 // Next is when Tick is due, as long as something is awaited.
@@ -395,7 +394,8 @@ func (c *Core) found(t *take, text string) {
 
 // Lost tells that the connections are gone: what was under way has failed.
 func (c *Core) Lost() {
-	for id, flights := range c.flight {
+	for _, id := range slices.Sorted(maps.Keys(c.flight)) { // the same order in each run
+		flights := c.flight[id]
 		delete(c.flight, id)
 		for _, f := range flights {
 			if t := c.takes[f.ask]; t != nil && t.phase == f.phase {
