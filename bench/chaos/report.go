@@ -40,8 +40,8 @@ func (r *report) write(dir string) error {
 
 func (r *report) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# The gateway in chaos\n\n%s, revision %s, %s, %d cores. `make chaos SEED=%d` does the same again.\n\n",
-		r.began.Format("2006-01-02 15:04"), r.revision, runtime.Version(), runtime.NumCPU(), r.seed)
+	fmt.Fprintf(&b, "# The gateway in chaos\n\n%s, revision %s, %s, %d cores. `make chaos SEED=%d ARGS=\"-clients %d -duration %v\"` does the same again.\n\n",
+		r.began.Format("2006-01-02 15:04"), r.revision, runtime.Version(), runtime.NumCPU(), r.seed, r.options.clients, r.duration)
 	fmt.Fprintf(&b, "%d gateways, Redis, RabbitMQ, %d clients in rooms of %d, %.0f events a second through RabbitMQ. Verdict: **%s**.\n\n",
 		r.nodes, len(r.clients), roomSize, r.rate, r.word())
 	b.WriteString("## Harms\n\nRecovered is when an event that was published after the harm had reached a member on every gateway, back is when every client was in its room again; settled is when the gateways saw each other and no dead one, and had delivered what any of them had by then; each from the end of the harm. Slowest is the longest time that an event published in the round took to a client that was in its room. Lost are deliveries, with reason; ended are connections.\n\n")
