@@ -18,6 +18,7 @@ const (
 // A clusterDriver does for a core.Node what package cluster does with a real
 // Redis. Owned by its machine.
 type clusterDriver struct {
+	waker
 	m      *machine
 	number uint32
 
@@ -27,7 +28,6 @@ type clusterDriver struct {
 	messages  *redisLink
 	cache     map[string]*cached // rooms read with tracking
 	flushes   int                // batches of messages under way
-	waking    bool
 	flushing  bool
 	next      time.Duration // when the node is called again, if nothing happens before
 	pause     time.Duration // before the next attempt to connect
@@ -50,7 +50,7 @@ func (d *clusterDriver) begin() {
 
 // tick has the node called now and then.
 func (d *clusterDriver) tick() {
-	d.m.after(tickTime, func() { d.step(); d.tick() })
+	d.m.after(tickTime, func() { d.act(); d.tick() })
 }
 
 // end is the death of the node.
@@ -182,20 +182,8 @@ func (d *clusterDriver) invalidated(r redismodel.Reply) {
 	d.wake()
 }
 
-// wake has the node called soon.
-func (d *clusterDriver) wake() {
-	if d.waking {
-		return
-	}
-	d.waking = true
-	d.m.after(d.m.r.between(0, turnDelay), func() {
-		d.waking = false
-		d.step()
-	})
-}
-
-// step does what is due.
-func (d *clusterDriver) step() {
+// act does what is due.
+func (d *clusterDriver) act() {
 	m := d.m
 	m.node.Tell(int64(len(m.sessions)))
 	m.node.Tick(m.now())
@@ -224,7 +212,7 @@ func (d *clusterDriver) step() {
 		when := at.Sub(epoch) - m.skew
 		if when < d.next || d.next <= m.r.now {
 			d.next = max(when, m.r.now+time.Millisecond)
-			m.r.at(d.next, m.alive(d.step))
+			m.r.at(d.next, m.alive(d.act))
 		}
 	}
 }
@@ -332,4 +320,23 @@ func (d *clusterDriver) inVain() {
 	if d.vain++; d.vain > vainMost {
 		r.fail("a node does not wait before it tries again", "%v has sent %d batches in a second without a connection to Redis", d.m, d.vain)
 	}
+}
+
+// A waker has a driver's act called soon: once, however often it is woken
+// until then.
+type waker struct {
+	of     *machine
+	act    func()
+	waking bool
+}
+
+func (w *waker) wake() {
+	if w.waking {
+		return
+	}
+	w.waking = true
+	w.of.after(w.of.r.between(0, turnDelay), func() {
+		w.waking = false
+		w.act()
+	})
 }

@@ -78,6 +78,7 @@ func (m *machine) start() {
 		Messages: l.queue, Bytes: 1 << 20,
 	})
 	m.cluster = &clusterDriver{m: m, number: number}
+	m.cluster.waker = waker{of: m, act: m.cluster.act}
 	m.reader = newReaderDriver(m)
 	hub, err := rooms.New(rooms.Config{
 		Shards: l.shards, Auth: m, Revoker: m, ConnectTimeout: 45 * time.Second, MaxPacket: 1 << 16,

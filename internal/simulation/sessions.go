@@ -17,13 +17,13 @@ const retrySessions = 100 * time.Millisecond // after records could not be writt
 // A sessionsDriver does for a sessions.Core what cluster.Sessions does: the
 // port rooms.Sessions. Owned by its machine.
 type sessionsDriver struct {
-	m      *machine
-	core   *sessions.Core
-	node   string
-	dones  map[uint64]func(sessions.Result)
-	batch  uint64
-	waking bool
-	next   time.Duration // when step is called again, if nothing happens before
+	waker
+	m     *machine
+	core  *sessions.Core
+	node  string
+	dones map[uint64]func(sessions.Result)
+	batch uint64
+	next  time.Duration // when act is called again, if nothing happens before
 
 	saves []save // that the core has not been told of
 }
@@ -40,10 +40,12 @@ type save struct {
 
 func newSessionsDriver(m *machine) *sessionsDriver {
 	node := m.String()
-	return &sessionsDriver{
+	d := &sessionsDriver{
 		m: m, node: node, core: sessions.New(names, node),
 		dones: make(map[uint64]func(sessions.Result)),
 	}
+	d.waker = waker{of: m, act: d.act}
+	return d
 }
 
 // Node implements rooms.Sessions.
@@ -102,20 +104,8 @@ func (d *sessionsDriver) Dissolve(pid, node string) {
 	d.wake()
 }
 
-// wake has step called soon.
-func (d *sessionsDriver) wake() {
-	if d.waking {
-		return
-	}
-	d.waking = true
-	d.m.after(d.m.r.between(0, turnDelay), func() {
-		d.waking = false
-		d.step()
-	})
-}
-
-// step sends all batches there are and hands over what has become of sessions.
-func (d *sessionsDriver) step() {
+// act sends all batches there are and hands over what has become of sessions.
+func (d *sessionsDriver) act() {
 	m := d.m
 	d.tell()
 	d.core.Tick(m.now())
@@ -139,7 +129,7 @@ func (d *sessionsDriver) step() {
 		when := max(at.Sub(epoch)-m.skew, m.r.now+time.Millisecond)
 		if when < d.next || d.next <= m.r.now {
 			d.next = when
-			m.r.at(when, m.alive(d.step))
+			m.r.at(when, m.alive(d.act))
 		}
 	}
 }
