@@ -164,6 +164,7 @@ func (s *Socket) ended(left bool) *Record {
 	r := s.record()
 	r.Ended, r.Left, r.At = true, left, time.UnixMilli(s.session.at)
 	r.Given, r.Last = s.session.given, s.session.last
+	r.Orphan = s.session.saves > 0
 	return r
 }
 
@@ -441,9 +442,7 @@ func (s *Socket) surrender(user string, now time.Time) (*Record, RecoveryResult)
 		return nil, RecoveryBusy
 	}
 	n.gone = true
-	r := s.ended(false)
-	r.Orphan = n.saves > 0
-	return r, RecoveryDone
+	return s.ended(false), RecoveryDone
 }
 
 // takeOverGrace is how long what is left of a session waits for the word that

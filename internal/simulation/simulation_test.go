@@ -143,6 +143,7 @@ func TestRunsThatBrokeARuleHold(t *testing.T) {
 		"seed=330 nodes=3 clients=2 rooms=2 span=32.371234817s plan=32.371234817s skip=0,1,2,3,4,5,7,9,10,11,12",
 		"seed=1145 nodes=1 clients=2 rooms=2 span=37.509431816s plan=37.509431816s skip=2,3,4,5,6,7,8,9,10,11,12",
 		"seed=1147 nodes=3 clients=3 rooms=2 span=39.662948356s plan=39.662948356s delays=4 skip=0,2,3,5,6,7",
+		"seed=394 nodes=4 clients=29 rooms=9 span=9.900168497s plan=21.37449938s recovery=100 more=5 skip=0,1,3,5,6,7,8,9,10",
 		"seed=5027 nodes=1 clients=29 rooms=9 span=38.042476882s plan=38.042476882s delays=7 skip=0,1,2,4,5,7,9,10",
 		"seed=5208 nodes=2 clients=14 rooms=4 span=29.199241958s plan=38.932322611s delays=9 skip=2,5,6,11,12,13",
 		"seed=1000330 nodes=5 clients=22 rooms=7 span=39.994283894s plan=39.994283894s delays=10 skip=0,1,2,4,5,7",
