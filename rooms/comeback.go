@@ -110,7 +110,7 @@ func (c *comeback) begin(now time.Time) {
 	}
 	c.asked = 1 // not before all were asked
 	for _, room := range rooms {
-		if OfUser(room.Name) {
+		if !OfClients(room.Name) {
 			c.rooms = append(c.rooms, room)
 			continue
 		}
@@ -155,17 +155,17 @@ func (c *comeback) enter(now time.Time) {
 	if c.record.Orphan {
 		s.session.fence = newFence()
 	}
-	log := sh.log
+	log, own := sh.log, UserRoom(s.userID)
 	sh.joinOwn(s)
 	for _, room := range c.rooms {
 		// What has stayed of the session here still has the places.
-		if c.from == nil && !OfUser(room.Name) && s.mayJoin(len(room.Name), now) != nil {
+		if c.from == nil && OfClients(room.Name) && s.mayJoin(len(room.Name), now) != nil {
 			c.fail(RecoveryLimits, now)
 			return
 		}
-		r, _ := sh.join(s, []byte(room.Name), !OfUser(room.Name))
-		if OfUser(r.name) {
-			s.userID = r.name[len(UserPrefix):]
+		r, _ := sh.join(s, []byte(room.Name), OfClients(room.Name))
+		if r.name == own {
+			s.userID = r.name[len(UserPrefix):] // one string for both
 		}
 	}
 	c.rejoin()
@@ -204,7 +204,7 @@ func (c *comeback) since() uint64 {
 // began is the position at which the session has joined its user's room.
 func (c *comeback) began() uint64 {
 	for _, room := range c.record.Rooms {
-		if OfUser(room.Name) {
+		if room.Name == UserRoom(c.record.User) {
 			return room.From
 		}
 	}

@@ -33,7 +33,7 @@ type occupancyStripe struct {
 type occupied struct {
 	shards  uint64 // as a bit set
 	members int
-	own     bool // not to be shown
+	own     bool // only its owner is in it, or everybody: not to be shown
 }
 
 func newOccupancy(c Cluster, outside Outside, present Presence, v *vacant) *occupancy {
@@ -62,7 +62,7 @@ func (o *occupancy) join(r *room, shard int, user string) {
 	fresh := now.shards&(1<<shard) == 0
 	now.shards |= 1 << shard
 	now.members++
-	now.own = r.own
+	now.own = r.own && (now.own || now.members == 1)
 	s.rooms[r.name] = now
 	if o.outside != nil && now.members == 1 && r.name != roomOfAll {
 		o.outside.Occupied(r.name)
@@ -71,7 +71,7 @@ func (o *occupancy) join(r *room, shard int, user string) {
 		o.cluster.Occupied(r.name, user)
 	}
 	o.counted(r, now.members)
-	o.tell(r, now.members)
+	o.tell(r, now)
 }
 
 // leave records one member less of room on a shard; last: it was the shard's
@@ -82,7 +82,7 @@ func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 	defer s.mu.Unlock()
 	now := s.rooms[r.name]
 	now.members--
-	o.tell(r, now.members)
+	o.tell(r, now)
 	if last {
 		now.shards &^= 1 << shard
 	}
@@ -96,7 +96,7 @@ func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 	if o.outside != nil && r.name != roomOfAll {
 		o.outside.Vacated(r.name)
 	}
-	if o.cluster != nil && !r.own {
+	if o.cluster != nil && !now.own {
 		o.cluster.Vacated(r.name)
 	}
 	return true
@@ -110,9 +110,9 @@ func (o *occupancy) counted(r *room, members int) {
 }
 
 // tell tells who wants to know how many sockets are in a room.
-func (o *occupancy) tell(r *room, members int) {
-	if o.present != nil && !r.own {
-		o.present.Counted(r.name, members)
+func (o *occupancy) tell(r *room, now occupied) {
+	if o.present != nil && !now.own {
+		o.present.Counted(r.name, now.members)
 	}
 }
 

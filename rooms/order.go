@@ -81,7 +81,7 @@ func (sh *Shard) obey(o *Order, now time.Time) {
 	}
 	last := o.LastIssued()
 	sh.dismiss(sh.rooms[UserRoom(o.User)], now, func(s *Socket) (reason string, meant bool) {
-		return o.Reason, int64(s.issued) <= last && (token == 0 || s.tokenID == token)
+		return o.Reason, s.userID == o.User && int64(s.issued) <= last && (token == 0 || s.tokenID == token)
 	})
 }
 

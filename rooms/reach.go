@@ -32,11 +32,9 @@ func (h *Hub) Reach(ctx context.Context, names []string) (sockets int, err error
 }
 
 func (sh *Shard) reach(names []string) (sockets int) {
-	var seen map[*Socket]bool // nil: a socket is in one of the rooms at most
-	for i := 1; i < len(names) && seen == nil; i++ {
-		if !OfUser(names[i-1]) || !OfUser(names[i]) {
-			seen = make(map[*Socket]bool)
-		}
+	var seen map[*Socket]bool // nil: a socket cannot be in two of the rooms
+	if len(names) > 1 {
+		seen = make(map[*Socket]bool)
 	}
 	for _, name := range names {
 		r := sh.rooms[name]

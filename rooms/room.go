@@ -22,12 +22,13 @@ const (
 	NotificationPrefix = kindNotification + ":"
 )
 
-// OfUser reports whether a room is a user's own, of which a socket is in one at
-// most.
+// OfUser reports whether a room is a user's. A socket is in that of its own user
+// as long as it is connected; other servers can put it into others too.
 func OfUser(name string) bool { return strings.HasPrefix(name, UserPrefix) }
 
-// announced reports whether who is in a room is told to the others in it.
-func announced(name string) bool {
+// OfClients reports whether a room is of a kind that clients join. The policy
+// decides who may be in it, and the others in it are told who is.
+func OfClients(name string) bool {
 	return strings.HasPrefix(name, ConversationPrefix) || strings.HasPrefix(name, NotificationPrefix)
 }
 

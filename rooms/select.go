@@ -13,11 +13,20 @@ import (
 const roomOfAll = ""
 
 // A Selection says which sockets of a node are meant: those in one of Rooms, or
-// all without any, but none that is in one of Except. With Config.SocketRooms a
-// socket is in a room named by its id, so both may name sockets. Read-only
-// after it was made.
+// all, but none that is in one of Except. With Config.SocketRooms a socket is in
+// a room named by its id, so both may name sockets. The zero value means nobody.
+// Read-only after it was made.
 type Selection struct {
 	Rooms, Except []string
+	All           bool // instead of Rooms
+}
+
+// rooms returns the rooms whose members are meant.
+func (s *Selection) rooms() []string {
+	if s.All {
+		return []string{roomOfAll}
+	}
+	return s.Rooms
 }
 
 // An action is what is done to selected sockets, in the order of the mailbox.
@@ -48,7 +57,7 @@ func (h *Hub) Emit(s *Selection, m *codec.Message) {
 func (h *Hub) JoinAll(s *Selection, rooms []string) {
 	h.act(s, &action{do: func(socket *Socket, _ time.Time) {
 		for _, room := range rooms {
-			socket.shard.join(socket, []byte(room), announced(room))
+			socket.shard.join(socket, []byte(room), OfClients(room))
 		}
 		socket.saveSession()
 	}})
@@ -63,7 +72,7 @@ func (h *Hub) LeaveAll(s *Selection, rooms []string) {
 			if r == nil || r.name == socket.id || r.name == roomOfAll {
 				continue
 			}
-			if slot := socket.in(r); slot >= 0 && !OfUser(r.name) {
+			if slot := socket.in(r); slot >= 0 && r.name != UserRoom(socket.userID) {
 				socket.leave(slot, now)
 			}
 		}
@@ -193,10 +202,7 @@ func (h *Hub) act(s *Selection, a *action) {
 
 // holders returns the shards that may have selected sockets, as a bit set.
 func (h *Hub) holders(s *Selection) (shards uint64) {
-	if len(s.Rooms) == 0 {
-		return h.occupancy.of(roomOfAll).shards
-	}
-	for _, room := range s.Rooms {
+	for _, room := range s.rooms() {
 		shards |= h.occupancy.of(room).shards
 	}
 	return shards
@@ -205,12 +211,8 @@ func (h *Hub) holders(s *Selection) (shards uint64) {
 // selected does what a broadcast to a selection asks for. A message to one room,
 // or to all, is given in portions.
 func (sh *Shard) selected(b *Broadcast) {
-	if rooms := b.Selected.Rooms; b.action == nil && len(rooms) < 2 {
-		name := roomOfAll
-		if len(rooms) == 1 {
-			name = rooms[0]
-		}
-		sh.start(sh.rooms[name], walk{b: *b})
+	if rooms := b.Selected.rooms(); b.action == nil && len(rooms) == 1 {
+		sh.start(sh.rooms[rooms[0]], walk{b: *b})
 		return
 	}
 	var few [8]*Socket
@@ -231,11 +233,7 @@ func (sh *Shard) selected(b *Broadcast) {
 
 // choose appends the shard's selected sockets to dst, each once.
 func (sh *Shard) choose(s *Selection, dst []*Socket) []*Socket {
-	rooms := s.Rooms
-	if len(rooms) == 0 {
-		rooms = []string{roomOfAll}
-	}
-	except := sh.excepted(s)
+	rooms, except := s.rooms(), sh.excepted(s)
 	var seen map[*Socket]struct{}
 	if len(rooms) > 1 {
 		seen = make(map[*Socket]struct{})

@@ -55,8 +55,9 @@ func TestEmitReachesEachSelectedSocketOnce(t *testing.T) {
 	}{
 		{"one room", Selection{Rooms: []string{"conversation:1"}}, []*client{a, b}},
 		{"two rooms with a common member", Selection{Rooms: []string{"conversation:1", "conversation:2"}}, []*client{a, b, c}},
-		{"everybody", Selection{}, all},
-		{"everybody but a room", Selection{Except: []string{"conversation:1", "conversation:9"}}, []*client{c, nobody}},
+		{"everybody", Selection{All: true}, all},
+		{"nobody", Selection{}, nil},
+		{"everybody but a room", Selection{All: true, Except: []string{"conversation:1", "conversation:9"}}, []*client{c, nobody}},
 		{"a socket by its id", Selection{Rooms: []string{a.id}}, []*client{a}},
 		{"a room but one socket", Selection{Rooms: []string{"conversation:1"}, Except: []string{a.id}}, []*client{b}},
 		{"a user", Selection{Rooms: []string{"user:c"}}, []*client{c}},
@@ -129,7 +130,7 @@ func TestEveryClientIsAskedAndItsAnswerPassedOn(t *testing.T) {
 	w, _ := newSharedWorld(t)
 	a, b, c := w.connect("a"), w.connect("b"), w.connect("c")
 	counted, answers := []int(nil), []string(nil)
-	forget := w.hub.Ask(&Selection{Except: []string{c.id}},
+	forget := w.hub.Ask(&Selection{All: true, Except: []string{c.id}},
 		func(id int64) *codec.Message { return codec.NewText(fmt.Appendf(nil, `42%d["really?"]`, id)) },
 		func(n int) { counted = append(counted, n) },
 		func(args []byte, _ [][]byte) { answers = append(answers, string(args)) })
@@ -263,6 +264,73 @@ func TestAnOrderIsTheLastWordOfASocketThatWasNotGreeted(t *testing.T) {
 	outside.arrive(w)
 	if len(ann.inbox) != 3 || !strings.HasPrefix(ann.inbox[0], `42["connected"`) || ann.inbox[2] != "41" {
 		t.Errorf("got %q, want the greeting, why it ends, and the end", ann.inbox)
+	}
+	w.wantEmpty()
+}
+
+// A service may put a socket into the room of another user and into rooms that
+// clients cannot join. When its client comes back it is still who it was.
+func TestWhoWasMovedComesBackAsItsUser(t *testing.T) {
+	asked := []string(nil)
+	w, past := newPast(t, 2, func(c *Config) {
+		c.SocketRooms, c.Outside = true, &outsideLog{}
+		c.Authorizer = authorizerFunc(func(_ Identity, room string, done func(error)) {
+			asked = append(asked, room)
+			done(nil)
+		})
+	})
+	ann := w.guest("ann")
+	w.hub.JoinAll(&Selection{Rooms: []string{"user:ann"}}, []string{"user:bob", "vip", "conversation:1"})
+	w.settle()
+	past.publish(w, "user:ann")
+	ann.read()
+	ann.hangUp()
+	past.publish(w, "user:bob")
+	ann.comeOn(w)
+	if !ann.recovered || ann.socket.userID != "ann" {
+		t.Errorf("recovered %v, as the user %q", ann.recovered, ann.socket.userID)
+	}
+	if want := []string{"e1", "e2"}; !slices.Equal(ann.got, want) {
+		t.Errorf("got %q, want %q", ann.got, want)
+	}
+	if want := []string{"conversation:1"}; !slices.Equal(asked, want) {
+		t.Errorf("the policy was asked about %q, want %q", asked, want)
+	}
+	if err := w.hub.Obey(Order{User: "bob", Reason: "gone"}); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	ann.wantOpen()
+	w.hub.LeaveAll(&Selection{Rooms: []string{"user:ann"}}, []string{"user:bob", "user:ann", "vip", "conversation:1"})
+	w.settle()
+	if n := w.hub.Members("user:bob"); n != 0 {
+		t.Errorf("%d members of user:bob, which ann was taken out of", n)
+	}
+	if n := w.hub.Members("user:ann"); n != 1 {
+		t.Errorf("%d members of user:ann, want ann, who stays", n)
+	}
+}
+
+// occupancyLog is a Presence that keeps the last count of each room.
+type occupancyLog map[string]int
+
+func (o occupancyLog) Counted(room string, members int) { o[room] = members }
+
+// A room that is named by a socket's id is nobody else's business, until a
+// service puts others into it.
+func TestOthersInTheRoomOfASocket(t *testing.T) {
+	counts := occupancyLog{}
+	w := newWorld(t, 2, func(c *Config) { c.SocketRooms, c.Outside, c.Presence = true, &outsideLog{}, counts })
+	a, b := w.connect("a"), w.connect("b")
+	w.hub.JoinAll(&Selection{Rooms: []string{"user:b"}}, []string{a.id})
+	w.settle()
+	if counts[a.id] != 2 {
+		t.Errorf("counted %d in the room of a, want 2", counts[a.id])
+	}
+	b.hangUp()
+	a.hangUp()
+	if counts[a.id] != 0 {
+		t.Errorf("counted %d in a room that nobody is in", counts[a.id])
 	}
 	w.wantEmpty()
 }

@@ -118,7 +118,7 @@ func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 		return nil
 	}
 	in.broadcast(rooms.Broadcast{
-		Message: in.encoder.message(r, e.Key, object, published), Position: uint64(e.Position), Shared: in.shared(),
+		Message: in.encoder.message(r, e.Key, object, published), Position: uint64(e.Position), Shared: len(in.held) > 1,
 	})
 	in.logEvent(e)
 	in.count.delivered.Add(1)
@@ -177,20 +177,6 @@ func (in *intake) holdsAny() bool {
 		}
 	}
 	return len(in.held) > 0
-}
-
-// shared reports whether a client may be in two of the rooms. It is in one room
-// of a user at most.
-func (in *intake) shared() bool {
-	if len(in.held) < 2 {
-		return false
-	}
-	for _, i := range in.held {
-		if !rooms.OfUser(string(in.encoder.room(i))) {
-			return true
-		}
-	}
-	return false
 }
 
 func (in *intake) broadcast(b rooms.Broadcast) {

@@ -25,10 +25,11 @@ func (g *Gateway) nodeFleet() (*adapter.Adapter, error) {
 		return nil, err
 	}
 	c := adapter.Config{
-		Key:    cfg.Adapter.Key,
-		Orders: fmt.Sprintf("%s%d:adapter:order:", cfg.Redis.KeyPrefix, db),
-		Open:   func() (rueidis.Client, error) { return server.Open(db, nil) },
-		Log:    g.log,
+		Key:      cfg.Adapter.Key,
+		Orders:   fmt.Sprintf("%s%d:adapter:order:", cfg.Redis.KeyPrefix, db),
+		Open:     func() (rueidis.Client, error) { return server.Open(db, nil) },
+		MaxBytes: func() int { return g.cfg().Limits.PendingBytes },
+		Log:      g.log,
 	}
 	if cfg.Adapter.Events != config.AdapterAll {
 		c.Routed = g.routes.Emits

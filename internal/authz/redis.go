@@ -182,7 +182,7 @@ func (s *sets) reviewAll(ctx context.Context) error {
 	if all := s.due.takeAll(); all {
 		names, _ := s.members.Names(math.MaxInt)
 		for _, room := range names {
-			if !rooms.OfUser(room) {
+			if rooms.OfClients(room) {
 				s.due.add(room)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/loglimit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -34,6 +35,10 @@ type Config struct {
 	// Routed reports whether events of a name come from the services' log, and
 	// so are not taken from Node servers, which read it too. nil: all are taken.
 	Routed func(event string) bool
+
+	// MaxBytes returns how large an event may be, as it comes and as clients get
+	// it. A larger one would disconnect whoever is sent it.
+	MaxBytes func() int
 
 	// Compare, if not nil, has this node listen to the Node servers' events that
 	// are Routed, and do nothing else: no client gets anything of them, nothing is
@@ -67,7 +72,8 @@ type Adapter struct {
 
 	kick      chan struct{} // has a token when subscriptions have changed
 	publisher publisher
-	questions atomic.Int32 // acknowledgements that are awaited
+	questions atomic.Int32     // acknowledgements that are awaited
+	dropLines loglimit.Limiter // about messages that are dropped
 
 	mu            sync.Mutex // guards subscriptions
 	subscriptions *subscriptions
@@ -80,8 +86,8 @@ var _ rooms.Outside = (*Adapter)(nil)
 
 // New returns an adapter that Start connects.
 func New(c Config) (*Adapter, error) {
-	if c.Key == "" || c.Open == nil || c.Log == nil {
-		return nil, errors.New("adapter: want a key, a way to open Redis, and a log")
+	if c.Key == "" || c.Open == nil || c.MaxBytes == nil || c.Log == nil {
+		return nil, errors.New("adapter: want a key, a way to open Redis, a limit and a log")
 	}
 	a := &Adapter{
 		config: c, names: NamesOf(c.Key), sender: senderPrefix + rand.Text(), started: time.Now(),

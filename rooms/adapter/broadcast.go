@@ -10,11 +10,12 @@ import (
 	"github.com/hometrip/gateway/rooms/adapter/notepack"
 )
 
-// Options say which sockets are meant: those in one of Rooms, or all without
-// any, but none that is in one of Except. A socket is in a room named by its
-// id, so both may name sockets.
+// Options say which sockets are meant: those in one of Rooms, or All, but none
+// that is in one of Except. A socket is in a room named by its id, so both may
+// name sockets.
 type Options struct {
 	Rooms, Except []string
+	All           bool // the message named no rooms
 	Volatile      bool
 	Timeout       float64 // ms for acknowledgements; 0 without
 }
@@ -51,13 +52,14 @@ const (
 	PacketType                // would end clients: not an event
 	EventName                 // missing, no text, or reserved
 	Attachments               // more than clients take
+	Size                      // would disconnect clients as slow
 )
 
 // Reasons is how many there are.
-const Reasons = int(Attachments) + 1
+const Reasons = int(Size) + 1
 
 func (r Reason) String() string {
-	return [...]string{"undecodable", "namespace", "packet type", "event name", "attachments"}[r]
+	return [...]string{"undecodable", "namespace", "packet type", "event name", "attachments", "size"}[r]
 }
 
 func unfit(r Reason, format string, args ...any) error {
@@ -127,16 +129,28 @@ func (e *Emit) setData(data *notepack.Value) error {
 	return nil
 }
 
+// checkSize is for a limit of most bytes.
+func (e *Emit) checkSize(most int) error {
+	size := len(e.text)
+	for _, b := range e.binaries {
+		size += len(b)
+	}
+	if size > most {
+		return unfit(Size, "%d bytes for each client, MAX_PENDING_BYTES is %d", size, most)
+	}
+	return nil
+}
+
 // optionsOf reads the opts of a broadcast or a request. JavaScript makes a Set
 // of rooms and of except, which a missing one leaves empty.
 func optionsOf(opts *notepack.Value) (o Options, err error) {
 	if opts.Kind != notepack.Object {
 		return o, unfit(Undecodable, "options that are no map")
 	}
-	if o.Rooms, err = namesOf(opts, "rooms"); err != nil {
+	if o.Rooms, o.All, err = namesOf(opts, "rooms"); err != nil {
 		return o, err
 	}
-	if o.Except, err = namesOf(opts, "except"); err != nil {
+	if o.Except, _, err = namesOf(opts, "except"); err != nil {
 		return o, err
 	}
 	if flags, ok := opts.Get("flags"); ok {
@@ -148,26 +162,28 @@ func optionsOf(opts *notepack.Value) (o Options, err error) {
 	return o, nil
 }
 
-// namesOf reads a list of rooms. Numbers are rooms of their own in JavaScript;
-// here they are their text, as ids are everywhere in the gateway.
-func namesOf(object *notepack.Value, key string) ([]string, error) {
+// namesOf reads a list of rooms; none: the list is empty. Numbers are rooms of
+// their own in JavaScript; here they are their text, as ids are everywhere in
+// the gateway. Anything else, such as the undefined of `io.to(undefined)`, names
+// no room that a socket is in, and does not make the list empty.
+func namesOf(object *notepack.Value, key string) (names []string, none bool, err error) {
 	list, ok := object.Get(key)
-	if !ok {
-		return nil, nil
+	if !ok || list.Kind == notepack.Null {
+		return nil, true, nil
 	}
 	if list.Kind != notepack.Array {
-		return nil, unfit(Undecodable, "%s is no array", key)
+		return nil, false, unfit(Undecodable, "%s is no array", key)
 	}
-	names := make([]string, 0, len(list.Items))
+	names = make([]string, 0, len(list.Items))
 	for _, item := range list.Items {
-		switch item.Kind {
-		case notepack.String:
+		switch {
+		case item.Kind == notepack.String && len(item.Bytes) > 0:
 			names = append(names, string(item.Bytes))
-		case notepack.Number:
+		case item.Kind == notepack.Number:
 			names = append(names, string(codec.AppendNumber(nil, item.Number)))
 		}
 	}
-	return names, nil
+	return names, len(list.Items) == 0, nil
 }
 
 // Message returns the packet for clients; with id 0 or more they are asked to

@@ -63,9 +63,9 @@ func (a *Adapter) serve(ctx context.Context) error {
 		OnMessage:      func(m rueidis.PubSubMessage) { a.receive(m.Channel, []byte(m.Message)) },
 		OnSubscription: a.subscribed,
 	})
-	own := conn.B().Subscribe().Channel(a.names.Broadcast, a.names.Request, a.names.Response).Build()
+	own := conn.B().Subscribe().Channel(a.names.Broadcast, a.names.Request).Build()
 	if a.config.Compare != nil {
-		own = conn.B().Psubscribe().Pattern(a.names.Broadcast + "*").Build()
+		own = conn.B().Psubscribe().Pattern(a.names.Rooms()).Build()
 	}
 	if err := conn.Do(ctx, own).Error(); err != nil {
 		return fmt.Errorf("subscribe to %s: %w", a.names.Broadcast, err)

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/hometrip/gateway/codec"
@@ -112,6 +113,9 @@ func TestAnEmitOfOursReadsAsOneOfTheirs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if e.checkSize(60) != nil || e.checkSize(40) == nil {
+		t.Errorf("its %d bytes are not between 40 and 60", len(e.text))
+	}
 	if !reflect.DeepEqual(e.Options, o) || e.Sender != "gateway" || e.Event != "user_typing" {
 		t.Errorf("got %+v", *e)
 	}
@@ -216,8 +220,47 @@ func TestChannels(t *testing.T) {
 			t.Errorf("%q: %q, %v", channel, got, ok)
 		}
 	}
+	if got, want := NamesOf(`a*[b]?\`).Rooms(), `a\*\[b\]\?\\#/#*`; got != want {
+		t.Errorf("pattern %s, want %s", got, want)
+	}
 	if _, ok := n.RoomOf(n.Request); ok {
 		t.Error("the request channel is taken for a broadcast's")
+	}
+}
+
+// In Node, io.to(undefined) means nobody.
+func TestNamesOfNoRoomAreNotNoNames(t *testing.T) {
+	for _, c := range []struct {
+		rooms string
+		want  Options
+	}{
+		{`[]`, Options{All: true, Rooms: []string{}}},
+		{`null`, Options{All: true}},
+		{`[null]`, Options{Rooms: []string{}}},
+		{`[null,true,{},[]]`, Options{Rooms: []string{}}},
+		{`[""]`, Options{Rooms: []string{}}},
+		{`["",null,"a",7]`, Options{Rooms: []string{"a", "7"}}},
+	} {
+		t.Run(c.rooms, func(t *testing.T) {
+			e, err := ParseEmit(encode(`["a",{"type":2,"data":["x"],"nsp":"/"},{"rooms":` + c.rooms + `}]`))
+			if err != nil || !reflect.DeepEqual(e.Options, c.want) {
+				t.Errorf("emit: %+v, %v; want %+v", e, err, c.want)
+			}
+			for _, kind := range []string{"3", "4", "5"} {
+				r, err := ParseRequest([]byte(`{"type":` + kind + `,"requestId":"r","opts":{"rooms":` + c.rooms + `},"rooms":["b"]}`))
+				if err != nil || !reflect.DeepEqual(r.Options, c.want) {
+					t.Errorf("request %s: %+v, %v; want %+v", kind, r, err, c.want)
+				}
+			}
+			r, err := ParseRequest([]byte(`{"type":0,"requestId":"r","rooms":` + c.rooms + `}`))
+			if err != nil || !reflect.DeepEqual(r.Options, c.want) {
+				t.Errorf("sockets: %+v, %v; want %+v", r, err, c.want)
+			}
+		})
+	}
+	e, err := ParseEmit(encode(`["a",{"type":2,"data":["x"],"nsp":"/"},{"except":["",null,"a"]}]`))
+	if want := []string{"a"}; err != nil || !slices.Equal(e.Except, want) {
+		t.Errorf("except: %+v, %v", e, err)
 	}
 }
 

@@ -19,6 +19,12 @@ func NamesOf(key string) Names {
 // Room returns the channel of broadcasts to one room.
 func (n Names) Room(room string) string { return n.Broadcast + room + "#" }
 
+// Rooms returns the pattern of all channels of broadcasts.
+func (n Names) Rooms() string { return globs.Replace(n.Broadcast) + "*" }
+
+// globs escapes what has a meaning in Redis' patterns.
+var globs = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`)
+
 // RoomOf returns which room a channel of broadcasts is for, "" for the one of
 // several rooms.
 func (n Names) RoomOf(channel string) (room string, ok bool) {

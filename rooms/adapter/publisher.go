@@ -13,6 +13,10 @@ const (
 	// says in a second, less than what is stale when it comes.
 	maxWaiting = 8192
 
+	// maxWaitingBytes is how much they may be together. One that is larger by
+	// itself waits alone: an answer that names all sockets of a node.
+	maxWaitingBytes = 32 << 20
+
 	// publishBatch is how many PUBLISH commands leave in one write.
 	publishBatch = 128
 )
@@ -27,6 +31,7 @@ type publisher struct {
 	mu      sync.Mutex
 	open    bool // there is a connection
 	waiting []outgoing
+	bytes   int // of waiting
 }
 
 // outgoing is a message that waits.
@@ -57,11 +62,13 @@ func (p *publisher) publishOnce(key, channel string, payload []byte) {
 func (p *publisher) queue(m outgoing) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.open || len(p.waiting) >= maxWaiting {
+	full := len(p.waiting) >= maxWaiting || p.bytes > 0 && p.bytes+len(m.payload) > maxWaitingBytes
+	if !p.open || full {
 		p.stats.unpublished.Add(1)
 		return false
 	}
 	p.waiting = append(p.waiting, m)
+	p.bytes += len(m.payload)
 	select {
 	case p.bell <- struct{}{}:
 	default:
@@ -76,7 +83,7 @@ func (p *publisher) setOpen(open bool) {
 	p.open = open
 	if !open {
 		p.stats.unpublished.Add(int64(len(p.waiting)))
-		p.waiting = nil
+		p.waiting, p.bytes = nil, 0
 	}
 }
 
@@ -87,6 +94,9 @@ func (p *publisher) take(n int) []outgoing {
 	n = min(n, len(p.waiting))
 	batch := p.waiting[:n:n]
 	p.waiting = p.waiting[n:]
+	for _, m := range batch {
+		p.bytes -= len(m.payload)
+	}
 	return batch
 }
 

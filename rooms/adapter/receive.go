@@ -24,16 +24,24 @@ const (
 // goroutine, one message after the other, and does not block.
 func (a *Adapter) receive(channel string, message []byte) {
 	var err error
-	switch channel {
-	case a.names.Request:
+	switch most := a.config.MaxBytes(); {
+	case len(message) > most:
+		err = unfit(Size, "a message of %d bytes, MAX_PENDING_BYTES is %d", len(message), most)
+	case channel == a.names.Request:
 		err = a.request(message)
-	case a.names.Response: // to what gateways never ask
 	default:
 		err = a.emit(message)
 	}
 	if unfit, ok := errors.AsType[*Unfit](err); ok {
-		a.stats.dropped[unfit.Reason].Add(1)
-		a.config.Log.Debug("message of a Node server dropped", "channel", channel, "bytes", len(message), "reason", err)
+		a.dropped(channel, unfit)
+	}
+}
+
+func (a *Adapter) dropped(channel string, why *Unfit) {
+	a.stats.dropped[why.Reason].Add(1)
+	if skipped, ok := a.dropLines.Allow(time.Now(), complainEvery); ok {
+		a.config.Log.Warn("message of a Node server or emitter dropped", "channel", channel,
+			"reason", why.Reason.String(), "detail", why.Detail, "notLogged", skipped)
 	}
 }
 
@@ -44,6 +52,9 @@ func (a *Adapter) emit(message []byte) error {
 	}
 	if ours(e.Sender) {
 		return nil
+	}
+	if err := e.checkSize(a.config.MaxBytes()); err != nil {
+		return err
 	}
 	if a.config.Routed != nil && a.config.Routed(e.Event) {
 		a.stats.routed.Add(1)
@@ -61,7 +72,7 @@ func (a *Adapter) emit(message []byte) error {
 }
 
 func (o *Options) selection() *rooms.Selection {
-	return &rooms.Selection{Rooms: o.Rooms, Except: o.Except}
+	return &rooms.Selection{Rooms: o.Rooms, Except: o.Except, All: o.All}
 }
 
 // request does what another server asks for, and answers.
@@ -141,6 +152,11 @@ func (a *Adapter) move(r *Request) {
 
 // ask sends an event whose acknowledgements the other server waits for.
 func (a *Adapter) ask(r *Request) {
+	if a.config.Routed != nil && a.config.Routed(r.Emit.Event) {
+		a.stats.routed.Add(1)
+		a.answer(CountAnswer(r, 0))
+		return
+	}
 	if a.questions.Add(1) > maxQuestions {
 		a.questions.Add(-1)
 		a.answer(CountAnswer(r, 0))

@@ -52,7 +52,7 @@ func ParseRequest(message []byte) (*Request, error) {
 	r.ID = textOf(&v, "requestId")
 	switch r.Type {
 	case AskSockets:
-		r.Rooms, err = namesOf(&v, "rooms")
+		r.Rooms, r.All, err = namesOf(&v, "rooms")
 	case AskRooms, ServerSideEmit:
 	case Join, Leave, Disconnect:
 		err = r.move(&v)
@@ -105,7 +105,7 @@ func (r *Request) move(v *notepack.Value) (err error) {
 		return nil
 	}
 	if err = r.options(v); err == nil {
-		r.Names, err = namesOf(v, "rooms")
+		r.Names, _, err = namesOf(v, "rooms")
 	}
 	return err
 }

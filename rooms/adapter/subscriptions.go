@@ -62,7 +62,11 @@ func (u *subscriptions) want(room string) {
 // waited for it.
 func (u *subscriptions) unwant(room string, now time.Duration) (ready []func()) {
 	s := u.rooms[room]
-	if s == nil || !s.wanted {
+	switch {
+	case s == nil || !s.wanted:
+		return nil
+	case !u.connected: // nobody waits
+		delete(u.rooms, room)
 		return nil
 	}
 	s.wanted, s.left = false, now
@@ -82,8 +86,10 @@ func (u *subscriptions) await(room string, ready func()) bool {
 	return false
 }
 
+// queue has next look at a subscription. Without a connection it would not;
+// connect queues all.
 func (u *subscriptions) queue(s *subscription) {
-	if !s.queued {
+	if u.connected && !s.queued {
 		s.queued = true
 		u.changed = append(u.changed, s)
 	}
@@ -92,20 +98,22 @@ func (u *subscriptions) queue(s *subscription) {
 // connect notes that there is a new connection, without any subscription.
 func (u *subscriptions) connect() {
 	u.connected = true
-	u.changed = u.changed[:0]
 	for _, s := range u.rooms {
-		s.phase, s.queued = phaseWaiting, false
 		u.queue(s)
 	}
 }
 
 // disconnect notes that there is no connection, and returns who has to be
-// called because nothing will be confirmed.
+// called because nothing will be confirmed. Rooms without members are forgotten,
+// so that nothing gathers while there is none.
 func (u *subscriptions) disconnect() (ready []func()) {
-	u.connected = false
-	for _, s := range u.rooms {
+	u.connected, u.changed, u.lingering = false, nil, nil
+	for room, s := range u.rooms {
 		ready = append(ready, s.ready...)
-		s.ready = nil
+		s.ready, s.phase, s.queued = nil, phaseWaiting, false
+		if !s.wanted {
+			delete(u.rooms, room)
+		}
 	}
 	return ready
 }

@@ -83,6 +83,13 @@ func TestSubscriptionsFollowTheRooms(t *testing.T) {
 			pending []func() // confirmations on their way
 			waiting int
 		)
+		lose := func() {
+			for _, ready := range u.disconnect() {
+				ready()
+			}
+			clear(redis)
+			pending = nil
+		}
 		step := func() {
 			subscribe, unsubscribe := u.next(now, 1+r.IntN(3))
 			for _, room := range subscribe {
@@ -135,17 +142,18 @@ func TestSubscriptionsFollowTheRooms(t *testing.T) {
 				}
 			case 7:
 				if r.IntN(10) == 0 {
-					for _, ready := range u.disconnect() {
-						ready()
-					}
-					clear(redis)
-					pending = nil
+					lose()
+				} else if !u.connected && r.IntN(3) == 0 {
 					u.connect()
 				}
 			}
+			if !u.connected && (len(u.rooms) != len(members) || len(u.lingering)+len(u.changed) > 0) {
+				t.Fatalf("seed %d: without a connection %d rooms are known, %d linger, %d have changed; %d have members",
+					seed, len(u.rooms), len(u.lingering), len(u.changed), len(members))
+			}
 		}
+		lose()
 		u.connect()
-		clear(redis)
 		for range 100 {
 			now += lingerTime
 			step()

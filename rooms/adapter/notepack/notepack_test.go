@@ -12,8 +12,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hometrip/gateway/codec"
 )
@@ -245,6 +247,47 @@ func TestHostileLengthsAreRefusedBeforeMemoryIsTaken(t *testing.T) {
 	}
 	if _, err := Decode([]byte{nilByte, 0}); !errors.Is(err, ErrTrailing) {
 		t.Errorf("a byte behind the value: %v", err)
+	}
+}
+
+// A message of 100 KB once took 1 GB: each of its arrays was given room for as
+// many elements as bytes were left.
+func TestArraysThatLieAboutTheirLengthsTakeLittle(t *testing.T) {
+	var b []byte
+	for range MaxDepth {
+		b = binary.BigEndian.AppendUint32(append(b, array16+1), 50_000)
+	}
+	b = append(b, make([]byte, 100_000)...)
+	b[len(b)-1] = 0xc1 // no value begins with it
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := Decode(b); err == nil {
+		t.Error("was read")
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 64<<20 {
+		t.Errorf("%d MB were allocated for %d bytes", took>>20, len(b))
+	}
+}
+
+// A text whose depth is the limit of codec.ValidJSON is read once, not once for
+// each array around a value: 100 KB took 2 s.
+func TestDeepTextsAreWrittenInOnePass(t *testing.T) {
+	const depth, numbers = 500, 50_000
+	deep := []byte(strings.Repeat("[", depth) + strings.Repeat("1,", numbers) + "1" + strings.Repeat("]", depth))
+	flat := []byte("[" + strings.Repeat("1,", numbers+depth) + "1]")
+	quickest := func(text []byte) (best time.Duration) {
+		for range 3 {
+			began := time.Now()
+			AppendFromJSON(nil, text)
+			if took := time.Since(began); best == 0 || took < best {
+				best = took
+			}
+		}
+		return best
+	}
+	if d, f := quickest(deep), quickest(flat); d > 50*f {
+		t.Errorf("%v for a text of %d bytes and %d arrays, %v for one of a single array", d, len(deep), depth, f)
 	}
 }
 

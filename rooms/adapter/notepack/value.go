@@ -56,11 +56,15 @@ type Member struct {
 // limit; nothing that is meant for a client comes near it.
 const MaxDepth = 128
 
+// roomAtFirst is for how many elements an array has room before it has any: its
+// length may be a lie.
+const roomAtFirst = 16
+
 // ErrTrailing is returned for bytes behind the value.
 var ErrTrailing = errors.New("notepack: bytes behind the value")
 
 // Decode reads b, which is one value and nothing else. It allocates at most a
-// constant times len(b).
+// constant times what it reads of b.
 func Decode(b []byte) (Value, error) {
 	d := decoder{b: b}
 	v, err := d.value(0)
@@ -211,7 +215,7 @@ func (d *decoder) array(n, depth int) (Value, error) {
 	if err := d.open(n, depth); err != nil {
 		return Value{}, err
 	}
-	v := Value{Kind: Array, Items: make([]Value, 0, n)}
+	v := Value{Kind: Array, Items: make([]Value, 0, min(n, roomAtFirst))}
 	for range n {
 		item, err := d.value(depth + 1)
 		if err != nil {
