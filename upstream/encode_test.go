@@ -161,7 +161,7 @@ func TestPoisonHasItsReason(t *testing.T) {
 
 func TestEveryReasonHasAName(t *testing.T) {
 	seen := make(map[string]bool)
-	for r := range reasons {
+	for r := range NumReasons {
 		if name := r.String(); seen[name] || strings.HasPrefix(name, "reason_") {
 			t.Errorf("reason %d is called %q", r, name)
 		} else {

@@ -119,18 +119,18 @@ func (f *filler) take(e *eventlog.Entry) {
 	if r == nil {
 		return
 	}
-	if _, err := f.encoder.read(r, e.Body); err != nil || f.duplicates.Repeats(e, messageID(e, f.encoder)) {
+	if _, err := f.encoder.Read(r, e.Body); err != nil || f.duplicates.Repeats(e, messageID(e, f.encoder)) {
 		return
 	}
 	var keys []uint64
 	switch {
-	case r.order:
-		o, err := f.encoder.orderOf(e.Key, e.Published)
+	case r.IsOrder():
+		o, err := f.encoder.Order(e.Key, e.Published)
 		if err != nil {
 			return
 		}
 		keys = f.h.orderKeys(o, nil)
-	case r.Volatile || f.encoder.address(r) != nil:
+	case r.Volatile || f.encoder.Address(r) != nil:
 		return
 	default:
 		keys = f.h.roomKeys(f.encoder, nil)

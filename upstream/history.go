@@ -280,8 +280,8 @@ func (h *history) encode(a *ask, entries []eventlog.Entry) rooms.Missed {
 // roomKeys returns the keys of the rooms that an encoder has found, valid until
 // the next call.
 func (h *history) roomKeys(encoder *Encoder, keys []uint64) []uint64 {
-	for i := range encoder.ends {
-		keys = append(keys, maphash.Bytes(h.seed, encoder.room(i)))
+	for i := range encoder.Rooms() {
+		keys = append(keys, maphash.Bytes(h.seed, encoder.Room(i)))
 	}
 	return keys
 }

@@ -91,11 +91,11 @@ func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 		in.count.marks.Add(1)
 		return nil
 	case r == nil:
-		return noRoute(e.Key)
+		return NoRoute(e.Key)
 	}
 	published := in.published(e, now)
 	in.count.lag.Store(int64(max(now.Sub(published), 0)))
-	object, err := in.encoder.read(r, e.Body)
+	object, err := in.encoder.Read(r, e.Body)
 	if err != nil {
 		return err
 	}
@@ -103,10 +103,10 @@ func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 		in.count.duplicates.Add(1)
 		return nil
 	}
-	if r.order {
+	if r.IsOrder() {
 		return in.order(e, published)
 	}
-	if err := in.encoder.address(r); err != nil {
+	if err := in.encoder.Address(r); err != nil {
 		return err
 	}
 	if in.history != nil && in.history.keeping && !r.Volatile {
@@ -118,7 +118,7 @@ func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 		return nil
 	}
 	in.broadcast(rooms.Broadcast{
-		Message: in.encoder.message(r, e.Key, object, published), Position: uint64(e.Position), Shared: in.shared(),
+		Message: in.encoder.Message(r, e.Key, object, published), Position: uint64(e.Position), Shared: in.shared(),
 	})
 	in.logEvent(e)
 	in.count.delivered.Add(1)
@@ -136,14 +136,11 @@ func messageID(e *eventlog.Entry, encoder *Encoder) []byte {
 	if e.MessageID != "" {
 		return []byte(e.MessageID)
 	}
-	if id := encoder.slots[slotEventID]; !absent(id) {
-		return id
-	}
-	return nil
+	return encoder.EventID()
 }
 
 func (in *intake) order(e *eventlog.Entry, published time.Time) error {
-	o, err := in.encoder.orderOf(e.Key, published)
+	o, err := in.encoder.Order(e.Key, published)
 	if err != nil {
 		return err
 	}
@@ -155,7 +152,7 @@ func (in *intake) order(e *eventlog.Entry, published time.Time) error {
 		return nil
 	}
 	if err := in.rooms.Obey(*o); err != nil {
-		return poison(ReasonNoRoom, "%v", err)
+		return &Poison{Reason: ReasonNoRoom, Detail: err.Error()}
 	}
 	if in.keep != nil && !o.Until.IsZero() {
 		in.keep(*o)
@@ -171,8 +168,8 @@ func (in *intake) order(e *eventlog.Entry, published time.Time) error {
 // holdsAny finds the event's rooms that this node holds.
 func (in *intake) holdsAny() bool {
 	in.held = in.held[:0]
-	for i := range in.encoder.ends {
-		if in.rooms.Holds(in.encoder.room(i)) {
+	for i := range in.encoder.Rooms() {
+		if in.rooms.Holds(in.encoder.Room(i)) {
 			in.held = append(in.held, i)
 		}
 	}
@@ -186,7 +183,7 @@ func (in *intake) shared() bool {
 		return false
 	}
 	for _, i := range in.held {
-		if !rooms.OfUser(string(in.encoder.room(i))) {
+		if !rooms.OfUser(string(in.encoder.Room(i))) {
 			return true
 		}
 	}
@@ -195,7 +192,7 @@ func (in *intake) shared() bool {
 
 func (in *intake) broadcast(b rooms.Broadcast) {
 	for _, i := range in.held {
-		b.Room = string(in.encoder.room(i))
+		b.Room = string(in.encoder.Room(i))
 		in.rooms.Deliver(b)
 	}
 	in.count.rooms.Add(int64(len(in.held)))
@@ -209,7 +206,7 @@ func (in *intake) logEvent(e *eventlog.Entry) {
 	}
 	names := make([]string, 0, len(in.held))
 	for _, i := range in.held {
-		names = append(names, string(in.encoder.room(i)))
+		names = append(names, string(in.encoder.Room(i)))
 	}
 	logEvent(in.log, e, names)
 }

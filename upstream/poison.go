@@ -23,7 +23,7 @@ const (
 	ReasonNoRoute
 	ReasonUndecodable
 
-	reasons // how many there are
+	NumReasons // how many reasons there are
 )
 
 // BadIdempotencyKey is the reason of a request that is refused for its header.
@@ -31,7 +31,7 @@ const BadIdempotencyKey = "bad_idempotency_key"
 
 // Reasons lists every reason.
 func Reasons() (all []Reason) {
-	for r := range reasons {
+	for r := range NumReasons {
 		all = append(all, r)
 	}
 	return all

@@ -56,6 +56,10 @@ type slotField struct {
 	time   bool   // filled with the time of publishing
 }
 
+// IsOrder reports whether events with the route's key are orders, which act on
+// users and have no rooms.
+func (r *Route) IsOrder() bool { return r.order }
+
 // OrderDoc says what the route's order does, in Markdown; "" for events.
 func (r *Route) OrderDoc() string { return orderDocs[r.Event] }
 

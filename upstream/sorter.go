@@ -157,17 +157,17 @@ func (s *Sorter) judge(e *eventlog.Entry) (lasts bool, bad *Poison) {
 	case e.Key == "":
 		return false, nil
 	case r == nil:
-		return false, asPoison(noRoute(e.Key))
+		return false, asPoison(NoRoute(e.Key))
 	}
-	_, err := s.encoder.read(r, e.Body)
+	_, err := s.encoder.Read(r, e.Body)
 	switch {
 	case err != nil:
-	case r.order:
+	case r.IsOrder():
 		var o *rooms.Order
-		o, err = s.encoder.orderOf(e.Key, time.Now())
+		o, err = s.encoder.Order(e.Key, time.Now())
 		lasts = err == nil && !o.Until.IsZero()
 	default:
-		err = s.encoder.address(r)
+		err = s.encoder.Address(r)
 	}
 	return lasts, asPoison(err)
 }
