@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	"github.com/hometrip/gateway/upstream/routes"
+
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
@@ -16,7 +18,7 @@ type filler struct {
 	next          eventlog.Position // that is to come
 	holes         eventlog.Position // in a row that mean nothing
 
-	encoder    *Encoder
+	encoder    *routes.Encoder
 	duplicates *eventlog.Duplicates
 	entries    []eventlog.Entry
 	keys       [][]uint64
@@ -38,7 +40,7 @@ func (h *history) filler(a *ask) (*filler, rooms.RecoveryResult) {
 	}
 	return &filler{
 		h: h, log: log, oldest: oldest, after: after, next: oldest + 1,
-		encoder: NewEncoder(h.table, h.maxBody), duplicates: eventlog.NewDuplicates(duplicateWindow),
+		encoder: routes.NewEncoder(h.table, h.maxBody), duplicates: eventlog.NewDuplicates(duplicateWindow),
 	}, rooms.RecoveryDone
 }
 

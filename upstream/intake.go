@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/hometrip/gateway/upstream/routes"
+
 	"github.com/hometrip/gateway/internal/loglimit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
@@ -45,8 +47,8 @@ const duplicateWindow = 1 << 16
 // names of its rooms, and nothing is made of it. Owned by the goroutine that
 // follows the log.
 type intake struct {
-	table      *Table
-	encoder    *Encoder
+	table      *routes.Table
+	encoder    *routes.Encoder
 	rooms      Rooms
 	keep       func(rooms.Order) // nil: orders are kept by nobody
 	tell       func(rooms.Order, eventlog.Position)
@@ -63,12 +65,12 @@ type intake struct {
 
 func newIntake(c *Config, count *counters) *intake {
 	return &intake{
-		table: c.Table, encoder: NewEncoder(c.Table, c.MaxBody), rooms: c.Rooms, keep: c.Keep, tell: c.Tell,
+		table: c.Table, encoder: routes.NewEncoder(c.Table, c.MaxBody), rooms: c.Rooms, keep: c.Keep, tell: c.Tell,
 		duplicates: eventlog.NewDuplicates(duplicateWindow), count: count, log: c.Logger,
 	}
 }
 
-// take brings an entry to its rooms. The error is a *Poison: the entry can
+// take brings an entry to its rooms. The error is a *routes.Poison: the entry can
 // never become anything.
 func (in *intake) take(e *eventlog.Entry, now time.Time) error {
 	in.count.received.Add(1)
@@ -91,7 +93,7 @@ func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 		in.count.marks.Add(1)
 		return nil
 	case r == nil:
-		return NoRoute(e.Key)
+		return routes.NoRoute(e.Key)
 	}
 	published := in.published(e, now)
 	in.count.lag.Store(int64(max(now.Sub(published), 0)))
@@ -132,7 +134,7 @@ func (in *intake) repeats(e *eventlog.Entry) bool {
 
 // messageID returns what a publisher has named the event that an encoder has
 // read; nil for nothing.
-func messageID(e *eventlog.Entry, encoder *Encoder) []byte {
+func messageID(e *eventlog.Entry, encoder *routes.Encoder) []byte {
 	if e.MessageID != "" {
 		return []byte(e.MessageID)
 	}
@@ -152,7 +154,7 @@ func (in *intake) order(e *eventlog.Entry, published time.Time) error {
 		return nil
 	}
 	if err := in.rooms.Obey(*o); err != nil {
-		return &Poison{Reason: ReasonNoRoom, Detail: err.Error()}
+		return &routes.Poison{Reason: routes.ReasonNoRoom, Detail: err.Error()}
 	}
 	if in.keep != nil && !o.Until.IsZero() {
 		in.keep(*o)
@@ -212,7 +214,7 @@ func (in *intake) logEvent(e *eventlog.Entry) {
 }
 
 // asPoison returns the error of take as what it is.
-func asPoison(err error) *Poison {
-	bad, _ := errors.AsType[*Poison](err)
+func asPoison(err error) *routes.Poison {
+	bad, _ := errors.AsType[*routes.Poison](err)
 	return bad
 }

@@ -1,4 +1,6 @@
-package upstream
+// Package publish is the HTTP API on which services publish events:
+// POST /events/{key}. It also decides which requests are a service's.
+package publish
 
 import (
 	"context"
@@ -10,6 +12,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/hometrip/gateway/upstream/routes"
 
 	"github.com/hometrip/gateway/internal/bearer"
 	"github.com/hometrip/gateway/upstream/eventlog"
@@ -35,7 +39,7 @@ const retryAfter = "1"
 // answers 202 when the log has the event, and 503 when it has not. The header
 // Idempotency-Key is the event's message id. Safe for concurrent use.
 type Publisher struct {
-	Table   *Table
+	Table   *routes.Table
 	Log     Appender
 	MaxBody int    // bytes
 	Token   string // what services send as "Authorization: Bearer …"; "": none would do
@@ -45,8 +49,12 @@ type Publisher struct {
 	Reach func(ctx context.Context, rooms []string) Reach
 }
 
+// BadIdempotencyKey is the reason of a request that is refused for its header.
+const BadIdempotencyKey = "bad_idempotency_key"
+
 const (
 	headerIdempotency = "Idempotency-Key"
+	headerTrace       = "traceparent" // W3C Trace Context
 
 	// maxIdempotency is what RabbitMQ takes as a message id, in bytes.
 	maxIdempotency = 255
@@ -70,22 +78,22 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if len(body) > p.MaxBody {
 		answer(w, http.StatusRequestEntityTooLarge, map[string]any{
-			"error": fmt.Sprintf("more than %d bytes", p.MaxBody), "reason": ReasonTooLarge.String(),
+			"error": fmt.Sprintf("more than %d bytes", p.MaxBody), "reason": routes.ReasonTooLarge.String(),
 		})
 		return
 	}
 	now := time.Now()
-	e, err := NewEncoder(p.Table, p.MaxBody).Encode(r.PathValue("key"), body, now)
-	if bad, ok := errors.AsType[*Poison](err); ok {
+	e, err := routes.NewEncoder(p.Table, p.MaxBody).Encode(r.PathValue("key"), body, now)
+	if bad, ok := errors.AsType[*routes.Poison](err); ok {
 		why := bad.Detail
-		if bad.Reason == ReasonNotJSON || bad.Reason == ReasonNotObject {
-			why = Fault(body)
+		if bad.Reason == routes.ReasonNotJSON || bad.Reason == routes.ReasonNotObject {
+			why = routes.Fault(body)
 		}
-		answer(w, bad.status(), map[string]any{"error": why, "reason": bad.Reason.String()})
+		answer(w, statusOf(bad), map[string]any{"error": why, "reason": bad.Reason.String()})
 		return
 	}
 	wait := p.Log.Append(r.Context(), eventlog.Entry{
-		Key: r.PathValue("key"), MessageID: id, Body: body, Published: now, Trace: r.Header.Get(traceHeader),
+		Key: r.PathValue("key"), MessageID: id, Body: body, Published: now, Trace: r.Header.Get(headerTrace),
 	})
 	finish := func() {
 		position, err := wait()
@@ -104,7 +112,7 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // accepted is the body of the answer to an event that is in the log.
-func (p *Publisher) accepted(ctx context.Context, e *Event, position eventlog.Position) map[string]any {
+func (p *Publisher) accepted(ctx context.Context, e *routes.Event, position eventlog.Position) map[string]any {
 	body := map[string]any{}
 	if e.Order != nil {
 		body["order"] = true
@@ -203,11 +211,12 @@ func loopback(host string) bool {
 	return host == "localhost" || ip.IsLoopback()
 }
 
-func (p *Poison) status() int {
+// statusOf returns the HTTP status for a body that cannot become an event.
+func statusOf(p *routes.Poison) int {
 	switch p.Reason {
-	case ReasonNoRoute:
+	case routes.ReasonNoRoute:
 		return http.StatusNotFound
-	case ReasonNoRoom, ReasonBadID, ReasonTooManyRooms:
+	case routes.ReasonNoRoom, routes.ReasonBadID, routes.ReasonTooManyRooms:
 		return http.StatusUnprocessableEntity
 	}
 	return http.StatusBadRequest
