@@ -165,6 +165,20 @@ for (const source of ["server", "emitter"]) {
     n.events.length = 0;
   });
 
+  test(`${source}: rooms that are undefined or empty are nobody's`, async () => {
+    const r = room();
+    const all = await trio(r);
+    const nothing = [[], [], []];
+    assert.deepEqual(await received(all, () => from().to([undefined, null]).emit("hello", 1)), nothing);
+    assert.deepEqual(await received(all, () => from().to(["", "nobody-there"]).emit("hello", 1)), nothing);
+    assert.deepEqual(await received(all, () => from().to(r.name).except("").emit("hello", 1)), Array(3).fill([["hello", 1]]));
+    from().in(undefined).socketsJoin("all");
+    from().in(undefined).disconnectSockets(true);
+    assert.deepEqual(await io.in(undefined).fetchSockets(), []);
+    assert.deepEqual(await received(all, () => from().to("all").emit("hello", 1)), nothing);
+    assert.deepEqual(all.map((m) => m.socket.connected), [true, true, true]);
+  });
+
   test(`${source}: what routes emit comes from the log alone`, async () => {
     const r = room();
     const [n, a, b] = await trio(r);
