@@ -44,6 +44,12 @@ func (c Config) contradictions() (wrong []error) {
 	if c.Presence.Events && (!c.Redis.Use || !c.RabbitMQ.Use) {
 		wrong = append(wrong, errors.New("PRESENCE_EVENTS=true: want USE_REDIS=true and USE_RABBITMQ=true"))
 	}
+	if c.Adapter.Key != "" && !c.Redis.Use {
+		wrong = append(wrong, fmt.Errorf("SOCKETIO_ADAPTER_KEY=%s: want USE_REDIS=true", c.Adapter.Key))
+	}
+	if c.Adapter.Key == "" && c.Adapter.Events == AdapterCompare {
+		wrong = append(wrong, errors.New("SOCKETIO_ADAPTER_EVENTS=compare: want SOCKETIO_ADAPTER_KEY, usually socket.io"))
+	}
 	if c.Limits.Events > 0 && c.Limits.EventsBurst > 3600*c.Limits.Events {
 		wrong = append(wrong, fmt.Errorf("MAX_EVENTS_BURST=%d: want at most an hour's worth of MAX_EVENTS_PER_SECOND (%d)",
 			c.Limits.EventsBurst, 3600*c.Limits.Events))

@@ -198,6 +198,8 @@ func TestContradictionsStopTheStart(t *testing.T) {
 		{"CONSOLE_TOKEN", []string{"NODE_ENV=production", secretWord, "CONSOLE=true"}},
 		{"CONSOLE_TOKEN", []string{"NODE_ENV=staging", secretWord, "CONSOLE=true"}},
 		{"SHUTDOWN_TIMEOUT", []string{"DRAIN_PERIOD=2000", "SHUTDOWN_TIMEOUT=1000"}},
+		{"USE_REDIS=true", []string{"SOCKETIO_ADAPTER_KEY=socket.io", "USE_REDIS=false"}},
+		{"want SOCKETIO_ADAPTER_KEY", []string{"SOCKETIO_ADAPTER_EVENTS=compare"}},
 	} {
 		_, err := parseConfig(environment(row.words...), nil)
 		if err == nil || !strings.Contains(err.Error(), row.want) {
