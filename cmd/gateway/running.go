@@ -94,21 +94,28 @@ func compareSettings(l *config.Loaded, r running) []doctor.Finding {
 		if disk == process || s.Name == "JWT_SECRET" && l.Auth.EphemeralSecret {
 			continue
 		}
-		do := "systemctl reload, or gateway handover, applies it"
-		if s.Reload {
-			do += fmt.Sprintf("; kill -HUP %d too", r.pid)
-		}
 		found := fmt.Sprintf("%q in effect, %q on disk", s.Show(process), s.Show(disk))
 		if s.Secret {
 			found = "another value in effect than on disk"
 		}
 		findings = append(findings, doctor.Finding{Check: s.Name, Verdict: doctor.Warn, Found: found,
-			Want: "the same in both", Do: do})
+			Want: "the same in both", Do: applies(&s, r.pid)})
 	}
 	if findings == nil {
 		findings = []doctor.Finding{{Check: "settings", Verdict: doctor.OK, Found: "as on disk"}}
 	}
 	return doctor.In(fmt.Sprintf("process %d", r.pid), findings)
+}
+
+// applies says how a process comes to have a setting as it is on disk.
+func applies(s *config.Setting, pid int) string {
+	switch {
+	case s.Name == "PORT" || s.Name == "SERVICE_HOST": // a hand-over is refused
+		return "systemctl restart applies it; clients are disconnected"
+	case s.Reload:
+		return fmt.Sprintf("systemctl reload, or gateway handover, applies it; kill -HUP %d too", pid)
+	}
+	return "systemctl reload, or gateway handover, applies it"
 }
 
 // compareProcesses compares the settings of all running gateways.
