@@ -9,13 +9,13 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
-const patience = 10 * time.Second // for what should come at once
+const patience = testkit.Patience
 
 // reference says that the tests run against js/reference.mjs.
 var reference = os.Getenv("E2E_REFERENCE") == "1"

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 func TestMembersOnTwoNodes(t *testing.T) {
@@ -33,7 +34,8 @@ func TestMembersOnTwoNodes(t *testing.T) {
 	w.awaitRight()
 }
 
-// TestWhatAClientSaysKeepsItsOrder, however much of it is under way at once.
+// TestWhatAClientSaysKeepsItsOrder, however much of it is under way at once:
+// all of it waits for bob's event loop, which stands still.
 func TestWhatAClientSaysKeepsItsOrder(t *testing.T) {
 	const said = 20_000
 	w := newWorld(t)
@@ -44,9 +46,15 @@ func TestWhatAClientSaysKeepsItsOrder(t *testing.T) {
 	bob.do("join_room", "1")
 	ann.wantOf("user_joined", bob)
 	w.settle()
+	stalled := make(chan struct{})
+	release := sync.OnceFunc(func() { close(stalled) })
+	t.Cleanup(release)
+	bob.shard.Post(func(time.Time) { <-stalled })
 	for i := range said {
 		a.cluster.Publish("conversation:1", codec.NewText(fmt.Appendf(nil, `42["n",%d]`, i)))
 	}
+	testkit.Await(t, "all of it to wait for bob", func() bool { return b.hub.Stats().MailboxWaiting == said })
+	release()
 	for i := range said {
 		if got, want := bob.next(), fmt.Sprintf(`42["n",%d]`, i); got != want {
 			t.Fatalf("got %s, want %s", got, want)

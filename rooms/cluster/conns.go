@@ -67,6 +67,16 @@ func (cs *conns) subscription(channel string) rueidis.Completed {
 	return cs.subscriber.B().Subscribe().Channel(channel).Build()
 }
 
+// unsubscribe ends a subscription. An error means that the connection is lost,
+// and the subscription with it.
+func (cs *conns) unsubscribe(channel string) {
+	command := cs.subscriber.B().Unsubscribe().Channel(channel).Build()
+	if cs.sharded {
+		command = cs.subscriber.B().Sunsubscribe().Channel(channel).Build()
+	}
+	_ = cs.subscriber.Do(cs.ctx, command).Error()
+}
+
 // do executes a batch. There is no deadline but that of the connection.
 func (cs *conns) do(b wire.Batch) []wire.Reply {
 	if cs == nil {

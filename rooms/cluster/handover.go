@@ -27,7 +27,7 @@ func (c *Cluster) Place() Place {
 	p := Place{Number: c.number, Session: c.node.LastSession(), Connected: c.node.IsConnected()}
 	c.mu.Unlock()
 	if c.sessions != nil {
-		p.Name = c.sessions.node
+		p.Name = c.sessions.Node()
 	}
 	return p
 }
@@ -47,7 +47,7 @@ func (c *Cluster) Hold(ctx context.Context) error {
 	channels := []string{c.names.Channel(c.number)}
 	waits := []<-chan struct{}{c.cut.end(mark)}
 	if c.sessions != nil {
-		channels = append(channels, c.names.SessionChannel(c.sessions.node))
+		channels = append(channels, c.sessions.channel())
 		waits = append(waits, c.sessions.cut.end(mark))
 	}
 	if mark == "" {
@@ -167,8 +167,12 @@ func (c *Cluster) Assume(f *form.Cluster) {
 const sessionsSince = 16
 
 // AssumeDead makes this process the node in place of one that has died: with
-// the next session, because what Redis has of those before is of the dead.
+// the next session, because what Redis has of those before is of the dead. What
+// clients had there they can come back to.
 func (c *Cluster) AssumeDead() {
+	if c.sessions != nil {
+		c.sessions.replaceDead()
+	}
 	last := c.config.Takes.Session
 	f := form.Cluster{Member: true, Session: last + sessionsSince}
 	for s := last; s < f.Session; s++ {

@@ -30,7 +30,6 @@ const retrySessions = 100 * time.Millisecond
 // Its methods are safe for concurrent use.
 type Sessions struct {
 	cluster *Cluster
-	node    string
 	holder  SessionHolder // set by start
 	cut     cut           // of its channel
 
@@ -46,12 +45,12 @@ type Sessions struct {
 // Sessions returns the part of the cluster that passes sessions on. It is
 // called once at most, before Start.
 func (c *Cluster) Sessions() *Sessions {
-	node := strings.ToLower(rand.Text()[:12])
+	node := newSessionsName()
 	if c.config.Takes != nil {
 		node = c.config.Takes.Name
 	}
 	c.sessions = &Sessions{
-		cluster: c, node: node, work: make(chan struct{}, 1),
+		cluster: c, work: make(chan struct{}, 1),
 		core: sessions.New(c.names, node), dones: make(map[uint64]func(sessions.Result)),
 	}
 	c.sessions.cut.take = c.sessions.receive
@@ -61,8 +60,34 @@ func (c *Cluster) Sessions() *Sessions {
 	return c.sessions
 }
 
+// newSessionsName returns a name under which a node is asked for sessions.
+func newSessionsName() string { return strings.ToLower(rand.Text()[:12]) }
+
 // Node implements rooms.Sessions.
-func (s *Sessions) Node() string { return s.node }
+func (s *Sessions) Node() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.core.Node()
+}
+
+// channel is where this node is asked for sessions.
+func (s *Sessions) channel() string { return s.cluster.names.SessionChannel(s.Node()) }
+
+// replaceDead gives this node a name of its own, in place of the name of the
+// process that it succeeds, which is dead. Other nodes that ask by that name are
+// to find nobody.
+func (s *Sessions) replaceDead() {
+	former := s.channel()
+	s.mu.Lock()
+	s.core.Replace(newSessionsName())
+	s.mu.Unlock()
+	s.cluster.mu.Lock()
+	cs := s.cluster.conns
+	s.cluster.mu.Unlock()
+	if cs != nil {
+		go cs.unsubscribe(former)
+	}
+}
 
 // Save implements rooms.Sessions.
 func (s *Sessions) Save(pid string, record []byte, keep time.Duration, done func(bool)) {
@@ -189,7 +214,8 @@ func (s *Sessions) report() {
 	}
 }
 
-// subscribe is the goroutine that receives what other nodes ask for.
+// subscribe is the goroutine that receives what other nodes ask for. When the
+// node gets another name, its subscription is ended and made anew.
 func (s *Sessions) subscribe(cs *conns) {
 	tell := func(yes bool) {
 		s.subscribed.Store(yes)
@@ -197,10 +223,13 @@ func (s *Sessions) subscribe(cs *conns) {
 	}
 	defer tell(false)
 	hooked := rueidis.WithOnSubscriptionHook(cs.ctx, func(change rueidis.PubSubSubscription) {
-		tell(!strings.HasSuffix(change.Kind, "unsubscribe"))
+		yes := !strings.HasSuffix(change.Kind, "unsubscribe")
+		if tell(yes); yes && change.Channel != s.channel() { // the name has changed meanwhile
+			go cs.unsubscribe(change.Channel)
+		}
 	})
 	for cs.ctx.Err() == nil {
-		_ = cs.subscriber.Receive(hooked, cs.subscription(s.cluster.names.SessionChannel(s.node)), func(m rueidis.PubSubMessage) {
+		_ = cs.subscriber.Receive(hooked, cs.subscription(s.channel()), func(m rueidis.PubSubMessage) {
 			s.cut.receive([]byte(m.Message), time.Now())
 		})
 		tell(false)

@@ -184,7 +184,7 @@ func (n *node) loops() (stop func()) {
 					return
 				}
 				sh.Tasks(time.Now())
-				for sh.Drain(1<<20) == 0 {
+				for sh.Drain(1<<20) == 0 || sh.Walking() {
 				}
 			}
 		})

@@ -1,7 +1,12 @@
 // Members of a room while one gateway process takes another one's place. Each
 // wants every numbered message once and in order, every step of the walker
-// once, an answer to each of its own events, and no end of its connection. With
-// "return" as the last argument a connection may end, and the client comes back.
+// once, an answer to each of its own events, and no end of its connection.
+//
+// With "return" as the last argument a connection may end, and the client comes
+// back. If it has recovered, the messages go on behind the last one. If not, it
+// is a new client: the first message may be any one. Later, because it has
+// missed some. Or one that it had before, because a gateway gives a new client
+// everything that it reads from then on, and may be behind the one before.
 //
 // One line of JSON when all are in the room, one for whatever is wrong, and one
 // for each member when it has seen what a line on standard input names:
@@ -29,13 +34,12 @@ class Member {
     this.last = 0;
     this.steps = 0;
     this.inside = false;
-    this.comebacks = 0;
     const auth = { token: token({ id: this.name }), ...(this.recovers ? { recovery: true } : {}) };
     this.socket = io(url, { forceNew: true, reconnection: returns, reconnectionDelay: 50, reconnectionDelayMax: 200, ...transports, auth });
     this.socket.on("new_message", ({ message }) => this.message(Number(message)));
     this.socket.on("user_joined", ({ userId }) => userId === "walker" && this.step(true));
     this.socket.on("user_left", ({ userId }) => userId === "walker" && this.step(false));
-    this.socket.on("disconnect", (reason) => reason !== "io client disconnect" && (returns ? (this.comebacks += 1) : wrong(this.name, reason)));
+    this.socket.on("disconnect", (reason) => reason !== "io client disconnect" && !returns && wrong(this.name, reason));
     this.socket.on("connect_error", (err) => returns || wrong(this.name, err.message));
     this.socket.on("session_ended", ({ reason }) => returns || wrong(this.name, `session_ended: ${reason}`));
   }
@@ -73,8 +77,7 @@ class Member {
   }
 
   message(n) {
-    const gap = this.last && n > this.last + 1 && !this.away;
-    if (gap || n <= this.last) wrong(this.name, `message ${n} behind ${this.last}, recovered ${this.socket.recovered}`);
+    if (this.last && n !== this.last + 1 && !this.away) wrong(this.name, `message ${n} behind ${this.last}, recovered ${this.socket.recovered}`);
     this.last = n;
     this.away = false;
     this.done();
@@ -90,7 +93,7 @@ class Member {
   done() {
     if (this.ended || this.last < goal.last || (!returns && this.steps < goal.steps)) return;
     this.ended = true;
-    say({ step: "end", member: first, before: this.comebacks });
+    say({ step: "end", member: first });
     if (this.steps > goal.steps) wrong(this.name, `${this.steps} steps of the walker, want ${goal.steps}`);
   }
 }

@@ -3,11 +3,18 @@ cuts its connection."""
 
 import os
 import sys
+import time
 
 sys.path.insert(0, os.environ["EXAMPLE"])
 from recovering import RecoveringClient  # noqa: E402, the code in the docs
 
-sio = RecoveringClient(reconnection_delay=0.05, reconnection_delay_max=0.2)
+
+class PatientClient(RecoveringClient):
+    def connect(self, *args, **options):  # by default a second is enough for an answer
+        super().connect(*args, **{**options, "wait_timeout": 5})
+
+
+sio = PatientClient(reconnection_delay=0.05, reconnection_delay_max=0.2, request_timeout=30)
 
 
 def say(*words):
@@ -21,8 +28,12 @@ def connect():
         sio.emit("join_room", room, callback=lambda answer: say("joined", answer["success"]))
 
 
+# The connection is cut once a message has been printed. python-socketio takes
+# one that ends before connect() has returned for open, and does not come back.
 @sio.on("new_message")
 def new_message(body):
+    while not sio.connected:
+        time.sleep(0.005)
     say("message", body["message"], sio.recovered)
 
 

@@ -70,8 +70,9 @@ type take struct {
 
 // A Core is this node's part. It is not safe for concurrent use.
 type Core struct {
-	names wire.Names
-	node  string
+	names  wire.Names
+	node   string
+	former string // see Replace; "": none
 
 	pending map[string]write // by pid; the newest state counts
 	order   []string         // in which they are written
@@ -110,6 +111,10 @@ func New(names wire.Names, node string) *Core {
 
 // Node returns the node's name.
 func (c *Core) Node() string { return c.node }
+
+// Replace gives the node another name, before it has sessions. The process that
+// had the name before is dead: nobody is asked for its sessions any more.
+func (c *Core) Replace(name string) { c.former, c.node = c.node, name }
 
 // Take begins to take the session of a pid, and returns the number of the
 // result.
@@ -383,7 +388,7 @@ func (c *Core) found(t *take, text string) {
 		c.finish(t, Result{Record: record})
 	case record.Node == c.node: // and this node does not know it any more
 		c.fail(t, rooms.RecoveryUnknown)
-	case record.Node == "":
+	case record.Node == c.former: // "": whoever had it put it back
 		t.phase = removing
 		c.send(t)
 	default:

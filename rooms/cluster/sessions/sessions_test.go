@@ -190,6 +190,32 @@ func TestASessionOfADeadNodeIsTakenOnce(t *testing.T) {
 	}
 }
 
+// A process that was to take a's place is the node of that name. When a has died
+// without a word, what a had is in Redis alone, and what the process itself had
+// is not given twice.
+func TestASessionOfADeadPredecessorIsTakenFromRedis(t *testing.T) {
+	w := newTown(t, "a")
+	a := w.nodes["a"]
+	save(a, record("a", "ann"))
+	w.settle()
+	heir := &node{core: New(names, "a"), name: "a", results: map[uint64]Result{}}
+	heir.core.Replace("b")
+	w.nodes = map[string]*node{"a": heir} // it still gets what is said to a
+	first, second := heir.core.Take("p", "ann", w.now), heir.core.Take("p", "ann", w.now)
+	w.settle()
+	if x, y := heir.results[first], heir.results[second]; x.Why != rooms.RecoveryDone || y.Why != rooms.RecoveryUnknown {
+		t.Errorf("results %v and %v, want it once", x.Why, y.Why)
+	} else if !x.Record.Orphan {
+		t.Error("nobody is told that the record may be old")
+	}
+	if len(heir.requests) > 0 {
+		t.Errorf("the dead process was asked: %+v", heir.requests)
+	}
+	save(heir, record("b", "ann"))
+	w.settle()
+	w.want(heir, w.take(heir, "ann"), rooms.RecoveryUnknown)
+}
+
 func TestReasonsNotToHaveASession(t *testing.T) {
 	for name, x := range map[string]struct {
 		do   func(w *town, a, b *node)

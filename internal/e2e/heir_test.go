@@ -1,0 +1,124 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/sioclient"
+	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/rooms/cluster/redistest"
+)
+
+// A gateway that dies while its successor is being built leaves its clients'
+// sessions in Redis. The successor is the node of the same name, and finds them.
+func TestClientsOfAGatewayThatDiesInAHandOverComeBack(t *testing.T) {
+	t.Parallel()
+	notOnReference(t, "it does not hand over")
+	redis, err := redistest.Start(nil)
+	testkit.Need(t, err)
+	t.Cleanup(redis.Close)
+	line, err := testkit.NewProxy(redis.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(line.Close)
+	g := start(t, "NODE_ENV=production", "USE_REDIS=true", "REDIS_URL=redis://"+line.Addr, "EVENT_LOG=redis", handoverSocket(t))
+	g.AwaitReady()
+	ann := &returner{g: g}
+	ann.arrive(t)
+	if _, err := ann.EmitAck(t.Context(), "join_room", map[string]string{"roomType": "conversation", "roomId": "1"}); err != nil {
+		t.Fatal(err)
+	}
+	ann.publish(t, "before")
+	ann.wantMessage(t, "before")
+
+	line.Hold() // the successor waits for Redis, and meets the death after that
+	next := g.Successor()
+	var progress string
+	next.Command, progress = toFile(t, []string{gatewaytest.Program(t)})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := next.Run("handover")
+		ended <- err
+	}()
+	gatewaytest.Await(t, "the successor to be built", func() bool {
+		text, _ := os.ReadFile(progress)
+		return strings.Contains(string(text), "connects to what it needs")
+	})
+	g.Kill()
+	line.Heal()
+	err = <-ended
+	text := read(t, progress)
+	started(t, text)
+	if err != nil || !strings.Contains(text, "nothing is handed over") {
+		t.Fatalf("want the successor to serve alone: %v\n%s", err, text)
+	}
+	<-ann.Done()
+	g.AwaitReady() // at the same address
+	ann.publish(t, "meanwhile")
+	pid, id := ann.PID(), ann.ID()
+	if ann.arrive(t); ann.PID() != pid || ann.ID() != id {
+		t.Errorf("socket %s came back as %s: not recovered\n%s", id, ann.ID(), read(t, progress))
+	}
+	ann.wantMessage(t, "meanwhile")
+	ann.publish(t, "after")
+	ann.wantMessage(t, "after")
+}
+
+// A returner is a client that asks for recovery.
+type returner struct {
+	*sioclient.Client // nil: it has not been there yet
+	g                 *gateway
+	offset            string
+}
+
+func (r *returner) arrive(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	auth := map[string]any{"token": gatewaytest.Token(t, "ann"), "recovery": true}
+	if r.Client != nil {
+		auth["pid"], auth["offset"] = r.PID(), r.offset
+	}
+	c, err := sioclient.Connect(ctx, r.g.URL, sioclient.Options{Auth: auth})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Kill)
+	r.Client = c
+}
+
+func (r *returner) publish(t *testing.T, message string) {
+	t.Helper()
+	if status, answer, err := r.g.Post("message.sent", `{"conversationId":"1","message":"`+message+`"}`); err != nil || status != 202 {
+		t.Fatalf("publish %s: %d %s %v", message, status, answer, err)
+	}
+}
+
+// wantMessage waits for the next message, which must be this one.
+func (r *returner) wantMessage(t *testing.T, message string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		e, err := r.Next(ctx)
+		if err != nil {
+			t.Fatalf("waiting for %s: %v", message, err)
+		}
+		if e.Name != "new_message" {
+			continue
+		}
+		var body struct{ Message string }
+		if err := e.Decode(&body); err != nil || body.Message != message {
+			t.Fatalf("got message %q, %v, want %q", body.Message, err, message)
+		}
+		if err := json.Unmarshal(e.Args[len(e.Args)-1], &r.offset); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+}
