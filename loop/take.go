@@ -5,16 +5,13 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/handover/form"
 	"github.com/hometrip/gateway/rooms"
 )
-
-// enrolling is how many connections that are taken over wait at once for their
-// event loop: each has two descriptors meanwhile.
-const enrolling = 256
 
 // An Estate is what another process hands over: looked through, and not taken
 // yet. Owned by the goroutine that takes it.
@@ -24,8 +21,10 @@ type Estate struct {
 	tasks    []adoption // one for each event loop
 }
 
-// An adoption is the sessions one loop takes over.
+// An adoption is what one loop takes over. Owned by that loop from Take on.
 type adoption struct {
+	w        *worker
+	arrivals []*arrival
 	sessions []*inheritance
 	departed []form.Departed
 	absent   []adoptedAbsent
@@ -48,7 +47,7 @@ type inheritance struct {
 }
 
 // An arrival is a connection to be taken over, and what of a session it is. It
-// is the context it is enrolled with.
+// is the context it is registered with.
 type arrival struct {
 	form *form.Conn
 	fd   int
@@ -185,52 +184,60 @@ type Taken struct {
 // then begun is called; then the connections come to their event loops, and
 // nobody is told anything before.
 func (e *Estate) Take(ctx context.Context, begun func()) (t Taken, err error) {
+	for i := range e.tasks {
+		e.tasks[i].w = e.server.workers[i]
+		t.Sessions += len(e.tasks[i].sessions)
+	}
+	for _, a := range e.arrivals {
+		task := &e.tasks[a.w.index]
+		task.arrivals = append(task.arrivals, a)
+	}
+	if err := e.onEach(ctx, (*adoption).adopt); err != nil {
+		return t, err
+	}
+	begun()
+	var lost atomic.Int64
+	if err := e.onEach(ctx, func(task *adoption, _ time.Time) { lost.Add(int64(task.open())) }); err != nil {
+		return t, err
+	}
+	t.Lost = int(lost.Load())
+	t.Connections = len(e.arrivals) - t.Lost
+	return t, nil
+}
+
+// onEach runs a function on each loop and waits for them.
+func (e *Estate) onEach(ctx context.Context, do func(*adoption, time.Time)) error {
 	done := make(chan struct{}, len(e.tasks))
 	for i := range e.tasks {
-		w, task := e.server.workers[i], &e.tasks[i]
-		w.shard.Post(func(now time.Time) {
+		task := &e.tasks[i]
+		task.w.shard.Post(func(now time.Time) {
 			defer func() { done <- struct{}{} }()
-			w.adopt(task, now)
+			do(task, now)
 		})
-		t.Sessions += len(task.sessions)
 	}
 	for range e.tasks {
 		select {
 		case <-done:
 		case <-ctx.Done():
-			return t, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	begun()
-	slots := make(chan struct{}, enrolling)
-	lost := make(chan bool, len(e.arrivals))
-	for _, a := range e.arrivals {
-		slots <- struct{}{}
-		go func() {
-			ok := a.enroll(ctx)
-			<-slots
-			lost <- !ok
-		}()
-	}
-	for range e.arrivals {
-		if <-lost {
-			t.Lost++
-		}
-	}
-	t.Connections = len(e.arrivals) - t.Lost
-	return t, nil
+	return nil
 }
 
-// enroll has the event loop take the connection, and reports whether it is
-// still there.
-func (a *arrival) enroll(ctx context.Context) bool {
-	if enroll(ctx, a.w, a.fd, a) {
-		return true
+// open registers the connections with the loop, and returns how many of them
+// had ended.
+func (a *adoption) open() (lost int) {
+	for _, c := range a.arrivals {
+		if a.w.register(c.fd, c) {
+			continue
+		}
+		lost++
+		if c.heir != nil {
+			c.home.shard.Post(c.lost)
+		}
 	}
-	if a.heir != nil {
-		a.home.shard.Post(a.lost)
-	}
-	return false
+	return lost
 }
 
 // lost is called on the session's loop when the connection had ended before it
@@ -254,7 +261,8 @@ func (a *arrival) rest() []byte { return bytes.Clone(a.heir.form.Polling.Rest) }
 
 // adopt makes the sessions, each in its rooms. Nobody can be told anything yet:
 // those with a WebSocket are not written to before it is here.
-func (w *worker) adopt(task *adoption, now time.Time) {
+func (task *adoption) adopt(now time.Time) {
+	w := task.w
 	w.shard.Drain(math.MaxInt) // which log it is that positions belong to
 	for _, h := range task.sessions {
 		w.adoptSession(h, now)
