@@ -17,8 +17,8 @@ import (
 // yet. Owned by the goroutine that takes it.
 type Estate struct {
 	server   *Server
-	arrivals []*arrival
-	tasks    []adoption // one for each event loop
+	arrivals [][]*arrival // by loop of the other process, and number
+	tasks    []adoption   // one for each event loop
 }
 
 // An adoption is what one loop takes over. Owned by that loop from Take on.
@@ -50,7 +50,6 @@ type inheritance struct {
 // is the context it is registered with.
 type arrival struct {
 	form *form.Conn
-	fd   int
 	w    *worker
 	heir *inheritance // whose connection it is; nil: nobody's
 	home *worker      // of that session
@@ -68,57 +67,87 @@ const (
 	rolePost
 )
 
-// Estate looks through what each loop of another process hands over; conns are
-// the descriptors of the connections by their numbers. Nothing is taken yet. An error says what
-// this process cannot take.
-func (s *Server) Estate(loops []*form.Loop, conns map[uint32]int) (*Estate, error) {
-	e := &Estate{server: s, tasks: make([]adoption, len(s.workers))}
-	byID := make(map[uint32]*arrival, len(conns))
-	for i, l := range loops {
-		for j := range l.Conns {
-			c := &l.Conns[j]
-			fd, known := conns[c.ID]
-			if !known || byID[c.ID] != nil {
-				return nil, fmt.Errorf("connection %d has no descriptor of its own", c.ID)
-			}
-			if c.Kind == form.KindHTTP && c.HTTP.Timeout > awaitEnd {
-				return nil, fmt.Errorf("connection %d waits for %d, which is nothing", c.ID, c.HTTP.Timeout)
-			}
-			a := &arrival{form: c, fd: fd, w: s.workers[i%len(s.workers)]}
-			byID[c.ID] = a
-			e.arrivals = append(e.arrivals, a)
+// Estate looks through what the loops of another process hand over, in
+// portions. Nothing is taken yet. An error says what this process cannot take.
+func (s *Server) Estate(portions []*form.Loop) (*Estate, error) {
+	e := &Estate{server: s, tasks: make([]adoption, len(s.workers)), arrivals: make([][]*arrival, rooms.MaxShards)}
+	for _, l := range portions {
+		if l.Index >= rooms.MaxShards {
+			return nil, fmt.Errorf("event loop %d, there are %d at most", l.Index, rooms.MaxShards)
+		}
+		if err := e.connections(l); err != nil {
+			return nil, err
 		}
 	}
-	for i, l := range loops {
-		for j := range l.Sessions {
-			if err := e.session(&l.Sessions[j], l.Log, i, byID); err != nil {
-				return nil, err
-			}
-		}
-		for _, d := range l.Departed {
-			home, _ := loopOf([]byte(d.SID), len(s.workers))
-			e.tasks[home].departed = append(e.tasks[home].departed, d)
-		}
-		for j := range l.Absent {
-			if err := rooms.CheckState(&l.Absent[j].Socket); err != nil {
-				return nil, err
-			}
-			home := i % len(s.workers)
-			e.tasks[home].absent = append(e.tasks[home].absent, adoptedAbsent{&l.Absent[j], l.Log})
+	for _, l := range portions {
+		if err := e.portion(l); err != nil {
+			return nil, err
 		}
 	}
-	for id, a := range byID {
-		if a.form.Kind == form.KindHTTP && a.form.HTTP.Asked && a.role == roleNone {
-			return nil, fmt.Errorf("connection %d waits for an answer nobody gives", id)
+	for _, all := range e.arrivals {
+		for _, a := range all {
+			if a.form.Kind == form.KindHTTP && a.form.HTTP.Asked && a.role == roleNone {
+				return nil, fmt.Errorf("connection %d waits for an answer nobody gives", a.form.ID)
+			}
 		}
 	}
 	return e, nil
 }
 
-// session plans the session f of the other process's loop from.
-func (e *Estate) session(f *form.Session, log string, from int, byID map[uint32]*arrival) error {
+// connections plans the connections of a portion.
+func (e *Estate) connections(l *form.Loop) error {
+	of := &e.arrivals[l.Index]
+	w := e.server.workers[int(l.Index)%len(e.server.workers)]
+	arrivals := make([]arrival, len(l.Conns))
+	for i := range l.Conns {
+		c := &l.Conns[i]
+		if want := form.ConnID(int(l.Index), len(*of)); c.ID != want {
+			return fmt.Errorf("connection %d where %d should be", c.ID, want)
+		}
+		if c.Kind == form.KindHTTP && c.HTTP.Timeout > awaitEnd {
+			return fmt.Errorf("connection %d waits for %d, which is nothing", c.ID, c.HTTP.Timeout)
+		}
+		arrivals[i] = arrival{form: c, w: w}
+		*of = append(*of, &arrivals[i])
+	}
+	return nil
+}
+
+// arrival returns the connection with a number, nil if there is none.
+func (e *Estate) arrival(id uint32) *arrival {
+	loop, i := form.SplitID(id)
+	if loop >= len(e.arrivals) || i >= len(e.arrivals[loop]) {
+		return nil
+	}
+	return e.arrivals[loop][i]
+}
+
+// portion plans the rest of a portion.
+func (e *Estate) portion(l *form.Loop) error {
+	loops := len(e.server.workers)
+	for i := range l.Sessions {
+		if err := e.session(&l.Sessions[i], l); err != nil {
+			return err
+		}
+	}
+	for _, d := range l.Departed {
+		home, _ := loopOf([]byte(d.SID), loops)
+		e.tasks[home].departed = append(e.tasks[home].departed, d)
+	}
+	task := &e.tasks[int(l.Index)%loops]
+	for i := range l.Absent {
+		if err := rooms.CheckState(&l.Absent[i].Socket); err != nil {
+			return err
+		}
+		task.absent = append(task.absent, adoptedAbsent{&l.Absent[i], l.Log})
+	}
+	return nil
+}
+
+// session plans a session of l.
+func (e *Estate) session(f *form.Session, l *form.Loop) error {
 	s := e.server
-	home := from % len(s.workers)
+	home := int(l.Index) % len(s.workers)
 	if f.Polls { // its id says where it is looked for
 		named, ok := loopOf([]byte(f.Polling.SID), len(s.workers))
 		if !ok {
@@ -132,7 +161,7 @@ func (e *Estate) session(f *form.Session, log string, from int, byID map[uint32]
 	if int(f.Reason) >= len(rooms.Reasons()) {
 		return fmt.Errorf("a session that ends for reason %d", f.Reason)
 	}
-	h := &inheritance{form: f, log: log}
+	h := &inheritance{form: f, log: l.Log}
 	for i := range f.Queue {
 		m, err := codec.FromFrames(bytes.Clone(f.Queue[i].Frames))
 		if err != nil {
@@ -149,7 +178,7 @@ func (e *Estate) session(f *form.Session, log string, from int, byID map[uint32]
 		if id == form.None {
 			return nil
 		}
-		a := byID[id]
+		a := e.arrival(id)
 		if a == nil || a.role != roleNone || a.form.Kind != kind || kind == form.KindHTTP && !a.form.HTTP.Asked {
 			return fmt.Errorf("connection %d is not one of session %q", id, f.Socket.ID)
 		}
@@ -188,9 +217,12 @@ func (e *Estate) Take(ctx context.Context, begun func()) (t Taken, err error) {
 		e.tasks[i].w = e.server.workers[i]
 		t.Sessions += len(e.tasks[i].sessions)
 	}
-	for _, a := range e.arrivals {
-		task := &e.tasks[a.w.index]
-		task.arrivals = append(task.arrivals, a)
+	for _, all := range e.arrivals {
+		for _, a := range all {
+			task := &e.tasks[a.w.index]
+			task.arrivals = append(task.arrivals, a)
+		}
+		t.Connections += len(all)
 	}
 	if err := e.onEach(ctx, (*adoption).adopt); err != nil {
 		return t, err
@@ -201,7 +233,7 @@ func (e *Estate) Take(ctx context.Context, begun func()) (t Taken, err error) {
 		return t, err
 	}
 	t.Lost = int(lost.Load())
-	t.Connections = len(e.arrivals) - t.Lost
+	t.Connections -= t.Lost
 	return t, nil
 }
 
@@ -229,7 +261,7 @@ func (e *Estate) onEach(ctx context.Context, do func(*adoption, time.Time)) erro
 // had ended.
 func (a *adoption) open() (lost int) {
 	for _, c := range a.arrivals {
-		if a.w.register(c.fd, c) {
+		if a.w.register(c.form.FD, c) {
 			continue
 		}
 		lost++
