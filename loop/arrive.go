@@ -140,5 +140,5 @@ func (a *arrival) asks(x *exchange, now time.Time) {
 // nothing from, by its descriptor. It is closed when it cannot be taken.
 func (s *Server) Fresh(fd int) {
 	w := s.workers[int(s.turn.Add(1))%len(s.workers)]
-	w.shard.Post(func(time.Time) { w.register(fd, nil) })
+	w.shard.Post(func(time.Time) { w.register(fd, peerOf(fd).ask(), nil) })
 }

@@ -149,7 +149,9 @@ func (f *Frozen) describe(l *frozenLoop, to chan<- Part) (err error) {
 		state.Departed = append(state.Departed, form.Departed{SID: d.sid, Left: l.w.wheel.left(&d.timer, now)})
 	}
 	sessions := l.w.sessions
-	for conns := 0; ; {
+	state.Conns = make([]form.Conn, 0, min(portion, len(l.list.conns)))
+	state.Sessions = make([]form.Session, 0, min(portion, len(sessions)))
+	for conns, size := 0, 0; ; { // size is a guess of the next part's
 		p := Part{Sessions: min(portion, len(sessions))}
 		state.Conns, state.Sessions = state.Conns[:0], state.Sessions[:0]
 		for ; conns < len(l.list.conns) && len(state.Conns) < portion; conns++ {
@@ -167,7 +169,8 @@ func (f *Frozen) describe(l *frozenLoop, to chan<- Part) (err error) {
 			state.Sessions = append(state.Sessions, d)
 		}
 		sessions = sessions[p.Sessions:]
-		p.Body = form.AppendLoop(nil, &state)
+		p.Body = form.AppendLoop(make([]byte, 0, size), &state)
+		size = len(p.Body) + len(p.Body)/8
 		to <- p
 		if conns == len(l.list.conns) && len(sessions) == 0 {
 			return nil

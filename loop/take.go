@@ -206,13 +206,16 @@ func (e *Estate) session(f *form.Session, l *form.Loop) error {
 // Taken says what has become of an estate.
 type Taken struct {
 	Connections, Sessions int
-	Lost                  int // connections that had ended meanwhile
+	Lost                  int           // connections that could not be registered
+	Join                  time.Duration // until every session was in its rooms
+	Register              time.Duration // until every connection was on its loop, behind that
 }
 
 // Take makes the estate this server's. First every session is in its rooms;
 // then begun is called; then the connections come to their event loops, and
 // nobody is told anything before.
 func (e *Estate) Take(ctx context.Context, begun func()) (t Taken, err error) {
+	began := time.Now()
 	for i := range e.tasks {
 		e.tasks[i].w = e.server.workers[i]
 		t.Sessions += len(e.tasks[i].sessions)
@@ -227,11 +230,13 @@ func (e *Estate) Take(ctx context.Context, begun func()) (t Taken, err error) {
 	if err := e.onEach(ctx, (*adoption).adopt); err != nil {
 		return t, err
 	}
+	t.Join = time.Since(began)
 	begun()
 	var lost atomic.Int64
 	if err := e.onEach(ctx, func(task *adoption, _ time.Time) { lost.Add(int64(task.open())) }); err != nil {
 		return t, err
 	}
+	t.Register = time.Since(began) - t.Join
 	t.Lost = int(lost.Load())
 	t.Connections -= t.Lost
 	return t, nil
@@ -261,7 +266,7 @@ func (e *Estate) onEach(ctx context.Context, do func(*adoption, time.Time)) erro
 // had ended.
 func (a *adoption) open() (lost int) {
 	for _, c := range a.arrivals {
-		if a.w.register(c.form.FD, c) {
+		if a.w.register(c.form.FD, peerOf(c.form.FD), c) {
 			continue
 		}
 		lost++

@@ -304,7 +304,7 @@ func (g *Gateway) awaitSuccessor(ctx context.Context) (succession, error) {
 // leave ends a process whose connections are another's.
 func (g *Gateway) leave(o handover.Outcome, ended <-chan error) error {
 	g.log.Info("handed over", "connections", o.Conns, "sessions", o.Sessions, "bytes", o.Bytes,
-		"pause", o.Pause.Round(time.Microsecond))
+		"pause", o.Pause.Round(time.Microsecond), "freeze", o.Freeze.Round(time.Microsecond), "send", o.Send.Round(time.Microsecond))
 	if err := g.server.LeavePort(); err != nil {
 		g.log.Warn("the port was not left as it should be, connections may be refused", "error", err)
 	}

@@ -149,7 +149,8 @@ func (h *heir) Own(e *handover.Estate, paused time.Duration, begun func()) error
 		time.Duration(c.pause.Load()).Round(time.Microsecond))
 	h.start.report.follows(h.before)
 	h.log.Info("taken over", "connections", taken.Connections, "sessions", taken.Sessions, "lost", taken.Lost,
-		"bytes", e.Bytes, "pause", time.Duration(c.pause.Load()).Round(time.Microsecond))
+		"bytes", e.Bytes, "pause", time.Duration(c.pause.Load()).Round(time.Microsecond),
+		"join", taken.Join.Round(time.Microsecond), "register", taken.Register.Round(time.Microsecond))
 	return err
 }
 

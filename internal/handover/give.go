@@ -91,6 +91,8 @@ type Outcome struct {
 	Sessions int
 	Conns    int
 	Bytes    int
+	Freeze   time.Duration // until the event loops stood still and nothing was under way
+	Send     time.Duration // of the state, behind that
 	Pause    time.Duration // from the freeze to the taker's ownership
 	Err      error         // why it came to nothing, or why Drain
 }
@@ -298,6 +300,7 @@ func (g *giving) freeze(ctx context.Context) Event {
 		err = g.host.Freeze(limited)
 		cancel()
 		if err == nil {
+			g.out.Freeze = time.Since(g.frozen)
 			return FreezeDone
 		}
 		if !g.host.Busy(err) {
@@ -327,6 +330,7 @@ func (g *giving) sendState() Event {
 		g.note(err)
 		return WriteFailed
 	}
+	g.out.Send = time.Since(g.frozen) - g.out.Freeze
 	return StateSent
 }
 
