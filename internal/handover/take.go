@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,12 +89,32 @@ func (t *taking) drop() {
 // build builds this process.
 func (t *taking) build(ctx context.Context) Event {
 	t.out.Built = true
+	reserveDescriptors(t.welcome.Sessions)
 	if err := t.heir.Build(ctx, t.welcome); err != nil {
 		t.why = err
 		return BuildFailed
 	}
 	return BuildDone
 }
+
+// reserveDescriptors has the kernel make the table of this process's descriptors
+// large enough for those of so many sessions. It grows by doubling, and each time
+// waits until no processor reads the old table: 10 ms, in which clients would
+// wait.
+func reserveDescriptors(sessions int64) {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur == 0 {
+		return
+	}
+	highest := min(uint64(max(sessions, 0))+otherDescriptors, limit.Cur-1, math.MaxInt32)
+	if fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, int(highest)); err == nil {
+		unix.Close(fd)
+	}
+}
+
+// otherDescriptors is how many descriptors a process may have besides those of
+// the sessions it takes over. More cost time, as said above.
+const otherDescriptors = 2000
 
 // own takes everything over, and then what still comes to the giver.
 func (t *taking) own() {
