@@ -2,11 +2,8 @@ package loop
 
 import (
 	"bytes"
-	"context"
-	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -143,24 +140,5 @@ func (a *arrival) asks(x *exchange, now time.Time) {
 // nothing from, by its descriptor. It is closed when it cannot be taken.
 func (s *Server) Fresh(fd int) {
 	w := s.workers[int(s.turn.Add(1))%len(s.workers)]
-	go enroll(s.ctx, w, fd, nil)
-}
-
-// enroll has an event loop take the connection behind a descriptor, which is
-// closed, and reports whether it is still there.
-func enroll(ctx context.Context, w *worker, fd int, as any) bool {
-	f := os.NewFile(uintptr(fd), "handed over")
-	conn, err := net.FileConn(f)
-	f.Close()
-	if err != nil {
-		return false
-	}
-	if conn.RemoteAddr() != nil { // nil: reset meanwhile; gnet would panic
-		enrolled, err := w.loop.Enroll(gnet.NewContext(ctx, as), conn)
-		if err == nil {
-			return (<-enrolled).Err == nil
-		}
-	}
-	conn.Close()
-	return false
+	w.shard.Post(func(time.Time) { w.register(fd, peerOf(fd).ask(), nil) })
 }

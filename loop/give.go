@@ -11,10 +11,11 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// loopShift is where the number of a connection names its event loop.
-const loopShift = 24
+// portion is how many connections and sessions are described together: the
+// other process reads them while the next ones are described.
+const portion = 1024
 
-// A Part is what one event loop hands over.
+// A Part is a portion of what one event loop hands over.
 type Part struct {
 	Body        []byte // a form.Loop
 	Descriptors []int  // in the order of its connections; they stay the loop's
@@ -24,30 +25,39 @@ type Part struct {
 // A census is the connections of one frozen loop. Owned by the loop until all
 // loops have taken theirs; read-only afterwards.
 type census struct {
-	conns []gnet.Conn
-	of    []any          // *wsConn or *httpConn, beside conns
-	ids   map[any]uint32 // the reverse
+	conns      []gnet.Conn
+	of         []any          // *wsConn or *httpConn, beside conns
+	transports []uint32       // numbers of the sessions' WebSockets, beside the sessions
+	ids        map[any]uint32 // numbers of the other connections
 }
 
-// State describes every connection and session. It changes nothing.
-func (f *Frozen) State() ([]Part, error) {
+// State describes every connection and session, and calls send with a portion
+// after the other. It changes nothing.
+func (f *Frozen) State(send func(Part) error) error {
 	errs := make([]error, len(f.loops))
-	for i := range errs {
-		errs[i] = errUnfinished // until it has finished: a panic is survived
+	begin := func() {
+		for i := range errs {
+			errs[i] = errUnfinished // until it has finished: a panic is survived
+		}
 	}
+	begin()
 	f.each(func(l *frozenLoop) { errs[l.w.index] = l.count() })
 	if err := errors.Join(errs...); err != nil {
-		return nil, err
+		return err
 	}
-	parts := make([]Part, len(f.loops))
-	for i := range errs {
-		errs[i] = errUnfinished // until it has finished: a panic is survived
+	begin()
+	parts := make(chan Part, len(f.loops))
+	go func() {
+		defer close(parts)
+		f.each(func(l *frozenLoop) { errs[l.w.index] = f.describe(l, parts) })
+	}()
+	var failed error
+	for p := range parts {
+		if failed == nil { // else the rest is described in vain
+			failed = send(p)
+		}
 	}
-	f.each(func(l *frozenLoop) {
-		i := l.w.index
-		parts[i], errs[i] = f.describe(l)
-	})
-	return parts, errors.Join(errs...)
+	return errors.Join(append(errs, failed)...)
 }
 
 var errUnfinished = errors.New("an event loop failed while it described its connections")
@@ -55,16 +65,17 @@ var errUnfinished = errors.New("an event loop failed while it described its conn
 // count finds the loop's connections. Whoever has no session has a timer: gnet
 // does not list them.
 func (l *frozenLoop) count() error {
-	l.list = census{ids: make(map[any]uint32)}
 	w := l.w
-	for _, s := range w.sessions {
-		if s.ws != nil {
-			l.list.add(w, s.ws, s.ws.c)
+	n := int(w.stats.Connections.Load())
+	l.list = census{
+		conns: make([]gnet.Conn, 0, n), of: make([]any, 0, n), transports: make([]uint32, len(w.sessions)), ids: make(map[any]uint32),
+	}
+	for i, s := range w.sessions {
+		if l.list.transports[i] = form.None; s.ws != nil && s.ws.c != nil {
+			l.list.transports[i] = l.list.append(w, s.ws, s.ws.c)
 		}
-		if p := s.poll; p != nil {
-			if p.probe != nil {
-				l.list.add(w, p.probe, p.probe.c)
-			}
+		if p := s.poll; p != nil && p.probe != nil {
+			l.list.add(w, p.probe, p.probe.c)
 		}
 	}
 	w.wheel.each(func(owner timed) {
@@ -72,7 +83,9 @@ func (l *frozenLoop) count() error {
 		case *httpConn:
 			l.list.add(w, o, o.c)
 		case *deadline:
-			l.list.add(w, o.ws, o.ws.c)
+			if s := o.ws.s; s == nil || s.ended || s.ws != o.ws {
+				l.list.add(w, o.ws, o.ws.c)
+			}
 		}
 	})
 	for _, other := range w.server.workers { // polls and posts that wait, perhaps on another loop
@@ -84,8 +97,11 @@ func (l *frozenLoop) count() error {
 			}
 		}
 	}
-	if n := w.stats.Connections.Load(); int(n) != len(l.list.conns) {
+	if n != len(l.list.conns) {
 		return fmt.Errorf("loop %d has %d connections, of which %d are in a state that can be handed over", w.index, n, len(l.list.conns))
+	}
+	if n > form.MaxConns {
+		return fmt.Errorf("loop %d has %d connections, at most %d can be handed over", w.index, n, form.MaxConns)
 	}
 	return nil
 }
@@ -101,15 +117,20 @@ func (s *session) exchanges() (all [2]*exchange) {
 	return all
 }
 
-func (n *census) add(w *worker, owner any, c gnet.Conn) {
-	if _, known := n.ids[owner]; known || c == nil {
-		return
-	}
-	n.ids[owner] = uint32(w.index)<<loopShift | uint32(len(n.conns))
+func (n *census) append(w *worker, owner any, c gnet.Conn) (id uint32) {
+	id = form.ConnID(w.index, len(n.conns))
 	n.conns, n.of = append(n.conns, c), append(n.of, owner)
+	return id
 }
 
-// id returns the number of a connection of whichever loop.
+// add appends a connection that is not its session's transport, once.
+func (n *census) add(w *worker, owner any, c gnet.Conn) {
+	if _, known := n.ids[owner]; !known && c != nil {
+		n.ids[owner] = n.append(w, owner, c)
+	}
+}
+
+// id returns the number of such a connection, of whichever loop.
 func (f *Frozen) id(w *worker, owner any) uint32 {
 	if id, ok := f.loops[w.index].list.ids[owner]; ok {
 		return id
@@ -117,50 +138,64 @@ func (f *Frozen) id(w *worker, owner any) uint32 {
 	return form.None
 }
 
-func (f *Frozen) describe(l *frozenLoop) (p Part, err error) {
+// describe describes what the loop has, in portions.
+func (f *Frozen) describe(l *frozenLoop, to chan<- Part) (err error) {
 	now := time.Now()
-	state := form.Loop{
-		Conns: make([]form.Conn, 0, len(l.list.conns)), Sessions: make([]form.Session, 0, len(l.w.sessions)),
+	state := form.Loop{Index: uint32(l.w.index), Log: l.w.shard.Log()}
+	if state.Absent, err = l.w.shard.Absent(now); err != nil {
+		return err
 	}
-	for i, c := range l.list.conns {
-		d := form.Conn{ID: l.list.ids[l.list.of[i]]}
-		switch o := l.list.of[i].(type) {
-		case *wsConn:
-			err = o.state(&d, now)
-		case *httpConn:
-			err = o.state(&d, now)
+	for _, d := range l.w.departed {
+		state.Departed = append(state.Departed, form.Departed{SID: d.sid, Left: l.w.wheel.left(&d.timer, now)})
+	}
+	sessions := l.w.sessions
+	state.Conns = make([]form.Conn, 0, min(portion, len(l.list.conns)))
+	state.Sessions = make([]form.Session, 0, min(portion, len(sessions)))
+	for conns, size := 0, 0; ; { // size is a guess of the next part's
+		p := Part{Sessions: min(portion, len(sessions))}
+		state.Conns, state.Sessions = state.Conns[:0], state.Sessions[:0]
+		for ; conns < len(l.list.conns) && len(state.Conns) < portion; conns++ {
+			state.Conns = append(state.Conns, form.Conn{ID: form.ConnID(l.w.index, conns)})
+			if err := l.list.state(conns, &state.Conns[len(state.Conns)-1], now); err != nil {
+				return err
+			}
+			p.Descriptors = append(p.Descriptors, l.list.conns[conns].Fd())
 		}
-		if err == nil {
-			err = gnetBuffers(c)
+		for _, s := range sessions[:p.Sessions] {
+			d, err := f.session(s, now)
+			if err != nil {
+				return err
+			}
+			state.Sessions = append(state.Sessions, d)
 		}
-		if err == nil {
+		sessions = sessions[p.Sessions:]
+		p.Body = form.AppendLoop(make([]byte, 0, size), &state)
+		size = len(p.Body) + len(p.Body)/8
+		to <- p
+		if conns == len(l.list.conns) && len(sessions) == 0 {
+			return nil
+		}
+		state.Departed, state.Absent = nil, nil
+	}
+}
+
+// state describes the i-th connection.
+func (n *census) state(i int, d *form.Conn, now time.Time) (err error) {
+	switch o := n.of[i].(type) {
+	case *wsConn:
+		err = o.state(d, now)
+	case *httpConn:
+		err = o.state(d, now)
+	}
+	if c := n.conns[i]; err == nil {
+		if err = gnetBuffers(c); err == nil {
 			d.In, err = unread(c)
 		}
 		if err == nil {
 			d.Out, err = unwritten(c)
 		}
-		if err != nil {
-			return p, err
-		}
-		state.Conns = append(state.Conns, d)
-		p.Descriptors = append(p.Descriptors, c.Fd())
 	}
-	for _, s := range l.w.sessions {
-		d, err := f.session(s, now)
-		if err != nil {
-			return p, err
-		}
-		state.Sessions = append(state.Sessions, d)
-	}
-	for _, d := range l.w.departed {
-		state.Departed = append(state.Departed, form.Departed{SID: d.sid, Left: l.w.wheel.left(&d.timer, now)})
-	}
-	state.Log = l.w.shard.Log()
-	if state.Absent, err = l.w.shard.Absent(now); err != nil {
-		return p, err
-	}
-	p.Body, p.Sessions = form.AppendLoop(nil, &state), len(state.Sessions)
-	return p, nil
+	return err
 }
 
 func (c *wsConn) state(d *form.Conn, now time.Time) error {
@@ -207,7 +242,7 @@ func (f *Frozen) session(s *session, now time.Time) (d form.Session, err error) 
 		Pinged: s.pinged, Closing: s.closing, Reason: uint8(s.reason), Msgpack: s.msgpack,
 	}
 	if s.ws != nil {
-		d.WS = f.id(s.w, s.ws)
+		d.WS = f.loops[s.w.index].list.transports[s.index]
 	}
 	for i := s.queue.first; i != 0; i = s.w.outbox.nodes[i].next {
 		d.Queue = append(d.Queue, rooms.MessageForm(s.w.outbox.nodes[i].message))
@@ -236,8 +271,8 @@ func (f *Frozen) session(s *session, now time.Time) (d form.Session, err error) 
 	return d, err
 }
 
-// LetGo gives up every connection and session, which another process has taken
-// over, without a word to anybody. From then on what is accepted goes to next,
+// LetGo closes this process's half of every connection, which another process
+// has taken over, and forgets every session without a word to anybody. From then on what is accepted goes to next,
 // as a descriptor that next closes.
 func (f *Frozen) LetGo(next func(fd int)) {
 	s := f.server

@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"reflect"
+	"sync"
 	"unsafe"
 
 	"github.com/panjf2000/gnet/v2"
@@ -28,23 +29,41 @@ func gnetBuffers(c gnet.Conn) error {
 
 // outbound returns the buffer of what c owes, nil when it is not where it is
 // expected. Called on the connection's event loop.
-func outbound(c gnet.Conn) *elastic.Buffer { return bufferOf[elastic.Buffer](c, "outboundBuffer") }
+func outbound(c gnet.Conn) *elastic.Buffer { return bufferOf[elastic.Buffer](c, &outboundOffset) }
 
 // inbound returns the buffer of what c has read.
 func inbound(c gnet.Conn) *elastic.RingBuffer {
-	return bufferOf[elastic.RingBuffer](c, "inboundBuffer")
+	return bufferOf[elastic.RingBuffer](c, &inboundOffset)
 }
 
-func bufferOf[T any](c gnet.Conn, name string) *T {
+// A fieldOffset is where a field is in gnet's connections. It is looked for
+// once: that takes longer than the rest of describing a connection.
+type fieldOffset struct {
+	name  string
+	once  sync.Once
+	conn  reflect.Type // the pointer to a struct whose field it is; nil: there is none
+	value uintptr
+}
+
+var (
+	outboundOffset = fieldOffset{name: "outboundBuffer"}
+	inboundOffset  = fieldOffset{name: "inboundBuffer"}
+)
+
+func bufferOf[T any](c gnet.Conn, o *fieldOffset) *T {
 	v := reflect.ValueOf(c)
-	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+	o.once.Do(func() {
+		if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+			return
+		}
+		if field, ok := v.Type().Elem().FieldByName(o.name); ok && field.Type == reflect.TypeFor[T]() {
+			o.conn, o.value = v.Type(), field.Offset
+		}
+	})
+	if v.Type() != o.conn {
 		return nil
 	}
-	field := v.Elem().FieldByName(name)
-	if !field.IsValid() || field.Type() != reflect.TypeFor[T]() {
-		return nil
-	}
-	return (*T)(unsafe.Pointer(field.UnsafeAddr()))
+	return (*T)(unsafe.Add(v.UnsafePointer(), o.value))
 }
 
 // unread returns a copy of what c has read and nobody has used.

@@ -78,6 +78,7 @@ func (d *door) chooseFromAll() {
 func (s *Server) HoldPort() error {
 	door, err := findDoor(s.port)
 	if err == nil {
+		s.held = door
 		err = door.chooseFrom(0, len(door.mine))
 	}
 	return err
@@ -91,13 +92,11 @@ func (s *Server) SharePort() {
 }
 
 // PassPort has the kernel give new connections to the listeners, so many, of
-// the process that has begun to listen after this one.
+// the process that has begun to listen since HoldPort. It does not look for this
+// process's listeners again: among 18,000 descriptors that takes 22 ms, while
+// the other process needs the processor.
 func (s *Server) PassPort(listeners int) error {
-	door, err := findDoor(s.port)
-	if err == nil {
-		err = door.chooseFrom(len(door.mine), listeners)
-	}
-	return err
+	return s.held.chooseFrom(len(s.held.mine), listeners)
 }
 
 // LeavePort closes the listeners after PassPort, when nobody is in their queues

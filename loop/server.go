@@ -54,6 +54,7 @@ type Server struct {
 
 	heir atomic.Pointer[func(fd int)] // gets accepted connections; nil: they are served here
 	turn atomic.Int64                 // the loop for the next connection, see Fresh
+	held door                         // as HoldPort found it; owned by who hands over
 }
 
 // New returns a server that does not listen yet; see Run.

@@ -38,43 +38,46 @@ func handOver(t testing.TB, from, to *Server, is func([]*form.Loop) bool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		parts, err := f.State()
+		loops, err := described(f)
 		if err != nil {
 			f.Thaw()
 			t.Fatal(err)
-		}
-		var loops []*form.Loop
-		for _, p := range parts {
-			l, err := form.ReadLoop(p.Body)
-			if err != nil {
-				f.Thaw()
-				t.Fatal(err)
-			}
-			loops = append(loops, l)
 		}
 		if is != nil && !is(loops) {
 			f.Thaw()
 			time.Sleep(time.Millisecond)
 			continue
 		}
-		take(t, f, parts, loops, to)
+		take(t, f, loops, to)
 		return
 	}
 }
 
-func take(t testing.TB, f *Frozen, parts []Part, loops []*form.Loop, to *Server) {
+// described returns what a successor would read, with the descriptors of this
+// process.
+func described(f *Frozen) (loops []*form.Loop, err error) {
+	return loops, f.State(func(p Part) error {
+		l, err := form.ReadLoop(p.Body)
+		for i := range l.Conns {
+			l.Conns[i].FD = p.Descriptors[i]
+		}
+		loops = append(loops, l)
+		return err
+	})
+}
+
+func take(t testing.TB, f *Frozen, loops []*form.Loop, to *Server) {
 	t.Helper()
-	conns := make(map[uint32]int)
-	for i, l := range loops {
-		for j := range l.Conns {
-			fd, err := unix.Dup(parts[i].Descriptors[j])
+	for _, l := range loops {
+		for i := range l.Conns {
+			fd, err := unix.Dup(l.Conns[i].FD)
 			if err != nil {
 				t.Fatal(err)
 			}
-			conns[l.Conns[j].ID] = fd
+			l.Conns[i].FD = fd
 		}
 	}
-	e, err := to.Estate(loops, conns)
+	e, err := to.Estate(loops)
 	if err != nil {
 		f.Thaw()
 		t.Fatal(err)
@@ -377,18 +380,10 @@ func TestEveryStateSurvivesAThaw(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				parts, err := f.State()
+				loops, err := described(f)
 				f.Thaw()
 				if err != nil {
 					t.Fatal(err)
-				}
-				var loops []*form.Loop
-				for _, p := range parts {
-					l, err := form.ReadLoop(p.Body)
-					if err != nil {
-						t.Fatal(err)
-					}
-					loops = append(loops, l)
 				}
 				seen = c.is == nil || c.is(loops)
 				time.Sleep(time.Millisecond)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -12,20 +13,18 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// enrolling is how many connections that are taken over wait at once for their
-// event loop: each has two descriptors meanwhile.
-const enrolling = 256
-
 // An Estate is what another process hands over: looked through, and not taken
 // yet. Owned by the goroutine that takes it.
 type Estate struct {
 	server   *Server
-	arrivals []*arrival
-	tasks    []adoption // one for each event loop
+	arrivals [][]*arrival // by loop of the other process, and number
+	tasks    []adoption   // one for each event loop
 }
 
-// An adoption is the sessions one loop takes over.
+// An adoption is what one loop takes over. Owned by that loop from Take on.
 type adoption struct {
+	w        *worker
+	arrivals []*arrival
 	sessions []*inheritance
 	departed []form.Departed
 	absent   []adoptedAbsent
@@ -48,10 +47,9 @@ type inheritance struct {
 }
 
 // An arrival is a connection to be taken over, and what of a session it is. It
-// is the context it is enrolled with.
+// is the context it is registered with.
 type arrival struct {
 	form *form.Conn
-	fd   int
 	w    *worker
 	heir *inheritance // whose connection it is; nil: nobody's
 	home *worker      // of that session
@@ -69,57 +67,87 @@ const (
 	rolePost
 )
 
-// Estate looks through what each loop of another process hands over; conns are
-// the descriptors of the connections by their numbers. Nothing is taken yet. An error says what
-// this process cannot take.
-func (s *Server) Estate(loops []*form.Loop, conns map[uint32]int) (*Estate, error) {
-	e := &Estate{server: s, tasks: make([]adoption, len(s.workers))}
-	byID := make(map[uint32]*arrival, len(conns))
-	for i, l := range loops {
-		for j := range l.Conns {
-			c := &l.Conns[j]
-			fd, known := conns[c.ID]
-			if !known || byID[c.ID] != nil {
-				return nil, fmt.Errorf("connection %d has no descriptor of its own", c.ID)
-			}
-			if c.Kind == form.KindHTTP && c.HTTP.Timeout > awaitEnd {
-				return nil, fmt.Errorf("connection %d waits for %d, which is nothing", c.ID, c.HTTP.Timeout)
-			}
-			a := &arrival{form: c, fd: fd, w: s.workers[i%len(s.workers)]}
-			byID[c.ID] = a
-			e.arrivals = append(e.arrivals, a)
+// Estate looks through what the loops of another process hand over, in
+// portions. Nothing is taken yet. An error says what this process cannot take.
+func (s *Server) Estate(portions []*form.Loop) (*Estate, error) {
+	e := &Estate{server: s, tasks: make([]adoption, len(s.workers)), arrivals: make([][]*arrival, rooms.MaxShards)}
+	for _, l := range portions {
+		if l.Index >= rooms.MaxShards {
+			return nil, fmt.Errorf("event loop %d, there are %d at most", l.Index, rooms.MaxShards)
+		}
+		if err := e.connections(l); err != nil {
+			return nil, err
 		}
 	}
-	for i, l := range loops {
-		for j := range l.Sessions {
-			if err := e.session(&l.Sessions[j], l.Log, i, byID); err != nil {
-				return nil, err
-			}
-		}
-		for _, d := range l.Departed {
-			home, _ := loopOf([]byte(d.SID), len(s.workers))
-			e.tasks[home].departed = append(e.tasks[home].departed, d)
-		}
-		for j := range l.Absent {
-			if err := rooms.CheckState(&l.Absent[j].Socket); err != nil {
-				return nil, err
-			}
-			home := i % len(s.workers)
-			e.tasks[home].absent = append(e.tasks[home].absent, adoptedAbsent{&l.Absent[j], l.Log})
+	for _, l := range portions {
+		if err := e.portion(l); err != nil {
+			return nil, err
 		}
 	}
-	for id, a := range byID {
-		if a.form.Kind == form.KindHTTP && a.form.HTTP.Asked && a.role == roleNone {
-			return nil, fmt.Errorf("connection %d waits for an answer nobody gives", id)
+	for _, all := range e.arrivals {
+		for _, a := range all {
+			if a.form.Kind == form.KindHTTP && a.form.HTTP.Asked && a.role == roleNone {
+				return nil, fmt.Errorf("connection %d waits for an answer nobody gives", a.form.ID)
+			}
 		}
 	}
 	return e, nil
 }
 
-// session plans the session f of the other process's loop from.
-func (e *Estate) session(f *form.Session, log string, from int, byID map[uint32]*arrival) error {
+// connections plans the connections of a portion.
+func (e *Estate) connections(l *form.Loop) error {
+	of := &e.arrivals[l.Index]
+	w := e.server.workers[int(l.Index)%len(e.server.workers)]
+	arrivals := make([]arrival, len(l.Conns))
+	for i := range l.Conns {
+		c := &l.Conns[i]
+		if want := form.ConnID(int(l.Index), len(*of)); c.ID != want {
+			return fmt.Errorf("connection %d where %d should be", c.ID, want)
+		}
+		if c.Kind == form.KindHTTP && c.HTTP.Timeout > awaitEnd {
+			return fmt.Errorf("connection %d waits for %d, which is nothing", c.ID, c.HTTP.Timeout)
+		}
+		arrivals[i] = arrival{form: c, w: w}
+		*of = append(*of, &arrivals[i])
+	}
+	return nil
+}
+
+// arrival returns the connection with a number, nil if there is none.
+func (e *Estate) arrival(id uint32) *arrival {
+	loop, i := form.SplitID(id)
+	if loop >= len(e.arrivals) || i >= len(e.arrivals[loop]) {
+		return nil
+	}
+	return e.arrivals[loop][i]
+}
+
+// portion plans the rest of a portion.
+func (e *Estate) portion(l *form.Loop) error {
+	loops := len(e.server.workers)
+	for i := range l.Sessions {
+		if err := e.session(&l.Sessions[i], l); err != nil {
+			return err
+		}
+	}
+	for _, d := range l.Departed {
+		home, _ := loopOf([]byte(d.SID), loops)
+		e.tasks[home].departed = append(e.tasks[home].departed, d)
+	}
+	task := &e.tasks[int(l.Index)%loops]
+	for i := range l.Absent {
+		if err := rooms.CheckState(&l.Absent[i].Socket); err != nil {
+			return err
+		}
+		task.absent = append(task.absent, adoptedAbsent{&l.Absent[i], l.Log})
+	}
+	return nil
+}
+
+// session plans a session of l.
+func (e *Estate) session(f *form.Session, l *form.Loop) error {
 	s := e.server
-	home := from % len(s.workers)
+	home := int(l.Index) % len(s.workers)
 	if f.Polls { // its id says where it is looked for
 		named, ok := loopOf([]byte(f.Polling.SID), len(s.workers))
 		if !ok {
@@ -133,7 +161,7 @@ func (e *Estate) session(f *form.Session, log string, from int, byID map[uint32]
 	if int(f.Reason) >= len(rooms.Reasons()) {
 		return fmt.Errorf("a session that ends for reason %d", f.Reason)
 	}
-	h := &inheritance{form: f, log: log}
+	h := &inheritance{form: f, log: l.Log}
 	for i := range f.Queue {
 		m, err := codec.FromFrames(bytes.Clone(f.Queue[i].Frames))
 		if err != nil {
@@ -150,7 +178,7 @@ func (e *Estate) session(f *form.Session, log string, from int, byID map[uint32]
 		if id == form.None {
 			return nil
 		}
-		a := byID[id]
+		a := e.arrival(id)
 		if a == nil || a.role != roleNone || a.form.Kind != kind || kind == form.KindHTTP && !a.form.HTTP.Asked {
 			return fmt.Errorf("connection %d is not one of session %q", id, f.Socket.ID)
 		}
@@ -178,59 +206,75 @@ func (e *Estate) session(f *form.Session, log string, from int, byID map[uint32]
 // Taken says what has become of an estate.
 type Taken struct {
 	Connections, Sessions int
-	Lost                  int // connections that had ended meanwhile
+	Lost                  int           // connections that could not be registered
+	Join                  time.Duration // until every session was in its rooms
+	Register              time.Duration // until every connection was on its loop, behind that
 }
 
 // Take makes the estate this server's. First every session is in its rooms;
 // then begun is called; then the connections come to their event loops, and
 // nobody is told anything before.
 func (e *Estate) Take(ctx context.Context, begun func()) (t Taken, err error) {
+	began := time.Now()
+	for i := range e.tasks {
+		e.tasks[i].w = e.server.workers[i]
+		t.Sessions += len(e.tasks[i].sessions)
+	}
+	for _, all := range e.arrivals {
+		for _, a := range all {
+			task := &e.tasks[a.w.index]
+			task.arrivals = append(task.arrivals, a)
+		}
+		t.Connections += len(all)
+	}
+	if err := e.onEach(ctx, (*adoption).adopt); err != nil {
+		return t, err
+	}
+	t.Join = time.Since(began)
+	begun()
+	var lost atomic.Int64
+	if err := e.onEach(ctx, func(task *adoption, _ time.Time) { lost.Add(int64(task.open())) }); err != nil {
+		return t, err
+	}
+	t.Register = time.Since(began) - t.Join
+	t.Lost = int(lost.Load())
+	t.Connections -= t.Lost
+	return t, nil
+}
+
+// onEach runs a function on each loop and waits for them.
+func (e *Estate) onEach(ctx context.Context, do func(*adoption, time.Time)) error {
 	done := make(chan struct{}, len(e.tasks))
 	for i := range e.tasks {
-		w, task := e.server.workers[i], &e.tasks[i]
-		w.shard.Post(func(now time.Time) {
+		task := &e.tasks[i]
+		task.w.shard.Post(func(now time.Time) {
 			defer func() { done <- struct{}{} }()
-			w.adopt(task, now)
+			do(task, now)
 		})
-		t.Sessions += len(task.sessions)
 	}
 	for range e.tasks {
 		select {
 		case <-done:
 		case <-ctx.Done():
-			return t, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	begun()
-	slots := make(chan struct{}, enrolling)
-	lost := make(chan bool, len(e.arrivals))
-	for _, a := range e.arrivals {
-		slots <- struct{}{}
-		go func() {
-			ok := a.enroll(ctx)
-			<-slots
-			lost <- !ok
-		}()
-	}
-	for range e.arrivals {
-		if <-lost {
-			t.Lost++
-		}
-	}
-	t.Connections = len(e.arrivals) - t.Lost
-	return t, nil
+	return nil
 }
 
-// enroll has the event loop take the connection, and reports whether it is
-// still there.
-func (a *arrival) enroll(ctx context.Context) bool {
-	if enroll(ctx, a.w, a.fd, a) {
-		return true
+// open registers the connections with the loop, and returns how many of them
+// had ended.
+func (a *adoption) open() (lost int) {
+	for _, c := range a.arrivals {
+		if a.w.register(c.form.FD, peerOf(c.form.FD), c) {
+			continue
+		}
+		lost++
+		if c.heir != nil {
+			c.home.shard.Post(c.lost)
+		}
 	}
-	if a.heir != nil {
-		a.home.shard.Post(a.lost)
-	}
-	return false
+	return lost
 }
 
 // lost is called on the session's loop when the connection had ended before it
@@ -254,7 +298,8 @@ func (a *arrival) rest() []byte { return bytes.Clone(a.heir.form.Polling.Rest) }
 
 // adopt makes the sessions, each in its rooms. Nobody can be told anything yet:
 // those with a WebSocket are not written to before it is here.
-func (w *worker) adopt(task *adoption, now time.Time) {
+func (task *adoption) adopt(now time.Time) {
+	w := task.w
 	w.shard.Drain(math.MaxInt) // which log it is that positions belong to
 	for _, h := range task.sessions {
 		w.adoptSession(h, now)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync"
 )
 
 const (
@@ -20,18 +21,22 @@ const (
 )
 
 // paceCollector sets how much garbage is collected at a time, unless GOGC does.
-func paceCollector() {
-	if os.Getenv("GOGC") != "" {
-		return
-	}
+func paceCollector() *pacer {
 	p := &pacer{}
-	p.set(collectorPercent(leastGarbage))
-	p.arm(&collected{p})
+	if os.Getenv("GOGC") == "" {
+		p.set(collectorPercent(leastGarbage))
+		p.arm(&collected{p})
+	}
+	return p
 }
 
-// A pacer sets the collector's percentage after each collection. Owned by the
-// goroutine of finalizers.
-type pacer struct{ percent int }
+// A pacer sets the collector's percentage after each collection, and while a
+// hand-over lasts. Safe for concurrent use.
+type pacer struct {
+	mu      sync.Mutex
+	percent int
+	held    bool // the percentage is set when the hold ends
+}
 
 // collected is an object nobody holds: each collection finds it. It has a
 // pointer, because without one objects so small are collected in groups.
@@ -47,9 +52,30 @@ func (p *pacer) arm(c *collected) {
 // set changes the percentage, for which the world stops, if it differs by a
 // tenth.
 func (p *pacer) set(percent int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held {
+		p.percent = percent
+		return
+	}
 	if difference := percent - p.percent; difference*10 > p.percent || -difference*10 > p.percent {
 		p.percent = percent
 		debug.SetGCPercent(percent)
+	}
+}
+
+// hold keeps the collector from running, unless GOMEMLIMIT is reached, until
+// release is called. What is collected while clients wait for a hand-over is
+// time that they wait.
+func (p *pacer) hold() (release func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held, p.percent = true, debug.SetGCPercent(-1)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.held = false
+		debug.SetGCPercent(p.percent)
 	}
 }
 

@@ -69,6 +69,7 @@ type Gateway struct {
 	admin  swapped // answers on ADMIN_ADDR
 	bird   *bird   // nil without CANARY
 
+	collector   *pacer
 	count       counts
 	report      *report        // nil: nobody wants to know
 	succeeds    bool           // it takes the place of a process that runs
@@ -141,7 +142,7 @@ func open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 func (g *Gateway) open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 	g.log, g.started = log, time.Now()
 	g.swap(cfg)
-	paceCollector()
+	g.collector = paceCollector()
 	g.memory = limitMemory(log)
 	loops := eventLoops(cfg)
 	var err error

@@ -76,6 +76,7 @@ type giver struct {
 	listeners int  // of the successor
 	held      bool // nothing comes from the log
 	counters  []form.Counter
+	collect   func() // has the collector run again; nil: it has not been held
 }
 
 func (h *giver) Fits(hello *handover.Hello) error {
@@ -119,6 +120,9 @@ func (h *giver) Unhold() { h.g.server.SharePort() }
 func (h *giver) Freeze(ctx context.Context) (err error) {
 	if h.counters == nil {
 		h.counters = h.g.count.all()
+	}
+	if h.collect == nil {
+		h.collect = h.g.collector.hold()
 	}
 	h.frozen, err = h.g.server.Freeze(ctx, loop.Rest{Hold: h.hold, Behind: h.behind})
 	if err != nil {
@@ -192,19 +196,15 @@ func (h *giver) Thaw() {
 	h.frozen.Thaw()
 }
 
-func (h *giver) State() ([]handover.Part, []byte, error) {
-	parts, err := h.frozen.State()
+func (h *giver) State(send func(handover.Part) error) ([]byte, error) {
+	err := h.g.unfit() // since the greeting
 	if err == nil {
-		err = h.g.unfit() // since the greeting
+		err = h.frozen.State(func(p loop.Part) error { return send(handover.Part(p)) })
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	all := make([]handover.Part, len(parts))
-	for i, p := range parts {
-		all[i] = handover.Part(p)
-	}
-	return all, form.AppendNode(nil, h.node(time.Now())), nil
+	return form.AppendNode(nil, h.node(time.Now())), nil
 }
 
 // node describes what belongs to no event loop.
@@ -250,10 +250,13 @@ func entryForm(e *eventlog.Entry) form.Entry {
 	return f
 }
 
-func (h *giver) LetGo(fresh func(fd int)) {
+func (h *giver) Yield() {
 	if h.g.cluster != nil {
 		h.g.cluster.Abandon()
 	}
+}
+
+func (h *giver) LetGo(fresh func(fd int)) {
 	h.frozen.LetGo(fresh)
 }
 
@@ -282,7 +285,11 @@ func (g *Gateway) awaitSuccessor(ctx context.Context) (succession, error) {
 			if err != nil {
 				return // closed
 			}
-			result := handover.Give(ctx, conn, &giver{g: g}, handover.DefaultPace, g.log)
+			host := &giver{g: g}
+			result := handover.Give(ctx, conn, host, handover.DefaultPace, g.log)
+			if host.collect != nil {
+				host.collect()
+			}
 			if result.Gone || result.Drain {
 				outcome <- result
 				return
@@ -297,7 +304,7 @@ func (g *Gateway) awaitSuccessor(ctx context.Context) (succession, error) {
 // leave ends a process whose connections are another's.
 func (g *Gateway) leave(o handover.Outcome, ended <-chan error) error {
 	g.log.Info("handed over", "connections", o.Conns, "sessions", o.Sessions, "bytes", o.Bytes,
-		"pause", o.Pause.Round(time.Microsecond))
+		"pause", o.Pause.Round(time.Microsecond), "freeze", o.Freeze.Round(time.Microsecond), "send", o.Send.Round(time.Microsecond))
 	if err := g.server.LeavePort(); err != nil {
 		g.log.Warn("the port was not left as it should be, connections may be refused", "error", err)
 	}

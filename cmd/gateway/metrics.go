@@ -164,7 +164,7 @@ var (
 	handoversDesc = prometheus.NewDesc("gateway_handovers_total",
 		"Times a process took over the connections of another at HANDOVER_SOCKET.", nil, nil)
 	handoverConnectionsDesc = prometheus.NewDesc("gateway_handover_connections",
-		"Connections taken over from the previous process, and those that had ended meanwhile.", []string{"result"}, nil)
+		"Connections taken over from the previous process, and those that could not be registered.", []string{"result"}, nil)
 	handoverSessionsDesc = prometheus.NewDesc("gateway_handover_sessions",
 		"Engine.IO sessions taken over from the previous process.", nil, nil)
 	handoverBytesDesc = prometheus.NewDesc("gateway_handover_bytes",

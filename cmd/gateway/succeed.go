@@ -29,7 +29,8 @@ type heir struct {
 	before int // pid of the process that runs; 0: not known
 
 	welcome handover.Welcome
-	holds   bool // the log
+	holds   bool   // the log
+	collect func() // has the collector run again
 }
 
 func (h *heir) Hello() handover.Hello {
@@ -59,10 +60,11 @@ func (h *heir) Build(ctx context.Context, w handover.Welcome) (err error) {
 	if err := h.listenToNodes(ctx); err != nil {
 		return err
 	}
-	if g.events.kind == config.LogMemory {
-		return nil // its contents come with the state
+	if g.events.kind != config.LogMemory { // else its contents come with the state
+		err = h.readLog(ctx)
 	}
-	return h.readLog(ctx)
+	h.collect = g.collector.hold() // the state comes soon
+	return err
 }
 
 // listenToNodes has what is published to the node that is taken over come here
@@ -119,7 +121,7 @@ const dependencyPatience = 10 * time.Second
 
 func (h *heir) Fits(e *handover.Estate) (err error) {
 	h.began = time.Now()
-	h.estate, err = h.g.server.Estate(e.Loops, e.Conns)
+	h.estate, err = h.g.server.Estate(e.Portions)
 	return err
 }
 
@@ -135,6 +137,7 @@ func (h *heir) Own(e *handover.Estate, paused time.Duration, begun func()) error
 	})
 	h.release() // also when it was not begun
 	h.estate = nil
+	h.collect()
 	c := &h.g.handovers
 	c.taken.Add(1)
 	c.connections.Store(int64(taken.Connections))
@@ -146,7 +149,8 @@ func (h *heir) Own(e *handover.Estate, paused time.Duration, begun func()) error
 		time.Duration(c.pause.Load()).Round(time.Microsecond))
 	h.start.report.follows(h.before)
 	h.log.Info("taken over", "connections", taken.Connections, "sessions", taken.Sessions, "lost", taken.Lost,
-		"bytes", e.Bytes, "pause", time.Duration(c.pause.Load()).Round(time.Microsecond))
+		"bytes", e.Bytes, "pause", time.Duration(c.pause.Load()).Round(time.Microsecond),
+		"join", taken.Join.Round(time.Microsecond), "register", taken.Register.Round(time.Microsecond))
 	return err
 }
 
@@ -267,6 +271,7 @@ func succeed(ctx context.Context, start launch, wire *handover.Wire) error {
 	defer h.g.verifier.Close()
 	defer h.stop()
 	if v.Alone {
+		h.collect()
 		h.alone()
 	}
 	return r.during(ctx, h.g, func(ctx context.Context) error { return h.g.attend(ctx, h.ended) })

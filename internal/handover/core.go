@@ -49,8 +49,9 @@ const (
 	SayAbort
 	Thaw   // the event loops go on
 	Unhold // the reverse of Hold
-	LetGo  // give up every connection: it is the taker's
+	Yield  // every connection is the taker's; the event loops stand still on
 	PassOn // new connections are the taker's from now on
+	LetGo  // close this process's half of the connections; the event loops go on
 	Drain  // end as without a hand-over
 	Finish // end: nothing is served here any more
 	Resume // the hand-over has failed; nothing has changed
@@ -76,7 +77,7 @@ const (
 	giverSends                      // state and descriptors
 	giverSent                       // and waits for the taker to have them
 	giverReleased                   // and waits for the taker to know
-	giverLetGo                      // the connections are the taker's
+	giverYielded                    // the connections are the taker's
 	giverPassesOn                   // new connections too
 	giverEnded
 )
@@ -130,18 +131,18 @@ func (g *Giver) Step(e Event) []Action {
 	case giverReleased:
 		switch e {
 		case PeerOwns:
-			return g.to(giverLetGo, LetGo)
+			return g.to(giverYielded, Yield)
 		case PeerGone, WriteFailed: // it has not said that it owns anything, and will not
 			return g.back()
 		}
 		return nil // it may own everything by now: there is no way back by the clock
-	case giverLetGo:
+	case giverYielded:
 		if e == PeerServes || e == PeerGone || e == Timeout {
 			return g.to(giverPassesOn, PassOn)
 		}
-	case giverPassesOn:
+	case giverPassesOn: // closing takes processor time, which the taker needs first
 		if e == PeerDone || e == PeerGone || e == Timeout {
-			return g.to(giverEnded, Finish)
+			return g.to(giverEnded, LetGo, Finish)
 		}
 	}
 	return nil

@@ -24,7 +24,7 @@ type world struct {
 	frozen               bool // the giver's loops
 	thawed               bool // and went on: what the taker has is old
 	received             bool // the taker has everything
-	letGo                bool
+	yielded              bool // the giver, everything
 	owns                 bool // the taker serves the giver's connections
 	alone                bool // the taker serves what comes
 	gaveUp               bool
@@ -39,7 +39,7 @@ type world struct {
 
 func (w *world) check() {
 	w.t.Helper()
-	givers := !w.giverDead && !w.letGo && !w.frozen
+	givers := !w.giverDead && !w.yielded && !w.frozen
 	if givers && w.owns && !w.takerDead {
 		w.t.Fatalf("both serve: %v", w.log)
 	}
@@ -125,8 +125,10 @@ func (w *world) giverDoes(e Event) {
 			}
 		case Thaw:
 			w.frozen, w.thawed = false, true
+		case Yield:
+			w.yielded = true
 		case LetGo:
-			w.frozen, w.letGo = false, true
+			w.frozen = false
 		case Drain:
 			w.drains = true
 		}
@@ -225,7 +227,7 @@ func (w *world) run() {
 // end checks that somebody who is alive serves.
 func (w *world) end() {
 	w.t.Helper()
-	giver := !w.giverDead && !w.letGo && !w.frozen
+	giver := !w.giverDead && !w.yielded && !w.frozen
 	taker := !w.takerDead && (w.owns || w.alone)
 	switch {
 	case w.giverDead && w.takerDead:
@@ -233,7 +235,7 @@ func (w *world) end() {
 		w.t.Errorf("the taker has everything and lets the connections go: %v", w.log)
 	case w.giverDead && !taker && !w.gaveUp:
 		w.t.Errorf("the giver is dead and the taker serves nobody: %v", w.log)
-	case !w.giverDead && !giver && w.takerDead && !w.letGo:
+	case !w.giverDead && !giver && w.takerDead && !w.yielded:
 		w.t.Errorf("the taker is dead and the giver stands still: %v", w.log)
 	case !w.giverDead && !w.takerDead && !giver && !taker:
 		w.t.Errorf("nobody serves: %v", w.log)
@@ -265,8 +267,8 @@ func newWorld(t *testing.T, change func(*world)) *world {
 func TestAHandOverThatGoesWellGivesEverythingToTheTaker(t *testing.T) {
 	w := newWorld(t, func(*world) {})
 	w.run()
-	if !w.letGo || !w.owns || w.gaveUp || !w.giver.Ended() || !w.taker.Ended() {
-		t.Errorf("let go %v, owned %v, %v", w.letGo, w.owns, w.log)
+	if !w.yielded || w.frozen || !w.owns || w.gaveUp || !w.giver.Ended() || !w.taker.Ended() {
+		t.Errorf("yielded %v, owned %v, %v", w.yielded, w.owns, w.log)
 	}
 }
 

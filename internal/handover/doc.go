@@ -15,11 +15,13 @@
 //	received                 ->
 //	                         <-   released
 //	owned                    ->
-//	                              (lets go)
 //	(sessions in their rooms)
 //	serving                  ->
-//	                         <-   fresh (descriptors of new connections)
+//	                              (has the kernel give new connections to the taker)
+//	(connections on their event loops)
 //	done                     ->
+//	                              (closes its half of them, goes on accepting)
+//	                         <-   fresh (descriptors of new connections)
 //
 // The giver may go back (abort, then thaw) until it has written released, and
 // after that if the taker ends without having written owned. The taker touches

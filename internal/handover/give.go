@@ -53,7 +53,7 @@ type NodePlace struct {
 	Connected bool   `json:"connected"`
 }
 
-// A Part is what one event loop hands over.
+// A Part is a portion of what one event loop hands over.
 type Part struct {
 	Body        []byte
 	Descriptors []int
@@ -71,9 +71,12 @@ type Host interface {
 	Unhold()
 	Freeze(ctx context.Context) error // ErrBusy-like errors are tried again
 	Thaw()
-	State() (parts []Part, node []byte, err error)
-	LetGo(fresh func(fd int))
-	PassOn() error // has the kernel give new connections to the taker
+	// State describes everything, and calls send with each part as soon as it is
+	// described.
+	State(send func(Part) error) (node []byte, err error)
+	Yield()                   // the connections are the taker's
+	PassOn() error            // has the kernel give new connections to the taker
+	LetGo(fresh func(fd int)) // closes the connections and thaws; new ones go to fresh
 	Busy(err error) bool
 }
 
@@ -88,6 +91,8 @@ type Outcome struct {
 	Sessions int
 	Conns    int
 	Bytes    int
+	Freeze   time.Duration // until the event loops stood still and nothing was under way
+	Send     time.Duration // of the state, behind that
 	Pause    time.Duration // from the freeze to the taker's ownership
 	Err      error         // why it came to nothing, or why Drain
 }
@@ -253,11 +258,15 @@ func (g *giving) do(ctx context.Context, actions []Action) {
 			}
 		case Thaw:
 			g.host.Thaw()
-		case LetGo:
+		case Yield:
 			g.out.Pause, g.out.Gone, g.out.Err = time.Since(g.frozen), true, nil
-			g.host.LetGo(g.fresh)
+			g.host.Yield()
 		case PassOn:
-			g.passOn(ctx)
+			if err := g.host.PassOn(); err != nil {
+				g.log.Warn("the port was not left as it should be, connections may be refused", "error", err)
+			}
+		case LetGo:
+			g.letGo(ctx)
 		case Drain:
 			g.out.Drain = true
 		}
@@ -291,6 +300,7 @@ func (g *giving) freeze(ctx context.Context) Event {
 		err = g.host.Freeze(limited)
 		cancel()
 		if err == nil {
+			g.out.Freeze = time.Since(g.frozen)
 			return FreezeDone
 		}
 		if !g.host.Busy(err) {
@@ -304,41 +314,40 @@ func (g *giving) freeze(ctx context.Context) Event {
 
 // sendState sends everything, and a checksum.
 func (g *giving) sendState() Event {
-	parts, node, err := g.host.State()
+	deadline := g.frozen.Add(g.pace.State)
+	node, err := g.host.State(func(p Part) error { return g.sendPart(&p, deadline) })
 	if err != nil {
 		g.note(err)
 		return StateFailed
 	}
-	deadline := g.frozen.Add(g.pace.State)
-	sum := crc32.NewIEEE()
-	for _, p := range parts {
-		for fds := p.Descriptors; len(fds) > 0 && err == nil; {
-			n := min(len(fds), maxDescriptors)
-			err = g.wire.sendDescriptors(kindDescriptors, fds[:n], time.Until(deadline))
-			fds = fds[n:]
-		}
-		if err == nil {
-			err = g.wire.send(kindPart, p.Body, time.Until(deadline))
-		}
-		_, _ = sum.Write(p.Body)
-		g.out.Conns += len(p.Descriptors)
-		g.out.Sessions += p.Sessions
-		g.out.Bytes += len(p.Body)
-	}
-	if err == nil {
-		err = g.wire.send(kindNode, node, time.Until(deadline))
-	}
-	_, _ = sum.Write(node)
-	g.sum = sum.Sum32()
-	if err == nil {
-		end := binary.LittleEndian.AppendUint64(nil, uint64(g.out.Conns))
-		err = g.wire.send(kindEnd, binary.LittleEndian.AppendUint32(end, g.sum), time.Until(deadline))
+	g.sum = crc32.Update(g.sum, crc32.IEEETable, node)
+	end := binary.LittleEndian.AppendUint64(nil, uint64(g.out.Conns))
+	end = binary.LittleEndian.AppendUint32(end, g.sum)
+	if err = g.wire.send(kindNode, node, time.Until(deadline)); err == nil {
+		err = g.wire.send(kindEnd, end, time.Until(deadline))
 	}
 	if err != nil {
 		g.note(err)
 		return WriteFailed
 	}
+	g.out.Send = time.Since(g.frozen) - g.out.Freeze
 	return StateSent
+}
+
+// sendPart sends a part behind its descriptors.
+func (g *giving) sendPart(p *Part, deadline time.Time) error {
+	for fds := p.Descriptors; len(fds) > 0; {
+		n := min(len(fds), maxDescriptors)
+		if err := g.wire.sendDescriptors(kindDescriptors, fds[:n], time.Until(deadline)); err != nil {
+			return err
+		}
+		fds = fds[n:]
+	}
+	g.sum = crc32.Update(g.sum, crc32.IEEETable, p.Body)
+	g.out.Conns += len(p.Descriptors)
+	g.out.Sessions += p.Sessions
+	g.out.Bytes += len(p.Body)
+	return g.wire.send(kindPart, p.Body, time.Until(deadline))
 }
 
 // fresh passes a connection on that was accepted after the hand-over.
@@ -354,12 +363,9 @@ func (g *giving) fresh(fd int) {
 	}
 }
 
-// passOn has new connections go to the taker, and waits for those that still
-// come here.
-func (g *giving) passOn(ctx context.Context) {
-	if err := g.host.PassOn(); err != nil {
-		g.log.Warn("the port was not left as it should be, connections may be refused", "error", err)
-	}
+// letGo closes the connections, and waits for new ones that still come here.
+func (g *giving) letGo(ctx context.Context) {
+	g.host.LetGo(g.fresh)
 	select {
 	case <-time.After(g.pace.Tail):
 	case <-g.lonely:

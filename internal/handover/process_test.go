@@ -269,20 +269,22 @@ func TestAGatewayThatDiesWhileItHandsOverLeavesItsConnections(t *testing.T) {
 		t.Fatalf("the successor's verdict: %+v, want the connections", v)
 	}
 	sessions := 0
-	for _, l := range k.estate.Loops {
+	var conns []int
+	for _, l := range k.estate.Portions {
 		sessions += len(l.Sessions)
+		for i := range l.Conns {
+			conns = append(conns, l.Conns[i].FD)
+		}
 	}
-	if sessions != len(clients) || len(k.estate.Conns) < len(clients) {
-		t.Errorf("%d sessions on %d connections, want %d", sessions, len(k.estate.Conns), len(clients))
+	if sessions != len(clients) || len(conns) < len(clients) {
+		t.Errorf("%d sessions on %d connections, want %d", sessions, len(conns), len(clients))
 	}
 	for _, c := range clients {
 		if err := c.c.Err(); err != nil {
 			t.Errorf("a client's connection has ended: %v", err)
 		}
 	}
-	for _, fd := range k.estate.Conns {
-		_ = syscall.Close(fd)
-	}
+	closeAll(conns)
 }
 
 // A successor whose gateway falls silent, and is not dead, takes nothing.

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,10 +19,9 @@ import (
 
 // An Estate is what a giver hands over, as it comes.
 type Estate struct {
-	Loops []*form.Loop
-	Node  *form.Node
-	Conns map[uint32]int // descriptors, by the numbers of their connections
-	Bytes int
+	Portions []*form.Loop // with the descriptors of this process
+	Node     *form.Node
+	Bytes    int
 }
 
 // An Heir is the process that takes, as the driver needs it.
@@ -55,15 +57,18 @@ type taking struct {
 	why    error
 
 	welcome Welcome
-	pending []int // descriptors that belong to the next part
-	passing bool  // the wire is still read, by passOn
+	pending []int          // descriptors that belong to the next part
+	fds     []int          // all of them
+	reading sync.WaitGroup // of parts
+	unfit   atomic.Pointer[error]
+	passing bool // the wire is still read, by passOn
 	paused  time.Duration
 }
 
 // Take talks to the giver at the other end of w until it is decided who
 // serves, and for as long as that one passes new connections on.
 func Take(ctx context.Context, w *Wire, heir Heir, pace Pace) Verdict {
-	t := &taking{wire: w, heir: heir, pace: pace, estate: Estate{Conns: make(map[uint32]int)}}
+	t := &taking{wire: w, heir: heir, pace: pace}
 	t.do(ctx, t.core.Start())
 	for !t.core.Ended() {
 		t.do(ctx, t.core.Step(t.listen()))
@@ -77,15 +82,14 @@ func Take(ctx context.Context, w *Wire, heir Heir, pace Pace) Verdict {
 
 // drop closes what will not be taken. The connections live on with the giver.
 func (t *taking) drop() {
-	closeAll(t.pending)
-	for _, fd := range t.estate.Conns {
-		unix.Close(fd)
-	}
+	t.reading.Wait()
+	closeAll(t.fds)
 }
 
 // build builds this process.
 func (t *taking) build(ctx context.Context) Event {
 	t.out.Built = true
+	reserveDescriptors(t.welcome.Sessions)
 	if err := t.heir.Build(ctx, t.welcome); err != nil {
 		t.why = err
 		return BuildFailed
@@ -93,12 +97,31 @@ func (t *taking) build(ctx context.Context) Event {
 	return BuildDone
 }
 
+// reserveDescriptors has the kernel make the table of this process's descriptors
+// large enough for those of so many sessions. It grows by doubling, and each time
+// waits until no processor reads the old table: 10 ms, in which clients would
+// wait.
+func reserveDescriptors(sessions int64) {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur == 0 {
+		return
+	}
+	highest := min(uint64(max(sessions, 0))+otherDescriptors, limit.Cur-1, math.MaxInt32)
+	if fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, int(highest)); err == nil {
+		unix.Close(fd)
+	}
+}
+
+// otherDescriptors is how many descriptors a process may have besides those of
+// the sessions it takes over. More cost time, as said above.
+const otherDescriptors = 2000
+
 // own takes everything over, and then what still comes to the giver.
 func (t *taking) own() {
 	t.out.Owned, t.out.Bytes, t.passing = true, t.estate.Bytes, true
 	t.out.Err = t.heir.Own(&t.estate, t.paused, func() { t.say(kindServing, nil) })
 	t.say(kindDone, nil)
-	t.estate = Estate{}
+	t.estate, t.fds = Estate{}, nil
 	go t.passOn()
 }
 
@@ -137,9 +160,9 @@ func (t *taking) listen() Event {
 		}
 		switch k {
 		case kindDescriptors:
-			t.pending = append(t.pending, fds...)
+			t.pending, t.fds = append(t.pending, fds...), append(t.fds, fds...)
 		case kindPart:
-			err = t.part(body)
+			t.part(body)
 		case kindNode:
 			_ = t.addSum(body)
 			t.estate.Node, err = form.ReadNode(body)
@@ -207,31 +230,38 @@ func (t *taking) addSum(body []byte) uint32 {
 	return t.sum
 }
 
-// part takes in what an event loop hands over.
-func (t *taking) part(body []byte) error {
+// part takes in what an event loop hands over. It is read while the next part
+// comes.
+func (t *taking) part(body []byte) {
 	t.addSum(body)
-	l, err := form.ReadLoop(body)
-	if err != nil {
-		return err
-	}
-	if len(l.Conns) != len(t.pending) {
-		return fmt.Errorf("%d connections with %d descriptors", len(l.Conns), len(t.pending))
-	}
-	for i := range l.Conns {
-		t.estate.Conns[l.Conns[i].ID] = t.pending[i]
-	}
-	t.pending = nil
-	t.estate.Loops = append(t.estate.Loops, l)
-	return nil
+	l, fds := &form.Loop{}, t.pending
+	t.estate.Portions, t.pending = append(t.estate.Portions, l), nil
+	t.reading.Go(func() {
+		read, err := form.ReadLoop(body)
+		if err == nil && len(read.Conns) != len(fds) {
+			err = fmt.Errorf("%d connections with %d descriptors", len(read.Conns), len(fds))
+		}
+		if err != nil {
+			t.unfit.Store(&err)
+			return
+		}
+		for i := range read.Conns {
+			read.Conns[i].FD = fds[i]
+		}
+		*l = *read
+	})
 }
 
 // complete checks that everything has come and can be taken.
 func (t *taking) complete(body []byte) Event {
-	switch {
+	t.reading.Wait()
+	switch unfit := t.unfit.Load(); {
 	case t.core.phase != takerWaits || len(body) != 12:
 		t.why = errors.New("the state ends where it should not")
-	case binary.LittleEndian.Uint64(body) != uint64(len(t.estate.Conns)) || binary.LittleEndian.Uint32(body[8:]) != t.sum:
-		t.why = fmt.Errorf("the state of %d connections has arrived damaged", len(t.estate.Conns))
+	case binary.LittleEndian.Uint64(body) != uint64(len(t.fds)) || binary.LittleEndian.Uint32(body[8:]) != t.sum:
+		t.why = fmt.Errorf("the state of %d connections has arrived damaged", len(t.fds))
+	case unfit != nil:
+		t.why = *unfit
 	case t.estate.Node == nil:
 		t.why = errors.New("the state has no node")
 	default:
@@ -257,7 +287,7 @@ func (t *taking) do(ctx context.Context, actions []Action) {
 		case SayReady:
 			t.say(kindReady, nil)
 		case SayReceived:
-			end := binary.LittleEndian.AppendUint64(nil, uint64(len(t.estate.Conns)))
+			end := binary.LittleEndian.AppendUint64(nil, uint64(len(t.fds)))
 			t.say(kindReceived, binary.LittleEndian.AppendUint32(end, t.sum))
 		case SayFailed:
 			t.say(kindFailed, []byte(t.reason().Error()))

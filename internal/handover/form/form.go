@@ -13,13 +13,26 @@ import (
 
 // Version is the version of the form. It changes with every change of what is
 // written; the processes compare it before anything else is sent.
-const Version = 3
+const Version = 4
 
 // None is the number of a connection that there is not.
 const None = ^uint32(0)
 
-// A Loop is everything that one event loop hands over.
+// loopShift is where the number of a connection names its event loop.
+const loopShift = 24
+
+// MaxConns is how many connections an event loop can hand over.
+const MaxConns = 1 << loopShift
+
+// ConnID is the number of the i-th connection of an event loop.
+func ConnID(loop, i int) uint32 { return uint32(loop)<<loopShift | uint32(i) }
+
+// SplitID is the reverse of ConnID.
+func SplitID(id uint32) (loop, i int) { return int(id >> loopShift), int(id % MaxConns) }
+
+// A Loop is what one event loop hands over, or a portion of it.
 type Loop struct {
+	Index    uint32 // of the event loop
 	Conns    []Conn
 	Sessions []Session
 	Departed []Departed
@@ -40,9 +53,10 @@ const (
 	kindCount
 )
 
-// A Conn is one TCP connection. Its descriptor travels beside it, under the
-// same number.
+// A Conn is one TCP connection. Its descriptor travels beside it.
 type Conn struct {
+	FD int // of the reading process; not in the form
+
 	ID   uint32
 	Kind uint8
 	In   []byte // read from the kernel and not used
@@ -291,6 +305,7 @@ func list[T any](w *walker, v *[]T, least int, each func(*T)) {
 }
 
 func (w *walker) loop(l *Loop) {
+	w.u32(&l.Index)
 	list(w, &l.Conns, 8, w.conn)
 	list(w, &l.Sessions, 16, w.session)
 	list(w, &l.Departed, 2, func(d *Departed) { w.text(&d.SID); w.span(&d.Left) })

@@ -18,6 +18,7 @@ var update = flag.Bool("update", false, "write the golden file of this version a
 // everything is a loop in which each field has a value of its own.
 func everything() *Loop {
 	return &Loop{
+		Index: 3,
 		Conns: []Conn{
 			{
 				ID: 1, Kind: KindWebSocket, In: []byte{0x81, 0x85}, Out: []byte("owed"), Place: 1<<32 | 7,
@@ -90,8 +91,8 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 // with it.
 func TestTheFormOfThisVersionStays(t *testing.T) {
 	for name, form := range map[string][]byte{
-		"loop.v3.hex": AppendLoop(nil, everything()),
-		"node.v3.hex": AppendNode(nil, everythingOfANode()),
+		"loop.v4.hex": AppendLoop(nil, everything()),
+		"node.v4.hex": AppendNode(nil, everythingOfANode()),
 	} {
 		path := filepath.Join("testdata", name)
 		if *update {

@@ -1,0 +1,1 @@
+// Go lets functions without a body stand only in packages with assembly.
