@@ -165,7 +165,7 @@ func unixSeconds(t time.Time) uint32 { return uint32(min(max(t.Unix(), 0), math.
 
 // Describe implements rooms.Describer.
 func (s *session) Describe() rooms.Connection {
-	c := rooms.Connection{Transport: transportPolling, Address: s.String(), Reason: s.reason}
+	c := rooms.Connection{Transport: transportPolling, Address: source(s.Source()).String(), Reason: s.reason}
 	var since uint32
 	if s.ws != nil {
 		c.Transport, since = transportWebSocket, s.ws.since

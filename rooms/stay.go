@@ -181,21 +181,26 @@ type NodeState struct {
 // ctx's.
 func (h *Hub) Stays(ctx context.Context, user string) (list []Stay, state NodeState, err error) {
 	holders := h.occupancy.of(UserRoom(user)).shards | 1 // the first one tells the log
-	answers := make(chan []Stay, len(h.shards))
+	type answer struct {
+		stays []Stay
+		log   string // of the first shard
+	}
+	answers := make(chan answer, len(h.shards))
 	for left := holders; left != 0; left &= left - 1 {
 		sh := h.shards[bits.TrailingZeros64(left)]
-		first := sh.index == 0
 		sh.Post(func(time.Time) {
-			if first {
-				state.Log = sh.identity
+			a := answer{stays: sh.stays(user)}
+			if sh.index == 0 {
+				a.log = sh.identity
 			}
-			answers <- sh.stays(user)
+			answers <- a
 		})
 	}
 	for range bits.OnesCount64(holders) {
 		select {
-		case some := <-answers:
-			list = append(list, some...)
+		case a := <-answers:
+			list = append(list, a.stays...)
+			state.Log += a.log
 		case <-ctx.Done():
 			return nil, NodeState{}, ctx.Err()
 		}

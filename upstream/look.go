@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 // lookTimeout is how long the log may take to send one entry. Behind it there is
@@ -76,8 +77,8 @@ func (c *Consumer) see(s *Sight, e *eventlog.Entry, p eventlog.Position) {
 		s.Trouble = "it is an entry of the log's own, and no event"
 		return
 	}
-	event, err := NewEncoder(c.config.Table, c.config.MaxBody).Encode(e.Key, e.Body, published)
-	switch bad, isPoison := errors.AsType[*Poison](err); {
+	event, err := routes.NewEncoder(c.config.Table, c.config.MaxBody).Encode(e.Key, e.Body, published)
+	switch bad, isPoison := errors.AsType[*routes.Poison](err); {
 	case isPoison:
 		s.Trouble = fmt.Sprintf("it cannot be delivered: %s", bad)
 	case err != nil:

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hometrip/gateway/upstream/routes"
+
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
@@ -44,7 +46,7 @@ type Sorter struct {
 	letters  Letters
 	chores   func(ctx context.Context) // other work for one node at a time; nil: none
 	log      *slog.Logger
-	encoder  *Encoder
+	encoder  *routes.Encoder
 	follower *follower // of the last turn; owned by Run
 
 	began eventlog.Position // the end of the log when the turn began
@@ -64,7 +66,7 @@ func NewSorter(c Config, letters Letters, chores func(ctx context.Context)) (*So
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return &Sorter{config: c, letters: letters, chores: chores, log: c.Logger, encoder: NewEncoder(c.Table, c.MaxBody)}, nil
+	return &Sorter{config: c, letters: letters, chores: chores, log: c.Logger, encoder: routes.NewEncoder(c.Table, c.MaxBody)}, nil
 }
 
 // Trouble returns why a dead letter cannot be written at the moment; nil if
@@ -151,23 +153,23 @@ func (s *Sorter) take(ctx context.Context, e *eventlog.Entry) bool {
 
 // judge returns what is wrong with an entry, nil if nothing is, and whether it
 // is an order that lasts.
-func (s *Sorter) judge(e *eventlog.Entry) (lasts bool, bad *Poison) {
+func (s *Sorter) judge(e *eventlog.Entry) (lasts bool, bad *routes.Poison) {
 	r := s.config.Table.Find(e.Key)
 	switch {
 	case e.Key == "":
 		return false, nil
 	case r == nil:
-		return false, asPoison(noRoute(e.Key))
+		return false, asPoison(routes.NoRoute(e.Key))
 	}
-	_, err := s.encoder.read(r, e.Body)
+	_, err := s.encoder.Read(r, e.Body)
 	switch {
 	case err != nil:
-	case r.order:
+	case r.IsOrder():
 		var o *rooms.Order
-		o, err = s.encoder.orderOf(e.Key, time.Now())
+		o, err = s.encoder.Order(e.Key, time.Now())
 		lasts = err == nil && !o.Until.IsZero()
 	default:
-		err = s.encoder.address(r)
+		err = s.encoder.Address(r)
 	}
 	return lasts, asPoison(err)
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os/exec"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// A scenario of explaining has two nodes and a witness of the log: a client on
+// An explained fleet has two nodes and a witness of the log: a client on
 // the first one, from which the positions are known.
 type explained struct {
 	t       *testing.T
@@ -22,6 +23,7 @@ type explained struct {
 	publish func(room string, n int64) error
 	witness *crowd
 	count   int64
+	admin   string // address of a
 }
 
 func newExplained(t *testing.T) *explained {
@@ -34,11 +36,11 @@ func newExplained(t *testing.T) *explained {
 		t.Fatal(err)
 	}
 	t.Cleanup(reader.Close)
-	admin := func() string { return fmt.Sprint("ADMIN_ADDR=127.0.0.1:", gatewaytest.FreePort(t)) }
-	settings = append(settings, "RECOVERY_WINDOW=600000", "METRICS_TOKEN=a token for metrics")
-	x := &explained{t: t, reader: reader, publish: publish}
-	x.a = start(t, append(settings, admin())...)
-	x.b = x.a.neighbour(t, append(settings, admin(), before+"@"+reader.Addr+"/"+after))
+	admin := func() string { return fmt.Sprint("127.0.0.1:", gatewaytest.FreePort(t)) }
+	settings = append(settings, "RECOVERY_WINDOW=600000", "METRICS_TOKEN=a token for metrics", "NODE_LEASE=60000")
+	x := &explained{t: t, reader: reader, publish: publish, admin: admin()}
+	x.a = start(t, append(settings, "ADMIN_ADDR="+x.admin)...)
+	x.b = x.a.neighbour(t, append(settings, "ADMIN_ADDR="+admin(), before+"@"+reader.Addr+"/"+after))
 	gatewaytest.Await(t, "the answer of the other node", func() bool { _, all := x.ask(1, "nobody"); return len(all.Nodes) == 2 })
 	x.witness = x.a.crowd(t, "default", "explain.mjs", "witness:1")
 	x.witness.want("connected", 1)
@@ -145,11 +147,23 @@ func TestAnOperatorIsToldWhoGotWhat(t *testing.T) {
 		t.Errorf("ann's connections: %+v, the first one ended with %+v", all.Connections, all.Connections[0].End)
 	}
 
+	response, err := http.Get("http://" + x.admin + "/explain/ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusUnauthorized {
+		t.Errorf("status %d without the METRICS_TOKEN", response.StatusCode)
+	}
+
 	x.reader.Hold()
 	behind := x.event()
 	x.wants("carl", behind, explain.Connected, explain.Later, "its node is behind")
 	x.b.Kill()
 	late.want("disconnect", 1)
+	if _, left := x.ask(0, "carl"); !slices.Equal(left.Silent, []string{all.Nodes[1].ID}) {
+		t.Errorf("%v do not answer, want %s", left.Silent, all.Nodes[1].ID)
+	}
 	c = x.wants("carl", behind, "node gone", explain.Unknown, "its node does not answer")
 	if len(c.Rooms) != 2 {
 		t.Errorf("carl's rooms: %+v", c.Rooms)

@@ -43,7 +43,7 @@ var mutants = []mutant{
 	{"another log is read from its end", reader, "r.leave(info.Identity, FromFirst)", "r.leave(info.Identity, FromNext)", 326},
 	{"an event that was published twice is given twice", intake, "if in.repeats(e) {", "if in.repeats(e) && false {", 0},
 	{"an event to two rooms goes to the last one", intake, "in.held = append(in.held, i)", "in.held = append(in.held[:0], i)", 0},
-	{"who is in two rooms gets an event twice", intake, "if !rooms.OfUser(string(in.encoder.room(i))) {", "if i < 0 {", 0},
+	{"who is in two rooms gets an event twice", intake, "if !rooms.OfUser(string(in.encoder.Room(i))) {", "if i < 0 {", 0},
 	{"orders of the log are not obeyed", intake, "if err := in.rooms.Obey(*o); err != nil {", "if err := o.Check(); err != nil {", 0},
 	{"orders that last are not kept", intake, "if in.keep != nil && !o.Until.IsZero() {", "if false {", 0},
 
