@@ -19,6 +19,7 @@ type polling struct {
 	post   *post     // the POST whose packets are being handled; nil if there is none
 	probe  *wsConn   // the WebSocket of an upgrade under way
 	probed bool      // it was answered: polls are answered at once
+	since  uint32    // when the session began, Unix s; 0: not known
 	input  rooms.Throttle
 	place  source // whose place the session has reserved
 
@@ -32,7 +33,7 @@ const contentText = "text/plain; charset=UTF-8"
 func (h *httpConn) openPolling(x *exchange, head *codec.Head, from source, now time.Time) {
 	w := h.w
 	s := newSession(w, head, now)
-	s.poll = &polling{sid: newSID(w.index), place: from}
+	s.poll = &polling{sid: newSID(w.index), place: from, since: unixSeconds(now)}
 	w.bySID[s.poll.sid] = s
 	w.stats.HandshakesPoll.Add(1)
 	x.home = w

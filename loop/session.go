@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"math"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -159,6 +160,24 @@ func (s *session) Source() uint64 {
 	return 0
 }
 
+// unixSeconds is how sessions keep when they began: with four bytes.
+func unixSeconds(t time.Time) uint32 { return uint32(min(max(t.Unix(), 0), math.MaxUint32)) }
+
+// Describe implements rooms.Describer.
+func (s *session) Describe() rooms.Connection {
+	c := rooms.Connection{Transport: transportPolling, Address: source(s.Source()).String(), Reason: s.reason}
+	var since uint32
+	if s.ws != nil {
+		c.Transport, since = transportWebSocket, s.ws.since
+	} else if s.poll != nil {
+		since = s.poll.since
+	}
+	if since != 0 {
+		c.Since = time.Unix(int64(since), 0)
+	}
+	return c
+}
+
 // packet handles one text packet from the client, from either transport.
 func (s *session) packet(b []byte, now time.Time) {
 	defer s.survive()
@@ -273,7 +292,7 @@ func (s *session) end(reason rooms.Reason, now time.Time) {
 	if s.ended {
 		return
 	}
-	s.ended = true
+	s.ended, s.reason = true, reason
 	if s.w.server.debug() {
 		s.logEnd(reason)
 	}

@@ -22,11 +22,12 @@ type wsConn struct {
 	s    *session  // nil once it has ended
 	ping *[]byte   // payload of a ping to be answered; nil if there is none
 
-	fd      int32 // for rawWrite; 0: write by way of gnet only
-	need    int32 // bytes that must be there before parsing goes on
-	probing bool  // not the session's transport yet
-	ending  bool  // our close frame is out
-	paused  bool  // more frames may be waiting; see resume
+	fd      int32  // for rawWrite; 0: write by way of gnet only
+	need    int32  // bytes that must be there before parsing goes on
+	probing bool   // not the session's transport yet
+	ending  bool   // our close frame is out
+	paused  bool   // more frames may be waiting; see resume
+	since   uint32 // when the session began, Unix s; 0: not known
 	input   rooms.Throttle
 	place   source // whose place the connection has reserved
 
@@ -98,6 +99,7 @@ func (h *httpConn) openWebSocket(head *codec.Head, now time.Time) {
 	if conn.c == nil {
 		return // reset while it was being answered; the session has ended
 	}
+	conn.since = unixSeconds(now)
 	s.ws = conn
 	w.stats.WebSockets.Add(1)
 }
@@ -311,7 +313,7 @@ func (c *wsConn) probe(op ws.OpCode, content []byte) {
 func (c *wsConn) upgrade() {
 	s := c.s
 	c.w.wheel.disarm(&c.wait.timer)
-	c.probing, c.wait = false, nil
+	c.probing, c.wait, c.since = false, nil, s.poll.since
 	s.poll.probe = nil
 	s.endPolling(reply{status: http.StatusOK, contentType: contentText, body: noopPacket}, postTaken)
 	s.ws = c

@@ -289,6 +289,7 @@ func (c *comeback) finish(m *Missed, now time.Time) {
 	s.startExpiry(&c.id, now)
 	s.saveSession()
 	c.report(RecoveryDone, len(m.Events)+len(c.held))
+	c.noteReturn(RecoveryDone, floor, len(m.Events)+len(c.held), now)
 }
 
 func (c *comeback) send(e *Numbered) {
@@ -340,6 +341,7 @@ func (c *comeback) fail(why RecoveryResult, now time.Time) {
 	c.report(why, 0)
 	s.phase = phaseOpen
 	s.connect(c.id, true, now)
+	c.noteReturn(why, 0, 0, now)
 }
 
 // endComeback makes a client that is coming back a new one, and reports whether

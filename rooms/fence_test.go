@@ -347,7 +347,7 @@ func TestASessionThatDepartsWhileItIsTakenIsFound(t *testing.T) {
 	w, _ := newPast(t, 1)
 	ann := w.guest("ann")
 	s := w.hub.sessions.live[ann.pid]
-	s.makeAbsent(w.now)
+	s.makeAbsent("", w.now)
 	var result RecoveryResult
 	var record *Record
 	w.hub.takeSession(ann.pid, "ann", w.now, func(x taken) { record, result = x.record, x.why })

@@ -95,10 +95,10 @@ func handleLeave(c *Call) {
 	}
 	if s.session == nil {
 		c.succeed("Left room: ", r.name)
-		s.leave(s.in(r), c.Now)
+		s.leaveRoom(s.in(r), "the client left it", c.Now)
 		return
 	}
-	s.leave(s.in(r), c.Now)
+	s.leaveRoom(s.in(r), "the client left it", c.Now)
 	later := Call{Socket: s, ack: c.ack}
 	s.whenSaved(c.Now, func() { later.succeed("Left room: ", r.name) })
 }

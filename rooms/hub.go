@@ -55,6 +55,7 @@ type Hub struct {
 	consulting atomic.Int64 // that have not been answered, see consult
 
 	sessions   *sessions
+	past       pasts // what is remembered to be explained
 	reached    reach // whether other nodes can ask this one for sessions
 	recoveries [recoveryResults]atomic.Int64
 

@@ -148,7 +148,7 @@ func (s *Socket) expel(name, reason string, now time.Time) {
 	}
 	s.shard.stats.Expelled.Add(1)
 	s.sendRevoked(name, reason)
-	s.leave(slot, now)
+	s.leaveRoom(slot, "it may not be in it any more", now)
 	s.saveSession()
 }
 

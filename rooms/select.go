@@ -73,7 +73,7 @@ func (h *Hub) LeaveAll(s *Selection, rooms []string) {
 				continue
 			}
 			if slot := socket.in(r); slot >= 0 && r.name != UserRoom(socket.userID) {
-				socket.leave(slot, now)
+				socket.leaveRoom(slot, "a service took it out", now)
 			}
 		}
 		socket.saveSession()
@@ -88,7 +88,7 @@ func (h *Hub) DisconnectAll(s *Selection, connection bool) {
 			return // refused
 		}
 		socket.shard.stats.Ordered.Add(1)
-		socket.disconnect(now)
+		socket.disconnect(ReasonOrdered.String(), now)
 		if connection {
 			socket.close(ReasonOrdered)
 		}

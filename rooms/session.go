@@ -263,11 +263,12 @@ func (nobody) Source() uint64      { return 0 }
 func (s *Socket) goAway(now time.Time) {
 	sh := s.shard
 	if s.session.lost(sh) {
+		s.noteEnd("", true, now)
 		s.leaveAll(now)
 		s.phase, s.aside = phaseClosed, nil
 		return
 	}
-	s.makeAbsent(now)
+	s.makeAbsent("", now)
 	grace := sh.hub.config.Recovery.Grace
 	if grace <= 0 {
 		s.depart(now)
@@ -277,8 +278,10 @@ func (s *Socket) goAway(now time.Time) {
 	sh.absent.add(s, now, grace)
 }
 
-// makeAbsent takes the connection from a connected socket.
-func (s *Socket) makeAbsent(now time.Time) {
+// makeAbsent takes the connection from a connected socket. reason says why; "":
+// the connection has ended.
+func (s *Socket) makeAbsent(reason string, now time.Time) {
+	s.noteEnd(reason, false, now)
 	sh := s.shard
 	n := s.session
 	n.rebase(sh)
@@ -379,7 +382,7 @@ func (s *Socket) displaced(now time.Time) {
 	s.session.gone = true
 	if s.phase == phaseConnected {
 		sink := s.sink
-		s.makeAbsent(now)
+		s.makeAbsent(ReasonTakenOver.String(), now)
 		sink.Close(ReasonTakenOver)
 	}
 	s.dissolve(now)
@@ -435,7 +438,7 @@ func (s *Socket) surrender(user string, now time.Time) (*Record, RecoveryResult)
 		return nil, RecoveryLogShort
 	case s.phase == phaseConnected:
 		sink := s.sink
-		s.makeAbsent(now)
+		s.makeAbsent(ReasonTakenOver.String(), now)
 		sink.Close(ReasonTakenOver)
 		s.shard.absent.add(s, now, max(s.shard.hub.config.Recovery.Grace, takeOverGrace))
 	case s.phase != phaseAbsent:

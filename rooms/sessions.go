@@ -15,16 +15,16 @@ import (
 type sessions struct {
 	config *Recovery
 
-	mu      sync.Mutex         // guards the following
-	live    map[string]*Socket // that have the session of a pid
-	leaving map[string]*Socket // absent ones whose sessions other nodes have taken
-	ended   map[string]*kept   // records of sessions that no socket has
-	order   []endedSession     // in which they ended; some are gone
-	head    int                // index of the oldest in order
-	bytes   int                // of records
-	users   map[string]int     // records of each user
-	peaks   [3]shrink.Peak     // of live, ended and users
-	evicted int64              // records that were dropped before their window was over
+	mu      sync.Mutex          // guards the following
+	live    map[string]*Socket  // that have the session of a pid
+	leaving map[string]*Socket  // absent ones whose sessions other nodes have taken
+	ended   map[string]*kept    // records of sessions that no socket has
+	order   []endedSession      // in which they ended; some are gone
+	head    int                 // index of the oldest in order
+	bytes   int                 // of records
+	users   map[string][]string // pids of each user's records
+	peaks   [3]shrink.Peak      // of live, ended and users
+	evicted int64               // records that were dropped before their window was over
 }
 
 // A kept session is one that has ended.
@@ -45,7 +45,7 @@ const keptOverhead = 250 // bytes
 func newSessions(c *Recovery) *sessions {
 	return &sessions{
 		config: c, live: make(map[string]*Socket), leaving: make(map[string]*Socket),
-		ended: make(map[string]*kept), users: make(map[string]int),
+		ended: make(map[string]*kept), users: make(map[string][]string),
 	}
 }
 
@@ -116,13 +116,13 @@ func (ss *sessions) end(r *Record, form []byte) (dropped []string) {
 	defer ss.mu.Unlock()
 	ss.unlive(r.PID)
 	ss.drop(r.PID)
-	if ss.users[r.User] >= ss.config.PerUser || len(form)+keptOverhead > ss.config.MaxMemory {
+	if len(ss.users[r.User]) >= ss.config.PerUser || len(form)+keptOverhead > ss.config.MaxMemory {
 		ss.evicted++
 		return []string{r.PID}
 	}
 	ss.ended[r.PID] = &kept{user: r.User, record: form, at: r.At}
 	ss.order = append(ss.order, endedSession{r.PID, r.At})
-	ss.users[r.User]++
+	ss.users[r.User] = append(ss.users[r.User], r.PID)
 	ss.bytes += len(form) + keptOverhead
 	for ss.head < len(ss.order) && (len(ss.ended) > ss.config.MaxSessions || ss.bytes > ss.config.MaxMemory) {
 		ss.evicted++
@@ -159,7 +159,8 @@ func (ss *sessions) drop(pid string) {
 	delete(ss.ended, pid)
 	ss.ended = shrink.Map(ss.ended, &ss.peaks[1])
 	ss.bytes -= len(k.record) + keptOverhead
-	if ss.users[k.user]--; ss.users[k.user] <= 0 {
+	pids := slices.DeleteFunc(ss.users[k.user], func(other string) bool { return other == pid })
+	if ss.users[k.user] = pids; len(pids) == 0 {
 		delete(ss.users, k.user)
 		ss.users = shrink.Map(ss.users, &ss.peaks[2])
 	}
@@ -219,6 +220,23 @@ func (ss *sessions) find(pid, user string) (s *Socket, record []byte, why Recove
 	}
 	ss.drop(pid)
 	return nil, k.record, RecoveryDone
+}
+
+// kept reports whether this node has the session of a pid.
+func (ss *sessions) kept(pid string) bool {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return ss.live[pid] != nil || ss.ended[pid] != nil
+}
+
+// recordsOf returns the records of a user's sessions that no socket has.
+func (ss *sessions) recordsOf(user string) (list [][]byte) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for _, pid := range ss.users[user] {
+		list = append(list, ss.ended[pid].record)
+	}
+	return list
 }
 
 // KeptSessions is what a node keeps for clients that come back.

@@ -177,6 +177,7 @@ func (s *Socket) packet(p *codec.SocketPacket, attachments [][]byte, now time.Ti
 	case s.phase != phaseConnected || !p.IsRoot() || p.Type == codec.SocketConnect:
 		s.close(ReasonParseError)
 	case p.Type == codec.SocketDisconnect:
+		s.noteEnd(endClientLeft, true, now)
 		s.leaveAll(now)
 		s.awaitConnect(now)
 		s.sink.Wake()
@@ -225,11 +226,12 @@ func (s *Socket) endSession(reason string, now time.Time) {
 	b := append(s.shard.buf[:0], `42["session_ended",{"reason":`...)
 	b = codec.AppendString(b, reason)
 	s.sendPacket(append(b, "}]"...))
-	s.disconnect(now)
+	s.disconnect(reason, now)
 }
 
 // disconnect takes the client out of the namespace and tells it so.
-func (s *Socket) disconnect(now time.Time) {
+func (s *Socket) disconnect(reason string, now time.Time) {
+	s.noteEnd(reason, true, now)
 	s.leaveAll(now)
 	s.sendPacket(append(s.shard.buf[:0], "41"...))
 	s.awaitConnect(now)
@@ -247,6 +249,7 @@ func (s *Socket) Closed(now time.Time) {
 		s.goAway(now)
 		return
 	case s.phase == phaseConnected:
+		s.noteEnd("", true, now)
 		s.leaveAll(now)
 	}
 	s.phase = phaseClosed

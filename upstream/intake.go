@@ -53,6 +53,7 @@ type intake struct {
 	keep       func(rooms.Order) // nil: orders are kept by nobody
 	tell       func(rooms.Order, eventlog.Position)
 	duplicates *eventlog.Duplicates
+	repeated   repeats
 	count      *counters
 	log        *slog.Logger
 	history    *history          // nil: nobody comes back to events
@@ -103,6 +104,7 @@ func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 	}
 	if in.repeats(e) {
 		in.count.duplicates.Add(1)
+		in.repeated.add(e.Position)
 		return nil
 	}
 	if r.IsOrder() {

@@ -60,6 +60,7 @@ func (g *Gateway) adminEndpoints() http.Handler {
 		mux.Handle("GET /metrics", g.metricsHandler(everything))
 	}
 	g.registerUsers(mux)
+	mux.Handle("GET /explain/{user}", withToken(g.cfg().Metrics.Token, http.HandlerFunc(g.handleExplain)))
 	profiles := http.NewServeMux()
 	profiles.HandleFunc("GET /debug/pprof/", pprof.Index)
 	profiles.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

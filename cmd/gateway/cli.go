@@ -54,7 +54,7 @@ the command line or a setting is wrong; 130 ended by a second signal.`,
   NODE_ENV=production JWT_SECRET=… gateway serve`,
 		},
 		newHandoverCommand(), newTokenCommand(), newHealthcheckCommand(), newVersionCommand(), newConfigCommand(),
-		newRoutesCommand(), newPublishCommand(), newDeadLetterCommand(), newAuthzCommand(), newDoctorCommand(),
+		newRoutesCommand(), newPublishCommand(), newDeadLetterCommand(), newUserExplainCommand(), newAuthzCommand(), newDoctorCommand(),
 	)
 	envFileFlag(root)
 	markFailures(root)

@@ -48,7 +48,7 @@ func newExplainCommand() *cobra.Command {
 				}
 			}
 			who.UserID = args[0]
-			verdict, err := explain(c.Context(), cfg, who, args[1])
+			verdict, err := askPolicy(c.Context(), cfg, who, args[1])
 			if err != nil {
 				return err
 			}
@@ -77,9 +77,9 @@ func identityOf(cfg config.Config, token string) (rooms.Identity, error) {
 	return verifier.Verify(token, time.Now())
 }
 
-// explain asks the policy. One that has to connect first is asked again until
+// askPolicy asks the policy. One that has to connect first is asked again until
 // it answers or the time is over.
-func explain(ctx context.Context, cfg config.Config, who rooms.Identity, room string) (authz.Verdict, error) {
+func askPolicy(ctx context.Context, cfg config.Config, who rooms.Identity, room string) (authz.Verdict, error) {
 	gate, err := newAuthorizer(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		return authz.Verdict{}, err

@@ -47,6 +47,7 @@ func (g *Gateway) neighbours() (*cluster.Cluster, error) {
 		MaxQueue: cfg.Cluster.PublishQueue, MaxBytes: cfg.Cluster.PublishBytes,
 		Takes:   g.takes,
 		Alone:   !cfg.Deployed(),
+		Answer:  g.answerOthers,
 		Sockets: func() int64 { return g.hub.Stats().Sockets },
 		Log:     g.log,
 	})

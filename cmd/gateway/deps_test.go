@@ -129,6 +129,7 @@ var arrows = map[string]rule{
 	"internal/shrink":    {},
 	"internal/console":   {ours: []string{"internal/bearer"}},
 	"internal/contract":  {ours: []string{"rooms", "rooms/cluster/presence", "upstream/publish", "upstream/routes"}},
+	"internal/explain":   {ours: []string{"rooms"}, banned: map[string]string{"net": noIO, "net/http": noIO, "os": noIO, "sync": "it has no state to guard"}},
 	"internal/doctor":    {ours: []string{"upstream/rabbitmq"}},
 	"internal/canary":    {ours: []string{"internal/sioclient"}},
 	"internal/sioclient": {ours: []string{"codec"}},

@@ -46,6 +46,10 @@ type Config struct {
 	// Alone: as long as Redis has not been reached, this node is the only one.
 	Alone bool
 
+	// Answer answers a question that another node asks all: see Ask. It may take
+	// as long as ctx lasts. Nil: questions are not answered.
+	Answer func(ctx context.Context, question []byte) []byte
+
 	Sockets func() int64 // connected to this node, for the others' information
 	Log     *slog.Logger // not nil
 }

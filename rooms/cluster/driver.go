@@ -189,6 +189,9 @@ func (c *Cluster) connect(ctx context.Context) {
 		if c.sessions != nil {
 			c.done.Go(func() { c.sessions.subscribe(cs) })
 		}
+		if c.config.Answer != nil {
+			c.done.Go(func() { c.hear(cs) })
+		}
 		select {
 		case <-c.redial:
 			c.config.Log.Warn("all commands to Redis fail, reconnecting")

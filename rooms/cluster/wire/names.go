@@ -54,6 +54,15 @@ func (n Names) Channel(node uint32) string { return n.base + "to:" + Decimal(int
 // SessionRecord is the record of a client's session.
 func (n Names) SessionRecord(pid string) string { return n.base + "session:" + pid }
 
+// SessionPattern matches the keys of all records of sessions.
+func (n Names) SessionPattern() string { return globEscaper.Replace(n.base) + "session:*" }
+
+// Questions is where a node asks all others.
+func (n Names) Questions() string { return n.base + "questions" }
+
+// Answers is where a node awaits the answers to a question.
+func (n Names) Answers(question string) string { return n.base + "answers:" + question }
+
 // Presence is a key of package presence in a partition.
 func (n Names) Presence(partition, what string) string {
 	return n.base + "presence:{" + partition + "}:" + what

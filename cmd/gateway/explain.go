@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/hometrip/gateway/internal/explain"
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+const (
+	// explainNodesTimeout is how long the other nodes may take to answer.
+	explainNodesTimeout = 3 * time.Second
+
+	// explainWithin is how long a request may take, the log and Redis included.
+	explainWithin = 9 * time.Second
+
+	maxExplainedUser = 256 // bytes
+)
+
+// A knowledge is what one node tells another of a user.
+type knowledge struct {
+	explain.Node
+	Stays []rooms.Stay `json:"stays"`
+}
+
+// An inquiry is what a node asks the others.
+type inquiry struct {
+	User string `json:"user"`
+}
+
+// handleExplain answers GET /explain/{user}: what all nodes know of a user's
+// connections, and with ?position= whether they were given that event.
+func (g *Gateway) handleExplain(w http.ResponseWriter, r *http.Request) {
+	user := r.PathValue("user")
+	if len(user) > maxExplainedUser {
+		writeJSON(w, http.StatusBadRequest, map[string]string{"error": fmt.Sprintf("a user id of %d bytes, at most %d are allowed", len(user), maxExplainedUser)})
+		return
+	}
+	log, position, err := parsePosition(r.URL.Query().Get("position"))
+	if err != nil {
+		writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), explainWithin)
+	defer cancel()
+	nodes, silent, trouble := g.whatNodesKnow(ctx, user)
+	var event *explain.Event
+	if position != 0 {
+		event = g.lookAt(ctx, log, position)
+	}
+	answer := explain.Explain(user, nodes, event)
+	answer.Silent, answer.Trouble = silent, trouble
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// parsePosition reads a position as the gateway's log and the answer to POST
+// /events show it, or the offset of a client; "": none.
+func parsePosition(text string) (log string, p eventlog.Position, err error) {
+	switch o, ok := rooms.ParseOffset(text); {
+	case text == "":
+		return "", 0, nil
+	case ok && o.Position > 0:
+		return o.Log, eventlog.Position(o.Position), nil
+	}
+	p, ok := eventlog.ParsePosition(text)
+	if !ok {
+		return "", 0, fmt.Errorf("%.40q is no position: want one such as 1z, or an offset such as k3f9a.1z", text)
+	}
+	return "", p, nil
+}
+
+// lookAt finds out what the event at a position is.
+func (g *Gateway) lookAt(ctx context.Context, log string, p eventlog.Position) *explain.Event {
+	e := &explain.Event{Position: uint64(p), Offset: p.String(), Log: log}
+	s, err := g.consumer.Look(ctx, log, p)
+	if err != nil {
+		e.Trouble = err.Error()
+		return e
+	}
+	e.Offset, e.Log = eventlog.Offset{Log: s.Log, Position: p}.String(), s.Log
+	e.Found, e.Key, e.Name, e.Rooms, e.Published = s.Found, s.Key, s.Event, s.Rooms, s.Published
+	e.Volatile, e.Latest, e.Trouble = s.Volatile, s.Latest, s.Trouble
+	return e
+}
+
+// whatNodesKnow asks this node, the others and Redis for a user.
+func (g *Gateway) whatNodesKnow(ctx context.Context, user string) (nodes []explain.Node, silent, trouble []string) {
+	own, err := g.knowledge(ctx, user)
+	if err != nil {
+		trouble = append(trouble, "this node: its event loops do not answer: "+err.Error())
+	}
+	nodes = append(nodes, own)
+	if g.cluster == nil {
+		return nodes, nil, trouble
+	}
+	question, _ := json.Marshal(inquiry{user}) // never fails
+	asking, cancel := context.WithTimeout(ctx, explainNodesTimeout)
+	defer cancel()
+	answers, numbers, err := g.cluster.Ask(asking, question)
+	if err != nil {
+		return nodes, nil, append(trouble, "the other nodes cannot be asked: "+err.Error())
+	}
+	for _, text := range answers {
+		var k knowledge
+		if json.Unmarshal(text, &k) == nil {
+			k.Node.Stays = k.Stays
+			nodes = append(nodes, k.Node)
+		}
+	}
+	for _, number := range numbers {
+		silent = append(silent, strconv.FormatUint(uint64(number), 10))
+	}
+	gone, err := g.unknown(ctx, user, nodes)
+	if err != nil {
+		trouble = append(trouble, err.Error())
+	}
+	return append(nodes, gone...), silent, trouble
+}
+
+// unknown returns the sessions that Redis has and no node knows: their nodes
+// have ended, or do not answer.
+func (g *Gateway) unknown(ctx context.Context, user string, nodes []explain.Node) (gone []explain.Node, err error) {
+	known := make(map[string]bool)
+	for i := range nodes {
+		for k := range nodes[i].Stays {
+			known[nodes[i].Stays[k].Session] = true
+		}
+	}
+	records, err := g.cluster.Records(ctx, user)
+	for _, r := range records {
+		stay := r.Stay()
+		if known[stay.Session] {
+			continue
+		}
+		if r.Ended {
+			stay.End.Until = r.At.Add(g.cfg().Recovery.Window)
+		}
+		gone = append(gone, explain.Node{ID: r.Node, Name: r.Node, Gone: true, Stays: []rooms.Stay{stay}})
+	}
+	return gone, err
+}
+
+// knowledge is what this node knows of a user.
+func (g *Gateway) knowledge(ctx context.Context, user string) (explain.Node, error) {
+	n := explain.Node{ID: "this", Address: g.server.Addr()}
+	if g.cluster != nil {
+		n.ID, n.Name = g.cluster.Number(), g.cluster.Name()
+	}
+	stays, state, err := g.hub.Stays(ctx, user)
+	n.Stays, n.Log, n.Position = stays, state.Log, state.Position
+	return n, err
+}
+
+// answerOthers answers what another node asks.
+func (g *Gateway) answerOthers(ctx context.Context, question []byte) []byte {
+	var q inquiry
+	if json.Unmarshal(question, &q) != nil {
+		return []byte("null")
+	}
+	n, err := g.knowledge(ctx, q.User)
+	if err != nil {
+		return []byte("null")
+	}
+	text, _ := json.Marshal(knowledge{n, n.Stays}) // never fails
+	return text
+}
