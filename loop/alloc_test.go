@@ -3,6 +3,8 @@ package loop
 import (
 	"testing"
 
+	"github.com/hometrip/gateway/loop/wheel"
+
 	"github.com/gobwas/ws"
 
 	"github.com/hometrip/gateway/codec"
@@ -24,8 +26,8 @@ func TestHeartbeatAllocatesNothing(t *testing.T) {
 	sim, w := newQuietLoop(t, 1000)
 	wrote := sim.writes()
 	allocs := testing.AllocsPerRun(3*250, func() { // about three intervals
-		sim.now = sim.now.Add(wheelTick)
-		w.wheel.advance(sim.now)
+		sim.now = sim.now.Add(wheel.Tick)
+		w.wheel.Advance(sim.now)
 		w.onAgain()
 		sim.answerPings()
 	})

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/loop/wheel"
+
 	"github.com/gobwas/ws"
 
 	"github.com/hometrip/gateway/codec"
@@ -98,7 +100,7 @@ func TestConnectionsOutlastASessionOnANodeThatDrains(t *testing.T) {
 			t.Errorf("a POST just after the end: %d %q, want ok", r.status, r.body)
 		}
 	}
-	s.elapse(partingTime + 2*wheelTick)
+	s.elapse(partingTime + 2*wheel.Tick)
 	testkit.Await(t, "both connections to be closed", func() bool { return s.conns.Load() == 0 })
 }
 
@@ -121,7 +123,7 @@ func TestIdleConnectionsEndSoonAfterASessionOnANodeThatDrains(t *testing.T) {
 	if n := s.conns.Load(); n != 2 {
 		t.Errorf("%d connections just after the end, want 2", n)
 	}
-	s.elapse(partingTime + 2*wheelTick)
+	s.elapse(partingTime + 2*wheel.Tick)
 	testkit.Await(t, "both connections to be closed", func() bool { return s.conns.Load() == 0 })
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hometrip/gateway/loop/wheel"
+
 	"github.com/panjf2000/gnet/v2"
 
 	"github.com/hometrip/gateway/internal/handover/form"
@@ -67,7 +69,7 @@ func (l *frozenLoop) count() error {
 			}
 		}
 	}
-	w.wheel.each(func(owner timed) {
+	w.wheel.Each(func(owner wheel.Owner) {
 		switch o := owner.(type) {
 		case *httpConn:
 			l.list.add(w, o, o.c)
@@ -153,7 +155,7 @@ func (f *Frozen) describe(l *frozenLoop) (p Part, err error) {
 		state.Sessions = append(state.Sessions, d)
 	}
 	for _, d := range l.w.departed {
-		state.Departed = append(state.Departed, form.Departed{SID: d.sid, Left: l.w.wheel.left(&d.timer, now)})
+		state.Departed = append(state.Departed, form.Departed{SID: d.sid, Left: l.w.wheel.Left(&d.timer, now)})
 	}
 	state.Log = l.w.shard.Log()
 	if state.Absent, err = l.w.shard.Absent(now); err != nil {
@@ -188,7 +190,7 @@ func (h *httpConn) state(d *form.Conn, now time.Time) error {
 	w := &d.HTTP
 	w.Timeout, w.Served, w.Need, w.Gathered = h.timeout, h.served, uint32(h.requests.Need()), h.requests.Gathered()
 	if h.timeout != awaitNothing {
-		w.Left = h.w.wheel.left(&h.timer, now)
+		w.Left = h.w.wheel.Left(&h.timer, now)
 	}
 	if !h.giveUp.IsZero() {
 		w.GiveUp = h.giveUp.Sub(now)
@@ -203,7 +205,7 @@ func (h *httpConn) state(d *form.Conn, now time.Time) error {
 
 func (f *Frozen) session(s *session, now time.Time) (d form.Session, err error) {
 	d = form.Session{
-		WS: form.None, Beat: time.Duration(s.beat-s.w.wheel.ms(now)) * time.Millisecond,
+		WS: form.None, Beat: time.Duration(s.beat-s.w.wheel.MS(now)) * time.Millisecond,
 		Pinged: s.pinged, Closing: s.closing, Reason: uint8(s.reason), Msgpack: s.msgpack,
 	}
 	if s.ws != nil {
@@ -256,7 +258,7 @@ func (f *Frozen) LetGo(next func(fd int)) {
 func (w *worker) letGo() {
 	w.sessions, w.drain, w.paused, w.pressed = nil, nil, nil, false
 	w.bySID, w.departed = make(map[string]*session), make(map[string]*departed)
-	w.wheel, w.outbox, w.touched = newWheel(time.Now()), outbox{}, touched{}
+	w.wheel, w.outbox, w.touched = wheel.New(time.Now()), outbox{}, touched{}
 	w.owed, w.blocked = owed{by: make(map[debtor]int)}, blocked{}
 	w.stats.Connections.Store(0)
 	w.stats.Sessions.Store(0)
@@ -271,21 +273,4 @@ func (s *Server) forward(next func(fd int), c gnet.Conn) {
 	if fd, err := c.Dup(); err == nil {
 		next(fd)
 	}
-}
-
-// each calls f with the owner of every armed timer.
-func (w *wheel) each(f func(owner timed)) {
-	for l := range w.slots {
-		for i := range w.slots[l] {
-			head := &w.slots[l][i]
-			for t := head.next; t != head; t = t.next {
-				f(t.owner)
-			}
-		}
-	}
-}
-
-// left returns how long it is until t rings.
-func (w *wheel) left(t *timer, now time.Time) time.Duration {
-	return max(time.Duration(t.due)*wheelTick-now.Sub(w.start), 0)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hometrip/gateway/loop/wheel"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -112,7 +114,7 @@ func (s *Server) LeavePort() error {
 
 // AwaitSuccessor returns when another process listens on the port.
 func (s *Server) AwaitSuccessor(ctx context.Context) error {
-	look := time.NewTicker(wheelTick)
+	look := time.NewTicker(wheel.Tick)
 	defer look.Stop()
 	for {
 		door, err := findDoor(s.port)

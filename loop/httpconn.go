@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/hometrip/gateway/loop/wheel"
+
 	"github.com/panjf2000/gnet/v2"
 
 	"github.com/hometrip/gateway/codec"
@@ -22,12 +24,12 @@ type httpConn struct {
 	exchange *exchange // the request being answered; the next one waits for it
 	batch    []job     // requests for the admin that came together
 	requests httpread.Reader
-	timer    timer     // for the head, the body, or the next request
-	timeout  uint8     // what the timer is for
-	served   bool      // has carried a request before
-	giveUp   time.Time // when to stop waiting for the last reply to be written
-	parsing  bool      // process is on the stack
-	paused   bool      // more requests may be waiting; see resume
+	timer    wheel.Timer // for the head, the body, or the next request
+	timeout  uint8       // what the timer is for
+	served   bool        // has carried a request before
+	giveUp   time.Time   // when to stop waiting for the last reply to be written
+	parsing  bool        // process is on the stack
+	paused   bool        // more requests may be waiting; see resume
 }
 
 // What an httpConn's timer waits for.
@@ -48,15 +50,15 @@ func newHTTPConn(w *worker, c gnet.Conn, from caller, now time.Time) *httpConn {
 func (h *httpConn) await(what uint8, until time.Time) {
 	h.timeout = what
 	if what == awaitNothing {
-		h.w.wheel.disarm(&h.timer)
+		h.w.wheel.Disarm(&h.timer)
 	} else {
-		h.w.wheel.arm(&h.timer, h, until)
+		h.w.wheel.Arm(&h.timer, h, until)
 	}
 }
 
-// expire implements timed. A client that sends too slowly gets 408; a
+// Expire implements wheel.Owner. A client that sends too slowly gets 408; a
 // connection without a request is closed silently.
-func (h *httpConn) expire(now time.Time) {
+func (h *httpConn) Expire(now time.Time) {
 	switch {
 	case h.c == nil || h.timeout == awaitNothing:
 	case h.closing() && h.c.OutboundBuffered() > 0 && now.Before(h.giveUp):
@@ -379,7 +381,7 @@ func (h *httpConn) close() {
 func (h *httpConn) closed(now time.Time) {
 	h.c = nil
 	h.w.server.guard.leave(h.from.place, false)
-	h.w.wheel.disarm(&h.timer)
+	h.w.wheel.Disarm(&h.timer)
 	if x := h.exchange; x != nil {
 		h.exchange = nil
 		x.abandon(h.w, now)

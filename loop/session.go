@@ -3,6 +3,8 @@ package loop
 import (
 	"time"
 
+	"github.com/hometrip/gateway/loop/wheel"
+
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
 )
@@ -29,7 +31,7 @@ const volatileBacklog = 64 << 10
 // bytes).
 type session struct {
 	peer  peer
-	timer timer
+	timer wheel.Timer
 	beat  int64 // ms on the wheel: the next ping is due, or the pong overdue
 
 	// The fields that a delivery needs, 48 bytes.
@@ -58,7 +60,7 @@ func newSession(w *worker, head *codec.Head, now time.Time) *session {
 	if head != nil {
 		token = bearerToken(head)
 	}
-	s := &session{w: w, beat: w.wheel.ms(now.Add(w.server.config.PingInterval))}
+	s := &session{w: w, beat: w.wheel.MS(now.Add(w.server.config.PingInterval))}
 	w.addSession(s)
 	if made := w.server.config.peer; made != nil {
 		s.peer = made(w, s, token, now)
@@ -203,15 +205,15 @@ func (s *session) survive() {
 func (s *session) pong(now time.Time) {
 	if s.pinged {
 		s.pinged = false
-		s.beat = s.w.wheel.ms(now.Add(s.w.server.config.PingInterval))
+		s.beat = s.w.wheel.MS(now.Add(s.w.server.config.PingInterval))
 		s.rearm(now)
 	}
 }
 
-// expire implements timed: the heartbeat, or one of the socket's deadlines.
-func (s *session) expire(now time.Time) {
+// Expire implements wheel.Owner: the heartbeat, or one of the socket's deadlines.
+func (s *session) Expire(now time.Time) {
 	defer s.survive()
-	if s.beat <= s.w.wheel.ms(now) {
+	if s.beat <= s.w.wheel.MS(now) {
 		s.heartbeat(now)
 	}
 	if d := s.peer.Deadline(); !d.IsZero() && !now.Before(d) {
@@ -228,7 +230,7 @@ func (s *session) heartbeat(now time.Time) {
 		return
 	}
 	s.pinged = true
-	s.beat = s.w.wheel.ms(now.Add(s.w.server.config.PingTimeout))
+	s.beat = s.w.wheel.MS(now.Add(s.w.server.config.PingTimeout))
 	s.Send(pingMessage)
 }
 
@@ -239,7 +241,7 @@ func (s *session) rearm(now time.Time) {
 	if s.ended {
 		return
 	}
-	next := s.w.wheel.start.Add(time.Duration(s.beat) * time.Millisecond)
+	next := s.w.wheel.FromMS(s.beat)
 	if s.peer != nil { // nil while the peer is being made
 		if d := s.peer.Deadline(); !d.IsZero() {
 			if at := now.Add(d.Sub(now)); at.Before(next) {
@@ -247,7 +249,7 @@ func (s *session) rearm(now time.Time) {
 			}
 		}
 	}
-	s.w.wheel.arm(&s.timer, s, next)
+	s.w.wheel.Arm(&s.timer, s, next)
 }
 
 // flush writes what is pending, and ends a session that is closing.
@@ -281,7 +283,7 @@ func (s *session) end(reason rooms.Reason, now time.Time) {
 	defer s.leaveTransports(reason, now)
 	defer s.w.removeSession(s)
 	s.w.stats.closed(reason)
-	s.w.wheel.disarm(&s.timer)
+	s.w.wheel.Disarm(&s.timer)
 	s.dropQueue()
 	s.peer.Closed(now)
 }

@@ -265,7 +265,7 @@ func (w *worker) adopt(task *adoption, now time.Time) {
 	for _, d := range task.departed {
 		gone := &departed{w: w, sid: d.SID}
 		w.departed[d.SID] = gone
-		w.wheel.arm(&gone.timer, gone, now.Add(d.Left))
+		w.wheel.Arm(&gone.timer, gone, now.Add(d.Left))
 	}
 }
 
@@ -280,7 +280,7 @@ func (w *worker) adoptSession(h *inheritance, now time.Time) {
 	defer w.survive("hand-over")
 	f := h.form
 	s := &session{
-		w: w, beat: w.wheel.ms(now.Add(f.Beat)), pinged: f.Pinged, msgpack: f.Msgpack,
+		w: w, beat: w.wheel.MS(now.Add(f.Beat)), pinged: f.Pinged, msgpack: f.Msgpack,
 		closing: f.Closing, reason: rooms.Reason(f.Reason),
 		dirty: !f.Polls, // until its WebSocket is here
 	}

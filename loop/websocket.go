@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/hometrip/gateway/loop/wheel"
+
 	"github.com/gobwas/ws"
 	"github.com/panjf2000/gnet/v2"
 
@@ -43,12 +45,12 @@ type partial struct {
 // deadline closes a WebSocket that does not do in time what it is waited for.
 // Idle ones have none: their session's heartbeat checks them.
 type deadline struct {
-	timer timer
+	timer wheel.Timer
 	ws    *wsConn
 	until time.Time
 }
 
-func (d *deadline) expire(now time.Time) {
+func (d *deadline) Expire(now time.Time) {
 	if d.ws.ending && now.Before(d.until) {
 		d.ws.shutDown(now)
 		return
@@ -62,7 +64,7 @@ func (h *httpConn) becomeWebSocket(head *codec.Head, s *session, extra func(b []
 	c := h.c
 	conn := &wsConn{w: h.w, c: c, s: s, fd: int32(c.Fd()), place: h.from.place}
 	h.exchange, h.c, h.from.place = nil, nil, 0
-	h.w.wheel.disarm(&h.timer)
+	h.w.wheel.Disarm(&h.timer)
 	c.SetContext(conn)
 	b := codec.AppendSwitching(h.w.out[:0], head)
 	if extra != nil {
@@ -131,7 +133,7 @@ func (c *wsConn) await(until time.Time) {
 		c.wait = &deadline{ws: c}
 	}
 	c.wait.until = until
-	c.w.wheel.arm(&c.wait.timer, c.wait, until)
+	c.w.wheel.Arm(&c.wait.timer, c.wait, until)
 }
 
 // traffic is called when bytes have arrived. It handles the complete frames, up
@@ -310,7 +312,7 @@ func (c *wsConn) probe(op ws.OpCode, content []byte) {
 // both happen on this loop, in order.
 func (c *wsConn) upgrade() {
 	s := c.s
-	c.w.wheel.disarm(&c.wait.timer)
+	c.w.wheel.Disarm(&c.wait.timer)
 	c.probing, c.wait = false, nil
 	s.poll.probe = nil
 	s.endPolling(reply{status: http.StatusOK, contentType: contentText, body: noopPacket}, postTaken)
@@ -370,7 +372,7 @@ func (c *wsConn) closed(reason rooms.Reason, now time.Time) {
 	c.w.server.guard.leave(c.place, false)
 	c.w.owe(c, 0)
 	if c.wait != nil {
-		c.w.wheel.disarm(&c.wait.timer)
+		c.w.wheel.Disarm(&c.wait.timer)
 	}
 	s := c.s
 	switch {

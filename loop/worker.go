@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hometrip/gateway/loop/wheel"
+
 	"github.com/panjf2000/gnet/v2"
 
 	"github.com/hometrip/gateway/codec"
@@ -26,7 +28,7 @@ type worker struct {
 	sessions []*session           // all of them; each knows its index
 	bySID    map[string]*session  // those that HTTP requests can reach
 	departed map[string]*departed // polling sessions that ended a moment ago
-	wheel    *wheel
+	wheel    *wheel.Wheel
 	drain    *drain // nil unless sessions are being ended
 
 	outbox  outbox
@@ -67,7 +69,7 @@ func newWorker(s *Server, index int) *worker {
 		shard:    s.config.Hub.Shard(index),
 		bySID:    make(map[string]*session),
 		departed: make(map[string]*departed),
-		wheel:    newWheel(time.Now()),
+		wheel:    wheel.New(time.Now()),
 		budget:   deliverBatch,
 		owed:     owed{by: make(map[debtor]int)},
 	}
@@ -93,14 +95,14 @@ func (w *worker) onBeat() {
 	defer w.survive("beat")
 	now := time.Now()
 	w.turned(now)
-	if w.wheel.advance(now) {
+	if w.wheel.Advance(now) {
 		w.tick(now)
 	}
 	w.lookAtBlocked()
 	w.rest(now)
 }
 
-// tick does what is to be done every wheelTick while the loop is awake.
+// tick does what is to be done every wheel.Tick while the loop is awake.
 func (w *worker) tick(now time.Time) {
 	w.shard.Expire(now)
 	w.lookAtOwed(now)
