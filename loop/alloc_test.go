@@ -3,11 +3,10 @@ package loop
 import (
 	"testing"
 
-	"github.com/hometrip/gateway/loop/wheel"
-
 	"github.com/gobwas/ws"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 

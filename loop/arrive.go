@@ -14,6 +14,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/handover/form"
 	"github.com/hometrip/gateway/loop/httpread"
+	"github.com/hometrip/gateway/loop/limits"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -33,7 +34,7 @@ func (a *arrival) openWebSocket(c gnet.Conn, w *worker, now time.Time) gnet.Acti
 	f := &a.form.WebSocket
 	conn := &wsConn{
 		w: w, c: c, fd: int32(c.Fd()), ending: f.Ending, input: rooms.ThrottleAhead(f.Ahead, now),
-		place: w.server.guard.inherit(source(a.form.Place), false),
+		place: w.server.guard.Inherit(limits.Source(a.form.Place), false),
 	}
 	c.SetContext(conn)
 	if f.HasPing {
@@ -92,9 +93,9 @@ func (a *arrival) openHTTP(c gnet.Conn, w *worker, now time.Time) gnet.Action {
 	addr, _ := netip.AddrFromSlice(a.form.Addr)
 	h := &httpConn{
 		w: w, c: c, served: f.Served, requests: httpread.Restore(int(f.Need), bytes.Clone(f.Gathered)),
-		from: caller{
-			addr: addr, relayed: a.form.Relayed, heralded: a.form.Heralded,
-			place: w.server.guard.inherit(source(a.form.Place), false),
+		from: limits.Caller{
+			Addr: addr, Relayed: a.form.Relayed, Heralded: a.form.Heralded,
+			Place: w.server.guard.Inherit(limits.Source(a.form.Place), false),
 		},
 	}
 	c.SetContext(h)

@@ -5,10 +5,10 @@ import (
 	"os"
 	"time"
 
-	"github.com/hometrip/gateway/loop/wheel"
-
 	"github.com/panjf2000/gnet/v2"
 	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/loop/wheel"
 )
 
 // beatInterval is how often a loop that is awake takes a turn although nothing

@@ -17,7 +17,7 @@
 //	again.go       wakes the loop after a round of epoll
 //	wheel/         timers
 //	beat.go        the ticker of a loop
-//	guard.go       limits by address and rate
+//	limits/        limits by address and rate
 //	owed.go        the limit for what is held for all clients together
 //	admin.go       requests that are not Engine.IO
 //	drain.go, handover.go, listener.go   shutdown, passing on the port

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/loop/wheel"
-
 	"github.com/hometrip/gateway/rooms"
 )
 

@@ -4,12 +4,11 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/hometrip/gateway/loop/wheel"
-
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 

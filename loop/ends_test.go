@@ -7,12 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hometrip/gateway/loop/wheel"
-
 	"github.com/gobwas/ws"
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 

@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hometrip/gateway/loop/wheel"
-
 	"github.com/panjf2000/gnet/v2"
 
 	"github.com/hometrip/gateway/internal/handover/form"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -185,8 +184,8 @@ func (h *httpConn) state(d *form.Conn, now time.Time) error {
 	if len(h.batch) > 0 || h.parsing {
 		return fmt.Errorf("%w: a request", ErrBusy)
 	}
-	d.Kind, d.Place, d.Addr = form.KindHTTP, uint64(h.from.place), h.from.addr.AsSlice()
-	d.Relayed, d.Heralded = h.from.relayed, h.from.heralded
+	d.Kind, d.Place, d.Addr = form.KindHTTP, uint64(h.from.Place), h.from.Addr.AsSlice()
+	d.Relayed, d.Heralded = h.from.Relayed, h.from.Heralded
 	w := &d.HTTP
 	w.Timeout, w.Served, w.Need, w.Gathered = h.timeout, h.served, uint32(h.requests.Need()), h.requests.Gathered()
 	if h.timeout != awaitNothing {
@@ -274,3 +273,7 @@ func (s *Server) forward(next func(fd int), c gnet.Conn) {
 		next(fd)
 	}
 }
+
+// Rates returns, by address, how far it is ahead of its rate of handshakes, for
+// another process.
+func (s *Server) Rates(now time.Time) []form.Rate { return s.guard.Rates(now) }

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hometrip/gateway/loop/wheel"
-
 	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/loop/wheel"
 )
 
 // acceptTail is how long the listeners of a node that hands its port over stay

@@ -9,9 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hometrip/gateway/loop/wheel"
-
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/loop/wheel"
 )
 
 func TestKeepAlive(t *testing.T) {

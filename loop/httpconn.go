@@ -6,12 +6,12 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/hometrip/gateway/loop/wheel"
-
 	"github.com/panjf2000/gnet/v2"
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/loop/httpread"
+	"github.com/hometrip/gateway/loop/limits"
+	"github.com/hometrip/gateway/loop/wheel"
 )
 
 // An httpConn is one TCP connection while it speaks HTTP: until it is closed,
@@ -19,7 +19,7 @@ import (
 type httpConn struct {
 	w    *worker
 	c    gnet.Conn // nil once closed
-	from caller
+	from limits.Caller
 
 	exchange *exchange // the request being answered; the next one waits for it
 	batch    []job     // requests for the admin that came together
@@ -41,7 +41,7 @@ const (
 	awaitEnd     // the last reply has been given
 )
 
-func newHTTPConn(w *worker, c gnet.Conn, from caller, now time.Time) *httpConn {
+func newHTTPConn(w *worker, c gnet.Conn, from limits.Caller, now time.Time) *httpConn {
 	h := &httpConn{w: w, c: c, from: from}
 	h.await(awaitHead, now.Add(w.server.config.HeadTimeout))
 	return h
@@ -166,7 +166,7 @@ func (h *httpConn) next(now time.Time) bool {
 // the start of buf. taken is false if the connection waits for more, or is
 // refused.
 func (h *httpConn) proxyHeader(buf []byte) (taken, found bool) {
-	if h.from.heralded {
+	if h.from.Heralded {
 		n, err := h.herald(buf)
 		switch {
 		case err != nil:
@@ -380,7 +380,7 @@ func (h *httpConn) close() {
 // closed is called by gnet, whoever closed the connection.
 func (h *httpConn) closed(now time.Time) {
 	h.c = nil
-	h.w.server.guard.leave(h.from.place, false)
+	h.w.server.guard.Release(h.from.Place, false)
 	h.w.wheel.Disarm(&h.timer)
 	if x := h.exchange; x != nil {
 		h.exchange = nil

@@ -10,10 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hometrip/gateway/loop/wheel"
-
 	"github.com/gobwas/ws"
 
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -43,7 +42,7 @@ func (s *Server) holdings() (h holdings) {
 		h.Descriptors = len(entries)
 	}
 	h.Goroutines = runtime.NumGoroutine()
-	h.Places, h.Owed = s.guard.places(), int(st.Owed)
+	h.Places, h.Owed = s.guard.Places(), int(st.Owed)
 	return h
 }
 

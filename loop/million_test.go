@@ -12,12 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hometrip/gateway/loop/wheel"
-
 	"github.com/panjf2000/gnet/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 

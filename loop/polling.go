@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/limits"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -20,7 +21,7 @@ type polling struct {
 	probe  *wsConn   // the WebSocket of an upgrade under way
 	probed bool      // it was answered: polls are answered at once
 	input  rooms.Throttle
-	place  source // whose place the session has reserved
+	place  limits.Source // whose place the session has reserved
 
 	conns [2]*httpConn // connections of this loop that requests came on last
 }
@@ -29,7 +30,7 @@ const contentText = "text/plain; charset=UTF-8"
 
 // openPolling opens a session by HTTP long-polling. The open packet is the
 // answer to the first GET.
-func (h *httpConn) openPolling(x *exchange, head *codec.Head, from source, now time.Time) {
+func (h *httpConn) openPolling(x *exchange, head *codec.Head, from limits.Source, now time.Time) {
 	w := h.w
 	s := newSession(w, head, now)
 	s.poll = &polling{sid: newSID(w.index), place: from}
@@ -178,7 +179,7 @@ var postTaken = reply{status: http.StatusOK, contentType: "text/html", body: []b
 func (s *session) endPolling(poll, post reply) {
 	p := s.poll
 	s.poll = nil
-	s.w.server.guard.leave(p.place, true)
+	s.w.server.guard.Release(p.place, true)
 	delete(s.w.bySID, p.sid)
 	for _, h := range p.conns {
 		h.part(time.Now())

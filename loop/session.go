@@ -3,9 +3,8 @@ package loop
 import (
 	"time"
 
-	"github.com/hometrip/gateway/loop/wheel"
-
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/handover/form"
+	"github.com/hometrip/gateway/loop/limits"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -297,7 +298,7 @@ func (w *worker) adoptSession(h *inheritance, now time.Time) {
 	if f.Polls {
 		p := &f.Polling
 		s.poll = &polling{
-			sid: p.SID, probed: p.Probed, input: rooms.ThrottleAhead(p.Ahead, now), place: w.server.guard.inherit(source(p.Place), true),
+			sid: p.SID, probed: p.Probed, input: rooms.ThrottleAhead(p.Ahead, now), place: w.server.guard.Inherit(limits.Source(p.Place), true),
 		}
 		w.bySID[p.SID] = s
 	}
@@ -308,11 +309,5 @@ func (w *worker) adoptSession(h *inheritance, now time.Time) {
 	}
 }
 
-// inherit takes a place that another process has given already, and returns
-// what is to be given back: nothing, when the limits are lower here.
-func (g *guard) inherit(o source, poll bool) source {
-	if g.enter(o, poll) {
-		return o
-	}
-	return 0
-}
+// TakeRates adopts what Rates of another process returned.
+func (s *Server) TakeRates(all []form.Rate, now time.Time) { s.guard.TakeRates(all, now) }

@@ -5,11 +5,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hometrip/gateway/loop/wheel"
-
 	"github.com/gobwas/ws"
 
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 

@@ -7,12 +7,12 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/hometrip/gateway/loop/wheel"
-
 	"github.com/gobwas/ws"
 	"github.com/panjf2000/gnet/v2"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/limits"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -30,7 +30,7 @@ type wsConn struct {
 	ending  bool  // our close frame is out
 	paused  bool  // more frames may be waiting; see resume
 	input   rooms.Throttle
-	place   source // whose place the connection has reserved
+	place   limits.Source // whose place the connection has reserved
 
 	partial *partial  // a message whose last fragment has not come
 	wait    *deadline // for the upgrade, or for the peer to close
@@ -62,8 +62,8 @@ func (d *deadline) Expire(now time.Time) {
 // over the connection.
 func (h *httpConn) becomeWebSocket(head *codec.Head, s *session, extra func(b []byte) []byte) *wsConn {
 	c := h.c
-	conn := &wsConn{w: h.w, c: c, s: s, fd: int32(c.Fd()), place: h.from.place}
-	h.exchange, h.c, h.from.place = nil, nil, 0
+	conn := &wsConn{w: h.w, c: c, s: s, fd: int32(c.Fd()), place: h.from.Place}
+	h.exchange, h.c, h.from.Place = nil, nil, 0
 	h.w.wheel.Disarm(&h.timer)
 	c.SetContext(conn)
 	b := codec.AppendSwitching(h.w.out[:0], head)
@@ -114,7 +114,7 @@ func (h *httpConn) openProbe(x *exchange, head *codec.Head, sid string, now time
 	case s.poll.probe != nil:
 		x.reply(h.w, engineError(http.StatusBadRequest, codeBadRequest))
 		return
-	case h.from.relayed && !h.takePlace(h.w.server.guard.source(&h.from, head)):
+	case h.from.Relayed && !h.takePlace(h.w.server.guard.Source(&h.from, head)):
 		x.reply(h.w, unavailable)
 		return
 	}
@@ -369,7 +369,7 @@ func (c *wsConn) close() {
 // closed is called by gnet, whoever closed the connection.
 func (c *wsConn) closed(reason rooms.Reason, now time.Time) {
 	c.c = nil
-	c.w.server.guard.leave(c.place, false)
+	c.w.server.guard.Release(c.place, false)
 	c.w.owe(c, 0)
 	if c.wait != nil {
 		c.w.wheel.Disarm(&c.wait.timer)

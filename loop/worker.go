@@ -6,11 +6,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hometrip/gateway/loop/wheel"
-
 	"github.com/panjf2000/gnet/v2"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
