@@ -72,17 +72,17 @@ func (a *arrival) attach(conn *wsConn) bool {
 		return true
 	}
 	s := a.heir.session
-	if s == nil || s.ended || a.role == roleProbe && s.poll == nil {
+	if s == nil || s.phase == phaseEnded || a.role == roleProbe && s.poll == nil {
 		return a.role == roleProbe && a.heir.form.Polling.Probed // until "5", as without the hand-over
 	}
 	conn.s = s
 	if a.role == roleProbe {
-		conn.probing, s.poll.probe = true, conn
+		s.poll.probe = conn
 		return true
 	}
 	s.ws, s.dirty = conn, false
 	conn.w.stats.WebSockets.Add(1)
-	if s.queue.first != 0 || s.closing || conn.ping != nil {
+	if s.queue.first != 0 || s.phase != phaseOpen || conn.ping != nil {
 		s.touch()
 	}
 	return true

@@ -173,7 +173,7 @@ func (x *exchange) abandon(w *worker, now time.Time) {
 // session's loop.
 func (x *exchange) lost(now time.Time) {
 	s := x.session
-	if s == nil || s.ended {
+	if s == nil || s.phase == phaseEnded {
 		return
 	}
 	if s.poll != nil && s.poll.parked == x {

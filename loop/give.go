@@ -205,7 +205,7 @@ func (h *httpConn) state(d *form.Conn, now time.Time) error {
 func (f *Frozen) session(s *session, now time.Time) (d form.Session, err error) {
 	d = form.Session{
 		WS: form.None, Beat: time.Duration(s.beat-s.w.wheel.MS(now)) * time.Millisecond,
-		Pinged: s.pinged, Closing: s.closing, Reason: uint8(s.reason), Msgpack: s.msgpack,
+		Pinged: s.pinged, Closing: s.phase == phaseClosing, Reason: uint8(s.reason), Msgpack: s.msgpack,
 	}
 	if s.ws != nil {
 		d.WS = f.id(s.w, s.ws)

@@ -137,7 +137,7 @@ func (c *wsConn) waits() int {
 // shed implements debtor. It closes at once, without waiting for pending bytes
 // to be written.
 func (c *wsConn) shed(now time.Time) {
-	if c.s != nil && !c.probing {
+	if c.s != nil && !c.probing() {
 		c.s.end(rooms.ReasonShed, now)
 	}
 	c.close()

@@ -64,7 +64,7 @@ func (s *session) handlePoll(x *exchange) {
 // hasAnswer reports whether a poll can be answered: with messages, with the
 // session's end, or because it delays an upgrade.
 func (s *session) hasAnswer() bool {
-	return s.queue.first != 0 || s.closing || s.poll.probed
+	return s.queue.first != 0 || s.phase != phaseOpen || s.poll.probed
 }
 
 // maxPollPackets limits the packets in the answer to a poll: python-engineio
@@ -88,14 +88,14 @@ func (s *session) answerPoll() {
 	data := len(b) > 0
 	switch {
 	case data:
-	case s.closing && s.reason != rooms.ReasonClientClose:
+	case s.phase != phaseOpen && s.reason != rooms.ReasonClientClose:
 		return
 	default:
 		b = codec.AppendPacket(b, noopPacket)
 	}
 	w.body, s.poll.parked = b, nil
 	x.reply(w, reply{
-		status: http.StatusOK, contentType: contentText, body: b, data: data, parting: s.closing,
+		status: http.StatusOK, contentType: contentText, body: b, data: data, parting: s.phase != phaseOpen,
 	})
 }
 
@@ -131,7 +131,7 @@ func (s *session) resume(now time.Time) {
 		return // ended meanwhile
 	}
 	p := s.poll.post
-	for n := 0; p.rest != nil && !s.closing; n++ {
+	for n := 0; p.rest != nil && s.phase == phaseOpen; n++ {
 		if n == inputBatch || s.w.pressed {
 			if !p.own {
 				p.rest, p.own = bytes.Clone(p.rest), true
@@ -144,15 +144,15 @@ func (s *session) resume(now time.Time) {
 		s.posted(packet, now)
 	}
 	s.poll.post = nil
-	if s.closing {
+	if s.phase == phaseClosing {
 		s.flush(now) // before the client is told that it has ended
 	}
-	if s.closing && !acceptsPost(s.reason) {
+	if s.phase != phaseOpen && !acceptsPost(s.reason) {
 		p.exchange.reply(s.w, engineError(http.StatusBadRequest, codeBadRequest))
 		return
 	}
 	taken := postTaken
-	taken.parting = s.closing
+	taken.parting = s.phase != phaseOpen
 	p.exchange.reply(s.w, taken)
 }
 

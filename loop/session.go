@@ -42,15 +42,23 @@ type session struct {
 	queue queue
 	index int32 // in w.sessions
 
-	dirty   bool         // in the list of sessions to be written to
-	pinged  bool         // a pong is awaited
-	blocked bool         // the socket did not take all of the last write: one of worker.blocked
-	closing bool         // ends once what is pending is written
-	reason  rooms.Reason // for closing
-	ended   bool
-	msgpack bool // has sent a packet of socket.io-msgpack-parser
-	replay  bool // is sent what it missed: see mostPending
+	dirty   bool // in the list of sessions to be written to
+	pinged  bool // a pong is awaited
+	blocked bool // the socket did not take all of the last write: one of worker.blocked
+	phase   phase
+	reason  rooms.Reason // why it is closing or has ended
+	msgpack bool         // has sent a packet of socket.io-msgpack-parser
+	replay  bool         // is sent what it missed: see mostPending
 }
+
+// A phase is how far a session is on its way to its end. It only goes up.
+type phase uint8
+
+const (
+	phaseOpen    phase = iota
+	phaseClosing       // takes and gets nothing more; ends once what is pending is written
+	phaseEnded         // has left its rooms, its loop and its transports
+)
 
 // newSession opens a session on w, with the options in the head of its first
 // request. It has no transport yet.
@@ -76,7 +84,7 @@ func newSession(w *worker, head *codec.Head, now time.Time) *session {
 
 // Send implements rooms.Sink.
 func (s *session) Send(m *codec.Message) {
-	if s.closing || s.ended {
+	if s.phase != phaseOpen {
 		return
 	}
 	if m.Volatile && s.backlogged() {
@@ -140,8 +148,8 @@ func (s *session) touch() {
 
 // Close implements rooms.Sink: the session ends at the end of this turn.
 func (s *session) Close(reason rooms.Reason) {
-	if !s.closing && !s.ended {
-		s.closing, s.reason = true, reason
+	if s.phase == phaseOpen {
+		s.phase, s.reason = phaseClosing, reason
 		s.touch()
 	}
 }
@@ -218,7 +226,7 @@ func (s *session) Expire(now time.Time) {
 	if d := s.peer.Deadline(); !d.IsZero() && !now.Before(d) {
 		s.peer.Expire(now)
 	}
-	if !s.closing {
+	if s.phase == phaseOpen {
 		s.rearm(now)
 	}
 }
@@ -237,7 +245,7 @@ func (s *session) heartbeat(now time.Time) {
 // are times of day, because a token's end is; the wheel's are monotonic, so
 // that setting the clock does not end every session.
 func (s *session) rearm(now time.Time) {
-	if s.ended {
+	if s.phase == phaseEnded {
 		return
 	}
 	next := s.w.wheel.FromMS(s.beat)
@@ -255,7 +263,7 @@ func (s *session) rearm(now time.Time) {
 func (s *session) flush(now time.Time) {
 	defer s.survive()
 	switch {
-	case s.ended:
+	case s.phase == phaseEnded:
 		return
 	case s.ws != nil:
 		s.ws.flush()
@@ -263,7 +271,7 @@ func (s *session) flush(now time.Time) {
 	case s.poll.parked != nil && s.hasAnswer():
 		s.answerPoll()
 	}
-	if s.closing && !s.ended {
+	if s.phase == phaseClosing {
 		s.end(s.reason, now)
 	}
 }
@@ -271,10 +279,10 @@ func (s *session) flush(now time.Time) {
 // end ends the session: it leaves its rooms, its loop and its transports. What
 // is still pending is lost.
 func (s *session) end(reason rooms.Reason, now time.Time) {
-	if s.ended {
+	if s.phase == phaseEnded {
 		return
 	}
-	s.ended = true
+	s.phase, s.reason = phaseEnded, reason
 	if s.w.server.debug() {
 		s.logEnd(reason)
 	}

@@ -239,7 +239,7 @@ func (a *arrival) enroll(ctx context.Context) bool {
 func (a *arrival) lost(now time.Time) {
 	s := a.heir.session
 	switch {
-	case s == nil || s.ended:
+	case s == nil || s.phase == phaseEnded:
 	case a.role == roleTransport || a.role == roleParked:
 		s.end(rooms.ReasonTransportClosed, now)
 	case a.role == rolePost && s.poll != nil: // its packets have arrived all the same
@@ -282,8 +282,11 @@ func (w *worker) adoptSession(h *inheritance, now time.Time) {
 	f := h.form
 	s := &session{
 		w: w, beat: w.wheel.MS(now.Add(f.Beat)), pinged: f.Pinged, msgpack: f.Msgpack,
-		closing: f.Closing, reason: rooms.Reason(f.Reason),
+		reason: rooms.Reason(f.Reason),
 		dirty: !f.Polls, // until its WebSocket is here
+	}
+	if f.Closing {
+		s.phase = phaseClosing
 	}
 	socket, err := w.shard.Adopt(s, &f.Socket, h.log, now)
 	if err != nil {
@@ -304,7 +307,7 @@ func (w *worker) adoptSession(h *inheritance, now time.Time) {
 	}
 	s.rearm(now)
 	h.session = s
-	if s.closing && s.poll != nil {
+	if s.phase == phaseClosing && s.poll != nil {
 		s.touch()
 	}
 }

@@ -26,7 +26,6 @@ type wsConn struct {
 
 	fd      int32 // for rawWrite; 0: write by way of gnet only
 	need    int32 // bytes that must be there before parsing goes on
-	probing bool  // not the session's transport yet
 	ending  bool  // our close frame is out
 	paused  bool  // more frames may be waiting; see resume
 	input   rooms.Throttle
@@ -57,6 +56,10 @@ func (d *deadline) Expire(now time.Time) {
 	}
 	d.ws.close()
 }
+
+// probing reports whether the WebSocket is not its session's transport yet: the
+// upgrade is under way.
+func (c *wsConn) probing() bool { return c.s != nil && c.s.poll != nil && c.s.poll.probe == c }
 
 // becomeWebSocket answers the handshake with 101 and extra frames, and takes
 // over the connection.
@@ -122,8 +125,7 @@ func (h *httpConn) openProbe(x *exchange, head *codec.Head, sid string, now time
 	if conn.c == nil {
 		return
 	}
-	conn.s, conn.probing = s, true
-	s.poll.probe = conn
+	conn.s, s.poll.probe = s, conn
 	conn.await(now.Add(upgradeTimeout))
 }
 
@@ -240,7 +242,7 @@ func (c *wsConn) frame(h ws.Header, payload []byte, now time.Time) error {
 		c.handleClose(payload, now)
 	case c.s == nil && !c.ending: // "5" for a session that has ended meanwhile
 		c.hangUp(now)
-	case c.s == nil || c.s.closing && !c.probing:
+	case c.s == nil || c.s.phase != phaseOpen && !c.probing():
 		// The session is ending. Only a close frame still matters, or "5":
 		// what is pending is then written here.
 	case h.OpCode == ws.OpPing:
@@ -275,7 +277,7 @@ func (c *wsConn) message(op ws.OpCode, content []byte, now time.Time) error {
 	switch {
 	case op == ws.OpText && !utf8.Valid(content):
 		return errUTF8
-	case c.probing:
+	case c.probing():
 		c.probe(op, content)
 	case op == ws.OpText:
 		c.s.packet(content, now)
@@ -313,8 +315,7 @@ func (c *wsConn) probe(op ws.OpCode, content []byte) {
 func (c *wsConn) upgrade() {
 	s := c.s
 	c.w.wheel.Disarm(&c.wait.timer)
-	c.probing, c.wait = false, nil
-	s.poll.probe = nil
+	c.wait, s.poll.probe = nil, nil
 	s.endPolling(reply{status: http.StatusOK, contentType: contentText, body: noopPacket}, postTaken)
 	s.ws = c
 	if !c.writable() {
@@ -331,7 +332,7 @@ func (c *wsConn) handleClose(payload []byte, now time.Time) {
 		c.ending = true
 		c.write(codec.AppendClose(c.w.out[:0], codec.ParseClose(payload), ""))
 	}
-	if s := c.s; s != nil && !c.probing {
+	if s := c.s; s != nil && !c.probing() {
 		s.end(rooms.ReasonClientClose, now)
 	}
 	c.close()
@@ -353,7 +354,7 @@ func (c *wsConn) fail(err error, now time.Time) {
 			c.write(codec.AppendClose(c.w.out[:0], code, err.Error()))
 		}
 	}
-	if s := c.s; s != nil && !c.probing {
+	if s := c.s; s != nil && !c.probing() {
 		s.end(reason, now)
 	}
 	c.close()
@@ -377,7 +378,7 @@ func (c *wsConn) closed(reason rooms.Reason, now time.Time) {
 	s := c.s
 	switch {
 	case s == nil:
-	case c.probing:
+	case c.probing():
 		c.s = nil
 		s.poll.probe, s.poll.probed = nil, false // the session goes on polling
 	default:

@@ -127,7 +127,7 @@ func (w *worker) surviveTraffic(c gnet.Conn, action *gnet.Action) {
 		return
 	}
 	w.reportPanic("traffic", r)
-	if conn, ok := c.Context().(*wsConn); ok && conn.s != nil && !conn.probing {
+	if conn, ok := c.Context().(*wsConn); ok && conn.s != nil && !conn.probing() {
 		conn.s.end(rooms.ReasonPanic, time.Now())
 	}
 	*action = gnet.Close
