@@ -283,7 +283,7 @@ func (w *worker) adoptSession(h *inheritance, now time.Time) {
 	s := &session{
 		w: w, beat: w.wheel.MS(now.Add(f.Beat)), pinged: f.Pinged, msgpack: f.Msgpack,
 		reason: rooms.Reason(f.Reason),
-		dirty: !f.Polls, // until its WebSocket is here
+		dirty:  !f.Polls, // until its WebSocket is here
 	}
 	if f.Closing {
 		s.phase = phaseClosing

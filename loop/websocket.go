@@ -24,12 +24,12 @@ type wsConn struct {
 	s    *session  // nil once it has ended
 	ping *[]byte   // payload of a ping to be answered; nil if there is none
 
-	fd      int32 // for rawWrite; 0: write by way of gnet only
-	need    int32 // bytes that must be there before parsing goes on
-	ending  bool  // our close frame is out
-	paused  bool  // more frames may be waiting; see resume
-	input   rooms.Throttle
-	place   limits.Source // whose place the connection has reserved
+	fd     int32 // for rawWrite; 0: write by way of gnet only
+	need   int32 // bytes that must be there before parsing goes on
+	ending bool  // our close frame is out
+	paused bool  // more frames may be waiting; see resume
+	input  rooms.Throttle
+	place  limits.Source // whose place the connection has reserved
 
 	partial *partial  // a message whose last fragment has not come
 	wait    *deadline // for the upgrade, or for the peer to close
