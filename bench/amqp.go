@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hometrip/gateway/bench/load"
-	"github.com/hometrip/gateway/bench/process"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/bench/load"
+	"github.com/hometrip/gateway/bench/process"
 )
 
 // confirmWindow bounds the messages that the broker has not yet confirmed.

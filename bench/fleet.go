@@ -7,10 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/hometrip/gateway/bench/load"
 	"github.com/hometrip/gateway/bench/process"
 	"github.com/hometrip/gateway/bench/report"
-	"golang.org/x/sys/unix"
 )
 
 const (

@@ -5,8 +5,9 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/hometrip/gateway/bench/report"
 	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/bench/report"
 )
 
 func describeMachine(pinned bool) report.Machine {

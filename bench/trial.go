@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
 	"github.com/hometrip/gateway/bench/load"
 	"github.com/hometrip/gateway/bench/process"
 	"github.com/hometrip/gateway/bench/report"

@@ -6,6 +6,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -24,8 +25,8 @@ func TestHeartbeatAllocatesNothing(t *testing.T) {
 	sim, w := newQuietLoop(t, 1000)
 	wrote := sim.writes()
 	allocs := testing.AllocsPerRun(3*250, func() { // about three intervals
-		sim.now = sim.now.Add(wheelTick)
-		w.wheel.advance(sim.now)
+		sim.now = sim.now.Add(wheel.Tick)
+		w.wheel.Advance(sim.now)
 		w.onAgain()
 		sim.answerPings()
 	})

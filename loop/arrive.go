@@ -11,6 +11,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/handover/form"
 	"github.com/hometrip/gateway/loop/httpread"
+	"github.com/hometrip/gateway/loop/limits"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -30,7 +31,7 @@ func (a *arrival) openWebSocket(c gnet.Conn, w *worker, now time.Time) gnet.Acti
 	f := &a.form.WebSocket
 	conn := &wsConn{
 		w: w, c: c, fd: int32(c.Fd()), ending: f.Ending, input: rooms.ThrottleAhead(f.Ahead, now),
-		place: w.server.guard.inherit(source(a.form.Place), false),
+		place: w.server.guard.Inherit(limits.Source(a.form.Place), false),
 	}
 	c.SetContext(conn)
 	if f.HasPing {
@@ -68,17 +69,17 @@ func (a *arrival) attach(conn *wsConn) bool {
 		return true
 	}
 	s := a.heir.session
-	if s == nil || s.ended || a.role == roleProbe && s.poll == nil {
+	if s == nil || s.phase == phaseEnded || a.role == roleProbe && s.poll == nil {
 		return a.role == roleProbe && a.heir.form.Polling.Probed // until "5", as without the hand-over
 	}
 	conn.s = s
 	if a.role == roleProbe {
-		conn.probing, s.poll.probe = true, conn
+		s.poll.probe = conn
 		return true
 	}
 	s.ws, s.dirty = conn, false
 	conn.w.stats.WebSockets.Add(1)
-	if s.queue.first != 0 || s.closing || conn.ping != nil {
+	if s.queue.first != 0 || s.phase != phaseOpen || conn.ping != nil {
 		s.touch()
 	}
 	return true
@@ -89,9 +90,9 @@ func (a *arrival) openHTTP(c gnet.Conn, w *worker, now time.Time) gnet.Action {
 	addr, _ := netip.AddrFromSlice(a.form.Addr)
 	h := &httpConn{
 		w: w, c: c, served: f.Served, requests: httpread.Restore(int(f.Need), bytes.Clone(f.Gathered)),
-		from: caller{
-			addr: addr, relayed: a.form.Relayed, heralded: a.form.Heralded,
-			place: w.server.guard.inherit(source(a.form.Place), false),
+		from: limits.Caller{
+			Addr: addr, Relayed: a.form.Relayed, Heralded: a.form.Heralded,
+			Place: w.server.guard.Inherit(limits.Source(a.form.Place), false),
 		},
 	}
 	c.SetContext(h)

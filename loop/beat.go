@@ -7,10 +7,12 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/loop/wheel"
 )
 
 // beatInterval is how often a loop that is awake takes a turn although nothing
-// has happened. Timers need one every wheelTick; the rest is for the Go
+// has happened. Timers need one every wheel.Tick; the rest is for the Go
 // runtime, which takes the processor from a goroutine that waits in epoll for
 // 10 ms. When the loop then wakes, the runtime's monitor thread looks every
 // 20 us for a while: 65 wake-ups for each event. Measured on a virtual machine,
@@ -107,7 +109,7 @@ func (w *worker) rest(now time.Time) {
 	_ = w.beat.set(nap, 0)
 }
 
-// idle reports whether nothing needs a turn every wheelTick.
+// idle reports whether nothing needs a turn every wheel.Tick.
 func (w *worker) idle() bool {
 	w.lookAtPolls()
 	return w.drain == nil && len(w.owed.by)+len(w.blocked.sessions) == 0 && !w.touched.left() && len(w.paused) == 0
@@ -115,8 +117,8 @@ func (w *worker) idle() bool {
 
 // nextDeadline is until when the loop may sleep if nothing happens.
 func (w *worker) nextDeadline() time.Time {
-	const most = int64(longestSleep / wheelTick)
-	until := w.wheel.at(min(w.wheel.next(), (w.wheel.now/most+1)*most))
+	const most = int64(longestSleep / wheel.Tick)
+	until := w.wheel.At(min(w.wheel.Next(), (w.wheel.Now()/most+1)*most))
 	if at := w.shard.Deadline(); !at.IsZero() && at.Before(until) {
 		return at
 	}

@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -69,38 +68,5 @@ func TestALoopWithDebtorsDoesNotSleep(t *testing.T) {
 	testkit.Await(t, "the debt to be known", func() bool { return w.stats.Owed.Load() > 0 })
 	if w.asleepNow() {
 		t.Error("the loop sleeps")
-	}
-}
-
-// TestWheelsNextIsNeverTooLate: a wheel that is advanced at what next says rings
-// every timer at its tick, and is not advanced much more often than that.
-func TestWheelsNextIsNeverTooLate(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	for _, reach := range []int64{50, 5_000, 500_000, 20_000_000} {
-		start := time.Now()
-		w := newWheel(start)
-		w.advance(start.Add(ticks(random.Int64N(10_000))))
-		due := make(map[*alarm]int64)
-		for range 50 {
-			a := &alarm{}
-			due[a] = w.now + 1 + random.Int64N(reach)
-			w.arm(&a.timer, a, w.at(due[a]))
-		}
-		looks := 0
-		for ; w.armed > 0; looks++ {
-			next := w.next()
-			w.advance(w.at(next))
-			for a, at := range due {
-				if late := at <= next; late != (a.rings == 1) {
-					t.Fatalf("reach %d: due at %d, at %d it has rung %d times", reach, at, next, a.rings)
-				}
-			}
-		}
-		if looks > 50*wheelLevels {
-			t.Errorf("reach %d: %d looks for 50 timers", reach, looks)
-		}
-		if w.next() != farthestTick {
-			t.Errorf("an empty wheel is to be advanced at %d", w.next())
-		}
 	}
 }

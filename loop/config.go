@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/hometrip/gateway/loop/limits"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -122,4 +123,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("loop: a burst of %d bytes does not let two messages of %d through", c.Bytes.Burst, c.MaxPayload)
 	}
 	return nil
+}
+
+// limits returns the limits by address and rate.
+func (c *Config) limits() limits.Limits {
+	return limits.Limits{PerSource: c.MaxPerAddress, SourceRate: c.HandshakesPerAddress, NodeRate: c.Handshakes}
 }

@@ -15,9 +15,9 @@
 //	outbox.go      what is to be written to the sessions of a loop
 //	move.go        moves a connection to the loop of its session
 //	again.go       wakes the loop after a round of epoll
-//	wheel.go       timers
+//	wheel/         timers
 //	beat.go        the ticker of a loop
-//	guard.go       limits by address and rate
+//	limits/        limits by address and rate
 //	owed.go        the limit for what is held for all clients together
 //	admin.go       requests that are not Engine.IO
 //	drain.go, handover.go, listener.go   shutdown, passing on the port

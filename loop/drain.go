@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -25,7 +26,7 @@ func (d *drain) step(w *worker, now time.Time) {
 		sessions = d.some
 	}
 	count := len(sessions)
-	if steps := int(d.until.Sub(now) / wheelTick); steps > 0 {
+	if steps := int(d.until.Sub(now) / wheel.Tick); steps > 0 {
 		count = (count + steps) / (steps + 1)
 	}
 	rest := len(sessions) - count
@@ -68,7 +69,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	if err = errors.Join(err, door.close(ctx)); err != nil {
 		s.config.Log.Warn("the port was not left as it should be, connections may be refused", "error", err)
 	}
-	poll := time.NewTicker(wheelTick)
+	poll := time.NewTicker(wheel.Tick)
 	defer poll.Stop()
 	for s.Stats().Sessions > 0 {
 		select {

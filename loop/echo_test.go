@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
 )

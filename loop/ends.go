@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -97,22 +98,22 @@ func (c *wsConn) hangUp(now time.Time) {
 // has taken all that was written.
 func (c *wsConn) shutDown(now time.Time) {
 	if c.c.OutboundBuffered() > 0 {
-		c.w.wheel.arm(&c.wait.timer, c.wait, now.Add(wheelTick))
+		c.w.wheel.Arm(&c.wait.timer, c.wait, now.Add(wheel.Tick))
 		return
 	}
 	_ = unix.Shutdown(c.c.Fd(), unix.SHUT_WR) // an error: the peer has closed
-	c.w.wheel.arm(&c.wait.timer, c.wait, c.wait.until)
+	c.w.wheel.Arm(&c.wait.timer, c.wait, c.wait.until)
 }
 
 // departed is a polling session that ended a moment ago. Owned by its event
 // loop.
 type departed struct {
-	timer timer
+	timer wheel.Timer
 	w     *worker
 	sid   string
 }
 
-func (d *departed) expire(time.Time) { delete(d.w.departed, d.sid) }
+func (d *departed) Expire(time.Time) { delete(d.w.departed, d.sid) }
 
 // reply returns the reply for a request of the ended session.
 func (d *departed) reply(x *exchange) reply {
@@ -151,7 +152,7 @@ func (s *session) leavePolling(reason rooms.Reason, now time.Time) {
 	if post.status == http.StatusOK && reason != rooms.ReasonClientClose {
 		d := &departed{w: w, sid: sid}
 		w.departed[sid] = d
-		w.wheel.arm(&d.timer, d, now.Add(lingerTimeout))
+		w.wheel.Arm(&d.timer, d, now.Add(lingerTimeout))
 	}
 	s.leaveProbe(reason)
 	poll := engineError(http.StatusBadRequest, codeSID)

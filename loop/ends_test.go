@@ -11,6 +11,7 @@ import (
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -98,7 +99,7 @@ func TestConnectionsOutlastASessionOnANodeThatDrains(t *testing.T) {
 			t.Errorf("a POST just after the end: %d %q, want ok", r.status, r.body)
 		}
 	}
-	s.elapse(partingTime + 2*wheelTick)
+	s.elapse(partingTime + 2*wheel.Tick)
 	testkit.Await(t, "both connections to be closed", func() bool { return s.conns.Load() == 0 })
 }
 
@@ -121,7 +122,7 @@ func TestIdleConnectionsEndSoonAfterASessionOnANodeThatDrains(t *testing.T) {
 	if n := s.conns.Load(); n != 2 {
 		t.Errorf("%d connections just after the end, want 2", n)
 	}
-	s.elapse(partingTime + 2*wheelTick)
+	s.elapse(partingTime + 2*wheel.Tick)
 	testkit.Await(t, "both connections to be closed", func() bool { return s.conns.Load() == 0 })
 }
 

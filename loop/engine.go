@@ -7,6 +7,7 @@ import (
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/bearer"
+	"github.com/hometrip/gateway/loop/limits"
 )
 
 const (
@@ -103,23 +104,23 @@ func (h *httpConn) handshake(x *exchange, head *codec.Head, webSocket bool, now 
 		h.w.stats.RefusedTight.Add(1)
 		x.reply(h.w, unavailable)
 	default:
-		h.openFor(h.w.server.guard.source(&h.from, head), x, head, webSocket, now)
+		h.openFor(h.w.server.guard.Source(&h.from, head), x, head, webSocket, now)
 	}
 }
 
 // openFor opens a session for a client of this address, unless the address has
 // reached its limit.
-func (h *httpConn) openFor(from source, x *exchange, head *codec.Head, webSocket bool, now time.Time) {
+func (h *httpConn) openFor(from limits.Source, x *exchange, head *codec.Head, webSocket bool, now time.Time) {
 	g := h.w.server.guard
 	switch {
-	case !g.handshake(from, now):
+	case !g.Handshake(from, now):
 		h.w.stats.RefusedRate.Add(1)
 		x.reply(h.w, unavailable)
-	case webSocket && h.from.relayed && !h.takePlace(from):
+	case webSocket && h.from.Relayed && !h.takePlace(from):
 		x.reply(h.w, unavailable)
 	case webSocket:
 		h.openWebSocket(head, now)
-	case !g.enter(from, true):
+	case !g.Reserve(from, true):
 		h.w.stats.RefusedAddress.Add(1)
 		x.reply(h.w, unavailable)
 	default:

@@ -36,7 +36,7 @@ func newExchange(h *httpConn, head *codec.Head) *exchange {
 	}
 	x.method = methodName(head.Method)
 	x.keepAlive, x.http10 = head.KeepAlive, head.HTTP10
-	x.relayed = h.from.relayed || len(head.Field("x-forwarded-for")) > 0
+	x.relayed = h.from.Relayed || len(head.Field("x-forwarded-for")) > 0
 	if origin := head.Field("origin"); len(origin) > 0 && h.allows(head) {
 		x.origin = string(origin)
 		if x.method == http.MethodOptions {
@@ -173,7 +173,7 @@ func (x *exchange) abandon(w *worker, now time.Time) {
 // session's loop.
 func (x *exchange) lost(now time.Time) {
 	s := x.session
-	if s == nil || s.ended {
+	if s == nil || s.phase == phaseEnded {
 		return
 	}
 	if s.poll != nil && s.poll.parked == x {

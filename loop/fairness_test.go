@@ -58,13 +58,13 @@ func TestPostsDoNotKeepALoopFromItsSockets(t *testing.T) {
 func TestLocalEventsDoNotStarveServices(t *testing.T) {
 	sim, w, other := crowd(t, 4*flushBatch)
 	for _, s := range w.sessions[:2*flushBatch] {
-		s.closing = true // does not hear the others join
+		s.phase = phaseClosing // does not hear the others join
 	}
 	for _, s := range w.sessions[:2*flushBatch] {
 		s.peer.Text([]byte(`2["join_room",{"roomType":"conversation","roomId":"big"}]`), sim.now)
 	}
 	for _, s := range w.sessions[:2*flushBatch] {
-		s.closing = false
+		s.phase = phaseOpen
 	}
 	const messages = 100
 	for range messages {
@@ -82,7 +82,7 @@ func TestLocalEventsDoNotStarveServices(t *testing.T) {
 		w.onAgain()
 	}
 	sim.settle()
-	if other.ended {
+	if other.phase == phaseEnded {
 		t.Error("the receiver was closed")
 	}
 }
@@ -162,7 +162,7 @@ func TestPanicInAFlushHarmsNoOther(t *testing.T) {
 	if n := sim.writes() - wrote; n != 4 {
 		t.Errorf("%d were written to, want the 4 others", n)
 	}
-	if w.stats.Panics.Load() == 0 || other.ended {
-		t.Errorf("%d panics, another ended: %v", w.stats.Panics.Load(), other.ended)
+	if w.stats.Panics.Load() == 0 || other.phase == phaseEnded {
+		t.Errorf("%d panics, another ended: %v", w.stats.Panics.Load(), other.phase == phaseEnded)
 	}
 }

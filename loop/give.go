@@ -8,6 +8,7 @@ import (
 	"github.com/panjf2000/gnet/v2"
 
 	"github.com/hometrip/gateway/internal/handover/form"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -78,12 +79,12 @@ func (l *frozenLoop) count() error {
 			l.list.add(w, p.probe, p.probe.c)
 		}
 	}
-	w.wheel.each(func(owner timed) {
+	w.wheel.Each(func(owner wheel.Owner) {
 		switch o := owner.(type) {
 		case *httpConn:
 			l.list.add(w, o, o.c)
 		case *deadline:
-			if s := o.ws.s; s == nil || s.ended || s.ws != o.ws {
+			if s := o.ws.s; s == nil || s.phase == phaseEnded || s.ws != o.ws {
 				l.list.add(w, o.ws, o.ws.c)
 			}
 		}
@@ -146,7 +147,7 @@ func (f *Frozen) describe(l *frozenLoop, to chan<- Part) (err error) {
 		return err
 	}
 	for _, d := range l.w.departed {
-		state.Departed = append(state.Departed, form.Departed{SID: d.sid, Left: l.w.wheel.left(&d.timer, now)})
+		state.Departed = append(state.Departed, form.Departed{SID: d.sid, Left: l.w.wheel.Left(&d.timer, now)})
 	}
 	sessions := l.w.sessions
 	state.Conns = make([]form.Conn, 0, min(portion, len(l.list.conns)))
@@ -218,12 +219,12 @@ func (h *httpConn) state(d *form.Conn, now time.Time) error {
 	if len(h.batch) > 0 || h.parsing {
 		return fmt.Errorf("%w: a request", ErrBusy)
 	}
-	d.Kind, d.Place, d.Addr = form.KindHTTP, uint64(h.from.place), h.from.addr.AsSlice()
-	d.Relayed, d.Heralded = h.from.relayed, h.from.heralded
+	d.Kind, d.Place, d.Addr = form.KindHTTP, uint64(h.from.Place), h.from.Addr.AsSlice()
+	d.Relayed, d.Heralded = h.from.Relayed, h.from.Heralded
 	w := &d.HTTP
 	w.Timeout, w.Served, w.Need, w.Gathered = h.timeout, h.served, uint32(h.requests.Need()), h.requests.Gathered()
 	if h.timeout != awaitNothing {
-		w.Left = h.w.wheel.left(&h.timer, now)
+		w.Left = h.w.wheel.Left(&h.timer, now)
 	}
 	if !h.giveUp.IsZero() {
 		w.GiveUp = h.giveUp.Sub(now)
@@ -238,8 +239,8 @@ func (h *httpConn) state(d *form.Conn, now time.Time) error {
 
 func (f *Frozen) session(s *session, now time.Time) (d form.Session, err error) {
 	d = form.Session{
-		WS: form.None, Beat: time.Duration(s.beat-s.w.wheel.ms(now)) * time.Millisecond,
-		Pinged: s.pinged, Closing: s.closing, Reason: uint8(s.reason), Msgpack: s.msgpack,
+		WS: form.None, Beat: time.Duration(s.beat-s.w.wheel.MS(now)) * time.Millisecond,
+		Pinged: s.pinged, Closing: s.phase == phaseClosing, Reason: uint8(s.reason), Msgpack: s.msgpack,
 	}
 	if s.ws != nil {
 		d.WS = f.loops[s.w.index].list.transports[s.index]
@@ -291,7 +292,7 @@ func (f *Frozen) LetGo(next func(fd int)) {
 func (w *worker) letGo() {
 	w.sessions, w.drain, w.paused, w.pressed = nil, nil, nil, false
 	w.bySID, w.departed = make(map[string]*session), make(map[string]*departed)
-	w.wheel, w.outbox, w.touched = newWheel(time.Now()), outbox{}, touched{}
+	w.wheel, w.outbox, w.touched = wheel.New(time.Now()), outbox{}, touched{}
 	w.owed, w.blocked = owed{by: make(map[debtor]int)}, blocked{}
 	w.stats.Connections.Store(0)
 	w.stats.Sessions.Store(0)
@@ -308,19 +309,6 @@ func (s *Server) forward(next func(fd int), c gnet.Conn) {
 	}
 }
 
-// each calls f with the owner of every armed timer.
-func (w *wheel) each(f func(owner timed)) {
-	for l := range w.slots {
-		for i := range w.slots[l] {
-			head := &w.slots[l][i]
-			for t := head.next; t != head; t = t.next {
-				f(t.owner)
-			}
-		}
-	}
-}
-
-// left returns how long it is until t rings.
-func (w *wheel) left(t *timer, now time.Time) time.Duration {
-	return max(time.Duration(t.due)*wheelTick-now.Sub(w.start), 0)
-}
+// Rates returns, by address, how far it is ahead of its rate of handshakes, for
+// another process.
+func (s *Server) Rates(now time.Time) []form.Rate { return s.guard.Rates(now) }

@@ -15,21 +15,9 @@ import (
 
 	"github.com/hometrip/gateway/internal/clocktest"
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/loop/limits"
 	"github.com/hometrip/gateway/rooms"
 )
-
-// places is how many connections and sessions hold one.
-func (g *guard) places() (n int) {
-	for i := range g.stripes {
-		s := &g.stripes[i]
-		s.mu.Lock()
-		for _, t := range s.tallies {
-			n += int(t.conns + t.polls)
-		}
-		s.mu.Unlock()
-	}
-	return n
-}
 
 // dialFrom is dial from one of this machine's addresses.
 func dialFrom(t testing.TB, s *Server, address string) *wire {
@@ -71,7 +59,7 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 		}
 		open = append(open, c)
 	}
-	testkit.Await(t, "the places to be taken", func() bool { return s.guard.places() == 3 })
+	testkit.Await(t, "the places to be taken", func() bool { return s.guard.Places() == 3 })
 	for range 5 {
 		c := dialFrom(t, s, "127.0.0.2")
 		if r := c.receive(); r.status != 503 || r.header.Get("Retry-After") == "" {
@@ -84,12 +72,12 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 	}
 	for _, c := range open {
 		c.conn.Close()
-		testkit.Await(t, "a place", func() bool { return s.guard.places() == 3 })
+		testkit.Await(t, "a place", func() bool { return s.guard.Places() == 3 })
 		c := dialFrom(t, s, "127.0.0.2")
 		if status := c.upgrade(); status != 101 {
 			t.Errorf("in the place of one that went: %d", status)
 		}
-		testkit.Await(t, "the place to be taken", func() bool { return s.guard.places() == 4 })
+		testkit.Await(t, "the place to be taken", func() bool { return s.guard.Places() == 4 })
 	}
 	if st := s.Stats(); st.RefusedAddress != 5 {
 		t.Errorf("%d refused, want 5", st.RefusedAddress)
@@ -101,7 +89,7 @@ func TestAMovedConnectionKeepsItsPlace(t *testing.T) {
 	s := newServer(t, func(c *Config) { c.MaxPerAddress = 100 })
 	first, second := openPollingOn(t, s, 0), openPollingOn(t, s, 1)
 	const before = 2 * 3 // two sessions with two connections each
-	testkit.Await(t, "the connections", func() bool { return s.guard.places() == before })
+	testkit.Await(t, "the connections", func() bool { return s.guard.Places() == before })
 	var open []*wire
 	for range 10 { // half of them are on the other loop
 		for _, p := range []*pollSession{first, second} {
@@ -115,13 +103,13 @@ func TestAMovedConnectionKeepsItsPlace(t *testing.T) {
 	if moved := s.Stats().Moved; moved == 0 {
 		t.Fatal("no connection has moved")
 	}
-	if n := s.guard.places(); n != before+len(open) {
+	if n := s.guard.Places(); n != before+len(open) {
 		t.Errorf("%d places are held, want %d", n, before+len(open))
 	}
 	for _, c := range open {
 		c.conn.Close()
 	}
-	testkit.Await(t, "the places", func() bool { return s.guard.places() == before })
+	testkit.Await(t, "the places", func() bool { return s.guard.Places() == before })
 }
 
 func TestPollingSessionsOfOneAddress(t *testing.T) {
@@ -174,7 +162,7 @@ func TestClientsBehindATrustedProxy(t *testing.T) {
 		through("X-Other: the proxy's own", 101)
 	}
 	first.conn.Close()
-	testkit.Await(t, "the place", func() bool { return s.guard.places() == 5 })
+	testkit.Await(t, "the place", func() bool { return s.guard.Places() == 5 })
 	through("X-Forwarded-For: 192.0.2.1", 101)
 
 	stranger := dialFrom(t, s, "127.0.0.2") // whom nobody trusts
@@ -200,16 +188,16 @@ func TestUpgradeBehindATrustedProxyHoldsOnePlace(t *testing.T) {
 		t.Errorf("a second session: %d", r.status)
 	}
 	probe := dialWS(t, s, engineSocket+"&sid="+sid, from)
-	testkit.Await(t, "session and WebSocket", func() bool { return s.guard.places() == 2 })
+	testkit.Await(t, "session and WebSocket", func() bool { return s.guard.Places() == 2 })
 	if status := dial(t, s).upgrade(from); status != 503 {
 		t.Errorf("a second WebSocket: %d", status)
 	}
 	probe.text("2probe")
 	probe.want("3probe")
 	probe.text("5")
-	testkit.Await(t, "the session's place", func() bool { return s.guard.places() == 1 })
+	testkit.Await(t, "the session's place", func() bool { return s.guard.Places() == 1 })
 	probe.conn.Close()
-	testkit.Await(t, "the WebSocket's place", func() bool { return s.guard.places() == 0 })
+	testkit.Await(t, "the WebSocket's place", func() bool { return s.guard.Places() == 0 })
 }
 
 const proxiedFrom = "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x01\x0a\x00\x00\x01\xd4\x31\x0b\xba" // 192.0.2.1
@@ -305,52 +293,6 @@ func TestHandshakesASecond(t *testing.T) {
 	}
 }
 
-// A node and an address may open sessions at any time of two days, whoever sets
-// the clock meanwhile, and addresses at rest are forgotten.
-func TestHandshakesAtAnyTimeOfTwoDays(t *testing.T) {
-	from := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for _, rate := range []rooms.Rate{{PerSecond: 1, Burst: 2}, {PerSecond: 5, Burst: 10}, {PerSecond: 4000, Burst: 8000}} {
-		node, addresses := newGuard(&Config{Handshakes: rate}), newGuard(&Config{HandshakesPerAddress: rate})
-		second := 0
-		clocktest.Walk(from, func(now time.Time) {
-			second++
-			if !node.handshake(1, now) {
-				t.Fatalf("%+v: a handshake is refused in second %d", rate, second)
-			}
-			if !addresses.handshake(source(second), now) {
-				t.Fatalf("%+v: a new address is refused in second %d", rate, second)
-			}
-			if second%60 == 0 {
-				addresses.sweep(now.Add(time.Minute))
-				if n := addresses.known(); n != 0 {
-					t.Fatalf("%+v: %d addresses at rest are known in second %d", rate, n, second)
-				}
-			}
-		})
-	}
-}
-
-func TestHandshakesWhileTheClockIsSet(t *testing.T) {
-	rate := rooms.Rate{PerSecond: 2, Burst: 4}
-	for name, config := range map[string]*Config{
-		"of the node": {Handshakes: rate}, "of an address": {HandshakesPerAddress: rate},
-	} {
-		g := newGuard(config)
-		c := clocktest.Clock{Wall: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
-		for _, step := range clocktest.Steps {
-			for range 10 {
-				c.Pass(time.Second)
-				for range rate.PerSecond {
-					if !g.handshake(1, c.Now()) {
-						t.Fatalf("%s: a handshake within the rate is refused before %v", name, step)
-					}
-				}
-			}
-			c.Set(step)
-		}
-	}
-}
-
 // A loop that takes its turns is not taken for stuck because the clock was set,
 // and a stuck one does not look healthy.
 func TestTurnAgeWhileTheClockIsSet(t *testing.T) {
@@ -364,51 +306,6 @@ func TestTurnAgeWhileTheClockIsSet(t *testing.T) {
 		if age := s.TurnAge(c.Now()); age != time.Second {
 			t.Errorf("after %v the last turn was %v ago, want 1s", step, age)
 		}
-	}
-}
-
-func TestRateOfAnAddressIsForgotten(t *testing.T) {
-	g := newGuard(&Config{HandshakesPerAddress: rooms.Rate{PerSecond: 10, Burst: 10}, MaxPerAddress: 5})
-	now := time.Now()
-	for i := range 1000 {
-		g.handshake(source(i+1), now)
-	}
-	g.enter(1, false)
-	g.sweep(now.Add(50 * time.Millisecond))
-	if n := g.known(); n != 1000 {
-		t.Errorf("%d addresses are known right after, want 1000", n)
-	}
-	g.sweep(now.Add(time.Second))
-	if n := g.known(); n != 1 {
-		t.Errorf("%d addresses are known later, want the one with a connection", n)
-	}
-}
-
-func (g *guard) known() (n int) {
-	for i := range g.stripes {
-		n += len(g.stripes[i].tallies)
-	}
-	return n
-}
-
-func TestSources(t *testing.T) {
-	at := func(text string) source { return sourceOf(netip.MustParseAddr(text)) }
-	if at("192.0.2.1") != at("::ffff:192.0.2.1") {
-		t.Error("an IPv4 address in IPv6 form is another source")
-	}
-	if at("2001:db8::1") != at("2001:db8::ffff:1") || at("2001:db8::1") == at("2001:db8:0:1::1") {
-		t.Error("an IPv6 source is not a /64")
-	}
-	seen := make(map[source]string)
-	for _, text := range []string{"0.0.0.0", "192.0.2.1", "192.0.2.2", "::1", "2001:db8::1", "fe80::1"} {
-		s := at(text)
-		if other, twice := seen[s]; twice || text != "::1" && s == 0 {
-			t.Errorf("%s is source %d, as is %s", text, s, other)
-		}
-		seen[s] = text
-	}
-	if sourceOf(netip.Addr{}) != 0 {
-		t.Error("no address is a source")
 	}
 }
 
@@ -537,7 +434,7 @@ func TestTokensAreTakenByAddress(t *testing.T) {
 		c.send(frame(true, ws.OpText, `40{"token":"`+client.name+`"}`))
 		c.send(frame(true, ws.OpText, `420["refresh_token",{"token":"`+client.name+` again"}]`))
 		testkit.Await(t, client.name, func() bool { _, seen := p.seen.Load(client.name + " again"); return seen })
-		want := rooms.Presenter{Address: uint64(sourceOf(netip.MustParseAddr(client.want)))}
+		want := rooms.Presenter{Address: uint64(limits.SourceOf(netip.MustParseAddr(client.want)))}
 		if got, _ := p.seen.Load(client.name); got != want {
 			t.Errorf("%s: CONNECT by %+v, want %+v", client.name, got, want)
 		}
@@ -548,7 +445,7 @@ func TestTokensAreTakenByAddress(t *testing.T) {
 	}
 	poll := openPolling(t, s)
 	poll.send(`40{"token":"polling"}`)
-	want := rooms.Presenter{Address: uint64(sourceOf(netip.MustParseAddr("127.0.0.1")))}
+	want := rooms.Presenter{Address: uint64(limits.SourceOf(netip.MustParseAddr("127.0.0.1")))}
 	if got, _ := p.seen.Load("polling"); got != want {
 		t.Errorf("by polling: %+v, want %+v", got, want)
 	}

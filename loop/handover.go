@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/loop/wheel"
 )
 
 // acceptTail is how long the listeners of a node that hands its port over stay
@@ -111,7 +113,7 @@ func (s *Server) LeavePort() error {
 
 // AwaitSuccessor returns when another process listens on the port.
 func (s *Server) AwaitSuccessor(ctx context.Context) error {
-	look := time.NewTicker(wheelTick)
+	look := time.NewTicker(wheel.Tick)
 	defer look.Stop()
 	for {
 		door, err := findDoor(s.port)

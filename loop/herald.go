@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/limits"
 )
 
 // herald takes the PROXY header of a trusted proxy from the start of the input
@@ -15,12 +16,12 @@ func (h *httpConn) herald(buf []byte) (n int, err error) {
 	if n == 0 {
 		return 0, err
 	}
-	h.from.heralded = false
+	h.from.Heralded = false
 	if !client.IsValid() {
 		return n, nil // the proxy's own connection, for example a health check
 	}
-	h.from.addr, h.from.relayed = client.Addr(), false
-	if !h.takePlace(sourceOf(client.Addr())) {
+	h.from.Addr, h.from.Relayed = client.Addr(), false
+	if !h.takePlace(limits.SourceOf(client.Addr())) {
 		h.refuse(nil, http.StatusServiceUnavailable, errAddress)
 		return 0, nil
 	}
@@ -29,12 +30,12 @@ func (h *httpConn) herald(buf []byte) (n int, err error) {
 
 // takePlace reserves the connection's place at an address, unless the address
 // has reached its limit.
-func (h *httpConn) takePlace(at source) bool {
-	if !h.w.server.guard.enter(at, false) {
+func (h *httpConn) takePlace(at limits.Source) bool {
+	if !h.w.server.guard.Reserve(at, false) {
 		h.w.stats.RefusedAddress.Add(1)
 		return false
 	}
-	h.from.place = at
+	h.from.Place = at
 	return true
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/loop/wheel"
 )
 
 func TestKeepAlive(t *testing.T) {
@@ -325,7 +326,7 @@ func TestSlowBody(t *testing.T) {
 		s.onAll(func(w *worker, now time.Time) {
 			for _, at := range w.timers() {
 				if h, ok := at.(*httpConn); ok && h.timeout == awaitBody {
-					h.expire(now)
+					h.Expire(now)
 				}
 			}
 		})
@@ -338,16 +339,9 @@ func TestSlowBody(t *testing.T) {
 	p.want("4fine")
 }
 
-// timers lists what the wheel would ring.
-func (w *worker) timers() (owners []timed) {
-	for l := range w.wheel.slots {
-		for i := range w.wheel.slots[l] {
-			head := &w.wheel.slots[l][i]
-			for t := head.next; t != head; t = t.next {
-				owners = append(owners, t.owner)
-			}
-		}
-	}
+// timers returns the owners of all armed timers.
+func (w *worker) timers() (owners []wheel.Owner) {
+	w.wheel.Each(func(owner wheel.Owner) { owners = append(owners, owner) })
 	return owners
 }
 

@@ -10,6 +10,8 @@ import (
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/loop/httpread"
+	"github.com/hometrip/gateway/loop/limits"
+	"github.com/hometrip/gateway/loop/wheel"
 )
 
 // An httpConn is one TCP connection while it speaks HTTP: until it is closed,
@@ -17,17 +19,17 @@ import (
 type httpConn struct {
 	w    *worker
 	c    gnet.Conn // nil once closed
-	from caller
+	from limits.Caller
 
 	exchange *exchange // the request being answered; the next one waits for it
 	batch    []job     // requests for the admin that came together
 	requests httpread.Reader
-	timer    timer     // for the head, the body, or the next request
-	timeout  uint8     // what the timer is for
-	served   bool      // has carried a request before
-	giveUp   time.Time // when to stop waiting for the last reply to be written
-	parsing  bool      // process is on the stack
-	paused   bool      // more requests may be waiting; see resume
+	timer    wheel.Timer // for the head, the body, or the next request
+	timeout  uint8       // what the timer is for
+	served   bool        // has carried a request before
+	giveUp   time.Time   // when to stop waiting for the last reply to be written
+	parsing  bool        // process is on the stack
+	paused   bool        // more requests may be waiting; see resume
 }
 
 // What an httpConn's timer waits for.
@@ -39,7 +41,7 @@ const (
 	awaitEnd     // the last reply has been given
 )
 
-func newHTTPConn(w *worker, c gnet.Conn, from caller, now time.Time) *httpConn {
+func newHTTPConn(w *worker, c gnet.Conn, from limits.Caller, now time.Time) *httpConn {
 	h := &httpConn{w: w, c: c, from: from}
 	h.await(awaitHead, now.Add(w.server.config.HeadTimeout))
 	return h
@@ -48,15 +50,15 @@ func newHTTPConn(w *worker, c gnet.Conn, from caller, now time.Time) *httpConn {
 func (h *httpConn) await(what uint8, until time.Time) {
 	h.timeout = what
 	if what == awaitNothing {
-		h.w.wheel.disarm(&h.timer)
+		h.w.wheel.Disarm(&h.timer)
 	} else {
-		h.w.wheel.arm(&h.timer, h, until)
+		h.w.wheel.Arm(&h.timer, h, until)
 	}
 }
 
-// expire implements timed. A client that sends too slowly gets 408; a
+// Expire implements wheel.Owner. A client that sends too slowly gets 408; a
 // connection without a request is closed silently.
-func (h *httpConn) expire(now time.Time) {
+func (h *httpConn) Expire(now time.Time) {
 	switch {
 	case h.c == nil || h.timeout == awaitNothing:
 	case h.closing() && h.c.OutboundBuffered() > 0 && now.Before(h.giveUp):
@@ -164,7 +166,7 @@ func (h *httpConn) next(now time.Time) bool {
 // the start of buf. taken is false if the connection waits for more, or is
 // refused.
 func (h *httpConn) proxyHeader(buf []byte) (taken, found bool) {
-	if h.from.heralded {
+	if h.from.Heralded {
 		n, err := h.herald(buf)
 		switch {
 		case err != nil:
@@ -378,8 +380,8 @@ func (h *httpConn) close() {
 // closed is called by gnet, whoever closed the connection.
 func (h *httpConn) closed(now time.Time) {
 	h.c = nil
-	h.w.server.guard.leave(h.from.place, false)
-	h.w.wheel.disarm(&h.timer)
+	h.w.server.guard.Release(h.from.Place, false)
+	h.w.wheel.Disarm(&h.timer)
 	if x := h.exchange; x != nil {
 		h.exchange = nil
 		x.abandon(h.w, now)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -28,7 +29,7 @@ func (s *Server) holdings() (h holdings) {
 	s.onAll(func(w *worker, _ time.Time) {
 		h.Sessions += len(w.sessions)
 		h.BySID += len(w.bySID)
-		h.Timers += w.wheel.armed
+		h.Timers += w.wheel.Armed()
 		h.Pending += w.outbox.used
 		h.Unflushed += len(w.touched.fresh) + len(w.touched.backlog)
 		rooms, members := w.shard.Len()
@@ -41,7 +42,7 @@ func (s *Server) holdings() (h holdings) {
 		h.Descriptors = len(entries)
 	}
 	h.Goroutines = runtime.NumGoroutine()
-	h.Places, h.Owed = s.guard.places(), int(st.Owed)
+	h.Places, h.Owed = s.guard.Places(), int(st.Owed)
 	return h
 }
 
@@ -115,7 +116,7 @@ func (s *Server) settled(t *testing.T, before *holdings) (now holdings) {
 		if time.Now().After(deadline) {
 			t.Fatalf("held: %+v\nbefore: %+v", now, before)
 		}
-		time.Sleep(wheelTick) // between two looks
+		time.Sleep(wheel.Tick) // between two looks
 	}
 }
 

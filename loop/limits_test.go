@@ -12,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -299,9 +300,9 @@ func TestDrainIsSpread(t *testing.T) {
 	}
 	var left []int
 	s.on(0, func(w *worker, now time.Time) {
-		d := &drain{until: now.Add(ticks(steps)), reason: rooms.ReasonDraining}
+		d := &drain{until: now.Add(time.Duration(steps) * wheel.Tick), reason: rooms.ReasonDraining}
 		for i := range int64(steps + 1) {
-			d.step(w, now.Add(ticks(i)))
+			d.step(w, now.Add(time.Duration(i)*wheel.Tick))
 			w.flush(now)
 			left = append(left, len(w.sessions))
 		}

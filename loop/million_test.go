@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -115,10 +116,10 @@ func (sim *simulation) settle() {
 
 // beat lets one ping interval pass, every client answering at once.
 func (sim *simulation) beat() {
-	for end := sim.now.Add(25*time.Second + wheelTick); sim.now.Before(end); {
-		sim.now = sim.now.Add(wheelTick)
+	for end := sim.now.Add(25*time.Second + wheel.Tick); sim.now.Before(end); {
+		sim.now = sim.now.Add(wheel.Tick)
 		for _, w := range sim.server.workers {
-			w.wheel.advance(sim.now)
+			w.wheel.Advance(sim.now)
 		}
 		sim.settle()
 		sim.answerPings()
@@ -213,7 +214,7 @@ func BenchmarkSimulated(b *testing.B) {
 func (sim *simulation) heartbeat(b *testing.B) time.Duration {
 	b.Helper()
 	cpu := cpuTime()
-	for range 25*int(time.Second/wheelTick) + 1 {
+	for range 25*int(time.Second/wheel.Tick) + 1 {
 		sim.answerPings()
 	}
 	search := cpuTime() - cpu

@@ -8,13 +8,14 @@ import (
 	"github.com/panjf2000/gnet/v2"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/limits"
 )
 
 // A moved is a connection on its way to the loop of its session, with the
 // request that named the session. gnet keeps it as the connection's context.
 type moved struct {
 	request []byte
-	from    caller
+	from    limits.Caller
 }
 
 // move moves the connection to another loop: a duplicate of its descriptor is
@@ -49,12 +50,12 @@ func (h *httpConn) move(to *worker, request []byte) bool {
 	guard := h.w.server.guard
 	go func() {
 		if result := <-enrolled; result.Err != nil { // and the connection is closed
-			guard.leave(m.from.place, false)
+			guard.Release(m.from.Place, false)
 		}
 		moving.Add(-1)
 	}()
 	h.w.stats.Moved.Add(1)
-	h.exchange, h.from.place = nil, 0 // the place moves with it
+	h.exchange, h.from.Place = nil, 0 // the place moves with it
 	h.close()
 	return true
 }

@@ -2,7 +2,6 @@ package loop
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/hometrip/gateway/codec"
@@ -75,21 +74,6 @@ func (s *Server) note(what trouble, now time.Time, from fmt.Stringer, more ...an
 	s.config.Log.Info(advice[what].what, append(attrs, "todo", advice[what].todo)...)
 }
 
-// String is the IPv4 address, or the /64 of an IPv6 address.
-func (o source) String() string {
-	if o == 0 {
-		return "unknown"
-	}
-	if o>>32 == 1 {
-		return netip.AddrFrom4([4]byte{byte(o >> 24), byte(o >> 16), byte(o >> 8), byte(o)}).String()
-	}
-	var b [16]byte
-	for i := range 8 {
-		b[i] = byte(o >> (56 - 8*i))
-	}
-	return netip.PrefixFrom(netip.AddrFrom16(b), 64).String()
-}
-
 // A sender is the address of a request's client, found only when it is printed.
 type sender struct {
 	conn *httpConn
@@ -98,13 +82,13 @@ type sender struct {
 
 func (s sender) String() string {
 	c := s.conn
-	if c.from.relayed && s.head != nil {
-		if o := c.w.server.guard.source(&c.from, s.head); o != 0 {
+	if c.from.Relayed && s.head != nil {
+		if o := c.w.server.guard.Source(&c.from, s.head); o != 0 {
 			return o.String()
 		}
 	}
-	if c.from.addr.IsValid() {
-		return c.from.addr.String()
+	if c.from.Addr.IsValid() {
+		return c.from.Addr.String()
 	}
 	if c.c != nil && c.c.RemoteAddr() != nil {
 		return c.c.RemoteAddr().String()

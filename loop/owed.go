@@ -49,7 +49,7 @@ func (w *worker) owe(d debtor, bytes int) {
 	w.stats.Owed.Add(int64(bytes - before))
 }
 
-// lookAtOwed updates the figures. It is called each wheelTick while the loop is
+// lookAtOwed updates the figures. It is called each wheel.Tick while the loop is
 // awake, because gnet does not tell when a client has read what waited for it.
 func (w *worker) lookAtOwed(now time.Time) {
 	for d := range w.owed.by {
@@ -137,7 +137,7 @@ func (c *wsConn) waits() int {
 // shed implements debtor. It closes at once, without waiting for pending bytes
 // to be written.
 func (c *wsConn) shed(now time.Time) {
-	if c.s != nil && !c.probing {
+	if c.s != nil && !c.probing() {
 		c.s.end(rooms.ReasonShed, now)
 	}
 	c.close()

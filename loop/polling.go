@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/limits"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -21,7 +22,7 @@ type polling struct {
 	probed bool      // it was answered: polls are answered at once
 	since  uint32    // when the session began, Unix s; 0: not known
 	input  rooms.Throttle
-	place  source // whose place the session has reserved
+	place  limits.Source // whose place the session has reserved
 
 	conns [2]*httpConn // connections of this loop that requests came on last
 }
@@ -30,7 +31,7 @@ const contentText = "text/plain; charset=UTF-8"
 
 // openPolling opens a session by HTTP long-polling. The open packet is the
 // answer to the first GET.
-func (h *httpConn) openPolling(x *exchange, head *codec.Head, from source, now time.Time) {
+func (h *httpConn) openPolling(x *exchange, head *codec.Head, from limits.Source, now time.Time) {
 	w := h.w
 	s := newSession(w, head, now)
 	s.poll = &polling{sid: newSID(w.index), place: from, since: unixSeconds(now)}
@@ -64,7 +65,7 @@ func (s *session) handlePoll(x *exchange) {
 // hasAnswer reports whether a poll can be answered: with messages, with the
 // session's end, or because it delays an upgrade.
 func (s *session) hasAnswer() bool {
-	return s.queue.first != 0 || s.closing || s.poll.probed
+	return s.queue.first != 0 || s.phase != phaseOpen || s.poll.probed
 }
 
 // maxPollPackets limits the packets in the answer to a poll: python-engineio
@@ -88,14 +89,14 @@ func (s *session) answerPoll() {
 	data := len(b) > 0
 	switch {
 	case data:
-	case s.closing && s.reason != rooms.ReasonClientClose:
+	case s.phase != phaseOpen && s.reason != rooms.ReasonClientClose:
 		return
 	default:
 		b = codec.AppendPacket(b, noopPacket)
 	}
 	w.body, s.poll.parked = b, nil
 	x.reply(w, reply{
-		status: http.StatusOK, contentType: contentText, body: b, data: data, parting: s.closing,
+		status: http.StatusOK, contentType: contentText, body: b, data: data, parting: s.phase != phaseOpen,
 	})
 }
 
@@ -131,7 +132,7 @@ func (s *session) resume(now time.Time) {
 		return // ended meanwhile
 	}
 	p := s.poll.post
-	for n := 0; p.rest != nil && !s.closing; n++ {
+	for n := 0; p.rest != nil && s.phase == phaseOpen; n++ {
 		if n == inputBatch || s.w.pressed {
 			if !p.own {
 				p.rest, p.own = bytes.Clone(p.rest), true
@@ -144,15 +145,15 @@ func (s *session) resume(now time.Time) {
 		s.posted(packet, now)
 	}
 	s.poll.post = nil
-	if s.closing {
+	if s.phase == phaseClosing {
 		s.flush(now) // before the client is told that it has ended
 	}
-	if s.closing && !acceptsPost(s.reason) {
+	if s.phase != phaseOpen && !acceptsPost(s.reason) {
 		p.exchange.reply(s.w, engineError(http.StatusBadRequest, codeBadRequest))
 		return
 	}
 	taken := postTaken
-	taken.parting = s.closing
+	taken.parting = s.phase != phaseOpen
 	p.exchange.reply(s.w, taken)
 }
 
@@ -179,7 +180,7 @@ var postTaken = reply{status: http.StatusOK, contentType: "text/html", body: []b
 func (s *session) endPolling(poll, post reply) {
 	p := s.poll
 	s.poll = nil
-	s.w.server.guard.leave(p.place, true)
+	s.w.server.guard.Release(p.place, true)
 	delete(s.w.bySID, p.sid)
 	for _, h := range p.conns {
 		h.part(time.Now())

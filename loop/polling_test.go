@@ -346,7 +346,7 @@ func TestASessionHasEndedWhenItsPostIsAnswered(t *testing.T) {
 		s.on(p.loop(), func(w *worker, now time.Time) {
 			session := w.bySID[p.sid]
 			session.handlePost(&exchange{conn: &httpConn{w: w}, home: w}, []byte(packets), now)
-			if !session.ended || w.bySID[p.sid] != nil {
+			if session.phase != phaseEnded || w.bySID[p.sid] != nil {
 				t.Errorf("%s: the session goes on behind the answer", what)
 			}
 		})

@@ -18,6 +18,7 @@ import (
 	"github.com/panjf2000/gnet/v2/pkg/logging"
 	"golang.org/x/sys/unix"
 
+	"github.com/hometrip/gateway/loop/limits"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -30,7 +31,7 @@ type Server struct {
 	config  Config                 // as passed to New
 	tuned   atomic.Pointer[Config] // with what Tune has changed
 	admin   *admin
-	guard   *guard
+	guard   *limits.Guard
 	workers []*worker
 	port    int
 	listen  string          // the address passed to gnet
@@ -67,7 +68,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
-	s := &Server{config: c, port: port, listen: listenAddress(host, port), admin: newAdmin(c.Handler, c.Log), guard: newGuard(&c), ready: make(chan struct{})}
+	s := &Server{config: c, port: port, listen: listenAddress(host, port), admin: newAdmin(c.Handler, c.Log), guard: limits.New(c.TrustedProxies, c.ProxyProtocol, c.limits()), ready: make(chan struct{})}
 	s.tuned.Store(&s.config)
 	s.waiting.Store(int32(2 * c.Loops)) // an eventfd and a ticker each
 	for i := range c.Loops {
@@ -119,7 +120,7 @@ func (s *Server) Tune(c Config) error {
 		return errors.New("loop: connections of an address are counted from the start or not at all")
 	}
 	s.tuned.Store(&next)
-	s.guard.limit(&next)
+	s.guard.SetLimits(next.limits())
 	return nil
 }
 
@@ -275,10 +276,10 @@ func (s *Server) started() {
 
 // sweep calls the guard's sweep regularly, until the engine ends.
 func (s *Server) sweep() {
-	for every := time.NewTicker(sweepInterval); ; {
+	for every := time.NewTicker(limits.SweepInterval); ; {
 		select {
 		case now := <-every.C:
-			s.guard.sweep(now)
+			s.guard.Sweep(now)
 		case <-s.ctx.Done():
 			every.Stop()
 			return
@@ -337,11 +338,11 @@ func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 		c.SetContext(nil)
 		return nil, gnet.Close
 	}
-	from := s.guard.callerOf(c.RemoteAddr())
+	from := s.guard.CallerOf(c.RemoteAddr())
 	switch {
 	case s.conns.Load() >= int64(s.live().MaxConnections):
 		w.stats.RefusedFull.Add(1)
-	case !s.guard.enter(from.place, false):
+	case !s.guard.Reserve(from.Place, false):
 		w.stats.RefusedAddress.Add(1)
 	default:
 		w.stats.Accepted.Add(1)
@@ -359,7 +360,7 @@ func (w *worker) forgetInput(c gnet.Conn) {
 	_, _ = unix.Read(c.Fd(), w.scratch[:]) // does not block; there may be nothing
 }
 
-func (s *Server) open(c gnet.Conn, w *worker, from caller) *httpConn {
+func (s *Server) open(c gnet.Conn, w *worker, from limits.Caller) *httpConn {
 	s.conns.Add(1)
 	w.stats.Connections.Add(1)
 	h := newHTTPConn(w, c, from, time.Now())

@@ -132,7 +132,7 @@ func (s *Server) onAll(fn func(w *worker, now time.Time)) {
 // elapse has the loops believe that so much time has gone by. Timers that are
 // armed afterwards ring that much late.
 func (s *Server) elapse(d time.Duration) {
-	s.onAll(func(w *worker, now time.Time) { w.wheel.advance(now.Add(d)) })
+	s.onAll(func(w *worker, now time.Time) { w.wheel.Advance(now.Add(d)) })
 }
 
 // deliver broadcasts a packet to a room, and waits until the sessions have it.

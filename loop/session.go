@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/limits"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -30,7 +32,7 @@ const volatileBacklog = 64 << 10
 // bytes).
 type session struct {
 	peer  peer
-	timer timer
+	timer wheel.Timer
 	beat  int64 // ms on the wheel: the next ping is due, or the pong overdue
 
 	// The fields that a delivery needs, 48 bytes.
@@ -42,15 +44,23 @@ type session struct {
 	queue queue
 	index int32 // in w.sessions
 
-	dirty   bool         // in the list of sessions to be written to
-	pinged  bool         // a pong is awaited
-	blocked bool         // the socket did not take all of the last write: one of worker.blocked
-	closing bool         // ends once what is pending is written
-	reason  rooms.Reason // for closing
-	ended   bool
-	msgpack bool // has sent a packet of socket.io-msgpack-parser
-	replay  bool // is sent what it missed: see mostPending
+	dirty   bool // in the list of sessions to be written to
+	pinged  bool // a pong is awaited
+	blocked bool // the socket did not take all of the last write: one of worker.blocked
+	phase   phase
+	reason  rooms.Reason // why it is closing or has ended
+	msgpack bool         // has sent a packet of socket.io-msgpack-parser
+	replay  bool         // is sent what it missed: see mostPending
 }
+
+// A phase is how far a session is on its way to its end. It only goes up.
+type phase uint8
+
+const (
+	phaseOpen    phase = iota
+	phaseClosing       // takes and gets nothing more; ends once what is pending is written
+	phaseEnded         // has left its rooms, its loop and its transports
+)
 
 // newSession opens a session on w, with the options in the head of its first
 // request. It has no transport yet.
@@ -59,7 +69,7 @@ func newSession(w *worker, head *codec.Head, now time.Time) *session {
 	if head != nil {
 		token = bearerToken(head)
 	}
-	s := &session{w: w, beat: w.wheel.ms(now.Add(w.server.config.PingInterval))}
+	s := &session{w: w, beat: w.wheel.MS(now.Add(w.server.config.PingInterval))}
 	w.addSession(s)
 	if made := w.server.config.peer; made != nil {
 		s.peer = made(w, s, token, now)
@@ -76,7 +86,7 @@ func newSession(w *worker, head *codec.Head, now time.Time) *session {
 
 // Send implements rooms.Sink.
 func (s *session) Send(m *codec.Message) {
-	if s.closing || s.ended {
+	if s.phase != phaseOpen {
 		return
 	}
 	if m.Volatile && s.backlogged() {
@@ -140,8 +150,8 @@ func (s *session) touch() {
 
 // Close implements rooms.Sink: the session ends at the end of this turn.
 func (s *session) Close(reason rooms.Reason) {
-	if !s.closing && !s.ended {
-		s.closing, s.reason = true, reason
+	if s.phase == phaseOpen {
+		s.phase, s.reason = phaseClosing, reason
 		s.touch()
 	}
 }
@@ -165,7 +175,7 @@ func unixSeconds(t time.Time) uint32 { return uint32(min(max(t.Unix(), 0), math.
 
 // Describe implements rooms.Describer.
 func (s *session) Describe() rooms.Connection {
-	c := rooms.Connection{Transport: transportPolling, Address: source(s.Source()).String(), Reason: s.reason}
+	c := rooms.Connection{Transport: transportPolling, Address: limits.Source(s.Source()).String(), Reason: s.reason}
 	var since uint32
 	if s.ws != nil {
 		c.Transport, since = transportWebSocket, s.ws.since
@@ -222,21 +232,21 @@ func (s *session) survive() {
 func (s *session) pong(now time.Time) {
 	if s.pinged {
 		s.pinged = false
-		s.beat = s.w.wheel.ms(now.Add(s.w.server.config.PingInterval))
+		s.beat = s.w.wheel.MS(now.Add(s.w.server.config.PingInterval))
 		s.rearm(now)
 	}
 }
 
-// expire implements timed: the heartbeat, or one of the socket's deadlines.
-func (s *session) expire(now time.Time) {
+// Expire implements wheel.Owner: the heartbeat, or one of the socket's deadlines.
+func (s *session) Expire(now time.Time) {
 	defer s.survive()
-	if s.beat <= s.w.wheel.ms(now) {
+	if s.beat <= s.w.wheel.MS(now) {
 		s.heartbeat(now)
 	}
 	if d := s.peer.Deadline(); !d.IsZero() && !now.Before(d) {
 		s.peer.Expire(now)
 	}
-	if !s.closing {
+	if s.phase == phaseOpen {
 		s.rearm(now)
 	}
 }
@@ -247,7 +257,7 @@ func (s *session) heartbeat(now time.Time) {
 		return
 	}
 	s.pinged = true
-	s.beat = s.w.wheel.ms(now.Add(s.w.server.config.PingTimeout))
+	s.beat = s.w.wheel.MS(now.Add(s.w.server.config.PingTimeout))
 	s.Send(pingMessage)
 }
 
@@ -255,10 +265,10 @@ func (s *session) heartbeat(now time.Time) {
 // are times of day, because a token's end is; the wheel's are monotonic, so
 // that setting the clock does not end every session.
 func (s *session) rearm(now time.Time) {
-	if s.ended {
+	if s.phase == phaseEnded {
 		return
 	}
-	next := s.w.wheel.start.Add(time.Duration(s.beat) * time.Millisecond)
+	next := s.w.wheel.FromMS(s.beat)
 	if s.peer != nil { // nil while the peer is being made
 		if d := s.peer.Deadline(); !d.IsZero() {
 			if at := now.Add(d.Sub(now)); at.Before(next) {
@@ -266,14 +276,14 @@ func (s *session) rearm(now time.Time) {
 			}
 		}
 	}
-	s.w.wheel.arm(&s.timer, s, next)
+	s.w.wheel.Arm(&s.timer, s, next)
 }
 
 // flush writes what is pending, and ends a session that is closing.
 func (s *session) flush(now time.Time) {
 	defer s.survive()
 	switch {
-	case s.ended:
+	case s.phase == phaseEnded:
 		return
 	case s.ws != nil:
 		s.ws.flush()
@@ -281,7 +291,7 @@ func (s *session) flush(now time.Time) {
 	case s.poll.parked != nil && s.hasAnswer():
 		s.answerPoll()
 	}
-	if s.closing && !s.ended {
+	if s.phase == phaseClosing {
 		s.end(s.reason, now)
 	}
 }
@@ -289,10 +299,10 @@ func (s *session) flush(now time.Time) {
 // end ends the session: it leaves its rooms, its loop and its transports. What
 // is still pending is lost.
 func (s *session) end(reason rooms.Reason, now time.Time) {
-	if s.ended {
+	if s.phase == phaseEnded {
 		return
 	}
-	s.ended, s.reason = true, reason
+	s.phase, s.reason = phaseEnded, reason
 	if s.w.server.debug() {
 		s.logEnd(reason)
 	}
@@ -300,7 +310,7 @@ func (s *session) end(reason rooms.Reason, now time.Time) {
 	defer s.leaveTransports(reason, now)
 	defer s.w.removeSession(s)
 	s.w.stats.closed(reason)
-	s.w.wheel.disarm(&s.timer)
+	s.w.wheel.Disarm(&s.timer)
 	s.dropQueue()
 	s.peer.Closed(now)
 }

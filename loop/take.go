@@ -10,6 +10,7 @@ import (
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/handover/form"
+	"github.com/hometrip/gateway/loop/limits"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -282,7 +283,7 @@ func (a *adoption) open() (lost int) {
 func (a *arrival) lost(now time.Time) {
 	s := a.heir.session
 	switch {
-	case s == nil || s.ended:
+	case s == nil || s.phase == phaseEnded:
 	case a.role == roleTransport || a.role == roleParked:
 		s.end(rooms.ReasonTransportClosed, now)
 	case a.role == rolePost && s.poll != nil: // its packets have arrived all the same
@@ -310,7 +311,7 @@ func (task *adoption) adopt(now time.Time) {
 	for _, d := range task.departed {
 		gone := &departed{w: w, sid: d.SID}
 		w.departed[d.SID] = gone
-		w.wheel.arm(&gone.timer, gone, now.Add(d.Left))
+		w.wheel.Arm(&gone.timer, gone, now.Add(d.Left))
 	}
 }
 
@@ -325,9 +326,12 @@ func (w *worker) adoptSession(h *inheritance, now time.Time) {
 	defer w.survive("hand-over")
 	f := h.form
 	s := &session{
-		w: w, beat: w.wheel.ms(now.Add(f.Beat)), pinged: f.Pinged, msgpack: f.Msgpack,
-		closing: f.Closing, reason: rooms.Reason(f.Reason),
-		dirty: !f.Polls, // until its WebSocket is here
+		w: w, beat: w.wheel.MS(now.Add(f.Beat)), pinged: f.Pinged, msgpack: f.Msgpack,
+		reason: rooms.Reason(f.Reason),
+		dirty:  !f.Polls, // until its WebSocket is here
+	}
+	if f.Closing {
+		s.phase = phaseClosing
 	}
 	socket, err := w.shard.Adopt(s, &f.Socket, h.log, now)
 	if err != nil {
@@ -342,22 +346,16 @@ func (w *worker) adoptSession(h *inheritance, now time.Time) {
 	if f.Polls {
 		p := &f.Polling
 		s.poll = &polling{
-			sid: p.SID, probed: p.Probed, input: rooms.ThrottleAhead(p.Ahead, now), place: w.server.guard.inherit(source(p.Place), true),
+			sid: p.SID, probed: p.Probed, input: rooms.ThrottleAhead(p.Ahead, now), place: w.server.guard.Inherit(limits.Source(p.Place), true),
 		}
 		w.bySID[p.SID] = s
 	}
 	s.rearm(now)
 	h.session = s
-	if s.closing && s.poll != nil {
+	if s.phase == phaseClosing && s.poll != nil {
 		s.touch()
 	}
 }
 
-// inherit takes a place that another process has given already, and returns
-// what is to be given back: nothing, when the limits are lower here.
-func (g *guard) inherit(o source, poll bool) source {
-	if g.enter(o, poll) {
-		return o
-	}
-	return 0
-}
+// TakeRates adopts what Rates of another process returned.
+func (s *Server) TakeRates(all []form.Rate, now time.Time) { s.guard.TakeRates(all, now) }

@@ -8,6 +8,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -129,7 +130,7 @@ func TestSessionSurvivesAFailedProbe(t *testing.T) {
 			c.want("3probe")
 			s.onAll(func(w *worker, now time.Time) {
 				if session := w.bySID[p.sid]; session != nil {
-					session.poll.probe.wait.expire(now)
+					session.poll.probe.wait.Expire(now)
 				}
 			})
 			c.wantEOF()
@@ -156,7 +157,7 @@ func TestUnfinishedProbeTimesOut(t *testing.T) {
 	p := connectPolling(t, s, "ann")
 	silent := dialWS(t, s, engineSocket+"&sid="+p.sid)
 	testkit.Await(t, "the probe", func() bool { return s.conns.Load() == 3 })
-	s.elapse(upgradeTimeout + wheelTick)
+	s.elapse(upgradeTimeout + wheel.Tick)
 	silent.wantEOF()
 	p.upgrade().join("1")
 }
@@ -236,7 +237,7 @@ func TestAClientThatUpgradesLearnsOfTheEnd(t *testing.T) {
 		s := newServer(t, nil)
 		c := endProbed(t, s, nothing)
 		open(t, s)
-		s.elapse(upgradeTimeout + wheelTick)
+		s.elapse(upgradeTimeout + wheel.Tick)
 		c.wantEOF()
 	})
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/panjf2000/gnet/v2"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/limits"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -22,14 +24,13 @@ type wsConn struct {
 	s    *session  // nil once it has ended
 	ping *[]byte   // payload of a ping to be answered; nil if there is none
 
-	fd      int32  // for rawWrite; 0: write by way of gnet only
-	need    int32  // bytes that must be there before parsing goes on
-	probing bool   // not the session's transport yet
-	ending  bool   // our close frame is out
-	paused  bool   // more frames may be waiting; see resume
-	since   uint32 // when the session began, Unix s; 0: not known
-	input   rooms.Throttle
-	place   source // whose place the connection has reserved
+	fd     int32  // for rawWrite; 0: write by way of gnet only
+	need   int32  // bytes that must be there before parsing goes on
+	ending bool   // our close frame is out
+	paused bool   // more frames may be waiting; see resume
+	since  uint32 // when the session began, Unix s; 0: not known
+	input  rooms.Throttle
+	place  limits.Source // whose place the connection has reserved
 
 	partial *partial  // a message whose last fragment has not come
 	wait    *deadline // for the upgrade, or for the peer to close
@@ -44,12 +45,12 @@ type partial struct {
 // deadline closes a WebSocket that does not do in time what it is waited for.
 // Idle ones have none: their session's heartbeat checks them.
 type deadline struct {
-	timer timer
+	timer wheel.Timer
 	ws    *wsConn
 	until time.Time
 }
 
-func (d *deadline) expire(now time.Time) {
+func (d *deadline) Expire(now time.Time) {
 	if d.ws.ending && now.Before(d.until) {
 		d.ws.shutDown(now)
 		return
@@ -57,13 +58,17 @@ func (d *deadline) expire(now time.Time) {
 	d.ws.close()
 }
 
+// probing reports whether the WebSocket is not its session's transport yet: the
+// upgrade is under way.
+func (c *wsConn) probing() bool { return c.s != nil && c.s.poll != nil && c.s.poll.probe == c }
+
 // becomeWebSocket answers the handshake with 101 and extra frames, and takes
 // over the connection.
 func (h *httpConn) becomeWebSocket(head *codec.Head, s *session, extra func(b []byte) []byte) *wsConn {
 	c := h.c
-	conn := &wsConn{w: h.w, c: c, s: s, fd: int32(c.Fd()), place: h.from.place}
-	h.exchange, h.c, h.from.place = nil, nil, 0
-	h.w.wheel.disarm(&h.timer)
+	conn := &wsConn{w: h.w, c: c, s: s, fd: int32(c.Fd()), place: h.from.Place}
+	h.exchange, h.c, h.from.Place = nil, nil, 0
+	h.w.wheel.Disarm(&h.timer)
 	c.SetContext(conn)
 	b := codec.AppendSwitching(h.w.out[:0], head)
 	if extra != nil {
@@ -114,7 +119,7 @@ func (h *httpConn) openProbe(x *exchange, head *codec.Head, sid string, now time
 	case s.poll.probe != nil:
 		x.reply(h.w, engineError(http.StatusBadRequest, codeBadRequest))
 		return
-	case h.from.relayed && !h.takePlace(h.w.server.guard.source(&h.from, head)):
+	case h.from.Relayed && !h.takePlace(h.w.server.guard.Source(&h.from, head)):
 		x.reply(h.w, unavailable)
 		return
 	}
@@ -122,8 +127,7 @@ func (h *httpConn) openProbe(x *exchange, head *codec.Head, sid string, now time
 	if conn.c == nil {
 		return
 	}
-	conn.s, conn.probing = s, true
-	s.poll.probe = conn
+	conn.s, s.poll.probe = s, conn
 	conn.await(now.Add(upgradeTimeout))
 }
 
@@ -133,7 +137,7 @@ func (c *wsConn) await(until time.Time) {
 		c.wait = &deadline{ws: c}
 	}
 	c.wait.until = until
-	c.w.wheel.arm(&c.wait.timer, c.wait, until)
+	c.w.wheel.Arm(&c.wait.timer, c.wait, until)
 }
 
 // traffic is called when bytes have arrived. It handles the complete frames, up
@@ -240,7 +244,7 @@ func (c *wsConn) frame(h ws.Header, payload []byte, now time.Time) error {
 		c.handleClose(payload, now)
 	case c.s == nil && !c.ending: // "5" for a session that has ended meanwhile
 		c.hangUp(now)
-	case c.s == nil || c.s.closing && !c.probing:
+	case c.s == nil || c.s.phase != phaseOpen && !c.probing():
 		// The session is ending. Only a close frame still matters, or "5":
 		// what is pending is then written here.
 	case h.OpCode == ws.OpPing:
@@ -275,7 +279,7 @@ func (c *wsConn) message(op ws.OpCode, content []byte, now time.Time) error {
 	switch {
 	case op == ws.OpText && !utf8.Valid(content):
 		return errUTF8
-	case c.probing:
+	case c.probing():
 		c.probe(op, content)
 	case op == ws.OpText:
 		c.s.packet(content, now)
@@ -312,8 +316,8 @@ func (c *wsConn) probe(op ws.OpCode, content []byte) {
 // both happen on this loop, in order.
 func (c *wsConn) upgrade() {
 	s := c.s
-	c.w.wheel.disarm(&c.wait.timer)
-	c.probing, c.wait, c.since = false, nil, s.poll.since
+	c.w.wheel.Disarm(&c.wait.timer)
+	c.wait, c.since = nil, s.poll.since
 	s.poll.probe = nil
 	s.endPolling(reply{status: http.StatusOK, contentType: contentText, body: noopPacket}, postTaken)
 	s.ws = c
@@ -331,7 +335,7 @@ func (c *wsConn) handleClose(payload []byte, now time.Time) {
 		c.ending = true
 		c.write(codec.AppendClose(c.w.out[:0], codec.ParseClose(payload), ""))
 	}
-	if s := c.s; s != nil && !c.probing {
+	if s := c.s; s != nil && !c.probing() {
 		s.end(rooms.ReasonClientClose, now)
 	}
 	c.close()
@@ -353,7 +357,7 @@ func (c *wsConn) fail(err error, now time.Time) {
 			c.write(codec.AppendClose(c.w.out[:0], code, err.Error()))
 		}
 	}
-	if s := c.s; s != nil && !c.probing {
+	if s := c.s; s != nil && !c.probing() {
 		s.end(reason, now)
 	}
 	c.close()
@@ -369,15 +373,15 @@ func (c *wsConn) close() {
 // closed is called by gnet, whoever closed the connection.
 func (c *wsConn) closed(reason rooms.Reason, now time.Time) {
 	c.c = nil
-	c.w.server.guard.leave(c.place, false)
+	c.w.server.guard.Release(c.place, false)
 	c.w.owe(c, 0)
 	if c.wait != nil {
-		c.w.wheel.disarm(&c.wait.timer)
+		c.w.wheel.Disarm(&c.wait.timer)
 	}
 	s := c.s
 	switch {
 	case s == nil:
-	case c.probing:
+	case c.probing():
 		c.s = nil
 		s.poll.probe, s.poll.probed = nil, false // the session goes on polling
 	default:

@@ -9,6 +9,7 @@ import (
 	"github.com/panjf2000/gnet/v2"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -26,7 +27,7 @@ type worker struct {
 	sessions []*session           // all of them; each knows its index
 	bySID    map[string]*session  // those that HTTP requests can reach
 	departed map[string]*departed // polling sessions that ended a moment ago
-	wheel    *wheel
+	wheel    *wheel.Wheel
 	drain    *drain // nil unless sessions are being ended
 
 	outbox  outbox
@@ -67,7 +68,7 @@ func newWorker(s *Server, index int) *worker {
 		shard:    s.config.Hub.Shard(index),
 		bySID:    make(map[string]*session),
 		departed: make(map[string]*departed),
-		wheel:    newWheel(time.Now()),
+		wheel:    wheel.New(time.Now()),
 		budget:   deliverBatch,
 		owed:     owed{by: make(map[debtor]int)},
 	}
@@ -93,14 +94,14 @@ func (w *worker) onBeat() {
 	defer w.survive("beat")
 	now := time.Now()
 	w.turned(now)
-	if w.wheel.advance(now) {
+	if w.wheel.Advance(now) {
 		w.tick(now)
 	}
 	w.lookAtBlocked()
 	w.rest(now)
 }
 
-// tick does what is to be done every wheelTick while the loop is awake.
+// tick does what is to be done every wheel.Tick while the loop is awake.
 func (w *worker) tick(now time.Time) {
 	w.shard.Expire(now)
 	w.lookAtOwed(now)
@@ -126,7 +127,7 @@ func (w *worker) surviveTraffic(c gnet.Conn, action *gnet.Action) {
 		return
 	}
 	w.reportPanic("traffic", r)
-	if conn, ok := c.Context().(*wsConn); ok && conn.s != nil && !conn.probing {
+	if conn, ok := c.Context().(*wsConn); ok && conn.s != nil && !conn.probing() {
 		conn.s.end(rooms.ReasonPanic, time.Now())
 	}
 	*action = gnet.Close

@@ -35,7 +35,7 @@ func (c *wsConn) flush() {
 			c.writeQueue()
 		}
 	}
-	if s.blocked && s.closing {
+	if s.blocked && s.phase != phaseOpen {
 		c.leaveQueue()
 	}
 }
@@ -124,7 +124,7 @@ func (c *wsConn) leave(b []byte) {
 		return
 	}
 	waiting := c.c.OutboundBuffered()
-	if waiting == 0 || c.probing {
+	if waiting == 0 || c.probing() {
 		return
 	}
 	c.w.block(c.s)

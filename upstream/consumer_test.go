@@ -5,14 +5,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hometrip/gateway/upstream/routes"
-
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/brokertest"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {

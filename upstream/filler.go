@@ -4,10 +4,9 @@ import (
 	"context"
 	"slices"
 
-	"github.com/hometrip/gateway/upstream/routes"
-
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 // A filler collects older entries of the log: those behind oldest, up to after.

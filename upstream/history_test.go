@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hometrip/gateway/upstream/routes"
-
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 // A reading is a consumer of a log in memory.

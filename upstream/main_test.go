@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hometrip/gateway/upstream/routes"
-
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/codec"
@@ -23,6 +21,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/brokertest"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 5e6, time.FixedZone("", 3600))

@@ -6,10 +6,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hometrip/gateway/upstream/routes"
-
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 // Letters is the queue of dead letters: events that cannot be delivered, once

@@ -5,9 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hometrip/gateway/upstream/routes"
-
 	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 // Status is the state of reading the log.

@@ -12,8 +12,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/hometrip/gateway/internal/bearer"
 	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/internal/bearer"
 )
 
 // adminHeadTimeout is for a request's head on ADMIN_ADDR.

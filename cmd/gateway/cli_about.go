@@ -7,8 +7,9 @@ import (
 	"runtime"
 	"runtime/debug"
 
-	"github.com/hometrip/gateway/internal/config"
 	"github.com/spf13/cobra"
+
+	"github.com/hometrip/gateway/internal/config"
 )
 
 func newVersionCommand() *cobra.Command {

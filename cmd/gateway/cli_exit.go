@@ -5,8 +5,9 @@ import (
 	"errors"
 	"io"
 
-	"github.com/hometrip/gateway/internal/config"
 	"github.com/spf13/cobra"
+
+	"github.com/hometrip/gateway/internal/config"
 )
 
 // Exit codes.

@@ -11,8 +11,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/hometrip/gateway/internal/config"
 	"github.com/spf13/cobra"
+
+	"github.com/hometrip/gateway/internal/config"
 )
 
 const (

@@ -77,9 +77,15 @@ var arrows = map[string]rule{
 	}},
 	"rooms/cluster/redistest":   {ours: []string{"internal/freeport", "internal/testkit"}},
 	"rooms/cluster/clustertest": {},
-	"loop": {ours: []string{"codec", "internal/bearer", "internal/handover/form", "internal/loglimit", "loop/httpread", "rooms"}, banned: map[string]string{
+	"loop": {ours: []string{"codec", "internal/bearer", "internal/handover/form", "internal/loglimit", "loop/httpread", "loop/limits", "loop/wheel", "rooms"}, banned: map[string]string{
 		"github.com/redis/rueidis":       "a Redis round trip would block an event loop",
 		"github.com/rabbitmq/amqp091-go": "the two doors are strangers",
+	}},
+	"loop/limits": {ours: []string{"codec", "internal/handover/form", "rooms"}, banned: map[string]string{
+		"os": noIO, "log/slog": noIO, "github.com/panjf2000/gnet/v2": noIO,
+	}},
+	"loop/wheel": {banned: map[string]string{
+		"net": noIO, "os": noIO, "sync": "it has one owner", "github.com/panjf2000/gnet/v2": noIO,
 	}},
 	"loop/httpread": {ours: []string{"codec"}, banned: map[string]string{
 		"net": noIO, "os": noIO, "time": "bytes have no clock", "sync": "it has one owner", "github.com/panjf2000/gnet/v2": noIO,

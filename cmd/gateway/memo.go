@@ -5,8 +5,9 @@ import (
 	"os"
 	"strings"
 
-	"github.com/hometrip/gateway/internal/config"
 	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/internal/config"
 )
 
 // memoName is the name of a memo among the descriptors in /proc/PID/fd.

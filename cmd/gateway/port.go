@@ -12,8 +12,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/hometrip/gateway/internal/config"
 	"golang.org/x/sys/unix"
+
+	"github.com/hometrip/gateway/internal/config"
 )
 
 // checkPorts returns an error if another process uses one of the gateway's

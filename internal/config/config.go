@@ -8,9 +8,8 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/hometrip/gateway/rooms"
-
 	"github.com/hometrip/gateway/internal/secret"
+	"github.com/hometrip/gateway/rooms"
 )
 
 // Values of NODE_ENV.

@@ -7,8 +7,9 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/hometrip/gateway/internal/loglimit"
 	"github.com/redis/rueidis"
+
+	"github.com/hometrip/gateway/internal/loglimit"
 )
 
 const (

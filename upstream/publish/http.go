@@ -13,10 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hometrip/gateway/upstream/routes"
-
 	"github.com/hometrip/gateway/internal/bearer"
 	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 // An Appender adds an event to the log; see eventlog.Log.

@@ -1,4 +1,4 @@
-package loop
+package wheel
 
 import (
 	"fmt"
@@ -9,19 +9,19 @@ import (
 
 // An alarm is a timer that remembers its rings.
 type alarm struct {
-	timer timer
+	timer Timer
 	rings int
 	ring  func(now time.Time) // may be nil
 }
 
-func (a *alarm) expire(now time.Time) {
+func (a *alarm) Expire(now time.Time) {
 	a.rings++
 	if a.ring != nil {
 		a.ring(now)
 	}
 }
 
-func ticks(n int64) time.Duration { return time.Duration(n) * wheelTick }
+func ticks(n int64) time.Duration { return time.Duration(n) * Tick }
 
 func TestWheelRingsAtTheFirstTickNotBefore(t *testing.T) {
 	start := time.Now()
@@ -29,19 +29,19 @@ func TestWheelRingsAtTheFirstTickNotBefore(t *testing.T) {
 		after time.Duration
 		tick  int64
 	}{
-		{-time.Hour, 1}, {0, 1}, {1, 1}, {wheelTick, 1}, {wheelTick + 1, 2}, {ticks(2), 2},
+		{-time.Hour, 1}, {0, 1}, {1, 1}, {Tick, 1}, {Tick + 1, 2}, {ticks(2), 2},
 		{ticks(63), 63}, {ticks(64), 64}, {ticks(65), 65}, {ticks(127), 127}, {ticks(128), 128},
 		{ticks(4095), 4095}, {ticks(4096), 4096}, {ticks(4097), 4097},
 		{ticks(64*64*64 - 1), 64*64*64 - 1}, {ticks(64 * 64 * 64), 64 * 64 * 64}, {ticks(64*64*64 + 1), 64*64*64 + 1},
 	} {
-		w := newWheel(start)
+		w := New(start)
 		var a alarm
-		w.arm(&a.timer, &a, start.Add(c.after))
-		w.advance(start.Add(ticks(c.tick) - 1))
+		w.Arm(&a.timer, &a, start.Add(c.after))
+		w.Advance(start.Add(ticks(c.tick) - 1))
 		if a.rings != 0 {
 			t.Errorf("after %v: rang before tick %d", c.after, c.tick)
 		}
-		w.advance(start.Add(ticks(c.tick)))
+		w.Advance(start.Add(ticks(c.tick)))
 		if a.rings != 1 || w.armed != 0 {
 			t.Errorf("after %v: %d rings at tick %d, %d armed", c.after, a.rings, c.tick, w.armed)
 		}
@@ -53,8 +53,8 @@ func TestWheelRingsAtTheFirstTickNotBefore(t *testing.T) {
 func TestWheelCascades(t *testing.T) {
 	start := time.Now()
 	for _, from := range []int64{0, 1, 63, 64, 65, 4095, 4096, 4097, 262143, 262144} {
-		w := newWheel(start)
-		w.advance(start.Add(ticks(from)))
+		w := New(start)
+		w.Advance(start.Add(ticks(from)))
 		var alarms []*alarm
 		var due []int64
 		for _, ahead := range []int64{1, 2, 62, 63, 64, 65, 66, 127, 128, 129, 4031, 4032, 4095, 4096, 4097, 8191, 8192} {
@@ -64,10 +64,10 @@ func TestWheelCascades(t *testing.T) {
 					t.Errorf("from tick %d, %d ahead: rang at %d", from, ahead, got)
 				}
 			}
-			w.arm(&a.timer, a, start.Add(ticks(from+ahead)))
+			w.Arm(&a.timer, a, start.Add(ticks(from+ahead)))
 			alarms, due = append(alarms, a), append(due, from+ahead)
 		}
-		w.advance(start.Add(ticks(from + 9000)))
+		w.Advance(start.Add(ticks(from + 9000)))
 		for i, a := range alarms {
 			if a.rings != 1 {
 				t.Errorf("from tick %d: the alarm of tick %d rang %d times", from, due[i], a.rings)
@@ -83,17 +83,17 @@ func TestWheelAgreesWithAModel(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 2))
 			start := time.Now()
-			w := newWheel(start)
+			w := New(start)
 			alarms := make([]*alarm, 300)
 			due := make(map[*alarm]int64) // of those armed
 			arm := func(a *alarm) {
 				ahead := int64(1) << random.IntN(19) // up to 14 hours
 				at := w.now + 1 + random.Int64N(ahead)
-				w.arm(&a.timer, a, start.Add(ticks(at)))
+				w.Arm(&a.timer, a, start.Add(ticks(at)))
 				due[a] = at
 			}
 			disarm := func(a *alarm) {
-				w.disarm(&a.timer)
+				w.Disarm(&a.timer)
 				delete(due, a)
 			}
 			for i := range alarms {
@@ -123,7 +123,7 @@ func TestWheelAgreesWithAModel(t *testing.T) {
 					arm(a)
 				default:
 					now += random.Int64N(1 << random.IntN(12))
-					w.advance(start.Add(ticks(now)))
+					w.Advance(start.Add(ticks(now)))
 				}
 				for a, at := range due {
 					if at <= now {
@@ -142,26 +142,26 @@ func TestWheelAgreesWithAModel(t *testing.T) {
 // come round, and rings in time.
 func TestWheelBeyondItsReach(t *testing.T) {
 	start := time.Now()
-	for _, late := range []time.Duration{ticks(wheelReach), ticks(wheelReach + 70_000)} {
-		w := newWheel(start)
-		w.now = wheelReach - 5 // as if it had been running for 19 days
+	for _, late := range []time.Duration{ticks(reach), ticks(reach + 70_000)} {
+		w := New(start)
+		w.now = reach - 5 // as if it had been running for 19 days
 		at := start.Add(ticks(w.now) + late)
 		var a alarm
 		rang := int64(0)
 		a.ring = func(now time.Time) {
 			if now.Before(at) {
-				w.arm(&a.timer, &a, at)
+				w.Arm(&a.timer, &a, at)
 				return
 			}
 			rang = w.now
 		}
-		w.arm(&a.timer, &a, at)
+		w.Arm(&a.timer, &a, at)
 		// In one go every ring would be told the same late time.
-		for now := w.now; rang == 0 && now < 3*wheelReach; now += wheelSlots {
-			w.advance(start.Add(ticks(now)))
+		for now := w.now; rang == 0 && now < 3*reach; now += slots {
+			w.Advance(start.Add(ticks(now)))
 		}
-		want := wheelReach - 5 + int64(late/wheelTick)
-		if rang < want || rang > want+wheelSlots {
+		want := reach - 5 + int64(late/Tick)
+		if rang < want || rang > want+slots {
 			t.Errorf("%v away: rang at tick %d, want %d", late, rang, want)
 		}
 	}
@@ -173,10 +173,10 @@ func TestWheelFarFuture(t *testing.T) {
 	for _, at := range []time.Time{
 		start.AddDate(100, 0, 0), start.AddDate(290, 0, 0), start.AddDate(300, 0, 0), start.AddDate(7000, 0, 0),
 	} {
-		w := newWheel(start)
+		w := New(start)
 		var a alarm
-		w.arm(&a.timer, &a, at)
-		w.advance(start.Add(time.Hour))
+		w.Arm(&a.timer, &a, at)
+		w.Advance(start.Add(time.Hour))
 		if a.rings != 0 {
 			t.Errorf("a timer for the year %d rang within the hour", at.Year())
 		}
@@ -185,13 +185,13 @@ func TestWheelFarFuture(t *testing.T) {
 
 func TestWheelDisarmTwice(t *testing.T) {
 	start := time.Now()
-	w := newWheel(start)
+	w := New(start)
 	var a alarm
-	w.disarm(&a.timer) // never armed
-	w.arm(&a.timer, &a, start.Add(time.Second))
-	w.disarm(&a.timer)
-	w.disarm(&a.timer)
-	w.advance(start.Add(time.Minute))
+	w.Disarm(&a.timer) // never armed
+	w.Arm(&a.timer, &a, start.Add(time.Second))
+	w.Disarm(&a.timer)
+	w.Disarm(&a.timer)
+	w.Advance(start.Add(time.Minute))
 	if a.rings != 0 || w.armed != 0 {
 		t.Errorf("%d rings, %d armed, want none", a.rings, w.armed)
 	}
@@ -199,16 +199,16 @@ func TestWheelDisarmTwice(t *testing.T) {
 
 func TestWheelRearmedTimerRingsOnce(t *testing.T) {
 	start := time.Now()
-	w := newWheel(start)
+	w := New(start)
 	var a alarm
 	for _, after := range []time.Duration{time.Hour, time.Second, time.Second, time.Minute, 2 * time.Second} {
-		w.arm(&a.timer, &a, start.Add(after))
+		w.Arm(&a.timer, &a, start.Add(after))
 	}
-	w.advance(start.Add(2*time.Second - 1))
+	w.Advance(start.Add(2*time.Second - 1))
 	if a.rings != 0 {
 		t.Error("rang for a deadline that was moved")
 	}
-	w.advance(start.Add(2 * time.Hour))
+	w.Advance(start.Add(2 * time.Hour))
 	if a.rings != 1 {
 		t.Errorf("%d rings, want 1", a.rings)
 	}
@@ -216,19 +216,19 @@ func TestWheelRearmedTimerRingsOnce(t *testing.T) {
 
 func TestWheelAllocatesNothing(t *testing.T) {
 	start := time.Now()
-	w := newWheel(start)
+	w := New(start)
 	now := start
 	alarms := make([]alarm, 100)
 	for i := range alarms {
 		a := &alarms[i]
-		a.ring = func(now time.Time) { w.arm(&a.timer, a, now.Add(ticks(int64(1+i)))) }
+		a.ring = func(now time.Time) { w.Arm(&a.timer, a, now.Add(ticks(int64(1+i)))) }
 		a.ring(now)
 	}
 	allocs := testing.AllocsPerRun(1000, func() {
-		now = now.Add(wheelTick)
-		w.advance(now)
-		w.disarm(&alarms[7].timer)
-		w.arm(&alarms[7].timer, &alarms[7], now.Add(time.Minute))
+		now = now.Add(Tick)
+		w.Advance(now)
+		w.Disarm(&alarms[7].timer)
+		w.Arm(&alarms[7].timer, &alarms[7], now.Add(time.Minute))
 	})
 	if allocs != 0 {
 		t.Errorf("%v allocations a tick, want none", allocs)
@@ -239,19 +239,52 @@ func BenchmarkWheelTick(b *testing.B) {
 	for _, sessions := range []int{0, 10_000, 100_000} {
 		b.Run(fmt.Sprint(sessions), func(b *testing.B) {
 			start := time.Now()
-			w := newWheel(start)
+			w := New(start)
 			alarms := make([]alarm, sessions)
 			for i := range alarms {
 				a := &alarms[i]
-				a.ring = func(now time.Time) { w.arm(&a.timer, a, now.Add(25*time.Second)) }
-				w.arm(&a.timer, a, start.Add(25*time.Second*time.Duration(i)/time.Duration(sessions)))
+				a.ring = func(now time.Time) { w.Arm(&a.timer, a, now.Add(25*time.Second)) }
+				w.Arm(&a.timer, a, start.Add(25*time.Second*time.Duration(i)/time.Duration(sessions)))
 			}
 			now := start
 			b.ReportAllocs()
 			for b.Loop() {
-				now = now.Add(wheelTick)
-				w.advance(now)
+				now = now.Add(Tick)
+				w.Advance(now)
 			}
 		})
+	}
+}
+
+// TestWheelsNextIsNeverTooLate: a wheel that is advanced at what next says rings
+// every timer at its tick, and is not advanced much more often than that.
+func TestWheelsNextIsNeverTooLate(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, reach := range []int64{50, 5_000, 500_000, 20_000_000} {
+		start := time.Now()
+		w := New(start)
+		w.Advance(start.Add(ticks(random.Int64N(10_000))))
+		due := make(map[*alarm]int64)
+		for range 50 {
+			a := &alarm{}
+			due[a] = w.now + 1 + random.Int64N(reach)
+			w.Arm(&a.timer, a, w.At(due[a]))
+		}
+		looks := 0
+		for ; w.armed > 0; looks++ {
+			next := w.Next()
+			w.Advance(w.At(next))
+			for a, at := range due {
+				if late := at <= next; late != (a.rings == 1) {
+					t.Fatalf("reach %d: due at %d, at %d it has rung %d times", reach, at, next, a.rings)
+				}
+			}
+		}
+		if looks > 50*levels {
+			t.Errorf("reach %d: %d looks for 50 timers", reach, looks)
+		}
+		if w.Next() != farthestTick {
+			t.Errorf("an empty wheel is to be advanced at %d", w.Next())
+		}
 	}
 }

@@ -1,0 +1,101 @@
+package limits
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/internal/clocktest"
+	"github.com/hometrip/gateway/rooms"
+)
+
+// A node and an address may open sessions at any time of two days, whoever sets
+// the clock meanwhile, and addresses at rest are forgotten.
+func TestHandshakesAtAnyTimeOfTwoDays(t *testing.T) {
+	from := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, rate := range []rooms.Rate{{PerSecond: 1, Burst: 2}, {PerSecond: 5, Burst: 10}, {PerSecond: 4000, Burst: 8000}} {
+		node, addresses := New(nil, false, Limits{NodeRate: rate}), New(nil, false, Limits{SourceRate: rate})
+		second := 0
+		clocktest.Walk(from, func(now time.Time) {
+			second++
+			if !node.Handshake(1, now) {
+				t.Fatalf("%+v: a handshake is refused in second %d", rate, second)
+			}
+			if !addresses.Handshake(Source(second), now) {
+				t.Fatalf("%+v: a new address is refused in second %d", rate, second)
+			}
+			if second%60 == 0 {
+				addresses.Sweep(now.Add(time.Minute))
+				if n := addresses.known(); n != 0 {
+					t.Fatalf("%+v: %d addresses at rest are known in second %d", rate, n, second)
+				}
+			}
+		})
+	}
+}
+
+func TestHandshakesWhileTheClockIsSet(t *testing.T) {
+	rate := rooms.Rate{PerSecond: 2, Burst: 4}
+	for name, limits := range map[string]Limits{
+		"of the node": {NodeRate: rate}, "of an address": {SourceRate: rate},
+	} {
+		g := New(nil, false, limits)
+		c := clocktest.Clock{Wall: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+		for _, step := range clocktest.Steps {
+			for range 10 {
+				c.Pass(time.Second)
+				for range rate.PerSecond {
+					if !g.Handshake(1, c.Now()) {
+						t.Fatalf("%s: a handshake within the rate is refused before %v", name, step)
+					}
+				}
+			}
+			c.Set(step)
+		}
+	}
+}
+
+func TestRateOfAnAddressIsForgotten(t *testing.T) {
+	g := New(nil, false, Limits{SourceRate: rooms.Rate{PerSecond: 10, Burst: 10}, PerSource: 5})
+	now := time.Now()
+	for i := range 1000 {
+		g.Handshake(Source(i+1), now)
+	}
+	g.Reserve(1, false)
+	g.Sweep(now.Add(50 * time.Millisecond))
+	if n := g.known(); n != 1000 {
+		t.Errorf("%d addresses are known right after, want 1000", n)
+	}
+	g.Sweep(now.Add(time.Second))
+	if n := g.known(); n != 1 {
+		t.Errorf("%d addresses are known later, want the one with a connection", n)
+	}
+}
+
+func (g *Guard) known() (n int) {
+	for i := range g.stripes {
+		n += len(g.stripes[i].tallies)
+	}
+	return n
+}
+
+func TestSources(t *testing.T) {
+	at := func(text string) Source { return SourceOf(netip.MustParseAddr(text)) }
+	if at("192.0.2.1") != at("::ffff:192.0.2.1") {
+		t.Error("an IPv4 address in IPv6 form is another source")
+	}
+	if at("2001:db8::1") != at("2001:db8::ffff:1") || at("2001:db8::1") == at("2001:db8:0:1::1") {
+		t.Error("an IPv6 source is not a /64")
+	}
+	seen := make(map[Source]string)
+	for _, text := range []string{"0.0.0.0", "192.0.2.1", "192.0.2.2", "::1", "2001:db8::1", "fe80::1"} {
+		s := at(text)
+		if other, twice := seen[s]; twice || text != "::1" && s == 0 {
+			t.Errorf("%s is source %d, as is %s", text, s, other)
+		}
+		seen[s] = text
+	}
+	if SourceOf(netip.Addr{}) != 0 {
+		t.Error("no address is a source")
+	}
+}
