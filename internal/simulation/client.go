@@ -93,6 +93,7 @@ type member struct {
 	held    []*event
 	heard   int          // typings, since the faults are over
 	early   map[int]bool // repeated events from before base that have come
+	had     []int        // events that have come and may come again
 }
 
 func newClient(r *run, i int) *client {

@@ -12,7 +12,7 @@ const (
 	redialMin  = 50 * time.Millisecond
 	redialMax  = time.Second
 	flushesMax = 2   // batches of messages under way
-	vainMost   = 150 // batches a second that a node may send in vain
+	vainMost   = 300 // batches a second that a node may send in vain
 )
 
 // A clusterDriver does for a core.Node what package cluster does with a real
@@ -209,7 +209,7 @@ func (d *clusterDriver) act() {
 		d.flush()
 	}
 	if at := m.node.Next(); !at.IsZero() {
-		when := at.Sub(epoch) - m.skew
+		when := m.when(at)
 		if when < d.next || d.next <= m.r.now {
 			d.next = max(when, m.r.now+time.Millisecond)
 			m.r.at(d.next, m.alive(d.act))

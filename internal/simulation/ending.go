@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -198,7 +199,7 @@ func (r *run) checkClients() {
 			list := r.judge.rooms[room]
 			for i := max(m.last+1, m.base); i < len(list); i++ {
 				x := list[i]
-				if x.era != r.broker.era && x.at < r.broker.anewAt {
+				if x.era != r.broker.era && x.at < r.broker.anewAt || slices.Contains(m.had, x.event.number) {
 					continue
 				}
 				r.fail("an event never comes", "%s on %v did not get event %d at %d (number %d of %s; in there since %v, from number %d on, last %d)",

@@ -147,12 +147,18 @@ func (r *run) planFaults() {
 	if r.config.Faults != 0 {
 		n = max(r.config.Faults, 0)
 	}
-	more := stream(r.config.Seed, 7)
-	for i := range n + r.config.More {
-		f := r.drawFault(rng, len(kinds))
-		if i >= n {
+	more, extra := stream(r.config.Seed, 7), stream(r.config.Seed, 9)
+	for i := range n + r.config.More + r.config.Extra {
+		var f fault
+		switch {
+		case i < n:
+			f = r.drawFault(rng, len(kinds))
+		case i < n+r.config.More:
 			f = r.drawFault(more, len(moreKinds))
 			f.kind += len(kinds)
+		default:
+			f = r.drawFault(extra, len(extraKinds))
+			f.kind += len(kinds) + len(moreKinds)
 		}
 		r.faults = append(r.faults, f)
 		if r.config.Skip[i] {

@@ -101,9 +101,6 @@ func (m *machine) start() {
 	}
 }
 
-// now is the time as the node's clock has it.
-func (m *machine) now() time.Time { return epoch.Add(m.r.now + m.skew) }
-
 // alive guards a callback: it does nothing when the node has died since.
 func (m *machine) alive(do func()) func() {
 	life := m.life

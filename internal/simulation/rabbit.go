@@ -34,12 +34,18 @@ type brokerServer struct {
 	seen    int64         // positions of the stream that the judge knows
 	spare   int           // identities that were given away
 
-	own map[int64]bool // positions that the present stream has used itself
+	own map[ownPosition]bool // positions that streams have used themselves
+}
+
+// An ownPosition is one of the stream of an identity.
+type ownPosition struct {
+	log      string
+	position int64
 }
 
 func newBrokerServer(r *run, b *rabbitmodel.Broker, draw *rand.Rand) *brokerServer {
 	b.ChunkHead = draw.IntN(4) == 0
-	s := &brokerServer{r: r, broker: b, spare: identityFirst}
+	s := &brokerServer{r: r, broker: b, spare: identityFirst, own: make(map[ownPosition]bool)}
 	s.chunk = []time.Duration{time.Microsecond, chunkMost, 4 * chunkMost}[draw.IntN(3)]
 	if r.recovery.tail > 0 {
 		b.OwnPositions = int64(draw.IntN(2))
@@ -55,6 +61,7 @@ type brokerLink struct {
 	m        *machine // nil: a service's
 	line     *line
 	up, back channel
+	stalled  backlog
 	conn     *rabbitmodel.Conn
 	ch       *rabbitmodel.Channel
 	take     func(rabbitmodel.Event)
@@ -83,18 +90,12 @@ func (l *brokerLink) do(f func(ch *rabbitmodel.Channel)) {
 
 func (l *brokerLink) execute(f func(ch *rabbitmodel.Channel)) {
 	s := l.s
-	if s.hangs > s.r.now {
-		s.r.at(s.hangs, func() {
-			if l.line.open && !l.line.silent {
-				l.execute(f)
-			}
-		})
-		return
-	}
-	s.broker.Advance(s.r.now)
-	f(l.ch)
-	s.flush()
-	s.write()
+	l.stalled.take(&s.r.schedule, &s.hangs, l.line, func() {
+		s.broker.Advance(s.r.now)
+		f(l.ch)
+		s.flush()
+		s.write()
+	})
 }
 
 // write has what was published written as a chunk soon.
@@ -124,7 +125,7 @@ func (s *brokerServer) written(q *rabbitmodel.Queue) {
 		if m := q.At(s.seen); m != nil {
 			s.r.judge.written(m, s.seen+1)
 		} else {
-			s.own[s.seen+1] = true
+			s.own[ownPosition{strconv.Itoa(q.Args.MaxBytes), s.seen + 1}] = true
 		}
 	}
 }
@@ -218,7 +219,7 @@ func (s *brokerServer) stream(ch *rabbitmodel.Channel) (identity string) {
 		s.spare++
 		args.MaxBytes = s.spare
 		s.era++
-		s.seen, s.own = 0, make(map[int64]bool)
+		s.seen = 0
 	}
 	ch.QueueDeclare(streamName, args)
 	ch.Bind(streamName, "#", exchange)

@@ -22,6 +22,7 @@ type readerDriver struct {
 	busy   bool // inside of run
 	due    time.Duration
 	past   eventlog.Position // the last that the rooms have taken
+	log    string            // of which that is
 	fresh  bool              // the rooms have not been told of this log
 	toTell bool              // the log was opened, and the rooms are to be told
 
@@ -142,6 +143,7 @@ func (d *readerDriver) tell() {
 		return
 	}
 	d.fresh = false
+	d.log = d.reader.Identity()
 	behind := d.reader.Last()
 	d.m.Anew(d.reader.Identity(), uint64(behind))
 	d.intake.Begun(d.reader.Identity(), behind, behind != 0 || d.source.start.From == eventlog.FromFirst)
@@ -158,7 +160,7 @@ func (d *readerDriver) schedule() {
 	if at.IsZero() {
 		return
 	}
-	when := max(at.Sub(epoch)-d.m.skew, d.m.r.now)
+	when := max(d.m.when(at), d.m.r.now)
 	if d.due > d.m.r.now && d.due <= when {
 		return
 	}

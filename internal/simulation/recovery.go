@@ -152,13 +152,6 @@ var moreKinds = []kind{
 	}},
 }
 
-func kindOf(i int) *kind {
-	if i < len(kinds) {
-		return &kinds[i]
-	}
-	return &moreKinds[i-len(kinds)]
-}
-
 // sprung kills a node that was to die at a number of things.
 func (m *machine) sprung(count *int) {
 	if *count == 0 {

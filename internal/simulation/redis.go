@@ -47,6 +47,7 @@ type redisLink struct {
 	line     *line
 	up, back channel
 	conn     *redismodel.Conn
+	stalled  backlog
 	expected []*redisBatch // whose replies are to come, the oldest first
 	push     func(redismodel.Reply)
 	ended    func() // the node notices that the connection is gone
@@ -91,14 +92,10 @@ func (l *redisLink) send(commands [][]string, want int, done func([]redismodel.R
 
 // execute is the server's side.
 func (l *redisLink) execute(commands ...[]string) {
-	if now := l.s.r.now; l.s.hangs > now {
-		l.s.r.at(l.s.hangs, func() {
-			if l.line.open && !l.line.silent {
-				l.execute(commands...)
-			}
-		})
-		return
-	}
+	l.stalled.take(&l.s.r.schedule, &l.s.hangs, l.line, func() { l.run(commands) })
+}
+
+func (l *redisLink) run(commands [][]string) {
 	if l.conn.Closed {
 		return
 	}

@@ -231,7 +231,7 @@ func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 	r, c, v := j.r, l.c, &j.r.recovery
 	away := r.now - c.left
 	troubled := v.trouble > c.began || !r.strict && v.troubled(r.now)
-	long := away >= v.window-clockMost
+	long := away >= v.window-clockMost || !r.wallTrusted
 	switch why {
 	case rooms.RecoveryUnknown:
 		good = long || troubled || c.over == c.pid || c.spent == c.pid || c.lostEvents || j.ordered(c) ||
@@ -241,7 +241,7 @@ func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 	case rooms.RecoveryBusy, rooms.RecoveryFailed, rooms.RecoveryStale, rooms.RecoveryOffset:
 		good = troubled
 	case rooms.RecoveryOrder:
-		good = j.ordered(c)
+		good = j.ordered(c) || !r.wallTrusted
 	case rooms.RecoveryOtherLog, rooms.RecoveryPosition:
 		good = troubled || v.deleted != 0
 	case rooms.RecoveryLogShort:

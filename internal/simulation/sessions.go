@@ -126,7 +126,7 @@ func (d *sessionsDriver) act() {
 		done(r)
 	}
 	if at := d.core.Next(m.now()); !at.IsZero() {
-		when := max(at.Sub(epoch)-m.skew, m.r.now+time.Millisecond)
+		when := max(m.when(at), m.r.now+time.Millisecond)
 		if when < d.next || d.next <= m.r.now {
 			d.next = when
 			m.r.at(when, m.alive(d.act))
