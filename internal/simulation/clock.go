@@ -41,6 +41,27 @@ func (m *machine) now() time.Time { return clock(epoch.Add(m.r.now+m.skew), m.r.
 // when returns the moment of a time of the node's clocks.
 func (m *machine) when(at time.Time) time.Duration { return m.r.now + at.Sub(m.now()) }
 
+// A dueTime is when something is called next, unless something happens before.
+type dueTime struct{ at time.Duration }
+
+// next notes that it is to be called at when. Unless needed it is called as
+// early as that anyway.
+func (d *dueTime) next(m *machine, when time.Duration) (at time.Duration, needed bool) {
+	when = max(when, m.r.now)
+	if d.at > m.r.now && d.at <= when {
+		return 0, false
+	}
+	d.at = when
+	return when, true
+}
+
+// passed notes that it was called.
+func (d *dueTime) passed(at time.Duration) {
+	if d.at == at {
+		d.at = 0
+	}
+}
+
 const (
 	skewMost = 2 * time.Second // between a wall clock and the true time
 	stepMost = time.Hour       // by which a fault sets a wall clock

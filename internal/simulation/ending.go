@@ -96,6 +96,7 @@ func (r *run) checkQuiet() {
 	r.checkDirectory()
 	r.checkClients()
 	r.checkOrders()
+	r.checkLetters()
 }
 
 func (r *run) checkNode(m *machine) {
@@ -233,7 +234,7 @@ func (r *run) checkRevoked(o *event, x *entry, user string) {
 		until, known := m.revoked[user]
 		return known && !until.Before(epoch.Add(x.at-publishWait-time.Second))
 	}
-	known := false
+	known := r.judge.repeated(x)
 	for _, m := range r.nodes {
 		known = known || m.up && refuses(m)
 	}

@@ -32,6 +32,7 @@ func Draw(c Config, seed uint64) Config {
 	if extra := rng.IntN(extraFaults + 1); c.Faults >= 0 {
 		orDefault(&c.Extra, extra)
 	}
+	c.Letters = c.Letters || rng.IntN(2) == 0
 	return c
 }
 
@@ -44,6 +45,9 @@ func Format(c Config) string {
 	}
 	if c.Extra != 0 {
 		text += fmt.Sprintf(" extra=%d", c.Extra)
+	}
+	if c.Letters {
+		text += " letters=1"
 	}
 	if len(c.Skip) > 0 {
 		var list []string
@@ -78,6 +82,8 @@ func Parse(text string) (c Config, err error) {
 			c.Recovery = n
 		case "more":
 			c.More = n
+		case "letters":
+			c.Letters = n != 0
 		case "extra":
 			c.Extra = n
 		case "delays":
@@ -96,7 +102,7 @@ func Parse(text string) (c Config, err error) {
 				}
 			}
 		default:
-			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults, recovery, more, extra or skip", field)
+			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults, recovery, more, extra, letters or skip", field)
 		}
 		if err != nil {
 			return c, err

@@ -99,7 +99,7 @@ func (f *filling) begin() {
 	case older == nil:
 		f.end(rooms.Missed{Result: why})
 		return
-	case m.r.broker.down || m.off > m.r.now:
+	case !m.r.broker.reachable(m):
 		m.after(m.r.between(netLeast, dialMost), func() { f.fail(rooms.RecoveryFailed) })
 		return
 	}

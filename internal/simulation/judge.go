@@ -43,6 +43,7 @@ type judge struct {
 	sessions   map[int32]*session // by that
 	deliveries int
 	gaps       map[*machine]eventlog.Position // up to where entries will never come
+	dead       deadLetters
 }
 
 func (j *judge) init(r *run) {
@@ -50,6 +51,7 @@ func (j *judge) init(r *run) {
 	j.rooms = make([][]*entry, r.config.Rooms+r.config.Clients)
 	j.sockets, j.sessions = make(map[string]int32), make(map[int32]*session)
 	j.gaps = make(map[*machine]eventlog.Position)
+	j.dead.special, j.dead.written = make(map[eventlog.Offset]*event), make(map[eventlog.Offset]int)
 }
 
 func (j *judge) add(e *event) *event {
@@ -73,12 +75,15 @@ func (j *judge) poison() *event { return j.add(&event{key: "message.sent", bad: 
 // written tells of a message in the stream.
 func (j *judge) written(m *rabbitmodel.Message, pos int64) {
 	r := j.r
-	if m.ID == "" {
-		return // a mark
+	if m.Headers[markHeader] != "" {
+		return
 	}
-	n, _ := strconv.Atoi(m.ID)
+	n := numberOf(m)
 	e := j.events[n]
 	era := r.broker.era
+	if e.bad || e.order {
+		j.dead.special[j.r.broker.offset(pos)] = e
+	}
 	if k := len(e.entries); k > 0 && e.entries[k-1].era == era {
 		e.entries[k-1].copies++
 		e.entries[k-1].again = r.now

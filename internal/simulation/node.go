@@ -53,6 +53,7 @@ type machine struct {
 	node     *core.Node
 	cluster  *clusterDriver
 	reader   *readerDriver
+	letters  *lettersDriver          // nil: there are none
 	recovery *sessionsDriver         // nil: no client comes back
 	sessions []*session              // that are open here, also when their client knows better
 	revoked  map[string]time.Time    // users whose tokens are refused, up to when issued
@@ -96,6 +97,7 @@ func (m *machine) start() {
 	m.r.note('S', uint64(m.index), uint64(m.life), 0)
 	m.cluster.begin()
 	m.reader.begin()
+	m.beginLetters()
 	if m.recovery != nil {
 		m.expire()
 	}
@@ -156,6 +158,9 @@ func (m *machine) die() {
 	m.held, m.paused = nil, 0
 	m.cluster.end()
 	m.reader.end()
+	if m.letters != nil {
+		m.letters.end()
+	}
 	for _, c := range m.r.clients {
 		if c.machine == m {
 			c.lost()

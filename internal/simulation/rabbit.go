@@ -7,12 +7,18 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/simulation/rabbitmodel"
+	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
 const (
 	exchange   = "events"
 	streamName = "events.log"
 	markHeader = "mark"
+
+	fromHeader = "from" // of what came to the stream without an exchange
+	keyHeader  = "key"
+	timeHeader = "time"
+	forHeader  = "event" // its number, for the judge
 
 	chunkMost     = 5 * time.Millisecond // until what was published is written
 	heartbeatTime = 10 * time.Second     // until a connection that is silent counts as lost
@@ -33,6 +39,7 @@ type brokerServer struct {
 	anewAt  time.Duration // when the last of these was
 	seen    int64         // positions of the stream that the judge knows
 	spare   int           // identities that were given away
+	letters int           // dead letters that the judge knows
 
 	own map[ownPosition]bool // positions that streams have used themselves
 }
@@ -132,6 +139,7 @@ func (s *brokerServer) written(q *rabbitmodel.Queue) {
 
 // flush sends everybody what the broker has sent.
 func (s *brokerServer) flush() {
+	s.lettersWritten()
 	for _, l := range slices.Clone(s.links) {
 		if len(l.conn.Out) == 0 {
 			continue
@@ -199,6 +207,14 @@ func (s *brokerServer) forget(l *brokerLink) {
 		l.conn.Close()
 	}
 }
+
+// offset returns the offset of a position in the present stream.
+func (s *brokerServer) offset(position int64) eventlog.Offset {
+	return eventlog.Offset{Log: strconv.Itoa(s.broker.Queue(streamName).Args.MaxBytes), Position: eventlog.Position(position)}
+}
+
+// reachable reports whether a node can connect.
+func (s *brokerServer) reachable(m *machine) bool { return !s.down && m.off <= s.r.now }
 
 func (s *brokerServer) loseAll(m *machine, told bool) {
 	for _, l := range slices.Clone(s.links) {

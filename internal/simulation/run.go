@@ -29,6 +29,7 @@ type Config struct {
 	Recovery int           // percent of the clients that ask for recovery
 	More     int           // further faults, of the second list
 	Extra    int           // and of the third
+	Letters  bool          // nodes write dead letters
 	Trace    io.Writer     // nil: none
 }
 
