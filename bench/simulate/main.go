@@ -35,7 +35,7 @@ func main() {
 	keep := flag.Bool("keep", false, "go on after a broken rule, and show all at the end")
 	report := flag.String("report", "", "write a report to this file")
 	flag.Parse()
-	debug.SetGCPercent(1000) // a fleet needs some megabytes, and is thrown away
+	debug.SetGCPercent(2000) // a fleet needs some megabytes, and is thrown away
 
 	if *trace {
 		c.Trace = os.Stdout

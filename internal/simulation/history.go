@@ -40,7 +40,7 @@ func (h *historyDriver) Wanted() { h.d.intake.Wanted() }
 
 // stamp has the questions go up to the entry that was taken last.
 func (h *historyDriver) stamp() {
-	if h.d.busy || len(h.d.todo) > 0 {
+	if h.d.busy || h.d.handing() {
 		return // run calls it
 	}
 	asks := h.asks

@@ -18,6 +18,7 @@ type logReader struct {
 	source *source // nil: none is open
 	inputs []eventlog.Input
 	todo   []eventlog.Output
+	head   int  // of todo
 	busy   bool // inside of run
 	due    dueTime
 	fresh  bool // the client has not been told of this log
@@ -59,10 +60,13 @@ func (d *logReader) input(in eventlog.Input) {
 
 // resume goes on when the client can take something again.
 func (d *logReader) resume() {
-	if !d.over && (len(d.todo) > 0 || len(d.inputs) > 0) {
+	if !d.over && (d.handing() || len(d.inputs) > 0) {
 		d.run()
 	}
 }
+
+// handing reports whether entries wait to be handed over.
+func (d *logReader) handing() bool { return d.head < len(d.todo) }
 
 // run is the one goroutine of a follower: it does what is to be done, and
 // stands still while the client is full.
@@ -76,20 +80,22 @@ func (d *logReader) run() {
 		d.of.rested()
 	}()
 	for {
-		for len(d.todo) > 0 {
-			out := d.todo[0]
-			if out.Kind == eventlog.Hand {
-				if d.of.full() {
-					return
-				}
-				d.todo = d.todo[1:]
-				d.of.hand(&out.Entry)
-				d.todo = append(d.todo, d.step(eventlog.Input{Kind: eventlog.Taken})...)
+		for d.head < len(d.todo) {
+			out := &d.todo[d.head]
+			if out.Kind != eventlog.Hand {
+				d.head++
+				d.do(out)
 				continue
 			}
-			d.todo = d.todo[1:]
-			d.do(&out)
+			if d.of.full() {
+				return
+			}
+			d.head++
+			d.of.hand(&out.Entry)
+			d.todo = append(d.todo, d.step(eventlog.Input{Kind: eventlog.Taken})...)
 		}
+		clear(d.todo)
+		d.todo, d.head = d.todo[:0], 0
 		if d.toTell {
 			d.toTell = false
 			d.tell()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/simulation/redismodel"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
 // Delays of the network between nodes and servers.
@@ -28,7 +29,8 @@ type redisServer struct {
 	down   bool          // takes no connections
 	hangs  time.Duration // executes nothing until then
 
-	spares [][]redismodel.Reply // lists to be used again
+	spares  [][]redismodel.Reply // lists to be used again
+	answers []wire.Reply         // scratch of plain
 
 	lostData int           // times that what it kept may be gone
 	lostAt   time.Duration // the last of these
@@ -135,15 +137,21 @@ func (l *redisLink) take(list []redismodel.Reply) {
 		}
 		b := l.expected[0]
 		if b.replies == nil {
-			b.replies = make([]redismodel.Reply, 0, b.want)
+			b.replies = l.s.spare()
 		}
 		if b.replies = append(b.replies, r); len(b.replies) == b.want {
 			l.expected = l.expected[1:]
 			b.done(b.replies, nil)
+			l.s.giveBack(b.replies)
 		}
 	}
+	l.s.giveBack(list)
+}
+
+// giveBack takes a list that is not used any more.
+func (s *redisServer) giveBack(list []redismodel.Reply) {
 	clear(list)
-	l.s.spares = append(l.s.spares, list[:0])
+	s.spares = append(s.spares, list[:0])
 }
 
 // spare returns a list that was used before.

@@ -162,6 +162,7 @@ func (d *sessionsDriver) answered(b wire.Batch, replies []wire.Reply) {
 		d.wake()
 	}
 	if name := b.Commands[0].Name; (name == "SET" || name == "DEL") && wire.FirstError(replies) != nil {
+		replies = slices.Clone(replies)
 		m.after(retrySessions, reply)
 		return
 	}

@@ -15,7 +15,7 @@ var (
 )
 
 func TestFleetsKeepEveryRule(t *testing.T) {
-	defer debug.SetGCPercent(debug.SetGCPercent(1000))
+	defer debug.SetGCPercent(debug.SetGCPercent(2000))
 	budget := *long
 	if testing.Short() {
 		budget = time.Second
