@@ -146,22 +146,6 @@ func readBare(b *testing.B, w *world, events int) {
 	}
 }
 
-func BenchmarkEncode(b *testing.B) {
-	enveloped := fmt.Appendf(nil, `{"eventName":"message.sent","source":"messages","data":%s}`, benchBody)
-	for name, body := range map[string][]byte{"bare": benchBody, "enveloped": enveloped} {
-		b.Run(name, func(b *testing.B) {
-			e := NewEncoder(table(b), 10_000)
-			b.ReportAllocs()
-			b.SetBytes(int64(len(body)))
-			for b.Loop() {
-				if _, err := e.Encode("message.sent", body, noon); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
 // BenchmarkIntake is what an entry costs from the log's reading to the rooms.
 func BenchmarkIntake(b *testing.B) {
 	for name, held := range map[string]bool{"elsewhere": false, "held": true} {

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hometrip/gateway/upstream/routes"
+
 	"github.com/hometrip/gateway/internal/loglimit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
@@ -18,7 +20,7 @@ type Config struct {
 	Log     eventlog.Log
 	Window  int // entries on their way; 0: 500
 	MaxBody int // bytes
-	Table   *Table
+	Table   *routes.Table
 	Rooms   Rooms
 	Keep    func(rooms.Order) // keeps an order that lasts, for nodes that start later; nil: nobody does
 
@@ -191,7 +193,7 @@ func (c *Consumer) skipped(_ context.Context, _ string, p eventlog.Position) boo
 }
 
 // errUndecodable is what is wrong with an entry that was skipped.
-var errUndecodable = &Poison{ReasonUndecodable, "its headers cannot be read"}
+var errUndecodable = &routes.Poison{Reason: routes.ReasonUndecodable, Detail: "its headers cannot be read"}
 
 func (c *Consumer) missed(from, to eventlog.Position) {
 	c.config.Rooms.Gap()
@@ -240,5 +242,17 @@ func (c *Consumer) begun(log string, behind eventlog.Position, known bool) {
 	c.at.set(log, behind)
 	if c.history != nil {
 		c.history.begin(log, behind, known)
+	}
+}
+
+// poisonLogEvery is the shortest pause between two log lines about poison.
+const poisonLogEvery = time.Second
+
+// reject counts a poison event and perhaps logs it.
+func (c *Consumer) reject(position eventlog.Position, key string, bad *routes.Poison) {
+	c.count.poison[bad.Reason].Add(1)
+	if skipped, ok := c.poisonLines.Allow(time.Now(), poisonLogEvery); ok {
+		c.log.Warn("an event cannot be delivered", "position", position.String(), "key", key,
+			"reason", bad.Reason.String(), "detail", bad.Detail, "notLogged", skipped)
 	}
 }

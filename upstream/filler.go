@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	"github.com/hometrip/gateway/upstream/routes"
+
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
@@ -16,7 +18,7 @@ type filler struct {
 	next          eventlog.Position // that is to come
 	holes         eventlog.Position // in a row that mean nothing
 
-	encoder    *Encoder
+	encoder    *routes.Encoder
 	duplicates *eventlog.Duplicates
 	entries    []eventlog.Entry
 	keys       [][]uint64
@@ -38,7 +40,7 @@ func (h *history) filler(a *ask) (*filler, rooms.RecoveryResult) {
 	}
 	return &filler{
 		h: h, log: log, oldest: oldest, after: after, next: oldest + 1,
-		encoder: NewEncoder(h.table, h.maxBody), duplicates: eventlog.NewDuplicates(duplicateWindow),
+		encoder: routes.NewEncoder(h.table, h.maxBody), duplicates: eventlog.NewDuplicates(duplicateWindow),
 	}, rooms.RecoveryDone
 }
 
@@ -119,18 +121,18 @@ func (f *filler) take(e *eventlog.Entry) {
 	if r == nil {
 		return
 	}
-	if _, err := f.encoder.read(r, e.Body); err != nil || f.duplicates.Repeats(e, messageID(e, f.encoder)) {
+	if _, err := f.encoder.Read(r, e.Body); err != nil || f.duplicates.Repeats(e, messageID(e, f.encoder)) {
 		return
 	}
 	var keys []uint64
 	switch {
-	case r.order:
-		o, err := f.encoder.orderOf(e.Key, e.Published)
+	case r.IsOrder():
+		o, err := f.encoder.Order(e.Key, e.Published)
 		if err != nil {
 			return
 		}
 		keys = f.h.orderKeys(o, nil)
-	case r.Volatile || f.encoder.address(r) != nil:
+	case r.Volatile || f.encoder.Address(r) != nil:
 		return
 	default:
 		keys = f.h.roomKeys(f.encoder, nil)

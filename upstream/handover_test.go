@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/upstream/routes"
+
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
@@ -80,7 +82,7 @@ func TestReadingGoesOnWhereAnotherProcessIs(t *testing.T) {
 
 func galleryReading(t *testing.T, log *eventlog.Memory) (*Consumer, *gallery) {
 	t.Helper()
-	table, err := NewTable(nil)
+	table, err := routes.NewTable(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

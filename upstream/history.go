@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hometrip/gateway/upstream/routes"
+
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
@@ -41,7 +43,7 @@ const (
 // far the log has been delivered; historyReaders goroutines answer.
 type history struct {
 	log     eventlog.Log
-	table   *Table
+	table   *routes.Table
 	maxBody int
 	limit   int
 	seed    maphash.Seed
@@ -234,7 +236,7 @@ func (h *history) ordered(a *ask) bool {
 	if a.q.Token != 0 {
 		keys = append(keys, h.tokenKey(a.q.Token))
 	}
-	encoder := NewEncoder(h.table, h.maxBody)
+	encoder := routes.NewEncoder(h.table, h.maxBody)
 	since := max(a.q.Since-min(a.q.Since, orderSlack), a.q.Began)
 	for _, key := range keys {
 		found := h.tail.Find(key, eventlog.Position(since), eventlog.Position(a.through), math.MaxInt, nil)
@@ -255,7 +257,7 @@ func (h *history) encode(a *ask, entries []eventlog.Entry) rooms.Missed {
 	for _, room := range a.q.Rooms {
 		from[room.Name] = room.From
 	}
-	encoder := NewEncoder(h.table, h.maxBody)
+	encoder := routes.NewEncoder(h.table, h.maxBody)
 	size := 0
 	for i := range entries {
 		e := &entries[i]
@@ -279,9 +281,9 @@ func (h *history) encode(a *ask, entries []eventlog.Entry) rooms.Missed {
 
 // roomKeys returns the keys of the rooms that an encoder has found, valid until
 // the next call.
-func (h *history) roomKeys(encoder *Encoder, keys []uint64) []uint64 {
-	for i := range encoder.ends {
-		keys = append(keys, maphash.Bytes(h.seed, encoder.room(i)))
+func (h *history) roomKeys(encoder *routes.Encoder, keys []uint64) []uint64 {
+	for i := range encoder.Rooms() {
+		keys = append(keys, maphash.Bytes(h.seed, encoder.Room(i)))
 	}
 	return keys
 }

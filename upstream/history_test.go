@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/upstream/routes"
+
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
@@ -21,7 +23,7 @@ type reading struct {
 
 func newReading(t *testing.T, log *eventlog.Memory, tail int) *reading {
 	t.Helper()
-	table, err := NewTable(nil)
+	table, err := routes.NewTable(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/hometrip/gateway/upstream/routes"
+
 	"github.com/hometrip/gateway/internal/loglimit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
@@ -45,8 +47,8 @@ const duplicateWindow = 1 << 16
 // names of its rooms, and nothing is made of it. Owned by the goroutine that
 // follows the log.
 type intake struct {
-	table      *Table
-	encoder    *Encoder
+	table      *routes.Table
+	encoder    *routes.Encoder
 	rooms      Rooms
 	keep       func(rooms.Order) // nil: orders are kept by nobody
 	tell       func(rooms.Order, eventlog.Position)
@@ -63,12 +65,12 @@ type intake struct {
 
 func newIntake(c *Config, count *counters) *intake {
 	return &intake{
-		table: c.Table, encoder: NewEncoder(c.Table, c.MaxBody), rooms: c.Rooms, keep: c.Keep, tell: c.Tell,
+		table: c.Table, encoder: routes.NewEncoder(c.Table, c.MaxBody), rooms: c.Rooms, keep: c.Keep, tell: c.Tell,
 		duplicates: eventlog.NewDuplicates(duplicateWindow), count: count, log: c.Logger,
 	}
 }
 
-// take brings an entry to its rooms. The error is a *Poison: the entry can
+// take brings an entry to its rooms. The error is a *routes.Poison: the entry can
 // never become anything.
 func (in *intake) take(e *eventlog.Entry, now time.Time) error {
 	in.count.received.Add(1)
@@ -91,11 +93,11 @@ func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 		in.count.marks.Add(1)
 		return nil
 	case r == nil:
-		return noRoute(e.Key)
+		return routes.NoRoute(e.Key)
 	}
 	published := in.published(e, now)
 	in.count.lag.Store(int64(max(now.Sub(published), 0)))
-	object, err := in.encoder.read(r, e.Body)
+	object, err := in.encoder.Read(r, e.Body)
 	if err != nil {
 		return err
 	}
@@ -103,10 +105,10 @@ func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 		in.count.duplicates.Add(1)
 		return nil
 	}
-	if r.order {
+	if r.IsOrder() {
 		return in.order(e, published)
 	}
-	if err := in.encoder.address(r); err != nil {
+	if err := in.encoder.Address(r); err != nil {
 		return err
 	}
 	if in.history != nil && in.history.keeping && !r.Volatile {
@@ -118,7 +120,7 @@ func (in *intake) deliver(e *eventlog.Entry, now time.Time) error {
 		return nil
 	}
 	in.broadcast(rooms.Broadcast{
-		Message: in.encoder.message(r, e.Key, object, published), Position: uint64(e.Position), Shared: in.shared(),
+		Message: in.encoder.Message(r, e.Key, object, published), Position: uint64(e.Position), Shared: in.shared(),
 	})
 	in.logEvent(e)
 	in.count.delivered.Add(1)
@@ -132,18 +134,15 @@ func (in *intake) repeats(e *eventlog.Entry) bool {
 
 // messageID returns what a publisher has named the event that an encoder has
 // read; nil for nothing.
-func messageID(e *eventlog.Entry, encoder *Encoder) []byte {
+func messageID(e *eventlog.Entry, encoder *routes.Encoder) []byte {
 	if e.MessageID != "" {
 		return []byte(e.MessageID)
 	}
-	if id := encoder.slots[slotEventID]; !absent(id) {
-		return id
-	}
-	return nil
+	return encoder.EventID()
 }
 
 func (in *intake) order(e *eventlog.Entry, published time.Time) error {
-	o, err := in.encoder.orderOf(e.Key, published)
+	o, err := in.encoder.Order(e.Key, published)
 	if err != nil {
 		return err
 	}
@@ -155,7 +154,7 @@ func (in *intake) order(e *eventlog.Entry, published time.Time) error {
 		return nil
 	}
 	if err := in.rooms.Obey(*o); err != nil {
-		return poison(ReasonNoRoom, "%v", err)
+		return &routes.Poison{Reason: routes.ReasonNoRoom, Detail: err.Error()}
 	}
 	if in.keep != nil && !o.Until.IsZero() {
 		in.keep(*o)
@@ -171,8 +170,8 @@ func (in *intake) order(e *eventlog.Entry, published time.Time) error {
 // holdsAny finds the event's rooms that this node holds.
 func (in *intake) holdsAny() bool {
 	in.held = in.held[:0]
-	for i := range in.encoder.ends {
-		if in.rooms.Holds(in.encoder.room(i)) {
+	for i := range in.encoder.Rooms() {
+		if in.rooms.Holds(in.encoder.Room(i)) {
 			in.held = append(in.held, i)
 		}
 	}
@@ -186,7 +185,7 @@ func (in *intake) shared() bool {
 		return false
 	}
 	for _, i := range in.held {
-		if !rooms.OfUser(string(in.encoder.room(i))) {
+		if !rooms.OfUser(string(in.encoder.Room(i))) {
 			return true
 		}
 	}
@@ -195,7 +194,7 @@ func (in *intake) shared() bool {
 
 func (in *intake) broadcast(b rooms.Broadcast) {
 	for _, i := range in.held {
-		b.Room = string(in.encoder.room(i))
+		b.Room = string(in.encoder.Room(i))
 		in.rooms.Deliver(b)
 	}
 	in.count.rooms.Add(int64(len(in.held)))
@@ -209,13 +208,13 @@ func (in *intake) logEvent(e *eventlog.Entry) {
 	}
 	names := make([]string, 0, len(in.held))
 	for _, i := range in.held {
-		names = append(names, string(in.encoder.room(i)))
+		names = append(names, string(in.encoder.Room(i)))
 	}
 	logEvent(in.log, e, names)
 }
 
 // asPoison returns the error of take as what it is.
-func asPoison(err error) *Poison {
-	bad, _ := errors.AsType[*Poison](err)
+func asPoison(err error) *routes.Poison {
+	bad, _ := errors.AsType[*routes.Poison](err)
 	return bad
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/upstream/routes"
+
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/codec"
@@ -22,6 +24,8 @@ import (
 	"github.com/hometrip/gateway/upstream/brokertest"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 5e6, time.FixedZone("", 3600))
 
 const patience = testkit.Patience
 
@@ -187,7 +191,7 @@ func (w *world) launch(change ...func(*Config)) {
 	w.t.Cleanup(w.stop)
 }
 
-func (w *world) logConfig(table *Table) rabbitmq.Config {
+func (w *world) logConfig(table *routes.Table) rabbitmq.Config {
 	return rabbitmq.Config{
 		Addresses: []string{w.broker.URL}, Exchanges: w.exchanges, Keys: table.Keys(), Prefix: w.prefix,
 		Retention: time.Hour, MaxBytes: 1 << 30, Logger: quietLog(),
@@ -195,7 +199,7 @@ func (w *world) logConfig(table *Table) rabbitmq.Config {
 }
 
 // log returns the log of this corner of the broker.
-func (w *world) log(table *Table, change ...func(*rabbitmq.Config)) *rabbitmq.Log {
+func (w *world) log(table *routes.Table, change ...func(*rabbitmq.Config)) *rabbitmq.Log {
 	w.t.Helper()
 	c := w.logConfig(table)
 	for _, f := range change {
@@ -210,6 +214,20 @@ func (w *world) log(table *Table, change ...func(*rabbitmq.Config)) *rabbitmq.Lo
 }
 
 func quietLog() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// table returns the built-in routes and more.
+func table(t testing.TB, more ...routes.Route) *routes.Table {
+	t.Helper()
+	table, err := routes.NewTable(more)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+func route(event, room string) routes.Route {
+	return routes.Route{Event: event, Rooms: []string{room}, Emit: "x", All: true}
+}
 
 // runConsumer returns what ends the consumer and waits for its end.
 func runConsumer(c *Consumer) (stop func()) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 // doneEvery is the number of entries without a dead letter after which the
@@ -35,8 +36,8 @@ const (
 // A Sorting decides what is done with each entry of the log for the dead
 // letters: it is the Sorter without I/O. Owned by one goroutine.
 type Sorting struct {
-	table   *Table
-	encoder *Encoder
+	table   *routes.Table
+	encoder *routes.Encoder
 	began   eventlog.Position // the end of the log when the turn began
 	since   int               // entries since the last Done
 	tasks   []Task            // scratch
@@ -44,7 +45,7 @@ type Sorting struct {
 
 // NewSorting returns a Sorting. Of c it uses Table and MaxBody.
 func NewSorting(c Config) *Sorting {
-	return &Sorting{table: c.Table, encoder: NewEncoder(c.Table, c.MaxBody)}
+	return &Sorting{table: c.Table, encoder: routes.NewEncoder(c.Table, c.MaxBody)}
 }
 
 // Begin begins a turn: done is the offset up to which the node before was done,
@@ -110,23 +111,23 @@ func (s *Sorting) done(p eventlog.Position) []Task {
 
 // judge returns what is wrong with an entry, nil if nothing is, and whether it
 // is an order that lasts.
-func (s *Sorting) judge(e *eventlog.Entry) (lasts bool, bad *Poison) {
+func (s *Sorting) judge(e *eventlog.Entry) (lasts bool, bad *routes.Poison) {
 	r := s.table.Find(e.Key)
 	switch {
 	case e.Key == "":
 		return false, nil
 	case r == nil:
-		return false, asPoison(noRoute(e.Key))
+		return false, asPoison(routes.NoRoute(e.Key))
 	}
-	_, err := s.encoder.read(r, e.Body)
+	_, err := s.encoder.Read(r, e.Body)
 	switch {
 	case err != nil:
-	case r.order:
+	case r.IsOrder():
 		var o *rooms.Order
-		o, err = s.encoder.orderOf(e.Key, time.Now())
+		o, err = s.encoder.Order(e.Key, time.Now())
 		lasts = err == nil && !o.Until.IsZero()
 	default:
-		err = s.encoder.address(r)
+		err = s.encoder.Address(r)
 	}
 	return lasts, asPoison(err)
 }

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hometrip/gateway/upstream/routes"
+
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
@@ -83,7 +85,7 @@ type counters struct {
 	logs       atomic.Int64
 	position   atomic.Uint64
 	lag        atomic.Int64 // ns
-	poison     [reasons]atomic.Int64
+	poison     [routes.NumReasons]atomic.Int64
 
 	badTimestamps atomic.Int64
 }
@@ -113,9 +115,9 @@ func (c *counters) totals() Totals {
 		Gaps: c.gaps.Load(), Missed: c.missed.Load(), Logs: c.logs.Load(),
 		Position: eventlog.Position(c.position.Load()), Lag: time.Duration(c.lag.Load()),
 		BadTimestamps: c.badTimestamps.Load(),
-		Poison:        make(map[string]int64, reasons),
+		Poison:        make(map[string]int64, routes.NumReasons),
 	}
-	for r := range reasons {
+	for r := range routes.NumReasons {
 		t.Poison[r.String()] = c.poison[r].Load()
 	}
 	return t

@@ -7,11 +7,7 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// traceHeader carries the trace an event belongs to (W3C Trace Context, which
-// OpenTelemetry uses), in AMQP headers and in HTTP.
-const traceHeader = "traceparent"
-
-// traceOf parses version-trace-span-flags; ok is false for anything else (W3C
+// traceOf parses the header traceparent, version-trace-span-flags; ok is false for anything else (W3C
 // Trace Context, section 3.2.2).
 func traceOf(header string) (trace, span string, ok bool) {
 	parts := strings.Split(header, "-")

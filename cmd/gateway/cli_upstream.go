@@ -17,8 +17,8 @@ import (
 
 	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/rooms"
-	"github.com/hometrip/gateway/upstream"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 const publishTimeout = 15 * time.Second
@@ -74,7 +74,7 @@ func newRoutesTryCommand() *cobra.Command {
 
 // routesOf loads the routes of the file that args begin with when there are
 // more than others of them, else of ROUTES_FILE.
-func routesOf(c *cobra.Command, args []string, others int) (config.Config, *upstream.Table, error) {
+func routesOf(c *cobra.Command, args []string, others int) (config.Config, *routes.Table, error) {
 	cfg, err := readConfig(c)
 	if err != nil {
 		return cfg, nil, err
@@ -107,7 +107,7 @@ type listedClientEvent struct {
 	Burst     int    `json:"burst"`
 }
 
-func listOf(table *upstream.Table) (list []listedRoute) {
+func listOf(table *routes.Table) (list []listedRoute) {
 	for _, r := range table.Routes() {
 		route := listedRoute{Event: r.Event, Rooms: r.Rooms, Emits: r.Emit}
 		if !r.All {
@@ -137,7 +137,7 @@ func listOf(table *upstream.Table) (list []listedRoute) {
 	return list
 }
 
-func listRoutes(out io.Writer, table *upstream.Table, asJSON bool) error {
+func listRoutes(out io.Writer, table *routes.Table, asJSON bool) error {
 	list := listOf(table)
 	if asJSON {
 		return printJSON(out, list)
@@ -174,7 +174,7 @@ const tryUser = "42"
 // tryClientEvent shows what an event of clients becomes.
 func tryClientEvent(out io.Writer, e *rooms.ClientEvent, argument []byte, asJSON bool) error {
 	if !json.Valid(argument) {
-		return errors.New(upstream.Fault(argument))
+		return errors.New(routes.Fault(argument))
 	}
 	t, err := e.Try(argument, tryUser, time.Now())
 	if err != nil {
@@ -199,13 +199,13 @@ func tryClientEvent(out io.Writer, e *rooms.ClientEvent, argument []byte, asJSON
 	return nil
 }
 
-func tryRoute(out io.Writer, cfg config.Config, table *upstream.Table, key string, body []byte, asJSON bool) error {
+func tryRoute(out io.Writer, cfg config.Config, table *routes.Table, key string, body []byte, asJSON bool) error {
 	for _, e := range table.ClientEvents() {
 		if e.Name == key {
 			return tryClientEvent(out, &e, body, asJSON)
 		}
 	}
-	event, err := upstream.NewEncoder(table, cfg.Events.MaxSize).Encode(key, body, time.Now())
+	event, err := routes.NewEncoder(table, cfg.Events.MaxSize).Encode(key, body, time.Now())
 	if err != nil {
 		return err
 	}

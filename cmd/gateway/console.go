@@ -7,7 +7,7 @@ import (
 	"github.com/hometrip/gateway/internal/auth"
 	"github.com/hometrip/gateway/internal/console"
 	"github.com/hometrip/gateway/internal/contract"
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/publish"
 )
 
 // developmentTTL is the validity of the tokens that development hands out.
@@ -31,7 +31,7 @@ func (g *Gateway) console() (*console.Page, error) {
 		Token:        cfg.Console.Token,
 		Publishing:   cfg.Events.PublishToken != "" || !cfg.Deployed(),
 		PublishToken: cfg.Events.PublishToken != "",
-		Local:        upstream.Local,
+		Local:        publish.Local,
 		Documents: map[string]func() []byte{
 			"events.d.ts":   func() []byte { return []byte(contract.TypeScript(g.routes)) },
 			"asyncapi.json": func() []byte { return contract.AsyncAPI(g.routes, version()) },

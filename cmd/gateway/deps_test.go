@@ -84,7 +84,18 @@ var arrows = map[string]rule{
 	"loop/httpread": {ours: []string{"codec"}, banned: map[string]string{
 		"net": noIO, "os": noIO, "time": "bytes have no clock", "sync": "it has one owner", "github.com/panjf2000/gnet/v2": noIO,
 	}},
-	"upstream": {ours: []string{"codec", "internal/bearer", "internal/loglimit", "rooms", "upstream/eventlog"}, banned: map[string]string{
+	"upstream": {ours: []string{"internal/loglimit", "rooms", "upstream/eventlog", "upstream/routes"}, banned: map[string]string{
+		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
+		"github.com/redis/rueidis":       "logs are behind a port",
+		"github.com/rabbitmq/amqp091-go": "logs are behind a port",
+	}},
+	"upstream/routes": {ours: []string{"codec", "rooms"}, banned: map[string]string{
+		"net": noIO, "net/http": noIO, "log/slog": noIO,
+		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
+		"github.com/redis/rueidis":       "logs are behind a port",
+		"github.com/rabbitmq/amqp091-go": "logs are behind a port",
+	}},
+	"upstream/publish": {ours: []string{"internal/bearer", "upstream/eventlog", "upstream/routes"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
 		"github.com/redis/rueidis":       "logs are behind a port",
 		"github.com/rabbitmq/amqp091-go": "logs are behind a port",
@@ -117,14 +128,14 @@ var arrows = map[string]rule{
 	"internal/fairpool":  {},
 	"internal/shrink":    {},
 	"internal/console":   {ours: []string{"internal/bearer"}},
-	"internal/contract":  {ours: []string{"rooms", "rooms/cluster/presence", "upstream"}},
+	"internal/contract":  {ours: []string{"rooms", "rooms/cluster/presence", "upstream/publish", "upstream/routes"}},
 	"internal/doctor":    {ours: []string{"upstream/rabbitmq"}},
 	"internal/canary":    {ours: []string{"internal/sioclient"}},
 	"internal/sioclient": {ours: []string{"codec"}},
 	"internal/freeport":  {},
 	"internal/clocktest": {},
 	"internal/simulation": {ours: []string{"codec", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
-		"rooms/cluster/core", "rooms/cluster/sessions", "rooms/cluster/wire", "upstream", "upstream/eventlog"}, banned: simulated},
+		"rooms/cluster/core", "rooms/cluster/sessions", "rooms/cluster/wire", "upstream", "upstream/eventlog", "upstream/routes"}, banned: simulated},
 	"internal/simulation/redismodel":  {banned: simulated},
 	"internal/simulation/rabbitmodel": {banned: simulated},
 	"internal/gatewaytest":            {ours: []string{"internal/freeport", "internal/testkit"}},

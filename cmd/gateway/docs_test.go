@@ -18,7 +18,7 @@ import (
 	"github.com/hometrip/gateway/internal/config"
 	"github.com/hometrip/gateway/internal/contract"
 	"github.com/hometrip/gateway/rooms"
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 var update = goflag.Bool("update", false, "write the generated parts of the docs; make docs does it")
@@ -61,7 +61,7 @@ func TestGeneratedDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	upToDate(t, ".env.example", string(example), config.Env())
-	table, err := upstream.NewTable(nil)
+	table, err := routes.NewTable(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,9 +142,9 @@ func routesTable(t *testing.T) string {
 	return b.String() + strings.Join(orders, "")
 }
 
-func builtInRoutes(t *testing.T) []*upstream.Route {
+func builtInRoutes(t *testing.T) []*routes.Route {
 	t.Helper()
-	table, err := upstream.NewTable(nil)
+	table, err := routes.NewTable(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func builtInRoutes(t *testing.T) []*upstream.Route {
 }
 
 // emitted returns the event that clients get from a route.
-func emitted(r *upstream.Route) string {
+func emitted(r *routes.Route) string {
 	var fields []string
 	for _, f := range r.Fields {
 		fields = append(fields, f.Name)

@@ -13,6 +13,7 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 	"github.com/hometrip/gateway/upstream/redislog"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 // An eventLog is the log of the services' events that this node reads.
@@ -117,7 +118,7 @@ func newRedisLog(c config.Config, log *slog.Logger) (*redislog.Log, error) {
 }
 
 // streamConfig says where the log in RabbitMQ is.
-func streamConfig(c config.Config, table *upstream.Table, log *slog.Logger) rabbitmq.Config {
+func streamConfig(c config.Config, table *routes.Table, log *slog.Logger) rabbitmq.Config {
 	return rabbitmq.Config{
 		Addresses: c.RabbitMQAddresses(), Exchanges: c.RabbitMQ.Exchanges, Keys: table.Keys(), Prefix: c.RabbitMQ.QueuePrefix,
 		Retention: c.Events.Retention, MaxBytes: c.Events.MaxBytes, Logger: log,

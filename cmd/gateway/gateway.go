@@ -26,6 +26,7 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster"
 	"github.com/hometrip/gateway/upstream"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 const (
@@ -54,7 +55,7 @@ type Gateway struct {
 	fleet    *adapter.Adapter  // nil without servers on Node
 	comparer *adapter.Comparer // nil unless deliveries are compared with theirs
 	hub      *rooms.Hub
-	routes   *upstream.Table
+	routes   *routes.Table
 	events   *eventLog
 	consumer *upstream.Consumer
 	bus      *clientBus // nil without RabbitMQ

@@ -13,7 +13,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/auth"
 	"github.com/hometrip/gateway/internal/config"
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 // A reloader applies changed settings when the process gets SIGHUP. Owned by
@@ -147,17 +147,17 @@ func needsRestart(name string, now, next *config.Config) bool {
 
 // apply applies the settings of cfg that may change. It checks them first, so
 // an error changes nothing.
-func (g *Gateway) apply(cfg config.Config) (routes upstream.Reload, err error) {
+func (g *Gateway) apply(cfg config.Config) (changed routes.Reload, err error) {
 	if err := cfg.Check(); err != nil {
-		return routes, err
+		return changed, err
 	}
 	connections, err := maxConnections(cfg.Limits.Connections)
 	if err != nil {
-		return routes, err
+		return changed, err
 	}
 	table, err := loadRoutes(cfg)
 	if err != nil {
-		return routes, err
+		return changed, err
 	}
 	before := g.swap(cfg)
 	public, admin, err := g.handlers()
@@ -172,10 +172,10 @@ func (g *Gateway) apply(cfg config.Config) (routes upstream.Reload, err error) {
 	}
 	if err != nil {
 		g.swap(before)
-		return routes, err
+		return changed, err
 	}
 	if err := g.hub.SetClientEvents(table.ClientEvents()); err != nil {
-		return routes, err // cannot be: the table was checked
+		return changed, err // cannot be: the table was checked
 	}
 	g.public.set(public)
 	g.admin.set(admin)
@@ -209,8 +209,8 @@ func keySetting(c config.Config) string {
 }
 
 // loadRoutes returns the routes of ROUTES_FILE.
-func loadRoutes(c config.Config) (*upstream.Table, error) {
-	table, err := upstream.LoadTable(c.Events.RoutesFile)
+func loadRoutes(c config.Config) (*routes.Table, error) {
+	table, err := routes.LoadTable(c.Events.RoutesFile)
 	if err != nil {
 		return nil, config.Error{Err: fmt.Errorf("ROUTES_FILE=%s: %w", c.Events.RoutesFile, err)}
 	}

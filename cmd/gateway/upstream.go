@@ -13,12 +13,13 @@ import (
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream"
 	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/publish"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
 // publisher answers POST /events/{key}.
 func (g *Gateway) publisher() http.Handler {
-	return &upstream.Publisher{
+	return &publish.Publisher{
 		Table:   g.routes,
 		Log:     g.events,
 		MaxBody: g.cfg().Events.MaxSize,
@@ -33,7 +34,7 @@ func (g *Gateway) publisher() http.Handler {
 const reachWait = time.Second
 
 // reach finds out whom an event for these rooms reaches.
-func (g *Gateway) reach(ctx context.Context, names []string) upstream.Reach {
+func (g *Gateway) reach(ctx context.Context, names []string) publish.Reach {
 	ctx, cancel := context.WithTimeout(ctx, reachWait)
 	defer cancel()
 	sockets, _ := g.hub.Reach(ctx, names) // too late: those that have been counted
@@ -42,9 +43,9 @@ func (g *Gateway) reach(ctx context.Context, names []string) upstream.Reach {
 		elsewhere, known = g.cluster.HeldElsewhere(ctx, names)
 	}
 	if !known {
-		return upstream.Reach{Sockets: sockets}
+		return publish.Reach{Sockets: sockets}
 	}
-	return upstream.Reach{Sockets: sockets, Elsewhere: &elsewhere}
+	return publish.Reach{Sockets: sockets, Elsewhere: &elsewhere}
 }
 
 // backDoor returns what brings the events in the log to the rooms.

@@ -11,7 +11,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster"
 	"github.com/hometrip/gateway/rooms/cluster/presence"
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/publish"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
@@ -76,7 +76,7 @@ func newUserState(id string, u presence.User) userState {
 
 // registerUsers adds the requests of services about users.
 func (g *Gateway) registerUsers(mux *http.ServeMux) {
-	access := upstream.Access{Token: g.cfg().Events.PublishToken, Local: !g.cfg().Deployed()}
+	access := publish.Access{Token: g.cfg().Events.PublishToken, Local: !g.cfg().Deployed()}
 	guarded := func(serve http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			if access.Refused(w, r) {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster/presence"
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 const title = "HomeTrip gateway"
@@ -24,7 +24,7 @@ var outside = regexp.MustCompile(`[^a-zA-Z0-9_-]`)
 
 // AsyncAPI returns an AsyncAPI 3 document: what clients send and get over
 // Socket.IO, and what services publish and get over RabbitMQ.
-func AsyncAPI(table *upstream.Table, version string) []byte {
+func AsyncAPI(table *routes.Table, version string) []byte {
 	d := &asyncAPI{messages: object{}, channels: object{}, operations: object{}}
 	d.channel("socket", "/", "The namespace / of Socket.IO, at the path /socket.io/.", "socketio")
 	for _, e := range clientEvents(table) {

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/hometrip/gateway/rooms"
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 var word = regexp.MustCompile(`[a-zA-Z]+`)
@@ -41,9 +41,9 @@ func TestTypesAreThoseOfTheDescribedMembers(t *testing.T) {
 	}
 }
 
-func exampleTable(t *testing.T) *upstream.Table {
+func exampleTable(t *testing.T) *routes.Table {
 	t.Helper()
-	table, err := upstream.LoadTable("../../deploy/routes.example.yaml")
+	table, err := routes.LoadTable("../../deploy/routes.example.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

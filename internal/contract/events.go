@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/hometrip/gateway/rooms"
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 // An event is one that goes over the wire.
@@ -57,7 +57,7 @@ func success(members []member) typ {
 }
 
 // clientEvents returns what clients send.
-func clientEvents(table *upstream.Table) (list []event) {
+func clientEvents(table *routes.Table) (list []event) {
 	for _, d := range rooms.ClientEventDocs() {
 		b := clientBodies[d.Name]
 		list = append(list, event{name: d.Name, doc: "The others in the room get " + plain(d.Text) + ".", body: objectOf(b.body...), ack: success(b.ack)})
@@ -95,7 +95,7 @@ func declaredDoc(e *rooms.ClientEvent) string {
 }
 
 // serverEvents returns what clients get.
-func serverEvents(table *upstream.Table) (list []event) {
+func serverEvents(table *routes.Table) (list []event) {
 	at := make(map[string]int) // index in list
 	add := func(e event) {
 		i, twice := at[e.name]
@@ -137,7 +137,7 @@ func serverEvents(table *upstream.Table) (list []event) {
 
 // routed is the body that a route makes. Services decide what is in its members;
 // those that name the room are ids.
-func routed(r *upstream.Route) typ {
+func routed(r *routes.Route) typ {
 	if r.All {
 		return open(member{name: "timestamp", typ: anything})
 	}
@@ -145,7 +145,7 @@ func routed(r *upstream.Route) typ {
 	for _, f := range r.Fields {
 		m := member{name: f.Name, typ: anything, optional: f.Default == "" && f.Name != "timestamp"}
 		switch {
-		case slices.Contains(f.From, upstream.FromKey):
+		case slices.Contains(f.From, routes.FromKey):
 			m.typ, m.optional = text, false
 		case slices.ContainsFunc(r.Rooms, func(room string) bool { return strings.Contains(room, "{"+f.Name+"}") }):
 			m.typ, m.optional = id, false

@@ -3,7 +3,8 @@ package contract
 import (
 	"strconv"
 
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/publish"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 // userState is how a user stands.
@@ -13,10 +14,10 @@ var userState = objectOf(member{name: "userId", typ: text}, member{name: "online
 // failure is the body of an error.
 func failure() typ {
 	var reasons []string
-	for _, r := range upstream.Reasons() {
+	for _, r := range routes.Reasons() {
 		reasons = append(reasons, r.String())
 	}
-	return objectOf(member{name: "error", typ: text}, member{name: "reason", typ: oneOf(append(reasons, upstream.BadIdempotencyKey)...), optional: true})
+	return objectOf(member{name: "error", typ: text}, member{name: "reason", typ: oneOf(append(reasons, publish.BadIdempotencyKey)...), optional: true})
 }
 
 // accepted is the answer to an event that is in the log.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/simulation/rabbitmodel"
 	"github.com/hometrip/gateway/internal/simulation/redismodel"
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 // stillMost is how much may happen at one instant.
@@ -82,7 +82,7 @@ type run struct {
 	service *service
 	judge   judge
 	faults  []fault
-	table   *upstream.Table
+	table   *routes.Table
 	limits  limits
 
 	strict bool // sessions have no reason to be lost

@@ -9,7 +9,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/simulation/rabbitmodel"
 	"github.com/hometrip/gateway/rooms"
-	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 type orderOf = rooms.Order
@@ -40,10 +40,10 @@ func newService(r *run) *service {
 
 // newTable is the table of routes, with one to two rooms beside the built-in
 // ones.
-func newTable() *upstream.Table {
-	t, err := upstream.NewTable([]upstream.Route{{
+func newTable() *routes.Table {
+	t, err := routes.NewTable([]routes.Route{{
 		Event: "both.rooms", Rooms: []string{"conversation:{a}", "conversation:{b}"}, Emit: "both",
-		Fields: []upstream.Field{{Name: "message"}},
+		Fields: []routes.Field{{Name: "message"}},
 	}})
 	if err != nil {
 		panic(err)

@@ -4,8 +4,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hometrip/gateway/internal/testkit"
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 func TestBrokerKeepsItsQueuesOverACrash(t *testing.T) {

@@ -49,6 +49,26 @@ func (l *Log) MoveQueues(ctx context.Context) {
 // noStream stands for a number of queues when there is no stream to move them to.
 const noStream = -1
 
+// An oldQueue is a queue that the gateway used before the log was a stream.
+type oldQueue struct {
+	name    string
+	key     string   // of messages that came to it without an exchange
+	bound   []string // the keys it is bound with
+	deleted string   // what the gateway's log says when it is gone
+}
+
+// oldQueues returns the queue of each key of an earlier version, and the queue
+// of a Forwarder, from when RabbitMQ had no streams.
+func (l *Log) oldQueues() (list []oldQueue) {
+	for _, key := range l.config.Keys {
+		name := l.config.Prefix + "." + key
+		if name != l.name && name != letterQueue(l.config.Prefix) {
+			list = append(list, oldQueue{name, key, []string{key}, "a queue of an earlier version was deleted"})
+		}
+	}
+	return append(list, oldQueue{forwardQueue(l.config.Prefix), "", l.config.Keys, "the queue used for the log in Redis was deleted"})
+}
+
 // moveAll returns how many queues are left to their consumers.
 func (l *Log) moveAll(ctx context.Context) (left int, err error) {
 	conn, err := dialFirst(ctx, l.config.Addresses, "moves queues", stepMax)
@@ -62,17 +82,13 @@ func (l *Log) moveAll(ctx context.Context) (left int, err error) {
 	if there, err := d.exists(l.name); err != nil || !there {
 		return noStream, err // nothing is unbound before
 	}
-	for _, key := range l.config.Keys {
-		name := l.config.Prefix + "." + key
-		if name == l.name || name == letterQueue(l.config.Prefix) {
-			continue
-		}
-		if there, err := d.exists(name); err != nil {
+	for _, q := range l.oldQueues() {
+		if there, err := d.exists(q.name); err != nil {
 			return left, err
 		} else if !there {
 			continue
 		}
-		moved, used, err := l.move(ctx, d, name, key, key)
+		moved, used, err := l.move(ctx, d, q)
 		if err != nil {
 			return left, err
 		}
@@ -80,28 +96,16 @@ func (l *Log) moveAll(ctx context.Context) (left int, err error) {
 			left++
 			continue
 		}
-		l.config.Logger.Info("a queue of an earlier version was deleted", "queue", name, "movedToTheLog", moved)
+		l.config.Logger.Info(q.deleted, "queue", q.name, "movedToTheLog", moved)
 	}
-	// the queue of a Forwarder, from when RabbitMQ had no streams
-	name := forwardQueue(l.config.Prefix)
-	if there, err := d.exists(name); err != nil || !there {
-		return left, err
-	}
-	moved, used, err := l.move(ctx, d, name, "", l.config.Keys...)
-	if used {
-		left++
-	} else if err == nil {
-		l.config.Logger.Info("the queue used for the log in Redis was deleted", "queue", name, "movedToTheLog", moved)
-	}
-	return left, err
+	return left, nil
 }
 
-// move empties a queue, which is bound with some keys, into the log and deletes
-// it. key is that of messages which came to it without an exchange. used: it has
-// consumers.
-func (l *Log) move(ctx context.Context, d *declarer, name, key string, bound ...string) (moved int, used bool, err error) {
+// move empties a queue into the log and deletes it. used: it has consumers, and
+// nothing was done.
+func (l *Log) move(ctx context.Context, d *declarer, old oldQueue) (moved int, used bool, err error) {
 	err = d.do(func(ch *amqp.Channel) error {
-		q, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
+		q, err := ch.QueueDeclarePassive(old.name, true, false, false, false, nil)
 		used = q.Consumers > 0
 		return err
 	})
@@ -109,28 +113,28 @@ func (l *Log) move(ctx context.Context, d *declarer, name, key string, bound ...
 		return 0, used, err
 	}
 	for _, exchange := range l.config.Exchanges {
-		for _, key := range bound {
-			if err := d.do(func(ch *amqp.Channel) error { return ch.QueueUnbind(name, key, exchange, nil) }); err != nil {
+		for _, key := range old.bound {
+			if err := d.do(func(ch *amqp.Channel) error { return ch.QueueUnbind(old.name, key, exchange, nil) }); err != nil {
 				return 0, false, err
 			}
 		}
 	}
-	if moved, err = l.empty(ctx, d, name, key); err != nil {
+	if moved, err = l.empty(ctx, d, old.name, old.key); err != nil {
 		return moved, false, err
 	}
 	return moved, false, d.do(func(ch *amqp.Channel) error {
 		// RabbitMQ does not delete a quorum queue only if it is unused and empty,
 		// and takes a moment to forget a consumer.
-		q, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
+		q, err := ch.QueueDeclarePassive(old.name, true, false, false, false, nil)
 		for until := time.Now().Add(forgetTimeout); err == nil && q.Consumers > 0 && time.Now().Before(until); {
 			time.Sleep(forgetPause)
-			q, err = ch.QueueDeclarePassive(name, true, false, false, false, nil)
+			q, err = ch.QueueDeclarePassive(old.name, true, false, false, false, nil)
 		}
 		if err == nil && q.Messages+q.Consumers > 0 {
-			err = fmt.Errorf("queue %s has %d messages and %d consumers again", name, q.Messages, q.Consumers)
+			err = fmt.Errorf("queue %s has %d messages and %d consumers again", old.name, q.Messages, q.Consumers)
 		}
 		if err == nil {
-			_, err = ch.QueueDelete(name, false, false, false)
+			_, err = ch.QueueDelete(old.name, false, false, false)
 		}
 		return err
 	})

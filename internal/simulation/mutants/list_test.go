@@ -46,7 +46,7 @@ var mutants = []mutant{
 	{"another log is read from its end", reader, "r.leave(info.Identity, FromFirst)", "r.leave(info.Identity, FromNext)", 326},
 	{"an event that was published twice is given twice", intake, "if in.repeats(e) {", "if in.repeats(e) && false {", 0},
 	{"an event to two rooms goes to the last one", intake, "in.held = append(in.held, i)", "in.held = append(in.held[:0], i)", 0},
-	{"who is in two rooms gets an event twice", intake, "if !rooms.OfUser(string(in.encoder.room(i))) {", "if i < 0 {", 0},
+	{"who is in two rooms gets an event twice", intake, "if !rooms.OfUser(string(in.encoder.Room(i))) {", "if i < 0 {", 0},
 	{"orders of the log are not obeyed", intake, "if err := in.rooms.Obey(*o); err != nil {", "if err := o.Check(); err != nil {", 0},
 	{"orders that last are not kept", intake, "if in.keep != nil && !o.Until.IsZero() {", "if false {", 0},
 
@@ -90,7 +90,7 @@ var mutants = []mutant{
 	// Dead letters, and orders that were published while no node ran.
 	{"who writes the dead letters begins one entry late", sorting, "Position: done.Position + 1}", "Position: done.Position + 2}", 0},
 	{"what waits for a dead letter is done before it is written", sorting, "\ts.tasks = append(s.tasks, Task{Kind: PutAside, Letter: l})\n\treturn s.done(l.Entry.Position)", "\ts.done(l.Entry.Position + 1)\n\ts.tasks = append(s.tasks, Task{Kind: PutAside, Letter: l})\n\treturn s.tasks", 0},
-	{"a good event is a dead letter", sorting, "err = s.encoder.address(r)", "err = noRoute(e.Key)", 0},
+	{"a good event is a dead letter", sorting, "err = s.encoder.Address(r)", "err = routes.NoRoute(e.Key)", 0},
 	{"the first note at the dead letters is kept instead of the newest", turn, "case told:", "case told && first:", 0},
 	{"orders of the time when no node ran are not appended again", sorting, "e.Position <= s.began && !again {", "false && !again {", 0},
 

@@ -1,4 +1,4 @@
-package upstream
+package routes
 
 import (
 	"strconv"
@@ -66,8 +66,8 @@ func orderRoutes() (list []Route) {
 	return list
 }
 
-// orderOf makes the order that the members in the slots are.
-func (e *Encoder) orderOf(key string, published time.Time) (*rooms.Order, error) {
+// Order makes the order that the members in the slots are.
+func (e *Encoder) Order(key string, published time.Time) (*rooms.Order, error) {
 	user, err := e.orderID(slotUser)
 	if err != nil {
 		return nil, err

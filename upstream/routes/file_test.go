@@ -1,4 +1,4 @@
-package upstream
+package routes
 
 import (
 	"os"
@@ -86,7 +86,7 @@ func TestMistakesInARoutesFileHaveTheirLine(t *testing.T) {
 }
 
 func TestExampleRoutesFileWorks(t *testing.T) {
-	table, err := LoadTable("../deploy/routes.example.yaml")
+	table, err := LoadTable("../../deploy/routes.example.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestUnreadableRoutesFileNamesItself(t *testing.T) {
 
 // FuzzParseTable wants no panic, and that what is accepted can be put into effect.
 func FuzzParseTable(f *testing.F) {
-	example, err := os.ReadFile("../deploy/routes.example.yaml")
+	example, err := os.ReadFile("../../deploy/routes.example.yaml")
 	if err != nil {
 		f.Fatal(err)
 	}

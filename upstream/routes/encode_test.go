@@ -1,4 +1,4 @@
-package upstream
+package routes
 
 import (
 	"encoding/json"
@@ -25,6 +25,9 @@ func table(t testing.TB, more ...Route) *Table {
 	}
 	return table
 }
+
+// packetOf returns the body of the packet: [name, object].
+func packetOf(m *codec.Message) string { return strings.TrimPrefix(string(m.AppendPayload(nil)), "42") }
 
 func TestBodiesBecomeEvents(t *testing.T) {
 	e := NewEncoder(table(t,
@@ -161,7 +164,7 @@ func TestPoisonHasItsReason(t *testing.T) {
 
 func TestEveryReasonHasAName(t *testing.T) {
 	seen := make(map[string]bool)
-	for r := range reasons {
+	for r := range NumReasons {
 		if name := r.String(); seen[name] || strings.HasPrefix(name, "reason_") {
 			t.Errorf("reason %d is called %q", r, name)
 		} else {

@@ -1,4 +1,4 @@
-package upstream
+package routes
 
 import (
 	"errors"
@@ -86,7 +86,7 @@ func TestARouteCannotTakeAnOrdersPlace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !table.Find("user.logout").order || table.Find("user.moved").order {
+	if !table.Find("user.logout").IsOrder() || table.Find("user.moved").IsOrder() {
 		t.Error("the pattern has taken the order, or the order the pattern's")
 	}
 }

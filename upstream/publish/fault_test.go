@@ -1,14 +1,16 @@
-package upstream
+package publish
 
 import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/hometrip/gateway/upstream/routes"
 )
 
 func TestBadJSONIsAnsweredWithPositionAndFault(t *testing.T) {
-	table, err := NewTable(nil)
+	table, err := routes.NewTable(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,6 @@
-package upstream
+// Package publish is the HTTP API on which services publish events:
+// POST /events/{key}. It also decides which requests are a service's.
+package publish
 
 import (
 	"context"
@@ -10,6 +12,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/hometrip/gateway/upstream/routes"
 
 	"github.com/hometrip/gateway/internal/bearer"
 	"github.com/hometrip/gateway/upstream/eventlog"
@@ -35,7 +39,7 @@ const retryAfter = "1"
 // answers 202 when the log has the event, and 503 when it has not. The header
 // Idempotency-Key is the event's message id. Safe for concurrent use.
 type Publisher struct {
-	Table   *Table
+	Table   *routes.Table
 	Log     Appender
 	MaxBody int    // bytes
 	Token   string // what services send as "Authorization: Bearer …"; "": none would do
@@ -45,8 +49,12 @@ type Publisher struct {
 	Reach func(ctx context.Context, rooms []string) Reach
 }
 
+// BadIdempotencyKey is the reason of a request that is refused for its header.
+const BadIdempotencyKey = "bad_idempotency_key"
+
 const (
 	headerIdempotency = "Idempotency-Key"
+	headerTrace       = "traceparent" // W3C Trace Context
 
 	// maxIdempotency is what RabbitMQ takes as a message id, in bytes.
 	maxIdempotency = 255
@@ -56,37 +64,12 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if (Access{p.Token, p.Local}).Refused(w, r) {
 		return
 	}
-	id, ok := idempotencyKey(r)
-	if !ok {
-		answer(w, http.StatusBadRequest, map[string]any{
-			"error": fmt.Sprintf("%s: want one of 1 to %d visible ASCII characters", headerIdempotency, maxIdempotency), "reason": BadIdempotencyKey,
-		})
+	e, event, no := p.read(r)
+	if no != nil {
+		answer(w, no.status, no.body())
 		return
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, int64(p.MaxBody)+1))
-	if err != nil {
-		answer(w, http.StatusBadRequest, map[string]any{"error": "the body could not be read"})
-		return
-	}
-	if len(body) > p.MaxBody {
-		answer(w, http.StatusRequestEntityTooLarge, map[string]any{
-			"error": fmt.Sprintf("more than %d bytes", p.MaxBody), "reason": ReasonTooLarge.String(),
-		})
-		return
-	}
-	now := time.Now()
-	e, err := NewEncoder(p.Table, p.MaxBody).Encode(r.PathValue("key"), body, now)
-	if bad, ok := errors.AsType[*Poison](err); ok {
-		why := bad.Detail
-		if bad.Reason == ReasonNotJSON || bad.Reason == ReasonNotObject {
-			why = Fault(body)
-		}
-		answer(w, bad.status(), map[string]any{"error": why, "reason": bad.Reason.String()})
-		return
-	}
-	wait := p.Log.Append(r.Context(), eventlog.Entry{
-		Key: r.PathValue("key"), MessageID: id, Body: body, Published: now, Trace: r.Header.Get(traceHeader),
-	})
+	wait := p.Log.Append(r.Context(), e)
 	finish := func() {
 		position, err := wait()
 		if err != nil {
@@ -94,7 +77,7 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			answer(w, http.StatusServiceUnavailable, map[string]any{"error": "not in the log, try again: " + err.Error()})
 			return
 		}
-		answer(w, http.StatusAccepted, p.accepted(r.Context(), &e, position))
+		answer(w, http.StatusAccepted, p.accepted(r.Context(), &event, position))
 	}
 	if w, ok := w.(patient); ok {
 		w.Later(finish) // so that events of one connection are on their way together
@@ -103,8 +86,53 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	finish()
 }
 
+// A refusal is why a request's event does not go into the log.
+type refusal struct {
+	status int
+	err    string
+	reason string // "": only the text says it
+}
+
+func (r *refusal) body() map[string]any {
+	body := map[string]any{"error": r.err}
+	if r.reason != "" {
+		body["reason"] = r.reason
+	}
+	return body
+}
+
+// read makes an entry of the log from a request, and the event that clients
+// get of it; or the refusal.
+func (p *Publisher) read(r *http.Request) (entry eventlog.Entry, event routes.Event, no *refusal) {
+	id, ok := idempotencyKey(r)
+	if !ok {
+		text := fmt.Sprintf("%s: want one of 1 to %d visible ASCII characters", headerIdempotency, maxIdempotency)
+		return entry, event, &refusal{http.StatusBadRequest, text, BadIdempotencyKey}
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, int64(p.MaxBody)+1))
+	if err != nil {
+		return entry, event, &refusal{http.StatusBadRequest, "the body could not be read", ""}
+	}
+	if len(body) > p.MaxBody {
+		text := fmt.Sprintf("more than %d bytes", p.MaxBody)
+		return entry, event, &refusal{http.StatusRequestEntityTooLarge, text, routes.ReasonTooLarge.String()}
+	}
+	now := time.Now()
+	event, err = routes.NewEncoder(p.Table, p.MaxBody).Encode(r.PathValue("key"), body, now)
+	if bad, ok := errors.AsType[*routes.Poison](err); ok {
+		text := bad.Detail
+		if bad.Reason == routes.ReasonNotJSON || bad.Reason == routes.ReasonNotObject {
+			text = routes.Fault(body)
+		}
+		return entry, event, &refusal{statusOf(bad), text, bad.Reason.String()}
+	}
+	return eventlog.Entry{
+		Key: r.PathValue("key"), MessageID: id, Body: body, Published: now, Trace: r.Header.Get(headerTrace),
+	}, event, nil
+}
+
 // accepted is the body of the answer to an event that is in the log.
-func (p *Publisher) accepted(ctx context.Context, e *Event, position eventlog.Position) map[string]any {
+func (p *Publisher) accepted(ctx context.Context, e *routes.Event, position eventlog.Position) map[string]any {
 	body := map[string]any{}
 	if e.Order != nil {
 		body["order"] = true
@@ -203,11 +231,12 @@ func loopback(host string) bool {
 	return host == "localhost" || ip.IsLoopback()
 }
 
-func (p *Poison) status() int {
+// statusOf returns the HTTP status for a body that cannot become an event.
+func statusOf(p *routes.Poison) int {
 	switch p.Reason {
-	case ReasonNoRoute:
+	case routes.ReasonNoRoute:
 		return http.StatusNotFound
-	case ReasonNoRoom, ReasonBadID, ReasonTooManyRooms:
+	case routes.ReasonNoRoom, routes.ReasonBadID, routes.ReasonTooManyRooms:
 		return http.StatusUnprocessableEntity
 	}
 	return http.StatusBadRequest

@@ -1,4 +1,4 @@
-package upstream
+package routes
 
 import (
 	"strings"
@@ -74,7 +74,7 @@ func TestExactKeysGoBeforePatternsAndOwnRoutesBeforeBuiltInOnes(t *testing.T) {
 		for _, r := range table.Routes() {
 			events = append(events, r.Event)
 		}
-		t.Errorf("%d routes, want 9: those of this test, the built-in ones of upstream/routes.go and the orders of upstream/orders.go. There are %q", n, events)
+		t.Errorf("%d routes, want 9: those of this test, the built-in ones of upstream/routes/table.go and the orders of upstream/routes/orders.go. There are %q", n, events)
 	}
 }
 

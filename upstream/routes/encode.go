@@ -1,4 +1,4 @@
-package upstream
+package routes
 
 import (
 	"bytes"
@@ -45,30 +45,31 @@ func NewEncoder(t *Table, maxBody int) *Encoder {
 func (e *Encoder) Encode(key string, body []byte, published time.Time) (Event, error) {
 	r := e.table.Find(key)
 	if r == nil {
-		return Event{}, noRoute(key)
+		return Event{}, NoRoute(key)
 	}
-	object, err := e.read(r, body)
+	object, err := e.Read(r, body)
 	if err != nil {
 		return Event{}, err
 	}
 	if r.order {
-		o, err := e.orderOf(key, published)
+		o, err := e.Order(key, published)
 		return Event{Order: o}, err
 	}
-	if err := e.address(r); err != nil {
+	if err := e.Address(r); err != nil {
 		return Event{}, err
 	}
 	names := make([]string, len(e.ends))
 	for i := range names {
-		names[i] = string(e.room(i))
+		names[i] = string(e.Room(i))
 	}
-	return Event{Rooms: names, Message: e.message(r, key, object, published)}, nil
+	return Event{Rooms: names, Message: e.Message(r, key, object, published)}, nil
 }
 
-func noRoute(key string) error { return poison(ReasonNoRoute, "no route for %s", clip([]byte(key))) }
+// NoRoute returns the *Poison of an event whose key has no route.
+func NoRoute(key string) error { return poison(ReasonNoRoute, "no route for %s", clip([]byte(key))) }
 
-// message encodes what clients get. read has filled the slots from object.
-func (e *Encoder) message(r *Route, key string, object []byte, published time.Time) *codec.Message {
+// Message encodes what clients get. Read has filled the slots from object.
+func (e *Encoder) Message(r *Route, key string, object []byte, published time.Time) *codec.Message {
 	b := append(e.packet[:0], r.head...)
 	if r.All {
 		b = e.appendAll(b, object, published)
@@ -81,9 +82,9 @@ func (e *Encoder) message(r *Route, key string, object []byte, published time.Ti
 	return m
 }
 
-// read checks the body and fills the slots from the object it returns: the
+// Read checks the body and fills the slots from the object it returns: the
 // body, or the data of the envelope.
-func (e *Encoder) read(r *Route, body []byte) (object []byte, err error) {
+func (e *Encoder) Read(r *Route, body []byte) (object []byte, err error) {
 	if len(body) > e.maxBody {
 		return nil, poison(ReasonTooLarge, "%d bytes, at most %d are allowed", len(body), e.maxBody)
 	}
@@ -179,8 +180,8 @@ func (e *Encoder) first(slots []int) (value []byte) {
 	return value
 }
 
-// address sets the names of the event's rooms, each once.
-func (e *Encoder) address(r *Route) error {
+// Address sets the names of the event's rooms, each once.
+func (e *Encoder) Address(r *Route) error {
 	e.names, e.ends, e.addressed = e.names[:0], e.ends[:0], false
 	for i := range r.rooms {
 		if err := e.expand(&r.rooms[i]); err != nil {
@@ -194,8 +195,20 @@ func (e *Encoder) address(r *Route) error {
 	return nil
 }
 
-// room returns the name of the i'th room, valid until the next address.
-func (e *Encoder) room(i int) []byte {
+// Rooms returns how many rooms the event has. Address has set them.
+func (e *Encoder) Rooms() int { return len(e.ends) }
+
+// EventID returns the id that the publisher gave the event in its body, as it
+// is there; nil if there is none. Valid until the next Read.
+func (e *Encoder) EventID() []byte {
+	if id := e.slots[slotEventID]; !absent(id) {
+		return id
+	}
+	return nil
+}
+
+// Room returns the name of the i'th room of the event, valid until the next Address.
+func (e *Encoder) Room(i int) []byte {
 	start := 0
 	if i > 0 {
 		start = e.ends[i-1]
@@ -236,7 +249,7 @@ func (e *Encoder) dropRepeated() {
 // among reports whether one of the first n rooms has this name.
 func (e *Encoder) among(n int, name []byte) bool {
 	for i := range n {
-		if bytes.Equal(e.room(i), name) {
+		if bytes.Equal(e.Room(i), name) {
 			return true
 		}
 	}

@@ -1,4 +1,4 @@
-package upstream
+package routes
 
 import (
 	"fmt"
@@ -55,6 +55,10 @@ type slotField struct {
 	filler []byte // JSON text; nil: none
 	time   bool   // filled with the time of publishing
 }
+
+// IsOrder reports whether events with the route's key are orders, which act on
+// users and have no rooms.
+func (r *Route) IsOrder() bool { return r.order }
 
 // OrderDoc says what the route's order does, in Markdown; "" for events.
 func (r *Route) OrderDoc() string { return orderDocs[r.Event] }

@@ -1,4 +1,4 @@
-package upstream
+package publish
 
 import (
 	"context"
@@ -8,9 +8,20 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/routes"
 )
+
+const messageBody = `{"conversationId":1,"message":"1","timestamp":"t"}`
+
+func table(t *testing.T, more ...routes.Route) *routes.Table {
+	t.Helper()
+	table, err := routes.NewTable(more)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
 
 // post sends one request to the handler as the gateway's mux would.
 func post(p *Publisher, key, body string, change func(*http.Request)) (int, string) {
@@ -45,7 +56,7 @@ func (away) Append(context.Context, eventlog.Entry) (wait func() (eventlog.Posit
 
 func TestPublishingOverHTTP(t *testing.T) {
 	log := eventlog.NewMemory(1 << 20)
-	p := &Publisher{Table: table(t, route("list", "user:{ids[]}")), Log: log, MaxBody: 100, Local: true, Reach: threeEach}
+	p := &Publisher{Table: table(t, routes.Route{Event: "list", Rooms: []string{"user:{ids[]}"}, Emit: "x", All: true}), Log: log, MaxBody: 100, Local: true, Reach: threeEach}
 	for _, c := range []struct {
 		key, body string
 		status    int
@@ -66,17 +77,8 @@ func TestPublishingOverHTTP(t *testing.T) {
 			t.Errorf("%s %.60s: %d %s, want %d %s", c.key, c.body, status, answer, c.status, c.answer)
 		}
 	}
-	h := &house{}
-	w := &world{t: t, house: h}
-	w.start(func(c *Config) {
-		c.Log, c.Table = log, p.Table
-	})
-	if status, _ := post(p, "message.sent", messageBody(0), nil); status != 202 {
-		t.Errorf("status %d", status)
-	}
-	w.want(message(0))
 	p.Log = away{}
-	if status, answer := post(p, "message.sent", messageBody(1), nil); status != 503 || !strings.Contains(answer, "it is away") {
+	if status, answer := post(p, "message.sent", messageBody, nil); status != 503 || !strings.Contains(answer, "it is away") {
 		t.Errorf("%d %s while the log is away, want 503", status, answer)
 	}
 }
@@ -126,7 +128,7 @@ func TestWhoMayPublishOverHTTP(t *testing.T) {
 		{"the token", "t0ken", false, header("Authorization", "Bearer t0ken"), 202},
 	} {
 		p := &Publisher{Table: table(t), Log: eventlog.NewMemory(1 << 20), MaxBody: 100, Token: c.token, Local: c.local, Reach: threeEach}
-		if status, answer := post(p, "message.sent", messageBody(1), c.change); status != c.status {
+		if status, answer := post(p, "message.sent", messageBody, c.change); status != c.status {
 			t.Errorf("%s: %d %s, want %d", c.name, status, answer, c.status)
 		}
 	}
@@ -152,7 +154,7 @@ func TestIdempotencyKeyOfARequest(t *testing.T) {
 	} {
 		log := eventlog.NewMemory(1 << 20)
 		p := &Publisher{Table: table(t), Log: log, MaxBody: 1000, Local: true, Reach: threeEach}
-		status, answer := post(p, "message.sent", messageBody(1), func(r *http.Request) { r.Header["Idempotency-Key"] = c.values })
+		status, answer := post(p, "message.sent", messageBody, func(r *http.Request) { r.Header["Idempotency-Key"] = c.values })
 		source, err := log.Open(t.Context(), eventlog.Start{From: eventlog.FromFirst, Window: 10})
 		if err != nil {
 			t.Fatal(err)
@@ -164,19 +166,4 @@ func TestIdempotencyKeyOfARequest(t *testing.T) {
 			t.Errorf("%s: message id %q, want %q", c.name, entries[0].MessageID, c.want)
 		}
 	}
-}
-
-func TestAnEventPublishedAgainWithItsIdempotencyKeyIsDeliveredOnce(t *testing.T) {
-	log := eventlog.NewMemory(1 << 20)
-	p := &Publisher{Table: table(t), Log: log, MaxBody: 1000, Local: true, Reach: threeEach}
-	w := &world{t: t, house: &house{}}
-	w.start(func(c *Config) { c.Log, c.Table = log, p.Table })
-	for n, key := range []string{"a", "a", "b", "a"} {
-		status, answer := post(p, "message.sent", messageBody(n/3), func(r *http.Request) { r.Header.Set("Idempotency-Key", key) })
-		if status != 202 {
-			t.Fatalf("%d %s", status, answer)
-		}
-	}
-	testkit.Await(t, "all events", func() bool { return w.consumer.Totals().Received == 4 })
-	w.want(message(0), message(0), message(1)) // a, b, and a with another body
 }

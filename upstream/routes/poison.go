@@ -1,10 +1,7 @@
-package upstream
+package routes
 
 import (
 	"fmt"
-	"time"
-
-	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
 // A Reason says why an event cannot become anything, however often it is
@@ -23,15 +20,12 @@ const (
 	ReasonNoRoute
 	ReasonUndecodable
 
-	reasons // how many there are
+	NumReasons // how many reasons there are
 )
-
-// BadIdempotencyKey is the reason of a request that is refused for its header.
-const BadIdempotencyKey = "bad_idempotency_key"
 
 // Reasons lists every reason.
 func Reasons() (all []Reason) {
-	for r := range reasons {
+	for r := range NumReasons {
 		all = append(all, r)
 	}
 	return all
@@ -78,16 +72,4 @@ func clip(b []byte) string {
 		return string(b[:most]) + "…"
 	}
 	return string(b)
-}
-
-// poisonLogEvery is the shortest pause between two log lines about poison.
-const poisonLogEvery = time.Second
-
-// reject counts a poison event and perhaps logs it.
-func (c *Consumer) reject(position eventlog.Position, key string, bad *Poison) {
-	c.count.poison[bad.Reason].Add(1)
-	if skipped, ok := c.poisonLines.Allow(time.Now(), poisonLogEvery); ok {
-		c.log.Warn("an event cannot be delivered", "position", position.String(), "key", key,
-			"reason", bad.Reason.String(), "detail", bad.Detail, "notLogged", skipped)
-	}
 }
