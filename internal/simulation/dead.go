@@ -22,6 +22,9 @@ type deadLetters struct {
 // noteSlack is how long a note may take that is in the queue when a turn begins.
 const noteSlack = eventlog.TurnSettles + 50*time.Millisecond
 
+// savedTime is until Redis has an order that a node has read.
+const savedTime = 5 * time.Second
+
 // lettersWritten tells the judge of new dead letters.
 func (s *brokerServer) lettersWritten() {
 	q := s.broker.Queue(letterQueue)
@@ -107,7 +110,8 @@ func (j *judge) kept(o eventlog.Offset) bool {
 // repeated reports whether an order has to be known to all nodes although
 // perhaps no node ran when it was published.
 func (j *judge) repeated(x *entry) bool {
-	return j.r.config.Letters && x.era == j.r.broker.era && j.r.recovery.truncated == 0 && j.kept(j.r.broker.offset(x.pos))
+	return j.r.config.Letters && x.era == j.r.broker.era && j.r.recovery.truncated == 0 &&
+		!j.r.redis.illDuring(x.at, x.again+savedTime) && j.kept(j.r.broker.offset(x.pos))
 }
 
 // checkLetters checks that everything that cannot be delivered is a dead

@@ -3,6 +3,7 @@ package simulation
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/hometrip/gateway/internal/simulation/redismodel"
@@ -187,6 +188,9 @@ func (r *run) strike(i int) {
 	f := &r.faults[i]
 	k := kindOf(f.kind)
 	r.recovery.trouble = max(r.recovery.trouble, r.now+f.last)
+	if strings.Contains(k.name, "Redis") || strings.Contains(k.name, "network") {
+		r.redis.ill = append(r.redis.ill, span{r.now, r.now + f.last + troubleAfter})
+	}
 	k.do(r, f)
 	text := fmt.Sprintf("%d: at %v %s (node %d, for %v, %v) %s", i, f.at, k.name, f.node, f.last, f.yes, f.descr)
 	r.done = append(r.done, text)

@@ -32,8 +32,16 @@ type redisServer struct {
 	spares  [][]redismodel.Reply // lists to be used again
 	answers []wire.Reply         // scratch of plain
 
+	ill      []span        // in which faults of Redis or of the way to it were
 	lostData int           // times that what it kept may be gone
 	lostAt   time.Duration // the last of these
+}
+
+type span struct{ from, to time.Duration }
+
+// illDuring reports whether Redis may have been unable to take something.
+func (s *redisServer) illDuring(from, to time.Duration) bool {
+	return slices.ContainsFunc(s.ill, func(x span) bool { return x.from < to && from < x.to })
 }
 
 // loses notes that what it kept may be gone.

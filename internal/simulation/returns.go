@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	clockMost    = 4 * time.Second        // by which the clocks of two nodes differ
-	orderTime    = 500 * time.Millisecond // until all sockets have met an order
-	lostTime     = 20 * time.Second       // until all records are written anew
-	troubleAfter = 30 * time.Second       // a fault may still be the reason for that long
+	clockMost    = 4 * time.Second          // by which the clocks of two nodes differ
+	orderTime    = 500 * time.Millisecond   // until all sockets have met an order
+	lostTime     = 20 * time.Second         // until all records are written anew
+	troubleAfter = 30 * time.Second         // a fault may still be the reason for that long
+	unnoticed    = answerTime + time.Second // until a node notices that a connection has been lost in silence
 )
 
 // A returning is what a client keeps to come back to its session. Owned by the
@@ -230,7 +231,7 @@ func (j *judge) notRecovered(l *session) {
 func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 	r, c, v := j.r, l.c, &j.r.recovery
 	away := r.now - c.left
-	troubled := v.trouble > c.began || !r.strict && v.troubled(r.now)
+	troubled := v.trouble+unnoticed > c.began || !r.strict && v.troubled(r.now)
 	long := away >= v.window-clockMost || !r.wallTrusted
 	switch why {
 	case rooms.RecoveryUnknown:
