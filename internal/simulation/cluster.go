@@ -5,6 +5,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/simulation/redismodel"
 	"github.com/hometrip/gateway/rooms/cluster/core"
+	"github.com/hometrip/gateway/rooms/cluster/cut"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
@@ -32,6 +33,7 @@ type clusterDriver struct {
 	next      time.Duration // when the node is called again, if nothing happens before
 	pause     time.Duration // before the next attempt to connect
 	list      []core.Delivery
+	cut       cut.Cut
 	second    time.Duration // in which vain were sent
 	vain      int           // batches, without a connection
 }
@@ -151,12 +153,17 @@ func (d *clusterDriver) received(l *redisLink, r redismodel.Reply) {
 			m.node.Subscribed(true, m.now())
 		}
 	case "message":
-		d.list = m.node.Message([]byte(r.Elems[2].Text), d.list[:0], m.now())
-		for _, x := range d.list {
-			m.receive(x)
-		}
+		d.cut.Receive([]byte(r.Elems[2].Text), m.now())
 	}
 	d.wake()
+}
+
+// message takes what another node has published to this one.
+func (d *clusterDriver) message(body []byte) {
+	d.list = d.m.node.Message(body, d.list[:0], d.m.now())
+	for _, x := range d.list {
+		d.m.receive(x)
+	}
 }
 
 // unreachable tells that other nodes cannot ask for sessions.

@@ -44,7 +44,7 @@ func (r *run) heal() {
 	for _, m := range r.nodes {
 		m.slow, m.cut, m.off, m.deaf = 0, 0, 0, 0
 		m.trap, m.snare = 0, 0
-		if !m.up && !m.stays {
+		if !m.up && !m.stays && m.transfer == nil {
 			m.start()
 		}
 	}

@@ -13,6 +13,8 @@ var extraKinds = []kind{
 			r.after(f.last/8, func() { l.lose(true) })
 		}
 	}},
+	{"a node is handed over to a new process", func(r *run, f *fault) { r.handOver(f) }},
+	{"a node is handed over to a new process", func(r *run, f *fault) { r.handOver(f) }},
 }
 
 // kindOf returns a kind by its number in all lists.

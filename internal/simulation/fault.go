@@ -206,7 +206,7 @@ func (r *run) killNode(f *fault) {
 	}
 	m.die()
 	r.after(f.last/2, func() {
-		if !m.up && !m.stays {
+		if !m.up && !m.stays && m.transfer == nil && r.nodes[m.index] == m {
 			m.start()
 		}
 	})
@@ -216,7 +216,7 @@ func (r *run) killNode(f *fault) {
 // it leaves the directory, and another one begins.
 func (r *run) shutDown(f *fault) {
 	m := r.nodes[f.node]
-	if !m.up || m.leaving || m.paused > r.now {
+	if !m.up || m.leaving || m.paused > r.now || m.transfer != nil {
 		return
 	}
 	m.leaving = true

@@ -24,6 +24,7 @@ type logReader struct {
 	fresh  bool // the client has not been told of this log
 	toTell bool // the log was opened, and the client is to be told
 	over   bool
+	held   bool // its client is given and told nothing: a hand-over is under way
 }
 
 // A logClient is who entries are for: the rooms, or the dead letters.
@@ -82,6 +83,9 @@ func (d *logReader) run() {
 	for {
 		for d.head < len(d.todo) {
 			out := &d.todo[d.head]
+			if d.held && out.Kind != eventlog.Open && out.Kind != eventlog.Credit {
+				return
+			}
 			if out.Kind != eventlog.Hand {
 				d.head++
 				d.do(out)

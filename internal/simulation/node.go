@@ -59,16 +59,31 @@ type machine struct {
 	revoked  map[string]time.Time    // users whose tokens are refused, up to when issued
 	obeyed   map[int64]time.Duration // orders by their positions, and when they were taken
 	leaving  bool
-	rung     []bool // shards that have a turn coming
+	transfer *transfer // it hands its sessions over, or is to take them; nil: it does not
+	frozen   bool      // its event loops stand still
+	kernel   []func()  // what clients have sent meanwhile
+	rung     []bool    // shards that have a turn coming
 }
 
 // start begins a new node.
 func (m *machine) start() {
 	m.life++
+	m.skew = time.Duration(m.r.rng.Int64N(int64(2*skewMost))) - skewMost
+	m.build()
+	m.r.trace(m.name, "starts as number %d", m.cluster.number)
+	m.r.note('S', uint64(m.index), uint64(m.life), 0)
+	m.cluster.begin()
+	m.reader.begin()
+	m.beginLetters()
+	m.expire()
+}
+
+// build makes everything that a node has, and begins nothing.
+func (m *machine) build() {
 	m.up, m.leaving = true, false
 	m.began = m.r.now
 	m.held, m.paused = nil, 0
-	m.skew = time.Duration(m.r.rng.Int64N(int64(4*time.Second))) - 2*time.Second
+	m.frozen, m.kernel, m.transfer = false, nil, nil
 	m.sessions = nil
 	m.obeyed = make(map[int64]time.Duration)
 	m.revoked = make(map[string]time.Time)
@@ -80,6 +95,7 @@ func (m *machine) start() {
 	})
 	m.cluster = &clusterDriver{m: m, number: number}
 	m.cluster.waker = waker{of: m, act: m.cluster.act}
+	m.cluster.cut.Take = m.cluster.message
 	m.reader = newReaderDriver(m)
 	hub, err := rooms.New(rooms.Config{
 		Shards: l.shards, Auth: m, Revoker: m, ConnectTimeout: 45 * time.Second, MaxPacket: 1 << 16,
@@ -92,14 +108,6 @@ func (m *machine) start() {
 	m.hub, m.rung = hub, make([]bool, l.shards)
 	for i := range l.shards {
 		hub.Shard(i).Attach(func() { m.ring(i) })
-	}
-	m.r.trace(m.name, "starts as number %d", number)
-	m.r.note('S', uint64(m.index), uint64(m.life), 0)
-	m.cluster.begin()
-	m.reader.begin()
-	m.beginLetters()
-	if m.recovery != nil {
-		m.expire()
 	}
 }
 
@@ -156,11 +164,24 @@ func (m *machine) die() {
 	}
 	m.up = false
 	m.held, m.paused = nil, 0
+	m.end()
+	if m.transfer != nil && m.transfer.died(m) {
+		return // its connections live on
+	}
+	m.hangUp()
+}
+
+// end ends the node's connections to the servers.
+func (m *machine) end() {
 	m.cluster.end()
 	m.reader.end()
 	if m.letters != nil {
 		m.letters.end()
 	}
+}
+
+// hangUp ends all connections of clients to the node.
+func (m *machine) hangUp() {
 	for _, c := range m.r.clients {
 		if c.machine == m {
 			c.lost()

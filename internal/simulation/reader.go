@@ -19,6 +19,7 @@ type readerDriver struct {
 	intake *upstream.Intake
 	past   eventlog.Position // the last that the rooms have taken
 	log    string            // of which that is
+	place  eventlog.Position // past or, before the first one, where the reading began
 
 	history *historyDriver
 }
@@ -67,7 +68,7 @@ func (d *readerDriver) hand(e *eventlog.Entry) {
 	if err := d.intake.Take(e, m.now()); err != nil {
 		m.r.count("poison")
 	}
-	d.past = e.Position
+	d.past, d.place = e.Position, e.Position
 }
 
 func (d *readerDriver) told(out *eventlog.Output) {
@@ -91,6 +92,7 @@ func (d *readerDriver) told(out *eventlog.Output) {
 func (d *readerDriver) begun(from eventlog.From) {
 	d.log = d.reader.Identity()
 	behind := d.reader.Last()
+	d.place = behind
 	d.m.Anew(d.reader.Identity(), uint64(behind))
 	d.intake.Begun(d.reader.Identity(), behind, behind != 0 || from == eventlog.FromFirst)
 }

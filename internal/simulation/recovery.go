@@ -62,8 +62,14 @@ func (m *machine) recoveryConfig() rooms.Recovery {
 
 // expire has the shards do what is due, a few times a second.
 func (m *machine) expire() {
+	if m.recovery == nil {
+		return
+	}
 	m.after(expireTime, func() {
 		for i := range m.hub.Shards() {
+			if m.frozen {
+				break
+			}
 			m.hub.Shard(i).Expire(m.now())
 		}
 		m.expire()

@@ -65,7 +65,7 @@ func (c *client) goodbye() {
 	c.r.trace(c.name, "says goodbye")
 	l.connected = false // it does nothing more
 	l.up.send(func() {
-		l.m.execute(func() {
+		l.arrive(func() {
 			if l.socket != nil && !l.closed && !l.closing && l.there() {
 				l.socket.Text([]byte("1"), l.m.now())
 				c.isOver(pid, "its client has said goodbye")
