@@ -65,7 +65,7 @@ func (c *Consumer) Resume(log string, behind eventlog.Position) {
 // A Past is what a process knows of the log that it has read.
 type Past struct {
 	Position eventlog.Position // everything up to there was given to its rooms
-	Began    eventlog.Position // it has read what is behind; 0: not known
+	Began    eventlog.Position // it has read what is behind; not known while Position is 0
 	Seen     []eventlog.Seen   // to recognize events that come twice
 }
 
@@ -106,7 +106,7 @@ func (in *intake) inherit(p Past, behind eventlog.Position) {
 	in.duplicates.Remember(p.Seen[:n])
 	in.given = p.Position
 	in.rooms.Passed(uint64(p.Position))
-	if in.history != nil && p.Began != 0 {
+	if in.history != nil && p.Position != 0 { // else nothing was read
 		in.history.mu.Lock()
 		defer in.history.mu.Unlock()
 		in.history.tail.BeganAt(p.Began)

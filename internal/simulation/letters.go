@@ -56,6 +56,7 @@ func (d *lettersDriver) end() {
 			l.hangUp()
 		}
 	}
+	d.link = nil
 }
 
 // await consumes the turn.

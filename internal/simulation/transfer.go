@@ -42,18 +42,19 @@ type transfer struct {
 	steps      int // until one of the two dies; 0: none does
 	kills      *machine
 
-	frozenAt time.Duration
-	tries    int
-	mark     string
-	marked   []bool // the mark has come, by channel
-	released bool   // the old process gives up what it has
-	owned    bool   // the young process has it
-	loops    [][]byte
-	sessions [][]*session // whose sockets those are, as descriptors are
-	node     []byte
-	identity core.Identity
-	orders   map[string]time.Time
-	behind   eventlog.Position // from where the young process reads
+	frozenAt  time.Duration
+	connected bool // to Redis, when they greeted each other
+	tries     int
+	mark      string
+	marked    []bool // the mark has come, by channel
+	released  bool   // the old process gives up what it has
+	owned     bool   // the young process has it
+	loops     [][]byte
+	sessions  [][]*session // whose sockets those are, as descriptors are
+	node      []byte
+	identity  core.Identity
+	orders    map[string]time.Time
+	behind    eventlog.Position // from where the young process reads
 }
 
 // handOver begins a hand-over.
@@ -136,6 +137,7 @@ func (t *transfer) doGiver(actions []handover.Action) {
 		t.r.trace(t.old.name, "hand-over: the old process does %d", a)
 		switch a {
 		case handover.SayGo:
+			t.connected = t.old.node.IsConnected()
 			t.tellTaker(handover.ToldGo)
 			t.giverWithin(takerWithin, t.giver)
 		case handover.SayRefuse:
@@ -154,7 +156,7 @@ func (t *transfer) doGiver(actions []handover.Action) {
 			t.tellTaker(handover.ToldReleased)
 			t.giverWithin(finishWithin, t.giver)
 		case handover.Thaw:
-			t.thaw()
+			t.goOn()
 		case handover.LetGo:
 			t.letGo()
 		case handover.Resume:
@@ -276,6 +278,10 @@ func (t *transfer) freeze() {
 	t.frozenAt = t.r.now
 	t.settle(t.r.now+settleWithin, t.asked, func() {
 		m.reader.held = true
+		if t.connected && !m.node.IsConnected() {
+			t.again()
+			return
+		}
 		t.hold()
 		t.settle(t.frozenAt+settleWithin, t.underWay, func() { t.giverTold(handover.FreezeDone) })
 	})
@@ -287,15 +293,20 @@ func (t *transfer) settle(until time.Duration, busy func() bool, done func()) {
 	case !busy():
 		done()
 	case t.r.now >= until:
-		t.goOn()
-		if t.tries--; t.tries > 0 {
-			m.after(freezePause, t.freeze)
-			return
-		}
-		t.giverTold(handover.FreezeFailed)
+		t.again()
 	default:
 		m.after(settlePoll, func() { t.settle(until, busy, done) })
 	}
+}
+
+// again ends an attempt, and begins the next one.
+func (t *transfer) again() {
+	t.goOn()
+	if t.tries--; t.tries > 0 {
+		t.old.after(freezePause, t.freeze)
+		return
+	}
+	t.giverTold(handover.FreezeFailed)
 }
 
 // asked reports whether something of the clients' is being decided.
@@ -373,9 +384,6 @@ func (t *transfer) goOn() {
 	m.reader.resume()
 }
 
-// thaw takes the hand-over back.
-func (t *transfer) thaw() { t.goOn() }
-
 // sendState describes everything, and sends it.
 func (t *transfer) sendState() {
 	m, now := t.old, t.old.now()
@@ -417,9 +425,17 @@ func (t *transfer) sendState() {
 	t.node = form.AppendNode(nil, &n)
 	t.identity = m.node.Identity(now)
 	t.orders = maps.Clone(m.revoked)
-	t.tellTaker(handover.StateFits)
+	t.toTaker.send(func() { t.takerTold(t.fits(n.Log.Identity)) })
 	t.giverTold(handover.StateSent)
 	t.giverWithin(stateWithin, t.giver)
+}
+
+// fits looks whether both processes read the same log.
+func (t *transfer) fits(log string) handover.Event {
+	if t.young.reader.log != log {
+		return handover.StateUnfit
+	}
+	return handover.StateFits
 }
 
 // own makes the new process the node.
