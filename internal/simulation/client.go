@@ -153,16 +153,19 @@ func (c *client) connect() {
 // arrive has the node do something that comes over the connection, or keeps it
 // while the node's event loops stand still: it is in the kernel then.
 func (l *session) arrive(do func()) {
-	if !l.there() {
-		return
+	switch m := l.m; {
+	case !l.there():
+	case m.frozen:
+		m.kernel = append(m.kernel, func() { l.arrive(do) })
+	default:
+		m.execute(func() {
+			if m.frozen {
+				l.arrive(do)
+			} else {
+				do()
+			}
+		})
 	}
-	l.m.execute(func() {
-		if l.m.frozen {
-			l.m.kernel = append(l.m.kernel, func() { l.arrive(do) })
-		} else {
-			do()
-		}
-	})
 }
 
 // later does the same some time later.

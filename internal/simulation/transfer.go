@@ -26,7 +26,8 @@ const (
 	buildWithin  = 10 * time.Second
 	stateWithin  = 3 * time.Second
 	takerWithin  = 15 * time.Second
-	finishWithin = 5 * time.Second
+	finishWithin = 2 * time.Second
+	stallTime    = 3 * time.Second // less than a lease
 )
 
 // A transfer is the hand-over of a node's clients to a process that takes its
@@ -39,8 +40,9 @@ type transfer struct {
 	taker      handover.Taker
 	toTaker    channel
 	toGiver    channel
-	steps      int // until one of the two dies; 0: none does
-	kills      *machine
+	steps      int      // until something happens to one of the two; 0: nothing does
+	kills      *machine // which dies then
+	stalls     *machine // which stands still for a while then: the young one
 
 	frozenAt  time.Duration
 	connected bool // to Redis, when they greeted each other
@@ -67,9 +69,12 @@ func (r *run) handOver(f *fault) {
 	t.young = &machine{r: r, index: m.index, name: m.name, life: m.life, skew: m.skew}
 	l := newLine(0, localMost, &noDelay)
 	t.toTaker, t.toGiver = channel{s: &r.schedule, line: l}, channel{s: &r.schedule, line: l}
-	if f.draw%3 != 0 {
-		t.steps = 1 + int(f.draw/3%14)
-		t.kills = []*machine{t.old, t.young}[f.draw/100%2]
+	one := []*machine{t.old, t.young}[f.draw/100%2]
+	switch f.draw % 4 {
+	case 0:
+		t.steps, t.stalls = 1+int(f.draw/4%14), t.young
+	case 1, 2:
+		t.steps, t.kills = 1+int(f.draw/4%14), one
 	}
 	t.young.build()
 	m.transfer, t.young.transfer = t, t
@@ -77,17 +82,26 @@ func (r *run) handOver(f *fault) {
 	t.doTaker(t.taker.Start())
 }
 
-// step counts the steps of both, and kills one of the two at one of them.
+// step counts the steps of both, and has what is planned happen at one of them.
+// It reports whether self still lives.
 func (t *transfer) step(self *machine) (alive bool) {
-	if t.steps > 0 {
-		if t.steps--; t.steps == 0 && t.kills.up {
-			t.r.count("hand-over: a process dies")
-			t.r.trace(t.old.name, "hand-over: the %s process dies", map[bool]string{true: "old", false: "new"}[t.kills == t.old])
-			dead := t.kills
-			dead.die()
-			t.r.after(time.Second, t.restart)
-			return self != dead
-		}
+	if t.steps == 0 {
+		return true
+	}
+	if t.steps--; t.steps > 0 {
+		return true
+	}
+	switch dead := t.kills; {
+	case t.stalls != nil:
+		t.r.count("hand-over: a process stands still")
+		t.r.trace(t.old.name, "hand-over: the new process stands still")
+		t.stalls.pause(stallTime)
+	case dead.up:
+		t.r.count("hand-over: a process dies")
+		t.r.trace(t.old.name, "hand-over: the new process dies: %v", dead == t.young)
+		dead.die()
+		t.r.after(time.Second, t.restart)
+		return self != dead
 	}
 	return true
 }

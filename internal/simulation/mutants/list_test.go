@@ -102,7 +102,7 @@ var mutants = []mutant{
 	// Events that are published twice, and clocks.
 	{"events of two services with the same id are one", twice, "\t_, _ = h.Write(id)\n", "\t_, _ = h.Write(id)\n\tif len(id) > 0 {\n\t\treturn h.Sum64()\n\t}\n", 0},
 	{"only the last event is known when it is published again", intake, "eventlog.NewDuplicates(duplicateWindow)", "eventlog.NewDuplicates(1)", 0},
-	{"a lease is renewed by the wall clock", lease, "if l.flight != 0 || now.Before(l.next) {", "if l.flight != 0 || now.Round(0).Before(l.next.Round(0)) {", 0},
+	{"a vacant room is kept by the wall clock", directory, "now.Sub(e.vacant) >= d.c.Linger)", "now.Round(0).Sub(e.vacant.Round(0)) >= d.c.Linger)", 0},
 	{"a reader waits by the wall clock", reader, "if now.Before(r.until) {", "if now.Round(0).Before(r.until.Round(0)) {", 0},
 
 	// Hand-over to a new process.
@@ -111,7 +111,7 @@ var mutants = []mutant{
 	{"sockets are handed over without their positions", handed, "s.raise(f.Position)", "_ = f.Position", 0},
 	{"what the old process has given to the rooms is given again", goesOn, "in.given = p.Position", "in.given = behind", 0},
 	{"the new process does not know how far back it has read", goesOn, "if in.history != nil && p.Position != 0 {", "if in.history != nil && p.Began != 0 {", 0},
-	{"what comes from other nodes is taken by both processes", divides, "c.phase, from = cutTakes, i+1", "c.phase, from = cutTakes, 0", 0},
+	{"what comes from other nodes is taken by both processes", divides, "c.phase, from = cutTakes, i+1", "c.phase, from = cutTakes, i-i", 0},
 	{"rooms of which only others speak are not read after a hand-over", sameNode, "n.directory.Holders(room) //", "_ = room //", 0},
 
 	// Clients that come back.
