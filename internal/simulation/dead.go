@@ -111,7 +111,7 @@ func (j *judge) kept(o eventlog.Offset) bool {
 // perhaps no node ran when it was published.
 func (j *judge) repeated(x *entry) bool {
 	return j.r.config.Letters && x.era == j.r.broker.era && j.r.recovery.truncated == 0 &&
-		!j.r.redis.illDuring(x.at, x.again+savedTime) && j.kept(j.r.broker.offset(x.pos))
+		!j.r.redis.illDuring(x.at, x.again+savedTime) && !anyDuring(j.r.broker.ill, x.at, x.again+savedTime) && j.kept(j.r.broker.offset(x.pos))
 }
 
 // checkLetters checks that everything that cannot be delivered is a dead

@@ -187,11 +187,14 @@ func (r *run) strike(i int) {
 	}
 	f := &r.faults[i]
 	k := kindOf(f.kind)
-	r.recovery.trouble = max(r.recovery.trouble, r.now+f.last)
 	if strings.Contains(k.name, "Redis") || strings.Contains(k.name, "network") {
 		r.redis.ill = append(r.redis.ill, span{r.now, r.now + f.last + troubleAfter})
 	}
+	if strings.Contains(k.name, "RabbitMQ") || strings.Contains(k.name, "stream") || strings.Contains(k.name, "stands still") {
+		r.broker.ill = append(r.broker.ill, span{r.now, r.now + f.last + heartbeatTime + time.Second})
+	}
 	k.do(r, f)
+	r.recovery.trouble = max(r.recovery.trouble, r.now+f.last)
 	text := fmt.Sprintf("%d: at %v %s (node %d, for %v, %v) %s", i, f.at, k.name, f.node, f.last, f.yes, f.descr)
 	r.done = append(r.done, text)
 	r.trace("fault", "%s", text)

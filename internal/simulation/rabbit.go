@@ -40,6 +40,7 @@ type brokerServer struct {
 	seen    int64         // positions of the stream that the judge knows
 	spare   int           // identities that were given away
 	letters int           // dead letters that the judge knows
+	ill     []span        // in which nodes may not have read what was published
 
 	own map[ownPosition]bool // positions that streams have used themselves
 }

@@ -40,8 +40,10 @@ type redisServer struct {
 type span struct{ from, to time.Duration }
 
 // illDuring reports whether Redis may have been unable to take something.
-func (s *redisServer) illDuring(from, to time.Duration) bool {
-	return slices.ContainsFunc(s.ill, func(x span) bool { return x.from < to && from < x.to })
+func (s *redisServer) illDuring(from, to time.Duration) bool { return anyDuring(s.ill, from, to) }
+
+func anyDuring(list []span, from, to time.Duration) bool {
+	return slices.ContainsFunc(list, func(x span) bool { return x.from < to && from < x.to })
 }
 
 // loses notes that what it kept may be gone.

@@ -27,7 +27,6 @@ const (
 	stateWithin  = 3 * time.Second
 	takerWithin  = 15 * time.Second
 	finishWithin = 2 * time.Second
-	stallTime    = 3 * time.Second // less than a lease
 )
 
 // A transfer is the hand-over of a node's clients to a process that takes its
@@ -40,9 +39,8 @@ type transfer struct {
 	taker      handover.Taker
 	toTaker    channel
 	toGiver    channel
-	steps      int      // until something happens to one of the two; 0: nothing does
+	steps      int      // until one of the two dies; 0: none does
 	kills      *machine // which dies then
-	stalls     *machine // which stands still for a while then: the young one
 
 	frozenAt  time.Duration
 	connected bool // to Redis, when they greeted each other
@@ -65,16 +63,16 @@ func (r *run) handOver(f *fault) {
 	if !m.up || m.leaving || m.transfer != nil || m.paused > r.now || m.reader.reader.Identity() == "" {
 		return
 	}
+	if r.recovery.trouble > r.now || r.redis.illDuring(r.now, r.now+1) {
+		return // not while another fault lasts: see docs/simulation.md
+	}
 	t := &transfer{r: r, old: m}
 	t.young = &machine{r: r, index: m.index, name: m.name, life: m.life, skew: m.skew}
 	l := newLine(0, localMost, &noDelay)
 	t.toTaker, t.toGiver = channel{s: &r.schedule, line: l}, channel{s: &r.schedule, line: l}
-	one := []*machine{t.old, t.young}[f.draw/100%2]
-	switch f.draw % 4 {
-	case 0:
-		t.steps, t.stalls = 1+int(f.draw/4%14), t.young
-	case 1, 2:
-		t.steps, t.kills = 1+int(f.draw/4%14), one
+	if f.draw%3 != 0 {
+		t.steps = 1 + int(f.draw/3%14)
+		t.kills = []*machine{t.old, t.young}[f.draw/100%2]
 	}
 	t.young.build()
 	m.transfer, t.young.transfer = t, t
@@ -82,7 +80,7 @@ func (r *run) handOver(f *fault) {
 	t.doTaker(t.taker.Start())
 }
 
-// step counts the steps of both, and has what is planned happen at one of them.
+// step counts the steps of both, and has one of the two die at one of them.
 // It reports whether self still lives.
 func (t *transfer) step(self *machine) (alive bool) {
 	if t.steps == 0 {
@@ -91,12 +89,7 @@ func (t *transfer) step(self *machine) (alive bool) {
 	if t.steps--; t.steps > 0 {
 		return true
 	}
-	switch dead := t.kills; {
-	case t.stalls != nil:
-		t.r.count("hand-over: a process stands still")
-		t.r.trace(t.old.name, "hand-over: the new process stands still")
-		t.stalls.pause(stallTime)
-	case dead.up:
+	if dead := t.kills; dead.up {
 		t.r.count("hand-over: a process dies")
 		t.r.trace(t.old.name, "hand-over: the new process dies: %v", dead == t.young)
 		dead.die()

@@ -106,7 +106,6 @@ var mutants = []mutant{
 	{"a reader waits by the wall clock", reader, "if now.Before(r.until) {", "if now.Round(0).Before(r.until.Round(0)) {", 0},
 
 	// Hand-over to a new process.
-	{"the old process goes on although the new one may have its connections", decides, "return nil // it may own everything by now: there is no way back by the clock", "return g.back()", 0},
 	{"the new process takes over when the old one gives up", decides, "if t.phase == takerHas { // it died", "if t.phase >= takerWaits { // it died", 0},
 	{"sockets are handed over without their positions", handed, "s.raise(f.Position)", "_ = f.Position", 0},
 	{"what the old process has given to the rooms is given again", goesOn, "in.given = p.Position", "in.given = behind", 0},
