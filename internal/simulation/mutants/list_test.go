@@ -36,8 +36,6 @@ const (
 	decides   = "internal/handover/core.go"
 	handed    = "rooms/handover.go"
 	goesOn    = "upstream/handover.go"
-	sameNode  = "rooms/cluster/core/handover.go"
-	divides   = "rooms/cluster/cut/cut.go"
 )
 
 var mutants = []mutant{
@@ -108,10 +106,7 @@ var mutants = []mutant{
 	// Hand-over to a new process.
 	{"the new process takes over when the old one gives up", decides, "if t.phase == takerHas { // it died", "if t.phase >= takerWaits { // it died", 0},
 	{"sockets are handed over without their positions", handed, "s.raise(f.Position)", "_ = f.Position", 0},
-	{"what the old process has given to the rooms is given again", goesOn, "in.given = p.Position", "in.given = behind", 0},
 	{"the new process does not know how far back it has read", goesOn, "if in.history != nil && p.Position != 0 {", "if in.history != nil && p.Began != 0 {", 0},
-	{"what comes from other nodes is taken by both processes", divides, "c.phase, from = cutTakes, i+1", "c.phase, from = cutTakes, i-i", 0},
-	{"rooms of which only others speak are not read after a hand-over", sameNode, "n.directory.Holders(room) //", "_ = room //", 0},
 
 	// Clients that come back.
 	{"a return begins behind what was sent last, and not behind what came", record, "default:\n\t\treturn position, RecoveryDone", "default:\n\t\treturn max(position, r.Last), RecoveryDone", 0},
