@@ -34,7 +34,6 @@ const (
 	turn      = "upstream/eventlog/turn.go"
 	sorting   = "upstream/sorting.go"
 	decides   = "internal/handover/core.go"
-	handed    = "rooms/handover.go"
 	goesOn    = "upstream/handover.go"
 )
 
@@ -105,7 +104,6 @@ var mutants = []mutant{
 
 	// Hand-over to a new process.
 	{"the new process takes over when the old one gives up", decides, "if t.phase == takerHas { // it died", "if t.phase >= takerWaits { // it died", 0},
-	{"sockets are handed over without their positions", handed, "s.raise(f.Position)", "_ = f.Position", 0},
 	{"the new process does not know how far back it has read", goesOn, "if in.history != nil && p.Position != 0 {", "if in.history != nil && p.Began != 0 {", 0},
 
 	// Clients that come back.
