@@ -227,8 +227,7 @@ func (c *Consumer) readOrders() {
 func (c *Consumer) anew(log string) {
 	c.count.logs.Add(1)
 	_ = c.Hold(context.Background())
-	c.intake.duplicates.Reset()
-	c.intake.given = 0
+	c.intake.reset()
 	c.Release()
 	c.readOrders()
 	c.log.Warn("the event log was created anew: positions start again, "+

@@ -65,18 +65,24 @@ func (c *Consumer) Resume(log string, behind eventlog.Position) {
 // A Past is what a process knows of the log that it has read.
 type Past struct {
 	Position eventlog.Position // everything up to there was given to its rooms
-	Began    eventlog.Position // it has read what is behind; 0: not known
+	Began    eventlog.Position // it has read what is behind; not known while Position is 0
 	Seen     []eventlog.Seen   // to recognize events that come twice
 }
 
 // Past is called between Hold and Release.
 func (c *Consumer) Past() Past {
-	p := Past{Seen: c.intake.duplicates.Seen()}
-	_, p.Position = c.Place()
-	if c.history != nil {
-		c.history.mu.Lock()
-		defer c.history.mu.Unlock()
-		p.Began = c.history.tail.Began()
+	_, position := c.Place()
+	return c.intake.past(position)
+}
+
+// past is what is known of a log of which everything up to a position was given
+// to the rooms.
+func (in *intake) past(position eventlog.Position) Past {
+	p := Past{Position: position, Seen: in.duplicates.Seen()}
+	if in.history != nil {
+		in.history.mu.Lock()
+		defer in.history.mu.Unlock()
+		p.Began = in.history.tail.Began()
 	}
 	return p
 }
@@ -87,16 +93,22 @@ func (c *Consumer) Past() Past {
 // and given to nobody.
 func (c *Consumer) Inherit(p Past) {
 	_, position := c.Place()
+	c.intake.inherit(p, position)
+}
+
+// inherit takes over what another process knows of a log that is read behind a
+// position here.
+func (in *intake) inherit(p Past, behind eventlog.Position) {
 	n := 0
-	for n < len(p.Seen) && p.Seen[n].Position <= position {
+	for n < len(p.Seen) && p.Seen[n].Position <= behind {
 		n++
 	}
-	c.intake.duplicates.Remember(p.Seen[:n])
-	c.intake.given = p.Position
-	c.config.Rooms.Passed(uint64(p.Position))
-	if c.history != nil && p.Began != 0 {
-		c.history.mu.Lock()
-		defer c.history.mu.Unlock()
-		c.history.tail.BeganAt(p.Began)
+	in.duplicates.Remember(p.Seen[:n])
+	in.given = p.Position
+	in.rooms.Passed(uint64(p.Position))
+	if in.history != nil && p.Position != 0 { // else nothing was read
+		in.history.mu.Lock()
+		defer in.history.mu.Unlock()
+		in.history.tail.BeganAt(p.Began)
 	}
 }

@@ -79,6 +79,20 @@ func TestReadingGoesOnWhereAnotherProcessIs(t *testing.T) {
 	first.Release()
 }
 
+// What was read from the log's first entry on counts as read by the process that
+// takes over, too: clients come back to all of it.
+func TestAProcessKnowsHowFarBackTheOneBeforeItHasRead(t *testing.T) {
+	for _, began := range []eventlog.Position{0, 3} {
+		in := newIntake(&Config{Rooms: &gallery{}, Table: nil}, &counters{})
+		in.history = newHistory(&Config{Tail: 1 << 20})
+		in.history.begin("log", 7, true)
+		in.inherit(Past{Position: 9, Began: began}, 7)
+		if got := in.history.tail.Began(); got != began {
+			t.Errorf("it counts as read from behind position %d on, want %d", got, began)
+		}
+	}
+}
+
 func galleryReading(t *testing.T, log *eventlog.Memory) (*Consumer, *gallery) {
 	t.Helper()
 	table, err := routes.NewTable(nil)

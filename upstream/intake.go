@@ -70,6 +70,12 @@ func newIntake(c *Config, count *counters) *intake {
 	}
 }
 
+// reset tells that what comes is from another log.
+func (in *intake) reset() {
+	in.duplicates.Reset()
+	in.given = 0
+}
+
 // take brings an entry to its rooms. The error is a *routes.Poison: the entry can
 // never become anything.
 func (in *intake) take(e *eventlog.Entry, now time.Time) error {

@@ -26,7 +26,15 @@ func NewIntake(c Config) *Intake {
 func (i *Intake) Take(e *eventlog.Entry, now time.Time) error { return i.intake.take(e, now) }
 
 // Reset tells that what comes is from another log.
-func (i *Intake) Reset() { i.intake.duplicates.Reset() }
+func (i *Intake) Reset() { i.intake.reset() }
+
+// Past returns what is known of a log of which everything up to a position was
+// given to the rooms. Inherit takes it over in another process, which reads the
+// log behind a position.
+func (i *Intake) Past(position eventlog.Position) Past { return i.intake.past(position) }
+
+// Inherit is described at Past.
+func (i *Intake) Inherit(p Past, behind eventlog.Position) { i.intake.inherit(p, behind) }
 
 // The following are for an Intake with a Tail, which clients may ask for what
 // they have missed.

@@ -4,11 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"time"
 
-	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/eventlog"
-	"github.com/hometrip/gateway/upstream/routes"
 )
 
 // Letters is the queue of dead letters: events that cannot be delivered, once
@@ -28,10 +25,6 @@ type Letters interface {
 	Done(ctx context.Context, o eventlog.Offset) error
 }
 
-// doneEvery is the number of entries without a dead letter after which the
-// sorter calls Done. The next node reads at most so many again.
-const doneEvery = 1000
-
 // A Sorter reads every event in the log and writes those that cannot be
 // delivered to the dead letters. It reads the log on its own, on one node at a
 // time, so nothing waits for it; the next node continues where the last one
@@ -45,11 +38,8 @@ type Sorter struct {
 	letters  Letters
 	chores   func(ctx context.Context) // other work for one node at a time; nil: none
 	log      *slog.Logger
-	encoder  *routes.Encoder
+	sorting  *Sorting  // owned by Run
 	follower *follower // of the last turn; owned by Run
-
-	began eventlog.Position // the end of the log when the turn began
-	since int               // entries since Done was called
 
 	mu      sync.Mutex        // guards the following
 	reading *follower         // nil: another node's turn
@@ -65,7 +55,7 @@ func NewSorter(c Config, letters Letters, chores func(ctx context.Context)) (*So
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return &Sorter{config: c, letters: letters, chores: chores, log: c.Logger, encoder: routes.NewEncoder(c.Table, c.MaxBody)}, nil
+	return &Sorter{config: c, letters: letters, chores: chores, log: c.Logger, sorting: NewSorting(c)}, nil
 }
 
 // Trouble returns why a dead letter cannot be written at the moment; nil if
@@ -87,16 +77,12 @@ func (s *Sorter) PutAside() int64 {
 func (s *Sorter) Run(ctx context.Context) {
 	s.letters.Lead(ctx, func(ctx context.Context, done eventlog.Offset) {
 		s.follower = newFollower("dead letters", &s.config, s)
-		start := eventlog.Start{From: eventlog.FromNext}
 		end := s.end(ctx)
-		s.began = end.Position
 		if done.Log == "" && end.Position > 0 && s.letters.Done(ctx, end) == nil {
 			done = end // the next turn begins where this one ended
 		}
-		if done.Log != "" {
-			start = eventlog.Start{From: eventlog.FromPosition, Position: done.Position + 1}
-			s.follower.reader.Expect(done.Log)
-		}
+		start, identity := s.sorting.Begin(done, end)
+		s.follower.reader.Expect(identity)
 		s.turn(s.follower)
 		var chores sync.WaitGroup
 		if s.chores != nil {
@@ -137,71 +123,37 @@ func (s *Sorter) wait(ctx context.Context) error { return ctx.Err() }
 
 // take writes an entry to the dead letters if it cannot be delivered.
 func (s *Sorter) take(ctx context.Context, e *eventlog.Entry) bool {
-	lasts, bad := s.judge(e)
-	switch {
-	case bad != nil:
-		return s.putAside(ctx, eventlog.Letter{Entry: *e, Reason: bad.Reason.String(), Detail: bad.Detail})
-	case lasts:
-		return s.repeat(ctx, e)
-	}
-	if s.since++; s.since >= doneEvery {
-		return s.done(ctx, e.Position)
-	}
-	return true
+	return s.do(ctx, s.sorting.Take(s.follower.reader.Identity(), e))
 }
 
-// judge returns what is wrong with an entry, nil if nothing is, and whether it
-// is an order that lasts.
-func (s *Sorter) judge(e *eventlog.Entry) (lasts bool, bad *routes.Poison) {
-	r := s.config.Table.Find(e.Key)
-	switch {
-	case e.Key == "":
-		return false, nil
-	case r == nil:
-		return false, asPoison(routes.NoRoute(e.Key))
-	}
-	_, err := s.encoder.Read(r, e.Body)
-	switch {
-	case err != nil:
-	case r.IsOrder():
-		var o *rooms.Order
-		o, err = s.encoder.Order(e.Key, time.Now())
-		lasts = err == nil && !o.Until.IsZero()
-	default:
-		err = s.encoder.Address(r)
-	}
-	return lasts, asPoison(err)
+func (s *Sorter) skipped(ctx context.Context, log string, p eventlog.Position) bool {
+	return s.do(ctx, s.sorting.Skipped(log, p))
 }
 
-// headerAgain marks an order that was appended again.
-const headerAgain = "x-gateway-again"
-
-// repeat appends an order again that was published before this turn, because
-// perhaps no node ran then. An order has the same effect when it comes twice.
-func (s *Sorter) repeat(ctx context.Context, e *eventlog.Entry) bool {
-	if _, again := e.Headers[headerAgain]; e.Position <= s.began && !again {
-		_, err := s.config.Log.Append(ctx, eventlog.Entry{
-			Exchange: e.Exchange, Key: e.Key, AppID: e.AppID, Trace: e.Trace, Published: e.Published, Body: e.Body,
-			Headers: map[string]any{headerAgain: "1"},
-		})()
-		if err != nil && ctx.Err() == nil {
-			s.log.Warn("an order could not be appended again for nodes that were not running", "position", e.Position.String(), "error", err)
-			return true // without Done: the next turn tries again
+// do does what the sorting wants done with one entry.
+func (s *Sorter) do(ctx context.Context, tasks []Task) bool {
+	for i := range tasks {
+		t := &tasks[i]
+		switch t.Kind {
+		case PutAside:
+			if !s.putAside(ctx, t.Letter) {
+				return false
+			}
+		case Repeat:
+			if _, err := s.config.Log.Append(ctx, t.Entry)(); err != nil && ctx.Err() == nil {
+				s.log.Warn("an order could not be appended again for nodes that were not running", "position", t.Position.String(), "error", err)
+				return true // without Done: the next turn tries again
+			}
+		case Done:
+			s.done(ctx, t.Position)
 		}
 	}
-	return s.done(ctx, e.Position)
-}
-
-func (s *Sorter) skipped(ctx context.Context, _ string, p eventlog.Position) bool {
-	return s.putAside(ctx, eventlog.Letter{
-		Entry: eventlog.Entry{Position: p}, Reason: errUndecodable.Reason.String(), Detail: errUndecodable.Detail,
-	})
+	return ctx.Err() == nil
 }
 
 // putAside writes the letter, and retries until it is stored. Later letters
 // wait, and nothing else does.
 func (s *Sorter) putAside(ctx context.Context, l eventlog.Letter) bool {
-	l.Log = s.follower.reader.Identity()
 	for pauseFor := s.config.RetryMin; ; pauseFor = min(2*pauseFor, s.config.RetryMax) {
 		err := s.letters.PutAside(ctx, l)
 		if ctx.Err() != nil {
@@ -217,15 +169,14 @@ func (s *Sorter) putAside(ctx context.Context, l eventlog.Letter) bool {
 		pause(ctx, pauseFor)
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.trouble, s.total = nil, s.total+1
-	s.mu.Unlock()
-	return s.done(ctx, l.Entry.Position)
+	return true
 }
 
 // done stores how far the sorter is. If that fails, the next node reads some
 // entries again.
-func (s *Sorter) done(ctx context.Context, p eventlog.Position) bool {
-	s.since = 0
+func (s *Sorter) done(ctx context.Context, p eventlog.Position) {
 	if err := s.letters.Done(ctx, eventlog.Offset{Log: s.follower.reader.Identity(), Position: p}); err != nil && ctx.Err() == nil {
 		s.log.Warn("the position of the dead letters could not be stored", "error", err)
 	} else if err == nil {
@@ -233,7 +184,6 @@ func (s *Sorter) done(ctx context.Context, p eventlog.Position) bool {
 		s.noted = p
 		s.mu.Unlock()
 	}
-	return ctx.Err() == nil
 }
 
 func (s *Sorter) missed(from, to eventlog.Position) {

@@ -72,6 +72,52 @@ func TestRabbitMQWithoutStreams(t *testing.T) {
 	w.publish("message.sent", messageBody(0)) // or RabbitMQ returned it: the queue is bound
 }
 
+// TestOldQueuesOfABrokerWithoutStreamsAreForwarded once, with two nodes that
+// begin at the same time, and are deleted.
+func TestOldQueuesOfABrokerWithoutStreamsAreForwarded(t *testing.T) {
+	t.Parallel()
+	w, r := newWorld(t, brokertest.Shared(t)), newRedisWorld(t, 0)
+	ch := w.service.Channel
+	if err := ch.ExchangeDeclare(w.exchanges[0], amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	name, key := w.prefix+".message.sent", "message.sent"
+	args := amqp.Table{"x-queue-type": "quorum", "x-single-active-consumer": true}
+	if _, err := ch.QueueDeclare(name, true, false, false, false, args); err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.QueueBind(name, key, w.exchanges[0], false, nil); err != nil {
+		t.Fatal(err)
+	}
+	const old, events = 50, 60
+	for n := range old {
+		w.publish(key, messageBody(n))
+	}
+	w.start(func(c *Config) { c.Log = r.log })
+	for range 2 {
+		runForwarder(t, w, r.log)
+	}
+	testkit.Await(t, "the end of the queue", func() bool {
+		check, err := w.broker.Connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer check.Close()
+		_, err = check.Channel.QueueDeclarePassive(name, true, false, false, false, nil)
+		return err != nil
+	})
+	var want []delivered
+	for n := range old {
+		want = append(want, message(n))
+	}
+	w.want(want...)
+	for n := old; n < events; n++ {
+		w.publish(key, messageBody(n))
+		want = append(want, message(n))
+	}
+	w.want(want...)
+}
+
 // runForwarder returns what ends it, when RabbitMQ has its queue.
 func runForwarder(t *testing.T, w *world, to rabbitmq.Appender) (stop func()) {
 	t.Helper()

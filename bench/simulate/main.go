@@ -23,6 +23,7 @@ func main() {
 	seed := flag.Uint64("seed", 1, "the first seed")
 	seeds := flag.Int("seeds", 0, "how many seeds; 0: as many as there is time for, or one with -trace")
 	long := flag.Duration("for", time.Minute, "how long, when -seeds is not given")
+	most := flag.Duration("cpu", 0, "ends earlier, when the process has used so much CPU; 0: it does not")
 	flag.IntVar(&c.Nodes, "nodes", 0, "nodes; 0: 1 to 5, by the seed")
 	flag.IntVar(&c.Clients, "clients", 0, "clients; 0: 5 to 200, by the seed")
 	flag.IntVar(&c.Faults, "faults", 0, "faults; 0: by the seed, -1: none")
@@ -34,7 +35,7 @@ func main() {
 	keep := flag.Bool("keep", false, "go on after a broken rule, and show all at the end")
 	report := flag.String("report", "", "write a report to this file")
 	flag.Parse()
-	debug.SetGCPercent(1000) // a fleet needs some megabytes, and is thrown away
+	debug.SetGCPercent(2000) // a fleet needs some megabytes, and is thrown away
 
 	if *trace {
 		c.Trace = os.Stdout
@@ -53,6 +54,9 @@ func main() {
 		*seeds = -1
 	}
 	for n := uint64(0); *seeds > 0 && n < uint64(*seeds) || *seeds == 0 && time.Since(s.began) < *long; n++ {
+		if *most > 0 && cpuTime() >= *most {
+			break
+		}
 		if !s.run(simulation.Draw(c, *seed+n), *shrink) && !*keep {
 			break
 		}

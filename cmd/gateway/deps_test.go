@@ -60,9 +60,12 @@ var arrows = map[string]rule{
 	"rooms/cluster/outbox":    {ours: []string{"codec", "internal/shrink", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/core": {ours: []string{"codec", "rooms", "rooms/cluster/directory", "rooms/cluster/lease",
 		"rooms/cluster/members", "rooms/cluster/orders", "rooms/cluster/outbox", "rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster/cut": {banned: map[string]string{
+		"net": noIO, "os": noIO, "log/slog": noIO, "context": stepped, "github.com/redis/rueidis": "the driver speaks to Redis",
+	}},
 	"rooms/cluster/sessions": {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/presence": {ours: []string{"internal/shrink", "rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster": {ours: []string{"codec", "internal/handover/form", "rooms", "rooms/cluster/core", "rooms/cluster/directory", "rooms/cluster/members", "rooms/cluster/presence", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
+	"rooms/cluster": {ours: []string{"codec", "internal/handover/form", "rooms", "rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/directory", "rooms/cluster/members", "rooms/cluster/presence", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
 		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
@@ -141,8 +144,8 @@ var arrows = map[string]rule{
 	"internal/sioclient": {ours: []string{"codec"}},
 	"internal/freeport":  {},
 	"internal/clocktest": {},
-	"internal/simulation": {ours: []string{"codec", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
-		"rooms/cluster/core", "rooms/cluster/sessions", "rooms/cluster/wire", "upstream", "upstream/eventlog", "upstream/routes"}, banned: simulated},
+	"internal/simulation": {ours: []string{"codec", "internal/handover", "internal/handover/form", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
+		"rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/sessions", "rooms/cluster/wire", "upstream", "upstream/eventlog", "upstream/routes"}, banned: simulated},
 	"internal/simulation/redismodel":  {banned: simulated},
 	"internal/simulation/rabbitmodel": {banned: simulated},
 	"internal/gatewaytest":            {ours: []string{"internal/freeport", "internal/testkit"}},

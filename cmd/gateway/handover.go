@@ -75,6 +75,7 @@ type giver struct {
 	frozen    *loop.Frozen
 	listeners int  // of the successor
 	held      bool // nothing comes from the log
+	connected bool // to Redis, when the successor was greeted
 	counters  []form.Counter
 	collect   func() // has the collector run again; nil: it has not been held
 }
@@ -100,6 +101,7 @@ func (h *giver) Welcome() handover.Welcome {
 	}
 	if g.cluster != nil {
 		place := g.cluster.Place()
+		h.connected = place.Connected
 		w.Cluster = &handover.NodePlace{
 			Where: redisPlace(g.cfg()), Number: place.Number, Name: place.Name, Session: place.Session, Connected: place.Connected,
 		}
@@ -147,6 +149,9 @@ func (h *giver) hold(ctx context.Context) error {
 	h.held = true
 	if g.cluster == nil {
 		return nil
+	}
+	if h.connected && !g.cluster.Place().Connected { // who has taken what came from other nodes would not be known
+		return fmt.Errorf("%w: the connection to Redis, which was lost", loop.ErrBusy)
 	}
 	if err := g.cluster.Hold(ctx); err != nil {
 		return fmt.Errorf("%w: %w", loop.ErrBusy, err)

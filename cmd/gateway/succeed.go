@@ -30,6 +30,7 @@ type heir struct {
 
 	welcome handover.Welcome
 	holds   bool   // the log
+	resumes bool   // where the other process is
 	collect func() // has the collector run again
 }
 
@@ -86,12 +87,12 @@ func (h *heir) listenToNodes(ctx context.Context) error {
 // until this process has its connections.
 func (h *heir) readLog(ctx context.Context) error {
 	g, place := h.g, &h.welcome.Log
-	resumes := place.Identity != "" && place.Where == logPlace(g.cfg())
+	h.resumes = place.Identity != "" && place.Where == logPlace(g.cfg())
 	if err := g.consumer.Hold(ctx); err != nil {
 		return err
 	}
 	h.holds = true
-	if resumes {
+	if h.resumes {
 		g.consumer.Resume(place.Identity, eventlog.Position(place.Position))
 	}
 	g.read(ctx)
@@ -121,6 +122,9 @@ const dependencyPatience = 10 * time.Second
 
 func (h *heir) Fits(e *handover.Estate) (err error) {
 	h.began = time.Now()
+	if identity, _ := h.g.consumer.Place(); h.resumes && identity != e.Node.Log.Identity {
+		return fmt.Errorf("the log of the services' events was made anew meanwhile: it is %s, and was %s", e.Node.Log.Identity, identity)
+	}
 	h.estate, err = h.g.server.Estate(e.Portions)
 	return err
 }

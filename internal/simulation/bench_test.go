@@ -9,7 +9,7 @@ import (
 
 // BenchmarkFleet reports how much simulated time a second of CPU is.
 func BenchmarkFleet(b *testing.B) {
-	defer debug.SetGCPercent(debug.SetGCPercent(1000))
+	defer debug.SetGCPercent(debug.SetGCPercent(2000))
 	simulated, began := time.Duration(0), cpuTime(b)
 	for seed := uint64(1); b.Loop(); seed++ {
 		r := Run(Config{Seed: seed, Nodes: 5, Clients: 200, Span: time.Minute})

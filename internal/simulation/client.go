@@ -93,6 +93,7 @@ type member struct {
 	held    []*event
 	heard   int          // typings, since the faults are over
 	early   map[int]bool // repeated events from before base that have come
+	had     []int        // events that have come and may come again
 }
 
 func newClient(r *run, i int) *client {
@@ -136,19 +137,40 @@ func (c *client) connect() {
 	l.issued = epoch.Add(c.r.now)
 	c.link, c.machine = l, m
 	l.up.send(func() {
-		if !l.there() {
-			return
-		}
-		m.execute(func() {
+		l.arrive(func() {
 			if c.link != l || !l.line.open {
 				return
 			}
+			m := l.m
 			m.sessions = append(m.sessions, l)
 			l.shard = m.hub.Shard(c.rng.IntN(m.hub.Shards()))
 			l.socket = l.shard.Open(l, "", m.now())
 		})
 	})
 	l.enter("0"+c.auth(l.issued), c.r.config.Rooms+c.index)
+}
+
+// arrive has the node do something that comes over the connection, or keeps it
+// while the node's event loops stand still: it is in the kernel then.
+func (l *session) arrive(do func()) {
+	switch m := l.m; {
+	case !l.there():
+	case m.frozen:
+		m.kernel = append(m.kernel, func() { l.arrive(do) })
+	default:
+		m.execute(func() {
+			if m.frozen {
+				l.arrive(do)
+			} else {
+				do()
+			}
+		})
+	}
+}
+
+// later does the same some time later.
+func (l *session) later(d time.Duration, do func()) {
+	l.c.r.after(d, func() { l.arrive(do) })
 }
 
 // there reports whether the node lives that has the session.
@@ -159,10 +181,9 @@ func (l *session) text(packet string) { l.enter(packet, -1) }
 
 // enter sends a packet by which the client comes into a room; -1: into none.
 func (l *session) enter(packet string, room int) {
-	m := l.m
 	l.up.send(func() {
-		m.execute(func() {
-			if l.socket != nil && !l.closed && !l.closing && l.there() {
+		l.arrive(func() {
+			if m := l.m; l.socket != nil && !l.closed && !l.closing && l.there() {
 				l.socket.Text([]byte(packet), m.now())
 				if room >= 0 {
 					l.bases[room] = len(l.c.r.judge.rooms[room])
@@ -276,7 +297,7 @@ func (c *client) leave(silent bool) {
 	if silent {
 		d = silentTime
 	}
-	l.m.after(d, l.hangUp)
+	l.later(d, l.hangUp)
 }
 
 // over is the end as the client sees it.
@@ -380,7 +401,7 @@ func (l *session) Close(reason rooms.Reason) {
 	if reason == rooms.ReasonMissedEvents {
 		l.c.lostEvents = true
 	}
-	l.m.after(r.between(0, time.Millisecond), l.hangUp)
+	l.later(r.between(0, time.Millisecond), l.hangUp)
 	r.after(r.between(clientLeast, 2*clientMost), func() {
 		if l.line.open {
 			l.over()

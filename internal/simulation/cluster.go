@@ -5,6 +5,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/simulation/redismodel"
 	"github.com/hometrip/gateway/rooms/cluster/core"
+	"github.com/hometrip/gateway/rooms/cluster/cut"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
@@ -12,7 +13,7 @@ const (
 	redialMin  = 50 * time.Millisecond
 	redialMax  = time.Second
 	flushesMax = 2   // batches of messages under way
-	vainMost   = 150 // batches a second that a node may send in vain
+	vainMost   = 300 // batches a second that a node may send in vain
 )
 
 // A clusterDriver does for a core.Node what package cluster does with a real
@@ -32,6 +33,7 @@ type clusterDriver struct {
 	next      time.Duration // when the node is called again, if nothing happens before
 	pause     time.Duration // before the next attempt to connect
 	list      []core.Delivery
+	cut       cut.Cut
 	second    time.Duration // in which vain were sent
 	vain      int           // batches, without a connection
 }
@@ -151,12 +153,17 @@ func (d *clusterDriver) received(l *redisLink, r redismodel.Reply) {
 			m.node.Subscribed(true, m.now())
 		}
 	case "message":
-		d.list = m.node.Message([]byte(r.Elems[2].Text), d.list[:0], m.now())
-		for _, x := range d.list {
-			m.receive(x)
-		}
+		d.cut.Receive([]byte(r.Elems[2].Text), m.now())
 	}
 	d.wake()
+}
+
+// message takes what another node has published to this one.
+func (d *clusterDriver) message(body []byte) {
+	d.list = d.m.node.Message(body, d.list[:0], d.m.now())
+	for _, x := range d.list {
+		d.m.receive(x)
+	}
 }
 
 // unreachable tells that other nodes cannot ask for sessions.
@@ -209,7 +216,7 @@ func (d *clusterDriver) act() {
 		d.flush()
 	}
 	if at := m.node.Next(); !at.IsZero() {
-		when := at.Sub(epoch) - m.skew
+		when := m.when(at)
 		if when < d.next || d.next <= m.r.now {
 			d.next = max(when, m.r.now+time.Millisecond)
 			m.r.at(d.next, m.alive(d.act))

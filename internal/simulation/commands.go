@@ -18,6 +18,7 @@ func words(c wire.Command) []string {
 	return append(append(append(list, c.Name), c.Keys...), c.Args...)
 }
 
+// plain sends a batch. What answer is given is valid until it returns.
 func (l *redisLink) plain(b wire.Batch, answer func([]wire.Reply)) {
 	commands := make([][]string, len(b.Commands))
 	for i, c := range b.Commands {
@@ -28,11 +29,13 @@ func (l *redisLink) plain(b wire.Batch, answer func([]wire.Reply)) {
 			answer(failed(b, err))
 			return
 		}
-		list := make([]wire.Reply, len(replies))
+		list := l.s.answers[:0]
 		for i, r := range replies {
-			list[i] = replyOf(b.Commands[i].Name, r)
+			list = append(list, replyOf(b.Commands[i].Name, r))
 		}
 		answer(list)
+		clear(list)
+		l.s.answers = list[:0]
 	})
 }
 

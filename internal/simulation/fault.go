@@ -3,6 +3,7 @@ package simulation
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/hometrip/gateway/internal/simulation/redismodel"
@@ -147,12 +148,18 @@ func (r *run) planFaults() {
 	if r.config.Faults != 0 {
 		n = max(r.config.Faults, 0)
 	}
-	more := stream(r.config.Seed, 7)
-	for i := range n + r.config.More {
-		f := r.drawFault(rng, len(kinds))
-		if i >= n {
+	more, extra := stream(r.config.Seed, 7), stream(r.config.Seed, 9)
+	for i := range n + r.config.More + r.config.Extra {
+		var f fault
+		switch {
+		case i < n:
+			f = r.drawFault(rng, len(kinds))
+		case i < n+r.config.More:
 			f = r.drawFault(more, len(moreKinds))
 			f.kind += len(kinds)
+		default:
+			f = r.drawFault(extra, len(extraKinds))
+			f.kind += len(kinds) + len(moreKinds)
 		}
 		r.faults = append(r.faults, f)
 		if r.config.Skip[i] {
@@ -180,8 +187,14 @@ func (r *run) strike(i int) {
 	}
 	f := &r.faults[i]
 	k := kindOf(f.kind)
-	r.recovery.trouble = max(r.recovery.trouble, r.now+f.last)
+	if strings.Contains(k.name, "Redis") || strings.Contains(k.name, "network") {
+		r.redis.ill = append(r.redis.ill, span{r.now, r.now + f.last + troubleAfter})
+	}
+	if strings.Contains(k.name, "RabbitMQ") || strings.Contains(k.name, "stream") || strings.Contains(k.name, "stands still") {
+		r.broker.ill = append(r.broker.ill, span{r.now, r.now + f.last + heartbeatTime + time.Second})
+	}
 	k.do(r, f)
+	r.recovery.trouble = max(r.recovery.trouble, r.now+f.last)
 	text := fmt.Sprintf("%d: at %v %s (node %d, for %v, %v) %s", i, f.at, k.name, f.node, f.last, f.yes, f.descr)
 	r.done = append(r.done, text)
 	r.trace("fault", "%s", text)
@@ -196,7 +209,7 @@ func (r *run) killNode(f *fault) {
 	}
 	m.die()
 	r.after(f.last/2, func() {
-		if !m.up && !m.stays {
+		if !m.up && !m.stays && m.transfer == nil && r.nodes[m.index] == m {
 			m.start()
 		}
 	})
@@ -206,7 +219,7 @@ func (r *run) killNode(f *fault) {
 // it leaves the directory, and another one begins.
 func (r *run) shutDown(f *fault) {
 	m := r.nodes[f.node]
-	if !m.up || m.leaving || m.paused > r.now {
+	if !m.up || m.leaving || m.paused > r.now || m.transfer != nil {
 		return
 	}
 	m.leaving = true

@@ -29,6 +29,10 @@ func Draw(c Config, seed uint64) Config {
 	if c.Recovery > 0 && c.Faults >= 0 {
 		orDefault(&c.More, rng.IntN(moreFaults+1))
 	}
+	if extra := rng.IntN(extraFaults + 1); c.Faults >= 0 {
+		orDefault(&c.Extra, extra)
+	}
+	c.Letters = c.Letters || rng.IntN(2) == 0
 	return c
 }
 
@@ -38,6 +42,12 @@ func Format(c Config) string {
 		c.Seed, c.Nodes, c.Clients, c.Rooms, c.Span, c.PlanSpan, c.Delays, c.Faults)
 	if c.Recovery != 0 || c.More != 0 {
 		text += fmt.Sprintf(" recovery=%d more=%d", c.Recovery, c.More)
+	}
+	if c.Extra != 0 {
+		text += fmt.Sprintf(" extra=%d", c.Extra)
+	}
+	if c.Letters {
+		text += " letters=1"
 	}
 	if len(c.Skip) > 0 {
 		var list []string
@@ -72,6 +82,10 @@ func Parse(text string) (c Config, err error) {
 			c.Recovery = n
 		case "more":
 			c.More = n
+		case "letters":
+			c.Letters = n != 0
+		case "extra":
+			c.Extra = n
 		case "delays":
 			c.Delays = uint64(n)
 		case "faults":
@@ -88,7 +102,7 @@ func Parse(text string) (c Config, err error) {
 				}
 			}
 		default:
-			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults, recovery, more or skip", field)
+			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults, recovery, more, extra, letters or skip", field)
 		}
 		if err != nil {
 			return c, err

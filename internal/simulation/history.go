@@ -40,7 +40,7 @@ func (h *historyDriver) Wanted() { h.d.intake.Wanted() }
 
 // stamp has the questions go up to the entry that was taken last.
 func (h *historyDriver) stamp() {
-	if h.d.busy || len(h.d.todo) > 0 {
+	if h.d.busy || h.d.handing() {
 		return // run calls it
 	}
 	asks := h.asks
@@ -99,7 +99,7 @@ func (f *filling) begin() {
 	case older == nil:
 		f.end(rooms.Missed{Result: why})
 		return
-	case m.r.broker.down || m.off > m.r.now:
+	case !m.r.broker.reachable(m):
 		m.after(m.r.between(netLeast, dialMost), func() { f.fail(rooms.RecoveryFailed) })
 		return
 	}

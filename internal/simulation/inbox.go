@@ -179,7 +179,7 @@ func (l *session) receive(m *codec.Message) {
 			l.connected = false
 			l.c.isOver(l.c.pid, "an order has ended it")
 			d := r.between(clientLeast, clientMost)
-			l.m.after(d, l.hangUp)
+			l.later(d, l.hangUp)
 			l.over()
 		}
 	}

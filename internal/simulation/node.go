@@ -53,21 +53,37 @@ type machine struct {
 	node     *core.Node
 	cluster  *clusterDriver
 	reader   *readerDriver
+	letters  *lettersDriver          // nil: there are none
 	recovery *sessionsDriver         // nil: no client comes back
 	sessions []*session              // that are open here, also when their client knows better
 	revoked  map[string]time.Time    // users whose tokens are refused, up to when issued
 	obeyed   map[int64]time.Duration // orders by their positions, and when they were taken
 	leaving  bool
-	rung     []bool // shards that have a turn coming
+	transfer *transfer // it hands its sessions over, or is to take them; nil: it does not
+	frozen   bool      // its event loops stand still
+	kernel   []func()  // what clients have sent meanwhile
+	rung     []bool    // shards that have a turn coming
 }
 
 // start begins a new node.
 func (m *machine) start() {
 	m.life++
+	m.skew = time.Duration(m.r.rng.Int64N(int64(2*skewMost))) - skewMost
+	m.build()
+	m.r.trace(m.name, "starts as number %d", m.cluster.number)
+	m.r.note('S', uint64(m.index), uint64(m.life), 0)
+	m.cluster.begin()
+	m.reader.begin()
+	m.beginLetters()
+	m.expire()
+}
+
+// build makes everything that a node has, and begins nothing.
+func (m *machine) build() {
 	m.up, m.leaving = true, false
 	m.began = m.r.now
 	m.held, m.paused = nil, 0
-	m.skew = time.Duration(m.r.rng.Int64N(int64(4*time.Second))) - 2*time.Second
+	m.frozen, m.kernel, m.transfer = false, nil, nil
 	m.sessions = nil
 	m.obeyed = make(map[int64]time.Duration)
 	m.revoked = make(map[string]time.Time)
@@ -79,6 +95,7 @@ func (m *machine) start() {
 	})
 	m.cluster = &clusterDriver{m: m, number: number}
 	m.cluster.waker = waker{of: m, act: m.cluster.act}
+	m.cluster.cut.Take = m.cluster.message
 	m.reader = newReaderDriver(m)
 	hub, err := rooms.New(rooms.Config{
 		Shards: l.shards, Auth: m, Revoker: m, ConnectTimeout: 45 * time.Second, MaxPacket: 1 << 16,
@@ -92,17 +109,7 @@ func (m *machine) start() {
 	for i := range l.shards {
 		hub.Shard(i).Attach(func() { m.ring(i) })
 	}
-	m.r.trace(m.name, "starts as number %d", number)
-	m.r.note('S', uint64(m.index), uint64(m.life), 0)
-	m.cluster.begin()
-	m.reader.begin()
-	if m.recovery != nil {
-		m.expire()
-	}
 }
-
-// now is the time as the node's clock has it.
-func (m *machine) now() time.Time { return epoch.Add(m.r.now + m.skew) }
 
 // alive guards a callback: it does nothing when the node has died since.
 func (m *machine) alive(do func()) func() {
@@ -157,8 +164,24 @@ func (m *machine) die() {
 	}
 	m.up = false
 	m.held, m.paused = nil, 0
+	m.end()
+	if m.transfer != nil && m.transfer.died(m) {
+		return // its connections live on
+	}
+	m.hangUp()
+}
+
+// end ends the node's connections to the servers.
+func (m *machine) end() {
 	m.cluster.end()
 	m.reader.end()
+	if m.letters != nil {
+		m.letters.end()
+	}
+}
+
+// hangUp ends all connections of clients to the node.
+func (m *machine) hangUp() {
 	for _, c := range m.r.clients {
 		if c.machine == m {
 			c.lost()

@@ -7,12 +7,18 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/simulation/rabbitmodel"
+	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
 const (
 	exchange   = "events"
 	streamName = "events.log"
 	markHeader = "mark"
+
+	fromHeader = "from" // of what came to the stream without an exchange
+	keyHeader  = "key"
+	timeHeader = "time"
+	forHeader  = "event" // its number, for the judge
 
 	chunkMost     = 5 * time.Millisecond // until what was published is written
 	heartbeatTime = 10 * time.Second     // until a connection that is silent counts as lost
@@ -33,13 +39,21 @@ type brokerServer struct {
 	anewAt  time.Duration // when the last of these was
 	seen    int64         // positions of the stream that the judge knows
 	spare   int           // identities that were given away
+	letters int           // dead letters that the judge knows
+	ill     []span        // in which nodes may not have read what was published
 
-	own map[int64]bool // positions that the present stream has used itself
+	own map[ownPosition]bool // positions that streams have used themselves
+}
+
+// An ownPosition is one of the stream of an identity.
+type ownPosition struct {
+	log      string
+	position int64
 }
 
 func newBrokerServer(r *run, b *rabbitmodel.Broker, draw *rand.Rand) *brokerServer {
 	b.ChunkHead = draw.IntN(4) == 0
-	s := &brokerServer{r: r, broker: b, spare: identityFirst}
+	s := &brokerServer{r: r, broker: b, spare: identityFirst, own: make(map[ownPosition]bool)}
 	s.chunk = []time.Duration{time.Microsecond, chunkMost, 4 * chunkMost}[draw.IntN(3)]
 	if r.recovery.tail > 0 {
 		b.OwnPositions = int64(draw.IntN(2))
@@ -55,6 +69,7 @@ type brokerLink struct {
 	m        *machine // nil: a service's
 	line     *line
 	up, back channel
+	stalled  backlog
 	conn     *rabbitmodel.Conn
 	ch       *rabbitmodel.Channel
 	take     func(rabbitmodel.Event)
@@ -83,18 +98,12 @@ func (l *brokerLink) do(f func(ch *rabbitmodel.Channel)) {
 
 func (l *brokerLink) execute(f func(ch *rabbitmodel.Channel)) {
 	s := l.s
-	if s.hangs > s.r.now {
-		s.r.at(s.hangs, func() {
-			if l.line.open && !l.line.silent {
-				l.execute(f)
-			}
-		})
-		return
-	}
-	s.broker.Advance(s.r.now)
-	f(l.ch)
-	s.flush()
-	s.write()
+	l.stalled.take(&s.r.schedule, &s.hangs, l.line, func() {
+		s.broker.Advance(s.r.now)
+		f(l.ch)
+		s.flush()
+		s.write()
+	})
 }
 
 // write has what was published written as a chunk soon.
@@ -124,13 +133,14 @@ func (s *brokerServer) written(q *rabbitmodel.Queue) {
 		if m := q.At(s.seen); m != nil {
 			s.r.judge.written(m, s.seen+1)
 		} else {
-			s.own[s.seen+1] = true
+			s.own[ownPosition{strconv.Itoa(q.Args.MaxBytes), s.seen + 1}] = true
 		}
 	}
 }
 
 // flush sends everybody what the broker has sent.
 func (s *brokerServer) flush() {
+	s.lettersWritten()
 	for _, l := range slices.Clone(s.links) {
 		if len(l.conn.Out) == 0 {
 			continue
@@ -199,6 +209,14 @@ func (s *brokerServer) forget(l *brokerLink) {
 	}
 }
 
+// offset returns the offset of a position in the present stream.
+func (s *brokerServer) offset(position int64) eventlog.Offset {
+	return eventlog.Offset{Log: strconv.Itoa(s.broker.Queue(streamName).Args.MaxBytes), Position: eventlog.Position(position)}
+}
+
+// reachable reports whether a node can connect.
+func (s *brokerServer) reachable(m *machine) bool { return !s.down && m.off <= s.r.now }
+
 func (s *brokerServer) loseAll(m *machine, told bool) {
 	for _, l := range slices.Clone(s.links) {
 		if m == nil || l.m == m {
@@ -218,7 +236,7 @@ func (s *brokerServer) stream(ch *rabbitmodel.Channel) (identity string) {
 		s.spare++
 		args.MaxBytes = s.spare
 		s.era++
-		s.seen, s.own = 0, make(map[int64]bool)
+		s.seen = 0
 	}
 	ch.QueueDeclare(streamName, args)
 	ch.Bind(streamName, "#", exchange)

@@ -62,8 +62,14 @@ func (m *machine) recoveryConfig() rooms.Recovery {
 
 // expire has the shards do what is due, a few times a second.
 func (m *machine) expire() {
+	if m.recovery == nil {
+		return
+	}
 	m.after(expireTime, func() {
 		for i := range m.hub.Shards() {
+			if m.frozen {
+				break
+			}
 			m.hub.Shard(i).Expire(m.now())
 		}
 		m.expire()
@@ -150,13 +156,6 @@ var moreKinds = []kind{
 		}
 		r.after(time.Duration(f.draw%uint64(4*time.Second)), func() { r.killNode(f) })
 	}},
-}
-
-func kindOf(i int) *kind {
-	if i < len(kinds) {
-		return &kinds[i]
-	}
-	return &moreKinds[i-len(kinds)]
 }
 
 // sprung kills a node that was to die at a number of things.

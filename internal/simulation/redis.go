@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/simulation/redismodel"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
 // Delays of the network between nodes and servers.
@@ -28,10 +29,21 @@ type redisServer struct {
 	down   bool          // takes no connections
 	hangs  time.Duration // executes nothing until then
 
-	spares [][]redismodel.Reply // lists to be used again
+	spares  [][]redismodel.Reply // lists to be used again
+	answers []wire.Reply         // scratch of plain
 
+	ill      []span        // in which faults of Redis or of the way to it were
 	lostData int           // times that what it kept may be gone
 	lostAt   time.Duration // the last of these
+}
+
+type span struct{ from, to time.Duration }
+
+// illDuring reports whether Redis may have been unable to take something.
+func (s *redisServer) illDuring(from, to time.Duration) bool { return anyDuring(s.ill, from, to) }
+
+func anyDuring(list []span, from, to time.Duration) bool {
+	return slices.ContainsFunc(list, func(x span) bool { return x.from < to && from < x.to })
 }
 
 // loses notes that what it kept may be gone.
@@ -47,6 +59,7 @@ type redisLink struct {
 	line     *line
 	up, back channel
 	conn     *redismodel.Conn
+	stalled  backlog
 	expected []*redisBatch // whose replies are to come, the oldest first
 	push     func(redismodel.Reply)
 	ended    func() // the node notices that the connection is gone
@@ -91,14 +104,10 @@ func (l *redisLink) send(commands [][]string, want int, done func([]redismodel.R
 
 // execute is the server's side.
 func (l *redisLink) execute(commands ...[]string) {
-	if now := l.s.r.now; l.s.hangs > now {
-		l.s.r.at(l.s.hangs, func() {
-			if l.line.open && !l.line.silent {
-				l.execute(commands...)
-			}
-		})
-		return
-	}
+	l.stalled.take(&l.s.r.schedule, &l.s.hangs, l.line, func() { l.run(commands) })
+}
+
+func (l *redisLink) run(commands [][]string) {
 	if l.conn.Closed {
 		return
 	}
@@ -138,15 +147,21 @@ func (l *redisLink) take(list []redismodel.Reply) {
 		}
 		b := l.expected[0]
 		if b.replies == nil {
-			b.replies = make([]redismodel.Reply, 0, b.want)
+			b.replies = l.s.spare()
 		}
 		if b.replies = append(b.replies, r); len(b.replies) == b.want {
 			l.expected = l.expected[1:]
 			b.done(b.replies, nil)
+			l.s.giveBack(b.replies)
 		}
 	}
+	l.s.giveBack(list)
+}
+
+// giveBack takes a list that is not used any more.
+func (s *redisServer) giveBack(list []redismodel.Reply) {
 	clear(list)
-	l.s.spares = append(l.s.spares, list[:0])
+	s.spares = append(s.spares, list[:0])
 }
 
 // spare returns a list that was used before.

@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	clockMost    = 4 * time.Second        // by which the clocks of two nodes differ
-	orderTime    = 500 * time.Millisecond // until all sockets have met an order
-	lostTime     = 20 * time.Second       // until all records are written anew
-	troubleAfter = 30 * time.Second       // a fault may still be the reason for that long
+	clockMost    = 4 * time.Second          // by which the clocks of two nodes differ
+	orderTime    = 500 * time.Millisecond   // until all sockets have met an order
+	lostTime     = 20 * time.Second         // until all records are written anew
+	troubleAfter = 30 * time.Second         // a fault may still be the reason for that long
+	unnoticed    = answerTime + time.Second // until a node notices that a connection has been lost in silence
 )
 
 // A returning is what a client keeps to come back to its session. Owned by the
@@ -64,7 +65,7 @@ func (c *client) goodbye() {
 	c.r.trace(c.name, "says goodbye")
 	l.connected = false // it does nothing more
 	l.up.send(func() {
-		l.m.execute(func() {
+		l.arrive(func() {
 			if l.socket != nil && !l.closed && !l.closing && l.there() {
 				l.socket.Text([]byte("1"), l.m.now())
 				c.isOver(pid, "its client has said goodbye")
@@ -230,8 +231,8 @@ func (j *judge) notRecovered(l *session) {
 func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 	r, c, v := j.r, l.c, &j.r.recovery
 	away := r.now - c.left
-	troubled := v.trouble > c.began || !r.strict && v.troubled(r.now)
-	long := away >= v.window-clockMost
+	troubled := v.trouble+unnoticed > c.began || !r.strict && v.troubled(r.now)
+	long := away >= v.window-clockMost || !r.wallTrusted
 	switch why {
 	case rooms.RecoveryUnknown:
 		good = long || troubled || c.over == c.pid || c.spent == c.pid || c.lostEvents || j.ordered(c) ||
@@ -241,7 +242,7 @@ func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 	case rooms.RecoveryBusy, rooms.RecoveryFailed, rooms.RecoveryStale, rooms.RecoveryOffset:
 		good = troubled
 	case rooms.RecoveryOrder:
-		good = j.ordered(c)
+		good = j.ordered(c) || !r.wallTrusted
 	case rooms.RecoveryOtherLog, rooms.RecoveryPosition:
 		good = troubled || v.deleted != 0
 	case rooms.RecoveryLogShort:

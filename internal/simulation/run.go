@@ -28,6 +28,8 @@ type Config struct {
 	Delays   uint64        // another stream of delays for the same plan
 	Recovery int           // percent of the clients that ask for recovery
 	More     int           // further faults, of the second list
+	Extra    int           // and of the third
+	Letters  bool          // nodes write dead letters
 	Trace    io.Writer     // nil: none
 }
 
@@ -85,6 +87,8 @@ type run struct {
 
 	strict bool // sessions have no reason to be lost
 
+	wallTrusted bool // no node's wall clock was set
+
 	recovery recovery
 	pids     pids
 
@@ -130,7 +134,7 @@ func Run(c Config) (result Result) {
 }
 
 func newRun(c Config) *run {
-	r := &run{schedule: newSchedule(c.Seed+c.Delays<<32, c.Trace), config: c, counts: make(map[string]int), packets: make(packets), pids: make(pids)}
+	r := &run{schedule: newSchedule(c.Seed+c.Delays<<32, c.Trace), config: c, counts: make(map[string]int), packets: make(packets), pids: make(pids), wallTrusted: true}
 	draw := stream(c.Seed, 2)
 	r.limits = limits{
 		mailbox: pick(draw, 4, 64, 4096), window: pick(draw, 2, 16, 500), queue: pick(draw, 32, 4096),

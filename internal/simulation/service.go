@@ -99,6 +99,18 @@ func (s *service) draw() {
 	}
 }
 
+// numberOf returns the number of the event in a message. Two services number
+// their messages by themselves, so that ids alone do not tell events apart.
+func numberOf(m *rabbitmodel.Message) int {
+	if text := m.Headers[forHeader]; text != "" {
+		n, _ := strconv.Atoi(text)
+		return n
+	}
+	id, _ := strconv.Atoi(m.ID)
+	app, _ := strconv.Atoi(m.App)
+	return 2*id + app
+}
+
 // body is what is published of an event.
 func (e *event) body(clients, rooms int) string {
 	switch e.key {
@@ -128,7 +140,7 @@ func (s *service) publish(e *event) {
 	tag := s.next
 	s.tags[tag] = e
 	e.tries++
-	m := rabbitmodel.Message{Exchange: exchange, Key: e.key, ID: strconv.Itoa(e.number), Body: e.body(s.r.config.Clients, s.r.config.Rooms)}
+	m := rabbitmodel.Message{Exchange: exchange, Key: e.key, ID: strconv.Itoa(e.number / 2), App: strconv.Itoa(e.number % 2), Body: e.body(s.r.config.Clients, s.r.config.Rooms)}
 	if s.r.tracing() {
 		s.r.trace("service", "publishes event %d, %s %s", e.number, e.key, m.Body)
 	}
@@ -183,8 +195,7 @@ func (s *service) later() {
 func (s *service) take(x rabbitmodel.Event) {
 	switch x.Kind {
 	case rabbitmodel.Return:
-		n, _ := strconv.Atoi(x.Message.ID)
-		s.back[s.r.judge.events[n]] = true
+		s.back[s.r.judge.events[numberOf(x.Message)]] = true
 		return
 	case rabbitmodel.Confirm:
 	default:

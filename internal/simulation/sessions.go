@@ -8,6 +8,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/simulation/redismodel"
 	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/cut"
 	"github.com/hometrip/gateway/rooms/cluster/sessions"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
@@ -26,6 +27,9 @@ type sessionsDriver struct {
 	next  time.Duration // when act is called again, if nothing happens before
 
 	saves []save // that the core has not been told of
+	cut   cut.Cut
+
+	subscribed bool // to the channel on which other nodes ask
 }
 
 // A save is a record that is to be kept or, without one, removed; or a question.
@@ -45,6 +49,7 @@ func newSessionsDriver(m *machine) *sessionsDriver {
 		dones: make(map[uint64]func(sessions.Result)),
 	}
 	d.waker = waker{of: m, act: d.act}
+	d.cut.Take = d.message
 	return d
 }
 
@@ -126,7 +131,7 @@ func (d *sessionsDriver) act() {
 		done(r)
 	}
 	if at := d.core.Next(m.now()); !at.IsZero() {
-		when := max(at.Sub(epoch)-m.skew, m.r.now+time.Millisecond)
+		when := max(m.when(at), m.r.now+time.Millisecond)
 		if when < d.next || d.next <= m.r.now {
 			d.next = when
 			m.r.at(when, m.alive(d.act))
@@ -162,6 +167,7 @@ func (d *sessionsDriver) answered(b wire.Batch, replies []wire.Reply) {
 		d.wake()
 	}
 	if name := b.Commands[0].Name; (name == "SET" || name == "DEL") && wire.FirstError(replies) != nil {
+		replies = slices.Clone(replies)
 		m.after(retrySessions, reply)
 		return
 	}
@@ -175,10 +181,17 @@ func (d *sessionsDriver) channel() string { return names.SessionChannel(d.node) 
 func (d *sessionsDriver) received(r redismodel.Reply) {
 	m := d.m
 	if r.Elems[0].Text == "subscribe" {
+		d.subscribed = true
 		m.hub.Reachable(true, m.now())
 		return
 	}
-	request, asks := d.core.Receive([]byte(r.Elems[2].Text))
+	d.cut.Receive([]byte(r.Elems[2].Text), m.now())
+}
+
+// message takes what another node asks for.
+func (d *sessionsDriver) message(body []byte) {
+	m := d.m
+	request, asks := d.core.Receive(body)
 	d.wake()
 	switch {
 	case !asks:

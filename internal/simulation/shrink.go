@@ -74,8 +74,8 @@ func (s *shrinker) nodes() bool {
 
 // fewerFaults leaves out faults one by one.
 func (s *shrinker) fewerFaults() (less bool) {
-	for i := range maxFaults + 1 {
-		if !s.best.Config.Skip[i] && i < s.best.Planned && s.try(func(c *Config) { c.Skip[i] = true }) {
+	for i := range s.best.Planned {
+		if !s.best.Config.Skip[i] && s.try(func(c *Config) { c.Skip[i] = true }) {
 			less = true
 		}
 	}

@@ -15,7 +15,7 @@ var (
 )
 
 func TestFleetsKeepEveryRule(t *testing.T) {
-	defer debug.SetGCPercent(debug.SetGCPercent(1000))
+	defer debug.SetGCPercent(debug.SetGCPercent(2000))
 	budget := *long
 	if testing.Short() {
 		budget = time.Second
@@ -84,7 +84,7 @@ func TestClientsComeBackToWhatTheyMissed(t *testing.T) {
 
 func TestFormattedRunIsReadBack(t *testing.T) {
 	c := Config{Seed: 9, Nodes: 2, Clients: 7, Rooms: 3, Span: 11 * time.Second, PlanSpan: 30 * time.Second,
-		Delays: 4, Faults: 6, Recovery: 30, More: 2, Skip: map[int]bool{2: true, 5: true}}
+		Delays: 4, Faults: 6, Recovery: 30, More: 2, Extra: 3, Letters: true, Skip: map[int]bool{2: true, 5: true}}
 	text := Format(c)
 	back, err := Parse(text)
 	if err != nil || Format(back) != text {
@@ -147,6 +147,10 @@ func TestRunsThatBrokeARuleHold(t *testing.T) {
 		"seed=5027 nodes=1 clients=29 rooms=9 span=38.042476882s plan=38.042476882s delays=7 skip=0,1,2,4,5,7,9,10",
 		"seed=5208 nodes=2 clients=14 rooms=4 span=29.199241958s plan=38.932322611s delays=9 skip=2,5,6,11,12,13",
 		"seed=1000330 nodes=5 clients=22 rooms=7 span=39.994283894s plan=39.994283894s delays=10 skip=0,1,2,4,5,7",
+		"seed=78 nodes=5 clients=11 rooms=3 span=12.578407728s plan=22.36161374s delays=0 faults=0 extra=3 letters=1 skip=0,1,3,5,6,7,8",
+		"seed=233 nodes=3 clients=20 rooms=6 span=38.536969375s plan=38.536969375s delays=1 faults=0 extra=4 skip=0,2,3,4,5,8,9,10",
+		"seed=305 nodes=1 clients=3 rooms=2 span=17.689437144s plan=38.198174587s delays=6 faults=0 extra=3 skip=0,1,2,3,5,6,7,9,10",
+		"seed=756 nodes=1 clients=7 rooms=2 span=7.901371428s plan=20.178168745s delays=4 faults=0 recovery=100 more=1 extra=4 skip=1,2,3,4,5,6,7,8,9,10,11",
 		"seed=1000970 nodes=3 clients=32 rooms=10 span=26.69203845s plan=26.69203845s delays=2 skip=0,4",
 	} {
 		c, err := Parse(text)

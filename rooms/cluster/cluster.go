@@ -13,6 +13,7 @@ import (
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster/core"
+	"github.com/hometrip/gateway/rooms/cluster/cut"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
@@ -74,7 +75,7 @@ type Cluster struct {
 
 	sessions *Sessions // nil: clients do not come back
 	presence *Presence // nil: services are not told who is there
-	cut      cut       // of the node's channel
+	cut      cut.Cut   // of the node's channel
 
 	work     chan struct{} // has a token when there is something to do
 	messages chan struct{} // has a token when there is something to publish
@@ -122,7 +123,7 @@ func New(c Config) (*Cluster, error) {
 	})
 	if c.Takes != nil {
 		cl.node.Silence()
-		cl.cut.standBy()
+		cl.cut.StandBy()
 	}
 	return cl, nil
 }
@@ -146,7 +147,7 @@ func offer(ch chan struct{}) {
 func (c *Cluster) Start(local Local) {
 	c.local = local
 	var list []core.Delivery
-	c.cut.take = func(body []byte) { list = c.receive(body, list[:0]) }
+	c.cut.Take = func(body []byte) { list = c.receive(body, list[:0]) }
 	ctx, cancel := context.WithCancel(context.Background())
 	c.stop = cancel
 	c.done.Go(func() { c.connect(ctx) })

@@ -258,7 +258,7 @@ func (c *Cluster) subscribe(cs *conns) {
 	})
 	for cs.ctx.Err() == nil {
 		err := cs.subscriber.Receive(hooked, cs.subscription(c.names.Channel(c.number)), func(m rueidis.PubSubMessage) {
-			c.cut.receive([]byte(m.Message), time.Now()) // one copy, which the messages keep
+			c.cut.Receive([]byte(m.Message), time.Now()) // one copy, which the messages keep
 		})
 		tell(false)
 		if err != nil && cs.ctx.Err() == nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/handover/form"
 	"github.com/hometrip/gateway/rooms/cluster/core"
+	"github.com/hometrip/gateway/rooms/cluster/cut"
 	"github.com/hometrip/gateway/rooms/cluster/directory"
 	"github.com/hometrip/gateway/rooms/cluster/members"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
@@ -40,15 +41,15 @@ func (c *Cluster) Hold(ctx context.Context) error {
 	c.mark = ""
 	cs := c.conns
 	if c.node.IsConnected() {
-		c.mark = markPrefix + rand.Text()
+		c.mark = cut.MarkPrefix + rand.Text()
 	}
 	mark := c.mark
 	c.mu.Unlock()
 	channels := []string{c.names.Channel(c.number)}
-	waits := []<-chan struct{}{c.cut.end(mark)}
+	waits := []<-chan struct{}{c.cut.End(mark)}
 	if c.sessions != nil {
 		channels = append(channels, c.sessions.channel())
-		waits = append(waits, c.sessions.cut.end(mark))
+		waits = append(waits, c.sessions.cut.End(mark))
 	}
 	if mark == "" {
 		return nil
@@ -97,9 +98,9 @@ func (c *Cluster) Release() {
 	c.node.Work()
 	c.mu.Unlock()
 	offer(c.work)
-	c.cut.goOn()
+	c.cut.GoOn()
 	if c.sessions != nil {
-		c.sessions.cut.goOn()
+		c.sessions.cut.GoOn()
 	}
 }
 
@@ -187,8 +188,8 @@ func (c *Cluster) AssumeDead() {
 func (c *Cluster) Begin(f *form.Cluster) {
 	id := identityOf(f)
 	c.with(func(n *core.Node, now time.Time) { n.Inherit(&id, now) })
-	c.cut.begin(f.Mark, time.Now())
+	c.cut.Begin(f.Mark, time.Now())
 	if c.sessions != nil {
-		c.sessions.cut.begin(f.Mark, time.Now())
+		c.sessions.cut.Begin(f.Mark, time.Now())
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/cut"
 	"github.com/hometrip/gateway/rooms/cluster/sessions"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
@@ -31,7 +32,7 @@ const retrySessions = 100 * time.Millisecond
 type Sessions struct {
 	cluster *Cluster
 	holder  SessionHolder // set by start
-	cut     cut           // of its channel
+	cut     cut.Cut       // of its channel
 
 	subscribed atomic.Bool
 	work       chan struct{} // has a token when there is something to do
@@ -53,9 +54,9 @@ func (c *Cluster) Sessions() *Sessions {
 		cluster: c, work: make(chan struct{}, 1),
 		core: sessions.New(c.names, node), dones: make(map[uint64]func(sessions.Result)),
 	}
-	c.sessions.cut.take = c.sessions.receive
+	c.sessions.cut.Take = c.sessions.receive
 	if c.config.Takes != nil {
-		c.sessions.cut.standBy()
+		c.sessions.cut.StandBy()
 	}
 	return c.sessions
 }
@@ -230,7 +231,7 @@ func (s *Sessions) subscribe(cs *conns) {
 	})
 	for cs.ctx.Err() == nil {
 		_ = cs.subscriber.Receive(hooked, cs.subscription(s.channel()), func(m rueidis.PubSubMessage) {
-			s.cut.receive([]byte(m.Message), time.Now())
+			s.cut.Receive([]byte(m.Message), time.Now())
 		})
 		tell(false)
 		sleep(cs.ctx, redialMin)

@@ -67,8 +67,12 @@ func (f *Forwarder) set(trouble error) {
 	f.trouble = trouble
 }
 
-// Run forwards until ctx is over.
+// Run forwards until ctx is over. It also moves what waits in the queues of
+// versions before the log.
 func (f *Forwarder) Run(ctx context.Context) {
+	var moving sync.WaitGroup
+	moving.Go(func() { f.moveQueues(ctx) })
+	defer moving.Wait()
 	for ctx.Err() == nil {
 		err := f.forward(ctx)
 		if ctx.Err() != nil {

@@ -19,10 +19,6 @@ const (
 	// letter keeps: with ours they have to fit into one frame of 128 KiB.
 	maxLetterHeaders = 64 << 10
 
-	// settleTime is how long the node whose turn it is waits for notes of the
-	// node before, which RabbitMQ delivers first.
-	settleTime = 200 * time.Millisecond
-
 	leadRetry = time.Second // pause before the next attempt to have the turn
 )
 
@@ -94,8 +90,8 @@ func (l *Letters) await(ctx context.Context, lead func(context.Context, eventlog
 	var leading sync.WaitGroup
 	defer leading.Wait()
 	defer cancel()
-	t := turn{}
-	settled := time.NewTimer(settleTime)
+	t := eventlog.Turn{}
+	settled := time.NewTimer(eventlog.TurnSettles)
 	settled.Stop()
 	for {
 		select {
@@ -103,13 +99,17 @@ func (l *Letters) await(ctx context.Context, lead func(context.Context, eventlog
 			if !ok {
 				return errClosed
 			}
-			if first, err := t.take(d); err != nil {
-				return err
-			} else if first {
-				settled.Reset(settleTime)
+			letGo, first := t.Take(d.DeliveryTag, string(d.Body))
+			if letGo != 0 {
+				if err := d.Acknowledger.Ack(letGo, false); err != nil {
+					return err
+				}
+			}
+			if first {
+				settled.Reset(eventlog.TurnSettles)
 			}
 		case <-settled.C:
-			done := t.done
+			done := t.Done
 			leading.Go(func() { lead(ctx, done) })
 		case <-ctx.Done():
 			return ctx.Err()
@@ -130,32 +130,6 @@ func (l *Letters) subscribe(ctx context.Context) (conn *link, notes <-chan amqp.
 		})
 	})
 	return conn, notes, err
-}
-
-// A turn is what the node whose turn it is knows of the letters.
-type turn struct {
-	done eventlog.Offset
-	held *amqp.Delivery // the newest note
-}
-
-// take takes a note and lets go of the one before. first: it is this node's
-// turn from here on.
-func (t *turn) take(d amqp.Delivery) (first bool, err error) {
-	first = t.held == nil
-	o, told := eventlog.ParseOffset(string(d.Body))
-	old := t.held
-	switch {
-	case told:
-		t.done, t.held = o, &d
-	case first:
-		t.held = &d
-	default:
-		old = &d // nothing new
-	}
-	if old != nil {
-		err = old.Ack(false)
-	}
-	return first, err
 }
 
 // Done implements upstream.Letters.

@@ -26,18 +26,41 @@ const (
 // consumers and looked at again later. It returns when there is no such queue,
 // or when ctx is over. One node at a time calls it.
 func (l *Log) MoveQueues(ctx context.Context) {
+	m := mover{l.config, l.name, append(oldQueues(&l.config), oldQueue{
+		forwardQueue(l.config.Prefix), "", l.config.Keys, "the queue used for the log in Redis was deleted",
+	})}
+	m.run(ctx)
+}
+
+// moveQueues moves what waits in the queues of versions before the log into the
+// queue that is forwarded, for a RabbitMQ without streams. Each queue has a
+// single active consumer, so that nodes which do it at once do it one after the
+// other.
+func (f *Forwarder) moveQueues(ctx context.Context) {
+	m := mover{f.config, forwardQueue(f.config.Prefix), oldQueues(&f.config)}
+	m.run(ctx)
+}
+
+// A mover moves messages from queues into another one.
+type mover struct {
+	config Config
+	to     string
+	from   []oldQueue
+}
+
+func (o *mover) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait := moveEvery
-		left, err := l.moveAll(ctx)
+		left, err := o.moveAll(ctx)
 		switch {
 		case err == nil && left == 0:
 			return
-		case left == noStream:
+		case left == notYet:
 			wait = moveAgain
 		}
 		if err != nil && ctx.Err() == nil {
 			wait = moveAgain
-			l.config.Logger.Warn("queues of an earlier version cannot be moved into the log, retrying", "error", err)
+			o.config.Logger.Warn("queues of an earlier version cannot be moved into the log, retrying", "error", err)
 		}
 		select {
 		case <-time.After(wait):
@@ -46,8 +69,8 @@ func (l *Log) MoveQueues(ctx context.Context) {
 	}
 }
 
-// noStream stands for a number of queues when there is no stream to move them to.
-const noStream = -1
+// notYet stands for a number of queues when there is nothing to move them to.
+const notYet = -1
 
 // An oldQueue is a queue that the gateway used before the log was a stream.
 type oldQueue struct {
@@ -57,21 +80,20 @@ type oldQueue struct {
 	deleted string   // what the gateway's log says when it is gone
 }
 
-// oldQueues returns the queue of each key of an earlier version, and the queue
-// of a Forwarder, from when RabbitMQ had no streams.
-func (l *Log) oldQueues() (list []oldQueue) {
-	for _, key := range l.config.Keys {
-		name := l.config.Prefix + "." + key
-		if name != l.name && name != letterQueue(l.config.Prefix) {
+// oldQueues returns the queue of each key of an earlier version.
+func oldQueues(c *Config) (list []oldQueue) {
+	for _, key := range c.Keys {
+		name := c.Prefix + "." + key
+		if name != StreamName(c.Prefix) && name != letterQueue(c.Prefix) && name != forwardQueue(c.Prefix) {
 			list = append(list, oldQueue{name, key, []string{key}, "a queue of an earlier version was deleted"})
 		}
 	}
-	return append(list, oldQueue{forwardQueue(l.config.Prefix), "", l.config.Keys, "the queue used for the log in Redis was deleted"})
+	return list
 }
 
 // moveAll returns how many queues are left to their consumers.
-func (l *Log) moveAll(ctx context.Context) (left int, err error) {
-	conn, err := dialFirst(ctx, l.config.Addresses, "moves queues", stepMax)
+func (o *mover) moveAll(ctx context.Context) (left int, err error) {
+	conn, err := dialFirst(ctx, o.config.Addresses, "moves queues", stepMax)
 	if err != nil {
 		return 0, err
 	}
@@ -79,16 +101,16 @@ func (l *Log) moveAll(ctx context.Context) (left int, err error) {
 	stop := context.AfterFunc(ctx, conn.hangUp)
 	defer stop()
 	d := &declarer{conn: conn}
-	if there, err := d.exists(l.name); err != nil || !there {
-		return noStream, err // nothing is unbound before
+	if there, err := d.exists(o.to); err != nil || !there {
+		return notYet, err // nothing is unbound before
 	}
-	for _, q := range l.oldQueues() {
+	for _, q := range o.from {
 		if there, err := d.exists(q.name); err != nil {
 			return left, err
 		} else if !there {
 			continue
 		}
-		moved, used, err := l.move(ctx, d, q)
+		moved, used, err := o.move(ctx, d, q)
 		if err != nil {
 			return left, err
 		}
@@ -96,14 +118,14 @@ func (l *Log) moveAll(ctx context.Context) (left int, err error) {
 			left++
 			continue
 		}
-		l.config.Logger.Info(q.deleted, "queue", q.name, "movedToTheLog", moved)
+		o.config.Logger.Info(q.deleted, "queue", q.name, "movedToTheLog", moved)
 	}
 	return left, nil
 }
 
 // move empties a queue into the log and deletes it. used: it has consumers, and
 // nothing was done.
-func (l *Log) move(ctx context.Context, d *declarer, old oldQueue) (moved int, used bool, err error) {
+func (o *mover) move(ctx context.Context, d *declarer, old oldQueue) (moved int, used bool, err error) {
 	err = d.do(func(ch *amqp.Channel) error {
 		q, err := ch.QueueDeclarePassive(old.name, true, false, false, false, nil)
 		used = q.Consumers > 0
@@ -112,14 +134,14 @@ func (l *Log) move(ctx context.Context, d *declarer, old oldQueue) (moved int, u
 	if err != nil || used {
 		return 0, used, err
 	}
-	for _, exchange := range l.config.Exchanges {
+	for _, exchange := range o.config.Exchanges {
 		for _, key := range old.bound {
 			if err := d.do(func(ch *amqp.Channel) error { return ch.QueueUnbind(old.name, key, exchange, nil) }); err != nil {
 				return 0, false, err
 			}
 		}
 	}
-	if moved, err = l.empty(ctx, d, old.name, old.key); err != nil {
+	if moved, err = o.empty(ctx, d, old.name, old.key); err != nil {
 		return moved, false, err
 	}
 	return moved, false, d.do(func(ch *amqp.Channel) error {
@@ -142,7 +164,7 @@ func (l *Log) move(ctx context.Context, d *declarer, old oldQueue) (moved int, u
 
 // empty moves what is in a queue. It consumes: RabbitMQ allows no basic.get on
 // a quorum queue with a single active consumer.
-func (l *Log) empty(ctx context.Context, d *declarer, name, key string) (moved int, err error) {
+func (o *mover) empty(ctx context.Context, d *declarer, name, key string) (moved int, err error) {
 	channel, returned, err := confirming(d.conn, maxReturns)
 	if err != nil {
 		return 0, err
@@ -161,7 +183,7 @@ func (l *Log) empty(ctx context.Context, d *declarer, name, key string) (moved i
 			if !ok {
 				return moved, errClosed
 			}
-			if err := send(ctx, channel, returned, "", l.name, moving(&m, name, key)); err != nil {
+			if err := send(ctx, channel, returned, "", o.to, moving(&m, name, key)); err != nil {
 				return moved, err
 			}
 			if err := m.Ack(false); err != nil {

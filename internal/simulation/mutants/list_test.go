@@ -30,6 +30,11 @@ const (
 	history   = "upstream/history.go"
 	filler    = "upstream/filler.go"
 	tail      = "upstream/eventlog/tail.go"
+	twice     = "upstream/eventlog/duplicates.go"
+	turn      = "upstream/eventlog/turn.go"
+	sorting   = "upstream/sorting.go"
+	decides   = "internal/handover/core.go"
+	goesOn    = "upstream/handover.go"
 )
 
 var mutants = []mutant{
@@ -83,6 +88,23 @@ var mutants = []mutant{
 	// Orders that last.
 	{"orders that Redis has are not obeyed", orders, "o.obey = append(o.obey, *order)", "_ = order", 0},
 	{"orders are not read again when the log was", orders, "if o.step != scanning { // else a page is under way\n\t\to.scan()\n\t}\n\to.again = now.Add(rescanDelay)", "", 1140},
+
+	// Dead letters, and orders that were published while no node ran.
+	{"who writes the dead letters begins one entry late", sorting, "Position: done.Position + 1}", "Position: done.Position + 2}", 0},
+	{"what waits for a dead letter is done before it is written", sorting, "\ts.tasks = append(s.tasks, Task{Kind: PutAside, Letter: l})\n\treturn s.done(l.Entry.Position)", "\ts.done(l.Entry.Position + 1)\n\ts.tasks = append(s.tasks, Task{Kind: PutAside, Letter: l})\n\treturn s.tasks", 0},
+	{"a good event is a dead letter", sorting, "err = s.encoder.Address(r)", "err = routes.NoRoute(e.Key)", 0},
+	{"the first note at the dead letters is kept instead of the newest", turn, "case told:", "case told && first:", 0},
+	{"orders of the time when no node ran are not appended again", sorting, "e.Position <= s.began && !again {", "false && !again {", 0},
+
+	// Events that are published twice, and clocks.
+	{"events of two services with the same id are one", twice, "\t_, _ = h.Write(id)\n", "\t_, _ = h.Write(id)\n\tif len(id) > 0 {\n\t\treturn h.Sum64()\n\t}\n", 0},
+	{"only the last event is known when it is published again", intake, "eventlog.NewDuplicates(duplicateWindow)", "eventlog.NewDuplicates(1)", 0},
+	{"a vacant room is kept by the wall clock", directory, "now.Sub(e.vacant) >= d.c.Linger)", "now.Round(0).Sub(e.vacant.Round(0)) >= d.c.Linger)", 0},
+	{"a reader waits by the wall clock", reader, "if now.Before(r.until) {", "if now.Round(0).Before(r.until.Round(0)) {", 0},
+
+	// Hand-over to a new process.
+	{"the new process takes over when the old one gives up", decides, "if t.phase == takerHas { // it died", "if t.phase >= takerWaits { // it died", 0},
+	{"the new process does not know how far back it has read", goesOn, "if in.history != nil && p.Position != 0 {", "if in.history != nil && p.Began != 0 {", 0},
 
 	// Clients that come back.
 	{"a return begins behind what was sent last, and not behind what came", record, "default:\n\t\treturn position, RecoveryDone", "default:\n\t\treturn max(position, r.Last), RecoveryDone", 0},

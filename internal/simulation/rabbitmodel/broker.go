@@ -17,7 +17,7 @@ func (u Unsupported) Error() string { return "rabbitmodel does not model: " + u.
 // A Message is what is published. It is not changed afterwards.
 type Message struct {
 	Exchange, Key string
-	ID            string
+	ID, App       string
 	Headers       map[string]string
 	Body          string
 	At            time.Duration // when it was published

@@ -405,6 +405,9 @@ func (q *Queue) requeue(x item) {
 	q.touch()
 }
 
+// Len returns how many messages are ready.
+func (q *Queue) Len() int { return len(q.ready) }
+
 // Ready returns the messages that are ready, the oldest first.
 func (q *Queue) Ready() (list []*Message) {
 	for _, x := range q.ready {

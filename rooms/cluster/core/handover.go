@@ -95,5 +95,7 @@ func (n *Node) Assume(id *Identity, now time.Time) {
 // Inherit tells what the process before this one knew of the members of rooms,
 // when all rooms have been told of.
 func (n *Node) Inherit(id *Identity, now time.Time) {
-	n.members.Inherit(id.Tallies, id.Told, now)
+	for _, room := range n.members.Inherit(id.Tallies, id.Told, now) {
+		n.directory.Holders(room) // has it read, as soon as Redis has the room
+	}
 }

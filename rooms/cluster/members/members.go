@@ -8,6 +8,7 @@
 package members
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -250,7 +251,8 @@ func (m *Members) Owes() bool { return len(m.asked) > 0 }
 // State returns what other nodes have told of rooms, and what they were told
 // of those of which they know too little.
 func (m *Members) State() (heard, told []Tally) {
-	for room, c := range m.rooms {
+	for _, room := range slices.Sorted(maps.Keys(m.rooms)) {
+		c := m.rooms[room]
 		for _, t := range c.tallies {
 			heard = append(heard, Tally{room, t.node, t.members})
 		}
@@ -262,8 +264,9 @@ func (m *Members) State() (heard, told []Tally) {
 }
 
 // Inherit takes over what another process has said and heard as this node. It
-// had as many members in each room as there are now.
-func (m *Members) Inherit(heard, told []Tally, now time.Time) {
+// had as many members in each room as there are now. It returns the rooms whose
+// holders are to be read again, as Heard does.
+func (m *Members) Inherit(heard, told []Tally, now time.Time) (unknown []string) {
 	for _, c := range m.rooms {
 		c.told = c.own
 	}
@@ -274,10 +277,11 @@ func (m *Members) Inherit(heard, told []Tally, now time.Time) {
 		}
 	}
 	for _, t := range heard {
-		if m.rooms[t.Room] != nil {
-			m.Heard(t.Room, t.Node, t.Members)
+		if m.rooms[t.Room] != nil && m.Heard(t.Room, t.Node, t.Members) {
+			unknown = append(unknown, t.Room)
 		}
 	}
+	return unknown
 }
 
 // Next returns when Due wants to be called; zero: not before there is something

@@ -152,3 +152,18 @@ func TestCountOfANodeThatIsNotKnownToHoldTheRoom(t *testing.T) {
 		t.Errorf("%d members elsewhere, want 3", n)
 	}
 }
+
+// What another process has heard of nodes that are not known to hold a room is
+// looked at: they may be gone.
+func TestInheritedCountsOfUnknownNodesAreLookedAt(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	m := New()
+	for _, room := range []string{"a", "b", "c"} {
+		m.Counted(room, 1, now)
+	}
+	m.Holders("b", []uint32{7}, now)
+	got := m.Inherit([]Tally{{"a", 7, 2}, {"b", 7, 2}, {"not held", 7, 2}}, nil, now)
+	if want := []string{"a"}; !slices.Equal(got, want) {
+		t.Errorf("%q are looked at, want %q", got, want)
+	}
+}

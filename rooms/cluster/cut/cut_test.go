@@ -1,4 +1,4 @@
-package cluster
+package cut
 
 import (
 	"slices"
@@ -10,24 +10,24 @@ import (
 // before and behind the mark, and whenever the second one begins.
 func TestEachMessageIsTakenByOneOfTwoProcesses(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	mark := markPrefix + "1"
-	messages := []string{"a", "b", markPrefix + "of an attempt before", "c", mark, "d", "e"}
+	mark := MarkPrefix + "1"
+	messages := []string{"a", "b", MarkPrefix + "of an attempt before", "c", mark, "d", "e"}
 	all := []string{"a", "b", "c", "d", "e"}
 	for begins := range len(messages) + 1 {
 		var first, second []string
-		giver := &cut{take: func(b []byte) { first = append(first, string(b)) }}
-		taker := &cut{take: func(b []byte) { second = append(second, string(b)) }}
-		taker.standBy()
-		reached := giver.end(mark)
+		giver := &Cut{Take: func(b []byte) { first = append(first, string(b)) }}
+		taker := &Cut{Take: func(b []byte) { second = append(second, string(b)) }}
+		taker.StandBy()
+		reached := giver.End(mark)
 		for i, m := range messages {
 			if i == begins {
-				taker.begin(mark, now)
+				taker.Begin(mark, now)
 			}
-			giver.receive([]byte(m), now)
-			taker.receive([]byte(m), now)
+			giver.Receive([]byte(m), now)
+			taker.Receive([]byte(m), now)
 		}
 		if begins == len(messages) {
-			taker.begin(mark, now)
+			taker.Begin(mark, now)
 		}
 		select {
 		case <-reached:
@@ -43,14 +43,14 @@ func TestEachMessageIsTakenByOneOfTwoProcesses(t *testing.T) {
 func TestAProcessThatGoesOnHasMissedNothing(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	var got []string
-	c := &cut{take: func(b []byte) { got = append(got, string(b)) }}
-	mark := markPrefix + "1"
-	c.end(mark)
+	c := &Cut{Take: func(b []byte) { got = append(got, string(b)) }}
+	mark := MarkPrefix + "1"
+	c.End(mark)
 	for _, m := range []string{"a", mark, "b"} {
-		c.receive([]byte(m), now)
+		c.Receive([]byte(m), now)
 	}
-	c.goOn()
-	c.receive([]byte("c"), now)
+	c.GoOn()
+	c.Receive([]byte("c"), now)
 	if !slices.Equal(got, []string{"a", "b", "c"}) {
 		t.Errorf("taken: %q", got)
 	}
@@ -60,11 +60,11 @@ func TestAProcessThatGoesOnHasMissedNothing(t *testing.T) {
 func TestALostMarkIsNotWaitedForWithoutEnd(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	var got []string
-	c := &cut{take: func(b []byte) { got = append(got, string(b)) }}
-	c.standBy()
-	c.begin(markPrefix+"1", now)
-	c.receive([]byte("a"), now.Add(skipTime))
-	c.receive([]byte("b"), now.Add(skipTime+1))
+	c := &Cut{Take: func(b []byte) { got = append(got, string(b)) }}
+	c.StandBy()
+	c.Begin(MarkPrefix+"1", now)
+	c.Receive([]byte("a"), now.Add(skipTime))
+	c.Receive([]byte("b"), now.Add(skipTime+1))
 	if !slices.Equal(got, []string{"b"}) {
 		t.Errorf("taken: %q", got)
 	}
@@ -74,11 +74,11 @@ func TestALostMarkIsNotWaitedForWithoutEnd(t *testing.T) {
 func TestWithoutAMarkTheNextProcessTakesEverything(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	var got []string
-	c := &cut{take: func(b []byte) { got = append(got, string(b)) }}
-	c.standBy()
-	c.receive([]byte("a"), now)
-	c.begin("", now)
-	c.receive([]byte("b"), now)
+	c := &Cut{Take: func(b []byte) { got = append(got, string(b)) }}
+	c.StandBy()
+	c.Receive([]byte("a"), now)
+	c.Begin("", now)
+	c.Receive([]byte("b"), now)
 	if !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("taken: %q", got)
 	}
@@ -88,13 +88,13 @@ func TestWithoutAMarkTheNextProcessTakesEverything(t *testing.T) {
 func TestWhatIsKeptForAHandOverIsBounded(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	count := 0
-	c := &cut{take: func([]byte) { count++ }}
-	c.standBy()
+	c := &Cut{Take: func([]byte) { count++ }}
+	c.StandBy()
 	message := make([]byte, 1<<20)
 	for range 2 * maxKept / len(message) {
-		c.receive(message, now)
+		c.Receive(message, now)
 	}
-	c.begin("", now)
+	c.Begin("", now)
 	if count != maxKept/len(message) {
 		t.Errorf("%d messages kept, want %d", count, maxKept/len(message))
 	}

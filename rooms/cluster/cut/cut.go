@@ -1,4 +1,6 @@
-package cluster
+// Package cut divides what is published on a channel between two processes of
+// which one takes the other's place.
+package cut
 
 import (
 	"strings"
@@ -6,12 +8,12 @@ import (
 	"time"
 )
 
-// A cut divides what comes on a channel between a process and the one that
+// A Cut divides what comes on a channel between a process and the one that
 // takes its place, which both get everything for a while, in the same order: the
 // first one publishes a mark there, takes what comes before it, and the other
 // one what comes behind. Safe for concurrent use.
-type cut struct {
-	take func(body []byte) // with mu held, so one after the other
+type Cut struct {
+	Take func(body []byte) // is called by one goroutine at a time
 
 	mu      sync.Mutex // guards the following
 	phase   cutPhase
@@ -32,8 +34,8 @@ const (
 	cutSkips                 // it is dropped until the mark comes, and taken then
 )
 
-// markPrefix is what no message begins with.
-const markPrefix = "\x00hand-over "
+// MarkPrefix is what a mark begins with, and no message.
+const MarkPrefix = "\x00hand-over "
 
 const (
 	maxKept = 32 << 20 // bytes that wait for a hand-over; what is older is dropped
@@ -43,8 +45,8 @@ const (
 	skipTime = 2 * time.Second
 )
 
-// receive is told what comes, in order, by one goroutine.
-func (c *cut) receive(body []byte, now time.Time) {
+// Receive is told what comes, in order, by one goroutine.
+func (c *Cut) Receive(body []byte, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	marked := c.mark != "" && string(body) == c.mark
@@ -66,22 +68,22 @@ func (c *cut) receive(body []byte, now time.Time) {
 }
 
 // pass has something be taken that is no mark.
-func (c *cut) pass(body []byte) {
-	if !strings.HasPrefix(string(body[:min(len(body), len(markPrefix))]), markPrefix) {
-		c.take(body)
+func (c *Cut) pass(body []byte) {
+	if !strings.HasPrefix(string(body[:min(len(body), len(MarkPrefix))]), MarkPrefix) {
+		c.Take(body)
 	}
 }
 
-func (c *cut) keep(body []byte) {
+func (c *Cut) keep(body []byte) {
 	c.kept = append(c.kept, body)
 	for c.size += len(body); c.size > maxKept; c.kept = c.kept[1:] {
 		c.size -= len(c.kept[0])
 	}
 }
 
-// end has what comes from mark on be kept. reached is closed when it has come.
+// End has what comes from mark on be kept. reached is closed when it has come.
 // Without a mark that is what comes from now on.
-func (c *cut) end(mark string) (reached <-chan struct{}) {
+func (c *Cut) End(mark string) (reached <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mark, c.reached = mark, make(chan struct{})
@@ -92,16 +94,16 @@ func (c *cut) end(mark string) (reached <-chan struct{}) {
 	return c.reached
 }
 
-// standBy has everything be kept, until begin.
-func (c *cut) standBy() {
+// StandBy has everything be kept, until Begin.
+func (c *Cut) StandBy() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.phase = cutKeeps
 }
 
-// begin has what was kept be taken from mark on, and what comes. Without a mark
-// that is everything. goOn ends what end has begun, for the process that did.
-func (c *cut) begin(mark string, now time.Time) {
+// Begin has what was kept be taken from mark on, and what comes. Without a mark
+// that is everything. GoOn ends what End has begun, for the process that did.
+func (c *Cut) Begin(mark string, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mark = mark
@@ -119,8 +121,8 @@ func (c *cut) begin(mark string, now time.Time) {
 	c.flush(from)
 }
 
-// goOn takes back what end has done.
-func (c *cut) goOn() {
+// GoOn takes back what End has done.
+func (c *Cut) GoOn() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase != cutEnds && c.phase != cutKeeps {
@@ -131,7 +133,7 @@ func (c *cut) goOn() {
 }
 
 // flush takes what was kept. c.mu is held.
-func (c *cut) flush(from int) {
+func (c *Cut) flush(from int) {
 	for _, body := range c.kept[from:] {
 		c.pass(body)
 	}
