@@ -125,8 +125,10 @@ func TestDirectoryIsWrittenForFirstAndLast(t *testing.T) {
 		}
 		w.settle()
 	})
-	if got["sadd"] != 1 {
-		t.Errorf("six joins of a room cost %v, want one sadd", got)
+	// A read that Redis answered before the write finds the room missing, and
+	// the room is written again.
+	if healed := int(a.cluster.Stats().Healed); got["sadd"] != 1+healed {
+		t.Errorf("six joins of a room cost %v, and it was healed %d times; want one sadd beside", got, healed)
 	}
 	got = w.calls(func() {
 		for range 50 { // leaving and coming back in time costs nothing
