@@ -118,7 +118,7 @@ func TestHeartbeat(t *testing.T) {
 
 func TestPingTimeout(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, func(c *Config) { c.PingInterval, c.PingTimeout = 200*time.Millisecond, 200*time.Millisecond })
+	s := newServer(t, func(c *Config) { c.PingInterval, c.PingTimeout = 200*time.Millisecond, 2*time.Second })
 	c := connectWS(t, s, "ann")
 	p := connectPolling(t, s, "bob")      // does not even poll
 	parked := connectPolling(t, s, "eve") // polls, but does not answer

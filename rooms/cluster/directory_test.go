@@ -113,11 +113,12 @@ func TestRoomOnTwoOfFiveNodesCostsOnePublish(t *testing.T) {
 
 func TestDirectoryIsWrittenForFirstAndLast(t *testing.T) {
 	w := newOwnWorld(t)
-	a := w.node(quiet, func(c *Config) { c.Linger = 100 * time.Millisecond })
+	a := w.node(quiet, func(c *Config) { c.Linger = 3 * time.Second }) // for six to leave and come back
 	var crowd []*client
 	for i := range 6 { // on both shards
 		crowd = append(crowd, a.connect(fmt.Sprint("user", i)))
 	}
+	w.settle() // their own rooms are in the directory
 	got := w.calls(func() {
 		for _, c := range crowd {
 			c.acks++
