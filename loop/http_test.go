@@ -288,7 +288,7 @@ func TestLimitsOnRequests(t *testing.T) {
 
 func TestSlowHead(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, func(c *Config) { c.HeadTimeout = 200 * time.Millisecond })
+	s := newServer(t, func(c *Config) { c.HeadTimeout = 2 * time.Second })
 	silent, slow := dial(t, s), dial(t, s)
 	slow.send("GET /socket.io/?EIO=4&tran")
 	if r := slow.receive(); r.status != http.StatusRequestTimeout {

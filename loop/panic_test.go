@@ -86,7 +86,7 @@ func TestPanicInATaskHarmsNoOther(t *testing.T) {
 	})
 	select {
 	case <-ran:
-	case <-time.After(2 * time.Second):
+	case <-time.After(patience):
 		t.Error("the task behind one that panicked was lost")
 	}
 	before := w.lastTurn.Load()

@@ -124,7 +124,7 @@ func (g *gallery) want(t *testing.T, positions ...uint64) {
 			if got != want {
 				t.Fatalf("the rooms got event %d, want %d", got, want)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("the rooms did not get event %d", want)
 		}
 	}

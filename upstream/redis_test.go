@@ -87,7 +87,10 @@ func (w *redisWorld) start() {
 
 // publish appends events, each until Redis has confirmed it. It returns how many
 // attempts failed.
-func (w *redisWorld) publish(events int) (failed int) {
+func (w *redisWorld) publish(events int) (failed int) { return w.publishThrough(events, func() {}) }
+
+// publishThrough calls onFailure when the first attempt has failed.
+func (w *redisWorld) publishThrough(events int, onFailure func()) (failed int) {
 	w.t.Helper()
 	const window = 50
 	for end := w.sent + events; w.sent < end; {
@@ -108,6 +111,9 @@ func (w *redisWorld) publish(events int) (failed int) {
 		}
 		if failed++; failed > 1000 {
 			w.t.Fatal("nothing can be appended")
+		}
+		if failed == 1 {
+			onFailure()
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -222,11 +228,13 @@ func TestNodesGoOnWhenRedisWasKilled(t *testing.T) {
 				w.want(n, 0)
 			}
 			w.redis.Kill()
-			launched := make(chan error, 1)
-			go func() { time.Sleep(300 * time.Millisecond); launched <- w.redis.Launch() }()
-			failed := w.publish(500)
-			if err := <-launched; err != nil || failed == 0 {
-				t.Fatalf("%v, %d attempts failed", err, failed)
+			failed := w.publishThrough(500, func() {
+				if err := w.redis.Launch(); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if failed == 0 {
+				t.Fatal("no attempt failed")
 			}
 			for _, n := range w.nodes {
 				w.want(n, 0)

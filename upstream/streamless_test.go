@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -66,7 +65,7 @@ func TestRabbitMQWithoutStreams(t *testing.T) {
 	}
 
 	stops[1]()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	stream.MoveQueues(ctx)
 	w.publish("message.sent", messageBody(0)) // or RabbitMQ returned it: the queue is bound

@@ -14,10 +14,11 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/config"
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
-const testFlush = 10 * time.Second
+const testFlush = testkit.Patience
 
 // A screen is an output tests read, and may hold up.
 type screen struct {

@@ -14,6 +14,7 @@ import (
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -203,7 +204,7 @@ func TestCloseAnswersWhatWaitsAndEndsItsGoroutines(t *testing.T) {
 	v.Close()
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	i.CloseClientConnections()
-	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; {
+	for end := time.Now().Add(testkit.Patience); runtime.NumGoroutine() > before; {
 		if time.Now().After(end) {
 			t.Fatalf("%d goroutines, before %d", runtime.NumGoroutine(), before)
 		}

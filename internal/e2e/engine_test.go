@@ -17,7 +17,7 @@ import (
 const engineTarget = "/socket.io/?EIO=4&transport=polling"
 
 // protocolSettings make heartbeats quick and the wait for CONNECT short.
-var protocolSettings = []string{"PING_INTERVAL=300", "PING_TIMEOUT=1500", "CONNECT_TIMEOUT=1000"}
+var protocolSettings = []string{"PING_INTERVAL=300", "PING_TIMEOUT=5000", "CONNECT_TIMEOUT=5000"}
 
 // openPolling opens a session and returns the target of its requests.
 func (g *gateway) openPolling(t *testing.T) string {
@@ -60,7 +60,7 @@ func wantOpen(t *testing.T, packet string, upgrades ...any) {
 		t.Errorf("sid %q", open["sid"])
 	}
 	delete(open, "sid")
-	want := map[string]any{"upgrades": append([]any{}, upgrades...), "pingInterval": 300.0, "pingTimeout": 1500.0, "maxPayload": 1e6}
+	want := map[string]any{"upgrades": append([]any{}, upgrades...), "pingInterval": 300.0, "pingTimeout": 5000.0, "maxPayload": 1e6}
 	if !reflect.DeepEqual(open, want) {
 		t.Errorf("open packet has %v, want %v", open, want)
 	}
@@ -187,11 +187,12 @@ func TestEnginePolling(t *testing.T) {
 
 func TestEngineHeartbeat(t *testing.T) {
 	t.Parallel()
-	g := start(t, "PING_INTERVAL=300", "PING_TIMEOUT=1500")
+	g := start(t, "PING_INTERVAL=300", "PING_TIMEOUT=5000")
+	const pings = 18 // which take longer than the timeout
 	t.Run("polling", func(t *testing.T) {
 		t.Parallel()
 		target := g.session(t, "ann")
-		for range 8 { // longer than the timeout
+		for range pings {
 			if got := g.mustPoll(t, target); got != "2" {
 				t.Fatalf("poll %s, want a ping", got)
 			}
@@ -212,7 +213,7 @@ func TestEngineHeartbeat(t *testing.T) {
 	t.Run("websocket", func(t *testing.T) {
 		t.Parallel()
 		r := g.connected(t, "ann")
-		for range 8 {
+		for range pings {
 			r.want("2")
 			r.text("3")
 		}

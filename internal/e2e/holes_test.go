@@ -24,7 +24,7 @@ func TestHolesOfOtherRecoveries(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := start(t, "EVENT_LOOPS=2", "PUBLISH_TOKEN=publisher", "ROUTES_FILE="+routes, "ROOM_POLICY=claims",
-		"RECOVERY=asked", "RECOVERY_WINDOW=10000") // on a busy machine 40 events take 5 s to publish
+		"RECOVERY=asked", "RECOVERY_WINDOW=20000") // on a busy machine 40 events take 5 s to publish
 	known := tableOfHoles(t)
 	for _, transport := range transportSettings {
 		if reference && transport != "websocket" {

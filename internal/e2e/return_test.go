@@ -75,7 +75,7 @@ func TestEveryClientReturnsAfterADrain(t *testing.T) {
 	next.Launch()
 	from := time.Now()
 	g.Signal(syscall.SIGTERM)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	for name, c := range crowds {
 		gone, back := 0, 0

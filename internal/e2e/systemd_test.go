@@ -12,11 +12,16 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
-// A systemd stands in for the service manager: what the gateway tells it.
+// A systemd stands in for the service manager: what the gateway tells it. It
+// reads all the time. A queue that is full, after ten words, would block a
+// gateway that starts.
 type systemd struct {
-	conn *net.UnixConn
-	path string
+	path  string
+	words chan string // closed when the test has ended
 }
+
+// mostWords are those that a test does not take: signs of life, for the most part.
+const mostWords = 100_000
 
 func newSystemd(t *testing.T) *systemd {
 	t.Helper()
@@ -31,19 +36,36 @@ func newSystemd(t *testing.T) *systemd {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return &systemd{conn, path}
+	s := &systemd{path, make(chan string, mostWords)}
+	go s.listen(conn)
+	return s
+}
+
+func (s *systemd) listen(conn *net.UnixConn) {
+	defer close(s.words)
+	buf := make([]byte, 1024)
+	for {
+		n, err := conn.Read(buf)
+		if err != nil {
+			return
+		}
+		s.words <- string(buf[:n])
+	}
 }
 
 // next returns what the gateway says next.
 func (s *systemd) next(t *testing.T) string {
 	t.Helper()
-	s.conn.SetReadDeadline(time.Now().Add(gatewaytest.Patience))
-	buf := make([]byte, 1024)
-	n, err := s.conn.Read(buf)
-	if err != nil {
-		t.Fatalf("waiting for word to systemd: %v", err)
+	select {
+	case word, open := <-s.words:
+		if !open {
+			t.Fatal("nothing more is told to systemd")
+		}
+		return word
+	case <-time.After(gatewaytest.Patience):
+		t.Fatal("nothing was told to systemd")
+		return ""
 	}
-	return string(buf[:n])
 }
 
 // await waits for a word, past signs of life.

@@ -398,13 +398,6 @@ func TestReloadOfTheServiceIsADeploy(t *testing.T) {
 	pid := started(t, string(out))
 	manager.await(t, fmt.Sprintf("MAINPID=%d\nREADY=1", pid))
 	manager.await(t, "WATCHDOG=1")
-	go func() { // a service manager goes on reading
-		for buf := make([]byte, 1024); ; {
-			if _, err := manager.conn.Read(buf); err != nil {
-				return
-			}
-		}
-	}()
 	if code := i.Wait(); code != 0 {
 		t.Errorf("exit code %d of the process before, want 0", code)
 	}

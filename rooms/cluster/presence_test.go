@@ -151,7 +151,7 @@ func TestServicesAreToldOfFirstAndLastOnAllNodes(t *testing.T) {
 }
 
 func TestWhoIsBackWithinTheGraceWasNeverAway(t *testing.T) {
-	const grace = 2 * time.Second
+	const grace = 5 * time.Second // to hang up and be back three times
 	w := newServicesWorld(t, grace)
 	a, b := w.node(), w.node()
 	ann := a.connect("ann")

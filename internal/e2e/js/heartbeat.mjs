@@ -8,9 +8,9 @@ describe("a client that answers pings", () => {
     await within(
       new Promise((resolve) => {
         let pings = 0;
-        ann.socket.io.on("ping", () => ++pings === 12 && resolve()); // longer than interval and timeout
+        ann.socket.io.on("ping", () => ++pings === 30 && resolve()); // longer than interval and timeout
       }),
-      "12 pings",
+      "30 pings",
     );
     await ann.join(room());
     ann.nothing();

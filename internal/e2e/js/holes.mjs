@@ -17,7 +17,7 @@ describe("holes", { concurrency: true }, () => {
     await ann.join(place);
     await publish(place, 1);
     await ann.has(1);
-    await pause(12_000); // the window is 10 s
+    await pause(21_000); // the window is 20 s
     await ann.cut();
     await publish(place, 2);
     ann.line.mend();

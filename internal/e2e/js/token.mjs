@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { about, connect, now, room, token, within } from "./world.mjs";
 
 const ending = (seconds) => ({ auth: { token: token({ id: "ann", exp: now() + seconds }) } });
-const lifetime = 5; // s
+const lifetime = 15; // s, of which a fifth is left to replace the token
 
 // warned takes the warning of a token with this life, of which a fifth is left.
 async function warned(client, life) {

@@ -24,8 +24,19 @@ def say(member, step, **more):
     os.write(1, line.encode())  # in one piece, whichever thread it is
 
 
+# By default a client that comes back waits for one second to be let in.
+class Client(socketio.Client):
+    def connect(self, *args, **options):
+        super().connect(*args, **{"wait_timeout": 5, **options})
+
+
+class AsyncClient(socketio.AsyncClient):
+    async def connect(self, *args, **options):
+        await super().connect(*args, **{"wait_timeout": 5, **options})
+
+
 def run(member):
-    sio = socketio.Client(**DELAYS)
+    sio = Client(**DELAYS)
 
     @sio.event
     def connect():
@@ -47,7 +58,7 @@ def run(member):
 
 
 async def run_async(member):
-    sio = socketio.AsyncClient(**DELAYS)
+    sio = AsyncClient(**DELAYS)
 
     async def joined(answer):
         say(member, "joined", answer=answer)

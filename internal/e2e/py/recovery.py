@@ -11,7 +11,7 @@ from recovering import RecoveringClient  # noqa: E402, the code in the docs
 
 class PatientClient(RecoveringClient):
     def connect(self, *args, **options):  # by default a second is enough for an answer
-        super().connect(*args, **{**options, "wait_timeout": 5})
+        super().connect(*args, **{"wait_timeout": 5, **options})
 
 
 sio = PatientClient(reconnection_delay=0.05, reconnection_delay_max=0.2, request_timeout=30)

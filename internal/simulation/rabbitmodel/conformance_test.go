@@ -15,6 +15,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
@@ -26,7 +27,7 @@ var (
 const (
 	conns    = 3
 	commandN = 60
-	patience = 10 * time.Second
+	patience = testkit.Patience
 )
 
 func TestMain(m *testing.M) {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // A peer is a connection to a real server. A goroutine reads it into out.
@@ -57,7 +59,7 @@ func (p *peer) next() (Reply, error) {
 			return Reply{}, io.EOF
 		}
 		return r, nil
-	case <-time.After(5 * time.Second):
+	case <-time.After(testkit.Patience):
 		return Reply{}, fmt.Errorf("the server writes nothing")
 	}
 }
