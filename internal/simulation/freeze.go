@@ -1,0 +1,273 @@
+package simulation
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hometrip/gateway/internal/handover"
+	"github.com/hometrip/gateway/internal/handover/form"
+	"github.com/hometrip/gateway/internal/simulation/redismodel"
+	"github.com/hometrip/gateway/rooms/cluster/cut"
+	"github.com/hometrip/gateway/upstream"
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+// freeze has the event loops stand still, and waits until nothing is under way.
+func (t *transfer) freeze() {
+	m := t.old
+	m.frozen = true
+	t.frozenAt = t.r.now
+	t.settle(t.r.now+settleWithin, t.asked, func() {
+		m.reader.held = true
+		if t.connected && !m.node.IsConnected() {
+			t.again()
+			return
+		}
+		t.hold()
+		t.settle(t.frozenAt+settleWithin, t.underWay, func() { t.giverTold(handover.FreezeDone) })
+	})
+}
+
+func (t *transfer) settle(until time.Duration, busy func() bool, done func()) {
+	m := t.old
+	switch {
+	case !busy():
+		done()
+	case t.r.now >= until:
+		t.again()
+	default:
+		m.after(settlePoll, func() { t.settle(until, busy, done) })
+	}
+}
+
+// again ends an attempt, and begins the next one.
+func (t *transfer) again() {
+	t.goOn()
+	if t.tries--; t.tries > 0 {
+		t.old.after(freezePause, t.freeze)
+		return
+	}
+	t.giverTold(handover.FreezeFailed)
+}
+
+// asked reports whether something of the clients' is being decided.
+func (t *transfer) asked() bool {
+	m := t.old
+	busy := m.hub.Consulting() > 0
+	for i := range m.hub.Shards() {
+		sh := m.hub.Shard(i)
+		busy = busy || !sh.Settled() || sh.Pending() > 0 || m.rung[i]
+	}
+	return busy
+}
+
+func (t *transfer) underWay() bool {
+	m := t.old
+	return t.asked() || slices.Contains(t.marked, false) || m.node.Rest() != "" ||
+		m.node.IsConnected() && m.recovery != nil && !m.recovery.idle()
+}
+
+// hold divides what comes from other nodes.
+func (t *transfer) hold() {
+	m := t.old
+	t.mark, t.marked = "", nil
+	channels := []string{names.Channel(m.cluster.number)}
+	cuts := []*cut.Cut{&m.cluster.cut}
+	if m.recovery != nil {
+		channels, cuts = append(channels, m.recovery.channel()), append(cuts, &m.recovery.cut)
+	}
+	if m.node.IsConnected() {
+		t.mark = cut.MarkPrefix + strconv.FormatUint(t.r.rng.Uint64(), 36)
+	}
+	t.marked = make([]bool, len(cuts))
+	for i, c := range cuts {
+		t.await(i, c.End(t.mark))
+		if t.mark != "" && m.cluster.directory != nil { // else it does not come
+			m.cluster.directory.send([][]string{{"PUBLISH", channels[i], t.mark}}, 1, func([]redismodel.Reply, error) {})
+		}
+	}
+}
+
+// await notes that a mark has come.
+func (t *transfer) await(i int, reached <-chan struct{}) {
+	select {
+	case <-reached:
+		t.marked[i] = true
+	default:
+		marked := t.marked
+		t.old.after(settlePoll, func() {
+			if t.old.frozen && &marked[0] == &t.marked[0] {
+				t.await(i, reached)
+			}
+		})
+	}
+}
+
+// goOn has the event loops go on.
+func (t *transfer) goOn() {
+	m := t.old
+	if t.owned {
+		t.r.fail("two processes have the same connections", "%v goes on, and its successor has them", m)
+	}
+	m.frozen, m.reader.held = false, false
+	m.node.Work()
+	m.cluster.wake()
+	m.cluster.cut.GoOn()
+	if m.recovery != nil {
+		m.recovery.cut.GoOn()
+		m.recovery.wake()
+	}
+	kernel := m.kernel
+	m.kernel = nil
+	for _, do := range kernel {
+		do()
+	}
+	m.reader.resume()
+}
+
+// sendState describes everything, and sends it.
+func (t *transfer) sendState() {
+	m, now := t.old, t.old.now()
+	t.loops, t.sessions = nil, nil
+	for i := range m.hub.Shards() {
+		sh := m.hub.Shard(i)
+		loop, sessions := form.Loop{Log: sh.Log()}, []*session(nil)
+		var err error
+		for _, l := range m.sessions {
+			if l.shard != sh {
+				continue
+			}
+			socket, failed := l.socket.State(now)
+			if failed != nil {
+				err = failed
+			}
+			loop.Sessions = append(loop.Sessions, form.Session{Socket: socket})
+			sessions = append(sessions, l)
+		}
+		if err == nil {
+			loop.Absent, err = sh.Absent(now)
+		}
+		if err != nil {
+			t.r.trace(m.name, "hand-over: %v", err)
+			t.loops = nil
+			t.giverTold(handover.StateFailed)
+			return
+		}
+		t.loops, t.sessions = append(t.loops, form.AppendLoop(nil, &loop)), append(t.sessions, sessions)
+	}
+	n := form.Node{Vacant: m.hub.Vacant(now), Ended: m.hub.Ended(now)}
+	if m.reader.log != "" {
+		past := m.reader.intake.Past(m.reader.place)
+		n.Log = form.Log{Identity: m.reader.log, Position: uint64(past.Position), Began: uint64(past.Began)}
+		for _, s := range past.Seen {
+			n.Log.Recent = append(n.Log.Recent, form.Event{Hash: s.Hash, Position: uint64(s.Position)})
+		}
+	}
+	t.node = form.AppendNode(nil, &n)
+	t.identity = m.node.Identity(now)
+	t.orders = maps.Clone(m.revoked)
+	t.toTaker.send(func() { t.takerTold(t.fits(n.Log.Identity)) })
+	t.giverTold(handover.StateSent)
+	t.giverWithin(stateWithin, t.giver)
+}
+
+// fits looks whether both processes read the same log.
+func (t *transfer) fits(log string) handover.Event {
+	if t.young.reader.log != log {
+		return handover.StateUnfit
+	}
+	return handover.StateFits
+}
+
+// own makes the new process the node.
+func (t *transfer) own() {
+	m, old, now := t.young, t.old, t.young.now()
+	if t.owned || old.up && !old.frozen {
+		t.r.fail("two processes have the same connections", "%v is taken over, and goes on", old)
+	}
+	t.owned = true
+	t.r.count("hand-over: done")
+	t.r.nodes[m.index] = m
+	node, err := form.ReadNode(t.node)
+	if err != nil {
+		t.r.fail("what is handed over cannot be read", "%v", err)
+	}
+	maps.Copy(m.revoked, t.orders)
+	maps.Copy(m.obeyed, old.obeyed)
+	m.hub.AdoptVacant(node.Vacant, now)
+	m.hub.AdoptEnded(node.Ended, now)
+	m.node.Assume(&t.identity, now)
+	if node.Log.Identity != "" && node.Log.Identity == m.reader.log {
+		past := upstream.Past{Position: eventlog.Position(node.Log.Position), Began: eventlog.Position(node.Log.Began)}
+		for _, e := range node.Log.Recent {
+			past.Seen = append(past.Seen, eventlog.Seen{Hash: e.Hash, Position: eventlog.Position(e.Position)})
+		}
+		m.reader.intake.Inherit(past, t.behind)
+	}
+	t.adopt()
+	m.node.Inherit(&t.identity, now)
+	m.cluster.cut.Begin(t.mark, now)
+	if m.recovery != nil {
+		m.recovery.cut.Begin(t.mark, now)
+	}
+	m.cluster.wake()
+	m.beginLetters()
+	m.reader.held = false
+	kernel := old.kernel
+	old.kernel = nil
+	for _, do := range kernel {
+		do()
+	}
+	m.reader.resume()
+	t.tellGiver(handover.PeerServes)
+	t.tellGiver(handover.PeerDone)
+	m.transfer, old.transfer = nil, nil
+	t.r.note('T', uint64(m.index), uint64(len(m.sessions)), 0)
+}
+
+// adopt makes the sockets anew.
+func (t *transfer) adopt() {
+	m, old, now := t.young, t.old, t.young.now()
+	for i, body := range t.loops {
+		loop, err := form.ReadLoop(body)
+		if err != nil {
+			t.r.fail("what is handed over cannot be read", "%v", err)
+		}
+		sh := m.hub.Shard(i)
+		sh.Tasks(now)
+		sh.Drain(math.MaxInt) // which log it is that positions belong to
+		for k, l := range t.sessions[i] {
+			l.shard, l.m, l.life = sh, m, m.life
+			if l.socket, err = sh.Adopt(l, &loop.Sessions[k].Socket, loop.Log, now); err != nil {
+				t.r.fail("a socket is not taken over", "%s: %v", l.c.name, err)
+			}
+			m.sessions = append(m.sessions, l)
+		}
+		for k := range loop.Absent {
+			if err := sh.AdoptAbsent(&loop.Absent[k], loop.Log, now); err != nil {
+				t.r.fail("a socket is not taken over", "absent: %v", err)
+			}
+		}
+	}
+	for _, c := range t.r.clients { // also those that have not said anything
+		if c.machine == old {
+			c.machine = m
+			c.link.m, c.link.life = m, m.life
+		}
+	}
+}
+
+// letGo ends the old process: everything is the other one's.
+func (t *transfer) letGo() {
+	m := t.old
+	if !t.owned {
+		t.r.fail("connections that no process has", "%v gives up what its successor does not have", m)
+	}
+	m.node.Silence()
+	m.up = false
+	m.held, m.paused = nil, 0
+	m.end()
+}
