@@ -117,8 +117,6 @@ func (h *giver) Hold(loops int) error {
 	return h.g.server.HoldPort()
 }
 
-func (h *giver) Unhold() { h.g.server.SharePort() }
-
 func (h *giver) Freeze(ctx context.Context) (err error) {
 	if h.counters == nil {
 		h.counters = h.g.count.all()

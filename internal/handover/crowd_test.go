@@ -81,7 +81,7 @@ func (m *member) message(n int) {
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
 	for missed := m.last + 1; m.last != 0 && missed < n; missed++ {
-		if !m.s.failed[missed] {
+		if m.s.failed[missed] == nil {
 			m.s.t.Errorf("%s: event %d behind %d", m.name, n, m.last)
 			break
 		}

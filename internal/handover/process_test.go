@@ -247,6 +247,7 @@ type killer struct {
 func (k *killer) Hello() Hello                         { return k.hello }
 func (k *killer) Build(context.Context, Welcome) error { return nil }
 func (k *killer) Fresh(fd int)                         { _ = syscall.Close(fd) }
+func (k *killer) GiverDied()                           {}
 
 func (k *killer) Fits(*Estate) error {
 	k.giver.Kill()

@@ -23,14 +23,13 @@ import (
 // a process of its own because the taker looks whether the process at the other
 // end is dead: the relay ends when the giver does.
 type relay struct {
-	cmd    *exec.Cmd
-	in     io.WriteCloser // the relay ends when it is closed
-	done   chan struct{}
-	mu     sync.Mutex // guards the following
-	seen   map[kind]bool
-	struck bool
-	ended  map[bool]bool // the taker, and the giver, say no more
-	holds  bool
+	cmd   *exec.Cmd
+	in    io.WriteCloser // the relay ends when it is closed
+	done  chan struct{}
+	mu    sync.Mutex // guards the following
+	seen  map[kind]bool
+	ended map[bool]bool // the taker, and the giver, say no more
+	holds bool
 }
 
 // relayVariable holds a relayOrder for a test binary that is to be a relay.
@@ -115,8 +114,6 @@ func (r *relay) note(line string) {
 	switch line {
 	case saysHold:
 		r.holds = true
-	case saysHarm:
-		r.struck = true
 	case saysEnd(true):
 		r.ended[true] = true
 	case saysEnd(false):
@@ -129,10 +126,7 @@ func (r *relay) note(line string) {
 }
 
 // What a relay prints beside the numbers of frames.
-const (
-	saysHarm = "harm"
-	saysHold = "hold"
-)
+const saysHold = "hold"
 
 func saysEnd(taker bool) string { return fmt.Sprint("end of the taker: ", taker) }
 
@@ -147,13 +141,6 @@ func (r *relay) passed(k kind) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.seen[k]
-}
-
-// hasStruck reports whether the harm was done.
-func (r *relay) hasStruck() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.struck
 }
 
 // holding reports whether the frame has come that is not passed on yet.
@@ -180,7 +167,8 @@ type relaying struct {
 	giver *Wire
 	once  sync.Once // the harm
 	held  sync.Once
-	goOn  chan struct{} // has a token when the frame may be passed on
+	pause sync.WaitGroup // for which a process stands still
+	goOn  chan struct{}  // has a token when the frame may be passed on
 }
 
 // relayMain is the program of a relay.
@@ -227,6 +215,7 @@ func (r *relaying) run() error {
 	r.pass(r.giver, r.taker)
 	for !r.giver.dead(time.Hour) {
 	}
+	r.pause.Wait()
 	return nil // the taker looks whether the giver is dead
 }
 
@@ -269,7 +258,6 @@ func (r *relaying) strike(k kind, passed bool) {
 		if h.Taker {
 			victim = r.taker
 		}
-		fmt.Println(saysHarm)
 		if unix.Kill(victim.pid, h.Signal) != nil {
 			return // it has ended
 		}
@@ -280,7 +268,10 @@ func (r *relaying) strike(k kind, passed bool) {
 		for !stopped(victim.pid) {
 			time.Sleep(time.Millisecond)
 		}
-		time.AfterFunc(h.Pause, func() { _ = unix.Kill(victim.pid, unix.SIGCONT) })
+		r.pause.Go(func() {
+			time.Sleep(h.Pause)
+			_ = unix.Kill(victim.pid, unix.SIGCONT)
+		})
 	})
 }
 

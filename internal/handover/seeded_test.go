@@ -83,7 +83,7 @@ type stage struct {
 
 	mu     sync.Mutex     // guards the following
 	sent   int            // number of the last event that was accepted
-	failed map[int]bool   // numbers of events of which nothing is known
+	failed map[int]error  // by number, of events of which nothing is known
 	busy   sync.WaitGroup // who sends them
 }
 
@@ -111,7 +111,7 @@ func TestSeededHandOvers(t *testing.T) {
 
 func openStage(t *testing.T, seed uint64) *stage {
 	t.Helper()
-	s := &stage{t: t, r: rand.New(rand.NewPCG(seed, 0)), path: socketPath(t), failed: make(map[int]bool)}
+	s := &stage{t: t, r: rand.New(rand.NewPCG(seed, 0)), path: socketPath(t), failed: make(map[int]error)}
 	decider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if body, _ := io.ReadAll(r.Body); strings.Contains(string(body), "undecided") {
 			time.Sleep(100 * time.Millisecond) // the join is under way meanwhile
@@ -165,7 +165,7 @@ func (s *stage) stream(ctx context.Context) {
 		}
 		s.mu.Lock()
 		if err != nil {
-			s.failed[n] = true
+			s.failed[n] = err
 		} else {
 			s.sent = n
 		}
@@ -178,6 +178,13 @@ func (s *stage) failures() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.failed)
+}
+
+// why says why events were not accepted.
+func (s *stage) why() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Sprint(s.failed)
 }
 
 func (s *stage) tokenFor(user string, life time.Duration) string {
@@ -196,7 +203,7 @@ func (s *stage) handOver(h *harm) {
 	s.t.Helper()
 	next := s.now.Successor(s.loops())
 	s.assemble()
-	goOn := s.catch()
+	goOn := s.catch(h)
 	before := s.failures()
 	aside := fmt.Sprintf("%s.%d", s.path, s.now.Pid())
 	if err := os.Rename(s.path, aside); err != nil {
@@ -229,7 +236,7 @@ func (s *stage) handOver(h *harm) {
 	}
 	s.dismiss()
 	if n := s.failures() - before; n > 0 && (h == nil || h.Signal != syscall.SIGKILL || h.Taker) {
-		s.t.Errorf("%v: %d events were not accepted", h, n)
+		s.t.Errorf("%v: %d events were not accepted: %s", h, n, s.why())
 	}
 	for _, c := range s.conns {
 		c.conn.Close()
@@ -238,11 +245,11 @@ func (s *stage) handOver(h *harm) {
 }
 
 // catch brings a client into each state.
-func (s *stage) catch() (goOn []func()) {
+func (s *stage) catch(h *harm) (goOn []func()) {
 	s.t.Helper()
 	for _, i := range s.r.Perm(len(caughtStates)) {
 		c := &caughtStates[i]
-		if c.seldom && s.r.IntN(8) > 0 {
+		if c.seldom && s.r.IntN(8) > 0 || c.hurried && h != nil && h.Pause >= longerThanOne {
 			continue
 		}
 		s.users++
@@ -262,8 +269,9 @@ func (s *stage) outcome(h *harm, r *relay, next *gatewaytest.Gateway) (left *gat
 	s.t.Helper()
 	s.await("one of the processes to end", func() bool { return s.now.HasEnded() || next.HasEnded() })
 	left, kept = s.now, true
+	const killed = -1 // as an exit code
 	switch {
-	case h == nil || h.Signal != syscall.SIGKILL || !r.hasStruck():
+	case h == nil || h.Signal != syscall.SIGKILL, h.Taker && (!next.HasEnded() || next.Wait() != killed), !h.Taker && (!s.now.HasEnded() || s.now.Wait() != killed):
 		if s.now.HasEnded() {
 			left = next
 		}

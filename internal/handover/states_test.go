@@ -17,9 +17,10 @@ import (
 // A caught is a client in a state in which a hand-over finds it. begin brings it
 // there; what it returns goes on after the hand-over.
 type caught struct {
-	name   string
-	begin  func(s *stage, user string) (goOn func())
-	seldom bool // it takes long
+	name    string
+	begin   func(s *stage, user string) (goOn func())
+	seldom  bool // it takes long
+	hurried bool // the gateway waits for the client for some seconds only
 }
 
 const homeless = `["typing",{"roomType":"conversation","roomId":"not mine"}]` // answered with an error
@@ -35,12 +36,12 @@ var caughtStates = []caught{
 			c.text(`422["typing",{"roomType":"conversation","roomId":"` + user + `"}]`)
 			c.want(`432[{"success":true}]`)
 		}
-	}, false},
+	}, false, false},
 	{"WebSocket before CONNECT", func(s *stage, user string) func() {
 		c := s.webSocket(socketTarget)
 		s.sid(c.next())
 		return func() { c.connect(user) }
-	}, false},
+	}, false, false},
 	{"token in the handshake", func(s *stage, user string) func() {
 		c := s.webSocket(socketTarget, "Authorization: Bearer "+s.token(user))
 		s.sid(c.next())
@@ -48,9 +49,9 @@ var caughtStates = []caught{
 			c.text("40")
 			c.wantPrefix(`40{"sid":`)
 		}
-	}, false},
-	{"half a frame's header", halfAFrame(1), false},
-	{"half a frame", halfAFrame(9), false},
+	}, false, false},
+	{"half a frame's header", halfAFrame(1), false, false},
+	{"half a frame", halfAFrame(9), false, false},
 	{"first fragment of a message", func(s *stage, user string) func() {
 		c := s.connected(user)
 		event := "423" + homeless
@@ -59,7 +60,7 @@ var caughtStates = []caught{
 			c.send(clientFrame(true, ws.OpContinuation, event[10:]))
 			c.want(`433[{"error":"Not in room"}]`)
 		}
-	}, false},
+	}, false, false},
 	{"one of two attachments", func(s *stage, user string) func() {
 		c := s.connected(user)
 		c.text(`452-5["typing",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`)
@@ -70,7 +71,7 @@ var caughtStates = []caught{
 			c.text("424" + homeless)
 			c.want(`434[{"error":"Not in room"}]`)
 		}
-	}, false},
+	}, false, false},
 	{"a slow reader that is owed bytes", func(s *stage, user string) func() {
 		c := s.connected(user)
 		const events = 40
@@ -85,7 +86,7 @@ var caughtStates = []caught{
 			}
 			c.wantPrefix(`42["new_notification",{"message":"end"`)
 		}
-	}, false},
+	}, false, false},
 	{"between two polls, with something pending", func(s *stage, user string) func() {
 		p := s.polling(user)
 		s.notify(user, "before")
@@ -96,7 +97,7 @@ var caughtStates = []caught{
 			p.send("429" + homeless)
 			p.want(`439[{"error":"Not in room"}]`)
 		}
-	}, false},
+	}, false, false},
 	{"a poll that waits", func(s *stage, user string) func() {
 		p := s.polling(user)
 		p.get.send(requestText(http.MethodGet, p.target(), ""))
@@ -105,7 +106,7 @@ var caughtStates = []caught{
 			p.take()
 			p.wantPrefix(`42["new_notification",{"message":"x"`)
 		}
-	}, false},
+	}, false, false},
 	{"half a POST", func(s *stage, user string) func() {
 		p := s.polling(user)
 		text := requestText(http.MethodPost, p.target(), "429"+homeless)
@@ -115,7 +116,7 @@ var caughtStates = []caught{
 			p.wantOK()
 			p.want(`439[{"error":"Not in room"}]`)
 		}
-	}, false},
+	}, false, true},
 	{"half a POST in chunks", func(s *stage, user string) func() {
 		p := s.polling(user)
 		p.post.send("POST " + p.target() + " HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n427[\r\n")
@@ -124,7 +125,7 @@ var caughtStates = []caught{
 			p.wantOK()
 			p.want(`437[{"error":"Unknown event"}]`)
 		}
-	}, false},
+	}, false, true},
 	{"half a head", func(s *stage, _ string) func() {
 		c := s.dial()
 		c.send("GET " + pollTarget + " HTTP/1.1\r\nHo")
@@ -132,14 +133,14 @@ var caughtStates = []caught{
 			c.send("st: test\r\n\r\n")
 			c.wantOpen()
 		}
-	}, false},
+	}, false, false},
 	{"a connection that has said nothing", func(s *stage, _ string) func() {
 		c := s.dial()
 		return func() {
 			c.send(requestText(http.MethodGet, pollTarget, ""))
 			c.wantOpen()
 		}
-	}, false},
+	}, false, false},
 	{"a connection kept alive", func(s *stage, _ string) func() {
 		c := s.dial()
 		c.do(http.MethodGet, "/nothing", "")
@@ -148,7 +149,7 @@ var caughtStates = []caught{
 				s.t.Errorf("%s: answered %d %s", s.state, status, body)
 			}
 		}
-	}, false},
+	}, false, false},
 	{"a probe before its packet", func(s *stage, user string) func() {
 		p := s.polling(user)
 		c := s.webSocket(socketTarget + "&sid=" + p.sid)
@@ -157,14 +158,14 @@ var caughtStates = []caught{
 			c.want("3probe")
 			s.upgrade(p, c, user)
 		}
-	}, false},
+	}, false, true},
 	{"an upgrade half done", func(s *stage, user string) func() {
 		p := s.polling(user)
 		c := s.webSocket(socketTarget + "&sid=" + p.sid)
 		c.text("2probe")
 		c.want("3probe")
 		return func() { s.upgrade(p, c, user) }
-	}, false},
+	}, false, true},
 	{"a session that was ended", func(s *stage, user string) func() {
 		c := s.connected(user)
 		s.post("user.disconnect", `{"userId":"`+user+`"}`)
@@ -172,7 +173,7 @@ var caughtStates = []caught{
 			c.wantPrefix(`42["session_ended"`)
 			c.want("41")
 		}
-	}, false},
+	}, false, false},
 	{"a token that ends soon", func(s *stage, user string) func() {
 		c := s.webSocket(socketTarget)
 		s.sid(c.next())
@@ -182,12 +183,12 @@ var caughtStates = []caught{
 			for !strings.HasPrefix(c.next(), `42["session_ended",{"reason":"token_expired"`) {
 			}
 		}
-	}, true},
+	}, true, true},
 	{"a join that is being decided", func(s *stage, user string) func() {
 		c := s.connected("undecided" + user)
 		c.text(`421["join_room",{"roomType":"conversation","roomId":"1"}]`)
 		return func() { c.wantPrefix(`431[{"success":true`) }
-	}, true},
+	}, true, false},
 	{"a client that may come back", func(s *stage, user string) func() {
 		c := s.recovering(user, map[string]any{"recovery": true})
 		s.notify(user, "before")
@@ -202,7 +203,7 @@ var caughtStates = []caught{
 			}
 			s.notified(back, "meanwhile")
 		}
-	}, false},
+	}, false, false},
 }
 
 // halfAFrame stops after so many bytes of a frame.
