@@ -31,6 +31,7 @@ type entry struct {
 	numbers []int         // by the event's rooms: its place among the room's entries
 	copies  int           // in that stream
 	again   time.Duration // when the last of these was written
+	taken   time.Duration // when a node took it last; of orders
 }
 
 // A judge knows what every client has to be given. Owned by its run.
@@ -113,6 +114,7 @@ func (j *judge) handed(m *machine, e *eventlog.Entry) {
 	past := m.reader.past
 	if e.Key == "user.disconnect" || e.Key == "user.logout" {
 		m.obeyed[int64(e.Position)] = j.r.now
+		j.taken(int64(e.Position))
 	}
 	j.r.note('h', uint64(m.index), uint64(e.Position), 0)
 	switch {
@@ -122,6 +124,17 @@ func (j *judge) handed(m *machine, e *eventlog.Entry) {
 		j.r.fail("an entry is taken twice", "%v takes %d behind %d", m, e.Position, past)
 	case j.gaps[m] < e.Position-1:
 		j.r.fail("an entry is passed over", "%v takes %d behind %d, and no gap was told", m, e.Position, past)
+	}
+}
+
+// taken notes that a node takes an order.
+func (j *judge) taken(pos int64) {
+	for _, o := range j.orders {
+		for _, x := range o.entries {
+			if x.pos == pos && x.era == j.r.broker.era {
+				x.taken = j.r.now
+			}
+		}
 	}
 }
 

@@ -36,6 +36,7 @@ type machine struct {
 	life  int // counts its nodes
 
 	began time.Duration // its node
+	died  time.Duration // the last one
 
 	up     bool
 	stays  bool          // dead, for good
@@ -162,7 +163,7 @@ func (m *machine) die() {
 	if !m.up {
 		return
 	}
-	m.up = false
+	m.up, m.died = false, m.r.now
 	m.held, m.paused = nil, 0
 	m.end()
 	if m.transfer != nil && m.transfer.died(m) {
