@@ -32,6 +32,8 @@ type entry struct {
 	copies  int           // in that stream
 	again   time.Duration // when the last of these was written
 	taken   time.Duration // when a node took it last; of orders
+
+	published time.Duration // as the message says
 }
 
 // A judge knows what every client has to be given. Owned by its run.
@@ -90,7 +92,7 @@ func (j *judge) written(m *rabbitmodel.Message, pos int64) {
 		e.entries[k-1].again = r.now
 		return
 	}
-	x := &entry{event: e, era: era, pos: pos, at: r.now, again: r.now, copies: 1}
+	x := &entry{event: e, era: era, pos: pos, at: r.now, again: r.now, copies: 1, published: m.At}
 	for _, room := range e.rooms {
 		x.numbers = append(x.numbers, len(j.rooms[room]))
 		j.rooms[room] = append(j.rooms[room], x)
@@ -189,7 +191,7 @@ func (j *judge) event(l *session, n int) {
 			j.inRoom(l, m, e, k)
 		}
 	}
-	if !found && !(l.returning && r.redis.lately()) {
+	if !found && !(l.returning && l.old()) {
 		r.fail("an event of a room that the client is not in", "%s on %v got event %d of rooms %v", l.c.name, l.m, n, e.rooms)
 	}
 }
@@ -201,14 +203,14 @@ func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 	x := j.copyOf(m, e, k)
 	if x == nil {
 		last := e.entries[len(e.entries)-1]
-		if last.copies > 1 && (last.numbers[k] < m.base || l.back) && !m.early[e.number] {
+		if (last.numbers[k] < m.base || l.back) && m.early[e.number] < last.copies-1 {
 			if m.early == nil {
-				m.early = make(map[int]bool)
+				m.early = make(map[int]int)
 			}
-			m.early[e.number] = true
+			m.early[e.number]++
 			return
 		}
-		if l.returning && r.redis.lately() {
+		if l.returning && l.old() {
 			return
 		}
 		r.fail("an event comes twice or out of order", "%s on %v got event %d (number %v of %s) and had number %d before",
@@ -262,7 +264,7 @@ func (j *judge) excuse(l *session, m *member, room, i int, x *entry) {
 		return // its stream was deleted, perhaps before this node has read it
 	case slices.Contains(m.had, missed.event.number):
 		return // it was published twice, and the other copy has come
-	case l.back && j.r.redis.lately():
+	case l.back && l.old():
 		return // its session is an older one
 	}
 	j.r.fail("an event is missing", "%s on %v got event %d at %d, and not event %d at %d before it (number %d of %s; it is in there since %v, from number %d on)",

@@ -66,6 +66,9 @@ type machine struct {
 	rung     []bool    // shards that have a turn coming
 }
 
+// A lifeOf is one of the nodes of a machine.
+type lifeOf struct{ index, life int }
+
 // start begins a new node.
 func (m *machine) start() {
 	m.life++
@@ -183,6 +186,7 @@ func (m *machine) end() {
 
 // hangUp ends all connections of clients to the node.
 func (m *machine) hangUp() {
+	m.r.deaths[lifeOf{m.index, m.life}] = m.r.now
 	for _, c := range m.r.clients {
 		if c.machine == m {
 			c.lost()

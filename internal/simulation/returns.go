@@ -14,6 +14,7 @@ const (
 	clockMost    = 4 * time.Second          // by which the clocks of two nodes differ
 	orderTime    = 500 * time.Millisecond   // until all sockets have met an order
 	lostTime     = 20 * time.Second         // until all records are written anew
+	replicaMost  = 6 * time.Second          // by which Redis' data is older after a failover
 	troubleAfter = 30 * time.Second         // a fault may still be the reason for that long
 	removeTime   = 20 * time.Millisecond    // until Redis has removed a record
 	unnoticed    = answerTime + time.Second // until a node notices that a connection has been lost in silence
@@ -155,6 +156,7 @@ func (l *session) goOn() {
 	l.members = old.members
 	l.typings, l.probes, l.acks = old.typings, old.probes, old.acks
 	l.back, l.returning, l.restored = true, true, make(map[int]bool)
+	l.aged = r.mayBeAged(old)
 	own := r.config.Rooms + c.index
 	if _, executed := old.bases[own]; executed && l.members[own] == nil {
 		l.members[own] = r.judge.enter(old, own)
@@ -175,7 +177,7 @@ func (l *session) goOn() {
 func (l *session) settled() {
 	c, r := l.c, l.c.r
 	l.returning = false
-	old := r.redis.lately()
+	old := l.old()
 	if l.closing {
 		return // it does not get all
 	}
@@ -271,6 +273,20 @@ func (v *recovery) troubled(now time.Duration) bool {
 // lately reports whether Redis may have older records than it had: it has lost
 // data, and nodes may not have written them anew yet.
 func (s *redisServer) lately() bool { return s.lostAt != 0 && s.r.now < s.lostAt+lostTime }
+
+// old reports whether a session may have come back to an older record than its
+// client knows.
+func (l *session) old() bool { return l.aged || l.c.r.redis.lately() }
+
+// mayBeAged reports whether the record of a session may be an older one for
+// good: Redis has lost data, and the session's node has died before it could
+// write the record anew.
+func (r *run) mayBeAged(past *session) bool {
+	died, dead := r.deaths[lifeOf{past.m.index, past.life}]
+	return dead && slices.ContainsFunc(r.redis.losses, func(lost time.Duration) bool {
+		return lost-replicaMost < died && died < lost+lostTime
+	})
+}
 
 // obeyed checks, when a node says that a client is back, that no order which the
 // node knows of has ended the session. One that revokes no token ends no session

@@ -87,7 +87,7 @@ var mutants = []mutant{
 
 	// Orders that last.
 	{"orders that Redis has are not obeyed", orders, "o.obey = append(o.obey, *order)", "_ = order", 0},
-	{"orders are not read again when the log was", orders, "if o.step != scanning { // else a page is under way\n\t\to.scan()\n\t}\n\to.again = now.Add(rescanDelay)", "", 1140},
+	{"orders that another node saves late are not read", orders, "if n > max(int64(len(o.known)), o.stored) {", "if false {", 20023160},
 
 	// Dead letters, and orders that were published while no node ran.
 	{"who writes the dead letters begins one entry late", sorting, "Position: done.Position + 1}", "Position: done.Position + 2}", 0},
