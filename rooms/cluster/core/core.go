@@ -234,8 +234,8 @@ func (n *Node) Reply(id uint64, replies []wire.Reply, now time.Time) {
 		n.left = true
 	case n.outbox.Reply(id, replies):
 		for _, room := range n.outbox.Failed() {
-			if !n.lease.Away() { // all are told when the next session begins
-				n.members.Retell(room, now)
+			if session, _ := n.lease.Session(); session != 0 { // else all are told when the next one begins
+				n.members.Failed(room, now)
 			}
 		}
 	case n.directory.Reply(id, replies, now):
@@ -293,7 +293,7 @@ func (n *Node) after(now time.Time) {
 	}
 	n.recovered()
 	for _, room := range n.directory.Seen() {
-		n.members.Holders(room, n.directory.Nodes(room), now)
+		n.members.Holders(room, n.directory.Sessions(room), now)
 		n.outbox.Known(room)
 	}
 	for _, room := range n.directory.Gone() {
