@@ -48,6 +48,7 @@ type count struct {
 	failed  bool    // what the others were told may not have reached them
 	asked   bool    // stands in asked
 	ask     bool    // the others are to be asked
+	anew    bool    // whoever is found next is told, also who was known
 	others  []int64 // sessions of other nodes that hold the room, as far as known
 	tallies []tally
 }
@@ -143,7 +144,7 @@ func (m *Members) Holders(room string, sessions []int64, now time.Time) {
 	unknown := func(s int64) bool {
 		return !slices.ContainsFunc(c.tallies, func(t tally) bool { return t.node == wire.NodeOf(s) })
 	}
-	fresh := func(s int64) bool { return !slices.Contains(c.others, s) }
+	fresh := func(s int64) bool { return c.anew || !slices.Contains(c.others, s) }
 	switch {
 	case slices.ContainsFunc(sessions, unknown):
 		c.ask = true
@@ -153,7 +154,7 @@ func (m *Members) Holders(room string, sessions []int64, now time.Time) {
 	case c.own > 0 && slices.ContainsFunc(sessions, fresh):
 		m.retell(room, c, now)
 	}
-	c.others = sessions
+	c.others, c.anew = sessions, false
 }
 
 func (m *Members) retell(room string, c *count, now time.Time) {
@@ -189,8 +190,8 @@ func (m *Members) Missed(now time.Time) {
 		if len(c.others)+len(c.tallies) == 0 {
 			continue
 		}
-		c.others = nil // whoever is found next is told
-		if c.ask = true; c.own > 0 {
+		c.anew, c.ask = true, true
+		if c.own > 0 {
 			rooms = append(rooms, room)
 		}
 	}

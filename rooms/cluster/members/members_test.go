@@ -206,6 +206,22 @@ func TestWhatFailedIsSaidAgainSomeTimeLater(t *testing.T) {
 	}
 }
 
+// TestARoomIsAskedForAsOftenAsSomethingIsMissed also when its holders have not
+// been read in between, and nobody was counted there.
+func TestARoomIsAskedForAsOftenAsSomethingIsMissed(t *testing.T) {
+	m := New()
+	m.Counted("a", 1, dawn)
+	m.Holders("a", sessions(8), dawn)
+	for range 2 {
+		m.Due(10, dawn.Add(time.Hour))
+		m.Asked("a")
+		m.Missed(dawn)
+		if got := m.Due(10, dawn.Add(askDelay)); !slices.Equal(got, []string{"a"}) {
+			t.Errorf("due %v, want a", got)
+		}
+	}
+}
+
 // sessions are the first ones of some nodes.
 func sessions(nodes ...uint32) (list []int64) {
 	for _, node := range nodes {
