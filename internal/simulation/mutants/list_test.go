@@ -83,7 +83,6 @@ var mutants = []mutant{
 	{"messages are published to the first node only", outbox, "for i, s := range sessions {\n\t\tif seen(sessions[:i], s) {", "for i, s := range sessions {\n\t\tif i > 0 || seen(sessions[:i], s) {", 0},
 	{"a room that waits for its holders waits for ever", core, "n.outbox.Known(room)\n\t}\n\tfor _, room := range n.directory.Gone()", "_ = room\n\t}\n\tfor _, room := range n.directory.Gone()", 0},
 
-
 	// Orders that last.
 	{"orders that Redis has are not obeyed", orders, "o.obey = append(o.obey, *order)", "_ = order", 0},
 	{"orders that another node saves late are not read", orders, "if n > max(int64(len(o.known)), o.stored) {", "if false {", 20023160},
