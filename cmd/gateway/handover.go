@@ -73,9 +73,9 @@ func logPlace(c config.Config) string {
 type giver struct {
 	g         *Gateway
 	frozen    *loop.Frozen
-	listeners int  // of the successor
-	held      bool // nothing comes from the log
-	connected bool // to Redis, when the successor was greeted
+	listeners int    // of the successor
+	held      bool   // nothing comes from the log
+	connected bool   // to Redis, when the successor was greeted
 	collect   func() // has the collector run again; nil: it has not been held
 }
 
