@@ -245,3 +245,14 @@ func (g *Gateway) handlers() (public, admin http.Handler, err error) {
 	}
 	return hardened(public), hardened(g.adminEndpoints()), nil
 }
+
+// during has r reload g's settings while serve runs.
+func (r *reloader) during(ctx context.Context, g *Gateway, serve func(context.Context) error) error {
+	r.g = g
+	ctx, hangUp := context.WithCancel(ctx)
+	defer hangUp()
+	reloading, enough := context.WithCancel(context.Background())
+	defer enough()
+	go r.run(reloading, hangUp)
+	return serve(ctx)
+}
