@@ -16,7 +16,7 @@ import (
 // files, Redis, RabbitMQ, and connections that are moved between loops.
 const descriptorReserve = 512
 
-func (g *Gateway) frontDoor() (*loop.Server, error) {
+func (g *Gateway) newServer() (*loop.Server, error) {
 	connections, err := maxConnections(g.cfg().Limits.Connections)
 	if err != nil {
 		return nil, err
@@ -27,11 +27,12 @@ func (g *Gateway) frontDoor() (*loop.Server, error) {
 	}
 	g.public.set(public)
 	g.admin.set(admin)
-	return loop.New(g.doorConfig(connections))
+	return loop.New(g.serverConfig(connections))
 }
 
-// doorConfig returns how the front door behaves with the settings in effect.
-func (g *Gateway) doorConfig(connections int) loop.Config {
+// serverConfig returns the configuration of the server on PORT with the settings
+// in effect.
+func (g *Gateway) serverConfig(connections int) loop.Config {
 	cfg, loops := g.cfg(), g.hub.Shards()
 	return loop.Config{
 		Address:              net.JoinHostPort(cfg.Server.Host, strconv.Itoa(cfg.Server.Port)),

@@ -26,41 +26,43 @@ import (
 // at a time, if verifying a token takes much CPU.
 const verifiersShare = 2
 
-// A Gateway is the whole house: the rooms, the front door and what they need.
+// A Gateway is one node: the rooms, the servers for clients and operators, the
+// reader of the services' events, and the connections to Redis and RabbitMQ. Its
+// fields are set by open and not changed afterwards, except where noted.
 type Gateway struct {
-	config   atomic.Pointer[config.Config] // in effect
+	config   atomic.Pointer[config.Config] // settings in effect; replaced by the reloader
 	log      *slog.Logger
 	started  time.Time
 	memory   int64 // bytes the process may use
 	verifier *auth.Verifier
-	gate     *authz.Gate       // nil when everybody may be in every room
+	gate     *authz.Gate       // nil with ROOM_POLICY=open
 	cluster  *cluster.Cluster  // nil without Redis
 	fleet    *adapter.Adapter  // nil without servers on Node
-	comparer *adapter.Comparer // nil unless deliveries are compared with theirs
+	comparer *adapter.Comparer // nil unless deliveries are compared with those of the servers on Node
 	hub      *rooms.Hub
 	routes   *routes.Table
 	events   *eventLog
 	consumer *upstream.Consumer
 	bus      *clientBus // nil without RabbitMQ
 
-	presence       *cluster.Presence // nil: services are not told who is there
-	presenceOutlet *rabbitmq.Outlet  // the same
+	presence       *cluster.Presence // nil without PRESENCE_EVENTS
+	presenceOutlet *rabbitmq.Outlet  // nil as presence
 
-	sorter *upstream.Sorter // nil: what cannot be delivered is only logged
+	sorter *upstream.Sorter // nil: events that cannot be delivered are only logged
 	server *loop.Server
-	public swapped // answers on PORT
-	admin  swapped // answers on ADMIN_ADDR
-	bird   *bird   // nil without CANARY
+	public swappableHandler // answers on PORT
+	admin  swappableHandler // answers on ADMIN_ADDR
+	canary *canaryClient    // nil without CANARY
 
 	collector   *pacer
 	count       counts
-	report      *report        // nil: nobody wants to know
-	succeeds    bool           // it takes the place of a process that runs
-	takes       *cluster.Place // and its place among the nodes; nil: another one
-	watchdog    time.Duration  // of the service manager, as a predecessor tells it; 0: none
+	report      *report        // progress of a hand-over for "gateway handover"; nil: none
+	succeeds    bool           // it takes over from a running process
+	takes       *cluster.Place // that process's number and session in the cluster; nil: new ones
+	watchdog    time.Duration  // time limit of the service manager, from the predecessor; 0: none
 	handovers   handoverCounters
-	stopReading context.CancelFunc // of the log
-	reading     <-chan struct{}    // closed when it is not read any more
+	stopReading context.CancelFunc // ends reading of the log
+	reading     <-chan struct{}    // closed when the log is not read any more
 }
 
 // serve runs the gateway until ctx is cancelled and it has drained, or another
@@ -106,7 +108,7 @@ func serveNew(ctx context.Context, start launch) error {
 	return r.during(ctx, g, g.run)
 }
 
-// open builds the house from the inside out. Nothing listens yet.
+// open creates a gateway, rooms first. Nothing listens or connects yet.
 func open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 	return new(Gateway).open(cfg, log)
 }
@@ -127,7 +129,7 @@ func (g *Gateway) open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 		return nil, err
 	}
 	g.setProcessors(loops)
-	if g.cluster, err = g.neighbours(); err != nil {
+	if g.cluster, err = g.openCluster(); err != nil {
 		return nil, err
 	}
 	if err := cfg.CheckFiles(); err != nil {
@@ -153,12 +155,12 @@ func (g *Gateway) open(cfg config.Config, log *slog.Logger) (*Gateway, error) {
 	if g.sorter, err = g.newSorter(); err != nil {
 		return nil, err
 	}
-	if g.consumer, err = g.backDoor(); err != nil {
+	if g.consumer, err = g.newConsumer(); err != nil {
 		return nil, err
 	}
-	g.bird = g.newBird()
+	g.canary = g.newCanary()
 	g.count.registry = g.metrics()
-	g.server, err = g.frontDoor()
+	g.server, err = g.newServer()
 	return g, err
 }
 
@@ -176,7 +178,7 @@ func (g *Gateway) openRooms(loops int) (err error) {
 		MaxMailbox:     cfg.Limits.Mailbox,
 		Limits:         g.limits(),
 		Handlers:       rooms.ClientEvents(),
-		Cluster:        g.port(),
+		Cluster:        g.clusterPort(),
 		Bus:            g.busPort(),
 		Presence:       g.presencePort(),
 		Recovery:       g.recovery(),

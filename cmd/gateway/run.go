@@ -59,11 +59,11 @@ func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	g.greet()
+	g.announce()
 	watching, enough := context.WithCancel(context.Background())
 	defer enough()
 	go g.watchMemory(watching)
-	g.tellSystemd(watching)
+	g.notifySystemd(watching)
 	defer g.publishOutgoing()()
 	g.report.serves()
 	if g.takes == nil { // else it has begun before
@@ -73,8 +73,8 @@ func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
 		g.fleet.Start(g.hub)
 		defer g.fleet.Close()
 	}
-	if g.bird != nil {
-		go g.bird.run(ctx)
+	if g.canary != nil {
+		go g.canary.run(ctx)
 	}
 	stats := g.reportStats()
 	defer stats()

@@ -9,8 +9,8 @@ import (
 	"github.com/hometrip/gateway/internal/config"
 )
 
-// greet says where the gateway is and, in development, how to try it.
-func (g *Gateway) greet() {
+// announce logs the address and, in development, prints how to try the gateway.
+func (g *Gateway) announce() {
 	cfg := g.cfg()
 	g.log.Info("listening", "address", g.server.Addr(), "environment", cfg.Server.Environment, "version", version())
 	if cfg.Server.Environment == config.Production && cfg.Rooms.Policy == authz.Open {
@@ -32,7 +32,7 @@ func (g *Gateway) greet() {
 	fmt.Printf(welcome, where, port, token, port, token)
 }
 
-// welcome is for a developer's terminal.
+// welcome is printed to a developer's terminal.
 const welcome = `
 %s http://localhost:%s/. A token for user 42, good for a day:
 
