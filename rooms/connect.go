@@ -172,6 +172,21 @@ func (s *Socket) verify(token string, now time.Time, then func(Identity, error, 
 	})
 }
 
+// later returns then as the continuation of something that takes time: it does
+// nothing if the socket has ended, or has connected with another id, meanwhile.
+func later[T any](s *Socket, then func(T, time.Time)) func(T, time.Time) {
+	id := s.id
+	return func(answer T, now time.Time) {
+		if s.connectedAs(id) {
+			then(answer, now)
+		}
+	}
+}
+
+// connectedAs reports whether the socket is connected with this id. A client
+// that has disconnected from the namespace and connected again has another one.
+func (s *Socket) connectedAs(id string) bool { return s.phase == phaseConnected && s.id == id }
+
 // consult calls ask, which must call done once, before it returns or later from
 // another goroutine. Then it calls then with the answer on the shard's event
 // loop; in the first case at once.

@@ -253,21 +253,19 @@ func (c *Call) publish(e *ClientEvent, object []byte, room string) (taken bool) 
 		}
 		return taken
 	}
-	later, id := Call{Socket: s, ack: c.ack}, s.id
+	answer := c.deferred()
 	taken = true
 	consult(s.shard, c.Now, func(done func(error)) {
 		if taken = bus.Publish(out, done); !taken {
 			done(errServicesAway)
 		}
-	}, func(err error, _ time.Time) {
-		switch {
-		case s.phase != phaseConnected || s.id != id: // gone, or connected anew meanwhile
-		case err != nil:
-			later.Refuse(errServicesAway)
-		default:
-			later.Ack([]byte(`{"success":true}`))
+	}, later(s, func(err error, _ time.Time) {
+		if err != nil {
+			answer.Refuse(errServicesAway)
+			return
 		}
-	})
+		answer.Ack([]byte(`{"success":true}`))
+	}))
 	return taken
 }
 
