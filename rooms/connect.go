@@ -95,13 +95,14 @@ func (s *Socket) auth(data []byte) (auth, error) {
 	var a auth
 	a.asks = s.aside != nil && s.aside.asks
 	err := errNoToken
-	for key, value, rest, ok := codec.Member(data); ok; key, value, rest, ok = codec.Member(rest) {
+	for key, value := range codec.Members(data) {
 		switch string(key) {
 		case "token":
 			if string(value) == "null" {
 				continue
 			}
-			if token, ok = codec.Text(value); !ok {
+			var isText bool
+			if token, isText = codec.Text(value); !isText {
 				return a, errTokenType
 			}
 		case "recovery":

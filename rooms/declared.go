@@ -227,7 +227,7 @@ func (e *ClientEvent) roomOf(object []byte, limits *Limits) (string, error) {
 // as a member that is not null. Of two members of one name the last counts.
 func firstMember(object []byte, names []string) (found []byte) {
 	at := len(names)
-	for key, value, rest, ok := codec.Member(object); ok; key, value, rest, ok = codec.Member(rest) {
+	for key, value := range codec.Members(object) {
 		if i := slices.Index(names, string(key)); i >= 0 && i <= at && string(value) != "null" {
 			found, at = value, i
 		}
@@ -282,7 +282,7 @@ func (c *Call) tell(e *ClientEvent, r *room, there occupied, name string, object
 // declaredMessage builds what the others in the room get.
 func (s *Socket) declaredMessage(e *ClientEvent, room string, object []byte, now time.Time) *codec.Message {
 	b := append(codec.AppendString(append(s.shard.buf[:0], "42["...), e.Emit), `,{`...)
-	for key, value, rest, ok := codec.Member(object); ok; key, value, rest, ok = codec.Member(rest) {
+	for key, value := range codec.Members(object) {
 		if slices.Contains(ownMembers, string(key)) || e.Fields != nil && !slices.Contains(e.Fields, string(key)) {
 			continue
 		}

@@ -171,7 +171,7 @@ func handleRefresh(c *Call) {
 // there is none.
 func stringMember(object []byte, name string) []byte {
 	var found []byte
-	for key, value, rest, ok := codec.Member(object); ok; key, value, rest, ok = codec.Member(rest) {
+	for key, value := range codec.Members(object) {
 		if string(key) == name {
 			found, _ = codec.Text(value)
 		}
@@ -185,7 +185,7 @@ func (c *Call) room() (kind string, id []byte, err error) {
 	limits := c.Socket.shard.hub.limits()
 	arg, _ := codec.NextArg(c.Args)
 	var roomType []byte
-	for key, value, rest, ok := codec.Member(arg); ok; key, value, rest, ok = codec.Member(rest) {
+	for key, value := range codec.Members(arg) {
 		switch string(key) {
 		case "roomType":
 			roomType, _ = codec.Text(value)
