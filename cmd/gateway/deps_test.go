@@ -64,13 +64,13 @@ var arrows = map[string]rule{
 		"net": noIO, "os": noIO, "log/slog": noIO, "context": stepped, "github.com/redis/rueidis": "the driver speaks to Redis",
 	}},
 	"rooms/cluster/sessions": {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster/presence": {ours: []string{"internal/shrink", "rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster": {ours: []string{"codec", "internal/handover/form", "rooms", "rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/directory", "rooms/cluster/members", "rooms/cluster/presence", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
+	"rooms/cluster/presence": {ours: []string{"internal/backoff", "internal/shrink", "rooms", "rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster": {ours: []string{"codec", "internal/backoff", "internal/handover/form", "rooms", "rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/directory", "rooms/cluster/members", "rooms/cluster/presence", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
 		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
 	}},
-	"rooms/adapter": {ours: []string{"codec", "internal/loglimit", "rooms", "rooms/adapter/notepack"}, banned: map[string]string{
+	"rooms/adapter": {ours: []string{"codec", "internal/backoff", "internal/loglimit", "rooms", "rooms/adapter/notepack"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
 		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
@@ -93,7 +93,7 @@ var arrows = map[string]rule{
 	"loop/httpread": {ours: []string{"codec"}, banned: map[string]string{
 		"net": noIO, "os": noIO, "time": "bytes have no clock", "sync": "it has one owner", "github.com/panjf2000/gnet/v2": noIO,
 	}},
-	"upstream": {ours: []string{"internal/loglimit", "rooms", "upstream/eventlog", "upstream/routes"}, banned: map[string]string{
+	"upstream": {ours: []string{"internal/backoff", "internal/loglimit", "rooms", "upstream/eventlog", "upstream/routes"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
 		"github.com/redis/rueidis":       "logs are behind a port",
 		"github.com/rabbitmq/amqp091-go": "logs are behind a port",
@@ -109,13 +109,13 @@ var arrows = map[string]rule{
 		"github.com/redis/rueidis":       "logs are behind a port",
 		"github.com/rabbitmq/amqp091-go": "logs are behind a port",
 	}},
-	"upstream/eventlog": {banned: map[string]string{
+	"upstream/eventlog": {ours: []string{"internal/backoff"}, banned: map[string]string{
 		"net": noIO, "net/http": noIO, "os": noIO, "log/slog": noIO,
 		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
 		"github.com/redis/rueidis":       "logs are behind a port",
 		"github.com/rabbitmq/amqp091-go": "logs are behind a port",
 	}},
-	"upstream/rabbitmq": {ours: []string{"upstream/eventlog"}, banned: map[string]string{
+	"upstream/rabbitmq": {ours: []string{"internal/backoff", "upstream/eventlog"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2": "the two doors are strangers",
 		"github.com/redis/rueidis":     "it is another log",
 	}},
@@ -128,12 +128,13 @@ var arrows = map[string]rule{
 	"internal/secret":     {},
 	"internal/bearer":     {},
 	"internal/loglimit":   {},
+	"internal/backoff":    {banned: pure},
 	"internal/config":     {ours: []string{"internal/authz", "internal/secret", "rooms", "rooms/cluster", "upstream/rabbitmq"}},
 	"internal/handover":   {ours: []string{"internal/handover/form"}},
 	"internal/handover/form": {banned: map[string]string{
 		"net": noIO, "os": noIO, "sync": "it has no state to guard",
 	}},
-	"internal/authz":     {ours: []string{"codec", "internal/fairpool", "rooms"}},
+	"internal/authz":     {ours: []string{"codec", "internal/fairpool", "internal/loglimit", "rooms"}},
 	"internal/fairpool":  {},
 	"internal/shrink":    {},
 	"internal/console":   {ours: []string{"internal/bearer"}},
@@ -144,7 +145,7 @@ var arrows = map[string]rule{
 	"internal/sioclient": {ours: []string{"codec"}},
 	"internal/freeport":  {},
 	"internal/clocktest": {},
-	"internal/simulation": {ours: []string{"codec", "internal/handover", "internal/handover/form", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
+	"internal/simulation": {ours: []string{"codec", "internal/backoff", "internal/handover", "internal/handover/form", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
 		"rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/sessions", "rooms/cluster/wire", "upstream", "upstream/eventlog", "upstream/routes"}, banned: simulated},
 	"internal/simulation/redismodel":  {banned: simulated},
 	"internal/simulation/rabbitmodel": {banned: simulated},

@@ -3,6 +3,8 @@ package eventlog
 import (
 	"fmt"
 	"time"
+
+	"github.com/hometrip/gateway/internal/backoff"
 )
 
 // A Phase is what a Reader is doing.
@@ -406,11 +408,8 @@ func (r *Reader) skip() {
 // come back in step.
 func (r *Reader) failed(now time.Time) {
 	r.resume()
-	d := r.config.RetryMax
-	if r.tries < 32 && r.config.RetryMin<<r.tries < d {
-		d = r.config.RetryMin << r.tries
-	}
 	r.tries++
+	d := backoff.Pause(r.config.RetryMin, r.config.RetryMax, r.tries)
 	r.uncredited, r.creditAt = 0, time.Time{}
 	r.phase, r.until = PhaseWaiting, now.Add(d/2+time.Duration(r.next()%uint64(d/2+1)))
 }
