@@ -201,7 +201,7 @@ func (s *Server) Stats() Totals {
 }
 
 // TurnAge returns how long ago the loop that lags most took its last turn, or
-// was to wake up for it. A healthy loop takes one at least every beatInterval,
+// was to wake up for it. A healthy loop takes one at least every tickerInterval,
 // or sleeps.
 func (s *Server) TurnAge(now time.Time) time.Duration {
 	var oldest time.Duration
@@ -243,12 +243,12 @@ func (s *Server) OnTick() (time.Duration, gnet.Action) {
 // registered connections out in turn, so this is also how each loop is found.
 func (s *Server) boot() error {
 	for range s.workers {
-		if err := s.enroll(newAgain()); err != nil {
+		if err := s.enroll(newWakeup()); err != nil {
 			return err
 		}
 	}
 	for range s.workers {
-		if err := s.enroll(newBeat()); err != nil {
+		if err := s.enroll(newTicker()); err != nil {
 			return err
 		}
 	}
@@ -295,7 +295,7 @@ func (s *Server) worker(loop gnet.EventLoop) *worker {
 	for _, w := range s.workers {
 		if w.loop == nil {
 			w.loop = loop
-			w.shard.Attach(w.ring)
+			w.shard.Attach(w.postTurn)
 		}
 		if w.loop == loop {
 			return w
@@ -317,14 +317,14 @@ func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	w := s.worker(c.EventLoop())
 	w.enter()
 	defer w.settleHTTP() // for the request of one that has moved
-	defer w.surviveTraffic(c, &action)
+	defer w.recoverTraffic(c, &action)
 	switch m := c.Context().(type) {
-	case *again:
-		m.w, w.again = w, m
+	case *wakeup:
+		m.w, w.wakeup = w, m
 		s.started()
 		return nil, gnet.None
-	case *beat:
-		m.w, w.beat = w, m
+	case *ticker:
+		m.w, w.ticker = w, m
 		s.started()
 		return nil, gnet.None
 	case *moved:
@@ -378,16 +378,16 @@ func (s *Server) OnTraffic(c gnet.Conn) (action gnet.Action) {
 	case *wsConn:
 		conn.w.enter()
 		defer conn.w.settle()
-		defer conn.w.surviveTraffic(c, &action)
+		defer conn.w.recoverTraffic(c, &action)
 		return conn.traffic(time.Now())
 	case *httpConn:
 		conn.w.enter()
 		defer conn.w.settleHTTP()
-		defer conn.w.surviveTraffic(c, &action)
+		defer conn.w.recoverTraffic(c, &action)
 		return conn.traffic(time.Now())
-	case *again:
+	case *wakeup:
 		return conn.traffic(c)
-	case *beat:
+	case *ticker:
 		return conn.traffic(c)
 	}
 	return gnet.Close
@@ -405,9 +405,9 @@ func (s *Server) OnClose(c gnet.Conn, err error) gnet.Action {
 		s.gone(conn.w, func() { conn.closed(reason, time.Now()) })
 	case *httpConn:
 		s.gone(conn.w, func() { conn.closed(time.Now()) })
-	case *again:
+	case *wakeup:
 		conn.close()
-	case *beat:
+	case *ticker:
 		conn.close()
 	}
 	return gnet.None
@@ -418,6 +418,6 @@ func (s *Server) gone(w *worker, closed func()) {
 	w.stats.Connections.Add(-1)
 	w.enter()
 	defer w.settle()
-	defer w.survive("close")
+	defer w.recoverPanic("close")
 	closed()
 }
