@@ -55,7 +55,7 @@ type Server struct {
 
 	heir atomic.Pointer[func(fd int)] // gets accepted connections; nil: they are served here
 	turn atomic.Int64                 // the loop for the next connection, see Fresh
-	held door                         // as HoldPort found it; owned by who hands over
+	held listenerGroup                // as HoldPort found it; owned by who hands over
 }
 
 // New returns a server that does not listen yet; see Run.
@@ -220,10 +220,10 @@ func (s *Server) OnBoot(e gnet.Engine) gnet.Action {
 // OnTick runs once, in a goroutine of its own: it is the first callback after
 // the loops were started.
 func (s *Server) OnTick() (time.Duration, gnet.Action) {
-	door, err := findDoor(s.port)
+	group, err := findListenerGroup(s.port)
 	if err == nil && !s.config.Successor {
-		door.chooseFromAll()
-		if door.others > 0 && !s.config.SharePort {
+		group.chooseFromAll()
+		if group.others > 0 && !s.config.SharePort {
 			s.bootErr.Store(&ErrPortTaken)
 			return math.MaxInt64, gnet.Shutdown
 		}
