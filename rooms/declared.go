@@ -136,7 +136,7 @@ func (h *Hub) SetClientEvents(list []ClientEvent) error {
 	return nil
 }
 
-// declared returns the declaration of an event, nil when there is none.
+// declaredEvent returns the declaration of an event, nil when there is none.
 func (sh *Shard) declaredEvent(name []byte) *ClientEvent {
 	if events := sh.hub.declared.Load(); events != nil {
 		return (*events)[string(name)]

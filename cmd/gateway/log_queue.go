@@ -20,6 +20,7 @@ const (
 	toErrors
 )
 
+// A logLine is an encoded record with the outputs it goes to. Owned by the queue.
 type logLine struct {
 	to   int
 	text []byte

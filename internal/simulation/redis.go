@@ -37,6 +37,7 @@ type redisServer struct {
 	lostAt   time.Duration // the last of these
 }
 
+// A span is a stretch of simulated time.
 type span struct{ from, to time.Duration }
 
 // illDuring reports whether Redis may have been unable to take something.

@@ -23,6 +23,7 @@ const (
 
 var phaseNames = [...]string{"idle", "opening", "verifying", "probing", "reading", "waiting", "draining"}
 
+// String implements fmt.Stringer.
 func (p Phase) String() string { return phaseNames[p] }
 
 // An InputKind says what has happened.
@@ -63,6 +64,7 @@ const (
 
 var outputNames = [...]string{"open", "hand", "credit", "gap", "other log", "skipped"}
 
+// String implements fmt.Stringer.
 func (k OutputKind) String() string { return outputNames[k] }
 
 // An Output is one thing to do.
@@ -75,6 +77,7 @@ type Output struct {
 	Identity string // of the log from here on
 }
 
+// String implements fmt.Stringer.
 func (o Output) String() string {
 	switch o.Kind {
 	case Open:

@@ -255,6 +255,7 @@ type outletLink struct {
 	nowhere  map[string]bool
 }
 
+// An unconfirmed message was published on this link, and RabbitMQ has not confirmed it.
 type unconfirmed struct {
 	w       *outgoing
 	confirm *amqp.DeferredConfirmation
