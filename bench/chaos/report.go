@@ -20,7 +20,21 @@ type report struct {
 	took     time.Duration
 }
 
-func (r *report) broken() bool { return r.wrongs > 0 || len(r.failed) > 0 }
+func (r *report) broken() bool { return r.wrongs > 0 || len(r.failed) > 0 || !r.returns.enough() }
+
+// markdown is the part of the report about returns.
+func (r *returns) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n## Returns\n\nAll clients ask for recovery. %d connections came with the pid of a session, %d of them within RECOVERY_WINDOW, of which %d were recovered (%.2f %%, at least %.1f %% must be). After their gateway was killed: %d of %d.\n",
+		r.all, r.within, r.recovered, percent(r.recovered, r.within), leastRecovered/10., r.deadRecovered, r.dead)
+	b.WriteString("\n| result | returns |\n|---|---|\n")
+	for _, result := range slices.Sorted(maps.Keys(r.results)) {
+		fmt.Fprintf(&b, "| `%s` | %d |\n", result, r.results[result])
+	}
+	return b.String()
+}
+
+func percent(part, whole int) float64 { return 100 * float64(part) / float64(max(whole, 1)) }
 
 // write writes chaos.md and returns an error when something was wrong.
 func (r *report) write(dir string) error {
@@ -44,17 +58,18 @@ func (r *report) markdown() string {
 		r.began.Format("2006-01-02 15:04"), r.revision, runtime.Version(), runtime.NumCPU(), r.seed, r.options.clients, r.duration)
 	fmt.Fprintf(&b, "%d gateways, Redis, RabbitMQ, %d clients in rooms of %d, %.0f events a second through RabbitMQ. Verdict: **%s**.\n\n",
 		r.nodes, len(r.clients), roomSize, r.rate, r.word())
-	b.WriteString("## Harms\n\nRecovered is when an event that was published after the harm had reached a member on every gateway, back is when every client was in its room again; settled is when the gateways saw each other and no dead one, and had delivered what any of them had by then; each from the end of the harm. Slowest is the longest time that an event published in the round took to a client that was in its room. Lost are deliveries, with reason; ended are connections.\n\n")
-	b.WriteString("| at | harm | recovered | back | settled | slowest | ended | lost | without reason |\n|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("## Harms\n\nRecovered is when an event that was published after the harm had reached a member on every gateway, back is when every client was in its room again; settled is when the gateways saw each other and no dead one, and had delivered what any of them had by then; each from the end of the harm. Slowest is the longest time that an event published in the round took to a client that was in its room. Ended are connections; recovered of returns are their clients, as far as they came back within RECOVERY_WINDOW. Lost are deliveries, with reason.\n\n")
+	b.WriteString("| at | harm | recovered | back | settled | slowest | ended | recovered of returns | lost | without reason |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, x := range r.rounds {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %d | %d | %d |\n", seconds(x.began), x,
-			seconds(x.recovered-x.healed), seconds(x.seated-x.healed), seconds(x.over-x.healed), seconds(x.slowest), x.ended, x.lost, x.wrong)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %d | %d of %d | %d | %d |\n", seconds(x.began), x,
+			seconds(x.recovered-x.healed), seconds(x.seated-x.healed), seconds(x.over-x.healed), seconds(x.slowest), x.ended, x.back, x.returns, x.lost, x.wrong)
 	}
 	fmt.Fprintf(&b, "\n## Deliveries\n\n%s", r.deliveries())
 	b.WriteString("\n| why | deliveries |\n|---|---|\n")
 	for _, why := range slices.Sorted(maps.Keys(r.reasons)) {
 		fmt.Fprintf(&b, "| %s | %d |\n", why, r.reasons[why])
 	}
+	b.WriteString(r.returns.markdown())
 	b.WriteString("\n## Gateways\n\n| gateway | starts | sockets: before, after | resident: before, after | descriptors beside connections: before, after |\n|---|---|---|---|---|\n")
 	for i := range r.after {
 		before, after := r.before[i], r.after[i]
@@ -71,6 +86,9 @@ func (r *report) markdown() string {
 	}
 	if r.broken() {
 		b.WriteString("\n## Wrong\n\n")
+		if !r.returns.enough() {
+			fmt.Fprintf(&b, "- %d of %d returns within RECOVERY_WINDOW were recovered\n", r.returns.recovered, r.returns.within)
+		}
 		for _, p := range slices.Concat(r.failed, r.wrong) {
 			fmt.Fprintf(&b, "- %s\n", p)
 		}

@@ -37,6 +37,7 @@ var settings = []string{
 	"USE_REDIS=true", "REDIS_HOST=127.0.0.1", "REDIS_DB=1", "KEY_PREFIX=chaos:",
 	"USE_RABBITMQ=true", "RABBITMQ_EXCHANGE=" + exchange,
 	"ROOM_LINGER=1000", "DRAIN_PERIOD=2000",
+	"LOG_LEVEL=debug", // says what became of each return
 }
 
 // A town is what harm is done to. Owned by the goroutine of the storm; harms
