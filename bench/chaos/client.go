@@ -144,7 +144,7 @@ func (c *client) connect(ctx context.Context, node int) (*sioclient.Client, erro
 			asks[name] = value
 		}
 	}
-	return sioclient.Connect(ctx, "http://"+c.nodes[node].addr, sioclient.Options{Auth: asks})
+	return sioclient.Connect(ctx, "http://"+c.nodes[node].front.Addr, sioclient.Options{Auth: asks})
 }
 
 // stay goes on with the session or begins one, joins the room unless it is in

@@ -113,10 +113,10 @@ func (j *judge) client(c *client) {
 // their ends.
 func (j *judge) session(c *client, s *session, count []int) {
 	highest, seen := -1, make(map[int]bool)
-	for i, st := range s.stays {
+	for _, st := range s.stays {
 		j.stays++
-		if i > 0 || st.returned {
-			j.back(c, s, i)
+		if st.returned {
+			j.back(c, st)
 		}
 		for _, r := range st.got {
 			if r.number < 0 || r.number >= len(count) {

@@ -229,18 +229,31 @@ func TestReturnsAreCounted(t *testing.T) {
 		plant func(*trial)
 		want  returns
 	}{
-		"recovered":     {func(tr *trial) { tr.harm("kill -9 of", aGateway); tr.comeBack(104 * second) }, returns{all: 1, within: 1, recovered: 1, dead: 1, deadRecovered: 1}},
-		"not recovered": {func(tr *trial) { tr.harm("SIGSTOP of", aGateway); tr.end(104*second, errors.New("EOF")) }, returns{all: 1, within: 1}},
+		"recovered": {
+			func(tr *trial) { tr.harm("kill -9 of", aGateway); tr.comeBack(104 * second) },
+			returns{all: 1, within: tally{1, 1}, dead: tally{1, 1}},
+		},
+		"not recovered": {
+			func(tr *trial) { tr.harm("SIGSTOP of", aGateway); tr.end(104*second, errors.New("EOF")) },
+			returns{all: 1, within: tally{1, 0}},
+		},
 		"too late": {func(tr *trial) {
 			tr.harm("kill -9 of", aGateway)
 			tr.end(104*second, errors.New("EOF"))
 			tr.client.stays[1].asked += recoveryWindow
 		}, returns{all: 1}},
+		"Redis is killed too": {func(tr *trial) {
+			tr.harm("kill -9 of", theRedis)
+			redis := tr.round.harms
+			tr.harm("kill -9 of", aGateway)
+			tr.round.harms = append(tr.round.harms, redis...)
+			tr.end(104*second, errors.New("EOF"))
+		}, returns{all: 1, within: tally{1, 0}, dead: tally{1, 0}, apart: tally{1, 0}}},
 	} {
 		tr := newTrial()
 		x.plant(tr)
 		got := tr.judged().returns
-		if got.enough() != (got.recovered == got.within) {
+		if got.enough() != (name != "not recovered") {
 			t.Errorf("%s: %+v is enough: %v", name, got, got.enough())
 		}
 		got.results = nil

@@ -25,16 +25,17 @@ func (r *report) broken() bool { return r.wrongs > 0 || len(r.failed) > 0 || !r.
 // markdown is the part of the report about returns.
 func (r *returns) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n## Returns\n\nAll clients ask for recovery. %d connections came with the pid of a session, %d of them within RECOVERY_WINDOW, of which %d were recovered (%.2f %%, at least %.1f %% must be). After their gateway was killed: %d of %d.\n",
-		r.all, r.within, r.recovered, percent(r.recovered, r.within), leastRecovered/10., r.deadRecovered, r.dead)
+	fmt.Fprintf(&b, "\n## Returns\n\nAll clients ask for recovery. %d connections came with the pid of a session. Recovered were\n\n", r.all)
+	fmt.Fprintf(&b, "- of those within RECOVERY_WINDOW %v,\n", r.within)
+	fmt.Fprintf(&b, "- of these, of clients whose gateway was killed %v,\n", r.dead)
+	fmt.Fprintf(&b, "- of these within the window, while Redis was harmed or one of the two gateways was cut off from it %v.\n", r.apart)
+	fmt.Fprintf(&b, "\nAt least %.1f %% of those within the window, without the last ones, must be recovered: when a gateway and Redis are killed at the same time, nobody has the records any more.\n", leastRecovered/10.)
 	b.WriteString("\n| result | returns |\n|---|---|\n")
 	for _, result := range slices.Sorted(maps.Keys(r.results)) {
 		fmt.Fprintf(&b, "| `%s` | %d |\n", result, r.results[result])
 	}
 	return b.String()
 }
-
-func percent(part, whole int) float64 { return 100 * float64(part) / float64(max(whole, 1)) }
 
 // write writes chaos.md and returns an error when something was wrong.
 func (r *report) write(dir string) error {
@@ -62,7 +63,7 @@ func (r *report) markdown() string {
 	b.WriteString("| at | harm | recovered | back | settled | slowest | ended | recovered of returns | lost | without reason |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, x := range r.rounds {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %d | %d of %d | %d | %d |\n", seconds(x.began), x,
-			seconds(x.recovered-x.healed), seconds(x.seated-x.healed), seconds(x.over-x.healed), seconds(x.slowest), x.ended, x.back, x.returns, x.lost, x.wrong)
+			seconds(x.recovered-x.healed), seconds(x.seated-x.healed), seconds(x.over-x.healed), seconds(x.slowest), x.ended, x.returns.recovered, x.returns.returns, x.lost, x.wrong)
 	}
 	fmt.Fprintf(&b, "\n## Deliveries\n\n%s", r.deliveries())
 	b.WriteString("\n| why | deliveries |\n|---|---|\n")
@@ -87,7 +88,7 @@ func (r *report) markdown() string {
 	if r.broken() {
 		b.WriteString("\n## Wrong\n\n")
 		if !r.returns.enough() {
-			fmt.Fprintf(&b, "- %d of %d returns within RECOVERY_WINDOW were recovered\n", r.returns.recovered, r.returns.within)
+			fmt.Fprintf(&b, "- of the returns within RECOVERY_WINDOW %v were recovered; while Redis was harmed %v\n", r.returns.within, r.returns.apart)
 		}
 		for _, p := range slices.Concat(r.failed, r.wrong) {
 			fmt.Fprintf(&b, "- %s\n", p)

@@ -48,7 +48,7 @@ type town struct {
 	nodes  []*node
 }
 
-// A node is a gateway and its ways to Redis and RabbitMQ.
+// A node is a gateway and its ways to clients, Redis and RabbitMQ.
 type node struct {
 	addr     string // host:port
 	program  string
@@ -56,6 +56,7 @@ type node struct {
 	sockets  string // directory of HANDOVER_SOCKET
 	env      []string
 	port     int
+	front    *testkit.Proxy // clients connect to
 	redis    *testkit.Proxy
 	rabbit   *testkit.Proxy
 	server   *process.Server
@@ -96,6 +97,9 @@ func (n *node) open(t *town) (err error) {
 		return err
 	}
 	n.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(n.port))
+	if n.front, err = testkit.NewProxy(n.addr); err != nil {
+		return err
+	}
 	if n.redis, err = testkit.NewProxy(t.redis.Addr); err != nil {
 		return err
 	}
@@ -183,7 +187,7 @@ func (t *town) close() {
 			n.server.Stop()
 		}
 		_ = os.RemoveAll(n.sockets)
-		for _, p := range []*testkit.Proxy{n.redis, n.rabbit} {
+		for _, p := range []*testkit.Proxy{n.front, n.redis, n.rabbit} {
 			if p != nil {
 				p.Close()
 			}
