@@ -21,6 +21,7 @@ type comeback struct {
 	socket *Socket
 	id     Identity
 	auth   auth
+	pid    pid
 
 	sink   Sink // of the socket, which has another one while it is in the rooms
 	record *Record
@@ -54,7 +55,8 @@ func (s *Socket) comeBack(id Identity, a auth, now time.Time) {
 	s.aside.comeback = c
 	s.phase = phaseTaking
 	hub := s.shard.hub
-	if hub.config.Recovery.History == nil || id.UserID == "" {
+	var ok bool
+	if c.pid, ok = parsePID(a.pid); !ok || hub.config.Recovery.History == nil || id.UserID == "" {
 		c.fail(RecoveryUnknown, now)
 		return
 	}
@@ -151,9 +153,10 @@ func (c *comeback) enter(now time.Time) {
 	sh := s.shard
 	c.sink, s.sink = s.sink, nobody{}
 	s.phase = phaseReplaying
-	s.session = &session{pid: c.record.PID, token: TokenMark(c.id.TokenID), log: sh.log, gaps: sh.gaps, hold: c, fence: c.record.Fence}
-	if c.record.Orphan {
-		s.session.fence = newFence()
+	s.session = newSession(c.pid, sh)
+	m := s.session.beside()
+	if m.hold, m.fence = c, c.record.Fence; c.record.Orphan {
+		m.fence = newFence()
 	}
 	log, own := sh.log, UserRoom(s.userID)
 	sh.joinOwn(s)
@@ -219,7 +222,7 @@ func (c *comeback) rejoin() {
 	for i, m := range c.socket.rooms {
 		for _, room := range c.record.Rooms {
 			if room.Name == m.room.name {
-				n.joins[i] = room.From
+				n.join(i).set(room.From)
 				break
 			}
 		}
@@ -259,11 +262,12 @@ func (c *comeback) finish(m *Missed, now time.Time) {
 	sh := s.shard
 	s.phase, s.sink, s.aside, s.until = phaseConnected, c.sink, nil, 0
 	n := s.session
-	n.hold = nil
-	n.last = min(c.record.Last, c.given) // that the client has, unless there is more
+	n.more.hold = nil
+	n.tidy()
+	n.last.set(min(c.record.Last, c.given)) // that the client has, unless there is more
 	sh.stats.Sockets.Add(1)
 	sh.stats.Connects.Add(1)
-	sh.hub.sessions.open(n.pid, s)
+	sh.hub.sessions.open(s)
 	if sink, ok := s.sink.(Replayer); ok {
 		sink.Replay()
 	}
@@ -294,8 +298,8 @@ func (c *comeback) finish(m *Missed, now time.Time) {
 
 func (c *comeback) send(e *Numbered) {
 	s := c.socket
-	s.session.last = e.Position
-	s.sink.Send(e.Message.WithOffset(s.shard.identity, e.Position, s.session.fence))
+	s.session.last.set(e.Position)
+	s.sink.Send(e.Message.WithOffset(s.shard.identity, e.Position, s.session.fence()))
 }
 
 // dissolveOthers has what the session has left behind go.
@@ -384,7 +388,7 @@ func (c *comeback) putBack(now time.Time) {
 		from.shard.Post(func(time.Time) {
 			if from.phase == phaseAbsent {
 				from.session.gone = false
-				hub.sessions.open(r.PID, from)
+				hub.sessions.open(from)
 				from.keepEnded(false) // other nodes were told that it is gone
 				return
 			}

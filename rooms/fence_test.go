@@ -63,7 +63,7 @@ func newDrawer(t *testing.T) (*world, *pastLog, *drawer) {
 // dies has the node forget its sessions, as if it were another one with the
 // same Redis.
 func (w *world) dies() {
-	clear(w.hub.sessions.live)
+	w.hub.sessions.live = pidTable{}
 	clear(w.hub.sessions.ended)
 }
 
@@ -151,8 +151,7 @@ func TestANodeThatWasTakenForDeadDoesNotKnowTheSessionAnyMore(t *testing.T) {
 	past.publish(w, "conversation:1")
 	ann.wantGot("e1")
 	before, _ := ParseOffset(ann.offset)
-	r := *redis.records[ann.pid]
-	live := w.hub.sessions.live[ann.pid]
+	live := w.hub.sessions.holder(ann.pid)
 	w.dies() // the other node
 	past.wanted = false
 	ann.comeOn(w)
@@ -168,7 +167,7 @@ func TestANodeThatWasTakenForDeadDoesNotKnowTheSessionAnyMore(t *testing.T) {
 	ann.hangUp()
 	w.dies()
 	delete(redis.records, ann.pid)
-	w.hub.sessions.live[r.PID] = live // the first node, which is back
+	w.hub.sessions.live.put(live) // the first node, which is back
 	ann.comeOn(w)
 	ann.wantResult(RecoveryStale)
 }
@@ -346,7 +345,7 @@ func TestAReturnThatEndsEarlyLeavesTheSessionToAllNodes(t *testing.T) {
 func TestASessionThatDepartsWhileItIsTakenIsFound(t *testing.T) {
 	w, _ := newPast(t, 1)
 	ann := w.guest("ann")
-	s := w.hub.sessions.live[ann.pid]
+	s := w.hub.sessions.holder(ann.pid)
 	s.makeAbsent("", w.now)
 	var result RecoveryResult
 	var record *Record

@@ -16,14 +16,14 @@ type sessions struct {
 	config *Recovery
 
 	mu      sync.Mutex          // guards the following
-	live    map[string]*Socket  // that have the session of a pid
+	live    pidTable            // sockets that have the session of a pid
 	leaving map[string]*Socket  // absent ones whose sessions other nodes have taken
 	ended   map[string]*kept    // records of sessions that no socket has
 	order   []endedSession      // in which they ended; some are gone
 	head    int                 // index of the oldest in order
 	bytes   int                 // of records
 	users   map[string][]string // pids of each user's records
-	peaks   [3]shrink.Peak      // of live, ended and users
+	peaks   [2]shrink.Peak      // of ended and users
 	evicted int64               // records that were dropped before their window was over
 }
 
@@ -44,39 +44,35 @@ const keptOverhead = 250 // bytes
 
 func newSessions(c *Recovery) *sessions {
 	return &sessions{
-		config: c, live: make(map[string]*Socket), leaving: make(map[string]*Socket),
+		config: c, leaving: make(map[string]*Socket),
 		ended: make(map[string]*kept), users: make(map[string][]string),
 	}
 }
 
 // open notes that a socket has the session. One that had it before, of a time
 // in which this node was taken for dead, is displaced.
-func (ss *sessions) open(pid string, s *Socket) {
+func (ss *sessions) open(s *Socket) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if old := ss.live[pid]; old != nil && old != s {
+	if old := ss.live.put(s); old != nil && old != s {
 		old.shard.Post(old.displaced)
 	}
-	ss.live[pid] = s
 }
 
 // close forgets a session that a socket has.
-func (ss *sessions) close(pid string, s *Socket) {
+func (ss *sessions) close(p pid, s *Socket) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if ss.live[pid] == s {
-		ss.unlive(pid)
+	if ss.live.get(p) == s {
+		ss.live.remove(p)
 	}
 }
 
 // sockets returns the sockets that have sessions, those of a shard in a row.
 func (ss *sessions) sockets() []*Socket {
 	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	all := make([]*Socket, 0, len(ss.live))
-	for _, s := range ss.live {
-		all = append(all, s)
-	}
+	all := ss.live.all()
+	ss.mu.Unlock()
 	slices.SortFunc(all, func(a, b *Socket) int { return a.shard.index - b.shard.index })
 	return all
 }
@@ -114,7 +110,9 @@ func (ss *sessions) record(pid string, drop bool) []byte {
 func (ss *sessions) end(r *Record, form []byte) (dropped []string) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	ss.unlive(r.PID)
+	if p, ok := parsePID(r.PID); ok {
+		ss.live.remove(p)
+	}
 	ss.drop(r.PID)
 	if len(ss.users[r.User]) >= ss.config.PerUser || len(form)+keptOverhead > ss.config.MaxMemory {
 		ss.evicted++
@@ -144,12 +142,6 @@ func (ss *sessions) dropEnded() []string {
 	return pids
 }
 
-// unlive forgets which socket has a session.
-func (ss *sessions) unlive(pid string) {
-	delete(ss.live, pid)
-	ss.live = shrink.Map(ss.live, &ss.peaks[0])
-}
-
 // drop forgets the record of a session.
 func (ss *sessions) drop(pid string) {
 	k := ss.ended[pid]
@@ -157,12 +149,12 @@ func (ss *sessions) drop(pid string) {
 		return
 	}
 	delete(ss.ended, pid)
-	ss.ended = shrink.Map(ss.ended, &ss.peaks[1])
+	ss.ended = shrink.Map(ss.ended, &ss.peaks[0])
 	ss.bytes -= len(k.record) + keptOverhead
 	pids := slices.DeleteFunc(ss.users[k.user], func(other string) bool { return other == pid })
 	if ss.users[k.user] = pids; len(pids) == 0 {
 		delete(ss.users, k.user)
-		ss.users = shrink.Map(ss.users, &ss.peaks[2])
+		ss.users = shrink.Map(ss.users, &ss.peaks[1])
 	}
 }
 
@@ -208,7 +200,7 @@ func (ss *sessions) deadline() time.Time {
 func (ss *sessions) find(pid, user string) (s *Socket, record []byte, why RecoveryResult) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if s := ss.live[pid]; s != nil {
+	if s := ss.holder(pid); s != nil {
 		return s, nil, RecoveryDone
 	}
 	k := ss.ended[pid]
@@ -222,11 +214,20 @@ func (ss *sessions) find(pid, user string) (s *Socket, record []byte, why Recove
 	return nil, k.record, RecoveryDone
 }
 
+// holder returns the socket that has a session; nil: none.
+func (ss *sessions) holder(text string) *Socket {
+	p, ok := parsePID(text)
+	if !ok {
+		return nil
+	}
+	return ss.live.get(p)
+}
+
 // kept reports whether this node has the session of a pid.
 func (ss *sessions) kept(pid string) bool {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	return ss.live[pid] != nil || ss.ended[pid] != nil
+	return ss.holder(pid) != nil || ss.ended[pid] != nil
 }
 
 // recordsOf returns the records of a user's sessions that no socket has.
@@ -251,14 +252,14 @@ func (h *Hub) KeptSessions() KeptSessions {
 	ss := h.sessions
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	return KeptSessions{len(ss.live), len(ss.ended), ss.bytes, ss.evicted}
+	return KeptSessions{ss.live.size, len(ss.ended), ss.bytes, ss.evicted}
 }
 
 // empty reports whether there are no sessions.
 func (ss *sessions) empty() bool {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	return len(ss.live) == 0 && len(ss.ended) == 0
+	return ss.live.size == 0 && len(ss.ended) == 0
 }
 
 // A taken session is one that a client comes back to.
@@ -322,7 +323,7 @@ func (h *Hub) takeKnown(pid, user string, s *Socket, form []byte, done func(take
 		r, why := s.surrender(user, now)
 		switch why {
 		case RecoveryDone:
-			h.sessions.close(pid, s)
+			h.sessions.close(s.session.pid, s)
 		case RecoveryUnknown: // it has departed since it was found, and has left a record
 			if _, form, found := h.sessions.find(pid, user); found == RecoveryDone && form != nil {
 				h.takeKnown(pid, user, nil, form, done)
