@@ -321,23 +321,36 @@ func TestTheFenceOfAReturnIsNotToldWithAnEventThatTheClientDoesNotHave(t *testin
 	ann.wantGot("e1", "recovery_state", "e2")
 }
 
-// TestAReturnThatEndsEarlyLeavesTheSessionToAllNodes: Redis was told that it is
-// gone.
-func TestAReturnThatEndsEarlyLeavesTheSessionToAllNodes(t *testing.T) {
+// TestTheRecordOfAReturnUnderWayStaysInRedis, so that the session outlives the
+// node, and goes when the client was not recovered.
+func TestTheRecordOfAReturnUnderWayStaysInRedis(t *testing.T) {
 	redis := &drawer{records: map[string]*Record{}}
 	w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote, c.Recovery.Grace = redis, time.Minute })
 	ann := w.guest("ann")
+	pid := ann.pid
 	ann.hangUp()
 	past.slow = true
-	ann.dial(w)
-	w.settle()
-	if redis.records[ann.pid] != nil {
-		t.Fatal("the session has not been taken")
+	for _, early := range []bool{true, false} {
+		ann.dial(w)
+		w.settle()
+		if r := redis.records[pid]; r == nil || r.Node != "a" {
+			t.Errorf("while it is under way Redis has %+v", r)
+		}
+		if early {
+			ann.hangUp()
+			w.settle()
+		}
 	}
-	ann.hangUp()
+	w.hub.Gap()
 	w.settle()
-	if redis.records[ann.pid] == nil {
-		t.Error("the session is still removed from Redis")
+	for _, answer := range past.waiting {
+		answer()
+	}
+	w.settle()
+	ann.answered()
+	ann.wantResult(RecoveryLogShort)
+	if redis.records[pid] != nil {
+		t.Error("a session to which nobody can come back is still in Redis")
 	}
 }
 
@@ -349,7 +362,7 @@ func TestASessionThatDepartsWhileItIsTakenIsFound(t *testing.T) {
 	s.makeAbsent("", w.now)
 	var result RecoveryResult
 	var record *Record
-	w.hub.takeSession(ann.pid, "ann", w.now, func(x taken) { record, result = x.record, x.why })
+	w.hub.takeHere(ann.pid, "ann", nil, w.now, func(x taken) { record, result = x.record, x.why })
 	s.depart(w.now) // the shard has not come to the question yet
 	w.settle()
 	if record == nil || result != RecoveryDone {
