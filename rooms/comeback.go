@@ -166,10 +166,15 @@ func (c *comeback) answered(now time.Time) {
 }
 
 // enter makes the socket a member of its rooms. The others are not told, and
-// what comes from here on is held.
+// what comes from here on is held. An order that came before this turn has not
+// found the socket, so the token is checked again.
 func (c *comeback) enter(now time.Time) {
 	s := c.socket
 	sh := s.shard
+	if sh.hub.revoked(c.id, now) != nil {
+		c.fail(RecoveryOrder, now)
+		return
+	}
 	c.sink, s.sink = s.sink, nobody{}
 	s.phase = phaseReplaying
 	s.session = newSession(c.pid, sh)
@@ -358,7 +363,8 @@ func (c *comeback) others() int {
 	return 1
 }
 
-// fail makes the client a new one. Nobody comes back to the session any more.
+// fail makes the client a new one, or refuses it when its token was revoked
+// after it was verified. Nobody comes back to the session any more.
 func (c *comeback) fail(why RecoveryResult, now time.Time) {
 	s := c.socket
 	c.undo(now)
@@ -370,6 +376,11 @@ func (c *comeback) fail(why RecoveryResult, now time.Time) {
 	}
 	c.report(why, 0)
 	s.phase = phaseOpen
+	if err := s.shard.hub.revoked(c.id, now); err != nil {
+		s.reject(err)
+		s.sink.Wake() // the deadline is back
+		return
+	}
 	s.connect(c.id, true, now)
 	c.noteReturn(why, 0, 0, now)
 }
