@@ -66,7 +66,7 @@ func (c *Call) catchUp(history History, room RoomFrom) {
 		case r == nil || s.in(r) < 0: // taken out meanwhile
 			later.Refuse(errNotInRoom)
 		case m.Result == RecoveryDone:
-			later.Ack(appendMissed(nil, q.Log, s.session.fence, m.Events))
+			later.Ack(appendMissed(nil, q.Log, s.session.fence(), m.Events))
 		case m.Result == RecoveryLogShort || m.Result == RecoveryOtherLog:
 			later.Refuse(errNoHistory)
 		case m.Result == RecoveryTooMuch:

@@ -52,6 +52,9 @@ func (c *Core) put(pid string, w write) (number uint64, ok bool) {
 	if !waits {
 		c.order = append(c.order, pid)
 	}
+	if !w.remove {
+		delete(c.given, pid) // it is this node's again
+	}
 	c.numbers++
 	w.number = c.numbers
 	c.bytes += len(w.value) - len(old.value)
