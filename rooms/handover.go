@@ -103,7 +103,7 @@ func (s *Socket) describeSession(f *form.Socket) {
 	f.Recovers = true
 	f.Session = form.Record{
 		PID: n.pid.String(), Last: n.last.position(), Lost: n.lost(s.shard), Gone: n.gone,
-		Fence: n.fence(), Unsaved: n.saving(),
+		Fence: n.fence(), Moves: n.moves(), Unsaved: n.saving(),
 	}
 	if m := n.more; m != nil {
 		f.Session.Given, f.Session.At = m.given, m.at
@@ -234,7 +234,7 @@ func (sh *Shard) adoptSession(f *form.Record, p pid) *session {
 	n.gone = f.Gone
 	n.last.set(f.Last)
 	m := n.beside()
-	m.given, m.at, m.fence = f.Given, f.At, f.Fence
+	m.given, m.at, m.fence, m.moves = f.Given, f.At, f.Fence, f.Moves
 	if f.Unsaved {
 		m.saves = 1
 	}

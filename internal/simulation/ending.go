@@ -170,12 +170,8 @@ func (r *run) checkDirectory() {
 	r.checkMembers()
 }
 
-// checkMembers checks the counts of members. Over a hand-over they may be wrong
-// by one or two: see docs/simulation.md.
+// checkMembers checks the counts of members.
 func (r *run) checkMembers() {
-	if r.counts["hand-over: done"] > 0 {
-		return
-	}
 	for room := range r.config.Rooms {
 		name := "conversation:" + roomID(room)
 		total := 0
