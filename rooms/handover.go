@@ -58,8 +58,17 @@ func (sh *Shard) Pending() int {
 // Log is the identity of the log that the shard's positions belong to.
 func (sh *Shard) Log() string { return sh.identity }
 
-// State describes the socket.
+// State describes the socket of a connection. Of one that is absent, because its
+// client has come back over another connection while this one is being closed,
+// only the connection is left: Absent describes the socket.
 func (s *Socket) State(now time.Time) (form.Socket, error) {
+	if s.phase == phaseAbsent {
+		return form.Socket{Phase: uint8(phaseClosed)}, nil
+	}
+	return s.state(now)
+}
+
+func (s *Socket) state(now time.Time) (form.Socket, error) {
 	if _, gated := s.sink.(*gate); gated || s.phase == phaseVerifying || s.comeback() != nil {
 		return form.Socket{}, errUnsettled
 	}
@@ -119,7 +128,7 @@ func (sh *Shard) Absent(now time.Time) (all []form.Absent, err error) {
 		if a.socket.phase != phaseAbsent { // its client is back
 			continue
 		}
-		f, err := a.socket.State(now)
+		f, err := a.socket.state(now)
 		if err != nil {
 			return nil, err
 		}
