@@ -49,8 +49,8 @@ func (d *drawer) Elsewhere(pid string, done func(uint32, bool)) {
 	}
 	done(r.Moves, r.Node != d.Node())
 }
-func (d *drawer) Dissolve(string, string)        {}
-func (d *drawer) Node() string                   { return "a" }
+func (d *drawer) Dissolve(string, string) {}
+func (d *drawer) Node() string            { return "a" }
 
 // answer tells everybody who waits what has become of their records.
 func (d *drawer) answer(saved bool) {
