@@ -259,6 +259,13 @@ func (ss *sessions) holder(text string) *Socket {
 	return ss.live.get(p)
 }
 
+// liveSocket returns the same.
+func (ss *sessions) liveSocket(pid string) *Socket {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return ss.holder(pid)
+}
+
 // kept reports whether this node has the session of a pid.
 func (ss *sessions) kept(pid string) bool {
 	ss.mu.Lock()

@@ -20,6 +20,7 @@ import (
 type SessionHolder interface {
 	Surrender(pid, user string, now time.Time, done func(*rooms.Record, rooms.RecoveryResult))
 	Dissolve(pid string)
+	Displace(pid string, moves uint32)
 	Reachable(yes bool, now time.Time)
 }
 
@@ -102,7 +103,9 @@ func (s *Sessions) Save(pid string, record []byte, keep time.Duration, done func
 }
 
 // Forget implements rooms.Sessions.
-func (s *Sessions) Forget(pid string) { s.with(func(core *sessions.Core) { core.Forget(pid) }) }
+func (s *Sessions) Forget(pid string, moves uint32) {
+	s.with(func(core *sessions.Core) { core.Forget(pid, moves) })
+}
 
 // Dissolve implements rooms.Sessions.
 func (s *Sessions) Dissolve(pid, node string) {
@@ -116,10 +119,10 @@ func (s *Sessions) Take(pid, user string, done func(*rooms.Record, rooms.Recover
 	})
 }
 
-// Owns implements rooms.Sessions.
-func (s *Sessions) Owns(pid string, done func(bool)) {
+// Elsewhere implements rooms.Sessions.
+func (s *Sessions) Elsewhere(pid string, done func(moves uint32, elsewhere bool)) {
 	s.with(func(core *sessions.Core) {
-		s.dones[core.Owns(pid, time.Now())] = func(r sessions.Result) { done(r.Owned) }
+		s.dones[core.Elsewhere(pid, time.Now())] = func(r sessions.Result) { done(r.Moves, r.Elsewhere) }
 	})
 }
 
@@ -192,7 +195,7 @@ func (s *Sessions) execute(cs *conns, b wire.Batch) {
 		}
 	}
 	replies := cs.do(b)
-	if b.Kind == wire.Plain && (b.Commands[0].Name == "SET" || b.Commands[0].Name == "DEL") && wire.FirstError(replies) != nil {
+	if b.Kind == wire.Plain && b.Commands[0].Name == "EVAL" && wire.FirstError(replies) != nil {
 		time.Sleep(retrySessions)
 	}
 	s.with(func(core *sessions.Core) { core.Reply(b.ID, replies, time.Now()) })
@@ -201,7 +204,7 @@ func (s *Sessions) execute(cs *conns, b wire.Batch) {
 // report hands over what has become of sessions.
 func (s *Sessions) report() {
 	s.mu.Lock()
-	results := s.core.Results()
+	results, displaced := s.core.Results(), s.core.Displaced()
 	dones := make([]func(sessions.Result), len(results))
 	for i, r := range results {
 		dones[i] = s.dones[r.Ask]
@@ -212,6 +215,9 @@ func (s *Sessions) report() {
 		if done != nil {
 			done(results[i])
 		}
+	}
+	for _, d := range displaced {
+		s.holder.Displace(d.PID, d.Moves)
 	}
 }
 
