@@ -24,7 +24,7 @@ type holdings struct {
 	Rooms, Members                              int
 	Connections, Sockets, WebSockets            int64
 	Descriptors, Goroutines                     int
-	Places, Owed                                int
+	Places, Held                                int
 }
 
 func (s *Server) holdings() (h holdings) {
@@ -44,7 +44,7 @@ func (s *Server) holdings() (h holdings) {
 		h.Descriptors = len(entries)
 	}
 	h.Goroutines = goroutines()
-	h.Places, h.Owed = s.guard.Places(), int(st.Owed)
+	h.Places, h.Held = s.guard.Places(), int(st.Held)
 	return h
 }
 

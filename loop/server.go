@@ -111,12 +111,12 @@ func (s *Server) debug() bool { return s.config.Log.Enabled(context.Background()
 
 // Tune changes the fields that may change while clients are served: Origins,
 // Authorised, DrainPeriod, MaxPending, MaxConnections, MaxPerAddress,
-// Handshakes, HandshakesPerAddress, Bytes and MaxOwed. Other fields of c are
+// Handshakes, HandshakesPerAddress, Bytes and MaxHeld. Other fields of c are
 // ignored. If it returns an error, nothing has changed.
 func (s *Server) Tune(c Config) error {
 	next := s.config
 	next.Origins, next.Authorised, next.DrainPeriod = c.Origins, c.Authorised, c.DrainPeriod
-	next.MaxPending, next.MaxConnections, next.MaxOwed, next.Bytes = c.MaxPending, c.MaxConnections, c.MaxOwed, c.Bytes
+	next.MaxPending, next.MaxConnections, next.MaxHeld, next.Bytes = c.MaxPending, c.MaxConnections, c.MaxHeld, c.Bytes
 	next.MaxPerAddress, next.Handshakes, next.HandshakesPerAddress = c.MaxPerAddress, c.Handshakes, c.HandshakesPerAddress
 	if err := next.check(); err != nil {
 		return err

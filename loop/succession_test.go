@@ -190,7 +190,7 @@ var caughtStates = []caught{
 			})
 		}
 	}, hasSession(func(s *form.Session) bool { return s.Pinged })},
-	{"a slow reader that is owed bytes", func(t *testing.T, s *Server) func(*testing.T, *Server) {
+	{"a slow reader with pending bytes", func(t *testing.T, s *Server) func(*testing.T, *Server) {
 		c := connectWS(t, s, "1")
 		events := 0
 		text := strings.Repeat("x", 60_000)
