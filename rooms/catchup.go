@@ -62,7 +62,7 @@ func (c *Call) catchUp(history History, room RoomFrom) {
 		case r == nil || s.in(r) < 0: // taken out meanwhile
 			answer.Refuse(errNotInRoom)
 		case m.Result == RecoveryDone:
-			answer.Ack(appendMissed(nil, q.Log, s.session.fence, m.Events))
+			answer.Ack(appendMissed(nil, q.Log, s.session.fence(), m.Events))
 		case m.Result == RecoveryLogShort || m.Result == RecoveryOtherLog:
 			answer.Refuse(errNoHistory)
 		case m.Result == RecoveryTooMuch:

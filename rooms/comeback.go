@@ -16,16 +16,21 @@ import (
 //	                was held
 //
 // Whatever goes wrong before the answer makes the client a new one, with a
-// reason. Owned by the socket's event loop.
+// reason. When the client comes once more meanwhile, to this node or another
+// one, that return gets the session from this one, which ends: see yield. Owned
+// by the socket's event loop.
 type comeback struct {
 	socket *Socket
 	id     Identity
 	auth   auth
+	pid    pid
 
 	sink   Sink // of the socket, which has another one while it is in the rooms
 	record *Record
-	from   *Socket // that had the session on this node; nil: none
-	asked  int     // rooms without an answer
+	from   *Socket     // that had the session on this node; nil: none
+	heir   func(taken) // gets the record when it comes; nil: this return does
+	fate   fate
+	asked  int // rooms without an answer
 	why    RecoveryResult
 
 	revoked []string // rooms that it may not be in any more
@@ -36,6 +41,15 @@ type comeback struct {
 	heldSize int
 	full     bool // more came than is held
 }
+
+// A fate is what has become of a return.
+type fate uint8
+
+const (
+	underWay fate = iota // or its connection has ended while the record was taken
+	goesBack             // the session is on its way back to the socket that had it
+	over
+)
 
 // comeback is the return under way; nil when there is none.
 func (s *Socket) comeback() *comeback {
@@ -54,30 +68,37 @@ func (s *Socket) comeBack(id Identity, a auth, now time.Time) {
 	s.aside.comeback = c
 	s.phase = phaseTaking
 	hub := s.shard.hub
-	if hub.config.Recovery.History == nil || id.UserID == "" {
+	var ok bool
+	if c.pid, ok = parsePID(a.pid); !ok || hub.config.Recovery.History == nil || id.UserID == "" {
 		c.fail(RecoveryUnknown, now)
 		return
 	}
 	hub.config.Recovery.History.Wanted() // a node that has just started keeps nothing yet
-	consult(s.shard, now, func(done func(taken)) {
-		hub.takeSession(a.pid, id.UserID, now, done)
-	}, c.take)
+	consult(s.shard, now, func(done func(taken)) { hub.takeSession(c, now, done) }, c.take)
 }
 
 // take goes on with the record.
 func (c *comeback) take(t taken, now time.Time) {
+	hub := c.socket.shard.hub
+	if c.heir != nil {
+		c.end()
+		c.heir(t)
+		return
+	}
 	c.record, c.from = t.record, t.from
 	switch {
 	case c.socket.comeback() != c: // its connection has ended meanwhile
-		c.putBack(now)
+		c.putBack()
 	case t.why != RecoveryDone:
 		c.fail(t.why, now)
 	case c.record.User != c.id.UserID:
-		c.putBack(now)
+		c.putBack()
+		c.record = nil // the session is not over
 		c.fail(RecoveryOtherUser, now)
-	case c.record.Ended && now.Sub(c.record.At) > c.socket.shard.hub.config.Recovery.Window:
+	case c.record.Ended && now.Sub(c.record.At) > hub.config.Recovery.Window:
 		c.fail(RecoveryWindow, now)
 	default:
+		c.claim()
 		c.begin(now)
 	}
 }
@@ -156,9 +177,10 @@ func (c *comeback) enter(now time.Time) {
 	}
 	c.sink, s.sink = s.sink, nobody{}
 	s.phase = phaseReplaying
-	s.session = &session{pid: c.record.PID, token: TokenMark(c.id.TokenID), log: sh.log, gaps: sh.gaps, hold: c, fence: c.record.Fence}
-	if c.record.Orphan {
-		s.session.fence = newFence()
+	s.session = newSession(c.pid, sh)
+	m := s.session.beside()
+	if m.hold, m.fence = c, c.record.Fence; c.record.Orphan {
+		m.fence = newFence()
 	}
 	log, own := sh.log, UserRoom(s.userID)
 	sh.joinOwn(s)
@@ -224,7 +246,7 @@ func (c *comeback) rejoin() {
 	for i, m := range c.socket.rooms {
 		for _, room := range c.record.Rooms {
 			if room.Name == m.room.name {
-				n.joins[i] = room.From
+				n.join(i).set(room.From)
 				break
 			}
 		}
@@ -264,11 +286,12 @@ func (c *comeback) finish(m *Missed, now time.Time) {
 	sh := s.shard
 	s.phase, s.sink, s.aside, s.until = phaseConnected, c.sink, nil, 0
 	n := s.session
-	n.hold = nil
-	n.last = min(c.record.Last, c.given) // that the client has, unless there is more
+	n.more.hold = nil
+	n.tidy()
+	n.last.set(min(c.record.Last, c.given)) // that the client has, unless there is more
 	sh.stats.Sockets.Add(1)
 	sh.stats.Connects.Add(1)
-	sh.hub.sessions.open(n.pid, s)
+	sh.hub.sessions.open(s)
 	if sink, ok := s.sink.(Replayer); ok {
 		sink.Replay()
 	}
@@ -293,14 +316,15 @@ func (c *comeback) finish(m *Missed, now time.Time) {
 	c.dissolveOthers() // behind the counting
 	s.startExpiry(&c.id, now)
 	s.saveSession()
+	c.end()
 	c.report(RecoveryDone, len(m.Events)+len(c.held))
 	c.noteReturn(RecoveryDone, floor, len(m.Events)+len(c.held), now)
 }
 
 func (c *comeback) send(e *Numbered) {
 	s := c.socket
-	s.session.last = e.Position
-	s.sink.Send(e.Message.WithOffset(s.shard.identity, e.Position, s.session.fence))
+	s.session.last.set(e.Position)
+	s.sink.Send(e.Message.WithOffset(s.shard.identity, e.Position, s.session.fence()))
 }
 
 // dissolveOthers has what the session has left behind go.
@@ -340,10 +364,16 @@ func (c *comeback) others() int {
 }
 
 // fail makes the client a new one, or refuses it when its token was revoked
-// after it was verified.
+// after it was verified. Nobody comes back to the session any more.
 func (c *comeback) fail(why RecoveryResult, now time.Time) {
 	s := c.socket
 	c.undo(now)
+	if remote := s.shard.hub.config.Recovery.Remote; remote != nil && c.record != nil {
+		remote.Forget(c.record.PID)
+	}
+	if c.fate == underWay {
+		c.end()
+	}
 	c.report(why, 0)
 	s.phase = phaseOpen
 	if err := s.shard.hub.revoked(c.id, now); err != nil {
@@ -381,37 +411,10 @@ func (c *comeback) undo(now time.Time) {
 // abandon ends a return whose connection has ended: the session waits for the
 // next one.
 func (c *comeback) abandon(now time.Time) {
+	taking := c.socket.phase == phaseTaking
 	c.undo(now)
-	c.putBack(now)
-}
-
-// putBack keeps the session for the next return.
-func (c *comeback) putBack(now time.Time) {
-	r, from := c.record, c.from
-	hub := c.socket.shard.hub
-	switch {
-	case r == nil:
-	case from != nil: // it has the session again, if it has not left yet
-		from.shard.Post(func(time.Time) {
-			if from.phase == phaseAbsent {
-				from.session.gone = false
-				hub.sessions.open(r.PID, from)
-				from.keepEnded(false) // other nodes were told that it is gone
-				return
-			}
-			r.Left = true
-			hub.keepRecord(r)
-		})
-	case r.Ended && r.Node != hub.nodeName() && !r.placed():
-		// Position 0 is where the node began to read that had the session.
-		if remote := hub.config.Recovery.Remote; remote != nil {
-			remote.Forget(r.PID)
-		}
-	case r.Ended:
-		r.Node = hub.nodeName()
-		hub.keepRecord(r)
-	case hub.config.Recovery.Remote != nil: // nobody knows what its node, which is dead, has given
-		hub.config.Recovery.Remote.Save(r.PID, AppendRecord(nil, r), hub.config.Recovery.Window, nil)
+	if !taking { // else take puts it back
+		c.putBack()
 	}
 }
 

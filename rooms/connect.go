@@ -256,7 +256,7 @@ func (s *Socket) connect(id Identity, asks bool, now time.Time) {
 	sh.stats.Sockets.Add(1)
 	sh.stats.Connects.Add(1)
 	if asks && id.UserID != "" {
-		s.beginSession(newPID(), id)
+		s.beginSession()
 	}
 	s.sendAnswer()
 	sh.joinOwn(s)
@@ -282,7 +282,7 @@ func (s *Socket) sendAnswer() {
 	b := append(s.shard.buf[:0], `40{"sid":"`...)
 	b = append(append(b, s.id...), '"')
 	if s.session != nil {
-		b = append(append(append(b, `,"pid":"`...), s.session.pid...), '"')
+		b = append(append(append(b, `,"pid":"`...), s.session.pid.String()...), '"')
 	}
 	s.sendPacket(append(b, '}'))
 }
@@ -298,7 +298,7 @@ func (s *Socket) enter(id Identity, now time.Time) *room {
 // take stores the claims of a token, except the user. The time of issue is at
 // most now, whatever the issuer's clock says.
 func (s *Socket) take(id Identity, now time.Time) {
-	s.tokenID, s.issued = tokenHash(id.TokenID), 0
+	s.tokenID, s.issued = TokenMark(id.TokenID), 0
 	if !id.Issued.IsZero() {
 		s.issued = uint32(min(max(id.Issued.Unix(), 1), now.Unix(), math.MaxUint32)) // until 2106
 	}

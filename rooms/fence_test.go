@@ -63,7 +63,7 @@ func newDrawer(t *testing.T) (*world, *pastLog, *drawer) {
 // dies has the node forget its sessions, as if it were another one with the
 // same Redis.
 func (w *world) dies() {
-	clear(w.hub.sessions.live)
+	w.hub.sessions.live = pidTable{}
 	clear(w.hub.sessions.ended)
 }
 
@@ -151,8 +151,7 @@ func TestANodeThatWasTakenForDeadDoesNotKnowTheSessionAnyMore(t *testing.T) {
 	past.publish(w, "conversation:1")
 	ann.wantGot("e1")
 	before, _ := ParseOffset(ann.offset)
-	r := *redis.records[ann.pid]
-	live := w.hub.sessions.live[ann.pid]
+	live := w.hub.sessions.holder(ann.pid)
 	w.dies() // the other node
 	past.wanted = false
 	ann.comeOn(w)
@@ -168,7 +167,7 @@ func TestANodeThatWasTakenForDeadDoesNotKnowTheSessionAnyMore(t *testing.T) {
 	ann.hangUp()
 	w.dies()
 	delete(redis.records, ann.pid)
-	w.hub.sessions.live[r.PID] = live // the first node, which is back
+	w.hub.sessions.live.put(live) // the first node, which is back
 	ann.comeOn(w)
 	ann.wantResult(RecoveryStale)
 }
@@ -322,23 +321,36 @@ func TestTheFenceOfAReturnIsNotToldWithAnEventThatTheClientDoesNotHave(t *testin
 	ann.wantGot("e1", "recovery_state", "e2")
 }
 
-// TestAReturnThatEndsEarlyLeavesTheSessionToAllNodes: Redis was told that it is
-// gone.
-func TestAReturnThatEndsEarlyLeavesTheSessionToAllNodes(t *testing.T) {
+// TestTheRecordOfAReturnUnderWayStaysInRedis, so that the session outlives the
+// node, and goes when the client was not recovered.
+func TestTheRecordOfAReturnUnderWayStaysInRedis(t *testing.T) {
 	redis := &drawer{records: map[string]*Record{}}
 	w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote, c.Recovery.Grace = redis, time.Minute })
 	ann := w.guest("ann")
+	pid := ann.pid
 	ann.hangUp()
 	past.slow = true
-	ann.dial(w)
-	w.settle()
-	if redis.records[ann.pid] != nil {
-		t.Fatal("the session has not been taken")
+	for _, early := range []bool{true, false} {
+		ann.dial(w)
+		w.settle()
+		if r := redis.records[pid]; r == nil || r.Node != "a" {
+			t.Errorf("while it is under way Redis has %+v", r)
+		}
+		if early {
+			ann.hangUp()
+			w.settle()
+		}
 	}
-	ann.hangUp()
+	w.hub.Gap()
 	w.settle()
-	if redis.records[ann.pid] == nil {
-		t.Error("the session is still removed from Redis")
+	for _, answer := range past.waiting {
+		answer()
+	}
+	w.settle()
+	ann.answered()
+	ann.wantResult(RecoveryLogShort)
+	if redis.records[pid] != nil {
+		t.Error("a session to which nobody can come back is still in Redis")
 	}
 }
 
@@ -346,11 +358,11 @@ func TestAReturnThatEndsEarlyLeavesTheSessionToAllNodes(t *testing.T) {
 func TestASessionThatDepartsWhileItIsTakenIsFound(t *testing.T) {
 	w, _ := newPast(t, 1)
 	ann := w.guest("ann")
-	s := w.hub.sessions.live[ann.pid]
+	s := w.hub.sessions.holder(ann.pid)
 	s.makeAbsent("", w.now)
 	var result RecoveryResult
 	var record *Record
-	w.hub.takeSession(ann.pid, "ann", w.now, func(x taken) { record, result = x.record, x.why })
+	w.hub.takeHere(ann.pid, "ann", nil, w.now, func(x taken) { record, result = x.record, x.why })
 	s.depart(w.now) // the shard has not come to the question yet
 	w.settle()
 	if record == nil || result != RecoveryDone {

@@ -99,14 +99,17 @@ func (s *Socket) describeSession(f *form.Socket) {
 	if n == nil {
 		return
 	}
-	n.rebase(s.shard)
+	n.rebase(s)
 	f.Recovers = true
 	f.Session = form.Record{
-		PID: n.pid, Token: n.token, Given: n.given, Last: n.last, At: n.at, Lost: n.lost(s.shard), Gone: n.gone,
-		Fence: n.fence, Unsaved: n.saves > 0,
+		PID: n.pid.String(), Last: n.last.position(), Lost: n.lost(s.shard), Gone: n.gone,
+		Fence: n.fence(), Unsaved: n.saving(),
+	}
+	if m := n.more; m != nil {
+		f.Session.Given, f.Session.At = m.given, m.at
 	}
 	for i := range f.Rooms {
-		f.Rooms[i].From = n.joins[i]
+		f.Rooms[i].From = n.join(i).position()
 	}
 }
 
@@ -131,6 +134,9 @@ func CheckState(f *form.Socket) error {
 	case p == phaseConnected || p == phaseAbsent && f.Recovers:
 	case p != phaseOpen && p != phaseClosed || len(f.Rooms) > 0:
 		return fmt.Errorf("a socket in phase %d with %d rooms, want one that is open or connected", f.Phase, len(f.Rooms))
+	}
+	if _, ok := parsePID(f.Session.PID); f.Recovers && !ok {
+		return fmt.Errorf("socket %q has the pid %q, want %d characters of base64url", f.ID, f.Session.PID, pidLength)
 	}
 	for i := range f.Rooms {
 		if r := &f.Rooms[i]; !r.Announce && !OfUser(r.Name) {
@@ -188,8 +194,8 @@ func (s *Socket) adoptAside(f *form.Socket) {
 func (s *Socket) adoptRooms(f *form.Socket, log string) {
 	sh := s.shard
 	same := log == sh.identity && log != ""
-	if f.Recovers {
-		s.session = sh.adoptSession(&f.Session)
+	if p, ok := parsePID(f.Session.PID); ok && f.Recovers {
+		s.session = sh.adoptSession(&f.Session, p)
 	}
 	for i := range f.Rooms {
 		r, joined := sh.join(s, []byte(f.Rooms[i].Name), f.Rooms[i].Announce)
@@ -203,9 +209,9 @@ func (s *Socket) adoptRooms(f *form.Socket, log string) {
 	if s.session == nil {
 		return
 	}
-	if len(s.session.joins) == len(f.Rooms) { // no room twice
+	if len(s.rooms) == len(f.Rooms) { // no room twice
 		for i := range f.Rooms {
-			s.session.joins[i] = f.Rooms[i].From
+			s.session.join(i).set(f.Rooms[i].From)
 		}
 	}
 	if !same { // rebase sees that the positions are of another log
@@ -214,26 +220,28 @@ func (s *Socket) adoptRooms(f *form.Socket, log string) {
 	sessions := sh.hub.sessions
 	switch {
 	case !s.session.gone:
-		sessions.open(s.session.pid, s)
+		sessions.open(s)
 	case s.phase == phaseAbsent:
-		sessions.moved(s.session.pid, s)
+		sessions.moved(s.session.pid.String(), s)
 	}
 	if history := sh.hub.config.Recovery.History; history != nil {
 		history.Wanted()
 	}
 }
 
-func (sh *Shard) adoptSession(f *form.Record) *session {
-	n := &session{
-		pid: f.PID, token: f.Token, log: sh.log, gaps: sh.gaps,
-		given: f.Given, at: f.At, last: f.Last, absent: f.At != 0, gone: f.Gone, fence: f.Fence,
-	}
+func (sh *Shard) adoptSession(f *form.Record, p pid) *session {
+	n := newSession(p, sh)
+	n.gone = f.Gone
+	n.last.set(f.Last)
+	m := n.beside()
+	m.given, m.at, m.fence = f.Given, f.At, f.Fence
 	if f.Unsaved {
-		n.saves = 1
+		m.saves = 1
 	}
 	if f.Lost {
 		n.gaps--
 	}
+	n.tidy()
 	return n
 }
 

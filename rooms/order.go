@@ -1,8 +1,6 @@
 package rooms
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"math"
 	"time"
@@ -74,7 +72,7 @@ func (h *Hub) Obey(o Order) error {
 
 // obey disconnects the shard's sockets that an order applies to.
 func (sh *Shard) obey(o *Order, now time.Time) {
-	token := tokenHash(o.TokenID)
+	token := TokenMark(o.TokenID)
 	if o.User == "" {
 		sh.hunt(token, o.Reason)
 		return
@@ -125,14 +123,4 @@ func (sh *Shard) dismiss(r *room, now time.Time, meant func(*Socket) (reason str
 		sh.stats.Ordered.Add(1)
 		s.endSession(reason, now)
 	}
-}
-
-// tokenHash returns what sockets remember of the id of their token. It is the
-// same in every process, because sockets are handed over from one to the next.
-func tokenHash(id string) uint64 {
-	if id == "" {
-		return 0
-	}
-	sum := sha256.Sum256([]byte(id))
-	return binary.LittleEndian.Uint64(sum[:])
 }

@@ -1,10 +1,10 @@
 package rooms
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +38,7 @@ type Record struct {
 }
 
 // recordVersion is the first byte of a record.
-const recordVersion = 2
+const recordVersion = 3
 
 // Bounds of a record.
 const (
@@ -168,15 +168,14 @@ func (p *recordReader) text() string {
 	return text
 }
 
-// TokenMark is how records and orders know a token's id: the same on every
-// node; 0 for "".
+// TokenMark is how sockets, records and orders know a token's id: the same on
+// every node; 0 for "".
 func TokenMark(id string) uint64 {
 	if id == "" {
 		return 0
 	}
-	h := fnv.New64a()
-	h.Write([]byte(id))
-	return max(h.Sum64(), 1)
+	sum := sha256.Sum256([]byte(id))
+	return max(binary.LittleEndian.Uint64(sum[:]), 1)
 }
 
 // placed reports whether it is known at which position each room was joined.

@@ -15,16 +15,17 @@ import (
 type sessions struct {
 	config *Recovery
 
-	mu      sync.Mutex          // guards the following
-	live    map[string]*Socket  // that have the session of a pid
-	leaving map[string]*Socket  // absent ones whose sessions other nodes have taken
-	ended   map[string]*kept    // records of sessions that no socket has
-	order   []endedSession      // in which they ended; some are gone
-	head    int                 // index of the oldest in order
-	bytes   int                 // of records
-	users   map[string][]string // pids of each user's records
-	peaks   [3]shrink.Peak      // of live, ended and users
-	evicted int64               // records that were dropped before their window was over
+	mu      sync.Mutex           // guards the following
+	live    pidTable             // sockets that have the session of a pid
+	coming  map[string]*comeback // returns under way, the newest of each pid
+	leaving map[string]*Socket   // absent ones whose sessions other nodes have taken
+	ended   map[string]*kept     // records of sessions that no socket has
+	order   []endedSession       // in which they ended; some are gone
+	head    int                  // index of the oldest in order
+	bytes   int                  // of records
+	users   map[string][]string  // pids of each user's records
+	peaks   [3]shrink.Peak       // of ended, users and coming
+	evicted int64                // records that were dropped before their window was over
 }
 
 // A kept session is one that has ended.
@@ -44,39 +45,35 @@ const keptOverhead = 250 // bytes
 
 func newSessions(c *Recovery) *sessions {
 	return &sessions{
-		config: c, live: make(map[string]*Socket), leaving: make(map[string]*Socket),
+		config: c, coming: make(map[string]*comeback), leaving: make(map[string]*Socket),
 		ended: make(map[string]*kept), users: make(map[string][]string),
 	}
 }
 
 // open notes that a socket has the session. One that had it before, of a time
 // in which this node was taken for dead, is displaced.
-func (ss *sessions) open(pid string, s *Socket) {
+func (ss *sessions) open(s *Socket) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if old := ss.live[pid]; old != nil && old != s {
+	if old := ss.live.put(s); old != nil && old != s {
 		old.shard.Post(old.displaced)
 	}
-	ss.live[pid] = s
 }
 
 // close forgets a session that a socket has.
-func (ss *sessions) close(pid string, s *Socket) {
+func (ss *sessions) close(p pid, s *Socket) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if ss.live[pid] == s {
-		ss.unlive(pid)
+	if ss.live.get(p) == s {
+		ss.live.remove(p)
 	}
 }
 
 // sockets returns the sockets that have sessions, those of a shard in a row.
 func (ss *sessions) sockets() []*Socket {
 	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	all := make([]*Socket, 0, len(ss.live))
-	for _, s := range ss.live {
-		all = append(all, s)
-	}
+	all := ss.live.all()
+	ss.mu.Unlock()
 	slices.SortFunc(all, func(a, b *Socket) int { return a.shard.index - b.shard.index })
 	return all
 }
@@ -114,7 +111,9 @@ func (ss *sessions) record(pid string, drop bool) []byte {
 func (ss *sessions) end(r *Record, form []byte) (dropped []string) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	ss.unlive(r.PID)
+	if p, ok := parsePID(r.PID); ok {
+		ss.live.remove(p)
+	}
 	ss.drop(r.PID)
 	if len(ss.users[r.User]) >= ss.config.PerUser || len(form)+keptOverhead > ss.config.MaxMemory {
 		ss.evicted++
@@ -144,12 +143,6 @@ func (ss *sessions) dropEnded() []string {
 	return pids
 }
 
-// unlive forgets which socket has a session.
-func (ss *sessions) unlive(pid string) {
-	delete(ss.live, pid)
-	ss.live = shrink.Map(ss.live, &ss.peaks[0])
-}
-
 // drop forgets the record of a session.
 func (ss *sessions) drop(pid string) {
 	k := ss.ended[pid]
@@ -157,12 +150,12 @@ func (ss *sessions) drop(pid string) {
 		return
 	}
 	delete(ss.ended, pid)
-	ss.ended = shrink.Map(ss.ended, &ss.peaks[1])
+	ss.ended = shrink.Map(ss.ended, &ss.peaks[0])
 	ss.bytes -= len(k.record) + keptOverhead
 	pids := slices.DeleteFunc(ss.users[k.user], func(other string) bool { return other == pid })
 	if ss.users[k.user] = pids; len(pids) == 0 {
 		delete(ss.users, k.user)
-		ss.users = shrink.Map(ss.users, &ss.peaks[2])
+		ss.users = shrink.Map(ss.users, &ss.peaks[1])
 	}
 }
 
@@ -203,30 +196,74 @@ func (ss *sessions) deadline() time.Time {
 	return ss.order[ss.head].at.Add(ss.config.Window)
 }
 
-// find returns the socket that has a session, or the record of an ended one,
-// which is taken.
-func (ss *sessions) find(pid, user string) (s *Socket, record []byte, why RecoveryResult) {
+// A finding is who has a session on this node: a return of its client that is
+// under way, or a socket; or the record, when none has it.
+type finding struct {
+	coming *comeback
+	socket *Socket
+	record []byte
+	why    RecoveryResult
+}
+
+// find looks for a session. A record is taken. by is the return for which it is
+// looked for; nil: none of this node.
+func (ss *sessions) find(pid, user string, by *comeback) finding {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if s := ss.live[pid]; s != nil {
-		return s, nil, RecoveryDone
+	if c := ss.coming[pid]; c != nil && c != by {
+		return finding{coming: c}
+	}
+	if s := ss.holder(pid); s != nil {
+		return finding{socket: s}
 	}
 	k := ss.ended[pid]
 	switch {
 	case k == nil:
-		return nil, nil, RecoveryUnknown
+		return finding{why: RecoveryUnknown}
 	case k.user != user:
-		return nil, nil, RecoveryOtherUser
+		return finding{why: RecoveryOtherUser}
 	}
 	ss.drop(pid)
-	return nil, k.record, RecoveryDone
+	return finding{record: k.record}
+}
+
+// comes notes that a client comes back, and returns its return that is under
+// way; nil: none is.
+func (ss *sessions) comes(c *comeback) (before *comeback) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	before = ss.coming[c.auth.pid]
+	if before != nil && before.id.UserID != c.id.UserID {
+		return before // it stays the user's
+	}
+	ss.coming[c.auth.pid] = c
+	return before
+}
+
+// isOver notes that a return is over.
+func (ss *sessions) isOver(c *comeback) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.coming[c.auth.pid] == c {
+		delete(ss.coming, c.auth.pid)
+		ss.coming = shrink.Map(ss.coming, &ss.peaks[2])
+	}
+}
+
+// holder returns the socket that has a session; nil: none.
+func (ss *sessions) holder(text string) *Socket {
+	p, ok := parsePID(text)
+	if !ok {
+		return nil
+	}
+	return ss.live.get(p)
 }
 
 // kept reports whether this node has the session of a pid.
 func (ss *sessions) kept(pid string) bool {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	return ss.live[pid] != nil || ss.ended[pid] != nil
+	return ss.holder(pid) != nil || ss.ended[pid] != nil
 }
 
 // recordsOf returns the records of a user's sessions that no socket has.
@@ -251,165 +288,12 @@ func (h *Hub) KeptSessions() KeptSessions {
 	ss := h.sessions
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	return KeptSessions{len(ss.live), len(ss.ended), ss.bytes, ss.evicted}
+	return KeptSessions{ss.live.size, len(ss.ended), ss.bytes, ss.evicted}
 }
 
 // empty reports whether there are no sessions.
 func (ss *sessions) empty() bool {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	return len(ss.live) == 0 && len(ss.ended) == 0
-}
-
-// A taken session is one that a client comes back to.
-type taken struct {
-	record *Record
-	from   *Socket // that had it on this node; nil: none
-	why    RecoveryResult
-}
-
-// takeSession looks for the session of a pid on this node, then on the others,
-// and calls done once, on any goroutine.
-func (h *Hub) takeSession(pid, user string, now time.Time, done func(taken)) {
-	h.takeHere(pid, user, now, func(t taken) {
-		remote := h.config.Recovery.Remote
-		switch {
-		case t.why == RecoveryDone && remote != nil:
-			remote.Forget(pid)
-		case t.why == RecoveryUnknown && remote != nil:
-			remote.Take(pid, user, func(r *Record, why RecoveryResult) { done(taken{record: r, why: why}) })
-			return
-		}
-		done(t)
-	})
-}
-
-// takeHere takes the session of a pid from this node.
-func (h *Hub) takeHere(pid, user string, now time.Time, done func(taken)) {
-	s, form, why := h.sessions.find(pid, user)
-	if why != RecoveryDone {
-		done(taken{why: why})
-		return
-	}
-	take := func() { h.takeKnown(pid, user, s, form, done) }
-	if h.config.Recovery.Remote == nil || !h.reached.doubtful(now) {
-		take()
-		return
-	}
-	h.config.Recovery.Remote.Owns(pid, func(yes bool) {
-		if yes {
-			take()
-			return
-		}
-		if s != nil {
-			s.shard.Post(s.displaced)
-		}
-		done(taken{why: RecoveryUnknown})
-	})
-}
-
-func (h *Hub) takeKnown(pid, user string, s *Socket, form []byte, done func(taken)) {
-	if s == nil {
-		r, err := ParseRecord(form)
-		if err != nil {
-			done(taken{why: RecoveryFailed})
-			return
-		}
-		done(taken{record: r})
-		return
-	}
-	s.shard.Post(func(now time.Time) {
-		r, why := s.surrender(user, now)
-		switch why {
-		case RecoveryDone:
-			h.sessions.close(pid, s)
-		case RecoveryUnknown: // it has departed since it was found, and has left a record
-			if _, form, found := h.sessions.find(pid, user); found == RecoveryDone && form != nil {
-				h.takeKnown(pid, user, nil, form, done)
-				return
-			}
-		}
-		done(taken{record: r, from: s, why: why})
-	})
-}
-
-// Surrender gives the session of a pid to another node, if this one has it, and
-// calls done once, on any goroutine.
-func (h *Hub) Surrender(pid, user string, now time.Time, done func(*Record, RecoveryResult)) {
-	h.takeHere(pid, user, now, func(t taken) {
-		if t.why == RecoveryDone && t.from != nil {
-			h.sessions.moved(pid, t.from)
-		}
-		done(t.record, t.why)
-	})
-}
-
-// A reach is whether other nodes can ask this one for the sessions that it has.
-// While they cannot they take it for dead, and may give the sessions to clients.
-// Safe for concurrent use.
-type reach struct {
-	mu    sync.Mutex
-	yes   bool
-	known bool      // it has been yes
-	until time.Time // what was taken before is not known any more
-}
-
-// doubtFor is how long, beyond the window, a session may be known here that
-// another node has taken meanwhile.
-const doubtFor = 10 * time.Minute
-
-// Reachable tells whether other nodes can ask this one for sessions. It is
-// called at each change.
-func (h *Hub) Reachable(yes bool, now time.Time) {
-	if h.reached.set(yes, now, h.config.Recovery.Window+doubtFor, h.sessions.empty()) {
-		h.resave()
-	}
-}
-
-// set notes whether other nodes can ask this one, and reports whether they can
-// again.
-func (r *reach) set(yes bool, now time.Time, doubt time.Duration, empty bool) (again bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if yes && !r.known && empty {
-		r.yes, r.known = true, true
-		return false
-	}
-	again = yes && !r.yes
-	r.known = r.known || yes
-	r.yes, r.until = yes, now.Add(doubt)
-	return again
-}
-
-// doubtful reports whether this node may know sessions that are not its own any
-// more.
-func (r *reach) doubtful(now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return !r.yes || now.Before(r.until)
-}
-
-// moved notes that another node has taken the session of a socket.
-func (ss *sessions) moved(pid string, s *Socket) {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	ss.leaving[pid] = s
-}
-
-// arrived returns the socket that has had the session which another node has
-// taken; nil when it has left.
-func (ss *sessions) arrived(pid string) *Socket {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	s := ss.leaving[pid]
-	delete(ss.leaving, pid)
-	return s
-}
-
-// Dissolve tells that a session which this node has surrendered goes on
-// elsewhere: what has stayed of it leaves its rooms silently.
-func (h *Hub) Dissolve(pid string) {
-	if s := h.sessions.arrived(pid); s != nil {
-		s.shard.Post(func(now time.Time) { s.dissolve(now) })
-	}
+	return ss.live.size == 0 && len(ss.ended) == 0
 }

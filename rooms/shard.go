@@ -190,7 +190,7 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 	sh.stats.Members.Add(1)
 	if s.session != nil {
 		r.asked++
-		s.session.joined(sh)
+		s.joined()
 	}
 	sh.hold(r, s.userID, len(r.members) == 1)
 	user := s.userID
@@ -213,7 +213,7 @@ func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
 	r := s.rooms[slot].room
 	if s.session != nil {
 		r.asked--
-		s.session.left(slot)
+		s.left(slot)
 	}
 	r.leave(s, slot, &sh.walk)
 	sh.stats.Members.Add(-1)

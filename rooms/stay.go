@@ -100,8 +100,8 @@ func (s *Socket) stay() *Stay {
 	}
 	n := s.session
 	if n != nil {
-		n.rebase(sh)
-		st.Session, st.Lost = SessionMark(n.pid), n.lost(sh)
+		n.rebase(s)
+		st.Session, st.Lost = SessionMark(n.pid.String()), n.lost(sh)
 	}
 	for i, m := range s.rooms {
 		switch {
@@ -111,7 +111,7 @@ func (s *Socket) stay() *Stay {
 		case n == nil:
 			st.Rooms = append(st.Rooms, StayRoom{Name: m.room.name})
 		default:
-			st.Rooms = append(st.Rooms, StayRoom{Name: m.room.name, From: max(n.joins[i], sh.base), Known: true})
+			st.Rooms = append(st.Rooms, StayRoom{Name: m.room.name, From: max(n.join(i).position(), sh.base), Known: true})
 		}
 	}
 	return st
@@ -139,7 +139,7 @@ func (s *Socket) noteEnd(reason string, final bool, now time.Time) {
 	st.End = &StayEnd{At: now, Reason: reason, Final: final || s.session == nil}
 	p := past{user: s.userID, at: now, stay: st}
 	if s.session != nil {
-		p.pid = s.session.pid
+		p.pid = s.session.pid.String()
 	}
 	s.shard.hub.past.add(p)
 }
@@ -149,8 +149,8 @@ func (s *Socket) leaveRoom(slot int, why string, now time.Time) {
 	if s.userID != "" && s.phase == phaseConnected {
 		left := StayRoom{Name: s.rooms[slot].room.name, To: max(s.Position(), 1), Why: why}
 		if s.session != nil {
-			s.session.rebase(s.shard)
-			left.From, left.Known = max(s.session.joins[slot], s.shard.base), true
+			s.session.rebase(s)
+			left.From, left.Known = max(s.session.join(slot).position(), s.shard.base), true
 		}
 		s.shard.hub.past.add(past{user: s.userID, at: now, socket: s.id, log: s.shard.identity, left: left})
 	}

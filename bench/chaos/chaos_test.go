@@ -30,13 +30,16 @@ func brief(chosen ...string) (some []*kind) {
 func TestStorm(t *testing.T) {
 	o := options{
 		seed: 4, duration: 4 * time.Second, clients: 60, nodes: 3, rate: 100, calm: 500 * time.Millisecond,
-		kinds:    brief("kill -9 of gateway", "cut of the way to RabbitMQ of gateway", "kill -9 of Redis"),
+		kinds:    brief("kill -9 of gateway", "cut of the way to RabbitMQ of gateway", "kill -9 of Redis", "reset in flight on the ways of the clients of gateway"),
 		settings: []string{"NODE_LEASE=1000"},
 	}
 	r, err := judged(o, gatewaytest.Program(t), t.TempDir())
 	testkit.Need(t, err)
 	if r.broken() {
-		t.Errorf("%q %q", r.failed, r.wrong)
+		t.Errorf("%q %q %+v", r.failed, r.wrong, r.returns)
+	}
+	if r.returns.within.recovered == 0 || r.returns.dead.returns == 0 {
+		t.Errorf("returns: %+v", r.returns)
 	}
 	if len(r.rounds) == 0 || r.confirmed == 0 || r.once < r.confirmed || r.stays <= len(r.clients) {
 		t.Errorf("%d rounds, %s", len(r.rounds), r.deliveries())

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -37,14 +38,20 @@ type receipt struct {
 // A stay is one connection of a client.
 type stay struct {
 	node          int
-	asked, joined time.Duration // the join, and its acknowledgement; never: it did not come
+	dialed        time.Duration
+	asked, joined time.Duration // it is connected and asks for its room; it is in it; never: it is not
 	ended         time.Duration // never: it lasted to the end of the run
 	why           error         // of the end
 	got           []receipt     // from its room
+
+	returned  bool   // it has come with the pid of a session
+	recovered bool   // and goes on with that session
+	result    string // or why it does not; filled in at the end
 }
 
-// A client is in one room, as long as it is connected. Its goroutine connects
-// and reads, one more for each stay waits for the join.
+// A client is in one room and asks for recovery: when it comes back it joins
+// its room again only if it was not recovered. Its goroutine connects and
+// reads, one more for each stay waits for the join.
 type client struct {
 	*crowd
 	user string
@@ -56,6 +63,9 @@ type client struct {
 
 	rng   *rand.Rand
 	stays []*stay
+
+	pid, offset string      // of its session; "": none
+	seated      atomic.Bool // the join of this session was acknowledged
 
 	mu       sync.Mutex // guards the following
 	problems []string
@@ -82,11 +92,11 @@ func (c *client) away() {
 // run is the client's life.
 func (c *client) run(ctx context.Context) {
 	for tries := 0; ctx.Err() == nil; tries++ {
-		node := c.choose()
-		conn, err := c.connect(ctx, node)
+		s := &stay{node: c.choose(), dialed: c.now(), joined: never, ended: never}
+		conn, err := c.connect(ctx, s.node)
 		if err == nil {
 			tries = 0
-			c.stay(ctx, conn, node)
+			c.stay(ctx, conn, s)
 		}
 		if !sleep(ctx, c.pause(tries)) {
 			return
@@ -128,15 +138,30 @@ func (c *client) connect(ctx context.Context, node int) (*sioclient.Client, erro
 	if err != nil {
 		return nil, err
 	}
-	return sioclient.Connect(ctx, "http://"+c.nodes[node].addr, sioclient.Options{Token: token})
+	asks := map[string]any{"token": token, "recovery": true}
+	for name, value := range map[string]string{"pid": c.pid, "offset": c.offset} {
+		if value != "" {
+			asks[name] = value
+		}
+	}
+	return sioclient.Connect(ctx, "http://"+c.nodes[node].front.Addr, sioclient.Options{Auth: asks})
 }
 
-// stay joins the room and reads until the connection ends.
-func (c *client) stay(ctx context.Context, conn *sioclient.Client, node int) {
-	s := &stay{node: node, asked: c.now(), joined: never, ended: never}
+// stay goes on with the session or begins one, joins the room unless it is in
+// it, and reads until the connection ends.
+func (c *client) stay(ctx context.Context, conn *sioclient.Client, s *stay) {
+	s.asked, s.returned, s.recovered = c.now(), c.pid != "", c.pid == conn.PID() && c.pid != ""
+	if !s.recovered {
+		c.pid, c.offset = conn.PID(), ""
+		c.seated.Store(false)
+	}
 	c.stays = append(c.stays, s)
 	var join sync.WaitGroup
-	join.Go(func() { c.join(ctx, conn, s) })
+	if c.seated.Load() {
+		c.enter(s)
+	} else {
+		join.Go(func() { c.join(ctx, conn, s) })
+	}
 	err := c.read(ctx, conn, s)
 	if ctx.Err() == nil {
 		s.ended, s.why = c.now(), err
@@ -144,6 +169,12 @@ func (c *client) stay(ctx context.Context, conn *sioclient.Client, node int) {
 	conn.Kill()
 	join.Wait()
 	c.away()
+}
+
+// enter notes that it is in its room.
+func (c *client) enter(s *stay) {
+	s.joined = c.now()
+	c.at.Store(int32(s.node))
 }
 
 func (c *client) join(ctx context.Context, conn *sioclient.Client, s *stay) {
@@ -157,8 +188,8 @@ func (c *client) join(ctx context.Context, conn *sioclient.Client, s *stay) {
 		c.problem("%s: join of room %d: %s", c.user, c.room, answer)
 		conn.Kill()
 	default:
-		s.joined = c.now()
-		c.at.Store(int32(s.node))
+		c.seated.Store(true)
+		c.enter(s)
 	}
 }
 
@@ -169,6 +200,7 @@ func (c *client) read(ctx context.Context, conn *sioclient.Client, s *stay) erro
 			return err
 		}
 		if e.Name != "new_message" {
+			c.pass(e)
 			continue // who comes and goes
 		}
 		var body struct {
@@ -182,6 +214,15 @@ func (c *client) read(ctx context.Context, conn *sioclient.Client, s *stay) erro
 		s.got = append(s.got, receipt{body.Message, c.now()})
 		c.last.Store(max(c.last.Load(), int64(body.Message)))
 		c.got.Add(1)
+		c.pass(e)
+	}
+}
+
+// pass notes the offset of an event, if it has one.
+func (c *client) pass(e sioclient.Event) {
+	var offset string
+	if n := len(e.Args); n > 0 && json.Unmarshal(e.Args[n-1], &offset) == nil {
+		c.offset = offset
 	}
 }
 

@@ -8,7 +8,8 @@
 //	town.go     the gateways, Redis, RabbitMQ, and a proxy on each way between
 //	book.go     what was published
 //	service.go  publishes it, through RabbitMQ, with confirms
-//	client.go   comes back and joins its room again, as socket.io-client does
+//	client.go   comes back to its session, as socket.io-client does
+//	sessions.go which connections are one session, and which returns recovered it
 //	harm.go     what is done to the town
 //	plan.go     what is done to it when, from the seed
 //	storm.go    one run
@@ -23,16 +24,15 @@
 // can be held against one round. In the last round one gateway is killed for
 // good.
 //
-// An event may be lost for a client that
-//   - was not in its room when it was published,
-//   - lost its connection when it was under way, by harm to its gateway.
-//
-// It may come again to a client that has connected anew to a gateway which was
-// behind by harm, and not behind younger ones, and must reach the clients of a
-// gateway that nothing was done to at most 2 s later than RabbitMQ was away.
-// Everything else is a failure, and the exit code 1: also a connection that
-// ends without harm to its gateway, or in a way after which socket.io-client
-// does not come back.
+// Clients ask for recovery. For them an event may be lost only when a gateway
+// says that they were not recovered, and its log says why; of the returns within
+// RECOVERY_WINDOW 99.9 % must be recovered. An event may come again only to a
+// client that was not recovered, by a gateway which was behind by harm, and not
+// behind younger ones, and must reach the clients of a gateway that nothing was
+// done to at most 2 s later than RabbitMQ was away. Everything else is a
+// failure, and the exit code 1: also a connection that ends without harm to its
+// gateway, or in a way after which socket.io-client does not come back. A
+// hand-over ends no connection.
 //
 // Client, service and town share one machine and one clock.
 package main

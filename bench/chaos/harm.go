@@ -26,6 +26,7 @@ const (
 	aGateway   part = "gateway" // of a number, as the following
 	redisWay   part = "way to Redis of gateway"
 	rabbitWay  part = "way to RabbitMQ of gateway"
+	clientWay  part = "ways of the clients of gateway"
 	usualDelay      = 30 * time.Millisecond // of what is delayed; now and then eight times as much
 )
 
@@ -97,6 +98,11 @@ var kinds = []*kind{
 		name: "reset in flight on the", to: rabbitWay, least: 0, most: time.Second, stops: true,
 		do:   func(_ *town, n *node) error { n.rabbit.Reset(); return nil },
 		undo: func(_ *town, n *node) error { n.rabbit.Heal(); return nil },
+	},
+	{
+		name: "reset in flight on the", to: clientWay, least: 0, most: time.Second, ends: true,
+		do:   func(_ *town, n *node) error { n.front.Reset(); return nil },
+		undo: func(_ *town, n *node) error { n.front.Heal(); return nil },
 	},
 	{
 		name: "delays on the", to: redisWay, least: 3 * time.Second, most: 8 * time.Second,

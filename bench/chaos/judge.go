@@ -18,16 +18,24 @@ const (
 	mostWrong = 20 // texts kept
 )
 
-// A reason says why an event was lost for a client, or came again.
+// A reason says why an event was lost for a client, or came again. Clients ask
+// for recovery: what they miss comes when they come back, unless the gateway
+// says that they were not recovered, and why.
 type reason string
 
 const (
-	absent   reason = "lost: the client was not connected when it was published"
-	joining  reason = "lost: the client's join was not acknowledged when it was published"
-	underWay reason = "lost: it was under way when the client's connection ended, by harm to its gateway"
-	behind   reason = "came again: it was published before the client connected anew, to a gateway that was behind by harm"
-	unsure   reason = "not counted: it did not come, and RabbitMQ had not confirmed it"
+	unsure  reason = "not counted: it did not come, and RabbitMQ had not confirmed it"
+	forGood reason = "not counted: the client stays with a gateway that was killed for good"
 )
+
+// lost is the reason why an event has not come to a client that came back.
+func lost(result string) reason { return reason("lost, recovered: false: " + result) }
+
+// behind is the reason why an event has come again to a client that came back
+// as a new one: a gateway gives that everything that it reads from then on.
+func behind(result string) reason {
+	return reason("came again, to a gateway that was behind by harm, recovered: false: " + result)
+}
 
 // A verdict is what the judge has found.
 type verdict struct {
@@ -35,6 +43,7 @@ type verdict struct {
 	once, more, lost  int // confirmed events times members
 	stays             int
 	reasons           map[reason]int
+	returns           returns
 	wrongs            int      // without reason
 	wrong             []string // the first of them
 }
@@ -82,16 +91,16 @@ func (j *judge) client(c *client) {
 	for _, p := range c.problems {
 		j.accuse(nil, "%s", p)
 	}
-	for _, s := range c.stays {
-		j.stay(c, s, count)
+	list := c.sessions()
+	for _, s := range list {
+		j.session(c, s, count)
 	}
 	for n, e := range events {
 		switch {
 		case count[n] == 0 && !e.sure:
 			j.reasons[unsure]++
 		case count[n] == 0:
-			j.lost++
-			j.missing(c, n)
+			j.missing(c, list, n)
 		case e.sure && count[n] == 1:
 			j.once++
 		case e.sure:
@@ -100,25 +109,39 @@ func (j *judge) client(c *client) {
 	}
 }
 
-// stay looks at what came over one connection, and at its end.
-func (j *judge) stay(c *client, s *stay, count []int) {
-	j.stays++
-	highest := -1
-	for _, r := range s.got {
-		if r.number < 0 || r.number >= len(count) {
-			j.accuse(nil, "%s got event %d of room %d, which was not published", c.user, r.number, c.room)
-			continue
+// session looks at what came to one session, over all its connections, and at
+// their ends.
+func (j *judge) session(c *client, s *session, count []int) {
+	highest, seen := -1, make(map[int]bool)
+	for _, st := range s.stays {
+		j.stays++
+		if st.returned {
+			j.back(c, st)
 		}
-		count[r.number]++
-		j.time(c, s, r, count[r.number] == 1)
-		switch {
-		case count[r.number] > 1:
-			j.came(c, s, r, again)
-		case r.number < highest:
-			j.came(c, s, r, "behind younger ones")
+		for _, r := range st.got {
+			if r.number < 0 || r.number >= len(count) {
+				j.accuse(nil, "%s got event %d of room %d, which was not published", c.user, r.number, c.room)
+				continue
+			}
+			count[r.number]++
+			j.time(c, st, r, count[r.number] == 1)
+			switch {
+			case seen[r.number]:
+				j.came(c, st, r, again)
+			case count[r.number] > 1:
+				j.cameToNew(c, s, st, r)
+			case r.number < highest:
+				j.came(c, st, r, "behind younger ones")
+			}
+			seen[r.number] = true
+			highest = max(highest, r.number)
 		}
-		highest = max(highest, r.number)
+		j.end(c, st)
 	}
+}
+
+// end looks at the end of a connection.
+func (j *judge) end(c *client, s *stay) {
 	if s.ended == never {
 		return
 	}
@@ -170,57 +193,53 @@ func (j *judge) excused(node int, from, to time.Duration) (most time.Duration) {
 	return most
 }
 
-// came notes an event that came again, or behind younger ones. Only the former
-// may have a reason: a gateway gives a client that is new everything that it
-// reads from then on, and what it has not read may have come to the client from
-// another gateway.
+// came notes an event that came again to a session, or behind younger ones.
 func (j *judge) came(c *client, s *stay, r receipt, how string) {
-	published := j.rooms[c.room][r.number].published
-	if how == again && published < s.asked && j.excused(s.node, published, r.at) > 0 {
-		j.reasons[behind]++
-		return
-	}
 	j.accuse(j.during(r.at), "%s got event %d of room %d %s on gateway %d at %s, it first came to anybody at %s",
 		c.user, r.number, c.room, how, s.node, seconds(r.at), seconds(j.first[c.room][r.number]))
 }
 
-// missing looks for the reason why a client has not got an event.
-func (j *judge) missing(c *client, n int) {
-	published := j.rooms[c.room][n].published
-	s, why := c.during(published)
-	var round *round
-	switch {
-	case s == nil:
-		round = j.during(published)
-	case s.after(n): // what came of the log has no gap
-	default:
-		if round = j.endedBy(s); round != nil && round.began-slack <= published {
-			why = underWay
-		}
+// cameToNew notes an event that came again to a client that has become a new
+// one.
+func (j *judge) cameToNew(c *client, s *session, st *stay, r receipt) {
+	published := j.rooms[c.room][r.number].published
+	if s.result != "" && published < s.stays[0].asked && j.excused(st.node, published, r.at) > 0 {
+		j.reasons[behind(s.result)]++
+		return
 	}
+	j.came(c, st, r, again)
+}
+
+// missing looks for the reason why a client has not got an event.
+func (j *judge) missing(c *client, list []*session, n int) {
+	published := j.rooms[c.room][n].published
+	k := len(list) - 1
+	for k > 0 && published < list[k].began() {
+		k--
+	}
+	s := list[k]
+	var why reason
+	switch {
+	case published <= s.joined && s.result != "": // it had to join anew
+		why = lost(s.result)
+	case published <= s.joined || n < s.highest():
+	case k+1 < len(list) && list[k+1].result != "":
+		why = lost(list[k+1].result)
+	case k+1 == len(list) && c.gone() && s.ended() != never:
+		j.reasons[forGood]++
+		return
+	}
+	j.lost++
+	round := j.during(published)
 	if why == "" {
-		j.accuse(j.during(published), "%s has not got event %d of room %d, published at %s, on gateway %d, in the room from %s to %s, highest got %d",
-			c.user, n, c.room, seconds(published), s.node, seconds(s.joined), until(s.ended), s.highest())
+		j.accuse(round, "%s has not got event %d of room %d, published at %s, on gateway %d, in the room from %s to %s, highest got %d",
+			c.user, n, c.room, seconds(published), s.stays[len(s.stays)-1].node, until(s.joined), until(s.ended()), s.highest())
 		return
 	}
 	j.reasons[why]++
 	if round != nil {
 		round.lost++
 	}
-}
-
-// during returns the stay at a time, or why the client was not in its room.
-func (c *client) during(at time.Duration) (*stay, reason) {
-	for _, s := range c.stays {
-		switch {
-		case at < s.asked || at > s.ended:
-		case at <= s.joined:
-			return nil, joining
-		default:
-			return s, ""
-		}
-	}
-	return nil, absent
 }
 
 // endedBy returns the round in which a connection could end.
@@ -243,17 +262,6 @@ func (j *judge) during(at time.Duration) *round {
 		}
 	}
 	return nil
-}
-
-// after reports whether a younger event than n came.
-func (s *stay) after(n int) bool { return s.highest() > n }
-
-func (s *stay) highest() int {
-	highest := -1
-	for _, r := range s.got {
-		highest = max(highest, r.number)
-	}
-	return highest
 }
 
 // accuse notes what has no reason.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -60,10 +61,11 @@ next:
 	tr.stay.got = left
 }
 
-// end ends the stay, which loses what was published later, and begins another.
+// end ends the stay, which loses what was published later, and begins another,
+// of a client that was not recovered.
 func (tr *trial) end(at time.Duration, why error) {
 	tr.stay.ended, tr.stay.why = at, why
-	next := &stay{node: 2, asked: at + second, joined: at + 2*second, ended: never}
+	next := &stay{node: 2, asked: at + second, joined: at + 2*second, ended: never, returned: true, result: "busy"}
 	var before []receipt
 	for _, r := range tr.stay.got {
 		switch published := tr.events[r.number].published; {
@@ -75,6 +77,19 @@ func (tr *trial) end(at time.Duration, why error) {
 	}
 	tr.stay.got = before
 	tr.client.stays = append(tr.client.stays, next)
+}
+
+// comeBack ends the stay; the next one brings what was missed.
+func (tr *trial) comeBack(at time.Duration) {
+	got := tr.stay.got
+	tr.end(at, errors.New("EOF"))
+	next := tr.client.stays[1]
+	next.recovered, next.joined, next.got = true, next.asked, nil
+	for _, r := range got {
+		if r.at >= at {
+			next.got = append(next.got, receipt{r.number, max(r.at, next.asked)})
+		}
+	}
 }
 
 // judged returns the verdict. Another client, which has got everything, is
@@ -134,6 +149,27 @@ func TestWhatHasNoReasonIsFound(t *testing.T) {
 			tr.harm("kill -9 of", aGateway)
 			tr.end(101*second, sioclient.ErrDisconnected) // socket.io-client does not come back
 		},
+		"u0 has not got event 7 of room 0, published at 105.0 s, on gateway 2": func(tr *trial) { // the return did not bring it
+			tr.harm("kill -9 of", aGateway)
+			tr.comeBack(104*second + second/2)
+			tr.client.stays[1].got = tr.client.stays[1].got[1:]
+		},
+		"u0 got event 6 of room 0 again on gateway 2": func(tr *trial) {
+			tr.harm("SIGSTOP of", aGateway)
+			tr.comeBack(104*second + second/2)
+			next := tr.client.stays[1]
+			next.got = append([]receipt{{6, next.asked}}, next.got...)
+		},
+		"u0 has not got event 4 of room 0": func(tr *trial) { // it came back as a new one, but younger ones had come before
+			tr.harm("kill -9 of", aGateway)
+			tr.end(104*second+second/2, eof)
+			tr.lose(4)
+		},
+		"u0 was not recovered by gateway 2 at 105.5 s, which has not said why": func(tr *trial) {
+			tr.harm("kill -9 of", aGateway)
+			tr.end(104*second+second/2, eof)
+			tr.client.stays[1].result = unsaid
+		},
 	} {
 		tr := newTrial()
 		plant(tr)
@@ -154,14 +190,13 @@ func TestReasonsAreGiven(t *testing.T) {
 		count int
 		plant func(*trial)
 	}{
-		{absent, 1, func(tr *trial) { tr.harm("kill -9 of", aGateway); tr.end(104*second+second/2, eof) }},
-		{joining, 1, func(tr *trial) { tr.harm("kill -9 of", aGateway); tr.end(104*second+second/2, eof) }},
-		{underWay, 2, func(tr *trial) {
+		{lost("busy"), 2, func(tr *trial) { tr.harm("kill -9 of", aGateway); tr.end(104*second+second/2, eof) }},
+		{lost("busy"), 4, func(tr *trial) {
 			tr.harm("kill -9 of", aGateway)
 			tr.end(104*second+second/2, eof)
 			tr.lose(5, 6)
 		}},
-		{behind, 1, func(tr *trial) {
+		{behind("busy"), 1, func(tr *trial) {
 			tr.harm("SIGSTOP of", aGateway)
 			tr.end(102*second+second/2, eof)
 			next := tr.client.stays[1]
@@ -171,12 +206,59 @@ func TestReasonsAreGiven(t *testing.T) {
 				next.got = append(next.got, receipt{n, time.Duration(98+n)*second + second/100})
 			}
 		}},
+		{forGood, 3, func(tr *trial) {
+			tr.harm("kill -9 of", aGateway)
+			tr.end(104*second+second/2, eof)
+			tr.client.stays = tr.client.stays[:1]
+			tr.client.home, tr.client.nodes = 1, []*node{{}, {}}
+			tr.client.nodes[1].gone.Store(true)
+		}},
 		{unsure, 1, func(tr *trial) { tr.events[4].sure = false; tr.lose(4) }},
 	} {
 		tr := newTrial()
 		x.plant(tr)
 		if j := tr.judged(); j.wrongs > 0 || j.reasons[x.why] != x.count {
 			t.Errorf("%s: %d, want %d; all: %v; without reason: %q", x.why, j.reasons[x.why], x.count, j.reasons, j.wrong)
+		}
+	}
+}
+
+// TestReturnsAreCounted: within the window, and after a gateway was killed.
+func TestReturnsAreCounted(t *testing.T) {
+	for name, x := range map[string]struct {
+		plant func(*trial)
+		want  returns
+	}{
+		"recovered": {
+			func(tr *trial) { tr.harm("kill -9 of", aGateway); tr.comeBack(104 * second) },
+			returns{all: 1, within: tally{1, 1}, dead: tally{1, 1}},
+		},
+		"not recovered": {
+			func(tr *trial) { tr.harm("SIGSTOP of", aGateway); tr.end(104*second, errors.New("EOF")) },
+			returns{all: 1, within: tally{1, 0}},
+		},
+		"too late": {func(tr *trial) {
+			tr.harm("kill -9 of", aGateway)
+			tr.end(104*second, errors.New("EOF"))
+			tr.client.stays[1].asked += recoveryWindow
+		}, returns{all: 1}},
+		"Redis is killed too": {func(tr *trial) {
+			tr.harm("kill -9 of", theRedis)
+			redis := tr.round.harms
+			tr.harm("kill -9 of", aGateway)
+			tr.round.harms = append(tr.round.harms, redis...)
+			tr.end(104*second, errors.New("EOF"))
+		}, returns{all: 1, within: tally{1, 0}, dead: tally{1, 0}, apart: tally{1, 0}}},
+	} {
+		tr := newTrial()
+		x.plant(tr)
+		got := tr.judged().returns
+		if got.enough() != (name != "not recovered") {
+			t.Errorf("%s: %+v is enough: %v", name, got, got.enough())
+		}
+		got.results = nil
+		if !reflect.DeepEqual(got, x.want) {
+			t.Errorf("%s: %+v, want %+v", name, got, x.want)
 		}
 	}
 }

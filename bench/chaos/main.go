@@ -86,6 +86,9 @@ func judged(o options, binary, tmp string) (*report, error) {
 		return nil, err
 	}
 	s.checkHeld()
+	if err := s.explain(); err != nil {
+		return nil, err
+	}
 	j := newJudge(s.rounds, s.book.rooms, s.clients)
 	for _, c := range s.clients {
 		j.client(c)

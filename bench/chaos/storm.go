@@ -46,6 +46,7 @@ type round struct {
 	// Set by the judge.
 	slowest time.Duration // of its events, to a client that was in its room
 	ended   int           // connections of clients
+	returns tally         // of these clients, within the window
 	lost    int           // deliveries, with reason
 	wrong   int           // without
 }

@@ -37,6 +37,7 @@ var settings = []string{
 	"USE_REDIS=true", "REDIS_HOST=127.0.0.1", "REDIS_DB=1", "KEY_PREFIX=chaos:",
 	"USE_RABBITMQ=true", "RABBITMQ_EXCHANGE=" + exchange,
 	"ROOM_LINGER=1000", "DRAIN_PERIOD=2000",
+	"LOG_LEVEL=debug", // says what became of each return
 }
 
 // A town is what harm is done to. Owned by the goroutine of the storm; harms
@@ -47,7 +48,7 @@ type town struct {
 	nodes  []*node
 }
 
-// A node is a gateway and its ways to Redis and RabbitMQ.
+// A node is a gateway and its ways to clients, Redis and RabbitMQ.
 type node struct {
 	addr     string // host:port
 	program  string
@@ -55,6 +56,7 @@ type node struct {
 	sockets  string // directory of HANDOVER_SOCKET
 	env      []string
 	port     int
+	front    *testkit.Proxy // clients connect to
 	redis    *testkit.Proxy
 	rabbit   *testkit.Proxy
 	server   *process.Server
@@ -95,6 +97,9 @@ func (n *node) open(t *town) (err error) {
 		return err
 	}
 	n.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(n.port))
+	if n.front, err = testkit.NewProxy(n.addr); err != nil {
+		return err
+	}
 	if n.redis, err = testkit.NewProxy(t.redis.Addr); err != nil {
 		return err
 	}
@@ -182,7 +187,7 @@ func (t *town) close() {
 			n.server.Stop()
 		}
 		_ = os.RemoveAll(n.sockets)
-		for _, p := range []*testkit.Proxy{n.redis, n.rabbit} {
+		for _, p := range []*testkit.Proxy{n.front, n.redis, n.rabbit} {
 			if p != nil {
 				p.Close()
 			}

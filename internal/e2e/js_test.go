@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,7 +54,14 @@ func clients(t *testing.T, g *gateway, file string) {
 	}
 }
 
-func caseArgs(file string) []string { return []string{"--test-reporter=./reporter.mjs", file} }
+func caseArgs(file string) []string {
+	return append(slices.Clip(nodeArgs), "--test-reporter=./reporter.mjs", file)
+}
+
+// nodeArgs have node write what it is doing to stderr at reportSignal.
+var nodeArgs = []string{"--report-on-signal", "--report-signal=SIGUSR2", "--report-filename=stderr", "--report-compact"}
+
+const reportSignal = syscall.SIGUSR2
 
 // A verdict is one line of reporter.mjs.
 type verdict struct {
@@ -73,12 +83,76 @@ func runCases(t *testing.T, cmd *exec.Cmd) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(casesTimeout, func() { cmd.Process.Kill() })
+	ended := make(chan struct{})
+	go endLate(cmd.Process, ended)
 	err := cmd.Wait()
-	timer.Stop()
+	close(ended)
 	cases := report(t, &stdout)
 	if cases == 0 || err != nil && !t.Failed() {
-		t.Errorf("%v: %v after %d cases\n%s%s", cmd.Args, err, cases, stdout.String(), stderr.String())
+		t.Errorf("%v: %v after %d cases\n%s%s", cmd.Args, err, cases, stdout.String(), activity(stderr.String()))
+	}
+}
+
+// endLate kills a process that takes longer than casesTimeout, after it has
+// reported what keeps it.
+func endLate(p *os.Process, ended <-chan struct{}) {
+	select {
+	case <-ended:
+		return
+	case <-time.After(casesTimeout):
+	}
+	_ = p.Signal(reportSignal)
+	select {
+	case <-ended:
+	case <-time.After(reportTimeout):
+	}
+	_ = p.Kill()
+}
+
+// reportTimeout is for node to write its report.
+const reportTimeout = 20 * time.Second
+
+// activity reduces the reports that node has written to stderr to the call stack
+// and the handles that keep the process running.
+func activity(stderr string) string {
+	var short strings.Builder
+	for line := range strings.Lines(stderr) {
+		var r struct {
+			JavascriptStack json.RawMessage
+			Libuv           []map[string]any
+		}
+		if !strings.HasPrefix(line, "{") || json.Unmarshal([]byte(line), &r) != nil || r.Libuv == nil {
+			short.WriteString(line)
+			continue
+		}
+		fmt.Fprintf(&short, "javascript: %s\n", r.JavascriptStack)
+		for _, handle := range r.Libuv {
+			if handle["is_active"] == true && handle["is_referenced"] == true || handle["type"] == "loop" {
+				fmt.Fprintln(&short, handle)
+			}
+		}
+	}
+	return short.String()
+}
+
+// TestANodeThatDoesNotEndSaysWhatKeepsIt: a listening server.
+func TestANodeThatDoesNotEndSaysWhatKeepsIt(t *testing.T) {
+	t.Parallel()
+	testkit.NeedProgram(t, "node")
+	const server = `require("net").createServer().listen(0, "127.0.0.1", () => console.log("listens"))`
+	cmd := exec.CommandContext(t.Context(), "node", append(slices.Clip(nodeArgs), "-e", server)...)
+	stdout, err := cmd.StdoutPipe()
+	testkit.Need(t, err)
+	stderr, err := cmd.StderrPipe()
+	testkit.Need(t, err)
+	testkit.Need(t, cmd.Start())
+	bufio.NewScanner(stdout).Scan()
+	testkit.Need(t, cmd.Process.Signal(reportSignal))
+	line, err := bufio.NewReader(stderr).ReadString('\n')
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if !strings.Contains(activity(line), "type:tcp") {
+		t.Errorf("it said %s, %v", line, err)
 	}
 }
 

@@ -54,8 +54,8 @@ export class Line {
   cut() {
     this.up = false;
     for (const { near, far } of this.pairs) {
-      near.resetAndDestroy();
-      far.resetAndDestroy();
+      reset(near);
+      reset(far);
     }
   }
 
@@ -74,6 +74,15 @@ export class Line {
     this.up = true;
     this.silent = false;
   }
+}
+
+// reset destroys a socket with RST. socket.resetAndDestroy() ends it first, and
+// when it is destroyed before that is done (by the other socket of its pair, or
+// an error) the reset fails, its handle is never closed, and node spins at its
+// exit, waiting for it: seen with Node 20.20 (TCPWrap::Reset).
+function reset(socket) {
+  socket.resetAndClosing = !socket.writableEnded && !socket.connecting;
+  socket.destroy();
 }
 
 // A Guest is a client with recovery and what it has received.

@@ -75,6 +75,28 @@ describe("a client that was away", { concurrency: true }, () => {
     assert.deepEqual(ann.numbers, Array.from({ length: n }, (_, i) => i + 1));
   });
 
+  it("comes back though its first attempts are cut while the answer is on its way", async (t) => {
+    const place = room();
+    const ann = await Guest.arrive(t, someone());
+    await ann.join(place);
+    await publish(place, 1);
+    await ann.has(1);
+    let n = 1;
+    for (let budget = 40; budget < 1000; budget += 120) {
+      await ann.cut();
+      await publish(place, (n += 1));
+      ann.line.mend(budget);
+      await until(() => !ann.line.up || ann.numbers.length === n, "the line to be cut, or all that was missed");
+    }
+    if (ann.socket.connected) await ann.cut();
+    ann.line.mend();
+    await ann.connected(2);
+    await ann.has(n);
+    assert.deepEqual(ann.numbers, Array.from({ length: n }, (_, i) => i + 1));
+    assert.equal(ann.socket.recovered, true);
+    assert.equal(ann.count("connected"), 1);
+  });
+
   it("does not come back into a room that it has left", async (t) => {
     const [place, other] = [room(), room()];
     const ann = await Guest.arrive(t, someone());

@@ -13,7 +13,7 @@ import (
 
 // Version is the version of the form. It changes with every change of what is
 // written; the processes compare it before anything else is sent.
-const Version = 4
+const Version = 5
 
 // None is the number of a connection that there is not.
 const None = ^uint32(0)
@@ -175,7 +175,6 @@ type Room struct {
 // A Record is what a socket has whose client may come back to its session.
 type Record struct {
 	PID         string
-	Token       uint64
 	Given, Last uint64
 	At          int64 // Unix ms at which the connection ended; of an absent one
 	Fence       uint32
@@ -411,7 +410,6 @@ func (w *walker) socket(s *Socket) {
 
 func (w *walker) record(r *Record) {
 	w.text(&r.PID)
-	w.u64(&r.Token)
 	w.u64(&r.Given)
 	w.u64(&r.Last)
 	w.i64(&r.At)

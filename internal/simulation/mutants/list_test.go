@@ -107,9 +107,9 @@ var mutants = []mutant{
 	// Clients that come back.
 	{"a return begins behind what was sent last, and not behind what came", record, "default:\n\t\treturn position, RecoveryDone", "default:\n\t\treturn max(position, r.Last), RecoveryDone", 0},
 	{"fences are not compared", record, "case o.Fence != r.Fence:", "case false:", 0},
-	{"a session that was not given away keeps its fence", comeback, "if c.record.Orphan {\n\t\ts.session.fence", "if false {\n\t\ts.session.fence", 0},
-	{"a join that Redis did not take is acknowledged without another fence", session, "if !saved {\n\t\t\ts.session.fence", "if false {\n\t\t\ts.session.fence", 0},
-	{"who comes back joins its rooms anew", comeback, "n.joins[i] = room.From", "_, _ = i, n", 0},
+	{"a session that was not given away keeps its fence", comeback, "c.record.Fence; c.record.Orphan {", "c.record.Fence; false {", 0},
+	{"a join that Redis did not take is acknowledged without another fence", session, "if !saved {\n\t\t\tn.beside().fence", "if false {\n\t\t\tn.beside().fence", 0},
+	{"who comes back joins its rooms anew", comeback, "n.join(i).set(room.From)", "_, _ = i, n", 0},
 	{"what comes during a return is not sent", comeback, "if c.held[i].Position > floor {", "if false {", 0},
 	{"what comes during a return is sent though it was replayed", comeback, "if c.held[i].Position > floor {", "if true {", 0},
 	{"a node that is behind sends again what was replayed", comeback, "s.raise(max(floor, s.floor()))", "_ = floor", 0},

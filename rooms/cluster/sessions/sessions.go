@@ -5,7 +5,9 @@
 // with its joins and leaves and when its connection ends. The node that has a
 // session is the only one that gives it away: a node to which a client comes
 // asks it over its channel. Only when nobody is subscribed to that channel, the
-// node is dead, and whoever removes the record first has the session.
+// node is dead, and whoever gets a lock first has the session. Who asks for a
+// session that was just given away, or taken from a dead node, is told by whom
+// it was taken, and asks there.
 package sessions
 
 import (
@@ -19,14 +21,17 @@ import (
 
 // Bounds.
 const (
-	maxWaiting   = 200_000         // records that wait to be written; others are not written
-	maxBytes     = 64 << 20        // of these
-	batchMost    = 256             // commands in a batch
-	maxTakes     = 20_000          // sessions that are being taken
-	answerWithin = time.Second     // the node that has a session must
-	takeWithin   = 3 * time.Second // all of it
-	saveWithin   = time.Second     // after that nobody waits any more for a record to be written
-	maxMessage   = 4 << 20         // bytes of a message on a channel
+	maxWaiting   = 200_000          // records that wait to be written; others are not written
+	maxBytes     = 64 << 20         // of these
+	batchMost    = 256              // commands in a batch
+	maxTakes     = 20_000           // sessions that are being taken
+	answerWithin = time.Second      // the node that has a session must
+	takeWithin   = 3 * time.Second  // all of it
+	saveWithin   = time.Second      // after that nobody waits any more for a record to be written
+	lockFor      = 10 * time.Second // a dead node's session is its taker's: by then Redis has the taker's record
+	mostHops     = 8                // nodes that are asked for one session
+	mostGiven    = 4096             // sessions of which it is known to whom they were given last
+	maxMessage   = 4 << 20          // bytes of a message on a channel
 )
 
 // A Result is what has become of a session that was asked for.
@@ -44,28 +49,6 @@ type Request struct {
 	Node      string // that asks
 	Ask       uint64
 	Dissolve  bool // it does not ask: the session goes on there
-}
-
-// A phase is how far a session that is being taken is.
-type phase uint8
-
-const (
-	looking  phase = iota // the record is being read
-	asking                // its node is being asked
-	awaiting              // the node's answer is awaited
-	removing              // its node is dead: the record is being removed
-	checking              // whether the session is still this node's
-)
-
-// A take is a session that is being taken.
-type take struct {
-	ask     uint64
-	pid     string
-	user    string
-	phase   phase
-	node    string // that has it
-	until   time.Time
-	command bool // the phase's command waits to be sent
 }
 
 // A Core is this node's part. It is not safe for concurrent use.
@@ -86,9 +69,13 @@ type Core struct {
 	waiting int               // number of waits
 
 	takes  map[uint64]*take
-	lookup []uint64 // whose command waits, in order
+	asked  map[string]*take // by pid, those that ask another node
+	lookup []uint64         // whose command waits, in order
 	flight map[uint64][]flight
 	next   uint64
+
+	given map[string]string // nodes to which sessions were given away
+	gifts []string          // their pids, in order; some are not given away any more
 
 	outgoing []wire.Command // messages to other nodes
 	answers  []answer       // that wait for a write under way
@@ -106,6 +93,7 @@ func New(names wire.Names, node string) *Core {
 	return &Core{
 		names: names, node: node, pending: make(map[string]write), takes: make(map[uint64]*take),
 		flight: make(map[uint64][]flight), waits: make(map[string][]wait),
+		given: make(map[string]string), asked: make(map[string]*take),
 	}
 }
 
@@ -116,45 +104,12 @@ func (c *Core) Node() string { return c.node }
 // had the name before is dead: nobody is asked for its sessions any more.
 func (c *Core) Replace(name string) { c.former, c.node = c.node, name }
 
-// Take begins to take the session of a pid, and returns the number of the
-// result.
-func (c *Core) Take(pid, user string, now time.Time) uint64 { return c.begin(pid, user, looking, now) }
-
-// Owns begins to find out whether this node still has a session.
-func (c *Core) Owns(pid string, now time.Time) uint64 { return c.begin(pid, "", checking, now) }
-
-func (c *Core) begin(pid, user string, p phase, now time.Time) uint64 {
-	c.next++
-	t := &take{ask: c.next, pid: pid, user: user, phase: p, until: now.Add(takeWithin)}
-	if len(c.takes) >= maxTakes {
-		c.results = append(c.results, Result{Ask: t.ask, Why: rooms.RecoveryBusy, Owned: p == checking})
-		return t.ask
-	}
-	c.takes[t.ask] = t
-	c.send(t)
-	return t.ask
-}
-
-// send has the command of a take's phase be sent.
-func (c *Core) send(t *take) {
-	t.command = true
-	c.lookup = append(c.lookup, t.ask)
-}
-
-func (c *Core) finish(t *take, r Result) {
-	delete(c.takes, t.ask)
-	r.Ask = t.ask
-	c.results = append(c.results, r)
-}
-
-func (c *Core) fail(t *take, why rooms.RecoveryResult) { c.finish(t, Result{Why: why}) }
-
 // Dissolve tells the node that had a session that it goes on here.
 func (c *Core) Dissolve(pid, node string) { c.say(node, message{kind: 'd', pid: pid, node: c.node}) }
 
-// An answer is a message that gives a session away.
+// An answer is a message to a node that has asked for a session.
 type answer struct {
-	node string
+	node, of string // of: the pid
 	message
 }
 
@@ -163,20 +118,42 @@ type answer struct {
 func (c *Core) Answer(r Request, record *rooms.Record, why rooms.RecoveryResult) {
 	m := message{kind: 'r', ask: r.Ask, why: why}
 	if record == nil {
-		c.say(r.Node, m)
+		if heir := c.given[r.PID]; heir != "" && why == rooms.RecoveryUnknown {
+			m.node, m.why = heir, rooms.RecoveryBusy
+		}
+		c.answer(r, m)
 		return
 	}
+	c.gave(r.PID, r.Node)
 	m.record = rooms.AppendRecord(nil, record)
 	if w, ok := c.pending[r.PID]; ok {
 		c.bytes -= len(w.value)
 		c.pending[r.PID] = write{}
 	}
-	if _, under := c.flying[r.PID]; under {
-		delete(c.flying, r.PID) // it is not repeated
-		c.answers = append(c.answers, answer{r.Node, m})
+	c.answer(r, m)
+	delete(c.flying, r.PID) // it is not repeated
+}
+
+// answer sends an answer when nothing of the session is on its way to Redis any
+// more: whoever is told that this node does not have it looks there.
+func (c *Core) answer(r Request, m message) {
+	if _, under := c.state(r.PID); under && len(c.answers) < maxTakes {
+		c.answers = append(c.answers, answer{r.Node, r.PID, m})
 		return
 	}
 	c.say(r.Node, m)
+}
+
+// gave notes to whom a session was given away.
+func (c *Core) gave(pid, node string) {
+	if _, known := c.given[pid]; !known {
+		if len(c.gifts) >= mostGiven {
+			delete(c.given, c.gifts[0])
+			c.gifts = c.gifts[1:]
+		}
+		c.gifts = append(c.gifts, pid)
+	}
+	c.given[pid] = node
 }
 
 func (c *Core) say(node string, m message) {
@@ -195,28 +172,15 @@ func (c *Core) Receive(b []byte) (r Request, asks bool) {
 	}
 	switch m.kind {
 	case 't', 'd':
+		if m.kind == 't' && c.circle(m.pid, m.node) {
+			c.say(m.node, message{kind: 'r', ask: m.ask, why: rooms.RecoveryUnknown})
+			return r, false
+		}
 		return Request{PID: m.pid, User: m.user, Node: m.node, Ask: m.ask, Dissolve: m.kind == 'd'}, true
 	case 'r':
 		c.answered(m)
 	}
 	return r, false
-}
-
-func (c *Core) answered(m message) {
-	t := c.takes[m.ask]
-	if t == nil || t.phase != awaiting && t.phase != asking {
-		return
-	}
-	if m.why != rooms.RecoveryDone {
-		c.fail(t, m.why)
-		return
-	}
-	record, err := rooms.ParseRecord(m.record)
-	if err != nil || record.User != t.user || record.PID != t.pid {
-		c.fail(t, rooms.RecoveryFailed)
-		return
-	}
-	c.finish(t, Result{Record: record})
 }
 
 // Tick ends what takes too long.
@@ -293,41 +257,6 @@ func (c *Core) Commands(id uint64) (b wire.Batch, ok bool) {
 	return b, len(b.Commands) > 0
 }
 
-// commands fills a batch with the commands of takes, all of one kind.
-func (c *Core) commands(b *wire.Batch) {
-	for len(c.lookup) > 0 && len(b.Commands) < batchMost {
-		t := c.takes[c.lookup[0]]
-		if t == nil || !t.command {
-			c.lookup = c.lookup[1:]
-			continue
-		}
-		kind := wire.Plain
-		if t.phase == asking {
-			kind = wire.Publish
-		}
-		if len(b.Commands) > 0 && kind != b.Kind {
-			break
-		}
-		b.Kind = kind
-		c.lookup = c.lookup[1:]
-		t.command = false
-		b.Commands = append(b.Commands, c.command(t))
-		c.flight[b.ID] = append(c.flight[b.ID], flight{t.ask, t.phase})
-	}
-}
-
-func (c *Core) command(t *take) wire.Command {
-	key := []string{c.names.SessionRecord(t.pid)}
-	switch t.phase {
-	case asking:
-		m := message{kind: 't', ask: t.ask, pid: t.pid, user: t.user, node: c.node}
-		return wire.Command{Name: "PUBLISH", Keys: []string{c.names.SessionChannel(t.node)}, Args: []string{string(m.append(nil))}}
-	case removing:
-		return wire.Command{Name: "GETDEL", Keys: key}
-	}
-	return wire.Command{Name: "GET", Keys: key}
-}
-
 // Reply takes the answers to a batch.
 func (c *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	if id == c.writing {
@@ -342,58 +271,6 @@ func (c *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 			continue
 		}
 		c.reply(t, &replies[i], now)
-	}
-}
-
-func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
-	if t.phase == checking {
-		owned := r.Err != nil || r.Nil
-		if !owned {
-			record, err := rooms.ParseRecord([]byte(r.Text))
-			owned = err == nil && record.Node == c.node
-		}
-		if w, ok := c.state(t.pid); ok && !w.remove {
-			owned = true
-		}
-		c.finish(t, Result{Owned: owned})
-		return
-	}
-	switch {
-	case r.Err != nil:
-		c.fail(t, rooms.RecoveryFailed)
-	case t.phase == asking && r.Int == 0: // nobody listens: the node is dead
-		t.phase = removing
-		c.send(t)
-	case t.phase == asking:
-		t.phase = awaiting
-		t.until = now.Add(answerWithin)
-	case r.Nil:
-		c.fail(t, rooms.RecoveryUnknown)
-	default:
-		c.found(t, r.Text)
-	}
-}
-
-// found goes on with a record: it is this node's when it was removed, and its
-// node's otherwise.
-func (c *Core) found(t *take, text string) {
-	record, err := rooms.ParseRecord([]byte(text))
-	switch {
-	case err != nil || record.PID != t.pid:
-		c.fail(t, rooms.RecoveryUnknown)
-	case record.User != t.user:
-		c.fail(t, rooms.RecoveryOtherUser)
-	case t.phase == removing:
-		record.Orphan = true
-		c.finish(t, Result{Record: record})
-	case record.Node == c.node: // and this node does not know it any more
-		c.fail(t, rooms.RecoveryUnknown)
-	case record.Node == c.former: // "": whoever had it put it back
-		t.phase = removing
-		c.send(t)
-	default:
-		t.phase, t.node = asking, record.Node
-		c.send(t)
 	}
 }
 

@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,8 +24,10 @@ type town struct {
 type node struct {
 	core     *Core
 	name     string
-	deaf     bool // its subscription is gone
-	frozen   bool // it does not answer
+	deaf     bool          // its subscription is gone
+	frozen   bool          // it does not answer
+	has      *rooms.Record // what it gives away, if it answers
+	answers  bool
 	requests []Request
 	results  map[uint64]Result
 }
@@ -48,14 +51,14 @@ func (w *town) do(c wire.Command) wire.Reply {
 	value, found := w.redis[key]
 	switch c.Name {
 	case "SET":
+		if found && slices.Contains(c.Args, "NX") {
+			return wire.Reply{Nil: true}
+		}
 		w.redis[key] = c.Args[0]
 		return wire.Reply{Text: "OK"}
 	case "DEL":
 		delete(w.redis, key)
 		return wire.Reply{Int: 1}
-	case "GETDEL":
-		delete(w.redis, key)
-		return wire.Reply{Nil: !found, Text: value}
 	case "GET":
 		return wire.Reply{Nil: !found, Text: value}
 	case "PUBLISH":
@@ -98,7 +101,7 @@ func (w *town) settle() {
 	for busy := true; busy; {
 		busy = false
 		for _, n := range w.nodes {
-			busy = w.step(n) || busy
+			busy = w.step(n) || w.answer(n) || busy
 			n.core.Tick(w.now)
 			for _, r := range n.core.Results() {
 				n.results[r.Ask] = r
@@ -108,6 +111,22 @@ func (w *town) settle() {
 			return // what failed is written again, for ever
 		}
 	}
+}
+
+// answer has a node answer what it was asked last.
+func (w *town) answer(n *node) bool {
+	if !n.answers || len(n.requests) == 0 || n.frozen {
+		return false
+	}
+	r := n.requests[0]
+	n.requests = n.requests[1:]
+	if n.has == nil {
+		n.core.Answer(r, nil, rooms.RecoveryUnknown)
+		return true
+	}
+	n.core.Answer(r, n.has, rooms.RecoveryDone)
+	n.has = nil
+	return true
 }
 
 func record(node, user string) *rooms.Record {
@@ -177,6 +196,7 @@ func TestWhatIsGivenAwayIsNotWrittenLater(t *testing.T) {
 	}
 }
 
+// TestASessionOfADeadNodeIsTakenOnce: who comes second asks who came first.
 func TestASessionOfADeadNodeIsTakenOnce(t *testing.T) {
 	w := newTown(t, "a", "b", "c")
 	a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
@@ -185,8 +205,154 @@ func TestASessionOfADeadNodeIsTakenOnce(t *testing.T) {
 	a.deaf = true
 	first, second := b.core.Take("p", "ann", w.now), c.core.Take("p", "ann", w.now)
 	w.settle()
-	if x, y := b.results[first].Why, c.results[second].Why; x == y || x != rooms.RecoveryDone && y != rooms.RecoveryDone {
-		t.Errorf("results %v and %v, want it once", x, y)
+	winner, loser := b, c
+	if _, done := b.results[first]; !done {
+		winner, loser, first, second = c, b, second, first
+	}
+	w.want(winner, first, rooms.RecoveryDone)
+	if !winner.results[first].Record.Orphan {
+		t.Error("nobody is told that the record may be old")
+	}
+	if len(winner.requests) != 1 || loser.results[second].Record != nil {
+		t.Fatalf("the first was asked %d times, the second got %+v", len(winner.requests), loser.results[second])
+	}
+	winner.has, winner.answers = winner.results[first].Record, true
+	w.settle()
+	w.want(loser, second, rooms.RecoveryDone)
+}
+
+// TestASessionUnderWayIsFound, wherever it has got to.
+func TestASessionUnderWayIsFound(t *testing.T) {
+	for name, x := range map[string]struct {
+		do   func(w *town, a, b *node)
+		want rooms.RecoveryResult
+	}{
+		"given to b, which has not written it yet": {func(w *town, a, b *node) {
+			a.has = record("a", "ann")
+			w.take(b, "ann")
+			b.has = record("a", "ann")
+		}, rooms.RecoveryDone},
+		"given to b, which has written it": {func(w *town, a, b *node) {
+			a.has = record("a", "ann")
+			w.take(b, "ann")
+			b.has = record("a", "ann")
+			save(b, record("b", "ann"))
+		}, rooms.RecoveryDone},
+		"given to b, which is dead": {func(w *town, a, b *node) {
+			a.has = record("a", "ann")
+			w.take(b, "ann")
+			b.deaf = true
+		}, rooms.RecoveryDone},
+		"given to b, where it is over": {func(w *town, a, b *node) {
+			a.has = record("a", "ann")
+			w.take(b, "ann")
+		}, rooms.RecoveryUnknown},
+		"given to b and back": {func(w *town, a, b *node) {
+			a.has = record("a", "ann")
+			w.take(b, "ann")
+			b.has = record("a", "ann")
+			w.take(a, "ann")
+			a.has = record("a", "ann")
+		}, rooms.RecoveryDone},
+		"a is dead, b has wanted it": {func(w *town, a, b *node) {
+			a.deaf = true
+			w.take(b, "ann")
+			b.has = record("a", "ann")
+		}, rooms.RecoveryDone},
+		"a is dead, b has written it": {func(w *town, a, b *node) {
+			a.deaf = true
+			w.take(b, "ann")
+			b.has = record("a", "ann")
+			save(b, record("b", "ann"))
+		}, rooms.RecoveryDone},
+		"a is dead, and b is, which has wanted it": {func(w *town, a, b *node) {
+			a.deaf = true
+			w.take(b, "ann")
+			b.deaf = true
+		}, rooms.RecoveryDone},
+		"a is dead, and b is, which has written it": {func(w *town, a, b *node) {
+			a.deaf = true
+			w.take(b, "ann")
+			save(b, record("b", "ann"))
+			w.settle()
+			b.deaf = true
+		}, rooms.RecoveryDone},
+		"a is dead, b has put it back": {func(w *town, a, b *node) {
+			a.deaf = true
+			w.take(b, "ann")
+			save(b, record("a", "ann"))
+		}, rooms.RecoveryDone},
+		"b puts it back when it is asked": {func(w *town, a, b *node) {
+			save(a, record("b", "ann"))
+			w.settle()
+			a.deaf = true
+			save(b, record("-", "ann"))
+		}, rooms.RecoveryDone},
+		"a is dead, b has put it back, twice": {func(w *town, a, b *node) {
+			a.deaf = true
+			w.take(b, "ann")
+			save(b, record("a", "ann"))
+			w.take(b, "ann")
+			save(b, record("a", "ann"))
+		}, rooms.RecoveryDone},
+		"a is dead, and with b it is over": {func(w *town, a, b *node) {
+			a.deaf = true
+			w.take(b, "ann")
+			b.core.Forget("p")
+		}, rooms.RecoveryUnknown},
+		"nodes send on in a circle": {func(w *town, a, b *node) {
+			a.core.gave("p", "b")
+			b.core.gave("p", "a")
+		}, rooms.RecoveryBusy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newTown(t, "a", "b", "c")
+			a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
+			for _, n := range w.nodes {
+				n.answers = true
+			}
+			save(a, record("a", "ann"))
+			w.settle()
+			x.do(w, a, b)
+			w.settle()
+			w.want(c, w.take(c, "ann"), x.want)
+			if x.want != rooms.RecoveryDone {
+				return
+			}
+			save(c, record("c", "ann"))
+			w.settle()
+			w.want(c, w.take(c, "ann"), rooms.RecoveryUnknown) // its own
+		})
+	}
+}
+
+// TestTwoNodesThatWaitForEachOtherGoOn: returns to both are under way, each of
+// which was the last that wanted the session when the other one looked.
+func TestTwoNodesThatWaitForEachOtherGoOn(t *testing.T) {
+	w := newTown(t, "a", "b", "c")
+	a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
+	save(a, record("a", "ann"))
+	w.settle()
+	a.deaf = true
+	w.redis[names.SessionLock("p", "a")] = "c"
+	w.redis[names.SessionLock("p", "a:c")] = "b"
+	first, second := b.core.Take("p", "ann", w.now), c.core.Take("p", "ann", w.now)
+	w.settle()
+	w.want(c, second, rooms.RecoveryDone)
+	c.has, c.answers = c.results[second].Record, true
+	w.settle()
+	w.want(b, first, rooms.RecoveryDone)
+}
+
+// TestANodeRemembersOnlySomeSessionsThatItGaveAway.
+func TestANodeRemembersOnlySomeSessionsThatItGaveAway(t *testing.T) {
+	c := New(names, "a")
+	for i := range 2 * mostGiven {
+		c.gave(fmt.Sprint(i), "b")
+		c.gave(fmt.Sprint(i), "c")
+	}
+	if len(c.given) != mostGiven || len(c.gifts) != mostGiven {
+		t.Errorf("%d and %d, want %d", len(c.given), len(c.gifts), mostGiven)
 	}
 }
 
@@ -201,11 +367,9 @@ func TestASessionOfADeadPredecessorIsTakenFromRedis(t *testing.T) {
 	heir := &node{core: New(names, "a"), name: "a", results: map[uint64]Result{}}
 	heir.core.Replace("b")
 	w.nodes = map[string]*node{"a": heir} // it still gets what is said to a
-	first, second := heir.core.Take("p", "ann", w.now), heir.core.Take("p", "ann", w.now)
-	w.settle()
-	if x, y := heir.results[first], heir.results[second]; x.Why != rooms.RecoveryDone || y.Why != rooms.RecoveryUnknown {
-		t.Errorf("results %v and %v, want it once", x.Why, y.Why)
-	} else if !x.Record.Orphan {
+	first := w.take(heir, "ann")
+	w.want(heir, first, rooms.RecoveryDone)
+	if x := heir.results[first]; x.Record != nil && !x.Record.Orphan {
 		t.Error("nobody is told that the record may be old")
 	}
 	if len(heir.requests) > 0 {

@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -52,6 +53,9 @@ func (c *Core) put(pid string, w write) (number uint64, ok bool) {
 	if !waits {
 		c.order = append(c.order, pid)
 	}
+	if !w.remove {
+		delete(c.given, pid) // it is this node's again
+	}
 	c.numbers++
 	w.number = c.numbers
 	c.bytes += len(w.value) - len(old.value)
@@ -98,19 +102,17 @@ func (c *Core) writes(b *wire.Batch) {
 	if c.order = c.order[n:]; len(c.order) == 0 {
 		c.order = nil
 	}
-	if len(b.Commands) > 0 {
-		c.writing = b.ID
+	if len(b.Commands) == 0 {
+		c.release()
+		return
 	}
+	c.writing = b.ID
 }
 
 // written has those that failed be written again, unless they have changed.
 func (c *Core) written(replies []wire.Reply, now time.Time) {
 	flying, batch := c.flying, c.batch
 	c.writing, c.flying, c.batch = 0, nil, nil
-	for _, a := range c.answers {
-		c.say(a.node, a.message)
-	}
-	c.answers = nil
 	failed := wire.FirstError(replies) != nil
 	for _, pid := range batch {
 		w, ok := flying[pid]
@@ -125,11 +127,23 @@ func (c *Core) written(replies []wire.Reply, now time.Time) {
 			c.put(pid, w)
 		}
 	}
+	c.release()
+}
+
+// release sends the answers that do not wait for a write any more.
+func (c *Core) release() {
+	c.answers = slices.DeleteFunc(c.answers, func(a answer) bool {
+		_, under := c.state(a.of)
+		if !under {
+			c.say(a.node, a.message)
+		}
+		return !under
+	})
 }
 
 // state is what is on its way to Redis for a pid.
 func (c *Core) state(pid string) (w write, ok bool) {
-	if w, ok = c.pending[pid]; ok {
+	if w, ok = c.pending[pid]; ok && (w.value != "" || w.remove) {
 		return w, true
 	}
 	w, ok = c.flying[pid]

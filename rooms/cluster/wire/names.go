@@ -54,6 +54,11 @@ func (n Names) Channel(node uint32) string { return n.base + "to:" + Decimal(int
 // SessionRecord is the record of a client's session.
 func (n Names) SessionRecord(pid string) string { return n.base + "session:" + pid }
 
+// SessionLock is which node has wanted a session first of a node that is dead.
+func (n Names) SessionLock(pid, dead string) string {
+	return n.base + "sessionlock:" + pid + ":" + dead
+}
+
 // SessionPattern matches the keys of all records of sessions.
 func (n Names) SessionPattern() string { return globEscaper.Replace(n.base) + "session:*" }
 

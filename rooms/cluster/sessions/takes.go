@@ -1,0 +1,240 @@
+package sessions
+
+import (
+	"slices"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
+)
+
+// A phase is how far a session that is being taken is.
+type phase uint8
+
+const (
+	looking  phase = iota // the record is being read
+	asking                // its node is being asked
+	awaiting              // the node's answer is awaited
+	locking               // its node is dead: this one wants the session
+	taken                 // another node has wanted it first: who?
+	taking                // it is this node's: the record is being read
+	checking              // whether the session is still this node's
+)
+
+// A take is a session that is being taken.
+type take struct {
+	ask     uint64
+	pid     string
+	user    string
+	phase   phase
+	node    string   // that is asked
+	lock    string   // whose session it was, and who has had it in vain since; "": the node that has it lives
+	without []string // nodes that are dead, or have given it away
+	vain    string   // the node that the record named, and that does not have it
+	hops    int      // nodes that were asked
+	until   time.Time
+	command bool // the phase's command waits to be sent
+}
+
+// Take begins to take the session of a pid, and returns the number of the
+// result.
+func (c *Core) Take(pid, user string, now time.Time) uint64 { return c.begin(pid, user, looking, now) }
+
+// Owns begins to find out whether this node still has a session.
+func (c *Core) Owns(pid string, now time.Time) uint64 { return c.begin(pid, "", checking, now) }
+
+func (c *Core) begin(pid, user string, p phase, now time.Time) uint64 {
+	c.next++
+	t := &take{ask: c.next, pid: pid, user: user, phase: p, until: now.Add(takeWithin)}
+	if len(c.takes) >= maxTakes {
+		c.results = append(c.results, Result{Ask: t.ask, Why: rooms.RecoveryBusy, Owned: p == checking})
+		return t.ask
+	}
+	c.takes[t.ask] = t
+	c.send(t)
+	return t.ask
+}
+
+// ask has a node be asked that may have the session.
+func (c *Core) ask(t *take, node string) {
+	if t.hops++; t.hops > mostHops {
+		c.fail(t, rooms.RecoveryBusy)
+		return
+	}
+	t.node = node
+	c.asked[t.pid] = t
+	c.step(t, asking)
+}
+
+// circle reports whether a node that asks for a session is asked for it, too:
+// each may have been the last that wanted it. One of the two goes on.
+func (c *Core) circle(pid, node string) bool {
+	t := c.asked[pid]
+	return t != nil && t.node == node && (t.phase == asking || t.phase == awaiting) && c.node < node
+}
+
+// want tries to be the first that wants a session which a node does not have,
+// though it was its own, or it was the first itself.
+func (c *Core) want(t *take, node string) {
+	if t.lock != "" {
+		node = t.lock + ":" + node
+	}
+	t.lock = node
+	c.step(t, locking)
+}
+
+// step has the command of the next phase be sent.
+func (c *Core) step(t *take, p phase) {
+	t.phase = p
+	c.send(t)
+}
+
+// send has the command of a take's phase be sent.
+func (c *Core) send(t *take) {
+	t.command = true
+	c.lookup = append(c.lookup, t.ask)
+}
+
+func (c *Core) finish(t *take, r Result) {
+	delete(c.takes, t.ask)
+	if c.asked[t.pid] == t {
+		delete(c.asked, t.pid)
+	}
+	r.Ask = t.ask
+	c.results = append(c.results, r)
+}
+
+func (c *Core) fail(t *take, why rooms.RecoveryResult) { c.finish(t, Result{Why: why}) }
+
+func (c *Core) answered(m message) {
+	t := c.takes[m.ask]
+	if t == nil || t.phase != awaiting && t.phase != asking {
+		return
+	}
+	switch {
+	case m.why == rooms.RecoveryBusy && m.node != "" && m.node != c.node: // it was given to that node
+		t.without = append(t.without, t.node)
+		t.lock = ""
+		c.ask(t, m.node)
+		return
+	case m.why == rooms.RecoveryUnknown && t.lock != "": // who wanted it first does not have it any more
+		c.want(t, t.node)
+		return
+	case m.why == rooms.RecoveryUnknown && t.vain != t.node: // it has just put it back, perhaps
+		t.vain = t.node
+		c.step(t, looking)
+		return
+	case m.why != rooms.RecoveryDone:
+		c.fail(t, m.why)
+		return
+	}
+	record, err := rooms.ParseRecord(m.record)
+	if err != nil || record.User != t.user || record.PID != t.pid {
+		c.fail(t, rooms.RecoveryFailed)
+		return
+	}
+	c.finish(t, Result{Record: record})
+}
+
+// commands fills a batch with the commands of takes, all of one kind.
+func (c *Core) commands(b *wire.Batch) {
+	for len(c.lookup) > 0 && len(b.Commands) < batchMost {
+		t := c.takes[c.lookup[0]]
+		if t == nil || !t.command {
+			c.lookup = c.lookup[1:]
+			continue
+		}
+		kind := wire.Plain
+		if t.phase == asking {
+			kind = wire.Publish
+		}
+		if len(b.Commands) > 0 && kind != b.Kind {
+			break
+		}
+		b.Kind = kind
+		c.lookup = c.lookup[1:]
+		t.command = false
+		b.Commands = append(b.Commands, c.command(t))
+		c.flight[b.ID] = append(c.flight[b.ID], flight{t.ask, t.phase})
+	}
+}
+
+func (c *Core) command(t *take) wire.Command {
+	key := []string{c.names.SessionRecord(t.pid)}
+	switch t.phase {
+	case asking:
+		m := message{kind: 't', ask: t.ask, pid: t.pid, user: t.user, node: c.node}
+		return wire.Command{Name: "PUBLISH", Keys: []string{c.names.SessionChannel(t.node)}, Args: []string{string(m.append(nil))}}
+	case locking:
+		args := []string{c.node, "NX", "PX", wire.Decimal(lockFor.Milliseconds())}
+		return wire.Command{Name: "SET", Keys: []string{c.names.SessionLock(t.pid, t.lock)}, Args: args}
+	case taken:
+		return wire.Command{Name: "GET", Keys: []string{c.names.SessionLock(t.pid, t.lock)}}
+	}
+	return wire.Command{Name: "GET", Keys: key}
+}
+
+func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
+	if t.phase == checking {
+		owned := r.Err != nil || r.Nil
+		if !owned {
+			record, err := rooms.ParseRecord([]byte(r.Text))
+			owned = err == nil && record.Node == c.node
+		}
+		if w, ok := c.state(t.pid); ok && !w.remove {
+			owned = true
+		}
+		c.finish(t, Result{Owned: owned})
+		return
+	}
+	switch {
+	case r.Err != nil:
+		c.fail(t, rooms.RecoveryFailed)
+	case t.phase == asking && r.Int == 0: // nobody listens: the node is dead
+		t.without = append(t.without, t.node)
+		c.want(t, t.node)
+	case t.phase == asking:
+		t.phase = awaiting
+		t.until = now.Add(answerWithin)
+	case t.phase == locking && r.Nil:
+		c.step(t, taken)
+	case t.phase == locking:
+		c.step(t, taking)
+	case t.phase == taken && r.Nil: // the lock has just expired
+		c.step(t, locking)
+	case t.phase == taken && r.Text == c.node: // an earlier return to this node, which does not know the session any more
+		c.want(t, c.node)
+	case t.phase == taken:
+		c.ask(t, r.Text)
+	case r.Nil:
+		c.fail(t, rooms.RecoveryUnknown)
+	default:
+		c.found(t, r.Text)
+	}
+}
+
+// found goes on with a record: it is this node's when that has the lock, and its
+// node's otherwise.
+func (c *Core) found(t *take, text string) {
+	record, err := rooms.ParseRecord([]byte(text))
+	switch {
+	case err != nil || record.PID != t.pid:
+		c.fail(t, rooms.RecoveryUnknown)
+	case record.User != t.user:
+		c.fail(t, rooms.RecoveryOtherUser)
+	case t.phase == taking && slices.Contains(t.without, record.Node):
+		record.Orphan = true
+		c.finish(t, Result{Record: record})
+	case record.Node == c.node && c.given[t.pid] != "": // which has not written it yet
+		t.lock = ""
+		c.ask(t, c.given[t.pid])
+	case record.Node == c.node || record.Node == t.vain: // which does not know it any more
+		c.fail(t, rooms.RecoveryUnknown)
+	case record.Node == c.former: // "": whoever had it put it back
+		t.without = append(t.without, record.Node)
+		c.want(t, record.Node)
+	default:
+		t.lock = ""
+		c.ask(t, record.Node)
+	}
+}

@@ -1,0 +1,209 @@
+package rooms
+
+import (
+	"slices"
+	"time"
+
+	"github.com/hometrip/gateway/codec"
+)
+
+// nobody is the sink of an absent socket.
+type nobody struct{}
+
+func (nobody) Send(*codec.Message) {}
+func (nobody) Close(Reason)        {}
+func (nobody) Wake()               {}
+func (nobody) Source() uint64      { return 0 }
+
+// goAway has a connected socket whose connection has ended stay in its rooms
+// as an absent member until the grace is over.
+func (s *Socket) goAway(now time.Time) {
+	sh := s.shard
+	if s.session.lost(sh) {
+		s.noteEnd("", true, now)
+		s.leaveAll(now)
+		s.phase, s.aside = phaseClosed, nil
+		return
+	}
+	s.makeAbsent("", now)
+	grace := sh.hub.config.Recovery.Grace
+	if grace <= 0 {
+		s.depart(now)
+		return
+	}
+	s.keepEnded(false)
+	sh.absent.add(s, now, grace)
+}
+
+// makeAbsent takes the connection from a connected socket. reason says why; "":
+// the connection has ended.
+func (s *Socket) makeAbsent(reason string, now time.Time) {
+	s.noteEnd(reason, false, now)
+	sh, n := s.shard, s.session
+	n.rebase(s)
+	m := n.beside()
+	m.given, m.at = max(s.Position(), n.last.position()), now.UnixMilli()
+	s.sink, s.aside, s.until = nobody{}, nil, 0
+	s.phase = phaseAbsent
+	sh.stats.Sockets.Add(-1)
+	sh.stats.Absent.Add(1)
+}
+
+// keepEnded has the session's record known to whoever comes back to it.
+func (s *Socket) keepEnded(left bool) {
+	r := s.ended(left)
+	if left {
+		s.shard.hub.keepRecord(r)
+	} else if remote := s.shard.hub.config.Recovery.Remote; remote != nil {
+		remote.Save(r.PID, AppendRecord(nil, r), s.shard.hub.config.Recovery.Window, nil)
+	}
+}
+
+// keepRecord keeps the record of a session that no socket of this node has.
+func (h *Hub) keepRecord(r *Record) {
+	form := AppendRecord(nil, r)
+	dropped := h.sessions.end(r, form)
+	remote := h.config.Recovery.Remote
+	if remote == nil {
+		return
+	}
+	remote.Save(r.PID, form, h.config.Recovery.Window, nil)
+	for _, pid := range dropped {
+		remote.Forget(pid)
+	}
+}
+
+// resave has Redis know all sessions of this node anew: it may have lost their
+// records, or have older ones. Those that other nodes have taken meanwhile end.
+func (h *Hub) resave() {
+	for sockets := h.sessions.sockets(); len(sockets) > 0; {
+		shard, n := sockets[0].shard, 1
+		for n < len(sockets) && sockets[n].shard == shard {
+			n++
+		}
+		list := sockets[:n]
+		sockets = sockets[n:]
+		shard.Post(func(time.Time) { shard.resave(list) })
+	}
+	h.resaveEnded(h.sessions.pids())
+}
+
+// resave goes on with the next sockets when the first of them are done.
+func (sh *Shard) resave(sockets []*Socket) {
+	sockets = slices.DeleteFunc(sockets, func(s *Socket) bool { return s.session == nil }) // it has ended meanwhile
+	n := min(len(sockets), resaveBatch)
+	left := n
+	for _, s := range sockets[:n] {
+		n := s.session
+		sh.hub.config.Recovery.Remote.Owns(n.pid.String(), func(yes bool) {
+			sh.Post(func(now time.Time) {
+				switch {
+				case s.session != n || n.gone:
+				case !yes:
+					s.displaced(now)
+				case s.phase == phaseAbsent:
+					s.keepEnded(false)
+				default:
+					s.saveSession()
+				}
+				if left--; left == 0 && len(sockets) > resaveBatch {
+					sh.resave(sockets[resaveBatch:])
+				}
+			})
+		})
+	}
+}
+
+// resaveEnded does the same for sessions that no socket has.
+func (h *Hub) resaveEnded(pids []string) {
+	if len(pids) == 0 {
+		return
+	}
+	remote := h.config.Recovery.Remote
+	remote.Owns(pids[0], func(yes bool) {
+		if record := h.sessions.record(pids[0], !yes); record != nil && yes {
+			remote.Save(pids[0], record, h.config.Recovery.Window, nil)
+		}
+		h.resaveEnded(pids[1:])
+	})
+}
+
+// displaced ends a socket whose session another one has now, here or on another
+// node. The others are not told: the client is there.
+func (s *Socket) displaced(now time.Time) {
+	if s.session == nil || s.session.gone {
+		return
+	}
+	s.shard.hub.sessions.close(s.session.pid, s)
+	s.session.gone = true
+	if s.phase == phaseConnected {
+		sink := s.sink
+		s.makeAbsent(ReasonTakenOver.String(), now)
+		sink.Close(ReasonTakenOver)
+	}
+	s.dissolve(now)
+}
+
+// resaveBatch is how many sessions are written anew in one turn of a loop.
+const resaveBatch = 200
+
+// depart takes an absent socket out of its rooms, which are told. Its client
+// may still come back to the record.
+func (s *Socket) depart(now time.Time) {
+	if s.phase != phaseAbsent {
+		return
+	}
+	if !s.session.gone && s.session.lost(s.shard) {
+		s.forgetSession()
+	}
+	if !s.session.gone {
+		s.keepEnded(true)
+		s.session.gone = true
+	}
+	s.shard.hub.sessions.arrived(s.session.pid.String())
+	s.leaveAll(now)
+	s.phase = phaseClosed
+}
+
+// dissolve takes an absent socket out of its rooms without a word: its client
+// is back.
+func (s *Socket) dissolve(now time.Time) {
+	if s.phase != phaseAbsent {
+		return
+	}
+	delete(s.shard.pace, s)
+	for len(s.rooms) > 0 {
+		s.shard.leave(s, len(s.rooms)-1, now)
+	}
+	s.shard.stats.Absent.Add(-1)
+	s.phase = phaseClosed
+}
+
+// surrender gives the session of a socket away, to a connection that has come
+// back to it. What is left here stays in the rooms until it is dissolved.
+func (s *Socket) surrender(user string, now time.Time) (*Record, RecoveryResult) {
+	n := s.session
+	switch {
+	case n == nil || n.gone:
+		return nil, RecoveryUnknown
+	case s.userID != user:
+		return nil, RecoveryOtherUser
+	case n.lost(s.shard) && n.log != uint8(s.shard.log):
+		return nil, RecoveryOtherLog
+	case n.lost(s.shard):
+		return nil, RecoveryLogShort
+	case s.phase == phaseConnected:
+		sink := s.sink
+		s.makeAbsent(ReasonTakenOver.String(), now)
+		sink.Close(ReasonTakenOver)
+		s.shard.absent.add(s, now, max(s.shard.hub.config.Recovery.Grace, takeOverGrace))
+	case s.phase != phaseAbsent:
+		return nil, RecoveryBusy
+	}
+	n.gone = true
+	return s.ended(false), RecoveryDone
+}
+
+// takeOverGrace is how long what is left of a session waits for the word that
+// its client is back elsewhere.
+const takeOverGrace = 2 * time.Second

@@ -1,0 +1,175 @@
+package rooms
+
+import (
+	"sync"
+	"time"
+)
+
+// A taken session is one that a client comes back to.
+type taken struct {
+	record *Record
+	from   *Socket // that had it on this node; nil: none
+	why    RecoveryResult
+}
+
+// takeSession takes the session that a client comes back for from an earlier
+// return of the client, from this node, or from the others, and calls done once,
+// on any goroutine. Its record stays in Redis, under the name of this node, until
+// the client is back or nobody comes back to it any more.
+func (h *Hub) takeSession(c *comeback, now time.Time, done func(taken)) {
+	pid, user, remote := c.auth.pid, c.id.UserID, h.config.Recovery.Remote
+	got := func(t taken) {
+		if t.why == RecoveryUnknown && remote != nil {
+			remote.Take(pid, user, func(r *Record, why RecoveryResult) { done(taken{record: r, why: why}) })
+			return
+		}
+		done(t)
+	}
+	if before := h.sessions.comes(c); before != nil {
+		before.yield(user, c, got)
+		return
+	}
+	h.takeHere(pid, user, c, now, got)
+}
+
+// takeHere takes the session of a pid from this node. by is the return for which
+// it is taken; nil: of another node, or one that has waited for another.
+func (h *Hub) takeHere(pid, user string, by *comeback, now time.Time, done func(taken)) {
+	f := h.sessions.find(pid, user, by)
+	switch {
+	case f.coming != nil:
+		f.coming.yield(user, by, done)
+		return
+	case f.why != RecoveryDone:
+		done(taken{why: f.why})
+		return
+	}
+	take := func() { h.takeKnown(pid, user, f, by, done) }
+	if h.config.Recovery.Remote == nil || !h.reached.doubtful(now) {
+		take()
+		return
+	}
+	h.config.Recovery.Remote.Owns(pid, func(yes bool) {
+		if yes {
+			take()
+			return
+		}
+		if f.socket != nil {
+			f.socket.shard.Post(f.socket.displaced)
+		}
+		done(taken{why: RecoveryUnknown})
+	})
+}
+
+// takeKnown takes the session that was found.
+func (h *Hub) takeKnown(pid, user string, f finding, by *comeback, done func(taken)) {
+	s := f.socket
+	if s == nil {
+		r, err := ParseRecord(f.record)
+		if err != nil {
+			done(taken{why: RecoveryFailed})
+			return
+		}
+		done(taken{record: r})
+		return
+	}
+	s.shard.Post(func(now time.Time) {
+		r, why := s.surrender(user, now)
+		switch why {
+		case RecoveryDone:
+			h.sessions.close(s.session.pid, s)
+		case RecoveryUnknown: // another return has it since it was found, or it has departed and left a record
+			f = h.sessions.find(pid, user, by)
+			switch {
+			case f.coming != nil:
+				f.coming.yield(user, by, done)
+				return
+			case f.record != nil:
+				h.takeKnown(pid, user, f, by, done)
+				return
+			}
+		}
+		done(taken{record: r, from: s, why: why})
+	})
+}
+
+// Surrender gives the session of a pid to another node, if this one has it, and
+// calls done once, on any goroutine.
+func (h *Hub) Surrender(pid, user string, now time.Time, done func(*Record, RecoveryResult)) {
+	h.takeHere(pid, user, nil, now, func(t taken) {
+		if t.why == RecoveryDone && t.from != nil {
+			h.sessions.moved(pid, t.from)
+		}
+		done(t.record, t.why)
+	})
+}
+
+// A reach is whether other nodes can ask this one for the sessions that it has.
+// While they cannot they take it for dead, and may give the sessions to clients.
+// Safe for concurrent use.
+type reach struct {
+	mu    sync.Mutex
+	yes   bool
+	known bool      // it has been yes
+	until time.Time // what was taken before is not known any more
+}
+
+// doubtFor is how long, beyond the window, a session may be known here that
+// another node has taken meanwhile.
+const doubtFor = 10 * time.Minute
+
+// Reachable tells whether other nodes can ask this one for sessions. It is
+// called at each change.
+func (h *Hub) Reachable(yes bool, now time.Time) {
+	if h.reached.set(yes, now, h.config.Recovery.Window+doubtFor, h.sessions.empty()) {
+		h.resave()
+	}
+}
+
+// set notes whether other nodes can ask this one, and reports whether they can
+// again.
+func (r *reach) set(yes bool, now time.Time, doubt time.Duration, empty bool) (again bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if yes && !r.known && empty {
+		r.yes, r.known = true, true
+		return false
+	}
+	again = yes && !r.yes
+	r.known = r.known || yes
+	r.yes, r.until = yes, now.Add(doubt)
+	return again
+}
+
+// doubtful reports whether this node may know sessions that are not its own any
+// more.
+func (r *reach) doubtful(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.yes || now.Before(r.until)
+}
+
+// moved notes that another node has taken the session of a socket.
+func (ss *sessions) moved(pid string, s *Socket) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.leaving[pid] = s
+}
+
+// arrived returns the socket that has had the session which another node has
+// taken; nil when it has left.
+func (ss *sessions) arrived(pid string) *Socket {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	s := ss.leaving[pid]
+	delete(ss.leaving, pid)
+	return s
+}
+
+// Dissolve tells that a session which this node has surrendered goes on
+// elsewhere: what has stayed of it leaves its rooms silently.
+func (h *Hub) Dissolve(pid string) {
+	if s := h.sessions.arrived(pid); s != nil {
+		s.shard.Post(func(now time.Time) { s.dissolve(now) })
+	}
+}
