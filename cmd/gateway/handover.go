@@ -311,14 +311,10 @@ func (g *Gateway) leave(o handover.Outcome, ended <-chan error) error {
 	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	if err := g.server.Stop(stop); err != nil {
-		return fmt.Errorf("stop the engine: %w", err)
+		g.log.Warn("the event loops did not stop in time; nobody is left to be served", "error", err)
+		return nil
 	}
-	select {
-	case err := <-ended:
-		return err
-	case <-stop.Done():
-		return nil // nobody is left to be served
-	}
+	return <-ended
 }
 
 // drainFor waits until the successor listens, before this process drains.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -10,7 +9,8 @@ import (
 )
 
 // stopTimeout is the part of SHUTDOWN_TIMEOUT that is kept for stopping the
-// engine once the sessions have been drained.
+// engine once the sessions have been drained. It has all the time that draining
+// has left.
 const stopTimeout = 2 * time.Second
 
 // run serves until ctx is cancelled, then drains and stops.
@@ -106,7 +106,8 @@ func (g *Gateway) shutDown(ended <-chan error) error {
 	notify(g.log, daemon.SdNotifyStopping)
 	g.log.Info("draining", "sessions", g.server.Stats().Sessions, "period", g.cfg().Shutdown.DrainPeriod)
 	start := time.Now()
-	drain, cancel := context.WithTimeout(context.Background(), max(g.cfg().Shutdown.Timeout-stopTimeout, 0))
+	limit := start.Add(g.cfg().Shutdown.Timeout)
+	drain, cancel := context.WithDeadline(context.Background(), limit.Add(-stopTimeout))
 	defer cancel()
 	if err := g.server.Drain(drain); err != nil {
 		g.log.Warn("sessions were still open at the end of SHUTDOWN_TIMEOUT", "sessions", g.server.Stats().Sessions)
@@ -117,19 +118,15 @@ func (g *Gateway) shutDown(ended <-chan error) error {
 	case <-g.reading:
 	case <-drain.Done():
 	}
-	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	stop, cancel := context.WithTimeout(context.Background(), max(time.Until(limit), stopTimeout))
 	defer cancel()
 	g.leaveCluster(stop)
 	if err := g.server.Stop(stop); err != nil {
 		return fmt.Errorf("stop the engine: %w", err)
 	}
-	select {
-	case err := <-ended:
-		g.log.Info("stopped", "after", time.Since(start).Round(time.Millisecond))
-		return err
-	case <-stop.Done():
-		return errors.New("stop the engine: not ended in time")
-	}
+	err := <-ended
+	g.log.Info("stopped", "after", time.Since(start).Round(time.Millisecond))
+	return err
 }
 
 // reportStats logs a line of figures from time to time, until the function it
