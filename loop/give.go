@@ -277,7 +277,7 @@ func (f *Frozen) session(s *session, now time.Time) (d form.Session, err error) 
 // as a descriptor that next closes.
 func (f *Frozen) LetGo(next func(fd int)) {
 	s := f.server
-	s.heir.Store(&next)
+	s.redirectTo.Store(&next)
 	f.each(func(l *frozenLoop) {
 		w := l.w
 		for _, c := range l.list.conns {

@@ -54,10 +54,10 @@ type Server struct {
 	notices   notices
 	bootErr   atomic.Pointer[error]
 
-	heir  atomic.Pointer[func(fd int)] // gets accepted connections; nil: they are served here
-	early early                        // connections accepted before Begin, of a successor
-	turn  atomic.Int64                 // the loop for the next connection, see Fresh
-	held  listenerGroup                // as HoldPort found it; owned by who hands over
+	redirectTo atomic.Pointer[func(fd int)] // gets accepted connections; nil: they are served here
+	early      early                        // connections accepted before Begin, of a successor
+	turn       atomic.Int64                 // the loop for the next connection, see Fresh
+	held       listenerGroup                // as HoldPort found it; owned by who hands over
 }
 
 // New returns a server that does not listen yet; see Run.
@@ -355,7 +355,7 @@ func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	case *arrival:
 		return nil, m.open(s, c, w, time.Now())
 	}
-	if next := s.heir.Load(); next != nil {
+	if next := s.redirectTo.Load(); next != nil {
 		s.forward(*next, c)
 		c.SetContext(nil)
 		return nil, gnet.Close

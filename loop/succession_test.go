@@ -77,7 +77,7 @@ func take(t testing.TB, f *Frozen, loops []*form.Loop, to *Server) {
 			l.Conns[i].FD = fd
 		}
 	}
-	e, err := to.Estate(loops)
+	e, err := to.ReceiveState(loops)
 	if err != nil {
 		f.Thaw()
 		t.Fatal(err)
