@@ -49,7 +49,7 @@ var scenarios = []*scenario{
 	},
 	{
 		name: "nodes", about: "rooms of two across 1 to 8 nodes joined by Redis",
-		needs: canRedis, once: true, usual: 12 * time.Second, run: nodesScenario,
+		needs: canNodes, usual: 14 * time.Second, without: coalescing, run: nodesScenario,
 	},
 	{
 		name: "handover", about: "a new process takes over all connections, under deliveries",

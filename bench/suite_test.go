@@ -99,6 +99,36 @@ func TestEveryPhaseIsRightAgainstTheFloor(t *testing.T) {
 	}
 }
 
+func TestChatOverServersOfTheFloorIsRight(t *testing.T) {
+	for _, name := range []string{report.Floor, report.FloorBatch} {
+		t.Run(name, func(t *testing.T) {
+			const conns = 120
+			tr := world(t, name)
+			redis, err := tr.redis()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if _, err := tr.serve(quietPing, redisEnv(redis)...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w, err := tr.load(conns)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := w.Dial(load.DialArgs{Last: conns, Window: dialWindow, PerUser: 1})
+			right(t, "dial", r, err)
+			r, err = w.Join(load.JoinArgs{Last: conns, RoomSize: 2, Window: chatWindow})
+			right(t, "join", r, err)
+			r, err = w.Chat(load.ChatArgs{Last: conns, Window: conns / 4, For: 100 * time.Millisecond})
+			if right(t, "chat", r, err); r.Units == 0 {
+				t.Fatal("no event")
+			}
+		})
+	}
+}
+
 func TestChatAndHeartbeatAreRightAgainstTheFloor(t *testing.T) {
 	tr := world(t, report.Floor)
 	const ping = 200 * time.Millisecond
