@@ -20,6 +20,7 @@ const (
 	canRedis                        // several nodes as one, which services reach by Redis too
 	canNodes                        // what clients say reaches other nodes through Redis
 	canAMQP                         // events from RabbitMQ
+	canLog                          // each node reads them from a stream in RabbitMQ
 	canPing                         // pings at PING_INTERVAL
 	canJSON                         // GET /metrics with Go heap figures
 	canSimulate                     // a simulation of its sessions in this repository
@@ -66,7 +67,7 @@ var peers = []*peer{
 	},
 	{
 		name: "gateway", dialect: "socketio", reference: true,
-		can:     canPublish | canPoll | canRedis | canNodes | canAMQP | canPing | canJSON | canSimulate | canHandOver,
+		can:     canPublish | canPoll | canRedis | canNodes | canAMQP | canLog | canPing | canJSON | canSimulate | canHandOver,
 		about:   "this repository",
 		ready:   "/ready",
 		prepare: gatewayCommand,

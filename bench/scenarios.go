@@ -52,6 +52,10 @@ var scenarios = []*scenario{
 		needs: canNodes, usual: 14 * time.Second, without: coalescing, run: nodesScenario,
 	},
 	{
+		name: "log", about: "1 to 8 nodes that read one log in RabbitMQ, beside a client that only reads it",
+		needs: canLog, usual: 45 * time.Second, run: logScenario,
+	},
+	{
 		name: "handover", about: "a new process takes over all connections, under deliveries",
 		needs: canHandOver, once: true, usual: 30 * time.Second, run: handoverScenario,
 	},

@@ -15,10 +15,10 @@ import (
 	"github.com/hometrip/gateway/bench/report"
 )
 
-// TestMain lets the test binary be its own load process, as the command is.
+// TestMain lets the test binary be its own helpers, as the command is.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == workerCommand {
-		if err := load.Serve(os.Stdin, os.Stdout); err != nil {
+	if helped, err := runHelper(os.Args[1:]); helped {
+		if err != nil {
 			os.Exit(1)
 		}
 		return

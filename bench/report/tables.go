@@ -209,6 +209,27 @@ var tables = []table{
 		},
 	},
 	{
+		title: "One log", scenario: "log",
+		note: "n nodes read one stream in RabbitMQ; all 1,000 clients, in rooms of two, are on the first. CPU µs per event: of a node that holds no room of it, of a program that only reads the stream with the same library (in the same phase), of the node that delivers it to two clients, of RabbitMQ. 1,000 events a second, then 20,000 as fast as the broker takes them.",
+		columns: []column{
+			{"no room, 2 nodes", "2", "unheld_us", micros, false},
+			{"bare client", "2", "client_us", micros, false},
+			{"no room, 4 nodes", "4", "unheld_us", micros, false},
+			{"bare client", "4", "client_us", micros, false},
+			{"saturated: no room, 2 nodes", "2 saturated", "unheld_us", micros, false},
+			{"bare client", "2 saturated", "client_us", micros, false},
+			{"no room, 4 nodes", "4 saturated", "unheld_us", micros, false},
+			{"bare client", "4 saturated", "client_us", micros, false},
+			{"delivered to 2, 1 node", "1 saturated", "held_us", micros, false},
+			{"4 nodes", "4 saturated", "held_us", micros, false},
+			{"RabbitMQ, 1 node", "1 saturated", "broker_us", micros, false},
+			{"4 nodes", "4 saturated", "broker_us", micros, false},
+			{"paced p50, 1 node", "1", "p50_us", latency, false},
+			{"p50, 4 nodes", "4", "p50_us", latency, false},
+			{"p99, 4 nodes", "4", "p99_us", latency, false},
+		},
+	},
+	{
 		title: "Fleet", scenario: "fleet",
 		note: "Several processes. Those joined through Redis are posted an event once, and it reaches the connections of all; the others are each posted it. Kernel: unreclaimable slab, half of what both ends cost. Growth: resident memory of all processes after the broadcasts. Heartbeats: share of a core for 100,000 connections at 25 s.",
 		columns: []column{
@@ -268,6 +289,7 @@ var summary = []struct {
 	{"RabbitMQ to rooms of 2, CPU µs per delivery", "amqp", column{"", "rooms", "cpu_us", micros, false}},
 	{"Redis emitter to a room of 1,000, CPU µs per delivery", "emitter", column{"", "room", "cpu_us", micros, false}},
 	{"Redis emitter to rooms of 2, CPU µs per delivery", "emitter", column{"", "rooms", "cpu_us", micros, false}},
+	{"one log, an event without a room here, CPU µs", "log", column{"", "2 saturated", "unheld_us", micros, false}},
 	{"two nodes paced, CPU µs per chat event", "nodes", column{"", "2", "cpu_us", micros, true}},
 	{"two nodes, CPU µs per chat event", "nodes", column{"", "2 saturated", "cpu_us", micros, true}},
 }
