@@ -40,8 +40,9 @@
 // and a count. A session lasts as long as Redis surely keeps what it was told
 // in it: after a lost connection, a lost lease or a flushed database the next
 // session begins, and the node registers all its rooms anew. The lease is renewed
-// on a connection of its own, so that renewals do not wait behind thousands of
-// rooms that are entered or read.
+// on another connection than the directory's, so that renewals do not wait behind
+// thousands of rooms that are entered or read. Messages are published on that
+// connection, too: a renewal shows at once that its server has become a replica.
 //
 // # What is promised
 //
