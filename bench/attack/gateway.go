@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/bench/process"
-	"github.com/hometrip/gateway/internal/freeport"
+	"github.com/hometrip/gateway/internal/testkit/freeport"
 )
 
 const (

@@ -16,10 +16,10 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/bench/process"
-	"github.com/hometrip/gateway/internal/freeport"
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
-	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/freeport"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
 const (

@@ -16,7 +16,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
-	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
 )
 
 const presenceQueue = "presence-of-a-service"
