@@ -39,6 +39,7 @@ type Server struct {
 
 	engine  gnet.Engine
 	ready   chan struct{} // closed when every loop is up
+	ended   chan struct{} // closed when Run returns
 	waiting atomic.Int32  // connections of the loops' own that are not registered yet
 
 	mu sync.Mutex // guards loop in each worker
@@ -68,7 +69,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
-	s := &Server{config: c, port: port, listen: listenAddress(host, port), admin: newAdmin(c.Handler, c.Log), guard: limits.New(c.TrustedProxies, c.ProxyProtocol, c.limits()), ready: make(chan struct{})}
+	s := &Server{config: c, port: port, listen: listenAddress(host, port), admin: newAdmin(c.Handler, c.Log), guard: limits.New(c.TrustedProxies, c.ProxyProtocol, c.limits()), ready: make(chan struct{}), ended: make(chan struct{})}
 	s.tuned.Store(&s.config)
 	s.waiting.Store(int32(2 * c.Loops)) // an eventfd and a ticker each
 	for i := range c.Loops {
@@ -148,6 +149,7 @@ var ErrPortTaken = errors.New("loop: another process has just begun to listen on
 // Run listens and serves until Stop. Any other end of the engine is an error:
 // the process serves nobody then and should be restarted.
 func (s *Server) Run() error {
+	defer close(s.ended)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	s.ctx = ctx
@@ -174,10 +176,23 @@ func (s *Server) Run() error {
 	return nil
 }
 
-// Stop ends the engine and every connection that is still open. Run returns.
+// Stop ends the engine and every connection that is still open, and waits until
+// Run is about to return, or ctx is over. It must not be called before Ready.
 func (s *Server) Stop(ctx context.Context) error {
 	s.stopping.Store(true)
-	return s.engine.Stop(ctx)
+	// The engine's own Stop looks only every 500 ms whether it has ended. With a
+	// context that is over it gives the order and does not wait.
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.engine.Stop(over); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	select {
+	case <-s.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Tight sets whether memory is short. While it is, new sessions get 503.

@@ -145,10 +145,15 @@ func (c *comeback) answered(now time.Time) {
 }
 
 // enter makes the socket a member of its rooms. The others are not told, and
-// what comes from here on is held.
+// what comes from here on is held. An order that came before this turn has not
+// found the socket, so the token is checked again.
 func (c *comeback) enter(now time.Time) {
 	s := c.socket
 	sh := s.shard
+	if sh.hub.revoked(c.id, now) != nil {
+		c.fail(RecoveryOrder, now)
+		return
+	}
 	c.sink, s.sink = s.sink, nobody{}
 	s.phase = phaseReplaying
 	s.session = &session{pid: c.record.PID, token: TokenMark(c.id.TokenID), log: sh.log, gaps: sh.gaps, hold: c, fence: c.record.Fence}
@@ -334,12 +339,18 @@ func (c *comeback) others() int {
 	return 1
 }
 
-// fail makes the client a new one.
+// fail makes the client a new one, or refuses it when its token was revoked
+// after it was verified.
 func (c *comeback) fail(why RecoveryResult, now time.Time) {
 	s := c.socket
 	c.undo(now)
 	c.report(why, 0)
 	s.phase = phaseOpen
+	if err := s.shard.hub.revoked(c.id, now); err != nil {
+		s.reject(err)
+		s.sink.Wake() // the deadline is back
+		return
+	}
 	s.connect(c.id, true, now)
 	c.noteReturn(why, 0, 0, now)
 }

@@ -165,11 +165,19 @@ func (s *Socket) verify(token string, now time.Time, then func(Identity, error, 
 		from := Presenter{User: s.userID, Address: s.sink.Source()}
 		auth.Authenticate(token, from, now, func(id Identity, err error) { done(verdict{id, err}) })
 	}, func(v verdict, now time.Time) {
-		if r := s.shard.hub.config.Revoker; r != nil && v.err == nil {
-			v.err = r.Check(v.id, now)
+		if v.err == nil {
+			v.err = s.shard.hub.revoked(v.id, now)
 		}
 		then(v.id, v.err, now)
 	})
+}
+
+// revoked returns an error if a token that was verified is not valid any more.
+func (h *Hub) revoked(id Identity, now time.Time) error {
+	if h.config.Revoker == nil {
+		return nil
+	}
+	return h.config.Revoker.Check(id, now)
 }
 
 // consult calls ask, which must call done once, before it returns or later from

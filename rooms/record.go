@@ -209,7 +209,7 @@ func (r *Record) start(log, offset string) (uint64, RecoveryResult) {
 	}
 	o, ok := ParseOffset(offset)
 	if o.Log != log {
-		o.Position, o.Fence = 0, 0
+		o.Position = 0 // the fence is of the session, whatever the log
 	}
 	switch position := o.Position; {
 	case o.Fence != r.Fence:

@@ -55,7 +55,7 @@ var arrows = map[string]rule{
 	"rooms/cluster/wire":      {ours: []string{"codec", "rooms"}, banned: pure},
 	"rooms/cluster/directory": {ours: []string{"internal/shrink", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/lease":     {ours: []string{"rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster/members":   {ours: []string{"internal/shrink"}, banned: pure},
+	"rooms/cluster/members":   {ours: []string{"internal/shrink", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/orders":    {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/outbox":    {ours: []string{"codec", "internal/shrink", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/core": {ours: []string{"codec", "rooms", "rooms/cluster/directory", "rooms/cluster/lease",

@@ -73,6 +73,7 @@ type session struct {
 	returning bool                 // has the answer, and not all that comes with it
 	replay    bool                 // it is sent what it missed
 	back      bool                 // it goes on with a session of before
+	aged      bool                 // the record of which may be older than it knows
 	restored  map[int]bool         // rooms of which it was told since
 }
 
@@ -91,9 +92,9 @@ type member struct {
 	leaving bool
 	unsure  bool // whether it is in there after a return: what comes is held until that is told
 	held    []*event
-	heard   int          // typings, since the faults are over
-	early   map[int]bool // repeated events from before base that have come
-	had     []int        // events that have come and may come again
+	heard   int         // typings, since the faults are over
+	early   map[int]int // copies of repeated events that have come although an earlier one had
+	had     []int       // events that have come and may come again
 }
 
 func newClient(r *run, i int) *client {

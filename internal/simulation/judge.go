@@ -31,6 +31,9 @@ type entry struct {
 	numbers []int         // by the event's rooms: its place among the room's entries
 	copies  int           // in that stream
 	again   time.Duration // when the last of these was written
+	taken   time.Duration // when a node took it last; of orders
+
+	published time.Duration // as the message says
 }
 
 // A judge knows what every client has to be given. Owned by its run.
@@ -89,7 +92,7 @@ func (j *judge) written(m *rabbitmodel.Message, pos int64) {
 		e.entries[k-1].again = r.now
 		return
 	}
-	x := &entry{event: e, era: era, pos: pos, at: r.now, again: r.now, copies: 1}
+	x := &entry{event: e, era: era, pos: pos, at: r.now, again: r.now, copies: 1, published: m.At}
 	for _, room := range e.rooms {
 		x.numbers = append(x.numbers, len(j.rooms[room]))
 		j.rooms[room] = append(j.rooms[room], x)
@@ -113,6 +116,7 @@ func (j *judge) handed(m *machine, e *eventlog.Entry) {
 	past := m.reader.past
 	if e.Key == "user.disconnect" || e.Key == "user.logout" {
 		m.obeyed[int64(e.Position)] = j.r.now
+		j.taken(int64(e.Position))
 	}
 	j.r.note('h', uint64(m.index), uint64(e.Position), 0)
 	switch {
@@ -122,6 +126,17 @@ func (j *judge) handed(m *machine, e *eventlog.Entry) {
 		j.r.fail("an entry is taken twice", "%v takes %d behind %d", m, e.Position, past)
 	case j.gaps[m] < e.Position-1:
 		j.r.fail("an entry is passed over", "%v takes %d behind %d, and no gap was told", m, e.Position, past)
+	}
+}
+
+// taken notes that a node takes an order.
+func (j *judge) taken(pos int64) {
+	for _, o := range j.orders {
+		for _, x := range o.entries {
+			if x.pos == pos && x.era == j.r.broker.era {
+				x.taken = j.r.now
+			}
+		}
 	}
 }
 
@@ -176,7 +191,7 @@ func (j *judge) event(l *session, n int) {
 			j.inRoom(l, m, e, k)
 		}
 	}
-	if !found && !(l.returning && r.redis.lately()) {
+	if !found && !(l.returning && l.old()) {
 		r.fail("an event of a room that the client is not in", "%s on %v got event %d of rooms %v", l.c.name, l.m, n, e.rooms)
 	}
 }
@@ -188,14 +203,14 @@ func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 	x := j.copyOf(m, e, k)
 	if x == nil {
 		last := e.entries[len(e.entries)-1]
-		if last.copies > 1 && (last.numbers[k] < m.base || l.back) && !m.early[e.number] {
+		if (last.numbers[k] < m.base || l.back) && m.early[e.number] < last.copies-1 {
 			if m.early == nil {
-				m.early = make(map[int]bool)
+				m.early = make(map[int]int)
 			}
-			m.early[e.number] = true
+			m.early[e.number]++
 			return
 		}
-		if l.returning && r.redis.lately() {
+		if l.returning && l.old() {
 			return
 		}
 		r.fail("an event comes twice or out of order", "%s on %v got event %d (number %v of %s) and had number %d before",
@@ -249,7 +264,7 @@ func (j *judge) excuse(l *session, m *member, room, i int, x *entry) {
 		return // its stream was deleted, perhaps before this node has read it
 	case slices.Contains(m.had, missed.event.number):
 		return // it was published twice, and the other copy has come
-	case l.back && j.r.redis.lately():
+	case l.back && l.old():
 		return // its session is an older one
 	}
 	j.r.fail("an event is missing", "%s on %v got event %d at %d, and not event %d at %d before it (number %d of %s; it is in there since %v, from number %d on)",

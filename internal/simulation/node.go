@@ -36,6 +36,7 @@ type machine struct {
 	life  int // counts its nodes
 
 	began time.Duration // its node
+	died  time.Duration // the last one
 
 	up     bool
 	stays  bool          // dead, for good
@@ -64,6 +65,9 @@ type machine struct {
 	kernel   []func()  // what clients have sent meanwhile
 	rung     []bool    // shards that have a turn coming
 }
+
+// A lifeOf is one of the nodes of a machine.
+type lifeOf struct{ index, life int }
 
 // start begins a new node.
 func (m *machine) start() {
@@ -162,7 +166,7 @@ func (m *machine) die() {
 	if !m.up {
 		return
 	}
-	m.up = false
+	m.up, m.died = false, m.r.now
 	m.held, m.paused = nil, 0
 	m.end()
 	if m.transfer != nil && m.transfer.died(m) {
@@ -182,6 +186,7 @@ func (m *machine) end() {
 
 // hangUp ends all connections of clients to the node.
 func (m *machine) hangUp() {
+	m.r.deaths[lifeOf{m.index, m.life}] = m.r.now
 	for _, c := range m.r.clients {
 		if c.machine == m {
 			c.lost()

@@ -42,7 +42,7 @@ func (m *machine) keep(o orderOf) {
 
 // readOrders is upstream.Config.Orders.
 func (m *machine) readOrders() {
-	m.node.ReadOrders(m.now())
+	m.node.ReadOrders()
 	m.cluster.wake()
 }
 

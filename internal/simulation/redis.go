@@ -35,6 +35,7 @@ type redisServer struct {
 	ill      []span        // in which faults of Redis or of the way to it were
 	lostData int           // times that what it kept may be gone
 	lostAt   time.Duration // the last of these
+	losses   []time.Duration
 }
 
 type span struct{ from, to time.Duration }
@@ -50,6 +51,7 @@ func anyDuring(list []span, from, to time.Duration) bool {
 func (s *redisServer) loses() {
 	s.lostData++
 	s.lostAt = s.r.now
+	s.losses = append(s.losses, s.r.now)
 }
 
 // A redisLink is a connection of a node to Redis.

@@ -14,7 +14,9 @@ const (
 	clockMost    = 4 * time.Second          // by which the clocks of two nodes differ
 	orderTime    = 500 * time.Millisecond   // until all sockets have met an order
 	lostTime     = 20 * time.Second         // until all records are written anew
+	replicaMost  = 6 * time.Second          // by which Redis' data is older after a failover
 	troubleAfter = 30 * time.Second         // a fault may still be the reason for that long
+	removeTime   = 20 * time.Millisecond    // until Redis has removed a record
 	unnoticed    = answerTime + time.Second // until a node notices that a connection has been lost in silence
 )
 
@@ -32,12 +34,21 @@ type returning struct {
 	spent  string        // a pid with which it has come back in vain
 	over   string        // a pid to which nobody may come back
 	why    string        // that is so
-	told   bool          // and Redis was told
+	told   bool          // and Redis was told, unless node has died
+	node   *machine      // which was to tell Redis
+	overAt time.Duration
 }
 
 // isOver notes that nobody may come back to a session.
-func (c *client) isOver(pid, why string) {
+func (c *client) isOver(pid, why string, m *machine) {
 	c.over, c.why, c.told = pid, why, !c.r.recovery.troubled(c.r.now)
+	c.node, c.overAt = m, c.r.now
+}
+
+// wasTold reports whether Redis must know that a session is over: its node has
+// had the time to remove the record.
+func (v *returning) wasTold() bool {
+	return v.told && (v.node.died < v.overAt || v.node.died > v.overAt+removeTime)
 }
 
 // cut ends the connection now and then.
@@ -68,7 +79,7 @@ func (c *client) goodbye() {
 		l.arrive(func() {
 			if l.socket != nil && !l.closed && !l.closing && l.there() {
 				l.socket.Text([]byte("1"), l.m.now())
-				c.isOver(pid, "its client has said goodbye")
+				c.isOver(pid, "its client has said goodbye", l.m)
 			}
 		})
 	})
@@ -137,7 +148,7 @@ func (l *session) goOn() {
 	r.count("recovered")
 	r.trace(c.name, "has come back to its session")
 	switch {
-	case c.over == c.pid && c.told:
+	case c.over == c.pid && c.wasTold():
 		r.fail("a session goes on that was over", "%s on %v is back, and %s", c.name, l.m, c.why)
 	case l.id != old.id:
 		r.fail("a session goes on as another socket", "%s on %v is %s and was %s", c.name, l.m, l.id, old.id)
@@ -145,6 +156,7 @@ func (l *session) goOn() {
 	l.members = old.members
 	l.typings, l.probes, l.acks = old.typings, old.probes, old.acks
 	l.back, l.returning, l.restored = true, true, make(map[int]bool)
+	l.aged = r.mayBeAged(old)
 	own := r.config.Rooms + c.index
 	if _, executed := old.bases[own]; executed && l.members[own] == nil {
 		l.members[own] = r.judge.enter(old, own)
@@ -165,7 +177,7 @@ func (l *session) goOn() {
 func (l *session) settled() {
 	c, r := l.c, l.c.r
 	l.returning = false
-	old := r.redis.lately()
+	old := l.old()
 	if l.closing {
 		return // it does not get all
 	}
@@ -262,8 +274,23 @@ func (v *recovery) troubled(now time.Duration) bool {
 // data, and nodes may not have written them anew yet.
 func (s *redisServer) lately() bool { return s.lostAt != 0 && s.r.now < s.lostAt+lostTime }
 
+// old reports whether a session may have come back to an older record than its
+// client knows.
+func (l *session) old() bool { return l.aged || l.c.r.redis.lately() }
+
+// mayBeAged reports whether the record of a session may be an older one for
+// good: Redis has lost data, and the session's node has died before it could
+// write the record anew.
+func (r *run) mayBeAged(past *session) bool {
+	died, dead := r.deaths[lifeOf{past.m.index, past.life}]
+	return dead && slices.ContainsFunc(r.redis.losses, func(lost time.Duration) bool {
+		return lost-replicaMost < died && died < lost+lostTime
+	})
+}
+
 // obeyed checks, when a node says that a client is back, that no order which the
-// node knows of has ended the session.
+// node knows of has ended the session. One that revokes no token ends no session
+// that begins later, whenever its token was issued.
 func (j *judge) obeyed(m *machine, c *client) {
 	r := j.r
 	if r.broker.rewound > 0 {
@@ -273,6 +300,9 @@ func (j *judge) obeyed(m *machine, c *client) {
 		for _, x := range o.entries {
 			at, taken := m.obeyed[x.pos]
 			met := taken && at+orderTime < r.now || !taken && eventlog.Position(x.pos) <= m.reader.past
+			if o.key == "user.disconnect" && x.at < c.began {
+				continue
+			}
 			if o.user == c.index && met && !c.issued.IsZero() && epoch.Add(x.at).After(c.issued.Add(clockMost)) {
 				r.fail("a session goes on that was over", "%s is back on %v, order %d of %v has ended its session, whose token is of %v",
 					c.name, m, o.number, x.at, c.issued.Sub(epoch))
@@ -282,13 +312,18 @@ func (j *judge) obeyed(m *machine, c *client) {
 }
 
 // ordered reports whether an order was for a client since its session began: a
-// node that is behind reads it later than others.
+// node that is behind reads it later than others. One that a node was obeying
+// when the session began counts, too: its event loops carry orders out before
+// the events that stand before them in the log, so the session begins at an
+// earlier position.
 func (j *judge) ordered(c *client) bool {
 	slack := clockMost
 	if j.r.recovery.troubled(j.r.now) {
 		slack = troubleAfter
 	}
 	return slices.ContainsFunc(j.orders, func(o *event) bool {
-		return o.user == c.index && slices.ContainsFunc(o.entries, func(x *entry) bool { return x.at > c.began-slack || o.tries > 1 })
+		return o.user == c.index && slices.ContainsFunc(o.entries, func(x *entry) bool {
+			return max(x.at, x.taken) > c.began-slack || o.tries > 1
+		})
 	})
 }

@@ -91,6 +91,7 @@ type run struct {
 
 	recovery recovery
 	pids     pids
+	deaths   map[lifeOf]time.Duration // of nodes
 
 	ending  bool // faults are over, and clients only do what the ending asks for
 	done    []string
@@ -134,7 +135,7 @@ func Run(c Config) (result Result) {
 }
 
 func newRun(c Config) *run {
-	r := &run{schedule: newSchedule(c.Seed+c.Delays<<32, c.Trace), config: c, counts: make(map[string]int), packets: make(packets), pids: make(pids), wallTrusted: true}
+	r := &run{schedule: newSchedule(c.Seed+c.Delays<<32, c.Trace), config: c, counts: make(map[string]int), packets: make(packets), pids: make(pids), deaths: make(map[lifeOf]time.Duration), wallTrusted: true}
 	draw := stream(c.Seed, 2)
 	r.limits = limits{
 		mailbox: pick(draw, 4, 64, 4096), window: pick(draw, 2, 16, 500), queue: pick(draw, 32, 4096),

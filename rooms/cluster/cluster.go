@@ -272,9 +272,8 @@ func (c *Cluster) Keep(o rooms.Order) {
 // ReadOrders has the orders obeyed that Redis has, and that this node does not
 // know: it may have missed some. It never waits.
 func (c *Cluster) ReadOrders() {
-	now := time.Now()
 	c.mu.Lock()
-	c.node.ReadOrders(now)
+	c.node.ReadOrders()
 	c.mu.Unlock()
 	offer(c.work)
 }

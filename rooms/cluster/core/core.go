@@ -85,11 +85,11 @@ func New(c Config) *Node {
 	n := &Node{
 		c:       c,
 		lease:   lease.New(lease.Config{Names: c.Names, Node: c.Node, Lease: c.Lease, Answer: c.Answer}),
-		sweep:   lease.NewSweep(c.Names),
 		members: members.New(),
 		outbox:  outbox.New(outbox.Config{Names: c.Names, Node: c.Node, Messages: c.Messages, Bytes: c.Bytes}),
 		orders:  orders.New(c.Names),
 	}
+	n.sweep = lease.NewSweep(c.Names, n.lease.Lives)
 	n.directory = directory.New(directory.Config{Names: c.Names, Node: c.Node, Linger: c.Linger, Others: n.lease})
 	return n
 }
@@ -141,7 +141,7 @@ func (n *Node) Publish(room string, m *codec.Message) {
 func (n *Node) Keep(o rooms.Order, now time.Time) { n.orders.Keep(o, now) }
 
 // ReadOrders has the orders read that Redis has: some may have been missed.
-func (n *Node) ReadOrders(now time.Time) { n.orders.Read(now) }
+func (n *Node) ReadOrders() { n.orders.Read() }
 
 // Tell says what the node's lease tells the others.
 func (n *Node) Tell(sockets int64) {
@@ -234,8 +234,8 @@ func (n *Node) Reply(id uint64, replies []wire.Reply, now time.Time) {
 		n.left = true
 	case n.outbox.Reply(id, replies):
 		for _, room := range n.outbox.Failed() {
-			if !n.lease.Away() { // all are told when the next session begins
-				n.members.Retell(room, now)
+			if session, _ := n.lease.Session(); session != 0 { // else all are told when the next one begins
+				n.members.Failed(room, now)
 			}
 		}
 	case n.directory.Reply(id, replies, now):
@@ -293,7 +293,7 @@ func (n *Node) after(now time.Time) {
 	}
 	n.recovered()
 	for _, room := range n.directory.Seen() {
-		n.members.Holders(room, n.directory.Nodes(room), now)
+		n.members.Holders(room, n.directory.Sessions(room), now)
 		n.outbox.Known(room)
 	}
 	for _, room := range n.directory.Gone() {

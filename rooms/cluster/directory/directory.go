@@ -315,16 +315,13 @@ func (d *Directory) Changed(room string) {
 	d.read(e)
 }
 
-// Nodes returns the other nodes that hold a room, as it was read last.
-func (d *Directory) Nodes(room string) (nodes []uint32) {
+// Sessions returns the sessions of other nodes that hold a room, as it was read
+// last. The caller may keep it.
+func (d *Directory) Sessions(room string) []int64 {
 	if e := d.rooms[room]; e != nil {
-		for _, s := range d.live(e) {
-			if node := wire.NodeOf(s); !slices.Contains(nodes, node) {
-				nodes = append(nodes, node)
-			}
-		}
+		return slices.Clone(d.live(e))
 	}
-	return nodes
+	return nil
 }
 
 // Seen returns the rooms whose holders have been read since it was called last,

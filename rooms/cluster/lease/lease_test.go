@@ -207,7 +207,7 @@ func TestPeersAndTheDead(t *testing.T) {
 
 func TestSweep(t *testing.T) {
 	names := wire.NewNames("ws:", 1)
-	s := NewSweep(names)
+	s := NewSweep(names, lives)
 	dead := wire.Session(9, 1)
 	var sent []string
 	step := func(replies ...wire.Reply) {
@@ -219,7 +219,7 @@ func TestSweep(t *testing.T) {
 		sent = append(sent, b.Commands[0].Name)
 		s.Reply(b.ID, replies, dawn)
 	}
-	step(wire.Reply{Text: "OK"})
+	step(wire.Reply{Text: "OK"}, wire.Reply{Text: wire.Decimal(wire.Session(7, 1))})
 	step(wire.Reply{List: []string{"ws:1:in:a", "ws:1:in:b"}, Next: "17"})
 	step(wire.Reply{Int: 1}, wire.Reply{Int: 0})
 	step(wire.Reply{Next: "0"})
@@ -239,25 +239,45 @@ func TestSweep(t *testing.T) {
 }
 
 func TestSweepIsLeftToWhoHasTheLock(t *testing.T) {
-	s := NewSweep(wire.NewNames("ws:", 1))
+	s := NewSweep(wire.NewNames("ws:", 1), lives)
 	b, _ := s.Take(1, wire.Session(9, 1), wire.Session(7, 1), dawn)
-	s.Reply(b.ID, []wire.Reply{{Nil: true}}, dawn)
+	s.Reply(b.ID, []wire.Reply{{Nil: true}, {Text: wire.Decimal(wire.Session(8, 1))}}, dawn)
 	if b, ok := s.Take(2, wire.Session(9, 1), wire.Session(7, 1), dawn); ok {
 		t.Errorf("sends %v without the lock", b)
 	}
 }
 
+// TestALockOfADeadNodeIsTakenOver: it would last for minutes.
+func TestALockOfADeadNodeIsTakenOver(t *testing.T) {
+	s := NewSweep(wire.NewNames("ws:", 1), noSession)
+	step := func(id uint64, args string, replies ...wire.Reply) {
+		t.Helper()
+		b, ok := s.Take(id, wire.Session(9, 1), wire.Session(7, 1), dawn)
+		if !ok || strings.Join(b.Commands[0].Args, " ") != args {
+			t.Fatalf("sends %v, want arguments %s", b, args)
+		}
+		if replies != nil {
+			s.Reply(b.ID, replies, dawn)
+		}
+	}
+	own := wire.Decimal(wire.Session(7, 1))
+	step(1, own+" NX PX 300000", wire.Reply{Nil: true}, wire.Reply{Text: wire.Decimal(wire.Session(8, 1))})
+	step(2, own+" PX 300000", wire.Reply{Text: "OK"}, wire.Reply{Text: own})
+	step(3, "0 MATCH ws:1:in:* COUNT 512")
+}
+
 func noSession(int64) bool { return false }
 
-// TestASessionThatAnotherNodeRemovesHoldsUpNoOther: its lock may be left of a
-// node that has died.
+func lives(int64) bool { return true }
+
+// TestASessionThatAnotherNodeRemovesHoldsUpNoOther.
 func TestASessionThatAnotherNodeRemovesHoldsUpNoOther(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	s := NewSweep(wire.NewNames("ws:", 0))
+	s := NewSweep(wire.NewNames("ws:", 0), lives)
 	if _, ok := s.Take(1, 7, 1, now); !ok {
 		t.Fatal("no command for a dead session")
 	}
-	s.Reply(1, []wire.Reply{{Nil: true}}, now)
+	s.Reply(1, []wire.Reply{{Nil: true}, {Text: "12"}}, now)
 	if !s.Elsewhere(7, now) || s.Elsewhere(8, now) {
 		t.Error("the session is not left to the other node, or another one is")
 	}

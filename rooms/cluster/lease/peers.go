@@ -115,6 +115,13 @@ func (p *peers) found(asked []int64, leases []string, now time.Time) {
 // it may still stand in rooms when Redis was set back to an older state.
 func (l *Lease) Dead(session int64) bool { return l.peers.dead[session] }
 
+// Lives reports whether the node of a session has a lease, as far as is known,
+// under this session or another one.
+func (l *Lease) Lives(session int64) bool {
+	_, leased := l.peers.leased[wire.NodeOf(session)]
+	return leased
+}
+
 // Gone reports whether a node is known to have no lease.
 func (l *Lease) Gone(node uint32) bool {
 	if _, leased := l.peers.leased[node]; leased {

@@ -1,6 +1,8 @@
 package lease
 
 import (
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/hometrip/gateway/rooms/cluster/wire"
@@ -9,7 +11,8 @@ import (
 const (
 	scanCount = 512
 
-	// sweepTime is how long a sweep may take before another node takes it over.
+	// sweepTime is how long a sweep may take before another node takes it over
+	// while the node that does it lives.
 	sweepTime = 5 * time.Minute
 
 	// sweepPause is between two attempts to sweep the same or another session.
@@ -42,19 +45,22 @@ type Sweep struct {
 	keys    []string // of rooms
 	next    time.Time
 	failed  bool
+	force   bool  // the lock is taken over from a node that has died
 	swept   int64 // rooms that had the session
 	done    int64 // session that has been removed, until Done has told
 
+	lives     func(session int64) bool
 	elsewhere map[int64]time.Time // sessions that other nodes remove, and until when they are left to them
 }
 
-// NewSweep makes a sweep that is idle.
-func NewSweep(names wire.Names) *Sweep {
-	return &Sweep{names: names, elsewhere: make(map[int64]time.Time)}
+// NewSweep makes a sweep that is idle. lives reports whether the node of a
+// session has a lease.
+func NewSweep(names wire.Names, lives func(session int64) bool) *Sweep {
+	return &Sweep{names: names, lives: lives, elsewhere: make(map[int64]time.Time)}
 }
 
 // Elsewhere reports whether another node is removing a session: others can be
-// removed meanwhile. Its lock may also be left of a node that has died.
+// removed meanwhile.
 func (s *Sweep) Elsewhere(session int64, now time.Time) bool {
 	until, known := s.elsewhere[session]
 	if known && !now.Before(until) {
@@ -81,13 +87,13 @@ func (s *Sweep) Take(id uint64, silent, own int64, now time.Time) (b wire.Batch,
 		if silent == 0 || now.Before(s.next) {
 			return b, false
 		}
-		s.phase, s.session, s.shard, s.cursor, s.swept, s.failed = sweepLocking, silent, 0, "0", 0, false
+		s.phase, s.session, s.shard, s.cursor, s.swept, s.failed, s.force = sweepLocking, silent, 0, "0", 0, false, false
 	}
 	gone := []string{wire.Decimal(s.session)}
 	lock := []string{s.names.SweepLock(s.session)}
 	switch s.phase {
 	case sweepLocking:
-		b.Commands = []wire.Command{{Name: "SET", Keys: lock, Args: []string{wire.Decimal(own), "NX", "PX", wire.Decimal(sweepTime.Milliseconds())}}}
+		b.Commands = s.lock(lock, own)
 	case sweepScanning:
 		b.Kind, b.Shard = wire.Scan, s.shard
 		b.Commands = []wire.Command{{Name: "SCAN", Args: []string{s.cursor, "MATCH", s.names.RoomPattern(), "COUNT", wire.Decimal(scanCount)}}}
@@ -103,6 +109,16 @@ func (s *Sweep) Take(id uint64, silent, own int64, now time.Time) (b wire.Batch,
 	}
 	b.ID, s.flight = id, id
 	return b, true
+}
+
+// lock returns what takes the lock, and says who has it. Two nodes that take it
+// over from a dead one at the same time both sweep, which does no harm.
+func (s *Sweep) lock(key []string, own int64) []wire.Command {
+	args := []string{wire.Decimal(own), "NX", "PX", wire.Decimal(sweepTime.Milliseconds())}
+	if s.force {
+		args = slices.Delete(args, 1, 2)
+	}
+	return []wire.Command{{Name: "SET", Keys: key, Args: args}, {Name: "GET", Keys: key}}
 }
 
 // Reply takes the answer to the batch of that id.
@@ -122,12 +138,7 @@ func (s *Sweep) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	}
 	switch s.phase {
 	case sweepLocking:
-		if replies[0].Nil { // another node is at it
-			s.elsewhere[s.session] = now.Add(elsewherePause)
-			s.idle(now)
-			return
-		}
-		s.phase = sweepScanning
+		s.locked(replies, now)
 	case sweepScanning:
 		s.scanned(replies[0])
 	case sweepRemoving:
@@ -139,6 +150,20 @@ func (s *Sweep) Reply(id uint64, replies []wire.Reply, now time.Time) {
 		if !s.failed {
 			s.done = s.session
 		}
+		s.idle(now)
+	}
+}
+
+// locked goes on when the lock is this node's, or was left by a node that has
+// died.
+func (s *Sweep) locked(replies []wire.Reply, now time.Time) {
+	if !replies[0].Nil {
+		s.phase, s.force = sweepScanning, false
+		return
+	}
+	holder, err := strconv.ParseInt(replies[1].Text, 10, 64)
+	if s.force = err == nil && !s.lives(holder); !s.force {
+		s.elsewhere[s.session] = now.Add(elsewherePause)
 		s.idle(now)
 	}
 }

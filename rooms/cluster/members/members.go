@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/shrink"
+	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
 const (
@@ -41,12 +42,14 @@ type tally struct {
 
 // A count is a room.
 type count struct {
-	own     int      // members on this node
-	told    int      // what the others were told
-	changed bool     // stands in changes
-	asked   bool     // stands in asked
-	ask     bool     // the others are to be asked
-	others  []uint32 // nodes that hold the room beside this one, as far as known
+	own     int     // members on this node
+	told    int     // what the others were told
+	changed bool    // stands in changes
+	failed  bool    // what the others were told may not have reached them
+	asked   bool    // stands in asked
+	ask     bool    // the others are to be asked
+	anew    bool    // whoever is found next is told, also who was known
+	others  []int64 // sessions of other nodes that hold the room, as far as known
 	tallies []tally
 }
 
@@ -87,7 +90,13 @@ func (m *Members) Counted(room string, members int, now time.Time) {
 		m.retell(room, c, now)
 	}
 	c.own = members
-	if !c.changed && c.untold() {
+	if c.untold() {
+		m.change(room, c, now)
+	}
+}
+
+func (m *Members) change(room string, c *count, now time.Time) {
+	if !c.changed {
 		c.changed = true
 		m.changes = append(m.changes, due{room, now.Add(changeDelay)})
 	}
@@ -111,7 +120,7 @@ func (m *Members) Heard(room string, node uint32, members int) (unknown bool) {
 	switch {
 	case at < 0 && members > 0:
 		c.tallies = append(c.tallies, tally{node, members})
-		return !slices.Contains(c.others, node)
+		return !slices.ContainsFunc(c.others, func(s int64) bool { return wire.NodeOf(s) == node })
 	case at >= 0 && members > 0:
 		c.tallies[at].members = members
 	case at >= 0:
@@ -120,28 +129,32 @@ func (m *Members) Heard(room string, node uint32, members int) (unknown bool) {
 	return false
 }
 
-// Holders notes which nodes hold a room beside this one. Others do not count any
-// more; those whose count is not known are asked.
-func (m *Members) Holders(room string, nodes []uint32, now time.Time) {
+// Holders notes which sessions of other nodes hold a room. Other nodes do not
+// count any more; those whose count is not known are asked. A session that was
+// not known is told, also of a node that was: it asks when it begins, and may
+// have done so before it was found here.
+func (m *Members) Holders(room string, sessions []int64, now time.Time) {
 	c := m.rooms[room]
 	if c == nil {
 		return
 	}
-	c.tallies = slices.DeleteFunc(c.tallies, func(t tally) bool { return !slices.Contains(nodes, t.node) })
-	unknown := func(node uint32) bool {
-		return !slices.ContainsFunc(c.tallies, func(t tally) bool { return t.node == node })
+	c.tallies = slices.DeleteFunc(c.tallies, func(t tally) bool {
+		return !slices.ContainsFunc(sessions, func(s int64) bool { return wire.NodeOf(s) == t.node })
+	})
+	unknown := func(s int64) bool {
+		return !slices.ContainsFunc(c.tallies, func(t tally) bool { return t.node == wire.NodeOf(s) })
 	}
-	fresh := func(node uint32) bool { return !slices.Contains(c.others, node) }
+	fresh := func(s int64) bool { return c.anew || !slices.Contains(c.others, s) }
 	switch {
-	case slices.ContainsFunc(nodes, unknown):
+	case slices.ContainsFunc(sessions, unknown):
 		c.ask = true
 		if c.own > 0 {
 			m.retell(room, c, now)
 		}
-	case c.own > 0 && slices.ContainsFunc(nodes, fresh): // it may have asked before it could be answered
+	case c.own > 0 && slices.ContainsFunc(sessions, fresh):
 		m.retell(room, c, now)
 	}
-	c.others = nodes
+	c.others, c.anew = sessions, false
 }
 
 func (m *Members) retell(room string, c *count, now time.Time) {
@@ -151,8 +164,17 @@ func (m *Members) retell(room string, c *count, now time.Time) {
 	}
 }
 
-// Retell has the other nodes told of a room again: one has asked, or the last
-// time may have been in vain.
+// Failed notes that the other nodes may not have got what they were told, or
+// asked, of a room. It is said again after some time, because the next attempt
+// may fail, too.
+func (m *Members) Failed(room string, now time.Time) {
+	if c := m.rooms[room]; c != nil {
+		c.failed, c.ask = true, true
+		m.change(room, c, now)
+	}
+}
+
+// Retell has the other nodes told of a room again: one has asked.
 func (m *Members) Retell(room string, now time.Time) {
 	if c := m.rooms[room]; c != nil && c.own > 0 {
 		m.retell(room, c, now)
@@ -168,8 +190,8 @@ func (m *Members) Missed(now time.Time) {
 		if len(c.others)+len(c.tallies) == 0 {
 			continue
 		}
-		c.others = nil // whoever is found next is told
-		if c.ask = true; c.own > 0 {
+		c.anew, c.ask = true, true
+		if c.own > 0 {
 			rooms = append(rooms, room)
 		}
 	}
@@ -206,7 +228,8 @@ func (m *Members) Due(limit int, now time.Time) (rooms []string) {
 	for ; n < len(m.changes) && len(rooms) < limit && !now.Before(m.changes[n].at); n++ {
 		if c := m.rooms[m.changes[n].room]; c != nil {
 			c.changed = false
-			if c.untold() {
+			if c.failed || c.untold() {
+				c.failed = false
 				rooms = append(rooms, m.changes[n].room)
 			}
 		}

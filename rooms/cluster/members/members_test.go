@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
 var dawn = time.Unix(1_800_000_000, 0)
@@ -43,7 +45,7 @@ func TestNodeWhoseCountIsNotKnownIsAsked(t *testing.T) {
 	m.Counted("a", 2, dawn)
 	m.Tell("a")
 	m.Heard("a", 8, 3)
-	m.Holders("a", []uint32{8, 9}, dawn)
+	m.Holders("a", sessions(8, 9), dawn)
 	if got := m.Due(10, dawn.Add(askDelay)); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("due %v", got)
 	}
@@ -52,7 +54,7 @@ func TestNodeWhoseCountIsNotKnownIsAsked(t *testing.T) {
 	}
 	m.Asked("a")
 	m.Heard("a", 9, 4)
-	m.Holders("a", []uint32{8, 9}, dawn)
+	m.Holders("a", sessions(8, 9), dawn)
 	if got := m.Due(10, dawn.Add(askDelay)); got != nil {
 		t.Errorf("due %v although all is known", got)
 	}
@@ -62,7 +64,7 @@ func TestNodeWhoseCountIsNotKnownIsAsked(t *testing.T) {
 	if n := m.Members("a", func(node uint32) bool { return node == 8 }); n != 4 {
 		t.Errorf("%d members elsewhere without a dead node, want 4", n)
 	}
-	m.Holders("a", []uint32{9}, dawn)
+	m.Holders("a", sessions(9), dawn)
 	if n := m.Members("a", nobody); n != 4 {
 		t.Errorf("%d members elsewhere without a node that has left, want 4", n)
 	}
@@ -95,7 +97,7 @@ func TestNodeThatComesToARoomIsToldEvenWhenItsCountIsKnown(t *testing.T) {
 	m.Counted("a", 2, dawn)
 	m.Tell("a")
 	m.Heard("a", 8, 3) // its question came before this node had read it in the directory
-	m.Holders("a", []uint32{8}, dawn)
+	m.Holders("a", sessions(8), dawn)
 	if got := m.Due(10, dawn.Add(askDelay)); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("due %v, want a", got)
 	}
@@ -105,7 +107,7 @@ func TestAfterALossNodesWhoseCountIsNotKnownAreAskedAgain(t *testing.T) {
 	m := New()
 	m.Counted("a", 1, dawn)
 	m.Tell("a")
-	m.Holders("a", []uint32{8}, dawn)
+	m.Holders("a", sessions(8), dawn)
 	m.Due(10, dawn.Add(askDelay))
 	m.Asked("a") // and the answer was lost
 	m.Missed(dawn)
@@ -121,7 +123,7 @@ func TestRoomThatFillsAgainAsksForWhatWasMissed(t *testing.T) {
 	m := New()
 	m.Counted("a", 1, dawn)
 	m.Heard("a", 8, 1)
-	m.Holders("a", []uint32{8}, dawn)
+	m.Holders("a", sessions(8), dawn)
 	m.Counted("a", 0, dawn)
 	m.Due(10, dawn.Add(time.Hour))
 	m.Missed(dawn)
@@ -137,7 +139,7 @@ func TestRoomThatFillsAgainAsksForWhatWasMissed(t *testing.T) {
 func TestCountOfANodeThatIsNotKnownToHoldTheRoom(t *testing.T) {
 	m := New()
 	m.Counted("a", 1, dawn)
-	m.Holders("a", []uint32{8}, dawn)
+	m.Holders("a", sessions(8), dawn)
 	for _, x := range []struct {
 		node    uint32
 		members int
@@ -147,7 +149,7 @@ func TestCountOfANodeThatIsNotKnownToHoldTheRoom(t *testing.T) {
 			t.Errorf("%d members on node %d: unknown %v", x.members, x.node, got)
 		}
 	}
-	m.Holders("a", []uint32{8}, dawn) // as the directory says when it is read again
+	m.Holders("a", sessions(8), dawn) // as the directory says when it is read again
 	if n := m.Members("a", nobody); n != 3 {
 		t.Errorf("%d members elsewhere, want 3", n)
 	}
@@ -161,9 +163,69 @@ func TestInheritedCountsOfUnknownNodesAreLookedAt(t *testing.T) {
 	for _, room := range []string{"a", "b", "c"} {
 		m.Counted(room, 1, now)
 	}
-	m.Holders("b", []uint32{7}, now)
+	m.Holders("b", sessions(7), now)
 	got := m.Inherit([]Tally{{"a", 7, 2}, {"b", 7, 2}, {"not held", 7, 2}}, nil, now)
 	if want := []string{"a"}; !slices.Equal(got, want) {
 		t.Errorf("%q are looked at, want %q", got, want)
 	}
+}
+
+// TestANodeWithANewSessionIsToldOfRooms: it has asked, and was not found in the
+// directory yet when it was answered.
+func TestANodeWithANewSessionIsToldOfRooms(t *testing.T) {
+	m := New()
+	m.Counted("a", 1, dawn)
+	m.Heard("a", 8, 2)
+	m.Holders("a", sessions(8), dawn)
+	m.Due(10, dawn.Add(time.Hour))
+	m.Holders("a", []int64{wire.Session(8, 2)}, dawn)
+	if got := m.Due(10, dawn.Add(askDelay)); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("due %v, want a", got)
+	}
+}
+
+// TestWhatFailedIsSaidAgainSomeTimeLater and not at once, for as long as Redis
+// is away.
+func TestWhatFailedIsSaidAgainSomeTimeLater(t *testing.T) {
+	m := New()
+	m.Counted("a", 1, dawn)
+	m.Holders("a", sessions(8), dawn)
+	now := dawn.Add(time.Hour)
+	m.Due(10, now)
+	m.Tell("a")
+	m.Asked("a")
+	m.Failed("a", now)
+	if got := m.Due(10, now.Add(askDelay)); got != nil {
+		t.Errorf("%v is due at once", got)
+	}
+	if got := m.Due(10, now.Add(changeDelay)); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("due %v, want a", got)
+	}
+	if _, ask := m.Tell("a"); !ask {
+		t.Error("what was asked is not asked again")
+	}
+}
+
+// TestARoomIsAskedForAsOftenAsSomethingIsMissed also when its holders have not
+// been read in between, and nobody was counted there.
+func TestARoomIsAskedForAsOftenAsSomethingIsMissed(t *testing.T) {
+	m := New()
+	m.Counted("a", 1, dawn)
+	m.Holders("a", sessions(8), dawn)
+	for range 2 {
+		m.Due(10, dawn.Add(time.Hour))
+		m.Asked("a")
+		m.Missed(dawn)
+		if got := m.Due(10, dawn.Add(askDelay)); !slices.Equal(got, []string{"a"}) {
+			t.Errorf("due %v, want a", got)
+		}
+	}
+}
+
+// sessions are the first ones of some nodes.
+func sessions(nodes ...uint32) (list []int64) {
+	for _, node := range nodes {
+		list = append(list, wire.Session(node, 1))
+	}
+	return list
 }

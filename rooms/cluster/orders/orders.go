@@ -6,6 +6,7 @@ package orders
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/hometrip/gateway/rooms"
@@ -17,9 +18,11 @@ const (
 	// every node. Redis lets those go that end first.
 	Most = 1 << 18
 
-	// rescanDelay is when in a session Redis is read once more: when it came
-	// back empty, other nodes may have been later to give it their orders.
-	rescanDelay = 10 * time.Second
+	// countEvery is how often the orders in Redis are counted. When there are
+	// more than this node knows they are read again: a node that stood still,
+	// or could not reach Redis, saves an order long after it was published, and
+	// one that has started meanwhile has not read it in the log.
+	countEvery = 10 * time.Second
 
 	batchSize  = 512 // orders written at once
 	scanCount  = 2048
@@ -34,6 +37,7 @@ const (
 	scanning
 	saving
 	trimming
+	counting
 )
 
 // Orders are those of a node. Its methods must not be called at the same time.
@@ -51,8 +55,9 @@ type Orders struct {
 	trim   bool            // Redis is to forget orders that have ended, and too many
 	cursor string          // of the scan; "" when there is none
 	found  map[string]bool // by the scan
+	stored int64           // orders that last, as the last scan has found
 	retry  time.Time
-	again  time.Time // Redis is read once more; zero: it has been
+	count  time.Time // when they are counted next; zero: not before they were read
 
 	obey      []rooms.Order
 	Malformed int64 // orders in Redis that cannot be read
@@ -71,20 +76,18 @@ func (o *Orders) Session(session int64) {
 	o.flight, o.retry = 0, time.Time{}
 	o.queue = append(o.batch, o.queue...)
 	o.batch = nil
-	o.step, o.trim = resting, false
+	o.step, o.trim, o.count = resting, false, time.Time{}
 	o.scan()
 }
 
-// Read has what Redis has read again, and once more some time later: this node
-// may have missed orders that other nodes are about to save.
-func (o *Orders) Read(now time.Time) {
+// Read has what Redis has read again: this node may have missed orders.
+func (o *Orders) Read() {
 	if o.step != scanning { // else a page is under way
 		o.scan()
 	}
-	o.again = now.Add(rescanDelay)
 }
 
-func (o *Orders) scan() { o.cursor, o.found = "0", make(map[string]bool) }
+func (o *Orders) scan() { o.cursor, o.found, o.stored = "0", make(map[string]bool), 0 }
 
 // Loaded reports whether what Redis has was read once, and Current whether it
 // was in this session.
@@ -169,6 +172,8 @@ func (o *Orders) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 			{Name: "ZREMRANGEBYSCORE", Keys: key, Args: []string{"-inf", wire.Decimal(now.Unix())}},
 			{Name: "ZREMRANGEBYRANK", Keys: key, Args: []string{"0", wire.Decimal(-Most - 1)}},
 		}
+	case counting:
+		b.Commands = []wire.Command{{Name: "ZCOUNT", Keys: key, Args: []string{"(" + wire.Decimal(now.Unix()), "+inf"}}}
 	}
 	b.ID, o.flight = id, id
 	return b, true
@@ -177,10 +182,6 @@ func (o *Orders) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 // choose sets the next step, if there is something to do: what is to be saved
 // goes before what is to be read.
 func (o *Orders) choose(now time.Time) bool {
-	if !o.again.IsZero() && !now.Before(o.again) {
-		o.again = time.Time{}
-		o.scan()
-	}
 	switch {
 	case o.trim:
 		o.step = trimming
@@ -191,6 +192,8 @@ func (o *Orders) choose(now time.Time) bool {
 		o.queue = slices.Delete(o.queue, 0, n)
 	case o.cursor != "":
 		o.step = scanning
+	case !o.count.IsZero() && !now.Before(o.count):
+		o.step = counting
 	default:
 		return false
 	}
@@ -229,6 +232,8 @@ func (o *Orders) Reply(id uint64, replies []wire.Reply, now time.Time) bool {
 	case trimming:
 		o.Surplus += replies[1].Int
 		o.trim = false
+	case counting:
+		o.counted(replies[0].Int, now)
 	}
 	o.step = resting
 	return true
@@ -239,6 +244,9 @@ func (o *Orders) scanned(r wire.Reply, now time.Time) {
 	for i := 0; i+1 < len(r.List); i += 2 { // each with its score
 		form := r.List[i]
 		o.found[form] = true
+		if end, err := strconv.ParseInt(r.List[i+1], 10, 64); err == nil && end > now.Unix() {
+			o.stored++
+		}
 		order, err := wire.ParseOrder([]byte(form), now)
 		if err != nil {
 			o.Malformed++
@@ -251,11 +259,19 @@ func (o *Orders) scanned(r wire.Reply, now time.Time) {
 	if o.cursor = r.Next; o.cursor != "0" {
 		return
 	}
-	if o.loaded != o.session {
-		o.loaded, o.again = o.session, now.Add(rescanDelay)
-	}
+	o.loaded, o.count = o.session, now.Add(countEvery)
 	o.restore(now.Unix())
 	o.cursor, o.trim = "", true
+}
+
+// counted takes how many orders that last Redis has. Those that cannot be read
+// are not known, and are no reason to read all of them again.
+func (o *Orders) counted(n int64, now time.Time) {
+	o.prune(now.Unix())
+	o.count = now.Add(countEvery)
+	if n > max(int64(len(o.known)), o.stored) {
+		o.scan()
+	}
 }
 
 // restore queues what Redis has lost.
@@ -283,7 +299,7 @@ func (o *Orders) Next() time.Time {
 	case o.session == 0:
 		return time.Time{}
 	case o.retry.IsZero():
-		return o.again
+		return o.count
 	}
 	return o.retry
 }

@@ -1,0 +1,54 @@
+package rooms
+
+import (
+	"testing"
+	"time"
+)
+
+// A slowRedis is a Redis in which looking for a session takes until it is told
+// to.
+type slowRedis struct {
+	*drawer
+	taking []func()
+}
+
+func (r *slowRedis) Take(pid, user string, done func(*Record, RecoveryResult)) {
+	r.taking = append(r.taking, func() { r.drawer.Take(pid, user, done) })
+}
+
+// TestARevocationWhileASessionIsTaken: the order has looked for the socket when
+// it was in no room yet, and its token had been verified before.
+func TestARevocationWhileASessionIsTaken(t *testing.T) {
+	for name, known := range map[string]bool{"and is found": true, "and is not found": false} {
+		t.Run(name, func(t *testing.T) {
+			tokens := &blacklist{}
+			redis := &slowRedis{drawer: &drawer{records: map[string]*Record{}}}
+			id := Identity{UserID: "ann", TokenID: "t1"}
+			w, _ := newPast(t, 1, func(c *Config) {
+				c.Recovery.Remote, c.Revoker = redis, tokens
+				c.Auth = authFunc(func(_ string, _ time.Time, done func(Identity, error)) { done(id, nil) })
+			})
+			ann := w.guest("ann")
+			w.dies()
+			if !known {
+				clear(redis.records)
+			}
+			ann.dial(w)
+			w.obey(Order{User: "ann", TokenID: "t1", Until: dawn.Add(time.Hour)})
+			for _, take := range redis.taking {
+				take()
+			}
+			w.settle()
+			if got := ann.next(); got != `44{"message":"Authentication error: jwt revoked"}` {
+				t.Errorf("got %s, want a refusal", got)
+			}
+			if n := w.hub.Members(UserRoom("ann")); n != 0 {
+				t.Errorf("%d members of the user's room, want none", n)
+			}
+			id.TokenID = "t2"
+			ann.text(`0{"token":"ann"}`)
+			w.settle()
+			ann.wantConnected()
+		})
+	}
+}
