@@ -16,6 +16,10 @@ var scenarios = []*scenario{
 		usual: 5 * time.Second, without: coalescing, run: connectScenario,
 	},
 	{
+		name: "loops", about: "a gateway without clients, with 1 to 32 event loops",
+		needs: canJSON, usual: 40 * time.Second, once: true, run: loopsScenario,
+	},
+	{
 		name: "polling", about: "long-polling first, then the upgrade to WebSocket",
 		needs: canPoll, usual: 2 * time.Second, without: coalescing, run: pollingScenario,
 	},

@@ -71,6 +71,18 @@ var tables = []table{
 		},
 	},
 	{
+		title: "Idle, without clients", scenario: "loops",
+		note: "Milliseconds of CPU a second of a server without clients, by its event loops.",
+		columns: []column{
+			{"1 loop", "1", "idle_ms", micros, false},
+			{"2 loops", "2", "idle_ms", micros, false},
+			{"4 loops", "4", "idle_ms", micros, false},
+			{"8 loops", "8", "idle_ms", micros, false},
+			{"16 loops", "16", "idle_ms", micros, false},
+			{"32 loops", "32", "idle_ms", micros, false},
+		},
+	},
+	{
 		title: "Fan-out, CPU per delivery", scenario: "fanout",
 		note: "Notifications posted to `user:{id}`. Single: 2 events under way. Burst: 32 at once, then wait. Paced: 20,000 deliveries a second. CPU in µs per delivery.",
 		columns: []column{
