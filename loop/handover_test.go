@@ -79,3 +79,26 @@ func TestDrainLeavesPollsTheirConnection(t *testing.T) {
 	cancel()
 	<-drained
 }
+
+// A successor serves nobody before it has what the process before had: a client
+// of which it took something would lose that.
+func TestASuccessorServesNobodyBeforeItBegins(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(c *Config) { c.Successor = true })
+	c := dial(t, s)
+	c.send(requestText("GET", enginePoll, ""))
+	testkit.Await(t, "the connection to be accepted", func() bool {
+		s.early.mu.Lock()
+		defer s.early.mu.Unlock()
+		return len(s.early.fds) == 1
+	})
+	if n := s.Stats().Accepted; n != 0 {
+		t.Errorf("%d connections are served", n)
+	}
+	s.Begin()
+	parseOpen(t, c.receive().body)
+	dial(t, s).do("GET", "/nothing", "")
+	if n := s.Stats().Accepted; n != 2 {
+		t.Errorf("%d connections were accepted, want 2", n)
+	}
+}

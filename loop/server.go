@@ -54,9 +54,10 @@ type Server struct {
 	notices   notices
 	bootErr   atomic.Pointer[error]
 
-	heir atomic.Pointer[func(fd int)] // gets accepted connections; nil: they are served here
-	turn atomic.Int64                 // the loop for the next connection, see Fresh
-	held door                         // as HoldPort found it; owned by who hands over
+	heir  atomic.Pointer[func(fd int)] // gets accepted connections; nil: they are served here
+	early early                        // connections accepted before Begin, of a successor
+	turn  atomic.Int64                 // the loop for the next connection, see Fresh
+	held  door                         // as HoldPort found it; owned by who hands over
 }
 
 // New returns a server that does not listen yet; see Run.
@@ -74,6 +75,9 @@ func New(c Config) (*Server, error) {
 	s.waiting.Store(int32(2 * c.Loops)) // an eventfd and a ticker each
 	for i := range c.Loops {
 		s.workers = append(s.workers, newWorker(s, i))
+	}
+	if c.Successor {
+		s.keepEarly()
 	}
 	return s, nil
 }
@@ -180,6 +184,9 @@ func (s *Server) Run() error {
 // Run is about to return, or ctx is over. It must not be called before Ready.
 func (s *Server) Stop(ctx context.Context) error {
 	s.stopping.Store(true)
+	for _, fd := range s.early.take() {
+		unix.Close(fd)
+	}
 	// The engine's own Stop looks only every 500 ms whether it has ended. With a
 	// context that is over it gives the order and does not wait.
 	over, cancel := context.WithCancel(context.Background())

@@ -87,13 +87,12 @@ func (m *mailbox) attach(bell func()) {
 }
 
 // takeTasks returns all tasks; the bell rings again for later ones. The tasks
-// are valid until the next call.
+// are the caller's, who clears each, until the next call.
 func (m *mailbox) takeTasks() []func(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.rung = false
 	taken := m.tasks
-	clear(m.spareTasks) // release what the last batch referred to
 	m.tasks, m.spareTasks = m.spareTasks[:0], taken
 	return taken
 }

@@ -81,6 +81,7 @@ func (sh *Shard) Tasks(now time.Time) {
 	}
 	for len(sh.tasks) > 0 {
 		task := sh.tasks[0]
+		sh.tasks[0] = nil // until the next batch comes, what it refers to may be large
 		sh.tasks = sh.tasks[1:]
 		task(now)
 	}

@@ -73,10 +73,9 @@ func logPlace(c config.Config) string {
 type giver struct {
 	g         *Gateway
 	frozen    *loop.Frozen
-	listeners int  // of the successor
-	held      bool // nothing comes from the log
-	connected bool // to Redis, when the successor was greeted
-	counters  []form.Counter
+	listeners int    // of the successor
+	held      bool   // nothing comes from the log
+	connected bool   // to Redis, when the successor was greeted
 	collect   func() // has the collector run again; nil: it has not been held
 }
 
@@ -117,12 +116,7 @@ func (h *giver) Hold(loops int) error {
 	return h.g.server.HoldPort()
 }
 
-func (h *giver) Unhold() { h.g.server.SharePort() }
-
 func (h *giver) Freeze(ctx context.Context) (err error) {
-	if h.counters == nil {
-		h.counters = h.g.count.all()
-	}
 	if h.collect == nil {
 		h.collect = h.g.collector.hold()
 	}
@@ -202,20 +196,21 @@ func (h *giver) Thaw() {
 }
 
 func (h *giver) State(send func(handover.Part) error) ([]byte, error) {
-	err := h.g.unfit() // since the greeting
-	if err == nil {
-		err = h.frozen.State(func(p loop.Part) error { return send(handover.Part(p)) })
-	}
-	if err != nil {
+	if err := h.g.unfit(); err != nil { // since the greeting
 		return nil, err
 	}
-	return form.AppendNode(nil, h.node(time.Now())), nil
+	counters := make(chan []form.Counter, 1)
+	go func() { counters <- h.g.count.all() }() // not before: a counter that goes back is a restart to Prometheus
+	if err := h.frozen.State(func(p loop.Part) error { return send(handover.Part(p)) }); err != nil {
+		return nil, err
+	}
+	return form.AppendNode(nil, h.node(time.Now(), <-counters)), nil
 }
 
 // node describes what belongs to no event loop.
-func (h *giver) node(now time.Time) *form.Node {
+func (h *giver) node(now time.Time, counters []form.Counter) *form.Node {
 	g := h.g
-	n := &form.Node{Rates: g.server.Rates(now), Vacant: g.hub.Vacant(now), Ended: g.hub.Ended(now), Log: g.logForm(), Counters: h.counters}
+	n := &form.Node{Rates: g.server.Rates(now), Vacant: g.hub.Vacant(now), Ended: g.hub.Ended(now), Log: g.logForm(), Counters: counters}
 	n.Tokens, n.Users = g.verifier.Refused()
 	if g.cluster != nil {
 		n.Cluster = g.cluster.Identity(now)

@@ -137,6 +137,7 @@ func (h *heir) Own(e *handover.Estate, paused time.Duration, begun func()) error
 			h.g.cluster.Begin(&e.Node.Cluster)
 		}
 		h.release()
+		h.g.server.Begin()
 		begun()
 	})
 	h.release() // also when it was not begun
@@ -227,10 +228,13 @@ func (h *heir) alone() {
 		g.read(context.Background())
 	}
 	h.release()
+	g.server.Begin()
 	g.server.SharePort()
 }
 
 func (h *heir) Fresh(fd int) { h.g.server.Fresh(fd) }
+
+func (h *heir) GiverDied() { h.g.server.SharePort() }
 
 // close ends what Build has begun, when nothing comes of it.
 func (h *heir) close() {

@@ -243,7 +243,8 @@ func TestOneProcessServesWhateverBecomesOfAHandOver(t *testing.T) {
 	notOnReference(t, "it does not hand over")
 	rounds := 1
 	if text := os.Getenv("HANDOVERS"); text != "" {
-		rounds, _ = strconv.Atoi(text)
+		count, _ := strconv.Atoi(text)
+		rounds = max(count/len(mischiefs), 1)
 	}
 	settings, publish := fleetSettings(t, "rabbitmq")
 	current := start(t, append(settings, handoverSocket(t), "EVENT_LOOPS=2")...)

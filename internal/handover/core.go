@@ -48,7 +48,6 @@ const (
 	SayReleased // may be answered by WriteFailed
 	SayAbort
 	Thaw   // the event loops go on
-	Unhold // the reverse of Hold
 	Yield  // every connection is the taker's; the event loops stand still on
 	PassOn // new connections are the taker's from now on
 	LetGo  // close this process's half of the connections; the event loops go on
@@ -109,13 +108,13 @@ func (g *Giver) Step(e Event) []Action {
 		if e == PeerReady {
 			return g.to(giverFreezes, Freeze)
 		}
-		return g.to(giverEnded, SayAbort, Unhold, Resume)
+		return g.to(giverEnded, SayAbort, Resume)
 	case giverFreezes:
 		switch e {
 		case FreezeDone:
 			return g.to(giverSends, SendState)
 		case FreezeFailed:
-			return g.to(giverEnded, SayAbort, Unhold, Resume)
+			return g.to(giverEnded, SayAbort, Resume)
 		}
 		return nil // one of the two comes; the taker's end is met after it
 	case giverSends:
@@ -149,7 +148,7 @@ func (g *Giver) Step(e Event) []Action {
 }
 
 // back has the loops go on. The taker hears of it before they do.
-func (g *Giver) back() []Action { return g.to(giverEnded, SayAbort, Thaw, Unhold, Resume) }
+func (g *Giver) back() []Action { return g.to(giverEnded, SayAbort, Thaw, Resume) }
 
 func (g *Giver) to(p giverPhase, do ...Action) []Action {
 	g.phase = p

@@ -67,8 +67,10 @@ type Host interface {
 	// ErrDrain) holds means that it can serve, but not take over.
 	Fits(h *Hello) error
 	Welcome() Welcome
-	Hold(loops int) error // has the kernel give new connections to this process
-	Unhold()
+	// Hold has the kernel give new connections to this process from now on, also
+	// if the hand-over comes to nothing: a taker that stands still listens as long
+	// as it does.
+	Hold(loops int) error
 	Freeze(ctx context.Context) error // ErrBusy-like errors are tried again
 	Thaw()
 	// State describes everything, and calls send with each part as soon as it is
@@ -244,8 +246,6 @@ func (g *giving) do(ctx context.Context, actions []Action) {
 			g.say(kindDrain, []byte(g.why()))
 		case SayAbort:
 			g.say(kindAbort, []byte(g.why()))
-		case Unhold:
-			g.host.Unhold()
 		case Freeze:
 			g.next(ctx, g.freeze(ctx))
 		case SendState:

@@ -33,6 +33,7 @@ type Heir interface {
 	// to be called when its sessions are in their rooms.
 	Own(e *Estate, paused time.Duration, begun func()) error
 	Fresh(fd int) // a new connection that had come to the giver
+	GiverDied()   // what it has said to the kernel about new connections is void
 }
 
 // A Verdict is how a hand-over ended, for the taker.
@@ -131,6 +132,9 @@ func (t *taking) passOn() {
 	for {
 		k, _, fds, err := t.wire.next(t.pace.Finish)
 		if err != nil {
+			if t.wire.dead(t.pace.Finish) {
+				t.heir.GiverDied()
+			}
 			return
 		}
 		if k != kindFresh {

@@ -1,0 +1,284 @@
+package handover
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/sioclient"
+)
+
+// A caught is a client in a state in which a hand-over finds it. begin brings it
+// there; what it returns goes on after the hand-over.
+type caught struct {
+	name    string
+	begin   func(s *stage, user string) (goOn func())
+	seldom  bool // it takes long
+	hurried bool // the gateway waits for the client for some seconds only
+}
+
+const homeless = `["typing",{"roomType":"conversation","roomId":"not mine"}]` // answered with an error
+
+var caughtStates = []caught{
+	{"WebSocket, idle in a room", func(s *stage, user string) func() {
+		c := s.connected(user)
+		c.text(`421["join_room",{"roomType":"conversation","roomId":"` + user + `"}]`)
+		c.wantPrefix(`431[{"success":true`)
+		return func() {
+			s.notify(user, "x")
+			c.wantPrefix(`42["new_notification",{"message":"x"`)
+			c.text(`422["typing",{"roomType":"conversation","roomId":"` + user + `"}]`)
+			c.want(`432[{"success":true}]`)
+		}
+	}, false, false},
+	{"WebSocket before CONNECT", func(s *stage, user string) func() {
+		c := s.webSocket(socketTarget)
+		s.sid(c.next())
+		return func() { c.connect(user) }
+	}, false, false},
+	{"token in the handshake", func(s *stage, user string) func() {
+		c := s.webSocket(socketTarget, "Authorization: Bearer "+s.token(user))
+		s.sid(c.next())
+		return func() {
+			c.text("40")
+			c.wantPrefix(`40{"sid":`)
+		}
+	}, false, false},
+	{"half a frame's header", halfAFrame(1), false, false},
+	{"half a frame", halfAFrame(9), false, false},
+	{"first fragment of a message", func(s *stage, user string) func() {
+		c := s.connected(user)
+		event := "423" + homeless
+		c.send(clientFrame(false, ws.OpText, event[:10]))
+		return func() {
+			c.send(clientFrame(true, ws.OpContinuation, event[10:]))
+			c.want(`433[{"error":"Not in room"}]`)
+		}
+	}, false, false},
+	{"one of two attachments", func(s *stage, user string) func() {
+		c := s.connected(user)
+		c.text(`452-5["typing",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`)
+		c.send(clientFrame(true, ws.OpBinary, "one"))
+		return func() {
+			c.send(clientFrame(true, ws.OpBinary, "two"))
+			c.wantPrefix(`435[{"error":`)
+			c.text("424" + homeless)
+			c.want(`434[{"error":"Not in room"}]`)
+		}
+	}, false, false},
+	{"a slow reader that is owed bytes", func(s *stage, user string) func() {
+		c := s.connected(user)
+		const events = 40
+		text := strings.Repeat("x", 100_000)
+		for i := range events {
+			s.notify(user, fmt.Sprint(i, text))
+		}
+		return func() {
+			s.notify(user, "end")
+			for i := range events {
+				c.wantPrefix(fmt.Sprintf(`42["new_notification",{"message":"%d%s`, i, text))
+			}
+			c.wantPrefix(`42["new_notification",{"message":"end"`)
+		}
+	}, false, false},
+	{"between two polls, with something pending", func(s *stage, user string) func() {
+		p := s.polling(user)
+		s.notify(user, "before")
+		return func() {
+			s.notify(user, "behind")
+			p.wantPrefix(`42["new_notification",{"message":"before"`)
+			p.wantPrefix(`42["new_notification",{"message":"behind"`)
+			p.send("429" + homeless)
+			p.want(`439[{"error":"Not in room"}]`)
+		}
+	}, false, false},
+	{"a poll that waits", func(s *stage, user string) func() {
+		p := s.polling(user)
+		p.get.send(requestText(http.MethodGet, p.target(), ""))
+		return func() {
+			s.notify(user, "x")
+			p.take()
+			p.wantPrefix(`42["new_notification",{"message":"x"`)
+		}
+	}, false, false},
+	{"half a POST", func(s *stage, user string) func() {
+		p := s.polling(user)
+		text := requestText(http.MethodPost, p.target(), "429"+homeless)
+		p.post.send(text[:len(text)-7])
+		return func() {
+			p.post.send(text[len(text)-7:])
+			p.wantOK()
+			p.want(`439[{"error":"Not in room"}]`)
+		}
+	}, false, true},
+	{"half a POST in chunks", func(s *stage, user string) func() {
+		p := s.polling(user)
+		p.post.send("POST " + p.target() + " HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n427[\r\n")
+		return func() {
+			p.post.send("4\r\n\"x\"]\r\n0\r\n\r\n")
+			p.wantOK()
+			p.want(`437[{"error":"Unknown event"}]`)
+		}
+	}, false, true},
+	{"half a head", func(s *stage, _ string) func() {
+		c := s.dial()
+		c.send("GET " + pollTarget + " HTTP/1.1\r\nHo")
+		return func() {
+			c.send("st: test\r\n\r\n")
+			c.wantOpen()
+		}
+	}, false, false},
+	{"a connection that has said nothing", func(s *stage, _ string) func() {
+		c := s.dial()
+		return func() {
+			c.send(requestText(http.MethodGet, pollTarget, ""))
+			c.wantOpen()
+		}
+	}, false, false},
+	{"a connection kept alive", func(s *stage, _ string) func() {
+		c := s.dial()
+		c.do(http.MethodGet, "/nothing", "")
+		return func() {
+			if status, body := c.do(http.MethodGet, "/nothing", ""); status != http.StatusNotFound {
+				s.t.Errorf("%s: answered %d %s", s.state, status, body)
+			}
+		}
+	}, false, false},
+	{"a probe before its packet", func(s *stage, user string) func() {
+		p := s.polling(user)
+		c := s.webSocket(socketTarget + "&sid=" + p.sid)
+		return func() {
+			c.text("2probe")
+			c.want("3probe")
+			s.upgrade(p, c, user)
+		}
+	}, false, true},
+	{"an upgrade half done", func(s *stage, user string) func() {
+		p := s.polling(user)
+		c := s.webSocket(socketTarget + "&sid=" + p.sid)
+		c.text("2probe")
+		c.want("3probe")
+		return func() { s.upgrade(p, c, user) }
+	}, false, true},
+	{"a session that was ended", func(s *stage, user string) func() {
+		c := s.connected(user)
+		s.post("user.disconnect", `{"userId":"`+user+`"}`)
+		return func() {
+			c.wantPrefix(`42["session_ended"`)
+			c.want("41")
+		}
+	}, false, false},
+	{"a token that ends soon", func(s *stage, user string) func() {
+		c := s.webSocket(socketTarget)
+		s.sid(c.next())
+		c.text(`40{"token":"` + s.tokenFor(user, 8*time.Second) + `"}`)
+		c.wantPrefix(`40{"sid":`)
+		return func() {
+			for !strings.HasPrefix(c.next(), `42["session_ended",{"reason":"token_expired"`) {
+			}
+		}
+	}, true, true},
+	{"a join that is being decided", func(s *stage, user string) func() {
+		c := s.connected("undecided" + user)
+		c.text(`421["join_room",{"roomType":"conversation","roomId":"1"}]`)
+		return func() { c.wantPrefix(`431[{"success":true`) }
+	}, true, false},
+	{"a client that may come back", func(s *stage, user string) func() {
+		c := s.recovering(user, map[string]any{"recovery": true})
+		s.notify(user, "before")
+		offset := s.notified(c, "before")
+		c.Kill()
+		return func() {
+			s.notify(user, "meanwhile")
+			back := s.recovering(user, map[string]any{"recovery": true, "pid": c.PID(), "offset": offset})
+			if back.PID() != c.PID() {
+				s.t.Errorf("%s: not recovered", s.state)
+				return
+			}
+			s.notified(back, "meanwhile")
+		}
+	}, false, false},
+}
+
+// halfAFrame stops after so many bytes of a frame.
+func halfAFrame(n int) func(*stage, string) func() {
+	return func(s *stage, user string) func() {
+		c := s.connected(user)
+		text := clientFrame(true, ws.OpText, "429"+homeless)
+		c.send(text[:n])
+		return func() {
+			c.send(text[n:])
+			c.want(`439[{"error":"Not in room"}]`)
+		}
+	}
+}
+
+// upgrade finishes an upgrade whose probe was answered. The session is asked
+// for a poll in between only if a ping waits for it.
+func (s *stage) upgrade(p *rawPolling, c rawSocket, user string) {
+	s.t.Helper()
+	c.text("5")
+	s.notify(user, "x")
+	c.wantPrefix(`42["new_notification",{"message":"x"`)
+	c.text("429" + homeless)
+	c.want(`439[{"error":"Not in room"}]`)
+}
+
+func (s *stage) recovering(user string, auth map[string]any) *sioclient.Client {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), long)
+	defer cancel()
+	auth["token"] = s.token(user)
+	c, err := sioclient.Connect(ctx, s.now.URL, sioclient.Options{Auth: auth})
+	if err != nil {
+		s.t.Fatalf("%s: %v", s.state, err)
+	}
+	s.t.Cleanup(c.Kill)
+	return c
+}
+
+// notified waits for a notification and returns its offset.
+func (s *stage) notified(c *sioclient.Client, message string) (offset string) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), long)
+	defer cancel()
+	for {
+		e, err := c.Next(ctx)
+		if err != nil {
+			s.t.Fatalf("%s: %v", s.state, err)
+		}
+		if e.Name != "new_notification" {
+			continue
+		}
+		var body struct{ Message string }
+		err = e.Decode(&body)
+		if err == nil {
+			err = json.Unmarshal(e.Args[len(e.Args)-1], &offset)
+		}
+		if err != nil || body.Message != message {
+			s.t.Fatalf("%s: notification %q, %v, want %q", s.state, body.Message, err, message)
+		}
+		return offset
+	}
+}
+
+// notify has the services tell a user something.
+func (s *stage) notify(user, message string) {
+	s.t.Helper()
+	s.post("notification.created", fmt.Sprintf(`{"userId":%q,"message":%q}`, user, message))
+}
+
+func (s *stage) post(key, body string) {
+	s.t.Helper()
+	if status, answer, err := s.publish(key, body); err != nil || status/100 != 2 {
+		s.t.Fatalf("%s: %s answered %d %s, %v", s.state, key, status, answer, err)
+	}
+}
+
+func (s *stage) token(user string) string { return gatewaytest.Token(s.t, user) }
