@@ -17,10 +17,10 @@ import (
 
 	"github.com/hometrip/gateway/bench/harness"
 	"github.com/hometrip/gateway/bench/process"
-	"github.com/hometrip/gateway/internal/freeport"
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
-	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/freeport"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
 const (
