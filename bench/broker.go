@@ -43,7 +43,7 @@ func (t *trial) redis() (*helper, error) {
 	cmd := exec.Command("redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1",
 		"--save", "", "--appendonly", "no", "--dir", t.tmp)
 	h := &helper{cmd: cmd, port: port}
-	if err := process.StartOn(anyCore, cmd, cmd.Start); err != nil {
+	if err := t.startOn(anyCore, cmd, cmd.Start); err != nil {
 		return nil, fmt.Errorf("redis-server: %w", err)
 	}
 	t.cleanups = append(t.cleanups, func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
@@ -80,7 +80,7 @@ func (t *trial) rabbit() (*helper, error) {
 		return nil, err
 	}
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := process.StartOn(anyCore, cmd, cmd.Start); err != nil {
+	if err := t.startOn(anyCore, cmd, cmd.Start); err != nil {
 		return nil, fmt.Errorf("rabbitmq-server: %w", err)
 	}
 	t.cleanups = append(t.cleanups, func() {

@@ -16,6 +16,7 @@ import (
 
 const (
 	fleetProcesses = 6
+	fleetFull      = 12 // processes with -full
 	// fleetConns is what one process holds, on either side: RLIMIT_NOFILE is
 	// 20,000 on many machines, and both need some descriptors for themselves.
 	fleetConns   = 18000
@@ -23,7 +24,6 @@ const (
 	// listenFirst is for the clients of the other processes to be ready for the
 	// first event.
 	listenFirst = time.Second
-	fleetAll    = fleetProcesses * fleetConns
 	// fleetMemory is what one connection takes at the hungriest peer: both ends,
 	// and the kernel's share of them.
 	fleetMemory = 64 << 10 // bytes
@@ -35,18 +35,19 @@ const (
 // peer's nodes cannot be joined it posts each event to each.
 func fleetScenario(t *trial) error {
 	const (
-		ping      = 10 * time.Second
 		intervals = 2
 		rate      = 0.5 // events per second
 		length    = 10 * time.Second
 		events    = uint32(rate * float64(length/time.Second))
 	)
-	if reason := limitsHere().refuse(); reason != "" {
+	n, ping := t.fleetSize()
+	fleetAll := n * fleetConns
+	if reason := limitsHere().refuse(n); reason != "" {
 		return unavailable{reason}
 	}
 	t.pin = false // the servers together get what the machine has
 	joined := t.peer.has(canRedis)
-	low, high, loadBytes, err := t.fillFleet(ping, joined)
+	low, high, loadBytes, err := t.fillFleet(n, ping, joined)
 	if err != nil {
 		return err
 	}
@@ -55,21 +56,21 @@ func fleetScenario(t *trial) error {
 		return err
 	}
 	v := idle.values()
-	v["conns"], v["nodes"], v["pings"] = fleetAll, fleetProcesses, float64(idle.Pings)
-	v["posts"] = fleetProcesses
+	v["conns"], v["nodes"], v["pings"] = float64(fleetAll), float64(n), float64(idle.Pings)
+	v["posts"] = float64(n)
 	if joined {
 		v["posts"] = 1
 	}
-	v["bytes_per_conn"] = (high.rss - low.rss) / fleetAll
-	v["kernel_bytes_per_conn"] = (high.slab - low.slab) / fleetAll / 2 // half of it is the clients'
-	v["load_bytes_per_conn"] = float64(load.ConnSize) + loadBytes/fleetAll
+	v["bytes_per_conn"] = (high.rss - low.rss) / float64(fleetAll)
+	v["kernel_bytes_per_conn"] = (high.slab - low.slab) / float64(fleetAll) / 2 // half of it is the clients'
+	v["load_bytes_per_conn"] = float64(load.ConnSize) + loadBytes/float64(fleetAll)
 	v["fds"] = float64(t.mostDescriptors())
 	if idle.Pings > 0 {
 		v["beat_us"] = float64(idle.cpu.Nanoseconds()) / 1000 / float64(idle.Pings)
 		v["percent_per_100k"] = v["beat_us"] * 100_000 / 25 / 1e6 * 100
 	}
 	row := report.Row{Values: v, Wrong: idle.Wrong(), Problems: problems(idle.Result)}
-	row.Blame(offBeat(idle.Result, fleetAll, intervals))
+	row.Blame(offBeat(idle.Result, uint64(fleetAll), intervals))
 	t.row("fleet", "idle", row)
 
 	broadcast, err := t.together(func(i int, w *load.Client) (*load.Result, error) {
@@ -91,16 +92,25 @@ func fleetScenario(t *trial) error {
 		return err
 	}
 	t.record("broadcast", broadcast, map[string]float64{
-		"conns": fleetAll, "growth_mib": (after.rss - high.rss) / (1 << 20),
+		"conns": float64(fleetAll), "growth_mib": (after.rss - high.rss) / (1 << 20),
 	})
 	return nil
 }
 
-// fillFleet starts the processes and opens their connections, each from a load
+// fleetSize is how many processes there are on either side, and an interval of
+// heartbeats that two cores carry.
+func (t *trial) fleetSize() (processes int, ping time.Duration) {
+	if t.full {
+		return fleetFull, 30 * time.Second
+	}
+	return fleetProcesses, 10 * time.Second
+}
+
+// fillFleet starts n processes and opens their connections, each from a load
 // process of its own, all at the same time: a worker between two phases would
 // let its pings pile up. It returns the memory of the servers before and after,
 // and what the load processes grew by.
-func (t *trial) fillFleet(ping time.Duration, joined bool) (low, high footprint, loadBytes float64, err error) {
+func (t *trial) fillFleet(n int, ping time.Duration, joined bool) (low, high footprint, loadBytes float64, err error) {
 	var env []string
 	if joined {
 		var redis *helper
@@ -109,7 +119,7 @@ func (t *trial) fillFleet(ping time.Duration, joined bool) (low, high footprint,
 		}
 		env = redisEnv(redis)
 	}
-	for range fleetProcesses {
+	for range n {
 		if _, err = t.serveWith(ping, env...); err != nil {
 			return
 		}
@@ -133,7 +143,7 @@ func (t *trial) fillFleet(ping time.Duration, joined bool) (low, high footprint,
 	if err = t.must(dialed.Result, err); err != nil {
 		return
 	}
-	t.record("connect", dialed, map[string]float64{"conns": fleetAll})
+	t.record("connect", dialed, map[string]float64{"conns": float64(n * fleetConns)})
 	high, err = t.fleetFootprint()
 	return low, high, t.loadResident() - loadLow, err
 }
@@ -230,17 +240,18 @@ func numbersIn(path string) []uint64 {
 	return numbers
 }
 
-// refuse says why the fleet does not fit on the machine, or nothing.
-func (l fleetLimits) refuse() string {
+// refuse says why a fleet of n processes does not fit on the machine, or nothing.
+func (l fleetLimits) refuse(n int) string {
+	all := uint64(n) * fleetConns
 	switch {
 	case l.descriptors < fleetConns+fleetReserve:
 		return fmt.Sprintf("RLIMIT_NOFILE is %d, %d are needed", l.descriptors, fleetConns+fleetReserve)
 	case l.ports*load.SourcesPerWorker < fleetConns:
 		return fmt.Sprintf("%d ephemeral ports on each of %d addresses, %d are needed", l.ports, load.SourcesPerWorker, fleetConns)
-	case l.tcpPages < fleetAll: // an event on its way takes up to a page
-		return fmt.Sprintf("net.ipv4.tcp_mem begins to press at %d pages, %d may be needed", l.tcpPages, fleetAll)
-	case l.free < fleetAll*fleetMemory:
-		return fmt.Sprintf("%d MiB are free, %d may be needed", l.free>>20, fleetAll*fleetMemory>>20)
+	case l.tcpPages < all: // an event on its way takes up to a page
+		return fmt.Sprintf("net.ipv4.tcp_mem begins to press at %d pages, %d may be needed", l.tcpPages, all)
+	case l.free < all*fleetMemory:
+		return fmt.Sprintf("%d MiB are free, %d may be needed", l.free>>20, all*fleetMemory>>20)
 	}
 	return ""
 }

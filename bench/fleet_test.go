@@ -7,7 +7,7 @@ import (
 
 func TestFleetIsRefusedWithTheLimitThatStandsInItsWay(t *testing.T) {
 	enough := fleetLimits{descriptors: 20000, ports: 28232, tcpPages: 383868, free: 16 << 30}
-	if reason := enough.refuse(); reason != "" {
+	if reason := enough.refuse(fleetProcesses); reason != "" {
 		t.Errorf("enough of everything: %q", reason)
 	}
 	for want, change := range map[string]func(*fleetLimits){
@@ -18,7 +18,7 @@ func TestFleetIsRefusedWithTheLimitThatStandsInItsWay(t *testing.T) {
 	} {
 		little := enough
 		change(&little)
-		if reason := little.refuse(); !strings.Contains(reason, want) {
+		if reason := little.refuse(fleetProcesses); !strings.Contains(reason, want) {
 			t.Errorf("%q, want it to name %s", reason, want)
 		}
 	}

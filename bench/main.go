@@ -19,9 +19,9 @@ import (
 const workerCommand = "load-worker"
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == workerCommand {
-		if err := load.Serve(os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, "bench: worker:", err)
+	if helped, err := runHelper(os.Args[1:]); helped {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench: helper:", err)
 			os.Exit(1)
 		}
 		return
@@ -33,6 +33,18 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// runHelper reports whether the suite was started by itself, as one of the
+// processes that it needs, and does what that process is for.
+func runHelper(args []string) (helped bool, err error) {
+	switch {
+	case len(args) == 1 && args[0] == workerCommand:
+		return true, load.Serve(os.Stdin, os.Stdout)
+	case len(args) == 2 && args[0] == streamCommand:
+		return true, readStream(args[1], os.Stdout)
+	}
+	return false, nil
 }
 
 // options are what one run of the suite may vary.

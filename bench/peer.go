@@ -17,8 +17,10 @@ type ability uint
 const (
 	canPublish  ability = 1 << iota // POST /events/{key}
 	canPoll                         // long-polling and upgrade
-	canRedis                        // several nodes as one
+	canRedis                        // several nodes as one, which services reach by Redis too
+	canNodes                        // what clients say reaches other nodes through Redis
 	canAMQP                         // events from RabbitMQ
+	canLog                          // each node reads them from a stream in RabbitMQ
 	canPing                         // pings at PING_INTERVAL
 	canJSON                         // GET /metrics with Go heap figures
 	canSimulate                     // a simulation of its sessions in this repository
@@ -29,7 +31,8 @@ const (
 func lacking(a ability) string {
 	return map[ability]string{
 		canPublish: "takes no events over HTTP", canPoll: "no long-polling", canRedis: "its nodes are not joined by Redis",
-		canAMQP: "takes no events from RabbitMQ", canSimulate: "not of this repository", canHandOver: "connections end with the process",
+		canNodes: "its nodes are not joined by Redis",
+		canAMQP:  "takes no events from RabbitMQ", canSimulate: "not of this repository", canHandOver: "connections end with the process",
 	}[a]
 }
 
@@ -53,18 +56,18 @@ func (p *peer) has(a ability) bool { return p.can&a == a }
 // peers are in the order they are measured in: the machine's limit first.
 var peers = []*peer{
 	{
-		name: "floor", dialect: "socketio", reference: true, can: canPublish | canPing | canPoll,
+		name: "floor", dialect: "socketio", reference: true, can: canPublish | canPing | canPoll | canNodes,
 		about:   "one write(2) per delivery and nothing else: no JWT check, no JSON parser",
 		prepare: floorCommand(), env: []string{"GODEBUG=asyncpreemptoff=1"},
 	},
 	{
-		name: "floor-batch", dialect: "socketio", reference: true, can: canPublish | canPing | canPoll,
+		name: "floor-batch", dialect: "socketio", reference: true, can: canPublish | canPing | canPoll | canNodes,
 		about:   "the floor, writing what is pending once per socket and turn",
 		prepare: floorCommand("-batch"), env: []string{"GODEBUG=asyncpreemptoff=1"},
 	},
 	{
 		name: "gateway", dialect: "socketio", reference: true,
-		can:     canPublish | canPoll | canRedis | canAMQP | canPing | canJSON | canSimulate | canHandOver,
+		can:     canPublish | canPoll | canRedis | canNodes | canAMQP | canLog | canPing | canJSON | canSimulate | canHandOver,
 		about:   "this repository",
 		ready:   "/ready",
 		prepare: gatewayCommand,
@@ -76,7 +79,7 @@ var peers = []*peer{
 		},
 	},
 	{
-		name: "node", dialect: "socketio", can: canPublish | canPoll | canRedis | canAMQP | canPing,
+		name: "node", dialect: "socketio", can: canPublish | canPoll | canRedis | canNodes | canAMQP | canPing,
 		about:   "Node, socket.io with its default engine; many nodes: @socket.io/redis-adapter; RabbitMQ: amqplib",
 		prepare: nodeCommand,
 	},

@@ -16,6 +16,10 @@ var scenarios = []*scenario{
 		usual: 5 * time.Second, without: coalescing, run: connectScenario,
 	},
 	{
+		name: "loops", about: "a gateway without clients, with 1 to 32 event loops",
+		needs: canJSON, usual: 40 * time.Second, once: true, run: loopsScenario,
+	},
+	{
 		name: "polling", about: "long-polling first, then the upgrade to WebSocket",
 		needs: canPoll, usual: 2 * time.Second, without: coalescing, run: pollingScenario,
 	},
@@ -49,7 +53,11 @@ var scenarios = []*scenario{
 	},
 	{
 		name: "nodes", about: "rooms of two across 1 to 8 nodes joined by Redis",
-		needs: canRedis, once: true, usual: 12 * time.Second, run: nodesScenario,
+		needs: canNodes, usual: 14 * time.Second, without: coalescing, run: nodesScenario,
+	},
+	{
+		name: "log", about: "1 to 8 nodes that read one log in RabbitMQ, beside a client that only reads it",
+		needs: canLog, usual: 45 * time.Second, run: logScenario,
 	},
 	{
 		name: "handover", about: "a new process takes over all connections, under deliveries",

@@ -15,10 +15,10 @@ import (
 	"github.com/hometrip/gateway/bench/report"
 )
 
-// TestMain lets the test binary be its own load process, as the command is.
+// TestMain lets the test binary be its own helpers, as the command is.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == workerCommand {
-		if err := load.Serve(os.Stdin, os.Stdout); err != nil {
+	if helped, err := runHelper(os.Args[1:]); helped {
+		if err != nil {
 			os.Exit(1)
 		}
 		return
@@ -94,6 +94,36 @@ func TestEveryPhaseIsRightAgainstTheFloor(t *testing.T) {
 			r, err = w.Churn(load.ChurnArgs{First: n, Last: n + 10, For: short})
 			if right(t, "churn", r, err); r.Units == 0 {
 				t.Fatal("churn: no cycle")
+			}
+		})
+	}
+}
+
+func TestChatOverServersOfTheFloorIsRight(t *testing.T) {
+	for _, name := range []string{report.Floor, report.FloorBatch} {
+		t.Run(name, func(t *testing.T) {
+			const conns = 120
+			tr := world(t, name)
+			redis, err := tr.redis()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if _, err := tr.serve(quietPing, redisEnv(redis)...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w, err := tr.load(conns)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := w.Dial(load.DialArgs{Last: conns, Window: dialWindow, PerUser: 1})
+			right(t, "dial", r, err)
+			r, err = w.Join(load.JoinArgs{Last: conns, RoomSize: 2, Window: chatWindow})
+			right(t, "join", r, err)
+			r, err = w.Chat(load.ChatArgs{Last: conns, Window: conns / 4, For: 100 * time.Millisecond})
+			if right(t, "chat", r, err); r.Units == 0 {
+				t.Fatal("no event")
 			}
 		})
 	}

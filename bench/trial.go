@@ -18,6 +18,10 @@ import (
 	"github.com/hometrip/gateway/bench/report"
 )
 
+// preferred is the priority of all processes of a trial, as niceness, so that
+// what else runs on the machine disturbs the measurement less.
+const preferred = -15
+
 // quietPing keeps heartbeats out of measurements that are not about them.
 const quietPing = 2 * time.Minute
 
@@ -67,8 +71,18 @@ func (t *trial) serve(ping time.Duration, env ...string) (*process.Server, error
 	if err != nil {
 		return nil, err
 	}
+	process.Prefer(s.PID(), preferred)
 	t.servers = append(t.servers, s)
 	return s, nil
+}
+
+// startOn starts another process of the trial.
+func (t *trial) startOn(core int, cmd *exec.Cmd, start func() error) error {
+	err := process.StartOn(core, cmd, start)
+	if err == nil {
+		process.Prefer(cmd.Process.Pid, preferred)
+	}
+	return err
 }
 
 // core is the one a process is bound to, which is none with -pin off.
@@ -120,7 +134,7 @@ func (t *trial) load(max int) (*load.Client, error) {
 	}
 	cmd := exec.Command(self, workerCommand)
 	var w *load.Client
-	err = process.StartOn(t.core(loadCore), cmd, func() (err error) {
+	err = t.startOn(t.core(loadCore), cmd, func() (err error) {
 		w, err = load.Start(cmd)
 		return err
 	})

@@ -65,12 +65,12 @@ func (a *arrival) openWebSocket(c gnet.Conn, w *worker, now time.Time) gnet.Acti
 // attach makes the WebSocket its session's, and reports false when that has
 // ended meanwhile.
 func (a *arrival) attach(conn *wsConn) bool {
-	if a.heir == nil {
+	if a.of == nil {
 		return true
 	}
-	s := a.heir.session
+	s := a.of.session
 	if s == nil || s.phase == phaseEnded || a.role == roleProbe && s.poll == nil {
-		return a.role == roleProbe && a.heir.form.Polling.Probed // until "5", as without the hand-over
+		return a.role == roleProbe && a.of.form.Polling.Probed // until "5", as without the hand-over
 	}
 	conn.s = s
 	if a.role == roleProbe {
@@ -100,7 +100,7 @@ func (a *arrival) openHTTP(c gnet.Conn, w *worker, now time.Time) gnet.Action {
 	if f.GiveUp != 0 {
 		h.giveUp = now.Add(f.GiveUp)
 	}
-	if a.heir != nil {
+	if a.of != nil {
 		h.exchange = &exchange{
 			conn: h, method: f.Exchange.Method, origin: f.Exchange.Origin, preflight: f.Exchange.Preflight,
 			keepAlive: f.Exchange.KeepAlive, http10: f.Exchange.HTTP10, relayed: f.Exchange.Relayed, home: a.home,
@@ -122,7 +122,7 @@ func (a *arrival) openHTTP(c gnet.Conn, w *worker, now time.Time) gnet.Action {
 
 // asks brings a request that waits to its session, on that one's loop.
 func (a *arrival) asks(x *exchange, now time.Time) {
-	s := a.heir.session
+	s := a.of.session
 	switch {
 	case s == nil || s.poll == nil:
 		x.reply(a.home, engineError(http.StatusBadRequest, codeSID))

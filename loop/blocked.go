@@ -54,9 +54,9 @@ func (w *worker) unblock(s *session) {
 func (w *worker) hold(s *session, i int32) {
 	m, b := w.outbox.nodes[i].message, &w.blocked
 	if b.held[m]++; b.held[m] == 1 {
-		w.stats.Owed.Add(int64(m.Size()))
+		w.stats.Held.Add(int64(m.Size()))
 	}
-	w.stats.Owed.Add(pendingSize)
+	w.stats.Held.Add(pendingSize)
 	if m.Latest == "" {
 		return
 	}
@@ -73,9 +73,9 @@ func (w *worker) letGoOf(s *session, i int32) {
 	m, b := w.outbox.nodes[i].message, &w.blocked
 	if b.held[m]--; b.held[m] == 0 {
 		delete(b.held, m)
-		w.stats.Owed.Add(-int64(m.Size()))
+		w.stats.Held.Add(-int64(m.Size()))
 	}
-	w.stats.Owed.Add(-pendingSize)
+	w.stats.Held.Add(-pendingSize)
 	if m.Latest != "" {
 		delete(b.latest, state{s, m.Latest})
 	}

@@ -36,8 +36,8 @@ func TestWhatWaitsForSlowReadersIsShared(t *testing.T) {
 		})
 	}
 	// Each has the rest of one message of its own, in a buffer of gnet's.
-	if owed, most := s.Stats().Owed, int64(waits/readers*2+readers*2*size); owed > most {
-		t.Errorf("%d bytes are held for %d that wait, want at most %d", owed, waits, most)
+	if held, most := s.Stats().Held, int64(waits/readers*2+readers*2*size); held > most {
+		t.Errorf("%d bytes are held for %d that wait, want at most %d", held, waits, most)
 	}
 	for i := range sent {
 		for _, c := range slow {
@@ -46,7 +46,7 @@ func TestWhatWaitsForSlowReadersIsShared(t *testing.T) {
 			}
 		}
 	}
-	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
+	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Held == 0 })
 	s.on(0, func(w *worker, _ time.Time) {
 		if n := len(w.blocked.sessions) + len(w.blocked.held); n != 0 {
 			t.Errorf("%d sessions and messages are still taken for waiting", n)
@@ -102,7 +102,7 @@ func TestAReaderThatIsBehindGetsTheNewestStates(t *testing.T) {
 			t.Fatalf("got %.40q, want state %d", got, i)
 		}
 	}
-	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
+	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Held == 0 })
 	tell(told)
 	if got := slow.next(); !strings.HasPrefix(got, fmt.Sprintf(`42["state",%d,%d,`, told%states, told)) {
 		t.Errorf("who keeps up again got %.40q", got)
@@ -143,5 +143,5 @@ func TestBlockedReadersThatGo(t *testing.T) {
 	for _, c := range slow {
 		c.conn.Close()
 	}
-	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
+	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Held == 0 })
 }

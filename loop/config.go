@@ -86,9 +86,9 @@ type Config struct {
 	HandshakesPerAddress rooms.Rate // the same for each address
 	Bytes                rooms.Rate // that a client may send
 
-	// MaxOwed limits the bytes held for all clients of the node together: what
+	// MaxHeld limits the bytes held for all clients of the node together: what
 	// they have not read, and incomplete messages; 0: no limit.
-	MaxOwed int
+	MaxHeld int
 
 	// TrustedProxies are proxies whose X-Forwarded-For is believed, and, if
 	// ProxyProtocol is set, whose headers of version 2 of the PROXY protocol.

@@ -18,7 +18,7 @@
 //	wheel/         timers
 //	ticker.go      the ticker of a loop
 //	limits/        limits by address and rate
-//	owed.go        the limit for what is held for all clients together
+//	held.go        the limit for what is held for all clients together
 //	admin.go       requests that are not Engine.IO
 //	drain.go, handover.go, listener.go   shutdown, passing on the port
 //	freeze.go, give.go, take.go          handing over live connections

@@ -48,13 +48,13 @@ func (s *Server) keepEarly() {
 			s.Fresh(fd) // Begin was called meanwhile
 		}
 	}
-	s.heir.Store(&keep)
+	s.redirectTo.Store(&keep)
 }
 
 // Begin has a successor serve the connections that it has accepted, and those
 // to come.
 func (s *Server) Begin() {
-	s.heir.Store(nil)
+	s.redirectTo.Store(nil)
 	for _, fd := range s.early.take() {
 		s.Fresh(fd)
 	}

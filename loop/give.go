@@ -277,7 +277,7 @@ func (f *Frozen) session(s *session, now time.Time) (d form.Session, err error) 
 // as a descriptor that next closes.
 func (f *Frozen) LetGo(next func(fd int)) {
 	s := f.server
-	s.heir.Store(&next)
+	s.redirectTo.Store(&next)
 	f.each(func(l *frozenLoop) {
 		w := l.w
 		for _, c := range l.list.conns {
@@ -293,11 +293,11 @@ func (w *worker) letGo() {
 	w.sessions, w.drain, w.turns.paused, w.turns.pressed = nil, nil, nil, false
 	w.bySID, w.departed = make(map[string]*session), make(map[string]*departed)
 	w.wheel, w.outbox, w.turns.touched = wheel.New(time.Now()), outbox{}, touched{}
-	w.owed, w.blocked = owed{by: make(map[debtor]int)}, blocked{}
+	w.held, w.blocked = heldBytes{by: make(map[holder]int)}, blocked{}
 	w.stats.Connections.Store(0)
 	w.stats.Sessions.Store(0)
 	w.stats.WebSockets.Store(0)
-	w.stats.Owed.Store(0)
+	w.stats.Held.Store(0)
 	w.shard.LetGo()
 }
 

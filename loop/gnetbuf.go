@@ -11,7 +11,7 @@ import (
 )
 
 // gnet keeps what a connection has read and what it owes in two buffers that
-// have no accessor. A hand-over needs them: what is owed must be copied out
+// have no accessor. A hand-over needs them: what is to be written must be copied out
 // without being written, and what was read must be put into the buffer of the
 // connection's next Conn. Nothing else uses these functions.
 

@@ -117,6 +117,7 @@ func TestPipelinerThatDoesNotRead(t *testing.T) {
 func TestBadRequestBehindGoodOnes(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
+	var refused []*wire // the server closes them refusedTimeout later, all at the same time
 	for _, bad := range []string{
 		"GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n",
@@ -132,6 +133,9 @@ func TestBadRequestBehindGoodOnes(t *testing.T) {
 		if r := c.receive(); r.status != 400 && r.status != 413 {
 			t.Errorf("%.30q: %d, want 400 or 413", bad, r.status)
 		}
+		refused = append(refused, c)
+	}
+	for _, c := range refused {
 		c.wantEOF()
 	}
 }
@@ -289,7 +293,9 @@ func TestLimitsOnRequests(t *testing.T) {
 func TestSlowHead(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.HeadTimeout = 2 * time.Second })
-	silent, slow := dial(t, s), dial(t, s)
+	silent, slow, again := dial(t, s), dial(t, s), dial(t, s)
+	again.do("GET", enginePoll, "")
+	again.send("GET /soc") // the second head has its time too
 	slow.send("GET /socket.io/?EIO=4&tran")
 	if r := slow.receive(); r.status != http.StatusRequestTimeout {
 		t.Errorf("half a head: %d, want 408", r.status)
@@ -297,9 +303,6 @@ func TestSlowHead(t *testing.T) {
 	slow.wantEOF()
 	silent.wantEOF()
 
-	again := dial(t, s)
-	again.do("GET", enginePoll, "")
-	again.send("GET /soc") // the second head has its time too
 	if r := again.receive(); r.status != http.StatusRequestTimeout {
 		t.Errorf("half of a second head: %d, want 408", r.status)
 	}

@@ -81,7 +81,7 @@ func (h *httpConn) traffic(now time.Time) gnet.Action {
 		if h.c.InboundBuffered() > h.w.server.config.MaxHead+h.w.server.config.MaxPayload {
 			return gnet.Close
 		}
-		h.w.owe(h, h.holds())
+		h.w.countHeld(h, h.holds())
 	default:
 		h.process(now)
 	}
@@ -257,7 +257,7 @@ func (h *httpConn) awaitBody(head *codec.Head, buf []byte, n int, now time.Time)
 	if h.requests.Await(head, n) {
 		h.gather(buf)
 	}
-	h.w.owe(h, h.holds())
+	h.w.countHeld(h, h.holds())
 	if h.timeout == awaitBody {
 		return
 	}
@@ -331,7 +331,7 @@ func (h *httpConn) write(b []byte) {
 	_, _ = h.c.Write(b)
 	// On an error gnet has called closed, and h.c is nil.
 	if h.c != nil && h.c.OutboundBuffered() > 0 {
-		h.w.owe(h, h.holds())
+		h.w.countHeld(h, h.holds())
 	}
 }
 

@@ -43,7 +43,7 @@ func TestMemoryIsShort(t *testing.T) {
 func TestTooMuchWaitsForAllSlowReaders(t *testing.T) {
 	t.Parallel()
 	const readers, most = 10, 8 << 20
-	s := newServer(t, func(c *Config) { c.MaxPending, c.MaxOwed = 8<<20, most })
+	s := newServer(t, func(c *Config) { c.MaxPending, c.MaxHeld = 8<<20, most })
 	var slow []socket
 	for i := range readers {
 		c := dialSlow(t, s, fmt.Sprint("slow", i))
@@ -69,8 +69,8 @@ func TestTooMuchWaitsForAllSlowReaders(t *testing.T) {
 	}
 	s.sync(t)
 	st := s.Stats()
-	if st.Owed > most+readers*128<<10 {
-		t.Errorf("%d bytes wait, at most about %d may", st.Owed, most)
+	if st.Held > most+readers*128<<10 {
+		t.Errorf("%d bytes wait, at most about %d may", st.Held, most)
 	}
 	if st.Closed[rooms.ReasonShed] != st.Shed || st.Closed[rooms.ReasonSlowConsumer] != 0 {
 		t.Errorf("closed %v", st.Closed)
@@ -81,5 +81,5 @@ func TestTooMuchWaitsForAllSlowReaders(t *testing.T) {
 	for _, c := range slow {
 		c.conn.Close()
 	}
-	testkit.Await(t, "nothing to be waiting", func() bool { return s.Stats().Owed == 0 && s.Stats().Sessions == 2 })
+	testkit.Await(t, "nothing to be waiting", func() bool { return s.Stats().Held == 0 && s.Stats().Sessions == 2 })
 }

@@ -123,6 +123,7 @@ func TestProxyProtocol(t *testing.T) {
 			t.Errorf("%d", r.status)
 		}
 	}
+	var refused []*wire
 	for name, text := range map[string]string{
 		"from a stranger": proxiedFrom, "malformed": strings.Replace(proxiedFrom, "\x21\x11", "\x25\x11", 1), "two headers": proxiedFrom + proxiedFrom,
 	} {
@@ -135,6 +136,9 @@ func TestProxyProtocol(t *testing.T) {
 		if r := c.receive(); r.status < 400 {
 			t.Errorf("%s: %d, want an error", name, r.status)
 		}
+		refused = append(refused, c)
+	}
+	for _, c := range refused {
 		c.wantEOF()
 	}
 }

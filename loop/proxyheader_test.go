@@ -32,12 +32,16 @@ func TestUnexpectedProxyHeaders(t *testing.T) {
 				cfg.TrustedProxies, cfg.ProxyProtocol = c.trusted, c.protocol
 				cfg.Log = slog.New(slog.NewTextHandler(log, nil))
 			})
+			var refused []*wire
 			for range 3 {
 				conn := dial(t, s)
 				conn.send(c.text) // and not a request yet
 				if r := conn.receive(); r.status != 400 || !strings.Contains(r.body, c.want) {
 					t.Errorf("%d %s, want 400 and %q", r.status, r.body, c.want)
 				}
+				refused = append(refused, conn)
+			}
+			for _, conn := range refused {
 				conn.wantEOF()
 			}
 			if n := strings.Count(log.String(), c.want); n != 1 || !strings.Contains(log.String(), "level=INFO") || !strings.Contains(log.String(), "address=127.0.0.1:") {

@@ -54,10 +54,10 @@ type Server struct {
 	notices   notices
 	bootErr   atomic.Pointer[error]
 
-	heir  atomic.Pointer[func(fd int)] // gets accepted connections; nil: they are served here
-	early early                        // connections accepted before Begin, of a successor
-	turn  atomic.Int64                 // the loop for the next connection, see Fresh
-	held  listenerGroup                // as HoldPort found it; owned by who hands over
+	redirectTo atomic.Pointer[func(fd int)] // gets accepted connections; nil: they are served here
+	early      early                        // connections accepted before Begin, of a successor
+	turn       atomic.Int64                 // the loop for the next connection, see Fresh
+	held       listenerGroup                // as HoldPort found it; owned by who hands over
 }
 
 // New returns a server that does not listen yet; see Run.
@@ -111,12 +111,12 @@ func (s *Server) debug() bool { return s.config.Log.Enabled(context.Background()
 
 // Tune changes the fields that may change while clients are served: Origins,
 // Authorised, DrainPeriod, MaxPending, MaxConnections, MaxPerAddress,
-// Handshakes, HandshakesPerAddress, Bytes and MaxOwed. Other fields of c are
+// Handshakes, HandshakesPerAddress, Bytes and MaxHeld. Other fields of c are
 // ignored. If it returns an error, nothing has changed.
 func (s *Server) Tune(c Config) error {
 	next := s.config
 	next.Origins, next.Authorised, next.DrainPeriod = c.Origins, c.Authorised, c.DrainPeriod
-	next.MaxPending, next.MaxConnections, next.MaxOwed, next.Bytes = c.MaxPending, c.MaxConnections, c.MaxOwed, c.Bytes
+	next.MaxPending, next.MaxConnections, next.MaxHeld, next.Bytes = c.MaxPending, c.MaxConnections, c.MaxHeld, c.Bytes
 	next.MaxPerAddress, next.Handshakes, next.HandshakesPerAddress = c.MaxPerAddress, c.Handshakes, c.HandshakesPerAddress
 	if err := next.check(); err != nil {
 		return err
@@ -355,7 +355,7 @@ func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	case *arrival:
 		return nil, m.open(s, c, w, time.Now())
 	}
-	if next := s.heir.Load(); next != nil {
+	if next := s.redirectTo.Load(); next != nil {
 		s.forward(*next, c)
 		c.SetContext(nil)
 		return nil, gnet.Close

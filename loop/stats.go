@@ -18,7 +18,7 @@ type Stats struct {
 	RefusedAddress  atomic.Int64 // connections and sessions over MaxPerAddress
 	RefusedRate     atomic.Int64 // handshakes over the rates
 	RefusedTight    atomic.Int64 // handshakes while memory is short
-	Shed            atomic.Int64 // connections and sessions closed because of MaxOwed
+	Shed            atomic.Int64 // connections and sessions closed because of MaxHeld
 	BadRequests     atomic.Int64 // requests answered with 4xx
 	HandshakesWS    atomic.Int64 // sessions opened on WebSocket
 	HandshakesPoll  atomic.Int64 // sessions opened by polling
@@ -31,7 +31,7 @@ type Stats struct {
 	BytesOut        atomic.Int64
 	VolatileDropped atomic.Int64
 	Superseded      atomic.Int64 // messages that told an older state to a client that is behind
-	Owed            atomic.Int64 // bytes held for clients that do not read, or send the rest, as of the last look
+	Held            atomic.Int64 // bytes held for clients that do not read, or send the rest, as of the last look
 	Panics          atomic.Int64
 
 	Closed [32]atomic.Int64 // sessions ended, by rooms.Reason
@@ -46,7 +46,7 @@ type Totals struct {
 	Connections, Sessions, WebSockets         int64
 	Accepted, RefusedFull, RefusedOrigin      int64
 	RefusedAddress, RefusedRate, RefusedTight int64
-	Shed, Owed                                int64
+	Shed, Held                                int64
 	BadRequests, HandshakesWS, HandshakesPoll int64
 	Upgrades, Moved, Forwarded                int64
 	FramesIn, BytesIn, Writes, BytesOut       int64
@@ -66,7 +66,7 @@ func (t *Totals) add(s *Stats) {
 	t.RefusedRate += s.RefusedRate.Load()
 	t.RefusedTight += s.RefusedTight.Load()
 	t.Shed += s.Shed.Load()
-	t.Owed += s.Owed.Load()
+	t.Held += s.Held.Load()
 	t.BadRequests += s.BadRequests.Load()
 	t.HandshakesWS += s.HandshakesWS.Load()
 	t.HandshakesPoll += s.HandshakesPoll.Load()

@@ -49,7 +49,7 @@ func BenchmarkHandOver(b *testing.B) {
 		}
 		b.StartTimer()
 		at = cpuTime()
-		e, err := next.Estate(portions)
+		e, err := next.ReceiveState(portions)
 		testkit.Need(b, err)
 		lap(2)
 		taken, err := e.Take(b.Context(), func() {})

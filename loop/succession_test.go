@@ -77,7 +77,7 @@ func take(t testing.TB, f *Frozen, loops []*form.Loop, to *Server) {
 			l.Conns[i].FD = fd
 		}
 	}
-	e, err := to.Estate(loops)
+	e, err := to.ReceiveState(loops)
 	if err != nil {
 		f.Thaw()
 		t.Fatal(err)
@@ -190,7 +190,7 @@ var caughtStates = []caught{
 			})
 		}
 	}, hasSession(func(s *form.Session) bool { return s.Pinged })},
-	{"a slow reader that is owed bytes", func(t *testing.T, s *Server) func(*testing.T, *Server) {
+	{"a slow reader with pending bytes", func(t *testing.T, s *Server) func(*testing.T, *Server) {
 		c := connectWS(t, s, "1")
 		events := 0
 		text := strings.Repeat("x", 60_000)

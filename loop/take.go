@@ -14,9 +14,9 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// An Estate is what another process hands over: looked through, and not taken
+// An ReceivedState is what another process hands over: looked through, and not taken
 // yet. Owned by the goroutine that takes it.
-type Estate struct {
+type ReceivedState struct {
 	server   *Server
 	arrivals [][]*arrival // by loop of the other process, and number
 	tasks    []adoption   // one for each event loop
@@ -26,7 +26,7 @@ type Estate struct {
 type adoption struct {
 	w        *worker
 	arrivals []*arrival
-	sessions []*inheritance
+	sessions []*receivedSession
 	departed []form.Departed
 	absent   []adoptedAbsent
 }
@@ -38,9 +38,9 @@ type adoptedAbsent struct {
 	log  string
 }
 
-// An inheritance is a session to be taken over. Owned by its event loop from
+// A receivedSession is a session to be taken over. Owned by its event loop from
 // Take on.
-type inheritance struct {
+type receivedSession struct {
 	form    *form.Session
 	log     string // of its positions
 	queue   []*codec.Message
@@ -52,8 +52,8 @@ type inheritance struct {
 type arrival struct {
 	form *form.Conn
 	w    *worker
-	heir *inheritance // whose connection it is; nil: nobody's
-	home *worker      // of that session
+	of   *receivedSession // whose connection it is; nil: nobody's
+	home *worker          // of that session
 	role role
 }
 
@@ -68,10 +68,10 @@ const (
 	rolePost
 )
 
-// Estate looks through what the loops of another process hand over, in
+// ReceivedState looks through what the loops of another process hand over, in
 // portions. Nothing is taken yet. An error says what this process cannot take.
-func (s *Server) Estate(portions []*form.Loop) (*Estate, error) {
-	e := &Estate{server: s, tasks: make([]adoption, len(s.workers)), arrivals: make([][]*arrival, rooms.MaxShards)}
+func (s *Server) ReceiveState(portions []*form.Loop) (*ReceivedState, error) {
+	e := &ReceivedState{server: s, tasks: make([]adoption, len(s.workers)), arrivals: make([][]*arrival, rooms.MaxShards)}
 	for _, l := range portions {
 		if l.Index >= rooms.MaxShards {
 			return nil, fmt.Errorf("event loop %d, there are %d at most", l.Index, rooms.MaxShards)
@@ -96,7 +96,7 @@ func (s *Server) Estate(portions []*form.Loop) (*Estate, error) {
 }
 
 // connections plans the connections of a portion.
-func (e *Estate) connections(l *form.Loop) error {
+func (e *ReceivedState) connections(l *form.Loop) error {
 	of := &e.arrivals[l.Index]
 	w := e.server.workers[int(l.Index)%len(e.server.workers)]
 	arrivals := make([]arrival, len(l.Conns))
@@ -115,7 +115,7 @@ func (e *Estate) connections(l *form.Loop) error {
 }
 
 // arrival returns the connection with a number, nil if there is none.
-func (e *Estate) arrival(id uint32) *arrival {
+func (e *ReceivedState) arrival(id uint32) *arrival {
 	loop, i := form.SplitID(id)
 	if loop >= len(e.arrivals) || i >= len(e.arrivals[loop]) {
 		return nil
@@ -124,7 +124,7 @@ func (e *Estate) arrival(id uint32) *arrival {
 }
 
 // portion plans the rest of a portion.
-func (e *Estate) portion(l *form.Loop) error {
+func (e *ReceivedState) portion(l *form.Loop) error {
 	loops := len(e.server.workers)
 	for i := range l.Sessions {
 		if err := e.session(&l.Sessions[i], l); err != nil {
@@ -146,7 +146,7 @@ func (e *Estate) portion(l *form.Loop) error {
 }
 
 // session plans a session of l.
-func (e *Estate) session(f *form.Session, l *form.Loop) error {
+func (e *ReceivedState) session(f *form.Session, l *form.Loop) error {
 	s := e.server
 	home := int(l.Index) % len(s.workers)
 	if f.Polls { // its id says where it is looked for
@@ -162,7 +162,7 @@ func (e *Estate) session(f *form.Session, l *form.Loop) error {
 	if int(f.Reason) >= len(rooms.Reasons()) {
 		return fmt.Errorf("a session that ends for reason %d", f.Reason)
 	}
-	h := &inheritance{form: f, log: l.Log}
+	h := &receivedSession{form: f, log: l.Log}
 	for i := range f.Queue {
 		m, err := codec.FromFrames(bytes.Clone(f.Queue[i].Frames))
 		if err != nil {
@@ -183,7 +183,7 @@ func (e *Estate) session(f *form.Session, l *form.Loop) error {
 		if a == nil || a.role != roleNone || a.form.Kind != kind || kind == form.KindHTTP && !a.form.HTTP.Asked {
 			return fmt.Errorf("connection %d is not one of session %q", id, f.Socket.ID)
 		}
-		if a.heir, a.role, a.home = h, as, s.workers[home]; kind == form.KindWebSocket {
+		if a.of, a.role, a.home = h, as, s.workers[home]; kind == form.KindWebSocket {
 			a.w = a.home
 		}
 		return nil
@@ -204,7 +204,7 @@ func (e *Estate) session(f *form.Session, l *form.Loop) error {
 	return nil
 }
 
-// Taken says what has become of an estate.
+// Taken says what has become of a ReceivedState.
 type Taken struct {
 	Connections, Sessions int
 	Lost                  int           // connections that could not be registered
@@ -212,10 +212,10 @@ type Taken struct {
 	Register              time.Duration // until every connection was on its loop, behind that
 }
 
-// Take makes the estate this server's. First every session is in its rooms;
+// Take makes the received sessions and connections this server's. First every session is in its rooms;
 // then begun is called; then the connections come to their event loops, and
 // nobody is told anything before.
-func (e *Estate) Take(ctx context.Context, begun func()) (t Taken, err error) {
+func (e *ReceivedState) Take(ctx context.Context, begun func()) (t Taken, err error) {
 	began := time.Now()
 	for i := range e.tasks {
 		e.tasks[i].w = e.server.workers[i]
@@ -244,7 +244,7 @@ func (e *Estate) Take(ctx context.Context, begun func()) (t Taken, err error) {
 }
 
 // onEach runs a function on each loop and waits for them.
-func (e *Estate) onEach(ctx context.Context, do func(*adoption, time.Time)) error {
+func (e *ReceivedState) onEach(ctx context.Context, do func(*adoption, time.Time)) error {
 	done := make(chan struct{}, len(e.tasks))
 	for i := range e.tasks {
 		task := &e.tasks[i]
@@ -271,7 +271,7 @@ func (a *adoption) open() (lost int) {
 			continue
 		}
 		lost++
-		if c.heir != nil {
+		if c.of != nil {
 			c.home.shard.Post(c.lost)
 		}
 	}
@@ -281,7 +281,7 @@ func (a *adoption) open() (lost int) {
 // lost is called on the session's loop when the connection had ended before it
 // was taken over.
 func (a *arrival) lost(now time.Time) {
-	s := a.heir.session
+	s := a.of.session
 	switch {
 	case s == nil || s.phase == phaseEnded:
 	case a.role == roleTransport || a.role == roleParked:
@@ -295,7 +295,7 @@ func (a *arrival) lost(now time.Time) {
 }
 
 // rest is what has not been taken of the session's POST.
-func (a *arrival) rest() []byte { return bytes.Clone(a.heir.form.Polling.Rest) }
+func (a *arrival) rest() []byte { return bytes.Clone(a.of.form.Polling.Rest) }
 
 // adopt makes the sessions, each in its rooms. Nobody can be told anything yet:
 // those with a WebSocket are not written to before it is here.
@@ -322,7 +322,7 @@ func (w *worker) adoptAbsent(a adoptedAbsent, now time.Time) {
 	}
 }
 
-func (w *worker) adoptSession(h *inheritance, now time.Time) {
+func (w *worker) adoptSession(h *receivedSession, now time.Time) {
 	defer w.recoverPanic("hand-over")
 	f := h.form
 	s := &session{

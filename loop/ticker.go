@@ -112,7 +112,7 @@ func (w *worker) sleepIfIdle(now time.Time) {
 // idle reports whether nothing needs a turn every wheel.Tick.
 func (w *worker) idle() bool {
 	w.checkPolls()
-	return w.drain == nil && len(w.owed.by)+len(w.blocked.sessions) == 0 && !w.turns.touched.left() && len(w.turns.paused) == 0
+	return w.drain == nil && len(w.held.by)+len(w.blocked.sessions) == 0 && !w.turns.touched.left() && len(w.turns.paused) == 0
 }
 
 // nextDeadline is until when the loop may sleep if nothing happens.

@@ -56,16 +56,16 @@ func TestALoopThatDrainsDoesNotSleep(t *testing.T) {
 	c.wantEnd()
 }
 
-// TestALoopWithDebtorsDoesNotSleep: gnet does not tell when a client has read
+// TestALoopThatHoldsBytesDoesNotSleep: gnet does not tell when a client has read
 // what waits for it.
-func TestALoopWithDebtorsDoesNotSleep(t *testing.T) {
+func TestALoopThatHoldsBytesDoesNotSleep(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.Loops = 1 })
 	p := openPolling(t, s)
 	awaitSleep(t, s)
 	w := s.workers[0]
 	s.on(0, func(w *worker, _ time.Time) { w.bySID[p.sid].Send(pingMessage) })
-	testkit.Await(t, "the debt to be known", func() bool { return w.stats.Owed.Load() > 0 })
+	testkit.Await(t, "the debt to be known", func() bool { return w.stats.Held.Load() > 0 })
 	if w.asleepNow() {
 		t.Error("the loop sleeps")
 	}

@@ -148,11 +148,11 @@ func (c *wsConn) traffic(now time.Time) gnet.Action {
 		if waiting > 2*c.w.server.config.MaxPayload+readBuffer {
 			c.fail(&codec.LimitError{Layer: codec.LayerWebSocket, What: "bytes ahead of their time", Got: waiting, Max: 2 * c.w.server.config.MaxPayload}, now)
 		}
-		c.w.owe(c, c.holds())
+		c.w.countHeld(c, c.holds())
 		return gnet.None
 	}
 	if waiting < int(c.need) {
-		c.w.owe(c, c.holds())
+		c.w.countHeld(c, c.holds())
 		return gnet.None // the rest of a large frame; looking would copy it
 	}
 	buf, err := c.c.Peek(-1)
@@ -181,7 +181,7 @@ func (c *wsConn) traffic(now time.Time) gnet.Action {
 		_, _ = c.c.Discard(done)
 	}
 	if c.c != nil && c.unfinished() {
-		c.w.owe(c, c.holds())
+		c.w.countHeld(c, c.holds())
 	}
 	return gnet.None
 }
@@ -374,7 +374,7 @@ func (c *wsConn) close() {
 func (c *wsConn) closed(reason rooms.Reason, now time.Time) {
 	c.c = nil
 	c.w.server.guard.Release(c.place, false)
-	c.w.owe(c, 0)
+	c.w.countHeld(c, 0)
 	if c.wait != nil {
 		c.w.wheel.Disarm(&c.wait.timer)
 	}

@@ -31,7 +31,7 @@ type worker struct {
 	drain    *drain // nil unless sessions are being ended
 
 	outbox     outbox
-	owed       owed
+	held       heldBytes
 	blocked    blocked
 	turns      turns
 	quietTicks int  // ticks since something happened
@@ -57,7 +57,7 @@ func newWorker(s *Server, index int) *worker {
 		departed: make(map[string]*departed),
 		wheel:    wheel.New(time.Now()),
 		turns:    turns{budget: deliverBatch},
-		owed:     owed{by: make(map[debtor]int)},
+		held:     heldBytes{by: make(map[holder]int)},
 	}
 	w.turn = gnet.RunnableFunc(w.onPosted)
 	w.turned(time.Now())
@@ -91,7 +91,7 @@ func (w *worker) onTick() {
 // tick does what is to be done every wheel.Tick while the loop is awake.
 func (w *worker) tick(now time.Time) {
 	w.shard.Expire(now)
-	w.checkOwed(now)
+	w.checkHeld(now)
 	if w.drain != nil {
 		w.drain.step(w, now)
 	}

@@ -128,7 +128,7 @@ func (c *wsConn) leave(b []byte) {
 		return
 	}
 	c.w.block(c.s)
-	c.w.owe(c, c.holds())
+	c.w.countHeld(c, c.holds())
 	if waiting > c.s.mostPending() {
 		c.s.Close(rooms.ReasonSlowConsumer)
 	}

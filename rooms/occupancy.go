@@ -33,7 +33,7 @@ type occupancyStripe struct {
 // occupied is the state of one room on this node.
 type occupied struct {
 	shards  uint64 // as a bit set
-	members int
+	members int32
 	own     bool // only its owner is in it, or everybody: not to be shown
 }
 
@@ -71,7 +71,7 @@ func (o *occupancy) join(r *room, shard int, user string) {
 	if fresh && o.cluster != nil && !r.own {
 		o.cluster.Occupied(r.name, user)
 	}
-	o.counted(r, now.members)
+	o.counted(r, int(now.members))
 	o.tell(r, now)
 }
 
@@ -89,7 +89,7 @@ func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 	}
 	if now.members > 0 {
 		s.rooms[r.name] = now
-		o.counted(r, now.members)
+		o.counted(r, int(now.members))
 		return false
 	}
 	delete(s.rooms, r.name)
@@ -113,7 +113,7 @@ func (o *occupancy) counted(r *room, members int) {
 // tell tells who wants to know how many sockets are in a room.
 func (o *occupancy) tell(r *room, now occupied) {
 	if o.present != nil && !now.own {
-		o.present.Counted(r.name, now.members)
+		o.present.Counted(r.name, int(now.members))
 	}
 }
 
@@ -137,9 +137,9 @@ func (o *occupancy) holds(room []byte) bool {
 // node: exact for this node, approximate for the others.
 func (o *occupancy) members(room string, here occupied) int {
 	if o.cluster == nil {
-		return here.members
+		return int(here.members)
 	}
-	return here.members + o.cluster.Members(room)
+	return int(here.members) + o.cluster.Members(room)
 }
 
 // elsewhere reports whether another node may hold room.

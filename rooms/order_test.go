@@ -196,3 +196,17 @@ func TestASocketIsSmall(t *testing.T) {
 		t.Errorf("a socket takes %d bytes, at most %d are meant", got, most)
 	}
 }
+
+// Each connection is in a room of its own, its user's.
+func TestARoomIsSmall(t *testing.T) {
+	const (
+		most         = 48 // bytes, a size class
+		mostOccupied = 16
+	)
+	if got := int(unsafe.Sizeof(room{})); got > most {
+		t.Errorf("a room takes %d bytes, at most %d are meant", got, most)
+	}
+	if got := int(unsafe.Sizeof(occupied{})); got > mostOccupied {
+		t.Errorf("a room takes %d bytes in the table of the node, at most %d are meant", got, mostOccupied)
+	}
+}

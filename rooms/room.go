@@ -36,10 +36,10 @@ func OfClients(name string) bool {
 // exists while it has members.
 type room struct {
 	name     string
-	announce bool // joins and leaves are told to the others
-	own      bool // of one socket, or of all: nobody else's business
 	members  []member
-	asked    int // members that asked for recovery: they get offsets
+	asked    int32 // members that asked for recovery: they get offsets
+	announce bool  // joins and leaves are told to the others
+	own      bool  // of one socket, or of all: nobody else's business
 }
 
 // member and membership are the two ends of one bond. Each knows where the

@@ -15,8 +15,8 @@ import (
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/sioclient"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
 	"github.com/hometrip/gateway/rooms"
-	"github.com/hometrip/gateway/upstream/brokertest"
 	"github.com/hometrip/gateway/upstream/eventlog"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )

@@ -18,8 +18,8 @@ import (
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
 	"github.com/hometrip/gateway/rooms"
-	"github.com/hometrip/gateway/upstream/brokertest"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 	"github.com/hometrip/gateway/upstream/routes"
 )

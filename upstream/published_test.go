@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
 	"github.com/hometrip/gateway/upstream/eventlog"
 	"github.com/hometrip/gateway/upstream/publish"
 	"github.com/hometrip/gateway/upstream/routes"

@@ -11,7 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
 	"github.com/hometrip/gateway/upstream/eventlog"
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )

@@ -11,7 +11,7 @@ import (
 
 	"github.com/hometrip/gateway/bench/harness"
 	"github.com/hometrip/gateway/bench/process"
-	"github.com/hometrip/gateway/internal/freeport"
+	"github.com/hometrip/gateway/internal/testkit/freeport"
 )
 
 const (

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
-	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
 // services are what a gateway in production has beside it: Redis, behind a

@@ -8,14 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/bench/harness"
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
 func TestMain(m *testing.M) { os.Exit(gatewaytest.Main(m)) }
 
-// brief are some kinds of harm, of a short time.
-func brief(chosen ...string) (some []*kind) {
+// brief has some kinds of faults, of a short time.
+func brief(chosen ...string) (some []*faultKind) {
 	for _, k := range kinds {
 		if slices.Contains(chosen, k.name+" "+string(k.to)) {
 			short := *k
@@ -26,8 +27,8 @@ func brief(chosen ...string) (some []*kind) {
 	return some
 }
 
-// TestStorm plays one that is small.
-func TestStorm(t *testing.T) {
+// TestScenario runs a small scenario.
+func TestScenario(t *testing.T) {
 	o := options{
 		seed: 4, duration: 4 * time.Second, clients: 60, nodes: 3, rate: 100, calm: 500 * time.Millisecond,
 		kinds:    brief("kill -9 of gateway", "cut of the way to RabbitMQ of gateway", "kill -9 of Redis", "reset in flight on the ways of the clients of gateway"),
@@ -45,7 +46,7 @@ func TestStorm(t *testing.T) {
 		t.Errorf("%d rounds, %s", len(r.rounds), r.deliveries())
 	}
 	dir := t.TempDir()
-	if err := r.write(dir); err != nil {
+	if err := r.write(&harness.Workspace{Report: dir}); err != nil {
 		t.Error(err)
 	}
 	b, err := os.ReadFile(dir + "/chaos.md")
@@ -53,7 +54,7 @@ func TestStorm(t *testing.T) {
 		t.Errorf("%v %s", err, b)
 	}
 	r.fail("the directory is wrong")
-	if err := r.write(dir); err == nil {
+	if err := r.write(&harness.Workspace{Report: dir}); err == nil {
 		t.Error("something is wrong, and no error")
 	}
 }
@@ -73,7 +74,7 @@ func TestHandOversLoseNothing(t *testing.T) {
 		t.Errorf("%q %q %s", r.failed, r.wrong, r.deliveries())
 	}
 	launches := 0
-	for _, n := range r.town.nodes {
+	for _, n := range r.cluster.nodes {
 		launches += n.launches
 	}
 	handOvers := r.rounds[:len(r.rounds)-1]
@@ -91,7 +92,7 @@ func TestTheSeedDecides(t *testing.T) {
 	deal := func(seed uint64) (s string) {
 		p := newPlan(seed, kinds, 3)
 		for range 20 {
-			s += (&round{harms: p.next()}).String() + "\n"
+			s += (&round{faults: p.next()}).String() + "\n"
 		}
 		return s
 	}
@@ -107,9 +108,9 @@ func TestTheSeedDecides(t *testing.T) {
 }
 
 func TestDirectoryIsCompared(t *testing.T) {
-	s := &storm{}
+	s := &scenario{}
 	for i := range 4 {
-		c := (&crowd{}).client(1, i, i%2, -1)
+		c := (&clientPool{}).client(1, i, i%2, -1)
 		c.at.Store(int32(i / 2))
 		s.clients = append(s.clients, c)
 	}
@@ -122,7 +123,7 @@ func TestDirectoryIsCompared(t *testing.T) {
 	if err := s.compare(right()); err != nil {
 		t.Error(err)
 	}
-	for what, harm := range map[string]func(map[string][]string){
+	for what, corrupt := range map[string]func(map[string][]string){
 		"a room lacks a gateway":   func(d map[string][]string) { d["conversation:0"] = []string{"100"} },
 		"a room has one too many":  func(d map[string][]string) { d["conversation:0"] = []string{"100", "200", "300"} },
 		"a room is not there":      func(d map[string][]string) { delete(d, "conversation:1") },
@@ -132,7 +133,7 @@ func TestDirectoryIsCompared(t *testing.T) {
 		"a former session is left": func(d map[string][]string) { d["user:u0"] = []string{"99"} },
 	} {
 		d := right()
-		harm(d)
+		corrupt(d)
 		if err := s.compare(d); err == nil {
 			t.Errorf("%s, and no error: %v", what, fmt.Sprint(d))
 		}

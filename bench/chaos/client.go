@@ -53,7 +53,7 @@ type stay struct {
 // its room again only if it was not recovered. Its goroutine connects and
 // reads, one more for each stay waits for the join.
 type client struct {
-	*crowd
+	*clientPool
 	user string
 	room int
 	home int // the node it always connects to; -1: any
@@ -71,15 +71,15 @@ type client struct {
 	problems []string
 }
 
-// A crowd is what clients share.
-type crowd struct {
+// A clientPool is what the clients share.
+type clientPool struct {
 	clock
 	nodes []*node
 	got   atomic.Int64 // events, all clients together
 }
 
-func (c *crowd) client(seed uint64, i, room, home int) *client {
-	one := &client{crowd: c, user: "u" + strconv.Itoa(i), room: room, home: home, rng: rand.New(rand.NewPCG(seed, uint64(i)+1))}
+func (c *clientPool) client(seed uint64, i, room, home int) *client {
+	one := &client{clientPool: c, user: "u" + strconv.Itoa(i), room: room, home: home, rng: rand.New(rand.NewPCG(seed, uint64(i)+1))}
 	one.away()
 	return one
 }

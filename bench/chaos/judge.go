@@ -34,7 +34,7 @@ func lost(result string) reason { return reason("lost, recovered: false: " + res
 // behind is the reason why an event has come again to a client that came back
 // as a new one: a gateway gives that everything that it reads from then on.
 func behind(result string) reason {
-	return reason("came again, to a gateway that was behind by harm, recovered: false: " + result)
+	return reason("came again, to a gateway that was behind because of a fault, recovered: false: " + result)
 }
 
 // A verdict is what the judge has found.
@@ -150,7 +150,7 @@ func (j *judge) end(c *client, s *stay) {
 		round.ended++
 	}
 	if round == nil || s.forGood() {
-		j.accuse(round, "%s was disconnected from gateway %d at %s, no harm was done to it: %v", c.user, s.node, seconds(s.ended), s.why)
+		j.accuse(round, "%s was disconnected from gateway %d at %s, it had no fault: %v", c.user, s.node, seconds(s.ended), s.why)
 	}
 }
 
@@ -169,17 +169,17 @@ func (j *judge) time(c *client, s *stay, r receipt, first bool) {
 		return
 	}
 	if took -= j.excused(s.node, published, r.at); took > mostDelay {
-		j.accuse(round, "%s got event %d of room %d, published at %s, at %s on gateway %d, %s more than harm to RabbitMQ or to that gateway lasted",
+		j.accuse(round, "%s got event %d of room %d, published at %s, at %s on gateway %d, %s more than the faults of RabbitMQ or of that gateway lasted",
 			c.user, r.number, c.room, seconds(published), seconds(r.at), s.node, seconds(took))
 	}
 }
 
 // excused is how much of a time an event could not reach the clients of a node:
-// while RabbitMQ was away, and while harm was done to the node or its way to
+// while RabbitMQ was away, and during faults of the node or of its way to
 // RabbitMQ, and until every gateway had an event again after that.
 func (j *judge) excused(node int, from, to time.Duration) (most time.Duration) {
 	for _, r := range j.rounds {
-		for _, h := range r.harms {
+		for _, h := range r.faults {
 			if !h.stops || !h.of(node) {
 				continue
 			}
@@ -245,7 +245,7 @@ func (j *judge) missing(c *client, list []*session, n int) {
 // endedBy returns the round in which a connection could end.
 func (j *judge) endedBy(s *stay) *round {
 	for _, r := range slices.Backward(j.rounds) {
-		for _, h := range r.harms {
+		for _, h := range r.faults {
 			if s.ended != never && h.ends && h.of(s.node) && h.began <= s.ended && s.ended <= r.over+slack {
 				return r
 			}

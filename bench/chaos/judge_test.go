@@ -11,7 +11,7 @@ import (
 )
 
 // A trial is ten events, one a second from the first on, and a client on
-// gateway 1 that has got them all; a round of harm goes from 100 s to 110 s.
+// gateway 1 that has got them all; a round of faults goes from 100 s to 110 s.
 type trial struct {
 	events []event
 	client *client
@@ -28,20 +28,20 @@ func newTrial() *trial {
 		tr.events = append(tr.events, event{published: time.Duration(98+i) * second, sure: true})
 		tr.stay.got = append(tr.stay.got, receipt{i, time.Duration(98+i)*second + second/100})
 	}
-	tr.client = (&crowd{}).client(1, 0, 0, -1)
+	tr.client = (&clientPool{}).client(1, 0, 0, -1)
 	tr.client.stays = []*stay{tr.stay}
 	return tr
 }
 
-// harm puts a harm of a kind into the round, to gateway 1 if there are several.
-func (tr *trial) harm(name string, to part) {
+// fault puts a fault of a kind into the round, to gateway 1 if there are several.
+func (tr *trial) fault(name string, to part) {
 	for _, k := range kinds {
 		if k.name == name && k.to == to {
-			h := &harm{kind: k, node: 1, began: 100 * second, healed: 105 * second}
+			h := &fault{faultKind: k, node: 1, began: 100 * second, healed: 105 * second}
 			if to.one() {
 				h.node = -1
 			}
-			tr.round.harms = []*harm{h}
+			tr.round.faults = []*fault{h}
 		}
 	}
 }
@@ -95,7 +95,7 @@ func (tr *trial) comeBack(at time.Duration) {
 // judged returns the verdict. Another client, which has got everything, is
 // there to show when the events came.
 func (tr *trial) judged() *judge {
-	other := (&crowd{}).client(1, 1, 0, -1)
+	other := (&clientPool{}).client(1, 1, 0, -1)
 	whole := newTrial().stay
 	whole.node = 0
 	other.stays = []*stay{whole}
@@ -110,63 +110,63 @@ func TestWhatHasNoReasonIsFound(t *testing.T) {
 		"":                       func(*trial) {},
 		"u0 has not got event 4": func(tr *trial) { tr.lose(4) },
 		"u0 has not got event 9": func(tr *trial) { tr.lose(9) },
-		"u0 has not got event 5 of room 0, published at":     func(tr *trial) { tr.harm("kill -9 of", aGateway); tr.lose(5) },
+		"u0 has not got event 5 of room 0, published at":     func(tr *trial) { tr.fault("kill -9 of", aGateway); tr.lose(5) },
 		"u0 got event 4 of room 0 again":                     func(tr *trial) { tr.stay.got = append(tr.stay.got, receipt{4, 107 * second}) },
 		"u0 got event 3 of room 0 behind younger ones":       func(tr *trial) { g := tr.stay.got; g[3], g[4] = g[4], g[3] },
 		"u0 got event 99 of room 0, which was not published": func(tr *trial) { tr.stay.got = append(tr.stay.got, receipt{99, 107 * second}) },
 		"u0 was disconnected from gateway 1 at 104.0 s":      func(tr *trial) { tr.end(104*second, eof) },
 		"u0: join of room 0: refused":                        func(tr *trial) { tr.client.problem("u0: join of room 0: refused") },
 		"u0 got event 4 of room 0 again on gateway 1 at 107.": func(tr *trial) {
-			tr.harm("kill -9 of", theRedis)
+			tr.fault("kill -9 of", theRedis)
 			tr.stay.got = append(tr.stay.got, receipt{4, 107 * second})
 		},
 		"u0 got event 4 of room 0 again on gateway 1 at 120.": func(tr *trial) {
-			tr.harm("kill -9 of", theBroker)
+			tr.fault("kill -9 of", theBroker)
 			tr.stay.got = append(tr.stay.got, receipt{4, 120 * second})
 		},
 		"u0 was disconnected from gateway 1 at 103.0 s": func(tr *trial) {
-			tr.harm("kill -9 of", theRedis)
+			tr.fault("kill -9 of", theRedis)
 			tr.end(103*second, eof)
 		},
 		"u0 has not got event 6 of room 0": func(tr *trial) { // and then others, over the same connection
-			tr.harm("cut of the", redisWay)
+			tr.fault("cut of the", redisWay)
 			tr.lose(6)
 		},
 		"u0 got event 4 of room 0, published at 102.0 s, at 105.0 s on gateway 1, 3.0 s more": func(tr *trial) {
-			tr.harm("cut of the", redisWay)
+			tr.fault("cut of the", redisWay)
 			tr.stay.got[4].at = 105 * second
 			tr.lose(5, 6, 7, 8, 9)
 		},
 		"u0 got event 0 of room 0, published at 98.0 s, at 109.0 s on gateway 1, 6.0 s more": func(tr *trial) {
-			tr.harm("kill -9 of", theBroker)
+			tr.fault("kill -9 of", theBroker)
 			tr.stay.got = []receipt{{0, 109 * second}}
 		},
 		"u0 was disconnected from gateway 1 at 120.0 s": func(tr *trial) {
-			tr.harm("kill -9 of", aGateway)
+			tr.fault("kill -9 of", aGateway)
 			tr.end(120*second, eof)
 		},
 		"u0 was disconnected from gateway 1 at 101.0 s": func(tr *trial) {
-			tr.harm("kill -9 of", aGateway)
+			tr.fault("kill -9 of", aGateway)
 			tr.end(101*second, sioclient.ErrDisconnected) // socket.io-client does not come back
 		},
 		"u0 has not got event 7 of room 0, published at 105.0 s, on gateway 2": func(tr *trial) { // the return did not bring it
-			tr.harm("kill -9 of", aGateway)
+			tr.fault("kill -9 of", aGateway)
 			tr.comeBack(104*second + second/2)
 			tr.client.stays[1].got = tr.client.stays[1].got[1:]
 		},
 		"u0 got event 6 of room 0 again on gateway 2": func(tr *trial) {
-			tr.harm("SIGSTOP of", aGateway)
+			tr.fault("SIGSTOP of", aGateway)
 			tr.comeBack(104*second + second/2)
 			next := tr.client.stays[1]
 			next.got = append([]receipt{{6, next.asked}}, next.got...)
 		},
 		"u0 has not got event 4 of room 0": func(tr *trial) { // it came back as a new one, but younger ones had come before
-			tr.harm("kill -9 of", aGateway)
+			tr.fault("kill -9 of", aGateway)
 			tr.end(104*second+second/2, eof)
 			tr.lose(4)
 		},
 		"u0 was not recovered by gateway 2 at 105.5 s, which has not said why": func(tr *trial) {
-			tr.harm("kill -9 of", aGateway)
+			tr.fault("kill -9 of", aGateway)
 			tr.end(104*second+second/2, eof)
 			tr.client.stays[1].result = unsaid
 		},
@@ -190,14 +190,14 @@ func TestReasonsAreGiven(t *testing.T) {
 		count int
 		plant func(*trial)
 	}{
-		{lost("busy"), 2, func(tr *trial) { tr.harm("kill -9 of", aGateway); tr.end(104*second+second/2, eof) }},
+		{lost("busy"), 2, func(tr *trial) { tr.fault("kill -9 of", aGateway); tr.end(104*second+second/2, eof) }},
 		{lost("busy"), 4, func(tr *trial) {
-			tr.harm("kill -9 of", aGateway)
+			tr.fault("kill -9 of", aGateway)
 			tr.end(104*second+second/2, eof)
 			tr.lose(5, 6)
 		}},
 		{behind("busy"), 1, func(tr *trial) {
-			tr.harm("SIGSTOP of", aGateway)
+			tr.fault("SIGSTOP of", aGateway)
 			tr.end(102*second+second/2, eof)
 			next := tr.client.stays[1]
 			next.node, next.asked, next.joined = 1, 102*second+second/2, 102*second+second/2
@@ -207,7 +207,7 @@ func TestReasonsAreGiven(t *testing.T) {
 			}
 		}},
 		{forGood, 3, func(tr *trial) {
-			tr.harm("kill -9 of", aGateway)
+			tr.fault("kill -9 of", aGateway)
 			tr.end(104*second+second/2, eof)
 			tr.client.stays = tr.client.stays[:1]
 			tr.client.home, tr.client.nodes = 1, []*node{{}, {}}
@@ -230,23 +230,23 @@ func TestReturnsAreCounted(t *testing.T) {
 		want  returns
 	}{
 		"recovered": {
-			func(tr *trial) { tr.harm("kill -9 of", aGateway); tr.comeBack(104 * second) },
+			func(tr *trial) { tr.fault("kill -9 of", aGateway); tr.comeBack(104 * second) },
 			returns{all: 1, within: tally{1, 1}, dead: tally{1, 1}},
 		},
 		"not recovered": {
-			func(tr *trial) { tr.harm("SIGSTOP of", aGateway); tr.end(104*second, errors.New("EOF")) },
+			func(tr *trial) { tr.fault("SIGSTOP of", aGateway); tr.end(104*second, errors.New("EOF")) },
 			returns{all: 1, within: tally{1, 0}},
 		},
 		"too late": {func(tr *trial) {
-			tr.harm("kill -9 of", aGateway)
+			tr.fault("kill -9 of", aGateway)
 			tr.end(104*second, errors.New("EOF"))
 			tr.client.stays[1].asked += recoveryWindow
 		}, returns{all: 1}},
 		"Redis is killed too": {func(tr *trial) {
-			tr.harm("kill -9 of", theRedis)
-			redis := tr.round.harms
-			tr.harm("kill -9 of", aGateway)
-			tr.round.harms = append(tr.round.harms, redis...)
+			tr.fault("kill -9 of", theRedis)
+			redis := tr.round.faults
+			tr.fault("kill -9 of", aGateway)
+			tr.round.faults = append(tr.round.faults, redis...)
 			tr.end(104*second, errors.New("EOF"))
 		}, returns{all: 1, within: tally{1, 0}, dead: tally{1, 0}, apart: tally{1, 0}}},
 	} {

@@ -1,33 +1,25 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"time"
 
+	"github.com/hometrip/gateway/bench/harness"
 	"github.com/hometrip/gateway/bench/process"
 )
 
 func main() {
-	switch err := run(os.Args[1:]); {
-	case errors.Is(err, flag.ErrHelp):
-		os.Exit(2)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "chaos:", err)
-		os.Exit(1)
-	}
+	harness.Main("chaos", execute)
 }
 
-func run(args []string) error {
+func execute(args []string) error {
 	o := options{kinds: kinds, calm: 3 * time.Second}
 	var out string
 	f := flag.NewFlagSet("chaos", flag.ContinueOnError)
-	f.Uint64Var(&o.seed, "seed", 0, "which harms, and when; 0: any")
-	f.DurationVar(&o.duration, "duration", 2*time.Minute, "time in which harms begin")
+	f.Uint64Var(&o.seed, "seed", 0, "which faults, and when; 0: any")
+	f.DurationVar(&o.duration, "duration", 2*time.Minute, "time in which faults begin")
 	f.IntVar(&o.clients, "clients", 2000, "clients")
 	f.IntVar(&o.nodes, "nodes", 3, "gateways")
 	f.Float64Var(&o.rate, "rate", 300, "events a second")
@@ -41,43 +33,26 @@ func run(args []string) error {
 	if o.seed == 0 {
 		o.seed = uint64(rand.Uint32()) + 1
 	}
-	root, err := process.Root()
+	w, err := harness.NewWorkspace("chaos", out)
 	if err != nil {
-		return err
-	}
-	if out == "" {
-		out = process.Results(root)
-	}
-	return play(o, root, out)
-}
-
-// play runs a storm. What the gateways printed is kept when something was
-// wrong.
-func play(o options, root, out string) error {
-	tmp, err := os.MkdirTemp("", "chaos-")
-	if err != nil {
-		return err
-	}
-	binary := filepath.Join(tmp, "gateway")
-	if err := process.Build(root, binary, "./cmd/gateway"); err != nil {
-		os.RemoveAll(tmp)
 		return err
 	}
 	fmt.Println("seed", o.seed)
-	r, err := judged(o, binary, tmp)
+	r, err := judged(o, w.Gateway, w.Dir)
 	if err == nil {
-		r.revision = process.Revision(root)
-		err = r.write(out)
+		r.revision = process.Revision(w.Root)
+		err = r.write(w)
 	}
 	if err != nil {
-		return fmt.Errorf("seed %d: %w; the gateways' output is in %s", o.seed, err, tmp)
+		return fmt.Errorf("seed %d: %w; the gateways' output is in %s", o.seed, err, w.Dir)
 	}
-	return os.RemoveAll(tmp)
+	w.Remove()
+	return nil
 }
 
-// judged runs a storm and says what it has shown.
+// judged runs a scenario and judges it.
 func judged(o options, binary, tmp string) (*report, error) {
-	s, end, err := newStorm(o, binary, tmp)
+	s, end, err := newScenario(o, binary, tmp)
 	if err != nil {
 		return nil, err
 	}
@@ -93,5 +68,5 @@ func judged(o options, binary, tmp string) (*report, error) {
 	for _, c := range s.clients {
 		j.client(c)
 	}
-	return &report{storm: s, verdict: j.verdict, took: s.now()}, nil
+	return &report{scenario: s, verdict: j.verdict, took: s.now()}, nil
 }

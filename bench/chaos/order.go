@@ -27,7 +27,7 @@ return lines`
 
 // awaitOrder waits until the gateways know each other and the directory is
 // right: rooms that are empty linger a while, and dead nodes are swept away.
-func (s *storm) awaitOrder() {
+func (s *scenario) awaitOrder() {
 	err := errors.New("not looked at")
 	for until := s.now() + orderLimit; err != nil; time.Sleep(orderChecks) {
 		if err = s.inOrder(); err != nil && s.now() > until {
@@ -37,7 +37,7 @@ func (s *storm) awaitOrder() {
 	}
 }
 
-func (s *storm) inOrder() error {
+func (s *scenario) inOrder() error {
 	all, err := s.figures()
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (s *storm) inOrder() error {
 				i, f.nodes(), f.allSockets(), s.there(), sockets)
 		}
 	}
-	out, err := s.town.redis.CLI("-n", "1", "EVAL", directory, "0", keyPrefix)
+	out, err := s.cluster.redis.CLI("-n", "1", "EVAL", directory, "0", keyPrefix)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (s *storm) inOrder() error {
 
 // compare holds the directory against where the clients are. Each is alone in
 // the room of its user, which tells whose session is whose.
-func (s *storm) compare(found map[string][]string) error {
+func (s *scenario) compare(found map[string][]string) error {
 	session := make(map[int32]string)
 	holders := make(map[string][]string)
 	for _, c := range s.clients {
@@ -97,13 +97,13 @@ func (s *storm) compare(found map[string][]string) error {
 }
 
 // checkHeld compares what the gateways hold with what they held at the start.
-func (s *storm) checkHeld() {
+func (s *scenario) checkHeld() {
 	for i := range s.after {
 		before, after := s.before[i], s.after[i]
 		if !after.there() {
 			continue
 		}
-		if grown := after.resident - before.resident; grown > residentGrowth {
+		if grown := after.Resident - before.Resident; grown > residentGrowth {
 			s.fail("gateway %d holds %d MiB more than at the start, %d are allowed", i, grown>>20, residentGrowth>>20)
 		}
 		if grown := after.beside() - before.beside(); grown > descriptorGrowth {

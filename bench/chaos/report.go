@@ -4,17 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hometrip/gateway/bench/harness"
 )
 
 // A report is what a run has shown.
 type report struct {
-	*storm
+	*scenario
 	verdict
 	revision string
 	took     time.Duration
@@ -28,7 +28,7 @@ func (r *returns) markdown() string {
 	fmt.Fprintf(&b, "\n## Returns\n\nAll clients ask for recovery. %d connections came with the pid of a session. Recovered were\n\n", r.all)
 	fmt.Fprintf(&b, "- of those within RECOVERY_WINDOW %v,\n", r.within)
 	fmt.Fprintf(&b, "- of these, of clients whose gateway was killed %v,\n", r.dead)
-	fmt.Fprintf(&b, "- of these within the window, while Redis was harmed or one of the two gateways was cut off from it %v.\n", r.apart)
+	fmt.Fprintf(&b, "- of these within the window, while Redis had a fault or one of the two gateways was cut off from it %v.\n", r.apart)
 	fmt.Fprintf(&b, "\nAt least %.1f %% of those within the window, without the last ones, must be recovered: when a gateway and Redis are killed at the same time, nobody has the records any more.\n", leastRecovered/10.)
 	b.WriteString("\n| result | returns |\n|---|---|\n")
 	for _, result := range slices.Sorted(maps.Keys(r.results)) {
@@ -38,15 +38,10 @@ func (r *returns) markdown() string {
 }
 
 // write writes chaos.md and returns an error when something was wrong.
-func (r *report) write(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+func (r *report) write(w *harness.Workspace) error {
+	if err := w.WriteReport("chaos.md", r.markdown(), r.deliveries(), r.took); err != nil {
 		return err
 	}
-	path := filepath.Join(dir, "chaos.md")
-	if err := os.WriteFile(path, []byte(r.markdown()), 0o644); err != nil {
-		return err
-	}
-	fmt.Printf("%s%v, wrote %s\n", r.deliveries(), r.took.Round(time.Second), path)
 	if r.broken() {
 		return errors.New("something was wrong without reason: see the report")
 	}
@@ -59,8 +54,8 @@ func (r *report) markdown() string {
 		r.began.Format("2006-01-02 15:04"), r.revision, runtime.Version(), runtime.NumCPU(), r.seed, r.options.clients, r.duration)
 	fmt.Fprintf(&b, "%d gateways, Redis, RabbitMQ, %d clients in rooms of %d, %.0f events a second through RabbitMQ. Verdict: **%s**.\n\n",
 		r.nodes, len(r.clients), roomSize, r.rate, r.word())
-	b.WriteString("## Harms\n\nRecovered is when an event that was published after the harm had reached a member on every gateway, back is when every client was in its room again; settled is when the gateways saw each other and no dead one, and had delivered what any of them had by then; each from the end of the harm. Slowest is the longest time that an event published in the round took to a client that was in its room. Ended are connections; recovered of returns are their clients, as far as they came back within RECOVERY_WINDOW. Lost are deliveries, with reason.\n\n")
-	b.WriteString("| at | harm | recovered | back | settled | slowest | ended | recovered of returns | lost | without reason |\n|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("## Faults\n\nRecovered is when an event that was published after the fault had reached a member on every gateway, back is when every client was in its room again; settled is when the gateways saw each other and no dead one, and had delivered what any of them had by then; each from the end of the fault. Slowest is the longest time that an event published in the round took to a client that was in its room. Ended are connections; recovered of returns are their clients, as far as they came back within RECOVERY_WINDOW. Lost are deliveries, with reason.\n\n")
+	b.WriteString("| at | fault | recovered | back | settled | slowest | ended | recovered of returns | lost | without reason |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, x := range r.rounds {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %d | %d of %d | %d | %d |\n", seconds(x.began), x,
 			seconds(x.recovered-x.healed), seconds(x.seated-x.healed), seconds(x.over-x.healed), seconds(x.slowest), x.ended, x.returns.recovered, x.returns.returns, x.lost, x.wrong)
@@ -75,12 +70,12 @@ func (r *report) markdown() string {
 	for i := range r.after {
 		before, after := r.before[i], r.after[i]
 		if !after.there() {
-			fmt.Fprintf(&b, "| %d | %d, then killed for good | %d | %d MiB | %d |\n", i, r.town.nodes[i].launches,
-				before.sockets(), before.resident>>20, before.beside())
+			fmt.Fprintf(&b, "| %d | %d, then killed for good | %d | %d MiB | %d |\n", i, r.cluster.nodes[i].launches,
+				before.sockets(), before.Resident>>20, before.beside())
 			continue
 		}
-		fmt.Fprintf(&b, "| %d | %d | %d, %d | %d, %d MiB | %d, %d |\n", i, r.town.nodes[i].launches,
-			before.sockets(), after.sockets(), before.resident>>20, after.resident>>20, before.beside(), after.beside())
+		fmt.Fprintf(&b, "| %d | %d | %d, %d | %d, %d MiB | %d, %d |\n", i, r.cluster.nodes[i].launches,
+			before.sockets(), after.sockets(), before.Resident>>20, after.Resident>>20, before.beside(), after.beside())
 	}
 	if len(r.failed) == 0 {
 		b.WriteString("\nAt the end each gateway sees all others and all sockets, and the directory has for each room the gateways of its members, and no room that is empty.\n")
@@ -88,7 +83,7 @@ func (r *report) markdown() string {
 	if r.broken() {
 		b.WriteString("\n## Wrong\n\n")
 		if !r.returns.enough() {
-			fmt.Fprintf(&b, "- of the returns within RECOVERY_WINDOW %v were recovered; while Redis was harmed %v\n", r.returns.within, r.returns.apart)
+			fmt.Fprintf(&b, "- of the returns within RECOVERY_WINDOW %v were recovered; while Redis had a fault %v\n", r.returns.within, r.returns.apart)
 		}
 		for _, p := range slices.Concat(r.failed, r.wrong) {
 			fmt.Fprintf(&b, "- %s\n", p)

@@ -57,7 +57,7 @@ type returns struct {
 	all     int
 	within  tally // RECOVERY_WINDOW
 	dead    tally // of these, after their gateway was killed
-	apart   tally // of these within, while one of the two gateways was cut off from Redis, or Redis was harmed
+	apart   tally // of these within, while one of the two gateways was cut off from Redis, or Redis had a fault
 	results map[string]int
 }
 
@@ -77,7 +77,7 @@ func (t tally) String() string {
 
 // enough reports whether as many were recovered as must be. Redis has the only
 // record of a session whose gateway was killed, so those are left out for which
-// Redis was harmed, too.
+// Redis had a fault, too.
 func (r *returns) enough() bool {
 	whole := tally{r.within.returns - r.apart.returns, r.within.recovered - r.apart.recovered}
 	return whole.recovered*1000 >= whole.returns*leastRecovered
@@ -115,11 +115,11 @@ func (j *judge) back(c *client, now *stay) {
 	}
 }
 
-// apart reports whether Redis was harmed, or the way to it of one of two
+// apart reports whether Redis had a fault, or the way to it of one of two
 // gateways, when a client went from one to the other, or shortly before.
 func (j *judge) apart(before, now *stay) bool {
 	for _, r := range j.rounds {
-		for _, h := range r.harms {
+		for _, h := range r.faults {
 			mine := h.to == theRedis || h.to == redisWay && (h.node == before.node || h.node == now.node)
 			if mine && h.began <= now.asked && before.ended <= r.over+slack {
 				return true
@@ -142,7 +142,7 @@ func (c *client) before(s *stay) (last *stay) {
 
 // kills reports whether a gateway was killed in the round.
 func (r *round) kills(node int) bool {
-	for _, h := range r.harms {
+	for _, h := range r.faults {
 		if h.node == node && strings.HasPrefix(h.name, "kill -9") && h.to == aGateway {
 			return true
 		}
@@ -162,8 +162,8 @@ type telling struct {
 
 // explain fills in why clients were not recovered, from the logs of their
 // gateways.
-func (s *storm) explain() error {
-	for i, n := range s.town.nodes {
+func (s *scenario) explain() error {
+	for i, n := range s.cluster.nodes {
 		told, err := n.tellings()
 		if err != nil {
 			return err
@@ -180,7 +180,7 @@ func (s *storm) explain() error {
 }
 
 // whyNot finds the line that was logged while the client connected.
-func (s *storm) whyNot(told []telling, st *stay) string {
+func (s *scenario) whyNot(told []telling, st *stay) string {
 	why := unsaid
 	for _, line := range told {
 		at := line.Time.Sub(s.clock.began)

@@ -40,6 +40,9 @@ func run(batch bool) error {
 	if err != nil {
 		return err
 	}
+	if err := s.joinBus(port); err != nil {
+		return err
+	}
 	return s.serve()
 }
 

@@ -22,6 +22,7 @@ const (
 type conn struct {
 	fd      int32
 	open    bool  // upgraded to WebSocket
+	redis   bool  // leads to Redis
 	blocked bool  // the kernel refused bytes; EPOLLOUT is armed
 	dirty   bool  // listed in server.dirty
 	dead    bool  // listed in server.dead
@@ -43,6 +44,7 @@ type server struct {
 	rooms    map[string]*room
 	sessions map[string]*conn // those of long-polling
 	sid      int              // of the last of them
+	bus      *bus             // nil: there are no other servers
 	dirty    []*conn
 	dead     []*conn
 	free     [][]byte // buffers given back by conns
@@ -135,10 +137,7 @@ func (s *server) accept() {
 		}
 		// Without it a reply waits for the delayed ACK of the one before.
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		for int(fd) >= len(s.conns) {
-			s.conns = append(s.conns, nil)
-		}
-		s.conns[fd] = &conn{fd: int32(fd)}
+		s.keep(&conn{fd: int32(fd)})
 		if s.watch(unix.EPOLL_CTL_ADD, int(fd), unix.EPOLLIN|unix.EPOLLRDHUP) != nil {
 			s.kill(s.conns[fd])
 		}
@@ -159,9 +158,12 @@ func (s *server) read(c *conn) {
 	c.part = c.part[:0]
 	b := s.buf[:head+int(n)]
 	used := 0
-	if c.open {
+	switch {
+	case c.redis:
+		used = s.replies(c, b)
+	case c.open:
 		used = s.frames(c, b)
-	} else {
+	default:
 		used = s.requests(c, b)
 	}
 	if rest := b[used:]; len(rest) > 0 && !c.dead {

@@ -115,7 +115,7 @@ func (s *server) clientEvent(c *conn, p []byte) {
 		r, joined := s.join(c, name)
 		s.ack(c, ack)
 		if joined {
-			s.announce(c, r, "user_joined")
+			s.passJoin(name, s.announce(c, r, "user_joined"))
 		}
 	case bytes.HasPrefix(p, []byte(`["leave_room"`)):
 		s.leaveRoom(c, name)
@@ -130,7 +130,7 @@ func (s *server) clientEvent(c *conn, p []byte) {
 func (s *server) typing(c *conn, ack []byte, name, event string) {
 	s.ack(c, ack)
 	if r := s.rooms[name]; r != nil {
-		s.announce(c, r, event)
+		s.pass(name, s.announce(c, r, event))
 	}
 }
 
@@ -138,7 +138,7 @@ func (s *server) leaveRoom(c *conn, name string) {
 	for i := range c.seats {
 		if r := c.seats[i].room; r.name == name {
 			s.leave(c, i)
-			s.announce(c, r, "user_left")
+			s.pass(name, s.announce(c, r, "user_left"))
 			return
 		}
 	}
@@ -154,10 +154,11 @@ func (s *server) ack(c *conn, id []byte) {
 	s.send(c, s.frame)
 }
 
-// announce tells the others of r what c did.
-func (s *server) announce(c *conn, r *room, event string) {
-	if len(r.members) == 1 && r.members[0].c == c {
-		return
+// announce tells the others of r here what c did, and returns the frame for
+// those at other servers: nil without any.
+func (s *server) announce(c *conn, r *room, event string) (frame []byte) {
+	if len(r.members) == 1 && r.members[0].c == c && s.bus == nil {
+		return nil
 	}
 	p := append(make([]byte, 0, 256), `42["`...)
 	p = append(p, event...)
@@ -172,4 +173,5 @@ func (s *server) announce(c *conn, r *room, event string) {
 	p = append(p, `"}]`...)
 	s.frame = appendFrame(s.frame[:0], p)
 	s.broadcast(r, c, s.frame)
+	return s.frame
 }

@@ -54,6 +54,25 @@ func CPU(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
+// SessionCPU is the CPU time of a process of StartOn's and of those that it has
+// started and that still run.
+func SessionCPU(session int) (sum time.Duration) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if of, err := unix.Getsid(pid); err != nil || of != session {
+			continue
+		}
+		if cpu, err := CPU(pid); err == nil {
+			sum += cpu
+		}
+	}
+	return sum
+}
+
 // Resident is VmRSS of a process, in bytes.
 func Resident(pid int) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

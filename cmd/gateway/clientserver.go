@@ -53,7 +53,7 @@ func (g *Gateway) serverConfig(connections int) loop.Config {
 		MaxReplay:            cfg.Recovery.MaxBytes,
 		MaxConnections:       connections,
 		MaxPerAddress:        cfg.Limits.PerIP,
-		MaxOwed:              g.maxOwed(),
+		MaxHeld:              g.maxHeld(),
 		Handshakes:           cfg.HandshakeRate(loops),
 		HandshakesPerAddress: cfg.AddressHandshakeRate(),
 		Bytes:                cfg.ByteRate(),

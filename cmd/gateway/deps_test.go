@@ -78,7 +78,6 @@ var arrows = map[string]rule{
 	"rooms/adapter/notepack": {ours: []string{"codec"}, banned: map[string]string{
 		"net": noIO, "os": noIO, "log/slog": noIO, "sync": "it has no state to guard",
 	}},
-	"rooms/cluster/redistest":   {ours: []string{"internal/freeport", "internal/testkit"}},
 	"rooms/cluster/clustertest": {},
 	"loop": {ours: []string{"codec", "internal/bearer", "internal/handover/form", "internal/loglimit", "loop/httpread", "loop/limits", "loop/wheel", "rooms"}, banned: map[string]string{
 		"github.com/redis/rueidis":       "a Redis round trip would block an event loop",
@@ -123,14 +122,13 @@ var arrows = map[string]rule{
 		"github.com/panjf2000/gnet/v2":   "loop and upstream do not know each other",
 		"github.com/rabbitmq/amqp091-go": "it is another log",
 	}},
-	"upstream/brokertest": {ours: []string{"internal/freeport", "internal/testkit"}},
-	"internal/auth":       {ours: []string{"codec", "internal/fairpool", "internal/handover/form", "internal/secret", "rooms"}},
-	"internal/secret":     {},
-	"internal/bearer":     {},
-	"internal/loglimit":   {},
-	"internal/backoff":    {banned: pure},
-	"internal/config":     {ours: []string{"internal/authz", "internal/secret", "rooms", "rooms/cluster", "upstream/rabbitmq"}},
-	"internal/handover":   {ours: []string{"internal/handover/form"}},
+	"internal/auth":     {ours: []string{"codec", "internal/fairpool", "internal/handover/form", "internal/secret", "rooms"}},
+	"internal/secret":   {},
+	"internal/bearer":   {},
+	"internal/loglimit": {},
+	"internal/backoff":  {banned: pure},
+	"internal/config":   {ours: []string{"internal/authz", "internal/secret", "rooms", "rooms/cluster", "upstream/rabbitmq"}},
+	"internal/handover": {ours: []string{"internal/handover/form"}},
 	"internal/handover/form": {banned: map[string]string{
 		"net": noIO, "os": noIO, "sync": "it has no state to guard",
 	}},
@@ -143,14 +141,16 @@ var arrows = map[string]rule{
 	"internal/doctor":    {ours: []string{"upstream/rabbitmq"}},
 	"internal/canary":    {ours: []string{"internal/sioclient"}},
 	"internal/sioclient": {ours: []string{"codec"}},
-	"internal/freeport":  {},
 	"internal/clocktest": {},
 	"internal/simulation": {ours: []string{"codec", "internal/backoff", "internal/handover", "internal/handover/form", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
 		"rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/sessions", "rooms/cluster/wire", "upstream", "upstream/eventlog", "upstream/routes"}, banned: simulated},
 	"internal/simulation/redismodel":  {banned: simulated},
 	"internal/simulation/rabbitmodel": {banned: simulated},
-	"internal/gatewaytest":            {ours: []string{"internal/freeport", "internal/testkit"}},
+	"internal/gatewaytest":            {ours: []string{"internal/testkit/freeport", "internal/testkit"}},
 	"internal/testkit":                {},
+	"internal/testkit/brokertest":     {ours: []string{"internal/testkit/freeport", "internal/testkit"}},
+	"internal/testkit/freeport":       {},
+	"internal/testkit/redistest":      {ours: []string{"internal/testkit/freeport", "internal/testkit"}},
 }
 
 // free are the folders whose packages may import what they like: the program
@@ -262,7 +262,7 @@ func TestEveryPackageHasOneDoc(t *testing.T) {
 }
 
 // readsClock are the folders of rooms that may: drivers and test kits.
-var readsClock = []string{"rooms/adapter", "rooms/cluster", "rooms/cluster/clustertest", "rooms/cluster/fleet", "rooms/cluster/redistest"}
+var readsClock = []string{"rooms/adapter", "rooms/cluster", "rooms/cluster/clustertest", "rooms/cluster/fleet"}
 
 // rooms and what is in it get the time as an argument; reading the clock there would make its
 // tests depend on it. The one exception is the origin of monotonic spans, which

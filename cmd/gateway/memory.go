@@ -62,8 +62,8 @@ func limitMemory(log *slog.Logger) int64 {
 	return int64(min(uint64(info.Totalram)*uint64(info.Unit), math.MaxInt64))
 }
 
-// maxOwed returns how many bytes may wait for all clients together.
-func (g *Gateway) maxOwed() int {
+// maxHeld returns how many bytes may wait for all clients together.
+func (g *Gateway) maxHeld() int {
 	if g.cfg().Limits.TotalPendingBytes > 0 {
 		return g.cfg().Limits.TotalPendingBytes
 	}

@@ -90,7 +90,7 @@ var figures = []figure{
 	counter("messages_dropped_total", "Messages not delivered.",
 		func(_ *loop.Totals, r *rooms.Totals) int64 { return r.MailboxFull }, "reason", "mailbox_full"),
 	gauge("pending_bytes", "Bytes that wait to be sent to clients, and bytes of incomplete messages from clients.",
-		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Owed }),
+		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Held }),
 	counter("shed_total", "Connections and polling sessions closed because of MAX_TOTAL_PENDING_BYTES.",
 		func(s *loop.Totals, _ *rooms.Totals) int64 { return s.Shed }),
 	counter("panics_total", "Panics on event loops that were recovered.",

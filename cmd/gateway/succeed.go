@@ -17,15 +17,16 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// An heir is the gateway as the one that takes over.
-type heir struct {
+// A taker is the gateway as the process that takes over. Owned by the goroutine of
+// the hand-over.
+type taker struct {
 	start  launch
 	log    *slog.Logger
 	began  time.Time
 	g      *Gateway // nil until Build
 	stop   func()   // the admin port
 	ended  <-chan error
-	estate *loop.Estate
+	state  *loop.ReceivedState
 	before int // pid of the process that runs; 0: not known
 
 	welcome handover.Welcome
@@ -34,11 +35,11 @@ type heir struct {
 	collect func() // has the collector run again
 }
 
-func (h *heir) Hello() handover.Hello {
+func (h *taker) Hello() handover.Hello {
 	return handover.Hello{Form: form.Version, Version: version(), Loops: eventLoops(h.start.Config), Digest: digest(h.start.Config)}
 }
 
-func (h *heir) Build(ctx context.Context, w handover.Welcome) (err error) {
+func (h *taker) Build(ctx context.Context, w handover.Welcome) (err error) {
 	h.welcome = w
 	h.start.report.say("process %d serves %d sessions; the new process connects to what it needs", h.before, w.Sessions)
 	g := &Gateway{succeeds: true, watchdog: w.Watchdog, report: h.start.report}
@@ -70,7 +71,7 @@ func (h *heir) Build(ctx context.Context, w handover.Welcome) (err error) {
 
 // listenToNodes has what is published to the node that is taken over come here
 // too.
-func (h *heir) listenToNodes(ctx context.Context) error {
+func (h *taker) listenToNodes(ctx context.Context) error {
 	if h.g.takes == nil {
 		return nil
 	}
@@ -85,7 +86,7 @@ func (h *heir) listenToNodes(ctx context.Context) error {
 
 // readLog begins to read the log where the other process is. What is read waits
 // until this process has its connections.
-func (h *heir) readLog(ctx context.Context) error {
+func (h *taker) readLog(ctx context.Context) error {
 	g, place := h.g, &h.welcome.Log
 	h.resumes = place.Identity != "" && place.Where == logPlace(g.cfg())
 	if err := g.consumer.Hold(ctx); err != nil {
@@ -120,19 +121,19 @@ func (g *Gateway) awaitReading(ctx context.Context) error {
 // the services' events.
 const dependencyPatience = 10 * time.Second
 
-func (h *heir) Fits(e *handover.Estate) (err error) {
+func (h *taker) Fits(e *handover.State) (err error) {
 	h.began = time.Now()
 	if identity, _ := h.g.consumer.Place(); h.resumes && identity != e.Node.Log.Identity {
 		return fmt.Errorf("the log of the services' events was made anew meanwhile: it is %s, and was %s", e.Node.Log.Identity, identity)
 	}
-	h.estate, err = h.g.server.Estate(e.Portions)
+	h.state, err = h.g.server.ReceiveState(e.Portions)
 	return err
 }
 
-func (h *heir) Own(e *handover.Estate, paused time.Duration, begun func()) error {
+func (h *taker) Own(e *handover.State, paused time.Duration, begun func()) error {
 	began := time.Now()
-	h.inherit(e.Node, began)
-	taken, err := h.estate.Take(context.Background(), func() {
+	h.takeNode(e.Node, began)
+	taken, err := h.state.Take(context.Background(), func() {
 		if h.g.takes != nil {
 			h.g.cluster.Begin(&e.Node.Cluster)
 		}
@@ -141,7 +142,7 @@ func (h *heir) Own(e *handover.Estate, paused time.Duration, begun func()) error
 		begun()
 	})
 	h.release() // also when it was not begun
-	h.estate = nil
+	h.state = nil
 	h.collect()
 	c := &h.g.handovers
 	c.taken.Add(1)
@@ -159,8 +160,8 @@ func (h *heir) Own(e *handover.Estate, paused time.Duration, begun func()) error
 	return err
 }
 
-// inherit takes over what belongs to no event loop, before the sessions come.
-func (h *heir) inherit(n *form.Node, now time.Time) {
+// takeNode takes over what belongs to no event loop, before the sessions come.
+func (h *taker) takeNode(n *form.Node, now time.Time) {
 	g := h.g
 	g.verifier.Refuse(n.Tokens, n.Users)
 	g.server.TakeRates(n.Rates, now)
@@ -170,10 +171,10 @@ func (h *heir) inherit(n *form.Node, now time.Time) {
 	if g.takes != nil {
 		g.cluster.Assume(&n.Cluster)
 	}
-	h.inheritLog(&n.Log)
+	h.takeLog(&n.Log)
 }
 
-func (h *heir) inheritLog(f *form.Log) {
+func (h *taker) takeLog(f *form.Log) {
 	g := h.g
 	if g.events.kind == config.LogMemory {
 		_ = g.consumer.Hold(context.Background())
@@ -210,7 +211,7 @@ func entriesOf(all []form.Entry) []eventlog.Entry {
 }
 
 // release has the rooms get what comes from the log.
-func (h *heir) release() {
+func (h *taker) release() {
 	if h.holds {
 		h.holds = false
 		h.g.consumer.Release()
@@ -219,7 +220,7 @@ func (h *heir) release() {
 
 // alone has this process serve by itself: the other one is gone, and has left
 // nothing.
-func (h *heir) alone() {
+func (h *taker) alone() {
 	g := h.g
 	if g.takes != nil {
 		g.cluster.AssumeDead()
@@ -232,12 +233,12 @@ func (h *heir) alone() {
 	g.server.SharePort()
 }
 
-func (h *heir) Fresh(fd int) { h.g.server.Fresh(fd) }
+func (h *taker) Fresh(fd int) { h.g.server.Fresh(fd) }
 
-func (h *heir) GiverDied() { h.g.server.SharePort() }
+func (h *taker) GiverDied() { h.g.server.SharePort() }
 
 // close ends what Build has begun, when nothing comes of it.
-func (h *heir) close() {
+func (h *taker) close() {
 	if h.g == nil {
 		return
 	}
@@ -256,7 +257,7 @@ func (h *heir) close() {
 // if that one drains or is gone.
 func succeed(ctx context.Context, start launch, wire *handover.Wire) error {
 	log := start.book.Logger
-	h := &heir{start: start, log: log, before: wire.Pid()}
+	h := &taker{start: start, log: log, before: wire.Pid()}
 	if start.report != nil && h.before == 1 {
 		wire.Close()
 		return errors.New("the running gateway is the first process of its container, which ends with it: hand over to another container, see docs/handover.md")

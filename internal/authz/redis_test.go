@@ -14,9 +14,9 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
 func TestMain(m *testing.M) {

@@ -23,7 +23,7 @@ func described(body string) []string {
 func TestTypesAreThoseOfTheDescribedMembers(t *testing.T) {
 	for _, d := range rooms.ServerEventDocs() {
 		if got, want := names(serverBodies[d.Name]), described(d.Body); !slices.Equal(got, want) {
-			t.Errorf("%s has types of %q, and the members %q", d.Name, got, want)
+			t.Errorf("%s has types of %q, and the members %q: add them to serverBodies in internal/contract/events.go", d.Name, got, want)
 		}
 	}
 	if len(serverBodies) != len(rooms.ServerEventDocs()) || len(clientBodies) != len(rooms.ClientEventDocs()) {
@@ -31,7 +31,7 @@ func TestTypesAreThoseOfTheDescribedMembers(t *testing.T) {
 	}
 	for _, d := range rooms.ClientEventDocs() {
 		if got, want := names(clientBodies[d.Name].body), described(d.Body); !slices.Equal(got, want) {
-			t.Errorf("%s has types of %q, and the members %q", d.Name, got, want)
+			t.Errorf("%s has types of %q, and the members %q: add them to clientBodies in internal/contract/events.go", d.Name, got, want)
 		}
 		for _, m := range clientBodies[d.Name].ack {
 			if !strings.Contains(d.Ack, m.name+":") {

@@ -7,8 +7,8 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 	"github.com/hometrip/gateway/rooms/cluster"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
 // startRedis starts a server and returns it with how to look at it.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
 )
 
 // pages are the documentation whose commands and programs are run.

@@ -70,6 +70,12 @@ func (r *resident) stay(ctx context.Context, c *sioclient.Client) error {
 		if errors.Is(err, io.EOF) && r.polling {
 			return nil // a request that crossed the end of its session gets no answer: see docs/clients.md
 		}
+		if errors.Is(err, syscall.EPIPE) { // the connection has ended, and its reader has not seen that yet
+			select {
+			case <-c.Done():
+			case <-ctx.Done():
+			}
+		}
 		if c.Err() != nil || ctx.Err() != nil {
 			return nil
 		}

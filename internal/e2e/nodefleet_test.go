@@ -6,7 +6,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
 // TestOneFleetWithNode runs two gateways and a Socket.IO server on Node that

@@ -24,7 +24,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
 // A proxy is a load balancer with TLS in front of gateways.

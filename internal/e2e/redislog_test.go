@@ -11,8 +11,8 @@ import (
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
-	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
 // TestAnEventPostedToOneGatewayReachesTheClientsOfAll: without RabbitMQ.

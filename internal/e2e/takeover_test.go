@@ -25,8 +25,8 @@ import (
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
-	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
 // fleetSettings are where nodes meet, and where their log is.

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hometrip/gateway/internal/freeport"
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/internal/testkit/freeport"
 )
 
 const (

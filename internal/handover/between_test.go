@@ -8,7 +8,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
 // What a successor was built with may be void when the event loops are to stop:

@@ -60,9 +60,9 @@ type Part struct {
 	Sessions    int
 }
 
-// A Host is the process that gives, as the driver needs it. Its methods are
+// A GiverHost is the process that hands over, as the driver needs it. Its methods are
 // called by one goroutine.
-type Host interface {
+type GiverHost interface {
 	// Fits says whether h can take over: an error for which errors.Is(err,
 	// ErrDrain) holds means that it can serve, but not take over.
 	Fits(h *Hello) error
@@ -103,7 +103,7 @@ type Outcome struct {
 type giving struct {
 	core Giver
 	wire *Wire
-	host Host
+	host GiverHost
 	pace Pace
 	log  *slog.Logger
 
@@ -118,7 +118,7 @@ type giving struct {
 }
 
 // Give talks to the taker at the other end until it is decided who serves.
-func Give(ctx context.Context, conn *net.UnixConn, host Host, pace Pace, log *slog.Logger) Outcome {
+func Give(ctx context.Context, conn *net.UnixConn, host GiverHost, pace Pace, log *slog.Logger) Outcome {
 	wire, err := newWire(conn)
 	if err != nil {
 		conn.Close()

@@ -236,12 +236,12 @@ func TestASuccessorThatFailsChangesNothing(t *testing.T) {
 	}
 }
 
-// A killer is an heir whose giver dies when everything has arrived.
+// A killer is a taker whose giver dies when everything has arrived.
 type killer struct {
-	t      *testing.T
-	giver  *gatewaytest.Gateway
-	hello  Hello
-	estate Estate
+	t     *testing.T
+	giver *gatewaytest.Gateway
+	hello Hello
+	state State
 }
 
 func (k *killer) Hello() Hello                         { return k.hello }
@@ -249,13 +249,13 @@ func (k *killer) Build(context.Context, Welcome) error { return nil }
 func (k *killer) Fresh(fd int)                         { _ = syscall.Close(fd) }
 func (k *killer) GiverDied()                           {}
 
-func (k *killer) Fits(*Estate) error {
+func (k *killer) Fits(*State) error {
 	k.giver.Kill()
 	return nil
 }
 
-func (k *killer) Own(e *Estate, _ time.Duration, begun func()) error {
-	k.estate = *e
+func (k *killer) Own(e *State, _ time.Duration, begun func()) error {
+	k.state = *e
 	begun()
 	return nil
 }
@@ -276,7 +276,7 @@ func TestAGatewayThatDiesWhileItHandsOverLeavesItsConnections(t *testing.T) {
 	}
 	sessions := 0
 	var conns []int
-	for _, l := range k.estate.Portions {
+	for _, l := range k.state.Portions {
 		sessions += len(l.Sessions)
 		for i := range l.Conns {
 			conns = append(conns, l.Conns[i].FD)

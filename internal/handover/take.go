@@ -17,21 +17,21 @@ import (
 	"github.com/hometrip/gateway/internal/handover/form"
 )
 
-// An Estate is what a giver hands over, as it comes.
-type Estate struct {
+// A State is what a giver hands over, as far as it has arrived.
+type State struct {
 	Portions []*form.Loop // with the descriptors of this process
 	Node     *form.Node
 	Bytes    int
 }
 
-// An Heir is the process that takes, as the driver needs it.
-type Heir interface {
+// A TakerHost is the process that takes over, as the driver needs it.
+type TakerHost interface {
 	Hello() Hello
 	Build(ctx context.Context, w Welcome) error // builds everything and listens
-	Fits(e *Estate) error                       // looks through it, takes nothing
+	Fits(e *State) error                        // looks through it, takes nothing
 	// Own takes it, after the event loops have stood still for paused; begun is
 	// to be called when its sessions are in their rooms.
-	Own(e *Estate, paused time.Duration, begun func()) error
+	Own(e *State, paused time.Duration, begun func()) error
 	Fresh(fd int) // a new connection that had come to the giver
 	GiverDied()   // what it has said to the kernel about new connections is void
 }
@@ -48,14 +48,14 @@ type Verdict struct {
 
 // taking is one hand-over, for the taker. Owned by its goroutine.
 type taking struct {
-	core   Taker
-	wire   *Wire
-	heir   Heir
-	pace   Pace
-	estate Estate
-	sum    uint32
-	out    Verdict
-	why    error
+	core  Taker
+	wire  *Wire
+	host  TakerHost
+	pace  Pace
+	state State
+	sum   uint32
+	out   Verdict
+	why   error
 
 	welcome Welcome
 	pending []int          // descriptors that belong to the next part
@@ -68,8 +68,8 @@ type taking struct {
 
 // Take talks to the giver at the other end of w until it is decided who
 // serves, and for as long as that one passes new connections on.
-func Take(ctx context.Context, w *Wire, heir Heir, pace Pace) Verdict {
-	t := &taking{wire: w, heir: heir, pace: pace}
+func Take(ctx context.Context, w *Wire, host TakerHost, pace Pace) Verdict {
+	t := &taking{wire: w, host: host, pace: pace}
 	t.do(ctx, t.core.Start())
 	for !t.core.Ended() {
 		t.do(ctx, t.core.Step(t.listen()))
@@ -91,7 +91,7 @@ func (t *taking) drop() {
 func (t *taking) build(ctx context.Context) Event {
 	t.out.Built = true
 	reserveDescriptors(t.welcome.Sessions)
-	if err := t.heir.Build(ctx, t.welcome); err != nil {
+	if err := t.host.Build(ctx, t.welcome); err != nil {
 		t.why = err
 		return BuildFailed
 	}
@@ -119,10 +119,10 @@ const otherDescriptors = 2000
 
 // own takes everything over, and then what still comes to the giver.
 func (t *taking) own() {
-	t.out.Owned, t.out.Bytes, t.passing = true, t.estate.Bytes, true
-	t.out.Err = t.heir.Own(&t.estate, t.paused, func() { t.say(kindServing, nil) })
+	t.out.Owned, t.out.Bytes, t.passing = true, t.state.Bytes, true
+	t.out.Err = t.host.Own(&t.state, t.paused, func() { t.say(kindServing, nil) })
 	t.say(kindDone, nil)
-	t.estate, t.fds = Estate{}, nil
+	t.state, t.fds = State{}, nil
 	go t.passOn()
 }
 
@@ -133,7 +133,7 @@ func (t *taking) passOn() {
 		k, _, fds, err := t.wire.next(t.pace.Finish)
 		if err != nil {
 			if t.wire.dead(t.pace.Finish) {
-				t.heir.GiverDied()
+				t.host.GiverDied()
 			}
 			return
 		}
@@ -142,7 +142,7 @@ func (t *taking) passOn() {
 			continue
 		}
 		for _, fd := range fds {
-			t.heir.Fresh(fd)
+			t.host.Fresh(fd)
 		}
 	}
 }
@@ -169,7 +169,7 @@ func (t *taking) listen() Event {
 			t.part(body)
 		case kindNode:
 			_ = t.addSum(body)
-			t.estate.Node, err = form.ReadNode(body)
+			t.state.Node, err = form.ReadNode(body)
 		case kindEnd:
 			return t.complete(body)
 		default:
@@ -230,7 +230,7 @@ func closeAll(fds []int) {
 
 func (t *taking) addSum(body []byte) uint32 {
 	t.sum = crc32.Update(t.sum, crc32.IEEETable, body)
-	t.estate.Bytes += len(body)
+	t.state.Bytes += len(body)
 	return t.sum
 }
 
@@ -239,7 +239,7 @@ func (t *taking) addSum(body []byte) uint32 {
 func (t *taking) part(body []byte) {
 	t.addSum(body)
 	l, fds := &form.Loop{}, t.pending
-	t.estate.Portions, t.pending = append(t.estate.Portions, l), nil
+	t.state.Portions, t.pending = append(t.state.Portions, l), nil
 	t.reading.Go(func() {
 		read, err := form.ReadLoop(body)
 		if err == nil && len(read.Conns) != len(fds) {
@@ -266,10 +266,10 @@ func (t *taking) complete(body []byte) Event {
 		t.why = fmt.Errorf("the state of %d connections has arrived damaged", len(t.fds))
 	case unfit != nil:
 		t.why = *unfit
-	case t.estate.Node == nil:
+	case t.state.Node == nil:
 		t.why = errors.New("the state has no node")
 	default:
-		if t.why = t.heir.Fits(&t.estate); t.why == nil {
+		if t.why = t.host.Fits(&t.state); t.why == nil {
 			return StateFits
 		}
 	}
@@ -280,7 +280,7 @@ func (t *taking) do(ctx context.Context, actions []Action) {
 	for _, a := range actions {
 		switch a {
 		case SayHello:
-			body, _ := json.Marshal(t.heir.Hello())
+			body, _ := json.Marshal(t.host.Hello())
 			if err := t.wire.send(kindHello, body, writeLimit); err != nil {
 				t.why = err
 				t.do(ctx, t.core.Step(WriteFailed))

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 	"github.com/hometrip/gateway/rooms/cluster/clustertest"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
 // The arrangements of Redis that production has. Theirs are the longest tests,

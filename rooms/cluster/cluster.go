@@ -159,9 +159,7 @@ func (c *Cluster) Start(local Local) {
 	if c.presence != nil {
 		c.done.Go(func() { c.presence.run(ctx) })
 	}
-	for range publishers {
-		c.done.Go(func() { c.publish(ctx) })
-	}
+	c.done.Go(func() { c.publish(ctx) })
 }
 
 // Close publishes what waits, takes this node out of the directory and ends

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -24,9 +25,13 @@ type conns struct {
 	ctx        context.Context // done when they are to be closed
 	cancel     context.CancelFunc
 	directory  rueidis.Client // with client-side caching; its database is the cluster's
-	renewals   rueidis.Client // of the lease; they must not wait behind thousands of rooms
 	subscriber rueidis.Client // channels know no database
 	sharded    bool           // Redis Cluster
+
+	// prompt is for renewals of the lease, which must not wait behind thousands
+	// of rooms, and for messages: one batch at a time.
+	prompt     rueidis.Client
+	promptTurn sync.Mutex
 }
 
 // dial connects.
@@ -37,7 +42,7 @@ func (c *Cluster) dial(ctx context.Context) (*conns, error) {
 	var err error
 	cs.directory, err = server.Open(c.config.DB, func(keys []rueidis.RedisMessage) { c.invalidated(cs, keys) })
 	if err == nil {
-		cs.renewals, err = server.Open(c.config.DB, nil)
+		cs.prompt, err = server.openSerial(c.config.DB)
 	}
 	if err == nil {
 		cs.subscriber, err = server.Open(0, nil)
@@ -52,7 +57,7 @@ func (c *Cluster) dial(ctx context.Context) (*conns, error) {
 
 func (cs *conns) close() {
 	cs.cancel()
-	for _, client := range []rueidis.Client{cs.directory, cs.renewals, cs.subscriber} {
+	for _, client := range []rueidis.Client{cs.directory, cs.prompt, cs.subscriber} {
 		if client != nil {
 			client.Close()
 		}
@@ -98,8 +103,10 @@ func (cs *conns) do(b wire.Batch) []wire.Reply {
 			return []wire.Reply{{Nil: true}}
 		}
 		results = server.DoMulti(ctx, completed(server, b.Commands)...)
-	case wire.Renewal:
-		results = cs.renewals.DoMulti(ctx, completed(cs.renewals, b.Commands)...)
+	case wire.Renewal, wire.Publish:
+		cs.promptTurn.Lock()
+		results = cs.prompt.DoMulti(ctx, completed(cs.prompt, b.Commands)...)
+		cs.promptTurn.Unlock()
 	default:
 		results = client.DoMulti(ctx, completed(client, b.Commands)...)
 	}

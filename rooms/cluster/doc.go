@@ -45,8 +45,10 @@
 // session is the node's number and a counter. A session ends when Redis may have
 // lost what was written in it: the connection was lost, the lease ended, or the
 // database was flushed. The node then begins the next session and registers all its
-// rooms anew. The lease is renewed on a connection of its own, so that renewals do
-// not wait behind thousands of commands for rooms.
+// rooms anew. The lease is renewed on another connection than the directory's, so
+// that renewals do not wait behind thousands of commands for rooms. Messages are
+// published on that connection, too: a renewal shows at once that its server has
+// become a replica.
 //
 // # Guarantees
 //

@@ -17,9 +17,6 @@ import (
 )
 
 const (
-	// publishers is how many flushes can be under way at once.
-	publishers = 2
-
 	// redialMin and redialMax bound the pause between two attempts to connect.
 	redialMin = 50 * time.Millisecond
 	redialMax = time.Second
@@ -75,7 +72,7 @@ func (c *Cluster) step(now time.Time) time.Duration {
 	return wait
 }
 
-// publish is a goroutine that sends messages. What comes while a flush is under
+// publish is the goroutine that sends messages. What comes while a flush is under
 // way is gathered for the next one.
 func (c *Cluster) publish(ctx context.Context) {
 	for {

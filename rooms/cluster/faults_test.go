@@ -12,7 +12,7 @@ import (
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
 // A pair is two nodes with a member each of conversation:1.

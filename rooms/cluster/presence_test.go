@@ -45,6 +45,13 @@ func (s *services) set(away, unsure bool) {
 	s.late = nil
 }
 
+// count returns how many events were heard; more may come.
+func (s *services) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.heard)
+}
+
 func (s *services) Publish(e presence.Event, done func(error)) bool {
 	go func() {
 		s.mu.Lock()
@@ -320,7 +327,7 @@ func TestPresenceOfManyWhoComeAndGo(t *testing.T) {
 	for _, n := range nodes {
 		t.Logf("%s: %+v", n.name, n.present.Stats())
 	}
-	t.Logf("%d events told, %d rooms", len(w.services.heard), len(want))
+	t.Logf("%d events told, %d rooms", w.services.count(), len(want))
 }
 
 func TestANodeThatIsCutOffFromRedisIsToldToBeGoneAndBack(t *testing.T) {

@@ -19,8 +19,8 @@ import (
 
 	"github.com/hometrip/gateway/codec"
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 	"github.com/hometrip/gateway/rooms"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
 )
 
 const patience = testkit.Patience

@@ -18,12 +18,13 @@ import (
 // has confirmed the entry.
 const positionTimeout = time.Second
 
-// An appender publishes to the stream over a connection of its own: RabbitMQ
-// stops to read from connections that publish when it is short of memory or
-// disk, and reading the log must go on. Safe for concurrent use.
+// An appender publishes to the stream over a connection of its own. When RabbitMQ
+// is short of memory or disk it stops reading from connections that publish, and
+// reading the log must continue. Safe for concurrent use.
 //
-// A confirm does not tell the position of what was published. The node's own
-// reading does: each entry has a token that tells who waits for it.
+// A confirm does not contain the position of the entry. The node learns it when it
+// reads the entry from the log: each entry has a token that identifies the waiting
+// call.
 type appender struct {
 	log    *Log
 	dialer dialer
@@ -69,8 +70,8 @@ func (l *Log) Append(ctx context.Context, e eventlog.Entry) (wait func() (eventl
 	}
 }
 
-// awaitPosition waits until the node's reading has come by an entry that is in
-// the log. It returns 0 when that takes too long.
+// awaitPosition waits until the node has read an entry that is in the log. It
+// returns 0 after positionTimeout.
 func awaitPosition(ctx context.Context, position <-chan eventlog.Position) eventlog.Position {
 	timer := time.NewTimer(positionTimeout)
 	defer timer.Stop()
@@ -83,7 +84,7 @@ func awaitPosition(ctx context.Context, position <-chan eventlog.Position) event
 	return 0
 }
 
-// publish brings an entry on its way.
+// publish publishes an entry.
 func (a *appender) publish(ctx context.Context, e *eventlog.Entry) (string, chan eventlog.Position, *amqp.DeferredConfirmation, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -120,7 +121,7 @@ func (a *appender) connect(ctx context.Context) (err error) {
 	return err
 }
 
-// confirmed waits until RabbitMQ has the entry.
+// confirmed waits for RabbitMQ's confirm.
 func (a *appender) confirmed(ctx context.Context, token string, confirm *amqp.DeferredConfirmation) error {
 	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
@@ -152,7 +153,7 @@ func (a *appender) confirmed(ctx context.Context, token string, confirm *amqp.De
 	return nil
 }
 
-// passed tells that the node's reading has come by an entry.
+// passed is called when the node has read an entry.
 func (a *appender) passed(token string, position eventlog.Position) {
 	a.tokens.Lock()
 	defer a.tokens.Unlock()
@@ -184,8 +185,8 @@ func (a *appender) close() {
 	a.disconnect()
 }
 
-// disconnect ends the connection. a.mu is held. Who waits for a confirm is
-// told by the library.
+// disconnect closes the connection. a.mu is held. The library ends calls that wait
+// for a confirm.
 func (a *appender) disconnect() {
 	if a.conn != nil {
 		a.conn.hangUp()

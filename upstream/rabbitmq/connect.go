@@ -29,8 +29,8 @@ const (
 // errSilent is the error of a step that RabbitMQ did not answer in time.
 var errSilent = errors.New("RabbitMQ does not answer")
 
-// A dialer connects to RabbitMQ again and again. Each attempt in a row that ends
-// without an answer doubles the time that the next one allows for an answer.
+// A dialer connects to RabbitMQ, repeatedly. Each attempt in a row that gets no
+// answer doubles the time that the next one waits for an answer.
 // Safe for concurrent use; the zero value is ready.
 type dialer struct {
 	silences atomic.Int32 // attempts in a row without an answer
@@ -39,8 +39,8 @@ type dialer struct {
 // step returns how long the next attempt waits for an answer.
 func (d *dialer) step() time.Duration { return min(stepMin<<min(d.silences.Load(), 8), stepMax) }
 
-// open connects to the first address that answers and has begin do the rest,
-// which waits for answers. ctx ends the attempt, not the connection.
+// open connects to the first address that answers and calls begin, which may wait
+// for answers. ctx ends the attempt, not the connection.
 func (d *dialer) open(ctx context.Context, addresses []string, purpose string, begin func(*link) error) (*link, error) {
 	l, err := dialFirst(ctx, addresses, purpose, d.step())
 	if err == nil {
@@ -106,8 +106,8 @@ func dialFirst(ctx context.Context, addresses []string, purpose string, step tim
 	return nil, errors.Join(errs...)
 }
 
-// inTime takes a step that waits for RabbitMQ's answer. Without one it closes
-// the connection, which ends the step.
+// inTime calls a function that waits for RabbitMQ's answer. If there is no answer
+// in time it closes the connection, which ends the call.
 func (l *link) inTime(step func() error) error {
 	timer := time.AfterFunc(l.step, func() { _ = l.CloseDeadline(time.Now()) })
 	err := step()
@@ -124,7 +124,8 @@ func (l *link) hangUp() { _ = l.CloseDeadline(time.Now().Add(closeTimeout)) }
 
 var errClosed = errors.New("the connection was closed")
 
-// linkError is err, or a stand-in for the nil that a closed channel gives.
+// linkError returns err, or another error if err is nil because a channel was
+// closed.
 func linkError(err *amqp.Error) error {
 	if err == nil {
 		return errClosed
@@ -133,15 +134,15 @@ func linkError(err *amqp.Error) error {
 }
 
 // undecodable reports whether a connection has ended because the library could
-// not decode what RabbitMQ sent. The library gives the error's text only, as
-// the reason of another one.
+// not decode what RabbitMQ sent. The library returns only the text of that error,
+// as the reason of another error.
 func undecodable(err *amqp.Error) bool {
 	return err != nil && err.Code == amqp.FrameError &&
 		(strings.Contains(err.Reason, amqp.ErrSyntax.Reason) || strings.Contains(err.Reason, amqp.ErrFrame.Reason))
 }
 
-// refused reports whether an error says that something exists in another form
-// or that it is not allowed, as opposed to a broken connection.
+// refused reports whether an error says that a queue or exchange exists with other
+// arguments, or that access is not allowed; other errors are broken connections.
 func refused(err error) bool {
 	e, ok := errors.AsType[*amqp.Error](err)
 	return ok && (e.Code == amqp.PreconditionFailed || e.Code == amqp.AccessRefused)

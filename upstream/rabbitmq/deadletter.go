@@ -11,8 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A DeadLetter is an event that could not be delivered, and what is known of
-// it.
+// A DeadLetter is an event that could not be delivered, with the reason.
 type DeadLetter struct {
 	ID       string // the same whenever it is looked at; equal letters share it
 	Reason   string // of a Reason, or RabbitMQ's own: "delivery_limit"
@@ -41,7 +40,8 @@ type DeadLetters struct {
 	last     uint64 // number of the delivery read last
 }
 
-// putBackTimeout is for RabbitMQ to show letters again that were only read.
+// putBackTimeout is how long RabbitMQ may take to make letters available again
+// that were only read.
 const (
 	putBackTimeout = 2 * time.Second
 	putBackPause   = 10 * time.Millisecond
@@ -61,8 +61,8 @@ func OpenDeadLetters(ctx context.Context, addresses []string, prefix string) (*D
 	return l, nil
 }
 
-// Close puts back every letter that was neither replayed nor dropped, and gives
-// RabbitMQ some time to show them: who looks next should not miss them.
+// Close puts back every letter that was neither replayed nor dropped, and waits up
+// to putBackTimeout until RabbitMQ makes them available to others.
 func (l *DeadLetters) Close() {
 	defer l.conn.hangUp()
 	if l.held == 0 || l.channel.Nack(l.last, true, true) != nil {
@@ -78,7 +78,7 @@ func (l *DeadLetters) Close() {
 	}
 }
 
-// Count returns how many letters there are that nobody reads now.
+// Count returns the number of letters that no consumer has unacknowledged.
 func (l *DeadLetters) Count() (int, error) {
 	q, err := l.channel.QueueDeclarePassive(l.queue, true, false, false, false, nil)
 	if e, ok := errors.AsType[*amqp.Error](err); ok && e.Code == amqp.NotFound {
@@ -105,8 +105,8 @@ func (l *DeadLetters) Drop(letter DeadLetter) error {
 	return letter.delivery.Ack(false)
 }
 
-// Replay appends the event to the log again, waits until RabbitMQ has it there,
-// and takes the letter out.
+// Replay appends the event to the log again, waits for the confirm, and removes the
+// letter.
 func (l *DeadLetters) Replay(ctx context.Context, letter DeadLetter) error {
 	m := copyOf(&letter.delivery)
 	for _, header := range []string{headerReason, headerDetail, headerQueue, headerTime, "x-death", "x-delivery-count",
@@ -126,8 +126,8 @@ func (l *DeadLetters) Replay(ctx context.Context, letter DeadLetter) error {
 	return l.Drop(letter)
 }
 
-// letterFrom reads our headers, or those RabbitMQ gives to what it has sorted
-// out itself.
+// letterFrom reads the gateway's headers, or those that RabbitMQ adds to messages
+// that it dead-letters itself.
 func letterFrom(d amqp.Delivery) DeadLetter {
 	text := func(name string) string { s, _ := d.Headers[name].(string); return s }
 	letter := DeadLetter{

@@ -6,8 +6,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// letterLimit is how often RabbitMQ delivers a dead letter before it drops it:
-// they are looked at again and again and must never go.
+// letterLimit is the delivery limit of the queue of dead letters. It is large,
+// because letters are listed often and must not be dropped for that.
 const letterLimit = 1_000_000_000
 
 // StreamName is the name of the log's stream.
@@ -20,8 +20,8 @@ func letterArgs() amqp.Table {
 	return amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-delivery-limit": int32(letterLimit)}
 }
 
-// A declarer declares one thing after the other. A refusal closes an AMQP
-// channel, so it takes a new one then.
+// A declarer declares exchanges and queues one after the other. A refusal closes
+// the AMQP channel; the declarer then opens another one.
 type declarer struct {
 	conn    *link
 	channel *amqp.Channel
@@ -61,8 +61,8 @@ func (d *declarer) look(name string) error {
 	})
 }
 
-// queue declares a queue. One that exists with other arguments, or that may
-// not be declared, is taken as it is; the reason comes back.
+// queue declares a queue. A queue that exists with other arguments, or that the
+// user may not declare, is used as it is; the reason is returned.
 func (d *declarer) queue(name string, args amqp.Table) (foreign, err error) {
 	if err = d.declare(name, args); !refused(err) {
 		return nil, err
@@ -98,7 +98,7 @@ func (d *declarer) exists(queue string) (bool, error) {
 	return err == nil, err
 }
 
-// reasonOf is what RabbitMQ says, "" for another error.
+// reasonOf returns RabbitMQ's reason, or "" if the error is not RabbitMQ's.
 func reasonOf(err error) string {
 	if e, ok := errors.AsType[*amqp.Error](err); ok {
 		return e.Reason

@@ -8,7 +8,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// An Inspection is what a look at RabbitMQ has shown.
+// An Inspection is the result of Inspect.
 type Inspection struct {
 	Host    string // host:port
 	Version string
@@ -24,8 +24,8 @@ type Found struct {
 	Foreign error  // that it has another form than ours, or cannot be looked at; nil: it is as it should be
 }
 
-// Inspect looks at what a log with these settings would use. It makes nothing
-// that is not there.
+// Inspect reads the state of the queues and exchanges that a log with these
+// settings would use. It creates nothing.
 func Inspect(ctx context.Context, c Config) (*Inspection, error) {
 	l, err := New(c)
 	if err != nil {
@@ -51,7 +51,7 @@ func Inspect(ctx context.Context, c Config) (*Inspection, error) {
 	return i, nil
 }
 
-// lookAtStream finds out how the stream differs from what is configured.
+// lookAtStream compares the stream with the settings.
 func (d *declarer) lookAtStream(l *Log) Found {
 	f := Found{Kind: "stream", Name: l.name}
 	err := d.look(l.name)

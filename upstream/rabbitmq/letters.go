@@ -22,13 +22,14 @@ const (
 	leadRetry = time.Second // pause before the next attempt to have the turn
 )
 
-// Letters is the queue of the dead letters, and the turn of who fills it: an
-// upstream.Letters. Safe for concurrent use.
+// Letters implements upstream.Letters: the queue of the dead letters, and the
+// choice of the node that fills it. Safe for concurrent use.
 //
-// The turn is a queue with a single active consumer, PREFIX.dead-letter-turn.
-// RabbitMQ delivers its messages to one node, and to another when that one is
-// gone. Each message is a note of how far the letters are; the node whose turn
-// it is keeps the newest one unacknowledged, so that the next one gets it.
+// The node is chosen by a queue with a single active consumer,
+// PREFIX.dead-letter-turn. RabbitMQ delivers its messages to one node, and to
+// another one when the first has gone. Each message has the position in the log up
+// to which letters were written. The active node keeps the newest message
+// unacknowledged, so that the next active node gets it.
 type Letters struct {
 	addresses []string
 	queue     string

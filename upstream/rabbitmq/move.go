@@ -21,10 +21,9 @@ const (
 	headerMoved = "x-gateway-moved" // the queue that an entry was in
 )
 
-// MoveQueues moves what waits in the queues of versions before the log into the
-// log, and deletes the queues. A queue that is being consumed is left to its
-// consumers and looked at again later. It returns when there is no such queue,
-// or when ctx is over. One node at a time calls it.
+// MoveQueues moves the messages in the queues of versions before the log into the
+// log, and deletes the queues. A queue that has consumers is left to them and
+// checked again later. It returns when no such queue is left, or when ctx is done. One node at a time calls it.
 func (l *Log) MoveQueues(ctx context.Context) {
 	m := mover{l.config, l.name, append(oldQueues(&l.config), oldQueue{
 		forwardQueue(l.config.Prefix), "", l.config.Keys, "the queue used for the log in Redis was deleted",
@@ -69,7 +68,7 @@ func (o *mover) run(ctx context.Context) {
 	}
 }
 
-// notYet stands for a number of queues when there is nothing to move them to.
+// notYet is returned instead of a number of queues while the log does not exist.
 const notYet = -1
 
 // An oldQueue is a queue that the gateway used before the log was a stream.

@@ -27,7 +27,7 @@ const (
 	messageOverhead = 300 // bytes
 )
 
-// A Message is for services.
+// A Message is an event for services.
 type Message struct {
 	Key       string
 	ID        string
@@ -119,7 +119,7 @@ func (o *Outlet) Publish(m Message, done func(error)) bool {
 	return true
 }
 
-// late tells who waits for a message that it takes too long.
+// late ends the wait for a message after outletWait.
 func (o *Outlet) late(w *outgoing) {
 	o.mu.Lock()
 	w.gone = !w.sent
@@ -127,7 +127,7 @@ func (o *Outlet) late(w *outgoing) {
 	o.settle(w, errLate)
 }
 
-// settle tells who waits for a message what has become of it.
+// settle calls the done function of a message.
 func (o *Outlet) settle(w *outgoing, err error) {
 	o.mu.Lock()
 	done := w.done
@@ -318,8 +318,8 @@ func (l *outletLink) confirm() {
 	}
 }
 
-// cameBack reports whether no queue took a message. What comes back comes before
-// its confirm.
+// cameBack reports whether RabbitMQ returned a message because no queue took it. It
+// returns a message before it confirms it.
 func (l *outletLink) cameBack(id string) bool {
 	for {
 		select {

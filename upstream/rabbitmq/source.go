@@ -73,9 +73,9 @@ func (s *source) begin(ctx context.Context, at eventlog.Start, mark bool) error 
 	return s.consume("next", at.Window)
 }
 
-// errUnmarked tells that RabbitMQ has not taken a mark. When it is short of
-// memory or disk it reads nothing any more from a connection that has published,
-// so the log is to be opened over another one.
+// errUnmarked says that RabbitMQ did not confirm a mark. When RabbitMQ is short of
+// memory or disk it stops reading from a connection that has published, so the log
+// must be opened over another connection.
 var errUnmarked = errors.New("RabbitMQ takes no mark")
 
 // consume opens a channel and has RabbitMQ deliver from an offset.
@@ -97,8 +97,8 @@ func (s *source) consume(offset any, window int) error {
 	})
 }
 
-// mark appends an entry that is no event, and skips everything up to it: it
-// tells where the log ends. AMQP has no other way to ask for that.
+// mark appends an entry that is not an event, and skips everything up to it. Its
+// position is the end of the log; AMQP has no other way to find that out.
 func (s *source) mark(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, markTimeout)
 	defer cancel()
@@ -151,7 +151,7 @@ func (s *source) Next(ctx context.Context, wait time.Duration) ([]eventlog.Entry
 	return nil, nil
 }
 
-// gather returns a delivery and what has come behind it.
+// gather returns a delivery and those that have already arrived after it.
 func (s *source) gather(d amqp.Delivery, ok bool) ([]eventlog.Entry, error) {
 	for ok {
 		position, err := positionOf(&d)

@@ -23,7 +23,7 @@ const (
 	identityRange = 1 << 24    // of what is added to the size limit; less than half of a segment
 )
 
-// Config says where the log is.
+// Config has the addresses of RabbitMQ and the names and limits of the stream.
 type Config struct {
 	Addresses []string // AMQP URLs of RabbitMQ's nodes, tried in this order
 	Exchanges []string // topic exchanges that services publish to
@@ -149,8 +149,8 @@ func (l *Log) declare(conn *link) (identity string, err error) {
 	return l.identity(), nil
 }
 
-// identity returns the stream's; l.mu is held. A stream that others have made
-// without a limit has none of its own.
+// identity returns the identity of the stream. l.mu is held. A stream that was
+// created by others without a limit has none.
 func (l *Log) identity() string { return strconv.FormatInt(l.limit, 36) }
 
 // declareStream declares the stream with the limit that it has, or makes it
@@ -221,8 +221,8 @@ func noStreams(err error) bool {
 	return strings.Contains(reason, "feature flag") || strings.Contains(reason, "invalid arg 'x-queue-type'")
 }
 
-// note keeps what was found in another form, and logs it the first time. l.mu
-// is held.
+// note records a queue or exchange that has other arguments, and logs it the first
+// time. l.mu is held.
 func (l *Log) note(name string, foreign error, missing string) {
 	if foreign == nil {
 		return

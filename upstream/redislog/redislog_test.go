@@ -16,8 +16,8 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 	"github.com/hometrip/gateway/rooms/cluster"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 	"github.com/hometrip/gateway/rooms"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
 	"github.com/hometrip/gateway/rooms/cluster/sessions"
 )
 

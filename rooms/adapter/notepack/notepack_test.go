@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // node is a Node process that says what a Socket.IO server makes of a message.
@@ -28,8 +29,11 @@ type node struct {
 
 func startNode(t *testing.T) *node {
 	t.Helper()
+	const dir = "../../../internal/e2e/js"
+	testkit.NeedProgram(t, "node")
+	testkit.NeedFile(t, dir+"/node_modules/notepack.io", "notepack.io of npm")
 	cmd := exec.CommandContext(t.Context(), "node", "notepack.mjs")
-	cmd.Dir = "../../../internal/e2e/js"
+	cmd.Dir = dir
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

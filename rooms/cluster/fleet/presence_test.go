@@ -16,7 +16,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
-	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
 )
 
 const presenceQueue = "presence-of-a-service"
@@ -114,9 +115,7 @@ type member struct {
 func TestPresenceOfAFleet(t *testing.T) {
 	t.Parallel()
 	broker, err := brokertest.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Need(t, err)
 	t.Cleanup(broker.Close)
 	listenForPresence(t, broker)
 	f := newFleet(t)

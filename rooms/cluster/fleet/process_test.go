@@ -15,9 +15,9 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/sioclient"
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 	"github.com/hometrip/gateway/rooms/cluster/clustertest"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
-	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
 )
 
 // A trial is two gateways, each with its own way to Redis and a witness, and a

@@ -32,11 +32,11 @@ const (
 	// when there are not so many servers.
 	Scan
 
-	// Publish: PUBLISH commands, in order, on the directory's connection.
+	// Publish: PUBLISH commands, in order, on the connection of renewals.
 	Publish
 
-	// Renewal: the commands, in order, on a connection where none but renewals of
-	// the lease wait.
+	// Renewal: the commands, in order, on a connection where they wait for
+	// nothing but a Publish.
 	Renewal
 )
 

@@ -18,7 +18,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hometrip/gateway/internal/freeport"
+	"github.com/hometrip/gateway/internal/testkit/freeport"
 )
 
 // A Group is several servers that belong together. Owned by one goroutine.

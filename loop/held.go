@@ -10,7 +10,7 @@ import (
 
 // The bytes held for one client are limited: what waits to be read by it
 // (MaxPending), and an incomplete message from it (MaxPayload). Their sum over
-// all clients of the node is limited too (MaxOwed), so that a thousand clients
+// all clients of the node is limited too (MaxHeld), so that a thousand clients
 // that stop in the middle at once do not take the memory of the rest. Beyond
 // it, each loop that holds more than its share closes the clients with the
 // most.
@@ -18,44 +18,44 @@ import (
 // Messages that wait for blocked WebSockets are shared, and counted once
 // (blocked.go).
 
-// owedPollsEvery: polling sessions, all of which have to be asked, are looked
-// at once in so many looks at the known debtors.
-const owedPollsEvery = 10
+// pollsEvery: polling sessions, all of which have to be asked, are looked
+// at once in so many looks at the known holders.
+const pollsEvery = 10
 
-// A debtor is a connection or polling session that bytes are held for.
-type debtor interface {
+// A holder is a connection or polling session that bytes are held for.
+type holder interface {
 	holds() int         // how many bytes, but for messages that it shares with others
 	waits() int         // bytes of those
 	shed(now time.Time) // ends it
 }
 
-// owed has the bytes that one loop holds for clients. Owned by its event loop.
-type owed struct {
-	by    map[debtor]int // bytes at the last look, where there were any
+// heldBytes has the bytes that one loop holds for clients. Owned by its event loop.
+type heldBytes struct {
+	by    map[holder]int // bytes at the last look, where there were any
 	looks int
 }
 
-// owe records how many bytes are held for d.
-func (w *worker) owe(d debtor, bytes int) {
-	before, known := w.owed.by[d]
+// countHeld records how many bytes are held for d.
+func (w *worker) countHeld(d holder, bytes int) {
+	before, known := w.held.by[d]
 	switch {
 	case bytes > 0:
-		w.owed.by[d] = bytes
+		w.held.by[d] = bytes
 	case known:
-		delete(w.owed.by, d)
+		delete(w.held.by, d)
 	default:
 		return
 	}
-	w.stats.Owed.Add(int64(bytes - before))
+	w.stats.Held.Add(int64(bytes - before))
 }
 
-// checkOwed updates the figures. It is called each wheel.Tick while the loop is
+// checkHeld updates the figures. It is called each wheel.Tick while the loop is
 // awake, because gnet does not tell when a client has read what waited for it.
-func (w *worker) checkOwed(now time.Time) {
-	for d := range w.owed.by {
-		w.owe(d, d.holds())
+func (w *worker) checkHeld(now time.Time) {
+	for d := range w.held.by {
+		w.countHeld(d, d.holds())
 	}
-	if w.owed.looks++; w.owed.looks%owedPollsEvery == 0 {
+	if w.held.looks++; w.held.looks%pollsEvery == 0 {
 		w.checkPolls()
 	}
 	w.shed(now)
@@ -64,41 +64,41 @@ func (w *worker) checkOwed(now time.Time) {
 // checkPolls asks all polling sessions.
 func (w *worker) checkPolls() {
 	for _, s := range w.bySID {
-		w.owe(s, s.holds())
+		w.countHeld(s, s.holds())
 	}
 }
 
-// overdrawn reports whether the node holds too much, and this loop more than
+// overLimit reports whether the node holds too much, and this loop more than
 // its share.
-func (w *worker) overdrawn() bool {
-	most := int64(w.server.live().MaxOwed)
+func (w *worker) overLimit() bool {
+	most := int64(w.server.live().MaxHeld)
 	loops := int64(len(w.server.workers))
-	return most > 0 && w.stats.Owed.Load()*loops > most && w.server.owed() > most
+	return most > 0 && w.stats.Held.Load()*loops > most && w.server.heldBytes() > most
 }
 
-// owed returns the bytes held on all loops.
-func (s *Server) owed() (n int64) {
+// heldBytes returns the bytes held on all loops.
+func (s *Server) heldBytes() (n int64) {
 	for _, w := range s.workers {
-		n += w.stats.Owed.Load()
+		n += w.stats.Held.Load()
 	}
 	return n
 }
 
-// shed closes debtors until the loop holds no more than its share.
+// shed closes holders until the loop holds no more than its share.
 func (w *worker) shed(now time.Time) {
-	if !w.overdrawn() {
+	if !w.overLimit() {
 		return
 	}
 	type debt struct {
-		of    debtor
+		of    holder
 		bytes int
 	}
-	all := make([]debt, 0, len(w.owed.by))
-	for d, n := range w.owed.by {
+	all := make([]debt, 0, len(w.held.by))
+	for d, n := range w.held.by {
 		all = append(all, debt{d, n + d.waits()})
 	}
 	slices.SortFunc(all, func(a, b debt) int { return cmp.Compare(b.bytes, a.bytes) })
-	left := w.stats.Owed.Load() - int64(w.server.live().MaxOwed/len(w.server.workers))
+	left := w.stats.Held.Load() - int64(w.server.live().MaxHeld/len(w.server.workers))
 	for _, d := range all {
 		if left <= 0 {
 			return
@@ -106,11 +106,11 @@ func (w *worker) shed(now time.Time) {
 		left -= int64(d.bytes)
 		w.stats.Shed.Add(1)
 		d.of.shed(now)
-		w.owe(d.of, 0)
+		w.countHeld(d.of, 0)
 	}
 }
 
-// holds implements debtor: what waits to be read, and what has come of a
+// holds implements holder: what waits to be read, and what has come of a
 // message that is not whole.
 func (c *wsConn) holds() int {
 	if c.c == nil {
@@ -126,7 +126,7 @@ func (c *wsConn) holds() int {
 	return n
 }
 
-// waits implements debtor.
+// waits implements holder.
 func (c *wsConn) waits() int {
 	if c.s == nil {
 		return 0
@@ -134,7 +134,7 @@ func (c *wsConn) waits() int {
 	return int(c.s.queue.bytes)
 }
 
-// shed implements debtor. It closes at once, without waiting for pending bytes
+// shed implements holder. It closes at once, without waiting for pending bytes
 // to be written.
 func (c *wsConn) shed(now time.Time) {
 	if c.s != nil && !c.probing() {
@@ -143,7 +143,7 @@ func (c *wsConn) shed(now time.Time) {
 	c.close()
 }
 
-// holds implements debtor for a polling session: a WebSocket's are its
+// holds implements holder for a polling session: a WebSocket's are its
 // connection's.
 func (s *session) holds() int {
 	if s.poll == nil {
@@ -156,7 +156,7 @@ func (s *session) waits() int { return 0 }
 
 func (s *session) shed(now time.Time) { s.end(rooms.ReasonShed, now) }
 
-// holds implements debtor: what waits to be read, and what has come of a
+// holds implements holder: what waits to be read, and what has come of a
 // request that is not whole.
 func (h *httpConn) holds() int {
 	if h.c == nil {

@@ -15,8 +15,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/hometrip/gateway/internal/freeport"
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/internal/testkit/freeport"
 )
 
 const (

@@ -15,11 +15,12 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/hometrip/gateway/bench/harness"
 	"github.com/hometrip/gateway/bench/process"
-	"github.com/hometrip/gateway/internal/freeport"
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
-	"github.com/hometrip/gateway/upstream/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/brokertest"
+	"github.com/hometrip/gateway/internal/testkit/freeport"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
 const (
@@ -40,9 +41,9 @@ var settings = []string{
 	"LOG_LEVEL=debug", // says what became of each return
 }
 
-// A town is what harm is done to. Owned by the goroutine of the storm; harms
-// that are done at the same time are done to different parts.
-type town struct {
+// A cluster is the gateways, Redis and RabbitMQ. Owned by the goroutine of the
+// scenario; faults that are injected at the same time are in different parts.
+type cluster struct {
 	redis  *redistest.Server
 	broker *brokertest.Broker
 	nodes  []*node
@@ -64,9 +65,9 @@ type node struct {
 	gone     atomic.Bool // killed for good
 }
 
-// newTown starts everything; dir is for logs.
-func newTown(o options, program, dir string) (*town, error) {
-	t := &town{}
+// newCluster starts everything; dir is for logs.
+func newCluster(o options, program, dir string) (*cluster, error) {
+	t := &cluster{}
 	err := t.open(o, program, dir)
 	if err != nil {
 		t.close()
@@ -75,7 +76,7 @@ func newTown(o options, program, dir string) (*town, error) {
 	return t, nil
 }
 
-func (t *town) open(o options, program, dir string) (err error) {
+func (t *cluster) open(o options, program, dir string) (err error) {
 	if t.redis, err = redistest.Start(nil); err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func (t *town) open(o options, program, dir string) (err error) {
 	return nil
 }
 
-func (n *node) open(t *town) (err error) {
+func (n *node) open(t *cluster) (err error) {
 	if n.port, err = freeport.Find(); err != nil {
 		return err
 	}
@@ -115,8 +116,8 @@ func (n *node) open(t *town) (err error) {
 	return n.launch()
 }
 
-// handOver has a new process take the place of the one that runs. That it does
-// not, because of what else is harmed, is none of the clients' business either.
+// handOver has a new process take over from the running one. If another fault
+// prevents that, the running one must go on.
 func (n *node) handOver() error {
 	before := n.server
 	if err := n.launch(); err != nil {
@@ -152,7 +153,7 @@ const (
 
 // startBroker starts RabbitMQ again and waits until it has the log: that is the
 // end of its own absence.
-func (t *town) startBroker(*node) error {
+func (t *cluster) startBroker(*node) error {
 	if err := t.broker.Launch(); err != nil {
 		return err
 	}
@@ -164,7 +165,7 @@ func (t *town) startBroker(*node) error {
 	}
 }
 
-func (t *town) lookAtLog() error {
+func (t *cluster) lookAtLog() error {
 	conn, err := amqp.Dial(t.broker.URL)
 	if err != nil {
 		return err
@@ -181,7 +182,7 @@ func (t *town) lookAtLog() error {
 func (n *node) signal(s syscall.Signal) error { return syscall.Kill(n.server.PID(), s) }
 
 // close ends everything.
-func (t *town) close() {
+func (t *cluster) close() {
 	for _, n := range t.nodes {
 		if n.server != nil {
 			n.server.Stop()
@@ -202,20 +203,12 @@ func (t *town) close() {
 }
 
 // figures is what a gateway holds, and says of itself.
-type figures struct {
-	process.Metrics
-	resident    int64 // bytes
-	descriptors int
-}
+type figures struct{ harness.Usage }
 
 var web = http.Client{Timeout: askTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
 
 func (n *node) figures() (f figures, err error) {
-	if f.Metrics, err = process.Scrape(&web, "http://"+n.addr+"/metrics"); err != nil {
-		return f, errors.Join(err, n.server.Alive())
-	}
-	f.descriptors = process.Descriptors(n.server.PID())
-	f.resident, err = process.Resident(n.server.PID())
+	f.Usage, err = harness.Measure(&web, "http://"+n.addr+"/metrics", n.server)
 	return f, err
 }
 
@@ -225,7 +218,7 @@ func (f figures) allSockets() int { return int(f.Metrics["cluster_sockets"]) } /
 func (f figures) sockets() int    { return int(f.Metrics["sockets"]) }
 
 // beside is how many descriptors are not clients' connections.
-func (f figures) beside() int { return f.descriptors - int(f.Metrics["connections"]) }
+func (f figures) beside() int { return f.Descriptors - int(f.Metrics["connections"]) }
 
 // position is how far it has read and delivered the log.
 func (f figures) position() float64 { return f.Metrics["event_log_position"] }

@@ -16,8 +16,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/hometrip/gateway/internal/freeport"
 	"github.com/hometrip/gateway/internal/testkit"
+	"github.com/hometrip/gateway/internal/testkit/freeport"
 )
 
 const (

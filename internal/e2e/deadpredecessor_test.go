@@ -10,7 +10,7 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/sioclient"
 	"github.com/hometrip/gateway/internal/testkit"
-	"github.com/hometrip/gateway/rooms/cluster/redistest"
+	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
 // A gateway that dies while its successor is being built leaves its clients'

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hometrip/gateway/bench/harness"
 )
 
 const (
@@ -17,7 +19,7 @@ const (
 	arrivalRate = 300  // clients a second at the start
 
 	seatLimit   = 5 * time.Minute // for all to be in their rooms
-	roundLimit  = 3 * time.Minute // for a round to be over once the harm is
+	roundLimit  = 3 * time.Minute // for a round to be over once the fault is
 	lookAgain   = 20 * time.Millisecond
 	orderChecks = 500 * time.Millisecond
 )
@@ -30,13 +32,13 @@ type options struct {
 	nodes    int
 	rate     float64       // events a second
 	calm     time.Duration // after each round, and without an event at the end
-	kinds    []*kind
-	settings []string // of the gateways, beside those of the town
+	kinds    []*faultKind
+	settings []string // of the gateways, beside those of the cluster
 }
 
-// A round is one or two harms at once, and the way back.
+// A round is one or two faults at once, and the recovery.
 type round struct {
-	harms         []*harm
+	faults        []*fault
 	began, healed time.Duration
 
 	recovered time.Duration // a new event has reached a member on every gateway
@@ -51,13 +53,14 @@ type round struct {
 	wrong   int           // without
 }
 
-// A storm is one run of the command. Used by the main goroutine.
-type storm struct {
+// A scenario is one run of the command: the cluster, the clients and the rounds of
+// faults. Owned by the main goroutine.
+type scenario struct {
 	options
 	clock
-	town    *town
+	cluster *cluster
 	book    *book
-	crowd   *crowd
+	pool    *clientPool
 	clients []*client // the probes first
 	rounds  []*round
 	before  []figures // of the nodes
@@ -65,27 +68,27 @@ type storm struct {
 	failed  []string // what went wrong beside deliveries
 }
 
-// newStorm starts the town, which end stops, and makes the clients.
-func newStorm(o options, program, dir string) (s *storm, end func(), err error) {
-	t, err := newTown(o, program, dir)
+// newScenario starts the cluster, which end stops, and makes the clients.
+func newScenario(o options, program, dir string) (s *scenario, end func(), err error) {
+	t, err := newCluster(o, program, dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	s = &storm{options: o, clock: clock{time.Now()}, town: t}
-	s.crowd = &crowd{clock: s.clock, nodes: t.nodes}
+	s = &scenario{options: o, clock: clock{time.Now()}, cluster: t}
+	s.pool = &clientPool{clock: s.clock, nodes: t.nodes}
 	rooms := 1 + (o.clients+roomSize-1)/roomSize
 	s.book = &book{clock: s.clock, rooms: make([][]event, rooms)}
 	for i := range o.nodes {
-		s.clients = append(s.clients, s.crowd.client(o.seed, i, probeRoom, i))
+		s.clients = append(s.clients, s.pool.client(o.seed, i, probeRoom, i))
 	}
 	for i := range o.clients {
-		s.clients = append(s.clients, s.crowd.client(o.seed, o.nodes+i, 1+i%(rooms-1), -1))
+		s.clients = append(s.clients, s.pool.client(o.seed, o.nodes+i, 1+i%(rooms-1), -1))
 	}
 	return s, t.close, nil
 }
 
-// run plays the storm, and leaves everything for the judge to read.
-func (s *storm) run() error {
+// run runs the scenario. Everything is left for the judge.
+func (s *scenario) run() error {
 	ctx, leave := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -106,7 +109,7 @@ func (s *storm) run() error {
 	}
 	stop := s.publish()
 	defer stop()
-	if err := s.weather(); err != nil {
+	if err := s.playRounds(); err != nil {
 		return err
 	}
 	s.awaitOrder()
@@ -117,35 +120,35 @@ func (s *storm) run() error {
 }
 
 // publish starts the services; what it returns ends them, once.
-func (s *storm) publish() (stop func()) {
+func (s *scenario) publish() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
-	all.Go(func() { s.book.publish(ctx, s.town.broker.URL, []int{probeRoom}, probeRate) })
+	all.Go(func() { s.book.publish(ctx, s.cluster.broker.URL, []int{probeRoom}, probeRate) })
 	rooms := len(s.book.rooms) - 1
 	for i := range min(services, rooms) {
 		var own []int
 		for room := 1 + i; room <= rooms; room += services {
 			own = append(own, room)
 		}
-		all.Go(func() { s.book.publish(ctx, s.town.broker.URL, own, s.rate*float64(len(own))/float64(rooms)) })
+		all.Go(func() { s.book.publish(ctx, s.cluster.broker.URL, own, s.rate*float64(len(own))/float64(rooms)) })
 	}
 	return sync.OnceFunc(func() { cancel(); all.Wait() })
 }
 
-// weather plays one round after the other.
-func (s *storm) weather() error {
+// playRounds runs one round after the other.
+func (s *scenario) playRounds() error {
 	p := newPlan(s.seed, s.kinds, s.nodes)
 	begin := s.now()
 	s.recover(&round{}) // the first events have come
 	for ended := false; !ended && len(s.failed) == 0; {
 		ended = s.now()-begin >= s.duration
-		harms := p.next
+		next := p.next
 		if ended {
-			harms = p.last
+			next = p.last
 		}
-		r := &round{harms: harms(), began: s.now()}
+		r := &round{faults: next(), began: s.now()}
 		s.rounds = append(s.rounds, r)
-		if err := s.harm(r); err != nil {
+		if err := s.inject(r); err != nil {
 			return err
 		}
 		s.recover(r)
@@ -155,29 +158,29 @@ func (s *storm) weather() error {
 	return nil
 }
 
-// harm does what is planned, and undoes it.
-func (s *storm) harm(r *round) error {
-	errs := make([]error, len(r.harms))
+// inject injects the faults of a round, and undoes them.
+func (s *scenario) inject(r *round) error {
+	errs := make([]error, len(r.faults))
 	var all sync.WaitGroup
-	for i, h := range r.harms {
-		all.Go(func() { errs[i] = s.do(h) })
+	for i, h := range r.faults {
+		all.Go(func() { errs[i] = s.carryOut(h) })
 	}
 	all.Wait()
 	r.healed = s.now()
 	return errors.Join(errs...)
 }
 
-func (s *storm) do(h *harm) error {
+func (s *scenario) carryOut(h *fault) error {
 	var n *node
 	if h.node >= 0 {
-		n = s.town.nodes[h.node]
+		n = s.cluster.nodes[h.node]
 	}
 	time.Sleep(h.after)
 	h.began = s.now()
-	err := h.do(s.town, n)
+	err := h.do(s.cluster, n)
 	if err == nil {
 		time.Sleep(h.lasts)
-		err = h.undo(s.town, n)
+		err = h.undo(s.cluster, n)
 	}
 	h.healed = s.now()
 	if err != nil {
@@ -187,7 +190,7 @@ func (s *storm) do(h *harm) error {
 }
 
 // recover waits until the round is over.
-func (s *storm) recover(r *round) {
+func (s *scenario) recover(r *round) {
 	first := int64(s.book.next(probeRoom)) // published from now on
 	for _, step := range []struct {
 		at    *time.Duration
@@ -210,7 +213,7 @@ func (s *storm) recover(r *round) {
 // settled returns what reports whether each gateway sees all others and no dead
 // one, and then has delivered what any of them had delivered by the time they
 // do.
-func (s *storm) settled() func() bool {
+func (s *scenario) settled() func() bool {
 	var due float64
 	return func() bool {
 		all, err := s.figures()
@@ -227,32 +230,27 @@ func (s *storm) settled() func() bool {
 }
 
 // awaitQuiet waits until nothing comes any more.
-func (s *storm) awaitQuiet() {
-	got := s.crowd.got.Load()
+func (s *scenario) awaitQuiet() {
+	got := s.pool.got.Load()
 	for since := s.now(); s.now()-since < s.calm; time.Sleep(lookAgain) {
-		if now := s.crowd.got.Load(); now != got {
+		if now := s.pool.got.Load(); now != got {
 			got, since = now, s.now()
 		}
 	}
 }
 
-func (s *storm) await(limit time.Duration, holds func() bool) bool {
-	for until := s.now() + limit; !holds(); time.Sleep(lookAgain) {
-		if s.now() > until {
-			return false
-		}
-	}
-	return true
+func (s *scenario) await(limit time.Duration, holds func() bool) bool {
+	return harness.Await(limit, lookAgain, holds)
 }
 
-func (s *storm) allSeated() bool { return s.seated() == len(s.clients) }
+func (s *scenario) allSeated() bool { return s.seated() == len(s.clients) }
 
 // seated is the number of clients that are in their room, or nowhere if they
 // stay with a gateway that was killed for good.
-func (s *storm) seated() (n int) {
+func (s *scenario) seated() (n int) {
 	for _, c := range s.clients {
 		at := c.at.Load()
-		if c.gone() && at < 0 || !c.gone() && at >= 0 && !s.town.nodes[at].gone.Load() {
+		if c.gone() && at < 0 || !c.gone() && at >= 0 && !s.cluster.nodes[at].gone.Load() {
 			n++
 		}
 	}
@@ -260,8 +258,8 @@ func (s *storm) seated() (n int) {
 }
 
 // there is the number of gateways that were not killed for good.
-func (s *storm) there() (n int) {
-	for _, node := range s.town.nodes {
+func (s *scenario) there() (n int) {
+	for _, node := range s.cluster.nodes {
 		if !node.gone.Load() {
 			n++
 		}
@@ -270,8 +268,8 @@ func (s *storm) there() (n int) {
 }
 
 // figures returns those of each gateway, none of one that was killed for good.
-func (s *storm) figures() (all []figures, err error) {
-	for _, n := range s.town.nodes {
+func (s *scenario) figures() (all []figures, err error) {
+	for _, n := range s.cluster.nodes {
 		var f figures
 		if !n.gone.Load() {
 			if f, err = n.figures(); err != nil {
@@ -283,13 +281,13 @@ func (s *storm) figures() (all []figures, err error) {
 	return all, nil
 }
 
-func (s *storm) fail(format string, args ...any) {
+func (s *scenario) fail(format string, args ...any) {
 	s.failed = append(s.failed, fmt.Sprintf(format, args...))
 }
 
 func (r *round) String() string {
 	var names []string
-	for _, h := range r.harms {
+	for _, h := range r.faults {
 		name := h.String()
 		if h.after > 0 {
 			name += fmt.Sprintf(" (%s later)", seconds(h.after))

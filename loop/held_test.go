@@ -59,14 +59,14 @@ func TestTooMuchIsHeldOfUnfinishedMessages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, func(c *Config) { c.MaxOwed = most })
+			s := newServer(t, func(c *Config) { c.MaxHeld = most })
 			ann := connectWS(t, s, "ann")
 			var started []*wire
 			for range clients {
 				started = append(started, start(t, s))
 			}
 			testkit.Await(t, "somebody to be ended", func() bool { return s.Stats().Shed > 0 })
-			testkit.Await(t, "no more to be held than may be", func() bool { return s.Stats().Owed <= most })
+			testkit.Await(t, "no more to be held than may be", func() bool { return s.Stats().Held <= most })
 			if n := s.Stats().Shed; n == clients {
 				t.Error("all were ended, not only those beyond the bound")
 			}
@@ -79,7 +79,7 @@ func TestTooMuchIsHeldOfUnfinishedMessages(t *testing.T) {
 					w.sessions[0].end(rooms.ReasonClientClose, now)
 				}
 			})
-			testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
+			testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Held == 0 })
 		})
 	}
 }
@@ -93,7 +93,7 @@ func (c *wire) sent(text string) *wire {
 // is not counted afterwards, and the limit ends nobody who keeps below it.
 func TestMessagesThatBecomeWholeAreNotHeld(t *testing.T) {
 	t.Parallel()
-	s := newEchoServer(t, func(c *Config) { c.MaxOwed = 2 << 20 })
+	s := newEchoServer(t, func(c *Config) { c.MaxHeld = 2 << 20 })
 	c, _ := openWS(t, s)
 	p := openPolling(t, s)
 	for i := range 20 {
@@ -110,7 +110,7 @@ func TestMessagesThatBecomeWholeAreNotHeld(t *testing.T) {
 		p.send(want)
 		p.want(want)
 	}
-	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Owed == 0 })
+	testkit.Await(t, "nothing to be held", func() bool { return s.Stats().Held == 0 })
 	if n := s.Stats().Shed; n != 0 {
 		t.Errorf("%d were ended", n)
 	}

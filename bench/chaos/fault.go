@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// A kind is a way to do harm.
-type kind struct {
+// A faultKind is a kind of fault: how it is injected, and how it is undone.
+type faultKind struct {
 	name        string
 	to          part
 	least, most time.Duration // that it lasts
-	do, undo    func(t *town, n *node) error
+	do, undo    func(t *cluster, n *node) error
 
 	ends  bool // connections of the node's clients, which die with it or run out of patience
 	stops bool // the log, for the clients of the node, or of all
 }
 
-// A part of the town is harmed by one at a time.
+// A part of the cluster has one fault at a time.
 type part string
 
 const (
@@ -33,113 +33,113 @@ const (
 // one reports whether there are several of a part.
 func (p part) one() bool { return p == theRedis || p == theBroker }
 
-var kinds = []*kind{
+var kinds = []*faultKind{
 	{
 		name: "kill -9 of", to: aGateway, least: 300 * time.Millisecond, most: 4 * time.Second, ends: true, stops: true,
-		do:   func(_ *town, n *node) error { n.server.Stop(); return nil },
-		undo: func(_ *town, n *node) error { return n.launch() },
+		do:   func(_ *cluster, n *node) error { n.server.Stop(); return nil },
+		undo: func(_ *cluster, n *node) error { return n.launch() },
 	},
 	{
 		name: "SIGSTOP of", to: aGateway, least: time.Second, most: 18 * time.Second, ends: true, stops: true,
-		do:   func(_ *town, n *node) error { return n.signal(syscall.SIGSTOP) },
-		undo: func(_ *town, n *node) error { return n.signal(syscall.SIGCONT) },
+		do:   func(_ *cluster, n *node) error { return n.signal(syscall.SIGSTOP) },
+		undo: func(_ *cluster, n *node) error { return n.signal(syscall.SIGCONT) },
 	},
 	// Nobody is to notice it.
 	{
 		name: "hand-over of", to: aGateway, least: time.Second, most: 3 * time.Second,
-		do:   func(_ *town, n *node) error { return n.handOver() },
-		undo: func(_ *town, _ *node) error { return nil },
+		do:   func(_ *cluster, n *node) error { return n.handOver() },
+		undo: func(_ *cluster, _ *node) error { return nil },
 	},
 	{
 		name: "kill -9 of", to: theRedis, least: 100 * time.Millisecond, most: 6 * time.Second,
-		do:   func(t *town, _ *node) error { t.redis.Kill(); return nil },
-		undo: func(t *town, _ *node) error { return t.redis.Launch() },
+		do:   func(t *cluster, _ *node) error { t.redis.Kill(); return nil },
+		undo: func(t *cluster, _ *node) error { return t.redis.Launch() },
 	},
 	{
 		name: "restart of", to: theRedis, least: 0, most: 2 * time.Second,
-		do:   func(t *town, _ *node) error { t.redis.Shutdown(); return nil },
-		undo: func(t *town, _ *node) error { return t.redis.Launch() },
+		do:   func(t *cluster, _ *node) error { t.redis.Shutdown(); return nil },
+		undo: func(t *cluster, _ *node) error { return t.redis.Launch() },
 	},
 	// When it stops for about as long as a lease, some gateways lose theirs and
 	// some do not.
 	{
 		name: "SIGSTOP of", to: theRedis, least: time.Second, most: 9 * time.Second,
-		do:   func(t *town, _ *node) error { return t.redis.Pause() },
-		undo: func(t *town, _ *node) error { return t.redis.Resume() },
+		do:   func(t *cluster, _ *node) error { return t.redis.Pause() },
+		undo: func(t *cluster, _ *node) error { return t.redis.Resume() },
 	},
 	{
 		name: "kill -9 of", to: theBroker, least: 100 * time.Millisecond, most: 4 * time.Second, stops: true,
-		do:   func(t *town, _ *node) error { t.broker.Kill(); return nil },
-		undo: (*town).startBroker,
+		do:   func(t *cluster, _ *node) error { t.broker.Kill(); return nil },
+		undo: (*cluster).startBroker,
 	},
 	{
 		name: "restart of", to: theBroker, least: 0, most: 2 * time.Second, stops: true,
-		do:   func(t *town, _ *node) error { t.broker.Shutdown(); return nil },
-		undo: (*town).startBroker,
+		do:   func(t *cluster, _ *node) error { t.broker.Shutdown(); return nil },
+		undo: (*cluster).startBroker,
 	},
 	{
 		name: "cut of the", to: redisWay, least: time.Second, most: 18 * time.Second,
-		do:   func(_ *town, n *node) error { n.redis.Cut(); return nil },
-		undo: func(_ *town, n *node) error { n.redis.Heal(); return nil },
+		do:   func(_ *cluster, n *node) error { n.redis.Cut(); return nil },
+		undo: func(_ *cluster, n *node) error { n.redis.Heal(); return nil },
 	},
 	{
 		name: "silence on the", to: redisWay, least: time.Second, most: 18 * time.Second,
-		do:   func(_ *town, n *node) error { n.redis.Hold(); return nil },
-		undo: func(_ *town, n *node) error { n.redis.Heal(); return nil },
+		do:   func(_ *cluster, n *node) error { n.redis.Hold(); return nil },
+		undo: func(_ *cluster, n *node) error { n.redis.Heal(); return nil },
 	},
 	// What is on its way when a connection breaks is lost in the middle of a
 	// message.
 	{
 		name: "reset in flight on the", to: redisWay, least: 0, most: time.Second,
-		do:   func(_ *town, n *node) error { n.redis.Reset(); return nil },
-		undo: func(_ *town, n *node) error { n.redis.Heal(); return nil },
+		do:   func(_ *cluster, n *node) error { n.redis.Reset(); return nil },
+		undo: func(_ *cluster, n *node) error { n.redis.Heal(); return nil },
 	},
 	{
 		name: "reset in flight on the", to: rabbitWay, least: 0, most: time.Second, stops: true,
-		do:   func(_ *town, n *node) error { n.rabbit.Reset(); return nil },
-		undo: func(_ *town, n *node) error { n.rabbit.Heal(); return nil },
+		do:   func(_ *cluster, n *node) error { n.rabbit.Reset(); return nil },
+		undo: func(_ *cluster, n *node) error { n.rabbit.Heal(); return nil },
 	},
 	{
 		name: "reset in flight on the", to: clientWay, least: 0, most: time.Second, ends: true,
-		do:   func(_ *town, n *node) error { n.front.Reset(); return nil },
-		undo: func(_ *town, n *node) error { n.front.Heal(); return nil },
+		do:   func(_ *cluster, n *node) error { n.front.Reset(); return nil },
+		undo: func(_ *cluster, n *node) error { n.front.Heal(); return nil },
 	},
 	{
 		name: "delays on the", to: redisWay, least: 3 * time.Second, most: 8 * time.Second,
-		do:   func(_ *town, n *node) error { n.redis.Lag(usualDelay); return nil },
-		undo: func(_ *town, n *node) error { n.redis.Lag(0); return nil },
+		do:   func(_ *cluster, n *node) error { n.redis.Lag(usualDelay); return nil },
+		undo: func(_ *cluster, n *node) error { n.redis.Lag(0); return nil },
 	},
 	{
 		name: "cut of the", to: rabbitWay, least: time.Second, most: 6 * time.Second, stops: true,
-		do:   func(_ *town, n *node) error { n.rabbit.Cut(); return nil },
-		undo: func(_ *town, n *node) error { n.rabbit.Heal(); return nil },
+		do:   func(_ *cluster, n *node) error { n.rabbit.Cut(); return nil },
+		undo: func(_ *cluster, n *node) error { n.rabbit.Heal(); return nil },
 	},
 	{
 		name: "silence on the", to: rabbitWay, least: time.Second, most: 6 * time.Second, stops: true,
-		do:   func(_ *town, n *node) error { n.rabbit.Hold(); return nil },
-		undo: func(_ *town, n *node) error { n.rabbit.Heal(); return nil },
+		do:   func(_ *cluster, n *node) error { n.rabbit.Hold(); return nil },
+		undo: func(_ *cluster, n *node) error { n.rabbit.Heal(); return nil },
 	},
 	{
 		name: "delays on the", to: rabbitWay, least: 3 * time.Second, most: 8 * time.Second, stops: true,
-		do:   func(_ *town, n *node) error { n.rabbit.Lag(usualDelay); return nil },
-		undo: func(_ *town, n *node) error { n.rabbit.Lag(0); return nil },
+		do:   func(_ *cluster, n *node) error { n.rabbit.Lag(usualDelay); return nil },
+		undo: func(_ *cluster, n *node) error { n.rabbit.Lag(0); return nil },
 	},
 }
 
-// last is done to one gateway in the last round.
-var last = kind{
+// last is the fault of the last round, in one gateway.
+var last = faultKind{
 	name: "kill -9 for good of", to: aGateway, ends: true, stops: true,
-	do: func(_ *town, n *node) error {
+	do: func(_ *cluster, n *node) error {
 		n.gone.Store(true)
 		n.server.Stop()
 		return nil
 	},
-	undo: func(*town, *node) error { return nil },
+	undo: func(*cluster, *node) error { return nil },
 }
 
-// A harm is one that is planned, and then done.
-type harm struct {
-	*kind
+// A fault is planned, and then injected.
+type fault struct {
+	*faultKind
 	node  int           // -1: the part there is one of
 	after time.Duration // the beginning of its round
 	lasts time.Duration
@@ -147,7 +147,7 @@ type harm struct {
 	began, healed time.Duration // never: not yet
 }
 
-func (h *harm) String() string {
+func (h *fault) String() string {
 	s := h.name + " " + string(h.to)
 	if h.node >= 0 {
 		s += fmt.Sprint(" ", h.node)
@@ -158,5 +158,5 @@ func (h *harm) String() string {
 	return s + " for " + h.lasts.Round(100*time.Millisecond).String()
 }
 
-// of reports whether it is done to the node, or to what all need.
-func (h *harm) of(node int) bool { return h.node < 0 || h.node == node }
+// of reports whether it concerns the node: it is in the node, or in what all need.
+func (h *fault) of(node int) bool { return h.node < 0 || h.node == node }
