@@ -21,6 +21,7 @@ type SessionHolder interface {
 	Surrender(pid, user string, now time.Time, done func(*rooms.Record, rooms.RecoveryResult))
 	Dissolve(pid string)
 	Reachable(yes bool, now time.Time)
+	Refresh()
 }
 
 // retrySessions is the pause after records could not be written.
@@ -35,6 +36,7 @@ type Sessions struct {
 	cut     cut.Cut       // of its channel
 
 	subscribed atomic.Bool
+	refreshed  time.Time     // when the records were written anew; owned by run
 	work       chan struct{} // has a token when there is something to do
 
 	mu    sync.Mutex // guards the following
@@ -180,7 +182,19 @@ func (s *Sessions) step(now time.Time) time.Duration {
 	}
 	s.mu.Unlock()
 	s.report()
+	s.refresh(now)
 	return wait
+}
+
+// refresh has the records of sessions written anew before they expire.
+func (s *Sessions) refresh(now time.Time) {
+	if s.refreshed.IsZero() {
+		s.refreshed = now
+	}
+	if now.Sub(s.refreshed) >= rooms.RefreshSessions {
+		s.refreshed = now
+		s.holder.Refresh()
+	}
 }
 
 func (s *Sessions) execute(cs *conns, b wire.Batch) {
