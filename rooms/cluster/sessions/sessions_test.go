@@ -326,6 +326,19 @@ func TestASessionUnderWayIsFound(t *testing.T) {
 	}
 }
 
+// TestASessionComesBackFromANodeThatDiedWithIt, before it had written anything,
+// to the node that had given it away.
+func TestASessionComesBackFromANodeThatDiedWithIt(t *testing.T) {
+	w := newTown(t, "a", "b")
+	a, b := w.nodes["a"], w.nodes["b"]
+	a.answers, a.has = true, record("a", "ann")
+	save(a, record("a", "ann"))
+	w.settle()
+	w.want(b, w.take(b, "ann"), rooms.RecoveryDone)
+	b.deaf = true
+	w.want(a, w.take(a, "ann"), rooms.RecoveryDone)
+}
+
 // TestTwoNodesThatWaitForEachOtherGoOn: returns to both are under way, each of
 // which was the last that wanted the session when the other one looked.
 func TestTwoNodesThatWaitForEachOtherGoOn(t *testing.T) {

@@ -226,7 +226,7 @@ func (c *Core) found(t *take, text string) {
 		record.Orphan = true
 		c.finish(t, Result{Record: record})
 	case record.Node == c.node && c.given[t.pid] != "": // which has not written it yet
-		t.lock = ""
+		t.lock, t.without = "", append(t.without, c.node)
 		c.ask(t, c.given[t.pid])
 	case record.Node == c.node || record.Node == t.vain: // which does not know it any more
 		c.fail(t, rooms.RecoveryUnknown)
