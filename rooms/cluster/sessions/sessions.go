@@ -21,17 +21,18 @@ import (
 
 // Bounds.
 const (
-	maxWaiting   = 200_000          // records that wait to be written; others are not written
-	maxBytes     = 64 << 20         // of these
-	batchMost    = 256              // commands in a batch
-	maxTakes     = 20_000           // sessions that are being taken
-	answerWithin = time.Second      // the node that has a session must
-	takeWithin   = 3 * time.Second  // all of it
-	saveWithin   = time.Second      // after that nobody waits any more for a record to be written
-	lockFor      = 10 * time.Second // a dead node's session is its taker's: by then Redis has the taker's record
-	mostHops     = 8                // nodes that are asked for one session
-	mostGiven    = 4096             // sessions of which it is known to whom they were given last
-	maxMessage   = 4 << 20          // bytes of a message on a channel
+	maxWaiting   = 200_000                // records that wait to be written; others are not written
+	maxBytes     = 64 << 20               // of these
+	batchMost    = 256                    // commands in a batch
+	maxTakes     = 20_000                 // sessions that are being taken
+	answerWithin = time.Second            // the node that has a session must
+	takeWithin   = 3 * time.Second        // all of it
+	saveWithin   = time.Second            // after that nobody waits any more for a record to be written
+	retryTake    = 100 * time.Millisecond // after Redis has not answered
+	lockFor      = 10 * time.Second       // a dead node's session is its taker's: by then Redis has the taker's record
+	mostHops     = 8                      // nodes that are asked for one session
+	mostGiven    = 4096                   // sessions of which it is known to whom they were given last
+	maxMessage   = 4 << 20                // bytes of a message on a channel
 )
 
 // A Result is what has become of a session that was asked for.
@@ -194,6 +195,10 @@ func (c *Core) Tick(now time.Time) {
 	for _, ask := range slices.Sorted(maps.Keys(c.takes)) {
 		t := c.takes[ask]
 		if now.Before(t.until) {
+			if !t.again.IsZero() && !now.Before(t.again) {
+				t.again = time.Time{}
+				c.send(t)
+			}
 			continue
 		}
 		if t.phase == checking { // Redis is away for all, or this node is cut off
@@ -216,8 +221,12 @@ func (c *Core) Next(now time.Time) (at time.Time) {
 		}
 	}
 	for _, t := range c.takes {
-		if at.IsZero() || t.until.Before(at) {
-			at = t.until
+		due := t.until
+		if !t.again.IsZero() {
+			due = t.again
+		}
+		if at.IsZero() || due.Before(at) {
+			at = due
 		}
 	}
 	return at

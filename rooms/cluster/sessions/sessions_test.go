@@ -340,6 +340,38 @@ func TestASessionUnderWayIsFound(t *testing.T) {
 	}
 }
 
+// TestASessionComesBackFromANodeThatDiedWithIt, before it had written anything,
+// to the node that had given it away.
+func TestASessionComesBackFromANodeThatDiedWithIt(t *testing.T) {
+	w := newTown(t, "a", "b")
+	a, b := w.nodes["a"], w.nodes["b"]
+	a.answers, a.has = true, record("a", "ann")
+	save(a, record("a", "ann"))
+	w.settle()
+	w.want(b, w.take(b, "ann"), rooms.RecoveryDone)
+	b.deaf = true
+	w.want(a, w.take(a, "ann"), rooms.RecoveryDone)
+}
+
+// TestASessionIsTakenWhenRedisCanBeReached: a node that has just started has
+// clients before it has a connection to Redis.
+func TestASessionIsTakenWhenRedisCanBeReached(t *testing.T) {
+	w := newTown(t, "a", "b")
+	a, b := w.nodes["a"], w.nodes["b"]
+	save(a, record("a", "ann"))
+	w.settle()
+	a.deaf, w.away = true, true
+	ask := w.take(b, "ann")
+	if next := b.core.Next(w.now); !next.Equal(w.now.Add(retryTake)) {
+		t.Errorf("the next attempt is due at %v", next)
+	}
+	w.now = w.now.Add(takeWithin / 2)
+	w.settle()
+	w.away = false
+	w.settle()
+	w.want(b, ask, rooms.RecoveryDone)
+}
+
 // TestTwoNodesThatWaitForEachOtherGoOn: returns to both are under way, each of
 // which was the last that wanted the session when the other one looked.
 func TestTwoNodesThatWaitForEachOtherGoOn(t *testing.T) {
@@ -417,7 +449,7 @@ func TestReasonsNotToHaveASession(t *testing.T) {
 		w.settle()
 		x.do(w, a, b)
 		ask := w.take(b, x.user)
-		w.now = w.now.Add(2 * answerWithin)
+		w.now = w.now.Add(takeWithin)
 		w.settle()
 		t.Log(name)
 		w.want(b, ask, x.want)

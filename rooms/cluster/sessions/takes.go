@@ -34,7 +34,8 @@ type take struct {
 	vain    string   // the node that the record named, and that does not have it
 	hops    int      // nodes that were asked
 	until   time.Time
-	command bool // the phase's command waits to be sent
+	command bool      // the phase's command waits to be sent
+	again   time.Time // when it is sent once more; zero: it has not failed
 }
 
 // Take begins to take the session of a pid, and returns the number of the
@@ -181,8 +182,10 @@ func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
 		return
 	}
 	switch {
-	case r.Err != nil:
+	case r.Err != nil && t.phase == asking: // the node may have got it
 		c.fail(t, rooms.RecoveryFailed)
+	case r.Err != nil: // a node that has just started has no connection yet
+		t.again = now.Add(retryTake)
 	case t.phase == asking && r.Int == 0: // nobody listens: the node is dead
 		t.without = append(t.without, t.node)
 		c.want(t, t.node)
@@ -233,7 +236,7 @@ func (c *Core) found(t *take, text string) {
 		record.Orphan = true
 		c.finish(t, Result{Record: record})
 	case record.Node == c.node && c.given[t.pid] != "": // which has not written it yet
-		t.lock = ""
+		t.lock, t.without = "", append(t.without, c.node)
 		c.ask(t, c.given[t.pid])
 	case record.Node == c.node || record.Node == t.vain: // which does not know it any more
 		c.fail(t, rooms.RecoveryUnknown)
