@@ -25,7 +25,6 @@ const (
 	orders    = "rooms/cluster/orders/orders.go"
 	core      = "rooms/cluster/core/core.go"
 	record    = "rooms/record.go"
-	writes    = "rooms/cluster/sessions/writes.go"
 	session   = "rooms/session.go"
 	comeback  = "rooms/comeback.go"
 	history   = "upstream/history.go"
@@ -114,8 +113,6 @@ var mutants = []mutant{
 	{"what comes during a return is not sent", comeback, "if c.held[i].Position > floor {", "if false {", 0},
 	{"what comes during a return is sent though it was replayed", comeback, "if c.held[i].Position > floor {", "if true {", 0},
 	{"a node that is behind sends again what was replayed", comeback, "s.raise(max(floor, s.floor()))", "_ = floor", 0},
-	{"a record is written over that of a node which has taken the session", writes, "wire.Decimal(int64(w.moves))", "wire.Decimal(1<<32 - 1)", 3273},
-	{"a session that was taken is not given up", writes, "c.displaced = append(c.displaced, Displaced{pid, w.moves})", "", 0},
 	{"a return does not look for orders", history, "if h.ordered(a) {", "if false {", 0},
 	{"an event is replayed for each of its rooms", history, "entries = slices.CompactFunc(entries, func(a, b eventlog.Entry) bool { return a.Position == b.Position })", "", 0},
 	{"a position that the log uses itself is a gap for who comes back", filler, "if e.Position > f.next+f.holes ||", "if e.Position > f.next ||", 0},
