@@ -73,6 +73,13 @@ func (h *Hub) keepRecord(r *Record) {
 	}
 }
 
+// Refresh has Redis keep the records of sessions that are open for long. It is
+// called now and then: see RefreshSessions.
+func (h *Hub) Refresh() { h.resave() }
+
+// RefreshSessions is how often Refresh is to be called.
+const RefreshSessions = openRecordFor / 4
+
 // resave has Redis know all sessions of this node anew: it may have lost their
 // records, or have older ones. Those that other nodes have taken meanwhile end.
 func (h *Hub) resave() {

@@ -28,7 +28,7 @@ func parsePID(text string) (p pid, ok bool) {
 	return p, err == nil && n == len(p)
 }
 
-// A pidTable finds sockets by the pids of their sessions, in 11 to 16 bytes each;
+// A pidTable finds sockets by the pids of their sessions, in 11 to 14 bytes each;
 // a map takes 40. It is many small hash tables with linear probing, so that
 // growing one takes little time. It is not safe for concurrent use. A socket's
 // session must not change while it is in the table.
@@ -80,7 +80,7 @@ func (t *pidTable) put(s *Socket) (old *Socket) {
 	p := &s.session.pid
 	part := &t.parts[p[0]]
 	if (part.used+1)*4 > len(part.slots)*3 {
-		part.resize(max(len(part.slots)*3/2, pidMinSlots))
+		part.resize(max(len(part.slots)*5/4, len(part.slots)+pidMinSlots))
 	}
 	i := part.find(p)
 	if old = part.slots[i]; old == nil {

@@ -285,7 +285,7 @@ func (s *Socket) whenSaved(now time.Time, tell func()) {
 	id, n := s.id, s.session
 	n.beside().saves++
 	consult(s.shard, now, s.save, func(saved bool, _ time.Time) {
-		gone := s.phase != phaseConnected || s.id != id
+		gone := !s.connectedAs(id)
 		if !gone || saved { // else whoever takes the session gives it another fence
 			n.more.saves--
 			n.tidy()

@@ -1,6 +1,9 @@
 package rooms
 
-import "time"
+import (
+	"crypto/rand"
+	"time"
+)
 
 // claim has other nodes know that this one has the session now. One that was on
 // this node is in Redis already.
@@ -84,6 +87,7 @@ func (c *comeback) putBack() {
 		r.Node = hub.nodeName()
 		hub.keepRecord(r)
 	case remote != nil: // nobody knows what its node, which is dead, has given
+		r.Node = "-" + rand.Text()[:8] // nobody's: who wants it first this time has it
 		remote.Save(r.PID, AppendRecord(nil, r), hub.config.Recovery.Window, nil)
 	}
 	c.end()

@@ -22,6 +22,7 @@ type SessionHolder interface {
 	Dissolve(pid string)
 	Displace(pid string, moves uint32)
 	Reachable(yes bool, now time.Time)
+	Refresh()
 }
 
 // retrySessions is the pause after records could not be written.
@@ -36,6 +37,7 @@ type Sessions struct {
 	cut     cut.Cut       // of its channel
 
 	subscribed atomic.Bool
+	refreshed  time.Time     // when the records were written anew; owned by run
 	work       chan struct{} // has a token when there is something to do
 
 	mu    sync.Mutex // guards the following
@@ -183,7 +185,19 @@ func (s *Sessions) step(now time.Time) time.Duration {
 	}
 	s.mu.Unlock()
 	s.report()
+	s.refresh(now)
 	return wait
+}
+
+// refresh has the records of sessions written anew before they expire.
+func (s *Sessions) refresh(now time.Time) {
+	if s.refreshed.IsZero() {
+		s.refreshed = now
+	}
+	if now.Sub(s.refreshed) >= rooms.RefreshSessions {
+		s.refreshed = now
+		s.holder.Refresh()
+	}
 }
 
 func (s *Sessions) execute(cs *conns, b wire.Batch) {

@@ -70,7 +70,8 @@ type Core struct {
 	waiting int               // number of waits
 
 	takes  map[uint64]*take
-	lookup []uint64 // whose command waits, in order
+	asked  map[string]*take // by pid, those that ask another node
+	lookup []uint64         // whose command waits, in order
 	flight map[uint64][]flight
 	next   uint64
 
@@ -95,7 +96,7 @@ func New(names wire.Names, node string) *Core {
 	return &Core{
 		names: names, node: node, pending: make(map[string]write), takes: make(map[uint64]*take),
 		flight: make(map[uint64][]flight), waits: make(map[string][]wait),
-		given: make(map[string]string),
+		given: make(map[string]string), asked: make(map[string]*take),
 	}
 }
 
@@ -109,9 +110,9 @@ func (c *Core) Replace(name string) { c.former, c.node = c.node, name }
 // Dissolve tells the node that had a session that it goes on here.
 func (c *Core) Dissolve(pid, node string) { c.say(node, message{kind: 'd', pid: pid, node: c.node}) }
 
-// An answer is a message that gives a session away.
+// An answer is a message to a node that has asked for a session.
 type answer struct {
-	node string
+	node, of string // of: the pid
 	message
 }
 
@@ -123,7 +124,7 @@ func (c *Core) Answer(r Request, record *rooms.Record, why rooms.RecoveryResult)
 		if heir := c.given[r.PID]; heir != "" && why == rooms.RecoveryUnknown {
 			m.node, m.why = heir, rooms.RecoveryBusy
 		}
-		c.say(r.Node, m)
+		c.answer(r, m)
 		return
 	}
 	c.gave(r.PID, r.Node)
@@ -132,9 +133,15 @@ func (c *Core) Answer(r Request, record *rooms.Record, why rooms.RecoveryResult)
 		c.bytes -= len(w.value)
 		c.pending[r.PID] = write{}
 	}
-	if _, under := c.flying[r.PID]; under {
-		delete(c.flying, r.PID) // it is not repeated
-		c.answers = append(c.answers, answer{r.Node, m})
+	c.answer(r, m)
+	delete(c.flying, r.PID) // it is not repeated
+}
+
+// answer sends an answer when nothing of the session is on its way to Redis any
+// more: whoever is told that this node does not have it looks there.
+func (c *Core) answer(r Request, m message) {
+	if _, under := c.state(r.PID); under && len(c.answers) < maxTakes {
+		c.answers = append(c.answers, answer{r.Node, r.PID, m})
 		return
 	}
 	c.say(r.Node, m)
@@ -168,6 +175,10 @@ func (c *Core) Receive(b []byte) (r Request, asks bool) {
 	}
 	switch m.kind {
 	case 't', 'd':
+		if m.kind == 't' && c.circle(m.pid, m.node) {
+			c.say(m.node, message{kind: 'r', ask: m.ask, why: rooms.RecoveryUnknown})
+			return r, false
+		}
 		return Request{PID: m.pid, User: m.user, Node: m.node, Ask: m.ask, Dissolve: m.kind == 'd'}, true
 	case 'r':
 		c.answered(m)

@@ -296,6 +296,12 @@ func TestASessionUnderWayIsFound(t *testing.T) {
 			w.take(b, "ann")
 			save(b, record("a", "ann"))
 		}, rooms.RecoveryDone},
+		"b puts it back when it is asked": {func(w *town, a, b *node) {
+			save(a, record("b", "ann"))
+			w.settle()
+			a.deaf = true
+			save(b, record("-", "ann"))
+		}, rooms.RecoveryDone},
 		"a is dead, b has put it back, twice": {func(w *town, a, b *node) {
 			a.deaf = true
 			w.take(b, "ann")
@@ -332,6 +338,37 @@ func TestASessionUnderWayIsFound(t *testing.T) {
 			w.want(c, w.take(c, "ann"), rooms.RecoveryUnknown) // its own
 		})
 	}
+}
+
+// TestASessionComesBackFromANodeThatDiedWithIt, before it had written anything,
+// to the node that had given it away.
+func TestASessionComesBackFromANodeThatDiedWithIt(t *testing.T) {
+	w := newTown(t, "a", "b")
+	a, b := w.nodes["a"], w.nodes["b"]
+	a.answers, a.has = true, record("a", "ann")
+	save(a, record("a", "ann"))
+	w.settle()
+	w.want(b, w.take(b, "ann"), rooms.RecoveryDone)
+	b.deaf = true
+	w.want(a, w.take(a, "ann"), rooms.RecoveryDone)
+}
+
+// TestTwoNodesThatWaitForEachOtherGoOn: returns to both are under way, each of
+// which was the last that wanted the session when the other one looked.
+func TestTwoNodesThatWaitForEachOtherGoOn(t *testing.T) {
+	w := newTown(t, "a", "b", "c")
+	a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
+	save(a, record("a", "ann"))
+	w.settle()
+	a.deaf = true
+	w.redis[names.SessionLock("p", "a")] = "c"
+	w.redis[names.SessionLock("p", "a:c")] = "b"
+	first, second := b.core.Take("p", "ann", w.now), c.core.Take("p", "ann", w.now)
+	w.settle()
+	w.want(c, second, rooms.RecoveryDone)
+	c.has, c.answers = c.results[second].Record, true
+	w.settle()
+	w.want(b, first, rooms.RecoveryDone)
 }
 
 // TestANodeRemembersOnlySomeSessionsThatItGaveAway.

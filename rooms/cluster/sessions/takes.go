@@ -31,6 +31,7 @@ type take struct {
 	node    string   // that is asked
 	lock    string   // whose session it was, and who has had it in vain since; "": the node that has it lives
 	without []string // nodes that are dead, or have given it away
+	vain    string   // the node that the record named, and that does not have it
 	hops    int      // nodes that were asked
 	until   time.Time
 	command bool // the phase's command waits to be sent
@@ -62,7 +63,15 @@ func (c *Core) ask(t *take, node string) {
 		return
 	}
 	t.node = node
+	c.asked[t.pid] = t
 	c.step(t, asking)
+}
+
+// circle reports whether a node that asks for a session is asked for it, too:
+// each may have been the last that wanted it. One of the two goes on.
+func (c *Core) circle(pid, node string) bool {
+	t := c.asked[pid]
+	return t != nil && t.node == node && (t.phase == asking || t.phase == awaiting) && c.node < node
 }
 
 // want tries to be the first that wants a session which a node does not have,
@@ -89,6 +98,9 @@ func (c *Core) send(t *take) {
 
 func (c *Core) finish(t *take, r Result) {
 	delete(c.takes, t.ask)
+	if c.asked[t.pid] == t {
+		delete(c.asked, t.pid)
+	}
 	r.Ask = t.ask
 	c.results = append(c.results, r)
 }
@@ -108,6 +120,10 @@ func (c *Core) answered(m message) {
 		return
 	case m.why == rooms.RecoveryUnknown && t.lock != "": // who wanted it first does not have it any more
 		c.want(t, t.node)
+		return
+	case m.why == rooms.RecoveryUnknown && t.vain != t.node: // it has just put it back, perhaps
+		t.vain = t.node
+		c.step(t, looking)
 		return
 	case m.why != rooms.RecoveryDone:
 		c.fail(t, m.why)
@@ -216,7 +232,10 @@ func (c *Core) found(t *take, text string) {
 	case t.phase == taking && slices.Contains(t.without, record.Node):
 		record.Orphan = true
 		c.finish(t, Result{Record: record})
-	case record.Node == c.node: // and this node does not know it any more
+	case record.Node == c.node && c.given[t.pid] != "": // which has not written it yet
+		t.lock, t.without = "", append(t.without, c.node)
+		c.ask(t, c.given[t.pid])
+	case record.Node == c.node || record.Node == t.vain: // which does not know it any more
 		c.fail(t, rooms.RecoveryUnknown)
 	case record.Node == c.former: // "": whoever had it put it back
 		t.without = append(t.without, record.Node)

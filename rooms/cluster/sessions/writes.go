@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"slices"
 	"time"
 
 	"github.com/hometrip/gateway/rooms"
@@ -124,19 +125,17 @@ func (c *Core) writes(b *wire.Batch) {
 	if c.order = c.order[n:]; len(c.order) == 0 {
 		c.order = nil
 	}
-	if len(b.Commands) > 0 {
-		c.writing = b.ID
+	if len(b.Commands) == 0 {
+		c.release()
+		return
 	}
+	c.writing = b.ID
 }
 
 // written has those that failed be written again, unless they have changed.
 func (c *Core) written(replies []wire.Reply, now time.Time) {
 	flying, batch := c.flying, c.batch
 	c.writing, c.flying, c.batch = 0, nil, nil
-	for _, a := range c.answers {
-		c.say(a.node, a.message)
-	}
-	c.answers = nil
 	failed := wire.FirstError(replies) != nil
 	for i, pid := range batch {
 		w, ok := flying[pid]
@@ -154,6 +153,18 @@ func (c *Core) written(replies []wire.Reply, now time.Time) {
 			c.put(pid, w)
 		}
 	}
+	c.release()
+}
+
+// release sends the answers that do not wait for a write any more.
+func (c *Core) release() {
+	c.answers = slices.DeleteFunc(c.answers, func(a answer) bool {
+		_, under := c.state(a.of)
+		if !under {
+			c.say(a.node, a.message)
+		}
+		return !under
+	})
 }
 
 // Displaced returns the sessions of which Redis has turned out to have records
@@ -166,7 +177,7 @@ func (c *Core) Displaced() []Displaced {
 
 // state is what is on its way to Redis for a pid.
 func (c *Core) state(pid string) (w write, ok bool) {
-	if w, ok = c.pending[pid]; ok {
+	if w, ok = c.pending[pid]; ok && (w.value != "" || w.remove) {
 		return w, true
 	}
 	w, ok = c.flying[pid]

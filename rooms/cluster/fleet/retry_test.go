@@ -1,0 +1,119 @@
+package fleet
+
+import (
+	"context"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/sioclient"
+	"github.com/hometrip/gateway/internal/testkit"
+)
+
+// TestAClientThatRetriesAtOnceIsRecovered: its attempts to come back are cut
+// while the answer is on its way, or it gives them up, and the next one is made
+// at once, to either gateway. Each event comes once.
+func TestAClientThatRetriesAtOnceIsRecovered(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]func(a *gateway, c *guest){
+		"both live": func(_ *gateway, c *guest) { c.client.Kill() },
+		"its own is dead": func(a *gateway, c *guest) {
+			a.Kill()
+			<-c.client.Done()
+			a.Launch()
+			a.AwaitReady()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t)
+			s := f.service("retry-" + strings.ReplaceAll(name, " ", "-"))
+			a, b := f.start(), f.start()
+			ann := newGuest(t, a, "ann")
+			r := newRetries(t, a, b)
+			begin(a, ann)
+			const rounds, each = 12, 3
+			for i := range rounds {
+				await(t, <-s.publish(i*each, (i+1)*each))
+				for range 1 + r.rng.IntN(6) {
+					r.attempt(ann)
+				}
+				for !r.try(ann, r.nodes[r.rng.IntN(2)].URL, patience) { // an earlier attempt can end a later one
+				}
+				ann.wantAll((i + 1) * each)
+			}
+		})
+	}
+}
+
+// retries are attempts of a client to come back that come to nothing.
+type retries struct {
+	t     *testing.T
+	rng   *rand.Rand
+	nodes []*gateway
+	lines []*testkit.Proxy
+}
+
+func newRetries(t *testing.T, nodes ...*gateway) *retries {
+	r := &retries{t: t, rng: rand.New(rand.NewPCG(7, 7)), nodes: nodes}
+	for _, g := range nodes {
+		p, err := testkit.NewProxy(g.Addr)
+		await(t, err)
+		t.Cleanup(p.Close)
+		r.lines = append(r.lines, p)
+	}
+	return r
+}
+
+// attempt comes back over a line that is cut after some bytes of the answer, or
+// for a time that is too short. What has come is the client's: it may have been
+// connected already.
+func (r *retries) attempt(c *guest) {
+	p := r.lines[r.rng.IntN(len(r.lines))]
+	most := 300 * time.Millisecond
+	if r.rng.IntN(2) == 0 {
+		p.Limit(int64(1 + r.rng.IntN(900)))
+		defer p.Limit(0)
+	} else {
+		most = time.Duration(r.rng.IntN(8000)) * time.Microsecond
+	}
+	if r.try(c, "http://"+p.Addr, most) {
+		c.listen(most)
+		c.client.Kill()
+	}
+}
+
+// try comes back, if that can be done in the time.
+func (r *retries) try(c *guest, url string, most time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	auth := map[string]any{"token": gatewaytest.Token(r.t, c.name), "recovery": true, "pid": c.pid}
+	if c.offset != "" {
+		auth["offset"] = c.offset
+	}
+	client, err := sioclient.Connect(ctx, url, sioclient.Options{Auth: auth})
+	if err != nil {
+		return false
+	}
+	r.t.Cleanup(client.Kill)
+	if c.client = client; client.PID() != c.pid {
+		r.t.Fatal("answered, and not recovered")
+	}
+	c.recovered = true
+	return true
+}
+
+// listen takes events for a time, or until the connection ends.
+func (c *guest) listen(most time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	for {
+		e, err := c.client.Next(ctx)
+		if err != nil {
+			return
+		}
+		c.take(e)
+	}
+}
