@@ -25,7 +25,6 @@ const (
 	orders    = "rooms/cluster/orders/orders.go"
 	core      = "rooms/cluster/core/core.go"
 	record    = "rooms/record.go"
-	writes    = "rooms/cluster/sessions/writes.go"
 	session   = "rooms/session.go"
 	comeback  = "rooms/comeback.go"
 	history   = "upstream/history.go"
@@ -79,7 +78,6 @@ var mutants = []mutant{
 	// What clients say.
 	{"a count whose answer was lost is not asked for again", members, "if len(c.others)+len(c.tallies) == 0 {", "if len(c.tallies) == 0 {", 0},
 	{"who comes to a room is not told its members", members, "case c.own > 0 && slices.ContainsFunc(sessions, fresh):", "case c.own < 0 && slices.ContainsFunc(sessions, fresh):", 0},
-	{"nodes known from before a session are not told again", members, "c.anew, c.ask = true, true", "c.ask = true", 1000965},
 	{"members that left are not told", members, "return change > 0 && c.own <= few || change > c.told/share", "return change > 0 && c.own > c.told", 0},
 	{"messages are published to the first node only", outbox, "for i, s := range sessions {\n\t\tif seen(sessions[:i], s) {", "for i, s := range sessions {\n\t\tif i > 0 || seen(sessions[:i], s) {", 0},
 	{"a room that waits for its holders waits for ever", core, "n.outbox.Known(room)\n\t}\n\tfor _, room := range n.directory.Gone()", "_ = room\n\t}\n\tfor _, room := range n.directory.Gone()", 0},
@@ -114,8 +112,6 @@ var mutants = []mutant{
 	{"what comes during a return is not sent", comeback, "if c.held[i].Position > floor {", "if false {", 0},
 	{"what comes during a return is sent though it was replayed", comeback, "if c.held[i].Position > floor {", "if true {", 0},
 	{"a node that is behind sends again what was replayed", comeback, "s.raise(max(floor, s.floor()))", "_ = floor", 0},
-	{"a record is written over that of a node which has taken the session", writes, "wire.Decimal(int64(w.moves))", "wire.Decimal(1<<32 - 1)", 3273},
-	{"a session that was taken is not given up", writes, "c.displaced = append(c.displaced, Displaced{pid, w.moves})", "", 0},
 	{"a return does not look for orders", history, "if h.ordered(a) {", "if false {", 0},
 	{"an event is replayed for each of its rooms", history, "entries = slices.CompactFunc(entries, func(a, b eventlog.Entry) bool { return a.Position == b.Position })", "", 0},
 	{"a position that the log uses itself is a gap for who comes back", filler, "if e.Position > f.next+f.holes ||", "if e.Position > f.next ||", 0},
