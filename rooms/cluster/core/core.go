@@ -90,7 +90,7 @@ func New(c Config) *Node {
 		orders:  orders.New(c.Names),
 	}
 	n.sweep = lease.NewSweep(c.Names, n.lease.Lives)
-	n.directory = directory.New(directory.Config{Names: c.Names, Node: c.Node, Linger: c.Linger, Others: n.lease})
+	n.directory = directory.New(directory.Config{Names: c.Names, Node: c.Node, Linger: c.Linger, Others: n.lease, Speaks: n.outbox.Speaks})
 	return n
 }
 

@@ -117,6 +117,10 @@ type Config struct {
 	Node   uint32
 	Linger time.Duration // a room stays in Redis after its last member
 	Others Others
+
+	// Speaks reports whether something said to a room waits to be published. The
+	// room stays meanwhile, or nobody would know any more for whom it is.
+	Speaks func(room string) bool
 }
 
 // A Directory is the rooms of a node. Its methods must not be called at the same
@@ -386,12 +390,16 @@ func (d *Directory) Holds(room string) bool { return d.rooms[room] != nil }
 func (d *Directory) Tick(now time.Time) {
 	n := 0
 	for n < len(d.lingering) && !now.Before(d.lingering[n].at) {
-		if e := d.lingering[n].e; e.index >= 0 && d.overdue(e, now) {
-			if e.writing == flying {
-				e.again = true
-			} else {
-				d.write(e)
-			}
+		e := d.lingering[n].e
+		switch {
+		case e.index < 0 || !d.overdue(e, now):
+		case !d.leaving && d.c.Speaks(e.room):
+			e.vacant = now
+			d.lingering = append(d.lingering, due{e, now.Add(d.c.Linger)})
+		case e.writing == flying:
+			e.again = true
+		default:
+			d.write(e)
 		}
 		n++
 	}

@@ -33,14 +33,19 @@ type world struct {
 	t      *testing.T
 	others *others
 	sets   map[string][]string
+	speaks map[string]bool
 	now    time.Time
 	id     uint64
 }
 
 func newWorld(t *testing.T) *world {
 	o := &others{dead: make(map[int64]bool)}
-	d := New(Config{Names: wire.NewNames("ws:", 1), Node: 7, Linger: time.Second, Others: o})
-	return &world{Directory: d, t: t, others: o, sets: make(map[string][]string), now: dawn}
+	w := &world{t: t, others: o, sets: make(map[string][]string), speaks: make(map[string]bool), now: dawn}
+	w.Directory = New(Config{
+		Names: wire.NewNames("ws:", 1), Node: 7, Linger: time.Second, Others: o,
+		Speaks: func(room string) bool { return w.speaks[room] },
+	})
+	return w
 }
 
 // take returns the next batch, "" when there is none.
@@ -144,6 +149,24 @@ func TestRoomIsEnteredOnceAndTakenOutAfterAWhile(t *testing.T) {
 	w.Occupied(room, "ann") // while it is under way
 	w.execute(b)
 	w.want("SADD " + room + " " + wire.Decimal(mine))
+}
+
+func TestRoomStaysWhileSomethingSaidToItWaits(t *testing.T) {
+	w := newWorld(t)
+	w.Session(mine, nil, w.now)
+	w.Occupied(room, "ann")
+	w.want("SADD " + room + " " + wire.Decimal(mine))
+	w.Vacated(room, w.now)
+	w.speaks[room] = true // that ann has left
+	for range 3 {
+		w.now = w.now.Add(time.Second)
+		w.Tick(w.now)
+		w.want()
+	}
+	w.speaks[room] = false
+	w.now = w.now.Add(time.Second)
+	w.Tick(w.now)
+	w.want("SREM " + room + " " + wire.Decimal(mine))
 }
 
 func TestReadingComesBehindEntering(t *testing.T) {

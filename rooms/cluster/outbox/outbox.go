@@ -127,6 +127,9 @@ func (o *Outbox) Queued() int { return o.queued }
 // Busy reports whether messages wait, or are under way.
 func (o *Outbox) Busy() bool { return o.queued > 0 || len(o.flights) > 0 || o.head < len(o.ready) }
 
+// Speaks reports whether something said to a room waits or is under way.
+func (o *Outbox) Speaks(room string) bool { return o.rooms[room] != nil }
+
 // Ready reports whether Take may have something.
 func (o *Outbox) Ready() bool { return o.head < len(o.ready) && len(o.flights) < maxFlights }
 
