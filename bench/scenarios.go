@@ -64,6 +64,10 @@ var scenarios = []*scenario{
 		needs: canHandOver, once: true, usual: 30 * time.Second, run: handoverScenario,
 	},
 	{
+		name: "recovery", about: "clients that ask for recovery beside clients that do not: connecting, coming back, events",
+		needs: canHandOver, once: true, usual: 20 * time.Second, run: recoveryScenario,
+	},
+	{
 		name: "million", about: "1,000,000 simulated sessions in one process: memory, pauses, heartbeat",
 		needs: canSimulate, once: true, usual: 40 * time.Second, run: millionScenario,
 	},

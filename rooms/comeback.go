@@ -179,6 +179,7 @@ func (c *comeback) enter(now time.Time) {
 	s.phase = phaseReplaying
 	s.session = newSession(c.pid, sh)
 	m := s.session.beside()
+	m.moves = c.record.Moves
 	if m.hold, m.fence = c, c.record.Fence; c.record.Orphan {
 		m.fence = newFence()
 	}
@@ -369,7 +370,7 @@ func (c *comeback) fail(why RecoveryResult, now time.Time) {
 	s := c.socket
 	c.undo(now)
 	if remote := s.shard.hub.config.Recovery.Remote; remote != nil && c.record != nil {
-		remote.Forget(c.record.PID)
+		remote.Forget(c.record.PID, c.record.Moves)
 	}
 	if c.fate == underWay {
 		c.end()

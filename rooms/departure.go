@@ -69,9 +69,16 @@ func (h *Hub) keepRecord(r *Record) {
 	}
 	remote.Save(r.PID, form, h.config.Recovery.Window, nil)
 	for _, pid := range dropped {
-		remote.Forget(pid)
+		remote.Forget(pid, 0) // it is this node's
 	}
 }
+
+// Refresh has Redis keep the records of sessions that are open for long. It is
+// called now and then: see RefreshSessions.
+func (h *Hub) Refresh() { h.resave() }
+
+// RefreshSessions is how often Refresh is to be called.
+const RefreshSessions = openRecordFor / 4
 
 // resave has Redis know all sessions of this node anew: it may have lost their
 // records, or have older ones. Those that other nodes have taken meanwhile end.
@@ -95,11 +102,11 @@ func (sh *Shard) resave(sockets []*Socket) {
 	left := n
 	for _, s := range sockets[:n] {
 		n := s.session
-		sh.hub.config.Recovery.Remote.Owns(n.pid.String(), func(yes bool) {
+		sh.hub.config.Recovery.Remote.Elsewhere(n.pid.String(), func(moves uint32, elsewhere bool) {
 			sh.Post(func(now time.Time) {
 				switch {
 				case s.session != n || n.gone:
-				case !yes:
+				case elsewhere && moves >= n.moves():
 					s.displaced(now)
 				case s.phase == phaseAbsent:
 					s.keepEnded(false)
@@ -120,8 +127,13 @@ func (h *Hub) resaveEnded(pids []string) {
 		return
 	}
 	remote := h.config.Recovery.Remote
-	remote.Owns(pids[0], func(yes bool) {
-		if record := h.sessions.record(pids[0], !yes); record != nil && yes {
+	remote.Elsewhere(pids[0], func(moves uint32, elsewhere bool) {
+		record := h.sessions.record(pids[0], false)
+		switch {
+		case record == nil:
+		case elsewhere && moves >= RecordMoves(record):
+			h.sessions.record(pids[0], true)
+		default:
 			remote.Save(pids[0], record, h.config.Recovery.Window, nil)
 		}
 		h.resaveEnded(pids[1:])

@@ -28,7 +28,7 @@ func (d *drawer) Save(pid string, form []byte, _ time.Duration, done func(bool))
 	}
 }
 
-func (d *drawer) Forget(pid string) { delete(d.records, pid) }
+func (d *drawer) Forget(pid string, _ uint32) { delete(d.records, pid) }
 
 func (d *drawer) Take(pid, _ string, done func(*Record, RecoveryResult)) {
 	r := d.records[pid]
@@ -41,9 +41,16 @@ func (d *drawer) Take(pid, _ string, done func(*Record, RecoveryResult)) {
 	done(r, RecoveryDone)
 }
 
-func (d *drawer) Owns(_ string, done func(bool)) { done(true) }
-func (d *drawer) Dissolve(string, string)        {}
-func (d *drawer) Node() string                   { return "a" }
+func (d *drawer) Elsewhere(pid string, done func(uint32, bool)) {
+	r := d.records[pid]
+	if r == nil {
+		done(0, false)
+		return
+	}
+	done(r.Moves, r.Node != d.Node())
+}
+func (d *drawer) Dissolve(string, string) {}
+func (d *drawer) Node() string            { return "a" }
 
 // answer tells everybody who waits what has become of their records.
 func (d *drawer) answer(saved bool) {
@@ -391,7 +398,76 @@ func TestASessionThatAnotherNodeHasIsNotWrittenOver(t *testing.T) {
 // An otherOwner says that all sessions are another node's.
 type otherOwner struct{ drawer }
 
-func (*otherOwner) Owns(_ string, done func(bool)) { done(false) }
+func (*otherOwner) Elsewhere(_ string, done func(uint32, bool)) { done(1, true) }
+
+// TestRedisThatWasSetBackDoesNotTakeASessionAway: its record is of the node that
+// had the session before.
+func TestRedisThatWasSetBackDoesNotTakeASessionAway(t *testing.T) {
+	w, past, redis := newDrawer(t)
+	past.publish(w, "conversation:1") // positions are known
+	ann := w.guest("ann")
+	ann.join("1")
+	old := *redis.records[ann.pid]
+	old.Node = "b"
+	w.dies()
+	first := old
+	redis.records[ann.pid] = &first // b is dead, and its session comes here
+	ann.comeOn(w)
+	ann.wantResult(RecoveryDone)
+	ann.join("2")
+	redis.records[ann.pid] = &old
+	w.hub.Reachable(true, w.now)
+	w.hub.Reachable(false, w.now)
+	w.hub.Reachable(true, w.now)
+	w.settle()
+	past.publish(w, "conversation:2")
+	ann.wantGot("recovery_state", "e2")
+	if r := redis.records[ann.pid]; r.Node != "a" || r.Moves != 1 || len(r.Rooms) != 3 {
+		t.Errorf("Redis has %+v", r)
+	}
+}
+
+// TestASessionThatAnotherNodeHasTakenIsGivenUp when Redis does not take its
+// record, unless it has come back since.
+func TestASessionThatAnotherNodeHasTakenIsGivenUp(t *testing.T) {
+	for _, ended := range []bool{false, true} {
+		w, past, redis := newDrawer(t)
+		past.publish(w, "conversation:1") // positions are known
+		ann := w.guest("ann")
+		if ended {
+			ann.hangUp()
+			w.at(w.now.Add(time.Minute)) // its grace is over
+		}
+		w.hub.Displace(ann.pid, 0)
+		w.settle()
+		if k := w.hub.KeptSessions(); k.Live+k.Ended != 0 {
+			t.Errorf("ended %v: the session is still known: %+v", ended, k)
+		}
+		redis.records[ann.pid] = &Record{PID: ann.pid, User: "ann", Node: "b", Log: logName, Moves: 1, Rooms: []RoomFrom{{"user:ann", 1}}}
+		ann.offset = ""
+		ann.comeOn(w)
+		w.hub.Displace(ann.pid, 0)
+		w.settle()
+		if k := w.hub.KeptSessions(); k.Live != 1 {
+			t.Errorf("ended %v: the session that came back was given up: %+v", ended, k)
+		}
+	}
+}
+
+// TestTheFenceCountsInAnotherLogToo: the node had lost the session, and did not
+// know it, when the log was made anew.
+func TestTheFenceCountsInAnotherLogToo(t *testing.T) {
+	w, past, _ := newDrawer(t)
+	ann := w.guest("ann")
+	ann.join("1")
+	past.publish(w, "conversation:1")
+	ann.wantGot("e1")
+	ann.offset += ".7" // that of the node which has taken the session
+	w.hub.Anew("log2", 0)
+	w.settle()
+	ann.comeOn(w)
+	ann.wantResult(RecoveryStale)
+}
 
 func TestOffsets(t *testing.T) {
 	for text, want := range map[string]Offset{

@@ -58,8 +58,17 @@ func (sh *Shard) Pending() int {
 // Log is the identity of the log that the shard's positions belong to.
 func (sh *Shard) Log() string { return sh.identity }
 
-// State describes the socket.
+// State describes the socket of a connection. Of one that is absent, because its
+// client has come back over another connection while this one is being closed,
+// only the connection is left: Absent describes the socket.
 func (s *Socket) State(now time.Time) (form.Socket, error) {
+	if s.phase == phaseAbsent {
+		return form.Socket{Phase: uint8(phaseClosed)}, nil
+	}
+	return s.state(now)
+}
+
+func (s *Socket) state(now time.Time) (form.Socket, error) {
 	if _, gated := s.sink.(*gate); gated || s.phase == phaseVerifying || s.comeback() != nil {
 		return form.Socket{}, errUnsettled
 	}
@@ -103,7 +112,7 @@ func (s *Socket) describeSession(f *form.Socket) {
 	f.Recovers = true
 	f.Session = form.Record{
 		PID: n.pid.String(), Last: n.last.position(), Lost: n.lost(s.shard), Gone: n.gone,
-		Fence: n.fence(), Unsaved: n.saving(),
+		Fence: n.fence(), Moves: n.moves(), Unsaved: n.saving(),
 	}
 	if m := n.more; m != nil {
 		f.Session.Given, f.Session.At = m.given, m.at
@@ -119,7 +128,7 @@ func (sh *Shard) Absent(now time.Time) (all []form.Absent, err error) {
 		if a.socket.phase != phaseAbsent { // its client is back
 			continue
 		}
-		f, err := a.socket.State(now)
+		f, err := a.socket.state(now)
 		if err != nil {
 			return nil, err
 		}
@@ -234,7 +243,7 @@ func (sh *Shard) adoptSession(f *form.Record, p pid) *session {
 	n.gone = f.Gone
 	n.last.set(f.Last)
 	m := n.beside()
-	m.given, m.at, m.fence = f.Given, f.At, f.Fence
+	m.given, m.at, m.fence, m.moves = f.Given, f.At, f.Fence, f.Moves
 	if f.Unsaved {
 		m.saves = 1
 	}

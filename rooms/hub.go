@@ -154,7 +154,7 @@ func (h *Hub) Anew(identity string, behind uint64) {
 func (h *Hub) Gap() {
 	for _, pid := range h.sessions.dropEnded() {
 		if h.config.Recovery.Remote != nil {
-			h.config.Recovery.Remote.Forget(pid)
+			h.config.Recovery.Remote.Forget(pid, 0)
 		}
 	}
 	for _, sh := range h.shards {

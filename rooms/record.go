@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ type Record struct {
 	Token  uint64 // TokenMark of the token's id; 0 when it has none
 	Issued uint32 // when the token was, Unix s; 0 when it does not say
 	Node   string // that has the session
+	Moves  uint32 // how often another node has taken it
 	Fence  uint32 // that the client's offset must have: see session.fence
 	Log    string // identity of the log that the positions belong to
 
@@ -37,8 +39,8 @@ type Record struct {
 	Orphan bool
 }
 
-// recordVersion is the first byte of a record.
-const recordVersion = 3
+// RecordVersion is the first byte of a record.
+const RecordVersion = 4
 
 // Bounds of a record.
 const (
@@ -56,6 +58,8 @@ const (
 //
 //	1 byte   version
 //	1 byte   flags
+//	4 bytes  moves, the highest byte first
+//	4 bytes  NodeMark of the node, the same way
 //	texts    pid, id, user, node, log: each a uvarint length and the bytes
 //	uvarints token, issued, fence
 //	uvarint  number of rooms, and for each its name and its position
@@ -71,7 +75,9 @@ func AppendRecord(b []byte, r *Record) []byte {
 	if r.Orphan {
 		flags |= recordOrphan
 	}
-	b = append(b, recordVersion, flags)
+	b = append(b, RecordVersion, flags)
+	b = binary.BigEndian.AppendUint32(b, r.Moves)
+	b = binary.BigEndian.AppendUint32(b, NodeMark(r.Node))
 	for _, text := range []string{r.PID, r.ID, r.User, r.Node, r.Log} {
 		b = appendText(b, text)
 	}
@@ -100,11 +106,12 @@ var errRecord = errors.New("session record: cut short or malformed")
 // ParseRecord reads what AppendRecord has written. It keeps no view of b.
 func ParseRecord(b []byte) (*Record, error) {
 	p := recordReader{rest: b}
-	if version := p.byte(); version != recordVersion && !p.bad {
-		return nil, fmt.Errorf("session record of version %d, want %d", version, recordVersion)
+	if version := p.byte(); version != RecordVersion && !p.bad {
+		return nil, fmt.Errorf("session record of version %d, want %d", version, RecordVersion)
 	}
 	flags := p.byte()
-	r := &Record{Ended: flags&recordEnded != 0, Left: flags&recordLeft != 0, Orphan: flags&recordOrphan != 0}
+	moves, mark := p.word(), p.word()
+	r := &Record{Moves: moves, Ended: flags&recordEnded != 0, Left: flags&recordLeft != 0, Orphan: flags&recordOrphan != 0}
 	for _, text := range []*string{&r.PID, &r.ID, &r.User, &r.Node, &r.Log} {
 		*text = p.text()
 	}
@@ -125,16 +132,42 @@ func ParseRecord(b []byte) (*Record, error) {
 		r.At = time.UnixMilli(int64(ms))
 		r.Given, r.Last = p.number(), p.number()
 	}
-	if p.bad || len(p.rest) > 0 || flags > recordEnded|recordLeft|recordOrphan {
+	if p.bad || len(p.rest) > 0 || mark != NodeMark(r.Node) || flags > recordEnded|recordLeft|recordOrphan {
 		return nil, errRecord
 	}
 	return r, nil
+}
+
+// NodeMark is a short form of a node's name, which scripts in Redis compare.
+func NodeMark(node string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(node))
+	return h.Sum32()
+}
+
+// RecordMoves returns Moves of a record in its binary form.
+func RecordMoves(form []byte) uint32 {
+	const at = 2 // behind the version and the flags
+	if len(form) < at+4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(form[at:])
 }
 
 // A recordReader takes values from the front of a record.
 type recordReader struct {
 	rest []byte
 	bad  bool
+}
+
+func (p *recordReader) word() uint32 {
+	if len(p.rest) < 4 {
+		p.bad, p.rest = true, nil
+		return 0
+	}
+	n := binary.BigEndian.Uint32(p.rest)
+	p.rest = p.rest[4:]
+	return n
 }
 
 func (p *recordReader) byte() byte {

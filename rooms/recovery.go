@@ -156,13 +156,15 @@ func (h *Hub) Recoveries() map[RecoveryResult]int64 {
 // block.
 type Sessions interface {
 	// Save keeps a record, in place of an earlier one of the same session, for
-	// a time. Unless done is nil it is called once, from another goroutine:
+	// a time, unless another node has taken the session since: see Displace.
+	// Unless done is nil it is called once, from another goroutine:
 	// with true when Redis has the record or a newer one of the session, with
 	// false when that has taken too long.
 	Save(pid string, record []byte, keep time.Duration, done func(saved bool))
 
-	// Forget removes a record.
-	Forget(pid string)
+	// Forget removes the record of a session that was moved so often, unless
+	// another node has taken it since.
+	Forget(pid string, moves uint32)
 
 	// Take takes the record of a session of user from the node that has it, or
 	// from Redis when that node is dead, and calls done once, from another
@@ -170,10 +172,11 @@ type Sessions interface {
 	// why there is none.
 	Take(pid, user string, done func(*Record, RecoveryResult))
 
-	// Owns finds out whether this node still has a session that it knows, and
-	// calls done once, from another goroutine. It is asked when this node could
-	// not be asked itself for a while.
-	Owns(pid string, done func(bool))
+	// Elsewhere finds out whether Redis has a session under the name of another
+	// node, and how often it was moved then: that node has taken it unless this
+	// one knows of more moves. It calls done once, from another goroutine. It is
+	// asked when this node could not be asked itself for a while.
+	Elsewhere(pid string, done func(moves uint32, elsewhere bool))
 
 	// Dissolve tells the node that had a session that it goes on here: what
 	// has stayed of it in the rooms there goes silently.

@@ -446,6 +446,50 @@ type authorizerFunc func(who Identity, room string, done func(error))
 
 func (f authorizerFunc) Authorize(who Identity, room string, done func(error)) { f(who, room, done) }
 
+// TestOneUserDoesNotDriveOutTheSessionsOfOthers, whatever its records hold.
+func TestOneUserDoesNotDriveOutTheSessionsOfOthers(t *testing.T) {
+	const share = 3000 // bytes
+	w, _ := newPast(t, 1, func(c *Config) { c.Recovery.Grace, c.Recovery.MaxMemory = 0, userShare*share })
+	ann := w.guest("ann")
+	ann.hangUp()
+	for range 200 {
+		eve := w.guest("eve")
+		for room := range 20 {
+			eve.join(strings.Repeat("x", 40) + strconv.Itoa(room))
+		}
+		eve.hangUp()
+	}
+	if k := w.hub.KeptSessions(); k.Bytes > 2*share || k.Evicted < 190 {
+		t.Errorf("%+v", k)
+	}
+	ann.comeOn(w)
+	ann.wantResult(RecoveryDone)
+}
+
+// TestRedisHasOneRecordOfASession, which the bounds of the node limit that has
+// it: N nodes have N times as many of one user.
+func TestRedisHasOneRecordOfASession(t *testing.T) {
+	const nodes, most = 3, 4
+	redis := &drawer{records: map[string]*Record{}}
+	for range nodes {
+		w, _ := newPast(t, 1, func(c *Config) {
+			c.Recovery.Remote, c.Recovery.Grace, c.Recovery.PerUser = redis, 0, most
+		})
+		for range 5 * most {
+			eve := w.guest("eve")
+			eve.join("1")
+			eve.hangUp()
+			if w.hub.KeptSessions().Ended > 1 { // and comes back to one of them
+				eve.comeOn(w)
+				eve.hangUp()
+			}
+		}
+	}
+	if n := len(redis.records); n != nodes*most {
+		t.Errorf("Redis has %d records, want %d", n, nodes*most)
+	}
+}
+
 func TestAClientCatchesUpWithARoom(t *testing.T) {
 	w, past := newPast(t, 1)
 	for range 3 {

@@ -35,6 +35,8 @@ type sessionMore struct {
 	given uint64 // of an absent session: see Record
 	at    int64  // when its connection ended, Unix ms; 0: it is not absent, which is that events are for nobody
 
+	moves uint32 // how often another node has taken the session
+
 	// fence is in the offsets that the client is given, and in the session's
 	// record. A client with another one than the record's is not recovered: the
 	// record is older than what the client has seen, or newer. It changes when
@@ -66,7 +68,7 @@ func (n *session) beside() *sessionMore {
 
 // tidy gives back what is not needed any more.
 func (n *session) tidy() {
-	if m := n.more; m != nil && len(m.joins) == 0 && m.hold == nil && m.saves == 0 && m.at == 0 && m.fence == 0 {
+	if m := n.more; m != nil && len(m.joins) == 0 && m.hold == nil && m.saves == 0 && m.at == 0 && m.fence == 0 && m.moves == 0 {
 		n.more = nil
 	}
 }
@@ -78,6 +80,13 @@ func (n *session) fence() uint32 {
 		return 0
 	}
 	return n.more.fence
+}
+
+func (n *session) moves() uint32 {
+	if n.more == nil {
+		return 0
+	}
+	return n.more.moves
 }
 
 func (n *session) saving() bool { return n.more != nil && n.more.saves > 0 }
@@ -217,7 +226,7 @@ func (sh *Shard) withOffset(b *Broadcast, fence uint32) *codec.Message {
 func (s *Socket) record() *Record {
 	n, sh := s.session, s.shard
 	r := &Record{
-		PID: n.pid.String(), ID: s.id, User: s.userID, Token: s.tokenID, Issued: s.issued, Node: sh.hub.nodeName(),
+		PID: n.pid.String(), ID: s.id, User: s.userID, Token: s.tokenID, Issued: s.issued, Node: sh.hub.nodeName(), Moves: n.moves(),
 		Log: sh.identity, Fence: n.fence(),
 		Rooms: make([]RoomFrom, 0, len(s.rooms)),
 	}
@@ -254,7 +263,7 @@ func (s *Socket) save(done func(saved bool)) {
 	switch {
 	case s.session == nil || s.phase != phaseConnected || remote == nil:
 	case s.session.lost(s.shard):
-		remote.Forget(s.session.pid.String())
+		remote.Forget(s.session.pid.String(), s.session.moves())
 	default:
 		remote.Save(s.session.pid.String(), AppendRecord(nil, s.record()), openRecordFor, done)
 		return
@@ -315,7 +324,7 @@ func (s *Socket) forgetSession() {
 	s.session.gone = true
 	s.shard.hub.sessions.close(s.session.pid, s)
 	if remote := s.shard.hub.config.Recovery.Remote; remote != nil {
-		remote.Forget(s.session.pid.String())
+		remote.Forget(s.session.pid.String(), s.session.moves())
 	}
 }
 

@@ -41,6 +41,10 @@ type endedSession struct {
 	at  time.Time
 }
 
+// userShare is how many users it takes to fill MaxMemory: one user's records of
+// many rooms do not drive out those of others. One record is kept in any case.
+const userShare = 64
+
 // keptOverhead is about what an ended session needs beside its record.
 const keptOverhead = 250 // bytes
 
@@ -116,14 +120,15 @@ func (ss *sessions) end(r *Record, form []byte) (dropped []string) {
 		ss.live.remove(p)
 	}
 	ss.drop(r.PID)
-	if len(ss.users[r.User]) >= ss.config.PerUser || len(form)+keptOverhead > ss.config.MaxMemory {
+	size, others := len(form)+keptOverhead, ss.bytesOf(r.User)
+	if len(ss.users[r.User]) >= ss.config.PerUser || size > ss.config.MaxMemory || others > 0 && others+size > ss.config.MaxMemory/userShare {
 		ss.evicted++
 		return []string{r.PID}
 	}
 	ss.ended[r.PID] = &kept{user: r.User, record: form, at: r.At}
 	ss.order = append(ss.order, endedSession{r.PID, r.At})
 	ss.users[r.User] = append(ss.users[r.User], r.PID)
-	ss.bytes += len(form) + keptOverhead
+	ss.bytes += size
 	for ss.head < len(ss.order) && (len(ss.ended) > ss.config.MaxSessions || ss.bytes > ss.config.MaxMemory) {
 		ss.evicted++
 		if pid, found := ss.dropOldest(); found {
@@ -131,6 +136,14 @@ func (ss *sessions) end(r *Record, form []byte) (dropped []string) {
 		}
 	}
 	return dropped
+}
+
+// bytesOf is what the records of a user take.
+func (ss *sessions) bytesOf(user string) (n int) {
+	for _, pid := range ss.users[user] {
+		n += len(ss.ended[pid].record) + keptOverhead
+	}
+	return n
 }
 
 // dropEnded forgets all sessions that no socket has, and returns their pids.
@@ -258,6 +271,13 @@ func (ss *sessions) holder(text string) *Socket {
 		return nil
 	}
 	return ss.live.get(p)
+}
+
+// liveSocket returns the same.
+func (ss *sessions) liveSocket(pid string) *Socket {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return ss.holder(pid)
 }
 
 // kept reports whether this node has the session of a pid.

@@ -20,7 +20,12 @@ func (h *Hub) takeSession(c *comeback, now time.Time, done func(taken)) {
 	pid, user, remote := c.auth.pid, c.id.UserID, h.config.Recovery.Remote
 	got := func(t taken) {
 		if t.why == RecoveryUnknown && remote != nil {
-			remote.Take(pid, user, func(r *Record, why RecoveryResult) { done(taken{record: r, why: why}) })
+			remote.Take(pid, user, func(r *Record, why RecoveryResult) {
+				if r != nil {
+					r.Moves++
+				}
+				done(taken{record: r, why: why})
+			})
 			return
 		}
 		done(t)
@@ -49,15 +54,51 @@ func (h *Hub) takeHere(pid, user string, by *comeback, now time.Time, done func(
 		take()
 		return
 	}
-	h.config.Recovery.Remote.Owns(pid, func(yes bool) {
-		if yes {
+	h.config.Recovery.Remote.Elsewhere(pid, func(moves uint32, elsewhere bool) {
+		if !elsewhere {
 			take()
 			return
 		}
-		if f.socket != nil {
-			f.socket.shard.Post(f.socket.displaced)
+		h.ifMoved(pid, f, moves, func() { done(taken{why: RecoveryUnknown}) }, take)
+	})
+}
+
+// ifMoved calls moved when a session that was found here was moved to another
+// node as often as Redis says, or more often than this node knows, and it is
+// not kept here any more; else stays.
+func (h *Hub) ifMoved(pid string, f finding, moves uint32, moved, stays func()) {
+	if f.socket == nil {
+		if moves < RecordMoves(f.record) {
+			stays()
+			return
 		}
-		done(taken{why: RecoveryUnknown})
+		moved()
+		return
+	}
+	f.socket.shard.Post(func(now time.Time) {
+		if n := f.socket.session; n != nil && moves < n.moves() {
+			stays()
+			return
+		}
+		f.socket.displaced(now)
+		moved()
+	})
+}
+
+// Displace tells that another node has taken a session that was moved so often
+// when this node knew it last: this one was not reachable and did not notice.
+func (h *Hub) Displace(pid string, moves uint32) {
+	if form := h.sessions.record(pid, false); form != nil && RecordMoves(form) <= moves {
+		h.sessions.record(pid, true)
+	}
+	s := h.sessions.liveSocket(pid)
+	if s == nil {
+		return
+	}
+	s.shard.Post(func(now time.Time) {
+		if n := s.session; n != nil && n.moves() <= moves {
+			s.displaced(now)
+		}
 	})
 }
 

@@ -81,7 +81,7 @@ func (c *comeback) putBack() {
 	case r.Ended && r.Node != hub.nodeName() && !r.placed():
 		// Position 0 is where the node began to read that had the session.
 		if remote != nil {
-			remote.Forget(r.PID)
+			remote.Forget(r.PID, r.Moves)
 		}
 	case r.Ended:
 		r.Node = hub.nodeName()

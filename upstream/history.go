@@ -201,14 +201,14 @@ func (h *history) find(a *ask) ([]eventlog.Entry, rooms.RecoveryResult) {
 		return nil, rooms.RecoveryOtherLog
 	}
 	oldest, needed := h.oldest(a)
-	if !needed {
-		return nil, rooms.RecoveryDone
-	}
-	if oldest < h.tail.After() {
+	if needed && oldest < h.tail.After() {
 		return nil, rooms.RecoveryLogShort
 	}
-	if h.ordered(a) {
+	if h.ordered(a) { // also when nothing was missed: see orderSlack
 		return nil, rooms.RecoveryOrder
+	}
+	if !needed {
+		return nil, rooms.RecoveryDone
 	}
 	var entries []eventlog.Entry
 	for _, room := range a.q.Rooms {

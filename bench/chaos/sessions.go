@@ -121,7 +121,7 @@ func (j *judge) apart(before, now *stay) bool {
 	for _, r := range j.rounds {
 		for _, h := range r.faults {
 			mine := h.to == theRedis || h.to == redisWay && (h.node == before.node || h.node == now.node)
-			if mine && h.began <= now.asked && before.ended <= r.over+slack {
+			if mine && h.began <= now.asked && before.ended <= r.over {
 				return true
 			}
 		}

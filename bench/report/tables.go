@@ -149,6 +149,20 @@ var tables = []table{
 		},
 	},
 	{
+		title: "Recovery", scenario: "recovery",
+		note: "2,000 clients connect and join rooms of ten, lose their connections and come back: who asked for recovery goes on, who did not connects and joins anew. Then 100 events to a room of 1,000. CPU of the gateway for each client or delivery, replay not counted. A return to the same node waits for no command of Redis (`TestAReturnToTheSameNodeWaitsForNobody`).",
+		columns: []column{
+			{"connect, CPU µs", "connect, did not ask", "cpu_us", micros, true},
+			{"connect, asked", "connect, asked", "cpu_us", micros, true},
+			{"come anew, CPU µs", "back, did not ask", "cpu_us", micros, true},
+			{"come back, asked", "back, asked", "cpu_us", micros, true},
+			{"heap/client", "connect, did not ask", "heap_bytes_per_conn", bytes, false},
+			{"heap/client, asked", "connect, asked", "heap_bytes_per_conn", bytes, false},
+			{"CPU µs/delivery", "events, did not ask", "cpu_us", micros, true},
+			{"CPU µs/delivery, asked", "events, asked", "cpu_us", micros, true},
+		},
+	},
+	{
 		title: "Churn", scenario: "churn",
 		note: "100 slots that connect, authenticate and go. Growth: resident memory at the end against after a warm-up of the same length.",
 		columns: []column{

@@ -109,6 +109,7 @@ func (s *session) run(c simulation.Config, shrink bool) bool {
 	if r.Broken == nil {
 		return true
 	}
+	fmt.Fprintf(os.Stderr, "seed %d, fleet %d: %v\n", c.Seed, s.runs, r.Broken) // all of it stands at the end
 	f := failure{found: &r}
 	if shrink {
 		small := simulation.Shrink(r, shrinkRuns)

@@ -25,7 +25,7 @@ var recoverySettings = []Setting{
 	{Name: "MAX_RECOVERY_SESSIONS", Default: strconv.Itoa(rooms.DefaultSessions),
 		Doc:  "Ended sessions that a node remembers; beyond it the oldest are forgotten.",
 		kind: integer(0, 10_000_000, func(c *Config) *int { return &c.Recovery.MaxSessions })},
-	{Name: "MAX_RECOVERY_BYTES", Default: strconv.Itoa(rooms.DefaultSessionBytes), Doc: "Bytes that the records of ended sessions may use; beyond it the oldest are forgotten.",
+	{Name: "MAX_RECOVERY_BYTES", Default: strconv.Itoa(rooms.DefaultSessionBytes), Doc: "Bytes that the records of ended sessions may use; beyond it the oldest are forgotten. Those of one user may use a 64th of it.",
 		kind: integer(mib, 64*1024*mib, func(c *Config) *int { return &c.Recovery.MaxSessionBytes })},
 	{Name: "MAX_RECOVERY_PER_USER", Default: strconv.Itoa(rooms.DefaultSessionsPerUser),
 		Doc:  "Ended sessions of one user that a node remembers; further ones are not kept.",

@@ -219,7 +219,7 @@ func (d *clusterDriver) act() {
 		when := m.when(at)
 		if when < d.next || d.next <= m.r.now {
 			d.next = max(when, m.r.now+time.Millisecond)
-			m.r.at(d.next, m.alive(d.act))
+			m.at(d.next, d.act)
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package simulation
 
 import (
+	"strconv"
+
 	"github.com/hometrip/gateway/internal/simulation/redismodel"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
@@ -14,8 +16,11 @@ func failed(b wire.Batch, err error) []wire.Reply {
 }
 
 func words(c wire.Command) []string {
-	list := make([]string, 0, 1+len(c.Keys)+len(c.Args))
-	return append(append(append(list, c.Name), c.Keys...), c.Args...)
+	list := append(make([]string, 0, 3+len(c.Keys)+len(c.Args)), c.Name)
+	if c.Script != "" {
+		list = append(list, c.Script, strconv.Itoa(len(c.Keys)))
+	}
+	return append(append(list, c.Keys...), c.Args...)
 }
 
 // plain sends a batch. What answer is given is valid until it returns.

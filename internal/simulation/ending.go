@@ -170,12 +170,8 @@ func (r *run) checkDirectory() {
 	r.checkMembers()
 }
 
-// checkMembers checks the counts of members. Over a hand-over they may be wrong
-// by one or two: see docs/simulation.md.
+// checkMembers checks the counts of members.
 func (r *run) checkMembers() {
-	if r.counts["hand-over: done"] > 0 {
-		return
-	}
 	for room := range r.config.Rooms {
 		name := "conversation:" + roomID(room)
 		total := 0
@@ -189,7 +185,8 @@ func (r *run) checkMembers() {
 				continue
 			}
 			if got := m.hub.Members(name); got < total-total/8 || got > total+total/8 {
-				r.fail("a room's members are counted wrong", "%v counts %d in %s, there are %d", m, got, name, total)
+				r.fail("a room's members are counted wrong", "%v counts %d in %s, %d of them on other nodes; there are %d: %s",
+					m, got, name, m.node.Members(name), total, r.whoIsIn(room))
 			}
 		}
 	}
@@ -325,15 +322,20 @@ func (r *run) checkProbe() {
 				want--
 			}
 			if m.heard != want {
-				var who []string
-				for _, o := range r.clients {
-					if o.link.members[room] != nil {
-						who = append(who, fmt.Sprintf("%s on %v", o.name, o.link.m))
-					}
-				}
 				r.fail("what clients say does not reach all", "%s on %v heard %d of %d in %s: %s",
-					c.name, c.link.m, m.heard, want, roomID(room), strings.Join(who, ", "))
+					c.name, c.link.m, m.heard, want, roomID(room), r.whoIsIn(room))
 			}
 		}
 	}
+}
+
+// whoIsIn lists the members of a room.
+func (r *run) whoIsIn(room int) string {
+	var who []string
+	for _, c := range r.clients {
+		if c.link.members[room] != nil {
+			who = append(who, fmt.Sprintf("%s on %v", c.name, c.link.m))
+		}
+	}
+	return strings.Join(who, ", ")
 }

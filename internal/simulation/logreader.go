@@ -140,14 +140,14 @@ func (d *logReader) schedule() {
 	if !needed {
 		return
 	}
-	d.m.r.at(when, d.m.alive(func() {
+	d.m.at(when, func() {
 		d.due.passed(when)
 		if deadline := d.reader.Deadline(); !deadline.IsZero() && !d.m.now().Before(deadline) {
 			d.input(eventlog.Input{Kind: eventlog.Tick})
 		} else if !d.over {
 			d.schedule()
 		}
-	}))
+	})
 }
 
 func (d *logReader) do(out *eventlog.Output) {

@@ -140,7 +140,12 @@ func (m *machine) execute(do func()) {
 }
 
 // after has the node do something some time later.
-func (m *machine) after(d time.Duration, do func()) { m.r.after(d, m.alive(do)) }
+func (m *machine) after(d time.Duration, do func()) { m.at(m.r.now+d, do) }
+
+// at does the same at a time.
+func (m *machine) at(at time.Duration, do func()) {
+	m.r.add(moment{at: at, do: do, on: m, life: m.life})
+}
 
 // pause stops the node for a while.
 func (m *machine) pause(d time.Duration) {

@@ -134,7 +134,13 @@ func (s *redisServer) flush() {
 		}
 		out := l.conn.Out
 		l.conn.Out = s.spare()
-		l.back.send(func() { l.m.execute(func() { l.take(out) }) })
+		l.back.send(func() {
+			if l.m.paused > l.m.r.now {
+				l.m.execute(func() { l.take(out) })
+			} else {
+				l.take(out)
+			}
+		})
 	}
 }
 

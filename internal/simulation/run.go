@@ -8,6 +8,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/simulation/rabbitmodel"
 	"github.com/hometrip/gateway/internal/simulation/redismodel"
+	"github.com/hometrip/gateway/rooms/cluster/sessions"
 	"github.com/hometrip/gateway/upstream/routes"
 )
 
@@ -146,6 +147,7 @@ func newRun(c Config) *run {
 	}
 	r.recovery = drawRecovery(c)
 	r.redis = &redisServer{r: r, server: redismodel.New()}
+	r.redis.server.Script(sessions.Write, redismodel.WriteRecord)
 	r.broker = newBrokerServer(r, rabbitmodel.New(), draw)
 	r.service = newService(r)
 	r.judge.init(r)

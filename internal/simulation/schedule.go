@@ -11,11 +11,26 @@ import (
 // epoch is the wall clock's time at which every run begins.
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// A moment is something that is to happen.
+// A moment is something that is to happen: on a node, unless that has died
+// meanwhile; at the end of a channel, unless that is lost; or in any case.
 type moment struct {
-	at  time.Duration
-	seq uint64 // of two at one time the one scheduled first is first
-	do  func()
+	at   time.Duration
+	seq  uint64 // of two at one time the one scheduled first is first
+	do   func()
+	on   *machine // nil: none
+	life int      // of that
+	via  *channel // nil: none
+}
+
+func (m *moment) happen() {
+	switch {
+	case m.on != nil:
+		if m.on.up && m.on.life == m.life {
+			m.on.execute(m.do)
+		}
+	case m.via == nil || m.via.works():
+		m.do()
+	}
 }
 
 // A schedule is virtual time: what is to happen, the earliest first. Owned by
@@ -45,9 +60,12 @@ func (m *moment) before(o *moment) bool { return m.at < o.at || m.at == o.at && 
 // after has something happen when d has passed.
 func (s *schedule) after(d time.Duration, do func()) { s.at(s.now+d, do) }
 
-func (s *schedule) at(at time.Duration, do func()) {
+func (s *schedule) at(at time.Duration, do func()) { s.add(moment{at: at, do: do}) }
+
+func (s *schedule) add(m moment) {
 	s.seq++
-	h := append(s.heap, moment{max(at, s.now), s.seq, do})
+	m.at, m.seq = max(m.at, s.now), s.seq
+	h := append(s.heap, m)
 	i := len(h) - 1
 	x := h[i]
 	for i > 0 {
@@ -98,7 +116,7 @@ func (s *schedule) step() bool {
 	}
 	s.now = top.at
 	s.steps++
-	top.do()
+	top.happen()
 	return true
 }
 

@@ -39,7 +39,8 @@ type save struct {
 	record []byte
 	keep   time.Duration
 	done   func(bool)
-	owns   func(bool) // it is a question of Owns
+	moves  uint32
+	check  func(moves uint32, elsewhere bool) // it is a question of Elsewhere
 }
 
 func newSessionsDriver(m *machine) *sessionsDriver {
@@ -62,7 +63,7 @@ func (d *sessionsDriver) Save(pid string, record []byte, keep time.Duration, don
 }
 
 // Forget implements rooms.Sessions.
-func (d *sessionsDriver) Forget(pid string) { d.save(save{pid: pid}) }
+func (d *sessionsDriver) Forget(pid string, moves uint32) { d.save(save{pid: pid, moves: moves}) }
 
 func (d *sessionsDriver) save(s save) {
 	s.number = d.m.r.pids.number(s.pid)
@@ -76,10 +77,10 @@ func (d *sessionsDriver) tell() {
 	slices.SortStableFunc(d.saves, func(a, b save) int { return a.number - b.number })
 	for _, s := range d.saves {
 		switch {
-		case s.owns != nil:
-			d.dones[d.core.Owns(s.pid, d.m.now())] = func(r sessions.Result) { s.owns(r.Owned) }
+		case s.check != nil:
+			d.dones[d.core.Elsewhere(s.pid, d.m.now())] = func(r sessions.Result) { s.check(r.Moves, r.Elsewhere) }
 		case s.record == nil:
-			d.core.Forget(s.pid)
+			d.core.Forget(s.pid, s.moves)
 		case s.done == nil:
 			d.core.Save(s.pid, s.record, s.keep)
 		default:
@@ -98,9 +99,9 @@ func (d *sessionsDriver) Take(pid, user string, done func(*rooms.Record, rooms.R
 	d.wake()
 }
 
-// Owns implements rooms.Sessions.
-func (d *sessionsDriver) Owns(pid string, done func(bool)) {
-	d.save(save{pid: pid, owns: done})
+// Elsewhere implements rooms.Sessions.
+func (d *sessionsDriver) Elsewhere(pid string, done func(moves uint32, elsewhere bool)) {
+	d.save(save{pid: pid, check: done})
 }
 
 // Dissolve implements rooms.Sessions.
@@ -130,11 +131,15 @@ func (d *sessionsDriver) act() {
 		}
 		done(r)
 	}
+	for _, x := range d.core.Displaced() {
+		m.r.count("session displaced")
+		m.hub.Displace(x.PID, x.Moves)
+	}
 	if at := d.core.Next(m.now()); !at.IsZero() {
 		when := max(m.when(at), m.r.now+time.Millisecond)
 		if when < d.next || d.next <= m.r.now {
 			d.next = when
-			m.r.at(when, m.alive(d.act))
+			m.at(when, d.act)
 		}
 	}
 }
@@ -166,7 +171,7 @@ func (d *sessionsDriver) answered(b wire.Batch, replies []wire.Reply) {
 		d.core.Reply(b.ID, replies, m.now())
 		d.wake()
 	}
-	if name := b.Commands[0].Name; (name == "SET" || name == "DEL") && wire.FirstError(replies) != nil {
+	if name := b.Commands[0].Name; name == "EVAL" && wire.FirstError(replies) != nil {
 		replies = slices.Clone(replies)
 		m.after(retrySessions, reply)
 		return

@@ -55,9 +55,6 @@ func (r *run) handOver(f *fault) {
 	if !m.up || m.leaving || m.transfer != nil || m.paused > r.now || m.reader.reader.Identity() == "" {
 		return
 	}
-	if r.recovery.trouble > r.now || r.redis.illDuring(r.now, r.now+1) {
-		return // not while another fault lasts: see docs/simulation.md
-	}
 	t := &transfer{r: r, old: m}
 	t.young = &machine{r: r, index: m.index, name: m.name, life: m.life, skew: m.skew}
 	l := newLine(0, localMost, &noDelay)

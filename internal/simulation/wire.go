@@ -29,16 +29,14 @@ func newLine(least, most time.Duration, slow *time.Duration) *line {
 // send has something arrive at the other end.
 func (w *channel) send(arrive func()) {
 	l := w.line
-	if !l.open || l.silent || w.lost {
+	if !w.works() {
 		return
 	}
 	w.last = max(w.last, w.s.now+w.s.between(l.least, l.most)+*l.slow)
-	w.s.at(w.last, func() {
-		if l.open && !l.silent && !w.lost {
-			arrive()
-		}
-	})
+	w.s.add(moment{at: w.last, do: arrive, via: w})
 }
+
+func (w *channel) works() bool { return w.line.open && !w.line.silent && !w.lost }
 
 // A backlog is what has arrived at a server that stands still, in order. Owned
 // by its connection.

@@ -134,7 +134,11 @@ func (cs *conns) server(n int) (rueidis.Client, bool) {
 func completed(client rueidis.Client, commands []wire.Command) []rueidis.Completed {
 	list := make([]rueidis.Completed, len(commands))
 	for i, c := range commands {
-		list[i] = client.B().Arbitrary(c.Name).Keys(c.Keys...).Args(c.Args...).Build()
+		b := client.B().Arbitrary(c.Name)
+		if c.Script != "" {
+			b = b.Args(c.Script, strconv.Itoa(len(c.Keys)))
+		}
+		list[i] = b.Keys(c.Keys...).Args(c.Args...).Build()
 	}
 	return list
 }

@@ -20,7 +20,9 @@ import (
 type SessionHolder interface {
 	Surrender(pid, user string, now time.Time, done func(*rooms.Record, rooms.RecoveryResult))
 	Dissolve(pid string)
+	Displace(pid string, moves uint32)
 	Reachable(yes bool, now time.Time)
+	Refresh()
 }
 
 // retrySessions is the pause after records could not be written.
@@ -35,6 +37,7 @@ type Sessions struct {
 	cut     cut.Cut       // of its channel
 
 	subscribed atomic.Bool
+	refreshed  time.Time     // when the records were written anew; owned by run
 	work       chan struct{} // has a token when there is something to do
 
 	mu    sync.Mutex // guards the following
@@ -102,7 +105,9 @@ func (s *Sessions) Save(pid string, record []byte, keep time.Duration, done func
 }
 
 // Forget implements rooms.Sessions.
-func (s *Sessions) Forget(pid string) { s.with(func(core *sessions.Core) { core.Forget(pid) }) }
+func (s *Sessions) Forget(pid string, moves uint32) {
+	s.with(func(core *sessions.Core) { core.Forget(pid, moves) })
+}
 
 // Dissolve implements rooms.Sessions.
 func (s *Sessions) Dissolve(pid, node string) {
@@ -116,10 +121,10 @@ func (s *Sessions) Take(pid, user string, done func(*rooms.Record, rooms.Recover
 	})
 }
 
-// Owns implements rooms.Sessions.
-func (s *Sessions) Owns(pid string, done func(bool)) {
+// Elsewhere implements rooms.Sessions.
+func (s *Sessions) Elsewhere(pid string, done func(moves uint32, elsewhere bool)) {
 	s.with(func(core *sessions.Core) {
-		s.dones[core.Owns(pid, time.Now())] = func(r sessions.Result) { done(r.Owned) }
+		s.dones[core.Elsewhere(pid, time.Now())] = func(r sessions.Result) { done(r.Moves, r.Elsewhere) }
 	})
 }
 
@@ -180,7 +185,19 @@ func (s *Sessions) step(now time.Time) time.Duration {
 	}
 	s.mu.Unlock()
 	s.report()
+	s.refresh(now)
 	return wait
+}
+
+// refresh has the records of sessions written anew before they expire.
+func (s *Sessions) refresh(now time.Time) {
+	if s.refreshed.IsZero() {
+		s.refreshed = now
+	}
+	if now.Sub(s.refreshed) >= rooms.RefreshSessions {
+		s.refreshed = now
+		s.holder.Refresh()
+	}
 }
 
 func (s *Sessions) execute(cs *conns, b wire.Batch) {
@@ -192,7 +209,7 @@ func (s *Sessions) execute(cs *conns, b wire.Batch) {
 		}
 	}
 	replies := cs.do(b)
-	if b.Kind == wire.Plain && (b.Commands[0].Name == "SET" || b.Commands[0].Name == "DEL") && wire.FirstError(replies) != nil {
+	if b.Kind == wire.Plain && b.Commands[0].Name == "EVAL" && wire.FirstError(replies) != nil {
 		time.Sleep(retrySessions)
 	}
 	s.with(func(core *sessions.Core) { core.Reply(b.ID, replies, time.Now()) })
@@ -201,7 +218,7 @@ func (s *Sessions) execute(cs *conns, b wire.Batch) {
 // report hands over what has become of sessions.
 func (s *Sessions) report() {
 	s.mu.Lock()
-	results := s.core.Results()
+	results, displaced := s.core.Results(), s.core.Displaced()
 	dones := make([]func(sessions.Result), len(results))
 	for i, r := range results {
 		dones[i] = s.dones[r.Ask]
@@ -212,6 +229,9 @@ func (s *Sessions) report() {
 		if done != nil {
 			done(results[i])
 		}
+	}
+	for _, d := range displaced {
+		s.holder.Displace(d.PID, d.Moves)
 	}
 }
 

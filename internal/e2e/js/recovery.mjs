@@ -2,7 +2,7 @@
 import { describe, it } from "node:test";
 import assert from "node:assert/strict";
 import { Guest, publish, someone, until } from "./guest.mjs";
-import { room, token, within } from "./world.mjs";
+import { room, token, upgraded, within } from "./world.mjs";
 
 describe("a client that was away", { concurrency: true }, () => {
   it("comes back to what it missed, as the same socket", async (t) => {
@@ -73,6 +73,28 @@ describe("a client that was away", { concurrency: true }, () => {
     }
     await ann.has(n);
     assert.deepEqual(ann.numbers, Array.from({ length: n }, (_, i) => i + 1));
+  });
+
+  it("gets an event once that was on its way, to a parked poll or in a frame, when the connection was cut", async (t) => {
+    const place = room();
+    const ann = await Guest.arrive(t, someone());
+    await ann.join(place);
+    let n = 0;
+    for (const passes of [0, 1, 20, 120, 200, 260, 320]) { // bytes of the response, or frame
+      await publish(place, (n += 1)); // a poll is parked behind it
+      await ann.has(n);
+      ann.line.budget = passes;
+      await publish(place, (n += 1));
+      await until(() => !ann.line.up || ann.numbers.length === n, "the line to be cut, or the event");
+      if (ann.line.up) ann.line.cut();
+      ann.line.mend();
+      await ann.has(n);
+      await until(() => ann.socket.connected, "the return");
+      await upgraded(ann.socket);
+      assert.equal(ann.socket.recovered, true);
+    }
+    assert.deepEqual(ann.numbers, Array.from({ length: n }, (_, i) => i + 1));
+    assert.equal(ann.count("connected"), 1);
   });
 
   it("comes back though its first attempts are cut while the answer is on its way", async (t) => {

@@ -13,7 +13,7 @@ import (
 
 // Version is the version of the form. It changes with every change of what is
 // written; the processes compare it before anything else is sent.
-const Version = 5
+const Version = 6
 
 // None is the number of a connection that there is not.
 const None = ^uint32(0)
@@ -178,9 +178,10 @@ type Record struct {
 	Given, Last uint64
 	At          int64 // Unix ms at which the connection ended; of an absent one
 	Fence       uint32
-	Unsaved     bool // Redis may not have the rooms
-	Lost        bool // events for it were lost
-	Gone        bool // another node has the session
+	Moves       uint32 // how often another node has taken the session
+	Unsaved     bool   // Redis may not have the rooms
+	Lost        bool   // events for it were lost
+	Gone        bool   // another node has the session
 }
 
 // An Absent is a socket without a connection, which stays in its rooms for a
@@ -414,6 +415,7 @@ func (w *walker) record(r *Record) {
 	w.u64(&r.Last)
 	w.i64(&r.At)
 	w.u32(&r.Fence)
+	w.u32(&r.Moves)
 	w.bools(&r.Lost, &r.Gone, &r.Unsaved)
 }
 

@@ -41,7 +41,7 @@ func everything() *Loop {
 					ID: "socket", UserID: "42", Until: 1_800_000_600_000, TokenID: 1 << 60,
 					Rooms:    []Room{{Name: "user:42"}, {Name: "conversation:1", Announce: true, From: 17}},
 					Position: 18, Recovers: true, Asks: true,
-					Session:   Record{PID: "pid", Given: 18, Last: 16, At: 1_800_000_000_000, Fence: 77, Unsaved: true, Lost: true, Gone: true},
+					Session:   Record{PID: "pid", Given: 18, Last: 16, At: 1_800_000_000_000, Fence: 77, Moves: 3, Unsaved: true, Lost: true, Gone: true},
 					HasClaims: true, Email: "a@b", Role: "guest", NamesRooms: true, ClaimRooms: []string{"conversation:*"},
 					Token: "token", Assembling: true, Packet: []byte("51-"), Attachments: [][]byte{{1, 2}}, Want: 2},
 			},
@@ -91,8 +91,8 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 // with it.
 func TestTheFormOfThisVersionStays(t *testing.T) {
 	for name, form := range map[string][]byte{
-		"loop.v5.hex": AppendLoop(nil, everything()),
-		"node.v5.hex": AppendNode(nil, everythingOfANode()),
+		"loop.v6.hex": AppendLoop(nil, everything()),
+		"node.v6.hex": AppendNode(nil, everythingOfANode()),
 	} {
 		path := filepath.Join("testdata", name)
 		if *update {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/internal/testkit/redistest"
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/sessions"
 )
 
 var (
@@ -85,6 +87,7 @@ func TestModelAnswersAsTheServerDoes(t *testing.T) {
 
 func compare(t *testing.T, server *redistest.Server, seed uint64) {
 	p := &pair{t: t, rng: rand.New(rand.NewPCG(seed, 0)), model: New()}
+	p.model.Script(sessions.Write, WriteRecord)
 	for range conns {
 		peer, err := dial(server.Addr)
 		if err != nil {
@@ -160,6 +163,10 @@ func normal(r Reply, args []string) string {
 		return xinfoText(r)
 	case r.Kind == Map:
 		return "map " + sorted(r.Elems, 2)
+	}
+	if name == "EVAL" && r.Kind == Fault { // behind it stands which script, and where
+		text, _, _ := strings.Cut(r.Text, " script: ")
+		return "-" + text
 	}
 	return r.String()
 }
@@ -351,7 +358,12 @@ func (p *pair) generic(key string) []string {
 
 func (p *pair) strings(key string) []string {
 	value := p.pick("5", "17", "text", "")
-	switch p.rng.IntN(9) {
+	if p.rng.IntN(4) == 0 {
+		return p.records(key)
+	}
+	switch p.rng.IntN(10) {
+	case 8:
+		return []string{"GETRANGE", key, p.pick("0", "2", "9"), p.pick("0", "3", "20", "x")}
 	case 0:
 		return []string{"GETDEL", key}
 	case 1:
@@ -370,6 +382,18 @@ func (p *pair) strings(key string) []string {
 		return []string{"SET", key, value}
 	}
 	return []string{"GET", key}
+}
+
+// records writes or removes one as nodes do.
+func (p *pair) records(key string) []string {
+	nodes := []string{"a", "b"}
+	r := rooms.Record{PID: "p", User: "u", Node: nodes[p.rng.IntN(2)], Moves: []uint32{0, 1, 255, 256, 1 << 31}[p.rng.IntN(5)]}
+	form := string(rooms.AppendRecord(nil, &r))
+	if p.rng.IntN(4) == 0 {
+		form = ""
+	}
+	return []string{"EVAL", sessions.Write, "1", key,
+		strconv.FormatUint(uint64(r.Moves), 10), strconv.FormatUint(uint64(rooms.NodeMark(r.Node)), 10), form, "100000"}
 }
 
 func (p *pair) hashes(key string) []string {

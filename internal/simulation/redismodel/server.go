@@ -29,6 +29,8 @@ type Server struct {
 	shard    map[string][]*Conn // of SSUBSCRIBE
 	tracked  map[string][]*Conn // who is told when the key changes
 
+	scripts map[string]Script // by their text
+
 	blocked []*Conn // that wait for entries, the first first
 
 	pending []string // keys that changed while a command is executed

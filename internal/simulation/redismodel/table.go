@@ -38,6 +38,8 @@ func init() {
 		"CLIENT": {-2, whileLoading, nil, on(client)},
 		"TIME":   {1, whileLoading, nil, on(clock)},
 
+		"EVAL": {-3, 0, nil, on(eval)},
+
 		"MULTI":   {1, whileLoading, nil, on(multi)},
 		"EXEC":    {1, whileLoading, nil, on(exec)},
 		"DISCARD": {1, whileLoading, nil, on(discard)},
@@ -56,12 +58,13 @@ func init() {
 		"FLUSHALL": {-1, writes, nil, on(flush)},
 		"FLUSHDB":  {-1, writes, nil, on(flush)},
 
-		"GET":    {2, readonly, key1, on(get)},
-		"SET":    {-3, writes | grows, key1, on(set)},
-		"GETDEL": {2, writes, key1, on(getDel)},
-		"MGET":   {-2, readonly, keysAll, on(mget)},
-		"INCR":   {2, writes | grows, key1, on(incr)},
-		"INCRBY": {3, writes | grows, key1, on(incr)},
+		"GET":      {2, readonly, key1, on(get)},
+		"GETRANGE": {4, readonly, key1, on(getRange)},
+		"SET":      {-3, writes | grows, key1, on(set)},
+		"GETDEL":   {2, writes, key1, on(getDel)},
+		"MGET":     {-2, readonly, keysAll, on(mget)},
+		"INCR":     {2, writes | grows, key1, on(incr)},
+		"INCRBY":   {3, writes | grows, key1, on(incr)},
 
 		"HSET":    {-4, writes | grows, key1, on(hset)},
 		"HGET":    {3, readonly, key1, on(hget)},

@@ -36,11 +36,12 @@ const (
 
 // A Result is what has become of a session that was asked for.
 type Result struct {
-	Ask    uint64 // the number that Take, Owns or Save returned
-	Record *rooms.Record
-	Why    rooms.RecoveryResult
-	Owned  bool // of Owns: nobody else has had it
-	Saved  bool // of Save: Redis has the record, or a newer one
+	Ask       uint64 // the number that Take, Elsewhere or Save returned
+	Record    *rooms.Record
+	Why       rooms.RecoveryResult
+	Moves     uint32 // of Elsewhere: how often the session was moved as Redis knows it
+	Elsewhere bool   // of Elsewhere: that is under the name of another node
+	Saved     bool   // of Save: Redis has the record, or a newer one
 }
 
 // A Request is another node's for a session of this one.
@@ -80,6 +81,8 @@ type Core struct {
 	outgoing []wire.Command // messages to other nodes
 	answers  []answer       // that wait for a write under way
 	results  []Result
+
+	displaced []Displaced
 }
 
 // A flight is a command under way for a take; ask 0: for none.
@@ -194,7 +197,7 @@ func (c *Core) Tick(now time.Time) {
 			continue
 		}
 		if t.phase == checking { // Redis is away for all, or this node is cut off
-			c.finish(t, Result{Owned: true})
+			c.finish(t, Result{})
 			continue
 		}
 		if t.phase == asking || t.phase == awaiting {

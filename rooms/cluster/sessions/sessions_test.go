@@ -3,6 +3,7 @@ package sessions
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -56,9 +57,8 @@ func (w *town) do(c wire.Command) wire.Reply {
 		}
 		w.redis[key] = c.Args[0]
 		return wire.Reply{Text: "OK"}
-	case "DEL":
-		delete(w.redis, key)
-		return wire.Reply{Int: 1}
+	case "EVAL":
+		return w.write(key, c.Args)
 	case "GET":
 		return wire.Reply{Nil: !found, Text: value}
 	case "PUBLISH":
@@ -77,6 +77,20 @@ func (w *town) do(c wire.Command) wire.Reply {
 	}
 	w.t.Fatalf("command %v", c)
 	return wire.Reply{}
+}
+
+// write is what the script does.
+func (w *town) write(key string, args []string) wire.Reply {
+	if old, err := rooms.ParseRecord([]byte(w.redis[key])); err == nil {
+		moves, _ := strconv.Atoi(args[0])
+		if old.Moves > uint32(moves) && wire.Decimal(int64(rooms.NodeMark(old.Node))) != args[1] {
+			return wire.Reply{}
+		}
+	}
+	if w.redis[key] = args[2]; args[2] == "" {
+		delete(w.redis, key)
+	}
+	return wire.Reply{Int: 1}
 }
 
 // step has a node send one batch, and reports whether it had one.
@@ -298,7 +312,7 @@ func TestASessionUnderWayIsFound(t *testing.T) {
 		"a is dead, and with b it is over": {func(w *town, a, b *node) {
 			a.deaf = true
 			w.take(b, "ann")
-			b.core.Forget("p")
+			b.core.Forget("p", 0)
 		}, rooms.RecoveryUnknown},
 		"nodes send on in a circle": {func(w *town, a, b *node) {
 			a.core.gave("p", "b")
@@ -324,6 +338,19 @@ func TestASessionUnderWayIsFound(t *testing.T) {
 			w.want(c, w.take(c, "ann"), rooms.RecoveryUnknown) // its own
 		})
 	}
+}
+
+// TestASessionComesBackFromANodeThatDiedWithIt, before it had written anything,
+// to the node that had given it away.
+func TestASessionComesBackFromANodeThatDiedWithIt(t *testing.T) {
+	w := newTown(t, "a", "b")
+	a, b := w.nodes["a"], w.nodes["b"]
+	a.answers, a.has = true, record("a", "ann")
+	save(a, record("a", "ann"))
+	w.settle()
+	w.want(b, w.take(b, "ann"), rooms.RecoveryDone)
+	b.deaf = true
+	w.want(a, w.take(a, "ann"), rooms.RecoveryDone)
 }
 
 // TestTwoNodesThatWaitForEachOtherGoOn: returns to both are under way, each of
@@ -387,7 +414,7 @@ func TestReasonsNotToHaveASession(t *testing.T) {
 		want rooms.RecoveryResult
 	}{
 		"no record":    {func(w *town, _, _ *node) { clear(w.redis) }, "ann", rooms.RecoveryUnknown},
-		"forgotten":    {func(w *town, a, _ *node) { a.core.Forget("p"); w.settle() }, "ann", rooms.RecoveryUnknown},
+		"forgotten":    {func(w *town, a, _ *node) { a.core.Forget("p", 0); w.settle() }, "ann", rooms.RecoveryUnknown},
 		"another user": {func(*town, *node, *node) {}, "eve", rooms.RecoveryOtherUser},
 		"not answered": {func(_ *town, a, _ *node) { a.frozen = true }, "ann", rooms.RecoveryBusy},
 		"Redis away":   {func(w *town, _, _ *node) { w.away = true }, "ann", rooms.RecoveryFailed},
@@ -425,11 +452,48 @@ func TestANodeLearnsWhetherASessionIsStillItsOwn(t *testing.T) {
 		save(a, record("a", "ann"))
 		w.settle()
 		x.do(w, a)
-		ask := a.core.Owns("p", w.now)
+		ask := a.core.Elsewhere("p", w.now)
 		w.settle()
-		if r, ok := a.results[ask]; !ok || r.Owned != x.want {
-			t.Errorf("%s: owned %v (%v), want %v", name, r.Owned, ok, x.want)
+		if r, ok := a.results[ask]; !ok || r.Elsewhere == x.want {
+			t.Errorf("%s: elsewhere %v (%v), want %v", name, r.Elsewhere, ok, !x.want)
 		}
+	}
+}
+
+// TestANodeDoesNotWriteOverASessionThatWasTaken from it while it could not be
+// asked, and learns that it was.
+func TestANodeDoesNotWriteOverASessionThatWasTaken(t *testing.T) {
+	w := newTown(t, "a", "b")
+	a, b := w.nodes["a"], w.nodes["b"]
+	mine, other := record("a", "ann"), record("b", "ann")
+	mine.Moves, other.Moves = 3, 4
+	save(a, mine)
+	save(b, other)
+	w.settle()
+	saved := a.core.SaveAndTell("p", rooms.AppendRecord(nil, mine), time.Minute, w.now)
+	w.settle()
+	if got := a.core.Displaced(); len(got) != 2 && len(got) != 1 || got[0] != (Displaced{"p", 3}) {
+		t.Errorf("displaced %+v", got)
+	}
+	if !a.results[saved].Saved {
+		t.Error("a newer record does not count as written")
+	}
+	a.core.Forget("p", 3)
+	w.settle()
+	if r, err := rooms.ParseRecord([]byte(w.redis[names.SessionRecord("p")])); err != nil || r.Node != "b" {
+		t.Errorf("Redis has %+v, %v", r, err)
+	}
+	save(b, other)
+	b.core.Forget("p", 4)
+	w.settle()
+	if got := b.core.Displaced(); got != nil || w.redis[names.SessionRecord("p")] != "" {
+		t.Errorf("displaced %+v, Redis has %q", got, w.redis)
+	}
+}
+
+func TestTheScriptReadsRecordsOfThisVersion(t *testing.T) {
+	if version != strconv.Itoa(rooms.RecordVersion) {
+		t.Errorf("the script is for version %s, records have %d", version, rooms.RecordVersion)
 	}
 }
 

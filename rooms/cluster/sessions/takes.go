@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -40,14 +41,14 @@ type take struct {
 // result.
 func (c *Core) Take(pid, user string, now time.Time) uint64 { return c.begin(pid, user, looking, now) }
 
-// Owns begins to find out whether this node still has a session.
-func (c *Core) Owns(pid string, now time.Time) uint64 { return c.begin(pid, "", checking, now) }
+// Elsewhere begins to find out whether another node has taken a session.
+func (c *Core) Elsewhere(pid string, now time.Time) uint64 { return c.begin(pid, "", checking, now) }
 
 func (c *Core) begin(pid, user string, p phase, now time.Time) uint64 {
 	c.next++
 	t := &take{ask: c.next, pid: pid, user: user, phase: p, until: now.Add(takeWithin)}
 	if len(c.takes) >= maxTakes {
-		c.results = append(c.results, Result{Ask: t.ask, Why: rooms.RecoveryBusy, Owned: p == checking})
+		c.results = append(c.results, Result{Ask: t.ask, Why: rooms.RecoveryBusy})
 		return t.ask
 	}
 	c.takes[t.ask] = t
@@ -176,15 +177,7 @@ func (c *Core) command(t *take) wire.Command {
 
 func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
 	if t.phase == checking {
-		owned := r.Err != nil || r.Nil
-		if !owned {
-			record, err := rooms.ParseRecord([]byte(r.Text))
-			owned = err == nil && record.Node == c.node
-		}
-		if w, ok := c.state(t.pid); ok && !w.remove {
-			owned = true
-		}
-		c.finish(t, Result{Owned: owned})
+		c.checked(t, r)
 		return
 	}
 	switch {
@@ -213,6 +206,20 @@ func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
 	}
 }
 
+// checked takes what Redis has of a session.
+func (c *Core) checked(t *take, r *wire.Reply) {
+	if w, ok := c.state(t.pid); r.Err != nil || r.Nil || ok && !w.remove {
+		c.finish(t, Result{})
+		return
+	}
+	record, err := rooms.ParseRecord([]byte(r.Text))
+	if err != nil { // of a version that this one does not know
+		c.finish(t, Result{Moves: math.MaxUint32, Elsewhere: true})
+		return
+	}
+	c.finish(t, Result{Moves: record.Moves, Elsewhere: record.Node != c.node})
+}
+
 // found goes on with a record: it is this node's when that has the lock, and its
 // node's otherwise.
 func (c *Core) found(t *take, text string) {
@@ -226,7 +233,7 @@ func (c *Core) found(t *take, text string) {
 		record.Orphan = true
 		c.finish(t, Result{Record: record})
 	case record.Node == c.node && c.given[t.pid] != "": // which has not written it yet
-		t.lock = ""
+		t.lock, t.without = "", append(t.without, c.node)
 		c.ask(t, c.given[t.pid])
 	case record.Node == c.node || record.Node == t.vain: // which does not know it any more
 		c.fail(t, rooms.RecoveryUnknown)

@@ -2,16 +2,39 @@ package sessions
 
 import (
 	"slices"
-	"strconv"
 	"time"
 
+	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
+
+// Write writes a record (ARGV 3, for ARGV 4 ms), or removes it ("" for the
+// record), and returns 1; 0: another node has taken the session since, as its
+// record there says. KEYS record; ARGV how often the session was moved, NodeMark
+// of the node that writes. One step, so that a node which could not be asked for
+// its sessions, and does not know it, does not write its state over that of the
+// node which has taken one.
+const Write = `local old = redis.call('GETRANGE', KEYS[1], 0, 9)
+local v, _, a, b, c, d, e, f, g, h = string.byte(old, 1, 10)
+if h and v == ` + version + ` and ((a * 256 + b) * 256 + c) * 256 + d > tonumber(ARGV[1])
+  and ((e * 256 + f) * 256 + g) * 256 + h ~= tonumber(ARGV[2]) then return 0 end
+if ARGV[3] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4]) end
+return 1`
+
+const version = "4" // rooms.RecordVersion
+
+// A Displaced session is one that another node has taken without this one's
+// knowing.
+type Displaced struct {
+	PID   string
+	Moves uint32 // as this node knew it
+}
 
 // A write is a record that waits to be written, or removed.
 type write struct {
 	value  string
 	remove bool
+	moves  uint32
 	keepMS int64
 	number uint64 // of Save and Forget
 }
@@ -25,13 +48,17 @@ type wait struct {
 
 // Save has a record written.
 func (c *Core) Save(pid string, record []byte, keep time.Duration) {
-	c.put(pid, write{value: string(record), keepMS: keep.Milliseconds()})
+	c.put(pid, saving(record, keep))
+}
+
+func saving(record []byte, keep time.Duration) write {
+	return write{value: string(record), moves: rooms.RecordMoves(record), keepMS: max(keep.Milliseconds(), 1)}
 }
 
 // SaveAndTell has a record written, and returns the number of the result.
 func (c *Core) SaveAndTell(pid string, record []byte, keep time.Duration, now time.Time) uint64 {
 	c.next++
-	number, ok := c.put(pid, write{value: string(record), keepMS: keep.Milliseconds()})
+	number, ok := c.put(pid, saving(record, keep))
 	if !ok || c.waiting >= maxWaiting {
 		c.results = append(c.results, Result{Ask: c.next})
 		return c.next
@@ -41,8 +68,8 @@ func (c *Core) SaveAndTell(pid string, record []byte, keep time.Duration, now ti
 	return c.next
 }
 
-// Forget has a record removed.
-func (c *Core) Forget(pid string) { c.put(pid, write{remove: true}) }
+// Forget has the record removed of a session that was moved so often.
+func (c *Core) Forget(pid string, moves uint32) { c.put(pid, write{remove: true, moves: moves}) }
 
 func (c *Core) put(pid string, w write) (number uint64, ok bool) {
 	old, waits := c.pending[pid]
@@ -90,13 +117,9 @@ func (c *Core) writes(b *wire.Batch) {
 		c.bytes -= len(w.value)
 		c.flying[pid] = w
 		c.batch = append(c.batch, pid)
-		key := []string{c.names.SessionRecord(pid)}
-		if w.remove {
-			b.Commands = append(b.Commands, wire.Command{Name: "DEL", Keys: key})
-			continue
-		}
 		b.Commands = append(b.Commands, wire.Command{
-			Name: "SET", Keys: key, Args: []string{w.value, "PX", strconv.FormatInt(max(w.keepMS, 1), 10)},
+			Name: "EVAL", Script: Write, Keys: []string{c.names.SessionRecord(pid)},
+			Args: []string{wire.Decimal(int64(w.moves)), wire.Decimal(int64(rooms.NodeMark(c.node))), w.value, wire.Decimal(w.keepMS)},
 		})
 	}
 	if c.order = c.order[n:]; len(c.order) == 0 {
@@ -114,13 +137,16 @@ func (c *Core) written(replies []wire.Reply, now time.Time) {
 	flying, batch := c.flying, c.batch
 	c.writing, c.flying, c.batch = 0, nil, nil
 	failed := wire.FirstError(replies) != nil
-	for _, pid := range batch {
+	for i, pid := range batch {
 		w, ok := flying[pid]
 		if !ok {
 			continue // it was given away
 		}
 		if !failed {
 			c.saved(pid, w.number, now)
+			if replies[i].Int == 0 && !w.remove {
+				c.displaced = append(c.displaced, Displaced{pid, w.moves})
+			}
 			continue
 		}
 		if _, newer := c.pending[pid]; !newer {
@@ -139,6 +165,14 @@ func (c *Core) release() {
 		}
 		return !under
 	})
+}
+
+// Displaced returns the sessions of which Redis has turned out to have records
+// of other nodes.
+func (c *Core) Displaced() []Displaced {
+	list := c.displaced
+	c.displaced = nil
+	return list
 }
 
 // state is what is on its way to Redis for a pid.

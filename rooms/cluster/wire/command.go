@@ -7,6 +7,8 @@ type Command struct {
 	Name string
 	Keys []string // behind the name: keys, or a channel
 	Args []string // behind the keys
+
+	Script string // of EVAL: what is executed, in front of the number of keys
 }
 
 // String is for people and traces.

@@ -1,0 +1,46 @@
+package rooms
+
+import (
+	"testing"
+	"time"
+)
+
+// TestASocketIsHandedOverOnce: its client has gone to another node, and its
+// connection is still being closed, which for a polling client takes until it
+// polls. Handed over with the connection, too, it would stay in its rooms for
+// ever.
+func TestASocketIsHandedOverOnce(t *testing.T) {
+	old, past := newPast(t, 1)
+	past.publish(old, "conversation:1") // positions are known
+	ann := old.guest("ann")
+	ann.join("1")
+	old.hub.Surrender(ann.pid, "ann", old.now, func(*Record, RecoveryResult) {})
+	for _, sh := range old.hub.shards {
+		sh.Tasks(old.now)
+	}
+	connection, err := ann.socket.State(old.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	absent, err := old.hub.Shard(0).Absent(old.now)
+	if err != nil || len(absent) != 1 {
+		t.Fatalf("absent %+v, %v", absent, err)
+	}
+	young, _ := newPast(t, 1)
+	sh := young.hub.Shard(0)
+	socket, err := sh.Adopt(nobody{}, &connection, logName, young.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sh.AdoptAbsent(&absent[0], logName, young.now); err != nil {
+		t.Fatal(err)
+	}
+	if n := young.hub.Members("conversation:1"); n != 1 {
+		t.Errorf("%d members, want 1", n)
+	}
+	socket.Closed(young.now)
+	young.at(young.now.Add(time.Minute)) // the grace is over
+	if n := young.hub.Members("conversation:1"); n != 0 {
+		t.Errorf("%d members are left", n)
+	}
+}
