@@ -37,6 +37,7 @@ type pidTable struct {
 	size  int
 }
 
+// A pidPart is the hash table of a share of the pids.
 type pidPart struct {
 	slots []*Socket // at most three quarters of them used
 	used  int

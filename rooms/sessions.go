@@ -35,6 +35,7 @@ type kept struct {
 	at     time.Time
 }
 
+// An endedSession names a record and the time at which its session ended.
 type endedSession struct {
 	pid string
 	at  time.Time
