@@ -7,10 +7,9 @@
 //
 // Each flag can be set by an environment variable of its name in capitals
 // (SCENARIO, PEERS, RUNS, …). A run writes bench/results/<date>/: report.md,
-// plots, results.json and machine.json. The exit code is 1 when any client
-// got less, more, or in another order than it should.
+// plots, results.json and machine.json. The exit code is 1 if a client received
+// fewer or more events than it should, or received them in another order.
 //
-// The suite starts each server anew for each scenario and run, on one core,
-// and the load generator on the other. bench/README.md says how to read the
-// figures.
+// For each scenario and run the suite starts each server again, bound to one core,
+// and the load generator on the other core. bench/README.md explains the figures.
 package main

@@ -57,19 +57,15 @@ func walkTyping(packet []byte) (roomType, roomID []byte) {
 		panic(err)
 	}
 	object, _ := NextArg(args)
-	for {
-		key, value, rest, ok := Member(object)
-		if !ok {
-			return roomType, roomID
-		}
+	for key, value := range Members(object) {
 		switch string(key) {
 		case "roomType":
 			roomType, _ = Text(value)
 		case "roomId":
 			roomID, _ = Text(value)
 		}
-		object = rest
 	}
+	return roomType, roomID
 }
 
 // What is stored here has left its function, so the compiler must allocate it.

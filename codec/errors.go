@@ -14,6 +14,7 @@ const (
 	LayerProxy // below HTTP, where there is one
 )
 
+// String implements fmt.Stringer.
 func (l Layer) String() string {
 	switch l {
 	case LayerHTTP:
@@ -36,6 +37,7 @@ type SyntaxError struct {
 	Reason string
 }
 
+// Error implements error.
 func (e *SyntaxError) Error() string { return e.Layer.String() + ": " + e.Reason }
 
 // A LimitError says that something from outside is larger than allowed.
@@ -46,6 +48,7 @@ type LimitError struct {
 	Max   int
 }
 
+// Error implements error.
 func (e *LimitError) Error() string {
 	return fmt.Sprintf("%v: %s %d, max %d", e.Layer, e.What, e.Got, e.Max)
 }

@@ -32,9 +32,8 @@ func ReservedEvent(name string) bool {
 	return false
 }
 
-// NextArg splits the first argument off args; nil when there are none left. A
-// valid JSON array is taken apart in the same way: pass its text first and rest
-// afterwards.
+// NextArg splits the first argument off args, as ParseEvent returned them; nil
+// when there are none left. Of a JSON array it is the first element.
 func NextArg(args []byte) (arg, rest []byte) {
 	i := skipSpace(args, 0)
 	if i >= len(args) || args[i] != ',' && args[i] != '[' {

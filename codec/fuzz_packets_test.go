@@ -117,6 +117,11 @@ func FuzzValidJSON(f *testing.F) {
 		if got != want && (got || jsonDepth(b) <= maxJSONDepth) {
 			t.Errorf("%q: %v, encoding/json says %v", b, got, want)
 		}
+		object := ScanObject(b, func([]byte, []byte) {})
+		isObject := want && bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{"))
+		if object != isObject && jsonDepth(b) <= maxJSONDepth {
+			t.Errorf("%q: an object %v, encoding/json says %v", b, object, isObject)
+		}
 	})
 }
 
@@ -187,7 +192,7 @@ func FuzzEvent(f *testing.F) {
 
 func walkMembers(t *testing.T, object []byte) {
 	got := map[string]string{}
-	for key, value, rest, ok := Member(object); ok; key, value, rest, ok = Member(rest) {
+	for key, value := range Members(object) {
 		got[string(key)] = string(value)
 	}
 	var want map[string]json.RawMessage

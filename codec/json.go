@@ -3,6 +3,7 @@ package codec
 import (
 	"bytes"
 	"encoding/binary"
+	"iter"
 	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -183,10 +184,66 @@ func skipObject(b []byte, i, depth int) int {
 	}
 }
 
-// Member splits the first member off a valid JSON object: pass the object's
-// text first and rest afterwards, until ok is false. The key is unescaped, the
-// value is JSON text.
-func Member(object []byte) (key, value, rest []byte, ok bool) {
+// Members returns the members of a JSON object in their order. Keys are
+// unescaped, values are JSON text. It ends at the first fault; of anything but an
+// object there are no members.
+func Members(object []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(key, value []byte) bool) {
+		for key, value, rest, ok := nextMember(object); ok; key, value, rest, ok = nextMember(rest) {
+			if !yield(key, value) {
+				return
+			}
+		}
+	}
+}
+
+// Elements returns the elements of a JSON array in their order, as JSON text. It
+// ends at the first fault; of anything but an array there are no elements.
+func Elements(array []byte) iter.Seq[[]byte] {
+	return func(yield func(element []byte) bool) {
+		if i := skipSpace(array, 0); i >= len(array) || array[i] != '[' {
+			return
+		}
+		for element, rest := NextArg(array); element != nil; element, rest = NextArg(rest) {
+			if !yield(element) {
+				return
+			}
+		}
+	}
+}
+
+// ScanObject calls member for each member of text, as Members does, and reports
+// whether text is one JSON object with nothing but white space after it. So a
+// text that may be anything is read and checked in one pass. If it is not an
+// object, member may have been called before that was found.
+func ScanObject(text []byte, member func(key, value []byte)) (valid bool) {
+	i := skipSpace(text, 0)
+	if i >= len(text) || text[i] != '{' {
+		return false
+	}
+	rest := text[i:]
+	if i := skipSpace(rest, 1); i < len(rest) && rest[i] == '}' {
+		return skipSpace(rest, i+1) == len(rest)
+	}
+	for {
+		key, value, next, ok := nextMember(rest)
+		if !ok {
+			return false
+		}
+		member(key, value)
+		i := skipSpace(next, 0)
+		if i >= len(next) {
+			return false
+		}
+		if rest = next[i:]; rest[0] != ',' {
+			return rest[0] == '}' && skipSpace(rest, 1) == len(rest)
+		}
+	}
+}
+
+// nextMember splits the first member off an object: pass the object's text first
+// and rest afterwards, until ok is false.
+func nextMember(object []byte) (key, value, rest []byte, ok bool) {
 	i := skipSpace(object, 0)
 	if i >= len(object) || object[i] != '{' && object[i] != ',' {
 		return nil, nil, nil, false

@@ -96,7 +96,7 @@ func TestValidJSONLimitsDepth(t *testing.T) {
 	}
 }
 
-func TestMember(t *testing.T) {
+func TestMembers(t *testing.T) {
 	type member struct{ key, value string }
 	for _, tt := range []struct {
 		object string
@@ -112,7 +112,7 @@ func TestMember(t *testing.T) {
 		{`{"constructor":{"__proto__":1}}`, []member{{"constructor", `{"__proto__":1}`}}},
 	} {
 		var got []member
-		for key, value, rest, ok := Member([]byte(tt.object)); ok; key, value, rest, ok = Member(rest) {
+		for key, value := range Members([]byte(tt.object)) {
 			got = append(got, member{string(key), string(value)})
 		}
 		if len(got) != len(tt.want) {
@@ -127,15 +127,66 @@ func TestMember(t *testing.T) {
 	}
 }
 
-// TestMemberOfOtherThings pins that anything but an object has no members, and
+// TestMembersOfOtherThings pins that anything but an object has no members, and
 // that text which was never checked ends the walk.
-func TestMemberOfOtherThings(t *testing.T) {
+func TestMembersOfOtherThings(t *testing.T) {
 	for _, text := range []string{
 		"", " ", "null", "1", `"a"`, "[]", `["a",1]`, "}", `"a":1`, "{", `{"`, `{"a`, `{"a"`, `{"a"}`, `{"a":`, `{"a":}`,
 		`{"a" 1}`, `{"ax1}`, `{"a";1}`, `{"\x":1}`, "{a:1}", "{1:1}", `{"a":x}`, `{"a":"`,
 	} {
-		if key, value, rest, ok := Member([]byte(text)); ok || key != nil || value != nil || rest != nil {
+		for key, value := range Members([]byte(text)) {
 			t.Errorf("%q: member %q: %q", text, key, value)
+		}
+	}
+}
+
+func TestElements(t *testing.T) {
+	for text, want := range map[string]string{
+		"[]": "", " [ ] ": "", "[1]": "1", ` [ "a" , {"b":[2]},[3] ] `: `"a"|{"b":[2]}|[3]`, "[1,1]": "1|1",
+		"": "", "1": "", `{"a":1}`: "", `"[1]"`: "", ",1]": "", "[1,x]": "1", "[x]": "", "[": "",
+	} {
+		var got []string
+		for element := range Elements([]byte(text)) {
+			got = append(got, string(element))
+		}
+		if strings.Join(got, "|") != want {
+			t.Errorf("%s: elements %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestIteratorsStop(t *testing.T) {
+	for range Members([]byte(`{"a":1,"b":2}`)) {
+		break
+	}
+	for range Elements([]byte("[1,2]")) {
+		break
+	}
+}
+
+// TestScanObjectJudgesLikeEncodingJSON compares the verdict on every text of the
+// tables, alone, in an object and cut short, and the members with Members'.
+func TestScanObjectJudgesLikeEncodingJSON(t *testing.T) {
+	var texts []string
+	for _, text := range append(validJSON, invalidJSON...) {
+		for _, text := range []string{text, `{"a":` + text + `}`, ` { "a" : ` + text + ` , "b":1 } `, `{"a":1,` + text + `}`, `{"a":` + text + `}x`} {
+			texts = append(texts, text)
+			for i := range len(text) {
+				texts = append(texts, text[:i])
+			}
+		}
+	}
+	for _, text := range texts {
+		var got, want []string
+		valid := ScanObject([]byte(text), func(key, value []byte) { got = append(got, string(key), string(value)) })
+		if object := json.Valid([]byte(text)) && strings.TrimSpace(text)[0] == '{'; valid != object {
+			t.Fatalf("%q: an object %v, encoding/json says %v", text, valid, object)
+		}
+		for key, value := range Members([]byte(text)) {
+			want = append(want, string(key), string(value))
+		}
+		if valid && strings.Join(got, "|") != strings.Join(want, "|") {
+			t.Errorf("%q: members %q, want %q", text, got, want)
 		}
 	}
 }

@@ -116,7 +116,7 @@ func canonicalData(t *testing.T, p *SocketPacket, name, args []byte) string {
 	switch p.Type {
 	case SocketConnect:
 		members := make(map[string]any)
-		for key, value, rest, ok := Member(p.Data); ok; key, value, rest, ok = Member(rest) {
+		for key, value := range Members(p.Data) {
 			members[string(key)] = unmarshal(t, value)
 		}
 		return canonical(members)

@@ -27,7 +27,7 @@ func TestHeartbeatAllocatesNothing(t *testing.T) {
 	allocs := testing.AllocsPerRun(3*250, func() { // about three intervals
 		sim.now = sim.now.Add(wheel.Tick)
 		w.wheel.Advance(sim.now)
-		w.onAgain()
+		w.onWakeup()
 		sim.answerPings()
 	})
 	if pings := sim.writes() - wrote; pings < 2000 {
@@ -45,7 +45,7 @@ func TestBroadcastToSocketsAllocatesNothing(t *testing.T) {
 	const runs = 50
 	allocs := testing.AllocsPerRun(runs, func() {
 		sim.hub.Deliver(b)
-		for w.onAgain(); w.asked || w.outbox.used > 0; w.onAgain() {
+		for w.onWakeup(); w.turns.scheduled || w.outbox.used > 0; w.onWakeup() {
 		}
 	})
 	if got, want := sim.writes()-wrote, (runs+1)*1000; got != want {
@@ -74,7 +74,7 @@ func TestFrameToHandlerAllocatesLittle(t *testing.T) {
 		if n, err := conn.next(read, sim.now); n != len(whole) || err != nil {
 			t.Fatalf("%d of %d bytes taken, %v", n, len(whole), err)
 		}
-		w.onAgain()
+		w.onWakeup()
 	})
 	if got, want := sim.writes()-wrote, (runs+1)*3; got != want {
 		t.Fatalf("%d writes, want %d: one for each of the others", got, want)

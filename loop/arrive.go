@@ -91,7 +91,7 @@ func (a *arrival) openHTTP(c gnet.Conn, w *worker, now time.Time) gnet.Action {
 	h := &httpConn{
 		w: w, c: c, served: f.Served, requests: httpread.Restore(int(f.Need), bytes.Clone(f.Gathered)),
 		from: limits.Caller{
-			Addr: addr, Relayed: a.form.Relayed, Heralded: a.form.Heralded,
+			Addr: addr, Relayed: a.form.Relayed, ProxyHeader: a.form.ProxyHeader,
 			Place: w.server.guard.Inherit(limits.Source(a.form.Place), false),
 		},
 	}

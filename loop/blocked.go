@@ -6,7 +6,7 @@ import "github.com/hometrip/gateway/codec"
 // session's queue, where they are shared with all other receivers. Only the
 // rest of the one message that the kernel took in part is copied, into gnet's
 // buffer, from where gnet writes it when the socket is writable. gnet does not
-// tell when that is done, so each beat looks.
+// tell when that is done, so each tick looks.
 
 // blocked are the sessions of a loop whose sockets take nothing at the moment.
 // Owned by its event loop.
@@ -81,8 +81,8 @@ func (w *worker) letGoOf(s *session, i int32) {
 	}
 }
 
-// lookAtBlocked has those written to whose sockets take something again.
-func (w *worker) lookAtBlocked() {
+// checkBlocked has those written to whose sockets take something again.
+func (w *worker) checkBlocked() {
 	for s := range w.blocked.sessions {
 		if s.ws == nil || s.ws.writable() {
 			w.unblock(s)

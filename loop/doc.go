@@ -14,9 +14,9 @@
 //	session.go     an Engine.IO session, above its transport; it is a rooms.Sink
 //	outbox.go      what is to be written to the sessions of a loop
 //	move.go        moves a connection to the loop of its session
-//	again.go       wakes the loop after a round of epoll
+//	wakeup.go      wakes the loop after a round of epoll
 //	wheel/         timers
-//	beat.go        the ticker of a loop
+//	ticker.go      the ticker of a loop
 //	limits/        limits by address and rate
 //	owed.go        the limit for what is held for all clients together
 //	admin.go       requests that are not Engine.IO

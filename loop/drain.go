@@ -58,15 +58,15 @@ func (s *Server) Renew() {
 // sessions, spread over DrainPeriod. It returns when no session is left, or
 // with ctx's error if that comes first.
 func (s *Server) Drain(ctx context.Context) error {
-	door, err := findDoor(s.port)
-	s.succeeded.Store(door.others > 0)
+	group, err := findListenerGroup(s.port)
+	s.succeeded.Store(group.others > 0)
 	s.draining.Store(true)
 	s.prepare()
 	until := time.Now().Add(s.live().DrainPeriod)
 	for _, w := range s.workers {
 		w.shard.Post(func(time.Time) { w.drain = &drain{until: until, reason: rooms.ReasonDraining} })
 	}
-	if err = errors.Join(err, door.close(ctx)); err != nil {
+	if err = errors.Join(err, group.close(ctx)); err != nil {
 		s.config.Log.Warn("the port was not left as it should be, connections may be refused", "error", err)
 	}
 	poll := time.NewTicker(wheel.Tick)

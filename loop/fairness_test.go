@@ -43,7 +43,7 @@ func TestPostsDoNotKeepALoopFromItsSockets(t *testing.T) {
 	wrote := sim.writes()
 	sim.deliver(t, "user:all", 10)
 	for range 100 {
-		_ = w.onBell(context.Background())
+		_ = w.onPosted(context.Background())
 	}
 	if n := sim.writes() - wrote; n > flushBatch {
 		t.Errorf("%d writes without a round of epoll, want at most %d", n, flushBatch)
@@ -79,7 +79,7 @@ func TestLocalEventsDoNotStarveServices(t *testing.T) {
 		}
 		talker.packet([]byte(`42["typing",{"roomType":"conversation","roomId":"big"}]`), sim.now)
 		typed++
-		w.onAgain()
+		w.onWakeup()
 	}
 	sim.settle()
 	if other.phase == phaseEnded {

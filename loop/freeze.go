@@ -17,7 +17,7 @@ const settlePause = time.Millisecond
 var ErrBusy = errors.New("loop: something is under way that cannot be handed over")
 
 // A Frozen is a server whose event loops stand still: they read nothing, write
-// nothing and ring no timer. Each waits, inside of a task of its mailbox, for
+// nothing and expire no timer. Each waits, inside of a task of its mailbox, for
 // functions to run. Nothing has been changed, so Thaw has them go on as if
 // nothing had been. Owned by the goroutine that called Freeze.
 type Frozen struct {
@@ -89,7 +89,7 @@ func (l *frozenLoop) stand(arrived chan<- struct{}) {
 
 func (l *frozenLoop) run(f func()) {
 	defer func() { l.done <- struct{}{} }()
-	defer l.w.survive("hand-over")
+	defer l.w.recoverPanic("hand-over")
 	f()
 }
 

@@ -220,7 +220,7 @@ func (h *httpConn) state(d *form.Conn, now time.Time) error {
 		return fmt.Errorf("%w: a request", ErrBusy)
 	}
 	d.Kind, d.Place, d.Addr = form.KindHTTP, uint64(h.from.Place), h.from.Addr.AsSlice()
-	d.Relayed, d.Heralded = h.from.Relayed, h.from.Heralded
+	d.Relayed, d.ProxyHeader = h.from.Relayed, h.from.ProxyHeader
 	w := &d.HTTP
 	w.Timeout, w.Served, w.Need, w.Gathered = h.timeout, h.served, uint32(h.requests.Need()), h.requests.Gathered()
 	if h.timeout != awaitNothing {
@@ -239,7 +239,7 @@ func (h *httpConn) state(d *form.Conn, now time.Time) error {
 
 func (f *Frozen) session(s *session, now time.Time) (d form.Session, err error) {
 	d = form.Session{
-		WS: form.None, Beat: time.Duration(s.beat-s.w.wheel.MS(now)) * time.Millisecond,
+		WS: form.None, Beat: time.Duration(s.heartbeatAt-s.w.wheel.MS(now)) * time.Millisecond,
 		Pinged: s.pinged, Closing: s.phase == phaseClosing, Reason: uint8(s.reason), Msgpack: s.msgpack,
 	}
 	if s.ws != nil {
@@ -290,9 +290,9 @@ func (f *Frozen) LetGo(next func(fd int)) {
 }
 
 func (w *worker) letGo() {
-	w.sessions, w.drain, w.paused, w.pressed = nil, nil, nil, false
+	w.sessions, w.drain, w.turns.paused, w.turns.pressed = nil, nil, nil, false
 	w.bySID, w.departed = make(map[string]*session), make(map[string]*departed)
-	w.wheel, w.outbox, w.touched = wheel.New(time.Now()), outbox{}, touched{}
+	w.wheel, w.outbox, w.turns.touched = wheel.New(time.Now()), outbox{}, touched{}
 	w.owed, w.blocked = owed{by: make(map[debtor]int)}, blocked{}
 	w.stats.Connections.Store(0)
 	w.stats.Sessions.Store(0)

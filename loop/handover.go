@@ -17,19 +17,19 @@ import (
 // kernel asks for it again after 1 s).
 const acceptTail = 1500 * time.Millisecond
 
-// A door is this process's part of the group of listeners on the port, which
+// A listenerGroup is this process's part of the group of listeners on the port, which
 // the kernel numbers in the order they began to listen, and among which it
 // spreads new connections by a hash. Closing one resets the connections that
 // wait in its queue, and those in the middle of their handshake, unless the
 // sysctl net.ipv4.tcp_migrate_req is 1.
-type door struct {
+type listenerGroup struct {
 	mine   []int // descriptors, at least one
 	others int   // listeners of a successor
 }
 
 // close closes the listeners. Where there is a successor on the port it has the
 // kernel choose that one's only, and waits until nobody is in our queues.
-func (d *door) close(ctx context.Context) error {
+func (d *listenerGroup) close(ctx context.Context) error {
 	var err error
 	// The successor's numbers come behind ours. They stay certain while ours
 	// go only when there are as many.
@@ -50,7 +50,7 @@ func (d *door) close(ctx context.Context) error {
 
 // chooseFrom has the kernel give new connections to the listeners with the
 // numbers first to first+n-1.
-func (d *door) chooseFrom(first, n int) error {
+func (d *listenerGroup) chooseFrom(first, n int) error {
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: skfRandom},
 		{Code: unix.BPF_ALU | unix.BPF_MOD | unix.BPF_K, K: uint32(n)},
@@ -71,25 +71,25 @@ const skfRandom = uint32(0xffff_f000 + 56)
 
 // chooseFromAll takes back what a predecessor has left on the port, whose
 // numbers mean others now. That there is nothing is an error of no interest.
-func (d *door) chooseFromAll() {
+func (d *listenerGroup) chooseFromAll() {
 	_ = unix.SetsockoptInt(d.mine[0], unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0)
 }
 
 // HoldPort has the kernel give new connections to this process while another
 // one begins to listen on the port.
 func (s *Server) HoldPort() error {
-	door, err := findDoor(s.port)
+	group, err := findListenerGroup(s.port)
 	if err == nil {
-		s.held = door
-		err = door.chooseFrom(0, len(door.mine))
+		s.held = group
+		err = group.chooseFrom(0, len(group.mine))
 	}
 	return err
 }
 
 // SharePort takes HoldPort and PassPort back.
 func (s *Server) SharePort() {
-	if door, err := findDoor(s.port); err == nil {
-		door.chooseFromAll()
+	if group, err := findListenerGroup(s.port); err == nil {
+		group.chooseFromAll()
 	}
 }
 
@@ -104,11 +104,11 @@ func (s *Server) PassPort(listeners int) error {
 // LeavePort closes the listeners after PassPort, when nobody is in their queues
 // any more.
 func (s *Server) LeavePort() error {
-	door, err := findDoor(s.port)
+	group, err := findListenerGroup(s.port)
 	if err != nil {
 		return err
 	}
-	return errors.Join(door.chooseFrom(len(door.mine), 1), standIn(door.mine)) // see close
+	return errors.Join(group.chooseFrom(len(group.mine), 1), standIn(group.mine)) // see close
 }
 
 // AwaitSuccessor returns when another process listens on the port.
@@ -116,8 +116,8 @@ func (s *Server) AwaitSuccessor(ctx context.Context) error {
 	look := time.NewTicker(wheel.Tick)
 	defer look.Stop()
 	for {
-		door, err := findDoor(s.port)
-		if err != nil || door.others > 0 {
+		group, err := findListenerGroup(s.port)
+		if err != nil || group.others > 0 {
 			return err
 		}
 		select {

@@ -30,7 +30,7 @@ func predecessor(t *testing.T, number int) *net.TCPListener {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if err := (&door{mine: []int{int(file.Fd())}}).chooseFrom(number, 1); err != nil {
+	if err := (&listenerGroup{mine: []int{int(file.Fd())}}).chooseFrom(number, 1); err != nil {
 		t.Fatal(err)
 	}
 	return l.(*net.TCPListener)

@@ -35,7 +35,7 @@ func TestBroadcastsAreTimed(t *testing.T) {
 	}
 	testkit.Await(t, "what the joins broadcast to be timed", func() bool {
 		idle := s.config.Hub.Stats().MailboxWaiting == 0
-		s.onAll(func(w *worker, _ time.Time) { idle = idle && w.began.IsZero() })
+		s.onAll(func(w *worker, _ time.Time) { idle = idle && w.turns.began.IsZero() })
 		return idle
 	})
 	before := s.Stats().Broadcast.Count

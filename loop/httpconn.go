@@ -166,8 +166,8 @@ func (h *httpConn) next(now time.Time) bool {
 // the start of buf. taken is false if the connection waits for more, or is
 // refused.
 func (h *httpConn) proxyHeader(buf []byte) (taken, found bool) {
-	if h.from.Heralded {
-		n, err := h.herald(buf)
+	if h.from.ProxyHeader {
+		n, err := h.readProxyHeader(buf)
 		switch {
 		case err != nil:
 			h.refuseError(nil, err)

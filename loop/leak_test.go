@@ -31,7 +31,7 @@ func (s *Server) holdings() (h holdings) {
 		h.BySID += len(w.bySID)
 		h.Timers += w.wheel.Armed()
 		h.Pending += w.outbox.used
-		h.Unflushed += len(w.touched.fresh) + len(w.touched.backlog)
+		h.Unflushed += len(w.turns.touched.fresh) + len(w.turns.touched.backlog)
 		rooms, members := w.shard.Len()
 		h.Rooms, h.Members = h.Rooms+rooms, h.Members+members
 	})

@@ -35,9 +35,9 @@ func hasIPv6() bool {
 	return unix.Bind(fd, &unix.SockaddrInet6{}) == nil
 }
 
-// findDoor finds the listeners on a TCP port: the process's own, and those of
+// findListenerGroup finds the listeners on a TCP port: the process's own, and those of
 // other processes at the same address.
-func findDoor(port int) (d door, err error) {
+func findListenerGroup(port int) (d listenerGroup, err error) {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return d, fmt.Errorf("list own descriptors: %w", err)

@@ -77,12 +77,12 @@ func newSimulation(tb testing.TB, loops int) *simulation {
 	}
 	sim := &simulation{server: server, hub: hub, now: time.Now()}
 	for _, w := range server.workers {
-		again, near, err := newAgain()
+		again, near, err := newWakeup()
 		if err != nil {
 			tb.Fatal(err)
 		}
 		tb.Cleanup(func() { again.close(); near.Close() })
-		w.loop, w.again, again.w = idleLoop{}, again, w
+		w.loop, w.wakeup, again.w = idleLoop{}, again, w
 		sim.conns = append(sim.conns, &countingConn{})
 	}
 	return sim
@@ -107,15 +107,15 @@ func (sim *simulation) settle() {
 		busy = false
 		for _, w := range sim.server.workers {
 			start := threadTime()
-			w.onAgain()
+			w.onWakeup()
 			sim.turns = append(sim.turns, threadTime()-start)
-			busy = busy || w.asked || w.rung || w.outbox.used > 0
+			busy = busy || w.turns.scheduled || w.turns.posted || w.outbox.used > 0
 		}
 	}
 }
 
-// beat lets one ping interval pass, every client answering at once.
-func (sim *simulation) beat() {
+// pingAll lets one ping interval pass, every client answering at once.
+func (sim *simulation) pingAll() {
 	for end := sim.now.Add(25*time.Second + wheel.Tick); sim.now.Before(end); {
 		sim.now = sim.now.Add(wheel.Tick)
 		for _, w := range sim.server.workers {
@@ -220,7 +220,7 @@ func (sim *simulation) heartbeat(b *testing.B) time.Duration {
 	search := cpuTime() - cpu
 	wrote := sim.writes()
 	cpu = cpuTime()
-	sim.beat()
+	sim.pingAll()
 	if pings := sim.writes() - wrote; pings < *simulated {
 		b.Fatalf("%d pings for %d sessions", pings, *simulated)
 	}

@@ -17,6 +17,8 @@ type outbox struct {
 // pendingSize is what a place in a queue takes.
 const pendingSize = 16 // bytes
 
+// A pending message is an element of the queue of one session: next and prev are
+// the indexes of its neighbours in the outbox.
 type pending struct {
 	message    *codec.Message
 	next, prev int32

@@ -49,20 +49,20 @@ func (w *worker) owe(d debtor, bytes int) {
 	w.stats.Owed.Add(int64(bytes - before))
 }
 
-// lookAtOwed updates the figures. It is called each wheel.Tick while the loop is
+// checkOwed updates the figures. It is called each wheel.Tick while the loop is
 // awake, because gnet does not tell when a client has read what waited for it.
-func (w *worker) lookAtOwed(now time.Time) {
+func (w *worker) checkOwed(now time.Time) {
 	for d := range w.owed.by {
 		w.owe(d, d.holds())
 	}
 	if w.owed.looks++; w.owed.looks%owedPollsEvery == 0 {
-		w.lookAtPolls()
+		w.checkPolls()
 	}
 	w.shed(now)
 }
 
-// lookAtPolls asks all polling sessions.
-func (w *worker) lookAtPolls() {
+// checkPolls asks all polling sessions.
+func (w *worker) checkPolls() {
 	for _, s := range w.bySID {
 		w.owe(s, s.holds())
 	}

@@ -133,7 +133,7 @@ func (s *session) resume(now time.Time) {
 	}
 	p := s.poll.post
 	for n := 0; p.rest != nil && s.phase == phaseOpen; n++ {
-		if n == inputBatch || s.w.pressed {
+		if n == inputBatch || s.w.turns.pressed {
 			if !p.own {
 				p.rest, p.own = bytes.Clone(p.rest), true
 			}

@@ -57,7 +57,7 @@ type Server struct {
 	heir  atomic.Pointer[func(fd int)] // gets accepted connections; nil: they are served here
 	early early                        // connections accepted before Begin, of a successor
 	turn  atomic.Int64                 // the loop for the next connection, see Fresh
-	held  door                         // as HoldPort found it; owned by who hands over
+	held  listenerGroup                // as HoldPort found it; owned by who hands over
 }
 
 // New returns a server that does not listen yet; see Run.
@@ -223,7 +223,7 @@ func (s *Server) Stats() Totals {
 }
 
 // TurnAge returns how long ago the loop that lags most took its last turn, or
-// was to wake up for it. A healthy loop takes one at least every beatInterval,
+// was to wake up for it. A healthy loop takes one at least every tickerInterval,
 // or sleeps.
 func (s *Server) TurnAge(now time.Time) time.Duration {
 	var oldest time.Duration
@@ -242,10 +242,10 @@ func (s *Server) OnBoot(e gnet.Engine) gnet.Action {
 // OnTick runs once, in a goroutine of its own: it is the first callback after
 // the loops were started.
 func (s *Server) OnTick() (time.Duration, gnet.Action) {
-	door, err := findDoor(s.port)
+	group, err := findListenerGroup(s.port)
 	if err == nil && !s.config.Successor {
-		door.chooseFromAll()
-		if door.others > 0 && !s.config.SharePort {
+		group.chooseFromAll()
+		if group.others > 0 && !s.config.SharePort {
 			s.bootErr.Store(&ErrPortTaken)
 			return math.MaxInt64, gnet.Shutdown
 		}
@@ -265,12 +265,12 @@ func (s *Server) OnTick() (time.Duration, gnet.Action) {
 // registered connections out in turn, so this is also how each loop is found.
 func (s *Server) boot() error {
 	for range s.workers {
-		if err := s.enroll(newAgain()); err != nil {
+		if err := s.enroll(newWakeup()); err != nil {
 			return err
 		}
 	}
 	for range s.workers {
-		if err := s.enroll(newBeat()); err != nil {
+		if err := s.enroll(newTicker()); err != nil {
 			return err
 		}
 	}
@@ -317,7 +317,7 @@ func (s *Server) worker(loop gnet.EventLoop) *worker {
 	for _, w := range s.workers {
 		if w.loop == nil {
 			w.loop = loop
-			w.shard.Attach(w.ring)
+			w.shard.Attach(w.postTurn)
 		}
 		if w.loop == loop {
 			return w
@@ -339,14 +339,14 @@ func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	w := s.worker(c.EventLoop())
 	w.enter()
 	defer w.settleHTTP() // for the request of one that has moved
-	defer w.surviveTraffic(c, &action)
+	defer w.recoverTraffic(c, &action)
 	switch m := c.Context().(type) {
-	case *again:
-		m.w, w.again = w, m
+	case *wakeup:
+		m.w, w.wakeup = w, m
 		s.started()
 		return nil, gnet.None
-	case *beat:
-		m.w, w.beat = w, m
+	case *ticker:
+		m.w, w.ticker = w, m
 		s.started()
 		return nil, gnet.None
 	case *moved:
@@ -400,16 +400,16 @@ func (s *Server) OnTraffic(c gnet.Conn) (action gnet.Action) {
 	case *wsConn:
 		conn.w.enter()
 		defer conn.w.settle()
-		defer conn.w.surviveTraffic(c, &action)
+		defer conn.w.recoverTraffic(c, &action)
 		return conn.traffic(time.Now())
 	case *httpConn:
 		conn.w.enter()
 		defer conn.w.settleHTTP()
-		defer conn.w.surviveTraffic(c, &action)
+		defer conn.w.recoverTraffic(c, &action)
 		return conn.traffic(time.Now())
-	case *again:
+	case *wakeup:
 		return conn.traffic(c)
-	case *beat:
+	case *ticker:
 		return conn.traffic(c)
 	}
 	return gnet.Close
@@ -427,9 +427,9 @@ func (s *Server) OnClose(c gnet.Conn, err error) gnet.Action {
 		s.gone(conn.w, func() { conn.closed(reason, time.Now()) })
 	case *httpConn:
 		s.gone(conn.w, func() { conn.closed(time.Now()) })
-	case *again:
+	case *wakeup:
 		conn.close()
-	case *beat:
+	case *ticker:
 		conn.close()
 	}
 	return gnet.None
@@ -440,6 +440,6 @@ func (s *Server) gone(w *worker, closed func()) {
 	w.stats.Connections.Add(-1)
 	w.enter()
 	defer w.settle()
-	defer w.survive("close")
+	defer w.recoverPanic("close")
 	closed()
 }

@@ -31,9 +31,9 @@ const volatileBacklog = 64 << 10
 // and gnet's conn; the fields are ordered so that there is no padding (112
 // bytes).
 type session struct {
-	peer  peer
-	timer wheel.Timer
-	beat  int64 // ms on the wheel: the next ping is due, or the pong overdue
+	peer        peer
+	timer       wheel.Timer
+	heartbeatAt int64 // ms on the wheel: the next ping is due, or the pong overdue
 
 	// The fields that a delivery needs, 48 bytes.
 
@@ -69,7 +69,7 @@ func newSession(w *worker, head *codec.Head, now time.Time) *session {
 	if head != nil {
 		token = bearerToken(head)
 	}
-	s := &session{w: w, beat: w.wheel.MS(now.Add(w.server.config.PingInterval))}
+	s := &session{w: w, heartbeatAt: w.wheel.MS(now.Add(w.server.config.PingInterval))}
 	w.addSession(s)
 	if made := w.server.config.peer; made != nil {
 		s.peer = made(w, s, token, now)
@@ -101,7 +101,7 @@ func (s *session) Send(m *codec.Message) {
 	case int(s.queue.bytes) <= limit/2:
 	case s.writable():
 		// The loop is behind, not the client.
-		s.w.pressed = true
+		s.w.turns.pressed = true
 	case int(s.queue.bytes) > limit:
 		s.dropQueue()
 		s.Close(rooms.ReasonSlowConsumer)
@@ -144,7 +144,7 @@ func (s *session) backlogged() bool {
 func (s *session) touch() {
 	if !s.dirty {
 		s.dirty = true
-		s.w.touched.add(s)
+		s.w.turns.touched.add(s)
 	}
 }
 
@@ -232,7 +232,7 @@ func (s *session) survive() {
 func (s *session) pong(now time.Time) {
 	if s.pinged {
 		s.pinged = false
-		s.beat = s.w.wheel.MS(now.Add(s.w.server.config.PingInterval))
+		s.heartbeatAt = s.w.wheel.MS(now.Add(s.w.server.config.PingInterval))
 		s.rearm(now)
 	}
 }
@@ -240,7 +240,7 @@ func (s *session) pong(now time.Time) {
 // Expire implements wheel.Owner: the heartbeat, or one of the socket's deadlines.
 func (s *session) Expire(now time.Time) {
 	defer s.survive()
-	if s.beat <= s.w.wheel.MS(now) {
+	if s.heartbeatAt <= s.w.wheel.MS(now) {
 		s.heartbeat(now)
 	}
 	if d := s.peer.Deadline(); !d.IsZero() && !now.Before(d) {
@@ -257,7 +257,7 @@ func (s *session) heartbeat(now time.Time) {
 		return
 	}
 	s.pinged = true
-	s.beat = s.w.wheel.MS(now.Add(s.w.server.config.PingTimeout))
+	s.heartbeatAt = s.w.wheel.MS(now.Add(s.w.server.config.PingTimeout))
 	s.Send(pingMessage)
 }
 
@@ -268,7 +268,7 @@ func (s *session) rearm(now time.Time) {
 	if s.phase == phaseEnded {
 		return
 	}
-	next := s.w.wheel.FromMS(s.beat)
+	next := s.w.wheel.FromMS(s.heartbeatAt)
 	if s.peer != nil { // nil while the peer is being made
 		if d := s.peer.Deadline(); !d.IsZero() {
 			if at := now.Add(d.Sub(now)); at.Before(next) {

@@ -316,17 +316,17 @@ func (task *adoption) adopt(now time.Time) {
 }
 
 func (w *worker) adoptAbsent(a adoptedAbsent, now time.Time) {
-	defer w.survive("hand-over")
+	defer w.recoverPanic("hand-over")
 	if err := w.shard.AdoptAbsent(a.form, a.log, now); err != nil {
 		w.server.config.Log.Error("an absent client could not be taken over", "error", err)
 	}
 }
 
 func (w *worker) adoptSession(h *inheritance, now time.Time) {
-	defer w.survive("hand-over")
+	defer w.recoverPanic("hand-over")
 	f := h.form
 	s := &session{
-		w: w, beat: w.wheel.MS(now.Add(f.Beat)), pinged: f.Pinged, msgpack: f.Msgpack,
+		w: w, heartbeatAt: w.wheel.MS(now.Add(f.Beat)), pinged: f.Pinged, msgpack: f.Msgpack,
 		reason: rooms.Reason(f.Reason),
 		dirty:  !f.Polls, // until its WebSocket is here
 	}

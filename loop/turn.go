@@ -21,6 +21,23 @@ import (
 //     more between two writes than it may have pending, however far the loop is
 //     behind. Services wait instead (Hub.Deliver), and so do clients (paused).
 
+// turns is where a loop is in its turns and cycles. Owned by its event loop.
+type turns struct {
+	touched touched
+	budget  int       // bytes of broadcasts that may still be taken in this cycle
+	began   time.Time // when the first of them was taken; zero while there is none
+	pressed bool      // a session's queue is half full: input pauses until it is written
+	paused  []resumer // connections and sessions whose input is paused
+
+	depth     int  // callbacks on the stack
+	posted    bool // a turn has been posted
+	scheduled bool // a turn is scheduled after a round of epoll, through wakeup
+	queued    int  // callbacks that queued something since the last such turn
+	immediate int  // callbacks that may write at once
+
+	seen int32 // sum of what prefetch has read, so that the reads are not optimised away
+}
+
 // touched has the sessions of a loop that are to be written to. A session is in
 // it at most once: session.dirty says that it is. Owned by its event loop.
 type touched struct {
@@ -55,8 +72,8 @@ type resumer interface {
 
 // pause has r resumed in a later turn.
 func (w *worker) pause(r resumer) {
-	w.paused = append(w.paused, r)
-	w.comeBack()
+	w.turns.paused = append(w.turns.paused, r)
+	w.scheduleTurn()
 }
 
 // enter and settle surround every callback of gnet. What callbacks queue is
@@ -66,111 +83,111 @@ func (w *worker) pause(r resumer) {
 // with one callback there is nothing to wait for, and waking up again costs 10
 // us: after such a round the next few callbacks write at once.
 func (w *worker) enter() {
-	w.stir()
-	w.depth++
+	w.wake()
+	w.turns.depth++
 }
 
 func (w *worker) settle() {
 	if !w.leave() {
 		return
 	}
-	if w.single == 0 {
-		w.comeBack()
+	if w.turns.immediate == 0 {
+		w.scheduleTurn()
 		return
 	}
-	w.single--
-	w.speak()
+	w.turns.immediate--
+	w.writeSoon()
 }
 
 // settleHTTP is settle for HTTP requests: it writes at once, because the answer
 // to a request confirms what it caused.
 func (w *worker) settleHTTP() {
 	if w.leave() {
-		w.speak()
+		w.writeSoon()
 	}
 }
 
 // leave ends a callback. It reports whether sessions are to be written to and
 // no turn is already scheduled that will do it.
 func (w *worker) leave() bool {
-	if w.depth--; w.depth > 0 || len(w.touched.fresh) == 0 && !w.shard.Walking() {
+	if w.turns.depth--; w.turns.depth > 0 || len(w.turns.touched.fresh) == 0 && !w.shard.Walking() {
 		return false
 	}
-	w.spoke++
-	return !w.asked && !w.rung
+	w.turns.queued++
+	return !w.turns.scheduled && !w.turns.posted
 }
 
-// speak writes at once, or schedules a turn if there are many sessions.
-func (w *worker) speak() {
-	if len(w.touched.fresh) > flushAtOnce || w.pressed {
-		w.comeBack()
+// writeSoon writes at once, or schedules a turn if there are many sessions.
+func (w *worker) writeSoon() {
+	if len(w.turns.touched.fresh) > flushAtOnce || w.turns.pressed {
+		w.scheduleTurn()
 		return
 	}
-	w.depth++ // sessions that end meanwhile are handled afterwards
-	defer func() { w.depth-- }()
-	defer w.survive("flush")
+	w.turns.depth++ // sessions that end meanwhile are handled afterwards
+	defer func() { w.turns.depth-- }()
+	defer w.recoverPanic("flush")
 	w.flush(time.Now())
 }
 
-// onBell is the task that ring posts. While the loop is behind, it runs only
+// onPosted is the task that postTurn posts. While the loop is behind, it runs only
 // the tasks of the mailbox: gnet runs posted tasks until none is left, and a
 // loop that wrote another batch each time would not get to its sockets.
-func (w *worker) onBell(context.Context) error {
-	defer w.survive("turn")
+func (w *worker) onPosted(context.Context) error {
+	defer w.recoverPanic("turn")
 	w.enter()
-	defer func() { w.depth-- }()
-	w.rung = false
+	defer func() { w.turns.depth-- }()
+	w.turns.posted = false
 	now := time.Now()
 	w.turned(now)
 	w.shard.Tasks(now)
-	if !w.asked {
-		w.take(now)
+	if !w.turns.scheduled {
+		w.runTurn(now)
 	}
 	return nil
 }
 
-// onAgain is a turn after a round of epoll.
-func (w *worker) onAgain() {
-	defer w.survive("turn")
+// onWakeup is a turn after a round of epoll.
+func (w *worker) onWakeup() {
+	defer w.recoverPanic("turn")
 	w.enter()
-	defer func() { w.depth-- }()
-	w.asked = false
-	if w.spoke == 1 {
-		w.single = writeAtOnce
+	defer func() { w.turns.depth-- }()
+	w.turns.scheduled = false
+	if w.turns.queued == 1 {
+		w.turns.immediate = writeAtOnce
 	}
-	w.spoke = 0
+	w.turns.queued = 0
 	now := time.Now()
 	w.turned(now)
 	w.shard.Tasks(now)
-	w.take(now)
+	w.runTurn(now)
 }
 
-// take is the part of a turn after the tasks: input, broadcasts, writing.
-func (w *worker) take(now time.Time) {
-	if !w.pressed {
+// runTurn is the part of a turn after the tasks: input, broadcasts, writing.
+func (w *worker) runTurn(now time.Time) {
+	if !w.turns.pressed {
 		w.resumePaused(now)
 	}
-	before, gave := w.budget, w.shard.Walking()
-	if !w.pressed {
-		w.budget = w.shard.Drain(w.budget)
+	before, gave := w.turns.budget, w.shard.Walking()
+	if !w.turns.pressed {
+		w.turns.budget = w.shard.Drain(w.turns.budget)
 	}
-	pressed := w.pressed
+	pressed := w.turns.pressed
 	w.flush(now)
-	t := &w.touched
-	gave = gave || w.budget != before
-	if gave && w.began.IsZero() {
-		w.began = now
+	t := &w.turns.touched
+	gave = gave || w.turns.budget != before
+	if gave && w.turns.began.IsZero() {
+		w.turns.began = now
 	}
 	if gave || pressed && t.mark == 0 {
 		t.mark = len(t.backlog)
 	}
-	more := w.budget == 0 || len(w.paused) > 0
+	more := w.turns.budget == 0 || len(w.turns.paused) > 0
 	if t.written >= t.mark {
-		t.mark, w.pressed = 0, false
+		t.mark, w.turns.pressed = 0, false
 		w.endCycle()
 	}
 	if more {
-		w.comeBack()
+		w.scheduleTurn()
 	}
 }
 
@@ -180,16 +197,16 @@ func (w *worker) endCycle() {
 	if w.shard.Walking() {
 		return
 	}
-	w.budget = deliverBatch
-	if !w.began.IsZero() {
-		w.stats.Broadcast.record(time.Since(w.began))
-		w.began = time.Time{}
+	w.turns.budget = deliverBatch
+	if !w.turns.began.IsZero() {
+		w.stats.Broadcast.record(time.Since(w.turns.began))
+		w.turns.began = time.Time{}
 	}
 }
 
 func (w *worker) resumePaused(now time.Time) {
-	paused := w.paused
-	w.paused = nil
+	paused := w.turns.paused
+	w.turns.paused = nil
 	for _, r := range paused {
 		r.resume(now)
 	}
@@ -199,7 +216,7 @@ func (w *worker) resumePaused(now time.Time) {
 // first, if they are few, so that an answer in a chat does not wait for the
 // rest of a large room.
 func (w *worker) flush(now time.Time) {
-	t := &w.touched
+	t := &w.turns.touched
 	// A session that ends may queue messages for others, which are then fresh.
 	fresh := t.fresh
 	t.fresh = t.spare[:0]
@@ -219,7 +236,7 @@ func (w *worker) flush(now time.Time) {
 	t.release()
 	w.shed(now)
 	if t.left() || w.shard.Walking() {
-		w.comeBack()
+		w.scheduleTurn()
 	}
 }
 
@@ -227,7 +244,7 @@ func (w *worker) write(sessions []*session, now time.Time) {
 	for len(sessions) > 0 {
 		few := sessions[:min(lookAhead, len(sessions))]
 		sessions = sessions[len(few):]
-		w.look(few)
+		w.prefetch(few)
 		for _, s := range few {
 			s.dirty = false
 			s.flush(now)
@@ -235,31 +252,31 @@ func (w *worker) write(sessions []*session, now time.Time) {
 	}
 }
 
-// look reads what a flush of these sessions needs, ahead of the system calls.
+// prefetch reads what a flush of these sessions needs, ahead of the system calls.
 // Memory that was not used since the last broadcast is slow to load, but a few
 // loads overlap. 20 events a second to 10,000 cost 13.0 us of CPU a delivery
 // with it and 13.3 without; in bursts of two, 6.5 and 7.4.
-func (w *worker) look(few []*session) {
+func (w *worker) prefetch(few []*session) {
 	for _, s := range few {
-		w.seen += s.queue.first
+		w.turns.seen += s.queue.first
 		if s.ws != nil {
-			w.seen += s.ws.fd
+			w.turns.seen += s.ws.fd
 		}
 	}
 }
 
-// comeBack schedules a turn after another round of epoll.
-func (w *worker) comeBack() {
-	if w.asked {
+// scheduleTurn schedules a turn after another round of epoll.
+func (w *worker) scheduleTurn() {
+	if w.turns.scheduled {
 		return
 	}
-	if w.again == nil { // at the start and the end of the process
-		if !w.rung {
-			w.rung = true
-			w.ring()
+	if w.wakeup == nil { // at the start and the end of the process
+		if !w.turns.posted {
+			w.turns.posted = true
+			w.postTurn()
 		}
 		return
 	}
-	w.asked = true
-	w.again.ask()
+	w.turns.scheduled = true
+	w.wakeup.signal()
 }

@@ -162,7 +162,7 @@ func (c *wsConn) traffic(now time.Time) gnet.Action {
 	c.need = 0
 	done := 0
 	for frames := 0; c.c != nil; frames++ {
-		if (frames == inputBatch || c.w.pressed) && done < len(buf) {
+		if (frames == inputBatch || c.w.turns.pressed) && done < len(buf) {
 			c.paused = true
 			c.w.pause(c)
 			break

@@ -15,14 +15,14 @@ import (
 
 // A worker has everything that one event loop owns: its sessions, its timers
 // and its shard of the rooms. Owned by that event loop; other goroutines may
-// use ring and the atomic fields only.
+// use postTurn and the atomic fields only.
 type worker struct {
 	server *Server
 	index  int
 	shard  *rooms.Shard
 	loop   gnet.EventLoop
-	again  *again // wakes the loop after a round of epoll
-	beat   *beat  // wakes the loop for its deadlines
+	wakeup *wakeup // wakes the loop after a round of epoll
+	ticker *ticker // wakes the loop for its deadlines
 
 	sessions []*session           // all of them; each knows its index
 	bySID    map[string]*session  // those that HTTP requests can reach
@@ -30,33 +30,20 @@ type worker struct {
 	wheel    *wheel.Wheel
 	drain    *drain // nil unless sessions are being ended
 
-	outbox  outbox
-	owed    owed
-	blocked blocked
-	touched touched
-	budget  int       // bytes of broadcasts that may still be taken in this cycle
-	began   time.Time // when the first of them was taken; zero while there is none
-	pressed bool      // a session's queue is half full: input pauses until it is written
-	paused  []resumer // whose input is paused
-
-	quiet  int  // beats since something happened
-	asleep bool // the beat is set to the next deadline
-	depth  int  // callbacks on the stack
-	rung   bool // a turn has been posted
-	frozen bool // the loop is frozen, see Freeze: requests are not handled
-	asked  bool // a turn is scheduled after a round of epoll, through again
-
-	spoke  int // callbacks that queued something since the last such turn
-	single int // callbacks that may write at once
-
-	seen int32 // sum of what look has read, so that the reads are not optimised away
+	outbox     outbox
+	owed       owed
+	blocked    blocked
+	turns      turns
+	quietTicks int  // ticks since something happened
+	asleep     bool // the ticker is set to the next deadline
+	frozen     bool // the loop is frozen, see Freeze: requests are not handled
 
 	out  []byte // for building what is written; valid until the next use
 	body []byte // for building a reply's body
 
 	scratch [2048]byte // for input that is discarded
 
-	turn     gnet.Runnable // w.onBell, made once
+	turn     gnet.Runnable // w.onPosted, made once
 	lastTurn atomic.Int64  // rooms.Monotonic, ns; while the loop sleeps, when it is to wake
 	stats    Stats
 }
@@ -69,10 +56,10 @@ func newWorker(s *Server, index int) *worker {
 		bySID:    make(map[string]*session),
 		departed: make(map[string]*departed),
 		wheel:    wheel.New(time.Now()),
-		budget:   deliverBatch,
+		turns:    turns{budget: deliverBatch},
 		owed:     owed{by: make(map[debtor]int)},
 	}
-	w.turn = gnet.RunnableFunc(w.onBell)
+	w.turn = gnet.RunnableFunc(w.onPosted)
 	w.turned(time.Now())
 	return w
 }
@@ -80,48 +67,48 @@ func newWorker(s *Server, index int) *worker {
 // turned records that the loop has taken a turn.
 func (w *worker) turned(now time.Time) { w.lastTurn.Store(int64(rooms.Monotonic(now))) }
 
-// ring schedules a turn of the loop. Any goroutine may call it once the worker
+// postTurn schedules a turn of the loop. Any goroutine may call it once the worker
 // has its loop. It fails only after the engine has stopped.
-func (w *worker) ring() {
+func (w *worker) postTurn() {
 	_ = w.loop.Execute(w.server.ctx, w.turn)
 }
 
-// onBeat is called by the ticker: every beatInterval, and while the loop sleeps
+// onTick is called by the ticker: every tickerInterval, and while the loop sleeps
 // when it is to wake up.
-func (w *worker) onBeat() {
-	w.depth++
+func (w *worker) onTick() {
+	w.turns.depth++
 	defer w.settle()
-	defer w.survive("beat")
+	defer w.recoverPanic("tick")
 	now := time.Now()
 	w.turned(now)
 	if w.wheel.Advance(now) {
 		w.tick(now)
 	}
-	w.lookAtBlocked()
-	w.rest(now)
+	w.checkBlocked()
+	w.sleepIfIdle(now)
 }
 
 // tick does what is to be done every wheel.Tick while the loop is awake.
 func (w *worker) tick(now time.Time) {
 	w.shard.Expire(now)
-	w.lookAtOwed(now)
+	w.checkOwed(now)
 	if w.drain != nil {
 		w.drain.step(w, now)
 	}
 }
 
-// survive recovers a panic of a task, so that it does not end the process. gnet
+// recoverPanic recovers a panic of a task, so that it does not end the process. gnet
 // has no recover of its own.
-func (w *worker) survive(where string) {
+func (w *worker) recoverPanic(where string) {
 	if r := recover(); r != nil {
 		w.reportPanic(where, r)
-		w.comeBack() // for what it had not done yet
+		w.scheduleTurn() // for what it had not done yet
 	}
 }
 
-// surviveTraffic is survive for input of a client: its connection, and with it
+// recoverTraffic is recoverPanic for input of a client: its connection, and with it
 // its session, is closed.
-func (w *worker) surviveTraffic(c gnet.Conn, action *gnet.Action) {
+func (w *worker) recoverTraffic(c gnet.Conn, action *gnet.Action) {
 	r := recover()
 	if r == nil {
 		return

@@ -8,6 +8,7 @@ type absentees struct {
 	waiting []absentee
 }
 
+// An absentee is a socket without a connection, which leaves its rooms at until.
 type absentee struct {
 	socket *Socket
 	until  time.Time

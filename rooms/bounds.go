@@ -48,6 +48,7 @@ type bounds struct {
 	stripes [boundStripes]boundStripe
 }
 
+// A boundStripe has the holdings of a share of the users.
 type boundStripe struct {
 	mu    sync.Mutex
 	users map[string]holding

@@ -50,31 +50,27 @@ func handleCatchUp(c *Call) {
 }
 
 func (c *Call) catchUp(history History, room RoomFrom) {
-	s, id := c.Socket, c.Socket.id
-	later := Call{Socket: s, ack: c.ack}
+	s, answer := c.Socket, c.deferred()
 	settings := &s.shard.hub.config.Recovery
 	q := Question{
 		Log: s.shard.identity, Rooms: []RoomFrom{room}, Since: math.MaxUint64, Began: math.MaxUint64, // orders have met the socket
 		MaxEvents: settings.MaxEvents, MaxBytes: settings.MaxBytes,
 	}
-	consult(s.shard, c.Now, func(done func(Missed)) { history.Missed(q, done) }, func(m Missed, now time.Time) {
-		if s.phase != phaseConnected || s.id != id {
-			return // gone, or connected anew meanwhile
-		}
+	consult(s.shard, c.Now, func(done func(Missed)) { history.Missed(q, done) }, later(s, func(m Missed, now time.Time) {
 		r := s.shard.rooms[room.Name]
 		switch {
 		case r == nil || s.in(r) < 0: // taken out meanwhile
-			later.Refuse(errNotInRoom)
+			answer.Refuse(errNotInRoom)
 		case m.Result == RecoveryDone:
-			later.Ack(appendMissed(nil, q.Log, s.session.fence, m.Events))
+			answer.Ack(appendMissed(nil, q.Log, s.session.fence, m.Events))
 		case m.Result == RecoveryLogShort || m.Result == RecoveryOtherLog:
-			later.Refuse(errNoHistory)
+			answer.Refuse(errNoHistory)
 		case m.Result == RecoveryTooMuch:
-			later.Refuse(errTooMuch)
+			answer.Refuse(errTooMuch)
 		default:
-			later.Refuse(errHistory)
+			answer.Refuse(errHistory)
 		}
-	})
+	}))
 }
 
 // appendMissed appends the answer: each event as its name, its body and its

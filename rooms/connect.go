@@ -95,13 +95,14 @@ func (s *Socket) auth(data []byte) (auth, error) {
 	var a auth
 	a.asks = s.aside != nil && s.aside.asks
 	err := errNoToken
-	for key, value, rest, ok := codec.Member(data); ok; key, value, rest, ok = codec.Member(rest) {
+	for key, value := range codec.Members(data) {
 		switch string(key) {
 		case "token":
 			if string(value) == "null" {
 				continue
 			}
-			if token, ok = codec.Text(value); !ok {
+			var isText bool
+			if token, isText = codec.Text(value); !isText {
 				return a, errTokenType
 			}
 		case "recovery":
@@ -171,6 +172,21 @@ func (s *Socket) verify(token string, now time.Time, then func(Identity, error, 
 		then(v.id, v.err, now)
 	})
 }
+
+// later returns then as the continuation of something that takes time: it does
+// nothing if the socket has ended, or has connected with another id, meanwhile.
+func later[T any](s *Socket, then func(T, time.Time)) func(T, time.Time) {
+	id := s.id
+	return func(answer T, now time.Time) {
+		if s.connectedAs(id) {
+			then(answer, now)
+		}
+	}
+}
+
+// connectedAs reports whether the socket is connected with this id. A client
+// that has disconnected from the namespace and connected again has another one.
+func (s *Socket) connectedAs(id string) bool { return s.phase == phaseConnected && s.id == id }
 
 // revoked returns an error if a token that was verified is not valid any more.
 func (h *Hub) revoked(id Identity, now time.Time) error {

@@ -136,7 +136,7 @@ func (h *Hub) SetClientEvents(list []ClientEvent) error {
 	return nil
 }
 
-// declared returns the declaration of an event, nil when there is none.
+// declaredEvent returns the declaration of an event, nil when there is none.
 func (sh *Shard) declaredEvent(name []byte) *ClientEvent {
 	if events := sh.hub.declared.Load(); events != nil {
 		return (*events)[string(name)]
@@ -227,7 +227,7 @@ func (e *ClientEvent) roomOf(object []byte, limits *Limits) (string, error) {
 // as a member that is not null. Of two members of one name the last counts.
 func firstMember(object []byte, names []string) (found []byte) {
 	at := len(names)
-	for key, value, rest, ok := codec.Member(object); ok; key, value, rest, ok = codec.Member(rest) {
+	for key, value := range codec.Members(object) {
 		if i := slices.Index(names, string(key)); i >= 0 && i <= at && string(value) != "null" {
 			found, at = value, i
 		}
@@ -253,21 +253,19 @@ func (c *Call) publish(e *ClientEvent, object []byte, room string) (taken bool) 
 		}
 		return taken
 	}
-	later, id := Call{Socket: s, ack: c.ack}, s.id
+	answer := c.deferred()
 	taken = true
 	consult(s.shard, c.Now, func(done func(error)) {
 		if taken = bus.Publish(out, done); !taken {
 			done(errServicesAway)
 		}
-	}, func(err error, _ time.Time) {
-		switch {
-		case s.phase != phaseConnected || s.id != id: // gone, or connected anew meanwhile
-		case err != nil:
-			later.Refuse(errServicesAway)
-		default:
-			later.Ack([]byte(`{"success":true}`))
+	}, later(s, func(err error, _ time.Time) {
+		if err != nil {
+			answer.Refuse(errServicesAway)
+			return
 		}
-	})
+		answer.Ack([]byte(`{"success":true}`))
+	}))
 	return taken
 }
 
@@ -284,7 +282,7 @@ func (c *Call) tell(e *ClientEvent, r *room, there occupied, name string, object
 // declaredMessage builds what the others in the room get.
 func (s *Socket) declaredMessage(e *ClientEvent, room string, object []byte, now time.Time) *codec.Message {
 	b := append(codec.AppendString(append(s.shard.buf[:0], "42["...), e.Emit), `,{`...)
-	for key, value, rest, ok := codec.Member(object); ok; key, value, rest, ok = codec.Member(rest) {
+	for key, value := range codec.Members(object) {
 		if slices.Contains(ownMembers, string(key)) || e.Fields != nil && !slices.Contains(e.Fields, string(key)) {
 			continue
 		}

@@ -48,7 +48,7 @@ func (sh *Shard) whenHeard(r *room, s *Socket, tell func()) {
 	outside, id := sh.hub.config.Outside, s.id
 	if outside == nil || outside.Await(r.name, func() {
 		sh.Post(func(time.Time) {
-			if s.phase == phaseConnected && s.id == id {
+			if s.connectedAs(id) {
 				tell()
 			}
 		})

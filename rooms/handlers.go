@@ -89,8 +89,8 @@ func handleLeave(c *Call) {
 	name := s.shard.roomName(kind, id)
 	r := s.shard.rooms[string(name)]
 	if r == nil || s.in(r) < 0 {
-		room, later := string(name), Call{Socket: s, ack: c.ack}
-		s.whenSaved(c.Now, func() { later.succeed("Left room: ", room) })
+		room, answer := string(name), c.deferred()
+		s.whenSaved(c.Now, func() { answer.succeed("Left room: ", room) })
 		return
 	}
 	if s.session == nil {
@@ -99,8 +99,8 @@ func handleLeave(c *Call) {
 		return
 	}
 	s.leaveRoom(s.in(r), "the client left it", c.Now)
-	later := Call{Socket: s, ack: c.ack}
-	s.whenSaved(c.Now, func() { later.succeed("Left room: ", r.name) })
+	answer := c.deferred()
+	s.whenSaved(c.Now, func() { answer.succeed("Left room: ", r.name) })
 }
 
 // typing tells the others in a room, who may miss it, that somebody types.
@@ -142,23 +142,22 @@ func handleRefresh(c *Call) {
 		c.tooFast(ahead)
 		return
 	}
-	later := Call{Socket: s, ack: c.ack}
-	id0 := s.id
+	answer, socketID := c.deferred(), s.id
 	s.verify(string(token), c.Now, func(id Identity, err error, now time.Time) {
-		if s.phase != phaseConnected || s.id != id0 {
-			return // gone, or connected anew meanwhile
+		if !s.connectedAs(socketID) {
+			return
 		}
 		if err == nil && id.UserID != s.userID {
 			err = errOtherUser
 		}
 		if err != nil {
-			later.Refuse(err)
+			answer.Refuse(err)
 			return
 		}
 		s.shard.stats.TokensRenewed.Add(1)
 		named := s.identity().Rooms != nil || id.Rooms != nil
 		s.take(id, now)
-		later.Ack([]byte(`{"success":true}`))
+		answer.Ack([]byte(`{"success":true}`))
 		if named {
 			s.askAgain(now)
 		}
@@ -172,7 +171,7 @@ func handleRefresh(c *Call) {
 // there is none.
 func stringMember(object []byte, name string) []byte {
 	var found []byte
-	for key, value, rest, ok := codec.Member(object); ok; key, value, rest, ok = codec.Member(rest) {
+	for key, value := range codec.Members(object) {
 		if string(key) == name {
 			found, _ = codec.Text(value)
 		}
@@ -186,7 +185,7 @@ func (c *Call) room() (kind string, id []byte, err error) {
 	limits := c.Socket.shard.hub.limits()
 	arg, _ := codec.NextArg(c.Args)
 	var roomType []byte
-	for key, value, rest, ok := codec.Member(arg); ok; key, value, rest, ok = codec.Member(rest) {
+	for key, value := range codec.Members(arg) {
 		switch string(key) {
 		case "roomType":
 			roomType, _ = codec.Text(value)
@@ -216,6 +215,10 @@ func roomID(value []byte) []byte {
 	}
 	return id
 }
+
+// deferred returns the call for an answer that is given later, when Args are not
+// valid any more.
+func (c *Call) deferred() Call { return Call{Socket: c.Socket, ack: c.ack} }
 
 // Ack answers the client with one JSON value, if it asked for an answer.
 func (c *Call) Ack(body []byte) {

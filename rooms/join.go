@@ -44,24 +44,20 @@ func (c *Call) full(name []byte) bool {
 
 // authorize joins when the socket may be in the room.
 func (c *Call) authorize(room string) {
-	s, id := c.Socket, c.Socket.id
-	later := Call{Socket: s, ack: c.ack}
-	s.authorize(room, c.Now, func(err error, now time.Time) {
-		if s.phase != phaseConnected || s.id != id {
-			return // gone, or connected anew meanwhile
-		}
-		later.Now = now
+	s, answer := c.Socket, c.deferred()
+	s.authorize(room, c.Now, later(s, func(err error, now time.Time) {
+		answer.Now = now
 		if err != nil {
 			s.shard.stats.JoinsDenied.Add(1)
-			later.Refuse(err)
+			answer.Refuse(err)
 			return
 		}
 		name := []byte(room)
 		r := s.shard.rooms[room] // another join of this room may have been answered before
-		if r != nil && s.in(r) >= 0 || !later.full(name) {
-			later.join(name)
+		if r != nil && s.in(r) >= 0 || !answer.full(name) {
+			answer.join(name)
 		}
-	})
+	}))
 }
 
 func (s *Socket) authorize(room string, now time.Time, then func(error, time.Time)) {
@@ -75,9 +71,9 @@ func (s *Socket) authorize(room string, now time.Time, then func(error, time.Tim
 func (c *Call) join(name []byte) {
 	s := c.Socket
 	r, joined := s.shard.join(s, name, true)
-	later := Call{Socket: s, ack: c.ack}
+	answer := c.deferred()
 	s.whenSaved(c.Now, func() {
-		s.shard.whenHeard(r, s, func() { later.joined(r) })
+		s.shard.whenHeard(r, s, func() { answer.joined(r) })
 	})
 	if joined {
 		s.announce(r, eventUserJoined, 0, c.Now)
@@ -118,17 +114,16 @@ func (s *Socket) askAgain(now time.Time) {
 	if s.shard.hub.config.Authorizer == nil {
 		return
 	}
-	id := s.id
 	for _, m := range append([]membership(nil), s.rooms...) {
 		if !m.room.announce {
 			continue // its user's
 		}
 		name := m.room.name
-		s.authorize(name, now, func(err error, now time.Time) {
-			if s.phase == phaseConnected && s.id == id && errors.Is(err, ErrNotAllowed) {
+		s.authorize(name, now, later(s, func(err error, now time.Time) {
+			if errors.Is(err, ErrNotAllowed) {
 				s.expel(name, err.Error(), now)
 			}
-		})
+		}))
 	}
 }
 

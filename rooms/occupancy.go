@@ -22,6 +22,7 @@ type occupancy struct {
 	stripes [occupancyStripes]occupancyStripe
 }
 
+// An occupancyStripe has a share of the rooms. The mutex guards the others.
 type occupancyStripe struct {
 	mu    sync.RWMutex
 	rooms map[string]occupied

@@ -42,6 +42,7 @@ var reasonNames = [reasonCount]string{
 	"slow_consumer", "shed", "too_fast", "draining", "panic", "missed_events", "ordered", "busy", "taken_over",
 }
 
+// String implements fmt.Stringer.
 func (r Reason) String() string {
 	if r < reasonCount {
 		return reasonNames[r]

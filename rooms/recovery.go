@@ -140,6 +140,7 @@ var recoveryNames = [recoveryResults]string{
 	"log_too_short", "too_much", "policy", "limits", "failed", "stale",
 }
 
+// String implements fmt.Stringer.
 func (r RecoveryResult) String() string { return recoveryNames[r] }
 
 // Recoveries returns how often clients came back with each result.

@@ -49,6 +49,7 @@ type member struct {
 	slot   int32 // index in socket.rooms
 }
 
+// A membership is a socket's end of the bond.
 type membership struct {
 	room *room
 	seat int32 // index in room.members

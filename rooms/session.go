@@ -202,7 +202,7 @@ func (s *Socket) whenSaved(now time.Time, tell func()) {
 	id, n := s.id, s.session
 	n.saves++
 	consult(s.shard, now, s.save, func(saved bool, _ time.Time) {
-		if s.phase != phaseConnected || s.id != id {
+		if !s.connectedAs(id) {
 			if saved { // else whoever takes the session gives it another fence
 				n.saves--
 			}

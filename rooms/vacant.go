@@ -26,6 +26,7 @@ type vacancy struct {
 	until time.Time
 }
 
+// A vacated room counts for its last user until its time.
 type vacated struct {
 	room  string
 	until time.Time

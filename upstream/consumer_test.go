@@ -39,7 +39,7 @@ func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {
 		message(0),
 	)
 	n := w.consumer.Totals()
-	w.house.set(func(h *house) {
+	w.rooms.set(func(h *fakeRooms) {
 		if len(h.orders) != 1 || h.orders[0] != (rooms.Order{User: "1", Reason: "disconnected"}) {
 			t.Errorf("orders %v", h.orders)
 		}
@@ -65,8 +65,8 @@ func TestATimestampInMillisecondsIsRecognised(t *testing.T) {
 	} {
 		before := time.Now()
 		w.publish("user.logout", `{"userId":"ann"}`, stamp)
-		testkit.Await(t, "the order", func() bool { return len(w.house.allOrders()) == n+1 })
-		issued := w.house.allOrders()[n].Issued
+		testkit.Await(t, "the order", func() bool { return len(w.rooms.allOrders()) == n+1 })
+		issued := w.rooms.allOrders()[n].Issued
 		if n == 0 && !issued.Equal(sent) || n > 0 && (issued.Before(before) || issued.After(time.Now())) {
 			t.Errorf("order %d is of %v, sent at %v", n, issued, sent)
 		}
@@ -77,9 +77,9 @@ func TestATimestampInMillisecondsIsRecognised(t *testing.T) {
 func TestEveryNodeReadsEveryEventInTheSameOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
-	nodes := []*house{w.house}
+	nodes := []*fakeRooms{w.rooms}
 	for range 2 {
-		h := &house{}
+		h := &fakeRooms{}
 		nodes = append(nodes, h)
 		w.start(func(c *Config) { c.Rooms = h })
 	}
@@ -99,15 +99,15 @@ func TestEveryNodeReadsEveryEventInTheSameOrder(t *testing.T) {
 func TestANodeThatIsBehindDelaysNobody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
-	slow := &house{full: make(chan struct{})}
+	slow := &fakeRooms{full: make(chan struct{})}
 	w.start(func(c *Config) { c.Rooms = slow })
 	const events = 2000
 	w.stream(events)
-	testkit.Await(t, "all events", func() bool { return len(w.house.all()) == events })
+	testkit.Await(t, "all events", func() bool { return len(w.rooms.all()) == events })
 	if n := len(slow.all()); n != 0 {
 		t.Fatalf("%d events were given to rooms that could take none", n)
 	}
-	slow.set(func(h *house) { close(h.full); h.full = nil })
+	slow.set(func(h *fakeRooms) { close(h.full); h.full = nil })
 	testkit.Await(t, "all events", func() bool { return len(slow.all()) == events })
 	for n, d := range slow.all() {
 		if d != message(n) {
@@ -123,7 +123,7 @@ func TestANodeBeginsBehindWhatIsInTheLog(t *testing.T) {
 	w.want(message(0))
 	before := w.consumer.Totals().Position
 	w.stop()
-	w.house.set(func(h *house) { h.got = nil })
+	w.rooms.set(func(h *fakeRooms) { h.got = nil })
 	w.start()
 	if p := w.consumer.follower.reader.Last(); p <= before {
 		t.Errorf("begins behind %d, want more than %d", p, before)
@@ -135,7 +135,7 @@ func TestANodeBeginsBehindWhatIsInTheLog(t *testing.T) {
 func TestEventsOfOtherNodesRoomsAreNotEncoded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t))
-	w.house.away = func(room string) bool { return room != "conversation:1" }
+	w.rooms.away = func(room string) bool { return room != "conversation:1" }
 	w.start()
 	w.publish("message.sent", `{"conversationId":2}`)
 	w.publish("message.sent", messageBody(0))
@@ -174,7 +174,7 @@ func TestAStreamThatIsDeletedIsMadeAnewAndReadFromItsBeginning(t *testing.T) {
 	for n := range 5 {
 		w.publish("message.sent", messageBody(n))
 	}
-	testkit.Await(t, "the events", func() bool { return len(w.house.all()) == 5 })
+	testkit.Await(t, "the events", func() bool { return len(w.rooms.all()) == 5 })
 	first := w.consumer.Status().Log
 	if _, err := w.service.Channel.QueueDelete(rabbitmq.StreamName(w.prefix), false, false, false); err != nil {
 		t.Fatal(err)
@@ -189,11 +189,11 @@ func TestAStreamThatIsDeletedIsMadeAnewAndReadFromItsBeginning(t *testing.T) {
 	for n := 5; n < 8; n++ {
 		w.publish("message.sent", messageBody(n))
 	}
-	testkit.Await(t, "the events", func() bool { return len(w.house.all()) == 8 })
-	if d := w.house.all()[7]; d != message(7) {
+	testkit.Await(t, "the events", func() bool { return len(w.rooms.all()) == 8 })
+	if d := w.rooms.all()[7]; d != message(7) {
 		t.Errorf("last %v", d)
 	}
-	w.house.set(func(h *house) {
+	w.rooms.set(func(h *fakeRooms) {
 		if h.anew != 2 || h.passed != 3 {
 			t.Errorf("%d logs, passed %d, want 2 and 3", h.anew, h.passed)
 		}

@@ -69,13 +69,13 @@ func (w *world) publishWindow(from, to int) bool {
 func (w *world) wantAll(events int) {
 	w.t.Helper()
 	deadline := time.Now().Add(2 * patience)
-	for len(w.house.all()) < events {
+	for len(w.rooms.all()) < events {
 		if time.Now().After(deadline) {
-			w.t.Fatalf("%d events came, want %d; %+v, %+v", len(w.house.all()), events, w.consumer.Status(), w.consumer.Totals())
+			w.t.Fatalf("%d events came, want %d; %+v, %+v", len(w.rooms.all()), events, w.consumer.Status(), w.consumer.Totals())
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	got := w.house.all()
+	got := w.rooms.all()
 	if len(got) != events {
 		w.t.Fatalf("%d events came, want %d", len(got), events)
 	}
@@ -119,7 +119,7 @@ func TestNothingIsLostWhenRabbitMQIsKilledAndComesBack(t *testing.T) {
 	const events = 10_000
 	done := make(chan struct{})
 	go func() { defer close(done); w.stream(events) }()
-	testkit.Await(t, "the first events", func() bool { return len(w.house.all()) > events/10 })
+	testkit.Await(t, "the first events", func() bool { return len(w.rooms.all()) > events/10 })
 	w.broker.Kill()
 	testkit.Await(t, "attempts in vain", func() bool {
 		s := w.consumer.Status()
@@ -156,7 +156,7 @@ func (w *world) restart() {
 func TestAConsumerEndsAlsoWhileNothingCanBeDelivered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t))
-	w.house.full = make(chan struct{})
+	w.rooms.full = make(chan struct{})
 	w.start()
 	w.publish("message.sent", messageBody(0))
 	w.stop()

@@ -28,7 +28,7 @@ func newReading(t *testing.T, log *eventlog.Memory, tail int) *reading {
 	}
 	r := &reading{t: t, log: log}
 	r.consumer, err = New(Config{
-		Log: log, MaxBody: 10_000, Table: table, Rooms: &house{}, Tail: tail, Logger: slog.New(slog.DiscardHandler),
+		Log: log, MaxBody: 10_000, Table: table, Rooms: &fakeRooms{}, Tail: tail, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

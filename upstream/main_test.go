@@ -49,8 +49,8 @@ func ownBroker(t testing.TB) *brokertest.Broker {
 	return b
 }
 
-// A house stands for the rooms: it writes down what comes.
-type house struct {
+// fakeRooms implements Rooms and records what it is given. Safe for concurrent use.
+type fakeRooms struct {
 	mu     sync.Mutex // guards the following
 	got    []delivered
 	orders []rooms.Order
@@ -62,13 +62,13 @@ type house struct {
 
 type delivered struct{ room, packet string }
 
-func (h *house) Holds(room []byte) bool {
+func (h *fakeRooms) Holds(room []byte) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.away == nil || !h.away(string(room))
 }
 
-func (h *house) Wait(ctx context.Context) error {
+func (h *fakeRooms) Wait(ctx context.Context) error {
 	h.mu.Lock()
 	full := h.full
 	h.mu.Unlock()
@@ -82,37 +82,37 @@ func (h *house) Wait(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (h *house) allOrders() []rooms.Order {
+func (h *fakeRooms) allOrders() []rooms.Order {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.orders)
 }
 
-func (h *house) Deliver(b rooms.Broadcast) int {
+func (h *fakeRooms) Deliver(b rooms.Broadcast) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.got = append(h.got, delivered{b.Room, packetOf(b.Message)})
 	return 1
 }
 
-func (h *house) Obey(o rooms.Order) error {
+func (h *fakeRooms) Obey(o rooms.Order) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.orders = append(h.orders, o)
 	return o.Check()
 }
 
-func (h *house) Passed(position uint64) { h.set(func(h *house) { h.passed = position }) }
-func (h *house) Anew(string, uint64)    { h.set(func(h *house) { h.anew++ }) }
-func (h *house) Gap()                   {}
+func (h *fakeRooms) Passed(position uint64) { h.set(func(h *fakeRooms) { h.passed = position }) }
+func (h *fakeRooms) Anew(string, uint64)    { h.set(func(h *fakeRooms) { h.anew++ }) }
+func (h *fakeRooms) Gap()                   {}
 
-func (h *house) set(change func(*house)) {
+func (h *fakeRooms) set(change func(*fakeRooms)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	change(h)
 }
 
-func (h *house) all() []delivered {
+func (h *fakeRooms) all() []delivered {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return append([]delivered(nil), h.got...)
@@ -125,7 +125,7 @@ func packetOf(m *codec.Message) string { return strings.TrimPrefix(string(m.Appe
 type world struct {
 	t         testing.TB
 	broker    *brokertest.Broker
-	house     *house
+	rooms     *fakeRooms
 	consumer  *Consumer
 	prefix    string
 	exchanges []string
@@ -145,7 +145,7 @@ func newWorld(t testing.TB, b *brokertest.Broker) *world {
 	names.n++
 	prefix := fmt.Sprintf("test%d", names.n)
 	names.mu.Unlock()
-	w := &world{t: t, broker: b, house: &house{}, prefix: prefix, exchanges: []string{prefix + "-events"}}
+	w := &world{t: t, broker: b, rooms: &fakeRooms{}, prefix: prefix, exchanges: []string{prefix + "-events"}}
 	w.dial()
 	t.Cleanup(func() { w.service.Close() })
 	return w
@@ -172,7 +172,7 @@ func (w *world) start(change ...func(*Config)) *world {
 func (w *world) launch(change ...func(*Config)) {
 	w.t.Helper()
 	c := Config{
-		MaxBody: 100_000, Table: table(w.t), Rooms: w.house, Logger: quietLog(),
+		MaxBody: 100_000, Table: table(w.t), Rooms: w.rooms, Logger: quietLog(),
 		RetryMin: 10 * time.Millisecond, RetryMax: 200 * time.Millisecond,
 	}
 	for _, f := range change {
@@ -261,8 +261,8 @@ func (w *world) publishTo(exchange, key, body string, change ...func(*amqp.Publi
 // want waits until exactly these deliveries have come.
 func (w *world) want(want ...delivered) {
 	w.t.Helper()
-	testkit.Await(w.t, fmt.Sprintf("%d deliveries", len(want)), func() bool { return len(w.house.all()) >= len(want) })
-	got := w.house.all()
+	testkit.Await(w.t, fmt.Sprintf("%d deliveries", len(want)), func() bool { return len(w.rooms.all()) >= len(want) })
+	got := w.rooms.all()
 	for i := range got {
 		if i >= len(want) || got[i] != want[i] {
 			w.t.Fatalf("deliveries:\n%v\nwant:\n%v", got, want)

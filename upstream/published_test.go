@@ -42,7 +42,7 @@ func TestAnEventOverHTTPIsInTheLogWithItsPosition(t *testing.T) {
 	p := publisher(w.consumer.config.Table, w.consumer.config.Log)
 	for n := range 3 {
 		status, answer := post(p, messageBody(n), "")
-		testkit.Await(t, "the event", func() bool { return len(w.house.all()) == n+1 })
+		testkit.Await(t, "the event", func() bool { return len(w.rooms.all()) == n+1 })
 		position := w.consumer.Totals().Position
 		if want := fmt.Sprintf(`{"position":"%v","rooms":1,"sockets":0}`, position); status != 202 || answer != want {
 			t.Errorf("%d %s, want 202 %s", status, answer, want)
@@ -54,7 +54,7 @@ func TestAnEventOverHTTPIsInTheLogWithItsPosition(t *testing.T) {
 func TestAnEventPublishedAgainWithItsIdempotencyKeyIsDeliveredOnce(t *testing.T) {
 	log := eventlog.NewMemory(1 << 20)
 	p := publisher(table(t), log)
-	w := &world{t: t, house: &house{}}
+	w := &world{t: t, rooms: &fakeRooms{}}
 	w.start(func(c *Config) { c.Log, c.Table = log, p.Table })
 	for n, id := range []string{"a", "a", "b", "a"} {
 		if status, answer := post(p, messageBody(n/3), id); status != http.StatusAccepted {

@@ -27,7 +27,7 @@ type redisWorld struct {
 
 // A redisNode is a consumer with its own way to Redis.
 type redisNode struct {
-	*house
+	*fakeRooms
 	*testkit.Proxy
 	consumer *Consumer
 	missed   atomic.Int64
@@ -71,9 +71,9 @@ func (w *redisWorld) start() {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(p.Close)
-	n := &redisNode{house: &house{}, Proxy: p}
+	n := &redisNode{fakeRooms: &fakeRooms{}, Proxy: p}
 	n.consumer, err = New(Config{
-		Log: w.open(p.Addr), MaxBody: 100_000, Table: table(w.t), Rooms: n.house, Logger: quietLog(),
+		Log: w.open(p.Addr), MaxBody: 100_000, Table: table(w.t), Rooms: n.fakeRooms, Logger: quietLog(),
 		Missed:   func() { n.missed.Add(1) },
 		RetryMin: 10 * time.Millisecond, RetryMax: 200 * time.Millisecond,
 	})
@@ -204,7 +204,7 @@ func TestAFlushedRedisIsAnotherLog(t *testing.T) {
 	w.publish(800)
 	for _, n := range w.nodes {
 		w.want(n, 0)
-		n.set(func(h *house) {
+		n.set(func(h *fakeRooms) {
 			if h.anew != 2 { // also when it began
 				t.Errorf("told %d times of another log", h.anew)
 			}

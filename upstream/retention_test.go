@@ -23,7 +23,7 @@ func TestRetention(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, brokertest.Shared(t))
 			w.smallStream()
-			late, missed := w.house, atomic.Int64{}
+			late, missed := w.rooms, atomic.Int64{}
 			way, err := testkit.NewProxy(w.broker.Addr)
 			if err != nil {
 				t.Fatal(err)
@@ -34,20 +34,20 @@ func TestRetention(t *testing.T) {
 				c.Missed = func() { missed.Add(1) }
 			})
 			behind := w.consumer
-			w.house = &house{}
+			w.rooms = &fakeRooms{}
 			w.start() // a node that keeps up
 			w.publishLarge(0, 100)
 			testkit.Await(t, "the first events", func() bool { return len(late.all()) == 100 })
 
 			full := make(chan struct{})
 			if why == "full" {
-				late.set(func(h *house) { h.full = full })
+				late.set(func(h *fakeRooms) { h.full = full })
 			} else {
 				way.Cut()
 			}
 			const last = 4000 // four times of what the stream keeps
 			w.publishLarge(100, last)
-			testkit.Await(t, "all events at the other node", func() bool { return len(w.house.all()) == last })
+			testkit.Await(t, "all events at the other node", func() bool { return len(w.rooms.all()) == last })
 			close(full)
 			way.Heal()
 

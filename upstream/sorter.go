@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/hometrip/gateway/internal/backoff"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
@@ -154,7 +155,8 @@ func (s *Sorter) do(ctx context.Context, tasks []Task) bool {
 // putAside writes the letter, and retries until it is stored. Later letters
 // wait, and nothing else does.
 func (s *Sorter) putAside(ctx context.Context, l eventlog.Letter) bool {
-	for pauseFor := s.config.RetryMin; ; pauseFor = min(2*pauseFor, s.config.RetryMax) {
+	retries := backoff.Backoff{Min: s.config.RetryMin, Max: s.config.RetryMax}
+	for {
 		err := s.letters.PutAside(ctx, l)
 		if ctx.Err() != nil {
 			return false
@@ -166,7 +168,7 @@ func (s *Sorter) putAside(ctx context.Context, l eventlog.Letter) bool {
 			s.log.Error("dead letters cannot be written, retrying", "position", l.Entry.Position.String(), "error", err)
 		}
 		s.set(err)
-		pause(ctx, pauseFor)
+		pause(ctx, retries.Next())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -74,7 +74,7 @@ func TestPoisonIsPutAsideOnceForAllNodesWhileGoodEventsFlow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
 	for range 2 {
-		w.start(func(c *Config) { c.Rooms = &house{} })
+		w.start(func(c *Config) { c.Rooms = &fakeRooms{} })
 	}
 	w.sorts()
 	w.sort() // two more nodes, whose turn it is not
@@ -102,7 +102,7 @@ func TestPoisonIsPutAsideOnceForAllNodesWhileGoodEventsFlow(t *testing.T) {
 	if r := letters[1].Headers["x-gateway-reason"]; r != "no_room" {
 		t.Errorf("reason %v", r)
 	}
-	testkit.Await(t, "the good events", func() bool { return len(w.house.all()) == 3 })
+	testkit.Await(t, "the good events", func() bool { return len(w.rooms.all()) == 3 })
 }
 
 func TestWhoTakesOverGoesOnWhereTheLastOneWas(t *testing.T) {
@@ -218,19 +218,19 @@ func TestOrdersThatWereGivenWhileNoNodeRanReachTheNodesThatRunLater(t *testing.T
 	w := newWorld(t, brokertest.Shared(t)).start()
 	s, stop := w.sorts()
 	w.publish("user.logout", `{"userId":1}`)
-	testkit.Await(t, "the order", func() bool { return w.house.ordered() == "1" })
+	testkit.Await(t, "the order", func() bool { return w.rooms.ordered() == "1" })
 	w.awaitNote(s)
 	w.stop()
 	stop()
 
 	w.publish("user.disconnect", `{"userId":2}`) // whose sockets are gone
 	w.publish("user.logout", `{"userId":3}`, func(m *amqp.Publishing) { m.Timestamp = noon })
-	w.house = &house{}
+	w.rooms = &fakeRooms{}
 	w.start()
 	s, stop = w.sorts()
-	testkit.Await(t, "the order", func() bool { return w.house.ordered() != "" })
+	testkit.Await(t, "the order", func() bool { return w.rooms.ordered() != "" })
 	w.awaitNote(s)
-	w.house.set(func(h *house) {
+	w.rooms.set(func(h *fakeRooms) {
 		if issued := h.orders[0].Issued; !issued.Equal(noon.Truncate(time.Second)) {
 			t.Errorf("means tokens up to %v, want %v", issued, noon)
 		}
@@ -238,14 +238,14 @@ func TestOrdersThatWereGivenWhileNoNodeRanReachTheNodesThatRunLater(t *testing.T
 	stop()
 	w.sorts() // another turn repeats nothing
 	w.publish("user.logout", `{"userId":4}`)
-	testkit.Await(t, "the order", func() bool { return strings.HasSuffix(w.house.ordered(), "4") })
-	if got := w.house.ordered(); got != "3 4" {
+	testkit.Await(t, "the order", func() bool { return strings.HasSuffix(w.rooms.ordered(), "4") })
+	if got := w.rooms.ordered(); got != "3 4" {
 		t.Errorf("orders for %s, want 3 and 4", got)
 	}
 }
 
 // ordered returns the users of the orders that came.
-func (h *house) ordered() string {
+func (h *fakeRooms) ordered() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var users []string

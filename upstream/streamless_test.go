@@ -33,15 +33,15 @@ func TestRabbitMQWithoutStreams(t *testing.T) {
 		t.Errorf("appending: %v", err)
 	}
 
-	var nodes []*house
+	var nodes []*fakeRooms
 	for range 2 {
 		choice := NewChoice(stream, r.log, quietLog())
-		w.house = &house{}
+		w.rooms = &fakeRooms{}
 		w.start(func(c *Config) { c.Log = choice })
 		if !choice.Other() {
 			t.Fatal("the log is not in Redis")
 		}
-		nodes = append(nodes, w.house)
+		nodes = append(nodes, w.rooms)
 	}
 	var stops []func()
 	for range 2 {
@@ -55,7 +55,7 @@ func TestRabbitMQWithoutStreams(t *testing.T) {
 		}
 	}
 	for _, h := range nodes {
-		w.house = h
+		w.rooms = h
 		w.wantAll(events)
 	}
 

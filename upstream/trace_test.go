@@ -31,7 +31,7 @@ func TestEventsAreLoggedAtDebugWithTheirTrace(t *testing.T) {
 	for level, want := range map[slog.Level]int{slog.LevelInfo: 0, slog.LevelDebug: 1} {
 		var out bytes.Buffer
 		c := Config{
-			Table: table(t), Rooms: &house{}, MaxBody: 100,
+			Table: table(t), Rooms: &fakeRooms{}, MaxBody: 100,
 			Logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level})),
 		}
 		e := eventlog.Entry{

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// An attack is one row being played. Its methods are safe for concurrent use.
+// An attack is one row while it runs. Its methods are safe for concurrent use.
 type attack struct {
 	ctx      context.Context // over when the row is
 	until    time.Time
@@ -22,14 +22,14 @@ type attack struct {
 
 	opened, refused, closed, sent atomic.Int64 // connections, answers, connections, bytes
 
-	mu       sync.Mutex // guards the following
-	foes     map[*foe]struct{}
-	tallies  map[string]int64
-	problems []string
+	mu        sync.Mutex // guards the following
+	attackers map[*attacker]struct{}
+	tallies   map[string]int64
+	problems  []string
 }
 
-// did counts what the attackers have done, by a word of the row's choice.
-func (a *attack) did(what string, n int) {
+// tally counts what the attackers have done, by a word of the row's choice.
+func (a *attack) tally(what string, n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tallies[what] += int64(n)
@@ -44,30 +44,30 @@ func (a *attack) problem(format string, args ...any) {
 	}
 }
 
-func (a *attack) keep(f *foe) {
+func (a *attack) add(f *attacker) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.foes[f] = struct{}{}
+	a.attackers[f] = struct{}{}
 }
 
-func (a *attack) forget(f *foe) {
+func (a *attack) remove(f *attacker) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.foes, f)
+	delete(a.attackers, f)
 }
 
-// end takes all attackers away.
+// end closes all attackers' connections.
 func (a *attack) end() {
 	a.mu.Lock()
-	foes := slices.Collect(maps.Keys(a.foes))
+	attackers := slices.Collect(maps.Keys(a.attackers))
 	a.mu.Unlock()
-	for _, f := range foes {
+	for _, f := range attackers {
 		f.close()
 	}
 }
 
-// going reports whether the row goes on.
-func (a *attack) going() bool { return a.ctx.Err() == nil }
+// running reports whether the row goes on.
+func (a *attack) running() bool { return a.ctx.Err() == nil }
 
 // sleep waits and reports whether the row still goes on then.
 func (a *attack) sleep(d time.Duration) bool {
@@ -85,7 +85,7 @@ func (a *attack) pace(perSecond float64, act func(i int) bool) {
 	interval := time.Duration(float64(time.Second) / perSecond)
 	due := time.Now()
 	for i := 0; ; i++ {
-		if wait := time.Until(due); wait > 0 && !a.sleep(wait) || !a.going() || !act(i) {
+		if wait := time.Until(due); wait > 0 && !a.sleep(wait) || !a.running() || !act(i) {
 			return
 		}
 		if due = due.Add(interval); time.Since(due) > 100*time.Millisecond {
@@ -94,8 +94,8 @@ func (a *attack) pace(perSecond float64, act func(i int) bool) {
 	}
 }
 
-// crew runs act n times at once and waits for all to end.
-func crew(n int, act func(k int)) {
+// parallel runs act n times at once and waits for all to end.
+func parallel(n int, act func(k int)) {
 	var all sync.WaitGroup
 	for k := range n {
 		all.Go(func() { act(k) })
@@ -103,26 +103,26 @@ func crew(n int, act func(k int)) {
 	all.Wait()
 }
 
-// hands is how many attackers work at once where each waits for answers.
-const hands = 16
+// workers is the number of attackers that act at once where each waits for answers.
+const workers = 16
 
-// paced is pace for acts that wait for an answer: several hands share the
+// paced is pace for acts that wait for an answer: several workers share the
 // rate, and i tells the acts apart.
 func (a *attack) paced(perSecond float64, act func(i int)) {
-	crew(hands, func(k int) {
-		a.pace(perSecond/hands, func(i int) bool {
-			act(i*hands + k)
+	parallel(workers, func(k int) {
+		a.pace(perSecond/workers, func(i int) bool {
+			act(i*workers + k)
 			return true
 		})
 	})
 }
 
-// addresses is how many the visitors come from.
+// addresses is the number of addresses that eachConnection connects from.
 const addresses = 1000
 
-// visit has somebody new connect so many times a second, act, and go; i tells
-// them apart.
-func (a *attack) visit(perSecond float64, act func(i int, f *foe)) {
+// eachConnection opens a new connection so many times a second, calls act with it
+// and closes it; i counts the connections.
+func (a *attack) eachConnection(perSecond float64, act func(i int, f *attacker)) {
 	a.paced(perSecond, func(i int) {
 		if f := a.dial(i % addresses); f != nil {
 			act(i, f)
@@ -131,27 +131,27 @@ func (a *attack) visit(perSecond float64, act func(i int, f *foe)) {
 	})
 }
 
-// recruit opens sockets of users of their own, so many a second, and returns
+// openSockets opens sockets of users of their own, so many a second, and returns
 // those that were let in.
-func (a *attack) recruit(n int, perSecond float64, user func(i int) string) (foes []*foe) {
+func (a *attack) openSockets(n int, perSecond float64, user func(i int) string) (attackers []*attacker) {
 	a.pace(perSecond, func(i int) bool {
 		if f := a.socket(i, user(i)); f != nil {
-			foes = append(foes, f)
+			attackers = append(attackers, f)
 		}
 		return i+1 < n
 	})
-	return foes
+	return attackers
 }
 
-// eve is the name of attacker i.
-func eve(i int) string { return fmt.Sprint("eve-", i) }
+// attackerName returns the user id of attacker i.
+func attackerName(i int) string { return fmt.Sprint("attacker-", i) }
 
-// token is a good one, of a user.
+// token returns a valid token of a user.
 func (a *attack) token(user string) string {
 	return a.signer.token(user)
 }
 
-// work says what was done, for the report.
+// work describes what the attackers did, for the report.
 func (a *attack) work() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"github.com/hometrip/gateway/bench/harness"
 	"github.com/hometrip/gateway/bench/load"
 	"github.com/hometrip/gateway/bench/process"
 )
@@ -30,11 +31,12 @@ func TestMain(m *testing.M) {
 // TestRowsAreStopped plays the rows that need neither numbers nor time, against
 // a gateway with a few good clients. What latency they have is no matter here.
 func TestRowsAreStopped(t *testing.T) {
-	root, err := process.Root()
+	w, err := harness.NewWorkspace("attack", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newSiege(root, 20)
+	t.Cleanup(w.Remove)
+	s, err := newRun(w, 20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,15 +48,15 @@ func TestRowsAreStopped(t *testing.T) {
 	for _, r := range chosen {
 		short := *r
 		short.length = 300 * time.Millisecond
-		res, err := s.playOnce(&short)
+		res, err := s.playRow(&short)
 		if err != nil {
 			t.Fatalf("%s: %v", r.name, err)
 		}
 		if len(res.attack.problems) > 0 || res.chat.Wrong() > 0 || res.chat.Units == 0 {
-			t.Errorf("%s: %q; %s", r.name, res.attack.problems, wrong(res.chat))
+			t.Errorf("%s: %q; %s", r.name, res.attack.problems, describeFaults(res.chat))
 		}
-		if res.attack.opened.Load() == 0 || res.seen.rss == 0 || res.after.connections != 20 {
-			t.Errorf("%s: by %s; %.0f bytes resident, %d connections left", r.name, res.attack.work(), res.seen.rss, res.after.connections)
+		if res.attack.opened.Load() == 0 || res.observed.rss == 0 || res.after.connections != 20 {
+			t.Errorf("%s: by %s; %d bytes resident, %d connections left", r.name, res.attack.work(), res.observed.rss, res.after.connections)
 		}
 		for _, p := range res.problems {
 			if strings.Contains(p, "mov") { // "did not move", "moved by 3"
@@ -72,8 +74,8 @@ func held() *result {
 		row:    &row{name: "test", moved: []string{"refused_total"}, still: []string{"broadcasts_total"}},
 		attack: &attack{},
 		chat:   &load.Result{Events: 10, Latency: h.Export()},
-		before: footprint{connections: 20, metrics: process.Metrics{"refused_total": 1}},
-		after:  footprint{connections: 20, metrics: process.Metrics{"refused_total": 2, "broadcasts_total": 10}},
+		before: footprint{connections: 20, Usage: harness.Usage{Metrics: process.Metrics{"refused_total": 1}}},
+		after:  footprint{connections: 20, Usage: harness.Usage{Metrics: process.Metrics{"refused_total": 2, "broadcasts_total": 10}}},
 	}
 }
 
@@ -83,15 +85,15 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		"good clients: 1 events lost":     func(r *result) { r.chat.Lost = 1 },
 		"good clients: 0 events lost":     func(r *result) { r.chat.Closed = 1 },
 		"good clients: p99":               func(r *result) { r.chat.Latency = late() },
-		"1 times /health":                 func(r *result) { r.seen.unhealthy = []string{"503"} },
-		"400 MiB resident":                func(r *result) { r.seen.rss = 400 * mib },
+		"1 times /health":                 func(r *result) { r.observed.unhealthy = []string{"503"} },
+		"400 MiB resident":                func(r *result) { r.observed.rss = 400 * mib },
 		"21 connections":                  func(r *result) { r.after.connections = 21 },
-		"50 descriptors more":             func(r *result) { r.after.descriptors = 50 },
+		"50 descriptors more":             func(r *result) { r.after.Descriptors = 50 },
 		"50 goroutines more":              func(r *result) { r.after.goroutines = 50 },
 		"50.0 MiB more on the heap":       func(r *result) { r.after.heap = 50 * mib },
-		"refused_total did not move":      func(r *result) { r.after.metrics["refused_total"] = 1 },
-		"broadcasts_total moved by 1":     func(r *result) { r.after.metrics["broadcasts_total"] = 11 },
-		"panics_total moved by 1":         func(r *result) { r.after.metrics["panics_total"] = 1 },
+		"refused_total did not move":      func(r *result) { r.after.Metrics["refused_total"] = 1 },
+		"broadcasts_total moved by 1":     func(r *result) { r.after.Metrics["broadcasts_total"] = 11 },
+		"panics_total moved by 1":         func(r *result) { r.after.Metrics["panics_total"] = 1 },
 		"a request was smuggled past it":  func(r *result) { r.attack.problem("a request was smuggled past it") },
 		"not in time: the end of the row": func(r *result) { r.attack.problem("not in time: the end of the row") },
 	} {
@@ -118,14 +120,14 @@ func TestReportTellsOfAllAttempts(t *testing.T) {
 	first.problem("the machine was busy")
 	second.earlier = first.problems
 	dir := t.TempDir()
-	if err := (report{began: time.Now(), results: []*result{second}}).write(dir); err != nil {
+	if err := (report{began: time.Now(), results: []*result{second}}).write(&harness.Workspace{Report: dir}); err != nil {
 		t.Errorf("held in the end: %v", err)
 	}
 	b, err := os.ReadFile(dir + "/attack.md")
 	if err != nil || !strings.Contains(string(b), "| test | held in the end |") || !strings.Contains(string(b), "the machine was busy") {
 		t.Errorf("%v %s", err, b)
 	}
-	if err := (report{began: time.Now(), results: []*result{first}}).write(dir); err == nil {
+	if err := (report{began: time.Now(), results: []*result{first}}).write(&harness.Workspace{Report: dir}); err == nil {
 		t.Error("broken, and no error")
 	}
 }

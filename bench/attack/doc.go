@@ -1,21 +1,30 @@
-// Command attack plays the threat table of SECURITY.md against a gateway of
-// its own while 1,000 good clients chat, and looks whether they notice.
+// Command attack carries out the threats of SECURITY.md against a gateway while
+// 1,000 good clients chat, and checks that the good clients are not affected.
 //
 //	go run ./bench/attack                    every row: about 5 minutes
 //	go run ./bench/attack -rows pings,crowd  some of them
 //	go run ./bench/attack -list              what there is
 //
-// It builds the gateway and starts it as a process, on loopback, with the
-// settings of production. One row after the other is then played for some
-// seconds (rows.go). During a row the good clients (bench/load, a process of
-// its own) type to each other in rooms of two, each event timed from when it
-// was due; a load balancer asks for /health; and the gateway's memory,
-// descriptors and loop age are watched. After it everything has to be as before;
-// result.go has the bounds. Attacks are bounded by count, rate and time, and the
-// gateway and the good clients are preferred by the scheduler: on one machine
-// the attackers must not win by eating the processor.
+// It builds the gateway and starts it as a process on loopback, with production
+// settings. The rows of the threat table (rows_*.go) run one after the other, for
+// some seconds each. During a row:
+//
+//   - the good clients (bench/load, a process of its own) send typing events to each
+//     other in rooms of two; each event's latency counts from when it was due;
+//   - a load balancer's health check is sent to /health;
+//   - the gateway's memory, descriptors and the age of its turns are sampled.
+//
+// After a row the gateway must use what it used before; result.go has the bounds.
+// Attacks are bounded by count, rate and time. The gateway and the good clients
+// have a higher scheduling priority than the attackers, because all share one
+// machine and the attackers must not win by using up the processor.
+//
+//	run.go        one execution: gateways, good clients, the order of the rows
+//	attack.go     one row while it runs: rates, counters, connections
+//	attacker.go   one connection of an attacker
+//	rows_*.go     the rows
+//	watch.go      the samples during a row; result.go, the bounds; report.go
 //
 // The report is a table on standard output and a Markdown file. The exit code is
-// 1 when a row has broken a bound three times in a row, each time with a fresh
-// gateway.
+// 1 if a row broke a bound in three attempts, each with a fresh gateway.
 package main

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hometrip/gateway/bench/harness"
 	"github.com/hometrip/gateway/bench/process"
 	"github.com/hometrip/gateway/internal/freeport"
 )
@@ -93,8 +93,10 @@ func startGateway(binary, dir string, s *setup, v *services) (*target, error) {
 }
 
 func (t *target) scrape() (process.Metrics, error) {
-	return process.Scrape(&t.client, "http://"+t.admin+"/metrics")
+	return process.Scrape(&t.client, t.metricsURL())
 }
+
+func (t *target) metricsURL() string { return "http://" + t.admin + "/metrics" }
 
 // collect has the gateway collect its garbage, so that what is left is held:
 // three times, because what is in a pool goes with the second.
@@ -109,29 +111,23 @@ func (t *target) collect() error {
 
 // A footprint is what the gateway holds at one time.
 type footprint struct {
-	rss, heap   float64 // bytes
-	descriptors int
+	harness.Usage
+	heap        float64 // bytes
 	goroutines  int
 	connections int
 	sessions    int
 	cpu         time.Duration
-	metrics     process.Metrics
 }
 
 func (t *target) footprint() (p footprint, err error) {
-	if p.metrics, err = t.scrape(); err != nil {
-		return p, fmt.Errorf("%w; %w", err, t.Alive())
-	}
-	rss, err := process.Resident(t.PID())
-	if err != nil {
+	if p.Usage, err = harness.Measure(&t.client, t.metricsURL(), t.Server); err != nil {
 		return p, err
 	}
 	if p.cpu, err = process.CPU(t.PID()); err != nil {
 		return p, err
 	}
-	p.rss, p.descriptors = float64(rss), process.Descriptors(t.PID())
-	p.heap, p.goroutines = p.metrics["heap_bytes"], int(p.metrics["goroutines"])
-	p.connections = int(p.metrics["connections"])
-	p.sessions = int(p.metrics[`sessions{transport="websocket"}`] + p.metrics[`sessions{transport="polling"}`])
+	p.heap, p.goroutines = p.Metrics["heap_bytes"], int(p.Metrics["goroutines"])
+	p.connections = int(p.Metrics["connections"])
+	p.sessions = int(p.Metrics[`sessions{transport="websocket"}`] + p.Metrics[`sessions{transport="polling"}`])
 	return p, nil
 }

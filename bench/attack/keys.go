@@ -86,7 +86,7 @@ func (s *signer) token(user string) string {
 		return t
 	}
 	now := time.Now()
-	claims := jwt.MapClaims{"id": user, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "rooms": []string{"conversation:eve*"}}
+	claims := jwt.MapClaims{"id": user, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "rooms": []string{"conversation:attacker*"}}
 	t, err := jwt.NewWithClaims(jwt.GetSigningMethod(s.alg), claims).SignedString(s.private)
 	if err != nil {
 		panic(fmt.Errorf("sign a token with %s: %w", s.alg, err))

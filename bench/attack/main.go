@@ -1,11 +1,11 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"os"
 
+	"github.com/hometrip/gateway/bench/harness"
 	"github.com/hometrip/gateway/bench/load"
 	"github.com/hometrip/gateway/bench/process"
 )
@@ -22,13 +22,7 @@ func main() {
 		}
 		return
 	}
-	switch err := run(os.Args[1:]); {
-	case errors.Is(err, flag.ErrHelp):
-		os.Exit(2)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "attack:", err)
-		os.Exit(1)
-	}
+	harness.Main("attack", execute)
 }
 
 // options are what one run may vary.
@@ -38,7 +32,7 @@ type options struct {
 	list      bool
 }
 
-func run(args []string) error {
+func execute(args []string) error {
 	var o options
 	f := flag.NewFlagSet("attack", flag.ContinueOnError)
 	f.StringVar(&o.rows, "rows", "", "comma-separated rows; empty: all")
@@ -56,21 +50,19 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	root, err := process.Root()
+	w, err := harness.NewWorkspace("attack", o.out)
 	if err != nil {
 		return err
 	}
-	if o.out == "" {
-		o.out = process.Results(root)
-	}
-	s, err := newSiege(root, o.good)
+	defer w.Remove()
+	r, err := newRun(w, o.good)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	results, err := s.play(chosen)
+	defer r.close()
+	results, err := r.play(chosen)
 	if err != nil {
 		return err
 	}
-	return report{began: s.began, revision: process.Revision(root), good: o.good, results: results}.write(o.out)
+	return report{began: r.began, revision: process.Revision(w.Root), good: o.good, results: results}.write(w)
 }

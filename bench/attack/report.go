@@ -3,11 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/hometrip/gateway/bench/harness"
 )
 
 // A report is what a run has shown.
@@ -22,10 +22,10 @@ type report struct {
 func (r *result) line() string {
 	p50, p99, most := r.latency()
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-17s %-8s good p50/p99/max %s/%s/%s ms, lost %d; refused %s, closed %s; %.0f MiB at most, %.0f after; %d fds at most, %d after; CPU gateway %s, attackers %s, good %s, others %s; loop late %.0f ms\n",
+	fmt.Fprintf(&b, "%-17s %-8s good p50/p99/max %s/%s/%s ms, lost %d; refused %s, closed %s; %d MiB at most, %d after; %d fds at most, %d after; CPU gateway %s, attackers %s, good %s, others %s; loop late %.0f ms\n",
 		r.row.name, r.verdict(), ms(p50), ms(p99), ms(most), r.chat.Lost, count(r.attack.refused.Load()), count(r.attack.closed.Load()),
-		r.seen.rss/mib, r.after.rss/mib, r.seen.descriptors, r.after.descriptors,
-		r.seen.share(r.seen.gateway), r.seen.share(r.seen.foes), r.seen.share(r.chat.CPU), percent(r.others()), 1000*r.seen.turnAge)
+		r.observed.rss/mib, r.after.Resident/mib, r.observed.descriptors, r.after.Descriptors,
+		r.observed.share(r.observed.gateway), r.observed.share(r.observed.attackers), r.observed.share(r.chat.CPU), percent(r.others()), 1000*r.observed.turnAge)
 	fmt.Fprintf(&b, "%18sby %s\n", "", r.attack.work())
 	if len(r.row.moved) > 0 {
 		fmt.Fprintf(&b, "%18s%s\n", "", r.counters())
@@ -42,15 +42,10 @@ func (r *result) line() string {
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/1000) }
 
 // write writes attack.md and returns an error when a bound was broken.
-func (r report) write(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+func (r report) write(w *harness.Workspace) error {
+	if err := w.WriteReport("attack.md", r.markdown(), "", time.Since(r.began)); err != nil {
 		return err
 	}
-	path := filepath.Join(dir, "attack.md")
-	if err := os.WriteFile(path, []byte(r.markdown()), 0o644); err != nil {
-		return err
-	}
-	fmt.Printf("%v, wrote %s\n", time.Since(r.began).Round(time.Second), path)
 	for _, res := range r.results {
 		if res.failed() {
 			return errors.New("a bound was broken: see the report")
@@ -68,10 +63,10 @@ func (r report) markdown() string {
 	b.WriteString("| row | verdict | good: p50 / p99 / max, ms | lost | refused | closed | resident: most, after | descriptors: most, after | CPU: gateway, attackers, good, others | loop late, ms | /health, ms |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, res := range r.results {
 		p50, p99, most := res.latency()
-		fmt.Fprintf(&b, "| %s | %s | %s / %s / %s | %d | %s | %s | %.0f, %.0f MiB | %d, %d | %s, %s, %s, %s | %.0f | %s |\n",
+		fmt.Fprintf(&b, "| %s | %s | %s / %s / %s | %d | %s | %s | %d, %d MiB | %d, %d | %s, %s, %s, %s | %.0f | %s |\n",
 			res.row.name, res.verdict(), ms(p50), ms(p99), ms(most), res.chat.Lost, count(res.attack.refused.Load()), count(res.attack.closed.Load()),
-			res.seen.rss/mib, res.after.rss/mib, res.seen.descriptors, res.after.descriptors,
-			res.seen.share(res.seen.gateway), res.seen.share(res.seen.foes), res.seen.share(res.chat.CPU), percent(res.others()), 1000*res.seen.turnAge, ms(res.seen.health))
+			res.observed.rss/mib, res.after.Resident/mib, res.observed.descriptors, res.after.Descriptors,
+			res.observed.share(res.observed.gateway), res.observed.share(res.observed.attackers), res.observed.share(res.chat.CPU), percent(res.others()), 1000*res.observed.turnAge, ms(res.observed.health))
 	}
 	b.WriteString("\n| row | threat | stopped by | what the attackers did | what the gateway counted |\n|---|---|---|---|---|\n")
 	for _, res := range r.results {

@@ -34,7 +34,7 @@ type result struct {
 	row           *row
 	attack        *attack
 	chat          *load.Result
-	seen          seen
+	observed      observation
 	before, after footprint
 	problems      []string
 	earlier       []string // problems of earlier attempts
@@ -50,17 +50,17 @@ func (r *result) problem(format string, args ...any) {
 func (r *result) check(clients int) {
 	r.problems = append(r.problems, r.attack.problems...)
 	if r.chat.Wrong() > 0 {
-		r.problem("good clients: %s", wrong(r.chat))
+		r.problem("good clients: %s", describeFaults(r.chat))
 	}
 	if _, p99, _ := r.latency(); p99 > p99Bound {
 		r.problem("good clients: p99 %v, bound %v (loop at most %.0f ms late; other processes took %.1f of %d cores)",
-			p99, p99Bound, 1000*r.seen.turnAge, r.others(), runtime.NumCPU())
+			p99, p99Bound, 1000*r.observed.turnAge, r.others(), runtime.NumCPU())
 	}
-	if n := len(r.seen.unhealthy); n > 0 {
-		r.problem("%d times /health was not answered with 200 within %v: %s", n, healthBound, r.seen.unhealthy[0])
+	if n := len(r.observed.unhealthy); n > 0 {
+		r.problem("%d times /health was not answered with 200 within %v: %s", n, healthBound, r.observed.unhealthy[0])
 	}
-	if r.seen.rss > peakBound {
-		r.problem("%.0f MiB resident, bound %d", r.seen.rss/mib, peakBound/mib)
+	if r.observed.rss > peakBound {
+		r.problem("%d MiB resident, bound %d", r.observed.rss/mib, peakBound/mib)
 	}
 	r.checkLeft(clients)
 	for _, name := range r.row.moved {
@@ -78,9 +78,9 @@ func (r *result) check(clients int) {
 // checkLeft looks for what the attackers have left behind.
 func (r *result) checkLeft(clients int) {
 	if r.after.connections != clients {
-		r.problem("%d connections %v after the attack, of %d good clients", r.after.connections, homeLimit, clients)
+		r.problem("%d connections %v after the attack, of %d good clients", r.after.connections, recoveryLimit, clients)
 	}
-	if n := r.after.descriptors - r.before.descriptors; n > descriptorGrowth {
+	if n := r.after.Descriptors - r.before.Descriptors; n > descriptorGrowth {
 		r.problem("%d descriptors more than before, %d are allowed", n, descriptorGrowth)
 	}
 	if n := r.after.goroutines - r.before.goroutines; n > goroutineGrowth {
@@ -93,7 +93,7 @@ func (r *result) checkLeft(clients int) {
 
 // grown is how much a figure of the gateway has grown.
 func (r *result) grown(name string) float64 {
-	return r.after.metrics[name] - r.before.metrics[name]
+	return r.after.Metrics[name] - r.before.Metrics[name]
 }
 
 // byGood is how much of that the good clients did.
@@ -122,8 +122,8 @@ func (r *result) counters() string {
 
 // others is how many cores other processes of the machine took.
 func (r *result) others() float64 {
-	ours := (r.seen.gateway + r.seen.foes + r.chat.CPU).Seconds() / r.seen.length.Seconds()
-	return max(r.seen.machine*float64(runtime.NumCPU())-ours, 0)
+	ours := (r.observed.gateway + r.observed.attackers + r.chat.CPU).Seconds() / r.observed.length.Seconds()
+	return max(r.observed.machine*float64(runtime.NumCPU())-ours, 0)
 }
 
 func (r *result) verdict() string {

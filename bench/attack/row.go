@@ -19,7 +19,7 @@ type row struct {
 	setup  *setup
 	length time.Duration // 0: rowLength
 	full   bool          // nobody else gets in, so /health is asked for on ADMIN_ADDR
-	play   func(*attack)
+	attack func(*attack)
 	moved  []string // figures of the gateway that must have grown
 	still  []string // and that must not have
 }

@@ -14,37 +14,37 @@ const proxyAddress = "127.99.0.1"
 // small ones.
 var limitRows = []*row{
 	{
-		name: "connection-flood", setup: small, full: true, length: 4 * time.Second, play: connectionFlood,
+		name: "connection-flood", setup: small, full: true, length: 4 * time.Second, attack: connectionFlood,
 		threat: "900 connections from 900 addresses, where 500 are left",
 		stops:  "MAX_CONNECTIONS (RLIMIT_NOFILE less 512; here 1500); 503 with Retry-After",
 		moved:  []string{`connections_refused_total{reason="full"}`},
 	},
 	{
-		name: "address-flood", setup: small, play: addressFlood,
+		name: "address-flood", setup: small, attack: addressFlood,
 		threat: "400 connections from one address",
 		stops:  "MAX_CONNECTIONS_PER_IP (off; here 100)",
 		moved:  []string{`connections_refused_total{reason="address"}`},
 	},
 	{
-		name: "handshake-flood", setup: small, play: handshakeFlood,
+		name: "handshake-flood", setup: small, attack: handshakeFlood,
 		threat: "1,200 sessions a second, some of them by polling, from 1,000 addresses",
 		stops:  "MAX_HANDSHAKES_PER_SECOND (2000 a loop; here 400); 503 with Retry-After",
 		moved:  []string{`connections_refused_total{reason="rate"}`},
 	},
 	{
-		name: "address-shakes", setup: small, play: addressShakes,
+		name: "address-shakes", setup: small, attack: addressShakes,
 		threat: "300 sessions a second from one address",
 		stops:  "MAX_HANDSHAKES_PER_IP (off; here 50)",
 		moved:  []string{`connections_refused_total{reason="rate"}`},
 	},
 	{
-		name: "forged-forwards", setup: small, length: 4 * time.Second, play: forgedForwards,
+		name: "forged-forwards", setup: small, length: 4 * time.Second, attack: forgedForwards,
 		threat: "200 WebSockets from one address that claim others in X-Forwarded-For: by themselves, and through a trusted proxy",
 		stops:  "TRUSTED_PROXIES: only its last word counts",
 		moved:  []string{`connections_refused_total{reason="address"}`},
 	},
 	{
-		name: "forged-proxies", setup: small, play: forgedProxies,
+		name: "forged-proxies", setup: small, attack: forgedProxies,
 		threat: "PROXY headers by clients, and malformed ones by the proxy",
 		stops:  "PROXY_PROTOCOL: of TRUSTED_PROXIES alone",
 		moved:  []string{"bad_requests_total"},
@@ -79,7 +79,7 @@ func addressFlood(a *attack) {
 }
 
 func handshakeFlood(a *attack) {
-	a.visit(1200, func(i int, f *foe) {
+	a.eachConnection(1200, func(i int, f *attacker) {
 		if i%20 == 0 {
 			f.request(get(pollingPath))
 			return
@@ -110,7 +110,7 @@ func forgedForwards(a *attack) {
 		open := 0
 		a.pace(150, func(i int) bool {
 			if f := a.dialFrom(shape.from, 0); f != nil && f.webSocket("X-Forwarded-For: "+shape.header()) {
-				f.readOn()
+				f.readInBackground()
 				open++
 			}
 			return i+1 < 200

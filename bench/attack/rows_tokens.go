@@ -23,14 +23,14 @@ var tokenRows = []*row{
 	badTokens("bad-tokens-hs256", hs256),
 	refreshes("refresh-hs256", hs256),
 	{
-		name: "room-hoard", setup: hs256, length: 10 * time.Second, play: hoarding(1, 16*mib),
+		name: "room-hoard", setup: hs256, length: 10 * time.Second, attack: hoarding(1, 16*mib),
 		threat: "one token, 300 sockets that join 999 rooms each, with ids of 256 bytes",
 		stops:  "MAX_ROOMS_PER_USER (5000), a share of MAX_ROOM_BYTES",
 		moved:  []string{`joins_refused_total{reason="user"}`},
 		still:  []string{`connections_refused_total{reason="memory"}`},
 	},
 	{
-		name: "room-hoards", setup: hs256, length: 10 * time.Second, play: hoarding(100, memoryLimit/2),
+		name: "room-hoards", setup: hs256, length: 10 * time.Second, attack: hoarding(100, memoryLimit/2),
 		threat: "100 tokens with 3 such sockets each",
 		stops:  "MAX_ROOM_BYTES (a quarter of GOMEMLIMIT: 64 MiB)",
 		moved:  []string{`joins_refused_total{reason="node"}`},
@@ -39,14 +39,14 @@ var tokenRows = []*row{
 	badTokens("bad-tokens-rs256", rs256),
 	refreshes("refresh-rs256", rs256),
 	{
-		name: "joins-claims", setup: rs256, play: deniedJoins,
+		name: "joins-claims", setup: rs256, attack: deniedJoins,
 		threat: "joins of rooms that the token does not name, 800 a second", stops: "ROOM_POLICY (open; here claims)",
 		moved: []string{"joins_denied_total"},
 	},
 	badTokens("bad-tokens-es256", es256),
 	refreshes("refresh-es256", es256),
 	{
-		name: "joins-webhook", setup: es256, length: 6 * time.Second, play: failingJoins,
+		name: "joins-webhook", setup: es256, length: 6 * time.Second, attack: failingJoins,
 		threat: "one user's joins of rooms for which the application answers 400 or 500, or late; others join rooms that they may join",
 		stops:  "4xx is an answer; a share of ROOM_AUTH_CONCURRENCY (32) and a circuit breaker for each user",
 		moved:  []string{"joins_denied_total"},
@@ -54,7 +54,7 @@ var tokenRows = []*row{
 	badTokens("bad-tokens-eddsa", eddsa),
 	refreshes("refresh-eddsa", eddsa),
 	{
-		name: "expulsions-redis", setup: eddsa, length: 6 * time.Second, play: expulsions,
+		name: "expulsions-redis", setup: eddsa, length: 6 * time.Second, attack: expulsions,
 		threat: "a user is taken out of the sets of 10 rooms while Redis is out of reach for 200 ms",
 		stops:  "a room stays due for review until its review has succeeded",
 		moved:  []string{"expelled_total"},
@@ -63,7 +63,7 @@ var tokenRows = []*row{
 
 func badTokens(name string, s *setup) *row {
 	return &row{
-		name: name, setup: s, length: 5 * time.Second, play: guessDearly,
+		name: name, setup: s, length: 5 * time.Second, attack: guessDearly,
 		threat: "500 sockets with 20 forged CONNECTs each, signed with " + s.alg,
 		stops:  "20 tries a session; what costs much is verified off the event loops, a share for each address",
 		moved:  []string{`tokens_verified_total{result="bad_signature"}`},
@@ -72,7 +72,7 @@ func badTokens(name string, s *setup) *row {
 
 func refreshes(name string, s *setup) *row {
 	return &row{
-		name: name, setup: s, length: 5 * time.Second, play: refreshFlood,
+		name: name, setup: s, length: 5 * time.Second, attack: refreshFlood,
 		threat: "40 sockets of one user with 900 refresh_token each, " + s.alg,
 		stops:  "a refresh costs what CONNECT costs (MAX_EVENTS_BURST / 20); a share for each user",
 		moved:  []string{"events_too_fast_total"},
@@ -81,7 +81,7 @@ func refreshes(name string, s *setup) *row {
 
 func guessDearly(a *attack) {
 	const sockets, tries = 500, 20
-	guess := text(`40{"token":"` + a.signer.forged("eve") + `"}`)
+	guess := text(`40{"token":"` + a.signer.forged("attacker") + `"}`)
 	a.paced(300, func(i int) {
 		if i >= sockets {
 			return
@@ -92,8 +92,8 @@ func guessDearly(a *attack) {
 		}
 		go func() {
 			for range tries {
-				a.did("forged tokens", 1)
-				if !f.send(guess) || !f.awaits("44{") {
+				a.tally("forged tokens", 1)
+				if !f.send(guess) || !f.awaitPacket("44{") {
 					return
 				}
 			}
@@ -104,32 +104,32 @@ func guessDearly(a *attack) {
 
 func refreshFlood(a *attack) {
 	const sockets, each = 40, 900
-	refresh := text(`421["refresh_token",{"token":"` + a.token("eve") + `"}]`)
-	for _, f := range a.recruit(sockets, 200, func(int) string { return "eve" }) {
+	refresh := text(`421["refresh_token",{"token":"` + a.token("attacker") + `"}]`)
+	for _, f := range a.openSockets(sockets, 200, func(int) string { return "attacker" }) {
 		go func() {
 			for range each {
 				if !f.send(refresh) {
 					return
 				}
-				a.did("refreshes", 1)
+				a.tally("refreshes", 1)
 			}
 		}()
 	}
 }
 
 // hoard has each of the sockets join 999 rooms of its own, with the longest ids.
-func (a *attack) hoard(foes []*foe) {
+func (a *attack) hoard(attackers []*attacker) {
 	const batch, batches, perSecond = 27, 37, 1800
 	a.pace(perSecond, func(i int) bool {
-		k, round := i%len(foes), i/len(foes)
+		k, round := i%len(attackers), i/len(attackers)
 		var joins strings.Builder
 		for j := range batch {
-			id := fmt.Sprintf("eve-%d-%d-%d-", k, round, j)
+			id := fmt.Sprintf("attacker-%d-%d-%d-", k, round, j)
 			joins.WriteString(roomEvent("1", "join_room", id+strings.Repeat("x", 256-len(id))))
 		}
-		foes[k].send(joins.String())
-		a.did("joins", batch)
-		return i+1 < batches*len(foes)
+		attackers[k].send(joins.String())
+		a.tally("joins", batch)
+		return i+1 < batches*len(attackers)
 	})
 }
 
@@ -138,11 +138,11 @@ func (a *attack) hoard(foes []*foe) {
 func hoarding(users int, most float64) func(*attack) {
 	return func(a *attack) {
 		before := a.services.redisMemory()
-		foes := a.recruit(300, 300, func(i int) string { return eve(i % users) })
-		if len(foes) == 0 {
+		attackers := a.openSockets(300, 300, func(i int) string { return attackerName(i % users) })
+		if len(attackers) == 0 {
 			return
 		}
-		a.hoard(foes)
+		a.hoard(attackers)
 		if n := a.services.redisMemory() - before; n > most {
 			a.problem("rooms take %.0f MiB of Redis, %.0f are allowed", n/mib, most/mib)
 		}
@@ -150,13 +150,13 @@ func hoarding(users int, most float64) func(*attack) {
 }
 
 func deniedJoins(a *attack) {
-	crew(8, func(k int) {
-		f := a.socket(k, eve(k))
+	parallel(8, func(k int) {
+		f := a.socket(k, attackerName(k))
 		if f == nil {
 			return
 		}
 		a.pace(100, func(i int) bool {
-			a.did("joins", 1)
+			a.tally("joins", 1)
 			return f.send(roomEvent("1", "join_room", fmt.Sprint("bench-", i%500)))
 		})
 	})
@@ -165,9 +165,9 @@ func deniedJoins(a *attack) {
 func failingJoins(a *attack) {
 	kinds := []string{"odd", "broken", "slow"}
 	for k, kind := range kinds {
-		if f := a.socket(k, "eve"); f != nil {
+		if f := a.socket(k, "attacker"); f != nil {
 			go a.pace(50, func(i int) bool {
-				a.did("failing joins", 1)
+				a.tally("failing joins", 1)
 				return f.send(roomEvent("1", "join_room", fmt.Sprint(kind, " ", i)))
 			})
 		}
@@ -183,7 +183,7 @@ func failingJoins(a *attack) {
 			a.problem("the user who may join was disconnected")
 			return false
 		}
-		a.did("joins of others", 1)
+		a.tally("joins of others", 1)
 		for answer := range answers {
 			if strings.HasPrefix(answer, `431[`) {
 				if !strings.Contains(answer, `"success":true`) {
@@ -200,14 +200,14 @@ func expulsions(a *attack) {
 	const rooms_ = 10
 	names := make([]string, rooms_)
 	for i := range names {
-		names[i] = fmt.Sprint("eve ", i)
-		if _, err := a.services.redis.CLI("-n", "1", "SADD", "ws:acl:conversation:"+names[i], "eve"); err != nil {
+		names[i] = fmt.Sprint("attacker ", i)
+		if _, err := a.services.redis.CLI("-n", "1", "SADD", "ws:acl:conversation:"+names[i], "attacker"); err != nil {
 			a.problem("%v", err)
 			return
 		}
 	}
 	f := a.dial(0)
-	if f == nil || !f.connected("eve") {
+	if f == nil || !f.connected("attacker") {
 		return
 	}
 	answers := make(chan string, 64)
@@ -222,7 +222,7 @@ func expulsions(a *attack) {
 			if joined++; joined == rooms_ {
 				a.services.proxy.Cut()
 				for _, name := range names {
-					_, _ = a.services.redis.CLI("-n", "1", "SREM", "ws:acl:conversation:"+name, "eve")
+					_, _ = a.services.redis.CLI("-n", "1", "SREM", "ws:acl:conversation:"+name, "attacker")
 				}
 				a.sleep(200 * time.Millisecond)
 				a.services.proxy.Heal()
@@ -234,8 +234,8 @@ func expulsions(a *attack) {
 			break
 		}
 	}
-	a.did("rooms joined", joined)
-	a.did("rooms lost", revoked)
+	a.tally("rooms joined", joined)
+	a.tally("rooms lost", revoked)
 	if revoked < rooms_ {
 		a.problem("a user who lost %d rooms was taken out of %d", rooms_, revoked)
 	}

@@ -16,27 +16,27 @@ import (
 
 const watchInterval = 200 * time.Millisecond
 
-// seen is what was watched during a row.
-type seen struct {
-	rss         float64 // most, bytes
+// observation is what a watcher measured during a row.
+type observation struct {
+	rss         int64   // most, bytes
 	descriptors int     // most
 	turnAge     float64 // most, seconds
 	health      time.Duration
 	unhealthy   []string // answers of /health that were not 200, or late
 
-	length        time.Duration
-	gateway, foes time.Duration // CPU
-	machine       float64       // share of all cores that was busy, whoever with
+	length             time.Duration
+	gateway, attackers time.Duration // CPU
+	machine            float64       // share of all cores that was busy, whoever with
 }
 
 // A watcher looks at the gateway while a row is played, as its operator and as
 // its load balancer do.
 type watcher struct {
-	t      *target
-	probed string // host:port that /health is asked for on
-	stop   chan struct{}
-	done   sync.WaitGroup
-	seen   seen
+	t        *target
+	probed   string // host:port that /health is asked for on
+	stop     chan struct{}
+	done     sync.WaitGroup
+	observed observation
 
 	began, cpu, own time.Duration
 	busy, idle      float64
@@ -48,8 +48,8 @@ func watch(t *target, probed string) *watcher {
 	w.cpu, _ = process.CPU(t.PID())
 	w.own = ownCPU()
 	w.busy, w.idle = machineCPU()
-	w.done.Go(func() { w.every(w.look) })
-	w.done.Go(func() { w.every(w.askHealth) })
+	w.done.Go(func() { w.every(w.sampleProcess) })
+	w.done.Go(func() { w.every(w.probeHealth) })
 	return w
 }
 
@@ -64,19 +64,19 @@ func (w *watcher) every(look func()) {
 	}
 }
 
-func (w *watcher) look() {
+func (w *watcher) sampleProcess() {
 	p, err := w.t.footprint()
 	if err != nil {
 		return // judge meets it again
 	}
-	w.seen.rss = max(w.seen.rss, p.rss)
-	w.seen.descriptors = max(w.seen.descriptors, p.descriptors)
-	w.seen.turnAge = max(w.seen.turnAge, p.metrics["loop_turn_age_seconds"])
+	w.observed.rss = max(w.observed.rss, p.Resident)
+	w.observed.descriptors = max(w.observed.descriptors, p.Descriptors)
+	w.observed.turnAge = max(w.observed.turnAge, p.Metrics["loop_turn_age_seconds"])
 }
 
-// askHealth is a load balancer's question, from an address and on a connection
+// probeHealth is a load balancer's question, from an address and on a connection
 // of its own.
-func (w *watcher) askHealth() {
+func (w *watcher) probeHealth() {
 	client := http.Client{Timeout: healthBound, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext:       (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP("127.2.0.1")}}).DialContext,
@@ -85,23 +85,23 @@ func (w *watcher) askHealth() {
 	res, err := client.Get("http://" + w.probed + "/health")
 	switch {
 	case err != nil:
-		w.seen.unhealthy = append(w.seen.unhealthy, err.Error())
+		w.observed.unhealthy = append(w.observed.unhealthy, err.Error())
 		return
 	case res.StatusCode != http.StatusOK:
-		w.seen.unhealthy = append(w.seen.unhealthy, res.Status)
+		w.observed.unhealthy = append(w.observed.unhealthy, res.Status)
 	}
 	res.Body.Close()
-	w.seen.health = max(w.seen.health, time.Since(began))
+	w.observed.health = max(w.observed.health, time.Since(began))
 }
 
 // end stops watching.
-func (w *watcher) end() seen {
+func (w *watcher) end() observation {
 	close(w.stop)
 	w.done.Wait()
-	s := &w.seen
+	s := &w.observed
 	s.length = time.Duration(time.Now().UnixNano()) - w.began
 	cpu, _ := process.CPU(w.t.PID())
-	s.gateway, s.foes = cpu-w.cpu, ownCPU()-w.own
+	s.gateway, s.attackers = cpu-w.cpu, ownCPU()-w.own
 	busy, idle := machineCPU()
 	s.machine = (busy - w.busy) / (busy - w.busy + idle - w.idle)
 	return *s
@@ -136,6 +136,8 @@ func machineCPU() (busy, idle float64) {
 }
 
 // share is a CPU time as a part of one core.
-func (s *seen) share(cpu time.Duration) string { return percent(cpu.Seconds() / s.length.Seconds()) }
+func (s *observation) share(cpu time.Duration) string {
+	return percent(cpu.Seconds() / s.length.Seconds())
+}
 
 func percent(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }

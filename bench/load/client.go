@@ -36,6 +36,7 @@ func Start(cmd *exec.Cmd) (*Client, error) {
 	return &Client{cmd: cmd, rpc: rpc.NewClient(duplex{out, in}), stdin: in}, nil
 }
 
+// A duplex is a worker's standard output and input as one stream.
 type duplex struct {
 	io.ReadCloser
 	io.Writer

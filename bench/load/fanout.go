@@ -8,7 +8,7 @@ import (
 // ringSize bounds how many events can be under way in one phase.
 const ringSize = 1 << 14
 
-// source says how a fan-out's events get into the server.
+// Source says how a fan-out's events get into the server.
 type Source string
 
 const (

@@ -131,6 +131,7 @@ func Serve(in io.ReadCloser, out io.WriteCloser) error {
 	return nil
 }
 
+// A pipe is the two ends of a stream to the parent process.
 type pipe struct {
 	io.ReadCloser
 	io.Writer

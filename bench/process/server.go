@@ -94,6 +94,7 @@ type NotReady struct {
 	output string
 }
 
+// Error implements error.
 func (e *NotReady) Error() string {
 	return fmt.Sprintf("server not ready after %v, it answers %s; its output: %s", e.Limit, e.Answer, e.output)
 }

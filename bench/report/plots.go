@@ -111,6 +111,7 @@ func (r *Results) points(scenario, peer, value string, x func(string) (int, erro
 	return xys
 }
 
+// A place is one scenario with one of its cases.
 type place struct{ scenario, kase string }
 
 func (r *Results) picked(peer, value string, places []place) plotter.XYs {

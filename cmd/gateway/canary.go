@@ -18,20 +18,21 @@ import (
 // canaryKey is what the canary publishes: an event like any other.
 const canaryKey = "notification.created"
 
-// A bird is the canary with what it needs.
-type bird struct {
+// A canaryClient is the canary with its metrics and its connection to RabbitMQ.
+// Owned by the goroutine of run; its metrics may be read by any goroutine.
+type canaryClient struct {
 	*canary.Canary
 	latency prometheus.Histogram
-	sender  *rabbitmq.Sender // nil: it appends to the log
+	sender  *rabbitmq.Sender // nil: test events are appended to the log directly
 }
 
-// newBird returns the canary, nil without.
-func (g *Gateway) newBird() *bird {
+// newCanary returns the canary, or nil without CANARY=true.
+func (g *Gateway) newCanary() *canaryClient {
 	cfg := g.cfg()
 	if !cfg.Canary.Enabled {
 		return nil
 	}
-	b := &bird{latency: newCanaryLatency()}
+	b := &canaryClient{latency: newCanaryLatency()}
 	publish := func(ctx context.Context, body []byte) error { return g.events.append(ctx, canaryKey, body) }
 	if g.events.kind == config.LogRabbitMQ {
 		b.sender = rabbitmq.NewSender(cfg.RabbitMQAddresses(), cfg.RabbitMQ.Exchanges[0])
@@ -58,7 +59,7 @@ func newCanaryLatency() prometheus.Histogram {
 	})
 }
 
-// ownURL is where this machine reaches the gateway.
+// ownURL returns the URL of the gateway for programs on this machine.
 func (g *Gateway) ownURL() string {
 	_, port, _ := net.SplitHostPort(g.server.Addr())
 	return "http://" + net.JoinHostPort(ownHost(g.cfg().Server.Host), port)
@@ -72,8 +73,8 @@ func canaryToken(c config.Config, user string) (string, error) {
 	return mint(c, auth.Grant{UserID: user, TTL: time.Hour}, time.Now())
 }
 
-// run flies until ctx is over.
-func (b *bird) run(ctx context.Context) {
+// run sends test events until ctx is done.
+func (b *canaryClient) run(ctx context.Context) {
 	b.Run(ctx)
 	if b.sender != nil {
 		b.sender.Close()
@@ -87,14 +88,14 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (b *bird) Describe(ch chan<- *prometheus.Desc) {
+func (b *canaryClient) Describe(ch chan<- *prometheus.Desc) {
 	b.latency.Describe(ch)
 	ch <- canaryConnected
 	ch <- canaryEvents
 }
 
 // Collect implements prometheus.Collector.
-func (b *bird) Collect(ch chan<- prometheus.Metric) {
+func (b *canaryClient) Collect(ch chan<- prometheus.Metric) {
 	b.latency.Collect(ch)
 	s := b.Stats()
 	ch <- prometheus.MustNewConstMetric(canaryConnected, prometheus.GaugeValue, float64(flag(s.Connected)))

@@ -16,7 +16,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// explainTimeout is for the policy's answer, connecting to Redis included.
+// explainTimeout is how long the policy may take to answer, connecting to Redis
+// included.
 const explainTimeout = 10 * time.Second
 
 func newAuthzCommand() *cobra.Command {
@@ -77,8 +78,8 @@ func identityOf(cfg config.Config, token string) (rooms.Identity, error) {
 	return verifier.Verify(token, time.Now())
 }
 
-// askPolicy asks the policy. One that has to connect first is asked again until
-// it answers or the time is over.
+// askPolicy asks the policy. ROOM_POLICY=redis connects first: it is asked
+// repeatedly until it answers or explainTimeout has passed.
 func askPolicy(ctx context.Context, cfg config.Config, who rooms.Identity, room string) (authz.Verdict, error) {
 	gate, err := newAuthorizer(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
@@ -87,7 +88,7 @@ func askPolicy(ctx context.Context, cfg config.Config, who rooms.Identity, room 
 	if gate == nil {
 		return authz.Verdict{Allow: true, Why: "ROOM_POLICY=open: everybody may be in every room"}, nil
 	}
-	gate.Start(nowhere{})
+	gate.Start(noRooms{})
 	defer gate.Close()
 	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
 	defer cancel()
@@ -104,12 +105,12 @@ func askPolicy(ctx context.Context, cfg config.Config, who rooms.Identity, room 
 	}
 }
 
-// nowhere is a node without rooms.
-type nowhere struct{}
+// noRooms implements authz.Members without rooms.
+type noRooms struct{}
 
-func (nowhere) Users(context.Context, string) ([]string, error) { return nil, nil }
-func (nowhere) Expel(string, []string, string)                  {}
-func (nowhere) Names(int) ([]string, int)                       { return nil, 0 }
+func (noRooms) Users(context.Context, string) ([]string, error) { return nil, nil }
+func (noRooms) Expel(string, []string, string)                  {}
+func (noRooms) Names(int) ([]string, int)                       { return nil, 0 }
 
 func printVerdict(out io.Writer, user, room string, v authz.Verdict, asJSON bool) error {
 	answer := "no"

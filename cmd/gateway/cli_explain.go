@@ -59,7 +59,7 @@ func newUserExplainCommand() *cobra.Command {
 	return command
 }
 
-// adminURL returns where a gateway with these settings is asked by operators.
+// adminURL returns the URL of ADMIN_ADDR.
 func adminURL(cfg config.Config) (string, error) {
 	host, port, err := net.SplitHostPort(cfg.Server.AdminAddr)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster"
 )
 
-// leaveTimeout is what is kept of the end for leaving the cluster.
+// leaveTimeout is the longest time that leaving the cluster may take.
 const leaveTimeout = time.Second
 
 // redisServer returns how to reach Redis, and the number of the database.
@@ -31,8 +31,8 @@ func redisServer(c config.Config) (cluster.Server, int, error) {
 	return server, db, err
 }
 
-// neighbours returns this node's part in the cluster, nil without Redis.
-func (g *Gateway) neighbours() (*cluster.Cluster, error) {
+// openCluster returns the cluster, or nil without Redis. Nothing is connected yet.
+func (g *Gateway) openCluster() (*cluster.Cluster, error) {
 	cfg := g.cfg()
 	if !cfg.Redis.Use {
 		return nil, nil
@@ -47,28 +47,29 @@ func (g *Gateway) neighbours() (*cluster.Cluster, error) {
 		MaxQueue: cfg.Cluster.PublishQueue, MaxBytes: cfg.Cluster.PublishBytes,
 		Takes:   g.takes,
 		Alone:   !cfg.Deployed(),
-		Answer:  g.answerOthers,
+		Answer:  g.answerNode,
 		Sockets: func() int64 { return g.hub.Stats().Sockets },
 		Log:     g.log,
 	})
 }
 
-// port returns the cluster as the rooms know it: nil when there is none.
-func (g *Gateway) port() rooms.Cluster {
+// clusterPort returns the cluster as a rooms.Cluster: a nil interface without
+// Redis.
+func (g *Gateway) clusterPort() rooms.Cluster {
 	if g.cluster == nil {
 		return nil
 	}
 	return g.cluster
 }
 
-// joinCluster begins to look for the other nodes.
+// joinCluster starts the connections to Redis.
 func (g *Gateway) joinCluster() {
 	if g.cluster != nil {
 		g.cluster.Start(g.hub)
 	}
 }
 
-// leaveCluster publishes what waits and takes this node's rooms out of Redis.
+// leaveCluster publishes what is queued and removes this node's rooms from Redis.
 func (g *Gateway) leaveCluster(ctx context.Context) {
 	if g.cluster == nil {
 		return

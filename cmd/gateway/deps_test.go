@@ -13,7 +13,7 @@ import (
 
 const module = "github.com/hometrip/gateway"
 
-// rule says which packages of the house a folder may import, and which others
+// rule says which packages of this module a folder may import, and which others
 // it must not, with the reason.
 type rule struct {
 	ours   []string
@@ -38,7 +38,7 @@ var simulated = map[string]string{
 	"github.com/redis/rueidis": "there is a model of Redis", "github.com/rabbitmq/amqp091-go": "there is a model of RabbitMQ",
 }
 
-// arrows is the table of the house. Tests may import what they like.
+// arrows is the table of packages and what they may import. Tests may import what they like.
 var arrows = map[string]rule{
 	"codec": {banned: map[string]string{
 		"net": noIO, "net/http": noIO, "os": noIO, "log/slog": noIO,
@@ -48,7 +48,7 @@ var arrows = map[string]rule{
 		"net": noIO, "net/http": noIO, "os": noIO, "log/slog": noIO,
 		"github.com/panjf2000/gnet/v2":        "rooms do not know how bytes travel",
 		"github.com/redis/rueidis":            "the other nodes are behind a port",
-		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
+		"github.com/rabbitmq/amqp091-go":      "services are behind upstream",
 		"github.com/golang-jwt/jwt/v5":        "tokens are behind a port",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
 	}},
@@ -64,15 +64,15 @@ var arrows = map[string]rule{
 		"net": noIO, "os": noIO, "log/slog": noIO, "context": stepped, "github.com/redis/rueidis": "the driver speaks to Redis",
 	}},
 	"rooms/cluster/sessions": {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster/presence": {ours: []string{"internal/shrink", "rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster": {ours: []string{"codec", "internal/handover/form", "rooms", "rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/directory", "rooms/cluster/members", "rooms/cluster/presence", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
+	"rooms/cluster/presence": {ours: []string{"internal/backoff", "internal/shrink", "rooms", "rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster": {ours: []string{"codec", "internal/backoff", "internal/handover/form", "rooms", "rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/directory", "rooms/cluster/members", "rooms/cluster/presence", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
-		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
+		"github.com/rabbitmq/amqp091-go":      "services are behind upstream",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
 	}},
-	"rooms/adapter": {ours: []string{"codec", "internal/loglimit", "rooms", "rooms/adapter/notepack"}, banned: map[string]string{
+	"rooms/adapter": {ours: []string{"codec", "internal/backoff", "internal/loglimit", "rooms", "rooms/adapter/notepack"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
-		"github.com/rabbitmq/amqp091-go":      "services are behind the back door",
+		"github.com/rabbitmq/amqp091-go":      "services are behind upstream",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
 	}},
 	"rooms/adapter/notepack": {ours: []string{"codec"}, banned: map[string]string{
@@ -82,7 +82,7 @@ var arrows = map[string]rule{
 	"rooms/cluster/clustertest": {},
 	"loop": {ours: []string{"codec", "internal/bearer", "internal/handover/form", "internal/loglimit", "loop/httpread", "loop/limits", "loop/wheel", "rooms"}, banned: map[string]string{
 		"github.com/redis/rueidis":       "a Redis round trip would block an event loop",
-		"github.com/rabbitmq/amqp091-go": "the two doors are strangers",
+		"github.com/rabbitmq/amqp091-go": "loop and upstream do not know each other",
 	}},
 	"loop/limits": {ours: []string{"codec", "internal/handover/form", "rooms"}, banned: map[string]string{
 		"os": noIO, "log/slog": noIO, "github.com/panjf2000/gnet/v2": noIO,
@@ -93,34 +93,34 @@ var arrows = map[string]rule{
 	"loop/httpread": {ours: []string{"codec"}, banned: map[string]string{
 		"net": noIO, "os": noIO, "time": "bytes have no clock", "sync": "it has one owner", "github.com/panjf2000/gnet/v2": noIO,
 	}},
-	"upstream": {ours: []string{"internal/loglimit", "rooms", "upstream/eventlog", "upstream/routes"}, banned: map[string]string{
-		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
+	"upstream": {ours: []string{"internal/backoff", "internal/loglimit", "rooms", "upstream/eventlog", "upstream/routes"}, banned: map[string]string{
+		"github.com/panjf2000/gnet/v2":   "loop and upstream do not know each other",
 		"github.com/redis/rueidis":       "logs are behind a port",
 		"github.com/rabbitmq/amqp091-go": "logs are behind a port",
 	}},
 	"upstream/routes": {ours: []string{"codec", "rooms"}, banned: map[string]string{
 		"net": noIO, "net/http": noIO, "log/slog": noIO,
-		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
+		"github.com/panjf2000/gnet/v2":   "loop and upstream do not know each other",
 		"github.com/redis/rueidis":       "logs are behind a port",
 		"github.com/rabbitmq/amqp091-go": "logs are behind a port",
 	}},
 	"upstream/publish": {ours: []string{"internal/bearer", "upstream/eventlog", "upstream/routes"}, banned: map[string]string{
-		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
+		"github.com/panjf2000/gnet/v2":   "loop and upstream do not know each other",
 		"github.com/redis/rueidis":       "logs are behind a port",
 		"github.com/rabbitmq/amqp091-go": "logs are behind a port",
 	}},
-	"upstream/eventlog": {banned: map[string]string{
+	"upstream/eventlog": {ours: []string{"internal/backoff"}, banned: map[string]string{
 		"net": noIO, "net/http": noIO, "os": noIO, "log/slog": noIO,
-		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
+		"github.com/panjf2000/gnet/v2":   "loop and upstream do not know each other",
 		"github.com/redis/rueidis":       "logs are behind a port",
 		"github.com/rabbitmq/amqp091-go": "logs are behind a port",
 	}},
-	"upstream/rabbitmq": {ours: []string{"upstream/eventlog"}, banned: map[string]string{
-		"github.com/panjf2000/gnet/v2": "the two doors are strangers",
+	"upstream/rabbitmq": {ours: []string{"internal/backoff", "upstream/eventlog"}, banned: map[string]string{
+		"github.com/panjf2000/gnet/v2": "loop and upstream do not know each other",
 		"github.com/redis/rueidis":     "it is another log",
 	}},
 	"upstream/redislog": {ours: []string{"upstream/eventlog"}, banned: map[string]string{
-		"github.com/panjf2000/gnet/v2":   "the two doors are strangers",
+		"github.com/panjf2000/gnet/v2":   "loop and upstream do not know each other",
 		"github.com/rabbitmq/amqp091-go": "it is another log",
 	}},
 	"upstream/brokertest": {ours: []string{"internal/freeport", "internal/testkit"}},
@@ -128,12 +128,13 @@ var arrows = map[string]rule{
 	"internal/secret":     {},
 	"internal/bearer":     {},
 	"internal/loglimit":   {},
+	"internal/backoff":    {banned: pure},
 	"internal/config":     {ours: []string{"internal/authz", "internal/secret", "rooms", "rooms/cluster", "upstream/rabbitmq"}},
 	"internal/handover":   {ours: []string{"internal/handover/form"}},
 	"internal/handover/form": {banned: map[string]string{
 		"net": noIO, "os": noIO, "sync": "it has no state to guard",
 	}},
-	"internal/authz":     {ours: []string{"codec", "internal/fairpool", "rooms"}},
+	"internal/authz":     {ours: []string{"codec", "internal/fairpool", "internal/loglimit", "rooms"}},
 	"internal/fairpool":  {},
 	"internal/shrink":    {},
 	"internal/console":   {ours: []string{"internal/bearer"}},
@@ -144,7 +145,7 @@ var arrows = map[string]rule{
 	"internal/sioclient": {ours: []string{"codec"}},
 	"internal/freeport":  {},
 	"internal/clocktest": {},
-	"internal/simulation": {ours: []string{"codec", "internal/handover", "internal/handover/form", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
+	"internal/simulation": {ours: []string{"codec", "internal/backoff", "internal/handover", "internal/handover/form", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
 		"rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/sessions", "rooms/cluster/wire", "upstream", "upstream/eventlog", "upstream/routes"}, banned: simulated},
 	"internal/simulation/redismodel":  {banned: simulated},
 	"internal/simulation/rabbitmodel": {banned: simulated},
@@ -156,7 +157,7 @@ var arrows = map[string]rule{
 // that puts all others together, and what only looks at it from outside.
 var free = []string{"cmd", "bench", "internal/e2e", "internal/simulation/mutants", "rooms/cluster/fleet"}
 
-// packages returns the folders of the house that have Go files in them, tests
+// packages returns the folders of the module that have Go files in them, tests
 // included.
 func packages(t *testing.T) (folders []string) {
 	t.Helper()

@@ -188,7 +188,7 @@ func metricsTable(t *testing.T) string {
 		defer close(descs)
 		for _, c := range []prometheus.Collector{
 			&collector{}, &eventsCollector{}, recoveryCollector{}, outletCollector{}, &clusterCollector{}, &adapterCollector{},
-			&gateCollector{}, &bird{latency: newCanaryLatency()},
+			&gateCollector{}, &canaryClient{latency: newCanaryLatency()},
 		} {
 			c.Describe(descs)
 		}

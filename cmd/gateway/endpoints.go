@@ -25,11 +25,11 @@ const (
 	statusDraining = "draining"
 )
 
-// States of a neighbour in /health.
+// States of a dependency in /health.
 const (
-	neighbourDisabled     = "disabled"
-	neighbourDisconnected = "disconnected"
-	neighbourConnected    = "connected"
+	dependencyDisabled     = "disabled"
+	dependencyDisconnected = "disconnected"
+	dependencyConnected    = "connected"
 )
 
 // endpoints returns the handler of everything on PORT that is not Socket.IO. It
@@ -45,20 +45,20 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 	}
 	console.RegisterClient(mux)
 	mux.HandleFunc("OPTIONS /{$}", g.handleOptions)
-	mux.HandleFunc("GET /health", g.handleHealth(g.mayKnow))
-	mux.HandleFunc("GET /ready", g.handleReady(g.mayKnow))
+	mux.HandleFunc("GET /health", g.handleHealth(g.mayHaveDetails))
+	mux.HandleFunc("GET /ready", g.handleReady(g.mayHaveDetails))
 	mux.Handle("POST /events/{key}", g.publisher())
 	g.registerUsers(mux)
 	if g.cfg().Metrics.Enabled && g.cfg().Server.AdminAddr == "" {
-		mux.Handle("GET /metrics", withToken(g.cfg().Metrics.Token, g.metricsHandler(g.mayKnow)))
+		mux.Handle("GET /metrics", withToken(g.cfg().Metrics.Token, g.metricsHandler(g.mayHaveDetails)))
 	}
 	mux.HandleFunc("/", notFound)
 	return mux, nil
 }
 
-// mayKnow reports whether the answer to a request on PORT may have details:
+// mayHaveDetails reports whether the answer to a request on PORT may have details:
 // addresses, figures, errors. In production that takes the METRICS_TOKEN.
-func (g *Gateway) mayKnow(r *http.Request) bool {
+func (g *Gateway) mayHaveDetails(r *http.Request) bool {
 	return !g.cfg().Deployed() || bearer.New(g.cfg().Metrics.Token).Has(bearerToken(r))
 }
 
@@ -93,8 +93,8 @@ func (g *Gateway) metrics() prometheus.Gatherer {
 	registry.MustRegister(&eventsCollector{g.consumer, g.sorter, g.events})
 	registry.MustRegister(recoveryCollector{g})
 	registry.MustRegister(outletCollector{g})
-	if g.bird != nil {
-		registry.MustRegister(g.bird)
+	if g.canary != nil {
+		registry.MustRegister(g.canary)
 	}
 	if g.gate != nil {
 		registry.MustRegister(&gateCollector{g.gate})
@@ -153,7 +153,7 @@ func (g *Gateway) status() string {
 	switch {
 	case g.server.Draining():
 		return statusDraining
-	case len(g.absent(false)) > 0:
+	case len(g.missingDependencies(false)) > 0:
 		return statusDegraded
 	}
 	return statusHealthy
@@ -162,16 +162,16 @@ func (g *Gateway) status() string {
 func (g *Gateway) redis() string {
 	switch {
 	case g.cluster == nil:
-		return neighbourDisabled
+		return dependencyDisabled
 	case g.cluster.Connected():
-		return neighbourConnected
+		return dependencyConnected
 	}
-	return neighbourDisconnected
+	return dependencyDisconnected
 }
 
-// absent lists the neighbours that should be there and are not, with or without
-// the reasons.
-func (g *Gateway) absent(details bool) (reasons []string) {
+// missingDependencies returns why the node is degraded: one line for each
+// dependency that it needs and cannot use. With details, the lines have errors.
+func (g *Gateway) missingDependencies(details bool) (reasons []string) {
 	switch {
 	case g.cluster == nil:
 	case !g.cluster.Connected():
@@ -207,7 +207,7 @@ func (g *Gateway) handleReady(details func(*http.Request) bool) http.HandlerFunc
 			reasons = append(reasons, statusDraining)
 		}
 		if g.cfg().Server.Environment == config.Production {
-			reasons = append(reasons, g.absent(details(r))...)
+			reasons = append(reasons, g.missingDependencies(details(r))...)
 		}
 		if len(reasons) > 0 {
 			writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reasons": reasons})

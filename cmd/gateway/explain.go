@@ -23,14 +23,14 @@ const (
 	maxExplainedUser = 256 // bytes
 )
 
-// A knowledge is what one node tells another of a user.
-type knowledge struct {
+// A nodeAnswer is what a node answers about a user, as JSON.
+type nodeAnswer struct {
 	explain.Node
 	Stays []rooms.Stay `json:"stays"`
 }
 
-// An inquiry is what a node asks the others.
-type inquiry struct {
+// A nodeQuestion is what a node asks the other nodes, as JSON.
+type nodeQuestion struct {
 	User string `json:"user"`
 }
 
@@ -49,7 +49,7 @@ func (g *Gateway) handleExplain(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), explainWithin)
 	defer cancel()
-	nodes, silent, trouble := g.whatNodesKnow(ctx, user)
+	nodes, silent, trouble := g.askNodes(ctx, user)
 	var event *explain.Event
 	if position != 0 {
 		event = g.lookAt(ctx, log, position)
@@ -89,9 +89,10 @@ func (g *Gateway) lookAt(ctx context.Context, log string, p eventlog.Position) *
 	return e
 }
 
-// whatNodesKnow asks this node, the others and Redis for a user.
-func (g *Gateway) whatNodesKnow(ctx context.Context, user string) (nodes []explain.Node, silent, trouble []string) {
-	own, err := g.knowledge(ctx, user)
+// askNodes collects what this node, the other nodes and Redis know of a user.
+// silent has the numbers of the nodes that did not answer in time.
+func (g *Gateway) askNodes(ctx context.Context, user string) (nodes []explain.Node, silent, trouble []string) {
+	own, err := g.ownAnswer(ctx, user)
 	if err != nil {
 		trouble = append(trouble, "this node: its event loops do not answer: "+err.Error())
 	}
@@ -99,7 +100,7 @@ func (g *Gateway) whatNodesKnow(ctx context.Context, user string) (nodes []expla
 	if g.cluster == nil {
 		return nodes, nil, trouble
 	}
-	question, _ := json.Marshal(inquiry{user}) // never fails
+	question, _ := json.Marshal(nodeQuestion{user}) // never fails
 	asking, cancel := context.WithTimeout(ctx, explainNodesTimeout)
 	defer cancel()
 	answers, numbers, err := g.cluster.Ask(asking, question)
@@ -107,7 +108,7 @@ func (g *Gateway) whatNodesKnow(ctx context.Context, user string) (nodes []expla
 		return nodes, nil, append(trouble, "the other nodes cannot be asked: "+err.Error())
 	}
 	for _, text := range answers {
-		var k knowledge
+		var k nodeAnswer
 		if json.Unmarshal(text, &k) == nil {
 			k.Node.Stays = k.Stays
 			nodes = append(nodes, k.Node)
@@ -116,16 +117,16 @@ func (g *Gateway) whatNodesKnow(ctx context.Context, user string) (nodes []expla
 	for _, number := range numbers {
 		silent = append(silent, strconv.FormatUint(uint64(number), 10))
 	}
-	gone, err := g.unknown(ctx, user, nodes)
+	gone, err := g.orphanedSessions(ctx, user, nodes)
 	if err != nil {
 		trouble = append(trouble, err.Error())
 	}
 	return append(nodes, gone...), silent, trouble
 }
 
-// unknown returns the sessions that Redis has and no node knows: their nodes
-// have ended, or do not answer.
-func (g *Gateway) unknown(ctx context.Context, user string, nodes []explain.Node) (gone []explain.Node, err error) {
+// orphanedSessions returns the sessions that are in Redis and in no node's answer:
+// their nodes have ended, or do not answer.
+func (g *Gateway) orphanedSessions(ctx context.Context, user string, nodes []explain.Node) (gone []explain.Node, err error) {
 	known := make(map[string]bool)
 	for i := range nodes {
 		for k := range nodes[i].Stays {
@@ -146,8 +147,8 @@ func (g *Gateway) unknown(ctx context.Context, user string, nodes []explain.Node
 	return gone, err
 }
 
-// knowledge is what this node knows of a user.
-func (g *Gateway) knowledge(ctx context.Context, user string) (explain.Node, error) {
+// ownAnswer returns what this node knows of a user.
+func (g *Gateway) ownAnswer(ctx context.Context, user string) (explain.Node, error) {
 	n := explain.Node{ID: "this", Address: g.server.Addr()}
 	if g.cluster != nil {
 		n.ID, n.Name = g.cluster.Number(), g.cluster.Name()
@@ -157,16 +158,16 @@ func (g *Gateway) knowledge(ctx context.Context, user string) (explain.Node, err
 	return n, err
 }
 
-// answerOthers answers what another node asks.
-func (g *Gateway) answerOthers(ctx context.Context, question []byte) []byte {
-	var q inquiry
+// answerNode answers the question of another node.
+func (g *Gateway) answerNode(ctx context.Context, question []byte) []byte {
+	var q nodeQuestion
 	if json.Unmarshal(question, &q) != nil {
 		return []byte("null")
 	}
-	n, err := g.knowledge(ctx, q.User)
+	n, err := g.ownAnswer(ctx, q.User)
 	if err != nil {
 		return []byte("null")
 	}
-	text, _ := json.Marshal(knowledge{n, n.Stays}) // never fails
+	text, _ := json.Marshal(nodeAnswer{n, n.Stays}) // never fails
 	return text
 }

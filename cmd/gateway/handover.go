@@ -47,9 +47,9 @@ func (g *Gateway) unfit() error {
 	return nil
 }
 
-// where is a name for what settings lead to, which shows no secrets. Two
-// processes that lead to the same have the same.
-func where(settings ...any) string {
+// fingerprint returns a hash of settings, to compare those of two processes without
+// showing secrets.
+func fingerprint(settings ...any) string {
 	sum := sha256.Sum256(fmt.Append(nil, settings...))
 	return hex.EncodeToString(sum[:8])
 }
@@ -57,7 +57,7 @@ func where(settings ...any) string {
 // redisPlace is where the cluster is.
 func redisPlace(c config.Config) string {
 	server, db, _ := redisServer(c)
-	return where(server.Addresses, server.MasterSet, db, c.Redis.KeyPrefix)
+	return fingerprint(server.Addresses, server.MasterSet, db, c.Redis.KeyPrefix)
 }
 
 // logPlace is where the log of the services' events is.
@@ -65,7 +65,7 @@ func logPlace(c config.Config) string {
 	if c.EventLogKind() == config.LogMemory {
 		return config.LogMemory
 	}
-	return where(c.Events.Log, c.EventLogKind(), c.Redis.Use, redisPlace(c), c.RabbitMQAddresses(), c.RabbitMQ.QueuePrefix)
+	return fingerprint(c.Events.Log, c.EventLogKind(), c.Redis.Use, redisPlace(c), c.RabbitMQAddresses(), c.RabbitMQ.QueuePrefix)
 }
 
 // A giver is the gateway as the one that hands over. Owned by the goroutine of
@@ -311,14 +311,10 @@ func (g *Gateway) leave(o handover.Outcome, ended <-chan error) error {
 	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	if err := g.server.Stop(stop); err != nil {
-		return fmt.Errorf("stop the engine: %w", err)
+		g.log.Warn("the event loops did not stop in time; nobody is left to be served", "error", err)
+		return nil
 	}
-	select {
-	case err := <-ended:
-		return err
-	case <-stop.Done():
-		return nil // nobody is left to be served
-	}
+	return <-ended
 }
 
 // drainFor waits until the successor listens, before this process drains.

@@ -20,6 +20,7 @@ const (
 	toErrors
 )
 
+// A logLine is an encoded record with the outputs it goes to. Owned by the queue.
 type logLine struct {
 	to   int
 	text []byte
@@ -87,15 +88,15 @@ func (q *logQueue) run() {
 	for line := range q.lines {
 		q.write(line)
 		if len(q.lines) < logQueueLen/2 {
-			q.tellDropped()
+			q.reportDropped()
 		}
 	}
-	q.tellDropped()
+	q.reportDropped()
 }
 
 func (q *logQueue) write(line logLine) {
 	if line.to&toConsole != 0 {
-		q.out.console.Write(line.text) // nowhere to complain
+		q.out.console.Write(line.text) // an error cannot be reported anywhere
 	}
 	var err error
 	if line.to&toAll != 0 && q.out.all != nil {
@@ -110,8 +111,8 @@ func (q *logQueue) write(line logLine) {
 	q.failed = err != nil
 }
 
-// tellDropped writes a line with the number of lines that were dropped.
-func (q *logQueue) tellDropped() {
+// reportDropped writes a line with the number of lines that were dropped.
+func (q *logQueue) reportDropped() {
 	if dropped := q.dropped.Load(); dropped > q.told {
 		q.record(slog.LevelWarn, "log records dropped", slog.Uint64("count", dropped-q.told))
 		q.told = dropped

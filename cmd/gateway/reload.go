@@ -22,7 +22,7 @@ type reloader struct {
 	g       *Gateway
 	now     config.Loaded // in effect
 	book    *logBook
-	memo    *memo
+	memo    *settingsMemfd
 	signals chan os.Signal
 
 	terminal bool // the process has one, whose end is a SIGHUP too
@@ -31,7 +31,7 @@ type reloader struct {
 // newReloader returns a reloader; from now on SIGHUP does not end the process.
 func newReloader(start launch) *reloader {
 	r := &reloader{
-		now: start.Loaded, book: start.book, memo: newMemo(start.book.Logger),
+		now: start.Loaded, book: start.book, memo: newSettingsMemfd(start.book.Logger),
 		signals: make(chan os.Signal, 1), terminal: isTerminal(os.Stdout),
 	}
 	signal.Notify(r.signals, syscall.SIGHUP)
@@ -168,7 +168,7 @@ func (g *Gateway) apply(cfg config.Config) (changed routes.Reload, err error) {
 		err = g.hub.SetLimits(g.limits())
 	}
 	if err == nil {
-		err = g.server.Tune(g.doorConfig(connections))
+		err = g.server.Tune(g.serverConfig(connections))
 	}
 	if err != nil {
 		g.swap(before)
@@ -228,12 +228,12 @@ func (g *Gateway) swap(cfg config.Config) (before config.Config) {
 	return before
 }
 
-// A swapped handler is replaced at each reload. Safe for concurrent use.
-type swapped struct{ handler atomic.Pointer[http.Handler] }
+// A swappableHandler is replaced at each reload. Safe for concurrent use.
+type swappableHandler struct{ handler atomic.Pointer[http.Handler] }
 
-func (s *swapped) set(h http.Handler) { s.handler.Store(&h) }
+func (s *swappableHandler) set(h http.Handler) { s.handler.Store(&h) }
 
-func (s *swapped) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *swappableHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	(*s.handler.Load()).ServeHTTP(w, r)
 }
 
@@ -244,4 +244,15 @@ func (g *Gateway) handlers() (public, admin http.Handler, err error) {
 		return nil, nil, err
 	}
 	return hardened(public), hardened(g.adminEndpoints()), nil
+}
+
+// during has r reload g's settings while serve runs.
+func (r *reloader) during(ctx context.Context, g *Gateway, serve func(context.Context) error) error {
+	r.g = g
+	ctx, hangUp := context.WithCancel(ctx)
+	defer hangUp()
+	reloading, enough := context.WithCancel(context.Background())
+	defer enough()
+	go r.run(reloading, hangUp)
+	return serve(ctx)
 }

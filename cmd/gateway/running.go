@@ -44,7 +44,7 @@ func findRunning(proc, program, directory string) (found []running) {
 func settingsOf(process string) map[string]string {
 	links, _ := filepath.Glob(filepath.Join(process, "fd", "*"))
 	for _, fd := range links {
-		if link, err := os.Readlink(fd); err != nil || !strings.HasPrefix(link, "/memfd:"+memoName) {
+		if link, err := os.Readlink(fd); err != nil || !strings.HasPrefix(link, "/memfd:"+settingsMemfdName) {
 			continue
 		}
 		text, err := os.ReadFile(fd)

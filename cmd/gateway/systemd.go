@@ -10,14 +10,14 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// watchdogBeats is how often a healthy gateway notifies systemd within the
+// watchdogNotifications is how often a healthy gateway notifies systemd within the
 // watchdog interval.
-const watchdogBeats = 4
+const watchdogNotifications = 4
 
-// tellSystemd notifies a service manager, if there is one (Type=notify), that
+// notifySystemd notifies a service manager, if there is one (Type=notify), that
 // clients are served, and then regularly that the loops are alive, until ctx
 // ends.
-func (g *Gateway) tellSystemd(ctx context.Context) {
+func (g *Gateway) notifySystemd(ctx context.Context) {
 	ready := daemon.SdNotifyReady
 	if g.succeeds {
 		ready = fmt.Sprintf("MAINPID=%d\n%s", os.Getpid(), ready)
@@ -39,7 +39,7 @@ func (g *Gateway) tellSystemd(ctx context.Context) {
 // watchdog calls alive regularly, as long as the loop that lags most has taken
 // a turn within half of limit.
 func watchdog(ctx context.Context, limit time.Duration, turnAge func(time.Time) time.Duration, alive func()) {
-	ticker := time.NewTicker(limit / watchdogBeats)
+	ticker := time.NewTicker(limit / watchdogNotifications)
 	defer ticker.Stop()
 	for {
 		select {

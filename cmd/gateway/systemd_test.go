@@ -24,15 +24,15 @@ func TestWatchdogIsFedOnlyWhileLoopsTurn(t *testing.T) {
 
 		time.Sleep(limit + time.Millisecond)
 		synctest.Wait()
-		if n := fed.Swap(0); n != watchdogBeats {
-			t.Errorf("fed %d times in %v, want %d", n, limit, watchdogBeats)
+		if n := fed.Swap(0); n != watchdogNotifications {
+			t.Errorf("fed %d times in %v, want %d", n, limit, watchdogNotifications)
 		}
 		now := time.Now()
 		stuckSince.Store(&now)
 		time.Sleep(2 * limit)
 		synctest.Wait()
-		if n := fed.Load(); n != watchdogBeats/2 { // in the first half of the limit
-			t.Errorf("fed %d times with loops that hang, want %d", n, watchdogBeats/2)
+		if n := fed.Load(); n != watchdogNotifications/2 { // in the first half of the limit
+			t.Errorf("fed %d times with loops that hang, want %d", n, watchdogNotifications/2)
 		}
 	})
 }

@@ -48,8 +48,8 @@ func (g *Gateway) reach(ctx context.Context, names []string) publish.Reach {
 	return publish.Reach{Sockets: sockets, Elsewhere: &elsewhere}
 }
 
-// backDoor returns what brings the events in the log to the rooms.
-func (g *Gateway) backDoor() (*upstream.Consumer, error) {
+// newConsumer returns what brings the events in the log to the rooms.
+func (g *Gateway) newConsumer() (*upstream.Consumer, error) {
 	c := upstream.Config{
 		Log:     g.events,
 		Window:  g.cfg().RabbitMQ.Prefetch,
@@ -192,8 +192,8 @@ var (
 	logChanges = prometheus.NewDesc("gateway_event_log_changes_total", "Times that the log had been created anew.", nil, nil)
 	busEvents  = prometheus.NewDesc("gateway_service_events_total",
 		"Entries of the log, by what became of them.", []string{"what"}, nil)
-	lettersStuck = prometheus.NewDesc("gateway_dead_letters_stuck", "1 while this node cannot write a dead letter.", nil, nil)
-	busLag       = prometheus.NewDesc("gateway_service_event_lag_seconds",
+	deadLettersStuck = prometheus.NewDesc("gateway_dead_letters_stuck", "1 while this node cannot write a dead letter.", nil, nil)
+	busLag           = prometheus.NewDesc("gateway_service_event_lag_seconds",
 		"Age of the last event read, from the timestamp property of its publisher, in whole seconds.", nil, nil)
 	busPoison = prometheus.NewDesc("gateway_service_events_poison_total",
 		"Entries of the log that cannot be delivered, by reason.", []string{"reason"}, nil)
@@ -202,7 +202,7 @@ var (
 // Describe sends all descriptions.
 func (c *eventsCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{logConnected, logAttempts, logSince, logConnects, logPosition, logKept, logGaps,
-		logMissed, logChanges, busEvents, lettersStuck, busLag, busPoison} {
+		logMissed, logChanges, busEvents, deadLettersStuck, busLag, busPoison} {
 		out <- d
 	}
 }
@@ -233,7 +233,7 @@ func (c *eventsCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	if c.sorter != nil {
 		counter(busEvents, c.sorter.PutAside(), "dead_letter")
-		gauge(lettersStuck, float64(flag(c.sorter.Trouble() != nil)))
+		gauge(deadLettersStuck, float64(flag(c.sorter.Trouble() != nil)))
 	}
 	gauge(busLag, t.Lag.Seconds())
 	for reason, n := range t.Poison {

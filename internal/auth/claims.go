@@ -48,7 +48,7 @@ type claims struct {
 func (c *claims) UnmarshalJSON(payload []byte) error {
 	c.expires = never
 	var id, user, sub []byte
-	for key, value, rest, ok := codec.Member(payload); ok; key, value, rest, ok = codec.Member(rest) {
+	for key, value := range codec.Members(payload) {
 		switch string(key) {
 		case "id":
 			id = value

@@ -10,18 +10,18 @@ import (
 type Outcome uint8
 
 const (
-	Accepted     Outcome = iota
-	Malformed            // not a token at all
-	BadAlgorithm         // signed in a way that is not configured here
-	BadSignature         // not signed, or not by our issuer's key
-	NotActive            // nbf lies ahead
-	Expired              // exp is over
-	WrongParty           // another issuer or audience
-	Nobody               // valid, but names no user
-	Busy                 // more verifications waiting than allowed
-	NoKeys               // the JWKS has not been reached yet
-	Revoked              // good once, until the back office said otherwise
-	outcomes             // their number
+	Accepted     Outcome = iota // the token is valid
+	Malformed                   // not a token at all
+	BadAlgorithm                // signed in a way that is not configured here
+	BadSignature                // not signed, or not by our issuer's key
+	NotActive                   // nbf lies ahead
+	Expired                     // exp is over
+	WrongParty                  // another issuer or audience
+	Nobody                      // valid, but names no user
+	Busy                        // more verifications waiting than allowed
+	NoKeys                      // the JWKS has not been reached yet
+	Revoked                     // good once, until the back office said otherwise
+	outcomes                    // their number
 )
 
 var outcomeNames = [outcomes]string{

@@ -127,6 +127,7 @@ const (
 
 var outcomeNames = [outcomes]string{"allowed", "denied", "unavailable", "busy"}
 
+// String implements fmt.Stringer.
 func (o Outcome) String() string {
 	if o < outcomes {
 		return outcomeNames[o]

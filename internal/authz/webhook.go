@@ -14,9 +14,9 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/expirable"
 	"golang.org/x/sync/singleflight"
-	"golang.org/x/time/rate"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/loglimit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -35,7 +35,7 @@ type webhook struct {
 	flights    singleflight.Group
 	circuit    circuit
 	log        *slog.Logger
-	sometimes  rate.Sometimes // for the log
+	lines      loglimit.Limiter
 }
 
 // asked is a question, as the key of cached answers.
@@ -52,7 +52,7 @@ func newWebhook(c Config) *webhook {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		circuit: circuit{users: make(map[string]record)},
-		log:     c.Log, sometimes: rate.Sometimes{Interval: logInterval},
+		log:     c.Log,
 	}
 	if c.TTL > 0 {
 		w.cache = expirable.NewLRU[asked, Verdict](cacheSize, nil, c.TTL)
@@ -92,9 +92,9 @@ func (w *webhook) askUnlessResting(ctx context.Context, q asked) (Verdict, error
 	verdict, err := w.ask(ctx, q)
 	changed, open := w.circuit.done(q.user, probe, err != nil, time.Now())
 	if changed {
-		w.sometimes.Do(func() {
+		if _, ok := w.lines.Allow(time.Now(), logInterval); ok {
 			w.log.Warn("the application's answers about rooms", "setting", "ROOM_AUTH_URL", "resting", open, "error", err)
-		})
+		}
 	}
 	return verdict, err
 }
@@ -129,9 +129,9 @@ func (w *webhook) ask(ctx context.Context, q asked) (Verdict, error) {
 		return Verdict{}, err
 	}
 	if s := response.StatusCode; s == http.StatusUnauthorized || s == http.StatusProxyAuthRequired {
-		w.sometimes.Do(func() {
+		if _, ok := w.lines.Allow(time.Now(), logInterval); ok {
 			w.log.Warn("ROOM_AUTH_URL refuses the gateway's requests, so no user may join a room: check ROOM_AUTH_TOKEN", "status", s)
-		})
+		}
 	}
 	return read(response.StatusCode, answer)
 }

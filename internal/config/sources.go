@@ -23,7 +23,7 @@ type envFile struct {
 	lines  map[string]int // of each name, from 1
 }
 
-// Inputs are the places that the settings of one process come from. The first
+// Sources are the places that the settings of one process come from. The first
 // environment that has a name wins, then the last file that has it.
 type Sources struct {
 	environments []Environ
@@ -292,6 +292,7 @@ func literalDollars(text string) string {
 // An Error says which settings are wrong, a line for each.
 type Error struct{ Err error }
 
+// Error implements error.
 func (e Error) Error() string { return e.Err.Error() }
 
 // Unwrap returns the errors.

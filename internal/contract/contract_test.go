@@ -89,3 +89,12 @@ func TestDocumentsAreWhole(t *testing.T) {
 		}
 	}
 }
+
+// names returns the names of members, sorted.
+func names(members []member) (list []string) {
+	for _, m := range members {
+		list = append(list, m.name)
+	}
+	slices.Sort(list)
+	return list
+}

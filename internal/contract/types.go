@@ -3,7 +3,6 @@ package contract
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -98,13 +97,4 @@ func property(name string) string {
 	}
 	quoted, _ := json.Marshal(name) // a text
 	return string(quoted)
-}
-
-// names returns the names of members, sorted.
-func names(members []member) (list []string) {
-	for _, m := range members {
-		list = append(list, m.name)
-	}
-	slices.Sort(list)
-	return list
 }

@@ -6,7 +6,7 @@
 //	host.go      descriptors, queues, ports, memory of sockets, conntrack
 //	memory.go    what the process may use, and what connections need
 //	settings.go  secrets, origins, tokens
-//	neighbours.go  RabbitMQ, the services, clocks
+//	services.go  RabbitMQ, the services, clocks
 //	redis.go     Redis
 //	proxy.go     the way in, tried as a client would
 //	engine.go    as much of a client as that takes

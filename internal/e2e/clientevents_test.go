@@ -19,7 +19,7 @@ func TestClientEventsOfTheExampleFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := openHouse(t, "clientevents", string(text))
+	h := newFixture(t, "clientevents", string(text))
 	ch, err := h.publisher.Conn.Channel()
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +37,7 @@ func TestClientEventsOfTheExampleFile(t *testing.T) {
 	})
 }
 
-func (h *house) wantForServices(queue string, want map[string]int) {
+func (h *fixture) wantForServices(queue string, want map[string]int) {
 	h.t.Helper()
 	ch, err := h.publisher.Conn.Channel()
 	if err != nil {
@@ -94,7 +94,7 @@ func TestConsoleEmitsDeclaredEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := openHouse(t, "consoleevents", string(text), "NODE_ENV=development", "PUBLISH_TOKEN=")
+	h := newFixture(t, "consoleevents", string(text), "NODE_ENV=development", "PUBLISH_TOKEN=")
 	ch, err := h.publisher.Conn.Channel()
 	if err != nil {
 		t.Fatal(err)

@@ -240,7 +240,7 @@ func TestSettingsInTheDocs(t *testing.T) {
 // of standIns check that the files and make targets which they are given exist.
 func TestCommandsInTheDocs(t *testing.T) {
 	t.Parallel()
-	h := openHouse(t, "docs", "routes: []\n")
+	h := newFixture(t, "docs", "routes: []\n")
 	started := start(t, "PUBLISH_TOKEN=") // as make run does
 	bin := standIns(t)
 	eachBlock(t, "sh", func(t *testing.T, path string, list []block) {

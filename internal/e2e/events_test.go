@@ -103,7 +103,7 @@ var eventCases = []struct {
 
 func TestEventsOfServicesReachRealClients(t *testing.T) {
 	t.Parallel()
-	h := openHouse(t, "events", eventRoutes)
+	h := newFixture(t, "events", eventRoutes)
 	a := h.audience(t, listener{"7", []string{"conversation:42", "notification:lisbon"}}, listener{User: "b-8"})
 	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	for _, c := range eventCases {

@@ -40,7 +40,7 @@ func newExplained(t *testing.T) *explained {
 	settings = append(settings, "RECOVERY_WINDOW=600000", "METRICS_TOKEN=a token for metrics", "NODE_LEASE=60000")
 	x := &explained{t: t, reader: reader, publish: publish, admin: admin()}
 	x.a = start(t, append(settings, "ADMIN_ADDR="+x.admin)...)
-	x.b = x.a.neighbour(t, append(settings, "ADMIN_ADDR="+admin(), before+"@"+reader.Addr+"/"+after))
+	x.b = x.a.startPeer(t, append(settings, "ADMIN_ADDR="+admin(), before+"@"+reader.Addr+"/"+after))
 	gatewaytest.Await(t, "the answer of the other node", func() bool { _, all := x.ask(1, "nobody"); return len(all.Nodes) == 2 })
 	x.witness = x.a.crowd(t, "default", "explain.mjs", "witness:1")
 	x.witness.want("connected", 1)

@@ -53,7 +53,7 @@ const revoked = "Authentication error: jwt revoked"
 // TestOrdersOfTheBackOffice: through RabbitMQ and over HTTP.
 func TestOrdersOfTheBackOffice(t *testing.T) {
 	t.Parallel()
-	h := openHouse(t, "orders", "routes: []")
+	h := newFixture(t, "orders", "routes: []")
 	give := func(way, key, body string) {
 		t.Helper()
 		if way == "http" {
@@ -119,7 +119,7 @@ func TestOrdersOfTheBackOffice(t *testing.T) {
 func TestCanary(t *testing.T) {
 	t.Parallel()
 	alone := start(t, "CANARY=true", "CANARY_INTERVAL=100")
-	h := openHouse(t, "canary", "routes: []", "CANARY=true", "CANARY_INTERVAL=100")
+	h := newFixture(t, "canary", "routes: []", "CANARY=true", "CANARY_INTERVAL=100")
 	for name, g := range map[string]*gateway{"without RabbitMQ": alone, "through RabbitMQ": h.gateway} {
 		gatewaytest.Await(t, "the canary, "+name, func() bool {
 			return g.Metric(`gateway_canary_events_total{what="arrived"}`) >= 5 && g.Metric("gateway_canary_latency_seconds_count") >= 5

@@ -52,7 +52,7 @@ func letterLine(reason, key, body string) string {
 }
 
 // letters lists the dead letters, sorted, and returns their ids by line.
-func (h *house) letters() (lines []string, ids map[string]string) {
+func (h *fixture) letters() (lines []string, ids map[string]string) {
 	h.t.Helper()
 	ids = make(map[string]string)
 	out := h.command("dead-letter", "list")
@@ -77,7 +77,7 @@ func (h *house) letters() (lines []string, ids map[string]string) {
 
 // wantLetters waits for as many dead letters as are wanted, which must be
 // these.
-func (h *house) wantLetters(want []string) (ids map[string]string) {
+func (h *fixture) wantLetters(want []string) (ids map[string]string) {
 	h.t.Helper()
 	slices.Sort(want)
 	var got []string
@@ -92,7 +92,7 @@ func (h *house) wantLetters(want []string) (ids map[string]string) {
 
 // mix publishes good events of conversation 1 with poison of every kind
 // between them, and returns the poison as a list of dead letters shows it.
-func (h *house) mix(rounds, good int) (letters []string) {
+func (h *fixture) mix(rounds, good int) (letters []string) {
 	h.t.Helper()
 	if err := h.publisher.Channel.QueueBind(h.name+".events", "message.edited", h.name, false, nil); err != nil {
 		h.t.Fatal(err)
@@ -131,7 +131,7 @@ func TestPoisonHarmsNobodyAndWaitsForItsCure(t *testing.T) {
 		rounds = 6
 		good   = 10 // events before each poisonous one
 	)
-	h := openHouse(t, "poison", poisonRoutes, fmt.Sprint("MAX_EVENT_SIZE=", maxEvent))
+	h := newFixture(t, "poison", poisonRoutes, fmt.Sprint("MAX_EVENT_SIZE=", maxEvent))
 	a := h.audience(t, listener{"7", []string{"conversation:1"}})
 	began := time.Now()
 	letters := h.mix(rounds, good)
@@ -230,7 +230,7 @@ func (a audience) wantCured(t *testing.T, large, others int) {
 
 // wantFigures looks at how the gateway counted and logged the poison: a line a
 // second at most.
-func (h *house) wantFigures(began time.Time, rounds int) {
+func (h *fixture) wantFigures(began time.Time, rounds int) {
 	h.t.Helper()
 	lines := strings.Count(h.Out.String(), "an event cannot be delivered")
 	if most := int(time.Since(began)/time.Second) + 1; lines < 1 || lines > most {

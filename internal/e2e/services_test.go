@@ -15,15 +15,15 @@ import (
 	"github.com/hometrip/gateway/upstream/brokertest"
 )
 
-// A house is a gateway and a service that publishes to it.
-type house struct {
+// A fixture is a gateway and a service that publishes to it.
+type fixture struct {
 	*gateway
 	name      string // of its exchange, and what its queues begin with
 	publisher *brokertest.Publisher
 }
 
-// openHouse starts a gateway with a routes file.
-func openHouse(t *testing.T, name, routes string, settings ...string) *house {
+// newFixture starts a gateway with a routes file.
+func newFixture(t *testing.T, name, routes string, settings ...string) *fixture {
 	t.Helper()
 	notOnReference(t, "it has no RabbitMQ")
 	broker := brokertest.Shared(t)
@@ -32,7 +32,7 @@ func openHouse(t *testing.T, name, routes string, settings ...string) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(publisher.Close)
-	h := &house{name: name, publisher: publisher}
+	h := &fixture{name: name, publisher: publisher}
 	h.gateway = &gateway{Gateway: gatewaytest.New(t, append([]string{
 		"NODE_ENV=production", "USE_RABBITMQ=true", "RABBITMQ_URL=" + broker.URL,
 		"RABBITMQ_EXCHANGE=" + name + "," + name + "-second", "RABBITMQ_QUEUE_PREFIX=" + name,
@@ -44,7 +44,7 @@ func openHouse(t *testing.T, name, routes string, settings ...string) *house {
 }
 
 // routes has the gateway read other routes when it starts.
-func (h *house) routes(text string) {
+func (h *fixture) routes(text string) {
 	h.t.Helper()
 	path := filepath.Join(h.t.TempDir(), "routes.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -53,7 +53,7 @@ func (h *house) routes(text string) {
 	h.Set("ROUTES_FILE=" + path)
 }
 
-func (h *house) publish(key string, messages ...amqp.Publishing) {
+func (h *fixture) publish(key string, messages ...amqp.Publishing) {
 	h.t.Helper()
 	if err := h.publisher.Publish(h.name, key, messages...); err != nil {
 		h.t.Fatal(err)
@@ -61,7 +61,7 @@ func (h *house) publish(key string, messages ...amqp.Publishing) {
 }
 
 // command runs a subcommand and returns what it prints.
-func (h *house) command(args ...string) string {
+func (h *fixture) command(args ...string) string {
 	h.t.Helper()
 	out, err := h.Run(args...)
 	if err != nil {

@@ -174,8 +174,8 @@ func (s *scene) awaitAll(last int64) {
 	}
 }
 
-// neighbour starts another node of g's fleet, on a port of its own.
-func (g *gateway) neighbour(t *testing.T, settings []string) *gateway {
+// startPeer starts another node of g's fleet, on a port of its own.
+func (g *gateway) startPeer(t *testing.T, settings []string) *gateway {
 	t.Helper()
 	n := &gateway{Gateway: gatewaytest.New(t, settings...), t: t}
 	n.Launch()
@@ -196,7 +196,7 @@ func TestUnmodifiedClientsNoticeNothingOfAHandOver(t *testing.T) {
 			g := start(t, append(settings, handoverSocket(t), "EVENT_LOOPS=2")...)
 			var walker *client
 			if log != "memory" {
-				walker = g.neighbour(t, settings).dial(t, "walker", false)
+				walker = g.startPeer(t, settings).dial(t, "walker", false)
 			}
 			s := openScene(t, g, publish, walker, "")
 			s.flow()

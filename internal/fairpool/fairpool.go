@@ -53,6 +53,8 @@ type queue[K comparable] struct {
 	inTurn  bool
 }
 
+// A task is a function that waits for a goroutine of the pool, and the bytes it
+// holds meanwhile.
 type task struct {
 	run   func(context.Context)
 	bytes int

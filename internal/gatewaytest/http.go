@@ -87,12 +87,14 @@ type Output struct {
 	b  bytes.Buffer
 }
 
+// Write implements io.Writer.
 func (o *Output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.b.Write(p)
 }
 
+// String implements fmt.Stringer.
 func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

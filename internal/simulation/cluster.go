@@ -3,6 +3,7 @@ package simulation
 import (
 	"time"
 
+	"github.com/hometrip/gateway/internal/backoff"
 	"github.com/hometrip/gateway/internal/simulation/redismodel"
 	"github.com/hometrip/gateway/rooms/cluster/core"
 	"github.com/hometrip/gateway/rooms/cluster/cut"
@@ -30,8 +31,8 @@ type clusterDriver struct {
 	cache     map[string]*cached // rooms read with tracking
 	flushes   int                // batches of messages under way
 	flushing  bool
-	next      time.Duration // when the node is called again, if nothing happens before
-	pause     time.Duration // before the next attempt to connect
+	next      time.Duration   // when the node is called again, if nothing happens before
+	retries   backoff.Backoff // of connect
 	list      []core.Delivery
 	cut       cut.Cut
 	second    time.Duration // in which vain were sent
@@ -45,7 +46,7 @@ type cached struct {
 }
 
 func (d *clusterDriver) begin() {
-	d.pause = redialMin
+	d.retries = backoff.Backoff{Min: redialMin, Max: redialMax}
 	d.m.after(0, d.connect)
 	d.tick()
 }
@@ -71,12 +72,11 @@ func (d *clusterDriver) connect() {
 	if !m.r.redis.reachable(m) {
 		m.node.Disconnected(errLost, m.now())
 		d.wake()
-		m.after(d.pause, d.connect)
-		d.pause = min(2*d.pause, redialMax)
+		m.after(d.retries.Next(), d.connect)
 		return
 	}
 	m.after(m.r.between(netLeast, dialMost), func() {
-		d.pause = redialMin
+		d.retries.Reset()
 		d.openDirectory()
 		d.connected = true
 		m.node.Connected(false, m.now())

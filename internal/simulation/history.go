@@ -24,6 +24,7 @@ type historyDriver struct {
 	current *filling   // nil: nothing is read
 }
 
+// A question is a call of Missed that has not been answered.
 type question struct {
 	q    rooms.Question
 	done func(rooms.Missed)

@@ -307,6 +307,7 @@ func (j *judge) presence(l *session, p *packet) {
 	l.heard[key] = h
 }
 
+// A heardKey is whose events a client was told, and of which room.
 type heardKey struct{ socket, room int32 }
 
 // heard is what a client was told of another one in a room.

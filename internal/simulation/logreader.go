@@ -228,6 +228,7 @@ type sourceClient interface {
 	sourceEnded(s *source)
 }
 
+// An unacknowledged entry was sent to the reader; tag is RabbitMQ's delivery tag.
 type unacknowledged struct {
 	position eventlog.Position
 	tag      uint64

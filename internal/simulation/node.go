@@ -262,7 +262,7 @@ func (m *machine) Anew(log string, behind uint64) { m.hub.Anew(log, behind) }
 // Gap implements upstream.Rooms.
 func (m *machine) Gap() { m.hub.Gap() }
 
-// Receive hands over what a client of another node has said.
+// receive hands over what a client of another node has said.
 func (m *machine) receive(d core.Delivery) {
 	if m.hub.Receive(rooms.Broadcast{Room: d.Room, Message: d.Message}) == 0 {
 		m.r.count("stray")

@@ -38,6 +38,7 @@ type redisServer struct {
 	losses   []time.Duration
 }
 
+// A span is a stretch of simulated time.
 type span struct{ from, to time.Duration }
 
 // illDuring reports whether Redis may have been unable to take something.

@@ -68,6 +68,7 @@ type Violation struct {
 	Text string
 }
 
+// Error implements error.
 func (v *Violation) Error() string { return fmt.Sprintf("at %v: %s: %s", v.At, v.Rule, v.Text) }
 
 // A run is a simulated fleet. One goroutine owns all of it.

@@ -20,6 +20,7 @@ func Shrink(broken Result, most int) Result {
 	return s.best
 }
 
+// A shrinker looks for a smaller run that breaks the same rule.
 type shrinker struct {
 	best Result
 	left int

@@ -37,6 +37,7 @@ type ConnectError struct {
 	Message string
 }
 
+// Error implements error.
 func (e *ConnectError) Error() string { return e.Message }
 
 // A Client is one connected socket. All methods may be called by any

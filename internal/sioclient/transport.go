@@ -35,6 +35,7 @@ type HandshakeError struct {
 	Body   string
 }
 
+// Error implements error.
 func (e *HandshakeError) Error() string {
 	return fmt.Sprintf("HTTP status %d: %.200s", e.Status, e.Body)
 }
@@ -45,6 +46,7 @@ type CloseError struct {
 	Reason string
 }
 
+// Error implements error.
 func (e *CloseError) Error() string {
 	return fmt.Sprintf("websocket closed with %d %q", e.Code, e.Reason)
 }

@@ -14,6 +14,7 @@ const NeedsAll = "TEST_NEEDS_ALL"
 // Missing is the error of what is not installed: a program, or packages of npm.
 type Missing string
 
+// Error implements error.
 func (m Missing) Error() string {
 	return string(m) + " is not installed: run `make test` once, it installs it"
 }

@@ -18,11 +18,11 @@ type Limits struct{ Head, Body int }
 type State uint8
 
 const (
-	PartOfHead State = iota
-	PartOfBody       // the head is there
-	Further          // there may be more in the input than Read was given
-	Whole
-	Invalid // see Found.Err
+	PartOfHead State = iota // the head is not complete
+	PartOfBody              // the head is there
+	Further                 // there may be more in the input than Read was given
+	Whole                   // the request is complete
+	Invalid                 // see Found.Err
 )
 
 // Found is what Read has found. It keeps views of what Read was given.

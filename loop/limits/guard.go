@@ -217,10 +217,10 @@ func (g *Guard) Sweep(now time.Time) {
 // A Caller is the client behind an HTTP connection, as far as it is known.
 // Owned by its connection.
 type Caller struct {
-	Addr     netip.Addr // zero when it is not known
-	Place    Source     // whose place the connection has reserved
-	Relayed  bool       // from a trusted proxy: each request names its client
-	Heralded bool       // a PROXY header may come before the first request
+	Addr        netip.Addr // zero when it is not known
+	Place       Source     // whose place the connection has reserved
+	Relayed     bool       // from a trusted proxy: each request names its client
+	ProxyHeader bool       // a PROXY header may come before the first request
 }
 
 // CallerOf returns the Caller of a new connection.
@@ -229,7 +229,7 @@ func (g *Guard) CallerOf(remote net.Addr) (c Caller) {
 		c.Addr = tcp.AddrPort().Addr().Unmap()
 	}
 	c.Relayed = g.Trusts(c.Addr)
-	c.Heralded = c.Relayed && g.proxyProtocol
+	c.ProxyHeader = c.Relayed && g.proxyProtocol
 	if !c.Relayed {
 		c.Place = SourceOf(c.Addr)
 	}

@@ -40,6 +40,7 @@ type Unfit struct {
 	Detail string
 }
 
+// Error implements error.
 func (e *Unfit) Error() string { return e.Reason.String() + ": " + e.Detail }
 
 // Reason is why a message of another server is dropped.
@@ -58,6 +59,7 @@ const (
 // Reasons is how many there are.
 const Reasons = int(Size) + 1
 
+// String implements fmt.Stringer.
 func (r Reason) String() string {
 	return [...]string{"undecodable", "namespace", "packet type", "event name", "attachments", "size"}[r]
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/hometrip/gateway/internal/backoff"
 	"github.com/hometrip/gateway/internal/loglimit"
 )
 
@@ -27,7 +28,7 @@ var errHungUp = errors.New("redis: the connection has ended")
 
 // run keeps a connection, for ever.
 func (a *Adapter) run(ctx context.Context) {
-	pause := reconnectMin
+	retries := backoff.Backoff{Min: reconnectMin, Max: reconnectMax}
 	var complaints loglimit.Limiter
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -36,16 +37,16 @@ func (a *Adapter) run(ctx context.Context) {
 			return
 		}
 		if time.Since(began) > reconnectMax {
-			pause = reconnectMin
+			retries.Reset()
 		}
 		if _, ok := complaints.Allow(time.Now(), complainEvery); ok {
 			a.config.Log.Warn("no connection to the Node servers through Redis, retrying", "error", err)
 		}
+		pause := retries.Next()
 		select {
 		case <-time.After(pause/2 + rand.N(pause/2)):
 		case <-ctx.Done():
 		}
-		pause = min(2*pause, reconnectMax)
 	}
 }
 

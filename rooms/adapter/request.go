@@ -134,19 +134,25 @@ type Socket struct {
 	Rooms []string
 }
 
+// The bodies of answers to requests of Node servers, as their adapters expect
+// them.
 type (
+	// socketsAnswer answers "which sockets are in these rooms".
 	socketsAnswer struct {
 		ID      string   `json:"requestId"`
 		Sockets []string `json:"sockets"`
 	}
+	// roomsAnswer answers "which rooms are there".
 	roomsAnswer struct {
 		ID    string   `json:"requestId"`
 		Rooms []string `json:"rooms"`
 	}
+	// fetchAnswer answers fetchSockets.
 	fetchAnswer struct {
 		ID      string        `json:"requestId"`
 		Sockets []fetchSocket `json:"sockets"`
 	}
+	// fetchSocket is one socket of a fetchAnswer.
 	fetchSocket struct {
 		ID        string    `json:"id"`
 		Handshake handshake `json:"handshake"`
@@ -160,17 +166,21 @@ type (
 		Query   struct{} `json:"query"`
 		Auth    struct{} `json:"auth"`
 	}
+	// fetchData is socket.data for code on Node.
 	fetchData struct {
 		User string `json:"userId,omitempty"`
 	}
+	// doneAnswer says that a request was carried out.
 	doneAnswer struct {
 		ID string `json:"requestId"`
 	}
+	// emitAnswer answers serverSideEmit.
 	emitAnswer struct {
 		Type RequestType `json:"type"`
 		ID   string      `json:"requestId"`
 		Data any         `json:"data"` // null
 	}
+	// countAnswer says how many sockets a broadcast with acknowledgement reached.
 	countAnswer struct {
 		Type  RequestType `json:"type"`
 		ID    string      `json:"requestId"`

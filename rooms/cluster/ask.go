@@ -32,6 +32,7 @@ type question struct {
 	Body json.RawMessage `json:"body"`
 }
 
+// An answer is what another node published as its answer to a question.
 type answer struct {
 	From uint32          `json:"from"`
 	Body json.RawMessage `json:"body"`

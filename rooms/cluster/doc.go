@@ -1,29 +1,34 @@
-// Package cluster joins several nodes through Redis: what a client says to a
-// room reaches the members on the other nodes that hold the room. When no other
-// node does, nothing is sent. Events of services do not go this way: each node
-// reads their log itself.
+// Package cluster connects the nodes of a fleet through Redis. An event that a
+// client sends to a room is published to the other nodes that hold the room; if no
+// other node holds it, nothing is published. Events of services are not published
+// between nodes: each node reads their log.
 //
-// The package is a driver. What is done when is decided by core.Node, a state
-// machine without I/O; this package sends its batches to Redis, and gives it the
-// replies, the invalidations and the messages of other nodes.
+// The package is a driver. The decisions are made by core.Node, a state machine
+// without I/O. This package sends its batches of commands to Redis, and passes it
+// the replies, the invalidations of client-side caching and the messages of other
+// nodes.
 //
-//	cluster.go  the port rooms.Cluster, start and stop
-//	driver.go   goroutines: what is due, messages, connections, the subscription
-//	conns.go    batches of plain values become calls of rueidis
-//	server.go   how to reach Redis: alone, by Sentinel, as Redis Cluster
-//	check.go    is the directory right?
-//	recovery.go, presence.go  the drivers of sessions and presence
-//	holders.go  do other nodes hold a room that this one may not hold?
+//	cluster.go  the implementation of rooms.Cluster; start and stop
+//	driver.go   the goroutines: batches that are due, messages, connections, the subscription
+//	conns.go    translates batches into calls of rueidis
+//	server.go   connecting to Redis: a single server, Sentinel, Redis Cluster
+//	check.go    compares the directory in Redis with the rooms of this node
+//	recovery.go, presence.go  the drivers of the packages sessions and presence
+//	holders.go  reads which nodes hold a room that this node need not hold
+//	ask.go      questions to all other nodes, for "gateway explain"
+//	handover.go the cluster's part of a hand-over
 //	stats.go    counters
 //
 //	wire        names, messages between nodes, commands and replies
 //	directory   which nodes hold a room
-//	outbox      messages on their way to other nodes
-//	members     how many members a room has
-//	lease       sessions, the other nodes, removal of dead ones
+//	outbox      messages that wait to be published to other nodes
+//	members     the number of members of a room on all nodes
+//	lease       this node's session and lease; the other nodes; removal of dead ones
 //	orders      orders that last
-//	presence    who is there, for services
-//	core        all of these put together
+//	sessions    records of sessions that clients can come back to
+//	presence    which users and rooms have sockets, for services
+//	cut         which messages of other nodes were taken before a hand-over
+//	core        the state machines of a node in one
 //
 // # In Redis
 //
@@ -36,29 +41,31 @@
 //	ws:1:to:<node>            channel of a node
 //	ws:1:orders               sorted set: orders that last, by when they end
 //
-// A node has a random number for its life. A session's id is the node's number
-// and a count. A session lasts as long as Redis surely keeps what it was told
-// in it: after a lost connection, a lost lease or a flushed database the next
-// session begins, and the node registers all its rooms anew. The lease is renewed
-// on a connection of its own, so that renewals do not wait behind thousands of
-// rooms that are entered or read.
+// A node has a random number, which it keeps while its process runs. The id of a
+// session is the node's number and a counter. A session ends when Redis may have
+// lost what was written in it: the connection was lost, the lease ended, or the
+// database was flushed. The node then begins the next session and registers all its
+// rooms anew. The lease is renewed on a connection of its own, so that renewals do
+// not wait behind thousands of commands for rooms.
 //
-// # What is promised
+// # Guarantees
 //
-// What clients say to a room on one node arrives at most once, and in order. It
-// arrives on every node that the directory has for the room; a node that has
-// just entered a room hears what is said from then on when the others have been
-// told by Redis, some milliseconds later. While Redis is away, what is volatile
-// is dropped, the rest waits in a bounded queue. What is dropped is counted.
-// Of two nodes that enter a room at the same time, at least one hears the
-// other's user_joined.
+// An event that a client sends to a room arrives on another node at most once, and
+// in the order in which this node sent it. It is published to every node that the
+// directory has for the room. A node that has just registered a room receives
+// events from the time at which Redis has invalidated the other nodes' caches, some
+// milliseconds later. Of two nodes that register a room at the same time, at least
+// one receives the other's user_joined.
 //
-// Members of other nodes are up to about a second old, and of many may be off
-// by 1/8.
+// While Redis cannot be reached, volatile events are dropped and others wait in a
+// bounded queue. Dropped events are counted.
 //
-// An order that was kept is in Redis as soon as Redis is reached, and again when
-// Redis has lost it.
+// The number of members on other nodes is up to about a second old. In large rooms
+// it may be off by 1/8.
 //
-// Nodes of versions before this layout use other names: in a rolling update old
-// and new nodes do not hear what each other's clients say.
+// An order that lasts is written to Redis as soon as Redis can be reached, and
+// again after Redis has lost it.
+//
+// Nodes of versions before this layout use other names in Redis. In a rolling
+// update, old and new nodes do not receive events of each other's clients.
 package cluster

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/hometrip/gateway/internal/backoff"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster/core"
 	"github.com/hometrip/gateway/rooms/cluster/presence"
@@ -167,16 +168,15 @@ func (cs *complaints) repeated(text string, now time.Time) bool {
 // connect is the goroutine that makes the connections, and makes them anew when
 // nothing succeeds on them. When one is lost it comes back by itself.
 func (c *Cluster) connect(ctx context.Context) {
-	pause := redialMin
+	retries := backoff.Backoff{Min: redialMin, Max: redialMax}
 	for ctx.Err() == nil {
 		cs, err := c.dial(ctx)
 		if err != nil {
 			c.with(func(n *core.Node, now time.Time) { n.Disconnected(err, now) })
-			sleep(ctx, pause)
-			pause = min(2*pause, redialMax)
+			sleep(ctx, retries.Next())
 			continue
 		}
-		pause = redialMin
+		retries.Reset()
 		select { // an old wish
 		case <-c.redial:
 		default:

@@ -20,6 +20,7 @@ const (
 
 var dropNames = [dropCount]string{"queue_full", "redis_away", "no_receiver", "publish_failed", "malformed"}
 
+// String implements fmt.Stringer.
 func (d Drop) String() string {
 	if d < dropCount {
 		return dropNames[d]

@@ -139,15 +139,15 @@ func (w *world) start(change ...func(*Config)) *node {
 		w.t.Fatal(err)
 	}
 	porter := &porter{}
-	house := rooms.Config{
+	hubConfig := rooms.Config{
 		Shards: shards, Auth: porter, Revoker: porter, MaxPacket: 1 << 20, MaxMailbox: 1 << 16,
 		Handlers: rooms.ClientEvents(), Cluster: n.cluster,
 	}
 	if w.services != nil {
 		n.present = n.cluster.Presence(PresenceConfig{Grace: w.services.grace, LastSeen: time.Hour, Publisher: w.services})
-		house.Presence = n.present
+		hubConfig.Presence = n.present
 	}
-	if n.hub, err = rooms.New(house); err != nil {
+	if n.hub, err = rooms.New(hubConfig); err != nil {
 		w.t.Fatal(err)
 	}
 	stopLoops := n.loops()

@@ -37,6 +37,7 @@ const (
 	FromPosition             // that entry, or the oldest kept one behind it
 )
 
+// String implements fmt.Stringer.
 func (f From) String() string { return [...]string{"next", "first", "position"}[f] }
 
 // An Info is what a log tells a reader that opens it.

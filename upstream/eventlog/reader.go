@@ -3,6 +3,8 @@ package eventlog
 import (
 	"fmt"
 	"time"
+
+	"github.com/hometrip/gateway/internal/backoff"
 )
 
 // A Phase is what a Reader is doing.
@@ -21,6 +23,7 @@ const (
 
 var phaseNames = [...]string{"idle", "opening", "verifying", "probing", "reading", "waiting", "draining"}
 
+// String implements fmt.Stringer.
 func (p Phase) String() string { return phaseNames[p] }
 
 // An InputKind says what has happened.
@@ -61,6 +64,7 @@ const (
 
 var outputNames = [...]string{"open", "hand", "credit", "gap", "other log", "skipped"}
 
+// String implements fmt.Stringer.
 func (k OutputKind) String() string { return outputNames[k] }
 
 // An Output is one thing to do.
@@ -73,6 +77,7 @@ type Output struct {
 	Identity string // of the log from here on
 }
 
+// String implements fmt.Stringer.
 func (o Output) String() string {
 	switch o.Kind {
 	case Open:
@@ -406,11 +411,8 @@ func (r *Reader) skip() {
 // come back in step.
 func (r *Reader) failed(now time.Time) {
 	r.resume()
-	d := r.config.RetryMax
-	if r.tries < 32 && r.config.RetryMin<<r.tries < d {
-		d = r.config.RetryMin << r.tries
-	}
 	r.tries++
+	d := backoff.Pause(r.config.RetryMin, r.config.RetryMax, r.tries)
 	r.uncredited, r.creditAt = 0, time.Time{}
 	r.phase, r.until = PhaseWaiting, now.Add(d/2+time.Duration(r.next()%uint64(d/2+1)))
 }

@@ -59,6 +59,7 @@ const (
 	maxIdempotency = 255
 )
 
+// ServeHTTP implements http.Handler.
 func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if (Access{p.Token, p.Local}).Refused(w, r) {
 		return

@@ -1,17 +1,18 @@
-// Package rabbitmq is everything that the gateway does with RabbitMQ.
+// Package rabbitmq has all code of the gateway that uses RabbitMQ.
 //
 //	connect.go     connections
-//	declare.go     declarations, one after the other
+//	declare.go     declarations of exchanges and queues
 //	stream.go      the stream that is the log of the services' events
 //	source.go      reading it
 //	append.go      appending to it
 //	entry.go       deliveries and entries of the log
-//	letters.go     filling the queue of the dead letters, by one node at a time
-//	forward.go     bringing events to a log elsewhere, for a RabbitMQ without streams
-//	move.go        from the queues of versions before the log
-//	deadletter.go  the queue of the dead letters, for the command line
-//	publish.go     publishing as a service does, for the command line
-//	inspect.go     a look at what is there, for gateway doctor
+//	letters.go     writes dead letters to their queue; one node at a time does it
+//	forward.go     copies events to a log elsewhere, if RabbitMQ has no streams
+//	move.go        empties the queues of versions before the log
+//	outlet.go      publishes events for services, with confirms
+//	deadletter.go  "gateway deadletter": lists, shows and republishes dead letters
+//	publish.go     "gateway publish": publishes as a service does
+//	inspect.go     "gateway doctor": which queues and exchanges exist
 //
 // # The log
 //
@@ -20,27 +21,26 @@
 // cluster has nodes, and is not emptied by reading. Position p of the log is
 // offset p-1 of the stream.
 //
-// # Its identity
+// # The identity of the log
 //
-// A stream that was deleted and made again begins at offset 0 again. So that
-// its positions are not taken for those of the stream before, each has an
-// identity: the argument x-max-length-bytes, to which whoever makes the stream
-// adds a random number smaller than half of a segment. RabbitMQ compares the
-// argument when the stream is declared again, and when it is another one it
-// says in the error which one it has. So the identity is made and removed
-// together with the stream, and two nodes that declare it at the same time
-// agree.
+// A stream that was deleted and created again begins at offset 0 again. Its
+// positions must not be taken for those of the deleted stream, so each stream has
+// an identity: its argument x-max-length-bytes. The node that creates the stream
+// adds to it a random number smaller than half of a segment. When the stream is
+// declared again, RabbitMQ compares the argument; if it differs, the error contains
+// the argument that the stream has. So the identity is created and deleted with the
+// stream, and two nodes that declare it at the same time agree.
 //
 // # Behaviour of RabbitMQ 3.10 that the code relies on
 //
-// Reading from an offset begins with exactly that one. Reading from an offset
-// beyond the end waits without an error until the stream has grown to there,
-// also when the stream was made anew in between. Reading from "last" begins
-// with the last chunk. Headers are stored as AMQP 1.0: nested tables and lists
-// are dropped from them.
+// A consumer that starts at an offset gets exactly that offset first. If the offset
+// is beyond the end, RabbitMQ waits without an error until the stream has grown to
+// it, even if the stream was created anew in between. A consumer that starts at
+// "last" gets the last chunk. Headers are stored as AMQP 1.0, without nested tables
+// and lists.
 //
-// Where a segment begins, RabbitMQ writes an entry of its own, which has a
-// position and is never delivered. So one missing position means nothing. A
-// reader that retention has overtaken misses that one and at least one more,
-// since RabbitMQ removes whole segments.
+// At the beginning of a segment RabbitMQ writes an entry of its own, which has a
+// position and is never delivered. So a single missing position is no loss. A reader
+// that retention has overtaken misses that position and at least one more, because
+// RabbitMQ removes whole segments.
 package rabbitmq

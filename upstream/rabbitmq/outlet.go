@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hometrip/gateway/internal/backoff"
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
@@ -168,7 +169,7 @@ func (o *Outlet) Flush(ctx context.Context) error {
 
 // Run publishes until ctx is over.
 func (o *Outlet) Run(ctx context.Context) {
-	pause := outletRetryMin
+	retries := backoff.Backoff{Min: outletRetryMin, Max: outletRetryMax}
 	for o.c.Eager || o.await(ctx) {
 		began := time.Now()
 		err := o.publish(ctx)
@@ -177,14 +178,13 @@ func (o *Outlet) Run(ctx context.Context) {
 			break
 		}
 		if time.Since(began) > outletRetryMax {
-			pause = outletRetryMin
+			retries.Reset()
 		}
 		o.c.Logger.Warn("nothing is published to RabbitMQ, trying again", "exchange", o.c.Exchange, "error", err, "waiting", o.Stats().Waiting)
 		select {
-		case <-time.After(pause):
+		case <-time.After(retries.Next()):
 		case <-ctx.Done():
 		}
-		pause = min(2*pause, outletRetryMax)
 	}
 	o.mu.Lock()
 	queue := slices.Clone(o.queue)
@@ -255,6 +255,7 @@ type outletLink struct {
 	nowhere  map[string]bool
 }
 
+// An unconfirmed message was published on this link, and RabbitMQ has not confirmed it.
 type unconfirmed struct {
 	w       *outgoing
 	confirm *amqp.DeferredConfirmation

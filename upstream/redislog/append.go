@@ -37,6 +37,7 @@ type appending struct {
 	done   chan appended // of one
 }
 
+// An appended is the result of one append.
 type appended struct {
 	position eventlog.Position
 	err      error

@@ -119,20 +119,10 @@ func (e *Encoder) Read(r *Route, body []byte) (object []byte, err error) {
 // returns the content if the object is an envelope: it names the event and has
 // an object as "data". Of two members with one name the last counts, as in
 // JavaScript.
-//
-// Validity is checked in the same pass: Member checks each member, and what is
-// between members is checked here.
 func (e *Encoder) scan(r *Route, object []byte) (content []byte, valid bool) {
 	var data []byte
 	named := false
-	want := byte('{')
-	rest := trimSpace(object)
-	for len(rest) > 0 && rest[0] == want {
-		name, value, next, ok := codec.Member(rest)
-		if !ok {
-			break
-		}
-		want, rest = ',', trimSpace(next)
+	valid = codec.ScanObject(object, func(name, value []byte) {
 		switch string(name) {
 		case "eventName", "eventType":
 			named = named || value[0] == '"'
@@ -145,26 +135,11 @@ func (e *Encoder) scan(r *Route, object []byte) (content []byte, valid bool) {
 				break
 			}
 		}
-	}
-	if want == '{' && len(rest) > 0 && rest[0] == '{' { // an object without members
-		rest = trimSpace(rest[1:])
-		want = ','
-	}
-	if want == '{' || len(rest) == 0 || rest[0] != '}' || len(trimSpace(rest[1:])) > 0 {
-		return nil, false
-	}
-	if named && len(data) > 0 && data[0] == '{' {
+	})
+	if valid && named && len(data) > 0 && data[0] == '{' {
 		content = data
 	}
-	return content, true
-}
-
-// trimSpace cuts JSON's white space from the front.
-func trimSpace(b []byte) []byte {
-	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t' || b[0] == '\n' || b[0] == '\r') {
-		b = b[1:]
-	}
-	return b
+	return content, valid
 }
 
 // first returns the first member that is neither missing nor null; null if one
@@ -302,7 +277,7 @@ func (e *Encoder) appendField(b []byte, f *slotField, key string, published time
 // appendAll appends the whole object, and the time.
 func (e *Encoder) appendAll(b, object []byte, published time.Time) []byte {
 	b = append(b, '{')
-	for name, value, rest, ok := codec.Member(object); ok; name, value, rest, ok = codec.Member(rest) {
+	for name, value := range codec.Members(object) {
 		if string(name) == memberTime {
 			continue
 		}

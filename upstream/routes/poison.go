@@ -31,6 +31,7 @@ func Reasons() (all []Reason) {
 	return all
 }
 
+// String implements fmt.Stringer.
 func (r Reason) String() string {
 	switch r {
 	case ReasonNotJSON:
@@ -59,6 +60,7 @@ type Poison struct {
 	Detail string
 }
 
+// Error implements error.
 func (p *Poison) Error() string { return p.Reason.String() + ": " + p.Detail }
 
 func poison(r Reason, format string, args ...any) error {

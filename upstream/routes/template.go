@@ -107,9 +107,7 @@ func (e *Encoder) expand(t *template) error {
 		return poison(ReasonBadID, "%s is not a list, for room %s", clip(value), t.text)
 	}
 	e.addressed = true // if only to nobody
-	e.list = append(e.list[:0], value...)
-	e.list[0] = ',' // what NextArg wants before each element
-	for element, rest := codec.NextArg(e.list); element != nil; element, rest = codec.NextArg(rest) {
+	for element := range codec.Elements(value) {
 		if err := e.expandOne(t, element); err != nil {
 			return err
 		}

@@ -57,6 +57,7 @@ func run() error {
 	return http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), mux)
 }
 
+// A peer is the server: the node of centrifuge, and the secret of the tokens.
 type peer struct {
 	node   *centrifuge.Node
 	secret []byte
@@ -121,6 +122,7 @@ func (p *peer) publish(room string, body any) {
 	}
 }
 
+// A message is what clients get of message.sent.
 type message struct {
 	Event          string `json:"event"`
 	ConversationID string `json:"conversationId"`
@@ -130,6 +132,7 @@ type message struct {
 	Timestamp      string `json:"timestamp"`
 }
 
+// A notification is what clients get of notification.created.
 type notification struct {
 	Event          string          `json:"event"`
 	UserID         string          `json:"userId,omitempty"`

@@ -63,6 +63,8 @@ func millis(name string, fallback time.Duration) (time.Duration, error) {
 	return time.Duration(n) * time.Millisecond, nil
 }
 
+// A peer is the server: the Socket.IO server, the secret of the tokens and the
+// token of services.
 type peer struct {
 	server *socket.Server
 	secret []byte

@@ -62,11 +62,11 @@ type Conn struct {
 	In   []byte // read from the kernel and not used
 	Out  []byte // to be written before anything else
 
-	Addr              []byte // of the client: 4 or 16 bytes; empty when it is not known
-	Place             uint64 // the connection holds a place of that source
-	Relayed, Heralded bool
-	HTTP              HTTP      // of KindHTTP
-	WebSocket         WebSocket // of KindWebSocket
+	Addr                 []byte // of the client: 4 or 16 bytes; empty when it is not known
+	Place                uint64 // the connection holds a place of that source
+	Relayed, ProxyHeader bool
+	HTTP                 HTTP      // of KindHTTP
+	WebSocket            WebSocket // of KindWebSocket
 }
 
 // An HTTP is the state of a connection that speaks HTTP.
@@ -320,7 +320,7 @@ func (w *walker) conn(c *Conn) {
 	w.bytes(&c.Out)
 	w.bytes(&c.Addr)
 	w.u64(&c.Place)
-	w.bools(&c.Relayed, &c.Heralded)
+	w.bools(&c.Relayed, &c.ProxyHeader)
 	switch {
 	case c.Kind >= kindCount:
 		w.fail("the kind of a connection")

@@ -26,7 +26,7 @@ func everything() *Loop {
 					Ahead: 3 * time.Millisecond, Partial: []byte("half"), Op: 1},
 			},
 			{
-				ID: 2, Kind: KindHTTP, In: []byte("GET /socket.io/?EIO"), Addr: []byte{10, 0, 0, 7}, Relayed: true, Heralded: true,
+				ID: 2, Kind: KindHTTP, In: []byte("GET /socket.io/?EIO"), Addr: []byte{10, 0, 0, 7}, Relayed: true, ProxyHeader: true,
 				HTTP: HTTP{Timeout: 2, Left: -time.Millisecond, GiveUp: time.Minute, Served: true, Need: 99, Gathered: []byte("1\r\n"),
 					Asked:    true,
 					Exchange: Exchange{Method: "GET", Origin: "http://localhost", Preflight: "x-y", KeepAlive: true, HTTP10: true, Relayed: true}},

@@ -12,6 +12,7 @@ import (
 // does not model.
 type Unsupported struct{ What string }
 
+// Error implements error.
 func (u Unsupported) Error() string { return "rabbitmodel does not model: " + u.What }
 
 // A Message is what is published. It is not changed afterwards.
@@ -74,11 +75,13 @@ type Broker struct {
 	dirty     []*Queue // that may have something to deliver
 }
 
+// An exchange routes messages to queues by its bindings.
 type exchange struct {
 	kind     string
 	bindings []binding
 }
 
+// A binding sends messages with a routing key to a queue.
 type binding struct{ queue, key string }
 
 // A Conn is a connection of a client. Owned like its broker.

@@ -13,6 +13,7 @@ import (
 // does not model.
 type Unsupported struct{ Command string }
 
+// Error implements error.
 func (u Unsupported) Error() string { return "redismodel does not model: " + u.Command }
 
 func refuse(args []string) { panic(Unsupported{strings.Join(args, " ")}) }
@@ -50,6 +51,7 @@ type value struct {
 	kind   string // string, set, hash, zset, stream
 }
 
+// A deadline is the time at which a key expires.
 type deadline struct {
 	at  time.Duration
 	key string

@@ -1,15 +1,15 @@
-// Package core is one node's part in the cluster, without I/O: the directory of
-// rooms, what clients say to other nodes, members, lasting orders and the
-// node's lease, put together. Inputs are method calls with values, outputs are
-// values: batches of commands for Redis, orders to obey, lines for the log, and
-// the time at which it wants to be called again. The same inputs in the same
-// order give the same outputs.
+// Package core is the state machine of one node of a cluster. It puts together the
+// directory of rooms, the outbox of messages to other nodes, the numbers of members,
+// the orders that last and the node's lease. It has no I/O, no clock and no
+// goroutine. Inputs are method calls with values; outputs are values: batches of
+// commands for Redis, orders to carry out, lines for the log, and the time of the
+// next call. The same inputs in the same order give the same outputs.
 //
-// A driver connects it with Redis: package cluster with a real one, a simulation
-// with a model.
+// A driver connects it with Redis: package cluster with a server, the simulation
+// with a model of one.
 //
-//	core.go     inputs and outputs
-//	outputs.go  what is to be done
+//	core.go     inputs
+//	outputs.go  batches and the time of the next call
 //	stats.go    counters
 package core
 

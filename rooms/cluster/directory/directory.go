@@ -324,9 +324,11 @@ func (d *Directory) Sessions(room string) []int64 {
 	return nil
 }
 
-// Seen returns the rooms whose holders have been read since it was called last,
-// and Gone those that are no longer held.
+// Seen returns the rooms whose holders have been read since it was called last.
 func (d *Directory) Seen() (rooms []string) { rooms, d.seen = d.seen, nil; return rooms }
+
+// Gone returns the rooms that this node has stopped holding since it was called
+// last.
 func (d *Directory) Gone() (rooms []string) { rooms, d.gone = d.gone, nil; return rooms }
 
 // Leave has all rooms taken out of Redis. Nothing is entered from now on.

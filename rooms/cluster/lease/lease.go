@@ -18,9 +18,10 @@ const (
 	// renewalsPerLease is how often a lease is renewed while it lasts.
 	renewalsPerLease = 5
 
-	// RetryMin and RetryMax bound the pause between two attempts while Redis
-	// fails.
+	// RetryMin is the shortest pause between two attempts while Redis fails.
 	RetryMin = 50 * time.Millisecond
+
+	// RetryMax is the longest pause between two attempts while Redis fails.
 	RetryMax = time.Second
 
 	// restartDelay is between the end of a session and the next one.
@@ -141,8 +142,10 @@ func (l *Lease) Ended() (why string) {
 // Sessions is how many sessions have begun.
 func (l *Lease) Sessions() int64 { return l.sessions }
 
-// Away reports whether Redis does not answer, Reached whether it ever has.
-func (l *Lease) Away() bool    { return l.away }
+// Away reports whether Redis does not answer.
+func (l *Lease) Away() bool { return l.away }
+
+// Reached reports whether Redis has ever answered.
 func (l *Lease) Reached() bool { return l.reached }
 
 // Subscribed tells whether this node gets what others publish. Without that no

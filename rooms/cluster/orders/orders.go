@@ -89,9 +89,10 @@ func (o *Orders) Read() {
 
 func (o *Orders) scan() { o.cursor, o.found, o.stored = "0", make(map[string]bool), 0 }
 
-// Loaded reports whether what Redis has was read once, and Current whether it
-// was in this session.
-func (o *Orders) Loaded() bool  { return o.loaded != 0 }
+// Loaded reports whether the orders in Redis have been read at least once.
+func (o *Orders) Loaded() bool { return o.loaded != 0 }
+
+// Current reports whether they have been read in this session.
 func (o *Orders) Current() bool { return o.session != 0 && o.loaded == o.session }
 
 // Saved reports whether Redis has everything.

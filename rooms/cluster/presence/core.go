@@ -3,10 +3,11 @@ package presence
 import (
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
+	"github.com/hometrip/gateway/internal/backoff"
 	"github.com/hometrip/gateway/internal/shrink"
+	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
@@ -91,7 +92,7 @@ type Core struct {
 	known   bool // Redis has the session
 	failed  bool // something has failed since the session began
 	retry   time.Time
-	pause   time.Duration
+	retries backoff.Backoff
 	steady  time.Time // since when nothing has failed; zero: something has
 	renewal time.Time
 
@@ -148,7 +149,7 @@ const (
 
 // New makes a core that Redis does not know yet.
 func New(c Config) *Core {
-	n := &Core{c: c, session: 1, pause: retryMin, rooms: make(map[string]*room), flights: make(map[uint64]*flight)}
+	n := &Core{c: c, session: 1, retries: backoff.Backoff{Min: retryMin, Max: retryMax}, rooms: make(map[string]*room), flights: make(map[uint64]*flight)}
 	n.Stats.Sessions = 1
 	n.tell.busy = make(map[string]bool)
 	return n
@@ -156,10 +157,7 @@ func New(c Config) *Core {
 
 // Of reports whether the package is about a room: a user's own, or one that
 // clients join.
-func Of(name string) bool {
-	kind, _, _ := strings.Cut(name, ":")
-	return kind == "user" || kind == "conversation" || kind == "notification"
-}
+func Of(name string) bool { return rooms.OfUser(name) || rooms.OfClients(name) }
 
 // Counted notes how many sockets this node has in a room.
 func (n *Core) Counted(name string, count int, now time.Time) {
@@ -301,7 +299,7 @@ func (n *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	if err != nil {
 		n.fail(now)
 	} else {
-		n.pause = retryMin
+		n.retries.Reset()
 	}
 }
 
@@ -312,8 +310,7 @@ func (n *Core) Lost(now time.Time) { n.fail(now) }
 // fail has this node begin another session when Redis answers again.
 func (n *Core) fail(now time.Time) {
 	n.failed, n.steady = true, time.Time{}
-	n.retry = now.Add(n.pause)
-	n.pause = min(2*n.pause, retryMax)
+	n.retry = now.Add(n.retries.Next())
 	n.renewal = time.Time{}
 	n.sweep.stop()
 }

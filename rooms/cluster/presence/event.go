@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hometrip/gateway/rooms"
 )
 
 // An Event is told to services.
@@ -34,7 +36,7 @@ func parseEvent(room, form string) (e Event, ok bool) {
 	}
 	e = Event{ID: words[1], Room: room, N: max(n, 0), At: time.UnixMilli(at), form: form}
 	which := 0
-	if !strings.HasPrefix(room, "user:") {
+	if !rooms.OfUser(room) {
 		which = 2
 	}
 	if words[0] == "0" {
@@ -53,7 +55,7 @@ const timeLayout = "2006-01-02T15:04:05.000Z"
 func (e *Event) Body() []byte {
 	kind, id, _ := strings.Cut(e.Room, ":")
 	var data any
-	if kind == "user" {
+	if rooms.OfUser(e.Room) {
 		data = struct {
 			UserID  string `json:"userId"`
 			Sockets int    `json:"sockets"`

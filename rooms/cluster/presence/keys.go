@@ -3,8 +3,8 @@ package presence
 import (
 	"hash/fnv"
 	"strconv"
-	"strings"
 
+	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
@@ -48,7 +48,7 @@ func (n *Core) command(name, key string, args ...string) Command {
 
 // keep is how long it is kept when somebody was in a room last, in ms.
 func (n *Core) keep(room string) string {
-	if strings.HasPrefix(room, "user:") {
+	if rooms.OfUser(room) {
 		return wire.Decimal(n.c.LastSeen.Milliseconds())
 	}
 	return "0"

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
@@ -18,7 +19,7 @@ type User struct {
 // Ask returns the command for how a user stands.
 func Ask(names wire.Names, user string) Command {
 	n := Core{c: Config{Names: names}}
-	return n.script(state, []string{n.roomKey("user:" + user)})
+	return n.script(state, []string{n.roomKey(rooms.UserRoom(user))})
 }
 
 // ParseUser reads the answer.

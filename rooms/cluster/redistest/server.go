@@ -143,8 +143,10 @@ func (s *Server) end(signal syscall.Signal) {
 	s.cmd = nil
 }
 
-// Pause stops the server without closing anything; Resume has it go on.
-func (s *Server) Pause() error  { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+// Pause suspends the server's process. Connections stay open.
+func (s *Server) Pause() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume ends Pause.
 func (s *Server) Resume() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Close ends the server and removes its directory.

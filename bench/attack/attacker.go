@@ -23,12 +23,13 @@ const (
 	socketPath  = "/socket.io/?EIO=4&transport=websocket"
 )
 
-// A foe is one connection of an attacker.
-type foe struct {
-	a    *attack
-	conn *net.TCPConn
-	in   *bufio.Reader
-	over atomic.Bool // its end is known
+// An attacker is one connection of an attacker, from its own address. Its methods
+// are called by one goroutine at a time, except close.
+type attacker struct {
+	a      *attack
+	conn   *net.TCPConn
+	in     *bufio.Reader
+	closed atomic.Bool // its end is known
 }
 
 // address is where attacker number n is: of 127.66.0.0/16, so that no limit
@@ -36,11 +37,11 @@ type foe struct {
 func address(n int) net.IP { return net.IPv4(127, 66, byte(n/250), byte(1+n%250)) }
 
 // dial connects from attacker n's address.
-func (a *attack) dial(n int) *foe { return a.dialFrom(address(n), 0) }
+func (a *attack) dial(n int) *attacker { return a.dialFrom(address(n), 0) }
 
 // dialFrom connects from an address with a receive buffer of so many bytes,
 // 0 being the kernel's choice. It is nil when that fails.
-func (a *attack) dialFrom(from net.IP, receive int) *foe {
+func (a *attack) dialFrom(from net.IP, receive int) *attacker {
 	dialer := net.Dialer{
 		LocalAddr: &net.TCPAddr{IP: from},
 		Control: func(_, _ string, c syscall.RawConn) error {
@@ -56,57 +57,57 @@ func (a *attack) dialFrom(from net.IP, receive int) *foe {
 	conn, err := dialer.DialContext(a.ctx, "tcp", a.target)
 	if err != nil {
 		if a.ctx.Err() == nil {
-			a.did("failed connects", 1)
+			a.tally("failed connects", 1)
 		}
 		return nil
 	}
 	_ = conn.SetDeadline(a.until.Add(time.Second)) // nobody hangs on
-	f := &foe{a: a, conn: conn.(*net.TCPConn), in: bufio.NewReaderSize(conn, 1024)}
+	f := &attacker{a: a, conn: conn.(*net.TCPConn), in: bufio.NewReaderSize(conn, 1024)}
 	a.opened.Add(1)
-	a.keep(f)
+	a.add(f)
 	return f
 }
 
 // send reports whether the bytes are out.
-func (f *foe) send(text string) bool {
+func (f *attacker) send(text string) bool {
 	n, err := io.WriteString(f.conn, text)
 	f.a.sent.Add(int64(n))
 	if err != nil {
-		f.gone()
+		f.ended()
 	}
 	return err == nil
 }
 
-// gone notes that the gateway has ended the connection.
-func (f *foe) gone() {
-	if f.a.ctx.Err() == nil && f.over.CompareAndSwap(false, true) {
+// ended notes that the gateway has ended the connection.
+func (f *attacker) ended() {
+	if f.a.ctx.Err() == nil && f.closed.CompareAndSwap(false, true) {
 		f.a.closed.Add(1)
 	}
 }
 
 // close ends it from this side.
-func (f *foe) close() {
-	f.over.Store(true)
+func (f *attacker) close() {
+	f.closed.Store(true)
 	_ = f.conn.Close()
-	f.a.forget(f)
+	f.a.remove(f)
 }
 
-// reset ends it without a goodbye.
-func (f *foe) reset() {
+// reset ends it with a TCP RST.
+func (f *attacker) reset() {
 	_ = f.conn.SetLinger(0)
 	f.close()
 }
 
 // response reads an answer and returns its status, 0 when none comes. 4xx and
 // 5xx count as refused.
-func (f *foe) response() (status int, body string) {
+func (f *attacker) response() (status int, body string) {
 	res, err := http.ReadResponse(f.in, nil)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		f.a.did("requests left unanswered", 1)
+		f.a.tally("requests left unanswered", 1)
 		return 0, ""
 	}
 	if err != nil {
-		f.gone()
+		f.ended()
 		return 0, ""
 	}
 	if res.StatusCode >= 400 {
@@ -119,11 +120,13 @@ func (f *foe) response() (status int, body string) {
 	return res.StatusCode, string(b)
 }
 
-// hurry has it wait for answers no longer than this.
-func (f *foe) hurry(patience time.Duration) { _ = f.conn.SetDeadline(time.Now().Add(patience)) }
+// setTimeout limits how long it waits for answers.
+func (f *attacker) setTimeout(patience time.Duration) {
+	_ = f.conn.SetDeadline(time.Now().Add(patience))
+}
 
 // request is response to a request.
-func (f *foe) request(text string) (status int, body string) {
+func (f *attacker) request(text string) (status int, body string) {
 	if !f.send(text) {
 		return 0, ""
 	}
@@ -131,39 +134,39 @@ func (f *foe) request(text string) (status int, body string) {
 }
 
 // webSocket makes it a WebSocket and reports whether that worked.
-func (f *foe) webSocket(header ...string) bool {
+func (f *attacker) webSocket(header ...string) bool {
 	status, _ := f.request(handshake(socketPath, header...))
 	return status == http.StatusSwitchingProtocols
 }
 
-// connect makes it a user's socket, and does not wait for the gateway's word
-// on that.
-func (f *foe) connect(user string) bool {
+// connect makes it a user's socket, without waiting for the gateway's answer to
+// CONNECT.
+func (f *attacker) connect(user string) bool {
 	return f.webSocket() && f.send(text(`40{"token":"`+f.a.token(user)+`"}`))
 }
 
 // frame reads one frame of the gateway's.
-func (f *foe) frame() (said string, ok bool) {
+func (f *attacker) frame() (said string, ok bool) {
 	h, err := ws.ReadHeader(f.in)
 	if err != nil {
-		f.gone()
+		f.ended()
 		return "", false
 	}
 	b := make([]byte, h.Length)
 	if _, err := io.ReadFull(f.in, b); err != nil {
-		f.gone()
+		f.ended()
 		return "", false
 	}
 	return string(b), true
 }
 
 // connected is connect that waits until the gateway has taken the token.
-func (f *foe) connected(user string) bool {
-	return f.connect(user) && f.awaits("40{")
+func (f *attacker) connected(user string) bool {
+	return f.connect(user) && f.awaitPacket("40{")
 }
 
-// awaits reads until the gateway says something that begins so.
-func (f *foe) awaits(prefix string) bool {
+// awaitPacket reads until a packet with this prefix comes.
+func (f *attacker) awaitPacket(prefix string) bool {
 	for {
 		said, ok := f.frame()
 		if !ok || strings.HasPrefix(said, prefix) {
@@ -173,7 +176,7 @@ func (f *foe) awaits(prefix string) bool {
 }
 
 // frames passes on what the gateway says, and closes the channel at the end.
-func (f *foe) frames(to chan<- string) {
+func (f *attacker) frames(to chan<- string) {
 	defer close(to)
 	for {
 		said, ok := f.frame()
@@ -189,21 +192,21 @@ func (f *foe) frames(to chan<- string) {
 }
 
 // readAll reads and forgets what comes, until the connection ends.
-func (f *foe) readAll() {
+func (f *attacker) readAll() {
 	_, _ = io.Copy(io.Discard, f.in)
-	f.gone()
+	f.ended()
 }
 
-// readOn is readAll beside whatever else the attacker does.
-func (f *foe) readOn() { go f.readAll() }
+// readInBackground is readAll beside whatever else the attacker does.
+func (f *attacker) readInBackground() { go f.readAll() }
 
 // socket opens a user's socket that reads; nil when that fails.
-func (a *attack) socket(n int, user string) *foe {
+func (a *attack) socket(n int, user string) *attacker {
 	f := a.dial(n)
 	if f == nil || !f.connected(user) {
 		return nil
 	}
-	f.readOn()
+	f.readInBackground()
 	return f
 }
 

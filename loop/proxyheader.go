@@ -8,15 +8,15 @@ import (
 	"github.com/hometrip/gateway/loop/limits"
 )
 
-// herald takes the PROXY header of a trusted proxy from the start of the input
+// readProxyHeader takes the PROXY header of a trusted proxy from the start of the input
 // and returns its length: 0 when it is not complete, or the connection is
 // refused; a negative number when there is none.
-func (h *httpConn) herald(buf []byte) (n int, err error) {
+func (h *httpConn) readProxyHeader(buf []byte) (n int, err error) {
 	client, n, err := codec.ParseProxy(buf)
 	if n == 0 {
 		return 0, err
 	}
-	h.from.Heralded = false
+	h.from.ProxyHeader = false
 	if !client.IsValid() {
 		return n, nil // the proxy's own connection, for example a health check
 	}

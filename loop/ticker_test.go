@@ -10,7 +10,7 @@ import (
 
 // asleep reports whether a loop is to wake at a later time only.
 func (w *worker) asleepNow() bool {
-	return time.Duration(w.lastTurn.Load()) > rooms.Monotonic(time.Now())+awakeBeats*beatInterval/2
+	return time.Duration(w.lastTurn.Load()) > rooms.Monotonic(time.Now())+awakeTicks*tickerInterval/2
 }
 
 func awaitSleep(t *testing.T, s *Server) {

@@ -23,19 +23,20 @@ const (
 	preferred = -15
 )
 
-// good are the good clients: a process that types, and checks what comes.
-type good struct {
+// goodClients are the clients that must not notice the attack: a process that
+// sends typing events, and checks what arrives.
+type goodClients struct {
 	worker *load.Client
 	n      int32
 }
 
-// startGood connects n clients and seats them in rooms of two.
-func startGood(addr string, n int, by *signer) (*good, error) {
+// startGoodClients connects n clients and seats them in rooms of two.
+func startGoodClients(addr string, n int, by *signer) (*goodClients, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	g := &good{n: int32(n)}
+	g := &goodClients{n: int32(n)}
 	cmd := exec.Command(self, workerCommand)
 	if err := process.StartOn(-1, cmd, func() (err error) {
 		g.worker, err = load.Start(cmd)
@@ -46,10 +47,10 @@ func startGood(addr string, n int, by *signer) (*good, error) {
 	process.Prefer(g.worker.PID(), preferred)
 	err = g.worker.Setup(load.SetupArgs{Addrs: []string{addr}, Secret: jwtSecret, Key: by.secret, Alg: by.alg, Claims: goodClaims, Dialect: "socketio", Max: n, Source: goodSource})
 	if err == nil {
-		err = right(g.worker.Dial(load.DialArgs{Last: g.n, Window: dialWindow, Rate: dialRate, PerUser: 1}))
+		err = checkResult(g.worker.Dial(load.DialArgs{Last: g.n, Window: dialWindow, Rate: dialRate, PerUser: 1}))
 	}
 	if err == nil {
-		err = right(g.worker.Join(load.JoinArgs{Last: g.n, RoomSize: 2, Window: dialWindow}))
+		err = checkResult(g.worker.Join(load.JoinArgs{Last: g.n, RoomSize: 2, Window: dialWindow}))
 	}
 	if err != nil {
 		g.close()
@@ -58,25 +59,25 @@ func startGood(addr string, n int, by *signer) (*good, error) {
 	return g, nil
 }
 
-// right is the error of a phase that went wrong.
-func right(r *load.Result, err error) error {
+// checkResult returns an error if a phase lost events or clients.
+func checkResult(r *load.Result, err error) error {
 	if err == nil && r.Wrong() > 0 {
-		err = fmt.Errorf("good clients: %s", wrong(r))
+		err = fmt.Errorf("good clients: %s", describeFaults(r))
 	}
 	return err
 }
 
-func wrong(r *load.Result) string {
+func describeFaults(r *load.Result) string {
 	return fmt.Sprintf("%d events lost, %d doubled, %d out of order, %d stray, %d clients closed, %d failures %q",
 		r.Lost, r.Doubled, r.Swapped, r.Strays, r.Closed, r.Failures, r.Problems)
 }
 
-// chat has them type to each other for some time.
-func (g *good) chat(length time.Duration) (*load.Result, error) {
+// chat has them send typing events to each other for some time.
+func (g *goodClients) chat(length time.Duration) (*load.Result, error) {
 	return g.worker.Chat(load.ChatArgs{Last: g.n, Rate: chatPerClient * float64(g.n), For: length})
 }
 
-func (g *good) close() {
+func (g *goodClients) close() {
 	if g.worker != nil {
 		_ = g.worker.Close()
 	}

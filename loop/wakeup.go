@@ -9,37 +9,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An again wakes its event loop after a round of epoll, to go on with
+// A wakeup wakes its event loop after a round of epoll, to go on with
 // unfinished work: an eventfd among the loop's connections. Owned by its event
 // loop.
-type again struct {
+type wakeup struct {
 	w  *worker // nil until it is registered
 	fd int     // of the eventfd, beside the registered duplicate
 }
 
-// newAgain creates the eventfd and returns it as a connection for gnet.
-func newAgain() (*again, net.Conn, error) {
+// newWakeup creates the eventfd and returns it as a connection for gnet.
+func newWakeup() (*wakeup, net.Conn, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
 		return nil, nil, os.NewSyscallError("eventfd", err)
 	}
-	conn, err := disguise(fd)
+	conn, err := asSocket(fd)
 	if err != nil {
 		unix.Close(fd)
 		return nil, nil, err
 	}
-	return &again{fd: fd}, conn, nil
+	return &wakeup{fd: fd}, conn, nil
 }
 
-// disguise returns a duplicate of fd as a connection. gnet registers only
+// asSocket returns a duplicate of fd as a connection. gnet registers only
 // sockets, by their descriptors: so a socket is created, and fd is put in the
 // place of its descriptor.
-func disguise(fd int) (net.Conn, error) {
+func asSocket(fd int) (net.Conn, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
 	}
-	f := os.NewFile(uintptr(pair[0]), "disguise")
+	f := os.NewFile(uintptr(pair[0]), "socket")
 	defer f.Close()
 	defer unix.Close(pair[1])
 	conn, err := net.FileConn(f)
@@ -60,26 +60,26 @@ func disguise(fd int) (net.Conn, error) {
 	return conn, nil
 }
 
-// ask makes the eventfd readable, so that the loop sees it in its next round.
-func (a *again) ask() {
+// signal makes the eventfd readable, so that the loop sees it in its next round.
+func (a *wakeup) signal() {
 	one := uint64(1)
 	_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(a.fd), uintptr(unsafe.Pointer(&one)), unsafe.Sizeof(one))
 	if errno != 0 {
-		a.w.asked = false
-		a.w.ring() // starves the sockets for a turn, but loses nothing
+		a.w.turns.scheduled = false
+		a.w.postTurn() // starves the sockets for a turn, but loses nothing
 	}
 }
 
 // close closes the eventfd when the engine stops. The descriptor may be reused
 // afterwards.
-func (a *again) close() {
+func (a *wakeup) close() {
 	_ = unix.Close(a.fd)
-	a.w.again, a.w.asked = nil, false
+	a.w.wakeup, a.w.turns.scheduled = nil, false
 }
 
 // traffic is called when the eventfd is readable.
-func (a *again) traffic(c gnet.Conn) gnet.Action {
+func (a *wakeup) traffic(c gnet.Conn) gnet.Action {
 	_, _ = c.Discard(-1)
-	a.w.onAgain()
+	a.w.onWakeup()
 	return gnet.None
 }
