@@ -39,7 +39,7 @@ func (s *stage) dial() *rawConn {
 func (c *rawConn) send(text string) {
 	c.s.t.Helper()
 	if _, err := io.WriteString(c.conn, text); err != nil {
-		c.s.t.Fatalf("%s: %v", c.s.state, err)
+		c.s.fail("%s: %v", c.s.state, err)
 	}
 }
 
@@ -51,7 +51,7 @@ func (c *rawConn) receive() (status int, body string) {
 		b, err = io.ReadAll(res.Body)
 	}
 	if err != nil {
-		c.s.t.Fatalf("%s: %v", c.s.state, err)
+		c.s.fail("%s: %v", c.s.state, err)
 	}
 	return res.StatusCode, string(b)
 }
@@ -67,7 +67,7 @@ func (c *rawConn) wantOpen() (sid string) {
 	c.s.t.Helper()
 	status, body := c.receive()
 	if status != http.StatusOK {
-		c.s.t.Fatalf("%s: handshake answered %d %s", c.s.state, status, body)
+		c.s.fail("%s: handshake answered %d %s", c.s.state, status, body)
 	}
 	return c.s.sid(body)
 }
@@ -106,7 +106,7 @@ func (s *stage) webSocket(target string, headers ...string) rawSocket {
 	c.send(requestText(http.MethodGet, target, "", append(headers, "Upgrade: websocket", "Connection: Upgrade",
 		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")...))
 	if status, body := c.receive(); status != http.StatusSwitchingProtocols {
-		s.t.Fatalf("%s: WebSocket handshake answered %d %s", s.state, status, body)
+		s.fail("%s: WebSocket handshake answered %d %s", s.state, status, body)
 	}
 	return rawSocket{c}
 }
@@ -156,7 +156,7 @@ func (c rawSocket) next() string {
 	for {
 		op, payload, err := c.read()
 		if err != nil || op != ws.OpText {
-			c.s.t.Fatalf("%s: opcode %#x %.200q, %v, want a text frame", c.s.state, op, payload, err)
+			c.s.fail("%s: opcode %#x %.200q, %v, want a text frame", c.s.state, op, payload, err)
 		}
 		if payload != "2" {
 			return payload
@@ -168,14 +168,14 @@ func (c rawSocket) next() string {
 func (c rawSocket) want(packet string) {
 	c.s.t.Helper()
 	if got := c.next(); got != packet {
-		c.s.t.Fatalf("%s: got %.200q, want %.200q", c.s.state, got, packet)
+		c.s.fail("%s: got %.200q, want %.200q", c.s.state, got, packet)
 	}
 }
 
 func (c rawSocket) wantPrefix(packet string) {
 	c.s.t.Helper()
 	if got := c.next(); !strings.HasPrefix(got, packet) {
-		c.s.t.Fatalf("%s: got %.200q, want %q…", c.s.state, got, packet)
+		c.s.fail("%s: got %.200q, want %q…", c.s.state, got, packet)
 	}
 }
 
@@ -209,7 +209,7 @@ func (p *rawPolling) send(payload string) {
 func (p *rawPolling) wantOK() {
 	p.s.t.Helper()
 	if status, body := p.post.receive(); status != http.StatusOK || body != "ok" {
-		p.s.t.Fatalf("%s: a POST was answered %d %s", p.s.state, status, body)
+		p.s.fail("%s: a POST was answered %d %s", p.s.state, status, body)
 	}
 }
 
@@ -218,7 +218,7 @@ func (p *rawPolling) take() {
 	p.s.t.Helper()
 	status, body := p.get.receive()
 	if status != http.StatusOK {
-		p.s.t.Fatalf("%s: a poll was answered %d %s", p.s.state, status, body)
+		p.s.fail("%s: a poll was answered %d %s", p.s.state, status, body)
 	}
 	p.pending = append(p.pending, strings.Split(body, "\x1e")...)
 }
@@ -242,13 +242,13 @@ func (p *rawPolling) next() string {
 func (p *rawPolling) want(packet string) {
 	p.s.t.Helper()
 	if got := p.next(); got != packet {
-		p.s.t.Fatalf("%s: got %.200q, want %.200q", p.s.state, got, packet)
+		p.s.fail("%s: got %.200q, want %.200q", p.s.state, got, packet)
 	}
 }
 
 func (p *rawPolling) wantPrefix(packet string) {
 	p.s.t.Helper()
 	if got := p.next(); !strings.HasPrefix(got, packet) {
-		p.s.t.Fatalf("%s: got %.200q, want %q…", p.s.state, got, packet)
+		p.s.fail("%s: got %.200q, want %q…", p.s.state, got, packet)
 	}
 }

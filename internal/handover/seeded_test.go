@@ -2,6 +2,7 @@ package handover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -71,15 +72,17 @@ func harmOf(i int) *harm {
 // A stage is a gateway, its clients and a stream of events, for the hand-overs
 // of one seed. Owned by the test's goroutine, but for what mu guards.
 type stage struct {
-	t     *testing.T
-	r     *rand.Rand
-	path  string               // HANDOVER_SOCKET
-	now   *gatewaytest.Gateway // the process that serves
-	url   string
-	crowd []*member
-	conns []*rawConn // of the clients in odd states
-	state string     // that is being looked at, for messages
-	users int
+	t      *testing.T
+	r      *rand.Rand
+	path   string               // HANDOVER_SOCKET
+	now    *gatewaytest.Gateway // the process that serves
+	url    string
+	crowd  []*member
+	conns  []*rawConn    // of the clients in odd states
+	state  string        // that is being looked at, for messages
+	begun  time.Time     // when it began
+	within time.Duration // as in caught
+	users  int
 
 	mu     sync.Mutex     // guards the following
 	sent   int            // number of the last event that was accepted
@@ -203,7 +206,7 @@ func (s *stage) handOver(h *harm) {
 	s.t.Helper()
 	next := s.now.Successor(s.loops())
 	s.assemble()
-	goOn := s.catch(h)
+	goOn := s.catch()
 	before := s.failures()
 	aside := fmt.Sprintf("%s.%d", s.path, s.now.Pid())
 	if err := os.Rename(s.path, aside); err != nil {
@@ -245,22 +248,42 @@ func (s *stage) handOver(h *harm) {
 }
 
 // catch brings a client into each state.
-func (s *stage) catch(h *harm) (goOn []func()) {
+func (s *stage) catch() (goOn []func()) {
 	s.t.Helper()
 	for _, i := range s.r.Perm(len(caughtStates)) {
 		c := &caughtStates[i]
-		if c.seldom && s.r.IntN(8) > 0 || c.hurried && h != nil && h.Pause >= longerThanOne {
+		if c.seldom && s.r.IntN(8) > 0 {
 			continue
 		}
 		s.users++
 		s.state = c.name
+		begun := time.Now()
 		further := c.begin(s, fmt.Sprint("user", s.users))
 		goOn = append(goOn, func() {
-			s.state = c.name
+			s.state, s.begun, s.within = c.name, begun, c.within
+			defer func() {
+				if late := recover(); late != nil && late != errLate {
+					panic(late)
+				}
+				s.within = 0
+			}()
 			further()
 		})
 	}
 	return goOn
+}
+
+// errLate is what fail panics with.
+var errLate = errors.New("the gateway may have ended the connection because of the time")
+
+// fail ends the test, unless a slow machine has taken so long that the gateway
+// had the right to end the connection.
+func (s *stage) fail(format string, args ...any) {
+	s.t.Helper()
+	if s.within > 0 && time.Since(s.begun) >= s.within {
+		panic(errLate)
+	}
+	s.t.Fatalf(format, args...)
 }
 
 // outcome waits until one process is left, which is returned, nil if none is,

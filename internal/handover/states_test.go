@@ -17,10 +17,10 @@ import (
 // A caught is a client in a state in which a hand-over finds it. begin brings it
 // there; what it returns goes on after the hand-over.
 type caught struct {
-	name    string
-	begin   func(s *stage, user string) (goOn func())
-	seldom  bool // it takes long
-	hurried bool // the gateway waits for the client for some seconds only
+	name   string
+	begin  func(s *stage, user string) (goOn func())
+	seldom bool          // it takes long
+	within time.Duration // the gateway ends the connection by then; 0: it does not
 }
 
 const homeless = `["typing",{"roomType":"conversation","roomId":"not mine"}]` // answered with an error
@@ -36,12 +36,12 @@ var caughtStates = []caught{
 			c.text(`422["typing",{"roomType":"conversation","roomId":"` + user + `"}]`)
 			c.want(`432[{"success":true}]`)
 		}
-	}, false, false},
+	}, false, 0},
 	{"WebSocket before CONNECT", func(s *stage, user string) func() {
 		c := s.webSocket(socketTarget)
 		s.sid(c.next())
 		return func() { c.connect(user) }
-	}, false, false},
+	}, false, 0},
 	{"token in the handshake", func(s *stage, user string) func() {
 		c := s.webSocket(socketTarget, "Authorization: Bearer "+s.token(user))
 		s.sid(c.next())
@@ -49,9 +49,9 @@ var caughtStates = []caught{
 			c.text("40")
 			c.wantPrefix(`40{"sid":`)
 		}
-	}, false, false},
-	{"half a frame's header", halfAFrame(1), false, false},
-	{"half a frame", halfAFrame(9), false, false},
+	}, false, 0},
+	{"half a frame's header", halfAFrame(1), false, 0},
+	{"half a frame", halfAFrame(9), false, 0},
 	{"first fragment of a message", func(s *stage, user string) func() {
 		c := s.connected(user)
 		event := "423" + homeless
@@ -60,7 +60,7 @@ var caughtStates = []caught{
 			c.send(clientFrame(true, ws.OpContinuation, event[10:]))
 			c.want(`433[{"error":"Not in room"}]`)
 		}
-	}, false, false},
+	}, false, 0},
 	{"one of two attachments", func(s *stage, user string) func() {
 		c := s.connected(user)
 		c.text(`452-5["typing",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`)
@@ -71,7 +71,7 @@ var caughtStates = []caught{
 			c.text("424" + homeless)
 			c.want(`434[{"error":"Not in room"}]`)
 		}
-	}, false, false},
+	}, false, 0},
 	{"a slow reader that is owed bytes", func(s *stage, user string) func() {
 		c := s.connected(user)
 		const events = 40
@@ -86,7 +86,7 @@ var caughtStates = []caught{
 			}
 			c.wantPrefix(`42["new_notification",{"message":"end"`)
 		}
-	}, false, false},
+	}, false, 0},
 	{"between two polls, with something pending", func(s *stage, user string) func() {
 		p := s.polling(user)
 		s.notify(user, "before")
@@ -97,7 +97,7 @@ var caughtStates = []caught{
 			p.send("429" + homeless)
 			p.want(`439[{"error":"Not in room"}]`)
 		}
-	}, false, false},
+	}, false, 0},
 	{"a poll that waits", func(s *stage, user string) func() {
 		p := s.polling(user)
 		p.get.send(requestText(http.MethodGet, p.target(), ""))
@@ -106,7 +106,7 @@ var caughtStates = []caught{
 			p.take()
 			p.wantPrefix(`42["new_notification",{"message":"x"`)
 		}
-	}, false, false},
+	}, false, 0},
 	{"half a POST", func(s *stage, user string) func() {
 		p := s.polling(user)
 		text := requestText(http.MethodPost, p.target(), "429"+homeless)
@@ -116,7 +116,7 @@ var caughtStates = []caught{
 			p.wantOK()
 			p.want(`439[{"error":"Not in room"}]`)
 		}
-	}, false, true},
+	}, false, 30 * time.Second},
 	{"half a POST in chunks", func(s *stage, user string) func() {
 		p := s.polling(user)
 		p.post.send("POST " + p.target() + " HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n427[\r\n")
@@ -125,7 +125,7 @@ var caughtStates = []caught{
 			p.wantOK()
 			p.want(`437[{"error":"Unknown event"}]`)
 		}
-	}, false, true},
+	}, false, 30 * time.Second},
 	{"half a head", func(s *stage, _ string) func() {
 		c := s.dial()
 		c.send("GET " + pollTarget + " HTTP/1.1\r\nHo")
@@ -133,14 +133,14 @@ var caughtStates = []caught{
 			c.send("st: test\r\n\r\n")
 			c.wantOpen()
 		}
-	}, false, false},
+	}, false, 0},
 	{"a connection that has said nothing", func(s *stage, _ string) func() {
 		c := s.dial()
 		return func() {
 			c.send(requestText(http.MethodGet, pollTarget, ""))
 			c.wantOpen()
 		}
-	}, false, false},
+	}, false, 0},
 	{"a connection kept alive", func(s *stage, _ string) func() {
 		c := s.dial()
 		c.do(http.MethodGet, "/nothing", "")
@@ -149,7 +149,7 @@ var caughtStates = []caught{
 				s.t.Errorf("%s: answered %d %s", s.state, status, body)
 			}
 		}
-	}, false, false},
+	}, false, 0},
 	{"a probe before its packet", func(s *stage, user string) func() {
 		p := s.polling(user)
 		c := s.webSocket(socketTarget + "&sid=" + p.sid)
@@ -158,14 +158,14 @@ var caughtStates = []caught{
 			c.want("3probe")
 			s.upgrade(p, c, user)
 		}
-	}, false, true},
+	}, false, 10 * time.Second},
 	{"an upgrade half done", func(s *stage, user string) func() {
 		p := s.polling(user)
 		c := s.webSocket(socketTarget + "&sid=" + p.sid)
 		c.text("2probe")
 		c.want("3probe")
 		return func() { s.upgrade(p, c, user) }
-	}, false, true},
+	}, false, 10 * time.Second},
 	{"a session that was ended", func(s *stage, user string) func() {
 		c := s.connected(user)
 		s.post("user.disconnect", `{"userId":"`+user+`"}`)
@@ -173,22 +173,22 @@ var caughtStates = []caught{
 			c.wantPrefix(`42["session_ended"`)
 			c.want("41")
 		}
-	}, false, false},
+	}, false, 0},
 	{"a token that ends soon", func(s *stage, user string) func() {
 		c := s.webSocket(socketTarget)
 		s.sid(c.next())
-		c.text(`40{"token":"` + s.tokenFor(user, 8*time.Second) + `"}`)
+		c.text(`40{"token":"` + s.tokenFor(user, 12*time.Second) + `"}`)
 		c.wantPrefix(`40{"sid":`)
 		return func() {
 			for !strings.HasPrefix(c.next(), `42["session_ended",{"reason":"token_expired"`) {
 			}
 		}
-	}, true, true},
+	}, true, 0},
 	{"a join that is being decided", func(s *stage, user string) func() {
 		c := s.connected("undecided" + user)
 		c.text(`421["join_room",{"roomType":"conversation","roomId":"1"}]`)
 		return func() { c.wantPrefix(`431[{"success":true`) }
-	}, true, false},
+	}, true, 0},
 	{"a client that may come back", func(s *stage, user string) func() {
 		c := s.recovering(user, map[string]any{"recovery": true})
 		s.notify(user, "before")
@@ -203,7 +203,7 @@ var caughtStates = []caught{
 			}
 			s.notified(back, "meanwhile")
 		}
-	}, false, false},
+	}, false, 0},
 }
 
 // halfAFrame stops after so many bytes of a frame.
