@@ -90,7 +90,11 @@ func (cs *conns) do(b wire.Batch) []wire.Reply {
 	client := cs.directory
 	ctx := context.Background()
 	var results []rueidis.RedisResult
-	switch b.Kind {
+	kind := b.Kind
+	if kind == wire.Publish && !cs.sharded {
+		kind = wire.Renewal // in a Redis Cluster the directory's connections know first that a slot has moved
+	}
+	switch kind {
 	case wire.Tracked:
 		commands := make([]rueidis.CacheableTTL, len(b.Commands))
 		for i, c := range b.Commands {
@@ -103,7 +107,7 @@ func (cs *conns) do(b wire.Batch) []wire.Reply {
 			return []wire.Reply{{Nil: true}}
 		}
 		results = server.DoMulti(ctx, completed(server, b.Commands)...)
-	case wire.Renewal, wire.Publish:
+	case wire.Renewal:
 		cs.promptTurn.Lock()
 		results = cs.prompt.DoMulti(ctx, completed(cs.prompt, b.Commands)...)
 		cs.promptTurn.Unlock()

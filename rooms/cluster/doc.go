@@ -48,7 +48,7 @@
 // rooms anew. The lease is renewed on another connection than the directory's, so
 // that renewals do not wait behind thousands of commands for rooms. Messages are
 // published on that connection, too: a renewal shows at once that its server has
-// become a replica.
+// become a replica. In a Redis Cluster they are published on the directory's.
 //
 // # Guarantees
 //

@@ -32,7 +32,8 @@ const (
 	// when there are not so many servers.
 	Scan
 
-	// Publish: PUBLISH commands, in order, on the connection of renewals.
+	// Publish: PUBLISH commands, in order, on the connection of renewals; in a
+	// Redis Cluster on the directory's.
 	Publish
 
 	// Renewal: the commands, in order, on a connection where they wait for
