@@ -102,15 +102,16 @@ func (c *Cut) StandBy() {
 }
 
 // Begin has what was kept be taken from mark on, and what comes. Without a mark
-// that is everything. GoOn ends what End has begun, for the process that did.
+// what was kept is dropped: nobody knows how much of it the other process has
+// taken. GoOn ends what End has begun, for the process that did.
 func (c *Cut) Begin(mark string, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mark = mark
 	c.phase, c.until = cutTakes, now.Add(skipTime)
-	from := 0
+	from := len(c.kept)
 	if mark != "" {
-		c.phase, from = cutSkips, len(c.kept)
+		c.phase = cutSkips
 		for i, body := range c.kept {
 			if string(body) == mark {
 				c.phase, from = cutTakes, i+1

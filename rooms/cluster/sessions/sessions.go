@@ -76,6 +76,8 @@ type Core struct {
 	flight map[uint64][]flight
 	next   uint64
 
+	retryAt time.Time // commands of takes wait until then, because one has failed
+
 	given map[string]string // nodes to which sessions were given away
 	gifts []string          // their pids, in order; some are not given away any more
 

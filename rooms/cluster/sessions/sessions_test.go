@@ -519,3 +519,28 @@ func FuzzMessage(f *testing.F) {
 		}
 	})
 }
+
+// TestReturnsWhileRedisIsAwayAreTriedTogether: each on its own they were
+// hundreds of commands a second on a connection that is not there.
+func TestReturnsWhileRedisIsAwayAreTriedTogether(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	c := New(names, "a")
+	batches := 0
+	for i := range 100 { // a client each 10 ms
+		c.Take(fmt.Sprint("pid", i), "ann", now)
+		c.Tick(now)
+		for c.Waiting() {
+			batches++
+			b, _ := c.Commands(uint64(batches))
+			lost := make([]wire.Reply, len(b.Commands))
+			for i := range lost {
+				lost[i].Err = errLost
+			}
+			c.Reply(b.ID, lost, now)
+		}
+		now = now.Add(10 * time.Millisecond)
+	}
+	if most := int(time.Second/retryTake) + 1; batches > most {
+		t.Errorf("%d batches in a second, want at most %d", batches, most)
+	}
+}

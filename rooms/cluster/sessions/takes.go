@@ -53,6 +53,10 @@ func (c *Core) begin(pid, user string, p phase, now time.Time) uint64 {
 		return t.ask
 	}
 	c.takes[t.ask] = t
+	if now.Before(c.retryAt) {
+		t.again = c.retryAt
+		return t.ask
+	}
 	c.send(t)
 	return t.ask
 }
@@ -177,6 +181,9 @@ func (c *Core) command(t *take) wire.Command {
 }
 
 func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
+	if r.Err == nil {
+		c.retryAt = time.Time{}
+	}
 	if t.phase == checking {
 		c.checked(t, r)
 		return
@@ -185,7 +192,7 @@ func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
 	case r.Err != nil && t.phase == asking: // the node may have got it
 		c.fail(t, rooms.RecoveryFailed)
 	case r.Err != nil: // a node that has just started has no connection yet
-		t.again = now.Add(retryTake)
+		t.again = c.retry(now)
 	case t.phase == asking && r.Int == 0: // nobody listens: the node is dead
 		t.without = append(t.without, t.node)
 		c.want(t, t.node)
@@ -207,6 +214,15 @@ func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
 	default:
 		c.found(t, r.Text)
 	}
+}
+
+// retry returns when a command that has failed is sent once more: all at the
+// same time, so that many returns are few batches.
+func (c *Core) retry(now time.Time) time.Time {
+	if !now.Before(c.retryAt) {
+		c.retryAt = now.Add(retryTake)
+	}
+	return c.retryAt
 }
 
 // checked takes what Redis has of a session.
