@@ -146,6 +146,9 @@ func (p *Proxy) buffering(ctx context.Context) Finding {
 	polled := make(chan result, 1)
 	go func() {
 		a, err := v.poll(limited)
+		for err == nil && a.status == http.StatusOK && a.body == pingPacket { // not what is waited for
+			a, err = v.poll(limited)
+		}
 		polled <- result{a, err, time.Now()}
 	}()
 	select {
