@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"slices"
 	"time"
 
 	"github.com/hometrip/gateway/rooms/cluster/wire"
@@ -43,13 +44,19 @@ func (d *Directory) checkSome(f *flight, b *wire.Batch, now time.Time) bool {
 	return len(f.rooms) > 0
 }
 
-// compared takes what a check has found.
+// compared takes what a check has found. A room that was handed over to this
+// process was not read by it; if what another node said when it came was lost,
+// nobody is counted there until the room is read.
 func (d *Directory) compared(f *flight, replies []wire.Reply, now time.Time) {
 	for i, e := range f.rooms {
 		if e.index < 0 || f.session != d.session || replies[i].Err != nil {
 			continue
 		}
-		_, mine := d.sort(e, replies[i].List, now)
+		others, mine := d.sort(e, replies[i].List, now)
+		if e.sight == unseen && slices.ContainsFunc(others, d.isLive) {
+			e.wanted = true
+			d.read(e)
+		}
 		d.heal(e, mine)
 	}
 }

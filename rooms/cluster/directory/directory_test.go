@@ -264,6 +264,22 @@ func TestLostKeysAreWrittenAgain(t *testing.T) {
 	}
 }
 
+// TestARoomThatNobodyAskedForIsReadWhenOthersAreInIt: it was handed over to this
+// process, and what the other node said when it came was lost.
+func TestARoomThatNobodyAskedForIsReadWhenOthersAreInIt(t *testing.T) {
+	w := newWorld(t)
+	w.Session(mine, nil, w.now)
+	w.Occupied(room, "ann")
+	w.Occupied("user:ann", "ann")
+	w.run()
+	w.enter(other)
+	w.now = w.Next()
+	w.want("SMEMBERS " + room)
+	if got := w.Sessions(room); !slices.Equal(got, []int64{other}) || !slices.Equal(w.Seen(), []string{room}) {
+		t.Errorf("holders %v", got)
+	}
+}
+
 func TestDeadSessionsAreBuried(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)
