@@ -43,6 +43,9 @@ func TestMutantsAreFound(t *testing.T) {
 	if err != nil && !*search {
 		t.Fatal(err)
 	}
+	none := mutants[0]
+	none.new = none.old
+	plain := build(t, root, none)
 	for _, m := range mutants {
 		if !strings.Contains(m.name, *only) {
 			continue
@@ -56,7 +59,7 @@ func TestMutantsAreFound(t *testing.T) {
 		}
 		var found row
 		if *search {
-			if found = find(t, binary, m); found.run != "" {
+			if found = find(t, binary, plain, m); found.run != "" {
 				known[m.name] = found
 			}
 			if err := writeTable(known); err != nil {
@@ -67,6 +70,8 @@ func TestMutantsAreFound(t *testing.T) {
 			continue
 		} else if _, _, broken := simulate(t, binary, "-run", found.run); !broken {
 			t.Errorf("%s: %s does not find it any more: look for one with -search", m.name, found.run)
+		} else if out, _, broken := simulate(t, plain, "-run", found.run); broken {
+			t.Errorf("%s: %s breaks a rule without the mutant, too:\n%s", m.name, found.run, out)
 		}
 		os.Remove(binary)
 	}
@@ -144,19 +149,31 @@ var (
 	runPattern  = regexp.MustCompile(`(?m)^Its trace: .*RUN='(.*)'$`)
 )
 
-// find looks for a run in which a rule is broken.
-func find(t *testing.T, binary string, m mutant) (found row) {
+// find looks for a run in which a rule is broken, and none without the mutant.
+func find(t *testing.T, binary, plain string, m mutant) (found row) {
 	t.Helper()
-	out, used, broken := simulate(t, binary, "-seed", strconv.FormatUint(max(m.from, 1), 10),
-		"-for", patience.String(), "-cpu", searchTime.String())
-	rule, run := rulePattern.FindStringSubmatch(out), runPattern.FindStringSubmatch(out)
-	if !broken || rule == nil || run == nil {
-		t.Errorf("%s is not found within %v", m.name, searchTime)
-		return row{}
+	seed := max(m.from, 1)
+	for left := searchTime; left > 0; {
+		out, used, broken := simulate(t, binary, "-seed", strconv.FormatUint(seed, 10),
+			"-for", patience.String(), "-cpu", left.String())
+		left -= used
+		rule, run := rulePattern.FindStringSubmatch(out), runPattern.FindStringSubmatch(out)
+		if !broken || rule == nil || run == nil {
+			break
+		}
+		if _, _, broken := simulate(t, plain, "-run", run[1]); !broken {
+			found = row{rule: rule[1], run: run[1], seconds: (searchTime - left).Seconds()}
+			t.Logf("%s: %.1f s, %s", m.name, found.seconds, found.rule)
+			return found
+		}
+		t.Errorf("%s breaks a rule without a mutant", run[1])
+		if _, err := fmt.Sscanf(run[1], "seed=%d", &seed); err != nil {
+			t.Fatal(err)
+		}
+		seed++
 	}
-	found = row{rule: rule[1], run: run[1], seconds: used.Seconds()}
-	t.Logf("%s: %.1f s, %s", m.name, found.seconds, found.rule)
-	return found
+	t.Errorf("%s is not found within %v", m.name, searchTime)
+	return row{}
 }
 
 // A row is how a mutant was found.
