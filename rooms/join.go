@@ -192,7 +192,9 @@ func (sh *Shard) users(room string) (users []string) {
 }
 
 // Expel takes the sockets of some users out of a room on this node. Each is
-// told room_revoked with the reason, and the others user_left.
+// told room_revoked with the reason, and the others user_left. Sockets without
+// a connection stay: when the client comes back the room is asked for again, and
+// it can be told.
 func (h *Hub) Expel(room string, users []string, reason string) {
 	gone := make(map[string]bool, len(users))
 	for _, user := range users {
@@ -210,7 +212,7 @@ func (sh *Shard) expel(room string, users map[string]bool, reason string, now ti
 	}
 	var sockets []*Socket // leaving moves members about
 	for _, m := range r.members {
-		if users[m.socket.userID] {
+		if users[m.socket.userID] && m.socket.phase != phaseAbsent {
 			sockets = append(sockets, m.socket)
 		}
 	}

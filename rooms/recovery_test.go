@@ -397,6 +397,33 @@ func TestRoomsAreAskedForAgain(t *testing.T) {
 	}
 }
 
+// TestARoomThatWasWithdrawnWhileTheClientWasAway: nobody was there to be told
+// when the right was withdrawn, so the client is told when it comes back.
+func TestARoomThatWasWithdrawnWhileTheClientWasAway(t *testing.T) {
+	var answer error
+	w, past := newPast(t, 1, func(c *Config) {
+		c.Authorizer = authorizerFunc(func(_ Identity, _ string, done func(error)) { done(answer) })
+	})
+	ann := w.guest("ann")
+	ann.join("1")
+	past.publish(w, "conversation:1")
+	ann.read()
+	ann.hangUp()
+	answer = ErrNotAllowed
+	w.hub.Expel("conversation:1", []string{"ann"}, "no longer a member")
+	w.settle()
+	past.publish(w, "conversation:1")
+	ann.dial(w)
+	if len(ann.inbox) < 2 || !strings.Contains(ann.inbox[1], `["room_revoked",{"room":"conversation:1"`) {
+		t.Fatalf("got %v, want room_revoked behind the answer", ann.inbox)
+	}
+	ann.answered()
+	ann.wantGot("e1")
+	if n := w.hub.Members("conversation:1"); n != 0 {
+		t.Errorf("%d members of the room, want none", n)
+	}
+}
+
 func TestWhoDoesNotAskSeesNoDifference(t *testing.T) {
 	w, past := newPast(t, 1)
 	bob, ann := w.connect("bob"), w.guest("ann")

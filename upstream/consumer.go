@@ -153,7 +153,7 @@ func (c *Consumer) between(ctx context.Context) context.Context {
 		w.ctx, w.end = context.WithCancel(ctx)
 		c.waiting.Store(w)
 	}
-	c.history.stamp() // behind the store: a later question ends the waiting
+	c.history.stamp(time.Now()) // behind the store: a later question ends the waiting
 	return w.ctx
 }
 

@@ -110,5 +110,6 @@ func (in *intake) inherit(p Past, behind eventlog.Position) {
 		in.history.mu.Lock()
 		defer in.history.mu.Unlock()
 		in.history.tail.BeganAt(p.Began)
+		in.history.given = p.Position
 	}
 }

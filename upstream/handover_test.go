@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -91,6 +92,66 @@ func TestAProcessKnowsHowFarBackTheOneBeforeItHasRead(t *testing.T) {
 			t.Errorf("it counts as read from behind position %d on, want %d", got, began)
 		}
 	}
+}
+
+// A client that comes back right after a hand-over: the entries that the process
+// before has given to the rooms come again, to nobody, so the question must not
+// be answered as of a position before them.
+func TestQuestionsWaitForWhatTheProcessBeforeHasDelivered(t *testing.T) {
+	table, err := routes.NewTable(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := Config{Rooms: &gallery{got: make(chan uint64, 10)}, Table: table, MaxBody: 10_000, Tail: 1 << 20, Logger: slog.New(slog.DiscardHandler)}
+	begin := func() (*Consumer, *intake) {
+		in := newIntake(&config, &counters{})
+		in.history = newHistory(&config)
+		in.history.listen()
+		in.history.begin("log", 5, true)
+		in.inherit(Past{Position: 8, Began: 1}, 5)
+		c := &Consumer{history: in.history, intake: in}
+		c.Wanted()
+		return c, in
+	}
+	now := time.Now()
+	q := rooms.Question{Log: "log", User: "1", Rooms: []rooms.RoomFrom{{Name: "user:1", From: 5}}, Since: 5, MaxEvents: 10, MaxBytes: 1 << 20}
+	t.Run("until it is here", func(t *testing.T) {
+		c, in := begin()
+		for range 2 {
+			c.Missed(q, func(m rooms.Missed) { t.Errorf("answered %v before the log was read", m.Result) })
+		}
+		for p := eventlog.Position(6); p <= 8; p++ {
+			in.history.stamp(now)
+			if n := len(in.history.jobs); n != 0 {
+				t.Fatalf("%d questions are to be answered before entry %d was read, want none", n, p)
+			}
+			entry := eventlog.Entry{Position: p, Key: "notification.created", Body: []byte(`{"userId":"1","title":"t"}`)}
+			if err := in.take(&entry, now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		in.history.stamp(now)
+		if n := len(in.history.jobs); n != 2 {
+			t.Fatalf("%d questions are to be answered, want 2", n)
+		}
+		for range 2 {
+			if m := in.history.look(<-in.history.jobs); m.Result != rooms.RecoveryDone || m.Through != 8 || len(m.Events) != 3 {
+				t.Errorf("%v with %d events through %d, want 3 through 8", m.Result, len(m.Events), m.Through)
+			}
+		}
+	})
+	t.Run("not without end", func(t *testing.T) {
+		c, in := begin()
+		var got []rooms.RecoveryResult
+		for range 2 {
+			c.Missed(q, func(m rooms.Missed) { got = append(got, m.Result) })
+		}
+		in.history.stamp(now)
+		in.history.stamp(now.Add(time.Hour))
+		if want := []rooms.RecoveryResult{rooms.RecoveryFailed, rooms.RecoveryFailed}; !slices.Equal(got, want) {
+			t.Errorf("answered %v, want %v", got, want)
+		}
+	})
 }
 
 func galleryReading(t *testing.T, log *eventlog.Memory) (*Consumer, *gallery) {

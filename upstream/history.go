@@ -25,7 +25,8 @@ const (
 	// everything up to an order may be that had not met it yet.
 	orderSlack = 4096
 
-	// fillTimeout is how long reading older entries of the log may take.
+	// fillTimeout is how long reading older entries of the log may take, and how
+	// long a question waits after a hand-over: see stamp.
 	fillTimeout = 10 * time.Second
 
 	// fillTries is how often that is tried when the oldest entry in memory has
@@ -55,17 +56,20 @@ type history struct {
 
 	filling sync.Mutex // one goroutine reads older entries at a time
 
-	mu   sync.Mutex // guards the following
-	tail *eventlog.Tail
+	mu    sync.Mutex // guards the following
+	tail  *eventlog.Tail
+	given eventlog.Position // up to there a process before this one has delivered the log
 
 	// Of the goroutine that follows the log.
 	keeping bool     // the entry in hand is to be kept
 	keys    []uint64 // scratch
+	first   *ask     // the oldest of those that wait; nil: look into asks
 }
 
 // An ask is one client's question.
 type ask struct {
 	q       rooms.Question
+	at      time.Time
 	through uint64
 	done    func(rooms.Missed)
 }
@@ -86,7 +90,7 @@ func (h *history) listen() {
 
 // Missed implements rooms.History.
 func (c *Consumer) Missed(q rooms.Question, done func(rooms.Missed)) {
-	a := &ask{q: q, done: done}
+	a := &ask{q: q, at: time.Now(), done: done}
 	if c.history == nil {
 		a.fail(rooms.RecoveryLogShort)
 		return
@@ -123,22 +127,45 @@ func (c *Consumer) Kept() int {
 
 // stamp tells the questions that wait how far the log has been delivered. It
 // is called by the goroutine that follows the log, between two entries.
-func (h *history) stamp() {
+//
+// After a hand-over the entries that the process before this one has delivered
+// come again, and are delivered to nobody. The questions wait until they are
+// here.
+func (h *history) stamp(now time.Time) {
+	through, behind := h.read()
 	for {
-		select {
-		case a := <-h.asks:
-			h.mu.Lock()
-			a.through = uint64(h.tail.Last())
-			h.mu.Unlock()
+		a := h.first
+		h.first = nil
+		if a == nil {
 			select {
-			case h.jobs <- a:
+			case a = <-h.asks:
 			default:
-				a.fail(rooms.RecoveryBusy)
+				return
 			}
-		default:
+		}
+		if behind && now.Sub(a.at) < fillTimeout {
+			h.first = a
 			return
 		}
+		if behind {
+			a.fail(rooms.RecoveryFailed)
+			continue
+		}
+		a.through = uint64(through)
+		select {
+		case h.jobs <- a:
+		default:
+			a.fail(rooms.RecoveryBusy)
+		}
 	}
+}
+
+// read returns the position up to which the log has been read, and whether a
+// process before this one has delivered more than that.
+func (h *history) read() (last eventlog.Position, behind bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tail.Last(), h.tail.Last() < h.given
 }
 
 // run answers questions until ctx is cancelled.
@@ -331,6 +358,7 @@ func (h *history) begin(log string, behind eventlog.Position, known bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tail.Begin(log, behind, known)
+	h.given = 0
 }
 
 func (h *history) gap(to eventlog.Position) {

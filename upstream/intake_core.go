@@ -56,6 +56,16 @@ func (i *Intake) Gap(to eventlog.Position) {
 // Wanted tells that clients may ask from here on.
 func (i *Intake) Wanted() { i.intake.history.wanted.Store(true) }
 
+// Behind reports whether entries are to come again that the process before this
+// one has given to its rooms. Questions are put when they have come.
+func (i *Intake) Behind() bool {
+	if i.intake.history == nil {
+		return false
+	}
+	_, behind := i.intake.history.read()
+	return behind
+}
+
 // Ask puts a question. It goes up to the entry that was taken last.
 func (i *Intake) Ask(q rooms.Question) *Asked {
 	h := i.intake.history

@@ -113,3 +113,20 @@ func TestConnectionsOfAllNodesAreInTheOrderInWhichTheyBegan(t *testing.T) {
 		t.Error("a verdict without an event")
 	}
 }
+
+// Names of users, rooms and keys are shown on terminals, and come from outside.
+func TestTextHasNoCharactersThatATerminalObeys(t *testing.T) {
+	const name = "a\x1b[2Jb\u202ec\nd"
+	s := stay(func(s *rooms.Stay) { s.Rooms = append(s.Rooms, rooms.StayRoom{Name: "user:" + name}) })
+	e := event(func(e *Event) { e.Key, e.Rooms = name, []string{"conversation:" + name} })
+	some := Explain("1", []Node{{ID: "1", Stays: []rooms.Stay{s}}}, e)
+	none := Explain(name, nil, nil)
+	for _, text := range []string{some.Text(), none.Text()} {
+		if strings.ContainsAny(text, "\x1b\u202e") || strings.Contains(text, "\nd") {
+			t.Errorf("got %q, want them escaped", text)
+		}
+		if !strings.Contains(text, `a\x1b[2Jb\u202ec\nd`) {
+			t.Errorf("got %q, want the name in it", text)
+		}
+	}
+}

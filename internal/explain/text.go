@@ -2,7 +2,9 @@ package explain
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/hometrip/gateway/rooms"
 )
@@ -11,13 +13,13 @@ import (
 func (a *Answer) Text() string {
 	var b strings.Builder
 	if e := a.Event; e != nil {
-		fmt.Fprintf(&b, "event %s: %s\n", e.Offset, e.text())
+		fmt.Fprintf(&b, "event %s: %s\n", e.Offset, visible(e.text()))
 	}
 	for _, number := range a.Silent {
 		fmt.Fprintf(&b, "node %s does not answer\n", number)
 	}
 	for _, trouble := range a.Trouble {
-		fmt.Fprintf(&b, "%s\n", trouble)
+		fmt.Fprintf(&b, "%s\n", visible(trouble))
 	}
 	for i := range a.Nodes {
 		if n := &a.Nodes[i]; !n.Gone {
@@ -25,12 +27,22 @@ func (a *Answer) Text() string {
 		}
 	}
 	if len(a.Connections) == 0 {
-		fmt.Fprintf(&b, "no connection of user %s is known\n", a.User)
+		fmt.Fprintf(&b, "no connection of user %s is known\n", visible(a.User))
 	}
 	for i := range a.Connections {
 		a.Connections[i].text(&b)
 	}
 	return b.String()
+}
+
+// visible escapes what a terminal would obey or hide: names of users, rooms and
+// keys come from outside.
+func visible(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
+		return s
+	}
+	quoted := strconv.Quote(s)
+	return quoted[1 : len(quoted)-1]
 }
 
 func (e *Event) text() string {
@@ -53,7 +65,7 @@ func (e *Event) text() string {
 func (c *Connection) text(b *strings.Builder) {
 	fmt.Fprintf(b, "\nsocket %s on node %s: %s\n", c.Socket, c.Node, c.State)
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(b, "  %-10s %s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(b, "  %-10s %s\n", name, visible(fmt.Sprintf(format, args...)))
 	}
 	if c.Verdict != "" {
 		line("got it", "%s: %s", c.Verdict, c.Why)

@@ -41,7 +41,7 @@ func (h *historyDriver) Wanted() { h.d.intake.Wanted() }
 
 // stamp has the questions go up to the entry that was taken last.
 func (h *historyDriver) stamp() {
-	if h.d.busy || h.d.handing() {
+	if h.d.busy || h.d.handing() || h.d.intake.Behind() {
 		return // run calls it
 	}
 	asks := h.asks
