@@ -174,9 +174,10 @@ func (m *Members) Failed(room string, now time.Time) {
 	}
 }
 
-// Retell has the other nodes told of a room again: one has asked.
+// Retell has the other nodes told of a room again: one has asked. Also that
+// nobody is there: who asks may count members whose leaving it was not told.
 func (m *Members) Retell(room string, now time.Time) {
-	if c := m.rooms[room]; c != nil && c.own > 0 {
+	if c := m.rooms[room]; c != nil {
 		m.retell(room, c, now)
 	}
 }

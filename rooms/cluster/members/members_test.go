@@ -172,6 +172,20 @@ func TestInheritedCountsOfUnknownNodesAreLookedAt(t *testing.T) {
 
 // TestANodeWithANewSessionIsToldOfRooms: it has asked, and was not found in the
 // directory yet when it was answered.
+// TestWhoAsksIsToldThatNobodyIsThere: it may count members of whose leaving it
+// was not told, and what it was told last is what there is again a moment later.
+func TestWhoAsksIsToldThatNobodyIsThere(t *testing.T) {
+	m := New()
+	m.Counted("a", 1, dawn)
+	m.Tell("a") // is lost
+	m.Counted("a", 0, dawn)
+	m.Retell("a", dawn)
+	m.Counted("a", 1, dawn)
+	if got := m.Due(10, dawn.Add(askDelay)); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("due %v, want a", got)
+	}
+}
+
 func TestANodeWithANewSessionIsToldOfRooms(t *testing.T) {
 	m := New()
 	m.Counted("a", 1, dawn)
