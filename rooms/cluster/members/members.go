@@ -133,10 +133,15 @@ func (m *Members) Heard(room string, node uint32, members int) (unknown bool) {
 // count any more; those whose count is not known are asked. A session that was
 // not known is told, also of a node that was: it asks when it begins, and may
 // have done so before it was found here.
+//
+// Nobody may be in the room: it was handed over to this process while vacant.
 func (m *Members) Holders(room string, sessions []int64, now time.Time) {
 	c := m.rooms[room]
 	if c == nil {
-		return
+		if len(sessions) == 0 {
+			return
+		}
+		c = m.count(room)
 	}
 	c.tallies = slices.DeleteFunc(c.tallies, func(t tally) bool {
 		return !slices.ContainsFunc(sessions, func(s int64) bool { return wire.NodeOf(s) == t.node })

@@ -172,6 +172,20 @@ func TestInheritedCountsOfUnknownNodesAreLookedAt(t *testing.T) {
 
 // TestANodeWithANewSessionIsToldOfRooms: it has asked, and was not found in the
 // directory yet when it was answered.
+// TestWhoComesToAVacantRoomAsksForOthers: a process that took the room over while
+// it was vacant had found them there before.
+func TestWhoComesToAVacantRoomAsksForOthers(t *testing.T) {
+	m := New()
+	m.Holders("a", sessions(8), dawn)
+	m.Counted("a", 1, dawn)
+	if got := m.Due(10, dawn.Add(askDelay)); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("due %v, want a", got)
+	}
+	if _, ask := m.Tell("a"); !ask {
+		t.Error("nobody is asked")
+	}
+}
+
 // TestWhoAsksIsToldThatNobodyIsThere: it may count members of whose leaving it
 // was not told, and what it was told last is what there is again a moment later.
 func TestWhoAsksIsToldThatNobodyIsThere(t *testing.T) {
