@@ -149,11 +149,16 @@ func (s *Socket) displaced(now time.Time) {
 	s.shard.hub.sessions.close(s.session.pid, s)
 	s.session.gone = true
 	if s.phase == phaseConnected {
-		sink := s.sink
-		s.makeAbsent(ReasonTakenOver.String(), now)
-		sink.Close(ReasonTakenOver)
+		s.takeOver(now)
 	}
 	s.dissolve(now)
+}
+
+// takeOver closes the connection of a socket whose session another one has now.
+func (s *Socket) takeOver(now time.Time) {
+	sink := s.sink
+	s.makeAbsent(ReasonTakenOver.String(), now)
+	sink.Close(ReasonTakenOver)
 }
 
 // resaveBatch is how many sessions are written anew in one turn of a loop.
@@ -205,9 +210,7 @@ func (s *Socket) surrender(user string, now time.Time) (*Record, RecoveryResult)
 	case n.lost(s.shard):
 		return nil, RecoveryLogShort
 	case s.phase == phaseConnected:
-		sink := s.sink
-		s.makeAbsent(ReasonTakenOver.String(), now)
-		sink.Close(ReasonTakenOver)
+		s.takeOver(now)
 		s.shard.absent.add(s, now, max(s.shard.hub.config.Recovery.Grace, takeOverGrace))
 	case s.phase != phaseAbsent:
 		return nil, RecoveryBusy
