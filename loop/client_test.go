@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // A wire is one raw TCP connection to the server under test.
@@ -303,11 +305,8 @@ func (c socket) connect(token string) {
 	}
 }
 
-// frame writes one frame as a client has to: masked.
-func frame(fin bool, op ws.OpCode, payload string) string {
-	f := ws.NewFrame(op, fin, []byte(payload))
-	return string(ws.MustCompileFrame(ws.MaskFrameInPlaceWith(f, [4]byte{1, 2, 3, 4})))
-}
+// frame writes one frame as a client has to.
+var frame = testkit.ClientFrame
 
 func (c socket) text(packet string) {
 	c.t.Helper()
@@ -315,18 +314,7 @@ func (c socket) text(packet string) {
 }
 
 // read returns the next frame.
-func (c socket) read() (ws.OpCode, string, error) {
-	h, err := ws.ReadHeader(c.in)
-	if err != nil {
-		return 0, "", err
-	}
-	if h.Masked || !h.Fin || h.Rsv != 0 {
-		return 0, "", fmt.Errorf("frame header %+v from a server", h)
-	}
-	payload := make([]byte, h.Length)
-	_, err = io.ReadFull(c.in, payload)
-	return h.OpCode, string(payload), err
-}
+func (c socket) read() (ws.OpCode, string, error) { return testkit.ReadServerFrame(c.in) }
 
 // next returns the next text packet.
 func (c socket) next() string {

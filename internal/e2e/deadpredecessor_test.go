@@ -9,7 +9,6 @@ import (
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/sioclient"
-	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
@@ -18,14 +17,7 @@ import (
 func TestClientsOfAGatewayThatDiesInAHandOverComeBack(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
-	redis, err := redistest.Start(nil)
-	testkit.Need(t, err)
-	t.Cleanup(redis.Close)
-	line, err := testkit.NewProxy(redis.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(line.Close)
+	_, line := redistest.StartBehindProxy(t)
 	g := start(t, "NODE_ENV=production", "USE_REDIS=true", "REDIS_URL=redis://"+line.Addr, "EVENT_LOG=redis", handoverSocket(t))
 	g.AwaitReady()
 	ann := &returner{g: g}
@@ -51,7 +43,7 @@ func TestClientsOfAGatewayThatDiesInAHandOverComeBack(t *testing.T) {
 	})
 	g.Kill()
 	line.Heal()
-	err = <-ended
+	err := <-ended
 	text := read(t, progress)
 	started(t, text)
 	if err != nil || !strings.Contains(text, "nothing is handed over") {

@@ -36,14 +36,7 @@ func TestWhatChangesWhileASuccessorIsBuilt(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			redis, err := redistest.Start(nil)
-			testkit.Need(t, err)
-			t.Cleanup(redis.Close)
-			line, err := testkit.NewProxy(redis.Addr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(line.Close)
+			redis, line := redistest.StartBehindProxy(t)
 			path := socketPath(t)
 			g := gatewaytest.Start(t, "HANDOVER_SOCKET="+path, "NODE_ENV=production", "USE_REDIS=true", "REDIS_URL=redis://"+line.Addr, "EVENT_LOG=redis")
 			client := newChatter(t, g, "1", false)

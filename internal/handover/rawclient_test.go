@@ -3,7 +3,6 @@ package handover
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // A rawConn is a TCP connection of a client that a test has stop anywhere: in
@@ -127,28 +128,12 @@ func (c rawSocket) connect(user string) {
 	c.wantPrefix(`42["connected"`)
 }
 
-func clientFrame(fin bool, op ws.OpCode, payload string) string {
-	f := ws.NewFrame(op, fin, []byte(payload))
-	return string(ws.MustCompileFrame(ws.MaskFrameInPlaceWith(f, [4]byte{1, 2, 3, 4})))
-}
-
 func (c rawSocket) text(packet string) {
 	c.s.t.Helper()
-	c.send(clientFrame(true, ws.OpText, packet))
+	c.send(testkit.ClientFrame(true, ws.OpText, packet))
 }
 
-func (c rawSocket) read() (ws.OpCode, string, error) {
-	h, err := ws.ReadHeader(c.in)
-	if err != nil {
-		return 0, "", err
-	}
-	if h.Masked || !h.Fin || h.Rsv != 0 {
-		return 0, "", fmt.Errorf("frame header %+v from a server", h)
-	}
-	payload := make([]byte, h.Length)
-	_, err = io.ReadFull(c.in, payload)
-	return h.OpCode, string(payload), err
-}
+func (c rawSocket) read() (ws.OpCode, string, error) { return testkit.ReadServerFrame(c.in) }
 
 // next returns the next packet that is no ping; those are answered.
 func (c rawSocket) next() string {

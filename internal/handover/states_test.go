@@ -12,6 +12,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/internal/sioclient"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // A caught is a client in a state in which a hand-over finds it. begin brings it
@@ -55,18 +56,18 @@ var caughtStates = []caught{
 	{"first fragment of a message", func(s *stage, user string) func() {
 		c := s.connected(user)
 		event := "423" + homeless
-		c.send(clientFrame(false, ws.OpText, event[:10]))
+		c.send(testkit.ClientFrame(false, ws.OpText, event[:10]))
 		return func() {
-			c.send(clientFrame(true, ws.OpContinuation, event[10:]))
+			c.send(testkit.ClientFrame(true, ws.OpContinuation, event[10:]))
 			c.want(`433[{"error":"Not in room"}]`)
 		}
 	}, false, 0},
 	{"one of two attachments", func(s *stage, user string) func() {
 		c := s.connected(user)
 		c.text(`452-5["typing",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`)
-		c.send(clientFrame(true, ws.OpBinary, "one"))
+		c.send(testkit.ClientFrame(true, ws.OpBinary, "one"))
 		return func() {
-			c.send(clientFrame(true, ws.OpBinary, "two"))
+			c.send(testkit.ClientFrame(true, ws.OpBinary, "two"))
 			c.wantPrefix(`435[{"error":`)
 			c.text("424" + homeless)
 			c.want(`434[{"error":"Not in room"}]`)
@@ -210,7 +211,7 @@ var caughtStates = []caught{
 func halfAFrame(n int) func(*stage, string) func() {
 	return func(s *stage, user string) func() {
 		c := s.connected(user)
-		text := clientFrame(true, ws.OpText, "429"+homeless)
+		text := testkit.ClientFrame(true, ws.OpText, "429"+homeless)
 		c.send(text[:n])
 		return func() {
 			c.send(text[n:])

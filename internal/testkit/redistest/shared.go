@@ -22,6 +22,21 @@ func Shared(t testing.TB) *Server {
 	return shared.server
 }
 
+// StartBehindProxy starts a server, and a proxy on the way to it. Both end with
+// the test.
+func StartBehindProxy(t testing.TB) (*Server, *testkit.Proxy) {
+	t.Helper()
+	server, err := Start(nil)
+	testkit.Need(t, err)
+	t.Cleanup(server.Close)
+	line, err := testkit.NewProxy(server.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(line.Close)
+	return server, line
+}
+
 // CloseShared ends the shared server, if there is one.
 func CloseShared() {
 	if shared.server != nil {
