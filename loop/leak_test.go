@@ -14,6 +14,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
@@ -69,7 +70,11 @@ func goroutines() (n int) {
 // TestNothingLeaks: thousands of connections that end in every way there is
 // leave nothing behind.
 func TestNothingLeaks(t *testing.T) {
-	const rounds, atOnce = 60, 200
+	const atOnce = 200
+	rounds := 60
+	if !testkit.All() {
+		rounds = 10
+	}
 	s := newServerOf(t, func(c *Config, r *rooms.Config) {
 		c.Loops = 4
 		c.MaxPerAddress = 10_000
