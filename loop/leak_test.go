@@ -70,11 +70,8 @@ func goroutines() (n int) {
 // TestNothingLeaks: thousands of connections that end in every way there is
 // leave nothing behind.
 func TestNothingLeaks(t *testing.T) {
-	const atOnce = 200
-	rounds := 60
-	if !testkit.All() {
-		rounds = 10
-	}
+	testkit.Slow(t, "it has 60 rounds of clients that come and go, and waits until the process is as small as before: 7 s")
+	const rounds, atOnce = 60, 200
 	s := newServerOf(t, func(c *Config, r *rooms.Config) {
 		c.Loops = 4
 		c.MaxPerAddress = 10_000
