@@ -46,7 +46,7 @@ func TestBurstsAreComparedWithTheFloorThatCoalesces(t *testing.T) {
 }
 
 func TestPointsAreInOrderOfTheirRoomSize(t *testing.T) {
-	points := sample().points("fanout", Floor, "cpu_us", afterSlash("single/"))
+	points := sample().points("fanout", Floor, "cpu_us", after("single/"))
 	if len(points) != 2 || points[0].X != 10 || points[1].X != 1000 {
 		t.Errorf("%v", points)
 	}
