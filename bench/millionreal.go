@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -128,14 +130,32 @@ func (f *crowdedFleet) fill() error {
 			"machine_mib":           (float64(free) - float64(limitsHere().free)) / (1 << 20),
 			"bytes_per_conn":        (high.rss - low.rss) / n,
 			"kernel_bytes_per_conn": (high.slab - low.slab) / n / 2, // half of it is the clients'
-			"load_bytes_per_conn":   float64(load.ConnSize) + (f.loadResident()-loadLow)/n,
-			"fds":                   float64(f.mostDescriptors()),
 		})
 		if dialed.Wrong() > 0 {
-			return fmt.Errorf("while connecting: %q", problems(dialed.Result))
+			return fmt.Errorf("while connecting: %q; the gateways' counters: %s", problems(dialed.Result), f.refusals())
 		}
 	}
+	full := f.results.Rows[len(f.results.Rows)-1].Values
+	full["fds"] = float64(f.mostDescriptors())
+	full["load_bytes_per_conn"] = float64(load.ConnSize) + (f.loadResident()-loadLow)/float64(f.all())
 	return nil
+}
+
+// refusals are the counters of all gateways by which they refuse somebody.
+func (f *crowdedFleet) refusals() string {
+	sums := make(map[string]float64)
+	for _, s := range f.servers {
+		m, err := process.Scrape(http.DefaultClient, "http://"+s.Addr+"/metrics")
+		if err != nil {
+			return err.Error()
+		}
+		for name, v := range m {
+			if strings.Contains(name, "refused") && v > 0 {
+				sums[name] += v
+			}
+		}
+	}
+	return fmt.Sprint(sums)
 }
 
 // gather has one connection in ten join a conversation, with a member on every
