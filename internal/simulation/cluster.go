@@ -31,6 +31,7 @@ type clusterDriver struct {
 	cache     map[string]*cached // rooms read with tracking
 	flushes   int                // batches of messages under way
 	flushing  bool
+	flushSoon func()          // flushNow
 	next      time.Duration   // when the node is called again, if nothing happens before
 	retries   backoff.Backoff // of connect
 	list      []core.Delivery
@@ -219,7 +220,7 @@ func (d *clusterDriver) act() {
 		when := m.when(at)
 		if when < d.next || d.next <= m.r.now {
 			d.next = max(when, m.r.now+time.Millisecond)
-			m.at(d.next, d.act)
+			m.at(d.next, d.waker.act)
 		}
 	}
 }
@@ -250,20 +251,25 @@ func (d *clusterDriver) flush() {
 		return
 	}
 	d.flushing = true
-	d.m.after(d.m.r.between(0, turnDelay), func() {
-		d.flushing = false
-		for d.flushes < flushesMax {
-			b, ok := d.m.node.TakeMessages()
-			if !ok {
-				break
-			}
-			d.flushes++
-			d.execute(b)
+	if d.flushSoon == nil {
+		d.flushSoon = d.flushNow
+	}
+	d.m.after(d.m.r.between(0, turnDelay), d.flushSoon)
+}
+
+func (d *clusterDriver) flushNow() {
+	d.flushing = false
+	for d.flushes < flushesMax {
+		b, ok := d.m.node.TakeMessages()
+		if !ok {
+			break
 		}
-		if d.m.node.HasWork() {
-			d.wake()
-		}
-	})
+		d.flushes++
+		d.execute(b)
+	}
+	if d.m.node.HasWork() {
+		d.wake()
+	}
 }
 
 // execute sends a batch and gives the node the answer.
@@ -335,6 +341,7 @@ type waker struct {
 	of     *machine
 	act    func()
 	waking bool
+	due    func() // does act; made once
 }
 
 func (w *waker) wake() {
@@ -342,8 +349,11 @@ func (w *waker) wake() {
 		return
 	}
 	w.waking = true
-	w.of.after(w.of.r.between(0, turnDelay), func() {
-		w.waking = false
-		w.act()
-	})
+	if w.due == nil {
+		w.due = func() {
+			w.waking = false
+			w.act()
+		}
+	}
+	w.of.after(w.of.r.between(0, turnDelay), w.due)
 }

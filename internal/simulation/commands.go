@@ -15,19 +15,32 @@ func failed(b wire.Batch, err error) []wire.Reply {
 	return list
 }
 
-func words(c wire.Command) []string {
-	list := append(make([]string, 0, 3+len(c.Keys)+len(c.Args)), c.Name)
+func (s *redisServer) words(c wire.Command) []string {
+	list := append(s.texts.take(3 + len(c.Keys) + len(c.Args))[:0], c.Name)
 	if c.Script != "" {
 		list = append(list, c.Script, strconv.Itoa(len(c.Keys)))
 	}
 	return append(append(list, c.Keys...), c.Args...)
 }
 
+// chunks gives out short lists of one array: fewer allocations.
+type chunks[T any] struct{ left []T }
+
+const chunk = 512 // elements
+
+func (c *chunks[T]) take(n int) (list []T) {
+	if len(c.left) < n {
+		c.left = make([]T, max(n, chunk))
+	}
+	list, c.left = c.left[:n:n], c.left[n:]
+	return list
+}
+
 // plain sends a batch. What answer is given is valid until it returns.
 func (l *redisLink) plain(b wire.Batch, answer func([]wire.Reply)) {
-	commands := make([][]string, len(b.Commands))
+	commands := l.s.lists.take(len(b.Commands))
 	for i, c := range b.Commands {
-		commands[i] = words(c)
+		commands[i] = l.s.words(c)
 	}
 	l.send(commands, len(commands), func(replies []redismodel.Reply, err error) {
 		if err != nil {
@@ -107,7 +120,7 @@ func replyOf(command string, r redismodel.Reply) wire.Reply {
 	if command == "SCAN" || command == "ZSCAN" {
 		return wire.Reply{List: r.Elems[1].Strings(), Next: r.Elems[0].Text}
 	}
-	var list []string
+	list := make([]string, 0, len(r.Elems))
 	for _, e := range r.Elems { // scores stand behind their members
 		if e.Kind == redismodel.Array {
 			list = append(list, e.Strings()...)

@@ -64,6 +64,7 @@ type machine struct {
 	frozen   bool      // its event loops stand still
 	kernel   []func()  // what clients have sent meanwhile
 	rung     []bool    // shards that have a turn coming
+	turns    []func()  // turn, by shard
 }
 
 // A lifeOf is one of the nodes of a machine.
@@ -109,8 +110,9 @@ func (m *machine) build() {
 	if err != nil {
 		panic(err)
 	}
-	m.hub, m.rung = hub, make([]bool, l.shards)
+	m.hub, m.rung, m.turns = hub, make([]bool, l.shards), make([]func(), l.shards)
 	for i := range l.shards {
+		m.turns[i] = func() { m.turn(i) }
 		hub.Shard(i).Attach(func() { m.ring(i) })
 	}
 }
@@ -205,7 +207,7 @@ func (m *machine) ring(i int) {
 		return
 	}
 	m.rung[i] = true
-	m.after(m.r.between(0, m.r.limits.turn), func() { m.turn(i) })
+	m.after(m.r.between(0, m.r.limits.turn), m.turns[i])
 }
 
 // turn is what an event loop does in one round.

@@ -175,7 +175,10 @@ func (r *run) begin() {
 
 // until has everything happen up to a time.
 func (r *run) until(end time.Duration) {
-	for len(r.heap) > 0 && r.heap[0].at <= end {
+	for {
+		if at, any := r.todo.next(); !any || at > end {
+			break
+		}
 		if r.step(); r.still > stillMost {
 			r.fail("something turns for ever", "%d things have happened while no time passed", r.still)
 		}

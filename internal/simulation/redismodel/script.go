@@ -40,8 +40,8 @@ func eval(s *Server, c *Conn, args []string) (r Reply) {
 	written := false
 	call := func(args ...string) Reply {
 		name := strings.ToUpper(args[0])
-		d, known := commands[name]
-		if !known {
+		d := commands[name]
+		if d == nil {
 			refuse(args)
 		}
 		if why := s.deniedInScript(d, written); why != "" {
@@ -59,7 +59,7 @@ func eval(s *Server, c *Conn, args []string) (r Reply) {
 
 // deniedInScript returns the error of a command that the server's state forbids.
 // A script that has written may write on when memory is full.
-func (s *Server) deniedInScript(d command, written bool) string {
+func (s *Server) deniedInScript(d *command, written bool) string {
 	switch {
 	case s.ReadOnly && d.flags&writes != 0:
 		return "READONLY You can't write against a read only replica."

@@ -14,6 +14,7 @@ func sadd(s *Server, _ *Conn, args []string) Reply {
 		}
 	}
 	if len(v.set) > before {
+		v.told = nil
 		s.modified(args[1])
 	}
 	return number(int64(len(v.set) - before))
@@ -33,6 +34,7 @@ func srem(s *Server, _ *Conn, args []string) Reply {
 			v.set = slices.Delete(v.set, i, i+1)
 		}
 	}
+	v.told = nil
 	s.shrunk(args[1], before-len(v.set), len(v.set))
 	return number(int64(before - len(v.set)))
 }
@@ -45,7 +47,10 @@ func smembers(s *Server, _ *Conn, args []string) Reply {
 	if v == nil {
 		return Reply{Kind: Set}
 	}
-	return bulks(Set, v.set)
+	if v.told == nil {
+		v.told = bulks(Set, v.set).Elems
+	}
+	return Reply{Kind: Set, Elems: v.told}
 }
 
 func sismember(s *Server, _ *Conn, args []string) Reply {

@@ -27,10 +27,10 @@ func on(f func(s *Server, c *Conn, args []string) Reply) func(*Server, *Conn, []
 }
 
 // commands is the table. It is filled by init because transactions call it.
-var commands map[string]command
+var commands map[string]*command
 
 func init() {
-	commands = map[string]command{
+	commands = map[string]*command{
 		"PING":   {-1, 0, nil, on(ping)},
 		"ECHO":   {2, whileLoading, nil, on(func(_ *Server, _ *Conn, a []string) Reply { return bulk(a[1]) })},
 		"HELLO":  {-1, whileLoading, nil, on(hello)},

@@ -63,7 +63,7 @@ func (s *Server) setTracking(c *Conn, args []string) Reply {
 }
 
 // track remembers that a connection has read the keys of a command.
-func (s *Server) track(c *Conn, d command, args []string) {
+func (s *Server) track(c *Conn, d *command, args []string) {
 	if t := c.tracking; !t.on || t.optIn && !t.once || d.keys == nil {
 		return
 	}
