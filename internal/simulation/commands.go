@@ -49,7 +49,7 @@ func (l *redisLink) plain(b wire.Batch, answer func([]wire.Reply)) {
 		}
 		list := l.s.answers[:0]
 		for i, r := range replies {
-			list = append(list, replyOf(b.Commands[i].Name, r))
+			list = append(list, l.s.replyOf(b.Commands[i].Name, r))
 		}
 		answer(list)
 		clear(list)
@@ -96,7 +96,7 @@ func (d *clusterDriver) read(b wire.Batch, answer func([]wire.Reply)) {
 				}
 				continue
 			}
-			list[i] = replyOf("SMEMBERS", r.Elems[1])
+			list[i] = d.m.r.redis.replyOf("SMEMBERS", r.Elems[1])
 			if e := entries[i]; cache[b.Commands[i].Keys[0]] == e && list[i].Err == nil {
 				e.list, e.have = list[i].List, true
 			}
@@ -106,7 +106,7 @@ func (d *clusterDriver) read(b wire.Batch, answer func([]wire.Reply)) {
 }
 
 // replyOf is what the driver makes of a reply.
-func replyOf(command string, r redismodel.Reply) wire.Reply {
+func (s *redisServer) replyOf(command string, r redismodel.Reply) wire.Reply {
 	switch r.Kind {
 	case redismodel.Fault:
 		return wire.Reply{Err: r.Err()}
@@ -120,7 +120,7 @@ func replyOf(command string, r redismodel.Reply) wire.Reply {
 	if command == "SCAN" || command == "ZSCAN" {
 		return wire.Reply{List: r.Elems[1].Strings(), Next: r.Elems[0].Text}
 	}
-	list := make([]string, 0, len(r.Elems))
+	list := s.texts.take(len(r.Elems))[:0]
 	for _, e := range r.Elems { // scores stand behind their members
 		if e.Kind == redismodel.Array {
 			list = append(list, e.Strings()...)

@@ -161,12 +161,13 @@ func (s *redisServer) flush() {
 }
 
 // parcel returns one that is not used.
-func (s *redisServer) parcel() (p *parcel) {
+func (s *redisServer) parcel() *parcel {
 	if n := len(s.parcels); n > 0 {
-		p, s.parcels = s.parcels[n-1], s.parcels[:n-1]
+		p := s.parcels[n-1]
+		s.parcels = s.parcels[:n-1]
 		return p
 	}
-	p = &parcel{}
+	p := &parcel{}
 	p.arrives = func() {
 		l, replies := p.link, p.replies
 		p.link, p.replies = nil, nil
@@ -181,12 +182,13 @@ func (s *redisServer) parcel() (p *parcel) {
 }
 
 // batch returns one that is not used.
-func (s *redisServer) batch() (b *redisBatch) {
+func (s *redisServer) batch() *redisBatch {
 	if n := len(s.batches); n > 0 {
-		b, s.batches = s.batches[n-1], s.batches[:n-1]
+		b := s.batches[n-1]
+		s.batches = s.batches[:n-1]
 		return b
 	}
-	b = &redisBatch{}
+	b := &redisBatch{}
 	b.arrives = func() { b.link.execute(b.commands...) }
 	return b
 }

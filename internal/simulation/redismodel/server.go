@@ -33,6 +33,7 @@ type Server struct {
 
 	blocked []*Conn // that wait for entries, the first first
 
+	elems   []Reply  // to be used by the next replies
 	pending []string // keys that changed while a command is executed
 	flushed bool     // all of them
 
