@@ -217,9 +217,9 @@ func (d *clusterDriver) act() {
 		d.flush()
 	}
 	if at := m.node.Next(); !at.IsZero() {
-		when := m.when(at)
+		when := max(m.when(at), m.r.now+time.Millisecond)
 		if when < d.next || d.next <= m.r.now {
-			d.next = max(when, m.r.now+time.Millisecond)
+			d.next = when
 			m.at(d.next, d.waker.act)
 		}
 	}
