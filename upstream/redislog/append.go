@@ -6,15 +6,11 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/redis/rueidis"
-
 	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/redislog/core"
 )
 
-const (
-	appendsWaiting = 4096 // beyond it Append waits
-	appendsAtOnce  = 256  // in one round trip
-)
+const appendsWaiting = 4096 // beyond it Append waits
 
 var errClosed = errors.New("redislog: closed")
 
@@ -32,9 +28,9 @@ type appender struct {
 
 // An appending is an entry on its way.
 type appending struct {
-	ctx    context.Context
-	fields []string
-	done   chan appended // of one
+	ctx     context.Context
+	command core.Command
+	done    chan appended // of one
 }
 
 // An appended is the result of one append.
@@ -58,7 +54,7 @@ func (a *appender) close() {
 func (l *Log) Append(ctx context.Context, e eventlog.Entry) (wait func() (eventlog.Position, error)) {
 	a := &l.appender
 	a.begin.Do(func() { go a.run() })
-	w := &appending{ctx, fieldsOf(&e), make(chan appended, 1)}
+	w := &appending{ctx, core.Append(&e), make(chan appended, 1)}
 	select {
 	case a.queue <- w:
 	case <-ctx.Done():
@@ -80,7 +76,7 @@ func (l *Log) Append(ctx context.Context, e eventlog.Entry) (wait func() (eventl
 
 func (a *appender) run() {
 	defer close(a.ended)
-	batch := make([]*appending, 0, appendsAtOnce)
+	batch := make([]*appending, 0, core.AppendsAtOnce)
 	for {
 		select {
 		case w := <-a.queue:
@@ -88,7 +84,7 @@ func (a *appender) run() {
 		case <-a.over.Done():
 			return
 		}
-		for len(batch) < appendsAtOnce && len(a.queue) > 0 {
+		for len(batch) < core.AppendsAtOnce && len(a.queue) > 0 {
 			batch = append(batch, <-a.queue)
 		}
 		a.send(batch)
@@ -100,32 +96,29 @@ func (a *appender) run() {
 // whose caller has given up is left out.
 func (a *appender) send(batch []*appending) {
 	client, err := a.log.connection()
-	commands, sent := make([]rueidis.Completed, 0, len(batch)), batch[:0]
+	commands, sent := make([]core.Command, 0, len(batch)), batch[:0]
 	for _, w := range batch {
 		switch {
 		case err != nil:
 			w.done <- appended{err: err}
 		case w.ctx.Err() == nil:
-			commands, sent = append(commands, a.log.command(client, w.fields)), append(sent, w)
+			commands, sent = append(commands, w.command), append(sent, w)
 		}
 	}
 	if len(commands) == 0 {
 		return
 	}
-	for i, r := range client.DoMulti(a.over, commands...) {
-		if e := r.NonRedisError(); e != nil || rejected(r.Error()) {
-			err = r.Error()
+	for i, r := range a.log.doMulti(a.over, client, commands) {
+		position, failed := core.Appended(&r)
+		if failed != nil {
+			failed = a.log.failure(failed)
 		}
-		end, e := a.log.end(r)
-		sent[i].done <- appended{end.position, e}
+		if r.Err != nil {
+			err = r.Err
+		}
+		sent[i].done <- appended{position, failed}
 	}
 	if err != nil {
 		a.log.disconnect(client)
 	}
-}
-
-// rejected reports whether Redis answers that it is not the one to ask.
-func rejected(err error) bool {
-	e, ok := rueidis.IsRedisErr(err)
-	return ok && !e.IsNil()
 }

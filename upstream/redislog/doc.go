@@ -1,11 +1,11 @@
 // Package redislog keeps the log of the services' events in a Redis stream. It
 // is the log of several nodes that have Redis and no RabbitMQ.
 //
-//	log.go     the log: connections, identity, where it ends
+//	log.go     the log: connections, commands and answers
 //	append.go  adding events, in order and many at a time
 //	source.go  reading, each on a connection of its own
-//	entry.go   an event and the fields of its entry
 //	trim.go    removing what is too old, or too much
+//	core/      what these do: which command is next, and what its answer means
 //
 // # Ids
 //

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
 
-	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/redislog/core"
 )
 
 // Config says where the log is.
@@ -54,27 +52,6 @@ func (l *Log) Close() {
 	l.disconnect(nil)
 }
 
-// Open implements eventlog.Log.
-func (l *Log) Open(ctx context.Context, at eventlog.Start) (eventlog.Source, error) {
-	client, err := l.config.Open()
-	if err != nil {
-		return nil, err
-	}
-	end, err := l.look(ctx, client)
-	if err != nil {
-		client.Close()
-		return nil, err
-	}
-	s := &source{log: l, client: client, of: end.log, window: max(at.Window, 1), info: eventlog.Info{Identity: identity(end.log)}}
-	switch at.From {
-	case eventlog.FromNext:
-		s.after, s.info.Behind = end.position, end.position
-	case eventlog.FromPosition:
-		s.after = max(at.Position, 1) - 1
-	}
-	return s, nil
-}
-
 // connection returns the connection that appends and trims.
 func (l *Log) connection() (rueidis.Client, error) {
 	l.mu.Lock()
@@ -98,77 +75,63 @@ func (l *Log) disconnect(client rueidis.Client) {
 	}
 }
 
-// script appends an entry with the fields in ARGV and tells where the log ends.
-// Without fields it only tells. It makes the stream if there is none.
-const script = `local key, log, n, made = KEYS[1], nil, '0', false
-local t = redis.call('TIME')
-local now = t[1] .. string.format('%03d', math.floor(t[2] / 1000))
-if redis.call('EXISTS', key) == 1 then
-  local info = redis.call('XINFO', 'STREAM', key)
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then log, n = string.match(info[i + 1], '^(%d+)-(%d+)$') end
-  end
-else
-  log, made = now, true
-end
-if made or #ARGV > 0 then
-  n = string.format('%.0f', n + 1)
-  redis.call('XADD', key, log .. '-' .. n, 'at', now, unpack(ARGV))
-end
-return {log, n, now}`
+// failure says what an error is about.
+func (l *Log) failure(err error) error { return fmt.Errorf("redis, stream %s: %w", l.config.Key, err) }
 
-// An end is what the script says: the log's number, the position of its newest
-// entry, and the time of Redis in milliseconds.
-type end struct {
-	log      string
-	position eventlog.Position
-	now      int64
+// do has a command executed.
+func (l *Log) do(ctx context.Context, client rueidis.Client, c core.Command) core.Reply {
+	return replyOf(c.Kind, l.config.Key, client.Do(ctx, l.build(client, c)))
 }
 
-func (l *Log) command(client rueidis.Client, fields []string) rueidis.Completed {
-	return client.B().Eval().Script(script).Numkeys(1).Key(l.config.Key).Arg(fields...).Build()
+// doMulti has commands executed in order, in one round trip.
+func (l *Log) doMulti(ctx context.Context, client rueidis.Client, list []core.Command) []core.Reply {
+	commands, replies := make([]rueidis.Completed, len(list)), make([]core.Reply, len(list))
+	for i, c := range list {
+		commands[i] = l.build(client, c)
+	}
+	for i, r := range client.DoMulti(ctx, commands...) {
+		replies[i] = replyOf(list[i].Kind, l.config.Key, r)
+	}
+	return replies
 }
 
-// look tells where the log ends. It makes the stream if there is none.
-func (l *Log) look(ctx context.Context, client rueidis.Client) (end, error) {
-	return l.end(client.Do(ctx, l.command(client, nil)))
+func (l *Log) build(client rueidis.Client, c core.Command) rueidis.Completed {
+	b := client.B().Arbitrary(c.Before...).Keys(l.config.Key).Args(c.After...)
+	if c.Kind == core.Read {
+		return b.Blocking()
+	}
+	return b.Build()
 }
 
-// end reads an answer of the script.
-func (l *Log) end(r rueidis.RedisResult) (end, error) {
-	answer, err := r.AsStrSlice()
-	if err == nil && len(answer) != 3 {
-		err = fmt.Errorf("want three values, got %q", answer)
+// replyOf reads an answer.
+func replyOf(kind core.Kind, key string, result rueidis.RedisResult) (r core.Reply) {
+	switch kind {
+	case core.Eval:
+		r.List, r.Err = result.AsStrSlice()
+	case core.Number:
+		r.Number, r.Err = result.AsInt64()
+	case core.Range:
+		var list []rueidis.XRangeSlice
+		list, r.Err = result.AsXRangeSlices()
+		r.Entries = raw(list)
+	case core.Read:
+		var streams map[string][]rueidis.XRangeSlice
+		streams, r.Err = result.AsXReadSlices()
+		r.Entries = raw(streams[key])
 	}
-	if err != nil {
-		return end{}, fmt.Errorf("redis, stream %s: %w", l.config.Key, err)
+	if rueidis.IsRedisNil(r.Err) {
+		r.Nil, r.Err = true, nil
 	}
-	position, err := strconv.ParseUint(answer[1], 10, 64)
-	if err != nil {
-		return end{}, fmt.Errorf("redis, stream %s: position: %w", l.config.Key, err)
-	}
-	now, err := strconv.ParseInt(answer[2], 10, 64)
-	return end{answer[0], eventlog.Position(position), now}, err
+	return r
 }
 
-// identity returns the log's identity, the shorter form of its number.
-func identity(log string) string {
-	n, err := strconv.ParseUint(log, 10, 64)
-	if err != nil {
-		return log
+func raw(list []rueidis.XRangeSlice) []core.Raw {
+	entries := make([]core.Raw, len(list))
+	for i, e := range list {
+		entries[i] = core.Raw{ID: e.ID, Fields: make([]string, 0, 2*len(e.FieldValues))}
+		for _, f := range e.FieldValues {
+			entries[i].Fields = append(entries[i].Fields, f.Field, f.Value)
+		}
 	}
-	return strconv.FormatUint(n, 36)
-}
-
-// id is the id of an entry in Redis.
-func id(log string, p eventlog.Position) string { return log + "-" + strconv.FormatUint(uint64(p), 10) }
-
-// parseID reads what id returns.
-func parseID(text string) (log string, p eventlog.Position, err error) {
-	log, number, _ := strings.Cut(text, "-")
-	n, err := strconv.ParseUint(number, 10, 64)
-	if err != nil {
-		return "", 0, fmt.Errorf("the id %q is none of an entry: %w", text, err)
-	}
-	return log, eventlog.Position(n), nil
+	return entries
 }

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/redistest"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster/sessions"
+	"github.com/hometrip/gateway/upstream/redislog/core"
 )
 
 var (
@@ -41,6 +43,8 @@ func TestFlagsAreThoseOfTheServer(t *testing.T) {
 			asked = "CLIENT|TRACKING"
 		case "XINFO":
 			asked = "XINFO|STREAM"
+		case "MEMORY":
+			asked = "MEMORY|USAGE"
 		case "PUBSUB":
 			asked = "PUBSUB|NUMSUB"
 		}
@@ -88,6 +92,8 @@ func TestModelAnswersAsTheServerDoes(t *testing.T) {
 func compare(t *testing.T, server *redistest.Server, seed uint64) {
 	p := &pair{t: t, rng: rand.New(rand.NewPCG(seed, 0)), model: New()}
 	p.model.Script(sessions.Write, WriteRecord)
+	p.model.Script(core.Script, AppendEvent)
+	p.model.Advance(time.Duration(time.Now().UnixNano())) // the log has times in it
 	for range conns {
 		peer, err := dial(server.Addr)
 		if err != nil {
@@ -130,7 +136,7 @@ func (p *pair) settle(args []string) {
 	for i, conn := range p.conns {
 		for _, want := range conn.Out {
 			got, err := p.peers[i].next()
-			a, b := normal(got, args), normal(want, args)
+			a, b := someTime.ReplaceAllString(normal(got, args), "time"), someTime.ReplaceAllString(normal(want, args), "time")
 			if err != nil || a != b {
 				p.t.Fatalf("%s\nconnection %d: the server writes %s (%v), the model %s",
 					strings.Join(p.log, "\n"), i, a, err, b)
@@ -139,6 +145,9 @@ func (p *pair) settle(args []string) {
 		conn.Out = nil
 	}
 }
+
+// someTime is a time of the present, in milliseconds.
+var someTime = regexp.MustCompile(`\b[1-9]\d{12}\b`)
 
 // normal prints a reply without what Redis leaves open: the order of sets,
 // maps and scans, how much is left of a time to live.
@@ -164,7 +173,10 @@ func normal(r Reply, args []string) string {
 	case r.Kind == Map:
 		return "map " + sorted(r.Elems, 2)
 	}
-	if name == "EVAL" && r.Kind == Fault { // behind it stands which script, and where
+	if name == "MEMORY" && r.Kind == Int {
+		return "some bytes"
+	}
+	if r.Kind == Fault { // behind it stands which script, and where
 		text, _, _ := strings.Cut(r.Text, " script: ")
 		return "-" + text
 	}
@@ -306,6 +318,9 @@ func (p *pair) expire() {
 
 // command draws one of the keyspace. Some meet a key of another type.
 func (p *pair) command() []string {
+	if p.rng.IntN(12) == 0 {
+		return p.eventLog(p.some("log:", 2))
+	}
 	key := p.pick("str:", "hash:", "set:", "zset:", "stream:")
 	kind := key
 	if p.rng.IntN(20) == 0 {
@@ -491,6 +506,36 @@ func (p *pair) streams(key string) []string {
 		return []string{"XADD", key, p.pick("0-0", "5-*", "3", "1"), "f", "v"}
 	}
 	return []string{"XADD", key, p.nextID(), "f", "v", "g", "w"}
+}
+
+// eventLog does what nodes do with the log of the services' events. Its ids are
+// times, but for streams that begin with an id of the past.
+func (p *pair) eventLog(key string) []string {
+	const log = "1700000000000-"
+	body := strings.Repeat("x", p.rng.IntN(400))
+	switch p.rng.IntN(14) {
+	case 0:
+		return []string{"DEL", key}
+	case 1:
+		return []string{"XADD", key, "NOMKSTREAM", log + "1000", "at", "5"} // only of those
+	case 2:
+		return []string{"XADD", key, log + "1", "at", "5", "key", "k"}
+	case 3:
+		return []string{"XLEN", key}
+	case 4:
+		return []string{"XRANGE", key, p.pick("-", log+"3", log+"7"), "+", "COUNT", "1"}
+	case 5:
+		return []string{"XREAD", "COUNT", "3", "STREAMS", key, p.pick("0-0", log+"2")}
+	case 6:
+		return []string{"XTRIM", key, "MAXLEN", p.pick("1", "4", "20")}
+	case 7:
+		return []string{"XTRIM", key, "MINID", log + p.pick("2", "5", "1000")}
+	case 8:
+		return []string{"MEMORY", "USAGE", key, "SAMPLES", "100"}
+	case 9:
+		return []string{"EVAL", core.Script, "1", key}
+	}
+	return []string{"EVAL", core.Script, "1", key, "key", "message.sent", "body", body}
 }
 
 func (p *pair) nextID() string {

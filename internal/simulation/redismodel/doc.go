@@ -11,6 +11,7 @@
 //	table.go     the commands, their arity and flags
 //	keys.go, strings.go, hash.go, set.go, sorted.go, stream.go   the commands by type
 //	pubsub.go, tracking.go   what is pushed
+//	eventlog.go  what the log of the services' events needs beside its stream
 //
 // A command, an option or a combination that is not modelled panics with
 // Unsupported, so that no code is tested against an invented answer. The test

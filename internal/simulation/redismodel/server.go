@@ -34,13 +34,19 @@ type Server struct {
 	blocked []*Conn // that wait for entries, the first first
 
 	elems   []Reply  // to be used by the next replies
-	pending []string // keys that changed while a command is executed
-	flushed bool     // all of them
+	pending []change // of keys while a command is executed
+	flushed bool     // of all of them
 
 	// The faults. Each holds until it is taken back.
 	Full     bool // maxmemory is reached and nothing may be evicted
 	ReadOnly bool // it has become a replica
 	Loading  bool // it has been started and still reads its snapshot
+}
+
+// A change is one of a key that connections have read.
+type change struct {
+	key     string
+	readers []*Conn
 }
 
 // A value is what a key holds: one of the types.
@@ -265,8 +271,9 @@ func (s *Server) denied(c *Conn, name string, d *command) string {
 
 // modified notes that a key's value has changed.
 func (s *Server) modified(key string) {
-	if _, read := s.tracked[key]; read {
-		s.pending = append(s.pending, key)
+	if readers, read := s.tracked[key]; read {
+		s.pending = append(s.pending, change{key, readers})
+		delete(s.tracked, key)
 	}
 }
 

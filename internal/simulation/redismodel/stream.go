@@ -237,10 +237,7 @@ func (st *stream) nextID(text string, now time.Duration) (id streamID, bad *Repl
 }
 
 func (st *stream) add(id streamID, fields []string) {
-	size := 0
-	for _, f := range fields {
-		size += len(f) + 2
-	}
+	size := entrySize(fields)
 	opens := st.inNode == 0 || st.inNode >= streamNode || st.nodeBytes+size > streamNodeBytes
 	if opens {
 		st.inNode, st.nodeBytes = 0, 0

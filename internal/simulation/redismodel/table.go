@@ -99,6 +99,7 @@ func init() {
 		"XDEL":      {-3, writes, key1, on(xdel)},
 		"XREAD":     {-4, readonly, xreadKeys, xread},
 		"XINFO":     {-2, readonly, xinfoKeys, on(xinfo)},
+		"MEMORY":    {-2, readonly, xinfoKeys, on(memory)},
 
 		"PUBLISH":      {3, whileLoading, nil, on(publish)},
 		"SPUBLISH":     {3, whileLoading, nil, on(publish)},

@@ -92,13 +92,12 @@ func (s *Server) invalidate(by *Conn) {
 		}
 		clear(s.tracked)
 	}
-	for _, key := range s.pending {
-		for _, c := range s.tracked[key] {
+	for _, x := range s.pending {
+		for _, c := range x.readers {
 			if c.tracking.on && (c != by || !c.tracking.noLoop) {
-				c.Out = append(c.Out, push(bulk("invalidate"), array(bulk(key))))
+				c.Out = append(c.Out, push(bulk("invalidate"), array(bulk(x.key))))
 			}
 		}
-		delete(s.tracked, key)
 	}
 	s.pending, s.flushed = s.pending[:0], false
 }

@@ -1,11 +1,9 @@
-package redislog
+package core
 
 import (
 	"encoding/json"
 	"strconv"
 	"time"
-
-	"github.com/redis/rueidis"
 
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
@@ -42,32 +40,33 @@ func fieldsOf(e *eventlog.Entry) []string {
 			fields = append(fields, fieldHeaders, string(text))
 		}
 	}
-	return append(fields, fieldBody, rueidis.BinaryString(e.Body))
+	return append(fields, fieldBody, string(e.Body))
 }
 
 // entryOf makes an entry of its fields.
-func entryOf(p eventlog.Position, fields []rueidis.XRangeFieldValue) eventlog.Entry {
+func entryOf(p eventlog.Position, fields []string) eventlog.Entry {
 	e := eventlog.Entry{Position: p}
-	for _, f := range fields {
-		switch f.Field {
+	for i := 0; i+1 < len(fields); i += 2 {
+		value := fields[i+1]
+		switch fields[i] {
 		case fieldKey:
-			e.Key = f.Value
+			e.Key = value
 		case fieldExchange:
-			e.Exchange = f.Value
+			e.Exchange = value
 		case fieldMessageID:
-			e.MessageID = f.Value
+			e.MessageID = value
 		case fieldAppID:
-			e.AppID = f.Value
+			e.AppID = value
 		case fieldTrace:
-			e.Trace = f.Value
+			e.Trace = value
 		case fieldPublished:
-			if n, err := strconv.ParseInt(f.Value, 10, 64); err == nil {
+			if n, err := strconv.ParseInt(value, 10, 64); err == nil {
 				e.Published = time.UnixMicro(n)
 			}
 		case fieldHeaders:
-			_ = json.Unmarshal([]byte(f.Value), &e.Headers) // an entry that others have written may have anything there
+			_ = json.Unmarshal([]byte(value), &e.Headers) // an entry that others have written may have anything there
 		case fieldBody:
-			e.Body = []byte(f.Value)
+			e.Body = []byte(value)
 		}
 	}
 	return e

@@ -1,0 +1,77 @@
+package redismodel
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// AppendEvent does what the script does by which nodes append to the log of the
+// services' events: see package upstream/redislog/core.
+func AppendEvent(call func(args ...string) Reply, keys, argv []string) Reply {
+	key, log, n, made := keys[0], "", uint64(0), false
+	t := call("TIME").Strings()
+	micros, _ := strconv.Atoi(t[1])
+	now := t[0] + fmt.Sprintf("%03d", micros/1000)
+	if call("EXISTS", key).Int == 1 {
+		info := call("XINFO", "STREAM", key)
+		for i := 0; i < len(info.Elems); i += 2 {
+			if info.Elems[i].Text == "last-generated-id" {
+				ms, seq, _ := strings.Cut(info.Elems[i+1].Text, "-")
+				log = ms
+				n, _ = strconv.ParseUint(seq, 10, 64)
+			}
+		}
+	} else {
+		log, made = now, true
+	}
+	if made || len(argv) > 0 {
+		n++
+		call(append([]string{"XADD", key, log + "-" + strconv.FormatUint(n, 10), "at", now}, argv...)...)
+	}
+	return array(bulk(log), bulk(strconv.FormatUint(n, 10)), bulk(now))
+}
+
+// What an entry of a stream needs in memory, and a stream, in bytes: about.
+const (
+	entryBytes  = 12
+	streamBytes = 640
+)
+
+// memory tells about how many bytes a stream needs. Of the last node Redis has
+// more than it needs yet.
+func memory(s *Server, _ *Conn, args []string) Reply {
+	if len(args) != 5 || !strings.EqualFold(args[1], "USAGE") || !strings.EqualFold(args[3], "SAMPLES") {
+		refuse(args)
+	}
+	v := s.keys[args[2]]
+	switch {
+	case v == nil:
+		return null
+	case v.stream == nil:
+		refuse(args)
+	}
+	total, node := streamBytes, 0
+	for _, e := range v.stream.entries {
+		if e.opens {
+			total += node
+			node = 0
+		}
+		node += entrySize(e.fields)
+	}
+	return number(int64(total + max(node, streamNodeBytes)))
+}
+
+// entrySize is what an entry needs in its node, whose entries have the same
+// names of fields.
+func entrySize(fields []string) int {
+	size := entryBytes
+	for i := 1; i < len(fields); i += 2 {
+		n := len(fields[i]) + 2
+		if _, err := strconv.ParseInt(fields[i], 10, 64); err == nil {
+			n = min(n, 10)
+		}
+		size += n
+	}
+	return size
+}

@@ -1,0 +1,91 @@
+package core
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+// Script appends an entry with the fields in ARGV and tells where the log ends.
+// Without fields it only tells. It makes the stream if there is none.
+const Script = `local key, log, n, made = KEYS[1], nil, '0', false
+local t = redis.call('TIME')
+local now = t[1] .. string.format('%03d', math.floor(t[2] / 1000))
+if redis.call('EXISTS', key) == 1 then
+  local info = redis.call('XINFO', 'STREAM', key)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then log, n = string.match(info[i + 1], '^(%d+)-(%d+)$') end
+  end
+else
+  log, made = now, true
+end
+if made or #ARGV > 0 then
+  n = string.format('%.0f', n + 1)
+  redis.call('XADD', key, log .. '-' .. n, 'at', now, unpack(ARGV))
+end
+return {log, n, now}`
+
+func script(fields []string) Command {
+	return Command{Kind: Eval, Before: []string{"EVAL", Script, "1"}, After: fields}
+}
+
+// AppendsAtOnce is how many entries are appended in one round trip, at most.
+const AppendsAtOnce = 256
+
+// Append returns the command that appends an entry. Appended reads its answer.
+func Append(e *eventlog.Entry) Command { return script(fieldsOf(e)) }
+
+// Appended returns the position of an entry that was appended. After an error
+// the connection is to be left: Redis may have become a replica, or have moved.
+func Appended(r *Reply) (eventlog.Position, error) {
+	end, err := endOf(r)
+	return end.position, err
+}
+
+// An end is what the script tells: the log's number, the position of its newest
+// entry, and the time of Redis in milliseconds.
+type end struct {
+	log      string
+	position eventlog.Position
+	now      int64
+}
+
+// endOf reads an answer of the script.
+func endOf(r *Reply) (end, error) {
+	if r.Err != nil {
+		return end{}, r.Err
+	}
+	if len(r.List) != 3 {
+		return end{}, fmt.Errorf("want three values, got %q", r.List)
+	}
+	position, err := strconv.ParseUint(r.List[1], 10, 64)
+	if err != nil {
+		return end{}, fmt.Errorf("position: %w", err)
+	}
+	now, err := strconv.ParseInt(r.List[2], 10, 64)
+	return end{r.List[0], eventlog.Position(position), now}, err
+}
+
+// Identity returns the log's identity, the shorter form of its number.
+func Identity(log string) string {
+	n, err := strconv.ParseUint(log, 10, 64)
+	if err != nil {
+		return log
+	}
+	return strconv.FormatUint(n, 36)
+}
+
+// id is the id of an entry in Redis.
+func id(log string, p eventlog.Position) string { return log + "-" + strconv.FormatUint(uint64(p), 10) }
+
+// parseID reads what id returns.
+func parseID(text string) (log string, p eventlog.Position, err error) {
+	log, number, _ := strings.Cut(text, "-")
+	n, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		return "", 0, fmt.Errorf("the id %q is none of an entry: %w", text, err)
+	}
+	return log, eventlog.Position(n), nil
+}
