@@ -37,7 +37,7 @@ func eval(s *Server, c *Conn, args []string) (r Reply) {
 			r = failed.with
 		}
 	}()
-	written := false
+	written, keys := false, args[3:3+n]
 	call := func(args ...string) Reply {
 		name := strings.ToUpper(args[0])
 		d := commands[name]
@@ -48,13 +48,16 @@ func eval(s *Server, c *Conn, args []string) (r Reply) {
 			panic(scriptFailed{fault(why)})
 		}
 		written = written || d.flags&writes != 0
-		r, _ := s.call(c, d, name, args)
+		if d.flags&readonly != 0 {
+			s.track(c, keys) // all of the script's, whichever it reads
+		}
+		r, _ := d.run(s, c, args)
 		if r.Kind == Fault {
 			panic(scriptFailed{r})
 		}
 		return r
 	}
-	return do(call, args[3:3+n], args[3+n:])
+	return do(call, keys, args[3+n:])
 }
 
 // deniedInScript returns the error of a command that the server's state forbids.

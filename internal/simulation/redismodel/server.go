@@ -236,13 +236,14 @@ func (s *Server) execute(c *Conn, args []string) {
 
 // call runs a command's function with what surrounds it.
 func (s *Server) call(c *Conn, d *command, name string, args []string) (Reply, bool) {
-	if d.flags&readonly != 0 {
-		s.track(c, d, args)
+	if d.flags&readonly != 0 && d.keys != nil {
+		s.track(c, d.keys(args))
 	}
-	if name != "CLIENT" && name != "MULTI" && !c.multi {
+	keeps := name == "CLIENT" || name == "MULTI" || c.multi
+	r, answered := d.run(s, c, args)
+	if !keeps {
 		c.tracking.once = false
 	}
-	r, answered := d.run(s, c, args)
 	return r, answered
 }
 

@@ -1,6 +1,9 @@
 package redismodel
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+)
 
 func sadd(s *Server, _ *Conn, args []string) Reply {
 	v, bad := s.lookup(args[1], "set", true)
@@ -74,4 +77,26 @@ func scard(s *Server, _ *Conn, args []string) Reply {
 		return number(0)
 	}
 	return count(v.set)
+}
+
+// srandMember returns all members: the model draws none.
+func srandMember(s *Server, _ *Conn, args []string) Reply {
+	if len(args) != 3 {
+		refuse(args)
+	}
+	n, err := strconv.Atoi(args[2])
+	if err != nil {
+		return notInt
+	}
+	v, bad := s.lookup(args[1], "set", false)
+	if bad != nil {
+		return *bad
+	}
+	if v == nil {
+		return array()
+	}
+	if n < len(v.set) {
+		refuse(args)
+	}
+	return bulks(Array, v.set)
 }

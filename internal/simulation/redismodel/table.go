@@ -73,12 +73,15 @@ func init() {
 		"HDEL":    {-3, writes, key1, on(hdel)},
 		"HLEN":    {2, readonly, key1, on(hlen)},
 		"HEXISTS": {3, readonly, key1, on(hexists)},
+		"HINCRBY": {4, writes | grows, key1, on(hincrby)},
 
 		"SADD":      {-3, writes | grows, key1, on(sadd)},
 		"SREM":      {-3, writes, key1, on(srem)},
 		"SMEMBERS":  {2, readonly, key1, on(smembers)},
 		"SISMEMBER": {3, readonly, key1, on(sismember)},
 		"SCARD":     {2, readonly, key1, on(scard)},
+
+		"SRANDMEMBER": {-2, readonly, key1, on(srandMember)},
 
 		"ZADD":             {-4, writes | grows, key1, on(zadd)},
 		"ZREM":             {-3, writes, key1, on(zrem)},
