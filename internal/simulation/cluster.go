@@ -95,6 +95,7 @@ func (d *clusterDriver) openDirectory() {
 	d.directory, d.cache = l, make(map[string]*cached)
 	l.push = d.invalidated
 	l.ended = func() {
+		d.m.presence.lost()
 		if d.directory != l {
 			return
 		}
@@ -181,6 +182,7 @@ func (d *clusterDriver) invalidated(r redismodel.Reply) {
 	}
 	if r.Elems[1].Kind == redismodel.Null {
 		clear(d.cache)
+		d.m.presence.lost()
 		d.m.node.Lost("the database was flushed", d.m.now())
 	}
 	for _, key := range r.Elems[1].Elems {

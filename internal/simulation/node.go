@@ -56,6 +56,7 @@ type machine struct {
 	reader   *readerDriver
 	letters  *lettersDriver          // nil: there are none
 	recovery *sessionsDriver         // nil: no client comes back
+	presence *presenceDriver         // nil: services are not told who is there
 	sessions []*session              // that are open here, also when their client knows better
 	revoked  map[string]time.Time    // users whose tokens are refused, up to when issued
 	obeyed   map[int64]time.Duration // orders by their positions, and when they were taken
@@ -80,6 +81,7 @@ func (m *machine) start() {
 	m.cluster.begin()
 	m.reader.begin()
 	m.beginLetters()
+	m.presence.begin()
 	m.expire()
 }
 
@@ -102,10 +104,11 @@ func (m *machine) build() {
 	m.cluster.waker = waker{of: m, act: m.cluster.act}
 	m.cluster.cut.Take = m.cluster.message
 	m.reader = newReaderDriver(m)
+	m.presence = m.newPresence()
 	hub, err := rooms.New(rooms.Config{
 		Shards: l.shards, Auth: m, Revoker: m, ConnectTimeout: 45 * time.Second, MaxPacket: 1 << 16,
 		MaxMailbox: l.mailbox, Handlers: rooms.ClientEvents(), Cluster: m.cluster,
-		Limits: rooms.Limits{Presence: 500}, Recovery: m.recoveryConfig(),
+		Limits: rooms.Limits{Presence: 500}, Recovery: m.recoveryConfig(), Presence: m.presencePort(),
 	})
 	if err != nil {
 		panic(err)
@@ -186,6 +189,7 @@ func (m *machine) die() {
 func (m *machine) end() {
 	m.cluster.end()
 	m.reader.end()
+	m.presence.end()
 	if m.letters != nil {
 		m.letters.end()
 	}

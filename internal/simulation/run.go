@@ -31,6 +31,7 @@ type Config struct {
 	More     int           // further faults, of the second list
 	Extra    int           // and of the third
 	Letters  bool          // nodes write dead letters
+	Presence bool          // nodes tell services who is there
 	Trace    io.Writer     // nil: none
 }
 
@@ -92,6 +93,7 @@ type run struct {
 	wallTrusted bool // no node's wall clock was set
 
 	recovery recovery
+	presence presenceJudge
 	pids     pids
 	deaths   map[lifeOf]time.Duration // of nodes
 
@@ -152,6 +154,9 @@ func newRun(c Config) *run {
 	r.service = newService(r)
 	r.judge.init(r)
 	r.table = newTable()
+	if c.Presence {
+		r.presence.init(r)
+	}
 	return r
 }
 
