@@ -3,6 +3,7 @@ package simulation
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,12 +83,26 @@ func (j *presenceJudge) checkKeys() {
 				r.fail("redis has counts of nodes that are gone", "sessions %v of %d nodes", list, r.running())
 			}
 		case strings.HasPrefix(what, "of:"):
-			if list := do("HGETALL", key); slices.Contains(list, "telling") {
-				r.fail("something waits for ever", "%s is being told: %v", key, list)
-			}
+			j.checkRoom(strings.TrimPrefix(what, "of:"), do("HGETALL", key))
 		case strings.HasPrefix(what, "has:"):
 			j.checkSession(key, strings.TrimPrefix(what, "has:"), do("SMEMBERS", key))
 		}
+	}
+}
+
+// checkRoom checks what Redis has of a room.
+func (j *presenceJudge) checkRoom(name string, hash []string) {
+	sum := "0"
+	for i := 0; i+1 < len(hash); i += 2 {
+		switch hash[i] {
+		case "telling":
+			j.r.fail("something waits for ever", "%s is being told: %v", name, hash)
+		case "n":
+			sum = hash[i+1]
+		}
+	}
+	if total := j.room(name).total; sum != strconv.Itoa(total) {
+		j.r.fail("redis counts a room wrong", "%s has %d members: %v", name, total, hash)
 	}
 }
 
