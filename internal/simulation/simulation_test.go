@@ -7,18 +7,23 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 var (
-	long = flag.Duration("for", 30*time.Second, "how long fleets are simulated")
+	long = flag.Duration("for", 0, "how long fleets are simulated (default: 3s, and 30s among all tests)")
 	seed = flag.Uint64("seed", 1, "the first seed")
 )
 
 func TestFleetsKeepEveryRule(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(2000))
 	budget := *long
-	if testing.Short() {
-		budget = time.Second
+	if budget == 0 {
+		budget = 3 * time.Second
+		if testkit.All() {
+			budget = 30 * time.Second
+		}
 	}
 	began, runs, simulated := time.Now(), 0, time.Duration(0)
 	for ; runs == 0 || time.Since(began) < budget; runs++ {
