@@ -239,7 +239,7 @@ func (h *httpConn) state(d *form.Conn, now time.Time) error {
 
 func (f *Frozen) session(s *session, now time.Time) (d form.Session, err error) {
 	d = form.Session{
-		WS: form.None, Beat: time.Duration(s.heartbeatAt-s.w.wheel.MS(now)) * time.Millisecond,
+		WS: form.None, Heartbeat: time.Duration(s.heartbeatAt-s.w.wheel.MS(now)) * time.Millisecond,
 		Pinged: s.pinged, Closing: s.phase == phaseClosing, Reason: uint8(s.reason), Msgpack: s.msgpack,
 	}
 	if s.ws != nil {

@@ -326,7 +326,7 @@ func (w *worker) adoptSession(h *receivedSession, now time.Time) {
 	defer w.recoverPanic("hand-over")
 	f := h.form
 	s := &session{
-		w: w, heartbeatAt: w.wheel.MS(now.Add(f.Beat)), pinged: f.Pinged, msgpack: f.Msgpack,
+		w: w, heartbeatAt: w.wheel.MS(now.Add(f.Heartbeat)), pinged: f.Pinged, msgpack: f.Msgpack,
 		reason: rooms.Reason(f.Reason),
 		dirty:  !f.Polls, // until its WebSocket is here
 	}

@@ -16,7 +16,7 @@ const (
 	// leastGarbage is what a collection waits for when gcPercent of a small
 	// heap is less: a chat among 2,000 clients would otherwise be collected nine
 	// times a second, each time for milliseconds of one of the cores, and a
-	// third of the CPU of a storm of connections would go into it.
+	// third of the CPU of a burst of new connections would go into it.
 	leastGarbage = 4 << 20
 )
 

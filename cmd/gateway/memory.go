@@ -37,7 +37,7 @@ const (
 	// When less than quietAllocation is allocated between two looks, garbage is
 	// collected and its memory given back, if that may be wasteLeast and more
 	// than one part in wasteShare of what is alive: idle connections do not pay
-	// for the storm in which they came.
+	// for the burst in which they came.
 	quietAllocation = 64 << 10
 	wasteLeast      = 1 << 20
 	wasteShare      = 8

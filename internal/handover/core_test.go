@@ -322,12 +322,12 @@ func TestWhoeverPausesAndWhoeverDiesOneProcessServes(t *testing.T) {
 	well.run()
 	for stop := 1; stop <= well.steps; stop++ {
 		for die := stop; die <= well.steps+4; die++ {
-			for side, harm := range map[string]func(*world){
+			for side, fault := range map[string]func(*world){
 				"giver pauses": func(w *world) { w.giverStops, w.takerDies = stop, die },
 				"taker pauses": func(w *world) { w.takerStops, w.giverDies = stop, die },
 			} {
 				t.Run(fmt.Sprint(side, " at step ", stop, ", the other dies at ", die), func(t *testing.T) {
-					w := newWorld(t, harm)
+					w := newWorld(t, fault)
 					w.run()
 					w.end()
 				})

@@ -102,13 +102,13 @@ type WebSocket struct {
 
 // A Session is one Engine.IO session.
 type Session struct {
-	WS      uint32        // number of its WebSocket; None
-	Beat    time.Duration // until the next ping, or the end of the wait for a pong
-	Pinged  bool
-	Closing bool
-	Reason  uint8 // for Closing
-	Msgpack bool
-	Queue   []Message
+	WS        uint32        // number of its WebSocket; None
+	Heartbeat time.Duration // until the next ping, or the end of the wait for a pong
+	Pinged    bool
+	Closing   bool
+	Reason    uint8 // for Closing
+	Msgpack   bool
+	Queue     []Message
 
 	Polls   bool // requests can reach it
 	Polling Polling
@@ -359,7 +359,7 @@ func (w *walker) webSocket(c *WebSocket) {
 
 func (w *walker) session(s *Session) {
 	w.u32(&s.WS)
-	w.span(&s.Beat)
+	w.span(&s.Heartbeat)
 	w.bools(&s.Pinged, &s.Closing, &s.Msgpack, &s.Polls)
 	w.u8(&s.Reason)
 	list(w, &s.Queue, 2, func(m *Message) { w.bytes(&m.Frames); w.bools(&m.Volatile) })
