@@ -159,7 +159,7 @@ func handleRefresh(c *Call) {
 		s.take(id, now)
 		answer.Ack([]byte(`{"success":true}`))
 		if named {
-			s.askAgain(now)
+			s.recheckRooms(now)
 		}
 		// Counted from now, since a warning at once would have the client
 		// refresh at once, for ever if its tokens come from a cache.

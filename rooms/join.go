@@ -108,9 +108,9 @@ func (sh *Shard) mayTell(members int, now time.Time) bool {
 	return members <= fewMembers || sh.telling.Allow(sh.hub.limits().Telling, members, now)
 }
 
-// askAgain has the socket leave the rooms it may no longer be in, after its
+// recheckRooms has the socket leave the rooms it may no longer be in, after its
 // token has changed.
-func (s *Socket) askAgain(now time.Time) {
+func (s *Socket) recheckRooms(now time.Time) {
 	if s.shard.hub.config.Authorizer == nil {
 		return
 	}

@@ -49,7 +49,7 @@ func (h *Hub) takeHere(pid, user string, by *comeback, now time.Time, done func(
 		done(taken{why: f.why})
 		return
 	}
-	take := func() { h.takeKnown(pid, user, f, by, done) }
+	take := func() { h.takeFound(pid, user, f, by, done) }
 	if h.config.Recovery.Remote == nil || !h.reached.doubtful(now) {
 		take()
 		return
@@ -102,8 +102,8 @@ func (h *Hub) Displace(pid string, moves uint32) {
 	})
 }
 
-// takeKnown takes the session that was found.
-func (h *Hub) takeKnown(pid, user string, f finding, by *comeback, done func(taken)) {
+// takeFound takes the session that was found.
+func (h *Hub) takeFound(pid, user string, f finding, by *comeback, done func(taken)) {
 	s := f.socket
 	if s == nil {
 		r, err := ParseRecord(f.record)
@@ -126,7 +126,7 @@ func (h *Hub) takeKnown(pid, user string, f finding, by *comeback, done func(tak
 				f.coming.yield(user, by, done)
 				return
 			case f.record != nil:
-				h.takeKnown(pid, user, f, by, done)
+				h.takeFound(pid, user, f, by, done)
 				return
 			}
 		}

@@ -12,8 +12,8 @@ import (
 // sorter stores how far it is. The next node reads at most so many again.
 const doneEvery = 1000
 
-// headerAgain marks an order that was appended again.
-const headerAgain = "x-gateway-again"
+// headerAppendedAgain marks an order that was appended again.
+const headerAppendedAgain = "x-gateway-again"
 
 // A Task is something that a Sorting wants done.
 type Task struct {
@@ -94,10 +94,10 @@ func (s *Sorting) putAside(l eventlog.Letter) []Task {
 // because perhaps no node ran then. An order has the same effect when it comes
 // twice.
 func (s *Sorting) repeat(e *eventlog.Entry) []Task {
-	if _, again := e.Headers[headerAgain]; e.Position <= s.began && !again {
+	if _, again := e.Headers[headerAppendedAgain]; e.Position <= s.began && !again {
 		s.tasks = append(s.tasks, Task{Kind: Repeat, Position: e.Position, Entry: eventlog.Entry{
 			Exchange: e.Exchange, Key: e.Key, AppID: e.AppID, Trace: e.Trace, Published: e.Published, Body: e.Body,
-			Headers: map[string]any{headerAgain: "1"},
+			Headers: map[string]any{headerAppendedAgain: "1"},
 		}})
 	}
 	return s.done(e.Position)

@@ -101,7 +101,7 @@ var (
 		[]string{"kind", "result"}, nil)
 	presenceRooms = prometheus.NewDesc("gateway_presence_rooms",
 		"Rooms, users' own included, whose sockets this node counts in Redis for services.", nil, nil)
-	presenceTold = prometheus.NewDesc("gateway_presence_events_total",
+	presenceEventsDesc = prometheus.NewDesc("gateway_presence_events_total",
 		"Events of presence by what became of them: told is confirmed by RabbitMQ; failed are published again.", []string{"result"}, nil)
 	presenceSwept = prometheus.NewDesc("gateway_presence_sessions_removed_total",
 		"Sessions of dead nodes whose users and rooms this node has told.", nil, nil)
@@ -112,7 +112,7 @@ func (c outletCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- outgoingWaiting
 	out <- outgoingEvents
 	out <- presenceRooms
-	out <- presenceTold
+	out <- presenceEventsDesc
 	out <- presenceSwept
 }
 
@@ -130,7 +130,7 @@ func (c outletCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	s := c.g.presence.Stats()
 	out <- prometheus.MustNewConstMetric(presenceRooms, prometheus.GaugeValue, float64(s.Rooms))
-	out <- prometheus.MustNewConstMetric(presenceTold, prometheus.CounterValue, float64(s.Told), "told")
-	out <- prometheus.MustNewConstMetric(presenceTold, prometheus.CounterValue, float64(s.Failed), "failed")
+	out <- prometheus.MustNewConstMetric(presenceEventsDesc, prometheus.CounterValue, float64(s.Told), "told")
+	out <- prometheus.MustNewConstMetric(presenceEventsDesc, prometheus.CounterValue, float64(s.Failed), "failed")
 	out <- prometheus.MustNewConstMetric(presenceSwept, prometheus.CounterValue, float64(s.Swept))
 }

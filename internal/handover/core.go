@@ -23,15 +23,15 @@ const (
 	PeerServes   // its sessions are in their rooms
 	PeerDone     // it has every connection
 
-	ToldGo       // the giver waits for us to be built
-	ToldRefused  // the giver serves on, and does not want us
-	ToldDrain    // the giver drains; serve as if it were not there
-	BuildDone    // we listen
-	BuildFailed  // we cannot serve
-	StateFits    // everything has come and can be taken
-	StateUnfit   // it cannot
-	ToldReleased // it is ours
-	ToldAbort    // the giver has gone back
+	GotGo       // the giver waits for us to be built
+	GotRefused  // the giver serves on, and does not want us
+	GotDrain    // the giver drains; serve as if it were not there
+	BuildDone   // we listen
+	BuildFailed // we cannot serve
+	StateFits   // everything has come and can be taken
+	StateUnfit  // it cannot
+	GotReleased // it is ours
+	GotAbort    // the giver has gone back
 )
 
 // An Action is what a state machine wants done, in this order.
@@ -183,7 +183,7 @@ func (t *Taker) Step(e Event) []Action {
 		return nil
 	}
 	switch e {
-	case ToldAbort, ToldRefused, Timeout, WriteFailed:
+	case GotAbort, GotRefused, Timeout, WriteFailed:
 		if e == WriteFailed && t.phase != takerGreets {
 			return nil // the giver's end, or its abort, is met by reading
 		}
@@ -200,15 +200,15 @@ func (t *Taker) Step(e Event) []Action {
 		return t.to(takerGaveUp, SayFailed, GiveUp)
 	}
 	switch {
-	case t.phase == takerGreets && e == ToldGo:
+	case t.phase == takerGreets && e == GotGo:
 		return t.to(takerBuilds, Build)
-	case t.phase == takerGreets && e == ToldDrain:
+	case t.phase == takerGreets && e == GotDrain:
 		return t.to(takerAlone, ServeAlone)
 	case t.phase == takerBuilds && e == BuildDone:
 		return t.to(takerWaits, SayReady)
 	case t.phase == takerWaits && e == StateFits:
 		return t.to(takerHas, SayReceived)
-	case t.phase == takerHas && e == ToldReleased:
+	case t.phase == takerHas && e == GotReleased:
 		return t.to(takerOwns, SayOwned, Own)
 	}
 	return t.to(takerGaveUp, SayFailed, GiveUp)

@@ -90,18 +90,18 @@ func (w *world) giverDoes(e Event) {
 		reply := func(e Event) { answer, answered = e, true }
 		switch a {
 		case SayGo:
-			say(ToldGo)
+			say(GotGo)
 		case SayRefuse:
-			say(ToldRefused)
+			say(GotRefused)
 		case SayDrain:
-			say(ToldDrain)
+			say(GotDrain)
 		case SayAbort:
-			say(ToldAbort)
+			say(GotAbort)
 		case SayReleased:
 			if w.takerDead {
 				reply(WriteFailed)
 			} else {
-				say(ToldReleased)
+				say(GotReleased)
 			}
 		case Freeze:
 			if w.freezeFails {

@@ -202,21 +202,21 @@ func (t *taking) word(k kind, body []byte) Event {
 			t.why = err
 			return StateUnfit
 		}
-		return ToldGo
+		return GotGo
 	case kindReleased:
 		if len(body) == 8 {
 			t.paused = time.Duration(binary.LittleEndian.Uint64(body))
 		}
-		return ToldReleased
+		return GotReleased
 	case kindRefuse:
 		t.why = fmt.Errorf("the running gateway refuses: %s", body)
-		return ToldRefused
+		return GotRefused
 	case kindDrain:
 		t.why = fmt.Errorf("the running gateway drains: %s", body)
-		return ToldDrain
+		return GotDrain
 	case kindAbort:
 		t.why = fmt.Errorf("the running gateway serves on: %s", body)
-		return ToldAbort
+		return GotAbort
 	}
 	t.why = fmt.Errorf("a word of kind %d in phase %d", k, t.core.phase)
 	return StateUnfit

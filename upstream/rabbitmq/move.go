@@ -10,7 +10,7 @@ import (
 
 const (
 	moveEvery = time.Minute     // between two looks at queues that an older version still consumes
-	moveAgain = 2 * time.Second // after a failure
+	moveRetry = 2 * time.Second // after a failure
 
 	// moveIdle is how long nothing has to come for a queue to count as empty.
 	moveIdle = time.Second
@@ -55,10 +55,10 @@ func (o *mover) run(ctx context.Context) {
 		case err == nil && left == 0:
 			return
 		case left == notYet:
-			wait = moveAgain
+			wait = moveRetry
 		}
 		if err != nil && ctx.Err() == nil {
-			wait = moveAgain
+			wait = moveRetry
 			o.config.Logger.Warn("queues of an earlier version cannot be moved into the log, retrying", "error", err)
 		}
 		select {

@@ -90,7 +90,7 @@ func (m *Members) Counted(room string, members int, now time.Time) {
 		m.retell(room, c, now)
 	}
 	c.own = members
-	if c.untold() {
+	if c.stale() {
 		m.change(room, c, now)
 	}
 }
@@ -102,8 +102,9 @@ func (m *Members) change(room string, c *count, now time.Time) {
 	}
 }
 
-// untold reports whether what the others were told is far from right.
-func (c *count) untold() bool {
+// stale reports whether the number that other nodes were sent differs too much
+// from the number of members here.
+func (c *count) stale() bool {
 	change := max(c.own-c.told, c.told-c.own)
 	return change > 0 && c.own <= few || change > c.told/share
 }
@@ -234,7 +235,7 @@ func (m *Members) Due(limit int, now time.Time) (rooms []string) {
 	for ; n < len(m.changes) && len(rooms) < limit && !now.Before(m.changes[n].at); n++ {
 		if c := m.rooms[m.changes[n].room]; c != nil {
 			c.changed = false
-			if c.failed || c.untold() {
+			if c.failed || c.stale() {
 				c.failed = false
 				rooms = append(rooms, m.changes[n].room)
 			}
@@ -285,7 +286,7 @@ func (m *Members) State() (heard, told []Tally) {
 		for _, t := range c.tallies {
 			heard = append(heard, Tally{room, t.node, t.members})
 		}
-		if c.untold() {
+		if c.stale() {
 			told = append(told, Tally{Room: room, Members: c.told})
 		}
 	}
