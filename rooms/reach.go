@@ -7,7 +7,7 @@ import (
 )
 
 // Reach returns how many connected sockets of this node are in at least one of
-// some rooms. Absent ones, which may come back, do not count. It must not be
+// some rooms. Absent sockets, which may come back, do not count. It must not be
 // called on an event loop. The error is ctx's.
 func (h *Hub) Reach(ctx context.Context, names []string) (sockets int, err error) {
 	var holders uint64
@@ -41,7 +41,7 @@ func (sh *Shard) reach(names []string) (sockets int) {
 		if r == nil {
 			continue
 		}
-		if seen == nil && r.asked == 0 { // nobody who could be absent
+		if seen == nil && r.asked == 0 { // no socket that could be absent
 			sockets += len(r.members)
 			continue
 		}

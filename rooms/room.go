@@ -7,27 +7,28 @@ import (
 	"github.com/hometrip/gateway/internal/shrink"
 )
 
-// The rooms a client may name, and the one it is put into. A room's name is
-// its kind, a colon and an id.
+// The kinds of rooms that a client may name, and the kind that it is put into.
+// A room's name is its kind, a colon and an id.
 const (
 	kindUser         = "user"
 	kindConversation = "conversation"
 	kindNotification = "notification"
 )
 
-// What the names of rooms that clients can be in begin with.
+// Prefixes of the rooms that clients can be in.
 const (
 	UserPrefix         = kindUser + ":"
 	ConversationPrefix = kindConversation + ":"
 	NotificationPrefix = kindNotification + ":"
 )
 
-// OfUser reports whether a room is a user's. A socket is in that of its own user
-// as long as it is connected; other servers can put it into others too.
+// OfUser reports whether a room is a user's. Every socket is in the room of its
+// own user as long as it is connected; other servers can put it into others.
 func OfUser(name string) bool { return strings.HasPrefix(name, UserPrefix) }
 
-// OfClients reports whether a room is of a kind that clients join. The policy
-// decides who may be in it, and the others in it are told who is.
+// OfClients reports whether a room is of a kind that clients join. The
+// Authorizer decides who may be in it, and its members are notified of joins
+// and leaves.
 func OfClients(name string) bool {
 	return strings.HasPrefix(name, ConversationPrefix) || strings.HasPrefix(name, NotificationPrefix)
 }
@@ -37,19 +38,19 @@ func OfClients(name string) bool {
 type room struct {
 	name     string
 	members  []member
-	asked    int32 // members that asked for recovery: they get offsets
-	announce bool  // joins and leaves are told to the others
-	own      bool  // of one socket, or of all: nobody else's business
+	asked    int32 // members that asked for recovery, which get offsets
+	announce bool  // joins and leaves are sent to the others
+	own      bool  // of one socket, or of all sockets: not listed
 }
 
-// member and membership are the two ends of one bond. Each knows where the
-// other is, so that leaving costs the same in a room of ten thousand.
+// member and membership are the two ends of one link. Each has the index of the
+// other, so that leaving takes the same time in a room of ten thousand.
 type member struct {
 	socket *Socket
 	slot   int32 // index in socket.rooms
 }
 
-// A membership is a socket's end of the bond.
+// A membership is the socket's end of the link.
 type membership struct {
 	room *room
 	seat int32 // index in room.members
@@ -65,7 +66,7 @@ func (r *room) join(s *Socket) bool {
 	return true
 }
 
-// leave takes the socket's slot'th membership apart. The last member of the
+// leave removes the membership in a slot of the socket. The last member of the
 // room and the last room of the socket move into the gaps. w is the shard's
 // walk.
 func (r *room) leave(s *Socket, slot int, w *walk) {
@@ -90,8 +91,8 @@ func (r *room) leave(s *Socket, slot int, w *walk) {
 	r.members = shrink.List(r.members)
 }
 
-// move puts a member into a gap, unless that is where it was: then the member
-// has gone, or has moved already.
+// move moves a member into a gap, unless the member was there itself: then it
+// has gone or has been moved already.
 func (r *room) move(from, to int) {
 	if from == to {
 		return
@@ -101,8 +102,8 @@ func (r *room) move(from, to int) {
 	m.socket.rooms[m.slot].seat = int32(to)
 }
 
-// send queues m for members, but except, and returns for how many. Sinks only
-// queue, so members cannot change under the loop.
+// send queues m for members, except one, and returns for how many. Sinks only
+// queue, so members cannot change meanwhile.
 func send(members []member, m *codec.Message, except *Socket) (sent int) {
 	for i := range members {
 		if s := members[i].socket; s != except {
