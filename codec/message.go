@@ -16,12 +16,12 @@ type Message struct {
 	text   []byte   // the Engine.IO text packet: a view into frames; nil if there is none
 	binary [][]byte // binary packets that follow: views into frames
 
-	// Volatile marks what is worthless when late: a socket with a backlog
-	// does without it.
+	// Volatile marks a message that is worthless when it is late: a socket with
+	// a backlog does not get it.
 	Volatile bool
 
-	// Latest names the state that the message tells, "" for none. A socket that
-	// is behind is given only the last of the messages that tell the same.
+	// Latest names the state that the message describes, "" for none. A socket
+	// with a backlog gets only the last of the messages about one state.
 	Latest string
 }
 
@@ -70,10 +70,10 @@ func NewAttached(packet []byte, attachments [][]byte) *Message {
 	return m
 }
 
-// FromFrames makes a message of what Frames of another one returned, on this
-// node or another. It keeps a view of b, and refuses what no constructor here
-// makes: anything but final, unmasked frames, the text first, which must be
-// UTF-8, and binary ones behind it.
+// FromFrames makes a message of the Frames of another one, of this node or
+// another. It keeps a view of b. It refuses what no constructor makes: anything
+// but final, unmasked frames, of which the first is UTF-8 text and the others
+// are binary.
 func FromFrames(b []byte) (*Message, error) {
 	m := &Message{frames: b}
 	for len(b) > 0 {
@@ -116,8 +116,8 @@ func (m *Message) adopt(op ws.OpCode, payload []byte) error {
 	return nil
 }
 
-// append adds a frame and returns the view of its payload. The views stay good
-// because the constructors make frames large enough for all.
+// append adds a frame and returns the view of its payload. The views stay valid
+// because the constructors allocate enough for all frames.
 func (m *Message) append(op ws.OpCode, payload []byte) []byte {
 	m.frames = append(AppendFrameHeader(m.frames, op, len(payload)), payload...)
 	return m.frames[len(m.frames)-len(payload):]
@@ -133,7 +133,7 @@ func (m *Message) Text() []byte { return m.text }
 // Size is the number of bytes Frames has.
 func (m *Message) Size() int { return len(m.frames) }
 
-// Packets is the number of Engine.IO packets that AppendPayload appends.
+// Packets is the number of Engine.IO packets in the message.
 func (m *Message) Packets() int {
 	if m.text == nil {
 		return len(m.binary)
