@@ -1,6 +1,6 @@
 package handover
 
-// An Event is what a state machine is told.
+// An Event is an input of a state machine.
 type Event uint8
 
 // Events of both sides are followed by those of the giver and of the taker.
@@ -34,7 +34,8 @@ const (
 	GotAbort    // the giver has gone back
 )
 
-// An Action is what a state machine wants done, in this order.
+// An Action is an output of a state machine. The actions that one step returns
+// are done in order.
 type Action uint8
 
 // Actions of the giver, and then of the taker.
@@ -66,7 +67,7 @@ const (
 	GiveUp     // end with an error
 )
 
-// giverPhase is where a giver is.
+// A giverPhase is the phase of a giver.
 type giverPhase uint8
 
 const (
@@ -91,7 +92,7 @@ func (g *Giver) Ended() bool { return g.phase == giverEnded }
 // Serves reports whether this process serves its connections, or may again.
 func (g *Giver) Serves() bool { return g.phase < giverFreezes }
 
-// Step takes an event and returns what is to be done.
+// Step handles an event and returns what is to be done.
 func (g *Giver) Step(e Event) []Action {
 	switch g.phase {
 	case giverGreeted:
@@ -147,7 +148,7 @@ func (g *Giver) Step(e Event) []Action {
 	return nil
 }
 
-// back has the loops go on. The taker hears of it before they do.
+// back lets the loops continue. The taker is told before that.
 func (g *Giver) back() []Action { return g.to(giverEnded, SayAbort, Thaw, Resume) }
 
 func (g *Giver) to(p giverPhase, do ...Action) []Action {
@@ -155,7 +156,7 @@ func (g *Giver) to(p giverPhase, do ...Action) []Action {
 	return do
 }
 
-// takerPhase is where a taker is.
+// A takerPhase is the phase of a taker.
 type takerPhase uint8
 
 const (
@@ -168,16 +169,16 @@ const (
 	takerGaveUp
 )
 
-// A Taker decides for the process that is to have the connections.
+// A Taker decides for the process that is to take over the connections.
 type Taker struct{ phase takerPhase }
 
 // Start returns what is to be done first.
 func (t *Taker) Start() []Action { return []Action{SayHello} }
 
-// Ended reports whether it is decided.
+// Ended reports whether the hand-over is decided.
 func (t *Taker) Ended() bool { return t.phase >= takerOwns }
 
-// Step takes an event and returns what is to be done.
+// Step handles an event and returns what is to be done.
 func (t *Taker) Step(e Event) []Action {
 	if t.Ended() {
 		return nil
