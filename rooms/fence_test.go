@@ -279,7 +279,7 @@ func TestASessionWithoutPositionsIsNotPutBackOnAnotherNode(t *testing.T) {
 			w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote = redis })
 			past.publish(w, "conversation:1")
 			rooms := []RoomFrom{{"user:ann", x.from}, {"conversation:1", x.from}}
-			r := &Record{PID: "01234567890123456789", ID: "i", User: "ann", Node: "b", Log: logName, Rooms: rooms, Ended: true, At: w.now, Given: 1}
+			r := &Record{PID: "01234567890123456789", ID: "abcdefghijklmnopqrst", User: "ann", Node: "b", Log: logName, Rooms: rooms, Ended: true, At: w.now, Given: 1}
 			ann := &recoveringClient{token: "ann", pid: r.PID}
 			ann.dial(w)
 			ann.hangUp()

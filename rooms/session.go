@@ -123,7 +123,7 @@ func newSession(p pid, sh *Shard) *session {
 // joined stores the position at which the socket has joined a room, its last
 // one.
 func (s *Socket) joined() {
-	n, slot := s.session, len(s.rooms)-1
+	n, slot := s.session, s.rooms.len()-1
 	if slot >= len(n.joins) {
 		m := n.beside()
 		m.joins = append(m.joins, place{})
@@ -135,7 +135,7 @@ func (s *Socket) joined() {
 // left forgets the position of a slot; the last room moves into the gap, as in
 // room.leave.
 func (s *Socket) left(slot int) {
-	n, end := s.session, len(s.rooms)-1
+	n, end := s.session, s.rooms.len()-1
 	*n.join(slot) = *n.join(end)
 	if end < len(n.joins) {
 		return
@@ -159,7 +159,7 @@ func (n *session) rebase(s *Socket) {
 	if n.more != nil {
 		n.more.given = sh.base
 	}
-	for slot := range s.rooms {
+	for slot := range s.rooms.all() {
 		n.join(slot).set(sh.base)
 	}
 }
@@ -193,9 +193,9 @@ func (s *Socket) give(b *Broadcast) {
 
 // sendNumbered queues a message of the log for members, some of which get
 // offsets, and returns how many got it.
-func (sh *Shard) sendNumbered(members []member, b *Broadcast) (sent int) {
+func (sh *Shard) sendNumbered(members []*Socket, b *Broadcast) (sent int) {
 	for i := range members {
-		s := members[i].socket
+		s := members[i]
 		if s.given != 0 || b.Shared {
 			if s.floor() >= b.Position {
 				continue
@@ -228,12 +228,12 @@ func (sh *Shard) withOffset(b *Broadcast, fence uint32) *codec.Message {
 func (s *Socket) record() *Record {
 	n, sh := s.session, s.shard
 	r := &Record{
-		PID: n.pid.String(), ID: s.id, User: s.userID, Token: s.tokenID, Issued: s.issued, Node: sh.hub.nodeName(), Moves: n.moves(),
+		PID: n.pid.String(), ID: s.ID(), User: s.UserID(), Token: s.tokenID, Issued: s.issued, Node: sh.hub.nodeName(), Moves: n.moves(),
 		Log: sh.identity, Fence: n.fence(),
-		Rooms: make([]RoomFrom, 0, len(s.rooms)),
+		Rooms: make([]RoomFrom, 0, s.rooms.len()),
 	}
 	n.rebase(s)
-	for i, m := range s.rooms {
+	for i, m := range s.rooms.all() {
 		if !m.room.own {
 			r.Rooms = append(r.Rooms, RoomFrom{Name: m.room.name, From: n.join(i).position()})
 		}
