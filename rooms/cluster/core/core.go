@@ -184,6 +184,9 @@ func (n *Node) Lost(why string, now time.Time) {
 	n.after(now)
 }
 
+// Missed tells that this node may not have got what others have published.
+func (n *Node) Missed(now time.Time) { n.members.Missed(now) }
+
 // Changed tells that a key has changed that was read with tracking.
 func (n *Node) Changed(key string) {
 	if room, ok := n.c.Names.RoomOf(key); ok {
