@@ -50,6 +50,8 @@ local function told(h) return redis.call('HGET', h, 'told') or '0' end
 
 var sources = [scripts]string{
 	// KEYS sessions, lock; ARGV own session, lease, known, sweep, former sessions…
+	// A former session may not be in the list any more and have counts: Redis has
+	// lost the list, or has executed late commands.
 	// Returns "gone" when the session was removed, else a session to be removed,
 	// or "".
 	renew: common + `
@@ -58,7 +60,7 @@ if (ARGV[3] == '1' and not score) or (score and tonumber(score) < 0) then return
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 for i = 5, #ARGV do
   score = redis.call('ZSCORE', KEYS[1], ARGV[i])
-  if score and tonumber(score) >= 0 then redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[i]) end
+  if not score or tonumber(score) >= 0 then redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[i]) end
 end
 if ARGV[4] ~= '1' then return '' end
 local holder = redis.call('GET', KEYS[2])
