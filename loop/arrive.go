@@ -15,9 +15,10 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// Connections that come from another process, on their event loops.
+// This file serves connections that come from another process, on their event
+// loops.
 
-// open is called on the connection's loop.
+// open is called on the connection's loop when it is registered.
 func (a *arrival) open(s *Server, c gnet.Conn, w *worker, now time.Time) gnet.Action {
 	s.conns.Add(1)
 	w.stats.Connections.Add(1)
@@ -30,16 +31,17 @@ func (a *arrival) open(s *Server, c gnet.Conn, w *worker, now time.Time) gnet.Ac
 func (a *arrival) openWebSocket(c gnet.Conn, w *worker, now time.Time) gnet.Action {
 	f := &a.form.WebSocket
 	conn := &wsConn{
-		w: w, c: c, fd: int32(c.Fd()), ending: f.Ending, input: rooms.ThrottleAhead(f.Ahead, now),
+		c: c, more: &wsMore{w: w}, fd: int32(c.Fd()), ending: f.Ending, input: rooms.ThrottleAhead(f.Ahead, now),
 		place: w.server.guard.Inherit(limits.Source(a.form.Place), false),
 	}
 	c.SetContext(conn)
+	slim(c)
 	if f.HasPing {
 		ping := bytes.Clone(f.Ping)
-		conn.ping = &ping
+		conn.more.ping = &ping
 	}
 	if f.Op != 0 {
-		conn.partial = &partial{op: ws.OpCode(f.Op), data: bytes.Clone(f.Partial)}
+		conn.more.partial = &partial{op: ws.OpCode(f.Op), data: bytes.Clone(f.Partial)}
 	}
 	if f.Waits {
 		conn.await(now.Add(f.Left))
@@ -50,7 +52,7 @@ func (a *arrival) openWebSocket(c gnet.Conn, w *worker, now time.Time) gnet.Acti
 	if len(a.form.Out) > 0 {
 		conn.write(a.form.Out)
 	}
-	if conn.c != nil && conn.ending && conn.wait != nil {
+	if conn.c != nil && conn.ending && conn.more != nil && conn.more.wait != nil {
 		conn.shutDown(now)
 	}
 	if conn.c == nil || len(a.form.In) == 0 {
@@ -62,8 +64,8 @@ func (a *arrival) openWebSocket(c gnet.Conn, w *worker, now time.Time) gnet.Acti
 	return conn.traffic(now)
 }
 
-// attach makes the WebSocket its session's, and reports false when that has
-// ended meanwhile.
+// attach makes the WebSocket the transport of its session. It reports false if
+// the session has ended meanwhile.
 func (a *arrival) attach(conn *wsConn) bool {
 	if a.of == nil {
 		return true
@@ -77,9 +79,10 @@ func (a *arrival) attach(conn *wsConn) bool {
 		s.poll.probe = conn
 		return true
 	}
+	conn.tidy()
 	s.ws, s.dirty = conn, false
-	conn.w.stats.WebSockets.Add(1)
-	if s.queue.first != 0 || s.phase != phaseOpen || conn.ping != nil {
+	s.w.stats.WebSockets.Add(1)
+	if s.queue.first != 0 || s.phase != phaseOpen || conn.pinged() {
 		s.touch()
 	}
 	return true
@@ -120,7 +123,7 @@ func (a *arrival) openHTTP(c gnet.Conn, w *worker, now time.Time) gnet.Action {
 	return h.traffic(now)
 }
 
-// asks brings a request that waits to its session, on that one's loop.
+// asks brings a pending request to its session, on the session's loop.
 func (a *arrival) asks(x *exchange, now time.Time) {
 	s := a.of.session
 	switch {
@@ -137,8 +140,9 @@ func (a *arrival) asks(x *exchange, now time.Time) {
 	}
 }
 
-// Fresh takes a connection over that the other process has accepted and read
-// nothing from, by its descriptor. It is closed when it cannot be taken.
+// Fresh takes over a connection, by its descriptor, that the other process has
+// accepted and from which it has read nothing. It is closed if it cannot be
+// taken over.
 func (s *Server) Fresh(fd int) {
 	w := s.workers[int(s.turn.Add(1))%len(s.workers)]
 	w.shard.Post(func(time.Time) { w.register(fd, peerOf(fd).ask(), nil) })

@@ -17,6 +17,8 @@ import (
 // An httpConn is one TCP connection while it speaks HTTP: until it is closed,
 // or becomes a WebSocket. Owned by its event loop.
 type httpConn struct {
+	timer wheel.Timer // for the head, the body, or the next request; first, see newWheel
+
 	w    *worker
 	c    gnet.Conn // nil once closed
 	from limits.Caller
@@ -24,15 +26,14 @@ type httpConn struct {
 	exchange *exchange // the request being answered; the next one waits for it
 	batch    []job     // requests for the admin that came together
 	requests httpread.Reader
-	timer    wheel.Timer // for the head, the body, or the next request
-	timeout  uint8       // what the timer is for
-	served   bool        // has carried a request before
-	giveUp   time.Time   // when to stop waiting for the last reply to be written
-	parsing  bool        // process is on the stack
-	paused   bool        // more requests may be waiting; see resume
+	timeout  uint8     // what the timer is for
+	served   bool      // has carried a request before
+	giveUp   time.Time // when to stop waiting for the last reply to be written
+	parsing  bool      // process is on the stack
+	paused   bool      // more requests may be waiting; see resume
 }
 
-// What an httpConn's timer waits for.
+// The reasons for which an httpConn's timer is armed.
 const (
 	awaitNothing uint8 = iota
 	awaitHead
@@ -52,7 +53,7 @@ func (h *httpConn) await(what uint8, until time.Time) {
 	if what == awaitNothing {
 		h.w.wheel.Disarm(&h.timer)
 	} else {
-		h.w.wheel.Arm(&h.timer, h, until)
+		h.w.wheel.Arm(&h.timer, timerHTTP, until)
 	}
 }
 
@@ -186,8 +187,8 @@ func (h *httpConn) proxyHeader(buf []byte) (taken, found bool) {
 	return false, false
 }
 
-// take serves the request at the start of buf if it is complete, and reports
-// whether it was taken out of the input.
+// take serves the request at the start of buf if it is complete. It reports
+// whether the request was removed from the input.
 func (h *httpConn) take(head *codec.Head, found httpread.Found, buf []byte, now time.Time) bool {
 	if len(h.batch) > 0 && !(found.State == httpread.Whole && h.joinsBatch(head)) {
 		return false // it is served when the batch has been answered

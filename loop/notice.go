@@ -106,8 +106,8 @@ func (s *session) String() string {
 	switch {
 	case s.ws != nil && s.ws.place != 0:
 		return s.ws.place.String()
-	case s.ws != nil && s.ws.c != nil && s.ws.c.RemoteAddr() != nil:
-		return s.ws.c.RemoteAddr().String()
+	case s.ws != nil && s.ws.c != nil:
+		return peerOf(s.ws.c.Fd()).String()
 	case s.poll != nil:
 		return s.poll.place.String()
 	}

@@ -10,11 +10,12 @@ import (
 	"github.com/hometrip/gateway/internal/handover/form"
 )
 
-// A process hands its sockets over to the next one: State describes a socket,
-// Adopt makes it anew on the other side. Nobody is told of either: the socket
-// keeps its id, its rooms and its place.
+// In a hand-over, State describes a socket and Adopt makes it again in the next
+// process. Neither notifies anybody: the socket keeps its id, its rooms and its
+// place in them.
 
-// errUnsettled says that a socket waits for somebody outside its event loop.
+// errUnsettled is the error for a socket that waits for something outside its
+// event loop.
 var errUnsettled = errors.New("a socket waits for somebody outside its event loop")
 
 // Ahead returns how far t is ahead of its rate as of now; it is zero when
@@ -34,19 +35,19 @@ func ThrottleAhead(ahead time.Duration, now time.Time) Throttle {
 	return Throttle(max(int64(Monotonic(now)+ahead), 1))
 }
 
-// Consulting is the number of questions to authenticators and authorizers that
-// have not been answered.
+// Consulting returns how many questions to authenticators and authorizers are
+// open.
 func (h *Hub) Consulting() int64 { return h.consulting.Load() }
 
-// Delivered is the position in the log of the services' events up to which all
-// has been delivered.
+// Delivered returns the position in the log of the services' events up to which
+// everything has been delivered.
 func (h *Hub) Delivered() uint64 { return h.passed.Load() }
 
-// Settled reports whether the shard waits for nobody.
+// Settled reports whether the shard waits for no answer.
 func (sh *Shard) Settled() bool { return len(sh.asked) == 0 && len(sh.hunted) == 0 }
 
-// Pending is the number of tasks and broadcasts that wait for the shard, or are
-// under way.
+// Pending returns how many tasks and broadcasts wait for the shard or are being
+// processed.
 func (sh *Shard) Pending() int {
 	n := sh.mailbox.waiting() + len(sh.tasks) + len(sh.batch) - sh.done + len(sh.said)
 	if sh.walk.room != nil {
@@ -55,12 +56,12 @@ func (sh *Shard) Pending() int {
 	return n
 }
 
-// Log is the identity of the log that the shard's positions belong to.
+// Log returns the identity of the log that the shard's positions belong to.
 func (sh *Shard) Log() string { return sh.identity }
 
-// State describes the socket of a connection. Of one that is absent, because its
-// client has come back over another connection while this one is being closed,
-// only the connection is left: Absent describes the socket.
+// State describes the socket of a connection. If the client has come back over
+// another connection while this one is being closed, only the connection is
+// described; Absent describes the socket.
 func (s *Socket) State(now time.Time) (form.Socket, error) {
 	if s.phase == phaseAbsent {
 		return form.Socket{Phase: uint8(phaseClosed)}, nil
@@ -74,18 +75,18 @@ func (s *Socket) state(now time.Time) (form.Socket, error) {
 	}
 	f := form.Socket{
 		Phase: uint8(s.phase), Warned: s.warned, Lead: s.lead, Issued: s.issued,
-		Ahead: s.events.Ahead(now), ID: s.id, UserID: s.userID, TokenID: s.tokenID,
+		Ahead: s.events.Ahead(now), ID: s.ID(), UserID: s.UserID(), TokenID: s.tokenID,
 	}
 	if s.phase == phaseConnected {
 		f.Until = s.until
 	} else if f.Deadline = s.until != 0; f.Deadline {
 		f.Left = time.Duration(s.until) - Monotonic(now)
 	}
-	for i := range s.rooms {
-		r := s.rooms[i].room
+	for i := range s.rooms.all() {
+		r := s.rooms.all()[i].room
 		f.Rooms = append(f.Rooms, form.Room{Name: r.name, Announce: r.announce})
 	}
-	if len(s.rooms) > 0 {
+	if s.rooms.len() > 0 {
 		f.Position = s.Position()
 	}
 	s.describeSession(&f)
@@ -102,7 +103,7 @@ func (s *Socket) state(now time.Time) (form.Socket, error) {
 	return f, nil
 }
 
-// describeSession describes the session that the client may come back to.
+// describeSession describes the session to which the client may come back.
 func (s *Socket) describeSession(f *form.Socket) {
 	n := s.session
 	if n == nil {
@@ -137,12 +138,15 @@ func (sh *Shard) Absent(now time.Time) (all []form.Absent, err error) {
 	return all, nil
 }
 
-// CheckState returns an error for what State does not describe.
+// CheckState returns an error if a description cannot be one that State wrote.
 func CheckState(f *form.Socket) error {
 	switch p := phase(f.Phase); {
 	case p == phaseConnected || p == phaseAbsent && f.Recovers:
 	case p != phaseOpen && p != phaseClosed || len(f.Rooms) > 0:
 		return fmt.Errorf("a socket in phase %d with %d rooms, want one that is open or connected", f.Phase, len(f.Rooms))
+	}
+	if _, ok := parsePublicID(f.ID); !ok {
+		return fmt.Errorf("a socket has the id %q, want none or %d characters of base64url", f.ID, pidLength)
 	}
 	if _, ok := parsePID(f.Session.PID); f.Recovers && !ok {
 		return fmt.Errorf("socket %q has the pid %q, want %d characters of base64url", f.ID, f.Session.PID, pidLength)
@@ -155,16 +159,18 @@ func CheckState(f *form.Socket) error {
 	return nil
 }
 
-// Adopt makes the socket that f describes, in its rooms. Positions in f are of
-// the log with that identity.
+// Adopt makes the socket that f describes, in its rooms. log is the identity of
+// the log that the positions in f belong to.
 func (sh *Shard) Adopt(sink Sink, f *form.Socket, log string, now time.Time) (*Socket, error) {
 	if err := CheckState(f); err != nil {
 		return nil, err
 	}
 	s := &Socket{
 		shard: sh, sink: sink, phase: phase(f.Phase), warned: f.Warned, lead: f.Lead, issued: f.Issued,
-		events: ThrottleAhead(f.Ahead, now), id: f.ID, userID: f.UserID, tokenID: f.TokenID,
+		events: ThrottleAhead(f.Ahead, now), tokenID: f.TokenID,
 	}
+	s.setUser(f.UserID)
+	s.id, _ = parsePublicID(f.ID) // CheckState has looked
 	switch {
 	case s.phase == phaseConnected:
 		s.until = f.Until
@@ -198,8 +204,8 @@ func (s *Socket) adoptAside(f *form.Socket) {
 	}
 }
 
-// adoptRooms puts the socket into its rooms. Nothing up to its position in the
-// log is given to it again.
+// adoptRooms puts the socket into its rooms. Events up to its position in the
+// log are not given to it again.
 func (s *Socket) adoptRooms(f *form.Socket, log string) {
 	sh := s.shard
 	same := log == sh.identity && log != ""
@@ -207,9 +213,9 @@ func (s *Socket) adoptRooms(f *form.Socket, log string) {
 		s.session = sh.adoptSession(&f.Session, p)
 	}
 	for i := range f.Rooms {
-		r, joined := sh.join(s, []byte(f.Rooms[i].Name), f.Rooms[i].Announce)
-		if joined && !r.announce {
-			s.userID = r.name[len(UserPrefix):] // shares the room's memory
+		r, _ := sh.join(s, []byte(f.Rooms[i].Name), f.Rooms[i].Announce)
+		if s.user != nil && r.name == s.user.name {
+			s.user = r.nodeRoom
 		}
 	}
 	if same && f.Position != 0 {
@@ -218,7 +224,7 @@ func (s *Socket) adoptRooms(f *form.Socket, log string) {
 	if s.session == nil {
 		return
 	}
-	if len(s.rooms) == len(f.Rooms) { // no room twice
+	if s.rooms.len() == len(f.Rooms) { // no room twice
 		for i := range f.Rooms {
 			s.session.join(i).set(f.Rooms[i].From)
 		}
@@ -254,7 +260,7 @@ func (sh *Shard) adoptSession(f *form.Record, p pid) *session {
 	return n
 }
 
-// AdoptAbsent makes an absent socket, which leaves its rooms when its time is
+// AdoptAbsent makes an absent socket, which leaves its rooms when its grace is
 // over.
 func (sh *Shard) AdoptAbsent(f *form.Absent, log string, now time.Time) error {
 	s, err := sh.Adopt(nobody{}, &f.Socket, log, now)
@@ -264,7 +270,7 @@ func (sh *Shard) AdoptAbsent(f *form.Absent, log string, now time.Time) error {
 	return err
 }
 
-// Ended describes the sessions that no socket has, the oldest first.
+// Ended describes the sessions that have no socket, the oldest first.
 func (h *Hub) Ended(now time.Time) (all []form.Ended) {
 	ss := h.sessions
 	ss.mu.Lock()
@@ -277,7 +283,7 @@ func (h *Hub) Ended(now time.Time) (all []form.Ended) {
 	return all
 }
 
-// AdoptEnded remembers sessions that another process has described.
+// AdoptEnded stores the sessions that another process has described.
 func (h *Hub) AdoptEnded(all []form.Ended, now time.Time) {
 	for _, e := range all {
 		h.sessions.end(&Record{PID: e.PID, User: e.User, At: now.Add(-e.Age)}, cloned(e.Record))
@@ -287,7 +293,8 @@ func (h *Hub) AdoptEnded(all []form.Ended, now time.Time) {
 	}
 }
 
-// Vacant describes the rooms that count as held by who left them last.
+// Vacant describes the rooms that have no members but still count for the user
+// who left last.
 func (h *Hub) Vacant(now time.Time) (all []form.Vacancy) {
 	v := &h.vacant
 	v.mu.Lock()
@@ -300,7 +307,7 @@ func (h *Hub) Vacant(now time.Time) (all []form.Vacancy) {
 	return all
 }
 
-// AdoptVacant counts such rooms.
+// AdoptVacant counts such rooms of another process.
 func (h *Hub) AdoptVacant(all []form.Vacancy, now time.Time) {
 	for _, v := range all {
 		h.vacant.add(v.Room, v.User, now.Add(v.Left))
@@ -310,18 +317,18 @@ func (h *Hub) AdoptVacant(all []form.Vacancy, now time.Time) {
 // cloned returns a copy that does not keep the form in memory.
 func cloned(b []byte) []byte { return append(make([]byte, 0, len(b)), b...) }
 
-// LetGo forgets every socket and room of the shard without telling anybody:
-// they live in another process now. The shard takes nothing from then on.
+// LetGo forgets every socket and room of the shard without notifying anybody,
+// because another process has them now. The shard accepts nothing from then on.
 func (sh *Shard) LetGo() {
 	_, members := sh.Len()
 	sh.stats.Members.Add(-int64(members))
 	sh.stats.Sockets.Store(0)
 	sh.stats.Absent.Store(0)
-	sh.rooms, sh.asked, sh.hunted = make(map[string]*room), nil, nil
+	sh.rooms, sh.asked, sh.hunted = roomTable{}, nil, nil
 	sh.absent = absentees{}
 }
 
-// MessageForm describes a message that waits.
+// MessageForm describes a queued message.
 func MessageForm(m *codec.Message) form.Message {
 	return form.Message{Frames: m.Frames(), Volatile: m.Volatile}
 }

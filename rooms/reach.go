@@ -7,7 +7,7 @@ import (
 )
 
 // Reach returns how many connected sockets of this node are in at least one of
-// some rooms. Absent ones, which may come back, do not count. It must not be
+// some rooms. Absent sockets, which may come back, do not count. It must not be
 // called on an event loop. The error is ctx's.
 func (h *Hub) Reach(ctx context.Context, names []string) (sockets int, err error) {
 	var holders uint64
@@ -37,20 +37,20 @@ func (sh *Shard) reach(names []string) (sockets int) {
 		seen = make(map[*Socket]bool)
 	}
 	for _, name := range names {
-		r := sh.rooms[name]
+		r := sh.rooms.get(name)
 		if r == nil {
 			continue
 		}
 		if seen == nil && r.asked == 0 { // nobody who could be absent
-			sockets += len(r.members)
+			sockets += r.members.len()
 			continue
 		}
-		for _, m := range r.members {
-			if m.socket.phase == phaseAbsent || seen[m.socket] {
+		for _, m := range r.members.all() {
+			if m.phase == phaseAbsent || seen[m] {
 				continue
 			}
 			if sockets++; seen != nil {
-				seen[m.socket] = true
+				seen[m] = true
 			}
 		}
 	}
