@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/codec"
 )
 
 // A recordStore stands for the Redis of a node. It keeps records, and confirms
@@ -438,5 +440,14 @@ func TestWhatIsForgottenIsForgottenInRedis(t *testing.T) {
 	w.recoveringClient("ann").text("1") // says goodbye
 	if n := len(redis.records); n != 5 {
 		t.Errorf("Redis has %d records after a goodbye, want 5", n)
+	}
+}
+
+func TestOffsetsOfOnePositionHaveOneLength(t *testing.T) {
+	want := len(codec.AppendOffset(nil, "log", 1, firstFence))
+	for range 1000 {
+		if got := codec.AppendOffset(nil, "log", 1, newFence()); len(got) != want {
+			t.Fatalf("offset %s has %d bytes, want %d", got, len(got), want)
+		}
 	}
 }

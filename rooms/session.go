@@ -104,7 +104,11 @@ func (n *session) join(slot int) *place {
 // has it.
 const lostFence = 1
 
-func newFence() uint32 { return rand.Uint32N(math.MaxUint32-lostFence) + lostFence + 1 }
+// firstFence is the first one of seven digits: all offsets of a position are as
+// long as each other.
+const firstFence = 36 * 36 * 36 * 36 * 36 * 36
+
+func newFence() uint32 { return rand.Uint32N(math.MaxUint32-firstFence) + firstFence }
 
 // beginSession gives a socket a new session. The socket is in no room yet.
 func (s *Socket) beginSession() {

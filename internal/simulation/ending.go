@@ -98,6 +98,7 @@ func (r *run) checkQuiet() {
 	r.checkClients()
 	r.checkOrders()
 	r.checkLetters()
+	r.checkPresence()
 }
 
 func (r *run) checkNode(m *machine) {

@@ -33,6 +33,7 @@ func Draw(c Config, seed uint64) Config {
 		orDefault(&c.Extra, extra)
 	}
 	c.Letters = c.Letters || rng.IntN(2) == 0
+	c.Presence = c.Presence || rand.New(rand.NewPCG(seed, 12)).IntN(3) == 0 // its own source: the others draw what they drew before there was presence
 	return c
 }
 
@@ -48,6 +49,9 @@ func Format(c Config) string {
 	}
 	if c.Letters {
 		text += " letters=1"
+	}
+	if c.Presence {
+		text += " presence=1"
 	}
 	if len(c.Skip) > 0 {
 		var list []string
@@ -84,6 +88,8 @@ func Parse(text string) (c Config, err error) {
 			c.More = n
 		case "letters":
 			c.Letters = n != 0
+		case "presence":
+			c.Presence = n != 0
 		case "extra":
 			c.Extra = n
 		case "delays":
@@ -102,7 +108,7 @@ func Parse(text string) (c Config, err error) {
 				}
 			}
 		default:
-			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults, recovery, more, extra, letters or skip", field)
+			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults, recovery, more, extra, letters, presence or skip", field)
 		}
 		if err != nil {
 			return c, err

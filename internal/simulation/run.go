@@ -31,6 +31,7 @@ type Config struct {
 	More     int           // further faults, of the second list
 	Extra    int           // and of the third
 	Letters  bool          // nodes write dead letters
+	Presence bool          // nodes tell services who is there
 	Trace    io.Writer     // nil: none
 }
 
@@ -92,6 +93,7 @@ type run struct {
 	wallTrusted bool // no node's wall clock was set
 
 	recovery recovery
+	presence presenceJudge
 	pids     pids
 	deaths   map[lifeOf]time.Duration // of nodes
 
@@ -152,6 +154,9 @@ func newRun(c Config) *run {
 	r.service = newService(r)
 	r.judge.init(r)
 	r.table = newTable()
+	if c.Presence {
+		r.presence.init(r)
+	}
 	return r
 }
 
@@ -175,7 +180,10 @@ func (r *run) begin() {
 
 // until has everything happen up to a time.
 func (r *run) until(end time.Duration) {
-	for len(r.heap) > 0 && r.heap[0].at <= end {
+	for {
+		if at, any := r.todo.next(); !any || at > end {
+			break
+		}
 		if r.step(); r.still > stillMost {
 			r.fail("something turns for ever", "%d things have happened while no time passed", r.still)
 		}

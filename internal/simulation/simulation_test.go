@@ -89,7 +89,7 @@ func TestClientsComeBackToWhatTheyMissed(t *testing.T) {
 
 func TestFormattedRunIsReadBack(t *testing.T) {
 	c := Config{Seed: 9, Nodes: 2, Clients: 7, Rooms: 3, Span: 11 * time.Second, PlanSpan: 30 * time.Second,
-		Delays: 4, Faults: 6, Recovery: 30, More: 2, Extra: 3, Letters: true, Skip: map[int]bool{2: true, 5: true}}
+		Delays: 4, Faults: 6, Recovery: 30, More: 2, Extra: 3, Letters: true, Presence: true, Skip: map[int]bool{2: true, 5: true}}
 	text := Format(c)
 	back, err := Parse(text)
 	if err != nil || Format(back) != text {

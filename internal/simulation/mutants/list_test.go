@@ -35,6 +35,10 @@ const (
 	sorting   = "upstream/sorting.go"
 	decides   = "internal/handover/core.go"
 	goesOn    = "upstream/handover.go"
+	counting  = "rooms/cluster/presence/core.go"
+	telling   = "rooms/cluster/presence/tell.go"
+	counts    = "rooms/cluster/presence/write.go"
+	sweeping  = "rooms/cluster/presence/sweep.go"
 )
 
 var mutants = []mutant{
@@ -102,6 +106,20 @@ var mutants = []mutant{
 	// Hand-over to a new process.
 	{"the new process takes over when the old one gives up", decides, "if t.phase == takerHas { // it died", "if t.phase >= takerWaits { // it died", 0},
 	{"the new process does not know how far back it has read", goesOn, "if in.history != nil && p.Position != 0 {", "if in.history != nil && p.Began != 0 {", 0},
+
+	// Presence.
+	{"an event of presence that RabbitMQ does not have counts as told", telling, "if !ok { // it is found in Redis when its time is over", "if false {", 0},
+	{"events of presence that nobody has told are not looked for", telling, "n.tell.note(room, now, now)", "_ = room", 0},
+	{"the users of a dead node stay online", counting, "if dead := replies[0].Text; dead != \"\" {", "if dead := replies[0].Text; dead != \"\" && false {", 0},
+	{"counts are not written anew in the next session", counting, "n.sweep.stop()\n\tfor _, r := range n.all {", "n.sweep.stop()\n\tfor _, r := range n.all[:0] {", 0},
+	{"a count that changes while it is written is not written again", counts, "if r.count != n.writtenOf(r) || replies[i].Err != nil", "if replies[i].Err != nil", 0},
+	{"a user who is back within the grace is told to be offline", counts, "wire.Decimal(grace.Milliseconds())", "wire.Decimal(0*grace.Milliseconds())", 0},
+	{"a count that may not have been written is not written again", counts, "|| replies[i].Err != nil || f.session", "|| f.session", 0},
+	{"a node does not notice that Redis may have lost its counts", counting, "func (n *Core) Lost(now time.Time) { n.fail(now) }", "func (n *Core) Lost(time.Time) {}", 0},
+	{"counts are written late or never", counting, "if r.lazy = false; !r.flying {", "if r.lazy = false; false {", 0},
+	{"a session is removed before its rooms are", sweeping, "if len(s.found) == 0 {\n", "if true {\n", 0},
+	{"what this node's former sessions have counted stays", counting, "} else if n.sweep.session == \"\" && len(n.former) > 0 && n.registered() {", "} else if false {", 0},
+	{"a node that has no session of Redis writes", counting, "case !n.known: // the others would not know whose the counts are", "case false:", 0},
 
 	// Clients that come back.
 	{"a return begins behind what was sent last, and not behind what came", record, "default:\n\t\treturn position, RecoveryDone", "default:\n\t\treturn max(position, r.Last), RecoveryDone", 0},

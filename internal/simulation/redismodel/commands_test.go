@@ -8,9 +8,14 @@ import (
 )
 
 // command draws one of the keyspace. Some meet a key of another type.
-func (p *pair) command() []string {
+func (p *pair) command(c int) []string {
 	if p.rng.IntN(12) == 0 {
 		return p.eventLog(p.some("log:", 2))
+	}
+	if p.rng.IntN(8) == 0 {
+		if args := p.presence(c); args != nil {
+			return args
+		}
 	}
 	key := p.pick("str:", "hash:", "set:", "zset:", "stream:")
 	kind := key
@@ -104,7 +109,9 @@ func (p *pair) records(key string) []string {
 
 func (p *pair) hashes(key string) []string {
 	f := func() string { return p.some("f", 5) }
-	switch p.rng.IntN(8) {
+	switch p.rng.IntN(9) {
+	case 8:
+		return []string{"HINCRBY", key, f(), p.pick("7", "-3", "x")}
 	case 0:
 		return []string{"HGET", key, f()}
 	case 1:
@@ -125,7 +132,9 @@ func (p *pair) hashes(key string) []string {
 
 func (p *pair) sets(key string) []string {
 	m := func() string { return p.some("", 6) }
-	switch p.rng.IntN(8) {
+	switch p.rng.IntN(9) {
+	case 8:
+		return []string{"SRANDMEMBER", key, p.pick("6", "60")}
 	case 0, 1:
 		return []string{"SREM", key, m(), m()}
 	case 2:

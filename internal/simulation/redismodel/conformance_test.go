@@ -13,6 +13,7 @@ import (
 
 	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/internal/testkit/redistest"
+	"github.com/hometrip/gateway/rooms/cluster/presence"
 	"github.com/hometrip/gateway/rooms/cluster/sessions"
 	"github.com/hometrip/gateway/upstream/redislog/core"
 )
@@ -92,6 +93,9 @@ func compare(t *testing.T, server *redistest.Server, seed uint64) {
 	p := &pair{t: t, rng: rand.New(rand.NewPCG(seed, 0)), model: New()}
 	p.model.Script(sessions.Write, WriteRecord)
 	p.model.Script(core.Script, AppendEvent)
+	for _, s := range presence.Scripts() {
+		p.model.Script(s.Source(), Presence[s.String()])
+	}
 	p.model.Advance(time.Duration(time.Now().UnixNano())) // the log has times in it
 	for range conns {
 		peer, err := dial(server.Addr)
@@ -145,8 +149,8 @@ func (p *pair) settle(args []string) {
 	}
 }
 
-// someTime is a time of the present, in milliseconds.
-var someTime = regexp.MustCompile(`\b[1-9]\d{12}\b`)
+// someTime is a time of the present, or what is left of longTime, in milliseconds.
+var someTime = regexp.MustCompile(`\b([1-9]\d{12}|4\d{6}|5000000)\b`)
 
 // normal prints a reply without what Redis leaves open: the order of sets,
 // maps and scans, how much is left of a time to live.
@@ -165,6 +169,8 @@ func normal(r Reply, args []string) string {
 		return strings.Join(list, " ")
 	case r.Kind == Array && len(r.Elems) == 2 && r.Elems[0].Text == "0" && r.Elems[1].Kind == Array: // a scan
 		return "scan " + sorted(r.Elems[1].Elems, 1)
+	case name == "SRANDMEMBER" && r.Kind == Array:
+		return "set " + sorted(r.Elems, 1)
 	case r.Kind == Set:
 		return "set " + sorted(r.Elems, 1)
 	case r.Kind == Map && len(r.Elems) > 0 && r.Elems[0].Text == "length":
@@ -230,7 +236,7 @@ func (p *pair) step() {
 	case n < 29 && !p.multi[c]:
 		p.do(c, "XREAD", "BLOCK", "0", "STREAMS", "stream:blocked", "$")
 	default:
-		p.do(c, p.command()...)
+		p.do(c, p.command(c)...)
 	}
 }
 

@@ -71,6 +71,7 @@ type Batch struct {
 // counts.
 type room struct {
 	name    string
+	index   int    // in Core.all
 	count   int    // sockets here
 	written int    // the count that Redis has for the session
 	session uint64 // of written; another one's counts as 0
@@ -99,6 +100,7 @@ type Core struct {
 	renewal time.Time
 
 	rooms     map[string]*room
+	all       []*room // in an order that the inputs decide
 	peak      shrink.Peak
 	queue     []*room // to be written
 	lazy      []due
@@ -171,8 +173,9 @@ func (n *Core) Counted(name string, count int, now time.Time) {
 		if count == 0 {
 			return
 		}
-		r = &room{name: name}
+		r = &room{name: name, index: len(n.all)}
 		n.rooms[name] = r
+		n.all = append(n.all, r)
 	}
 	before := r.count
 	r.count = count
@@ -214,12 +217,19 @@ func (n *Core) compact() {
 	}
 }
 
-// drop forgets a room that has no sockets and that Redis does not have.
+// drop forgets a room that has no sockets and that Redis does not have. The last
+// room of all moves into the gap.
 func (n *Core) drop(r *room) {
-	if n.rooms[r.name] == r {
-		delete(n.rooms, r.name)
-		n.rooms = shrink.Map(n.rooms, &n.peak)
+	if n.rooms[r.name] != r {
+		return
 	}
+	delete(n.rooms, r.name)
+	n.rooms = shrink.Map(n.rooms, &n.peak)
+	last := len(n.all) - 1
+	n.all[r.index] = n.all[last]
+	n.all[r.index].index = r.index
+	n.all[last] = nil
+	n.all = shrink.List(n.all[:last])
 }
 
 // Steady reports whether nothing has failed for that long.
@@ -328,7 +338,7 @@ func (n *Core) begin(now time.Time) {
 	n.Stats.Sessions++
 	n.known, n.failed, n.renewal = false, false, time.Time{}
 	n.sweep.stop()
-	for _, r := range n.rooms {
+	for _, r := range n.all {
 		if !r.flying {
 			n.enqueue(r)
 		}
@@ -426,7 +436,7 @@ func (n *Core) Leave() {
 		return
 	}
 	n.leaving = true
-	for _, r := range n.rooms {
+	for _, r := range n.all {
 		if r.count = 0; !r.flying {
 			n.enqueue(r)
 		}
