@@ -40,8 +40,9 @@ type sessionMore struct {
 	// fence is in the offsets that the client is given, and in the session's
 	// record. A client with another one than the record's is not recovered: the
 	// record is older than what the client has seen, or newer. It changes when
-	// the session is taken from a node that did not give it away, and when a
-	// change of rooms is acknowledged of which Redis does not know.
+	// the session is taken from a node that did not give it away, when a change of
+	// rooms is acknowledged of which Redis does not know, and when the log is
+	// another one.
 	fence uint32
 }
 
@@ -147,13 +148,17 @@ func (s *Socket) left(slot int) {
 }
 
 // rebase has the positions be of the log that is read now. Of that, the socket
-// was given everything.
+// was given everything. What it was sent of the log before may not have arrived:
+// only a client that gets something of this log can be recovered from then on.
 func (n *session) rebase(s *Socket) {
 	sh := s.shard
 	if n.log == uint8(sh.log) {
 		return
 	}
 	n.log = uint8(sh.log)
+	if n.last.position() != 0 {
+		n.beside().fence = newFence()
+	}
 	n.last.set(0)
 	if n.more != nil {
 		n.more.given = sh.base

@@ -240,6 +240,8 @@ func (r *Reader) isOpen(info Info, now time.Time) {
 	switch {
 	case r.start.From == FromNext:
 		r.last = info.Behind
+	case info.End != 0 && info.End < r.last:
+		r.wentBack()
 	case r.proof.Position != 0 && r.start.Position == r.proof.Position:
 		r.phase, r.until = PhaseVerifying, now.Add(verifyTimeout)
 	}
@@ -261,24 +263,30 @@ func (r *Reader) probed(info Info, now time.Time) {
 // their positions since is not known, and is a gap.
 func (r *Reader) wentBack() {
 	r.do(Output{Kind: Gap, From: r.last, Position: r.last})
-	r.leave(r.identity, FromNext)
+	r.leave(r.identity, Start{From: FromNext, Renew: r.identity})
 }
 
 // otherLog begins with a log of another identity: with all that it has, because
 // it was made while this node did not read.
+//
+// If that log has lost entries, this node may have read them, or may have not read
+// what has taken their positions until others noticed: a gap.
 func (r *Reader) otherLog(info Info) {
+	if info.Renewed && r.last != 0 {
+		r.do(Output{Kind: Gap, From: r.last, Position: r.last})
+	}
 	if info.Older {
-		r.leave(info.Identity, FromNext)
+		r.leave(info.Identity, Start{From: FromNext})
 	} else {
-		r.leave(info.Identity, FromFirst)
+		r.leave(info.Identity, Start{From: FromFirst})
 	}
 }
 
 // leave begins with a log of which nothing was read, as soon as the rooms have
 // taken what came of the one before.
-func (r *Reader) leave(identity string, from From) {
-	r.identity, r.start = identity, Start{From: from}
-	r.whole = from == FromFirst
+func (r *Reader) leave(identity string, at Start) {
+	r.identity, r.start = identity, at
+	r.whole = at.From == FromFirst
 	r.phase = PhaseDraining
 	r.drained()
 }
@@ -309,6 +317,9 @@ func (r *Reader) deliver(e *Entry) {
 		return
 	}
 	if e.Position <= r.last {
+		if e.Position == r.last && r.proof.Position == 0 {
+			r.proof = *e
+		}
 		r.credited(e.Position)
 		return
 	}

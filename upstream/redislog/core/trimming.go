@@ -39,10 +39,11 @@ type Trimming struct {
 	length   int64
 	first    eventlog.Position // the oldest entry, and when it was added
 	at       int64
-	oldest   int64  // entries that were added before are too old
-	log      string // number of the log
-	low, top int64  // the first entry that is not too old is one of these, counted from first
-	keep     int64  // entries
+	last     eventlog.Position // of the newest entry; 0: it is in a later log
+	oldest   int64             // entries that were added before are too old
+	log      string            // number of the log in which it is, which may be one of before
+	low, top int64             // the first entry that is not too old is one of these, counted from first
+	gone     int64             // entries that go, the oldest ones
 	err      error
 	sizeErr  error // the size may be forbidden; age counts all the same
 }
@@ -73,7 +74,13 @@ func (t *Trimming) Command() (c Command, ok bool) {
 	case stepSize:
 		return Command{Kind: Number, Before: []string{"MEMORY", "USAGE"}, After: []string{"SAMPLES", strconv.Itoa(sizeProbes)}}, true
 	case stepRemove:
-		return Command{Kind: Number, Before: []string{"XTRIM"}, After: []string{"MAXLEN", strconv.FormatInt(max(t.keep, 1), 10)}}, true
+		// Not by a number of entries: others are added meanwhile, and would have
+		// as many young ones removed.
+		oldest := t.first + eventlog.Position(t.gone)
+		if t.last != 0 {
+			oldest = min(oldest, t.last)
+		}
+		return Command{Kind: Number, Before: []string{"XTRIM"}, After: []string{"MINID", id(t.log, oldest)}}, true
 	}
 	return Command{}, false
 }
@@ -91,7 +98,7 @@ func (t *Trimming) Take(r *Reply) {
 	}
 	switch t.step {
 	case stepCount:
-		t.length, t.keep = r.Number, r.Number
+		t.length = r.Number
 		t.step = stepFirst
 	case stepFirst:
 		t.begins(r)
@@ -133,11 +140,11 @@ func added(r *Reply) (at int64) {
 func (t *Trimming) begins(r *Reply) {
 	t.at = added(r)
 	if t.step = stepTime; t.length == 0 || len(r.Entries) == 0 {
-		t.step = stepSize
+		t.step = stepNone
 		return
 	}
 	var err error
-	if _, t.first, err = parseID(r.Entries[0].ID); err != nil {
+	if t.log, t.first, err = parseID(r.Entries[0].ID); err != nil {
 		t.fail(err)
 	}
 }
@@ -149,7 +156,10 @@ func (t *Trimming) compare(r *Reply) {
 		t.fail(err)
 		return
 	}
-	t.log, t.oldest = end.log, end.now-t.Retention.Milliseconds()
+	t.oldest = end.now - t.Retention.Milliseconds()
+	if end.log == t.log {
+		t.last = end.position
+	}
 	if t.step = stepSearch; t.at >= t.oldest {
 		t.step = stepSize
 		return
@@ -167,7 +177,7 @@ func (t *Trimming) halve(r *Reply) {
 		t.low = half + 1
 	}
 	if t.low >= t.top {
-		t.keep, t.step = t.length-t.low, stepSize
+		t.gone, t.step = t.low, stepSize
 	}
 }
 
@@ -177,9 +187,10 @@ func (t *Trimming) fit(r *Reply) {
 	case r.Err != nil:
 		t.sizeErr = r.Err
 	case !r.Nil && r.Number > int64(t.MaxBytes):
-		t.keep = min(t.keep, int64(float64(t.length)*float64(t.MaxBytes)/float64(r.Number)))
+		fitting := int64(float64(t.length) * float64(t.MaxBytes) / float64(r.Number))
+		t.gone = max(t.gone, t.length-fitting)
 	}
-	if t.step = stepRemove; t.keep >= t.length {
+	if t.step = stepRemove; t.gone == 0 {
 		t.step = stepNone
 	}
 }
