@@ -33,6 +33,9 @@ func Draw(c Config, seed uint64) Config {
 		orDefault(&c.Extra, extra)
 	}
 	c.Letters = c.Letters || rng.IntN(2) == 0
+	if n := stream(seed, 21).IntN(8); c.Log == logStream && n < 2 {
+		c.Log = []string{logRedis, logPosted}[n]
+	}
 	return c
 }
 
@@ -49,6 +52,9 @@ func Format(c Config) string {
 	if c.Letters {
 		text += " letters=1"
 	}
+	if c.Log != logStream {
+		text += " log=" + c.Log
+	}
 	if len(c.Skip) > 0 {
 		var list []string
 		for _, i := range slices.Sorted(maps.Keys(c.Skip)) {
@@ -64,7 +70,7 @@ func Parse(text string) (c Config, err error) {
 	for _, field := range strings.Fields(text) {
 		name, value, _ := strings.Cut(field, "=")
 		var n int
-		if name != "span" && name != "plan" && name != "skip" {
+		if name != "span" && name != "plan" && name != "skip" && name != "log" {
 			if n, err = strconv.Atoi(value); err != nil {
 				return c, err
 			}
@@ -84,6 +90,10 @@ func Parse(text string) (c Config, err error) {
 			c.More = n
 		case "letters":
 			c.Letters = n != 0
+		case "log":
+			if c.Log = value; value != logRedis && value != logPosted {
+				err = fmt.Errorf("log=%s: want %s or %s", value, logRedis, logPosted)
+			}
 		case "extra":
 			c.Extra = n
 		case "delays":
@@ -102,7 +112,7 @@ func Parse(text string) (c Config, err error) {
 				}
 			}
 		default:
-			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults, recovery, more, extra, letters or skip", field)
+			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults, recovery, more, extra, letters, log or skip", field)
 		}
 		if err != nil {
 			return c, err

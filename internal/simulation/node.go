@@ -54,6 +54,7 @@ type machine struct {
 	node     *core.Node
 	cluster  *clusterDriver
 	reader   *readerDriver
+	appender *appender               // to the log in Redis; nil: it is elsewhere
 	letters  *lettersDriver          // nil: there are none
 	recovery *sessionsDriver         // nil: no client comes back
 	sessions []*session              // that are open here, also when their client knows better
@@ -79,6 +80,7 @@ func (m *machine) start() {
 	m.cluster.begin()
 	m.reader.begin()
 	m.beginLetters()
+	m.appender.begin()
 	m.expire()
 }
 
@@ -101,6 +103,7 @@ func (m *machine) build() {
 	m.cluster.waker = waker{of: m, act: m.cluster.act}
 	m.cluster.cut.Take = m.cluster.message
 	m.reader = newReaderDriver(m)
+	m.appender = newAppender(m)
 	hub, err := rooms.New(rooms.Config{
 		Shards: l.shards, Auth: m, Revoker: m, ConnectTimeout: 45 * time.Second, MaxPacket: 1 << 16,
 		MaxMailbox: l.mailbox, Handlers: rooms.ClientEvents(), Cluster: m.cluster,
@@ -184,6 +187,7 @@ func (m *machine) die() {
 func (m *machine) end() {
 	m.cluster.end()
 	m.reader.end()
+	m.appender.end()
 	if m.letters != nil {
 		m.letters.end()
 	}

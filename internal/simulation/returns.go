@@ -293,7 +293,7 @@ func (r *run) mayBeAged(past *session) bool {
 // that begins later, whenever its token was issued.
 func (j *judge) obeyed(m *machine, c *client) {
 	r := j.r
-	if r.broker.rewound > 0 {
+	if r.log.rewound > 0 {
 		return
 	}
 	for _, o := range j.orders {
