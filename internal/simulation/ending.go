@@ -246,7 +246,7 @@ func (r *run) checkOrders() {
 func (r *run) checkRevoked(o *event, x *entry, user string) {
 	refuses := func(m *machine) bool {
 		until, known := m.revoked[user]
-		return known && !until.Before(epoch.Add(x.at-publishWait-time.Second))
+		return known && !until.Before(epoch.Add(min(x.at, x.published)-publishWait-time.Second))
 	}
 	known := r.judge.repeated(x)
 	for _, m := range r.nodes {

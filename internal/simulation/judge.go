@@ -37,6 +37,7 @@ type entry struct {
 	published time.Duration // as the message says
 	newest    time.Duration // as the newest copy says
 	lost      bool          // Redis had it and has it no more
+	cameBack  bool          // it was lost, and is there again
 }
 
 // A judge knows what every client has to be given. Owned by its run.
@@ -210,7 +211,7 @@ func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 	x := j.copyOf(m, e, k)
 	if x == nil {
 		last := e.entries[len(e.entries)-1]
-		if (last.numbers[k] < m.base || l.back) && m.early[e.number] < last.copies-1 {
+		if (last.numbers[k] < m.base || l.back || last.cameBack) && m.early[e.number] < last.copies-1 {
 			if m.early == nil {
 				m.early = make(map[int]int)
 			}

@@ -19,7 +19,7 @@ type redisLog struct {
 	number string                    // of the present log; "": there is none
 	last   int64                     // position of its newest entry
 	slots  map[eventlog.Offset]*slot // what there is now, and what was removed by age or size
-	lost   map[eventlog.Offset]bool  // what there was; others may have these places since
+	lost   map[eventlog.Offset]*slot // what there was; others may have these places since
 
 	retention time.Duration
 	maxBytes  int
@@ -36,7 +36,7 @@ type slot struct {
 
 func newRedisLog(l *servedLog, posted bool) *redisLog {
 	draw := stream(l.r.config.Seed, 22)
-	s := &redisLog{log: l, slots: make(map[eventlog.Offset]*slot), lost: make(map[eventlog.Offset]bool), posted: posted}
+	s := &redisLog{log: l, slots: make(map[eventlog.Offset]*slot), lost: make(map[eventlog.Offset]*slot), posted: posted}
 	s.retention = time.Duration(pick(draw, 10, 60, 3600)) * time.Second
 	s.maxBytes = pick(draw, 12_000, unlimited, unlimited)
 	l.r.redis.server.Script(core.Script, func(call func(args ...string) redismodel.Reply, keys, argv []string) redismodel.Reply {
@@ -97,7 +97,7 @@ func numberIn(fields []string) (number int, published time.Duration) {
 // hasLost reports whether a log is not the present one, or has lost what it had
 // at a position.
 func (s *redisLog) hasLost(identity string, position int64) bool {
-	return identity != s.identity() || s.lost[eventlog.Offset{Log: identity, Position: eventlog.Position(position)}]
+	return identity != s.identity() || s.lost[eventlog.Offset{Log: identity, Position: eventlog.Position(position)}] != nil
 }
 
 // compareLog is called when Redis may have lost something.
@@ -120,11 +120,43 @@ func (s *redisLog) compare() {
 	if number != s.number {
 		s.number = number
 		s.log.era++
+		s.again()
 	}
-	for _, e := range has { // also what has come back with an older snapshot
+	for _, e := range has {
 		number, position := splitID(e.Elems[0].Text)
 		if o := offsetOf(number, position); s.slots[o] == nil {
-			s.add(o, there[o])
+			s.comeBack(o, there[o])
+		}
+	}
+}
+
+// again notes that the present log is an older one, of before another one was made
+// or it was renewed: nodes read it anew, and give clients again what it has.
+func (s *redisLog) again() {
+	for o, x := range s.slots {
+		if o.Log == s.identity() && x.entry != nil {
+			x.entry.cameBack = true
+			x.entry.copies++
+		}
+	}
+}
+
+// comeBack takes an entry that is there again, with a snapshot of before it was
+// lost. Nodes that have seen another log meanwhile give it to clients again.
+func (s *redisLog) comeBack(o eventlog.Offset, fields []string) {
+	x := s.lost[o]
+	n, _ := numberIn(fields)
+	if x == nil || n >= 0 && (x.event == nil || x.event.number != n) {
+		s.add(o, fields)
+		return
+	}
+	delete(s.lost, o)
+	s.slots[o] = x
+	if x.entry != nil {
+		x.entry.lost, x.entry.cameBack = false, true
+		x.entry.copies++
+		if e := x.event; e.bad || e.order {
+			s.log.r.judge.dead.special[o] = e
 		}
 	}
 }
@@ -148,7 +180,7 @@ func (s *redisLog) loseBut(there map[eventlog.Offset][]string) {
 		if x.entry != nil {
 			x.entry.lost = true
 		}
-		s.lost[o] = true
+		s.lost[o] = x
 		r.judge.dead.lose(o)
 		delete(s.slots, o)
 	}

@@ -303,7 +303,7 @@ func (j *judge) obeyed(m *machine, c *client) {
 			if o.key == "user.disconnect" && x.at < c.began {
 				continue
 			}
-			if o.user == c.index && met && !c.issued.IsZero() && epoch.Add(x.at).After(c.issued.Add(clockMost)) {
+			if o.user == c.index && met && !c.issued.IsZero() && epoch.Add(x.newest).After(c.issued.Add(clockMost)) {
 				r.fail("a session goes on that was over", "%s is back on %v, order %d of %v has ended its session, whose token is of %v",
 					c.name, m, o.number, x.at, c.issued.Sub(epoch))
 			}

@@ -272,8 +272,9 @@ func (r *Reader) wentBack() {
 // If that log has lost entries, this node may have read them, or may have not read
 // what has taken their positions until others noticed: a gap.
 func (r *Reader) otherLog(info Info) {
-	if info.Renewed && r.last != 0 {
-		r.do(Output{Kind: Gap, From: r.last, Position: r.last})
+	if info.Renewed && (r.last != 0 || r.whole) {
+		at := max(r.last, 1)
+		r.do(Output{Kind: Gap, From: at, Position: at})
 	}
 	if info.Older {
 		r.leave(info.Identity, Start{From: FromNext})

@@ -257,6 +257,13 @@ func TestALogThatOthersHaveRenewedIsAGap(t *testing.T) {
 	d.step(Input{Kind: Opened, Info: Info{Identity: "b", End: 3, Renewed: true}}, "gap 7 to 7", "other log 0", "open at first 0, window 10")
 }
 
+// TestALogThatOthersHaveRenewedBeforeAnythingCameIsAGap: it was to be read whole.
+func TestALogThatOthersHaveRenewedBeforeAnythingCameIsAGap(t *testing.T) {
+	d := reading(t)
+	d.again("b", "other log 0", "open at first 0, window 10")
+	d.step(Input{Kind: Opened, Info: Info{Identity: "c", End: 1, Renewed: true}}, "gap 1 to 1", "other log 0", "open at first 0, window 10")
+}
+
 // TestALogIsKnownByTheEntryBeforeItsFirstOne: nothing was read of it when it went
 // back.
 func TestALogIsKnownByTheEntryBeforeItsFirstOne(t *testing.T) {
