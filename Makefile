@@ -41,7 +41,7 @@ image: ## Build the container image hometrip/websocket-gateway
 
 test: ## Install what the tests need and run them all
 	@.ci/setup
-	@TEST_NEEDS_ALL=true $(GO) test -race -timeout $(TIMEOUT) $(ALL)
+	@TEST_ALL=true $(GO) test -race -timeout $(TIMEOUT) $(ALL)
 
 test-watch: ## Run the tests of changed packages after each change
 	@.ci/setup
@@ -49,7 +49,7 @@ test-watch: ## Run the tests of changed packages after each change
 
 coverage: ## Run all tests; coverage.html shows what they reach
 	@.ci/setup
-	TEST_NEEDS_ALL=true $(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=coverage.out $(ALL)
+	TEST_ALL=true $(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=coverage.out $(ALL)
 	$(GO) tool cover -html=coverage.out -o coverage.html
 	$(GO) tool cover -func=coverage.out | tail -1
 

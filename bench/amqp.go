@@ -104,9 +104,17 @@ func (t *trial) busPhase(w *load.Client, b *bus, kase string, rooms, members int
 
 func (t *trial) helperCPU(h *helper) time.Duration { return process.SessionCPU(h.cmd.Process.Pid) }
 
-// publishAMQP publishes events round robin over the rooms. With a rate it
-// keeps to the schedule, and an event late carries the time it was due.
+// publishAMQP publishes message.sent round robin over the rooms.
 func publishAMQP(url string, rooms, events int, rate float64) error {
+	return publishConfirmed(url, events, rate, func(n int, due int64) (key string, body []byte) {
+		return "message.sent", load.MessageBody(int32(n%rooms), uint32(n/rooms), due)
+	})
+}
+
+// publishConfirmed publishes events and returns when the broker has confirmed
+// them. With a rate it keeps to the schedule, and an event late carries the time
+// it was due.
+func publishConfirmed(url string, events int, rate float64, event func(n int, due int64) (key string, body []byte)) error {
 	conn, err := amqp.Dial(url)
 	if err != nil {
 		return fmt.Errorf("publisher: %w", err)
@@ -129,11 +137,9 @@ func publishAMQP(url string, rooms, events int, rate float64) error {
 			due = start + int64(float64(n)*1e9/rate)
 			time.Sleep(time.Duration(due - monotonic()))
 		}
-		confirm, err := ch.PublishWithDeferredConfirmWithContext(context.Background(), exchange, "message.sent", false, false,
-			amqp.Publishing{
-				ContentType: "application/json", DeliveryMode: amqp.Persistent,
-				Body: load.MessageBody(int32(n%rooms), uint32(n/rooms), due),
-			})
+		key, body := event(n, due)
+		confirm, err := ch.PublishWithDeferredConfirmWithContext(context.Background(), exchange, key, false, false,
+			amqp.Publishing{ContentType: "application/json", DeliveryMode: amqp.Persistent, Body: body})
 		if err != nil {
 			return fmt.Errorf("publish event %d of %d: %w", n, events, err)
 		}

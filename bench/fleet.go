@@ -183,6 +183,11 @@ func (t *trial) mostDescriptors() (most int) {
 
 // together runs one phase on all workers at once and adds up their results.
 func (t *trial) together(phase func(i int, w *load.Client) (*load.Result, error)) (sample, error) {
+	return t.togetherEach(nil, phase)
+}
+
+// togetherEach is together, and gives the results of each worker too.
+func (t *trial) togetherEach(each *[]*load.Result, phase func(i int, w *load.Client) (*load.Result, error)) (sample, error) {
 	return t.measure(func() (*load.Result, error) {
 		results, failures := make([]*load.Result, len(t.workers)), make(chan error, len(t.workers))
 		for i, w := range t.workers {
@@ -197,6 +202,9 @@ func (t *trial) together(phase func(i int, w *load.Client) (*load.Result, error)
 				return nil, err
 			}
 		}
+		if each != nil {
+			*each = results
+		}
 		return load.Sum(results), nil
 	})
 }
@@ -207,6 +215,8 @@ type fleetLimits struct {
 	ports       uint64 // ephemeral, of one source address
 	tcpPages    uint64 // where the kernel begins to save TCP memory
 	free        uint64 // bytes
+	files       uint64 // of the whole machine
+	watches     uint64 // of epoll, of one user
 }
 
 func limitsHere() fleetLimits {
@@ -220,6 +230,12 @@ func limitsHere() fleetLimits {
 	}
 	if pages := numbersIn("/proc/sys/net/ipv4/tcp_mem"); len(pages) == 3 {
 		l.tcpPages = pages[1]
+	}
+	if files := numbersIn("/proc/sys/fs/file-max"); len(files) == 1 {
+		l.files = files[0]
+	}
+	if watches := numbersIn("/proc/sys/fs/epoll/max_user_watches"); len(watches) == 1 {
+		l.watches = watches[0]
 	}
 	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
 		l.free = uint64(memInfo(string(b), "MemAvailable:"))

@@ -76,6 +76,10 @@ var scenarios = []*scenario{
 		needs: canPublish, long: true, once: true, usual: time.Minute, run: fleetScenario,
 	},
 	{
+		name: "million-real", about: "1,008,000 connections over 56 processes with one log and one Redis, each in its user's room",
+		needs: canHandOver, long: true, once: true, usual: 15 * time.Minute, run: millionRealScenario,
+	},
+	{
 		name: "soak", about: "everything in turn for as long as -soak says",
 		long: true, once: true, run: soakScenario,
 	},

@@ -128,6 +128,11 @@ func (t *trial) freePort() (int, error) {
 // load starts one more load process, for max connections spread evenly over
 // the trial's servers.
 func (t *trial) load(max int) (*load.Client, error) {
+	return t.loadTo(load.SetupArgs{Max: max}, t.servers)
+}
+
+// loadTo starts a load process for servers, in that order.
+func (t *trial) loadTo(args load.SetupArgs, servers []*process.Server) (*load.Client, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -142,10 +147,8 @@ func (t *trial) load(max int) (*load.Client, error) {
 		return nil, err
 	}
 	t.workers = append(t.workers, w)
-	args := load.SetupArgs{
-		Secret: jwtSecret, Dialect: t.peer.dialect, Max: max, Source: byte(len(t.workers)),
-	}
-	for _, s := range t.servers {
+	args.Secret, args.Dialect, args.Source = jwtSecret, t.peer.dialect, byte(len(t.workers))
+	for _, s := range servers {
 		args.Addrs = append(args.Addrs, s.Addr)
 	}
 	return w, w.Setup(args)

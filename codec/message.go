@@ -10,11 +10,15 @@ import (
 
 // A Message is one outgoing packet, encoded once for any number of receivers
 // on either transport. It is read-only after it was made, and so may be shared
-// between event loops.
+// between event loops. It has 80 bytes: objects that live for a moment should
+// not be of a size (class) that those of a connection have, whose memory they
+// would leave with holes.
 type Message struct {
 	frames []byte   // complete WebSocket frames, ready to write
-	text   []byte   // the Engine.IO text packet: a view into frames; nil if there is none
 	binary [][]byte // binary packets that follow: views into frames
+
+	// Where the Engine.IO text packet is in frames. textEnd is 0 if there is none.
+	textFrom, textEnd int32
 
 	// Volatile marks what is worthless when late: a socket with a backlog
 	// does without it.
@@ -28,8 +32,9 @@ type Message struct {
 // WithOffset returns the message, an event of one text packet, with an offset
 // as its last argument: see AppendOffset.
 func (m *Message) WithOffset(log string, position uint64, fence uint32) *Message {
-	b := make([]byte, 0, len(m.text)+len(log)+len(`,".0123456789abc.0123456"]`))
-	b = append(b, m.text[:len(m.text)-1]...) // without the closing bracket
+	text := m.Text()
+	b := make([]byte, 0, len(text)+len(log)+len(`,".0123456789abc.0123456"]`))
+	b = append(b, text[:len(text)-1]...) // without the closing bracket
 	b = AppendOffset(append(b, `,"`...), log, position, fence)
 	numbered := NewText(append(b, `"]`...))
 	numbered.Latest = m.Latest
@@ -51,7 +56,7 @@ func AppendOffset(b []byte, log string, position uint64, fence uint32) []byte {
 // included, for example `42["connected",{}]`.
 func NewText(packet []byte) *Message {
 	m := &Message{frames: make([]byte, 0, frameSize(len(packet)))}
-	m.text = m.append(ws.OpText, packet)
+	m.appendText(packet)
 	return m
 }
 
@@ -63,7 +68,7 @@ func NewAttached(packet []byte, attachments [][]byte) *Message {
 		size += frameSize(len(a))
 	}
 	m := &Message{frames: make([]byte, 0, size), binary: make([][]byte, 0, len(attachments))}
-	m.text = m.append(ws.OpText, packet)
+	m.appendText(packet)
 	for _, a := range attachments {
 		m.binary = append(m.binary, m.append(ws.OpBinary, a))
 	}
@@ -88,32 +93,39 @@ func FromFrames(b []byte) (*Message, error) {
 			return nil, syntax(LayerWebSocket, "header % x: want a final, unmasked frame", b[:n])
 		}
 		payload := b[n : n+int(h.Length)]
-		if err := m.adopt(h.OpCode, payload); err != nil {
+		if err := m.adopt(h.OpCode, n, payload); err != nil {
 			return nil, err
 		}
 		b = b[n+int(h.Length):]
 	}
-	if m.text == nil && m.binary == nil {
+	if m.textEnd == 0 && m.binary == nil {
 		return nil, syntax(LayerWebSocket, "a message without frames")
 	}
 	return m, nil
 }
 
-// adopt takes the payload of the next frame.
-func (m *Message) adopt(op ws.OpCode, payload []byte) error {
+// adopt takes the payload of the next frame, with a header of so many bytes.
+func (m *Message) adopt(op ws.OpCode, header int, payload []byte) error {
 	switch {
 	case op == ws.OpBinary:
 		m.binary = append(m.binary, payload)
-	case op != ws.OpText || m.text != nil || m.binary != nil:
+	case op != ws.OpText || m.textEnd != 0 || m.binary != nil:
 		return syntax(LayerWebSocket, "frame of type %d after %d others", op, len(m.binary))
 	case len(payload) == 0:
 		return syntax(LayerEngine, "an empty packet")
 	case !utf8.Valid(payload):
 		return syntax(LayerWebSocket, "text that is not UTF-8")
 	default:
-		m.text = payload
+		m.textFrom, m.textEnd = int32(header), int32(header+len(payload)) // it is the first frame
 	}
 	return nil
+}
+
+// appendText adds the text packet, before all others.
+func (m *Message) appendText(packet []byte) {
+	m.append(ws.OpText, packet)
+	m.textEnd = int32(len(m.frames))
+	m.textFrom = m.textEnd - int32(len(packet))
 }
 
 // append adds a frame and returns the view of its payload. The views stay good
@@ -128,14 +140,19 @@ func (m *Message) Frames() []byte { return m.frames }
 
 // Text returns the Engine.IO text packet, nil when there is none. It must not be
 // changed.
-func (m *Message) Text() []byte { return m.text }
+func (m *Message) Text() []byte {
+	if m.textEnd == 0 {
+		return nil
+	}
+	return m.frames[m.textFrom:m.textEnd]
+}
 
 // Size is the number of bytes Frames has.
 func (m *Message) Size() int { return len(m.frames) }
 
 // Packets is the number of Engine.IO packets that AppendPayload appends.
 func (m *Message) Packets() int {
-	if m.text == nil {
+	if m.textEnd == 0 {
 		return len(m.binary)
 	}
 	return 1 + len(m.binary)
@@ -144,8 +161,8 @@ func (m *Message) Packets() int {
 // AppendPayload appends the message in long-polling form, behind a separator
 // when dst already holds packets.
 func (m *Message) AppendPayload(dst []byte) []byte {
-	if m.text != nil {
-		dst = AppendPacket(dst, m.text)
+	if m.textEnd != 0 {
+		dst = AppendPacket(dst, m.Text())
 	}
 	for _, b := range m.binary {
 		dst = append(appendSeparator(dst), 'b')

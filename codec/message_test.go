@@ -69,13 +69,13 @@ func TestMessageHoldsItsBytesOnce(t *testing.T) {
 func wantViews(t *testing.T, m *Message) {
 	t.Helper()
 	views := m.binary
-	if m.text != nil {
-		views = append([][]byte{m.text}, m.binary...)
+	if m.Text() != nil {
+		views = append([][]byte{m.Text()}, m.binary...)
 	}
 	rest := m.frames
 	for i, view := range views {
 		h, n, err := ParseFrameHeader(rest)
-		if err != nil || ws.CheckHeader(h, ws.StateClientSide) != nil || (h.OpCode == ws.OpText) != (i == 0 && m.text != nil) {
+		if err != nil || ws.CheckHeader(h, ws.StateClientSide) != nil || (h.OpCode == ws.OpText) != (i == 0 && m.Text() != nil) {
 			t.Fatalf("frame %d: %+v, %v", i, h, err)
 		}
 		if payload := rest[n : n+int(h.Length)]; len(payload) != len(view) || len(view) > 0 && &payload[0] != &view[0] {
@@ -184,8 +184,8 @@ func FuzzFromFrames(f *testing.F) {
 
 func (m *Message) rebuilt() *Message {
 	again := &Message{}
-	if m.text != nil {
-		again.append(ws.OpText, m.text)
+	if m.Text() != nil {
+		again.append(ws.OpText, m.Text())
 	}
 	for _, b := range m.binary {
 		again.append(ws.OpBinary, b)

@@ -271,6 +271,9 @@ var startDecoder = sync.OnceValues(func() (*decoder, error) {
 	if _, err := os.Stat(filepath.Join(packages, "node_modules", "socket.io-parser")); err != nil {
 		return nil, testkit.Missing("socket.io-parser")
 	}
+	if _, err := exec.LookPath("node"); err != nil {
+		return nil, testkit.Missing("node")
+	}
 	script, err := filepath.Abs("testdata/socketparser.cjs")
 	if err != nil {
 		return nil, err

@@ -30,16 +30,17 @@ func (a *arrival) open(s *Server, c gnet.Conn, w *worker, now time.Time) gnet.Ac
 func (a *arrival) openWebSocket(c gnet.Conn, w *worker, now time.Time) gnet.Action {
 	f := &a.form.WebSocket
 	conn := &wsConn{
-		w: w, c: c, fd: int32(c.Fd()), ending: f.Ending, input: rooms.ThrottleAhead(f.Ahead, now),
+		c: c, more: &wsMore{w: w}, fd: int32(c.Fd()), ending: f.Ending, input: rooms.ThrottleAhead(f.Ahead, now),
 		place: w.server.guard.Inherit(limits.Source(a.form.Place), false),
 	}
 	c.SetContext(conn)
+	slim(c)
 	if f.HasPing {
 		ping := bytes.Clone(f.Ping)
-		conn.ping = &ping
+		conn.more.ping = &ping
 	}
 	if f.Op != 0 {
-		conn.partial = &partial{op: ws.OpCode(f.Op), data: bytes.Clone(f.Partial)}
+		conn.more.partial = &partial{op: ws.OpCode(f.Op), data: bytes.Clone(f.Partial)}
 	}
 	if f.Waits {
 		conn.await(now.Add(f.Left))
@@ -50,7 +51,7 @@ func (a *arrival) openWebSocket(c gnet.Conn, w *worker, now time.Time) gnet.Acti
 	if len(a.form.Out) > 0 {
 		conn.write(a.form.Out)
 	}
-	if conn.c != nil && conn.ending && conn.wait != nil {
+	if conn.c != nil && conn.ending && conn.more != nil && conn.more.wait != nil {
 		conn.shutDown(now)
 	}
 	if conn.c == nil || len(a.form.In) == 0 {
@@ -77,9 +78,10 @@ func (a *arrival) attach(conn *wsConn) bool {
 		s.poll.probe = conn
 		return true
 	}
+	conn.tidy()
 	s.ws, s.dirty = conn, false
-	conn.w.stats.WebSockets.Add(1)
-	if s.queue.first != 0 || s.phase != phaseOpen || conn.ping != nil {
+	s.w.stats.WebSockets.Add(1)
+	if s.queue.first != 0 || s.phase != phaseOpen || conn.pinged() {
 		s.touch()
 	}
 	return true

@@ -15,7 +15,7 @@
 //	outbox.go      what is to be written to the sessions of a loop
 //	move.go        moves a connection to the loop of its session
 //	wakeup.go      wakes the loop after a round of epoll
-//	wheel/         timers
+//	wheel/         timers; timers.go has what they belong to
 //	ticker.go      the ticker of a loop
 //	limits/        limits by address and rate
 //	held.go        the limit for what is held for all clients together

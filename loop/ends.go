@@ -70,8 +70,9 @@ func acceptsPost(reason rooms.Reason) bool {
 // lingerTimeout to close its side: an abrupt close could overtake what the peer
 // has not read yet.
 func (c *wsConn) end(reason rooms.Reason, now time.Time) {
+	c.beside()
 	c.s = nil
-	c.w.stats.WebSockets.Add(-1)
+	c.worker().stats.WebSockets.Add(-1)
 	if c.ending || c.c == nil {
 		return // whoever set ending closes the connection
 	}
@@ -80,7 +81,7 @@ func (c *wsConn) end(reason rooms.Reason, now time.Time) {
 		return
 	}
 	if code := closeCode(reason); code != 0 {
-		c.write(codec.AppendClose(c.w.out[:0], code, ""))
+		c.write(codec.AppendClose(c.worker().out[:0], code, ""))
 	}
 	c.hangUp(now)
 }
@@ -97,18 +98,19 @@ func (c *wsConn) hangUp(now time.Time) {
 // shutDown shuts the sending side of the connection down as soon as the kernel
 // has taken all that was written.
 func (c *wsConn) shutDown(now time.Time) {
+	wait := c.more.wait
 	if c.c.OutboundBuffered() > 0 {
-		c.w.wheel.Arm(&c.wait.timer, c.wait, now.Add(wheel.Tick))
+		c.worker().wheel.Arm(&wait.timer, timerDeadline, now.Add(wheel.Tick))
 		return
 	}
 	_ = unix.Shutdown(c.c.Fd(), unix.SHUT_WR) // an error: the peer has closed
-	c.w.wheel.Arm(&c.wait.timer, c.wait, c.wait.until)
+	c.worker().wheel.Arm(&wait.timer, timerDeadline, wait.until)
 }
 
 // departed is a polling session that ended a moment ago. Owned by its event
 // loop.
 type departed struct {
-	timer wheel.Timer
+	timer wheel.Timer // first, see newWheel
 	w     *worker
 	sid   string
 }
@@ -152,7 +154,7 @@ func (s *session) leavePolling(reason rooms.Reason, now time.Time) {
 	if post.status == http.StatusOK && reason != rooms.ReasonClientClose {
 		d := &departed{w: w, sid: sid}
 		w.departed[sid] = d
-		w.wheel.Arm(&d.timer, d, now.Add(lingerTimeout))
+		w.wheel.Arm(&d.timer, timerDeparted, now.Add(lingerTimeout))
 	}
 	s.leaveProbe(reason)
 	poll := engineError(http.StatusBadRequest, codeSID)

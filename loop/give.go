@@ -203,14 +203,18 @@ func (c *wsConn) state(d *form.Conn, now time.Time) error {
 	d.Kind, d.Place = form.KindWebSocket, uint64(c.place)
 	w := &d.WebSocket
 	w.Ending, w.Ahead = c.ending, c.input.Ahead(now)
-	if c.ping != nil {
-		w.HasPing, w.Ping = true, *c.ping
+	m := c.more
+	if m == nil {
+		return nil
 	}
-	if c.partial != nil {
-		w.Op, w.Partial = uint8(c.partial.op), c.partial.data
+	if m.ping != nil {
+		w.HasPing, w.Ping = true, *m.ping
 	}
-	if c.wait != nil {
-		w.Waits, w.Left = true, c.wait.until.Sub(now)
+	if m.partial != nil {
+		w.Op, w.Partial = uint8(m.partial.op), m.partial.data
+	}
+	if m.wait != nil {
+		w.Waits, w.Left = true, m.wait.until.Sub(now)
 	}
 	return nil
 }
@@ -292,7 +296,7 @@ func (f *Frozen) LetGo(next func(fd int)) {
 func (w *worker) letGo() {
 	w.sessions, w.drain, w.turns.paused, w.turns.pressed = nil, nil, nil, false
 	w.bySID, w.departed = make(map[string]*session), make(map[string]*departed)
-	w.wheel, w.outbox, w.turns.touched = wheel.New(time.Now()), outbox{}, touched{}
+	w.wheel, w.outbox, w.turns.touched = newWheel(time.Now()), outbox{}, touched{}
 	w.held, w.blocked = heldBytes{by: make(map[holder]int)}, blocked{}
 	w.stats.Connections.Store(0)
 	w.stats.Sessions.Store(0)

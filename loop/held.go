@@ -117,8 +117,8 @@ func (c *wsConn) holds() int {
 		return 0
 	}
 	n := c.c.OutboundBuffered() + c.c.InboundBuffered()
-	if c.partial != nil {
-		n += len(c.partial.data)
+	if p := c.partial(); p != nil {
+		n += len(p.data)
 	}
 	if c.s != nil {
 		n += c.s.peer.Holds()

@@ -15,7 +15,9 @@ var durationBounds = [...]time.Duration{
 }
 
 // A Histogram counts durations by size. One event loop writes it, any goroutine
-// may read it.
+// may read it. It is not a prometheus.Histogram, which the canary uses: to record
+// a duration takes 16 ns instead of 42, once for each broadcast and loop, and
+// loop does not import Prometheus.
 type Histogram struct {
 	counts [len(durationBounds) + 1]atomic.Int64 // the last one has no bound
 	sum    atomic.Int64                          // ns

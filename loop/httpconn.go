@@ -17,6 +17,8 @@ import (
 // An httpConn is one TCP connection while it speaks HTTP: until it is closed,
 // or becomes a WebSocket. Owned by its event loop.
 type httpConn struct {
+	timer wheel.Timer // for the head, the body, or the next request; first, see newWheel
+
 	w    *worker
 	c    gnet.Conn // nil once closed
 	from limits.Caller
@@ -24,12 +26,11 @@ type httpConn struct {
 	exchange *exchange // the request being answered; the next one waits for it
 	batch    []job     // requests for the admin that came together
 	requests httpread.Reader
-	timer    wheel.Timer // for the head, the body, or the next request
-	timeout  uint8       // what the timer is for
-	served   bool        // has carried a request before
-	giveUp   time.Time   // when to stop waiting for the last reply to be written
-	parsing  bool        // process is on the stack
-	paused   bool        // more requests may be waiting; see resume
+	timeout  uint8     // what the timer is for
+	served   bool      // has carried a request before
+	giveUp   time.Time // when to stop waiting for the last reply to be written
+	parsing  bool      // process is on the stack
+	paused   bool      // more requests may be waiting; see resume
 }
 
 // What an httpConn's timer waits for.
@@ -52,7 +53,7 @@ func (h *httpConn) await(what uint8, until time.Time) {
 	if what == awaitNothing {
 		h.w.wheel.Disarm(&h.timer)
 	} else {
-		h.w.wheel.Arm(&h.timer, h, until)
+		h.w.wheel.Arm(&h.timer, timerHTTP, until)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/loop/wheel"
 	"github.com/hometrip/gateway/rooms"
 )
@@ -69,6 +70,7 @@ func goroutines() (n int) {
 // TestNothingLeaks: thousands of connections that end in every way there is
 // leave nothing behind.
 func TestNothingLeaks(t *testing.T) {
+	testkit.Slow(t, "it has 60 rounds of clients that come and go, and waits until the process is as small as before: 7 s")
 	const rounds, atOnce = 60, 200
 	s := newServerOf(t, func(c *Config, r *rooms.Config) {
 		c.Loops = 4

@@ -93,7 +93,7 @@ func newSimulation(tb testing.TB, loops int) *simulation {
 func (sim *simulation) connect(i int) {
 	w := sim.server.workers[i%len(sim.server.workers)]
 	s := newSession(w, nil, sim.now)
-	s.ws = &wsConn{w: w, c: sim.conns[w.index], s: s}
+	s.ws = &wsConn{c: sim.conns[w.index], s: s}
 	s.packet([]byte(`40{"token":"`+strconv.Itoa(i)+`"}`), sim.now)
 	s.packet([]byte(`42["join_room",{"roomType":"conversation","roomId":"`+strconv.Itoa(i/4)+`"}]`), sim.now)
 	if i%256 == 0 {

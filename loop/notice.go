@@ -63,13 +63,13 @@ type notices [troubleCount]loglimit.Limiter
 // note writes a line at level info, unless the last one was just written. from
 // and more are evaluated only if it is.
 func (s *Server) note(what trouble, now time.Time, from fmt.Stringer, more ...any) {
-	unsaid, ok := s.notices[what].Allow(now, what.interval())
+	skipped, ok := s.notices[what].Allow(now, what.interval())
 	if !ok {
 		return
 	}
 	attrs := append([]any{"address", from.String()}, more...)
-	if unsaid > 0 {
-		attrs = append(attrs, "unsaid", unsaid)
+	if skipped > 0 {
+		attrs = append(attrs, "notLogged", skipped)
 	}
 	s.config.Log.Info(advice[what].what, append(attrs, "todo", advice[what].todo)...)
 }
@@ -106,8 +106,8 @@ func (s *session) String() string {
 	switch {
 	case s.ws != nil && s.ws.place != 0:
 		return s.ws.place.String()
-	case s.ws != nil && s.ws.c != nil && s.ws.c.RemoteAddr() != nil:
-		return s.ws.c.RemoteAddr().String()
+	case s.ws != nil && s.ws.c != nil:
+		return peerOf(s.ws.c.Fd()).String()
 	case s.poll != nil:
 		return s.poll.place.String()
 	}

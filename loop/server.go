@@ -398,9 +398,10 @@ var refusal = []byte("HTTP/1.1 " + strconv.Itoa(http.StatusServiceUnavailable) +
 func (s *Server) OnTraffic(c gnet.Conn) (action gnet.Action) {
 	switch conn := c.Context().(type) {
 	case *wsConn:
-		conn.w.enter()
-		defer conn.w.settle()
-		defer conn.w.recoverTraffic(c, &action)
+		w := conn.worker()
+		w.enter()
+		defer w.settle()
+		defer w.recoverTraffic(c, &action)
 		return conn.traffic(time.Now())
 	case *httpConn:
 		conn.w.enter()
@@ -424,7 +425,7 @@ func (s *Server) OnClose(c gnet.Conn, err error) gnet.Action {
 	}
 	switch conn := c.Context().(type) {
 	case *wsConn:
-		s.gone(conn.w, func() { conn.closed(reason, time.Now()) })
+		s.gone(conn.worker(), func() { conn.closed(reason, time.Now()) })
 	case *httpConn:
 		s.gone(conn.w, func() { conn.closed(time.Now()) })
 	case *wakeup:

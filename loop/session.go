@@ -28,11 +28,11 @@ const volatileBacklog = 64 << 10
 // A session is one Engine.IO session, and the rooms.Sink of its socket. It
 // lives on one event loop, whichever connections its transports use, and is
 // owned by that loop. An idle client costs a session, a wsConn, a rooms.Socket
-// and gnet's conn; the fields are ordered so that there is no padding (112
+// and gnet's conn; the fields are ordered so that there is no padding (96
 // bytes).
 type session struct {
+	timer       wheel.Timer // first, see newWheel
 	peer        peer
-	timer       wheel.Timer
 	heartbeatAt int64 // ms on the wheel: the next ping is due, or the pong overdue
 
 	// The fields that a delivery needs, 48 bytes.
@@ -276,7 +276,7 @@ func (s *session) rearm(now time.Time) {
 			}
 		}
 	}
-	s.w.wheel.Arm(&s.timer, s, next)
+	s.w.wheel.Arm(&s.timer, timerSession, next)
 }
 
 // flush writes what is pending, and ends a session that is closing.

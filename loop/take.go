@@ -311,7 +311,7 @@ func (task *adoption) adopt(now time.Time) {
 	for _, d := range task.departed {
 		gone := &departed{w: w, sid: d.SID}
 		w.departed[d.SID] = gone
-		w.wheel.Arm(&gone.timer, gone, now.Add(d.Left))
+		w.wheel.Arm(&gone.timer, timerDeparted, now.Add(d.Left))
 	}
 }
 

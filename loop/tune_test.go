@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -55,7 +56,9 @@ func TestTuningThatIsWrongChangesNothing(t *testing.T) {
 // the port was looked at.
 func TestPortThatIsTakenAtTheSameMoment(t *testing.T) {
 	t.Parallel()
-	other := exec.Command("/usr/bin/python3", "-c", `import socket, sys
+	const python = "/usr/bin/python3"
+	testkit.NeedProgram(t, python)
+	other := exec.Command(python, "-c", `import socket, sys
 s = socket.socket()
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 s.bind(("127.0.0.1", 0))

@@ -130,7 +130,7 @@ func TestSessionSurvivesAFailedProbe(t *testing.T) {
 			c.want("3probe")
 			s.onAll(func(w *worker, now time.Time) {
 				if session := w.bySID[p.sid]; session != nil {
-					session.poll.probe.wait.Expire(now)
+					session.poll.probe.more.wait.Expire(now)
 				}
 			})
 			c.wantEOF()

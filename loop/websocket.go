@@ -16,13 +16,12 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A wsConn is one TCP connection that has become a WebSocket. Owned by its
-// event loop.
+// A wsConn is one TCP connection that has become a WebSocket: 64 bytes while it
+// is idle. Owned by its event loop.
 type wsConn struct {
-	w    *worker
 	c    gnet.Conn // nil once closed
 	s    *session  // nil once it has ended
-	ping *[]byte   // payload of a ping to be answered; nil if there is none
+	more *wsMore   // what few connections need; there is one if s is nil
 
 	fd     int32  // for rawWrite; 0: write by way of gnet only
 	need   int32  // bytes that must be there before parsing goes on
@@ -31,10 +30,49 @@ type wsConn struct {
 	since  uint32 // when the session began, Unix s; 0: not known
 	input  rooms.Throttle
 	place  limits.Source // whose place the connection has reserved
+}
 
+// wsMore is what a WebSocket needs now and then.
+type wsMore struct {
+	w       *worker   // the connection's
+	ping    *[]byte   // payload of a ping to be answered; nil if there is none
 	partial *partial  // a message whose last fragment has not come
 	wait    *deadline // for the upgrade, or for the peer to close
 }
+
+// worker returns the worker of the connection's event loop.
+func (c *wsConn) worker() *worker {
+	if c.s != nil {
+		return c.s.w
+	}
+	return c.more.w
+}
+
+// beside returns c.more, for changes.
+func (c *wsConn) beside() *wsMore {
+	if c.more == nil {
+		c.more = &wsMore{w: c.s.w}
+	}
+	return c.more
+}
+
+// tidy releases c.more when nothing is in it any more.
+func (c *wsConn) tidy() {
+	if c.s != nil && *c.more == (wsMore{w: c.more.w}) {
+		c.more = nil
+	}
+}
+
+// partial returns the part of a message that has arrived; nil: there is none.
+func (c *wsConn) partial() *partial {
+	if c.more == nil {
+		return nil
+	}
+	return c.more.partial
+}
+
+// pinged reports whether a ping is to be answered.
+func (c *wsConn) pinged() bool { return c.more != nil && c.more.ping != nil }
 
 // partial is the part of a fragmented message that has arrived.
 type partial struct {
@@ -45,7 +83,7 @@ type partial struct {
 // deadline closes a WebSocket that does not do in time what it is waited for.
 // Idle ones have none: their session's heartbeat checks them.
 type deadline struct {
-	timer wheel.Timer
+	timer wheel.Timer // first, see newWheel
 	ws    *wsConn
 	until time.Time
 }
@@ -66,10 +104,14 @@ func (c *wsConn) probing() bool { return c.s != nil && c.s.poll != nil && c.s.po
 // over the connection.
 func (h *httpConn) becomeWebSocket(head *codec.Head, s *session, extra func(b []byte) []byte) *wsConn {
 	c := h.c
-	conn := &wsConn{w: h.w, c: c, s: s, fd: int32(c.Fd()), place: h.from.Place}
+	conn := &wsConn{c: c, s: s, fd: int32(c.Fd()), place: h.from.Place}
+	if s == nil {
+		conn.more = &wsMore{w: h.w}
+	}
 	h.exchange, h.c, h.from.Place = nil, nil, 0
 	h.w.wheel.Disarm(&h.timer)
 	c.SetContext(conn)
+	slim(c)
 	b := codec.AppendSwitching(h.w.out[:0], head)
 	if extra != nil {
 		b = extra(b)
@@ -133,11 +175,12 @@ func (h *httpConn) openProbe(x *exchange, head *codec.Head, sid string, now time
 
 // await sets the time at which the WebSocket is closed.
 func (c *wsConn) await(until time.Time) {
-	if c.wait == nil {
-		c.wait = &deadline{ws: c}
+	m := c.beside()
+	if m.wait == nil {
+		m.wait = &deadline{ws: c}
 	}
-	c.wait.until = until
-	c.w.wheel.Arm(&c.wait.timer, c.wait, until)
+	m.wait.until = until
+	m.w.wheel.Arm(&m.wait.timer, timerDeadline, until)
 }
 
 // traffic is called when bytes have arrived. It handles the complete frames, up
@@ -145,14 +188,14 @@ func (c *wsConn) await(until time.Time) {
 func (c *wsConn) traffic(now time.Time) gnet.Action {
 	waiting := c.c.InboundBuffered()
 	if c.paused {
-		if waiting > 2*c.w.server.config.MaxPayload+readBuffer {
-			c.fail(&codec.LimitError{Layer: codec.LayerWebSocket, What: "bytes ahead of their time", Got: waiting, Max: 2 * c.w.server.config.MaxPayload}, now)
+		if waiting > 2*c.worker().server.config.MaxPayload+readBuffer {
+			c.fail(&codec.LimitError{Layer: codec.LayerWebSocket, What: "bytes ahead of their time", Got: waiting, Max: 2 * c.worker().server.config.MaxPayload}, now)
 		}
-		c.w.countHeld(c, c.holds())
+		c.worker().countHeld(c, c.holds())
 		return gnet.None
 	}
 	if waiting < int(c.need) {
-		c.w.countHeld(c, c.holds())
+		c.worker().countHeld(c, c.holds())
 		return gnet.None // the rest of a large frame; looking would copy it
 	}
 	buf, err := c.c.Peek(-1)
@@ -162,9 +205,9 @@ func (c *wsConn) traffic(now time.Time) gnet.Action {
 	c.need = 0
 	done := 0
 	for frames := 0; c.c != nil; frames++ {
-		if (frames == inputBatch || c.w.turns.pressed) && done < len(buf) {
+		if (frames == inputBatch || c.worker().turns.pressed) && done < len(buf) {
 			c.paused = true
-			c.w.pause(c)
+			c.worker().pause(c)
 			break
 		}
 		n, err := c.next(buf[done:], now)
@@ -181,14 +224,14 @@ func (c *wsConn) traffic(now time.Time) gnet.Action {
 		_, _ = c.c.Discard(done)
 	}
 	if c.c != nil && c.unfinished() {
-		c.w.countHeld(c, c.holds())
+		c.worker().countHeld(c, c.holds())
 	}
 	return gnet.None
 }
 
 // unfinished reports whether an incomplete message has arrived.
 func (c *wsConn) unfinished() bool {
-	return c.need > 0 || c.partial != nil || c.s != nil && c.s.peer.Holds() > 0
+	return c.need > 0 || c.partial() != nil || c.s != nil && c.s.peer.Holds() > 0
 }
 
 // resume continues with the rest of the input.
@@ -207,14 +250,14 @@ func (c *wsConn) next(b []byte, now time.Time) (n int, err error) {
 	}
 	state := ws.StateServerSide
 	size := 0
-	if c.partial != nil {
+	if p := c.partial(); p != nil {
 		state |= ws.StateFragmented
-		size = len(c.partial.data)
+		size = len(p.data)
 	}
 	if err := ws.CheckHeader(h, state); err != nil {
 		return 0, err
 	}
-	if limit := c.w.server.config.MaxPayload; h.Length > int64(limit-size) {
+	if limit := c.worker().server.config.MaxPayload; h.Length > int64(limit-size) {
 		return 0, &codec.LimitError{Layer: codec.LayerWebSocket, What: "message bytes", Got: size + int(min(h.Length, 1<<40)), Max: limit}
 	}
 	length := int(h.Length)
@@ -224,9 +267,9 @@ func (c *wsConn) next(b []byte, now time.Time) (n int, err error) {
 	}
 	payload := b[n : n+length]
 	ws.Cipher(payload, h.Mask, 0)
-	c.w.stats.FramesIn.Add(1)
-	c.w.stats.BytesIn.Add(int64(n + length))
-	if c.input.Take(c.w.server.live().Bytes, n+length, now) > 1 {
+	c.worker().stats.FramesIn.Add(1)
+	c.worker().stats.BytesIn.Add(int64(n + length))
+	if c.input.Take(c.worker().server.live().Bytes, n+length, now) > 1 {
 		return 0, errTooFast
 	}
 	return n + length, c.frame(h, payload, now)
@@ -251,7 +294,7 @@ func (c *wsConn) frame(h ws.Header, payload []byte, now time.Time) error {
 		// RFC 6455 section 5.5.3: answering the last of several pings is
 		// enough, so a flood of them costs no more than one.
 		ping := bytes.Clone(payload)
-		c.ping = &ping
+		c.beside().ping = &ping
 		c.s.touch()
 	case h.OpCode == ws.OpPong:
 	case !h.Fin || h.OpCode == ws.OpContinuation:
@@ -263,15 +306,17 @@ func (c *wsConn) frame(h ws.Header, payload []byte, now time.Time) error {
 }
 
 func (c *wsConn) fragment(h ws.Header, payload []byte, now time.Time) error {
-	if c.partial == nil {
-		c.partial = &partial{op: h.OpCode}
+	m := c.beside()
+	if m.partial == nil {
+		m.partial = &partial{op: h.OpCode}
 	}
-	p := c.partial
+	p := m.partial
 	p.data = append(p.data, payload...)
 	if !h.Fin {
 		return nil
 	}
-	c.partial = nil
+	m.partial = nil
+	c.tidy()
 	return c.message(p.op, p.data, now)
 }
 
@@ -316,16 +361,17 @@ func (c *wsConn) probe(op ws.OpCode, content []byte) {
 // both happen on this loop, in order.
 func (c *wsConn) upgrade() {
 	s := c.s
-	c.w.wheel.Disarm(&c.wait.timer)
-	c.wait, c.since = nil, s.poll.since
+	s.w.wheel.Disarm(&c.more.wait.timer)
+	c.more.wait, c.since = nil, s.poll.since
+	c.tidy()
 	s.poll.probe = nil
 	s.endPolling(reply{status: http.StatusOK, contentType: contentText, body: noopPacket}, postTaken)
 	s.ws = c
 	if !c.writable() {
-		c.w.block(s)
+		c.worker().block(s)
 	}
-	c.w.stats.Upgrades.Add(1)
-	c.w.stats.WebSockets.Add(1)
+	c.worker().stats.Upgrades.Add(1)
+	c.worker().stats.WebSockets.Add(1)
 	s.touch()
 }
 
@@ -333,7 +379,7 @@ func (c *wsConn) upgrade() {
 func (c *wsConn) handleClose(payload []byte, now time.Time) {
 	if !c.ending {
 		c.ending = true
-		c.write(codec.AppendClose(c.w.out[:0], codec.ParseClose(payload), ""))
+		c.write(codec.AppendClose(c.worker().out[:0], codec.ParseClose(payload), ""))
 	}
 	if s := c.s; s != nil && !c.probing() {
 		s.end(rooms.ReasonClientClose, now)
@@ -354,7 +400,7 @@ func (c *wsConn) fail(err error, now time.Time) {
 	if !c.ending {
 		c.ending = true
 		if code != 0 {
-			c.write(codec.AppendClose(c.w.out[:0], code, err.Error()))
+			c.write(codec.AppendClose(c.worker().out[:0], code, err.Error()))
 		}
 	}
 	if s := c.s; s != nil && !c.probing() {
@@ -366,22 +412,23 @@ func (c *wsConn) fail(err error, now time.Time) {
 // close closes the connection.
 func (c *wsConn) close() {
 	if c.c != nil {
-		_ = c.w.loop.Close(c.c)
+		_ = c.worker().loop.Close(c.c)
 	}
 }
 
 // closed is called by gnet, whoever closed the connection.
 func (c *wsConn) closed(reason rooms.Reason, now time.Time) {
 	c.c = nil
-	c.w.server.guard.Release(c.place, false)
-	c.w.countHeld(c, 0)
-	if c.wait != nil {
-		c.w.wheel.Disarm(&c.wait.timer)
+	c.worker().server.guard.Release(c.place, false)
+	c.worker().countHeld(c, 0)
+	if c.more != nil && c.more.wait != nil {
+		c.more.w.wheel.Disarm(&c.more.wait.timer)
 	}
 	s := c.s
 	switch {
 	case s == nil:
 	case c.probing():
+		c.beside()
 		c.s = nil
 		s.poll.probe, s.poll.probed = nil, false // the session goes on polling
 	default:

@@ -55,7 +55,7 @@ func newWorker(s *Server, index int) *worker {
 		shard:    s.config.Hub.Shard(index),
 		bySID:    make(map[string]*session),
 		departed: make(map[string]*departed),
-		wheel:    wheel.New(time.Now()),
+		wheel:    newWheel(time.Now()),
 		turns:    turns{budget: deliverBatch},
 		held:     heldBytes{by: make(map[holder]int)},
 	}

@@ -19,13 +19,13 @@ const writeBuffer = 64 << 10
 // queue, unless the session is closing: then gnet gets it, to be written before
 // the end.
 func (c *wsConn) flush() {
-	s, q, o := c.s, &c.s.queue, &c.w.outbox
+	s, q, o := c.s, &c.s.queue, &c.s.w.outbox
 	if s.blocked && c.writable() {
-		c.w.unblock(s)
+		s.w.unblock(s)
 	}
 	switch {
 	case s.blocked:
-	case q.first == q.last && c.ping == nil:
+	case q.first == q.last && !c.pinged():
 		if m := o.pop(q); m != nil {
 			c.write(m.Frames()) // the usual case: no copy
 		}
@@ -42,21 +42,23 @@ func (c *wsConn) flush() {
 
 // pong answers the last ping, if it has not been answered.
 func (c *wsConn) pong() {
-	if c.ping == nil {
+	if !c.pinged() {
 		return
 	}
-	b := codec.AppendFrameHeader(c.w.out[:0], ws.OpPong, len(*c.ping))
-	b = append(b, *c.ping...)
-	c.w.out, c.ping = b, nil
+	ping := *c.more.ping
+	b := codec.AppendFrameHeader(c.worker().out[:0], ws.OpPong, len(ping))
+	b = append(b, ping...)
+	c.worker().out, c.more.ping = b, nil
+	c.tidy()
 	c.write(b)
 }
 
 // leaveQueue leaves what is queued to gnet.
 func (c *wsConn) leaveQueue() {
-	c.w.unblock(c.s)
+	c.worker().unblock(c.s)
 	for q := &c.s.queue; q.first != 0; {
-		b := c.w.outbox.pop(q).Frames()
-		c.w.stats.BytesOut.Add(int64(len(b)))
+		b := c.worker().outbox.pop(q).Frames()
+		c.worker().stats.BytesOut.Add(int64(len(b)))
 		if _, err := c.c.Write(b); err != nil {
 			return
 		}
@@ -66,8 +68,8 @@ func (c *wsConn) leaveQueue() {
 // writeQueue writes the first of the queued messages together, and takes those
 // out of the queue that were written.
 func (c *wsConn) writeQueue() {
-	q, o := &c.s.queue, &c.w.outbox
-	b := c.w.out[:0]
+	q, o, w := &c.s.queue, &c.s.w.outbox, c.s.w
+	b := w.out[:0]
 	for i := q.first; i != 0; i = o.nodes[i].next {
 		m := o.nodes[i].message
 		if len(b) > 0 && len(b)+m.Size() > writeBuffer {
@@ -75,7 +77,7 @@ func (c *wsConn) writeQueue() {
 		}
 		b = append(b, m.Frames()...)
 	}
-	c.w.out = b
+	w.out = b
 	sent := c.try(b)
 	if c.fd == 0 {
 		sent = len(b)
@@ -96,12 +98,12 @@ func (c *wsConn) writeQueue() {
 // try writes what the kernel takes at once and returns how much that is.
 // Nothing, when something waits to be written before.
 func (c *wsConn) try(b []byte) int {
-	c.w.stats.Writes.Add(1)
+	c.worker().stats.Writes.Add(1)
 	if c.s == nil || c.fd == 0 || c.s.blocked {
 		return 0
 	}
 	n := rawWrite(c.fd, b)
-	c.w.stats.BytesOut.Add(int64(n))
+	c.worker().stats.BytesOut.Add(int64(n))
 	return n
 }
 
@@ -119,7 +121,7 @@ func (c *wsConn) write(b []byte) {
 // leave has gnet write b, whenever the socket takes it: a client that lets more
 // than MaxPending wait there is closed as slow.
 func (c *wsConn) leave(b []byte) {
-	c.w.stats.BytesOut.Add(int64(len(b)))
+	c.worker().stats.BytesOut.Add(int64(len(b)))
 	if _, err := c.c.Write(b); err != nil || c.c == nil || c.s == nil {
 		return
 	}
@@ -127,8 +129,8 @@ func (c *wsConn) leave(b []byte) {
 	if waiting == 0 || c.probing() {
 		return
 	}
-	c.w.block(c.s)
-	c.w.countHeld(c, c.holds())
+	c.worker().block(c.s)
+	c.worker().countHeld(c, c.holds())
 	if waiting > c.s.mostPending() {
 		c.s.Close(rooms.ReasonSlowConsumer)
 	}
@@ -151,6 +153,6 @@ func rawWrite(fd int32, b []byte) int {
 }
 
 func (c *wsConn) writeFrame(text string) {
-	b := codec.AppendFrameHeader(c.w.out[:0], ws.OpText, len(text))
+	b := codec.AppendFrameHeader(c.worker().out[:0], ws.OpText, len(text))
 	c.write(append(b, text...))
 }

@@ -111,7 +111,7 @@ func TestTheLimitOfRoomsHoldsForAnswersThatComeLate(t *testing.T) {
 		ann.emit("join_room", conversation(fmt.Sprint(i)))
 	}
 	d.answer(w)
-	if got := len(ann.socket.rooms); got != 3 {
+	if got := ann.socket.rooms.len(); got != 3 {
 		t.Errorf("in %d rooms, at most 3 are allowed", got)
 	}
 }

@@ -18,7 +18,7 @@ const (
 	// A room costs roomBytes and nameCopies times its name, on its loop, in the
 	// occupancy table and in the directory; a member in it membershipBytes.
 	// TestRoomsCostWhatIsCounted measures that.
-	roomBytes       = 384
+	roomBytes       = 256
 	nameCopies      = 2
 	membershipBytes = 64
 
@@ -96,14 +96,14 @@ func (b *bounds) of(user string) holding { return b.add(user, 0, 0) }
 func (s *Socket) mayJoin(name int, now time.Time) error {
 	h := s.shard.hub
 	limits := h.limits()
-	if len(s.rooms) >= limits.Rooms {
+	if s.rooms.len() >= limits.Rooms {
 		return fmt.Errorf("In %d rooms already", limits.Rooms)
 	}
 	held := s.holding()
-	if left := h.vacant.of(s.userID, now); s.userID != "" { // sockets without a user share nothing
+	if left := h.vacant.of(s.UserID(), now); s.UserID() != "" { // sockets without a user share nothing
 		held.bytes += left
 	}
-	if most := limits.UserRooms; most > 0 && s.userID != "" && held.memberships >= most {
+	if most := limits.UserRooms; most > 0 && s.UserID() != "" && held.memberships >= most {
 		s.shard.stats.JoinsOverUser.Add(1)
 		return fmt.Errorf("User in %d rooms already", most)
 	}
@@ -121,12 +121,12 @@ func (s *Socket) mayJoin(name int, now time.Time) error {
 // holding returns what the socket's user holds, or the socket if it has no
 // user.
 func (s *Socket) holding() (held holding) {
-	if s.userID != "" {
-		return s.shard.hub.bounds.of(s.userID)
+	if s.UserID() != "" {
+		return s.shard.hub.bounds.of(s.UserID())
 	}
-	for i := range s.rooms {
+	for i := range s.rooms.all() {
 		held.memberships++
-		held.bytes += joinCost(len(s.rooms[i].room.name))
+		held.bytes += joinCost(len(s.rooms.all()[i].room.name))
 	}
 	return held
 }

@@ -31,7 +31,7 @@ func handleCatchUp(c *Call) {
 	sh := s.shard
 	arg, _ := codec.NextArg(c.Args)
 	offset, ok := ParseOffset(string(stringMember(arg, "offset")))
-	r := sh.rooms[string(sh.roomName(kind, id))]
+	r := sh.rooms.getBytes(sh.roomName(kind, id))
 	history := sh.hub.config.Recovery.History
 	switch {
 	case r == nil || s.in(r) < 0:
@@ -57,7 +57,7 @@ func (c *Call) catchUp(history History, room RoomFrom) {
 		MaxEvents: settings.MaxEvents, MaxBytes: settings.MaxBytes,
 	}
 	consult(s.shard, c.Now, func(done func(Missed)) { history.Missed(q, done) }, later(s, func(m Missed, now time.Time) {
-		r := s.shard.rooms[room.Name]
+		r := s.shard.rooms.get(room.Name)
 		switch {
 		case r == nil || s.in(r) < 0: // taken out meanwhile
 			answer.Refuse(errNotInRoom)

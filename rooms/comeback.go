@@ -120,9 +120,15 @@ func (c *comeback) begin(now time.Time) {
 		c.fail(RecoveryOffset, now)
 		return
 	}
+	id, ok := parsePublicID(c.record.ID)
+	if !ok {
+		c.fail(RecoveryUnknown, now)
+		return
+	}
 	c.given = given
 	s.phase = phaseAsking
-	s.userID, s.id = c.id.UserID, c.record.ID
+	s.setUser(c.id.UserID)
+	s.id = id
 	s.take(c.id, now)
 	if s.shard.hub.config.Authorizer == nil {
 		c.rooms = rooms
@@ -183,7 +189,7 @@ func (c *comeback) enter(now time.Time) {
 	if m.hold, m.fence = c, c.record.Fence; c.record.Orphan {
 		m.fence = newFence()
 	}
-	log, own := sh.log, UserRoom(s.userID)
+	log, own := sh.log, s.user.name
 	sh.joinOwn(s)
 	for _, room := range c.rooms {
 		// What has stayed of the session here still has the places.
@@ -193,7 +199,7 @@ func (c *comeback) enter(now time.Time) {
 		}
 		r, _ := sh.join(s, []byte(room.Name), OfClients(room.Name))
 		if r.name == own {
-			s.userID = r.name[len(UserPrefix):] // one string for both
+			s.user = r.nodeRoom
 		}
 	}
 	c.rejoin()
@@ -244,7 +250,7 @@ func (c *comeback) began() uint64 {
 // to all that it misses now.
 func (c *comeback) rejoin() {
 	n := c.socket.session
-	for i, m := range c.socket.rooms {
+	for i, m := range c.socket.rooms.all() {
 		for _, room := range c.record.Rooms {
 			if room.Name == m.room.name {
 				n.join(i).set(room.From)
@@ -344,7 +350,7 @@ func (c *comeback) dissolveOthers() {
 // back, if they were told that it left.
 func (c *comeback) tellState(now time.Time) {
 	s := c.socket
-	for _, m := range s.rooms {
+	for _, m := range s.rooms.all() {
 		if !m.room.announce {
 			continue
 		}
@@ -398,14 +404,14 @@ func (s *Socket) endComeback(why RecoveryResult, now time.Time) bool {
 // undo takes back what the return has changed.
 func (c *comeback) undo(now time.Time) {
 	s := c.socket
-	for len(s.rooms) > 0 {
-		s.shard.leave(s, len(s.rooms)-1, now)
+	for s.rooms.len() > 0 {
+		s.shard.leave(s, s.rooms.len()-1, now)
 	}
 	if c.sink != nil {
 		s.sink = c.sink
 	}
 	s.aside.comeback = nil
-	s.session, s.id, s.userID, s.claims = nil, "", "", nil
+	s.session, s.id, s.user, s.claims = nil, publicID{}, nil, nil
 	s.tokenID, s.issued = 0, 0
 }
 

@@ -163,7 +163,7 @@ func (s *Socket) verify(token string, now time.Time, then func(Identity, error, 
 		err error
 	}
 	consult(s.shard, now, func(done func(verdict)) {
-		from := Presenter{User: s.userID, Address: s.sink.Source()}
+		from := Presenter{User: s.UserID(), Address: s.sink.Source()}
 		auth.Authenticate(token, from, now, func(id Identity, err error) { done(verdict{id, err}) })
 	}, func(v verdict, now time.Time) {
 		if v.err == nil {
@@ -186,7 +186,7 @@ func later[T any](s *Socket, then func(T, time.Time)) func(T, time.Time) {
 
 // connectedAs reports whether the socket is connected with this id. A client
 // that has disconnected from the namespace and connected again has another one.
-func (s *Socket) connectedAs(id string) bool { return s.phase == phaseConnected && s.id == id }
+func (s *Socket) connectedAs(id publicID) bool { return s.phase == phaseConnected && s.id == id }
 
 // revoked returns an error if a token that was verified is not valid any more.
 func (h *Hub) revoked(id Identity, now time.Time) error {
@@ -252,7 +252,7 @@ func (s *Socket) connect(id Identity, asks bool, now time.Time) {
 		}
 	}
 	s.phase, s.aside, s.until = phaseConnected, nil, 0
-	s.id = newSocketID()
+	s.id = newPublicID()
 	sh.stats.Sockets.Add(1)
 	sh.stats.Connects.Add(1)
 	if asks && id.UserID != "" {
@@ -280,7 +280,7 @@ func (s *Socket) startExpiry(id *Identity, now time.Time) {
 // sendAnswer answers CONNECT.
 func (s *Socket) sendAnswer() {
 	b := append(s.shard.buf[:0], `40{"sid":"`...)
-	b = append(append(b, s.id...), '"')
+	b = append(s.id.append(b), '"')
 	if s.session != nil {
 		b = append(append(append(b, `,"pid":"`...), s.session.pid.String()...), '"')
 	}
@@ -290,7 +290,7 @@ func (s *Socket) sendAnswer() {
 // enter puts the socket into its user's room.
 func (s *Socket) enter(id Identity, now time.Time) *room {
 	r, _ := s.shard.join(s, s.shard.roomName(kindUser, []byte(id.UserID)), false)
-	s.userID = r.name[len(UserPrefix):] // shares the room's memory
+	s.user = r.nodeRoom
 	s.take(id, now)
 	return r
 }
@@ -309,7 +309,7 @@ func (s *Socket) take(id Identity, now time.Time) {
 
 // identity returns the identity of the socket's token.
 func (s *Socket) identity() Identity {
-	id := Identity{UserID: s.userID}
+	id := Identity{UserID: s.UserID()}
 	if c := s.claims; c != nil {
 		id.Email, id.Role, id.Rooms = c.email, c.role, c.rooms
 	}

@@ -159,7 +159,7 @@ func (c *Call) serve(e *ClientEvent) {
 	}
 	var r *room
 	if e.Room != nil {
-		r = s.shard.rooms[name]
+		r = s.shard.rooms.get(name)
 	}
 	inside := r != nil && s.in(r) >= 0
 	if e.Room != nil && !inside && !e.Anyone {
@@ -273,7 +273,7 @@ func (c *Call) publish(e *ClientEvent, object []byte, room string) (taken bool) 
 // shard is in it.
 func (c *Call) tell(e *ClientEvent, r *room, there occupied, name string, object []byte) {
 	if r == nil {
-		r = &room{name: name}
+		r = &room{nodeRoom: &nodeRoom{name: name}}
 	}
 	s := c.Socket
 	s.shard.broadcast(r, there, s, func() *codec.Message { return s.declaredMessage(e, name, object, c.Now) })
@@ -345,7 +345,8 @@ func (e *ClientEvent) Try(argument []byte, user string, now time.Time) (t Trial,
 	if err != nil {
 		return t, err
 	}
-	s := &Socket{shard: h.shards[0], id: newSocketID(), userID: user}
+	s := &Socket{shard: h.shards[0], id: newPublicID()}
+	s.setUser(user)
 	c := Call{Socket: s, Args: append([]byte{','}, argument...), Now: now}
 	object, room, err := c.read(e)
 	if err != nil {

@@ -189,8 +189,8 @@ func (s *Socket) dissolve(now time.Time) {
 		return
 	}
 	delete(s.shard.pace, s)
-	for len(s.rooms) > 0 {
-		s.shard.leave(s, len(s.rooms)-1, now)
+	for s.rooms.len() > 0 {
+		s.shard.leave(s, s.rooms.len()-1, now)
 	}
 	s.shard.stats.Absent.Add(-1)
 	s.phase = phaseClosed
@@ -203,7 +203,7 @@ func (s *Socket) surrender(user string, now time.Time) (*Record, RecoveryResult)
 	switch {
 	case n == nil || n.gone:
 		return nil, RecoveryUnknown
-	case s.userID != user:
+	case s.UserID() != user:
 		return nil, RecoveryOtherUser
 	case n.lost(s.shard) && n.log != uint8(s.shard.log):
 		return nil, RecoveryOtherLog

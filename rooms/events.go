@@ -24,9 +24,9 @@ const secondLayout = "2006-01-02T15:04:05."
 // appendConnected appends the packet that greets a client with a user.
 func (s *Socket) appendConnected(b []byte) []byte {
 	b = append(b, `42["connected",{"socketId":"`...)
-	b = append(b, s.id...)
+	b = s.id.append(b)
 	b = append(b, `","userId":`...)
-	b = codec.AppendString(b, s.userID)
+	b = codec.AppendString(b, s.UserID())
 	return append(b, `,"message":"Connected to the WebSocket gateway"}]`...)
 }
 
@@ -58,9 +58,9 @@ func (s *Socket) presence(event, room string, now time.Time) *codec.Message {
 // appendSender appends what the gateway says of an event of s, as members.
 // room "" is none.
 func (s *Socket) appendSender(b []byte, room string, now time.Time) []byte {
-	b = append(append(b, `"socketId":"`...), s.id...)
+	b = s.id.append(append(b, `"socketId":"`...))
 	b = append(b, `","userId":`...)
-	b = appendTextOrNull(b, s.userID)
+	b = appendTextOrNull(b, s.UserID())
 	b = append(b, `,"room":`...)
 	b = appendTextOrNull(b, room)
 	b = append(b, `,"timestamp":"`...)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/codec"
 )
 
 // A drawer is the Redis of a node: it keeps records, and tells that they are
@@ -279,7 +281,7 @@ func TestASessionWithoutPositionsIsNotPutBackOnAnotherNode(t *testing.T) {
 			w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote = redis })
 			past.publish(w, "conversation:1")
 			rooms := []RoomFrom{{"user:ann", x.from}, {"conversation:1", x.from}}
-			r := &Record{PID: "01234567890123456789", ID: "i", User: "ann", Node: "b", Log: logName, Rooms: rooms, Ended: true, At: w.now, Given: 1}
+			r := &Record{PID: "01234567890123456789", ID: "abcdefghijklmnopqrst", User: "ann", Node: "b", Log: logName, Rooms: rooms, Ended: true, At: w.now, Given: 1}
 			ann := &guest{token: "ann", pid: r.PID}
 			ann.dial(w)
 			ann.hangUp()
@@ -438,5 +440,14 @@ func TestWhatIsForgottenIsForgottenInRedis(t *testing.T) {
 	w.guest("ann").text("1") // says goodbye
 	if n := len(redis.records); n != 5 {
 		t.Errorf("Redis has %d records after a goodbye, want 5", n)
+	}
+}
+
+func TestOffsetsOfOnePositionHaveOneLength(t *testing.T) {
+	want := len(codec.AppendOffset(nil, "log", 1, firstFence))
+	for range 1000 {
+		if got := codec.AppendOffset(nil, "log", 1, newFence()); len(got) != want {
+			t.Fatalf("offset %s has %d bytes, want %d", got, len(got), want)
+		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 func TestRoomsThatHaveGoneLeaveNoMemory(t *testing.T) {
 	const all = 200_000
 	o := newOccupancy(nil, nil, nil, &vacant{})
-	sh := &Shard{rooms: make(map[string]*room)}
+	sh := &Shard{}
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
@@ -20,19 +20,19 @@ func TestRoomsThatHaveGoneLeaveNoMemory(t *testing.T) {
 	}
 	stay := make([]*room, 100)
 	for i := range stay {
-		stay[i] = &room{name: fmt.Sprint("stay ", i)}
+		stay[i] = &room{nodeRoom: o.newRoom(fmt.Sprint("stay ", i))}
 		o.join(stay[i], 0, "")
 	}
 	before := heap()
 	rooms := make([]*room, all)
 	for i := range rooms {
-		rooms[i] = &room{name: fmt.Sprint(i)}
+		rooms[i] = &room{nodeRoom: o.newRoom(fmt.Sprint(i))}
 		o.join(rooms[i], 0, "")
-		sh.rooms[rooms[i].name] = rooms[i]
+		sh.rooms.put(rooms[i])
 	}
 	for _, r := range rooms {
 		o.leave(r, 0, true)
-		sh.forgetRoom(r)
+		sh.rooms.remove(r)
 	}
 	rooms = nil
 	if after := heap(); after > before+1<<20 {

@@ -87,7 +87,7 @@ func handleLeave(c *Call) {
 	}
 	s := c.Socket
 	name := s.shard.roomName(kind, id)
-	r := s.shard.rooms[string(name)]
+	r := s.shard.rooms.getBytes(name)
 	if r == nil || s.in(r) < 0 {
 		room, answer := string(name), c.deferred()
 		s.whenSaved(c.Now, func() { answer.succeed("Left room: ", room) })
@@ -111,7 +111,7 @@ func (c *Call) typing(event string) {
 		return
 	}
 	s := c.Socket
-	r := s.shard.rooms[string(s.shard.roomName(kind, id))]
+	r := s.shard.rooms.getBytes(s.shard.roomName(kind, id))
 	if r == nil || s.in(r) < 0 {
 		c.Refuse(errNotInRoom)
 		return
@@ -147,7 +147,7 @@ func handleRefresh(c *Call) {
 		if !s.connectedAs(socketID) {
 			return
 		}
-		if err == nil && id.UserID != s.userID {
+		if err == nil && id.UserID != s.UserID() {
 			err = errOtherUser
 		}
 		if err != nil {

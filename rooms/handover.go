@@ -74,18 +74,18 @@ func (s *Socket) state(now time.Time) (form.Socket, error) {
 	}
 	f := form.Socket{
 		Phase: uint8(s.phase), Warned: s.warned, Lead: s.lead, Issued: s.issued,
-		Ahead: s.events.Ahead(now), ID: s.id, UserID: s.userID, TokenID: s.tokenID,
+		Ahead: s.events.Ahead(now), ID: s.ID(), UserID: s.UserID(), TokenID: s.tokenID,
 	}
 	if s.phase == phaseConnected {
 		f.Until = s.until
 	} else if f.Deadline = s.until != 0; f.Deadline {
 		f.Left = time.Duration(s.until) - Monotonic(now)
 	}
-	for i := range s.rooms {
-		r := s.rooms[i].room
+	for i := range s.rooms.all() {
+		r := s.rooms.all()[i].room
 		f.Rooms = append(f.Rooms, form.Room{Name: r.name, Announce: r.announce})
 	}
-	if len(s.rooms) > 0 {
+	if s.rooms.len() > 0 {
 		f.Position = s.Position()
 	}
 	s.describeSession(&f)
@@ -144,6 +144,9 @@ func CheckState(f *form.Socket) error {
 	case p != phaseOpen && p != phaseClosed || len(f.Rooms) > 0:
 		return fmt.Errorf("a socket in phase %d with %d rooms, want one that is open or connected", f.Phase, len(f.Rooms))
 	}
+	if _, ok := parsePublicID(f.ID); !ok {
+		return fmt.Errorf("a socket has the id %q, want none or %d characters of base64url", f.ID, pidLength)
+	}
 	if _, ok := parsePID(f.Session.PID); f.Recovers && !ok {
 		return fmt.Errorf("socket %q has the pid %q, want %d characters of base64url", f.ID, f.Session.PID, pidLength)
 	}
@@ -163,8 +166,10 @@ func (sh *Shard) Adopt(sink Sink, f *form.Socket, log string, now time.Time) (*S
 	}
 	s := &Socket{
 		shard: sh, sink: sink, phase: phase(f.Phase), warned: f.Warned, lead: f.Lead, issued: f.Issued,
-		events: ThrottleAhead(f.Ahead, now), id: f.ID, userID: f.UserID, tokenID: f.TokenID,
+		events: ThrottleAhead(f.Ahead, now), tokenID: f.TokenID,
 	}
+	s.setUser(f.UserID)
+	s.id, _ = parsePublicID(f.ID) // CheckState has looked
 	switch {
 	case s.phase == phaseConnected:
 		s.until = f.Until
@@ -207,9 +212,9 @@ func (s *Socket) adoptRooms(f *form.Socket, log string) {
 		s.session = sh.adoptSession(&f.Session, p)
 	}
 	for i := range f.Rooms {
-		r, joined := sh.join(s, []byte(f.Rooms[i].Name), f.Rooms[i].Announce)
-		if joined && !r.announce {
-			s.userID = r.name[len(UserPrefix):] // shares the room's memory
+		r, _ := sh.join(s, []byte(f.Rooms[i].Name), f.Rooms[i].Announce)
+		if s.user != nil && r.name == s.user.name {
+			s.user = r.nodeRoom
 		}
 	}
 	if same && f.Position != 0 {
@@ -218,7 +223,7 @@ func (s *Socket) adoptRooms(f *form.Socket, log string) {
 	if s.session == nil {
 		return
 	}
-	if len(s.rooms) == len(f.Rooms) { // no room twice
+	if s.rooms.len() == len(f.Rooms) { // no room twice
 		for i := range f.Rooms {
 			s.session.join(i).set(f.Rooms[i].From)
 		}
@@ -317,7 +322,7 @@ func (sh *Shard) LetGo() {
 	sh.stats.Members.Add(-int64(members))
 	sh.stats.Sockets.Store(0)
 	sh.stats.Absent.Store(0)
-	sh.rooms, sh.asked, sh.hunted = make(map[string]*room), nil, nil
+	sh.rooms, sh.asked, sh.hunted = roomTable{}, nil, nil
 	sh.absent = absentees{}
 }
 

@@ -44,3 +44,24 @@ func TestASocketIsHandedOverOnce(t *testing.T) {
 		t.Errorf("%d members are left", n)
 	}
 }
+
+// A service may put a socket into the room of another user: it is handed over as
+// the user's that it was.
+func TestASocketInTheRoomOfAnotherUserStaysItsUsers(t *testing.T) {
+	old := newWorld(t, 1)
+	ann := old.connect("ann")
+	old.hub.JoinAll(&Selection{Rooms: []string{"user:ann"}}, []string{"user:bob"})
+	old.settle()
+	state, err := ann.socket.State(old.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	young := newWorld(t, 1)
+	socket, err := young.hub.Shard(0).Adopt(deaf{}, &state, logName, young.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if socket.UserID() != "ann" || socket.ID() != ann.socket.ID() || socket.rooms.len() != 2 {
+		t.Errorf("%q, %q, in %d rooms: want ann, %q, in 2", socket.UserID(), socket.ID(), socket.rooms.len(), ann.socket.ID())
+	}
+}

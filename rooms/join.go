@@ -22,7 +22,7 @@ func handleJoin(c *Call) {
 	}
 	sh := c.Socket.shard
 	name := sh.roomName(kind, id)
-	switch r := sh.rooms[string(name)]; {
+	switch r := sh.rooms.getBytes(name); {
 	case r != nil && c.Socket.in(r) >= 0:
 		c.join(name)
 	case c.full(name):
@@ -53,7 +53,7 @@ func (c *Call) authorize(room string) {
 			return
 		}
 		name := []byte(room)
-		r := s.shard.rooms[room] // another join of this room may have been answered before
+		r := s.shard.rooms.get(room) // another join of this room may have been answered before
 		if r != nil && s.in(r) >= 0 || !answer.full(name) {
 			answer.join(name)
 		}
@@ -114,7 +114,7 @@ func (s *Socket) askAgain(now time.Time) {
 	if s.shard.hub.config.Authorizer == nil {
 		return
 	}
-	for _, m := range append([]membership(nil), s.rooms...) {
+	for _, m := range append([]membership(nil), s.rooms.all()...) {
 		if !m.room.announce {
 			continue // its user's
 		}
@@ -129,7 +129,7 @@ func (s *Socket) askAgain(now time.Time) {
 
 // expel takes the socket out of a room and tells it why.
 func (s *Socket) expel(name, reason string, now time.Time) {
-	r := s.shard.rooms[name]
+	r := s.shard.rooms.get(name)
 	if r == nil {
 		return
 	}
@@ -181,12 +181,12 @@ func (h *Hub) Users(ctx context.Context, room string) ([]string, error) {
 }
 
 func (sh *Shard) users(room string) (users []string) {
-	r := sh.rooms[room]
+	r := sh.rooms.get(room)
 	if r == nil {
 		return nil
 	}
-	for _, m := range r.members {
-		users = append(users, m.socket.userID)
+	for _, m := range r.members.all() {
+		users = append(users, m.UserID())
 	}
 	return users
 }
@@ -206,14 +206,14 @@ func (h *Hub) Expel(room string, users []string, reason string) {
 }
 
 func (sh *Shard) expel(room string, users map[string]bool, reason string, now time.Time) {
-	r := sh.rooms[room]
+	r := sh.rooms.get(room)
 	if r == nil {
 		return
 	}
 	var sockets []*Socket // leaving moves members about
-	for _, m := range r.members {
-		if users[m.socket.userID] && m.socket.phase != phaseAbsent {
-			sockets = append(sockets, m.socket)
+	for _, m := range r.members.all() {
+		if users[m.UserID()] && m.phase != phaseAbsent {
+			sockets = append(sockets, m)
 		}
 	}
 	for _, s := range sockets {

@@ -78,14 +78,14 @@ func (m *model) check() {
 	members := 0
 	for c, rooms := range m.in {
 		members += len(rooms)
-		if len(c.socket.rooms) != len(rooms) {
-			t.Fatalf("%s has %d memberships, want %d", c.name, len(c.socket.rooms), len(rooms))
+		if c.socket.rooms.len() != len(rooms) {
+			t.Fatalf("%s has %d memberships, want %d", c.name, c.socket.rooms.len(), len(rooms))
 		}
-		for slot, ms := range c.socket.rooms {
+		for slot, ms := range c.socket.rooms.all() {
 			if !rooms[ms.room.name] {
 				t.Fatalf("%s is in %s and should not be", c.name, ms.room.name)
 			}
-			if got := ms.room.members[ms.seat]; got.socket != c.socket || int(got.slot) != slot {
+			if got := ms.room.members.all()[ms.seat]; got != c.socket {
 				t.Fatalf("seat %d of %s is not that of slot %d", ms.seat, ms.room.name, slot)
 			}
 		}
@@ -97,12 +97,12 @@ func (m *model) check() {
 	for _, sh := range m.w.hub.shards {
 		r, s := sh.Len()
 		rooms, seats = rooms+r, seats+s
-		for name, r := range sh.rooms {
-			if occupied[name]&(1<<sh.index) == 0 {
-				t.Fatalf("shard %d has %s, where nobody is", sh.index, name)
+		for _, r := range sh.rooms.list() {
+			if occupied[r.name]&(1<<sh.index) == 0 {
+				t.Fatalf("shard %d has %s, where nobody is", sh.index, r.name)
 			}
-			if r.name != name || len(r.members) == 0 {
-				t.Fatalf("room %q under %q with %d members", r.name, name, len(r.members))
+			if sh.rooms.get(r.name) != r || r.members.len() == 0 {
+				t.Fatalf("room %q with %d members", r.name, r.members.len())
 			}
 		}
 	}
@@ -147,12 +147,12 @@ func TestACrowdGivesMemoryBack(t *testing.T) {
 	for _, s := range crowd[1:] {
 		s.Closed(dawn)
 	}
-	r := sh.rooms["user:ann"]
-	if len(r.members) != 1 || r.members[0].socket != crowd[0] || crowd[0].rooms[0].seat != 0 {
+	r := sh.rooms.get("user:ann")
+	if r.members.len() != 1 || r.members.all()[0] != crowd[0] || crowd[0].rooms.all()[0].seat != 0 {
 		t.Fatalf("members %v", r.members)
 	}
-	if cap(r.members) > 64 {
-		t.Errorf("room for %d members is kept for one", cap(r.members))
+	if cap(r.members.all()) > 64 {
+		t.Errorf("room for %d members is kept for one", cap(r.members.all()))
 	}
 	crowd[0].Closed(dawn)
 	w.wantEmpty()

@@ -1,15 +1,13 @@
 package rooms
 
 import (
-	"hash/maphash"
 	"sync"
-
-	"github.com/hometrip/gateway/internal/shrink"
+	"unsafe"
 )
 
-// occupancyStripes is the number of locks of the occupancy table. A stripe is
-// locked only when a room gets or loses a member, or is broadcast to.
-const occupancyStripes = 64
+// occupancyStripes is the number of locks and tables of the occupancy. A stripe
+// is locked only when a room gets or loses a member, or is broadcast to.
+const occupancyStripes = 256
 
 // occupancy has, for each room, which shards have members of it and how many,
 // so that a broadcast wakes only those event loops. Safe for concurrent use.
@@ -18,17 +16,24 @@ type occupancy struct {
 	outside Outside  // may be nil
 	present Presence // may be nil
 	vacant  *vacant
-	seed    maphash.Seed
 	stripes [occupancyStripes]occupancyStripe
 }
 
 // An occupancyStripe has a share of the rooms. The mutex guards the others.
 type occupancyStripe struct {
 	mu    sync.RWMutex
-	rooms map[string]occupied
-	peak  shrink.Peak // of rooms
-	_     [24]byte    // keeps the locks of adjacent stripes on different cache lines
+	rooms nameTable[*nodeRoom]
+	_     [48]byte // keeps the locks of adjacent stripes on different cache lines
 }
+
+// A nodeRoom is one room on this node, with members on at least one shard. The
+// mutex of its stripe guards all but the name, which does not change.
+type nodeRoom struct {
+	name     string
+	occupied occupied
+}
+
+func (p *nodeRoom) key() string { return p.name }
 
 // occupied is the state of one room on this node.
 type occupied struct {
@@ -38,33 +43,32 @@ type occupied struct {
 }
 
 func newOccupancy(c Cluster, outside Outside, present Presence, v *vacant) *occupancy {
-	o := &occupancy{cluster: c, outside: outside, present: present, vacant: v, seed: maphash.MakeSeed()}
-	for i := range o.stripes {
-		o.stripes[i].rooms = make(map[string]occupied)
-	}
-	return o
+	return &occupancy{cluster: c, outside: outside, present: present, vacant: v}
 }
 
-func (o *occupancy) stripe(room string) *occupancyStripe {
-	return &o.stripes[maphash.String(o.seed, room)%occupancyStripes]
+func (o *occupancy) stripe(hash uint64) *occupancyStripe {
+	return &o.stripes[hash>>8%occupancyStripes]
 }
 
 // join records one more member of room on a shard, a socket of user. The
 // cluster is told under the lock, so that changes by two loops reach it in
 // order.
 func (o *occupancy) join(r *room, shard int, user string) {
-	s := o.stripe(r.name)
+	hash := hashName(r.name)
+	s := o.stripe(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.rooms[r.name]
-	if now.members == 0 {
+	if p := s.rooms.get(hash, r.name); p != nil {
+		r.nodeRoom = p // another shard may have come first
+	} else {
+		s.rooms.put(hash, r.nodeRoom)
 		o.vacant.occupied(r.name)
 	}
+	now := &r.nodeRoom.occupied
 	fresh := now.shards&(1<<shard) == 0
 	now.shards |= 1 << shard
 	now.members++
 	now.own = r.own && (now.own || now.members == 1)
-	s.rooms[r.name] = now
 	if o.outside != nil && now.members == 1 && r.name != roomOfAll {
 		o.outside.Occupied(r.name)
 	}
@@ -72,28 +76,40 @@ func (o *occupancy) join(r *room, shard int, user string) {
 		o.cluster.Occupied(r.name, user)
 	}
 	o.counted(r, int(now.members))
-	o.tell(r, now)
+	o.tell(r, *now)
+}
+
+// newRoom returns the nodeRoom for a room's first member on a shard: that of the
+// other shards, if there is one.
+func (o *occupancy) newRoom(room string) *nodeRoom {
+	hash := hashName(room)
+	s := o.stripe(hash)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if p := s.rooms.get(hash, room); p != nil {
+		return p
+	}
+	return &nodeRoom{name: room}
 }
 
 // leave records one member less of room on a shard; last: it was the shard's
 // last. It reports whether it was the node's last.
 func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
-	s := o.stripe(r.name)
+	hash := hashName(r.name)
+	s := o.stripe(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.rooms[r.name]
+	now := &r.nodeRoom.occupied
 	now.members--
-	o.tell(r, now)
+	o.tell(r, *now)
 	if last {
 		now.shards &^= 1 << shard
 	}
 	if now.members > 0 {
-		s.rooms[r.name] = now
 		o.counted(r, int(now.members))
 		return false
 	}
-	delete(s.rooms, r.name)
-	s.rooms = shrink.Map(s.rooms, &s.peak)
+	s.rooms.remove(hash, r.name)
 	if o.outside != nil && r.name != roomOfAll {
 		o.outside.Vacated(r.name)
 	}
@@ -119,18 +135,19 @@ func (o *occupancy) tell(r *room, now occupied) {
 
 // of returns who is in room on this node.
 func (o *occupancy) of(room string) occupied {
-	s := o.stripe(room)
+	hash := hashName(room)
+	s := o.stripe(hash)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.rooms[room]
+	if p := s.rooms.get(hash, room); p != nil {
+		return p.occupied
+	}
+	return occupied{}
 }
 
 // holds reports whether this node has members in room. It does not allocate.
 func (o *occupancy) holds(room []byte) bool {
-	s := &o.stripes[maphash.Bytes(o.seed, room)%occupancyStripes]
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.rooms[string(room)].members > 0
+	return o.of(unsafe.String(unsafe.SliceData(room), len(room))).members > 0
 }
 
 // members returns the number of members of room, of which here are on this
@@ -152,12 +169,12 @@ func (o *occupancy) names(limit int) (names []string, total int) {
 	for i := range o.stripes {
 		s := &o.stripes[i]
 		s.mu.RLock()
-		for room, held := range s.rooms {
-			if held.own {
+		for p := range s.rooms.all() {
+			if p.occupied.own {
 				continue
 			}
 			if total++; len(names) < limit {
-				names = append(names, room)
+				names = append(names, p.name)
 			}
 		}
 		s.mu.RUnlock()

@@ -78,8 +78,8 @@ func (sh *Shard) obey(o *Order, now time.Time) {
 		return
 	}
 	last := o.LastIssued()
-	sh.dismiss(sh.rooms[UserRoom(o.User)], now, func(s *Socket) (reason string, meant bool) {
-		return o.Reason, s.userID == o.User && int64(s.issued) <= last && (token == 0 || s.tokenID == token)
+	sh.dismiss(sh.rooms.get(UserRoom(o.User)), now, func(s *Socket) (reason string, meant bool) {
+		return o.Reason, s.UserID() == o.User && int64(s.issued) <= last && (token == 0 || s.tokenID == token)
 	})
 }
 
@@ -91,8 +91,8 @@ func (sh *Shard) hunt(token uint64, reason string) {
 		sh.Post(func(now time.Time) {
 			hunted := sh.hunted
 			sh.hunted = nil
-			for name, r := range sh.rooms {
-				if OfUser(name) {
+			for _, r := range sh.rooms.list() {
+				if OfUser(r.name) {
 					sh.dismiss(r, now, func(s *Socket) (reason string, meant bool) {
 						reason, meant = hunted[s.tokenID]
 						return reason, meant && s.tokenID != 0
@@ -110,9 +110,9 @@ func (sh *Shard) dismiss(r *room, now time.Time, meant func(*Socket) (reason str
 		return
 	}
 	var sockets []*Socket // because leaving changes the order of members
-	for _, m := range r.members {
-		if _, ok := meant(m.socket); ok {
-			sockets = append(sockets, m.socket)
+	for _, m := range r.members.all() {
+		if _, ok := meant(m); ok {
+			sockets = append(sockets, m)
 		}
 	}
 	for _, s := range sockets {

@@ -191,7 +191,7 @@ func TestAnOrderForNobody(t *testing.T) {
 }
 
 func TestASocketIsSmall(t *testing.T) {
-	const most = 144 // bytes, a size class; a million of them
+	const most = 128 // bytes, a size class; a million of them
 	if got := int(unsafe.Sizeof(Socket{})); got > most {
 		t.Errorf("a socket takes %d bytes, at most %d are meant", got, most)
 	}
@@ -200,13 +200,13 @@ func TestASocketIsSmall(t *testing.T) {
 // Each connection is in a room of its own, its user's.
 func TestARoomIsSmall(t *testing.T) {
 	const (
-		most         = 48 // bytes, a size class
-		mostOccupied = 16
+		most         = 32 // bytes, a size class
+		mostNodeRoom = 32
 	)
 	if got := int(unsafe.Sizeof(room{})); got > most {
 		t.Errorf("a room takes %d bytes, at most %d are meant", got, most)
 	}
-	if got := int(unsafe.Sizeof(occupied{})); got > mostOccupied {
-		t.Errorf("a room takes %d bytes in the table of the node, at most %d are meant", got, mostOccupied)
+	if got := int(unsafe.Sizeof(nodeRoom{})); got > mostNodeRoom {
+		t.Errorf("a room takes %d bytes in the table of the node, at most %d are meant", got, mostNodeRoom)
 	}
 }

@@ -28,6 +28,37 @@ func parsePID(text string) (p pid, ok bool) {
 	return p, err == nil && n == len(p)
 }
 
+// A publicID names a socket to others: 120 random bits that they know as 20
+// characters. The zero id is that of a socket that is not connected.
+type publicID [15]byte
+
+func newPublicID() publicID { return publicID(newPID()) }
+
+// String returns the id's characters, "" for the zero id.
+func (id publicID) String() string {
+	if id == (publicID{}) {
+		return ""
+	}
+	return pid(id).String()
+}
+
+// append appends the id's characters.
+func (id publicID) append(b []byte) []byte {
+	if id == (publicID{}) {
+		return b
+	}
+	return base64.RawURLEncoding.AppendEncode(b, id[:])
+}
+
+// parsePublicID reads an id's characters, of which there may be none.
+func parsePublicID(text string) (id publicID, ok bool) {
+	if text == "" {
+		return id, true
+	}
+	p, ok := parsePID(text)
+	return publicID(p), ok
+}
+
 // A pidTable finds sockets by the pids of their sessions, in 11 to 14 bytes each;
 // a map takes 40. It is many small hash tables with linear probing, so that
 // growing one takes little time. It is not safe for concurrent use. A socket's

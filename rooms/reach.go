@@ -37,20 +37,20 @@ func (sh *Shard) reach(names []string) (sockets int) {
 		seen = make(map[*Socket]bool)
 	}
 	for _, name := range names {
-		r := sh.rooms[name]
+		r := sh.rooms.get(name)
 		if r == nil {
 			continue
 		}
 		if seen == nil && r.asked == 0 { // nobody who could be absent
-			sockets += len(r.members)
+			sockets += r.members.len()
 			continue
 		}
-		for _, m := range r.members {
-			if m.socket.phase == phaseAbsent || seen[m.socket] {
+		for _, m := range r.members.all() {
+			if m.phase == phaseAbsent || seen[m] {
 				continue
 			}
 			if sockets++; seen != nil {
-				seen[m.socket] = true
+				seen[m] = true
 			}
 		}
 	}

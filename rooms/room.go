@@ -33,23 +33,18 @@ func OfClients(name string) bool {
 }
 
 // A room is one shard's members of a room. Owned by the shard's event loop; it
-// exists while it has members.
+// exists while it has members. An idle client has one of its own: 32 bytes.
 type room struct {
-	name     string
-	members  []member
-	asked    int32 // members that asked for recovery: they get offsets
-	announce bool  // joins and leaves are told to the others
-	own      bool  // of one socket, or of all: nobody else's business
+	*nodeRoom // the same on all shards that have members
+	members   members
+	asked     int32 // members that asked for recovery: they get offsets
+	announce  bool  // joins and leaves are told to the others
+	own       bool  // of one socket, or of all: nobody else's business
 }
 
-// member and membership are the two ends of one bond. Each knows where the
-// other is, so that leaving costs the same in a room of ten thousand.
-type member struct {
-	socket *Socket
-	slot   int32 // index in socket.rooms
-}
-
-// A membership is a socket's end of the bond.
+// A membership is a room that a socket is in. It knows where the socket is in the
+// room, so that leaving costs the same in a room of ten thousand. A room does not
+// know where it is in a socket's list: a client sits in a handful of rooms.
 type membership struct {
 	room *room
 	seat int32 // index in room.members
@@ -60,8 +55,8 @@ func (r *room) join(s *Socket) bool {
 	if s.in(r) >= 0 {
 		return false
 	}
-	r.members = append(r.members, member{s, int32(len(s.rooms))})
-	s.rooms = append(s.rooms, membership{r, int32(len(r.members) - 1)})
+	r.members.add(s)
+	s.rooms.add(membership{r, int32(r.members.len() - 1)})
 	return true
 }
 
@@ -69,25 +64,18 @@ func (r *room) join(s *Socket) bool {
 // room and the last room of the socket move into the gaps. w is the shard's
 // walk.
 func (r *room) leave(s *Socket, slot int, w *walk) {
-	gap := int(s.rooms[slot].seat)
+	joined := s.rooms.all()
+	gap := int(joined[slot].seat)
 	if w.room == r {
 		gap = w.fill(gap)
 	}
-	last := len(r.members) - 1
-	r.move(last, gap)
-	r.members[last] = member{}
-	r.members = r.members[:last]
+	r.move(r.members.len()-1, gap)
+	r.members.drop()
 
-	end := len(s.rooms) - 1
-	shifted := s.rooms[end]
-	s.rooms[slot] = shifted
-	if slot != end {
-		shifted.room.members[shifted.seat].slot = int32(slot)
-	}
-	s.rooms[end] = membership{}
-	s.rooms = s.rooms[:end]
-	s.rooms = shrink.List(s.rooms)
-	r.members = shrink.List(r.members)
+	end := len(joined) - 1
+	joined[slot] = joined[end]
+	joined[end] = membership{}
+	s.rooms.set(shrink.List(joined[:end]))
 }
 
 // move puts a member into a gap, unless that is where it was: then the member
@@ -96,16 +84,17 @@ func (r *room) move(from, to int) {
 	if from == to {
 		return
 	}
-	m := r.members[from]
-	r.members[to] = m
-	m.socket.rooms[m.slot].seat = int32(to)
+	members := r.members.all()
+	s := members[from]
+	members[to] = s
+	s.rooms.all()[s.in(r)].seat = int32(to)
 }
 
 // send queues m for members, but except, and returns for how many. Sinks only
 // queue, so members cannot change under the loop.
-func send(members []member, m *codec.Message, except *Socket) (sent int) {
-	for i := range members {
-		if s := members[i].socket; s != except {
+func send(members []*Socket, m *codec.Message, except *Socket) (sent int) {
+	for _, s := range members {
+		if s != except {
 			s.sink.Send(m)
 			sent++
 		}

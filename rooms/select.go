@@ -68,11 +68,11 @@ func (h *Hub) JoinAll(s *Selection, rooms []string) {
 func (h *Hub) LeaveAll(s *Selection, rooms []string) {
 	h.act(s, &action{do: func(socket *Socket, now time.Time) {
 		for _, room := range rooms {
-			r := socket.shard.rooms[room]
-			if r == nil || r.name == socket.id || r.name == roomOfAll {
+			r := socket.shard.rooms.get(room)
+			if r == nil || r.name == socket.ID() || r.name == roomOfAll {
 				continue
 			}
-			if slot := socket.in(r); slot >= 0 && r.name != UserRoom(socket.userID) {
+			if slot := socket.in(r); slot >= 0 && r.name != UserRoom(socket.UserID()) {
 				socket.leaveRoom(slot, "a service took it out", now)
 			}
 		}
@@ -106,8 +106,8 @@ func (h *Hub) Sockets(s *Selection, done func([]SocketInfo)) {
 	found := make([][]SocketInfo, len(h.shards)) // each element of one loop
 	h.act(s, &action{
 		do: func(socket *Socket, _ time.Time) {
-			info := SocketInfo{ID: socket.id, UserID: socket.userID}
-			for _, m := range socket.rooms {
+			info := SocketInfo{ID: socket.ID(), UserID: socket.UserID()}
+			for _, m := range socket.rooms.all() {
 				if m.room.name != roomOfAll {
 					info.Rooms = append(info.Rooms, m.room.name)
 				}
@@ -212,7 +212,7 @@ func (h *Hub) holders(s *Selection) (shards uint64) {
 // or to all, is given in portions.
 func (sh *Shard) selected(b *Broadcast) {
 	if rooms := b.Selected.rooms(); b.action == nil && len(rooms) == 1 {
-		sh.start(sh.rooms[rooms[0]], walk{b: *b})
+		sh.start(sh.rooms.get(rooms[0]), walk{b: *b})
 		return
 	}
 	var few [8]*Socket
@@ -239,21 +239,21 @@ func (sh *Shard) choose(s *Selection, dst []*Socket) []*Socket {
 		seen = make(map[*Socket]struct{})
 	}
 	for _, name := range rooms {
-		r := sh.rooms[name]
+		r := sh.rooms.get(name)
 		if r == nil {
 			continue
 		}
-		for _, m := range r.members {
-			if m.socket.inAny(except) {
+		for _, m := range r.members.all() {
+			if m.inAny(except) {
 				continue
 			}
 			if seen != nil {
-				if _, had := seen[m.socket]; had {
+				if _, had := seen[m]; had {
 					continue
 				}
-				seen[m.socket] = struct{}{}
+				seen[m] = struct{}{}
 			}
-			dst = append(dst, m.socket)
+			dst = append(dst, m)
 		}
 	}
 	return dst
@@ -262,7 +262,7 @@ func (sh *Shard) choose(s *Selection, dst []*Socket) []*Socket {
 // excepted returns the rooms of this shard whose members are not meant.
 func (sh *Shard) excepted(s *Selection) (rooms []*room) {
 	for _, name := range s.Except {
-		if r := sh.rooms[name]; r != nil {
+		if r := sh.rooms.get(name); r != nil {
 			rooms = append(rooms, r)
 		}
 	}
@@ -280,10 +280,10 @@ func (s *Socket) inAny(rooms []*room) bool {
 
 // sendSelected queues a message for the members of the selected room who are
 // meant, and returns how many those are.
-func (sh *Shard) sendSelected(members []member, b *Broadcast) (sent int) {
+func (sh *Shard) sendSelected(members []*Socket, b *Broadcast) (sent int) {
 	except := sh.excepted(b.Selected)
 	for i := range members {
-		if s := members[i].socket; !s.inAny(except) {
+		if s := members[i]; !s.inAny(except) {
 			s.sink.Send(b.Message)
 			sent++
 		}
@@ -297,9 +297,9 @@ func (sh *Shard) joinOwn(s *Socket) {
 	if !sh.hub.config.SocketRooms {
 		return
 	}
-	for _, name := range []string{s.id, roomOfAll} {
-		if sh.rooms[name] == nil {
-			sh.rooms[name] = &room{name: name, own: true}
+	for _, name := range []string{s.ID(), roomOfAll} {
+		if sh.rooms.get(name) == nil {
+			sh.rooms.put(&room{nodeRoom: sh.hub.occupancy.newRoom(name), own: true})
 		}
 		sh.join(s, []byte(name), false)
 	}

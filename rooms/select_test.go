@@ -287,8 +287,8 @@ func TestWhoWasMovedComesBackAsItsUser(t *testing.T) {
 	ann.hangUp()
 	past.publish(w, "user:bob")
 	ann.comeOn(w)
-	if !ann.recovered || ann.socket.userID != "ann" {
-		t.Errorf("recovered %v, as the user %q", ann.recovered, ann.socket.userID)
+	if !ann.recovered || ann.socket.UserID() != "ann" {
+		t.Errorf("recovered %v, as the user %q", ann.recovered, ann.socket.UserID())
 	}
 	if want := []string{"e1", "e2"}; !slices.Equal(ann.got, want) {
 		t.Errorf("got %q, want %q", ann.got, want)

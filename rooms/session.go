@@ -105,7 +105,11 @@ func (n *session) join(slot int) *place {
 // record has it.
 const lostFence = 1
 
-func newFence() uint32 { return rand.Uint32N(math.MaxUint32-lostFence) + lostFence + 1 }
+// firstFence is the first one of seven digits: all offsets of a position are as
+// long as each other.
+const firstFence = 36 * 36 * 36 * 36 * 36 * 36
+
+func newFence() uint32 { return rand.Uint32N(math.MaxUint32-firstFence) + firstFence }
 
 // beginSession gives a socket a session. It is in no room yet.
 func (s *Socket) beginSession() {
@@ -123,7 +127,7 @@ func newSession(p pid, sh *Shard) *session {
 
 // joined notes the position at which the socket has joined a room, its last.
 func (s *Socket) joined() {
-	n, slot := s.session, len(s.rooms)-1
+	n, slot := s.session, s.rooms.len()-1
 	if slot >= len(n.joins) {
 		m := n.beside()
 		m.joins = append(m.joins, place{})
@@ -135,7 +139,7 @@ func (s *Socket) joined() {
 // left forgets the position of a slot; the last room moves into the gap, as in
 // room.leave.
 func (s *Socket) left(slot int) {
-	n, end := s.session, len(s.rooms)-1
+	n, end := s.session, s.rooms.len()-1
 	*n.join(slot) = *n.join(end)
 	if end < len(n.joins) {
 		return
@@ -163,7 +167,7 @@ func (n *session) rebase(s *Socket) {
 	if n.more != nil {
 		n.more.given = sh.base
 	}
-	for slot := range s.rooms {
+	for slot := range s.rooms.all() {
 		n.join(slot).set(sh.base)
 	}
 }
@@ -196,9 +200,9 @@ func (s *Socket) give(b *Broadcast) {
 
 // sendNumbered queues a message of the log for members, of which some get
 // offsets, and returns how many got it.
-func (sh *Shard) sendNumbered(members []member, b *Broadcast) (sent int) {
+func (sh *Shard) sendNumbered(members []*Socket, b *Broadcast) (sent int) {
 	for i := range members {
-		s := members[i].socket
+		s := members[i]
 		if s.given != 0 || b.Shared {
 			if s.floor() >= b.Position {
 				continue
@@ -231,12 +235,12 @@ func (sh *Shard) withOffset(b *Broadcast, fence uint32) *codec.Message {
 func (s *Socket) record() *Record {
 	n, sh := s.session, s.shard
 	r := &Record{
-		PID: n.pid.String(), ID: s.id, User: s.userID, Token: s.tokenID, Issued: s.issued, Node: sh.hub.nodeName(), Moves: n.moves(),
+		PID: n.pid.String(), ID: s.ID(), User: s.UserID(), Token: s.tokenID, Issued: s.issued, Node: sh.hub.nodeName(), Moves: n.moves(),
 		Log: sh.identity, Fence: n.fence(),
-		Rooms: make([]RoomFrom, 0, len(s.rooms)),
+		Rooms: make([]RoomFrom, 0, s.rooms.len()),
 	}
 	n.rebase(s)
-	for i, m := range s.rooms {
+	for i, m := range s.rooms.all() {
 		if !m.room.own {
 			r.Rooms = append(r.Rooms, RoomFrom{Name: m.room.name, From: n.join(i).position()})
 		}

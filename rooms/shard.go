@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
-	"github.com/hometrip/gateway/internal/shrink"
 )
 
 // A Shard is one event loop's sockets and its members of every room. Owned by
@@ -18,10 +17,8 @@ type Shard struct {
 	mailbox mailbox
 	tasks   []func(now time.Time) // taken out of the mailbox and not run yet
 
-	rooms  map[string]*room
+	rooms  roomTable
 	hunted map[uint64]string // hashes of token ids whose sockets are to go, and why
-
-	roomsPeak shrink.Peak
 
 	telling Throttle        // of what is told to rooms of many
 	pace    pace            // of sockets that emit declared events
@@ -59,7 +56,6 @@ func newShard(h *Hub, index int) *Shard {
 		hub:     h,
 		index:   index,
 		mailbox: newMailbox(h.config.MaxMailbox, &h.brake),
-		rooms:   make(map[string]*room),
 	}
 }
 
@@ -135,14 +131,14 @@ func (sh *Shard) deliver(b Broadcast) {
 		sh.selected(&b)
 		return
 	}
-	sh.start(sh.rooms[b.Room], walk{b: b})
+	sh.start(sh.rooms.get(b.Room), walk{b: b})
 }
 
 // sendAbove queues a message of the log for members whose position is below the
 // message's, and returns how many those are.
-func (sh *Shard) sendAbove(members []member, b *Broadcast) (sent int) {
+func (sh *Shard) sendAbove(members []*Socket, b *Broadcast) (sent int) {
 	for i := range members {
-		s := members[i].socket
+		s := members[i]
 		if s.floor() < b.Position {
 			s.raise(b.Position)
 			s.sink.Send(b.Message)
@@ -164,10 +160,10 @@ func (sh *Shard) Position() uint64 {
 
 // Len returns the number of rooms and of memberships on this shard.
 func (sh *Shard) Len() (rooms, members int) {
-	for _, r := range sh.rooms {
-		members += len(r.members)
+	for _, r := range sh.rooms.list() {
+		members += r.members.len()
 	}
-	return len(sh.rooms), members
+	return sh.rooms.size, members
 }
 
 // roomName builds "kind:id" in the shard's scratch buffer.
@@ -179,10 +175,10 @@ func (sh *Shard) roomName(kind string, id []byte) []byte {
 // join puts s into the named room, making it when s is the first, and reports
 // whether s is new there.
 func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
-	r := sh.rooms[string(name)]
+	r := sh.rooms.getBytes(name)
 	if r == nil {
-		r = &room{name: string(name), announce: announce}
-		sh.rooms[r.name] = r
+		r = &room{nodeRoom: sh.hub.occupancy.newRoom(string(name)), announce: announce}
+		sh.rooms.put(r)
 	}
 	if !r.join(s) {
 		return r, false
@@ -192,8 +188,8 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 		r.asked++
 		s.joined()
 	}
-	sh.hold(r, s.userID, len(r.members) == 1)
-	user := s.userID
+	sh.hold(r, s.UserID(), r.members.len() == 1)
+	user := s.UserID()
 	if user == "" { // its own room, or nobody
 		user = r.name
 	}
@@ -201,30 +197,24 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 	return r, true
 }
 
-// forgetRoom takes a room out that has no members here any more.
-func (sh *Shard) forgetRoom(r *room) {
-	delete(sh.rooms, r.name)
-	sh.rooms = shrink.Map(sh.rooms, &sh.roomsPeak)
-}
-
 // leave takes s out of the room of its slot, and the room out of the world
 // when s was the last.
 func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
-	r := s.rooms[slot].room
+	r := s.rooms.all()[slot].room
 	if s.session != nil {
 		r.asked--
 		s.left(slot)
 	}
 	r.leave(s, slot, &sh.walk)
 	sh.stats.Members.Add(-1)
-	last := len(r.members) == 0
-	sh.release(r, s.userID, last)
+	last := r.members.len() == 0
+	sh.release(r, s.UserID(), last)
 	if last {
-		sh.forgetRoom(r)
+		sh.rooms.remove(r)
 	}
 	vacated := sh.hub.occupancy.leave(r, sh.index, last)
 	if keep := sh.hub.limits().Linger; vacated && keep > 0 && r.announce {
-		sh.hub.vacant.add(r.name, s.userID, now.Add(keep))
+		sh.hub.vacant.add(r.name, s.UserID(), now.Add(keep))
 	}
 	return r
 }
@@ -233,7 +223,7 @@ func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
 // event loops and nodes, but except. When nobody else is, nothing is built.
 func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func() *codec.Message) {
 	elsewhere := there.shards &^ (1 << sh.index)
-	here := len(r.members)
+	here := r.members.len()
 	if except != nil && except.in(r) >= 0 {
 		here--
 	}
@@ -254,7 +244,7 @@ func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func()
 	if outside != nil {
 		id := ""
 		if except != nil {
-			id = except.id
+			id = except.ID()
 		}
 		outside.Publish(r.name, id, m)
 	}
@@ -263,9 +253,9 @@ func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func()
 // say gives m to the members of r on this shard, but except: at once, unless
 // they are many or something that a client has said before is under way.
 func (sh *Shard) say(r *room, m *codec.Message, except *Socket) {
-	if len(r.members) > portion || len(sh.said) > 0 || sh.walk.said {
+	if r.members.len() > portion || len(sh.said) > 0 || sh.walk.said {
 		sh.said = append(sh.said, saying{r.name, m, except})
 		return
 	}
-	sh.stats.Deliveries.Add(int64(send(r.members, m, except)))
+	sh.stats.Deliveries.Add(int64(send(r.members.all(), m, except)))
 }

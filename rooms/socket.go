@@ -1,8 +1,6 @@
 package rooms
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"time"
 
@@ -32,6 +30,7 @@ type Socket struct {
 	shard *Shard
 	sink  Sink
 
+	id     publicID // zero until connected
 	phase  phase
 	warned bool   // token_expiring_soon was sent
 	lead   uint16 // how long before the token's end it is to be sent, in leadUnit
@@ -44,14 +43,13 @@ type Socket struct {
 	// as Shard.log counts.
 	given uint64
 
-	id     string // public: others see it; "" until connected
-	userID string // "" for nobody
+	user *nodeRoom // the user's room; nil: nobody's socket
 
 	// until is the monotonic time, in ns, by which CONNECT must have come; when
 	// connected the Unix time, in ms, at which the token ends. 0: never.
 	until int64
 
-	rooms  []membership
+	rooms  list[membership]
 	claims *claims // nil unless somebody decides on rooms
 
 	tokenID uint64 // hash of the token's id; 0 when it has none
@@ -262,8 +260,8 @@ func (s *Socket) leaveAll(now time.Time) {
 	s.forgetSession()
 	s.dropGate()
 	delete(s.shard.pace, s)
-	for len(s.rooms) > 0 {
-		s.leave(len(s.rooms)-1, now)
+	for s.rooms.len() > 0 {
+		s.leave(s.rooms.len()-1, now)
 	}
 	if s.phase == phaseAbsent {
 		s.shard.stats.Absent.Add(-1)
@@ -271,7 +269,7 @@ func (s *Socket) leaveAll(now time.Time) {
 		s.shard.stats.Sockets.Add(-1)
 	}
 	s.session = nil
-	s.id, s.userID = "", ""
+	s.id, s.user = publicID{}, nil
 	s.claims, s.tokenID, s.issued = nil, 0, 0
 	s.until, s.warned, s.lead = 0, false, 0
 }
@@ -297,8 +295,8 @@ func (s *Socket) close(reason Reason) {
 // in returns the slot of the socket's membership in r, or -1. A linear search:
 // a client sits in a handful of rooms.
 func (s *Socket) in(r *room) int {
-	for i := range s.rooms {
-		if s.rooms[i].room == r {
+	for i := range s.rooms.all() {
+		if s.rooms.all()[i].room == r {
 			return i
 		}
 	}
@@ -313,16 +311,21 @@ func (s *Socket) sendPacket(b []byte) {
 }
 
 // ID is the socket's public id, "" unless it is connected.
-func (s *Socket) ID() string { return s.id }
+func (s *Socket) ID() string { return s.id.String() }
 
 // UserID is whose socket it is, "" when nobody's.
-func (s *Socket) UserID() string { return s.userID }
+func (s *Socket) UserID() string {
+	if s.user == nil {
+		return ""
+	}
+	return s.user.name[len(UserPrefix):]
+}
 
-// newSocketID returns a new public id: 15 random bytes, as Socket.IO's have.
-func newSocketID() string {
-	var raw [15]byte
-	rand.Read(raw[:]) // never fails (crypto/rand, Go 1.24)
-	return base64.RawURLEncoding.EncodeToString(raw[:])
+// setUser sets whose socket it is before it is in the user's room.
+func (s *Socket) setUser(user string) {
+	if s.user = nil; user != "" {
+		s.user = &nodeRoom{name: UserRoom(user)}
+	}
 }
 
 // Position returns the position in the log of the services' events up to which

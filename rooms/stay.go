@@ -89,7 +89,7 @@ func SessionMark(pid string) string {
 // stay describes the socket, which is connected, as it is now.
 func (s *Socket) stay() *Stay {
 	sh := s.shard
-	st := &Stay{Socket: s.id, Log: sh.identity, Given: s.Position()}
+	st := &Stay{Socket: s.ID(), Log: sh.identity, Given: s.Position()}
 	sink := s.sink
 	if g, gated := sink.(*gate); gated {
 		sink = g.Sink
@@ -103,7 +103,7 @@ func (s *Socket) stay() *Stay {
 		n.rebase(s)
 		st.Session, st.Lost = SessionMark(n.pid.String()), n.lost(sh)
 	}
-	for i, m := range s.rooms {
+	for i, m := range s.rooms.all() {
 		switch {
 		case m.room.own:
 		case len(st.Rooms) == maxStayRooms:
@@ -126,7 +126,7 @@ const endClientLeft = "client_disconnect"
 // noteEnd has the end of the socket's connection be explained later. final:
 // nobody can come back to it.
 func (s *Socket) noteEnd(reason string, final bool, now time.Time) {
-	if s.userID == "" {
+	if s.UserID() == "" {
 		return
 	}
 	if reason == "" {
@@ -137,7 +137,7 @@ func (s *Socket) noteEnd(reason string, final bool, now time.Time) {
 	}
 	st := s.stay()
 	st.End = &StayEnd{At: now, Reason: reason, Final: final || s.session == nil}
-	p := past{user: s.userID, at: now, stay: st}
+	p := past{user: s.UserID(), at: now, stay: st}
 	if s.session != nil {
 		p.pid = s.session.pid.String()
 	}
@@ -146,13 +146,13 @@ func (s *Socket) noteEnd(reason string, final bool, now time.Time) {
 
 // leaveRoom takes the socket out of one room, and has that be explained later.
 func (s *Socket) leaveRoom(slot int, why string, now time.Time) {
-	if s.userID != "" && s.phase == phaseConnected {
-		left := StayRoom{Name: s.rooms[slot].room.name, To: max(s.Position(), 1), Why: why}
+	if s.UserID() != "" && s.phase == phaseConnected {
+		left := StayRoom{Name: s.rooms.all()[slot].room.name, To: max(s.Position(), 1), Why: why}
 		if s.session != nil {
 			s.session.rebase(s)
 			left.From, left.Known = max(s.session.join(slot).position(), s.shard.base), true
 		}
-		s.shard.hub.past.add(past{user: s.userID, at: now, socket: s.id, log: s.shard.identity, left: left})
+		s.shard.hub.past.add(past{user: s.UserID(), at: now, socket: s.ID(), log: s.shard.identity, left: left})
 	}
 	s.leave(slot, now)
 }
@@ -160,14 +160,14 @@ func (s *Socket) leaveRoom(slot int, why string, now time.Time) {
 // noteReturn has a return be explained later; s is what became of it.
 func (c *comeback) noteReturn(why RecoveryResult, through uint64, events int, now time.Time) {
 	s := c.socket
-	if s.userID == "" {
+	if s.UserID() == "" {
 		return
 	}
 	r := &StayReturn{Session: SessionMark(c.auth.pid), Result: why.String(), At: now, Offset: c.auth.offset, Events: events}
 	if why == RecoveryDone {
 		r.From, r.Through = c.given, through
 	}
-	s.shard.hub.past.add(past{user: s.userID, at: now, socket: s.id, back: r})
+	s.shard.hub.past.add(past{user: s.UserID(), at: now, socket: s.ID(), back: r})
 }
 
 // A NodeState is how far a node is.
@@ -210,13 +210,13 @@ func (h *Hub) Stays(ctx context.Context, user string) (list []Stay, state NodeSt
 }
 
 func (sh *Shard) stays(user string) (list []Stay) {
-	r := sh.rooms[UserRoom(user)]
+	r := sh.rooms.get(UserRoom(user))
 	if r == nil {
 		return nil
 	}
-	for _, m := range r.members {
-		if m.socket.phase == phaseConnected { // absent ones are in the past
-			list = append(list, *m.socket.stay())
+	for _, m := range r.members.all() {
+		if m.phase == phaseConnected { // absent ones are in the past
+			list = append(list, *m.stay())
 		}
 	}
 	return list

@@ -54,9 +54,9 @@ func (sh *Shard) Walking() bool {
 
 // start begins a walk through r, which may be nil.
 func (sh *Shard) start(r *room, w walk) {
-	if r != nil && len(r.members) > 0 {
+	if r != nil && r.members.len() > 0 {
 		sh.walk = w
-		sh.walk.room, sh.walk.end = r, len(r.members)
+		sh.walk.room, sh.walk.end = r, r.members.len()
 	}
 }
 
@@ -68,7 +68,7 @@ func (sh *Shard) step(most int) int {
 		return 0
 	}
 	n := min(most, w.end-w.passed)
-	members := w.room.members[w.passed : w.passed+n]
+	members := w.room.members.all()[w.passed : w.passed+n]
 	b, except, r := w.b, w.except, w.room
 	if w.passed += n; w.passed == w.end { // before anything can panic
 		sh.walk = walk{}
@@ -78,7 +78,7 @@ func (sh *Shard) step(most int) int {
 }
 
 // give queues a broadcast for members of r and returns how many got it.
-func (sh *Shard) give(members []member, r *room, b *Broadcast, except *Socket) int {
+func (sh *Shard) give(members []*Socket, r *room, b *Broadcast, except *Socket) int {
 	switch {
 	case b.Selected != nil:
 		return sh.sendSelected(members, b)
@@ -99,7 +99,7 @@ func (sh *Shard) next(said bool) bool {
 		s := sh.said[0]
 		sh.said[0] = saying{}
 		sh.said = sh.said[1:]
-		sh.start(sh.rooms[s.room], walk{b: Broadcast{Message: s.message}, except: s.except, said: true})
+		sh.start(sh.rooms.get(s.room), walk{b: Broadcast{Message: s.message}, except: s.except, said: true})
 	case sh.done < len(sh.batch):
 		b := sh.batch[sh.done]
 		sh.batch[sh.done] = Broadcast{}

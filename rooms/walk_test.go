@@ -81,7 +81,7 @@ func TestAHugeRoomIsToldInPortions(t *testing.T) {
 	m := messages(5)
 	speaker := all[members/2]
 	say := func(m *codec.Message) {
-		r := c.shard.rooms["conversation:all"]
+		r := c.shard.rooms.get("conversation:all")
 		c.shard.broadcast(r, c.hub.occupancy.of(r.name), speaker, func() *codec.Message { return m })
 	}
 	c.hub.Deliver(Broadcast{Room: "conversation:all", Message: m[0], Position: 1})
@@ -174,7 +174,7 @@ func TestMembersComeAndGoDuringAWalk(t *testing.T) {
 				if len(late) > 0 && random.IntN(4) == 0 {
 					from = late
 				}
-				if s := from[random.IntN(len(from))]; len(s.rooms) > 0 {
+				if s := from[random.IntN(len(from))]; s.rooms.len() > 0 {
 					gone[s] = len(s.got())
 					leave(s)
 				}
@@ -194,8 +194,8 @@ func TestMembersComeAndGoDuringAWalk(t *testing.T) {
 				t.Fatalf("seed %d: who came later got %d messages", seed, len(s.got()))
 			}
 		}
-		for i, mb := range c.shard.rooms["conversation:all"].members {
-			if at := mb.socket.rooms[mb.slot]; int(at.seat) != i {
+		for i, member := range c.shard.rooms.get("conversation:all").members.all() {
+			if at := member.rooms.all()[member.in(c.shard.rooms.get("conversation:all"))]; int(at.seat) != i {
 				t.Fatalf("seed %d: the member in seat %d believes to be in %d", seed, i, at.seat)
 			}
 		}

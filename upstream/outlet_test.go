@@ -164,6 +164,7 @@ func TestOutletGoesOnAfterRabbitMQWasKilled(t *testing.T) {
 }
 
 func TestOutletWithoutRabbitMQ(t *testing.T) {
+	testkit.Slow(t, "it waits 5 s for a confirmation")
 	t.Parallel()
 	o := startOutlet(t, &brokertest.Broker{URL: "amqp://guest:guest@127.0.0.1:1/"})
 	answer := make(chan error, 1)

@@ -122,34 +122,40 @@ func TestWhoTakesOverGoesOnWhereTheLastOneWas(t *testing.T) {
 	}
 }
 
-// TestALetterThatCannotBeWrittenDelaysNobody: its queue takes none.
+// TestALetterThatCannotBeWrittenDelaysNobody: its queue is full.
 func TestALetterThatCannotBeWrittenDelaysNobody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
 	name := w.prefix + letterQueue
-	declare := func(most int32) {
-		t.Helper()
-		args := amqp.Table{"x-max-length": most, "x-overflow": "reject-publish"}
-		testkit.Await(t, "a queue of its own", func() bool { // the sorter may declare it in between
-			_, err := w.service.Channel.QueueDelete(name, false, false, false)
-			if err == nil {
-				_, err = w.service.Channel.QueueDeclare(name, true, false, false, false, args)
-			}
-			if err != nil {
-				w.service.Close()
-				w.dial()
-			}
-			return err == nil
-		})
+	testkit.Await(t, "a queue of its own", func() bool { // the sorter may declare it in between
+		_, err := w.service.Channel.QueueDelete(name, false, false, false)
+		if err == nil {
+			_, err = w.service.Channel.QueueDeclare(name, true, false, false, false,
+				amqp.Table{"x-max-length": int32(1), "x-overflow": "reject-publish"})
+		}
+		if err != nil {
+			w.service.Close()
+			w.dial()
+		}
+		return err == nil
+	})
+	if err := w.service.Channel.PublishWithContext(t.Context(), "", name, false, false, amqp.Publishing{}); err != nil {
+		t.Fatal(err)
 	}
+	testkit.Await(t, "a full queue", func() bool {
+		q, err := w.service.Channel.QueueDeclarePassive(name, true, false, false, false, nil)
+		return err == nil && q.Messages == 1
+	})
 	s, _ := w.sorts()
-	declare(0)
 	w.publish("message.sent", "{")
 	testkit.Await(t, "trouble", func() bool { return s.Trouble() != nil })
 	const events = 1000
 	w.stream(events)
 	w.wantAll(events)
-	declare(10)
+	// Deleting the queue would delete a letter that comes at that moment.
+	if _, ok, err := w.service.Channel.Get(name, true); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
 	w.letters(1)
 	testkit.Await(t, "no trouble", func() bool { return s.Trouble() == nil })
 }

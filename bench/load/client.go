@@ -88,6 +88,18 @@ func (c *Client) Idle(length time.Duration) (*Result, error) { return c.call("Id
 // Resume lets stalled clients read on.
 func (c *Client) Resume(args ResumeArgs) (*Result, error) { return c.call("Resume", args) }
 
+// Gather lets connections join rooms with those of other workers.
+func (c *Client) Gather(args GatherArgs) (*Result, error) { return c.call("Gather", args) }
+
+// Cut closes connections without a goodbye.
+func (c *Client) Cut(args Range) error {
+	_, err := c.call("Cut", args)
+	return err
+}
+
+// Crowd has all connections get what was drawn for them.
+func (c *Client) Crowd(args CrowdArgs) (*Result, error) { return c.call("Crowd", args) }
+
 // Hangup closes every connection.
 func (c *Client) Hangup() error {
 	_, err := c.call("Hangup", 0)

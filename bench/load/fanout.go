@@ -138,13 +138,15 @@ func (f *fanout) emit(due int64) {
 }
 
 func (f *fanout) notification(seq uint32, due int64) []byte {
-	b := append(f.body[:0], `{"userId":"`...)
-	b = appendUserID(b, f.args.User)
-	b = append(b, `","notificationId":"n1","type":"bench","title":"bench","message":"`...)
-	b = appendMark(b, seq, due)
-	f.body = appendPad(b, f.args.Pad)
-	f.body = append(f.body, `","data":{},"timestamp":"2026-01-02T03:04:05.678Z"}`...)
+	f.body = appendNotification(f.body[:0], f.args.User, seq, due, f.args.Pad)
 	return f.body
+}
+
+func appendNotification(b []byte, user int32, seq uint32, due int64, pad int) []byte {
+	b = appendUserID(append(b, `{"userId":"`...), user)
+	b = append(b, `","notificationId":"n1","type":"bench","title":"bench","message":"`...)
+	b = appendPad(appendMark(b, seq, due), pad)
+	return append(b, `","data":{},"timestamp":"2026-01-02T03:04:05.678Z"}`...)
 }
 
 func (f *fanout) message(seq uint32, due int64) []byte {

@@ -31,20 +31,21 @@ type phase interface {
 // Loop is one epoll instance and its clients. Owned by the thread that runs a
 // phase; phases do not overlap.
 type Loop struct {
-	epoll   int
-	targets []unix.SockaddrInet4
-	hosts   []string // Host headers of targets
-	conns   []conn
-	pub     *publisher // nil until Publish is asked for
-	polls   pollers
-	dialect dialect
-	minter  minter
-	source  byte // third byte of the clients' addresses, one per worker
-	buf     []byte
-	scratch []byte
-	free    [][]byte // part buffers given back
-	phase   phase
-	now     int64 // ns; when the last read returned
+	epoll    int
+	targets  []unix.SockaddrInet4
+	hosts    []string // Host headers of targets
+	conns    []conn
+	pub      *publisher // nil until Publish is asked for
+	polls    pollers
+	dialect  dialect
+	minter   minter
+	sessions sessions
+	source   byte // third byte of the clients' addresses, one per worker
+	buf      []byte
+	scratch  []byte
+	free     [][]byte // part buffers given back
+	phase    phase
+	now      int64 // ns; when the last read returned
 
 	pings, frames, reads, received uint64
 	failures                       uint64
@@ -58,6 +59,7 @@ func newLoop() (*Loop, error) {
 	}
 	l := &Loop{epoll: fd, buf: make([]byte, readBufferSize), scratch: make([]byte, 0, 64<<10)}
 	l.polls.byFD = make(map[int32]*poller)
+	l.sessions = make(sessions)
 	return l, nil
 }
 

@@ -63,6 +63,7 @@ func (socketIO) message(l *Loop, c *conn, p []byte) {
 			l.phase.connected(c)
 			return
 		}
+		l.sessions.note(l.indexOf(c), p)
 		l.phase.event(c, name, p)
 	case '3':
 		if !bytes.Contains(p, []byte(`"success":true`)) {
@@ -70,8 +71,12 @@ func (socketIO) message(l *Loop, c *conn, p []byte) {
 		}
 		l.phase.ack(c, p)
 	case '0':
-		if c.step == stepAuth {
-			c.step = stepWelcome
+		if c.step != stepAuth {
+			return
+		}
+		if c.step = stepWelcome; l.sessions.answered(l.indexOf(c), p) {
+			c.step = stepReady // a client that was recovered gets no connected
+			l.phase.connected(c)
 		}
 	default: // DISCONNECT, CONNECT_ERROR
 		l.problem("Socket.IO packet %q", p[:min(len(p), 80)])
@@ -82,7 +87,7 @@ func (socketIO) message(l *Loop, c *conn, p []byte) {
 func (l *Loop) authenticate(c *conn) {
 	p := append(l.minter.packet[:0], `40{"token":"`...)
 	p = l.minter.appendToken(p, c.user)
-	l.minter.packet = append(p, `"}`...)
+	l.minter.packet = append(l.sessions.appendAuth(append(p, '"'), l.indexOf(c)), '}')
 	l.emit(c, l.minter.packet)
 }
 

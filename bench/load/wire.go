@@ -86,6 +86,8 @@ const (
 	userStopTyping
 	newMessage
 	newNotification
+	roomState
+	recoveryState
 )
 
 var eventPrefixes = [...]struct {
@@ -99,6 +101,8 @@ var eventPrefixes = [...]struct {
 	{`42["user_stop_typing",`, userStopTyping},
 	{`42["user_left",`, userLeft},
 	{`42["connected",`, connectedEvent},
+	{`42["room_state",`, roomState},
+	{`42["recovery_state",`, recoveryState},
 }
 
 // eventOf tells which event a Socket.IO EVENT packet carries.

@@ -25,6 +25,9 @@ type Result struct {
 	Events  uint64        // what was sent to cause them
 	Least   uint64        // resume: units of the connection that got least; idle: pings
 	Pings   uint64
+	Back    uint64   // crowd: connections that came back
+	Resumed uint64   // of them, those that were recovered
+	Heard   []uint64 // gather: by room, a bit for each worker whose joiner was heard of
 
 	Lost, Doubled, Swapped, Strays uint64
 	Closed                         uint64 // connections the server closed
@@ -48,6 +51,7 @@ type SetupArgs struct {
 	Dialect string   // "socketio" or "centrifuge"
 	Max     int      // connections this worker will hold
 	Source  byte     // distinguishes the workers' source addresses
+	Home    bool     // all connections go to the first of Addrs, instead of to all in turn
 }
 
 // DialArgs open connections First to Last-1. Connection i goes to server
@@ -59,6 +63,7 @@ type DialArgs struct {
 	PerUser     int32
 	Polling     bool    // long-polling first, then upgrade
 	Rate        float64 // handshakes begun per second; 0: as the window allows
+	Ask         int32   // connections below it ask for recovery
 }
 
 // JoinArgs let connections First to Last-1 join rooms of RoomSize.
@@ -166,6 +171,9 @@ func (w *Worker) Setup(args SetupArgs, _ *Result) error {
 	l.conns = make([]conn, args.Max)
 	for i := range l.conns {
 		l.conns[i] = conn{fd: -1, room: -1, target: uint8(i % len(args.Addrs))}
+		if args.Home {
+			l.conns[i].target = 0
+		}
 	}
 	return nil
 }
@@ -211,6 +219,7 @@ func (w *Worker) Dial(args DialArgs, r *Result) error {
 	for i := args.First; i < args.Last; i++ {
 		l.conns[i].user = args.FirstUser + i/args.PerUser
 	}
+	l.sessions.ask(args.First, min(args.Ask, args.Last))
 	l.minter.mint(l.conns[args.First].user, l.conns[args.Last-1].user+1)
 	defer l.minter.forget()
 	d := &dialer{l: l, args: args, next: args.First, last: args.Last, times: newRecorder()}
@@ -286,6 +295,37 @@ func (w *Worker) Resume(args ResumeArgs, r *Result) error {
 	return w.measure(r, p)
 }
 
+// Gather lets connections join rooms with those of the other workers; Units is
+// the user_joined received.
+func (w *Worker) Gather(args GatherArgs, r *Result) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.measure(r, newGatherer(w.loop, args))
+}
+
+// Cut closes connections First to Last-1 without a goodbye.
+func (w *Worker) Cut(args Range, _ *Result) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := args.First; i < args.Last; i++ {
+		w.loop.drop(&w.loop.conns[i])
+	}
+	return nil
+}
+
+// Crowd has all connections get what was drawn for them, and brings back those
+// that are closed; Units is the events received.
+func (w *Worker) Crowd(args CrowdArgs, r *Result) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.loop
+	if args.Back.Last > args.Back.First || args.Killed != "" {
+		l.minter.mint(l.conns[0].user, l.conns[len(l.conns)-1].user+1)
+		defer l.minter.forget()
+	}
+	return w.measure(r, newCrowd(l, args))
+}
+
 // Hangup closes every connection.
 func (w *Worker) Hangup(_ int, _ *Result) error {
 	w.mu.Lock()
@@ -324,6 +364,8 @@ func Sum(results []*Result) *Result {
 		sum.Units += r.Units
 		sum.Events += r.Events
 		sum.Pings += r.Pings
+		sum.Back += r.Back
+		sum.Resumed += r.Resumed
 		sum.Lost += r.Lost
 		sum.Doubled += r.Doubled
 		sum.Swapped += r.Swapped

@@ -44,7 +44,7 @@ var figures = []figure{
 		plotted: plotted{"CPU per delivery against room size", "fanout"},
 		x:       "members (log)", y: "µs per delivery", logX: true,
 		points: func(r *Results, peer string) plotter.XYs {
-			return r.points("fanout", peer, "cpu_us", afterSlash("single/"))
+			return r.points("fanout", peer, "cpu_us", after("single/"))
 		},
 	},
 	{
@@ -80,6 +80,20 @@ var figures = []figure{
 		},
 	},
 	{
+		plotted: plotted{"A million connections: resident memory of all gateways", "million-memory"},
+		x:       "connections", y: "MiB",
+		points: func(r *Results, peer string) plotter.XYs {
+			return r.points("million-real", peer, "rss_mib", after("connect "))
+		},
+	},
+	{
+		plotted: plotted{"A million connections: CPU of one of the next tenth", "million-connect"},
+		x:       "connections", y: "µs",
+		points: func(r *Results, peer string) plotter.XYs {
+			return r.points("million-real", peer, "cpu_us", after("connect "))
+		},
+	},
+	{
 		plotted: plotted{"Hand-over: pause against connections", "handover"},
 		x:       "connections", y: "ms",
 		points: func(r *Results, peer string) plotter.XYs {
@@ -88,7 +102,7 @@ var figures = []figure{
 	},
 }
 
-func afterSlash(prefix string) func(string) (int, error) {
+func after(prefix string) func(string) (int, error) {
 	return func(kase string) (int, error) {
 		rest, ok := strings.CutPrefix(kase, prefix)
 		if !ok {

@@ -89,7 +89,7 @@ func writeSummary(b *strings.Builder, r *Results) {
 			fmt.Fprintf(b, "| %s | %s |\n", line.title, strings.Join(cells, " | "))
 		}
 	}
-	b.WriteString("\nMedians of the runs (what has no spread in the tables below ran once); in brackets the ratio to the floor of the same run (for bursts and the storm: to `floor-batch`).\n")
+	b.WriteString("\nMedians of the runs (what has no spread in the tables below ran once); in brackets the ratio to the floor (for bursts and the storm: to `floor-batch`), and its least and most in one run; *within the noise* if 1 is between them.\n")
 }
 
 func peerNames(r *Results) []string {
@@ -202,11 +202,42 @@ func (r *Results) cell(scenario string, c *column, peer string, spread bool) str
 	text := format(s.Median, c.unit)
 	if c.ratio && peer != Floor && peer != FloorBatch {
 		if floor := r.Stat(scenario, c.kase, floorOf(scenario, c.kase), c.value); floor.Median > 0 {
-			text += fmt.Sprintf(" (%.2f×)", s.Median/floor.Median)
+			text += fmt.Sprintf(" (%.2f×", s.Median/floor.Median)
+			if !spread {
+				text += r.ratioSpread(scenario, c, peer)
+			}
+			text += ")"
 		}
 	}
 	if spread && s.Runs > 1 && s.Most > s.Least {
 		text += fmt.Sprintf(" <sub>%s…%s</sub>", format(s.Least, c.unit), format(s.Most, c.unit))
+	}
+	return text
+}
+
+// ratioSpread returns the least and the largest ratio to the floor of the same
+// run, and whether 1 is between them: then the runs do not tell which of the two
+// is better. It is empty if fewer than two runs have both.
+func (r *Results) ratioSpread(scenario string, c *column, peer string) string {
+	floor := make(map[int]float64)
+	for _, row := range r.Rows {
+		if row.Scenario == scenario && row.Case == c.kase && row.Peer == floorOf(scenario, c.kase) && row.Values[c.value] > 0 {
+			floor[row.Run] = row.Values[c.value]
+		}
+	}
+	var ratios []float64
+	for _, row := range r.Rows {
+		if v, ok := row.Values[c.value]; ok && row.Scenario == scenario && row.Case == c.kase && row.Peer == peer && floor[row.Run] > 0 {
+			ratios = append(ratios, v/floor[row.Run])
+		}
+	}
+	if len(ratios) < 2 {
+		return ""
+	}
+	least, most := slices.Min(ratios), slices.Max(ratios)
+	text := fmt.Sprintf(", %.2f…%.2f", least, most)
+	if least <= 1 && most >= 1 {
+		text += ", within the noise"
 	}
 	return text
 }

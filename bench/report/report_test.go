@@ -45,8 +45,28 @@ func TestBurstsAreComparedWithTheFloorThatCoalesces(t *testing.T) {
 	}
 }
 
+func TestTheSummaryTellsTheSpreadOfARatioOverTheRuns(t *testing.T) {
+	r := &Results{}
+	add := func(peer string, values ...float64) {
+		for i, v := range values {
+			r.Rows = append(r.Rows, Row{Scenario: "fanout", Case: "single/1000", Peer: peer, Run: i + 1, Values: map[string]float64{"cpu_us": v}})
+		}
+	}
+	add(Floor, 10, 20, 30)
+	add("faster", 8, 18, 24)
+	add("as fast", 11, 18, 30)
+	add("once", 5)
+	for peer, want := range map[string]string{
+		"faster": "18.0 (0.90×, 0.80…0.90)", "as fast": "18.0 (0.90×, 0.90…1.10, within the noise)", "once": "5.00 (0.25×)",
+	} {
+		if got := r.cell("fanout", &column{kase: "single/1000", value: "cpu_us", unit: micros, ratio: true}, peer, false); got != want {
+			t.Errorf("%s: %q, want %q", peer, got, want)
+		}
+	}
+}
+
 func TestPointsAreInOrderOfTheirRoomSize(t *testing.T) {
-	points := sample().points("fanout", Floor, "cpu_us", afterSlash("single/"))
+	points := sample().points("fanout", Floor, "cpu_us", after("single/"))
 	if len(points) != 2 || points[0].X != 10 || points[1].X != 1000 {
 		t.Errorf("%v", points)
 	}

@@ -65,7 +65,7 @@ var arrows = map[string]rule{
 	}},
 	"rooms/cluster/sessions": {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/presence": {ours: []string{"internal/backoff", "internal/shrink", "rooms", "rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster": {ours: []string{"codec", "internal/backoff", "internal/handover/form", "rooms", "rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/directory", "rooms/cluster/members", "rooms/cluster/presence", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
+	"rooms/cluster": {ours: []string{"codec", "internal/backoff", "internal/handover/form", "internal/loglimit", "rooms", "rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/directory", "rooms/cluster/members", "rooms/cluster/presence", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
 		"github.com/rabbitmq/amqp091-go":      "services are behind upstream",
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
@@ -144,7 +144,7 @@ var arrows = map[string]rule{
 	"internal/sioclient": {ours: []string{"codec"}},
 	"internal/clocktest": {},
 	"internal/simulation": {ours: []string{"codec", "internal/backoff", "internal/handover", "internal/handover/form", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
-		"rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/sessions", "rooms/cluster/wire", "upstream", "upstream/eventlog", "upstream/redislog/core", "upstream/routes"}, banned: simulated},
+		"rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/presence", "rooms/cluster/sessions", "rooms/cluster/wire", "upstream", "upstream/eventlog", "upstream/redislog/core", "upstream/routes"}, banned: simulated},
 	"internal/simulation/redismodel":  {banned: simulated},
 	"internal/simulation/rabbitmodel": {banned: simulated},
 	"internal/gatewaytest":            {ours: []string{"internal/testkit/freeport", "internal/testkit"}},

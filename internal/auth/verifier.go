@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -167,17 +168,22 @@ func (v *Verifier) Verify(token string, now time.Time) (rooms.Identity, error) {
 	return id, err
 }
 
+// claimsPool has the claims of tokens that were verified. An identity has copies.
+var claimsPool = sync.Pool{New: func() any { return new(claims) }}
+
 func (v *Verifier) verify(token string, now time.Time) (rooms.Identity, error) {
 	if err := shape(token); err != nil {
 		return rooms.Identity{}, err
 	}
 	k := v.keys.Load()
-	c := &claims{party: &k.party, expires: never}
+	c := claimsPool.Get().(*claims)
+	defer claimsPool.Put(c)
+	*c = claims{party: &k.party, expires: never}
 	switch known, err := k.recognize(token, c); {
 	case err != nil:
 		return rooms.Identity{}, err
 	case !known:
-		c = &claims{party: &k.party, expires: never}
+		*c = claims{party: &k.party, expires: never}
 		if err := v.parse(k, token, c); err != nil {
 			return rooms.Identity{}, err
 		}

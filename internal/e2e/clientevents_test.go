@@ -106,5 +106,5 @@ func TestConsoleEmitsDeclaredEvents(t *testing.T) {
 	if err := ch.QueueBind(queue, "client.#", h.name, false, nil); err != nil {
 		t.Fatal(err)
 	}
-	runCases(t, script(t, h.gateway, "default", caseArgs("emit.mjs")...))
+	runCases(t, browserScript(t, h.gateway, "emit.mjs"))
 }

@@ -17,7 +17,7 @@ func TestConsoleInABrowser(t *testing.T) {
 	t.Parallel()
 	tokens := []string{"CONSOLE_TOKEN=only for us", "PUBLISH_TOKEN=of the services"}
 	guarded := start(t, append(tokens, "NODE_ENV=production", "CONSOLE=true", "METRICS_TOKEN=of the operators")...)
-	cmd := script(t, start(t, "PUBLISH_TOKEN="), "default", caseArgs("console.mjs")...)
+	cmd := browserScript(t, start(t, "PUBLISH_TOKEN="), "console.mjs")
 	cmd.Env = append(append(cmd.Env, tokens...), "GUARDED_URL="+guarded.URL)
 	runCases(t, cmd)
 }

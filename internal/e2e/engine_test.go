@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // What the Engine.IO v4 and Socket.IO v5 protocols ask of a server, packet by
@@ -186,6 +187,7 @@ func TestEnginePolling(t *testing.T) {
 }
 
 func TestEngineHeartbeat(t *testing.T) {
+	testkit.Slow(t, "it waits 30 s for heartbeats")
 	t.Parallel()
 	g := start(t, "PING_INTERVAL=300", "PING_TIMEOUT=5000")
 	const pings = 18 // which take longer than the timeout

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 // mostIdleWakes is how many times a second the threads of an idle gateway may
@@ -18,6 +20,7 @@ const mostIdleWakes = 150
 // TestAnIdleGatewaySleeps, with few event loops and with many.
 func TestAnIdleGatewaySleeps(t *testing.T) {
 	notOnReference(t, "it is about our own process")
+	testkit.Slow(t, "it watches an idle process for 8 s")
 	const look, looks = 2 * time.Second, 10
 	for _, loops := range []int{2, 32} {
 		t.Run(fmt.Sprint(loops, " loops"), func(t *testing.T) {

@@ -34,12 +34,20 @@ func absolute(t *testing.T, path string) string {
 // script prepares a Node program of js/.
 func script(t *testing.T, g *gateway, transport string, args ...string) *exec.Cmd {
 	t.Helper()
+	testkit.NeedProgram(t, "node")
 	testkit.NeedFile(t, "js/node_modules/socket.io-client", "socket.io-client of npm")
 	cmd := exec.Command("node", args...)
 	cmd.Dir = absolute(t, "js")
 	cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.URL, "JWT_SECRET="+gatewaytest.Secret, "TRANSPORT="+transport,
 		"NODE_EXTRA_CA_CERTS="+g.trust.pem)
 	return cmd
+}
+
+// browserScript prepares a file of cases of js/ that runs the console in Chromium.
+func browserScript(t *testing.T, g *gateway, file string) *exec.Cmd {
+	t.Helper()
+	testkit.NeedProgram(t, "/usr/bin/chromium")
+	return script(t, g, "default", caseArgs(file)...)
 }
 
 // clients runs one file of node:test cases with each transport setting. Every

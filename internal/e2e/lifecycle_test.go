@@ -89,9 +89,13 @@ func wantReturn(t *testing.T, transport string, s step) {
 	t.Errorf("%s client %d: disconnect reason %q, want transport close", transport, s.Member, s.Reason)
 }
 
-// A prober has keep-alive connections, as a load balancer does. A gateway
-// which drains may close each with its answer, and takes no new ones.
+// A prober has keep-alive connections, as a load balancer does. A gateway that
+// drains accepts no new ones and may close each of these with its answer.
 type prober struct{ conns []net.Conn }
+
+// prober opens the connections, and has one request answered on each: the
+// kernel resets a connection that the gateway has not accepted when it begins
+// to drain.
 
 func (g *gateway) prober(t *testing.T) *prober {
 	t.Helper()
@@ -102,26 +106,33 @@ func (g *gateway) prober(t *testing.T) *prober {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
+		if _, err := ask(conn, "/health"); err != nil {
+			t.Fatal(err)
+		}
 		p.conns = append(p.conns, conn)
 	}
 	return p
+}
+
+// ask sends a request and returns the status of its answer.
+func ask(conn net.Conn, path string) (status int, err error) {
+	conn.SetDeadline(time.Now().Add(patience))
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: gateway\r\n\r\n", path)
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	_, err = io.Copy(io.Discard, res.Body)
+	return res.StatusCode, err
 }
 
 // status asks for a path and returns the status.
 func (p *prober) status(t *testing.T, path string) int {
 	t.Helper()
 	for ; len(p.conns) > 0; p.conns = p.conns[1:] {
-		conn := p.conns[0]
-		conn.SetDeadline(time.Now().Add(patience))
-		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: gateway\r\n\r\n", path)
-		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil {
-			continue
-		}
-		_, err = io.Copy(io.Discard, res.Body)
-		res.Body.Close()
-		if err == nil {
-			return res.StatusCode
+		if status, err := ask(p.conns[0], path); err == nil {
+			return status
 		}
 	}
 	t.Fatalf("%s: no connection is left", path)

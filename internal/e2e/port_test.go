@@ -45,7 +45,7 @@ func TestRestartKeepsTheConsoleConnected(t *testing.T) {
 		g.Launch()
 	}))
 	t.Cleanup(restart.Close)
-	cmd := script(t, g, "default", caseArgs("restart.mjs")...)
+	cmd := browserScript(t, g, "restart.mjs")
 	cmd.Env = append(cmd.Env, "RESTART_URL="+restart.URL)
 	runCases(t, cmd)
 	file := filepath.Join(g.Dir(), ".gateway-dev-secret")

@@ -45,6 +45,7 @@ func TestThePythonExampleComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(line.Close)
+	needPython(t)
 	cmd := exec.CommandContext(t.Context(), debianPython, "recovery.py")
 	cmd.Dir = absolute(t, "py")
 	cmd.Env = append(os.Environ(), "GATEWAY_URL=http://"+line.Addr, "EXAMPLE="+example, "PYTHONDONTWRITEBYTECODE=1",

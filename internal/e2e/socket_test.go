@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 func TestSocketConnect(t *testing.T) {
@@ -47,6 +48,7 @@ func TestSocketConnect(t *testing.T) {
 		r.wantClosed(protocolError)
 	})
 	t.Run("closes who does not connect", func(t *testing.T) {
+		testkit.Slow(t, "it waits 5 s for the connect timeout")
 		r := open(t)
 		for { // heartbeats alone do not help
 			op, payload, err := r.next()
@@ -64,6 +66,7 @@ func TestSocketConnect(t *testing.T) {
 	})
 	t.Run("closes who was refused and does not try again", func(t *testing.T) {
 		notOnReference(t, "it closes none who has tried")
+		testkit.Slow(t, "it waits 5 s for the connect timeout")
 		r := open(t)
 		r.text("40")
 		r.wantPrefix("44")

@@ -19,6 +19,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/hometrip/gateway/internal/gatewaytest"
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 const (
@@ -98,6 +99,9 @@ type stage struct {
 func TestSeededHandOvers(t *testing.T) {
 	t.Parallel()
 	count := 12
+	if !testkit.All() {
+		count = 2
+	}
 	if text := os.Getenv("HANDOVERS"); text != "" {
 		count, _ = strconv.Atoi(text)
 	}

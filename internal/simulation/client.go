@@ -50,8 +50,10 @@ type session struct {
 	issued time.Time
 
 	out     []*codec.Message // on the way to the client
+	spare   []*codec.Message // a list that was on the way
 	pending int              // bytes of these
 	moving  bool             // they arrive at some time
+	arrives func()           // moved
 	closing bool             // the node has closed it, or is about to
 	closed  bool             // Closed was called
 	gone    bool             // the client knows that it is over
@@ -63,7 +65,7 @@ type session struct {
 	calls     map[int64]call
 	members   []*member   // by room; nil: not in there
 	bases     map[int]int // by room: its events that were written when the node had the packet
-	heard     map[heardKey]heard
+	heard     map[heardKey]*heard
 	typing    time.Duration // when it has typed last
 	typings   map[int]int   // by room
 	probes    map[int]bool  // rooms in which it has typed since the faults are over
@@ -374,20 +376,28 @@ func (l *session) move() {
 	if l.c.slow && !r.ending {
 		d += r.between(0, 20*time.Second)
 	}
-	r.after(d, func() {
-		l.moving = false
-		out := l.out
-		l.out, l.pending, l.replay = nil, 0, false
-		if !l.line.open || l.line.silent {
-			return
-		}
-		for _, m := range out {
-			l.receive(m)
-		}
-		if l.returning {
-			l.settled()
-		}
-	})
+	if l.arrives == nil {
+		l.arrives = l.moved
+	}
+	r.after(d, l.arrives)
+}
+
+// moved has the client read what was on its way.
+func (l *session) moved() {
+	l.moving = false
+	out := l.out
+	l.out, l.spare, l.pending, l.replay = l.spare, nil, 0, false
+	if !l.line.open || l.line.silent {
+		return
+	}
+	for _, m := range out {
+		l.receive(m)
+	}
+	clear(out)
+	l.spare = out[:0]
+	if l.returning {
+		l.settled()
+	}
 }
 
 // Close implements rooms.Sink.

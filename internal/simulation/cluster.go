@@ -31,6 +31,7 @@ type clusterDriver struct {
 	cache     map[string]*cached // rooms read with tracking
 	flushes   int                // batches of messages under way
 	flushing  bool
+	flushSoon func()          // flushNow
 	next      time.Duration   // when the node is called again, if nothing happens before
 	retries   backoff.Backoff // of connect
 	list      []core.Delivery
@@ -94,6 +95,7 @@ func (d *clusterDriver) openDirectory() {
 	d.directory, d.cache = l, make(map[string]*cached)
 	l.push = d.invalidated
 	l.ended = func() {
+		d.m.presence.lost()
 		if d.directory != l {
 			return
 		}
@@ -180,6 +182,7 @@ func (d *clusterDriver) invalidated(r redismodel.Reply) {
 	}
 	if r.Elems[1].Kind == redismodel.Null {
 		clear(d.cache)
+		d.m.presence.lost()
 		d.m.node.Lost("the database was flushed", d.m.now())
 	}
 	for _, key := range r.Elems[1].Elems {
@@ -216,10 +219,10 @@ func (d *clusterDriver) act() {
 		d.flush()
 	}
 	if at := m.node.Next(); !at.IsZero() {
-		when := m.when(at)
+		when := max(m.when(at), m.r.now+time.Millisecond)
 		if when < d.next || d.next <= m.r.now {
-			d.next = max(when, m.r.now+time.Millisecond)
-			m.at(d.next, d.act)
+			d.next = when
+			m.at(d.next, d.waker.act)
 		}
 	}
 }
@@ -250,20 +253,25 @@ func (d *clusterDriver) flush() {
 		return
 	}
 	d.flushing = true
-	d.m.after(d.m.r.between(0, turnDelay), func() {
-		d.flushing = false
-		for d.flushes < flushesMax {
-			b, ok := d.m.node.TakeMessages()
-			if !ok {
-				break
-			}
-			d.flushes++
-			d.execute(b)
+	if d.flushSoon == nil {
+		d.flushSoon = d.flushNow
+	}
+	d.m.after(d.m.r.between(0, turnDelay), d.flushSoon)
+}
+
+func (d *clusterDriver) flushNow() {
+	d.flushing = false
+	for d.flushes < flushesMax {
+		b, ok := d.m.node.TakeMessages()
+		if !ok {
+			break
 		}
-		if d.m.node.HasWork() {
-			d.wake()
-		}
-	})
+		d.flushes++
+		d.execute(b)
+	}
+	if d.m.node.HasWork() {
+		d.wake()
+	}
 }
 
 // execute sends a batch and gives the node the answer.
@@ -335,6 +343,7 @@ type waker struct {
 	of     *machine
 	act    func()
 	waking bool
+	due    func() // does act; made once
 }
 
 func (w *waker) wake() {
@@ -342,8 +351,11 @@ func (w *waker) wake() {
 		return
 	}
 	w.waking = true
-	w.of.after(w.of.r.between(0, turnDelay), func() {
-		w.waking = false
-		w.act()
-	})
+	if w.due == nil {
+		w.due = func() {
+			w.waking = false
+			w.act()
+		}
+	}
+	w.of.after(w.of.r.between(0, turnDelay), w.due)
 }

@@ -15,19 +15,32 @@ func failed(b wire.Batch, err error) []wire.Reply {
 	return list
 }
 
-func words(c wire.Command) []string {
-	list := append(make([]string, 0, 3+len(c.Keys)+len(c.Args)), c.Name)
+func (s *redisServer) words(c wire.Command) []string {
+	list := append(s.texts.take(3 + len(c.Keys) + len(c.Args))[:0], c.Name)
 	if c.Script != "" {
 		list = append(list, c.Script, strconv.Itoa(len(c.Keys)))
 	}
 	return append(append(list, c.Keys...), c.Args...)
 }
 
+// chunks gives out short lists of one array: fewer allocations.
+type chunks[T any] struct{ left []T }
+
+const chunk = 512 // elements
+
+func (c *chunks[T]) take(n int) (list []T) {
+	if len(c.left) < n {
+		c.left = make([]T, max(n, chunk))
+	}
+	list, c.left = c.left[:n:n], c.left[n:]
+	return list
+}
+
 // plain sends a batch. What answer is given is valid until it returns.
 func (l *redisLink) plain(b wire.Batch, answer func([]wire.Reply)) {
-	commands := make([][]string, len(b.Commands))
+	commands := l.s.lists.take(len(b.Commands))
 	for i, c := range b.Commands {
-		commands[i] = words(c)
+		commands[i] = l.s.words(c)
 	}
 	l.send(commands, len(commands), func(replies []redismodel.Reply, err error) {
 		if err != nil {
@@ -36,7 +49,7 @@ func (l *redisLink) plain(b wire.Batch, answer func([]wire.Reply)) {
 		}
 		list := l.s.answers[:0]
 		for i, r := range replies {
-			list = append(list, replyOf(b.Commands[i].Name, r))
+			list = append(list, l.s.replyOf(b.Commands[i].Name, r))
 		}
 		answer(list)
 		clear(list)
@@ -83,7 +96,7 @@ func (d *clusterDriver) read(b wire.Batch, answer func([]wire.Reply)) {
 				}
 				continue
 			}
-			list[i] = replyOf("SMEMBERS", r.Elems[1])
+			list[i] = d.m.r.redis.replyOf("SMEMBERS", r.Elems[1])
 			if e := entries[i]; cache[b.Commands[i].Keys[0]] == e && list[i].Err == nil {
 				e.list, e.have = list[i].List, true
 			}
@@ -93,7 +106,7 @@ func (d *clusterDriver) read(b wire.Batch, answer func([]wire.Reply)) {
 }
 
 // replyOf is what the driver makes of a reply.
-func replyOf(command string, r redismodel.Reply) wire.Reply {
+func (s *redisServer) replyOf(command string, r redismodel.Reply) wire.Reply {
 	switch r.Kind {
 	case redismodel.Fault:
 		return wire.Reply{Err: r.Err()}
@@ -107,7 +120,7 @@ func replyOf(command string, r redismodel.Reply) wire.Reply {
 	if command == "SCAN" || command == "ZSCAN" {
 		return wire.Reply{List: r.Elems[1].Strings(), Next: r.Elems[0].Text}
 	}
-	var list []string
+	list := s.texts.take(len(r.Elems))[:0]
 	for _, e := range r.Elems { // scores stand behind their members
 		if e.Kind == redismodel.Array {
 			list = append(list, e.Strings()...)

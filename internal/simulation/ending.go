@@ -99,6 +99,7 @@ func (r *run) checkQuiet() {
 	r.checkClients()
 	r.checkOrders()
 	r.checkLetters()
+	r.checkPresence()
 }
 
 // checkForwarded checks that the log has had all events that services have

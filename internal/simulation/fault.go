@@ -75,7 +75,7 @@ var kinds = []kind{
 	}},
 	{"a key of Redis is evicted", func(r *run, f *fault) {
 		r.redis.advance()
-		if keys := r.redis.server.Keys(); len(keys) > 0 {
+		if keys := r.presence.mayGo(r.redis.server.Keys()); len(keys) > 0 {
 			key := keys[f.draw%uint64(len(keys))]
 			f.descr = key
 			if key == names.Orders() {
@@ -192,6 +192,7 @@ func (r *run) strike(i int) {
 	if strings.Contains(k.name, "RabbitMQ") || strings.Contains(k.name, "stream") || strings.Contains(k.name, "stands still") {
 		r.broker.ill = append(r.broker.ill, span{r.now, r.now + f.last + heartbeatTime + time.Second})
 	}
+	r.presence.struck(k.name, f.last)
 	k.do(r, f)
 	r.recovery.trouble = max(r.recovery.trouble, r.now+f.last)
 	text := fmt.Sprintf("%d: at %v %s (node %d, for %v, %v) %s", i, f.at, k.name, f.node, f.last, f.yes, f.descr)
@@ -227,7 +228,7 @@ func (r *run) shutDown(f *fault) {
 	if m.recovery != nil {
 		m.after(drainPoll, func() { m.drain(r.now + r.recovery.grace) })
 	} else {
-		m.after(200*time.Millisecond, func() { m.node.Leave(); m.cluster.wake() })
+		m.after(200*time.Millisecond, m.leave)
 	}
 	r.after(f.last/2+time.Second, func() {
 		if m.up && m.life == life {
@@ -237,6 +238,16 @@ func (r *run) shutDown(f *fault) {
 			m.start()
 		}
 	})
+}
+
+// leave takes the node out of Redis, as cluster.Close does.
+func (m *machine) leave() {
+	if !m.presence.leave() {
+		m.after(drainPoll, m.leave)
+		return
+	}
+	m.node.Leave()
+	m.cluster.wake()
 }
 
 // restart has Redis away for a while and come back with other data.

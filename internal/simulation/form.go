@@ -36,6 +36,7 @@ func Draw(c Config, seed uint64) Config {
 	if n := stream(seed, 21).IntN(8); c.Log == logStream && n < 2 {
 		c.Log = []string{logRedis, logPosted}[n]
 	}
+	c.Presence = c.Presence || rand.New(rand.NewPCG(seed, 12)).IntN(3) == 0 // its own source: the others draw what they drew before there was presence
 	return c
 }
 
@@ -54,6 +55,9 @@ func Format(c Config) string {
 	}
 	if c.Log != logStream {
 		text += " log=" + c.Log
+	}
+	if c.Presence {
+		text += " presence=1"
 	}
 	if len(c.Skip) > 0 {
 		var list []string
@@ -94,6 +98,8 @@ func Parse(text string) (c Config, err error) {
 			if c.Log = value; value != logRedis && value != logPosted {
 				err = fmt.Errorf("log=%s: want %s or %s", value, logRedis, logPosted)
 			}
+		case "presence":
+			c.Presence = n != 0
 		case "extra":
 			c.Extra = n
 		case "delays":
@@ -112,7 +118,7 @@ func Parse(text string) (c Config, err error) {
 				}
 			}
 		default:
-			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults, recovery, more, extra, letters, log or skip", field)
+			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults, recovery, more, extra, letters, log, presence or skip", field)
 		}
 		if err != nil {
 			return c, err

@@ -87,10 +87,10 @@ func parse(b []byte) (p packet) {
 	case bytes.HasPrefix(b, []byte(`42["user_`)):
 		p.kind = packetPresence
 		p.typing = bytes.HasPrefix(b, []byte(`42["user_typing"`))
-		p.socket = string(quoted(b, `"socketId":"`))
-		p.user = string(quoted(b, `"userId":"`))
-		p.room = roomOf(quoted(b, `"room":"conversation:`))
-		p.time = timeOf(quoted(b, `"timestamp":"`))
+		p.socket = string(quoted(b, `socketId":"`)) // a name that begins with a quote is found more slowly
+		p.user = string(quoted(b, `userId":"`))
+		p.room = roomOf(quoted(b, `room":"conversation:`))
+		p.time = timeOf(quoted(b, `timestamp":"`))
 	case bytes.HasPrefix(b, []byte(`42["room_state"`)):
 		p.kind = packetRoomState
 		p.room = roomOf(quoted(b, `"room":"conversation:`))

@@ -49,6 +49,7 @@ type judge struct {
 	sockets    map[string]int32   // the number of a public socket id, from 1 on
 	sessions   map[int32]*session // by that
 	deliveries int
+	heards     chunks[heard]
 	gaps       map[*machine]eventlog.Position // up to where entries will never come
 	dead       deadLetters
 }
@@ -296,10 +297,14 @@ func (j *judge) presence(l *session, p *packet) {
 		r.fail("told of itself", "%s on %v got %s", l.c.name, l.m, p.text)
 	}
 	if l.heard == nil {
-		l.heard = make(map[heardKey]heard)
+		l.heard = make(map[heardKey]*heard)
 	}
 	key := heardKey{p.from, int32(p.room)}
 	h := l.heard[key]
+	if h == nil {
+		h = &j.heards.take(1)[0]
+		l.heard[key] = h
+	}
 	if s := j.sessions[p.from]; p.time < h.time && r.wallTrusted && (s == nil || s.c.past == nil) {
 		r.fail("what another client has done comes out of order", "%s on %v got %s and something of %v before", l.c.name, l.m, p.text, time.UnixMilli(h.time).UTC())
 	}
@@ -314,7 +319,6 @@ func (j *judge) presence(l *session, p *packet) {
 			m.heard++
 		}
 	}
-	l.heard[key] = h
 }
 
 // A heardKey is whose events a client was told, and of which room.

@@ -17,6 +17,7 @@ type logReader struct {
 
 	source *source // nil: none is open
 	inputs []eventlog.Input
+	next   int // of inputs
 	todo   []eventlog.Output
 	head   int  // of todo
 	busy   bool // inside of run
@@ -61,7 +62,7 @@ func (d *logReader) input(in eventlog.Input) {
 
 // resume goes on when the client can take something again.
 func (d *logReader) resume() {
-	if !d.over && (d.handing() || len(d.inputs) > 0) {
+	if !d.over && (d.handing() || d.next < len(d.inputs)) {
 		d.run()
 	}
 }
@@ -104,11 +105,13 @@ func (d *logReader) run() {
 			d.toTell = false
 			d.tell()
 		}
-		if len(d.inputs) == 0 {
+		if d.next == len(d.inputs) {
+			clear(d.inputs)
+			d.inputs, d.next = d.inputs[:0], 0
 			break
 		}
-		in := d.inputs[0]
-		d.inputs = d.inputs[1:]
+		in := d.inputs[d.next]
+		d.next++
 		d.toTell = in.Kind == eventlog.Opened
 		d.todo = append(d.todo, d.step(in)...)
 	}

@@ -57,6 +57,7 @@ type machine struct {
 	appender *appender               // to the log in Redis; nil: it is elsewhere
 	letters  *lettersDriver          // nil: there are none
 	recovery *sessionsDriver         // nil: no client comes back
+	presence *presenceDriver         // nil: services are not told who is there
 	sessions []*session              // that are open here, also when their client knows better
 	revoked  map[string]time.Time    // users whose tokens are refused, up to when issued
 	obeyed   map[int64]time.Duration // orders by their positions, and when they were taken
@@ -65,6 +66,7 @@ type machine struct {
 	frozen   bool      // its event loops stand still
 	kernel   []func()  // what clients have sent meanwhile
 	rung     []bool    // shards that have a turn coming
+	turns    []func()  // turn, by shard
 }
 
 // A lifeOf is one of the nodes of a machine.
@@ -81,6 +83,7 @@ func (m *machine) start() {
 	m.reader.begin()
 	m.beginLetters()
 	m.appender.begin()
+	m.presence.begin()
 	m.expire()
 }
 
@@ -104,16 +107,18 @@ func (m *machine) build() {
 	m.cluster.cut.Take = m.cluster.message
 	m.reader = newReaderDriver(m)
 	m.appender = newAppender(m)
+	m.presence = m.newPresence()
 	hub, err := rooms.New(rooms.Config{
 		Shards: l.shards, Auth: m, Revoker: m, ConnectTimeout: 45 * time.Second, MaxPacket: 1 << 16,
 		MaxMailbox: l.mailbox, Handlers: rooms.ClientEvents(), Cluster: m.cluster,
-		Limits: rooms.Limits{Presence: 500}, Recovery: m.recoveryConfig(),
+		Limits: rooms.Limits{Presence: 500}, Recovery: m.recoveryConfig(), Presence: m.presencePort(),
 	})
 	if err != nil {
 		panic(err)
 	}
-	m.hub, m.rung = hub, make([]bool, l.shards)
+	m.hub, m.rung, m.turns = hub, make([]bool, l.shards), make([]func(), l.shards)
 	for i := range l.shards {
+		m.turns[i] = func() { m.turn(i) }
 		hub.Shard(i).Attach(func() { m.ring(i) })
 	}
 }
@@ -188,6 +193,7 @@ func (m *machine) end() {
 	m.cluster.end()
 	m.reader.end()
 	m.appender.end()
+	m.presence.end()
 	if m.letters != nil {
 		m.letters.end()
 	}
@@ -209,7 +215,7 @@ func (m *machine) ring(i int) {
 		return
 	}
 	m.rung[i] = true
-	m.after(m.r.between(0, m.r.limits.turn), func() { m.turn(i) })
+	m.after(m.r.between(0, m.r.limits.turn), m.turns[i])
 }
 
 // turn is what an event loop does in one round.

@@ -137,6 +137,7 @@ func (s *brokerServer) written(q *rabbitmodel.Queue) {
 // flush sends everybody what the broker has sent.
 func (s *brokerServer) flush() {
 	s.lettersWritten()
+	s.r.presence.published()
 	for _, l := range slices.Clone(s.links) {
 		if len(l.conn.Out) == 0 {
 			continue

@@ -88,7 +88,7 @@ func (m *machine) drain(until time.Duration) {
 		if r.now >= until {
 			m.hub.DismissAbsent()
 		}
-	case m.recovery.idle() && m.node.Stats().Queued == 0:
+	case m.recovery.idle() && m.node.Stats().Queued == 0 && m.presence.leave():
 		m.node.Leave()
 		m.cluster.wake()
 	}

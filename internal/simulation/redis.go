@@ -32,6 +32,10 @@ type redisServer struct {
 
 	spares  [][]redismodel.Reply // lists to be used again
 	answers []wire.Reply         // scratch of plain
+	parcels []*parcel            // to be used again
+	batches []*redisBatch        // the same
+	texts   chunks[string]       // of commands
+	lists   chunks[[]string]
 
 	ill      []span        // in which faults of Redis or of the way to it were
 	lostData int           // times that what it kept may be gone
@@ -69,11 +73,23 @@ type redisLink struct {
 	ended    func() // the node notices that the connection is gone
 }
 
-// A redisBatch is commands of which the replies are given back together.
+// A redisBatch is commands of which the replies are given back together. It is
+// used again when they have been.
 type redisBatch struct {
-	want    int
+	commands [][]string
+	arrives  func() // has the server execute commands
+	link     *redisLink
+	want     int
+	replies  []redismodel.Reply
+	done     func(replies []redismodel.Reply, err error)
+}
+
+// A parcel is what the server has written, on its way to a node. It is used
+// again when it has arrived.
+type parcel struct {
+	link    *redisLink
 	replies []redismodel.Reply
-	done    func(replies []redismodel.Reply, err error)
+	arrives func()
 }
 
 // reachable reports whether a node can connect.
@@ -91,14 +107,15 @@ func (s *redisServer) dial(m *machine) *redisLink {
 
 // send has a batch executed; done is called once.
 func (l *redisLink) send(commands [][]string, want int, done func([]redismodel.Reply, error)) {
-	b := &redisBatch{want: want, done: done}
+	b := l.s.batch()
+	b.link, b.commands, b.want, b.done = l, commands, want, done
 	l.expected = append(l.expected, b)
 	if !l.line.open || l.line.silent {
 		return // answered when the end is noticed
 	}
 	apart := l.s.r.rng.IntN(8) == 0
 	if !apart {
-		l.up.send(func() { l.execute(commands...) })
+		l.up.send(b.arrives)
 		return
 	}
 	for _, c := range commands { // others' come between
@@ -108,6 +125,10 @@ func (l *redisLink) send(commands [][]string, want int, done func([]redismodel.R
 
 // execute is the server's side.
 func (l *redisLink) execute(commands ...[]string) {
+	if len(l.stalled.waiting) == 0 && l.s.hangs <= l.s.r.now {
+		l.run(commands)
+		return
+	}
 	l.stalled.take(&l.s.r.schedule, &l.s.hangs, l.line, func() { l.run(commands) })
 }
 
@@ -136,16 +157,44 @@ func (s *redisServer) flush() {
 		if len(l.conn.Out) == 0 {
 			continue
 		}
-		out := l.conn.Out
+		p := s.parcel()
+		p.link, p.replies = l, l.conn.Out
 		l.conn.Out = s.spare()
-		l.back.send(func() {
-			if l.m.paused > l.m.r.now {
-				l.m.execute(func() { l.take(out) })
-			} else {
-				l.take(out)
-			}
-		})
+		l.back.send(p.arrives)
 	}
+}
+
+// parcel returns one that is not used.
+func (s *redisServer) parcel() *parcel {
+	if n := len(s.parcels); n > 0 {
+		p := s.parcels[n-1]
+		s.parcels = s.parcels[:n-1]
+		return p
+	}
+	p := &parcel{}
+	p.arrives = func() {
+		l, replies := p.link, p.replies
+		p.link, p.replies = nil, nil
+		s.parcels = append(s.parcels, p)
+		if l.m.paused > l.m.r.now {
+			l.m.execute(func() { l.take(replies) })
+		} else {
+			l.take(replies)
+		}
+	}
+	return p
+}
+
+// batch returns one that is not used.
+func (s *redisServer) batch() *redisBatch {
+	if n := len(s.batches); n > 0 {
+		b := s.batches[n-1]
+		s.batches = s.batches[:n-1]
+		return b
+	}
+	b := &redisBatch{}
+	b.arrives = func() { b.link.execute(b.commands...) }
+	return b
 }
 
 // take is the node's side: replies in order, and pushes between them.
@@ -166,6 +215,8 @@ func (l *redisLink) take(list []redismodel.Reply) {
 			l.expected = l.expected[1:]
 			b.done(b.replies, nil)
 			l.s.giveBack(b.replies)
+			*b = redisBatch{arrives: b.arrives}
+			l.s.batches = append(l.s.batches, b)
 		}
 	}
 	l.s.giveBack(list)

@@ -32,6 +32,7 @@ type Config struct {
 	Extra    int           // and of the third
 	Letters  bool          // nodes write dead letters
 	Log      string        // where the services' events are: "", "redis" or "redis-http"
+	Presence bool          // nodes tell services who is there
 	Trace    io.Writer     // nil: none
 }
 
@@ -95,6 +96,7 @@ type run struct {
 	wallTrusted bool // no node's wall clock was set
 
 	recovery recovery
+	presence presenceJudge
 	pids     pids
 	deaths   map[lifeOf]time.Duration // of nodes
 
@@ -158,6 +160,9 @@ func newRun(c Config) *run {
 	r.service = newService(r)
 	r.judge.init(r)
 	r.table = newTable()
+	if c.Presence {
+		r.presence.init(r)
+	}
 	return r
 }
 
@@ -181,7 +186,10 @@ func (r *run) begin() {
 
 // until has everything happen up to a time.
 func (r *run) until(end time.Duration) {
-	for len(r.heap) > 0 && r.heap[0].at <= end {
+	for {
+		if at, any := r.todo.next(); !any || at > end {
+			break
+		}
 		if r.step(); r.still > stillMost {
 			r.fail("something turns for ever", "%d things have happened while no time passed", r.still)
 		}

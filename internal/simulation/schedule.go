@@ -37,8 +37,7 @@ func (m *moment) happen() {
 // its run.
 type schedule struct {
 	now  time.Duration
-	heap []moment
-	seq  uint64
+	todo agenda
 	rng  *rand.Rand // of delays
 
 	steps uint64
@@ -48,14 +47,12 @@ type schedule struct {
 }
 
 func newSchedule(seed uint64, out io.Writer) schedule {
-	return schedule{rng: stream(seed, 1), out: out, hash: fnv.New64a().Sum64()}
+	return schedule{todo: newAgenda(), rng: stream(seed, 1), out: out, hash: fnv.New64a().Sum64()}
 }
 
 // stream returns one of the independent sources of chance of a seed: taking
 // something out of a run does not change what the others draw.
 func stream(seed, n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
-
-func (m *moment) before(o *moment) bool { return m.at < o.at || m.at == o.at && m.seq < o.seq }
 
 // after has something happen when d has passed.
 func (s *schedule) after(d time.Duration, do func()) { s.at(s.now+d, do) }
@@ -63,54 +60,16 @@ func (s *schedule) after(d time.Duration, do func()) { s.at(s.now+d, do) }
 func (s *schedule) at(at time.Duration, do func()) { s.add(moment{at: at, do: do}) }
 
 func (s *schedule) add(m moment) {
-	s.seq++
-	m.at, m.seq = max(m.at, s.now), s.seq
-	h := append(s.heap, m)
-	i := len(h) - 1
-	x := h[i]
-	for i > 0 {
-		parent := (i - 1) / 4
-		if !x.before(&h[parent]) {
-			break
-		}
-		h[i] = h[parent]
-		i = parent
-	}
-	h[i] = x
-	s.heap = h
+	m.at = max(m.at, s.now)
+	s.todo.add(m)
 }
 
 // step has the next thing happen; false when there is none.
 func (s *schedule) step() bool {
-	if len(s.heap) == 0 {
+	top, any := s.todo.take()
+	if !any {
 		return false
 	}
-	h := s.heap
-	top, last := h[0], len(h)-1
-	x := h[last]
-	h[last] = moment{}
-	h = h[:last]
-	if last > 0 {
-		i := 0
-		for {
-			least := 4*i + 1
-			if least >= last {
-				break
-			}
-			for c := least + 1; c < min(4*i+5, last); c++ {
-				if h[c].before(&h[least]) {
-					least = c
-				}
-			}
-			if !h[least].before(&x) {
-				break
-			}
-			h[i] = h[least]
-			i = least
-		}
-		h[i] = x
-	}
-	s.heap = h
 	if s.still++; top.at > s.now {
 		s.still = 0
 	}

@@ -139,7 +139,7 @@ func (d *sessionsDriver) act() {
 		when := max(m.when(at), m.r.now+time.Millisecond)
 		if when < d.next || d.next <= m.r.now {
 			d.next = when
-			m.at(when, d.act)
+			m.at(when, d.waker.act)
 		}
 	}
 }

@@ -7,18 +7,23 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hometrip/gateway/internal/testkit"
 )
 
 var (
-	long = flag.Duration("for", 30*time.Second, "how long fleets are simulated")
+	long = flag.Duration("for", 0, "how long fleets are simulated (default: 3s, and 30s among all tests)")
 	seed = flag.Uint64("seed", 1, "the first seed")
 )
 
 func TestFleetsKeepEveryRule(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(2000))
 	budget := *long
-	if testing.Short() {
-		budget = time.Second
+	if budget == 0 {
+		budget = 3 * time.Second
+		if testkit.All() {
+			budget = 30 * time.Second
+		}
 	}
 	began, runs, simulated := time.Now(), 0, time.Duration(0)
 	for ; runs == 0 || time.Since(began) < budget; runs++ {
@@ -84,7 +89,7 @@ func TestClientsComeBackToWhatTheyMissed(t *testing.T) {
 
 func TestFormattedRunIsReadBack(t *testing.T) {
 	c := Config{Seed: 9, Nodes: 2, Clients: 7, Rooms: 3, Span: 11 * time.Second, PlanSpan: 30 * time.Second,
-		Delays: 4, Faults: 6, Recovery: 30, More: 2, Extra: 3, Letters: true, Skip: map[int]bool{2: true, 5: true}}
+		Delays: 4, Faults: 6, Recovery: 30, More: 2, Extra: 3, Letters: true, Presence: true, Skip: map[int]bool{2: true, 5: true}}
 	text := Format(c)
 	back, err := Parse(text)
 	if err != nil || Format(back) != text {

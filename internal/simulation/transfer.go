@@ -234,6 +234,7 @@ func (t *transfer) build() {
 		m.recovery.cut.StandBy()
 	}
 	m.cluster.begin()
+	m.presence.begin()
 	d := m.reader
 	d.held = true
 	t.behind = old.reader.place

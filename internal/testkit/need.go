@@ -7,9 +7,11 @@ import (
 	"testing"
 )
 
-// NeedsAll is the variable that make test sets, so that a test whose programs are not
-// installed fails; otherwise it is skipped.
-const NeedsAll = "TEST_NEEDS_ALL"
+// AllTests is the environment variable that make test sets to run every test.
+// With it, a test whose programs are not installed fails. Without it, such tests
+// and slow ones (Slow) are skipped, so that go test ./... needs nothing but Go
+// and takes less than a minute.
+const AllTests = "TEST_ALL"
 
 // Missing is the error of what is not installed: a program, or packages of npm.
 type Missing string
@@ -19,6 +21,18 @@ func (m Missing) Error() string {
 	return string(m) + " is not installed: run `make test` once, it installs it"
 }
 
+// All reports whether every test is to run.
+func All() bool { return os.Getenv(AllTests) != "" }
+
+// Slow skips a test that takes much CPU time, unless all tests are to run. cost
+// says what it does and how long it takes.
+func Slow(t testing.TB, cost string) {
+	t.Helper()
+	if !All() {
+		t.Skip("slow: " + cost + ". `make test` runs it, or " + AllTests + "=true")
+	}
+}
+
 // Need ends the test if err is not nil. If the error is that something is not
 // installed, the test is skipped, unless all tests are to run.
 func Need(t testing.TB, err error) {
@@ -26,7 +40,7 @@ func Need(t testing.TB, err error) {
 	if err == nil {
 		return
 	}
-	if _, missing := errors.AsType[Missing](err); missing && os.Getenv(NeedsAll) == "" {
+	if _, missing := errors.AsType[Missing](err); missing && !All() {
 		t.Skip(err)
 	}
 	t.Fatal(err)

@@ -66,6 +66,7 @@ type Guard struct {
 
 	mu      sync.Mutex
 	node    rooms.Throttle // guarded by mu
+	newest  time.Time      // of the handshakes; guarded by mu
 	stripes [stripes]stripe
 }
 
@@ -180,6 +181,7 @@ func (g *Guard) Places() (n int) {
 
 // Handshake reports whether a source may open a session now.
 func (g *Guard) Handshake(o Source, now time.Time) bool {
+	now = g.inOrder(now)
 	l := g.limits.Load()
 	if l.SourceRate.PerSecond > 0 && o != 0 {
 		s := g.stripe(o)
@@ -198,6 +200,19 @@ func (g *Guard) Handshake(o Source, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.node.Take(l.NodeRate, 1, now) <= 1
+}
+
+// inOrder returns the newest time that a handshake came at. Event loops share the
+// rates, and one that stood still after it had looked at the clock brings a time
+// of before: what the others have taken since would count as taken in advance,
+// and be a refusal from a burst on.
+func (g *Guard) inOrder(now time.Time) time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if rooms.Monotonic(now) > rooms.Monotonic(g.newest) {
+		g.newest = now
+	}
+	return g.newest
 }
 
 // Sweep removes sources that have no place and whose rate has recovered.

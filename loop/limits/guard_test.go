@@ -55,6 +55,22 @@ func TestHandshakesWhileTheClockIsSet(t *testing.T) {
 	}
 }
 
+// An event loop that stands still between its look at the clock and the handshake
+// comes with a time that is older than that of the other loops.
+func TestAHandshakeOfALoopThatStoodStillIsWithinTheRate(t *testing.T) {
+	rate := rooms.Rate{PerSecond: 4, Burst: 8}
+	for name, limits := range map[string]Limits{
+		"of the node": {NodeRate: rate}, "of an address": {SourceRate: rate},
+	} {
+		g, before := New(nil, false, limits), time.Now()
+		for _, now := range []time.Time{before.Add(3 * time.Second), before} {
+			if !g.Handshake(1, now) {
+				t.Errorf("%s: a handshake at %v is refused", name, now.Sub(before))
+			}
+		}
+	}
+}
+
 func TestRateOfAnAddressIsForgotten(t *testing.T) {
 	g := New(nil, false, Limits{SourceRate: rooms.Rate{PerSecond: 10, Burst: 10}, PerSource: 5})
 	now := time.Now()

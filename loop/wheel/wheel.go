@@ -16,10 +16,10 @@ const (
 	reach  = 1<<(bits*levels) - 1 // ticks
 )
 
-// farthest is the latest time a timer can be armed for: 200 years, less than a
-// Duration holds.
+// farthest is the latest time a timer can be armed for: ten years, less than 32
+// bits of ticks hold.
 const (
-	farthest     = 200 * 365 * 24 * time.Hour
+	farthest     = 10 * 365 * 24 * time.Hour
 	farthestTick = int64(farthest / Tick)
 )
 
@@ -29,28 +29,36 @@ type Owner interface {
 	Expire(now time.Time)
 }
 
-// A Timer is an entry of a wheel, embedded in its owner. Owned by the wheel's
+// A Timer is an entry of a wheel, a field of its owner. Owned by the wheel's
 // event loop. The zero Timer is not armed.
 type Timer struct {
 	next, prev *Timer // nil when not armed
-	due        int64  // tick
-	owner      Owner
+	due        uint32 // tick
+	kind       Kind
 }
+
+// A Kind is what a timer belongs to: an index of what New was passed. With it a
+// timer has 24 bytes; with the owner itself it has 40, and each client has one.
+type Kind uint8
+
+// A Finder returns the owner of a timer of one kind.
+type Finder func(*Timer) Owner
 
 // A Wheel has the timers of one event loop: a hierarchical timing wheel with
 // intrusive entries. Arming, disarming and expiring cost the same whatever the
 // number of timers, and allocate nothing. Owned by its event loop.
 type Wheel struct {
 	start time.Time
+	kinds []Finder
 	now   int64 // tick up to which everything has expired
 	armed int
 	slots [levels][slots]Timer // list heads
 	due   Timer                // head of the list of timers being expired
 }
 
-// New returns a wheel without timers, at tick 0.
-func New(now time.Time) *Wheel {
-	w := &Wheel{start: now}
+// New returns a wheel without timers, at tick 0. Kind i is that of kinds[i].
+func New(now time.Time, kinds ...Finder) *Wheel {
+	w := &Wheel{start: now, kinds: kinds}
 	for l := range w.slots {
 		for i := range w.slots[l] {
 			head := &w.slots[l][i]
@@ -77,16 +85,16 @@ func (w *Wheel) Armed() int { return w.armed }
 
 // Arm sets t to expire at the first tick not before at, and not before the next
 // tick. An armed timer is moved.
-func (w *Wheel) Arm(t *Timer, owner Owner, at time.Time) {
+func (w *Wheel) Arm(t *Timer, kind Kind, at time.Time) {
 	ahead := min(at.Sub(w.start), farthest)
-	due := max(int64((ahead+Tick-1)/Tick), w.now+1)
+	due := uint32(max(int64((ahead+Tick-1)/Tick), w.now+1))
 	if t.next != nil {
 		if t.due == due {
 			return
 		}
 		w.Disarm(t)
 	}
-	t.owner, t.due = owner, due
+	t.kind, t.due = kind, due
 	w.insert(t)
 	w.armed++
 }
@@ -107,7 +115,7 @@ func (t *Timer) unlink() {
 
 // insert links t into the slot of the level that its distance from now needs.
 func (w *Wheel) insert(t *Timer) {
-	due := min(t.due, w.now+reach)
+	due := min(int64(t.due), w.now+reach)
 	level := 0
 	for ahead := due - w.now; ahead >= slots && level < levels-1; level++ {
 		ahead >>= bits
@@ -133,7 +141,7 @@ func (w *Wheel) At(tick int64) time.Time { return w.start.Add(time.Duration(tick
 
 // Next returns the tick before which Advance has nothing to do: that of the
 // first timer, or an earlier one at which timers go to a finer level. It is
-// farthestTick, 200 years from the start, when no timer is armed.
+// farthestTick, ten years from the start, when no timer is armed.
 func (w *Wheel) Next() int64 {
 	first := farthestTick
 	for level := range w.slots {
@@ -170,7 +178,7 @@ func (w *Wheel) ring(head *Timer, now time.Time) {
 	for list := w.detach(head); list.next != list; {
 		t := list.next
 		w.Disarm(t)
-		t.owner.Expire(now)
+		w.kinds[t.kind](t).Expire(now)
 	}
 }
 
@@ -192,7 +200,7 @@ func (w *Wheel) Each(f func(owner Owner)) {
 		for i := range w.slots[l] {
 			head := &w.slots[l][i]
 			for t := head.next; t != head; t = t.next {
-				f(t.owner)
+				f(w.kinds[t.kind](t))
 			}
 		}
 	}

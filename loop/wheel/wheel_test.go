@@ -5,13 +5,19 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // An alarm is a timer that remembers its rings.
 type alarm struct {
-	timer Timer
+	timer Timer // first, see newWheel
 	rings int
 	ring  func(now time.Time) // may be nil
+}
+
+// newWheel returns a wheel for alarms.
+func newWheel(start time.Time) *Wheel {
+	return New(start, func(t *Timer) Owner { return (*alarm)(unsafe.Pointer(t)) })
 }
 
 func (a *alarm) Expire(now time.Time) {
@@ -34,9 +40,9 @@ func TestWheelRingsAtTheFirstTickNotBefore(t *testing.T) {
 		{ticks(4095), 4095}, {ticks(4096), 4096}, {ticks(4097), 4097},
 		{ticks(64*64*64 - 1), 64*64*64 - 1}, {ticks(64 * 64 * 64), 64 * 64 * 64}, {ticks(64*64*64 + 1), 64*64*64 + 1},
 	} {
-		w := New(start)
+		w := newWheel(start)
 		var a alarm
-		w.Arm(&a.timer, &a, start.Add(c.after))
+		w.Arm(&a.timer, 0, start.Add(c.after))
 		w.Advance(start.Add(ticks(c.tick) - 1))
 		if a.rings != 0 {
 			t.Errorf("after %v: rang before tick %d", c.after, c.tick)
@@ -53,7 +59,7 @@ func TestWheelRingsAtTheFirstTickNotBefore(t *testing.T) {
 func TestWheelCascades(t *testing.T) {
 	start := time.Now()
 	for _, from := range []int64{0, 1, 63, 64, 65, 4095, 4096, 4097, 262143, 262144} {
-		w := New(start)
+		w := newWheel(start)
 		w.Advance(start.Add(ticks(from)))
 		var alarms []*alarm
 		var due []int64
@@ -64,7 +70,7 @@ func TestWheelCascades(t *testing.T) {
 					t.Errorf("from tick %d, %d ahead: rang at %d", from, ahead, got)
 				}
 			}
-			w.Arm(&a.timer, a, start.Add(ticks(from+ahead)))
+			w.Arm(&a.timer, 0, start.Add(ticks(from+ahead)))
 			alarms, due = append(alarms, a), append(due, from+ahead)
 		}
 		w.Advance(start.Add(ticks(from + 9000)))
@@ -83,13 +89,13 @@ func TestWheelAgreesWithAModel(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 2))
 			start := time.Now()
-			w := New(start)
+			w := newWheel(start)
 			alarms := make([]*alarm, 300)
 			due := make(map[*alarm]int64) // of those armed
 			arm := func(a *alarm) {
 				ahead := int64(1) << random.IntN(19) // up to 14 hours
 				at := w.now + 1 + random.Int64N(ahead)
-				w.Arm(&a.timer, a, start.Add(ticks(at)))
+				w.Arm(&a.timer, 0, start.Add(ticks(at)))
 				due[a] = at
 			}
 			disarm := func(a *alarm) {
@@ -143,19 +149,19 @@ func TestWheelAgreesWithAModel(t *testing.T) {
 func TestWheelBeyondItsReach(t *testing.T) {
 	start := time.Now()
 	for _, late := range []time.Duration{ticks(reach), ticks(reach + 70_000)} {
-		w := New(start)
+		w := newWheel(start)
 		w.now = reach - 5 // as if it had been running for 19 days
 		at := start.Add(ticks(w.now) + late)
 		var a alarm
 		rang := int64(0)
 		a.ring = func(now time.Time) {
 			if now.Before(at) {
-				w.Arm(&a.timer, &a, at)
+				w.Arm(&a.timer, 0, at)
 				return
 			}
 			rang = w.now
 		}
-		w.Arm(&a.timer, &a, at)
+		w.Arm(&a.timer, 0, at)
 		// In one go every ring would be told the same late time.
 		for now := w.now; rang == 0 && now < 3*reach; now += slots {
 			w.Advance(start.Add(ticks(now)))
@@ -173,9 +179,9 @@ func TestWheelFarFuture(t *testing.T) {
 	for _, at := range []time.Time{
 		start.AddDate(100, 0, 0), start.AddDate(290, 0, 0), start.AddDate(300, 0, 0), start.AddDate(7000, 0, 0),
 	} {
-		w := New(start)
+		w := newWheel(start)
 		var a alarm
-		w.Arm(&a.timer, &a, at)
+		w.Arm(&a.timer, 0, at)
 		w.Advance(start.Add(time.Hour))
 		if a.rings != 0 {
 			t.Errorf("a timer for the year %d rang within the hour", at.Year())
@@ -185,10 +191,10 @@ func TestWheelFarFuture(t *testing.T) {
 
 func TestWheelDisarmTwice(t *testing.T) {
 	start := time.Now()
-	w := New(start)
+	w := newWheel(start)
 	var a alarm
 	w.Disarm(&a.timer) // never armed
-	w.Arm(&a.timer, &a, start.Add(time.Second))
+	w.Arm(&a.timer, 0, start.Add(time.Second))
 	w.Disarm(&a.timer)
 	w.Disarm(&a.timer)
 	w.Advance(start.Add(time.Minute))
@@ -199,10 +205,10 @@ func TestWheelDisarmTwice(t *testing.T) {
 
 func TestWheelRearmedTimerRingsOnce(t *testing.T) {
 	start := time.Now()
-	w := New(start)
+	w := newWheel(start)
 	var a alarm
 	for _, after := range []time.Duration{time.Hour, time.Second, time.Second, time.Minute, 2 * time.Second} {
-		w.Arm(&a.timer, &a, start.Add(after))
+		w.Arm(&a.timer, 0, start.Add(after))
 	}
 	w.Advance(start.Add(2*time.Second - 1))
 	if a.rings != 0 {
@@ -216,19 +222,19 @@ func TestWheelRearmedTimerRingsOnce(t *testing.T) {
 
 func TestWheelAllocatesNothing(t *testing.T) {
 	start := time.Now()
-	w := New(start)
+	w := newWheel(start)
 	now := start
 	alarms := make([]alarm, 100)
 	for i := range alarms {
 		a := &alarms[i]
-		a.ring = func(now time.Time) { w.Arm(&a.timer, a, now.Add(ticks(int64(1+i)))) }
+		a.ring = func(now time.Time) { w.Arm(&a.timer, 0, now.Add(ticks(int64(1+i)))) }
 		a.ring(now)
 	}
 	allocs := testing.AllocsPerRun(1000, func() {
 		now = now.Add(Tick)
 		w.Advance(now)
 		w.Disarm(&alarms[7].timer)
-		w.Arm(&alarms[7].timer, &alarms[7], now.Add(time.Minute))
+		w.Arm(&alarms[7].timer, 0, now.Add(time.Minute))
 	})
 	if allocs != 0 {
 		t.Errorf("%v allocations a tick, want none", allocs)
@@ -239,12 +245,12 @@ func BenchmarkWheelTick(b *testing.B) {
 	for _, sessions := range []int{0, 10_000, 100_000} {
 		b.Run(fmt.Sprint(sessions), func(b *testing.B) {
 			start := time.Now()
-			w := New(start)
+			w := newWheel(start)
 			alarms := make([]alarm, sessions)
 			for i := range alarms {
 				a := &alarms[i]
-				a.ring = func(now time.Time) { w.Arm(&a.timer, a, now.Add(25*time.Second)) }
-				w.Arm(&a.timer, a, start.Add(25*time.Second*time.Duration(i)/time.Duration(sessions)))
+				a.ring = func(now time.Time) { w.Arm(&a.timer, 0, now.Add(25*time.Second)) }
+				w.Arm(&a.timer, 0, start.Add(25*time.Second*time.Duration(i)/time.Duration(sessions)))
 			}
 			now := start
 			b.ReportAllocs()
@@ -262,13 +268,13 @@ func TestWheelsNextIsNeverTooLate(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, reach := range []int64{50, 5_000, 500_000, 20_000_000} {
 		start := time.Now()
-		w := New(start)
+		w := newWheel(start)
 		w.Advance(start.Add(ticks(random.Int64N(10_000))))
 		due := make(map[*alarm]int64)
 		for range 50 {
 			a := &alarm{}
 			due[a] = w.now + 1 + random.Int64N(reach)
-			w.Arm(&a.timer, a, w.At(due[a]))
+			w.Arm(&a.timer, 0, w.At(due[a]))
 		}
 		looks := 0
 		for ; w.armed > 0; looks++ {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/codec"
+	"github.com/hometrip/gateway/internal/loglimit"
 	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/rooms/cluster/core"
 	"github.com/hometrip/gateway/rooms/cluster/cut"
@@ -86,7 +87,7 @@ type Cluster struct {
 	conns *conns // nil while there are none
 	mark  string // of the hand-over under way; "" when Redis was away
 
-	complaints complaints
+	errorLines loglimit.Texts // of run
 	stop       context.CancelFunc
 	done       sync.WaitGroup // all goroutines but those of closing connections
 	strays     int64          // messages for rooms without members here; atomic

@@ -21,8 +21,7 @@ const (
 	redialMin = 50 * time.Millisecond
 	redialMax = time.Second
 
-	complaintInterval = 10 * time.Second // between two equal lines in the log
-	maxComplaints     = 100
+	errorLogInterval = 10 * time.Second // between two lines about the same error
 )
 
 // run is the goroutine that has the node do what is due, and sends all batches
@@ -133,33 +132,15 @@ func (c *Cluster) write(l core.Line) {
 		if l.Warn {
 			level = slog.LevelWarn
 		}
-		if c.complaints.repeated(l.Text+": "+l.Error.Error(), time.Now()) {
+		skipped, ok := c.errorLines.Allow(l.Text+": "+l.Error.Error(), time.Now(), errorLogInterval)
+		if !ok {
 			return
+		}
+		if skipped > 0 {
+			args = append(args, "notLogged", skipped)
 		}
 	}
 	c.config.Log.Log(context.Background(), level, l.Text, args...)
-}
-
-// complaints are what the log was told lately. Owned by the goroutine of run.
-type complaints map[string]time.Time
-
-// repeated reports whether an error stands in the log already. The ports that
-// change with each attempt do not make it another one.
-func (cs *complaints) repeated(text string, now time.Time) bool {
-	text = strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' {
-			return -1
-		}
-		return r
-	}, text)
-	if last, known := (*cs)[text]; known && now.Sub(last) < complaintInterval {
-		return true
-	}
-	if *cs == nil || len(*cs) >= maxComplaints {
-		*cs = make(complaints)
-	}
-	(*cs)[text] = now
-	return false
 }
 
 // connect is the goroutine that makes the connections, and makes them anew when

@@ -35,6 +35,12 @@ const (
 	sorting   = "upstream/sorting.go"
 	decides   = "internal/handover/core.go"
 	goesOn    = "upstream/handover.go"
+	redisRead = "upstream/redislog/core/reading.go"
+	redisTrim = "upstream/redislog/core/trimming.go"
+	counting  = "rooms/cluster/presence/core.go"
+	telling   = "rooms/cluster/presence/tell.go"
+	counts    = "rooms/cluster/presence/write.go"
+	sweeping  = "rooms/cluster/presence/sweep.go"
 )
 
 var mutants = []mutant{
@@ -45,12 +51,24 @@ var mutants = []mutant{
 	{"what is taken is never acknowledged", reader, "if r.phase == PhaseReading {\n\t\tr.credit(now)", "if false {\n\t\tr.credit(now)", 0},
 	{"a reader that has failed does not try again", reader, "case PhaseWaiting:\n\t\tr.open()", "case PhaseWaiting:", 0},
 	{"the end of the log at the beginning is forgotten", reader, "r.last = info.Behind", "r.last = 0", 0},
-	{"another log is read from its end", reader, "r.leave(info.Identity, FromFirst)", "r.leave(info.Identity, FromNext)", 326},
+	{"another log is read from its end", reader, "r.leave(info.Identity, Start{From: FromFirst})", "r.leave(info.Identity, Start{From: FromNext})", 326},
 	{"an event that was published twice is given twice", intake, "if in.repeats(e) {", "if in.repeats(e) && false {", 0},
 	{"an event to two rooms goes to the last one", intake, "in.held = append(in.held, i)", "in.held = append(in.held[:0], i)", 0},
 	{"who is in two rooms gets an event twice", intake, "Shared: len(in.held) > 1", "Shared: false", 0},
 	{"orders of the log are not obeyed", intake, "if err := in.rooms.Obey(*o); err != nil {", "if err := o.Check(); err != nil {", 0},
 	{"orders that last are not kept", intake, "if in.keep != nil && !o.Until.IsZero() {", "if false {", 0},
+
+	// The log on a Redis stream.
+	{"a log that Redis has set back keeps its identity", redisRead, "if r.phase == opening && r.at.Renew != \"\" {", "if false {", 0},
+	{"nodes do not tell a gap when another one has renewed the log", reader, "if info.Renewed && (r.last != 0 || r.whole) {", "if false {", 0},
+	{"a log that ends too early is not noticed when it is opened", reader, "case info.End != 0 && info.End < r.last:", "case false:", 0},
+	{"a reader does not get the entry before the first one", redisRead, "max(end.position, 1)-1, end.position", "end.position, end.position", 0},
+	{"one entry is skipped between two reads", redisRead, "r.after = position\n", "r.after = position + 1\n", 0},
+	{"entries of another log are taken for those of the old one", redisRead, "if log != r.of {", "if false {", 0},
+	{"the newest entry is removed with the others", redisTrim, "oldest = min(oldest, t.last)", "_ = t.last", 0},
+	{"entries are removed by number", redisTrim, "After: []string{\"MINID\", id(t.log, oldest)}", "After: []string{\"MAXLEN\", strconv.FormatInt(max(t.length-t.gone, 1)+int64(0*oldest), 10)}", 0},
+	{"an entry is removed when it is half as old as it may be", redisTrim, "end.now - t.Retention.Milliseconds()", "end.now - t.Retention.Milliseconds()/2", 0},
+	{"what a client was sent of the log before counts as received", session, "if n.last.position() != 0 {", "if false {", 0},
 
 	// The rooms.
 	{"the session's position filters with <", shard, "if s.floor() < b.Position {", "if s.floor() < b.Position+1 {", 0},
@@ -102,6 +120,20 @@ var mutants = []mutant{
 	// Hand-over to a new process.
 	{"the new process takes over when the old one gives up", decides, "if t.phase == takerHas { // it died", "if t.phase >= takerWaits { // it died", 0},
 	{"the new process does not know how far back it has read", goesOn, "if in.history != nil && p.Position != 0 {", "if in.history != nil && p.Began != 0 {", 0},
+
+	// Presence.
+	{"an event of presence that RabbitMQ does not have counts as told", telling, "if !ok { // it is found in Redis when its time is over", "if false {", 0},
+	{"events of presence that nobody has told are not looked for", telling, "n.tell.note(room, now, now)", "_ = room", 0},
+	{"the users of a dead node stay online", counting, "if dead := replies[0].Text; dead != \"\" {", "if dead := replies[0].Text; dead != \"\" && false {", 0},
+	{"counts are not written anew in the next session", counting, "n.sweep.stop()\n\tfor _, r := range n.all {", "n.sweep.stop()\n\tfor _, r := range n.all[:0] {", 0},
+	{"a count that changes while it is written is not written again", counts, "if r.count != n.writtenOf(r) || replies[i].Err != nil", "if replies[i].Err != nil", 0},
+	{"a user who is back within the grace is told to be offline", counts, "wire.Decimal(grace.Milliseconds())", "wire.Decimal(0*grace.Milliseconds())", 0},
+	{"a count that may not have been written is not written again", counts, "|| replies[i].Err != nil || f.session", "|| f.session", 0},
+	{"a node does not notice that Redis may have lost its counts", counting, "func (n *Core) Lost(now time.Time) { n.fail(now) }", "func (n *Core) Lost(time.Time) {}", 0},
+	{"counts are written late or never", counting, "if r.lazy = false; !r.flying {", "if r.lazy = false; false {", 0},
+	{"a session is removed before its rooms are", sweeping, "if len(s.found) == 0 {\n", "if true {\n", 0},
+	{"what this node's former sessions have counted stays", counting, "} else if n.sweep.session == \"\" && len(n.former) > 0 && n.registered() {", "} else if false {", 0},
+	{"a node that has no session of Redis writes", counting, "case !n.known: // the others would not know whose the counts are", "case false:", 0},
 
 	// Clients that come back.
 	{"a return begins behind what was sent last, and not behind what came", record, "default:\n\t\treturn position, RecoveryDone", "default:\n\t\treturn max(position, r.Last), RecoveryDone", 0},

@@ -14,6 +14,7 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 	"github.com/hometrip/gateway/internal/testkit/redistest"
 	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/presence"
 	"github.com/hometrip/gateway/rooms/cluster/sessions"
 	"github.com/hometrip/gateway/upstream/redislog/core"
 )
@@ -93,6 +94,9 @@ func compare(t *testing.T, server *redistest.Server, seed uint64) {
 	p := &pair{t: t, rng: rand.New(rand.NewPCG(seed, 0)), model: New()}
 	p.model.Script(sessions.Write, WriteRecord)
 	p.model.Script(core.Script, AppendEvent)
+	for _, s := range presence.Scripts() {
+		p.model.Script(s.Source(), Presence[s.String()])
+	}
 	p.model.Advance(time.Duration(time.Now().UnixNano())) // the log has times in it
 	for range conns {
 		peer, err := dial(server.Addr)
@@ -146,8 +150,8 @@ func (p *pair) settle(args []string) {
 	}
 }
 
-// someTime is a time of the present, in milliseconds.
-var someTime = regexp.MustCompile(`\b[1-9]\d{12}\b`)
+// someTime is a time of the present, or what is left of longTime, in milliseconds.
+var someTime = regexp.MustCompile(`\b([1-9]\d{12}|4\d{6}|5000000)\b`)
 
 // normal prints a reply without what Redis leaves open: the order of sets,
 // maps and scans, how much is left of a time to live.
@@ -166,6 +170,8 @@ func normal(r Reply, args []string) string {
 		return strings.Join(list, " ")
 	case r.Kind == Array && len(r.Elems) == 2 && r.Elems[0].Text == "0" && r.Elems[1].Kind == Array: // a scan
 		return "scan " + sorted(r.Elems[1].Elems, 1)
+	case name == "SRANDMEMBER" && r.Kind == Array:
+		return "set " + sorted(r.Elems, 1)
 	case r.Kind == Set:
 		return "set " + sorted(r.Elems, 1)
 	case r.Kind == Map && len(r.Elems) > 0 && r.Elems[0].Text == "length":
@@ -231,7 +237,7 @@ func (p *pair) step() {
 	case n < 29 && !p.multi[c]:
 		p.do(c, "XREAD", "BLOCK", "0", "STREAMS", "stream:blocked", "$")
 	default:
-		p.do(c, p.command()...)
+		p.do(c, p.command(c)...)
 	}
 }
 
@@ -317,9 +323,14 @@ func (p *pair) expire() {
 }
 
 // command draws one of the keyspace. Some meet a key of another type.
-func (p *pair) command() []string {
+func (p *pair) command(c int) []string {
 	if p.rng.IntN(12) == 0 {
 		return p.eventLog(p.some("log:", 2))
+	}
+	if p.rng.IntN(8) == 0 {
+		if args := p.presence(c); args != nil {
+			return args
+		}
 	}
 	key := p.pick("str:", "hash:", "set:", "zset:", "stream:")
 	kind := key
@@ -413,7 +424,9 @@ func (p *pair) records(key string) []string {
 
 func (p *pair) hashes(key string) []string {
 	f := func() string { return p.some("f", 5) }
-	switch p.rng.IntN(8) {
+	switch p.rng.IntN(9) {
+	case 8:
+		return []string{"HINCRBY", key, f(), p.pick("7", "-3", "x")}
 	case 0:
 		return []string{"HGET", key, f()}
 	case 1:
@@ -434,7 +447,9 @@ func (p *pair) hashes(key string) []string {
 
 func (p *pair) sets(key string) []string {
 	m := func() string { return p.some("", 6) }
-	switch p.rng.IntN(8) {
+	switch p.rng.IntN(9) {
+	case 8:
+		return []string{"SRANDMEMBER", key, p.pick("6", "60")}
 	case 0, 1:
 		return []string{"SREM", key, m(), m()}
 	case 2:

@@ -1,5 +1,7 @@
 package redismodel
 
+import "strconv"
+
 func hset(s *Server, _ *Conn, args []string) Reply {
 	if len(args)%2 != 0 {
 		return fault("ERR wrong number of arguments for 'hset' command")
@@ -110,4 +112,27 @@ func hexists(s *Server, _ *Conn, args []string) Reply {
 		return *bad
 	}
 	return yes(v.field(args[2]).Kind == Bulk)
+}
+
+func hincrby(s *Server, _ *Conn, args []string) Reply {
+	by, err := strconv.ParseInt(args[3], 10, 64)
+	if err != nil {
+		return notInt
+	}
+	v, bad := s.lookup(args[1], "hash", true)
+	if bad != nil {
+		return *bad
+	}
+	n := int64(0)
+	if text, there := v.hash[args[2]]; there {
+		if n, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return fault("ERR hash value is not an integer")
+		}
+	}
+	if v.hash == nil {
+		v.hash = make(map[string]string)
+	}
+	v.hash[args[2]] = strconv.FormatInt(n+by, 10)
+	s.modified(args[1])
+	return number(n + by)
 }

@@ -11,12 +11,24 @@ func publish(s *Server, _ *Conn, args []string) Reply {
 		receivers, kind = s.shard[args[1]], "smessage"
 	}
 	if len(receivers) > 0 {
-		m := push(bulk(kind), bulk(args[1]), bulk(args[2]))
+		m := s.push(bulk(kind), bulk(args[1]), bulk(args[2]))
 		for _, c := range receivers {
 			c.Out = append(c.Out, m)
 		}
 	}
 	return count(receivers)
+}
+
+// push makes a push of three elements. Those of many share an array.
+func (s *Server) push(a, b, c Reply) Reply {
+	const n, many = 3, 300
+	if len(s.elems) < n {
+		s.elems = make([]Reply, many)
+	}
+	list := s.elems[:n:n]
+	s.elems = s.elems[n:]
+	list[0], list[1], list[2] = a, b, c
+	return Reply{Kind: Push, Elems: list}
 }
 
 // channelsOf returns the server's and the connection's table of subscriptions

@@ -37,29 +37,32 @@ func eval(s *Server, c *Conn, args []string) (r Reply) {
 			r = failed.with
 		}
 	}()
-	written := false
+	written, keys := false, args[3:3+n]
 	call := func(args ...string) Reply {
 		name := strings.ToUpper(args[0])
-		d, known := commands[name]
-		if !known {
+		d := commands[name]
+		if d == nil {
 			refuse(args)
 		}
 		if why := s.deniedInScript(d, written); why != "" {
 			panic(scriptFailed{fault(why)})
 		}
 		written = written || d.flags&writes != 0
-		r, _ := s.call(c, d, name, args)
+		if d.flags&readonly != 0 {
+			s.track(c, keys) // all of the script's, whichever it reads
+		}
+		r, _ := d.run(s, c, args)
 		if r.Kind == Fault {
 			panic(scriptFailed{r})
 		}
 		return r
 	}
-	return do(call, args[3:3+n], args[3+n:])
+	return do(call, keys, args[3+n:])
 }
 
 // deniedInScript returns the error of a command that the server's state forbids.
 // A script that has written may write on when memory is full.
-func (s *Server) deniedInScript(d command, written bool) string {
+func (s *Server) deniedInScript(d *command, written bool) string {
 	switch {
 	case s.ReadOnly && d.flags&writes != 0:
 		return "READONLY You can't write against a read only replica."

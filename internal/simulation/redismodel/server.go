@@ -33,6 +33,7 @@ type Server struct {
 
 	blocked []*Conn // that wait for entries, the first first
 
+	elems   []Reply  // to be used by the next replies
 	pending []change // of keys while a command is executed
 	flushed bool     // of all of them
 
@@ -53,6 +54,7 @@ type value struct {
 	until  time.Duration // 0: for ever
 	str    *string
 	set    []string // sorted
+	told   []Reply  // set, as a reply; nil: it was not asked for since it has changed
 	hash   map[string]string
 	sorted map[string]float64
 	stream *stream
@@ -198,10 +200,13 @@ func (c *Conn) Do(args ...string) {
 
 // execute has one command of a client done or, within MULTI, kept.
 func (s *Server) execute(c *Conn, args []string) {
-	name := strings.ToUpper(args[0])
-	d, known := commands[name]
-	if !known {
-		refuse(args)
+	name := args[0]
+	d := commands[name]
+	if d == nil {
+		name = strings.ToUpper(name)
+		if d = commands[name]; d == nil {
+			refuse(args)
+		}
 	}
 	if d.arity > 0 && len(args) != d.arity || len(args) < -d.arity {
 		c.spoilt = c.multi
@@ -230,20 +235,21 @@ func (s *Server) execute(c *Conn, args []string) {
 }
 
 // call runs a command's function with what surrounds it.
-func (s *Server) call(c *Conn, d command, name string, args []string) (Reply, bool) {
-	if d.flags&readonly != 0 {
-		s.track(c, d, args)
+func (s *Server) call(c *Conn, d *command, name string, args []string) (Reply, bool) {
+	if d.flags&readonly != 0 && d.keys != nil {
+		s.track(c, d.keys(args))
 	}
-	if name != "CLIENT" && name != "MULTI" && !c.multi {
+	keeps := name == "CLIENT" || name == "MULTI" || c.multi
+	r, answered := d.run(s, c, args)
+	if !keeps {
 		c.tracking.once = false
 	}
-	r, answered := d.run(s, c, args)
 	return r, answered
 }
 
 // denied returns the error of a command that the server's state forbids. EXEC
 // is denied what any of its commands would be.
-func (s *Server) denied(c *Conn, name string, d command) string {
+func (s *Server) denied(c *Conn, name string, d *command) string {
 	flags, loads := d.flags, d.flags&whileLoading != 0
 	if name == "EXEC" {
 		for _, args := range c.queue {

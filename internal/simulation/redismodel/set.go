@@ -1,6 +1,9 @@
 package redismodel
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+)
 
 func sadd(s *Server, _ *Conn, args []string) Reply {
 	v, bad := s.lookup(args[1], "set", true)
@@ -14,6 +17,7 @@ func sadd(s *Server, _ *Conn, args []string) Reply {
 		}
 	}
 	if len(v.set) > before {
+		v.told = nil
 		s.modified(args[1])
 	}
 	return number(int64(len(v.set) - before))
@@ -33,6 +37,7 @@ func srem(s *Server, _ *Conn, args []string) Reply {
 			v.set = slices.Delete(v.set, i, i+1)
 		}
 	}
+	v.told = nil
 	s.shrunk(args[1], before-len(v.set), len(v.set))
 	return number(int64(before - len(v.set)))
 }
@@ -45,7 +50,10 @@ func smembers(s *Server, _ *Conn, args []string) Reply {
 	if v == nil {
 		return Reply{Kind: Set}
 	}
-	return bulks(Set, v.set)
+	if v.told == nil {
+		v.told = bulks(Set, v.set).Elems
+	}
+	return Reply{Kind: Set, Elems: v.told}
 }
 
 func sismember(s *Server, _ *Conn, args []string) Reply {
@@ -69,4 +77,26 @@ func scard(s *Server, _ *Conn, args []string) Reply {
 		return number(0)
 	}
 	return count(v.set)
+}
+
+// srandMember returns all members: the model draws none.
+func srandMember(s *Server, _ *Conn, args []string) Reply {
+	if len(args) != 3 {
+		refuse(args)
+	}
+	n, err := strconv.Atoi(args[2])
+	if err != nil {
+		return notInt
+	}
+	v, bad := s.lookup(args[1], "set", false)
+	if bad != nil {
+		return *bad
+	}
+	if v == nil {
+		return array()
+	}
+	if n < len(v.set) {
+		refuse(args)
+	}
+	return bulks(Array, v.set)
 }

@@ -26,7 +26,7 @@ func getDel(s *Server, c *Conn, args []string) Reply {
 }
 
 func mget(s *Server, _ *Conn, args []string) Reply {
-	list := array()
+	list := Reply{Kind: Array, Elems: make([]Reply, 0, len(args)-1)}
 	for _, key := range args[1:] {
 		if v := s.keys[key]; v != nil && v.kind == "string" {
 			list.Elems = append(list.Elems, bulk(*v.str))

@@ -27,10 +27,10 @@ func on(f func(s *Server, c *Conn, args []string) Reply) func(*Server, *Conn, []
 }
 
 // commands is the table. It is filled by init because transactions call it.
-var commands map[string]command
+var commands map[string]*command
 
 func init() {
-	commands = map[string]command{
+	commands = map[string]*command{
 		"PING":   {-1, 0, nil, on(ping)},
 		"ECHO":   {2, whileLoading, nil, on(func(_ *Server, _ *Conn, a []string) Reply { return bulk(a[1]) })},
 		"HELLO":  {-1, whileLoading, nil, on(hello)},
@@ -73,12 +73,15 @@ func init() {
 		"HDEL":    {-3, writes, key1, on(hdel)},
 		"HLEN":    {2, readonly, key1, on(hlen)},
 		"HEXISTS": {3, readonly, key1, on(hexists)},
+		"HINCRBY": {4, writes | grows, key1, on(hincrby)},
 
 		"SADD":      {-3, writes | grows, key1, on(sadd)},
 		"SREM":      {-3, writes, key1, on(srem)},
 		"SMEMBERS":  {2, readonly, key1, on(smembers)},
 		"SISMEMBER": {3, readonly, key1, on(sismember)},
 		"SCARD":     {2, readonly, key1, on(scard)},
+
+		"SRANDMEMBER": {-2, readonly, key1, on(srandMember)},
 
 		"ZADD":             {-4, writes | grows, key1, on(zadd)},
 		"ZREM":             {-3, writes, key1, on(zrem)},

@@ -63,11 +63,11 @@ func (s *Server) setTracking(c *Conn, args []string) Reply {
 }
 
 // track remembers that a connection has read the keys of a command.
-func (s *Server) track(c *Conn, d command, args []string) {
-	if t := c.tracking; !t.on || t.optIn && !t.once || d.keys == nil {
+func (s *Server) track(c *Conn, keys []string) {
+	if t := c.tracking; !t.on || t.optIn && !t.once {
 		return
 	}
-	for _, key := range d.keys(args) {
+	for _, key := range keys {
 		if !slices.Contains(s.tracked[key], c) {
 			s.tracked[key] = append(s.tracked[key], c)
 		}

@@ -30,6 +30,7 @@ func (d *Directory) checkSome(f *flight, b *wire.Batch, now time.Time) bool {
 	d.check = now.Add(checkInterval)
 	f.what = checks
 	n := min(max(len(d.all)/checkRounds, checkLeast), checkMost, len(d.all))
+	f.rooms, b.Commands = make([]*entry, 0, n), make([]wire.Command, 0, n)
 	for range n {
 		if d.checked >= len(d.all) {
 			d.checked = 0

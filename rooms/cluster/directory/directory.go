@@ -140,6 +140,7 @@ type Directory struct {
 
 	toWrite, toRead fair
 	flights         map[uint64]*flight
+	spare           *flight          // an empty one: mostly there is nothing to send
 	underWay        [burials + 1]int // flights by what they are
 	retry           time.Time        // nothing is sent before
 	dead            []burial

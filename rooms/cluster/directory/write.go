@@ -20,7 +20,12 @@ func (d *Directory) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 		return b, false
 	}
 	d.retry = time.Time{}
-	f := &flight{session: d.session}
+	f := d.spare
+	if f == nil {
+		f = &flight{}
+		d.spare = f
+	}
+	f.session = d.session
 	switch {
 	case d.underWay[writes] < writeFlights && d.changes(f, &b, now):
 	case d.underWay[reads] < readFlights && d.looks(f, &b):
@@ -30,7 +35,7 @@ func (d *Directory) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 		return b, false
 	}
 	b.ID = id
-	d.flights[id] = f
+	d.flights[id], d.spare = f, nil
 	d.underWay[f.what]++
 	return b, true
 }

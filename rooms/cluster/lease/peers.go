@@ -159,6 +159,9 @@ func (l *Lease) Peers() []Peer {
 // Silent returns a session in the set of nodes that has had no lease for the
 // length of one, and is not to be skipped; 0 when there is none.
 func (l *Lease) Silent(now time.Time, skip func(session int64) bool) (oldest int64) {
+	if len(l.peers.dead) == 0 {
+		return 0
+	}
 	var since time.Time
 	for s, at := range l.peers.listed {
 		if at.IsZero() || now.Sub(at) < l.c.Lease || !l.peers.dead[s] || skip(s) {

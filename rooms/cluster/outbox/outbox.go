@@ -29,6 +29,8 @@ const (
 	// for their holders to be known.
 	waitingShare = 16
 
+	maxKeys = 1024 // nodes whose channels are remembered
+
 	maxSpare = 1024 // rooms without anything to say that are kept for others
 )
 
@@ -93,7 +95,8 @@ type Outbox struct {
 	ready   []*room     // first in, first out, from head on
 	head    int
 	spare   []*room
-	waits   map[string]int // by user: messages of rooms that wait
+	waits   map[string]int      // by user: messages of rooms that wait
+	keys    map[uint32][]string // by node: its channel, for a command
 	flights map[uint64]*flight
 
 	queued int // messages that wait or are under way
@@ -115,7 +118,7 @@ type Stats struct {
 
 // New makes an outbox.
 func New(c Config) *Outbox {
-	return &Outbox{c: c, rooms: make(map[string]*room), flights: make(map[uint64]*flight), waits: make(map[string]int)}
+	return &Outbox{c: c, rooms: make(map[string]*room), flights: make(map[uint64]*flight), waits: make(map[string]int), keys: make(map[uint32][]string)}
 }
 
 // Sharded says whether Redis is a Redis Cluster.
@@ -259,12 +262,25 @@ func (o *Outbox) Take(id uint64, d Directory) (b wire.Batch, ok bool) {
 		name = "SPUBLISH"
 	}
 	for i, e := range envelopes {
-		b.Commands[i] = wire.Command{Name: name, Keys: []string{o.c.Names.Channel(wire.NodeOf(e.session))}, Args: []string{string(e.body)}}
+		b.Commands[i] = wire.Command{Name: name, Keys: o.channel(wire.NodeOf(e.session)), Args: []string{string(e.body)}}
 		f.messages = append(f.messages, e.messages)
 	}
 	o.queued += f.taken // until they are out
 	o.flights[id] = f
 	return b, true
+}
+
+// channel returns a node's channel.
+func (o *Outbox) channel(node uint32) []string {
+	key := o.keys[node]
+	if key == nil {
+		if len(o.keys) >= maxKeys {
+			clear(o.keys)
+		}
+		key = []string{o.c.Names.Channel(node)}
+		o.keys[node] = key
+	}
+	return key
 }
 
 // portion is how many of a room's messages fit into a flush.

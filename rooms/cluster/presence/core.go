@@ -69,6 +69,7 @@ type Batch struct {
 // A room is one in which this node has sockets, or has had before Redis was told.
 type room struct {
 	name    string
+	index   int    // in Core.all
 	count   int    // sockets here
 	written int    // the count that Redis has for the session
 	session uint64 // of written; another one's counts as 0
@@ -97,6 +98,7 @@ type Core struct {
 	renewal time.Time
 
 	rooms     map[string]*room
+	all       []*room // in an order that the inputs decide
 	peak      shrink.Peak
 	queue     []*room // to be written
 	lazy      []due
@@ -169,8 +171,9 @@ func (n *Core) Counted(name string, count int, now time.Time) {
 		if count == 0 {
 			return
 		}
-		r = &room{name: name}
+		r = &room{name: name, index: len(n.all)}
 		n.rooms[name] = r
+		n.all = append(n.all, r)
 	}
 	before := r.count
 	r.count = count
@@ -212,12 +215,19 @@ func (n *Core) compact() {
 	}
 }
 
-// drop forgets a room that nobody is in and that Redis does not have.
+// drop forgets a room that nobody is in and that Redis does not have. The last
+// one of all moves into the gap.
 func (n *Core) drop(r *room) {
-	if n.rooms[r.name] == r {
-		delete(n.rooms, r.name)
-		n.rooms = shrink.Map(n.rooms, &n.peak)
+	if n.rooms[r.name] != r {
+		return
 	}
+	delete(n.rooms, r.name)
+	n.rooms = shrink.Map(n.rooms, &n.peak)
+	last := len(n.all) - 1
+	n.all[r.index] = n.all[last]
+	n.all[r.index].index = r.index
+	n.all[last] = nil
+	n.all = shrink.List(n.all[:last])
 }
 
 // Steady reports whether nothing has failed for so long.
@@ -325,7 +335,7 @@ func (n *Core) begin(now time.Time) {
 	n.Stats.Sessions++
 	n.known, n.failed, n.renewal = false, false, time.Time{}
 	n.sweep.stop()
-	for _, r := range n.rooms {
+	for _, r := range n.all {
 		if !r.flying {
 			n.enqueue(r)
 		}
@@ -423,7 +433,7 @@ func (n *Core) Leave() {
 		return
 	}
 	n.leaving = true
-	for _, r := range n.rooms {
+	for _, r := range n.all {
 		if r.count = 0; !r.flying {
 			n.enqueue(r)
 		}

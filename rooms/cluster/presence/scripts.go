@@ -15,6 +15,11 @@ const (
 	scripts
 )
 
+// String is for people, traces, and for whoever models the scripts.
+func (s Script) String() string {
+	return [scripts]string{"", "renew", "write", "claim", "confirm", "overdue", "state"}[s]
+}
+
 // Source returns the text of a script.
 func (s Script) Source() string { return sources[s] }
 

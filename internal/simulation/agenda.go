@@ -1,0 +1,141 @@
+package simulation
+
+import "time"
+
+// Most of what is to happen is to happen seconds from now, and most of what is
+// added is to happen within milliseconds. So an agenda keeps what is near in a
+// small heap, and the rest, unsorted, in slots of a wheel.
+const (
+	slotShift = 22      // a slot is 4.2 ms
+	slots     = 1 << 13 // a turn of the wheel is 34 s
+)
+
+func slotOf(at time.Duration) int64 { return int64(at) >> slotShift }
+
+// An agenda is a queue of moments by their time; of two at one time the one
+// added first is first. Owned by its schedule.
+type agenda struct {
+	near  []moment // a heap: all moments of slots up to slot
+	slot  int64
+	wheel []int32 // by slot modulo slots: the first of a list in far; -1: none
+	far   []farMoment
+	free  int32 // the first of those in far that hold nothing; -1: none
+	away  int   // how many are in far
+	seq   uint64
+}
+
+type farMoment struct {
+	moment
+	next int32 // in far; -1: none
+}
+
+func newAgenda() agenda {
+	a := agenda{wheel: make([]int32, slots), free: -1}
+	for i := range a.wheel {
+		a.wheel[i] = -1
+	}
+	return a
+}
+
+func (m *moment) before(o *moment) bool { return m.at < o.at || m.at == o.at && m.seq < o.seq }
+
+// add puts a moment into its place.
+func (a *agenda) add(m moment) {
+	a.seq++
+	m.seq = a.seq
+	slot := slotOf(m.at)
+	if slot <= a.slot {
+		a.push(m)
+		return
+	}
+	i := a.free
+	if i < 0 {
+		i = int32(len(a.far))
+		a.far = append(a.far, farMoment{})
+	} else {
+		a.free = a.far[i].next
+	}
+	place := &a.wheel[slot%slots]
+	a.far[i] = farMoment{m, *place}
+	*place = i
+	a.away++
+}
+
+// next returns when the first moment is; false: there is none.
+func (a *agenda) next() (at time.Duration, any bool) {
+	for len(a.near) == 0 {
+		if a.away == 0 {
+			return 0, false
+		}
+		a.turn()
+	}
+	return a.near[0].at, true
+}
+
+// turn goes on to the next slot: its moments are near now.
+func (a *agenda) turn() {
+	a.slot++
+	link := &a.wheel[a.slot%slots]
+	for *link >= 0 {
+		i := *link
+		x := &a.far[i]
+		if slotOf(x.at) != a.slot { // of a later turn of the wheel
+			link = &x.next
+			continue
+		}
+		a.push(x.moment)
+		*link = x.next
+		a.far[i] = farMoment{next: a.free}
+		a.free = i
+		a.away--
+	}
+}
+
+// push puts a moment into the heap.
+func (a *agenda) push(m moment) {
+	h := append(a.near, m)
+	i := len(h) - 1
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !m.before(&h[parent]) {
+			break
+		}
+		h[i] = h[parent]
+		i = parent
+	}
+	h[i] = m
+	a.near = h
+}
+
+// take removes the first moment; false: there is none.
+func (a *agenda) take() (first moment, any bool) {
+	if _, any = a.next(); !any {
+		return first, false
+	}
+	h := a.near
+	first = h[0]
+	last := len(h) - 1
+	x := h[last]
+	h[last] = moment{}
+	h = h[:last]
+	if last > 0 {
+		i := 0
+		for {
+			least := 2*i + 1
+			if least >= last {
+				break
+			}
+			if least+1 < last && h[least+1].before(&h[least]) {
+				least++
+			}
+			if !h[least].before(&x) {
+				break
+			}
+			h[i] = h[least]
+			i = least
+		}
+		h[i] = x
+	}
+	a.near = h
+	return first, true
+}

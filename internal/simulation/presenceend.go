@@ -1,0 +1,116 @@
+package simulation
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/presence"
+)
+
+// checkPresence checks that services know who is there when nothing happens any
+// more, and that Redis has that and nothing else.
+func (r *run) checkPresence() {
+	j := &r.presence
+	if j.rooms == nil {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(j.rooms)) {
+		a := j.rooms[name]
+		there := a.total > 0
+		if here := a.when != 0 && a.told; here != there && !j.forgotten(a) {
+			r.fail("services do not know who is there", "%s has %d members since %v, and services know of somebody: %v, since %v", name, a.total, a.changed, here, a.at)
+		}
+		j.checkState(a)
+	}
+	j.checkKeys()
+}
+
+// forgotten reports whether Redis may have forgotten what was told last, or what
+// was told of a room that was left while Redis was away.
+func (j *presenceJudge) forgotten(a *attended) bool {
+	return slices.ContainsFunc(j.r.redis.losses, func(lost time.Duration) bool {
+		return a.when < lost+lostTime && (a.when > lost-replicaMost || a.total == 0 && a.changed < lost+lostTime)
+	})
+}
+
+// checkState checks what who asks is answered.
+func (j *presenceJudge) checkState(a *attended) {
+	r := j.r
+	if !rooms.OfUser(a.name) {
+		return
+	}
+	c := presence.Ask(names, strings.TrimPrefix(a.name, rooms.UserRoom("")))
+	conn := r.redis.server.Connect()
+	conn.Do(append([]string{"EVAL", c.Script.Source(), "1", c.Keys[0]}, c.Args...)...)
+	u, err := presence.ParseUser(r.redis.replyOf("EVAL", conn.Out[0]))
+	conn.Close()
+	switch {
+	case err != nil || u.Sockets != a.total || u.Nodes != len(a.sockets):
+		r.fail("who asks is told what is not so", "%s has %d sockets on %d nodes: %+v, %v", a.name, a.total, len(a.sockets), u, err)
+	case u.Sockets > 0 && u.Since.Sub(epoch) > r.now:
+		r.fail("who asks is told what is not so", "%s: %+v", a.name, u)
+	}
+}
+
+// checkKeys checks that nothing waits to be told, and that Redis has sessions of
+// nodes that live only.
+func (j *presenceJudge) checkKeys() {
+	r := j.r
+	r.redis.advance()
+	c := r.redis.server.Connect()
+	defer c.Close()
+	do := func(args ...string) []string {
+		c.Do(args...)
+		list := c.Out[len(c.Out)-1].Strings()
+		c.Out = nil
+		return list
+	}
+	prefix := names.Presence("", "")
+	prefix = prefix[:strings.Index(prefix, "{")+1]
+	for _, key := range r.redis.server.Keys() {
+		rest, is := strings.CutPrefix(key, prefix)
+		_, what, _ := strings.Cut(rest, "}:")
+		switch {
+		case !is:
+		case what == "untold":
+			r.fail("something waits for ever", "rooms are not told: %v", do("ZRANGE", key, "0", "-1"))
+		case what == "sessions":
+			if list := do("ZRANGE", key, "0", "-1"); len(list) != r.running() {
+				r.fail("redis has counts of nodes that are gone", "sessions %v of %d nodes", list, r.running())
+			}
+		case strings.HasPrefix(what, "of:"):
+			j.checkRoom(strings.TrimPrefix(what, "of:"), do("HGETALL", key))
+		case strings.HasPrefix(what, "has:"):
+			j.checkSession(key, strings.TrimPrefix(what, "has:"), do("SMEMBERS", key))
+		}
+	}
+}
+
+// checkRoom checks what Redis has of a room.
+func (j *presenceJudge) checkRoom(name string, hash []string) {
+	sum := "0"
+	for i := 0; i+1 < len(hash); i += 2 {
+		switch hash[i] {
+		case "telling":
+			j.r.fail("something waits for ever", "%s is being told: %v", name, hash)
+		case "n":
+			sum = hash[i+1]
+		}
+	}
+	if total := j.room(name).total; sum != strconv.Itoa(total) {
+		j.r.fail("redis counts a room wrong", "%s has %d members: %v", name, total, hash)
+	}
+}
+
+// checkSession checks that a session that has rooms is one of those in the list.
+func (j *presenceJudge) checkSession(key, session string, list []string) {
+	c := j.r.redis.server.Connect()
+	defer c.Close()
+	if c.Do("ZSCORE", names.Presence("s", "sessions"), session); c.Out[0].Text == "" {
+		j.r.fail("redis has counts of nodes that are gone", "%s has %v", key, list)
+	}
+}

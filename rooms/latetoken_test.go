@@ -1,0 +1,184 @@
+package rooms
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A lateAuth answers when it is told to, from another goroutine.
+type lateAuth struct {
+	mu      sync.Mutex
+	pending []func(Identity, error)
+}
+
+func (a *lateAuth) Authenticate(_ string, _ Presenter, _ time.Time, done func(Identity, error)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pending = append(a.pending, done)
+}
+
+// answer answers the oldest question.
+func (a *lateAuth) answer(id Identity, err error) {
+	a.mu.Lock()
+	done := a.pending[0]
+	a.pending = a.pending[1:]
+	a.mu.Unlock()
+	var wait sync.WaitGroup
+	wait.Go(func() { done(id, err) })
+	wait.Wait()
+}
+
+func newLateWorld(t *testing.T) (*world, *lateAuth) {
+	late := &lateAuth{}
+	return newWorld(t, 2, func(c *Config) { c.Auth = late }), late
+}
+
+func TestTokenThatIsNeverJudged(t *testing.T) {
+	w, _ := newLateWorld(t)
+	ann := w.open("ann")
+	ann.text(`0{"token":"ann"}`)
+	w.at(dawn.Add(44 * time.Second))
+	ann.wantOpen()
+	w.at(dawn.Add(45 * time.Second))
+	ann.wantClosed(ReasonConnectTimeout)
+}
+
+func TestLateAnswerToConnect(t *testing.T) {
+	w, late := newLateWorld(t)
+	ann := w.open("ann")
+	ann.text(`0{"token":"ann"}`)
+	ann.wantNothing()
+	late.answer(Identity{UserID: "ann", Expires: dawn.Add(time.Hour)}, nil)
+	ann.wantNothing() // not before its event loop comes
+	w.settle()
+	ann.wantConnected()
+	if d := ann.socket.Deadline(); !d.Equal(dawn.Add(55 * time.Minute)) {
+		t.Errorf("deadline %v, want that of the warning", d)
+	}
+}
+
+func TestLateRefusalOfConnect(t *testing.T) {
+	w, late := newLateWorld(t)
+	ann := w.open("ann")
+	ann.text(`0{"token":"ann"}`)
+	w.now = dawn.Add(time.Minute) // the time to CONNECT is over
+	wakes := ann.wakes
+	late.answer(Identity{}, errors.New("jwt expired"))
+	w.settle()
+	if got := ann.next(); got != `44{"message":"Authentication error: jwt expired"}` {
+		t.Errorf("got %s", got)
+	}
+	if ann.wakes == wakes {
+		t.Error("the session was not told that its time to CONNECT runs again")
+	}
+	ann.text(`0{"token":"ann"}`)
+	late.answer(Identity{UserID: "ann"}, nil)
+	w.settle()
+	ann.wantConnected()
+}
+
+func TestPacketsWhileTheTokenIsVerified(t *testing.T) {
+	for _, packet := range []string{`0{"token":"ann"}`, `2["typing"]`, `1`} {
+		w, late := newLateWorld(t)
+		ann := w.open("ann")
+		ann.text(`0{"token":"ann"}`)
+		ann.text(packet)
+		ann.wantClosed(ReasonParseError)
+		late.answer(Identity{UserID: "ann"}, nil)
+		w.settle()
+		ann.wantNothing()
+		w.wantEmpty()
+	}
+}
+
+func TestAnswerAfterTheClose(t *testing.T) {
+	w, late := newLateWorld(t)
+	ann, bob := w.open("ann"), w.open("bob")
+	ann.text(`0{"token":"ann"}`)
+	bob.text(`0{"token":"bob"}`)
+	ann.hangUp()
+	late.answer(Identity{UserID: "ann"}, nil)
+	late.answer(Identity{UserID: "bob"}, nil)
+	w.settle()
+	ann.wantNothing()
+	bob.wantConnected()
+	bob.text(`2["refresh_token",` + tokenArg("bob") + `]`)
+	bob.hangUp()
+	late.answer(Identity{UserID: "bob"}, nil)
+	w.settle()
+	bob.wantNothing()
+	w.wantEmpty()
+}
+
+func TestLateRefresh(t *testing.T) {
+	w, late := newLateWorld(t)
+	ann := w.open("ann")
+	ann.text(`0{"token":"ann"}`)
+	late.answer(Identity{UserID: "ann"}, nil)
+	w.settle()
+	ann.wantConnected()
+
+	ann.text(`27["refresh_token",` + tokenArg("ann") + `]`)
+	ann.text(`28["typing",` + conversation("1") + `]`) // other events go on meanwhile
+	if got := ann.next(); !strings.HasPrefix(got, "438[") {
+		t.Errorf("got %s, want the ack of typing", got)
+	}
+	late.answer(Identity{UserID: "ann", Expires: dawn.Add(time.Hour)}, nil)
+	w.settle()
+	if got := ann.next(); got != `437[`+success+`]` {
+		t.Errorf("got %s", got)
+	}
+}
+
+// TestRefreshOfAnEarlierSocket: the answer comes when the session has left the
+// namespace and joined it again.
+func TestRefreshOfAnEarlierSocket(t *testing.T) {
+	w, late := newLateWorld(t)
+	ann := w.open("ann")
+	connect := func() {
+		ann.text(`0{"token":"ann"}`)
+		w.settle()
+	}
+	connect()
+	late.answer(Identity{UserID: "ann"}, nil)
+	w.settle()
+	ann.wantConnected()
+	ann.text(`27["refresh_token",` + tokenArg("ann") + `]`)
+	ann.text("1")
+	connect()
+	refresh := late.pending[0]
+	late.pending = late.pending[1:]
+	late.answer(Identity{UserID: "ann"}, nil)
+	w.settle()
+	ann.wantConnected()
+	refresh(Identity{UserID: "ann", Expires: dawn.Add(time.Minute)}, nil)
+	w.settle()
+	ann.wantNothing()
+	if d := ann.socket.Deadline(); !d.IsZero() {
+		t.Errorf("deadline %v, want none: the token was another socket's", d)
+	}
+}
+
+// TestAnswerBeforeTheCallReturns comes from another goroutine, at about the
+// time at which Authenticate returns.
+func TestAnswerBeforeTheCallReturns(t *testing.T) {
+	for round := range 200 {
+		var answered sync.WaitGroup
+		w := newWorld(t, 1, func(c *Config) {
+			c.Auth = authFunc(func(token string, now time.Time, done func(Identity, error)) {
+				answered.Go(func() { tokenNamesUser(token, now, done) })
+				if round%2 == 0 {
+					answered.Wait()
+				}
+			})
+		})
+		ann := w.open("ann")
+		ann.text(`0{"token":"ann"}`)
+		answered.Wait()
+		w.settle()
+		ann.wantConnected()
+	}
+}
