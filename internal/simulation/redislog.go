@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +21,11 @@ type redisLog struct {
 	last   int64                     // position of its newest entry
 	slots  map[eventlog.Offset]*slot // what there is now, and what was removed by age or size
 	lost   map[eventlog.Offset]*slot // what there was; others may have these places since
+
+	// Nodes that had read something that was lost, of the present log: one of them
+	// has to notice.
+	witnesses []lifeOf
+	lostAt    time.Duration
 
 	retention time.Duration
 	maxBytes  int
@@ -185,10 +191,40 @@ func (s *redisLog) loseBut(there map[eventlog.Offset][]string) {
 		delete(s.slots, o)
 	}
 	if n > 0 {
+		s.witness()
 		r.trace("stream", "has lost %d entries", n)
 		s.log.rewound++
 		s.log.anewAt, r.recovery.deleted = r.now, r.now
 	}
+}
+
+// witness notes who has read more than there is.
+func (s *redisLog) witness() {
+	s.witnesses, s.lostAt = s.witnesses[:0], s.log.r.now
+	for _, m := range s.log.r.nodes {
+		if m.up {
+			s.witnesses = append(s.witnesses, lifeOf{m.index, m.life})
+		}
+	}
+}
+
+// unnoticed reports whether nobody can have noticed that the present log has lost
+// entries: all nodes that may have read them have ended, or cannot read. A session
+// that began before may then be recovered from a position that means another
+// entry now.
+func (s *redisLog) unnoticed(began time.Duration) bool {
+	r := s.log.r
+	if s.lostAt == 0 || began > s.lostAt {
+		return false
+	}
+	lost := false
+	for o := range s.lost {
+		lost = lost || o.Log == s.identity()
+	}
+	return lost && !slices.ContainsFunc(r.nodes, func(m *machine) bool {
+		return m.up && slices.Contains(s.witnesses, lifeOf{m.index, m.life}) && m.paused <= r.now && m.cut <= r.now &&
+			m.reader.reader.Phase() == eventlog.PhaseReading
+	})
 }
 
 func offsetOf(number string, position int64) eventlog.Offset {

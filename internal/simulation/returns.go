@@ -156,7 +156,7 @@ func (l *session) goOn() {
 	l.members = old.members
 	l.typings, l.probes, l.acks = old.typings, old.probes, old.acks
 	l.back, l.returning, l.restored = true, true, make(map[int]bool)
-	l.aged = r.mayBeAged(old)
+	l.aged = r.mayBeAged(old) || r.log.redis != nil && r.log.redis.unnoticed(c.began)
 	own := r.config.Rooms + c.index
 	if _, executed := old.bases[own]; executed && l.members[own] == nil {
 		l.members[own] = r.judge.enter(old, own)
