@@ -26,7 +26,6 @@ type forwarder struct {
 type forwarded struct {
 	tag  uint64
 	done bool
-	err  error
 }
 
 func (d *forwarder) begin() {
@@ -58,9 +57,22 @@ func (d *forwarder) take(l *brokerLink, e rabbitmodel.Event) {
 	w := &forwarded{tag: e.Tag}
 	d.waiting = append(d.waiting, w)
 	entry := forwardedEntry(e.Message)
+	d.append(l, w, entry)
+}
+
+// append appends a message to the log, again and again until that has it.
+func (d *forwarder) append(l *brokerLink, w *forwarded, entry eventlog.Entry) {
 	d.m.appender.append(&entry, func(err error) {
-		w.done, w.err = true, err
-		if d.link == l {
+		switch {
+		case d.link != l:
+		case err != nil:
+			d.m.after(forwardRetry, func() {
+				if d.link == l {
+					d.append(l, w, entry)
+				}
+			})
+		default:
+			w.done = true
 			d.acknowledge(l)
 		}
 	})
@@ -70,10 +82,6 @@ func (d *forwarder) take(l *brokerLink, e rabbitmodel.Event) {
 func (d *forwarder) acknowledge(l *brokerLink) {
 	for len(d.waiting) > 0 && d.waiting[0].done {
 		w := d.waiting[0]
-		if w.err != nil {
-			l.end()
-			return
-		}
 		d.waiting = d.waiting[1:]
 		l.do(func(ch *rabbitmodel.Channel) { ch.Ack(w.tag, false) })
 	}
