@@ -82,13 +82,41 @@ func TestTheNewestEntryStaysWhenOthersRemoveMeanwhile(t *testing.T) {
 	for _, r := range []Reply{{Number: 10}, {Entries: entryAt("17-14", 5)}, {List: []string{"17", "14", "1700000000000", ""}}} {
 		trimming.Take(&r)
 	}
-	for trimming.step == stepSearch {
-		trimming.Take(&Reply{Nil: true})
+	for trimming.step == stepSearch { // also of those that are behind the newest entry
+		trimming.Take(&Reply{Entries: entryAt("17-14", 5)})
 	}
 	trimming.Take(&Reply{Number: 100})
 	c, _ := trimming.Command()
 	if got := strings.Join(c.Words("key"), " "); got != "XTRIM key MINID 17-14" {
 		t.Errorf("%s removes the newest entry", got)
+	}
+}
+
+// TestOnlyOldEntriesGoWhenOthersRemoveMeanwhile: there are fewer behind the first
+// one than were counted.
+func TestOnlyOldEntriesGoWhenOthersRemoveMeanwhile(t *testing.T) {
+	trimming := &Trimming{Retention: time.Minute, MaxBytes: 1000}
+	trimming.Begin()
+	for _, r := range []Reply{{Number: 100}, {Entries: entryAt("17-90", 5)}, {List: []string{"17", "99", "1700000000000", ""}}} {
+		trimming.Take(&r)
+	}
+	for trimming.step == stepSearch {
+		c, _ := trimming.Command()
+		var p int
+		_, _ = fmt.Sscanf(c.After[0], "17-%d", &p)
+		r := Reply{} // behind the newest entry
+		switch {
+		case p < 93:
+			r.Entries = entryAt(c.After[0], 5)
+		case p <= 99:
+			r.Entries = entryAt(c.After[0], 1_700_000_000_000)
+		}
+		trimming.Take(&r)
+	}
+	trimming.Take(&Reply{Number: 100})
+	c, _ := trimming.Command()
+	if got := strings.Join(c.Words("key"), " "); got != "XTRIM key MINID 17-93" {
+		t.Errorf("%s, want those before 93 removed", got)
 	}
 }
 

@@ -121,12 +121,8 @@ func (t *Trimming) Err() (err error, leave bool) {
 
 func (t *Trimming) fail(err error) { t.err, t.step = err, stepNone }
 
-// added returns when an entry was added. Redis may have none there any more: a
-// time in the past.
+// added returns when an entry was added.
 func added(r *Reply) (at int64) {
-	if len(r.Entries) == 0 {
-		return 0
-	}
 	fields := r.Entries[0].Fields
 	for i := 0; i+1 < len(fields); i += 2 {
 		if fields[i] == fieldAt {
@@ -138,11 +134,10 @@ func added(r *Reply) (at int64) {
 
 // begins takes the oldest entry.
 func (t *Trimming) begins(r *Reply) {
-	t.at = added(r)
-	if t.step = stepTime; t.length == 0 || len(r.Entries) == 0 {
-		t.step = stepNone
+	if t.step = stepNone; t.length == 0 || len(r.Entries) == 0 {
 		return
 	}
+	t.step, t.at = stepTime, added(r)
 	var err error
 	if t.log, t.first, err = parseID(r.Entries[0].ID); err != nil {
 		t.fail(err)
@@ -168,10 +163,11 @@ func (t *Trimming) compare(r *Reply) {
 }
 
 // halve halves where the first entry may be that is not too old. Positions have
-// no gaps.
+// no gaps. Behind the newest entry there is none: others have removed some since
+// they were counted, so that fewer stand behind the first one.
 func (t *Trimming) halve(r *Reply) {
 	half := (t.low + t.top) / 2
-	if added(r) >= t.oldest {
+	if len(r.Entries) == 0 || added(r) >= t.oldest {
 		t.top = half
 	} else {
 		t.low = half + 1
