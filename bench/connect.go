@@ -120,28 +120,28 @@ func (t *trial) heartbeat() error {
 	})); err != nil {
 		return err
 	}
-	beat, err := t.measure(func() (*load.Result, error) { return w.Idle(heartbeatIntervals * heartbeatPing) })
+	idle, err := t.measure(func() (*load.Result, error) { return w.Idle(heartbeatIntervals * heartbeatPing) })
 	if err != nil {
 		return err
 	}
-	v := beat.values()
-	v["conns"], v["pings"] = heartbeatConns, float64(beat.Pings)
-	if beat.Pings > 0 {
-		v["cpu_us"] = float64(beat.cpu.Nanoseconds()) / 1000 / float64(beat.Pings)
-		v["load_us"] = float64(beat.CPU.Nanoseconds()) / 1000 / float64(beat.Pings)
+	v := idle.values()
+	v["conns"], v["pings"] = heartbeatConns, float64(idle.Pings)
+	if idle.Pings > 0 {
+		v["cpu_us"] = float64(idle.cpu.Nanoseconds()) / 1000 / float64(idle.Pings)
+		v["load_us"] = float64(idle.CPU.Nanoseconds()) / 1000 / float64(idle.Pings)
 		// Share of a core that 10,000 connections need at the default of 25 s.
 		v["percent_per_10k"] = v["cpu_us"] * 10000 / 25 / 1e6 * 100
 	}
-	row := report.Row{Values: v, Wrong: beat.Wrong(), Problems: problems(beat.Result)}
-	row.Blame(offBeat(beat.Result, heartbeatConns, heartbeatIntervals))
+	row := report.Row{Values: v, Wrong: idle.Wrong(), Problems: problems(idle.Result)}
+	row.Blame(missedPings(idle.Result, heartbeatConns, heartbeatIntervals))
 	t.row("idle", "heartbeat", row)
 	return nil
 }
 
-// offBeat says what is wrong with the pings of some whole intervals, or
+// missedPings says what is wrong with the pings of some whole intervals, or
 // nothing. A server's timer ticks, and a ping may come a tick late in each
 // round: so an interval's ping may fall outside at either end, but not two.
-func offBeat(r *load.Result, conns, intervals uint64) string {
+func missedPings(r *load.Result, conns, intervals uint64) string {
 	switch most := conns * (intervals + 1); {
 	case r.Least+1 < intervals:
 		return fmt.Sprintf("a connection got %d pings in %d intervals", r.Least, intervals)

@@ -70,7 +70,7 @@ func fleetScenario(t *trial) error {
 		v["percent_per_100k"] = v["beat_us"] * 100_000 / 25 / 1e6 * 100
 	}
 	row := report.Row{Values: v, Wrong: idle.Wrong(), Problems: problems(idle.Result)}
-	row.Blame(offBeat(idle.Result, uint64(fleetAll), intervals))
+	row.Blame(missedPings(idle.Result, uint64(fleetAll), intervals))
 	t.row("fleet", "idle", row)
 
 	broadcast, err := t.together(func(i int, w *load.Client) (*load.Result, error) {

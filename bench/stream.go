@@ -48,7 +48,7 @@ func readStream(url string, w io.Writer) error {
 
 func acknowledge(deliveries <-chan amqp.Delivery) error {
 	var last amqp.Delivery
-	owed := 0
+	unacked := 0
 	var due <-chan time.Time
 	for {
 		select {
@@ -57,15 +57,15 @@ func acknowledge(deliveries <-chan amqp.Delivery) error {
 				return io.EOF
 			}
 			last = d
-			if owed++; owed == 1 {
+			if unacked++; unacked == 1 {
 				due = time.After(streamWait)
 			}
-			if owed < streamAck {
+			if unacked < streamAck {
 				continue
 			}
 		case <-due:
 		}
-		owed, due = 0, nil
+		unacked, due = 0, nil
 		if err := last.Ack(true); err != nil {
 			return err
 		}

@@ -292,7 +292,7 @@ func TestPingsMayBeATickLateButNotMissing(t *testing.T) {
 		{"every second left out", 150, 1, false},
 		{"too many", 401, 3, false},
 	} {
-		if got := offBeat(&load.Result{Pings: tt.pings, Least: tt.least}, 100, 3); (got == "") != tt.right {
+		if got := missedPings(&load.Result{Pings: tt.pings, Least: tt.least}, 100, 3); (got == "") != tt.right {
 			t.Errorf("%s: %q", tt.name, got)
 		}
 	}

@@ -60,7 +60,7 @@ func DecodeBinaryPacket(packet []byte) ([]byte, error) {
 	return data, nil
 }
 
-// Open is what the server tells a client in the first packet.
+// Open is the content of the first packet that the server sends to a client.
 type Open struct {
 	SID          string
 	Upgrade      bool // the client may upgrade to WebSocket

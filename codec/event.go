@@ -13,7 +13,8 @@ func ParseEvent(data []byte) (name, args []byte, err error) {
 	}
 	name, ok := Text(data[i:end])
 	if !ok {
-		// The JavaScript parser lets numbers through; nobody can listen to them.
+		// The JavaScript parser accepts numbers, but no client can listen to
+		// them.
 		return nil, nil, syntax(LayerSocket, "event name %q is not a string", clip(data[i:end]))
 	}
 	if ReservedEvent(string(name)) {
@@ -22,8 +23,8 @@ func ParseEvent(data []byte) (name, args []byte, err error) {
 	return name, data[end:], nil
 }
 
-// ReservedEvent names what nobody may emit: events of Socket.IO itself
-// (socket.io-parser, RESERVED_EVENTS).
+// ReservedEvent reports whether name is an event of Socket.IO itself, which
+// must not be emitted (socket.io-parser, RESERVED_EVENTS).
 func ReservedEvent(name string) bool {
 	switch name {
 	case "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener":

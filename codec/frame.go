@@ -9,10 +9,9 @@ import (
 
 // ParseFrameHeader parses the WebSocket frame header at the start of b (RFC
 // 6455 section 5.2) and returns its length; n = 0 without an error means that
-// more bytes are needed. It refuses lengths that are not in their shortest
-// form or exceed 63 bits; whether the header makes sense at this point of the
-// stream is for ws.CheckHeader to say, and whether the frame is too long for
-// the caller.
+// more bytes are needed. It refuses lengths that are not in their shortest form
+// or exceed 63 bits. ws.CheckHeader checks whether the header is allowed at
+// this point of the stream, and the caller whether the frame is too long.
 func ParseFrameHeader(b []byte) (h ws.Header, n int, err error) {
 	if len(b) < 2 {
 		return h, 0, nil
@@ -114,9 +113,9 @@ func ParseClose(payload []byte) ws.StatusCode {
 	return code
 }
 
-// mayTravel reports whether a close frame may carry the code. The library's
-// own check refuses 1012 to 1014, registered after the RFC, and lets through
-// what lies above 4999.
+// mayTravel reports whether a close frame may carry the code. The library's own
+// check refuses 1012 to 1014, which were registered after the RFC, and accepts
+// codes above 4999.
 func mayTravel(code ws.StatusCode) bool {
 	return code >= 1000 && code <= 1003 || // 1004 to 1006 are kept for APIs, and so is 1015
 		code >= 1007 && code <= 1014 ||

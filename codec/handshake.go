@@ -37,16 +37,16 @@ func (h *Head) CheckWebSocket() error {
 	return nil
 }
 
-// subprotocol returns the first one that the client offers. Socket.IO's own
-// server selects it whatever it is, and clients fail when none is selected.
+// subprotocol returns the first subprotocol that the client offers. Socket.IO's
+// own server selects it whatever it is, and clients fail when none is selected.
 func (h *Head) subprotocol() []byte {
 	first, _ := NextItem(h.Field("sec-websocket-protocol"))
 	return first
 }
 
-// AppendSwitching appends the 101 answer that accepts a WebSocket. No
-// extension is ever agreed to: uncompressed frames are what lets one frame
-// serve all members of a room.
+// AppendSwitching appends the 101 answer that accepts a WebSocket. It never
+// agrees to an extension: an uncompressed frame can be shared by all members of
+// a room.
 func AppendSwitching(dst []byte, h *Head) []byte {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	var joined [webSocketKeyLen + len(webSocketGUID)]byte

@@ -23,22 +23,23 @@ type Head struct {
 }
 
 const (
-	// maxMethod bounds a method; the longest registered one has 17 bytes.
+	// maxMethod limits the length of a method; the longest registered one has
+	// 17 bytes.
 	maxMethod = 24
 
 	// maxContentLength keeps a length of many digits from overflowing, also
-	// where an int has 32 bits; the real limit on bodies is the caller's.
+	// where an int has 32 bits. The caller enforces the real limit on bodies.
 	maxContentLength = 1 << 30 // bytes
 )
 
 // ParseHead parses the request head at the start of b (RFC 9112 sections 2 to
 // 6) and returns its length, the empty line included. n = 0 without an error
-// means that b holds no complete head yet; how long it may become is for the
-// caller to say. h is of use only when n > 0.
+// means that b has no complete head yet; the caller limits how long it may
+// become. h is valid only if n > 0.
 //
 // It is strict where leniency lets requests be smuggled past a proxy: CRLF
-// only, no folded lines, no space before a colon, one Content-Length, one
-// Host, no Transfer-Encoding but "chunked", none of it in HTTP/1.0, and never a
+// only, no folded lines, no space before a colon, one Content-Length, one Host,
+// no Transfer-Encoding but "chunked", none of it in HTTP/1.0, and never a
 // Content-Length beside it.
 func ParseHead(b []byte, h *Head) (n int, err error) {
 	start := 0
@@ -58,9 +59,9 @@ func ParseHead(b []byte, h *Head) (n int, err error) {
 	return start + end + 4, nil
 }
 
-// ParseHeadStart parses the whole lines at the start of a head that has no end
-// yet, as far as they are correct: a client whose head is too large is answered
-// by them.
+// ParseHeadStart parses the complete lines at the start of an incomplete head,
+// as far as they are correct. They are used for the answer to a client whose
+// head is too large.
 func ParseHeadStart(b []byte, h *Head) {
 	b = bytes.TrimPrefix(b, crlf)
 	if end := bytes.LastIndex(b, crlf); end >= 0 {
@@ -68,8 +69,8 @@ func ParseHeadStart(b []byte, h *Head) {
 	}
 }
 
-// parse parses the lines of a head. With an error h has the fields in front of
-// the line in question.
+// parse parses the lines of a head. With an error h has the fields before the
+// line in question.
 func (h *Head) parse(lines []byte) error {
 	eol := bytes.Index(lines, crlf)
 	*h = Head{ContentLength: -1}
@@ -85,9 +86,9 @@ var (
 	crlfcrlf = []byte("\r\n\r\n")
 )
 
-// checkMethod refuses what can never become a request (a TLS hello, a stray
-// binary protocol) without waiting for the rest of it. Registered methods are
-// capital letters and '-'.
+// checkMethod refuses what can never become a request (a TLS hello, a binary
+// protocol) without waiting for the rest of it. Registered methods are capital
+// letters and '-'.
 func checkMethod(line []byte) error {
 	for i, c := range line {
 		switch {
@@ -358,8 +359,8 @@ var tokenChars = func() (t [256]bool) {
 	return t
 }()
 
-// hostChars marks what RFC 3986 section 3.2.2 lets an authority consist of, but
-// for the @ behind a user name.
+// hostChars marks the characters that RFC 3986 section 3.2.2 allows in an
+// authority, except the @ after a user name.
 var hostChars = func() (t [256]bool) {
 	for _, c := range "-._~!$&'()*+,;=%:[]0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" {
 		t[c] = true
@@ -385,7 +386,7 @@ func isToken(b []byte) bool {
 	return len(b) > 0
 }
 
-// clip shortens what an error quotes.
+// clip shortens text that an error quotes.
 func clip(b []byte) []byte {
 	const most = 40 // bytes
 	return b[:min(len(b), most)]

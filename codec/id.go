@@ -9,12 +9,12 @@ import (
 // MaxID is how long an id can be, in bytes.
 const MaxID = 1024
 
-// ID returns the id that a valid JSON value is, of a user, a room or a token:
-// the text of a string, or JavaScript's text of a number: 42 for 42, 42.0 and
-// 4.2e1, 0 for -0, 1e+21 for 1000000000000000000000. A whole number that
-// JavaScript would round keeps its digits, so that two users are never taken for
-// one. ok is false for anything else, and for an id that is empty or longer than
-// MaxID.
+// ID returns the id (of a user, a room or a token) that a valid JSON value
+// stands for: the text of a string, or JavaScript's text of a number: 42 for
+// 42, 42.0 and 4.2e1, 0 for -0, 1e+21 for 1000000000000000000000. A whole
+// number that JavaScript would round keeps its digits, so that two users never
+// get the same id. ok is false for anything else, and for an id that is empty
+// or longer than MaxID.
 func ID(value []byte) (id []byte, ok bool) {
 	id, ok = Text(value)
 	if !ok && len(value) > 0 && (value[0] == '-' || value[0] >= '0' && value[0] <= '9') {
@@ -24,14 +24,14 @@ func ID(value []byte) (id []byte, ok bool) {
 }
 
 const (
-	// exactDigits is how many digits a whole number may have that is exact in
-	// a float, whatever they are.
+	// exactDigits is how many digits a whole number may have and be exact in a
+	// float.
 	exactDigits = 15
 	exactBelow  = 1 << 53
 )
 
 // numberText returns JavaScript's text of a JSON number (ECMAScript, Number::
-// toString), nil for one that JavaScript takes for infinite.
+// toString), nil for a number that is infinite in JavaScript.
 func numberText(number []byte) []byte {
 	if len(number) <= exactDigits && skipDigits(number, 0) == len(number) {
 		return number
@@ -78,8 +78,8 @@ func appendFloat(b []byte, f float64) []byte {
 	return b
 }
 
-// wholeDigits returns the digits of a number, with its sign, when it is whole
-// and has at most MaxID of them; else nil.
+// wholeDigits returns the digits of a number, with its sign, if it is whole and
+// has at most MaxID of them; otherwise nil.
 func wholeDigits(number []byte) []byte {
 	mantissa, exponentText, _ := bytes.Cut(bytes.ToLower(number), []byte("e"))
 	exponent := 0

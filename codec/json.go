@@ -88,10 +88,10 @@ func skipString(b []byte, i int) int {
 	return -1
 }
 
-// skipPlain returns the index of the next byte from i on that a JSON string
-// gives a meaning: a quote, a backslash or a control character. It looks at
-// eight bytes at a time; the tests for "equal" and "less" mark the lowest such
-// byte exactly, and only bytes above it can be marked in error.
+// skipPlain returns the index of the next byte from i on that is special in a
+// JSON string: a quote, a backslash or a control character. It looks at eight
+// bytes at a time; the tests for "equal" and "less" mark the lowest such byte
+// exactly, and only bytes above it can be marked in error.
 func skipPlain(b []byte, i int) int {
 	const each, high = 0x0101010101010101, 0x8080808080808080
 	for ; len(b)-i >= 8; i += 8 {
@@ -213,9 +213,9 @@ func Elements(array []byte) iter.Seq[[]byte] {
 }
 
 // ScanObject calls member for each member of text, as Members does, and reports
-// whether text is one JSON object with nothing but white space after it. So a
-// text that may be anything is read and checked in one pass. If it is not an
-// object, member may have been called before that was found.
+// whether text is one JSON object with nothing but white space after it. It
+// checks and reads in one pass. If text is not an object, member may have been
+// called before that was found.
 func ScanObject(text []byte, member func(key, value []byte)) (valid bool) {
 	i := skipSpace(text, 0)
 	if i >= len(text) || text[i] != '{' {
@@ -269,8 +269,8 @@ func nextMember(object []byte) (key, value, rest []byte, ok bool) {
 	return key, object[start:end], object[end:], true
 }
 
-// Text returns what a JSON string says, without quotes and escapes. ok is
-// false when value is not a string. Without escapes the result is a view, and
+// Text returns the content of a JSON string, without quotes and escapes. ok is
+// false if value is not a string. Without escapes the result is a view, and
 // UTF-8 only if the value was. An escaped half of a surrogate pair, which
 // JavaScript's strings may have, is kept as the three bytes that UTF-8 would
 // need for it (WTF-8); AppendString writes it as an escape again.

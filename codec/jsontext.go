@@ -6,8 +6,8 @@ import (
 )
 
 // JSONText is a string that encoding/json writes and reads as Text and
-// AppendString do. With a string it would make U+FFFD of halves of surrogate
-// pairs, and one id of two.
+// AppendString do. With the type string, halves of surrogate pairs would become
+// U+FFFD, and two ids would become one.
 type JSONText string
 
 // MarshalJSON implements json.Marshaler.

@@ -24,8 +24,8 @@ type Message struct {
 	// does without it.
 	Volatile bool
 
-	// Latest names the state that the message tells, "" for none. A socket that
-	// is behind is given only the last of the messages that tell the same.
+	// Latest names the state that the message describes, "" for none. A socket
+	// with a backlog gets only the last of the messages about one state.
 	Latest string
 }
 
@@ -75,10 +75,10 @@ func NewAttached(packet []byte, attachments [][]byte) *Message {
 	return m
 }
 
-// FromFrames makes a message of what Frames of another one returned, on this
-// node or another. It keeps a view of b, and refuses what no constructor here
-// makes: anything but final, unmasked frames, the text first, which must be
-// UTF-8, and binary ones behind it.
+// FromFrames makes a message of the Frames of another one, of this node or
+// another. It keeps a view of b. It refuses what no constructor makes: anything
+// but final, unmasked frames, of which the first is UTF-8 text and the others
+// are binary.
 func FromFrames(b []byte) (*Message, error) {
 	m := &Message{frames: b}
 	for len(b) > 0 {
@@ -150,7 +150,7 @@ func (m *Message) Text() []byte {
 // Size is the number of bytes Frames has.
 func (m *Message) Size() int { return len(m.frames) }
 
-// Packets is the number of Engine.IO packets that AppendPayload appends.
+// Packets is the number of Engine.IO packets in the message.
 func (m *Message) Packets() int {
 	if m.textEnd == 0 {
 		return len(m.binary)

@@ -12,7 +12,7 @@ var proxySignature = []byte("\r\n\r\n\x00\r\nQUIT\n")
 const (
 	proxyHead = 16 // bytes: signature, version and command, family, length
 
-	// maxProxyBody bounds addresses and what a proxy adds behind them; TLS
+	// maxProxyBody limits the addresses and what a proxy adds after them; TLS
 	// details take some 200 bytes.
 	maxProxyBody = 2048
 )
@@ -29,11 +29,11 @@ func ProxyVersion(b []byte) int {
 	return 0
 }
 
-// ParseProxy parses the header that a proxy puts before a connection to tell
-// whose it is (PROXY protocol version 2, section 2.2). n = 0 without an error
-// means that b may be the start of one; n < 0 that it is not one. The address
-// is the zero one when the connection is the proxy's own (LOCAL), or when the
-// client has no IP address.
+// ParseProxy parses the header in which a proxy sends the address of a
+// connection's client (PROXY protocol version 2, section 2.2). n = 0 without an
+// error means that b may be the start of one; n < 0 that it is not one. The
+// address is zero if the connection is the proxy's own (LOCAL) or the client
+// has no IP address.
 func ParseProxy(b []byte) (client netip.AddrPort, n int, err error) {
 	if !bytes.HasPrefix(b, proxySignature) {
 		if bytes.HasPrefix(proxySignature, b) {

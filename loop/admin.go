@@ -27,7 +27,7 @@ func newAdmin(h http.Handler, log *slog.Logger) *admin {
 	return &admin{handler: h, log: log, authorised: newCrew(), others: newCrew()}
 }
 
-// A crew is a bounded number of goroutines that answer batches of requests.
+// A crew limits the number of goroutines that answer batches of requests.
 type crew struct {
 	slots   chan struct{} // one for each batch whose handlers run
 	batches atomic.Int64  // of these and of those that wait

@@ -15,9 +15,10 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// Connections that come from another process, on their event loops.
+// This file serves connections that come from another process, on their event
+// loops.
 
-// open is called on the connection's loop.
+// open is called on the connection's loop when it is registered.
 func (a *arrival) open(s *Server, c gnet.Conn, w *worker, now time.Time) gnet.Action {
 	s.conns.Add(1)
 	w.stats.Connections.Add(1)
@@ -63,8 +64,8 @@ func (a *arrival) openWebSocket(c gnet.Conn, w *worker, now time.Time) gnet.Acti
 	return conn.traffic(now)
 }
 
-// attach makes the WebSocket its session's, and reports false when that has
-// ended meanwhile.
+// attach makes the WebSocket the transport of its session. It reports false if
+// the session has ended meanwhile.
 func (a *arrival) attach(conn *wsConn) bool {
 	if a.of == nil {
 		return true
@@ -122,7 +123,7 @@ func (a *arrival) openHTTP(c gnet.Conn, w *worker, now time.Time) gnet.Action {
 	return h.traffic(now)
 }
 
-// asks brings a request that waits to its session, on that one's loop.
+// asks brings a pending request to its session, on the session's loop.
 func (a *arrival) asks(x *exchange, now time.Time) {
 	s := a.of.session
 	switch {
@@ -139,8 +140,9 @@ func (a *arrival) asks(x *exchange, now time.Time) {
 	}
 }
 
-// Fresh takes a connection over that the other process has accepted and read
-// nothing from, by its descriptor. It is closed when it cannot be taken.
+// Fresh takes over a connection, by its descriptor, that the other process has
+// accepted and from which it has read nothing. It is closed if it cannot be
+// taken over.
 func (s *Server) Fresh(fd int) {
 	w := s.workers[int(s.turn.Add(1))%len(s.workers)]
 	w.shard.Post(func(time.Time) { w.register(fd, peerOf(fd).ask(), nil) })

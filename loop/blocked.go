@@ -8,22 +8,22 @@ import "github.com/hometrip/gateway/codec"
 // buffer, from where gnet writes it when the socket is writable. gnet does not
 // tell when that is done, so each tick looks.
 
-// blocked are the sessions of a loop whose sockets take nothing at the moment.
-// Owned by its event loop.
+// blocked is the list of a loop's sessions whose sockets accept no bytes at the
+// moment. Owned by its event loop.
 type blocked struct {
 	sessions map[*session]struct{}
 	held     map[*codec.Message]int // messages in their queues, and in how many
 	latest   map[state]int32        // nodes of messages that tell a state
 }
 
-// A state is what a session's client is to know the newest of: see
-// codec.Message.
+// A state names what a message is the newest state of: see
+// codec.Message.Latest.
 type state struct {
 	of   *session
 	name string
 }
 
-// block notes that the session's socket takes nothing.
+// block records that the session's socket accepts no bytes.
 func (w *worker) block(s *session) {
 	if s.blocked {
 		return
@@ -48,9 +48,9 @@ func (w *worker) unblock(s *session) {
 	w.outbox.each(&s.queue, func(i int32) { w.letGoOf(s, i) })
 }
 
-// hold counts what is queued in a node for a session that is blocked: its place
-// in the queue, and its bytes once for all sessions. What told an older state of
-// the same is not sent any more.
+// hold counts what a node of the queue holds for a blocked session: its place
+// in the queue, and its bytes once for all sessions. An older message about the
+// same state is dropped.
 func (w *worker) hold(s *session, i int32) {
 	m, b := w.outbox.nodes[i].message, &w.blocked
 	if b.held[m]++; b.held[m] == 1 {
@@ -81,7 +81,7 @@ func (w *worker) letGoOf(s *session, i int32) {
 	}
 }
 
-// checkBlocked has those written to whose sockets take something again.
+// checkBlocked writes to the sessions whose sockets accept bytes again.
 func (w *worker) checkBlocked() {
 	for s := range w.blocked.sessions {
 		if s.ws == nil || s.ws.writable() {

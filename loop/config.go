@@ -57,11 +57,13 @@ type Config struct {
 	Handler http.Handler // answers what is not Engine.IO; nil: 404
 
 	// Prepared are paths whose GET answers are prepared: the handler makes them
-	// every prepareInterval, without a token, and the loops send the latest.
+	// every prepareInterval, without a token, and the loops send the latest
+	// one.
 	Prepared []string
 
-	// Authorised reports whether a bearer token is one of a service. Requests
-	// with one have a share of the handler of their own. nil: no token is.
+	// Authorised reports whether a bearer token belongs to a service. Requests
+	// with such a token have a share of the handler of their own. nil: no token
+	// does.
 	Authorised func(token string) bool
 
 	Log *slog.Logger

@@ -7,17 +7,17 @@ import (
 )
 
 // early has the connections that a successor accepts before it serves. The
-// kernel gives it some when the process before has died. If they were served at
-// once, their clients would be in a process that is not yet what that one was:
-// what it then takes over would replace what they had done. Safe for concurrent
-// use.
+// kernel gives it some when the previous process has died. If they were served
+// at once, the state that is then taken over would replace what their clients
+// have done. Safe for concurrent use.
 type early struct {
 	mu  sync.Mutex // guards the following
 	fds []int
 	end bool // they are served, or closed, from now on
 }
 
-// keep keeps a connection, by its descriptor, and reports false if that is over.
+// keep stores a connection, by its descriptor. It reports false once
+// connections are no longer stored.
 func (e *early) keep(fd, most int) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -32,7 +32,7 @@ func (e *early) keep(fd, most int) bool {
 	return true
 }
 
-// take returns all of them. No more are kept.
+// take returns all stored connections. No more are stored.
 func (e *early) take() []int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -41,7 +41,7 @@ func (e *early) take() []int {
 	return all
 }
 
-// keepEarly has accepted connections wait for Begin.
+// keepEarly makes accepted connections wait for Begin.
 func (s *Server) keepEarly() {
 	keep := func(fd int) {
 		if !s.early.keep(fd, s.live().MaxConnections) {
@@ -51,8 +51,8 @@ func (s *Server) keepEarly() {
 	s.redirectTo.Store(&keep)
 }
 
-// Begin has a successor serve the connections that it has accepted, and those
-// to come.
+// Begin makes a successor serve the connections that it has accepted, and all
+// later ones.
 func (s *Server) Begin() {
 	s.redirectTo.Store(nil)
 	for _, fd := range s.early.take() {

@@ -162,8 +162,8 @@ func (s *session) leavePolling(reason rooms.Reason, now time.Time) {
 	s.endPolling(poll, post)
 }
 
-// leaveProbe leaves the WebSocket of an upgrade to its client, if that may wait
-// for nothing else.
+// leaveProbe leaves the WebSocket of an upgrade open for its client, if the
+// client may wait for nothing else.
 func (s *session) leaveProbe(reason rooms.Reason) {
 	c := s.poll.probe
 	if c == nil {

@@ -12,31 +12,30 @@ import (
 // everything under way has ended.
 const settlePause = time.Millisecond
 
-// ErrBusy says that something was under way that a hand-over cannot describe.
-// It passes: the freeze is worth trying again.
+// ErrBusy is the error if something is under way that a hand-over cannot
+// describe. It passes, so the freeze can be tried again.
 var ErrBusy = errors.New("loop: something is under way that cannot be handed over")
 
-// A Frozen is a server whose event loops stand still: they read nothing, write
-// nothing and expire no timer. Each waits, inside of a task of its mailbox, for
-// functions to run. Nothing has been changed, so Thaw has them go on as if
-// nothing had been. Owned by the goroutine that called Freeze.
+// A Frozen is a server whose event loops are stopped: they read nothing, write
+// nothing and expire no timer. Each waits, inside a task of its mailbox, for
+// functions to run. Nothing has been changed, so after Thaw they continue as if
+// nothing had happened. Owned by the goroutine that called Freeze.
 type Frozen struct {
 	server *Server
 	loops  []*frozenLoop
 	rest   Rest
 }
 
-// A Rest is what a freeze needs of those outside the event loops who give them
-// something to do.
+// A Rest stands for the goroutines outside the event loops that give them work.
 type Rest struct {
-	// Hold has them give nothing more. It is called when the loops stand still.
+	// Hold stops them. It is called when the loops are stopped.
 	Hold func(ctx context.Context) error
 
-	// Behind says what they have not finished of before; "" is nothing.
+	// Behind describes work that they have not finished; "" is none.
 	Behind func() string
 }
 
-// A frozenLoop is how to have a frozen loop run something.
+// A frozenLoop runs functions on a frozen loop.
 type frozenLoop struct {
 	w    *worker
 	do   chan func()
@@ -44,9 +43,9 @@ type frozenLoop struct {
 	list census        // of its connections; owned by the loop
 }
 
-// Freeze stops the event loops and waits until nothing is under way between
-// them, or between them and goroutines that answer requests, or elsewhere, of
-// which rest tells. On an error they go on.
+// Freeze stops the event loops. It waits until nothing is under way between
+// them, in goroutines that answer requests, or in rest. On an error the loops
+// continue.
 func (s *Server) Freeze(ctx context.Context, rest Rest) (*Frozen, error) {
 	f := &Frozen{server: s, rest: rest}
 	arrived := make(chan struct{}, len(s.workers))
@@ -77,7 +76,7 @@ func (s *Server) Freeze(ctx context.Context, rest Rest) (*Frozen, error) {
 	return f, nil
 }
 
-// stand runs on the loop, from the freeze to the thaw.
+// stand runs on the loop from the freeze to the thaw.
 func (l *frozenLoop) stand(arrived chan<- struct{}) {
 	l.w.frozen = true
 	arrived <- struct{}{}
@@ -103,16 +102,15 @@ func (f *Frozen) each(do func(*frozenLoop)) {
 	}
 }
 
-// Thaw has the loops go on.
+// Thaw lets the loops continue.
 func (f *Frozen) Thaw() {
 	for _, l := range f.loops {
 		close(l.do)
 	}
 }
 
-// settle has the loops do what their mailboxes hold, which answers requests and
-// fills queues, until left, which is told which of them wait for nobody, says
-// that nothing is.
+// settle runs the tasks in the mailboxes, which answers requests and fills
+// queues, until left returns "". left gets the loops that wait for nothing.
 func (f *Frozen) settle(ctx context.Context, left func(quiet []bool) string) error {
 	for {
 		quiet := make([]bool, len(f.loops))
@@ -128,7 +126,8 @@ func (f *Frozen) settle(ctx context.Context, left func(quiet []bool) string) err
 	}
 }
 
-// asked says what of the clients' has not ended.
+// asked describes requests of clients that have not ended, "" if there are
+// none.
 func (f *Frozen) asked([]bool) string {
 	s := f.server
 	if n := s.moving.Load(); n > 0 {
@@ -143,7 +142,7 @@ func (f *Frozen) asked([]bool) string {
 	return ""
 }
 
-// underWay says what has not ended, "" when everything has.
+// underWay describes what has not ended, "" if everything has.
 func (f *Frozen) underWay(quiet []bool) string {
 	if why := f.asked(quiet); why != "" {
 		return why
@@ -159,7 +158,7 @@ func (f *Frozen) underWay(quiet []bool) string {
 	return ""
 }
 
-// settleMail does what the mailbox holds, and reports whether no socket waits
+// settleMail runs the tasks in the mailbox. It reports whether no socket waits
 // for other nodes.
 func (w *worker) settleMail() bool {
 	now := time.Now()

@@ -23,8 +23,8 @@ type Part struct {
 	Sessions    int
 }
 
-// A census is the connections of one frozen loop. Owned by the loop until all
-// loops have taken theirs; read-only afterwards.
+// A census lists the connections of one frozen loop. Owned by the loop until
+// all loops have made theirs; read-only afterwards.
 type census struct {
 	conns      []gnet.Conn
 	of         []any          // *wsConn or *httpConn, beside conns
@@ -32,7 +32,7 @@ type census struct {
 	ids        map[any]uint32 // numbers of the other connections
 }
 
-// State describes every connection and session, and calls send with a portion
+// State describes every connection and session, and calls send with one portion
 // after the other. It changes nothing.
 func (f *Frozen) State(send func(Part) error) error {
 	errs := make([]error, len(f.loops))
@@ -63,8 +63,8 @@ func (f *Frozen) State(send func(Part) error) error {
 
 var errUnfinished = errors.New("an event loop failed while it described its connections")
 
-// count finds the loop's connections. Whoever has no session has a timer: gnet
-// does not list them.
+// count finds the loop's connections. gnet does not list them, but each one
+// without a session has a timer.
 func (l *frozenLoop) count() error {
 	w := l.w
 	n := int(w.stats.Connections.Load())
@@ -107,7 +107,7 @@ func (l *frozenLoop) count() error {
 	return nil
 }
 
-// exchanges are the requests that wait in the session.
+// exchanges returns the requests that wait in the session.
 func (s *session) exchanges() (all [2]*exchange) {
 	if p := s.poll; p != nil {
 		all[0] = p.parked
@@ -124,14 +124,15 @@ func (n *census) append(w *worker, owner any, c gnet.Conn) (id uint32) {
 	return id
 }
 
-// add appends a connection that is not its session's transport, once.
+// add appends a connection that is not its session's transport, unless it is
+// listed already.
 func (n *census) add(w *worker, owner any, c gnet.Conn) {
 	if _, known := n.ids[owner]; !known && c != nil {
 		n.ids[owner] = n.append(w, owner, c)
 	}
 }
 
-// id returns the number of such a connection, of whichever loop.
+// id returns the number of such a connection of any loop.
 func (f *Frozen) id(w *worker, owner any) uint32 {
 	if id, ok := f.loops[w.index].list.ids[owner]; ok {
 		return id
@@ -139,7 +140,7 @@ func (f *Frozen) id(w *worker, owner any) uint32 {
 	return form.None
 }
 
-// describe describes what the loop has, in portions.
+// describe describes in portions what the loop has.
 func (f *Frozen) describe(l *frozenLoop, to chan<- Part) (err error) {
 	now := time.Now()
 	state := form.Loop{Index: uint32(l.w.index), Log: l.w.shard.Log()}
@@ -243,7 +244,7 @@ func (h *httpConn) state(d *form.Conn, now time.Time) error {
 
 func (f *Frozen) session(s *session, now time.Time) (d form.Session, err error) {
 	d = form.Session{
-		WS: form.None, Beat: time.Duration(s.heartbeatAt-s.w.wheel.MS(now)) * time.Millisecond,
+		WS: form.None, Heartbeat: time.Duration(s.heartbeatAt-s.w.wheel.MS(now)) * time.Millisecond,
 		Pinged: s.pinged, Closing: s.phase == phaseClosing, Reason: uint8(s.reason), Msgpack: s.msgpack,
 	}
 	if s.ws != nil {
@@ -277,8 +278,9 @@ func (f *Frozen) session(s *session, now time.Time) (d form.Session, err error) 
 }
 
 // LetGo closes this process's half of every connection, which another process
-// has taken over, and forgets every session without a word to anybody. From then on what is accepted goes to next,
-// as a descriptor that next closes.
+// has taken over, and forgets every session without notifying anybody.
+// Connections accepted from then on are passed to next as descriptors, which
+// next closes.
 func (f *Frozen) LetGo(next func(fd int)) {
 	s := f.server
 	s.redirectTo.Store(&next)
@@ -305,14 +307,14 @@ func (w *worker) letGo() {
 	w.shard.LetGo()
 }
 
-// forward gives a connection that has just been accepted to the process that
-// has taken the others over.
+// forward passes a connection that has just been accepted to the process that
+// has taken over the others.
 func (s *Server) forward(next func(fd int), c gnet.Conn) {
 	if fd, err := c.Dup(); err == nil {
 		next(fd)
 	}
 }
 
-// Rates returns, by address, how far it is ahead of its rate of handshakes, for
-// another process.
+// Rates returns, for each address, how far it is ahead of its rate of
+// handshakes, for another process.
 func (s *Server) Rates(now time.Time) []form.Rate { return s.guard.Rates(now) }

@@ -24,8 +24,8 @@ import (
 var errGnetBuffers = errors.New("this version of gnet keeps its buffers elsewhere")
 
 // gnetBuffers returns an error unless both buffers of c are where this file
-// looks for them. A giver asks before it gives anything up; the successor has
-// the same version of gnet, or another form.
+// looks for them. A giver calls it before it gives anything up. The successor
+// has the same version of gnet, or another version of the form.
 func gnetBuffers(c gnet.Conn) error {
 	if outbound(c) == nil || inbound(c) == nil {
 		return errGnetBuffers
@@ -37,13 +37,13 @@ func gnetBuffers(c gnet.Conn) error {
 // expected. Called on the connection's event loop.
 func outbound(c gnet.Conn) *elastic.Buffer { return fieldOf[elastic.Buffer](c, &outboundOffset) }
 
-// inbound returns the buffer of what c has read.
+// inbound returns the buffer of bytes that c has read.
 func inbound(c gnet.Conn) *elastic.RingBuffer {
 	return fieldOf[elastic.RingBuffer](c, &inboundOffset)
 }
 
-// A fieldOffset is where a field is in gnet's connections. It is looked for
-// once: that takes longer than the rest of describing a connection.
+// A fieldOffset is where a field is in gnet's connections. It is looked up
+// once, because that takes longer than the rest of describing a connection.
 type fieldOffset struct {
 	name  string
 	once  sync.Once
@@ -91,7 +91,7 @@ func fieldOf[T any](c gnet.Conn, o *fieldOffset) *T {
 	return (*T)(unsafe.Add(v.UnsafePointer(), o.value))
 }
 
-// unread returns a copy of what c has read and nobody has used.
+// unread returns a copy of the bytes that c has read and that were not used.
 func unread(c gnet.Conn) ([]byte, error) {
 	if c.InboundBuffered() == 0 {
 		return nil, nil
@@ -100,7 +100,7 @@ func unread(c gnet.Conn) ([]byte, error) {
 	return append([]byte(nil), b...), err
 }
 
-// unwritten returns a copy of what c owes.
+// unwritten returns a copy of the bytes that c has still to write.
 func unwritten(c gnet.Conn) ([]byte, error) {
 	n := c.OutboundBuffered()
 	if n == 0 {
@@ -121,7 +121,8 @@ func unwritten(c gnet.Conn) ([]byte, error) {
 	return all, err
 }
 
-// putBack puts b where c keeps what it has read, and reports whether it could.
+// putBack puts b into the buffer of bytes that c has read, and reports whether
+// it could.
 func putBack(c gnet.Conn, b []byte) bool {
 	buffer := inbound(c)
 	if buffer == nil {

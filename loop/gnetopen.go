@@ -35,9 +35,9 @@ func (w *worker) register(fd int, peer net.Addr, as any) bool {
 	return register0(loop, c) == nil
 }
 
-// A peerOf is the address of the client behind a descriptor that is open. The
-// kernel is asked when somebody wants to know it: for each of thousands of
-// connections that takes a third of the time of registering it.
+// A peerOf is the address of the client behind an open descriptor. The kernel
+// is asked when the address is needed: to ask for thousands of connections
+// takes a third of the time of registering them.
 type peerOf int
 
 func (peerOf) Network() string { return "tcp" }

@@ -8,18 +8,17 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// The bytes held for one client are limited: what waits to be read by it
-// (MaxPending), and an incomplete message from it (MaxPayload). Their sum over
-// all clients of the node is limited too (MaxHeld), so that a thousand clients
-// that stop in the middle at once do not take the memory of the rest. Beyond
-// it, each loop that holds more than its share closes the clients with the
-// most.
+// Bytes held for one client are limited: what it has not read (MaxPending), and
+// an incomplete message from it (MaxPayload). Their sum over all clients of the
+// node is limited too (MaxHeld), so that a thousand clients that stop reading
+// at once do not take the memory of the others. Beyond it, each loop that holds
+// more than its share closes the clients with the most.
 
 // Messages that wait for blocked WebSockets are shared, and counted once
 // (blocked.go).
 
-// pollsEvery: polling sessions, all of which have to be asked, are looked
-// at once in so many looks at the known holders.
+// pollsEvery is the number of checks in which all polling sessions are asked
+// once. The known holders are checked each time.
 const pollsEvery = 10
 
 // A holder is a connection or polling session that bytes are held for.
@@ -29,7 +28,8 @@ type holder interface {
 	shed(now time.Time) // ends it
 }
 
-// heldBytes has the bytes that one loop holds for clients. Owned by its event loop.
+// heldBytes counts the bytes that one loop holds for clients. Owned by its
+// event loop.
 type heldBytes struct {
 	by    map[holder]int // bytes at the last look, where there were any
 	looks int
@@ -49,8 +49,8 @@ func (w *worker) countHeld(d holder, bytes int) {
 	w.stats.Held.Add(int64(bytes - before))
 }
 
-// checkHeld updates the figures. It is called each wheel.Tick while the loop is
-// awake, because gnet does not tell when a client has read what waited for it.
+// checkHeld updates the counts. It is called each wheel.Tick while the loop is
+// awake, because gnet does not say when a client has read its backlog.
 func (w *worker) checkHeld(now time.Time) {
 	for d := range w.held.by {
 		w.countHeld(d, d.holds())
@@ -61,7 +61,7 @@ func (w *worker) checkHeld(now time.Time) {
 	w.shed(now)
 }
 
-// checkPolls asks all polling sessions.
+// checkPolls counts the bytes of all polling sessions.
 func (w *worker) checkPolls() {
 	for _, s := range w.bySID {
 		w.countHeld(s, s.holds())
@@ -110,8 +110,8 @@ func (w *worker) shed(now time.Time) {
 	}
 }
 
-// holds implements holder: what waits to be read, and what has come of a
-// message that is not whole.
+// holds implements holder: the unread backlog, and the part of an incomplete
+// message.
 func (c *wsConn) holds() int {
 	if c.c == nil {
 		return 0
@@ -143,8 +143,8 @@ func (c *wsConn) shed(now time.Time) {
 	c.close()
 }
 
-// holds implements holder for a polling session: a WebSocket's are its
-// connection's.
+// holds implements holder for a polling session. The bytes of a WebSocket
+// session are counted with its connection.
 func (s *session) holds() int {
 	if s.poll == nil {
 		return 0
@@ -156,8 +156,8 @@ func (s *session) waits() int { return 0 }
 
 func (s *session) shed(now time.Time) { s.end(rooms.ReasonShed, now) }
 
-// holds implements holder: what waits to be read, and what has come of a
-// request that is not whole.
+// holds implements holder: the unread backlog, and the part of an incomplete
+// request.
 func (h *httpConn) holds() int {
 	if h.c == nil {
 		return 0

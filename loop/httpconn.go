@@ -33,7 +33,7 @@ type httpConn struct {
 	paused   bool      // more requests may be waiting; see resume
 }
 
-// What an httpConn's timer waits for.
+// The reasons for which an httpConn's timer is armed.
 const (
 	awaitNothing uint8 = iota
 	awaitHead
@@ -187,8 +187,8 @@ func (h *httpConn) proxyHeader(buf []byte) (taken, found bool) {
 	return false, false
 }
 
-// take serves the request at the start of buf if it is complete, and reports
-// whether it was taken out of the input.
+// take serves the request at the start of buf if it is complete. It reports
+// whether the request was removed from the input.
 func (h *httpConn) take(head *codec.Head, found httpread.Found, buf []byte, now time.Time) bool {
 	if len(h.batch) > 0 && !(found.State == httpread.Whole && h.joinsBatch(head)) {
 		return false // it is served when the batch has been answered

@@ -112,8 +112,8 @@ func portOf(addr unix.Sockaddr) int {
 }
 
 // standIn stops accepting while the loops continue. gnet has no call for it,
-// and shutting a listener down ends the engine; so each listening descriptor is
-// replaced, in place, by a listening socket that nobody connects to. It is
+// and shutting a listener down ends the engine. So each listening descriptor is
+// replaced, in place, by a listening socket whose address nobody knows. It is
 // non-blocking, because a loop that was just notified of a connection accepts
 // from it: any error but EAGAIN would end the engine.
 func standIn(fds []int) error {

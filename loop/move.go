@@ -11,8 +11,9 @@ import (
 	"github.com/hometrip/gateway/loop/limits"
 )
 
-// A moved is a connection on its way to the loop of its session, with the
-// request that named the session. gnet keeps it as the connection's context.
+// A moved is a connection that is being moved to the loop of its session, with
+// the request that named the session. gnet keeps it as the connection's
+// context.
 type moved struct {
 	request []byte
 	from    limits.Caller

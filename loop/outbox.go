@@ -14,11 +14,11 @@ type outbox struct {
 	used  int
 }
 
-// pendingSize is what a place in a queue takes.
+// pendingSize is the size of a pending.
 const pendingSize = 16 // bytes
 
-// A pending message is an element of the queue of one session: next and prev are
-// the indexes of its neighbours in the outbox.
+// A pending is a message in the queue of one session: next and prev are the
+// indexes of the adjacent ones in the outbox.
 type pending struct {
 	message    *codec.Message
 	next, prev int32

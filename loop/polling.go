@@ -42,7 +42,7 @@ func (h *httpConn) openPolling(x *exchange, head *codec.Head, from limits.Source
 	x.reply(w, reply{status: http.StatusOK, contentType: contentText, body: w.body})
 }
 
-// came records the connection a request came on. A client uses two.
+// came records the connection that a request came on. A client uses two.
 func (p *polling) came(h *httpConn, w *worker) {
 	if h.w == w && p.conns[0] != h {
 		p.conns[0], p.conns[1] = h, p.conns[0]

@@ -114,7 +114,7 @@ func hasSession(like func(*form.Session) bool) func([]*form.Loop) bool {
 // In whichever state a hand-over catches a client, it goes on in the next
 // process as if nothing had been, with as many event loops or others.
 func TestEveryStateIsHandedOver(t *testing.T) {
-	for i, c := range caughtStates {
+	for i, c := range clientStates {
 		loops := 1 + i%3
 		t.Run(fmt.Sprint(c.name, ", to ", loops, " loops"), func(t *testing.T) {
 			t.Parallel()
@@ -132,7 +132,7 @@ func TestEveryStateIsHandedOver(t *testing.T) {
 
 // And a hand-over that comes to nothing leaves it as it was.
 func TestEveryStateSurvivesAThaw(t *testing.T) {
-	for _, c := range caughtStates {
+	for _, c := range clientStates {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t, nil)

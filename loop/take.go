@@ -14,15 +14,16 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// An ReceivedState is what another process hands over: looked through, and not taken
-// yet. Owned by the goroutine that takes it.
+// A ReceivedState is the checked state of another process, which has not been
+// taken over yet. Owned by the goroutine that takes it over.
 type ReceivedState struct {
 	server   *Server
 	arrivals [][]*arrival // by loop of the other process, and number
 	tasks    []adoption   // one for each event loop
 }
 
-// An adoption is what one loop takes over. Owned by that loop from Take on.
+// An adoption is the part that one loop takes over. Owned by that loop from
+// Take on.
 type adoption struct {
 	w        *worker
 	arrivals []*arrival
@@ -31,8 +32,8 @@ type adoption struct {
 	absent   []adoptedAbsent
 }
 
-// An adoptedAbsent is a socket without a connection, and the log of its
-// positions.
+// An adoptedAbsent is a socket without a connection, and the log that its
+// positions belong to.
 type adoptedAbsent struct {
 	form *form.Absent
 	log  string
@@ -47,8 +48,8 @@ type receivedSession struct {
 	session *session // once it is made; nil if it could not be
 }
 
-// An arrival is a connection to be taken over, and what of a session it is. It
-// is the context it is registered with.
+// An arrival is a connection to be taken over, and its role for a session. It
+// is the context with which it is registered.
 type arrival struct {
 	form *form.Conn
 	w    *worker
@@ -57,7 +58,7 @@ type arrival struct {
 	role role
 }
 
-// role is what a connection is to a session.
+// A role is what a connection is to a session.
 type role uint8
 
 const (
@@ -68,8 +69,8 @@ const (
 	rolePost
 )
 
-// ReceivedState looks through what the loops of another process hand over, in
-// portions. Nothing is taken yet. An error says what this process cannot take.
+// ReceiveState checks the state that another process hands over, in portions.
+// Nothing is taken over yet. An error says what this process cannot take over.
 func (s *Server) ReceiveState(portions []*form.Loop) (*ReceivedState, error) {
 	e := &ReceivedState{server: s, tasks: make([]adoption, len(s.workers)), arrivals: make([][]*arrival, rooms.MaxShards)}
 	for _, l := range portions {
@@ -95,7 +96,7 @@ func (s *Server) ReceiveState(portions []*form.Loop) (*ReceivedState, error) {
 	return e, nil
 }
 
-// connections plans the connections of a portion.
+// connections prepares the connections of a portion.
 func (e *ReceivedState) connections(l *form.Loop) error {
 	of := &e.arrivals[l.Index]
 	w := e.server.workers[int(l.Index)%len(e.server.workers)]
@@ -123,7 +124,7 @@ func (e *ReceivedState) arrival(id uint32) *arrival {
 	return e.arrivals[loop][i]
 }
 
-// portion plans the rest of a portion.
+// portion prepares the rest of a portion.
 func (e *ReceivedState) portion(l *form.Loop) error {
 	loops := len(e.server.workers)
 	for i := range l.Sessions {
@@ -145,7 +146,7 @@ func (e *ReceivedState) portion(l *form.Loop) error {
 	return nil
 }
 
-// session plans a session of l.
+// session prepares a session of l.
 func (e *ReceivedState) session(f *form.Session, l *form.Loop) error {
 	s := e.server
 	home := int(l.Index) % len(s.workers)
@@ -204,7 +205,7 @@ func (e *ReceivedState) session(f *form.Session, l *form.Loop) error {
 	return nil
 }
 
-// Taken says what has become of a ReceivedState.
+// Taken is the result of Take.
 type Taken struct {
 	Connections, Sessions int
 	Lost                  int           // connections that could not be registered
@@ -212,9 +213,9 @@ type Taken struct {
 	Register              time.Duration // until every connection was on its loop, behind that
 }
 
-// Take makes the received sessions and connections this server's. First every session is in its rooms;
-// then begun is called; then the connections come to their event loops, and
-// nobody is told anything before.
+// Take makes the received sessions and connections this server's. First every
+// session joins its rooms; then begun is called; then the connections are
+// registered with their event loops. Nothing is sent to a client before that.
 func (e *ReceivedState) Take(ctx context.Context, begun func()) (t Taken, err error) {
 	began := time.Now()
 	for i := range e.tasks {
@@ -278,7 +279,7 @@ func (a *adoption) open() (lost int) {
 	return lost
 }
 
-// lost is called on the session's loop when the connection had ended before it
+// lost is called on the session's loop if the connection had ended before it
 // was taken over.
 func (a *arrival) lost(now time.Time) {
 	s := a.of.session
@@ -294,11 +295,12 @@ func (a *arrival) lost(now time.Time) {
 	}
 }
 
-// rest is what has not been taken of the session's POST.
+// rest returns the part of the session's POST that has not been handled.
 func (a *arrival) rest() []byte { return bytes.Clone(a.of.form.Polling.Rest) }
 
-// adopt makes the sessions, each in its rooms. Nobody can be told anything yet:
-// those with a WebSocket are not written to before it is here.
+// adopt makes the sessions and puts each into its rooms. Nothing is sent yet: a
+// session with a WebSocket is not written to before its connection is
+// registered.
 func (task *adoption) adopt(now time.Time) {
 	w := task.w
 	w.shard.Drain(math.MaxInt) // which log it is that positions belong to
@@ -326,7 +328,7 @@ func (w *worker) adoptSession(h *receivedSession, now time.Time) {
 	defer w.recoverPanic("hand-over")
 	f := h.form
 	s := &session{
-		w: w, heartbeatAt: w.wheel.MS(now.Add(f.Beat)), pinged: f.Pinged, msgpack: f.Msgpack,
+		w: w, heartbeatAt: w.wheel.MS(now.Add(f.Heartbeat)), pinged: f.Pinged, msgpack: f.Msgpack,
 		reason: rooms.Reason(f.Reason),
 		dirty:  !f.Polls, // until its WebSocket is here
 	}

@@ -115,7 +115,7 @@ func (w *worker) idle() bool {
 	return w.drain == nil && len(w.held.by)+len(w.blocked.sessions) == 0 && !w.turns.touched.left() && len(w.turns.paused) == 0
 }
 
-// nextDeadline is until when the loop may sleep if nothing happens.
+// nextDeadline returns until when the loop may sleep if nothing happens.
 func (w *worker) nextDeadline() time.Time {
 	const most = int64(longestSleep / wheel.Tick)
 	until := w.wheel.At(min(w.wheel.Next(), (w.wheel.Now()/most+1)*most))

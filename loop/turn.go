@@ -21,7 +21,8 @@ import (
 //     more between two writes than it may have pending, however far the loop is
 //     behind. Services wait instead (Hub.Deliver), and so do clients (paused).
 
-// turns is where a loop is in its turns and cycles. Owned by its event loop.
+// turns records where a loop is in its turns and cycles. Owned by its event
+// loop.
 type turns struct {
 	touched touched
 	budget  int       // bytes of broadcasts that may still be taken in this cycle
@@ -38,8 +39,8 @@ type turns struct {
 	seen int32 // sum of what prefetch has read, so that the reads are not optimised away
 }
 
-// touched has the sessions of a loop that are to be written to. A session is in
-// it at most once: session.dirty says that it is. Owned by its event loop.
+// touched is the list of a loop's sessions that are to be written to. A session
+// is in it at most once; session.dirty is set then. Owned by its event loop.
 type touched struct {
 	fresh   []*session // since the last flush
 	spare   []*session // empty, to become fresh
@@ -70,7 +71,7 @@ type resumer interface {
 	resume(now time.Time)
 }
 
-// pause has r resumed in a later turn.
+// pause schedules r to be resumed in a later turn.
 func (w *worker) pause(r resumer) {
 	w.turns.paused = append(w.turns.paused, r)
 	w.scheduleTurn()

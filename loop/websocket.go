@@ -80,8 +80,8 @@ type partial struct {
 	data []byte
 }
 
-// deadline closes a WebSocket that does not do in time what it is waited for.
-// Idle ones have none: their session's heartbeat checks them.
+// A deadline closes a WebSocket whose client does not do something in time.
+// Idle WebSockets have none: their session's heartbeat checks them.
 type deadline struct {
 	timer wheel.Timer // first, see newWheel
 	ws    *wsConn

@@ -88,7 +88,7 @@ func (w *worker) onTick() {
 	w.sleepIfIdle(now)
 }
 
-// tick does what is to be done every wheel.Tick while the loop is awake.
+// tick does the work that is due every wheel.Tick while the loop is awake.
 func (w *worker) tick(now time.Time) {
 	w.shard.Expire(now)
 	w.checkHeld(now)
@@ -143,7 +143,7 @@ func (w *worker) removeSession(s *session) {
 	w.stats.Sessions.Add(-1)
 }
 
-// Messages that are the same for every client.
+// Messages that every client gets in the same form.
 var (
 	pingMessage = codec.NewText([]byte("2"))
 	noopPacket  = []byte("6")

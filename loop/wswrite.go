@@ -53,7 +53,7 @@ func (c *wsConn) pong() {
 	c.write(b)
 }
 
-// leaveQueue leaves what is queued to gnet.
+// leaveQueue passes what is queued to gnet.
 func (c *wsConn) leaveQueue() {
 	c.worker().unblock(c.s)
 	for q := &c.s.queue; q.first != 0; {
@@ -65,8 +65,8 @@ func (c *wsConn) leaveQueue() {
 	}
 }
 
-// writeQueue writes the first of the queued messages together, and takes those
-// out of the queue that were written.
+// writeQueue writes the first of the queued messages together, and removes
+// those that were written from the queue.
 func (c *wsConn) writeQueue() {
 	q, o, w := &c.s.queue, &c.s.w.outbox, c.s.w
 	b := w.out[:0]
@@ -95,8 +95,8 @@ func (c *wsConn) writeQueue() {
 	}
 }
 
-// try writes what the kernel takes at once and returns how much that is.
-// Nothing, when something waits to be written before.
+// try writes what the kernel takes at once and returns how many bytes that is.
+// It writes nothing if earlier bytes are still to be written.
 func (c *wsConn) try(b []byte) int {
 	c.worker().stats.Writes.Add(1)
 	if c.s == nil || c.fd == 0 || c.s.blocked {
@@ -118,8 +118,8 @@ func (c *wsConn) write(b []byte) {
 	}
 }
 
-// leave has gnet write b, whenever the socket takes it: a client that lets more
-// than MaxPending wait there is closed as slow.
+// leave passes b to gnet, which writes it when the socket accepts it. A client
+// that lets more than MaxPending wait there is closed as slow.
 func (c *wsConn) leave(b []byte) {
 	c.worker().stats.BytesOut.Add(int64(len(b)))
 	if _, err := c.c.Write(b); err != nil || c.c == nil || c.s == nil {

@@ -2,8 +2,8 @@ package rooms
 
 import "time"
 
-// absentees are a shard's sockets without a connection, in the order in which
-// their grace ends. Owned by the shard's event loop.
+// absentees is the list of a shard's absent sockets, ordered by the time at
+// which their grace ends. Owned by the shard's event loop.
 type absentees struct {
 	waiting []absentee
 }
@@ -18,8 +18,9 @@ func (a *absentees) add(s *Socket, now time.Time, grace time.Duration) {
 	a.waiting = append(a.waiting, absentee{s, now.Add(grace)})
 }
 
-// Expire has the absent sockets leave whose grace is over, and forgets sessions
-// nobody came back to. It is called at Deadline or later, on the event loop.
+// Expire removes absent sockets whose grace is over from their rooms, and drops
+// the records of sessions whose window is over. The event loop calls it at
+// Deadline or later.
 func (sh *Shard) Expire(now time.Time) {
 	waiting := sh.absent.waiting
 	n := 0
@@ -36,8 +37,8 @@ func (sh *Shard) Expire(now time.Time) {
 	}
 }
 
-// Deadline returns when Expire has something to do; zero: not as things are. It
-// runs on the event loop.
+// Deadline returns when Expire has something to do, zero if nothing is pending.
+// It runs on the event loop.
 func (sh *Shard) Deadline() (at time.Time) {
 	if len(sh.absent.waiting) > 0 {
 		at = sh.absent.waiting[0].until
@@ -50,7 +51,7 @@ func (sh *Shard) Deadline() (at time.Time) {
 	return at
 }
 
-// DismissAbsent has all absent sockets leave their rooms now.
+// DismissAbsent removes all absent sockets from their rooms now.
 func (h *Hub) DismissAbsent() {
 	for _, sh := range h.shards {
 		sh.Post(func(now time.Time) {
@@ -62,5 +63,5 @@ func (h *Hub) DismissAbsent() {
 	}
 }
 
-// expireBatch is how many absent sockets leave in one call.
+// expireBatch is how many absent sockets one call of Expire removes.
 const expireBatch = 500

@@ -7,7 +7,7 @@ import (
 )
 
 // An Alphabet is the set of characters that a room's id may have. The zero
-// Alphabet has all but control characters.
+// Alphabet has all characters but control characters.
 type Alphabet struct {
 	some  bool
 	ascii [2]uint64 // bit set, unless all are allowed

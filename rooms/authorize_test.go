@@ -8,16 +8,16 @@ import (
 	"testing"
 )
 
-// A doorman is an Authorizer that answers when it is told to. It runs on the
-// goroutine of its world.
-type doorman struct {
+// A fakeAuthorizer is an Authorizer that answers when the test says so. It runs on
+// the goroutine of its world.
+type fakeAuthorizer struct {
 	slow    bool
 	denied  map[string]error // "user room"
 	asked   []string
 	answers []func()
 }
 
-func (d *doorman) Authorize(who Identity, room string, done func(error)) {
+func (d *fakeAuthorizer) Authorize(who Identity, room string, done func(error)) {
 	d.asked = append(d.asked, fmt.Sprint(who.UserID, " ", room, " ", who.Rooms))
 	answer := func() { done(d.denied[who.UserID+" "+room]) }
 	if d.slow {
@@ -27,7 +27,7 @@ func (d *doorman) Authorize(who Identity, room string, done func(error)) {
 	}
 }
 
-func (d *doorman) answer(w *world) {
+func (d *fakeAuthorizer) answer(w *world) {
 	answers := d.answers
 	d.answers = nil
 	for _, f := range answers {
@@ -36,8 +36,8 @@ func (d *doorman) answer(w *world) {
 	w.settle()
 }
 
-func guarded(t *testing.T, shards int) (*world, *doorman) {
-	d := &doorman{denied: make(map[string]error)}
+func guarded(t *testing.T, shards int) (*world, *fakeAuthorizer) {
+	d := &fakeAuthorizer{denied: make(map[string]error)}
 	return newWorld(t, shards, func(c *Config) { c.Authorizer = d }), d
 }
 

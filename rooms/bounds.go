@@ -8,11 +8,10 @@ import (
 	"time"
 )
 
-// What clients make a node hold by joining rooms is limited: for each user by
-// number and by a share, and for the node in bytes. Redis holds about as much
-// for each node, so the limit protects it too. A user's own room does not
-// count; it comes with the socket. Joins are refused long before new sessions
-// are.
+// The rooms that clients join take memory on the node. They are limited by
+// number and share for each user, and in bytes for the node. Redis stores about
+// as much for each node, so the limit protects it too. A user's own room does
+// not count. Joins are refused long before new sessions are.
 
 const (
 	// A room costs roomBytes and nameCopies times its name, on its loop, in the
@@ -41,20 +40,20 @@ func joinCost(name int) int64 { return roomCost(name) + membershipBytes }
 
 func roomCost(name int) int64 { return roomBytes + nameCopies*int64(name) }
 
-// bounds counts what the users of a node hold by being in rooms. Safe for
-// concurrent use; the locks are held for a map access.
+// bounds counts what each user of a node holds: memberships and bytes of rooms.
+// Safe for concurrent use; a lock is held for one map access.
 type bounds struct {
 	seed    maphash.Seed
 	stripes [boundStripes]boundStripe
 }
 
-// A boundStripe has the holdings of a share of the users.
+// A boundStripe has the holdings of a share of the users, under one lock.
 type boundStripe struct {
 	mu    sync.Mutex
 	users map[string]holding
 }
 
-// A holding is what all sockets of one user hold.
+// A holding is what all sockets of one user hold together.
 type holding struct {
 	memberships int
 	bytes       int64
@@ -118,8 +117,8 @@ func (s *Socket) mayJoin(name int, now time.Time) error {
 	return errNodeFull
 }
 
-// holding returns what the socket's user holds, or the socket if it has no
-// user.
+// holding returns what the socket's user holds, or what the socket holds if it
+// has no user.
 func (s *Socket) holding() (held holding) {
 	if s.UserID() != "" {
 		return s.shard.hub.bounds.of(s.UserID())
@@ -131,7 +130,8 @@ func (s *Socket) holding() (held holding) {
 	return held
 }
 
-// roomFor reports whether a user who holds so many bytes may hold so many more.
+// roomFor reports whether a user who holds that many bytes may hold that many
+// more.
 func (h *Hub) roomFor(held, more int64) bool {
 	most := int64(h.limits().RoomBytes)
 	if most == 0 {
@@ -150,8 +150,8 @@ func (h *Hub) largestShare() int64 {
 	return max(roomLittle, (most-most/roomReserve)/(roomShare+2))
 }
 
-// roomBytes returns what rooms and memberships on this node hold, without the
-// users' own rooms.
+// roomBytes returns the bytes that rooms and memberships take on this node,
+// users' own rooms not counted.
 func (h *Hub) roomBytes() (n int64) {
 	for _, sh := range h.shards {
 		n += sh.stats.RoomBytes.Load()
@@ -163,8 +163,8 @@ func (h *Hub) roomBytes() (n int64) {
 // run out of memory.
 func (h *Hub) MemoryIsShort(short bool) { h.short.Store(short) }
 
-// Forget stops counting rooms that the directory no longer has. Call it
-// regularly: it is otherwise done at joins only.
+// Forget stops counting rooms that are no longer in the directory. It is to be
+// called regularly: otherwise only joins do this.
 func (h *Hub) Forget(now time.Time) { h.vacant.of("", now) }
 
 // hold counts a membership, and the room if it is new on the shard.

@@ -12,13 +12,13 @@ type Broadcast struct {
 	// position of the last one it got.
 	Position uint64
 
-	// Shared: the event at Position is for several rooms, and a socket may be
-	// in more than one of them.
+	// Shared is set if the event at Position is for several rooms. A socket may
+	// be in more than one of them.
 	Shared bool
 
 	Selected *Selection // instead of Room
 	action   *action    // for the selected sockets, instead of a message
 
-	anew bool // instead of a message: positions begin anew, behind Position in the log named Room
-	gap  bool // instead of a message: events were lost before this node has read them
+	anew bool // instead of a message: positions restart behind Position, in the log whose identity is Room
+	gap  bool // instead of a message: events were lost before this node had read them
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// What a client is told when it cannot catch up.
+// Errors that clients get as the answer to catch_up.
 var (
 	errNotAsked  = errors.New("Recovery was not asked for")
 	errBadOffset = errors.New("Invalid offset")
@@ -17,10 +17,10 @@ var (
 	errHistory   = errors.New("Events cannot be read now, try again")
 )
 
-// handleCatchUp answers with the events of a room, in which the socket is, that
-// were published behind an offset: for clients that keep what they have for
-// longer than a session lasts. Who may be in the room was decided when it
-// joined. It costs a client as much as a token does.
+// handleCatchUp answers catch_up with the events of a room that were published
+// after an offset. It is for clients that store events for longer than a
+// session lasts. The socket must be in the room; the right to be there was
+// checked when it joined. A call costs as much of the client's rate as a token.
 func handleCatchUp(c *Call) {
 	kind, id, err := c.room()
 	if err != nil {
@@ -73,8 +73,8 @@ func (c *Call) catchUp(history History, room RoomFrom) {
 	}))
 }
 
-// appendMissed appends the answer: each event as its name, its body and its
-// offset.
+// appendMissed appends the answer of catch_up: each event as its name, its body
+// and its offset.
 func appendMissed(b []byte, log string, fence uint32, events []Numbered) []byte {
 	const packet = "42" // in front of the array
 	var text []byte

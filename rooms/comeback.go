@@ -42,7 +42,7 @@ type comeback struct {
 	full     bool // more came than is held
 }
 
-// A fate is what has become of a return.
+// A fate is the outcome of a return.
 type fate uint8
 
 const (
@@ -51,7 +51,7 @@ const (
 	over
 )
 
-// comeback is the return under way; nil when there is none.
+// comeback returns the return under way, nil if there is none.
 func (s *Socket) comeback() *comeback {
 	if s.aside == nil {
 		return nil
@@ -77,7 +77,7 @@ func (s *Socket) comeBack(id Identity, a auth, now time.Time) {
 	consult(s.shard, now, func(done func(taken)) { hub.takeSession(c, now, done) }, c.take)
 }
 
-// take goes on with the record.
+// take continues the return with the record of the session.
 func (c *comeback) take(t taken, now time.Time) {
 	hub := c.socket.shard.hub
 	if c.heir != nil {
@@ -103,11 +103,12 @@ func (c *comeback) take(t taken, now time.Time) {
 	}
 }
 
-// maxAhead is by how many events a client may be ahead of this node. It is
-// believed when its own node has died, and not without bounds.
+// maxAhead limits by how many events a client's offset may be ahead of this
+// node. Such an offset is believed if the node that issued it is dead.
 const maxAhead = 1 << 20
 
-// begin finds from where to replay, and asks for the rooms.
+// begin determines from which position to replay, and asks the Authorizer for
+// each room.
 func (c *comeback) begin(now time.Time) {
 	s := c.socket
 	here := c.record.Node == s.shard.hub.nodeName()
@@ -147,7 +148,7 @@ func (c *comeback) begin(now time.Time) {
 	c.answered(now)
 }
 
-// answer takes what was said about a room.
+// answer takes the Authorizer's answer about a room.
 func (c *comeback) answer(room RoomFrom, err error, now time.Time) {
 	switch {
 	case err == nil:
@@ -171,9 +172,10 @@ func (c *comeback) answered(now time.Time) {
 	c.enter(now)
 }
 
-// enter makes the socket a member of its rooms. The others are not told, and
-// what comes from here on is held. An order that came before this turn has not
-// found the socket, so the token is checked again.
+// enter makes the socket a member of its rooms. The other members are not
+// notified, and messages that arrive from here on are held. An order that
+// arrived before this turn did not find the socket, so the token is checked
+// again.
 func (c *comeback) enter(now time.Time) {
 	s := c.socket
 	sh := s.shard
@@ -192,7 +194,8 @@ func (c *comeback) enter(now time.Time) {
 	log, own := sh.log, s.user.name
 	sh.joinOwn(s)
 	for _, room := range c.rooms {
-		// What has stayed of the session here still has the places.
+		// If the session was on this node, its places in the rooms are still
+		// counted.
 		if c.from == nil && OfClients(room.Name) && s.mayJoin(len(room.Name), now) != nil {
 			c.fail(RecoveryLimits, now)
 			return
@@ -226,8 +229,9 @@ func (c *comeback) enter(now time.Time) {
 	})
 }
 
-// since is the position up to which orders have met the session: the one it
-// was given everything to, as far as that is known.
+// since returns the position up to which orders have been applied to the
+// session: the position up to which it was given everything, as far as that is
+// known.
 func (c *comeback) since() uint64 {
 	if c.record.Ended {
 		return c.record.Given
@@ -235,7 +239,7 @@ func (c *comeback) since() uint64 {
 	return max(c.given, c.began()) // the socket was there when it joined its user's room
 }
 
-// began is the position at which the session has joined its user's room.
+// began returns the position at which the session joined its user's room.
 func (c *comeback) began() uint64 {
 	for _, room := range c.record.Rooms {
 		if room.Name == UserRoom(c.record.User) {
@@ -245,9 +249,9 @@ func (c *comeback) began() uint64 {
 	return 0
 }
 
-// rejoin has the rooms keep the positions at which the session has joined
-// them: a client that is cut off before it has got its first event comes back
-// to all that it misses now.
+// rejoin sets the positions at which the socket joined its rooms to those of
+// the session. If the connection ends before the first event is sent, the next
+// return then brings everything that was missed.
 func (c *comeback) rejoin() {
 	n := c.socket.session
 	for i, m := range c.socket.rooms.all() {
@@ -260,7 +264,7 @@ func (c *comeback) rejoin() {
 	}
 }
 
-// keep holds an event for a client whose history is being read.
+// keep holds an event while the client's history is being read.
 func (c *comeback) keep(b *Broadcast) {
 	settings := &c.socket.shard.hub.config.Recovery
 	if b.Message.Volatile || c.full {
@@ -273,7 +277,7 @@ func (c *comeback) keep(b *Broadcast) {
 	c.held = append(c.held, Numbered{b.Position, b.Message})
 }
 
-// size is how many bytes a return brings.
+// size returns how many bytes a return sends.
 func (c *comeback) size(m *Missed) int {
 	size := 0
 	for i := range m.Events {
@@ -334,7 +338,8 @@ func (c *comeback) send(e *Numbered) {
 	s.sink.Send(e.Message.WithOffset(s.shard.identity, e.Position, s.session.fence()))
 }
 
-// dissolveOthers has what the session has left behind go.
+// dissolveOthers removes from their rooms the sockets that had the session
+// before, here or on another node.
 func (c *comeback) dissolveOthers() {
 	hub := c.socket.shard.hub
 	switch {
@@ -346,8 +351,8 @@ func (c *comeback) dissolveOthers() {
 	}
 }
 
-// tellState tells the client how its rooms stand, and the others that it is
-// back, if they were told that it left.
+// tellState sends the client the state of its rooms. If the other members were
+// sent user_left, they are sent user_joined.
 func (c *comeback) tellState(now time.Time) {
 	s := c.socket
 	for _, m := range s.rooms.all() {
@@ -361,8 +366,8 @@ func (c *comeback) tellState(now time.Time) {
 	}
 }
 
-// others is how many members that are about to leave each room silently are
-// counted in it.
+// others returns how many members of each room are about to leave it silently.
+// They are still counted in it.
 func (c *comeback) others() int {
 	if c.record.Left {
 		return 0
@@ -370,8 +375,9 @@ func (c *comeback) others() int {
 	return 1
 }
 
-// fail makes the client a new one, or refuses it when its token was revoked
-// after it was verified. Nobody comes back to the session any more.
+// fail ends the return: the client becomes a new one, or is refused if its
+// token was revoked after it was verified. Nobody can come back to the session
+// any more.
 func (c *comeback) fail(why RecoveryResult, now time.Time) {
 	s := c.socket
 	c.undo(now)
@@ -392,8 +398,8 @@ func (c *comeback) fail(why RecoveryResult, now time.Time) {
 	c.noteReturn(why, 0, 0, now)
 }
 
-// endComeback makes a client that is coming back a new one, and reports whether
-// the socket is in its rooms now, connected or absent.
+// endComeback ends a return under way, and makes the client a new one. It
+// reports whether the socket is in its rooms now, connected or absent.
 func (s *Socket) endComeback(why RecoveryResult, now time.Time) bool {
 	if c := s.comeback(); c != nil {
 		c.fail(why, now)
@@ -401,7 +407,7 @@ func (s *Socket) endComeback(why RecoveryResult, now time.Time) bool {
 	return s.phase == phaseConnected || s.phase == phaseAbsent
 }
 
-// undo takes back what the return has changed.
+// undo reverts what the return has changed.
 func (c *comeback) undo(now time.Time) {
 	s := c.socket
 	for s.rooms.len() > 0 {
@@ -415,8 +421,8 @@ func (c *comeback) undo(now time.Time) {
 	s.tokenID, s.issued = 0, 0
 }
 
-// abandon ends a return whose connection has ended: the session waits for the
-// next one.
+// abandon ends a return whose connection has ended. The session is kept for the
+// next return.
 func (c *comeback) abandon(now time.Time) {
 	taking := c.socket.phase == phaseTaking
 	c.undo(now)

@@ -31,13 +31,13 @@ const (
 // reasonTokenExpired is the reason in session_ended at the token's end.
 const reasonTokenExpired = "token_expired"
 
-// connectsPerBurst: this many tokens, in CONNECT or refresh_token, use up a
-// burst of events. A token costs more to verify than an event, and tokens must
-// not be guessed.
+// connectsPerBurst is how many tokens, in CONNECT or refresh_token, use up a
+// burst of events. To verify a token costs more than an event, and guessing
+// tokens must be slow.
 const connectsPerBurst = 20
 
-// takeToken charges the socket's rate for a token, of which taken is charged
-// already, and returns what Throttle.Take does.
+// takeToken charges the socket's rate for a token, less what is charged already
+// (taken). It returns what Throttle.Take does.
 func (s *Socket) takeToken(taken int, now time.Time) (bursts float64) {
 	rate := s.shard.hub.limits().Events
 	return s.events.Take(rate, max(rate.Burst/connectsPerBurst-taken, 0), now)
@@ -130,8 +130,8 @@ func (s *Socket) auth(data []byte) (auth, error) {
 	return a, err
 }
 
-// shortText returns value if it can be a pid or an offset, and "?" otherwise,
-// which matches none.
+// shortText returns value if it can be a pid or an offset, and "?", which
+// matches none, if it cannot.
 func shortText(value []byte) string {
 	text, ok := codec.Text(value)
 	if !ok || len(text) > maxAuthText {
@@ -188,7 +188,7 @@ func later[T any](s *Socket, then func(T, time.Time)) func(T, time.Time) {
 // that has disconnected from the namespace and connected again has another one.
 func (s *Socket) connectedAs(id publicID) bool { return s.phase == phaseConnected && s.id == id }
 
-// revoked returns an error if a token that was verified is not valid any more.
+// revoked returns an error if a token that was verified is no longer valid.
 func (h *Hub) revoked(id Identity, now time.Time) error {
 	if h.config.Revoker == nil {
 		return nil
@@ -196,9 +196,9 @@ func (h *Hub) revoked(id Identity, now time.Time) error {
 	return h.config.Revoker.Check(id, now)
 }
 
-// consult calls ask, which must call done once, before it returns or later from
-// another goroutine. Then it calls then with the answer on the shard's event
-// loop; in the first case at once.
+// consult asks a question that is answered by a callback, and calls then with
+// the answer on the shard's event loop: at once if ask called done before it
+// returned. ask must call done once, from any goroutine.
 func consult[T any](sh *Shard, now time.Time, ask func(done func(T)), then func(T, time.Time)) {
 	c := &consultation[T]{}
 	open := &sh.hub.consulting
@@ -218,8 +218,8 @@ func consult[T any](sh *Shard, now time.Time, ask func(done func(T)), then func(
 	}
 }
 
-// A consultation is a call of ask under way. Whichever comes second, the answer
-// or the return of ask, calls then.
+// A consultation is one call of consult under way. The second of two events,
+// the answer and the return of ask, calls then.
 type consultation[T any] struct {
 	settled atomic.Bool
 	answer  T
@@ -240,8 +240,8 @@ func (s *Socket) refuse(namespace, why string) {
 	s.sendPacket(b)
 }
 
-// connect accepts the socket and puts it into its user's room. asks: the client
-// may come back to its session.
+// connect accepts the socket and puts it into its user's room. asks is true if
+// the client may come back to its session later.
 func (s *Socket) connect(id Identity, asks bool, now time.Time) {
 	sh := s.shard
 	if most := sh.hub.limits().PerUser; most > 0 && id.UserID != "" {
@@ -295,8 +295,8 @@ func (s *Socket) enter(id Identity, now time.Time) *room {
 	return r
 }
 
-// take stores the claims of a token, except the user. The time of issue is at
-// most now, whatever the issuer's clock says.
+// take stores the claims of a token, except the user. The time of issue is
+// limited to now, because the issuer's clock may be wrong.
 func (s *Socket) take(id Identity, now time.Time) {
 	s.tokenID, s.issued = TokenMark(id.TokenID), 0
 	if !id.Issued.IsZero() {

@@ -25,7 +25,7 @@ func ClientEventDocs() []EventDoc {
 }
 
 // ServerEventDocs returns the events that the gateway itself sends to clients.
-// What services publish comes beside these.
+// The services' events are described in upstream/routes.
 func ServerEventDocs() []EventDoc {
 	return []EventDoc{
 		{Name: "connected", Body: "{socketId, userId, message}",

@@ -10,27 +10,27 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// A ClientEvent is an event of clients that is declared as data, in the file of
-// the routes. It is read-only once it was given to a Hub.
+// A ClientEvent is an event of clients that is declared in the routes file
+// instead of in code. It must not be modified after it was given to a Hub.
 type ClientEvent struct {
 	Name string
 
-	Room   []RoomPart // which room it is for; nil: none
+	Room   []RoomPart // the room it is for; nil: none
 	Anyone bool       // the sender need not be in the room
 
-	Emit     string   // the event that the others in the room get; "": none
+	Emit     string   // the event that the other members of the room get; "": none
 	Fields   []string // members of the argument that they get; nil: all
-	Volatile bool     // a receiver with a backlog does without it
+	Volatile bool     // not sent to a receiver with a backlog
 
-	Key     string // under which services get it; "": they do not
+	Key     string // routing key under which services get it; "": they do not
 	Confirm bool   // it is acknowledged when RabbitMQ has confirmed it
 
 	MaxBytes int  // of the arguments
 	Rate     Rate // of a socket
 }
 
-// A RoomPart is a part of a room's name: fixed text, or the id that the first
-// of some members of the argument has.
+// A RoomPart is a part of a room's name: fixed text, or an id from the
+// argument. The id is that of the first member of From that the argument has.
 type RoomPart struct {
 	Text string
 	From []string // nil: Text
@@ -50,9 +50,8 @@ type Bus interface {
 	Publish(e Outgoing, done func(error)) bool
 }
 
-// What the gateway itself says of an event, in what the others in the room get
-// and in what services get. Members of the argument with these names are left
-// out.
+// Members that the gateway itself adds to an event, for clients and for
+// services. Members of the argument with these names are dropped.
 const (
 	memberSocket = "socketId"
 	memberUser   = "userId"
@@ -62,7 +61,7 @@ const (
 
 var ownMembers = []string{memberSocket, memberUser, memberRoom, memberTime}
 
-// source is what events for services say they come from.
+// source is the value of the member source in events for services.
 const source = "websocket-gateway"
 
 var (
@@ -72,7 +71,8 @@ var (
 	errServicesAway = errors.New("Services are busy, try again")
 )
 
-// RoomText returns the template of the room, as files have it.
+// RoomText returns the template of the room in the form that the routes file
+// has.
 func (e *ClientEvent) RoomText() string {
 	var b strings.Builder
 	for _, p := range e.Room {
@@ -118,11 +118,10 @@ func (e *ClientEvent) Check() error {
 	return nil
 }
 
-// declarations are the declared events in effect.
+// declarations is the set of declared events in effect, by name.
 type declarations map[string]*ClientEvent
 
-// SetClientEvents has these events be the declared ones from now on. An error
-// changes nothing.
+// SetClientEvents replaces the declared events. An error changes nothing.
 func (h *Hub) SetClientEvents(list []ClientEvent) error {
 	events := make(declarations, len(list))
 	for i := range list {
@@ -144,7 +143,8 @@ func (sh *Shard) declaredEvent(name []byte) *ClientEvent {
 	return nil
 }
 
-// serve does what a declaration says.
+// serve handles a declared event: it checks the argument, publishes the event
+// and sends it to the room.
 func (c *Call) serve(e *ClientEvent) {
 	s := c.Socket
 	if !s.mayEmit(e, c.Now) {
@@ -223,8 +223,8 @@ func (e *ClientEvent) roomOf(object []byte, limits *Limits) (string, error) {
 	return string(name), nil
 }
 
-// firstMember returns the value of the first of some names that an object has
-// as a member that is not null. Of two members of one name the last counts.
+// firstMember returns the value of the first of names that is a member of
+// object and not null. Of two members of one name the last counts.
 func firstMember(object []byte, names []string) (found []byte) {
 	at := len(names)
 	for key, value := range codec.Members(object) {
@@ -235,8 +235,8 @@ func firstMember(object []byte, names []string) (found []byte) {
 	return found
 }
 
-// publish gives the event to services, if they get it, and reports whether it
-// goes on: otherwise the client has its answer.
+// publish publishes the event to services, if they get it. It reports whether
+// the caller goes on; if not, the client has been answered.
 func (c *Call) publish(e *ClientEvent, object []byte, room string) (taken bool) {
 	if e.Key == "" {
 		return true
@@ -269,8 +269,8 @@ func (c *Call) publish(e *ClientEvent, object []byte, room string) (taken bool) 
 	return taken
 }
 
-// tell sends the event to the others in the room. r is nil when nobody of the
-// shard is in it.
+// tell sends the event to the other members of the room. r is nil if no socket
+// of the shard is in it.
 func (c *Call) tell(e *ClientEvent, r *room, there occupied, name string, object []byte) {
 	if r == nil {
 		r = &room{nodeRoom: &nodeRoom{name: name}}
@@ -279,7 +279,7 @@ func (c *Call) tell(e *ClientEvent, r *room, there occupied, name string, object
 	s.shard.broadcast(r, there, s, func() *codec.Message { return s.declaredMessage(e, name, object, c.Now) })
 }
 
-// declaredMessage builds what the others in the room get.
+// declaredMessage builds the message for the other members of the room.
 func (s *Socket) declaredMessage(e *ClientEvent, room string, object []byte, now time.Time) *codec.Message {
 	b := append(codec.AppendString(append(s.shard.buf[:0], "42["...), e.Emit), `,{`...)
 	for key, value := range codec.Members(object) {
@@ -294,8 +294,8 @@ func (s *Socket) declaredMessage(e *ClientEvent, room string, object []byte, now
 	return m
 }
 
-// appendOutgoing appends the body that services get. What the client has said
-// is in data, so that it cannot pass for what the gateway says.
+// appendOutgoing appends the body for services. The client's argument is in the
+// member data, so that it cannot be confused with what the gateway adds.
 func (s *Socket) appendOutgoing(b []byte, e *ClientEvent, object []byte, room string, now time.Time) []byte {
 	b = codec.AppendString(append(b, `{"eventName":`...), e.Key)
 	b = append(b, `,"source":"`+source+`",`...)
@@ -303,8 +303,8 @@ func (s *Socket) appendOutgoing(b []byte, e *ClientEvent, object []byte, room st
 	return append(append(b, object...), '}')
 }
 
-// pace is how fast the sockets of a shard emit declared events: a Throttle for
-// each event that a socket has emitted.
+// pace has the rate of declared events of each socket of a shard: a Throttle
+// for each event that the socket has emitted.
 type pace map[*Socket]map[*ClientEvent]*Throttle
 
 // mayEmit takes one event of the socket's rate.
@@ -331,15 +331,15 @@ func (s *Socket) mayEmit(e *ClientEvent, now time.Time) bool {
 	return t.Allow(e.Rate, 1, now)
 }
 
-// A Trial is what a declared event would become.
+// A Trial is the result of a declared event, for `gateway routes try`.
 type Trial struct {
 	Room   string         // "" for none
-	Others *codec.Message // what the others in the room get; nil: nothing
+	Others *codec.Message // what the other members of the room get; nil: nothing
 	Body   []byte         // what services get; nil: nothing
 }
 
-// Try returns what becomes of the event when a user emits it with an argument,
-// valid JSON, in the room that it is for.
+// Try returns the result of the event when a user emits it with an argument,
+// which must be valid JSON.
 func (e *ClientEvent) Try(argument []byte, user string, now time.Time) (t Trial, err error) {
 	h, err := New(Config{Shards: 1, MaxPacket: 1, MaxMailbox: 1})
 	if err != nil {

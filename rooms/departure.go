@@ -15,8 +15,8 @@ func (nobody) Close(Reason)        {}
 func (nobody) Wake()               {}
 func (nobody) Source() uint64      { return 0 }
 
-// goAway has a connected socket whose connection has ended stay in its rooms
-// as an absent member until the grace is over.
+// goAway makes a connected socket absent when its connection ends: it stays in
+// its rooms until the grace is over.
 func (s *Socket) goAway(now time.Time) {
 	sh := s.shard
 	if s.session.lost(sh) {
@@ -35,8 +35,8 @@ func (s *Socket) goAway(now time.Time) {
 	sh.absent.add(s, now, grace)
 }
 
-// makeAbsent takes the connection from a connected socket. reason says why; "":
-// the connection has ended.
+// makeAbsent takes the connection from a connected socket. reason says why; ""
+// means that the connection has ended.
 func (s *Socket) makeAbsent(reason string, now time.Time) {
 	s.noteEnd(reason, false, now)
 	sh, n := s.shard, s.session
@@ -49,7 +49,8 @@ func (s *Socket) makeAbsent(reason string, now time.Time) {
 	sh.stats.Absent.Add(1)
 }
 
-// keepEnded has the session's record known to whoever comes back to it.
+// keepEnded stores the session's record, so that the client can come back to
+// it.
 func (s *Socket) keepEnded(left bool) {
 	r := s.ended(left)
 	if left {
@@ -59,7 +60,7 @@ func (s *Socket) keepEnded(left bool) {
 	}
 }
 
-// keepRecord keeps the record of a session that no socket of this node has.
+// keepRecord stores the record of a session that has no socket on this node.
 func (h *Hub) keepRecord(r *Record) {
 	form := AppendRecord(nil, r)
 	dropped := h.sessions.end(r, form)
@@ -73,15 +74,16 @@ func (h *Hub) keepRecord(r *Record) {
 	}
 }
 
-// Refresh has Redis keep the records of sessions that are open for long. It is
-// called now and then: see RefreshSessions.
+// Refresh writes the records of open sessions to Redis again, before they
+// expire there. It is to be called every RefreshSessions.
 func (h *Hub) Refresh() { h.resave() }
 
 // RefreshSessions is how often Refresh is to be called.
 const RefreshSessions = openRecordFor / 4
 
-// resave has Redis know all sessions of this node anew: it may have lost their
-// records, or have older ones. Those that other nodes have taken meanwhile end.
+// resave writes the records of all sessions of this node again, because Redis
+// may have lost them or have older ones. Sessions that other nodes have taken
+// meanwhile end.
 func (h *Hub) resave() {
 	for sockets := h.sessions.sockets(); len(sockets) > 0; {
 		shard, n := sockets[0].shard, 1
@@ -95,7 +97,8 @@ func (h *Hub) resave() {
 	h.resaveEnded(h.sessions.pids())
 }
 
-// resave goes on with the next sockets when the first of them are done.
+// resave continues with the next batch of sockets when the previous one is
+// written.
 func (sh *Shard) resave(sockets []*Socket) {
 	sockets = slices.DeleteFunc(sockets, func(s *Socket) bool { return s.session == nil }) // it has ended meanwhile
 	n := min(len(sockets), resaveBatch)
@@ -121,7 +124,7 @@ func (sh *Shard) resave(sockets []*Socket) {
 	}
 }
 
-// resaveEnded does the same for sessions that no socket has.
+// resaveEnded writes the records of sessions that have no socket.
 func (h *Hub) resaveEnded(pids []string) {
 	if len(pids) == 0 {
 		return
@@ -140,8 +143,8 @@ func (h *Hub) resaveEnded(pids []string) {
 	})
 }
 
-// displaced ends a socket whose session another one has now, here or on another
-// node. The others are not told: the client is there.
+// displaced ends a socket whose session another socket has now, here or on
+// another node. The other members are not notified: the client is still there.
 func (s *Socket) displaced(now time.Time) {
 	if s.session == nil || s.session.gone {
 		return
@@ -154,7 +157,8 @@ func (s *Socket) displaced(now time.Time) {
 	s.dissolve(now)
 }
 
-// takeOver closes the connection of a socket whose session another one has now.
+// takeOver closes the connection of a socket whose session another socket has
+// now.
 func (s *Socket) takeOver(now time.Time) {
 	sink := s.sink
 	s.makeAbsent(ReasonTakenOver.String(), now)
@@ -164,8 +168,8 @@ func (s *Socket) takeOver(now time.Time) {
 // resaveBatch is how many sessions are written anew in one turn of a loop.
 const resaveBatch = 200
 
-// depart takes an absent socket out of its rooms, which are told. Its client
-// may still come back to the record.
+// depart removes an absent socket from its rooms and notifies the other
+// members. Its client may still come back to the record.
 func (s *Socket) depart(now time.Time) {
 	if s.phase != phaseAbsent {
 		return
@@ -182,8 +186,8 @@ func (s *Socket) depart(now time.Time) {
 	s.phase = phaseClosed
 }
 
-// dissolve takes an absent socket out of its rooms without a word: its client
-// is back.
+// dissolve removes an absent socket from its rooms without notifying the other
+// members, because its client is back.
 func (s *Socket) dissolve(now time.Time) {
 	if s.phase != phaseAbsent {
 		return
@@ -196,8 +200,8 @@ func (s *Socket) dissolve(now time.Time) {
 	s.phase = phaseClosed
 }
 
-// surrender gives the session of a socket away, to a connection that has come
-// back to it. What is left here stays in the rooms until it is dissolved.
+// surrender gives the session of a socket to another connection of its client.
+// The socket stays in its rooms until it is dissolved.
 func (s *Socket) surrender(user string, now time.Time) (*Record, RecoveryResult) {
 	n := s.session
 	switch {
@@ -219,6 +223,6 @@ func (s *Socket) surrender(user string, now time.Time) (*Record, RecoveryResult)
 	return s.ended(false), RecoveryDone
 }
 
-// takeOverGrace is how long what is left of a session waits for the word that
-// its client is back elsewhere.
+// takeOverGrace is how long a surrendered socket waits for the confirmation
+// that its client is back elsewhere.
 const takeOverGrace = 2 * time.Second

@@ -7,7 +7,7 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// Events the gateway emits of its own accord.
+// Names of the events that the gateway itself sends.
 const (
 	eventUserJoined     = "user_joined"
 	eventUserLeft       = "user_left"
@@ -21,7 +21,7 @@ const (
 // milliseconds, as JavaScript's toISOString writes it.
 const secondLayout = "2006-01-02T15:04:05."
 
-// appendConnected appends the packet that greets a client with a user.
+// appendConnected appends the packet of connected, for a client with a user.
 func (s *Socket) appendConnected(b []byte) []byte {
 	b = append(b, `42["connected",{"socketId":"`...)
 	b = s.id.append(b)
@@ -30,15 +30,16 @@ func (s *Socket) appendConnected(b []byte) []byte {
 	return append(b, `,"message":"Connected to the WebSocket gateway"}]`...)
 }
 
-// appendExpiring appends the packet that warns of a token's end.
+// appendExpiring appends the packet of token_expiring_soon.
 func appendExpiring(b []byte, left time.Duration) []byte {
 	b = append(b, `42["token_expiring_soon",{"expiresIn":`...)
 	b = strconv.AppendInt(b, int64(left/time.Second), 10)
 	return append(b, `}]`...)
 }
 
-// appendRoomState appends the packet that tells a client which has come back
-// how a room stands. leaving members are not there any more.
+// appendRoomState appends the packet of room_state, which tells a client that
+// has come back how many members a room has. leaving members are about to leave
+// it and are not counted.
 func (s *Socket) appendRoomState(b []byte, room string, leaving int) []byte {
 	b = append(b, `42["`+eventRoomState+`",{"room":`...)
 	b = codec.AppendString(b, room)
@@ -47,7 +48,7 @@ func (s *Socket) appendRoomState(b []byte, room string, leaving int) []byte {
 	return append(b, "}]"...)
 }
 
-// presence builds what others in a room are told about s.
+// presence builds the event about s that the other members of a room get.
 func (s *Socket) presence(event, room string, now time.Time) *codec.Message {
 	b := append(s.shard.buf[:0], `42["`...)
 	b = append(append(b, event...), `",{`...)
@@ -55,8 +56,8 @@ func (s *Socket) presence(event, room string, now time.Time) *codec.Message {
 	return codec.NewText(s.shard.buf)
 }
 
-// appendSender appends what the gateway says of an event of s, as members.
-// room "" is none.
+// appendSender appends the members of an event's body that describe s, its
+// sender. room "" is none.
 func (s *Socket) appendSender(b []byte, room string, now time.Time) []byte {
 	b = s.id.append(append(b, `"socketId":"`...))
 	b = append(b, `","userId":`...)
@@ -86,8 +87,8 @@ func (sh *Shard) appendTime(b []byte, now time.Time) []byte {
 	return append(b, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
 }
 
-// announce tells the others in r, unless they are a crowd, that s has come, or
-// that it has gone and is one of them no more.
+// announce sends user_joined or user_left about s to the other members of r,
+// unless r has too many members. gone is 1 if s has left already, 0 otherwise.
 func (s *Socket) announce(r *room, event string, gone int, now time.Time) {
 	there := s.shard.hub.occupancy.of(r.name)
 	if s.shard.crowded(r, there, gone, now) {
@@ -96,7 +97,7 @@ func (s *Socket) announce(r *room, event string, gone int, now time.Time) {
 	s.shard.broadcast(r, there, s, func() *codec.Message { return s.presence(event, r.name, now) })
 }
 
-// leave takes s out of the room of its slot and tells the others.
+// leave removes s from the room of its slot and notifies the other members.
 func (s *Socket) leave(slot int, now time.Time) {
 	r := s.shard.leave(s, slot, now)
 	if r.announce {

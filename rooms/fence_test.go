@@ -9,15 +9,15 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// A drawer is the Redis of a node: it keeps records, and tells that they are
-// written when it is told to.
-type drawer struct {
+// A recordStore stands for the Redis of a node. It keeps records, and confirms
+// writes when the test says so.
+type recordStore struct {
 	records map[string]*Record
 	saving  []func(saved bool)
 	held    bool // what is saved does not get here
 }
 
-func (d *drawer) Save(pid string, form []byte, _ time.Duration, done func(bool)) {
+func (d *recordStore) Save(pid string, form []byte, _ time.Duration, done func(bool)) {
 	if !d.held {
 		d.records[pid], _ = ParseRecord(form)
 	}
@@ -30,9 +30,9 @@ func (d *drawer) Save(pid string, form []byte, _ time.Duration, done func(bool))
 	}
 }
 
-func (d *drawer) Forget(pid string, _ uint32) { delete(d.records, pid) }
+func (d *recordStore) Forget(pid string, _ uint32) { delete(d.records, pid) }
 
-func (d *drawer) Take(pid, _ string, done func(*Record, RecoveryResult)) {
+func (d *recordStore) Take(pid, _ string, done func(*Record, RecoveryResult)) {
 	r := d.records[pid]
 	if r == nil {
 		done(nil, RecoveryUnknown)
@@ -43,7 +43,7 @@ func (d *drawer) Take(pid, _ string, done func(*Record, RecoveryResult)) {
 	done(r, RecoveryDone)
 }
 
-func (d *drawer) Elsewhere(pid string, done func(uint32, bool)) {
+func (d *recordStore) Elsewhere(pid string, done func(uint32, bool)) {
 	r := d.records[pid]
 	if r == nil {
 		done(0, false)
@@ -51,11 +51,11 @@ func (d *drawer) Elsewhere(pid string, done func(uint32, bool)) {
 	}
 	done(r.Moves, r.Node != d.Node())
 }
-func (d *drawer) Dissolve(string, string) {}
-func (d *drawer) Node() string            { return "a" }
+func (d *recordStore) Dissolve(string, string) {}
+func (d *recordStore) Node() string            { return "a" }
 
 // answer tells everybody who waits what has become of their records.
-func (d *drawer) answer(saved bool) {
+func (d *recordStore) answer(saved bool) {
 	waiting := d.saving
 	d.saving = nil
 	for _, done := range waiting {
@@ -63,8 +63,8 @@ func (d *drawer) answer(saved bool) {
 	}
 }
 
-func newDrawer(t *testing.T) (*world, *pastLog, *drawer) {
-	d := &drawer{records: map[string]*Record{}}
+func newRecordStore(t *testing.T) (*world, *pastLog, *recordStore) {
+	d := &recordStore{records: map[string]*Record{}}
 	w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote = d })
 	return w, past, d
 }
@@ -76,7 +76,7 @@ func (w *world) dies() {
 	clear(w.hub.sessions.ended)
 }
 
-func (g *guest) acks() (n int) {
+func (g *recoveringClient) acks() (n int) {
 	for _, packet := range g.inbox {
 		if strings.HasPrefix(packet, "43") {
 			n++
@@ -86,8 +86,8 @@ func (g *guest) acks() (n int) {
 }
 
 func TestAChangeOfRoomsIsAcknowledgedWhenRedisHasIt(t *testing.T) {
-	w, past, redis := newDrawer(t)
-	ann := w.guest("ann")
+	w, past, redis := newRecordStore(t)
+	ann := w.recoveringClient("ann")
 	redis.held = true
 	for _, event := range []string{"join_room", "join_room", "leave_room", "leave_room"} {
 		ann.text("27" + eventText(event, []string{conversation("1")}))
@@ -123,8 +123,8 @@ func TestAChangeThatRedisDoesNotKnowIsNotForgottenInSilence(t *testing.T) {
 		"Redis gets it later": {"2", "join_room", true, true, RecoveryDone, []string{"e1", "recovery_state", "e2", "recovery_state"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, past, redis := newDrawer(t)
-			ann := w.guest("ann")
+			w, past, redis := newRecordStore(t)
+			ann := w.recoveringClient("ann")
 			ann.join("1")
 			past.publish(w, "conversation:1")
 			ann.wantGot("e1")
@@ -154,8 +154,8 @@ func TestAChangeThatRedisDoesNotKnowIsNotForgottenInSilence(t *testing.T) {
 
 // TestANodeThatWasTakenForDeadDoesNotKnowTheSessionAnyMore.
 func TestANodeThatWasTakenForDeadDoesNotKnowTheSessionAnyMore(t *testing.T) {
-	w, past, redis := newDrawer(t)
-	ann := w.guest("ann")
+	w, past, redis := newRecordStore(t)
+	ann := w.recoveringClient("ann")
 	ann.join("1")
 	past.publish(w, "conversation:1")
 	ann.wantGot("e1")
@@ -183,8 +183,8 @@ func TestANodeThatWasTakenForDeadDoesNotKnowTheSessionAnyMore(t *testing.T) {
 
 // TestNobodyRecoversOverEventsThatWereLost from a record in Redis either.
 func TestNobodyRecoversOverEventsThatWereLost(t *testing.T) {
-	w, past, redis := newDrawer(t)
-	ann, bob := w.guest("ann"), w.guest("bob")
+	w, past, redis := newRecordStore(t)
+	ann, bob := w.recoveringClient("ann"), w.recoveringClient("bob")
 	ann.join("1")
 	bob.join("1")
 	past.publish(w, "conversation:1")
@@ -209,14 +209,14 @@ func TestNobodyRecoversOverEventsThatWereLost(t *testing.T) {
 // TestARedisThatIsBackGetsAllRecords of connected clients on each loop, of absent
 // ones, and of those that have ended.
 func TestARedisThatIsBackGetsAllRecords(t *testing.T) {
-	redis := &drawer{records: map[string]*Record{}}
+	redis := &recordStore{records: map[string]*Record{}}
 	w, _ := newPast(t, 2, func(c *Config) { c.Recovery.Remote, c.Recovery.Grace = redis, time.Minute })
 	w.hub.Reachable(true, w.now)
-	ended := w.guest("zoe")
+	ended := w.recoveringClient("zoe")
 	ended.hangUp()
 	w.at(w.now.Add(time.Minute))
-	guests := []*guest{w.guest("ann"), w.guest("bob"), w.guest("eve"), w.guest("joe"), ended}
-	guests[0].hangUp()
+	clients := []*recoveringClient{w.recoveringClient("ann"), w.recoveringClient("bob"), w.recoveringClient("eve"), w.recoveringClient("joe"), ended}
+	clients[0].hangUp()
 	loops := make(map[*Shard]bool)
 	for _, s := range w.hub.sessions.sockets() {
 		loops[s.shard] = true
@@ -228,9 +228,9 @@ func TestARedisThatIsBackGetsAllRecords(t *testing.T) {
 	clear(redis.records)
 	w.hub.Reachable(true, w.now)
 	w.settle()
-	for i, g := range guests {
+	for i, g := range clients {
 		if redis.records[g.pid] == nil {
-			t.Errorf("the record of guest %d is lost", i)
+			t.Errorf("the record of recoveringClient %d is lost", i)
 		}
 	}
 }
@@ -238,16 +238,16 @@ func TestARedisThatIsBackGetsAllRecords(t *testing.T) {
 // TestASessionThatIsTakenBeforeRedisHasItsRoomsGetsAnotherFence, which the
 // record that Redis has does not have.
 func TestASessionThatIsTakenBeforeRedisHasItsRoomsGetsAnotherFence(t *testing.T) {
-	for name, answer := range map[string]func(d *drawer, w *world){
-		"not yet": func(*drawer, *world) {},
-		"not in time": func(d *drawer, w *world) {
+	for name, answer := range map[string]func(d *recordStore, w *world){
+		"not yet": func(*recordStore, *world) {},
+		"not in time": func(d *recordStore, w *world) {
 			d.answer(false)
 			w.settle()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, past, redis := newDrawer(t)
-			ann := w.guest("ann")
+			w, past, redis := newRecordStore(t)
+			ann := w.recoveringClient("ann")
 			ann.join("1")
 			past.publish(w, "conversation:1")
 			ann.wantGot("e1")
@@ -277,12 +277,12 @@ func TestASessionWithoutPositionsIsNotPutBackOnAnotherNode(t *testing.T) {
 	}{"without": {0, RecoveryUnknown}, "with": {1, RecoveryDone}} {
 		t.Run(name, func(t *testing.T) {
 			var taken []func(*Record, RecoveryResult)
-			redis := &slowDrawer{drawer: drawer{records: map[string]*Record{}}, taken: &taken}
+			redis := &slowRecordStore{recordStore: recordStore{records: map[string]*Record{}}, taken: &taken}
 			w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote = redis })
 			past.publish(w, "conversation:1")
 			rooms := []RoomFrom{{"user:ann", x.from}, {"conversation:1", x.from}}
 			r := &Record{PID: "01234567890123456789", ID: "abcdefghijklmnopqrst", User: "ann", Node: "b", Log: logName, Rooms: rooms, Ended: true, At: w.now, Given: 1}
-			ann := &guest{token: "ann", pid: r.PID}
+			ann := &recoveringClient{token: "ann", pid: r.PID}
 			ann.dial(w)
 			ann.hangUp()
 			taken[0](r, RecoveryDone)
@@ -298,21 +298,21 @@ func TestASessionWithoutPositionsIsNotPutBackOnAnotherNode(t *testing.T) {
 	}
 }
 
-// A slowDrawer answers when it is told to.
-type slowDrawer struct {
-	drawer
+// A slowRecordStore answers when the test says so.
+type slowRecordStore struct {
+	recordStore
 	taken *[]func(*Record, RecoveryResult)
 }
 
-func (d *slowDrawer) Take(_, _ string, done func(*Record, RecoveryResult)) {
+func (d *slowRecordStore) Take(_, _ string, done func(*Record, RecoveryResult)) {
 	*d.taken = append(*d.taken, done)
 }
 
 // TestTheFenceOfAReturnIsNotToldWithAnEventThatTheClientDoesNotHave: the node
 // before has sent it in vain, and this one has not read it yet.
 func TestTheFenceOfAReturnIsNotToldWithAnEventThatTheClientDoesNotHave(t *testing.T) {
-	w, past, redis := newDrawer(t)
-	ann := w.guest("ann")
+	w, past, redis := newRecordStore(t)
+	ann := w.recoveringClient("ann")
 	ann.join("1")
 	past.publish(w, "conversation:1")
 	ann.wantGot("e1")
@@ -333,9 +333,9 @@ func TestTheFenceOfAReturnIsNotToldWithAnEventThatTheClientDoesNotHave(t *testin
 // TestTheRecordOfAReturnUnderWayStaysInRedis, so that the session outlives the
 // node, and goes when the client was not recovered.
 func TestTheRecordOfAReturnUnderWayStaysInRedis(t *testing.T) {
-	redis := &drawer{records: map[string]*Record{}}
+	redis := &recordStore{records: map[string]*Record{}}
 	w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote, c.Recovery.Grace = redis, time.Minute })
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	pid := ann.pid
 	ann.hangUp()
 	past.slow = true
@@ -366,7 +366,7 @@ func TestTheRecordOfAReturnUnderWayStaysInRedis(t *testing.T) {
 // TestASessionThatDepartsWhileItIsTakenIsFound in its record.
 func TestASessionThatDepartsWhileItIsTakenIsFound(t *testing.T) {
 	w, _ := newPast(t, 1)
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	s := w.hub.sessions.holder(ann.pid)
 	s.makeAbsent("", w.now)
 	var result RecoveryResult
@@ -381,10 +381,10 @@ func TestASessionThatDepartsWhileItIsTakenIsFound(t *testing.T) {
 
 // TestASessionThatAnotherNodeHasIsNotWrittenOver by a node that was cut off.
 func TestASessionThatAnotherNodeHasIsNotWrittenOver(t *testing.T) {
-	redis := &otherOwner{drawer{records: map[string]*Record{}}}
+	redis := &otherOwner{recordStore{records: map[string]*Record{}}}
 	w, _ := newPast(t, 1, func(c *Config) { c.Recovery.Remote = redis })
 	w.hub.Reachable(true, w.now)
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	clear(redis.records)
 	w.hub.Reachable(false, w.now)
 	w.hub.Reachable(true, w.now)
@@ -398,7 +398,7 @@ func TestASessionThatAnotherNodeHasIsNotWrittenOver(t *testing.T) {
 }
 
 // An otherOwner says that all sessions are another node's.
-type otherOwner struct{ drawer }
+type otherOwner struct{ recordStore }
 
 func (*otherOwner) Elsewhere(_ string, done func(uint32, bool)) { done(1, true) }
 
@@ -425,19 +425,19 @@ func TestOffsets(t *testing.T) {
 }
 
 func TestWhatIsForgottenIsForgottenInRedis(t *testing.T) {
-	redis := &drawer{records: map[string]*Record{}}
+	redis := &recordStore{records: map[string]*Record{}}
 	w, _ := newPast(t, 1, func(c *Config) {
 		c.Recovery.Remote, c.Recovery.Grace, c.Recovery.PerUser, c.Recovery.MaxSessions = redis, 0, 3, 5
 	})
 	for i := range 20 {
-		g := w.guest("user" + strconv.Itoa(i%4))
+		g := w.recoveringClient("user" + strconv.Itoa(i%4))
 		g.hangUp()
 		w.settle()
 	}
 	if n := len(redis.records); n != 5 {
 		t.Errorf("Redis has %d records, want 5", n)
 	}
-	w.guest("ann").text("1") // says goodbye
+	w.recoveringClient("ann").text("1") // says goodbye
 	if n := len(redis.records); n != 5 {
 		t.Errorf("Redis has %d records after a goodbye, want 5", n)
 	}

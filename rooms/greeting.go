@@ -31,8 +31,8 @@ func (g *gate) Send(m *codec.Message) {
 	}
 }
 
-// greetWhenHeard sends connected as soon as what other servers send to its
-// user's room, r, reaches this node.
+// greetWhenHeard sends connected as soon as events that other servers send to
+// its user's room, r, reach this node.
 func (s *Socket) greetWhenHeard(r *room) {
 	if s.shard.hub.config.Outside == nil {
 		s.sayConnected()
@@ -42,8 +42,9 @@ func (s *Socket) greetWhenHeard(r *room) {
 	s.shard.whenHeard(r, s, s.greet)
 }
 
-// whenHeard calls tell as soon as what other servers send to r reaches this
-// node, unless s has ended; at once if there are no other servers.
+// whenHeard calls tell as soon as events that other servers send to r reach
+// this node, or at once if there are no other servers. It does not call it if s
+// has ended.
 func (sh *Shard) whenHeard(r *room, s *Socket, tell func()) {
 	outside, id := sh.hub.config.Outside, s.id
 	if outside == nil || outside.Await(r.name, func() {
@@ -60,8 +61,8 @@ func (sh *Shard) whenHeard(r *room, s *Socket, tell func()) {
 // sayConnected sends connected.
 func (s *Socket) sayConnected() { s.sendPacket(s.appendConnected(s.shard.buf[:0])) }
 
-// greet removes the gate, if there is one: connected is sent, and then what was
-// held.
+// greet removes the gate, if there is one: connected is sent, and then what the
+// gate holds.
 func (s *Socket) greet() {
 	g := s.dropGate()
 	if g == nil {
@@ -73,8 +74,8 @@ func (s *Socket) greet() {
 	}
 }
 
-// dropGate makes the session the socket's sink again. It returns the gate with
-// what it holds, nil if there was none.
+// dropGate makes the session the socket's sink again. It returns the gate, nil
+// if there was none.
 func (s *Socket) dropGate() *gate {
 	g, gated := s.sink.(*gate)
 	if !gated {

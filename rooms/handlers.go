@@ -34,7 +34,7 @@ func ClientEvents() map[string]Handler {
 	}
 }
 
-// What a client is told in the ack when its event is refused.
+// Errors that a client gets in the acknowledgement of a refused event.
 var (
 	errMissingRoom  = errors.New("Missing roomType or roomId")
 	errRoomType     = errors.New("Invalid roomType")
@@ -68,8 +68,8 @@ func (s *Socket) handleEvent(p *codec.SocketPacket, attachments [][]byte, now ti
 	sh.call = Call{}
 }
 
-// tooFast refuses what came too early, and closes the session of who is so many
-// bursts ahead that it does not stop.
+// tooFast refuses an event that exceeds the rate. It closes the session of a
+// client that is a whole burst beyond it.
 func (c *Call) tooFast(ahead float64) {
 	s := c.Socket
 	s.shard.stats.EventsTooFast.Add(1)
@@ -103,7 +103,8 @@ func handleLeave(c *Call) {
 	s.whenSaved(c.Now, func() { answer.succeed("Left room: ", r.name) })
 }
 
-// typing tells the others in a room, who may miss it, that somebody types.
+// typing sends an event about typing to the other members of a room. It is
+// volatile: receivers with a backlog do not get it.
 func (c *Call) typing(event string) {
 	kind, id, err := c.room()
 	if err != nil {
@@ -129,7 +130,8 @@ func (c *Call) typing(event string) {
 	})
 }
 
-// handleRefresh gives a live socket a newer token of the same user.
+// handleRefresh replaces the token of a connected socket by a newer one of the
+// same user.
 func handleRefresh(c *Call) {
 	s := c.Socket
 	arg, _ := codec.NextArg(c.Args)
@@ -159,10 +161,10 @@ func handleRefresh(c *Call) {
 		s.take(id, now)
 		answer.Ack([]byte(`{"success":true}`))
 		if named {
-			s.askAgain(now)
+			s.recheckRooms(now)
 		}
-		// Counted from now, since a warning at once would have the client
-		// refresh at once, for ever if its tokens come from a cache.
+		// The life is counted from now: a warning at once would make the client
+		// refresh at once, endlessly if its tokens come from a cache.
 		s.setExpiry(now, id.Expires, now)
 	})
 }
@@ -179,8 +181,8 @@ func stringMember(object []byte, name string) []byte {
 	return found
 }
 
-// room reads {roomType, roomId} out of the first argument. Like the Node
-// gateway it takes the last of two members of one name.
+// room reads {roomType, roomId} from the first argument. Like the Node gateway
+// it takes the last of two members of one name.
 func (c *Call) room() (kind string, id []byte, err error) {
 	limits := c.Socket.shard.hub.limits()
 	arg, _ := codec.NextArg(c.Args)
@@ -206,18 +208,18 @@ func (c *Call) room() (kind string, id []byte, err error) {
 	return "", nil, errRoomType
 }
 
-// roomID returns the id that a value is, nil for none and, as the Node gateway
-// has it, for the number 0, which is falsy.
+// roomID returns the id that a JSON value stands for, nil for none. Like the
+// Node gateway it takes the number 0, which is falsy in JavaScript, for none.
 func roomID(value []byte) []byte {
-	id, _ := codec.ID(value) // one that is too long is the limit's matter
+	id, _ := codec.ID(value) // its length is checked with the limits
 	if string(id) == "0" && value[0] != '"' {
 		return nil
 	}
 	return id
 }
 
-// deferred returns the call for an answer that is given later, when Args are not
-// valid any more.
+// deferred returns a copy of the call for an answer that is given later. It has
+// no Args, which are not valid then.
 func (c *Call) deferred() Call { return Call{Socket: c.Socket, ack: c.ack} }
 
 // Ack answers the client with one JSON value, if it asked for an answer.

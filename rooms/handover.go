@@ -10,11 +10,12 @@ import (
 	"github.com/hometrip/gateway/internal/handover/form"
 )
 
-// A process hands its sockets over to the next one: State describes a socket,
-// Adopt makes it anew on the other side. Nobody is told of either: the socket
-// keeps its id, its rooms and its place.
+// In a hand-over, State describes a socket and Adopt makes it again in the next
+// process. Neither notifies anybody: the socket keeps its id, its rooms and its
+// place in them.
 
-// errUnsettled says that a socket waits for somebody outside its event loop.
+// errUnsettled is the error for a socket that waits for something outside its
+// event loop.
 var errUnsettled = errors.New("a socket waits for somebody outside its event loop")
 
 // Ahead returns how far t is ahead of its rate as of now; it is zero when
@@ -34,19 +35,19 @@ func ThrottleAhead(ahead time.Duration, now time.Time) Throttle {
 	return Throttle(max(int64(Monotonic(now)+ahead), 1))
 }
 
-// Consulting is the number of questions to authenticators and authorizers that
-// have not been answered.
+// Consulting returns how many questions to authenticators and authorizers are
+// open.
 func (h *Hub) Consulting() int64 { return h.consulting.Load() }
 
-// Delivered is the position in the log of the services' events up to which all
-// has been delivered.
+// Delivered returns the position in the log of the services' events up to which
+// everything has been delivered.
 func (h *Hub) Delivered() uint64 { return h.passed.Load() }
 
-// Settled reports whether the shard waits for nobody.
+// Settled reports whether the shard waits for no answer.
 func (sh *Shard) Settled() bool { return len(sh.asked) == 0 && len(sh.hunted) == 0 }
 
-// Pending is the number of tasks and broadcasts that wait for the shard, or are
-// under way.
+// Pending returns how many tasks and broadcasts wait for the shard or are being
+// processed.
 func (sh *Shard) Pending() int {
 	n := sh.mailbox.waiting() + len(sh.tasks) + len(sh.batch) - sh.done + len(sh.said)
 	if sh.walk.room != nil {
@@ -55,12 +56,12 @@ func (sh *Shard) Pending() int {
 	return n
 }
 
-// Log is the identity of the log that the shard's positions belong to.
+// Log returns the identity of the log that the shard's positions belong to.
 func (sh *Shard) Log() string { return sh.identity }
 
-// State describes the socket of a connection. Of one that is absent, because its
-// client has come back over another connection while this one is being closed,
-// only the connection is left: Absent describes the socket.
+// State describes the socket of a connection. If the client has come back over
+// another connection while this one is being closed, only the connection is
+// described; Absent describes the socket.
 func (s *Socket) State(now time.Time) (form.Socket, error) {
 	if s.phase == phaseAbsent {
 		return form.Socket{Phase: uint8(phaseClosed)}, nil
@@ -102,7 +103,7 @@ func (s *Socket) state(now time.Time) (form.Socket, error) {
 	return f, nil
 }
 
-// describeSession describes the session that the client may come back to.
+// describeSession describes the session to which the client may come back.
 func (s *Socket) describeSession(f *form.Socket) {
 	n := s.session
 	if n == nil {
@@ -137,7 +138,7 @@ func (sh *Shard) Absent(now time.Time) (all []form.Absent, err error) {
 	return all, nil
 }
 
-// CheckState returns an error for what State does not describe.
+// CheckState returns an error if a description cannot be one that State wrote.
 func CheckState(f *form.Socket) error {
 	switch p := phase(f.Phase); {
 	case p == phaseConnected || p == phaseAbsent && f.Recovers:
@@ -158,8 +159,8 @@ func CheckState(f *form.Socket) error {
 	return nil
 }
 
-// Adopt makes the socket that f describes, in its rooms. Positions in f are of
-// the log with that identity.
+// Adopt makes the socket that f describes, in its rooms. log is the identity of
+// the log that the positions in f belong to.
 func (sh *Shard) Adopt(sink Sink, f *form.Socket, log string, now time.Time) (*Socket, error) {
 	if err := CheckState(f); err != nil {
 		return nil, err
@@ -203,8 +204,8 @@ func (s *Socket) adoptAside(f *form.Socket) {
 	}
 }
 
-// adoptRooms puts the socket into its rooms. Nothing up to its position in the
-// log is given to it again.
+// adoptRooms puts the socket into its rooms. Events up to its position in the
+// log are not given to it again.
 func (s *Socket) adoptRooms(f *form.Socket, log string) {
 	sh := s.shard
 	same := log == sh.identity && log != ""
@@ -259,7 +260,7 @@ func (sh *Shard) adoptSession(f *form.Record, p pid) *session {
 	return n
 }
 
-// AdoptAbsent makes an absent socket, which leaves its rooms when its time is
+// AdoptAbsent makes an absent socket, which leaves its rooms when its grace is
 // over.
 func (sh *Shard) AdoptAbsent(f *form.Absent, log string, now time.Time) error {
 	s, err := sh.Adopt(nobody{}, &f.Socket, log, now)
@@ -269,7 +270,7 @@ func (sh *Shard) AdoptAbsent(f *form.Absent, log string, now time.Time) error {
 	return err
 }
 
-// Ended describes the sessions that no socket has, the oldest first.
+// Ended describes the sessions that have no socket, the oldest first.
 func (h *Hub) Ended(now time.Time) (all []form.Ended) {
 	ss := h.sessions
 	ss.mu.Lock()
@@ -282,7 +283,7 @@ func (h *Hub) Ended(now time.Time) (all []form.Ended) {
 	return all
 }
 
-// AdoptEnded remembers sessions that another process has described.
+// AdoptEnded stores the sessions that another process has described.
 func (h *Hub) AdoptEnded(all []form.Ended, now time.Time) {
 	for _, e := range all {
 		h.sessions.end(&Record{PID: e.PID, User: e.User, At: now.Add(-e.Age)}, cloned(e.Record))
@@ -292,7 +293,8 @@ func (h *Hub) AdoptEnded(all []form.Ended, now time.Time) {
 	}
 }
 
-// Vacant describes the rooms that count as held by who left them last.
+// Vacant describes the rooms that have no members but still count for the user
+// who left last.
 func (h *Hub) Vacant(now time.Time) (all []form.Vacancy) {
 	v := &h.vacant
 	v.mu.Lock()
@@ -305,7 +307,7 @@ func (h *Hub) Vacant(now time.Time) (all []form.Vacancy) {
 	return all
 }
 
-// AdoptVacant counts such rooms.
+// AdoptVacant counts such rooms of another process.
 func (h *Hub) AdoptVacant(all []form.Vacancy, now time.Time) {
 	for _, v := range all {
 		h.vacant.add(v.Room, v.User, now.Add(v.Left))
@@ -315,8 +317,8 @@ func (h *Hub) AdoptVacant(all []form.Vacancy, now time.Time) {
 // cloned returns a copy that does not keep the form in memory.
 func cloned(b []byte) []byte { return append(make([]byte, 0, len(b)), b...) }
 
-// LetGo forgets every socket and room of the shard without telling anybody:
-// they live in another process now. The shard takes nothing from then on.
+// LetGo forgets every socket and room of the shard without notifying anybody,
+// because another process has them now. The shard accepts nothing from then on.
 func (sh *Shard) LetGo() {
 	_, members := sh.Len()
 	sh.stats.Members.Add(-int64(members))
@@ -326,7 +328,7 @@ func (sh *Shard) LetGo() {
 	sh.absent = absentees{}
 }
 
-// MessageForm describes a message that waits.
+// MessageForm describes a queued message.
 func MessageForm(m *codec.Message) form.Message {
 	return form.Message{Frames: m.Frames(), Volatile: m.Volatile}
 }

@@ -12,7 +12,7 @@ import (
 func TestASocketIsHandedOverOnce(t *testing.T) {
 	old, past := newPast(t, 1)
 	past.publish(old, "conversation:1") // positions are known
-	ann := old.guest("ann")
+	ann := old.recoveringClient("ann")
 	ann.join("1")
 	old.hub.Surrender(ann.pid, "ann", old.now, func(*Record, RecoveryResult) {})
 	for _, sh := range old.hub.shards {

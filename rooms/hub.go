@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// MaxShards is how many event loops a node may have: the occupancy table keeps
-// them in one word.
+// MaxShards is how many event loops a node may have. The occupancy table keeps
+// a set of them in one word.
 const MaxShards = 64
 
-// Config says how a node's sockets behave.
+// Config is the configuration of a Hub.
 type Config struct {
 	Shards int // event loops, 1 … MaxShards
 
-	Auth           Authenticator // nil: nobody has a token that is good
-	Authorizer     Authorizer    // nil: everybody may be in every room
+	Auth           Authenticator // nil: no token is valid
+	Authorizer     Authorizer    // nil: every user may be in every room
 	Revoker        Revoker       // nil: tokens are good until they end
 	AllowAnonymous bool          // a client without a token connects as nobody
 
-	ConnectTimeout time.Duration // for the Socket.IO CONNECT; zero: never
+	ConnectTimeout time.Duration // time in which the Socket.IO CONNECT must arrive; zero: no limit
 	MaxPacket      int           // bytes of a packet, attachments included
 	MaxMailbox     int           // broadcasts waiting for one shard; services' events wait then, others are dropped
 	Limits         Limits
@@ -31,7 +31,7 @@ type Config struct {
 	Cluster Cluster // nil: there are no other nodes
 	Bus     Bus     // nil: events do not get to services
 
-	Presence Presence // nil: nobody wants to know who is there
+	Presence Presence // nil: the numbers of sockets are not reported
 
 	Recovery    Recovery
 	Outside     Outside // servers of another kind that share the rooms; nil: none
@@ -49,20 +49,20 @@ type Hub struct {
 	bounds    *bounds
 	vacant    vacant
 	short     atomic.Bool  // memory is: no more joins
-	questions atomic.Int64 // ids of acknowledgements that clients were asked for
+	questions atomic.Int64 // ids for acknowledgements that clients are asked for
 	brake     brake
 
-	consulting atomic.Int64 // that have not been answered, see consult
+	consulting atomic.Int64 // questions that are open, see consult
 
 	sessions   *sessions
 	past       pasts // what is remembered to be explained
 	reached    reach // whether other nodes can ask this one for sessions
 	recoveries [recoveryResults]atomic.Int64
 
-	passed atomic.Uint64 // position up to which everything is in the mailboxes, or with the sockets
+	passed atomic.Uint64 // position up to which every event is in the mailboxes or with the sockets
 }
 
-// New makes a hub with its shards, which wait for their event loops.
+// New returns a hub. Its shards are idle until their event loops attach.
 func New(c Config) (*Hub, error) {
 	if c.Shards < 1 || c.Shards > MaxShards {
 		return nil, fmt.Errorf("rooms: %d shards, allowed are 1 to %d", c.Shards, MaxShards)
@@ -83,8 +83,8 @@ func New(c Config) (*Hub, error) {
 	return h, nil
 }
 
-// SetLimits has other limits apply to all sockets from now on: what exceeds
-// them already stays. An error changes nothing.
+// SetLimits applies other limits to all sockets. Rooms and memberships that
+// exceed them already stay. An error changes nothing.
 func (h *Hub) SetLimits(l Limits) error {
 	if !l.Events.ok() {
 		return fmt.Errorf("rooms: %d events a second with bursts of %d: a burst must be worth an hour at most",
@@ -101,7 +101,7 @@ func (h *Hub) SetLimits(l Limits) error {
 
 func (h *Hub) limits() *Limits { return h.limited.Load() }
 
-// Shards is the number of shards.
+// Shards returns the number of shards.
 func (h *Hub) Shards() int { return len(h.shards) }
 
 // Shard returns the shard of event loop i.
@@ -110,10 +110,10 @@ func (h *Hub) Shard(i int) *Shard { return h.shards[i] }
 // Holds reports whether this node has members in a room.
 func (h *Hub) Holds(room []byte) bool { return h.occupancy.holds(room) }
 
-// Deliver hands a broadcast that comes from outside the event loops to every
-// shard that holds the room, and returns how many those are. Calls of one
-// goroutine keep their order. It never waits and drops nothing: whoever
-// delivers calls Wait before.
+// Deliver hands a broadcast from outside the event loops to every shard that
+// holds the room, and returns how many shards those are. Calls of one goroutine
+// keep their order. It never waits and drops nothing: the caller must call Wait
+// before.
 func (h *Hub) Deliver(b Broadcast) (shards int) {
 	holders := h.occupancy.of(b.Room).shards
 	if holders != 0 {
@@ -133,13 +133,13 @@ func (h *Hub) Full() bool { return h.brake.full.Load() > 0 }
 // The error is ctx's.
 func (h *Hub) Wait(ctx context.Context) error { return h.brake.wait(ctx) }
 
-// Passed tells that everything in the log of the services' events up to a
-// position has been delivered. The goroutine that delivers calls it.
+// Passed records the position up to which all events of the services' log have
+// been delivered. The goroutine that delivers calls it.
 func (h *Hub) Passed(position uint64) { h.passed.Store(position) }
 
-// Anew tells that from here on the services' events come from the log of that
-// identity, those behind a position. The positions of the log before, if there
-// was one, say nothing about it. The goroutine that delivers calls it.
+// Anew records that the services' events come from another log from now on:
+// that with this identity, after a position. Positions of the previous log do
+// not apply to it. The goroutine that delivers calls it.
 func (h *Hub) Anew(identity string, behind uint64) {
 	h.passed.Store(behind)
 	for _, sh := range h.shards {
@@ -147,10 +147,10 @@ func (h *Hub) Anew(identity string, behind uint64) {
 	}
 }
 
-// Gap tells that events were removed from the log before this node has read
-// them, or that positions have been used for other events since: sessions of now
-// cannot be recovered. The goroutine that delivers calls
-// it.
+// Gap records that events were lost: they were removed from the log before this
+// node had read them, or their positions were used again for other events.
+// Sessions that exist now cannot be recovered. The goroutine that delivers
+// calls it.
 func (h *Hub) Gap() {
 	for _, pid := range h.sessions.dropEnded() {
 		if h.config.Recovery.Remote != nil {
@@ -162,17 +162,18 @@ func (h *Hub) Gap() {
 	}
 }
 
-// Receive hands a broadcast of another node to every shard that holds the room
-// and returns how many those are. It never waits: members behind a full
-// mailbox do without, which is counted.
+// Receive hands a broadcast of another node to every shard that holds the room,
+// and returns how many shards those are. It never waits: if a mailbox is full,
+// the members of that shard do not get it, which is counted.
 func (h *Hub) Receive(b Broadcast) (shards int) {
 	holders := h.occupancy.of(b.Room).shards
 	h.post(b, holders)
 	return bits.OnesCount64(holders)
 }
 
-// post sends one letter to each shard in the bit set. It runs on an event
-// loop and so cannot wait: members behind a full mailbox do without.
+// post sends one message to each shard in the bit set. It runs on an event
+// loop, so it cannot wait: if a mailbox is full, the members of that shard do
+// not get it.
 func (h *Hub) post(b Broadcast, holders uint64) {
 	for ; holders != 0; holders &= holders - 1 {
 		shard := h.shards[bits.TrailingZeros64(holders)]
@@ -182,8 +183,8 @@ func (h *Hub) post(b Broadcast, holders uint64) {
 	}
 }
 
-// Members returns about how many sockets are in a room that this node holds, on
-// all nodes: see Cluster.
+// Members returns the approximate number of sockets that a room of this node
+// has on all nodes: see Cluster.
 func (h *Hub) Members(room string) int {
 	return h.occupancy.members(room, h.occupancy.of(room))
 }

@@ -2,16 +2,16 @@ package rooms
 
 import "time"
 
-// Times from other programs are believed from the year 2000 to farAhead from
-// now. Others come from a clock that was never set, or are in another unit than
-// they should be.
+// Times from other programs are accepted from the year 2000 to farAhead from
+// now. Others come from a clock that was never set, or have another unit than
+// they should.
 const (
 	earliest = 946684800 // Unix s
 	farAhead = 24 * time.Hour
 )
 
-// Plausible reports whether t, from the clock of another program, may be the
-// time of something that has happened by now.
+// Plausible reports whether t, from another program's clock, may be the time of
+// something that has already happened.
 func Plausible(t, now time.Time) bool { return Between(t, now.Add(farAhead)) }
 
 // Between reports whether t is between the year 2000 and the second of latest.
@@ -41,7 +41,8 @@ func FromUnix(n float64, latest time.Time) (t time.Time, ok bool) {
 	return time.Time{}, false
 }
 
-// PlausibleUnix is FromUnix for the time of something that has happened by now.
+// PlausibleUnix is FromUnix for the time of something that has already
+// happened.
 func PlausibleUnix(n float64, now time.Time) (t time.Time, ok bool) {
 	return FromUnix(n, now.Add(farAhead))
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// ErrNotAllowed is what an Authorizer says when the answer is no.
+// ErrNotAllowed is the error of an Authorizer that denies a room.
 var ErrNotAllowed = errors.New("Not allowed")
 
 const eventRoomRevoked = "room_revoked"
@@ -33,7 +33,7 @@ func handleJoin(c *Call) {
 	}
 }
 
-// full refuses a join for which there is no place.
+// full refuses a join that exceeds a limit, and reports whether it did.
 func (c *Call) full(name []byte) bool {
 	err := c.Socket.mayJoin(len(name), c.Now)
 	if err != nil {
@@ -42,7 +42,7 @@ func (c *Call) full(name []byte) bool {
 	return err != nil
 }
 
-// authorize joins when the socket may be in the room.
+// authorize asks the Authorizer, and joins if the socket may be in the room.
 func (c *Call) authorize(room string) {
 	s, answer := c.Socket, c.deferred()
 	s.authorize(room, c.Now, later(s, func(err error, now time.Time) {
@@ -67,7 +67,8 @@ func (s *Socket) authorize(room string, now time.Time, then func(error, time.Tim
 	}, then)
 }
 
-// join puts the socket into the room, acknowledges that and tells the others.
+// join puts the socket into the room, acknowledges the join and notifies the
+// other members.
 func (c *Call) join(name []byte) {
 	s := c.Socket
 	r, joined := s.shard.join(s, name, true)
@@ -91,8 +92,9 @@ func (c *Call) joined(r *room) {
 	c.Socket.sendPacket(append(b, "}]"...))
 }
 
-// crowded reports whether r has too many members to tell them of one that
-// comes, or of the one that has just gone, and counts that.
+// crowded reports whether r has too many members to notify them that one has
+// joined or left, and counts that it was not done. gone is 1 if the member has
+// left r already, 0 otherwise.
 func (sh *Shard) crowded(r *room, there occupied, gone int, now time.Time) bool {
 	members := sh.hub.occupancy.members(r.name, there) + gone
 	if most := sh.hub.limits().Presence; (most == 0 || members <= most) && sh.mayTell(members, now) {
@@ -102,15 +104,15 @@ func (sh *Shard) crowded(r *room, there occupied, gone int, now time.Time) bool 
 	return true
 }
 
-// mayTell reports whether a room of so many may be told something that it can
-// do without.
+// mayTell reports whether a room with that many members may be sent a message
+// that is not essential.
 func (sh *Shard) mayTell(members int, now time.Time) bool {
 	return members <= fewMembers || sh.telling.Allow(sh.hub.limits().Telling, members, now)
 }
 
-// askAgain has the socket leave the rooms it may no longer be in, after its
-// token has changed.
-func (s *Socket) askAgain(now time.Time) {
+// recheckRooms asks the Authorizer again for each room of the socket, after its
+// token has changed, and removes the socket from those that are denied.
+func (s *Socket) recheckRooms(now time.Time) {
 	if s.shard.hub.config.Authorizer == nil {
 		return
 	}
@@ -127,7 +129,7 @@ func (s *Socket) askAgain(now time.Time) {
 	}
 }
 
-// expel takes the socket out of a room and tells it why.
+// expel removes the socket from a room and sends it room_revoked.
 func (s *Socket) expel(name, reason string, now time.Time) {
 	r := s.shard.rooms.get(name)
 	if r == nil {
@@ -137,7 +139,7 @@ func (s *Socket) expel(name, reason string, now time.Time) {
 	if slot < 0 {
 		return
 	}
-	if c := s.comeback(); c != nil { // what it is to be sent has been asked for
+	if c := s.comeback(); c != nil { // the events that it missed are already requested
 		c.fail(RecoveryPolicy, now)
 		return
 	}
@@ -155,8 +157,8 @@ func (s *Socket) sendRevoked(name, reason string) {
 	s.sendPacket(append(b, "}]"...))
 }
 
-// Users returns the users with sockets in a room on this node, each once.
-// Whoever was authorized before the call and is about to join is among them.
+// Users returns the users with sockets in a room on this node, each once. A
+// user who was authorized before the call and is about to join is included.
 func (h *Hub) Users(ctx context.Context, room string) ([]string, error) {
 	answers := make(chan []string, len(h.shards))
 	for _, sh := range h.shards {
@@ -191,10 +193,10 @@ func (sh *Shard) users(room string) (users []string) {
 	return users
 }
 
-// Expel takes the sockets of some users out of a room on this node. Each is
-// told room_revoked with the reason, and the others user_left. Sockets without
-// a connection stay: when the client comes back the room is asked for again, and
-// it can be told.
+// Expel removes the sockets of some users from a room on this node. Each gets
+// room_revoked with the reason, and the other members user_left. Sockets
+// without a connection stay: when the client comes back, the Authorizer is
+// asked again, and the client can be notified.
 func (h *Hub) Expel(room string, users []string, reason string) {
 	gone := make(map[string]bool, len(users))
 	for _, user := range users {

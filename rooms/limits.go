@@ -45,7 +45,7 @@ type Limits struct {
 	Telling Rate
 }
 
-// fewMembers: rooms of up to so many members are exempt from Telling.
+// fewMembers is the largest room that is exempt from Telling.
 const fewMembers = 10
 
 func (l *Limits) fill() {

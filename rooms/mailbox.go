@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// A mailbox is the only way into a shard from outside its event loop. Tasks and
-// broadcasts are each first in, first out. Safe for concurrent use. gnet's own
-// queues are not used for messages, because they reorder once 1,024 are
-// waiting.
+// A mailbox is the queue through which tasks and broadcasts enter a shard from
+// outside its event loop. Both are first in, first out. Safe for concurrent
+// use. gnet's own queues are not used for messages, because they reorder once
+// 1,024 are waiting.
 type mailbox struct {
 	limit int // broadcasts that may wait
 	brake *brake
@@ -27,8 +27,9 @@ type mailbox struct {
 
 func newMailbox(limit int, b *brake) mailbox { return mailbox{limit: limit, brake: b} }
 
-// task runs fn on the event loop. Tasks are never refused: each belongs to a
-// socket or to a caller that waits for it, which limits their number.
+// task queues fn to run on the event loop. Tasks are never refused: each
+// belongs to a socket or to a caller that waits for it, which limits their
+// number.
 func (m *mailbox) task(fn func(now time.Time)) {
 	m.mu.Lock()
 	m.tasks = append(m.tasks, fn)
@@ -59,7 +60,7 @@ func (m *mailbox) append(b Broadcast) {
 	m.level()
 }
 
-// level tells the brake when the mailbox becomes full, and when it no longer
+// level notifies the brake when the mailbox becomes full, and when it no longer
 // is.
 func (m *mailbox) level() {
 	if full := len(m.broadcasts)-m.head >= m.limit; full != m.full {
@@ -68,8 +69,8 @@ func (m *mailbox) level() {
 	}
 }
 
-// unlockAndRing unlocks, and then rings the bell once for all messages that
-// come before the loop does.
+// unlockAndRing unlocks, and then rings the bell once for all messages that are
+// queued before the loop takes them.
 func (m *mailbox) unlockAndRing() {
 	ring := !m.rung && m.bell != nil
 	m.rung = m.rung || ring

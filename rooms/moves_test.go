@@ -8,9 +8,9 @@ import (
 // TestRedisThatWasSetBackDoesNotTakeASessionAway: its record is of the node that
 // had the session before.
 func TestRedisThatWasSetBackDoesNotTakeASessionAway(t *testing.T) {
-	w, past, redis := newDrawer(t)
+	w, past, redis := newRecordStore(t)
 	past.publish(w, "conversation:1") // positions are known
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	ann.join("1")
 	old := *redis.records[ann.pid]
 	old.Node = "b"
@@ -36,9 +36,9 @@ func TestRedisThatWasSetBackDoesNotTakeASessionAway(t *testing.T) {
 // record, unless it has come back since.
 func TestASessionThatAnotherNodeHasTakenIsGivenUp(t *testing.T) {
 	for _, ended := range []bool{false, true} {
-		w, past, redis := newDrawer(t)
+		w, past, redis := newRecordStore(t)
 		past.publish(w, "conversation:1") // positions are known
-		ann := w.guest("ann")
+		ann := w.recoveringClient("ann")
 		if ended {
 			ann.hangUp()
 			w.at(w.now.Add(time.Minute)) // its grace is over
@@ -62,8 +62,8 @@ func TestASessionThatAnotherNodeHasTakenIsGivenUp(t *testing.T) {
 // TestTheFenceCountsInAnotherLogToo: the node had lost the session, and did not
 // know it, when the log was made anew.
 func TestTheFenceCountsInAnotherLogToo(t *testing.T) {
-	w, past, _ := newDrawer(t)
-	ann := w.guest("ann")
+	w, past, _ := newRecordStore(t)
+	ann := w.recoveringClient("ann")
 	ann.join("1")
 	past.publish(w, "conversation:1")
 	ann.wantGot("e1")
@@ -78,8 +78,8 @@ func TestTheFenceCountsInAnotherLogToo(t *testing.T) {
 // one, and did not get it, when the log was made anew.
 func TestEventsOfTheLogBeforeThatDidNotArriveAreNotForgotten(t *testing.T) {
 	for _, published := range []bool{false, true} {
-		w, past, _ := newDrawer(t)
-		ann := w.guest("ann")
+		w, past, _ := newRecordStore(t)
+		ann := w.recoveringClient("ann")
 		ann.join("1")
 		past.publish(w, "conversation:1")
 		ann.offset = "" // it did not arrive

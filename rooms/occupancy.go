@@ -9,8 +9,9 @@ import (
 // is locked only when a room gets or loses a member, or is broadcast to.
 const occupancyStripes = 256
 
-// occupancy has, for each room, which shards have members of it and how many,
-// so that a broadcast wakes only those event loops. Safe for concurrent use.
+// occupancy has, for each room, which shards have members of it and how many
+// members, so that a broadcast wakes only those event loops. Safe for
+// concurrent use.
 type occupancy struct {
 	cluster Cluster  // may be nil
 	outside Outside  // may be nil
@@ -19,7 +20,7 @@ type occupancy struct {
 	stripes [occupancyStripes]occupancyStripe
 }
 
-// An occupancyStripe has a share of the rooms. The mutex guards the others.
+// An occupancyStripe has a share of the rooms, under one lock.
 type occupancyStripe struct {
 	mu    sync.RWMutex
 	rooms nameTable[*nodeRoom]
@@ -39,7 +40,7 @@ func (p *nodeRoom) key() string { return p.name }
 type occupied struct {
 	shards  uint64 // as a bit set
 	members int32
-	own     bool // only its owner is in it, or everybody: not to be shown
+	own     bool // only its owner's sockets or all sockets are in it: not listed
 }
 
 func newOccupancy(c Cluster, outside Outside, present Presence, v *vacant) *occupancy {
@@ -50,8 +51,8 @@ func (o *occupancy) stripe(hash uint64) *occupancyStripe {
 	return &o.stripes[hash>>8%occupancyStripes]
 }
 
-// join records one more member of room on a shard, a socket of user. The
-// cluster is told under the lock, so that changes by two loops reach it in
+// join counts one more member of a room on a shard: a socket of user. The
+// cluster is called under the lock, so that it sees changes by two loops in
 // order.
 func (o *occupancy) join(r *room, shard int, user string) {
 	hash := hashName(r.name)
@@ -92,8 +93,8 @@ func (o *occupancy) newRoom(room string) *nodeRoom {
 	return &nodeRoom{name: room}
 }
 
-// leave records one member less of room on a shard; last: it was the shard's
-// last. It reports whether it was the node's last.
+// leave counts one member less of a room on a shard. last is true if it was the
+// shard's last. It reports whether it was the node's last.
 func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 	hash := hashName(r.name)
 	s := o.stripe(hash)
@@ -119,21 +120,22 @@ func (o *occupancy) leave(r *room, shard int, last bool) (vacated bool) {
 	return true
 }
 
-// counted tells the cluster the number of members of a room that clients join.
+// counted calls the cluster with the number of members of a room, if clients
+// can join it.
 func (o *occupancy) counted(r *room, members int) {
 	if o.cluster != nil && r.announce {
 		o.cluster.Counted(r.name, members)
 	}
 }
 
-// tell tells who wants to know how many sockets are in a room.
+// tell passes the number of sockets in a room to Presence.
 func (o *occupancy) tell(r *room, now occupied) {
 	if o.present != nil && !now.own {
 		o.present.Counted(r.name, int(now.members))
 	}
 }
 
-// of returns who is in room on this node.
+// of returns the state of a room on this node.
 func (o *occupancy) of(room string) occupied {
 	hash := hashName(room)
 	s := o.stripe(hash)
@@ -150,8 +152,8 @@ func (o *occupancy) holds(room []byte) bool {
 	return o.of(unsafe.String(unsafe.SliceData(room), len(room))).members > 0
 }
 
-// members returns the number of members of room, of which here are on this
-// node: exact for this node, approximate for the others.
+// members returns the number of members of a room on all nodes, of which here
+// are on this node. The number on other nodes is approximate.
 func (o *occupancy) members(room string, here occupied) int {
 	if o.cluster == nil {
 		return int(here.members)

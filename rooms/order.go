@@ -9,7 +9,7 @@ import (
 // An Order of the back office acts on all nodes: it disconnects a user's
 // sockets, and may revoke tokens.
 type Order struct {
-	User    string // whose sockets and tokens; "" for a TokenID of anybody
+	User    string // whose sockets and tokens; "": any user, for a TokenID
 	TokenID string // only that token's; "" for all of the user's
 
 	// Issued: the order applies to tokens issued until then, see LastIssued;
@@ -30,8 +30,8 @@ func (o *Order) Check() error {
 	return nil
 }
 
-// Means reports whether the order applies to a session of user with a token,
-// given by its TokenMark and its time of issue; 0 for unknown.
+// Means reports whether the order applies to a session of user. token is the
+// TokenMark of the session's token and issued its time of issue; 0 for unknown.
 func (o *Order) Means(user string, token uint64, issued uint32) bool {
 	mark := TokenMark(o.TokenID)
 	if o.User == "" {
@@ -55,8 +55,8 @@ func (o *Order) LastIssued() int64 {
 	return o.Issued.Add(IssuedLeeway).Unix()
 }
 
-// Obey revokes an order's tokens on this node, and then disconnects their
-// sockets. The error is that of Check.
+// Obey revokes an order's tokens on this node and then disconnects the sockets
+// that have them. The error is that of Check.
 func (h *Hub) Obey(o Order) error {
 	if err := o.Check(); err != nil {
 		return err
@@ -83,8 +83,8 @@ func (sh *Shard) obey(o *Order, now time.Time) {
 	})
 }
 
-// hunt looks for the sockets of a token whose user is unknown, among all
-// sockets. Searches requested until the next turn are done together.
+// hunt searches all sockets of the shard for those with a token whose user is
+// unknown. Searches requested until the next turn are done together.
 func (sh *Shard) hunt(token uint64, reason string) {
 	if sh.hunted == nil {
 		sh.hunted = make(map[uint64]string)
@@ -104,7 +104,7 @@ func (sh *Shard) hunt(token uint64, reason string) {
 	sh.hunted[token] = reason
 }
 
-// dismiss disconnects the sockets of a user's room that meant selects.
+// dismiss disconnects those sockets of a user's room that meant selects.
 func (sh *Shard) dismiss(r *room, now time.Time, meant func(*Socket) (reason string, ok bool)) {
 	if r == nil {
 		return

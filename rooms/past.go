@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Bounds of what a node remembers to explain it.
+// Bounds of what a node remembers for `gateway explain`.
 const (
 	maxPastBytes   = 4 << 20 // of all users; the oldest goes first
 	maxPastPerUser = 128     // entries of one user; the oldest goes first
@@ -14,7 +14,7 @@ const (
 )
 
 // A past is something that has happened to a socket of a user: its connection
-// has ended (stay), it has left a room (left), or has come back (back).
+// has ended (stay), it has left a room (left), or it has come back (back).
 // Read-only once added.
 type past struct {
 	user string
@@ -30,8 +30,8 @@ type past struct {
 	back   *StayReturn
 }
 
-// pasts are what a node remembers to explain it, bounded by bytes and by user.
-// Safe for concurrent use.
+// pasts is what a node remembers for `gateway explain`, bounded by bytes and by
+// user. Safe for concurrent use.
 type pasts struct {
 	mu    sync.Mutex // guards the following
 	order []*past    // the oldest at head; nil: dropped before
@@ -70,7 +70,7 @@ func (ps *pasts) add(p past) {
 	}
 }
 
-// forget drops a user's oldest entry. It stays in order as an empty one.
+// forget drops a user's oldest entry. Its place in order stays, empty.
 func (ps *pasts) forget(p *past) {
 	ps.bytes -= p.size
 	list := ps.users[p.user]
@@ -93,8 +93,7 @@ func (ps *pasts) of(user string) (list []past) {
 	return list
 }
 
-// withPast adds to the stays of a user's connected sockets what has been
-// before.
+// withPast adds earlier stays of the user to those of its connected sockets.
 func (h *Hub) withPast(user string, live []Stay) []Stay {
 	var list []Stay
 	newer := make(map[string]bool) // sessions with a later stay
@@ -146,8 +145,8 @@ func addChanges(list []Stay, entries []past) {
 	}
 }
 
-// forgotten describes the ended sessions of a user that clients may come back to
-// and whose stays are not remembered any more, by their records.
+// forgotten describes, by their records, the ended sessions of a user whose
+// stays are no longer remembered but to which clients may come back.
 func (h *Hub) forgotten(user string, known map[string]bool) (list []Stay) {
 	for _, record := range h.sessions.recordsOf(user) {
 		r, err := ParseRecord(record)
@@ -161,7 +160,7 @@ func (h *Hub) forgotten(user string, known map[string]bool) (list []Stay) {
 	return list
 }
 
-// Stay describes the stay that the record is of.
+// Stay describes the connection that the record was made for.
 func (r *Record) Stay() Stay {
 	st := Stay{Socket: r.ID, Session: SessionMark(r.PID), Log: r.Log, Given: max(r.Given, r.Last)}
 	for _, room := range r.Rooms[:min(len(r.Rooms), maxStayRooms)] {

@@ -90,31 +90,31 @@ func newPast(t testing.TB, shards int, mutate ...func(*Config)) (*world, *pastLo
 	return w, past
 }
 
-// A guest is a client as the unmodified one behaves: it keeps its pid and the
+// A recoveringClient is a client as the unmodified one behaves: it keeps its pid and the
 // offset of the last event.
-type guest struct {
+type recoveringClient struct {
 	*client
 	token, pid, offset string
 	got                []string // names of events of the log
 	recovered          bool
 }
 
-func (w *world) guest(token string) *guest {
+func (w *world) recoveringClient(token string) *recoveringClient {
 	w.t.Helper()
-	g := &guest{token: token}
+	g := &recoveringClient{token: token}
 	g.comeOn(w)
 	return g
 }
 
 // comeOn connects, on the next shard.
-func (g *guest) comeOn(w *world) {
+func (g *recoveringClient) comeOn(w *world) {
 	w.t.Helper()
 	g.dial(w)
 	g.answered()
 }
 
 // dial opens a connection and sends CONNECT.
-func (g *guest) dial(w *world) {
+func (g *recoveringClient) dial(w *world) {
 	g.client = w.open(userOf(g.token))
 	auth := map[string]any{"token": g.token, "recovery": true}
 	if g.pid != "" {
@@ -128,7 +128,7 @@ func (g *guest) dial(w *world) {
 }
 
 // answered takes the answer to CONNECT, which comes first.
-func (g *guest) answered() {
+func (g *recoveringClient) answered() {
 	g.w.t.Helper()
 	var answer struct{ SID, PID string }
 	packet := g.next()
@@ -141,7 +141,7 @@ func (g *guest) answered() {
 }
 
 // read takes what has come, and keeps the offset.
-func (g *guest) read() {
+func (g *recoveringClient) read() {
 	for len(g.inbox) > 0 {
 		var args []json.RawMessage
 		packet := g.next()
@@ -157,12 +157,12 @@ func (g *guest) read() {
 	}
 }
 
-func (g *guest) join(room string) {
+func (g *recoveringClient) join(room string) {
 	g.emit("join_room", conversation(room))
 	g.read()
 }
 
-func (g *guest) wantGot(names ...string) {
+func (g *recoveringClient) wantGot(names ...string) {
 	g.w.t.Helper()
 	g.read()
 	if fmt.Sprint(g.got) != fmt.Sprint(names) {
@@ -170,7 +170,7 @@ func (g *guest) wantGot(names ...string) {
 	}
 }
 
-func (g *guest) wantResult(want RecoveryResult) {
+func (g *recoveringClient) wantResult(want RecoveryResult) {
 	g.w.t.Helper()
 	if g.recovered != (want == RecoveryDone) {
 		g.w.t.Errorf("recovered %v, want %v", g.recovered, want)

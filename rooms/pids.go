@@ -84,7 +84,7 @@ func (part *pidPart) home(p *pid) int {
 	return int(uint64(binary.LittleEndian.Uint32(p[1:])) * uint64(len(part.slots)) >> 32)
 }
 
-// find returns the slot of a pid, or the empty one in which it belongs.
+// find returns the slot of a pid, or the empty slot where it belongs.
 func (part *pidPart) find(p *pid) int {
 	i := part.home(p)
 	for part.slots[i] != nil && part.slots[i].session.pid != *p {
@@ -95,7 +95,7 @@ func (part *pidPart) find(p *pid) int {
 	return i
 }
 
-// get returns the socket of a pid; nil: there is none.
+// get returns the socket of a pid, nil if there is none.
 func (t *pidTable) get(p pid) *Socket {
 	if t.parts == nil || t.parts[p[0]].used == 0 {
 		return nil
@@ -104,7 +104,7 @@ func (t *pidTable) get(p pid) *Socket {
 	return part.slots[part.find(&p)]
 }
 
-// put enters a socket, in place of another one with its pid, which is returned.
+// put adds a socket. It replaces and returns another socket with the same pid.
 func (t *pidTable) put(s *Socket) (old *Socket) {
 	if t.parts == nil {
 		t.parts = make([]pidPart, pidParts)
@@ -123,7 +123,7 @@ func (t *pidTable) put(s *Socket) (old *Socket) {
 	return old
 }
 
-// remove takes a pid out.
+// remove removes a pid.
 func (t *pidTable) remove(p pid) {
 	if t.get(p) == nil {
 		return
@@ -139,7 +139,8 @@ func (t *pidTable) remove(p pid) {
 	}
 }
 
-// vacate empties a slot. What was put behind it because it was taken moves up.
+// vacate empties a slot. Entries behind it that were put there because it was
+// taken move up.
 func (part *pidPart) vacate(gap int) {
 	part.used--
 	n := len(part.slots)

@@ -25,16 +25,16 @@ type Sink interface {
 	Source() uint64
 }
 
-// A Replayer is a Sink that lets more wait than usual for a client that is sent
-// what it missed.
+// A Replayer is a Sink that accepts a larger backlog than usual while a client
+// is sent what it missed.
 type Replayer interface {
 	Sink
 
-	// Replay tells that what is sent from now on is that.
+	// Replay says that what is sent from now on is what the client missed.
 	Replay()
 }
 
-// Identity is who a verified token speaks for.
+// Identity is the content of a verified token.
 type Identity struct {
 	UserID  string    // never empty for a verified token; "": no user
 	Email   string    // "" when the token has none
@@ -54,15 +54,15 @@ func (id *Identity) Size() int {
 	return n
 }
 
-// A Presenter is the user and address that a token comes from. Verifications
-// are shared out between presenters.
+// A Presenter is the user and the address that a token comes from. The capacity
+// for verifications is shared fairly between presenters.
 type Presenter struct {
-	User    string // "" for a socket that has not connected: its token may lie
+	User    string // "" for a socket that has not connected: its token is not verified
 	Address uint64 // Sink.Source; 0: not known
 }
 
-// ErrBusy is the error of an Authenticator that could not verify a token now:
-// too many wait, or the issuer's keys cannot be fetched.
+// ErrBusy is the error of an Authenticator that could not verify a token now,
+// because too many wait or the issuer's keys cannot be fetched.
 var ErrBusy = errors.New("authentication is busy, try again")
 
 // An Authenticator verifies tokens.
@@ -98,38 +98,38 @@ type Revoker interface {
 
 // Outside is servers of another kind that share the rooms, such as Socket.IO
 // servers on Node.js. None of its methods blocks. Occupied and Vacated are
-// called as those of Cluster are: in their order, with a lock held.
+// called like those of Cluster: in order, with a lock held.
 type Outside interface {
 	// Occupied is called when this node has its first member in room, Vacated
 	// when its last one has left.
 	Occupied(room string)
 	Vacated(room string)
 
-	// Await calls ready once, from any goroutine, when what is sent to room by
-	// other servers reaches this node. If it already does, or cannot, Await
-	// returns true and does not call ready.
+	// Await calls ready once, from any goroutine, when messages that other
+	// servers send to room reach this node. If they already do, or cannot,
+	// Await returns true and does not call ready.
 	Await(room string, ready func()) bool
 
-	// Publish sends what a client says to the members of room on other servers,
+	// Publish sends a client's message to the members of room on other servers,
 	// except the socket with the id except.
 	Publish(room, except string, m *codec.Message)
 }
 
 // A Cluster is the other nodes. None of its methods blocks. Occupied, Counted
-// and Vacated are called in the order in which they happen to a room, on event
-// loops, with the room's part of the occupancy table locked: they must not call
-// the hub.
+// and Vacated are called in the order in which things happen to a room, on
+// event loops, with the room's part of the occupancy table locked: they must
+// not call the hub.
 type Cluster interface {
-	// Occupied is called when a shard has its first member in room, a socket of
-	// user; "" for none. Changes of different users are sent to the other nodes
+	// Occupied is called when a shard has its first member in room: a socket of
+	// user, "" for none. Changes of different users are sent to the other nodes
 	// in turn.
 	Occupied(room, user string)
 
 	// Vacated is called when no shard has a member in room any more.
 	Vacated(room string)
 
-	// Counted is called with the number of members of room, if it is a room
-	// that clients join; after Occupied, under the same lock.
+	// Counted is called with the number of members of room if clients can join
+	// it; after Occupied, under the same lock.
 	Counted(room string, members int)
 
 	// Members returns how many members room, which this node holds, has on the
@@ -140,15 +140,15 @@ type Cluster interface {
 	// Elsewhere reports whether another node may hold room.
 	Elsewhere(room string) bool
 
-	// Publish sends m, from a client, to the other nodes that hold the room, at
-	// most once. Messages that one goroutine publishes to one room keep their
-	// order.
+	// Publish sends a client's message m to the other nodes that hold the room,
+	// at most once. Messages that one goroutine publishes to one room keep
+	// their order.
 	Publish(room string, m *codec.Message)
 }
 
-// Presence is told how many sockets this node has in a room: a user's own, or one
-// that clients join. Counted never blocks. It is called like Cluster's methods:
-// in the order in which things happen to a room, with a lock held.
+// Presence receives the number of sockets that this node has in a room that is
+// a user's own or that clients join. Counted never blocks. It is called like
+// Cluster's methods: in order, with a lock held.
 type Presence interface {
 	Counted(room string, sockets int)
 }

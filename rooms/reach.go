@@ -7,7 +7,7 @@ import (
 )
 
 // Reach returns how many connected sockets of this node are in at least one of
-// some rooms. Absent ones, which may come back, do not count. It must not be
+// some rooms. Absent sockets, which may come back, do not count. It must not be
 // called on an event loop. The error is ctx's.
 func (h *Hub) Reach(ctx context.Context, names []string) (sockets int, err error) {
 	var holders uint64

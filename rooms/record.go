@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A Record is what is kept of a session so that its client can come back.
+// A Record is what is stored of a session so that its client can come back.
 type Record struct {
 	PID    string
 	ID     string // the socket's public one
@@ -23,8 +23,9 @@ type Record struct {
 	Fence  uint32 // that the client's offset must have: see session.fence
 	Log    string // identity of the log that the positions belong to
 
-	// Rooms are those the socket is in, its user's first, each with the
-	// position of the log at which it joined. It is given what is behind that.
+	// Rooms are the rooms the socket is in, its user's first, each with the
+	// position in the log at which it joined. The socket is given the events
+	// after that position.
 	Rooms []RoomFrom
 
 	Ended bool      // the following are known: the connection has ended
@@ -33,7 +34,7 @@ type Record struct {
 	Last  uint64    // position of the last event that was; 0: none was
 	Left  bool      // the others have been told user_left
 
-	// Orphan: Redis may have an older state under the same fence. The node that
+	// Orphan: Redis may have an older state with the same fence. The node that
 	// had the session did not give it away, because it is dead or cut off from
 	// Redis, or gave it away before Redis had its rooms.
 	Orphan bool
@@ -103,7 +104,8 @@ func appendText(b []byte, text string) []byte {
 
 var errRecord = errors.New("session record: cut short or malformed")
 
-// ParseRecord reads what AppendRecord has written. It keeps no view of b.
+// ParseRecord parses what AppendRecord has written. The result does not refer
+// to b.
 func ParseRecord(b []byte) (*Record, error) {
 	p := recordReader{rest: b}
 	if version := p.byte(); version != RecordVersion && !p.bad {
@@ -138,7 +140,7 @@ func ParseRecord(b []byte) (*Record, error) {
 	return r, nil
 }
 
-// NodeMark is a short form of a node's name, which scripts in Redis compare.
+// NodeMark is a hash of a node's name, which scripts in Redis compare.
 func NodeMark(node string) uint32 {
 	h := fnv.New32a()
 	h.Write([]byte(node))
@@ -201,8 +203,8 @@ func (p *recordReader) text() string {
 	return text
 }
 
-// TokenMark is how sockets, records and orders know a token's id: the same on
-// every node; 0 for "".
+// TokenMark is a hash of a token's id, used by sockets, records and orders. It
+// is the same on every node; 0 for "".
 func TokenMark(id string) uint64 {
 	if id == "" {
 		return 0
@@ -211,13 +213,13 @@ func TokenMark(id string) uint64 {
 	return max(binary.LittleEndian.Uint64(sum[:]), 1)
 }
 
-// placed reports whether it is known at which position each room was joined.
+// placed reports whether the position at which each room was joined is known.
 func (r *Record) placed() bool {
 	return !slices.ContainsFunc(r.Rooms, func(room RoomFrom) bool { return room.From == 0 })
 }
 
-// starts returns from where the rooms of a session are to be replayed to a
-// client that comes back with an offset, "" for none; and up to where
+// starts returns from which positions the rooms of a session are replayed to a
+// client that comes back with an offset ("" for none), and up to which position
 // everything was given to it. here: the record is this node's own.
 func (r *Record) starts(log, offset string, here bool) (rooms []RoomFrom, given uint64, why RecoveryResult) {
 	from, why := r.start(log, offset)
@@ -233,8 +235,8 @@ func (r *Record) starts(log, offset string, here bool) (rooms []RoomFrom, given 
 	return rooms, from, RecoveryDone
 }
 
-// start returns the position up to which the client has everything; 0: nothing
-// since it joined its rooms.
+// start returns the position up to which the client has everything; 0: it has
+// got nothing since it joined its rooms.
 func (r *Record) start(log, offset string) (uint64, RecoveryResult) {
 	if log == "" || r.Log != log {
 		return 0, RecoveryOtherLog
@@ -268,15 +270,16 @@ func (r *Record) start(log, offset string) (uint64, RecoveryResult) {
 // maxOffsetDigits is the length of the largest number in an offset.
 const maxOffsetDigits = 13
 
-// An Offset is how far a client has got: what it sends when it comes back.
+// An Offset is how far a client has read the log. The client sends it when it
+// comes back.
 type Offset struct {
 	Log      string // identity
 	Position uint64
 	Fence    uint32 // see session.fence; 0: none
 }
 
-// ParseOffset reads an offset. It accepts no other form than
-// codec.AppendOffset's, and position 0 only with a fence.
+// ParseOffset parses an offset. It accepts only the form of codec.AppendOffset,
+// and position 0 only with a fence.
 func ParseOffset(text string) (o Offset, ok bool) {
 	log, numbers, found := strings.Cut(text, ".")
 	if !found || log == "" {
@@ -297,7 +300,7 @@ func ParseOffset(text string) (o Offset, ok bool) {
 	return o, true
 }
 
-// base36 reads a number in its shortest form.
+// base36 parses a number in its shortest form.
 func base36(digits string) (number uint64, ok bool) {
 	if digits == "" || len(digits) > maxOffsetDigits || digits[0] == '0' && digits != "0" {
 		return 0, false

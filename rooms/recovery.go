@@ -6,21 +6,23 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// A RecoveryMode says which clients may come back to what they missed.
+// A RecoveryMode says which clients are sent what they missed when they
+// reconnect.
 type RecoveryMode uint8
 
 // The modes.
 const (
 	RecoveryOff   RecoveryMode = iota // none
-	RecoveryAsked                     // those that ask for it
+	RecoveryAsked                     // those that request it
 	RecoveryAll                       // all
 )
 
-// Recovery says how clients come back to what they missed.
+// Recovery is the configuration of returns: what clients that reconnect are
+// sent of what they missed.
 type Recovery struct {
 	Mode   RecoveryMode
 	Window time.Duration // how long a client may be away
-	Grace  time.Duration // how long the others wait for user_left
+	Grace  time.Duration // how long the other members wait for user_left
 
 	MaxEvents int // that one return may bring
 	MaxBytes  int // of these
@@ -32,7 +34,7 @@ type Recovery struct {
 	History History  // nil: nobody recovers
 	Remote  Sessions // the sessions of other nodes; nil: there are none
 
-	Report func(Return) // is told of each return, on event loops; may be nil
+	Report func(Return) // called for each return, on event loops; may be nil
 }
 
 // Defaults of Recovery.
@@ -61,13 +63,13 @@ func orDefault[T comparable](value *T, otherwise T) {
 	}
 }
 
-// A History is the log of the services' events as far as it is kept.
+// A History finds events in the part of the services' log that is still kept.
 type History interface {
-	// Missed looks for the events that a client has missed and calls done
+	// Missed looks for the events that a client has missed, and calls done
 	// once, from another goroutine. It never blocks.
 	Missed(q Question, done func(Missed))
 
-	// Wanted tells that clients may ask from here on. It may be called at any
+	// Wanted says that clients may ask from here on. It may be called at any
 	// time, from any goroutine, and is cheap.
 	Wanted()
 }
@@ -78,8 +80,8 @@ type Question struct {
 	Rooms []RoomFrom // each with the position behind which its events are wanted
 	Here  bool       // the positions are this node's own, so that 0 means where it began to read
 
-	// Orders of the back office behind Since that mean the session make the
-	// answer RecoveryOrder. Began is where the session began.
+	// Orders of the back office behind Since that apply to the session make the
+	// answer RecoveryOrder. Began is the position at which the session began.
 	Since  uint64
 	Began  uint64
 	User   string
@@ -97,12 +99,13 @@ type RoomFrom struct {
 
 // Missed is a History's answer.
 type Missed struct {
-	// Through is the position up to which the answer goes. Events behind it
-	// are delivered to those who were in the rooms when the question was put.
+	// Through is the position up to which the answer goes. Events after it are
+	// delivered to the sockets that were in the rooms when the question was
+	// asked.
 	Through uint64
 
 	Events []Numbered     // in the order of the log, each once
-	Result RecoveryResult // RecoveryDone, or why there is no answer
+	Result RecoveryResult // RecoveryDone, or why there are no events
 }
 
 // A Numbered is a message of the log.
@@ -111,14 +114,14 @@ type Numbered struct {
 	Message  *codec.Message
 }
 
-// A RecoveryResult is how the return of a client ended. Each has a counter of
-// its name.
+// A RecoveryResult is how the return of a client ended. Each result has a
+// counter of its name.
 type RecoveryResult uint8
 
-// The results. But for the first, the client is connected as a new one.
+// The results. With all but the first, the client is connected as a new one.
 const (
 	RecoveryDone      RecoveryResult = iota
-	RecoveryUnknown                  // nobody knows the pid: the window is over, or the session was ended for good
+	RecoveryUnknown                  // no node has the pid: the window is over, or the session was ended for good
 	RecoveryWindow                   // it was away for longer than RECOVERY_WINDOW
 	RecoveryOtherUser                // the session is another user's, and stays that user's
 	RecoveryBusy                     // the session is being taken by another connection, or its node does not answer
@@ -128,7 +131,7 @@ const (
 	RecoveryPosition                 // it is not known where the session began in the log
 	RecoveryLogShort                 // the log does not reach back far enough
 	RecoveryTooMuch                  // more was missed than one return may bring
-	RecoveryPolicy                   // whoever decides on rooms did not answer
+	RecoveryPolicy                   // the Authorizer did not answer
 	RecoveryLimits                   // its rooms are more than the user or the node may hold
 	RecoveryFailed                   // the log or Redis cannot be read
 	RecoveryStale                    // the record is not the session's newest state
@@ -152,48 +155,48 @@ func (h *Hub) Recoveries() map[RecoveryResult]int64 {
 	return counts
 }
 
-// Sessions is where the sessions of all nodes are known. Its methods never
-// block.
+// Sessions stores the sessions of all nodes. Its methods never block.
 type Sessions interface {
-	// Save keeps a record, in place of an earlier one of the same session, for
-	// a time, unless another node has taken the session since: see Displace.
-	// Unless done is nil it is called once, from another goroutine:
-	// with true when Redis has the record or a newer one of the session, with
-	// false when that has taken too long.
+	// Save stores a record for a time. It replaces an earlier record of the
+	// same session, unless another node has taken the session since: see
+	// Displace. done, if not nil, is called once, from another goroutine: with
+	// true when Redis has this or a newer record of the session, with false
+	// when that takes too long.
 	Save(pid string, record []byte, keep time.Duration, done func(saved bool))
 
-	// Forget removes the record of a session that was moved so often, unless
-	// another node has taken it since.
+	// Forget removes the record of a session, unless another node has taken the
+	// session since: then it was moved more often than moves.
 	Forget(pid string, moves uint32)
 
-	// Take takes the record of a session of user from the node that has it, or
-	// from Redis when that node is dead, and calls done once, from another
-	// goroutine. Nobody else gets it after that. The result is RecoveryDone, or
-	// why there is none.
+	// Take takes the record of a user's session from the node that has it, or
+	// from Redis if that node is dead, and calls done once, from another
+	// goroutine. No other caller gets the session after that. The result is
+	// RecoveryDone, or why there is no record.
 	Take(pid, user string, done func(*Record, RecoveryResult))
 
-	// Elsewhere finds out whether Redis has a session under the name of another
-	// node, and how often it was moved then: that node has taken it unless this
-	// one knows of more moves. It calls done once, from another goroutine. It is
-	// asked when this node could not be asked itself for a while.
+	// Elsewhere checks whether Redis has a session under the name of another
+	// node, and how often it was moved then. If that is more often than this
+	// node knows, the other node has taken it. It calls done once, from another
+	// goroutine. It is used after a time in which other nodes could not reach
+	// this one.
 	Elsewhere(pid string, done func(moves uint32, elsewhere bool))
 
-	// Dissolve tells the node that had a session that it goes on here: what
-	// has stayed of it in the rooms there goes silently.
+	// Dissolve tells the node that had a session that it goes on here: the
+	// socket that is left of it there leaves its rooms silently.
 	Dissolve(pid, node string)
 
 	// Node returns the name under which other nodes ask this one.
 	Node() string
 }
 
-// A Return is what became of a client that came back with a pid.
+// A Return is the outcome for a client that came back with a pid.
 type Return struct {
 	Result RecoveryResult
 	User   string
 	Socket string // "" when no record was found
 	Offset string // that the client sent
-	Events int    // that it was sent
+	Events int    // that were sent to it
 }
 
-// Valid reports whether r is one of the results above.
+// Valid reports whether r is one of the constants above.
 func (r RecoveryResult) Valid() bool { return r < recoveryResults }

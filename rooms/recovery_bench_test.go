@@ -37,9 +37,9 @@ func TestASessionIsSmall(t *testing.T) {
 
 // TestAReturnToTheSameNodeWaitsForNobody: Redis does not answer.
 func TestAReturnToTheSameNodeWaitsForNobody(t *testing.T) {
-	w, past, redis := newDrawer(t)
+	w, past, redis := newRecordStore(t)
 	w.hub.Reachable(true, w.now)
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	ann.join("1")
 	redis.held = true
 	for range 3 {

@@ -11,7 +11,7 @@ import (
 func TestAClientComesBackToWhatItMissed(t *testing.T) {
 	for _, shards := range []int{1, 3} {
 		w, past := newPast(t, shards)
-		ann, bob := w.guest("ann"), w.connect("bob")
+		ann, bob := w.recoveringClient("ann"), w.connect("bob")
 		past.publish(w, "conversation:1") // before the join
 		ann.join("1")
 		bob.emit("join_room", conversation("1"))
@@ -43,38 +43,38 @@ func TestAClientComesBackToWhatItMissed(t *testing.T) {
 func TestEachReasonNotToRecover(t *testing.T) {
 	forbid := map[string]bool{}
 	for name, x := range map[string]struct {
-		away func(w *world, past *pastLog, ann *guest)
+		away func(w *world, past *pastLog, ann *recoveringClient)
 		want RecoveryResult
 	}{
-		"nobody knows the pid": {func(_ *world, _ *pastLog, ann *guest) { ann.pid = strings.Repeat("x", 20) }, RecoveryUnknown},
-		"another user":         {func(_ *world, _ *pastLog, ann *guest) { ann.token = "eve" }, RecoveryOtherUser},
-		"the window is over":   {func(w *world, _ *pastLog, _ *guest) { w.at(w.now.Add(3 * time.Minute)) }, RecoveryUnknown},
-		"garbage offset":       {func(_ *world, _ *pastLog, ann *guest) { ann.offset = "hello" }, RecoveryOffset},
-		"an offset beyond":     {func(_ *world, _ *pastLog, ann *guest) { ann.offset = logName + ".zz" }, RecoveryOffset},
-		"another log":          {func(_ *world, _ *pastLog, ann *guest) { ann.offset = "log2.1" }, RecoveryOtherLog},
-		"the log is another":   {func(w *world, _ *pastLog, _ *guest) { w.hub.Anew("log2", 0); w.settle() }, RecoveryOtherLog},
-		"the log is too short": {func(_ *world, past *pastLog, _ *guest) { past.short = 100 }, RecoveryLogShort},
-		"too much": {func(w *world, past *pastLog, _ *guest) {
+		"nobody knows the pid": {func(_ *world, _ *pastLog, ann *recoveringClient) { ann.pid = strings.Repeat("x", 20) }, RecoveryUnknown},
+		"another user":         {func(_ *world, _ *pastLog, ann *recoveringClient) { ann.token = "eve" }, RecoveryOtherUser},
+		"the window is over":   {func(w *world, _ *pastLog, _ *recoveringClient) { w.at(w.now.Add(3 * time.Minute)) }, RecoveryUnknown},
+		"garbage offset":       {func(_ *world, _ *pastLog, ann *recoveringClient) { ann.offset = "hello" }, RecoveryOffset},
+		"an offset beyond":     {func(_ *world, _ *pastLog, ann *recoveringClient) { ann.offset = logName + ".zz" }, RecoveryOffset},
+		"another log":          {func(_ *world, _ *pastLog, ann *recoveringClient) { ann.offset = "log2.1" }, RecoveryOtherLog},
+		"the log is another":   {func(w *world, _ *pastLog, _ *recoveringClient) { w.hub.Anew("log2", 0); w.settle() }, RecoveryOtherLog},
+		"the log is too short": {func(_ *world, past *pastLog, _ *recoveringClient) { past.short = 100 }, RecoveryLogShort},
+		"too much": {func(w *world, past *pastLog, _ *recoveringClient) {
 			for range 12 {
 				past.publish(w, "conversation:1")
 			}
 		}, RecoveryTooMuch},
-		"an order while it was there": {func(w *world, _ *pastLog, _ *guest) {
+		"an order while it was there": {func(w *world, _ *pastLog, _ *recoveringClient) {
 			_ = w.hub.Obey(Order{User: "ann", Reason: "gone"})
 			w.settle()
 		}, RecoveryUnknown},
-		"an order while it was away": {func(w *world, past *pastLog, _ *guest) {
+		"an order while it was away": {func(w *world, past *pastLog, _ *recoveringClient) {
 			w.at(w.now.Add(10 * time.Second))
 			past.passed++
 			past.entries = append(past.entries, pastEntry{position: past.passed, order: &Order{User: "ann"}})
 			past.hub.Passed(past.passed)
 		}, RecoveryOrder},
-		"events were lost": {func(w *world, _ *pastLog, _ *guest) { w.hub.Gap(); w.settle() }, RecoveryLogShort},
+		"events were lost": {func(w *world, _ *pastLog, _ *recoveringClient) { w.hub.Gap(); w.settle() }, RecoveryLogShort},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, past := newPast(t, 1, func(c *Config) { c.Recovery.MaxEvents = 10 })
 			_ = forbid
-			ann := w.guest("ann")
+			ann := w.recoveringClient("ann")
 			ann.join("1")
 			past.publish(w, "conversation:1")
 			ann.wantGot("e1")
@@ -97,7 +97,7 @@ func TestEachReasonNotToRecover(t *testing.T) {
 
 func TestEventsThatComeWhileTheHistoryIsReadComeOnce(t *testing.T) {
 	w, past := newPast(t, 2)
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	ann.join("1")
 	past.publish(w, "conversation:1")
 	ann.read()
@@ -122,7 +122,7 @@ func TestAReturnThatIsCutOffLeavesTheSessionToTheNextOne(t *testing.T) {
 		w, past := newPast(t, 2)
 		bob := w.connect("bob")
 		bob.emit("join_room", conversation("1"))
-		ann := w.guest("ann")
+		ann := w.recoveringClient("ann")
 		ann.join("1")
 		past.publish(w, "conversation:1")
 		ann.read()
@@ -151,7 +151,7 @@ func TestAReturnThatIsCutOffLeavesTheSessionToTheNextOne(t *testing.T) {
 func TestWhoComesBackBeforeItsConnectionIsNoticedTakesItOver(t *testing.T) {
 	for _, shards := range []int{1, 2} {
 		w, past := newPast(t, shards)
-		ann := w.guest("ann")
+		ann := w.recoveringClient("ann")
 		ann.join("1")
 		past.publish(w, "conversation:1")
 		old := ann.client
@@ -172,7 +172,7 @@ func TestWhoComesBackBeforeItsConnectionIsNoticedTakesItOver(t *testing.T) {
 
 func TestPresenceWaitsForWhoMayComeBack(t *testing.T) {
 	w, _ := newPast(t, 1)
-	bob, ann := w.connect("bob"), w.guest("ann")
+	bob, ann := w.connect("bob"), w.recoveringClient("ann")
 	bob.emit("join_room", conversation("1"))
 	ann.join("1")
 	bob.wantAbout("user_joined", ann.client, "conversation:1")
@@ -201,7 +201,7 @@ func TestRoomsAreAskedForAgain(t *testing.T) {
 			done(nil)
 		})
 	})
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	ann.join("1")
 	ann.join("2")
 	past.publish(w, "conversation:1")
@@ -232,7 +232,7 @@ func TestARoomThatWasWithdrawnWhileTheClientWasAway(t *testing.T) {
 	w, past := newPast(t, 1, func(c *Config) {
 		c.Authorizer = authorizerFunc(func(_ Identity, _ string, done func(error)) { done(answer) })
 	})
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	ann.join("1")
 	past.publish(w, "conversation:1")
 	ann.read()
@@ -254,7 +254,7 @@ func TestARoomThatWasWithdrawnWhileTheClientWasAway(t *testing.T) {
 
 func TestWhoDoesNotAskSeesNoDifference(t *testing.T) {
 	w, past := newPast(t, 1)
-	bob, ann := w.connect("bob"), w.guest("ann")
+	bob, ann := w.connect("bob"), w.recoveringClient("ann")
 	ann.join("1")
 	bob.emit("join_room", conversation("1"))
 	past.publish(w, "conversation:1")
@@ -270,7 +270,7 @@ func TestSessionsAreBounded(t *testing.T) {
 		c.Recovery.Grace, c.Recovery.PerUser, c.Recovery.MaxSessions = 0, 3, 5
 	})
 	for i := range 20 {
-		w.guest("user" + strconv.Itoa(i%2)).hangUp()
+		w.recoveringClient("user" + strconv.Itoa(i%2)).hangUp()
 	}
 	if k := w.hub.KeptSessions(); k.Ended != 5 || k.Evicted == 0 || k.Live != 0 {
 		t.Errorf("%+v", k)
@@ -305,10 +305,10 @@ func (f authorizerFunc) Authorize(who Identity, room string, done func(error)) {
 func TestOneUserDoesNotDriveOutTheSessionsOfOthers(t *testing.T) {
 	const share = 3000 // bytes
 	w, _ := newPast(t, 1, func(c *Config) { c.Recovery.Grace, c.Recovery.MaxMemory = 0, userShare*share })
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	ann.hangUp()
 	for range 200 {
-		eve := w.guest("eve")
+		eve := w.recoveringClient("eve")
 		for room := range 20 {
 			eve.join(strings.Repeat("x", 40) + strconv.Itoa(room))
 		}
@@ -325,13 +325,13 @@ func TestOneUserDoesNotDriveOutTheSessionsOfOthers(t *testing.T) {
 // it: N nodes have N times as many of one user.
 func TestRedisHasOneRecordOfASession(t *testing.T) {
 	const nodes, most = 3, 4
-	redis := &drawer{records: map[string]*Record{}}
+	redis := &recordStore{records: map[string]*Record{}}
 	for range nodes {
 		w, _ := newPast(t, 1, func(c *Config) {
 			c.Recovery.Remote, c.Recovery.Grace, c.Recovery.PerUser = redis, 0, most
 		})
 		for range 5 * most {
-			eve := w.guest("eve")
+			eve := w.recoveringClient("eve")
 			eve.join("1")
 			eve.hangUp()
 			if w.hub.KeptSessions().Ended > 1 { // and comes back to one of them
@@ -350,7 +350,7 @@ func TestAClientCatchesUpWithARoom(t *testing.T) {
 	for range 3 {
 		past.publish(w, "conversation:1")
 	}
-	ann, bob := w.guest("ann"), w.connect("bob")
+	ann, bob := w.recoveringClient("ann"), w.connect("bob")
 	ask := func(c *client, offset string) string {
 		return c.ask("catch_up", fmt.Sprintf(`{"roomType":"conversation","roomId":"1","offset":%q}`, offset))
 	}

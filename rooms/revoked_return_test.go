@@ -8,12 +8,12 @@ import (
 // A slowRedis is a Redis in which looking for a session takes until it is told
 // to.
 type slowRedis struct {
-	*drawer
+	*recordStore
 	taking []func()
 }
 
 func (r *slowRedis) Take(pid, user string, done func(*Record, RecoveryResult)) {
-	r.taking = append(r.taking, func() { r.drawer.Take(pid, user, done) })
+	r.taking = append(r.taking, func() { r.recordStore.Take(pid, user, done) })
 }
 
 // TestARevocationWhileASessionIsTaken: the order has looked for the socket when
@@ -22,13 +22,13 @@ func TestARevocationWhileASessionIsTaken(t *testing.T) {
 	for name, known := range map[string]bool{"and is found": true, "and is not found": false} {
 		t.Run(name, func(t *testing.T) {
 			tokens := &blacklist{}
-			redis := &slowRedis{drawer: &drawer{records: map[string]*Record{}}}
+			redis := &slowRedis{recordStore: &recordStore{records: map[string]*Record{}}}
 			id := Identity{UserID: "ann", TokenID: "t1"}
 			w, _ := newPast(t, 1, func(c *Config) {
 				c.Recovery.Remote, c.Revoker = redis, tokens
 				c.Auth = authFunc(func(_ string, _ time.Time, done func(Identity, error)) { done(id, nil) })
 			})
-			ann := w.guest("ann")
+			ann := w.recoveringClient("ann")
 			w.dies()
 			if !known {
 				clear(redis.records)

@@ -7,27 +7,28 @@ import (
 	"github.com/hometrip/gateway/internal/shrink"
 )
 
-// The rooms a client may name, and the one it is put into. A room's name is
-// its kind, a colon and an id.
+// The kinds of rooms that a client may name, and the kind that it is put into.
+// A room's name is its kind, a colon and an id.
 const (
 	kindUser         = "user"
 	kindConversation = "conversation"
 	kindNotification = "notification"
 )
 
-// What the names of rooms that clients can be in begin with.
+// Prefixes of the rooms that clients can be in.
 const (
 	UserPrefix         = kindUser + ":"
 	ConversationPrefix = kindConversation + ":"
 	NotificationPrefix = kindNotification + ":"
 )
 
-// OfUser reports whether a room is a user's. A socket is in that of its own user
-// as long as it is connected; other servers can put it into others too.
+// OfUser reports whether a room is a user's. Every socket is in the room of its
+// own user as long as it is connected; other servers can put it into others.
 func OfUser(name string) bool { return strings.HasPrefix(name, UserPrefix) }
 
-// OfClients reports whether a room is of a kind that clients join. The policy
-// decides who may be in it, and the others in it are told who is.
+// OfClients reports whether a room is of a kind that clients join. The
+// Authorizer decides who may be in it, and its members are notified of joins
+// and leaves.
 func OfClients(name string) bool {
 	return strings.HasPrefix(name, ConversationPrefix) || strings.HasPrefix(name, NotificationPrefix)
 }
@@ -60,7 +61,7 @@ func (r *room) join(s *Socket) bool {
 	return true
 }
 
-// leave takes the socket's slot'th membership apart. The last member of the
+// leave removes the membership in a slot of the socket. The last member of the
 // room and the last room of the socket move into the gaps. w is the shard's
 // walk.
 func (r *room) leave(s *Socket, slot int, w *walk) {
@@ -78,8 +79,8 @@ func (r *room) leave(s *Socket, slot int, w *walk) {
 	s.rooms.set(shrink.List(joined[:end]))
 }
 
-// move puts a member into a gap, unless that is where it was: then the member
-// has gone, or has moved already.
+// move moves a member into a gap, unless the member was there itself: then it
+// has gone or has been moved already.
 func (r *room) move(from, to int) {
 	if from == to {
 		return

@@ -12,16 +12,16 @@ import (
 // Config.SocketRooms is set. Clients cannot name it.
 const roomOfAll = ""
 
-// A Selection says which sockets of a node are meant: those in one of Rooms, or
-// all, but none that is in one of Except. With Config.SocketRooms a socket is in
-// a room named by its id, so both may name sockets. The zero value means nobody.
-// Read-only after it was made.
+// A Selection says which sockets of a node an action is for: those in one of
+// Rooms, or all, except those that are in one of Except. With
+// Config.SocketRooms a socket is in a room named by its id, so both may name
+// sockets. The zero value selects nothing. Read-only after it was made.
 type Selection struct {
 	Rooms, Except []string
 	All           bool // instead of Rooms
 }
 
-// rooms returns the rooms whose members are meant.
+// rooms returns the rooms whose members are selected.
 func (s *Selection) rooms() []string {
 	if s.All {
 		return []string{roomOfAll}
@@ -29,8 +29,9 @@ func (s *Selection) rooms() []string {
 	return s.Rooms
 }
 
-// An action is what is done to selected sockets, in the order of the mailbox.
-// Owned by the event loops one after the other; do and done are set once.
+// An action is done to selected sockets, at its place in the order of the
+// mailbox. The event loops own it one after the other; do and done are set
+// once.
 type action struct {
 	do   func(*Socket, time.Time) // nil for a message
 	done func(sockets int)        // called once, on the last event loop; may be nil
@@ -46,14 +47,14 @@ func (a *action) passed(sockets int) {
 	}
 }
 
-// Emit queues m for the selected sockets, each once. It never waits: behind a
-// full mailbox they do without, which is counted.
+// Emit queues m for the selected sockets, each once. It never waits: if a
+// mailbox is full, the sockets of that shard do not get it, which is counted.
 func (h *Hub) Emit(s *Selection, m *codec.Message) {
 	h.post(Broadcast{Selected: s, Message: m}, h.holders(s))
 }
 
-// JoinAll puts the selected sockets into rooms. Neither policies nor limits
-// are asked: a service that moves a socket has the right to.
+// JoinAll puts the selected sockets into rooms. Neither the Authorizer nor
+// limits are asked: a service that moves a socket has the right to.
 func (h *Hub) JoinAll(s *Selection, rooms []string) {
 	h.act(s, &action{do: func(socket *Socket, _ time.Time) {
 		for _, room := range rooms {
@@ -63,8 +64,8 @@ func (h *Hub) JoinAll(s *Selection, rooms []string) {
 	}})
 }
 
-// LeaveAll takes the selected sockets out of rooms, but for those that every
-// socket stays in as long as it is connected.
+// LeaveAll removes the selected sockets from rooms, but not from those that
+// every socket stays in as long as it is connected.
 func (h *Hub) LeaveAll(s *Selection, rooms []string) {
 	h.act(s, &action{do: func(socket *Socket, now time.Time) {
 		for _, room := range rooms {
@@ -80,8 +81,8 @@ func (h *Hub) LeaveAll(s *Selection, rooms []string) {
 	}})
 }
 
-// DisconnectAll disconnects the selected sockets, from the namespace alone or
-// the whole connection.
+// DisconnectAll disconnects the selected sockets: from the namespace only, or
+// by closing the connection.
 func (h *Hub) DisconnectAll(s *Selection, connection bool) {
 	h.act(s, &action{do: func(socket *Socket, now time.Time) {
 		if !socket.endComeback(RecoveryOrder, now) {
@@ -125,11 +126,12 @@ func (h *Hub) Sockets(s *Selection, done func([]SocketInfo)) {
 	})
 }
 
-// Ask sends an event that the selected sockets are asked to acknowledge. build
+// Ask sends the selected sockets an event that they are to acknowledge. build
 // makes the packet with the id of the acknowledgement. counted is called once
-// with the number of sockets, before any acknowledgement; acknowledged with the
-// JSON array and the attachments of each that comes before forget is called.
-// Both are called on event loops and must not block.
+// with the number of sockets, before any acknowledgement. acknowledged is
+// called for each acknowledgement that arrives before forget is called, with
+// its JSON array and attachments. Both are called on event loops and must not
+// block.
 func (h *Hub) Ask(s *Selection, build func(id int64) *codec.Message,
 	counted func(sockets int), acknowledged func(args []byte, attachments [][]byte)) (forget func()) {
 	id := h.questions.Add(1)
@@ -172,8 +174,8 @@ func (sh *Shard) ask(id int64, q *question, s *Socket) {
 	a.open[s] = struct{}{}
 }
 
-// acknowledge takes a client's acknowledgement. One that nobody waits for, or
-// that has come before, is passed over.
+// acknowledge handles a client's acknowledgement. It ignores one that nothing
+// waits for, or that repeats another.
 func (s *Socket) acknowledge(id int64, args []byte, attachments [][]byte) {
 	a, ok := s.shard.asked[id]
 	if !ok {
@@ -186,7 +188,7 @@ func (s *Socket) acknowledge(id int64, args []byte, attachments [][]byte) {
 	a.question.acknowledged(args, attachments)
 }
 
-// act has a done to the selected sockets, behind what was posted before.
+// act does a to the selected sockets, after what was posted before.
 func (h *Hub) act(s *Selection, a *action) {
 	holders := h.holders(s)
 	a.left.Store(int32(bits.OnesCount64(holders)) + 1) // and one for this call
@@ -208,8 +210,8 @@ func (h *Hub) holders(s *Selection) (shards uint64) {
 	return shards
 }
 
-// selected does what a broadcast to a selection asks for. A message to one room,
-// or to all, is given in portions.
+// selected does what a broadcast to a selection asks for. A message to one
+// room, or to all, is sent in portions.
 func (sh *Shard) selected(b *Broadcast) {
 	if rooms := b.Selected.rooms(); b.action == nil && len(rooms) == 1 {
 		sh.start(sh.rooms.get(rooms[0]), walk{b: *b})
@@ -259,7 +261,7 @@ func (sh *Shard) choose(s *Selection, dst []*Socket) []*Socket {
 	return dst
 }
 
-// excepted returns the rooms of this shard whose members are not meant.
+// excepted returns the rooms of this shard whose members are excepted.
 func (sh *Shard) excepted(s *Selection) (rooms []*room) {
 	for _, name := range s.Except {
 		if r := sh.rooms.get(name); r != nil {
@@ -291,8 +293,8 @@ func (sh *Shard) sendSelected(members []*Socket, b *Broadcast) (sent int) {
 	return sent
 }
 
-// joinOwn puts a socket that has connected into the room of its id and the
-// room of all.
+// joinOwn puts a connected socket into the room of its id and the room of all
+// sockets.
 func (sh *Shard) joinOwn(s *Socket) {
 	if !sh.hub.config.SocketRooms {
 		return

@@ -279,7 +279,7 @@ func TestWhoWasMovedComesBackAsItsUser(t *testing.T) {
 			done(nil)
 		})
 	})
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	w.hub.JoinAll(&Selection{Rooms: []string{"user:ann"}}, []string{"user:bob", "vip", "conversation:1"})
 	w.settle()
 	past.publish(w, "user:ann")

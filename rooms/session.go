@@ -9,16 +9,15 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// openRecordFor is how long the record of an open session is kept when its node
-// dies and writes no end.
+// openRecordFor is how long Redis keeps the record of an open session. It
+// matters if the session's node dies without storing its end.
 const openRecordFor = 24 * time.Hour
 
-// A session is what a socket has beside the rest when its client asked for
-// recovery: 48 bytes while it is idle, in two rooms at most. Owned by the
-// socket's event loop.
+// A session is the state of a socket whose client asked for recovery: 48 bytes
+// while it is idle, in two rooms at most. Owned by the socket's event loop.
 type session struct {
 	pid   pid      // does not change
-	gone  bool     // somebody else has the session: it is not kept here any more
+	gone  bool     // another connection or node has the session: it is not kept here any more
 	gaps  uint16   // Shard.gaps when it began: it cannot be recovered over a gap
 	log   uint8    // which log the positions are of, as Shard.log counts
 	last  place    // position of the last event it was given; 0: none
@@ -26,23 +25,23 @@ type session struct {
 	more  *sessionMore
 }
 
-// A sessionMore is what a session needs now and then.
+// A sessionMore is the part of a session's state that is rarely needed.
 type sessionMore struct {
 	joins []place   // positions at which the socket has joined the rooms behind the first ones
 	hold  *comeback // holds events while the client comes back; nil: they are sent
 	saves int       // under way: Redis may not have the rooms that the socket is in
 
 	given uint64 // of an absent session: see Record
-	at    int64  // when its connection ended, Unix ms; 0: it is not absent, which is that events are for nobody
+	at    int64  // when its connection ended, Unix ms; 0: it is connected. Nothing is sent to an absent session
 
 	moves uint32 // how often another node has taken the session
 
 	// fence is in the offsets that the client is given, and in the session's
-	// record. A client with another one than the record's is not recovered: the
-	// record is older than what the client has seen, or newer. It changes when
-	// the session is taken from a node that did not give it away, when a change of
-	// rooms is acknowledged of which Redis does not know, and when the log is
-	// another one.
+	// record. If a client's offset has another fence than the record, it is not
+	// recovered: the record is older or newer than what the client has seen.
+	// The fence changes when the session is taken from a node that did not give
+	// it away, when a change of rooms is acknowledged that Redis does not have,
+	// and when the log becomes another one.
 	fence uint32
 }
 
@@ -58,8 +57,8 @@ func (p *place) position() uint64 {
 	return uint64(binary.LittleEndian.Uint32(p[:4])) | uint64(binary.LittleEndian.Uint32(p[3:]))<<24
 }
 
-// beside returns what the session needs now and then, to be changed. tidy
-// follows when that is over.
+// beside returns the part that is rarely needed, to be changed. tidy is to be
+// called afterwards.
 func (n *session) beside() *sessionMore {
 	if n.more == nil {
 		n.more = &sessionMore{}
@@ -67,7 +66,7 @@ func (n *session) beside() *sessionMore {
 	return n.more
 }
 
-// tidy gives back what is not needed any more.
+// tidy frees what is no longer needed.
 func (n *session) tidy() {
 	if m := n.more; m != nil && len(m.joins) == 0 && m.hold == nil && m.saves == 0 && m.at == 0 && m.fence == 0 && m.moves == 0 {
 		n.more = nil
@@ -92,7 +91,7 @@ func (n *session) moves() uint32 {
 
 func (n *session) saving() bool { return n.more != nil && n.more.saves > 0 }
 
-// join returns where the position is kept at which the room of a slot was
+// join returns where the position is stored at which the room of a slot was
 // joined.
 func (n *session) join(slot int) *place {
 	if slot < len(n.joins) {
@@ -101,8 +100,8 @@ func (n *session) join(slot int) *place {
 	return &n.more.joins[slot-len(n.joins)]
 }
 
-// lostFence is in the offsets of sessions that nobody can come back to. No
-// record has it.
+// lostFence is in the offsets of sessions that cannot be recovered. No record
+// has it.
 const lostFence = 1
 
 // firstFence is the first one of seven digits: all offsets of a position are as
@@ -111,7 +110,7 @@ const firstFence = 36 * 36 * 36 * 36 * 36 * 36
 
 func newFence() uint32 { return rand.Uint32N(math.MaxUint32-firstFence) + firstFence }
 
-// beginSession gives a socket a session. It is in no room yet.
+// beginSession gives a socket a new session. The socket is in no room yet.
 func (s *Socket) beginSession() {
 	sh := s.shard
 	s.session = newSession(newPID(), sh)
@@ -125,7 +124,8 @@ func newSession(p pid, sh *Shard) *session {
 	return &session{pid: p, log: uint8(sh.log), gaps: uint16(sh.gaps)}
 }
 
-// joined notes the position at which the socket has joined a room, its last.
+// joined stores the position at which the socket has joined a room, its last
+// one.
 func (s *Socket) joined() {
 	n, slot := s.session, s.rooms.len()-1
 	if slot >= len(n.joins) {
@@ -151,9 +151,10 @@ func (s *Socket) left(slot int) {
 	}
 }
 
-// rebase has the positions be of the log that is read now. Of that, the socket
-// was given everything. What it was sent of the log before may not have arrived:
-// only a client that gets something of this log can be recovered from then on.
+// rebase converts the positions to the log that is read now. The socket was
+// given everything in that log so far. What it was sent of the previous log may
+// not have arrived, so only a client that gets something of this log can be
+// recovered.
 func (n *session) rebase(s *Socket) {
 	sh := s.shard
 	if n.log == uint8(sh.log) {
@@ -172,7 +173,8 @@ func (n *session) rebase(s *Socket) {
 	}
 }
 
-// give sends the socket an event of the log with its offset, or holds it.
+// give sends the socket an event of the log with its offset, or holds it while
+// the client comes back.
 func (s *Socket) give(b *Broadcast) {
 	n := s.session
 	fence := uint32(0)
@@ -198,7 +200,7 @@ func (s *Socket) give(b *Broadcast) {
 	s.sink.Send(s.shard.withOffset(b, fence))
 }
 
-// sendNumbered queues a message of the log for members, of which some get
+// sendNumbered queues a message of the log for members, some of which get
 // offsets, and returns how many got it.
 func (sh *Shard) sendNumbered(members []*Socket, b *Broadcast) (sent int) {
 	for i := range members {
@@ -222,8 +224,8 @@ func (sh *Shard) sendNumbered(members []*Socket, b *Broadcast) (sent int) {
 }
 
 // withOffset returns the message of an event with its offset. It is encoded
-// once for all members on this shard, and all rooms of the event, that have the
-// same fence in a row: most have none.
+// once for consecutive members of this shard with the same fence, in all rooms
+// of the event; most members have no fence.
 func (sh *Shard) withOffset(b *Broadcast, fence uint32) *codec.Message {
 	if sh.plain != b.Message || sh.fence != fence {
 		sh.plain, sh.fence, sh.numbered = b.Message, fence, b.Message.WithOffset(sh.identity, b.Position, fence)
@@ -248,7 +250,7 @@ func (s *Socket) record() *Record {
 	return r
 }
 
-// ended is the record of a session whose connection has ended.
+// ended returns the record of a session whose connection has ended.
 func (s *Socket) ended(left bool) *Record {
 	r, m := s.record(), s.session.more
 	r.Ended, r.Left, r.At = true, left, time.UnixMilli(m.at)
@@ -257,14 +259,14 @@ func (s *Socket) ended(left bool) *Record {
 	return r
 }
 
-// lost reports whether nobody can come back to the session: events for it were
-// lost, or it was absent when the log became another one. 65,536 losses during
-// one session would be taken for none.
+// lost reports whether the session cannot be recovered: events for it were
+// lost, or it was absent when the log was replaced. 65,536 losses during one
+// session count as none.
 func (n *session) lost(sh *Shard) bool {
 	return n.gaps != uint16(sh.gaps) || n.absent() && n.log != uint8(sh.log)
 }
 
-// saveSession has other nodes know the session's rooms.
+// saveSession stores the session's rooms where other nodes find them.
 func (s *Socket) saveSession() { s.save(nil) }
 
 func (s *Socket) save(done func(saved bool)) {
@@ -282,10 +284,11 @@ func (s *Socket) save(done func(saved bool)) {
 	}
 }
 
-// whenSaved has other nodes know the session's rooms and calls tell then, unless
-// the client has gone: what a client is told of its rooms is true even if this
-// node is killed. When Redis does not take the record in time the client gets
-// another fence first, with which nobody recovers it from an older record.
+// whenSaved stores the session's rooms where other nodes find them, and then
+// calls tell, unless the client has gone. So the state that a client is sent
+// survives the death of this node. If Redis does not accept the record in time,
+// the client first gets another fence, with which it is not recovered from an
+// older record.
 func (s *Socket) whenSaved(now time.Time, tell func()) {
 	if s.session == nil {
 		tell()
@@ -295,7 +298,7 @@ func (s *Socket) whenSaved(now time.Time, tell func()) {
 	n.beside().saves++
 	consult(s.shard, now, s.save, func(saved bool, _ time.Time) {
 		gone := !s.connectedAs(id)
-		if !gone || saved { // else whoever takes the session gives it another fence
+		if !gone || saved { // if not, the node that takes the session gives it another fence
 			n.more.saves--
 			n.tidy()
 		}
@@ -311,12 +314,12 @@ func (s *Socket) whenSaved(now time.Time, tell func()) {
 	})
 }
 
-// tellFence has the client know its session's fence: every string that is an
-// event's last argument is its offset.
+// tellFence sends the client an event with its session's fence: a client takes
+// the last argument of each event for its offset if it is a string.
 func (s *Socket) tellFence() {
 	sh, n := s.shard, s.session
 	if sh.identity == "" {
-		return // nobody comes back to a session without a log
+		return // without a log the session cannot be recovered
 	}
 	n.rebase(s)
 	last := max(n.last.position(), s.Position())
@@ -325,7 +328,7 @@ func (s *Socket) tellFence() {
 	s.sendPacket(append(b, `"]`...))
 }
 
-// forgetSession ends a session for good.
+// forgetSession ends a session; its client cannot come back to it.
 func (s *Socket) forgetSession() {
 	if s.session == nil || s.session.gone {
 		return

@@ -10,7 +10,7 @@ import (
 // take their places.
 func TestASessionKnowsWhereItHasJoinedEachRoom(t *testing.T) {
 	w, past := newPast(t, 1)
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	joined := map[string]uint64{"user:ann": 0}
 	check := func(what string) {
 		t.Helper()
@@ -58,7 +58,7 @@ func TestAnOrderMeansTheTokenThatTheClientHadLast(t *testing.T) {
 				done(Identity{UserID: "ann", TokenID: token, Expires: now.Add(time.Hour)}, nil)
 			})
 		})
-		ann := w.guest("t1")
+		ann := w.recoveringClient("t1")
 		past.publish(w, "user:ann")
 		ann.read()
 		ann.emit("refresh_token", tokenArg("t2"))

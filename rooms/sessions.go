@@ -9,17 +9,18 @@ import (
 	"github.com/hometrip/gateway/internal/shrink"
 )
 
-// sessions are the sessions of this node: those of its sockets, connected and
+// sessions has the sessions of this node: those of its sockets, connected and
 // absent, and the records of those that have ended. Records are bounded by
-// number, by bytes and by user; the oldest go first. Safe for concurrent use.
+// number, by bytes and by user; the oldest are dropped first. Safe for
+// concurrent use.
 type sessions struct {
 	config *Recovery
 
 	mu      sync.Mutex           // guards the following
-	live    pidTable             // sockets that have the session of a pid
+	live    pidTable             // sockets by the pids of their sessions
 	coming  map[string]*comeback // returns under way, the newest of each pid
-	leaving map[string]*Socket   // absent ones whose sessions other nodes have taken
-	ended   map[string]*kept     // records of sessions that no socket has
+	leaving map[string]*Socket   // absent sockets whose sessions other nodes have taken
+	ended   map[string]*kept     // records of sessions without a socket
 	order   []endedSession       // in which they ended; some are gone
 	head    int                  // index of the oldest in order
 	bytes   int                  // of records
@@ -28,7 +29,7 @@ type sessions struct {
 	evicted int64                // records that were dropped before their window was over
 }
 
-// A kept session is one that has ended.
+// A kept session is one that has ended and whose record is kept.
 type kept struct {
 	user   string
 	record []byte
@@ -45,7 +46,8 @@ type endedSession struct {
 // many rooms do not drive out those of others. One record is kept in any case.
 const userShare = 64
 
-// keptOverhead is about what an ended session needs beside its record.
+// keptOverhead is about how many bytes an ended session takes beside its
+// record.
 const keptOverhead = 250 // bytes
 
 func newSessions(c *Recovery) *sessions {
@@ -55,8 +57,8 @@ func newSessions(c *Recovery) *sessions {
 	}
 }
 
-// open notes that a socket has the session. One that had it before, of a time
-// in which this node was taken for dead, is displaced.
+// open adds a socket that has a session. If another socket had it, from a time
+// in which this node was taken for dead, that one is displaced.
 func (ss *sessions) open(s *Socket) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -65,7 +67,7 @@ func (ss *sessions) open(s *Socket) {
 	}
 }
 
-// close forgets a session that a socket has.
+// close removes a session of a socket.
 func (ss *sessions) close(p pid, s *Socket) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -74,7 +76,7 @@ func (ss *sessions) close(p pid, s *Socket) {
 	}
 }
 
-// sockets returns the sockets that have sessions, those of a shard in a row.
+// sockets returns the sockets that have sessions, grouped by shard.
 func (ss *sessions) sockets() []*Socket {
 	ss.mu.Lock()
 	all := ss.live.all()
@@ -83,8 +85,7 @@ func (ss *sessions) sockets() []*Socket {
 	return all
 }
 
-// pids returns the sessions that no socket has, in the order in which they
-// ended.
+// pids returns the sessions without a socket, in the order in which they ended.
 func (ss *sessions) pids() (list []string) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -96,8 +97,8 @@ func (ss *sessions) pids() (list []string) {
 	return list
 }
 
-// record returns the record of a session that no socket has, which is dropped
-// or stays; nil when there is none.
+// record returns the record of a session without a socket, nil if there is
+// none. drop: the record is removed.
 func (ss *sessions) record(pid string, drop bool) []byte {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -111,8 +112,9 @@ func (ss *sessions) record(pid string, drop bool) []byte {
 	return k.record
 }
 
-// end keeps the record of a session that no socket has any more, and returns
-// those that are not kept because they are too many, which may be this one.
+// end stores the record of a session that no longer has a socket. It returns
+// the sessions that are dropped because there are too many, which may include
+// this one.
 func (ss *sessions) end(r *Record, form []byte) (dropped []string) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -138,7 +140,7 @@ func (ss *sessions) end(r *Record, form []byte) (dropped []string) {
 	return dropped
 }
 
-// bytesOf is what the records of a user take.
+// bytesOf returns how many bytes the records of a user take.
 func (ss *sessions) bytesOf(user string) (n int) {
 	for _, pid := range ss.users[user] {
 		n += len(ss.ended[pid].record) + keptOverhead
@@ -146,7 +148,7 @@ func (ss *sessions) bytesOf(user string) (n int) {
 	return n
 }
 
-// dropEnded forgets all sessions that no socket has, and returns their pids.
+// dropEnded drops all sessions without a socket and returns their pids.
 func (ss *sessions) dropEnded() []string {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -157,7 +159,7 @@ func (ss *sessions) dropEnded() []string {
 	return pids
 }
 
-// drop forgets the record of a session.
+// drop drops the record of a session.
 func (ss *sessions) drop(pid string) {
 	k := ss.ended[pid]
 	if k == nil {
@@ -173,7 +175,7 @@ func (ss *sessions) drop(pid string) {
 	}
 }
 
-// dropOldest forgets the session that ended first, if it is still there.
+// dropOldest drops the session that ended first, if it is still stored.
 func (ss *sessions) dropOldest() (pid string, found bool) {
 	e := ss.order[ss.head]
 	ss.order[ss.head] = endedSession{}
@@ -190,7 +192,7 @@ func (ss *sessions) dropOldest() (pid string, found bool) {
 	return e.pid, found
 }
 
-// expire forgets the records whose window is over.
+// expire drops the records whose window is over.
 func (ss *sessions) expire(now time.Time) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -199,8 +201,8 @@ func (ss *sessions) expire(now time.Time) {
 	}
 }
 
-// deadline returns when the window of the oldest record is over; zero: there is
-// none.
+// deadline returns when the window of the oldest record is over, zero if there
+// is none.
 func (ss *sessions) deadline() time.Time {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -210,8 +212,8 @@ func (ss *sessions) deadline() time.Time {
 	return ss.order[ss.head].at.Add(ss.config.Window)
 }
 
-// A finding is who has a session on this node: a return of its client that is
-// under way, or a socket; or the record, when none has it.
+// A finding says who has a session on this node: a return under way or a
+// socket; or it has the record if neither has it.
 type finding struct {
 	coming *comeback
 	socket *Socket
@@ -219,8 +221,8 @@ type finding struct {
 	why    RecoveryResult
 }
 
-// find looks for a session. A record is taken. by is the return for which it is
-// looked for; nil: none of this node.
+// find looks for a session. If it finds a record, it removes it. by is the
+// return that looks for it; nil: none of this node.
 func (ss *sessions) find(pid, user string, by *comeback) finding {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -241,8 +243,8 @@ func (ss *sessions) find(pid, user string, by *comeback) finding {
 	return finding{record: k.record}
 }
 
-// comes notes that a client comes back, and returns its return that is under
-// way; nil: none is.
+// comes records that a client comes back. It returns an earlier return of it
+// that is under way, nil if there is none.
 func (ss *sessions) comes(c *comeback) (before *comeback) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -254,7 +256,7 @@ func (ss *sessions) comes(c *comeback) (before *comeback) {
 	return before
 }
 
-// isOver notes that a return is over.
+// isOver records that a return is over.
 func (ss *sessions) isOver(c *comeback) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -264,7 +266,7 @@ func (ss *sessions) isOver(c *comeback) {
 	}
 }
 
-// holder returns the socket that has a session; nil: none.
+// holder returns the socket that has a session, nil if there is none.
 func (ss *sessions) holder(text string) *Socket {
 	p, ok := parsePID(text)
 	if !ok {
@@ -273,7 +275,7 @@ func (ss *sessions) holder(text string) *Socket {
 	return ss.live.get(p)
 }
 
-// liveSocket returns the same.
+// liveSocket returns the socket that has a session, nil if there is none.
 func (ss *sessions) liveSocket(pid string) *Socket {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -287,7 +289,7 @@ func (ss *sessions) kept(pid string) bool {
 	return ss.holder(pid) != nil || ss.ended[pid] != nil
 }
 
-// recordsOf returns the records of a user's sessions that no socket has.
+// recordsOf returns the records of a user's sessions without a socket.
 func (ss *sessions) recordsOf(user string) (list [][]byte) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -297,14 +299,15 @@ func (ss *sessions) recordsOf(user string) (list [][]byte) {
 	return list
 }
 
-// KeptSessions is what a node keeps for clients that come back.
+// KeptSessions are the numbers of sessions that a node keeps for clients that
+// come back.
 type KeptSessions struct {
-	Live, Ended int // sessions that sockets have, and those that none has
+	Live, Ended int // with and without a socket
 	Bytes       int // of the latter
 	Evicted     int64
 }
 
-// KeptSessions returns what this node keeps for clients that come back.
+// KeptSessions returns how much this node keeps for clients that come back.
 func (h *Hub) KeptSessions() KeptSessions {
 	ss := h.sessions
 	ss.mu.Lock()

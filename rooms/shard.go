@@ -25,9 +25,9 @@ type Shard struct {
 	asked   map[int64]asked // acknowledgements that are awaited, by id
 	now     time.Time       // of the turn
 
-	// What of the log of the services' events has come. passed: everything up to
-	// there is with the sockets. floor: no socket's is higher. log counts the
-	// logs.
+	// passed is the position in the services' log up to which everything is
+	// with the sockets. floor: no socket's own position is higher. log counts
+	// the logs.
 	passed, floor uint64
 	log           uint16
 	identity      string // of the log; "" before there is one
@@ -59,17 +59,17 @@ func newShard(h *Hub, index int) *Shard {
 	}
 }
 
-// Attach names the function that wakes the shard's event loop, which then
-// calls Tasks, and Drain until nothing is left. It is called from any
-// goroutine, once for all that is posted before Tasks runs. It must not
-// change afterwards.
+// Attach sets the function that wakes the shard's event loop, which then calls
+// Tasks, and Drain until nothing is left. It is called from any goroutine, once
+// for everything that is posted before Tasks runs. It must not change
+// afterwards.
 func (sh *Shard) Attach(bell func()) { sh.mailbox.attach(bell) }
 
-// Post has task run on the shard's event loop.
+// Post queues a task to run on the shard's event loop.
 func (sh *Shard) Post(task func(now time.Time)) { sh.mailbox.task(task) }
 
-// Tasks runs the tasks in the mailbox. Should one panic, the next call goes on
-// behind it.
+// Tasks runs the tasks in the mailbox. If one panics, the next call continues
+// after it.
 func (sh *Shard) Tasks(now time.Time) {
 	sh.now = now
 	if len(sh.tasks) == 0 {
@@ -83,12 +83,12 @@ func (sh *Shard) Tasks(now time.Time) {
 	}
 }
 
-// Drain hands waiting broadcasts to their members until about budget bytes of
-// messages are taken from the mailbox, and returns what is left of the budget.
-// Zero means that more may be waiting: the loop writes first and then comes
-// back, so that no socket is given more than the budget between two writes.
-// One call gives messages to a portion of members; while Walking, more wait for
-// the next call. Should a delivery panic, the next call goes on behind it.
+// Drain queues waiting broadcasts for their members until about budget bytes of
+// messages are taken from the mailbox, and returns the rest of the budget. Zero
+// means that more may be waiting: the loop writes first and then calls again,
+// so that no socket is given more than the budget between two writes. One call
+// serves a portion of members; while Walking, more wait for the next call. If a
+// delivery panics, the next call continues after it.
 func (sh *Shard) Drain(budget int) int {
 	sh.cut = false
 	for steps := portion; ; {
@@ -219,8 +219,9 @@ func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
 	return r
 }
 
-// broadcast sends what build makes to everybody in r, who are there, on all
-// event loops and nodes, but except. When nobody else is, nothing is built.
+// broadcast sends the message that build makes to everybody in r except one
+// socket, on all event loops and nodes. there is the state of r on this node.
+// If nobody else is in the room, build is not called.
 func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func() *codec.Message) {
 	elsewhere := there.shards &^ (1 << sh.index)
 	here := r.members.len()
@@ -250,8 +251,8 @@ func (sh *Shard) broadcast(r *room, there occupied, except *Socket, build func()
 	}
 }
 
-// say gives m to the members of r on this shard, but except: at once, unless
-// they are many or something that a client has said before is under way.
+// say queues m for the members of r on this shard except one: at once, unless
+// they are many or an earlier message of a client is still being queued.
 func (sh *Shard) say(r *room, m *codec.Message, except *Socket) {
 	if r.members.len() > portion || len(sh.said) > 0 || sh.walk.said {
 		sh.said = append(sh.said, saying{r.name, m, except})

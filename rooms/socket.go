@@ -7,7 +7,7 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// noDeadline is what Deadline returns when nothing is awaited.
+// noDeadline is what Deadline returns if nothing is due.
 var noDeadline time.Time
 
 // phase is where a socket is in its life.
@@ -16,8 +16,8 @@ type phase uint8
 const (
 	phaseOpen      phase = iota // Engine.IO is open, no CONNECT yet
 	phaseVerifying              // CONNECT received, the token is being verified
-	phaseTaking                 // the record of the session that the client had is being taken
-	phaseAsking                 // whether it may be in the rooms of that session
+	phaseTaking                 // the record of the client's former session is being taken
+	phaseAsking                 // the Authorizer is asked for the rooms of that session
 	phaseReplaying              // in these rooms; the history is being read
 	phaseConnected              // in its user room
 	phaseAbsent                 // without a connection, but in its rooms until the grace is over
@@ -62,7 +62,7 @@ type Socket struct {
 // givenBits are those of a position in a log: a million a second for 2,000 years.
 const givenBits = 56
 
-// claims are what a token says beside the user, for the Authorizer.
+// claims are the parts of a token beside the user, for the Authorizer.
 type claims struct {
 	email, role string
 	rooms       []string // nil when it names none
@@ -103,7 +103,7 @@ func (s *Socket) awaitConnect(now time.Time) {
 	}
 }
 
-// Text takes the content of an Engine.IO text message.
+// Text handles the content of an Engine.IO text message.
 func (s *Socket) Text(b []byte, now time.Time) {
 	if s.phase == phaseClosed {
 		return
@@ -127,7 +127,7 @@ func (s *Socket) Text(b []byte, now time.Time) {
 	s.packet(&p, nil, now)
 }
 
-// Binary takes the content of an Engine.IO binary message, which can only be
+// Binary handles the content of an Engine.IO binary message, which can only be
 // an attachment.
 func (s *Socket) Binary(b []byte, now time.Time) {
 	if s.phase == phaseClosed {
@@ -164,8 +164,8 @@ func reasonOf(err error) Reason {
 	return ReasonParseError
 }
 
-// packet is the dispatcher. What does not fit the socket's phase closes the
-// session, as Socket.IO's own server does.
+// packet handles a Socket.IO packet. One that does not fit the socket's phase
+// closes the session, as in Socket.IO's own server.
 func (s *Socket) packet(p *codec.SocketPacket, attachments [][]byte, now time.Time) {
 	switch {
 	case p.Type == codec.SocketConnect && !p.IsRoot():
@@ -186,7 +186,7 @@ func (s *Socket) packet(p *codec.SocketPacket, attachments [][]byte, now time.Ti
 	}
 }
 
-// Deadline is when Expire wants to be called; zero means never.
+// Deadline is when Expire is to be called; zero means never.
 func (s *Socket) Deadline() time.Time {
 	switch {
 	case s.until == 0:
@@ -217,8 +217,8 @@ func (s *Socket) Expire(now time.Time) {
 	}
 }
 
-// endSession tells the client why its session ends and takes it out of the
-// namespace.
+// endSession sends the client session_ended with a reason and disconnects it
+// from the namespace.
 func (s *Socket) endSession(reason string, now time.Time) {
 	s.greet() // connected is the first event in any case
 	b := append(s.shard.buf[:0], `42["session_ended",{"reason":`...)
@@ -227,7 +227,7 @@ func (s *Socket) endSession(reason string, now time.Time) {
 	s.disconnect(reason, now)
 }
 
-// disconnect takes the client out of the namespace and tells it so.
+// disconnect disconnects the client from the namespace and sends it DISCONNECT.
 func (s *Socket) disconnect(reason string, now time.Time) {
 	s.noteEnd(reason, true, now)
 	s.leaveAll(now)
@@ -236,7 +236,7 @@ func (s *Socket) disconnect(reason string, now time.Time) {
 	s.sink.Wake()
 }
 
-// Closed ends the socket: its session is gone.
+// Closed ends the socket. The session calls it when the connection has ended.
 func (s *Socket) Closed(now time.Time) {
 	switch {
 	case s.phase == phaseAbsent:
@@ -254,7 +254,7 @@ func (s *Socket) Closed(now time.Time) {
 	s.aside = nil
 }
 
-// leaveAll takes a connected socket out of every room, for good: nobody comes
+// leaveAll removes a connected socket from every room. Its client cannot come
 // back to it.
 func (s *Socket) leaveAll(now time.Time) {
 	s.forgetSession()
@@ -274,8 +274,8 @@ func (s *Socket) leaveAll(now time.Time) {
 	s.until, s.warned, s.lead = 0, false, 0
 }
 
-// Holds is how many bytes wait here: for the attachments they belong to, or for
-// the client to be greeted.
+// Holds returns how many bytes the socket keeps: attachments of an incomplete
+// packet, and messages that wait for the client to be greeted.
 func (s *Socket) Holds() int {
 	held := 0
 	if g, gated := s.sink.(*gate); gated {
@@ -328,12 +328,12 @@ func (s *Socket) setUser(user string) {
 	}
 }
 
-// Position returns the position in the log of the services' events up to which
-// the socket was given everything that is for it.
+// Position returns the position in the services' log up to which the socket was
+// given everything that is for it.
 func (s *Socket) Position() uint64 { return max(s.floor(), s.shard.Position()) }
 
-// floor returns the position up to which nothing is given to the socket any
-// more.
+// floor returns the position at or below which nothing is given to the socket
+// any more.
 func (s *Socket) floor() uint64 {
 	if uint8(s.given>>givenBits) != uint8(s.shard.log) {
 		return 0 // of another log
@@ -341,7 +341,7 @@ func (s *Socket) floor() uint64 {
 	return s.given & (1<<givenBits - 1)
 }
 
-// raise sets the floor.
+// raise sets the floor of the socket.
 func (s *Socket) raise(position uint64) {
 	s.given = uint64(uint8(s.shard.log))<<givenBits | position&(1<<givenBits-1)
 	s.shard.floor = max(s.shard.floor, position)

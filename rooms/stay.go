@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A Stay is one connection of a user on a node, from CONNECT to its end, as it
-// is explained to operators.
+// A Stay describes one connection of a user on a node, from CONNECT to its end,
+// for `gateway explain`.
 type Stay struct {
 	Socket  string `json:"socket"`            // the public id; a recovered socket keeps it
 	Session string `json:"session,omitempty"` // tells sessions apart; "": recovery was not asked for
@@ -22,7 +22,7 @@ type Stay struct {
 	Rooms []StayRoom `json:"rooms,omitempty"`
 	Cut   bool       `json:"roomsCut,omitempty"` // there were more rooms, which are not kept
 	Given uint64     `json:"given,omitempty"`    // everything up to this position that is for the socket was given to its connection
-	Lost  bool       `json:"lost,omitempty"`     // the node was not sent some events of the log
+	Lost  bool       `json:"lost,omitempty"`     // the log lost some events before this node could read them
 
 	Return *StayReturn `json:"return,omitempty"` // how it began; nil: without the pid of a session
 	End    *StayEnd    `json:"end,omitempty"`    // nil: it is connected
@@ -44,7 +44,7 @@ type StayReturn struct {
 	Result  string    `json:"result"`  // a RecoveryResult
 	At      time.Time `json:"at"`
 	Offset  string    `json:"offset,omitempty"`  // that the client sent
-	From    uint64    `json:"from,omitempty"`    // recovered: it was sent what is behind this position,
+	From    uint64    `json:"from,omitempty"`    // recovered: it was sent the events behind this position,
 	Through uint64    `json:"through,omitempty"` // up to this one, at its return
 	Events  int       `json:"events"`            // that it was sent then
 }
@@ -53,7 +53,7 @@ type StayReturn struct {
 type StayEnd struct {
 	At     time.Time `json:"at"`
 	Reason string    `json:"reason"`
-	Final  bool      `json:"final,omitempty"`  // nobody can come back to it
+	Final  bool      `json:"final,omitempty"`  // the client cannot come back
 	Until  time.Time `json:"until,omitzero"`   // the client may come back until then; zero: it may not, or has done so
 	Orphan bool      `json:"orphan,omitempty"` // known from Redis only: nobody knows what the connection was given
 }
@@ -75,8 +75,7 @@ type Describer interface {
 	Describe() Connection
 }
 
-// SessionMark names the session of a pid to operators: the pid itself is a
-// secret.
+// SessionMark returns the public name of a session: the pid itself is a secret.
 func SessionMark(pid string) string {
 	if pid == "" {
 		return ""
@@ -120,11 +119,11 @@ func (s *Socket) stay() *Stay {
 // maxStayRooms is how many rooms of a stay are described.
 const maxStayRooms = 256
 
-// endClientLeft is the reason of an end that the client asked for.
+// endClientLeft is the reason if the client disconnected.
 const endClientLeft = "client_disconnect"
 
-// noteEnd has the end of the socket's connection be explained later. final:
-// nobody can come back to it.
+// noteEnd records the end of the socket's connection for `gateway explain`.
+// final: the client cannot come back to it.
 func (s *Socket) noteEnd(reason string, final bool, now time.Time) {
 	if s.UserID() == "" {
 		return
@@ -144,7 +143,8 @@ func (s *Socket) noteEnd(reason string, final bool, now time.Time) {
 	s.shard.hub.past.add(p)
 }
 
-// leaveRoom takes the socket out of one room, and has that be explained later.
+// leaveRoom removes the socket from one room and records that for `gateway
+// explain`.
 func (s *Socket) leaveRoom(slot int, why string, now time.Time) {
 	if s.UserID() != "" && s.phase == phaseConnected {
 		left := StayRoom{Name: s.rooms.all()[slot].room.name, To: max(s.Position(), 1), Why: why}
@@ -157,7 +157,8 @@ func (s *Socket) leaveRoom(slot int, why string, now time.Time) {
 	s.leave(slot, now)
 }
 
-// noteReturn has a return be explained later; s is what became of it.
+// noteReturn records a return for `gateway explain`; s is the socket that it
+// led to.
 func (c *comeback) noteReturn(why RecoveryResult, through uint64, events int, now time.Time) {
 	s := c.socket
 	if s.UserID() == "" {
@@ -170,15 +171,15 @@ func (c *comeback) noteReturn(why RecoveryResult, through uint64, events int, no
 	s.shard.hub.past.add(past{user: s.UserID(), at: now, socket: s.ID(), back: r})
 }
 
-// A NodeState is how far a node is.
+// A NodeState is how far a node has read the log.
 type NodeState struct {
 	Log      string `json:"log,omitempty"`
 	Position uint64 `json:"position"` // up to which it has delivered the log
 }
 
 // Stays returns the stays of a user on this node, as far as they are known, and
-// how far the node is. It must not be called on an event loop. The error is
-// ctx's.
+// how far the node has read the log. It must not be called on an event loop.
+// The error is ctx's.
 func (h *Hub) Stays(ctx context.Context, user string) (list []Stay, state NodeState, err error) {
 	holders := h.occupancy.of(UserRoom(user)).shards | 1 // the first one tells the log
 	type answer struct {

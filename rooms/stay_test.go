@@ -40,7 +40,7 @@ func roomsOf(s *Stay) string {
 func TestANodeKnowsWhereAUserIsAndWas(t *testing.T) {
 	for _, shards := range []int{1, 3} {
 		w, past := newPast(t, shards)
-		plain, ann := w.connect("ann"), w.guest("ann")
+		plain, ann := w.connect("ann"), w.recoveringClient("ann")
 		past.publish(w, "conversation:1")
 		ann.join("1")
 		ann.join("2")
@@ -89,7 +89,7 @@ func TestANodeKnowsWhereAUserIsAndWas(t *testing.T) {
 
 func TestANodeKnowsWhyAClientWasNotRecovered(t *testing.T) {
 	w, past := newPast(t, 1)
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	past.publish(w, "user:ann")
 	ann.hangUp()
 	w.at(w.now.Add(3 * time.Minute))
@@ -111,7 +111,7 @@ func TestANodeKnowsWhyAClientWasNotRecovered(t *testing.T) {
 // come back to are known without it.
 func TestWhatIsRememberedIsBounded(t *testing.T) {
 	w, _ := newPast(t, 1, func(c *Config) { c.Recovery.Grace = 0 })
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	ann.join("1")
 	ann.hangUp()
 	for range 2 * maxPastPerUser {

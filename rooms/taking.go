@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// A taken session is one that a client comes back to.
+// A taken is the result of taking a session: its record, or why there is none.
 type taken struct {
 	record *Record
 	from   *Socket // that had it on this node; nil: none
 	why    RecoveryResult
 }
 
-// takeSession takes the session that a client comes back for from an earlier
-// return of the client, from this node, or from the others, and calls done once,
-// on any goroutine. Its record stays in Redis, under the name of this node, until
-// the client is back or nobody comes back to it any more.
+// takeSession takes the session that a client comes back for: from an earlier
+// return of the client, from this node, or from another one. It calls done
+// once, on any goroutine. The record stays in Redis under the name of this node
+// until the client is back or the session is over.
 func (h *Hub) takeSession(c *comeback, now time.Time, done func(taken)) {
 	pid, user, remote := c.auth.pid, c.id.UserID, h.config.Recovery.Remote
 	got := func(t taken) {
@@ -37,8 +37,8 @@ func (h *Hub) takeSession(c *comeback, now time.Time, done func(taken)) {
 	h.takeHere(pid, user, c, now, got)
 }
 
-// takeHere takes the session of a pid from this node. by is the return for which
-// it is taken; nil: of another node, or one that has waited for another.
+// takeHere takes the session of a pid from this node. by is the return that
+// takes it; nil: another node, or a return that has waited for an earlier one.
 func (h *Hub) takeHere(pid, user string, by *comeback, now time.Time, done func(taken)) {
 	f := h.sessions.find(pid, user, by)
 	switch {
@@ -49,7 +49,7 @@ func (h *Hub) takeHere(pid, user string, by *comeback, now time.Time, done func(
 		done(taken{why: f.why})
 		return
 	}
-	take := func() { h.takeKnown(pid, user, f, by, done) }
+	take := func() { h.takeFound(pid, user, f, by, done) }
 	if h.config.Recovery.Remote == nil || !h.reached.doubtful(now) {
 		take()
 		return
@@ -63,9 +63,9 @@ func (h *Hub) takeHere(pid, user string, by *comeback, now time.Time, done func(
 	})
 }
 
-// ifMoved calls moved when a session that was found here was moved to another
-// node as often as Redis says, or more often than this node knows, and it is
-// not kept here any more; else stays.
+// ifMoved calls moved if another node has taken a session that was found here
+// and this node does not have it any more; otherwise it calls stays. Redis says
+// how often the session was moved; this node compares that with what it knows.
 func (h *Hub) ifMoved(pid string, f finding, moves uint32, moved, stays func()) {
 	if f.socket == nil {
 		if moves < RecordMoves(f.record) {
@@ -85,8 +85,9 @@ func (h *Hub) ifMoved(pid string, f finding, moves uint32, moved, stays func()) 
 	})
 }
 
-// Displace tells that another node has taken a session that was moved so often
-// when this node knew it last: this one was not reachable and did not notice.
+// Displace records that another node has taken a session while this node could
+// not be reached. moves is how often the session had been moved when this node
+// last had it.
 func (h *Hub) Displace(pid string, moves uint32) {
 	if form := h.sessions.record(pid, false); form != nil && RecordMoves(form) <= moves {
 		h.sessions.record(pid, true)
@@ -102,8 +103,9 @@ func (h *Hub) Displace(pid string, moves uint32) {
 	})
 }
 
-// takeKnown takes the session that was found.
-func (h *Hub) takeKnown(pid, user string, f finding, by *comeback, done func(taken)) {
+// takeFound takes a session from the return or the socket that has it, or
+// returns its record.
+func (h *Hub) takeFound(pid, user string, f finding, by *comeback, done func(taken)) {
 	s := f.socket
 	if s == nil {
 		r, err := ParseRecord(f.record)
@@ -119,14 +121,14 @@ func (h *Hub) takeKnown(pid, user string, f finding, by *comeback, done func(tak
 		switch why {
 		case RecoveryDone:
 			h.sessions.close(s.session.pid, s)
-		case RecoveryUnknown: // another return has it since it was found, or it has departed and left a record
+		case RecoveryUnknown: // another return has taken it since it was found, or it has departed and left a record
 			f = h.sessions.find(pid, user, by)
 			switch {
 			case f.coming != nil:
 				f.coming.yield(user, by, done)
 				return
 			case f.record != nil:
-				h.takeKnown(pid, user, f, by, done)
+				h.takeFound(pid, user, f, by, done)
 				return
 			}
 		}
@@ -134,8 +136,8 @@ func (h *Hub) takeKnown(pid, user string, f finding, by *comeback, done func(tak
 	})
 }
 
-// Surrender gives the session of a pid to another node, if this one has it, and
-// calls done once, on any goroutine.
+// Surrender gives the session of a pid to another node, if this node has it,
+// and calls done once, on any goroutine.
 func (h *Hub) Surrender(pid, user string, now time.Time, done func(*Record, RecoveryResult)) {
 	h.takeHere(pid, user, nil, now, func(t taken) {
 		if t.why == RecoveryDone && t.from != nil {
@@ -145,21 +147,21 @@ func (h *Hub) Surrender(pid, user string, now time.Time, done func(*Record, Reco
 	})
 }
 
-// A reach is whether other nodes can ask this one for the sessions that it has.
-// While they cannot they take it for dead, and may give the sessions to clients.
-// Safe for concurrent use.
+// A reach records whether other nodes can ask this node for its sessions. While
+// they cannot, they take it for dead and may take sessions from Redis. Safe for
+// concurrent use.
 type reach struct {
 	mu    sync.Mutex
 	yes   bool
 	known bool      // it has been yes
-	until time.Time // what was taken before is not known any more
+	until time.Time // until then, sessions may have been taken that this node does not know of
 }
 
-// doubtFor is how long, beyond the window, a session may be known here that
-// another node has taken meanwhile.
+// doubtFor is how long, beyond the window, this node may still have sessions
+// that another node has taken meanwhile.
 const doubtFor = 10 * time.Minute
 
-// Reachable tells whether other nodes can ask this one for sessions. It is
+// Reachable records whether other nodes can ask this node for sessions. It is
 // called at each change.
 func (h *Hub) Reachable(yes bool, now time.Time) {
 	if h.reached.set(yes, now, h.config.Recovery.Window+doubtFor, h.sessions.empty()) {
@@ -167,8 +169,8 @@ func (h *Hub) Reachable(yes bool, now time.Time) {
 	}
 }
 
-// set notes whether other nodes can ask this one, and reports whether they can
-// again.
+// set records whether other nodes can ask this node. It reports whether they
+// can again.
 func (r *reach) set(yes bool, now time.Time, doubt time.Duration, empty bool) (again bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -182,23 +184,23 @@ func (r *reach) set(yes bool, now time.Time, doubt time.Duration, empty bool) (a
 	return again
 }
 
-// doubtful reports whether this node may know sessions that are not its own any
-// more.
+// doubtful reports whether this node may have sessions that other nodes have
+// taken.
 func (r *reach) doubtful(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return !r.yes || now.Before(r.until)
 }
 
-// moved notes that another node has taken the session of a socket.
+// moved records that another node has taken the session of a socket.
 func (ss *sessions) moved(pid string, s *Socket) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	ss.leaving[pid] = s
 }
 
-// arrived returns the socket that has had the session which another node has
-// taken; nil when it has left.
+// arrived returns the socket whose session another node has taken, nil if it
+// has left already.
 func (ss *sessions) arrived(pid string) *Socket {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -207,8 +209,8 @@ func (ss *sessions) arrived(pid string) *Socket {
 	return s
 }
 
-// Dissolve tells that a session which this node has surrendered goes on
-// elsewhere: what has stayed of it leaves its rooms silently.
+// Dissolve records that a surrendered session goes on elsewhere: its socket
+// here leaves its rooms silently.
 func (h *Hub) Dissolve(pid string) {
 	if s := h.sessions.arrived(pid); s != nil {
 		s.shard.Post(func(now time.Time) { s.dissolve(now) })

@@ -28,7 +28,7 @@ func Monotonic(t time.Time) time.Duration { return t.Sub(epoch) }
 // afterEpoch is the inverse of Monotonic.
 func afterEpoch(d time.Duration) time.Time { return epoch.Add(d) }
 
-// unused is a Throttle that nothing was taken from yet.
+// unused is the Throttle from which nothing was taken yet.
 const unused Throttle = 0
 
 // A Throttle enforces a Rate. It is a leaky bucket in eight bytes, because
@@ -87,7 +87,7 @@ func (t Throttle) Rested(now time.Time) bool {
 	return t == unused || int64(t) <= int64(Monotonic(now))
 }
 
-// ok reports whether a Throttle can count in this rate.
+// ok reports whether a Throttle can be used with this rate.
 func (r Rate) ok() bool {
 	return r.PerSecond == 0 || r.PerSecond > 0 && r.Burst > 0 &&
 		time.Duration(r.Burst)*time.Second/time.Duration(r.PerSecond) <= maxBurst

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// vacant has the rooms without members that the directory still has, for
-// Limits.Linger. They count as held by the user who left last; otherwise a user
-// who joins and leaves without end would pass every limit. Safe for concurrent
-// use; the lock is held for a map access.
+// vacant has the rooms without members that are still in the directory, for
+// Limits.Linger. They count for the user who left last; otherwise a user who
+// joins and leaves again and again would exceed every limit. Safe for
+// concurrent use; the lock is held for one map access.
 type vacant struct {
 	bytes atomic.Int64
 
@@ -26,7 +26,7 @@ type vacancy struct {
 	until time.Time
 }
 
-// A vacated room counts for its last user until its time.
+// A vacated room counts for the user who left last, until a time.
 type vacated struct {
 	room  string
 	until time.Time
@@ -68,7 +68,7 @@ func (v *vacant) of(user string, now time.Time) int64 {
 	return v.users[user]
 }
 
-// forget drops the rooms that the directory no longer has.
+// forget drops the rooms that are no longer in the directory.
 func (v *vacant) forget(now time.Time) {
 	n := 0
 	for n < len(v.queue) && !now.Before(v.queue[n].until) {

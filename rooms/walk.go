@@ -2,22 +2,23 @@ package rooms
 
 import "github.com/hometrip/gateway/codec"
 
-// portion is how many members are given messages in one call of Drain, and how
-// many a room may have that is told at once what a client says: 1 to 2.5 ms.
+// portion is how many members one call of Drain queues a message for. A room
+// with up to that many members gets a client's message at once. It takes 1 to
+// 2.5 ms.
 const portion = 8192
 
-// A walk is a broadcast on its way to the members of a room, a portion of them
-// at a time. Members may come and go between two portions: the message is for
-// those who were there when the walk began and are still. For that the room's
-// members stand in three parts: those that the walk has passed, those ahead of
-// it, and those who came later. Owned by the shard's event loop. The zero walk
-// has arrived.
+// A walk is the delivery of a broadcast to the members of a room, a portion of
+// them at a time. Members may join and leave between two portions: the message
+// is for those that were members when the walk began and still are. So the
+// room's members are kept in three parts: those that the walk has passed, those
+// ahead of it, and those that joined later. Owned by the shard's event loop.
+// The zero walk is finished.
 type walk struct {
 	b      Broadcast
 	except *Socket // does not get it
 	said   bool    // by a client of this shard
 
-	room   *room // nil: the walk has arrived
+	room   *room // nil: the walk is finished
 	passed int   // so many members have been given the message
 	end    int   // from here on are those who came later
 }
@@ -39,15 +40,15 @@ func (w *walk) fill(gap int) int {
 	return gap
 }
 
-// saying is what a client has said to a room, waiting for its walk.
+// A saying is a client's message to a room that waits for its walk.
 type saying struct {
 	room    string
 	message *codec.Message
 	except  *Socket
 }
 
-// Walking reports whether the last Drain has ended with its portion, so that
-// members or the mailbox wait for the next.
+// Walking reports whether the last Drain stopped after a portion, so that
+// members or the mailbox wait for the next one.
 func (sh *Shard) Walking() bool {
 	return sh.walk.room != nil || len(sh.said) > 0 || sh.done < len(sh.batch) || sh.cut
 }
@@ -60,8 +61,8 @@ func (sh *Shard) start(r *room, w walk) {
 	}
 }
 
-// step goes on with the walk, for so many members at most, and returns how many
-// it were.
+// step continues the walk for at most that many members, and returns for how
+// many it was.
 func (sh *Shard) step(most int) int {
 	w := &sh.walk
 	if w.room == nil {
@@ -90,9 +91,9 @@ func (sh *Shard) give(members []*Socket, r *room, b *Broadcast, except *Socket) 
 	return sh.sendAbove(members, b)
 }
 
-// next begins the next walk, or does what else the mailbox asks for, and
-// reports whether there was anything. Sayings of clients and broadcasts from
-// the mailbox take turns; each keep their order.
+// next begins the next walk, or does the next other thing in the mailbox, and
+// reports whether there was one. Clients' messages and broadcasts from the
+// mailbox take turns; each keep their order.
 func (sh *Shard) next(said bool) bool {
 	switch {
 	case len(sh.said) > 0 && (!said || sh.done == len(sh.batch)):

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// claim has other nodes know that this one has the session now. One that was on
-// this node is in Redis already.
+// claim records in Redis that this node has the session now. A session that was
+// on this node is recorded there already.
 func (c *comeback) claim() {
 	hub := c.socket.shard.hub
 	if remote := hub.config.Recovery.Remote; remote != nil && c.record.Node != hub.nodeName() {
@@ -17,8 +17,8 @@ func (c *comeback) claim() {
 }
 
 // yield gives the session to a later return of its client, and ends this one: a
-// client that connects anew has given up its connection, or will. by is that
-// return, nil when it comes to another node. It is called on any goroutine; done
+// client that connects again has given up its previous connection. by is that
+// return, nil if it comes to another node. It is called on any goroutine; done
 // is called once.
 func (c *comeback) yield(user string, by *comeback, done func(taken)) {
 	c.socket.shard.Post(func(now time.Time) {
@@ -58,13 +58,13 @@ func (c *comeback) closeFor() {
 	}
 }
 
-// end notes that the return is over.
+// end records that the return is over.
 func (c *comeback) end() {
 	c.fate = over
 	c.socket.shard.hub.sessions.isOver(c)
 }
 
-// putBack keeps the session for the next return.
+// putBack stores the session for the next return.
 func (c *comeback) putBack() {
 	r, from := c.record, c.from
 	hub := c.socket.shard.hub
@@ -79,21 +79,21 @@ func (c *comeback) putBack() {
 	switch remote := hub.config.Recovery.Remote; {
 	case r == nil:
 	case r.Ended && r.Node != hub.nodeName() && !r.placed():
-		// Position 0 is where the node began to read that had the session.
+		// Position 0 is where the node that had the session began to read.
 		if remote != nil {
 			remote.Forget(r.PID, r.Moves)
 		}
 	case r.Ended:
 		r.Node = hub.nodeName()
 		hub.keepRecord(r)
-	case remote != nil: // nobody knows what its node, which is dead, has given
-		r.Node = "-" + rand.Text()[:8] // nobody's: who wants it first this time has it
+	case remote != nil: // what its node, which is dead, has given is unknown
+		r.Node = "-" + rand.Text()[:8] // no node's name: the first one that asks for it gets it
 		remote.Save(r.PID, AppendRecord(nil, r), hub.config.Recovery.Window, nil)
 	}
 	c.end()
 }
 
-// takeBack has a socket have its session again, if it has not left yet.
+// takeBack gives the session back to a socket, if it has not left yet.
 func (s *Socket) takeBack(r *Record) {
 	hub := s.shard.hub
 	if s.phase != phaseAbsent {

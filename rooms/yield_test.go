@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// A tardyDrawer gives records when it is told to.
-type tardyDrawer struct {
-	drawer
+// A delayedRecordStore returns records when the test says so.
+type delayedRecordStore struct {
+	recordStore
 	taking []func()
 }
 
-func (d *tardyDrawer) Take(pid, user string, done func(*Record, RecoveryResult)) {
-	d.taking = append(d.taking, func() { d.drawer.Take(pid, user, done) })
+func (d *delayedRecordStore) Take(pid, user string, done func(*Record, RecoveryResult)) {
+	d.taking = append(d.taking, func() { d.recordStore.Take(pid, user, done) })
 }
 
-func (d *tardyDrawer) give() {
+func (d *delayedRecordStore) give() {
 	list := d.taking
 	d.taking = nil
 	for _, give := range list {
@@ -25,13 +25,13 @@ func (d *tardyDrawer) give() {
 	}
 }
 
-// A tardyPolicy answers when it is told to: yes.
-type tardyPolicy struct {
+// A delayedAuthorizer allows everything, when the test says so.
+type delayedAuthorizer struct {
 	slow    bool
 	waiting []func(error)
 }
 
-func (p *tardyPolicy) Authorize(_ Identity, _ string, done func(error)) {
+func (p *delayedAuthorizer) Authorize(_ Identity, _ string, done func(error)) {
 	if !p.slow {
 		done(nil)
 		return
@@ -46,9 +46,9 @@ func TestALaterReturnOfAClientGetsTheSession(t *testing.T) {
 		for _, given := range []string{"given up", "given up in silence"} {
 			for _, shards := range []int{1, 3} {
 				t.Run(phase+", "+given, func(t *testing.T) {
-					redis, policy := &tardyDrawer{drawer: drawer{records: map[string]*Record{}}}, &tardyPolicy{}
+					redis, policy := &delayedRecordStore{recordStore: recordStore{records: map[string]*Record{}}}, &delayedAuthorizer{}
 					w, past := newPast(t, shards, func(c *Config) { c.Recovery.Remote, c.Authorizer = redis, policy })
-					bob, ann := w.connect("bob"), w.guest("ann")
+					bob, ann := w.connect("bob"), w.recoveringClient("ann")
 					bob.emit("join_room", conversation("1"))
 					ann.join("1")
 					past.publish(w, "conversation:1")
@@ -114,7 +114,7 @@ func TestALaterReturnOfAClientGetsTheSession(t *testing.T) {
 // TestTheNewestOfManyReturnsGetsTheSession: the others end.
 func TestTheNewestOfManyReturnsGetsTheSession(t *testing.T) {
 	w, past := newPast(t, 3)
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	ann.join("1")
 	ann.hangUp()
 	past.publish(w, "conversation:1")
@@ -146,13 +146,13 @@ func TestTheNewestOfManyReturnsGetsTheSession(t *testing.T) {
 // user.
 func TestAReturnUnderWayYieldsToNobodyElse(t *testing.T) {
 	w, past := newPast(t, 2)
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	ann.join("1")
 	ann.hangUp()
 	past.publish(w, "conversation:1")
 	past.slow = true
 	ann.dial(w)
-	eve := &guest{token: "eve", pid: ann.pid}
+	eve := &recoveringClient{token: "eve", pid: ann.pid}
 	eve.comeOn(w)
 	eve.wantResult(RecoveryOtherUser)
 	for _, answer := range past.waiting {
@@ -167,9 +167,9 @@ func TestAReturnUnderWayYieldsToNobodyElse(t *testing.T) {
 
 // TestAReturnUnderWayYieldsToAnotherNode.
 func TestAReturnUnderWayYieldsToAnotherNode(t *testing.T) {
-	w, past, _ := newDrawer(t)
+	w, past, _ := newRecordStore(t)
 	w.hub.Reachable(true, w.now)
-	ann := w.guest("ann")
+	ann := w.recoveringClient("ann")
 	ann.join("1")
 	id := ann.id
 	ann.hangUp()

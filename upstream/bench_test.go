@@ -21,19 +21,19 @@ import (
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
-// A well is rooms that take everything and keep nothing.
-type well struct {
+// nullRooms stands for rooms that accept every event and keep nothing.
+type nullRooms struct {
 	held   bool // every room has members here
 	passed atomic.Uint64
 }
 
-func (w *well) Holds([]byte) bool           { return w.held }
-func (w *well) Wait(context.Context) error  { return nil }
-func (w *well) Deliver(rooms.Broadcast) int { return 1 }
-func (w *well) Obey(rooms.Order) error      { return nil }
-func (w *well) Passed(position uint64)      { w.passed.Store(position) }
-func (w *well) Anew(string, uint64)         {}
-func (w *well) Gap()                        {}
+func (w *nullRooms) Holds([]byte) bool           { return w.held }
+func (w *nullRooms) Wait(context.Context) error  { return nil }
+func (w *nullRooms) Deliver(rooms.Broadcast) int { return 1 }
+func (w *nullRooms) Obey(rooms.Order) error      { return nil }
+func (w *nullRooms) Passed(position uint64)      { w.passed.Store(position) }
+func (w *nullRooms) Anew(string, uint64)         {}
+func (w *nullRooms) Gap()                        {}
 
 // benchBody has 256 bytes.
 var benchBody = func() []byte {
@@ -94,8 +94,8 @@ func BenchmarkRead(b *testing.B) {
 	var bare, elsewhere, held cost
 	for range turns {
 		bare.add(func() { readBare(b, w, b.N) })
-		elsewhere.add(func() { readAsGateway(b, w, &well{}, last) })
-		held.add(func() { readAsGateway(b, w, &well{held: true}, last) })
+		elsewhere.add(func() { readAsGateway(b, w, &nullRooms{}, last) })
+		held.add(func() { readAsGateway(b, w, &nullRooms{held: true}, last) })
 	}
 	bare.report(b, "bare", turns*b.N)
 	elsewhere.report(b, "elsewhere", turns*b.N)
@@ -103,7 +103,7 @@ func BenchmarkRead(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-func readAsGateway(b *testing.B, w *world, target *well, last uint64) {
+func readAsGateway(b *testing.B, w *world, target *nullRooms, last uint64) {
 	c, err := New(Config{Log: w.log(table(b)), MaxBody: 10_000, Table: table(b), Rooms: target, Logger: quietLog()})
 	if err != nil {
 		b.Fatal(err)
@@ -150,7 +150,7 @@ func readBare(b *testing.B, w *world, events int) {
 func BenchmarkIntake(b *testing.B) {
 	for name, held := range map[string]bool{"elsewhere": false, "held": true} {
 		b.Run(name, func(b *testing.B) {
-			in := newIntake(&Config{Table: table(b), MaxBody: 10_000, Rooms: &well{held: held}, Logger: quietLog()}, &counters{})
+			in := newIntake(&Config{Table: table(b), MaxBody: 10_000, Rooms: &nullRooms{held: held}, Logger: quietLog()}, &counters{})
 			e := eventlog.Entry{Key: "message.sent", Body: benchBody}
 			b.ReportAllocs()
 			for b.Loop() {

@@ -14,7 +14,7 @@ import (
 	"github.com/hometrip/gateway/upstream/routes"
 )
 
-// Config says where events come from and where they go.
+// Config is the configuration of a Consumer.
 type Config struct {
 	Log     eventlog.Log
 	Window  int // entries on their way; 0: 500
@@ -23,12 +23,12 @@ type Config struct {
 	Rooms   Rooms
 	Keep    func(rooms.Order) // keeps an order that lasts, for nodes that start later; nil: nobody does
 
-	// Orders has orders read from where they are kept, because some may not have
-	// been read from the log; nil: nobody keeps them.
+	// Orders reads orders again from where they are stored, because some may
+	// not have been read from the log; nil: they are not stored.
 	Orders func()
 
 	// Tell passes an order on to servers that do not read the log. Every node
-	// calls it, with the order's position; nil: there are none.
+	// calls it, with the order's position; nil: there are no such servers.
 	Tell   func(rooms.Order, eventlog.Position)
 	Missed func() // entries were lost: the clients of this node have missed events
 	Tail   int    // bytes of the log in memory for clients that come back; 0: none do
@@ -44,7 +44,7 @@ const (
 	defaultRetryMax = 500 * time.Millisecond
 )
 
-// check returns an error for what is missing, and fills in the rest.
+// check returns an error if something required is missing, and sets defaults.
 func (c *Config) check() error {
 	if c.Log == nil || c.MaxBody <= 0 || c.Table == nil || c.Logger == nil {
 		return errors.New("upstream: want a log, a limit on bodies, routes and a logger")
@@ -62,8 +62,8 @@ func orDefault[T comparable](value *T, otherwise T) {
 	}
 }
 
-// A Consumer follows the log and brings its events to the rooms of this node.
-// Run does the work; Status and Totals may be called from anywhere.
+// A Consumer follows the log and delivers its events to the rooms of this node.
+// Run does the work; Status and Totals may be called from any goroutine.
 type Consumer struct {
 	config      Config
 	log         *slog.Logger
@@ -99,7 +99,7 @@ func New(c Config) (*Consumer, error) {
 	return consumer, nil
 }
 
-// Status returns the state of the reading.
+// Status returns the state of reading.
 func (c *Consumer) Status() Status {
 	s := c.follower.board.snapshot()
 	if l, ok := c.config.Log.(interface{ Host() string }); ok {
@@ -114,8 +114,8 @@ func (c *Consumer) Status() Status {
 // Totals returns the counters.
 func (c *Consumer) Totals() Totals { return c.count.totals() }
 
-// Tried is closed when the first attempt to open the log is over, and Begun
-// when the first one has succeeded. What was published before that is not read.
+// Tried is closed after the first attempt to open the log, and Begun after the
+// first success. Events published before that are not read.
 func (c *Consumer) Tried() <-chan struct{} { return c.follower.board.tried }
 
 // Begun is described at Tried.
@@ -134,15 +134,15 @@ func (c *Consumer) Run(ctx context.Context) {
 	readers.Wait()
 }
 
-// A waiting is what the goroutine that follows the log waits with: it ends when
-// somebody has a question.
+// A waiting is the context with which the goroutine that follows the log waits.
+// It ends when a question arrives.
 type waiting struct {
 	ctx context.Context
 	end context.CancelFunc
 }
 
-// between tells the questions that wait how far the log was delivered, and
-// returns a context to wait with, which ends when another one comes.
+// between answers the waiting questions with how far the log was delivered. It
+// returns a context to wait with, which ends when another question arrives.
 func (c *Consumer) between(ctx context.Context) context.Context {
 	if c.history == nil {
 		return ctx
@@ -157,7 +157,7 @@ func (c *Consumer) between(ctx context.Context) context.Context {
 	return w.ctx
 }
 
-// ring is the goroutine that ends the waiting when a question comes.
+// ring is the goroutine that ends the waiting when a question arrives.
 func (c *Consumer) ring(ctx context.Context) {
 	for {
 		select {
@@ -173,7 +173,7 @@ func (c *Consumer) ring(ctx context.Context) {
 
 func (c *Consumer) wait(ctx context.Context) error { return c.config.Rooms.Wait(ctx) }
 
-// take hands an entry to the rooms.
+// take delivers an entry to the rooms.
 func (c *Consumer) take(ctx context.Context, e *eventlog.Entry) bool {
 	if c.Hold(ctx) != nil {
 		return false
@@ -191,7 +191,8 @@ func (c *Consumer) skipped(_ context.Context, _ string, p eventlog.Position) boo
 	return true
 }
 
-// errUndecodable is what is wrong with an entry that was skipped.
+// errUndecodable is the error of an entry that was skipped because it cannot be
+// decoded.
 var errUndecodable = &routes.Poison{Reason: routes.ReasonUndecodable, Detail: "its headers cannot be read"}
 
 func (c *Consumer) missed(from, to eventlog.Position) {
@@ -209,15 +210,15 @@ func (c *Consumer) missed(from, to eventlog.Position) {
 	c.readOrders()
 }
 
-// opened tells that reading has begun or gone on. What came before the end of
-// the log, perhaps while opening it was tried, is not read.
+// opened records that reading has begun or continues. Events before the end of
+// the log, also those published while opening was being tried, are not read.
 func (c *Consumer) opened(from eventlog.From) {
 	if from == eventlog.FromNext {
 		c.readOrders()
 	}
 }
 
-// readOrders makes up for orders in the log that this node has not read.
+// readOrders reads orders again that this node may not have read from the log.
 func (c *Consumer) readOrders() {
 	if c.config.Orders != nil {
 		c.config.Orders()
@@ -234,7 +235,7 @@ func (c *Consumer) anew(log string) {
 		"and clients that were disconnected cannot recover what they missed", "log", log)
 }
 
-// begun tells the rooms which log it is that is read from here on.
+// begun tells the rooms which log is read from here on.
 func (c *Consumer) begun(log string, behind eventlog.Position, known bool) {
 	c.config.Rooms.Anew(log, uint64(behind))
 	c.at.set(log, behind)
@@ -246,7 +247,8 @@ func (c *Consumer) begun(log string, behind eventlog.Position, known bool) {
 // poisonLogEvery is the shortest pause between two log lines about poison.
 const poisonLogEvery = time.Second
 
-// reject counts a poison event and perhaps logs it.
+// reject counts an event that cannot be delivered, and logs it from time to
+// time.
 func (c *Consumer) reject(position eventlog.Position, key string, bad *routes.Poison) {
 	c.count.poison[bad.Reason].Add(1)
 	if skipped, ok := c.poisonLines.Allow(time.Now(), poisonLogEvery); ok {

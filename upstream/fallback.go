@@ -34,7 +34,7 @@ func NewFallback(main eventlog.Log, memory *eventlog.Memory, log *slog.Logger) *
 	return &Fallback{main: main, memory: memory, log: log}
 }
 
-// Missing returns why the main log is not used yet; nil when it is.
+// Missing returns why the main log is not used yet, nil if it is.
 func (f *Fallback) Missing() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -86,7 +86,7 @@ func (f *Fallback) find() {
 }
 
 // openMain opens the main log. If this node changes from its memory, it does
-// not read events of the main log from before.
+// not read earlier events of the main log.
 func (f *Fallback) openMain(ctx context.Context, at eventlog.Start) (eventlog.Source, error) {
 	s, err := f.main.Open(ctx, at)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/hometrip/gateway/upstream/routes"
 )
 
-// A filler collects older entries of the log: those behind oldest, up to after.
+// A filler reads older entries of the log: those behind oldest, up to after.
 type filler struct {
 	h             *history
 	log           string
@@ -24,8 +24,8 @@ type filler struct {
 	bytes      int
 }
 
-// filler returns what collects the entries that a question needs and that are
-// not in memory; nil when there are none, or the log is another one.
+// filler returns a filler for the entries that a question needs and that are
+// not in memory. It is nil if there are none, or the log is another one.
 func (h *history) filler(a *ask) (*filler, rooms.RecoveryResult) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -47,7 +47,7 @@ func (f *filler) start() eventlog.Start {
 	return eventlog.Start{From: eventlog.FromPosition, Position: f.next, Window: defaultWindow}
 }
 
-// read has the log sent.
+// read reads the entries from the log.
 func (f *filler) read(ctx context.Context) rooms.RecoveryResult {
 	source, err := f.h.log.Open(ctx, f.start())
 	if err != nil {
@@ -74,18 +74,18 @@ func (f *filler) read(ctx context.Context) rooms.RecoveryResult {
 	return rooms.RecoveryDone
 }
 
-// opened notes what the log tells. It reports whether it is the log that is
-// wanted.
+// opened checks the log that was opened. It reports whether it is the right
+// one.
 func (f *filler) opened(info eventlog.Info) bool {
 	f.holes = eventlog.Position(info.Holes)
 	return info.Identity == f.log
 }
 
-// done reports whether everything has come.
+// done reports whether everything has been read.
 func (f *filler) done() bool { return f.next > f.after }
 
-// step takes the next entry. It reports whether nothing is missing before it,
-// and it fits.
+// step handles the next entry. It reports whether it follows the one before it
+// and fits.
 func (f *filler) step(e *eventlog.Entry) bool {
 	if e.Position < f.next {
 		return true // of the same chunk
@@ -99,8 +99,8 @@ func (f *filler) step(e *eventlog.Entry) bool {
 	return true
 }
 
-// end puts what was collected in front of what is in memory. again: that has
-// become less meanwhile.
+// end adds what was read to the front of what is in memory. again: entries in
+// memory were dropped meanwhile.
 func (f *filler) end() (why rooms.RecoveryResult, again bool) {
 	h := f.h
 	h.mu.Lock()
@@ -114,7 +114,7 @@ func (f *filler) end() (why rooms.RecoveryResult, again bool) {
 	return rooms.RecoveryDone, false
 }
 
-// take keeps an entry that is for rooms, or an order.
+// take keeps an entry that is for rooms, and an order.
 func (f *filler) take(e *eventlog.Entry) {
 	r := f.h.table.Find(e.Key)
 	if r == nil {

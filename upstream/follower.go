@@ -11,28 +11,30 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// A handler is who the entries of a log are for. Its methods are called by the
+// A handler handles the entries of a log. Its methods are called by the
 // goroutine that follows the log.
 type handler interface {
-	// wait returns when the next entry can be taken. The error is ctx's.
+	// wait returns when the next entry can be handled. The error is ctx's.
 	wait(ctx context.Context) error
 
-	// take takes an entry; false means that ctx is over before it was taken.
+	// take handles an entry; false means that ctx was over before it was
+	// handled.
 	take(ctx context.Context, e *eventlog.Entry) bool
 
-	// skipped tells of an entry that cannot be decoded; false is as in take.
+	// skipped is called for an entry that cannot be decoded; false is as in
+	// take.
 	skipped(ctx context.Context, log string, p eventlog.Position) bool
 
-	// missed tells of entries that were removed before they were read, and
-	// anew that the log is another one from here on.
+	// missed is called for entries that were removed before they were read, and
+	// anew if the log is another one from here on.
 	missed(from, to eventlog.Position)
 	anew(log string)
 
-	// opened tells that the log was opened, and where.
+	// opened is called when the log was opened.
 	opened(from eventlog.From)
 
-	// begun tells that the entries from here on are of that log, from behind a
-	// position on; unless known that is 0 for want of a number.
+	// begun is called when the entries from here on are of another log, behind
+	// a position; unless known that is 0 because it is not known.
 	begun(log string, behind eventlog.Position, known bool)
 
 	// between is called between two entries. It returns a context to wait for
@@ -48,8 +50,8 @@ const (
 	idleWait = time.Minute
 )
 
-// A follower follows a log: what to do it asks an eventlog.Reader, and does it.
-// Owned by the goroutine of run, but for board.
+// A follower follows a log: an eventlog.Reader decides, the follower does it.
+// Owned by the goroutine of run, except board.
 type follower struct {
 	what    string // for the gateway's log
 	log     eventlog.Log
@@ -92,7 +94,7 @@ func (f *follower) run(ctx context.Context, at eventlog.Start) {
 	f.close()
 }
 
-// untilTick is how long to wait for entries.
+// untilTick returns how long to wait for entries.
 func (f *follower) untilTick() time.Duration {
 	due := f.reader.Deadline()
 	if due.IsZero() {
@@ -101,7 +103,7 @@ func (f *follower) untilTick() time.Duration {
 	return max(time.Until(due), 0)
 }
 
-// step tells the reader what has happened, and does what is to be done.
+// step passes an input to the reader, and does what it returns.
 func (f *follower) step(ctx context.Context, in eventlog.Input) {
 	in.Now = time.Now()
 	f.todo = append(f.todo, f.reader.Step(&in)...)
@@ -117,7 +119,7 @@ func (f *follower) step(ctx context.Context, in eventlog.Input) {
 	f.todo = f.todo[:0]
 }
 
-// do does everything but handing over.
+// do does one output, except giving entries to the handler.
 func (f *follower) do(ctx context.Context, out *eventlog.Output) {
 	switch out.Kind {
 	case eventlog.Open:
@@ -170,7 +172,7 @@ func (f *follower) open(ctx context.Context) {
 	}
 }
 
-// tell tells the handler which log it is, when it does not know.
+// tell tells the handler which log is read, if it does not know.
 func (f *follower) tell() {
 	if !f.fresh {
 		return
@@ -180,7 +182,7 @@ func (f *follower) tell() {
 	f.handler.begun(f.reader.Identity(), behind, behind != 0 || f.start.From == eventlog.FromFirst)
 }
 
-// receive takes what the log sends next. It waits until awake is over.
+// receive waits for the next entries from the log, until awake is over.
 func (f *follower) receive(ctx, awake context.Context) {
 	entries, err := f.source.Next(awake, f.untilTick())
 	if err != nil {
@@ -199,7 +201,7 @@ func (f *follower) receive(ctx, awake context.Context) {
 	}
 }
 
-// failed tells that the log could not be opened, or that the reading has ended.
+// failed records that the log could not be opened, or that reading has ended.
 func (f *follower) failed(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
@@ -215,7 +217,7 @@ func (f *follower) failed(ctx context.Context, err error) {
 	}
 }
 
-// pause waits; it ends early when ctx does.
+// pause waits for a time or until ctx is over.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

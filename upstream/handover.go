@@ -7,9 +7,9 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// A process that takes another one's place goes on in the log where that one
-// is. The sockets that it takes over each know their position, and ignore what
-// is at or below it.
+// A process that takes another one's place continues in the log where that one
+// is. The sockets that it takes over know their positions, and ignore events at
+// or below them.
 
 // A place is how far a log has been read. Safe for concurrent use.
 type place struct {
@@ -32,15 +32,15 @@ func (p *place) pass(position eventlog.Position) {
 
 // Place returns the identity of the log that is read, and the position up to
 // which everything was given to the rooms or is being given to them. The
-// identity is "" when the log has not been open.
+// identity is "" if the log has not been opened.
 func (c *Consumer) Place() (log string, position eventlog.Position) {
 	c.at.mu.Lock()
 	defer c.at.mu.Unlock()
 	return c.at.log, c.at.position
 }
 
-// Hold has nothing more be given to the rooms, until Release. It returns when
-// the entry at hand is with them. The error is ctx's.
+// Hold stops giving entries to the rooms, until Release. It returns when the
+// current entry is with them. The error is ctx's.
 func (c *Consumer) Hold(ctx context.Context) error {
 	select {
 	case c.turn <- struct{}{}:
@@ -53,8 +53,9 @@ func (c *Consumer) Hold(ctx context.Context) error {
 // Release ends Hold.
 func (c *Consumer) Release() { <-c.turn }
 
-// Resume has reading go on behind a position of a log. It is called before Run.
-// Should the log be another one by then, that is read from its beginning.
+// Resume sets that reading continues behind a position of a log. It is called
+// before Run. If the log is another one by then, that one is read from its
+// beginning.
 func (c *Consumer) Resume(log string, behind eventlog.Position) {
 	c.start = eventlog.Start{From: eventlog.FromPosition, Position: behind + 1}
 	c.follower.reader.Expect(log)
@@ -62,21 +63,21 @@ func (c *Consumer) Resume(log string, behind eventlog.Position) {
 	c.begun(log, behind, true)
 }
 
-// A Past is what a process knows of the log that it has read.
+// A Past is what a process knows about the part of the log that it has read.
 type Past struct {
 	Position eventlog.Position // everything up to there was given to its rooms
 	Began    eventlog.Position // it has read what is behind; not known while Position is 0
 	Seen     []eventlog.Seen   // to recognize events that come twice
 }
 
-// Past is called between Hold and Release.
+// Past returns what this process knows. It is called between Hold and Release.
 func (c *Consumer) Past() Past {
 	_, position := c.Place()
 	return c.intake.past(position)
 }
 
-// past is what is known of a log of which everything up to a position was given
-// to the rooms.
+// past returns what is known if everything up to a position was given to the
+// rooms.
 func (in *intake) past(position eventlog.Position) Past {
 	p := Past{Position: position, Seen: in.duplicates.Seen()}
 	if in.history != nil {
@@ -87,17 +88,17 @@ func (in *intake) past(position eventlog.Position) Past {
 	return p
 }
 
-// Inherit takes over what another process knows of the same log. It is called
-// between Hold and Release, before the first entry. Entries that the other one
-// has given to the rooms come again: they are kept for clients that come back,
-// and given to nobody.
+// Inherit takes over what another process knows about the same log. It is
+// called between Hold and Release, before the first entry. Entries that the
+// other process has given to the rooms are read again: they are kept for
+// clients that come back, and not delivered.
 func (c *Consumer) Inherit(p Past) {
 	_, position := c.Place()
 	c.intake.inherit(p, position)
 }
 
-// inherit takes over what another process knows of a log that is read behind a
-// position here.
+// inherit takes over what another process knows about a log that is read behind
+// a position here.
 func (in *intake) inherit(p Past, behind eventlog.Position) {
 	n := 0
 	for n < len(p.Seen) && p.Seen[n].Position <= behind {

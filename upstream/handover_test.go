@@ -13,27 +13,27 @@ import (
 	"github.com/hometrip/gateway/upstream/routes"
 )
 
-// A gallery is rooms in which somebody always is; it notes what they get.
-type gallery struct {
+// recordingRooms stands for rooms that always have a member. It keeps what they are delivered.
+type recordingRooms struct {
 	fakeRooms
 	got    chan uint64
 	passed uint64
 }
 
-func (g *gallery) Holds([]byte) bool { return true }
+func (g *recordingRooms) Holds([]byte) bool { return true }
 
-func (g *gallery) Deliver(b rooms.Broadcast) int {
+func (g *recordingRooms) Deliver(b rooms.Broadcast) int {
 	g.got <- b.Position
 	return 1
 }
 
-func (g *gallery) Passed(p uint64) { g.passed = p }
+func (g *recordingRooms) Passed(p uint64) { g.passed = p }
 
 // A process that takes over goes on in the log where the other one is: it
 // gives the rooms what that one has not, and knows again what comes twice.
 func TestReadingGoesOnWhereAnotherProcessIs(t *testing.T) {
 	log := eventlog.NewMemory(1 << 20)
-	first, firstRooms := galleryReading(t, log)
+	first, firstRooms := recordingReader(t, log)
 	publish := func(from, to int) {
 		for n := from; n <= to; n++ {
 			wait := log.Append(t.Context(), eventlog.Entry{
@@ -49,7 +49,7 @@ func TestReadingGoesOnWhereAnotherProcessIs(t *testing.T) {
 	firstRooms.want(t, 1, 2, 3, 4, 5)
 
 	// The second one begins here, and is held.
-	second, secondRooms := galleryReading(t, log)
+	second, secondRooms := recordingReader(t, log)
 	identity, at := first.Place()
 	if identity == "" || at != 5 {
 		t.Fatalf("the place is %s %d, want 5", identity, at)
@@ -84,7 +84,7 @@ func TestReadingGoesOnWhereAnotherProcessIs(t *testing.T) {
 // takes over, too: clients come back to all of it.
 func TestAProcessKnowsHowFarBackTheOneBeforeItHasRead(t *testing.T) {
 	for _, began := range []eventlog.Position{0, 3} {
-		in := newIntake(&Config{Rooms: &gallery{}, Table: nil}, &counters{})
+		in := newIntake(&Config{Rooms: &recordingRooms{}, Table: nil}, &counters{})
 		in.history = newHistory(&Config{Tail: 1 << 20})
 		in.history.begin("log", 7, true)
 		in.inherit(Past{Position: 9, Began: began}, 7)
@@ -102,7 +102,7 @@ func TestQuestionsWaitForWhatTheProcessBeforeHasDelivered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := Config{Rooms: &gallery{got: make(chan uint64, 10)}, Table: table, MaxBody: 10_000, Tail: 1 << 20, Logger: slog.New(slog.DiscardHandler)}
+	config := Config{Rooms: &recordingRooms{got: make(chan uint64, 10)}, Table: table, MaxBody: 10_000, Tail: 1 << 20, Logger: slog.New(slog.DiscardHandler)}
 	begin := func() (*Consumer, *intake) {
 		in := newIntake(&config, &counters{})
 		in.history = newHistory(&config)
@@ -154,13 +154,13 @@ func TestQuestionsWaitForWhatTheProcessBeforeHasDelivered(t *testing.T) {
 	})
 }
 
-func galleryReading(t *testing.T, log *eventlog.Memory) (*Consumer, *gallery) {
+func recordingReader(t *testing.T, log *eventlog.Memory) (*Consumer, *recordingRooms) {
 	t.Helper()
 	table, err := routes.NewTable(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gallery{got: make(chan uint64, 100)}
+	g := &recordingRooms{got: make(chan uint64, 100)}
 	c, err := New(Config{Log: log, MaxBody: 10_000, Table: table, Rooms: g, Tail: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +177,7 @@ func runUntilOpen(t *testing.T, c *Consumer) {
 	<-c.Begun()
 }
 
-func (g *gallery) want(t *testing.T, positions ...uint64) {
+func (g *recordingRooms) want(t *testing.T, positions ...uint64) {
 	t.Helper()
 	for _, want := range positions {
 		select {

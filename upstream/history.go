@@ -15,31 +15,32 @@ import (
 )
 
 const (
-	// historyReaders is how many clients' questions are answered at a time.
+	// historyReaders is how many questions are answered at the same time.
 	historyReaders = 4
 
 	// historyQuestions is how many may wait; more are refused.
 	historyQuestions = 1 << 14
 
-	// orderSlack is how many positions before the one that a session was given
-	// everything up to an order may be that had not met it yet.
+	// orderSlack is how many positions an order may be before the one up to
+	// which a session was given everything, and still not have been applied to
+	// it.
 	orderSlack = 4096
 
-	// fillTimeout is how long reading older entries of the log may take, and how
-	// long a question waits after a hand-over: see stamp.
+	// fillTimeout is how long reading older entries of the log may take. After
+	// a hand-over, it is also how long a question waits: see stamp.
 	fillTimeout = 10 * time.Second
 
-	// fillTries is how often that is tried when the oldest entry in memory has
-	// become another one meanwhile: entries are only kept since the first
-	// client that may come back, and dropped when they are too many.
+	// fillTries is how often reading is tried if the oldest entry in memory
+	// changes meanwhile: entries are kept only since the first client that may
+	// come back, and dropped if they are too many.
 	fillTries = 2
 )
 
 // A history is the newest part of the log in memory, for clients that come back
-// to what they missed: the port rooms.History. When they ask for more than is
-// there, the older entries are read from the log and stay.
+// to what they missed: the port rooms.History. If a question needs more, the
+// older entries are read from the log and kept.
 //
-// The goroutine that follows the log adds entries and tells each question how
+// The goroutine that follows the log adds entries and sets in each question how
 // far the log has been delivered; historyReaders goroutines answer.
 type history struct {
 	log     eventlog.Log
@@ -66,7 +67,7 @@ type history struct {
 	first   *ask     // the oldest of those that wait; nil: look into asks
 }
 
-// An ask is one client's question.
+// An ask is a question of one client.
 type ask struct {
 	q       rooms.Question
 	at      time.Time
@@ -83,7 +84,7 @@ func newHistory(c *Config) *history {
 	}
 }
 
-// listen has the history take questions.
+// listen starts accepting questions.
 func (h *history) listen() {
 	h.asks, h.jobs, h.bell = make(chan *ask, historyQuestions), make(chan *ask, historyQuestions), make(chan struct{}, 1)
 }
@@ -125,12 +126,11 @@ func (c *Consumer) Kept() int {
 	return c.history.tail.Bytes()
 }
 
-// stamp tells the questions that wait how far the log has been delivered. It
-// is called by the goroutine that follows the log, between two entries.
+// stamp sets in the waiting questions how far the log has been delivered. The
+// goroutine that follows the log calls it between two entries.
 //
-// After a hand-over the entries that the process before this one has delivered
-// come again, and are delivered to nobody. The questions wait until they are
-// here.
+// After a hand-over, the entries that the previous process has delivered are
+// read again, and not delivered. Questions wait until then.
 func (h *history) stamp(now time.Time) {
 	through, behind := h.read()
 	for {
@@ -161,7 +161,7 @@ func (h *history) stamp(now time.Time) {
 }
 
 // read returns the position up to which the log has been read, and whether a
-// process before this one has delivered more than that.
+// previous process has delivered more than that.
 func (h *history) read() (last eventlog.Position, behind bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -193,8 +193,8 @@ func (h *history) answer(ctx context.Context, a *ask) rooms.Missed {
 	return m
 }
 
-// look answers with what is in memory. RecoveryLogShort: that does not reach
-// back.
+// look answers from memory. RecoveryLogShort: memory does not reach back far
+// enough.
 func (h *history) look(a *ask) rooms.Missed {
 	entries, why := h.find(a)
 	if why != rooms.RecoveryDone {
@@ -255,8 +255,8 @@ func (h *history) find(a *ask) ([]eventlog.Entry, rooms.RecoveryResult) {
 	return entries, rooms.RecoveryDone
 }
 
-// ordered reports whether an order of the back office means the session. h.mu
-// is held.
+// ordered reports whether an order of the back office applies to the session.
+// h.mu is held.
 func (h *history) ordered(a *ask) bool {
 	keys := []uint64{h.userKey(a.q.User)}
 	if a.q.Token != 0 {
@@ -276,7 +276,7 @@ func (h *history) ordered(a *ask) bool {
 	return false
 }
 
-// encode makes the messages of entries, leaving out those for other rooms.
+// encode makes the messages of entries, except those for other rooms.
 func (h *history) encode(a *ask, entries []eventlog.Entry) rooms.Missed {
 	m := rooms.Missed{Through: a.through}
 	from := make(map[string]uint64, len(a.q.Rooms))
@@ -321,14 +321,14 @@ func (h *history) orderKeys(o *rooms.Order, keys []uint64) []uint64 {
 	return append(keys, h.tokenKey(rooms.TokenMark(o.TokenID)))
 }
 
-// userKey is where the orders for a user are; no room has such a name.
+// userKey is the key of the orders for a user. No room has such a name.
 func (h *history) userKey(user string) uint64 { return maphash.String(h.seed, "\x00user:"+user) }
 
 func (h *history) tokenKey(mark uint64) uint64 {
 	return maphash.Comparable(h.seed, mark)
 }
 
-// add notes the next entry, which is for rooms or an order.
+// add adds the next entry, which is for rooms or an order.
 func (h *history) add(e *eventlog.Entry, published time.Time, keys []uint64) {
 	if !h.keeping {
 		return
@@ -343,7 +343,7 @@ func (h *history) add(e *eventlog.Entry, published time.Time, keys []uint64) {
 // next is called before each entry.
 func (h *history) next() { h.keeping = h.wanted.Load() }
 
-// pass notes that the log has been read up to a position.
+// pass records that the log has been read up to a position.
 func (h *history) pass(p eventlog.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -367,8 +367,8 @@ func (h *history) gap(to eventlog.Position) {
 	h.tail.Gap(to)
 }
 
-// fill reads the entries that are older than those in memory from the log, back
-// to what a question needs. again: trying again may succeed.
+// fill reads the entries before those in memory from the log, as far back as a
+// question needs. again: another try may succeed.
 func (h *history) fill(ctx context.Context, a *ask) (why rooms.RecoveryResult, again bool) {
 	h.filling.Lock()
 	defer h.filling.Unlock()

@@ -12,24 +12,24 @@ import (
 	"github.com/hometrip/gateway/upstream/routes"
 )
 
-// Rooms is where events go: the rooms of this node. Its methods are called by
-// one goroutine.
+// Rooms is where events are delivered: the rooms of this node. Its methods are
+// called by one goroutine.
 type Rooms interface {
-	// Holds reports whether anybody is in a room.
+	// Holds reports whether a room has members on this node.
 	Holds(room []byte) bool
 
 	// Wait returns when the rooms can take the next event. The error is ctx's.
 	Wait(ctx context.Context) error
 
-	// Deliver hands a message to everybody in its room and returns how many
-	// event loops those are on. It never waits.
+	// Deliver delivers a message to all members of its room and returns how
+	// many event loops have members. It never waits.
 	Deliver(b rooms.Broadcast) (shards int)
 
 	// Obey carries out an order of the back office.
 	Obey(o rooms.Order) error
 
-	// Passed tells that everything up to a position was delivered, Anew that
-	// events come from the log of an identity, behind a position, and Gap that
+	// Passed says that everything up to a position was delivered, Anew that
+	// events come from another log from now on, behind a position, and Gap that
 	// events were lost.
 	Passed(position uint64)
 	Anew(identity string, behind uint64)
@@ -37,14 +37,13 @@ type Rooms interface {
 }
 
 // duplicateWindow is how many positions of the log are remembered to recognize
-// an event that was published twice: about 4 MB, a minute at 1,000 events a
+// events that were published twice: about 4 MB, a minute at 1,000 events a
 // second.
 const duplicateWindow = 1 << 16
 
 // An intake turns the entries of the log into messages for the rooms of this
-// node. An entry for rooms that the node does not hold is read as far as the
-// names of its rooms, and nothing is made of it. Owned by the goroutine that
-// follows the log.
+// node. Of an entry for rooms that the node does not hold, only the names of
+// the rooms are read. Owned by the goroutine that follows the log.
 type intake struct {
 	table      *routes.Table
 	encoder    *routes.Encoder
@@ -70,14 +69,14 @@ func newIntake(c *Config, count *counters) *intake {
 	}
 }
 
-// reset tells that what comes is from another log.
+// reset records that entries are of another log from now on.
 func (in *intake) reset() {
 	in.duplicates.Reset()
 	in.given = 0
 }
 
-// take brings an entry to its rooms. The error is a *routes.Poison: the entry can
-// never become anything.
+// take delivers an entry to its rooms. The error is a *routes.Poison: the entry
+// can never be delivered.
 func (in *intake) take(e *eventlog.Entry, now time.Time) error {
 	in.count.received.Add(1)
 	if in.history != nil {
@@ -139,8 +138,8 @@ func (in *intake) repeats(e *eventlog.Entry) bool {
 	return in.duplicates.Repeats(e, messageID(e, in.encoder))
 }
 
-// messageID returns what a publisher has named the event that an encoder has
-// read; nil for nothing.
+// messageID returns the id that a publisher has given the event that an encoder
+// has read; nil if there is none.
 func messageID(e *eventlog.Entry, encoder *routes.Encoder) []byte {
 	if e.MessageID != "" {
 		return []byte(e.MessageID)
@@ -206,7 +205,7 @@ func (in *intake) logEvent(e *eventlog.Entry) {
 	logEvent(in.log, e, names)
 }
 
-// asPoison returns the error of take as what it is.
+// asPoison returns the *routes.Poison that is the error of take.
 func asPoison(err error) *routes.Poison {
 	bad, _ := errors.AsType[*routes.Poison](err)
 	return bad

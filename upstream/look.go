@@ -12,11 +12,11 @@ import (
 	"github.com/hometrip/gateway/upstream/routes"
 )
 
-// lookTimeout is how long the log may take to send one entry. Behind it there is
-// none.
+// lookTimeout is how long the log may take to send one entry. After it, there
+// is none.
 const lookTimeout = 2 * time.Second
 
-// A Sight is an entry of the log, as Look finds it.
+// A Sight is an entry of the log as Look describes it.
 type Sight struct {
 	Log       string // identity
 	Found     bool   // there is an entry at the position
@@ -29,9 +29,9 @@ type Sight struct {
 	Trouble   string // why nobody is sent it, or why it was not found
 }
 
-// Look reads the entry at a position from the log, and finds out what becomes
-// of it. log is the identity of the log that the position is of; "": the one
-// that is read now.
+// Look reads the entry at a position from the log, and describes what becomes
+// of it. log is the identity of the log that the position belongs to; "": the
+// one that is read now.
 func (c *Consumer) Look(ctx context.Context, log string, p eventlog.Position) (Sight, error) {
 	source, err := c.config.Log.Open(ctx, eventlog.Start{From: eventlog.FromPosition, Position: p, Window: 1})
 	if err != nil {
@@ -62,7 +62,7 @@ func (c *Consumer) Look(ctx context.Context, log string, p eventlog.Position) (S
 	}
 }
 
-// see describes the first entry at or behind the position that was asked for.
+// see describes the first entry at or behind the requested position.
 func (c *Consumer) see(s *Sight, e *eventlog.Entry, p eventlog.Position) {
 	if e.Position > p {
 		s.Trouble = fmt.Sprintf("the log has no such position: the next one is %s; it has been removed, or the log has used it for itself", e.Position)
@@ -98,11 +98,11 @@ func (c *Consumer) see(s *Sight, e *eventlog.Entry, p eventlog.Position) {
 	}
 }
 
-// maxRepeated is how many events are remembered that repeat others.
+// maxRepeated is how many repeated events are remembered.
 const maxRepeated = 1024
 
-// A repeats remembers the positions of the newest events that repeat others. Safe
-// for concurrent use.
+// A repeats remembers the positions of the newest repeated events. Safe for
+// concurrent use.
 type repeats struct {
 	mu   sync.Mutex // guards the following
 	list []eventlog.Position

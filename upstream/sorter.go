@@ -131,7 +131,7 @@ func (s *Sorter) skipped(ctx context.Context, log string, p eventlog.Position) b
 	return s.do(ctx, s.sorting.Skipped(log, p))
 }
 
-// do does what the sorting wants done with one entry.
+// do does what the sorting requests for one entry.
 func (s *Sorter) do(ctx context.Context, tasks []Task) bool {
 	for i := range tasks {
 		t := &tasks[i]

@@ -9,13 +9,13 @@ import (
 )
 
 // doneEvery is the number of entries without a dead letter after which the
-// sorter stores how far it is. The next node reads at most so many again.
+// sorter stores how far it is. The next node reads at most that many again.
 const doneEvery = 1000
 
-// headerAgain marks an order that was appended again.
-const headerAgain = "x-gateway-again"
+// headerAppendedAgain marks an order that was appended again.
+const headerAppendedAgain = "x-gateway-again"
 
-// A Task is something that a Sorting wants done.
+// A Task is something that a Sorting requests.
 type Task struct {
 	Kind     TaskKind
 	Letter   eventlog.Letter // of PutAside
@@ -33,8 +33,8 @@ const (
 	Done                     // store that everything up to Position is done
 )
 
-// A Sorting decides what is done with each entry of the log for the dead
-// letters: it is the Sorter without I/O. Owned by one goroutine.
+// A Sorting decides what is done for the dead letters with each entry of the
+// log: it is the Sorter without I/O. Owned by one goroutine.
 type Sorting struct {
 	table   *routes.Table
 	encoder *routes.Encoder
@@ -48,10 +48,10 @@ func NewSorting(c Config) *Sorting {
 	return &Sorting{table: c.Table, encoder: routes.NewEncoder(c.Table, c.MaxBody)}
 }
 
-// Begin begins a turn: done is the offset up to which the node before was done,
-// zero if there was none, and end that of the newest entry in the log, zero if
-// it is not known. It returns where to read from, and the identity that the log
-// should have, "" for any.
+// Begin begins a turn. done is the offset up to which the previous node was
+// done, zero if there was none; end is that of the newest entry in the log,
+// zero if it is not known. It returns where to read from, and the identity that
+// the log should have, "" for any.
 func (s *Sorting) Begin(done, end eventlog.Offset) (at eventlog.Start, identity string) {
 	s.began, s.since = end.Position, 0
 	if done.Log == "" {
@@ -90,14 +90,14 @@ func (s *Sorting) putAside(l eventlog.Letter) []Task {
 	return s.done(l.Entry.Position)
 }
 
-// repeat has an order appended again that was published before this turn,
-// because perhaps no node ran then. An order has the same effect when it comes
-// twice.
+// repeat requests that an order from before this turn be appended again,
+// because it is possible that no node ran then. An order may be carried out
+// twice without harm.
 func (s *Sorting) repeat(e *eventlog.Entry) []Task {
-	if _, again := e.Headers[headerAgain]; e.Position <= s.began && !again {
+	if _, again := e.Headers[headerAppendedAgain]; e.Position <= s.began && !again {
 		s.tasks = append(s.tasks, Task{Kind: Repeat, Position: e.Position, Entry: eventlog.Entry{
 			Exchange: e.Exchange, Key: e.Key, AppID: e.AppID, Trace: e.Trace, Published: e.Published, Body: e.Body,
-			Headers: map[string]any{headerAgain: "1"},
+			Headers: map[string]any{headerAppendedAgain: "1"},
 		}})
 	}
 	return s.done(e.Position)
@@ -109,7 +109,7 @@ func (s *Sorting) done(p eventlog.Position) []Task {
 	return s.tasks
 }
 
-// judge returns what is wrong with an entry, nil if nothing is, and whether it
+// judge returns why an entry cannot be delivered, nil if it can, and whether it
 // is an order that lasts.
 func (s *Sorting) judge(e *eventlog.Entry) (lasts bool, bad *routes.Poison) {
 	r := s.table.Find(e.Key)

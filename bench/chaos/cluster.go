@@ -157,7 +157,7 @@ func (t *cluster) startBroker(*node) error {
 	if err := t.broker.Launch(); err != nil {
 		return err
 	}
-	for until := time.Now().Add(brokerTimeout); ; time.Sleep(lookAgain) {
+	for until := time.Now().Add(brokerTimeout); ; time.Sleep(pollInterval) {
 		err := t.lookAtLog()
 		if err == nil || time.Now().After(until) {
 			return err

@@ -18,10 +18,10 @@ const (
 	probeRate   = 10.0 // events a second
 	arrivalRate = 300  // clients a second at the start
 
-	seatLimit   = 5 * time.Minute // for all to be in their rooms
-	roundLimit  = 3 * time.Minute // for a round to be over once the fault is
-	lookAgain   = 20 * time.Millisecond
-	orderChecks = 500 * time.Millisecond
+	seatLimit    = 5 * time.Minute // for all to be in their rooms
+	roundLimit   = 3 * time.Minute // for a round to be over once the fault is
+	pollInterval = 20 * time.Millisecond
+	orderChecks  = 500 * time.Millisecond
 )
 
 // options are what one run may vary.
@@ -232,7 +232,7 @@ func (s *scenario) settled() func() bool {
 // awaitQuiet waits until nothing comes any more.
 func (s *scenario) awaitQuiet() {
 	got := s.pool.got.Load()
-	for since := s.now(); s.now()-since < s.calm; time.Sleep(lookAgain) {
+	for since := s.now(); s.now()-since < s.calm; time.Sleep(pollInterval) {
 		if now := s.pool.got.Load(); now != got {
 			got, since = now, s.now()
 		}
@@ -240,7 +240,7 @@ func (s *scenario) awaitQuiet() {
 }
 
 func (s *scenario) await(limit time.Duration, holds func() bool) bool {
-	return harness.Await(limit, lookAgain, holds)
+	return harness.Await(limit, pollInterval, holds)
 }
 
 func (s *scenario) allSeated() bool { return s.seated() == len(s.clients) }

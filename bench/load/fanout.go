@@ -68,7 +68,7 @@ func (f *fanout) tick(now int64) (int64, bool) {
 	switch {
 	case now < f.until:
 		next = min(f.publish(now), f.until)
-	case f.complete == f.sent && (f.l.pub == nil || f.l.pub.owed == 0):
+	case f.complete == f.sent && (f.l.pub == nil || f.l.pub.unanswered == 0):
 		return 0, true
 	default:
 		done = now-max(f.l.now, f.until) > int64(giveUpAfter)

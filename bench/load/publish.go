@@ -16,7 +16,7 @@ type publisher struct {
 	host, token string
 	out         []byte // requests not yet written
 	in          []byte // an incomplete answer
-	owed        int    // answers not yet come
+	unanswered  int    // requests without an answer yet
 }
 
 // openPublisher connects to target; the connection stays until close.
@@ -55,7 +55,7 @@ func (p *publisher) post(key string, body []byte) {
 	p.out = strconv.AppendInt(p.out, int64(len(body)), 10)
 	p.out = append(p.out, headEnd...)
 	p.out = append(p.out, body...)
-	p.owed++
+	p.unanswered++
 }
 
 func (p *publisher) flush(l *Loop) {
@@ -77,9 +77,9 @@ func (p *publisher) ready(l *Loop) {
 		return
 	}
 	if errno != 0 || n == 0 {
-		l.problem("publisher: connection closed with %d answers owed", p.owed)
+		l.problem("publisher: connection closed with %d requests unanswered", p.unanswered)
 		_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, int(p.fd), nil)
-		p.owed = 0
+		p.unanswered = 0
 		return
 	}
 	l.now = clock()
@@ -93,7 +93,7 @@ func (p *publisher) ready(l *Loop) {
 			l.problem("publisher: status %d: %s", status, body[:min(len(body), 120)])
 		}
 		p.in = p.in[:copy(p.in, p.in[used:])]
-		p.owed--
+		p.unanswered--
 	}
 }
 

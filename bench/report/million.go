@@ -24,21 +24,21 @@ func writeMillion(b *strings.Builder, r *Results) {
 	const peer = "gateway"
 	resident := r.Stat("idle", "memory", peer, "bytes_per_conn").Median
 	kernel := r.Stat("idle", "memory", peer, "kernel_bytes_per_conn").Median
-	beat := r.Stat("idle", "heartbeat", peer, "cpu_us").Median
+	ping := r.Stat("idle", "heartbeat", peer, "cpu_us").Median
 	connect := r.Stat("connect", "websocket", peer, "cpu_us").Median
 	delivery := r.Stat("fanout", "single/10000", peer, "cpu_us").Median
-	if resident <= 0 || kernel <= 0 || beat <= 0 || connect <= 0 {
+	if resident <= 0 || kernel <= 0 || ping <= 0 || connect <= 0 {
 		return
 	}
-	beats := million / defaultInterval
+	pings := million / defaultInterval
 	b.WriteString("## A million, on paper\n\nComputed from the gateway's slopes above; loopback, so without a network card's work.\n\n| what | needs | from |\n|---|---|---|\n")
 	line := func(what, needs, from string, args ...any) {
 		fmt.Fprintf(b, "| %s | %s | %s |\n", what, needs, fmt.Sprintf(from, args...))
 	}
 	line("resident memory", gib(million*resident), "%.0f bytes each", resident)
 	line("kernel memory, sockets idle", gib(million*kernel), "%.0f bytes each", kernel)
-	line("heartbeats", fmt.Sprintf("%.2f cores", beats*beat/1e6), "%.0f a second of %s µs", beats, digits3(beat))
-	line("heartbeats on the wire", fmt.Sprintf("%.0f Mbit/s", beats*heartbeatWire*8/1e6), "%d bytes each, both ways", heartbeatWire)
+	line("heartbeats", fmt.Sprintf("%.2f cores", pings*ping/1e6), "%.0f a second of %s µs", pings, digits3(ping))
+	line("heartbeats on the wire", fmt.Sprintf("%.0f Mbit/s", pings*heartbeatWire*8/1e6), "%d bytes each, both ways", heartbeatWire)
 	line("all reconnect", fmt.Sprintf("%.0f core-seconds", million*connect/1e6), "%s µs each", digits3(connect))
 	if delivery > 0 {
 		line("one event to all", fmt.Sprintf("%.1f core-seconds", million*delivery/1e6), "%s µs a delivery", digits3(delivery))

@@ -20,8 +20,8 @@ import (
 // adminHeadTimeout is for a request's head on ADMIN_ADDR.
 const adminHeadTimeout = 5 * time.Second
 
-// serveAdmin listens on ADMIN_ADDR, where operators find what is not for the
-// public: metrics, whose room names carry user ids, and profiles. stop ends it.
+// serveAdmin serves ADMIN_ADDR, which is for operators only: metrics, whose
+// room names contain user ids, and profiles. stop ends it.
 func (g *Gateway) serveAdmin() (stop func(), err error) {
 	if g.cfg().Server.AdminAddr == "" {
 		return func() {}, nil
@@ -71,8 +71,8 @@ func (g *Gateway) adminEndpoints() http.Handler {
 	return mux
 }
 
-// withToken lets requests pass that carry the token as bearer token, all when
-// there is none.
+// withToken passes on requests that have the token as bearer token; without a
+// token, all requests.
 func withToken(token string, h http.Handler) http.Handler {
 	if token == "" {
 		return h
@@ -91,9 +91,9 @@ func withToken(token string, h http.Handler) http.Handler {
 // bearerToken returns the bearer token of a request, "" without one.
 func bearerToken(r *http.Request) string { return bearer.Token(r.Header.Get("Authorization")) }
 
-// hardened adds what keeps a browser from doing more with an answer than
-// reading it. Paths with empty, "." or ".." segments are not found: http.ServeMux
-// would redirect them.
+// hardened adds headers that restrict what a browser may do with an answer.
+// Paths with empty, "." or ".." segments are not found: http.ServeMux would
+// redirect them.
 func hardened(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
@@ -111,7 +111,7 @@ func hardened(h http.Handler) http.Handler {
 	})
 }
 
-// isCleanPath reports whether http.ServeMux takes an escaped path as it is.
+// isCleanPath reports whether http.ServeMux uses an escaped path unchanged.
 func isCleanPath(text string) bool {
 	clean := path.Clean(text)
 	return strings.HasPrefix(text, "/") && (text == clean || text == clean+"/" && clean != "/")

@@ -33,11 +33,11 @@ func newAuthorizer(c config.Config, log *slog.Logger) (*authz.Gate, error) {
 	})
 }
 
-// aclPart stands between KEY_PREFIX and a room in the keys of the sets that
-// say who may be there.
+// aclPart is between KEY_PREFIX and a room in the keys of the sets that list
+// who may be in the room.
 const aclPart = "acl:"
 
-// authorizer returns the gate as the rooms know it: nil when there is none.
+// authorizer returns the gate as a rooms.Authorizer, nil if there is none.
 func (g *Gateway) authorizer() rooms.Authorizer {
 	if g.gate == nil {
 		return nil

@@ -15,7 +15,7 @@ import (
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
-// canaryKey is what the canary publishes: an event like any other.
+// canaryKey is the key of the canary's events: that of an ordinary event.
 const canaryKey = "notification.created"
 
 // A canaryClient is the canary with its metrics and its connection to RabbitMQ.

@@ -15,7 +15,7 @@ import (
 
 const logFlushTimeout = 2 * time.Second // for the last lines, at the end
 
-// A launch is what a gateway starts with.
+// A launch is how a gateway is started: its settings, and where they come from.
 type launch struct {
 	config.Loaded
 	book   *logBook
@@ -25,7 +25,7 @@ type launch struct {
 // A server runs the gateway until ctx is cancelled and it has drained.
 type server func(ctx context.Context, start launch) error
 
-// newCommand returns the command line, on which run is what "serve" does.
+// newCommand returns the command line. run is called by "serve".
 func newCommand(run server) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "gateway",
@@ -110,7 +110,7 @@ func newTokenCommand() *cobra.Command {
 	return command
 }
 
-// mint returns a token for grant which a gateway with these settings accepts.
+// mint returns a token for grant that a gateway with these settings accepts.
 func mint(cfg config.Config, grant auth.Grant, now time.Time) (string, error) {
 	grant.Issuer, grant.Audience, grant.Issued = cfg.Auth.Issuer, cfg.Auth.Audience, now
 	return auth.Mint(cfg.Auth.Secret, grant)

@@ -34,14 +34,14 @@ func newVersionCommand() *cobra.Command {
 	return command
 }
 
-// revisionLen is how much of a commit's name is enough to find it.
+// revisionLen is how many characters of a commit's hash are shown.
 const revisionLen = 12
 
-// release is set by the linker where the build does not see the repository.
+// release is set by the linker if the build does not see the repository.
 var release string
 
-// version returns what the build knows of its origin: the release, the
-// module's version, the commit, or "devel".
+// version returns the version of the build: the release, the module's version,
+// the commit, or "devel".
 func version() string {
 	if release != "" {
 		return release
@@ -94,7 +94,7 @@ func newConfigCommand() *cobra.Command {
 	return command
 }
 
-// printDefaults prints the settings as they are explained.
+// printDefaults prints the settings with their descriptions and defaults.
 func printDefaults(out io.Writer, env, asJSON bool) error {
 	if asJSON {
 		return printJSON(out, config.List())

@@ -105,7 +105,7 @@ func askPolicy(ctx context.Context, cfg config.Config, who rooms.Identity, room 
 	}
 }
 
-// noRooms implements authz.Members without rooms.
+// noRooms implements authz.Members for a node without rooms.
 type noRooms struct{}
 
 func (noRooms) Users(context.Context, string) ([]string, error) { return nil, nil }

@@ -18,7 +18,8 @@ import (
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
-// examinationTimeout is for one group of checks, beside what --slow waits.
+// examinationTimeout limits one group of checks, without the time that --slow
+// waits.
 const examinationTimeout = time.Minute
 
 func newDoctorCommand() *cobra.Command {
@@ -68,7 +69,7 @@ of its unit, and whether the running process has the settings on disk.`,
 	return command
 }
 
-// examine looks at everything but the proxies.
+// examine checks everything but the proxies.
 func examine(l *config.Loaded, ctx context.Context) (findings []doctor.Finding) {
 	cfg, processes := l.Config, runningHere(l)
 	serious := cfg.Server.Environment == config.Production
@@ -104,8 +105,8 @@ func examine(l *config.Loaded, ctx context.Context) (findings []doctor.Finding) 
 	return append(findings, doctor.In("services", services)...)
 }
 
-// oddities returns what the start warns of: names that are nobody's, values
-// that look mistaken.
+// oddities returns what the gateway warns of at its start: unknown names of
+// settings, and values that look mistaken.
 func oddities(l *config.Loaded) (findings []doctor.Finding) {
 	for _, warning := range l.Warnings {
 		findings = append(findings, doctor.Finding{Check: "a name or value", Verdict: doctor.Warn, Found: warning})
@@ -139,7 +140,7 @@ func inspectRabbitMQ(c config.Config, ctx context.Context) (*rabbitmq.Inspection
 	return rabbitmq.Inspect(ctx, streamConfig(c, table, slog.New(slog.DiscardHandler)))
 }
 
-// printFindings prints a line for each finding, and what to do below it.
+// printFindings prints a line for each finding, and below it what to do.
 func printFindings(out io.Writer, findings []doctor.Finding) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	group := ""
@@ -156,7 +157,7 @@ func printFindings(out io.Writer, findings []doctor.Finding) error {
 	return w.Flush()
 }
 
-// failures is an error when something is wrong.
+// failures returns an error if a check has failed.
 func failures(findings []doctor.Finding) error {
 	failed := 0
 	for _, f := range findings {

@@ -17,12 +17,12 @@ const (
 	exitInterrupted = 130 // by a second signal: 128 + SIGINT
 )
 
-// A failure is the error of a command that was called as it should be.
+// A failure is the error of a command that was called correctly.
 type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
 
-// newGroup returns a command that is there for its subcommands.
+// newGroup returns a command that only has subcommands.
 func newGroup(name, short, example string, subcommands ...*cobra.Command) *cobra.Command {
 	group := &cobra.Command{
 		Use: name, Short: short, Example: example,
@@ -33,8 +33,8 @@ func newGroup(name, short, example string, subcommands ...*cobra.Command) *cobra
 	return group
 }
 
-// markFailures maps the errors of commands, and cobra's about how they are
-// called, to exit codes.
+// markFailures maps the errors of commands, and cobra's errors about how they
+// are called, to exit codes.
 func markFailures(c *cobra.Command) {
 	if run := c.RunE; run != nil {
 		c.RunE = func(c *cobra.Command, args []string) error {
@@ -49,7 +49,7 @@ func markFailures(c *cobra.Command) {
 	}
 }
 
-// exitCode returns what the process ends with after a command has returned err.
+// exitCode returns the process's exit code after a command has returned err.
 func exitCode(err error) int {
 	_, failed := errors.AsType[failure](err)
 	_, settings := errors.AsType[config.Error](err)
@@ -67,7 +67,7 @@ func jsonFlag(c *cobra.Command) *bool {
 	return c.Flags().Bool("json", false, "print JSON")
 }
 
-// printJSON prints a value for machines, in one line.
+// printJSON prints a value as JSON, in one line.
 func printJSON(out io.Writer, value any) error {
 	e := json.NewEncoder(out)
 	e.SetEscapeHTML(false)

@@ -71,7 +71,7 @@ func adminURL(cfg config.Config) (string, error) {
 	return "http://" + net.JoinHostPort(ownHost(host), port), nil
 }
 
-// askToExplain returns what a gateway answers.
+// askToExplain returns the answer of a gateway.
 func askToExplain(ctx context.Context, address, token, user, position string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, explainWithin+time.Second)
 	defer cancel()
@@ -98,7 +98,7 @@ func askToExplain(ctx context.Context, address, token, user, position string) ([
 	return text, err
 }
 
-// printExplanation prints an answer. The error is the answer no.
+// printExplanation prints an answer. The error says that the answer is no.
 func printExplanation(out io.Writer, text []byte, asJSON bool) error {
 	var a explain.Answer
 	err := json.Unmarshal(text, &a)

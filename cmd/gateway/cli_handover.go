@@ -75,8 +75,8 @@ func takePlace(c *cobra.Command, files []string) error {
 	return follow(progress, c.OutOrStdout())
 }
 
-// follow prints what the new process reports. An error says that it does not
-// serve.
+// follow prints the progress that the new process reports. An error says that
+// it does not serve.
 func follow(progress io.Reader, out io.Writer) error {
 	for lines := bufio.NewScanner(progress); lines.Scan(); {
 		var n news
@@ -95,8 +95,8 @@ func follow(progress io.Reader, out io.Writer) error {
 }
 
 const (
-	// reportVariable names, to a process that "gateway handover" starts, the
-	// descriptor on which it reports.
+	// reportVariable is the environment variable that tells a process started
+	// by "gateway handover" to which descriptor it reports.
 	reportVariable = "GATEWAY_HANDOVER_REPORT"
 
 	firstExtraFile = 3 // of exec.Cmd
@@ -109,8 +109,8 @@ type news struct {
 	Serves bool   `json:"serves,omitempty"` // it does
 }
 
-// A report tells "gateway handover", if that has started this process, how far
-// the hand-over is. A nil report tells nobody. Owned by the goroutine that
+// A report sends the progress of a hand-over to "gateway handover", if that has
+// started this process. A nil report sends nothing. Owned by the goroutine that
 // starts the gateway.
 type report struct{ to *os.File }
 
@@ -143,9 +143,9 @@ func (r *report) serves() { r.send(news{Serves: true}) }
 
 func (r *report) failed(err error) { r.send(news{Error: err.Error()}) }
 
-// follows has this process write its console where the one before did, instead
-// of to the terminal of "gateway handover". Where that cannot be opened, such as
-// the journal's socket, it stays as it is.
+// follows redirects the console to where the previous process writes, instead
+// of the terminal of "gateway handover". If that cannot be opened, such as the
+// journal's socket, nothing changes.
 func (r *report) follows(pid int) {
 	if r == nil {
 		return

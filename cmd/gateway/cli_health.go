@@ -53,13 +53,14 @@ func newHealthcheckCommand() *cobra.Command {
 	return command
 }
 
-// healthURL returns where a gateway with these settings can be asked from the
-// same machine.
+// healthURL returns the URL of a gateway's health for programs on the same
+// machine.
 func healthURL(cfg config.Config) string {
 	return "http://" + net.JoinHostPort(ownHost(cfg.Server.Host), strconv.Itoa(cfg.Server.Port)) + "/health"
 }
 
-// ownHost returns where this machine reaches what listens on host.
+// ownHost returns the address at which this machine reaches a server that
+// listens on host.
 func ownHost(host string) string {
 	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsUnspecified() {
 		return host
@@ -67,7 +68,7 @@ func ownHost(host string) string {
 	return "127.0.0.1" // "::" listens on IPv4 too
 }
 
-// A healthReport is what asking a gateway for its health came to.
+// A healthReport is the result of asking a gateway for its health.
 type healthReport struct {
 	URL     string          `json:"url"`
 	Healthy bool            `json:"healthy"`

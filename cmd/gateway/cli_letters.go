@@ -73,8 +73,8 @@ func newLetterShowCommand() *cobra.Command {
 	return command
 }
 
-// newLetterAction returns a command that does something with the letters it is
-// given, or with all.
+// newLetterAction returns a command that does something with the given letters,
+// or with all.
 func newLetterAction(verb, short, done string, do func(context.Context, *rabbitmq.DeadLetters, rabbitmq.DeadLetter) error) *cobra.Command {
 	var all bool
 	command := &cobra.Command{
@@ -105,7 +105,7 @@ func newLetterAction(verb, short, done string, do func(context.Context, *rabbitm
 	return command
 }
 
-// withLetters opens the queue of the dead letters for do.
+// withLetters opens the queue of the dead letters and calls do with it.
 func withLetters(c *cobra.Command, do func(*rabbitmq.DeadLetters) error) error {
 	cfg, err := readConfig(c)
 	if err != nil {
@@ -119,9 +119,9 @@ func withLetters(c *cobra.Command, do func(*rabbitmq.DeadLetters) error) error {
 	return do(letters)
 }
 
-// eachLetter calls do for the letters with these ids, all when there are none.
-// It looks at those only that are there when it begins: a replayed event may
-// come back.
+// eachLetter calls do for the letters with these ids, or for all if there are
+// none. It handles only letters that are there when it begins, because a
+// replayed event may come back.
 func eachLetter(l *rabbitmq.DeadLetters, ids []string, do func(rabbitmq.DeadLetter) error) error {
 	count, err := l.Count()
 	if err != nil {
@@ -182,7 +182,7 @@ func listLetters(out io.Writer, l *rabbitmq.DeadLetters, limit int, asJSON bool)
 	return err
 }
 
-// A describedLetter is a dead letter for machines.
+// A describedLetter is a dead letter as JSON.
 type describedLetter struct {
 	ID       string         `json:"id"`
 	Time     time.Time      `json:"time"`
@@ -208,7 +208,7 @@ func describe(letter rabbitmq.DeadLetter) describedLetter {
 	return d
 }
 
-// preview is the beginning of a body in one line.
+// preview returns the beginning of a body in one line.
 func preview(body []byte) string {
 	text := fmt.Sprintf("%q", body[:min(len(body), bodyPreview)])
 	if utf8.Valid(body) && !bytes.ContainsFunc(body, func(r rune) bool { return r < ' ' }) {

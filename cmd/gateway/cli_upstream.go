@@ -72,8 +72,8 @@ func newRoutesTryCommand() *cobra.Command {
 	return command
 }
 
-// routesOf loads the routes of the file that args begin with when there are
-// more than others of them, else of ROUTES_FILE.
+// routesOf loads the routes of a file: that of the first argument if there are
+// more than others arguments, otherwise ROUTES_FILE.
 func routesOf(c *cobra.Command, args []string, others int) (config.Config, *routes.Table, error) {
 	cfg, err := readConfig(c)
 	if err != nil {
@@ -86,8 +86,7 @@ func routesOf(c *cobra.Command, args []string, others int) (config.Config, *rout
 	return cfg, table, err
 }
 
-// A listedRoute is a route, or an event of clients, as people and machines are
-// shown it.
+// A listedRoute is a route or a client event in the output of `gateway routes`.
 type listedRoute struct {
 	Event  string   `json:"event"`
 	Rooms  []string `json:"rooms"`
@@ -97,7 +96,7 @@ type listedRoute struct {
 	Client *listedClientEvent `json:"client,omitempty"` // of an event of clients
 }
 
-// A listedClientEvent is what an event of clients has beside.
+// A listedClientEvent has the additional properties of a client event.
 type listedClientEvent struct {
 	Senders   string `json:"senders"`
 	Publishes string `json:"publishes,omitempty"`
@@ -168,10 +167,10 @@ func (r *listedRoute) fields() string {
 	return strings.Join(r.Fields, ",")
 }
 
-// tryUser is who emits an event of clients that is tried.
+// tryUser is the user who emits a client event that is tried.
 const tryUser = "42"
 
-// tryClientEvent shows what an event of clients becomes.
+// tryClientEvent prints what becomes of a client event.
 func tryClientEvent(out io.Writer, e *rooms.ClientEvent, argument []byte, asJSON bool) error {
 	if !json.Valid(argument) {
 		return errors.New(routes.Fault(argument))
@@ -238,7 +237,7 @@ func printOrder(out io.Writer, o *rooms.Order, asJSON bool) error {
 	return err
 }
 
-// bodyOf returns the argument, or the input when it is "-".
+// bodyOf returns the argument, or the standard input if it is "-".
 func bodyOf(c *cobra.Command, arg string) ([]byte, error) {
 	if arg == "-" {
 		return io.ReadAll(c.InOrStdin())

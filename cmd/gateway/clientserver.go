@@ -12,8 +12,9 @@ import (
 	"github.com/hometrip/gateway/loop"
 )
 
-// descriptorReserve is what MAX_CONNECTIONS leaves of RLIMIT_NOFILE: for log
-// files, Redis, RabbitMQ, and connections that are moved between loops.
+// descriptorReserve is how many descriptors of RLIMIT_NOFILE are not for
+// clients: they are for log files, Redis, RabbitMQ, and connections that are
+// moved between loops.
 const descriptorReserve = 512
 
 func (g *Gateway) newServer() (*loop.Server, error) {

@@ -81,7 +81,7 @@ func (g *Gateway) leaveCluster(ctx context.Context) {
 	}
 }
 
-// clusterFigures is a part of GET /metrics for people and scripts.
+// clusterFigures is a part of GET /metrics in JSON.
 type clusterFigures struct {
 	Nodes            int   `json:"nodes"`
 	ConnectedSockets int64 `json:"connectedSockets"` // of all nodes

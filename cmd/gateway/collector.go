@@ -8,19 +8,21 @@ import (
 )
 
 const (
-	// gcPercent trades collector time for memory. Connections live long and a
-	// delivery allocates little, so the heap is mostly alive and collections
-	// are rare.
+	// gcPercent trades CPU of the garbage collector for memory. Connections
+	// live long and a delivery allocates little, so most of the heap is live
+	// and collections are rare.
 	gcPercent = 50
 
-	// leastGarbage is what a collection waits for when gcPercent of a small
-	// heap is less: a chat among 2,000 clients would otherwise be collected nine
-	// times a second, each time for milliseconds of one of the cores, and a
-	// third of the CPU of a storm of connections would go into it.
+	// leastGarbage is the least garbage for which a collection runs, if
+	// gcPercent of a small heap is less. Otherwise the garbage of a chat among
+	// 2,000 clients would be collected nine times a second, each time for
+	// milliseconds of one core, and a third of the CPU of a burst of new
+	// connections would go into it.
 	leastGarbage = 4 << 20
 )
 
-// paceCollector sets how much garbage is collected at a time, unless GOGC does.
+// paceCollector sets how much garbage is collected at a time, unless GOGC is
+// set.
 func paceCollector() *pacer {
 	p := &pacer{}
 	if os.Getenv("GOGC") == "" {
@@ -38,8 +40,8 @@ type pacer struct {
 	held    bool // the percentage is set when the hold ends
 }
 
-// collected is an object nobody holds: each collection finds it. It has a
-// pointer, because without one objects so small are collected in groups.
+// collected is an unreferenced object, which each collection finds. It has a
+// pointer, because small objects without one are collected in groups.
 type collected struct{ *pacer }
 
 func (p *pacer) arm(c *collected) {
@@ -49,8 +51,8 @@ func (p *pacer) arm(c *collected) {
 	})
 }
 
-// set changes the percentage, for which the world stops, if it differs by a
-// tenth.
+// set changes the percentage if it differs by a tenth. Each change stops the
+// world.
 func (p *pacer) set(percent int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -65,8 +67,8 @@ func (p *pacer) set(percent int) {
 }
 
 // hold keeps the collector from running, unless GOMEMLIMIT is reached, until
-// release is called. What is collected while clients wait for a hand-over is
-// time that they wait.
+// release is called. During a hand-over clients wait, so a collection would
+// make them wait longer.
 func (p *pacer) hold() (release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -79,8 +81,7 @@ func (p *pacer) hold() (release func()) {
 	}
 }
 
-// collectorPercent is how much garbage may come to live bytes of other things,
-// as a percentage.
+// collectorPercent returns the percentage for a number of live bytes.
 func collectorPercent(live uint64) int {
 	return max(gcPercent, int(100*leastGarbage/max(live, leastGarbage/4)))
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/hometrip/gateway/upstream/publish"
 )
 
-// developmentTTL is the validity of the tokens that development hands out.
+// developmentTTL is the validity of the tokens that are issued in development.
 const developmentTTL = 24 * time.Hour
 
 // handleFigures answers the console, once a second. It leaves out the names of

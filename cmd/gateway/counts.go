@@ -13,9 +13,10 @@ import (
 	"github.com/hometrip/gateway/internal/handover/form"
 )
 
-// counts are the gateway's metrics, to whose counters what the processes before
-// this one have counted is added: so that rates do not jump when a process takes
-// another one's place. It is a prometheus.Gatherer. Safe for concurrent use.
+// counts gathers the gateway's metrics. It adds the values that previous
+// processes have counted to the counters, so that rates do not jump when a
+// process takes another one's place. It is a prometheus.Gatherer. Safe for
+// concurrent use.
 type counts struct {
 	registry prometheus.Gatherer
 
@@ -23,8 +24,8 @@ type counts struct {
 	before map[string]float64
 }
 
-// carried reports whether a metric goes over to the next process: what the
-// runtime counts is of one process.
+// carried reports whether a metric's value is handed over to the next process.
+// Metrics of the Go runtime are of one process.
 func carried(name string) bool { return strings.HasPrefix(name, "gateway_") }
 
 // add adds what another process has counted.
@@ -41,7 +42,7 @@ func (c *counts) add(all []form.Counter) {
 	c.before = next
 }
 
-// all describes every counter for the next process.
+// all returns every counter, for the next process.
 func (c *counts) all() (list []form.Counter) {
 	families, _ := c.Gather() // those that could be had
 	for _, f := range families {
@@ -77,8 +78,8 @@ func (c *counts) Gather() ([]*dto.MetricFamily, error) {
 	return families, err
 }
 
-// each calls do with every number in a metric that only rises, and sets it to
-// what do makes of it.
+// each calls do with every rising value in a metric, and replaces it by the
+// result.
 func each(name string, m *dto.Metric, do func(name string, value *float64)) {
 	var labels strings.Builder
 	for _, l := range m.Label {

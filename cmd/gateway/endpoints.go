@@ -56,8 +56,9 @@ func (g *Gateway) endpoints() (http.Handler, error) {
 	return mux, nil
 }
 
-// mayHaveDetails reports whether the answer to a request on PORT may have details:
-// addresses, figures, errors. In production that takes the METRICS_TOKEN.
+// mayHaveDetails reports whether the answer to a request on PORT may have
+// details: addresses, figures, errors. In production the request needs
+// METRICS_TOKEN.
 func (g *Gateway) mayHaveDetails(r *http.Request) bool {
 	return !g.cfg().Deployed() || bearer.New(g.cfg().Metrics.Token).Has(bearerToken(r))
 }
@@ -170,7 +171,7 @@ func (g *Gateway) redis() string {
 }
 
 // missingDependencies returns why the node is degraded: one line for each
-// dependency that it needs and cannot use. With details, the lines have errors.
+// required dependency that it cannot use. With details, the lines have errors.
 func (g *Gateway) missingDependencies(details bool) (reasons []string) {
 	switch {
 	case g.cluster == nil:
@@ -198,8 +199,9 @@ func (g *Gateway) missingDependencies(details bool) (reasons []string) {
 	return reasons
 }
 
-// handleReady answers GET /ready: whether a load balancer should send clients
-// here. In production they need Redis and RabbitMQ, in development they do not.
+// handleReady answers GET /ready, which says whether a load balancer should
+// send clients here. In production the node must be connected to Redis and
+// RabbitMQ, in development it need not be.
 func (g *Gateway) handleReady(details func(*http.Request) bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var reasons []string
@@ -234,7 +236,7 @@ func (g *Gateway) handleOptions(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// snapshot is the body of GET /metrics for people and scripts.
+// snapshot is the body of GET /metrics in JSON.
 type snapshot struct {
 	ConnectedSockets int64            `json:"connectedSockets"`
 	Rooms            []string         `json:"rooms"` // at most METRICS_ROOMS_LIMIT

@@ -74,7 +74,7 @@ func (l *eventLog) choose(cfg config.Config, g *Gateway) (err error) {
 	return nil
 }
 
-// maintain does the work of the log beside reading, until ctx ends.
+// maintain does the log's work other than reading, until ctx ends.
 func (l *eventLog) maintain(ctx context.Context) {
 	if l.redis == nil {
 		return
@@ -117,7 +117,7 @@ func newRedisLog(c config.Config, log *slog.Logger) (*redislog.Log, error) {
 	})
 }
 
-// streamConfig says where the log in RabbitMQ is.
+// streamConfig returns the configuration of the log in RabbitMQ.
 func streamConfig(c config.Config, table *routes.Table, log *slog.Logger) rabbitmq.Config {
 	return rabbitmq.Config{
 		Addresses: c.RabbitMQAddresses(), Exchanges: c.RabbitMQ.Exchanges, Keys: table.Keys(), Prefix: c.RabbitMQ.QueuePrefix,
@@ -144,7 +144,7 @@ func (l *eventLog) close() {
 	}
 }
 
-// Host and Foreign are for upstream.Consumer.Status.
+// Host is for upstream.Consumer.Status: the server from which the log is read.
 func (l *eventLog) Host() string {
 	switch {
 	case l.where() == config.LogRedis:
@@ -155,7 +155,8 @@ func (l *eventLog) Host() string {
 	return ""
 }
 
-// Foreign is described at Host.
+// Foreign is for upstream.Consumer.Status: queues and exchanges that exist with
+// other arguments.
 func (l *eventLog) Foreign() []string {
 	if l.stream == nil {
 		return nil
@@ -172,7 +173,7 @@ func (l *eventLog) kept() int {
 	return bytes
 }
 
-// append adds an event of the gateway's own to the log.
+// append adds an event of the gateway itself to the log.
 func (l *eventLog) append(ctx context.Context, key string, body []byte) error {
 	_, err := l.Append(ctx, eventlog.Entry{Key: key, Body: body})()
 	return err

@@ -23,13 +23,13 @@ const (
 	maxExplainedUser = 256 // bytes
 )
 
-// A nodeAnswer is what a node answers about a user, as JSON.
+// A nodeAnswer is a node's answer about a user, as JSON.
 type nodeAnswer struct {
 	explain.Node
 	Stays []rooms.Stay `json:"stays"`
 }
 
-// A nodeQuestion is what a node asks the other nodes, as JSON.
+// A nodeQuestion is a question to the other nodes, as JSON.
 type nodeQuestion struct {
 	User string `json:"user"`
 }
@@ -59,8 +59,8 @@ func (g *Gateway) handleExplain(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// parsePosition reads a position as the gateway's log and the answer to POST
-// /events show it, or the offset of a client; "": none.
+// parsePosition parses a position in the form of the gateway's log and of the
+// answer to POST /events, or the offset of a client; "": none.
 func parsePosition(text string) (log string, p eventlog.Position, err error) {
 	switch o, ok := rooms.ParseOffset(text); {
 	case text == "":
@@ -75,7 +75,7 @@ func parsePosition(text string) (log string, p eventlog.Position, err error) {
 	return "", p, nil
 }
 
-// lookAt finds out what the event at a position is.
+// lookAt describes the event at a position.
 func (g *Gateway) lookAt(ctx context.Context, log string, p eventlog.Position) *explain.Event {
 	e := &explain.Event{Position: uint64(p), Offset: p.String(), Log: log}
 	s, err := g.consumer.Look(ctx, log, p)
@@ -124,7 +124,7 @@ func (g *Gateway) askNodes(ctx context.Context, user string) (nodes []explain.No
 	return append(nodes, gone...), silent, trouble
 }
 
-// orphanedSessions returns the sessions that are in Redis and in no node's answer:
+// orphanedSessions returns the sessions that Redis has but no node's answer:
 // their nodes have ended, or do not answer.
 func (g *Gateway) orphanedSessions(ctx context.Context, user string, nodes []explain.Node) (gone []explain.Node, err error) {
 	known := make(map[string]bool)

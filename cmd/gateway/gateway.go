@@ -66,7 +66,8 @@ type Gateway struct {
 }
 
 // serve runs the gateway until ctx is cancelled and it has drained, or another
-// process has taken its place. If one runs that can be taken over from, it is.
+// process has taken its place. If a process runs that can be taken over, it
+// takes it over.
 func serve(ctx context.Context, start launch) error {
 	path := start.Shutdown.HandoverSocket
 	if path == "" {
@@ -87,7 +88,7 @@ func serve(ctx context.Context, start launch) error {
 	return fmt.Errorf("HANDOVER_SOCKET=%q: %w", path, err)
 }
 
-// serveNew is serve where nobody is to be taken over from.
+// serveNew is serve if there is no process to take over.
 func serveNew(ctx context.Context, start launch) error {
 	if err := checkPorts(start.Config); err != nil {
 		return err
@@ -191,12 +192,12 @@ func (g *Gateway) openRooms(loops int) (err error) {
 	return g.hub.SetClientEvents(g.routes.ClientEvents())
 }
 
-// setProcessors sets GOMAXPROCS: one processor for each event loop, one for
-// whatever is not an event loop, and one that is idle even then. While none is
-// idle, the runtime takes the processor from a loop that waits in epoll after
-// 20 us, and looks every 20 us whether it may: at 4,000 chat events a second
-// that was a third of the CPU (70 us an event against 52), and half of the
-// latency. Goroutines that verify tokens for long get processors beside these.
+// setProcessors sets GOMAXPROCS: one processor for each event loop, one for all
+// other goroutines, and one that is always idle. While none is idle, the
+// runtime takes the processor from a loop that waits in epoll after 20 us, and
+// checks every 20 us whether it may: at 4,000 chat events a second that was a
+// third of the CPU (70 us an event against 52), and half of the latency.
+// Goroutines that verify expensive tokens get additional processors.
 func (g *Gateway) setProcessors(loops int) {
 	if os.Getenv("GOMAXPROCS") != "" {
 		return

@@ -20,10 +20,10 @@ import (
 )
 
 // successorPatience is how long a process that drains for its successor waits
-// for that one to listen.
+// until the successor listens.
 const successorPatience = 60 * time.Second
 
-// handoverCounters are what metrics tell of hand-overs. Safe for concurrent use.
+// handoverCounters are the metrics of hand-overs. Safe for concurrent use.
 type handoverCounters struct {
 	taken       atomic.Int64 // times this process took another one's place: 1 at most
 	failed      atomic.Int64 // attempts after which this process went on
@@ -34,12 +34,13 @@ type handoverCounters struct {
 	pause       atomic.Int64 // ns for which clients waited
 }
 
-// digest is what two processes must agree on for one to take the other's place.
+// digest returns a hash of the settings that must be equal in two processes for
+// one to take the other's place.
 func digest(c config.Config) string {
 	return fmt.Sprintf("%s %d", strings.ToLower(c.Server.Host), c.Server.Port)
 }
 
-// unfit says why connections cannot be handed over.
+// unfit returns why connections cannot be handed over, nil if they can.
 func (g *Gateway) unfit() error {
 	if g.fleet != nil {
 		return fmt.Errorf("%w: with SOCKETIO_ADAPTER_KEY, servers on Node know this process by a name of its own", handover.ErrDrain)
@@ -54,13 +55,13 @@ func fingerprint(settings ...any) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// redisPlace is where the cluster is.
+// redisPlace names the Redis that the cluster uses.
 func redisPlace(c config.Config) string {
 	server, db, _ := redisServer(c)
 	return fingerprint(server.Addresses, server.MasterSet, db, c.Redis.KeyPrefix)
 }
 
-// logPlace is where the log of the services' events is.
+// logPlace names the log of the services' events.
 func logPlace(c config.Config) string {
 	if c.EventLogKind() == config.LogMemory {
 		return config.LogMemory
@@ -68,8 +69,8 @@ func logPlace(c config.Config) string {
 	return fingerprint(c.Events.Log, c.EventLogKind(), c.Redis.Use, redisPlace(c), c.RabbitMQAddresses(), c.RabbitMQ.QueuePrefix)
 }
 
-// A giver is the gateway as the one that hands over. Owned by the goroutine of
-// the hand-over.
+// A giver is the gateway in the role of the process that hands over. Owned by
+// the goroutine of the hand-over.
 type giver struct {
 	g         *Gateway
 	frozen    *loop.Frozen
@@ -108,7 +109,7 @@ func (h *giver) Welcome() handover.Welcome {
 	return w
 }
 
-// lasting reports whether the log that is read outlives the process.
+// lasting reports whether the log outlives the process.
 func (g *Gateway) lasting() bool { return g.events.where() != config.LogMemory }
 
 func (h *giver) Hold(loops int) error {
@@ -127,7 +128,7 @@ func (h *giver) Freeze(ctx context.Context) (err error) {
 	return err
 }
 
-// hold has the log and the other nodes give nothing more.
+// hold stops deliveries from the log and from the other nodes.
 func (h *giver) hold(ctx context.Context) error {
 	g := h.g
 	for g.forgotten() > 0 {
@@ -153,7 +154,7 @@ func (h *giver) hold(ctx context.Context) error {
 	return nil
 }
 
-// release ends hold.
+// release reverses hold.
 func (h *giver) release() {
 	if h.held {
 		h.held = false
@@ -164,8 +165,9 @@ func (h *giver) release() {
 	}
 }
 
-// behind says what has not reached RabbitMQ or Redis. While RabbitMQ is away,
-// events for services are waited for no longer than at any end of the process.
+// behind describes what has not reached RabbitMQ or Redis, "" if everything
+// has. While RabbitMQ is away, events for services are awaited no longer than
+// at any other end of the process.
 func (h *giver) behind() string {
 	for _, o := range h.g.outlets() {
 		if n := o.Stats().Waiting; n > 0 && o.Connected() {
@@ -178,8 +180,8 @@ func (h *giver) behind() string {
 	return h.g.cluster.Rest()
 }
 
-// forgotten is how many events that nobody has been given end with the process:
-// those of a log that stands in for one that is not there yet.
+// forgotten returns how many undelivered events end with the process: those of
+// a log in memory that stands in for one that cannot be reached yet.
 func (g *Gateway) forgotten() uint64 {
 	if g.lasting() || g.events.kind == config.LogMemory {
 		return 0
@@ -207,7 +209,7 @@ func (h *giver) State(send func(handover.Part) error) ([]byte, error) {
 	return form.AppendNode(nil, h.node(time.Now(), <-counters)), nil
 }
 
-// node describes what belongs to no event loop.
+// node describes the state that belongs to no event loop.
 func (h *giver) node(now time.Time, counters []form.Counter) *form.Node {
 	g := h.g
 	n := &form.Node{Rates: g.server.Rates(now), Vacant: g.hub.Vacant(now), Ended: g.hub.Ended(now), Log: g.logForm(), Counters: counters}
@@ -262,13 +264,13 @@ func (h *giver) LetGo(fresh func(fd int)) {
 
 func (h *giver) PassOn() error { return h.g.server.PassPort(h.listeners) }
 
-// A succession is what the hand-overs of a running gateway come to.
+// A succession counts and reports the hand-overs of a running gateway.
 type succession struct {
 	outcome <-chan handover.Outcome // Gone or Drain; nil without HANDOVER_SOCKET
 	close   func()
 }
 
-// awaitSuccessor listens on HANDOVER_SOCKET, until a successor has taken over.
+// awaitSuccessor listens on HANDOVER_SOCKET until a successor has taken over.
 func (g *Gateway) awaitSuccessor(ctx context.Context) (succession, error) {
 	path := g.cfg().Shutdown.HandoverSocket
 	if path == "" {
@@ -301,7 +303,7 @@ func (g *Gateway) awaitSuccessor(ctx context.Context) (succession, error) {
 	return succession{outcome, func() { listener.Close() }}, nil
 }
 
-// leave ends a process whose connections are another's.
+// leave ends a process whose connections another process has.
 func (g *Gateway) leave(o handover.Outcome, ended <-chan error) error {
 	g.log.Info("handed over", "connections", o.Conns, "sessions", o.Sessions, "bytes", o.Bytes,
 		"pause", o.Pause.Round(time.Microsecond), "freeze", o.Freeze.Round(time.Microsecond), "send", o.Send.Round(time.Microsecond))

@@ -193,7 +193,7 @@ func (h logHandler) each(with func(slog.Handler) slog.Handler) slog.Handler {
 	return h
 }
 
-// tameAttr hides secrets and cuts values that are too long.
+// tameAttr hides secrets and shortens values that are too long.
 func tameAttr(_ []string, a slog.Attr) slog.Attr {
 	switch strings.ToLower(a.Key) {
 	case "token", "password", "secret", "authorization", "cookie":
@@ -216,7 +216,8 @@ func tameAttr(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// prettyAttr is tameAttr for people: the time of day is enough.
+// prettyAttr is tameAttr for the console's readable format, which has only the
+// time of day.
 func prettyAttr(groups []string, a slog.Attr) slog.Attr {
 	if a.Key == slog.TimeKey && len(groups) == 0 {
 		return slog.String(slog.TimeKey, a.Value.Time().Format("15:04:05.000"))

@@ -36,10 +36,10 @@ type logOutputs struct {
 // slow and the queue full, lines are dropped and counted. post, close and
 // dropped are safe for concurrent use; the rest belongs to its goroutine.
 type logQueue struct {
-	out    logOutputs
-	own    slog.Handler // for the queue's own records, straight to out
-	failed bool         // the last write to a file did
-	told   uint64       // dropped lines that have been reported
+	out      logOutputs
+	own      slog.Handler // for the queue's own records, straight to out
+	failed   bool         // the last write to a file did
+	reported uint64       // dropped lines that have been reported
 
 	dropped atomic.Uint64
 
@@ -113,9 +113,9 @@ func (q *logQueue) write(line logLine) {
 
 // reportDropped writes a line with the number of lines that were dropped.
 func (q *logQueue) reportDropped() {
-	if dropped := q.dropped.Load(); dropped > q.told {
-		q.record(slog.LevelWarn, "log records dropped", slog.Uint64("count", dropped-q.told))
-		q.told = dropped
+	if dropped := q.dropped.Load(); dropped > q.reported {
+		q.record(slog.LevelWarn, "log records dropped", slog.Uint64("count", dropped-q.reported))
+		q.reported = dropped
 	}
 }
 

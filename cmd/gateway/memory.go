@@ -26,18 +26,18 @@ const (
 	// roomsShare is what rooms may hold.
 	roomsShare = 4
 
-	// Joins are refused when live objects use narrowShare of the limit, and new
-	// clients when they use tightShare.
+	// Joins are refused if live objects use narrowShare of the limit, and new
+	// clients if they use tightShare.
 	narrowShare = 0.75
 	tightShare  = 0.85
 
 	memoryInterval = 200 * time.Millisecond // between two looks
 	quietInterval  = time.Second            // the same after one that found it quiet
 
-	// When less than quietAllocation is allocated between two looks, garbage is
-	// collected and its memory given back, if that may be wasteLeast and more
-	// than one part in wasteShare of what is alive: idle connections do not pay
-	// for the storm in which they came.
+	// Garbage is collected and its memory returned to the system if less than
+	// quietAllocation was allocated between two checks and the garbage may be
+	// wasteLeast and more than one part in wasteShare of what is live. So idle
+	// connections do not keep the memory of the burst in which they came.
 	quietAllocation = 64 << 10
 	wasteLeast      = 1 << 20
 	wasteShare      = 8

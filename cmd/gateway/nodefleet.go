@@ -41,8 +41,9 @@ func (g *Gateway) nodeFleet() (*adapter.Adapter, error) {
 	return adapter.New(c)
 }
 
-// A comparison is the rooms of a gateway that compares its deliveries with those
-// of Node servers: every event is made, whether a client is in its room or not.
+// A comparison stands for the rooms of a gateway that compares its deliveries
+// with those of Node servers: every event is encoded, whether a client is in
+// its room or not.
 type comparison struct {
 	*rooms.Hub
 	comparer *adapter.Comparer
@@ -57,7 +58,7 @@ func (c comparison) Deliver(b rooms.Broadcast) int {
 	return c.Hub.Deliver(b)
 }
 
-// eventRooms is where the events of the log go.
+// eventRooms returns where the events of the log are delivered.
 func (g *Gateway) eventRooms() upstream.Rooms {
 	if g.comparer != nil {
 		return comparison{g.hub, g.comparer}
@@ -65,11 +66,11 @@ func (g *Gateway) eventRooms() upstream.Rooms {
 	return g.hub
 }
 
-// joined reports whether this node is a member of a fleet on Node, and does not
-// only listen to it.
+// joined reports whether this node is a member of a fleet on Node.js, and does
+// not only compare.
 func (g *Gateway) joined() bool { return g.fleet != nil && g.comparer == nil }
 
-// outside returns the fleet as the rooms know it: nil when there is none.
+// outside returns the fleet as a rooms.Outside, nil if there is none.
 func (g *Gateway) outside() rooms.Outside {
 	if !g.joined() {
 		return nil

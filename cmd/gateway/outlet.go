@@ -14,10 +14,11 @@ import (
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
-// flushTimeout is what is kept of the end for events to services that wait.
+// flushTimeout is how long a stopping process waits until its events for
+// services are published.
 const flushTimeout = time.Second
 
-// A clientBus brings declared events of clients to services: the port rooms.Bus.
+// A clientBus publishes declared client events to services: the port rooms.Bus.
 // Safe for concurrent use.
 type clientBus struct {
 	outlet *rabbitmq.Outlet
@@ -46,7 +47,7 @@ func (b *clientBus) Publish(e rooms.Outgoing, done func(error)) bool {
 	}, done)
 }
 
-// busPort returns the way to services as the rooms know it: nil when there is none.
+// busPort returns the bus as a rooms.Bus, nil if there is none.
 func (g *Gateway) busPort() rooms.Bus {
 	if g.bus == nil {
 		return nil
@@ -54,8 +55,8 @@ func (g *Gateway) busPort() rooms.Bus {
 	return g.bus
 }
 
-// publishOutgoing publishes what is for services. The function that it returns
-// waits until RabbitMQ has everything, for a second at most, and ends that.
+// publishOutgoing publishes events for services. The function that it returns
+// waits until RabbitMQ has everything, at most for a second, and then stops.
 func (g *Gateway) publishOutgoing() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -76,8 +77,7 @@ func (g *Gateway) publishOutgoing() (stop func()) {
 	}
 }
 
-// outlets returns what this process publishes to RabbitMQ with, by what it is
-// for.
+// outlets returns the outlets of this process, by what they are for.
 func (g *Gateway) outlets() map[string]*rabbitmq.Outlet {
 	outlets := make(map[string]*rabbitmq.Outlet)
 	if g.bus != nil {
@@ -101,7 +101,7 @@ var (
 		[]string{"kind", "result"}, nil)
 	presenceRooms = prometheus.NewDesc("gateway_presence_rooms",
 		"Rooms, users' own included, whose sockets this node counts in Redis for services.", nil, nil)
-	presenceTold = prometheus.NewDesc("gateway_presence_events_total",
+	presenceEventsDesc = prometheus.NewDesc("gateway_presence_events_total",
 		"Events of presence by what became of them: told is confirmed by RabbitMQ; failed are published again.", []string{"result"}, nil)
 	presenceSwept = prometheus.NewDesc("gateway_presence_sessions_removed_total",
 		"Sessions of dead nodes whose users and rooms this node has told.", nil, nil)
@@ -112,7 +112,7 @@ func (c outletCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- outgoingWaiting
 	out <- outgoingEvents
 	out <- presenceRooms
-	out <- presenceTold
+	out <- presenceEventsDesc
 	out <- presenceSwept
 }
 
@@ -130,7 +130,7 @@ func (c outletCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	s := c.g.presence.Stats()
 	out <- prometheus.MustNewConstMetric(presenceRooms, prometheus.GaugeValue, float64(s.Rooms))
-	out <- prometheus.MustNewConstMetric(presenceTold, prometheus.CounterValue, float64(s.Told), "told")
-	out <- prometheus.MustNewConstMetric(presenceTold, prometheus.CounterValue, float64(s.Failed), "failed")
+	out <- prometheus.MustNewConstMetric(presenceEventsDesc, prometheus.CounterValue, float64(s.Told), "told")
+	out <- prometheus.MustNewConstMetric(presenceEventsDesc, prometheus.CounterValue, float64(s.Failed), "failed")
 	out <- prometheus.MustNewConstMetric(presenceSwept, prometheus.CounterValue, float64(s.Swept))
 }

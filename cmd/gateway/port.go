@@ -31,10 +31,10 @@ func checkPorts(c config.Config) error {
 	return err
 }
 
-// checkPort returns an error when another process listens on host:port. The
+// checkPort returns an error if another process listens on host:port. The
 // listeners of a gateway set SO_REUSEPORT, one for each event loop, so the
-// kernel would let two gateways share a port without a word, and each client
-// would reach either of them. Port 0 is always free.
+// kernel would let two gateways share a port, and each client would reach
+// either of them. Port 0 is always free.
 func checkPort(setting, host string, port int) error {
 	if port == 0 {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// recovery says how clients come back.
+// recovery returns the configuration of rooms.Recovery.
 func (g *Gateway) recovery() rooms.Recovery {
 	cfg := g.cfg()
 	r := rooms.Recovery{
@@ -34,7 +34,7 @@ func (g *Gateway) recovery() rooms.Recovery {
 	return r
 }
 
-// history is the port of the rooms to the log, which is opened later.
+// history is the log as a rooms.History. The log is opened later.
 type history struct{ g *Gateway }
 
 // Missed implements rooms.History.
@@ -43,8 +43,8 @@ func (h history) Missed(q rooms.Question, done func(rooms.Missed)) { h.g.consume
 // Wanted implements rooms.History.
 func (h history) Wanted() { h.g.consumer.Wanted() }
 
-// awaitAbsent waits until no client is expected back, so that the others are
-// told who has left, or until ctx is over.
+// awaitAbsent waits until no absent client can come back any more, so that the
+// others are notified who has left, or until ctx is over.
 func (g *Gateway) awaitAbsent(ctx context.Context) {
 	if g.cluster == nil {
 		return // nobody is left to be told

@@ -28,7 +28,7 @@ type reloader struct {
 	terminal bool // the process has one, whose end is a SIGHUP too
 }
 
-// newReloader returns a reloader; from now on SIGHUP does not end the process.
+// newReloader returns a reloader. From then on SIGHUP does not end the process.
 func newReloader(start launch) *reloader {
 	r := &reloader{
 		now: start.Loaded, book: start.book, memo: newSettingsMemfd(start.book.Logger),
@@ -39,8 +39,8 @@ func newReloader(start launch) *reloader {
 	return r
 }
 
-// run reloads at each SIGHUP until ctx is over. hangUp is called instead when
-// the signal says that the process's terminal has gone.
+// run reloads at each SIGHUP until ctx is over. If the signal means that the
+// process's terminal was closed, it calls hangUp instead.
 func (r *reloader) run(ctx context.Context, hangUp func()) {
 	for {
 		select {
@@ -100,7 +100,7 @@ func (r *reloader) reload() {
 	r.memo.write(&merged)
 }
 
-// keepSecret keeps a secret that development created.
+// keepSecret keeps the secret that development has generated.
 func (r *reloader) keepSecret(next *config.Loaded) error {
 	if next.Auth.EphemeralSecret && r.now.Auth.EphemeralSecret {
 		next.Auth.Secret, next.Auth.SecretFile = r.now.Auth.Secret, r.now.Auth.SecretFile
@@ -109,8 +109,8 @@ func (r *reloader) keepSecret(next *config.Loaded) error {
 	return next.UseDevSecret(".", false)
 }
 
-// merge returns the settings of now with those of next that may change while
-// clients are served, and a sentence for each change, applied or not.
+// merge returns the settings of now with those settings of next that may change
+// while clients are served, and a sentence for each change, applied or not.
 func merge(now, next *config.Loaded) (merged config.Config, changed, restart []string) {
 	for _, s := range config.Settings() {
 		before, after := s.Text(&now.Config), s.Text(&next.Config)
@@ -182,7 +182,7 @@ func (g *Gateway) apply(cfg config.Config) (changed routes.Reload, err error) {
 	return g.routes.Replace(table), nil
 }
 
-// verification calls use with what tokens are verified with.
+// verification calls use with the configuration with which tokens are verified.
 func verification(c config.Config, use func(auth.Config) error) error {
 	err := use(auth.Config{
 		Secret:    c.Auth.Secret,
@@ -237,7 +237,7 @@ func (s *swappableHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	(*s.handler.Load()).ServeHTTP(w, r)
 }
 
-// handlers returns what answers on PORT and on ADMIN_ADDR with the settings in
+// handlers returns the handlers of PORT and of ADMIN_ADDR with the settings in
 // effect.
 func (g *Gateway) handlers() (public, admin http.Handler, err error) {
 	if public, err = g.endpoints(); err != nil {
@@ -246,7 +246,7 @@ func (g *Gateway) handlers() (public, admin http.Handler, err error) {
 	return hardened(public), hardened(g.adminEndpoints()), nil
 }
 
-// during has r reload g's settings while serve runs.
+// during makes r reload g's settings while serve runs.
 func (r *reloader) during(ctx context.Context, g *Gateway, serve func(context.Context) error) error {
 	r.g = g
 	ctx, hangUp := context.WithCancel(ctx)

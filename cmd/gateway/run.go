@@ -8,9 +8,9 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// stopTimeout is the part of SHUTDOWN_TIMEOUT that is kept for stopping the
-// engine once the sessions have been drained. It has all the time that draining
-// has left.
+// stopTimeout is the part of SHUTDOWN_TIMEOUT that is reserved for stopping the
+// engine after the sessions have been drained. It gets all the time that
+// draining leaves.
 const stopTimeout = 2 * time.Second
 
 // run serves until ctx is cancelled, then drains and stops.
@@ -28,14 +28,14 @@ func (g *Gateway) run(ctx context.Context) error {
 	return g.attend(ctx, ended)
 }
 
-// read begins to read the log of the services' events. It goes on when ctx is
+// read begins to read the log of the services' events. It continues when ctx is
 // over, until stopReading is called: clients get events until they are drained.
 func (g *Gateway) read(ctx context.Context) {
 	ctx, g.stopReading = context.WithCancel(context.WithoutCancel(ctx))
 	g.reading = g.consume(ctx)
 }
 
-// listen starts the event loops. ended gets what their end comes to.
+// listen starts the event loops. ended receives the result of their end.
 func (g *Gateway) listen() (ended <-chan error, err error) {
 	if g.gate != nil {
 		g.gate.Start(g.hub)
@@ -50,9 +50,9 @@ func (g *Gateway) listen() (ended <-chan error, err error) {
 	}
 }
 
-// attend is what a gateway does beside its event loops, until ctx is cancelled
-// and it has drained, or another process has taken its place. An engine that
-// ends by itself is an error.
+// attend does a gateway's work outside the event loops, until ctx is cancelled
+// and it has drained, or another process has taken its place. It returns an
+// error if the engine ends by itself.
 func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
 	if g.gate != nil {
 		defer g.gate.Close()
@@ -101,7 +101,7 @@ func (g *Gateway) attend(ctx context.Context, ended <-chan error) error {
 }
 
 // shutDown drains the sessions and stops the engine, within SHUTDOWN_TIMEOUT.
-// Clients that are still there get events meanwhile.
+// Clients that are still connected get events meanwhile.
 func (g *Gateway) shutDown(ended <-chan error) error {
 	notify(g.log, daemon.SdNotifyStopping)
 	g.log.Info("draining", "sessions", g.server.Stats().Sessions, "period", g.cfg().Shutdown.DrainPeriod)

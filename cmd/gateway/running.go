@@ -12,16 +12,16 @@ import (
 	"github.com/hometrip/gateway/internal/doctor"
 )
 
-// A running is a gateway process that serves, as /proc shows it.
+// A running is a running gateway process, as /proc shows it.
 type running struct {
 	pid         int
 	settings    map[string]string // in effect
 	descriptors uint64            // RLIMIT_NOFILE; 0: cannot be read
 }
 
-// findRunning returns the gateways of the same program, or of the one that an
-// upgrade has replaced, that this user may look into. Below directory, if it is
-// not "", they must work.
+// findRunning returns the running gateways of the same program, or of the one
+// that an upgrade has replaced, whose memory this user may read. If directory
+// is not "", only those that work in it.
 func findRunning(proc, program, directory string) (found []running) {
 	entries, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
 	for _, process := range entries {
@@ -40,7 +40,8 @@ func findRunning(proc, program, directory string) (found []running) {
 	return found
 }
 
-// settingsOf reads the memo of a process, nil if it has none.
+// settingsOf reads the settings that a process has published, nil if it has
+// none.
 func settingsOf(process string) map[string]string {
 	links, _ := filepath.Glob(filepath.Join(process, "fd", "*"))
 	for _, fd := range links {
@@ -107,7 +108,7 @@ func compareSettings(l *config.Loaded, r running) []doctor.Finding {
 	return doctor.In(fmt.Sprintf("process %d", r.pid), findings)
 }
 
-// applies says how a process comes to have a setting as it is on disk.
+// applies says how a process gets the value that a setting has on disk.
 func applies(s *config.Setting, pid int) string {
 	switch {
 	case s.Name == "PORT" || s.Name == "SERVICE_HOST": // a hand-over is refused
@@ -131,7 +132,7 @@ func compareProcesses(l *config.Loaded, found []running) (findings []doctor.Find
 }
 
 // descriptorLimit returns RLIMIT_NOFILE of the gateway: of the running process,
-// or else of the unit, or else own.
+// otherwise of the unit, otherwise of this process.
 func descriptorLimit(l *config.Loaded, found []running, own uint64) uint64 {
 	for _, r := range found {
 		if r.descriptors > 0 {

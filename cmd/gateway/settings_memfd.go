@@ -13,9 +13,9 @@ import (
 // settingsMemfdName is the name of a settingsMemfd among the descriptors in /proc/PID/fd.
 const settingsMemfdName = "gateway-settings"
 
-// A settingsMemfd publishes the settings in effect to "gateway doctor", in a memfd
-// that only processes that may read this process's memory can open. Owned by the
-// reloader.
+// A settingsMemfd publishes the settings in effect for "gateway doctor", in a
+// memfd that only processes that may read this process's memory can open. Owned
+// by the reloader.
 type settingsMemfd struct{ file *os.File } // nil when there is none
 
 func newSettingsMemfd(log *slog.Logger) *settingsMemfd {

@@ -27,9 +27,9 @@ func readServing(c *cobra.Command) (config.Loaded, error) {
 	return l, err
 }
 
-// readSettings returns the settings of the gateway that a command is about.
-// If the program is the one of the Debian package, they are what its service
-// reads, not what this shell has; a line on the standard error says so.
+// readSettings returns the settings of the gateway that a command is about. If
+// the program is that of the Debian package, they are the settings of its
+// service, not of this shell; a line on the standard error says so.
 func readSettings(c *cobra.Command) (config.Loaded, error) {
 	in, install := commandInputs(namedEnvFiles(c))
 	l, err := in.Parse()
@@ -52,7 +52,7 @@ func commandInputs(named []string) (config.Sources, *config.Installation) {
 	return config.ProcessSources(named), nil
 }
 
-// describeSources says where settings are read.
+// describeSources says where settings are read from.
 func describeSources(in config.Sources, install *config.Installation) string {
 	files := strings.Join(in.Paths, ", ")
 	if install == nil {
@@ -70,14 +70,14 @@ func namedEnvFiles(c *cobra.Command) []string {
 	return files
 }
 
-// readConfig is readSettings for who only needs the values.
+// readConfig is readSettings for commands that need only the values.
 func readConfig(c *cobra.Command) (config.Config, error) {
 	l, err := readSettings(c)
 	return l.Config, err
 }
 
-// warnOfSettings logs what is odd about the settings: names that are nobody's, values
-// that look mistaken, and in production what the doctor calls a failure.
+// warnOfSettings logs warnings about the settings: unknown names, values that
+// look mistaken, and in production what the doctor calls a failure.
 func warnOfSettings(l *config.Loaded, log *slog.Logger) {
 	for _, warning := range l.Warnings {
 		log.Warn("a setting looks wrong", "setting", warning)

@@ -17,8 +17,8 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// A taker is the gateway as the process that takes over. Owned by the goroutine of
-// the hand-over.
+// A taker is the gateway in the role of the process that takes over. Owned by
+// the goroutine of the hand-over.
 type taker struct {
 	start  launch
 	log    *slog.Logger
@@ -69,8 +69,8 @@ func (h *taker) Build(ctx context.Context, w handover.Welcome) (err error) {
 	return err
 }
 
-// listenToNodes has what is published to the node that is taken over come here
-// too.
+// listenToNodes subscribes this process, too, to what is published to the node
+// that is taken over.
 func (h *taker) listenToNodes(ctx context.Context) error {
 	if h.g.takes == nil {
 		return nil
@@ -84,8 +84,8 @@ func (h *taker) listenToNodes(ctx context.Context) error {
 	return h.g.cluster.AwaitSubscribed(ctx)
 }
 
-// readLog begins to read the log where the other process is. What is read waits
-// until this process has its connections.
+// readLog begins to read the log where the other process is. Entries wait until
+// this process has its connections.
 func (h *taker) readLog(ctx context.Context) error {
 	g, place := h.g, &h.welcome.Log
 	h.resumes = place.Identity != "" && place.Where == logPlace(g.cfg())
@@ -160,7 +160,8 @@ func (h *taker) Own(e *handover.State, paused time.Duration, begun func()) error
 	return err
 }
 
-// takeNode takes over what belongs to no event loop, before the sessions come.
+// takeNode takes over the state that belongs to no event loop, before the
+// sessions come.
 func (h *taker) takeNode(n *form.Node, now time.Time) {
 	g := h.g
 	g.verifier.Refuse(n.Tokens, n.Users)
@@ -210,7 +211,7 @@ func entriesOf(all []form.Entry) []eventlog.Entry {
 	return entries
 }
 
-// release has the rooms get what comes from the log.
+// release lets entries of the log reach the rooms.
 func (h *taker) release() {
 	if h.holds {
 		h.holds = false
@@ -218,8 +219,8 @@ func (h *taker) release() {
 	}
 }
 
-// alone has this process serve by itself: the other one is gone, and has left
-// nothing.
+// alone makes this process serve by itself: the other one has ended and has
+// left nothing.
 func (h *taker) alone() {
 	g := h.g
 	if g.takes != nil {
@@ -237,7 +238,7 @@ func (h *taker) Fresh(fd int) { h.g.server.Fresh(fd) }
 
 func (h *taker) GiverDied() { h.g.server.SharePort() }
 
-// close ends what Build has begun, when nothing comes of it.
+// close ends what Build has begun, if the hand-over fails.
 func (h *taker) close() {
 	if h.g == nil {
 		return
@@ -254,7 +255,7 @@ func (h *taker) close() {
 }
 
 // succeed takes the place of the process at the other end of wire, or serves
-// if that one drains or is gone.
+// anew if that process drains or has ended.
 func succeed(ctx context.Context, start launch, wire *handover.Wire) error {
 	log := start.book.Logger
 	h := &taker{start: start, log: log, before: wire.Pid()}

@@ -29,8 +29,8 @@ func (g *Gateway) publisher() http.Handler {
 	}
 }
 
-// reachWait is how long the answer to a published event waits to know whom it
-// reaches.
+// reachWait is how long the answer to a published event may be delayed to find
+// out whom it reaches.
 const reachWait = time.Second
 
 // reach finds out whom an event for these rooms reaches.
@@ -48,7 +48,8 @@ func (g *Gateway) reach(ctx context.Context, names []string) publish.Reach {
 	return publish.Reach{Sockets: sockets, Elsewhere: &elsewhere}
 }
 
-// newConsumer returns what brings the events in the log to the rooms.
+// newConsumer returns the consumer that delivers the events of the log to the
+// rooms.
 func (g *Gateway) newConsumer() (*upstream.Consumer, error) {
 	c := upstream.Config{
 		Log:     g.events,
@@ -74,7 +75,7 @@ func (g *Gateway) newConsumer() (*upstream.Consumer, error) {
 	return upstream.New(c)
 }
 
-// newSorter returns what puts dead letters aside, nil without RabbitMQ.
+// newSorter returns the sorter that writes dead letters, nil without RabbitMQ.
 func (g *Gateway) newSorter() (*upstream.Sorter, error) {
 	if g.events.stream == nil {
 		return nil, nil
@@ -86,8 +87,8 @@ func (g *Gateway) newSorter() (*upstream.Sorter, error) {
 	return upstream.NewSorter(c, g.events.letters, g.events.stream.MoveQueues)
 }
 
-// consume reads the log until ctx is cancelled; ended is closed when it does so
-// no longer.
+// consume reads the log until ctx is cancelled. ended is closed when reading
+// has stopped.
 func (g *Gateway) consume(ctx context.Context) (ended <-chan struct{}) {
 	var all sync.WaitGroup
 	all.Go(func() { g.consumer.Run(ctx) })
@@ -103,8 +104,9 @@ func (g *Gateway) consume(ctx context.Context) (ended <-chan struct{}) {
 // logWait is how long the first attempt to open the log may delay listening.
 const logWait = 3 * time.Second
 
-// awaitLog waits until the log is being read, or cannot be. Nobody can join a
-// room before: what is published before the reading begins would not come.
+// awaitLog waits until the log is being read, or cannot be opened. Clients
+// cannot join rooms before: events published before reading begins would not
+// reach them.
 func (g *Gateway) awaitLog() (begun bool) {
 	select {
 	case <-g.consumer.Tried():
@@ -118,8 +120,8 @@ func (g *Gateway) awaitLog() (begun bool) {
 	}
 }
 
-// renewWhenBegun has clients connect anew that were here before the reading of
-// the log began.
+// renewWhenBegun makes clients reconnect that connected before the log was
+// being read.
 func (g *Gateway) renewWhenBegun(ctx context.Context) {
 	select {
 	case <-g.consumer.Begun():
@@ -145,7 +147,7 @@ type eventBus struct {
 	Position          string     `json:"position,omitempty"`    // of the event that was delivered last; 0: none
 }
 
-// state is what everybody may know.
+// state returns the part that needs no permission.
 func (b eventBus) state() eventBus { return eventBus{IsConnected: b.IsConnected} }
 
 func (g *Gateway) eventBus() eventBus {

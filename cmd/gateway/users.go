@@ -21,7 +21,7 @@ const (
 	usersAskTimeout = 2 * time.Second
 )
 
-// A presenceOutlet brings events of presence to services: the port
+// A presenceOutlet publishes events of presence to services: the port
 // cluster.PresencePublisher.
 type presenceOutlet struct{ *rabbitmq.Outlet }
 
@@ -30,7 +30,7 @@ func (o presenceOutlet) Publish(e presence.Event, done func(error)) bool {
 	return o.Outlet.Publish(rabbitmq.Message{Key: e.Key, ID: e.ID, Type: e.Key, Body: e.Body(), Published: e.At}, done)
 }
 
-// openPresence has services told who is there, if they want to know.
+// openPresence opens the presence, if it is enabled.
 func (g *Gateway) openPresence() {
 	cfg := g.cfg()
 	if !cfg.Presence.Events {
@@ -44,8 +44,7 @@ func (g *Gateway) openPresence() {
 	})
 }
 
-// presencePort returns who is told how many sockets are in a room: nil for
-// nobody.
+// presencePort returns the presence as a rooms.Presence, nil if there is none.
 func (g *Gateway) presencePort() rooms.Presence {
 	if g.presence == nil {
 		return nil
@@ -53,7 +52,7 @@ func (g *Gateway) presencePort() rooms.Presence {
 	return g.presence
 }
 
-// A userState is how a user stands, as services are told.
+// A userState is the state of a user in the answer to a service.
 type userState struct {
 	UserID   string     `json:"userId"`
 	Online   bool       `json:"online"`
@@ -74,7 +73,7 @@ func newUserState(id string, u presence.User) userState {
 	return s
 }
 
-// registerUsers adds the requests of services about users.
+// registerUsers adds the endpoints for services about users.
 func (g *Gateway) registerUsers(mux *http.ServeMux) {
 	access := publish.Access{Token: g.cfg().Events.PublishToken, Local: !g.cfg().Deployed()}
 	guarded := func(serve http.HandlerFunc) http.HandlerFunc {
@@ -100,7 +99,7 @@ func (g *Gateway) handleUser(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// handleUsers answers for many users at once.
+// handleUsers answers a request about many users.
 func (g *Gateway) handleUsers(w http.ResponseWriter, r *http.Request) {
 	var ask struct {
 		Users []json.RawMessage `json:"users"`
@@ -128,8 +127,8 @@ func (g *Gateway) handleUsers(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// userStates finds out how users stand. When Redis does not tell, it answers
-// that.
+// userStates reads the state of users. If Redis does not answer, it sends an
+// error to the client.
 func (g *Gateway) userStates(w http.ResponseWriter, r *http.Request, ids []string) ([]userState, bool) {
 	ctx, cancel := context.WithTimeout(r.Context(), usersAskTimeout)
 	defer cancel()

@@ -12,21 +12,21 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// lastIssue is up to when iat is believed to be in seconds.
+// lastIssue is the time up to which iat is taken as seconds.
 var lastIssue = time.Date(2106, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// notBeforeLeeway forgives an issuer whose clock is ahead of ours. Expiry gets
-// none: a token is over when it says so.
+// notBeforeLeeway allows for an issuer whose clock is ahead of ours. Expiry has
+// no leeway.
 const notBeforeLeeway = 5 // s
 
 // never is the expiry of a token without exp. Later ones mean the same: a
-// deadline beyond the year 9999 is no deadline.
+// deadline after the year 9999 is no deadline.
 const never = 253402300800 // s since 1970
 
-// claims is what the gateway reads of a token's payload. Owned by the one
-// verification that made it.
+// claims are the parts of a token's payload that the gateway uses. Owned by the
+// one verification that made it.
 //
-// It decodes itself: encoding/json would take "ID" for "id", and through maps
+// It decodes itself: encoding/json would accept "ID" for "id", and through maps
 // and interfaces costs more than the signature.
 type claims struct {
 	party *party // whom issuer and audience are compared with
@@ -43,8 +43,8 @@ type claims struct {
 	issuerOK, audienceOK     bool
 }
 
-// UnmarshalJSON reads payload, which is valid JSON. It copies what it keeps,
-// so that an identity does not hold the whole token in memory.
+// UnmarshalJSON parses payload, which is valid JSON. It copies what it keeps,
+// so that an identity does not keep the whole token in memory.
 func (c *claims) UnmarshalJSON(payload []byte) error {
 	c.expires = never
 	var id, user, sub []byte
@@ -88,7 +88,7 @@ func (c *claims) read(key, value []byte) {
 	}
 }
 
-// check judges the claims as of now (s since 1970), in jsonwebtoken's order.
+// check checks the claims as of now (s since 1970), in jsonwebtoken's order.
 func (c *claims) check(now int64) error {
 	switch {
 	case c.badNotBefore:
@@ -120,8 +120,8 @@ func (c *claims) identity() rooms.Identity {
 	return id
 }
 
-// issuedAt reads iat. Some issuers give milliseconds, which no order would ever
-// reach.
+// issuedAt parses iat. Some issuers give milliseconds, for which no order would
+// ever apply.
 func issuedAt(value []byte) int64 {
 	if !number(value) {
 		return 0
@@ -133,7 +133,7 @@ func issuedAt(value []byte) int64 {
 	return 0
 }
 
-// seconds reads a NumericDate (RFC 7519 section 2: fractions are allowed),
+// seconds parses a NumericDate (RFC 7519 section 2: fractions are allowed),
 // rounded up, which compares with whole seconds like the fraction itself.
 func seconds(value []byte) (s int64, bad bool) {
 	if !number(value) {
@@ -144,8 +144,8 @@ func seconds(value []byte) (s int64, bad bool) {
 	return int64(math.Ceil(max(-never, min(f, never)))), false
 }
 
-// userIDOf returns the id that the first claim is which is there, "" when that is
-// none. Null and "" count as not there.
+// userIDOf returns the id in the first claim that is present, "" if it is not
+// an id. Null and "" count as absent.
 func userIDOf(claims ...[]byte) string {
 	for _, value := range claims {
 		if len(value) == 0 || value[0] == 'n' || string(value) == `""` {
@@ -156,7 +156,8 @@ func userIDOf(claims ...[]byte) string {
 	return ""
 }
 
-// idOf returns the id that a valid JSON value is, "" for none.
+// idOf returns the id that a valid JSON value stands for, "" if it is not an
+// id.
 func idOf(value []byte) string {
 	id, ok := codec.ID(value)
 	if !ok {
@@ -165,12 +166,12 @@ func idOf(value []byte) string {
 	return codec.ValidText(id)
 }
 
-// number tells whether a valid JSON value is a number.
+// number reports whether a valid JSON value is a number.
 func number(value []byte) bool {
 	return len(value) > 0 && (value[0] == '-' || value[0] >= '0' && value[0] <= '9')
 }
 
-// names tells whether value is want, or an array that has it.
+// names reports whether value is want, or an array that contains it.
 func names(value []byte, want string) bool {
 	if len(value) > 0 && value[0] == '[' {
 		var list []any
@@ -188,11 +189,11 @@ func names(value []byte, want string) bool {
 	return ok && one == want
 }
 
-// maxRooms is how many rooms of a token count: each join compares with all.
+// maxRooms is how many rooms of a token are used: each join compares with all.
 const maxRooms = 256
 
-// texts returns the strings in an array, or the one string a value is: never
-// nil, because a claim that names nothing is there all the same.
+// texts returns the strings in an array, or a string as the only element. It is
+// never nil, because a claim that names nothing is still present.
 func texts(value []byte) []string {
 	list := []string{}
 	if one, ok := text(value); ok {
@@ -209,14 +210,14 @@ func texts(value []byte) []string {
 	return list
 }
 
-// text returns the string a valid JSON value is.
+// text returns the string that a valid JSON value is.
 func text(value []byte) (string, bool) {
 	b, ok := codec.Text(value)
 	return codec.ValidText(b), ok
 }
 
-// jwt.Claims wants these. The parser is told not to validate claims, because
-// its texts and its order are not those clients know; check does.
+// jwt.Claims requires these methods. The parser is told not to validate claims,
+// because its texts and its order are not those that clients know; check does.
 
 func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) { return nil, nil }
 func (c *claims) GetIssuedAt() (*jwt.NumericDate, error)       { return nil, nil }

@@ -14,15 +14,15 @@ import (
 // and RS256 with 4,096 bits cost 80, 60 and 470 us: a thousand bad tokens would
 // delay all events of the loop by half a second. They are verified by a pool of
 // goroutines in which clients take turns: a connected user with all its sockets
-// is one client, otherwise an address is.
+// is one client, and otherwise an address is.
 
 const (
-	// maxWaiting bounds the tokens that wait, in bytes: some 16,000, which is
-	// what comes when all clients of a large node come back at once.
+	// maxWaiting limits the tokens that wait, in bytes: some 16,000, which is
+	// what arrives when all clients of a large node reconnect at once.
 	maxWaiting = 16 << 20
 
-	// waitingShare lets one address alone have a quarter of that: it may be a
-	// load balancer.
+	// waitingShare lets one address have a quarter of that: it may be a load
+	// balancer.
 	waitingShare = 3
 )
 
@@ -56,8 +56,9 @@ func (v *Verifier) later(token string, from rooms.Presenter, now time.Time, done
 	}
 }
 
-// inTurn is fetch, a keyring's key, for tokens whose key may have to be fetched: who has the key
-// waits for its turn to verify, which end gives to the next.
+// inTurn wraps fetch, a keyring's key function, for tokens whose key may have
+// to be fetched. A goroutine that has the key waits for its turn to verify; the
+// caller passes the turn on with end.
 func (v *Verifier) inTurn(fetch jwt.Keyfunc) (key jwt.Keyfunc, end func()) {
 	if v.turn == nil {
 		return fetch, func() {}
@@ -78,6 +79,6 @@ func (v *Verifier) inTurn(fetch jwt.Keyfunc) (key jwt.Keyfunc, end func()) {
 	}
 }
 
-// Dear reports whether tokens are verified by goroutines of the verifier's own,
-// and by how many at a time.
+// Dear reports whether tokens are verified by goroutines of the verifier, and
+// by how many at a time.
 func (v *Verifier) Dear() (workers int, dear bool) { return v.workers, v.pool != nil }

@@ -23,9 +23,9 @@ const (
 	jwksRefresh = 5 * time.Minute // how soon a withdrawn key is forgotten
 	jwksMaxLen  = 1 << 20         // bytes of key set
 
-	// jwksUnknown is how often a key id nobody knows may cause a fetch. As
-	// it is longer than jwksTimeout, at most one goroutine fetches and one waits
-	// for its turn; the others go on.
+	// jwksUnknown is how often an unknown key id may cause a fetch. It is
+	// longer than jwksTimeout, so at most one goroutine fetches and one waits
+	// for its turn; the others continue.
 	jwksUnknown = 30 * time.Second
 	jwksFetches = 8 // goroutines that may wait for keys, beside those that verify
 )
@@ -82,7 +82,7 @@ func newKeySet(ctx context.Context, address string, log *slog.Logger) (keyfunc.K
 	return keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: keySet{client}})
 }
 
-// A keySet tells "nobody has this key" from "we do not know yet".
+// A keySet distinguishes "no such key" from "not known yet".
 type keySet struct{ jwkset.Storage }
 
 // KeyRead returns errNoKeys when key kid may exist but cannot be looked up
@@ -110,7 +110,7 @@ func (s keySet) KeyReadAll(ctx context.Context) ([]jwkset.JWK, error) {
 	return keys, err
 }
 
-// limited bounds what an answer may be, in bytes.
+// limited limits the size of an answer, in bytes.
 type limited struct{ http.RoundTripper }
 
 func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {

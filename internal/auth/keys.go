@@ -16,19 +16,20 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// minRSABits is the smallest RSA key taken (RFC 7518 section 3.3).
+// minRSABits is the smallest RSA key that is accepted (RFC 7518 section 3.3).
 const minRSABits = 2048
 
 const pemMark = "-----BEGIN "
 
-// publicKey reads a public key, PEM text or the path of a PEM file, and
-// returns it with the one algorithm it verifies.
+// publicKey reads a public key, from PEM text or the path of a PEM file, and
+// returns it with the one algorithm that it verifies.
 func publicKey(textOrPath string) (key any, alg string, err error) {
 	text := textOrPath
 	if !strings.Contains(text, pemMark) {
 		file, err := os.ReadFile(textOrPath)
 		if err != nil {
-			// Not the path: it may be a key that somebody has not written as PEM.
+			// The error does not quote the path: it may be a key that is not
+			// written as PEM.
 			if failed, ok := errors.AsType[*fs.PathError](err); ok {
 				err = failed.Err
 			}
@@ -36,7 +37,7 @@ func publicKey(textOrPath string) (key any, alg string, err error) {
 		}
 		text = string(file)
 	}
-	// Files of environment variables hold a key on one line.
+	// In files of environment variables a key is on one line.
 	text = strings.ReplaceAll(text, `\n`, "\n")
 	block, _ := pem.Decode([]byte(text))
 	if block == nil {
@@ -65,7 +66,7 @@ func parseBlock(block *pem.Block) (any, error) {
 	return nil, errors.New(`want "PUBLIC KEY", "RSA PUBLIC KEY" or "CERTIFICATE"`)
 }
 
-// algorithmOf binds a key to its one algorithm.
+// algorithmOf returns the one algorithm of a key.
 func algorithmOf(key any) (string, error) {
 	switch key := key.(type) {
 	case *rsa.PublicKey:

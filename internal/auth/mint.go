@@ -7,7 +7,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// A Grant is what a development token says.
+// A Grant is the content of a development token.
 type Grant struct {
 	UserID  string   // required
 	Email   string   // "" leaves it out
@@ -23,7 +23,7 @@ type Grant struct {
 }
 
 // Mint returns an HS256 token for g, signed with secret. It is meant for
-// development; in production the issuer of the platform signs.
+// development; in production the platform's issuer signs tokens.
 func Mint(secret string, g Grant) (string, error) {
 	if secret == "" {
 		return "", errors.New("no secret to sign with")

@@ -46,8 +46,8 @@ func (o Outcome) String() string {
 	return outcomeNames[o]
 }
 
-// A Refusal is why a token was not accepted. Its text goes to the client.
-// Refusals are built once and shared; they are never changed.
+// A Refusal is the reason why a token was not accepted. Its text is sent to the
+// client. Refusals are built once and shared; they are never changed.
 type Refusal struct {
 	Outcome Outcome
 	text    string
@@ -56,13 +56,14 @@ type Refusal struct {
 // Error returns the text for the client.
 func (r *Refusal) Error() string { return r.text }
 
-// Is implements errors.Is for rooms.ErrBusy: the token may be good, but could not
-// be verified. A client that were told CONNECT_ERROR would not try again.
+// Is implements errors.Is for rooms.ErrBusy: the token may be valid, but could
+// not be verified. A client that gets CONNECT_ERROR would not try again.
 func (r *Refusal) Is(target error) bool {
 	return target == rooms.ErrBusy && (r.Outcome == Busy || r.Outcome == NoKeys)
 }
 
-// What a client is told, in the words of jsonwebtoken where it has some.
+// The errors that clients get, in the words of jsonwebtoken where it has the
+// same.
 var (
 	errMalformed    = &Refusal{Malformed, "jwt malformed"}
 	errInvalid      = &Refusal{Malformed, "invalid token"}
@@ -79,7 +80,7 @@ var (
 	errNoKeys       = &Refusal{NoKeys, "signing keys are not available, try again"}
 )
 
-// outcomeOf returns what err counts as.
+// outcomeOf returns the outcome that err counts as.
 func outcomeOf(err error) Outcome {
 	if err == nil {
 		return Accepted

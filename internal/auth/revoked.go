@@ -11,12 +11,11 @@ import (
 // maxRevoked limits the list of revoked tokens and users; some 100 bytes each.
 const maxRevoked = 1 << 20
 
-// pruneEvery is how many additions come between two looks for entries that
-// have ended.
+// pruneEvery is the number of additions after which ended entries are removed.
 const pruneEvery = 1024
 
 // A blacklist has the revoked tokens, until they would have expired. Safe for
-// concurrent use; the lock is held for a map access.
+// concurrent use; the lock is held for one map access.
 type blacklist struct {
 	mu     sync.RWMutex     // guards the following
 	tokens map[string]int64 // id → Unix s at which the entry ends
@@ -98,7 +97,7 @@ func (b *blacklist) len() int {
 	return len(b.tokens) + len(b.users)
 }
 
-// Refused returns the list, for another process.
+// Refused returns the list of revoked tokens and users, for another process.
 func (v *Verifier) Refused() (tokens, users []form.Revoked) {
 	b := &v.revoked
 	b.mu.RLock()
@@ -112,7 +111,7 @@ func (v *Verifier) Refused() (tokens, users []form.Revoked) {
 	return tokens, users
 }
 
-// Refuse adds what Refused of another process returned.
+// Refuse adds the list that Refused of another process returned.
 func (v *Verifier) Refuse(tokens, users []form.Revoked) {
 	b := &v.revoked
 	b.mu.Lock()

@@ -16,12 +16,12 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// MaxTokenLen is the longest token looked at, in bytes. It equals the default
-// limit of an HTTP head, the other way a token can come.
+// MaxTokenLen is the longest token that is accepted, in bytes. It equals the
+// default limit of an HTTP head, in which a token can also be sent.
 const MaxTokenLen = 8 << 10
 
-// A Config says which tokens are accepted. Exactly one of Secret, PublicKey and
-// JWKSURL must be set.
+// A Config is the configuration of a Verifier. Exactly one of Secret, PublicKey
+// and JWKSURL must be set.
 type Config struct {
 	Secret    string // verifies HS256
 	PublicKey string // PEM text, or the path of a PEM file: RS256, ES256 or EdDSA
@@ -93,8 +93,8 @@ func New(cfg Config) (*Verifier, error) {
 // verified depends on the kind.
 var ErrKind = errors.New("a secret, a public key and a JWKS cannot be exchanged for each other while tokens are verified")
 
-// Reload verifies tokens with cfg from now on; the file of a public key is read
-// again. If it returns an error, nothing has changed. Safe for concurrent use.
+// Reload replaces the configuration; the file of a public key is read again. If
+// it returns an error, nothing has changed. Safe for concurrent use.
 func (v *Verifier) Reload(cfg Config) error {
 	if v.stopFetching != nil || cfg.JWKSURL != "" || (v.pool != nil) != (cfg.PublicKey != "") {
 		return ErrKind
@@ -121,11 +121,12 @@ func (v *Verifier) keyring(cfg Config) (*keyring, error) {
 	return k, nil
 }
 
-// useKey takes the one key cfg has and returns the algorithms it verifies.
+// useKey uses the one key that cfg has and returns the algorithms that it
+// verifies.
 func (v *Verifier) useKey(k *keyring, cfg Config) ([]string, error) {
 	switch {
 	case cfg.Secret != "" && cfg.PublicKey == "" && cfg.JWKSURL == "":
-		// With a public key as HMAC secret anybody could sign.
+		// If a public key were used as HMAC secret, anybody could sign.
 		if strings.Contains(cfg.Secret, pemMark) {
 			return nil, errors.New("the secret is a PEM key: configure it as public key")
 		}
@@ -225,7 +226,7 @@ func (v *Verifier) Check(id rooms.Identity, now time.Time) error {
 	return err
 }
 
-// parse has golang-jwt verify token and read its claims.
+// parse calls golang-jwt to verify token and parse its claims.
 func (v *Verifier) parse(k *keyring, token string, c *claims) error {
 	key, end := v.inTurn(k.key)
 	parsed, err := k.parser.ParseWithClaims(token, c, key)
@@ -240,8 +241,8 @@ func (v *Verifier) parse(k *keyring, token string, c *claims) error {
 	return nil
 }
 
-// shape tells whether token has three parts of the base64url alphabet (RFC
-// 7515 section 7.1), of which only the last may be empty.
+// shape checks that token has three parts of the base64url alphabet (RFC 7515
+// section 7.1), of which only the last may be empty.
 func shape(token string) error {
 	if len(token) > MaxTokenLen || strings.Count(token, ".") != 2 {
 		return errMalformed
@@ -261,8 +262,8 @@ func base64url(b byte) bool {
 	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '-' || b == '_'
 }
 
-// refusal says in jsonwebtoken's words, and in its order, why golang-jwt
-// refused token.
+// refusal returns, in jsonwebtoken's words and order, why golang-jwt refused
+// token.
 func (k *keyring) refusal(token string, parsed *jwt.Token, err error) error {
 	readable := parsed != nil && parsed.Method != nil
 	var own *Refusal
@@ -279,7 +280,7 @@ func (k *keyring) refusal(token string, parsed *jwt.Token, err error) error {
 	return errSignature
 }
 
-// canonical tells whether the last part of token is the one text of its
+// canonical reports whether the last part of token is the canonical text of its
 // signature. Decoding ignores the spare bits of the last character, so without
 // this a changed last character could pass.
 func canonical(token string, signature []byte) bool {
@@ -305,12 +306,12 @@ func (v *Verifier) Counts() []Count {
 	return counts
 }
 
-// Revoked returns how many tokens and users are revoked, and for how many more
-// there was no room.
+// Revoked returns how many tokens and users are revoked, and how many more
+// there was no space for.
 func (v *Verifier) Revoked() (listed int, overflow uint64) { return v.revoked.len(), v.overflow.Load() }
 
-// Close ends the fetching of keys and the verifier's goroutines. Verifications
-// that wait are refused as busy, later ones too. A verifier with a secret has
+// Close stops fetching keys and the verifier's goroutines. Verifications that
+// wait, and later ones, are refused as busy. A verifier with a secret has
 // nothing to close.
 func (v *Verifier) Close() {
 	if v.stopFetching != nil {

@@ -6,26 +6,27 @@ import (
 )
 
 const (
-	// A user whose questions have had no answer breakAfter times in a row is
-	// given breakFor without one, and then one.
+	// After breakAfter questions in a row without an answer, a user's questions
+	// are refused for breakFor. Then one is asked again.
 	breakAfter = 5
 	breakFor   = 5 * time.Second
 
-	// The application rests when of all users who asked within recent, at least
-	// breakUsers and at least half have had no answer to their last question:
-	// one user cannot bring that about, whatever the application makes of it.
+	// The application is not asked at all if, of the users who asked within
+	// recent, at least breakUsers and at least half have had no answer to their
+	// last question. One user cannot cause that, whatever the application does
+	// with his questions.
 	breakUsers = 5
 	recent     = 10 * time.Second
 
-	// probePause is the time between two questions that try whether the
-	// application is back. There is one at a time.
+	// probePause is the time between two questions that test whether the
+	// application answers again. There is one at a time.
 	probePause = 500 * time.Millisecond
 
 	maxRecords = 1 << 16 // users that are remembered
 )
 
-// A circuit keeps questions from an application that does not answer. Safe for
-// concurrent use.
+// A circuit is a circuit breaker for questions to an application that does not
+// answer. Safe for concurrent use.
 type circuit struct {
 	mu      sync.Mutex // guards the following
 	users   map[string]record
@@ -37,14 +38,14 @@ type circuit struct {
 	next    time.Time
 }
 
-// A record is how a user's last questions went.
+// A record has the results of a user's last questions.
 type record struct {
 	failures int // in a row
 	last     time.Time
 	trying   bool // a question after the user's rest is under way
 }
 
-// refusal is why a question is not asked.
+// A refusal says why a question is not asked.
 type refusal string
 
 const (
@@ -53,8 +54,8 @@ const (
 	nodeRests refusal = "most questions have no answer: a rest"
 )
 
-// begin reports whether a question of a user may be asked. If so, done must
-// follow, with the same probe.
+// begin reports whether a question of a user may be asked. If so, done must be
+// called afterwards with the same probe.
 func (c *circuit) begin(user string, now time.Time) (probe bool, why refusal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,8 +76,8 @@ func (c *circuit) begin(user string, now time.Time) (probe bool, why refusal) {
 	return c.open, asks
 }
 
-// done notes how a question ended, and reports whether the application begins
-// or ends a rest with it.
+// done records how a question ended. It reports whether the circuit opens or
+// closes with it.
 func (c *circuit) done(user string, probe, failed bool, now time.Time) (changed, open bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,7 +118,7 @@ func (c *circuit) set(user string, r record) {
 	c.users[user] = r
 }
 
-// sweep forgets users who have not asked lately.
+// sweep forgets users who have not asked recently.
 func (c *circuit) sweep(now time.Time) {
 	if now.Sub(c.swept) < recent/2 {
 		return

@@ -6,7 +6,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// claims lets a user into the rooms that the token's claim "rooms" lists:
+// claims allows a user the rooms that the token's claim "rooms" lists:
 // "conversation:42", or a pattern in which "*" stands for any number of
 // characters: "notification:*".
 type claims struct{ prompt }
@@ -23,8 +23,8 @@ func (claims) quick(who rooms.Identity, room string) (Verdict, bool) {
 	return no("none of the %d in the token's claim rooms matches", len(who.Rooms)), true
 }
 
-// matches reports whether text is what pattern says. The cost is that of one
-// pass for each star.
+// matches reports whether text matches pattern. It takes one pass for each
+// star.
 func matches(pattern, text string) bool {
 	head, rest, starred := strings.Cut(pattern, "*")
 	if !starred {

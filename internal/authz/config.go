@@ -20,12 +20,12 @@ const (
 	Redis   = "redis"
 )
 
-// A Config says who may be in which room.
+// A Config is the configuration of a Gate.
 type Config struct {
 	Policy string // Open, Claims, Webhook or Redis
 
-	// OwnNotifications keeps everybody out of notification rooms but the user
-	// whose id the room's is.
+	// OwnNotifications allows a notification room only to the user whose id it
+	// has.
 	OwnNotifications bool
 
 	Concurrency int // questions decided at a time; 0: 32
@@ -45,19 +45,19 @@ type Config struct {
 const (
 	defaultConcurrency = 32
 
-	// userShare: one user's questions take one part in userShare of the
-	// concurrency at most, so that slow answers about one leave room for others.
+	// userShare limits one user's questions to one part in userShare of the
+	// concurrency, so that slow answers about one user do not delay others.
 	userShare = 4
 
-	// maxWaiting bounds the questions that wait, in bytes: some 40,000.
+	// maxWaiting limits the questions that wait, in bytes: some 40,000.
 	maxWaiting = 16 << 20
 
-	// waitingShare lets one user alone have some 1,700 of them: a client that
-	// comes back asks for all its rooms at once.
+	// waitingShare lets one user have some 1,700 of them: a client that comes
+	// back asks for all its rooms at once.
 	waitingShare = 16
 )
 
-// New returns the gate for a policy, nil when everybody may be everywhere.
+// New returns the gate of a policy, nil if every user may be in every room.
 // Nothing is asked before Start.
 func New(c Config) (*Gate, error) {
 	if c.Concurrency == 0 {
@@ -88,7 +88,7 @@ func New(c Config) (*Gate, error) {
 	return g, nil
 }
 
-// Start has the gate answer for these rooms, until Close.
+// Start connects the gate with the rooms of this node, until Close.
 func (g *Gate) Start(members Members) {
 	g.pool = fairpool.New[string](fairpool.Config{
 		Workers: g.workers, Bytes: maxWaiting, Share: waitingShare, Running: max(1, g.workers/userShare),
@@ -102,7 +102,7 @@ func (g *Gate) Start(members Members) {
 	}
 }
 
-// Close ends what Start has begun. Who waits is told that there is no answer.
+// Close stops the gate. Questions that wait get an error.
 func (g *Gate) Close() {
 	g.pool.Close()
 	g.end()

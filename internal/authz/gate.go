@@ -33,7 +33,8 @@ func unknown(format string, args ...any) Verdict {
 
 // A policy decides about rooms. Safe for concurrent use.
 type policy interface {
-	// quick decides at once if it can; ok is false if decide has to be called.
+	// quick decides at once if it can; ok is false if decide has to be called
+	// instead.
 	quick(who rooms.Identity, room string) (v Verdict, ok bool)
 
 	// begin is called before decide; the function it returns is called after
@@ -92,7 +93,7 @@ func (g *Gate) quick(who rooms.Identity, room string) (v Verdict, ok bool) {
 	return g.policy.quick(who, room)
 }
 
-// Explain decides as Authorize does, and says why.
+// Explain decides as Authorize does, and returns the reason.
 func (g *Gate) Explain(ctx context.Context, who rooms.Identity, room string) Verdict {
 	if v, ok := g.quick(who, room); ok {
 		return v

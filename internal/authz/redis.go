@@ -15,16 +15,15 @@ import (
 )
 
 const (
-	// setTTL bounds the memory spent on sets that nobody asks about any more:
-	// Redis tells of changes.
+	// setTTL limits the memory spent on sets that are not asked about any more.
+	// Redis sends invalidations of changes.
 	setTTL = time.Hour
 
-	// askTimeout is for Redis to answer; who waits is told that there was no
-	// answer then.
+	// askTimeout is how long Redis may take to answer.
 	askTimeout = 2 * time.Second
 
-	// manyUsers is from how many on it is cheaper to read the whole set than
-	// to ask for each user.
+	// manyUsers is the number of users from which on it is cheaper to read the
+	// whole set than to ask for each user.
 	manyUsers = 32
 
 	reviewPause = 100 * time.Millisecond // between two reviews: changes in a row are looked at together
@@ -34,7 +33,7 @@ const (
 
 // Members is this node's rooms.
 type Members interface {
-	// Users, Expel, Names: as those of rooms.Hub.
+	// Users, Expel and Names are those of rooms.Hub.
 	Users(ctx context.Context, room string) ([]string, error)
 	Expel(room string, users []string, reason string)
 	Names(limit int) (names []string, total int)
@@ -129,8 +128,8 @@ func (s *sets) run(ctx context.Context, members Members) {
 	}
 }
 
-// complain logs the first failure after a success; while Redis is down there is
-// one a second.
+// complain logs the first failure after a success. While Redis is down there is
+// one each second.
 func (s *sets) complain(err error) {
 	if s.failing {
 		return
@@ -146,8 +145,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// invalidated is called by rueidis while it reads. nil stands for everything:
-// the connection was lost, or the database flushed.
+// invalidated is called by rueidis on the goroutine that reads. nil stands for
+// everything: the connection was lost, or the database flushed.
 func (s *sets) invalidated(keys []rueidis.RedisMessage) {
 	s.epoch.Add(1)
 	if keys == nil {
@@ -239,8 +238,8 @@ func (s *sets) reviewMembers(ctx context.Context, room string) error {
 	return nil
 }
 
-// whoIsIn reports which users a room's set has. It reads through the cache, so
-// that Redis tells of the next change too.
+// whoIsIn returns which of some users are in a room's set. It reads through the
+// cache, so that Redis sends an invalidation at the next change too.
 func (s *sets) whoIsIn(ctx context.Context, room string, users []string) ([]bool, error) {
 	client, key := *s.client.Load(), s.prefix+room
 	in := make([]bool, len(users))

@@ -4,8 +4,9 @@ package backoff
 
 import "time"
 
-// A Backoff has the pauses for one thing that is attempted: Min after the first
-// failure, then twice the last pause, at most Max. Owned by one goroutine.
+// A Backoff computes the pauses between attempts at one thing: Min after the
+// first failure, then twice the last pause, at most Max. Owned by one
+// goroutine.
 type Backoff struct {
 	Min, Max time.Duration
 
@@ -21,8 +22,8 @@ func (b *Backoff) Next() time.Duration {
 // Reset is called after a success: the next pause is Min.
 func (b *Backoff) Reset() { b.failures = 0 }
 
-// Pause returns the pause after so many failures in a row, at least one:
-// shortest, twice that after the second, at most longest.
+// Pause returns the pause after that many failures in a row, at least one:
+// shortest after the first, twice that after the second, at most longest.
 func Pause(shortest, longest time.Duration, failures int) time.Duration {
 	for ; failures > 1 && shortest < longest; failures-- {
 		shortest *= 2

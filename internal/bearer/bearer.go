@@ -18,10 +18,10 @@ func Token(authorization string) string {
 	return strings.TrimSpace(authorization[len(scheme):])
 }
 
-// Tokens are the tokens that are good. Immutable; the zero value has none.
+// Tokens is a set of valid tokens. Immutable; the zero value has none.
 type Tokens struct{ sums [][sha256.Size]byte }
 
-// New returns the tokens that are not empty.
+// New returns the set of those tokens that are not empty.
 func New(tokens ...string) Tokens {
 	var t Tokens
 	for _, token := range tokens {
@@ -32,9 +32,9 @@ func New(tokens ...string) Tokens {
 	return t
 }
 
-// Has reports whether token is one of t. The time it takes tells nothing about
-// the tokens: hashes of one length are compared, all of them. An empty token
-// is never one of t.
+// Has reports whether token is in t. Its duration does not depend on the
+// tokens: it compares hashes, which have equal lengths, with all of them. An
+// empty token is never in t.
 func (t Tokens) Has(token string) bool {
 	sum, found := sha256.Sum256([]byte(token)), 0
 	for i := range t.sums {

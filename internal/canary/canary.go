@@ -17,7 +17,7 @@ import (
 // lostAfter is how long an event may take before it counts as lost.
 const lostAfter = 10 * time.Second
 
-// reconnectPause is between two attempts to connect.
+// reconnectPause is the pause between two attempts to connect.
 const reconnectPause = time.Second
 
 // Config configures a Canary.

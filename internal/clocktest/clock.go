@@ -1,5 +1,5 @@
-// Package clocktest makes times for tests in which somebody sets the system's
-// clock: the time of day and the monotonic time move independently.
+// Package clocktest makes times for tests in which the system's clock is set:
+// the time of day and the monotonic time move independently.
 package clocktest
 
 import (
@@ -7,13 +7,13 @@ import (
 	"unsafe"
 )
 
-// year1885 is where the 33 bits of seconds in a time.Time begin, in Unix s.
+// year1885 is the start of the 33 bits of seconds in a time.Time, in Unix s.
 var year1885 = time.Date(1885, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
 
-// start is the time at which every Clock begins, on the monotonic clock.
+// start is the monotonic time at which every Clock begins.
 var start = time.Now()
 
-// A Clock shows a time of day and, apart from it, the monotonic time. Owned by
+// A Clock has a time of day and, independent of it, a monotonic time. Owned by
 // one test.
 type Clock struct {
 	Monotonic time.Duration // since about the start of the process
@@ -21,8 +21,7 @@ type Clock struct {
 }
 
 // Now returns a time like those of time.Now. It sets the fields of time.Time
-// directly, since nothing else changes the time of day and leaves the monotonic
-// time alone.
+// directly, because no function changes the time of day alone.
 func (c *Clock) Now() time.Time {
 	const hasMonotonic, nsBits = 1 << 63, 30
 	type layout struct {
@@ -36,7 +35,7 @@ func (c *Clock) Now() time.Time {
 	return t
 }
 
-// Pass lets time go by.
+// Pass advances both times by d.
 func (c *Clock) Pass(d time.Duration) {
 	c.Monotonic += d
 	c.Wall = c.Wall.Add(d)
@@ -45,7 +44,7 @@ func (c *Clock) Pass(d time.Duration) {
 // Set moves the time of day by d.
 func (c *Clock) Set(d time.Duration) { c.Wall = c.Wall.Add(d) }
 
-// Steps are by how much tests set the clock, back and forth.
+// Steps are the amounts by which tests set the clock, forward and back.
 var Steps = []time.Duration{
 	-6 * time.Second, -10 * time.Second, -25 * time.Second, 25 * time.Second, -time.Hour, 2 * time.Hour,
 	-12 * time.Hour, 24 * time.Hour, -90 * time.Second, 5 * time.Second, -5 * time.Second,
@@ -53,7 +52,7 @@ var Steps = []time.Duration{
 }
 
 // Walk calls step for each second of two days from a time of day on. 32 bits of
-// 10 us run over four times on the way.
+// 10 us overflow four times in that time.
 func Walk(from time.Time, step func(now time.Time)) {
 	c := Clock{Wall: from}
 	for range 48 * 3600 {

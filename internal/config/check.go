@@ -10,14 +10,14 @@ import (
 	"github.com/hometrip/gateway/internal/authz"
 )
 
-// makeUpSecret makes up JWT_SECRET where there is no key at all.
+// makeUpSecret generates JWT_SECRET if no key is configured.
 func (c *Config) makeUpSecret() {
 	if c.Keys() == 0 {
 		c.Auth.Secret, c.Auth.EphemeralSecret = rand.Text(), true
 	}
 }
 
-// Check returns what is wrong between settings, a line for each.
+// Check returns the contradictions between settings, a line for each.
 func (c Config) Check() error { return errors.Join(c.contradictions()...) }
 
 func (c Config) contradictions() (wrong []error) {
@@ -73,8 +73,8 @@ func (c Config) contradictions() (wrong []error) {
 	return wrong
 }
 
-// CheckFiles wants the files that the addresses of RabbitMQ name to be there.
-// Its client reads them at each connection, and tries again for ever.
+// CheckFiles checks that the files named in RabbitMQ's addresses exist. Its
+// client reads them at each connection, and would try again for ever.
 func (c Config) CheckFiles() error {
 	if !c.RabbitMQ.Use {
 		return nil

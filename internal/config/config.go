@@ -54,16 +54,17 @@ var RecoveryModes = map[string]rooms.RecoveryMode{
 	"off": rooms.RecoveryOff, "asked": rooms.RecoveryAsked, "all": rooms.RecoveryAll,
 }
 
-// MinSecret is how many bytes JWT_SECRET has at least where others than
-// developers reach the gateway, unless ALLOW_WEAK_SECRET says otherwise.
+// MinSecret is the least number of bytes of JWT_SECRET in a deployed gateway,
+// unless ALLOW_WEAK_SECRET is set.
 const MinSecret = 16
 
-// hidden stands for a secret wherever settings are shown.
+// hidden replaces a secret wherever settings are shown.
 const hidden = secret.Hidden
 
-// A Config is the environment as values, grouped by what uses them. It is read
-// once at the start and not changed afterwards. The tables in settings.go and
-// limits.go say what each field means; secrets are hidden however it is formatted.
+// A Config has the values of all settings, grouped by what uses them. It is
+// read once at the start and not changed afterwards. The tables in settings.go
+// and limits.go say what each field means; secrets are hidden however it is
+// formatted.
 type Config struct {
 	Server      Server
 	Metrics     Metrics
@@ -85,7 +86,7 @@ type Config struct {
 	Services    Services
 }
 
-// Server says where the gateway listens and who may connect.
+// Server has the settings of the port, and who may connect to it.
 type Server struct {
 	Environment string // NODE_ENV
 	Host        string
@@ -118,7 +119,7 @@ type Console struct {
 	Token string
 }
 
-// Auth says which tokens are taken.
+// Auth has the settings of which tokens are accepted.
 type Auth struct {
 	hiding
 
@@ -162,7 +163,7 @@ type Limits struct {
 	Mailbox           int // messages
 }
 
-// Rooms says who may be in which room, and bounds rooms.
+// Rooms has the settings of who may be in which room, and the limits of rooms.
 type Rooms struct {
 	hiding
 
@@ -182,7 +183,7 @@ type Rooms struct {
 	PresencePerSecond int // for each event loop; 0: any number
 }
 
-// Shutdown says how the gateway ends.
+// Shutdown has the settings of how the gateway stops.
 type Shutdown struct {
 	DrainPeriod    time.Duration
 	Timeout        time.Duration
@@ -199,7 +200,7 @@ type Log struct {
 	StatsInterval time.Duration // 0: never
 }
 
-// Redis says where Redis is.
+// Redis has the settings of the connection to Redis.
 type Redis struct {
 	hiding
 
@@ -213,7 +214,7 @@ type Redis struct {
 	URL       string // instead of host, port, user and password
 }
 
-// Cluster are the settings of what the nodes say to each other.
+// Cluster are the settings of what the nodes send each other.
 type Cluster struct {
 	Lease        time.Duration
 	RoomLinger   time.Duration
@@ -227,7 +228,7 @@ type Adapter struct {
 	Events string // AdapterNotRouted, AdapterAll or AdapterCompare
 }
 
-// RabbitMQ says where RabbitMQ is.
+// RabbitMQ has the settings of the connection to RabbitMQ.
 type RabbitMQ struct {
 	hiding
 
@@ -256,7 +257,8 @@ type Events struct {
 	PublishToken string
 }
 
-// Presence are the settings of what services are told of who is there.
+// Presence are the settings of the events that tell services which users and
+// rooms have sockets.
 type Presence struct {
 	Events   bool
 	Exchange string
@@ -275,7 +277,7 @@ type Recovery struct {
 	MaxPerUser      int
 }
 
-// Services are the addresses of the services that the doctor asks.
+// Services has the addresses of the services that the doctor checks.
 type Services struct {
 	Message      string
 	Booking      string

@@ -8,7 +8,7 @@ import (
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
-// Deployed reports whether others than developers reach this gateway.
+// Deployed reports whether the gateway is not only for developers.
 func (c Config) Deployed() bool {
 	return c.Server.Environment == Production || c.Server.Environment == Staging
 }
@@ -28,13 +28,13 @@ func (c Config) HasConsole() bool {
 	return c.Console.Mode == ConsoleOn || c.Console.Mode == ConsoleAuto && !c.Deployed()
 }
 
-// MintsTokens reports whether the gateway makes tokens for who tries it.
+// MintsTokens reports whether the gateway issues tokens for trying it.
 func (c Config) MintsTokens() bool {
 	return c.Server.Environment == Development && c.Auth.Secret != ""
 }
 
-// ShowsFigures reports whether the console has figures to show: not if metrics
-// are kept from who asks on PORT, and the console is not.
+// ShowsFigures reports whether the console may show figures. It may not if
+// metrics on PORT require a token and the console does not.
 func (c Config) ShowsFigures() bool {
 	return c.Metrics.Enabled && (c.Console.Token != "" || c.Metrics.Token == "" && c.Server.AdminAddr == "")
 }
@@ -53,10 +53,10 @@ func (c Config) EventLogKind() string {
 	return LogMemory
 }
 
-// Recovers reports whether clients may come back to what they missed.
+// Recovers reports whether clients can recover sessions.
 func (c Config) Recovers() bool { return RecoveryModes[c.Recovery.Mode] != rooms.RecoveryOff }
 
-// TailBytes is how much of the log is kept for clients that come back.
+// TailBytes is how many bytes of the log are kept for clients that come back.
 func (c Config) TailBytes() int {
 	if !c.Recovers() {
 		return 0
@@ -65,12 +65,13 @@ func (c Config) TailBytes() int {
 }
 
 const (
-	// handshakesPerLoop is a fifth of what a loop can do: a deploy that sends
-	// everybody back at once leaves time for those who are there.
+	// handshakesPerLoop is a fifth of what a loop can do, so that a deploy in
+	// which all clients reconnect at once leaves time for those that are
+	// connected.
 	handshakesPerLoop = 2000
 
-	// burstSeconds is how many seconds' worth of bytes or handshakes may come
-	// at once.
+	// byteBurst and handshakeBurst are how many seconds' worth of bytes or
+	// handshakes may come at once.
 	byteBurst      = 4
 	handshakeBurst = 2
 )

@@ -10,13 +10,14 @@ import (
 	"strings"
 )
 
-// devSecretFile keeps the secret that development makes up, in the working
-// directory: without it each restart would refuse the tokens of the run before.
+// devSecretFile keeps the secret that is generated in development, in the
+// working directory. Without it each restart would refuse the tokens of the run
+// before.
 const devSecretFile = ".gateway-dev-secret"
 
-// UseDevSecret replaces a made-up JWT_SECRET by the one in devSecretFile. The
-// file is made if create is set and it is not there. A directory that cannot
-// be written leaves the secret as it is, good for this run.
+// UseDevSecret replaces a generated JWT_SECRET by the one in devSecretFile. It
+// creates the file if create is set and it does not exist. If the directory
+// cannot be written, the secret stays as it is, for this run.
 func (c *Config) UseDevSecret(dir string, create bool) error {
 	if !c.Auth.EphemeralSecret || c.Server.Environment != Development {
 		return nil
@@ -58,8 +59,8 @@ func readDevSecret(path string) (string, error) {
 	return secret, nil
 }
 
-// writeDevSecret makes the file with its content in one step, so that of two
-// gateways that start at once both read the same secret.
+// writeDevSecret creates the file with its content in one step, so that of two
+// gateways that start at the same time both read the same secret.
 func writeDevSecret(path, secret string) error {
 	file, err := os.CreateTemp(filepath.Dir(path), devSecretFile+"-*") // mode 0600
 	if err != nil {

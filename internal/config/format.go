@@ -28,7 +28,7 @@ func (c Config) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// hiding makes a group of settings that has secrets print as [hidden], however
+// hiding, when embedded, makes a group of settings print as [hidden], however
 // it is formatted, logged or marshalled.
 type hiding struct{}
 

@@ -23,8 +23,8 @@ type kind struct {
 	set     func(*Config, string) bool // false: not allowed
 	text    func(*Config) string       // as it would be set
 
-	// odd says what is strange about an allowed text where def is the default,
-	// "" if nothing is. It may be nil.
+	// odd returns what looks mistaken about an allowed text, "" if nothing
+	// does. def is the default. It may be nil.
 	odd func(text, def string) string
 }
 
@@ -40,7 +40,7 @@ func integer(low, high int, field func(*Config) *int) kind {
 	}
 }
 
-// millis reads whole milliseconds: a number, or a number with a unit.
+// millis is the kind of whole milliseconds: a number, or a number with a unit.
 func millis(low, high int, field func(*Config) *time.Duration) kind {
 	return kind{
 		allowed: fmt.Sprintf("milliseconds from %d to %d, or with a unit, such as 90s", low, high),
@@ -61,12 +61,12 @@ func millis(low, high int, field func(*Config) *time.Duration) kind {
 	}
 }
 
-// fewer is how many times smaller than its default a number without a unit looks as
-// if it were meant in seconds.
+// fewer is how many times smaller than its default a number without a unit must
+// be to look as if it were meant in seconds.
 const fewer = 100
 
-// milliseconds reads a number of milliseconds, or a duration as 90s or 1m30s
-// of whole milliseconds.
+// milliseconds parses a number of milliseconds, or a duration such as 90s or
+// 1m30s of whole milliseconds.
 func milliseconds(text string) (n int, ok bool) {
 	if n, err := strconv.Atoi(text); err == nil {
 		return n, true
@@ -87,13 +87,13 @@ func boolean(field func(*Config) *bool) kind {
 	}
 }
 
-// isSocketPath reports whether a Unix socket can be at a path, with the suffix
-// under which it is made.
+// isSocketPath reports whether a Unix socket can be at a path, together with
+// the suffix under which it is created.
 func isSocketPath(text string) bool {
 	return text == "" || filepath.IsAbs(text) && len(text) <= 100-len(".4194304")
 }
 
-// checked reads text that ok agrees to.
+// checked is the kind of text that ok accepts.
 func checked(allowed string, ok func(string) bool, field func(*Config) *string) kind {
 	return kind{
 		allowed: allowed,
@@ -127,7 +127,7 @@ func isHost(text string) bool {
 	return text != "" && !strings.ContainsFunc(text, outside)
 }
 
-// address reads host:port, perhaps nothing.
+// address is the kind of host:port, which may be empty.
 func address(field func(*Config) *string) kind {
 	return checked("host:port", func(text string) bool {
 		_, port, err := net.SplitHostPort(text)
@@ -136,7 +136,7 @@ func address(field func(*Config) *string) kind {
 	}, field)
 }
 
-// webURL reads an address, which may be empty.
+// webURL is the kind of a URL, which may be empty.
 func webURL(field func(*Config) *string) kind {
 	return checked("http://host… or https://host… without user name", func(text string) bool {
 		u, err := url.Parse(text)
@@ -144,7 +144,7 @@ func webURL(field func(*Config) *string) kind {
 	}, field)
 }
 
-// list reads words between commas, at least one.
+// list is the kind of words between commas, at least one.
 func list(field func(*Config) *[]string) kind {
 	return kind{
 		allowed: "one or more names with commas between",
@@ -165,7 +165,7 @@ func words(text string) (list []string) {
 	return list
 }
 
-// origins reads what browsers may send as Origin. An entry without a scheme
+// origins is the kind of a list of web origins. An entry without a scheme
 // becomes two, and "*" makes the others superfluous.
 func origins(field func(*Config) *[]string) kind {
 	return kind{
@@ -187,9 +187,8 @@ func origins(field func(*Config) *[]string) kind {
 	}
 }
 
-// originsOf returns entry as browsers write origins (RFC 6454 section 6.2):
-// small letters, no default port, no path. It returns nil for what cannot be
-// an origin.
+// originsOf returns entry in the form of browsers (RFC 6454 section 6.2): lower
+// case, no default port, no path. It returns nil for what cannot be an origin.
 func originsOf(entry string) []string {
 	entry = strings.ToLower(strings.TrimSuffix(entry, "/"))
 	if entry == "*" {
@@ -210,12 +209,12 @@ func originsOf(entry string) []string {
 }
 
 // mistypedScheme reports whether a scheme is most likely a mistyped http or
-// https. Others are taken: apps have their own, as capacitor://.
+// https. Others are accepted: apps have their own, such as capacitor://.
 func mistypedScheme(scheme string) bool {
 	return scheme != "http" && scheme != "https" && (edits(scheme, "http") <= 1 || edits(scheme, "https") <= 2)
 }
 
-// logLevels has the words of winston, which the Node gateway's files use.
+// logLevels has the names of winston, which the Node gateway's files use.
 var logLevels = map[string]slog.Level{
 	"error": slog.LevelError, "warn": slog.LevelWarn, "info": slog.LevelInfo, "debug": slog.LevelDebug,
 	"http": slog.LevelDebug, "verbose": slog.LevelDebug, "silly": slog.LevelDebug,
@@ -233,7 +232,7 @@ func logLevel(field func(*Config) *slog.Level) kind {
 	}
 }
 
-// redisURL reads an address of Redis, perhaps none.
+// redisURL is the kind of an address of Redis, which may be empty.
 func redisURL(field func(*Config) *string) kind {
 	return checked("redis://user:password@host:port/db, rediss:// with TLS, unix://path; &addr= for more, ?master_set= with Sentinel",
 		func(text string) bool {
@@ -242,7 +241,7 @@ func redisURL(field func(*Config) *string) kind {
 		}, field)
 }
 
-// prefixes reads addresses and networks, perhaps none.
+// prefixes is the kind of a list of addresses and networks, which may be empty.
 func prefixes(field func(*Config) *[]netip.Prefix) kind {
 	return kind{
 		allowed: "IP addresses and networks with commas between, such as 10.0.0.0/8,192.0.2.7",
@@ -285,7 +284,7 @@ func alphabet(field func(*Config) *rooms.Alphabet) kind {
 	}
 }
 
-// amqpURLs reads addresses of RabbitMQ, perhaps none.
+// amqpURLs is the kind of a list of addresses of RabbitMQ, which may be empty.
 func amqpURLs(field func(*Config) *[]string) kind {
 	return kind{
 		allowed: "amqp://user:password@host:port/vhost or amqps://…, several with commas between",

@@ -9,7 +9,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// limitSettings bound what clients may do, and say who may be where.
+// limitSettings are the limits of what clients may do, and who may be in which
+// room.
 var limitSettings = []Setting{
 	{Group: "Limits", Name: "MAX_CONNECTIONS", Reload: true, Default: "0",
 		Doc:  "Connections at a time; further ones get 503. 0 is RLIMIT_NOFILE less a reserve of 512.",

@@ -44,8 +44,8 @@ func EscapeCell(text string) string {
 	return strings.NewReplacer("*", `\*`, "|", `\|`).Replace(text)
 }
 
-// Env returns the settings as a .env file in which every line is a comment. A
-// copy without changes therefore has the defaults, also those of a later version.
+// Env returns the settings as a .env file in which every line is a comment. An
+// unchanged copy therefore has the defaults, also those of a later version.
 func Env() string {
 	var b strings.Builder
 	b.WriteString("# Copy to .env and remove the # in front of what you change.\n")
@@ -58,7 +58,7 @@ func Env() string {
 	return b.String()
 }
 
-// A Described is a setting for machines.
+// A Described is a setting as JSON.
 type Described struct {
 	Name    string `json:"name"`
 	Group   string `json:"group"`
@@ -68,12 +68,12 @@ type Described struct {
 	Secret  bool   `json:"secret"`
 	Reload  bool   `json:"reload"` // SIGHUP applies it
 
-	// What is in effect; empty where only the defaults are asked for.
+	// The value in effect; absent if only the defaults are asked for.
 	Value *string `json:"value,omitempty"`
 	From  string  `json:"from,omitempty"`
 }
 
-// List returns the settings with what they mean.
+// List returns the settings with their descriptions.
 func List() []Described {
 	list := make([]Described, len(settings))
 	group := ""
@@ -86,8 +86,8 @@ func List() []Described {
 	return list
 }
 
-// shown returns the value of a setting as people may see it, and where it
-// comes from.
+// shown returns the value of a setting with secrets hidden, and where it comes
+// from.
 func (l *Loaded) shown(s Setting) (value, from string) {
 	from = l.From[s.Name]
 	if s.Name == "JWT_SECRET" && l.Auth.EphemeralSecret {
@@ -99,7 +99,7 @@ func (l *Loaded) shown(s Setting) (value, from string) {
 	return s.Show(s.kind.text(&l.Config)), from
 }
 
-// List returns the settings in effect for machines.
+// List returns the settings in effect, for JSON.
 func (l *Loaded) List() []Described {
 	list := List()
 	for i, s := range settings {

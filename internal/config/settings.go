@@ -28,11 +28,11 @@ const (
 	mib    = 1 << 20   // bytes
 )
 
-// settings is every environment variable there is. The parser,
-// docs/settings.md and .env.example are derived from it.
+// settings is every setting. The parser, docs/settings.md and .env.example are
+// derived from it.
 var settings = slices.Concat(serverSettings, limitSettings, serviceSettings, recoverySettings)
 
-// Settings returns every environment variable there is.
+// Settings returns every setting.
 func Settings() []Setting { return slices.Clone(settings) }
 
 // serverSettings are about the port and who may use it.
@@ -102,7 +102,7 @@ var serverSettings = []Setting{
 		kind: millis(100, hour, func(c *Config) *time.Duration { return &c.Connections.KeepAliveTimeout })},
 }
 
-// serviceSettings are about the process and its neighbours.
+// serviceSettings are about the process and what it depends on.
 var serviceSettings = []Setting{
 	{Group: "Shutdown", Name: "DRAIN_PERIOD", Reload: true, Default: "10000",
 		Doc:  "Time over which a shutdown spreads the disconnects, so that clients do not all reconnect at once.",
@@ -224,8 +224,7 @@ func (s Setting) Text(c *Config) string { return s.kind.text(c) }
 // Set reads text into c. It returns false if text is not allowed.
 func (s Setting) Set(c *Config, text string) bool { return s.kind.set(c, text) }
 
-// Show returns text as it may be shown: no secrets, also none that somebody
-// put into an address.
+// Show returns text without secrets, including those in an address.
 func (s Setting) Show(text string) string {
 	if text != "" && (s.Secret || strings.Contains(text, "@")) {
 		return hidden

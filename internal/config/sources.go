@@ -13,7 +13,7 @@ import (
 	"github.com/joho/godotenv"
 )
 
-// FromDefault is where a setting comes from that nobody has set.
+// FromDefault is the source of a setting that is not set.
 const FromDefault = "default"
 
 // An envFile is a file of NAME=value lines. Immutable.
@@ -31,14 +31,14 @@ type Sources struct {
 	optional     bool     // a file that is not there counts as empty
 }
 
-// An Environ is a set of variables under the name that people see.
+// An Environ is a set of variables with a name for messages.
 type Environ struct {
 	Name   string
 	values map[string]string
 	own    bool // everything in it is meant for the gateway
 }
 
-// A Loaded is what the settings are, where each comes from, and what is odd.
+// A Loaded has the settings, where each comes from, and warnings.
 type Loaded struct {
 	Config
 	Sources      Sources
@@ -58,8 +58,8 @@ func ownEnvironment() Environ {
 	return Environ{Name: "environment", values: values}
 }
 
-// ProcessSources returns where a gateway started here finds its settings: in
-// the environment, then in files, which is .env if none is named.
+// ProcessSources returns the sources of a gateway started here: the
+// environment, then files; .env if none is named.
 func ProcessSources(files []string) Sources {
 	in := Sources{environments: []Environ{ownEnvironment()}, Paths: files}
 	if len(files) == 0 {
@@ -122,8 +122,8 @@ func (in Sources) read() (files []envFile, err error) {
 	return files, nil
 }
 
-// find returns the text of a setting and where it stands. An empty one counts
-// as not set, unless empty means something.
+// find returns the text of a setting and where it is. An empty one counts as
+// not set, unless empty has a meaning.
 func (in Sources) find(s Setting, files []envFile) (text, from string) {
 	for _, env := range in.environments {
 		if text, ok := env.values[s.Name]; ok && (text != "" || s.blank) {
@@ -146,9 +146,9 @@ func (f envFile) at(name string) string {
 	return f.path
 }
 
-// strangers returns a sentence for each name that is not a setting: every one
-// in a file, and in the environment, which is not the gateway's alone, what
-// looks like a mistyped one.
+// strangers returns a sentence for each name that is not a setting: every such
+// name in a file, and in the environment, which other programs use too, those
+// that look like a mistyped setting.
 func (in Sources) strangers(files []envFile) (sentences []string) {
 	for _, file := range files {
 		for _, name := range slices.Sorted(maps.Keys(file.values)) {
@@ -196,15 +196,17 @@ func isSetting(name string) bool {
 }
 
 const (
-	// farthest is how many edits away the nearest setting may be to be named.
+	// farthest is how many edits the nearest setting may be away to be
+	// suggested.
 	farthest = 3
 
-	// minMistyped is how long a name in the environment must be to count as
-	// one of ours mistyped; shorter ones may be anything.
+	// minMistyped is how long a name in the environment must be to count as a
+	// mistyped setting; shorter ones may be anything.
 	minMistyped = 6
 )
 
-// nearest returns the setting with the name most like name, "" if none is.
+// nearest returns the setting whose name is most similar to name, "" if none is
+// similar.
 func nearest(name string) string {
 	best, least := "", farthest+1
 	for _, s := range settings {
@@ -227,7 +229,7 @@ func mistyped(name string) bool {
 }
 
 // edits returns how many characters must be inserted, deleted, replaced or
-// swapped with their neighbour to make a into b.
+// swapped with the next one to make a into b.
 func edits(a, b string) int {
 	before, row := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
@@ -277,8 +279,8 @@ func readEnvFile(path string) (envFile, error) {
 	return file, nil
 }
 
-// literalDollars keeps "$" from meaning a variable, as it does not for the
-// Node gateway, whose .env files and passwords are to work unchanged.
+// literalDollars keeps "$" from meaning a variable. It does not mean one for
+// the Node gateway, whose .env files must work unchanged.
 func literalDollars(text string) string {
 	lines := strings.SplitAfter(text, "\n")
 	for i, line := range lines {

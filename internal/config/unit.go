@@ -14,7 +14,7 @@ const (
 )
 
 // An Installation is the service that the Debian package has set up: what its
-// unit gives the process. Paths begin with root.
+// unit passes to the process. Paths begin with root.
 type Installation struct {
 	root        string // where the package is unpacked; "" is /
 	Unit        string // path of the unit
@@ -24,8 +24,8 @@ type Installation struct {
 	Descriptors uint64   // LimitNOFILE; 0: not set
 }
 
-// FindInstallation returns the installation that program belongs to, nil if
-// the package has not put it where it is.
+// FindInstallation returns the installation that program belongs to, nil if it
+// was not installed by the package.
 func FindInstallation(program string) *Installation {
 	root, packaged := strings.CutSuffix(program, packagedProgram)
 	if !packaged {
@@ -51,7 +51,7 @@ func FindInstallation(program string) *Installation {
 	return install
 }
 
-// apply takes what a unit or a change to it says of settings and limits.
+// apply applies the settings and limits in a unit or a drop-in.
 func (i *Installation) apply(path string) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -100,7 +100,7 @@ func (i *Installation) namedFiles(words []string) (files []string) {
 	return files
 }
 
-// unitWords splits a line of a unit at spaces that no quotes enclose.
+// unitWords splits a line of a unit at spaces outside of quotes.
 func unitWords(line string) (words []string) {
 	var word strings.Builder
 	quote, inside := rune(0), false
@@ -124,7 +124,7 @@ func unitWords(line string) (words []string) {
 	return words
 }
 
-// Sources returns where the service finds its settings.
+// Sources returns the sources of the service's settings.
 func (i *Installation) Sources() Sources {
 	in := Sources{Paths: slices.Clone(i.files)}
 	in.environments = []Environ{{Name: i.Unit, values: i.variables, own: true}}

@@ -12,8 +12,8 @@ var script []byte // for <script src>; it defines io
 //go:embed page/socket.io.esm.min.js
 var module []byte // for import
 
-// RegisterClient adds socket.io-client to mux, where Socket.IO's own server has
-// it and pages load it from.
+// RegisterClient adds socket.io-client to mux, at the path from which
+// Socket.IO's own server serves it.
 func RegisterClient(mux *http.ServeMux) {
 	plain, esm := newClientFile(script), newClientFile(module)
 	mux.Handle("GET /socket.io/socket.io.js", plain)
@@ -21,7 +21,7 @@ func RegisterClient(mux *http.ServeMux) {
 	mux.Handle("GET /socket.io/socket.io.esm.min.js", esm)
 }
 
-// A clientFile is a form of socket.io-client, for pages of any origin.
+// A clientFile is a build of socket.io-client, for pages of any origin.
 type clientFile struct{ file }
 
 func newClientFile(body []byte) *clientFile { return &clientFile{*newFile(".js", body)} }

@@ -31,14 +31,15 @@ const (
 	index  = "console.html"
 	folder = "/console/"
 
-	// maxUserID is what a token endpoint takes, in bytes.
+	// maxUserID is the longest user id that the token endpoint accepts, in
+	// bytes.
 	maxUserID = 256
 )
 
 //go:embed page
 var embedded embed.FS
 
-// Config says what the page offers, and to whom.
+// Config is the configuration of a Page.
 type Config struct {
 	Environment string
 	Version     string
@@ -47,17 +48,17 @@ type Config struct {
 	Publishing   bool // whether POST /events/{key} is open to anybody
 	PublishToken bool // and wants a token
 
-	// Figures answers what the page draws. Nil: there are none.
+	// Figures serves the figures that the page shows. Nil: there are none.
 	Figures http.Handler
 
 	// Documents makes documents, by the names under which they are served.
 	Documents map[string]func() []byte
 
-	// Mint returns a token for a user. Nil: users bring theirs.
+	// Mint returns a token for a user. Nil: users have to bring a token.
 	Mint func(user string) (string, error)
 
 	// Local reports whether a request comes from this machine. Others get no
-	// token of Mint's.
+	// token from Mint.
 	Local func(*http.Request) bool
 }
 
@@ -104,7 +105,7 @@ func render(text []byte, config Config) ([]byte, error) {
 	return page.Bytes(), err
 }
 
-// Register adds the console's requests to mux.
+// Register adds the console's endpoints to mux.
 func (p *Page) Register(mux *http.ServeMux) {
 	for pattern, f := range p.files {
 		mux.Handle("GET "+pattern, p.guard(f))
@@ -122,8 +123,8 @@ func (p *Page) Register(mux *http.ServeMux) {
 	}
 }
 
-// guard asks for the token, if there is one. A browser asks its user for it as
-// the password of HTTP Basic, with any name.
+// guard requires the token, if there is one. A browser asks its user for it as
+// the password of HTTP Basic; the user name does not matter.
 func (p *Page) guard(next http.Handler) http.Handler {
 	if p.config.Token == "" {
 		return next
@@ -143,8 +144,8 @@ func (p *Page) guard(next http.Handler) http.Handler {
 	})
 }
 
-// token answers with a token for a user. It is a POST so that browsers name
-// the page that sends it: Local turns others than this one away.
+// token answers with a token for a user. It is a POST, for which browsers send
+// the origin of the page: Local refuses other pages than this one.
 func (p *Page) token(w http.ResponseWriter, r *http.Request) {
 	user := r.URL.Query().Get("user")
 	switch {
@@ -169,12 +170,13 @@ func answer(w http.ResponseWriter, status int, name, value string) {
 	_ = json.NewEncoder(w).Encode(map[string]string{name: value}) // whoever does not read it has gone
 }
 
-// contentPolicy lets the page run its own files and talk to its own gateway,
-// and nothing else: no inline script or style, no frame, no form that leaves.
+// contentPolicy lets the page run its own files and connect to its own gateway,
+// and nothing else: no inline script or style, no frame, no form to another
+// site.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 
-// contentTypes does not depend on the tables of the host, as mime's would.
+// contentTypes does not depend on the tables of the host, as package mime does.
 var contentTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -185,7 +187,7 @@ var contentTypes = map[string]string{
 	".txt":  "text/plain; charset=utf-8",
 }
 
-// A file is a part of the page. It does not change.
+// A file is a part of the page. Immutable.
 type file struct {
 	body        []byte
 	contentType string
@@ -205,7 +207,8 @@ func (f *file) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", f.contentType)
 	h.Set("Cache-Control", "no-cache") // kept, and asked about each time: a new gateway brings a new page
 	h.Set("ETag", f.etag)
-	// A browser gives what it has kept the headers of a 304, so these go first.
+	// A browser adds the headers of a 304 to the copy that it has, so these are
+	// set first.
 	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")

@@ -11,19 +11,19 @@ import (
 
 const title = "HomeTrip gateway"
 
-// document is a document as text.
+// document formats a document.
 func document(d object) []byte {
 	text, _ := json.MarshalIndent(d, "", "  ") // of plain values: it cannot fail
 	return append(text, '\n')
 }
 
-// refused is the answer to an event of a client that is refused.
+// refused is the answer to a refused event of a client.
 var refused = objectOf(member{name: "error", typ: text})
 
 var outside = regexp.MustCompile(`[^a-zA-Z0-9_-]`)
 
-// AsyncAPI returns an AsyncAPI 3 document: what clients send and get over
-// Socket.IO, and what services publish and get over RabbitMQ.
+// AsyncAPI returns an AsyncAPI 3 document: what clients send and receive over
+// Socket.IO, and what services publish and receive over RabbitMQ.
 func AsyncAPI(table *routes.Table, version string) []byte {
 	d := &asyncAPI{messages: object{}, channels: object{}, operations: object{}}
 	d.channel("socket", "/", "The namespace / of Socket.IO, at the path /socket.io/.", "socketio")
@@ -79,7 +79,7 @@ func (d *asyncAPI) message(channel, key, name, doc string, payload object, actio
 	}
 }
 
-// outgoing is what services get of a declared event.
+// outgoing is the type of what services get for a declared event.
 func outgoing(e *rooms.ClientEvent) typ {
 	members := []member{{name: "eventName", typ: is(e.Key)}, {name: "source", typ: text}, {name: "socketId", typ: text}, {name: "userId", typ: orNull(text)}}
 	where := member{name: "room", typ: text}

@@ -8,7 +8,7 @@ import (
 	"github.com/hometrip/gateway/upstream/routes"
 )
 
-// An event is one that goes over the wire.
+// An event is an event that clients send or receive.
 type event struct {
 	name string
 	doc  string
@@ -16,14 +16,14 @@ type event struct {
 	ack  typ // of events of clients: the answer of success
 }
 
-// sender is what the gateway says of who has sent an event.
+// sender are the members that the gateway adds about an event's sender.
 var sender = []member{
 	{name: "socketId", typ: text}, {name: "userId", typ: orNull(text)}, {name: "room", typ: text}, {name: "timestamp", typ: moment},
 }
 
 var room = []member{{name: "roomType", typ: oneOf("conversation", "notification")}, {name: "roomId", typ: text}}
 
-// roomAsked is a room as clients may name it.
+// roomAsked are the members with which clients name a room.
 var roomAsked = []member{{name: "roomType", typ: oneOf("conversation", "notification")}, {name: "roomId", typ: id}}
 
 // serverBodies are the members of the events that the gateway itself sends.
@@ -40,8 +40,8 @@ var serverBodies = map[string][]member{
 	"user_stop_typing":    sender,
 }
 
-// clientBodies are the members of the built-in events of clients, and of the
-// answers of success beside success.
+// clientBodies are the members of the built-in events of clients, and the
+// members of their successful answers in addition to success.
 var clientBodies = map[string]struct{ body, ack []member }{
 	"join_room":     {roomAsked, []member{{name: "message", typ: text}, {name: "members", typ: whole}}},
 	"leave_room":    {roomAsked, []member{{name: "message", typ: text}}},
@@ -56,7 +56,7 @@ func success(members []member) typ {
 	return objectOf(append([]member{{name: "success", typ: typ{"true", object{"const": true}}}}, members...)...)
 }
 
-// clientEvents returns what clients send.
+// clientEvents returns the events that clients send.
 func clientEvents(table *routes.Table) (list []event) {
 	for _, d := range rooms.ClientEventDocs() {
 		b := clientBodies[d.Name]
@@ -68,7 +68,7 @@ func clientEvents(table *routes.Table) (list []event) {
 	return list
 }
 
-// argument returns the members that are known of a declared event's argument.
+// argument returns the known members of a declared event's argument.
 func argument(e *rooms.ClientEvent) (members []member) {
 	for _, p := range e.Room {
 		for _, name := range p.From {
@@ -94,7 +94,7 @@ func declaredDoc(e *rooms.ClientEvent) string {
 	return strings.Join(parts, " ")
 }
 
-// serverEvents returns what clients get.
+// serverEvents returns the events that clients receive.
 func serverEvents(table *routes.Table) (list []event) {
 	at := make(map[string]int) // index in list
 	add := func(e event) {
@@ -135,8 +135,8 @@ func serverEvents(table *routes.Table) (list []event) {
 	return list
 }
 
-// routed is the body that a route makes. Services decide what is in its members;
-// those that name the room are ids.
+// routed returns the type of the body that a route makes. Services decide what
+// is in its members; those that name the room are ids.
 func routed(r *routes.Route) typ {
 	if r.All {
 		return open(member{name: "timestamp", typ: anything})
@@ -155,7 +155,7 @@ func routed(r *routes.Route) typ {
 	return objectOf(members...)
 }
 
-// plain is a sentence without the marks of Markdown.
+// plain removes the marks of Markdown from a sentence.
 func plain(text string) string {
 	text = strings.ReplaceAll(text, "`", "")
 	for {

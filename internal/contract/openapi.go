@@ -7,11 +7,11 @@ import (
 	"github.com/hometrip/gateway/upstream/routes"
 )
 
-// userState is how a user stands.
+// userState is the type of the state of a user.
 var userState = objectOf(member{name: "userId", typ: text}, member{name: "online", typ: boolean}, member{name: "sockets", typ: whole},
 	member{name: "nodes", typ: whole}, member{name: "since", typ: orNull(moment)}, member{name: "lastSeen", typ: orNull(moment)})
 
-// failure is the body of an error.
+// failure is the type of an error's body.
 func failure() typ {
 	var reasons []string
 	for _, r := range routes.Reasons() {
@@ -30,7 +30,7 @@ var health = objectOf(member{name: "status", typ: oneOf("healthy", "degraded", "
 
 var ready = objectOf(member{name: "ready", typ: boolean}, member{name: "reasons", typ: listOf(text), optional: true}, member{name: "warnings", typ: listOf(text), optional: true})
 
-// Paths are the endpoints, as the document has them.
+// Paths returns the endpoints in the form of the document.
 func Paths() object {
 	failed := failure()
 	user := object{"name": "id", "in": "path", "required": true, "schema": text.schema}
@@ -55,7 +55,7 @@ func Paths() object {
 
 func ref(t typ) *typ { return &t }
 
-// answers are what an operation may answer, by status.
+// answers are the possible answers of an operation, by status.
 type answers map[int]struct {
 	doc  string
 	body typ

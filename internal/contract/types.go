@@ -53,7 +53,7 @@ func listOf(t typ) typ {
 	return typ{"(" + t.ts + ")[]", object{"type": "array", "items": t.schema}}
 }
 
-// objectOf is an object with these members. It may have more.
+// objectOf returns the type of an object with these members. It may have more.
 func objectOf(members ...member) typ {
 	properties, required := object{}, []string{}
 	parts := make([]string, len(members))
@@ -78,7 +78,7 @@ func objectOf(members ...member) typ {
 	return typ{ts, schema}
 }
 
-// open is an object of which only some members are known.
+// open returns the type of an object of which only some members are known.
 func open(members ...member) typ {
 	t := objectOf(members...)
 	if len(members) > 0 {
@@ -87,7 +87,7 @@ func open(members ...member) typ {
 	return t
 }
 
-// property is a member's name in TypeScript.
+// property returns a member's name in TypeScript.
 func property(name string) string {
 	plain := func(r rune) bool {
 		return r == '_' || r == '$' || r >= '0' && r <= '9' || r|0x20 >= 'a' && r|0x20 <= 'z'

@@ -23,7 +23,7 @@ const (
 	pingPacket    = "2"
 )
 
-// An answer is what an HTTP request brought.
+// An answer is the result of an HTTP request.
 type answer struct {
 	status int
 	header http.Header
@@ -32,12 +32,14 @@ type answer struct {
 
 func (a *answer) String() string { return fmt.Sprintf("%d %.80q", a.status, a.body) }
 
-// lost reports whether a node has answered that does not know the session.
+// lost reports whether the answer comes from a node that does not know the
+// session.
 func (a *answer) lost() bool {
 	return a.status == http.StatusBadRequest && strings.Contains(a.body, "Session ID unknown")
 }
 
-// target is the address of Engine.IO for a transport, and a session if not "".
+// target is the URL of Engine.IO for a transport, and for a session if sid is
+// not "".
 func (p *Proxy) target(transport, sid string) string {
 	q := url.Values{"EIO": {"4"}, "transport": {transport}}
 	if sid != "" {
@@ -46,8 +48,8 @@ func (p *Proxy) target(transport, sid string) string {
 	return strings.TrimSuffix(p.URL, "/") + "/socket.io/?" + q.Encode()
 }
 
-// ask makes a request over a connection of its own, as clients outside of
-// browsers do. It is the hard case for a proxy.
+// ask makes a request over a new connection, as clients other than browsers do.
+// That is the hard case for a proxy.
 func (p *Proxy) ask(ctx context.Context, method, address, body string) (*answer, error) {
 	request, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
@@ -68,21 +70,21 @@ func (p *Proxy) ask(ctx context.Context, method, address, body string) (*answer,
 	return &answer{response.StatusCode, response.Header, string(text)}, err
 }
 
-// A visit is a session by long-polling.
+// A visit is a session over long-polling.
 type visit struct {
 	p     *Proxy
 	open  openPacket
 	first *answer // the handshake's
 }
 
-// An openPacket is how the gateway runs a session.
+// An openPacket is the content of Engine.IO's open packet.
 type openPacket struct {
 	SID          string `json:"sid"`
 	PingInterval int    `json:"pingInterval"` // ms
 	MaxPayload   int    `json:"maxPayload"`   // bytes
 }
 
-// visit opens a session. The error quotes what came instead.
+// visit opens a session. The error quotes an unexpected answer.
 func (p *Proxy) visit(ctx context.Context) (*visit, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -104,12 +106,12 @@ func (v *visit) post(ctx context.Context, packet string) (*answer, error) {
 	return v.p.ask(ctx, http.MethodPost, v.p.target("polling", v.open.SID), packet)
 }
 
-// poll waits for packets for as long as ctx lets it.
+// poll waits for packets until ctx is over.
 func (v *visit) poll(ctx context.Context) (*answer, error) {
 	return v.p.ask(ctx, http.MethodGet, v.p.target("polling", v.open.SID), "")
 }
 
-// end takes leave; a session that does not get it ends by itself.
+// end closes the session. If that fails, the session ends by itself.
 func (v *visit) end(ctx context.Context) { _, _ = v.post(ctx, goodbye) }
 
 // interval is the time between two pings.
@@ -123,8 +125,8 @@ type socket struct {
 	in io.Reader
 }
 
-// newSocket takes over a connection, and what came along with the handshake's
-// answer.
+// newSocket takes over a connection, and the bytes that arrived with the
+// handshake's answer.
 func newSocket(conn net.Conn, early *bufio.Reader) *socket {
 	if early != nil {
 		return &socket{conn, early}

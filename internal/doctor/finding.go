@@ -2,7 +2,7 @@ package doctor
 
 import "fmt"
 
-// A Verdict is what a check comes to.
+// A Verdict is the result of a check.
 type Verdict string
 
 // The verdicts, from good to bad. A skipped check could not be made.
@@ -13,7 +13,7 @@ const (
 	Fail Verdict = "fail"
 )
 
-// A Finding is the outcome of one check.
+// A Finding is a check with its result and what to do.
 type Finding struct {
 	Group   string  `json:"group"`
 	Check   string  `json:"check"`

@@ -22,14 +22,14 @@ type Host struct {
 	Connections int    // MAX_CONNECTIONS; 0: what the descriptors allow
 }
 
-// Check looks at the host.
+// Check checks the host.
 func (h Host) Check() []Finding {
 	return []Finding{
 		h.descriptors(), h.backlog(), h.ports(), h.socketMemory(), h.conntrack(), h.memory(),
 	}
 }
 
-// capacity is how many connections there may be.
+// capacity returns how many connections there may be.
 func (h Host) capacity() int {
 	room := int(min(h.Descriptors, 1<<30)) - h.Reserve
 	if h.Connections > 0 {
@@ -63,8 +63,8 @@ func (h Host) backlog() Finding {
 	return ok(name, "%d", n[0])
 }
 
-// ports is about the load balancer's side: if it runs here, it needs a port of
-// its own for each connection.
+// ports checks the load balancer's side: if it runs on this host, it needs a
+// local port for each connection.
 func (h Host) ports() Finding {
 	const name = "net.ipv4.ip_local_port_range"
 	n, err := h.sysctl(name)
@@ -80,8 +80,8 @@ func (h Host) ports() Finding {
 	return ok(name, "%d ports", count)
 }
 
-// socketMemory wants a page for each connection below where the kernel begins
-// to press.
+// socketMemory checks that a page for each connection is below the limit from
+// which on the kernel reduces socket buffers.
 func (h Host) socketMemory() Finding {
 	const name = "net.ipv4.tcp_mem"
 	n, err := h.sysctl(name)

@@ -9,12 +9,13 @@ import (
 	"strings"
 )
 
-// What an idle, authenticated connection costs, as bench/results has measured:
-// 1,448 bytes of the process, and a page's worth of the kernel.
+// bytesPerConnection is the memory of an idle, authenticated connection, as
+// bench/results has measured: 1,448 bytes of the process, and about a page of
+// the kernel.
 const bytesPerConnection = 1450 + 4096
 
-// baseMemory is what a gateway needs without connections, with room for events
-// on their way.
+// baseMemory is the memory of a gateway without connections, including events
+// under way.
 const baseMemory = 64 << 20
 
 func (h Host) memory() Finding {
@@ -36,8 +37,8 @@ func (h Host) memory() Finding {
 
 func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
 
-// memoryLimit returns the tightest limit there is, and whose it is: that of a
-// cgroup around the process, or the machine. 0: unknown.
+// memoryLimit returns the lowest limit, and what sets it: a cgroup around the
+// process, or the machine. 0: unknown.
 func (h Host) memoryLimit() (limit int64, where string) {
 	limit, where = h.machineMemory(), "the machine"
 	text, _ := os.ReadFile(filepath.Join(h.Proc, "self/cgroup"))
@@ -62,8 +63,8 @@ func (h Host) memoryLimit() (limit int64, where string) {
 	return limit, where
 }
 
-// tightest returns the least limit between a cgroup and the root of all; in a
-// container the path is the host's and only the root is there.
+// tightest returns the lowest limit between a cgroup and the root. In a
+// container the path is the host's, and only the root exists.
 func tightest(root, path, file string) int64 {
 	least := int64(math.MaxInt64)
 	for dir := filepath.Clean("/" + path); ; dir = filepath.Dir(dir) {
@@ -77,7 +78,7 @@ func tightest(root, path, file string) int64 {
 	}
 }
 
-// machineMemory returns the memory of the machine, 0 when it cannot be read.
+// machineMemory returns the memory of the machine, 0 if it cannot be read.
 func (h Host) machineMemory() int64 {
 	text, _ := os.ReadFile(filepath.Join(h.Proc, "meminfo"))
 	var kib int64

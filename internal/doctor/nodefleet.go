@@ -9,12 +9,13 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// requestSuffix ends the channel on which members of a fleet on Node ask each
-// other (@socket.io/redis-adapter, the classic one); before it stands the key.
+// requestSuffix is the end of the channel on which members of a fleet on
+// Node.js send each other requests (@socket.io/redis-adapter, the classic one);
+// before it is the key.
 const requestSuffix = "-request#/#"
 
-// NodeServers looks on Redis for fleets of Socket.IO servers on Node. key is
-// SOCKETIO_ADAPTER_KEY, "" when the gateway is a member of none.
+// NodeServers searches Redis for fleets of Socket.IO servers on Node.js. key is
+// SOCKETIO_ADAPTER_KEY, "" if the gateway is a member of none.
 func NodeServers(ctx context.Context, open func() (rueidis.Client, error), key string) []Finding {
 	client, err := open()
 	if err != nil {
@@ -25,7 +26,7 @@ func NodeServers(ctx context.Context, open func() (rueidis.Client, error), key s
 	return []Finding{r.adapters(ctx, key), r.otherAdapters(ctx, key)}
 }
 
-// adapters looks for members of classic adapters.
+// adapters searches for members of classic adapters.
 func (r redis) adapters(ctx context.Context, key string) Finding {
 	const check = "classic adapter"
 	channels, err := r.client.Do(ctx, r.client.B().PubsubChannels().Pattern("*"+requestSuffix).Build()).AsStrSlice()
@@ -58,8 +59,8 @@ func (r redis) adapters(ctx context.Context, key string) Finding {
 	return ok(check, "%d members under the key %q, gateways included", n, key)
 }
 
-// otherAdapters looks for adapters that speak otherwise: with them, clients on
-// both sides do not hear each other.
+// otherAdapters searches for adapters with another protocol: with them, clients
+// on both sides do not receive each other's events.
 func (r redis) otherAdapters(ctx context.Context, key string) Finding {
 	const check = "other adapters"
 	if key == "" {

@@ -19,7 +19,8 @@ const (
 	pingSlack = 10 * time.Second // a ping may come later than its interval
 )
 
-// A Proxy is the public address of gateways, and what is behind it.
+// A Proxy is the public address of gateways, and what is known of the gateways
+// behind it.
 type Proxy struct {
 	URL        string // https://chat.example.com
 	Production bool
@@ -27,7 +28,7 @@ type Proxy struct {
 	TLS        *tls.Config // nil: the system's roots
 }
 
-// Check comes in as clients do.
+// Check connects as clients do.
 func (p *Proxy) Check(ctx context.Context) []Finding {
 	asked := time.Now()
 	first, err := p.visit(ctx)
@@ -71,7 +72,7 @@ func (p *Proxy) upgrade(ctx context.Context) Finding {
 	return ok(check, "opens")
 }
 
-// dial opens a WebSocket and takes the open packet.
+// dial opens a WebSocket and reads the open packet.
 func (p *Proxy) dial(ctx context.Context) (*socket, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -92,7 +93,7 @@ func (p *Proxy) dial(ctx context.Context) (*socket, error) {
 	return s, nil
 }
 
-// stickiness sees whether later requests of a session come to its node.
+// stickiness checks whether later requests of a session reach its node.
 func (p *Proxy) stickiness(ctx context.Context) Finding {
 	const check = "stickiness"
 	requests, lost := 0, 0
@@ -127,8 +128,8 @@ func (p *Proxy) stickiness(ctx context.Context) Finding {
 	return ok(check, "%d requests of %d sessions reached their node", requests, visits)
 }
 
-// buffering has a poll wait, and sees whether it is answered as soon as there
-// is something.
+// buffering checks whether a waiting poll is answered as soon as there is a
+// packet.
 func (p *Proxy) buffering(ctx context.Context) Finding {
 	const check = "waiting polls"
 	v, err := p.visit(ctx)
@@ -174,8 +175,8 @@ func (p *Proxy) buffering(ctx context.Context) Finding {
 	}
 }
 
-// bodySize sends as much as a client may. The session that it names is not
-// there, which the gateway says when it has read everything.
+// bodySize sends the largest body that a client may send. The session that it
+// names does not exist, which the gateway says when it has read everything.
 func (p *Proxy) bodySize(ctx context.Context, size int) Finding {
 	const check = "body limit"
 	ctx, cancel := context.WithTimeout(ctx, 3*answerTimeout)
@@ -192,7 +193,7 @@ func (p *Proxy) bodySize(ctx context.Context, size int) Finding {
 	return ok(check, "%d bytes arrive", size)
 }
 
-// idle waits, by both transports, until the gateway sends a ping.
+// idle waits, with both transports, until the gateway sends a ping.
 func (p *Proxy) idle(ctx context.Context, interval time.Duration) Finding {
 	const check = "idle timeout"
 	if !p.Slow {
@@ -228,7 +229,7 @@ func (p *Proxy) idle(ctx context.Context, interval time.Duration) Finding {
 
 var errLost = errors.New("unknown session")
 
-// awaitPing has one poll wait for the ping.
+// awaitPing makes one poll wait for the ping.
 func (v *visit) awaitPing(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, v.interval()+pingSlack)
 	defer cancel()

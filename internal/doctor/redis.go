@@ -19,7 +19,7 @@ const (
 	minTableKeys = 1_000_000            // Redis' default: rooms that all nodes together keep in mind
 )
 
-// Redis looks at a Redis server that open connects to. Keys begin with prefix.
+// Redis checks a Redis server to which open connects. Keys begin with prefix.
 // log: the log of the services' events is there.
 func Redis(ctx context.Context, open func() (rueidis.Client, error), prefix string, log, production bool) []Finding {
 	client, err := open()
@@ -31,7 +31,7 @@ func Redis(ctx context.Context, open func() (rueidis.Client, error), prefix stri
 	return []Finding{r.latency(ctx), r.version(ctx), r.permissions(ctx), r.eviction(ctx), r.tracking(ctx), r.clock(ctx)}
 }
 
-// redis is a connection to look at, and a key nobody else uses.
+// A redis is a connection to be checked, and a key that nothing else uses.
 type redis struct {
 	client rueidis.Client
 	key    string
@@ -67,13 +67,14 @@ func (r redis) version(ctx context.Context) Finding {
 	return version(check, text, minRedisText, "upgrade it: nodes read the directory through client-side caching")
 }
 
-// notAllowed is for what only helps to look, and a user with least rights may
-// not do.
+// notAllowed is the finding for a command that only helps to check, and that a
+// user with the least rights may not use.
 func notAllowed(check, command string, err error) Finding {
 	return skip(check, "%s: %v", command, err)
 }
 
-// permissions does what a gateway does, to a key that goes by itself.
+// permissions executes the commands that a gateway uses, on a key that expires
+// by itself.
 func (r redis) permissions(ctx context.Context) Finding {
 	const check = "permissions"
 	b, ttl := r.client.B, int64(probeTTL.Seconds())
@@ -108,7 +109,8 @@ type step struct {
 	do      func() error
 }
 
-// logSteps are what a node does with the log of the services' events.
+// logSteps are the commands that a node uses for the log of the services'
+// events.
 func (r redis) logSteps(ctx context.Context) []step {
 	b, stream := r.client.B, r.key+":stream"
 	const add = "redis.call('TIME') redis.call('XADD', KEYS[1], '1-1', 'a', 'b') return redis.call('XINFO', 'STREAM', KEYS[1])"
@@ -134,8 +136,8 @@ func (r redis) subscribe(ctx context.Context, channel string) error {
 	return conn.Do(ctx, r.client.B().Subscribe().Channel(channel).Build()).Error()
 }
 
-// eviction wants the directory to stay. It has keys with a time to live and
-// others, so any policy that evicts can hit it.
+// eviction checks that Redis does not evict the directory. It has keys with and
+// without a time to live, so any policy that evicts can affect it.
 func (r redis) eviction(ctx context.Context) Finding {
 	const check = "maxmemory-policy"
 	config, err := r.config(ctx, "maxmemory*")
@@ -153,8 +155,8 @@ func (r redis) eviction(ctx context.Context) Finding {
 		"CONFIG SET maxmemory-policy noeviction, or a Redis of its own")
 }
 
-// tracking wants room in the table of what clients keep in mind: beyond it,
-// Redis has them forget, and ask again.
+// tracking checks the size of the table of keys that clients cache: beyond it,
+// Redis invalidates them, and clients read them again.
 func (r redis) tracking(ctx context.Context) Finding {
 	const check = "tracking-table-max-keys"
 	config, err := r.config(ctx, check)

@@ -23,7 +23,7 @@ const (
 	minRedisText = "6.0"            // client-side caching
 )
 
-// RabbitMQ judges what a look at it has shown.
+// RabbitMQ returns the findings of an inspection.
 func RabbitMQ(i *rabbitmq.Inspection, err error, production bool) []Finding {
 	if err != nil {
 		return []Finding{bad(severe(production), "connection", err.Error(), "an answer", "check RABBITMQ_HOST or RABBITMQ_URL, user and vhost")}
@@ -59,15 +59,15 @@ func foreign(check string, f rabbitmq.Found) Finding {
 	return bad(Fail, check, reason(f.Foreign), wantQueue, "delete it when it is empty, and start the gateway")
 }
 
-// What a queue or an exchange in another form would lack. RabbitMQ names only
-// one of the arguments that differ.
+// What is missing if a queue or an exchange exists in another form. RabbitMQ
+// names only one of the arguments that differ.
 const (
 	wantQueue    = "a quorum queue with a delivery limit that looking at letters does not reach"
 	wantStream   = "a stream with the age and size of EVENT_LOG_RETENTION and EVENT_LOG_MAX_BYTES"
 	wantExchange = "a durable topic exchange: routes are patterns of keys"
 )
 
-// reason is what RabbitMQ says, without the words around it.
+// reason returns RabbitMQ's reason without the text around it.
 func reason(err error) string {
 	if e, ok := errors.AsType[*amqp.Error](err); ok {
 		return e.Reason
@@ -125,7 +125,8 @@ func Service(ctx context.Context, setting, address string) Finding {
 	return ok(setting, "%s listens", u.Host)
 }
 
-// clock compares another clock with ours, half way between asking and hearing.
+// clock compares another clock with ours at the middle between request and
+// answer.
 func clock(check string, theirs, asked, heard time.Time) Finding {
 	ours := asked.Add(heard.Sub(asked) / 2)
 	skew := theirs.Sub(ours).Abs().Round(time.Millisecond)

@@ -12,7 +12,7 @@ const (
 	minToken  = 16  // characters of a bearer token
 )
 
-// wellKnown are secrets that every dictionary has, in small letters.
+// wellKnown are common secrets, in lower case.
 var wellKnown = []string{
 	"secret", "changeme", "change-me", "change_me", "password", "your-secret-key", "your_jwt_secret", "your-jwt-secret",
 	"your-256-bit-secret", "a-string-secret-at-least-256-bits-long", "jwt_secret", "jwtsecret", "jwt-secret", "supersecret",
@@ -20,7 +20,7 @@ var wellKnown = []string{
 	"hometrip", "hometrip-secret", "test", "dev", "development", "a secret for development only", "keyboard cat", "123456", "qwerty",
 }
 
-// Settings are those of the gateway's that can be dangerous.
+// Settings are the gateway's settings that can be dangerous.
 type Settings struct {
 	Production   bool
 	Secret       string // JWT_SECRET; "": there is another key
@@ -32,7 +32,7 @@ type Settings struct {
 	PublishToken string
 }
 
-// Check looks at the settings. No finding has a secret in it.
+// Check checks the settings. No finding contains a secret.
 func (s Settings) Check() []Finding {
 	return []Finding{s.secret(), s.origins(), s.rooms(), s.metrics(), s.publishing()}
 }
@@ -58,8 +58,8 @@ func (s Settings) secret() Finding {
 	return ok(check, "%s", found)
 }
 
-// entropy is how many bits a text can have at most, as its characters are
-// spread.
+// entropy returns the largest number of bits of entropy that a text can have,
+// from the frequencies of its characters.
 func entropy(text string) (bits float64) {
 	counts := make(map[byte]float64)
 	for i := range len(text) {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unreachable says why there is no session at a public address, and what to do
-// about that.
+// unreachable says why no session could be opened at a public address, and what
+// to do.
 func unreachable(host string, err error) Finding {
 	if f, found := untrusted(host, err); found {
 		return f
@@ -30,7 +30,7 @@ func unreachable(host string, err error) Finding {
 	return bad(Fail, check, err.Error(), "200 and an open packet", "configure the proxy to pass /socket.io/ unchanged to the gateway's PORT")
 }
 
-// untrusted tells what is wrong with a certificate.
+// untrusted describes what is wrong with a certificate.
 func untrusted(host string, err error) (f Finding, found bool) {
 	const check, want = "TLS", "a certificate that browsers and phones trust"
 	name, _, split := net.SplitHostPort(host)

@@ -13,8 +13,8 @@ import (
 )
 
 // mostIdleWakes is how many times a second the threads of an idle gateway may
-// wake: measured are 20, whatever the number of event loops. Loops that beat
-// make 600 with 2 and 5,000 with 32.
+// wake: measured are 20, whatever the number of event loops. Loops that tick
+// while nothing happens wake 600 times with 2 loops and 5,000 times with 32.
 const mostIdleWakes = 150
 
 // TestAnIdleGatewaySleeps, with few event loops and with many.

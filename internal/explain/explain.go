@@ -1,4 +1,4 @@
-// Package explain says of each connection of a user whether it was given an
+// Package explain says for each connection of a user whether it was given an
 // event of the log, and why not: a pure function of what the nodes know.
 package explain
 
@@ -12,7 +12,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A Node is what one node knows.
+// A Node is the answer of one node.
 type Node struct {
 	ID       string       `json:"node"`              // as in its log
 	Name     string       `json:"name,omitempty"`    // in the records of sessions
@@ -49,7 +49,7 @@ const (
 	Unknown Verdict = "unknown"
 )
 
-// A Connection is a stay, and what is said of it.
+// A Connection is a stay with the verdict about it.
 type Connection struct {
 	Node string `json:"node"`
 	rooms.Stay
@@ -58,7 +58,7 @@ type Connection struct {
 	Why     string  `json:"why,omitempty"`
 }
 
-// A State says what has become of a connection.
+// A State says how a connection ended, or that it has not.
 type State string
 
 // The states.
@@ -71,7 +71,7 @@ const (
 	NodeGone  State = "node gone" // the node does not answer; its client may come back
 )
 
-// An Answer is what all nodes know.
+// An Answer is the answer of all nodes together.
 type Answer struct {
 	User        string       `json:"user"`
 	Nodes       []Node       `json:"nodes"`
@@ -86,8 +86,8 @@ func (a *Answer) Got() bool {
 	return slices.ContainsFunc(a.Connections, func(c Connection) bool { return c.Verdict == Given })
 }
 
-// Explain puts together what the nodes know of a user and, unless event is nil,
-// whether each connection was given it.
+// Explain combines the answers of the nodes about a user. Unless event is nil,
+// it decides whether each connection was given the event.
 func Explain(user string, nodes []Node, event *Event) Answer {
 	a := Answer{User: user, Nodes: nodes, Event: event, Connections: []Connection{}}
 	for i := range nodes {
@@ -127,7 +127,7 @@ func node(nodes []Node, id string) *Node {
 }
 
 // next returns the connection with which the client of an ended one has come
-// back, successfully or not; nil when it has not.
+// back, successfully or not; nil if it has not.
 func (a *Answer) next(c *Connection) *Connection {
 	if c.End == nil || c.Session == "" {
 		return nil
@@ -157,7 +157,7 @@ func state(s *rooms.Stay, next *Connection) State {
 	return Ended
 }
 
-// judge says whether a connection was given an event, and why.
+// judge decides whether a connection was given an event, and why.
 func judge(e *Event, c *Connection, next *Connection, n *Node) (Verdict, string) {
 	switch {
 	case !e.Found && c.End == nil && c.Log == e.Log && e.Position > c.Given:
@@ -231,7 +231,7 @@ func given(e *Event, s *rooms.Stay, why string) (Verdict, string) {
 	return Given, why + "; " + how
 }
 
-// away says what has become of an event behind those that an ended connection
+// away describes what became of an event behind those that an ended connection
 // was given.
 func away(e *Event, s *rooms.Stay, next *Connection, why string) (Verdict, string) {
 	end := s.End

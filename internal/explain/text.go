@@ -9,7 +9,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// Text returns an answer for people.
+// Text returns the answer as text.
 func (a *Answer) Text() string {
 	var b strings.Builder
 	if e := a.Event; e != nil {
@@ -35,8 +35,8 @@ func (a *Answer) Text() string {
 	return b.String()
 }
 
-// visible escapes what a terminal would obey or hide: names of users, rooms and
-// keys come from outside.
+// visible escapes characters that a terminal would interpret or hide: names of
+// users, rooms and keys come from outside.
 func visible(s string) string {
 	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
 		return s

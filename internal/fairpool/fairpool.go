@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// taskBytes is what a waiting task counts beside its size.
+	// taskBytes is what a waiting task counts in addition to its size.
 	taskBytes = 256
 
-	// reserve: one part in reserve of the bytes is for clients that have
-	// nothing queued, whatever the others have.
+	// reserve is the share of the bytes, one part in reserve, for clients that
+	// have nothing queued.
 	reserve = 4
 )
 
@@ -23,8 +23,8 @@ type Config struct {
 	Bytes   int // of all tasks that wait
 	Running int // tasks of one client at a time; 0: as many as there are goroutines
 
-	// Share: a client may have one part in Share+1 of the bytes queued while
-	// nobody else has, and less the more the others have: one part in Share of
+	// Share limits a client to one part in Share+1 of the bytes if no other
+	// client has tasks, and to less the more others have: one part in Share of
 	// what is free.
 	Share int
 }
@@ -75,9 +75,9 @@ func New[K comparable](c Config) *Pool[K] {
 	return p
 }
 
-// Do queues a task of a client, which keeps size bytes in memory while it waits.
-// It reports false, and the task does not run, when too much waits already or
-// the pool is closed. It never blocks.
+// Do queues a task of a client, which holds size bytes while it waits. It
+// reports false, and the task does not run, if too much waits already or the
+// pool is closed. It never blocks.
 func (p *Pool[K]) Do(client K, size int, run func(context.Context)) bool {
 	size += taskBytes
 	p.mu.Lock()
@@ -97,8 +97,8 @@ func (p *Pool[K]) Do(client K, size int, run func(context.Context)) bool {
 	return true
 }
 
-// fits reports whether so many bytes may be added to a queue, which is nil for a
-// client that has none.
+// fits reports whether that many bytes may be added to a queue, which is nil
+// for a client without tasks.
 func (p *Pool[K]) fits(q *queue[K], size int) bool {
 	if q == nil || len(q.tasks) == 0 {
 		return p.bytes+size <= p.config.Bytes
@@ -107,7 +107,7 @@ func (p *Pool[K]) fits(q *queue[K], size int) bool {
 	return q.bytes+size <= free/p.config.Share
 }
 
-// line adds a queue to the turns if it has a task that may run.
+// line queues a client for its turn if it has a task that may run.
 func (p *Pool[K]) line(q *queue[K]) {
 	if !q.inTurn && len(q.tasks) > 0 && q.running < p.config.Running {
 		q.inTurn = true
@@ -154,8 +154,9 @@ func (p *Pool[K]) next() (*queue[K], func(context.Context)) {
 	return q, t.run
 }
 
-// Close ends the context of the tasks that run, runs those that wait with an
-// ended one, so that each can say so, and returns when all have returned.
+// Close cancels the context of running tasks, runs the waiting ones with a
+// cancelled context, so that each can report it, and returns when all have
+// returned.
 func (p *Pool[K]) Close() {
 	p.end()
 	p.mu.Lock()

@@ -1,6 +1,6 @@
 // Package gatewaytest runs the gateway as a process for tests: the program is
-// built once for a test binary, started with settings of the test's own, and
-// must have nothing to complain of when it ends.
+// built once for a test binary and started with the test's settings. A test
+// fails if the process logs a panic or a data race.
 package gatewaytest
 
 import (
@@ -31,8 +31,8 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
-// Program returns the path of the gateway's program, which has the race
-// detector in it when the tests do.
+// Program returns the path of the gateway's program. It is built with the race
+// detector if the tests are.
 func Program(t testing.TB) string {
 	t.Helper()
 	program.once.Do(func() { program.err = build() })

@@ -21,12 +21,13 @@ const (
 	Secret       = "a secret of the tests" // JWT_SECRET
 	PublishToken = "another one"           // PUBLISH_TOKEN
 
-	// Patience is for what should come soon, on a busy machine.
+	// Patience is how long an event that should come soon may take on a busy
+	// machine.
 	Patience = testkit.Patience
 )
 
-// A Gateway is a process under test. Owned by the test's goroutine, but for
-// the requests of http.go.
+// A Gateway is a process under test. Owned by the test's goroutine, except the
+// requests of http.go.
 type Gateway struct {
 	Addr    string // host:port
 	URL     string
@@ -65,7 +66,7 @@ func Start(t testing.TB, settings ...string) *Gateway {
 	return g
 }
 
-// FreePort returns a TCP port of 127.0.0.1 that nobody listens on.
+// FreePort returns a TCP port of 127.0.0.1 on which no process listens.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	port, err := freeport.Find()
@@ -75,8 +76,8 @@ func FreePort(t testing.TB) int {
 	return port
 }
 
-// Successor prepares another process with the same settings, the port too, and
-// some more.
+// Successor prepares another process with the same settings, including the
+// port, and some more.
 func (g *Gateway) Successor(settings ...string) *Gateway {
 	return &Gateway{
 		Addr: g.Addr, URL: g.URL, Out: &Output{}, Command: g.Command,
@@ -105,8 +106,8 @@ func (g *Gateway) Run(args ...string) (string, error) {
 	return string(out), err
 }
 
-// Launch starts the process, again after its end, and waits until it answers.
-// It is stopped when the test ends.
+// Launch starts the process, also after its end, and waits until it answers. It
+// is stopped when the test ends.
 func (g *Gateway) Launch() {
 	g.t.Helper()
 	g.Begin()
@@ -149,7 +150,7 @@ func (g *Gateway) HasEnded() bool {
 	return g.dead
 }
 
-// AwaitReady waits until the gateway takes part in everything it is to.
+// AwaitReady waits until the gateway is ready.
 func (g *Gateway) AwaitReady() {
 	g.t.Helper()
 	Await(g.t, "a gateway that is ready", func() bool {
@@ -172,8 +173,8 @@ func (g *Gateway) Signal(s syscall.Signal) {
 	}
 }
 
-// Wait waits for the end of the process and returns its exit code, -1 when it
-// had to be killed.
+// Wait waits for the end of the process and returns its exit code, -1 if it had
+// to be killed.
 func (g *Gateway) Wait() int {
 	g.t.Helper()
 	g.dead = true
@@ -204,7 +205,7 @@ func (g *Gateway) Kill() {
 
 var complaint = regexp.MustCompile(`DATA RACE|panic:|panicked|goroutine \d+ \[`)
 
-// finish stops the gateway and looks at what it said.
+// finish stops the gateway and checks its output.
 func (g *Gateway) finish() {
 	if !g.dead {
 		g.Stop()

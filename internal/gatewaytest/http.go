@@ -15,7 +15,7 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// Token signs a token of this user which is good for an hour.
+// Token returns a token of this user that is valid for an hour.
 func Token(t testing.TB, user string) string {
 	t.Helper()
 	claims := jwt.MapClaims{"id": user, "exp": time.Now().Add(time.Hour).Unix()}
@@ -29,12 +29,12 @@ func Token(t testing.TB, user string) string {
 // web makes a connection for each request.
 var web = http.Client{Timeout: Patience, Transport: &http.Transport{DisableKeepAlives: true}}
 
-// Get asks for a path.
+// Get requests a path.
 func (g *Gateway) Get(path string) (status int, body []byte, err error) {
 	return g.request(http.MethodGet, path, "", "*/*")
 }
 
-// Post publishes an event as a service does that has no RabbitMQ.
+// Post publishes an event over HTTP.
 func (g *Gateway) Post(key, body string) (status int, answer []byte, err error) {
 	return g.request(http.MethodPost, "/events/"+key, body, "*/*")
 }

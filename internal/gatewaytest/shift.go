@@ -22,10 +22,10 @@ var shifted struct {
 	err  error
 }
 
-// ShiftedProgram returns the path of the gateway's program, built with a package
-// time whose time of day CLOCK_SHIFT moves: see shift.txt. The sources of the
-// gateway are the same. Libraries that move the clock of a process (libfaketime)
-// do not reach a static Go program.
+// ShiftedProgram returns the path of the gateway's program, built with a
+// package time whose time of day CLOCK_SHIFT moves: see shift.txt. The sources
+// of the gateway are unchanged. Libraries that shift the clock of a process
+// (libfaketime) do not work for a static Go program.
 func ShiftedProgram(t testing.TB) string {
 	t.Helper()
 	Program(t) // it makes the directory

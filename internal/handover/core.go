@@ -1,6 +1,6 @@
 package handover
 
-// An Event is what a state machine is told.
+// An Event is an input of a state machine.
 type Event uint8
 
 // Events of both sides are followed by those of the giver and of the taker.
@@ -23,18 +23,19 @@ const (
 	PeerServes   // its sessions are in their rooms
 	PeerDone     // it has every connection
 
-	ToldGo       // the giver waits for us to be built
-	ToldRefused  // the giver serves on, and does not want us
-	ToldDrain    // the giver drains; serve as if it were not there
-	BuildDone    // we listen
-	BuildFailed  // we cannot serve
-	StateFits    // everything has come and can be taken
-	StateUnfit   // it cannot
-	ToldReleased // it is ours
-	ToldAbort    // the giver has gone back
+	GotGo       // the giver waits for us to be built
+	GotRefused  // the giver serves on, and does not want us
+	GotDrain    // the giver drains; serve as if it were not there
+	BuildDone   // we listen
+	BuildFailed // we cannot serve
+	StateFits   // everything has come and can be taken
+	StateUnfit  // it cannot
+	GotReleased // it is ours
+	GotAbort    // the giver has gone back
 )
 
-// An Action is what a state machine wants done, in this order.
+// An Action is an output of a state machine. The actions that one step returns
+// are done in order.
 type Action uint8
 
 // Actions of the giver, and then of the taker.
@@ -66,7 +67,7 @@ const (
 	GiveUp     // end with an error
 )
 
-// giverPhase is where a giver is.
+// A giverPhase is the phase of a giver.
 type giverPhase uint8
 
 const (
@@ -91,7 +92,7 @@ func (g *Giver) Ended() bool { return g.phase == giverEnded }
 // Serves reports whether this process serves its connections, or may again.
 func (g *Giver) Serves() bool { return g.phase < giverFreezes }
 
-// Step takes an event and returns what is to be done.
+// Step handles an event and returns what is to be done.
 func (g *Giver) Step(e Event) []Action {
 	switch g.phase {
 	case giverGreeted:
@@ -147,7 +148,7 @@ func (g *Giver) Step(e Event) []Action {
 	return nil
 }
 
-// back has the loops go on. The taker hears of it before they do.
+// back lets the loops continue. The taker is told before that.
 func (g *Giver) back() []Action { return g.to(giverEnded, SayAbort, Thaw, Resume) }
 
 func (g *Giver) to(p giverPhase, do ...Action) []Action {
@@ -155,7 +156,7 @@ func (g *Giver) to(p giverPhase, do ...Action) []Action {
 	return do
 }
 
-// takerPhase is where a taker is.
+// A takerPhase is the phase of a taker.
 type takerPhase uint8
 
 const (
@@ -168,22 +169,22 @@ const (
 	takerGaveUp
 )
 
-// A Taker decides for the process that is to have the connections.
+// A Taker decides for the process that is to take over the connections.
 type Taker struct{ phase takerPhase }
 
 // Start returns what is to be done first.
 func (t *Taker) Start() []Action { return []Action{SayHello} }
 
-// Ended reports whether it is decided.
+// Ended reports whether the hand-over is decided.
 func (t *Taker) Ended() bool { return t.phase >= takerOwns }
 
-// Step takes an event and returns what is to be done.
+// Step handles an event and returns what is to be done.
 func (t *Taker) Step(e Event) []Action {
 	if t.Ended() {
 		return nil
 	}
 	switch e {
-	case ToldAbort, ToldRefused, Timeout, WriteFailed:
+	case GotAbort, GotRefused, Timeout, WriteFailed:
 		if e == WriteFailed && t.phase != takerGreets {
 			return nil // the giver's end, or its abort, is met by reading
 		}
@@ -200,15 +201,15 @@ func (t *Taker) Step(e Event) []Action {
 		return t.to(takerGaveUp, SayFailed, GiveUp)
 	}
 	switch {
-	case t.phase == takerGreets && e == ToldGo:
+	case t.phase == takerGreets && e == GotGo:
 		return t.to(takerBuilds, Build)
-	case t.phase == takerGreets && e == ToldDrain:
+	case t.phase == takerGreets && e == GotDrain:
 		return t.to(takerAlone, ServeAlone)
 	case t.phase == takerBuilds && e == BuildDone:
 		return t.to(takerWaits, SayReady)
 	case t.phase == takerWaits && e == StateFits:
 		return t.to(takerHas, SayReceived)
-	case t.phase == takerHas && e == ToldReleased:
+	case t.phase == takerHas && e == GotReleased:
 		return t.to(takerOwns, SayOwned, Own)
 	}
 	return t.to(takerGaveUp, SayFailed, GiveUp)

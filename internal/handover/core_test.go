@@ -90,18 +90,18 @@ func (w *world) giverDoes(e Event) {
 		reply := func(e Event) { answer, answered = e, true }
 		switch a {
 		case SayGo:
-			say(ToldGo)
+			say(GotGo)
 		case SayRefuse:
-			say(ToldRefused)
+			say(GotRefused)
 		case SayDrain:
-			say(ToldDrain)
+			say(GotDrain)
 		case SayAbort:
-			say(ToldAbort)
+			say(GotAbort)
 		case SayReleased:
 			if w.takerDead {
 				reply(WriteFailed)
 			} else {
-				say(ToldReleased)
+				say(GotReleased)
 			}
 		case Freeze:
 			if w.freezeFails {
@@ -322,12 +322,12 @@ func TestWhoeverPausesAndWhoeverDiesOneProcessServes(t *testing.T) {
 	well.run()
 	for stop := 1; stop <= well.steps; stop++ {
 		for die := stop; die <= well.steps+4; die++ {
-			for side, harm := range map[string]func(*world){
+			for side, fault := range map[string]func(*world){
 				"giver pauses": func(w *world) { w.giverStops, w.takerDies = stop, die },
 				"taker pauses": func(w *world) { w.takerStops, w.giverDies = stop, die },
 			} {
 				t.Run(fmt.Sprint(side, " at step ", stop, ", the other dies at ", die), func(t *testing.T) {
-					w := newWorld(t, harm)
+					w := newWorld(t, fault)
 					w.run()
 					w.end()
 				})

@@ -17,7 +17,7 @@ import (
 	"github.com/hometrip/gateway/internal/handover/form"
 )
 
-// A Hello is what a taker says of itself.
+// A Hello is what a taker says about itself.
 type Hello struct {
 	Form    int    `json:"form"`    // version of the binary form
 	Version string `json:"version"` // of the program
@@ -26,7 +26,7 @@ type Hello struct {
 	Digest  string `json:"digest"` // of the settings that must be equal
 }
 
-// A Welcome is what a giver answers.
+// A Welcome is the giver's answer to a Hello.
 type Welcome struct {
 	Loops    int           `json:"loops"`
 	Watchdog time.Duration `json:"watchdog"` // of the service manager; 0: none
@@ -35,8 +35,8 @@ type Welcome struct {
 	Cluster  *NodePlace    `json:"cluster,omitempty"` // nil: without Redis
 }
 
-// A LogPlace is how far a giver has read the log of the services' events; none
-// when it ends with the process.
+// A LogPlace is how far a giver has read the log of the services' events. It is
+// empty if the log ends with the process.
 type LogPlace struct {
 	Where    string `json:"where"` // a name for where the settings lead
 	Identity string `json:"identity"`
@@ -44,7 +44,7 @@ type LogPlace struct {
 	Reading  bool   `json:"reading"` // it can be read now
 }
 
-// A NodePlace is who a giver is among the nodes.
+// A NodePlace is a giver's identity among the nodes.
 type NodePlace struct {
 	Where     string `json:"where"`
 	Number    uint32 `json:"number"`
@@ -60,16 +60,15 @@ type Part struct {
 	Sessions    int
 }
 
-// A GiverHost is the process that hands over, as the driver needs it. Its methods are
-// called by one goroutine.
+// A GiverHost is the process that hands over, in the form that the driver uses.
+// Its methods are called by one goroutine.
 type GiverHost interface {
-	// Fits says whether h can take over: an error for which errors.Is(err,
-	// ErrDrain) holds means that it can serve, but not take over.
+	// Fits reports whether h can take over. An error for which errors.Is(err,
+	// ErrDrain) holds means that it can serve, but not take over connections.
 	Fits(h *Hello) error
 	Welcome() Welcome
-	// Hold has the kernel give new connections to this process from now on, also
-	// if the hand-over comes to nothing: a taker that stands still listens as long
-	// as it does.
+	// Hold makes the kernel give new connections to this process from now on,
+	// also if the hand-over fails: a taker that is suspended still listens.
 	Hold(loops int) error
 	Freeze(ctx context.Context) error // ErrBusy-like errors are tried again
 	Thaw()
@@ -82,8 +81,8 @@ type GiverHost interface {
 	Busy(err error) bool
 }
 
-// ErrDrain says that a taker can serve in this process's place, but not take
-// its connections over.
+// ErrDrain means that a taker can serve in this process's place, but not take
+// over its connections.
 var ErrDrain = errors.New("handover: the connections cannot be handed over")
 
 // An Outcome is how a hand-over ended, for the giver.
@@ -117,7 +116,8 @@ type giving struct {
 	lonelyOnce sync.Once
 }
 
-// Give talks to the taker at the other end until it is decided who serves.
+// Give communicates with the taker at the other end until it is decided which
+// process serves.
 func Give(ctx context.Context, conn *net.UnixConn, host GiverHost, pace Pace, log *slog.Logger) Outcome {
 	wire, err := newWire(conn)
 	if err != nil {
@@ -132,7 +132,7 @@ func Give(ctx context.Context, conn *net.UnixConn, host GiverHost, pace Pace, lo
 	return g.out
 }
 
-// limit is how long the taker may be silent in this phase.
+// limit returns how long the taker may be silent in this phase.
 func (g *giving) limit() time.Duration {
 	switch g.core.phase {
 	case giverGreeted:
@@ -147,7 +147,7 @@ func (g *giving) limit() time.Duration {
 	return g.pace.Finish
 }
 
-// listen waits for the taker's next word.
+// listen waits for the taker's next frame and returns it as an event.
 func (g *giving) listen(ctx context.Context) Event {
 	k, body, err := g.read(ctx)
 	if err != nil {
@@ -179,7 +179,7 @@ func (g *giving) listen(ctx context.Context) Event {
 	return PeerFailed
 }
 
-// read reads the taker's next frame. While nothing has happened yet, the end of
+// read reads the taker's next frame. As long as nothing has changed, the end of
 // ctx ends the wait.
 func (g *giving) read(ctx context.Context) (k kind, body []byte, err error) {
 	until := time.Now().Add(g.limit())
@@ -195,7 +195,8 @@ func (g *giving) read(ctx context.Context) (k kind, body []byte, err error) {
 	}
 }
 
-// readSlice is after how long a wait looks at whether the process is to end.
+// readSlice is the interval at which a wait checks whether the process is to
+// end.
 const readSlice = 200 * time.Millisecond
 
 func timeout(err error) bool {
@@ -227,7 +228,7 @@ func (g *giving) greeted(body []byte) Event {
 	return HelloRefused
 }
 
-// note keeps the first reason for a hand-over to come to nothing.
+// note records the first reason for which the hand-over fails.
 func (g *giving) note(err error) {
 	if g.out.Err == nil {
 		g.out.Err = err
@@ -273,7 +274,7 @@ func (g *giving) do(ctx context.Context, actions []Action) {
 	}
 }
 
-// next takes the answer to an action.
+// next returns the event that is the result of an action.
 func (g *giving) next(ctx context.Context, e Event) { g.do(ctx, g.core.Step(e)) }
 
 func (g *giving) why() string {
@@ -283,15 +284,14 @@ func (g *giving) why() string {
 	return g.out.Err.Error()
 }
 
-// say sends a short frame. That it could not be sent is met when the answer
-// does not come.
+// say sends a short frame. If it cannot be sent, the missing answer shows that.
 func (g *giving) say(k kind, body []byte) {
 	if err := g.wire.send(k, body, writeLimit); err != nil {
 		g.note(err)
 	}
 }
 
-// freeze stops the event loops, when nothing is under way.
+// freeze stops the event loops once nothing is under way.
 func (g *giving) freeze(ctx context.Context) Event {
 	var err error
 	for range attempts {
@@ -312,7 +312,7 @@ func (g *giving) freeze(ctx context.Context) Event {
 	return FreezeFailed
 }
 
-// sendState sends everything, and a checksum.
+// sendState sends the whole state, and a checksum.
 func (g *giving) sendState() Event {
 	deadline := g.frozen.Add(g.pace.State)
 	node, err := g.host.State(func(p Part) error { return g.sendPart(&p, deadline) })
@@ -334,7 +334,7 @@ func (g *giving) sendState() Event {
 	return StateSent
 }
 
-// sendPart sends a part behind its descriptors.
+// sendPart sends a part after its descriptors.
 func (g *giving) sendPart(p *Part, deadline time.Time) error {
 	for fds := p.Descriptors; len(fds) > 0; {
 		n := min(len(fds), maxDescriptors)
@@ -350,7 +350,7 @@ func (g *giving) sendPart(p *Part, deadline time.Time) error {
 	return g.wire.send(kindPart, p.Body, time.Until(deadline))
 }
 
-// fresh passes a connection on that was accepted after the hand-over.
+// fresh passes on a connection that was accepted after the hand-over.
 func (g *giving) fresh(fd int) {
 	g.freshMu.Lock()
 	defer g.freshMu.Unlock()
@@ -363,7 +363,7 @@ func (g *giving) fresh(fd int) {
 	}
 }
 
-// letGo closes the connections, and waits for new ones that still come here.
+// letGo closes the connections, and waits for new ones that still arrive here.
 func (g *giving) letGo(ctx context.Context) {
 	g.host.LetGo(g.fresh)
 	select {

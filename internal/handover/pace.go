@@ -25,7 +25,7 @@ var DefaultPace = Pace{
 }
 
 // attempts is how often a freeze is tried while something is under way that
-// cannot be described, and attemptPause what comes between two.
+// cannot be described. attemptPause is the pause between two attempts.
 const (
 	attempts     = 20
 	attemptPause = 50 * time.Millisecond

@@ -36,26 +36,26 @@ func socketPath(t *testing.T) string {
 	return filepath.Join(dir, "s")
 }
 
-// An impostor is a successor that goes as far as a test wants.
-type impostor struct {
+// An fakeTaker is a successor that goes as far as a test wants.
+type fakeTaker struct {
 	t    *testing.T
 	wire *Wire
 	sum  uint32
 	n    int
 }
 
-func newImpostor(t *testing.T, path string) *impostor {
+func newFakeTaker(t *testing.T, path string) *fakeTaker {
 	t.Helper()
-	var i *impostor
+	var i *fakeTaker
 	gatewaytest.Await(t, "a gateway at HANDOVER_SOCKET", func() bool {
 		wire, err := Dial(path)
-		i = &impostor{t: t, wire: wire}
+		i = &fakeTaker{t: t, wire: wire}
 		return err == nil
 	})
 	return i
 }
 
-func (i *impostor) say(k kind, body []byte) {
+func (i *fakeTaker) say(k kind, body []byte) {
 	i.t.Helper()
 	if err := i.wire.send(k, body, gatewaytest.Patience); err != nil {
 		i.t.Fatal(err)
@@ -63,7 +63,7 @@ func (i *impostor) say(k kind, body []byte) {
 }
 
 // hear returns the next frame's body, which must be of this kind.
-func (i *impostor) hear(k kind) []byte {
+func (i *fakeTaker) hear(k kind) []byte {
 	i.t.Helper()
 	got, body, _, err := i.wire.next(gatewaytest.Patience)
 	if err != nil || got != k {
@@ -72,13 +72,13 @@ func (i *impostor) hear(k kind) []byte {
 	return body
 }
 
-func (i *impostor) greet(h Hello) {
+func (i *fakeTaker) greet(h Hello) {
 	body, _ := json.Marshal(h)
 	i.say(kindHello, body)
 }
 
 // receive takes the whole state.
-func (i *impostor) receive() {
+func (i *fakeTaker) receive() {
 	i.t.Helper()
 	for {
 		k, body, fds, err := i.wire.next(gatewaytest.Patience)
@@ -96,7 +96,7 @@ func (i *impostor) receive() {
 	}
 }
 
-func (i *impostor) received() {
+func (i *fakeTaker) received() {
 	body := binary.LittleEndian.AppendUint64(nil, uint64(i.n))
 	i.say(kindReceived, binary.LittleEndian.AppendUint32(body, i.sum))
 }
@@ -145,17 +145,17 @@ func TestASuccessorThatFailsChangesNothing(t *testing.T) {
 	fits := Hello{Form: form.Version, Loops: 2, Digest: "127.0.0.1 " + port}
 	for _, c := range []struct {
 		name string
-		fail func(i *impostor)
+		fail func(i *fakeTaker)
 	}{
-		{"says nothing and goes", func(*impostor) {}},
-		{"says what is no greeting", func(i *impostor) {
+		{"says nothing and goes", func(*fakeTaker) {}},
+		{"says what is no greeting", func(i *fakeTaker) {
 			i.say(kindHello, []byte("hello"))
 			i.hear(kindRefuse)
 		}},
-		{"sends a frame that is too long", func(i *impostor) {
+		{"sends a frame that is too long", func(i *fakeTaker) {
 			_, _ = i.wire.conn.Write([]byte{byte(kindHello), 0xff, 0xff, 0xff, 0xff})
 		}},
-		{"is for another port", func(i *impostor) {
+		{"is for another port", func(i *fakeTaker) {
 			h := fits
 			h.Digest = "127.0.0.1 1"
 			i.greet(h)
@@ -163,25 +163,25 @@ func TestASuccessorThatFailsChangesNothing(t *testing.T) {
 				t.Errorf("refused because %q, want the port there", why)
 			}
 		}},
-		{"goes behind its greeting", func(i *impostor) { i.greet(fits) }},
-		{"cannot be built", func(i *impostor) {
+		{"goes behind its greeting", func(i *fakeTaker) { i.greet(fits) }},
+		{"cannot be built", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindFailed, []byte("no"))
 			i.hear(kindAbort)
 		}},
-		{"goes when it is ready", func(i *impostor) {
+		{"goes when it is ready", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
 		}},
-		{"reads half of the state", func(i *impostor) {
+		{"reads half of the state", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
 			i.wire.next(gatewaytest.Patience)
 		}},
-		{"cannot take the state", func(i *impostor) {
+		{"cannot take the state", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
@@ -189,7 +189,7 @@ func TestASuccessorThatFailsChangesNothing(t *testing.T) {
 			i.say(kindFailed, []byte("no"))
 			i.hear(kindAbort)
 		}},
-		{"has received something else", func(i *impostor) {
+		{"has received something else", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
@@ -198,21 +198,21 @@ func TestASuccessorThatFailsChangesNothing(t *testing.T) {
 			i.received()
 			i.hear(kindAbort)
 		}},
-		{"stands still with the state", func(i *impostor) {
+		{"stands still with the state", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
 			i.receive()
 			i.hear(kindAbort) // after a while
 		}},
-		{"goes when it has the state", func(i *impostor) {
+		{"goes when it has the state", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
 			i.receive()
 			i.received()
 		}},
-		{"goes when it has read that all is its own", func(i *impostor) {
+		{"goes when it has read that all is its own", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
@@ -222,7 +222,7 @@ func TestASuccessorThatFailsChangesNothing(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			i := newImpostor(t, path)
+			i := newFakeTaker(t, path)
 			c.fail(i)
 			i.wire.Close()
 			for _, client := range clients {
@@ -269,7 +269,7 @@ func TestAGatewayThatDiesWhileItHandsOverLeavesItsConnections(t *testing.T) {
 	clients := []*chatter{newChatter(t, g, "1", false), newChatter(t, g, "2", false)}
 	_, port, _ := net.SplitHostPort(g.Addr)
 	k := &killer{t: t, giver: g, hello: Hello{Form: form.Version, Loops: 2, Digest: "127.0.0.1 " + port}}
-	i := newImpostor(t, path)
+	i := newFakeTaker(t, path)
 	v := Take(t.Context(), i.wire, k, DefaultPace)
 	if !v.Owned || v.Err != nil {
 		t.Fatalf("the successor's verdict: %+v, want the connections", v)
@@ -315,7 +315,7 @@ func TestASuccessorOfAGatewayThatIsAliveTakesNothing(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			i := newImpostor(t, path)
+			i := newFakeTaker(t, path)
 			conn, err := l.AcceptUnix()
 			if err != nil {
 				t.Fatal(err)
@@ -355,7 +355,7 @@ func TestDescriptorsArriveCompletely(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	i := newImpostor(t, path)
+	i := newFakeTaker(t, path)
 	conn, err := l.AcceptUnix()
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 )
 
 // A relay is a process between giver and taker. It passes frames and
-// descriptors on, prints each frame, and does harm to one of the two at a
+// descriptors on, prints each frame, and does fault to one of the two at a
 // certain frame. What a process wrote before it died still arrives. The relay is
 // a process of its own because the taker looks whether the process at the other
 // end is dead: the relay ends when the giver does.
@@ -39,12 +39,12 @@ const relayVariable = "HANDOVER_RELAY"
 type relayOrder struct {
 	Listen string // where the taker connects
 	Target string // where the giver listens
-	Harm   *harm  // nil: none
+	Fault  *fault // nil: none
 	Hold   kind   // the first frame of this kind is passed on when goOn is called; 0: none
 }
 
-// A harm is done to one side of a hand-over.
-type harm struct {
+// A fault is a signal that one side of a hand-over is sent.
+type fault struct {
 	Taker  bool // to the taker; else to the giver
 	Signal syscall.Signal
 	Pause  time.Duration // before it may go on, of SIGSTOP
@@ -52,9 +52,9 @@ type harm struct {
 	Passed bool          // and has been passed on
 }
 
-func (h *harm) String() string {
+func (h *fault) String() string {
 	if h == nil {
-		return "no harm"
+		return "no fault"
 	}
 	side, when := "giver", "before"
 	if h.Taker {
@@ -165,7 +165,7 @@ type relaying struct {
 	order relayOrder
 	taker *Wire
 	giver *Wire
-	once  sync.Once // the harm
+	once  sync.Once // the fault
 	held  sync.Once
 	pause sync.WaitGroup // for which a process stands still
 	goOn  chan struct{}  // has a token when the frame may be passed on
@@ -247,9 +247,9 @@ func (r *relaying) pass(from, to *Wire) {
 	}
 }
 
-// strike does the harm if this is its instant.
+// strike does the fault if this is its instant.
 func (r *relaying) strike(k kind, passed bool) {
-	h := r.order.Harm
+	h := r.order.Fault
 	if h == nil || k != h.At || passed != h.Passed {
 		return
 	}

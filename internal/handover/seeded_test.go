@@ -33,9 +33,9 @@ const (
 	long = 4 * gatewaytest.Patience
 )
 
-// harms is every harm at every step, in an order of its own, and hand-overs
-// without harm in between.
-func harms() (all []*harm) {
+// faults is every fault at every step, in an order of its own, and hand-overs
+// without fault in between.
+func faults() (all []*fault) {
 	for k := kindHello; k <= kindDone; k++ {
 		switch k {
 		case kindRefuse, kindDrain, kindAbort, kindFailed, kindFresh:
@@ -43,7 +43,7 @@ func harms() (all []*harm) {
 		}
 		for _, passed := range []bool{false, true} {
 			for _, taker := range []bool{false, true} {
-				all = append(all, &harm{taker, syscall.SIGKILL, 0, k, passed}, &harm{taker, syscall.SIGSTOP, shortPause, k, passed})
+				all = append(all, &fault{taker, syscall.SIGKILL, 0, k, passed}, &fault{taker, syscall.SIGSTOP, shortPause, k, passed})
 			}
 			all = append(all, nil)
 		}
@@ -52,10 +52,10 @@ func harms() (all []*harm) {
 	return all
 }
 
-// harmOf returns what is done to the i-th hand-over. Now and then a process
+// faultOf returns what is done to the i-th hand-over. Now and then a process
 // stands still for longer.
-func harmOf(i int) *harm {
-	all := harms()
+func faultOf(i int) *fault {
+	all := faults()
 	h := all[i%len(all)]
 	if h == nil || h.Signal != syscall.SIGSTOP {
 		return h
@@ -82,7 +82,7 @@ type stage struct {
 	conns  []*rawConn    // of the clients in odd states
 	state  string        // that is being looked at, for messages
 	begun  time.Time     // when it began
-	within time.Duration // as in caught
+	within time.Duration // as in clientState
 	users  int
 
 	mu     sync.Mutex     // guards the following
@@ -110,7 +110,7 @@ func TestSeededHandOvers(t *testing.T) {
 			t.Parallel()
 			s := openStage(t, uint64(seed))
 			for i := range handOversEach {
-				s.handOver(harmOf(seed*handOversEach + i))
+				s.handOver(faultOf(seed*handOversEach + i))
 			}
 		})
 	}
@@ -206,7 +206,7 @@ func (s *stage) tokenFor(user string, life time.Duration) string {
 
 // handOver has a new process take over, does h to one of the two, and looks at
 // what has become of every client.
-func (s *stage) handOver(h *harm) {
+func (s *stage) handOver(h *fault) {
 	s.t.Helper()
 	next := s.now.Successor(s.loops())
 	s.assemble()
@@ -216,7 +216,7 @@ func (s *stage) handOver(h *harm) {
 	if err := os.Rename(s.path, aside); err != nil {
 		s.t.Fatal(err)
 	}
-	relay := startRelay(s.t, relayOrder{Listen: s.path, Target: aside, Harm: h})
+	relay := startRelay(s.t, relayOrder{Listen: s.path, Target: aside, Fault: h})
 	for _, m := range s.crowd {
 		m.talk()
 	}
@@ -254,8 +254,8 @@ func (s *stage) handOver(h *harm) {
 // catch brings a client into each state.
 func (s *stage) catch() (goOn []func()) {
 	s.t.Helper()
-	for _, i := range s.r.Perm(len(caughtStates)) {
-		c := &caughtStates[i]
+	for _, i := range s.r.Perm(len(clientStates)) {
+		c := &clientStates[i]
 		if c.seldom && s.r.IntN(8) > 0 {
 			continue
 		}
@@ -292,7 +292,7 @@ func (s *stage) fail(format string, args ...any) {
 
 // outcome waits until one process is left, which is returned, nil if none is,
 // and says whether the connections live on.
-func (s *stage) outcome(h *harm, r *relay, next *gatewaytest.Gateway) (left *gatewaytest.Gateway, kept bool) {
+func (s *stage) outcome(h *fault, r *relay, next *gatewaytest.Gateway) (left *gatewaytest.Gateway, kept bool) {
 	s.t.Helper()
 	s.await("one of the processes to end", func() bool { return s.now.HasEnded() || next.HasEnded() })
 	left, kept = s.now, true

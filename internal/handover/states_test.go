@@ -15,9 +15,9 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// A caught is a client in a state in which a hand-over finds it. begin brings it
-// there; what it returns goes on after the hand-over.
-type caught struct {
+// A clientState is a state in which a hand-over may find a client. begin brings a
+// client there; the function that it returns goes on after the hand-over.
+type clientState struct {
 	name   string
 	begin  func(s *stage, user string) (goOn func())
 	seldom bool          // it takes long
@@ -26,7 +26,7 @@ type caught struct {
 
 const homeless = `["typing",{"roomType":"conversation","roomId":"not mine"}]` // answered with an error
 
-var caughtStates = []caught{
+var clientStates = []clientState{
 	{"WebSocket, idle in a room", func(s *stage, user string) func() {
 		c := s.connected(user)
 		c.text(`421["join_room",{"roomType":"conversation","roomId":"` + user + `"}]`)

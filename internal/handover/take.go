@@ -17,20 +17,20 @@ import (
 	"github.com/hometrip/gateway/internal/handover/form"
 )
 
-// A State is what a giver hands over, as far as it has arrived.
+// A State is the part of the giver's state that has arrived.
 type State struct {
 	Portions []*form.Loop // with the descriptors of this process
 	Node     *form.Node
 	Bytes    int
 }
 
-// A TakerHost is the process that takes over, as the driver needs it.
+// A TakerHost is the process that takes over, in the form that the driver uses.
 type TakerHost interface {
 	Hello() Hello
 	Build(ctx context.Context, w Welcome) error // builds everything and listens
 	Fits(e *State) error                        // looks through it, takes nothing
-	// Own takes it, after the event loops have stood still for paused; begun is
-	// to be called when its sessions are in their rooms.
+	// Own takes over the state, after the event loops were stopped for paused.
+	// It calls begun when the sessions are in their rooms.
 	Own(e *State, paused time.Duration, begun func()) error
 	Fresh(fd int) // a new connection that had come to the giver
 	GiverDied()   // what it has said to the kernel about new connections is void
@@ -66,8 +66,9 @@ type taking struct {
 	paused  time.Duration
 }
 
-// Take talks to the giver at the other end of w until it is decided who
-// serves, and for as long as that one passes new connections on.
+// Take communicates with the giver at the other end of w until it is decided
+// which process serves, and then for as long as the giver passes on new
+// connections.
 func Take(ctx context.Context, w *Wire, host TakerHost, pace Pace) Verdict {
 	t := &taking{wire: w, host: host, pace: pace}
 	t.do(ctx, t.core.Start())
@@ -81,7 +82,8 @@ func Take(ctx context.Context, w *Wire, host TakerHost, pace Pace) Verdict {
 	return t.out
 }
 
-// drop closes what will not be taken. The connections live on with the giver.
+// drop closes the descriptors of connections that are not taken over. The giver
+// still has them.
 func (t *taking) drop() {
 	t.reading.Wait()
 	closeAll(t.fds)
@@ -98,10 +100,10 @@ func (t *taking) build(ctx context.Context) Event {
 	return BuildDone
 }
 
-// reserveDescriptors has the kernel make the table of this process's descriptors
-// large enough for those of so many sessions. It grows by doubling, and each time
-// waits until no processor reads the old table: 10 ms, in which clients would
-// wait.
+// reserveDescriptors makes the kernel enlarge the table of this process's
+// descriptors for those of so many sessions. The table grows by doubling, and
+// each time the kernel waits until no processor reads the old one: 10 ms, in
+// which clients would wait.
 func reserveDescriptors(sessions int64) {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur == 0 {
@@ -114,10 +116,11 @@ func reserveDescriptors(sessions int64) {
 }
 
 // otherDescriptors is how many descriptors a process may have besides those of
-// the sessions it takes over. More cost time, as said above.
+// the sessions that it takes over. A larger table costs time, as said above.
 const otherDescriptors = 2000
 
-// own takes everything over, and then what still comes to the giver.
+// own takes over everything, and then new connections that still reach the
+// giver.
 func (t *taking) own() {
 	t.out.Owned, t.out.Bytes, t.passing = true, t.state.Bytes, true
 	t.out.Err = t.host.Own(&t.state, t.paused, func() { t.say(kindServing, nil) })
@@ -126,7 +129,8 @@ func (t *taking) own() {
 	go t.passOn()
 }
 
-// passOn takes the new connections that had come to the giver, until it ends.
+// passOn takes over the new connections that have reached the giver, until it
+// ends.
 func (t *taking) passOn() {
 	defer t.wire.Close()
 	for {
@@ -151,11 +155,11 @@ func (t *taking) limit() time.Duration {
 	if t.core.phase == takerGreets {
 		return t.pace.Hello
 	}
-	// Longer than the giver may take over it: it says what happens.
+	// This is longer than the giver may take; the giver reports what happens.
 	return 2 * (t.pace.Freeze*attempts/4 + t.pace.State)
 }
 
-// listen waits for the giver's next word.
+// listen waits for the giver's next frame and returns it as an event.
 func (t *taking) listen() Event {
 	for {
 		k, body, fds, err := t.wire.next(t.limit())
@@ -182,8 +186,8 @@ func (t *taking) listen() Event {
 	}
 }
 
-// ended says what an error of the connection means. That the giver is dead has
-// to be certain.
+// ended returns the meaning of an error of the connection. It must be certain
+// that the giver is dead.
 func (t *taking) ended(err error) Event {
 	t.why = fmt.Errorf("the running gateway, in phase %d: %w", t.core.phase, err)
 	if timeout(err) || errors.Is(err, errTruncated) {
@@ -202,21 +206,21 @@ func (t *taking) word(k kind, body []byte) Event {
 			t.why = err
 			return StateUnfit
 		}
-		return ToldGo
+		return GotGo
 	case kindReleased:
 		if len(body) == 8 {
 			t.paused = time.Duration(binary.LittleEndian.Uint64(body))
 		}
-		return ToldReleased
+		return GotReleased
 	case kindRefuse:
 		t.why = fmt.Errorf("the running gateway refuses: %s", body)
-		return ToldRefused
+		return GotRefused
 	case kindDrain:
 		t.why = fmt.Errorf("the running gateway drains: %s", body)
-		return ToldDrain
+		return GotDrain
 	case kindAbort:
 		t.why = fmt.Errorf("the running gateway serves on: %s", body)
-		return ToldAbort
+		return GotAbort
 	}
 	t.why = fmt.Errorf("a word of kind %d in phase %d", k, t.core.phase)
 	return StateUnfit
@@ -234,8 +238,8 @@ func (t *taking) addSum(body []byte) uint32 {
 	return t.sum
 }
 
-// part takes in what an event loop hands over. It is read while the next part
-// comes.
+// part handles what an event loop hands over. It is parsed while the next part
+// arrives.
 func (t *taking) part(body []byte) {
 	t.addSum(body)
 	l, fds := &form.Loop{}, t.pending
@@ -256,7 +260,7 @@ func (t *taking) part(body []byte) {
 	})
 }
 
-// complete checks that everything has come and can be taken.
+// complete checks that everything has arrived and can be taken over.
 func (t *taking) complete(body []byte) Event {
 	t.reading.Wait()
 	switch unfit := t.unfit.Load(); {
@@ -307,10 +311,10 @@ func (t *taking) do(ctx context.Context, actions []Action) {
 	}
 }
 
-// say sends a frame. That the giver is gone is met by reading.
+// say sends a frame. If the giver is gone, reading shows that.
 func (t *taking) say(k kind, body []byte) { _ = t.wire.send(k, body, writeLimit) }
 
-// reason is why nothing is taken over.
+// reason returns why nothing is taken over.
 func (t *taking) reason() error {
 	if t.why == nil {
 		return errors.New("the running gateway says what does not belong here")

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kind is what a frame is. The first five are the same in every version.
+// kind is the kind of a frame. The first five are the same in every version.
 type kind uint8
 
 const (
@@ -37,11 +37,11 @@ const (
 )
 
 const (
-	// maxDescriptors is how many one message carries at most (SCM_MAX_FD of
-	// the kernel).
+	// maxDescriptors is how many descriptors one message can carry (SCM_MAX_FD
+	// of the kernel).
 	maxDescriptors = 253
 
-	// maxFrame bounds what one event loop hands over, in bytes.
+	// maxFrame limits what one event loop hands over, in bytes.
 	maxFrame = 1 << 30
 
 	headerSize = 5 // kind and length
@@ -99,8 +99,8 @@ func Nobody(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED)
 }
 
-// Listen listens at path, in place of whoever does: the name goes over in one
-// step. Its folder must be the user's own.
+// Listen listens at path, in place of another process that does: the name is
+// replaced in one step. The folder must belong to the user.
 func Listen(path string) (*net.UnixListener, error) {
 	if err := CheckFolder(path); err != nil {
 		return nil, err
@@ -123,8 +123,8 @@ func Listen(path string) (*net.UnixListener, error) {
 	return l, nil
 }
 
-// CheckFolder returns an error unless the folder of path is the user's, and
-// nobody else may enter it. It makes the folder if there is none.
+// CheckFolder returns an error unless the folder of path belongs to the user,
+// and no other user may enter it. It creates the folder if it does not exist.
 func CheckFolder(path string) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -171,11 +171,11 @@ func (w *Wire) sendDescriptors(k kind, fds []int, limit time.Duration) error {
 	return err
 }
 
-// errTruncated says that descriptors have been lost on the way.
+// errTruncated means that the kernel has dropped descriptors.
 var errTruncated = errors.New("the kernel did not hand all descriptors over: RLIMIT_NOFILE is too low here")
 
-// next reads one frame, within limit of time. Its descriptors are the
-// caller's; io.EOF says that the peer has closed, or is gone.
+// next reads one frame, within limit. The caller owns its descriptors; io.EOF
+// means that the peer has closed the connection or has ended.
 func (w *Wire) next(limit time.Duration) (k kind, body []byte, fds []int, err error) {
 	_ = w.conn.SetReadDeadline(time.Now().Add(limit))
 	if err = w.fill(headerSize); err != nil {
@@ -205,7 +205,7 @@ func (w *Wire) next(limit time.Duration) (k kind, body []byte, fds []int, err er
 	return k, body, fds, nil
 }
 
-// fill reads until n bytes are there.
+// fill reads until the buffer has n bytes.
 func (w *Wire) fill(n int) error {
 	if cap(w.buf) < n {
 		w.buf = append(make([]byte, 0, n+readSize), w.buf...)
@@ -248,7 +248,7 @@ func descriptors(control []byte) (all []int) {
 // Pid is the peer's number; 0 when it is in another pid namespace.
 func (w *Wire) Pid() int { return w.pid }
 
-// Close closes the connection, and descriptors that nobody has taken.
+// Close closes the connection, and the descriptors that were not used.
 func (w *Wire) Close() error {
 	for _, fd := range w.fds {
 		unix.Close(fd)
@@ -257,8 +257,9 @@ func (w *Wire) Close() error {
 	return w.conn.Close()
 }
 
-// dead reports whether the process at the other end has ended, and waits for
-// that until limit is over: the kernel closes its descriptors a little earlier.
+// dead reports whether the process at the other end has ended. It waits for
+// that until limit is over, because the kernel closes the descriptors of a
+// process a little before its end.
 func (w *Wire) dead(limit time.Duration) bool {
 	if w.pid <= 0 {
 		return false // of another pid namespace: not known

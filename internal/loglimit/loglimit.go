@@ -1,4 +1,4 @@
-// Package loglimit bounds how often log lines about the same thing are written.
+// Package loglimit limits how often log lines about the same thing are written.
 package loglimit
 
 import (
@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// epoch is what times are counted from, on the monotonic clock.
+// epoch is the monotonic time from which times are counted.
 var epoch = time.Now()
 
 // A Limiter lets one line through in an interval and counts those it holds

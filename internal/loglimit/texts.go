@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// maxTexts bounds how many texts are remembered. Beyond it all are forgotten,
-// which lets a few lines through too early.
+// maxTexts limits how many texts are remembered. Beyond it all are forgotten,
+// so that a few lines are written too early.
 const maxTexts = 100
 
 // Texts limits lines by their text: one line of each text in an interval. Digits

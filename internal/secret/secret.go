@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Hidden stands where a secret was.
+// Hidden replaces a secret.
 const Hidden = "[hidden]"
 
 // address matches what looks like a URL, well-formed or not: its scheme, all up
@@ -14,8 +14,8 @@ const Hidden = "[hidden]"
 var address = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)([^\s"'<>]*@)?([^\s"'<>?#]*)(\?[^\s"'<>#]*)?(#[^\s"'<>]*)?`)
 
 // HideInURLs returns text with the user information, the query and the fragment
-// of each URL in it hidden: that is where people put passwords and keys. Of URLs
-// without a space between them the last one's host is shown.
+// of each URL in it hidden, because they may contain passwords and keys. Of
+// several URLs without a space between them, the last one's host is shown.
 func HideInURLs(text string) string {
 	if !strings.Contains(text, "://") {
 		return text

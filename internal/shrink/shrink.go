@@ -13,9 +13,9 @@ const (
 	largeLeft = 1024 // elements an empty queue has room for that gives its array back
 )
 
-// Map is to be called when an entry of m has been deleted. It returns m, or a
-// copy of its own size when m has shrunk to an eighth of its peak. Who ranges
-// over m meanwhile goes on with the old one.
+// Map is to be called after an entry of m has been deleted. It returns m, or a
+// copy of its own size if m has shrunk to an eighth of its peak. A loop that
+// ranges over m meanwhile continues with the old map.
 func Map[K comparable, V any](m map[K]V, p *Peak) map[K]V {
 	*p = max(*p, Peak(len(m)+1))
 	if *p < from || len(m) > int(*p)/share {
@@ -37,7 +37,7 @@ func Queue[T any](queue []T, n int) []T {
 	return queue
 }
 
-// List gives back memory when most of a list has gone.
+// List releases memory after most of a list was removed.
 func List[T any](list []T) []T {
 	const floor = 64 // elements; below this it is not worth a copy
 	if c := cap(list); c > floor && len(list) < c/4 {

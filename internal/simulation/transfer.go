@@ -134,14 +134,14 @@ func (t *transfer) doGiver(actions []handover.Action) {
 		switch a {
 		case handover.SayGo:
 			t.connected = t.old.node.IsConnected()
-			t.tellTaker(handover.ToldGo)
+			t.tellTaker(handover.GotGo)
 			t.giverWithin(takerWithin, t.giver)
 		case handover.SayRefuse:
-			t.tellTaker(handover.ToldRefused)
+			t.tellTaker(handover.GotRefused)
 		case handover.SayDrain:
-			t.tellTaker(handover.ToldDrain)
+			t.tellTaker(handover.GotDrain)
 		case handover.SayAbort:
-			t.tellTaker(handover.ToldAbort)
+			t.tellTaker(handover.GotAbort)
 		case handover.Freeze:
 			t.tries = freezeTries
 			t.freeze()
@@ -149,7 +149,7 @@ func (t *transfer) doGiver(actions []handover.Action) {
 			t.sendState()
 		case handover.SayReleased:
 			t.released = true
-			t.tellTaker(handover.ToldReleased)
+			t.tellTaker(handover.GotReleased)
 			t.giverWithin(finishWithin, t.giver)
 		case handover.Thaw:
 			t.goOn()

@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// goodbyeTimeout is how long Close lets the last request take.
+// goodbyeTimeout limits the last request that Close makes.
 const goodbyeTimeout = time.Second
 
-// Options say how to connect.
+// Options are the options of Connect.
 type Options struct {
 	Polling bool        // start with HTTP long-polling; otherwise WebSocket
 	Token   string      // sent as auth.token in CONNECT; "": no auth
@@ -67,13 +67,13 @@ type Client struct {
 func (c *Client) ID() string { return c.id }
 
 // PID returns the secret by which the client can come back to its session, ""
-// when it did not ask for one.
+// if it did not ask for one.
 func (c *Client) PID() string { return c.pid }
 
 // SID returns the Engine.IO session id.
 func (c *Client) SID() string { return c.engine.SID }
 
-// receive is the client's goroutine.
+// receive is the client's goroutine, which receives packets.
 func (c *Client) receive(packets []string) {
 	defer close(c.done)
 	for {
@@ -98,14 +98,15 @@ func (c *Client) receive(packets []string) {
 	}
 }
 
-// handle takes one Engine.IO packet.
+// handle handles one Engine.IO packet.
 func (c *Client) handle(packet string) error {
 	if packet == "" {
 		return errors.New("empty engine packet")
 	}
 	switch packet[0] {
 	case enginePing:
-		// Not from here: over polling a POST must not hold up the next GET.
+		// It is sent in another goroutine: over polling a POST must not delay
+		// the next GET.
 		go c.send(string(enginePong))
 	case engineClose:
 		return errors.New("engine close packet")
@@ -170,7 +171,7 @@ func (c *Client) send(packet string) error {
 	return t.send(packet)
 }
 
-// Emit sends an event that wants no answer.
+// Emit sends an event without asking for an acknowledgement.
 func (c *Client) Emit(event string, args ...any) error {
 	packet, err := eventPacket(-1, event, args)
 	if err != nil {
@@ -179,7 +180,7 @@ func (c *Client) Emit(event string, args ...any) error {
 	return c.send(packet)
 }
 
-// EmitAck sends an event and waits for the first value of its ack.
+// EmitAck sends an event and waits for the first value of its acknowledgement.
 func (c *Client) EmitAck(ctx context.Context, event string, args ...any) (json.RawMessage, error) {
 	answer := make(chan json.RawMessage, 1)
 	c.mu.Lock()
@@ -208,7 +209,7 @@ func (c *Client) EmitAck(ctx context.Context, event string, args ...any) (json.R
 	}
 }
 
-// Next returns the next event, in the order of arrival; events which came
+// Next returns the next event, in the order of arrival. Events that arrived
 // before the end of the connection are still returned after it.
 func (c *Client) Next(ctx context.Context) (Event, error) {
 	for {
@@ -236,14 +237,14 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 // Done is closed when the connection has ended; Err says why.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err returns why the connection has ended, nil while it lives.
+// Err returns why the connection has ended, nil if it has not.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// fail ends the connection; the first reason stays.
+// fail ends the connection; the first reason is kept.
 func (c *Client) fail(err error) {
 	c.mu.Lock()
 	if c.err == nil {
@@ -257,7 +258,7 @@ func (c *Client) fail(err error) {
 	c.ring()
 }
 
-// Close says goodbye to the server and ends the connection.
+// Close closes the session and the connection.
 func (c *Client) Close() error {
 	said := make(chan struct{})
 	go func() {
@@ -274,7 +275,7 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Kill ends the connection without a word.
+// Kill closes the connection without closing the session.
 func (c *Client) Kill() {
 	c.mu.Lock()
 	c.err = ErrClosed
@@ -286,8 +287,8 @@ func (c *Client) Kill() {
 	<-c.done
 }
 
-// Hangup ends the connection as a browser does that leaves the page: with a
-// close frame, or by polling no more. The session is not said goodbye to.
+// Hangup ends the connection like a browser that leaves the page: with a close
+// frame, or by polling no more. The session is not closed.
 func (c *Client) Hangup() {
 	c.fail(ErrClosed)
 	<-c.done

@@ -91,7 +91,7 @@ func parseSocketPacket(s string) (socketPacket, error) {
 	return p, nil
 }
 
-// An Event is what the server emitted.
+// An Event is an event that the server emitted.
 type Event struct {
 	Name string
 	Args []json.RawMessage

@@ -15,7 +15,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// maxMessage bounds what is read from the server at once, in bytes.
+// maxMessage limits what is read from the server at once, in bytes.
 const maxMessage = 16 << 20
 
 // writeTimeout is how long a write may wait for a server which does not read.
@@ -29,7 +29,7 @@ type transport interface {
 	close() error
 }
 
-// A HandshakeError is an HTTP answer other than the one that was asked for.
+// A HandshakeError is an unexpected HTTP answer.
 type HandshakeError struct {
 	Status int
 	Body   string
@@ -153,8 +153,8 @@ func (s *socket) write(op ws.OpCode, payload []byte) error {
 
 func (s *socket) send(packet string) error { return s.write(ws.OpText, []byte(packet)) }
 
-// receive returns the next text message. Binary messages are skipped: nothing
-// that this client is for sends any.
+// receive returns the next text message. Binary messages are skipped, because
+// no server sends this client any.
 func (s *socket) receive() ([]string, error) {
 	var message []byte
 	op := ws.OpText

@@ -50,8 +50,8 @@ func (c *Client) pendingUpgrade() *upgrade {
 	return u
 }
 
-// change makes the probed WebSocket the transport: no poll is under way, and
-// none of our own POSTs.
+// change makes the probed WebSocket the transport, when no poll and no POST is
+// under way.
 func (c *Client) change(u *upgrade) {
 	c.sending.Lock()
 	defer c.sending.Unlock()

@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// Patience is for what should come soon, on a busy machine.
+// Patience is how long an event that should come soon may take on a busy
+// machine.
 const Patience = 30 * time.Second
 
-// pollInterval is between two looks at a condition.
+// pollInterval is the pause between two checks of a condition.
 const pollInterval = 5 * time.Millisecond
 
 // Await polls a condition that should hold soon.

@@ -25,7 +25,7 @@ const (
 	Invalid                 // see Found.Err
 )
 
-// Found is what Read has found. It keeps views of what Read was given.
+// Found is the result of Read. Its slices are views of the argument of Read.
 type Found struct {
 	State State
 	Body  []byte // of a whole request, decoded
@@ -33,27 +33,27 @@ type Found struct {
 	Err   error  // ErrHeadTooLarge, a *codec.LimitError or a *codec.SyntaxError
 }
 
-// A Reader is where in a request a connection is. The zero value awaits the
-// first one. Owned by the connection's event loop.
+// A Reader records how much of a request a connection has read. The zero value
+// awaits the first request. Owned by the connection's event loop.
 type Reader struct {
 	need     int    // bytes that must be there before reading goes on
 	gathered []byte // a request with a chunked body, as far as it has come
 }
 
-// Restore returns a reader that goes on where another one, in another process
-// perhaps, has stopped.
+// Restore returns a reader that continues where another one, perhaps of another
+// process, has stopped.
 func Restore(need int, gathered []byte) Reader { return Reader{need, gathered} }
 
-// Need returns the bytes that must be there before reading goes on.
+// Need returns how many bytes must have arrived before reading continues.
 func (r *Reader) Need() int { return r.need }
 
-// Gathered returns what Gather was given, nil without.
+// Gathered returns the gathered bytes, nil if none are.
 func (r *Reader) Gathered() []byte { return r.gathered }
 
 // Wants returns how many of the buffered bytes Read is to be given. ok is false
-// when more must arrive first. The input is not given whole, because gnet may
-// copy what it is asked for: a megabyte of small requests must not be copied
-// for each of them.
+// if more must arrive first. The input is not passed as a whole, because gnet
+// may copy what it is asked for: a megabyte of small requests must not be
+// copied for each of them.
 func (r *Reader) Wants(buffered int, l Limits) (n int, ok bool) {
 	if buffered == 0 || buffered < r.need {
 		return 0, false
@@ -121,11 +121,11 @@ func (r *Reader) lookFurther(head *codec.Head, n, given, buffered int) bool {
 	return r.need <= buffered
 }
 
-// Await has the reader wait for the body behind a head of n bytes. It reports
-// whether what has arrived is to be gathered: where the end of a request is not
-// known beforehand, each packet has to be read together with all before it, and
-// gnet would copy them together anew each time. A client that sends chunks of
-// one byte could have megabytes copied for each.
+// Await makes the reader wait for the body after a head of n bytes. It reports
+// whether the input is to be gathered. That is so for a body whose length is
+// not known beforehand: each packet of it has to be read together with all
+// earlier ones, and gnet would join and copy them again each time. A client
+// that sends chunks of one byte could cause copies of megabytes for each.
 func (r *Reader) Await(head *codec.Head, n int) (gather bool) {
 	r.need = n + max(head.ContentLength, 0)
 	if head.Chunked {
@@ -135,11 +135,11 @@ func (r *Reader) Await(head *codec.Head, n int) (gather bool) {
 	return false
 }
 
-// Gather keeps b, which the caller takes out of the input.
+// Gather stores b, which the caller removes from the input.
 func (r *Reader) Gather(b []byte) { r.gathered = append(r.gathered, b...) }
 
-// Done ends a request that was whole. It reports whether the request was
-// gathered, and not at the start of the input.
+// Done ends a complete request. It reports whether the request was gathered,
+// and so is not at the start of the input.
 func (r *Reader) Done() (gathered bool) {
 	gathered = r.gathered != nil
 	*r = Reader{}

@@ -82,7 +82,7 @@ type Limits struct {
 // counted when it closes.
 func (g *Guard) SetLimits(l Limits) { g.limits.Store(&l) }
 
-// A stripe has the tallies of a share of the sources.
+// A stripe has the tallies of a share of the sources, under one lock.
 type stripe struct {
 	mu      sync.Mutex
 	tallies map[Source]tally
@@ -202,10 +202,10 @@ func (g *Guard) Handshake(o Source, now time.Time) bool {
 	return g.node.Take(l.NodeRate, 1, now) <= 1
 }
 
-// inOrder returns the newest time that a handshake came at. Event loops share the
-// rates, and one that stood still after it had looked at the clock brings a time
-// of before: what the others have taken since would count as taken in advance,
-// and be a refusal from a burst on.
+// inOrder returns the latest time of a handshake so far. Event loops share the
+// rates. A loop that was suspended after it read the clock passes an earlier
+// time, from which what other loops have taken since would count as taken in
+// advance and could be refused.
 func (g *Guard) inOrder(now time.Time) time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -251,7 +251,7 @@ func (g *Guard) CallerOf(remote net.Addr) (c Caller) {
 	return c
 }
 
-// Source returns the source of a request.
+// Source returns the source that a request comes from.
 func (g *Guard) Source(c *Caller, head *codec.Head) Source {
 	if c.Relayed {
 		return SourceOf(g.clientOf(head))
@@ -264,7 +264,7 @@ const maxHops = 16
 
 // clientOf returns the client of a request from a trusted proxy: the last
 // address in X-Forwarded-For that is not a trusted proxy. Addresses before it
-// may be made up. The zero address: none is named.
+// may be forged. The zero address means that there is none.
 func (g *Guard) clientOf(head *codec.Head) (client netip.Addr) {
 	var hops [maxHops]netip.Addr
 	n := 0
@@ -300,8 +300,8 @@ func parseHop(item []byte) netip.Addr {
 	return netip.Addr{}
 }
 
-// Rates returns, by address, how far it is ahead of its rate of handshakes, for
-// another process.
+// Rates returns, for each address, how far it is ahead of its rate of
+// handshakes, for another process.
 func (g *Guard) Rates(now time.Time) (all []form.Rate) {
 	for i := range g.stripes {
 		stripe := &g.stripes[i]
@@ -328,8 +328,9 @@ func (g *Guard) TakeRates(all []form.Rate, now time.Time) {
 	}
 }
 
-// Inherit takes a place that another process has given already, and returns
-// what is to be given back: nothing, when the limits are lower here.
+// Inherit reserves a place that another process has reserved already. It
+// returns the source to be released later: zero if the limits are lower here
+// and no place was reserved.
 func (g *Guard) Inherit(o Source, poll bool) Source {
 	if g.Reserve(o, poll) {
 		return o

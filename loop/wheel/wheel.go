@@ -23,8 +23,9 @@ const (
 	farthestTick = int64(farthest / Tick)
 )
 
-// An Owner has a timer and is told when it expires. Expire may be called early for deadlines
-// beyond the wheel's reach, so it checks what is due and arms the timer again.
+// An Owner has a timer whose expiry it handles. Expire may be called early for
+// deadlines beyond the wheel's reach, so it checks what is due and arms the
+// timer again.
 type Owner interface {
 	Expire(now time.Time)
 }
@@ -77,7 +78,7 @@ func (w *Wheel) FromMS(ms int64) time.Time {
 	return w.start.Add(time.Duration(ms) * time.Millisecond)
 }
 
-// Now returns the tick up to which everything has expired.
+// Now returns the tick up to which all timers have expired.
 func (w *Wheel) Now() int64 { return w.now }
 
 // Armed returns how many timers are armed.
@@ -99,7 +100,7 @@ func (w *Wheel) Arm(t *Timer, kind Kind, at time.Time) {
 	w.armed++
 }
 
-// Disarm takes t out of the wheel.
+// Disarm removes t from the wheel.
 func (w *Wheel) Disarm(t *Timer) {
 	if t.next == nil {
 		return
@@ -206,7 +207,7 @@ func (w *Wheel) Each(f func(owner Owner)) {
 	}
 }
 
-// Left returns how long it is until t rings.
+// Left returns how long it is until t expires.
 func (w *Wheel) Left(t *Timer, now time.Time) time.Duration {
 	return max(time.Duration(t.due)*Tick-now.Sub(w.start), 0)
 }

@@ -17,32 +17,33 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// senderPrefix begins the uid of every gateway node. Node's own are six
-// letters and digits.
+// senderPrefix is the start of every gateway node's uid. Those of Node.js
+// servers are six letters and digits.
 const senderPrefix = "gateway:"
 
-// Config says which fleet to join.
+// Config is the configuration of an Adapter.
 type Config struct {
 	Key string // of the adapter; "socket.io" is its default
 
-	// Orders begins the keys in Redis by which nodes find out who of them passes
-	// an order on.
+	// Orders is the prefix of the keys in Redis by which the gateway nodes
+	// agree on which of them passes an order on.
 	Orders string
 
 	// Open connects to Redis.
 	Open func() (rueidis.Client, error)
 
-	// Routed reports whether events of a name come from the services' log, and
-	// so are not taken from Node servers, which read it too. nil: all are taken.
+	// Routed reports whether events of that name come from the services' log.
+	// They are not accepted from Node servers, which read that log too. nil:
+	// all are accepted.
 	Routed func(event string) bool
 
-	// MaxBytes returns how large an event may be, as it comes and as clients get
-	// it. A larger one would disconnect whoever is sent it.
+	// MaxBytes returns how large an event may be, both as it arrives and as
+	// clients get it. A larger one would disconnect its receivers.
 	MaxBytes func() int
 
-	// Compare, if not nil, has this node listen to the Node servers' events that
-	// are Routed, and do nothing else: no client gets anything of them, nothing is
-	// published, and no request is answered.
+	// Compare, if not nil, makes this node only compare the Node servers'
+	// events that are Routed: no client gets them, nothing is published, and no
+	// request is answered.
 	Compare *Comparer
 
 	Log *slog.Logger
@@ -97,7 +98,8 @@ func New(c Config) (*Adapter, error) {
 	return a, nil
 }
 
-// Start connects, for ever, and hands to r what comes from the other servers.
+// Start connects, and reconnects until Close. It passes what other servers send
+// to r.
 func (a *Adapter) Start(r Rooms) {
 	a.rooms = r
 	ctx, stop := context.WithCancel(context.Background())
@@ -111,7 +113,7 @@ func (a *Adapter) Close() {
 	a.stopped.Wait()
 }
 
-// now is a monotonic time.
+// now returns the time since the adapter was made, on the monotonic clock.
 func (a *Adapter) now() time.Duration { return time.Since(a.started) }
 
 // Occupied implements rooms.Outside.
@@ -168,9 +170,9 @@ func (a *Adapter) Publish(room, except string, m *codec.Message) {
 	}
 }
 
-// DisconnectUser has the Node servers disconnect a user's sockets. Every node
-// calls it with the same id for the same order, and one of them does it: another
-// request could meet a client that has come back since.
+// DisconnectUser asks the Node servers to disconnect a user's sockets. Every
+// node calls it with the same id for the same order, and one of them sends the
+// request: a second request could disconnect a client that has come back since.
 func (a *Adapter) DisconnectUser(user, id string) {
 	a.publisher.publishOnce(a.config.Orders+id, a.names.Request, DisconnectRequest(a.sender, rooms.UserRoom(user)))
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/hometrip/gateway/rooms/adapter/notepack"
 )
 
-// Options say which sockets are meant: those in one of Rooms, or All, but none
-// that is in one of Except. A socket is in a room named by its id, so both may
-// name sockets.
+// Options select sockets: those in one of Rooms, or All, but none that is in
+// one of Except. A socket is in a room named by its id, so both may name
+// sockets.
 type Options struct {
 	Rooms, Except []string
 	All           bool // the message named no rooms
@@ -43,10 +43,10 @@ type Unfit struct {
 // Error implements error.
 func (e *Unfit) Error() string { return e.Reason.String() + ": " + e.Detail }
 
-// Reason is why a message of another server is dropped.
+// A Reason says why a message of another server is dropped.
 type Reason uint8
 
-// The reasons, as metrics name them.
+// The reasons, by their names in metrics.
 const (
 	Undecodable Reason = iota // no MessagePack, or not the form of the adapter
 	Namespace                 // not for the namespace "/"
@@ -56,7 +56,7 @@ const (
 	Size                      // would disconnect clients as slow
 )
 
-// Reasons is how many there are.
+// Reasons is the number of reasons.
 const Reasons = int(Size) + 1
 
 // String implements fmt.Stringer.
@@ -68,9 +68,9 @@ func unfit(r Reason, format string, args ...any) error {
 	return &Unfit{r, fmt.Sprintf(format, args...)}
 }
 
-// ParseEmit reads a message of a broadcast channel: [uid, packet, opts]. It
-// takes what Node takes, but for what would end clients or the parser in them:
-// Node passes that on.
+// ParseEmit parses a message of a broadcast channel: [uid, packet, opts]. It
+// accepts what Node accepts, except what would end clients or make their parser
+// fail; Node passes that on.
 func ParseEmit(message []byte) (*Emit, error) {
 	v, err := notepack.Decode(message)
 	if err != nil {
@@ -83,7 +83,7 @@ func ParseEmit(message []byte) (*Emit, error) {
 	return emitOf(sender, &v.Items[1], &v.Items[2])
 }
 
-// emitOf reads packet and options.
+// emitOf parses packet and options.
 func emitOf(sender string, packet, opts *notepack.Value) (*Emit, error) {
 	e := &Emit{Sender: sender}
 	if packet.Kind != notepack.Object {
@@ -131,7 +131,7 @@ func (e *Emit) setData(data *notepack.Value) error {
 	return nil
 }
 
-// checkSize is for a limit of most bytes.
+// checkSize returns an error if the event is larger than most bytes.
 func (e *Emit) checkSize(most int) error {
 	size := len(e.text)
 	for _, b := range e.binaries {
@@ -143,8 +143,8 @@ func (e *Emit) checkSize(most int) error {
 	return nil
 }
 
-// optionsOf reads the opts of a broadcast or a request. JavaScript makes a Set
-// of rooms and of except, which a missing one leaves empty.
+// optionsOf parses the opts of a broadcast or a request. JavaScript makes a Set
+// of rooms and of except; if one is missing, the Set is empty.
 func optionsOf(opts *notepack.Value) (o Options, err error) {
 	if opts.Kind != notepack.Object {
 		return o, unfit(Undecodable, "options that are no map")
@@ -164,10 +164,10 @@ func optionsOf(opts *notepack.Value) (o Options, err error) {
 	return o, nil
 }
 
-// namesOf reads a list of rooms; none: the list is empty. Numbers are rooms of
-// their own in JavaScript; here they are their text, as ids are everywhere in
-// the gateway. Anything else, such as the undefined of `io.to(undefined)`, names
-// no room that a socket is in, and does not make the list empty.
+// namesOf parses a list of rooms. none: the list is empty. Numbers are rooms of
+// their own in JavaScript; here they stand for their text, as ids do everywhere
+// in the gateway. Anything else, such as the undefined of `io.to(undefined)`,
+// names no room that a socket is in, and does not make the list empty.
 func namesOf(object *notepack.Value, key string) (names []string, none bool, err error) {
 	list, ok := object.Get(key)
 	if !ok || list.Kind == notepack.Null {
@@ -188,8 +188,8 @@ func namesOf(object *notepack.Value, key string) (names []string, none bool, err
 	return names, len(list.Items) == 0, nil
 }
 
-// Message returns the packet for clients; with id 0 or more they are asked to
-// acknowledge it under that id.
+// Message returns the packet for clients. If id is 0 or more, it asks them for
+// an acknowledgement with that id.
 func (e *Emit) Message(id int64) *codec.Message {
 	b := make([]byte, 0, len(e.text)+16)
 	if len(e.binaries) == 0 {
@@ -211,7 +211,7 @@ func (e *Emit) Message(id int64) *codec.Message {
 
 var errNoEvent = errors.New("adapter: no event in this message")
 
-// AppendEmit appends the message that tells Node servers of an event: packet is
+// AppendEmit appends the message that sends an event to Node servers. packet is
 // an Engine.IO text packet of an EVENT without attachments, `42["name",…]`.
 func AppendEmit(dst []byte, sender string, packet []byte, o Options) ([]byte, error) {
 	if len(packet) < 2 || packet[0] != '4' {

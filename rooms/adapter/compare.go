@@ -11,18 +11,19 @@ import (
 )
 
 const (
-	// compareTime is how long one side of a pair waits for the other.
+	// compareTime is how long an event of one side waits for the same event of
+	// the other.
 	compareTime = 10 * time.Second
 
-	// maxUnpaired is how many may wait.
+	// maxUnpaired is how many events may wait.
 	maxUnpaired = 1 << 16
 )
 
-// A Comparer counts the events that the gateway would deliver and that Node
-// servers have delivered: as the same, or by one of the two alone. Two are the
-// same when they have one name, go to one room and have equal bodies, but for
-// the time in the member "timestamp", which each side may fill in by itself.
-// Safe for concurrent use.
+// A Comparer compares the events that the gateway would deliver with those that
+// Node servers have delivered. It counts those that both have and those that
+// only one has. Two events are the same if they have one name, go to one room
+// and have equal bodies, except the time in the member "timestamp", which each
+// side may fill in. Safe for concurrent use.
 type Comparer struct {
 	mu       sync.Mutex      // guards the following
 	unpaired map[pairKey]int // how many more the gateway has; negative: Node servers
@@ -32,14 +33,14 @@ type Comparer struct {
 
 type pairKey [sha256.Size]byte
 
-// unpaired is an event whose other side was not there when it came.
+// An unpaired is an event that waits for the same event of the other side.
 type unpaired struct {
 	key   pairKey
 	until time.Time
 	side  int // 1 of the gateway, -1 of Node servers
 }
 
-// Compared is what a Comparer has counted.
+// Compared are the counters of a Comparer.
 type Compared struct {
 	Both     int64 // events that both have delivered
 	NodeOnly int64 // by Node servers alone
@@ -49,7 +50,7 @@ type Compared struct {
 // NewComparer returns a comparer without events.
 func NewComparer() *Comparer { return &Comparer{unpaired: make(map[pairKey]int)} }
 
-// Deliver notes an event of the gateway: m is an Engine.IO text packet of an
+// Deliver adds an event of the gateway: m is an Engine.IO text packet of an
 // EVENT.
 func (c *Comparer) Deliver(room string, m *codec.Message, now time.Time) {
 	if p, err := codec.ParseSocketPacket(m.Text()[1:]); err == nil {
@@ -57,7 +58,7 @@ func (c *Comparer) Deliver(room string, m *codec.Message, now time.Time) {
 	}
 }
 
-// heard notes an event of a Node server, once for each of its rooms.
+// heard adds an event of a Node server, once for each of its rooms.
 func (c *Comparer) heard(e *Emit, now time.Time) {
 	for _, room := range e.Rooms {
 		c.note(room, e.text, -1, now)
@@ -86,7 +87,7 @@ func (c *Comparer) set(key pairKey, n int) {
 	c.unpaired[key] = n
 }
 
-// expire counts those that have waited in vain.
+// expire counts the events that have waited for too long.
 func (c *Comparer) expire(now time.Time) {
 	for len(c.queue) > 0 && (len(c.queue) > maxUnpaired || !now.Before(c.queue[0].until)) {
 		old := c.queue[0]
@@ -104,7 +105,7 @@ func (c *Comparer) expire(now time.Time) {
 	}
 }
 
-// Totals returns what was counted up to now.
+// Totals returns the counters as of now.
 func (c *Comparer) Totals(now time.Time) Compared {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -112,8 +113,8 @@ func (c *Comparer) Totals(now time.Time) Compared {
 	return c.totals
 }
 
-// keyOf returns what events of both sides have in common: the room, and the
-// data with sorted members and without times.
+// keyOf returns what the same events of both sides have in common: the room,
+// and the data with sorted members and without times.
 func keyOf(room string, data []byte) pairKey {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()

@@ -26,7 +26,7 @@ const (
 
 var errHungUp = errors.New("redis: the connection has ended")
 
-// run keeps a connection, for ever.
+// run keeps a connection to Redis until ctx is cancelled.
 func (a *Adapter) run(ctx context.Context) {
 	retries := backoff.Backoff{Min: reconnectMin, Max: reconnectMax}
 	var complaints loglimit.Limiter
@@ -50,7 +50,7 @@ func (a *Adapter) run(ctx context.Context) {
 	}
 }
 
-// serve makes one connection and works with it until it ends.
+// serve makes one connection and uses it until it ends.
 func (a *Adapter) serve(ctx context.Context) error {
 	client, err := a.config.Open()
 	if err != nil {
@@ -101,7 +101,8 @@ func (a *Adapter) disconnected() {
 	call(ready)
 }
 
-// subscribe has the connection's subscriptions follow the rooms.
+// subscribe subscribes to, and unsubscribes from, channels of rooms until that
+// matches the rooms of this node.
 func (a *Adapter) subscribe(ctx context.Context, conn rueidis.DedicatedClient, ended <-chan error) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -124,7 +125,7 @@ func (a *Adapter) subscribe(ctx context.Context, conn rueidis.DedicatedClient, e
 	}
 }
 
-// pause is how long there is nothing to do unless something changes.
+// pause returns how long there is nothing to do unless something changes.
 func (a *Adapter) pause() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -161,7 +162,8 @@ func (a *Adapter) channels(rooms []string) []string {
 	return rooms
 }
 
-// subscribed is told of each channel that Redis has subscribed to or left.
+// subscribed is called for each channel that Redis has subscribed to or
+// unsubscribed from.
 func (a *Adapter) subscribed(s rueidis.PubSubSubscription) {
 	room, ok := a.names.RoomOf(s.Channel)
 	if !ok || room == "" {

@@ -22,11 +22,11 @@ func (n Names) Room(room string) string { return n.Broadcast + room + "#" }
 // Rooms returns the pattern of all channels of broadcasts.
 func (n Names) Rooms() string { return globs.Replace(n.Broadcast) + "*" }
 
-// globs escapes what has a meaning in Redis' patterns.
+// globs escapes the special characters of Redis' patterns.
 var globs = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`)
 
-// RoomOf returns which room a channel of broadcasts is for, "" for the one of
-// several rooms.
+// RoomOf returns the room that a broadcast channel is for, "" for the channel
+// of broadcasts to several rooms.
 func (n Names) RoomOf(channel string) (room string, ok bool) {
 	rest, ok := strings.CutPrefix(channel, n.Broadcast)
 	if !ok || rest == "" {

@@ -10,20 +10,21 @@ import (
 
 const (
 	// maxWaiting is how many messages may wait for Redis: more than a node
-	// says in a second, less than what is stale when it comes.
+	// publishes in a second, but not so many that they are stale when they
+	// arrive.
 	maxWaiting = 8192
 
-	// maxWaitingBytes is how much they may be together. One that is larger by
-	// itself waits alone: an answer that names all sockets of a node.
+	// maxWaitingBytes is how many bytes they may have together. A larger
+	// message is accepted if nothing else waits: it may be an answer that names
+	// all sockets of a node.
 	maxWaitingBytes = 32 << 20
 
 	// publishBatch is how many PUBLISH commands leave in one write.
 	publishBatch = 128
 )
 
-// A publisher sends messages to Redis in the order in which they were given to
-// it, in batches, over the connection there is at the time. Safe for
-// concurrent use.
+// A publisher sends messages to Redis in the order in which it got them, in
+// batches, over the current connection. Safe for concurrent use.
 type publisher struct {
 	stats *counters
 	bell  chan struct{} // has a token when something waits
@@ -34,15 +35,15 @@ type publisher struct {
 	bytes   int // of waiting
 }
 
-// outgoing is a message that waits.
+// An outgoing is a message that waits.
 type outgoing struct {
 	channel string
 	payload []byte
 	once    string // key of which one node only makes a message; "": all do
 }
 
-// onceTime is how long a key of that kind is kept: longer than a node may be
-// behind with its reading of the log.
+// onceTime is how long such a key is kept: longer than a node may be behind in
+// reading the log.
 const onceTime = time.Hour
 
 func (p *publisher) init(stats *counters) {
@@ -54,7 +55,8 @@ func (p *publisher) publish(channel string, payload []byte) bool {
 	return p.queue(outgoing{channel: channel, payload: payload})
 }
 
-// publishOnce is publish for what several nodes want to say and one is to.
+// publishOnce is publish for a message that several nodes have and only one is
+// to send.
 func (p *publisher) publishOnce(key, channel string, payload []byte) {
 	p.queue(outgoing{channel, payload, key})
 }
@@ -76,7 +78,7 @@ func (p *publisher) queue(m outgoing) bool {
 	return true
 }
 
-// setOpen begins to take messages, or drops those that wait.
+// setOpen starts accepting messages, or drops those that wait.
 func (p *publisher) setOpen(open bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

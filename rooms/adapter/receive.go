@@ -10,17 +10,18 @@ import (
 )
 
 const (
-	// maxQuestions is how many events at a time may wait for acknowledgements.
+	// maxQuestions is how many events may wait for acknowledgements at a time.
 	maxQuestions = 1000
 
-	// maxQuestionTime is the longest time for them, which Node servers choose.
+	// maxQuestionTime limits the time for acknowledgements, which Node servers
+	// choose.
 	maxQuestionTime = time.Minute
 
 	// maxRoomNames is how many rooms one answer names.
 	maxRoomNames = 100_000
 )
 
-// receive takes a message of another server. It is called on the connection's
+// receive handles a message of another server. It is called on the connection's
 // goroutine, one message after the other, and does not block.
 func (a *Adapter) receive(channel string, message []byte) {
 	var err error
@@ -75,7 +76,7 @@ func (o *Options) selection() *rooms.Selection {
 	return &rooms.Selection{Rooms: o.Rooms, Except: o.Except, All: o.All}
 }
 
-// request does what another server asks for, and answers.
+// request carries out what another server asks for, and answers.
 func (a *Adapter) request(message []byte) error {
 	r, err := ParseRequest(message)
 	if r != nil && ours(r.Sender) {
@@ -128,8 +129,8 @@ func (a *Adapter) tell(r *Request) {
 	}
 }
 
-// move does a Join, Leave or Disconnect. Only the old form, of a single socket,
-// is answered, by the server that has it.
+// move carries out a Join, Leave or Disconnect. Only the old form, for a single
+// socket, is answered: by the server that has the socket.
 func (a *Adapter) move(r *Request) {
 	s := r.selection()
 	if r.Single != "" {
@@ -171,7 +172,7 @@ func (a *Adapter) ask(r *Request) {
 	})
 }
 
-// questionTime reads a timeout in milliseconds.
+// questionTime converts a timeout in milliseconds.
 func questionTime(ms float64) time.Duration {
 	if !(ms > 0) || ms > float64(math.MaxInt64/int64(time.Millisecond)) {
 		return maxQuestionTime

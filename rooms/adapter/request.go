@@ -7,7 +7,7 @@ import (
 	"github.com/hometrip/gateway/rooms/adapter/notepack"
 )
 
-// RequestType is what a Node server asks the others for.
+// A RequestType says what a Node server asks the others for.
 type RequestType int
 
 // Requests and answers between nodes (@socket.io/redis-adapter, RequestType).
@@ -36,8 +36,8 @@ type Request struct {
 	Emit   *Emit    // of an EmitWithAck
 }
 
-// ParseRequest reads a message of the request channel: JSON or notepack. What
-// Node would throw at is an error here, and what it does not know too.
+// ParseRequest parses a message of the request channel: JSON or notepack. A
+// message for which Node would throw, and one of an unknown type, are errors.
 func ParseRequest(message []byte) (*Request, error) {
 	v, err := requestValue(message)
 	if err != nil {
@@ -66,7 +66,7 @@ func ParseRequest(message []byte) (*Request, error) {
 	return r, err
 }
 
-// requestValue reads either form. JSON is told by its first character.
+// requestValue parses either form. JSON is recognised by its first character.
 func requestValue(message []byte) (notepack.Value, error) {
 	if len(message) == 0 || message[0] != '{' {
 		return notepack.Decode(message)
@@ -89,8 +89,8 @@ func (r *Request) options(v *notepack.Value) (err error) {
 	return err
 }
 
-// move reads a Join, Leave or Disconnect: of all sockets that the options
-// mean, or of one in the form of adapters before version 6.
+// move parses a Join, Leave or Disconnect: of all sockets that the options
+// select, or of one socket in the form of adapters before version 6.
 func (r *Request) move(v *notepack.Value) (err error) {
 	end, _ := v.Get("close")
 	r.Close = end.Bool
@@ -118,7 +118,7 @@ func (r *Request) emit(v *notepack.Value) error {
 	opts, _ := v.Get("opts")
 	emit, err := emitOf(r.Sender, &packet, &opts)
 	if err != nil {
-		// Node waits for a count whatever became of the event.
+		// Node waits for a count whatever happened to the event.
 		r.Options, _ = optionsOf(&opts)
 		return err
 	}
@@ -126,8 +126,8 @@ func (r *Request) emit(v *notepack.Value) error {
 	return nil
 }
 
-// A Socket is what other servers are told of one of ours: never its token or
-// the headers it came with.
+// A Socket is what other servers get to know of one of this node's sockets:
+// never its token or its request headers.
 type Socket struct {
 	ID    string
 	User  string
@@ -215,13 +215,13 @@ func DoneAnswer(r *Request) []byte { return marshal(doneAnswer{r.ID}) }
 func ServerSideAnswer(r *Request) []byte { return marshal(emitAnswer{Type: ServerSideEmit, ID: r.ID}) }
 
 // CountAnswer says how many sockets an EmitWithAck reached. It is sent exactly
-// once for each request, also for none: Node compares counts with ===.
+// once for each request, also with 0: Node compares counts with ===.
 func CountAnswer(r *Request, clients int) []byte {
 	return marshal(countAnswer{answerClientCount, r.ID, clients})
 }
 
-// AckAnswer passes on a client's acknowledgement: args is the JSON array of
-// the packet, of which the first element counts, with its attachments.
+// AckAnswer passes on a client's acknowledgement. args is the JSON array of the
+// packet, of which the first element is passed on, with its attachments.
 func AckAnswer(r *Request, args []byte, attachments [][]byte) []byte {
 	b := notepack.AppendMap(nil, 3)
 	b = notepack.AppendInt(notepack.AppendString(b, "type"), int64(answerAcknowledged))
@@ -234,7 +234,7 @@ func AckAnswer(r *Request, args []byte, attachments [][]byte) []byte {
 	return notepack.AppendFromJSON(b, first, attachments...)
 }
 
-// DisconnectRequest asks the Node servers to disconnect everybody in a room.
+// DisconnectRequest asks the Node servers to disconnect all sockets in a room.
 func DisconnectRequest(sender, room string) []byte {
 	type options struct {
 		Rooms  []string `json:"rooms"`

@@ -7,7 +7,7 @@ import "time"
 // each time.
 const lingerTime = 5 * time.Second
 
-// phase is where the subscription to a room's channel is.
+// A phase is how far the subscription to a room's channel is.
 type phase uint8
 
 const (
@@ -17,9 +17,9 @@ const (
 	phaseWithdrawn              // UNSUBSCRIBE was sent; what is wanted again waits for its end
 )
 
-// subscriptions decide which channels are to be subscribed, from which rooms
-// have members on this node. No I/O, no clock and no goroutine; not safe for
-// concurrent use.
+// subscriptions decides which channels are to be subscribed to, from which
+// rooms have members on this node. No I/O, no clock and no goroutine; not safe
+// for concurrent use.
 type subscriptions struct {
 	connected bool
 	rooms     map[string]*subscription
@@ -27,7 +27,7 @@ type subscriptions struct {
 	lingering []lingering     // the oldest first
 }
 
-// A subscription is one room's.
+// A subscription is that of one room.
 type subscription struct {
 	room   string
 	phase  phase
@@ -37,7 +37,7 @@ type subscription struct {
 	ready  []func()      // to be called when confirmed
 }
 
-// lingering is a room without members whose time is up at some point.
+// A lingering is a room without members that stays subscribed until a time.
 type lingering struct {
 	s    *subscription
 	left time.Duration
@@ -47,7 +47,7 @@ func newSubscriptions() *subscriptions {
 	return &subscriptions{rooms: make(map[string]*subscription)}
 }
 
-// want notes that a room has members.
+// want records that a room has members.
 func (u *subscriptions) want(room string) {
 	s := u.rooms[room]
 	if s == nil {
@@ -58,8 +58,8 @@ func (u *subscriptions) want(room string) {
 	u.queue(s)
 }
 
-// unwant notes that a room has no members any more, and returns those who
-// waited for it.
+// unwant records that a room has no members any more, and returns the callbacks
+// that waited for it.
 func (u *subscriptions) unwant(room string, now time.Duration) (ready []func()) {
 	s := u.rooms[room]
 	switch {
@@ -75,8 +75,9 @@ func (u *subscriptions) unwant(room string, now time.Duration) (ready []func()) 
 	return ready
 }
 
-// await has ready called when the room's messages reach this node. It returns
-// true, and does not call it, when they do already or Redis is away.
+// await registers ready to be called when the room's messages reach this node.
+// If they already do, or Redis is away, it returns true and does not register
+// it.
 func (u *subscriptions) await(room string, ready func()) bool {
 	s := u.rooms[room]
 	if !u.connected || s == nil || s.phase == phaseConfirmed {
@@ -86,7 +87,7 @@ func (u *subscriptions) await(room string, ready func()) bool {
 	return false
 }
 
-// queue has next look at a subscription. Without a connection it would not;
+// queue makes next return a subscription. Without a connection it does nothing;
 // connect queues all.
 func (u *subscriptions) queue(s *subscription) {
 	if u.connected && !s.queued {
@@ -95,7 +96,7 @@ func (u *subscriptions) queue(s *subscription) {
 	}
 }
 
-// connect notes that there is a new connection, without any subscription.
+// connect records that there is a new connection, without any subscription.
 func (u *subscriptions) connect() {
 	u.connected = true
 	for _, s := range u.rooms {
@@ -103,9 +104,9 @@ func (u *subscriptions) connect() {
 	}
 }
 
-// disconnect notes that there is no connection, and returns who has to be
-// called because nothing will be confirmed. Rooms without members are forgotten,
-// so that nothing gathers while there is none.
+// disconnect records that there is no connection. It returns the callbacks to
+// be called because nothing will be confirmed. Rooms without members are
+// removed, so that they do not accumulate meanwhile.
 func (u *subscriptions) disconnect() (ready []func()) {
 	u.connected, u.changed, u.lingering = false, nil, nil
 	for room, s := range u.rooms {
@@ -118,8 +119,8 @@ func (u *subscriptions) disconnect() (ready []func()) {
 	return ready
 }
 
-// next returns up to most rooms to subscribe to and to unsubscribe from, which
-// count as sent from here on.
+// next returns up to most rooms to subscribe to and to unsubscribe from. They
+// count as sent from then on.
 func (u *subscriptions) next(now time.Duration, most int) (subscribe, unsubscribe []string) {
 	if !u.connected {
 		return nil, nil
@@ -149,11 +150,11 @@ func (u *subscriptions) next(now time.Duration, most int) (subscribe, unsubscrib
 	return subscribe, unsubscribe
 }
 
-// more reports whether next has something at once.
+// more reports whether next would return something.
 func (u *subscriptions) more() bool { return u.connected && len(u.changed) > 0 }
 
-// wake returns when next has something because a room's time is up; false when
-// no room lingers.
+// wake returns when next will return something because a room's linger time is
+// over; false if no room lingers.
 func (u *subscriptions) wake() (time.Duration, bool) {
 	if len(u.lingering) == 0 {
 		return 0, false
@@ -161,8 +162,8 @@ func (u *subscriptions) wake() (time.Duration, bool) {
 	return u.lingering[0].left + lingerTime, true
 }
 
-// confirmed notes that Redis has subscribed to a room's channel, and returns
-// who waited for it.
+// confirmed records that Redis has subscribed to a room's channel, and returns
+// the callbacks that waited for it.
 func (u *subscriptions) confirmed(room string, now time.Duration) (ready []func()) {
 	s := u.rooms[room]
 	if s == nil || s.phase != phaseSent {
@@ -176,7 +177,7 @@ func (u *subscriptions) confirmed(room string, now time.Duration) (ready []func(
 	return ready
 }
 
-// ended notes that Redis has unsubscribed from a room's channel.
+// ended records that Redis has unsubscribed from a room's channel.
 func (u *subscriptions) ended(room string) {
 	s := u.rooms[room]
 	if s == nil || s.phase != phaseWithdrawn {

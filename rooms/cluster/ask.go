@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// answerTimeout is how long a node may take for an answer.
+	// answerTimeout is how long a node may take to answer.
 	answerTimeout = 2 * time.Second
 
 	maxAnswering = 4       // questions that a node answers at a time; more are not answered
@@ -24,22 +24,22 @@ const (
 	maxAnswer    = 4 << 20 // bytes
 )
 
-// A question is asked on a channel that all nodes hear. An answer goes to the
-// channel that is named after the question's id.
+// A question is published on a channel to which all nodes subscribe. An answer
+// goes to the channel that is named after the question's id.
 type question struct {
 	ID   string          `json:"id"`
 	From uint32          `json:"from"`
 	Body json.RawMessage `json:"body"`
 }
 
-// An answer is what another node published as its answer to a question.
+// An answer is what another node publishes in reply to a question.
 type answer struct {
 	From uint32          `json:"from"`
 	Body json.RawMessage `json:"body"`
 }
 
-// Ask asks all other nodes a question, in JSON, and returns their answers and
-// the numbers of the nodes that have not answered before ctx was over. The error
+// Ask asks all other nodes a question, in JSON. It returns their answers, and
+// the numbers of the nodes that did not answer before ctx was over. The error
 // says that Redis cannot be reached.
 func (c *Cluster) Ask(ctx context.Context, body []byte) (answers [][]byte, silent []uint32, err error) {
 	cs := c.connections()
@@ -80,8 +80,8 @@ func (c *Cluster) Ask(ctx context.Context, body []byte) (answers [][]byte, silen
 	return answers, nil, nil
 }
 
-// await subscribes to a channel until end is called, calls heard once it has,
-// and returns what comes.
+// await subscribes to a channel until end is called, calls heard once the
+// subscription is confirmed, and returns the messages.
 func (cs *conns) await(ctx context.Context, channel string, heard func()) (came <-chan string, end func()) {
 	messages := make(chan string, 256)
 	ctx, end = context.WithCancel(ctx)
@@ -141,11 +141,11 @@ func (c *Cluster) answer(cs *conns, q *question) {
 	}
 }
 
-// Number is the node's number, as in its log and its lease.
+// Number is the node's number, as in the log and in its lease.
 func (c *Cluster) Number() string { return strconv.FormatUint(uint64(c.number), 10) }
 
-// Name is the name under which the sessions of this node are recorded; "" when
-// clients do not come back.
+// Name is the name under which the sessions of this node are recorded; "" if
+// clients cannot recover sessions.
 func (c *Cluster) Name() string {
 	if c.sessions == nil {
 		return ""
@@ -153,8 +153,8 @@ func (c *Cluster) Name() string {
 	return c.sessions.Node()
 }
 
-// Records returns the records that Redis has of the sessions of a user. It reads
-// the records of all users, so it is for people.
+// Records returns the records that Redis has of the sessions of a user. It
+// reads the records of all users, so it is for operators only.
 func (c *Cluster) Records(ctx context.Context, user string) (list []*rooms.Record, err error) {
 	cs := c.connections()
 	for shard := 0; ; shard++ {
@@ -177,7 +177,7 @@ func (c *Cluster) Records(ctx context.Context, user string) (list []*rooms.Recor
 	}
 }
 
-// records reads the records with these keys that are a user's.
+// records reads those records with these keys that belong to a user.
 func (cs *conns) records(keys []string, user string) (list []*rooms.Record) {
 	if len(keys) == 0 {
 		return nil

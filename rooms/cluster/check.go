@@ -12,12 +12,12 @@ import (
 
 const scanCount = 512
 
-// A Difference is what is wrong in the directory about this node.
+// A Difference says what is wrong about this node in the directory.
 type Difference = directory.Difference
 
-// Check compares the directory with what this node holds. Rooms that are on
-// their way into or out of it are not held against it. It reads all keys of
-// rooms, so it is for tests and for people.
+// Check compares the directory with the rooms of this node. Rooms whose change
+// is on its way to Redis are not counted as wrong. It reads the keys of all
+// rooms, so it is for tests and operators only.
 func (c *Cluster) Check(ctx context.Context) (d Difference, err error) {
 	claimed := make(map[string]bool)
 	cs := c.connections()
@@ -41,7 +41,7 @@ func (c *Cluster) connections() *conns {
 	return c.conns
 }
 
-// claimed adds the rooms that one server has for this node.
+// claimed adds the rooms for which one server has this node.
 func (c *Cluster) claimed(cs *conns, shard int, rooms map[string]bool) (more bool, err error) {
 	for cursor := "0"; ; {
 		page := cs.do(wire.Batch{Kind: wire.Scan, Shard: shard, Commands: []wire.Command{

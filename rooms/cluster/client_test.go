@@ -13,14 +13,14 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A porter lets in whoever has not been refused. A token is a user's id, and
+// A fakeAuth lets in whoever has not been refused. A token is a user's id, and
 // perhaps a slash and an id of its own.
-type porter struct {
+type fakeAuth struct {
 	mu      sync.Mutex // guards the following
 	refused map[string]bool
 }
 
-func (p *porter) Authenticate(token string, _ rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
+func (p *fakeAuth) Authenticate(token string, _ rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
 	user, id, _ := strings.Cut(token, "/")
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -31,7 +31,7 @@ func (p *porter) Authenticate(token string, _ rooms.Presenter, _ time.Time, done
 	done(rooms.Identity{UserID: user, TokenID: id}, nil)
 }
 
-func (p *porter) Revoke(o rooms.Order) {
+func (p *fakeAuth) Revoke(o rooms.Order) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.refused == nil {
@@ -44,7 +44,7 @@ func (p *porter) Revoke(o rooms.Order) {
 	}
 }
 
-func (*porter) Check(rooms.Identity, time.Time) error { return nil }
+func (*fakeAuth) Check(rooms.Identity, time.Time) error { return nil }
 
 // A client is a socket on a node.
 type client struct {

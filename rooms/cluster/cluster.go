@@ -27,10 +27,10 @@ const (
 	defaultQueueBytes = 64 << 20
 )
 
-// tickInterval is how often the node is asked for what is due, if not before.
+// tickInterval is the longest time between two looks at what is due.
 const tickInterval = 100 * time.Millisecond
 
-// Config says how a node joins the others. Zero values mean the defaults.
+// Config is the configuration of a Cluster. Zero values mean the defaults.
 type Config struct {
 	Server Server
 	Prefix string // of all keys and channels; without braces
@@ -41,11 +41,12 @@ type Config struct {
 	MaxQueue int           // messages that wait to be published; 65,536
 	MaxBytes int           // bytes of these; 64 MiB
 
-	// Takes is the place of a node that runs, which this process is to take: it
-	// does nothing but listen before Assume. Nil: it is a node of its own.
+	// Takes is the place of the running node that this process is to take over:
+	// it only listens before Assume. Nil: it is a node of its own.
 	Takes *Place
 
-	// Alone: as long as Redis has not been reached, this node is the only one.
+	// Alone: as long as Redis has not been reached, this node assumes that it
+	// is the only one.
 	Alone bool
 
 	// Answer answers a question that another node asks all: see Ask. It may take
@@ -58,10 +59,10 @@ type Config struct {
 
 // Local is this node's rooms. Neither method waits.
 type Local interface {
-	// Receive hands over what a client of another node has said.
+	// Receive delivers what a client of another node has sent.
 	Receive(b rooms.Broadcast) (shards int)
 
-	// Obey hands over a lasting order that was found in Redis.
+	// Obey carries out a lasting order that was found in Redis.
 	Obey(o rooms.Order) error
 }
 
@@ -135,7 +136,7 @@ func orDefault[T time.Duration | int](field *T, value T) {
 	}
 }
 
-// offer puts a token into a channel that holds one.
+// offer puts a token into a channel of capacity one.
 func offer(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
@@ -143,8 +144,8 @@ func offer(ch chan struct{}) {
 	}
 }
 
-// Start connects this node's rooms with the others'. It returns at once and
-// goes on trying to reach Redis until Close.
+// Start connects this node's rooms with those of the others. It returns at
+// once, and keeps trying to reach Redis until Close.
 func (c *Cluster) Start(local Local) {
 	c.local = local
 	var list []core.Delivery
@@ -163,9 +164,9 @@ func (c *Cluster) Start(local Local) {
 	c.done.Go(func() { c.publish(ctx) })
 }
 
-// Close publishes what waits, takes this node out of the directory and ends
-// the connections, all within ctx. Start must have been called. Rooms may be
-// told of meanwhile: nothing is entered any more.
+// Close publishes what waits, removes this node from the directory and ends the
+// connections, all within ctx. Start must have been called. Changes of rooms
+// that are reported meanwhile are ignored.
 func (c *Cluster) Close(ctx context.Context) error {
 	err := c.await(ctx, "messages to other nodes not published", func(n *core.Node) bool {
 		s := n.Stats()
@@ -195,7 +196,7 @@ func (c *Cluster) Close(ctx context.Context) error {
 	}
 }
 
-// await polls a condition that holds soon.
+// await polls a condition until it holds.
 func (c *Cluster) await(ctx context.Context, not string, holds func(*core.Node) bool) error {
 	for {
 		c.mu.Lock()
@@ -250,7 +251,7 @@ func (c *Cluster) Elsewhere(room string) bool {
 	return c.node.Elsewhere(room)
 }
 
-// Publish implements rooms.Cluster. While Redis is away, what is volatile is
+// Publish implements rooms.Cluster. While Redis is away, volatile messages are
 // dropped.
 func (c *Cluster) Publish(room string, m *codec.Message) {
 	c.mu.Lock()
@@ -259,9 +260,9 @@ func (c *Cluster) Publish(room string, m *codec.Message) {
 	offer(c.messages)
 }
 
-// Keep has Redis keep an order that lasts, for nodes that start later. It never
-// waits: the order is in memory until Redis has it, and given again to a Redis
-// that has lost it.
+// Keep stores a lasting order in Redis, for nodes that start later. It never
+// waits: the order is in memory until Redis has it, and is written again to a
+// Redis that has lost it.
 func (c *Cluster) Keep(o rooms.Order) {
 	now := time.Now()
 	c.mu.Lock()
@@ -270,8 +271,8 @@ func (c *Cluster) Keep(o rooms.Order) {
 	offer(c.work)
 }
 
-// ReadOrders has the orders obeyed that Redis has, and that this node does not
-// know: it may have missed some. It never waits.
+// ReadOrders reads the orders in Redis, and carries out those that this node
+// does not know: it may have missed some. It never waits.
 func (c *Cluster) ReadOrders() {
 	c.mu.Lock()
 	c.node.ReadOrders()
@@ -279,7 +280,7 @@ func (c *Cluster) ReadOrders() {
 	offer(c.work)
 }
 
-// Connected reports whether Redis answers and this node gets what others
+// Connected reports whether Redis answers and this node receives what others
 // publish.
 func (c *Cluster) Connected() bool {
 	c.mu.Lock()
@@ -287,8 +288,7 @@ func (c *Cluster) Connected() bool {
 	return c.node.IsConnected()
 }
 
-// Ready reports whether, beside that, this node has read the orders that Redis
-// has.
+// Ready reports whether the node is Connected and has read the orders in Redis.
 func (c *Cluster) Ready() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

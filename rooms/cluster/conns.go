@@ -13,14 +13,15 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// cacheTTL is how long rueidis may keep what it has read: Redis tells when it
-// changes, so this only bounds the memory spent on rooms nobody speaks to.
+// cacheTTL is how long rueidis may cache what it has read. Redis sends
+// invalidations, so this only limits the memory spent on rooms in which nobody
+// speaks.
 const cacheTTL = time.Hour
 
 var errDisconnected = errors.New("redis: not connected")
 
-// conns are this node's connections to Redis. They come back by themselves when
-// they are lost. A server that has become a replica is left by closing all.
+// conns are this node's connections to Redis. They reconnect by themselves. To
+// leave a server that has become a replica, all are closed.
 type conns struct {
 	ctx        context.Context // done when they are to be closed
 	cancel     context.CancelFunc
@@ -64,7 +65,7 @@ func (cs *conns) close() {
 	}
 }
 
-// subscription is the command that subscribes to a channel.
+// subscription returns the command that subscribes to a channel.
 func (cs *conns) subscription(channel string) rueidis.Completed {
 	if cs.sharded {
 		return cs.subscriber.B().Ssubscribe().Channel(channel).Build()
@@ -72,8 +73,8 @@ func (cs *conns) subscription(channel string) rueidis.Completed {
 	return cs.subscriber.B().Subscribe().Channel(channel).Build()
 }
 
-// unsubscribe ends a subscription. An error means that the connection is lost,
-// and the subscription with it.
+// unsubscribe ends a subscription. On an error the connection is lost, and with
+// it the subscription.
 func (cs *conns) unsubscribe(channel string) {
 	command := cs.subscriber.B().Unsubscribe().Channel(channel).Build()
 	if cs.sharded {
@@ -82,7 +83,7 @@ func (cs *conns) unsubscribe(channel string) {
 	_ = cs.subscriber.Do(cs.ctx, command).Error()
 }
 
-// do executes a batch. There is no deadline but that of the connection.
+// do executes a batch. Its only deadline is that of the connection.
 func (cs *conns) do(b wire.Batch) []wire.Reply {
 	if cs == nil {
 		return failed(b, errDisconnected)
@@ -155,7 +156,7 @@ func failed(b wire.Batch, err error) []wire.Reply {
 	return replies
 }
 
-// reply turns a result into a plain value.
+// reply converts a result into a plain value.
 func reply(command string, r rueidis.RedisResult) wire.Reply {
 	if command == "SCAN" || command == "ZSCAN" {
 		page, err := r.AsScanEntry()

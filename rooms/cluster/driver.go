@@ -24,8 +24,8 @@ const (
 	errorLogInterval = 10 * time.Second // between two lines about the same error
 )
 
-// run is the goroutine that has the node do what is due, and sends all batches
-// but messages.
+// run is the goroutine that calls the node when something is due, and sends all
+// batches except messages.
 func (c *Cluster) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -40,7 +40,7 @@ func (c *Cluster) run(ctx context.Context) {
 	}
 }
 
-// step does what is due, and returns how long nothing will be.
+// step does what is due, and returns how long nothing else will be.
 func (c *Cluster) step(now time.Time) time.Duration {
 	sockets := c.config.Sockets()
 	c.mu.Lock()
@@ -71,8 +71,8 @@ func (c *Cluster) step(now time.Time) time.Duration {
 	return wait
 }
 
-// publish is the goroutine that sends messages. What comes while a flush is under
-// way is gathered for the next one.
+// publish is the goroutine that sends messages. Messages that arrive during a
+// flush are collected for the next one.
 func (c *Cluster) publish(ctx context.Context) {
 	for {
 		c.mu.Lock()
@@ -95,7 +95,7 @@ func (c *Cluster) publish(ctx context.Context) {
 	}
 }
 
-// execute sends a batch and gives the node the answer.
+// execute sends a batch and passes the replies to the node.
 func (c *Cluster) execute(cs *conns, b wire.Batch) {
 	replies := cs.do(b)
 	now := time.Now()
@@ -107,7 +107,7 @@ func (c *Cluster) execute(cs *conns, b wire.Batch) {
 	}
 }
 
-// report hands over orders that were found, and writes what there is for the
+// report carries out the orders that were found, and writes the lines for the
 // log.
 func (c *Cluster) report() {
 	c.mu.Lock()
@@ -143,8 +143,9 @@ func (c *Cluster) write(l core.Line) {
 	c.config.Log.Log(context.Background(), level, l.Text, args...)
 }
 
-// connect is the goroutine that makes the connections, and makes them anew when
-// nothing succeeds on them. When one is lost it comes back by itself.
+// connect is the goroutine that makes the connections, and makes them again
+// when nothing succeeds on them. A connection that is lost is restored by
+// rueidis.
 func (c *Cluster) connect(ctx context.Context) {
 	retries := backoff.Backoff{Min: redialMin, Max: redialMax}
 	for ctx.Err() == nil {
@@ -183,7 +184,7 @@ func (c *Cluster) connect(ctx context.Context) {
 	}
 }
 
-// with has the node take an input.
+// with passes an input to the node.
 func (c *Cluster) with(do func(*core.Node, time.Time)) {
 	now := time.Now()
 	c.mu.Lock()
@@ -200,7 +201,7 @@ func sleep(ctx context.Context, d time.Duration) {
 }
 
 // invalidated is called by rueidis, on the goroutine that reads the connection.
-// nil stands for everything: the connection is lost or the database was flushed.
+// nil stands for all keys: the connection is lost or the database was flushed.
 func (c *Cluster) invalidated(cs *conns, keys []rueidis.RedisMessage) {
 	if keys == nil && c.presence != nil {
 		c.presence.with(func(core *presence.Core) { core.Lost(time.Now()) })
@@ -221,7 +222,7 @@ func (c *Cluster) invalidated(cs *conns, keys []rueidis.RedisMessage) {
 }
 
 // subscribe is the goroutine that receives what other nodes publish. It must
-// not be held up: it only appends to mailboxes.
+// not be delayed: it only appends to mailboxes.
 func (c *Cluster) subscribe(cs *conns) {
 	tell := func(yes bool) {
 		c.with(func(n *core.Node, now time.Time) {
@@ -246,7 +247,7 @@ func (c *Cluster) subscribe(cs *conns) {
 	}
 }
 
-// receive hands over what came from another node.
+// receive delivers what another node has sent.
 func (c *Cluster) receive(body []byte, list []core.Delivery) []core.Delivery {
 	now := time.Now()
 	c.mu.Lock()

@@ -14,7 +14,7 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// A Place is who a node is, for the process that takes over from another one.
+// A Place identifies a node for the process that takes it over.
 type Place struct {
 	Number    uint32
 	Name      string // under which it is asked for sessions
@@ -22,7 +22,7 @@ type Place struct {
 	Connected bool   // to Redis
 }
 
-// Place returns who this node is.
+// Place returns the place of this node.
 func (c *Cluster) Place() Place {
 	c.mu.Lock()
 	p := Place{Number: c.number, Session: c.node.LastSession(), Connected: c.node.IsConnected()}
@@ -33,9 +33,9 @@ func (c *Cluster) Place() Place {
 	return p
 }
 
-// Hold divides what comes for this node: what is published from here on is kept,
-// for the next process or for Release. An error says that Redis does not answer
-// in time.
+// Hold divides the messages for this node: what is published from here on is
+// kept, for the next process or for Release. An error says that Redis does not
+// answer in time.
 func (c *Cluster) Hold(ctx context.Context) error {
 	c.mu.Lock()
 	c.mark = ""
@@ -77,8 +77,8 @@ func publishMark(cs *conns, channels []string, mark string) {
 	_ = cs.do(b) // that it failed is met when the mark does not come
 }
 
-// Rest has nothing more be entered into the directory, and says what is still
-// under way; "" is nothing. It is called between Hold and Release.
+// Rest stops changes of the directory, and describes what is still under way;
+// "" is nothing. It is called between Hold and Release.
 func (c *Cluster) Rest() string {
 	c.mu.Lock()
 	why := c.node.Rest()
@@ -92,7 +92,7 @@ func (c *Cluster) Rest() string {
 	return why
 }
 
-// Release ends Hold and Rest.
+// Release undoes Hold and Rest.
 func (c *Cluster) Release() {
 	c.mu.Lock()
 	c.node.Work()
@@ -104,8 +104,8 @@ func (c *Cluster) Release() {
 	}
 }
 
-// Abandon ends this process's part in the cluster without a word: the node goes
-// on in another process.
+// Abandon ends this process's part in the cluster without notifying anybody:
+// the node continues in another process.
 func (c *Cluster) Abandon() {
 	c.mu.Lock()
 	c.node.Silence()
@@ -149,27 +149,27 @@ func identityOf(f *form.Cluster) core.Identity {
 	return id
 }
 
-// AwaitSubscribed waits, after Start, until this process gets what is published
-// to the node. The error is ctx's.
+// AwaitSubscribed waits, after Start, until this process receives what is
+// published to the node. The error is ctx's.
 func (c *Cluster) AwaitSubscribed(ctx context.Context) error {
 	return c.await(ctx, "redis: not subscribed", func(n *core.Node) bool {
 		return n.IsSubscribed() && (c.sessions == nil || c.sessions.subscribed.Load())
 	})
 }
 
-// Assume makes this process the node. It is in no room yet.
+// Assume makes this process the node. The node holds no room yet.
 func (c *Cluster) Assume(f *form.Cluster) {
 	id := identityOf(f)
 	c.with(func(n *core.Node, now time.Time) { n.Assume(&id, now) })
 }
 
 // sessionsSince is how many sessions a node that has died may have begun since
-// its successor was told.
+// it described itself to its successor.
 const sessionsSince = 16
 
 // AssumeDead makes this process the node in place of one that has died: with
-// the next session, because what Redis has of those before is of the dead. What
-// clients had there they can come back to.
+// the next session, because what Redis has of earlier sessions belongs to the
+// dead process. Clients can recover the sessions they had there.
 func (c *Cluster) AssumeDead() {
 	if c.sessions != nil {
 		c.sessions.replaceDead()
@@ -183,8 +183,8 @@ func (c *Cluster) AssumeDead() {
 	c.Begin(&f)
 }
 
-// Begin has this process take what is published to the node, when it is in its
-// rooms.
+// Begin makes this process handle what is published to the node. It is called
+// when the process has joined the node's rooms.
 func (c *Cluster) Begin(f *form.Cluster) {
 	id := identityOf(f)
 	c.with(func(n *core.Node, now time.Time) { n.Inherit(&id, now) })

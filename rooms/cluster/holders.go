@@ -11,8 +11,8 @@ import (
 const holdersBatch = 128
 
 // HeldElsewhere reports whether another node holds one of some rooms, or has
-// held it within the linger time. Rooms need not be held here. known is false
-// when Redis does not tell before ctx is over.
+// held it within the linger time. This node need not hold the rooms. known is
+// false if Redis does not answer before ctx is over.
 func (c *Cluster) HeldElsewhere(ctx context.Context, rooms []string) (yes, known bool) {
 	c.mu.Lock()
 	alone, connected, cs := c.node.Alone(), c.node.IsConnected(), c.conns

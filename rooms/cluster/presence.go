@@ -16,24 +16,24 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// A PresencePublisher brings events of presence to services. Publish never
-// blocks. It returns false when too much waits already; otherwise it calls done
-// once, from another goroutine, and with nil when RabbitMQ has the event.
+// A PresencePublisher publishes events of presence to services. Publish never
+// blocks. It returns false if too many wait already; otherwise it calls done
+// once, from another goroutine: with nil when RabbitMQ has the event.
 type PresencePublisher interface {
 	Publish(e presence.Event, done func(error)) bool
 	Connected() bool
 }
 
-// PresenceConfig says how presence is told.
+// PresenceConfig is the configuration of a Presence.
 type PresenceConfig struct {
 	Grace     time.Duration // before it is told that nobody is there
 	LastSeen  time.Duration // for which it is kept when a user was seen last
 	Publisher PresencePublisher
 }
 
-// Presence is this node's part in telling services who is there: the port
-// rooms.Presence. It drives a presence.Core with the connections of a Cluster.
-// Its methods are safe for concurrent use.
+// Presence is this node's part in telling services which users and rooms have
+// sockets: the port rooms.Presence. It drives a presence.Core with the
+// connections of a Cluster. Its methods are safe for concurrent use.
 type Presence struct {
 	cluster   *Cluster
 	publisher PresencePublisher
@@ -43,8 +43,8 @@ type Presence struct {
 	core *presence.Core
 }
 
-// Presence returns the part of the cluster that tells services who is there. It
-// is called once at most, before Start.
+// Presence returns the cluster's Presence. It is called at most once, before
+// Start.
 func (c *Cluster) Presence(config PresenceConfig) *Presence {
 	c.presence = &Presence{
 		cluster: c, publisher: config.Publisher, work: make(chan struct{}, 1),
@@ -81,7 +81,7 @@ func (p *Presence) Stats() presence.Stats {
 	return s
 }
 
-// run is the goroutine that sends what is to be sent.
+// run is the goroutine that sends batches and events.
 func (p *Presence) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -96,8 +96,8 @@ func (p *Presence) run(ctx context.Context) {
 	}
 }
 
-// step sends all batches and events there are, and returns how long nothing else
-// is due.
+// step sends all batches and events that are due, and returns how long nothing
+// else is.
 func (p *Presence) step(now time.Time) time.Duration {
 	cs := p.cluster.connections()
 	ready := p.publisher.Connected()
@@ -133,8 +133,8 @@ func (p *Presence) execute(cs *conns, b presence.Batch) {
 	p.with(func(core *presence.Core) { core.Reply(b.ID, replies, time.Now()) })
 }
 
-// left takes everything of this node out of Redis, and reports whether that has
-// been done.
+// left removes everything of this node from Redis, and reports whether that is
+// done.
 func (p *Presence) left() (done bool) {
 	p.with(func(core *presence.Core) {
 		core.Leave()
@@ -143,7 +143,7 @@ func (p *Presence) left() (done bool) {
 	return done
 }
 
-// Users returns how some users stand, in their order.
+// Users returns the state of some users, in their order.
 func (p *Presence) Users(ctx context.Context, users []string) (list []presence.User, err error) {
 	commands := make([]presence.Command, len(users))
 	for i, user := range users {
@@ -167,7 +167,8 @@ func (p *Presence) Users(ctx context.Context, users []string) (list []presence.U
 	}
 }
 
-// scriptSums are how Redis names the scripts of package presence.
+// scriptSums has the hashes by which Redis knows the scripts of package
+// presence.
 var scriptSums = func() map[presence.Script]string {
 	sums := make(map[presence.Script]string)
 	for _, s := range presence.Scripts() {
@@ -177,8 +178,8 @@ var scriptSums = func() map[presence.Script]string {
 	return sums
 }()
 
-// run executes commands, of which some are scripts. It loads these when Redis
-// does not know them.
+// run executes commands, some of which are scripts. It loads scripts that Redis
+// does not have.
 func (cs *conns) run(commands []presence.Command) []wire.Reply {
 	if cs == nil {
 		return failed(wire.Batch{Commands: make([]wire.Command, len(commands))}, errDisconnected)

@@ -16,7 +16,7 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// SessionHolder is this node's clients' sessions: a rooms.Hub.
+// A SessionHolder has the sessions of this node's clients: a rooms.Hub.
 type SessionHolder interface {
 	Surrender(pid, user string, now time.Time, done func(*rooms.Record, rooms.RecoveryResult))
 	Dissolve(pid string)
@@ -25,12 +25,12 @@ type SessionHolder interface {
 	Refresh()
 }
 
-// retrySessions is the pause after records could not be written.
+// retrySessions is the pause after a failed write of records.
 const retrySessions = 100 * time.Millisecond
 
-// Sessions is this node's part in passing clients' sessions on: the port
-// rooms.Sessions. It drives a sessions.Core with the connections of a Cluster.
-// Its methods are safe for concurrent use.
+// Sessions is this node's part in passing clients' sessions between nodes: the
+// port rooms.Sessions. It drives a sessions.Core with the connections of a
+// Cluster. Its methods are safe for concurrent use.
 type Sessions struct {
 	cluster *Cluster
 	holder  SessionHolder // set by start
@@ -46,8 +46,8 @@ type Sessions struct {
 	batch uint64
 }
 
-// Sessions returns the part of the cluster that passes sessions on. It is
-// called once at most, before Start.
+// Sessions returns the cluster's Sessions. It is called at most once, before
+// Start.
 func (c *Cluster) Sessions() *Sessions {
 	node := newSessionsName()
 	if c.config.Takes != nil {
@@ -64,7 +64,8 @@ func (c *Cluster) Sessions() *Sessions {
 	return c.sessions
 }
 
-// newSessionsName returns a name under which a node is asked for sessions.
+// newSessionsName returns a random name under which other nodes ask this one
+// for sessions.
 func newSessionsName() string { return strings.ToLower(rand.Text()[:12]) }
 
 // Node implements rooms.Sessions.
@@ -74,12 +75,12 @@ func (s *Sessions) Node() string {
 	return s.core.Node()
 }
 
-// channel is where this node is asked for sessions.
+// channel returns the channel on which other nodes ask this one for sessions.
 func (s *Sessions) channel() string { return s.cluster.names.SessionChannel(s.Node()) }
 
 // replaceDead gives this node a name of its own, in place of the name of the
-// process that it succeeds, which is dead. Other nodes that ask by that name are
-// to find nobody.
+// dead process that it succeeds. Other nodes that ask for that name must find
+// no subscriber.
 func (s *Sessions) replaceDead() {
 	former := s.channel()
 	s.mu.Lock()
@@ -142,14 +143,14 @@ func (s *Sessions) Dropped() int64 {
 	return s.core.Dropped()
 }
 
-// idle reports whether everything has been written.
+// idle reports whether all records have been written.
 func (s *Sessions) idle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.core.Idle()
 }
 
-// run is the goroutine that sends what is to be sent.
+// run is the goroutine that sends batches.
 func (s *Sessions) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -164,7 +165,7 @@ func (s *Sessions) run(ctx context.Context) {
 	}
 }
 
-// step sends all batches there are, and returns how long nothing else is due.
+// step sends all batches that are due, and returns how long nothing else is.
 func (s *Sessions) step(now time.Time) time.Duration {
 	s.cluster.mu.Lock()
 	cs := s.cluster.conns
@@ -189,7 +190,7 @@ func (s *Sessions) step(now time.Time) time.Duration {
 	return wait
 }
 
-// refresh has the records of sessions written anew before they expire.
+// refresh writes the records of sessions again before they expire.
 func (s *Sessions) refresh(now time.Time) {
 	if s.refreshed.IsZero() {
 		s.refreshed = now
@@ -215,7 +216,8 @@ func (s *Sessions) execute(cs *conns, b wire.Batch) {
 	s.with(func(core *sessions.Core) { core.Reply(b.ID, replies, time.Now()) })
 }
 
-// report hands over what has become of sessions.
+// report passes on the results of takes, and the sessions that other nodes have
+// taken.
 func (s *Sessions) report() {
 	s.mu.Lock()
 	results, displaced := s.core.Results(), s.core.Displaced()
@@ -235,8 +237,8 @@ func (s *Sessions) report() {
 	}
 }
 
-// subscribe is the goroutine that receives what other nodes ask for. When the
-// node gets another name, its subscription is ended and made anew.
+// subscribe is the goroutine that receives questions for sessions. When the
+// node gets another name, its subscription is ended and made again.
 func (s *Sessions) subscribe(cs *conns) {
 	tell := func(yes bool) {
 		s.subscribed.Store(yes)

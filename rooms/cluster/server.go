@@ -21,7 +21,7 @@ const (
 	ringScale  = 10       // 1,024 pipelined calls
 )
 
-// A Server says how to reach Redis.
+// A Server is how to reach Redis.
 type Server struct {
 	Addresses []string // host:port, of one server, of Sentinels or of a Redis Cluster; or a socket's path
 	Unix      bool     // the address is a socket's path
@@ -67,9 +67,9 @@ func ParseURL(text string) (s Server, db int, err error) {
 	}, db, nil
 }
 
-// option returns what both clients have in common. Retrying is for the lanes,
-// who know what may be late. An idle connection is asked five times in the time
-// that an answer may take.
+// option returns the options of both clients. Retrying is left to the callers,
+// who know which commands may be late. An idle connection is pinged five times
+// in the time that a reply may take.
 func (s Server) option() rueidis.ClientOption {
 	orDefault(&s.AnswerTimeout, defaultAnswer)
 	o := rueidis.ClientOption{
@@ -99,21 +99,21 @@ func (s Server) option() rueidis.ClientOption {
 	return o
 }
 
-// Open connects to a database. invalidated is told of changes to what has been
-// read through the client-side cache; it is called while the connection is
-// read, nil standing for everything. It may be nil.
+// Open connects to a database. invalidated is called when a key changes that
+// was read through the client-side cache, on the goroutine that reads the
+// connection; nil stands for all keys. It may be nil.
 func (s Server) Open(db int, invalidated func([]rueidis.RedisMessage)) (rueidis.Client, error) {
 	option := s.option()
 	option.OnInvalidations = invalidated
 	return open(option, db)
 }
 
-// openSerial connects to a database for one caller at a time, who calls about
-// every second at least. rueidis then writes and reads on the caller's goroutine,
-// and not on two of its own that have to be woken. Measured: a chat event between
-// two nodes costs 28 us of CPU instead of 34 when saturated, and 175 instead of
-// 183 at 2,000 a second. A ping of rueidis at the same time as a call would end
-// that, so there are none.
+// openSerial connects to a database for one caller at a time, who calls at
+// least about every second. rueidis then writes and reads on the caller's
+// goroutine, and not on two of its own that have to be woken. Measured: a chat
+// event between two nodes costs 28 us of CPU instead of 34 when saturated, and
+// 175 instead of 183 at 2,000 a second. A ping of rueidis at the same time as a
+// call would end that, so there are none.
 func (s Server) openSerial(db int) (rueidis.Client, error) {
 	option := s.option()
 	option.DisableCache = true
@@ -121,8 +121,8 @@ func (s Server) openSerial(db int) (rueidis.Client, error) {
 	return open(option, db)
 }
 
-// open connects. Redis Cluster has one database only and refuses SELECT; which
-// of the two is there has to be found out first.
+// open connects. Redis Cluster has only one database and refuses SELECT, so it
+// first finds out which of the two it is.
 func open(o rueidis.ClientOption, db int) (rueidis.Client, error) {
 	o.SelectDB = db
 	if o.Sentinel.MasterSet != "" {

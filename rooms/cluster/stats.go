@@ -5,7 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// A Drop says why a message did not go to another node, or not from one.
+// A Drop says why a message was not sent to another node, or not accepted from
+// one.
 type Drop uint8
 
 // The reasons.

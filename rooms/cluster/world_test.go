@@ -133,9 +133,9 @@ func (w *world) start(change ...func(*Config)) *node {
 	if n.cluster, err = New(config); err != nil {
 		w.t.Fatal(err)
 	}
-	porter := &porter{}
+	fakeAuth := &fakeAuth{}
 	hubConfig := rooms.Config{
-		Shards: shards, Auth: porter, Revoker: porter, MaxPacket: 1 << 20, MaxMailbox: 1 << 16,
+		Shards: shards, Auth: fakeAuth, Revoker: fakeAuth, MaxPacket: 1 << 20, MaxMailbox: 1 << 16,
 		Handlers: rooms.ClientEvents(), Cluster: n.cluster,
 	}
 	if w.services != nil {

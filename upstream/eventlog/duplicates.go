@@ -2,11 +2,11 @@ package eventlog
 
 import "github.com/cespare/xxhash/v2"
 
-// Duplicates recognizes events that a publisher has appended twice, because it
-// did not get the answer to the first time. Two events are the same when they
-// have the same id and also the same exchange, key, application and body: ids
-// are often unique only within one service. It remembers the events of a window
-// of positions, not of a time, so every node that reads the log decides alike.
+// Duplicates recognizes events that a publisher has appended twice because it
+// did not get the first answer. Two events are the same if they have the same
+// id and also the same exchange, key, application and body: ids are often
+// unique only within one service. It remembers the events of a window of
+// positions, not of a time, so every node that reads the log decides alike.
 //
 // Owned by one goroutine.
 type Duplicates struct {
@@ -17,14 +17,15 @@ type Duplicates struct {
 	digest xxhash.Digest // scratch
 }
 
-// NewDuplicates returns one that remembers the events of so many positions.
+// NewDuplicates returns a Duplicates that remembers the events of that many
+// positions.
 func NewDuplicates(window int) *Duplicates {
 	return &Duplicates{window: Position(window), seen: make(map[uint64]Position)}
 }
 
-// Repeats reports whether an event is a repetition of one within the window,
-// and remembers it otherwise. id is the message id, or what stands for it in
-// the body; an event without one is never a repetition.
+// Repeats reports whether an event repeats one within the window, and remembers
+// it otherwise. id is the message id, or the id in the body; an event without
+// one is never a repetition.
 func (d *Duplicates) Repeats(e *Entry, id []byte) bool {
 	d.forget(e.Position)
 	if len(id) == 0 {
@@ -56,7 +57,7 @@ func (d *Duplicates) hash(e *Entry, id []byte) uint64 {
 
 var separator = []byte{0xff}
 
-// A Seen is an event that is remembered.
+// A Seen is a remembered event.
 type Seen struct {
 	Hash     uint64
 	Position Position
@@ -74,7 +75,7 @@ func (d *Duplicates) Remember(seen []Seen) {
 	}
 }
 
-// forget drops what is further back than the window.
+// forget drops events that are further back than the window.
 func (d *Duplicates) forget(now Position) {
 	for d.head < len(d.order) && d.order[d.head].Position+d.window <= now {
 		delete(d.seen, d.order[d.head].Hash)
@@ -86,7 +87,7 @@ func (d *Duplicates) forget(now Position) {
 	}
 }
 
-// Reset forgets everything: the log is another one.
+// Reset forgets everything, because the log is another one.
 func (d *Duplicates) Reset() {
 	clear(d.seen)
 	d.order, d.head = d.order[:0], 0

@@ -14,8 +14,8 @@ type Position uint64
 // String returns the position in base 36, which is its form on the wire.
 func (p Position) String() string { return strconv.FormatUint(uint64(p), 36) }
 
-// ParsePosition reads what String returns. It accepts no other form of the same
-// number.
+// ParsePosition parses what String returns. It accepts no other form of the
+// same number.
 func ParsePosition(text string) (Position, bool) {
 	n, err := strconv.ParseUint(text, 36, 64)
 	if err != nil || n == 0 || Position(n).String() != text {
@@ -25,8 +25,8 @@ func ParsePosition(text string) (Position, bool) {
 }
 
 // An Offset is a position together with the log that it belongs to. A log that
-// was deleted and made again has another identity, so that its offsets are not
-// taken for those of the one before.
+// was deleted and created again has another identity, so that offsets of the
+// deleted log are not taken for its own.
 type Offset struct {
 	Log      string // identity of the log; has no '.'
 	Position Position
@@ -35,7 +35,7 @@ type Offset struct {
 // String returns the offset's form on the wire, such as "k3f9a.1z".
 func (o Offset) String() string { return o.Log + "." + o.Position.String() }
 
-// ParseOffset reads what String returns.
+// ParseOffset parses what String returns.
 func ParseOffset(text string) (Offset, bool) {
 	log, position, found := strings.Cut(text, ".")
 	p, ok := ParsePosition(position)
@@ -60,7 +60,8 @@ type Entry struct {
 	Headers map[string]any // all other headers of the publisher; nil for none
 }
 
-// A Letter is a dead letter: an entry that can never be delivered, and why.
+// A Letter is a dead letter: an entry that can never be delivered, and the
+// reason.
 type Letter struct {
 	Log    string // identity of the log; with the position it tells letters apart
 	Entry  Entry
@@ -68,10 +69,10 @@ type Letter struct {
 	Detail string
 }
 
-// entryOverhead is about what an entry needs in memory beside its texts.
+// entryOverhead is about what an entry takes in memory beside its texts.
 const entryOverhead = 200 // bytes
 
-// Size returns about how many bytes the entry needs in memory.
+// Size returns about how many bytes the entry takes in memory.
 func (e *Entry) Size() int {
 	return entryOverhead + len(e.Exchange) + len(e.Key) + len(e.MessageID) + len(e.AppID) + len(e.Trace) + len(e.Body)
 }

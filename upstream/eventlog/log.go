@@ -6,14 +6,12 @@ import (
 	"time"
 )
 
-// A Log is a place where events are kept in order. Its methods are safe for
-// concurrent use.
+// A Log stores events in order. Its methods are safe for concurrent use.
 type Log interface {
-	// Append begins to add an event; those of one goroutine are added in the
+	// Append begins to add an event. Events of one goroutine are added in the
 	// order of the calls. The function that it returns waits until the log has
-	// the event durably and must be called once. The position is 0 when the log
-	// does not tell it in time. After an error the event may be in the log or
-	// not.
+	// the event durably, and must be called once. The position is 0 if it is
+	// not known in time. After an error the event may be in the log or not.
 	Append(ctx context.Context, e Entry) (wait func() (Position, error))
 
 	// Open begins to read. Any number of readings may be open.
@@ -45,7 +43,7 @@ const (
 // String implements fmt.Stringer.
 func (f From) String() string { return [...]string{"next", "first", "position"}[f] }
 
-// An Info is what a log tells a reader that opens it.
+// An Info describes a log to a reader that opens it.
 type Info struct {
 	Identity string   // of the log
 	Behind   Position // FromNext: the last position before the reading; 0: not known, or none
@@ -65,8 +63,8 @@ type Source interface {
 	// ended. The slice is valid until the next call.
 	Next(ctx context.Context, wait time.Duration) ([]Entry, error)
 
-	// Taken tells that all entries up to a position have been taken, so that
-	// others may be sent in their place.
+	// Taken says that all entries up to a position have been handled, so that
+	// others may be sent.
 	Taken(Position)
 
 	Close()
@@ -74,11 +72,11 @@ type Source interface {
 
 // Errors of a log.
 var (
-	// ErrUndecodable says that reading has ended because an entry could not be
+	// ErrUndecodable means that reading has ended because an entry could not be
 	// decoded.
 	ErrUndecodable = errors.New("an entry cannot be decoded")
 
-	// ErrNoLog says that a server does not offer logs, and that trying again
-	// is of no use.
+	// ErrNoLog means that a server does not offer logs, so that trying again is
+	// useless.
 	ErrNoLog = errors.New("it has no logs")
 )

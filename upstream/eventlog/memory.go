@@ -25,7 +25,7 @@ func NewMemory(limit int) *Memory {
 	return &Memory{identity: NewIdentity(), ring: NewRing(limit), changed: make(chan struct{})}
 }
 
-// identityLen is enough that a log is not taken for the one before it.
+// identityLen makes it unlikely that two logs get the same identity.
 const identityLen = 5
 
 // NewIdentity returns a random identity for a log.
@@ -51,15 +51,15 @@ func (m *Memory) Kept() (first, last Position, bytes int) {
 	return m.ring.First(), m.ring.Last(), m.ring.Bytes()
 }
 
-// Contents returns the log, for another process to go on with. The entries are
-// read-only.
+// Contents returns the log, for another process to continue with. The entries
+// are read-only.
 func (m *Memory) Contents() (identity string, last Position, entries []Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.identity, m.last, m.ring.From(0, len(m.ring.entries), nil)
 }
 
-// Restore makes an empty log one that another process has had.
+// Restore gives an empty log the contents of another process's log.
 func (m *Memory) Restore(identity string, last Position, entries []Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -112,7 +112,8 @@ func (s *memorySource) Next(ctx context.Context, wait time.Duration) ([]Entry, e
 	return batch, nil
 }
 
-// take returns what is there, and what is closed when more is.
+// take returns the entries that are there, and a channel that is closed when
+// there are more.
 func (s *memorySource) take() ([]Entry, <-chan struct{}) {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()

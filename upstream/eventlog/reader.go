@@ -26,7 +26,7 @@ var phaseNames = [...]string{"idle", "opening", "verifying", "probing", "reading
 // String implements fmt.Stringer.
 func (p Phase) String() string { return phaseNames[p] }
 
-// An InputKind says what has happened.
+// An InputKind is a kind of Input.
 type InputKind uint8
 
 // The inputs of a Reader.
@@ -39,7 +39,7 @@ const (
 	Tick                       // time has passed
 )
 
-// An Input is one thing that has happened.
+// An Input is an event that the Reader reacts to.
 type Input struct {
 	Kind        InputKind
 	Now         time.Time
@@ -49,7 +49,7 @@ type Input struct {
 	Undecodable bool // reading ended at an entry that cannot be decoded
 }
 
-// An OutputKind says what is to be done.
+// An OutputKind is a kind of Output.
 type OutputKind uint8
 
 // The outputs of a Reader.
@@ -67,7 +67,7 @@ var outputNames = [...]string{"open", "hand", "credit", "gap", "other log", "ski
 // String implements fmt.Stringer.
 func (k OutputKind) String() string { return outputNames[k] }
 
-// An Output is one thing to do.
+// An Output is one thing that the driver is to do.
 type Output struct {
 	Kind     OutputKind
 	Start    Start
@@ -90,7 +90,7 @@ func (o Output) String() string {
 	return fmt.Sprintf("%v %d", o.Kind, uint64(o.Position))
 }
 
-// Times of a Reader when nothing else is configured.
+// Defaults of ReaderConfig.
 const (
 	creditBatch   = 64                   // entries taken before the log is told
 	creditDelay   = 5 * time.Millisecond // and the time after which it is told of fewer
@@ -98,7 +98,7 @@ const (
 	stableAfter   = 10 * time.Second     // a reading that lasted so long resets the pauses
 )
 
-// ReaderConfig is how a Reader behaves.
+// ReaderConfig is the configuration of a Reader.
 type ReaderConfig struct {
 	Window   int           // entries that may be on their way
 	RetryMin time.Duration // first pause after a failure
@@ -106,16 +106,16 @@ type ReaderConfig struct {
 	Seed     uint64        // of the jitter of the pauses
 }
 
-// A Reader follows a log from where it begins to the end of time: it goes on
-// behind the last entry after every failure, notices entries that were removed
-// before it has read them, notices that the log is another one, and passes
-// over an entry that cannot be decoded. One entry at a time is with the rooms;
-// those behind it wait here, at most a window of them.
+// A Reader follows a log: it continues behind the last entry after every
+// failure, notices entries that were removed before it has read them, notices
+// that the log was replaced, and skips an entry that cannot be decoded. One
+// entry at a time is with the rooms; those behind it wait here, at most a
+// window of them.
 //
 // After a failure it opens the log at the last entry that it has read, not
-// behind it. That entry proves that the log is still the same: RabbitMQ lets a
-// reader wait for a position which is beyond the end of a log that was made
-// anew, for ever and without an error (seen with 3.10).
+// behind it. That entry proves that the log is still the same: if a position is
+// beyond the end of a log that was created anew, RabbitMQ lets the reader wait,
+// without an error (seen with 3.10).
 //
 // Owned by one goroutine.
 type Reader struct {
@@ -148,21 +148,21 @@ type Reader struct {
 // NewReader returns a reader that waits for Begin.
 func NewReader(c ReaderConfig) *Reader { return &Reader{config: c, random: c.Seed | 1} }
 
-// Expect tells, before Begin, of which log the position is where reading is to
-// begin. Another log is then read from its beginning.
+// Expect sets, before Begin, the log that the position belongs to at which
+// reading is to begin. A log with another identity is read from its beginning.
 func (r *Reader) Expect(identity string) { r.identity = identity }
 
-// Phase returns what the reader is doing.
+// Phase returns the reader's phase.
 func (r *Reader) Phase() Phase { return r.phase }
 
 // Identity returns the identity of the log, "" before it was open.
 func (r *Reader) Identity() string { return r.identity }
 
-// Last returns the position of the last entry that came, or behind which
+// Last returns the position of the last entry that was read, or behind which
 // reading begins. 0: not known.
 func (r *Reader) Last() Position { return r.last }
 
-// Attempts returns how many attempts have failed since entries came last.
+// Attempts returns how many attempts have failed since the last entry was read.
 func (r *Reader) Attempts() int { return r.tries }
 
 // Deadline returns when a Tick is due; zero: never.
@@ -174,7 +174,7 @@ func (r *Reader) Deadline() time.Time {
 	return t
 }
 
-// Step takes one input and returns what is to be done, in order. The slice is
+// Step handles one input and returns what is to be done, in order. The slice is
 // valid until the next call.
 func (r *Reader) Step(in *Input) []Output {
 	r.out = r.out[:0]
@@ -201,7 +201,7 @@ func (r *Reader) Step(in *Input) []Output {
 
 func (r *Reader) do(o Output) { r.out = append(r.out, o) }
 
-// open asks for the log where reading is to go on.
+// open requests that the log be opened where reading is to continue.
 func (r *Reader) open() {
 	r.phase = PhaseOpening
 	r.start.Window = r.config.Window
@@ -212,8 +212,8 @@ func (r *Reader) open() {
 	r.do(Output{Kind: Open, Start: r.start})
 }
 
-// resume sets where to open after a failure: at the last entry, or behind it
-// when it cannot be known again.
+// resume sets where to open after a failure: at the last entry, or behind it if
+// it could not be recognized.
 func (r *Reader) resume() {
 	switch {
 	case r.proof.Position != 0:
@@ -259,18 +259,17 @@ func (r *Reader) probed(info Info, now time.Time) {
 	}
 }
 
-// wentBack handles a log that has lost entries which were read: what has taken
-// their positions since is not known, and is a gap.
+// wentBack handles a log that has lost entries that were read. Other entries
+// may have their positions now; they count as a gap.
 func (r *Reader) wentBack() {
 	r.do(Output{Kind: Gap, From: r.last, Position: r.last})
 	r.leave(r.identity, Start{From: FromNext, Renew: r.identity})
 }
 
-// otherLog begins with a log of another identity: with all that it has, because
-// it was made while this node did not read.
-//
-// If that log has lost entries, this node may have read them, or may have not read
-// what has taken their positions until others noticed: a gap.
+// otherLog begins to read a log with another identity, from its beginning: it
+// was created while this node did not read. If it was renewed because it had lost
+// entries, this node may have read those, or may not have read what has taken
+// their positions until another node noticed: a gap.
 func (r *Reader) otherLog(info Info) {
 	if info.Renewed && (r.last != 0 || r.whole) {
 		at := max(r.last, 1)
@@ -283,8 +282,8 @@ func (r *Reader) otherLog(info Info) {
 	}
 }
 
-// leave begins with a log of which nothing was read, as soon as the rooms have
-// taken what came of the one before.
+// leave begins to read another log, as soon as the rooms have what was read of
+// the previous one.
 func (r *Reader) leave(identity string, at Start) {
 	r.identity, r.start = identity, at
 	r.whole = at.From == FromFirst
@@ -333,15 +332,15 @@ func (r *Reader) deliver(e *Entry) {
 	r.hand()
 }
 
-// credited tells the log at once of an entry that needs no taking, since in
-// careful mode nothing else comes before.
+// credited acknowledges at once an entry that is not given to the rooms: in
+// careful mode nothing else arrives before.
 func (r *Reader) credited(p Position) {
 	if len(r.waiting) == r.head && !r.busy {
 		r.do(Output{Kind: Credit, Position: p})
 	}
 }
 
-// hand gives the next entry to the rooms, unless they are busy.
+// hand gives the next entry to the rooms, unless they still have one.
 func (r *Reader) hand() {
 	if r.busy || r.head == len(r.waiting) {
 		return
@@ -369,7 +368,8 @@ func (r *Reader) taken(now time.Time) {
 	}
 }
 
-// credit counts what was taken, and tells the log once in a while.
+// credit counts what was handled, and acknowledges it to the log from time to
+// time.
 func (r *Reader) credit(now time.Time) {
 	if r.uncredited++; r.creditAt.IsZero() {
 		r.creditAt = now.Add(creditDelay)
@@ -404,7 +404,7 @@ func (r *Reader) closed(undecodable bool, now time.Time) {
 	}
 }
 
-// skip passes over the entry behind the last one.
+// skip skips the entry behind the last one.
 func (r *Reader) skip() {
 	r.careful = false
 	if r.last == 0 && r.start.From == FromNext { // nobody knows where it was, but it is past
@@ -419,8 +419,8 @@ func (r *Reader) skip() {
 }
 
 // failed waits before the next attempt: twice as long each time, and between
-// half and all of that, so that nodes which have lost the same server do not
-// come back in step.
+// half and all of that, so that nodes that have lost the same server do not
+// reconnect at the same time.
 func (r *Reader) failed(now time.Time) {
 	r.resume()
 	r.tries++

@@ -15,8 +15,8 @@ type Ring struct {
 // entry.
 func NewRing(limit int) *Ring { return &Ring{limit: limit} }
 
-// Add adds an entry behind the newest one and drops the oldest ones that do
-// not fit any more.
+// Add adds an entry behind the newest one and drops the oldest ones that no
+// longer fit.
 func (r *Ring) Add(e Entry) {
 	r.entries = append(r.entries, e)
 	r.bytes += e.Size()
@@ -52,10 +52,10 @@ func (r *Ring) Last() Position {
 	return r.entries[len(r.entries)-1].Position
 }
 
-// Bytes returns about how much memory the entries need.
+// Bytes returns about how much memory the entries take.
 func (r *Ring) Bytes() int { return r.bytes }
 
-// From appends to dst up to most entries, beginning at a position or, when that
+// From appends up to most entries to dst, beginning at a position or, if that
 // is gone, at the oldest.
 func (r *Ring) From(p Position, most int, dst []Entry) []Entry {
 	kept := r.entries[r.head:]

@@ -28,13 +28,13 @@ type tailItem struct {
 	more  []tailRef // of rooms beyond the first
 }
 
-// A tailRef links an item with the one before it of the same room.
+// A tailRef links an item to the previous one of the same room.
 type tailRef struct {
 	key      uint64
 	previous uint64 // number of that item, and 1; 0: none
 }
 
-// tailOverhead is about what an item needs in memory beside its entry.
+// tailOverhead is about what an item takes in memory beside its entry.
 const tailOverhead = 96 // bytes
 
 // NewTail returns an empty tail that keeps up to limit bytes.
@@ -52,23 +52,23 @@ func (t *Tail) Gap(to Position) { t.Begin(t.log, to, true) }
 // Log returns the identity of the log.
 func (t *Tail) Log() string { return t.log }
 
-// After returns the position behind which every entry is here.
+// After returns the position behind which every entry is in the tail.
 func (t *Tail) After() Position { return t.after }
 
 // Began returns the position behind which this node has read the log.
 func (t *Tail) Began() Position { return t.begin }
 
-// BeganAt tells that the log has been read from behind an earlier position on,
-// by a process before this one.
+// BeganAt sets the position behind which reading began, if a previous process
+// began earlier.
 func (t *Tail) BeganAt(p Position) { t.begin = p }
 
-// Last returns the position up to which every entry is here.
+// Last returns the position up to which every entry is in the tail.
 func (t *Tail) Last() Position { return t.last }
 
-// Bytes returns about how much memory the tail needs.
+// Bytes returns about how much memory the tail takes.
 func (t *Tail) Bytes() int { return t.bytes }
 
-// Pass notes that the log has been read up to a position.
+// Pass records that the log has been read up to a position.
 func (t *Tail) Pass(p Position) {
 	if !t.started {
 		t.begin, t.after, t.started = p-1, p-1, true
@@ -76,8 +76,8 @@ func (t *Tail) Pass(p Position) {
 	t.last = max(t.last, p)
 }
 
-// Skip notes that the log has been read up to a position, and that what was
-// read is not here. What is here goes.
+// Skip records that the log has been read up to a position without its entries
+// being added. All entries in the tail are dropped.
 func (t *Tail) Skip(p Position) {
 	t.Pass(p)
 	if len(t.items) > t.head {
@@ -89,7 +89,7 @@ func (t *Tail) Skip(p Position) {
 }
 
 // Add adds the next entry, which is for the rooms with these keys, and drops
-// the oldest ones that do not fit any more.
+// the oldest ones that no longer fit.
 func (t *Tail) Add(e Entry, keys []uint64) {
 	t.Pass(e.Position)
 	if len(keys) == 0 {
@@ -135,8 +135,8 @@ func (t *Tail) drop() {
 	}
 }
 
-// Find appends to dst the entries of a room behind a position and up to
-// another, newest first, and stops when it has most.
+// Find appends to dst the entries of a room between two positions, newest
+// first, at most most of them.
 func (t *Tail) Find(key uint64, from, to Position, most int, dst []Entry) []Entry {
 	for number := t.newest[key]; number > t.base+uint64(t.head); {
 		item := &t.items[number-1-t.base]
@@ -164,9 +164,9 @@ func (i *tailItem) previous(key uint64) uint64 {
 	return 0
 }
 
-// Prepend adds entries that are older than all here, with the keys of their
-// rooms; the first of them is the one behind the position after. It reports
-// whether they fit.
+// Prepend adds entries that are older than all in the tail, with the keys of
+// their rooms. The first of them is the one after the position after. It
+// reports whether they fit.
 func (t *Tail) Prepend(after Position, entries []Entry, keys [][]uint64) bool {
 	size := t.bytes
 	for i := range entries {

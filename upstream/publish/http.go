@@ -23,14 +23,13 @@ type Appender interface {
 	Append(ctx context.Context, e eventlog.Entry) (wait func() (eventlog.Position, error))
 }
 
-// A Reach is whom an event is for at the moment.
+// A Reach is whom an event reaches at the moment.
 type Reach struct {
 	Sockets   int   // connected to this node
 	Elsewhere *bool // whether another node holds one of its rooms; nil: not known now
 }
 
-// retryAfter is what a publisher is told to wait when the log is away, in
-// seconds.
+// retryAfter is the value of Retry-After while the log is away, in seconds.
 const retryAfter = "1"
 
 // A Publisher is the http.Handler of POST /events/{key}: an event of a service
@@ -48,14 +47,15 @@ type Publisher struct {
 	Reach func(ctx context.Context, rooms []string) Reach
 }
 
-// BadIdempotencyKey is the reason of a request that is refused for its header.
+// BadIdempotencyKey is the reason if a request is refused because of its
+// Idempotency-Key.
 const BadIdempotencyKey = "bad_idempotency_key"
 
 const (
 	headerIdempotency = "Idempotency-Key"
 	headerTrace       = "traceparent" // W3C Trace Context
 
-	// maxIdempotency is what RabbitMQ takes as a message id, in bytes.
+	// maxIdempotency is the longest message id of RabbitMQ, in bytes.
 	maxIdempotency = 255
 )
 
@@ -86,7 +86,7 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	finish()
 }
 
-// A refusal is why a request's event does not go into the log.
+// A refusal says why a request's event is not added to the log.
 type refusal struct {
 	status int
 	err    string
@@ -101,8 +101,8 @@ func (r *refusal) body() map[string]any {
 	return body
 }
 
-// read makes an entry of the log from a request, and the event that clients
-// get of it; or the refusal.
+// read converts a request into an entry of the log and the event that clients
+// get, or returns the refusal.
 func (p *Publisher) read(r *http.Request) (entry eventlog.Entry, event routes.Event, no *refusal) {
 	id, ok := idempotencyKey(r)
 	if !ok {
@@ -160,17 +160,18 @@ func idempotencyKey(r *http.Request) (key string, ok bool) {
 	return key, len(values) == 1 && key != "" && len(key) <= maxIdempotency && !strings.ContainsFunc(key, invisible)
 }
 
-// A patient ResponseWriter lets the requests behind this one be begun before
-// the rest of the handler is run. The gateway's own port has it.
+// A patient is a ResponseWriter that lets later requests begin before the rest
+// of the handler runs. The gateway's own port has it.
 type patient interface{ Later(rest func()) }
 
-// Access says which requests are a service's.
+// Access decides which requests come from a service.
 type Access struct {
 	Token string // what services send as "Authorization: Bearer …"; "": none would do
 	Local bool   // without a Token, programs on this machine may ask
 }
 
-// Refused answers who is not a service, and reports that.
+// Refused answers a request that does not come from a service, and reports
+// whether it did so.
 func (a Access) Refused(w http.ResponseWriter, r *http.Request) bool {
 	status, why := a.refuse(r)
 	if status == 0 {
@@ -183,7 +184,7 @@ func (a Access) Refused(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// refuse returns the status for who is refused, 0 for who is not.
+// refuse returns the status for a refused request, 0 if it is not refused.
 func (a Access) refuse(r *http.Request) (status int, why string) {
 	if a.Token != "" {
 		if !bearer.New(a.Token).Has(bearer.Token(r.Header.Get("Authorization"))) {
@@ -204,10 +205,10 @@ func (a Access) refuse(r *http.Request) (status int, why string) {
 // not through a proxy, and by a program or a page of the gateway itself.
 //
 // A browser says in Sec-Fetch-Site and Origin which page sends a request, and
-// pages cannot change that: whatever is not of the gateway's own origin is
-// refused. That origin has to be an address of this machine, too. Otherwise a
-// page of a name that has come to mean 127.0.0.1 since it was loaded (DNS
-// rebinding) would be one of the gateway's.
+// pages cannot change that. A request of another origin than the gateway's own
+// is refused. That origin must also be an address of this machine. Otherwise a
+// page whose name was made to resolve to 127.0.0.1 after it was loaded (DNS
+// rebinding) would count as one of the gateway's.
 func Local(r *http.Request) bool {
 	for _, header := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip"} {
 		if r.Header.Get(header) != "" {
@@ -222,7 +223,7 @@ func Local(r *http.Request) bool {
 
 var sameOrigin = http.NewCrossOriginProtection()
 
-// loopback reports whether host, perhaps with a port, is this machine.
+// loopback reports whether host, which may have a port, is this machine.
 func loopback(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

@@ -31,7 +31,7 @@ func CheckAddress(address string) error {
 	return nil
 }
 
-// hostOf returns the host and port of an AMQP URL, for people.
+// hostOf returns the host and port of an AMQP URL.
 func hostOf(address string) string {
 	u, err := amqp.ParseURI(address)
 	if err != nil {

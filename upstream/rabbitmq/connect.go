@@ -106,8 +106,8 @@ func dialFirst(ctx context.Context, addresses []string, purpose string, step tim
 	return nil, errors.Join(errs...)
 }
 
-// inTime calls a function that waits for RabbitMQ's answer. If there is no answer
-// in time it closes the connection, which ends the call.
+// inTime calls a function that waits for RabbitMQ's answer. If there is no
+// answer in time, it closes the connection, which ends the call.
 func (l *link) inTime(step func() error) error {
 	timer := time.AfterFunc(l.step, func() { _ = l.CloseDeadline(time.Now()) })
 	err := step()
@@ -117,7 +117,7 @@ func (l *link) inTime(step func() error) error {
 	return err
 }
 
-// end closes a channel, or the connection when RabbitMQ does not answer.
+// end closes a channel, or the connection if RabbitMQ does not answer.
 func (l *link) end(channel *amqp.Channel) { _ = l.inTime(channel.Close) }
 
 func (l *link) hangUp() { _ = l.CloseDeadline(time.Now().Add(closeTimeout)) }

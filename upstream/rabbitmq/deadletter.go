@@ -99,7 +99,7 @@ func (l *DeadLetters) Next() (letter DeadLetter, ok bool, err error) {
 	return letterFrom(d), true, nil
 }
 
-// Drop takes a letter out of the queue for good.
+// Drop removes a letter from the queue.
 func (l *DeadLetters) Drop(letter DeadLetter) error {
 	l.held--
 	return letter.delivery.Ack(false)

@@ -45,7 +45,7 @@ func (d *declarer) close() {
 	}
 }
 
-// declare declares a queue and nothing else.
+// declare declares a queue only.
 func (d *declarer) declare(name string, args amqp.Table) error {
 	return d.do(func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclare(name, true, false, false, false, args)
@@ -53,7 +53,7 @@ func (d *declarer) declare(name string, args amqp.Table) error {
 	})
 }
 
-// look reports an error unless the queue is there.
+// look returns an error unless the queue exists.
 func (d *declarer) look(name string) error {
 	return d.do(func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)

@@ -32,7 +32,7 @@ const (
 // timeLayout is ISO 8601 in UTC with milliseconds.
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
-// positionOf returns the place of a delivery in the log.
+// positionOf returns the position of a delivery in the log.
 func positionOf(d *amqp.Delivery) (eventlog.Position, error) {
 	offset, ok := d.Headers[headerOffset].(int64)
 	if !ok {
@@ -41,7 +41,7 @@ func positionOf(d *amqp.Delivery) (eventlog.Position, error) {
 	return eventlog.Position(offset) + 1, nil
 }
 
-// entryOf makes an entry of a delivery. It takes the delivery's memory.
+// entryOf converts a delivery into an entry, which uses the delivery's memory.
 func entryOf(d *amqp.Delivery, position eventlog.Position) eventlog.Entry {
 	e := eventlog.Entry{
 		Position: position, Exchange: d.Exchange, Key: d.RoutingKey,
@@ -60,7 +60,8 @@ func entryOf(d *amqp.Delivery, position eventlog.Position) eventlog.Entry {
 	return e
 }
 
-// publishingOf makes a message that entryOf makes the same entry of.
+// publishingOf converts an entry into a message from which entryOf makes the
+// same entry.
 func publishingOf(e *eventlog.Entry) amqp.Publishing {
 	headers := amqp.Table{headerKey: e.Key}
 	maps.Copy(headers, e.Headers)
@@ -79,8 +80,8 @@ func publishingOf(e *eventlog.Entry) amqp.Publishing {
 	}
 }
 
-// copyOf returns a message with the content of a delivery. It leaves out what
-// would copy it elsewhere (CC, BCC).
+// copyOf returns a message with the content of a delivery, without the headers
+// that would route copies of it (CC, BCC).
 func copyOf(d *amqp.Delivery) amqp.Publishing {
 	headers := maps.Clone(d.Headers)
 	if headers == nil {

@@ -53,7 +53,7 @@ type Appender interface {
 // NewForwarder returns a forwarder that Run starts.
 func NewForwarder(c Config, to Appender) *Forwarder { return &Forwarder{config: c, to: to} }
 
-// Trouble returns why the queue is not consumed; nil when it is.
+// Trouble returns why the queue is not consumed, nil if it is.
 func (f *Forwarder) Trouble() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -69,8 +69,8 @@ func (f *Forwarder) set(trouble error) {
 	f.trouble = trouble
 }
 
-// Run forwards until ctx is over. It also moves what waits in the queues of
-// versions before the log.
+// Run forwards until ctx is over. It also moves the messages of queues that
+// earlier versions used.
 func (f *Forwarder) Run(ctx context.Context) {
 	var moving sync.WaitGroup
 	moving.Go(func() { f.moveQueues(ctx) })
@@ -126,9 +126,8 @@ type forwarded struct {
 	wait  func() (eventlog.Position, error)
 }
 
-// acknowledge acknowledges what the other log has, until there is no more. When
-// RabbitMQ fails it ends the connection: what is not acknowledged comes again, in
-// order.
+// acknowledge acknowledges what the other log has. When RabbitMQ fails it ends the
+// connection: what is not acknowledged is delivered again, in order.
 func (f *Forwarder) acknowledge(ctx context.Context, conn *link, channel *amqp.Channel, waiting <-chan forwarded) error {
 	for m := range waiting {
 		err := f.appended(ctx, conn, &m)
@@ -178,8 +177,8 @@ func (f *Forwarder) consume(conn *link) (channel *amqp.Channel, deliveries <-cha
 	return channel, deliveries, err
 }
 
-// declare makes sure that there are the exchanges, the queue, its bindings, and
-// the queue of the dead letters.
+// declare creates the exchanges, the queue, its bindings and the queue of the
+// dead letters, if they do not exist.
 func (f *Forwarder) declare(conn *link) error {
 	d := &declarer{conn: conn}
 	defer d.close()

@@ -16,7 +16,8 @@ import (
 
 const (
 	// maxLetterHeaders is how many bytes of its publisher's headers a dead
-	// letter keeps: with ours they have to fit into one frame of 128 KiB.
+	// letter keeps: with the gateway's own they have to fit into one frame of
+	// 128 KiB.
 	maxLetterHeaders = 64 << 10
 
 	leadRetry = time.Second // pause before the next attempt to have the turn

@@ -10,9 +10,9 @@ import (
 
 const (
 	moveEvery = time.Minute     // between two looks at queues that an older version still consumes
-	moveAgain = 2 * time.Second // after a failure
+	moveRetry = 2 * time.Second // after a failure
 
-	// moveIdle is how long nothing has to come for a queue to count as empty.
+	// moveIdle is how long a queue must deliver nothing to count as empty.
 	moveIdle = time.Second
 
 	forgetTimeout = 5 * time.Second
@@ -21,9 +21,10 @@ const (
 	headerMoved = "x-gateway-moved" // the queue that an entry was in
 )
 
-// MoveQueues moves the messages in the queues of versions before the log into the
+// MoveQueues moves the messages in queues of versions without the log into the
 // log, and deletes the queues. A queue that has consumers is left to them and
-// checked again later. It returns when no such queue is left, or when ctx is done. One node at a time calls it.
+// checked again later. It returns when no such queue is left, or when ctx is
+// done. One node at a time calls it.
 func (l *Log) MoveQueues(ctx context.Context) {
 	m := mover{l.config, l.name, append(oldQueues(&l.config), oldQueue{
 		forwardQueue(l.config.Prefix), "", l.config.Keys, "the queue used for the log in Redis was deleted",
@@ -31,10 +32,9 @@ func (l *Log) MoveQueues(ctx context.Context) {
 	m.run(ctx)
 }
 
-// moveQueues moves what waits in the queues of versions before the log into the
+// moveQueues moves the messages in queues of versions without the log into the
 // queue that is forwarded, for a RabbitMQ without streams. Each queue has a
-// single active consumer, so that nodes which do it at once do it one after the
-// other.
+// single active consumer, so nodes that do it at the same time take turns.
 func (f *Forwarder) moveQueues(ctx context.Context) {
 	m := mover{f.config, forwardQueue(f.config.Prefix), oldQueues(&f.config)}
 	m.run(ctx)
@@ -55,10 +55,10 @@ func (o *mover) run(ctx context.Context) {
 		case err == nil && left == 0:
 			return
 		case left == notYet:
-			wait = moveAgain
+			wait = moveRetry
 		}
 		if err != nil && ctx.Err() == nil {
-			wait = moveAgain
+			wait = moveRetry
 			o.config.Logger.Warn("queues of an earlier version cannot be moved into the log, retrying", "error", err)
 		}
 		select {
@@ -79,7 +79,7 @@ type oldQueue struct {
 	deleted string   // what the gateway's log says when it is gone
 }
 
-// oldQueues returns the queue of each key of an earlier version.
+// oldQueues returns the queue of each key in earlier versions.
 func oldQueues(c *Config) (list []oldQueue) {
 	for _, key := range c.Keys {
 		name := c.Prefix + "." + key
@@ -161,8 +161,8 @@ func (o *mover) move(ctx context.Context, d *declarer, old oldQueue) (moved int,
 	})
 }
 
-// empty moves what is in a queue. It consumes: RabbitMQ allows no basic.get on
-// a quorum queue with a single active consumer.
+// empty moves the messages of a queue. It consumes, because RabbitMQ allows no
+// basic.get on a quorum queue with a single active consumer.
 func (o *mover) empty(ctx context.Context, d *declarer, name, key string) (moved int, err error) {
 	channel, returned, err := confirming(d.conn, maxReturns)
 	if err != nil {
@@ -197,7 +197,7 @@ func (o *mover) empty(ctx context.Context, d *declarer, name, key string) (moved
 	}
 }
 
-// moving returns the message that a delivery of a queue is in the log.
+// moving returns the message in the log for a delivery of a queue.
 func moving(d *amqp.Delivery, queue, key string) amqp.Publishing {
 	m := copyOf(d)
 	m.Headers[headerMoved] = queue

@@ -20,10 +20,10 @@ const (
 	outletRetryMin = 100 * time.Millisecond
 	outletRetryMax = 5 * time.Second
 
-	// outletWait is how long somebody waits for RabbitMQ to confirm a message.
+	// outletWait is how long a caller waits for RabbitMQ to confirm a message.
 	outletWait = 5 * time.Second
 
-	// messageOverhead is about what a message needs in memory beside its body.
+	// messageOverhead is about what a message takes in memory beside its body.
 	messageOverhead = 300 // bytes
 )
 
@@ -53,14 +53,14 @@ type Outlet struct {
 	stats     OutletStats
 }
 
-// OutletConfig says where an Outlet publishes.
+// OutletConfig is the configuration of an Outlet.
 type OutletConfig struct {
 	Addresses []string // of RabbitMQ's nodes
 	Exchange  string   // is declared
 	Purpose   string   // names the connection
 	Eager     bool     // connects before there is something to publish
 
-	// Required: a message that no queue takes counts as not published.
+	// Required: a message that is routed to no queue counts as not published.
 	Required bool
 
 	Logger *slog.Logger
@@ -95,10 +95,10 @@ var (
 	errLate         = fmt.Errorf("RabbitMQ has not confirmed it in %v", outletWait)
 )
 
-// Publish queues a message. It returns false when too much waits. done, if it is
-// not nil, is called once, on another goroutine: with nil when RabbitMQ has the
-// message. A message that nobody waits for any more is not published unless that
-// has begun.
+// Publish queues a message. It returns false if too many wait. done, if not
+// nil, is called once, on another goroutine: with nil when RabbitMQ has the
+// message. A message whose wait has ended is not published, unless publishing
+// it has begun.
 func (o *Outlet) Publish(m Message, done func(error)) bool {
 	w := &outgoing{Message: m, done: done}
 	o.mu.Lock()
@@ -139,7 +139,7 @@ func (o *Outlet) settle(w *outgoing, err error) {
 	}
 }
 
-// Connected reports whether RabbitMQ takes messages.
+// Connected reports whether RabbitMQ accepts messages.
 func (o *Outlet) Connected() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -296,7 +296,7 @@ func (l *outletLink) send(ctx context.Context) error {
 	}
 }
 
-// appID says in each message who has published it.
+// appID is the application id of each message.
 const appID = "websocket-gateway"
 
 // confirm waits for the confirms, in order, until one fails.
@@ -337,8 +337,8 @@ func (l *outletLink) cameBack(id string) bool {
 	}
 }
 
-// next returns the first message behind another one, nil when there is none.
-// Those that nobody waits for any more are dropped.
+// next returns the first message after another one, nil if there is none. It
+// drops messages whose wait has ended.
 func (o *Outlet) next(after *outgoing) *outgoing {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -358,7 +358,7 @@ func (o *Outlet) next(after *outgoing) *outgoing {
 	return o.queue[from]
 }
 
-// confirmed takes the first message of the queue out.
+// confirmed removes the first message from the queue.
 func (o *Outlet) confirmed(w *outgoing, nowhere bool) {
 	o.mu.Lock()
 	o.queue[0] = nil

@@ -57,13 +57,13 @@ func (s *Sender) Close() {
 	}
 }
 
-// maxReturns is how many messages may come back unread: never so many that the
-// connection's reader would have to wait.
+// maxReturns is how many returned messages may be unread: so many that the
+// connection's reader never waits.
 const maxReturns = 64
 
-// confirming opens a channel on which RabbitMQ confirms what it has got and
-// returns what it has no queue for, the latter first. At most window messages may be
-// on their way at a time.
+// confirming opens a channel on which RabbitMQ confirms messages, and first
+// returns those that are routed to no queue. At most window messages may be
+// unconfirmed.
 func confirming(conn *link, window int) (*amqp.Channel, chan amqp.Return, error) {
 	var channel *amqp.Channel
 	err := conn.inTime(func() (err error) {
@@ -75,7 +75,7 @@ func confirming(conn *link, window int) (*amqp.Channel, chan amqp.Return, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	// Never full, which would block the connection's reader.
+	// It is never full, which would block the connection's reader.
 	return channel, channel.NotifyReturn(make(chan amqp.Return, window)), nil
 }
 

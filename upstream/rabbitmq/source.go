@@ -45,7 +45,7 @@ func (s *source) Info() eventlog.Info { return s.info }
 
 func (s *source) Close() { s.conn.hangUp() }
 
-// begin starts to consume. mark: it also finds out where the log ends.
+// begin starts to consume. mark: it also finds the end of the log.
 func (s *source) begin(ctx context.Context, at eventlog.Start, mark bool) error {
 	s.lost = s.conn.NotifyClose(make(chan *amqp.Error, 1))
 	switch at.From {
@@ -78,7 +78,7 @@ func (s *source) begin(ctx context.Context, at eventlog.Start, mark bool) error 
 // must be opened over another connection.
 var errUnmarked = errors.New("RabbitMQ takes no mark")
 
-// consume opens a channel and has RabbitMQ deliver from an offset.
+// consume opens a channel and starts to consume at an offset.
 func (s *source) consume(offset any, window int) error {
 	return s.conn.inTime(func() (err error) {
 		if s.channel, err = s.conn.Channel(); err != nil {
@@ -178,7 +178,7 @@ func (s *source) gather(d amqp.Delivery, ok bool) ([]eventlog.Entry, error) {
 	return nil, s.why()
 }
 
-// why returns why there are no more deliveries.
+// why returns why deliveries have ended.
 func (s *source) why() error {
 	select {
 	case <-s.cancelled:
@@ -200,7 +200,7 @@ func (s *source) why() error {
 }
 
 // Taken implements eventlog.Source: an acknowledgement lets RabbitMQ send as
-// many entries more.
+// many more entries.
 func (s *source) Taken(position eventlog.Position) {
 	var tag uint64
 	for s.head < len(s.sent) && s.sent[s.head].position <= position {

@@ -68,7 +68,8 @@ func (l *Log) Host() string {
 	return l.host
 }
 
-// Foreign returns the queues and exchanges that are used as they were found.
+// Foreign returns the queues and exchanges that exist with other arguments and
+// are used as they are.
 func (l *Log) Foreign() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -102,7 +103,7 @@ func (l *Log) Open(ctx context.Context, at eventlog.Start) (eventlog.Source, err
 }
 
 // openAt connects to one address, declares what is needed and begins to read.
-// mark: it also finds out where the log ends.
+// mark: it also finds the end of the log.
 func (l *Log) openAt(ctx context.Context, address string, at eventlog.Start, mark bool) (*source, error) {
 	var s *source
 	_, err := l.reading.open(ctx, []string{address}, "reads "+l.name, func(conn *link) error {
@@ -119,8 +120,8 @@ func (l *Log) openAt(ctx context.Context, address string, at eventlog.Start, mar
 	return s, err
 }
 
-// declare makes sure that there are the exchanges, the stream and its
-// bindings, and returns the stream's identity.
+// declare creates the exchanges, the stream and its bindings if they do not
+// exist, and returns the stream's identity.
 func (l *Log) declare(conn *link) (identity string, err error) {
 	d := &declarer{conn: conn}
 	defer d.close()
@@ -153,7 +154,7 @@ func (l *Log) declare(conn *link) (identity string, err error) {
 // created by others without a limit has none.
 func (l *Log) identity() string { return strconv.FormatInt(l.limit, 36) }
 
-// declareStream declares the stream with the limit that it has, or makes it
+// declareStream declares the stream with the limit that it has, or creates it
 // with a new one.
 func (l *Log) declareStream(d *declarer) error {
 	if there, err := d.exists(l.name); err != nil && !refused(err) {
@@ -185,7 +186,7 @@ func (l *Log) declareStream(d *declarer) error {
 	return err
 }
 
-// newLimit returns a limit that no stream before is likely to have had.
+// newLimit returns a limit that earlier streams are unlikely to have had.
 func (l *Log) newLimit() int64 { return int64(l.config.MaxBytes) + rand.Int64N(identityRange) }
 
 func (l *Log) args() amqp.Table {
@@ -201,8 +202,8 @@ func (l *Log) args() amqp.Table {
 // with another one (3.10, 3.13, 4.0).
 var limitPattern = regexp.MustCompile(`inequivalent arg 'x-max-length-bytes' .* but current is (?:the value )?'(\d+)'`)
 
-// currentLimit returns the limit that a stream has, 0 for none, when err says
-// that it is not the one that was declared.
+// currentLimit returns the limit that a stream has, 0 for none, if err says
+// that it differs from the declared one.
 func currentLimit(err error) (limit int64, other bool) {
 	reason := reasonOf(err)
 	if !strings.Contains(reason, "inequivalent arg 'x-max-length-bytes'") {

@@ -9,7 +9,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// What a client event has that does not say otherwise.
+// Defaults of a client event.
 const (
 	defaultEventBytes = 4096
 	defaultEventRate  = 10 // a second, of a socket
@@ -78,7 +78,7 @@ func parseClientEvent(node ast.Node) (e rooms.ClientEvent, err error) {
 	return e, eventLimits(&e, m)
 }
 
-// eventRoom reads a template of one room over the argument of an event.
+// eventRoom parses a template of one room with members of the event's argument.
 func eventRoom(node ast.Node) (parts []rooms.RoomPart, err error) {
 	if node == nil {
 		return nil, nil
@@ -111,7 +111,7 @@ func eventRoom(node ast.Node) (parts []rooms.RoomPart, err error) {
 }
 
 // choiceOf reads a member that is one of two words, and reports whether it is
-// the second; the first stands for none.
+// the second one; if the member is missing, the first one counts.
 func choiceOf(m map[string]ast.Node, name, first, second string) (bool, error) {
 	value, ok := m[name]
 	if !ok {

@@ -155,7 +155,7 @@ func (e *Encoder) first(slots []int) (value []byte) {
 	return value
 }
 
-// Address sets the names of the event's rooms, each once.
+// Address determines the names of the event's rooms, each once.
 func (e *Encoder) Address(r *Route) error {
 	e.names, e.ends, e.addressed = e.names[:0], e.ends[:0], false
 	for i := range r.rooms {

@@ -10,8 +10,8 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// Fault says what is wrong with a body that is no JSON object, and where. It repeats
-// no more than one character of it.
+// Fault describes what is wrong with a body that is no JSON object, and where.
+// It repeats at most one character of it.
 func Fault(body []byte) string {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return "the body is empty: want a JSON object"
@@ -34,8 +34,7 @@ func Fault(body []byte) string {
 	return fmt.Sprintf("%s: %s", position(body, max(int(wrong.Offset)-1, 0)), wrong.Error())
 }
 
-// position returns where the byte at offset stands in a text, as an editor
-// counts.
+// position returns line and column of the byte at offset, as an editor counts.
 func position(text []byte, offset int) string {
 	before := text[:offset]
 	start := bytes.LastIndexByte(before, '\n') + 1

@@ -37,9 +37,9 @@ func LoadTable(path string) (*Table, error) {
 	return table, nil
 }
 
-// ParseTable reads the text of a routes file, of which the package comment
-// gives the form, and returns its routes and client events with the built-in
-// routes. Everything is checked; the error begins with the line.
+// ParseTable parses a routes file, whose form the package comment describes,
+// and returns its routes and client events together with the built-in routes.
+// Everything is checked; the error begins with the line.
 func ParseTable(text []byte) (*Table, error) {
 	top, err := parseFile(text)
 	if err != nil {
@@ -144,7 +144,7 @@ func parseRoute(node ast.Node) (Route, error) {
 	return r, nil
 }
 
-// flagOf reads a member that is true or false; false when it is not there.
+// flagOf reads a member that is true or false; false if it is missing.
 func flagOf(m map[string]ast.Node, name string) (bool, error) {
 	value, ok := m[name]
 	if !ok {
@@ -209,7 +209,7 @@ func fieldOf(node ast.Node) (f Field, err error) {
 	return f, nil
 }
 
-// members returns what a mapping has, all of which must be allowed.
+// members returns the members of a mapping, all of which must be allowed.
 func members(node ast.Node, allowed ...string) (map[string]ast.Node, error) {
 	mapping, ok := node.(ast.MapNode)
 	if !ok {

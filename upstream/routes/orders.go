@@ -8,36 +8,37 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// Orders of the back office come the way of events, and go to every node.
+// Orders of the back office are published like events, and go to every node.
 //
-// Without jti all of the user's tokens are meant that were issued up to the
-// order's timestamp and rooms.IssuedLeeway later. They are refused until exp,
-// Unix seconds or ISO 8601, or else for revokedFor.
+// An order without jti applies to all of the user's tokens that were issued up
+// to the order's timestamp and rooms.IssuedLeeway later. They are refused until
+// exp, Unix seconds or ISO 8601, or otherwise for revokedFor.
 const (
 	keyDisconnect = "user.disconnect"
 	keyLogout     = "user.logout"
 	keyRevoked    = "token.revoked"
 )
 
-// orderDocs says what each order has and does, for docs/services.md.
+// orderDocs describes the members and the effect of each order, for
+// docs/services.md.
 var orderDocs = map[string]string{
 	keyDisconnect: "`{userId, reason}`: the user's sockets are disconnected",
 	keyLogout:     "`{userId, jti, exp, reason}`: the user's sockets are disconnected, and the tokens they connected with are refused from now on",
 	keyRevoked:    "`{jti, userId, exp, reason}`: one token is refused, or all tokens of a user that were issued until now",
 }
 
-// revokedFor is how long tokens are refused when the order does not tell when
-// they end.
+// revokedFor is how long tokens are refused if the order does not say when they
+// end.
 const revokedFor = 30 * 24 * time.Hour
 
-// maxAhead is how much later than its publishing an order may say that it was
-// given.
+// maxAhead is how much later than its publishing the timestamp of an order may
+// be.
 const maxAhead = 24 * time.Hour
 
-// lastExpiry is up to when the end of a token is believed.
+// lastExpiry is the latest accepted end of a token.
 var lastExpiry = time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// maxReason is how much of a reason clients are told, in bytes.
+// maxReason is how many bytes of a reason clients are sent.
 const maxReason = 200
 
 // Slots of an order's members, behind those that every route has.
@@ -54,8 +55,7 @@ var orderNames = []string{
 	slotUser: "userId", slotTokenID: "jti", slotExpires: "exp", slotReason: "reason",
 }
 
-// everyNode stands for the rooms of an order in the list of routes: it concerns
-// every node.
+// everyNode is shown in place of the rooms of an order in the list of routes.
 const everyNode = "nodes"
 
 // orderRoutes returns the routes of orders.
@@ -66,7 +66,7 @@ func orderRoutes() (list []Route) {
 	return list
 }
 
-// Order makes the order that the members in the slots are.
+// Order makes the order from the members in the slots.
 func (e *Encoder) Order(key string, published time.Time) (*rooms.Order, error) {
 	user, err := e.orderID(slotUser)
 	if err != nil {
@@ -102,7 +102,7 @@ func (e *Encoder) orderID(slot int) (string, error) {
 	return string(id), nil
 }
 
-// orderReason returns what the clients are told.
+// orderReason returns the reason that clients are sent.
 func (e *Encoder) orderReason(key string) string {
 	if text, ok := codec.Text(e.slots[slotReason]); ok && len(text) > 0 {
 		return string(text[:min(len(text), maxReason)])
@@ -116,9 +116,9 @@ func (e *Encoder) orderReason(key string) string {
 	return "disconnected"
 }
 
-// orderTime reads Unix seconds (milliseconds, microseconds), of which fractions of
-// a second do not count, or ISO 8601. What is not between the year 2000 and
-// latest is not believed.
+// orderTime parses Unix seconds (milliseconds, microseconds), without fractions
+// of a second, or ISO 8601. A time that is not between the year 2000 and latest
+// is not accepted.
 func (e *Encoder) orderTime(slot int, latest, otherwise time.Time) time.Time {
 	text, ok := codec.Text(e.slots[slot])
 	if !ok {

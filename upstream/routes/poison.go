@@ -4,9 +4,8 @@ import (
 	"fmt"
 )
 
-// A Reason says why an event cannot become anything, however often it is
-// tried. Its text is the value of the header in dead letters and of the label
-// in metrics.
+// A Reason says why an event can never be delivered. Its text is the value of
+// the header in dead letters and of the label in metrics.
 type Reason uint8
 
 // The reasons.
@@ -67,7 +66,7 @@ func poison(r Reason, format string, args ...any) error {
 	return &Poison{Reason: r, Detail: fmt.Sprintf(format, args...)}
 }
 
-// clip shortens what an error quotes.
+// clip shortens text that an error quotes.
 func clip(b []byte) string {
 	const most = 40 // bytes
 	if len(b) > most {

@@ -8,18 +8,18 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A Reload says what Replace has done, by the routes' keys.
+// A Reload is the result of Replace, by the routes' keys.
 type Reload struct {
 	Changed []string // routes that are new, or make something else of their events
 	Events  []string // events of clients that are new, gone, or declared otherwise
 	Later   []string // routes that a restart adds or removes, with what RabbitMQ is asked for
 }
 
-// Replace has Find use the routes of next from now on. RabbitMQ was asked for
-// the events of the routes there were at the start, and of no others: a route
-// whose events none of those takes gets events over HTTP alone until a restart,
-// and one that next does not have stays until then, because its events go on
-// coming. Safe for concurrent use with Find.
+// Replace makes Find use the routes of next from now on. The log in RabbitMQ is
+// bound to the keys that the routes had at the start. So a new route gets only
+// events over HTTP until a restart, unless one of those keys matches, and a
+// route that was removed stays until then, because its events keep coming. Safe
+// for concurrent use with Find.
 func (t *Table) Replace(next *Table) (done Reload) {
 	now := t.current()
 	for _, r := range next.routes {
@@ -58,13 +58,13 @@ func changedEvents(before, after []rooms.ClientEvent) (names []string) {
 	return names
 }
 
-// asksFor reports whether RabbitMQ was asked, for one of the routes of the
-// start, for all events of a key or pattern.
+// asksFor reports whether the log was bound, for a route of the start, to all
+// events of a key or pattern.
 func (t *Table) asksFor(event string) bool {
 	return slices.ContainsFunc(t.routes, func(r *Route) bool { return covers(r.Event, event) })
 }
 
-// current returns the table that Find looks into.
+// current returns the table that Find uses.
 func (t *Table) current() *Table {
 	if newer := t.newer.Load(); newer != nil {
 		return newer
@@ -79,7 +79,7 @@ func (t *Table) route(event string) *Route {
 	return nil
 }
 
-// keep adds a route behind all others.
+// keep adds a route after all others.
 func (t *Table) keep(r *Route) {
 	t.routes = append(t.routes, r)
 	if isPattern(r.Event) {
@@ -95,8 +95,8 @@ func sameRoute(a, b *Route) bool {
 		a.All == b.All && a.Volatile == b.Volatile && a.Latest == b.Latest
 }
 
-// covers reports whether pattern takes every key that other does. Where "#"
-// meets "*" in odd ways it may say no.
+// covers reports whether pattern matches every key that other matches. In
+// unusual combinations of "#" and "*" it may return false although it does.
 func covers(pattern, other string) bool {
 	p, o := strings.Split(pattern, "."), strings.Split(other, ".")
 	i, k := 0, 0

@@ -8,7 +8,7 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// A Route says what becomes of the events of one key. It is read-only once it
+// A Route says what is made of the events of one key. It is read-only once it
 // is in a Table.
 type Route struct {
 	Event    string   // key or pattern, as RabbitMQ's topic exchanges have them: "booking.*"
@@ -154,7 +154,8 @@ func (r *Route) resolve(f Field) slotField {
 	return s
 }
 
-// slot returns where the member of that name is kept, making a place for it.
+// slot returns the index of the member of that name, and adds the member if it
+// is new.
 func (r *Route) slot(name string) int {
 	if i := slices.Index(r.names, name); i >= 0 {
 		return i
@@ -182,8 +183,8 @@ func isKeyWord(word string) bool {
 	return word != "" && !strings.ContainsFunc(word, outside)
 }
 
-// checkEmit refuses what Socket.IO clients keep for themselves
-// (socket.io-parser, RESERVED_EVENTS).
+// checkEmit refuses names that Socket.IO reserves (socket.io-parser,
+// RESERVED_EVENTS).
 func checkEmit(name string) error {
 	switch {
 	case name == "":
@@ -194,11 +195,11 @@ func checkEmit(name string) error {
 	return nil
 }
 
-// isPattern reports whether an event key stands for more than itself.
+// isPattern reports whether an event key is a pattern.
 func isPattern(key string) bool { return strings.ContainsAny(key, "*#") }
 
-// matches reports whether key falls under pattern, by the rules of topic
-// exchanges: "*" is exactly one word, "#" any number of them.
+// matches reports whether key matches pattern, by the rules of topic exchanges:
+// "*" is exactly one word, "#" any number of them.
 func matches(pattern, key string) bool {
 	word, rest, more := strings.Cut(pattern, ".")
 	if word == "#" {
@@ -226,7 +227,7 @@ func matches(pattern, key string) bool {
 	return matches(rest, tail)
 }
 
-// onlyHashes reports whether a pattern takes no words at all.
+// onlyHashes reports whether a pattern matches a key without words.
 func onlyHashes(pattern string) bool {
 	return pattern != "" && strings.Trim(pattern, "#.") == "" && !strings.Contains(pattern, "##")
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A Table finds the route of an event. It may be shared. Replace alone changes
+// A Table finds the route of an event. It may be shared. Only Replace changes
 // what it finds.
 type Table struct {
 	newer atomic.Pointer[Table] // that Find looks into instead; see Replace
@@ -54,9 +54,9 @@ func fields(names ...string) (list []Field) {
 	return list
 }
 
-// NewTable returns the built-in routes and more. One of more with the key of a
-// built-in route takes its place. An exact key goes before patterns, and
-// patterns go in the order given, the built-in ones last.
+// NewTable returns the built-in routes and more. A route of more with the key
+// of a built-in route replaces it. An exact key comes before patterns, and
+// patterns are tried in the order given, the built-in ones last.
 func NewTable(more []Route) (*Table, error) {
 	t := &Table{exact: make(map[string]*Route)}
 	for _, r := range orderRoutes() {
@@ -119,11 +119,11 @@ func (t *Table) Emits(name string) bool {
 	return slices.ContainsFunc(t.current().routes, func(r *Route) bool { return !r.order && r.Emit == name })
 }
 
-// Routes returns all routes there were at first; they must not be changed.
+// Routes returns the routes that the table was made with; they must not be
+// changed.
 func (t *Table) Routes() []*Route { return t.routes }
 
-// ClientEvents returns the events of clients that are declared beside the routes.
-// They must not be changed.
+// ClientEvents returns the declared client events. They must not be changed.
 func (t *Table) ClientEvents() []rooms.ClientEvent { return t.current().clientEvents }
 
 // Current returns the routes in effect; they must not be changed.

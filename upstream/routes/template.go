@@ -11,7 +11,7 @@ import (
 
 const maxRooms = 10_000 // rooms one event may go to
 
-// roomPrefixes are what the name of a room that clients can be in begins with.
+// roomPrefixes are the prefixes of the rooms that clients can be in.
 var roomPrefixes = []string{rooms.ConversationPrefix, rooms.NotificationPrefix, rooms.UserPrefix}
 
 // A template makes names of rooms from an event's members.
@@ -38,7 +38,7 @@ func parseTemplate(text string, slot func(string) int) (template, error) {
 	return t, t.check()
 }
 
-// parseParts reads the same, whatever it is a template of.
+// parseParts parses the parts of any template.
 func parseParts(text string, slot func(string) int) (template, error) {
 	t := template{text: text}
 	for rest := text; rest != ""; {
@@ -118,8 +118,8 @@ func (e *Encoder) expand(t *template) error {
 	return nil
 }
 
-// state returns the name of the state that the event tells, "" when a member
-// is missing or no id. States of events with different names are different.
+// state returns the name of the state that the event describes, "" if a member
+// is missing or not an id. States of events with different names are different.
 func (e *Encoder) state(r *Route) string {
 	if r.Latest == "" {
 		return ""

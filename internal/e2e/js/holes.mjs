@@ -4,7 +4,7 @@
 import { describe, it } from "node:test";
 import assert from "node:assert/strict";
 import { io } from "socket.io-client";
-import { Guest, post, publish, someone } from "./guest.mjs";
+import { RecoveringClient, post, publish, someone } from "./recovering.mjs";
 import { now, room, token, transport, url, within } from "./world.mjs";
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -13,7 +13,7 @@ const numbers = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => fr
 describe("holes", { concurrency: true }, () => {
   it("idle for longer than the window", async (t) => {
     const place = room();
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
     await publish(place, 1);
     await ann.has(1);
@@ -29,7 +29,7 @@ describe("holes", { concurrency: true }, () => {
 
   it("no event received yet", async (t) => {
     const place = room();
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
     await ann.cut();
     await publish(place, 1);
@@ -41,7 +41,7 @@ describe("holes", { concurrency: true }, () => {
 
   it("back before the server has noticed", async (t) => {
     const place = room();
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
     await publish(place, 1);
     await ann.has(1);
@@ -56,7 +56,7 @@ describe("holes", { concurrency: true }, () => {
 
   it("a volatile event that ends in a string", async (t) => {
     const place = room();
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
     await publish(place, 1);
     await post("cursor.moved", { conversationId: place.data.roomId, text: "here" });
@@ -73,7 +73,7 @@ describe("holes", { concurrency: true }, () => {
 
   it("cut in the middle of the replay", async (t) => {
     const place = room();
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
     await publish(place, 1);
     await ann.has(1);
@@ -101,7 +101,7 @@ describe("holes", { concurrency: true }, () => {
     const place = room();
     const user = someone();
     const auth = { token: token({ id: user, rooms: ["conversation:*"] }), recovery: true };
-    const ann = await Guest.arrive(t, user, { auth });
+    const ann = await RecoveringClient.arrive(t, user, { auth });
     await ann.join(place);
     await publish(place, 1);
     await ann.has(1);
@@ -118,7 +118,7 @@ describe("holes", { concurrency: true }, () => {
     const place = room();
     const user = someone();
     const auth = { token: token({ id: user, rooms: ["conversation:*"] }), recovery: true };
-    const ann = await Guest.arrive(t, user, { auth });
+    const ann = await RecoveringClient.arrive(t, user, { auth });
     await ann.join(place);
     await publish(place, 1);
     await ann.has(1);
@@ -136,7 +136,7 @@ describe("holes", { concurrency: true }, () => {
 
   it("events while the token is verified", async (t) => {
     const place = room();
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
     await publish(place, 1);
     await ann.has(1);
@@ -159,7 +159,7 @@ describe("holes", { concurrency: true }, () => {
   it("one pid restores twice", async (t) => {
     const place = room();
     const user = someone();
-    const ann = await Guest.arrive(t, user);
+    const ann = await RecoveringClient.arrive(t, user);
     await ann.join(place);
     await publish(place, 1);
     await ann.has(1);
@@ -185,7 +185,7 @@ describe("holes", { concurrency: true }, () => {
 
   it("events of a room from before its join", async (t) => {
     const [place, other] = [room(), room()];
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
     await publish(place, 1);
     await ann.has(1);
@@ -204,7 +204,7 @@ describe("holes", { concurrency: true }, () => {
     const [place, other] = [room(), room()];
     const user = someone();
     const auth = { token: token({ id: user, rooms: [place.name, other.name] }), recovery: true };
-    const ann = await Guest.arrive(t, user, { auth });
+    const ann = await RecoveringClient.arrive(t, user, { auth });
     await ann.join(place);
     await ann.join(other);
     await publish(place, 1);

@@ -1,13 +1,13 @@
 // A client that was away comes back to what it missed.
 import { describe, it } from "node:test";
 import assert from "node:assert/strict";
-import { Guest, publish, someone, until } from "./guest.mjs";
+import { RecoveringClient, publish, someone, until } from "./recovering.mjs";
 import { room, token, upgraded, within } from "./world.mjs";
 
 describe("a client that was away", { concurrency: true }, () => {
   it("comes back to what it missed, as the same socket", async (t) => {
     const place = room();
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     const { id } = ann.socket;
     assert.equal(ann.socket.recovered, false);
     await ann.join(place);
@@ -28,7 +28,7 @@ describe("a client that was away", { concurrency: true }, () => {
 
   it("comes back though it has not got any event yet", async (t) => {
     const place = room();
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await publish(place, 0); // before the join
     await ann.join(place);
     await ann.cut();
@@ -42,7 +42,7 @@ describe("a client that was away", { concurrency: true }, () => {
 
   it("comes back before the gateway has noticed that it was away", async (t) => {
     const place = room();
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
     await publish(place, 1);
     await ann.has(1);
@@ -59,7 +59,7 @@ describe("a client that was away", { concurrency: true }, () => {
 
   it("is away again and again and gets each event once", async (t) => {
     const place = room();
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
     let n = 0;
     for (let i = 2; i < 8; i++) {
@@ -77,7 +77,7 @@ describe("a client that was away", { concurrency: true }, () => {
 
   it("gets an event once that was on its way, to a parked poll or in a frame, when the connection was cut", async (t) => {
     const place = room();
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
     let n = 0;
     for (const passes of [0, 1, 20, 120, 200, 260, 320]) { // bytes of the response, or frame
@@ -99,7 +99,7 @@ describe("a client that was away", { concurrency: true }, () => {
 
   it("comes back though its first attempts are cut while the answer is on its way", async (t) => {
     const place = room();
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
     await publish(place, 1);
     await ann.has(1);
@@ -121,7 +121,7 @@ describe("a client that was away", { concurrency: true }, () => {
 
   it("does not come back into a room that it has left", async (t) => {
     const [place, other] = [room(), room()];
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
     await ann.join(other);
     await within(ann.socket.emitWithAck("leave_room", other.data), "the ack");
@@ -136,12 +136,12 @@ describe("a client that was away", { concurrency: true }, () => {
 
   it("cannot have the session of somebody else, who keeps it", async (t) => {
     const place = room();
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
     const pid = ann.socket._pid;
     await ann.cut();
     await publish(place, 1);
-    const eve = await Guest.arrive(t, someone(), { auth: { token: token({ id: "eve" }), recovery: true, pid } });
+    const eve = await RecoveringClient.arrive(t, someone(), { auth: { token: token({ id: "eve" }), recovery: true, pid } });
     assert.notEqual(eve.socket._pid, pid);
     assert.equal(eve.socket.recovered, false);
     ann.line.mend();
@@ -153,7 +153,7 @@ describe("a client that was away", { concurrency: true }, () => {
 
   it("has nothing but an offset that is none: it is a new client", async (t) => {
     const place = room();
-    const ann = await Guest.arrive(t, someone());
+    const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
     await publish(place, 1);
     await ann.has(1);
@@ -169,8 +169,8 @@ describe("a client that was away", { concurrency: true }, () => {
 
   it("is not told to have left, and others see no difference on the wire", async (t) => {
     const place = room();
-    const bob = await Guest.arrive(t, someone(), { auth: { token: token({ id: "bob" }) } });
-    const ann = await Guest.arrive(t, someone());
+    const bob = await RecoveringClient.arrive(t, someone(), { auth: { token: token({ id: "bob" }) } });
+    const ann = await RecoveringClient.arrive(t, someone());
     await bob.join(place);
     await ann.join(place);
     await ann.cut();

@@ -15,10 +15,10 @@ import (
 // written; the processes compare it before anything else is sent.
 const Version = 6
 
-// None is the number of a connection that there is not.
+// None is the number that stands for no connection.
 const None = ^uint32(0)
 
-// loopShift is where the number of a connection names its event loop.
+// loopShift is the position of the event loop in the number of a connection.
 const loopShift = 24
 
 // MaxConns is how many connections an event loop can hand over.
@@ -30,7 +30,7 @@ func ConnID(loop, i int) uint32 { return uint32(loop)<<loopShift | uint32(i) }
 // SplitID is the reverse of ConnID.
 func SplitID(id uint32) (loop, i int) { return int(id >> loopShift), int(id % MaxConns) }
 
-// A Loop is what one event loop hands over, or a portion of it.
+// A Loop is a portion of what one event loop hands over.
 type Loop struct {
 	Index    uint32 // of the event loop
 	Conns    []Conn
@@ -53,7 +53,7 @@ const (
 	kindCount
 )
 
-// A Conn is one TCP connection. Its descriptor travels beside it.
+// A Conn is one TCP connection. Its descriptor is sent separately.
 type Conn struct {
 	FD int // of the reading process; not in the form
 
@@ -102,13 +102,13 @@ type WebSocket struct {
 
 // A Session is one Engine.IO session.
 type Session struct {
-	WS      uint32        // number of its WebSocket; None
-	Beat    time.Duration // until the next ping, or the end of the wait for a pong
-	Pinged  bool
-	Closing bool
-	Reason  uint8 // for Closing
-	Msgpack bool
-	Queue   []Message
+	WS        uint32        // number of its WebSocket; None
+	Heartbeat time.Duration // until the next ping, or the end of the wait for a pong
+	Pinged    bool
+	Closing   bool
+	Reason    uint8 // for Closing
+	Msgpack   bool
+	Queue     []Message
 
 	Polls   bool // requests can reach it
 	Polling Polling
@@ -122,7 +122,7 @@ type Message struct {
 	Volatile bool
 }
 
-// A Polling is what a session has while HTTP requests can reach it.
+// A Polling is the state of a session that HTTP requests can reach.
 type Polling struct {
 	SID    string
 	Parked uint32 // number of the connection whose poll waits; None
@@ -172,7 +172,8 @@ type Room struct {
 	From     uint64 // position at which the socket joined it; of a session that recovers
 }
 
-// A Record is what a socket has whose client may come back to its session.
+// A Record is the additional state of a socket whose client may come back to
+// its session.
 type Record struct {
 	PID         string
 	Given, Last uint64
@@ -191,10 +192,10 @@ type Absent struct {
 	Left   time.Duration
 }
 
-// ErrForm says that bytes are not what a writer of this version writes.
+// ErrForm is the error for bytes that a writer of this version does not write.
 var ErrForm = errors.New("handover: not a form of this version")
 
-// A walker goes over the fields of a record, in one order for writing and for
+// A walker visits the fields of a record, in one order for writing and for
 // reading, so that the two cannot differ.
 type walker struct {
 	b       []byte
@@ -282,7 +283,7 @@ func (w *walker) text(v *string) {
 	*v = string(b)
 }
 
-// list walks a list. Each entry takes least bytes at least, so that a short
+// list visits a list. Each entry takes at least least bytes, so that a short
 // input cannot ask for a long list.
 func list[T any](w *walker, v *[]T, least int, each func(*T)) {
 	n := int(w.uvarint(uint64(len(*v)), 1<<31-1))
@@ -359,7 +360,7 @@ func (w *walker) webSocket(c *WebSocket) {
 
 func (w *walker) session(s *Session) {
 	w.u32(&s.WS)
-	w.span(&s.Beat)
+	w.span(&s.Heartbeat)
 	w.bools(&s.Pinged, &s.Closing, &s.Msgpack, &s.Polls)
 	w.u8(&s.Reason)
 	list(w, &s.Queue, 2, func(m *Message) { w.bytes(&m.Frames); w.bools(&m.Volatile) })

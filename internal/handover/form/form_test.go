@@ -35,7 +35,7 @@ func everything() *Loop {
 		},
 		Sessions: []Session{
 			{
-				WS: 1, Beat: 25 * time.Second, Pinged: true, Closing: true, Reason: 8, Msgpack: true,
+				WS: 1, Heartbeat: 25 * time.Second, Pinged: true, Closing: true, Reason: 8, Msgpack: true,
 				Queue: []Message{{Frames: []byte{0x81, 1, '2'}, Volatile: true}},
 				Socket: Socket{Phase: 2, Warned: true, Lead: 60_000, Issued: 1_800_000_000, Ahead: time.Millisecond,
 					ID: "socket", UserID: "42", Until: 1_800_000_600_000, TokenID: 1 << 60,
@@ -46,7 +46,7 @@ func everything() *Loop {
 					Token: "token", Assembling: true, Packet: []byte("51-"), Attachments: [][]byte{{1, 2}}, Want: 2},
 			},
 			{
-				WS: None, Polls: true, Beat: -time.Second,
+				WS: None, Polls: true, Heartbeat: -time.Second,
 				Polling: Polling{SID: "AB01234567890123456789", Parked: 2, Post: None, Rest: []byte("4\x1e2"), Probe: 1<<24 | 5,
 					Probed: true, Ahead: time.Second, Place: 3},
 				Socket: Socket{Deadline: true, Left: 44 * time.Second},

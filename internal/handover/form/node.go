@@ -2,7 +2,7 @@ package form
 
 import "time"
 
-// A Node is what belongs to no event loop.
+// A Node is the state that belongs to no event loop.
 type Node struct {
 	Rates  []Rate    // of addresses
 	Tokens []Revoked // by id
@@ -38,7 +38,7 @@ type Log struct {
 	Entries  []Entry
 }
 
-// An Event is one that is known again when it comes twice.
+// An Event is an event of the log that is recognized if it is repeated.
 type Event struct {
 	Hash     uint64
 	Position uint64
@@ -52,20 +52,20 @@ type Entry struct {
 	Body                          []byte
 }
 
-// A Vacancy is a room that nobody is in, and that is kept for a while.
+// A Vacancy is a room without members that is kept for a while.
 type Vacancy struct {
 	Room, User string
 	Left       time.Duration
 }
 
-// An Ended is the record of a session that no socket has.
+// An Ended is the record of a session without a socket.
 type Ended struct {
 	PID, User string
 	Record    []byte
 	Age       time.Duration
 }
 
-// A Cluster is who the node is among the others.
+// A Cluster is the identity of the node among the others.
 type Cluster struct {
 	Member  bool // with Redis
 	Session int64

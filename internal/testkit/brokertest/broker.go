@@ -1,6 +1,6 @@
-// Package brokertest starts RabbitMQ for tests: a node of its own, with its
-// own ports, name, cookie and data, which can be killed and started again and
-// is gone when the tests are.
+// Package brokertest starts RabbitMQ for tests: a node with its own ports,
+// name, cookie and data, which can be killed and started again, and which is
+// removed at the end of the tests.
 package brokertest
 
 import (
@@ -38,8 +38,8 @@ type Broker struct {
 	log  *bytes.Buffer // what the node printed; read after its end
 }
 
-// Start starts a node, with these variables of the environment beside its own, and
-// waits until it takes connections.
+// Start starts a node, with these variables in its environment, and waits until
+// it accepts connections.
 func Start(settings ...string) (*Broker, error) {
 	if _, err := os.Stat(server); err != nil {
 		return nil, testkit.Missing("rabbitmq-server")
@@ -70,7 +70,7 @@ func Start(settings ...string) (*Broker, error) {
 	return b, nil
 }
 
-// environment keeps the node apart from any other on the machine.
+// environment separates the node from any other on the machine.
 func environment(dir string, ports [3]int) []string {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	return []string{
@@ -149,7 +149,7 @@ func (b *Broker) Launch() error {
 // Kill ends the node at once, as a crash does.
 func (b *Broker) Kill() { b.end(syscall.SIGKILL) }
 
-// Shutdown has the node end as it does when it is restarted.
+// Shutdown ends the node like a restart does.
 func (b *Broker) Shutdown() { b.end(syscall.SIGTERM) }
 
 func (b *Broker) end(signal syscall.Signal) {

@@ -33,16 +33,16 @@ func (b *Broker) Connect() (*Publisher, error) {
 	return p, err
 }
 
-// confirmTimeout is for RabbitMQ to confirm messages: one that was killed over a
-// new stream may never do (seen with 3.10).
+// confirmTimeout is how long RabbitMQ may take to confirm messages. A RabbitMQ
+// that was killed may never confirm those to a new stream (seen with 3.10).
 const confirmTimeout = 10 * time.Second
 
-// maxPublish is how many messages Publish takes.
+// maxPublish is how many messages Publish accepts.
 const maxPublish = 1000
 
-// Publish publishes messages with one key and waits until RabbitMQ has them
-// all in a queue. RabbitMQ also confirms what it had no queue for, such as
-// right after its start.
+// Publish publishes messages with one key and waits until RabbitMQ has them all
+// in a queue. RabbitMQ also confirms messages that are routed to no queue, such
+// as right after its start.
 func (p *Publisher) Publish(exchange, key string, messages ...amqp.Publishing) error {
 	confirms := make([]*amqp.DeferredConfirmation, len(messages))
 	for i, m := range messages {

@@ -13,8 +13,8 @@ var shared struct {
 	err    error
 }
 
-// Shared returns the broker of all tests of a package that leave theirs alive,
-// each with queues and exchanges of its own. TestMain closes it.
+// Shared returns the broker that the tests of a package share if they do not
+// stop it, each with its own queues and exchanges. TestMain closes it.
 func Shared(t testing.TB) *Broker {
 	t.Helper()
 	shared.once.Do(func() { shared.broker, shared.err = Start() })

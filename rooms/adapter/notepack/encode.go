@@ -5,12 +5,12 @@ import (
 	"math"
 )
 
-// AppendArray appends the head of an array of n elements, which have to
-// follow.
+// AppendArray appends the head of an array of n elements, which have to be
+// appended next.
 func AppendArray(dst []byte, n int) []byte { return appendHead(dst, n, fixArray, 16, array16) }
 
 // AppendMap appends the head of a map of n members: keys, each with its value,
-// have to follow.
+// have to be appended next.
 func AppendMap(dst []byte, n int) []byte { return appendHead(dst, n, fixMap, 16, map16) }
 
 // appendHead appends the length of an array or a map: in the first byte below
@@ -60,7 +60,7 @@ func AppendBool(dst []byte, b bool) []byte {
 	return append(dst, falseByte)
 }
 
-// AppendBinary appends bytes, which are a Buffer in Node.
+// AppendBinary appends bytes, which Node reads as a Buffer.
 func AppendBinary(dst, b []byte) []byte {
 	switch n := len(b); {
 	case n <= math.MaxUint8:

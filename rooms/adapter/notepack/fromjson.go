@@ -9,13 +9,14 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// maxSafeInteger is up to where JavaScript tells whole numbers apart.
+// maxSafeInteger is the largest whole number up to which JavaScript represents
+// all whole numbers exactly.
 const maxSafeInteger = 1<<53 - 1
 
-// AppendFromJSON appends what the JSON text of one value stands for. The text
-// must be valid (codec.ValidJSON). The placeholders of attachments in it
-// (socket.io-parser, reconstructPacket) stand for binaries. It reads the text
-// once, however deep it is nested: event loops call it with clients' texts.
+// AppendFromJSON appends the value of a JSON text, which must be valid
+// (codec.ValidJSON). The placeholders of attachments in it (socket.io-parser,
+// reconstructPacket) stand for binaries. It reads the text once, however deeply
+// it is nested: event loops call it with clients' texts.
 func AppendFromJSON(dst, text []byte, binaries ...[]byte) []byte {
 	w := rewriter{dst, text, binaries}
 	w.value()
@@ -62,7 +63,7 @@ func (w *rewriter) space() {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
-// word takes a number, true, false or null.
+// word reads a number, true, false or null.
 func (w *rewriter) word() (word []byte) {
 	end := 0
 	for end < len(w.text) && !isSpace(w.text[end]) && w.text[end] != ',' && w.text[end] != ']' && w.text[end] != '}' {
@@ -123,9 +124,9 @@ func (w *rewriter) object() {
 	}
 }
 
-// elements takes an array or an object, up to the bracket that closes it. The
-// number of its elements, which is known last, is written before them: in 16
-// bits, for which there is always room.
+// elements converts an array or an object, up to its closing bracket. The
+// number of its elements, which is known only at the end, is written before
+// them: in 16 bits, for which room is left.
 func (w *rewriter) elements(head, end byte, element func()) {
 	at := len(w.dst)
 	w.dst = append(w.dst, head, 0, 0)

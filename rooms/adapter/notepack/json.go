@@ -109,8 +109,8 @@ func appendASCII(dst []byte, c byte) []byte {
 	return append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
 }
 
-// brokenPrefix returns how many bytes at the start of text, which are no
-// character, could have become one: 1 to 3.
+// brokenPrefix returns how many bytes at the start of text could have become a
+// character but did not: 1 to 3.
 func brokenPrefix(text []byte) int {
 	lead := text[0]
 	low, high, most := byte(0x80), byte(0xbf), 0

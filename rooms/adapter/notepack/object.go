@@ -10,7 +10,7 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// Get returns the object's member, and whether there is one that is not
+// Get returns a member of the object, and whether it exists and is not
 // undefined.
 func (v *Value) Get(key string) (Value, bool) {
 	for i := range v.Members {
@@ -24,13 +24,14 @@ func (v *Value) Get(key string) (Value, bool) {
 // Text returns the content of a String.
 func (v *Value) Text() (string, bool) { return string(v.Bytes), v.Kind == String }
 
-// properties are an object's while it is read.
+// properties are the members of an object while it is read.
 type properties struct {
 	members []Member
 	seen    map[string]int // indexes in members; nil while they are few
 }
 
-// fewMembers is up to how many members a linear search finds a key sooner.
+// fewMembers is the number of members up to which a linear search finds a key
+// faster.
 const fewMembers = 16
 
 // set does what `object[key] = value` does. The key __proto__ sets no property.
@@ -96,8 +97,8 @@ func arrayIndex(key string) (uint32, bool) {
 	return uint32(n), err == nil && n < math.MaxUint32
 }
 
-// propertyName is what JavaScript makes of a value that is used as a key.
-// notepack writes strings only, so the rarer kinds are refused.
+// propertyName returns the text of a value that is used as a key in JavaScript.
+// notepack writes only strings, so the rarer kinds are refused.
 func (v *Value) propertyName() (string, error) {
 	switch v.Kind {
 	case String:

@@ -56,11 +56,11 @@ type Member struct {
 // limit; nothing that is meant for a client comes near it.
 const MaxDepth = 128
 
-// roomAtFirst is for how many elements an array has room before it has any: its
-// length may be a lie.
+// roomAtFirst is for how many elements space is allocated before any was read,
+// because the length of an array may be false.
 const roomAtFirst = 16
 
-// ErrTrailing is returned for bytes behind the value.
+// ErrTrailing is returned if bytes follow the value.
 var ErrTrailing = errors.New("notepack: bytes behind the value")
 
 // Decode reads b, which is one value and nothing else. It allocates at most a
@@ -74,7 +74,7 @@ func Decode(b []byte) (Value, error) {
 	return v, err
 }
 
-// A decoder holds what is left to read.
+// A decoder has the bytes that are still to be read.
 type decoder struct{ b []byte }
 
 func (d *decoder) take(n int) ([]byte, error) {
@@ -285,8 +285,8 @@ func (d *decoder) ext(n int) (Value, error) {
 		seconds := wide(float64(int32(binary.BigEndian.Uint32(raw[4:]))), uint64(binary.BigEndian.Uint32(raw[8:])))
 		return date(seconds*1e3 + float64(ns)/1e6), nil
 	case t == extTimestamp:
-		// Node reads 12 bytes whatever the length says, and so something else
-		// than what was written: no message that means anything.
+		// Node reads 12 bytes whatever the length says, so it would not read
+		// what was written. Such a message is of no use.
 		return Value{}, fmt.Errorf("notepack: a timestamp of %d bytes", n)
 	default:
 		return unknownExt(t, raw), nil

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// settle waits until everybody has heard what they must of these events, and
-// fails when somebody has heard what they must not.
+// settle waits until every client has received the events that it must receive.
+// It fails if one receives an event that it must not.
 func (m *Model) settle(events []event) error {
 	deadline := time.Now().Add(patience)
 	for {
@@ -45,9 +45,9 @@ func (m *Model) settle(events []event) error {
 	return nil
 }
 
-// must reports whether x has to hear of e: it was in the room before, and
-// stayed. What clients say is at most once: the nodes have to have settled
-// since x has joined, and nothing may have been harmed.
+// must reports whether x has to receive e: it was in the room before, and
+// stayed. What clients send is delivered at most once, so only if the nodes
+// have settled since x joined, and nothing was broken meanwhile.
 func (x *member) must(e *event) bool {
 	s := x.in(e.room)
 	if e.by == x || s == nil || s.in >= e.from {
@@ -56,13 +56,13 @@ func (x *member) must(e *event) bool {
 	return e.by == nil || s.settled && !e.harmed
 }
 
-// may reports whether x can have heard of e: it left after e had begun, if at
+// may reports whether x may have received e: it left after e had begun, if at
 // all.
 func (x *member) may(e *event) bool {
 	return e.by != x && slices.ContainsFunc(x.stays, func(s stay) bool { return s.room == e.room && s.out > e.from })
 }
 
-// missing lists what x has to hear and has not.
+// missing lists what x has to receive and has not.
 func (x *member) missing(events []event) (list string) {
 	count := x.count()
 	want := make(map[string]int)
@@ -79,7 +79,7 @@ func (x *member) missing(events []event) (list string) {
 	return list
 }
 
-// count returns how often x has heard what in this round.
+// count returns how often x has received each event in this round.
 func (x *member) count() map[string]int {
 	count := make(map[string]int)
 	for _, what := range x.Heard()[x.judged:] {
@@ -88,8 +88,9 @@ func (x *member) count() map[string]int {
 	return count
 }
 
-// strangers lists pairs who joined a room at once, once each, and are both
-// there: one of them has to have heard of the other.
+// strangers lists pairs of clients that joined a room at the same time, once
+// each, and are both there: one of them must have received the other's
+// user_joined.
 func (m *Model) strangers(events []event) (list string) {
 	joins := make(map[string]int)
 	for i := range events {
@@ -112,7 +113,7 @@ func (m *Model) strangers(events []event) (list string) {
 	return list
 }
 
-// judge looks at what x has heard in this round.
+// judge checks what x has received in this round.
 func (x *member) judge(events []event) error {
 	most := make(map[string]int)
 	of := make(map[string]*event)
@@ -149,7 +150,7 @@ func (x *member) judge(events []event) error {
 // source is a sender and a room.
 func (e *event) source() string { return fmt.Sprint(e.line, " ", e.room) }
 
-// wasIn reports whether x was in a room when it heard the n'th event.
+// wasIn reports whether x was in a room when it received the n'th event.
 func (x *member) wasIn(room string, n int) bool {
 	return slices.ContainsFunc(x.stays, func(s stay) bool { return s.room == room && s.opened <= n && n < s.closed })
 }

@@ -1,9 +1,9 @@
-// Package clustertest holds nodes of a cluster, real or nearly so, to a model:
-// who is where, and who hears what.
+// Package clustertest checks nodes of a cluster, real or simulated, against a
+// model: who is in which room, and who receives what.
 //
-//	model.go  the world, and what happens in it from round to round
-//	round.go  what clients and services do at once
-//	judge.go  who must have heard what, and who may have
+//	model.go  the nodes and clients, and what happens in each round
+//	round.go  what clients and services do at the same time
+//	judge.go  who must have received what, and who may have
 package clustertest
 
 import (
@@ -19,15 +19,15 @@ type Node interface {
 	// Connect connects a client with this user id.
 	Connect(user string) (Client, error)
 
-	// Publish publishes an event as a service does, with this text in it.
+	// Publish publishes an event as a service does, with this text.
 	Publish(room, text string) error
 
-	// Sent waits until everything that was published here has left the node, and
-	// the directory has its rooms.
+	// Sent waits until everything that was published here has left the node,
+	// and the directory has its rooms.
 	Sent() error
 
-	// Received waits until everything that has come to the node is with its
-	// clients, and it knows who holds its rooms.
+	// Received waits until everything that has reached the node is with its
+	// clients, and it knows which nodes hold its rooms.
 	Received() error
 
 	// Kill ends the node at once, and with it its clients.
@@ -40,22 +40,23 @@ type Client interface {
 	// acknowledged with success.
 	Do(event, room string) error
 
-	// Heard returns all events that have come so far, in order: the name, a
-	// space, and the text in it, or the user it is about, a space and the room.
+	// Heard returns all events received so far, in order: the name, a space,
+	// and either its text, or the user it is about, a space and the room.
 	Heard() []string
 
-	// Settle waits until what the node has for the client has come.
+	// Settle waits until everything that the node has for the client has
+	// arrived.
 	Settle()
 
 	Close()
 }
 
-// patience is how long an event may take, a dead node's lease included.
+// patience is how long an event may take, including the lease of a dead node.
 const patience = 30 * time.Second
 
-// A Model runs random rounds and compares what clients get with what they
-// must and may: each event once, those of one sender in order, and nothing for
-// rooms left. Owned by one goroutine.
+// A Model runs random rounds and compares what clients receive with what they
+// must and may receive: each event once, those of one sender in order, and none
+// of rooms they have left. Owned by one goroutine.
 type Model struct {
 	Start func() (Node, error) // starts a node and waits until the others know it
 	Fault func() error         // harms what should be healed without a trace; may be nil
@@ -70,7 +71,7 @@ type Model struct {
 	clock   atomic.Int64
 }
 
-// member is a client. In a round it belongs to its actor.
+// A member is a client. In a round it belongs to its actor.
 type member struct {
 	Client
 	name   string
@@ -109,7 +110,7 @@ const (
 	roomCount   = 4
 )
 
-// Run takes that many rounds from a seed, beginning with two nodes.
+// Run runs that many rounds from a seed, starting with two nodes.
 func (m *Model) Run(seed uint64, rounds int) error {
 	m.random = rand.New(rand.NewPCG(seed, 0))
 	for range 2 {
@@ -135,7 +136,7 @@ func (m *Model) startNode() error {
 	return err
 }
 
-// round lets something happen and judges it.
+// round runs one round and checks it.
 func (m *Model) round() (what string, err error) {
 	switch dice := m.random.IntN(100); {
 	case len(m.members) < 4 || dice < 15 && len(m.members) < mostMembers:
@@ -158,7 +159,8 @@ func (m *Model) connect() (what string, err error) {
 	return fmt.Sprintf("%s connects to the %d. node", x.name, at+1), err
 }
 
-// disconnect is a round of its own: nobody knows when a node notices.
+// disconnect is a round of its own, because it is not known when a node
+// notices.
 func (m *Model) disconnect() (string, error) {
 	x := m.members[m.random.IntN(len(m.members))]
 	m.members = slices.DeleteFunc(m.members, func(o *member) bool { return o == x })

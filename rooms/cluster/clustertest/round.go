@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// An event is something that others are to hear of.
+// An event is something that other clients are to receive.
 type event struct {
 	what string // as Heard has it
 	room string
@@ -30,15 +30,16 @@ type actor struct {
 	err    error
 }
 
-// A step is what an actor does; drawn beforehand, so that a seed says it all.
+// A step is one thing that an actor does. It is drawn beforehand, so that a
+// seed determines everything.
 type step struct {
 	do   string
 	room string
 	text string // of a service's event
 }
 
-// crowd has some actors act at once, and perhaps a node start, be killed, or a
-// fault happen meanwhile.
+// crowd runs some actors at the same time. A node may start or be killed
+// meanwhile, or a fault may happen.
 func (m *Model) crowd() (what string, err error) {
 	aside := func() error { return nil }
 	nodes, members := m.nodes, m.members // who may act
@@ -72,7 +73,7 @@ func (m *Model) crowd() (what string, err error) {
 	return what, err
 }
 
-// perform runs the actors, and something aside.
+// perform runs the actors, and something else meanwhile.
 func perform(actors []*actor, aside func() error) error {
 	var all sync.WaitGroup
 	for _, a := range actors {
@@ -83,7 +84,7 @@ func perform(actors []*actor, aside func() error) error {
 	return err
 }
 
-// actors draws who acts, and what they do: one alone now and then, and half of
+// actors draws who acts and what they do: now and then one alone, and half of
 // it in one room, which may be new.
 func (m *Model) actors(nodes []Node, members []*member) (all []*actor) {
 	order := m.random.Perm(len(members))
@@ -133,7 +134,7 @@ func (a *actor) draw(random *rand.Rand, hot string) {
 	}
 }
 
-// act is a goroutine.
+// act runs the steps. It is a goroutine.
 func (a *actor) act() {
 	for _, s := range a.steps {
 		if a.who == nil {

@@ -30,10 +30,10 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// tellMost is how many rooms' members are told at once.
+// tellMost is for how many rooms the numbers of members are sent in one batch.
 const tellMost = 512
 
-// A Config says who the node is. All fields are needed.
+// A Config is the configuration of a Node. All fields are needed.
 type Config struct {
 	Names  wire.Names
 	Node   uint32
@@ -73,7 +73,7 @@ type Node struct {
 	stats counters
 }
 
-// A Line is something for the log.
+// A Line is a line for the log.
 type Line struct {
 	Text  string
 	Error error
@@ -94,29 +94,31 @@ func New(c Config) *Node {
 	return n
 }
 
-// Alone reports whether there are no other nodes as far as anybody knows.
+// Alone reports whether there are no other nodes as far as this one knows.
 func (n *Node) Alone() bool { return n.c.Alone && !n.lease.Reached() }
 
-// Occupied, Vacated and Counted tell of a room: see rooms.Cluster.
+// Occupied records that this node has its first member in a room: see
+// rooms.Cluster.
 func (n *Node) Occupied(room, by string) { n.directory.Occupied(room, by) }
 
-// Vacated tells that nobody is in a room any more.
+// Vacated records that this node has no member in a room any more.
 func (n *Node) Vacated(room string, now time.Time) {
 	n.directory.Vacated(room, now)
 	n.members.Counted(room, 0, now)
 }
 
-// Counted tells how many members a room has.
+// Counted records how many members a room has.
 func (n *Node) Counted(room string, count int, now time.Time) { n.members.Counted(room, count, now) }
 
-// Members returns about how many members a room has on other nodes.
+// Members returns the approximate number of members that a room has on other
+// nodes.
 func (n *Node) Members(room string) int { return n.members.Members(room, n.lease.Gone) }
 
 // Elsewhere reports whether another node may hold a room.
 func (n *Node) Elsewhere(room string) bool { return !n.Alone() && n.directory.Elsewhere(room) }
 
-// OfOthers reports whether one of the sessions that were read from a room is
-// another node's, and not known to be over.
+// OfOthers reports whether one of the sessions that were read for a room
+// belongs to another node and is not known to be over.
 func (n *Node) OfOthers(sessions []string) bool {
 	return slices.ContainsFunc(sessions, func(text string) bool {
 		session, err := strconv.ParseInt(text, 10, 64)
@@ -124,8 +126,8 @@ func (n *Node) OfOthers(sessions []string) bool {
 	})
 }
 
-// Publish queues what a client says to a room. While Redis is away, what is
-// volatile is dropped.
+// Publish queues a client's message to a room. While Redis is away, volatile
+// messages are dropped.
 func (n *Node) Publish(room string, m *codec.Message) {
 	switch {
 	case n.Alone() || n.leaving:
@@ -137,26 +139,26 @@ func (n *Node) Publish(room string, m *codec.Message) {
 	}
 }
 
-// Keep has Redis keep an order that lasts.
+// Keep stores a lasting order in Redis.
 func (n *Node) Keep(o rooms.Order, now time.Time) { n.orders.Keep(o, now) }
 
-// ReadOrders has the orders read that Redis has: some may have been missed.
+// ReadOrders reads the orders in Redis again: some may have been missed.
 func (n *Node) ReadOrders() { n.orders.Read() }
 
-// Tell says what the node's lease tells the others.
+// Tell sets what the node's lease says to the others.
 func (n *Node) Tell(sockets int64) {
 	n.mine = wire.Lease{Registered: n.directory.Registered(), Sockets: sockets, Rooms: int64(n.directory.Len())}
 }
 
-// Connected tells that there are connections to Redis, on which batches can be
-// sent.
+// Connected records that there are connections to Redis, on which batches can
+// be sent.
 func (n *Node) Connected(sharded bool, now time.Time) {
 	n.connected = true
 	n.outbox.Sharded(sharded)
 }
 
-// Disconnected tells that there are none, and why. Batches that were under way
-// are answered, too.
+// Disconnected records that there are no connections, and why. Batches that
+// were under way are answered, too.
 func (n *Node) Disconnected(err error, now time.Time) {
 	n.connected = false
 	n.Lost("the connection is made anew", now)
@@ -166,7 +168,7 @@ func (n *Node) Disconnected(err error, now time.Time) {
 	}
 }
 
-// Subscribed tells whether this node gets what others publish.
+// Subscribed records whether this node receives what others publish.
 func (n *Node) Subscribed(yes bool, now time.Time) {
 	if yes && !n.lease.IsSubscribed() {
 		n.members.Missed(now)
@@ -174,31 +176,31 @@ func (n *Node) Subscribed(yes bool, now time.Time) {
 	n.lease.Subscribed(yes, now)
 }
 
-// IsSubscribed reports what Subscribed was told.
+// IsSubscribed returns the argument of the last call of Subscribed.
 func (n *Node) IsSubscribed() bool { return n.lease.IsSubscribed() }
 
-// Lost tells that Redis may have forgotten what it was told, and what this node
-// has in mind: the connection was lost, or the database flushed.
+// Lost records that Redis may have lost what was written, and missed
+// invalidations: the connection was lost, or the database flushed.
 func (n *Node) Lost(why string, now time.Time) {
 	n.lease.Lose(why, now)
 	n.after(now)
 }
 
-// Changed tells that a key has changed that was read with tracking.
+// Changed records that a key has changed that was read with tracking.
 func (n *Node) Changed(key string) {
 	if room, ok := n.c.Names.RoomOf(key); ok {
 		n.directory.Changed(room)
 	}
 }
 
-// A Delivery is for this node's members of a room.
+// A Delivery is a message for this node's members of a room.
 type Delivery struct {
 	Room    string
 	Message *codec.Message
 }
 
-// Message takes what another node has published to this one, and appends what
-// is for its members to list. It keeps a view of body.
+// Message handles an envelope that another node has published to this one, and
+// appends the messages for its members to list. It keeps a view of body.
 func (n *Node) Message(body []byte, list []Delivery, now time.Time) []Delivery {
 	from, records, err := wire.Parse(body)
 	if err != nil {
@@ -223,7 +225,7 @@ func (n *Node) Message(body []byte, list []Delivery, now time.Time) []Delivery {
 	return list
 }
 
-// Reply takes the answer to a batch.
+// Reply handles the replies to a batch.
 func (n *Node) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	if err := wire.FirstError(replies); err != nil {
 		n.stats.failures++
@@ -248,9 +250,9 @@ func (n *Node) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	n.after(now)
 }
 
-// replica has the connections made anew, at most once in a lease, when err says
-// that the directory's leads to a server that has become a replica. The lease
-// has a connection of its own, which may lead to the new master.
+// replica requests new connections, at most once in a lease, if err says that
+// the directory's connection leads to a server that has become a replica. The
+// lease has a connection of its own, which may lead to the new master.
 func (n *Node) replica(err error, now time.Time) {
 	if err != nil && strings.HasPrefix(err.Error(), "READONLY") && now.Sub(n.redialed) >= n.c.Lease {
 		n.redial, n.redialed = true, now
@@ -271,14 +273,14 @@ func (n *Node) Tick(now time.Time) {
 	n.after(now)
 }
 
-// Leave has everything of this node taken out of Redis. What waits to be
-// published goes out as well as it can.
+// Leave removes everything of this node from Redis. Messages that wait are
+// published first, as far as possible.
 func (n *Node) Leave() {
 	n.leaving = true
 	n.directory.Leave()
 }
 
-// after passes on between the parts what one of them has found out.
+// after passes between the parts what one of them has found out.
 func (n *Node) after(now time.Time) {
 	if why := n.lease.Ended(); why != "" {
 		n.line(Line{Text: "redis session lost: " + why})
@@ -305,7 +307,7 @@ func (n *Node) after(now time.Time) {
 	}
 }
 
-// asked is the outbox' view of a room.
+// asked is the outbox's view of a room.
 type asked struct{ n *Node }
 
 func (a asked) Holders(room string) ([]int64, bool) { return a.n.directory.Holders(room) }

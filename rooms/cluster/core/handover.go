@@ -7,11 +7,11 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/members"
 )
 
-// A process that takes another one's place goes on as the same node: with its
-// number, its session in Redis and what it knows of the other nodes. The rooms
-// are entered again under the same session, which changes nothing in Redis.
+// A process that takes another one's place continues as the same node: with its
+// number, its session in Redis and its knowledge of the other nodes. The rooms
+// are registered again under the same session, which changes nothing in Redis.
 
-// A mode is what of the node's work goes to Redis.
+// A mode says which part of the node's work goes to Redis.
 type mode uint8
 
 const (
@@ -20,7 +20,7 @@ const (
 	silent       // nothing: another process is this node
 )
 
-// An Identity is what a process hands on of the node that it is.
+// An Identity is what a process hands over about the node.
 type Identity struct {
 	Session int64   // the current one, or the last
 	Former  []int64 // those before, unless nothing is left of them
@@ -31,9 +31,9 @@ type Identity struct {
 	Orders  []string        // that Redis does not have
 }
 
-// Rest has nothing more be entered into the directory or taken out, and says
-// what is still under way; "" is nothing. It is to be asked again until then.
-// While Redis is away there is nothing to wait for: the node's session ends.
+// Rest stops changes of the directory, and describes what is still under way;
+// "" is nothing. It is to be called again until then. While Redis is away there
+// is nothing to wait for: the node's session ends.
 func (n *Node) Rest() (why string) {
 	if n.mode == silent {
 		return ""
@@ -62,11 +62,11 @@ func (n *Node) Work() {
 	}
 }
 
-// Silence has nothing go to Redis any more, or not before Assume.
+// Silence stops everything that goes to Redis, for good or until Assume.
 func (n *Node) Silence() { n.mode = silent }
 
-// Identity is what the next process needs. It is called when Rest has said that
-// nothing is under way.
+// Identity returns what the next process needs. It is called when Rest has
+// returned "".
 func (n *Node) Identity(now time.Time) Identity {
 	id := Identity{Vacant: n.directory.Vacant(now), Orders: n.orders.Unsaved()}
 	id.Session, id.Former, id.Live = n.lease.State()
@@ -74,11 +74,11 @@ func (n *Node) Identity(now time.Time) Identity {
 	return id
 }
 
-// LastSession returns the node's session, or the last one.
+// LastSession returns the node's session, or the last one if there is none.
 func (n *Node) LastSession() int64 { session, _, _ := n.lease.State(); return session }
 
-// Assume ends the silence of a node that takes another process's place. It is in
-// no room yet.
+// Assume ends the silence of a node that takes another process's place. The
+// node holds no room yet.
 func (n *Node) Assume(id *Identity, now time.Time) {
 	if n.mode != silent {
 		return
@@ -92,8 +92,8 @@ func (n *Node) Assume(id *Identity, now time.Time) {
 	n.after(now)
 }
 
-// Inherit tells what the process before this one knew of the members of rooms,
-// when all rooms have been told of.
+// Inherit sets what the previous process knew of the members of rooms. It is
+// called when all rooms have been registered.
 func (n *Node) Inherit(id *Identity, now time.Time) {
 	for _, room := range n.members.Inherit(id.Tallies, id.Told, now) {
 		n.directory.Holders(room) // has it read, as soon as Redis has the room

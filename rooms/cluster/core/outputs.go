@@ -7,7 +7,7 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// Take returns a batch that is to be sent now, but for messages. It is called
+// Take returns a batch that is to be sent now, messages excepted. It is called
 // until there is none.
 func (n *Node) Take(now time.Time) (b wire.Batch, ok bool) {
 	if !n.connected || n.left || n.mode == silent {
@@ -43,7 +43,7 @@ func (n *Node) take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 	return n.sweep.Take(id, n.lease.Silent(now, func(s int64) bool { return n.sweep.Elsewhere(s, now) }), session, now)
 }
 
-// takeBack ends the session.
+// takeBack returns the batch that ends the session.
 func (n *Node) takeBack(id uint64) (b wire.Batch, ok bool) {
 	session, former := n.lease.Session()
 	if session == 0 {
@@ -77,8 +77,8 @@ func (n *Node) HasMessages() bool { return n.connected && n.mode != silent && n.
 // HasWork reports whether Take may have something, because of rooms.
 func (n *Node) HasWork() bool { return n.connected && n.mode == working && n.directory.Waiting() }
 
-// Next returns when Tick wants to be called, and Take after it; zero: not
-// before there is another input.
+// Next returns when Tick is to be called, and Take after it; zero: not before
+// there is another input.
 func (n *Node) Next() (at time.Time) {
 	consider := func(t time.Time) {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
@@ -94,27 +94,27 @@ func (n *Node) Next() (at time.Time) {
 	return at
 }
 
-// Obey returns the orders that are to be given to this node's sockets.
+// Obey returns the orders to be carried out on this node.
 func (n *Node) Obey() []rooms.Order { return n.orders.Obey() }
 
-// Lines returns what is to be logged.
+// Lines returns the lines for the log.
 func (n *Node) Lines() (lines []Line) { lines, n.lines = n.lines, nil; return lines }
 
-// Redial reports once that the connections should be made anew.
+// Redial reports once that the connections should be made again.
 func (n *Node) Redial() bool {
 	wanted := n.lease.Redial() || n.redial
 	n.redial = false
 	return wanted && n.connected
 }
 
-// Left reports whether nothing of this node is left in Redis.
+// Left reports whether Redis has nothing left of this node.
 func (n *Node) Left() bool { return n.left }
 
-// Ready reports whether Redis answers, this node gets what others publish, and
-// it has read the orders that Redis has.
+// Ready reports whether Redis answers, this node receives what others publish,
+// and it has read the orders in Redis.
 func (n *Node) Ready() bool { return n.IsConnected() && n.orders.Loaded() }
 
-// IsConnected reports whether Redis answers and this node gets what others
+// IsConnected reports whether Redis answers and this node receives what others
 // publish.
 func (n *Node) IsConnected() bool {
 	session, _ := n.lease.Session()

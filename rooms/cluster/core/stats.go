@@ -5,14 +5,15 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/lease"
 )
 
-// counters are those of no part.
+// counters are those that belong to none of the parts.
 type counters struct {
 	away, malformed, received, failures int64
 	warned                              bool // that Redis is away
 	started                             bool // Redis has answered once
 }
 
-// Stats is a snapshot of a node's counters, and what it knows of the others.
+// Stats is a snapshot of a node's counters, and of what it knows about the
+// others.
 type Stats struct {
 	Connected  bool // Redis answers, and this node gets what others publish
 	Registered bool // the directory has all rooms of this node, which has all orders
@@ -47,20 +48,21 @@ func (n *Node) Stats() Stats {
 	}
 }
 
-// Compare says what is wrong when Redis has these rooms for this node.
+// Compare returns what is wrong if claimed are the rooms that Redis has for
+// this node.
 func (n *Node) Compare(claimed map[string]bool) directory.Difference {
 	return n.directory.Compare(claimed)
 }
 
 func (n *Node) line(l Line) { n.lines = append(n.lines, l) }
 
-// Trouble tells that something with Redis has failed that was no batch.
+// Trouble records that a request to Redis has failed that was not a batch.
 func (n *Node) Trouble(err error) {
 	n.stats.failures++
 	n.trouble(err)
 }
 
-// trouble tells that Redis fails: with a warning at first, and then as a detail.
+// trouble logs that Redis fails: first as a warning, and then as a detail.
 func (n *Node) trouble(err error) {
 	if n.lease.Away() && !n.stats.warned {
 		n.stats.warned = true
@@ -70,7 +72,7 @@ func (n *Node) trouble(err error) {
 	n.line(Line{Text: "redis", Error: err, Warn: !n.lease.Away()})
 }
 
-// recovered tells once that Redis answers, at first and after it was away.
+// recovered logs once that Redis answers, at first and after each failure.
 func (n *Node) recovered() {
 	if n.lease.Away() || !n.lease.Reached() || n.stats.started && !n.stats.warned {
 		return

@@ -1,5 +1,5 @@
-// Package cut divides what is published on a channel between two processes of
-// which one takes the other's place.
+// Package cut divides the messages of a channel between two processes, one of
+// which takes the other's place.
 package cut
 
 import (
@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// A Cut divides what comes on a channel between a process and the one that
-// takes its place, which both get everything for a while, in the same order: the
-// first one publishes a mark there, takes what comes before it, and the other
-// one what comes behind. Safe for concurrent use.
+// A Cut divides the messages of a channel between a process and the one that
+// takes its place. For a while both receive everything, in the same order. The
+// first one publishes a mark there and handles what arrives before it; the
+// other one handles what follows. Safe for concurrent use.
 type Cut struct {
 	Take func(body []byte) // is called by one goroutine at a time
 
@@ -24,7 +24,7 @@ type Cut struct {
 	until   time.Time // of cutSkips
 }
 
-// cutPhase is what is done with what comes.
+// A cutPhase says what is done with messages that arrive.
 type cutPhase uint8
 
 const (
@@ -34,18 +34,18 @@ const (
 	cutSkips                 // it is dropped until the mark comes, and taken then
 )
 
-// MarkPrefix is what a mark begins with, and no message.
+// MarkPrefix is the start of every mark. No message starts with it.
 const MarkPrefix = "\x00hand-over "
 
 const (
 	maxKept = 32 << 20 // bytes that wait for a hand-over; what is older is dropped
 
-	// skipTime is for how long a mark is waited for that may have been lost with
-	// a connection.
+	// skipTime is how long a mark is awaited that may have been lost with a
+	// connection.
 	skipTime = 2 * time.Second
 )
 
-// Receive is told what comes, in order, by one goroutine.
+// Receive handles the messages, in order. One goroutine calls it.
 func (c *Cut) Receive(body []byte, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -67,7 +67,7 @@ func (c *Cut) Receive(body []byte, now time.Time) {
 	}
 }
 
-// pass has something be taken that is no mark.
+// pass handles a message that is not a mark.
 func (c *Cut) pass(body []byte) {
 	if !strings.HasPrefix(string(body[:min(len(body), len(MarkPrefix))]), MarkPrefix) {
 		c.Take(body)
@@ -81,8 +81,8 @@ func (c *Cut) keep(body []byte) {
 	}
 }
 
-// End has what comes from mark on be kept. reached is closed when it has come.
-// Without a mark that is what comes from now on.
+// End keeps the messages from mark on. reached is closed when the mark has
+// arrived. Without a mark, the messages from now on are kept.
 func (c *Cut) End(mark string) (reached <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -94,16 +94,16 @@ func (c *Cut) End(mark string) (reached <-chan struct{}) {
 	return c.reached
 }
 
-// StandBy has everything be kept, until Begin.
+// StandBy keeps all messages until Begin.
 func (c *Cut) StandBy() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.phase = cutKeeps
 }
 
-// Begin has what was kept be taken from mark on, and what comes. Without a mark
-// what was kept is dropped: nobody knows how much of it the other process has
-// taken. GoOn ends what End has begun, for the process that did.
+// Begin handles the kept messages from mark on, and all later ones. Without a
+// mark the kept ones are dropped, because it is not known how many of them the
+// other process has handled. GoOn undoes End, in the process that called it.
 func (c *Cut) Begin(mark string, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,7 +122,7 @@ func (c *Cut) Begin(mark string, now time.Time) {
 	c.flush(from)
 }
 
-// GoOn takes back what End has done.
+// GoOn undoes End.
 func (c *Cut) GoOn() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -133,7 +133,7 @@ func (c *Cut) GoOn() {
 	c.flush(0)
 }
 
-// flush takes what was kept. c.mu is held.
+// flush handles the kept messages. c.mu is held.
 func (c *Cut) flush(from int) {
 	for _, body := range c.kept[from:] {
 		c.pass(body)

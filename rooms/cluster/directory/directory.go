@@ -179,13 +179,13 @@ func (d *Directory) Session(session int64, former []int64, now time.Time) {
 	}
 	d.renewed, d.owing, d.check = 0, len(d.all), now.Add(checkInterval)
 	if session != 0 {
-		d.dropAgain(now)
+		d.dropFormer(now)
 	}
 }
 
-// dropAgain has former sessions taken out of rooms that were left lately: Redis
+// dropFormer has former sessions taken out of rooms that were left lately: Redis
 // may have been set back to before that.
-func (d *Directory) dropAgain(now time.Time) {
+func (d *Directory) dropFormer(now time.Time) {
 	d.forgetDropped(now)
 	for _, x := range d.dropped {
 		for _, s := range d.former {

@@ -1,8 +1,8 @@
 package directory
 
-// fair is a queue of rooms that takes turns between those on whose behalf they
-// wait, so that the thousands of rooms of one user do not delay the one of
-// another. Owned by its directory.
+// fair is a queue of rooms that serves in turn the users on whose behalf they
+// wait, so that thousands of rooms of one user do not delay the one of another.
+// Owned by its directory.
 type fair struct {
 	lines map[string]*line
 	turns []*line // that have somebody waiting
@@ -10,7 +10,7 @@ type fair struct {
 	size  int
 }
 
-// line is the rooms that wait on one user's behalf, first in, first out.
+// A line has the rooms that wait on one user's behalf, first in, first out.
 type line struct {
 	by    string
 	rooms []*entry
@@ -31,7 +31,7 @@ func (f *fair) push(by string, e *entry) {
 	f.size++
 }
 
-// pop returns the next room, nil when none waits.
+// pop returns the next room, nil if none waits.
 func (f *fair) pop() *entry {
 	if f.size == 0 {
 		return nil

@@ -7,9 +7,9 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// read has the holders of a room read, when the room is in Redis for this node:
-// of two nodes that enter a room at the same time, the later one finds the
-// earlier.
+// read schedules a read of the holders of a room, if the room is in Redis for
+// this node. So of two nodes that register a room at the same time, the later
+// one finds the earlier.
 func (d *Directory) read(e *entry) {
 	if e.wanted && e.reading == resting && e.written == d.session && d.session != 0 {
 		e.reading = queued
@@ -17,7 +17,7 @@ func (d *Directory) read(e *entry) {
 	}
 }
 
-// looks takes rooms that are to be read.
+// looks fills a batch with rooms that are to be read.
 func (d *Directory) looks(f *flight, b *wire.Batch) bool {
 	f.what = reads
 	for len(f.rooms) < readBatch {
@@ -44,7 +44,7 @@ func (d *Directory) smembers(e *entry) wire.Command {
 	return wire.Command{Name: "SMEMBERS", Keys: []string{d.c.Names.Room(e.room)}}
 }
 
-// looked notes what was read.
+// looked handles the replies.
 func (d *Directory) looked(f *flight, replies []wire.Reply, now time.Time) {
 	for i, e := range f.rooms {
 		e.reading = resting
@@ -68,8 +68,8 @@ func (d *Directory) looked(f *flight, replies []wire.Reply, now time.Time) {
 }
 
 // sort returns the sessions of other nodes that are not dead, and whether this
-// node's session is among them. Dead ones are to be buried, unknown ones to be
-// looked at.
+// node's session is in the list. Dead sessions are to be removed, unknown ones
+// to be checked.
 func (d *Directory) sort(e *entry, list []string, now time.Time) (others []int64, mine bool) {
 	for _, text := range list {
 		s, err := strconv.ParseInt(text, 10, 64)
@@ -93,7 +93,7 @@ func (d *Directory) sort(e *entry, list []string, now time.Time) (others []int64
 	return others, mine
 }
 
-// heal enters a room anew that Redis has lost.
+// heal registers a room again that Redis has lost.
 func (d *Directory) heal(e *entry, there bool) {
 	if !there && e.written == d.session && e.writing == resting {
 		e.written = 0

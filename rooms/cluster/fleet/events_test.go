@@ -109,10 +109,10 @@ func (s *service) publish(from, to int) <-chan error {
 	return result
 }
 
-// A witness is a client in conversation 1 that notes which numbered events
+// A recorder is a client in conversation 1 that notes which numbered events
 // reach it. What was published after its join was acknowledged must come; from
 // the first on each number must come in its turn, once.
-type witness struct {
+type recorder struct {
 	*sioclient.Client
 	name  string
 	due   int           // the first event that was published after the join
@@ -125,7 +125,7 @@ type witness struct {
 	err     error
 }
 
-func (g *gateway) witness(name string) *witness {
+func (g *gateway) recorder(name string) *recorder {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -134,7 +134,7 @@ func (g *gateway) witness(name string) *witness {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { c.Close() })
-	w := &witness{Client: c, name: name, ended: make(chan struct{}), first: -1}
+	w := &recorder{Client: c, name: name, ended: make(chan struct{}), first: -1}
 	if _, err := c.EmitAck(ctx, "join_room", map[string]any{"roomType": "conversation", "roomId": 1}); err != nil {
 		g.t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func (g *gateway) witness(name string) *witness {
 }
 
 // read is a goroutine.
-func (w *witness) read() {
+func (w *recorder) read() {
 	defer close(w.ended)
 	for {
 		e, err := w.Next(context.Background())
@@ -167,7 +167,7 @@ func (w *witness) read() {
 }
 
 // see notes an event. w.mu is held.
-func (w *witness) see(n int) {
+func (w *recorder) see(n int) {
 	if w.first < 0 {
 		w.first, w.next = n, min(n, w.due)
 	}
@@ -181,7 +181,7 @@ func (w *witness) see(n int) {
 	}
 }
 
-func (w *witness) saw() (first, next, repeats int, err error) {
+func (w *recorder) saw() (first, next, repeats int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.first, w.next, w.repeats, w.err
@@ -189,7 +189,7 @@ func (w *witness) saw() (first, next, repeats int, err error) {
 
 // await waits until all numbers below n have come, as long as there is
 // progress.
-func (w *witness) await(t *testing.T, n int) {
+func (w *recorder) await(t *testing.T, n int) {
 	t.Helper()
 	last, deadline := -1, time.Now()
 	for {
@@ -209,7 +209,7 @@ func (w *witness) await(t *testing.T, n int) {
 }
 
 // wantAll wants the events up to n that are due, once each.
-func (w *witness) wantAll(t *testing.T, n int) {
+func (w *recorder) wantAll(t *testing.T, n int) {
 	t.Helper()
 	w.await(t, n)
 	if first, next, repeats, _ := w.saw(); first > w.due || next != n || repeats > 0 {
@@ -223,29 +223,29 @@ func TestEventsKeepTheirOrderOnEveryNode(t *testing.T) {
 	f := newFleet(t)
 	s := f.service("order")
 	var gateways []*gateway
-	var witnesses [][]*witness
+	var recorders [][]*recorder
 	for i := range 3 {
 		g := f.start()
 		gateways = append(gateways, g)
-		witnesses = append(witnesses, []*witness{g.witness(fmt.Sprint("first of ", i)), g.witness(fmt.Sprint("second of ", i))})
+		recorders = append(recorders, []*recorder{g.recorder(fmt.Sprint("first of ", i)), g.recorder(fmt.Sprint("second of ", i))})
 	}
 	const calm = 5_000
 	if err := <-s.publish(0, calm); err != nil {
 		t.Fatal(err)
 	}
-	for _, members := range witnesses {
+	for _, members := range recorders {
 		for _, w := range members {
 			w.wantAll(t, calm)
 		}
 	}
 	const all = 2 * calm
 	published := s.publish(calm, all)
-	witnesses[1][0].await(t, calm+calm/4)
+	recorders[1][0].await(t, calm+calm/4)
 	gateways[0].Kill()
 	if err := <-published; err != nil {
 		t.Fatal(err)
 	}
-	for _, members := range witnesses[1:] {
+	for _, members := range recorders[1:] {
 		for _, w := range members {
 			w.wantAll(t, all)
 		}
@@ -261,8 +261,8 @@ func TestNoEventIsLostWhileAGatewayIsKilledAgainAndAgain(t *testing.T) {
 	f := newFleet(t)
 	s := f.service("killed")
 	first, second := f.start(), f.start()
-	stays := second.witness("the one that stays")
-	comeAndGo := []*witness{first.witness("the first of those that come and go")}
+	stays := second.recorder("the one that stays")
+	comeAndGo := []*recorder{first.recorder("the first of those that come and go")}
 	published := s.publish(0, all)
 	for _, at := range []int{all / 5, 2 * all / 5, 3 * all / 5} {
 		stays.await(t, at)
@@ -271,7 +271,7 @@ func TestNoEventIsLostWhileAGatewayIsKilledAgainAndAgain(t *testing.T) {
 			t.Fatalf("event %d came before the kill at %d; %v", next, at, err)
 		}
 		first.Launch()
-		comeAndGo = append(comeAndGo, first.witness(fmt.Sprint("the one that came after event ", at)))
+		comeAndGo = append(comeAndGo, first.recorder(fmt.Sprint("the one that came after event ", at)))
 	}
 	if err := <-published; err != nil {
 		t.Fatal(err)

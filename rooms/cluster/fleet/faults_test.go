@@ -11,9 +11,9 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// A street is two gateways, the second behind a proxy, with two clients each,
+// twoGateways is a fleet of two, the second behind a proxy, with two clients each,
 // who have a room for themselves; all four share another one.
-type street struct {
+type twoGateways struct {
 	*fleet
 	proxy                *testkit.Proxy
 	a, b                 *gateway
@@ -22,9 +22,9 @@ type street struct {
 	shared, roomA, roomB string
 }
 
-func newStreet(t *testing.T) *street {
+func newStreet(t *testing.T) *twoGateways {
 	t.Helper()
-	s := &street{fleet: newFleet(t)}
+	s := &twoGateways{fleet: newFleet(t)}
 	var err error
 	if s.proxy, err = testkit.NewProxy(s.redis.Addr); err != nil {
 		t.Fatal(err)
@@ -36,7 +36,7 @@ func newStreet(t *testing.T) *street {
 }
 
 // seat connects the clients and has them join their rooms.
-func (s *street) seat() {
+func (s *twoGateways) seat() {
 	s.t.Helper()
 	s.round++
 	s.shared, s.roomA, s.roomB = fmt.Sprint("shared", s.round), fmt.Sprint("a", s.round), fmt.Sprint("b", s.round)
@@ -48,7 +48,7 @@ func (s *street) seat() {
 	s.talk()
 }
 
-func (s *street) join(room string, clients ...*client) {
+func (s *twoGateways) join(room string, clients ...*client) {
 	s.t.Helper()
 	for i, c := range clients {
 		if err := c.do("join_room", room); err != nil {
@@ -64,7 +64,7 @@ func (s *street) join(room string, clients ...*client) {
 
 // talk has the clients of each gateway talk among themselves, and returns how
 // long an event loop went without a turn at the worst.
-func (s *street) talk() (worst float64) {
+func (s *twoGateways) talk() (worst float64) {
 	s.t.Helper()
 	for _, x := range []struct {
 		from, to *client
@@ -82,7 +82,7 @@ func (s *street) talk() (worst float64) {
 
 // awaitTogether waits until the gateways are one again, and checks that the
 // directory has each of them once.
-func (s *street) awaitTogether() {
+func (s *twoGateways) awaitTogether() {
 	s.t.Helper()
 	for _, x := range []struct{ from, to *client }{{s.ann, s.bob}, {s.bob, s.ann}} {
 		gatewaytest.Await(s.t, "the nodes to be one again", func() bool {

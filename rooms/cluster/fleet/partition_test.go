@@ -21,7 +21,7 @@ func TestAClientOfAGatewayThatIsCutOffFromRedis(t *testing.T) {
 	t.Cleanup(way.Close)
 	_, port, _ := strings.Cut(way.Addr, ":")
 	a, b := f.start("REDIS_PORT="+port), f.start()
-	ann, bob := newGuest(t, a, "ann"), newGuest(t, a, "bob")
+	ann, bob := newRecoveringClient(t, a, "ann"), newRecoveringClient(t, a, "bob")
 	await(t, <-s.publish(0, 3))
 	ann.has(3)
 	bob.has(3)

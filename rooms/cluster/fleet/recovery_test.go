@@ -13,9 +13,9 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 )
 
-// A guest is a client in conversation 1 that asks for recovery and comes back,
+// A recoveringClient is a client in conversation 1 that asks for recovery and comes back,
 // to any gateway.
-type guest struct {
+type recoveringClient struct {
 	t           *testing.T
 	name        string
 	client      *sioclient.Client
@@ -26,14 +26,14 @@ type guest struct {
 	sockets     []string
 }
 
-func newGuest(t *testing.T, g *gateway, name string) *guest {
-	c := &guest{t: t, name: name}
+func newRecoveringClient(t *testing.T, g *gateway, name string) *recoveringClient {
+	c := &recoveringClient{t: t, name: name}
 	c.arrive(g)
 	c.ack("join_room", map[string]any{"roomType": "conversation", "roomId": 1})
 	return c
 }
 
-func (c *guest) ack(event string, data any) {
+func (c *recoveringClient) ack(event string, data any) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -42,7 +42,7 @@ func (c *guest) ack(event string, data any) {
 	}
 }
 
-func (c *guest) arrive(g *gateway) {
+func (c *recoveringClient) arrive(g *gateway) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -64,7 +64,7 @@ func (c *guest) arrive(g *gateway) {
 }
 
 // has takes events until there are so many numbers.
-func (c *guest) has(count int) {
+func (c *recoveringClient) has(count int) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -77,7 +77,7 @@ func (c *guest) has(count int) {
 	}
 }
 
-func (c *guest) take(e sioclient.Event) {
+func (c *recoveringClient) take(e sioclient.Event) {
 	keepOffset(e, &c.offset)
 	if e.Name != "new_message" {
 		c.events = append(c.events, e.Name)
@@ -96,7 +96,7 @@ func keepOffset(e sioclient.Event, offset *string) {
 }
 
 // wantAll checks that each number up to count has come once, in order.
-func (c *guest) wantAll(count int) {
+func (c *recoveringClient) wantAll(count int) {
 	c.t.Helper()
 	c.has(count)
 	want := make([]int, count)
@@ -116,16 +116,16 @@ func (c *guest) wantAll(count int) {
 
 // TestClientsComeBackToAnyNode whatever has become of the node they were on.
 func TestClientsComeBackToAnyNode(t *testing.T) {
-	for name, leave := range map[string]func(f *fleet, a *gateway, c *guest){
-		"cut":        func(_ *fleet, _ *gateway, c *guest) { c.client.Kill() },
-		"not closed": func(*fleet, *gateway, *guest) {},
-		"restarted": func(_ *fleet, a *gateway, c *guest) { // see below
+	for name, leave := range map[string]func(f *fleet, a *gateway, c *recoveringClient){
+		"cut":        func(_ *fleet, _ *gateway, c *recoveringClient) { c.client.Kill() },
+		"not closed": func(*fleet, *gateway, *recoveringClient) {},
+		"restarted": func(_ *fleet, a *gateway, c *recoveringClient) { // see below
 			a.Kill()
 			<-c.client.Done()
 		},
-		"killed":  func(_ *fleet, a *gateway, c *guest) { a.Kill(); <-c.client.Done() },
-		"drained": func(_ *fleet, a *gateway, c *guest) { a.Signal(syscall.SIGTERM); <-c.client.Done() },
-		"gone": func(_ *fleet, a *gateway, c *guest) {
+		"killed":  func(_ *fleet, a *gateway, c *recoveringClient) { a.Kill(); <-c.client.Done() },
+		"drained": func(_ *fleet, a *gateway, c *recoveringClient) { a.Signal(syscall.SIGTERM); <-c.client.Done() },
+		"gone": func(_ *fleet, a *gateway, c *recoveringClient) {
 			a.Signal(syscall.SIGTERM)
 			if code := a.Wait(); code != 0 {
 				c.t.Errorf("exit code %d", code)
@@ -138,8 +138,8 @@ func TestClientsComeBackToAnyNode(t *testing.T) {
 			s := f.service("recovery-" + strings.ReplaceAll(name, " ", "-"))
 			settings := []string{"PRESENCE_GRACE=3000"}
 			a, b := f.start(settings...), f.start(settings...)
-			bob := newGuest(t, b, "bob")
-			ann := newGuest(t, a, "ann")
+			bob := newRecoveringClient(t, b, "bob")
+			ann := newRecoveringClient(t, a, "ann")
 			await(t, <-s.publish(0, 5))
 			ann.has(5)
 			settle(f)

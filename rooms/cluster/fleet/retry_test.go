@@ -17,9 +17,9 @@ import (
 // at once, to either gateway. Each event comes once.
 func TestAClientThatRetriesAtOnceIsRecovered(t *testing.T) {
 	t.Parallel()
-	for name, begin := range map[string]func(a *gateway, c *guest){
-		"both live": func(_ *gateway, c *guest) { c.client.Kill() },
-		"its own is dead": func(a *gateway, c *guest) {
+	for name, begin := range map[string]func(a *gateway, c *recoveringClient){
+		"both live": func(_ *gateway, c *recoveringClient) { c.client.Kill() },
+		"its own is dead": func(a *gateway, c *recoveringClient) {
 			a.Kill()
 			<-c.client.Done()
 			a.Launch()
@@ -31,7 +31,7 @@ func TestAClientThatRetriesAtOnceIsRecovered(t *testing.T) {
 			f := newFleet(t)
 			s := f.service("retry-" + strings.ReplaceAll(name, " ", "-"))
 			a, b := f.start(), f.start()
-			ann := newGuest(t, a, "ann")
+			ann := newRecoveringClient(t, a, "ann")
 			r := newRetries(t, a, b)
 			begin(a, ann)
 			const rounds, each = 12, 3
@@ -70,7 +70,7 @@ func newRetries(t *testing.T, nodes ...*gateway) *retries {
 // attempt comes back over a line that is cut after some bytes of the answer, or
 // for a time that is too short. What has come is the client's: it may have been
 // connected already.
-func (r *retries) attempt(c *guest) {
+func (r *retries) attempt(c *recoveringClient) {
 	p := r.lines[r.rng.IntN(len(r.lines))]
 	most := 300 * time.Millisecond
 	if r.rng.IntN(2) == 0 {
@@ -86,7 +86,7 @@ func (r *retries) attempt(c *guest) {
 }
 
 // try comes back, if that can be done in the time.
-func (r *retries) try(c *guest, url string, most time.Duration) bool {
+func (r *retries) try(c *recoveringClient, url string, most time.Duration) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	auth := map[string]any{"token": gatewaytest.Token(r.t, c.name), "recovery": true, "pid": c.pid}
@@ -106,7 +106,7 @@ func (r *retries) try(c *guest, url string, most time.Duration) bool {
 }
 
 // listen takes events for a time, or until the connection ends.
-func (c *guest) listen(most time.Duration) {
+func (c *recoveringClient) listen(most time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	for {

@@ -15,14 +15,14 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/brokertest"
 )
 
-// A trial is two gateways, each with its own way to Redis and a witness, and a
+// A trial is two gateways, each with its own way to Redis and a recorder, and a
 // service. The first gateway is the one that puts dead letters aside.
 type trial struct {
 	*fleet
 	service   *service
 	ways      []*testkit.Proxy
 	nodes     []*gateway
-	witnesses []*witness
+	recorders []*recorder
 }
 
 func newTrial(t *testing.T, name string, settings ...string) *trial {
@@ -43,24 +43,24 @@ func newTrial(t *testing.T, name string, settings ...string) *trial {
 			})
 		}
 		tr.ways, tr.nodes = append(tr.ways, way), append(tr.nodes, node)
-		tr.witnesses = append(tr.witnesses, node.witness(fmt.Sprint("the client of gateway ", i)))
+		tr.recorders = append(tr.recorders, node.recorder(fmt.Sprint("the client of gateway ", i)))
 	}
 	return tr
 }
 
-// progress waits until as many events have reached all witnesses that are
+// progress waits until as many events have reached all recorders that are
 // published from now on.
 func (tr *trial) progress(events int) {
 	tr.t.Helper()
 	from := int(tr.service.opened.Load())
-	for _, w := range tr.witnesses {
+	for _, w := range tr.recorders {
 		w.await(tr.t, from+events)
 	}
 }
 
 func (tr *trial) wantAll(events int) {
 	tr.t.Helper()
-	for _, w := range tr.witnesses {
+	for _, w := range tr.recorders {
 		w.wantAll(tr.t, events)
 	}
 }
@@ -106,11 +106,11 @@ func TestAStoppedGatewayDelaysNobodyAndMissesNothing(t *testing.T) {
 	tr.nodes[1].Signal(syscall.SIGSTOP)
 	defer tr.nodes[1].Signal(syscall.SIGCONT)
 	published := tr.service.publish(0, events)
-	tr.witnesses[0].wantAll(t, events)
+	tr.recorders[0].wantAll(t, events)
 	if err := <-published; err != nil {
 		t.Fatal(err)
 	}
-	if _, next, _, _ := tr.witnesses[1].saw(); next > 0 {
+	if _, next, _, _ := tr.recorders[1].saw(); next > 0 {
 		t.Errorf("%d events came from a gateway that is stopped", next)
 	}
 	tr.nodes[1].Signal(syscall.SIGCONT)
@@ -149,14 +149,14 @@ func TestAGatewayThatIsCutOffMissesNothing(t *testing.T) {
 		},
 		"another-restarts": func(tr *trial) error {
 			tr.nodes[0].Kill()
-			w := tr.witnesses[0]
+			w := tr.recorders[0]
 			<-w.ended
 			if first, next, repeats, _ := w.saw(); first > w.due || repeats > 0 {
 				return fmt.Errorf("%s got events %d to %d, %d of them again", w.name, first, next, repeats)
 			}
 			tr.nodes[0].Launch()
 			tr.nodes[0].AwaitReady()
-			tr.witnesses[0] = tr.nodes[0].witness("the client after the restart")
+			tr.recorders[0] = tr.nodes[0].recorder("the client after the restart")
 			return nil
 		},
 	} {

@@ -1,9 +1,9 @@
-// Package lease keeps a node's place among the others: its lease in Redis, its
-// sessions, who else is there, and the removal of dead nodes. It is a state
+// Package lease has a node's place among the others: its lease in Redis, its
+// sessions, the other nodes, and the removal of dead ones. It is a state
 // machine: inputs and outputs are values, now is an argument.
 //
 //	lease.go  this node's sessions and their lease
-//	peers.go  the other nodes, as their leases tell
+//	peers.go  the other nodes, according to their leases
 //	sweep.go  the removal of dead sessions from the directory
 package lease
 
@@ -24,7 +24,7 @@ const (
 	// RetryMax is the longest pause between two attempts while Redis fails.
 	RetryMax = time.Second
 
-	// restartDelay is between the end of a session and the next one.
+	// restartDelay is the pause between the end of a session and the next one.
 	restartDelay = 5 * time.Millisecond
 
 	// maxFormer is how many former sessions are remembered that may have left
@@ -34,7 +34,7 @@ const (
 
 var errEnded = errors.New("the lease has ended")
 
-// A Config says who the node is.
+// A Config is the configuration of a Lease.
 type Config struct {
 	Names  wire.Names
 	Node   uint32
@@ -42,7 +42,7 @@ type Config struct {
 	Answer time.Duration // Redis may owe an answer so long before it counts as away
 }
 
-// phase is what of a session there is.
+// A phase says how far a session is.
 type phase uint8
 
 const (
@@ -51,7 +51,7 @@ const (
 	live                   // it has its lease
 )
 
-// step is what a batch of the lease's was sent for.
+// A step says what a batch of the lease was sent for.
 type step uint8
 
 const (
@@ -62,10 +62,10 @@ const (
 	forgetting
 )
 
-// A Lease is a node's sessions. A session lasts as long as Redis surely keeps
-// what it was told in it: with a lost connection, a lost lease or a flushed
-// database the next one begins, and the node registers all its rooms anew. So a
-// session that was found dead is dead for ever, and commands in its name that
+// A Lease has a node's sessions. A session lasts as long as Redis certainly has
+// what was written in it. After a lost connection, a lost lease or a flushed
+// database the next session begins, and the node registers all its rooms again.
+// So a session that was found dead stays dead, and commands in its name that
 // are executed late do no harm.
 //
 // Its methods must not be called at the same time.
@@ -100,7 +100,7 @@ func New(c Config) *Lease {
 	return &Lease{c: c, session: wire.Session(c.Node, 0), pause: RetryMin, peers: newPeers(c.Node)}
 }
 
-// Session returns the session, 0 when there is none, and former ones that may
+// Session returns the session, 0 if there is none, and former ones that may
 // have left something in the directory.
 func (l *Lease) Session() (session int64, former []int64) {
 	if l.phase != live {
@@ -109,14 +109,14 @@ func (l *Lease) Session() (session int64, former []int64) {
 	return l.session, l.former
 }
 
-// State returns the session, or the last one, those before it, and whether it is
-// live.
+// State returns the session or the last one, the former ones, and whether the
+// session is live.
 func (l *Lease) State() (session int64, former []int64, isLive bool) {
 	return l.session, l.former, l.phase == live
 }
 
-// Assume makes the session of another process this one's, if that is live and
-// this node gets what others publish; the next one begins otherwise.
+// Assume makes the session of another process this one's, if it is live and
+// this node receives what others publish; otherwise the next one begins.
 func (l *Lease) Assume(session int64, former []int64, isLive bool, now time.Time) {
 	l.session, l.former, l.sessions = session, former, 1
 	l.phase, l.next = none, now
@@ -139,7 +139,7 @@ func (l *Lease) Ended() (why string) {
 	return why
 }
 
-// Sessions is how many sessions have begun.
+// Sessions returns how many sessions have begun.
 func (l *Lease) Sessions() int64 { return l.sessions }
 
 // Away reports whether Redis does not answer.
@@ -148,8 +148,8 @@ func (l *Lease) Away() bool { return l.away }
 // Reached reports whether Redis has ever answered.
 func (l *Lease) Reached() bool { return l.reached }
 
-// Subscribed tells whether this node gets what others publish. Without that no
-// session begins.
+// Subscribed records whether this node receives what others publish. Without
+// that no session begins.
 func (l *Lease) Subscribed(yes bool, now time.Time) {
 	l.subscribed = yes
 	if yes && l.phase == none {
@@ -157,10 +157,10 @@ func (l *Lease) Subscribed(yes bool, now time.Time) {
 	}
 }
 
-// IsSubscribed reports what Subscribed was told.
+// IsSubscribed returns the argument of the last call of Subscribed.
 func (l *Lease) IsSubscribed() bool { return l.subscribed }
 
-// Lose ends the session: what Redis was told in it may be gone.
+// Lose ends the session: Redis may have lost what was written in it.
 func (l *Lease) Lose(why string, now time.Time) {
 	if l.phase == live {
 		l.why = why
@@ -171,19 +171,19 @@ func (l *Lease) Lose(why string, now time.Time) {
 	}
 }
 
-// Failed tells that no connection could be made.
+// Failed records that no connection could be made.
 func (l *Lease) Failed(err error, now time.Time) { l.fail(err, now) }
 
-// Redial reports once that the connections should be made anew: they are there,
-// and for a lease long nothing has succeeded on them. A server that has become
-// a replica answers so for ever.
+// Redial reports once that the connections should be made again: there are
+// some, but nothing has succeeded on them for the length of a lease. A server
+// that has become a replica answers every write with an error.
 func (l *Lease) Redial() bool {
 	r := l.redial
 	l.redial = false
 	return r
 }
 
-// Trouble returns why Redis fails, nil when it does not.
+// Trouble returns why Redis fails, nil if it does not.
 func (l *Lease) Trouble() error { return l.failed }
 
 func (l *Lease) soon(at time.Time) {
@@ -192,8 +192,8 @@ func (l *Lease) soon(at time.Time) {
 	}
 }
 
-// Next returns when Tick and Take want to be called; zero: not before there is
-// something new.
+// Next returns when Tick and Take are to be called; zero: not before there is
+// another input.
 func (l *Lease) Next() time.Time {
 	switch {
 	case l.flight != 0 && l.away:
@@ -204,7 +204,7 @@ func (l *Lease) Next() time.Time {
 	return l.next
 }
 
-// Tick notices when an answer is late.
+// Tick notices a late reply.
 func (l *Lease) Tick(now time.Time) {
 	if l.flight != 0 && !l.away && now.Sub(l.sent) >= l.c.Answer {
 		l.away = true
@@ -212,7 +212,8 @@ func (l *Lease) Tick(now time.Time) {
 	}
 }
 
-// Take returns what is to be sent now. mine is what the lease says.
+// Take returns the batch that is to be sent now. mine is the content of the
+// lease.
 func (l *Lease) Take(id uint64, mine wire.Lease, now time.Time) (b wire.Batch, ok bool) {
 	if l.flight != 0 || now.Before(l.next) {
 		return b, false
@@ -232,7 +233,7 @@ func (l *Lease) Take(id uint64, mine wire.Lease, now time.Time) (b wire.Batch, o
 	return b, true
 }
 
-// renew writes the lease. One that is there already must not have ended:
+// renew writes the lease. If a lease is already there, it must not have ended:
 // others may have acted on that.
 func (l *Lease) renew(mine wire.Lease) wire.Batch {
 	args := []string{mine.String(), "XX", "PX", wire.Decimal(l.c.Lease.Milliseconds())}
@@ -257,7 +258,7 @@ func (l *Lease) renew(mine wire.Lease) wire.Batch {
 	}}
 }
 
-// forget removes former sessions, of which the directory has nothing left.
+// forget removes former sessions of which nothing is left in the directory.
 func (l *Lease) forget() wire.Batch {
 	var b wire.Batch
 	gone := wire.Command{Name: "SREM", Keys: []string{l.c.Names.Nodes()}}
@@ -270,8 +271,8 @@ func (l *Lease) forget() wire.Batch {
 	return b
 }
 
-// Reply takes the answer to the batch of that id. registered: the directory has
-// all rooms of the session.
+// Reply handles the reply to the batch of that id. registered: the directory
+// has all rooms of the session.
 func (l *Lease) Reply(id uint64, replies []wire.Reply, registered bool, now time.Time) {
 	if id != l.flight {
 		return // of a session that has ended
@@ -308,7 +309,8 @@ func (l *Lease) Reply(id uint64, replies []wire.Reply, registered bool, now time
 	}
 }
 
-// found has the leases of the others: this node is there, and knows of them.
+// found handles the leases of the other nodes: this node is registered, and
+// knows them.
 func (l *Lease) found(leases []string, registered bool, now time.Time) {
 	l.peers.found(l.asked, leases, now)
 	if l.phase == beginning {

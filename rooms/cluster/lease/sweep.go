@@ -12,17 +12,18 @@ const (
 	scanCount = 512
 
 	// sweepTime is how long a sweep may take before another node takes it over
-	// while the node that does it lives.
+	// from a node that is alive.
 	sweepTime = 5 * time.Minute
 
-	// sweepPause is between two attempts to sweep the same or another session.
+	// sweepPause is the pause between two attempts to sweep the same or another
+	// session.
 	sweepPause = time.Second
 
 	// elsewherePause is how long a session is left to the node that removes it.
 	elsewherePause = 15 * time.Second
 )
 
-// sweeping is how far a sweep is.
+// sweeping says how far a sweep is.
 type sweeping uint8
 
 const (
@@ -33,8 +34,8 @@ const (
 	sweepEnding   // the session from the set of nodes, and the lock
 )
 
-// A Sweep removes dead sessions from the directory, one at a time, where no
-// other node does. Its methods must not be called at the same time.
+// A Sweep removes dead sessions from the directory, one at a time, if no other
+// node does. Its methods must not be called at the same time.
 type Sweep struct {
 	names   wire.Names
 	phase   sweeping
@@ -70,15 +71,15 @@ func (s *Sweep) Elsewhere(session int64, now time.Time) bool {
 	return known
 }
 
-// Done returns once for each session that was removed which it was, and the
-// number of rooms that had it; else 0.
+// Done returns, once for each session that was removed, the session and the
+// number of rooms that had it; otherwise 0.
 func (s *Sweep) Done() (session, rooms int64) {
 	session, s.done = s.done, 0
 	return session, s.swept
 }
 
-// Take returns what is to be sent now. silent is a session to be removed, 0
-// when there is none; own is this node's.
+// Take returns the batch that is to be sent now. silent is a session to be
+// removed, 0 if there is none; own is this node's.
 func (s *Sweep) Take(id uint64, silent, own int64, now time.Time) (b wire.Batch, ok bool) {
 	if s.flight != 0 || own == 0 {
 		return b, false
@@ -111,8 +112,9 @@ func (s *Sweep) Take(id uint64, silent, own int64, now time.Time) (b wire.Batch,
 	return b, true
 }
 
-// lock returns what takes the lock, and says who has it. Two nodes that take it
-// over from a dead one at the same time both sweep, which does no harm.
+// lock returns the commands that acquire the lock and read who has it. Two
+// nodes that take it over from a dead one at the same time both sweep, which
+// does no harm.
 func (s *Sweep) lock(key []string, own int64) []wire.Command {
 	args := []string{wire.Decimal(own), "NX", "PX", wire.Decimal(sweepTime.Milliseconds())}
 	if s.force {
@@ -121,7 +123,7 @@ func (s *Sweep) lock(key []string, own int64) []wire.Command {
 	return []wire.Command{{Name: "SET", Keys: key, Args: args}, {Name: "GET", Keys: key}}
 }
 
-// Reply takes the answer to the batch of that id.
+// Reply handles the reply to the batch of that id.
 func (s *Sweep) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	if id != s.flight {
 		return
@@ -154,7 +156,7 @@ func (s *Sweep) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	}
 }
 
-// locked goes on when the lock is this node's, or was left by a node that has
+// locked continues if the lock is this node's, or was left by a node that has
 // died.
 func (s *Sweep) locked(replies []wire.Reply, now time.Time) {
 	if !replies[0].Nil {
@@ -190,5 +192,5 @@ func (s *Sweep) scanOn() {
 
 func (s *Sweep) idle(now time.Time) { s.phase, s.next = sweepIdle, now.Add(sweepPause) }
 
-// Next returns when Take wants to be called, if there is a session to remove.
+// Next returns when Take is to be called, if there is a session to remove.
 func (s *Sweep) Next() time.Time { return s.next }

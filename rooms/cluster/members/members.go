@@ -1,10 +1,10 @@
 // Package members counts the members of rooms on all nodes. It is a state
 // machine: inputs and outputs are values, now is an argument.
 //
-// How many members a room has on a node is said in everything that the node
-// sends about the room. What is left are changes that nothing else tells: they
-// are told after a short time, in a message of their own. A node that finds
-// another in a room and does not know its count asks for it, in the same form.
+// Every message that a node sends about a room has the number of members that
+// the room has on the node. A change that no such message carries is sent after
+// a short time in a message of its own. A node that finds another in a room and
+// does not know its count asks for it, in the same form.
 package members
 
 import (
@@ -17,30 +17,31 @@ import (
 )
 
 const (
-	// changeDelay is how long a change waits for something else to tell it, and
-	// askDelay the same of a question and an answer.
+	// changeDelay is how long a change waits for a message that can carry it.
+	// askDelay is the same for a question and an answer.
 	changeDelay = 500 * time.Millisecond
 	askDelay    = 20 * time.Millisecond
 
-	// Up to few members each change is told, and of more than one in share.
+	// Up to few members each change is sent, and beyond that a change of more
+	// than one in share.
 	few   = 8
 	share = 8
 )
 
-// A Tally is how many members of a room a node has.
+// A Tally is the number of members of a room on a node.
 type Tally struct {
 	Room    string
 	Node    uint32
 	Members int
 }
 
-// A tally is how many members another node has said it has.
+// A tally is the number of members that another node has sent.
 type tally struct {
 	node    uint32
 	members int
 }
 
-// A count is a room.
+// A count has the numbers of members of one room.
 type count struct {
 	own     int     // members on this node
 	told    int     // what the others were told
@@ -53,14 +54,14 @@ type count struct {
 	tallies []tally
 }
 
-// due is a room that is to be told at a time.
+// A due is a room whose count is to be sent at a time.
 type due struct {
 	room string
 	at   time.Time
 }
 
-// Members is the rooms of a node. Its methods must not be called at the same
-// time.
+// Members has the counts of a node's rooms. Its methods must not be called at
+// the same time.
 type Members struct {
 	rooms   map[string]*count
 	peak    shrink.Peak // of rooms
@@ -80,7 +81,7 @@ func (m *Members) count(room string) *count {
 	return c
 }
 
-// Counted notes how many members a room has on this node.
+// Counted records how many members a room has on this node.
 func (m *Members) Counted(room string, members int, now time.Time) {
 	if members == 0 && m.rooms[room] == nil {
 		return
@@ -90,7 +91,7 @@ func (m *Members) Counted(room string, members int, now time.Time) {
 		m.retell(room, c, now)
 	}
 	c.own = members
-	if c.untold() {
+	if c.stale() {
 		m.change(room, c, now)
 	}
 }
@@ -102,15 +103,17 @@ func (m *Members) change(room string, c *count, now time.Time) {
 	}
 }
 
-// untold reports whether what the others were told is far from right.
-func (c *count) untold() bool {
+// stale reports whether the number that other nodes were sent differs too much
+// from the number of members here.
+func (c *count) stale() bool {
 	change := max(c.own-c.told, c.told-c.own)
 	return change > 0 && c.own <= few || change > c.told/share
 }
 
-// Heard notes what another node has said of a room that this node holds. It
-// reports whether the node is not known to hold the room. Then the holders are
-// to be read again: the count may have been late, and Holders drops it.
+// Heard records the number of members that another node has sent for a room
+// that this node holds. It reports whether the node is not known to hold the
+// room. Then the holders are to be read again: the count may have been late,
+// and Holders drops it.
 func (m *Members) Heard(room string, node uint32, members int) (unknown bool) {
 	if members == 0 && m.rooms[room] == nil {
 		return false
@@ -129,12 +132,13 @@ func (m *Members) Heard(room string, node uint32, members int) (unknown bool) {
 	return false
 }
 
-// Holders notes which sessions of other nodes hold a room. Other nodes do not
-// count any more; those whose count is not known are asked. A session that was
-// not known is told, also of a node that was: it asks when it begins, and may
-// have done so before it was found here.
+// Holders records which sessions of other nodes hold a room. Nodes that hold it
+// no longer are not counted any more, and those whose count is not known are
+// asked. A new session of a known node is sent the count too: the node asks
+// when the session begins, and may have done so before it was found here.
 //
-// Nobody may be in the room: it was handed over to this process while vacant.
+// The room may have no members: it was handed over to this process while
+// vacant.
 func (m *Members) Holders(room string, sessions []int64, now time.Time) {
 	c := m.rooms[room]
 	if c == nil {
@@ -169,9 +173,9 @@ func (m *Members) retell(room string, c *count, now time.Time) {
 	}
 }
 
-// Failed notes that the other nodes may not have got what they were told, or
-// asked, of a room. It is said again after some time, because the next attempt
-// may fail, too.
+// Failed records that the other nodes may not have received the count of a room
+// or the question for theirs. It is sent again after some time, because the
+// next attempt may fail, too.
 func (m *Members) Failed(room string, now time.Time) {
 	if c := m.rooms[room]; c != nil {
 		c.failed, c.ask = true, true
@@ -179,16 +183,17 @@ func (m *Members) Failed(room string, now time.Time) {
 	}
 }
 
-// Retell has the other nodes told of a room again: one has asked. Also that
-// nobody is there: who asks may count members whose leaving it was not told.
+// Retell sends the count of a room again, because another node has asked for
+// it. That includes a count of 0: the other node may count members whose
+// leaving it did not receive.
 func (m *Members) Retell(room string, now time.Time) {
 	if c := m.rooms[room]; c != nil {
 		m.retell(room, c, now)
 	}
 }
 
-// Missed notes that this node and others may not have heard what they have told
-// each other. The answer to a question may be among it, so nodes whose count is
+// Missed records that this node and others may not have received each other's
+// counts. The answer to a question may be among them, so nodes whose count is
 // not known are asked, too.
 func (m *Members) Missed(now time.Time) {
 	var rooms []string
@@ -207,8 +212,8 @@ func (m *Members) Missed(now time.Time) {
 	}
 }
 
-// Tell returns what is told of a room in everything that goes out now. ask: a
-// count among it asks for the same.
+// Tell returns the count of a room for a message that goes out now. If ask is
+// set, a message of kind count asks the others for theirs.
 func (m *Members) Tell(room string) (members int, ask bool) {
 	c := m.rooms[room]
 	if c == nil {
@@ -219,8 +224,8 @@ func (m *Members) Tell(room string) (members int, ask bool) {
 	return c.own, ask
 }
 
-// Due returns up to limit rooms whose members are to be told now, in a message
-// of its own. It asks if Tell says so.
+// Due returns up to limit rooms whose count is to be sent now in a message of
+// its own. The message asks if Tell says so.
 func (m *Members) Due(limit int, now time.Time) (rooms []string) {
 	n := 0
 	for ; n < len(m.asked) && len(rooms) < limit && !now.Before(m.asked[n].at); n++ {
@@ -234,7 +239,7 @@ func (m *Members) Due(limit int, now time.Time) (rooms []string) {
 	for ; n < len(m.changes) && len(rooms) < limit && !now.Before(m.changes[n].at); n++ {
 		if c := m.rooms[m.changes[n].room]; c != nil {
 			c.changed = false
-			if c.failed || c.untold() {
+			if c.failed || c.stale() {
 				c.failed = false
 				rooms = append(rooms, m.changes[n].room)
 			}
@@ -244,15 +249,15 @@ func (m *Members) Due(limit int, now time.Time) (rooms []string) {
 	return rooms
 }
 
-// Asked notes that a count has gone out that asks.
+// Asked records that a count was sent that asks.
 func (m *Members) Asked(room string) {
 	if c := m.rooms[room]; c != nil {
 		c.ask = false
 	}
 }
 
-// Members returns how many members a room has on other nodes, without those
-// that are gone.
+// Members returns how many members a room has on other nodes, except those that
+// are gone.
 func (m *Members) Members(room string, gone func(node uint32) bool) (n int) {
 	c := m.rooms[room]
 	if c == nil {
@@ -274,27 +279,27 @@ func (m *Members) Forget(room string) {
 	}
 }
 
-// Owes reports whether rooms are about to be told that others have asked for.
+// Owes reports whether there are rooms whose count others have asked for.
 func (m *Members) Owes() bool { return len(m.asked) > 0 }
 
-// State returns what other nodes have told of rooms, and what they were told
-// of those of which they know too little.
+// State returns the counts that other nodes have sent, and those that were sent
+// to them for rooms whose counts there are incomplete.
 func (m *Members) State() (heard, told []Tally) {
 	for _, room := range slices.Sorted(maps.Keys(m.rooms)) {
 		c := m.rooms[room]
 		for _, t := range c.tallies {
 			heard = append(heard, Tally{room, t.node, t.members})
 		}
-		if c.untold() {
+		if c.stale() {
 			told = append(told, Tally{Room: room, Members: c.told})
 		}
 	}
 	return heard, told
 }
 
-// Inherit takes over what another process has said and heard as this node. It
-// had as many members in each room as there are now. It returns the rooms whose
-// holders are to be read again, as Heard does.
+// Inherit takes over what another process has sent and received as this node.
+// It had as many members in each room as there are now. It returns the rooms
+// whose holders are to be read again, as Heard does.
 func (m *Members) Inherit(heard, told []Tally, now time.Time) (unknown []string) {
 	for _, c := range m.rooms {
 		c.told = c.own
@@ -313,8 +318,8 @@ func (m *Members) Inherit(heard, told []Tally, now time.Time) (unknown []string)
 	return unknown
 }
 
-// Next returns when Due wants to be called; zero: not before there is something
-// new.
+// Next returns when Due is to be called; zero: not before there is another
+// input.
 func (m *Members) Next() (at time.Time) {
 	for _, list := range [][]due{m.asked, m.changes} {
 		if len(list) > 0 && (at.IsZero() || list[0].at.Before(at)) {

@@ -21,7 +21,7 @@ func TestWhatChangeIsTold(t *testing.T) {
 		{800, 900, false}, {800, 901, true}, {800, 700, false}, {800, 699, true}, {800, 0, true},
 	} {
 		c := count{told: x.told, own: x.own}
-		if got := c.untold(); got != x.want {
+		if got := c.stale(); got != x.want {
 			t.Errorf("%d after %d: told %v, want %v", x.own, x.told, got, x.want)
 		}
 	}

@@ -1,5 +1,5 @@
-// Package orders keeps the orders that last, tokens that are refused although
-// they are good: in memory, and in Redis for nodes that start later. It is a
+// Package orders keeps the orders that last, which refuse tokens that are
+// otherwise valid: in memory, and in Redis for nodes that start later. It is a
 // state machine: inputs and outputs are values, now is an argument.
 package orders
 
@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// Most is how many orders are kept, some 200 bytes each, in Redis and on
-	// every node. Redis lets those go that end first.
+	// Most is how many orders are kept in Redis and on every node, some 200
+	// bytes each. Beyond it, Redis drops those that end first.
 	Most = 1 << 18
 
-	// countEvery is how often the orders in Redis are counted. When there are
-	// more than this node knows they are read again: a node that stood still,
-	// or could not reach Redis, saves an order long after it was published, and
-	// one that has started meanwhile has not read it in the log.
+	// countEvery is how often the orders in Redis are counted. If there are
+	// more than this node knows, they are read again: a node that was suspended
+	// or could not reach Redis saves an order long after it was published, and
+	// a node that has started meanwhile has not read it in the log.
 	countEvery = 10 * time.Second
 
 	batchSize  = 512 // orders written at once
@@ -29,7 +29,7 @@ const (
 	retryDelay = 50 * time.Millisecond
 )
 
-// step is what is under way.
+// A step says what is under way.
 type step uint8
 
 const (
@@ -40,7 +40,8 @@ const (
 	counting
 )
 
-// Orders are those of a node. Its methods must not be called at the same time.
+// Orders has the orders of a node. Its methods must not be called at the same
+// time.
 type Orders struct {
 	names   wire.Names
 	session int64 // 0: none
@@ -69,8 +70,8 @@ func New(names wire.Names) *Orders {
 	return &Orders{names: names, known: make(map[string]int64)}
 }
 
-// Session begins a session, or ends one with 0. With each, what Redis has is
-// read, and it is given again what it has lost.
+// Session begins a session, or ends one with 0. In each session the orders in
+// Redis are read, and those that it has lost are written again.
 func (o *Orders) Session(session int64) {
 	o.session = session
 	o.flight, o.retry = 0, time.Time{}
@@ -80,7 +81,7 @@ func (o *Orders) Session(session int64) {
 	o.scan()
 }
 
-// Read has what Redis has read again: this node may have missed orders.
+// Read reads the orders in Redis again, because this node may have missed some.
 func (o *Orders) Read() {
 	if o.step != scanning { // else a page is under way
 		o.scan()
@@ -95,7 +96,7 @@ func (o *Orders) Loaded() bool { return o.loaded != 0 }
 // Current reports whether they have been read in this session.
 func (o *Orders) Current() bool { return o.session != 0 && o.loaded == o.session }
 
-// Saved reports whether Redis has everything.
+// Saved reports whether Redis has all orders.
 func (o *Orders) Saved() bool { return len(o.queue)+len(o.batch) == 0 }
 
 // Unsaved returns the forms of orders that Redis does not have.
@@ -110,11 +111,11 @@ func (o *Orders) Inherit(forms []string, now time.Time) {
 	}
 }
 
-// Obey returns the orders that were found in Redis since it was called last, and
-// that this node did not know.
+// Obey returns the orders that were found in Redis since the last call and that
+// this node did not know.
 func (o *Orders) Obey() (list []rooms.Order) { list, o.obey = o.obey, nil; return list }
 
-// Keep has Redis keep an order, if it lasts.
+// Keep stores an order in Redis, if it lasts.
 func (o *Orders) Keep(order rooms.Order, now time.Time) {
 	until := wire.Seconds(order.Until)
 	if until <= now.Unix() {
@@ -130,7 +131,7 @@ func (o *Orders) Keep(order rooms.Order, now time.Time) {
 	}
 }
 
-// note remembers an order, and reports whether it is new.
+// note stores an order in memory, and reports whether it is new.
 func (o *Orders) note(form string, until, now int64) bool {
 	if _, known := o.known[form]; known {
 		return false
@@ -149,7 +150,7 @@ func (o *Orders) prune(now int64) {
 	maps.DeleteFunc(o.known, func(_ string, until int64) bool { return until <= now })
 }
 
-// Take returns what is to be sent now.
+// Take returns the batch that is to be sent now.
 func (o *Orders) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 	if o.session == 0 || o.flight != 0 || now.Before(o.retry) {
 		return b, false
@@ -180,8 +181,8 @@ func (o *Orders) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 	return b, true
 }
 
-// choose sets the next step, if there is something to do: what is to be saved
-// goes before what is to be read.
+// choose sets the next step, if there is something to do. Saving comes before
+// reading.
 func (o *Orders) choose(now time.Time) bool {
 	switch {
 	case o.trim:
@@ -201,8 +202,8 @@ func (o *Orders) choose(now time.Time) bool {
 	return true
 }
 
-// until is when an order ends. One that is known no longer was not kept for
-// want of space.
+// until returns when an order ends. An order that is not in memory any more was
+// dropped for lack of space.
 func (o *Orders) until(form string) int64 {
 	if until, known := o.known[form]; known {
 		return until
@@ -214,8 +215,8 @@ func (o *Orders) until(form string) int64 {
 	return wire.Seconds(order.Until)
 }
 
-// Reply takes the answer to the batch of that id, and reports whether it was
-// one of these.
+// Reply handles the reply to the batch of that id, and reports whether the
+// batch was one of these.
 func (o *Orders) Reply(id uint64, replies []wire.Reply, now time.Time) bool {
 	if id != o.flight {
 		return false
@@ -240,7 +241,7 @@ func (o *Orders) Reply(id uint64, replies []wire.Reply, now time.Time) bool {
 	return true
 }
 
-// scanned takes a page of what Redis has.
+// scanned handles a page of the orders in Redis.
 func (o *Orders) scanned(r wire.Reply, now time.Time) {
 	for i := 0; i+1 < len(r.List); i += 2 { // each with its score
 		form := r.List[i]
@@ -265,8 +266,8 @@ func (o *Orders) scanned(r wire.Reply, now time.Time) {
 	o.cursor, o.trim = "", true
 }
 
-// counted takes how many orders that last Redis has. Those that cannot be read
-// are not known, and are no reason to read all of them again.
+// counted handles the number of lasting orders in Redis. Orders that cannot be
+// parsed are not in memory, but are no reason to read all of them again.
 func (o *Orders) counted(n int64, now time.Time) {
 	o.prune(now.Unix())
 	o.count = now.Add(countEvery)
@@ -275,7 +276,7 @@ func (o *Orders) counted(n int64, now time.Time) {
 	}
 }
 
-// restore queues what Redis has lost.
+// restore queues the orders that Redis has lost.
 func (o *Orders) restore(now int64) {
 	o.prune(now)
 	queued := make(map[string]bool, len(o.queue))
@@ -293,8 +294,8 @@ func (o *Orders) restore(now int64) {
 	o.found = nil
 }
 
-// Next returns when Take wants to be called; zero: not before there is
-// something new.
+// Next returns when Take is to be called; zero: not before there is another
+// input.
 func (o *Orders) Next() time.Time {
 	switch {
 	case o.session == 0:

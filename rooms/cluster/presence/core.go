@@ -17,8 +17,8 @@ const (
 	writeBatch   = 256 // rooms in a batch
 	writeFlights = 2   // batches under way
 
-	// lazyTime is how long a count waits to be written that is neither the first
-	// nor the last of this node: it makes no event.
+	// lazyTime is how long the write of a count is delayed that is neither the
+	// first nor the last of this node: it causes no event.
 	lazyTime = time.Second
 
 	retryMin = 50 * time.Millisecond // pause after a failure
@@ -26,12 +26,12 @@ const (
 
 	renewalsPerLease = 5
 
-	// maxFormer is how many former sessions are removed by this node. Older ones
-	// are left to the others, when their lease has ended.
+	// maxFormer is how many former sessions this node removes itself. Other
+	// nodes remove older ones, when their lease has ended.
 	maxFormer = 4
 
-	// claimTime is how long a node has for publishing an event before others do
-	// it again.
+	// claimTime is how long a node may take to publish an event before others
+	// publish it again.
 	claimTime = 3 * time.Second
 
 	tellWindow = 256     // events under way
@@ -44,7 +44,8 @@ const (
 	sweepBatch = 64 // rooms of a partition
 )
 
-// A Config says who the node is. All fields but the last two are needed.
+// A Config is the configuration of a Core. All fields but the last two are
+// needed.
 type Config struct {
 	Names wire.Names
 	Node  string        // names this process
@@ -66,7 +67,8 @@ type Batch struct {
 	Commands []Command
 }
 
-// A room is one in which this node has sockets, or has had before Redis was told.
+// A room is one in which this node has sockets, or had sockets that Redis still
+// counts.
 type room struct {
 	name    string
 	index   int    // in Core.all
@@ -78,7 +80,7 @@ type room struct {
 	flying  bool
 }
 
-// A due is something that is looked at again at a time.
+// A due is something that is to be looked at again at a time.
 type due struct {
 	room string
 	at   time.Time
@@ -149,7 +151,7 @@ const (
 	farewell
 )
 
-// New makes a core that Redis does not know yet.
+// New makes a core of which Redis knows nothing yet.
 func New(c Config) *Core {
 	n := &Core{c: c, session: 1, retries: backoff.Backoff{Min: retryMin, Max: retryMax}, rooms: make(map[string]*room), flights: make(map[uint64]*flight)}
 	n.Stats.Sessions = 1
@@ -157,11 +159,11 @@ func New(c Config) *Core {
 	return n
 }
 
-// Of reports whether the package is about a room: a user's own, or one that
+// Of reports whether presence is counted for a room: a user's own, or one that
 // clients join.
 func Of(name string) bool { return rooms.OfUser(name) || rooms.OfClients(name) }
 
-// Counted notes how many sockets this node has in a room.
+// Counted records how many sockets this node has in a room.
 func (n *Core) Counted(name string, count int, now time.Time) {
 	if n.leaving {
 		return
@@ -193,7 +195,7 @@ func (n *Core) Counted(name string, count int, now time.Time) {
 	}
 }
 
-// writtenOf returns the count that Redis has of a room for the session of now.
+// writtenOf returns the count that Redis has of a room for the current session.
 func (n *Core) writtenOf(r *room) int {
 	if r.session != n.session {
 		return 0
@@ -208,15 +210,15 @@ func (n *Core) enqueue(r *room) {
 	}
 }
 
-// compact takes rooms out of the queue that are forgotten, when they are many.
+// compact removes forgotten rooms from the queue if they are many.
 func (n *Core) compact() {
 	if len(n.queue) > 2*len(n.rooms)+writeBatch {
 		n.queue = slices.DeleteFunc(n.queue, func(r *room) bool { return n.rooms[r.name] != r })
 	}
 }
 
-// drop forgets a room that nobody is in and that Redis does not have. The last
-// one of all moves into the gap.
+// drop forgets a room that has no sockets and that Redis does not have. The last
+// room of all moves into the gap.
 func (n *Core) drop(r *room) {
 	if n.rooms[r.name] != r {
 		return
@@ -230,7 +232,7 @@ func (n *Core) drop(r *room) {
 	n.all = shrink.List(n.all[:last])
 }
 
-// Steady reports whether nothing has failed for so long.
+// Steady reports whether nothing has failed for that long.
 func (n *Core) Steady(d time.Duration, now time.Time) bool {
 	return !n.steady.IsZero() && now.Sub(n.steady) >= d
 }
@@ -252,7 +254,8 @@ func (n *Core) Tick(now time.Time) {
 	n.tell.wake(now)
 }
 
-// Take returns a batch that is to be sent now. It is called until there is none.
+// Take returns a batch that is to be sent now. It is called until there is
+// none.
 func (n *Core) Take(now time.Time) (b Batch, ok bool) {
 	if n.left || now.Before(n.retry) {
 		return b, false
@@ -281,7 +284,7 @@ func (n *Core) Take(now time.Time) (b Batch, ok bool) {
 	return b, true
 }
 
-// Reply takes the answers to a batch.
+// Reply handles the replies to a batch.
 func (n *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	f := n.flights[id]
 	if f == nil {
@@ -313,11 +316,11 @@ func (n *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	}
 }
 
-// Lost tells that Redis may have forgotten what it was told: the connection was
+// Lost records that Redis may have lost what was written: the connection was
 // lost, or the database flushed.
 func (n *Core) Lost(now time.Time) { n.fail(now) }
 
-// fail has this node begin another session when Redis answers again.
+// fail makes this node begin another session when Redis answers again.
 func (n *Core) fail(now time.Time) {
 	n.failed, n.steady = true, time.Time{}
 	n.retry = now.Add(n.retries.Next())
@@ -325,7 +328,7 @@ func (n *Core) fail(now time.Time) {
 	n.sweep.stop()
 }
 
-// begin begins the next session, for which all counts are written anew.
+// begin begins the next session, for which all counts are written again.
 func (n *Core) begin(now time.Time) {
 	if n.known { // else nothing was written in it
 		n.former = append(n.former, n.session)
@@ -346,7 +349,7 @@ func (n *Core) sessionName(session uint64) string {
 	return n.c.Node + "." + strconv.FormatUint(session, 36)
 }
 
-// renews takes a renewal of the lease.
+// renews fills a batch with the renewal of the lease.
 func (n *Core) renews(f *flight, b *Batch, now time.Time) bool {
 	if now.Before(n.renewal) || n.under(renewals) || n.under(farewell) {
 		return false
@@ -398,8 +401,8 @@ func (n *Core) registered() bool {
 	return n.known && !n.failed && len(n.queue) == 0 && n.inFlights == 0
 }
 
-// Next returns when Tick and Take want to be called; zero: not before there is
-// something new.
+// Next returns when Tick and Take are to be called; zero: not before there is
+// another input.
 func (n *Core) Next(now time.Time) (at time.Time) {
 	consider := func(t time.Time) {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
@@ -427,7 +430,7 @@ func (n *Core) Next(now time.Time) (at time.Time) {
 	return at
 }
 
-// Leave has everything of this node taken out of Redis.
+// Leave removes everything of this node from Redis.
 func (n *Core) Leave() {
 	if n.leaving {
 		return
@@ -443,7 +446,8 @@ func (n *Core) Leave() {
 // Left reports whether Redis has nothing left of this node.
 func (n *Core) Left() bool { return n.left }
 
-// leaves takes the session back when nothing is left of it.
+// leaves fills a batch with the removal of the session, when nothing is left of
+// it.
 func (n *Core) leaves(f *flight, b *Batch) bool {
 	if !n.leaving || len(n.rooms) > 0 || n.under(farewell) {
 		return false

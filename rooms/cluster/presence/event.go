@@ -9,7 +9,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// An Event is told to services.
+// An Event is published to services.
 type Event struct {
 	Key  string // user.online, user.offline, room.occupied or room.vacated
 	ID   string // the same each time it is published
@@ -23,7 +23,7 @@ type Event struct {
 // Keys are the keys of all events.
 var Keys = []string{"user.online", "user.offline", "room.occupied", "room.vacated"}
 
-// parseEvent reads what the script claim answers.
+// parseEvent parses the reply of the script claim.
 func parseEvent(room, form string) (e Event, ok bool) {
 	words := strings.Fields(form)
 	if len(words) != 4 {
@@ -51,7 +51,7 @@ func parseEvent(room, form string) (e Event, ok bool) {
 // writes it.
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
-// Body returns the event as services get it.
+// Body returns the event in the form that services get.
 func (e *Event) Body() []byte {
 	kind, id, _ := strings.Cut(e.Room, ":")
 	var data any

@@ -15,7 +15,7 @@ func bit(b bool) string {
 	return "0"
 }
 
-// Keys.
+// The keys in Redis.
 
 func (n *Core) key(partition int, what, name string) string {
 	return n.c.Names.Presence(strconv.Itoa(partition), what) + name
@@ -46,7 +46,7 @@ func (n *Core) command(name, key string, args ...string) Command {
 	return Command{Command: wire.Command{Name: name, Keys: []string{key}, Args: args}}
 }
 
-// keep is how long it is kept when somebody was in a room last, in ms.
+// keep is how long Redis keeps when a user was last online, in ms.
 func (n *Core) keep(room string) string {
 	if rooms.OfUser(room) {
 		return wire.Decimal(n.c.LastSeen.Milliseconds())

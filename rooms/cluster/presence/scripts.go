@@ -1,6 +1,6 @@
 package presence
 
-// A Script is what Redis does in one step.
+// A Script is a script that Redis executes in one step.
 type Script uint8
 
 // The scripts; none is a plain command.
@@ -23,7 +23,7 @@ func (s Script) String() string {
 // Source returns the text of a script.
 func (s Script) Source() string { return sources[s] }
 
-// Scripts are all scripts.
+// Scripts returns all scripts.
 func Scripts() (list []Script) {
 	for s := none + 1; s < scripts; s++ {
 		list = append(list, s)
@@ -31,8 +31,8 @@ func Scripts() (list []Script) {
 	return list
 }
 
-// What the scripts have in common. now is the time of Redis, Unix ms. rest ends
-// what is kept of a room that nobody is in and that is told.
+// common is the start of all scripts. now is the time of Redis, Unix ms. rest
+// removes a room without sockets whose state was published.
 const common = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -49,9 +49,9 @@ local function told(h) return redis.call('HGET', h, 'told') or '0' end
 `
 
 var sources = [scripts]string{
-	// KEYS sessions, lock; ARGV own session, lease, known, sweep, former sessions…
-	// Returns "gone" when the session was removed, else a session to be removed,
-	// or "".
+	// KEYS sessions, lock; ARGV own session, lease, known, sweep, former
+	// sessions… Returns "gone" if the session was removed, otherwise a session
+	// to be removed, or "".
 	renew: common + `
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if (ARGV[3] == '1' and not score) or (score and tonumber(score) < 0) then return 'gone' end
@@ -70,10 +70,10 @@ redis.call('ZADD', KEYS[1], -1, dead[1])
 return dead[1]
 `,
 
-	// KEYS room, untold, has, gone, has of former sessions…; ARGV room, session,
-	// count, grace, keep, force, former sessions…
-	// Returns in how many ms the room is to be told, -1 when the session was
-	// removed, -2 when there is nothing to tell.
+	// KEYS room, untold, has, gone, has of former sessions…; ARGV room,
+	// session, count, grace, keep, force, former sessions… Returns in how many
+	// ms an event of the room is to be published, -1 if the session was
+	// removed, -2 if there is none.
 	write: common + `
 local h = KEYS[1]
 if ARGV[6] == '0' and redis.call('EXISTS', KEYS[4]) == 1 then return -1 end
@@ -115,8 +115,8 @@ return wait
 `,
 
 	// KEYS room, untold; ARGV room, id, time for which no other node claims it,
-	// keep. Returns what is to be told, else the ms after which to come back, or
-	// "" when there is nothing.
+	// keep. Returns the event to be published, or the ms after which to ask
+	// again, or "" if there is none.
 	claim: common + `
 local h = KEYS[1]
 local due = redis.call('ZSCORE', KEYS[2], ARGV[1])
@@ -138,8 +138,8 @@ redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
 return telling
 `,
 
-	// KEYS room, untold; ARGV room, what was told, grace, keep.
-	// Returns in how many ms the room is to be told again, -2 for never.
+	// KEYS room, untold; ARGV room, state that was published, grace, keep.
+	// Returns in how many ms the next event is to be published, -2 for never.
 	confirm: common + `
 local h = KEYS[1]
 if redis.call('HGET', h, 'telling') ~= ARGV[2] then return -2 end
@@ -162,8 +162,8 @@ return wait
 return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1], 'LIMIT', 0, ARGV[2])
 `,
 
-	// KEYS room. Returns sockets, nodes, since when, and when somebody was seen
-	// last, Unix ms.
+	// KEYS room. Returns sockets, nodes, since when, and when a socket was last
+	// there, Unix ms.
 	state: `
 local all = redis.call('HGETALL', KEYS[1])
 local n, nodes, since, seen = '0', 0, '', ''

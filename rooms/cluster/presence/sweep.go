@@ -7,7 +7,7 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// goneFor is how long late commands of a session do nothing.
+// goneFor is how long late commands of a removed session have no effect.
 const goneFor = 10 * time.Minute
 
 // A sweep is the removal of a session: of a dead node, or a former one of this
@@ -25,7 +25,7 @@ func (s *sweep) start(session string, grace time.Duration) {
 
 func (s *sweep) stop() { *s = sweep{} }
 
-// sweeps takes the next step of a removal.
+// sweeps fills a batch with the next step of a removal.
 func (n *Core) sweeps(f *flight, b *Batch) bool {
 	s := &n.sweep
 	if s.session == "" || s.flying {
@@ -84,7 +84,7 @@ func (n *Core) sweptAll(session string) {
 	n.forgets = append(n.forgets, session)
 }
 
-// forget takes a session that was removed out of the list.
+// forget fills a batch that removes a session from the list of sessions.
 func (n *Core) forget(f *flight, b *Batch) bool {
 	if len(n.forgets) == 0 {
 		return false

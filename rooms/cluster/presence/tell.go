@@ -9,7 +9,7 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// A teller is the rooms that are to be told.
+// A teller has the rooms of which an event is to be published.
 type teller struct {
 	ready bool // events can be published
 
@@ -23,7 +23,7 @@ type teller struct {
 	look      time.Time
 }
 
-// note has a room told at a time.
+// note schedules a room for a time.
 func (t *teller) note(room string, at, now time.Time) {
 	if t.busy[room] || len(t.busy) >= maxDue {
 		return
@@ -40,7 +40,7 @@ func (t *teller) note(room string, at, now time.Time) {
 	t.later = slices.Insert(t.later, i, due{room, at})
 }
 
-// wake has rooms told whose time has come.
+// wake queues the rooms whose time has come.
 func (t *teller) wake(now time.Time) {
 	k := 0
 	for ; k < len(t.later) && !now.Before(t.later[k].at); k++ {
@@ -49,8 +49,8 @@ func (t *teller) wake(now time.Time) {
 	t.later = shrink.Queue(t.later, k)
 }
 
-// again ends what is under way for a room, and has it told again after wait ms; <0:
-// not.
+// again ends what is under way for a room, and schedules it again after wait
+// ms; <0: not at all.
 func (t *teller) again(room string, wait int64, now time.Time) {
 	delete(t.busy, room)
 	if wait >= 0 {
@@ -58,11 +58,11 @@ func (t *teller) again(room string, wait int64, now time.Time) {
 	}
 }
 
-// Ready tells whether events can be published now. While they cannot, none is
+// Ready records whether events can be published now. While they cannot, none is
 // claimed.
 func (n *Core) Ready(yes bool) { n.tell.ready = yes }
 
-// claims takes rooms to be told.
+// claims fills a batch with rooms whose events are to be claimed.
 func (n *Core) claims(f *flight, b *Batch) bool {
 	t := &n.tell
 	k := min(len(t.soon), tellWindow-t.claiming-t.telling)
@@ -104,15 +104,15 @@ func (n *Core) claimed(f *flight, replies []wire.Reply, err error, now time.Time
 	}
 }
 
-// Events returns the events that are to be published now. Each is answered by
-// Published.
+// Events returns the events that are to be published now. For each, Published
+// is to be called.
 func (n *Core) Events() []Event {
 	list := n.tell.events
 	n.tell.events = nil
 	return list
 }
 
-// Published tells whether RabbitMQ has an event.
+// Published records whether RabbitMQ has an event.
 func (n *Core) Published(e Event, ok bool) {
 	n.tell.telling--
 	if !ok { // it is found in Redis when its time is over
@@ -124,7 +124,7 @@ func (n *Core) Published(e Event, ok bool) {
 	n.tell.published = append(n.tell.published, e)
 }
 
-// confirms takes events that RabbitMQ has.
+// confirms fills a batch with events that RabbitMQ has.
 func (n *Core) confirms(f *flight, b *Batch) bool {
 	t := &n.tell
 	if len(t.published) == 0 {
@@ -150,8 +150,8 @@ func (n *Core) confirmed(f *flight, replies []wire.Reply, _ error, now time.Time
 	}
 }
 
-// looks looks for rooms that nobody has told: the node that was to do it is dead,
-// or could not publish.
+// looks searches for rooms whose event was not published in time: the node that
+// was to do it is dead, or could not publish.
 func (n *Core) looks(f *flight, b *Batch, now time.Time) bool {
 	if !n.tell.ready || now.Before(n.tell.look) || n.under(looks) {
 		return false

@@ -8,7 +8,7 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// A User is how a user stands, on all nodes.
+// A User is the state of a user on all nodes.
 type User struct {
 	Sockets  int
 	Nodes    int       // that have the sockets
@@ -16,13 +16,13 @@ type User struct {
 	LastSeen time.Time // when the last one went; zero: somebody is there, or it is not known
 }
 
-// Ask returns the command for how a user stands.
+// Ask returns the command that reads the state of a user.
 func Ask(names wire.Names, user string) Command {
 	n := Core{c: Config{Names: names}}
 	return n.script(state, []string{n.roomKey(rooms.UserRoom(user))})
 }
 
-// ParseUser reads the answer.
+// ParseUser parses the reply.
 func ParseUser(r wire.Reply) (u User, err error) {
 	if r.Err != nil || len(r.List) != 4 {
 		return u, r.Err

@@ -6,14 +6,14 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// gone is what the script write answers when the session was removed, nothing
-// when there is nothing to tell.
+// gone is the reply of the script write if the session was removed, nothing if
+// there is no event.
 const (
 	gone    = -1
 	nothing = -2
 )
 
-// writes takes rooms whose counts have changed.
+// writes fills a batch with rooms whose counts have changed.
 func (n *Core) writes(f *flight, b *Batch) bool {
 	f.what = writes
 	k := 0
@@ -43,7 +43,7 @@ func (n *Core) writes(f *flight, b *Batch) bool {
 	return len(f.rooms) > 0
 }
 
-// writing is the command that writes a count.
+// writing returns the command that writes a count.
 func (n *Core) writing(room, session string, count int, grace time.Duration, force bool, former []uint64) Command {
 	p := partitionOf(room)
 	keys := []string{n.roomKey(room), n.untoldKey(p), n.hasKey(p, session), n.goneKey(p, session)}
@@ -55,7 +55,7 @@ func (n *Core) writing(room, session string, count int, grace time.Duration, for
 	return n.script(write, keys, args...)
 }
 
-// written notes what Redis has.
+// written records what Redis has.
 func (n *Core) written(f *flight, replies []wire.Reply, err error, now time.Time) {
 	removed := false
 	for i, r := range f.rooms {

@@ -10,8 +10,8 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// A town is a few nodes and a Redis, stepped by hand.
-type town struct {
+// A cluster is a few nodes and a Redis, stepped by hand.
+type cluster struct {
 	t     *testing.T
 	now   time.Time
 	redis map[string]string
@@ -33,8 +33,8 @@ type node struct {
 
 var names = wire.NewNames("ws:", 1)
 
-func newTown(t *testing.T, list ...string) *town {
-	w := &town{t: t, now: time.Unix(1e9, 0), redis: map[string]string{}, nodes: map[string]*node{}}
+func newCluster(t *testing.T, list ...string) *cluster {
+	w := &cluster{t: t, now: time.Unix(1e9, 0), redis: map[string]string{}, nodes: map[string]*node{}}
 	for _, name := range list {
 		w.nodes[name] = &node{core: New(names, name), name: name, results: map[uint64]Result{}}
 	}
@@ -42,7 +42,7 @@ func newTown(t *testing.T, list ...string) *town {
 }
 
 // do executes a command.
-func (w *town) do(c wire.Command) wire.Reply {
+func (w *cluster) do(c wire.Command) wire.Reply {
 	if w.away {
 		return wire.Reply{Err: errLost}
 	}
@@ -78,7 +78,7 @@ func (w *town) do(c wire.Command) wire.Reply {
 }
 
 // write is what the script does.
-func (w *town) write(key string, args []string) wire.Reply {
+func (w *cluster) write(key string, args []string) wire.Reply {
 	if old, err := rooms.ParseRecord([]byte(w.redis[key])); err == nil {
 		moves, _ := strconv.Atoi(args[0])
 		if old.Moves > uint32(moves) && wire.Decimal(int64(rooms.NodeMark(old.Node))) != args[1] {
@@ -92,7 +92,7 @@ func (w *town) write(key string, args []string) wire.Reply {
 }
 
 // step has a node send one batch, and reports whether it had one.
-func (w *town) step(n *node) bool {
+func (w *cluster) step(n *node) bool {
 	if n.frozen {
 		return false
 	}
@@ -109,7 +109,7 @@ func (w *town) step(n *node) bool {
 	return true
 }
 
-func (w *town) settle() {
+func (w *cluster) settle() {
 	for busy := true; busy; {
 		busy = false
 		for _, n := range w.nodes {
@@ -126,7 +126,7 @@ func (w *town) settle() {
 }
 
 // answer has a node answer what it was asked last.
-func (w *town) answer(n *node) bool {
+func (w *cluster) answer(n *node) bool {
 	if !n.answers || len(n.requests) == 0 || n.frozen {
 		return false
 	}
@@ -147,13 +147,13 @@ func record(node, user string) *rooms.Record {
 
 func save(n *node, r *rooms.Record) { n.core.Save(r.PID, rooms.AppendRecord(nil, r), time.Minute) }
 
-func (w *town) take(n *node, user string) uint64 {
+func (w *cluster) take(n *node, user string) uint64 {
 	ask := n.core.Take("p", user, w.now)
 	w.settle()
 	return ask
 }
 
-func (w *town) want(n *node, ask uint64, why rooms.RecoveryResult) {
+func (w *cluster) want(n *node, ask uint64, why rooms.RecoveryResult) {
 	w.t.Helper()
 	r, ok := n.results[ask]
 	if !ok || r.Why != why || (r.Record != nil) != (why == rooms.RecoveryDone) {

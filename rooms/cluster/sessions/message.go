@@ -15,9 +15,9 @@ var (
 // messageVersion is the first byte of a message.
 const messageVersion = 1
 
-// A message goes over a node's channel: 't' asks for a session, 'r' answers, with
-// the record, or RecoveryBusy and the node that has the session now; 'd' tells
-// that a session goes on elsewhere.
+// A message is sent on a node's channel. 't' asks for a session. 'r' answers
+// with the record, or with RecoveryBusy and the node that has the session now.
+// 'd' says that a session goes on elsewhere.
 type message struct {
 	kind            byte
 	ask             uint64

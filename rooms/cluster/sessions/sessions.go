@@ -1,13 +1,13 @@
-// Package sessions is how the nodes of a cluster pass the sessions of clients
-// on: a state machine without goroutines, clock and I/O.
+// Package sessions passes the sessions of clients between the nodes of a
+// cluster. It is a state machine without goroutines, clock and I/O.
 //
-// Each session that a client may come back to has a record in Redis, written
-// with its joins and leaves and when its connection ends. The node that has a
-// session is the only one that gives it away: a node to which a client comes
-// asks it over its channel. Only when nobody is subscribed to that channel, the
-// node is dead, and whoever gets a lock first has the session. Who asks for a
-// session that was just given away, or taken from a dead node, is told by whom
-// it was taken, and asks there.
+// Each session that a client may come back to has a record in Redis. It is
+// written at each join and leave and when the connection ends. Only the node
+// that has a session gives it away: the node to which the client comes asks it
+// on its channel. If no process subscribes to that channel, the node is dead,
+// and the first node that acquires a lock gets the session. A node that asks
+// for a session that was just given away, or taken from a dead node, is told
+// which node took it, and asks that one.
 package sessions
 
 import (
@@ -35,7 +35,7 @@ const (
 	maxMessage   = 4 << 20                // bytes of a message on a channel
 )
 
-// A Result is what has become of a session that was asked for.
+// A Result is the outcome of Take or Elsewhere.
 type Result struct {
 	Ask       uint64 // the number that Take, Elsewhere or Save returned
 	Record    *rooms.Record
@@ -45,7 +45,7 @@ type Result struct {
 	Saved     bool   // of Save: Redis has the record, or a newer one
 }
 
-// A Request is another node's for a session of this one.
+// A Request is another node's request for a session of this one.
 type Request struct {
 	PID, User string
 	Node      string // that asks
@@ -107,7 +107,7 @@ func New(names wire.Names, node string) *Core {
 func (c *Core) Node() string { return c.node }
 
 // Replace gives the node another name, before it has sessions. The process that
-// had the name before is dead: nobody is asked for its sessions any more.
+// had the former name is dead, and is not asked for its sessions any more.
 func (c *Core) Replace(name string) { c.former, c.node = c.node, name }
 
 // Dissolve tells the node that had a session that it goes on here.
@@ -119,8 +119,8 @@ type answer struct {
 	message
 }
 
-// Answer tells a node what it has asked for. From then on it is that node which
-// writes the record, so nothing of this one may come later.
+// Answer answers a node that has asked for a session. From then on that node
+// writes the record, so no write of this node may follow.
 func (c *Core) Answer(r Request, record *rooms.Record, why rooms.RecoveryResult) {
 	m := message{kind: 'r', ask: r.Ask, why: why}
 	if record == nil {
@@ -140,8 +140,8 @@ func (c *Core) Answer(r Request, record *rooms.Record, why rooms.RecoveryResult)
 	delete(c.flying, r.PID) // it is not repeated
 }
 
-// answer sends an answer when nothing of the session is on its way to Redis any
-// more: whoever is told that this node does not have it looks there.
+// answer sends an answer when no write of the session is under way to Redis: a
+// node that is told that this one does not have it looks there.
 func (c *Core) answer(r Request, m message) {
 	if _, under := c.state(r.PID); under && len(c.answers) < maxTakes {
 		c.answers = append(c.answers, answer{r.Node, r.PID, m})
@@ -150,7 +150,7 @@ func (c *Core) answer(r Request, m message) {
 	c.say(r.Node, m)
 }
 
-// gave notes to whom a session was given away.
+// gave records to which node a session was given away.
 func (c *Core) gave(pid, node string) {
 	if _, known := c.given[pid]; !known {
 		if len(c.gifts) >= mostGiven {
@@ -170,7 +170,8 @@ func (c *Core) say(node string, m message) {
 	}
 }
 
-// Receive takes a message from this node's channel.
+// Receive handles a message from this node's channel. asks: it is the request
+// r.
 func (c *Core) Receive(b []byte) (r Request, asks bool) {
 	m, err := parseMessage(b)
 	if err != nil {
@@ -215,7 +216,7 @@ func (c *Core) Tick(now time.Time) {
 	}
 }
 
-// Next is when Tick is due, as long as something is awaited.
+// Next returns when Tick is to be called, as long as something is awaited.
 func (c *Core) Next(now time.Time) (at time.Time) {
 	for _, list := range c.waits {
 		if at.IsZero() || list[0].until.Before(at) {
@@ -234,7 +235,7 @@ func (c *Core) Next(now time.Time) (at time.Time) {
 	return at
 }
 
-// Results returns what has become of sessions.
+// Results returns the outcomes since the last call.
 func (c *Core) Results() []Result {
 	r := c.results
 	c.results = nil
@@ -246,7 +247,7 @@ func (c *Core) Waiting() bool {
 	return len(c.lookup) > 0 || len(c.outgoing) > 0 || len(c.order) > 0 && c.writing == 0
 }
 
-// Idle reports whether everything has been written.
+// Idle reports whether all records have been written.
 func (c *Core) Idle() bool {
 	return len(c.order) == 0 && c.writing == 0 && len(c.outgoing) == 0 && len(c.answers) == 0
 }
@@ -255,7 +256,8 @@ func (c *Core) Idle() bool {
 func (c *Core) Dropped() int64 { return c.dropped }
 
 // Commands returns a batch of commands that are to be sent now, if there are
-// any. id names it in Reply. Publishes go over the connection for messages.
+// any. id identifies it in Reply. Publishes go over the connection for
+// messages.
 func (c *Core) Commands(id uint64) (b wire.Batch, ok bool) {
 	b.ID = id
 	switch {
@@ -271,7 +273,7 @@ func (c *Core) Commands(id uint64) (b wire.Batch, ok bool) {
 	return b, len(b.Commands) > 0
 }
 
-// Reply takes the answers to a batch.
+// Reply handles the replies to a batch.
 func (c *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	if id == c.writing {
 		c.written(replies, now)
@@ -288,7 +290,7 @@ func (c *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	}
 }
 
-// Lost tells that the connections are gone: what was under way has failed.
+// Lost records that the connections are lost: what was under way has failed.
 func (c *Core) Lost() {
 	for _, id := range slices.Sorted(maps.Keys(c.flight)) { // the same order in each run
 		flights := c.flight[id]

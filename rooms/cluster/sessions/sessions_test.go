@@ -11,7 +11,7 @@ import (
 )
 
 func TestANodeThatLivesIsAskedForTheSession(t *testing.T) {
-	w := newTown(t, "a", "b")
+	w := newCluster(t, "a", "b")
 	a, b := w.nodes["a"], w.nodes["b"]
 	save(a, record("a", "ann"))
 	w.settle()
@@ -29,7 +29,7 @@ func TestANodeThatLivesIsAskedForTheSession(t *testing.T) {
 
 func TestWhatIsGivenAwayIsNotWrittenLater(t *testing.T) {
 	for _, flying := range []bool{false, true} {
-		w := newTown(t, "a", "b")
+		w := newCluster(t, "a", "b")
 		a, b := w.nodes["a"], w.nodes["b"]
 		save(a, record("a", "ann"))
 		w.settle()
@@ -59,7 +59,7 @@ func TestWhatIsGivenAwayIsNotWrittenLater(t *testing.T) {
 
 // TestASessionOfADeadNodeIsTakenOnce: who comes second asks who came first.
 func TestASessionOfADeadNodeIsTakenOnce(t *testing.T) {
-	w := newTown(t, "a", "b", "c")
+	w := newCluster(t, "a", "b", "c")
 	a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
 	save(a, record("a", "ann"))
 	w.settle()
@@ -85,89 +85,89 @@ func TestASessionOfADeadNodeIsTakenOnce(t *testing.T) {
 // TestASessionUnderWayIsFound, wherever it has got to.
 func TestASessionUnderWayIsFound(t *testing.T) {
 	for name, x := range map[string]struct {
-		do   func(w *town, a, b *node)
+		do   func(w *cluster, a, b *node)
 		want rooms.RecoveryResult
 	}{
-		"given to b, which has not written it yet": {func(w *town, a, b *node) {
+		"given to b, which has not written it yet": {func(w *cluster, a, b *node) {
 			a.has = record("a", "ann")
 			w.take(b, "ann")
 			b.has = record("a", "ann")
 		}, rooms.RecoveryDone},
-		"given to b, which has written it": {func(w *town, a, b *node) {
+		"given to b, which has written it": {func(w *cluster, a, b *node) {
 			a.has = record("a", "ann")
 			w.take(b, "ann")
 			b.has = record("a", "ann")
 			save(b, record("b", "ann"))
 		}, rooms.RecoveryDone},
-		"given to b, which is dead": {func(w *town, a, b *node) {
+		"given to b, which is dead": {func(w *cluster, a, b *node) {
 			a.has = record("a", "ann")
 			w.take(b, "ann")
 			b.deaf = true
 		}, rooms.RecoveryDone},
-		"given to b, where it is over": {func(w *town, a, b *node) {
+		"given to b, where it is over": {func(w *cluster, a, b *node) {
 			a.has = record("a", "ann")
 			w.take(b, "ann")
 		}, rooms.RecoveryUnknown},
-		"given to b and back": {func(w *town, a, b *node) {
+		"given to b and back": {func(w *cluster, a, b *node) {
 			a.has = record("a", "ann")
 			w.take(b, "ann")
 			b.has = record("a", "ann")
 			w.take(a, "ann")
 			a.has = record("a", "ann")
 		}, rooms.RecoveryDone},
-		"a is dead, b has wanted it": {func(w *town, a, b *node) {
+		"a is dead, b has wanted it": {func(w *cluster, a, b *node) {
 			a.deaf = true
 			w.take(b, "ann")
 			b.has = record("a", "ann")
 		}, rooms.RecoveryDone},
-		"a is dead, b has written it": {func(w *town, a, b *node) {
+		"a is dead, b has written it": {func(w *cluster, a, b *node) {
 			a.deaf = true
 			w.take(b, "ann")
 			b.has = record("a", "ann")
 			save(b, record("b", "ann"))
 		}, rooms.RecoveryDone},
-		"a is dead, and b is, which has wanted it": {func(w *town, a, b *node) {
+		"a is dead, and b is, which has wanted it": {func(w *cluster, a, b *node) {
 			a.deaf = true
 			w.take(b, "ann")
 			b.deaf = true
 		}, rooms.RecoveryDone},
-		"a is dead, and b is, which has written it": {func(w *town, a, b *node) {
+		"a is dead, and b is, which has written it": {func(w *cluster, a, b *node) {
 			a.deaf = true
 			w.take(b, "ann")
 			save(b, record("b", "ann"))
 			w.settle()
 			b.deaf = true
 		}, rooms.RecoveryDone},
-		"a is dead, b has put it back": {func(w *town, a, b *node) {
+		"a is dead, b has put it back": {func(w *cluster, a, b *node) {
 			a.deaf = true
 			w.take(b, "ann")
 			save(b, record("a", "ann"))
 		}, rooms.RecoveryDone},
-		"b puts it back when it is asked": {func(w *town, a, b *node) {
+		"b puts it back when it is asked": {func(w *cluster, a, b *node) {
 			save(a, record("b", "ann"))
 			w.settle()
 			a.deaf = true
 			save(b, record("-", "ann"))
 		}, rooms.RecoveryDone},
-		"a is dead, b has put it back, twice": {func(w *town, a, b *node) {
+		"a is dead, b has put it back, twice": {func(w *cluster, a, b *node) {
 			a.deaf = true
 			w.take(b, "ann")
 			save(b, record("a", "ann"))
 			w.take(b, "ann")
 			save(b, record("a", "ann"))
 		}, rooms.RecoveryDone},
-		"a is dead, and with b it is over": {func(w *town, a, b *node) {
+		"a is dead, and with b it is over": {func(w *cluster, a, b *node) {
 			a.deaf = true
 			w.take(b, "ann")
 			b.core.Forget("p", 0)
 		}, rooms.RecoveryUnknown},
-		"nodes send on in a circle": {func(w *town, a, b *node) {
+		"nodes send on in a circle": {func(w *cluster, a, b *node) {
 			a.core.gave("p", "b")
 			b.core.gave("p", "a")
 		}, rooms.RecoveryBusy},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newTown(t, "a", "b", "c")
+			w := newCluster(t, "a", "b", "c")
 			a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
 			for _, n := range w.nodes {
 				n.answers = true
@@ -190,7 +190,7 @@ func TestASessionUnderWayIsFound(t *testing.T) {
 // TestASessionComesBackFromANodeThatDiedWithIt, before it had written anything,
 // to the node that had given it away.
 func TestASessionComesBackFromANodeThatDiedWithIt(t *testing.T) {
-	w := newTown(t, "a", "b")
+	w := newCluster(t, "a", "b")
 	a, b := w.nodes["a"], w.nodes["b"]
 	a.answers, a.has = true, record("a", "ann")
 	save(a, record("a", "ann"))
@@ -203,7 +203,7 @@ func TestASessionComesBackFromANodeThatDiedWithIt(t *testing.T) {
 // TestASessionIsTakenWhenRedisCanBeReached: a node that has just started has
 // clients before it has a connection to Redis.
 func TestASessionIsTakenWhenRedisCanBeReached(t *testing.T) {
-	w := newTown(t, "a", "b")
+	w := newCluster(t, "a", "b")
 	a, b := w.nodes["a"], w.nodes["b"]
 	save(a, record("a", "ann"))
 	w.settle()
@@ -222,7 +222,7 @@ func TestASessionIsTakenWhenRedisCanBeReached(t *testing.T) {
 // TestTwoNodesThatWaitForEachOtherGoOn: returns to both are under way, each of
 // which was the last that wanted the session when the other one looked.
 func TestTwoNodesThatWaitForEachOtherGoOn(t *testing.T) {
-	w := newTown(t, "a", "b", "c")
+	w := newCluster(t, "a", "b", "c")
 	a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
 	save(a, record("a", "ann"))
 	w.settle()
@@ -253,7 +253,7 @@ func TestANodeRemembersOnlySomeSessionsThatItGaveAway(t *testing.T) {
 // without a word, what a had is in Redis alone, and what the process itself had
 // is not given twice.
 func TestASessionOfADeadPredecessorIsTakenFromRedis(t *testing.T) {
-	w := newTown(t, "a")
+	w := newCluster(t, "a")
 	a := w.nodes["a"]
 	save(a, record("a", "ann"))
 	w.settle()
@@ -275,22 +275,22 @@ func TestASessionOfADeadPredecessorIsTakenFromRedis(t *testing.T) {
 
 func TestReasonsNotToHaveASession(t *testing.T) {
 	for name, x := range map[string]struct {
-		do   func(w *town, a, b *node)
+		do   func(w *cluster, a, b *node)
 		user string
 		want rooms.RecoveryResult
 	}{
-		"no record":    {func(w *town, _, _ *node) { clear(w.redis) }, "ann", rooms.RecoveryUnknown},
-		"forgotten":    {func(w *town, a, _ *node) { a.core.Forget("p", 0); w.settle() }, "ann", rooms.RecoveryUnknown},
-		"another user": {func(*town, *node, *node) {}, "eve", rooms.RecoveryOtherUser},
-		"not answered": {func(_ *town, a, _ *node) { a.frozen = true }, "ann", rooms.RecoveryBusy},
-		"Redis away":   {func(w *town, _, _ *node) { w.away = true }, "ann", rooms.RecoveryFailed},
-		"garbage":      {func(w *town, _, _ *node) { w.redis[names.SessionRecord("p")] = "\x01?" }, "ann", rooms.RecoveryUnknown},
-		"its own": {func(w *town, _, b *node) {
+		"no record":    {func(w *cluster, _, _ *node) { clear(w.redis) }, "ann", rooms.RecoveryUnknown},
+		"forgotten":    {func(w *cluster, a, _ *node) { a.core.Forget("p", 0); w.settle() }, "ann", rooms.RecoveryUnknown},
+		"another user": {func(*cluster, *node, *node) {}, "eve", rooms.RecoveryOtherUser},
+		"not answered": {func(_ *cluster, a, _ *node) { a.frozen = true }, "ann", rooms.RecoveryBusy},
+		"Redis away":   {func(w *cluster, _, _ *node) { w.away = true }, "ann", rooms.RecoveryFailed},
+		"garbage":      {func(w *cluster, _, _ *node) { w.redis[names.SessionRecord("p")] = "\x01?" }, "ann", rooms.RecoveryUnknown},
+		"its own": {func(w *cluster, _, b *node) {
 			save(b, record("b", "ann"))
 			w.settle()
 		}, "ann", rooms.RecoveryUnknown},
 	} {
-		w := newTown(t, "a", "b")
+		w := newCluster(t, "a", "b")
 		a, b := w.nodes["a"], w.nodes["b"]
 		save(a, record("a", "ann"))
 		w.settle()
@@ -305,15 +305,15 @@ func TestReasonsNotToHaveASession(t *testing.T) {
 
 func TestANodeLearnsWhetherASessionIsStillItsOwn(t *testing.T) {
 	for name, x := range map[string]struct {
-		do   func(w *town, a *node)
+		do   func(w *cluster, a *node)
 		want bool
 	}{
-		"untouched":       {func(*town, *node) {}, true},
-		"taken by b":      {func(w *town, _ *node) { save(w.nodes["b"], record("b", "ann")); w.settle() }, false},
-		"Redis was empty": {func(w *town, _ *node) { clear(w.redis) }, true},
-		"Redis is away":   {func(w *town, _ *node) { w.away = true }, true},
+		"untouched":       {func(*cluster, *node) {}, true},
+		"taken by b":      {func(w *cluster, _ *node) { save(w.nodes["b"], record("b", "ann")); w.settle() }, false},
+		"Redis was empty": {func(w *cluster, _ *node) { clear(w.redis) }, true},
+		"Redis is away":   {func(w *cluster, _ *node) { w.away = true }, true},
 	} {
-		w := newTown(t, "a", "b")
+		w := newCluster(t, "a", "b")
 		a := w.nodes["a"]
 		save(a, record("a", "ann"))
 		w.settle()
@@ -327,7 +327,7 @@ func TestANodeLearnsWhetherASessionIsStillItsOwn(t *testing.T) {
 }
 
 func TestRecordsThatCouldNotBeWrittenAreWrittenAgain(t *testing.T) {
-	w := newTown(t, "a")
+	w := newCluster(t, "a")
 	a := w.nodes["a"]
 	w.away = true
 	save(a, record("a", "ann"))

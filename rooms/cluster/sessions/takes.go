@@ -9,7 +9,7 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// A phase is how far a session that is being taken is.
+// A phase says how far a take is.
 type phase uint8
 
 const (
@@ -38,11 +38,12 @@ type take struct {
 	again   time.Time // when it is sent once more; zero: it has not failed
 }
 
-// Take begins to take the session of a pid, and returns the number of the
+// Take begins to take the session of a pid, and returns the number of its
 // result.
 func (c *Core) Take(pid, user string, now time.Time) uint64 { return c.begin(pid, user, looking, now) }
 
-// Elsewhere begins to find out whether another node has taken a session.
+// Elsewhere begins to check whether another node has taken a session, and
+// returns the number of its result.
 func (c *Core) Elsewhere(pid string, now time.Time) uint64 { return c.begin(pid, "", checking, now) }
 
 func (c *Core) begin(pid, user string, p phase, now time.Time) uint64 {
@@ -61,7 +62,7 @@ func (c *Core) begin(pid, user string, p phase, now time.Time) uint64 {
 	return t.ask
 }
 
-// ask has a node be asked that may have the session.
+// ask asks the node that may have the session.
 func (c *Core) ask(t *take, node string) {
 	if t.hops++; t.hops > mostHops {
 		c.fail(t, rooms.RecoveryBusy)
@@ -72,15 +73,15 @@ func (c *Core) ask(t *take, node string) {
 	c.step(t, asking)
 }
 
-// circle reports whether a node that asks for a session is asked for it, too:
-// each may have been the last that wanted it. One of the two goes on.
+// circle reports whether two nodes ask each other for a session: each may have
+// been the last that wanted it. One of the two continues.
 func (c *Core) circle(pid, node string) bool {
 	t := c.asked[pid]
 	return t != nil && t.node == node && (t.phase == asking || t.phase == awaiting) && c.node < node
 }
 
-// want tries to be the first that wants a session which a node does not have,
-// though it was its own, or it was the first itself.
+// want tries to acquire the lock for a session that its node does not have, or
+// whose lock this node had already.
 func (c *Core) want(t *take, node string) {
 	if t.lock != "" {
 		node = t.lock + ":" + node
@@ -89,13 +90,13 @@ func (c *Core) want(t *take, node string) {
 	c.step(t, locking)
 }
 
-// step has the command of the next phase be sent.
+// step sends the command of the next phase.
 func (c *Core) step(t *take, p phase) {
 	t.phase = p
 	c.send(t)
 }
 
-// send has the command of a take's phase be sent.
+// send sends the command of a take's phase.
 func (c *Core) send(t *take) {
 	t.command = true
 	c.lookup = append(c.lookup, t.ask)
@@ -216,8 +217,8 @@ func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
 	}
 }
 
-// retry returns when a command that has failed is sent once more: all at the
-// same time, so that many returns are few batches.
+// retry returns when a failed command is sent again: all at the same time, so
+// that many returns are few batches.
 func (c *Core) retry(now time.Time) time.Time {
 	if !now.Before(c.retryAt) {
 		c.retryAt = now.Add(retryTake)
@@ -225,7 +226,7 @@ func (c *Core) retry(now time.Time) time.Time {
 	return c.retryAt
 }
 
-// checked takes what Redis has of a session.
+// checked handles what Redis has of a session.
 func (c *Core) checked(t *take, r *wire.Reply) {
 	if w, ok := c.state(t.pid); r.Err != nil || r.Nil || ok && !w.remove {
 		c.finish(t, Result{})
@@ -239,8 +240,8 @@ func (c *Core) checked(t *take, r *wire.Reply) {
 	c.finish(t, Result{Moves: record.Moves, Elsewhere: record.Node != c.node})
 }
 
-// found goes on with a record: it is this node's when that has the lock, and its
-// node's otherwise.
+// found continues with a record: the session is this node's if it has the lock,
+// and otherwise the record's node is asked.
 func (c *Core) found(t *take, text string) {
 	record, err := rooms.ParseRecord([]byte(text))
 	switch {

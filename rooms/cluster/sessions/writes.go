@@ -23,14 +23,14 @@ return 1`
 
 const version = "4" // rooms.RecordVersion
 
-// A Displaced session is one that another node has taken without this one's
-// knowing.
+// A Displaced is a session that another node has taken while this one could not
+// be asked.
 type Displaced struct {
 	PID   string
 	Moves uint32 // as this node knew it
 }
 
-// A write is a record that waits to be written, or removed.
+// A write is a record that waits to be written or removed.
 type write struct {
 	value  string
 	remove bool
@@ -46,7 +46,7 @@ type wait struct {
 	until  time.Time
 }
 
-// Save has a record written.
+// Save queues a record to be written.
 func (c *Core) Save(pid string, record []byte, keep time.Duration) {
 	c.put(pid, saving(record, keep))
 }
@@ -55,7 +55,8 @@ func saving(record []byte, keep time.Duration) write {
 	return write{value: string(record), moves: rooms.RecordMoves(record), keepMS: max(keep.Milliseconds(), 1)}
 }
 
-// SaveAndTell has a record written, and returns the number of the result.
+// SaveAndTell queues a record to be written, and returns the number of its
+// result.
 func (c *Core) SaveAndTell(pid string, record []byte, keep time.Duration, now time.Time) uint64 {
 	c.next++
 	number, ok := c.put(pid, saving(record, keep))
@@ -68,7 +69,8 @@ func (c *Core) SaveAndTell(pid string, record []byte, keep time.Duration, now ti
 	return c.next
 }
 
-// Forget has the record removed of a session that was moved so often.
+// Forget queues the removal of a session's record, unless the session was moved
+// more often than moves.
 func (c *Core) Forget(pid string, moves uint32) { c.put(pid, write{remove: true, moves: moves}) }
 
 func (c *Core) put(pid string, w write) (number uint64, ok bool) {
@@ -90,7 +92,8 @@ func (c *Core) put(pid string, w write) (number uint64, ok bool) {
 	return w.number, true
 }
 
-// saved ends the waits for a record up to a write, or those whose time is up.
+// saved ends the waits for a record up to a write, or those that have timed
+// out.
 func (c *Core) saved(pid string, number uint64, now time.Time) {
 	list := c.waits[pid]
 	n := 0
@@ -132,7 +135,8 @@ func (c *Core) writes(b *wire.Batch) {
 	c.writing = b.ID
 }
 
-// written has those that failed be written again, unless they have changed.
+// written queues the failed writes again, unless the records have changed
+// since.
 func (c *Core) written(replies []wire.Reply, now time.Time) {
 	flying, batch := c.flying, c.batch
 	c.writing, c.flying, c.batch = 0, nil, nil
@@ -156,7 +160,7 @@ func (c *Core) written(replies []wire.Reply, now time.Time) {
 	c.release()
 }
 
-// release sends the answers that do not wait for a write any more.
+// release sends the answers that no longer wait for a write.
 func (c *Core) release() {
 	c.answers = slices.DeleteFunc(c.answers, func(a answer) bool {
 		_, under := c.state(a.of)
@@ -167,15 +171,14 @@ func (c *Core) release() {
 	})
 }
 
-// Displaced returns the sessions of which Redis has turned out to have records
-// of other nodes.
+// Displaced returns the sessions of which Redis has records of other nodes.
 func (c *Core) Displaced() []Displaced {
 	list := c.displaced
 	c.displaced = nil
 	return list
 }
 
-// state is what is on its way to Redis for a pid.
+// state returns the write that is under way to Redis for a pid.
 func (c *Core) state(pid string) (w write, ok bool) {
 	if w, ok = c.pending[pid]; ok && (w.value != "" || w.remove) {
 		return w, true

@@ -11,7 +11,7 @@ import (
 // TestANodeDoesNotWriteOverASessionThatWasTaken from it while it could not be
 // asked, and learns that it was.
 func TestANodeDoesNotWriteOverASessionThatWasTaken(t *testing.T) {
-	w := newTown(t, "a", "b")
+	w := newCluster(t, "a", "b")
 	a, b := w.nodes["a"], w.nodes["b"]
 	mine, other := record("a", "ann"), record("b", "ann")
 	mine.Moves, other.Moves = 3, 4

@@ -11,7 +11,7 @@ type Command struct {
 	Script string // of EVAL: what is executed, in front of the number of keys
 }
 
-// String is for people and traces.
+// String returns the command as text, for traces.
 func (c Command) String() string {
 	return strings.Join(append(append([]string{c.Name}, c.Keys...), c.Args...), " ")
 }
@@ -23,13 +23,13 @@ const (
 	// Plain: the commands, in order, on the directory's connection.
 	Plain Kind = iota
 
-	// Tracked: SMEMBERS commands on the directory's connection, with client-side
-	// caching: from the execution of each on, the next change of its key comes
-	// as an invalidation, on the same connection.
+	// Tracked: SMEMBERS commands on the directory's connection, with
+	// client-side caching: after the execution of each, the next change of its
+	// key arrives as an invalidation on the same connection.
 	Tracked
 
-	// Scan: one SCAN, of the master server that Shard counts. The reply is Nil
-	// when there are not so many servers.
+	// Scan: one SCAN of the master server number Shard. The reply is Nil if
+	// there are not so many servers.
 	Scan
 
 	// Publish: PUBLISH commands, in order, on the connection of renewals; in a
@@ -41,10 +41,10 @@ const (
 	Renewal
 )
 
-// A Batch is commands that are sent together. It is answered once, by one reply
-// for each command. Batches that are under way at the same time are executed in
-// any order; what has to come in order waits for the reply. A batch that fails
-// may have been executed, in part or whole.
+// A Batch is a list of commands that are sent together. It is answered once, by
+// one reply for each command. Batches that are under way at the same time are
+// executed in any order; a command that has to follow another waits for its
+// reply. A batch that fails may have been executed, in part or completely.
 type Batch struct {
 	ID       uint64 // names the batch in its reply
 	Kind     Kind
@@ -52,7 +52,7 @@ type Batch struct {
 	Commands []Command
 }
 
-// A Reply is what Redis answers to one command. The zero value is an empty text.
+// A Reply is Redis' reply to one command. The zero value is an empty text.
 type Reply struct {
 	Err  error // the other fields mean nothing then
 	Nil  bool

@@ -34,26 +34,27 @@ const (
 	maxMembers = math.MaxInt32 // of a room on a node
 )
 
-// RecordHead is how many bytes a record has at most beside the room's name and
-// the frames.
+// RecordHead is how many bytes a record has at most in addition to the room's
+// name and the frames.
 const RecordHead = 1 + 3*binary.MaxVarintLen32
 
 var errCutShort = errors.New("envelope: cut short")
 
-// A Record is one thing that a node says of a room.
+// A Record is one entry of an envelope, about one room.
 type Record interface {
-	// Of returns the room, and its members on the node that says it.
+	// Of returns the room, and its number of members on the sending node.
 	Of() (room string, members int)
 }
 
-// A Message is what a client of a node said to a room.
+// A Message is a client's message to a room.
 type Message struct {
 	Room    string
 	Members int
 	Frames  *codec.Message
 }
 
-// A Count tells how many members a room has on a node, and nothing else.
+// A Count is the number of members that a room has on a node, without a
+// message.
 type Count struct {
 	Room    string
 	Members int
@@ -66,7 +67,7 @@ func (m Message) Of() (string, int) { return m.Room, m.Members }
 // Of implements Record.
 func (c Count) Of() (string, int) { return c.Room, c.Members }
 
-// AppendHead begins an envelope.
+// AppendHead appends the start of an envelope.
 func AppendHead(b []byte, node uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(b, envelopeVersion), node)
 }
@@ -96,7 +97,7 @@ func appendRoom(b []byte, kind byte, room string, members int) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(room))), room...)
 }
 
-// Parse reads an envelope. On an error it returns the records in front of it.
+// Parse parses an envelope. On an error it returns the records before it.
 // Messages keep a view of b.
 func Parse(b []byte) (node uint32, records []Record, err error) {
 	if len(b) < envelopeHead {

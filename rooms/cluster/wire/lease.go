@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A Lease is what a node tells the others while it is there.
+// A Lease is what a node says about itself while it is alive.
 type Lease struct {
 	Registered bool // the directory has all its rooms
 	Sockets    int64
@@ -14,13 +14,13 @@ type Lease struct {
 
 const leaseVersion = "1"
 
-// String returns the lease as Redis has it.
+// String returns the lease in the form that Redis has.
 func (l Lease) String() string {
 	return strings.Join([]string{leaseVersion, strconv.FormatBool(l.Registered), Decimal(l.Sockets), Decimal(l.Rooms)}, " ")
 }
 
-// ParseLease reads a lease. Of another version it says only that the node is
-// there.
+// ParseLease parses a lease. A lease of another version says only that the node
+// is alive.
 func ParseLease(text string) (l Lease, ok bool) {
 	words := strings.Fields(text)
 	if len(words) == 0 {

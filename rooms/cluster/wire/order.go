@@ -11,8 +11,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// An orderForm is an order in Redis, as JSON. Times are Unix seconds, of which
-// tokens have no parts.
+// An orderForm is an order in Redis, as JSON. Times are Unix seconds, as in
+// tokens.
 type orderForm struct {
 	User    codec.JSONText `json:"user,omitempty"`
 	TokenID codec.JSONText `json:"jti,omitempty"`
@@ -21,7 +21,7 @@ type orderForm struct {
 	Reason  codec.JSONText `json:"reason,omitempty"`
 }
 
-// Order returns an order as Redis has it.
+// Order returns an order in the form that Redis has.
 func Order(o *rooms.Order) string {
 	form, err := json.Marshal(orderForm{
 		codec.JSONText(o.User), codec.JSONText(o.TokenID), Seconds(o.Issued), Seconds(o.Until), codec.JSONText(o.Reason),
@@ -35,8 +35,8 @@ func Order(o *rooms.Order) string {
 // maxAhead is how far in the future an order may have been given.
 const maxAhead = 48 * time.Hour
 
-// ParseOrder reads an order as of now. One with members that it does not know is
-// refused: they may be what keeps it from meaning everybody.
+// ParseOrder parses an order as of now. It refuses one with unknown members,
+// which may restrict whom it applies to.
 func ParseOrder(form []byte, now time.Time) (*rooms.Order, error) {
 	var f orderForm
 	d := json.NewDecoder(bytes.NewReader(form))
@@ -68,8 +68,8 @@ func instant(seconds int64) time.Time {
 	return time.Unix(seconds, 0)
 }
 
-// issued returns when the tokens that an order means were issued at the latest.
-// Orders that earlier versions have left in Redis may have the time in
+// issued returns the latest time of issue of the tokens that an order applies
+// to. Orders that earlier versions have left in Redis may have the time in
 // milliseconds, which would refuse a user's tokens for ever.
 func issued(seconds int64, now time.Time) time.Time {
 	t := instant(seconds)

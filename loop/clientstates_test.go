@@ -14,15 +14,15 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A caught is a client in a state in which a hand-over finds it: begin brings
-// it there, is says when it is there, and what begin returns goes on.
-type caught struct {
+// A clientState is a state in which a hand-over may find a client: begin brings a
+// client there, is says when it is there, and what begin returns goes on.
+type clientState struct {
 	name  string
 	begin func(t *testing.T, s *Server) (goOn func(t *testing.T, to *Server))
 	is    func([]*form.Loop) bool
 }
 
-var caughtStates = []caught{
+var clientStates = []clientState{
 	{"WebSocket, idle in a room", func(t *testing.T, s *Server) func(*testing.T, *Server) {
 		c := connectWS(t, s, "1")
 		c.join("7")
@@ -93,11 +93,11 @@ var caughtStates = []caught{
 		c := connectWS(t, s, "1")
 		events := 0
 		text := strings.Repeat("x", 60_000)
-		for owed := 0; owed == 0; events++ {
+		for unsent := 0; unsent == 0; events++ {
 			deliverTo(t, s, "user:1", `42["`+strconv.Itoa(events)+text+`"]`)
 			s.onAll(func(w *worker, _ time.Time) {
 				for _, s := range w.sessions {
-					owed += s.ws.c.OutboundBuffered()
+					unsent += s.ws.c.OutboundBuffered()
 				}
 			})
 		}

@@ -14,34 +14,34 @@ import (
 )
 
 const (
-	stormClients = 140
-	stormRooms   = 10
-	stormPace    = 10 * time.Millisecond // between two events
+	returnsClients = 140
+	returnsRooms   = 10
+	returnsPace    = 10 * time.Millisecond // between two events
 )
 
-// A storm is two gateways, a service that publishes numbered events to some
+// A returnsTest is two gateways, a service that publishes numbered events to some
 // conversations, and clients whose connections are cut in every way while the
 // gateways drain and are killed.
-type storm struct {
+type returnsTest struct {
 	*fleet
 	service *service
 	nodes   [2]*gateway
 	up      [2]atomic.Bool
-	opened  [stormRooms]atomic.Int64 // the number of the next event of each room
-	calm    chan struct{}            // closed when nothing is cut any more
-	quiet   chan struct{}            // closed when nothing is published any more
+	opened  [returnsRooms]atomic.Int64 // the number of the next event of each room
+	calm    chan struct{}              // closed when nothing is cut any more
+	quiet   chan struct{}              // closed when nothing is published any more
 
 	returns, recovered atomic.Int64
 }
 
-// TestAStormOfReturns has clients lose their connections in every way and come
+// TestClientsReturnWhileGatewaysDrainAndDie has clients lose their connections in every way and come
 // back to any gateway, while gateways drain and are killed. In each room a
 // client gets every event from its join on, in order and once, unless it is
 // told that it was not recovered.
-func TestAStormOfReturns(t *testing.T) {
+func TestClientsReturnWhileGatewaysDrainAndDie(t *testing.T) {
 	t.Parallel()
-	st := newStorm(t, "storm")
-	finish := st.begin(stormClients, (*stranded).live)
+	st := newReturns(t, "returnsTest")
+	finish := st.begin(returnsClients, (*returner).live)
 	kill := func(g *gateway) { g.Kill() }
 	for i, end := range []func(g *gateway){kill, (*gateway).drain, kill, kill} {
 		time.Sleep(1500 * time.Millisecond) // of cuts
@@ -49,7 +49,7 @@ func TestAStormOfReturns(t *testing.T) {
 	}
 	time.Sleep(time.Second)
 	returns, recovered := finish()
-	if returns < 5*stormClients || recovered*100 < returns*99 {
+	if returns < 5*returnsClients || recovered*100 < returns*99 {
 		t.Errorf("%d of %d returns were recovered", recovered, returns)
 	}
 }
@@ -58,8 +58,8 @@ func TestAStormOfReturns(t *testing.T) {
 // events are published and the gateways are restarted one after the other.
 func TestARollingUpdateLosesNothing(t *testing.T) {
 	t.Parallel()
-	st := newStorm(t, "rolling")
-	finish := st.begin(rollingClients, (*stranded).follow)
+	st := newReturns(t, "rolling")
+	finish := st.begin(rollingClients, (*returner).follow)
 	for i := range st.nodes {
 		time.Sleep(500 * time.Millisecond) // of load
 		st.restart(i, (*gateway).drain)
@@ -71,9 +71,9 @@ func TestARollingUpdateLosesNothing(t *testing.T) {
 
 const rollingClients = 100
 
-func newStorm(t *testing.T, name string) *storm {
+func newReturns(t *testing.T, name string) *returnsTest {
 	f := newFleet(t)
-	st := &storm{fleet: f, service: f.service(name), calm: make(chan struct{}), quiet: make(chan struct{})}
+	st := &returnsTest{fleet: f, service: f.service(name), calm: make(chan struct{}), quiet: make(chan struct{})}
 	for i := range st.nodes {
 		st.nodes[i] = f.start()
 		st.up[i].Store(true)
@@ -83,7 +83,7 @@ func newStorm(t *testing.T, name string) *storm {
 
 // begin has events published and clients live. finish ends that, waits until
 // each client has all it must get, and returns how often clients came back.
-func (st *storm) begin(clients int, live func(s *stranded)) (finish func() (returns, recovered int64)) {
+func (st *returnsTest) begin(clients int, live func(s *returner)) (finish func() (returns, recovered int64)) {
 	published, ended := make(chan error, 1), make(chan struct{})
 	go func() { published <- st.publish(ended) }()
 	var all sync.WaitGroup
@@ -109,7 +109,7 @@ func (st *storm) begin(clients int, live func(s *stranded)) (finish func() (retu
 }
 
 // restart ends a gateway and starts it again.
-func (st *storm) restart(node int, end func(g *gateway)) {
+func (st *returnsTest) restart(node int, end func(g *gateway)) {
 	g := st.nodes[node]
 	st.up[node].Store(false)
 	st.reasons(g)
@@ -120,7 +120,7 @@ func (st *storm) restart(node int, end func(g *gateway)) {
 }
 
 // reasons logs what became of the clients that came back to a gateway.
-func (st *storm) reasons(g *gateway) {
+func (st *returnsTest) reasons(g *gateway) {
 	for result := rooms.RecoveryDone; result.Valid(); result++ {
 		if n := g.Metric(fmt.Sprintf("gateway_recoveries_total{result=%q}", result.String())); n > 0 {
 			st.t.Logf("%s: %v %v", g.Addr, result, n)
@@ -136,8 +136,8 @@ func (g *gateway) drain() {
 }
 
 // publish publishes an event now and then until ended is closed.
-func (st *storm) publish(ended chan struct{}) error {
-	tick := time.NewTicker(stormPace)
+func (st *returnsTest) publish(ended chan struct{}) error {
+	tick := time.NewTicker(returnsPace)
 	defer tick.Stop()
 	for i := 0; ; i++ {
 		select {
@@ -145,7 +145,7 @@ func (st *storm) publish(ended chan struct{}) error {
 		case <-ended:
 			return nil
 		}
-		room := i % stormRooms
+		room := i % returnsRooms
 		n := st.opened[room].Add(1) - 1
 		body := fmt.Appendf(nil, `{"conversationId":"%d","message":%d}`, room, n)
 		if err := st.service.publisher.Publish(st.service.name, "message.sent", amqp.Publishing{Body: body}); err != nil {

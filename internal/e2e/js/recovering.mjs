@@ -85,27 +85,27 @@ function reset(socket) {
   socket.destroy();
 }
 
-// A Guest is a client with recovery and what it has received.
-export class Guest {
+// A RecoveringClient is a client with recovery and what it has received.
+export class RecoveringClient {
   static async arrive(t, user, options = {}) {
-    const guest = new Guest();
-    guest.line = await Line.open(t);
-    guest.events = [];
+    const client = new RecoveringClient();
+    client.line = await Line.open(t);
+    client.events = [];
     const transports = transport === "default" ? {} : { transports: [transport] };
-    guest.socket = io(guest.line.url, {
+    client.socket = io(client.line.url, {
       forceNew: true, reconnectionDelay: 20, reconnectionDelayMax: 100, ...transports,
       auth: { token: token({ id: user, rooms: ["conversation:*"] }), recovery: true }, ...options,
     });
-    guest.socket.onAny((event, ...args) => guest.events.push({ event, args }));
-    guest.connects = 0;
-    guest.socket.on("connect", () => (guest.connects += 1));
+    client.socket.onAny((event, ...args) => client.events.push({ event, args }));
+    client.connects = 0;
+    client.socket.on("connect", () => (client.connects += 1));
     t.after(() => {
-      guest.over = true;
-      guest.socket.disconnect();
+      client.over = true;
+      client.socket.disconnect();
     });
-    await guest.connected(1);
-    await upgraded(guest.socket);
-    return guest;
+    await client.connected(1);
+    await upgraded(client.socket);
+    return client;
   }
 
   async connected(times) {
@@ -163,4 +163,4 @@ export async function post(key, body) {
 }
 
 let users = 0;
-export const someone = () => `guest-${process.pid}-${(users += 1)}`;
+export const someone = () => `client-${process.pid}-${(users += 1)}`;

@@ -14,7 +14,7 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 )
 
-// A stay is what a client knows of its stay in a room.
+// A stay is what a client has seen of one room since it joined.
 type stay struct {
 	in     bool
 	unsure bool // a join or leave was not acknowledged
@@ -23,38 +23,38 @@ type stay struct {
 	next   int
 }
 
-// A stranded is a client of a storm. Owned by the goroutine of live.
-type stranded struct {
-	t      *testing.T
-	storm  *storm
-	name   string
-	line   *line
-	random *rand.Rand
+// A returner is a client whose connections are cut and which comes back. Owned by the goroutine of live.
+type returner struct {
+	t           *testing.T
+	returnsTest *returnsTest
+	name        string
+	line        *line
+	random      *rand.Rand
 
 	client      *sioclient.Client
 	pid, offset string
-	rooms       [stormRooms]stay
+	rooms       [returnsRooms]stay
 	states      map[int]bool // rooms of which room_state has come since the return
 	events      int
 	trail       []string // what has happened, for the report
 }
 
-func newStranded(t *testing.T, st *storm, i int) *stranded {
-	return &stranded{
-		t: t, storm: st, name: fmt.Sprint("stranded-", i), line: newLine(t), random: rand.New(rand.NewPCG(uint64(i), 1)),
+func newStranded(t *testing.T, st *returnsTest, i int) *returner {
+	return &returner{
+		t: t, returnsTest: st, name: fmt.Sprint("returner-", i), line: newLine(t), random: rand.New(rand.NewPCG(uint64(i), 1)),
 	}
 }
 
-func (s *stranded) note(format string, args ...any) {
+func (s *returner) note(format string, args ...any) {
 	s.trail = append(s.trail, fmt.Sprintf(format, args...))
 	s.trail = s.trail[max(0, len(s.trail)-60):]
 }
 
-func (s *stranded) fail(format string, args ...any) {
+func (s *returner) fail(format string, args ...any) {
 	s.t.Errorf("%s: %s\n%s", s.name, fmt.Sprintf(format, args...), strings.Join(s.trail, "\n"))
 }
 
-func (s *stranded) live() {
+func (s *returner) live() {
 	for !s.t.Failed() {
 		if !s.arrive() {
 			return
@@ -65,7 +65,7 @@ func (s *stranded) live() {
 			s.listen(time.Duration(s.random.IntN(200)) * time.Millisecond)
 		}
 		select {
-		case <-s.storm.calm:
+		case <-s.returnsTest.calm:
 			if s.client.Err() == nil {
 				s.finish()
 				return
@@ -78,11 +78,11 @@ func (s *stranded) live() {
 }
 
 // follow stays connected as long as the gateway has it, and comes back then.
-func (s *stranded) follow() {
+func (s *returner) follow() {
 	for !s.t.Failed() && s.arrive() {
 		for s.client.Err() == nil {
 			select {
-			case <-s.storm.calm:
+			case <-s.returnsTest.calm:
 				s.finish()
 				return
 			default:
@@ -95,10 +95,10 @@ func (s *stranded) follow() {
 }
 
 // arrive connects to any gateway that is there.
-func (s *stranded) arrive() bool {
+func (s *returner) arrive() bool {
 	for until := time.Now().Add(patience); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		i := s.random.IntN(2)
-		if !s.storm.up[i].Load() {
+		if !s.returnsTest.up[i].Load() {
 			i = 1 - i
 		}
 		if s.connect(i) {
@@ -109,8 +109,8 @@ func (s *stranded) arrive() bool {
 	return false
 }
 
-func (s *stranded) connect(node int) bool {
-	s.line.lead(s.storm.nodes[node].Addr)
+func (s *returner) connect(node int) bool {
+	s.line.lead(s.returnsTest.nodes[node].Addr)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	auth := map[string]any{"token": gatewaytest.Token(s.t, s.name), "recovery": true}
@@ -125,20 +125,20 @@ func (s *stranded) connect(node int) bool {
 	}
 	s.note("%v: node %d, offset %s, recovered %v", stamp(), node, s.offset, client.PID() == s.pid)
 	if s.pid != "" {
-		s.storm.returns.Add(1)
+		s.returnsTest.returns.Add(1)
 	}
 	s.client, s.states = client, map[int]bool{}
 	if client.PID() == s.pid {
-		s.storm.recovered.Add(1)
+		s.returnsTest.recovered.Add(1)
 		s.restored()
 		return true
 	}
 	if s.pid != "" {
 		s.t.Logf("%s was not recovered on node %d", s.name, node)
 	}
-	s.pid, s.offset, s.rooms = client.PID(), "", [stormRooms]stay{}
+	s.pid, s.offset, s.rooms = client.PID(), "", [returnsRooms]stay{}
 	for range 3 {
-		s.ask("join_room", s.random.IntN(stormRooms))
+		s.ask("join_room", s.random.IntN(returnsRooms))
 	}
 	if polling && s.random.IntN(2) == 0 {
 		_ = client.Upgrade(ctx)
@@ -148,7 +148,7 @@ func (s *stranded) connect(node int) bool {
 
 // restored compares the rooms that the gateway says the client is in with those
 // that it should be in.
-func (s *stranded) restored() {
+func (s *returner) restored() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if _, err := s.client.EmitAck(ctx, "nothing"); err != nil {
@@ -164,15 +164,15 @@ func (s *stranded) restored() {
 			s.note("room %d settled: %v", i, s.states[i])
 			r.unsure, r.in = false, s.states[i]
 			if r.first < 0 {
-				r.due = int(s.storm.opened[i].Load())
+				r.due = int(s.returnsTest.opened[i].Load())
 			}
 		}
 	}
 }
 
 // change joins or leaves a room.
-func (s *stranded) change() {
-	i := s.random.IntN(stormRooms)
+func (s *returner) change() {
+	i := s.random.IntN(returnsRooms)
 	switch {
 	case s.random.IntN(3) > 0:
 	case s.rooms[i].in:
@@ -182,7 +182,7 @@ func (s *stranded) change() {
 	}
 }
 
-func (s *stranded) ask(event string, i int) {
+func (s *returner) ask(event string, i int) {
 	r := &s.rooms[i]
 	if r.unsure {
 		return
@@ -196,7 +196,7 @@ func (s *stranded) ask(event string, i int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	answer, err := s.client.EmitAck(ctx, event, map[string]any{"roomType": "conversation", "roomId": strconv.Itoa(i)})
-	due := int(s.storm.opened[i].Load())
+	due := int(s.returnsTest.opened[i].Load())
 	s.listen(0)
 	s.note("%v: %s %d: %s %v", stamp(), event, i, answer, err)
 	switch {
@@ -214,7 +214,7 @@ func (s *stranded) ask(event string, i int) {
 func stamp() string { return time.Now().Format("05.000") }
 
 // leave ends the connection in any way.
-func (s *stranded) leave() {
+func (s *returner) leave() {
 	switch kind := cutKind(s.random.IntN(int(cutKinds) + 2)); kind {
 	case cutKinds:
 		s.note("%v: close frame", stamp())
@@ -234,7 +234,7 @@ func (s *stranded) leave() {
 }
 
 // listen takes events for a while, and all that have come.
-func (s *stranded) listen(d time.Duration) {
+func (s *returner) listen(d time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	for {
@@ -246,7 +246,7 @@ func (s *stranded) listen(d time.Duration) {
 	}
 }
 
-func (s *stranded) take(e sioclient.Event) {
+func (s *returner) take(e sioclient.Event) {
 	keepOffset(e, &s.offset)
 	switch e.Name {
 	case "room_state":
@@ -273,7 +273,7 @@ func (s *stranded) take(e sioclient.Event) {
 	s.see(room, body.Message)
 }
 
-func (s *stranded) see(room, n int) {
+func (s *returner) see(room, n int) {
 	r := &s.rooms[room]
 	s.note("%v: event %d of room %d", stamp(), n, room)
 	switch {
@@ -294,14 +294,14 @@ func (s *stranded) see(room, n int) {
 }
 
 // finish waits for the last events.
-func (s *stranded) finish() {
-	<-s.storm.quiet
+func (s *returner) finish() {
+	<-s.returnsTest.quiet
 	for until := time.Now().Add(patience); ; {
 		s.listen(20 * time.Millisecond)
 		missing := ""
 		for i := range s.rooms {
 			r := &s.rooms[i]
-			if all := int(s.storm.opened[i].Load()); r.in && !r.unsure && (r.first >= 0 || r.due < all) && r.next < all {
+			if all := int(s.returnsTest.opened[i].Load()); r.in && !r.unsure && (r.first >= 0 || r.due < all) && r.next < all {
 				missing += fmt.Sprintf(" %d: next %d of %d;", i, r.next, all)
 			}
 		}
