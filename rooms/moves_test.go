@@ -73,3 +73,23 @@ func TestTheFenceCountsInAnotherLogToo(t *testing.T) {
 	ann.comeOn(w)
 	ann.wantResult(RecoveryStale)
 }
+
+// TestEventsOfTheLogBeforeThatDidNotArriveAreNotForgotten: the client was sent
+// one, and did not get it, when the log was made anew.
+func TestEventsOfTheLogBeforeThatDidNotArriveAreNotForgotten(t *testing.T) {
+	for _, published := range []bool{false, true} {
+		w, past, _ := newRecordStore(t)
+		ann := w.recoveringClient("ann")
+		ann.join("1")
+		past.publish(w, "conversation:1")
+		ann.offset = "" // it did not arrive
+		w.hub.Anew("log2", 0)
+		w.settle()
+		if published {
+			past.publish(w, "conversation:1")
+			ann.offset = ""
+		}
+		ann.comeOn(w)
+		ann.wantResult(RecoveryStale)
+	}
+}

@@ -246,6 +246,8 @@ func (r *Record) start(log, offset string) (uint64, RecoveryResult) {
 		o.Position = 0 // the fence is of the session, whatever the log
 	}
 	switch position := o.Position; {
+	case ok && o.Log != log && o.Fence == 0:
+		return 0, RecoveryOtherLog
 	case o.Fence != r.Fence:
 		return 0, RecoveryStale
 	case r.Ended && position > max(r.Given, r.Last):

@@ -40,8 +40,8 @@ type sessionMore struct {
 	// record. If a client's offset has another fence than the record, it is not
 	// recovered: the record is older or newer than what the client has seen.
 	// The fence changes when the session is taken from a node that did not give
-	// it away, and when a change of rooms is acknowledged that Redis does not
-	// have.
+	// it away, when a change of rooms is acknowledged that Redis does not have,
+	// and when the log becomes another one.
 	fence uint32
 }
 
@@ -152,13 +152,18 @@ func (s *Socket) left(slot int) {
 }
 
 // rebase converts the positions to the log that is read now. The socket was
-// given everything in that log so far.
+// given everything in that log so far. What it was sent of the previous log may
+// not have arrived, so only a client that gets something of this log can be
+// recovered.
 func (n *session) rebase(s *Socket) {
 	sh := s.shard
 	if n.log == uint8(sh.log) {
 		return
 	}
 	n.log = uint8(sh.log)
+	if n.last.position() != 0 {
+		n.beside().fence = newFence()
+	}
 	n.last.set(0)
 	if n.more != nil {
 		n.more.given = sh.base

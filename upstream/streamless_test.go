@@ -149,6 +149,52 @@ func (refusing) Append(context.Context, eventlog.Entry) func() (eventlog.Positio
 	return func() (eventlog.Position, error) { return 0, errors.New("no") }
 }
 
+// A reluctant log takes nothing at first.
+type reluctant struct {
+	mu      sync.Mutex
+	refuses int // so many
+	took    []eventlog.Entry
+}
+
+func (l *reluctant) Append(_ context.Context, e eventlog.Entry) func() (eventlog.Position, error) {
+	return func() (eventlog.Position, error) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.refuses--; l.refuses >= 0 {
+			return 0, errors.New("not yet")
+		}
+		l.took = append(l.took, e)
+		return 0, nil
+	}
+}
+
+func (l *reluctant) entries() []eventlog.Entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.took
+}
+
+// TestALogThatIsAwayMakesNoDeadLetters: RabbitMQ counts deliveries, and messages
+// stay with the node that forwards them. In order, as they came.
+func TestALogThatIsAwayMakesNoDeadLetters(t *testing.T) {
+	t.Parallel()
+	w, log := newWorld(t, brokertest.Shared(t)), &reluctant{refuses: 2}
+	runForwarder(t, w, log)
+	const events = 10
+	for n := range events {
+		w.publish("message.sent", messageBody(n))
+	}
+	testkit.Await(t, "all messages in the log", func() bool { return len(log.entries()) >= events })
+	for n, e := range log.entries() {
+		if string(e.Body) != messageBody(n) {
+			t.Errorf("message %d in the log is %s", n, e.Body)
+		}
+		if count, again := e.Headers["x-delivery-count"]; again {
+			t.Errorf("message %d was delivered again: %v", n, count)
+		}
+	}
+}
+
 // TestWhatWasToBeForwardedIsMovedIntoTheStream when RabbitMQ has streams by now.
 func TestWhatWasToBeForwardedIsMovedIntoTheStream(t *testing.T) {
 	t.Parallel()

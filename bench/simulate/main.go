@@ -29,6 +29,7 @@ func main() {
 	flag.IntVar(&c.Faults, "faults", 0, "faults; 0: by the seed, -1: none")
 	flag.DurationVar(&c.Span, "span", 0, "simulated time in which faults happen; 0: 20 s to 2 min, by the seed")
 	flag.IntVar(&c.Recovery, "recovery", 0, "percent of the clients that ask for recovery; 0: 0, 30 or 100, by the seed")
+	flag.StringVar(&c.Log, "log", "", "redis or redis-http: the log is in Redis, and services publish to RabbitMQ or over HTTP; \"\": by the seed")
 	flag.BoolVar(&c.Presence, "presence", false, "nodes tell services who is there; without it, in a third of the fleets")
 	one := flag.String("run", "", "one run, in the form in which a failure is shown")
 	trace := flag.Bool("trace", false, "write what happens, when and to whom")

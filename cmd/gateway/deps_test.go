@@ -144,7 +144,7 @@ var arrows = map[string]rule{
 	"internal/sioclient": {ours: []string{"codec"}},
 	"internal/clocktest": {},
 	"internal/simulation": {ours: []string{"codec", "internal/backoff", "internal/handover", "internal/handover/form", "internal/simulation/rabbitmodel", "internal/simulation/redismodel", "rooms",
-		"rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/presence", "rooms/cluster/sessions", "rooms/cluster/wire", "upstream", "upstream/eventlog", "upstream/routes"}, banned: simulated},
+		"rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/presence", "rooms/cluster/sessions", "rooms/cluster/wire", "upstream", "upstream/eventlog", "upstream/redislog/core", "upstream/routes"}, banned: simulated},
 	"internal/simulation/redismodel":  {banned: simulated},
 	"internal/simulation/rabbitmodel": {banned: simulated},
 	"internal/gatewaytest":            {ours: []string{"internal/testkit/freeport", "internal/testkit"}},

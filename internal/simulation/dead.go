@@ -13,6 +13,7 @@ import (
 // that are appended again by the node that writes them. Owned by the judge.
 type deadLetters struct {
 	special map[eventlog.Offset]*event // events that go there, and orders, by where they are in the log
+	gone    map[eventlog.Offset]bool   // where such events were that Redis has lost
 	written map[eventlog.Offset]int    // letters in the queue
 	before  eventlog.Offset            // what is up to there was in the log before the first turn
 	done    eventlog.Offset            // the newest that a node has stored
@@ -40,7 +41,7 @@ func (s *brokerServer) lettersWritten() {
 // letter checks a new dead letter.
 func (j *judge) letter(m *rabbitmodel.Message) {
 	o, _ := eventlog.ParseOffset(m.ID)
-	if e := j.dead.special[o]; e == nil || !e.bad {
+	if e := j.dead.special[o]; (e == nil || !e.bad) && !j.dead.gone[o] {
 		j.r.fail("a dead letter of a good event", "%s: %s", m.ID, m.Body)
 	}
 	if j.dead.written[o]++; j.dead.written[o] > 1 {
@@ -48,6 +49,14 @@ func (j *judge) letter(m *rabbitmodel.Message) {
 	}
 	j.r.trace("letters", "has %v", o)
 	j.r.note('l', uint64(o.Position), 0, 0)
+}
+
+// lose notes that the log has lost what was at an offset.
+func (d *deadLetters) lose(o eventlog.Offset) {
+	if e := d.special[o]; e != nil {
+		d.gone[o] = d.gone[o] || e.bad
+		delete(d.special, o)
+	}
 }
 
 // unsorted notes that nobody looks at what is in the log before the first turn.
@@ -100,18 +109,18 @@ func (j *judge) repetition(t *upstream.Task) rabbitmodel.Message {
 // kept reports whether the log still has an entry of the present stream, and
 // had it in the first turn.
 func (j *judge) kept(o eventlog.Offset) bool {
-	q := j.r.broker.broker.Queue(streamName)
-	if q == nil || o.Log != j.r.broker.offset(0).Log || o.Log == j.dead.before.Log && o.Position <= j.dead.before.Position {
+	first, last, known := j.r.log.bounds()
+	if !known || o.Log != j.r.log.offset(0).Log || o.Log == j.dead.before.Log && o.Position <= j.dead.before.Position {
 		return false
 	}
-	return q.At(int64(o.Position)-1) != nil
+	return eventlog.Position(first) <= o.Position && o.Position <= eventlog.Position(last)
 }
 
 // repeated reports whether an order has to be known to all nodes although
 // perhaps no node ran when it was published.
 func (j *judge) repeated(x *entry) bool {
-	return j.r.config.Letters && x.era == j.r.broker.era && j.r.recovery.truncated == 0 &&
-		!j.r.redis.illDuring(x.at, x.again+savedTime) && !anyDuring(j.r.broker.ill, x.at, x.again+savedTime) && j.kept(j.r.broker.offset(x.pos))
+	return j.r.config.Letters && x.era == j.r.log.era && !x.lost && j.r.recovery.truncated == 0 &&
+		!j.r.redis.illDuring(x.at, x.again+savedTime) && !anyDuring(j.r.broker.ill, x.at, x.again+savedTime) && j.kept(j.r.log.offset(x.pos))
 }
 
 // checkLetters checks that everything that cannot be delivered is a dead

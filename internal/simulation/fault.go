@@ -62,6 +62,7 @@ var kinds = []kind{
 	{"FLUSHALL", func(r *run, f *fault) {
 		r.redis.loses()
 		r.redis.admin("FLUSHALL")
+		r.redis.compareLog()
 	}},
 	{"Redis' memory is full", func(r *run, f *fault) {
 		r.redis.server.Full = true
@@ -82,6 +83,7 @@ var kinds = []kind{
 			}
 			r.redis.server.Evict(key)
 			r.redis.flush()
+			r.redis.compareLog()
 		}
 	}},
 	{"Redis stands still", func(r *run, f *fault) { r.redis.hangs = max(r.redis.hangs, r.now+f.last/3) }},
@@ -105,7 +107,7 @@ var kinds = []kind{
 		}
 	}},
 	{"RabbitMQ restarts", func(r *run, f *fault) { r.broker.restart(f.last / 3) }},
-	{"the stream is deleted and made anew", func(r *run, f *fault) { r.broker.deleteStream() }},
+	{"the stream is deleted and made anew", func(r *run, f *fault) { r.log.delete() }},
 	{"the stream's consumers are cancelled", func(r *run, f *fault) {
 		if q := r.broker.broker.Queue(streamName); q != nil {
 			q.CancelConsumers()
@@ -122,10 +124,7 @@ var kinds = []kind{
 	}},
 	{"RabbitMQ stands still", func(r *run, f *fault) { r.broker.hangs = max(r.broker.hangs, r.now+f.last/4) }},
 	{"retention removes all but the newest segment", func(r *run, f *fault) {
-		if q := r.broker.broker.Queue(streamName); q != nil {
-			q.Truncate(1)
-			r.recovery.truncated = r.now
-		}
+		r.log.truncate()
 	}},
 	{"a node's network is slow", func(r *run, f *fault) {
 		m := r.nodes[f.node]
@@ -263,6 +262,7 @@ func (s *redisServer) restart(away time.Duration, from redismodel.Snapshot) {
 		s.advance()
 		s.server.Restart(from)
 		s.down = false
+		s.compareLog()
 	})
 }
 
@@ -304,8 +304,8 @@ func (s *brokerServer) deleteStream() {
 	s.written(q)
 	q.Delete()
 	s.r.recovery.deleted = s.r.now
-	s.rewound++
-	s.anewAt = s.r.now
+	s.r.log.rewound++
+	s.r.log.anewAt = s.r.now
 	s.flush()
 }
 

@@ -33,6 +33,9 @@ func Draw(c Config, seed uint64) Config {
 		orDefault(&c.Extra, extra)
 	}
 	c.Letters = c.Letters || rng.IntN(2) == 0
+	if n := stream(seed, 21).IntN(8); c.Log == logStream && n < 2 {
+		c.Log = []string{logRedis, logPosted}[n]
+	}
 	c.Presence = c.Presence || rand.New(rand.NewPCG(seed, 12)).IntN(3) == 0 // its own source: the others draw what they drew before there was presence
 	return c
 }
@@ -49,6 +52,9 @@ func Format(c Config) string {
 	}
 	if c.Letters {
 		text += " letters=1"
+	}
+	if c.Log != logStream {
+		text += " log=" + c.Log
 	}
 	if c.Presence {
 		text += " presence=1"
@@ -68,7 +74,7 @@ func Parse(text string) (c Config, err error) {
 	for _, field := range strings.Fields(text) {
 		name, value, _ := strings.Cut(field, "=")
 		var n int
-		if name != "span" && name != "plan" && name != "skip" {
+		if name != "span" && name != "plan" && name != "skip" && name != "log" {
 			if n, err = strconv.Atoi(value); err != nil {
 				return c, err
 			}
@@ -88,6 +94,10 @@ func Parse(text string) (c Config, err error) {
 			c.More = n
 		case "letters":
 			c.Letters = n != 0
+		case "log":
+			if c.Log = value; value != logRedis && value != logPosted {
+				err = fmt.Errorf("log=%s: want %s or %s", value, logRedis, logPosted)
+			}
 		case "presence":
 			c.Presence = n != 0
 		case "extra":
@@ -108,7 +118,7 @@ func Parse(text string) (c Config, err error) {
 				}
 			}
 		default:
-			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults, recovery, more, extra, letters, presence or skip", field)
+			err = fmt.Errorf("%s: want seed, nodes, clients, rooms, span, plan, delays, faults, recovery, more, extra, letters, log, presence or skip", field)
 		}
 		if err != nil {
 			return c, err

@@ -215,6 +215,7 @@ func (t *transfer) own() {
 	}
 	m.cluster.wake()
 	m.beginLetters()
+	m.appender.begin()
 	m.reader.held = false
 	kernel := old.kernel
 	old.kernel = nil

@@ -73,8 +73,8 @@ func (h *historyDriver) fill() {
 
 // end is the death of the node.
 func (h *historyDriver) end() {
-	if f := h.current; f != nil && f.link != nil {
-		f.link.hangUp()
+	if f := h.current; f != nil {
+		f.hangUp()
 	}
 }
 
@@ -86,6 +86,7 @@ type filling struct {
 	older *upstream.Older
 	link  *brokerLink
 	info  eventlog.Info
+	redis *source // instead of link, when the log is in Redis
 	tries int
 	over  bool
 }
@@ -100,7 +101,7 @@ func (f *filling) begin() {
 	case older == nil:
 		f.end(rooms.Missed{Result: why})
 		return
-	case !m.r.broker.reachable(m):
+	case m.r.log.redis == nil && !m.r.broker.reachable(m):
 		m.after(m.r.between(netLeast, dialMost), func() { f.fail(rooms.RecoveryFailed) })
 		return
 	}
@@ -112,8 +113,12 @@ func (f *filling) begin() {
 			f.fail(rooms.RecoveryFailed)
 		}
 	}
-	f.link = m.r.broker.dial(m, f.take, fail)
 	m.after(fillTime, fail)
+	if m.r.log.redis != nil {
+		f.redis = openSource(m, older.Start(), f)
+		return
+	}
+	f.link = m.r.broker.dial(m, f.take, fail)
 	f.link.do(func(ch *rabbitmodel.Channel) {
 		f.info = eventlog.Info{Identity: m.r.broker.stream(ch), Holes: int(m.r.broker.broker.OwnPositions)}
 		ch.Qos(fillWindow)
@@ -128,15 +133,53 @@ func (f *filling) take(e rabbitmodel.Event) {
 	case !f.older.Opened(f.info):
 		f.fail(rooms.RecoveryOtherLog)
 	case e.Kind == rabbitmodel.Delivery:
-		entry := entryOf(e.Message, eventlog.Position(e.Offset+1))
-		switch {
-		case !f.older.Take(&entry):
-			f.fail(rooms.RecoveryLogShort)
-		case f.older.Done():
-			f.read()
-		default:
+		if f.entry(entryOf(e.Message, eventlog.Position(e.Offset+1))) {
 			f.link.do(func(ch *rabbitmodel.Channel) { ch.Ack(e.Tag, false) })
 		}
+	}
+}
+
+// entry takes the next entry, and reports whether there are to be more.
+func (f *filling) entry(e eventlog.Entry) (more bool) {
+	switch {
+	case !f.older.Take(&e):
+		f.fail(rooms.RecoveryLogShort)
+	case f.older.Done():
+		f.read()
+	default:
+		return true
+	}
+	return false
+}
+
+// The following make the filling a sourceClient, when the log is in Redis.
+
+func (f *filling) sourceOpened(s *source) {
+	if !f.over && !f.older.Opened(s.info) {
+		f.fail(rooms.RecoveryOtherLog)
+	}
+}
+
+func (f *filling) sourceTook(s *source, e eventlog.Entry) {
+	if !f.over && f.redis == s {
+		f.entry(e)
+	}
+}
+
+func (f *filling) sourceEnded(s *source) {
+	if !f.over && (s == nil || f.redis == s) {
+		f.fail(rooms.RecoveryFailed)
+	}
+}
+
+func (f *filling) idle() bool { return !f.over }
+
+func (f *filling) hangUp() {
+	if f.link != nil {
+		f.link.hangUp()
+	}
+	if f.redis != nil {
+		f.redis.hangUp()
 	}
 }
 
@@ -147,7 +190,7 @@ func (f *filling) read() {
 	case why == rooms.RecoveryDone:
 		f.end(f.asked.Answer())
 	case again && f.tries+1 < upstream.OlderTries:
-		f.link.hangUp()
+		f.hangUp()
 		f.tries++
 		f.begin()
 	default:
@@ -163,9 +206,7 @@ func (f *filling) end(m rooms.Missed) {
 		return
 	}
 	f.over = true
-	if f.link != nil {
-		f.link.hangUp()
-	}
+	f.hangUp()
 	f.h.current = nil
 	f.done(m)
 	f.h.fill()

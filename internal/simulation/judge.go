@@ -19,6 +19,7 @@ type event struct {
 	bad       bool // nobody can make anything of it
 	tries     int
 	confirmed bool
+	queued    bool // RabbitMQ has confirmed it, and it is to be forwarded to the log
 	entries   []*entry
 }
 
@@ -34,6 +35,9 @@ type entry struct {
 	taken   time.Duration // when a node took it last; of orders
 
 	published time.Duration // as the message says
+	newest    time.Duration // as the newest copy says
+	lost      bool          // Redis had it and has it no more
+	cameBack  bool          // it was lost, and is there again
 }
 
 // A judge knows what every client has to be given. Owned by its run.
@@ -56,6 +60,7 @@ func (j *judge) init(r *run) {
 	j.sockets, j.sessions = make(map[string]int32), make(map[int32]*session)
 	j.gaps = make(map[*machine]eventlog.Position)
 	j.dead.special, j.dead.written = make(map[eventlog.Offset]*event), make(map[eventlog.Offset]int)
+	j.dead.gone = make(map[eventlog.Offset]bool)
 }
 
 func (j *judge) add(e *event) *event {
@@ -78,31 +83,36 @@ func (j *judge) poison() *event { return j.add(&event{key: "message.sent", bad: 
 
 // written tells of a message in the stream.
 func (j *judge) written(m *rabbitmodel.Message, pos int64) {
-	r := j.r
 	if m.Headers[markHeader] != "" {
 		return
 	}
-	n := numberOf(m)
-	e := j.events[n]
-	era := r.broker.era
+	j.isIn(j.events[numberOf(m)], pos, m.At)
+}
+
+// isIn tells of an event that has come to a position of the log. It returns the
+// event's first copy there.
+func (j *judge) isIn(e *event, pos int64, published time.Duration) *entry {
+	r, era := j.r, j.r.log.era
 	if e.bad || e.order {
-		j.dead.special[j.r.broker.offset(pos)] = e
+		j.dead.special[r.log.offset(pos)] = e
 	}
-	if k := len(e.entries); k > 0 && e.entries[k-1].era == era {
+	if k := len(e.entries); k > 0 && e.entries[k-1].era == era && !e.entries[k-1].lost {
 		e.entries[k-1].copies++
 		e.entries[k-1].again = r.now
-		return
+		e.entries[k-1].newest = max(e.entries[k-1].newest, published)
+		return e.entries[k-1]
 	}
-	x := &entry{event: e, era: era, pos: pos, at: r.now, again: r.now, copies: 1, published: m.At}
+	x := &entry{event: e, era: era, pos: pos, at: r.now, again: r.now, copies: 1, published: published, newest: published}
 	for _, room := range e.rooms {
 		x.numbers = append(x.numbers, len(j.rooms[room]))
 		j.rooms[room] = append(j.rooms[room], x)
 	}
 	e.entries = append(e.entries, x)
-	r.note('w', uint64(n), uint64(pos), uint64(era))
+	r.note('w', uint64(e.number), uint64(pos), uint64(era))
 	if r.tracing() {
-		r.trace("stream", "has event %d at %d, in its rooms number %v", n, pos, x.numbers)
+		r.trace("stream", "has event %d at %d, in its rooms number %v", e.number, pos, x.numbers)
 	}
+	return x
 }
 
 func (j *judge) confirmed(e *event) {
@@ -134,7 +144,7 @@ func (j *judge) handed(m *machine, e *eventlog.Entry) {
 func (j *judge) taken(pos int64) {
 	for _, o := range j.orders {
 		for _, x := range o.entries {
-			if x.pos == pos && x.era == j.r.broker.era {
+			if x.pos == pos && x.era == j.r.log.era {
 				x.taken = j.r.now
 			}
 		}
@@ -144,11 +154,9 @@ func (j *judge) taken(pos int64) {
 // gap notes that entries will never come. That has to be true.
 func (j *judge) gap(m *machine, from, to eventlog.Position) {
 	j.gaps[m] = to
-	q := j.r.broker.broker.Queue(streamName)
-	if q == nil || from > eventlog.Position(q.First()) && from <= eventlog.Position(q.NextOffset()) && j.r.broker.rewound == 0 {
-		if q != nil && from > eventlog.Position(q.First()) {
-			j.r.fail("a gap that is none", "%v says that %d to %d are gone, the stream has %d to %d", m, from, to, q.First()+1, q.NextOffset())
-		}
+	if log := &j.r.log; !log.lacks(m.reader.log, int64(from)) || !log.lacks(m.reader.log, int64(to)) {
+		first, last, _ := log.bounds()
+		j.r.fail("a gap that is none", "%v says that %d to %d are gone, the log has %d to %d", m, from, to, first, last)
 	}
 }
 
@@ -204,7 +212,7 @@ func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 	x := j.copyOf(m, e, k)
 	if x == nil {
 		last := e.entries[len(e.entries)-1]
-		if (last.numbers[k] < m.base || l.back) && m.early[e.number] < last.copies-1 {
+		if (last.numbers[k] < m.base || l.back || last.cameBack) && m.early[e.number] < last.copies-1 {
 			if m.early == nil {
 				m.early = make(map[int]int)
 			}
@@ -261,8 +269,10 @@ func (j *judge) nameOf(room int) string {
 func (j *judge) excuse(l *session, m *member, room, i int, x *entry) {
 	missed := j.rooms[room][i]
 	switch {
-	case missed.era < x.era:
+	case missed.era < x.era && j.r.log.redis == nil:
 		return // its stream was deleted, perhaps before this node has read it
+	case missed.lost:
+		return // Redis had been set back, perhaps before this node has read it
 	case slices.Contains(m.had, missed.event.number):
 		return // it was published twice, and the other copy has come
 	case l.back && l.old():
@@ -334,7 +344,7 @@ func (j *judge) number(socket string) int32 {
 func (j *judge) refused(l *session) {
 	for _, o := range j.orders {
 		if o.key == "user.logout" && o.user == l.c.index && slices.ContainsFunc(o.entries, func(x *entry) bool {
-			return !l.issued.Truncate(time.Second).After(epoch.Add(x.again))
+			return !l.issued.Truncate(time.Second).After(epoch.Add(max(x.again, x.newest))) // by the clock of who has published it
 		}) {
 			return
 		}

@@ -128,11 +128,12 @@ func (e *logEnd) look() {
 
 func (e *logEnd) sourceOpened(s *source) {
 	e.source = nil
-	s.link.hangUp()
+	s.hangUp()
 	e.found(eventlog.Offset{Log: s.info.Identity, Position: s.info.Behind})
 }
 
 func (e *logEnd) sourceTook(*source, eventlog.Entry) {}
+func (e *logEnd) idle() bool                         { return false }
 
 func (e *logEnd) sourceEnded(*source) { e.found(eventlog.Offset{}) }
 
@@ -223,7 +224,7 @@ func (d *lettersDriver) next() {
 		})
 	case upstream.Repeat:
 		d.m.r.count("order repeated")
-		d.publish(d.m.r.judge.repetition(&t), func(ok bool) {
+		d.repeat(&t, func(ok bool) {
 			if ok {
 				finish(d.tasks[min(1, len(d.tasks)):])
 			} else {
@@ -235,6 +236,15 @@ func (d *lettersDriver) next() {
 			finish(d.tasks[min(1, len(d.tasks)):])
 		})
 	}
+}
+
+// repeat appends an order again.
+func (d *lettersDriver) repeat(t *upstream.Task, done func(ok bool)) {
+	if d.m.appender == nil {
+		d.publish(d.m.r.judge.repetition(t), done)
+		return
+	}
+	d.m.appender.append(&t.Entry, func(err error) { done(err == nil) })
 }
 
 // letterOf is the message that keeps a letter.

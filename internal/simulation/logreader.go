@@ -116,6 +116,9 @@ func (d *logReader) run() {
 		d.todo = append(d.todo, d.step(in)...)
 	}
 	d.schedule()
+	if d.source != nil {
+		d.source.more()
+	}
 }
 
 // tell tells the client of which log entries come from here on, when it does
@@ -175,7 +178,7 @@ func (d *logReader) do(out *eventlog.Output) {
 
 func (d *logReader) close() {
 	if d.source != nil {
-		d.source.link.hangUp()
+		d.source.hangUp()
 		d.source = nil
 	}
 }
@@ -211,11 +214,15 @@ func (d *logReader) sourceEnded(s *source) {
 	}
 }
 
-// A source is one reading of the stream.
+// idle reports whether the client waits for entries.
+func (d *logReader) idle() bool { return !d.busy && !d.handing() && len(d.inputs) == 0 }
+
+// A source is one reading of the log: of the stream, unless redis is given.
 type source struct {
 	m     *machine
 	of    sourceClient
 	link  *brokerLink
+	redis *redisReading
 	start eventlog.Start
 	open  bool // its client was told
 	mark  string
@@ -229,6 +236,7 @@ type sourceClient interface {
 	sourceOpened(s *source)
 	sourceTook(s *source, e eventlog.Entry)
 	sourceEnded(s *source)
+	idle() bool
 }
 
 // An unacknowledged entry was sent to the reader; tag is RabbitMQ's delivery tag.
@@ -240,6 +248,9 @@ type unacknowledged struct {
 // openSource begins a reading; nil: RabbitMQ cannot be reached, which its
 // client is told of a moment later.
 func openSource(m *machine, at eventlog.Start, of sourceClient) *source {
+	if m.r.log.redis != nil {
+		return openRedisSource(m, at, of)
+	}
 	if !m.r.broker.reachable(m) {
 		m.after(m.r.between(netLeast, dialMost), func() { of.sourceEnded(nil) })
 		return nil
@@ -300,6 +311,21 @@ func (s *source) take(e rabbitmodel.Event) {
 		}
 		s.sent = append(s.sent, unacknowledged{position, e.Tag})
 		s.of.sourceTook(s, entryOf(e.Message, position))
+	}
+}
+
+// more has entries sent that are to be asked for.
+func (s *source) more() {
+	if s.redis != nil && s.open {
+		s.redis.more()
+	}
+}
+
+func (s *source) hangUp() {
+	if s.redis != nil {
+		s.redis.hangUp()
+	} else {
+		s.link.hangUp()
 	}
 }
 

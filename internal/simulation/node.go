@@ -54,6 +54,7 @@ type machine struct {
 	node     *core.Node
 	cluster  *clusterDriver
 	reader   *readerDriver
+	appender *appender               // to the log in Redis; nil: it is elsewhere
 	letters  *lettersDriver          // nil: there are none
 	recovery *sessionsDriver         // nil: no client comes back
 	presence *presenceDriver         // nil: services are not told who is there
@@ -81,6 +82,7 @@ func (m *machine) start() {
 	m.cluster.begin()
 	m.reader.begin()
 	m.beginLetters()
+	m.appender.begin()
 	m.presence.begin()
 	m.expire()
 }
@@ -104,6 +106,7 @@ func (m *machine) build() {
 	m.cluster.waker = waker{of: m, act: m.cluster.act}
 	m.cluster.cut.Take = m.cluster.message
 	m.reader = newReaderDriver(m)
+	m.appender = newAppender(m)
 	m.presence = m.newPresence()
 	hub, err := rooms.New(rooms.Config{
 		Shards: l.shards, Auth: m, Revoker: m, ConnectTimeout: 45 * time.Second, MaxPacket: 1 << 16,
@@ -189,6 +192,7 @@ func (m *machine) die() {
 func (m *machine) end() {
 	m.cluster.end()
 	m.reader.end()
+	m.appender.end()
 	m.presence.end()
 	if m.letters != nil {
 		m.letters.end()

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/simulation/rabbitmodel"
-	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
 const (
@@ -34,13 +33,10 @@ type brokerServer struct {
 	hangs   time.Duration
 	writes  bool // a chunk is about to be written
 	chunk   time.Duration
-	era     int           // counts the streams
-	rewound int           // streams that were deleted
-	anewAt  time.Duration // when the last of these was
-	seen    int64         // positions of the stream that the judge knows
-	spare   int           // identities that were given away
-	letters int           // dead letters that the judge knows
-	ill     []span        // in which nodes may not have read what was published
+	seen    int64  // positions of the stream that the judge knows
+	spare   int    // identities that were given away
+	letters int    // dead letters that the judge knows
+	ill     []span // in which nodes may not have read what was published
 
 	own map[ownPosition]bool // positions that streams have used themselves
 }
@@ -210,11 +206,6 @@ func (s *brokerServer) forget(l *brokerLink) {
 	}
 }
 
-// offset returns the offset of a position in the present stream.
-func (s *brokerServer) offset(position int64) eventlog.Offset {
-	return eventlog.Offset{Log: strconv.Itoa(s.broker.Queue(streamName).Args.MaxBytes), Position: eventlog.Position(position)}
-}
-
 // reachable reports whether a node can connect.
 func (s *brokerServer) reachable(m *machine) bool { return !s.down && m.off <= s.r.now }
 
@@ -236,7 +227,7 @@ func (s *brokerServer) stream(ch *rabbitmodel.Channel) (identity string) {
 	} else {
 		s.spare++
 		args.MaxBytes = s.spare
-		s.era++
+		s.r.log.era++
 		s.seen = 0
 	}
 	ch.QueueDeclare(streamName, args)

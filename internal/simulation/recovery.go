@@ -135,10 +135,7 @@ var moreKinds = []kind{
 		}
 	}},
 	{"retention removes all but the newest segment, and a node dies", func(r *run, f *fault) {
-		if q := r.broker.broker.Queue(streamName); q != nil {
-			q.Truncate(1)
-			r.recovery.truncated = r.now
-		}
+		r.log.truncate()
 		r.after(time.Duration(f.draw%uint64(time.Second)), func() { r.killNode(f) })
 	}},
 	{"many clients go away at once", func(r *run, f *fault) {

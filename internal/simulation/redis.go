@@ -28,6 +28,7 @@ type redisServer struct {
 	links  []*redisLink
 	down   bool          // takes no connections
 	hangs  time.Duration // executes nothing until then
+	calls  bool          // it is about to end reads that wait
 
 	spares  [][]redismodel.Reply // lists to be used again
 	answers []wire.Reply         // scratch of plain
@@ -138,6 +139,9 @@ func (l *redisLink) run(commands [][]string) {
 	l.s.advance()
 	for _, args := range commands {
 		l.conn.Do(args...)
+		if args[0] == "XTRIM" {
+			l.s.r.log.redis.trimmed(l.m)
+		}
 	}
 	l.s.flush()
 }

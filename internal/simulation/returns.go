@@ -156,7 +156,7 @@ func (l *session) goOn() {
 	l.members = old.members
 	l.typings, l.probes, l.acks = old.typings, old.probes, old.acks
 	l.back, l.returning, l.restored = true, true, make(map[int]bool)
-	l.aged = r.mayBeAged(old)
+	l.aged = r.mayBeAged(old) || r.log.redis != nil && r.log.redis.unnoticed(c.began)
 	own := r.config.Rooms + c.index
 	if _, executed := old.bases[own]; executed && l.members[own] == nil {
 		l.members[own] = r.judge.enter(old, own)
@@ -293,7 +293,7 @@ func (r *run) mayBeAged(past *session) bool {
 // that begins later, whenever its token was issued.
 func (j *judge) obeyed(m *machine, c *client) {
 	r := j.r
-	if r.broker.rewound > 0 {
+	if r.log.rewound > 0 {
 		return
 	}
 	for _, o := range j.orders {
@@ -303,7 +303,7 @@ func (j *judge) obeyed(m *machine, c *client) {
 			if o.key == "user.disconnect" && x.at < c.began {
 				continue
 			}
-			if o.user == c.index && met && !c.issued.IsZero() && epoch.Add(x.at).After(c.issued.Add(clockMost)) {
+			if o.user == c.index && met && !c.issued.IsZero() && epoch.Add(x.newest).After(c.issued.Add(clockMost)) {
 				r.fail("a session goes on that was over", "%s is back on %v, order %d of %v has ended its session, whose token is of %v",
 					c.name, m, o.number, x.at, c.issued.Sub(epoch))
 			}

@@ -31,6 +31,7 @@ type Config struct {
 	More     int           // further faults, of the second list
 	Extra    int           // and of the third
 	Letters  bool          // nodes write dead letters
+	Log      string        // where the services' events are: "", "redis" or "redis-http"
 	Presence bool          // nodes tell services who is there
 	Trace    io.Writer     // nil: none
 }
@@ -41,6 +42,7 @@ func (c *Config) fill() {
 	orDefault(&c.Rooms, max(c.Clients/3, 2))
 	orDefault(&c.Span, 60*time.Second)
 	orDefault(&c.PlanSpan, c.Span)
+	c.Letters = c.Letters && c.Log != logPosted // there is no RabbitMQ
 }
 
 func orDefault[T int | time.Duration](field *T, value T) {
@@ -80,6 +82,7 @@ type run struct {
 
 	redis   *redisServer
 	broker  *brokerServer
+	log     servedLog
 	nodes   []*machine
 	clients []*client
 	service *service
@@ -151,6 +154,9 @@ func newRun(c Config) *run {
 	r.redis = &redisServer{r: r, server: redismodel.New()}
 	r.redis.server.Script(sessions.Write, redismodel.WriteRecord)
 	r.broker = newBrokerServer(r, rabbitmodel.New(), draw)
+	if r.log.r = r; c.Log != logStream {
+		r.log.redis = newRedisLog(&r.log, c.Log == logPosted)
+	}
 	r.service = newService(r)
 	r.judge.init(r)
 	r.table = newTable()

@@ -32,6 +32,8 @@ type service struct {
 	todo []*event        // to be published again
 	soon bool            // which is about to be done
 	back map[*event]bool // came back: there was no stream
+
+	posting int // events on their way over HTTP
 }
 
 func newService(r *run) *service {
@@ -131,6 +133,10 @@ func (e *event) body(clients, rooms int) string {
 
 // publish sends an event, or keeps it until there is a connection.
 func (s *service) publish(e *event) {
+	if l := s.r.log.redis; l != nil && l.posted {
+		s.post(e)
+		return
+	}
 	if s.link == nil && !s.dial() {
 		s.todo = append(s.todo, e)
 		s.later()
@@ -156,7 +162,7 @@ func (s *service) publish(e *event) {
 
 func (s *service) dial() bool {
 	b := s.r.broker
-	if b.down || b.broker.Queue(streamName) == nil {
+	if b.down || b.broker.Queue(streamName) == nil && b.broker.Queue(forwardQueue) == nil {
 		return false
 	}
 	s.link = b.dial(nil, s.take, s.lost)
@@ -209,10 +215,12 @@ func (s *service) take(x rabbitmodel.Event) {
 		delete(s.back, e)
 		s.todo = append(s.todo, e)
 		s.later()
+	case s.r.log.redis != nil:
+		e.queued = true // and will be in the log
 	default:
 		s.r.judge.confirmed(e)
 	}
 }
 
 // idle reports whether everything was confirmed.
-func (s *service) idle() bool { return len(s.tags) == 0 && len(s.todo) == 0 }
+func (s *service) idle() bool { return len(s.tags) == 0 && len(s.todo) == 0 && s.posting == 0 }

@@ -89,13 +89,13 @@ func TestClientsComeBackToWhatTheyMissed(t *testing.T) {
 
 func TestFormattedRunIsReadBack(t *testing.T) {
 	c := Config{Seed: 9, Nodes: 2, Clients: 7, Rooms: 3, Span: 11 * time.Second, PlanSpan: 30 * time.Second,
-		Delays: 4, Faults: 6, Recovery: 30, More: 2, Extra: 3, Letters: true, Presence: true, Skip: map[int]bool{2: true, 5: true}}
+		Delays: 4, Faults: 6, Recovery: 30, More: 2, Extra: 3, Letters: true, Log: logRedis, Presence: true, Skip: map[int]bool{2: true, 5: true}}
 	text := Format(c)
 	back, err := Parse(text)
 	if err != nil || Format(back) != text {
 		t.Errorf("%q is read as %q, %v", text, Format(back), err)
 	}
-	for _, bad := range []string{"seed=x", "colour=blue", "skip=1,x", "span=3"} {
+	for _, bad := range []string{"seed=x", "colour=blue", "skip=1,x", "span=3", "log=elsewhere"} {
 		if _, err := Parse(bad); err == nil {
 			t.Errorf("%q is read", bad)
 		}
@@ -159,6 +159,11 @@ func TestRunsThatBrokeARuleHold(t *testing.T) {
 		"seed=1636 nodes=4 clients=43 rooms=14 span=23.693190007s plan=23.693190007s delays=0 faults=0 recovery=100 more=5 extra=1 presence=1",
 		"seed=70000932 nodes=3 clients=39 rooms=13 span=24.091668659s plan=24.091668659s delays=0 faults=0 recovery=100 more=6 extra=3",
 		"seed=1000970 nodes=3 clients=32 rooms=10 span=26.69203845s plan=26.69203845s delays=2 skip=0,4",
+		"seed=1 nodes=2 clients=10 rooms=3 span=20s plan=20s delays=0 faults=-1 log=redis",
+		"seed=3 nodes=2 clients=2 rooms=2 span=18.430858156s plan=37.584944222s delays=24 faults=0 extra=4 log=redis skip=0,1,2,3,4,5,6,7,8,9,10,12,13,14,15,16",
+		"seed=30 nodes=2 clients=33 rooms=11 span=15.623548857s plan=20.831398476s delays=24 faults=0 recovery=100 more=3 extra=4 log=redis-http skip=0,1,2,3,4,5,6,7,8,9,10,11,13,16,17,18,19",
+		"seed=62 nodes=1 clients=2 rooms=2 span=39.346665458s plan=39.346665458s delays=21 faults=0 recovery=30 more=4 extra=1 log=redis-http skip=0,1,2,4,5,6,7,8,9,10,12,13,14,15",
+		"seed=2170 nodes=4 clients=3 rooms=2 span=5.866666739s plan=21.164213544s delays=0 faults=0 extra=1 log=redis-http skip=0,2,3,4,6,7,8,10,11,12",
 	} {
 		c, err := Parse(text)
 		if err != nil {

@@ -23,6 +23,11 @@ type Start struct {
 	From     From
 	Position Position // for FromPosition
 	Window   int      // entries that may be sent before they are taken
+
+	// Renew, unless it is "", is the identity of a log that has lost entries which
+	// were read. A log that can gets another identity then, so that nobody takes a
+	// position of before for one of now.
+	Renew string
 }
 
 // A From is a kind of place where reading can begin.
@@ -42,6 +47,8 @@ func (f From) String() string { return [...]string{"next", "first", "position"}[
 type Info struct {
 	Identity string   // of the log
 	Behind   Position // FromNext: the last position before the reading; 0: not known, or none
+	End      Position // the last position when it was opened; 0: not known, or none
+	Renewed  bool     // it has its identity since it lost entries; see Start.Renew
 	Holes    int      // positions in a row that the log may use for itself; where more are missing entries were removed
 	Older    bool     // what the log has was there before; a reader that comes from another log begins behind it
 }
@@ -50,7 +57,8 @@ type Info struct {
 type Source interface {
 	Info() Info
 
-	// Next returns the next entries as soon as there is one. It returns none
+	// Next returns the next entries as soon as there is one. Some before the
+	// place where reading begins may come first. It returns none
 	// when wait has passed or ctx is over, and an error when the reading has
 	// ended. The slice is valid until the next call.
 	Next(ctx context.Context, wait time.Duration) ([]Entry, error)

@@ -240,6 +240,8 @@ func (r *Reader) isOpen(info Info, now time.Time) {
 	switch {
 	case r.start.From == FromNext:
 		r.last = info.Behind
+	case info.End != 0 && info.End < r.last:
+		r.wentBack()
 	case r.proof.Position != 0 && r.start.Position == r.proof.Position:
 		r.phase, r.until = PhaseVerifying, now.Add(verifyTimeout)
 	}
@@ -261,24 +263,30 @@ func (r *Reader) probed(info Info, now time.Time) {
 // may have their positions now; they count as a gap.
 func (r *Reader) wentBack() {
 	r.do(Output{Kind: Gap, From: r.last, Position: r.last})
-	r.leave(r.identity, FromNext)
+	r.leave(r.identity, Start{From: FromNext, Renew: r.identity})
 }
 
 // otherLog begins to read a log with another identity, from its beginning: it
-// was created while this node did not read.
+// was created while this node did not read. If it was renewed because it had lost
+// entries, this node may have read those, or may not have read what has taken
+// their positions until another node noticed: a gap.
 func (r *Reader) otherLog(info Info) {
+	if info.Renewed && (r.last != 0 || r.whole) {
+		at := max(r.last, 1)
+		r.do(Output{Kind: Gap, From: at, Position: at})
+	}
 	if info.Older {
-		r.leave(info.Identity, FromNext)
+		r.leave(info.Identity, Start{From: FromNext})
 	} else {
-		r.leave(info.Identity, FromFirst)
+		r.leave(info.Identity, Start{From: FromFirst})
 	}
 }
 
 // leave begins to read another log, as soon as the rooms have what was read of
 // the previous one.
-func (r *Reader) leave(identity string, from From) {
-	r.identity, r.start = identity, Start{From: from}
-	r.whole = from == FromFirst
+func (r *Reader) leave(identity string, at Start) {
+	r.identity, r.start = identity, at
+	r.whole = at.From == FromFirst
 	r.phase = PhaseDraining
 	r.drained()
 }
@@ -309,6 +317,9 @@ func (r *Reader) deliver(e *Entry) {
 		return
 	}
 	if e.Position <= r.last {
+		if e.Position == r.last && r.proof.Position == 0 {
+			r.proof = *e
+		}
 		r.credited(e.Position)
 		return
 	}

@@ -14,6 +14,7 @@ type desk struct {
 	t      *testing.T
 	reader *Reader
 	now    time.Time
+	start  Start // where to open
 }
 
 func newDesk(t *testing.T) *desk {
@@ -29,6 +30,9 @@ func (d *desk) step(in Input, want ...string) {
 	var got []string
 	for _, out := range d.reader.Step(&in) {
 		got = append(got, out.String())
+		if out.Kind == Open {
+			d.start = out.Start
+		}
 	}
 	if strings.Join(got, "; ") != strings.Join(want, "; ") {
 		d.t.Fatalf("%d: got %q, want %q", in.Kind, got, want)
@@ -226,6 +230,55 @@ func TestALogThatHasLostItsEndIsAnotherOne(t *testing.T) {
 		d.step(Input{Kind: Delivered, Entry: entry(7)}, "credit 7")
 		d.takes(8)
 	})
+}
+
+// TestALogThatEndsEarlierHasGoneBack: it tells where it ends when it is opened,
+// and is to have another identity.
+func TestALogThatEndsEarlierHasGoneBack(t *testing.T) {
+	d := reading(t)
+	d.step(Input{Kind: Closed})
+	d.now = d.reader.Deadline()
+	d.step(Input{Kind: Tick}, "open at position 7, window 10")
+	d.step(Input{Kind: Opened, Info: Info{Identity: "a", End: 6}}, "gap 7 to 7", "other log 0", "open at next 0, window 10")
+	if d.start.Renew != "a" {
+		t.Errorf("the log %q is to be renewed, want a", d.start.Renew)
+	}
+	d.step(Input{Kind: Opened, Info: Info{Identity: "b", Behind: 1, End: 1, Renewed: true}}, "other log 0", "open at first 0, window 10")
+	d.opened("b", 0)
+	d.takes(1)
+}
+
+// TestALogThatOthersHaveRenewedIsAGap: this node may have read what it has lost.
+func TestALogThatOthersHaveRenewedIsAGap(t *testing.T) {
+	d := reading(t)
+	d.step(Input{Kind: Closed})
+	d.now = d.reader.Deadline()
+	d.step(Input{Kind: Tick}, "open at position 7, window 10")
+	d.step(Input{Kind: Opened, Info: Info{Identity: "b", End: 3, Renewed: true}}, "gap 7 to 7", "other log 0", "open at first 0, window 10")
+}
+
+// TestALogThatOthersHaveRenewedBeforeAnythingCameIsAGap: it was to be read whole.
+func TestALogThatOthersHaveRenewedBeforeAnythingCameIsAGap(t *testing.T) {
+	d := reading(t)
+	d.again("b", "other log 0", "open at first 0, window 10")
+	d.step(Input{Kind: Opened, Info: Info{Identity: "c", End: 1, Renewed: true}}, "gap 1 to 1", "other log 0", "open at first 0, window 10")
+}
+
+// TestALogIsKnownByTheEntryBeforeItsFirstOne: nothing was read of it when it went
+// back.
+func TestALogIsKnownByTheEntryBeforeItsFirstOne(t *testing.T) {
+	d := newDesk(t)
+	d.step(Input{Kind: Begin}, "open at next 0, window 10")
+	d.opened("a", 7)
+	d.step(Input{Kind: Delivered, Entry: entry(7)}, "credit 7")
+	d.step(Input{Kind: Closed})
+	d.now = d.reader.Deadline()
+	d.step(Input{Kind: Tick}, "open at position 7, window 10")
+	d.opened("a", 0)
+	d.wantPhase(PhaseVerifying)
+	other := entry(7)
+	other.Body = []byte("other")
+	d.step(Input{Kind: Delivered, Entry: other}, "gap 7 to 7", "other log 0", "open at next 0, window 10")
 }
 
 // TestAnEntryThatCannotBeDecodedIsPassedOver: it ends the connection, and

@@ -15,7 +15,7 @@ import (
 const (
 	forwardWindow = 256         // messages on their way to the other log
 	forwardRetry  = time.Second // pause before the next attempt
-	forwardLimit  = 20          // deliveries of a message before it is a dead letter
+	forwardLimit  = 20          // deliveries of a message before it is a dead letter: nodes that die of it
 )
 
 // forwardQueue is the queue of events for another log.
@@ -33,7 +33,9 @@ func forwardArgs(prefix string) amqp.Table {
 // is elsewhere, for a RabbitMQ without streams. It consumes a quorum queue with
 // a single active consumer, so one node at a time forwards, in order. A message
 // is acknowledged when the other log has it; after a failure it may be there
-// twice. Run does the work; Trouble may be called from anywhere.
+// twice. While the other log takes nothing, messages stay with the node: each
+// delivery counts, and RabbitMQ makes dead letters of those that are delivered too
+// often. Run does the work; Trouble may be called from anywhere.
 type Forwarder struct {
 	config Config
 	to     Appender
@@ -105,9 +107,10 @@ func (f *Forwarder) forward(ctx context.Context) error {
 	f.set(nil)
 	waiting := make(chan forwarded, forwardWindow)
 	failed := make(chan error, 1)
-	go func() { failed <- acknowledge(conn, channel, waiting) }()
+	go func() { failed <- f.acknowledge(ctx, conn, channel, waiting) }()
 	for d := range deliveries { // at most forwardWindow are not acknowledged
-		waiting <- forwarded{d.DeliveryTag, f.to.Append(ctx, entryOf(&d, 0))}
+		e := entryOf(&d, 0)
+		waiting <- forwarded{d.DeliveryTag, e, f.to.Append(ctx, e)}
 	}
 	close(waiting)
 	if err := <-failed; err != nil {
@@ -118,15 +121,16 @@ func (f *Forwarder) forward(ctx context.Context) error {
 
 // forwarded is a message on its way to the other log.
 type forwarded struct {
-	tag  uint64
-	wait func() (eventlog.Position, error)
+	tag   uint64
+	entry eventlog.Entry
+	wait  func() (eventlog.Position, error)
 }
 
-// acknowledge acknowledges what the other log has. After an error it ends the
+// acknowledge acknowledges what the other log has. When RabbitMQ fails it ends the
 // connection: what is not acknowledged is delivered again, in order.
-func acknowledge(conn *link, channel *amqp.Channel, waiting <-chan forwarded) error {
+func (f *Forwarder) acknowledge(ctx context.Context, conn *link, channel *amqp.Channel, waiting <-chan forwarded) error {
 	for m := range waiting {
-		_, err := m.wait()
+		err := f.appended(ctx, conn, &m)
 		if err == nil {
 			err = channel.Ack(m.tag, false)
 		}
@@ -136,6 +140,27 @@ func acknowledge(conn *link, channel *amqp.Channel, waiting <-chan forwarded) er
 		}
 	}
 	return nil
+}
+
+// appended returns when the other log has a message. It tries again until the
+// connection to RabbitMQ has ended.
+func (f *Forwarder) appended(ctx context.Context, conn *link, m *forwarded) error {
+	for {
+		_, err := m.wait()
+		if err == nil {
+			f.set(nil)
+			return nil
+		}
+		if ctx.Err() != nil || conn.IsClosed() {
+			return err
+		}
+		f.set(err)
+		select {
+		case <-time.After(forwardRetry):
+		case <-ctx.Done():
+		}
+		m.wait = f.to.Append(ctx, m.entry)
+	}
 }
 
 func (f *Forwarder) consume(conn *link) (channel *amqp.Channel, deliveries <-chan amqp.Delivery, err error) {

@@ -21,14 +21,18 @@
 //
 // Append returns when Redis has executed the command. Whether the entry then
 // survives the end of Redis depends on Redis: appendonly, appendfsync, and
-// replicas, to which Redis copies later. Readers notice a stream that lost its
-// newest entries, and begin behind what is left.
+// replicas, to which Redis copies later. Readers notice a stream that has lost its
+// newest entries: it ends before what they have read, or the entry that they have
+// read last is another one. The first of them gives the stream a higher <log>, in
+// whose first entry the former <log> is noted. So the positions that are used a
+// second time belong to another log, every node sees that, tells its clients that
+// events may be missing, and goes on with the new log.
 //
 // # Retention
 //
 // Each node removes entries that are older than Config.Retention, by the clock
 // of Redis, and the oldest ones while Redis says that the stream needs more
-// than Config.MaxBytes of memory. Both happen once in a while and the size is
+// than Config.MaxBytes of memory, by their ids (XTRIM MINID, Redis 6.2). Both happen once in a while and the size is
 // an estimate of Redis, so the stream can be larger for some seconds. The
 // newest entry always stays: readers know the log by it.
 package redislog

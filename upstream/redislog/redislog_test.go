@@ -159,6 +159,8 @@ func TestAWaitThatIsEndedKeepsTheConnection(t *testing.T) {
 	next(t, s, 3)
 }
 
+// TestTheLogIsReadFromAnywhere: the entry before the place comes first, by which a
+// reader knows the log again.
 func TestTheLogIsReadFromAnywhere(t *testing.T) {
 	l := newLog(t)
 	last := add(t, l, 500)
@@ -167,9 +169,9 @@ func TestTheLogIsReadFromAnywhere(t *testing.T) {
 		first, want eventlog.Position
 	}{
 		{eventlog.Start{From: eventlog.FromFirst}, last - 499, last},
-		{eventlog.Start{From: eventlog.FromPosition, Position: last - 9}, last - 9, last},
-		{eventlog.Start{From: eventlog.FromPosition, Position: last}, last, last},
-		{eventlog.Start{From: eventlog.FromNext}, last + 1, last + 1},
+		{eventlog.Start{From: eventlog.FromPosition, Position: last - 9}, last - 10, last},
+		{eventlog.Start{From: eventlog.FromPosition, Position: last}, last - 1, last},
+		{eventlog.Start{From: eventlog.FromNext}, last, last + 1},
 	} {
 		c.at.Window = 50
 		s := open(t, l, c.at)

@@ -35,6 +35,8 @@ const (
 	sorting   = "upstream/sorting.go"
 	decides   = "internal/handover/core.go"
 	goesOn    = "upstream/handover.go"
+	redisRead = "upstream/redislog/core/reading.go"
+	redisTrim = "upstream/redislog/core/trimming.go"
 	counting  = "rooms/cluster/presence/core.go"
 	telling   = "rooms/cluster/presence/tell.go"
 	counts    = "rooms/cluster/presence/write.go"
@@ -49,12 +51,24 @@ var mutants = []mutant{
 	{"what is taken is never acknowledged", reader, "if r.phase == PhaseReading {\n\t\tr.credit(now)", "if false {\n\t\tr.credit(now)", 0},
 	{"a reader that has failed does not try again", reader, "case PhaseWaiting:\n\t\tr.open()", "case PhaseWaiting:", 0},
 	{"the end of the log at the beginning is forgotten", reader, "r.last = info.Behind", "r.last = 0", 0},
-	{"another log is read from its end", reader, "r.leave(info.Identity, FromFirst)", "r.leave(info.Identity, FromNext)", 326},
+	{"another log is read from its end", reader, "r.leave(info.Identity, Start{From: FromFirst})", "r.leave(info.Identity, Start{From: FromNext})", 326},
 	{"an event that was published twice is given twice", intake, "if in.repeats(e) {", "if in.repeats(e) && false {", 0},
 	{"an event to two rooms goes to the last one", intake, "in.held = append(in.held, i)", "in.held = append(in.held[:0], i)", 0},
 	{"who is in two rooms gets an event twice", intake, "Shared: len(in.held) > 1", "Shared: false", 0},
 	{"orders of the log are not obeyed", intake, "if err := in.rooms.Obey(*o); err != nil {", "if err := o.Check(); err != nil {", 0},
 	{"orders that last are not kept", intake, "if in.keep != nil && !o.Until.IsZero() {", "if false {", 0},
+
+	// The log on a Redis stream.
+	{"a log that Redis has set back keeps its identity", redisRead, "if r.phase == opening && r.at.Renew != \"\" {", "if false {", 0},
+	{"nodes do not tell a gap when another one has renewed the log", reader, "if info.Renewed && (r.last != 0 || r.whole) {", "if false {", 0},
+	{"a log that ends too early is not noticed when it is opened", reader, "case info.End != 0 && info.End < r.last:", "case false:", 0},
+	{"a reader does not get the entry before the first one", redisRead, "max(end.position, 1)-1, end.position", "end.position, end.position", 0},
+	{"one entry is skipped between two reads", redisRead, "r.after = position\n", "r.after = position + 1\n", 0},
+	{"entries of another log are taken for those of the old one", redisRead, "if log != r.of {", "if false {", 0},
+	{"the newest entry is removed with the others", redisTrim, "oldest = min(oldest, t.last)", "_ = t.last", 0},
+	{"entries are removed by number", redisTrim, "After: []string{\"MINID\", id(t.log, oldest)}", "After: []string{\"MAXLEN\", strconv.FormatInt(max(t.length-t.gone, 1)+int64(0*oldest), 10)}", 0},
+	{"an entry is removed when it is half as old as it may be", redisTrim, "end.now - t.Retention.Milliseconds()", "end.now - t.Retention.Milliseconds()/2", 0},
+	{"what a client was sent of the log before counts as received", session, "if n.last.position() != 0 {", "if false {", 0},
 
 	// The rooms.
 	{"the session's position filters with <", shard, "if s.floor() < b.Position {", "if s.floor() < b.Position+1 {", 0},

@@ -326,7 +326,7 @@ func (p *pair) expire() {
 func (p *pair) eventLog(key string) []string {
 	const log = "1700000000000-"
 	body := strings.Repeat("x", p.rng.IntN(400))
-	switch p.rng.IntN(14) {
+	switch p.rng.IntN(16) {
 	case 0:
 		return []string{"DEL", key}
 	case 1:
@@ -347,6 +347,8 @@ func (p *pair) eventLog(key string) []string {
 		return []string{"MEMORY", "USAGE", key, "SAMPLES", "100"}
 	case 9:
 		return []string{"EVAL", core.Script, "1", key}
+	case 10:
+		return []string{"EVAL", core.Script, "1", key, p.pick("1700000000000", "1700000000001")}
 	}
 	return []string{"EVAL", core.Script, "1", key, "key", "message.sent", "body", body}
 }

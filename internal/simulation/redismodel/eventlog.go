@@ -25,11 +25,30 @@ func AppendEvent(call func(args ...string) Reply, keys, argv []string) Reply {
 	} else {
 		log, made = now, true
 	}
-	if made || len(argv) > 0 {
-		n++
-		call(append([]string{"XADD", key, log + "-" + strconv.FormatUint(n, 10), "at", now}, argv...)...)
+	var fields []string
+	if len(argv) > 1 {
+		fields = argv
 	}
-	return array(bulk(log), bulk(strconv.FormatUint(n, 10)), bulk(now))
+	if len(argv) == 1 && log == argv[0] {
+		number, _ := strconv.ParseUint(log, 10, 64)
+		millis, _ := strconv.ParseUint(now, 10, 64)
+		fields = []string{"former", log}
+		log, n, made = strconv.FormatUint(max(millis, number+1), 10), 0, true
+	}
+	if made || len(argv) > 1 {
+		n++
+		call(append([]string{"XADD", key, log + "-" + strconv.FormatUint(n, 10), "at", now}, fields...)...)
+	}
+	former := ""
+	if len(argv) < 2 {
+		first := call("XRANGE", key, log+"-1", log+"-1").Elems
+		if len(first) > 0 {
+			if f := first[0].Elems[1].Strings(); len(f) > 3 && f[2] == "former" {
+				former = f[3]
+			}
+		}
+	}
+	return array(bulk(log), bulk(strconv.FormatUint(n, 10)), bulk(now), bulk(former))
 }
 
 // What an entry of a stream needs in memory, and a stream, in bytes: about.

@@ -57,6 +57,9 @@ func (r *Reading) Info() eventlog.Info { return r.info }
 func (r *Reading) Command() Command {
 	if r.phase != reading {
 		c := script(nil)
+		if r.phase == opening && r.at.Renew != "" {
+			c = script([]string{numberOf(r.at.Renew)})
+		}
 		c.Within = answerTimeout
 		return c
 	}
@@ -95,12 +98,13 @@ func (r *Reading) open(reply *Reply) error {
 	if err != nil {
 		return err
 	}
-	r.phase, r.of, r.info.Identity = reading, end.log, Identity(end.log)
-	switch r.at.From {
+	r.phase, r.of, r.info.Identity, r.info.End = reading, end.log, Identity(end.log), end.position
+	r.info.Renewed = end.former != ""
+	switch r.at.From { // the entry before comes as well: the reader knows the log by it
 	case eventlog.FromNext:
-		r.after, r.info.Behind = end.position, end.position
+		r.after, r.info.Behind = max(end.position, 1)-1, end.position
 	case eventlog.FromPosition:
-		r.after = max(r.at.Position, 1) - 1
+		r.after = max(r.at.Position, 2) - 2
 	}
 	return nil
 }

@@ -9,7 +9,10 @@ import (
 )
 
 // Script appends an entry with the fields in ARGV and tells where the log ends.
-// Without fields it only tells. It makes the stream if there is none.
+// Without fields it only tells. It makes the stream if there is none. The only
+// argument may be the number of a log that has lost entries. It gets another
+// number if it still is the log: what comes from here on is behind it in the same
+// stream, and its first entry has the former number.
 const Script = `local key, log, n, made = KEYS[1], nil, '0', false
 local t = redis.call('TIME')
 local now = t[1] .. string.format('%03d', math.floor(t[2] / 1000))
@@ -21,11 +24,17 @@ if redis.call('EXISTS', key) == 1 then
 else
   log, made = now, true
 end
-if made or #ARGV > 0 then
-  n = string.format('%.0f', n + 1)
-  redis.call('XADD', key, log .. '-' .. n, 'at', now, unpack(ARGV))
+local fields = #ARGV > 1 and ARGV or {}
+if #ARGV == 1 and log == ARGV[1] then
+  log, n, made, fields = string.format('%.0f', math.max(now, log + 1)), '0', true, {'former', log}
 end
-return {log, n, now}`
+if made or #ARGV > 1 then
+  n = string.format('%.0f', n + 1)
+  redis.call('XADD', key, log .. '-' .. n, 'at', now, unpack(fields))
+end
+if #ARGV > 1 then return {log, n, now, ''} end
+local first = redis.call('XRANGE', key, log .. '-1', log .. '-1')[1]
+return {log, n, now, first and first[2][3] == 'former' and first[2][4] or ''}`
 
 func script(fields []string) Command {
 	return Command{Kind: Eval, Before: []string{"EVAL", Script, "1"}, After: fields}
@@ -45,11 +54,13 @@ func Appended(r *Reply) (eventlog.Position, error) {
 }
 
 // An end is what the script tells: the log's number, the position of its newest
-// entry, and the time of Redis in milliseconds.
+// entry, the time of Redis in milliseconds, and the number that the log had before
+// it lost entries.
 type end struct {
 	log      string
 	position eventlog.Position
 	now      int64
+	former   string
 }
 
 // endOf reads an answer of the script.
@@ -57,15 +68,15 @@ func endOf(r *Reply) (end, error) {
 	if r.Err != nil {
 		return end{}, r.Err
 	}
-	if len(r.List) != 3 {
-		return end{}, fmt.Errorf("want three values, got %q", r.List)
+	if len(r.List) != 4 {
+		return end{}, fmt.Errorf("want four values, got %q", r.List)
 	}
 	position, err := strconv.ParseUint(r.List[1], 10, 64)
 	if err != nil {
 		return end{}, fmt.Errorf("position: %w", err)
 	}
 	now, err := strconv.ParseInt(r.List[2], 10, 64)
-	return end{r.List[0], eventlog.Position(position), now}, err
+	return end{r.List[0], eventlog.Position(position), now, r.List[3]}, err
 }
 
 // Identity returns the log's identity, the shorter form of its number.
@@ -75,6 +86,15 @@ func Identity(log string) string {
 		return log
 	}
 	return strconv.FormatUint(n, 36)
+}
+
+// numberOf reads what Identity returns.
+func numberOf(identity string) string {
+	n, err := strconv.ParseUint(identity, 36, 64)
+	if err != nil {
+		return identity
+	}
+	return strconv.FormatUint(n, 10)
 }
 
 // id is the id of an entry in Redis.

@@ -39,10 +39,11 @@ type Trimming struct {
 	length   int64
 	first    eventlog.Position // the oldest entry, and when it was added
 	at       int64
-	oldest   int64  // entries that were added before are too old
-	log      string // number of the log
-	low, top int64  // the first entry that is not too old is one of these, counted from first
-	keep     int64  // entries
+	last     eventlog.Position // of the newest entry; 0: it is in a later log
+	oldest   int64             // entries that were added before are too old
+	log      string            // number of the log in which it is, which may be one of before
+	low, top int64             // the first entry that is not too old is one of these, counted from first
+	gone     int64             // entries that go, the oldest ones
 	err      error
 	sizeErr  error // the size may be forbidden; age counts all the same
 }
@@ -73,7 +74,13 @@ func (t *Trimming) Command() (c Command, ok bool) {
 	case stepSize:
 		return Command{Kind: Number, Before: []string{"MEMORY", "USAGE"}, After: []string{"SAMPLES", strconv.Itoa(sizeProbes)}}, true
 	case stepRemove:
-		return Command{Kind: Number, Before: []string{"XTRIM"}, After: []string{"MAXLEN", strconv.FormatInt(max(t.keep, 1), 10)}}, true
+		// Not by a number of entries: others are added meanwhile, and would have
+		// as many young ones removed.
+		oldest := t.first + eventlog.Position(t.gone)
+		if t.last != 0 {
+			oldest = min(oldest, t.last)
+		}
+		return Command{Kind: Number, Before: []string{"XTRIM"}, After: []string{"MINID", id(t.log, oldest)}}, true
 	}
 	return Command{}, false
 }
@@ -91,7 +98,7 @@ func (t *Trimming) Take(r *Reply) {
 	}
 	switch t.step {
 	case stepCount:
-		t.length, t.keep = r.Number, r.Number
+		t.length = r.Number
 		t.step = stepFirst
 	case stepFirst:
 		t.begins(r)
@@ -114,12 +121,8 @@ func (t *Trimming) Err() (err error, leave bool) {
 
 func (t *Trimming) fail(err error) { t.err, t.step = err, stepNone }
 
-// added returns when an entry was added. Redis may have none there any more: a
-// time in the past.
+// added returns when an entry was added.
 func added(r *Reply) (at int64) {
-	if len(r.Entries) == 0 {
-		return 0
-	}
 	fields := r.Entries[0].Fields
 	for i := 0; i+1 < len(fields); i += 2 {
 		if fields[i] == fieldAt {
@@ -131,13 +134,12 @@ func added(r *Reply) (at int64) {
 
 // begins takes the oldest entry.
 func (t *Trimming) begins(r *Reply) {
-	t.at = added(r)
-	if t.step = stepTime; t.length == 0 || len(r.Entries) == 0 {
-		t.step = stepSize
+	if t.step = stepNone; t.length == 0 || len(r.Entries) == 0 {
 		return
 	}
+	t.step, t.at = stepTime, added(r)
 	var err error
-	if _, t.first, err = parseID(r.Entries[0].ID); err != nil {
+	if t.log, t.first, err = parseID(r.Entries[0].ID); err != nil {
 		t.fail(err)
 	}
 }
@@ -149,7 +151,10 @@ func (t *Trimming) compare(r *Reply) {
 		t.fail(err)
 		return
 	}
-	t.log, t.oldest = end.log, end.now-t.Retention.Milliseconds()
+	t.oldest = end.now - t.Retention.Milliseconds()
+	if end.log == t.log {
+		t.last = end.position
+	}
 	if t.step = stepSearch; t.at >= t.oldest {
 		t.step = stepSize
 		return
@@ -158,16 +163,17 @@ func (t *Trimming) compare(r *Reply) {
 }
 
 // halve halves where the first entry may be that is not too old. Positions have
-// no gaps.
+// no gaps. Behind the newest entry there is none: others have removed some since
+// they were counted, so that fewer stand behind the first one.
 func (t *Trimming) halve(r *Reply) {
 	half := (t.low + t.top) / 2
-	if added(r) >= t.oldest {
+	if len(r.Entries) == 0 || added(r) >= t.oldest {
 		t.top = half
 	} else {
 		t.low = half + 1
 	}
 	if t.low >= t.top {
-		t.keep, t.step = t.length-t.low, stepSize
+		t.gone, t.step = t.low, stepSize
 	}
 }
 
@@ -177,9 +183,10 @@ func (t *Trimming) fit(r *Reply) {
 	case r.Err != nil:
 		t.sizeErr = r.Err
 	case !r.Nil && r.Number > int64(t.MaxBytes):
-		t.keep = min(t.keep, int64(float64(t.length)*float64(t.MaxBytes)/float64(r.Number)))
+		fitting := int64(float64(t.length) * float64(t.MaxBytes) / float64(r.Number))
+		t.gone = max(t.gone, t.length-fitting)
 	}
-	if t.step = stepRemove; t.keep >= t.length {
+	if t.step = stepRemove; t.gone == 0 {
 		t.step = stepNone
 	}
 }

@@ -1,0 +1,287 @@
+package simulation
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hometrip/gateway/internal/simulation/redismodel"
+	"github.com/hometrip/gateway/upstream/eventlog"
+	"github.com/hometrip/gateway/upstream/redislog/core"
+)
+
+const redisLogKey = "ws:0:events"
+
+// A redisLog is the log on a Redis stream as the rules see it: what nodes have
+// written, and what of that Redis has lost. Owned by the run's servedLog.
+type redisLog struct {
+	log    *servedLog
+	number string                    // of the present log; "": there is none
+	last   int64                     // position of its newest entry
+	slots  map[eventlog.Offset]*slot // what there is now, and what was removed by age or size
+	lost   map[eventlog.Offset]*slot // what there was; others may have these places since
+
+	// Nodes that had read something that was lost, of the present log: one of them
+	// has to notice.
+	witnesses []lifeOf
+	lostAt    time.Duration
+
+	retention time.Duration
+	maxBytes  int
+	posted    bool // services publish over HTTP
+}
+
+// A slot is an entry of a log; event is nil when it is none of a service.
+type slot struct {
+	at      time.Duration // when it was written
+	event   *event
+	entry   *entry
+	removed bool // by age or size
+}
+
+func newRedisLog(l *servedLog, posted bool) *redisLog {
+	draw := stream(l.r.config.Seed, 22)
+	s := &redisLog{log: l, slots: make(map[eventlog.Offset]*slot), lost: make(map[eventlog.Offset]*slot), posted: posted}
+	s.retention = time.Duration(pick(draw, 10, 60, 3600)) * time.Second
+	s.maxBytes = pick(draw, 12_000, unlimited, unlimited)
+	l.r.redis.server.Script(core.Script, func(call func(args ...string) redismodel.Reply, keys, argv []string) redismodel.Reply {
+		r := redismodel.AppendEvent(call, keys, argv)
+		position, _ := strconv.ParseInt(r.Elems[1].Text, 10, 64)
+		s.wrote(r.Elems[0].Text, position, argv)
+		return r
+	})
+	return s
+}
+
+func (s *redisLog) identity() string { return core.Identity(s.number) }
+
+// wrote is told where the log ends, after a script that may have added an entry.
+func (s *redisLog) wrote(number string, position int64, fields []string) {
+	if number != s.number { // it is new, or has been renewed
+		s.number, s.last = number, 0
+		s.log.era++
+	}
+	if position > s.last {
+		s.last = position
+		s.add(s.log.offset(position), fields)
+	}
+}
+
+// add takes an entry.
+func (s *redisLog) add(o eventlog.Offset, fields []string) {
+	r := s.log.r
+	x := &slot{at: r.now}
+	s.slots[o] = x
+	if len(fields) > 1 && fields[0] == "at" { // it has come back
+		millis, _ := strconv.ParseInt(fields[1], 10, 64)
+		x.at = time.UnixMilli(millis).Sub(epoch)
+	}
+	n, published := numberIn(fields)
+	if n >= 0 {
+		x.event = r.judge.events[n]
+		x.entry = r.judge.isIn(x.event, int64(o.Position), published)
+	}
+}
+
+// numberIn returns the number of the event in an entry, and when it was
+// published; -1: it is none of a service.
+func numberIn(fields []string) (number int, published time.Duration) {
+	number = -1
+	for i := 0; i+1 < len(fields); i += 2 {
+		switch fields[i] {
+		case "trace":
+			number, _ = strconv.Atoi(fields[i+1])
+		case "published":
+			micros, _ := strconv.ParseInt(fields[i+1], 10, 64)
+			published = time.UnixMicro(micros).Sub(epoch)
+		}
+	}
+	return number, published
+}
+
+// hasLost reports whether a log is not the present one, or has lost what it had
+// at a position.
+func (s *redisLog) hasLost(identity string, position int64) bool {
+	return identity != s.identity() || s.lost[eventlog.Offset{Log: identity, Position: eventlog.Position(position)}] != nil
+}
+
+// compareLog is called when Redis may have lost something.
+func (s *redisServer) compareLog() {
+	if l := s.r.log.redis; l != nil && !s.down { // else it begins with other data
+		l.compare()
+	}
+}
+
+// compare looks what Redis has after it may have lost something.
+func (s *redisLog) compare() {
+	has := s.ask("XRANGE", redisLogKey, "-", "+").Elems
+	there := make(map[eventlog.Offset][]string, len(has))
+	number := ""
+	for _, e := range has {
+		number, s.last = splitID(e.Elems[0].Text)
+		there[offsetOf(number, s.last)] = e.Elems[1].Strings()
+	}
+	s.loseBut(there)
+	if number != s.number {
+		s.number = number
+		s.log.era++
+		s.again()
+	}
+	for _, e := range has {
+		number, position := splitID(e.Elems[0].Text)
+		if o := offsetOf(number, position); s.slots[o] == nil {
+			s.comeBack(o, there[o])
+		}
+	}
+}
+
+// again notes that the present log is an older one, of before another one was made
+// or it was renewed: nodes read it anew, and give clients again what it has.
+func (s *redisLog) again() {
+	for o, x := range s.slots {
+		if o.Log == s.identity() && x.entry != nil {
+			x.entry.cameBack = true
+			x.entry.copies++
+		}
+	}
+}
+
+// comeBack takes an entry that is there again, with a snapshot of before it was
+// lost. Nodes that have seen another log meanwhile give it to clients again.
+func (s *redisLog) comeBack(o eventlog.Offset, fields []string) {
+	x := s.lost[o]
+	n, _ := numberIn(fields)
+	if x == nil || n >= 0 && (x.event == nil || x.event.number != n) {
+		s.add(o, fields)
+		return
+	}
+	delete(s.lost, o)
+	s.slots[o] = x
+	if x.entry != nil {
+		x.entry.lost, x.entry.cameBack = false, true
+		x.entry.copies++
+		if e := x.event; e.bad || e.order {
+			s.log.r.judge.dead.special[o] = e
+		}
+	}
+}
+
+// loseBut notes that all is lost but what there is.
+func (s *redisLog) loseBut(there map[eventlog.Offset][]string) {
+	r, n := s.log.r, 0
+	logs := make(map[string]bool)
+	for o := range there {
+		logs[o.Log] = true
+	}
+	for o, x := range s.slots {
+		fields, is := there[o]
+		switch number, _ := numberIn(fields); {
+		case x.removed && logs[o.Log]:
+			continue // it is a gap
+		case is && (x.event == nil && number < 0 || x.event != nil && x.event.number == number):
+			continue
+		}
+		n++
+		if x.entry != nil {
+			x.entry.lost = true
+		}
+		s.lost[o] = x
+		r.judge.dead.lose(o)
+		delete(s.slots, o)
+	}
+	if n > 0 {
+		s.witness()
+		r.trace("stream", "has lost %d entries", n)
+		s.log.rewound++
+		s.log.anewAt, r.recovery.deleted = r.now, r.now
+	}
+}
+
+// witness notes who has read more than there is.
+func (s *redisLog) witness() {
+	s.witnesses, s.lostAt = s.witnesses[:0], s.log.r.now
+	for _, m := range s.log.r.nodes {
+		if m.up {
+			s.witnesses = append(s.witnesses, lifeOf{m.index, m.life})
+		}
+	}
+}
+
+// unnoticed reports whether nobody can have noticed that the present log has lost
+// entries: all nodes that may have read them have ended, or cannot read. A session
+// that began before may then be recovered from a position that means another
+// entry now.
+func (s *redisLog) unnoticed(began time.Duration) bool {
+	r := s.log.r
+	if s.lostAt == 0 || began > s.lostAt {
+		return false
+	}
+	lost := false
+	for o := range s.lost {
+		lost = lost || o.Log == s.identity()
+	}
+	return lost && !slices.ContainsFunc(r.nodes, func(m *machine) bool {
+		return m.up && slices.Contains(s.witnesses, lifeOf{m.index, m.life}) && m.paused <= r.now && m.cut <= r.now &&
+			m.reader.reader.Phase() == eventlog.PhaseReading
+	})
+}
+
+func offsetOf(number string, position int64) eventlog.Offset {
+	return eventlog.Offset{Log: core.Identity(number), Position: eventlog.Position(position)}
+}
+
+func splitID(id string) (number string, position int64) {
+	number, text, _ := strings.Cut(id, "-")
+	position, _ = strconv.ParseInt(text, 10, 64)
+	return number, position
+}
+
+// ask has Redis answer at once, also while it loads a snapshot.
+func (s *redisLog) ask(args ...string) redismodel.Reply {
+	server := s.log.r.redis.server
+	loading := server.Loading
+	server.Loading = false
+	defer func() { server.Loading = loading }()
+	c := server.Connect()
+	defer c.Close()
+	c.Do(args...)
+	return c.Out[0]
+}
+
+// bounds is servedLog.bounds.
+func (s *redisLog) bounds() (first, last int64, known bool) {
+	if s.number == "" {
+		return 0, 0, false
+	}
+	list := s.ask("XRANGE", redisLogKey, s.number+"-0", "+", "COUNT", "1").Elems
+	if len(list) == 0 {
+		return 0, 0, false
+	}
+	_, first = splitID(list[0].Elems[0].Text)
+	return first, s.last, true
+}
+
+// trimmed notes what was removed by age or size. A node may not remove what is
+// young, unless there is too much.
+func (s *redisLog) trimmed(node *machine) {
+	r := s.log.r
+	there := make(map[eventlog.Offset]bool, len(s.slots))
+	for _, e := range s.ask("XRANGE", redisLogKey, "-", "+").Elems {
+		there[offsetOf(splitID(e.Elems[0].Text))] = true
+	}
+	youngest := time.Duration(math.MinInt64)
+	for o, x := range s.slots {
+		if !x.removed && !there[o] {
+			x.removed = true
+			r.recovery.truncated = r.now
+			youngest = max(youngest, x.at)
+		}
+	}
+	if node != nil && youngest+s.retention > r.now+time.Millisecond && s.maxBytes == unlimited {
+		r.fail("an event is removed too early", "%v has removed what was written at %v and is kept for %v", node, youngest, s.retention)
+	}
+}
+
+const unlimited = 1 << 30 // bytes

@@ -1,0 +1,137 @@
+package core
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+// entryAt is an entry as Redis has it.
+func entryAt(id string, at int64) []Raw {
+	return []Raw{{ID: id, Fields: []string{fieldAt, fmt.Sprint(at)}}}
+}
+
+// round does a round of a trimming on a stream of length entries from first on, of
+// which those before young are too old. It returns the last command.
+func round(t *testing.T, trimming *Trimming, young int, bytes int64) (last Command) {
+	t.Helper()
+	const now, first, length = 1_700_000_100_000, 5, 10
+	at := func(p int) int64 {
+		if p >= young {
+			return now
+		}
+		return now - trimming.Retention.Milliseconds() - 1
+	}
+	trimming.Begin()
+	for range 100 {
+		c, ok := trimming.Command()
+		if !ok {
+			return last
+		}
+		last = c
+		var r Reply
+		switch words := c.Words("key"); words[0] {
+		case "XLEN":
+			r.Number = length
+		case "MEMORY":
+			r.Number = bytes
+		case "EVAL":
+			r.List = []string{"17", fmt.Sprint(first + length - 1), fmt.Sprint(int64(now)), ""}
+		case "XRANGE":
+			p := int(first)
+			_, _ = fmt.Sscanf(words[2], "17-%d", &p)
+			r.Entries = entryAt(fmt.Sprintf("17-%d", p), at(p))
+		}
+		trimming.Take(&r)
+	}
+	t.Fatal("the round has no end")
+	return last
+}
+
+// TestWhatIsRemovedIsNamedByItsIDs: others append and remove while a round is
+// under way, so that a number of entries would name others when it is over.
+func TestWhatIsRemovedIsNamedByItsIDs(t *testing.T) {
+	for name, c := range map[string]struct {
+		young int
+		bytes int64
+		want  string
+	}{
+		"some are too old": {8, 100, "XTRIM key MINID 17-8"},
+		"all are too old":  {99, 100, "XTRIM key MINID 17-14"},
+		"it is too large":  {5, 2000, "XTRIM key MINID 17-10"},
+		"nothing goes":     {5, 100, "MEMORY USAGE key SAMPLES 100"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			trimming := &Trimming{Retention: time.Minute, MaxBytes: 1000}
+			last := round(t, trimming, c.young, c.bytes)
+			if got := strings.Join(last.Words("key"), " "); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// TestTheNewestEntryStaysWhenOthersRemoveMeanwhile: the number of entries is that
+// of before.
+func TestTheNewestEntryStaysWhenOthersRemoveMeanwhile(t *testing.T) {
+	trimming := &Trimming{Retention: time.Minute, MaxBytes: 1000}
+	trimming.Begin()
+	for _, r := range []Reply{{Number: 10}, {Entries: entryAt("17-14", 5)}, {List: []string{"17", "14", "1700000000000", ""}}} {
+		trimming.Take(&r)
+	}
+	for trimming.step == stepSearch { // also of those that are behind the newest entry
+		trimming.Take(&Reply{Entries: entryAt("17-14", 5)})
+	}
+	trimming.Take(&Reply{Number: 100})
+	c, _ := trimming.Command()
+	if got := strings.Join(c.Words("key"), " "); got != "XTRIM key MINID 17-14" {
+		t.Errorf("%s removes the newest entry", got)
+	}
+}
+
+// TestOnlyOldEntriesGoWhenOthersRemoveMeanwhile: there are fewer behind the first
+// one than were counted.
+func TestOnlyOldEntriesGoWhenOthersRemoveMeanwhile(t *testing.T) {
+	trimming := &Trimming{Retention: time.Minute, MaxBytes: 1000}
+	trimming.Begin()
+	for _, r := range []Reply{{Number: 100}, {Entries: entryAt("17-90", 5)}, {List: []string{"17", "99", "1700000000000", ""}}} {
+		trimming.Take(&r)
+	}
+	for trimming.step == stepSearch {
+		c, _ := trimming.Command()
+		var p int
+		_, _ = fmt.Sscanf(c.After[0], "17-%d", &p)
+		r := Reply{} // behind the newest entry
+		switch {
+		case p < 93:
+			r.Entries = entryAt(c.After[0], 5)
+		case p <= 99:
+			r.Entries = entryAt(c.After[0], 1_700_000_000_000)
+		}
+		trimming.Take(&r)
+	}
+	trimming.Take(&Reply{Number: 100})
+	c, _ := trimming.Command()
+	if got := strings.Join(c.Words("key"), " "); got != "XTRIM key MINID 17-93" {
+		t.Errorf("%s, want those before 93 removed", got)
+	}
+}
+
+// TestALogThatHasLostEntriesIsRenewed, by whoever has read them, and others are
+// told that it was.
+func TestALogThatHasLostEntriesIsRenewed(t *testing.T) {
+	r := NewReading(eventlog.Start{From: eventlog.FromNext, Renew: Identity("1700000000000")})
+	c := r.Command()
+	if c.Kind != Eval || len(c.After) != 1 || c.After[0] != "1700000000000" {
+		t.Errorf("%q, want the number of the log", c.After)
+	}
+	if _, err := r.Take(&Reply{List: []string{"1700000000001", "1", "1700000000001", "1700000000000"}}); err != nil {
+		t.Fatal(err)
+	}
+	if info := r.Info(); !info.Renewed || info.Identity != Identity("1700000000001") || info.End != 1 {
+		t.Errorf("%+v", info)
+	}
+}
