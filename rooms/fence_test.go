@@ -9,66 +9,6 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// A recordStore stands for the Redis of a node. It keeps records, and confirms
-// writes when the test says so.
-type recordStore struct {
-	records map[string]*Record
-	saving  []func(saved bool)
-	held    bool // what is saved does not get here
-}
-
-func (d *recordStore) Save(pid string, form []byte, _ time.Duration, done func(bool)) {
-	if !d.held {
-		d.records[pid], _ = ParseRecord(form)
-	}
-	switch {
-	case done == nil:
-	case d.held:
-		d.saving = append(d.saving, done)
-	default:
-		done(true)
-	}
-}
-
-func (d *recordStore) Forget(pid string, _ uint32) { delete(d.records, pid) }
-
-func (d *recordStore) Take(pid, _ string, done func(*Record, RecoveryResult)) {
-	r := d.records[pid]
-	if r == nil {
-		done(nil, RecoveryUnknown)
-		return
-	}
-	delete(d.records, pid)
-	r.Orphan = true
-	done(r, RecoveryDone)
-}
-
-func (d *recordStore) Elsewhere(pid string, done func(uint32, bool)) {
-	r := d.records[pid]
-	if r == nil {
-		done(0, false)
-		return
-	}
-	done(r.Moves, r.Node != d.Node())
-}
-func (d *recordStore) Dissolve(string, string) {}
-func (d *recordStore) Node() string            { return "a" }
-
-// answer tells everybody who waits what has become of their records.
-func (d *recordStore) answer(saved bool) {
-	waiting := d.saving
-	d.saving = nil
-	for _, done := range waiting {
-		done(saved)
-	}
-}
-
-func newRecordStore(t *testing.T) (*world, *pastLog, *recordStore) {
-	d := &recordStore{records: map[string]*Record{}}
-	w, past := newPast(t, 1, func(c *Config) { c.Recovery.Remote = d })
-	return w, past, d
-}
-
 // dies has the node forget its sessions, as if it were another one with the
 // same Redis.
 func (w *world) dies() {
