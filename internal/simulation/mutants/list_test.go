@@ -132,7 +132,6 @@ var mutants = []mutant{
 	{"counts are written late or never", counting, "if r.lazy = false; !r.flying {", "if r.lazy = false; false {", 0},
 	{"a session is removed before its rooms are", sweeping, "if len(s.found) == 0 {\n", "if true {\n", 0},
 	{"what this node's former sessions have counted stays", counting, "} else if n.sweep.session == \"\" && len(n.former) > 0 && n.registered() {", "} else if false {", 0},
-	{"a node whose lease has run out writes", counting, "case now.Sub(n.renewed) >= n.c.Lease:", "case false:", 1636},
 	{"a node that has no session of Redis writes", counting, "case !n.known: // the others would not know whose the counts are", "case false:", 0},
 
 	// Clients that come back.
