@@ -107,7 +107,7 @@ func (t *trial) memoryRows(low, high footprint, few, many int32, loadBytes float
 
 // heartbeat measures pings on a server of its own, whose interval is short.
 func (t *trial) heartbeat() error {
-	if !t.peer.has(canPing) || t.run > 1 && !t.full {
+	if !t.peer.has(canPing) || t.run > 1 && !t.full && !t.peer.reference {
 		return nil
 	}
 	t.stopAll()

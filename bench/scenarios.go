@@ -20,6 +20,10 @@ var scenarios = []*scenario{
 		needs: canJSON, usual: 40 * time.Second, once: true, run: loopsScenario,
 	},
 	{
+		name: "processors", about: "a room of 1,000 at a gateway with 1, 2 … processors of the Go runtime and event loops",
+		needs: canJSON, usual: 9 * time.Second, run: processorsScenario,
+	},
+	{
 		name: "polling", about: "long-polling first, then the upgrade to WebSocket",
 		needs: canPoll, usual: 2 * time.Second, without: coalescing, run: pollingScenario,
 	},

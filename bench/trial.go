@@ -35,6 +35,7 @@ type trial struct {
 	servers  []*process.Server
 	workers  []*load.Client
 	cleanups []func()
+	unbound  bool // servers are not bound to a core
 }
 
 // end stops everything the trial started.
@@ -87,7 +88,7 @@ func (t *trial) startOn(core int, cmd *exec.Cmd, start func() error) error {
 
 // core is the one a process is bound to, which is none with -pin off.
 func (t *trial) core(bound int) int {
-	if !t.pin {
+	if !t.pin || t.unbound && bound == serverCore {
 		return anyCore
 	}
 	return bound

@@ -142,11 +142,15 @@ func writeRows(b *strings.Builder, r *Results, t *table, columns []column) {
 	}
 	b.WriteString("\n|---|" + strings.Repeat("---|", len(columns)) + "\n")
 	for _, peer := range r.PeersOf(t.scenario) {
-		b.WriteString("| " + peer + " |")
+		cells, measured := "", false
 		for _, c := range columns {
-			b.WriteString(" " + r.cell(t.scenario, &c, peer, true) + " |")
+			cell := r.cell(t.scenario, &c, peer, true)
+			cells += " " + cell + " |"
+			measured = measured || cell != none
 		}
-		b.WriteString("\n")
+		if measured {
+			b.WriteString("| " + peer + " |" + cells + "\n")
+		}
 	}
 	b.WriteString("\n")
 }

@@ -83,6 +83,27 @@ var tables = []table{
 		},
 	},
 	{
+		title: "Processors", scenario: "processors",
+		note: "A room of 1,000 at a server with so many processors of the Go runtime (GOMAXPROCS) and event loops, and with its own choice: as many loops as cores and two or three more processors. It is not bound to a core, and shares them with the load. CPU in µs per delivery.",
+		columns: []column{
+			{"1, saturated", "single/1", "cpu_us", micros, false},
+			{"2, saturated", "single/2", "cpu_us", micros, false},
+			{"4, saturated", "single/4", "cpu_us", micros, false},
+			{"8, saturated", "single/8", "cpu_us", micros, false},
+			{"own, saturated", "single/own", "cpu_us", micros, false},
+			{"1, paced", "paced/1", "cpu_us", micros, false},
+			{"p99", "paced/1", "p99_us", latency, false},
+			{"2, paced", "paced/2", "cpu_us", micros, false},
+			{"p99", "paced/2", "p99_us", latency, false},
+			{"4, paced", "paced/4", "cpu_us", micros, false},
+			{"p99", "paced/4", "p99_us", latency, false},
+			{"8, paced", "paced/8", "cpu_us", micros, false},
+			{"p99", "paced/8", "p99_us", latency, false},
+			{"own, paced", "paced/own", "cpu_us", micros, false},
+			{"p99", "paced/own", "p99_us", latency, false},
+		},
+	},
+	{
 		title: "Fan-out, CPU per delivery", scenario: "fanout",
 		note: "Notifications posted to `user:{id}`. Single: 2 events under way. Burst: 32 at once, then wait. Paced: 20,000 deliveries a second. CPU in µs per delivery.",
 		columns: []column{

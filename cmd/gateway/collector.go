@@ -17,8 +17,9 @@ const (
 	// gcPercent of a small heap is less. Otherwise the garbage of a chat among
 	// 2,000 clients would be collected nine times a second, each time for
 	// milliseconds of one core, and a third of the CPU of a burst of new
-	// connections would go into it.
-	leastGarbage = 4 << 20
+	// connections would go into it: 18,000 connections cost 41 us of CPU each
+	// with 4 MiB, 36 with 8 MiB and 35 with 16 MiB.
+	leastGarbage = 8 << 20
 )
 
 // paceCollector sets how much garbage is collected at a time, unless GOGC is

@@ -248,7 +248,7 @@ func shape(token string) error {
 		return errMalformed
 	}
 	for i := 0; i < len(token); i++ {
-		if b := token[i]; b != '.' && !base64url(b) {
+		if !tokenBytes[token[i]] {
 			return errInvalid
 		}
 	}
@@ -258,9 +258,13 @@ func shape(token string) error {
 	return nil
 }
 
-func base64url(b byte) bool {
-	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '-' || b == '_'
-}
+// tokenBytes are the base64url alphabet and the dot.
+var tokenBytes = func() (in [256]bool) {
+	for _, b := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") {
+		in[b] = true
+	}
+	return in
+}()
 
 // refusal returns, in jsonwebtoken's words and order, why golang-jwt refused
 // token.

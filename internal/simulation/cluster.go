@@ -195,6 +195,9 @@ func (d *clusterDriver) invalidated(r redismodel.Reply) {
 // act does what is due.
 func (d *clusterDriver) act() {
 	m := d.m
+	if d.cut.Missed(m.now()) {
+		m.node.Missed(m.now())
+	}
 	m.node.Tell(int64(len(m.sessions)))
 	m.node.Tick(m.now())
 	for {

@@ -39,7 +39,7 @@ func TestFleetsKeepEveryRule(t *testing.T) {
 
 func TestSameSeedGivesTheSameRun(t *testing.T) {
 	for seed := uint64(1); seed <= 5; seed++ {
-		c := Draw(Config{Clients: 15, Recovery: int(seed%3) * 50}, seed)
+		c := Draw(Config{Clients: 15, Recovery: int(seed%3) * 50, Presence: seed%2 == 0}, seed)
 		one, two := Run(c), Run(c)
 		if one.Hash != two.Hash || one.Steps != two.Steps {
 			t.Errorf("seed %d: hash %016x after %d steps, and then %016x after %d", seed, one.Hash, one.Steps, two.Hash, two.Steps)
@@ -156,6 +156,8 @@ func TestRunsThatBrokeARuleHold(t *testing.T) {
 		"seed=233 nodes=3 clients=20 rooms=6 span=38.536969375s plan=38.536969375s delays=1 faults=0 extra=4 skip=0,2,3,4,5,8,9,10",
 		"seed=305 nodes=1 clients=3 rooms=2 span=17.689437144s plan=38.198174587s delays=6 faults=0 extra=3 skip=0,1,2,3,5,6,7,9,10",
 		"seed=756 nodes=1 clients=7 rooms=2 span=7.901371428s plan=20.178168745s delays=4 faults=0 recovery=100 more=1 extra=4 skip=1,2,3,4,5,6,7,8,9,10,11",
+		"seed=1636 nodes=4 clients=43 rooms=14 span=23.693190007s plan=23.693190007s delays=0 faults=0 recovery=100 more=5 extra=1 presence=1",
+		"seed=70000932 nodes=3 clients=39 rooms=13 span=24.091668659s plan=24.091668659s delays=0 faults=0 recovery=100 more=6 extra=3",
 		"seed=1000970 nodes=3 clients=32 rooms=10 span=26.69203845s plan=26.69203845s delays=2 skip=0,4",
 		"seed=1 nodes=2 clients=10 rooms=3 span=20s plan=20s delays=0 faults=-1 log=redis",
 		"seed=3 nodes=2 clients=2 rooms=2 span=18.430858156s plan=37.584944222s delays=24 faults=0 extra=4 log=redis skip=0,1,2,3,4,5,6,7,8,9,10,12,13,14,15,16",

@@ -42,8 +42,11 @@ func (c *Cluster) run(ctx context.Context) {
 
 // step does what is due, and returns how long nothing else will be.
 func (c *Cluster) step(now time.Time) time.Duration {
-	sockets := c.config.Sockets()
+	sockets, missed := c.config.Sockets(), c.cut.Missed(now)
 	c.mu.Lock()
+	if missed {
+		c.node.Missed(now)
+	}
 	c.node.Tell(sockets)
 	c.node.Tick(now)
 	for {

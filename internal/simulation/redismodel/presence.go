@@ -69,7 +69,7 @@ func renewPresence(do func(args ...string) Reply, keys, argv []string) Reply {
 	}
 	call("ZADD", keys[0], end, argv[0])
 	for _, former := range argv[4:] {
-		if score, there := call.score(keys[0], former); there && score >= 0 {
+		if score, there := call.score(keys[0], former); !there || score >= 0 {
 			call("ZADD", keys[0], end, former)
 		}
 	}

@@ -186,6 +186,9 @@ func (n *Node) Lost(why string, now time.Time) {
 	n.after(now)
 }
 
+// Missed records that messages of other nodes may have been lost.
+func (n *Node) Missed(now time.Time) { n.members.Missed(now) }
+
 // Changed records that a key has changed that was read with tracking.
 func (n *Node) Changed(key string) {
 	if room, ok := n.c.Names.RoomOf(key); ok {

@@ -22,6 +22,7 @@ type Cut struct {
 	kept    [][]byte
 	size    int
 	until   time.Time // of cutSkips
+	dropped bool      // something that the other process may not have taken
 }
 
 // A cutPhase says what is done with messages that arrive.
@@ -52,6 +53,7 @@ func (c *Cut) Receive(body []byte, now time.Time) {
 	marked := c.mark != "" && string(body) == c.mark
 	if c.phase == cutSkips && (marked || now.After(c.until)) {
 		c.phase = cutTakes
+		c.dropped = c.dropped && !marked
 	}
 	switch c.phase {
 	case cutTakes:
@@ -64,7 +66,24 @@ func (c *Cut) Receive(body []byte, now time.Time) {
 		}
 	case cutKeeps:
 		c.keep(body)
+	case cutSkips:
+		c.dropped = true
 	}
+}
+
+// Missed reports once that something was dropped which the other process may not
+// have taken: there was no mark, or it has not come.
+func (c *Cut) Missed(now time.Time) (missed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase == cutSkips && now.After(c.until) {
+		c.phase = cutTakes
+	}
+	if c.phase != cutTakes {
+		return false
+	}
+	missed, c.dropped = c.dropped, false
+	return missed
 }
 
 // pass handles a message that is not a mark.
@@ -119,6 +138,7 @@ func (c *Cut) Begin(mark string, now time.Time) {
 			}
 		}
 	}
+	c.dropped = from == len(c.kept) && from > 0 && string(c.kept[from-1]) != mark
 	c.flush(from)
 }
 

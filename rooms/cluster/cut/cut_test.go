@@ -100,3 +100,43 @@ func TestWhatIsKeptForAHandOverIsBounded(t *testing.T) {
 		t.Errorf("%d messages kept, want %d", count, maxKept/len(message))
 	}
 }
+
+func TestWhatTheOtherProcessMayNotHaveTakenIsMissed(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	mark := MarkPrefix + "1"
+	for _, x := range []struct {
+		name       string
+		kept, come []string
+		mark       string
+		want       bool
+	}{
+		{"the mark was kept", []string{"a", mark, "b"}, []string{"c"}, mark, false},
+		{"the mark comes", []string{"a"}, []string{"b", mark, "c"}, mark, false},
+		{"the mark comes at once", nil, []string{mark, "c"}, mark, false},
+		{"the mark is lost", nil, []string{"b"}, mark, true},
+		{"the mark is lost, and what was kept is dropped", []string{"a"}, nil, mark, true},
+		{"the mark is lost, and nothing came", nil, nil, mark, false},
+		{"there is no mark", []string{"a"}, []string{"b"}, "", true},
+		{"there is no mark, and nothing was kept", nil, []string{"b"}, "", false},
+	} {
+		c := &Cut{Take: func([]byte) {}}
+		c.StandBy()
+		for _, m := range x.kept {
+			c.Receive([]byte(m), now)
+		}
+		c.Begin(x.mark, now)
+		for _, m := range x.come {
+			c.Receive([]byte(m), now)
+		}
+		if x.mark != "" && c.phase == cutSkips && c.Missed(now.Add(skipTime)) {
+			t.Errorf("%s: missed while the mark may still come", x.name)
+		}
+		later := now.Add(skipTime + time.Nanosecond)
+		if got := c.Missed(later); got != x.want {
+			t.Errorf("%s: missed %v, want %v", x.name, got, x.want)
+		}
+		if c.Missed(later) {
+			t.Errorf("%s: missed is told twice", x.name)
+		}
+	}
+}

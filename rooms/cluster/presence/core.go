@@ -98,6 +98,7 @@ type Core struct {
 	retries backoff.Backoff
 	steady  time.Time // since when nothing has failed; zero: something has
 	renewal time.Time
+	renewed time.Time // when the renewal was sent that was the last to succeed
 
 	rooms     map[string]*room
 	all       []*room // in an order that the inputs decide
@@ -131,6 +132,7 @@ type Stats struct {
 type flight struct {
 	what    what
 	session uint64
+	sent    time.Time
 	rooms   []*room
 	counts  []int
 	names   []string // of rooms
@@ -260,11 +262,13 @@ func (n *Core) Take(now time.Time) (b Batch, ok bool) {
 	if n.left || now.Before(n.retry) {
 		return b, false
 	}
-	f := &flight{session: n.session}
+	f := &flight{session: n.session, sent: now}
 	switch {
 	case n.leaves(f, &b):
 	case n.renews(f, &b, now):
 	case !n.known: // the others would not know whose the counts are
+		return b, false
+	case now.Sub(n.renewed) >= n.c.Lease: // they may have removed the session
 		return b, false
 	case n.inFlights < writeFlights && n.writes(f, &b):
 	case n.confirms(f, &b):
@@ -297,7 +301,7 @@ func (n *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 		n.inFlights--
 		n.written(f, replies, err, now)
 	case renewals:
-		n.renewed(f, replies, err, now)
+		n.tookRenewal(f, replies, err, now)
 	case claims:
 		n.claimed(f, replies, err, now)
 	case confirms:
@@ -377,13 +381,13 @@ func (n *Core) under(kind what) bool {
 	return false
 }
 
-func (n *Core) renewed(f *flight, replies []wire.Reply, err error, now time.Time) {
+func (n *Core) tookRenewal(f *flight, replies []wire.Reply, err error, now time.Time) {
 	switch {
 	case err != nil || f.session != n.session:
 	case replies[0].Text == "gone":
 		n.begin(now)
 	default:
-		n.known = true
+		n.known, n.renewed = true, f.sent
 		if n.steady.IsZero() {
 			n.steady = now
 		}

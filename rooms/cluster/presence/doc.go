@@ -57,5 +57,11 @@
 // are removed by other nodes, but only by those that have renewed their own for
 // the length of a lease: when Redis was away for all, nobody is dead.
 //
+// Before a session of this node is removed, the next one lists it again: Redis may
+// have lost the list, or executed late commands in the session's name. A node
+// whose lease has run out renews it before it writes anything.
+//
 // When Redis loses its data, everybody who is online is told to be online again.
+// What was told in the last seconds before Redis was set back to an older state is
+// not told again.
 package presence

@@ -52,13 +52,15 @@ var sources = [scripts]string{
 	// KEYS sessions, lock; ARGV own session, lease, known, sweep, former
 	// sessions… Returns "gone" if the session was removed, otherwise a session
 	// to be removed, or "".
+	// A former session may be missing from the list and have counts: Redis has
+	// lost the list, or has executed late commands.
 	renew: common + `
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if (ARGV[3] == '1' and not score) or (score and tonumber(score) < 0) then return 'gone' end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 for i = 5, #ARGV do
   score = redis.call('ZSCORE', KEYS[1], ARGV[i])
-  if score and tonumber(score) >= 0 then redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[i]) end
+  if not score or tonumber(score) >= 0 then redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[i]) end
 end
 if ARGV[4] ~= '1' then return '' end
 local holder = redis.call('GET', KEYS[2])
