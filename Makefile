@@ -19,7 +19,7 @@ JS      := internal/e2e/js
 PAGE    := internal/console/page
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build package image test test-watch coverage docs lint vulncheck bench soak attack chaos simulate console-client mutants clean
+.PHONY: help run dev build package image test test-quick test-watch coverage docs lint vulncheck bench soak attack chaos simulate console-client mutants clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,14 @@ image: ## Build the container image hometrip/websocket-gateway
 test: ## Install what the tests need and run them all
 	@.ci/setup
 	@TEST_ALL=true $(GO) test -race -timeout $(TIMEOUT) $(ALL)
+
+test-quick: ## Run the tests that need nothing but Go, without the slow ones, and list what was skipped
+	@out=$$(mktemp) && trap 'rm -f "$$out"' EXIT; \
+	$(GO) test -v ./... >"$$out" 2>&1; code=$$?; \
+	if [ $$code = 0 ]; then grep '^ok' "$$out"; else cat "$$out"; fi; \
+	echo "skipped tests, by reason:"; \
+	grep -ohE '[^ ]+ is not installed|slow: .*' "$$out" | sort | uniq -c | sort -rn; \
+	exit $$code
 
 test-watch: ## Run the tests of changed packages after each change
 	@.ci/setup

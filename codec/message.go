@@ -20,8 +20,8 @@ type Message struct {
 	// Where the Engine.IO text packet is in frames. textEnd is 0 if there is none.
 	textFrom, textEnd int32
 
-	// Volatile marks what is worthless when late: a socket with a backlog
-	// does without it.
+	// Volatile marks a message that is worthless when it is late: a socket with
+	// a backlog does not get it.
 	Volatile bool
 
 	// Latest names the state that the message describes, "" for none. A socket
@@ -128,8 +128,8 @@ func (m *Message) appendText(packet []byte) {
 	m.textFrom = m.textEnd - int32(len(packet))
 }
 
-// append adds a frame and returns the view of its payload. The views stay good
-// because the constructors make frames large enough for all.
+// append adds a frame and returns the view of its payload. The views stay valid
+// because the constructors allocate enough for all frames.
 func (m *Message) append(op ws.OpCode, payload []byte) []byte {
 	m.frames = append(AppendFrameHeader(m.frames, op, len(payload)), payload...)
 	return m.frames[len(m.frames)-len(payload):]

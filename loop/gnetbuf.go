@@ -13,13 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Fields of gnet's connections that have no accessor.
+// Fields of gnet's connections that have no accessor are accessed here.
 //
-// A hand-over needs the two buffers, of what a connection has read and of what it
-// owes: what is to be written must be copied out without being written, and what
-// was read must be put into the buffer of the connection's next Conn.
+// A hand-over needs two buffers: of the bytes that a connection has read, and
+// of those it has still to write. What is to be written must be copied without
+// being written, and what was read must be put into the buffer of the
+// connection's next Conn.
 //
-// An idle WebSocket does without three other fields, see slim.
+// slim clears three other fields, which an idle WebSocket does not need.
 
 var errGnetBuffers = errors.New("this version of gnet keeps its buffers elsewhere")
 
@@ -33,8 +34,8 @@ func gnetBuffers(c gnet.Conn) error {
 	return nil
 }
 
-// outbound returns the buffer of what c owes, nil when it is not where it is
-// expected. Called on the connection's event loop.
+// outbound returns the buffer of bytes that c has still to write, nil if it is
+// not where it is expected. Called on the connection's event loop.
 func outbound(c gnet.Conn) *elastic.Buffer { return fieldOf[elastic.Buffer](c, &outboundOffset) }
 
 // inbound returns the buffer of bytes that c has read.

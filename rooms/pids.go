@@ -50,7 +50,7 @@ func (id publicID) append(b []byte) []byte {
 	return base64.RawURLEncoding.AppendEncode(b, id[:])
 }
 
-// parsePublicID reads an id's characters, of which there may be none.
+// parsePublicID parses the characters of an id, which may be empty.
 func parsePublicID(text string) (id publicID, ok bool) {
 	if text == "" {
 		return id, true

@@ -280,8 +280,8 @@ func (s *Socket) inAny(rooms []*room) bool {
 	return false
 }
 
-// sendSelected queues a message for the members of the selected room who are
-// meant, and returns how many those are.
+// sendSelected queues a message for those members of the selected room that are
+// not excepted, and returns how many those are.
 func (sh *Shard) sendSelected(members []*Socket, b *Broadcast) (sent int) {
 	except := sh.excepted(b.Selected)
 	for i := range members {

@@ -197,8 +197,8 @@ func (sh *Shard) join(s *Socket, name []byte, announce bool) (*room, bool) {
 	return r, true
 }
 
-// leave takes s out of the room of its slot, and the room out of the world
-// when s was the last.
+// leave removes s from the room of its slot, and removes the room if s was the
+// last member.
 func (sh *Shard) leave(s *Socket, slot int, now time.Time) *room {
 	r := s.rooms.all()[slot].room
 	if s.session != nil {

@@ -52,7 +52,7 @@ func (t *nameTable[E]) find(hash uint64, name string) int {
 	return i
 }
 
-// get returns the entry with a name, the zero entry when there is none.
+// get returns the entry with a name, the zero entry if there is none.
 func (t *nameTable[E]) get(hash uint64, name string) (e E) {
 	if t.used > 0 {
 		e = t.slots[t.find(hash, name)]

@@ -21,7 +21,7 @@ type Config struct {
 	MaxBody int // bytes
 	Table   *routes.Table
 	Rooms   Rooms
-	Keep    func(rooms.Order) // keeps an order that lasts, for nodes that start later; nil: nobody does
+	Keep    func(rooms.Order) // stores an order that lasts, for nodes that start later; nil: orders are not stored
 
 	// Orders reads orders again from where they are stored, because some may
 	// not have been read from the log; nil: they are not stored.
@@ -31,7 +31,7 @@ type Config struct {
 	// calls it, with the order's position; nil: there are no such servers.
 	Tell   func(rooms.Order, eventlog.Position)
 	Missed func() // entries were lost: the clients of this node have missed events
-	Tail   int    // bytes of the log in memory for clients that come back; 0: none do
+	Tail   int    // bytes of the log in memory for clients that come back; 0: clients cannot recover sessions
 	Logger *slog.Logger
 
 	RetryMin time.Duration // first pause before trying again; 0: 100 ms
@@ -72,7 +72,7 @@ type Consumer struct {
 	count       counters
 	poisonLines loglimit.Limiter
 
-	history *history // nil: nobody comes back to events
+	history *history // nil: clients cannot recover sessions
 	waiting atomic.Pointer[waiting]
 
 	turn  chan struct{} // has a token while an entry is with the rooms, or from Hold to Release

@@ -48,13 +48,13 @@ type intake struct {
 	table      *routes.Table
 	encoder    *routes.Encoder
 	rooms      Rooms
-	keep       func(rooms.Order) // nil: orders are kept by nobody
+	keep       func(rooms.Order) // nil: orders are not stored
 	tell       func(rooms.Order, eventlog.Position)
 	duplicates *eventlog.Duplicates
 	repeated   repeats
 	count      *counters
 	log        *slog.Logger
-	history    *history          // nil: nobody comes back to events
+	history    *history          // nil: clients cannot recover sessions
 	given      eventlog.Position // up to there a process before this one has given everything to the rooms
 
 	timestampLines loglimit.Limiter // about wrong timestamps

@@ -36,7 +36,7 @@ when a setting is wrong.`,
 			case err != nil:
 				return err
 			case l.Shutdown.HandoverSocket == "":
-				return config.Error{Err: errors.New("HANDOVER_SOCKET is not set: there is nobody to take over from")}
+				return config.Error{Err: errors.New("HANDOVER_SOCKET is not set: there is no process to take over from")}
 			}
 			if err := handover.CheckFolder(l.Shutdown.HandoverSocket); err != nil {
 				return err

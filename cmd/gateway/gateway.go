@@ -83,7 +83,7 @@ func serve(ctx context.Context, start launch) error {
 	case handover.Nobody(err) && start.report == nil:
 		return serveNew(ctx, start)
 	case handover.Nobody(err):
-		return fmt.Errorf("nobody listens at HANDOVER_SOCKET=%s: is a gateway running, with that setting?", path)
+		return fmt.Errorf("no process listens at HANDOVER_SOCKET=%s: is a gateway running, with that setting?", path)
 	}
 	return fmt.Errorf("HANDOVER_SOCKET=%q: %w", path, err)
 }

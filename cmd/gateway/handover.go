@@ -297,7 +297,7 @@ func (g *Gateway) awaitSuccessor(ctx context.Context) (succession, error) {
 				return
 			}
 			g.handovers.failed.Add(1)
-			g.log.Warn("a hand-over came to nothing, and this process serves on", "error", result.Err)
+			g.log.Warn("a hand-over failed; this process continues to serve", "error", result.Err)
 		}
 	}()
 	return succession{outcome, func() { listener.Close() }}, nil
@@ -313,7 +313,7 @@ func (g *Gateway) leave(o handover.Outcome, ended <-chan error) error {
 	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	if err := g.server.Stop(stop); err != nil {
-		g.log.Warn("the event loops did not stop in time; nobody is left to be served", "error", err)
+		g.log.Warn("the event loops did not stop in time; all sessions have ended", "error", err)
 		return nil
 	}
 	return <-ended

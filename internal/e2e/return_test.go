@@ -28,28 +28,28 @@ func (g *gateway) pythonMembers(t *testing.T, transport, kind string, count int)
 	return g.watch(t, cmd)
 }
 
-// A javaEar hears of a WebSocket what socket.io-client-java does, on okhttp:
+// A javaClient hears of a WebSocket what socket.io-client-java does, on okhttp:
 // it reads until a close frame comes, does not answer that, and reads no
 // further. An end of the connection before that is noticed at once. ended is
 // closed then.
-type javaEar struct{ ended, deaf chan struct{} }
+type javaClient struct{ ended, lost chan struct{} }
 
-func (r *raw) javaEar() *javaEar {
-	ear := &javaEar{make(chan struct{}), make(chan struct{})}
+func (r *raw) javaClient() *javaClient {
+	client := &javaClient{make(chan struct{}), make(chan struct{})}
 	r.conn.SetReadDeadline(time.Time{})
 	go func() {
 		for {
 			switch op, _, err := r.next(); {
 			case err != nil:
-				close(ear.ended)
+				close(client.ended)
 				return
 			case op == ws.OpClose:
-				close(ear.deaf)
+				close(client.lost)
 				return
 			}
 		}
 	}()
-	return ear
+	return client
 }
 
 // After a graceful restart every client is back before its ping timeout, which
@@ -70,7 +70,7 @@ func TestEveryClientReturnsAfterADrain(t *testing.T) {
 	for _, c := range crowds {
 		c.joined(each)
 	}
-	ear := g.connected(t, "java").javaEar()
+	client := g.connected(t, "java").javaClient()
 	next := &gateway{Gateway: g.Successor(), t: t}
 	next.Launch()
 	from := time.Now()
@@ -104,8 +104,8 @@ func TestEveryClientReturnsAfterADrain(t *testing.T) {
 		}
 	}
 	select {
-	case <-ear.ended:
-	case <-ear.deaf:
+	case <-client.ended:
+	case <-client.lost:
 		t.Error("a close frame has come: the Java client hears nothing until its ping timeout")
 	case <-time.After(patience):
 		t.Error("the Java client has not been told")

@@ -351,7 +351,7 @@ func TestHandoverCommand(t *testing.T) {
 	if out, err := g.Successor("HANDOVER_SOCKET=").Run("handover"); exitOf(err) != 2 || !strings.Contains(out, "HANDOVER_SOCKET is not set") {
 		t.Errorf("without HANDOVER_SOCKET: %v\n%s", err, out)
 	}
-	if out, err := g.Successor(handoverSocket(t)).Run("handover"); exitOf(err) != 1 || !strings.Contains(out, "nobody listens at") {
+	if out, err := g.Successor(handoverSocket(t)).Run("handover"); exitOf(err) != 1 || !strings.Contains(out, "no process listens at") {
 		t.Errorf("where no gateway runs: %v\n%s", err, out)
 	}
 	c.do("join_room", "1") // all of that was nothing to the client

@@ -54,7 +54,7 @@ func TestWhatChangesWhileASuccessorIsBuilt(t *testing.T) {
 			if g.HasEnded() {
 				t.Fatalf("the hand-over went on\n%s", next.Out)
 			}
-			if out := g.Out.String(); !strings.Contains(out, "a hand-over came to nothing") || !strings.Contains(out, c.why) {
+			if out := g.Out.String(); !strings.Contains(out, "a hand-over failed") || !strings.Contains(out, c.why) {
 				t.Errorf("the process that serves on does not say %q:\n%s", c.why, out)
 			}
 			line.Heal()

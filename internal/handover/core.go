@@ -10,28 +10,28 @@ const (
 	WriteFailed              // what an action was to send could not be sent
 
 	HelloFits    // the taker's version and settings fit
-	HelloDrains  // they do not: drain, as without a hand-over
-	HelloRefused // they cannot be served at all
+	HelloDrains  // the versions differ: drain, as without a hand-over
+	HelloRefused // the taker cannot serve in this process's place at all
 	PeerReady    // the taker is built and listens
-	FreezeDone   // the event loops stand still
-	FreezeFailed // they do not, and go on
-	StateSent    // everything has been sent
-	StateFailed  // it could not be described
-	PeerReceived // the taker has everything
+	FreezeDone   // the event loops are stopped
+	FreezeFailed // the event loops could not be stopped, and continue
+	StateSent    // the whole state has been sent
+	StateFailed  // the state could not be described
+	PeerReceived // the taker has the whole state
 	PeerFailed   // the taker gives up
 	PeerOwns     // the taker has read released
-	PeerServes   // its sessions are in their rooms
-	PeerDone     // it has every connection
+	PeerServes   // the taker's sessions are in their rooms
+	PeerDone     // the taker has registered every connection
 
-	GotGo       // the giver waits for us to be built
-	GotRefused  // the giver serves on, and does not want us
-	GotDrain    // the giver drains; serve as if it were not there
-	BuildDone   // we listen
-	BuildFailed // we cannot serve
-	StateFits   // everything has come and can be taken
-	StateUnfit  // it cannot
-	GotReleased // it is ours
-	GotAbort    // the giver has gone back
+	GotGo       // the giver waits until this process is built
+	GotRefused  // the giver continues to serve, and refuses this process
+	GotDrain    // the giver drains; serve without taking over
+	BuildDone   // this process listens
+	BuildFailed // this process cannot serve
+	StateFits   // the whole state has arrived and can be taken over
+	StateUnfit  // the state cannot be taken over
+	GotReleased // the connections belong to this process
+	GotAbort    // the giver continues to serve
 )
 
 // An Action is an output of a state machine. The actions that one step returns
@@ -40,7 +40,7 @@ type Action uint8
 
 // Actions of the giver, and then of the taker.
 const (
-	Hold Action = iota // have the kernel keep new connections at this process
+	Hold Action = iota // make the kernel give new connections to this process
 	SayGo
 	SayRefuse
 	SayDrain
@@ -48,12 +48,12 @@ const (
 	SendState   // answered by StateSent, StateFailed or WriteFailed
 	SayReleased // may be answered by WriteFailed
 	SayAbort
-	Thaw   // the event loops go on
-	Yield  // every connection is the taker's; the event loops stand still on
+	Thaw   // the event loops continue
+	Yield  // every connection is the taker's; the event loops stay stopped
 	PassOn // new connections are the taker's from now on
-	LetGo  // close this process's half of the connections; the event loops go on
+	LetGo  // close this process's half of the connections; the event loops continue
 	Drain  // end as without a hand-over
-	Finish // end: nothing is served here any more
+	Finish // end: this process serves nothing any more
 	Resume // the hand-over has failed; nothing has changed
 
 	SayHello
@@ -62,8 +62,8 @@ const (
 	SayReceived
 	SayFailed
 	SayOwned
-	Own        // take everything over
-	ServeAlone // the giver is gone, or drains: serve what comes
+	Own        // take over the whole state
+	ServeAlone // the giver is gone, or drains: serve new connections
 	GiveUp     // end with an error
 )
 
@@ -71,7 +71,7 @@ const (
 type giverPhase uint8
 
 const (
-	giverGreeted  giverPhase = iota // somebody has connected
+	giverGreeted  giverPhase = iota // a process has connected
 	giverWaits                      // for the taker to be built
 	giverFreezes                    // the loops are stopping
 	giverSends                      // state and descriptors

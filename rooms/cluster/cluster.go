@@ -36,8 +36,8 @@ type Config struct {
 	Prefix string // of all keys and channels; without braces
 	DB     int    // number of the database
 
-	Lease    time.Duration // a node that has not been heard of for so long is dead; 5 s
-	Linger   time.Duration // a room stays in the directory after its last member; 30 s
+	Lease    time.Duration // a node whose lease was not renewed for that long is dead; 5 s
+	Linger   time.Duration // how long a room stays in the directory after its last member left; 30 s
 	MaxQueue int           // messages that wait to be published; 65,536
 	MaxBytes int           // bytes of these; 64 MiB
 
@@ -75,8 +75,8 @@ type Cluster struct {
 	number uint32
 	local  Local // set by Start
 
-	sessions *Sessions // nil: clients do not come back
-	presence *Presence // nil: services are not told who is there
+	sessions *Sessions // nil: clients cannot recover sessions
+	presence *Presence // nil: presence events are off
 	cut      cut.Cut   // of the node's channel
 
 	work     chan struct{} // has a token when there is something to do
@@ -191,7 +191,7 @@ func (c *Cluster) Close(ctx context.Context) error {
 	select {
 	case <-ended:
 		return err
-	case <-ctx.Done(): // something hangs in connecting
+	case <-ctx.Done(): // connecting may block
 		return errors.Join(err, ctx.Err())
 	}
 }

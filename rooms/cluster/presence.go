@@ -26,8 +26,8 @@ type PresencePublisher interface {
 
 // PresenceConfig is the configuration of a Presence.
 type PresenceConfig struct {
-	Grace     time.Duration // before it is told that nobody is there
-	LastSeen  time.Duration // for which it is kept when a user was seen last
+	Grace     time.Duration // how long user.offline and room.vacated are delayed
+	LastSeen  time.Duration // how long it is kept when a user was last online
 	Publisher PresencePublisher
 }
 

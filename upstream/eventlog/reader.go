@@ -18,7 +18,7 @@ const (
 	PhaseProbing                // the driver opens the log to learn where it ends
 	PhaseReading                // entries come
 	PhaseWaiting                // a failure; tries again at a time
-	PhaseDraining               // it is another log; the rooms first take what came of the old one
+	PhaseDraining               // the log is another one; the rooms first get what was read of the previous one
 )
 
 var phaseNames = [...]string{"idle", "opening", "verifying", "probing", "reading", "waiting", "draining"}
@@ -58,8 +58,8 @@ const (
 	Hand                       // give Entry to the rooms, then say Taken
 	Credit                     // entries up to Position were taken
 	Gap                        // the entries From to Position will never come
-	OtherLog                   // from here on it is another log: all positions begin anew
-	Skipped                    // the entry at Position cannot be decoded and is passed over
+	OtherLog                   // from here on the log is another one: positions restart
+	Skipped                    // the entry at Position cannot be decoded and is skipped
 )
 
 var outputNames = [...]string{"open", "hand", "credit", "gap", "other log", "skipped"}
@@ -92,8 +92,8 @@ func (o Output) String() string {
 
 // Defaults of ReaderConfig.
 const (
-	creditBatch   = 64                   // entries taken before the log is told
-	creditDelay   = 5 * time.Millisecond // and the time after which it is told of fewer
+	creditBatch   = 64                   // entries handled before they are acknowledged to the log
+	creditDelay   = 5 * time.Millisecond // the time after which fewer are acknowledged
 	verifyTimeout = 2 * time.Second      // for the last entry to come again
 	stableAfter   = 10 * time.Second     // a reading that lasted so long resets the pauses
 )
@@ -407,7 +407,7 @@ func (r *Reader) closed(undecodable bool, now time.Time) {
 // skip skips the entry behind the last one.
 func (r *Reader) skip() {
 	r.careful = false
-	if r.last == 0 && r.start.From == FromNext { // nobody knows where it was, but it is past
+	if r.last == 0 && r.start.From == FromNext { // its time is not known, but it is over
 		r.open()
 		return
 	}

@@ -246,5 +246,5 @@ func statusOf(p *routes.Poison) int {
 func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // whoever does not read it has gone
+	_ = json.NewEncoder(w).Encode(body) // the client has gone
 }

@@ -163,7 +163,7 @@ func (l *DeadLetter) readDeath(headers amqp.Table) {
 	}
 }
 
-const identityLen = 5 // bytes of a hash; a person has to type it
+const identityLen = 5 // bytes of a hash; short enough to type
 
 func (l *DeadLetter) identity() string {
 	h := sha256.New()

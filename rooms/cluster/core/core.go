@@ -37,9 +37,9 @@ const tellMost = 512
 type Config struct {
 	Names  wire.Names
 	Node   uint32
-	Lease  time.Duration // a node that has not renewed its lease for so long is dead
-	Linger time.Duration // a room stays in the directory after its last member
-	Answer time.Duration // Redis may owe an answer so long before it counts as away
+	Lease  time.Duration // a node whose lease was not renewed for that long is dead
+	Linger time.Duration // how long a room stays in the directory after its last member left
+	Answer time.Duration // how long Redis may take to answer before it counts as away
 
 	Messages int // that wait to be published
 	Bytes    int // of these
@@ -239,7 +239,7 @@ func (n *Node) Reply(id uint64, replies []wire.Reply, now time.Time) {
 		n.left = true
 	case n.outbox.Reply(id, replies):
 		for _, room := range n.outbox.Failed() {
-			if session, _ := n.lease.Session(); session != 0 { // else all are told when the next one begins
+			if session, _ := n.lease.Session(); session != 0 { // otherwise all are sent when the next one begins
 				n.members.Failed(room, now)
 			}
 		}
@@ -303,7 +303,7 @@ func (n *Node) after(now time.Time) {
 	}
 	for _, room := range n.directory.Gone() {
 		n.members.Forget(room)
-		n.outbox.Known(room) // nobody is there
+		n.outbox.Known(room) // no member is there
 	}
 	if session, rooms := n.sweep.Done(); session != 0 {
 		n.line(Line{Text: fmt.Sprintf("removed a dead node's session %d from %d rooms", session, rooms)})

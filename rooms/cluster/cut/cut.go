@@ -29,10 +29,10 @@ type Cut struct {
 type cutPhase uint8
 
 const (
-	cutTakes cutPhase = iota // it is taken
-	cutEnds                  // it is taken until the mark comes, and kept then
-	cutKeeps                 // it is kept
-	cutSkips                 // it is dropped until the mark comes, and taken then
+	cutTakes cutPhase = iota // messages are handled
+	cutEnds                  // messages are handled until the mark, and kept from then on
+	cutKeeps                 // messages are kept
+	cutSkips                 // messages are dropped until the mark, and handled from then on
 )
 
 // MarkPrefix is the start of every mark. No message starts with it.

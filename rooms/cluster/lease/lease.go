@@ -38,8 +38,8 @@ var errEnded = errors.New("the lease has ended")
 type Config struct {
 	Names  wire.Names
 	Node   uint32
-	Lease  time.Duration // a node that has not renewed its lease for so long is dead
-	Answer time.Duration // Redis may owe an answer so long before it counts as away
+	Lease  time.Duration // a node whose lease was not renewed for that long is dead
+	Answer time.Duration // how long Redis may take to answer before it counts as away
 }
 
 // A phase says how far a session is.

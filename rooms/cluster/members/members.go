@@ -44,12 +44,12 @@ type tally struct {
 // A count has the numbers of members of one room.
 type count struct {
 	own     int     // members on this node
-	told    int     // what the others were told
-	changed bool    // stands in changes
-	failed  bool    // what the others were told may not have reached them
-	asked   bool    // stands in asked
+	told    int     // the count that was sent to the others
+	changed bool    // is in Members.changes
+	failed  bool    // the others may not have received the count
+	asked   bool    // is in Members.asked
 	ask     bool    // the others are to be asked
-	anew    bool    // whoever is found next is told, also who was known
+	anew    bool    // the next holder that is found is sent the count, even if it was known
 	others  []int64 // sessions of other nodes that hold the room, as far as known
 	tallies []tally
 }
@@ -66,7 +66,7 @@ type Members struct {
 	rooms   map[string]*count
 	peak    shrink.Peak // of rooms
 	changes []due       // in the order of their times
-	asked   []due       // rooms to ask about, or about which others have asked
+	asked   []due       // rooms to ask about, or about which other nodes have asked
 }
 
 // New makes Members without rooms.
@@ -87,7 +87,7 @@ func (m *Members) Counted(room string, members int, now time.Time) {
 		return
 	}
 	c := m.count(room)
-	if c.own == 0 && members > 0 && c.ask { // was to be asked while nobody was here
+	if c.own == 0 && members > 0 && c.ask { // the question was put off while no member was here
 		m.retell(room, c, now)
 	}
 	c.own = members

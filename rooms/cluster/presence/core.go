@@ -35,10 +35,10 @@ const (
 	claimTime = 3 * time.Second
 
 	tellWindow = 256     // events under way
-	maxDue     = 1 << 16 // rooms that are noted to be told; others are found in Redis
+	maxDue     = 1 << 16 // rooms in memory whose events are to be published; others are found in Redis
 
-	lookInterval = time.Second // between two looks for rooms that nobody has told
-	lookSlack    = time.Second // for which the node that wrote a change has it for itself
+	lookInterval = time.Second // between two searches for rooms whose event was not published
+	lookSlack    = time.Second // how long the node that wrote a change has before others publish it
 	lookLimit    = 64          // rooms of a partition
 
 	sweepBatch = 64 // rooms of a partition
@@ -49,10 +49,10 @@ const (
 type Config struct {
 	Names wire.Names
 	Node  string        // names this process
-	Lease time.Duration // a node that has not renewed its lease for so long is dead
+	Lease time.Duration // a node whose lease was not renewed for that long is dead
 
-	Grace    time.Duration // before it is told that nobody is there
-	LastSeen time.Duration // for which it is kept when a user was seen last
+	Grace    time.Duration // how long user.offline and room.vacated are delayed
+	LastSeen time.Duration // how long it is kept when a user was last online
 }
 
 // A Command is a command for Redis, or a script with its keys.

@@ -12,8 +12,8 @@ import (
 type User struct {
 	Sockets  int
 	Nodes    int       // that have the sockets
-	Since    time.Time // when the first of them came; zero: nobody is there
-	LastSeen time.Time // when the last one went; zero: somebody is there, or it is not known
+	Since    time.Time // when the first of them connected; zero: the user has none
+	LastSeen time.Time // when the last one disconnected; zero: there is one, or it is not known
 }
 
 // Ask returns the command that reads the state of a user.

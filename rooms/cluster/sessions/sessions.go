@@ -24,14 +24,14 @@ const (
 	maxWaiting   = 200_000                // records that wait to be written; others are not written
 	maxBytes     = 64 << 20               // of these
 	batchMost    = 256                    // commands in a batch
-	maxTakes     = 20_000                 // sessions that are being taken
-	answerWithin = time.Second            // the node that has a session must
-	takeWithin   = 3 * time.Second        // all of it
-	saveWithin   = time.Second            // after that nobody waits any more for a record to be written
+	maxTakes     = 20_000                 // takes under way
+	answerWithin = time.Second            // within that time the node that has a session must answer
+	takeWithin   = 3 * time.Second        // limit for the whole take
+	saveWithin   = time.Second            // limit for waiting for a record to be written
 	retryTake    = 100 * time.Millisecond // after Redis has not answered
 	lockFor      = 10 * time.Second       // a dead node's session is its taker's: by then Redis has the taker's record
 	mostHops     = 8                      // nodes that are asked for one session
-	mostGiven    = 4096                   // sessions of which it is known to whom they were given last
+	mostGiven    = 4096                   // sessions for which it is remembered to which node they were given
 	maxMessage   = 4 << 20                // bytes of a message on a channel
 )
 

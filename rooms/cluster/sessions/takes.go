@@ -16,9 +16,9 @@ const (
 	looking  phase = iota // the record is being read
 	asking                // its node is being asked
 	awaiting              // the node's answer is awaited
-	locking               // its node is dead: this one wants the session
-	taken                 // another node has wanted it first: who?
-	taking                // it is this node's: the record is being read
+	locking               // its node is dead: this node tries to acquire the lock
+	taken                 // another node has the lock: the lock is being read
+	taking                // this node has the lock: the record is being read
 	checking              // whether the session is still this node's
 )
 
@@ -32,7 +32,7 @@ type take struct {
 	lock    string   // whose session it was, and who has had it in vain since; "": the node that has it lives
 	without []string // nodes that are dead, or have given it away
 	vain    string   // the node that the record named, and that does not have it
-	hops    int      // nodes that were asked
+	hops    int      // how many nodes were asked
 	until   time.Time
 	command bool      // the phase's command waits to be sent
 	again   time.Time // when it is sent once more; zero: it has not failed
@@ -124,7 +124,7 @@ func (c *Core) answered(m message) {
 		t.lock = ""
 		c.ask(t, m.node)
 		return
-	case m.why == rooms.RecoveryUnknown && t.lock != "": // who wanted it first does not have it any more
+	case m.why == rooms.RecoveryUnknown && t.lock != "": // the node that had the lock does not have the session any more
 		c.want(t, t.node)
 		return
 	case m.why == rooms.RecoveryUnknown && t.vain != t.node: // it has just put it back, perhaps
@@ -194,7 +194,7 @@ func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
 		c.fail(t, rooms.RecoveryFailed)
 	case r.Err != nil: // a node that has just started has no connection yet
 		t.again = c.retry(now)
-	case t.phase == asking && r.Int == 0: // nobody listens: the node is dead
+	case t.phase == asking && r.Int == 0: // there is no subscriber: the node is dead
 		t.without = append(t.without, t.node)
 		c.want(t, t.node)
 	case t.phase == asking:

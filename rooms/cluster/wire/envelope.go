@@ -58,7 +58,7 @@ type Message struct {
 type Count struct {
 	Room    string
 	Members int
-	Ask     bool // the same is to be told by who gets it
+	Ask     bool // the receiver is asked for its count
 }
 
 // Of implements Record.
