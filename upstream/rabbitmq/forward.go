@@ -16,6 +16,11 @@ const (
 	forwardWindow = 256         // messages on their way to the other log
 	forwardRetry  = time.Second // pause before the next attempt
 	forwardLimit  = 20          // deliveries of a message before it is a dead letter: nodes that die of it
+
+	// forwardPatience is how long the other log may be away before the queue is
+	// left to another node, which may reach it; at each delivery of a message so
+	// much longer: 3.5 hours before it is a dead letter.
+	forwardPatience = time.Minute
 )
 
 // forwardQueue is the queue of events for another log.
@@ -33,9 +38,9 @@ func forwardArgs(prefix string) amqp.Table {
 // is elsewhere, for a RabbitMQ without streams. It consumes a quorum queue with
 // a single active consumer, so one node at a time forwards, in order. A message
 // is acknowledged when the other log has it; after a failure it may be there
-// twice. While the other log takes nothing, messages stay with the node: each
-// delivery counts, and RabbitMQ makes dead letters of those that are delivered too
-// often. Run does the work; Trouble may be called from anywhere.
+// twice. While the other log takes nothing, messages stay with the node, at first
+// for forwardPatience: each delivery counts, and RabbitMQ makes dead letters of
+// those that are delivered too often. Run does the work; Trouble may be called from anywhere.
 type Forwarder struct {
 	config Config
 	to     Appender
@@ -129,6 +134,18 @@ type forwarded struct {
 	tag   uint64
 	entry eventlog.Entry
 	wait  func() (eventlog.Position, error)
+
+	failed time.Time // when it was to be acknowledged and had failed; zero: it has not
+}
+
+// hopeless reports whether another node is to try. It is called when the other
+// log does not take the message.
+func (m *forwarded) hopeless(now time.Time) bool {
+	if m.failed.IsZero() {
+		m.failed = now
+	}
+	before, _ := m.entry.Headers["x-delivery-count"].(int64)
+	return now.Sub(m.failed) >= forwardPatience*time.Duration(1+max(before, 0))
 }
 
 // A forwarding appends messages to the other log, in order and many at a time.
@@ -152,7 +169,8 @@ func (w *forwarding) take(ctx context.Context, m *forwarded) {
 }
 
 // acknowledge acknowledges what the other log has, until waiting is closed. It
-// appends again what failed until the channel to RabbitMQ is closed.
+// appends again what failed until the channel to RabbitMQ is closed, or another
+// node is to try.
 func (w *forwarding) acknowledge(ctx context.Context, ack func(tag uint64) error, closed func() bool) error {
 	for m := range w.waiting {
 		for list := []*forwarded{m}; len(list) > 0; {
@@ -164,7 +182,7 @@ func (w *forwarding) acknowledge(ctx context.Context, ack func(tag uint64) error
 					return err
 				}
 				list = list[1:]
-			case ctx.Err() != nil || closed():
+			case ctx.Err() != nil || closed() || list[0].hopeless(time.Now()):
 				return err
 			default:
 				list = w.again(ctx, list)

@@ -66,3 +66,23 @@ func TestWhatHasFailedIsForwardedTogether(t *testing.T) {
 		}
 	})
 }
+
+// TestAnotherNodeTriesWhenTheLogIsAwayForLong: only this one may be cut off from
+// it. What was delivered often stays longer.
+func TestAnotherNodeTriesWhenTheLogIsAwayForLong(t *testing.T) {
+	for _, before := range []int64{0, 4} {
+		synctest.Test(t, func(t *testing.T) {
+			f := NewForwarder(Config{Logger: slog.New(slog.DiscardHandler)}, &absentLog{away: true})
+			w := &forwarding{f: f, waiting: make(chan *forwarded, forwardWindow)}
+			for range 2 {
+				w.take(t.Context(), &forwarded{entry: eventlog.Entry{Headers: map[string]any{"x-delivery-count": before}}})
+			}
+			began := time.Now()
+			err := w.acknowledge(t.Context(), func(uint64) error { return nil }, func() bool { return false })
+			want := forwardPatience * time.Duration(1+before)
+			if took := time.Since(began); err == nil || took < want || took > want+forwardRetry {
+				t.Errorf("after %d deliveries: %v after %v, want an error after %v", before, err, took, want)
+			}
+		})
+	}
+}
