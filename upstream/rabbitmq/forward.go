@@ -16,6 +16,11 @@ const (
 	forwardWindow = 256         // messages on their way to the other log
 	forwardRetry  = time.Second // pause before the next attempt
 	forwardLimit  = 20          // deliveries of a message before it is a dead letter: nodes that die of it
+
+	// forwardPatience is how long the other log may be away before the queue is
+	// left to another node, which may reach it; at each delivery of a message so
+	// much longer: 3.5 hours before it is a dead letter.
+	forwardPatience = time.Minute
 )
 
 // forwardQueue is the queue of events for another log.
@@ -33,9 +38,9 @@ func forwardArgs(prefix string) amqp.Table {
 // is elsewhere, for a RabbitMQ without streams. It consumes a quorum queue with
 // a single active consumer, so one node at a time forwards, in order. A message
 // is acknowledged when the other log has it; after a failure it may be there
-// twice. While the other log takes nothing, messages stay with the node: each
-// delivery counts, and RabbitMQ makes dead letters of those that are delivered too
-// often. Run does the work; Trouble may be called from anywhere.
+// twice. While the other log takes nothing, messages stay with the node, at first
+// for forwardPatience: each delivery counts, and RabbitMQ makes dead letters of
+// those that are delivered too often. Run does the work; Trouble may be called from anywhere.
 type Forwarder struct {
 	config Config
 	to     Appender
@@ -105,14 +110,19 @@ func (f *Forwarder) forward(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, conn.hangUp)
 	defer stop()
 	f.set(nil)
-	waiting := make(chan forwarded, forwardWindow)
+	w := &forwarding{f: f, waiting: make(chan *forwarded, forwardWindow)}
 	failed := make(chan error, 1)
-	go func() { failed <- f.acknowledge(ctx, conn, channel, waiting) }()
+	go func() {
+		err := w.acknowledge(ctx, func(tag uint64) error { return channel.Ack(tag, false) }, channel.IsClosed)
+		if err != nil { // what is not acknowledged is delivered again, in order
+			conn.hangUp()
+		}
+		failed <- err
+	}()
 	for d := range deliveries { // at most forwardWindow are not acknowledged
-		e := entryOf(&d, 0)
-		waiting <- forwarded{d.DeliveryTag, e, f.to.Append(ctx, e)}
+		w.take(ctx, &forwarded{tag: d.DeliveryTag, entry: entryOf(&d, 0)})
 	}
-	close(waiting)
+	close(w.waiting)
 	if err := <-failed; err != nil {
 		return err
 	}
@@ -124,43 +134,84 @@ type forwarded struct {
 	tag   uint64
 	entry eventlog.Entry
 	wait  func() (eventlog.Position, error)
+
+	failed time.Time // when it was to be acknowledged and had failed; zero: it has not
 }
 
-// acknowledge acknowledges what the other log has. When RabbitMQ fails it ends the
-// connection: what is not acknowledged is delivered again, in order.
-func (f *Forwarder) acknowledge(ctx context.Context, conn *link, channel *amqp.Channel, waiting <-chan forwarded) error {
-	for m := range waiting {
-		err := f.appended(ctx, conn, &m)
-		if err == nil {
-			err = channel.Ack(m.tag, false)
-		}
-		if err != nil {
-			conn.hangUp()
-			return err
+// hopeless reports whether another node is to try. It is called when the other
+// log does not take the message.
+func (m *forwarded) hopeless(now time.Time) bool {
+	if m.failed.IsZero() {
+		m.failed = now
+	}
+	before, _ := m.entry.Headers["x-delivery-count"].(int64)
+	return now.Sub(m.failed) >= forwardPatience*time.Duration(1+max(before, 0))
+}
+
+// A forwarding appends messages to the other log, in order and many at a time.
+// One goroutine calls take, another one acknowledge.
+type forwarding struct {
+	f       *Forwarder
+	waiting chan *forwarded // has room for all that are not acknowledged
+
+	mu     sync.Mutex // guards the following, and the order of appending
+	halted bool       // newer messages wait until older ones have been appended again
+}
+
+// take appends a message that was delivered.
+func (w *forwarding) take(ctx context.Context, m *forwarded) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.halted {
+		m.wait = w.f.to.Append(ctx, m.entry)
+	}
+	w.waiting <- m
+}
+
+// acknowledge acknowledges what the other log has, until waiting is closed. It
+// appends again what failed until the channel to RabbitMQ is closed, or another
+// node is to try.
+func (w *forwarding) acknowledge(ctx context.Context, ack func(tag uint64) error, closed func() bool) error {
+	for m := range w.waiting {
+		for list := []*forwarded{m}; len(list) > 0; {
+			_, err := list[0].wait()
+			w.f.set(err)
+			switch {
+			case err == nil:
+				if err := ack(list[0].tag); err != nil {
+					return err
+				}
+				list = list[1:]
+			case ctx.Err() != nil || closed() || list[0].hopeless(time.Now()):
+				return err
+			default:
+				list = w.again(ctx, list)
+			}
 		}
 	}
 	return nil
 }
 
-// appended returns when the other log has a message. It tries again until the
-// connection to RabbitMQ has ended.
-func (f *Forwarder) appended(ctx context.Context, conn *link, m *forwarded) error {
-	for {
-		_, err := m.wait()
-		if err == nil {
-			f.set(nil)
-			return nil
-		}
-		if ctx.Err() != nil || conn.IsClosed() {
-			return err
-		}
-		f.set(err)
-		select {
-		case <-time.After(forwardRetry):
-		case <-ctx.Done():
-		}
-		m.wait = f.to.Append(ctx, m.entry)
+// again appends messages again after a pause, and then all that have come behind
+// them: most of these have failed as well, and none may overtake another.
+func (w *forwarding) again(ctx context.Context, list []*forwarded) []*forwarded {
+	w.mu.Lock()
+	w.halted = true
+	w.mu.Unlock()
+	select {
+	case <-time.After(forwardRetry):
+	case <-ctx.Done():
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.waiting) > 0 {
+		list = append(list, <-w.waiting)
+	}
+	for _, m := range list {
+		m.wait = w.f.to.Append(ctx, m.entry)
+	}
+	w.halted = false
+	return list
 }
 
 func (f *Forwarder) consume(conn *link) (channel *amqp.Channel, deliveries <-chan amqp.Delivery, err error) {

@@ -32,7 +32,9 @@
 //
 // Each node removes entries that are older than Config.Retention, by the clock
 // of Redis, and the oldest ones while Redis says that the stream needs more
-// than Config.MaxBytes of memory, by their ids (XTRIM MINID, Redis 6.2). Both happen once in a while and the size is
-// an estimate of Redis, so the stream can be larger for some seconds. The
-// newest entry always stays: readers know the log by it.
+// than Config.MaxBytes of memory, by their ids (XTRIM MINID). Before Redis 6.2
+// they are removed by their number, and as many more as were added while they
+// were counted. Both happen once in a while and the size is an estimate of
+// Redis, so the stream can be larger for some seconds. The newest entry always
+// stays: readers know the log by it.
 package redislog

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -71,6 +72,30 @@ func TestWhatIsRemovedIsNamedByItsIDs(t *testing.T) {
 				t.Errorf("%s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestOldRedisRemovesByNumber: XTRIM has MINID from Redis 6.2 on.
+func TestOldRedisRemovesByNumber(t *testing.T) {
+	trimming := &Trimming{Retention: time.Minute, MaxBytes: 1000}
+	trimming.Begin()
+	trimming.step, trimming.log, trimming.first, trimming.length, trimming.gone = stepRemove, "17", 5, 10, 3
+	trimming.Take(&Reply{Err: errors.New("ERR syntax error")})
+	for range 2 {
+		c, _ := trimming.Command()
+		if got := strings.Join(c.Words("key"), " "); got != "XTRIM key MAXLEN 7" {
+			t.Errorf("%s, want 7 entries kept", got)
+		}
+		trimming.Take(&Reply{Number: 3})
+		if err, _ := trimming.Err(); err != nil {
+			t.Error(err)
+		}
+		trimming.Begin() // of the next round, which knows
+		trimming.step, trimming.length, trimming.gone = stepRemove, 9, 2
+	}
+	trimming.Take(&Reply{Err: errors.New("ERR syntax error")})
+	if err, _ := trimming.Err(); err == nil {
+		t.Error("it goes on for ever")
 	}
 }
 

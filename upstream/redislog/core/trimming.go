@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hometrip/gateway/upstream/eventlog"
@@ -35,6 +36,8 @@ type Trimming struct {
 	Retention time.Duration
 	MaxBytes  int
 
+	byNumber bool // Redis does not remove by id
+
 	step     step
 	length   int64
 	first    eventlog.Position // the oldest entry, and when it was added
@@ -57,7 +60,7 @@ func (t *Trimming) Pause(chance float64) time.Duration {
 
 // Begin begins a round.
 func (t *Trimming) Begin() {
-	*t = Trimming{Retention: t.Retention, MaxBytes: t.MaxBytes, step: stepCount}
+	*t = Trimming{Retention: t.Retention, MaxBytes: t.MaxBytes, byNumber: t.byNumber, step: stepCount}
 }
 
 // Command returns the command that is sent next, false at the end of the round.
@@ -74,6 +77,10 @@ func (t *Trimming) Command() (c Command, ok bool) {
 	case stepSize:
 		return Command{Kind: Number, Before: []string{"MEMORY", "USAGE"}, After: []string{"SAMPLES", strconv.Itoa(sizeProbes)}}, true
 	case stepRemove:
+		if t.byNumber {
+			keep := strconv.FormatInt(max(t.length-t.gone, 1), 10)
+			return Command{Kind: Number, Before: []string{"XTRIM"}, After: []string{"MAXLEN", keep}}, true
+		}
 		// Not by a number of entries: others are added meanwhile, and would have
 		// as many young ones removed.
 		oldest := t.first + eventlog.Position(t.gone)
@@ -92,6 +99,10 @@ func entryFrom(id string) Command {
 
 // Take takes the answer to that command.
 func (t *Trimming) Take(r *Reply) {
+	if t.step == stepRemove && !t.byNumber && r.Err != nil && strings.Contains(r.Err.Error(), "syntax error") {
+		t.byNumber = true // Redis before 6.2 does not have MINID
+		return
+	}
 	if r.Err != nil && t.step != stepSize {
 		t.fail(r.Err)
 		return

@@ -1,0 +1,88 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hometrip/gateway/upstream/eventlog"
+)
+
+// An absentLog fails what is appended while it is away.
+type absentLog struct {
+	away bool
+	took []string
+}
+
+func (l *absentLog) Append(_ context.Context, e eventlog.Entry) func() (eventlog.Position, error) {
+	if l.away {
+		return func() (eventlog.Position, error) { return 0, errors.New("away") }
+	}
+	l.took = append(l.took, string(e.Body))
+	return func() (eventlog.Position, error) { return 0, nil }
+}
+
+// TestWhatHasFailedIsForwardedTogether, once the log is back, and before what was
+// published later.
+func TestWhatHasFailedIsForwardedTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, acknowledged, ended := &absentLog{away: true}, 0, false
+		f := NewForwarder(Config{Logger: slog.New(slog.DiscardHandler)}, log)
+		w := &forwarding{f: f, waiting: make(chan *forwarded, forwardWindow)}
+		go func() {
+			err := w.acknowledge(t.Context(), func(uint64) error { acknowledged++; return nil }, func() bool { return false })
+			ended = err == nil
+		}()
+		var want []string
+		take := func(n int) {
+			for range n {
+				body := strconv.Itoa(len(want))
+				want = append(want, body)
+				w.take(t.Context(), &forwarded{entry: eventlog.Entry{Body: []byte(body)}})
+			}
+			synctest.Wait()
+		}
+		take(100)
+		time.Sleep(3*forwardRetry + forwardRetry/2)
+		log.away = false
+		take(50) // while those before wait to be appended again
+		time.Sleep(forwardRetry)
+		synctest.Wait()
+		take(50)
+		if !slices.Equal(log.took, want) || acknowledged != len(want) {
+			t.Errorf("the log has %q, and %d are acknowledged, want %q", log.took, acknowledged, want)
+		}
+		if f.Trouble() != nil {
+			t.Error(f.Trouble())
+		}
+		close(w.waiting)
+		if synctest.Wait(); !ended {
+			t.Error("it has not ended, or with an error")
+		}
+	})
+}
+
+// TestAnotherNodeTriesWhenTheLogIsAwayForLong: only this one may be cut off from
+// it. What was delivered often stays longer.
+func TestAnotherNodeTriesWhenTheLogIsAwayForLong(t *testing.T) {
+	for _, before := range []int64{0, 4} {
+		synctest.Test(t, func(t *testing.T) {
+			f := NewForwarder(Config{Logger: slog.New(slog.DiscardHandler)}, &absentLog{away: true})
+			w := &forwarding{f: f, waiting: make(chan *forwarded, forwardWindow)}
+			for range 2 {
+				w.take(t.Context(), &forwarded{entry: eventlog.Entry{Headers: map[string]any{"x-delivery-count": before}}})
+			}
+			began := time.Now()
+			err := w.acknowledge(t.Context(), func(uint64) error { return nil }, func() bool { return false })
+			want := forwardPatience * time.Duration(1+before)
+			if took := time.Since(began); err == nil || took < want || took > want+forwardRetry {
+				t.Errorf("after %d deliveries: %v after %v, want an error after %v", before, err, took, want)
+			}
+		})
+	}
+}
