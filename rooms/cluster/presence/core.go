@@ -97,7 +97,7 @@ type Core struct {
 	failed  bool // something has failed since the session began
 	retry   time.Time
 	retries backoff.Backoff
-	steady  time.Time // since when nothing has failed; zero: the last command failed
+	steady  time.Time // since when no command has failed; zero: one has failed since the last renewal
 	renewal time.Time
 	renewed time.Time // when the last successful renewal was sent
 
