@@ -196,7 +196,7 @@ func (c *Core) Receive(b []byte) (r Request, asks bool) {
 // Tick ends takes and waits that have timed out.
 func (c *Core) Tick(now time.Time) {
 	for _, pid := range slices.Sorted(maps.Keys(c.waits)) { // a fixed order, for the simulation
-			c.saved(pid, 0, now)
+		c.saved(pid, 0, now)
 	}
 	for _, ask := range slices.Sorted(maps.Keys(c.takes)) {
 		t := c.takes[ask]
@@ -297,7 +297,7 @@ func (c *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 // have failed.
 func (c *Core) Lost() {
 	for _, id := range slices.Sorted(maps.Keys(c.flight)) { // a fixed order, for the simulation
-			flights := c.flight[id]
+		flights := c.flight[id]
 		delete(c.flight, id)
 		for _, f := range flights {
 			if t := c.takes[f.ask]; t != nil && t.phase == f.phase {
