@@ -114,6 +114,10 @@ func (j *presenceJudge) counted(m *machine, room string, n int) {
 		if now-a.changed > wasThere && j.well(a.changed-wasThere, now) && !a.told {
 			j.r.fail("who is there is not told", "%s has had members since %v, and at %v services did not know", room, a.changed, now)
 		}
+		if last := &a.empty[len(a.empty)-1]; last.to == now && now > 0 { // somebody was there for no time
+			last.to, a.changed = 0, last.from
+			return
+		}
 		a.empty = append(a.empty, span{from: now})
 		a.changed = now
 	}
