@@ -53,7 +53,7 @@ type receivedSession struct {
 type arrival struct {
 	form *form.Conn
 	w    *worker
-	of   *receivedSession // whose connection it is; nil: nobody's
+	of   *receivedSession // the session of the connection; nil: it has none
 	home *worker          // of that session
 	role role
 }

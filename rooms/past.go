@@ -8,7 +8,7 @@ import (
 
 // Bounds of what a node remembers for `gateway explain`.
 const (
-	maxPastBytes   = 4 << 20 // of all users; the oldest goes first
+	maxPastBytes   = 4 << 20 // for all users together; the oldest entries are dropped
 	maxPastPerUser = 128     // entries of one user; the oldest goes first
 	pastOverhead   = 400     // bytes of an entry beside its rooms
 )

@@ -25,7 +25,7 @@ type Recovery struct {
 	Grace  time.Duration // how long the other members wait for user_left
 
 	MaxEvents int // that one return may bring
-	MaxBytes  int // of these
+	MaxBytes  int // bytes of these events
 
 	MaxSessions int // ended ones that this node remembers; 0: DefaultSessions
 	MaxMemory   int // bytes of these; 0: DefaultSessionBytes

@@ -18,7 +18,7 @@ type Shard struct {
 	tasks   []func(now time.Time) // taken out of the mailbox and not run yet
 
 	rooms  roomTable
-	hunted map[uint64]string // hashes of token ids whose sockets are to go, and why
+	hunted map[uint64]string // by hash of a token id: why its sockets are to be disconnected
 
 	telling Throttle        // of what is told to rooms of many
 	pace    pace            // of sockets that emit declared events
@@ -34,13 +34,13 @@ type Shard struct {
 	base          uint64 // position behind which this node reads that log; 0: not known
 	gaps          uint32 // times events were lost before this node has read them
 
-	plain, numbered *codec.Message // the last event that somebody got with its offset
+	plain, numbered *codec.Message // the last event that was sent with its offset
 	fence           uint32         // that was in it
 
 	absent absentees // sockets without a connection, until their grace is over
 
 	second     int64  // Unix, of secondText
-	secondText []byte // the second as events tell it
+	secondText []byte // the present second, formatted for events
 
 	buf   []byte      // for building names and packets; valid until the next use
 	batch []Broadcast // what Drain works through

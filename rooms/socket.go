@@ -43,7 +43,7 @@ type Socket struct {
 	// as Shard.log counts.
 	given uint64
 
-	user *nodeRoom // the user's room; nil: nobody's socket
+	user *nodeRoom // the user's room; nil: the socket has no user
 
 	// until is the monotonic time, in ns, by which CONNECT must have come; when
 	// connected the Unix time, in ms, at which the token ends. 0: never.

@@ -2,9 +2,9 @@ package simulation
 
 import "time"
 
-// Most of what is to happen is to happen seconds from now, and most of what is
-// added is to happen within milliseconds. So an agenda keeps what is near in a
-// small heap, and the rest, unsorted, in slots of a wheel.
+// Most pending moments are seconds ahead, and most new ones are milliseconds
+// ahead. So an agenda keeps near moments in a small heap, and the others,
+// unsorted, in the slots of a wheel.
 const (
 	slotShift = 22      // a slot is 4.2 ms
 	slots     = 1 << 13 // a turn of the wheel is 34 s
@@ -12,8 +12,8 @@ const (
 
 func slotOf(at time.Duration) int64 { return int64(at) >> slotShift }
 
-// An agenda is a queue of moments by their time; of two at one time the one
-// added first is first. Owned by its schedule.
+// An agenda is a queue of moments ordered by their time. Moments with the same
+// time keep the order in which they were added. Owned by its schedule.
 type agenda struct {
 	near  []moment // a heap: all moments of slots up to slot
 	slot  int64
@@ -72,7 +72,7 @@ func (a *agenda) next() (at time.Duration, any bool) {
 	return a.near[0].at, true
 }
 
-// turn goes on to the next slot: its moments are near now.
+// turn advances to the next slot and moves its moments to the heap.
 func (a *agenda) turn() {
 	a.slot++
 	link := &a.wheel[a.slot%slots]

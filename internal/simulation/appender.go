@@ -8,9 +8,9 @@ import (
 	"github.com/hometrip/gateway/upstream/redislog/core"
 )
 
-// An appender does what a node does with the log in Redis beside reading: it
-// appends, trims, and forwards what services publish to RabbitMQ. Owned by its
-// machine; nil when the log is elsewhere.
+// An appender is a node's driver for writing the log in Redis: it appends,
+// trims, and forwards the events that services publish to RabbitMQ. Owned by its
+// machine; nil if the log is not in Redis.
 type appender struct {
 	m       *machine
 	link    *redisLink // nil: not connected

@@ -21,8 +21,7 @@ const (
 	actEvery    = 30 * time.Second // between two things that a client does
 )
 
-// A client is one that follows the protocol, and the socket that it has on a
-// node. Owned by its run.
+// A client is a simulated client that follows the protocol. Owned by its run.
 type client struct {
 	r     *run
 	index int
@@ -153,8 +152,8 @@ func (c *client) connect() {
 	l.enter("0"+c.auth(l.issued), c.r.config.Rooms+c.index)
 }
 
-// arrive has the node do something that comes over the connection, or keeps it
-// while the node's event loops stand still: it is in the kernel then.
+// arrive executes something on the node that was sent over the connection. While
+// the node's event loops are frozen it is kept, as the kernel does.
 func (l *session) arrive(do func()) {
 	switch m := l.m; {
 	case !l.there():
@@ -176,7 +175,7 @@ func (l *session) later(d time.Duration, do func()) {
 	l.c.r.after(d, func() { l.arrive(do) })
 }
 
-// there reports whether the node lives that has the session.
+// there reports whether the node that has the session is alive.
 func (l *session) there() bool { return l.m.up && l.m.life == l.life }
 
 // text sends a Socket.IO packet.
@@ -303,7 +302,7 @@ func (c *client) leave(silent bool) {
 	l.later(d, l.hangUp)
 }
 
-// over is the end as the client sees it.
+// over ends the connection on the client's side.
 func (l *session) over() {
 	if l.gone {
 		return
@@ -323,7 +322,7 @@ func (c *client) lost() {
 	}
 }
 
-// hangUp is the end as the node sees it.
+// hangUp ends the connection on the node's side.
 func (l *session) hangUp() {
 	if l.closed || !l.there() {
 		return

@@ -17,8 +17,8 @@ const (
 	vainMost   = 300 // batches a second that a node may send in vain
 )
 
-// A clusterDriver does for a core.Node what package cluster does with a real
-// Redis. Owned by its machine.
+// A clusterDriver drives a core.Node with the model of Redis, as package cluster
+// does with a real Redis. Owned by its machine.
 type clusterDriver struct {
 	waker
 	m      *machine

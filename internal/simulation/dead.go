@@ -9,8 +9,8 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// A deadLetters is what the judge knows of the dead letters, and of the orders
-// that are appended again by the node that writes them. Owned by the judge.
+// A deadLetters has the judge's state for the rules on dead letters, and on the
+// orders that the node which writes them appends again. Owned by the judge.
 type deadLetters struct {
 	special map[eventlog.Offset]*event // events that go there, and orders, by where they are in the log
 	gone    map[eventlog.Offset]bool   // where such events were that Redis has lost

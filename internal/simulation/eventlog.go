@@ -14,8 +14,8 @@ const (
 	logPosted = "redis-http" // the same, and services publish over HTTP
 )
 
-// A servedLog is what the rules know of the log, wherever it is. Owned by its
-// run.
+// A servedLog has the state of the log that the rules use, for a log in RabbitMQ
+// or in Redis. Owned by its run.
 type servedLog struct {
 	r       *run
 	redis   *redisLog     // nil: it is RabbitMQ's stream
@@ -71,7 +71,7 @@ func (l *servedLog) truncate() {
 	l.r.recovery.truncated = l.r.now
 }
 
-// delete is what an operator should not do.
+// delete deletes the log, as an operator might do by mistake.
 func (l *servedLog) delete() {
 	if l.redis != nil {
 		if !l.r.redis.down {

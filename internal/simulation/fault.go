@@ -16,8 +16,8 @@ const (
 	replicaLag = 3 * time.Second  // the longest that a replica is behind
 )
 
-// A fault is something that goes wrong. Everything about it is drawn when it
-// is planned, so that leaving one out changes no other.
+// A fault is a planned failure. All its parameters are drawn when it is planned,
+// so that leaving one fault out does not change the others.
 type fault struct {
 	at    time.Duration
 	kind  int
@@ -140,7 +140,7 @@ var kinds = []kind{
 	}},
 }
 
-// planFaults draws what goes wrong, and when.
+// planFaults draws the faults and their times.
 func (r *run) planFaults() {
 	rng := stream(r.config.Seed, 4)
 	n := rng.IntN(maxFaults + 1)
@@ -294,7 +294,7 @@ func (s *brokerServer) restart(away time.Duration) {
 	})
 }
 
-// deleteStream is what an operator should not do.
+// deleteStream deletes the stream, as an operator might do by mistake.
 func (s *brokerServer) deleteStream() {
 	q := s.broker.Queue(streamName)
 	if q == nil || s.down {

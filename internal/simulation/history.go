@@ -15,8 +15,8 @@ const (
 	fillWindow = 500                    // entries on their way
 )
 
-// A historyDriver does what the goroutines of upstream.Consumer do for clients
-// that come back: the port rooms.History. Owned by its machine.
+// A historyDriver implements rooms.History for clients that come back, as the
+// goroutines of upstream.Consumer do. Owned by its machine.
 type historyDriver struct {
 	d       *readerDriver
 	asks    []question // that wait until the reader is between two entries

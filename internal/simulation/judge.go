@@ -9,7 +9,7 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// An event is what a service publishes, perhaps several times.
+// An event is an event of a service, which may be published several times.
 type event struct {
 	number    int
 	key       string
@@ -40,7 +40,8 @@ type entry struct {
 	cameBack  bool          // it was lost, and is there again
 }
 
-// A judge knows what every client has to be given. Owned by its run.
+// A judge checks the rules at every step: it knows which events each client has
+// to get. Owned by its run.
 type judge struct {
 	r          *run
 	events     []*event
@@ -151,7 +152,7 @@ func (j *judge) taken(pos int64) {
 	}
 }
 
-// gap notes that entries will never come. That has to be true.
+// gap checks a gap that a node has reported: the entries must be lost.
 func (j *judge) gap(m *machine, from, to eventlog.Position) {
 	j.gaps[m] = to
 	if log := &j.r.log; !log.lacks(m.reader.log, int64(from)) || !log.lacks(m.reader.log, int64(to)) {
@@ -282,7 +283,7 @@ func (j *judge) excuse(l *session, m *member, room, i int, x *entry) {
 		l.c.name, l.m, x.event.number, x.pos, missed.event.number, missed.pos, i, j.nameOf(room), m.since, m.base)
 }
 
-// presence checks what a client is told of others.
+// presence checks an event about another client, such as typing or user_joined.
 func (j *judge) presence(l *session, p *packet) {
 	r := j.r
 	m := l.memberOf(max(p.room, 0))

@@ -18,8 +18,9 @@ const (
 	confirmWait = 5 * time.Second // for a confirm of RabbitMQ
 )
 
-// A lettersDriver does for the dead letters what upstream.Sorter and
-// rabbitmq.Letters do with a real broker. Owned by its machine.
+// A lettersDriver writes the dead letters with the model of RabbitMQ, as
+// upstream.Sorter and rabbitmq.Letters do with a real broker. Owned by its
+// machine.
 type lettersDriver struct {
 	m       *machine
 	link    *brokerLink // consumes the turn; nil: it is about to

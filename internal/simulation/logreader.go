@@ -8,8 +8,9 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// A logReader does for an eventlog.Reader what the follower of package upstream
-// and upstream/rabbitmq do with a real broker. Owned by its machine.
+// A logReader drives an eventlog.Reader with the models, as the follower of
+// package upstream and upstream/rabbitmq do with a real broker. Owned by its
+// machine.
 type logReader struct {
 	m      *machine
 	of     logClient
@@ -28,7 +29,8 @@ type logReader struct {
 	held   bool // its client is given and told nothing: a hand-over is under way
 }
 
-// A logClient is who entries are for: the rooms, or the dead letters.
+// A logClient receives the entries of a logReader: the rooms or the dead
+// letters.
 type logClient interface {
 	full() bool // the next entry cannot be taken; resume tells when it can
 	hand(e *eventlog.Entry)
@@ -45,7 +47,7 @@ func (d *logReader) init(m *machine, of logClient) {
 	})
 }
 
-// end ends the reading, without a word.
+// end ends the reading without telling the client.
 func (d *logReader) end() {
 	d.over = true
 	d.close()

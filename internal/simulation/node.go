@@ -27,8 +27,8 @@ const (
 
 var names = wire.NewNames("ws:", 0)
 
-// A machine is a place for a node, which may die and be started again. Owned
-// by its run.
+// A machine runs one node at a time. The node may die and be started again.
+// Owned by its run.
 type machine struct {
 	r     *run
 	index int

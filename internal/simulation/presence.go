@@ -25,8 +25,8 @@ const (
 	confirmTimeout = 10 * time.Second // until the connection counts as lost
 )
 
-// A presenceDriver does for a presence.Core what cluster.Presence and
-// rabbitmq.Outlet do: the port rooms.Presence. Owned by its machine.
+// A presenceDriver drives a presence.Core and implements rooms.Presence, as
+// cluster.Presence and rabbitmq.Outlet do. Owned by its machine.
 type presenceDriver struct {
 	waker
 	m    *machine

@@ -24,7 +24,8 @@ const (
 	identityFirst = 1 << 20              // identities are sizes of streams, as in upstream/rabbitmq
 )
 
-// A brokerServer is RabbitMQ and the connections to it. Owned by its run.
+// A brokerServer is the model of RabbitMQ with its connections. Owned by its
+// run.
 type brokerServer struct {
 	r       *run
 	broker  *rabbitmodel.Broker
@@ -167,7 +168,7 @@ func (l *brokerLink) receive(out []rabbitmodel.Event) {
 	}
 }
 
-// lose ends the connection: the broker knows at once, the node in a while.
+// lose ends the connection. The broker notices at once, the node later.
 func (l *brokerLink) lose(told bool) {
 	if !l.line.open || l.line.silent {
 		return

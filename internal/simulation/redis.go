@@ -20,8 +20,8 @@ const (
 
 var errLost = errors.New("the connection was lost")
 
-// A redisServer is Redis, the connections to it, and what ails it. Owned by its
-// run.
+// A redisServer is the model of Redis with its connections and its faults. Owned
+// by its run.
 type redisServer struct {
 	r      *run
 	server *redismodel.Server
@@ -236,8 +236,8 @@ func (s *redisServer) spare() (list []redismodel.Reply) {
 	return list
 }
 
-// lose ends the connection. The server knows at once, the node in a while:
-// with told as soon as the news travel, otherwise when its patience is over.
+// lose ends the connection. The server notices at once. The node notices after
+// the delay of the network if told is true, and otherwise after a timeout.
 func (l *redisLink) lose(told bool) {
 	if !l.line.open || l.line.silent {
 		return

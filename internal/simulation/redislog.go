@@ -14,8 +14,9 @@ import (
 
 const redisLogKey = "ws:0:events"
 
-// A redisLog is the log on a Redis stream as the rules see it: what nodes have
-// written, and what of that Redis has lost. Owned by the run's servedLog.
+// A redisLog has the state of a log on a Redis stream that the rules use: the
+// entries that nodes have written, and those that Redis has lost. Owned by the
+// run's servedLog.
 type redisLog struct {
 	log    *servedLog
 	number string                    // of the present log; "": there is none

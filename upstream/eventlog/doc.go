@@ -1,20 +1,19 @@
-// Package eventlog is the log of the services' events: what a log is, and how
-// a node reads one.
+// Package eventlog defines the log of the services' events, and has the state
+// machine by which a node reads it.
 //
 // A log is an ordered, durable list of entries. Each entry has a position,
 // which is the same on every node. Reading does not remove entries; a log
-// forgets the oldest ones by age and by size. Every node reads every entry for
-// itself and gives its clients what is for their rooms.
+// removes the oldest ones by age and by size. Every node reads every entry and
+// sends its clients the events of their rooms.
 //
 //	entry.go      an entry, its position, the offset that clients keep
-//	log.go        the port: what a log has to do
-//	reader.go     how a node follows the log: a state machine
-//	duplicates.go the same event published twice
+//	log.go        the interface of a log
+//	reader.go     the state machine by which a node follows the log
+//	duplicates.go recognizing events that were published twice
 //	ring.go       the newest entries, in memory
 //	memory.go     a log in the memory of one process
 //
-// The state machines here have no goroutines, no clock and no I/O. What
-// happens is given to them as values, and what is to be done comes back as
-// values. The drivers are upstream (which follows a log), upstream/rabbitmq and
-// upstream/redislog (which are logs).
+// The state machines in this package have no goroutines, no clock and no I/O.
+// Their inputs and outputs are values. Package upstream drives them; packages
+// upstream/rabbitmq and upstream/redislog implement logs.
 package eventlog

@@ -4,14 +4,14 @@ import "github.com/cespare/xxhash/v2"
 
 // Duplicates recognizes events that a publisher has appended twice because it
 // did not get the first answer. Two events are the same if they have the same
-// id and also the same exchange, key, application and body: ids are often
-// unique only within one service. It remembers the events of a window of
-// positions, not of a time, so every node that reads the log decides alike.
+// id and also the same exchange, key, application and body, because ids are
+// often unique only within one service. The window is a number of positions, not
+// a duration, so every node that reads the log gets the same result.
 //
 // Owned by one goroutine.
 type Duplicates struct {
 	window Position
-	seen   map[uint64]Position // by hash: where the event was last
+	seen   map[uint64]Position // by hash: the last position of the event
 	order  []Seen              // a ring, the oldest at head
 	head   int
 	digest xxhash.Digest // scratch
@@ -40,8 +40,8 @@ func (d *Duplicates) Repeats(e *Entry, id []byte) bool {
 	return false
 }
 
-// hash separates the texts by a byte that UTF-8 does not have. It is the same in
-// every process.
+// hash returns a hash of an event, which is the same in every process. The texts
+// are separated by a byte that does not occur in UTF-8.
 func (d *Duplicates) hash(e *Entry, id []byte) uint64 {
 	h := &d.digest
 	h.Reset()
@@ -66,7 +66,7 @@ type Seen struct {
 // Seen returns what is remembered, the oldest first.
 func (d *Duplicates) Seen() []Seen { return append([]Seen(nil), d.order[d.head:]...) }
 
-// Remember takes over what another process has seen of the log.
+// Remember adds the events that another process has seen in the log.
 func (d *Duplicates) Remember(seen []Seen) {
 	d.Reset()
 	for _, s := range seen {
@@ -75,7 +75,7 @@ func (d *Duplicates) Remember(seen []Seen) {
 	}
 }
 
-// forget drops events that are further back than the window.
+// forget drops events whose positions are outside the window.
 func (d *Duplicates) forget(now Position) {
 	for d.head < len(d.order) && d.order[d.head].Position+d.window <= now {
 		delete(d.seen, d.order[d.head].Hash)

@@ -26,7 +26,7 @@ func ParsePosition(text string) (Position, bool) {
 
 // An Offset is a position together with the log that it belongs to. A log that
 // was deleted and created again has another identity, so that offsets of the
-// deleted log are not taken for its own.
+// deleted log are not mistaken for offsets of the new one.
 type Offset struct {
 	Log      string // identity of the log; has no '.'
 	Position Position
@@ -49,7 +49,7 @@ func ParseOffset(text string) (Offset, bool) {
 type Entry struct {
 	Position Position
 
-	Exchange  string // where a service published it; "" when it came over HTTP
+	Exchange  string // exchange to which a service published it; "" when it came over HTTP
 	Key       string // of the event, such as "message.sent"; "" for an entry that is no event
 	MessageID string // of the publisher; "" when it set none
 	AppID     string // of the publisher; "" when it set none
@@ -63,13 +63,13 @@ type Entry struct {
 // A Letter is a dead letter: an entry that can never be delivered, and the
 // reason.
 type Letter struct {
-	Log    string // identity of the log; with the position it tells letters apart
+	Log    string // identity of the log; with the position it identifies the letter
 	Entry  Entry
 	Reason string
 	Detail string
 }
 
-// entryOverhead is about what an entry takes in memory beside its texts.
+// entryOverhead is about how much memory an entry takes in addition to its texts.
 const entryOverhead = 200 // bytes
 
 // Size returns about how many bytes the entry takes in memory.

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A Memory is a log in the memory of the process: for a node that is alone, and
-// for development. Its entries are gone with the process. Safe for concurrent
+// A Memory is a log in the memory of the process, for a single node and for
+// development. Its entries are lost when the process ends. Safe for concurrent
 // use.
 type Memory struct {
 	identity string
@@ -25,7 +25,8 @@ func NewMemory(limit int) *Memory {
 	return &Memory{identity: NewIdentity(), ring: NewRing(limit), changed: make(chan struct{})}
 }
 
-// identityLen makes it unlikely that two logs get the same identity.
+// identityLen is the number of characters of an identity. It makes it unlikely
+// that two logs get the same one.
 const identityLen = 5
 
 // NewIdentity returns a random identity for a log.
@@ -43,8 +44,8 @@ func (m *Memory) Append(_ context.Context, e Entry) (wait func() (Position, erro
 	return func() (Position, error) { return e.Position, nil }
 }
 
-// Kept returns the positions of the oldest and the newest entry, 0 without any,
-// and their bytes.
+// Kept returns the positions of the oldest and the newest entry, 0 if there is
+// none, and the bytes of all entries.
 func (m *Memory) Kept() (first, last Position, bytes int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -83,7 +84,7 @@ func (m *Memory) Open(_ context.Context, at Start) (Source, error) {
 	return s, nil
 }
 
-// A memorySource is one reading of a Memory.
+// A memorySource reads a Memory. It implements Source.
 type memorySource struct {
 	log    *Memory
 	info   Info
@@ -112,8 +113,8 @@ func (s *memorySource) Next(ctx context.Context, wait time.Duration) ([]Entry, e
 	return batch, nil
 }
 
-// take returns the entries that are there, and a channel that is closed when
-// there are more.
+// take returns the entries that are there, and a channel that is closed when an
+// entry is added.
 func (s *memorySource) take() ([]Entry, <-chan struct{}) {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()

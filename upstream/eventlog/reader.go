@@ -14,11 +14,11 @@ type Phase uint8
 const (
 	PhaseIdle      Phase = iota // before Start
 	PhaseOpening                // the driver opens the log
-	PhaseVerifying              // open at the last entry that was read, which must come first
-	PhaseProbing                // the driver opens the log to learn where it ends
-	PhaseReading                // entries come
-	PhaseWaiting                // a failure; tries again at a time
-	PhaseDraining               // the log is another one; the rooms first get what was read of the previous one
+	PhaseVerifying              // the log is open at the last entry that was read, which must be sent first
+	PhaseProbing                // the driver opens the log to find its end
+	PhaseReading                // entries are being received
+	PhaseWaiting                // pause after a failure
+	PhaseDraining               // the log was replaced; the rooms first get the entries read from the previous one
 )
 
 var phaseNames = [...]string{"idle", "opening", "verifying", "probing", "reading", "waiting", "draining"}
@@ -31,15 +31,15 @@ type InputKind uint8
 
 // The inputs of a Reader.
 const (
-	Begin     InputKind = iota // start reading: From, and Position for FromPosition
+	Begin     InputKind = iota // start reading at Start
 	Opened                     // the log is open: Info
-	Delivered                  // an entry came: Entry
-	Closed                     // the log could not be opened, or reading has ended: Undecodable
-	Taken                      // the rooms have taken the entry that was handed over last
+	Delivered                  // an entry was received: Entry
+	Closed                     // the log could not be opened, or reading has ended; Undecodable says whether an entry is the reason
+	Taken                      // the rooms have accepted the last entry
 	Tick                       // time has passed
 )
 
-// An Input is an event that the Reader reacts to.
+// An Input is something that the driver reports to a Reader.
 type Input struct {
 	Kind        InputKind
 	Now         time.Time
@@ -54,11 +54,11 @@ type OutputKind uint8
 
 // The outputs of a Reader.
 const (
-	Open     OutputKind = iota // close what is open, and open the log at Start
-	Hand                       // give Entry to the rooms, then say Taken
-	Credit                     // entries up to Position were taken
-	Gap                        // the entries From to Position will never come
-	OtherLog                   // from here on the log is another one: positions restart
+	Open     OutputKind = iota // close the source, if one is open, and open the log at Start
+	Hand                       // pass Entry to the rooms, then report Taken
+	Credit                     // acknowledge the entries up to Position
+	Gap                        // the entries From to Position are lost
+	OtherLog                   // the log was replaced: positions restart
 	Skipped                    // the entry at Position cannot be decoded and is skipped
 )
 
@@ -67,7 +67,7 @@ var outputNames = [...]string{"open", "hand", "credit", "gap", "other log", "ski
 // String implements fmt.Stringer.
 func (k OutputKind) String() string { return outputNames[k] }
 
-// An Output is one thing that the driver is to do.
+// An Output is something that a Reader asks its driver to do.
 type Output struct {
 	Kind     OutputKind
 	Start    Start
@@ -93,52 +93,52 @@ func (o Output) String() string {
 // Defaults of ReaderConfig.
 const (
 	creditBatch   = 64                   // entries handled before they are acknowledged to the log
-	creditDelay   = 5 * time.Millisecond // the time after which fewer are acknowledged
-	verifyTimeout = 2 * time.Second      // for the last entry to come again
-	stableAfter   = 10 * time.Second     // a reading that lasted so long resets the pauses
+	creditDelay   = 5 * time.Millisecond // longest delay before fewer than creditBatch are acknowledged
+	verifyTimeout = 2 * time.Second      // limit for the last entry to be sent again
+	stableAfter   = 10 * time.Second     // reading without a failure for this time resets the pauses
 )
 
 // ReaderConfig is the configuration of a Reader.
 type ReaderConfig struct {
-	Window   int           // entries that may be on their way
+	Window   int           // entries that may be sent before they are acknowledged
 	RetryMin time.Duration // first pause after a failure
 	RetryMax time.Duration // longest pause
-	Seed     uint64        // of the jitter of the pauses
+	Seed     uint64        // seed of the random part of the pauses
 }
 
-// A Reader follows a log: it continues behind the last entry after every
-// failure, notices entries that were removed before it has read them, notices
-// that the log was replaced, and skips an entry that cannot be decoded. One
-// entry at a time is with the rooms; those behind it wait here, at most a
-// window of them.
+// A Reader is the state machine that follows a log. After a failure it continues
+// behind the last entry. It detects entries that were removed before it has read
+// them, and a log that was replaced. It skips an entry that cannot be decoded.
+// It passes one entry at a time to the rooms; up to a window of others wait
+// here.
 //
 // After a failure it opens the log at the last entry that it has read, not
-// behind it. That entry proves that the log is still the same: if a position is
-// beyond the end of a log that was created anew, RabbitMQ lets the reader wait,
-// without an error (seen with 3.10).
+// behind it. That entry proves that the log is still the same. RabbitMQ reports
+// no error for a position beyond the end of a log that was created again, and
+// the reader would wait (seen with 3.10).
 //
 // Owned by one goroutine.
 type Reader struct {
 	config ReaderConfig
 	phase  Phase
-	until  time.Time // of phases that end by time: Waiting, Verifying
+	until  time.Time // end of the phases Waiting and Verifying
 	opened time.Time // when reading began
 
 	identity string   // of the log; "" before the first Opened
-	holes    Position // in a row that mean nothing; see Info
-	last     Position // of the last entry that came; 0: none
-	proof    Entry    // that entry, to know the log by; Position 0: there is none
-	start    Start    // where to open
-	whole    bool     // the log was made while this node did not read: it begins with position 1
-	careful  bool     // one entry at a time, to find the one that cannot be decoded
+	holes    Position // see Info.Holes
+	last     Position // position of the last entry received; 0: none
+	proof    Entry    // that entry, to recognize the log; Position 0: there is none
+	start    Start    // where the log is opened
+	whole    bool     // the log was created while this node did not read: it is read from position 1 on
+	careful  bool     // entries are read one at a time, to find the one that cannot be decoded
 
-	waiting []Entry // came, and not with the rooms yet
-	head    int     // index of the oldest of these
+	waiting []Entry // received entries that the rooms do not have yet
+	head    int     // index in waiting of the oldest entry
 	handed  Position
-	busy    bool // an entry is with the rooms
+	busy    bool // the rooms have not accepted the last entry yet
 
 	uncredited int
-	creditAt   time.Time // zero: nothing to tell
+	creditAt   time.Time // when to acknowledge; zero: there is nothing to acknowledge
 
 	tries  int
 	random uint64
@@ -148,24 +148,25 @@ type Reader struct {
 // NewReader returns a reader that waits for Begin.
 func NewReader(c ReaderConfig) *Reader { return &Reader{config: c, random: c.Seed | 1} }
 
-// Expect sets, before Begin, the log that the position belongs to at which
-// reading is to begin. A log with another identity is read from its beginning.
+// Expect sets the identity of the log to which the starting position belongs. It
+// must be called before Begin. A log with another identity is read from its
+// beginning.
 func (r *Reader) Expect(identity string) { r.identity = identity }
 
 // Phase returns the reader's phase.
 func (r *Reader) Phase() Phase { return r.phase }
 
-// Identity returns the identity of the log, "" before it was open.
+// Identity returns the identity of the log, "" before it was opened.
 func (r *Reader) Identity() string { return r.identity }
 
-// Last returns the position of the last entry that was read, or behind which
-// reading begins. 0: not known.
+// Last returns the position of the last entry that was read, or the position
+// behind which reading begins; 0 if it is not known.
 func (r *Reader) Last() Position { return r.last }
 
 // Attempts returns how many attempts have failed since the last entry was read.
 func (r *Reader) Attempts() int { return r.tries }
 
-// Deadline returns when a Tick is due; zero: never.
+// Deadline returns when a Tick is due. Zero means not before another input.
 func (r *Reader) Deadline() time.Time {
 	t := r.creditAt
 	if (r.phase == PhaseWaiting || r.phase == PhaseVerifying) && (t.IsZero() || r.until.Before(t)) {
@@ -174,8 +175,8 @@ func (r *Reader) Deadline() time.Time {
 	return t
 }
 
-// Step handles one input and returns what is to be done, in order. The slice is
-// valid until the next call.
+// Step handles one input and returns what the driver has to do, in order. The
+// slice is valid until the next call.
 func (r *Reader) Step(in *Input) []Output {
 	r.out = r.out[:0]
 	switch in.Kind {
@@ -201,19 +202,19 @@ func (r *Reader) Step(in *Input) []Output {
 
 func (r *Reader) do(o Output) { r.out = append(r.out, o) }
 
-// open requests that the log be opened where reading is to continue.
+// open asks the driver to open the log where reading continues.
 func (r *Reader) open() {
 	r.phase = PhaseOpening
 	r.start.Window = r.config.Window
 	if r.careful {
 		r.start.Window = 1
 	}
-	r.uncredited, r.creditAt = 0, time.Time{} // of the reading before
+	r.uncredited, r.creditAt = 0, time.Time{} // they belong to the previous source
 	r.do(Output{Kind: Open, Start: r.start})
 }
 
-// resume sets where to open after a failure: at the last entry, or behind it if
-// it could not be recognized.
+// resume sets where the log is opened after a failure: at the last entry, or
+// behind it if that entry could not be recognized.
 func (r *Reader) resume() {
 	switch {
 	case r.proof.Position != 0:
@@ -247,29 +248,30 @@ func (r *Reader) isOpen(info Info, now time.Time) {
 	}
 }
 
-// probed compares the end of the log with what was read of it.
+// probed compares the end of the log with the last entry that was read.
 func (r *Reader) probed(info Info, now time.Time) {
 	switch {
 	case info.Identity != r.identity:
 		r.otherLog(info)
 	case info.Behind != 0 && info.Behind <= r.last:
 		r.wentBack()
-	default: // the entry was only late, or the log does not tell
+	default: // the entry was only late, or the log does not report its end
 		r.failed(now)
 	}
 }
 
-// wentBack handles a log that has lost entries that were read. Other entries
-// may have their positions now; they count as a gap.
+// wentBack handles a log that has lost entries that were read. Other entries may
+// have taken their positions; this is reported as a gap.
 func (r *Reader) wentBack() {
 	r.do(Output{Kind: Gap, From: r.last, Position: r.last})
 	r.leave(r.identity, Start{From: FromNext, Renew: r.identity})
 }
 
 // otherLog begins to read a log with another identity, from its beginning: it
-// was created while this node did not read. If it was renewed because it had lost
-// entries, this node may have read those, or may not have read what has taken
-// their positions until another node noticed: a gap.
+// was created while this node did not read. If it was renewed because it had
+// lost entries, otherLog reports a gap: this node may have read the lost
+// entries, or may have missed entries that took their positions before another
+// node renewed the log.
 func (r *Reader) otherLog(info Info) {
 	if info.Renewed && (r.last != 0 || r.whole) {
 		at := max(r.last, 1)
@@ -282,8 +284,8 @@ func (r *Reader) otherLog(info Info) {
 	}
 }
 
-// leave begins to read another log, as soon as the rooms have what was read of
-// the previous one.
+// leave begins to read another log, as soon as the rooms have the entries that
+// were read from the previous one.
 func (r *Reader) leave(identity string, at Start) {
 	r.identity, r.start = identity, at
 	r.whole = at.From == FromFirst
@@ -306,7 +308,7 @@ func (r *Reader) deliver(e *Entry) {
 	}
 	if r.phase == PhaseVerifying && e.Position <= r.last {
 		if e.Position != r.proof.Position {
-			return // before it, of the same chunk
+			return // an earlier entry of the same chunk
 		}
 		if !e.same(&r.proof) {
 			r.wentBack()
@@ -332,15 +334,16 @@ func (r *Reader) deliver(e *Entry) {
 	r.hand()
 }
 
-// credited acknowledges at once an entry that is not given to the rooms: in
-// careful mode nothing else arrives before.
+// credited acknowledges an entry that is not passed to the rooms. It does so at
+// once, because in careful mode no other entry is sent before that.
 func (r *Reader) credited(p Position) {
 	if len(r.waiting) == r.head && !r.busy {
 		r.do(Output{Kind: Credit, Position: p})
 	}
 }
 
-// hand gives the next entry to the rooms, unless they still have one.
+// hand passes the next entry to the rooms, unless they have not accepted the
+// last one yet.
 func (r *Reader) hand() {
 	if r.busy || r.head == len(r.waiting) {
 		return
@@ -368,8 +371,7 @@ func (r *Reader) taken(now time.Time) {
 	}
 }
 
-// credit counts what was handled, and acknowledges it to the log from time to
-// time.
+// credit counts handled entries, and acknowledges them to the log in batches.
 func (r *Reader) credit(now time.Time) {
 	if r.uncredited++; r.creditAt.IsZero() {
 		r.creditAt = now.Add(creditDelay)
@@ -395,7 +397,7 @@ func (r *Reader) closed(undecodable bool, now time.Time) {
 	case !undecodable || r.phase != PhaseReading && r.phase != PhaseVerifying:
 		r.careful = false
 		r.failed(now)
-	case !r.careful: // find out which one it is
+	case !r.careful: // find the entry that cannot be decoded
 		r.careful = true
 		r.resume()
 		r.open()
@@ -407,7 +409,7 @@ func (r *Reader) closed(undecodable bool, now time.Time) {
 // skip skips the entry behind the last one.
 func (r *Reader) skip() {
 	r.careful = false
-	if r.last == 0 && r.start.From == FromNext { // its time is not known, but it is over
+	if r.last == 0 && r.start.From == FromNext { // its position is not known, but it is behind the place where reading begins
 		r.open()
 		return
 	}
@@ -418,9 +420,9 @@ func (r *Reader) skip() {
 	r.open()
 }
 
-// failed waits before the next attempt: twice as long each time, and between
-// half and all of that, so that nodes that have lost the same server do not
-// reconnect at the same time.
+// failed begins a pause before the next attempt. The pause doubles with each
+// failure. A random part of up to half of it is left out, so that nodes that
+// have lost the same server do not reconnect at the same time.
 func (r *Reader) failed(now time.Time) {
 	r.resume()
 	r.tries++

@@ -2,8 +2,8 @@ package eventlog
 
 import "sort"
 
-// A Ring holds the newest entries of a log, in order, up to a number of bytes.
-// It is not safe for concurrent use.
+// A Ring holds the newest entries of a log in order, limited by their bytes. It
+// is not safe for concurrent use.
 type Ring struct {
 	limit   int // bytes
 	entries []Entry
@@ -32,11 +32,11 @@ func (r *Ring) Add(e Entry) {
 	}
 }
 
-// Reset drops everything.
+// Reset drops all entries.
 func (r *Ring) Reset() { *r = Ring{limit: r.limit} }
 
-// First and Last return the positions of the oldest and the newest entry, 0
-// without any.
+// First and Last return the positions of the oldest and the newest entry, 0 if
+// there is none.
 func (r *Ring) First() Position {
 	if r.head == len(r.entries) {
 		return 0
@@ -55,8 +55,8 @@ func (r *Ring) Last() Position {
 // Bytes returns about how much memory the entries take.
 func (r *Ring) Bytes() int { return r.bytes }
 
-// From appends up to most entries to dst, beginning at a position or, if that
-// is gone, at the oldest.
+// From appends up to most entries to dst. It begins at a position or, if that
+// entry was dropped, at the oldest one.
 func (r *Ring) From(p Position, most int, dst []Entry) []Entry {
 	kept := r.entries[r.head:]
 	i := sort.Search(len(kept), func(i int) bool { return kept[i].Position >= p })

@@ -8,7 +8,7 @@ type Tail struct {
 	limit int // bytes
 
 	log     string
-	begin   Position // behind which this node has read; 0: not known
+	begin   Position // position behind which this node has read the log; 0: not known
 	after   Position // every entry behind this one, up to last, is here
 	last    Position
 	started bool // after is known
@@ -18,35 +18,36 @@ type Tail struct {
 	base  uint64     // number of the item at index 0; the numbers in refs and newest
 	bytes int
 
-	newest map[uint64]uint64 // by key of a room: the number of its newest item, and 1
+	newest map[uint64]uint64 // by key of a room: the number of its newest item, plus 1
 }
 
-// A tailItem is an entry and its rooms.
+// A tailItem is an entry of a Tail with its rooms.
 type tailItem struct {
 	entry Entry
 	first tailRef
-	more  []tailRef // of rooms beyond the first
+	more  []tailRef // for rooms beyond the first
 }
 
 // A tailRef links an item to the previous one of the same room.
 type tailRef struct {
 	key      uint64
-	previous uint64 // number of that item, and 1; 0: none
+	previous uint64 // number of that item, plus 1; 0: none
 }
 
-// tailOverhead is about what an item takes in memory beside its entry.
+// tailOverhead is about how much memory an item takes in addition to its entry.
 const tailOverhead = 96 // bytes
 
 // NewTail returns an empty tail that keeps up to limit bytes.
 func NewTail(limit int) *Tail { return &Tail{limit: limit, newest: make(map[uint64]uint64)} }
 
-// Begin starts with a log that is read behind a position; 0: not known.
+// Begin empties the tail for a log that is read behind a position, which is 0 if
+// it is not known.
 func (t *Tail) Begin(log string, behind Position, known bool) {
 	*t = Tail{limit: t.limit, log: log, begin: behind, after: behind, last: behind, started: known,
 		newest: make(map[uint64]uint64)}
 }
 
-// Gap drops everything: entries up to a position were lost.
+// Gap drops all entries, because entries up to a position were lost.
 func (t *Tail) Gap(to Position) { t.Begin(t.log, to, true) }
 
 // Log returns the identity of the log.
@@ -58,8 +59,8 @@ func (t *Tail) After() Position { return t.after }
 // Began returns the position behind which this node has read the log.
 func (t *Tail) Began() Position { return t.begin }
 
-// BeganAt sets the position behind which reading began, if a previous process
-// began earlier.
+// BeganAt sets the position behind which reading began. It is for a process that
+// continues the reading of a previous one.
 func (t *Tail) BeganAt(p Position) { t.begin = p }
 
 // Last returns the position up to which every entry is in the tail.
@@ -77,7 +78,7 @@ func (t *Tail) Pass(p Position) {
 }
 
 // Skip records that the log has been read up to a position without its entries
-// being added. All entries in the tail are dropped.
+// being added. It drops all entries.
 func (t *Tail) Skip(p Position) {
 	t.Pass(p)
 	if len(t.items) > t.head {
@@ -88,8 +89,8 @@ func (t *Tail) Skip(p Position) {
 	t.after = t.last
 }
 
-// Add adds the next entry, which is for the rooms with these keys, and drops
-// the oldest ones that no longer fit.
+// Add adds the next entry, which is addressed to the rooms with these keys, and
+// drops the oldest entries that no longer fit.
 func (t *Tail) Add(e Entry, keys []uint64) {
 	t.Pass(e.Position)
 	if len(keys) == 0 {
@@ -135,8 +136,8 @@ func (t *Tail) drop() {
 	}
 }
 
-// Find appends to dst the entries of a room between two positions, newest
-// first, at most most of them.
+// Find appends to dst up to most entries of a room between two positions, newest
+// first.
 func (t *Tail) Find(key uint64, from, to Position, most int, dst []Entry) []Entry {
 	for number := t.newest[key]; number > t.base+uint64(t.head); {
 		item := &t.items[number-1-t.base]

@@ -3,21 +3,22 @@ package eventlog
 import "time"
 
 // TurnSettles is how long a node whose turn begins waits for notes of the
-// previous node, which come first.
+// previous node, which are delivered before its own.
 const TurnSettles = 200 * time.Millisecond
 
-// A Turn is what the node that writes the dead letters knows about how far they
-// are written: from notes in a queue that delivers to one node at a time. A
-// note is an offset up to which everything is done, or any other text, with
-// which a node requests the turn. The newest offset stays unacknowledged, so
-// that the next node gets it. Owned by one goroutine.
+// A Turn tracks up to which offset the dead letters are written. One node at a
+// time writes them: the one to which a queue delivers notes. A note is an offset
+// up to which all dead letters are written, or any other text, with which a node
+// requests the turn. The newest offset stays unacknowledged, so that the queue
+// delivers it to the next node. Owned by one goroutine.
 type Turn struct {
-	Done Offset // zero: no node has told
-	held uint64 // tag of the note that is kept; 0: none has come
+	Done Offset // zero: no note with an offset has come
+	held uint64 // delivery tag of the unacknowledged note; 0: none
 }
 
-// Take handles a note with its delivery tag. It returns the tag that is to be
-// acknowledged, 0 for none. first: this node's turn begins with it.
+// Take handles a note with its delivery tag. It returns the tag that must be
+// acknowledged, 0 for none. first reports whether this node's turn begins with
+// the note.
 func (t *Turn) Take(tag uint64, note string) (letGo uint64, first bool) {
 	first = t.held == 0
 	o, told := ParseOffset(note)
@@ -28,7 +29,7 @@ func (t *Turn) Take(tag uint64, note string) (letGo uint64, first bool) {
 	case first:
 		t.held = tag
 	default:
-		letGo = tag // nothing new
+		letGo = tag // the note has no newer offset
 	}
 	return letGo, first
 }

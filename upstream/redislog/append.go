@@ -10,30 +10,30 @@ import (
 	"github.com/hometrip/gateway/upstream/redislog/core"
 )
 
-const appendsWaiting = 4096 // beyond it Append waits
+const appendsWaiting = 4096 // entries that may wait to be sent; beyond it Append blocks
 
 var errClosed = errors.New("redislog: closed")
 
-// An appender sends entries to Redis in the order of the calls, as many at a
-// time as have come meanwhile. Its goroutine begins with the first one and ends
-// with close. Safe for concurrent use.
+// An appender sends entries to Redis in the order of the calls, in batches. Its
+// goroutine begins with the first entry and ends with close. Safe for concurrent
+// use.
 type appender struct {
 	log   *Log
 	queue chan *appending
-	over  context.Context // done when the appender was closed
+	over  context.Context // cancelled when the appender is closed
 	end   context.CancelFunc
-	ended chan struct{} // closed when the goroutine has
+	ended chan struct{} // closed when the goroutine has ended
 	begin sync.Once
 }
 
-// An appending is an entry on its way.
+// An appending is an entry that waits for its result.
 type appending struct {
 	ctx     context.Context
 	command core.Command
-	done    chan appended // of one
+	done    chan appended // has a buffer of one
 }
 
-// An appended is the result of one append.
+// An appended is the result of appending one entry.
 type appended struct {
 	position eventlog.Position
 	err      error
@@ -92,8 +92,8 @@ func (a *appender) run() {
 	}
 }
 
-// send appends a batch in one round trip and answers each of them. An entry
-// whose caller has given up is left out.
+// send appends a batch in one round trip and sends each entry its result. It
+// skips entries whose caller has given up.
 func (a *appender) send(batch []*appending) {
 	client, err := a.log.connection()
 	commands, sent := make([]core.Command, 0, len(batch)), batch[:0]

@@ -13,27 +13,27 @@ import (
 	"github.com/hometrip/gateway/upstream/redislog/core"
 )
 
-// Config says where the log is.
+// Config is the configuration of a Log.
 type Config struct {
 	Open      func() (rueidis.Client, error) // connects to Redis
-	Host      string                         // host:port of Redis, for people
-	Key       string                         // of the stream
+	Host      string                         // host:port of Redis, for log lines
+	Key       string                         // key of the stream
 	Retention time.Duration
 	MaxBytes  int
 	Logger    *slog.Logger
 }
 
-// A Log is a Redis stream of the services' events: an eventlog.Log. Safe for
-// concurrent use.
+// A Log is a Redis stream of the services' events. It implements eventlog.Log.
+// Safe for concurrent use.
 type Log struct {
 	config   Config
 	appender appender
 
-	mu     sync.Mutex     // guards the following; held while it connects
+	mu     sync.Mutex     // guards the following; held while connecting
 	client rueidis.Client // appends and trims; nil: not connected
 }
 
-// New returns a log; it connects when it is used.
+// New returns a log. It connects when it is first used.
 func New(c Config) (*Log, error) {
 	if c.Open == nil || c.Key == "" || c.Retention <= 0 || c.MaxBytes <= 0 || c.Logger == nil {
 		return nil, errors.New("redislog: want a way to connect, a key, retention, a size and a logger")
@@ -46,13 +46,14 @@ func New(c Config) (*Log, error) {
 // Host returns host:port of Redis.
 func (l *Log) Host() string { return l.config.Host }
 
-// Close ends what appends. Appending fails from then on.
+// Close stops appending. Append fails afterwards.
 func (l *Log) Close() {
 	l.appender.close()
 	l.disconnect(nil)
 }
 
-// connection returns the connection that appends and trims.
+// connection returns the connection for appending and trimming, and connects if
+// there is none.
 func (l *Log) connection() (rueidis.Client, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,8 +65,8 @@ func (l *Log) connection() (rueidis.Client, error) {
 	return l.client, err
 }
 
-// disconnect ends a connection after an error: Redis may have become a replica,
-// or have moved. nil stands for the one in use.
+// disconnect closes a connection after an error: Redis may have become a replica,
+// or have moved. nil stands for the connection in use.
 func (l *Log) disconnect(client rueidis.Client) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,15 +76,15 @@ func (l *Log) disconnect(client rueidis.Client) {
 	}
 }
 
-// failure says what an error is about.
+// failure adds the stream to an error.
 func (l *Log) failure(err error) error { return fmt.Errorf("redis, stream %s: %w", l.config.Key, err) }
 
-// do has a command executed.
+// do executes a command.
 func (l *Log) do(ctx context.Context, client rueidis.Client, c core.Command) core.Reply {
 	return replyOf(c.Kind, l.config.Key, client.Do(ctx, l.build(client, c)))
 }
 
-// doMulti has commands executed in order, in one round trip.
+// doMulti executes commands in order, in one round trip.
 func (l *Log) doMulti(ctx context.Context, client rueidis.Client, list []core.Command) []core.Reply {
 	commands, replies := make([]rueidis.Completed, len(list)), make([]core.Reply, len(list))
 	for i, c := range list {
@@ -103,7 +104,7 @@ func (l *Log) build(client rueidis.Client, c core.Command) rueidis.Completed {
 	return b.Build()
 }
 
-// replyOf reads an answer.
+// replyOf converts an answer of rueidis.
 func replyOf(kind core.Kind, key string, result rueidis.RedisResult) (r core.Reply) {
 	switch kind {
 	case core.Eval:

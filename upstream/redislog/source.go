@@ -11,14 +11,14 @@ import (
 	"github.com/hometrip/gateway/upstream/redislog/core"
 )
 
-// A source reads the stream over a connection of its own. It implements
-// eventlog.Source: what to do it asks a core.Reading, and does it. Owned by one
+// A source reads the stream over a separate connection. It implements
+// eventlog.Source and executes the commands of a core.Reading. Owned by one
 // goroutine.
 type source struct {
 	log     *Log
 	client  rueidis.Client
 	reading *core.Reading
-	asked   chan core.Reply // has the answer to what was asked for; nil: nothing is
+	asked   chan core.Reply // receives the answer to the command under way; nil: none is under way
 }
 
 // Open implements eventlog.Log.
@@ -40,9 +40,9 @@ func (s *source) Info() eventlog.Info     { return s.reading.Info() }
 func (s *source) Taken(eventlog.Position) {}
 func (s *source) Close()                  { s.client.Close() }
 
-// Next implements eventlog.Source. It may return none before wait has passed.
-// What was asked for stays asked for when it returns none: to give up a command
-// that waits would end its connection.
+// Next implements eventlog.Source. It may return no entries before wait has
+// passed. The command under way stays under way then, because cancelling a
+// blocking command would close its connection.
 func (s *source) Next(ctx context.Context, wait time.Duration) ([]eventlog.Entry, error) {
 	if s.asked == nil {
 		s.ask()
@@ -63,8 +63,8 @@ func (s *source) Next(ctx context.Context, wait time.Duration) ([]eventlog.Entry
 	return nil, nil
 }
 
-// ask sends the next command. The answer comes to s.asked, at the latest when
-// the connection is closed.
+// ask sends the next command. s.asked receives the answer, or an error when the
+// connection is closed.
 func (s *source) ask() {
 	asked := make(chan core.Reply, 1)
 	s.asked = asked

@@ -8,7 +8,8 @@ import (
 	"github.com/hometrip/gateway/upstream/redislog/core"
 )
 
-// Trim removes entries that are too old or too much, until ctx is cancelled.
+// Trim removes entries that are too old or that exceed the size limit, until ctx
+// is cancelled.
 func (l *Log) Trim(ctx context.Context) {
 	t := core.Trimming{Retention: l.config.Retention, MaxBytes: l.config.MaxBytes}
 	told := false

@@ -1,5 +1,6 @@
 // Package rabbitmodel is a model of a RabbitMQ broker (3.10) for the
-// simulation of a fleet: one thread, no sockets, time as an argument.
+// simulation of a fleet. It has no threads and no sockets, and the time is an
+// argument.
 //
 // Methods of a Channel are what a client sends; what the broker would send is
 // appended to the connection's Out, replies, deliveries, confirms and ends in

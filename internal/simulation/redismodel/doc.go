@@ -1,5 +1,6 @@
 // Package redismodel is a model of a Redis server (7.0, RESP3) for the
-// simulation of a fleet: one thread, no sockets, time as an argument.
+// simulation of a fleet. It has no threads and no sockets, and the time is an
+// argument.
 //
 // It executes commands as a server does and puts what the server would write
 // to each connection, replies and pushes in one order, into that connection's

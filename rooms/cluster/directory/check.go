@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// Each checkInterval some rooms are compared with Redis: all within about
-	// checkRounds intervals, but not more than checkMost at once.
+	// Some rooms are compared with Redis in each checkInterval. All rooms are
+	// compared within about checkRounds intervals, at most checkMost at once.
 	checkInterval = time.Second
 	checkRounds   = 120
 	checkLeast    = 16
@@ -21,8 +21,9 @@ const (
 // A burial is a dead session in a room.
 type burial struct{ room, session string }
 
-// checkSome takes the next rooms to be compared. A key that was deleted or
-// evicted is entered again; of a room that was read Redis tells at once.
+// checkSome fills a batch with the next rooms to be compared. A key that was
+// deleted or evicted is written again. For a room that was read, Redis reports
+// such a change at once.
 func (d *Directory) checkSome(f *flight, b *wire.Batch, now time.Time) bool {
 	if now.Before(d.check) || d.leaving {
 		return false
@@ -45,9 +46,9 @@ func (d *Directory) checkSome(f *flight, b *wire.Batch, now time.Time) bool {
 	return len(f.rooms) > 0
 }
 
-// compared takes what a check has found. A room that was handed over to this
-// process was not read by it; if what another node said when it came was lost,
-// nobody is counted there until the room is read.
+// compared handles the replies to a check. This process has not read a room
+// that was handed over to it. If the first message of another node in the room
+// was lost, that node's members are not counted until the room is read.
 func (d *Directory) compared(f *flight, replies []wire.Reply, now time.Time) {
 	for i, e := range f.rooms {
 		if e.index < 0 || f.session != d.session || replies[i].Err != nil {
@@ -62,8 +63,9 @@ func (d *Directory) compared(f *flight, replies []wire.Reply, now time.Time) {
 	}
 }
 
-// bury takes dead sessions out of rooms in which they were found. What fails
-// is found again.
+// bury fills a batch that removes dead sessions from the rooms in which they
+// were found. If a removal fails, the next read of the room finds the session
+// again.
 func (d *Directory) bury(f *flight, b *wire.Batch) bool {
 	f.what = burials
 	d.dead = d.dead[:min(len(d.dead), maxBurials)]
@@ -75,14 +77,14 @@ func (d *Directory) bury(f *flight, b *wire.Batch) bool {
 	return n > 0
 }
 
-// A Difference is what is wrong in Redis about this node.
+// A Difference lists what Redis has wrong about this node.
 type Difference struct {
-	Missing []string // rooms this node holds and Redis does not know of
-	Surplus []string // rooms it does not hold and Redis says it does
+	Missing []string // rooms that this node holds and Redis does not have
+	Surplus []string // rooms that this node does not hold and Redis has for it
 }
 
-// Compare says what is wrong when Redis has these rooms for this node. Rooms
-// that are on their way in or out are not held against it.
+// Compare compares the rooms that Redis has for this node with those that it
+// holds. Rooms that are being written or removed are not reported.
 func (d *Directory) Compare(claimed map[string]bool) (diff Difference) {
 	for _, e := range d.all {
 		if e.occupied && e.written == d.session && !claimed[e.room] {

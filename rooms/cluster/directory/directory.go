@@ -1,12 +1,13 @@
-// Package directory is a node's part of the directory in Redis: for each room,
-// which nodes hold it. It is a state machine: inputs and outputs are values,
-// now is an argument.
+// Package directory maintains a node's part of the directory in Redis, which
+// says for each room which nodes hold it. It is a state machine without
+// goroutines and I/O: inputs and outputs are values, and the time is an
+// argument.
 //
-//	directory.go  what the node holds, and what it knows of a room
-//	write.go      rooms are entered into Redis and taken out
-//	read.go       rooms are read, and read again when they have changed
-//	check.go      a few rooms at a time are compared with Redis
-//	fair.go       whose turn it is
+//	directory.go  the rooms that the node holds, and their holders
+//	write.go      adding rooms to Redis and removing them
+//	read.go       reading the holders of rooms, and again after a change
+//	check.go      comparing a few rooms at a time with Redis
+//	fair.go       the queue of rooms, which serves users in turn
 package directory
 
 import (
@@ -19,9 +20,9 @@ import (
 )
 
 const (
-	// writeBatch and writeFlights bound the changes that are under way at once,
-	// so that what is sent behind them on the same connection waits for a few
-	// milliseconds at most; readBatch and readFlights are the same for reads.
+	// writeBatch and writeFlights limit the changes that are under way at once:
+	// a command that is sent behind them on the same connection waits for a few
+	// milliseconds at most. readBatch and readFlights are the limits for reads.
 	writeBatch   = 256
 	writeFlights = 4
 	readBatch    = 128
@@ -29,23 +30,23 @@ const (
 
 	retryDelay = 50 * time.Millisecond // after a batch that has failed
 
-	// What was taken out of Redis may be back in it when a replica takes over
-	// that is behind. So rooms are remembered that were taken out in the last
-	// dropMemory, up to maxDropped of them, and taken out again.
+	// A failover to a replica that is behind may restore rooms that were removed
+	// from Redis. So up to maxDropped rooms that were removed within the last
+	// dropMemory are remembered, and are removed again in a new session.
 	dropMemory = time.Minute
 	maxDropped = 1 << 12
 )
 
-// sight is what this node knows of a room's holders.
+// sight says whether this node has read a room's holders.
 type sight uint8
 
 const (
 	unseen sight = iota
-	stale        // it has read them, and they may have changed since
-	fresh        // Redis tells when they change
+	stale        // they were read, and may have changed since
+	fresh        // they were read, and Redis reports a change
 )
 
-// progress is where a room is on its way to Redis.
+// progress says whether a room waits to be written to Redis.
 type progress uint8
 
 const (
@@ -54,46 +55,46 @@ const (
 	flying
 )
 
-// An entry is a room that this node holds, or has held shortly before.
+// An entry is a room that this node holds, or held until recently.
 type entry struct {
 	room  string
-	by    string // user who was there first
-	index int    // in all
+	by    string // first user in the room
+	index int    // index in Directory.all
 
 	occupied bool
-	vacant   time.Time // since when, unless occupied
+	vacant   time.Time // when the last member left; not used while the room has members
 
 	writing progress
-	again   bool  // it has changed while it was written
-	written int64 // session for which Redis has it; 0: not sure for any
-	entered int64 // session in which it was first written, or made
+	again   bool  // it changed while it was being written
+	written int64 // session for which Redis has the room; 0: not certain for any
+	entered int64 // session in which it was made or first written
 
 	reading progress
-	changed bool // in Redis, while it was read
-	wanted  bool // somebody has asked for its holders
+	changed bool // it changed in Redis while it was being read
+	wanted  bool // Holders was called before they were known
 	sight   sight
 	holders []int64 // sessions of other nodes
 }
 
-// A due is a vacant room that is looked at again at a time.
+// A due is a vacant room with the time at which it may be removed.
 type due struct {
 	e  *entry
 	at time.Time
 }
 
-// A dropped is a room that was taken out of Redis.
+// A dropped is a room that was removed from Redis.
 type dropped struct {
 	room string
 	at   time.Time
 }
 
-// flight is a batch under way.
+// A flight is a batch whose reply has not arrived.
 type flight struct {
 	what    what
 	session int64
 	rooms   []*entry
-	held    []bool   // of a write: whether the room was entered
-	replies [][2]int // of a write: which replies are of the room
+	held    []bool   // of a write: whether the room was added
+	replies [][2]int // of a write: the replies that belong to the room
 }
 
 type what uint8
@@ -105,26 +106,26 @@ const (
 	burials
 )
 
-// Others tells what is known of sessions.
+// Others is what the directory needs to know about sessions.
 type Others interface {
 	Dead(session int64) bool
 	Suspect(session int64, now time.Time)
 }
 
-// Config says how a directory behaves.
+// Config is the configuration of a Directory.
 type Config struct {
 	Names  wire.Names
 	Node   uint32
-	Linger time.Duration // a room stays in Redis after its last member
+	Linger time.Duration // how long a room stays in Redis after its last member left
 	Others Others
 
-	// Speaks reports whether something said to a room waits to be published. The
-	// room stays meanwhile, or nobody would know any more for whom it is.
+	// Speaks reports whether messages for a room wait to be published. The room
+	// is kept until they are published, because they need its holders.
 	Speaks func(room string) bool
 }
 
-// A Directory is the rooms of a node. Its methods must not be called at the same
-// time.
+// A Directory has the rooms of a node and what Redis knows of them. It is not
+// safe for concurrent use.
 type Directory struct {
 	c       Config
 	session int64 // 0: none
@@ -133,20 +134,20 @@ type Directory struct {
 	rooms     map[string]*entry
 	peak      shrink.Peak // of rooms
 	all       []*entry
-	renewed   int // index in all up to which the session has been told of rooms
-	owing     int // rooms that the session has not been told of
+	renewed   int // rooms of all before this index have been queued for the session
+	owing     int // number of rooms that Redis does not have for the session yet
 	leaving   bool
 	lingering []due
 
 	toWrite, toRead fair
 	flights         map[uint64]*flight
-	spare           *flight          // an empty one: mostly there is nothing to send
-	underWay        [burials + 1]int // flights by what they are
-	retry           time.Time        // nothing is sent before
+	spare           *flight          // an empty flight for reuse: most calls of Take send nothing
+	underWay        [burials + 1]int // number of flights by kind
+	retry           time.Time        // nothing is sent before this time
 	dead            []burial
 	dropped         []dropped // the oldest first
 
-	checked int // index in all
+	checked int // index in all of the next room to check
 	check   time.Time
 
 	seen  []string // rooms whose holders have been read
@@ -156,11 +157,11 @@ type Directory struct {
 
 // Stats are counters.
 type Stats struct {
-	Writes int64 // rooms entered or taken out
+	Writes int64 // rooms added or removed
 	Reads  int64 // rooms read
-	Hits   int64 // holders asked for that were in memory
-	Misses int64 // the same, and not in memory
-	Healed int64 // rooms that Redis had lost
+	Hits   int64 // calls of Holders that were answered from memory
+	Misses int64 // calls of Holders that required a read
+	Healed int64 // rooms that Redis had lost and that were added again
 }
 
 // New makes a directory without a session.
@@ -168,9 +169,9 @@ func New(c Config) *Directory {
 	return &Directory{c: c, rooms: make(map[string]*entry), flights: make(map[uint64]*flight)}
 }
 
-// Session begins a session, or ends one with 0. What Redis was told before does
-// not count any more, and former sessions are taken out of the rooms. What was
-// read is still the best guess.
+// Session begins a session, or ends one with 0. All rooms are written again for
+// the new session, and former sessions are removed from the rooms. Holders that
+// were read before are kept until they are read again.
 func (d *Directory) Session(session int64, former []int64, now time.Time) {
 	d.session, d.former = session, slices.Clone(former)
 	d.retry = time.Time{}
@@ -183,8 +184,8 @@ func (d *Directory) Session(session int64, former []int64, now time.Time) {
 	}
 }
 
-// dropFormer has former sessions taken out of rooms that were left lately: Redis
-// may have been set back to before that.
+// dropFormer removes former sessions from rooms that were removed recently:
+// Redis may have been set back to a state from before the removal.
 func (d *Directory) dropFormer(now time.Time) {
 	d.forgetDropped(now)
 	for _, x := range d.dropped {
@@ -202,14 +203,16 @@ func (d *Directory) forgetDropped(now time.Time) {
 	d.dropped = slices.Delete(d.dropped, 0, n)
 }
 
-// Len is the number of rooms that Redis has for this node or is about to.
+// Len returns the number of rooms that Redis has for this node or that wait to
+// be written.
 func (d *Directory) Len() int { return len(d.all) }
 
 // Registered reports whether Redis has all rooms that the node held when the
 // session began.
 func (d *Directory) Registered() bool { return d.session != 0 && d.owing == 0 }
 
-// Occupied notes that somebody is in a room; by is on whose behalf.
+// Occupied records that a room has members. by is the user whose join is
+// charged with the write.
 func (d *Directory) Occupied(room, by string) {
 	if d.leaving {
 		return
@@ -220,7 +223,7 @@ func (d *Directory) Occupied(room, by string) {
 		d.rooms[room] = e
 		d.all = append(d.all, e)
 		if d.session == 0 {
-			d.owing++ // corrected when a session begins
+			d.owing++ // Session sets the right number when one begins
 		}
 	}
 	e.occupied = true
@@ -231,8 +234,8 @@ func (d *Directory) Occupied(room, by string) {
 	}
 }
 
-// Vacated notes that nobody is in a room any more. Redis is told when nobody
-// has come back for a while.
+// Vacated records that a room has no members. It is removed from Redis after
+// Config.Linger, unless it has members again by then.
 func (d *Directory) Vacated(room string, now time.Time) {
 	if e := d.rooms[room]; e != nil && e.occupied {
 		e.occupied, e.vacant = false, now
@@ -240,13 +243,13 @@ func (d *Directory) Vacated(room string, now time.Time) {
 	}
 }
 
-// A Vacancy is a room that nobody is in, and that Redis has for a while yet.
+// A Vacancy is a room without members that is still in Redis.
 type Vacancy struct {
 	Room, By string
 	Left     time.Duration
 }
 
-// Vacant returns the rooms that nobody is in.
+// Vacant returns the rooms without members.
 func (d *Directory) Vacant(now time.Time) (all []Vacancy) {
 	for _, e := range d.all {
 		if !e.occupied {
@@ -257,24 +260,26 @@ func (d *Directory) Vacant(now time.Time) (all []Vacancy) {
 	return all
 }
 
-// Linger notes a room that was vacant in another process. They are noted in the
-// order of their ends, before all others.
+// Linger takes over a vacant room from another process. It must be called in
+// the order in which the vacancies end, and before Vacated.
 func (d *Directory) Linger(v Vacancy, now time.Time) {
 	d.Occupied(v.Room, v.By)
 	d.Vacated(v.Room, now.Add(v.Left-d.c.Linger))
 }
 
-// Flying reports whether batches are under way.
+// Flying reports whether replies are awaited.
 func (d *Directory) Flying() bool { return len(d.flights) > 0 }
 
-// overdue reports whether nobody has come back in time.
+// overdue reports whether a room has been vacant for the whole of
+// Config.Linger.
 func (d *Directory) overdue(e *entry, now time.Time) bool {
 	return !e.occupied && (d.leaving || now.Sub(e.vacant) >= d.c.Linger)
 }
 
-// Holders returns the sessions of other nodes that hold a room. ok is false
-// when that has to be read first: Seen tells when it has. A room that is not
-// held here has none. It is valid until the next input.
+// Holders returns the sessions of other nodes that hold a room. ok is false if
+// they have to be read first; Seen returns the room when they were read. A room
+// that is not held here has no holders. The slice is valid until the next call
+// of a method that changes the directory.
 func (d *Directory) Holders(room string) (sessions []int64, ok bool) {
 	e := d.rooms[room]
 	if e == nil {
@@ -301,7 +306,7 @@ func (d *Directory) Elsewhere(room string) bool {
 
 func (d *Directory) isLive(session int64) bool { return !d.c.Others.Dead(session) }
 
-// live returns the holders that are not known to be dead.
+// live returns the holders without the sessions that are known to be dead.
 func (d *Directory) live(e *entry) []int64 {
 	if !slices.ContainsFunc(e.holders, d.c.Others.Dead) {
 		return e.holders
@@ -309,7 +314,7 @@ func (d *Directory) live(e *entry) []int64 {
 	return slices.DeleteFunc(slices.Clone(e.holders), d.c.Others.Dead)
 }
 
-// Changed notes that a room has changed in Redis.
+// Changed records that the holders of a room have changed in Redis.
 func (d *Directory) Changed(room string) {
 	e := d.rooms[room]
 	if e == nil {
@@ -320,8 +325,8 @@ func (d *Directory) Changed(room string) {
 	d.read(e)
 }
 
-// Sessions returns the sessions of other nodes that hold a room, as it was read
-// last. The caller may keep it.
+// Sessions returns the sessions of other nodes that held a room when it was
+// last read. The caller may keep the slice.
 func (d *Directory) Sessions(room string) []int64 {
 	if e := d.rooms[room]; e != nil {
 		return slices.Clone(d.live(e))
@@ -329,14 +334,14 @@ func (d *Directory) Sessions(room string) []int64 {
 	return nil
 }
 
-// Seen returns the rooms whose holders have been read since it was called last.
+// Seen returns the rooms whose holders were read since the last call of Seen.
 func (d *Directory) Seen() (rooms []string) { rooms, d.seen = d.seen, nil; return rooms }
 
-// Gone returns the rooms that this node has stopped holding since it was called
-// last.
+// Gone returns the rooms that this node has stopped holding since the last call
+// of Gone.
 func (d *Directory) Gone() (rooms []string) { rooms, d.gone = d.gone, nil; return rooms }
 
-// Leave has all rooms taken out of Redis. Nothing is entered from now on.
+// Leave removes all rooms from Redis. No room is added afterwards.
 func (d *Directory) Leave() {
 	if d.leaving {
 		return
@@ -347,10 +352,10 @@ func (d *Directory) Leave() {
 	}
 }
 
-// Left reports whether Redis has nothing left of this node.
+// Left reports whether all rooms of this node were removed from Redis.
 func (d *Directory) Left() bool { return d.leaving && len(d.all) == 0 }
 
-// drop forgets a room. The last one of all moves into the gap.
+// drop forgets a room. The last room of all moves to its index.
 func (d *Directory) drop(e *entry) {
 	if d.session == 0 || e.entered != d.session {
 		d.owing--
@@ -366,14 +371,14 @@ func (d *Directory) drop(e *entry) {
 		d.all[e.index] = moved
 		moved.index = e.index
 		if moved.index < d.renewed && last >= d.renewed && (moved.written != d.session || d.leaving) {
-			d.write(moved) // the walk over all rooms would pass it by
+			d.write(moved) // the walk over all rooms would miss it
 		}
 	}
 	d.renewed = min(d.renewed, len(d.all))
 	e.index = -1
 }
 
-// User returns the user who was first in a room.
+// User returns the first user in a room.
 func (d *Directory) User(room string) string {
 	if e := d.rooms[room]; e != nil {
 		return e.by
@@ -384,10 +389,10 @@ func (d *Directory) User(room string) string {
 // Waiting reports whether rooms wait to be written or read.
 func (d *Directory) Waiting() bool { return d.session != 0 && d.toWrite.size+d.toRead.size > 0 }
 
-// Holds reports whether this node holds a room, or has shortly before.
+// Holds reports whether this node holds a room, or held it until recently.
 func (d *Directory) Holds(room string) bool { return d.rooms[room] != nil }
 
-// Tick has rooms whose time has come taken out.
+// Tick queues the removal of rooms that have been vacant for long enough.
 func (d *Directory) Tick(now time.Time) {
 	n := 0
 	for n < len(d.lingering) && !now.Before(d.lingering[n].at) {
@@ -408,8 +413,8 @@ func (d *Directory) Tick(now time.Time) {
 	d.forgetDropped(now)
 }
 
-// Next returns when Tick and Take want to be called; zero: not before there is
-// something new.
+// Next returns when Tick and Take are to be called. Zero means not before
+// another input.
 func (d *Directory) Next() (at time.Time) {
 	consider := func(t time.Time) {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
@@ -428,8 +433,8 @@ func (d *Directory) Next() (at time.Time) {
 	return at
 }
 
-// Pending is the number of rooms that wait to be written or read, or are under
-// way.
+// Pending returns the number of rooms that wait to be written or read, or are
+// being written or read.
 func (d *Directory) Pending() int {
 	n := d.toWrite.size + d.toRead.size + len(d.all) - d.renewed
 	for _, f := range d.flights {

@@ -1,16 +1,15 @@
 package directory
 
-// fair is a queue of rooms that serves in turn the users on whose behalf they
-// wait, so that thousands of rooms of one user do not delay the one of another.
-// Owned by its directory.
+// fair is a queue of rooms that serves users in turn, so that thousands of
+// rooms of one user do not delay the room of another. Owned by its directory.
 type fair struct {
 	lines map[string]*line
-	turns []*line // that have somebody waiting
-	at    int     // whose turn it is
+	turns []*line // users with waiting rooms
+	at    int     // index in turns of the next user
 	size  int
 }
 
-// A line has the rooms that wait on one user's behalf, first in, first out.
+// A line has the waiting rooms of one user, first in, first out.
 type line struct {
 	by    string
 	rooms []*entry

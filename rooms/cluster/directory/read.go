@@ -7,9 +7,9 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// read schedules a read of the holders of a room, if the room is in Redis for
-// this node. So of two nodes that register a room at the same time, the later
-// one finds the earlier.
+// read queues a read of the holders of a room, if the room is in Redis for this
+// node. A node writes a room before it reads it, so of two nodes that do so at
+// the same time at least one finds the other.
 func (d *Directory) read(e *entry) {
 	if e.wanted && e.reading == resting && e.written == d.session && d.session != 0 {
 		e.reading = queued
@@ -17,7 +17,7 @@ func (d *Directory) read(e *entry) {
 	}
 }
 
-// looks fills a batch with rooms that are to be read.
+// looks fills a batch with the rooms that wait to be read.
 func (d *Directory) looks(f *flight, b *wire.Batch) bool {
 	f.what = reads
 	for len(f.rooms) < readBatch {
@@ -27,7 +27,7 @@ func (d *Directory) looks(f *flight, b *wire.Batch) bool {
 		}
 		e.reading = resting
 		if e.index < 0 || e.written != d.session || e.sight == fresh {
-			continue // it comes again when it is written
+			continue // it is queued again when it was written
 		}
 		e.reading, e.changed = flying, false
 		f.rooms = append(f.rooms, e)
@@ -44,7 +44,7 @@ func (d *Directory) smembers(e *entry) wire.Command {
 	return wire.Command{Name: "SMEMBERS", Keys: []string{d.c.Names.Room(e.room)}}
 }
 
-// looked handles the replies.
+// looked handles the replies to a read.
 func (d *Directory) looked(f *flight, replies []wire.Reply, now time.Time) {
 	for i, e := range f.rooms {
 		e.reading = resting
@@ -74,12 +74,12 @@ func (d *Directory) sort(e *entry, list []string, now time.Time) (others []int64
 	for _, text := range list {
 		s, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			continue // nobody's
+			continue // not the name of a session
 		}
 		switch {
 		case s == d.session:
 			mine = true
-		case wire.NodeOf(s) == d.c.Node: // a former one, which is on its way out, or back after Redis was set back
+		case wire.NodeOf(s) == d.c.Node: // a former session: being removed, or restored when Redis was set back
 			if d.Registered() {
 				d.dead = append(d.dead, burial{e.room, text})
 			}
@@ -93,7 +93,7 @@ func (d *Directory) sort(e *entry, list []string, now time.Time) (others []int64
 	return others, mine
 }
 
-// heal registers a room again that Redis has lost.
+// heal writes a room again if Redis has lost it.
 func (d *Directory) heal(e *entry, there bool) {
 	if !there && e.written == d.session && e.writing == resting {
 		e.written = 0

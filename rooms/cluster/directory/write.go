@@ -6,7 +6,7 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// write has Redis told of a room.
+// write queues a room to be written to Redis.
 func (d *Directory) write(e *entry) {
 	if e.writing == resting {
 		e.writing = queued
@@ -14,7 +14,7 @@ func (d *Directory) write(e *entry) {
 	}
 }
 
-// Take returns what is to be sent now.
+// Take returns the batch that is to be sent now, if there is one.
 func (d *Directory) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 	if d.session == 0 || now.Before(d.retry) {
 		return b, false
@@ -40,8 +40,8 @@ func (d *Directory) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 	return b, true
 }
 
-// changes takes rooms that have changed, and rooms that the session has not
-// been told of yet.
+// changes fills a batch with rooms that have changed, and with rooms that were
+// not written in this session yet.
 func (d *Directory) changes(f *flight, b *wire.Batch, now time.Time) bool {
 	f.what = writes
 	for len(f.rooms) < writeBatch {
@@ -65,7 +65,7 @@ func (d *Directory) changes(f *flight, b *wire.Batch, now time.Time) bool {
 	return len(f.rooms) > 0
 }
 
-// change adds the commands for one room, if there is something to tell.
+// change adds the commands for one room, if Redis has to be changed.
 func (d *Directory) change(f *flight, b *wire.Batch, e *entry, now time.Time) {
 	held := !d.overdue(e, now)
 	if held && e.written == d.session {
@@ -95,8 +95,8 @@ func (d *Directory) change(f *flight, b *wire.Batch, e *entry, now time.Time) {
 	f.replies = append(f.replies, [2]int{first, len(b.Commands)})
 }
 
-// Reply takes the answer to the batch of that id, and reports whether it was
-// the directory's.
+// Reply handles the replies to the batch of that id. It reports whether the
+// batch was one of this directory.
 func (d *Directory) Reply(id uint64, replies []wire.Reply, now time.Time) bool {
 	f := d.flights[id]
 	if f == nil {
@@ -119,7 +119,7 @@ func (d *Directory) Reply(id uint64, replies []wire.Reply, now time.Time) bool {
 	return true
 }
 
-// written notes what has been written.
+// written handles the replies to a write.
 func (d *Directory) written(f *flight, replies []wire.Reply, now time.Time) {
 	for i, e := range f.rooms {
 		e.writing = resting

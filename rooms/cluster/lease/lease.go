@@ -1,6 +1,7 @@
-// Package lease has a node's place among the others: its lease in Redis, its
-// sessions, the other nodes, and the removal of dead ones. It is a state
-// machine: inputs and outputs are values, now is an argument.
+// Package lease maintains a node's lease in Redis and its sessions, and finds
+// the other nodes and removes dead ones. It is a state machine without
+// goroutines and I/O: inputs and outputs are values, and the time is an
+// argument.
 //
 //	lease.go  this node's sessions and their lease
 //	peers.go  the other nodes, according to their leases
@@ -15,7 +16,7 @@ import (
 )
 
 const (
-	// renewalsPerLease is how often a lease is renewed while it lasts.
+	// renewalsPerLease is how many times a lease is renewed within its length.
 	renewalsPerLease = 5
 
 	// RetryMin is the shortest pause between two attempts while Redis fails.
@@ -27,8 +28,8 @@ const (
 	// restartDelay is the pause between the end of a session and the next one.
 	restartDelay = 5 * time.Millisecond
 
-	// maxFormer is how many former sessions are remembered that may have left
-	// something in the directory.
+	// maxFormer is how many former sessions are remembered that may still be in
+	// the directory.
 	maxFormer = 64
 )
 
@@ -38,59 +39,59 @@ var errEnded = errors.New("the lease has ended")
 type Config struct {
 	Names  wire.Names
 	Node   uint32
-	Lease  time.Duration // a node whose lease was not renewed for that long is dead
-	Answer time.Duration // how long Redis may take to answer before it counts as away
+	Lease  time.Duration // length of a lease; a node that does not renew it within that time is dead
+	Answer time.Duration // Redis counts as unreachable if it does not answer within this time
 }
 
-// A phase says how far a session is.
+// A phase is a stage in the life of a session.
 type phase uint8
 
 const (
 	none      phase = iota // no session, or Redis may have forgotten it
 	beginning              // its lease is being written
-	live                   // it has its lease
+	live                   // Redis has its lease
 )
 
-// A step says what a batch of the lease was sent for.
+// A step says what the batch under way does.
 type step uint8
 
 const (
 	idle    step = iota
-	probing      // whether Redis answers, while there is no subscription
+	probing      // checks whether Redis answers, while there is no subscription
 	renewing
-	asking // for the leases of the others
+	asking // reads the leases of the other nodes
 	forgetting
 )
 
-// A Lease has a node's sessions. A session lasts as long as Redis certainly has
-// what was written in it. After a lost connection, a lost lease or a flushed
-// database the next session begins, and the node registers all its rooms again.
-// So a session that was found dead stays dead, and commands in its name that
-// are executed late do no harm.
+// A Lease has a node's lease and its sessions. A session lasts as long as Redis
+// certainly has what was written in it. After a lost connection, a lost lease
+// or a flushed database the next session begins, and the node registers all its
+// rooms again. So a session that was found dead stays dead, and commands in its
+// name that are executed late do no harm.
 //
-// Its methods must not be called at the same time.
+// It is not safe for concurrent use.
 type Lease struct {
 	c Config
 
 	phase      phase
-	session    int64   // the current one, or the last
-	former     []int64 // those before, unless nothing is left of them
-	begun      bool    // Began has not been called since the session began
+	session    int64   // the current session, or the last one
+	former     []int64 // sessions before it that may still be in the directory
+	begun      bool    // a session has begun, and Begun has not reported it yet
 	subscribed bool
-	sessions   int64 // that have begun
+	sessions   int64 // number of sessions that have begun
 
-	flight  uint64 // id of the batch that is under way; 0: none
+	flight  uint64 // id of the batch under way; 0: none
 	step    step
 	sent    time.Time
-	asked   []int64 // whose leases were asked for
+	asked   []int64 // sessions whose leases are being read
 	next    time.Time
 	pause   time.Duration
-	failing time.Time // since when nothing has succeeded; zero: it has
-	failed  error     // why, at last
+	failing time.Time // since when every command has failed; zero: the last one succeeded
+	failed  error     // the last error
 	away    bool      // Redis does not answer
-	reached bool      // it has answered once
+	reached bool      // Redis has answered at least once
 	redial  bool      // a new connection is wanted
-	why     string    // the last session ended
+	why     string    // why the last session ended; "": Ended has reported it
 
 	peers peers
 }
@@ -100,8 +101,8 @@ func New(c Config) *Lease {
 	return &Lease{c: c, session: wire.Session(c.Node, 0), pause: RetryMin, peers: newPeers(c.Node)}
 }
 
-// Session returns the session, 0 if there is none, and former ones that may
-// have left something in the directory.
+// Session returns the session, 0 if there is none, and former sessions that may
+// still be in the directory.
 func (l *Lease) Session() (session int64, former []int64) {
 	if l.phase != live {
 		return 0, l.former
@@ -115,8 +116,8 @@ func (l *Lease) State() (session int64, former []int64, isLive bool) {
 	return l.session, l.former, l.phase == live
 }
 
-// Assume makes the session of another process this one's, if it is live and
-// this node receives what others publish; otherwise the next one begins.
+// Assume takes over the session of another process, if the session is live and
+// this node receives what others publish. Otherwise the next session begins.
 func (l *Lease) Assume(session int64, former []int64, isLive bool, now time.Time) {
 	l.session, l.former, l.sessions = session, former, 1
 	l.phase, l.next = none, now
@@ -174,16 +175,17 @@ func (l *Lease) Lose(why string, now time.Time) {
 // Failed records that no connection could be made.
 func (l *Lease) Failed(err error, now time.Time) { l.fail(err, now) }
 
-// Redial reports once that the connections should be made again: there are
-// some, but nothing has succeeded on them for the length of a lease. A server
-// that has become a replica answers every write with an error.
+// Redial reports once that the connections should be made again, because every
+// command on them has failed for the length of a lease. A server that has
+// become a replica answers every write with an error.
 func (l *Lease) Redial() bool {
 	r := l.redial
 	l.redial = false
 	return r
 }
 
-// Trouble returns why Redis fails, nil if it does not.
+// Trouble returns the error of the last command that failed, nil if Redis
+// answers.
 func (l *Lease) Trouble() error { return l.failed }
 
 func (l *Lease) soon(at time.Time) {
@@ -192,7 +194,7 @@ func (l *Lease) soon(at time.Time) {
 	}
 }
 
-// Next returns when Tick and Take are to be called; zero: not before there is
+// Next returns when Tick and Take are to be called. Zero means not before
 // another input.
 func (l *Lease) Next() time.Time {
 	switch {
@@ -204,7 +206,7 @@ func (l *Lease) Next() time.Time {
 	return l.next
 }
 
-// Tick notices a late reply.
+// Tick records that Redis does not answer, if a reply is late.
 func (l *Lease) Tick(now time.Time) {
 	if l.flight != 0 && !l.away && now.Sub(l.sent) >= l.c.Answer {
 		l.away = true
@@ -258,7 +260,7 @@ func (l *Lease) renew(mine wire.Lease) wire.Batch {
 	}}
 }
 
-// forget removes former sessions of which nothing is left in the directory.
+// forget removes former sessions that are in no room any more.
 func (l *Lease) forget() wire.Batch {
 	var b wire.Batch
 	gone := wire.Command{Name: "SREM", Keys: []string{l.c.Names.Nodes()}}
@@ -271,11 +273,11 @@ func (l *Lease) forget() wire.Batch {
 	return b
 }
 
-// Reply handles the reply to the batch of that id. registered: the directory
-// has all rooms of the session.
+// Reply handles the replies to the batch of that id. registered says that the
+// directory has all rooms of the session.
 func (l *Lease) Reply(id uint64, replies []wire.Reply, registered bool, now time.Time) {
 	if id != l.flight {
-		return // of a session that has ended
+		return // a reply of a session that has ended
 	}
 	l.flight = 0
 	if err := wire.FirstError(replies); err != nil {
@@ -309,8 +311,7 @@ func (l *Lease) Reply(id uint64, replies []wire.Reply, registered bool, now time
 	}
 }
 
-// found handles the leases of the other nodes: this node is registered, and
-// knows them.
+// found handles the leases of the other nodes.
 func (l *Lease) found(leases []string, registered bool, now time.Time) {
 	l.peers.found(l.asked, leases, now)
 	if l.phase == beginning {

@@ -9,27 +9,27 @@ import (
 )
 
 const (
-	// maxSuspects is how many unknown sessions are looked into at once, and
-	// suspectTime how long they are remembered.
+	// maxSuspects is how many unknown sessions are checked at once, and
+	// suspectTime is how long they are remembered.
 	maxSuspects = 4096
 	suspectTime = time.Minute
 )
 
-// A Peer is another node, as its lease tells.
+// A Peer is another node, as described by its lease.
 type Peer struct {
 	Node    uint32
 	Sockets int64
 	Rooms   int64
 }
 
-// peers are the other nodes.
+// peers has what is known of the other nodes and their sessions.
 type peers struct {
 	self     uint32
-	listed   map[int64]time.Time // sessions in the set of nodes → since when they have had no lease, zero: they have one
-	suspects map[int64]time.Time // sessions found in rooms and not in the set → since when
+	listed   map[int64]time.Time // sessions in the set of nodes → since when they have had no lease; zero: they have one
+	suspects map[int64]time.Time // sessions found in rooms and not in the set of nodes → when they were found
 	leased   map[uint32]Peer
-	latest   map[uint32]int64 // sessions with a lease of which the directory has all rooms
-	dead     map[int64]bool   // sessions without a lease, of nodes without one or with a later session in latest
+	latest   map[uint32]int64 // by node: the session with a lease whose rooms are all in the directory
+	dead     map[int64]bool   // sessions without a lease, of a node without a lease or with a later session in latest
 }
 
 func newPeers(self uint32) peers {
@@ -37,7 +37,7 @@ func newPeers(self uint32) peers {
 		leased: make(map[uint32]Peer), latest: make(map[uint32]int64), dead: make(map[int64]bool)}
 }
 
-// sessions notes which sessions there are.
+// sessions records which sessions are in the set of nodes.
 func (p *peers) sessions(list []string) {
 	old := p.listed
 	p.listed = make(map[int64]time.Time, len(list))
@@ -50,7 +50,8 @@ func (p *peers) sessions(list []string) {
 
 func (p *peers) nobody() bool { return len(p.listed) == 0 && len(p.suspects) == 0 }
 
-// ask returns a command for the leases of all sessions, which it notes.
+// ask returns a command that reads the leases of all sessions, and stores these
+// sessions in asked.
 func (p *peers) ask(names wire.Names, asked *[]int64) wire.Command {
 	list := (*asked)[:0]
 	for s := range p.listed {
@@ -70,7 +71,7 @@ func (p *peers) ask(names wire.Names, asked *[]int64) wire.Command {
 	return c
 }
 
-// found notes the leases of the sessions that were asked for.
+// found records the leases of the sessions that were asked for.
 func (p *peers) found(asked []int64, leases []string, now time.Time) {
 	clear(p.leased)
 	clear(p.latest)
@@ -110,13 +111,14 @@ func (p *peers) found(asked []int64, leases []string, now time.Time) {
 	}
 }
 
-// Dead reports whether a session of another node is known to be over. One that
-// is followed by a later one is over when the directory has all rooms of that:
-// it may still stand in rooms when Redis was set back to an older state.
+// Dead reports whether a session of another node is known to be over. A session
+// that was followed by a later one is over as soon as the directory has all
+// rooms of the later one. It may still be in rooms if Redis was set back to an
+// older state.
 func (l *Lease) Dead(session int64) bool { return l.peers.dead[session] }
 
-// Lives reports whether the node of a session has a lease, as far as is known,
-// under this session or another one.
+// Lives reports whether the node of a session has a lease, as far as this node
+// knows, in this session or another one.
 func (l *Lease) Lives(session int64) bool {
 	_, leased := l.peers.leased[wire.NodeOf(session)]
 	return leased
@@ -135,8 +137,8 @@ func (l *Lease) Gone(node uint32) bool {
 	return false
 }
 
-// Suspect has the lease of a session looked at which was found in a room, if
-// nothing is known of it.
+// Suspect requests that the lease of a session that was found in a room be
+// read, if the session is not known.
 func (l *Lease) Suspect(session int64, now time.Time) {
 	p := &l.peers
 	_, listed := p.listed[session]
@@ -146,7 +148,7 @@ func (l *Lease) Suspect(session int64, now time.Time) {
 	}
 }
 
-// Peers returns the other nodes that have a lease, by their number.
+// Peers returns the other nodes that have a lease, ordered by their number.
 func (l *Lease) Peers() []Peer {
 	all := make([]Peer, 0, len(l.peers.leased))
 	for _, p := range l.peers.leased {
@@ -157,7 +159,7 @@ func (l *Lease) Peers() []Peer {
 }
 
 // Silent returns a session in the set of nodes that has had no lease for the
-// length of one, and is not to be skipped; 0 when there is none.
+// length of a lease and that skip does not exclude; 0 if there is none.
 func (l *Lease) Silent(now time.Time, skip func(session int64) bool) (oldest int64) {
 	if len(l.peers.dead) == 0 {
 		return 0

@@ -11,19 +11,20 @@ import (
 const (
 	scanCount = 512
 
-	// sweepTime is how long a sweep may take before another node takes it over
-	// from a node that is alive.
+	// sweepTime is how long a sweep may take. After it, another node takes it
+	// over even if the sweeping node is alive.
 	sweepTime = 5 * time.Minute
 
 	// sweepPause is the pause between two attempts to sweep the same or another
 	// session.
 	sweepPause = time.Second
 
-	// elsewherePause is how long a session is left to the node that removes it.
+	// elsewherePause is how long this node leaves a session to another node that
+	// is removing it.
 	elsewherePause = 15 * time.Second
 )
 
-// sweeping says how far a sweep is.
+// sweeping is the step that a sweep is at.
 type sweeping uint8
 
 const (
@@ -34,34 +35,34 @@ const (
 	sweepEnding   // the session from the set of nodes, and the lock
 )
 
-// A Sweep removes dead sessions from the directory, one at a time, if no other
-// node does. Its methods must not be called at the same time.
+// A Sweep removes dead sessions from the directory, one at a time, unless
+// another node removes them. It is not safe for concurrent use.
 type Sweep struct {
 	names   wire.Names
 	phase   sweeping
-	session int64  // that is being removed
-	flight  uint64 // id of the batch that is under way
+	session int64  // session that is being removed
+	flight  uint64 // id of the batch under way
 	shard   int
 	cursor  string
-	keys    []string // of rooms
+	keys    []string // keys of rooms that the scan has found
 	next    time.Time
 	failed  bool
 	force   bool  // the lock is taken over from a node that has died
 	swept   int64 // rooms that had the session
-	done    int64 // session that has been removed, until Done has told
+	done    int64 // session that was removed and that Done has not reported yet
 
 	lives     func(session int64) bool
-	elsewhere map[int64]time.Time // sessions that other nodes remove, and until when they are left to them
+	elsewhere map[int64]time.Time // sessions that other nodes are removing → until when they are left to those nodes
 }
 
-// NewSweep makes a sweep that is idle. lives reports whether the node of a
-// session has a lease.
+// NewSweep returns an idle sweep. lives reports whether the node of a session
+// has a lease.
 func NewSweep(names wire.Names, lives func(session int64) bool) *Sweep {
 	return &Sweep{names: names, lives: lives, elsewhere: make(map[int64]time.Time)}
 }
 
-// Elsewhere reports whether another node is removing a session: others can be
-// removed meanwhile.
+// Elsewhere reports whether another node is removing a session, so that this
+// node can remove a different one.
 func (s *Sweep) Elsewhere(session int64, now time.Time) bool {
 	until, known := s.elsewhere[session]
 	if known && !now.Before(until) {
@@ -112,9 +113,9 @@ func (s *Sweep) Take(id uint64, silent, own int64, now time.Time) (b wire.Batch,
 	return b, true
 }
 
-// lock returns the commands that acquire the lock and read who has it. Two
-// nodes that take it over from a dead one at the same time both sweep, which
-// does no harm.
+// lock returns the commands that acquire the lock and read its owner. If two
+// nodes take it over from a dead node at the same time, both sweep, which does
+// no harm.
 func (s *Sweep) lock(key []string, own int64) []wire.Command {
 	args := []string{wire.Decimal(own), "NX", "PX", wire.Decimal(sweepTime.Milliseconds())}
 	if s.force {
@@ -131,7 +132,7 @@ func (s *Sweep) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	s.flight = 0
 	if wire.FirstError(replies) != nil {
 		s.failed = true
-		if s.phase == sweepLocking || s.phase == sweepEnding { // a lock that is left ends by itself
+		if s.phase == sweepLocking || s.phase == sweepEnding { // a lock that remains expires
 			s.idle(now)
 			return
 		}
@@ -156,8 +157,8 @@ func (s *Sweep) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	}
 }
 
-// locked continues if the lock is this node's, or was left by a node that has
-// died.
+// locked continues if this node has the lock, or if the lock belongs to a node
+// that has died.
 func (s *Sweep) locked(replies []wire.Reply, now time.Time) {
 	if !replies[0].Nil {
 		s.phase, s.force = sweepScanning, false
@@ -171,7 +172,7 @@ func (s *Sweep) locked(replies []wire.Reply, now time.Time) {
 }
 
 func (s *Sweep) scanned(r wire.Reply) {
-	if r.Nil { // there are no more servers
+	if r.Nil { // there is no other server to scan
 		s.phase = sweepEnding
 		return
 	}

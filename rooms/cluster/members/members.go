@@ -1,5 +1,6 @@
 // Package members counts the members of rooms on all nodes. It is a state
-// machine: inputs and outputs are values, now is an argument.
+// machine without goroutines and I/O: inputs and outputs are values, and the
+// time is an argument.
 //
 // Every message that a node sends about a room has the number of members that
 // the room has on the node. A change that no such message carries is sent after
@@ -22,46 +23,45 @@ const (
 	changeDelay = 500 * time.Millisecond
 	askDelay    = 20 * time.Millisecond
 
-	// Up to few members each change is sent, and beyond that a change of more
-	// than one in share.
+	// Each change is sent in a room with up to few members. In a larger room a
+	// change is sent if it is more than 1/share of the members.
 	few   = 8
 	share = 8
 )
 
-// A Tally is the number of members of a room on a node.
+// A Tally is the number of members that a room has on one node.
 type Tally struct {
 	Room    string
 	Node    uint32
 	Members int
 }
 
-// A tally is the number of members that another node has sent.
+// A tally is the number of members of a room that another node has sent.
 type tally struct {
 	node    uint32
 	members int
 }
 
-// A count has the numbers of members of one room.
+// A count has the numbers of members of one room, by node.
 type count struct {
 	own     int     // members on this node
 	told    int     // the count that was sent to the others
-	changed bool    // is in Members.changes
+	changed bool    // the room is in Members.changes
 	failed  bool    // the others may not have received the count
-	asked   bool    // is in Members.asked
+	asked   bool    // the room is in Members.asked
 	ask     bool    // the others are to be asked
 	anew    bool    // the next holder that is found is sent the count, even if it was known
 	others  []int64 // sessions of other nodes that hold the room, as far as known
 	tallies []tally
 }
 
-// A due is a room whose count is to be sent at a time.
+// A due is a room with the time at which its count is to be sent.
 type due struct {
 	room string
 	at   time.Time
 }
 
-// Members has the counts of a node's rooms. Its methods must not be called at
-// the same time.
+// Members has the counts of a node's rooms. It is not safe for concurrent use.
 type Members struct {
 	rooms   map[string]*count
 	peak    shrink.Peak // of rooms
@@ -87,7 +87,7 @@ func (m *Members) Counted(room string, members int, now time.Time) {
 		return
 	}
 	c := m.count(room)
-	if c.own == 0 && members > 0 && c.ask { // the question was put off while no member was here
+	if c.own == 0 && members > 0 && c.ask { // the question was postponed while the room had no member here
 		m.retell(room, c, now)
 	}
 	c.own = members
@@ -132,10 +132,11 @@ func (m *Members) Heard(room string, node uint32, members int) (unknown bool) {
 	return false
 }
 
-// Holders records which sessions of other nodes hold a room. Nodes that hold it
-// no longer are not counted any more, and those whose count is not known are
-// asked. A new session of a known node is sent the count too: the node asks
-// when the session begins, and may have done so before it was found here.
+// Holders records which sessions of other nodes hold a room. The counts of
+// nodes that no longer hold it are dropped, and nodes whose count is not known
+// are asked. A new session of a known node is sent the count, too: that node
+// asks when its session begins, possibly before this node had read the session
+// in the directory.
 //
 // The room may have no members: it was handed over to this process while
 // vacant.
@@ -212,8 +213,8 @@ func (m *Members) Missed(now time.Time) {
 	}
 }
 
-// Tell returns the count of a room for a message that goes out now. If ask is
-// set, a message of kind count asks the others for theirs.
+// Tell returns the count of a room for a message that is sent now. If ask is
+// true, a message of kind count also asks the other nodes for their counts.
 func (m *Members) Tell(room string) (members int, ask bool) {
 	c := m.rooms[room]
 	if c == nil {
@@ -224,8 +225,8 @@ func (m *Members) Tell(room string) (members int, ask bool) {
 	return c.own, ask
 }
 
-// Due returns up to limit rooms whose count is to be sent now in a message of
-// its own. The message asks if Tell says so.
+// Due returns up to limit rooms whose count is to be sent now in a separate
+// message. Tell says whether that message also asks for counts.
 func (m *Members) Due(limit int, now time.Time) (rooms []string) {
 	n := 0
 	for ; n < len(m.asked) && len(rooms) < limit && !now.Before(m.asked[n].at); n++ {
@@ -249,15 +250,15 @@ func (m *Members) Due(limit int, now time.Time) (rooms []string) {
 	return rooms
 }
 
-// Asked records that a count was sent that asks.
+// Asked records that a message was sent that asks for counts.
 func (m *Members) Asked(room string) {
 	if c := m.rooms[room]; c != nil {
 		c.ask = false
 	}
 }
 
-// Members returns how many members a room has on other nodes, except those that
-// are gone.
+// Members returns how many members a room has on other nodes, without the nodes
+// that are gone.
 func (m *Members) Members(room string, gone func(node uint32) bool) (n int) {
 	c := m.rooms[room]
 	if c == nil {
@@ -279,11 +280,12 @@ func (m *Members) Forget(room string) {
 	}
 }
 
-// Owes reports whether there are rooms whose count others have asked for.
+// Owes reports whether questions about rooms, or answers to them, wait to be
+// sent.
 func (m *Members) Owes() bool { return len(m.asked) > 0 }
 
-// State returns the counts that other nodes have sent, and those that were sent
-// to them for rooms whose counts there are incomplete.
+// State returns the counts that other nodes have sent. told has the counts that
+// this node has sent for rooms whose number of members has changed since.
 func (m *Members) State() (heard, told []Tally) {
 	for _, room := range slices.Sorted(maps.Keys(m.rooms)) {
 		c := m.rooms[room]
@@ -318,8 +320,7 @@ func (m *Members) Inherit(heard, told []Tally, now time.Time) (unknown []string)
 	return unknown
 }
 
-// Next returns when Due is to be called; zero: not before there is another
-// input.
+// Next returns when Due is to be called. Zero means not before another input.
 func (m *Members) Next() (at time.Time) {
 	for _, list := range [][]due{m.asked, m.changes} {
 		if len(list) > 0 && (at.IsZero() || list[0].at.Before(at)) {

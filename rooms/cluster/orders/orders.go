@@ -1,6 +1,7 @@
-// Package orders keeps the orders that last, which refuse tokens that are
-// otherwise valid: in memory, and in Redis for nodes that start later. It is a
-// state machine: inputs and outputs are values, now is an argument.
+// Package orders stores the orders that last, which refuse tokens that are
+// otherwise valid. It keeps them in memory, and in Redis for nodes that start
+// later. It is a state machine without goroutines and I/O: inputs and outputs
+// are values, and the time is an argument.
 package orders
 
 import (
@@ -29,7 +30,7 @@ const (
 	retryDelay = 50 * time.Millisecond
 )
 
-// A step says what is under way.
+// A step says what the batch under way does.
 type step uint8
 
 const (
@@ -40,8 +41,7 @@ const (
 	counting
 )
 
-// Orders has the orders of a node. Its methods must not be called at the same
-// time.
+// Orders has the orders that a node knows. It is not safe for concurrent use.
 type Orders struct {
 	names   wire.Names
 	session int64 // 0: none
@@ -52,20 +52,20 @@ type Orders struct {
 
 	step   step
 	flight uint64
-	batch  []string        // that is being saved
-	trim   bool            // Redis is to forget orders that have ended, and too many
-	cursor string          // of the scan; "" when there is none
-	found  map[string]bool // by the scan
-	stored int64           // orders that last, as the last scan has found
+	batch  []string        // orders that are being saved
+	trim   bool            // Redis is to remove orders that have ended, and those beyond Most
+	cursor string          // of the scan; "": no scan is under way
+	found  map[string]bool // orders that the scan has found
+	stored int64           // number of lasting orders that the last scan found
 	retry  time.Time
-	count  time.Time // when they are counted next; zero: not before they were read
+	count  time.Time // when the orders in Redis are counted next; zero: they were not read yet
 
 	obey      []rooms.Order
-	Malformed int64 // orders in Redis that cannot be read
-	Surplus   int64 // orders that Redis has let go because they were too many
+	Malformed int64 // orders in Redis that cannot be parsed
+	Surplus   int64 // orders that were removed from Redis because there were more than Most
 }
 
-// New makes Orders that knows of none.
+// New returns Orders without any order.
 func New(names wire.Names) *Orders {
 	return &Orders{names: names, known: make(map[string]int64)}
 }
@@ -83,7 +83,7 @@ func (o *Orders) Session(session int64) {
 
 // Read reads the orders in Redis again, because this node may have missed some.
 func (o *Orders) Read() {
-	if o.step != scanning { // else a page is under way
+	if o.step != scanning { // otherwise a page is under way
 		o.scan()
 	}
 }
@@ -93,7 +93,7 @@ func (o *Orders) scan() { o.cursor, o.found, o.stored = "0", make(map[string]boo
 // Loaded reports whether the orders in Redis have been read at least once.
 func (o *Orders) Loaded() bool { return o.loaded != 0 }
 
-// Current reports whether they have been read in this session.
+// Current reports whether the orders in Redis have been read in this session.
 func (o *Orders) Current() bool { return o.session != 0 && o.loaded == o.session }
 
 // Saved reports whether Redis has all orders.
@@ -181,8 +181,8 @@ func (o *Orders) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 	return b, true
 }
 
-// choose sets the next step, if there is something to do. Saving comes before
-// reading.
+// choose sets the next step, and reports whether there is one. Saving comes
+// before reading.
 func (o *Orders) choose(now time.Time) bool {
 	switch {
 	case o.trim:
@@ -208,7 +208,7 @@ func (o *Orders) until(form string) int64 {
 	if until, known := o.known[form]; known {
 		return until
 	}
-	order, err := wire.ParseOrder([]byte(form), time.Time{}) // when it was given does not matter
+	order, err := wire.ParseOrder([]byte(form), time.Time{}) // the time at which it was given is not used
 	if err != nil {
 		return 0
 	}
@@ -294,8 +294,7 @@ func (o *Orders) restore(now int64) {
 	o.found = nil
 }
 
-// Next returns when Take is to be called; zero: not before there is another
-// input.
+// Next returns when Take is to be called. Zero means not before another input.
 func (o *Orders) Next() time.Time {
 	switch {
 	case o.session == 0:

@@ -1,10 +1,11 @@
-// Package outbox is what the clients of a node say to rooms that other nodes
-// hold, on its way there. It is a state machine: inputs and outputs are values.
+// Package outbox queues the messages of a node's clients for rooms that other
+// nodes hold, and packs them into PUBLISH commands. It is a state machine
+// without goroutines and I/O: inputs and outputs are values.
 //
-// What is said to a room keeps its order. It is published at most once: what
-// fails is counted and not sent again, because nobody knows whether it went
-// out. As many rooms as there are share a flush, and a flush does not wait for
-// the one before, but for a room that is in that.
+// The messages of a room keep their order. They are published at most once: a
+// message whose PUBLISH failed is counted and not sent again, because it may
+// have been delivered. All rooms with messages share a flush. A flush does not
+// wait for the previous one, but a room is in one flush at a time.
 package outbox
 
 import (
@@ -16,25 +17,25 @@ import (
 )
 
 const (
-	// flushMessages and flushBytes bound what is published at once, and
-	// envelopeBytes what one PUBLISH carries, but for a message that is larger.
+	// flushMessages and flushBytes limit one flush. envelopeBytes limits one
+	// PUBLISH, unless a single message is larger.
 	flushMessages = 512
 	flushBytes    = 256 << 10
 	envelopeBytes = 256 << 10
 
-	// maxFlights is how many flushes may be under way.
+	// maxFlights is how many flushes may await their replies.
 	maxFlights = 4
 
-	// waitingShare of the queue is what the rooms of one user may have that wait
-	// for their holders to be known.
+	// waitingShare limits the messages of one user's rooms whose holders are not
+	// known yet to 1/waitingShare of the queue.
 	waitingShare = 16
 
-	maxKeys = 1024 // nodes whose channels are remembered
+	maxKeys = 1024 // nodes whose channel names are cached
 
-	maxSpare = 1024 // rooms without anything to say that are kept for others
+	maxSpare = 1024 // empty rooms that are kept for reuse
 )
 
-// phase is where a room is.
+// phase says what a room in the outbox waits for.
 type phase uint8
 
 const (
@@ -43,63 +44,64 @@ const (
 	flying
 )
 
-// A room is one that has something to say.
+// A room is a room with messages, or with a count of members, to be published.
 type room struct {
 	name     string
-	user     string // whose share its messages count for while it waits
+	user     string // charged with the messages while the room waits
 	phase    phase
-	messages []*codec.Message // nil: the number of members alone
+	messages []*codec.Message // a nil message sends the number of members alone
 }
 
-// Directory is what the outbox asks about a room.
+// Directory answers the outbox's questions about a room.
 type Directory interface {
-	// Holders returns the sessions of other nodes that hold a room; not ok:
-	// Known tells later when it has an answer.
+	// Holders returns the sessions of other nodes that hold a room. If ok is
+	// false they are not known yet, and Known is called when they are.
 	Holders(room string) (sessions []int64, ok bool)
 
-	// Tell returns the members of a room, of which the others are told now; with
-	// a count among it, asks says whether that asks for theirs.
+	// Tell returns the number of members of a room, which is sent now. count
+	// says that a message of kind count is sent; asks is whether that message
+	// asks the other nodes for their counts.
 	Tell(room string, count bool) (members int, asks bool)
 }
 
-// Config bounds an outbox.
+// Config has the limits of an outbox.
 type Config struct {
 	Names    wire.Names
 	Node     uint32
-	Messages int // that wait
-	Bytes    int // of these
+	Messages int // messages that may wait
+	Bytes    int // bytes that these may have
 }
 
-// An envelope is one PUBLISH of a flush.
+// An envelope is the content of one PUBLISH of a flush.
 type envelope struct {
 	session  int64
 	body     []byte
 	messages int64
 }
 
-// flight is a flush under way.
+// A flight is a flush whose replies have not arrived.
 type flight struct {
 	rooms    []*room
-	messages []int64 // by command
-	taken    int     // messages of the queue
+	messages []int64 // number of messages, by command
+	taken    int     // messages that it has from the queue
 }
 
-// An Outbox is the rooms that have something to say. Its methods must not be
-// called at the same time.
+// An Outbox has the rooms with messages to be published. It is not safe for
+// concurrent use.
 type Outbox struct {
 	c       Config
-	sharded bool // Redis Cluster: channels are on the server of their slot
+	sharded bool // Redis Cluster: SPUBLISH to the server of the channel's slot
 
 	rooms   map[string]*room
 	peak    shrink.Peak // of rooms
-	ready   []*room     // first in, first out, from head on
+	ready   []*room     // a queue that begins at head
 	head    int
 	spare   []*room
-	waits   map[string]int      // by user: messages of rooms that wait
-	keys    map[uint32][]string // by node: its channel, for a command
+	waits   map[string]int      // by user: messages of rooms whose holders are not known
+	keys    map[uint32][]string // by node: its channel, as the keys of a command
 	flights map[uint64]*flight
 
-	queued int // messages that wait or are under way
+	queued int // messages that wait or are being published
 	bytes  int
 
 	failed []string // rooms of flushes that failed
@@ -109,9 +111,9 @@ type Outbox struct {
 
 // Stats are counters.
 type Stats struct {
-	Published  int64 // messages, once for each node
+	Published  int64 // messages, counted once for each receiving node
 	Publishes  int64 // PUBLISH commands
-	Full       int64 // messages dropped because too much waited
+	Full       int64 // messages dropped because the queue was full
 	NoReceiver int64 // messages for a node that is not subscribed
 	Lost       int64 // messages whose PUBLISH failed
 }
@@ -121,24 +123,25 @@ func New(c Config) *Outbox {
 	return &Outbox{c: c, rooms: make(map[string]*room), flights: make(map[uint64]*flight), waits: make(map[string]int), keys: make(map[uint32][]string)}
 }
 
-// Sharded says whether Redis is a Redis Cluster.
+// Sharded sets whether Redis is a Redis Cluster.
 func (o *Outbox) Sharded(yes bool) { o.sharded = yes }
 
-// Queued is the number of messages that wait or are under way.
+// Queued returns the number of messages that wait or are being published.
 func (o *Outbox) Queued() int { return o.queued }
 
-// Busy reports whether messages wait, or are under way.
+// Busy reports whether messages or counts wait or are being published.
 func (o *Outbox) Busy() bool { return o.queued > 0 || len(o.flights) > 0 || o.head < len(o.ready) }
 
-// Speaks reports whether something said to a room waits or is under way.
+// Speaks reports whether messages of a room wait or are being published.
 func (o *Outbox) Speaks(room string) bool { return o.rooms[room] != nil }
 
-// Ready reports whether Take may have something.
+// Ready reports whether Take may return a batch.
 func (o *Outbox) Ready() bool { return o.head < len(o.ready) && len(o.flights) < maxFlights }
 
-// Say queues what a client says to a room, or drops it when too much waits;
-// what is volatile when half as much does. known: the holders of the room can
-// be asked for; else what waits for them, too, in rooms of this user is bounded.
+// Say queues a client's message to a room. It drops the message if the queue is
+// full, and a volatile message if the queue is half full. known says that the
+// holders of the room can be asked for. Otherwise the message waits for them,
+// and the share of the user limits it, too.
 func (o *Outbox) Say(name, user string, known bool, m *codec.Message) {
 	most := 1
 	if m.Volatile {
@@ -170,7 +173,7 @@ func (o *Outbox) Say(name, user string, known bool, m *codec.Message) {
 	r.messages = append(r.messages, m)
 }
 
-// Count has the other nodes told of a room's members.
+// Count queues a message that sends the number of a room's members.
 func (o *Outbox) Count(name string) {
 	r := o.rooms[name]
 	if r == nil {
@@ -185,10 +188,10 @@ func (o *Outbox) Count(name string) {
 	}
 }
 
-// Failed returns the rooms of flushes that have failed since it was called last.
+// Failed returns the rooms of flushes that failed since the last call of Failed.
 func (o *Outbox) Failed() (rooms []string) { rooms, o.failed = o.failed, nil; return rooms }
 
-// room makes a room.
+// room makes a room or reuses an empty one.
 func (o *Outbox) room(name string) (r *room) {
 	if n := len(o.spare); n > 0 {
 		r, o.spare = o.spare[n-1], o.spare[:n-1]
@@ -210,7 +213,7 @@ func (o *Outbox) makeReady(r *room) {
 	o.ready = append(o.ready, r)
 }
 
-// Known tells that the holders of a room can be asked for.
+// Known records that the holders of a room can be asked for.
 func (o *Outbox) Known(name string) {
 	r := o.rooms[name]
 	if r == nil || r.phase != waiting {
@@ -222,7 +225,7 @@ func (o *Outbox) Known(name string) {
 	o.makeReady(r)
 }
 
-// Take returns what is to be published now.
+// Take returns the next flush, if there is one.
 func (o *Outbox) Take(id uint64, d Directory) (b wire.Batch, ok bool) {
 	if len(o.flights) >= maxFlights {
 		return b, false
@@ -238,7 +241,7 @@ func (o *Outbox) Take(id uint64, d Directory) (b wire.Batch, ok bool) {
 		case !known:
 			r.phase = waiting
 			o.waits[r.user] += len(r.messages)
-		case len(sessions) == 0: // nobody else is there
+		case len(sessions) == 0: // no other node holds the room
 			o.release(r, len(r.messages))
 			o.rest(r)
 		default:
@@ -265,12 +268,12 @@ func (o *Outbox) Take(id uint64, d Directory) (b wire.Batch, ok bool) {
 		b.Commands[i] = wire.Command{Name: name, Keys: o.channel(wire.NodeOf(e.session)), Args: []string{string(e.body)}}
 		f.messages = append(f.messages, e.messages)
 	}
-	o.queued += f.taken // until they are out
+	o.queued += f.taken // they count until the reply arrives
 	o.flights[id] = f
 	return b, true
 }
 
-// channel returns a node's channel.
+// channel returns a node's channel as the keys of a command.
 func (o *Outbox) channel(node uint32) []string {
 	key := o.keys[node]
 	if key == nil {
@@ -283,7 +286,8 @@ func (o *Outbox) channel(node uint32) []string {
 	return key
 }
 
-// portion is how many of a room's messages fit into a flush.
+// portion returns how many of a room's messages fit into a flush, and their
+// bytes.
 func (o *Outbox) portion(r *room) (n, bytes int) {
 	for n < len(r.messages) && n < flushMessages && bytes < flushBytes {
 		if m := r.messages[n]; m != nil {
@@ -294,7 +298,8 @@ func (o *Outbox) portion(r *room) (n, bytes int) {
 	return n, bytes
 }
 
-// pack appends the first n messages of a room to what goes to each node.
+// pack appends the first n messages of a room to the envelope of each node that
+// holds it.
 func (o *Outbox) pack(envelopes []envelope, r *room, n int, sessions []int64, count wire.Count) []envelope {
 	for i, s := range sessions {
 		if seen(sessions[:i], s) {
@@ -323,7 +328,7 @@ func (o *Outbox) pack(envelopes []envelope, r *room, n int, sessions []int64, co
 	return envelopes
 }
 
-// seen reports whether a session of the same node is among those.
+// seen reports whether the sessions have one of the same node as s.
 func seen(sessions []int64, s int64) bool {
 	for _, other := range sessions {
 		if wire.NodeOf(other) == wire.NodeOf(s) {
@@ -333,7 +338,8 @@ func seen(sessions []int64, s int64) bool {
 	return false
 }
 
-// last returns the last envelope for a session's node, -1 for none.
+// last returns the index of the last envelope for a session's node, -1 for
+// none.
 func last(envelopes []envelope, s int64) int {
 	for i := len(envelopes) - 1; i >= 0; i-- {
 		if wire.NodeOf(envelopes[i].session) == wire.NodeOf(s) {
@@ -343,7 +349,7 @@ func last(envelopes []envelope, s int64) int {
 	return -1
 }
 
-// release takes the first n messages out of a room.
+// release removes the first n messages of a room.
 func (o *Outbox) release(r *room, n int) {
 	for _, m := range r.messages[:n] {
 		if m != nil {
@@ -356,7 +362,7 @@ func (o *Outbox) release(r *room, n int) {
 	r.messages = r.messages[:left]
 }
 
-// rest lets a room go that has nothing to say.
+// rest removes a room that has no messages left.
 func (o *Outbox) rest(r *room) {
 	delete(o.rooms, r.name)
 	o.rooms = shrink.Map(o.rooms, &o.peak)
@@ -366,8 +372,8 @@ func (o *Outbox) rest(r *room) {
 	}
 }
 
-// Reply takes the answer to the batch of that id, and reports whether it was
-// the outbox's.
+// Reply handles the replies to the batch of that id. It reports whether the
+// batch was one of this outbox.
 func (o *Outbox) Reply(id uint64, replies []wire.Reply) bool {
 	f := o.flights[id]
 	if f == nil {

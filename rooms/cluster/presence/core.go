@@ -17,8 +17,8 @@ const (
 	writeBatch   = 256 // rooms in a batch
 	writeFlights = 2   // batches under way
 
-	// lazyTime is how long the write of a count is delayed that is neither the
-	// first nor the last of this node: it causes no event.
+	// lazyTime is how long the write of a count is delayed if it is neither this
+	// node's first nor its last in a room. Such a count causes no event.
 	lazyTime = time.Second
 
 	retryMin = 50 * time.Millisecond // pause after a failure
@@ -27,91 +27,92 @@ const (
 	renewalsPerLease = 5
 
 	// maxFormer is how many former sessions this node removes itself. Other
-	// nodes remove older ones, when their lease has ended.
+	// nodes remove older ones after their lease has ended.
 	maxFormer = 4
 
 	// claimTime is how long a node may take to publish an event before others
 	// publish it again.
 	claimTime = 3 * time.Second
 
-	tellWindow = 256     // events under way
-	maxDue     = 1 << 16 // rooms in memory whose events are to be published; others are found in Redis
+	tellWindow = 256     // events that may be under way
+	maxDue     = 1 << 16 // rooms in memory with an event to be published; further ones are found in Redis
 
-	lookInterval = time.Second // between two searches for rooms whose event was not published
-	lookSlack    = time.Second // how long the node that wrote a change has before others publish it
-	lookLimit    = 64          // rooms of a partition
+	lookInterval = time.Second // pause between two searches for rooms with an unpublished event
+	lookSlack    = time.Second // how long the node that wrote a change has to publish it before others do
+	lookLimit    = 64          // rooms of a partition in one search
 
-	sweepBatch = 64 // rooms of a partition
+	sweepBatch = 64 // rooms of a partition in one step of a removal
 )
 
-// A Config is the configuration of a Core. All fields but the last two are
-// needed.
+// A Config is the configuration of a Core. Grace and LastSeen may be 0; the
+// other fields are required.
 type Config struct {
 	Names wire.Names
 	Node  string        // names this process
-	Lease time.Duration // a node whose lease was not renewed for that long is dead
+	Lease time.Duration // length of a lease; a node that does not renew it within that time is dead
 
-	Grace    time.Duration // how long user.offline and room.vacated are delayed
-	LastSeen time.Duration // how long it is kept when a user was last online
+	Grace    time.Duration // delay of user.offline and room.vacated
+	LastSeen time.Duration // how long the time at which a user was last online is kept
 }
 
-// A Command is a command for Redis, or a script with its keys.
+// A Command is a command for Redis, or a script with its keys and arguments.
 type Command struct {
-	Script Script // none: the command
+	Script Script // none: the command below is sent
 	wire.Command
 }
 
-// A Batch is commands that are sent together and answered once.
+// A Batch is a list of commands that are sent together and answered with one
+// call of Reply.
 type Batch struct {
 	ID       uint64
 	Commands []Command
 }
 
-// A room is one in which this node has sockets, or had sockets that Redis still
-// counts.
+// A room is a room in which this node has sockets, or had sockets that Redis
+// still counts.
 type room struct {
 	name    string
-	index   int    // in Core.all
-	count   int    // sockets here
+	index   int    // index in Core.all
+	count   int    // sockets on this node
 	written int    // the count that Redis has for the session
-	session uint64 // of written; another one's counts as 0
-	queued  bool   // stands in Core.queue
-	lazy    bool   // stands in Core.lazy
+	session uint64 // session for which written is valid; in another one, written counts as 0
+	queued  bool   // the room is in Core.queue
+	lazy    bool   // the room is in Core.lazy
 	flying  bool
 }
 
-// A due is something that is to be looked at again at a time.
+// A due is a room with the time at which it is to be handled again.
 type due struct {
 	room string
 	at   time.Time
 }
 
-// A Core is one node's part. Its methods must not be called at the same time.
+// A Core is the presence state of one node. It is not safe for concurrent use.
 type Core struct {
 	c Config
 
-	session uint64 // count of this node's sessions; the current one
+	session uint64 // number of the current session, counted from 1
 	former  []uint64
 	known   bool // Redis has the session
 	failed  bool // something has failed since the session began
 	retry   time.Time
 	retries backoff.Backoff
-	steady  time.Time // since when nothing has failed; zero: something has
+	steady  time.Time // since when no command has failed; zero: one has failed since the last renewal
 	renewal time.Time
-	renewed time.Time // when the renewal was sent that was the last to succeed
+	renewed time.Time // when the last successful renewal was sent
 
 	rooms     map[string]*room
-	all       []*room // in an order that the inputs decide
+	all       []*room // the order depends only on the inputs
 	peak      shrink.Peak
-	queue     []*room // to be written
+	queue     []*room // rooms to be written
 	lazy      []due
 	leaving   bool
 	left      bool
-	inFlights int // of writes
+	inFlights int // writes under way
 
 	tell    teller
 	sweep   sweep
-	forgets []string // sessions that were removed, to be taken out of the list
+	forgets []string // removed sessions that are still in the list of sessions
 
 	flights map[uint64]*flight
 	batches uint64
@@ -122,13 +123,13 @@ type Core struct {
 // Stats are counters.
 type Stats struct {
 	Told     int64 // events that RabbitMQ has confirmed
-	Failed   int64 // events that it has not, which are published again
+	Failed   int64 // events that were not confirmed and are published again
 	Swept    int64 // sessions of dead nodes that were removed
 	Sessions int64 // of this node
-	Rooms    int   // of this node, users' own included
+	Rooms    int   // rooms of this node, including the users' own rooms
 }
 
-// A flight is a batch under way.
+// A flight is a batch whose replies have not arrived.
 type flight struct {
 	what    what
 	session uint64
@@ -148,12 +149,12 @@ const (
 	confirms
 	looks
 	sweeps
-	removals  // of rooms of a session that is swept
-	forgotten // sessions that were removed
+	removals  // removal of a session from its rooms
+	forgotten // removal of sessions from the list of sessions
 	farewell
 )
 
-// New makes a core of which Redis knows nothing yet.
+// New returns a core that has not written anything to Redis.
 func New(c Config) *Core {
 	n := &Core{c: c, session: 1, retries: backoff.Backoff{Min: retryMin, Max: retryMax}, rooms: make(map[string]*room), flights: make(map[uint64]*flight)}
 	n.Stats.Sessions = 1
@@ -161,8 +162,8 @@ func New(c Config) *Core {
 	return n
 }
 
-// Of reports whether presence is counted for a room: a user's own, or one that
-// clients join.
+// Of reports whether presence is counted for a room: it is a user's own room, or
+// a room that clients join.
 func Of(name string) bool { return rooms.OfUser(name) || rooms.OfClients(name) }
 
 // Counted records how many sockets this node has in a room.
@@ -183,7 +184,7 @@ func (n *Core) Counted(name string, count int, now time.Time) {
 	r.count = count
 	switch {
 	case r.flying:
-	case count == 0 && r.written == 0: // Redis has never heard of it
+	case count == 0 && r.written == 0: // nothing was written for the room
 		n.drop(r)
 		n.compact()
 	case r.queued:
@@ -197,7 +198,7 @@ func (n *Core) Counted(name string, count int, now time.Time) {
 	}
 }
 
-// writtenOf returns the count that Redis has of a room for the current session.
+// writtenOf returns the count that Redis has for a room in the current session.
 func (n *Core) writtenOf(r *room) int {
 	if r.session != n.session {
 		return 0
@@ -212,7 +213,7 @@ func (n *Core) enqueue(r *room) {
 	}
 }
 
-// compact removes forgotten rooms from the queue if they are many.
+// compact removes forgotten rooms from the queue if there are many.
 func (n *Core) compact() {
 	if len(n.queue) > 2*len(n.rooms)+writeBatch {
 		n.queue = slices.DeleteFunc(n.queue, func(r *room) bool { return n.rooms[r.name] != r })
@@ -220,7 +221,7 @@ func (n *Core) compact() {
 }
 
 // drop forgets a room that has no sockets and that Redis does not have. The last
-// room of all moves into the gap.
+// room of all moves to its index.
 func (n *Core) drop(r *room) {
 	if n.rooms[r.name] != r {
 		return
@@ -234,7 +235,7 @@ func (n *Core) drop(r *room) {
 	n.all = shrink.List(n.all[:last])
 }
 
-// Steady reports whether nothing has failed for that long.
+// Steady reports whether no command has failed for a duration.
 func (n *Core) Steady(d time.Duration, now time.Time) bool {
 	return !n.steady.IsZero() && now.Sub(n.steady) >= d
 }
@@ -242,7 +243,7 @@ func (n *Core) Steady(d time.Duration, now time.Time) bool {
 // Len returns the number of rooms of this node.
 func (n *Core) Len() int { return len(n.rooms) }
 
-// Tick does what is due.
+// Tick queues the rooms whose time has come.
 func (n *Core) Tick(now time.Time) {
 	k := 0
 	for ; k < len(n.lazy) && !now.Before(n.lazy[k].at); k++ {
@@ -256,8 +257,8 @@ func (n *Core) Tick(now time.Time) {
 	n.tell.wake(now)
 }
 
-// Take returns a batch that is to be sent now. It is called until there is
-// none.
+// Take returns a batch that is to be sent now. It must be called until ok is
+// false.
 func (n *Core) Take(now time.Time) (b Batch, ok bool) {
 	if n.left || now.Before(n.retry) {
 		return b, false
@@ -268,7 +269,7 @@ func (n *Core) Take(now time.Time) (b Batch, ok bool) {
 	case n.renews(f, &b, now):
 	case !n.known: // the others would not know whose the counts are
 		return b, false
-	case now.Sub(n.renewed) >= n.c.Lease: // they may have removed the session
+	case now.Sub(n.renewed) >= n.c.Lease: // other nodes may have removed the session
 		return b, false
 	case n.inFlights < writeFlights && n.writes(f, &b):
 	case n.confirms(f, &b):
@@ -324,7 +325,7 @@ func (n *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 // lost, or the database flushed.
 func (n *Core) Lost(now time.Time) { n.fail(now) }
 
-// fail makes this node begin another session when Redis answers again.
+// fail makes this node begin the next session when Redis answers again.
 func (n *Core) fail(now time.Time) {
 	n.failed, n.steady = true, time.Time{}
 	n.retry = now.Add(n.retries.Next())
@@ -334,7 +335,7 @@ func (n *Core) fail(now time.Time) {
 
 // begin begins the next session, for which all counts are written again.
 func (n *Core) begin(now time.Time) {
-	if n.known { // else nothing was written in it
+	if n.known { // otherwise nothing was written in it
 		n.former = append(n.former, n.session)
 		n.former = n.former[max(0, len(n.former)-maxFormer):]
 	}
@@ -371,7 +372,7 @@ func (n *Core) renews(f *flight, b *Batch, now time.Time) bool {
 	return true
 }
 
-// under reports whether a batch of a kind is under way.
+// under reports whether a batch of that kind is under way.
 func (n *Core) under(kind what) bool {
 	for _, f := range n.flights {
 		if f.what == kind {
@@ -405,7 +406,7 @@ func (n *Core) registered() bool {
 	return n.known && !n.failed && len(n.queue) == 0 && n.inFlights == 0
 }
 
-// Next returns when Tick and Take are to be called; zero: not before there is
+// Next returns when Tick and Take are to be called. Zero means not before
 // another input.
 func (n *Core) Next(now time.Time) (at time.Time) {
 	consider := func(t time.Time) {
@@ -447,11 +448,11 @@ func (n *Core) Leave() {
 	}
 }
 
-// Left reports whether Redis has nothing left of this node.
+// Left reports whether everything of this node was removed from Redis.
 func (n *Core) Left() bool { return n.left }
 
-// leaves fills a batch with the removal of the session, when nothing is left of
-// it.
+// leaves fills a batch with the removal of the session from the list, after all
+// its counts were removed.
 func (n *Core) leaves(f *flight, b *Batch) bool {
 	if !n.leaving || len(n.rooms) > 0 || n.under(farewell) {
 		return false

@@ -9,18 +9,18 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// An Event is published to services.
+// An Event is a change of presence that is published to services.
 type Event struct {
 	Key  string // user.online, user.offline, room.occupied or room.vacated
-	ID   string // the same each time it is published
+	ID   string // does not change when the event is published again
 	Room string
-	N    int // sockets on all nodes, when it was claimed
+	N    int // sockets on all nodes when the event was claimed
 	At   time.Time
 
-	form string // as Redis has it
+	form string // the event as stored in Redis
 }
 
-// Keys are the keys of all events.
+// Keys are the routing keys of all events.
 var Keys = []string{"user.online", "user.offline", "room.occupied", "room.vacated"}
 
 // parseEvent parses the reply of the script claim.
@@ -51,7 +51,7 @@ func parseEvent(room, form string) (e Event, ok bool) {
 // writes it.
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
-// Body returns the event in the form that services get.
+// Body returns the event as JSON, in the form that services get.
 func (e *Event) Body() []byte {
 	kind, id, _ := strings.Cut(e.Room, ":")
 	var data any
@@ -68,7 +68,7 @@ func (e *Event) Body() []byte {
 			Members  int    `json:"members"`
 		}{e.Room, kind, id, e.N}
 	}
-	body, _ := json.Marshal(struct { // of texts and numbers: it cannot fail
+	body, _ := json.Marshal(struct { // strings and numbers only: it cannot fail
 		EventName string `json:"eventName"`
 		Source    string `json:"source"`
 		Timestamp string `json:"timestamp"`

@@ -46,7 +46,8 @@ func (n *Core) command(name, key string, args ...string) Command {
 	return Command{Command: wire.Command{Name: name, Keys: []string{key}, Args: args}}
 }
 
-// keep is how long Redis keeps when a user was last online, in ms.
+// keep returns how long Redis keeps the time at which a user was last online, in
+// ms.
 func (n *Core) keep(room string) string {
 	if rooms.OfUser(room) {
 		return wire.Decimal(n.c.LastSeen.Milliseconds())

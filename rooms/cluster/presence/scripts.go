@@ -3,7 +3,7 @@ package presence
 // A Script is a script that Redis executes in one step.
 type Script uint8
 
-// The scripts; none is a plain command.
+// The scripts. none stands for a plain command.
 const (
 	none Script = iota
 	renew
@@ -15,12 +15,12 @@ const (
 	scripts
 )
 
-// String is for people, traces, and for whoever models the scripts.
+// String returns the name of a script, for logs, traces and models of Redis.
 func (s Script) String() string {
 	return [scripts]string{"", "renew", "write", "claim", "confirm", "overdue", "state"}[s]
 }
 
-// Source returns the text of a script.
+// Source returns the Lua text of a script.
 func (s Script) Source() string { return sources[s] }
 
 // Scripts returns all scripts.
@@ -31,8 +31,8 @@ func Scripts() (list []Script) {
 	return list
 }
 
-// common is the start of all scripts. now is the time of Redis, Unix ms. rest
-// removes a room without sockets whose state was published.
+// common is the beginning of all scripts. In it, now is the time of Redis in
+// Unix ms, and rest removes a room without sockets whose state was published.
 const common = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

@@ -7,16 +7,17 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// goneFor is how long late commands of a removed session have no effect.
+// goneFor is how long Redis remembers that a session was removed. Late commands
+// of that session have no effect meanwhile.
 const goneFor = 10 * time.Minute
 
-// A sweep is the removal of a session: of a dead node, or a former one of this
-// node.
+// A sweep is the removal of a session of a dead node, or of a former session of
+// this node.
 type sweep struct {
 	session string // "": none
 	grace   time.Duration
 	flying  bool
-	found   []string // rooms to be taken out
+	found   []string // rooms from which the session is to be removed
 }
 
 func (s *sweep) start(session string, grace time.Duration) {
@@ -72,7 +73,7 @@ func (n *Core) swept(f *flight, replies []wire.Reply, err error, now time.Time) 
 	}
 }
 
-// sweptAll ends the removal: nothing is left of the session.
+// sweptAll ends the removal after the session was removed from all rooms.
 func (n *Core) sweptAll(session string) {
 	i := slices.IndexFunc(n.former, func(s uint64) bool { return n.sessionName(s) == session })
 	if i >= 0 {
@@ -92,6 +93,6 @@ func (n *Core) forget(f *flight, b *Batch) bool {
 	f.what = forgotten
 	b.Commands = []Command{n.command("ZREM", n.sessionsKey(), n.forgets...)}
 	n.forgets = nil
-	n.renewal = time.Time{} // there may be another one
+	n.renewal = time.Time{} // renew at once: the reply may name another session to be removed
 	return true
 }

@@ -9,17 +9,17 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// A teller has the rooms of which an event is to be published.
+// A teller has the rooms with an event to be published.
 type teller struct {
 	ready bool // events can be published
 
-	busy      map[string]bool // rooms that are noted or under way
+	busy      map[string]bool // rooms that are scheduled or under way
 	soon      []string
 	later     []due // in the order of their times
 	claiming  int
 	telling   int     // events that are being published
 	events    []Event // to be published
-	published []Event // that RabbitMQ has
+	published []Event // events that RabbitMQ has confirmed
 	look      time.Time
 }
 
@@ -40,7 +40,7 @@ func (t *teller) note(room string, at, now time.Time) {
 	t.later = slices.Insert(t.later, i, due{room, at})
 }
 
-// wake queues the rooms whose time has come.
+// wake queues the scheduled rooms whose time has come.
 func (t *teller) wake(now time.Time) {
 	k := 0
 	for ; k < len(t.later) && !now.Before(t.later[k].at); k++ {
@@ -49,8 +49,8 @@ func (t *teller) wake(now time.Time) {
 	t.later = shrink.Queue(t.later, k)
 }
 
-// again ends what is under way for a room, and schedules it again after wait
-// ms; <0: not at all.
+// again ends what is under way for a room, and schedules the room again after
+// wait ms. A negative wait does not schedule it.
 func (t *teller) again(room string, wait int64, now time.Time) {
 	delete(t.busy, room)
 	if wait >= 0 {
@@ -58,8 +58,8 @@ func (t *teller) again(room string, wait int64, now time.Time) {
 	}
 }
 
-// Ready records whether events can be published now. While they cannot, none is
-// claimed.
+// Ready records whether events can be published now. No event is claimed while
+// they cannot.
 func (n *Core) Ready(yes bool) { n.tell.ready = yes }
 
 // claims fills a batch with rooms whose events are to be claimed.
@@ -95,7 +95,7 @@ func (n *Core) claimed(f *flight, replies []wire.Reply, err error, now time.Time
 			continue
 		}
 		e, ok := parseEvent(room, replies[i].Text)
-		if !ok { // nothing to tell
+		if !ok { // there is no event to publish
 			t.again(room, nothing, now)
 			continue
 		}
@@ -104,15 +104,15 @@ func (n *Core) claimed(f *flight, replies []wire.Reply, err error, now time.Time
 	}
 }
 
-// Events returns the events that are to be published now. For each, Published
-// is to be called.
+// Events returns the events that are to be published now. Published must be
+// called for each.
 func (n *Core) Events() []Event {
 	list := n.tell.events
 	n.tell.events = nil
 	return list
 }
 
-// Published records whether RabbitMQ has an event.
+// Published records whether RabbitMQ has confirmed an event.
 func (n *Core) Published(e Event, ok bool) {
 	n.tell.telling--
 	if !ok { // it is found in Redis when its time is over
@@ -124,7 +124,7 @@ func (n *Core) Published(e Event, ok bool) {
 	n.tell.published = append(n.tell.published, e)
 }
 
-// confirms fills a batch with events that RabbitMQ has.
+// confirms fills a batch with events that RabbitMQ has confirmed.
 func (n *Core) confirms(f *flight, b *Batch) bool {
 	t := &n.tell
 	if len(t.published) == 0 {
@@ -142,7 +142,7 @@ func (n *Core) confirms(f *flight, b *Batch) bool {
 
 func (n *Core) confirmed(f *flight, replies []wire.Reply, _ error, now time.Time) {
 	for i, room := range f.names {
-		if replies[i].Err != nil { // it is told again when its time is over
+		if replies[i].Err != nil { // it is published again after claimTime
 			n.tell.again(room, nothing, now)
 			continue
 		}
@@ -150,8 +150,8 @@ func (n *Core) confirmed(f *flight, replies []wire.Reply, _ error, now time.Time
 	}
 }
 
-// looks searches for rooms whose event was not published in time: the node that
-// was to do it is dead, or could not publish.
+// looks fills a batch that searches for rooms whose event was not published in
+// time, because the node that wrote the change is dead or could not publish.
 func (n *Core) looks(f *flight, b *Batch, now time.Time) bool {
 	if !n.tell.ready || now.Before(n.tell.look) || n.under(looks) {
 		return false
@@ -173,7 +173,7 @@ func (n *Core) looked(_ *flight, replies []wire.Reply, err error, now time.Time)
 		for _, room := range r.List {
 			n.tell.note(room, now, now)
 		}
-		if len(r.List) == lookLimit { // there are more
+		if len(r.List) == lookLimit { // there may be more
 			n.tell.look = now.Add(lookInterval / 10)
 		}
 	}

@@ -11,9 +11,9 @@ import (
 // A User is the state of a user on all nodes.
 type User struct {
 	Sockets  int
-	Nodes    int       // that have the sockets
+	Nodes    int       // number of nodes that have the sockets
 	Since    time.Time // when the first of them connected; zero: the user has none
-	LastSeen time.Time // when the last one disconnected; zero: there is one, or it is not known
+	LastSeen time.Time // when the last one disconnected; zero: the user has sockets, or it is not known
 }
 
 // Ask returns the command that reads the state of a user.
@@ -22,7 +22,7 @@ func Ask(names wire.Names, user string) Command {
 	return n.script(state, []string{n.roomKey(rooms.UserRoom(user))})
 }
 
-// ParseUser parses the reply.
+// ParseUser parses the reply to the command of Ask.
 func ParseUser(r wire.Reply) (u User, err error) {
 	if r.Err != nil || len(r.List) != 4 {
 		return u, r.Err

@@ -6,8 +6,8 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// gone is the reply of the script write if the session was removed, nothing if
-// there is no event.
+// Replies of the script write: gone if the session was removed, nothing if there
+// is no event.
 const (
 	gone    = -1
 	nothing = -2
@@ -25,7 +25,7 @@ func (n *Core) writes(f *flight, b *Batch) bool {
 			continue
 		}
 		written := n.writtenOf(r)
-		moves := r.session != n.session && r.session != 0 && r.written > 0 // of a former session
+		moves := r.session != n.session && r.session != 0 && r.written > 0 // Redis has the count of a former session
 		if r.count == written && !moves {
 			if r.count == 0 {
 				n.drop(r)
@@ -43,7 +43,7 @@ func (n *Core) writes(f *flight, b *Batch) bool {
 	return len(f.rooms) > 0
 }
 
-// writing returns the command that writes a count.
+// writing returns the command that writes the count of a room.
 func (n *Core) writing(room, session string, count int, grace time.Duration, force bool, former []uint64) Command {
 	p := partitionOf(room)
 	keys := []string{n.roomKey(room), n.untoldKey(p), n.hasKey(p, session), n.goneKey(p, session)}

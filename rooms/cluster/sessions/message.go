@@ -15,9 +15,10 @@ var (
 // messageVersion is the first byte of a message.
 const messageVersion = 1
 
-// A message is sent on a node's channel. 't' asks for a session. 'r' answers
-// with the record, or with RecoveryBusy and the node that has the session now.
-// 'd' says that a session goes on elsewhere.
+// A message is what one node publishes on the channel of another. Kind 't' asks
+// for a session. Kind 'r' answers with the record, or with RecoveryBusy and the
+// node that has the session now. Kind 'd' reports that a session continues on
+// the node that sends the message.
 type message struct {
 	kind            byte
 	ask             uint64
@@ -26,8 +27,8 @@ type message struct {
 	record          []byte
 }
 
-// append appends the binary form: version, kind and result, a byte each, the
-// number, and the texts with their lengths.
+// append appends the binary form: one byte each for version, kind and result,
+// then the number, then the texts with their lengths.
 func (m message) append(b []byte) []byte {
 	b = append(b, messageVersion, m.kind, byte(m.why))
 	b = binary.AppendUvarint(b, m.ask)

@@ -1,13 +1,14 @@
-// Package sessions passes the sessions of clients between the nodes of a
-// cluster. It is a state machine without goroutines, clock and I/O.
+// Package sessions moves the sessions of clients between the nodes of a
+// cluster, for clients that reconnect to another node. It is a state machine
+// without goroutines, clock and I/O.
 //
-// Each session that a client may come back to has a record in Redis. It is
-// written at each join and leave and when the connection ends. Only the node
-// that has a session gives it away: the node to which the client comes asks it
-// on its channel. If no process subscribes to that channel, the node is dead,
-// and the first node that acquires a lock gets the session. A node that asks
-// for a session that was just given away, or taken from a dead node, is told
-// which node took it, and asks that one.
+// Each session that a client may come back to has a record in Redis. The node
+// writes the record at each join and leave and when the connection ends. Only
+// the node that has a session gives it away: the node to which the client
+// returns asks it on its channel. If no process subscribes to that channel, the
+// node is dead, and the first node that acquires a lock gets the session. If the
+// session was just given away, or taken from a dead node, the answer names the
+// node that took it, and the asking node asks that one.
 package sessions
 
 import (
@@ -19,19 +20,19 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// Bounds.
+// Limits and timeouts.
 const (
-	maxWaiting   = 200_000                // records that wait to be written; others are not written
-	maxBytes     = 64 << 20               // of these
+	maxWaiting   = 200_000                // records that may wait to be written; further ones are dropped and counted
+	maxBytes     = 64 << 20               // bytes of these records
 	batchMost    = 256                    // commands in a batch
-	maxTakes     = 20_000                 // takes under way
-	answerWithin = time.Second            // within that time the node that has a session must answer
+	maxTakes     = 20_000                 // takes that may be under way
+	answerWithin = time.Second            // a node that was asked for a session must answer within this time
 	takeWithin   = 3 * time.Second        // limit for the whole take
-	saveWithin   = time.Second            // limit for waiting for a record to be written
-	retryTake    = 100 * time.Millisecond // after Redis has not answered
-	lockFor      = 10 * time.Second       // a dead node's session is its taker's: by then Redis has the taker's record
-	mostHops     = 8                      // nodes that are asked for one session
-	mostGiven    = 4096                   // sessions for which it is remembered to which node they were given
+	saveWithin   = time.Second            // limit for the wait until a record is written
+	retryTake    = 100 * time.Millisecond // pause after a command has failed
+	lockFor      = 10 * time.Second       // how long the taker has the lock for a dead node's session; Redis has the taker's record by then
+	mostHops     = 8                      // nodes that may be asked for one session
+	mostGiven    = 4096                   // sessions of which the node is remembered to which they were given
 	maxMessage   = 4 << 20                // bytes of a message on a channel
 )
 
@@ -40,61 +41,63 @@ type Result struct {
 	Ask       uint64 // the number that Take, Elsewhere or Save returned
 	Record    *rooms.Record
 	Why       rooms.RecoveryResult
-	Moves     uint32 // of Elsewhere: how often the session was moved as Redis knows it
-	Elsewhere bool   // of Elsewhere: that is under the name of another node
+	Moves     uint32 // of Elsewhere: how often the session was moved, according to Redis
+	Elsewhere bool   // of Elsewhere: the record in Redis names another node
 	Saved     bool   // of Save: Redis has the record, or a newer one
 }
 
 // A Request is another node's request for a session of this one.
 type Request struct {
 	PID, User string
-	Node      string // that asks
+	Node      string // name of the node that asks
 	Ask       uint64
-	Dissolve  bool // it does not ask: the session goes on there
+	Dissolve  bool // the node does not ask: the session continues there
 }
 
-// A Core is this node's part. It is not safe for concurrent use.
+// A Core takes and gives sessions and writes records for one node. It is not
+// safe for concurrent use.
 type Core struct {
 	names  wire.Names
 	node   string
 	former string // see Replace; "": none
 
-	pending map[string]write // by pid; the newest state counts
-	order   []string         // in which they are written
+	pending map[string]write // by pid: the newest state, which waits to be written
+	order   []string         // pids in the order in which they are written
 	bytes   int
-	flying  map[string]write // in the batch under way
+	flying  map[string]write // by pid: the states in the batch under way
 	batch   []string         // the pids of that batch
-	writing uint64           // its id; 0: none
+	writing uint64           // id of that batch; 0: none
 	dropped int64
-	numbers uint64            // of writes
+	numbers uint64            // number of the last write
 	waits   map[string][]wait // by pid, in order
 	waiting int               // number of waits
 
 	takes  map[uint64]*take
-	asked  map[string]*take // by pid, those that ask another node
-	lookup []uint64         // whose command waits, in order
+	asked  map[string]*take // by pid: takes that ask another node
+	lookup []uint64         // numbers of takes whose command waits to be sent, in order
 	flight map[uint64][]flight
 	next   uint64
 
-	retryAt time.Time // commands of takes wait until then, because one has failed
+	retryAt time.Time // commands of takes wait until this time, because one has failed
 
-	given map[string]string // nodes to which sessions were given away
-	gifts []string          // their pids, in order; some are not given away any more
+	given map[string]string // by pid: the node to which the session was given
+	gifts []string          // these pids in order; some are no longer in given
 
 	outgoing []wire.Command // messages to other nodes
-	answers  []answer       // that wait for a write under way
+	answers  []answer       // answers that wait for a write under way
 	results  []Result
 
 	displaced []Displaced
 }
 
-// A flight is a command under way for a take; ask 0: for none.
+// A flight is a command of a take whose reply has not arrived. ask is the number
+// of the take, 0 if the command belongs to none.
 type flight struct {
 	ask   uint64
 	phase phase
 }
 
-// New returns a core for the node of that name.
+// New returns a core for the node with that name.
 func New(names wire.Names, node string) *Core {
 	return &Core{
 		names: names, node: node, pending: make(map[string]write), takes: make(map[uint64]*take),
@@ -106,21 +109,21 @@ func New(names wire.Names, node string) *Core {
 // Node returns the node's name.
 func (c *Core) Node() string { return c.node }
 
-// Replace gives the node another name, before it has sessions. The process that
-// had the former name is dead, and is not asked for its sessions any more.
+// Replace gives the node another name, before it has sessions. No process has
+// the former name afterwards, so that name is not asked for sessions.
 func (c *Core) Replace(name string) { c.former, c.node = c.node, name }
 
-// Dissolve tells the node that had a session that it goes on here.
+// Dissolve tells the node that had a session that the session continues here.
 func (c *Core) Dissolve(pid, node string) { c.say(node, message{kind: 'd', pid: pid, node: c.node}) }
 
-// An answer is a message to a node that has asked for a session.
+// An answer is a message to a node that asked for a session.
 type answer struct {
-	node, of string // of: the pid
+	node, of string // of is the pid
 	message
 }
 
-// Answer answers a node that has asked for a session. From then on that node
-// writes the record, so no write of this node may follow.
+// Answer answers a node that asked for a session. From then on that node writes
+// the record, so this node must not write it any more.
 func (c *Core) Answer(r Request, record *rooms.Record, why rooms.RecoveryResult) {
 	m := message{kind: 'r', ask: r.Ask, why: why}
 	if record == nil {
@@ -137,11 +140,11 @@ func (c *Core) Answer(r Request, record *rooms.Record, why rooms.RecoveryResult)
 		c.pending[r.PID] = write{}
 	}
 	c.answer(r, m)
-	delete(c.flying, r.PID) // it is not repeated
+	delete(c.flying, r.PID) // it is not written again if the batch fails
 }
 
-// answer sends an answer when no write of the session is under way to Redis: a
-// node that is told that this one does not have it looks there.
+// answer sends an answer as soon as no write of the session is under way. A node
+// that learns that this one does not have the session reads Redis.
 func (c *Core) answer(r Request, m message) {
 	if _, under := c.state(r.PID); under && len(c.answers) < maxTakes {
 		c.answers = append(c.answers, answer{r.Node, r.PID, m})
@@ -170,8 +173,8 @@ func (c *Core) say(node string, m message) {
 	}
 }
 
-// Receive handles a message from this node's channel. asks: it is the request
-// r.
+// Receive handles a message from this node's channel. If asks is true, the
+// message is the request r.
 func (c *Core) Receive(b []byte) (r Request, asks bool) {
 	m, err := parseMessage(b)
 	if err != nil {
@@ -190,9 +193,9 @@ func (c *Core) Receive(b []byte) (r Request, asks bool) {
 	return r, false
 }
 
-// Tick ends what takes too long.
+// Tick ends takes and waits that have timed out.
 func (c *Core) Tick(now time.Time) {
-	for _, pid := range slices.Sorted(maps.Keys(c.waits)) { // the same order in each run
+	for _, pid := range slices.Sorted(maps.Keys(c.waits)) { // a fixed order, for the simulation
 		c.saved(pid, 0, now)
 	}
 	for _, ask := range slices.Sorted(maps.Keys(c.takes)) {
@@ -204,7 +207,7 @@ func (c *Core) Tick(now time.Time) {
 			}
 			continue
 		}
-		if t.phase == checking { // Redis is away for all, or this node is cut off
+		if t.phase == checking { // Redis is unreachable, for all nodes or for this one
 			c.finish(t, Result{})
 			continue
 		}
@@ -216,7 +219,7 @@ func (c *Core) Tick(now time.Time) {
 	}
 }
 
-// Next returns when Tick is to be called, as long as something is awaited.
+// Next returns when Tick is to be called. Zero means not before another input.
 func (c *Core) Next(now time.Time) (at time.Time) {
 	for _, list := range c.waits {
 		if at.IsZero() || list[0].until.Before(at) {
@@ -235,7 +238,7 @@ func (c *Core) Next(now time.Time) (at time.Time) {
 	return at
 }
 
-// Results returns the outcomes since the last call.
+// Results returns the results since the last call of Results.
 func (c *Core) Results() []Result {
 	r := c.results
 	c.results = nil
@@ -255,9 +258,9 @@ func (c *Core) Idle() bool {
 // Dropped returns how many records were not written because too many waited.
 func (c *Core) Dropped() int64 { return c.dropped }
 
-// Commands returns a batch of commands that are to be sent now, if there are
-// any. id identifies it in Reply. Publishes go over the connection for
-// messages.
+// Commands returns the batch that is to be sent now, if there is one. id
+// identifies it in Reply. PUBLISH commands must be sent on the connection for
+// messages between nodes.
 func (c *Core) Commands(id uint64) (b wire.Batch, ok bool) {
 	b.ID = id
 	switch {
@@ -290,9 +293,10 @@ func (c *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	}
 }
 
-// Lost records that the connections are lost: what was under way has failed.
+// Lost records that the connections are lost, so that all commands under way
+// have failed.
 func (c *Core) Lost() {
-	for _, id := range slices.Sorted(maps.Keys(c.flight)) { // the same order in each run
+	for _, id := range slices.Sorted(maps.Keys(c.flight)) { // a fixed order, for the simulation
 		flights := c.flight[id]
 		delete(c.flight, id)
 		for _, f := range flights {

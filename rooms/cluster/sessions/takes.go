@@ -9,33 +9,34 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// A phase says how far a take is.
+// A phase is the step that a take is at.
 type phase uint8
 
 const (
 	looking  phase = iota // the record is being read
-	asking                // its node is being asked
+	asking                // the request is being sent to its node
 	awaiting              // the node's answer is awaited
 	locking               // its node is dead: this node tries to acquire the lock
 	taken                 // another node has the lock: the lock is being read
 	taking                // this node has the lock: the record is being read
-	checking              // whether the session is still this node's
+	checking              // Elsewhere: the record is being read
 )
 
-// A take is a session that is being taken.
+// A take is the attempt to get a session from another node, or the check of
+// Elsewhere.
 type take struct {
 	ask     uint64
 	pid     string
 	user    string
 	phase   phase
-	node    string   // that is asked
-	lock    string   // whose session it was, and who has had it in vain since; "": the node that has it lives
-	without []string // nodes that are dead, or have given it away
-	vain    string   // the node that the record named, and that does not have it
-	hops    int      // how many nodes were asked
+	node    string   // node that is asked
+	lock    string   // the node that had the session, and nodes that took it since without success; "": its node is alive
+	without []string // nodes that are dead, or have given the session away
+	vain    string   // the node that the record names and that does not have the session
+	hops    int      // number of nodes that were asked
 	until   time.Time
-	command bool      // the phase's command waits to be sent
-	again   time.Time // when it is sent once more; zero: it has not failed
+	command bool      // the command of the phase waits to be sent
+	again   time.Time // when the command is sent again; zero: it has not failed
 }
 
 // Take begins to take the session of a pid, and returns the number of its
@@ -73,15 +74,16 @@ func (c *Core) ask(t *take, node string) {
 	c.step(t, asking)
 }
 
-// circle reports whether two nodes ask each other for a session: each may have
-// been the last that wanted it. One of the two continues.
+// circle reports whether two nodes ask each other for the same session, as two
+// returns of one client may cause. It is true on only one of the two nodes, the
+// one whose name comes first.
 func (c *Core) circle(pid, node string) bool {
 	t := c.asked[pid]
 	return t != nil && t.node == node && (t.phase == asking || t.phase == awaiting) && c.node < node
 }
 
-// want tries to acquire the lock for a session that its node does not have, or
-// whose lock this node had already.
+// want tries to acquire the lock for a session whose node does not have it, or
+// whose lock this node has had already.
 func (c *Core) want(t *take, node string) {
 	if t.lock != "" {
 		node = t.lock + ":" + node
@@ -90,7 +92,7 @@ func (c *Core) want(t *take, node string) {
 	c.step(t, locking)
 }
 
-// step sends the command of the next phase.
+// step begins a phase and sends its command.
 func (c *Core) step(t *take, p phase) {
 	t.phase = p
 	c.send(t)
@@ -119,7 +121,7 @@ func (c *Core) answered(m message) {
 		return
 	}
 	switch {
-	case m.why == rooms.RecoveryBusy && m.node != "" && m.node != c.node: // it was given to that node
+	case m.why == rooms.RecoveryBusy && m.node != "" && m.node != c.node: // m.node took the session
 		t.without = append(t.without, t.node)
 		t.lock = ""
 		c.ask(t, m.node)
@@ -127,7 +129,7 @@ func (c *Core) answered(m message) {
 	case m.why == rooms.RecoveryUnknown && t.lock != "": // the node that had the lock does not have the session any more
 		c.want(t, t.node)
 		return
-	case m.why == rooms.RecoveryUnknown && t.vain != t.node: // it has just put it back, perhaps
+	case m.why == rooms.RecoveryUnknown && t.vain != t.node: // the node may have just written the record back
 		t.vain = t.node
 		c.step(t, looking)
 		return
@@ -190,11 +192,11 @@ func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
 		return
 	}
 	switch {
-	case r.Err != nil && t.phase == asking: // the node may have got it
+	case r.Err != nil && t.phase == asking: // the node may have received the request
 		c.fail(t, rooms.RecoveryFailed)
 	case r.Err != nil: // a node that has just started has no connection yet
 		t.again = c.retry(now)
-	case t.phase == asking && r.Int == 0: // there is no subscriber: the node is dead
+	case t.phase == asking && r.Int == 0: // no subscriber: the node is dead
 		t.without = append(t.without, t.node)
 		c.want(t, t.node)
 	case t.phase == asking:
@@ -204,9 +206,9 @@ func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
 		c.step(t, taken)
 	case t.phase == locking:
 		c.step(t, taking)
-	case t.phase == taken && r.Nil: // the lock has just expired
+	case t.phase == taken && r.Nil: // the lock has expired meanwhile
 		c.step(t, locking)
-	case t.phase == taken && r.Text == c.node: // an earlier return to this node, which does not know the session any more
+	case t.phase == taken && r.Text == c.node: // the lock of an earlier return to this node, which no longer has the session
 		c.want(t, c.node)
 	case t.phase == taken:
 		c.ask(t, r.Text)
@@ -217,8 +219,8 @@ func (c *Core) reply(t *take, r *wire.Reply, now time.Time) {
 	}
 }
 
-// retry returns when a failed command is sent again: all at the same time, so
-// that many returns are few batches.
+// retry returns when a failed command is sent again. All failed commands get the
+// same time, so that they share batches.
 func (c *Core) retry(now time.Time) time.Time {
 	if !now.Before(c.retryAt) {
 		c.retryAt = now.Add(retryTake)
@@ -226,22 +228,22 @@ func (c *Core) retry(now time.Time) time.Time {
 	return c.retryAt
 }
 
-// checked handles what Redis has of a session.
+// checked handles the record that Elsewhere has read.
 func (c *Core) checked(t *take, r *wire.Reply) {
 	if w, ok := c.state(t.pid); r.Err != nil || r.Nil || ok && !w.remove {
 		c.finish(t, Result{})
 		return
 	}
 	record, err := rooms.ParseRecord([]byte(r.Text))
-	if err != nil { // of a version that this one does not know
+	if err != nil { // written by a version that this one cannot parse
 		c.finish(t, Result{Moves: math.MaxUint32, Elsewhere: true})
 		return
 	}
 	c.finish(t, Result{Moves: record.Moves, Elsewhere: record.Node != c.node})
 }
 
-// found continues with a record: the session is this node's if it has the lock,
-// and otherwise the record's node is asked.
+// found handles the record that was read. If this node has the lock, it has the
+// session now. Otherwise it asks the node that the record names.
 func (c *Core) found(t *take, text string) {
 	record, err := rooms.ParseRecord([]byte(text))
 	switch {
@@ -252,12 +254,12 @@ func (c *Core) found(t *take, text string) {
 	case t.phase == taking && slices.Contains(t.without, record.Node):
 		record.Orphan = true
 		c.finish(t, Result{Record: record})
-	case record.Node == c.node && c.given[t.pid] != "": // which has not written it yet
+	case record.Node == c.node && c.given[t.pid] != "": // the node that took it has not written the record yet
 		t.lock, t.without = "", append(t.without, c.node)
 		c.ask(t, c.given[t.pid])
-	case record.Node == c.node || record.Node == t.vain: // which does not know it any more
+	case record.Node == c.node || record.Node == t.vain: // that node no longer has the session
 		c.fail(t, rooms.RecoveryUnknown)
-	case record.Node == c.former: // "": whoever had it put it back
+	case record.Node == c.former: // or "": the node that had the session has put it back
 		t.without = append(t.without, record.Node)
 		c.want(t, record.Node)
 	default:

@@ -8,12 +8,13 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// Write writes a record (ARGV 3, for ARGV 4 ms), or removes it ("" for the
-// record), and returns 1; 0: another node has taken the session since, as its
-// record there says. KEYS record; ARGV how often the session was moved, NodeMark
-// of the node that writes. One step, so that a node which could not be asked for
-// its sessions, and does not know it, does not write its state over that of the
-// node which has taken one.
+// Write is the script that writes or removes a session's record in one step. It
+// writes ARGV 3 for ARGV 4 ms, or removes the record if ARGV 3 is "", and
+// returns 1. It returns 0 and writes nothing if the record says that another
+// node has taken the session since. KEYS record; ARGV 1 how often the session
+// was moved, ARGV 2 NodeMark of the node that writes. The check prevents a node
+// that could not be asked for its sessions, and has not noticed that, from
+// overwriting the state of the node that took one.
 const Write = `local old = redis.call('GETRANGE', KEYS[1], 0, 9)
 local v, _, a, b, c, d, e, f, g, h = string.byte(old, 1, 10)
 if h and v == ` + version + ` and ((a * 256 + b) * 256 + c) * 256 + d > tonumber(ARGV[1])
@@ -23,11 +24,11 @@ return 1`
 
 const version = "4" // rooms.RecordVersion
 
-// A Displaced is a session that another node has taken while this one could not
-// be asked.
+// A Displaced is a session that another node has taken while this node could
+// not be asked.
 type Displaced struct {
 	PID   string
-	Moves uint32 // as this node knew it
+	Moves uint32 // how often it was moved, as far as this node knows
 }
 
 // A write is a record that waits to be written or removed.
@@ -36,13 +37,13 @@ type write struct {
 	remove bool
 	moves  uint32
 	keepMS int64
-	number uint64 // of Save and Forget
+	number uint64 // number of the write, for waits
 }
 
-// A wait is for a record to be written.
+// A wait is a call of SaveAndTell whose record is not written yet.
 type wait struct {
 	ask    uint64
-	number uint64 // of the write
+	number uint64 // number of the write
 	until  time.Time
 }
 
@@ -55,8 +56,8 @@ func saving(record []byte, keep time.Duration) write {
 	return write{value: string(record), moves: rooms.RecordMoves(record), keepMS: max(keep.Milliseconds(), 1)}
 }
 
-// SaveAndTell queues a record to be written, and returns the number of its
-// result.
+// SaveAndTell queues a record to be written, and returns the number of the
+// Result that reports whether it was.
 func (c *Core) SaveAndTell(pid string, record []byte, keep time.Duration, now time.Time) uint64 {
 	c.next++
 	number, ok := c.put(pid, saving(record, keep))
@@ -83,7 +84,7 @@ func (c *Core) put(pid string, w write) (number uint64, ok bool) {
 		c.order = append(c.order, pid)
 	}
 	if !w.remove {
-		delete(c.given, pid) // it is this node's again
+		delete(c.given, pid) // this node has the session again
 	}
 	c.numbers++
 	w.number = c.numbers
@@ -92,8 +93,8 @@ func (c *Core) put(pid string, w write) (number uint64, ok bool) {
 	return w.number, true
 }
 
-// saved ends the waits for a record up to a write, or those that have timed
-// out.
+// saved ends the waits for the writes of a record up to a number, and those that
+// have timed out.
 func (c *Core) saved(pid string, number uint64, now time.Time) {
 	list := c.waits[pid]
 	n := 0
@@ -107,7 +108,7 @@ func (c *Core) saved(pid string, number uint64, now time.Time) {
 	}
 }
 
-// writes fills a batch with records.
+// writes fills a batch with records to be written or removed.
 func (c *Core) writes(b *wire.Batch) {
 	c.flying = make(map[string]write)
 	n := min(len(c.order), batchMost)
@@ -135,8 +136,8 @@ func (c *Core) writes(b *wire.Batch) {
 	c.writing = b.ID
 }
 
-// written queues the failed writes again, unless the records have changed
-// since.
+// written handles the replies to writes. It queues failed writes again, unless
+// the record has changed since.
 func (c *Core) written(replies []wire.Reply, now time.Time) {
 	flying, batch := c.flying, c.batch
 	c.writing, c.flying, c.batch = 0, nil, nil
@@ -171,7 +172,8 @@ func (c *Core) release() {
 	})
 }
 
-// Displaced returns the sessions of which Redis has records of other nodes.
+// Displaced returns the sessions whose records in Redis were written by other
+// nodes.
 func (c *Core) Displaced() []Displaced {
 	list := c.displaced
 	c.displaced = nil

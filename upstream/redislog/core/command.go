@@ -13,12 +13,12 @@ const (
 	Read               // entries by stream; Redis waits until there are some
 )
 
-// A Command is one command about the stream. The key of the stream stands
-// between Before and After.
+// A Command is one command for Redis that concerns the stream. The key of the
+// stream stands between Before and After.
 type Command struct {
 	Kind          Kind
 	Before, After []string
-	Within        time.Duration // for the answer, then the connection counts as lost; 0: no limit
+	Within        time.Duration // limit for the answer, after which the connection counts as lost; 0: no limit
 }
 
 // Words returns the command's words.
@@ -35,7 +35,7 @@ type Reply struct {
 	Entries []Raw
 }
 
-// A Raw is an entry as Redis has it: fields and values in turn.
+// A Raw is an entry as Redis returns it. Fields and values alternate.
 type Raw struct {
 	ID     string
 	Fields []string

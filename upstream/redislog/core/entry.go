@@ -8,9 +8,9 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// Fields of an entry in Redis. An entry without fieldKey is no event.
+// Fields of an entry in Redis. An entry without fieldKey is not an event.
 const (
-	fieldAt        = "at" // when it was added, by the clock of Redis; milliseconds
+	fieldAt        = "at" // when the entry was added, Unix ms by the clock of Redis
 	fieldKey       = "key"
 	fieldExchange  = "exchange"
 	fieldMessageID = "id"
@@ -21,7 +21,7 @@ const (
 	fieldBody      = "body"
 )
 
-// fieldsOf returns the fields of an entry, names and values in turn.
+// fieldsOf returns the fields of an entry, names and values alternating.
 func fieldsOf(e *eventlog.Entry) []string {
 	fields := make([]string, 0, 10)
 	fields = append(fields, fieldKey, e.Key)
@@ -36,14 +36,14 @@ func fieldsOf(e *eventlog.Entry) []string {
 		fields = append(fields, fieldPublished, strconv.FormatInt(e.Published.UnixMicro(), 10))
 	}
 	if len(e.Headers) > 0 {
-		if text, err := json.Marshal(e.Headers); err == nil { // what JSON does not have is of no use to readers
+		if text, err := json.Marshal(e.Headers); err == nil { // headers that JSON cannot express are dropped: readers do not use them
 			fields = append(fields, fieldHeaders, string(text))
 		}
 	}
 	return append(fields, fieldBody, string(e.Body))
 }
 
-// entryOf makes an entry of its fields.
+// entryOf parses the fields of an entry.
 func entryOf(p eventlog.Position, fields []string) eventlog.Entry {
 	e := eventlog.Entry{Position: p}
 	for i := 0; i+1 < len(fields); i += 2 {
@@ -64,7 +64,7 @@ func entryOf(p eventlog.Position, fields []string) eventlog.Entry {
 				e.Published = time.UnixMicro(n)
 			}
 		case fieldHeaders:
-			_ = json.Unmarshal([]byte(value), &e.Headers) // an entry that others have written may have anything there
+			_ = json.Unmarshal([]byte(value), &e.Headers) // other programs may have written anything there
 		case fieldBody:
 			e.Body = []byte(value)
 		}

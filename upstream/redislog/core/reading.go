@@ -10,47 +10,47 @@ import (
 )
 
 const (
-	batchMost = 128 // entries that Redis sends at once
+	batchMost = 128 // entries that Redis sends in one answer
 
-	// blockFor is how long Redis waits for an entry before it answers that there
-	// is none. The reading then asks whether the log is still the same.
+	// blockFor is how long Redis waits for an entry before it answers without
+	// one. The reading then checks whether the log is still the same.
 	blockFor = time.Second
 
-	// answerTimeout is for an answer of Redis, beside that time.
+	// answerTimeout is the limit for an answer of Redis, in addition to blockFor.
 	answerTimeout = 5 * time.Second
 )
 
-// errOtherLog ends a reading.
+// errOtherLog is the error of a reading whose stream was replaced.
 var errOtherLog = errors.New("the stream was deleted and created again")
 
-// A phase is what the next command of a Reading is for.
+// A phase says what the next command of a Reading does.
 type phase uint8
 
 const (
-	opening  phase = iota // tells where the log ends
+	opening  phase = iota // asks for the end of the log
 	reading               // waits for entries
-	checking              // none came: tells whether the log is still the same
+	checking              // no entry came: asks whether the log is still the same
 )
 
-// A Reading is one reading of the stream. It asks for entries when its owner
-// wants some, so nothing is sent that was not asked for. One command is under
-// way at a time. Owned by one goroutine.
+// A Reading reads the stream from one place on. It requests entries only when
+// its owner wants some. One command is under way at a time. Owned by one
+// goroutine.
 type Reading struct {
 	at    eventlog.Start
 	phase phase
 	info  eventlog.Info
-	of    string            // number of the log
-	after eventlog.Position // of the entry that came last
+	of    string            // number of the log that is read
+	after eventlog.Position // position of the last entry
 	batch []eventlog.Entry
 }
 
-// NewReading returns a reading that is opened by its first command.
+// NewReading returns a reading. Its first command opens it.
 func NewReading(at eventlog.Start) *Reading { return &Reading{at: at} }
 
 // IsOpen reports whether Info is known.
 func (r *Reading) IsOpen() bool { return r.phase != opening }
 
-// Info returns what the log has told.
+// Info describes the log that was opened.
 func (r *Reading) Info() eventlog.Info { return r.info }
 
 // Command returns the command that is sent next.
@@ -72,7 +72,7 @@ func (r *Reading) Command() Command {
 	}
 }
 
-// Take takes the answer to that command. It returns entries, which are valid
+// Take handles the answer to that command. It returns entries, which are valid
 // until the next call, or an error that ends the reading.
 func (r *Reading) Take(reply *Reply) ([]eventlog.Entry, error) {
 	clear(r.batch)
@@ -100,7 +100,7 @@ func (r *Reading) open(reply *Reply) error {
 	}
 	r.phase, r.of, r.info.Identity, r.info.End = reading, end.log, Identity(end.log), end.position
 	r.info.Renewed = end.former != ""
-	switch r.at.From { // the entry before comes as well: the reader knows the log by it
+	switch r.at.From { // the entry before is sent, too: the reader uses it to recognize the log
 	case eventlog.FromNext:
 		r.after, r.info.Behind = max(end.position, 1)-1, end.position
 	case eventlog.FromPosition:
@@ -109,7 +109,7 @@ func (r *Reading) open(reply *Reply) error {
 	return nil
 }
 
-// gather returns the entries of an answer.
+// gather parses the entries of an answer.
 func (r *Reading) gather(list []Raw) ([]eventlog.Entry, error) {
 	for i := range list {
 		log, position, err := parseID(list[i].ID)
@@ -118,7 +118,7 @@ func (r *Reading) gather(list []Raw) ([]eventlog.Entry, error) {
 		}
 		if log != r.of {
 			if len(r.batch) > 0 {
-				break // first those of the old log
+				break // the entries of the old log are returned first
 			}
 			return nil, errOtherLog
 		}
@@ -128,8 +128,8 @@ func (r *Reading) gather(list []Raw) ([]eventlog.Entry, error) {
 	return r.batch, nil
 }
 
-// check reports an error when the log has become another one, or ends before
-// what was read of it.
+// check returns an error if the log was replaced, or if it ends before the last
+// entry that was read.
 func (r *Reading) check(reply *Reply) error {
 	r.phase = reading
 	end, err := endOf(reply)

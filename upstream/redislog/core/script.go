@@ -8,11 +8,12 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// Script appends an entry with the fields in ARGV and tells where the log ends.
-// Without fields it only tells. It makes the stream if there is none. The only
-// argument may be the number of a log that has lost entries. It gets another
-// number if it still is the log: what comes from here on is behind it in the same
-// stream, and its first entry has the former number.
+// Script is the Lua script that appends an entry with the fields in ARGV and
+// returns the end of the log. Without fields it only returns the end. It creates
+// the stream if there is none. If the only argument is the number of a log, that
+// log has lost entries. If it is still the present log, the script gives it
+// another number: later entries are added to the same stream under the new
+// number, and the first of them holds the former number.
 const Script = `local key, log, n, made = KEYS[1], nil, '0', false
 local t = redis.call('TIME')
 local now = t[1] .. string.format('%03d', math.floor(t[2] / 1000))
@@ -40,22 +41,23 @@ func script(fields []string) Command {
 	return Command{Kind: Eval, Before: []string{"EVAL", Script, "1"}, After: fields}
 }
 
-// AppendsAtOnce is how many entries are appended in one round trip, at most.
+// AppendsAtOnce is the largest number of entries that are appended in one round
+// trip.
 const AppendsAtOnce = 256
 
 // Append returns the command that appends an entry. Appended reads its answer.
 func Append(e *eventlog.Entry) Command { return script(fieldsOf(e)) }
 
 // Appended returns the position of an entry that was appended. After an error
-// the connection is to be left: Redis may have become a replica, or have moved.
+// the connection must be closed: Redis may have become a replica, or have moved.
 func Appended(r *Reply) (eventlog.Position, error) {
 	end, err := endOf(r)
 	return end.position, err
 }
 
-// An end is what the script tells: the log's number, the position of its newest
-// entry, the time of Redis in milliseconds, and the number that the log had before
-// it lost entries.
+// An end is the result of the script: the log's number, the position of its
+// newest entry, the time of Redis in Unix ms, and the number that the log had
+// before it lost entries.
 type end struct {
 	log      string
 	position eventlog.Position
@@ -63,7 +65,7 @@ type end struct {
 	former   string
 }
 
-// endOf reads an answer of the script.
+// endOf parses an answer of the script.
 func endOf(r *Reply) (end, error) {
 	if r.Err != nil {
 		return end{}, r.Err
@@ -88,7 +90,7 @@ func Identity(log string) string {
 	return strconv.FormatUint(n, 36)
 }
 
-// numberOf reads what Identity returns.
+// numberOf parses what Identity returns.
 func numberOf(identity string) string {
 	n, err := strconv.ParseUint(identity, 36, 64)
 	if err != nil {
@@ -97,10 +99,10 @@ func numberOf(identity string) string {
 	return strconv.FormatUint(n, 10)
 }
 
-// id is the id of an entry in Redis.
+// id returns the id of an entry in Redis.
 func id(log string, p eventlog.Position) string { return log + "-" + strconv.FormatUint(uint64(p), 10) }
 
-// parseID reads what id returns.
+// parseID parses what id returns.
 func parseID(text string) (log string, p eventlog.Position, err error) {
 	log, number, _ := strings.Cut(text, "-")
 	n, err := strconv.ParseUint(number, 10, 64)

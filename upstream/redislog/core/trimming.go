@@ -10,28 +10,29 @@ import (
 )
 
 const (
-	trimEvery  = 5 * time.Second // half as long when Retention is short
+	trimEvery  = 5 * time.Second // mean pause between two rounds; shorter if Retention is short
 	trimMin    = 100 * time.Millisecond
-	trimShare  = 20  // of Retention, between two looks
-	sizeProbes = 100 // parts of the stream whose size Redis looks at
+	trimShare  = 20  // the mean pause is at most 1/trimShare of Retention
+	sizeProbes = 100 // entries of the stream that Redis samples to estimate its size
 )
 
-// A step is what the command under way asks for.
+// A step says what the command under way asks for.
 type step uint8
 
 const (
 	stepNone   step = iota // nothing is under way
-	stepCount              // how many entries there are
-	stepFirst              // the oldest one
-	stepTime               // what time it is
-	stepSearch             // the first one that is not too old, by halves
-	stepSize               // how many bytes there are
+	stepCount              // the number of entries
+	stepFirst              // the oldest entry
+	stepTime               // the time of Redis
+	stepSearch             // the first entry that is not too old, by binary search
+	stepSize               // the size of the stream in bytes
 	stepRemove
 )
 
-// A Trimming removes entries that are too old or too much. Every node does: it
-// needs no agreement, since removing what is gone does nothing. One round has
-// several commands, one under way at a time. Owned by one goroutine.
+// A Trimming removes entries that are too old or that exceed the size limit.
+// Every node does so without coordination, because removing an entry twice has
+// no effect. One round consists of several commands, one under way at a time.
+// Owned by one goroutine.
 type Trimming struct {
 	Retention time.Duration
 	MaxBytes  int
@@ -40,19 +41,19 @@ type Trimming struct {
 
 	step     step
 	length   int64
-	first    eventlog.Position // the oldest entry, and when it was added
+	first    eventlog.Position // position of the oldest entry; at is when it was added
 	at       int64
-	last     eventlog.Position // of the newest entry; 0: it is in a later log
-	oldest   int64             // entries that were added before are too old
-	log      string            // number of the log in which it is, which may be one of before
-	low, top int64             // the first entry that is not too old is one of these, counted from first
-	gone     int64             // entries that go, the oldest ones
+	last     eventlog.Position // position of the newest entry; 0: that entry is in a later log
+	oldest   int64             // entries that were added before this time are too old
+	log      string            // number of the oldest entry's log, which may be a former log
+	low, top int64             // range of the binary search: the first entry that is not too old, counted from first
+	gone     int64             // number of oldest entries to be removed
 	err      error
-	sizeErr  error // the size may be forbidden; age counts all the same
+	sizeErr  error // error of the size, which Redis may forbid to read; entries are removed by age nevertheless
 }
 
-// Pause returns how long to wait before the next round. chance is from [0,1):
-// not all nodes do it at once.
+// Pause returns how long to wait before the next round. chance is a random
+// number in [0,1), which spreads the rounds of the nodes.
 func (t *Trimming) Pause(chance float64) time.Duration {
 	pause := max(min(trimEvery, t.Retention/trimShare), trimMin)
 	return pause/2 + time.Duration(chance*float64(pause))
@@ -63,7 +64,8 @@ func (t *Trimming) Begin() {
 	*t = Trimming{Retention: t.Retention, MaxBytes: t.MaxBytes, byNumber: t.byNumber, step: stepCount}
 }
 
-// Command returns the command that is sent next, false at the end of the round.
+// Command returns the command that is sent next. ok is false at the end of the
+// round.
 func (t *Trimming) Command() (c Command, ok bool) {
 	switch t.step {
 	case stepCount:
@@ -81,8 +83,8 @@ func (t *Trimming) Command() (c Command, ok bool) {
 			keep := strconv.FormatInt(max(t.length-t.gone, 1), 10)
 			return Command{Kind: Number, Before: []string{"XTRIM"}, After: []string{"MAXLEN", keep}}, true
 		}
-		// Not by a number of entries: others are added meanwhile, and would have
-		// as many young ones removed.
+		// Not by the number of entries to be kept: entries that are added meanwhile
+		// would cause as many young entries to be removed.
 		oldest := t.first + eventlog.Position(t.gone)
 		if t.last != 0 {
 			oldest = min(oldest, t.last)
@@ -92,12 +94,12 @@ func (t *Trimming) Command() (c Command, ok bool) {
 	return Command{}, false
 }
 
-// entryFrom asks for the first entry from an id on.
+// entryFrom returns the command that reads the first entry from an id on.
 func entryFrom(id string) Command {
 	return Command{Kind: Range, Before: []string{"XRANGE"}, After: []string{id, "+", "COUNT", "1"}}
 }
 
-// Take takes the answer to that command.
+// Take handles the answer to that command.
 func (t *Trimming) Take(r *Reply) {
 	if t.step == stepRemove && !t.byNumber && r.Err != nil && strings.Contains(r.Err.Error(), "syntax error") {
 		t.byNumber = true // Redis before 6.2 does not have MINID
@@ -124,8 +126,8 @@ func (t *Trimming) Take(r *Reply) {
 	}
 }
 
-// Err returns why the round has failed, nil if it has not. leave: the connection
-// is to be left.
+// Err returns the error of the round, nil if it has not failed. If leave is
+// true, the connection must be closed.
 func (t *Trimming) Err() (err error, leave bool) {
 	return errors.Join(t.err, t.sizeErr), t.err != nil
 }
@@ -143,7 +145,7 @@ func added(r *Reply) (at int64) {
 	return at
 }
 
-// begins takes the oldest entry.
+// begins handles the answer with the oldest entry.
 func (t *Trimming) begins(r *Reply) {
 	if t.step = stepNone; t.length == 0 || len(r.Entries) == 0 {
 		return
@@ -155,7 +157,8 @@ func (t *Trimming) begins(r *Reply) {
 	}
 }
 
-// compare compares the oldest entry with the time.
+// compare handles the answer with the time: it compares the oldest entry with
+// it.
 func (t *Trimming) compare(r *Reply) {
 	end, err := endOf(r)
 	if err != nil {
@@ -173,9 +176,10 @@ func (t *Trimming) compare(r *Reply) {
 	t.low, t.top = 0, t.length
 }
 
-// halve halves where the first entry may be that is not too old. Positions have
-// no gaps. Behind the newest entry there is none: others have removed some since
-// they were counted, so that fewer stand behind the first one.
+// halve does a step of the binary search for the first entry that is not too
+// old. Positions have no gaps. There is no entry behind the newest one: other
+// nodes may have removed entries since they were counted, so the range may be
+// too large.
 func (t *Trimming) halve(r *Reply) {
 	half := (t.low + t.top) / 2
 	if len(r.Entries) == 0 || added(r) >= t.oldest {
@@ -188,7 +192,7 @@ func (t *Trimming) halve(r *Reply) {
 	}
 }
 
-// fit makes entries fit into MaxBytes, as if all were of the same size.
+// fit determines how many entries exceed MaxBytes, as if all had the same size.
 func (t *Trimming) fit(r *Reply) {
 	switch {
 	case r.Err != nil:
