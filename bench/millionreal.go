@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,7 +18,6 @@ const (
 	millionPing    = 2 * time.Minute // heartbeats that two cores carry
 	millionTimeout = time.Minute     // for a pong: clients answer nothing between two phases
 	millionWindow  = 24              // handshakes of a load process at a time
-	millionSteps   = 10              // in which the connections are opened
 	millionEvery   = 10              // of so many connections one is in a conversation
 	millionIdle    = 2 * millionPing
 	millionWatch   = 20 * time.Second
@@ -26,7 +26,10 @@ const (
 	millionMemory = 12 << 10 // bytes
 	millionPace   = 1000.0   // events for users a second
 	roomPace      = 20.0     // events for the conversation a second
-	gatherWindow  = 4        // joins of a load process at a time
+	gatherWindow  = 1        // joins of a load process at a time
+	gatherGroup   = 8        // processes that have conversations with each other
+	fillTogether  = 4        // load processes that open connections at a time: more only keep each other waiting
+	fillPause     = time.Second
 )
 
 // A crowdedFleet is as many gateways as load processes, in one cluster: one
@@ -46,7 +49,6 @@ type crowdSize struct {
 	asking     int32 // of a process: they ask for recovery, and are cut
 	userEvents uint32
 	roomEvents uint32
-	steps      int32
 	idle       time.Duration
 	watch      time.Duration // of all clients, from when a process is killed
 }
@@ -54,7 +56,7 @@ type crowdSize struct {
 // millionRealScenario is a million real connections on one machine.
 func millionRealScenario(t *trial) error {
 	f := crowdedFleet{trial: t, size: crowdSize{
-		processes: 56, conns: fleetConns, asking: 180, userEvents: 100_000, roomEvents: 100, steps: millionSteps, idle: millionIdle, watch: millionWatch,
+		processes: 56, conns: fleetConns, asking: 180, userEvents: 100_000, roomEvents: 100, idle: millionIdle, watch: millionWatch,
 	}}
 	if reason := limitsHere().refuseCrowd(f.size); reason != "" {
 		return unavailable{reason}
@@ -103,20 +105,17 @@ func (f *crowdedFleet) start() error {
 // all is how many connections there are.
 func (f *crowdedFleet) all() int { return f.size.processes * int(f.size.conns) }
 
-// fill opens the connections in steps, and takes the memory after each.
+// fill opens the connections, those of a few processes at a time, and takes the
+// memory after each step. The clients that are there answer their heartbeats.
 func (f *crowdedFleet) fill() error {
 	low, err := f.fleetFootprint()
 	if err != nil {
 		return err
 	}
 	loadLow, free, began := f.loadResident(), limitsHere().free, time.Now()
-	for step := range f.size.steps {
-		first, last := f.size.conns*step/f.size.steps, f.size.conns*(step+1)/f.size.steps
-		dialed, err := f.together(func(i int, w *load.Client) (*load.Result, error) {
-			return w.Dial(load.DialArgs{
-				First: first, Last: last, Window: millionWindow, PerUser: 1, FirstUser: int32(i) * f.size.conns, Ask: f.size.asking,
-			})
-		})
+	for first := 0; first < f.size.processes; first += fillTogether {
+		last := min(first+fillTogether, f.size.processes)
+		dialed, err := f.fillSome(first, last)
 		if err != nil {
 			return err
 		}
@@ -124,7 +123,7 @@ func (f *crowdedFleet) fill() error {
 		if err != nil {
 			return err
 		}
-		n := float64(f.size.processes) * float64(last)
+		n := float64(last) * float64(f.size.conns)
 		f.record(fmt.Sprint("connect ", int(n)), dialed, map[string]float64{
 			"conns": n, "nodes": float64(f.size.processes), "since_s": time.Since(began).Seconds(), "rss_mib": high.rss / (1 << 20),
 			"machine_mib":           (float64(free) - float64(limitsHere().free)) / (1 << 20),
@@ -139,6 +138,34 @@ func (f *crowdedFleet) fill() error {
 	full["fds"] = float64(f.mostDescriptors())
 	full["load_bytes_per_conn"] = float64(load.ConnSize) + (f.loadResident()-loadLow)/float64(f.all())
 	return nil
+}
+
+// fillSome has load processes first to last-1 open all their connections, while
+// those before them are idle.
+func (f *crowdedFleet) fillSome(first, last int) (sample, error) {
+	var dialing atomic.Int32
+	dialing.Store(int32(last - first))
+	return f.together(func(i int, w *load.Client) (*load.Result, error) {
+		switch {
+		case i >= last:
+			return new(load.Result), nil
+		case i >= first:
+			defer dialing.Add(-1)
+			return w.Dial(load.DialArgs{
+				Last: f.size.conns, Window: millionWindow, PerUser: 1, FirstUser: int32(i) * f.size.conns, Ask: f.size.asking,
+			})
+		}
+		idle := new(load.Result)
+		for dialing.Load() > 0 {
+			r, err := w.Idle(fillPause)
+			if err != nil {
+				return nil, err
+			}
+			idle = load.Sum([]*load.Result{idle, r})
+		}
+		idle.Elapsed, idle.Pings, idle.Least = 0, 0, 0
+		return idle, nil
+	})
 }
 
 // refusals are the counters of all gateways by which they refuse somebody.
@@ -158,19 +185,20 @@ func (f *crowdedFleet) refusals() string {
 	return fmt.Sprint(sums)
 }
 
-// gather has one connection in ten join a conversation, with a member on every
-// process.
+// gather has one connection in ten join a conversation: one with a member on
+// every process, the others with members on eight.
 func (f *crowdedFleet) gather() error {
 	var results []*load.Result
-	s, err := f.togetherEach(&results, func(_ int, w *load.Client) (*load.Result, error) {
+	s, err := f.togetherEach(&results, func(i int, w *load.Client) (*load.Result, error) {
 		return w.Gather(load.GatherArgs{
-			Every: millionEvery, Window: gatherWindow, Workers: int32(f.size.processes), Step: f.size.conns,
+			Every: millionEvery, Window: gatherWindow, Workers: int32(f.size.processes), Group: gatherGroup, Self: int32(i),
+			Step: f.size.conns,
 		})
 	})
 	if err != nil {
 		return err
 	}
-	pairs, unmet := load.Unmet(results)
+	pairs, unmet := load.Unmet(results, gatherGroup)
 	s.Lost += unmet
 	f.record("join", s, map[string]float64{"pairs": float64(pairs), "joins": float64(s.Events)})
 	return nil

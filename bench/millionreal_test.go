@@ -18,7 +18,7 @@ func TestACrowdedFleetIsRight(t *testing.T) {
 		}
 	}
 	f := crowdedFleet{trial: world(t, "gateway"), size: crowdSize{
-		processes: 3, conns: 200, asking: 40, userEvents: 300, roomEvents: 10, steps: 2, idle: time.Second,
+		processes: 3, conns: 200, asking: 40, userEvents: 300, roomEvents: 10, idle: time.Second,
 	}}
 	if err := f.run(); err != nil {
 		t.Fatal(err)

@@ -59,13 +59,14 @@ func TestEventsOfACrowdAreCheckedByNumberReceiverAndOrder(t *testing.T) {
 
 func TestJoinsOfOtherWorkersAreCheckedByPair(t *testing.T) {
 	// Two workers with two connections each; connection 0 of each is in the room.
-	result := func(user int32, announced ...int32) *Result {
+	result := func(self int32, announced ...int32) *Result {
+		user := 2 * self
 		w := newWorld(t, 2)
 		w.l.sessions = make(sessions)
 		for i := range w.l.conns {
 			w.l.conns[i].user, w.l.conns[i].room = user+int32(i), -1
 		}
-		g := newGatherer(w.l, GatherArgs{Every: 2, Window: 1, Workers: 2, Step: 2})
+		g := newGatherer(w.l, GatherArgs{Every: 2, Window: 1, Workers: 2, Group: 2, Self: self, Step: 2})
 		w.l.phase = g
 		g.acked = 1
 		for _, joined := range announced {
@@ -87,8 +88,8 @@ func TestJoinsOfOtherWorkersAreCheckedByPair(t *testing.T) {
 		{"one hears of a connection of another room", []int32{3}, []int32{0}, 0, 1},
 		{"one hears of itself", []int32{0}, []int32{0}, 0, 1},
 	} {
-		results := []*Result{result(0, tt.first...), result(2, tt.second...)}
-		pairs, unmet := Unmet(results)
+		results := []*Result{result(0, tt.first...), result(1, tt.second...)}
+		pairs, unmet := Unmet(results, 2)
 		if wrong := Sum(results).Wrong(); pairs != 1 || unmet != tt.unmet || wrong != tt.wrong {
 			t.Errorf("%s: %d pairs, %d unmet, %d wrong", tt.name, pairs, unmet, wrong)
 		}

@@ -10,12 +10,21 @@ import (
 const gatherQuiet = 5 * time.Second
 
 // GatherArgs let one in Every connections join a room that it shares with the
-// connections of the same index of the other workers.
+// connections of the same index of other workers: the first one with those of
+// all workers, the others with those of the same group.
 type GatherArgs struct {
 	Every   int32
 	Window  int   // joins without an acknowledgement at a time
 	Workers int32 // at most 64
+	Group   int32 // workers of a group, which follow each other
+	Self    int32 // number of this worker
 	Step    int32 // from the first user of a worker to that of the next one
+}
+
+// meets reports whether this worker's connection in a room, counted within the
+// group, shares it with one of another worker.
+func (a *GatherArgs) meets(worker, room int32) bool {
+	return worker < a.Workers && worker != a.Self && (room == 0 || worker/a.Group == a.Self/a.Group)
 }
 
 // gatherer is the phase of it. Each user_joined is checked: it is of the
@@ -41,12 +50,22 @@ func newGatherer(l *Loop, args GatherArgs) *gatherer {
 	for i := range l.conns {
 		l.conns[i].fresh()
 		if int32(i)%args.Every == 0 {
-			l.conns[i].room = int32(i) / args.Every
+			l.conns[i].room = g.name(int32(i) / args.Every)
 			g.joins++
 		}
 	}
 	g.seen = make([]uint64, g.joins)
 	return g
+}
+
+// name is the number by which a room of the group is joined: room 0 is that of
+// all groups.
+func (g *gatherer) name(room int32) int32 {
+	if room == 0 {
+		return 0
+	}
+	rooms := (int32(len(g.l.conns)) + g.args.Every - 1) / g.args.Every
+	return room + g.args.Self/g.args.Group*rooms
 }
 
 func (g *gatherer) tick(now int64) (int64, bool) {
@@ -74,16 +93,17 @@ func (g *gatherer) ack(c *conn, _ []byte) {
 func (g *gatherer) event(c *conn, name eventName, p []byte) {
 	user, ok := userOf(p)
 	worker, index := user/g.args.Step, user%g.args.Step
-	if name != userJoined || !ok || worker >= g.args.Workers || user == c.user || index != g.l.indexOf(c) || c.room < 0 {
+	room := index / g.args.Every
+	if name != userJoined || !ok || index != g.l.indexOf(c) || c.room < 0 || !g.args.meets(worker, room) {
 		g.strays++
 		return
 	}
 	g.last = g.l.now
 	g.heard++
-	if g.seen[c.room]&(1<<worker) != 0 {
+	if g.seen[room]&(1<<worker) != 0 {
 		g.doubled++
 	}
-	g.seen[c.room] |= 1 << worker
+	g.seen[room] |= 1 << worker
 }
 
 func (g *gatherer) closed(*conn, step) { g.dropped++ }
@@ -101,11 +121,14 @@ func (g *gatherer) finish(r *Result) {
 }
 
 // Unmet counts the pairs of members of which neither has heard of the other, by
-// the results of all workers.
-func Unmet(results []*Result) (pairs, unmet uint64) {
+// the results of all workers. group is GatherArgs.Group.
+func Unmet(results []*Result, group int) (pairs, unmet uint64) {
 	for a := range results {
 		for b := range a {
 			for room := range results[a].Heard {
+				if room > 0 && a/group != b/group {
+					break
+				}
 				pairs++
 				if results[a].Heard[room]&(1<<b) == 0 && results[b].Heard[room]&(1<<a) == 0 {
 					unmet++

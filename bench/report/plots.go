@@ -87,7 +87,7 @@ var figures = []figure{
 		},
 	},
 	{
-		plotted: plotted{"A million connections: CPU of one of the next tenth", "million-connect"},
+		plotted: plotted{"A million connections: CPU of one of the next 72,000", "million-connect"},
 		x:       "connections", y: "µs",
 		points: func(r *Results, peer string) plotter.XYs {
 			return r.points("million-real", peer, "cpu_us", after("connect "))
