@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,12 +16,12 @@ import (
 
 // An absentLog fails what is appended while it is away.
 type absentLog struct {
-	away bool
+	away atomic.Bool
 	took []string
 }
 
 func (l *absentLog) Append(_ context.Context, e eventlog.Entry) func() (eventlog.Position, error) {
-	if l.away {
+	if l.away.Load() {
 		return func() (eventlog.Position, error) { return 0, errors.New("away") }
 	}
 	l.took = append(l.took, string(e.Body))
@@ -31,7 +32,8 @@ func (l *absentLog) Append(_ context.Context, e eventlog.Entry) func() (eventlog
 // published later.
 func TestWhatHasFailedIsForwardedTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log, acknowledged, ended := &absentLog{away: true}, 0, false
+		log, acknowledged, ended := new(absentLog), 0, false
+		log.away.Store(true)
 		f := NewForwarder(Config{Logger: slog.New(slog.DiscardHandler)}, log)
 		w := &forwarding{f: f, waiting: make(chan *forwarded, forwardWindow)}
 		go func() {
@@ -49,7 +51,7 @@ func TestWhatHasFailedIsForwardedTogether(t *testing.T) {
 		}
 		take(100)
 		time.Sleep(3*forwardRetry + forwardRetry/2)
-		log.away = false
+		log.away.Store(false)
 		take(50) // while those before wait to be appended again
 		time.Sleep(forwardRetry)
 		synctest.Wait()
@@ -72,7 +74,9 @@ func TestWhatHasFailedIsForwardedTogether(t *testing.T) {
 func TestAnotherNodeTriesWhenTheLogIsAwayForLong(t *testing.T) {
 	for _, before := range []int64{0, 4} {
 		synctest.Test(t, func(t *testing.T) {
-			f := NewForwarder(Config{Logger: slog.New(slog.DiscardHandler)}, &absentLog{away: true})
+			log := new(absentLog)
+			log.away.Store(true)
+			f := NewForwarder(Config{Logger: slog.New(slog.DiscardHandler)}, log)
 			w := &forwarding{f: f, waiting: make(chan *forwarded, forwardWindow)}
 			for range 2 {
 				w.take(t.Context(), &forwarded{entry: eventlog.Entry{Headers: map[string]any{"x-delivery-count": before}}})
