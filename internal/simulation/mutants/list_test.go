@@ -38,6 +38,7 @@ const (
 	redisRead = "upstream/redislog/core/reading.go"
 	redisTrim = "upstream/redislog/core/trimming.go"
 	counting  = "rooms/cluster/presence/core.go"
+	renewing  = "rooms/cluster/presence/session.go"
 	telling   = "rooms/cluster/presence/tell.go"
 	counts    = "rooms/cluster/presence/write.go"
 	sweeping  = "rooms/cluster/presence/sweep.go"
@@ -122,14 +123,14 @@ var mutants = []mutant{
 	// Presence.
 	{"an event of presence that RabbitMQ does not have counts as told", telling, "if !ok { // it is found in Redis when its time is over", "if false {", 0},
 	{"events of presence that nobody has told are not looked for", telling, "n.tell.note(room, now, now)", "_ = room", 0},
-	{"the users of a dead node stay online", counting, "if dead := replies[0].Text; dead != \"\" {", "if dead := replies[0].Text; dead != \"\" && false {", 0},
-	{"counts are not written anew in the next session", counting, "n.sweep.stop()\n\tfor _, r := range n.all {", "n.sweep.stop()\n\tfor _, r := range n.all[:0] {", 0},
+	{"the users of a dead node stay online", renewing, "if dead := replies[0].Text; dead != \"\" {", "if dead := replies[0].Text; dead != \"\" && false {", 0},
+	{"counts are not written anew in the next session", renewing, "n.sweep.stop()\n\tfor _, r := range n.all {", "n.sweep.stop()\n\tfor _, r := range n.all[:0] {", 0},
 	{"a count that changes while it is written is not written again", counts, "if r.count != n.writtenOf(r) || replies[i].Err != nil", "if replies[i].Err != nil", 0},
 	{"a user who is back within the grace is told to be offline", counts, "wire.Decimal(grace.Milliseconds())", "wire.Decimal(0*grace.Milliseconds())", 0},
-	{"a node does not notice that Redis may have lost its counts", counting, "func (n *Core) Lost(now time.Time) { n.fail(now) }", "func (n *Core) Lost(time.Time) {}", 0},
+	{"a node does not notice that Redis may have lost its counts", renewing, "func (n *Core) Lost(now time.Time) { n.fail(now) }", "func (n *Core) Lost(time.Time) {}", 0},
 	{"counts are written late or never", counting, "if r.lazy = false; !r.flying {", "if r.lazy = false; false {", 0},
 	{"a session is removed before its rooms are", sweeping, "if len(s.found) == 0 {\n", "if true {\n", 0},
-	{"what this node's former sessions have counted stays", counting, "} else if n.sweep.session == \"\" && len(n.former) > 0 && n.registered() {", "} else if false {", 0},
+	{"what this node's former sessions have counted stays", renewing, "} else if n.sweep.session == \"\" && len(n.former) > 0 && n.registered() {", "} else if false {", 0},
 	{"a node that has no session of Redis writes", counting, "case !n.known: // the others would not know whose the counts are", "case false:", 0},
 
 	// Clients that come back.

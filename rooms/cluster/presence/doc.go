@@ -3,7 +3,8 @@
 // last one. It publishes these changes to services. It is a state machine
 // without goroutines, clock and I/O.
 //
-//	core.go     the counts of this node, and its session
+//	core.go     the counts of this node
+//	session.go  the session of this node, and its lease
 //	write.go    writing counts to Redis
 //	tell.go     publishing events to services
 //	sweep.go    removing sessions of dead nodes
