@@ -180,39 +180,37 @@ func (g *Guard) Places() (n int) {
 }
 
 // Handshake reports whether a source may open a session now.
+//
+// Event loops share the rates. One that stood still after it had looked at the
+// clock comes with an older time than the others: what these have taken since
+// would count as taken in advance, and be a refusal from a burst on. So the newest
+// time of all handshakes counts.
 func (g *Guard) Handshake(o Source, now time.Time) bool {
-	now = g.inOrder(now)
 	l := g.limits.Load()
-	if l.SourceRate.PerSecond > 0 && o != 0 {
-		s := g.stripe(o)
-		s.mu.Lock()
-		t := s.tallies[o]
-		ahead := t.handshakes.Take(l.SourceRate, 1, now)
-		s.tallies[o] = t
-		s.mu.Unlock()
-		if ahead > 1 {
-			return false
-		}
-	}
-	if l.NodeRate.PerSecond == 0 {
+	ofSource := l.SourceRate.PerSecond > 0 && o != 0
+	if !ofSource && l.NodeRate.PerSecond == 0 {
 		return true
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.node.Take(l.NodeRate, 1, now) <= 1
-}
-
-// inOrder returns the latest time of a handshake so far. Event loops share the
-// rates. A loop that was suspended after it read the clock passes an earlier
-// time, from which what other loops have taken since would count as taken in
-// advance and could be refused.
-func (g *Guard) inOrder(now time.Time) time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if rooms.Monotonic(now) > rooms.Monotonic(g.newest) {
 		g.newest = now
 	}
-	return g.newest
+	if ofSource && !g.takeOf(o, l.SourceRate, g.newest) {
+		return false
+	}
+	return l.NodeRate.PerSecond == 0 || g.node.Take(l.NodeRate, 1, g.newest) <= 1
+}
+
+// takeOf reports whether a handshake of a source is within its rate.
+func (g *Guard) takeOf(o Source, rate rooms.Rate, now time.Time) bool {
+	s := g.stripe(o)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tallies[o]
+	ahead := t.handshakes.Take(rate, 1, now)
+	s.tallies[o] = t
+	return ahead <= 1
 }
 
 // Sweep removes sources that have no place and whose rate has recovered.
