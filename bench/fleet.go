@@ -259,15 +259,22 @@ func numbersIn(path string) []uint64 {
 // refuse says why a fleet of n processes does not fit on the machine, or nothing.
 func (l fleetLimits) refuse(n int) string {
 	all := uint64(n) * fleetConns
-	switch {
-	case l.descriptors < fleetConns+fleetReserve:
-		return fmt.Sprintf("RLIMIT_NOFILE is %d, %d are needed", l.descriptors, fleetConns+fleetReserve)
-	case l.ports*load.SourcesPerWorker < fleetConns:
-		return fmt.Sprintf("%d ephemeral ports on each of %d addresses, %d are needed", l.ports, load.SourcesPerWorker, fleetConns)
-	case l.tcpPages < all: // an event on its way takes up to a page
+	if l.tcpPages < all { // an event on its way takes up to a page
 		return fmt.Sprintf("net.ipv4.tcp_mem begins to press at %d pages, %d may be needed", l.tcpPages, all)
-	case l.free < all*fleetMemory:
-		return fmt.Sprintf("%d MiB are free, %d may be needed", l.free>>20, all*fleetMemory>>20)
+	}
+	return l.refuseConns(fleetConns, all, fleetMemory)
+}
+
+// refuseConns says why connections do not fit on the machine, so many of each
+// process and in all, with so many bytes each, or nothing.
+func (l fleetLimits) refuseConns(each, all, bytes uint64) string {
+	switch {
+	case l.descriptors < each+fleetReserve:
+		return fmt.Sprintf("RLIMIT_NOFILE is %d, %d are needed", l.descriptors, each+fleetReserve)
+	case l.ports*load.SourcesPerWorker < each:
+		return fmt.Sprintf("%d ephemeral ports on each of %d addresses, %d are needed", l.ports, load.SourcesPerWorker, each)
+	case l.free < all*bytes:
+		return fmt.Sprintf("%d MiB are free, %d may be needed", l.free>>20, all*bytes>>20)
 	}
 	return ""
 }

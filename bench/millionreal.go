@@ -284,7 +284,7 @@ func (f *crowdedFleet) publishRoom() error {
 // they are away, and has them come back: every second one to another process.
 func (f *crowdedFleet) recovery() error {
 	cut := load.Range{Last: f.size.asking}
-	if err := f.each(func(_ int, w *load.Client) error { return w.Cut(cut) }); err != nil {
+	if _, err := f.together(func(_ int, w *load.Client) (*load.Result, error) { return new(load.Result), w.Cut(cut) }); err != nil {
 		return err
 	}
 	draw := load.Draw{
@@ -330,35 +330,14 @@ func (f *crowdedFleet) kill() error {
 	return err
 }
 
-// each commands all load processes at once.
-func (f *crowdedFleet) each(command func(i int, w *load.Client) error) error {
-	failures := make(chan error, len(f.workers))
-	for i, w := range f.workers {
-		go func() { failures <- command(i, w) }()
-	}
-	var first error
-	for range f.workers {
-		if err := <-failures; first == nil {
-			first = err
-		}
-	}
-	return first
-}
-
 // refuseCrowd says why a crowded fleet does not fit on the machine, or nothing.
 func (l fleetLimits) refuseCrowd(size crowdSize) string {
 	all := uint64(size.processes) * uint64(size.conns)
 	switch {
-	case l.descriptors < uint64(size.conns)+fleetReserve:
-		return fmt.Sprintf("RLIMIT_NOFILE is %d, %d are needed", l.descriptors, uint64(size.conns)+fleetReserve)
-	case l.ports*load.SourcesPerWorker < uint64(size.conns):
-		return fmt.Sprintf("%d ephemeral ports on each of %d addresses, %d are needed", l.ports, load.SourcesPerWorker, size.conns)
 	case l.files < 2*all+all/10:
 		return fmt.Sprintf("fs.file-max is %d, %d are needed", l.files, 2*all+all/10)
 	case l.watches < 2*all:
 		return fmt.Sprintf("fs.epoll.max_user_watches is %d, %d are needed", l.watches, 2*all)
-	case l.free < all*millionMemory:
-		return fmt.Sprintf("%d MiB are free, %d may be needed", l.free>>20, all*millionMemory>>20)
 	}
-	return ""
+	return l.refuseConns(uint64(size.conns), all, millionMemory)
 }
