@@ -295,8 +295,8 @@ func (s *Socket) close(reason Reason) {
 // in returns the slot of the socket's membership in r, or -1. A linear search:
 // a client sits in a handful of rooms.
 func (s *Socket) in(r *room) int {
-	for i := range s.rooms.all() {
-		if s.rooms.all()[i].room == r {
+	for i, m := range s.rooms.all() {
+		if m.room == r {
 			return i
 		}
 	}
