@@ -40,7 +40,8 @@ func forwardArgs(prefix string) amqp.Table {
 // is acknowledged when the other log has it; after a failure it may be there
 // twice. While the other log takes nothing, messages stay with the node, at first
 // for forwardPatience: each delivery counts, and RabbitMQ makes dead letters of
-// those that are delivered too often. Run does the work; Trouble may be called from anywhere.
+// those that are delivered too often. Run does the work; Trouble may be called
+// from any goroutine.
 type Forwarder struct {
 	config Config
 	to     Appender

@@ -79,9 +79,18 @@ func (l *Log) disconnect(client rueidis.Client) {
 // failure adds the stream to an error.
 func (l *Log) failure(err error) error { return fmt.Errorf("redis, stream %s: %w", l.config.Key, err) }
 
-// do executes a command.
+// do executes a command, within its limit.
 func (l *Log) do(ctx context.Context, client rueidis.Client, c core.Command) core.Reply {
-	return replyOf(c.Kind, l.config.Key, client.Do(ctx, l.build(client, c)))
+	if c.Within > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.Within, fmt.Errorf("no answer in %v", c.Within))
+		defer cancel()
+	}
+	r := replyOf(c.Kind, l.config.Key, client.Do(ctx, l.build(client, c)))
+	if r.Err != nil && ctx.Err() != nil {
+		r.Err = context.Cause(ctx)
+	}
+	return r
 }
 
 // doMulti executes commands in order, in one round trip.

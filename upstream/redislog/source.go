@@ -2,7 +2,6 @@ package redislog
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -69,13 +68,5 @@ func (s *source) ask() {
 	asked := make(chan core.Reply, 1)
 	s.asked = asked
 	command := s.reading.Command()
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), command.Within)
-		defer cancel()
-		r := s.log.do(ctx, s.client, command)
-		if ctx.Err() != nil {
-			r.Err = fmt.Errorf("no answer in %v", command.Within)
-		}
-		asked <- r
-	}()
+	go func() { asked <- s.log.do(context.Background(), s.client, command) }()
 }

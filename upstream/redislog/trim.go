@@ -12,7 +12,7 @@ import (
 // is cancelled.
 func (l *Log) Trim(ctx context.Context) {
 	t := core.Trimming{Retention: l.config.Retention, MaxBytes: l.config.MaxBytes}
-	told := false
+	logged := false
 	for {
 		select {
 		case <-time.After(t.Pause(rand.Float64())):
@@ -20,10 +20,10 @@ func (l *Log) Trim(ctx context.Context) {
 			return
 		}
 		err := l.trimOnce(ctx, &t)
-		if err != nil && !told && ctx.Err() == nil {
+		if err != nil && !logged && ctx.Err() == nil {
 			l.config.Logger.Warn("old events cannot be removed from the log in Redis, retrying", "error", err)
 		}
-		told = err != nil
+		logged = err != nil
 	}
 }
 
