@@ -118,6 +118,12 @@ func (h *fakeRooms) all() []delivered {
 	return append([]delivered(nil), h.got...)
 }
 
+func (h *fakeRooms) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.got)
+}
+
 // packetOf returns the body of the packet: [name, object].
 func packetOf(m *codec.Message) string { return strings.TrimPrefix(string(m.AppendPayload(nil)), "42") }
 
