@@ -131,6 +131,7 @@ func TestRoomsByRedisOnAllNodes(t *testing.T) {
 	}
 	bob.do("join_room", "1")
 	ann.wantOf("user_joined", bob, "conversation:1")
+	left.AwaitListed()
 	bob2.do("join_room", "1")
 	ann.wantOf("user_joined", bob2, "conversation:1")
 	bob.wantOf("user_joined", bob2, "conversation:1")

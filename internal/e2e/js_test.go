@@ -51,13 +51,15 @@ func browserScript(t *testing.T, g *gateway, file string) *exec.Cmd {
 }
 
 // clients runs one file of node:test cases with each transport setting. Every
-// case becomes a subtest.
-func clients(t *testing.T, g *gateway, file string) {
+// case becomes a subtest. env are more environment variables.
+func clients(t *testing.T, g *gateway, file string, env ...string) {
 	t.Helper()
 	for _, transport := range transportSettings {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
-			runCases(t, script(t, g, transport, caseArgs(file)...))
+			cmd := script(t, g, transport, caseArgs(file)...)
+			cmd.Env = append(cmd.Env, env...)
+			runCases(t, cmd)
 		})
 	}
 }

@@ -217,8 +217,9 @@ func TestClientsThroughProxies(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			settings := append([]string{"USE_REDIS=true", "REDIS_HOST=127.0.0.1", "REDIS_PORT=" + strconv.Itoa(redis.Port), "KEY_PREFIX=" + p.name}, p.settings...)
-			front := p.start(t, asItIs, start(t, settings...), start(t, settings...))
-			clients(t, front, "rooms.mjs")
+			a, b := start(t, settings...), start(t, settings...)
+			front := p.start(t, asItIs, a, b)
+			clients(t, front, "rooms.mjs", "FLEET_URLS="+a.URL+" "+b.URL)
 		})
 	}
 }

@@ -75,6 +75,18 @@ func (g *Gateway) Metric(name string) float64 {
 	return 0
 }
 
+// AwaitListed waits until the directory in Redis has all rooms of the gateway,
+// and what its clients have sent is published. Joins are acknowledged before
+// that, and only then a client that joins on another node is announced to them.
+// The gateway must be connected to Redis.
+func (g *Gateway) AwaitListed() {
+	g.t.Helper()
+	Await(g.t, "the gateway's rooms to be in the directory", func() bool {
+		return g.Metric("gateway_cluster_registered") == 1 && g.Metric("gateway_cluster_directory_waiting") == 0 &&
+			g.Metric("gateway_cluster_publish_waiting") == 0
+	})
+}
+
 // Await is testkit.Await.
 func Await(t testing.TB, what string, holds func() bool) {
 	t.Helper()

@@ -164,7 +164,9 @@ func TestGracefulEndLeavesNothing(t *testing.T) {
 	for i := range 100 {
 		a.connect(fmt.Sprint("user", i)).do("join_room", strconv.Itoa(i))
 	}
+	w.settle() // nobody is told any more who has joined
 	b.connect("bob").do("join_room", "1")
+	b.fence()
 	a.close()
 	if got := w.cli("-n", "1", "DBSIZE"); got != "4" { // b's two rooms, its lease, the set of nodes
 		t.Errorf("%s keys are left, want 4: %s", got, w.cli("-n", "1", "KEYS", "*"))

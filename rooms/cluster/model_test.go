@@ -84,39 +84,46 @@ func (m modelNode) Publish(room, text string) error {
 
 func (m modelNode) Sent() error {
 	m.n.fence()
-	return m.drained()
-}
-
-// drained waits until what is in the mailboxes is with the clients.
-func (m modelNode) drained() error {
-	for m.n.hub.Stats().MailboxWaiting > 0 {
-		time.Sleep(time.Millisecond)
-	}
-	for i := range m.n.hub.Shards() { // a task runs behind what was taken out of the mailbox
-		done := make(chan struct{})
-		m.n.hub.Shard(i).Post(func(time.Time) { close(done) })
-		<-done
-	}
+	m.n.drained()
 	return nil
 }
 
-// Received sends something to the node itself that it counts, behind all that
-// others have sent it.
 func (m modelNode) Received() error {
-	malformed := func() int64 { return m.n.cluster.Stats().Dropped[DropMalformed] }
+	m.n.received()
+	return nil
+}
+
+// drained waits until what is in the mailboxes is with the clients.
+func (n *node) drained() {
+	for n.hub.Stats().MailboxWaiting > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for i := range n.hub.Shards() { // a task runs behind what was taken out of the mailbox
+		done := make(chan struct{})
+		n.hub.Shard(i).Post(func(time.Time) { close(done) })
+		<-done
+	}
+}
+
+// received returns when the node's clients have what the other nodes have
+// published. It sends something to the node itself that it counts, behind all of
+// that.
+func (n *node) received() {
+	n.w.t.Helper()
+	malformed := func() int64 { return n.cluster.Stats().Dropped[DropMalformed] }
 	before := malformed()
-	testkit.Await(m.n.w.t, "the node's channel", func() bool {
-		cs, command := m.n.cluster.connections(), "PUBLISH"
+	testkit.Await(n.w.t, "the node's channel", func() bool {
+		cs, command := n.cluster.connections(), "PUBLISH"
 		if cs != nil && cs.sharded {
 			command = "SPUBLISH"
 		}
 		r := cs.do(wire.Batch{Kind: wire.Publish, Commands: []wire.Command{
-			{Name: command, Keys: []string{m.n.cluster.names.Channel(m.n.cluster.number)}, Args: []string{"?"}}}})[0]
+			{Name: command, Keys: []string{n.cluster.names.Channel(n.cluster.number)}, Args: []string{"?"}}}})[0]
 		return r.Err == nil && r.Int == 1
 	})
-	testkit.Await(m.n.w.t, "the end of the node's channel", func() bool { return malformed() > before })
-	m.n.fence()
-	return m.drained()
+	testkit.Await(n.w.t, "the end of the node's channel", func() bool { return malformed() > before })
+	n.fence()
+	n.drained()
 }
 
 func (m modelNode) Kill() { m.n.halt() }

@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { createClient } from "redis";
 import { Server } from "socket.io";
 import { io as connect } from "socket.io-client";
-import { room, timeout, token, url, within } from "./world.mjs";
+import { listed, room, timeout, token, url, within } from "./world.mjs";
 
 const { REDIS_URL, GATEWAY_2_URL, ADAPTER, EMITTER } = process.env;
 const { createAdapter } = await import(ADAPTER);
@@ -93,6 +93,7 @@ async function member(where, user, ...rooms) {
 async function trio(...rooms) {
   const id = Math.random().toString(36).slice(2);
   const all = [await member(nodeURL(), `n${id}`, ...rooms), await member(url, `a${id}`, ...rooms), await member(GATEWAY_2_URL, `b${id}`, ...rooms)];
+  await listed(url, GATEWAY_2_URL);
   for (const m of all) emitter.to(m.socket.id).emit("end");
   for (const m of all) await m.take();
   all.forEach((m) => m.bytes());

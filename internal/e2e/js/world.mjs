@@ -37,6 +37,25 @@ export async function upgraded({ io: { engine } }) {
   await new Promise((resolve) => engine.once("upgrade", resolve));
 }
 
+// listed resolves when the directory in Redis has all rooms of these gateways,
+// and what their clients have sent is published: see AwaitListed in
+// internal/gatewaytest.
+export async function listed(...gateways) {
+  const lines = ["registered 1", "directory_waiting 0", "publish_waiting 0"].map((line) => `gateway_cluster_${line}\n`);
+  for (const gateway of gateways) {
+    const deadline = Date.now() + patience;
+    for (;;) {
+      const text = await (await fetch(`${gateway}/metrics`, { headers: { accept: "text/plain" } })).text();
+      if (lines.every((line) => text.includes(line))) break;
+      assert.ok(Date.now() < deadline, `waited ${patience} ms for the rooms of ${gateway} to be in the directory`);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
+
+// fleet has the addresses of the gateways behind a proxy.
+const fleet = process.env.FLEET_URLS?.split(" ") ?? [];
+
 // A Client is a socket.io-client socket and everything it has received.
 export class Client {
   constructor(t, options = {}) {
@@ -80,11 +99,13 @@ export class Client {
     return within(this.socket.emitWithAck(event, ...args), `the ack of ${event}`);
   }
 
-  // join returns how many members the room has, this one included.
+  // join returns how many members the room has, this one included. Whoever joins
+  // on another gateway afterwards is announced to this client.
   async join(room) {
     const { members, ...rest } = await this.ack("join_room", room.data);
     assert.deepEqual(rest, { success: true, message: `Joined room: ${room.name}` });
     assert.ok(Number.isInteger(members) && members > 0, `members: ${members}`);
+    await listed(...fleet);
     return members;
   }
 

@@ -48,9 +48,14 @@ func (s *twoGateways) seat() {
 	s.talk()
 }
 
+// join has clients join a room one after the other, and wants the earlier ones to
+// hear of the later ones. If they are on both gateways, Redis must be there.
 func (s *twoGateways) join(room string, clients ...*client) {
 	s.t.Helper()
 	for i, c := range clients {
+		if i > 0 && clients[i-1].gateway != c.gateway {
+			clients[i-1].gateway.AwaitListed()
+		}
 		if err := c.do("join_room", room); err != nil {
 			s.t.Fatal(err)
 		}

@@ -75,7 +75,7 @@ func (n modelNode) Publish(room, text string) error {
 // Sent also publishes an event to nobody, behind which the gateways have the
 // same position in the log, those too that have just been started.
 func (n modelNode) Sent() error {
-	n.settle()
+	n.AwaitListed()
 	return n.publish("nobody", "mark")
 }
 
@@ -92,17 +92,8 @@ func (n modelNode) Received() error {
 		mine := n.figures().EventBus.Position
 		return !slices.ContainsFunc(n.f.alive, func(g *gateway) bool { return g.figures().EventBus.Position != mine })
 	})
-	n.settle()
+	n.AwaitListed()
 	return nil
-}
-
-// settle waits until the gateway has nothing to publish, and nothing to tell or
-// ask the directory.
-func (n modelNode) settle() {
-	gatewaytest.Await(n.t, "an empty queue", func() bool {
-		return n.figures().Cluster.Queued == 0 && n.Metric("gateway_cluster_directory_waiting") == 0 &&
-			n.Metric("gateway_cluster_registered") == 1
-	})
 }
 
 func (n modelNode) Kill() {
@@ -208,7 +199,7 @@ func (f *fleet) pair() (a *gateway, ann, bob *client) {
 	if err := ann.do("join_room", "1"); err != nil {
 		f.t.Fatal(err)
 	}
-	modelNode{gateway: a, f: f}.settle()
+	a.AwaitListed()
 	if err := bob.do("join_room", "1"); err != nil {
 		f.t.Fatal(err)
 	}

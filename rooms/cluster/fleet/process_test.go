@@ -105,7 +105,10 @@ func (g *gateway) publish(conversation, text string) error {
 }
 
 // A client is a connected socket.
-type client struct{ *sioclient.Client }
+type client struct {
+	*sioclient.Client
+	gateway *gateway
+}
 
 func (g *gateway) connect(user string) (*client, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -114,7 +117,7 @@ func (g *gateway) connect(user string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &client{conn}
+	c := &client{conn, g}
 	if event, err := c.next(patience); err != nil || event != "connected "+user+" " {
 		return nil, fmt.Errorf("%s: got %q, %v, want to be greeted", user, event, err)
 	}

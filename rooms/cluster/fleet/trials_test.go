@@ -309,7 +309,7 @@ func TestOneUsersBurstDelaysNobody(t *testing.T) {
 	if err := bob.do("join_room", "2"); err != nil {
 		t.Fatal(err)
 	}
-	modelNode{gateway: tr.nodes[1], f: tr.fleet}.settle()
+	tr.nodes[1].AwaitListed()
 	tr.ways[0].Lag(50 * time.Millisecond)
 	for i := range sockets {
 		c := connect(t, tr.nodes[0], "mallory")
