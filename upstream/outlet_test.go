@@ -88,23 +88,27 @@ func numbered(n int) rabbitmq.Message {
 
 func TestOutletPublishesInOrder(t *testing.T) {
 	t.Parallel()
-	const all = 2000
+	const all, awaited = 2000, 10 // those at the end: who waits gets an error after 5 s
 	b := brokertest.Shared(t)
 	queue := bound(t, b)
 	o := startOutlet(t, b)
-	var confirmed sync.WaitGroup
-	for n := range all {
-		confirmed.Add(1)
-		if !o.Publish(numbered(n), func(err error) {
-			if err != nil {
-				t.Error(err)
-			}
-			confirmed.Done()
-		}) {
+	for n := range all - awaited {
+		if !o.Publish(numbered(n), nil) {
 			t.Fatal("full")
 		}
 	}
-	confirmed.Wait()
+	testkit.Await(t, "confirms", func() bool { return o.Stats().Waiting == 0 })
+	answers := make(chan error, awaited)
+	for n := range awaited {
+		if !o.Publish(numbered(all-awaited+n), func(err error) { answers <- err }) {
+			t.Fatal("full")
+		}
+	}
+	for range awaited {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
 	list := published(t, b, queue)
 	if len(list) != all {
 		t.Fatalf("%d messages, want %d", len(list), all)
@@ -186,8 +190,9 @@ func TestOutletWithoutRabbitMQ(t *testing.T) {
 
 func TestOutletTellsWhatNoQueueTakes(t *testing.T) {
 	t.Parallel()
-	o := startOutlet(t, brokertest.Shared(t), func(c *rabbitmq.OutletConfig) { c.Required = true })
-	const all = 600 // more than are on their way at once
+	o := startOutlet(t, brokertest.Shared(t), func(c *rabbitmq.OutletConfig) { c.Required, c.Eager = true, true })
+	testkit.Await(t, "a connection", o.Connected) // who waits gets another error after 5 s
+	const all = 600                               // more than are on their way at once
 	answers := make(chan error, all)
 	for n := range all {
 		o.Publish(numbered(n), func(err error) { answers <- err })

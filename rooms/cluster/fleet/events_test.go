@@ -23,6 +23,10 @@ type service struct {
 	opened    atomic.Int64 // the number of the next event
 }
 
+// unread is a setting for tests that publish as fast as RabbitMQ confirms: their
+// clients may be behind by everything, and are not disconnected for it.
+const unread = "MAX_PENDING_BYTES=60000000"
+
 // service makes a service to which all gateways of the fleet listen.
 func (f *fleet) service(name string) *service {
 	f.t.Helper()
@@ -225,7 +229,7 @@ func TestEventsKeepTheirOrderOnEveryNode(t *testing.T) {
 	var gateways []*gateway
 	var recorders [][]*recorder
 	for i := range 3 {
-		g := f.start()
+		g := f.start(unread)
 		gateways = append(gateways, g)
 		recorders = append(recorders, []*recorder{g.recorder(fmt.Sprint("first of ", i)), g.recorder(fmt.Sprint("second of ", i))})
 	}
@@ -260,7 +264,7 @@ func TestNoEventIsLostWhileAGatewayIsKilledAgainAndAgain(t *testing.T) {
 	const all = 100_000
 	f := newFleet(t)
 	s := f.service("killed")
-	first, second := f.start(), f.start()
+	first, second := f.start(unread), f.start(unread)
 	stays := second.recorder("the one that stays")
 	comeAndGo := []*recorder{first.recorder("the first of those that come and go")}
 	published := s.publish(0, all)

@@ -10,6 +10,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/hometrip/gateway/internal/gatewaytest"
 	"github.com/hometrip/gateway/rooms"
 )
 
@@ -47,9 +48,10 @@ func TestClientsReturnWhileGatewaysDrainAndDie(t *testing.T) {
 		time.Sleep(1500 * time.Millisecond) // of cuts
 		st.restart(i%2, end)
 	}
-	time.Sleep(time.Second)
+	const enough = 5 * returnsClients
+	gatewaytest.Await(t, fmt.Sprint(enough, " returns"), func() bool { return st.returns.Load() >= enough || t.Failed() })
 	returns, recovered := finish()
-	if returns < 5*returnsClients || recovered*100 < returns*99 {
+	if recovered*100 < returns*99 {
 		t.Errorf("%d of %d returns were recovered", recovered, returns)
 	}
 }

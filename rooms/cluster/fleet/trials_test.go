@@ -97,11 +97,11 @@ func TestAGatewayWhoseWayToRedisIsSilentMissesNothing(t *testing.T) {
 }
 
 // TestAStoppedGatewayDelaysNobodyAndMissesNothing: meanwhile 30 MB are
-// published. Its clients are allowed to be behind by as much.
+// published.
 func TestAStoppedGatewayDelaysNobodyAndMissesNothing(t *testing.T) {
 	t.Parallel()
 	const events = 1_000
-	tr := newTrial(t, "stopped", "MAX_PENDING_BYTES=60000000")
+	tr := newTrial(t, "stopped", unread)
 	tr.service.pad = strings.Repeat("x", 30_000)
 	tr.nodes[1].Signal(syscall.SIGSTOP)
 	defer tr.nodes[1].Signal(syscall.SIGCONT)
@@ -214,7 +214,7 @@ func (tr *trial) awaitLetters(n int) {
 func TestASmallMailboxLosesNothing(t *testing.T) {
 	t.Parallel()
 	const events = 6_000
-	tr := newTrial(t, "mailbox", "MAX_MAILBOX=1024", "MAX_PENDING_BYTES=60000000")
+	tr := newTrial(t, "mailbox", "MAX_MAILBOX=1024", unread)
 	tr.service.pad = strings.Repeat("x", 1000)
 	if err := <-tr.service.publish(0, events); err != nil {
 		t.Fatal(err)
