@@ -120,7 +120,7 @@ func (s *suite) reportAbsent() {
 }
 
 func (s *suite) runOne(sc *scenario, p *peer, run int) {
-	t := &trial{suite: s, scenario: sc, peer: p, run: run}
+	t := &trial{suite: s, scenario: sc, peer: p, run: run, niceness: preferred}
 	defer t.end()
 	err := sc.run(t)
 	var absent unavailable

@@ -36,6 +36,7 @@ type trial struct {
 	workers  []*load.Client
 	cleanups []func()
 	unbound  bool // servers are not bound to a core
+	niceness int  // of the servers and the load; preferred unless a scenario sets another one
 }
 
 // end stops everything the trial started.
@@ -72,7 +73,7 @@ func (t *trial) serve(ping time.Duration, env ...string) (*process.Server, error
 	if err != nil {
 		return nil, err
 	}
-	process.Prefer(s.PID(), preferred)
+	process.Prefer(s.PID(), t.niceness)
 	t.servers = append(t.servers, s)
 	return s, nil
 }
@@ -81,7 +82,7 @@ func (t *trial) serve(ping time.Duration, env ...string) (*process.Server, error
 func (t *trial) startOn(core int, cmd *exec.Cmd, start func() error) error {
 	err := process.StartOn(core, cmd, start)
 	if err == nil {
-		process.Prefer(cmd.Process.Pid, preferred)
+		process.Prefer(cmd.Process.Pid, t.niceness)
 	}
 	return err
 }

@@ -7,7 +7,7 @@ import (
 
 // gatherQuiet is how long a gatherer whose own joins are answered waits for
 // announcements of other workers' joins.
-const gatherQuiet = 5 * time.Second
+const gatherQuiet = 15 * time.Second
 
 // GatherArgs let one in Every connections join a room that it shares with the
 // connections of the same index of other workers: the first one with those of
@@ -91,11 +91,16 @@ func (g *gatherer) ack(c *conn, _ []byte) {
 }
 
 func (g *gatherer) event(c *conn, name eventName, p []byte) {
+	if name == recoveryState { // of clients that asked for recovery
+		return
+	}
 	user, ok := userOf(p)
 	worker, index := user/g.args.Step, user%g.args.Step
 	room := index / g.args.Every
 	if name != userJoined || !ok || index != g.l.indexOf(c) || c.room < 0 || !g.args.meets(worker, room) {
-		g.strays++
+		if g.strays++; g.strays <= 2 {
+			g.l.problem("stray event in room %d: %.200q", c.room, p)
+		}
 		return
 	}
 	g.last = g.l.now

@@ -53,8 +53,9 @@ var arrows = map[string]rule{
 		"github.com/prometheus/client_golang": "counters are read by whoever exports them",
 	}},
 	"rooms/cluster/wire":      {ours: []string{"codec", "rooms"}, banned: pure},
-	"rooms/cluster/directory": {ours: []string{"internal/shrink", "rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster/directory": {ours: []string{"internal/shrink", "rooms/cluster/pace", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/lease":     {ours: []string{"rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster/pace":      {banned: pure},
 	"rooms/cluster/members":   {ours: []string{"internal/shrink", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/orders":    {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster/outbox":    {ours: []string{"codec", "internal/shrink", "rooms/cluster/wire"}, banned: pure},
@@ -64,7 +65,7 @@ var arrows = map[string]rule{
 		"net": noIO, "os": noIO, "log/slog": noIO, "context": stepped, "github.com/redis/rueidis": "the driver speaks to Redis",
 	}},
 	"rooms/cluster/sessions": {ours: []string{"rooms", "rooms/cluster/wire"}, banned: pure},
-	"rooms/cluster/presence": {ours: []string{"internal/backoff", "internal/shrink", "rooms", "rooms/cluster/wire"}, banned: pure},
+	"rooms/cluster/presence": {ours: []string{"internal/backoff", "internal/shrink", "rooms", "rooms/cluster/pace", "rooms/cluster/wire"}, banned: pure},
 	"rooms/cluster": {ours: []string{"codec", "internal/backoff", "internal/handover/form", "internal/loglimit", "rooms", "rooms/cluster/core", "rooms/cluster/cut", "rooms/cluster/directory", "rooms/cluster/members", "rooms/cluster/presence", "rooms/cluster/sessions", "rooms/cluster/wire"}, banned: map[string]string{
 		"github.com/panjf2000/gnet/v2":        "the event loops are behind rooms",
 		"github.com/rabbitmq/amqp091-go":      "services are behind upstream",
@@ -156,7 +157,7 @@ var arrows = map[string]rule{
 
 // free are the folders whose packages may import what they like: the program
 // that puts all others together, and what only looks at it from outside.
-var free = []string{"cmd", "bench", "internal/e2e", "internal/simulation/mutants", "rooms/cluster/fleet"}
+var free = []string{"cmd", "bench", "internal/e2e", "internal/simulation/crowd", "internal/simulation/mutants", "rooms/cluster/fleet"}
 
 // packages returns the folders of the module that have Go files in them, tests
 // included.

@@ -25,6 +25,7 @@
 //	members     the number of members of a room on all nodes
 //	lease       this node's session and lease; the other nodes; removal of dead ones
 //	orders      orders that last
+//	pace        how many commands may be under way, by how late Redis is
 //	sessions    records of sessions that clients can come back to
 //	presence    which users and rooms have sockets, for services
 //	cut         which messages of other nodes were taken before a hand-over
@@ -49,6 +50,10 @@
 // that renewals do not wait behind thousands of commands for rooms. Messages are
 // published on that connection, too: a renewal shows at once that its server has
 // become a replica. In a Redis Cluster they are published on the directory's.
+//
+// All nodes share Redis. The later it replies, the fewer commands for rooms a node
+// has under way, so that the fleet does not keep it late and leases are renewed.
+// The sessions of dead nodes are removed by one node at a time, all in one pass.
 //
 // # Guarantees
 //

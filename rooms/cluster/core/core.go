@@ -305,8 +305,8 @@ func (n *Node) after(now time.Time) {
 		n.members.Forget(room)
 		n.outbox.Known(room) // no member is there
 	}
-	if session, rooms := n.sweep.Done(); session != 0 {
-		n.line(Line{Text: fmt.Sprintf("removed a dead node's session %d from %d rooms", session, rooms)})
+	if sessions, rooms := n.sweep.Done(); sessions != nil {
+		n.line(Line{Text: fmt.Sprintf("removed dead nodes' sessions %s from %d rooms", strings.Join(sessions, ", "), rooms)})
 	}
 }
 

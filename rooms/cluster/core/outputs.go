@@ -40,7 +40,7 @@ func (n *Node) take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 		return b, true
 	}
 	session, _ := n.lease.Session()
-	return n.sweep.Take(id, n.lease.Silent(now, func(s int64) bool { return n.sweep.Elsewhere(s, now) }), session, now)
+	return n.sweep.Take(id, n.lease.Silent(now), session, now)
 }
 
 // takeBack returns the batch that ends the session.
@@ -90,6 +90,9 @@ func (n *Node) Next() (at time.Time) {
 	if n.connected && n.farewell == 0 {
 		consider(n.lease.Next())
 		consider(n.orders.Next())
+		if session, _ := n.lease.Session(); session != 0 && n.mode == working {
+			consider(n.sweep.Next())
+		}
 	}
 	return at
 }

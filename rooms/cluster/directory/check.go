@@ -15,6 +15,10 @@ const (
 	checkLeast    = 16
 	checkMost     = 256
 
+	// checkRest is the pause after a comparison, as a multiple of the time that
+	// Redis took to reply, if that is longer than checkInterval.
+	checkRest = 20
+
 	maxBurials = 4096 // dead sessions in rooms that are remembered
 )
 
@@ -30,7 +34,7 @@ func (d *Directory) checkSome(f *flight, b *wire.Batch, now time.Time) bool {
 	}
 	d.check = now.Add(checkInterval)
 	f.what = checks
-	n := min(max(len(d.all)/checkRounds, checkLeast), checkMost, len(d.all))
+	n := min(max(len(d.all)/checkRounds, checkLeast), checkMost, d.window.Size(), len(d.all))
 	f.rooms, b.Commands = make([]*entry, 0, n), make([]wire.Command, 0, n)
 	for range n {
 		if d.checked >= len(d.all) {
@@ -50,6 +54,9 @@ func (d *Directory) checkSome(f *flight, b *wire.Batch, now time.Time) bool {
 // that was handed over to it. If the first message of another node in the room
 // was lost, that node's members are not counted until the room is read.
 func (d *Directory) compared(f *flight, replies []wire.Reply, now time.Time) {
+	if rest := now.Add(checkRest * now.Sub(f.sent)); rest.After(d.check) {
+		d.check = rest
+	}
 	for i, e := range f.rooms {
 		if e.index < 0 || f.session != d.session || replies[i].Err != nil {
 			continue
@@ -69,7 +76,7 @@ func (d *Directory) compared(f *flight, replies []wire.Reply, now time.Time) {
 func (d *Directory) bury(f *flight, b *wire.Batch) bool {
 	f.what = burials
 	d.dead = d.dead[:min(len(d.dead), maxBurials)]
-	n := min(len(d.dead), writeBatch)
+	n := min(len(d.dead), writeBatch, d.window.Size())
 	for _, x := range d.dead[:n] {
 		b.Commands = append(b.Commands, wire.Command{Name: "SREM", Keys: []string{d.c.Names.Room(x.room)}, Args: []string{x.session}})
 	}

@@ -16,17 +16,20 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/shrink"
+	"github.com/hometrip/gateway/rooms/cluster/pace"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
 const (
-	// writeBatch and writeFlights limit the changes that are under way at once:
-	// a command that is sent behind them on the same connection waits for a few
-	// milliseconds at most. readBatch and readFlights are the limits for reads.
+	// mostUnderWay limits the commands that are under way at once when Redis is
+	// quick: a command that is sent behind them on the same connection waits for a
+	// few milliseconds at most. When it is late, package pace lowers the limit.
+	// writeBatch and readBatch limit the rooms in one batch.
+	mostUnderWay = 1024
 	writeBatch   = 256
-	writeFlights = 4
 	readBatch    = 128
-	readFlights  = 4
+
+	readCost = 5 // commands with which rueidis reads one room through its cache
 
 	retryDelay = 50 * time.Millisecond // after a batch that has failed
 
@@ -92,6 +95,8 @@ type dropped struct {
 type flight struct {
 	what    what
 	session int64
+	sent    time.Time
+	size    int // commands counted in Directory.window
 	rooms   []*entry
 	held    []bool   // of a write: whether the room was added
 	replies [][2]int // of a write: the replies that belong to the room
@@ -143,6 +148,7 @@ type Directory struct {
 	flights         map[uint64]*flight
 	spare           *flight          // an empty flight for reuse: most calls of Take send nothing
 	underWay        [burials + 1]int // number of flights by kind
+	window          pace.Window      // commands of writes and reads under way
 	retry           time.Time        // nothing is sent before this time
 	dead            []burial
 	dropped         []dropped // the oldest first
@@ -166,7 +172,7 @@ type Stats struct {
 
 // New makes a directory without a session.
 func New(c Config) *Directory {
-	return &Directory{c: c, rooms: make(map[string]*entry), flights: make(map[uint64]*flight)}
+	return &Directory{c: c, rooms: make(map[string]*entry), flights: make(map[uint64]*flight), window: pace.NewWindow(mostUnderWay)}
 }
 
 // Session begins a session, or ends one with 0. All rooms are written again for
@@ -175,6 +181,7 @@ func New(c Config) *Directory {
 func (d *Directory) Session(session int64, former []int64, now time.Time) {
 	d.session, d.former = session, slices.Clone(former)
 	d.retry = time.Time{}
+	d.window.Reset()
 	for _, e := range d.all {
 		e.sight = min(e.sight, stale)
 	}

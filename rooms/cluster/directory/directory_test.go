@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hometrip/gateway/rooms/cluster/pace"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
@@ -305,18 +306,49 @@ func TestUsersTakeTurns(t *testing.T) {
 	if _, text := w.take(); !strings.Contains(text, " "+room+" ") {
 		t.Error("the first batch does not have the other user's room")
 	}
-	batches := 1
-	for ; ; batches++ {
-		b, text := w.take()
-		if text == "" {
-			break
-		}
-		if len(b.Commands) > writeBatch {
-			t.Errorf("%d commands in a batch", len(b.Commands))
-		}
+}
+
+// TestCommandsUnderWayFollowHowLateRedisIs: few at first, up to a limit while it is
+// quick, and few again when it is late.
+func TestCommandsUnderWayFollowHowLateRedisIs(t *testing.T) {
+	w := newWorld(t)
+	w.Session(mine, nil, w.now)
+	for i := range 100 * mostUnderWay {
+		w.Occupied(fmt.Sprint("user:", i), "")
 	}
-	if batches != writeFlights {
-		t.Errorf("%d batches are under way, want %d", batches, writeFlights)
+	exchange := func(took time.Duration) (underWay int) {
+		var batches []wire.Batch
+		for {
+			b, text := w.take()
+			if text == "" {
+				break
+			}
+			if len(b.Commands) > writeBatch {
+				t.Errorf("%d commands in a batch", len(b.Commands))
+			}
+			underWay += len(b.Commands)
+			batches = append(batches, b)
+		}
+		w.now = w.now.Add(took)
+		for _, b := range batches {
+			w.Reply(b.ID, make([]wire.Reply, len(b.Commands)), w.now)
+		}
+		return underWay
+	}
+	if n := exchange(0); n != pace.Least {
+		t.Errorf("%d commands are under way at first, want %d", n, pace.Least)
+	}
+	for range 30 {
+		exchange(0)
+	}
+	if n := exchange(0); n != mostUnderWay {
+		t.Errorf("%d commands are under way while Redis is quick, want %d", n, mostUnderWay)
+	}
+	for range 20 {
+		exchange(2 * pace.Late)
+	}
+	if n := exchange(0); n > pace.Least+checkMost {
+		t.Errorf("%d commands are under way when Redis is late, want %d", n, pace.Least)
 	}
 }
 

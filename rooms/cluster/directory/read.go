@@ -17,10 +17,10 @@ func (d *Directory) read(e *entry) {
 	}
 }
 
-// looks fills a batch with the rooms that wait to be read.
-func (d *Directory) looks(f *flight, b *wire.Batch) bool {
+// looks fills a batch with up to most rooms that wait to be read.
+func (d *Directory) looks(f *flight, b *wire.Batch, most int) bool {
 	f.what = reads
-	for len(f.rooms) < readBatch {
+	for len(f.rooms) < most {
 		e := d.toRead.pop()
 		if e == nil {
 			break

@@ -25,26 +25,30 @@ func (d *Directory) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 		f = &flight{}
 		d.spare = f
 	}
-	f.session = d.session
+	f.session, f.sent, f.size = d.session, now, 0
+	free := d.window.Free()
 	switch {
-	case d.underWay[writes] < writeFlights && d.changes(f, &b, now):
-	case d.underWay[reads] < readFlights && d.looks(f, &b):
+	case free > 0 && d.changes(f, &b, min(free, writeBatch), now):
+		f.size = len(b.Commands)
+	case free > 0 && d.looks(f, &b, min((free+readCost-1)/readCost, readBatch)):
+		f.size = len(b.Commands) * readCost
 	case d.underWay[checks] == 0 && d.checkSome(f, &b, now):
 	case d.underWay[burials] == 0 && d.bury(f, &b):
 	default:
 		return b, false
 	}
 	b.ID = id
+	d.window.Sent(f.size)
 	d.flights[id], d.spare = f, nil
 	d.underWay[f.what]++
 	return b, true
 }
 
-// changes fills a batch with rooms that have changed, and with rooms that were
-// not written in this session yet.
-func (d *Directory) changes(f *flight, b *wire.Batch, now time.Time) bool {
+// changes fills a batch with up to most rooms that have changed, or that were not
+// written in this session yet.
+func (d *Directory) changes(f *flight, b *wire.Batch, most int, now time.Time) bool {
 	f.what = writes
-	for len(f.rooms) < writeBatch {
+	for len(f.rooms) < most {
 		e := d.toWrite.pop()
 		if e == nil {
 			break
@@ -55,7 +59,7 @@ func (d *Directory) changes(f *flight, b *wire.Batch, now time.Time) bool {
 		e.writing = resting
 		d.change(f, b, e, now)
 	}
-	for len(f.rooms) < writeBatch && d.renewed < len(d.all) {
+	for len(f.rooms) < most && d.renewed < len(d.all) {
 		e := d.all[d.renewed]
 		d.renewed++
 		if e.writing == resting && (e.written != d.session || d.leaving) {
@@ -104,8 +108,12 @@ func (d *Directory) Reply(id uint64, replies []wire.Reply, now time.Time) bool {
 	}
 	delete(d.flights, id)
 	d.underWay[f.what]--
-	if wire.FirstError(replies) != nil && f.session == d.session {
+	failed := wire.FirstError(replies) != nil
+	if failed && f.session == d.session {
 		d.retry = now.Add(retryDelay)
+	}
+	if f.size > 0 {
+		d.window.Done(f.size, f.sent, now, failed)
 	}
 	switch f.what {
 	case writes:

@@ -56,10 +56,10 @@ const (
 type step uint8
 
 const (
-	idle    step = iota
-	probing      // checks whether Redis answers, while there is no subscription
-	renewing
-	asking // reads the leases of the other nodes
+	idle     step = iota
+	probing       // checks whether Redis answers, while there is no subscription
+	renewing      // also reads the leases of the other nodes that are known
+	asking        // reads the leases of all other nodes, because there are new ones
 	forgetting
 )
 
@@ -83,7 +83,8 @@ type Lease struct {
 	flight  uint64 // id of the batch under way; 0: none
 	step    step
 	sent    time.Time
-	asked   []int64 // sessions whose leases are being read
+	renewed time.Time // when the last renewal was sent
+	asked   []int64   // sessions whose leases are being read
 	next    time.Time
 	pause   time.Duration
 	failing time.Time // since when every command has failed; zero: the last one succeeded
@@ -229,15 +230,16 @@ func (l *Lease) Take(id uint64, mine wire.Lease, now time.Time) (b wire.Batch, o
 	case l.step == forgetting:
 		b = l.forget()
 	default:
-		b = l.renew(mine)
+		b = l.renew(mine, now)
 	}
 	b.ID, b.Kind, l.flight, l.sent = id, wire.Renewal, id, now
 	return b, true
 }
 
-// renew writes the lease. If a lease is already there, it must not have ended:
-// others may have acted on that.
-func (l *Lease) renew(mine wire.Lease) wire.Batch {
+// renew writes the lease, and reads those of the other nodes that are known, in
+// one exchange: a second one would make renewals rarer when Redis is late. If a
+// lease is already there, it must not have ended: others may have acted on that.
+func (l *Lease) renew(mine wire.Lease, now time.Time) wire.Batch {
 	args := []string{mine.String(), "XX", "PX", wire.Decimal(l.c.Lease.Milliseconds())}
 	if l.phase == none {
 		if l.sessions > 0 {
@@ -251,13 +253,17 @@ func (l *Lease) renew(mine wire.Lease) wire.Batch {
 	if l.phase == beginning {
 		args = []string{mine.String(), "PX", wire.Decimal(l.c.Lease.Milliseconds())}
 	}
-	l.step = renewing
+	l.step, l.renewed = renewing, now
 	n := l.c.Names
-	return wire.Batch{Commands: []wire.Command{
+	b := wire.Batch{Commands: []wire.Command{
 		{Name: "SET", Keys: []string{n.Lease(l.session)}, Args: args},
 		{Name: "SADD", Keys: []string{n.Nodes()}, Args: []string{wire.Decimal(l.session)}},
 		{Name: "SMEMBERS", Keys: []string{n.Nodes()}},
 	}}
+	if l.asked = l.asked[:0]; !l.peers.nobody() {
+		b.Commands = append(b.Commands, l.peers.ask(n, &l.asked))
+	}
+	return b
 }
 
 // forget removes former sessions that are in no room any more.
@@ -297,12 +303,15 @@ func (l *Lease) Reply(id uint64, replies []wire.Reply, registered bool, now time
 			l.Lose(errEnded.Error(), now)
 			return
 		}
-		l.peers.sessions(replies[2].List)
-		l.step = asking
-		if l.peers.nobody() {
-			l.asked = nil
-			l.found(nil, registered, now)
+		if l.peers.sessions(replies[2].List); l.peers.knew(l.asked) {
+			var leases []string
+			if len(replies) > 3 {
+				leases = replies[3].List
+			}
+			l.found(leases, registered, now)
+			return
 		}
+		l.step = asking
 	case asking:
 		l.found(replies[0].List, registered, now)
 	case forgetting:
@@ -329,9 +338,14 @@ func (l *Lease) answered() {
 	l.away, l.reached, l.failing, l.failed, l.pause = false, true, time.Time{}, nil, RetryMin
 }
 
+// done waits until the next renewal. The pause begins when the last one was sent,
+// so that a late Redis does not make renewals rarer than its replies.
 func (l *Lease) done(now time.Time) {
 	l.step = idle
 	l.next = now.Add(l.c.Lease / renewalsPerLease)
+	if due := l.renewed.Add(l.c.Lease / renewalsPerLease); l.phase == live && due.Before(l.next) {
+		l.next = due
+	}
 }
 
 func (l *Lease) fail(err error, now time.Time) {

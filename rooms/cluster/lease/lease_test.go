@@ -192,10 +192,10 @@ func TestPeersAndTheDead(t *testing.T) {
 	if !w.Dead(dead) || !w.Dead(suspect) || w.Dead(live) || !w.Gone(9) || w.Gone(8) || w.Gone(11) {
 		t.Error("who is dead")
 	}
-	if w.Silent(w.now, noSession) != 0 {
+	if w.Silent(w.now) != nil {
 		t.Error("removed at once")
 	}
-	if got := w.Silent(w.now.Add(length), noSession); got != dead {
+	if got := w.Silent(w.now.Add(length)); !slices.Equal(got, []int64{dead}) {
 		t.Errorf("%d is to be removed, want %d", got, dead)
 	}
 	w.leases[wire.Session(9, 4)] = wire.Lease{}.String() // it is back
@@ -205,54 +205,169 @@ func TestPeersAndTheDead(t *testing.T) {
 	}
 }
 
+// TestAFormerSessionIsLeftToItsNode: for the length of a lease after the next one
+// has all its rooms in the directory.
+func TestAFormerSessionIsLeftToItsNode(t *testing.T) {
+	w := begin(t)
+	former, next := wire.Session(9, 3), wire.Session(9, 4)
+	w.leases[former], w.leases[next] = "", wire.Lease{}.String()
+	for range 10 * renewalsPerLease {
+		w.now = w.Next()
+		w.run()
+	}
+	if w.Dead(former) || w.Silent(w.now) != nil {
+		t.Error("a session is dead before the next one has its rooms in the directory")
+	}
+	w.leases[next] = wire.Lease{Registered: true}.String()
+	w.now = w.Next()
+	if w.run(); !w.Dead(former) || w.Silent(w.now) != nil {
+		t.Errorf("dead %v, to be removed %d", w.Dead(former), w.Silent(w.now))
+	}
+	if got := w.Silent(w.now.Add(length)); !slices.Equal(got, []int64{former}) {
+		t.Errorf("%d are to be removed", got)
+	}
+}
+
+func TestNodesThatDiedTogetherAreRemovedTogether(t *testing.T) {
+	w := begin(t)
+	first, second := wire.Session(8, 1), wire.Session(9, 1)
+	w.leases[first], w.leases[second] = "", wire.Lease{}.String()
+	w.now = w.Next()
+	w.run()
+	w.leases[second] = ""
+	w.now = w.Next()
+	w.run()
+	if got := w.Silent(w.now.Add(length - length/renewalsPerLease)); !slices.Equal(got, []int64{first, second}) {
+		t.Errorf("%d are to be removed", got)
+	}
+}
+
+// TestALateReplyMakesRenewalsNoRarer: the pause is counted from when a renewal was
+// sent, and the leases of others are read in the same exchange.
+func TestALateReplyMakesRenewalsNoRarer(t *testing.T) {
+	w := begin(t)
+	w.leases[wire.Session(8, 1)] = wire.Lease{}.String()
+	w.now = w.Next()
+	w.run() // finds the other node
+	for range 10 {
+		w.now = w.Next()
+		w.id++
+		b, ok := w.Take(w.id, wire.Lease{}, w.now)
+		if !ok || b.Commands[0].Name != "SET" || b.Commands[len(b.Commands)-1].Name != "MGET" {
+			t.Fatalf("sends %v, want a renewal that reads the other's lease", b.Commands)
+		}
+		sent := w.now
+		w.now = w.now.Add(900 * time.Millisecond)
+		w.Reply(b.ID, w.answer(b), w.registered, w.now)
+		if pause := w.Next().Sub(sent); pause != length/renewalsPerLease {
+			t.Fatalf("the next renewal is sent %v after the last one", pause)
+		}
+	}
+}
+
 func TestSweep(t *testing.T) {
-	names := wire.NewNames("ws:", 1)
-	s := NewSweep(names, lives)
-	dead := wire.Session(9, 1)
+	s := NewSweep(wire.NewNames("ws:", 1), lives)
+	dead := []int64{wire.Session(9, 1), wire.Session(10, 1)}
 	var sent []string
+	now := dawn
 	step := func(replies ...wire.Reply) {
 		t.Helper()
-		b, ok := s.Take(uint64(len(sent)+1), dead, wire.Session(7, 1), dawn)
+		b, ok := s.Take(uint64(len(sent)+1), dead, wire.Session(7, 1), now)
 		if !ok {
 			t.Fatalf("nothing is sent after %q", sent)
 		}
-		sent = append(sent, b.Commands[0].Name)
-		s.Reply(b.ID, replies, dawn)
+		text := b.Commands[0].Name
+		if text == "SREM" {
+			text += " " + strings.Join(b.Commands[0].Args, " ")
+		}
+		sent = append(sent, text)
+		s.Reply(b.ID, replies, now)
 	}
 	step(wire.Reply{Text: "OK"}, wire.Reply{Text: wire.Decimal(wire.Session(7, 1))})
 	step(wire.Reply{List: []string{"ws:1:in:a", "ws:1:in:b"}, Next: "17"})
-	step(wire.Reply{Int: 1}, wire.Reply{Int: 0})
+	step(wire.Reply{Int: 1}, wire.Reply{Int: 0}, wire.Reply{Text: "OK"})
 	step(wire.Reply{Next: "0"})
 	step(wire.Reply{List: []string{"ws:1:in:c"}, Next: "0"}) // another server's
-	step(wire.Reply{Int: 1})
+	step(wire.Reply{Int: 2}, wire.Reply{Text: "OK"})
 	step(wire.Reply{Nil: true}) // there are no more
 	step(wire.Reply{}, wire.Reply{})
-	if want := []string{"SET", "SCAN", "SREM", "SCAN", "SCAN", "SREM", "SCAN", "SREM"}; !slices.Equal(sent, want) {
+	both := "SREM " + wire.Decimal(dead[0]) + " " + wire.Decimal(dead[1])
+	if want := []string{"SET", "SCAN", both, "SCAN", "SCAN", both, "SCAN", both}; !slices.Equal(sent, want) {
 		t.Errorf("sent %q, want %q", sent, want)
 	}
-	if session, rooms := s.Done(); session != dead || rooms != 2 {
-		t.Errorf("removed %d from %d rooms", session, rooms)
+	if sessions, removed := s.Done(); len(sessions) != 2 || removed != 3 {
+		t.Errorf("removed %q %d times", sessions, removed)
 	}
-	if _, ok := s.Take(99, dead, wire.Session(7, 1), dawn); ok {
+	if _, ok := s.Take(99, dead, wire.Session(7, 1), now); ok {
 		t.Error("begins again at once")
+	}
+}
+
+// TestASweepLeavesRedisTimeForOthers: it pauses for longer than Redis took.
+func TestASweepLeavesRedisTimeForOthers(t *testing.T) {
+	s := NewSweep(wire.NewNames("ws:", 1), lives)
+	dead, own, now := []int64{wire.Session(9, 1)}, wire.Session(7, 1), dawn
+	for id, took := range []time.Duration{time.Millisecond, 100 * time.Millisecond, time.Minute} {
+		b, ok := s.Take(uint64(id+1), dead, own, now)
+		if !ok {
+			t.Fatal("nothing is sent")
+		}
+		now = now.Add(took)
+		replies := make([]wire.Reply, len(b.Commands))
+		replies[0].Next = "17"
+		s.Reply(b.ID, replies, now)
+		pause := min(restShare*took, restMost)
+		if _, ok := s.Take(99, dead, own, now.Add(pause-1)); ok || !s.Next().Equal(now.Add(pause)) {
+			t.Errorf("no pause of %v after %v", pause, took)
+		}
+		now = now.Add(pause)
+	}
+}
+
+// TestALargePageIsRemovedInParts: Redis may return more than was asked for.
+func TestALargePageIsRemovedInParts(t *testing.T) {
+	s := NewSweep(wire.NewNames("ws:", 1), lives)
+	dead, own := []int64{wire.Session(9, 1)}, wire.Session(7, 1)
+	send := func(id uint64) wire.Batch {
+		b, ok := s.Take(id, dead, own, dawn)
+		if !ok {
+			t.Fatal("nothing is sent")
+		}
+		return b
+	}
+	s.Reply(send(1).ID, []wire.Reply{{Text: "OK"}, {}}, dawn)
+	s.Reply(send(2).ID, []wire.Reply{{List: make([]string, 2*scanCount+1), Next: "0"}}, dawn)
+	for id, want := range []int{scanCount, scanCount, 1} {
+		b := send(uint64(id + 3))
+		if got := len(b.Commands) - 1; got != want {
+			t.Errorf("%d rooms in a batch, want %d", got, want)
+		}
+		s.Reply(b.ID, make([]wire.Reply, len(b.Commands)), dawn)
+	}
+	if b := send(9); b.Kind != wire.Scan {
+		t.Errorf("sends %v after the last part", b.Commands)
 	}
 }
 
 func TestSweepIsLeftToWhoHasTheLock(t *testing.T) {
 	s := NewSweep(wire.NewNames("ws:", 1), lives)
-	b, _ := s.Take(1, wire.Session(9, 1), wire.Session(7, 1), dawn)
+	dead := []int64{wire.Session(9, 1)}
+	b, _ := s.Take(1, dead, wire.Session(7, 1), dawn)
 	s.Reply(b.ID, []wire.Reply{{Nil: true}, {Text: wire.Decimal(wire.Session(8, 1))}}, dawn)
-	if b, ok := s.Take(2, wire.Session(9, 1), wire.Session(7, 1), dawn); ok {
+	if b, ok := s.Take(2, dead, wire.Session(7, 1), dawn); ok {
 		t.Errorf("sends %v without the lock", b)
+	}
+	if b, ok := s.Take(2, dead, wire.Session(7, 1), dawn.Add(elsewherePause)); !ok || b.Commands[0].Name != "SET" {
+		t.Errorf("does not ask for the lock again: %v", b)
 	}
 }
 
-// TestALockOfADeadNodeIsTakenOver: it would last for minutes.
+// TestALockOfADeadNodeIsTakenOver: it would last for a minute.
 func TestALockOfADeadNodeIsTakenOver(t *testing.T) {
 	s := NewSweep(wire.NewNames("ws:", 1), noSession)
 	step := func(id uint64, args string, replies ...wire.Reply) {
 		t.Helper()
-		b, ok := s.Take(id, wire.Session(9, 1), wire.Session(7, 1), dawn)
+		b, ok := s.Take(id, []int64{wire.Session(9, 1)}, wire.Session(7, 1), dawn)
 		if !ok || strings.Join(b.Commands[0].Args, " ") != args {
 			t.Fatalf("sends %v, want arguments %s", b, args)
 		}
@@ -261,27 +376,11 @@ func TestALockOfADeadNodeIsTakenOver(t *testing.T) {
 		}
 	}
 	own := wire.Decimal(wire.Session(7, 1))
-	step(1, own+" NX PX 300000", wire.Reply{Nil: true}, wire.Reply{Text: wire.Decimal(wire.Session(8, 1))})
-	step(2, own+" PX 300000", wire.Reply{Text: "OK"}, wire.Reply{Text: own})
+	step(1, own+" NX PX 60000", wire.Reply{Nil: true}, wire.Reply{Text: wire.Decimal(wire.Session(8, 1))})
+	step(2, own+" XX PX 60000", wire.Reply{Text: "OK"}, wire.Reply{Text: own})
 	step(3, "0 MATCH ws:1:in:* COUNT 512")
 }
 
 func noSession(int64) bool { return false }
 
 func lives(int64) bool { return true }
-
-// TestASessionThatAnotherNodeRemovesHoldsUpNoOther.
-func TestASessionThatAnotherNodeRemovesHoldsUpNoOther(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	s := NewSweep(wire.NewNames("ws:", 0), lives)
-	if _, ok := s.Take(1, 7, 1, now); !ok {
-		t.Fatal("no command for a dead session")
-	}
-	s.Reply(1, []wire.Reply{{Nil: true}, {Text: "12"}}, now)
-	if !s.Elsewhere(7, now) || s.Elsewhere(8, now) {
-		t.Error("the session is not left to the other node, or another one is")
-	}
-	if s.Elsewhere(7, now.Add(elsewherePause)) {
-		t.Error("it is left to the other node for ever")
-	}
-}

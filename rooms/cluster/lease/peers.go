@@ -25,7 +25,7 @@ type Peer struct {
 // peers has what is known of the other nodes and their sessions.
 type peers struct {
 	self     uint32
-	listed   map[int64]time.Time // sessions in the set of nodes → since when they have had no lease; zero: they have one
+	listed   map[int64]time.Time // sessions in the set of nodes → since when they have been dead; zero: they are not
 	suspects map[int64]time.Time // sessions found in rooms and not in the set of nodes → when they were found
 	leased   map[uint32]Peer
 	latest   map[uint32]int64 // by node: the session with a lease whose rooms are all in the directory
@@ -49,6 +49,22 @@ func (p *peers) sessions(list []string) {
 }
 
 func (p *peers) nobody() bool { return len(p.listed) == 0 && len(p.suspects) == 0 }
+
+// knew reports whether asked has all sessions whose leases are to be read.
+func (p *peers) knew(asked []int64) bool {
+	has := func(s int64) bool { _, found := slices.BinarySearch(asked, s); return found }
+	for s := range p.listed {
+		if !has(s) {
+			return false
+		}
+	}
+	for s := range p.suspects {
+		if !has(s) {
+			return false
+		}
+	}
+	return true
+}
 
 // ask returns a command that reads the leases of all sessions, and stores these
 // sessions in asked.
@@ -97,10 +113,15 @@ func (p *peers) found(asked []int64, leases []string, now time.Time) {
 		delete(p.suspects, s)
 	}
 	for _, s := range silent {
-		if _, leased := p.leased[wire.NodeOf(s)]; !leased || s < p.latest[wire.NodeOf(s)] {
+		_, leased := p.leased[wire.NodeOf(s)]
+		dead := !leased || s < p.latest[wire.NodeOf(s)]
+		if dead {
 			p.dead[s] = true
 		}
-		if since, listed := p.listed[s]; listed && since.IsZero() {
+		switch since, listed := p.listed[s]; {
+		case listed && !dead:
+			p.listed[s] = time.Time{}
+		case listed && since.IsZero():
 			p.listed[s] = now
 		}
 	}
@@ -158,20 +179,21 @@ func (l *Lease) Peers() []Peer {
 	return all
 }
 
-// Silent returns a session in the set of nodes that has had no lease for the
-// length of a lease and that skip does not exclude; 0 if there is none.
-func (l *Lease) Silent(now time.Time, skip func(session int64) bool) (oldest int64) {
-	if len(l.peers.dead) == 0 {
-		return 0
-	}
-	var since time.Time
-	for s, at := range l.peers.listed {
-		if at.IsZero() || now.Sub(at) < l.c.Lease || !l.peers.dead[s] || skip(s) {
-			continue
-		}
-		if oldest == 0 || at.Before(since) || at.Equal(since) && s < oldest {
-			oldest, since = s, at
+// Silent returns the dead sessions in the set of nodes, in order, once one of them
+// has been dead for the length of a lease. Within that time a node that has begun
+// the next session removes its former ones itself, and nodes that died together are
+// found to be dead.
+func (l *Lease) Silent(now time.Time) (all []int64) {
+	due := false
+	for s := range l.peers.dead {
+		if at := l.peers.listed[s]; !at.IsZero() {
+			all = append(all, s)
+			due = due || now.Sub(at) >= l.c.Lease
 		}
 	}
-	return oldest
+	if !due {
+		return nil
+	}
+	slices.Sort(all)
+	return all
 }

@@ -1,7 +1,6 @@
 package lease
 
 import (
-	"slices"
 	"strconv"
 	"time"
 
@@ -11,17 +10,24 @@ import (
 const (
 	scanCount = 512
 
-	// sweepTime is how long a sweep may take. After it, another node takes it
-	// over even if the sweeping node is alive.
-	sweepTime = 5 * time.Minute
+	// sweepMost is how many sessions are removed in one sweep.
+	sweepMost = 64
 
-	// sweepPause is the pause between two attempts to sweep the same or another
-	// session.
+	// sweepTime is how long the lock of a sweep lasts. It is written again with
+	// each page of rooms. After it, another node sweeps even if the node that had
+	// the lock is alive.
+	sweepTime = time.Minute
+
+	// sweepPause is the pause between two sweeps.
 	sweepPause = time.Second
 
-	// elsewherePause is how long this node leaves a session to another node that
-	// is removing it.
-	elsewherePause = 15 * time.Second
+	// elsewherePause is the pause if another node sweeps.
+	elsewherePause = 5 * time.Second
+
+	// After each batch, a sweep pauses for restShare times as long as Redis took to
+	// reply, at most restMost. It has time, and other commands do not.
+	restShare = 4
+	restMost  = time.Second
 )
 
 // sweeping is the step that a sweep is at.
@@ -31,68 +37,57 @@ const (
 	sweepIdle sweeping = iota
 	sweepLocking
 	sweepScanning
-	sweepRemoving // the session from the rooms that a scan has found
-	sweepEnding   // the session from the set of nodes, and the lock
+	sweepRemoving // the sessions from the rooms that a scan has found
+	sweepEnding   // the sessions from the set of nodes, and the lock
 )
 
-// A Sweep removes dead sessions from the directory, one at a time, unless
-// another node removes them. It is not safe for concurrent use.
+// A Sweep removes dead sessions from the directory: all that are known when it
+// begins, in one pass over the rooms. One node of the cluster does that at a
+// time. It is not safe for concurrent use.
 type Sweep struct {
-	names   wire.Names
-	phase   sweeping
-	session int64  // session that is being removed
-	flight  uint64 // id of the batch under way
-	shard   int
-	cursor  string
-	keys    []string // keys of rooms that the scan has found
-	next    time.Time
-	failed  bool
-	force   bool  // the lock is taken over from a node that has died
-	swept   int64 // rooms that had the session
-	done    int64 // session that was removed and that Done has not reported yet
+	names    wire.Names
+	phase    sweeping
+	sessions []string // that are being removed
+	flight   uint64   // id of the batch under way
+	sent     time.Time
+	shard    int
+	cursor   string
+	keys     []string // keys of rooms that the scan has found
+	next     time.Time
+	failed   bool
+	force    bool  // the lock is taken over from a node that has died
+	removed  int64 // rooms' entries that were removed
+	done     []string
 
-	lives     func(session int64) bool
-	elsewhere map[int64]time.Time // sessions that other nodes are removing → until when they are left to those nodes
+	lives func(session int64) bool
 }
 
 // NewSweep returns an idle sweep. lives reports whether the node of a session
 // has a lease.
 func NewSweep(names wire.Names, lives func(session int64) bool) *Sweep {
-	return &Sweep{names: names, lives: lives, elsewhere: make(map[int64]time.Time)}
+	return &Sweep{names: names, lives: lives}
 }
 
-// Elsewhere reports whether another node is removing a session, so that this
-// node can remove a different one.
-func (s *Sweep) Elsewhere(session int64, now time.Time) bool {
-	until, known := s.elsewhere[session]
-	if known && !now.Before(until) {
-		delete(s.elsewhere, session)
-		return false
-	}
-	return known
+// Done returns, once for each sweep, the sessions that were removed and the
+// number of times that a room had one of them.
+func (s *Sweep) Done() (sessions []string, removed int64) {
+	sessions, s.done = s.done, nil
+	return sessions, s.removed
 }
 
-// Done returns, once for each session that was removed, the session and the
-// number of rooms that had it; otherwise 0.
-func (s *Sweep) Done() (session, rooms int64) {
-	session, s.done = s.done, 0
-	return session, s.swept
-}
-
-// Take returns the batch that is to be sent now. silent is a session to be
-// removed, 0 if there is none; own is this node's.
-func (s *Sweep) Take(id uint64, silent, own int64, now time.Time) (b wire.Batch, ok bool) {
-	if s.flight != 0 || own == 0 {
+// Take returns the batch that is to be sent now. silent are the sessions to be
+// removed; own is this node's.
+func (s *Sweep) Take(id uint64, silent []int64, own int64, now time.Time) (b wire.Batch, ok bool) {
+	if s.flight != 0 || own == 0 || now.Before(s.next) {
 		return b, false
 	}
 	if s.phase == sweepIdle {
-		if silent == 0 || now.Before(s.next) {
+		if len(silent) == 0 {
 			return b, false
 		}
-		s.phase, s.session, s.shard, s.cursor, s.swept, s.failed, s.force = sweepLocking, silent, 0, "0", 0, false, false
+		s.begin(silent[:min(len(silent), sweepMost)])
 	}
-	gone := []string{wire.Decimal(s.session)}
-	lock := []string{s.names.SweepLock(s.session)}
+	lock := []string{s.names.SweepLock()}
 	switch s.phase {
 	case sweepLocking:
 		b.Commands = s.lock(lock, own)
@@ -100,28 +95,41 @@ func (s *Sweep) Take(id uint64, silent, own int64, now time.Time) (b wire.Batch,
 		b.Kind, b.Shard = wire.Scan, s.shard
 		b.Commands = []wire.Command{{Name: "SCAN", Args: []string{s.cursor, "MATCH", s.names.RoomPattern(), "COUNT", wire.Decimal(scanCount)}}}
 	case sweepRemoving:
-		for _, key := range s.keys {
-			b.Commands = append(b.Commands, wire.Command{Name: "SREM", Keys: []string{key}, Args: gone})
+		for _, key := range s.keys[:min(len(s.keys), scanCount)] {
+			b.Commands = append(b.Commands, wire.Command{Name: "SREM", Keys: []string{key}, Args: s.sessions})
 		}
+		b.Commands = append(b.Commands, wire.Command{Name: "SET", Keys: lock, Args: s.locking(own, "XX")})
 	case sweepEnding:
 		if !s.failed {
-			b.Commands = []wire.Command{{Name: "SREM", Keys: []string{s.names.Nodes()}, Args: gone}}
+			b.Commands = []wire.Command{{Name: "SREM", Keys: []string{s.names.Nodes()}, Args: s.sessions}}
 		}
 		b.Commands = append(b.Commands, wire.Command{Name: "DEL", Keys: lock})
 	}
-	b.ID, s.flight = id, id
+	b.ID, s.flight, s.sent = id, id, now
 	return b, true
+}
+
+func (s *Sweep) begin(sessions []int64) {
+	s.sessions = make([]string, len(sessions)) // the one before is Done's
+	for i, session := range sessions {
+		s.sessions[i] = wire.Decimal(session)
+	}
+	s.phase, s.shard, s.cursor, s.removed, s.failed, s.force = sweepLocking, 0, "0", 0, false, false
+}
+
+func (s *Sweep) locking(own int64, condition string) []string {
+	return []string{wire.Decimal(own), condition, "PX", wire.Decimal(sweepTime.Milliseconds())}
 }
 
 // lock returns the commands that acquire the lock and read its owner. If two
 // nodes take it over from a dead node at the same time, both sweep, which does
 // no harm.
 func (s *Sweep) lock(key []string, own int64) []wire.Command {
-	args := []string{wire.Decimal(own), "NX", "PX", wire.Decimal(sweepTime.Milliseconds())}
+	condition := "NX"
 	if s.force {
-		args = slices.Delete(args, 1, 2)
+		condition = "XX"
 	}
-	return []wire.Command{{Name: "SET", Keys: key, Args: args}, {Name: "GET", Keys: key}}
+	return []wire.Command{{Name: "SET", Keys: key, Args: s.locking(own, condition)}, {Name: "GET", Keys: key}}
 }
 
 // Reply handles the reply to the batch of that id.
@@ -129,7 +137,7 @@ func (s *Sweep) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	if id != s.flight {
 		return
 	}
-	s.flight = 0
+	s.flight, s.next = 0, now.Add(min(restShare*now.Sub(s.sent), restMost))
 	if wire.FirstError(replies) != nil {
 		s.failed = true
 		if s.phase == sweepLocking || s.phase == sweepEnding { // a lock that remains expires
@@ -146,12 +154,14 @@ func (s *Sweep) Reply(id uint64, replies []wire.Reply, now time.Time) {
 		s.scanned(replies[0])
 	case sweepRemoving:
 		for _, r := range replies {
-			s.swept += r.Int
+			s.removed += r.Int
 		}
-		s.scanOn()
+		if s.keys = s.keys[min(len(s.keys), scanCount):]; len(s.keys) == 0 { // a page may have more than was asked for
+			s.scanOn()
+		}
 	case sweepEnding:
 		if !s.failed {
-			s.done = s.session
+			s.done = s.sessions
 		}
 		s.idle(now)
 	}
@@ -165,9 +175,8 @@ func (s *Sweep) locked(replies []wire.Reply, now time.Time) {
 		return
 	}
 	holder, err := strconv.ParseInt(replies[1].Text, 10, 64)
-	if s.force = err == nil && !s.lives(holder); !s.force {
-		s.elsewhere[s.session] = now.Add(elsewherePause)
-		s.idle(now)
+	if s.force = err == nil && !s.force && !s.lives(holder); !s.force {
+		s.phase, s.next = sweepIdle, now.Add(elsewherePause)
 	}
 }
 
@@ -193,5 +202,11 @@ func (s *Sweep) scanOn() {
 
 func (s *Sweep) idle(now time.Time) { s.phase, s.next = sweepIdle, now.Add(sweepPause) }
 
-// Next returns when Take is to be called, if there is a session to remove.
-func (s *Sweep) Next() time.Time { return s.next }
+// Next returns when Take is to be called; zero while a reply is awaited or if
+// there is nothing to remove.
+func (s *Sweep) Next() time.Time {
+	if s.flight != 0 || s.phase == sweepIdle {
+		return time.Time{}
+	}
+	return s.next
+}

@@ -7,14 +7,17 @@ import (
 	"github.com/hometrip/gateway/internal/backoff"
 	"github.com/hometrip/gateway/internal/shrink"
 	"github.com/hometrip/gateway/rooms"
+	"github.com/hometrip/gateway/rooms/cluster/pace"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
 const (
 	partitions = 16
 
-	writeBatch   = 256 // rooms in a batch
-	writeFlights = 2   // batches under way
+	// mostUnderWay limits the rooms that are written at once when Redis is quick.
+	// When it is late, package pace lowers the limit. writeBatch limits one batch.
+	mostUnderWay = 512
+	writeBatch   = 256
 
 	// lazyTime is how long the write of a count is delayed if it is neither this
 	// node's first nor its last in a room. Such a count causes no event.
@@ -107,7 +110,8 @@ type Core struct {
 	lazy      []due
 	leaving   bool
 	left      bool
-	inFlights int // writes under way
+	inFlights int         // writes under way
+	window    pace.Window // rooms in writes and removals under way
 
 	tell    teller
 	sweep   sweep
@@ -155,7 +159,7 @@ const (
 
 // New returns a core that has not written anything to Redis.
 func New(c Config) *Core {
-	n := &Core{c: c, session: 1, retries: backoff.Backoff{Min: retryMin, Max: retryMax}, rooms: make(map[string]*room), flights: make(map[uint64]*flight)}
+	n := &Core{c: c, session: 1, retries: backoff.Backoff{Min: retryMin, Max: retryMax}, rooms: make(map[string]*room), flights: make(map[uint64]*flight), window: pace.NewWindow(mostUnderWay)}
 	n.Stats.Sessions = 1
 	n.tell.busy = make(map[string]bool)
 	return n
@@ -265,7 +269,7 @@ func (n *Core) Take(now time.Time) (b Batch, ok bool) {
 		return b, false
 	case now.Sub(n.renewed) >= n.c.Lease: // other nodes may have removed the session
 		return b, false
-	case n.inFlights < writeFlights && n.writes(f, &b):
+	case n.writes(f, &b, min(n.window.Free(), writeBatch)):
 	case n.confirms(f, &b):
 	case n.claims(f, &b):
 	case n.looks(f, &b, now):
@@ -277,8 +281,12 @@ func (n *Core) Take(now time.Time) (b Batch, ok bool) {
 	n.batches++
 	b.ID = n.batches
 	n.flights[b.ID] = f
-	if f.what == writes {
+	switch f.what {
+	case writes:
 		n.inFlights++
+		n.window.Sent(len(b.Commands))
+	case removals:
+		n.window.Sent(len(b.Commands))
 	}
 	return b, true
 }
@@ -291,6 +299,9 @@ func (n *Core) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	}
 	delete(n.flights, id)
 	err := wire.FirstError(replies)
+	if f.what == writes || f.what == removals {
+		n.window.Done(len(replies), f.sent, now, err != nil)
+	}
 	switch f.what {
 	case writes:
 		n.inFlights--

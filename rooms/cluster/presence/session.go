@@ -34,6 +34,7 @@ func (n *Core) begin(now time.Time) {
 	n.Stats.Sessions++
 	n.known, n.failed, n.renewal = false, false, time.Time{}
 	n.sweep.stop()
+	n.window.Reset()
 	for _, r := range n.all {
 		if !r.flying {
 			n.enqueue(r)
@@ -73,7 +74,7 @@ func (n *Core) tookRenewal(f *flight, replies []wire.Reply, err error, now time.
 		if n.steady.IsZero() {
 			n.steady = now
 		}
-		n.renewal = now.Add(n.c.Lease / renewalsPerLease)
+		n.renewal = f.sent.Add(n.c.Lease / renewalsPerLease) // so a late Redis does not make renewals rarer than its replies
 		if dead := replies[0].Text; dead != "" {
 			n.sweep.start(dead, 0)
 		} else if n.sweep.session == "" && len(n.former) > 0 && n.registered() {

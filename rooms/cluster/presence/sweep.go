@@ -35,11 +35,12 @@ func (n *Core) sweeps(f *flight, b *Batch) bool {
 	f.told = []string{s.session}
 	s.flying = true
 	if len(s.found) > 0 {
-		f.what, f.names = removals, s.found
-		for _, room := range s.found {
+		some := min(len(s.found), max(n.window.Free(), 1))
+		f.what, f.names = removals, s.found[:some]
+		for _, room := range f.names {
 			b.Commands = append(b.Commands, n.writing(room, s.session, 0, s.grace, true, nil))
 		}
-		s.found = nil
+		s.found = s.found[some:]
 		return true
 	}
 	f.what = sweeps

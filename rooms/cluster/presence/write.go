@@ -13,11 +13,11 @@ const (
 	nothing = -2
 )
 
-// writes fills a batch with rooms whose counts have changed.
-func (n *Core) writes(f *flight, b *Batch) bool {
+// writes fills a batch with up to most rooms whose counts have changed.
+func (n *Core) writes(f *flight, b *Batch, most int) bool {
 	f.what = writes
 	k := 0
-	for ; k < len(n.queue) && len(f.rooms) < writeBatch; k++ {
+	for ; k < len(n.queue) && len(f.rooms) < most; k++ {
 		r := n.queue[k]
 		n.queue[k] = nil
 		r.queued = false

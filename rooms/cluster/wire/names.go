@@ -42,9 +42,9 @@ func (n Names) Nodes() string { return n.base + "{fleet}" }
 // Lease is the key of a session's lease.
 func (n Names) Lease(session int64) string { return n.base + "{fleet}:" + Decimal(session) }
 
-// SweepLock is the key of the lock that a node holds while it removes a dead
-// session.
-func (n Names) SweepLock(session int64) string { return n.base + "{fleet}:sweep:" + Decimal(session) }
+// SweepLock is the key of the lock that a node holds while it removes dead
+// sessions.
+func (n Names) SweepLock() string { return n.base + "{fleet}:sweep" }
 
 // Orders is the key of the sorted set of lasting orders, by the second at which
 // they end.

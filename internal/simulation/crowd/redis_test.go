@@ -1,0 +1,239 @@
+package crowd
+
+import (
+	"container/heap"
+	"errors"
+	"time"
+
+	"github.com/hometrip/gateway/internal/simulation/redismodel"
+)
+
+const (
+	netDelay = time.Millisecond // one way
+	portion  = 256              // commands of one connection that Redis reads at once: 16 KiB
+	answer   = 5 * time.Second  // a connection that owes a reply for so long is given up, as by rueidis
+)
+
+var errTimeout = errors.New("the connection was given up: no reply")
+
+// An event is something that happens at a time.
+type event struct {
+	at  time.Duration
+	seq uint64
+	do  func()
+}
+
+// A schedule is simulated time. Events at the same time happen in the order in
+// which they were added.
+type schedule struct {
+	now  time.Duration
+	seq  uint64
+	todo events
+}
+
+type events []event
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].seq < e[j].seq
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	old := *e
+	last := old[len(old)-1]
+	old[len(old)-1] = event{}
+	*e = old[:len(old)-1]
+	return last
+}
+
+func (s *schedule) after(d time.Duration, do func()) {
+	s.seq++
+	heap.Push(&s.todo, event{s.now + d, s.seq, do})
+}
+
+// run has everything happen that is due within a time.
+func (s *schedule) run(d time.Duration) {
+	end := s.now + d
+	for len(s.todo) > 0 && s.todo[0].at <= end {
+		e := heap.Pop(&s.todo).(event)
+		s.now = e.at
+		e.do()
+	}
+	s.now = end
+}
+
+// A redis is the model of Redis with one thread: it serves connections in turn,
+// portion commands of each, and sends the replies of a round at its end.
+type redis struct {
+	*schedule
+	model  *redismodel.Server
+	cost   time.Duration // of one command
+	hangs  time.Duration // executes nothing until then
+	links  []*link
+	turn   int
+	active bool
+
+	executed map[string]int // by command
+	answered []*request     // in this round
+}
+
+// A link is a connection to Redis.
+type link struct {
+	r     *redis
+	conn  *redismodel.Conn
+	in    []*request // sent, and not executed completely
+	owed  int        // requests without a reply
+	push  func(redismodel.Reply)
+	ended func()
+	dead  bool
+}
+
+// A request is a list of commands that are sent together.
+type request struct {
+	link     *link
+	commands [][]string
+	next     int // of commands: the first that is not executed
+	replies  []redismodel.Reply
+	done     func([]redismodel.Reply, error)
+	replied  bool
+}
+
+func newRedis(s *schedule, cost time.Duration) *redis {
+	return &redis{schedule: s, model: redismodel.New(), cost: cost, executed: make(map[string]int)}
+}
+
+func (r *redis) dial(push func(redismodel.Reply), ended func()) *link {
+	l := &link{r: r, conn: r.model.Connect(), push: push, ended: ended}
+	r.links = append(r.links, l)
+	return l
+}
+
+// send sends commands. done is called once.
+func (l *link) send(commands [][]string, done func([]redismodel.Reply, error)) {
+	q := &request{link: l, commands: commands, done: done}
+	r := l.r
+	if l.dead {
+		r.after(netDelay, func() { done(nil, errTimeout) })
+		return
+	}
+	l.owed++
+	r.after(netDelay, func() {
+		l.in = append(l.in, q)
+		if !r.active {
+			r.active = true
+			r.serve()
+		}
+	})
+	r.after(answer, func() {
+		if !q.replied && !l.dead {
+			l.giveUp()
+		}
+		if !q.replied {
+			q.replied = true
+			done(nil, errTimeout)
+		}
+	})
+}
+
+// giveUp closes the connection on the node's side. What Redis has received is
+// executed all the same.
+func (l *link) giveUp() {
+	l.dead = true
+	l.ended()
+}
+
+// serve executes a portion of the next connection that has sent something.
+func (r *redis) serve() {
+	if r.hangs > r.now {
+		r.after(r.hangs-r.now, r.serve)
+		return
+	}
+	for ; r.turn < len(r.links); r.turn++ {
+		l := r.links[r.turn]
+		if len(l.in) == 0 {
+			continue
+		}
+		r.turn++
+		r.after(r.cost*time.Duration(r.execute(l)), r.serve)
+		return
+	}
+	r.turn = 0
+	r.flush()
+	for _, l := range r.links {
+		if len(l.in) > 0 {
+			r.after(0, r.serve)
+			return
+		}
+	}
+	r.active = false
+}
+
+func (r *redis) execute(l *link) (n int) {
+	r.model.Advance(epoch + r.now)
+	for n < portion && len(l.in) > 0 {
+		q := l.in[0]
+		for n < portion && q.next < len(q.commands) {
+			args := q.commands[q.next]
+			r.executed[args[0]]++
+			l.conn.Do(args...)
+			q.next++
+			n++
+		}
+		r.collect(l, q)
+		if q.next < len(q.commands) {
+			break
+		}
+		l.in[0] = nil
+		l.in = l.in[1:]
+		r.answered = append(r.answered, q)
+	}
+	return n
+}
+
+// collect takes the replies to a request, and the pushes between them.
+func (r *redis) collect(l *link, q *request) {
+	out := l.conn.Out
+	l.conn.Out = nil
+	for _, reply := range out {
+		if reply.Kind == redismodel.Push {
+			r.after(netDelay, func() { l.deliver(reply) })
+			continue
+		}
+		q.replies = append(q.replies, reply)
+	}
+}
+
+func (l *link) deliver(push redismodel.Reply) {
+	if !l.dead {
+		l.push(push)
+	}
+}
+
+// flush sends the replies of a round, and what others are told.
+func (r *redis) flush() {
+	answered := r.answered
+	r.answered = nil
+	r.after(netDelay, func() {
+		for _, q := range answered {
+			if !q.replied && !q.link.dead {
+				q.replied = true
+				q.link.owed--
+				q.done(q.replies, nil)
+			}
+		}
+	})
+	kept := r.links[:0]
+	for _, l := range r.links {
+		for _, reply := range l.conn.Out {
+			r.after(netDelay, func() { l.deliver(reply) })
+		}
+		l.conn.Out = nil
+		if l.dead && len(l.in) == 0 {
+			l.conn.Close()
+			continue
+		}
+		kept = append(kept, l)
+	}
+	r.links = kept
+}

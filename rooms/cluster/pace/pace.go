@@ -1,0 +1,60 @@
+// Package pace limits how many commands of a node wait in Redis at once. It is a
+// state machine without goroutines and I/O, and the time is an argument.
+//
+// All nodes share one Redis, which executes their commands one after the other.
+// If each node had a fixed number of commands under way, many nodes would keep
+// Redis so late that leases end, and what a node writes after that would keep it
+// late. So the number depends on how long Redis takes to reply, as with the
+// congestion window of TCP.
+package pace
+
+import "time"
+
+const (
+	// Least is how many commands may always be under way.
+	Least = 8
+
+	// Late is how long a reply may take before fewer commands are sent. With half
+	// of it, more are sent.
+	Late = 100 * time.Millisecond
+)
+
+// A Window is the number of commands that may be under way at once. It is not
+// safe for concurrent use.
+type Window struct {
+	most     int
+	size     int
+	underWay int
+	narrowed time.Time // when it was last made smaller
+}
+
+// NewWindow returns a window that begins with Least and grows up to most.
+func NewWindow(most int) Window { return Window{most: most, size: Least} }
+
+// Reset makes the window as small as it begins. Commands that are under way
+// stay counted.
+func (w *Window) Reset() { w.size = Least }
+
+// Free returns how many commands may be sent now.
+func (w *Window) Free() int { return max(0, w.size-w.underWay) }
+
+// Size returns how many commands may be under way.
+func (w *Window) Size() int { return w.size }
+
+// Sent records that n commands were sent.
+func (w *Window) Sent(n int) { w.underWay += n }
+
+// Done records the reply to n commands that were sent together. For the replies
+// to what was sent before the window was made smaller, it is not made smaller
+// again.
+func (w *Window) Done(n int, sent, now time.Time, failed bool) {
+	w.underWay -= n
+	switch took := now.Sub(sent); {
+	case failed || took > Late:
+		if !sent.Before(w.narrowed) {
+			w.size, w.narrowed = max(Least, w.size/2), now
+		}
+	case took < Late/2:
+		w.size = min(w.most, w.size+max(1, n/4))
+	}
+}
