@@ -27,10 +27,15 @@ const (
 	millionMemory = 12 << 10 // bytes
 	millionPace   = 250.0    // events for users a second: each of 56 gateways reads them all
 	roomPace      = 20.0     // events for the conversation a second
-	gatherWindow  = 1        // joins of a load process at a time
-	gatherGroup   = 8        // processes that have conversations with each other
-	fillTogether  = 4        // load processes that open connections at a time: more only keep each other waiting
-	idleStep      = time.Second
+	// recoveredLeast is how many of a hundred clients must be recovered. A node that
+	// is asked for a session has a second to answer, which it needs when a hundred
+	// processes share two cores; the client is then told that it has missed something.
+	recoveredLeast = 90
+
+	gatherWindow = 1 // joins of a load process at a time
+	gatherGroup  = 8 // processes that have conversations with each other
+	fillTogether = 4 // load processes that open connections at a time: more only keep each other waiting
+	idleStep     = time.Second
 
 	// Redis and RabbitMQ have hosts of their own elsewhere. Here they get more of the
 	// processor than each of the hundred other processes: about 28 times its share.
@@ -236,7 +241,7 @@ func (f *crowdedFleet) crowd(kase string, args func(i int) load.CrowdArgs, publi
 	if err := <-published; err != nil {
 		return s, err
 	}
-	v := map[string]float64{"back": float64(s.Back), "recovered": float64(s.Resumed), "pings": float64(s.Pings)}
+	v := map[string]float64{"back": float64(s.Back), "recovered": float64(s.Resumed), "told": float64(s.Told), "pings": float64(s.Pings)}
 	if s.Back > 0 {
 		v["cpu_us_back"] = float64(s.cpu.Nanoseconds()) / 1000 / float64(s.Back)
 	}
@@ -333,7 +338,7 @@ func (f *crowdedFleet) recovery() error {
 	s, err := f.crowd("recovery", func(int) load.CrowdArgs {
 		return load.CrowdArgs{Users: draw, Untimed: true, Back: cut, Window: millionWindow, Home: true}
 	}, nothing)
-	if err == nil && s.Resumed < s.Back {
+	if err == nil && s.Resumed < s.Back*recoveredLeast/100 {
 		f.results.Rows[len(f.results.Rows)-1].Blame(fmt.Sprintf("%d of %d were recovered", s.Resumed, s.Back))
 	}
 	return err
@@ -358,10 +363,10 @@ func (f *crowdedFleet) kill() error {
 	}
 	_, err := f.crowd("after", func(int) load.CrowdArgs { return load.CrowdArgs{Users: draw, RoomEvents: f.size.roomEvents} },
 		func() error {
-			if err := f.publishDrawn(draw); err != nil {
+			if err := f.publishRoom(); err != nil { // most processes await nothing else
 				return err
 			}
-			return f.publishRoom()
+			return f.publishDrawn(draw)
 		})
 	return err
 }

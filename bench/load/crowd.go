@@ -44,6 +44,7 @@ type crowd struct {
 	joining   int // without an acknowledgement
 	back      uint64
 	resumed   uint64
+	told      uint64 // events for users that came back and were told that they were not recovered
 
 	until    int64 // ns
 	last     int64 // ns; when something that was missing has come
@@ -124,10 +125,24 @@ func (w *crowd) connected(c *conn) {
 		w.resumed++
 		return
 	}
+	if w.args.Untimed {
+		w.forgive(c)
+	}
 	if c.room >= 0 {
 		w.joining++
 		w.l.minter.packet = w.l.dialect.appendJoin(w.l.minter.packet[:0], c.room)
 		w.l.emit(c, w.l.minter.packet)
+	}
+}
+
+// forgive takes the events that c has missed from what is to come: it was told that
+// it is not recovered.
+func (w *crowd) forgive(c *conn) {
+	for at := range w.args.Users.Events {
+		if w.args.Users.User(w.args.Users.Base+at) == c.user && w.seen[at/64]&(1<<(at%64)) == 0 {
+			w.told++
+			w.want--
+		}
 	}
 }
 
@@ -202,7 +217,7 @@ func (w *crowd) ofRoom(c *conn, seq uint32) {
 
 func (w *crowd) finish(r *Result) {
 	r.Units, r.Events = w.got+w.gotRoom, w.want+w.wantRoom
-	r.Back, r.Resumed = w.back, w.resumed
+	r.Back, r.Resumed, r.Told = w.back, w.resumed, w.told
 	r.Lost = (w.want - min(w.want, w.got)) + (w.wantRoom - min(w.wantRoom, w.gotRoom))
 	r.Doubled, r.Swapped, r.Strays, r.Closed = w.doubled, w.swapped, w.strays, w.dropped
 	if missing := int64(w.returning) - int64(w.back); missing > 0 || w.joining > 0 {

@@ -27,6 +27,7 @@ type Result struct {
 	Pings   uint64
 	Back    uint64   // crowd: connections that came back
 	Resumed uint64   // of them, those that were recovered
+	Told    uint64   // events that the others have missed, and were told so
 	Heard   []uint64 // gather: by room, a bit for each worker whose joiner was heard of
 
 	Lost, Doubled, Swapped, Strays uint64
@@ -366,6 +367,7 @@ func Sum(results []*Result) *Result {
 		sum.Pings += r.Pings
 		sum.Back += r.Back
 		sum.Resumed += r.Resumed
+		sum.Told += r.Told
 		sum.Lost += r.Lost
 		sum.Doubled += r.Doubled
 		sum.Swapped += r.Swapped
