@@ -224,6 +224,7 @@ func (w *recorder) wantAll(t *testing.T, n int) {
 // TestEventsKeepTheirOrderOnEveryNode: the members of a room sit on three
 // gateways. Then one of them dies.
 func TestEventsKeepTheirOrderOnEveryNode(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	s := f.service("order")
 	var gateways []*gateway

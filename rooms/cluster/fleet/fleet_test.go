@@ -15,6 +15,7 @@ import (
 
 // TestFleetAgreesWithAModel has gateways and clients come and go at random.
 func TestFleetAgreesWithAModel(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(2) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()

@@ -116,6 +116,7 @@ func (c *recoveringClient) wantAll(count int) {
 
 // TestClientsComeBackToAnyNode whatever has become of the node they were on.
 func TestClientsComeBackToAnyNode(t *testing.T) {
+	t.Parallel()
 	for name, leave := range map[string]func(f *fleet, a *gateway, c *recoveringClient){
 		"cut":        func(_ *fleet, _ *gateway, c *recoveringClient) { c.client.Kill() },
 		"not closed": func(*fleet, *gateway, *recoveringClient) {},
