@@ -114,8 +114,7 @@ func (n *node) openPrompt() {
 }
 
 func (n *node) subscribe() {
-	var l *link
-	l = n.c.redis.dial(func(r redismodel.Reply) {
+	l := n.c.redis.dial(func(r redismodel.Reply) {
 		switch r.Elems[0].Text {
 		case "subscribe":
 			n.core.Subscribed(true, n.now())
