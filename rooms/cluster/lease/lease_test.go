@@ -283,7 +283,7 @@ func TestSweep(t *testing.T) {
 		sent = append(sent, text)
 		s.Reply(b.ID, replies, now)
 	}
-	step(wire.Reply{Text: "OK"}, wire.Reply{Text: wire.Decimal(wire.Session(7, 1))})
+	step(acquired(dead...)...)
 	step(wire.Reply{List: []string{"ws:1:in:a", "ws:1:in:b"}, Next: "17"})
 	step(wire.Reply{Int: 1}, wire.Reply{Int: 0}, wire.Reply{Text: "OK"})
 	step(wire.Reply{Next: "0"})
@@ -313,7 +313,7 @@ func TestASweepLeavesRedisTimeForOthers(t *testing.T) {
 			t.Fatal("nothing is sent")
 		}
 		now = now.Add(took)
-		replies := make([]wire.Reply, len(b.Commands))
+		replies := acquired(dead...)
 		replies[0].Next = "17"
 		s.Reply(b.ID, replies, now)
 		pause := min(restShare*took, restMost)
@@ -335,7 +335,7 @@ func TestALargePageIsRemovedInParts(t *testing.T) {
 		}
 		return b
 	}
-	s.Reply(send(1).ID, []wire.Reply{{Text: "OK"}, {}}, dawn)
+	s.Reply(send(1).ID, acquired(dead...), dawn)
 	s.Reply(send(2).ID, []wire.Reply{{List: make([]string, 2*scanCount+1), Next: "0"}}, dawn)
 	for id, want := range []int{scanCount, scanCount, 1} {
 		b := send(uint64(id + 3))
@@ -349,11 +349,94 @@ func TestALargePageIsRemovedInParts(t *testing.T) {
 	}
 }
 
+// acquired are the replies to a node that gets the lock while listed are in the set
+// of nodes.
+func acquired(listed ...int64) []wire.Reply {
+	var texts []string
+	for _, session := range listed {
+		texts = append(texts, wire.Decimal(session))
+	}
+	return []wire.Reply{{Text: "OK"}, {Text: wire.Decimal(wire.Session(7, 1))}, {List: texts}}
+}
+
+// TestSessionsThatAnotherNodeHasRemovedAreNotRemovedAgain: a node learns of that
+// with its next renewal, and may get the lock before.
+func TestSessionsThatAnotherNodeHasRemovedAreNotRemovedAgain(t *testing.T) {
+	first, second, own := wire.Session(9, 1), wire.Session(10, 1), wire.Session(7, 1)
+	for _, c := range []struct {
+		name   string
+		listed []int64
+		want   string // the removal, or the end
+	}{
+		{"one of two", []int64{own, second}, "SREM ws:1:in:a " + wire.Decimal(second)},
+		{"both", []int64{own}, "DEL ws:1:{fleet}:sweep"},
+	} {
+		s := NewSweep(wire.NewNames("ws:", 1), lives)
+		var b wire.Batch
+		for id, replies := range [][]wire.Reply{acquired(c.listed...), {{List: []string{"ws:1:in:a"}, Next: "0"}}, nil} {
+			b, _ = s.Take(uint64(id+1), []int64{first, second}, own, dawn)
+			if b.Kind != wire.Scan && id > 0 {
+				break
+			}
+			s.Reply(b.ID, replies, dawn)
+		}
+		if got := strings.Join(slices.Concat([]string{b.Commands[0].Name}, b.Commands[0].Keys, b.Commands[0].Args), " "); got != c.want {
+			t.Errorf("%s: sends %q, want %q", c.name, got, c.want)
+		}
+		if len(c.listed) > 1 {
+			continue
+		}
+		if s.Reply(b.ID, []wire.Reply{{Int: 1}}, dawn); s.done != nil {
+			t.Errorf("%s: reports %q as removed", c.name, s.done)
+		}
+	}
+}
+
+// TestASweepBeginsAnewInANewSession: after a failover, the cursor is one of
+// another server, whose rooms would be left out.
+func TestASweepBeginsAnewInANewSession(t *testing.T) {
+	s := NewSweep(wire.NewNames("ws:", 1), lives)
+	dead, own := []int64{wire.Session(9, 1)}, wire.Session(7, 1)
+	for id, replies := range [][]wire.Reply{acquired(dead...), {{Next: "17"}}} {
+		b, _ := s.Take(uint64(id+1), dead, own, dawn)
+		s.Reply(b.ID, replies, dawn)
+	}
+	if b, ok := s.Take(3, dead, own+1, dawn); !ok || b.Commands[0].Name != "SET" || b.Commands[0].Args[0] != wire.Decimal(own+1) {
+		t.Errorf("sends %v, want the lock of the new session", b.Commands)
+	}
+}
+
+// TestTheLockIsWrittenAgainWhenPagesHaveNoRooms: Redis may have many other keys.
+func TestTheLockIsWrittenAgainWhenPagesHaveNoRooms(t *testing.T) {
+	s := NewSweep(wire.NewNames("ws:", 1), lives)
+	dead, own, now := []int64{wire.Session(9, 1)}, wire.Session(7, 1), dawn
+	locked := now
+	for id := range 200 {
+		b, ok := s.Take(uint64(id+1), dead, own, now)
+		if !ok {
+			t.Fatal("nothing is sent")
+		}
+		if b.Commands[0].Name == "SET" {
+			locked = now
+		}
+		now = now.Add(time.Second)
+		if now.Sub(locked) > sweepTime/2 {
+			t.Fatalf("the lock was not written for %v", now.Sub(locked))
+		}
+		replies := []wire.Reply{{Next: "17"}}
+		if id == 0 {
+			replies = acquired(dead...)
+		}
+		s.Reply(b.ID, replies, now)
+		now = now.Add(restMost)
+	}
+}
+
 func TestSweepIsLeftToWhoHasTheLock(t *testing.T) {
 	s := NewSweep(wire.NewNames("ws:", 1), lives)
 	dead := []int64{wire.Session(9, 1)}
 	b, _ := s.Take(1, dead, wire.Session(7, 1), dawn)
-	s.Reply(b.ID, []wire.Reply{{Nil: true}, {Text: wire.Decimal(wire.Session(8, 1))}}, dawn)
+	s.Reply(b.ID, []wire.Reply{{Nil: true}, {Text: wire.Decimal(wire.Session(8, 1))}, {}}, dawn)
 	if b, ok := s.Take(2, dead, wire.Session(7, 1), dawn); ok {
 		t.Errorf("sends %v without the lock", b)
 	}
@@ -376,8 +459,8 @@ func TestALockOfADeadNodeIsTakenOver(t *testing.T) {
 		}
 	}
 	own := wire.Decimal(wire.Session(7, 1))
-	step(1, own+" NX PX 60000", wire.Reply{Nil: true}, wire.Reply{Text: wire.Decimal(wire.Session(8, 1))})
-	step(2, own+" XX PX 60000", wire.Reply{Text: "OK"}, wire.Reply{Text: own})
+	step(1, own+" NX PX 60000", wire.Reply{Nil: true}, wire.Reply{Text: wire.Decimal(wire.Session(8, 1))}, wire.Reply{})
+	step(2, own+" XX PX 60000", acquired(wire.Session(9, 1))...)
 	step(3, "0 MATCH ws:1:in:* COUNT 512")
 }
 

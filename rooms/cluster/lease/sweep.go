@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,9 +15,10 @@ const (
 	sweepMost = 64
 
 	// sweepTime is how long the lock of a sweep lasts. It is written again with
-	// each page of rooms. After it, another node sweeps even if the node that had
-	// the lock is alive.
+	// each page of rooms, and after lockShare of its time if pages have none. After
+	// it, another node sweeps even if the node that had the lock is alive.
 	sweepTime = time.Minute
+	lockShare = sweepTime / 4
 
 	// sweepPause is the pause between two sweeps.
 	sweepPause = time.Second
@@ -37,7 +39,7 @@ const (
 	sweepIdle sweeping = iota
 	sweepLocking
 	sweepScanning
-	sweepRemoving // the sessions from the rooms that a scan has found
+	sweepRemoving // the sessions from the rooms that a scan has found; writes the lock again
 	sweepEnding   // the sessions from the set of nodes, and the lock
 )
 
@@ -47,9 +49,11 @@ const (
 type Sweep struct {
 	names    wire.Names
 	phase    sweeping
+	own      int64    // this node's session when the sweep began
 	sessions []string // that are being removed
 	flight   uint64   // id of the batch under way
 	sent     time.Time
+	locked   time.Time // when the lock was last written
 	shard    int
 	cursor   string
 	keys     []string // keys of rooms that the scan has found
@@ -81,16 +85,19 @@ func (s *Sweep) Take(id uint64, silent []int64, own int64, now time.Time) (b wir
 	if s.flight != 0 || own == 0 || now.Before(s.next) {
 		return b, false
 	}
+	if s.own != own { // the connection may lead to another server, which does not know the cursor
+		s.phase = sweepIdle
+	}
 	if s.phase == sweepIdle {
 		if len(silent) == 0 {
 			return b, false
 		}
-		s.begin(silent[:min(len(silent), sweepMost)])
+		s.begin(silent[:min(len(silent), sweepMost)], own)
 	}
 	lock := []string{s.names.SweepLock()}
 	switch s.phase {
 	case sweepLocking:
-		b.Commands = s.lock(lock, own)
+		b.Commands = s.lock(lock)
 	case sweepScanning:
 		b.Kind, b.Shard = wire.Scan, s.shard
 		b.Commands = []wire.Command{{Name: "SCAN", Args: []string{s.cursor, "MATCH", s.names.RoomPattern(), "COUNT", wire.Decimal(scanCount)}}}
@@ -98,9 +105,9 @@ func (s *Sweep) Take(id uint64, silent []int64, own int64, now time.Time) (b wir
 		for _, key := range s.keys[:min(len(s.keys), scanCount)] {
 			b.Commands = append(b.Commands, wire.Command{Name: "SREM", Keys: []string{key}, Args: s.sessions})
 		}
-		b.Commands = append(b.Commands, wire.Command{Name: "SET", Keys: lock, Args: s.locking(own, "XX")})
+		b.Commands = append(b.Commands, wire.Command{Name: "SET", Keys: lock, Args: s.locking("XX")})
 	case sweepEnding:
-		if !s.failed {
+		if !s.failed && len(s.sessions) > 0 {
 			b.Commands = []wire.Command{{Name: "SREM", Keys: []string{s.names.Nodes()}, Args: s.sessions}}
 		}
 		b.Commands = append(b.Commands, wire.Command{Name: "DEL", Keys: lock})
@@ -109,27 +116,28 @@ func (s *Sweep) Take(id uint64, silent []int64, own int64, now time.Time) (b wir
 	return b, true
 }
 
-func (s *Sweep) begin(sessions []int64) {
+func (s *Sweep) begin(sessions []int64, own int64) {
 	s.sessions = make([]string, len(sessions)) // the one before is Done's
 	for i, session := range sessions {
 		s.sessions[i] = wire.Decimal(session)
 	}
-	s.phase, s.shard, s.cursor, s.removed, s.failed, s.force = sweepLocking, 0, "0", 0, false, false
+	s.own, s.phase, s.shard, s.cursor, s.keys, s.removed, s.failed, s.force = own, sweepLocking, 0, "0", nil, 0, false, false
 }
 
-func (s *Sweep) locking(own int64, condition string) []string {
-	return []string{wire.Decimal(own), condition, "PX", wire.Decimal(sweepTime.Milliseconds())}
+func (s *Sweep) locking(condition string) []string {
+	return []string{wire.Decimal(s.own), condition, "PX", wire.Decimal(sweepTime.Milliseconds())}
 }
 
-// lock returns the commands that acquire the lock and read its owner. If two
-// nodes take it over from a dead node at the same time, both sweep, which does
-// no harm.
-func (s *Sweep) lock(key []string, own int64) []wire.Command {
+// lock returns the commands that acquire the lock and read its owner and the set
+// of nodes. If two nodes take it over from a dead node at the same time, both
+// sweep, which does no harm.
+func (s *Sweep) lock(key []string) []wire.Command {
 	condition := "NX"
 	if s.force {
 		condition = "XX"
 	}
-	return []wire.Command{{Name: "SET", Keys: key, Args: s.locking(own, condition)}, {Name: "GET", Keys: key}}
+	return []wire.Command{{Name: "SET", Keys: key, Args: s.locking(condition)}, {Name: "GET", Keys: key},
+		{Name: "SMEMBERS", Keys: []string{s.names.Nodes()}}}
 }
 
 // Reply handles the reply to the batch of that id.
@@ -149,10 +157,11 @@ func (s *Sweep) Reply(id uint64, replies []wire.Reply, now time.Time) {
 	}
 	switch s.phase {
 	case sweepLocking:
-		s.locked(replies, now)
+		s.acquired(replies, now)
 	case sweepScanning:
-		s.scanned(replies[0])
+		s.scanned(replies[0], now)
 	case sweepRemoving:
+		s.locked = s.sent
 		for _, r := range replies {
 			s.removed += r.Int
 		}
@@ -160,18 +169,24 @@ func (s *Sweep) Reply(id uint64, replies []wire.Reply, now time.Time) {
 			s.scanOn()
 		}
 	case sweepEnding:
-		if !s.failed {
+		if !s.failed && len(s.sessions) > 0 {
 			s.done = s.sessions
 		}
 		s.idle(now)
 	}
 }
 
-// locked continues if this node has the lock, or if the lock belongs to a node
-// that has died.
-func (s *Sweep) locked(replies []wire.Reply, now time.Time) {
+// acquired continues if this node has the lock, or if the lock belongs to a node
+// that has died. Sessions that another node has removed since this one last read
+// the set of nodes are not removed again: that would be another pass over all rooms.
+func (s *Sweep) acquired(replies []wire.Reply, now time.Time) {
 	if !replies[0].Nil {
-		s.phase, s.force = sweepScanning, false
+		listed := replies[2].List
+		s.sessions = slices.DeleteFunc(s.sessions, func(session string) bool { return !slices.Contains(listed, session) })
+		s.phase, s.force, s.locked = sweepScanning, false, s.sent
+		if len(s.sessions) == 0 {
+			s.phase = sweepEnding
+		}
 		return
 	}
 	holder, err := strconv.ParseInt(replies[1].Text, 10, 64)
@@ -180,13 +195,13 @@ func (s *Sweep) locked(replies []wire.Reply, now time.Time) {
 	}
 }
 
-func (s *Sweep) scanned(r wire.Reply) {
+func (s *Sweep) scanned(r wire.Reply, now time.Time) {
 	if r.Nil { // there is no other server to scan
 		s.phase = sweepEnding
 		return
 	}
 	s.keys, s.cursor = r.List, r.Next
-	if len(s.keys) > 0 {
+	if len(s.keys) > 0 || now.Sub(s.locked) >= lockShare {
 		s.phase = sweepRemoving
 		return
 	}
