@@ -156,9 +156,9 @@ func (c *client) connect() {
 // the node's event loops are frozen it is kept, as the kernel does.
 func (l *session) arrive(do func()) {
 	switch m := l.m; {
-	case !l.there():
-	case m.frozen:
+	case m.frozen && m.life == l.life && (m.up || m.transfer != nil): // a process that takes its place has the connection
 		m.kernel = append(m.kernel, func() { l.arrive(do) })
+	case !l.there():
 	default:
 		m.execute(func() {
 			if m.frozen {

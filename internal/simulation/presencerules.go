@@ -22,6 +22,7 @@ const (
 	sweepSlack    = presenceSlack + 2*time.Second // and what the other steps of that may take
 	wasThere      = 5 * time.Second               // a user who was there so long was told to be online
 	countSlack    = 500 * time.Millisecond        // between a change on a node and in Redis
+	unwritten     = 5 * time.Millisecond          // somebody who goes before that may never be written to Redis
 )
 
 // A presenceJudge knows who is there, and what services were told. Owned by the
@@ -235,7 +236,13 @@ func (j *presenceJudge) offline(a *attended, at time.Duration) {
 	if !j.well(at-presenceSlack, now) {
 		return
 	}
-	for _, x := range a.empty {
+	for i, x := range a.empty {
+		for _, next := range a.empty[i+1:] {
+			if x.to == 0 || next.from-x.to > unwritten {
+				break
+			}
+			x.to = next.to
+		}
 		if x.from <= at+time.Millisecond && (x.to == 0 || x.to > at+j.grace-countSlack) {
 			return
 		}
