@@ -134,6 +134,22 @@ func TestASlowRedisEndsNoSession(t *testing.T) {
 	c.right(t, many, many*(rooms/4+rooms/16))
 }
 
+// TestADistantRedisGetsAsManyCommandsAsANearOne: a long round trip does not say
+// that Redis is late. With the least number under way, 2,000 rooms would take 15 s
+// and 37 s.
+func TestADistantRedisGetsAsManyCommandsAsANearOne(t *testing.T) {
+	for _, roundTrip := range []time.Duration{60 * time.Millisecond, 150 * time.Millisecond} {
+		c := newCrowd(4, quick)
+		c.redis.delay = roundTrip / 2
+		c.settle(t, "without rooms", 10*time.Second)
+		c.occupy(rooms, 0)
+		c.settle(t, "with rooms", 10*time.Second)
+		if lost := c.lost(); lost > 0 {
+			t.Errorf("%v: %d sessions were lost", roundTrip, lost)
+		}
+	}
+}
+
 // TestDeadNodesAreRemovedInOnePass: while the others lose nothing.
 func TestDeadNodesAreRemovedInOnePass(t *testing.T) {
 	const killed = 20

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	netDelay = time.Millisecond // one way
+	netDelay = time.Millisecond // one way, to a Redis that is near
 	portion  = 256              // commands of one connection that Redis reads at once: 16 KiB
 	answer   = 5 * time.Second  // a connection that owes a reply for so long is given up, as by rueidis
 )
@@ -68,6 +68,7 @@ func (s *schedule) run(d time.Duration) {
 type redis struct {
 	*schedule
 	model  *redismodel.Server
+	delay  time.Duration // of the network, one way
 	cost   time.Duration // of one command
 	hangs  time.Duration // executes nothing until then
 	links  []*link
@@ -100,7 +101,7 @@ type request struct {
 }
 
 func newRedis(s *schedule, cost time.Duration) *redis {
-	return &redis{schedule: s, model: redismodel.New(), cost: cost, executed: make(map[string]int)}
+	return &redis{schedule: s, model: redismodel.New(), delay: netDelay, cost: cost, executed: make(map[string]int)}
 }
 
 func (r *redis) dial(push func(redismodel.Reply), ended func()) *link {
@@ -114,11 +115,11 @@ func (l *link) send(commands [][]string, done func([]redismodel.Reply, error)) {
 	q := &request{link: l, commands: commands, done: done}
 	r := l.r
 	if l.dead {
-		r.after(netDelay, func() { done(nil, errTimeout) })
+		r.after(r.delay, func() { done(nil, errTimeout) })
 		return
 	}
 	l.owed++
-	r.after(netDelay, func() {
+	r.after(r.delay, func() {
 		l.in = append(l.in, q)
 		if !r.active {
 			r.active = true
@@ -197,7 +198,7 @@ func (r *redis) collect(l *link, q *request) {
 	l.conn.Out = nil
 	for _, reply := range out {
 		if reply.Kind == redismodel.Push {
-			r.after(netDelay, func() { l.deliver(reply) })
+			r.after(r.delay, func() { l.deliver(reply) })
 			continue
 		}
 		q.replies = append(q.replies, reply)
@@ -214,7 +215,7 @@ func (l *link) deliver(push redismodel.Reply) {
 func (r *redis) flush() {
 	answered := r.answered
 	r.answered = nil
-	r.after(netDelay, func() {
+	r.after(r.delay, func() {
 		for _, q := range answered {
 			if !q.replied && !q.link.dead {
 				q.replied = true
@@ -226,7 +227,7 @@ func (r *redis) flush() {
 	kept := r.links[:0]
 	for _, l := range r.links {
 		for _, reply := range l.conn.Out {
-			r.after(netDelay, func() { l.deliver(reply) })
+			r.after(r.delay, func() { l.deliver(reply) })
 		}
 		l.conn.Out = nil
 		if l.dead && len(l.in) == 0 {

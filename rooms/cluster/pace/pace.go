@@ -4,7 +4,7 @@
 // All nodes share one Redis, which executes their commands one after the other.
 // If each node had a fixed number of commands under way, many nodes would keep
 // Redis so late that leases end, and what a node writes after that would keep it
-// late. So the number depends on how long Redis takes to reply, as with the
+// late. So the number depends on how long commands wait in Redis, as with the
 // congestion window of TCP.
 package pace
 
@@ -14,9 +14,13 @@ const (
 	// Least is how many commands may always be under way.
 	Least = 8
 
-	// Late is how long a reply may take before fewer commands are sent. With half
+	// Late is how long commands may wait in Redis before fewer are sent. With half
 	// of it, more are sent.
 	Late = 100 * time.Millisecond
+
+	// farthest limits the time that is taken for the round trip to Redis. If all
+	// nodes connect while Redis is late, that delay looks like a round trip.
+	farthest = 250 * time.Millisecond
 )
 
 // A Window is the number of commands that may be under way at once. It is not
@@ -26,14 +30,18 @@ type Window struct {
 	size     int
 	underWay int
 	narrowed time.Time // when it was last made smaller
+
+	// distance is the shortest time that a reply took, at most farthest: the round
+	// trip. What a reply took longer, its commands waited in Redis.
+	distance time.Duration
 }
 
 // NewWindow returns a window that begins with Least and grows up to most.
-func NewWindow(most int) Window { return Window{most: most, size: Least} }
+func NewWindow(most int) Window { return Window{most: most, size: Least, distance: farthest} }
 
-// Reset makes the window as small as it begins. Commands that are under way
-// stay counted.
-func (w *Window) Reset() { w.size = Least }
+// Reset makes the window as small as it begins, for a connection that may lead to
+// another server. Commands that are under way stay counted.
+func (w *Window) Reset() { w.size, w.distance = Least, farthest }
 
 // Free returns how many commands may be sent now.
 func (w *Window) Free() int { return max(0, w.size-w.underWay) }
@@ -49,12 +57,15 @@ func (w *Window) Sent(n int) { w.underWay += n }
 // again.
 func (w *Window) Done(n int, sent, now time.Time, failed bool) {
 	w.underWay -= n
-	switch took := now.Sub(sent); {
-	case failed || took > Late:
+	if !failed {
+		w.distance = min(w.distance, now.Sub(sent))
+	}
+	switch waited := now.Sub(sent) - w.distance; {
+	case failed || waited > Late:
 		if !sent.Before(w.narrowed) {
 			w.size, w.narrowed = max(Least, w.size/2), now
 		}
-	case took < Late/2:
+	case waited < Late/2:
 		w.size = min(w.most, w.size+max(1, n/4))
 	}
 }

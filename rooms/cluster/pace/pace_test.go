@@ -58,3 +58,57 @@ func TestAWindowIsMadeSmallerOnceForWhatWasSentTogether(t *testing.T) {
 		t.Errorf("the window is %d, %d free, want 128", w.Size(), w.Free())
 	}
 }
+
+// TestADistantRedisIsNotTakenForALateOne: what counts is how long commands wait in
+// Redis, not the round trip.
+func TestADistantRedisIsNotTakenForALateOne(t *testing.T) {
+	const most = 256
+	for _, distance := range []time.Duration{time.Millisecond, 60 * time.Millisecond, 150 * time.Millisecond} {
+		w, now := NewWindow(most), time.Unix(0, 0)
+		exchange := func(times int, waited time.Duration) int {
+			for range times {
+				n, sent := w.Free(), now
+				w.Sent(n)
+				now = now.Add(distance + waited)
+				w.Done(n, sent, now, false)
+			}
+			return w.Size()
+		}
+		if n := exchange(20, 0); n != most {
+			t.Errorf("the window is %d for a Redis that replies after %v, want %d", n, distance, most)
+		}
+		if n := exchange(20, 2*Late); n != Least {
+			t.Errorf("the window is %d when that Redis is late, want %d", n, Least)
+		}
+	}
+}
+
+// TestARedisThatIsLateFromTheBeginningIsNotTakenForADistantOne.
+func TestARedisThatIsLateFromTheBeginningIsNotTakenForADistantOne(t *testing.T) {
+	w, now := NewWindow(256), time.Unix(0, 0)
+	for range 20 {
+		n, sent := w.Free(), now
+		w.Sent(n)
+		now = now.Add(farthest + 2*Late)
+		w.Done(n, sent, now, false)
+	}
+	if w.Size() != Least {
+		t.Errorf("the window is %d, want %d", w.Size(), Least)
+	}
+}
+
+// TestResetForgetsTheDistance: the next connection may lead to a server that is
+// farther away.
+func TestResetForgetsTheDistance(t *testing.T) {
+	w, now := NewWindow(256), time.Unix(0, 0)
+	w.Done(0, now, now.Add(time.Millisecond), false)
+	w.Reset()
+	for range 20 {
+		n := w.Free()
+		w.Sent(n)
+		w.Done(n, now, now.Add(2*Late), false)
+	}
+	if w.Size() != 256 {
+		t.Errorf("the window is %d, want 256", w.Size())
+	}
+}
