@@ -26,7 +26,7 @@ func (d *Directory) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 		d.spare = f
 	}
 	f.session, f.sent, f.size = d.session, now, 0
-	free := d.window.Free()
+	free := d.window.Free(now)
 	switch {
 	case free > 0 && d.changes(f, &b, min(free, writeBatch), now):
 		f.size = len(b.Commands)
