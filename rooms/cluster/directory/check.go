@@ -34,7 +34,7 @@ func (d *Directory) checkSome(f *flight, b *wire.Batch, now time.Time) bool {
 	}
 	d.check = now.Add(checkInterval)
 	f.what = checks
-	n := min(max(len(d.all)/checkRounds, checkLeast), checkMost, d.window.Size(), len(d.all))
+	n := min(max(len(d.all)/checkRounds, checkLeast), checkMost, d.windows[reads].Size(), len(d.all))
 	f.rooms, b.Commands = make([]*entry, 0, n), make([]wire.Command, 0, n)
 	for range n {
 		if d.checked >= len(d.all) {
@@ -76,7 +76,7 @@ func (d *Directory) compared(f *flight, replies []wire.Reply, now time.Time) {
 func (d *Directory) bury(f *flight, b *wire.Batch) bool {
 	f.what = burials
 	d.dead = d.dead[:min(len(d.dead), maxBurials)]
-	n := min(len(d.dead), writeBatch, d.window.Size())
+	n := min(len(d.dead), writeBatch, d.windows[writes].Size())
 	for _, x := range d.dead[:n] {
 		b.Commands = append(b.Commands, wire.Command{Name: "SREM", Keys: []string{d.c.Names.Room(x.room)}, Args: []string{x.session}})
 	}
