@@ -63,7 +63,7 @@ func (d *Directory) checkSome(f *flight, b *wire.Batch, now time.Time) bool {
 // that was handed over to it. If the first message of another node in the room
 // was lost, that node's members are not counted until the room is read.
 func (d *Directory) compared(f *flight, replies []wire.Reply, now time.Time) {
-	d.late = d.window.Late(f.sent, now)
+	d.late = d.windows[writes].Late(f.sent, now) // all rooms are written, so the round trip is known
 	if rest := now.Add(checkRest * now.Sub(f.sent)); rest.After(d.check) {
 		d.check = rest
 	}

@@ -22,9 +22,10 @@ import (
 
 const (
 	// mostUnderWay limits the commands that are under way at once when Redis is
-	// quick: a command that is sent behind them on the same connection waits for a
-	// few milliseconds at most. When it is late, package pace lowers the limit.
-	// writeBatch and readBatch limit the rooms in one batch.
+	// quick, for writes and for reads: a command that is sent behind them on the same
+	// connection waits for a few milliseconds at most. When it is late, package pace
+	// lowers the limits. Reads have one of their own, or they would wait until all
+	// rooms are written. writeBatch and readBatch limit the rooms in one batch.
 	mostUnderWay = 1024
 	writeBatch   = 256
 	readBatch    = 128
@@ -96,7 +97,7 @@ type flight struct {
 	what    what
 	session int64
 	sent    time.Time
-	size    int // commands counted in Directory.window
+	size    int // commands counted in a window
 	rooms   []*entry
 	held    []bool   // of a write: whether the room was added
 	replies [][2]int // of a write: the replies that belong to the room
@@ -148,8 +149,8 @@ type Directory struct {
 	flights         map[uint64]*flight
 	spare           *flight          // an empty flight for reuse: most calls of Take send nothing
 	underWay        [burials + 1]int // number of flights by kind
-	window          pace.Window      // commands of writes and reads under way
-	retry           time.Time        // nothing is sent before this time
+	windows         [reads + 1]pace.Window
+	retry           time.Time // nothing is sent before this time
 	dead            []burial
 	dropped         []dropped // the oldest first
 
@@ -173,7 +174,8 @@ type Stats struct {
 
 // New makes a directory without a session.
 func New(c Config) *Directory {
-	return &Directory{c: c, rooms: make(map[string]*entry), flights: make(map[uint64]*flight), window: pace.NewWindow(mostUnderWay)}
+	return &Directory{c: c, rooms: make(map[string]*entry), flights: make(map[uint64]*flight),
+		windows: [...]pace.Window{writes: pace.NewWindow(mostUnderWay), reads: pace.NewWindow(mostUnderWay)}}
 }
 
 // Session begins a session, or ends one with 0. All rooms are written again for
@@ -182,7 +184,9 @@ func New(c Config) *Directory {
 func (d *Directory) Session(session int64, former []int64, now time.Time) {
 	d.session, d.former = session, slices.Clone(former)
 	d.retry = time.Time{}
-	d.window.Reset()
+	for i := range d.windows {
+		d.windows[i].Reset()
+	}
 	for _, e := range d.all {
 		e.sight = min(e.sight, stale)
 	}

@@ -352,6 +352,28 @@ func TestCommandsUnderWayFollowHowLateRedisIs(t *testing.T) {
 	}
 }
 
+// TestReadsDoNotWaitUntilAllRoomsAreWritten: a message to a room waits for a read.
+func TestReadsDoNotWaitUntilAllRoomsAreWritten(t *testing.T) {
+	w := newWorld(t)
+	w.Session(mine, nil, w.now)
+	w.Occupied(room, "ann")
+	w.run()
+	for i := range mostUnderWay {
+		w.Occupied(fmt.Sprint("conversation:many ", i), "eve")
+	}
+	w.Holders(room)
+	for range mostUnderWay { // Redis replies to nothing meanwhile
+		b, text := w.take()
+		if b.Kind == wire.Tracked {
+			return
+		}
+		if text == "" {
+			break
+		}
+	}
+	t.Error("the room is not read while others wait to be written")
+}
+
 func TestLeavingTakesEverythingOut(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)

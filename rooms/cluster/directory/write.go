@@ -26,11 +26,10 @@ func (d *Directory) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 		d.spare = f
 	}
 	f.session, f.sent, f.size = d.session, now, 0
-	free := d.window.Free(now)
 	switch {
-	case free > 0 && d.changes(f, &b, min(free, writeBatch), now):
+	case d.changes(f, &b, min(d.windows[writes].Free(now), writeBatch), now):
 		f.size = len(b.Commands)
-	case free > 0 && d.looks(f, &b, min((free+readCost-1)/readCost, readBatch)):
+	case d.looks(f, &b, min((d.windows[reads].Free(now)+readCost-1)/readCost, readBatch)):
 		f.size = len(b.Commands) * readCost
 	case d.underWay[checks] == 0 && d.checkSome(f, &b, now):
 	case d.underWay[burials] == 0 && d.bury(f, &b):
@@ -38,7 +37,9 @@ func (d *Directory) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 		return b, false
 	}
 	b.ID = id
-	d.window.Sent(f.size)
+	if f.what <= reads {
+		d.windows[f.what].Sent(f.size)
+	}
 	d.flights[id], d.spare = f, nil
 	d.underWay[f.what]++
 	return b, true
@@ -112,8 +113,8 @@ func (d *Directory) Reply(id uint64, replies []wire.Reply, now time.Time) bool {
 	if failed && f.session == d.session {
 		d.retry = now.Add(retryDelay)
 	}
-	if f.size > 0 {
-		d.window.Done(f.size, f.sent, now, failed)
+	if f.what <= reads {
+		d.windows[f.what].Done(f.size, f.sent, now, failed)
 	}
 	switch f.what {
 	case writes:

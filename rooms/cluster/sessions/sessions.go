@@ -26,8 +26,8 @@ const (
 	maxBytes     = 64 << 20               // bytes of these records
 	batchMost    = 256                    // commands in a batch
 	maxTakes     = 20_000                 // takes that may be under way
-	answerWithin = time.Second            // a node that was asked for a session must answer within this time
-	takeWithin   = 3 * time.Second        // limit for the whole take
+	answerWithin = 3 * time.Second        // a node that was asked for a session must answer within this time
+	takeWithin   = 6 * time.Second        // limit for the whole take
 	saveWithin   = time.Second            // limit for the wait until a record is written
 	retryTake    = 100 * time.Millisecond // pause after a command has failed
 	lockFor      = 10 * time.Second       // how long the taker has the lock for a dead node's session; Redis has the taker's record by then
