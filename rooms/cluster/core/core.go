@@ -285,6 +285,7 @@ func (n *Node) Leave() {
 
 // after passes between the parts what one of them has found out.
 func (n *Node) after(now time.Time) {
+	n.directory.Share(n.lease.Nodes())
 	if why := n.lease.Ended(); why != "" {
 		n.line(Line{Text: "redis session lost: " + why})
 		n.directory.Session(0, nil, now)
@@ -305,8 +306,8 @@ func (n *Node) after(now time.Time) {
 		n.members.Forget(room)
 		n.outbox.Known(room) // no member is there
 	}
-	if sessions, rooms := n.sweep.Done(); sessions != nil {
-		n.line(Line{Text: fmt.Sprintf("removed dead nodes' sessions %s from %d rooms", strings.Join(sessions, ", "), rooms)})
+	if sessions, removed := n.sweep.Done(); sessions != nil {
+		n.line(Line{Text: fmt.Sprintf("removed dead nodes' sessions %s from rooms, %d times", strings.Join(sessions, ", "), removed)})
 	}
 }
 

@@ -14,6 +14,13 @@ func (d *Directory) write(e *entry) {
 	}
 }
 
+// Share sets the number of nodes, which share Redis.
+func (d *Directory) Share(nodes int) {
+	for i := range d.windows {
+		d.windows[i].Share(nodes)
+	}
+}
+
 // Take returns the batch that is to be sent now, if there is one.
 func (d *Directory) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 	if d.session == 0 || now.Before(d.retry) {

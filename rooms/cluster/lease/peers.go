@@ -179,6 +179,9 @@ func (l *Lease) Peers() []Peer {
 	return all
 }
 
+// Nodes returns the number of nodes that have a lease, with this one.
+func (l *Lease) Nodes() int { return 1 + len(l.peers.leased) }
+
 // Silent returns the dead sessions in the set of nodes, in order, once one of them
 // has been dead for the length of a lease. Within that time a node that has begun
 // the next session removes its former ones itself, and nodes that died together are

@@ -11,8 +11,11 @@ package pace
 import "time"
 
 const (
-	// Least is how many commands may always be under way.
-	Least = 8
+	// Together is how many commands all nodes may always have under way, and Least
+	// how many each of them may. A reply is late as well if this process waits for a
+	// processor. It must not write a few rooms at a time then.
+	Together = 512
+	Least    = 8
 
 	// Late is how long commands may wait in Redis before fewer are sent. With half
 	// of it, more are sent.
@@ -31,6 +34,7 @@ const (
 // safe for concurrent use.
 type Window struct {
 	most     int
+	least    int
 	size     int
 	underWay int
 	narrowed time.Time // when it was last made smaller
@@ -42,16 +46,24 @@ type Window struct {
 }
 
 // NewWindow returns a window that begins with Least and grows up to most.
-func NewWindow(most int) Window { return Window{most: most, size: Least, distance: farthest} }
+func NewWindow(most int) Window {
+	return Window{most: most, least: Least, size: Least, distance: farthest}
+}
+
+// Share sets the number of nodes that have commands under way.
+func (w *Window) Share(nodes int) {
+	w.least = min(w.most, max(Least, Together/nodes))
+	w.size = max(w.size, w.least)
+}
 
 // Reset makes the window as small as it begins, for a connection that may lead to
 // another server. Commands that are under way stay counted.
-func (w *Window) Reset() { w.size, w.distance = Least, farthest }
+func (w *Window) Reset() { w.size, w.distance = w.least, farthest }
 
 // Free returns how many commands may be sent now.
 func (w *Window) Free(now time.Time) int {
 	if now.Sub(w.used) > memory && 2*w.underWay < w.size {
-		w.size = max(Least, 2*w.underWay)
+		w.size = max(w.least, 2*w.underWay)
 	}
 	return max(0, w.size-w.underWay)
 }
@@ -80,7 +92,7 @@ func (w *Window) Done(n int, sent, now time.Time, failed bool) {
 	switch {
 	case failed || w.Late(sent, now):
 		if !sent.Before(w.narrowed) {
-			w.size, w.narrowed = max(Least, w.size/2), now
+			w.size, w.narrowed = max(w.least, w.size/2), now
 		}
 	case used && now.Sub(sent)-w.distance < Late/2:
 		w.size = min(w.most, w.size+max(1, n/4))

@@ -144,3 +144,24 @@ func TestAWindowThatIsNotUsedIsSmall(t *testing.T) {
 		t.Errorf("the window is %d after a long rest, want %d", free, Least)
 	}
 }
+
+// TestNodesShareWhatMayAlwaysBeUnderWay: a node that waits for a processor does not
+// write a few rooms at a time, unless there are many nodes.
+func TestNodesShareWhatMayAlwaysBeUnderWay(t *testing.T) {
+	for _, c := range []struct{ nodes, most, want int }{{1, 1024, Together}, {1, 256, 256}, {4, 1024, Together / 4}, {1000, 1024, Least}} {
+		w, now := NewWindow(c.most), time.Unix(0, 0)
+		w.Share(c.nodes)
+		for range 20 {
+			n, sent := w.Free(now), now
+			w.Sent(n)
+			now = now.Add(time.Second)
+			w.Done(n, sent, now, true)
+		}
+		if free := w.Free(now); free != c.want {
+			t.Errorf("one of %d nodes may have %d commands under way, want %d", c.nodes, free, c.want)
+		}
+		if w.Reset(); w.Size() != c.want {
+			t.Errorf("after a reset one of %d nodes may have %d commands under way, want %d", c.nodes, w.Size(), c.want)
+		}
+	}
+}
