@@ -2,7 +2,9 @@ package crowd
 
 import (
 	"flag"
+	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -132,6 +134,32 @@ func TestASlowRedisEndsNoSession(t *testing.T) {
 		t.Errorf("%d sessions were lost", lost)
 	}
 	c.right(t, many, many*(rooms/4+rooms/16))
+}
+
+// TestARedisThatHasBecomeSlowEndsNoSession: what a node had under way while Redis
+// was quick, or could have had, is too much when all nodes write at once.
+func TestARedisThatHasBecomeSlowEndsNoSession(t *testing.T) {
+	const few, burst = 300, 1000
+	c := full(t)
+	join := func(k int) {
+		for i, n := range c.nodes {
+			n.core.Occupied(fmt.Sprintf("user:later-%d-%d", i, k), strconv.Itoa(k))
+			n.wake()
+		}
+	}
+	for k := range few {
+		join(k)
+		c.run(20 * time.Millisecond)
+	}
+	c.redis.cost = 10 * quick
+	for k := range burst {
+		join(few + k)
+	}
+	c.run(2 * time.Minute)
+	if lost := c.lost(); lost > 0 {
+		t.Errorf("%d sessions were lost", lost)
+	}
+	c.right(t, many, many*(rooms+few+burst))
 }
 
 // TestADistantRedisGetsAsManyCommandsAsANearOne: a long round trip does not say

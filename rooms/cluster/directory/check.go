@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hometrip/gateway/rooms/cluster/pace"
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
@@ -22,6 +23,14 @@ const (
 	maxBurials = 4096 // dead sessions in rooms that are remembered
 )
 
+// patient returns how many commands a batch may have that can wait.
+func (d *Directory) patient(most int) int {
+	if d.late {
+		return pace.Least
+	}
+	return most
+}
+
 // A burial is a dead session in a room.
 type burial struct{ room, session string }
 
@@ -34,7 +43,7 @@ func (d *Directory) checkSome(f *flight, b *wire.Batch, now time.Time) bool {
 	}
 	d.check = now.Add(checkInterval)
 	f.what = checks
-	n := min(max(len(d.all)/checkRounds, checkLeast), checkMost, d.windows[reads].Size(), len(d.all))
+	n := min(max(len(d.all)/checkRounds, checkLeast), d.patient(checkMost), len(d.all))
 	f.rooms, b.Commands = make([]*entry, 0, n), make([]wire.Command, 0, n)
 	for range n {
 		if d.checked >= len(d.all) {
@@ -54,6 +63,7 @@ func (d *Directory) checkSome(f *flight, b *wire.Batch, now time.Time) bool {
 // that was handed over to it. If the first message of another node in the room
 // was lost, that node's members are not counted until the room is read.
 func (d *Directory) compared(f *flight, replies []wire.Reply, now time.Time) {
+	d.late = d.windows[writes].Late(f.sent, now)
 	if rest := now.Add(checkRest * now.Sub(f.sent)); rest.After(d.check) {
 		d.check = rest
 	}
@@ -76,7 +86,7 @@ func (d *Directory) compared(f *flight, replies []wire.Reply, now time.Time) {
 func (d *Directory) bury(f *flight, b *wire.Batch) bool {
 	f.what = burials
 	d.dead = d.dead[:min(len(d.dead), maxBurials)]
-	n := min(len(d.dead), writeBatch, d.windows[writes].Size())
+	n := min(len(d.dead), d.patient(writeBatch))
 	for _, x := range d.dead[:n] {
 		b.Commands = append(b.Commands, wire.Command{Name: "SREM", Keys: []string{d.c.Names.Room(x.room)}, Args: []string{x.session}})
 	}

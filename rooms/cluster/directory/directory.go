@@ -156,6 +156,7 @@ type Directory struct {
 
 	checked int // index in all of the next room to check
 	check   time.Time
+	late    bool // Redis was late with the last comparison
 
 	seen  []string // rooms whose holders have been read
 	gone  []string // rooms that are no longer held

@@ -27,9 +27,9 @@ func (d *Directory) Take(id uint64, now time.Time) (b wire.Batch, ok bool) {
 	}
 	f.session, f.sent, f.size = d.session, now, 0
 	switch {
-	case d.changes(f, &b, min(d.windows[writes].Free(), writeBatch), now):
+	case d.changes(f, &b, min(d.windows[writes].Free(now), writeBatch), now):
 		f.size = len(b.Commands)
-	case d.looks(f, &b, min((d.windows[reads].Free()+readCost-1)/readCost, readBatch)):
+	case d.looks(f, &b, min((d.windows[reads].Free(now)+readCost-1)/readCost, readBatch)):
 		f.size = len(b.Commands) * readCost
 	case d.underWay[checks] == 0 && d.checkSome(f, &b, now):
 	case d.underWay[burials] == 0 && d.bury(f, &b):

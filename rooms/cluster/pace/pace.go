@@ -21,6 +21,10 @@ const (
 	// farthest limits the time that is taken for the round trip to Redis. If all
 	// nodes connect while Redis is late, that delay looks like a round trip.
 	farthest = 250 * time.Millisecond
+
+	// memory is how long a window keeps its size while less than half of it is used.
+	// What it grew to says nothing about a Redis that is busy since.
+	memory = time.Second
 )
 
 // A Window is the number of commands that may be under way at once. It is not
@@ -30,6 +34,7 @@ type Window struct {
 	size     int
 	underWay int
 	narrowed time.Time // when it was last made smaller
+	used     time.Time // when at least half of it was last under way
 
 	// distance is the shortest time that a reply took, at most farthest: the round
 	// trip. What a reply took longer, its commands waited in Redis.
@@ -44,28 +49,37 @@ func NewWindow(most int) Window { return Window{most: most, size: Least, distanc
 func (w *Window) Reset() { w.size, w.distance = Least, farthest }
 
 // Free returns how many commands may be sent now.
-func (w *Window) Free() int { return max(0, w.size-w.underWay) }
+func (w *Window) Free(now time.Time) int {
+	if now.Sub(w.used) > memory && 2*w.underWay < w.size {
+		w.size = max(Least, 2*w.underWay)
+	}
+	return max(0, w.size-w.underWay)
+}
 
-// Size returns how many commands may be under way.
-func (w *Window) Size() int { return w.size }
+// Late reports whether what was replied to now has waited in Redis for long.
+func (w *Window) Late(sent, now time.Time) bool { return now.Sub(sent)-w.distance > Late }
 
 // Sent records that n commands were sent.
 func (w *Window) Sent(n int) { w.underWay += n }
 
-// Done records the reply to n commands that were sent together. For the replies
-// to what was sent before the window was made smaller, it is not made smaller
-// again.
+// Done records the reply to n commands that were sent together. The window grows
+// only while it is used. For the replies to what was sent before it was made
+// smaller, it is not made smaller again.
 func (w *Window) Done(n int, sent, now time.Time, failed bool) {
+	used := 2*w.underWay >= w.size
+	if used {
+		w.used = now
+	}
 	w.underWay -= n
 	if !failed {
 		w.distance = min(w.distance, now.Sub(sent))
 	}
-	switch waited := now.Sub(sent) - w.distance; {
-	case failed || waited > Late:
+	switch {
+	case failed || w.Late(sent, now):
 		if !sent.Before(w.narrowed) {
 			w.size, w.narrowed = max(Least, w.size/2), now
 		}
-	case waited < Late/2:
+	case used && now.Sub(sent)-w.distance < Late/2:
 		w.size = min(w.most, w.size+max(1, n/4))
 	}
 }

@@ -9,10 +9,10 @@ func TestAWindowFollowsHowLongRepliesTake(t *testing.T) {
 	const most = 256
 	w, now := NewWindow(most), time.Unix(0, 0)
 	exchange := func(took time.Duration, failed bool) {
-		n, sent := w.Free(), now
+		n, sent := w.Free(now), now
 		w.Sent(n)
-		if w.Free() != 0 {
-			t.Fatalf("%d commands may be sent when the window is full", w.Free())
+		if w.Free(now) != 0 {
+			t.Fatalf("%d commands may be sent when the window is full", w.Free(now))
 		}
 		now = now.Add(took)
 		w.Done(n, sent, now, failed)
@@ -35,13 +35,13 @@ func TestAWindowFollowsHowLongRepliesTake(t *testing.T) {
 		for range step.times {
 			exchange(step.took, step.failed)
 		}
-		if w.Size() != step.size {
-			t.Errorf("%s: the window is %d, want %d", step.name, w.Size(), step.size)
+		if w.size != step.size {
+			t.Errorf("%s: the window is %d, want %d", step.name, w.size, step.size)
 		}
 	}
 	w.Reset()
-	if w.Size() != Least {
-		t.Errorf("after a reset the window is %d", w.Size())
+	if w.size != Least {
+		t.Errorf("after a reset the window is %d", w.size)
 	}
 }
 
@@ -54,8 +54,8 @@ func TestAWindowIsMadeSmallerOnceForWhatWasSentTogether(t *testing.T) {
 	for i := range 4 {
 		w.Done(64, start, start.Add(time.Second+time.Duration(i)*time.Millisecond), false)
 	}
-	if w.Size() != 128 || w.Free() != 128 {
-		t.Errorf("the window is %d, %d free, want 128", w.Size(), w.Free())
+	if free := w.Free(start.Add(time.Second)); w.size != 128 || free != 128 {
+		t.Errorf("the window is %d, %d free, want 128", w.size, free)
 	}
 }
 
@@ -67,12 +67,12 @@ func TestADistantRedisIsNotTakenForALateOne(t *testing.T) {
 		w, now := NewWindow(most), time.Unix(0, 0)
 		exchange := func(times int, waited time.Duration) int {
 			for range times {
-				n, sent := w.Free(), now
+				n, sent := w.Free(now), now
 				w.Sent(n)
 				now = now.Add(distance + waited)
 				w.Done(n, sent, now, false)
 			}
-			return w.Size()
+			return w.size
 		}
 		if n := exchange(20, 0); n != most {
 			t.Errorf("the window is %d for a Redis that replies after %v, want %d", n, distance, most)
@@ -87,13 +87,13 @@ func TestADistantRedisIsNotTakenForALateOne(t *testing.T) {
 func TestARedisThatIsLateFromTheBeginningIsNotTakenForADistantOne(t *testing.T) {
 	w, now := NewWindow(256), time.Unix(0, 0)
 	for range 20 {
-		n, sent := w.Free(), now
+		n, sent := w.Free(now), now
 		w.Sent(n)
 		now = now.Add(farthest + 2*Late)
 		w.Done(n, sent, now, false)
 	}
-	if w.Size() != Least {
-		t.Errorf("the window is %d, want %d", w.Size(), Least)
+	if w.size != Least {
+		t.Errorf("the window is %d, want %d", w.size, Least)
 	}
 }
 
@@ -104,11 +104,43 @@ func TestResetForgetsTheDistance(t *testing.T) {
 	w.Done(0, now, now.Add(time.Millisecond), false)
 	w.Reset()
 	for range 20 {
-		n := w.Free()
+		n := w.Free(now)
 		w.Sent(n)
 		w.Done(n, now, now.Add(2*Late), false)
 	}
-	if w.Size() != 256 {
-		t.Errorf("the window is %d, want 256", w.Size())
+	if w.size != 256 {
+		t.Errorf("the window is %d, want 256", w.size)
+	}
+}
+
+// TestAWindowThatIsNotUsedIsSmall: replies to few commands do not show that Redis
+// can take many, and what it could take before may be too much now.
+func TestAWindowThatIsNotUsedIsSmall(t *testing.T) {
+	const most = 256
+	w, now := NewWindow(most), time.Unix(0, 0)
+	exchange := func(n int) {
+		w.Sent(n)
+		sent := now
+		now = now.Add(time.Millisecond)
+		w.Done(n, sent, now, false)
+	}
+	for range 1000 {
+		w.Free(now)
+		exchange(1)
+	}
+	if w.size != Least {
+		t.Errorf("after single commands the window is %d, want %d", w.size, Least)
+	}
+	for range 20 {
+		exchange(w.Free(now))
+	}
+	if w.Free(now) != most {
+		t.Errorf("the window is %d, want %d", w.size, most)
+	}
+	if free := w.Free(now.Add(memory)); free != most {
+		t.Errorf("the window is %d after a short rest, want %d", free, most)
+	}
+	if free := w.Free(now.Add(memory + 1)); free != Least {
+		t.Errorf("the window is %d after a long rest, want %d", free, Least)
 	}
 }

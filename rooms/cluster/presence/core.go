@@ -269,11 +269,11 @@ func (n *Core) Take(now time.Time) (b Batch, ok bool) {
 		return b, false
 	case now.Sub(n.renewed) >= n.c.Lease: // other nodes may have removed the session
 		return b, false
-	case n.writes(f, &b, min(n.window.Free(), writeBatch)):
+	case n.writes(f, &b, min(n.window.Free(now), writeBatch)):
 	case n.confirms(f, &b):
 	case n.claims(f, &b):
 	case n.looks(f, &b, now):
-	case n.sweeps(f, &b):
+	case n.sweeps(f, &b, now):
 	case n.forget(f, &b):
 	default:
 		return b, false

@@ -27,7 +27,7 @@ func (s *sweep) start(session string, grace time.Duration) {
 func (s *sweep) stop() { *s = sweep{} }
 
 // sweeps fills a batch with the next step of a removal.
-func (n *Core) sweeps(f *flight, b *Batch) bool {
+func (n *Core) sweeps(f *flight, b *Batch, now time.Time) bool {
 	s := &n.sweep
 	if s.session == "" || s.flying {
 		return false
@@ -35,7 +35,7 @@ func (n *Core) sweeps(f *flight, b *Batch) bool {
 	f.told = []string{s.session}
 	s.flying = true
 	if len(s.found) > 0 {
-		some := min(len(s.found), max(n.window.Free(), 1))
+		some := min(len(s.found), max(n.window.Free(now), 1))
 		f.what, f.names = removals, s.found[:some]
 		for _, room := range f.names {
 			b.Commands = append(b.Commands, n.writing(room, s.session, 0, s.grace, true, nil))
