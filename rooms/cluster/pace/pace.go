@@ -68,9 +68,6 @@ func (w *Window) Free(now time.Time) int {
 	return max(0, w.size-w.underWay)
 }
 
-// Size returns how many commands may be under way.
-func (w *Window) Size() int { return w.size }
-
 // Late reports whether what was replied to now has waited in Redis for long.
 func (w *Window) Late(sent, now time.Time) bool { return now.Sub(sent)-w.distance > Late }
 

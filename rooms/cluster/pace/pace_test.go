@@ -35,13 +35,13 @@ func TestAWindowFollowsHowLongRepliesTake(t *testing.T) {
 		for range step.times {
 			exchange(step.took, step.failed)
 		}
-		if w.Size() != step.size {
-			t.Errorf("%s: the window is %d, want %d", step.name, w.Size(), step.size)
+		if w.size != step.size {
+			t.Errorf("%s: the window is %d, want %d", step.name, w.size, step.size)
 		}
 	}
 	w.Reset()
-	if w.Size() != Least {
-		t.Errorf("after a reset the window is %d", w.Size())
+	if w.size != Least {
+		t.Errorf("after a reset the window is %d", w.size)
 	}
 }
 
@@ -54,8 +54,8 @@ func TestAWindowIsMadeSmallerOnceForWhatWasSentTogether(t *testing.T) {
 	for i := range 4 {
 		w.Done(64, start, start.Add(time.Second+time.Duration(i)*time.Millisecond), false)
 	}
-	if free := w.Free(start.Add(time.Second)); w.Size() != 128 || free != 128 {
-		t.Errorf("the window is %d, %d free, want 128", w.Size(), free)
+	if free := w.Free(start.Add(time.Second)); w.size != 128 || free != 128 {
+		t.Errorf("the window is %d, %d free, want 128", w.size, free)
 	}
 }
 
@@ -72,7 +72,7 @@ func TestADistantRedisIsNotTakenForALateOne(t *testing.T) {
 				now = now.Add(distance + waited)
 				w.Done(n, sent, now, false)
 			}
-			return w.Size()
+			return w.size
 		}
 		if n := exchange(20, 0); n != most {
 			t.Errorf("the window is %d for a Redis that replies after %v, want %d", n, distance, most)
@@ -92,8 +92,8 @@ func TestARedisThatIsLateFromTheBeginningIsNotTakenForADistantOne(t *testing.T) 
 		now = now.Add(farthest + 2*Late)
 		w.Done(n, sent, now, false)
 	}
-	if w.Size() != Least {
-		t.Errorf("the window is %d, want %d", w.Size(), Least)
+	if w.size != Least {
+		t.Errorf("the window is %d, want %d", w.size, Least)
 	}
 }
 
@@ -108,8 +108,8 @@ func TestResetForgetsTheDistance(t *testing.T) {
 		w.Sent(n)
 		w.Done(n, now, now.Add(2*Late), false)
 	}
-	if w.Size() != 256 {
-		t.Errorf("the window is %d, want 256", w.Size())
+	if w.size != 256 {
+		t.Errorf("the window is %d, want 256", w.size)
 	}
 }
 
@@ -128,14 +128,14 @@ func TestAWindowThatIsNotUsedIsSmall(t *testing.T) {
 		w.Free(now)
 		exchange(1)
 	}
-	if w.Size() != Least {
-		t.Errorf("after single commands the window is %d, want %d", w.Size(), Least)
+	if w.size != Least {
+		t.Errorf("after single commands the window is %d, want %d", w.size, Least)
 	}
 	for range 20 {
 		exchange(w.Free(now))
 	}
 	if w.Free(now) != most {
-		t.Errorf("the window is %d, want %d", w.Size(), most)
+		t.Errorf("the window is %d, want %d", w.size, most)
 	}
 	if free := w.Free(now.Add(memory)); free != most {
 		t.Errorf("the window is %d after a short rest, want %d", free, most)
@@ -160,8 +160,8 @@ func TestNodesShareWhatMayAlwaysBeUnderWay(t *testing.T) {
 		if free := w.Free(now); free != c.want {
 			t.Errorf("one of %d nodes may have %d commands under way, want %d", c.nodes, free, c.want)
 		}
-		if w.Reset(); w.Size() != c.want {
-			t.Errorf("after a reset one of %d nodes may have %d commands under way, want %d", c.nodes, w.Size(), c.want)
+		if w.Reset(); w.size != c.want {
+			t.Errorf("after a reset one of %d nodes may have %d commands under way, want %d", c.nodes, w.size, c.want)
 		}
 	}
 }
