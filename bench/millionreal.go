@@ -28,8 +28,8 @@ const (
 	millionPace   = 250.0    // events for users a second: each of 56 gateways reads them all
 	roomPace      = 20.0     // events for the conversation a second
 	// recoveredLeast is how many of a hundred clients must be recovered. A node that
-	// is asked for a session has a second to answer, which it needs when a hundred
-	// processes share two cores; the client is then told that it has missed something.
+	// is asked for a session has three seconds to answer, which may not be enough when a
+	// hundred processes share two cores; the client is told that it has missed something.
 	recoveredLeast = 90
 
 	gatherWindow = 1 // joins of a load process at a time

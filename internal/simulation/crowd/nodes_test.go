@@ -75,18 +75,14 @@ func (n *node) connect() {
 	if n.dead {
 		return
 	}
-	n.directory = n.open(func() {
-		n.core.Lost("the connection was lost", n.now())
-		n.directory = nil
-	})
+	n.openDirectory()
 	n.openPrompt()
 	n.core.Connected(false, n.now())
 	n.subscribe()
 	n.wake()
 }
 
-// open opens the connection of the directory.
-func (n *node) open(ended func()) *link {
+func (n *node) openDirectory() {
 	var l *link
 	l = n.c.redis.dial(func(r redismodel.Reply) {
 		for _, key := range r.Elems[1].Elems {
@@ -95,12 +91,13 @@ func (n *node) open(ended func()) *link {
 		n.wake()
 	}, func() {
 		if n.directory == l {
-			ended()
+			n.core.Lost("the connection was lost", n.now())
+			n.directory = nil
 			n.wake()
 		}
 	})
+	n.directory = l
 	l.send([][]string{{"CLIENT", "TRACKING", "ON", "OPTIN"}}, func([]redismodel.Reply, error) {})
-	return l
 }
 
 func (n *node) openPrompt() {
@@ -240,10 +237,7 @@ func (n *node) execute(b wire.Batch) {
 		n.next()
 	default:
 		if n.directory == nil {
-			n.directory = n.open(func() {
-				n.core.Lost("the connection was lost", n.now())
-				n.directory = nil
-			})
+			n.openDirectory()
 		}
 		n.directory.send(commands, reply)
 	}

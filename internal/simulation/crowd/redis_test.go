@@ -84,7 +84,6 @@ type link struct {
 	r     *redis
 	conn  *redismodel.Conn
 	in    []*request // sent, and not executed completely
-	owed  int        // requests without a reply
 	push  func(redismodel.Reply)
 	ended func()
 	dead  bool
@@ -118,7 +117,6 @@ func (l *link) send(commands [][]string, done func([]redismodel.Reply, error)) {
 		r.after(r.delay, func() { done(nil, errTimeout) })
 		return
 	}
-	l.owed++
 	r.after(r.delay, func() {
 		l.in = append(l.in, q)
 		if !r.active {
@@ -219,7 +217,6 @@ func (r *redis) flush() {
 		for _, q := range answered {
 			if !q.replied && !q.link.dead {
 				q.replied = true
-				q.link.owed--
 				q.done(q.replies, nil)
 			}
 		}

@@ -7,11 +7,11 @@
 //	write.go      adding rooms to Redis and removing them
 //	read.go       reading the holders of rooms, and again after a change
 //	check.go      comparing a few rooms at a time with Redis
+//	vacancy.go    rooms without members that another process takes over
 //	fair.go       the queue of rooms, which serves users in turn
 package directory
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -253,30 +253,6 @@ func (d *Directory) Vacated(room string, now time.Time) {
 		e.occupied, e.vacant = false, now
 		d.lingering = append(d.lingering, due{e, now.Add(d.c.Linger)})
 	}
-}
-
-// A Vacancy is a room without members that is still in Redis.
-type Vacancy struct {
-	Room, By string
-	Left     time.Duration
-}
-
-// Vacant returns the rooms without members.
-func (d *Directory) Vacant(now time.Time) (all []Vacancy) {
-	for _, e := range d.all {
-		if !e.occupied {
-			all = append(all, Vacancy{e.room, e.by, d.c.Linger - now.Sub(e.vacant)})
-		}
-	}
-	slices.SortFunc(all, func(a, b Vacancy) int { return cmp.Compare(a.Left, b.Left) })
-	return all
-}
-
-// Linger takes over a vacant room from another process. It must be called in
-// the order in which the vacancies end, and before Vacated.
-func (d *Directory) Linger(v Vacancy, now time.Time) {
-	d.Occupied(v.Room, v.By)
-	d.Vacated(v.Room, now.Add(v.Left-d.c.Linger))
 }
 
 // Flying reports whether replies are awaited.
