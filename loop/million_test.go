@@ -46,8 +46,8 @@ func (idleLoop) Execute(context.Context, gnet.Runnable) error { return nil }
 // userAuth takes the token for the user's id.
 type userAuth struct{}
 
-func (userAuth) Authenticate(token string, _ rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
-	done(rooms.Identity{UserID: token, Expires: now.Add(24 * time.Hour)}, nil)
+func (userAuth) Authenticate(token []byte, _ rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
+	done(rooms.Identity{UserID: string(token), Expires: now.Add(24 * time.Hour)}, nil)
 }
 
 // A simulation is a node without sockets: everything above gnet is real.

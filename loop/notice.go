@@ -61,44 +61,46 @@ var advice = [troubleCount]struct{ what, todo string }{
 type notices [troubleCount]loglimit.Limiter
 
 // note writes a line at level info, unless the last one was just written. from
-// and more are evaluated only if it is.
+// is evaluated only if it is.
 func (s *Server) note(what trouble, now time.Time, from fmt.Stringer, more ...any) {
-	skipped, ok := s.notices[what].Allow(now, what.interval())
-	if !ok {
-		return
+	if skipped, ok := s.notices[what].Allow(now, what.interval()); ok {
+		s.write(what, skipped, from.String(), more)
 	}
-	attrs := append([]any{"address", from.String()}, more...)
+}
+
+// write writes a line about a client at an address. skipped is how many lines
+// were not written before it.
+func (s *Server) write(what trouble, skipped int64, from string, more []any) {
+	attrs := append([]any{"address", from}, more...)
 	if skipped > 0 {
 		attrs = append(attrs, "notLogged", skipped)
 	}
 	s.config.Log.Info(advice[what].what, append(attrs, "todo", advice[what].todo)...)
 }
 
-// A sender is the address of a request's client, found only when it is printed.
-type sender struct {
-	conn *httpConn
-	head *codec.Head // nil: not known
+// note is Server.note for a request. head is nil if it is not known. It is not
+// kept, so that heads stay on the stack.
+func (h *httpConn) note(what trouble, head *codec.Head, more ...any) {
+	s := h.w.server
+	if skipped, ok := s.notices[what].Allow(time.Now(), what.interval()); ok {
+		s.write(what, skipped, h.sender(head), more)
+	}
 }
 
-func (s sender) String() string {
-	c := s.conn
-	if c.from.Relayed && s.head != nil {
-		if o := c.w.server.guard.Source(&c.from, s.head); o != 0 {
+// sender returns the address of a request's client.
+func (h *httpConn) sender(head *codec.Head) string {
+	if h.from.Relayed && head != nil {
+		if o := h.w.server.guard.Source(&h.from, head); o != 0 {
 			return o.String()
 		}
 	}
-	if c.from.Addr.IsValid() {
-		return c.from.Addr.String()
+	if h.from.Addr.IsValid() {
+		return h.from.Addr.String()
 	}
-	if c.c != nil && c.c.RemoteAddr() != nil {
-		return c.c.RemoteAddr().String()
+	if h.c != nil && h.c.RemoteAddr() != nil {
+		return h.c.RemoteAddr().String()
 	}
 	return "unknown"
-}
-
-// note is Server.note for a request.
-func (h *httpConn) note(what trouble, head *codec.Head, more ...any) {
-	h.w.server.note(what, time.Now(), sender{h, head}, more...)
 }
 
 // String returns the address of the session's client.

@@ -146,9 +146,9 @@ func TestProxyProtocol(t *testing.T) {
 // presenters is an Authenticator that notes who presents which token.
 type presenters struct{ seen sync.Map }
 
-func (p *presenters) Authenticate(token string, from rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
-	p.seen.Store(token, from)
-	done(rooms.Identity{UserID: token}, nil)
+func (p *presenters) Authenticate(token []byte, from rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
+	p.seen.Store(string(token), from)
+	done(rooms.Identity{UserID: string(token)}, nil)
 }
 
 // TestTokensAreTakenByAddress: whose they are said to be is not known yet.

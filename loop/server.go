@@ -369,6 +369,7 @@ func (s *Server) OnOpen(c gnet.Conn) (out []byte, action gnet.Action) {
 	default:
 		w.stats.Accepted.Add(1)
 		s.open(c, w, from)
+		w.acceptMore()
 		return nil, gnet.None
 	}
 	w.forgetInput(c)

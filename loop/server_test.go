@@ -23,12 +23,12 @@ const origin = "http://localhost:3000"
 // userTokens takes the token for the id of its user; "!why" is refused.
 type userTokens struct{}
 
-func (userTokens) Authenticate(token string, _ rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
-	if why, bad := strings.CutPrefix(token, "!"); bad {
+func (userTokens) Authenticate(token []byte, _ rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
+	if why, bad := strings.CutPrefix(string(token), "!"); bad {
 		done(rooms.Identity{}, errors.New(why))
 		return
 	}
-	done(rooms.Identity{UserID: token}, nil)
+	done(rooms.Identity{UserID: string(token)}, nil)
 }
 
 // testConfigs returns what most tests are content with. Its one event besides

@@ -24,6 +24,8 @@ type worker struct {
 	wakeup *wakeup // wakes the loop after a round of epoll
 	ticker *ticker // wakes the loop for its deadlines
 
+	backlog backlog
+
 	sessions []*session           // all of them; each knows its index
 	bySID    map[string]*session  // those that HTTP requests can reach
 	departed map[string]*departed // polling sessions that ended a moment ago

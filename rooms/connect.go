@@ -48,7 +48,7 @@ func (s *Socket) handleConnect(data []byte, now time.Time) {
 		s.close(ReasonTooFast)
 		return
 	}
-	auth, err := s.auth(data)
+	auth, token, err := s.auth(data)
 	if err == errNoToken && s.shard.hub.config.AllowAnonymous {
 		s.connect(Identity{}, false, now)
 		return
@@ -58,7 +58,7 @@ func (s *Socket) handleConnect(data []byte, now time.Time) {
 		return
 	}
 	s.phase = phaseVerifying
-	s.verify(auth.token, now, func(id Identity, err error, now time.Time) {
+	s.verify(token, now, func(id Identity, err error, now time.Time) {
 		if s.phase != phaseVerifying {
 			return // closed meanwhile
 		}
@@ -77,9 +77,8 @@ func (s *Socket) handleConnect(data []byte, now time.Time) {
 	})
 }
 
-// An auth is the data of a CONNECT packet.
+// An auth is the data of a CONNECT packet, without the token.
 type auth struct {
-	token  string
 	asks   bool   // for recovery
 	pid    string // id of the session to come back to; "" for none
 	offset string // of the last event that it got; "" for none
@@ -89,12 +88,9 @@ type auth struct {
 const maxAuthText = 64
 
 // auth parses the CONNECT packet's data. Without a token in it, the token of
-// the handshake counts.
-func (s *Socket) auth(data []byte) (auth, error) {
-	var token []byte
-	var a auth
+// the handshake counts. The token may be a view of data.
+func (s *Socket) auth(data []byte) (a auth, token []byte, err error) {
 	a.asks = s.aside != nil && s.aside.asks
-	err := errNoToken
 	for key, value := range codec.Members(data) {
 		switch string(key) {
 		case "token":
@@ -103,7 +99,7 @@ func (s *Socket) auth(data []byte) (auth, error) {
 			}
 			var isText bool
 			if token, isText = codec.Text(value); !isText {
-				return a, errTokenType
+				return a, nil, errTokenType
 			}
 		case "recovery":
 			a.asks = a.asks || string(value) == "true"
@@ -119,15 +115,13 @@ func (s *Socket) auth(data []byte) (auth, error) {
 	case RecoveryAll:
 		a.asks = true
 	}
-	if len(token) > 0 {
-		a.token = string(token)
-		return a, nil
+	if len(token) == 0 && s.aside != nil {
+		token = []byte(s.aside.token)
 	}
-	if s.aside != nil && s.aside.token != "" {
-		a.token = s.aside.token
-		return a, nil
+	if len(token) == 0 {
+		return a, nil, errNoToken
 	}
-	return a, err
+	return a, token, nil
 }
 
 // shortText returns value if it can be a pid or an offset, and "?", which
@@ -152,25 +146,52 @@ func (s *Socket) AskRecovery() {
 // if the verifier answered before it returned. The Revoker is asked in that
 // turn, because the token may have been revoked, or have expired, since the
 // verdict. An order that comes later finds the socket.
-func (s *Socket) verify(token string, now time.Time, then func(Identity, error, time.Time)) {
+func (s *Socket) verify(token []byte, now time.Time, then func(Identity, error, time.Time)) {
 	auth := s.shard.hub.config.Auth
 	if auth == nil {
 		then(Identity{}, errors.New("invalid signature"), now)
 		return
 	}
-	type verdict struct {
-		id  Identity
-		err error
+	v := s.shard.newVerification(then)
+	v.open()
+	auth.Authenticate(token, Presenter{User: s.UserID(), Address: s.sink.Source()}, now, v.answered)
+	v.asked(now)
+}
+
+// A verification is one token being verified. A shard uses it again, because
+// every client that connects needs one.
+type verification struct {
+	consultation[verdict]
+	judged   func(Identity, error, time.Time)
+	answered func(Identity, error)
+}
+
+// A verdict is an Authenticator's answer.
+type verdict struct {
+	id  Identity
+	err error
+}
+
+func (sh *Shard) newVerification(then func(Identity, error, time.Time)) *verification {
+	v := sh.verification
+	if sh.verification = nil; v == nil {
+		v = &verification{}
+		v.shard, v.then = sh, v.judge
+		v.answered = func(id Identity, err error) { v.done(verdict{id, err}) }
 	}
-	consult(s.shard, now, func(done func(verdict)) {
-		from := Presenter{User: s.UserID(), Address: s.sink.Source()}
-		auth.Authenticate(token, from, now, func(id Identity, err error) { done(verdict{id, err}) })
-	}, func(v verdict, now time.Time) {
-		if v.err == nil {
-			v.err = s.shard.hub.revoked(v.id, now)
-		}
-		then(v.id, v.err, now)
-	})
+	v.judged = then
+	return v
+}
+
+func (v *verification) judge(d verdict, now time.Time) {
+	sh, then := v.shard, v.judged
+	v.judged, v.answer = nil, verdict{}
+	v.settled.Store(false)
+	sh.verification = v
+	if d.err == nil {
+		d.err = sh.hub.revoked(d.id, now)
+	}
+	then(d.id, d.err, now)
 }
 
 // later returns then as the continuation of something that takes time: it does
@@ -200,29 +221,42 @@ func (h *Hub) revoked(id Identity, now time.Time) error {
 // the answer on the shard's event loop: at once if ask called done before it
 // returned. ask must call done once, from any goroutine.
 func consult[T any](sh *Shard, now time.Time, ask func(done func(T)), then func(T, time.Time)) {
-	c := &consultation[T]{}
-	open := &sh.hub.consulting
-	open.Add(1)
-	ask(func(answer T) {
-		c.answer = answer
-		if !c.settled.CompareAndSwap(false, true) { // ask has returned
-			sh.Post(func(now time.Time) {
-				open.Add(-1)
-				then(c.answer, now)
-			})
-		}
-	})
-	if !c.settled.CompareAndSwap(false, true) { // done was called before it returned
-		open.Add(-1)
-		then(c.answer, now)
+	c := &consultation[T]{shard: sh, then: then}
+	c.open()
+	ask(c.done)
+	c.asked(now)
+}
+
+// A consultation is one question under way. The second of two events, the
+// answer and the return of the function that was asked, calls then.
+type consultation[T any] struct {
+	shard   *Shard
+	settled atomic.Bool // the first event has happened
+	answer  T
+	then    func(T, time.Time)
+}
+
+// open is called before the question is asked.
+func (c *consultation[T]) open() { c.shard.hub.consulting.Add(1) }
+
+// done is called with the answer, once, from any goroutine.
+func (c *consultation[T]) done(answer T) {
+	c.answer = answer
+	if !c.settled.CompareAndSwap(false, true) {
+		c.shard.Post(c.end)
 	}
 }
 
-// A consultation is one call of consult under way. The second of two events,
-// the answer and the return of ask, calls then.
-type consultation[T any] struct {
-	settled atomic.Bool
-	answer  T
+// asked is called on the shard's event loop after the question was asked.
+func (c *consultation[T]) asked(now time.Time) {
+	if !c.settled.CompareAndSwap(false, true) {
+		c.end(now)
+	}
+}
+
+func (c *consultation[T]) end(now time.Time) {
+	c.shard.hub.consulting.Add(-1)
+	c.then(c.answer, now)
 }
 
 func (s *Socket) reject(err error) { s.refuse("", authErrorPrefix+err.Error()) }

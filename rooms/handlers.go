@@ -145,7 +145,7 @@ func handleRefresh(c *Call) {
 		return
 	}
 	answer, socketID := c.deferred(), s.id
-	s.verify(string(token), c.Now, func(id Identity, err error, now time.Time) {
+	s.verify(token, c.Now, func(id Identity, err error, now time.Time) {
 		if !s.connectedAs(socketID) {
 			return
 		}

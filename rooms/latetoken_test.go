@@ -14,7 +14,7 @@ type lateAuth struct {
 	pending []func(Identity, error)
 }
 
-func (a *lateAuth) Authenticate(_ string, _ Presenter, _ time.Time, done func(Identity, error)) {
+func (a *lateAuth) Authenticate(_ []byte, _ Presenter, _ time.Time, done func(Identity, error)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.pending = append(a.pending, done)

@@ -69,9 +69,10 @@ var ErrBusy = errors.New("authentication is busy, try again")
 type Authenticator interface {
 	// Authenticate verifies token as of now and calls done once. It never
 	// blocks: it calls done before it returns, or later from another goroutine.
+	// token is valid until it returns.
 	// Clients are sent the error's text after "Authentication error: ". The
 	// error is, or wraps, ErrBusy if the token could not be verified.
-	Authenticate(token string, from Presenter, now time.Time, done func(Identity, error))
+	Authenticate(token []byte, from Presenter, now time.Time, done func(Identity, error))
 }
 
 // An Authorizer decides who may be in which room.

@@ -49,6 +49,8 @@ type Shard struct {
 	said  []saying    // by clients of this shard, that wait
 	cut   bool        // Drain has not looked whether the mailbox has more
 	call  Call        // of the event being handled; one at a time
+
+	verification *verification // to be used again; nil: the last one is under way
 }
 
 func newShard(h *Hub, index int) *Shard {

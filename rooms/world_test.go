@@ -50,8 +50,8 @@ func newWorld(t testing.TB, shards int, mutate ...func(*Config)) *world {
 
 type authFunc func(token string, now time.Time, done func(Identity, error))
 
-func (f authFunc) Authenticate(token string, _ Presenter, now time.Time, done func(Identity, error)) {
-	f(token, now, done)
+func (f authFunc) Authenticate(token []byte, _ Presenter, now time.Time, done func(Identity, error)) {
+	f(string(token), now, done)
 }
 
 // tokenNamesUser verifies the tokens of these tests: a user id, perhaps with

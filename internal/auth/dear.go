@@ -38,7 +38,7 @@ func (v *Verifier) startPool(goroutines int, cfg Config) {
 }
 
 // later verifies a token in the pool.
-func (v *Verifier) later(token string, from rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
+func (v *Verifier) later(token []byte, from rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
 	if from.User != "" {
 		from.Address = 0
 	}
@@ -48,7 +48,7 @@ func (v *Verifier) later(token string, from rooms.Presenter, now time.Time, done
 			done(rooms.Identity{}, errBusy)
 			return
 		}
-		done(v.Verify(token, now))
+		done(v.judge(token, now))
 	})
 	if !posted {
 		v.count(errBusy)

@@ -57,7 +57,7 @@ func occupy(t *testing.T, v *Verifier, token string, goroutines int) (release fu
 	t.Helper()
 	let, inside := make(chan struct{}), make(chan struct{}, goroutines)
 	for range goroutines {
-		v.Authenticate(token, rooms.Presenter{Address: 1}, testNow, func(rooms.Identity, error) {
+		v.Authenticate([]byte(token), rooms.Presenter{Address: 1}, testNow, func(rooms.Identity, error) {
 			inside <- struct{}{}
 			<-let
 		})
@@ -98,7 +98,7 @@ func TestDearTokensAreVerifiedOffTheLoop(t *testing.T) {
 			verdicts := make(chan verdict, 1<<17)
 			present := func(who string, token string, from rooms.Presenter) (queued bool) {
 				queued = true
-				v.Authenticate(token, from, testNow, func(_ rooms.Identity, err error) {
+				v.Authenticate([]byte(token), from, testNow, func(_ rooms.Identity, err error) {
 					if errors.Is(err, rooms.ErrBusy) {
 						queued = false
 						return

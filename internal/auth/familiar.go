@@ -27,8 +27,8 @@ type familiar struct {
 
 // A scratch has the buffers of one verification.
 type scratch struct {
-	mac                            hash.Hash // nil unless the key is a secret
-	token, payload, signature, sum []byte
+	mac                     hash.Hash // nil unless the key is a secret
+	payload, signature, sum []byte
 }
 
 // learn stores the header of a token that golang-jwt has accepted. With a JWKS
@@ -57,15 +57,14 @@ func (k *keyring) learn(token string, parsed *jwt.Token) {
 // known is false for any other token; golang-jwt then determines what is wrong
 // with it. A forged token with a familiar header is verified only here, because
 // its signature may be expensive.
-func (k *keyring) recognize(token string, c *claims) (known bool, err error) {
+func (k *keyring) recognize(token []byte, c *claims) (known bool, err error) {
 	f := k.familiar.Load()
 	if f == nil {
 		return false, nil
 	}
 	d := f.scratches.Get().(*scratch)
 	defer f.scratches.Put(d)
-	d.token = append(d.token[:0], token...)
-	if !bytes.HasPrefix(d.token, f.header) || !d.decode(token) || !d.claims(f, c) {
+	if !bytes.HasPrefix(token, f.header) || !d.decode(token) || !d.claims(f, token, c) {
 		return false, nil
 	}
 	if !d.signed(f, token) {
@@ -76,26 +75,26 @@ func (k *keyring) recognize(token string, c *claims) (known bool, err error) {
 
 // decode decodes the signature. It fails if there is none or it is not in its
 // one canonical form.
-func (d *scratch) decode(token string) bool {
-	dot := bytes.LastIndexByte(d.token, '.')
+func (d *scratch) decode(token []byte) bool {
+	end := bytes.LastIndexByte(token, '.')
 	var err error
-	d.signature, err = base64.RawURLEncoding.AppendDecode(d.signature[:0], d.token[dot+1:])
+	d.signature, err = base64.RawURLEncoding.AppendDecode(d.signature[:0], token[end+1:])
 	return err == nil && len(d.signature) > 0 && canonical(token, d.signature)
 }
 
-func (d *scratch) signed(f *familiar, token string) bool {
-	dot := bytes.LastIndexByte(d.token, '.')
+func (d *scratch) signed(f *familiar, token []byte) bool {
+	content := token[:bytes.LastIndexByte(token, '.')]
 	if d.mac == nil {
-		return f.method.Verify(token[:dot], d.signature, f.key) == nil
+		return f.method.Verify(string(content), d.signature, f.key) == nil
 	}
 	d.mac.Reset()
-	d.mac.Write(d.token[:dot])
+	d.mac.Write(content)
 	d.sum = d.mac.Sum(d.sum[:0])
 	return hmac.Equal(d.sum, d.signature)
 }
 
-func (d *scratch) claims(f *familiar, c *claims) bool {
-	encoded := d.token[len(f.header):bytes.LastIndexByte(d.token, '.')]
+func (d *scratch) claims(f *familiar, token []byte, c *claims) bool {
+	encoded := token[len(f.header):bytes.LastIndexByte(token, '.')]
 	var err error
 	if d.payload, err = base64.RawURLEncoding.AppendDecode(d.payload[:0], encoded); err != nil {
 		return false

@@ -71,7 +71,7 @@ type answer struct {
 // authenticate returns where the one answer arrives.
 func authenticate(v *Verifier, token string) <-chan answer {
 	answers := make(chan answer, 2)
-	v.Authenticate(token, rooms.Presenter{}, testNow, func(id rooms.Identity, err error) { answers <- answer{id, err} })
+	v.Authenticate([]byte(token), rooms.Presenter{}, testNow, func(id rooms.Identity, err error) { answers <- answer{id, err} })
 	return answers
 }
 

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"log/slog"
@@ -147,9 +148,9 @@ func (k *keyring) useFixed(key any) {
 }
 
 // Authenticate implements rooms.Authenticator. Errors are *Refusal.
-func (v *Verifier) Authenticate(token string, from rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
+func (v *Verifier) Authenticate(token []byte, from rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
 	if v.pool == nil {
-		done(v.Verify(token, now))
+		done(v.judge(token, now))
 		return
 	}
 	// Malformed tokens are refused without waiting in the queue.
@@ -158,12 +159,16 @@ func (v *Verifier) Authenticate(token string, from rooms.Presenter, now time.Tim
 		done(rooms.Identity{}, err)
 		return
 	}
-	v.later(token, from, now, done)
+	v.later(bytes.Clone(token), from, now, done)
 }
 
 // Verify verifies token as of now. With a JWKS it may block while keys are
 // fetched. Errors are *Refusal.
 func (v *Verifier) Verify(token string, now time.Time) (rooms.Identity, error) {
+	return v.judge([]byte(token), now)
+}
+
+func (v *Verifier) judge(token []byte, now time.Time) (rooms.Identity, error) {
 	id, err := v.verify(token, now)
 	v.count(err)
 	return id, err
@@ -172,7 +177,7 @@ func (v *Verifier) Verify(token string, now time.Time) (rooms.Identity, error) {
 // claimsPool has the claims of tokens that were verified. An identity has copies.
 var claimsPool = sync.Pool{New: func() any { return new(claims) }}
 
-func (v *Verifier) verify(token string, now time.Time) (rooms.Identity, error) {
+func (v *Verifier) verify(token []byte, now time.Time) (rooms.Identity, error) {
 	if err := shape(token); err != nil {
 		return rooms.Identity{}, err
 	}
@@ -185,7 +190,7 @@ func (v *Verifier) verify(token string, now time.Time) (rooms.Identity, error) {
 		return rooms.Identity{}, err
 	case !known:
 		*c = claims{party: &k.party, expires: never}
-		if err := v.parse(k, token, c); err != nil {
+		if err := v.parse(k, string(token), c); err != nil {
 			return rooms.Identity{}, err
 		}
 	}
@@ -234,7 +239,7 @@ func (v *Verifier) parse(k *keyring, token string, c *claims) error {
 	if err != nil {
 		return k.refusal(token, parsed, err)
 	}
-	if !canonical(token, parsed.Signature) {
+	if !canonical([]byte(token), parsed.Signature) {
 		return errSignature
 	}
 	k.learn(token, parsed)
@@ -243,20 +248,22 @@ func (v *Verifier) parse(k *keyring, token string, c *claims) error {
 
 // shape checks that token has three parts of the base64url alphabet (RFC 7515
 // section 7.1), of which only the last may be empty.
-func shape(token string) error {
-	if len(token) > MaxTokenLen || strings.Count(token, ".") != 2 {
+func shape(token []byte) error {
+	if len(token) > MaxTokenLen || bytes.Count(token, dot) != 2 {
 		return errMalformed
 	}
-	for i := 0; i < len(token); i++ {
-		if !tokenBytes[token[i]] {
+	for _, b := range token {
+		if !tokenBytes[b] {
 			return errInvalid
 		}
 	}
-	if token[0] == '.' || strings.Contains(token, "..") {
+	if token[0] == '.' || bytes.Contains(token, twoDots) {
 		return errInvalid
 	}
 	return nil
 }
+
+var dot, twoDots = []byte("."), []byte("..")
 
 // tokenBytes are the base64url alphabet and the dot.
 var tokenBytes = func() (in [256]bool) {
@@ -287,10 +294,10 @@ func (k *keyring) refusal(token string, parsed *jwt.Token, err error) error {
 // canonical reports whether the last part of token is the canonical text of its
 // signature. Decoding ignores the spare bits of the last character, so without
 // this a changed last character could pass.
-func canonical(token string, signature []byte) bool {
+func canonical(token, signature []byte) bool {
 	var buf [512]byte
 	text := base64.RawURLEncoding.AppendEncode(buf[:0], signature)
-	return string(text) == token[strings.LastIndexByte(token, '.')+1:]
+	return bytes.Equal(text, token[bytes.LastIndexByte(token, '.')+1:])
 }
 
 func (v *Verifier) count(err error) { v.counts[outcomeOf(err)].Add(1) }

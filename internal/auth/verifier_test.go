@@ -216,7 +216,7 @@ func TestOutcomesAreCounted(t *testing.T) {
 		sign(`{"id":"a","exp":1}`), sign(`{"id":"a","nbf":9e9}`), "junk", sign(`{}`) + "x",
 		signWith(jwt.SigningMethodHS512, []byte(testSecret), "", `{}`),
 	} {
-		v.Authenticate(token, rooms.Presenter{}, testNow, func(rooms.Identity, error) {})
+		v.Authenticate([]byte(token), rooms.Presenter{}, testNow, func(rooms.Identity, error) {})
 	}
 	want := map[Outcome]uint64{
 		Accepted: 2, WrongParty: 1, Nobody: 1, Expired: 1, NotActive: 1, Malformed: 1, BadSignature: 1, BadAlgorithm: 1,
@@ -268,7 +268,7 @@ func TestLocalKeyAnswersBeforeReturning(t *testing.T) {
 	v := newVerifier(t, Config{Secret: testSecret})
 	for _, token := range []string{sign(`{"id":"a"}`), "junk"} {
 		calls := 0
-		v.Authenticate(token, rooms.Presenter{}, testNow, func(rooms.Identity, error) { calls++ })
+		v.Authenticate([]byte(token), rooms.Presenter{}, testNow, func(rooms.Identity, error) { calls++ })
 		if calls != 1 {
 			t.Errorf("%s: done called %d times before Authenticate returned", token, calls)
 		}

@@ -231,8 +231,8 @@ func (m *machine) turn(i int) {
 
 // Authenticate implements rooms.Authenticator: a token is a user and the time
 // at which it was issued.
-func (m *machine) Authenticate(token string, _ rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
-	user, issued := parseToken(token)
+func (m *machine) Authenticate(token []byte, _ rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
+	user, issued := parseToken(string(token))
 	id := rooms.Identity{UserID: user, Issued: issued}
 	done(id, m.Check(id, now))
 }

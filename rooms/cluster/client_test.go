@@ -20,8 +20,8 @@ type fakeAuth struct {
 	refused map[string]bool
 }
 
-func (p *fakeAuth) Authenticate(token string, _ rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
-	user, id, _ := strings.Cut(token, "/")
+func (p *fakeAuth) Authenticate(token []byte, _ rooms.Presenter, _ time.Time, done func(rooms.Identity, error)) {
+	user, id, _ := strings.Cut(string(token), "/")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.refused[user] || p.refused["/"+id] {
@@ -87,7 +87,7 @@ func (c *client) text(packet string) {
 
 // open makes a client that has not been greeted yet.
 func (n *node) open(token string) *client {
-	user, _, _ := strings.Cut(token, "/")
+	user, _, _ := strings.Cut(string(token), "/")
 	c := &client{n: n, name: user, shard: n.hub.Shard(n.next % shards), arrived: make(chan struct{}, 1)}
 	n.next++
 	c.run(func(now time.Time) { c.socket = c.shard.Open(c, "", now) })
