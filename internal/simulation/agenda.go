@@ -4,7 +4,7 @@ import "time"
 
 // Most pending moments are seconds ahead, and most new ones are milliseconds
 // ahead. So an agenda keeps near moments in a small heap, and the others,
-// unsorted, in the slots of a wheel.
+// unsorted, in the slots of a timing wheel.
 const (
 	slotShift = 22      // a slot is 4.2 ms
 	slots     = 1 << 13 // a turn of the wheel is 34 s
@@ -13,20 +13,20 @@ const (
 func slotOf(at time.Duration) int64 { return int64(at) >> slotShift }
 
 // An agenda is a queue of moments ordered by their time. Moments with the same
-// time keep the order in which they were added. Owned by its schedule.
+// time keep the order in which they were added. It belongs to its schedule.
 type agenda struct {
-	near  []moment // a heap: all moments of slots up to slot
+	near  []moment // a heap: the moments of slots up to slot
 	slot  int64
-	wheel []int32 // by slot modulo slots: the first of a list in far; -1: none
+	wheel []int32 // by slot modulo slots: index in far of the first moment of a list; -1: none
 	far   []farMoment
-	free  int32 // the first of those in far that hold nothing; -1: none
-	away  int   // how many are in far
+	free  int32 // index of the first free element of far; -1: none
+	away  int   // number of moments in far
 	seq   uint64
 }
 
 type farMoment struct {
 	moment
-	next int32 // in far; -1: none
+	next int32 // index in far of the next in the list; -1: none
 }
 
 func newAgenda() agenda {
@@ -39,7 +39,7 @@ func newAgenda() agenda {
 
 func (m *moment) before(o *moment) bool { return m.at < o.at || m.at == o.at && m.seq < o.seq }
 
-// add puts a moment into its place.
+// add inserts a moment.
 func (a *agenda) add(m moment) {
 	a.seq++
 	m.seq = a.seq
@@ -61,7 +61,7 @@ func (a *agenda) add(m moment) {
 	a.away++
 }
 
-// next returns when the first moment is; false: there is none.
+// next returns the time of the first moment; false: there is none.
 func (a *agenda) next() (at time.Duration, any bool) {
 	for len(a.near) == 0 {
 		if a.away == 0 {
@@ -79,7 +79,7 @@ func (a *agenda) turn() {
 	for *link >= 0 {
 		i := *link
 		x := &a.far[i]
-		if slotOf(x.at) != a.slot { // of a later turn of the wheel
+		if slotOf(x.at) != a.slot { // of a later round of the wheel
 			link = &x.next
 			continue
 		}
@@ -91,7 +91,7 @@ func (a *agenda) turn() {
 	}
 }
 
-// push puts a moment into the heap.
+// push adds a moment to the heap.
 func (a *agenda) push(m moment) {
 	h := append(a.near, m)
 	i := len(h) - 1
@@ -107,7 +107,7 @@ func (a *agenda) push(m moment) {
 	a.near = h
 }
 
-// take removes the first moment; false: there is none.
+// take removes and returns the first moment; false: there is none.
 func (a *agenda) take() (first moment, any bool) {
 	if _, any = a.next(); !any {
 		return first, false
