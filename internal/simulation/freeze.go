@@ -15,7 +15,7 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// freeze has the event loops stand still, and waits until nothing is under way.
+// freeze stops the event loops, and waits until nothing is under way.
 func (t *transfer) freeze() {
 	m := t.old
 	m.frozen = true
@@ -43,7 +43,7 @@ func (t *transfer) settle(until time.Duration, busy func() bool, done func()) {
 	}
 }
 
-// again ends an attempt, and begins the next one.
+// again ends an attempt to freeze. It begins the next one, or gives up.
 func (t *transfer) again() {
 	t.goOn()
 	if t.tries--; t.tries > 0 {
@@ -53,7 +53,7 @@ func (t *transfer) again() {
 	t.giverTold(handover.FreezeFailed)
 }
 
-// asked reports whether something of the clients' is being decided.
+// asked reports whether the node is still deciding on a request of a client.
 func (t *transfer) asked() bool {
 	m := t.old
 	busy := m.hub.Consulting() > 0
@@ -70,7 +70,9 @@ func (t *transfer) underWay() bool {
 		m.node.IsConnected() && m.recovery != nil && !m.recovery.idle()
 }
 
-// hold divides what comes from other nodes.
+// hold divides the messages of other nodes between the two processes: it publishes
+// a mark on each channel. The old process handles the messages before the mark,
+// the new one those after it.
 func (t *transfer) hold() {
 	m := t.old
 	t.mark, t.marked = "", nil
@@ -85,13 +87,13 @@ func (t *transfer) hold() {
 	t.marked = make([]bool, len(cuts))
 	for i, c := range cuts {
 		t.await(i, c.End(t.mark))
-		if t.mark != "" && m.cluster.directory != nil { // else it does not come
+		if t.mark != "" && m.cluster.directory != nil { // otherwise the mark does not come
 			m.cluster.directory.send([][]string{{"PUBLISH", channels[i], t.mark}}, 1, func([]redismodel.Reply, error) {})
 		}
 	}
 }
 
-// await notes that a mark has come.
+// await waits for the mark on a channel.
 func (t *transfer) await(i int, reached <-chan struct{}) {
 	select {
 	case <-reached:
@@ -106,7 +108,7 @@ func (t *transfer) await(i int, reached <-chan struct{}) {
 	}
 }
 
-// goOn has the event loops go on.
+// goOn lets the old process continue, after a hand-over that has failed.
 func (t *transfer) goOn() {
 	m := t.old
 	if t.owned {
@@ -128,7 +130,7 @@ func (t *transfer) goOn() {
 	m.reader.resume()
 }
 
-// sendState describes everything, and sends it.
+// sendState encodes the state of the node, and sends it to the new process.
 func (t *transfer) sendState() {
 	m, now := t.old, t.old.now()
 	t.loops, t.sessions = nil, nil
@@ -174,7 +176,7 @@ func (t *transfer) sendState() {
 	t.giverWithin(stateWithin, t.giver)
 }
 
-// fits looks whether both processes read the same log.
+// fits reports whether both processes read the same log.
 func (t *transfer) fits(log string) handover.Event {
 	if t.young.reader.log != log {
 		return handover.StateUnfit
@@ -182,7 +184,8 @@ func (t *transfer) fits(log string) handover.Event {
 	return handover.StateFits
 }
 
-// own makes the new process the node.
+// own makes the new process the node: it takes over the state and the
+// connections.
 func (t *transfer) own() {
 	m, old, now := t.young, t.old, t.young.now()
 	if t.owned || old.up && !old.frozen {
@@ -229,7 +232,7 @@ func (t *transfer) own() {
 	t.r.note('T', uint64(m.index), uint64(len(m.sessions)), 0)
 }
 
-// adopt makes the sockets anew.
+// adopt creates the sockets in the new process.
 func (t *transfer) adopt() {
 	m, old, now := t.young, t.old, t.young.now()
 	for i, body := range t.loops {
@@ -239,7 +242,7 @@ func (t *transfer) adopt() {
 		}
 		sh := m.hub.Shard(i)
 		sh.Tasks(now)
-		sh.Drain(math.MaxInt) // which log it is that positions belong to
+		sh.Drain(math.MaxInt) // tells the shard which log its positions belong to
 		for k, l := range t.sessions[i] {
 			l.shard, l.m, l.life = sh, m, m.life
 			if l.socket, err = sh.Adopt(l, &loop.Sessions[k].Socket, loop.Log, now); err != nil {
@@ -253,7 +256,7 @@ func (t *transfer) adopt() {
 			}
 		}
 	}
-	for _, c := range t.r.clients { // also those that have not said anything
+	for _, c := range t.r.clients { // also those that have not sent anything yet
 		if c.machine == old {
 			c.machine = m
 			c.link.m, c.link.life = m, m.life
@@ -261,7 +264,7 @@ func (t *transfer) adopt() {
 	}
 }
 
-// letGo ends the old process: everything is the other one's.
+// letGo ends the old process after the new one has taken over.
 func (t *transfer) letGo() {
 	m := t.old
 	if !t.owned {
