@@ -10,21 +10,21 @@ import (
 )
 
 const (
-	lookDelay  = 500 * time.Microsecond // until a question is answered from memory
-	fillTime   = 10 * time.Second       // reading older entries may take
-	fillWindow = 500                    // entries on their way
+	lookDelay  = 500 * time.Microsecond // longest delay of an answer from memory
+	fillTime   = 10 * time.Second       // limit for reading older entries
+	fillWindow = 500                    // entries under way
 )
 
-// A historyDriver implements rooms.History for clients that come back, as the
-// goroutines of upstream.Consumer do. Owned by its machine.
+// A historyDriver implements rooms.History for clients that return, as the
+// goroutines of upstream.Consumer do. It belongs to its machine.
 type historyDriver struct {
 	d       *readerDriver
-	asks    []question // that wait until the reader is between two entries
+	asks    []question // that wait for the end of the entry being handed over
 	fills   []*filling // that wait for their turn
-	current *filling   // nil: nothing is read
+	current *filling   // nil: none is being read
 }
 
-// A question is a call of Missed that has not been answered.
+// A question is a call of Missed without an answer.
 type question struct {
 	q    rooms.Question
 	done func(rooms.Missed)
@@ -39,10 +39,11 @@ func (h *historyDriver) Missed(q rooms.Question, done func(rooms.Missed)) {
 // Wanted implements rooms.History.
 func (h *historyDriver) Wanted() { h.d.intake.Wanted() }
 
-// stamp has the questions go up to the entry that was taken last.
+// stamp passes the questions to the intake, between two entries. Their answers
+// then go up to the entry that was taken last.
 func (h *historyDriver) stamp() {
 	if h.d.busy || h.d.handing() || h.d.intake.Behind() {
-		return // run calls it
+		return // logReader.run calls it again
 	}
 	asks := h.asks
 	h.asks = nil
@@ -62,7 +63,7 @@ func (h *historyDriver) answer(a *upstream.Asked, done func(rooms.Missed)) {
 	h.fill()
 }
 
-// fill has older entries read, for one question after the other.
+// fill reads older entries for the next question.
 func (h *historyDriver) fill() {
 	for h.current == nil && len(h.fills) > 0 {
 		h.current = h.fills[0]
@@ -71,14 +72,15 @@ func (h *historyDriver) fill() {
 	}
 }
 
-// end is the death of the node.
+// end closes the connection when the node dies.
 func (h *historyDriver) end() {
 	if f := h.current; f != nil {
 		f.hangUp()
 	}
 }
 
-// A filling is the reading of older entries.
+// A filling reads older entries of the log, for a question that the entries in
+// memory do not answer.
 type filling struct {
 	h     *historyDriver
 	asked *upstream.Asked
@@ -86,7 +88,7 @@ type filling struct {
 	older *upstream.Older
 	link  *brokerLink
 	info  eventlog.Info
-	redis *source // instead of link, when the log is in Redis
+	redis *source // instead of link, if the log is in Redis
 	tries int
 	over  bool
 }
@@ -126,7 +128,7 @@ func (f *filling) begin() {
 	})
 }
 
-// take takes what the broker sends.
+// take handles an event of the broker.
 func (f *filling) take(e rabbitmodel.Event) {
 	switch {
 	case f.over:
@@ -139,7 +141,7 @@ func (f *filling) take(e rabbitmodel.Event) {
 	}
 }
 
-// entry takes the next entry, and reports whether there are to be more.
+// entry handles the next entry, and reports whether more are needed.
 func (f *filling) entry(e eventlog.Entry) (more bool) {
 	switch {
 	case !f.older.Take(&e):
@@ -152,7 +154,7 @@ func (f *filling) entry(e eventlog.Entry) (more bool) {
 	return false
 }
 
-// The following make the filling a sourceClient, when the log is in Redis.
+// The following methods make the filling a sourceClient, for the log in Redis.
 
 func (f *filling) sourceOpened(s *source) {
 	if !f.over && !f.older.Opened(s.info) {
@@ -183,7 +185,7 @@ func (f *filling) hangUp() {
 	}
 }
 
-// read tells that all has come.
+// read ends the reading when all entries have come.
 func (f *filling) read() {
 	why, again := f.older.End()
 	switch {
@@ -200,7 +202,7 @@ func (f *filling) read() {
 
 func (f *filling) fail(why rooms.RecoveryResult) { f.end(rooms.Missed{Result: why}) }
 
-// end answers the question, and has the next one be answered.
+// end answers the question, and begins with the next one.
 func (f *filling) end(m rooms.Missed) {
 	if f.over {
 		return

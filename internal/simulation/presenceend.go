@@ -11,8 +11,8 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/presence"
 )
 
-// checkPresence checks that services know who is there when nothing happens any
-// more, and that Redis has that and nothing else.
+// checkPresence checks that the published states are true when nothing happens any
+// more, and that Redis has the same state and nothing else.
 func (r *run) checkPresence() {
 	j := &r.presence
 	if j.rooms == nil {
@@ -29,15 +29,15 @@ func (r *run) checkPresence() {
 	j.checkKeys()
 }
 
-// forgotten reports whether Redis may have forgotten what was told last, or what
-// was told of a room that was left while Redis was away.
+// forgotten reports whether Redis may have lost the state that was published last,
+// or a change that was made while it was down.
 func (j *presenceJudge) forgotten(a *attended) bool {
 	return slices.ContainsFunc(j.r.redis.losses, func(lost time.Duration) bool {
 		return a.when < lost+lostTime && (a.when > lost-replicaMost || a.total == 0 && a.changed < lost+lostTime)
 	})
 }
 
-// checkState checks what who asks is answered.
+// checkState checks the answer of GET /users.
 func (j *presenceJudge) checkState(a *attended) {
 	r := j.r
 	if !rooms.OfUser(a.name) {
@@ -56,8 +56,8 @@ func (j *presenceJudge) checkState(a *attended) {
 	}
 }
 
-// checkKeys checks that nothing waits to be told, and that Redis has sessions of
-// nodes that live only.
+// checkKeys checks that Redis has no unpublished change, and only counts of
+// running nodes.
 func (j *presenceJudge) checkKeys() {
 	r := j.r
 	r.redis.advance()
@@ -90,7 +90,7 @@ func (j *presenceJudge) checkKeys() {
 	}
 }
 
-// checkRoom checks what Redis has of a room.
+// checkRoom checks the count of a room in Redis.
 func (j *presenceJudge) checkRoom(name string, hash []string) {
 	sum := "0"
 	for i := 0; i+1 < len(hash); i += 2 {
@@ -106,7 +106,7 @@ func (j *presenceJudge) checkRoom(name string, hash []string) {
 	}
 }
 
-// checkSession checks that a session that has rooms is one of those in the list.
+// checkSession checks that a session which has rooms is in the list of sessions.
 func (j *presenceJudge) checkSession(key, session string, list []string) {
 	c := j.r.redis.server.Connect()
 	defer c.Close()

@@ -14,41 +14,41 @@ import (
 )
 
 const (
-	roomHeader = "room" // of an event of presence, for the judge
+	roomHeader = "room" // header with the room of a presence event, for the judge
 
-	presenceSlack = 3 * time.Second               // until a change is told when nothing is wrong
-	presenceIll   = 30 * time.Second              // a fault may still be the reason for that long
-	sweptWithin   = leaseTime + 2*time.Second     // after a node's death its users are told to be offline
-	sweepSlack    = presenceSlack + 2*time.Second // and what the other steps of that may take
-	wasThere      = 5 * time.Second               // a user who was there so long was told to be online
+	presenceSlack = 3 * time.Second               // within which a change is published, without faults
+	presenceIll   = 30 * time.Second              // for so long after its end a fault is accepted as a reason
+	sweptWithin   = leaseTime + 2*time.Second     // within which the users of a dead node are published as offline
+	sweepSlack    = presenceSlack + 2*time.Second // slack for the other steps of that
+	wasThere      = 5 * time.Second               // a user connected for so long must have been published as online
 	countSlack    = 500 * time.Millisecond        // between a change on a node and in Redis
-	unwritten     = 5 * time.Millisecond          // somebody who goes before that may never be written to Redis
+	unwritten     = 5 * time.Millisecond          // a user who is connected for less may never be written to Redis
 )
 
-// A presenceJudge knows who is there, and what services were told. Owned by the
-// run.
+// A presenceJudge checks the rules for presence. It knows who is connected, and
+// what was published. It belongs to the run.
 type presenceJudge struct {
 	r     *run
 	grace time.Duration
-	cores int // that were made, to name them
+	cores int // number of presence.Cores made, for their names
 
 	rooms   map[string]*attended
-	bodies  map[string]string // of events, by their ids
-	written int               // events in the queue that are known
-	ill     []span            // in which nodes may tell late, or that users are gone who are not
+	bodies  map[string]string // of published events, by their ids
+	written int               // number of events in the queue that have been checked
+	ill     []span            // times in which events may be late or wrong
 }
 
-// An attended is a room, who is in there, and what was told of it.
+// An attended is a room or user: how many sockets it has, and what was published.
 type attended struct {
 	name    string
 	sockets map[*machine]int
 	total   int
-	changed time.Duration // when total became 0, or more than that
-	empty   []span        // in which nobody was there
+	changed time.Duration // when total last became 0 or ceased to be 0
+	empty   []span        // times in which total was 0
 
-	told bool          // what services know: somebody is there
-	at   time.Duration // when that was so
-	when time.Duration // when it was told; 0: never
+	told bool          // last published state: it has sockets
+	at   time.Duration // timestamp of that event
+	when time.Duration // when it was published; 0: never
 }
 
 func (j *presenceJudge) init(r *run) {
@@ -65,7 +65,7 @@ func (j *presenceJudge) init(r *run) {
 	}
 }
 
-// struck notes a fault.
+// struck records a fault.
 func (j *presenceJudge) struck(name string, last time.Duration) {
 	if j.rooms == nil || name == "many clients go away at once" {
 		return
@@ -73,13 +73,13 @@ func (j *presenceJudge) struck(name string, last time.Duration) {
 	j.ill = append(j.ill, span{j.r.now, j.r.now + last + presenceIll})
 }
 
-// well reports whether no fault may have had consequences in a time.
+// well reports whether no fault may have affected a time.
 func (j *presenceJudge) well(from, to time.Duration) bool {
 	return !slices.ContainsFunc(j.ill, func(x span) bool { return x.from <= to && from <= x.to })
 }
 
-// mayGo returns the keys that Redis may evict: nothing mends what is counted for
-// presence, so Redis has to have memory for it.
+// mayGo returns the keys that Redis may evict. Nothing repairs counts of presence
+// that are evicted, so Redis must have enough memory for them.
 func (j *presenceJudge) mayGo(keys []string) []string {
 	if j.rooms == nil {
 		return keys
@@ -97,7 +97,7 @@ func (j *presenceJudge) room(name string) *attended {
 	return a
 }
 
-// counted notes how many sockets a node has in a room.
+// counted records how many sockets a node has in a room.
 func (j *presenceJudge) counted(m *machine, room string, n int) {
 	a := j.room(room)
 	was := a.total
@@ -115,7 +115,7 @@ func (j *presenceJudge) counted(m *machine, room string, n int) {
 		if now-a.changed > wasThere && j.well(a.changed-wasThere, now) && !a.told {
 			j.r.fail("who is there is not told", "%s has had members since %v, and at %v services did not know", room, a.changed, now)
 		}
-		if last := &a.empty[len(a.empty)-1]; last.to == now && now > 0 { // somebody was there for no time
+		if last := &a.empty[len(a.empty)-1]; last.to == now && now > 0 { // total was above 0 for no time
 			last.to, a.changed = 0, last.from
 			return
 		}
@@ -124,8 +124,8 @@ func (j *presenceJudge) counted(m *machine, room string, n int) {
 	}
 }
 
-// came checks that services know that nobody was there, when that was so for
-// long.
+// came checks a room that gets its first socket: if it was empty for long, that
+// must have been published.
 func (j *presenceJudge) came(a *attended) {
 	now := j.r.now
 	if a.when != 0 && a.told && now-a.changed > j.grace+presenceSlack && j.well(a.changed-presenceSlack, now) {
@@ -133,8 +133,8 @@ func (j *presenceJudge) came(a *attended) {
 	}
 }
 
-// gone notes that a node is gone. What it alone had is told in time when nothing
-// else is wrong.
+// gone records the death of a node. Rooms that were only on this node must be
+// published as empty in time, if there is no other fault.
 func (j *presenceJudge) gone(m *machine) {
 	var left []*attended
 	for _, name := range slices.Sorted(maps.Keys(j.rooms)) {
@@ -159,12 +159,12 @@ func (j *presenceJudge) gone(m *machine) {
 	})
 }
 
-// othersWell reports whether nothing is wrong but one death.
+// othersWell reports whether the death of one node is the only fault.
 func (j *presenceJudge) othersWell(from, died time.Duration) bool {
 	return !slices.ContainsFunc(j.ill, func(x span) bool { return x.to >= from && x.from != died })
 }
 
-// oldNodes counts nodes that have been there since a time.
+// oldNodes counts the nodes that have run since a time.
 func (j *presenceJudge) oldNodes(since time.Duration) (n int) {
 	for _, m := range j.r.nodes {
 		if m.up && m.began < since {
@@ -174,7 +174,7 @@ func (j *presenceJudge) oldNodes(since time.Duration) (n int) {
 	return n
 }
 
-// published tells the judge of new events in the queue of services.
+// published checks the new events in the queue of services.
 func (j *presenceJudge) published() {
 	if j.rooms == nil {
 		return
@@ -189,7 +189,7 @@ func (j *presenceJudge) published() {
 	}
 }
 
-// event checks an event that services get.
+// event checks a published presence event.
 func (j *presenceJudge) event(m *rabbitmodel.Message) {
 	r := j.r
 	body := m.Key + " " + m.Body
@@ -211,7 +211,7 @@ func (j *presenceJudge) event(m *rabbitmodel.Message) {
 		r.trace("presence", "%s of %s at %v, %s", m.Key, a.name, time.Duration(at), m.ID)
 	}
 	if time.Duration(at) < a.at && j.mayRepeat(a) {
-		r.count("presence: event late") // services know by its timestamp
+		r.count("presence: event late") // services drop it by its timestamp
 		return
 	}
 	r.count("presence: " + m.Key)
@@ -225,12 +225,13 @@ func (j *presenceJudge) event(m *rabbitmodel.Message) {
 	a.told, a.at, a.when = here, time.Duration(at), r.now
 }
 
-// mayRepeat reports whether Redis may have forgotten what was told.
+// mayRepeat reports whether Redis may have lost the state that was published last.
 func (j *presenceJudge) mayRepeat(a *attended) bool {
 	return slices.ContainsFunc(j.r.redis.losses, func(lost time.Duration) bool { return lost+replicaMost > a.when-presenceIll })
 }
 
-// offline checks that nobody was there, and for as long as the grace.
+// offline checks an event that says a room is empty: it must have been empty at
+// that time and for the grace.
 func (j *presenceJudge) offline(a *attended, at time.Duration) {
 	now := j.r.now
 	if !j.well(at-presenceSlack, now) {
