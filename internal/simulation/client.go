@@ -74,7 +74,7 @@ type session struct {
 	returning bool                 // it was recovered, and has not got everything that comes with the answer
 	replay    bool                 // it is being sent the events that it missed
 	back      bool                 // it has recovered an earlier session
-	aged      bool                 // its record may be older than the client's knowledge
+	outdated  bool                 // its record may be older than the client's knowledge
 	restored  map[int]bool         // rooms for which it got room_state after the return
 }
 
@@ -157,7 +157,7 @@ func (c *client) connect() {
 func (l *session) arrive(do func()) {
 	switch m := l.m; {
 	case m.frozen && m.life == l.life && (m.up || m.transfer != nil): // a process that takes over has the connection
-		m.kernel = append(m.kernel, func() { l.arrive(do) })
+		m.unread = append(m.unread, func() { l.arrive(do) })
 	case !l.there():
 	default:
 		m.execute(func() {
@@ -190,7 +190,7 @@ func (l *session) enter(packet string, room int) {
 				l.socket.Text([]byte(packet), m.now())
 				if room >= 0 {
 					l.bases[room] = len(l.c.r.judge.rooms[room])
-					m.sprung(&m.trap)
+					m.countDown(&m.dieAtJoin)
 				}
 				m.cluster.wake()
 			}

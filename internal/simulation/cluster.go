@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	redialMin  = 50 * time.Millisecond
-	redialMax  = time.Second
-	flushesMax = 2   // batches of messages that may be under way
-	vainMost   = 300 // batches that a node may send in a second without a connection
+	redialMin         = 50 * time.Millisecond
+	redialMax         = time.Second
+	flushesMax        = 2   // batches of messages that may be under way
+	maxFailedAttempts = 300 // batches that a node may send in a second without a connection
 )
 
 // A clusterDriver drives a core.Node with the model of Redis, as package cluster
@@ -24,20 +24,20 @@ type clusterDriver struct {
 	m      *machine
 	number uint32
 
-	connected bool // the node was told that it is connected
-	directory *redisLink
-	renewals  *redisLink
-	messages  *redisLink
-	cache     map[string]*cached // client-side cache of rooms
-	flushes   int                // batches of messages under way
-	flushing  bool
-	flushSoon func()          // flushNow
-	next      time.Duration   // time of the next scheduled act
-	retries   backoff.Backoff // of connect
-	list      []core.Delivery
-	cut       cut.Cut
-	second    time.Duration // the second in which vain was counted
-	vain      int           // batches sent without a connection in that second
+	connected      bool // the node was told that it is connected
+	directory      *redisLink
+	renewals       *redisLink
+	messages       *redisLink
+	cache          map[string]*cached // client-side cache of rooms
+	flushes        int                // batches of messages under way
+	flushing       bool
+	flushSoon      func()          // flushNow
+	next           time.Duration   // time of the next scheduled act
+	retries        backoff.Backoff // of connect
+	list           []core.Delivery
+	cut            cut.Cut
+	second         time.Duration // the second in which failedAttempts was counted
+	failedAttempts int           // batches sent without a connection in that second
 }
 
 // cached is an entry of the client-side cache, as rueidis keeps them.
@@ -297,7 +297,7 @@ func (d *clusterDriver) execute(b wire.Batch) {
 	link := d.link(b.Kind)
 	switch {
 	case link == nil: // Redis is unreachable: the attempt fails after a moment
-		d.inVain()
+		d.attemptFailed()
 		m.after(m.r.between(netLeast, dialMost), func() { answer(failed(b, errLost)) })
 	case b.Kind == wire.Tracked:
 		d.read(b, answer)
@@ -329,15 +329,15 @@ func (d *clusterDriver) link(k wire.Kind) *redisLink {
 	return d.renewals
 }
 
-// inVain counts a batch that was sent without a connection. A node must not send
+// attemptFailed counts a batch that was sent without a connection. A node must not send
 // too many in a second: it has to wait between its attempts.
-func (d *clusterDriver) inVain() {
+func (d *clusterDriver) attemptFailed() {
 	r := d.m.r
 	if second := r.now.Truncate(time.Second); second != d.second {
-		d.second, d.vain = second, 0
+		d.second, d.failedAttempts = second, 0
 	}
-	if d.vain++; d.vain > vainMost {
-		r.fail("a node does not wait before it tries again", "%v has sent %d batches in a second without a connection to Redis", d.m, d.vain)
+	if d.failedAttempts++; d.failedAttempts > maxFailedAttempts {
+		r.fail("a node does not wait before it tries again", "%v has sent %d batches in a second without a connection to Redis", d.m, d.failedAttempts)
 	}
 }
 

@@ -61,24 +61,24 @@ func (d *deadLetters) lose(o eventlog.Offset) {
 	}
 }
 
-// unsorted records the end of the log before the first turn. Entries up to there
+// beforeFirstTurn records the end of the log before the first turn. Entries up to there
 // are not checked for dead letters.
-func (j *judge) unsorted(end eventlog.Offset) {
+func (j *judge) beforeFirstTurn(end eventlog.Offset) {
 	if j.dead.done.Log == "" {
 		j.dead.before = end
 	}
 }
 
-// sorted records that a node has stored how far the dead letters are written.
-func (j *judge) sorted(o eventlog.Offset) {
+// offsetStored records that a node has stored how far the dead letters are written.
+func (j *judge) offsetStored(o eventlog.Offset) {
 	if d := &j.dead; d.done.Log != o.Log || d.done.Position < o.Position {
 		d.done, d.doneAt = o, j.r.now
 	}
 }
 
-// leads checks a node whose turn begins: no other node writes dead letters, and it
+// turnBegins checks a node whose turn begins: no other node writes dead letters, and it
 // begins where the last one has stopped.
-func (j *judge) leads(d *lettersDriver, done eventlog.Offset) {
+func (j *judge) turnBegins(d *lettersDriver, done eventlog.Offset) {
 	r := j.r
 	for _, m := range r.nodes {
 		if o := m.letters; m.up && o != nil && o != d && o.reading != nil && o.link.line.open && !o.link.line.silent && m.paused <= r.now {
@@ -124,7 +124,7 @@ func (j *judge) kept(o eventlog.Offset) bool {
 // it was published: the writer of dead letters has appended it again.
 func (j *judge) repeated(x *entry) bool {
 	return j.r.config.Letters && x.era == j.r.log.era && !x.lost && j.r.recovery.truncated == 0 &&
-		!j.r.redis.illDuring(x.at, x.again+savedTime) && !anyDuring(j.r.broker.ill, x.at, x.again+savedTime) && j.kept(j.r.log.offset(x.pos))
+		!j.r.redis.faultyDuring(x.at, x.lastCopyAt+savedTime) && !anyDuring(j.r.broker.faulty, x.at, x.lastCopyAt+savedTime) && j.kept(j.r.log.offset(x.pos))
 }
 
 // checkLetters checks that every event that cannot be delivered is a dead letter.

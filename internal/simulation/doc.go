@@ -7,7 +7,7 @@
 // the same run, and the same hash of its trace.
 //
 //	run.go       one run, from the configuration to the result
-//	schedule.go, agenda.go   virtual time, the trace and its hash; the queue of timers
+//	schedule.go, timers.go   virtual time, the trace and its hash; the queue of timers
 //	wire.go      a connection: order, delay, loss
 //	node.go      a node: the hub and its event loops
 //	redis.go, rabbit.go   the modelled servers and the connections to them

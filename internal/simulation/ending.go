@@ -45,7 +45,7 @@ func (r *run) heal() {
 	r.broker.heal()
 	for _, m := range r.nodes {
 		m.slow, m.cut, m.off, m.deaf = 0, 0, 0, 0
-		m.trap, m.snare = 0, 0
+		m.dieAtJoin, m.dieAtReturn = 0, 0
 		if !m.up && !m.stays && m.transfer == nil {
 			m.start()
 		}
@@ -199,7 +199,7 @@ func (r *run) checkMembers() {
 			}
 			if got := m.hub.Members(name); got < total-total/8 || got > total+total/8 {
 				r.fail("a room's members are counted wrong", "%v counts %d in %s, %d of them on other nodes; there are %d: %s",
-					m, got, name, m.node.Members(name), total, r.whoIsIn(room))
+					m, got, name, m.node.Members(name), total, r.memberList(room))
 			}
 		}
 	}
@@ -215,7 +215,7 @@ func (r *run) checkClients() {
 			list := r.judge.rooms[room]
 			for i := max(m.last+1, m.base); i < len(list); i++ {
 				x := list[i]
-				if x.lost || r.log.redis == nil && x.era != r.log.era && x.at < r.log.anewAt || slices.Contains(m.had, x.event.number) {
+				if x.lost || r.log.redis == nil && x.era != r.log.era && x.at < r.log.rewoundAt || slices.Contains(m.had, x.event.number) {
 					continue
 				}
 				r.fail("an event never comes", "%s on %v did not get event %d at %d (number %d of %s; in there since %v, from number %d on, last %d)",
@@ -336,14 +336,14 @@ func (r *run) checkProbe() {
 			}
 			if m.heard != want {
 				r.fail("what clients say does not reach all", "%s on %v heard %d of %d in %s: %s",
-					c.name, c.link.m, m.heard, want, roomID(room), r.whoIsIn(room))
+					c.name, c.link.m, m.heard, want, roomID(room), r.memberList(room))
 			}
 		}
 	}
 }
 
-// whoIsIn lists the members of a room, for messages.
-func (r *run) whoIsIn(room int) string {
+// memberList lists the members of a room, for messages.
+func (r *run) memberList(room int) string {
 	var who []string
 	for _, c := range r.clients {
 		if c.link.members[room] != nil {

@@ -17,11 +17,11 @@ const (
 // A servedLog is the state of the event log that the rules need, in RabbitMQ or in
 // Redis. It belongs to its run.
 type servedLog struct {
-	r       *run
-	redis   *redisLog     // nil: the log is a stream of RabbitMQ
-	era     int           // number of the present log
-	rewound int           // how often the log was deleted or has lost entries
-	anewAt  time.Duration // the last time of these
+	r         *run
+	redis     *redisLog     // nil: the log is a stream of RabbitMQ
+	era       int           // number of the present log
+	rewound   int           // how often the log was deleted or has lost entries
+	rewoundAt time.Duration // the last time of these
 }
 
 // offset returns the offset of a position in the present log.

@@ -76,7 +76,7 @@ var kinds = []kind{
 	}},
 	{"a key of Redis is evicted", func(r *run, f *fault) {
 		r.redis.advance()
-		if keys := r.presence.mayGo(r.redis.server.Keys()); len(keys) > 0 {
+		if keys := r.presence.evictable(r.redis.server.Keys()); len(keys) > 0 {
 			key := keys[f.draw%uint64(len(keys))]
 			f.descr = key
 			if key == names.Orders() {
@@ -165,7 +165,7 @@ func (r *run) planFaults() {
 		if r.config.Skip[i] {
 			continue
 		}
-		r.at(f.at, func() { r.strike(i) })
+		r.at(f.at, func() { r.applyFault(i) })
 	}
 }
 
@@ -181,19 +181,19 @@ func (r *run) drawFault(rng *rand.Rand, kinds int) fault {
 	}
 }
 
-func (r *run) strike(i int) {
+func (r *run) applyFault(i int) {
 	if r.ending {
 		return
 	}
 	f := &r.faults[i]
 	k := kindOf(f.kind)
 	if strings.Contains(k.name, "Redis") || strings.Contains(k.name, "network") {
-		r.redis.ill = append(r.redis.ill, span{r.now, r.now + f.last + troubleAfter})
+		r.redis.faulty = append(r.redis.faulty, span{r.now, r.now + f.last + troubleAfter})
 	}
 	if strings.Contains(k.name, "RabbitMQ") || strings.Contains(k.name, "stream") || strings.Contains(k.name, "stands still") {
-		r.broker.ill = append(r.broker.ill, span{r.now, r.now + f.last + heartbeatTime + time.Second})
+		r.broker.faulty = append(r.broker.faulty, span{r.now, r.now + f.last + heartbeatTime + time.Second})
 	}
-	r.presence.struck(k.name, f.last)
+	r.presence.faultHappened(k.name, f.last)
 	k.do(r, f)
 	r.recovery.trouble = max(r.recovery.trouble, r.now+f.last)
 	text := fmt.Sprintf("%d: at %v %s (node %d, for %v, %v) %s", i, f.at, k.name, f.node, f.last, f.yes, f.descr)
@@ -306,7 +306,7 @@ func (s *brokerServer) deleteStream() {
 	q.Delete()
 	s.r.recovery.deleted = s.r.now
 	s.r.log.rewound++
-	s.r.log.anewAt = s.r.now
+	s.r.log.rewoundAt = s.r.now
 	s.flush()
 }
 

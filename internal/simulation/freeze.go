@@ -20,13 +20,13 @@ func (t *transfer) freeze() {
 	m := t.old
 	m.frozen = true
 	t.frozenAt = t.r.now
-	t.settle(t.r.now+settleWithin, t.asked, func() {
+	t.settle(t.r.now+settleWithin, t.deciding, func() {
 		m.reader.held = true
 		if t.connected && !m.node.IsConnected() {
-			t.again()
+			t.retryFreeze()
 			return
 		}
-		t.hold()
+		t.sendMarks()
 		t.settle(t.frozenAt+settleWithin, t.underWay, func() { t.giverTold(handover.FreezeDone) })
 	})
 }
@@ -37,15 +37,15 @@ func (t *transfer) settle(until time.Duration, busy func() bool, done func()) {
 	case !busy():
 		done()
 	case t.r.now >= until:
-		t.again()
+		t.retryFreeze()
 	default:
 		m.after(settlePoll, func() { t.settle(until, busy, done) })
 	}
 }
 
-// again ends an attempt to freeze. It begins the next one, or gives up.
-func (t *transfer) again() {
-	t.goOn()
+// retryFreeze ends an attempt to freeze. It begins the next one, or gives up.
+func (t *transfer) retryFreeze() {
+	t.thaw()
 	if t.tries--; t.tries > 0 {
 		t.old.after(freezePause, t.freeze)
 		return
@@ -53,27 +53,27 @@ func (t *transfer) again() {
 	t.giverTold(handover.FreezeFailed)
 }
 
-// asked reports whether the node is still deciding on a request of a client.
-func (t *transfer) asked() bool {
+// deciding reports whether the node is still deciding on a request of a client.
+func (t *transfer) deciding() bool {
 	m := t.old
 	busy := m.hub.Consulting() > 0
 	for i := range m.hub.Shards() {
 		sh := m.hub.Shard(i)
-		busy = busy || !sh.Settled() || sh.Pending() > 0 || m.rung[i]
+		busy = busy || !sh.Settled() || sh.Pending() > 0 || m.turnDue[i]
 	}
 	return busy
 }
 
 func (t *transfer) underWay() bool {
 	m := t.old
-	return t.asked() || slices.Contains(t.marked, false) || m.node.Rest() != "" ||
+	return t.deciding() || slices.Contains(t.marked, false) || m.node.Rest() != "" ||
 		m.node.IsConnected() && m.recovery != nil && !m.recovery.idle()
 }
 
-// hold divides the messages of other nodes between the two processes: it publishes
+// sendMarks divides the messages of other nodes between the two processes: it publishes
 // a mark on each channel. The old process handles the messages before the mark,
 // the new one those after it.
-func (t *transfer) hold() {
+func (t *transfer) sendMarks() {
 	m := t.old
 	t.mark, t.marked = "", nil
 	channels := []string{names.Channel(m.cluster.number)}
@@ -108,8 +108,8 @@ func (t *transfer) await(i int, reached <-chan struct{}) {
 	}
 }
 
-// goOn lets the old process continue, after a hand-over that has failed.
-func (t *transfer) goOn() {
+// thaw lets the old process continue, after a hand-over that has failed.
+func (t *transfer) thaw() {
 	m := t.old
 	if t.owned {
 		t.r.fail("two processes have the same connections", "%v goes on, and its successor has them", m)
@@ -122,9 +122,9 @@ func (t *transfer) goOn() {
 		m.recovery.cut.GoOn()
 		m.recovery.wake()
 	}
-	kernel := m.kernel
-	m.kernel = nil
-	for _, do := range kernel {
+	unread := m.unread
+	m.unread = nil
+	for _, do := range unread {
 		do()
 	}
 	m.reader.resume()
@@ -178,16 +178,16 @@ func (t *transfer) sendState() {
 
 // fits reports whether both processes read the same log.
 func (t *transfer) fits(log string) handover.Event {
-	if t.young.reader.log != log {
+	if t.successor.reader.log != log {
 		return handover.StateUnfit
 	}
 	return handover.StateFits
 }
 
-// own makes the new process the node: it takes over the state and the
+// takeOver makes the new process the node: it takes over the state and the
 // connections.
-func (t *transfer) own() {
-	m, old, now := t.young, t.old, t.young.now()
+func (t *transfer) takeOver() {
+	m, old, now := t.successor, t.old, t.successor.now()
 	if t.owned || old.up && !old.frozen {
 		t.r.fail("two processes have the same connections", "%v is taken over, and goes on", old)
 	}
@@ -220,9 +220,9 @@ func (t *transfer) own() {
 	m.beginLetters()
 	m.appender.begin()
 	m.reader.held = false
-	kernel := old.kernel
-	old.kernel = nil
-	for _, do := range kernel {
+	unread := old.unread
+	old.unread = nil
+	for _, do := range unread {
 		do()
 	}
 	m.reader.resume()
@@ -234,7 +234,7 @@ func (t *transfer) own() {
 
 // adopt creates the sockets in the new process.
 func (t *transfer) adopt() {
-	m, old, now := t.young, t.old, t.young.now()
+	m, old, now := t.successor, t.old, t.successor.now()
 	for i, body := range t.loops {
 		loop, err := form.ReadLoop(body)
 		if err != nil {

@@ -18,10 +18,10 @@ const (
 // A historyDriver implements rooms.History for clients that return, as the
 // goroutines of upstream.Consumer do. It belongs to its machine.
 type historyDriver struct {
-	d       *readerDriver
-	asks    []question // that wait for the end of the entry being handed over
-	fills   []*filling // that wait for their turn
-	current *filling   // nil: none is being read
+	d        *readerDriver
+	asks     []question      // that wait for the end of the entry being handed over
+	readings []*olderReading // that wait for their turn
+	current  *olderReading   // nil: none is being read
 }
 
 // A question is a call of Missed without an answer.
@@ -33,15 +33,15 @@ type question struct {
 // Missed implements rooms.History.
 func (h *historyDriver) Missed(q rooms.Question, done func(rooms.Missed)) {
 	h.asks = append(h.asks, question{q, done})
-	h.d.m.after(h.d.m.r.between(0, turnDelay), h.stamp)
+	h.d.m.after(h.d.m.r.between(0, turnDelay), h.askIntake)
 }
 
 // Wanted implements rooms.History.
 func (h *historyDriver) Wanted() { h.d.intake.Wanted() }
 
-// stamp passes the questions to the intake, between two entries. Their answers
+// askIntake passes the questions to the intake, between two entries. Their answers
 // then go up to the entry that was taken last.
-func (h *historyDriver) stamp() {
+func (h *historyDriver) askIntake() {
 	if h.d.busy || h.d.handing() || h.d.intake.Behind() {
 		return // logReader.run calls it again
 	}
@@ -59,15 +59,15 @@ func (h *historyDriver) answer(a *upstream.Asked, done func(rooms.Missed)) {
 		done(m)
 		return
 	}
-	h.fills = append(h.fills, &filling{h: h, asked: a, done: done})
+	h.readings = append(h.readings, &olderReading{h: h, asked: a, done: done})
 	h.fill()
 }
 
 // fill reads older entries for the next question.
 func (h *historyDriver) fill() {
-	for h.current == nil && len(h.fills) > 0 {
-		h.current = h.fills[0]
-		h.fills = h.fills[1:]
+	for h.current == nil && len(h.readings) > 0 {
+		h.current = h.readings[0]
+		h.readings = h.readings[1:]
 		h.current.begin()
 	}
 }
@@ -79,9 +79,9 @@ func (h *historyDriver) end() {
 	}
 }
 
-// A filling reads older entries of the log, for a question that the entries in
+// An olderReading reads older entries of the log, for a question that the entries in
 // memory do not answer.
-type filling struct {
+type olderReading struct {
 	h     *historyDriver
 	asked *upstream.Asked
 	done  func(rooms.Missed)
@@ -93,7 +93,7 @@ type filling struct {
 	over  bool
 }
 
-func (f *filling) begin() {
+func (f *olderReading) begin() {
 	m := f.h.d.m
 	older, why := f.asked.Older()
 	switch {
@@ -129,7 +129,7 @@ func (f *filling) begin() {
 }
 
 // take handles an event of the broker.
-func (f *filling) take(e rabbitmodel.Event) {
+func (f *olderReading) take(e rabbitmodel.Event) {
 	switch {
 	case f.over:
 	case !f.older.Opened(f.info):
@@ -142,7 +142,7 @@ func (f *filling) take(e rabbitmodel.Event) {
 }
 
 // entry handles the next entry, and reports whether more are needed.
-func (f *filling) entry(e eventlog.Entry) (more bool) {
+func (f *olderReading) entry(e eventlog.Entry) (more bool) {
 	switch {
 	case !f.older.Take(&e):
 		f.fail(rooms.RecoveryLogShort)
@@ -154,29 +154,29 @@ func (f *filling) entry(e eventlog.Entry) (more bool) {
 	return false
 }
 
-// The following methods make the filling a sourceClient, for the log in Redis.
+// The following methods make the olderReading a sourceClient, for the log in Redis.
 
-func (f *filling) sourceOpened(s *source) {
+func (f *olderReading) sourceOpened(s *source) {
 	if !f.over && !f.older.Opened(s.info) {
 		f.fail(rooms.RecoveryOtherLog)
 	}
 }
 
-func (f *filling) sourceTook(s *source, e eventlog.Entry) {
+func (f *olderReading) sourceTook(s *source, e eventlog.Entry) {
 	if !f.over && f.redis == s {
 		f.entry(e)
 	}
 }
 
-func (f *filling) sourceEnded(s *source) {
+func (f *olderReading) sourceEnded(s *source) {
 	if !f.over && (s == nil || f.redis == s) {
 		f.fail(rooms.RecoveryFailed)
 	}
 }
 
-func (f *filling) idle() bool { return !f.over }
+func (f *olderReading) idle() bool { return !f.over }
 
-func (f *filling) hangUp() {
+func (f *olderReading) hangUp() {
 	if f.link != nil {
 		f.link.hangUp()
 	}
@@ -186,7 +186,7 @@ func (f *filling) hangUp() {
 }
 
 // read ends the reading when all entries have come.
-func (f *filling) read() {
+func (f *olderReading) read() {
 	why, again := f.older.End()
 	switch {
 	case why == rooms.RecoveryDone:
@@ -200,10 +200,10 @@ func (f *filling) read() {
 	}
 }
 
-func (f *filling) fail(why rooms.RecoveryResult) { f.end(rooms.Missed{Result: why}) }
+func (f *olderReading) fail(why rooms.RecoveryResult) { f.end(rooms.Missed{Result: why}) }
 
 // end answers the question, and begins with the next one.
-func (f *filling) end(m rooms.Missed) {
+func (f *olderReading) end(m rooms.Missed) {
 	if f.over {
 		return
 	}

@@ -178,7 +178,7 @@ func (l *session) receive(m *codec.Message) {
 		r.count("ended by order")
 		if l.connected {
 			l.connected = false
-			l.c.isOver(l.c.pid, "an order has ended it", l.m)
+			l.c.sessionEnded(l.c.pid, "an order has ended it", l.m)
 			d := r.between(clientLeast, clientMost)
 			l.later(d, l.hangUp)
 			l.over()

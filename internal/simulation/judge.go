@@ -26,14 +26,14 @@ type event struct {
 // An entry is the first copy of an event in one log, and what is known of later
 // copies.
 type entry struct {
-	event   *event
-	era     int // number of the log
-	pos     int64
-	at      time.Duration // when it was written
-	numbers []int         // by the event's rooms: its index among the entries of the room
-	copies  int           // number of copies in that log
-	again   time.Duration // when the last copy was written
-	taken   time.Duration // when a node last took it; of orders
+	event      *event
+	era        int // number of the log
+	pos        int64
+	at         time.Duration // when it was written
+	numbers    []int         // by the event's rooms: its index among the entries of the room
+	copies     int           // number of copies in that log
+	lastCopyAt time.Duration // when the last copy was written
+	taken      time.Duration // when a node last took it; of orders
 
 	published time.Duration // time of publishing, according to the message
 	newest    time.Duration // the same of the newest copy
@@ -88,23 +88,23 @@ func (j *judge) written(m *rabbitmodel.Message, pos int64) {
 	if m.Headers[markHeader] != "" {
 		return
 	}
-	j.isIn(j.events[numberOf(m)], pos, m.At)
+	j.stored(j.events[numberOf(m)], pos, m.At)
 }
 
-// isIn records that the log has an event at a position. It returns the event's
+// stored records that the log has an event at a position. It returns the event's
 // first copy in this log.
-func (j *judge) isIn(e *event, pos int64, published time.Duration) *entry {
+func (j *judge) stored(e *event, pos int64, published time.Duration) *entry {
 	r, era := j.r, j.r.log.era
 	if e.bad || e.order {
 		j.dead.special[r.log.offset(pos)] = e
 	}
 	if k := len(e.entries); k > 0 && e.entries[k-1].era == era && !e.entries[k-1].lost {
 		e.entries[k-1].copies++
-		e.entries[k-1].again = r.now
+		e.entries[k-1].lastCopyAt = r.now
 		e.entries[k-1].newest = max(e.entries[k-1].newest, published)
 		return e.entries[k-1]
 	}
-	x := &entry{event: e, era: era, pos: pos, at: r.now, again: r.now, copies: 1, published: published, newest: published}
+	x := &entry{event: e, era: era, pos: pos, at: r.now, lastCopyAt: r.now, copies: 1, published: published, newest: published}
 	for _, room := range e.rooms {
 		x.numbers = append(x.numbers, len(j.rooms[room]))
 		j.rooms[room] = append(j.rooms[room], x)
@@ -124,9 +124,9 @@ func (j *judge) confirmed(e *event) {
 	e.confirmed = true
 }
 
-// handed checks that a node takes each entry of the log once and in order, and
+// entryTaken checks that a node takes each entry of the log once and in order, and
 // skips entries only if it has reported a gap.
-func (j *judge) handed(m *machine, e *eventlog.Entry) {
+func (j *judge) entryTaken(m *machine, e *eventlog.Entry) {
 	past := m.reader.past
 	if e.Key == "user.disconnect" || e.Key == "user.logout" {
 		m.obeyed[int64(e.Position)] = j.r.now
@@ -204,7 +204,7 @@ func (j *judge) event(l *session, n int) {
 			j.inRoom(l, m, e, k)
 		}
 	}
-	if !found && !(l.returning && l.old()) {
+	if !found && !(l.returning && l.mayBeOlder()) {
 		r.fail("an event of a room that the client is not in", "%s on %v got event %d of rooms %v", l.c.name, l.m, n, e.rooms)
 	}
 }
@@ -223,7 +223,7 @@ func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 			m.early[e.number]++
 			return
 		}
-		if l.returning && l.old() {
+		if l.returning && l.mayBeOlder() {
 			return
 		}
 		r.fail("an event comes twice or out of order", "%s on %v got event %d (number %v of %s) and had number %d before",
@@ -279,7 +279,7 @@ func (j *judge) excuse(l *session, m *member, room, i int, x *entry) {
 		return // Redis was set back, perhaps before this node had read it
 	case slices.Contains(m.had, missed.event.number):
 		return // it was published twice, and the client has had the other copy
-	case l.back && l.old():
+	case l.back && l.mayBeOlder():
 		return // the session was recovered from an older record
 	}
 	j.r.fail("an event is missing", "%s on %v got event %d at %d, and not event %d at %d before it (number %d of %s; it is in there since %v, from number %d on)",
@@ -348,7 +348,7 @@ func (j *judge) number(socket string) int32 {
 func (j *judge) refused(l *session) {
 	for _, o := range j.orders {
 		if o.key == "user.logout" && o.user == l.c.index && slices.ContainsFunc(o.entries, func(x *entry) bool {
-			return !l.issued.Truncate(time.Second).After(epoch.Add(max(x.again, x.newest))) // by the clock of the publisher
+			return !l.issued.Truncate(time.Second).After(epoch.Add(max(x.lastCopyAt, x.newest))) // by the clock of the publisher
 		}) {
 			return
 		}

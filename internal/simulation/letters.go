@@ -149,7 +149,7 @@ func (e *logEnd) found(end eventlog.Offset) {
 		d.lead(done, end)
 		return
 	}
-	d.m.r.judge.unsorted(end)
+	d.m.r.judge.beforeFirstTurn(end)
 	d.note(end, func(ok bool) {
 		if ok {
 			done = end // the next turn begins here
@@ -163,7 +163,7 @@ func (e *logEnd) found(end eventlog.Offset) {
 // lead begins to write dead letters after the offset done.
 func (d *lettersDriver) lead(done, end eventlog.Offset) {
 	d.m.r.count("turn at dead letters")
-	d.m.r.judge.leads(d, done)
+	d.m.r.judge.turnBegins(d, done)
 	d.m.r.trace(d.m.name, "writes the dead letters behind %v, the log ends at %v", done, end)
 	start, identity := d.sorting.Begin(done, end)
 	d.reading = &logReader{}
@@ -261,7 +261,7 @@ func letterOf(l *eventlog.Letter) rabbitmodel.Message {
 func (d *lettersDriver) note(o eventlog.Offset, done func(ok bool)) {
 	d.publish(rabbitmodel.Message{Key: turnQueue, Body: o.String()}, func(ok bool) {
 		if ok {
-			d.m.r.judge.sorted(o)
+			d.m.r.judge.offsetStored(o)
 		}
 		done(ok)
 	})

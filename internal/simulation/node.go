@@ -38,17 +38,17 @@ type machine struct {
 	began time.Duration // start of the present node
 	died  time.Duration // end of the last node that died
 
-	up     bool
-	stays  bool          // the node has died and is not started again
-	paused time.Duration // until then the node executes nothing
-	held   []func()      // calls that came during the pause
-	skew   time.Duration // difference of its wall clock from the true time
-	slow   time.Duration // added to the delays of its connections
-	cut    time.Duration // until then it cannot reach Redis
-	off    time.Duration // until then it cannot reach RabbitMQ
-	deaf   time.Duration // until then it gets no messages from Redis
-	trap   int           // number of joins and leaves until it dies; 0: it does not
-	snare  int           // number of returns of clients until it dies; 0: it does not
+	up          bool
+	stays       bool          // the node has died and is not started again
+	paused      time.Duration // until then the node executes nothing
+	held        []func()      // calls that came during the pause
+	skew        time.Duration // difference of its wall clock from the true time
+	slow        time.Duration // added to the delays of its connections
+	cut         time.Duration // until then it cannot reach Redis
+	off         time.Duration // until then it cannot reach RabbitMQ
+	deaf        time.Duration // until then it gets no messages from Redis
+	dieAtJoin   int           // number of joins and leaves until it dies; 0: it does not
+	dieAtReturn int           // number of returns of clients until it dies; 0: it does not
 
 	hub      *rooms.Hub
 	node     *core.Node
@@ -64,8 +64,8 @@ type machine struct {
 	leaving  bool                    // the node is shutting down
 	transfer *transfer               // the hand-over in which the node takes part; nil: none
 	frozen   bool                    // its event loops stand still
-	kernel   []func()                // packets of clients that came while frozen, as in the kernel's buffers
-	rung     []bool                  // by shard: a turn is scheduled
+	unread   []func()                // packets of clients that came while frozen, as in the kernel's buffers
+	turnDue  []bool                  // by shard: a turn is scheduled
 	turns    []func()                // by shard: calls turn
 }
 
@@ -92,7 +92,7 @@ func (m *machine) build() {
 	m.up, m.leaving = true, false
 	m.began = m.r.now
 	m.held, m.paused = nil, 0
-	m.frozen, m.kernel, m.transfer = false, nil, nil
+	m.frozen, m.unread, m.transfer = false, nil, nil
 	m.sessions = nil
 	m.obeyed = make(map[int64]time.Duration)
 	m.revoked = make(map[string]time.Time)
@@ -116,7 +116,7 @@ func (m *machine) build() {
 	if err != nil {
 		panic(err)
 	}
-	m.hub, m.rung, m.turns = hub, make([]bool, l.shards), make([]func(), l.shards)
+	m.hub, m.turnDue, m.turns = hub, make([]bool, l.shards), make([]func(), l.shards)
 	for i := range l.shards {
 		m.turns[i] = func() { m.turn(i) }
 		hub.Shard(i).Attach(func() { m.ring(i) })
@@ -152,7 +152,7 @@ func (m *machine) after(d time.Duration, do func()) { m.at(m.r.now+d, do) }
 
 // at calls do on the node at a time.
 func (m *machine) at(at time.Duration, do func()) {
-	m.r.add(moment{at: at, do: do, on: m, life: m.life})
+	m.r.add(timer{at: at, do: do, on: m, life: m.life})
 }
 
 // pause stops the node for d, as SIGSTOP does.
@@ -211,16 +211,16 @@ func (m *machine) hangUp() {
 
 // ring schedules a turn of a shard's event loop, because its mailbox has messages.
 func (m *machine) ring(i int) {
-	if m.rung[i] {
+	if m.turnDue[i] {
 		return
 	}
-	m.rung[i] = true
+	m.turnDue[i] = true
 	m.after(m.r.between(0, m.r.limits.turn), m.turns[i])
 }
 
 // turn runs one round of a shard's event loop.
 func (m *machine) turn(i int) {
-	m.rung[i] = false
+	m.turnDue[i] = false
 	sh := m.hub.Shard(i)
 	sh.Tasks(m.now())
 	if sh.Drain(drainBytes) == 0 || sh.Walking() {

@@ -36,13 +36,13 @@ type presenceDriver struct {
 	out     *brokerLink // connection on which events are published; nil: none
 	ready   bool        // out is open and takes messages
 	retries backoff.Backoff
-	queue   []*telling // events without a confirm, the oldest first
-	sent    int        // how many of these were sent on out
-	first   uint64     // delivery tag of queue[0] on out
+	queue   []*publication // events without a confirm, the oldest first
+	sent    int            // how many of these were sent on out
+	first   uint64         // delivery tag of queue[0] on out
 }
 
-// A telling is a presence event that is being published.
-type telling struct {
+// A publication is a presence event that is being published.
+type publication struct {
 	event presence.Event
 	began bool // it has been sent
 	done  bool // the core knows the result
@@ -87,7 +87,7 @@ func (d *presenceDriver) end() {
 	if d == nil {
 		return
 	}
-	d.m.r.presence.gone(d.m)
+	d.m.r.presence.nodeGone(d.m)
 	if d.out != nil {
 		d.out.hangUp()
 	}
@@ -157,7 +157,7 @@ func (d *presenceDriver) execute(b presence.Batch) {
 		c.openDirectory()
 	}
 	if !c.connected || c.directory == nil {
-		c.inVain()
+		c.attemptFailed()
 		m.after(m.r.between(netLeast, dialMost), func() { answer(failed(batch, errLost)) })
 		return
 	}
@@ -220,7 +220,7 @@ func (d *presenceDriver) take(l *brokerLink, e rabbitmodel.Event) {
 
 // publish appends an event to the queue, and sends it when possible.
 func (d *presenceDriver) publish(e presence.Event) {
-	t := &telling{event: e}
+	t := &publication{event: e}
 	d.queue = append(d.queue, t)
 	d.m.after(outletWait, func() { d.settle(t, false) })
 	d.send()
@@ -228,7 +228,7 @@ func (d *presenceDriver) publish(e presence.Event) {
 
 // settle passes the result of an event to the core, once. An event that was not
 // sent by then is dropped, see send.
-func (d *presenceDriver) settle(t *telling, ok bool) {
+func (d *presenceDriver) settle(t *publication, ok bool) {
 	if t.done {
 		return
 	}

@@ -21,8 +21,8 @@ func (r *run) checkPresence() {
 	for _, name := range slices.Sorted(maps.Keys(j.rooms)) {
 		a := j.rooms[name]
 		there := a.total > 0
-		if here := a.when != 0 && a.told; here != there && !j.forgotten(a) {
-			r.fail("services do not know who is there", "%s has %d members since %v, and services know of somebody: %v, since %v", name, a.total, a.changed, here, a.at)
+		if here := a.publishedAt != 0 && a.occupied; here != there && !j.forgotten(a) {
+			r.fail("services do not know who is there", "%s has %d members since %v, and services know of somebody: %v, since %v", name, a.total, a.changed, here, a.timestamp)
 		}
 		j.checkState(a)
 	}
@@ -31,14 +31,14 @@ func (r *run) checkPresence() {
 
 // forgotten reports whether Redis may have lost the state that was published last,
 // or a change that was made while it was down.
-func (j *presenceJudge) forgotten(a *attended) bool {
+func (j *presenceJudge) forgotten(a *presenceRoom) bool {
 	return slices.ContainsFunc(j.r.redis.losses, func(lost time.Duration) bool {
-		return a.when < lost+lostTime && (a.when > lost-replicaMost || a.total == 0 && a.changed < lost+lostTime)
+		return a.publishedAt < lost+lostTime && (a.publishedAt > lost-replicaMost || a.total == 0 && a.changed < lost+lostTime)
 	})
 }
 
 // checkState checks the answer of GET /users.
-func (j *presenceJudge) checkState(a *attended) {
+func (j *presenceJudge) checkState(a *presenceRoom) {
 	r := j.r
 	if !rooms.OfUser(a.name) {
 		return

@@ -37,7 +37,7 @@ type brokerServer struct {
 	seen    int64  // number of positions of the stream that the judge knows
 	spare   int    // last identity that was used
 	letters int    // number of dead letters that the judge knows
-	ill     []span // times in which nodes may not have read what was published
+	faulty  []span // times in which nodes may not have read what was published
 
 	own map[ownPosition]bool // positions without a message, see Broker.OwnPositions
 }

@@ -3,6 +3,7 @@ package simulation
 import (
 	"time"
 
+	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
@@ -35,7 +36,7 @@ func newReaderDriver(m *machine) *readerDriver {
 }
 
 // keep implements upstream.Config.Keep.
-func (m *machine) keep(o orderOf) {
+func (m *machine) keep(o rooms.Order) {
 	m.node.Keep(o, m.now())
 	m.cluster.wake()
 }
@@ -64,7 +65,7 @@ func (d *readerDriver) full() bool { return d.m.hub.Full() }
 // hand passes an entry to the rooms.
 func (d *readerDriver) hand(e *eventlog.Entry) {
 	m := d.m
-	m.r.judge.handed(m, e)
+	m.r.judge.entryTaken(m, e)
 	if err := d.intake.Take(e, m.now()); err != nil {
 		m.r.count("poison")
 	}
@@ -103,4 +104,4 @@ func (d *readerDriver) opened(from eventlog.From) {
 	}
 }
 
-func (d *readerDriver) rested() { d.history.stamp() }
+func (d *readerDriver) rested() { d.history.askIntake() }

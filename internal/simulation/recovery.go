@@ -100,14 +100,14 @@ func (m *machine) returned(x rooms.Return) {
 	r := m.r
 	r.count("return: " + x.Result.String())
 	r.recovery.returns++
-	m.sprung(&m.snare)
+	m.countDown(&m.dieAtReturn)
 	r.note('R', uint64(x.Result), uint64(x.Events), 0)
 	c := r.clients[userNumber(x.User)]
 	if r.tracing() {
 		r.trace(m.name, "return of %s: %v, %d events behind %q", c.name, x.Result, x.Events, x.Offset)
 	}
 	if x.Result != rooms.RecoveryDone && x.Socket != "" {
-		c.spent = c.pid
+		c.failedPID = c.pid
 	}
 	if x.Result == rooms.RecoveryDone {
 		r.judge.obeyed(m, c)
@@ -123,8 +123,8 @@ func (m *machine) returned(x rooms.Return) {
 
 // moreKinds is the second list of faults: those that hit clients which return.
 var moreKinds = []kind{
-	{"a node dies right behind a join or leave", func(r *run, f *fault) { r.nodes[f.node].trap = 1 + int(f.draw%4) }},
-	{"a node dies right behind a return", func(r *run, f *fault) { r.nodes[f.node].snare = 1 + int(f.draw%4) }},
+	{"a node dies right behind a join or leave", func(r *run, f *fault) { r.nodes[f.node].dieAtJoin = 1 + int(f.draw%4) }},
+	{"a node dies right behind a return", func(r *run, f *fault) { r.nodes[f.node].dieAtReturn = 1 + int(f.draw%4) }},
 	{"a node dies", func(r *run, f *fault) { r.killNode(f) }},
 	{"a node is shut down", func(r *run, f *fault) { r.shutDown(f) }},
 	{"a node hears nothing from Redis", func(r *run, f *fault) {
@@ -155,8 +155,8 @@ var moreKinds = []kind{
 	}},
 }
 
-// sprung counts down to the death of a node, see machine.trap and snare.
-func (m *machine) sprung(count *int) {
+// countDown counts down to the death of a node, see machine.dieAtJoin and dieAtReturn.
+func (m *machine) countDown(count *int) {
 	if *count == 0 {
 		return
 	}

@@ -28,16 +28,16 @@ type redisServer struct {
 	links  []*redisLink
 	down   bool          // it accepts no connections
 	hangs  time.Duration // until then it executes nothing
-	calls  bool          // the next callAgain is scheduled
+	polls  bool          // the next endBlockedReads is scheduled
 
-	spares  [][]redismodel.Reply // unused lists
-	answers []wire.Reply         // scratch space of plain
-	parcels []*parcel            // unused ones
-	batches []*redisBatch        // unused ones
-	texts   chunks[string]       // for commands
-	lists   chunks[[]string]
+	spares     [][]redismodel.Reply // unused lists
+	answers    []wire.Reply         // scratch space of plain
+	deliveries []*delivery          // unused ones
+	batches    []*redisBatch        // unused ones
+	texts      chunks[string]       // for commands
+	lists      chunks[[]string]
 
-	ill      []span        // times with faults of Redis or of the network to it
+	faulty   []span        // times with faults of Redis or of the network to it
 	lostData int           // how often it may have lost data
 	lostAt   time.Duration // the last time of losses
 	losses   []time.Duration
@@ -46,8 +46,8 @@ type redisServer struct {
 // A span is a range of simulated time. With to 0 it has no end yet.
 type span struct{ from, to time.Duration }
 
-// illDuring reports whether Redis may have failed to execute a command.
-func (s *redisServer) illDuring(from, to time.Duration) bool { return anyDuring(s.ill, from, to) }
+// faultyDuring reports whether Redis may have failed to execute a command.
+func (s *redisServer) faultyDuring(from, to time.Duration) bool { return anyDuring(s.faulty, from, to) }
 
 func anyDuring(list []span, from, to time.Duration) bool {
 	return slices.ContainsFunc(list, func(x span) bool { return x.from < to && from < x.to })
@@ -84,9 +84,9 @@ type redisBatch struct {
 	done     func(replies []redismodel.Reply, err error)
 }
 
-// A parcel is a list of replies on the way to a node. It is reused when it has
+// A delivery is a list of replies on the way to a node. It is reused when it has
 // arrived.
-type parcel struct {
+type delivery struct {
 	link    *redisLink
 	replies []redismodel.Reply
 	arrives func()
@@ -157,25 +157,25 @@ func (s *redisServer) flush() {
 		if len(l.conn.Out) == 0 {
 			continue
 		}
-		p := s.parcel()
+		p := s.delivery()
 		p.link, p.replies = l, l.conn.Out
 		l.conn.Out = s.spare()
 		l.back.send(p.arrives)
 	}
 }
 
-// parcel returns an unused parcel.
-func (s *redisServer) parcel() *parcel {
-	if n := len(s.parcels); n > 0 {
-		p := s.parcels[n-1]
-		s.parcels = s.parcels[:n-1]
+// delivery returns an unused delivery.
+func (s *redisServer) delivery() *delivery {
+	if n := len(s.deliveries); n > 0 {
+		p := s.deliveries[n-1]
+		s.deliveries = s.deliveries[:n-1]
 		return p
 	}
-	p := &parcel{}
+	p := &delivery{}
 	p.arrives = func() {
 		l, replies := p.link, p.replies
 		p.link, p.replies = nil, nil
-		s.parcels = append(s.parcels, p)
+		s.deliveries = append(s.deliveries, p)
 		if l.m.paused > l.m.r.now {
 			l.m.execute(func() { l.take(replies) })
 		} else {

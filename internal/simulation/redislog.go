@@ -82,7 +82,7 @@ func (s *redisLog) add(o eventlog.Offset, fields []string) {
 	n, published := numberIn(fields)
 	if n >= 0 {
 		x.event = r.judge.events[n]
-		x.entry = r.judge.isIn(x.event, int64(o.Position), published)
+		x.entry = r.judge.stored(x.event, int64(o.Position), published)
 	}
 }
 
@@ -124,11 +124,11 @@ func (s *redisLog) compare() {
 		number, s.last = splitID(e.Elems[0].Text)
 		there[offsetOf(number, s.last)] = e.Elems[1].Strings()
 	}
-	s.loseBut(there)
+	s.loseAllBut(there)
 	if number != s.number {
 		s.number = number
 		s.log.era++
-		s.again()
+		s.readAgain()
 	}
 	for _, e := range has {
 		number, position := splitID(e.Elems[0].Text)
@@ -138,9 +138,9 @@ func (s *redisLog) compare() {
 	}
 }
 
-// again records that the present log is an earlier one, which had been replaced or
+// readAgain records that the present log is an earlier one, which had been replaced or
 // had got another identity. Nodes read it again, and clients get its entries again.
-func (s *redisLog) again() {
+func (s *redisLog) readAgain() {
 	for o, x := range s.slots {
 		if o.Log == s.identity() && x.entry != nil {
 			x.entry.cameBack = true
@@ -169,8 +169,8 @@ func (s *redisLog) comeBack(o eventlog.Offset, fields []string) {
 	}
 }
 
-// loseBut records all entries as lost that are not in there.
-func (s *redisLog) loseBut(there map[eventlog.Offset][]string) {
+// loseAllBut records all entries as lost that are not in there.
+func (s *redisLog) loseAllBut(there map[eventlog.Offset][]string) {
 	r, n := s.log.r, 0
 	logs := make(map[string]bool)
 	for o := range there {
@@ -196,7 +196,7 @@ func (s *redisLog) loseBut(there map[eventlog.Offset][]string) {
 		s.witness()
 		r.trace("stream", "has lost %d entries", n)
 		s.log.rewound++
-		s.log.anewAt, r.recovery.deleted = r.now, r.now
+		s.log.rewoundAt, r.recovery.deleted = r.now, r.now
 	}
 }
 

@@ -55,7 +55,7 @@ func (d *redisReading) more() {
 		}
 	})
 	if command.Kind == core.Read {
-		m.r.redis.callAgain()
+		m.r.redis.endBlockedReads()
 	}
 	m.after(command.Within, func() {
 		if d.asked && d.number == number {
@@ -112,20 +112,20 @@ func rawEntries(r redismodel.Reply) (list []core.Raw) {
 	return list
 }
 
-// callAgain advances the model's time at regular times, so that blocked reads end.
-func (s *redisServer) callAgain() {
-	if s.calls {
+// endBlockedReads advances the model's time at regular times, so that blocked reads end.
+func (s *redisServer) endBlockedReads() {
+	if s.polls {
 		return
 	}
-	s.calls = true
+	s.polls = true
 	s.r.after(readPoll, func() {
-		s.calls = false
+		s.polls = false
 		if s.hangs <= s.r.now && !s.down {
 			s.advance()
 			s.flush()
 		}
 		if len(s.links) > 0 {
-			s.callAgain()
+			s.endBlockedReads()
 		}
 	})
 }

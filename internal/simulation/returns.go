@@ -23,32 +23,32 @@ const (
 // A returning is what a client keeps in order to return to its session. It
 // belongs to the client.
 type returning struct {
-	asks   bool // the client asks for recovery
-	pid    string
-	offset string
-	past   *session      // the last connection with that pid
-	began  time.Duration // when it got the pid
-	issued time.Time     // issue of the token with which a node last let it in
-	left   time.Duration // when the connection ended
-	cutOff time.Duration // when the last attempt ended without an answer; 0: there was an answer
-	spent  string        // a pid whose return has failed
-	over   string        // a pid whose session has ended for good
-	why    string        // the reason of that
-	told   bool          // Redis was reachable then, so node must have removed the record
-	node   *machine      // the node that was to remove it
-	overAt time.Duration // when the session ended
+	asks       bool // the client asks for recovery
+	pid        string
+	offset     string
+	past       *session      // the last connection with that pid
+	began      time.Duration // when it got the pid
+	issued     time.Time     // issue of the token with which a node last let it in
+	left       time.Duration // when the connection ended
+	cutOff     time.Duration // when the last attempt ended without an answer; 0: there was an answer
+	failedPID  string        // a pid whose return has failed
+	endedPID   string        // a pid whose session has ended for good
+	endReason  string        // the reason of that
+	mustBeGone bool          // Redis was reachable then, so node must have removed the record
+	node       *machine      // the node that was to remove it
+	endedAt    time.Duration // when the session ended
 }
 
-// isOver records that a session has ended for good.
-func (c *client) isOver(pid, why string, m *machine) {
-	c.over, c.why, c.told = pid, why, !c.r.recovery.troubled(c.r.now)
-	c.node, c.overAt = m, c.r.now
+// sessionEnded records that a session has ended for good.
+func (c *client) sessionEnded(pid, why string, m *machine) {
+	c.endedPID, c.endReason, c.mustBeGone = pid, why, !c.r.recovery.troubled(c.r.now)
+	c.node, c.endedAt = m, c.r.now
 }
 
-// wasTold reports whether Redis must have removed the record of the session that
+// recordMustBeGone reports whether Redis must have removed the record of the session that
 // has ended: its node had the time for that.
-func (v *returning) wasTold() bool {
-	return v.told && (v.node.died < v.overAt || v.node.died > v.overAt+removeTime)
+func (v *returning) recordMustBeGone() bool {
+	return v.mustBeGone && (v.node.died < v.endedAt || v.node.died > v.endedAt+removeTime)
 }
 
 // cut closes the connection, and schedules itself again.
@@ -60,7 +60,7 @@ func (c *client) cut() {
 	switch n := c.rng.IntN(20); {
 	case c.link == nil:
 	case n == 0 && c.link.connected:
-		c.goodbye()
+		c.disconnect()
 	case n < 8:
 		c.leave(true)
 	default:
@@ -68,18 +68,18 @@ func (c *client) cut() {
 	}
 }
 
-// goodbye sends a Socket.IO disconnect. The session ends for good: the client must
+// disconnect sends a Socket.IO disconnect. The session ends for good: the client must
 // not be able to return to it.
-func (c *client) goodbye() {
+func (c *client) disconnect() {
 	l := c.link
 	pid := c.pid
-	c.r.trace(c.name, "says goodbye")
+	c.r.trace(c.name, "disconnects for good")
 	l.connected = false // the client does nothing more
 	l.up.send(func() {
 		l.arrive(func() {
 			if l.socket != nil && !l.closed && !l.closing && l.there() {
 				l.socket.Text([]byte("1"), l.m.now())
-				c.isOver(pid, "its client has said goodbye", l.m)
+				c.sessionEnded(pid, "its client has disconnected for good", l.m)
 			}
 		})
 	})
@@ -130,7 +130,7 @@ func (l *session) answered(p *packet) {
 	switch {
 	case !c.asks:
 	case c.pid != "" && p.pid == c.pid:
-		l.goOn()
+		l.continueSession()
 	default:
 		if c.pid != "" {
 			j.notRecovered(l)
@@ -142,21 +142,21 @@ func (l *session) answered(p *packet) {
 	}
 }
 
-// goOn continues with what the client knew in the recovered session.
-func (l *session) goOn() {
+// continueSession continues with what the client knew in the recovered session.
+func (l *session) continueSession() {
 	c, r, old := l.c, l.c.r, l.c.past
 	r.count("recovered")
 	r.trace(c.name, "has come back to its session")
 	switch {
-	case c.over == c.pid && c.wasTold():
-		r.fail("a session goes on that was over", "%s on %v is back, and %s", c.name, l.m, c.why)
+	case c.endedPID == c.pid && c.recordMustBeGone():
+		r.fail("a session goes on that was over", "%s on %v is back, and %s", c.name, l.m, c.endReason)
 	case l.id != old.id:
 		r.fail("a session goes on as another socket", "%s on %v is %s and was %s", c.name, l.m, l.id, old.id)
 	}
 	l.members = old.members
 	l.typings, l.probes, l.acks = old.typings, old.probes, old.acks
 	l.back, l.returning, l.restored = true, true, make(map[int]bool)
-	l.aged = r.mayBeAged(old) || r.log.redis != nil && r.log.redis.unnoticed(c.began)
+	l.outdated = r.mayStayOutdated(old) || r.log.redis != nil && r.log.redis.unnoticed(c.began)
 	own := r.config.Rooms + c.index
 	if _, executed := old.bases[own]; executed && l.members[own] == nil {
 		l.members[own] = r.judge.enter(old, own)
@@ -177,7 +177,7 @@ func (l *session) goOn() {
 func (l *session) settled() {
 	c, r := l.c, l.c.r
 	l.returning = false
-	old := l.old()
+	old := l.mayBeOlder()
 	if l.closing {
 		return // it does not get everything
 	}
@@ -247,7 +247,7 @@ func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 	long := away >= v.window-clockMost || !r.wallTrusted
 	switch why {
 	case rooms.RecoveryUnknown:
-		good = long || troubled || c.over == c.pid || c.spent == c.pid || c.lostEvents || j.ordered(c) ||
+		good = long || troubled || c.endedPID == c.pid || c.failedPID == c.pid || c.lostEvents || j.ordered(c) ||
 			c.cutOff != 0 && r.now < c.cutOff+2*time.Second // the node still handles the attempt before
 	case rooms.RecoveryWindow:
 		good = long || troubled
@@ -270,17 +270,17 @@ func (v *recovery) troubled(now time.Duration) bool {
 	return v.trouble != 0 && now < v.trouble+troubleAfter+v.window
 }
 
-// lately reports whether Redis may have older records than before: it has lost
+// recentlyLostData reports whether Redis may have older records than before: it has lost
 // data, and the nodes may not have written all records again.
-func (s *redisServer) lately() bool { return s.lostAt != 0 && s.r.now < s.lostAt+lostTime }
+func (s *redisServer) recentlyLostData() bool { return s.lostAt != 0 && s.r.now < s.lostAt+lostTime }
 
-// old reports whether a recovered session may be older than the client's
+// mayBeOlder reports whether a recovered session may be older than the client's
 // knowledge.
-func (l *session) old() bool { return l.aged || l.c.r.redis.lately() }
+func (l *session) mayBeOlder() bool { return l.outdated || l.c.r.redis.recentlyLostData() }
 
-// mayBeAged reports whether the record of a session may stay old: Redis has lost
+// mayStayOutdated reports whether the record of a session may stay old: Redis has lost
 // data, and the session's node has died before it could write the record again.
-func (r *run) mayBeAged(past *session) bool {
+func (r *run) mayStayOutdated(past *session) bool {
 	died, dead := r.deaths[lifeOf{past.m.index, past.life}]
 	return dead && slices.ContainsFunc(r.redis.losses, func(lost time.Duration) bool {
 		return lost-replicaMost < died && died < lost+lostTime

@@ -12,8 +12,8 @@ import (
 	"github.com/hometrip/gateway/upstream/routes"
 )
 
-// stillMost is the largest number of steps at one simulated instant.
-const stillMost = 200_000
+// maxStepsAtOnce is the largest number of steps at one simulated instant.
+const maxStepsAtOnce = 200_000
 
 // A Config says what is simulated. The comments name the default of a zero field.
 type Config struct {
@@ -190,8 +190,8 @@ func (r *run) until(end time.Duration) {
 		if at, any := r.todo.next(); !any || at > end {
 			break
 		}
-		if r.step(); r.still > stillMost {
-			r.fail("something turns for ever", "%d steps have run while no time passed", r.still)
+		if r.step(); r.stepsAtOnce > maxStepsAtOnce {
+			r.fail("something turns for ever", "%d steps have run while no time passed", r.stepsAtOnce)
 		}
 	}
 	r.now = max(r.now, end)

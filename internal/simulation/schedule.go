@@ -11,19 +11,19 @@ import (
 // epoch is the wall clock time at the beginning of every run.
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// A moment is a function to be called at a simulated time. If it belongs to a
+// A timer is a function to be called at a simulated time. If it belongs to a
 // node, it is only called if that node has not died meanwhile. If it belongs to a
 // channel, it is only called if the channel is not lost.
-type moment struct {
+type timer struct {
 	at   time.Duration
-	seq  uint64 // order of moments with the same time
+	seq  uint64 // order of timers with the same time
 	do   func()
 	on   *machine // nil: belongs to no node
 	life int      // the machine's life it was made in
 	via  *channel // nil: belongs to no channel
 }
 
-func (m *moment) happen() {
+func (m *timer) fire() {
 	switch {
 	case m.on != nil:
 		if m.on.up && m.on.life == m.life {
@@ -34,21 +34,21 @@ func (m *moment) happen() {
 	}
 }
 
-// A schedule is the simulated clock with its pending moments, and the trace. It
+// A schedule is the simulated clock with its pending timers, and the trace. It
 // belongs to its run.
 type schedule struct {
 	now  time.Duration
-	todo agenda
+	todo timerQueue
 	rng  *rand.Rand // draws the delays
 
-	steps uint64
-	still int // steps since the time last advanced
-	hash  uint64
-	out   io.Writer // nil: no trace
+	steps       uint64
+	stepsAtOnce int // steps since the time last advanced
+	hash        uint64
+	out         io.Writer // nil: no trace
 }
 
 func newSchedule(seed uint64, out io.Writer) schedule {
-	return schedule{todo: newAgenda(), rng: stream(seed, 1), out: out, hash: fnv.New64a().Sum64()}
+	return schedule{todo: newTimerQueue(), rng: stream(seed, 1), out: out, hash: fnv.New64a().Sum64()}
 }
 
 // stream returns a source of random numbers for a seed. The sources of different
@@ -59,25 +59,25 @@ func stream(seed, n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
 // after calls do when d has passed.
 func (s *schedule) after(d time.Duration, do func()) { s.at(s.now+d, do) }
 
-func (s *schedule) at(at time.Duration, do func()) { s.add(moment{at: at, do: do}) }
+func (s *schedule) at(at time.Duration, do func()) { s.add(timer{at: at, do: do}) }
 
-func (s *schedule) add(m moment) {
+func (s *schedule) add(m timer) {
 	m.at = max(m.at, s.now)
 	s.todo.add(m)
 }
 
-// step runs the next moment. It returns false when there is none.
+// step runs the next timer. It returns false when there is none.
 func (s *schedule) step() bool {
 	top, any := s.todo.take()
 	if !any {
 		return false
 	}
-	if s.still++; top.at > s.now {
-		s.still = 0
+	if s.stepsAtOnce++; top.at > s.now {
+		s.stepsAtOnce = 0
 	}
 	s.now = top.at
 	s.steps++
-	top.happen()
+	top.fire()
 	return true
 }
 

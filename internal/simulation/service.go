@@ -8,11 +8,8 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/simulation/rabbitmodel"
-	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/routes"
 )
-
-type orderOf = rooms.Order
 
 var discard = slog.New(slog.DiscardHandler)
 

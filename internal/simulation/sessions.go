@@ -19,12 +19,12 @@ const retrySessions = 100 * time.Millisecond // pause after a failed write of re
 // rooms.Sessions, as cluster.Sessions does. It belongs to its machine.
 type sessionsDriver struct {
 	waker
-	m     *machine
-	core  *sessions.Core
-	node  string
-	dones map[uint64]func(sessions.Result) // by the number of a request to core
-	batch uint64                           // number of the last batch
-	next  time.Duration                    // time of the next scheduled act
+	m         *machine
+	core      *sessions.Core
+	node      string
+	callbacks map[uint64]func(sessions.Result) // by the number of a request to core
+	batch     uint64                           // number of the last batch
+	next      time.Duration                    // time of the next scheduled act
 
 	saves []save // not passed to core yet
 	cut   cut.Cut
@@ -48,7 +48,7 @@ func newSessionsDriver(m *machine) *sessionsDriver {
 	node := m.String()
 	d := &sessionsDriver{
 		m: m, node: node, core: sessions.New(names, node),
-		dones: make(map[uint64]func(sessions.Result)),
+		callbacks: make(map[uint64]func(sessions.Result)),
 	}
 	d.waker = waker{of: m, act: d.act}
 	d.cut.Take = d.message
@@ -79,13 +79,13 @@ func (d *sessionsDriver) tell() {
 	for _, s := range d.saves {
 		switch {
 		case s.check != nil:
-			d.dones[d.core.Elsewhere(s.pid, d.m.now())] = func(r sessions.Result) { s.check(r.Moves, r.Elsewhere) }
+			d.callbacks[d.core.Elsewhere(s.pid, d.m.now())] = func(r sessions.Result) { s.check(r.Moves, r.Elsewhere) }
 		case s.record == nil:
 			d.core.Forget(s.pid, s.moves)
 		case s.done == nil:
 			d.core.Save(s.pid, s.record, s.keep)
 		default:
-			d.dones[d.core.SaveAndTell(s.pid, s.record, s.keep, d.m.now())] = func(r sessions.Result) { s.done(r.Saved) }
+			d.callbacks[d.core.SaveAndTell(s.pid, s.record, s.keep, d.m.now())] = func(r sessions.Result) { s.done(r.Saved) }
 		}
 	}
 	d.saves = d.saves[:0]
@@ -96,7 +96,7 @@ func (d *sessionsDriver) idle() bool { return len(d.saves) == 0 && d.core.Idle()
 
 // Take implements rooms.Sessions.
 func (d *sessionsDriver) Take(pid, user string, done func(*rooms.Record, rooms.RecoveryResult)) {
-	d.dones[d.core.Take(pid, user, d.m.now())] = func(r sessions.Result) { done(r.Record, r.Why) }
+	d.callbacks[d.core.Take(pid, user, d.m.now())] = func(r sessions.Result) { done(r.Record, r.Why) }
 	d.wake()
 }
 
@@ -125,8 +125,8 @@ func (d *sessionsDriver) act() {
 		m.after(m.r.between(0, turnDelay), func() { d.execute(b) }) // the real driver uses one goroutine for each
 	}
 	for _, r := range d.core.Results() {
-		done := d.dones[r.Ask]
-		delete(d.dones, r.Ask)
+		done := d.callbacks[r.Ask]
+		delete(d.callbacks, r.Ask)
 		if m.r.tracing() {
 			m.r.trace(m.name, "session %d: %v, record %v", r.Ask, r.Why, r.Record)
 		}
@@ -156,7 +156,7 @@ func (d *sessionsDriver) execute(b wire.Batch) {
 		c.openDirectory()
 	}
 	if !c.connected || c.directory == nil {
-		c.inVain()
+		c.attemptFailed()
 		m.after(m.r.between(netLeast, dialMost), func() { answer(failed(b, errLost)) })
 		return
 	}

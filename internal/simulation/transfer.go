@@ -25,14 +25,14 @@ const (
 // does what cmd/gateway does, with the decisions and the encoding of
 // internal/handover. It belongs to the run.
 type transfer struct {
-	r          *run
-	old, young *machine
-	giver      handover.Giver
-	taker      handover.Taker
-	toTaker    channel
-	toGiver    channel
-	steps      int      // number of steps until one of the two dies; 0: none dies
-	kills      *machine // the one that dies
+	r              *run
+	old, successor *machine
+	giver          handover.Giver
+	taker          handover.Taker
+	toTaker        channel
+	toGiver        channel
+	steps          int      // number of steps until one of the two dies; 0: none dies
+	kills          *machine // the one that dies
 
 	frozenAt  time.Duration
 	connected bool // the old process was connected to Redis when the hand-over began
@@ -56,15 +56,15 @@ func (r *run) handOver(f *fault) {
 		return
 	}
 	t := &transfer{r: r, old: m}
-	t.young = &machine{r: r, index: m.index, name: m.name, life: m.life, skew: m.skew}
+	t.successor = &machine{r: r, index: m.index, name: m.name, life: m.life, skew: m.skew}
 	l := newLine(0, localMost, &noDelay)
 	t.toTaker, t.toGiver = channel{s: &r.schedule, line: l}, channel{s: &r.schedule, line: l}
 	if f.draw%3 != 0 {
 		t.steps = 1 + int(f.draw/3%14)
-		t.kills = []*machine{t.old, t.young}[f.draw/100%2]
+		t.kills = []*machine{t.old, t.successor}[f.draw/100%2]
 	}
-	t.young.build()
-	m.transfer, t.young.transfer = t, t
+	t.successor.build()
+	m.transfer, t.successor.transfer = t, t
 	r.count("hand-over")
 	t.doTaker(t.taker.Start())
 }
@@ -80,7 +80,7 @@ func (t *transfer) step(self *machine) (alive bool) {
 	}
 	if dead := t.kills; dead.up {
 		t.r.count("hand-over: a process dies")
-		t.r.trace(t.old.name, "hand-over: the new process dies: %v", dead == t.young)
+		t.r.trace(t.old.name, "hand-over: the new process dies: %v", dead == t.successor)
 		dead.die()
 		t.r.after(time.Second, t.restart)
 		return self != dead
@@ -109,8 +109,8 @@ func (t *transfer) giverTold(e handover.Event) {
 }
 
 func (t *transfer) takerTold(e handover.Event) {
-	t.young.alive(func() {
-		if !t.taker.Ended() && t.step(t.young) {
+	t.successor.alive(func() {
+		if !t.taker.Ended() && t.step(t.successor) {
 			t.doTaker(t.taker.Step(e))
 		}
 	})()
@@ -153,7 +153,7 @@ func (t *transfer) doGiver(actions []handover.Action) {
 			t.tellTaker(handover.GotReleased)
 			t.giverWithin(finishWithin, t.giver)
 		case handover.Thaw:
-			t.goOn()
+			t.thaw()
 		case handover.LetGo:
 			t.letGo()
 		case handover.Resume:
@@ -180,12 +180,12 @@ func (t *transfer) doTaker(actions []handover.Action) {
 		case handover.SayOwned:
 			t.tellGiver(handover.PeerOwns)
 		case handover.Own:
-			t.own()
+			t.takeOver()
 		case handover.ServeAlone, handover.GiveUp:
-			t.young.transfer = nil
-			if t.young.up {
-				t.young.up = false
-				t.young.end()
+			t.successor.transfer = nil
+			if t.successor.up {
+				t.successor.up = false
+				t.successor.end()
 			}
 			t.toGiver.send(func() { t.giverTold(handover.PeerGone) })
 			t.lose()
@@ -197,7 +197,7 @@ func (t *transfer) doTaker(actions []handover.Action) {
 // connections stay open: they do while the other process has the descriptors and
 // may take over.
 func (t *transfer) died(m *machine) (live bool) {
-	if m == t.young {
+	if m == t.successor {
 		if t.owned {
 			return false
 		}
@@ -208,7 +208,7 @@ func (t *transfer) died(m *machine) (live bool) {
 		return true
 	}
 	t.toTaker.send(func() { t.takerTold(handover.PeerGone) })
-	if len(t.loops) == 0 || !t.young.up {
+	if len(t.loops) == 0 || !t.successor.up {
 		t.old.transfer = nil
 		return false
 	}
@@ -229,7 +229,7 @@ func (t *transfer) lose() {
 
 // build lets the new process connect and read, without acting as the node.
 func (t *transfer) build() {
-	m, old := t.young, t.old
+	m, old := t.successor, t.old
 	m.node.Silence()
 	m.cluster.cut.StandBy()
 	if m.recovery != nil {
@@ -257,7 +257,7 @@ func (t *transfer) build() {
 
 // awaitBuilt waits until the new process has subscribed in Redis and reads the log.
 func (t *transfer) awaitBuilt(until time.Duration) {
-	m := t.young
+	m := t.successor
 	subscribed := !t.old.node.Stats().Connected || m.node.IsSubscribed() && (m.recovery == nil || m.recovery.subscribed)
 	switch phase := m.reader.reader.Phase(); {
 	case subscribed && (phase == eventlog.PhaseReading || phase == eventlog.PhaseVerifying):

@@ -33,7 +33,7 @@ func (w *channel) send(arrive func()) {
 		return
 	}
 	w.last = max(w.last, w.s.now+w.s.between(l.least, l.most)+*l.slow)
-	w.s.add(moment{at: w.last, do: arrive, via: w})
+	w.s.add(timer{at: w.last, do: arrive, via: w})
 }
 
 func (w *channel) works() bool { return w.line.open && !w.line.silent && !w.lost }

@@ -2,8 +2,8 @@ package simulation
 
 import "time"
 
-// Most pending moments are seconds ahead, and most new ones are milliseconds
-// ahead. So an agenda keeps near moments in a small heap, and the others,
+// Most pending timers are seconds ahead, and most new ones are milliseconds
+// ahead. So a timerQueue keeps near timers in a small heap, and the others,
 // unsorted, in the slots of a timing wheel.
 const (
 	slotShift = 22      // a slot is 4.2 ms
@@ -12,35 +12,35 @@ const (
 
 func slotOf(at time.Duration) int64 { return int64(at) >> slotShift }
 
-// An agenda is a queue of moments ordered by their time. Moments with the same
+// A timerQueue is a queue of timers ordered by their time. Timers with the same
 // time keep the order in which they were added. It belongs to its schedule.
-type agenda struct {
-	near  []moment // a heap: the moments of slots up to slot
+type timerQueue struct {
+	near  []timer // a heap: the timers of slots up to slot
 	slot  int64
-	wheel []int32 // by slot modulo slots: index in far of the first moment of a list; -1: none
-	far   []farMoment
+	wheel []int32 // by slot modulo slots: index in far of the first timer of a list; -1: none
+	far   []farTimer
 	free  int32 // index of the first free element of far; -1: none
-	away  int   // number of moments in far
+	away  int   // number of timers in far
 	seq   uint64
 }
 
-type farMoment struct {
-	moment
+type farTimer struct {
+	timer
 	next int32 // index in far of the next in the list; -1: none
 }
 
-func newAgenda() agenda {
-	a := agenda{wheel: make([]int32, slots), free: -1}
+func newTimerQueue() timerQueue {
+	a := timerQueue{wheel: make([]int32, slots), free: -1}
 	for i := range a.wheel {
 		a.wheel[i] = -1
 	}
 	return a
 }
 
-func (m *moment) before(o *moment) bool { return m.at < o.at || m.at == o.at && m.seq < o.seq }
+func (m *timer) before(o *timer) bool { return m.at < o.at || m.at == o.at && m.seq < o.seq }
 
-// add inserts a moment.
-func (a *agenda) add(m moment) {
+// add inserts a timer.
+func (a *timerQueue) add(m timer) {
 	a.seq++
 	m.seq = a.seq
 	slot := slotOf(m.at)
@@ -51,18 +51,18 @@ func (a *agenda) add(m moment) {
 	i := a.free
 	if i < 0 {
 		i = int32(len(a.far))
-		a.far = append(a.far, farMoment{})
+		a.far = append(a.far, farTimer{})
 	} else {
 		a.free = a.far[i].next
 	}
 	place := &a.wheel[slot%slots]
-	a.far[i] = farMoment{m, *place}
+	a.far[i] = farTimer{m, *place}
 	*place = i
 	a.away++
 }
 
-// next returns the time of the first moment; false: there is none.
-func (a *agenda) next() (at time.Duration, any bool) {
+// next returns the time of the first timer; false: there is none.
+func (a *timerQueue) next() (at time.Duration, any bool) {
 	for len(a.near) == 0 {
 		if a.away == 0 {
 			return 0, false
@@ -72,8 +72,8 @@ func (a *agenda) next() (at time.Duration, any bool) {
 	return a.near[0].at, true
 }
 
-// turn advances to the next slot and moves its moments to the heap.
-func (a *agenda) turn() {
+// turn advances to the next slot and moves its timers to the heap.
+func (a *timerQueue) turn() {
 	a.slot++
 	link := &a.wheel[a.slot%slots]
 	for *link >= 0 {
@@ -83,16 +83,16 @@ func (a *agenda) turn() {
 			link = &x.next
 			continue
 		}
-		a.push(x.moment)
+		a.push(x.timer)
 		*link = x.next
-		a.far[i] = farMoment{next: a.free}
+		a.far[i] = farTimer{next: a.free}
 		a.free = i
 		a.away--
 	}
 }
 
-// push adds a moment to the heap.
-func (a *agenda) push(m moment) {
+// push adds a timer to the heap.
+func (a *timerQueue) push(m timer) {
 	h := append(a.near, m)
 	i := len(h) - 1
 	for i > 0 {
@@ -107,8 +107,8 @@ func (a *agenda) push(m moment) {
 	a.near = h
 }
 
-// take removes and returns the first moment; false: there is none.
-func (a *agenda) take() (first moment, any bool) {
+// take removes and returns the first timer; false: there is none.
+func (a *timerQueue) take() (first timer, any bool) {
 	if _, any = a.next(); !any {
 		return first, false
 	}
@@ -116,7 +116,7 @@ func (a *agenda) take() (first moment, any bool) {
 	first = h[0]
 	last := len(h) - 1
 	x := h[last]
-	h[last] = moment{}
+	h[last] = timer{}
 	h = h[:last]
 	if last > 0 {
 		i := 0
