@@ -44,7 +44,7 @@ func (s *brokerServer) lettersWritten() {
 func (j *judge) letter(m *rabbitmodel.Message) {
 	o, _ := eventlog.ParseOffset(m.ID)
 	if e := j.dead.special[o]; (e == nil || !e.bad) && !j.dead.gone[o] {
-		j.r.fail("a dead letter of a good event", "%s: %s", m.ID, m.Body)
+		j.r.fail("a deliverable event is a dead letter", "%s: %s", m.ID, m.Body)
 	}
 	if j.dead.written[o]++; j.dead.written[o] > 1 {
 		j.r.count("dead letter written again")

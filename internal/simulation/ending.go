@@ -256,7 +256,7 @@ func (r *run) checkRevoked(o *event, x *entry, user string) {
 	}
 	for _, m := range r.nodes {
 		if known && m.up && !refuses(m) {
-			r.fail("a revoked token is good", "%v does not know order %d of %v", m, o.number, x.at)
+			r.fail("a revoked token is accepted", "%v does not know order %d of %v", m, o.number, x.at)
 		}
 	}
 }
@@ -335,7 +335,7 @@ func (r *run) checkProbe() {
 				want--
 			}
 			if m.heard != want {
-				r.fail("what clients say does not reach all", "%s on %v heard %d of %d in %s: %s",
+				r.fail("a typing does not reach all members", "%s on %v heard %d of %d in %s: %s",
 					c.name, c.link.m, m.heard, want, roomID(room), r.memberList(room))
 			}
 		}

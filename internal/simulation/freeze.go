@@ -196,7 +196,7 @@ func (t *transfer) takeOver() {
 	t.r.nodes[m.index] = m
 	node, err := form.ReadNode(t.node)
 	if err != nil {
-		t.r.fail("what is handed over cannot be read", "%v", err)
+		t.r.fail("handed-over state cannot be read", "%v", err)
 	}
 	maps.Copy(m.revoked, t.orders)
 	maps.Copy(m.obeyed, old.obeyed)
@@ -238,7 +238,7 @@ func (t *transfer) adopt() {
 	for i, body := range t.loops {
 		loop, err := form.ReadLoop(body)
 		if err != nil {
-			t.r.fail("what is handed over cannot be read", "%v", err)
+			t.r.fail("handed-over state cannot be read", "%v", err)
 		}
 		sh := m.hub.Shard(i)
 		sh.Tasks(now)
@@ -268,7 +268,7 @@ func (t *transfer) adopt() {
 func (t *transfer) letGo() {
 	m := t.old
 	if !t.owned {
-		t.r.fail("connections that no process has", "%v gives up what its successor does not have", m)
+		t.r.fail("no process has the connections", "%v gives up what its successor does not have", m)
 	}
 	m.node.Silence()
 	m.up = false

@@ -166,7 +166,7 @@ func (l *session) receive(m *codec.Message) {
 		r.judge.event(l, p.event)
 	case packetRoomState:
 		if l.restored == nil || p.room < 0 || l.restored[p.room] {
-			r.fail("a room's state without a return", "%s on %v got %s", l.c.name, l.m, p.text)
+			r.fail("an unexpected room_state", "%s on %v got %s", l.c.name, l.m, p.text)
 		}
 		l.restored[p.room] = true
 	case packetPresence:
@@ -200,7 +200,7 @@ func (l *session) acknowledged(p *packet) {
 	r := l.c.r
 	c, asked := l.calls[p.ack]
 	if !asked {
-		r.fail("an acknowledgement for nothing", "%s got %s", l.c.name, p.text)
+		r.fail("an unexpected acknowledgement", "%s got %s", l.c.name, p.text)
 	}
 	defer delete(l.calls, p.ack)
 	if !p.ok {

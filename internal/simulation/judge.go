@@ -119,7 +119,7 @@ func (j *judge) stored(e *event, pos int64, published time.Duration) *entry {
 
 func (j *judge) confirmed(e *event) {
 	if len(e.entries) == 0 {
-		j.r.fail("confirmed and not in the stream", "event %d", e.number)
+		j.r.fail("a confirmed event is not in the log", "event %d", e.number)
 	}
 	e.confirmed = true
 }
@@ -139,7 +139,7 @@ func (j *judge) entryTaken(m *machine, e *eventlog.Entry) {
 	case e.Position <= past:
 		j.r.fail("an entry is taken twice", "%v takes %d behind %d", m, e.Position, past)
 	case j.gaps[m] < e.Position-1:
-		j.r.fail("an entry is passed over", "%v takes %d behind %d, and no gap was told", m, e.Position, past)
+		j.r.fail("an entry is skipped without a gap", "%v takes %d behind %d, and no gap was told", m, e.Position, past)
 	}
 }
 
@@ -159,7 +159,7 @@ func (j *judge) gap(m *machine, from, to eventlog.Position) {
 	j.gaps[m] = to
 	if log := &j.r.log; !log.lacks(m.reader.log, int64(from)) || !log.lacks(m.reader.log, int64(to)) {
 		first, last, _ := log.bounds()
-		j.r.fail("a gap that is none", "%v says that %d to %d are gone, the log has %d to %d", m, from, to, first, last)
+		j.r.fail("a reported gap lost no entries", "%v says that %d to %d are gone, the log has %d to %d", m, from, to, first, last)
 	}
 }
 
@@ -293,12 +293,12 @@ func (j *judge) presence(l *session, p *packet) {
 	r.note('p', uint64(l.c.index), uint64(p.room), uint64(len(p.text)))
 	switch {
 	case p.room < 0 || m == nil:
-		r.fail("told of a room that the client is not in", "%s on %v got %s", l.c.name, l.m, p.text)
+		r.fail("an event of another client from a room that the client is not in", "%s on %v got %s", l.c.name, l.m, p.text)
 	case p.user == l.c.user && p.socket == l.id && l.c.asks: // the node that had its session before has removed it
-		r.count("told of its own leaving")
+		r.count("user_left for its own socket")
 		return
 	case p.user == l.c.user && p.socket == l.id:
-		r.fail("told of itself", "%s on %v got %s", l.c.name, l.m, p.text)
+		r.fail("a client gets an event about itself", "%s on %v got %s", l.c.name, l.m, p.text)
 	}
 	if l.heard == nil {
 		l.heard = make(map[heardKey]*heard)
@@ -310,7 +310,7 @@ func (j *judge) presence(l *session, p *packet) {
 		l.heard[key] = h
 	}
 	if s := j.sessions[p.from]; p.time < h.time && r.wallTrusted && (s == nil || s.c.past == nil) {
-		r.fail("what another client has done comes out of order", "%s on %v got %s and something of %v before", l.c.name, l.m, p.text, time.UnixMilli(h.time).UTC())
+		r.fail("events of another client come out of order", "%s on %v got %s and something of %v before", l.c.name, l.m, p.text, time.UnixMilli(h.time).UTC())
 	}
 	h.time = p.time
 	if p.typing {
@@ -353,5 +353,5 @@ func (j *judge) refused(l *session) {
 			return
 		}
 	}
-	j.r.fail("a good token is refused", "%s on %v", l.c.name, l.m)
+	j.r.fail("a valid token is refused", "%s on %v", l.c.name, l.m)
 }

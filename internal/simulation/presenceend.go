@@ -22,7 +22,7 @@ func (r *run) checkPresence() {
 		a := j.rooms[name]
 		there := a.total > 0
 		if here := a.publishedAt != 0 && a.occupied; here != there && !j.forgotten(a) {
-			r.fail("services do not know who is there", "%s has %d members since %v, and services know of somebody: %v, since %v", name, a.total, a.changed, here, a.timestamp)
+			r.fail("the published presence is wrong", "%s has %d members since %v, and services know of somebody: %v, since %v", name, a.total, a.changed, here, a.timestamp)
 		}
 		j.checkState(a)
 	}
@@ -50,9 +50,9 @@ func (j *presenceJudge) checkState(a *presenceRoom) {
 	conn.Close()
 	switch {
 	case err != nil || u.Sockets != a.total || u.Nodes != len(a.sockets):
-		r.fail("who asks is told what is not so", "%s has %d sockets on %d nodes: %+v, %v", a.name, a.total, len(a.sockets), u, err)
+		r.fail("a wrong answer about a user's presence", "%s has %d sockets on %d nodes: %+v, %v", a.name, a.total, len(a.sockets), u, err)
 	case u.Sockets > 0 && u.Since.Sub(epoch) > r.now:
-		r.fail("who asks is told what is not so", "%s: %+v", a.name, u)
+		r.fail("a wrong answer about a user's presence", "%s: %+v", a.name, u)
 	}
 }
 

@@ -113,7 +113,7 @@ func (j *presenceJudge) counted(m *machine, room string, n int) {
 		a.changed = now
 	case was > 0 && a.total == 0:
 		if now-a.changed > mustBeOnline && j.noFault(a.changed-mustBeOnline, now) && !a.occupied {
-			j.r.fail("who is there is not told", "%s has had members since %v, and at %v services did not know", room, a.changed, now)
+			j.r.fail("an arrival is not published", "%s has had members since %v, and at %v services did not know", room, a.changed, now)
 		}
 		if last := &a.empty[len(a.empty)-1]; last.to == now && now > 0 { // total was above 0 for no time
 			last.to, a.changed = 0, last.from
@@ -129,7 +129,7 @@ func (j *presenceJudge) counted(m *machine, room string, n int) {
 func (j *presenceJudge) firstSocket(a *presenceRoom) {
 	now := j.r.now
 	if a.publishedAt != 0 && a.occupied && now-a.changed > j.grace+presenceSlack && j.noFault(a.changed-presenceSlack, now) {
-		j.r.fail("who is gone is not told", "nobody was in %s from %v to %v, and services did not know", a.name, a.changed, now)
+		j.r.fail("a departure is not published", "nobody was in %s from %v to %v, and services did not know", a.name, a.changed, now)
 	}
 }
 
@@ -153,7 +153,7 @@ func (j *presenceJudge) nodeGone(m *machine) {
 		for _, a := range left {
 			again := a.changed != died || a.total != 0
 			if !again && a.occupied && j.noOtherFault(since, died) && j.oldNodes(since) > 0 {
-				j.r.fail("who is gone is not told", "%v had %s for itself and is gone since %v, and services do not know", m, a.name, died)
+				j.r.fail("a departure is not published", "%v had %s for itself and is gone since %v, and services do not know", m, a.name, died)
 			}
 		}
 	})
@@ -195,7 +195,7 @@ func (j *presenceJudge) event(m *rabbitmodel.Message) {
 	body := m.Key + " " + m.Body
 	if before, known := j.bodies[m.ID]; known {
 		if before != body {
-			r.fail("two events of presence have one id", "%s: %s and %s", m.ID, before, body)
+			r.fail("two presence events have the same id", "%s: %s and %s", m.ID, before, body)
 		}
 		r.count("presence: event again")
 		return
@@ -205,7 +205,7 @@ func (j *presenceJudge) event(m *rabbitmodel.Message) {
 	a := j.room(m.Headers[roomHeader])
 	here := m.Key == "user.online" || m.Key == "room.occupied"
 	if rooms.OfUser(a.name) != strings.HasPrefix(m.Key, "user.") {
-		r.fail("an event of presence has another kind's key", "%s of %s", m.Key, a.name)
+		r.fail("a presence event has the wrong key", "%s of %s", m.Key, a.name)
 	}
 	if r.tracing() {
 		r.trace("presence", "%s of %s at %v, %s", m.Key, a.name, time.Duration(at), m.ID)
@@ -217,7 +217,7 @@ func (j *presenceJudge) event(m *rabbitmodel.Message) {
 	r.count("presence: " + m.Key)
 	r.note('P', uint64(len(j.bodies)), uint64(at), uint64(len(body)))
 	if here == (a.publishedAt != 0 && a.occupied) && !j.mayRepeat(a) {
-		r.fail("two events of presence in a row say the same", "%s of %s at %v, after %v", m.Key, a.name, time.Duration(at), a.timestamp)
+		r.fail("two presence events in a row are the same", "%s of %s at %v, after %v", m.Key, a.name, time.Duration(at), a.timestamp)
 	}
 	if !here {
 		j.offline(a, time.Duration(at))
@@ -248,5 +248,5 @@ func (j *presenceJudge) offline(a *presenceRoom, at time.Duration) {
 			return
 		}
 	}
-	j.r.fail("who is there is told to be gone", "%s at %v, which is told at %v; it was empty in %v", a.name, at, now, a.empty)
+	j.r.fail("a departure is published too early", "%s at %v, which is told at %v; it was empty in %v", a.name, at, now, a.empty)
 }

@@ -149,9 +149,9 @@ func (l *session) continueSession() {
 	r.trace(c.name, "has come back to its session")
 	switch {
 	case c.endedPID == c.pid && c.recordMustBeGone():
-		r.fail("a session goes on that was over", "%s on %v is back, and %s", c.name, l.m, c.endReason)
+		r.fail("an ended session is recovered", "%s on %v is back, and %s", c.name, l.m, c.endReason)
 	case l.id != old.id:
-		r.fail("a session goes on as another socket", "%s on %v is %s and was %s", c.name, l.m, l.id, old.id)
+		r.fail("a recovered session has another socket id", "%s on %v is %s and was %s", c.name, l.m, l.id, old.id)
 	}
 	l.members = old.members
 	l.typings, l.probes, l.acks = old.typings, old.probes, old.acks
@@ -200,7 +200,7 @@ func (l *session) settled() {
 		case restored && old:
 			l.members[room] = &member{since: r.now, base: len(r.judge.rooms[room]), last: -1}
 		case restored:
-			r.fail("a room is too many after a return", "%s on %v is in %s again", c.name, l.m, roomID(room))
+			r.fail("an unexpected room after a return", "%s on %v is in %s again", c.name, l.m, roomID(room))
 		}
 	}
 	l.restored = nil
@@ -303,7 +303,7 @@ func (j *judge) obeyed(m *machine, c *client) {
 				continue
 			}
 			if o.user == c.index && met && !c.issued.IsZero() && epoch.Add(x.newest).After(c.issued.Add(clockMost)) {
-				r.fail("a session goes on that was over", "%s is back on %v, order %d of %v has ended its session, whose token is of %v",
+				r.fail("an ended session is recovered", "%s is back on %v, order %d of %v has ended its session, whose token is of %v",
 					c.name, m, o.number, x.at, c.issued.Sub(epoch))
 			}
 		}

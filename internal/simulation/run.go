@@ -191,7 +191,7 @@ func (r *run) until(end time.Duration) {
 			break
 		}
 		if r.step(); r.stepsAtOnce > maxStepsAtOnce {
-			r.fail("something turns for ever", "%d steps have run while no time passed", r.stepsAtOnce)
+			r.fail("an endless loop at one instant", "%d steps have run while no time passed", r.stepsAtOnce)
 		}
 	}
 	r.now = max(r.now, end)
