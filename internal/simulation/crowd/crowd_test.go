@@ -14,9 +14,9 @@ import (
 var trace = flag.Bool("trace", false, "print the log lines of the nodes")
 
 const (
-	many  = 56                    // nodes: enough for a million connections with 18,000 each
-	rooms = 2_000                 // of each node: Redis needs longer than a lease to write those of all nodes
-	quick = 50 * time.Microsecond // time to execute a command
+	nodeCount    = 56                    // nodes: enough for a million connections with 18,000 each
+	roomsPerNode = 2_000                 // Redis needs longer than a lease to write those of all nodes
+	commandCost  = 50 * time.Microsecond // time to execute a command
 )
 
 // settled reports whether every living node has a session, has all its rooms in
@@ -56,11 +56,11 @@ func (c *crowd) settle(t *testing.T, what string, within time.Duration) {
 	clear(c.redis.executed)
 }
 
-// newFullCrowd returns a crowd whose nodes each have rooms rooms, all in the directory.
+// newFullCrowd returns a crowd whose nodes each have roomsPerNode rooms, all in the directory.
 func newFullCrowd(t *testing.T) *crowd {
-	c := newCrowd(many, quick)
+	c := newCrowd(nodeCount, commandCost)
 	c.settle(t, "without rooms", 10*time.Second)
-	c.occupy(rooms, 0)
+	c.occupy(roomsPerNode, 0)
 	c.settle(t, "with rooms", 20*time.Second)
 	return c
 }
@@ -97,10 +97,10 @@ func TestNodesLoseOneSessionEachWhenRedisStopsForLongerThanALease(t *testing.T) 
 	c.redis.hangs = c.now + 7*time.Second
 	c.run(7 * time.Second)
 	c.settle(t, "after Redis stood still", time.Minute)
-	if lost := c.lost(); lost != many {
-		t.Errorf("%d sessions were lost, want %d: one of each node", lost, many)
+	if lost := c.lost(); lost != nodeCount {
+		t.Errorf("%d sessions were lost, want %d: one of each node", lost, nodeCount)
 	}
-	c.checkDirectory(t, many, many*rooms)
+	c.checkDirectory(t, nodeCount, nodeCount*roomsPerNode)
 }
 
 // All nodes lose their directory connection and begin a new session. Redis must
@@ -116,28 +116,28 @@ func TestEachRoomIsWrittenOnceForANewSession(t *testing.T) {
 	for !c.settled() && c.now-began < time.Minute {
 		c.run(500 * time.Millisecond)
 	}
-	const own = 100 * many // renewals of leases, and comparisons
-	if n := c.redis.executed; n["SADD"] > many*rooms+own || n["SREM"] > many*rooms+own || n["SCAN"] > 0 {
-		t.Errorf("executed %v for %d rooms, want at most one SADD and one SREM for each and no SCAN", n, many*rooms)
+	const own = 100 * nodeCount // renewals of leases, and comparisons
+	if n := c.redis.executed; n["SADD"] > nodeCount*roomsPerNode+own || n["SREM"] > nodeCount*roomsPerNode+own || n["SCAN"] > 0 {
+		t.Errorf("executed %v for %d rooms, want at most one SADD and one SREM for each and no SCAN", n, nodeCount*roomsPerNode)
 	}
-	c.checkDirectory(t, many, many*rooms)
+	c.checkDirectory(t, nodeCount, nodeCount*roomsPerNode)
 }
 
 // Redis needs ten times as long for a command while all nodes write their rooms
 // and publish messages. The nodes must keep their sessions: renewals of leases
 // must not wait behind the rooms.
 func TestNodesKeepTheirSessionsWithASlowRedis(t *testing.T) {
-	c := newCrowd(many, quick)
+	c := newCrowd(nodeCount, commandCost)
 	c.settle(t, "without rooms", 10*time.Second)
-	c.redis.cost = 10 * quick
-	c.occupy(rooms/4, rooms/16)
+	c.redis.cost = 10 * commandCost
+	c.occupy(roomsPerNode/4, roomsPerNode/16)
 	c.run(10 * time.Second)
-	c.say(rooms / 16)
+	c.publish(roomsPerNode / 16)
 	c.settle(t, "with a slow Redis", 5*time.Minute)
 	if lost := c.lost(); lost > 0 {
 		t.Errorf("%d sessions were lost, want none", lost)
 	}
-	c.checkDirectory(t, many, many*(rooms/4+rooms/16))
+	c.checkDirectory(t, nodeCount, nodeCount*(roomsPerNode/4+roomsPerNode/16))
 }
 
 // The nodes have measured a fast Redis, with one new room at a time. Then Redis
@@ -157,7 +157,7 @@ func TestNodesKeepTheirSessionsWhenRedisBecomesSlow(t *testing.T) {
 		join(k)
 		c.run(20 * time.Millisecond)
 	}
-	c.redis.cost = 10 * quick
+	c.redis.cost = 10 * commandCost
 	for k := range burst {
 		join(few + k)
 	}
@@ -165,17 +165,17 @@ func TestNodesKeepTheirSessionsWhenRedisBecomesSlow(t *testing.T) {
 	if lost := c.lost(); lost > 0 {
 		t.Errorf("%d sessions were lost, want none", lost)
 	}
-	c.checkDirectory(t, many, many*(rooms+few+burst))
+	c.checkDirectory(t, nodeCount, nodeCount*(roomsPerNode+few+burst))
 }
 
 // The round trip to Redis takes 150 ms. The nodes must not mistake that for a
 // slow Redis and limit the commands under way to the minimum: writing the rooms
 // would take 33 s then, and the test allows 25 s.
 func TestALongRoundTripDoesNotSlowDownWritingRooms(t *testing.T) {
-	c := newCrowd(many, quick)
+	c := newCrowd(nodeCount, commandCost)
 	c.redis.delay = 75 * time.Millisecond
 	c.settle(t, "without rooms", 10*time.Second)
-	c.occupy(rooms, 0)
+	c.occupy(roomsPerNode, 0)
 	c.settle(t, "with rooms", 25*time.Second)
 	if lost := c.lost(); lost > 0 {
 		t.Errorf("%d sessions were lost, want none", lost)
@@ -205,13 +205,13 @@ func TestDeadNodesAreRemovedInOnePass(t *testing.T) {
 		}
 	}
 	t.Logf("removed at %v, commands %v", c.now, c.redis.executed)
-	c.run(6 * leaseTime)                // long enough to see half of a second pass
-	const inPassing = many * rooms / 20 // removed by nodes that find a dead session in a room
-	if n := c.redis.executed["SREM"]; n > many*rooms+inPassing {
-		t.Errorf("%d SREM for %d rooms, want at most %d", n, many*rooms, many*rooms+inPassing)
+	c.run(6 * leaseTime)                            // long enough to see half of a second pass
+	const inPassing = nodeCount * roomsPerNode / 20 // removed by nodes that find a dead session in a room
+	if n := c.redis.executed["SREM"]; n > nodeCount*roomsPerNode+inPassing {
+		t.Errorf("%d SREM for %d rooms, want at most %d", n, nodeCount*roomsPerNode, nodeCount*roomsPerNode+inPassing)
 	}
 	if lost := c.lost(); lost > 0 {
 		t.Errorf("%d sessions were lost, want none", lost)
 	}
-	c.checkDirectory(t, many-killed, (many-killed)*rooms)
+	c.checkDirectory(t, nodeCount-killed, (nodeCount-killed)*roomsPerNode)
 }

@@ -39,7 +39,7 @@ type node struct {
 	core   *core.Node
 	dead   bool
 
-	directory, prompt, subscriber *link // as in package cluster: rooms; renewals and messages; SUBSCRIBE
+	directory, prompt, subscriber *link // as in package cluster: roomsPerNode; renewals and messages; SUBSCRIBE
 
 	turn       []func() // batches that wait for the prompt connection, which has one at a time
 	busy       bool     // the prompt connection has a batch
@@ -286,8 +286,8 @@ func (c *crowd) occupy(own, shared int) {
 	}
 }
 
-// say has each node publish one message to each of its shared rooms.
-func (c *crowd) say(shared int) {
+// publish has each node publish one message to each of its shared rooms.
+func (c *crowd) publish(shared int) {
 	m := codec.NewText([]byte(`42["user_joined"]`))
 	for i, n := range c.nodes {
 		for k := range shared {
