@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Two times have readings of a monotonic clock that goes on and of a wall clock
-// that is set back by an hour in between. Package time must read both parts as
+// Two times are read. In between, the monotonic clock advances by two seconds and
+// the wall clock is set back by an hour. Package time must read both parts as
 // they were written, and must subtract and compare the monotonic ones.
 func TestClockReadsBothClocks(t *testing.T) {
 	wall := epoch.Add(1234567 * time.Microsecond)

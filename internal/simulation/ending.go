@@ -164,7 +164,7 @@ func (r *run) checkDirectory() {
 			case has[room][m]:
 				r.fail("the directory is wrong", "%s is held by %v twice: %v", room, m, r.redis.sessionsOf(room))
 			case !m.hub.Holds([]byte(room)):
-				r.fail("the directory is wrong", "%s is held by session %d of %v, which has nobody in it", room, session, m)
+				r.fail("the directory is wrong", "%s is held by session %d of %v, which has no members in it", room, session, m)
 			}
 			has[room][m] = true
 		}

@@ -112,7 +112,7 @@ func (t *transfer) await(i int, reached <-chan struct{}) {
 func (t *transfer) thaw() {
 	m := t.old
 	if t.owned {
-		t.r.fail("two processes have the same connections", "%v goes on, and its successor has them", m)
+		t.r.fail("two processes have the same connections", "%v continues, although its successor has them", m)
 	}
 	m.frozen, m.reader.held = false, false
 	m.node.Work()
@@ -189,7 +189,7 @@ func (t *transfer) fits(log string) handover.Event {
 func (t *transfer) takeOver() {
 	m, old, now := t.successor, t.old, t.successor.now()
 	if t.owned || old.up && !old.frozen {
-		t.r.fail("two processes have the same connections", "%v is taken over, and goes on", old)
+		t.r.fail("two processes have the same connections", "%v continues, although it is taken over", old)
 	}
 	t.owned = true
 	t.r.count("hand-over: done")
@@ -268,7 +268,7 @@ func (t *transfer) adopt() {
 func (t *transfer) letGo() {
 	m := t.old
 	if !t.owned {
-		t.r.fail("no process has the connections", "%v gives up what its successor does not have", m)
+		t.r.fail("no process has the connections", "%v gives up connections that its successor does not have", m)
 	}
 	m.node.Silence()
 	m.up = false

@@ -159,7 +159,7 @@ func (j *judge) gap(m *machine, from, to eventlog.Position) {
 	j.gaps[m] = to
 	if log := &j.r.log; !log.lacks(m.reader.log, int64(from)) || !log.lacks(m.reader.log, int64(to)) {
 		first, last, _ := log.bounds()
-		j.r.fail("a reported gap lost no entries", "%v says that %d to %d are gone, the log has %d to %d", m, from, to, first, last)
+		j.r.fail("a reported gap lost no entries", "%v reports a gap from %d to %d, the log has %d to %d", m, from, to, first, last)
 	}
 }
 
@@ -310,14 +310,14 @@ func (j *judge) presence(l *session, p *packet) {
 		l.heard[key] = h
 	}
 	if s := j.sessions[p.from]; p.time < h.time && r.wallTrusted && (s == nil || s.c.past == nil) {
-		r.fail("events of another client come out of order", "%s on %v got %s and something of %v before", l.c.name, l.m, p.text, time.UnixMilli(h.time).UTC())
+		r.fail("events of another client come out of order", "%s on %v got %s, and an event of %v before", l.c.name, l.m, p.text, time.UnixMilli(h.time).UTC())
 	}
 	h.time = p.time
 	if p.typing {
 		h.typings++
 		s := j.sessions[p.from]
 		if s == nil || s.typings[p.room] < h.typings {
-			r.fail("a typing comes twice", "%s on %v got %s for the %d. time", l.c.name, l.m, p.text, h.typings)
+			r.fail("a typing comes twice", "%s on %v got %s, which is typing number %d", l.c.name, l.m, p.text, h.typings)
 		}
 		if r.ending {
 			m.heard++

@@ -63,7 +63,7 @@ type machine struct {
 	obeyed   map[int64]time.Duration // by the position of an order: when the node took it
 	leaving  bool                    // the node is shutting down
 	transfer *transfer               // the hand-over in which the node takes part; nil: none
-	frozen   bool                    // its event loops stand still
+	frozen   bool                    // its event loops are stopped
 	unread   []func()                // packets of clients that came while frozen, as in the kernel's buffers
 	turnDue  []bool                  // by shard: a turn is scheduled
 	turns    []func()                // by shard: calls turn

@@ -22,7 +22,7 @@ func (r *run) checkPresence() {
 		a := j.rooms[name]
 		there := a.total > 0
 		if here := a.publishedAt != 0 && a.occupied; here != there && !j.forgotten(a) {
-			r.fail("the published presence is wrong", "%s has %d members since %v, and services know of somebody: %v, since %v", name, a.total, a.changed, here, a.timestamp)
+			r.fail("the published presence is wrong", "%s has %d members since %v, the last event says occupied: %v, at %v", name, a.total, a.changed, here, a.timestamp)
 		}
 		j.checkState(a)
 	}

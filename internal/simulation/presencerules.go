@@ -113,7 +113,7 @@ func (j *presenceJudge) counted(m *machine, room string, n int) {
 		a.changed = now
 	case was > 0 && a.total == 0:
 		if now-a.changed > mustBeOnline && j.noFault(a.changed-mustBeOnline, now) && !a.occupied {
-			j.r.fail("an arrival is not published", "%s has had members since %v, and at %v services did not know", room, a.changed, now)
+			j.r.fail("an arrival is not published", "%s had members from %v to %v, and no event said so", room, a.changed, now)
 		}
 		if last := &a.empty[len(a.empty)-1]; last.to == now && now > 0 { // total was above 0 for no time
 			last.to, a.changed = 0, last.from
@@ -129,7 +129,7 @@ func (j *presenceJudge) counted(m *machine, room string, n int) {
 func (j *presenceJudge) firstSocket(a *presenceRoom) {
 	now := j.r.now
 	if a.publishedAt != 0 && a.occupied && now-a.changed > j.grace+presenceSlack && j.noFault(a.changed-presenceSlack, now) {
-		j.r.fail("a departure is not published", "nobody was in %s from %v to %v, and services did not know", a.name, a.changed, now)
+		j.r.fail("a departure is not published", "%s was empty from %v to %v, and no event said so", a.name, a.changed, now)
 	}
 }
 
@@ -153,7 +153,7 @@ func (j *presenceJudge) nodeGone(m *machine) {
 		for _, a := range left {
 			again := a.changed != died || a.total != 0
 			if !again && a.occupied && j.noOtherFault(since, died) && j.oldNodes(since) > 0 {
-				j.r.fail("a departure is not published", "%v had %s for itself and is gone since %v, and services do not know", m, a.name, died)
+				j.r.fail("a departure is not published", "%v was the only node of %s and is gone since %v, and no event says that the room is empty", m, a.name, died)
 			}
 		}
 	})
@@ -248,5 +248,5 @@ func (j *presenceJudge) offline(a *presenceRoom, at time.Duration) {
 			return
 		}
 	}
-	j.r.fail("a departure is published too early", "%s at %v, which is told at %v; it was empty in %v", a.name, at, now, a.empty)
+	j.r.fail("a departure is published too early", "%s was published as empty at %v, in an event of %v; it was empty in %v", a.name, at, now, a.empty)
 }

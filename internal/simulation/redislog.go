@@ -281,7 +281,7 @@ func (s *redisLog) trimmed(node *machine) {
 		}
 	}
 	if node != nil && youngest+s.retention > r.now+time.Millisecond && s.maxBytes == unlimited {
-		r.fail("an event is removed too early", "%v has removed what was written at %v and is kept for %v", node, youngest, s.retention)
+		r.fail("an event is removed too early", "%v has removed an entry that was written at %v and must be kept for %v", node, youngest, s.retention)
 	}
 }
 

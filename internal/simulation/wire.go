@@ -42,7 +42,7 @@ func (w *channel) works() bool { return w.line.open && !w.line.silent && !w.lost
 // execute any, in order. It belongs to its connection.
 type backlog struct{ waiting []func() }
 
-// take calls do now or, if the server hangs, when it goes on.
+// take calls do now or, if the server hangs, when it continues.
 func (b *backlog) take(s *schedule, hangs *time.Duration, line *line, do func()) {
 	if len(b.waiting) == 0 && *hangs <= s.now {
 		do()
