@@ -156,11 +156,22 @@ func (r *Reader) isOpen(info Info, now time.Time) {
 	r.phase = PhaseReading
 	switch {
 	case r.start.From == FromNext:
-		r.last = info.Behind
+		r.begins(info.Behind)
 	case info.End != 0 && info.End < r.last:
 		r.wentBack()
 	case r.proof.Position != 0 && r.start.Position == r.proof.Position:
 		r.phase, r.until = PhaseVerifying, now.Add(verifyTimeout)
+	}
+}
+
+// begins begins behind a position, the end of the log. If the log had lost
+// entries, what was added between wentBack and now is not read, and clients may
+// have come meanwhile: this is a gap for them.
+func (r *Reader) begins(behind Position) {
+	r.last = behind
+	if r.start.Renew != "" {
+		at := max(behind, 1)
+		r.do(Output{Kind: Gap, From: at, Position: at})
 	}
 }
 
@@ -186,10 +197,11 @@ func (r *Reader) wentBack() {
 // otherLog begins to read a log with another identity, from its beginning: it
 // was created while this node did not read. If it was renewed because it had
 // lost entries, otherLog reports a gap: this node may have read the lost
-// entries, or may have missed entries that took their positions before another
-// node renewed the log.
+// entries, or may have missed entries that took their positions before the log
+// was renewed. This is also so if wentBack has reported the loss: clients may
+// have come since, and entries were added to the log until it was renewed.
 func (r *Reader) otherLog(info Info) {
-	if info.Renewed && (r.last != 0 || r.whole) {
+	if info.Renewed {
 		at := max(r.last, 1)
 		r.do(Output{Kind: Gap, From: at, Position: at})
 	}
