@@ -338,8 +338,28 @@ func TestAnUndecodableEntryOfUnknownPositionIsPastWhenReadingBeginsAnew(t *testi
 	d.opened("a", 0)
 	bad := Input{Kind: Closed, Undecodable: true}
 	d.step(bad, "open at next 0, window 1")
-	d.opened("a", 0)
+	d.opened("a", 0, "gap 0 to 0")
 	d.step(bad, "open at next 0, window 10")
+	d.opened("a", 0, "gap 0 to 0")
+}
+
+// TestAReadingThatEndsBeforeItsPositionIsKnownIsAGap: what is added until the log
+// is open again is not read.
+func TestAReadingThatEndsBeforeItsPositionIsKnownIsAGap(t *testing.T) {
+	d := newDesk(t)
+	again := func() {
+		t.Helper()
+		d.step(Input{Kind: Closed})
+		d.now = d.reader.Deadline()
+		d.step(Input{Kind: Tick}, "open at next 0, window 10")
+	}
+	d.step(Input{Kind: Begin}, "open at next 0, window 10")
+	again() // nobody expects entries yet
+	d.opened("a", 0)
+	again()
+	again()
+	d.opened("a", 5, "gap 5 to 5")
+	d.takes(6)
 }
 
 func TestReadingCanBeginAnywhere(t *testing.T) {
