@@ -169,6 +169,7 @@ func TestRunsThatBrokeARuleHold(t *testing.T) {
 		"seed=92000466 nodes=1 clients=11 rooms=3 span=9.714891101s plan=26.955689907s delays=1 faults=0 extra=1 letters=1 log=redis presence=1 skip=0,1,2,4,5,8,9,10",
 		"seed=91001208 nodes=1 clients=195 rooms=65 span=28.4765625s plan=2m0s delays=48 faults=0 log=redis skip=0,1,2,3,4,5,6,7",
 		"seed=93001180 nodes=1 clients=2 rooms=2 span=12.87802405s plan=24.003895706s delays=8 faults=0 extra=3 letters=1 log=redis skip=1,2,3,4,6,8",
+		"seed=93001467 nodes=2 clients=2 rooms=2 span=22.300206275s plan=22.300206275s delays=0 faults=0 extra=2 letters=1 log=redis skip=0,1,2,3,5,6,7,8,9,12,13",
 	} {
 		c, err := Parse(text)
 		if err != nil {
