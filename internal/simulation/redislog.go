@@ -19,11 +19,11 @@ const redisLogKey = "ws:0:events"
 // the run's servedLog.
 type redisLog struct {
 	log    *servedLog
-	number string                    // of the present log; "": there is none
-	last   int64                     // position of its newest entry
-	eras   map[string]int            // by number of a log: its era, which is the same when it comes back
-	slots  map[eventlog.Offset]*slot // entries that Redis has, and those removed by age or size
-	lost   map[eventlog.Offset]*slot // entries that Redis has lost; another entry may have the same offset now
+	number string                      // of the present log; "": there is none
+	last   int64                       // position of its newest entry
+	eras   map[string]int              // by number of a log: its era, which is the same when it comes back
+	slots  map[eventlog.Offset]*slot   // entries that Redis has, and those removed by age or size
+	lost   map[eventlog.Offset][]*slot // entries that Redis has lost; several may have had the same offset
 
 	// Nodes that may have read entries which the present log has lost. One of them
 	// must notice the loss.
@@ -43,9 +43,17 @@ type slot struct {
 	removed bool // by age or size
 }
 
+// is reports whether a slot has the event with a number; -1 stands for no event.
+func (x *slot) is(number int) bool {
+	if x.event == nil {
+		return number < 0
+	}
+	return x.event.number == number
+}
+
 func newRedisLog(l *servedLog, posted bool) *redisLog {
 	draw := stream(l.r.config.Seed, 22)
-	s := &redisLog{log: l, slots: make(map[eventlog.Offset]*slot), lost: make(map[eventlog.Offset]*slot), posted: posted, eras: map[string]int{"": 0}}
+	s := &redisLog{log: l, slots: make(map[eventlog.Offset]*slot), lost: make(map[eventlog.Offset][]*slot), posted: posted, eras: map[string]int{"": 0}}
 	s.retention = time.Duration(pick(draw, 10, 60, 3600)) * time.Second
 	s.maxBytes = pick(draw, 12_000, unlimited, unlimited)
 	l.r.redis.server.Script(core.Script, func(call func(args ...string) redismodel.Reply, keys, argv []string) redismodel.Reply {
@@ -124,7 +132,7 @@ func numberIn(fields []string) (number int, published time.Duration) {
 // hasLost reports whether a log is not the present one, or has lost the entry at a
 // position.
 func (s *redisLog) hasLost(identity string, position int64) bool {
-	return identity != s.identity() || s.lost[eventlog.Offset{Log: identity, Position: eventlog.Position(position)}] != nil
+	return identity != s.identity() || len(s.lost[eventlog.Offset{Log: identity, Position: eventlog.Position(position)}]) > 0
 }
 
 // compareLog calls compare, when Redis may have lost data.
@@ -170,13 +178,16 @@ func (s *redisLog) readAgain() {
 // comeBack records an entry that Redis had lost and has again. Nodes that have
 // read another log meanwhile deliver it to clients again.
 func (s *redisLog) comeBack(o eventlog.Offset, fields []string) {
-	x := s.lost[o]
 	n, _ := numberIn(fields)
-	if x == nil || n >= 0 && (x.event == nil || x.event.number != n) {
+	i := slices.IndexFunc(s.lost[o], func(x *slot) bool { return x.is(n) })
+	if i < 0 {
 		s.add(o, fields)
 		return
 	}
-	delete(s.lost, o)
+	x := s.lost[o][i]
+	if s.lost[o] = slices.Delete(s.lost[o], i, i+1); len(s.lost[o]) == 0 {
+		delete(s.lost, o)
+	}
 	s.slots[o] = x
 	if x.entry != nil {
 		x.entry.lost, x.entry.cameBack = false, true
@@ -199,7 +210,7 @@ func (s *redisLog) loseAllBut(there map[eventlog.Offset][]string) {
 		switch number, _ := numberIn(fields); {
 		case !is && x.removed && logs[o.Log]:
 			continue // it was removed before, which is a gap
-		case is && (x.event == nil && number < 0 || x.event != nil && x.event.number == number):
+		case is && x.is(number):
 			x.removed = false // it is there again, with an older snapshot
 			continue
 		}
@@ -207,7 +218,7 @@ func (s *redisLog) loseAllBut(there map[eventlog.Offset][]string) {
 		if x.entry != nil {
 			x.entry.lost = true
 		}
-		s.lost[o] = x
+		s.lost[o] = append(s.lost[o], x)
 		r.judge.dead.lose(o)
 		delete(s.slots, o)
 	}

@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"slices"
 	"time"
 
 	"github.com/hometrip/gateway/internal/backoff"
@@ -12,6 +13,7 @@ const (
 	creditDelay   = 5 * time.Millisecond // longest delay before fewer than creditBatch are acknowledged
 	verifyTimeout = 2 * time.Second      // limit for the last entry to be sent again
 	stableAfter   = 10 * time.Second     // reading without a failure for this time resets the pauses
+	formerMost    = 16                   // logs that are recognized when they come back
 )
 
 // ReaderConfig is the configuration of a Reader.
@@ -47,6 +49,7 @@ type Reader struct {
 	start    Start    // where the log is opened
 	whole    bool     // the log was created while this node did not read: it is read from position 1 on
 	careful  bool     // entries are read one at a time, to find the one that cannot be decoded
+	former   []string // identities of the logs before, the oldest first
 	missed   bool     // the log is opened at its end, and not all entries before it may have been read
 
 	waiting []Entry // received entries that the rooms do not have yet
@@ -205,14 +208,22 @@ func (r *Reader) wentBack() {
 // entries, or may have missed entries that took their positions before the log
 // was renewed. This is also so if wentBack has reported the loss: clients may
 // have come since, and entries were added to the log until it was renewed.
+//
+// A log that was read before and comes back is an older state of it. It has lost
+// what was added later, so it is renewed, too.
 func (r *Reader) otherLog(info Info) {
-	if info.Renewed {
+	back := slices.Contains(r.former, info.Identity)
+	if info.Renewed || back {
 		at := max(r.last, 1)
 		r.do(Output{Kind: Gap, From: at, Position: at})
 	}
-	if info.Older {
+	switch {
+	case back:
+		r.leave(info.Identity, Start{From: FromNext, Renew: info.Identity})
+		r.missed = true
+	case info.Older:
 		r.leave(info.Identity, Start{From: FromNext})
-	} else {
+	default:
 		r.leave(info.Identity, Start{From: FromFirst})
 	}
 }
@@ -220,6 +231,11 @@ func (r *Reader) otherLog(info Info) {
 // leave begins to read another log, as soon as the rooms have the entries that
 // were read from the previous one.
 func (r *Reader) leave(identity string, at Start) {
+	if identity != r.identity {
+		if r.former = append(r.former, r.identity); len(r.former) > formerMost {
+			r.former = r.former[1:]
+		}
+	}
 	r.identity, r.start, r.opened, r.missed = identity, at, time.Time{}, false
 	r.whole = at.From == FromFirst
 	r.phase = PhaseDraining

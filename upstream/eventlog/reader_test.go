@@ -280,6 +280,24 @@ func TestWhatIsAddedBeforeALogThatWentBackIsOpenAgainIsAGap(t *testing.T) {
 	})
 }
 
+// TestALogThatComesBackIsRenewed: it is an older state of a log that was read
+// before, and has lost what clients were given of it later.
+func TestALogThatComesBackIsRenewed(t *testing.T) {
+	d := reading(t)
+	d.again("b", "other log 0", "open at first 0, window 10")
+	d.opened("b", 0)
+	for p := Position(1); p <= 7; p++ {
+		d.takes(p)
+	}
+	d.again("a", "gap 7 to 7", "other log 0", "open at next 0, window 10")
+	if d.start.Renew != "a" {
+		t.Errorf("the log %q is to be renewed, want a", d.start.Renew)
+	}
+	d.step(Input{Kind: Opened, Info: Info{Identity: "c", Behind: 1, End: 1, Renewed: true}}, "gap 1 to 1", "other log 0", "open at first 0, window 10")
+	d.opened("c", 0)
+	d.takes(1)
+}
+
 // TestALogThatOthersHaveRenewedIsAGap: this node may have read what it has lost.
 func TestALogThatOthersHaveRenewedIsAGap(t *testing.T) {
 	d := reading(t)

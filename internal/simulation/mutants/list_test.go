@@ -61,7 +61,8 @@ var mutants = []mutant{
 
 	// The log on a Redis stream.
 	{"a log that Redis has set back keeps its identity", redisRead, "if r.phase == opening && r.at.Renew != \"\" {", "if false {", 0},
-	{"nodes report no gap when another one has renewed the log", reader, "if info.Renewed {", "if false {", 0},
+	{"nodes report no gap when another one has renewed the log", reader, "if info.Renewed || back {", "if back {", 0},
+	{"a log that comes back counts as a new one", reader, "back := slices.Contains(r.former, info.Identity)", "back := slices.Contains(r.former, info.Identity) && false", 97000207},
 	{"a log that ends too early is not noticed when it is opened", reader, "case info.End != 0 && info.End < r.last:", "case false:", 0},
 	{"one entry is skipped between two reads", redisRead, "r.after = position\n", "r.after = position + 1\n", 0},
 	{"entries of another log count as those of the old one", redisRead, "if log != r.of {", "if log != r.of && false {", 0},
