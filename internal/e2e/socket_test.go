@@ -24,7 +24,7 @@ func TestSocketConnect(t *testing.T) {
 		r.text(`40{"token":"` + gatewaytest.Token(t, "ann") + `"}`)
 		var answer map[string]any
 		if err := json.Unmarshal([]byte(r.wantPrefix(`40{`)[2:]), &answer); err != nil || len(answer) != 1 {
-			t.Errorf("answer %v %v", answer, err)
+			t.Errorf("answer %v %v, want one field", answer, err)
 		}
 		if sid, _ := answer["sid"].(string); len(sid) < 16 {
 			t.Errorf("answer %v, want a sid", answer)
@@ -50,7 +50,7 @@ func TestSocketConnect(t *testing.T) {
 	t.Run("closes who does not connect", func(t *testing.T) {
 		testkit.Slow(t, "it waits 5 s for the connect timeout")
 		r := open(t)
-		for { // heartbeats alone do not help
+		for { // heartbeats must not prolong the time to connect
 			op, payload, err := r.next()
 			if err != nil {
 				r.wantEnd()
@@ -75,11 +75,11 @@ func TestSocketConnect(t *testing.T) {
 	t.Run("takes a client back after DISCONNECT", func(t *testing.T) {
 		r := g.connected(t, "ann")
 		r.text("41")
-		g.connectedSockets() // a moment for it: Socket.IO's own server handles events a turn after CONNECTs
+		g.connectedSockets() // gives the reference time: it handles events one turn later than CONNECT
 		r.text(`40{"token":"` + gatewaytest.Token(t, "ben") + `"}`)
 		r.wantPrefix(`40{"sid":`)
 		if got := r.wantPrefix(`42["connected",`); !strings.Contains(got, `"userId":"ben"`) {
-			t.Errorf("greeting %s", got)
+			t.Errorf("connected event %s, want the user ben", got)
 		}
 	})
 	t.Run("keeps the connection after DISCONNECT", func(t *testing.T) {
@@ -124,9 +124,9 @@ func TestSocketPackets(t *testing.T) {
 		r.text("41")
 		r.conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
 		if op, payload, err := r.next(); err == nil {
-			t.Errorf("answer %x %q", op, payload)
+			t.Errorf("answer to DISCONNECT %x %q, want none", op, payload)
 		} else if err == io.EOF {
-			t.Error("closed")
+			t.Error("the connection was closed after DISCONNECT, want it to stay open")
 		}
 	})
 }

@@ -1,4 +1,4 @@
-// A client that was away comes back to what it missed.
+// A client that lost its connection comes back and gets the events that it missed.
 import { describe, it } from "node:test";
 import assert from "node:assert/strict";
 import { RecoveringClient, publish, someone, until } from "./recovering.mjs";
@@ -81,7 +81,7 @@ describe("a client that was away", { concurrency: true }, () => {
     await ann.join(place);
     let n = 0;
     for (const passes of [0, 1, 20, 120, 200, 260, 320]) { // bytes of the response, or frame
-      await publish(place, (n += 1)); // a poll is parked behind it
+      await publish(place, (n += 1)); // after it a poll is waiting
       await ann.has(n);
       ann.line.budget = passes;
       await publish(place, (n += 1));

@@ -2,8 +2,8 @@ import { describe, it } from "node:test";
 import assert from "node:assert/strict";
 import { about, connect, room, transport } from "./world.mjs";
 
-// settle makes everything that was sent to the members of a room arrive: a
-// newcomer's user_joined is behind it.
+// settle waits until everything that was sent to the members of a room has
+// arrived: another client joins, and its user_joined comes last.
 async function settle(t, place, ...members) {
   const bell = await connect(t, "bell");
   await bell.join(place);
@@ -152,13 +152,13 @@ describe("the others hear user_left when a member", { concurrency: true }, () =>
     "loses its transport": (socket) => {
       const { ws } = socket.io.engine.transport;
       if (ws) return ws.terminate();
-      socket.io.engine.transport.doClose = () => {}; // over polling: no close packet
+      socket.io.engine.transport.doClose = () => {}; // over polling: sends no close packet
       socket.io.engine.close();
       return socket.io.engine.transport._pollXhr?.abort?.();
     },
   };
   for (const [name, leave] of Object.entries(ways)) {
-    if (transport === "polling" && name === "loses its transport") continue; // TestClientVanishes does it
+    if (transport === "polling" && name === "loses its transport") continue; // covered by TestClientVanishes
     it(name, async (t) => {
       const [here, there] = [room("conversation"), room("notification")];
       const [ann, ben] = await pair(t, here);
@@ -208,7 +208,7 @@ describe("a room event is answered with an error when", { concurrency: true }, (
         const answer = await ann.ack(event, ...args);
         assert.deepEqual(Object.keys(answer), ["error"], name);
         if (want) assert.equal(answer.error, want, name);
-        ann.socket.emit(event, ...args); // without an ack it is nobody's problem
+        ann.socket.emit(event, ...args); // without an ack there is no answer
       }
       await ann.join(room());
       ann.nothing();

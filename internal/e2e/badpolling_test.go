@@ -25,7 +25,8 @@ func (g *gateway) session(t *testing.T, user string) (target string) {
 	return target
 }
 
-// refusedPost is a body which ends its session.
+// refusedPost returns a case that POSTs a body, which must be refused with 400 and end
+// the session.
 func refusedPost(body string, header ...string) func(t *testing.T, g *gateway) {
 	return func(t *testing.T, g *gateway) {
 		target := g.session(t, "eve")
@@ -34,20 +35,20 @@ func refusedPost(body string, header ...string) func(t *testing.T, g *gateway) {
 		if status, body := r.response(); status != 400 && !(reference && status == 200) {
 			t.Errorf("status %d %s, want 400", status, body)
 		}
-		wantGone(t, g, target)
+		wantSessionUnknown(t, g, target)
 	}
 }
 
-// wantGone wants a session to be unknown; a last poll may still tell of its
-// end.
-func wantGone(t *testing.T, g *gateway, target string) {
+// wantSessionUnknown checks that the session no longer exists. One more poll may still return
+// the close packet.
+func wantSessionUnknown(t *testing.T, g *gateway, target string) {
 	t.Helper()
 	status, body, err := get(g.URL + target)
 	if status == 200 && strings.HasSuffix(string(body), "1") {
 		status, body, err = get(g.URL + target)
 	}
 	if status != 400 || !strings.Contains(string(body), `"code":1`) {
-		t.Errorf("poll of a session that should have ended: %d %s %v", status, body, err)
+		t.Errorf("poll of a session that should have ended: status %d, body %s, error %v; want 400 with code 1", status, body, err)
 	}
 }
 
@@ -83,7 +84,7 @@ var badPolling = []badInput{
 		r.send(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: gateway\r\nTransfer-Encoding: chunked\r\n\r\n", target), "4\r\n421[\r\n", "f\r\n\"leave_room\"]\x1e3\r\n", "0\r\n\r\n")
 		r.wantStatus(200)
 		if got := g.mustPoll(t, target); !strings.HasPrefix(got, "431[") {
-			t.Errorf("poll %s", got)
+			t.Errorf("poll returned %s, want an ack of packet 1", got)
 		}
 	}},
 	{"a body that ends early", "", func(t *testing.T, g *gateway) {
@@ -97,12 +98,12 @@ var badPolling = []badInput{
 	{"DELETE of a session", "", func(t *testing.T, g *gateway) {
 		status, _, err := request("DELETE", g.URL+g.session(t, "eve"), nil, "")
 		if status < 400 {
-			t.Errorf("status %d %v", status, err)
+			t.Errorf("status %d, error %v, want 400 or higher", status, err)
 		}
 	}},
 }
 
-var rude = []badInput{
+var badTiming = []badInput{
 	{"reset while the server writes", "", func(t *testing.T, g *gateway) {
 		for range 20 {
 			r := g.connected(t, "eve")
@@ -123,7 +124,7 @@ var rude = []badInput{
 		r := g.raw(t)
 		r.send("GET /health HTTP/1.1\r\nHost: gateway\r\n\r\n")
 		r.conn.(*net.TCPConn).CloseWrite()
-		r.response() // may be lost: a FIN is an end
+		r.response() // the response may be lost: the server may treat a FIN as the end of the connection
 	}},
 	{"asks on and never reads", "Node buffers without a limit", func(t *testing.T, g *gateway) {
 		r := g.connected(t, "eve")
@@ -134,12 +135,12 @@ var rude = []badInput{
 			n, err := r.conn.Write(burst)
 			if sent += n; err != nil {
 				if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
-					t.Fatal("the gateway neither reads on nor closes")
+					t.Fatal("the gateway neither reads nor closes the connection of a client that does not read")
 				}
 				return
 			}
 		}
-		t.Fatal("the gateway answered for ever")
+		t.Fatal("256 MiB of events were accepted from a client that does not read, want the connection to be closed")
 	}},
 	{"a hundred handshakes left alone", "", func(t *testing.T, g *gateway) {
 		for range 100 {
