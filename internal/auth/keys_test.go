@@ -18,7 +18,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// testKeys are made once: RSA keys take long.
+// testKeys are generated once, because RSA keys take long.
 var testKeys = sync.OnceValue(func() (k struct {
 	rsa     *rsa.PrivateKey
 	weak    *rsa.PrivateKey
@@ -80,7 +80,7 @@ func TestAnotherKeyOfTheSameTypeIsRefused(t *testing.T) {
 	}
 }
 
-func TestPublicKeyIsTakenAsTextAsOneLineAndFromAFile(t *testing.T) {
+func TestPublicKeyMayBeTextOneLineOrAFile(t *testing.T) {
 	text := publicPEM(testKeys().ec)
 	path := filepath.Join(t.TempDir(), "key.pem")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -98,7 +98,7 @@ func TestPublicKeyIsTakenAsTextAsOneLineAndFromAFile(t *testing.T) {
 	newVerifier(t, Config{PublicKey: string(pkcs1)})
 }
 
-func TestKeysThatInviteForgeryStopTheStart(t *testing.T) {
+func TestUnsafeKeysAreRefused(t *testing.T) {
 	k := testKeys()
 	private, _ := x509.MarshalPKCS8PrivateKey(k.ec)
 	for _, row := range []struct {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestDoctorSaysWhyNobodyGetsIn(t *testing.T) {
+func TestDoctorReportsUnreachableAddresses(t *testing.T) {
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(secure.Close)
 	secure.Config.ErrorLog = nil
