@@ -221,7 +221,7 @@ func FuzzText(f *testing.F) {
 			return // not a bare JSON string
 		}
 		if read := withoutSurrogates(string(got)); !ok || read != want {
-			t.Errorf("%q says %q (%v), want %q", value, got, ok, want)
+			t.Errorf("%q decodes to %q (%v), want %q", value, got, ok, want)
 		}
 		if back, ok := Text(AppendString(nil, string(got))); !ok || string(back) != string(got) && len(back) >= len(got) {
 			t.Errorf("%q written and read: %q (%v)", got, back, ok) // shorter: two unpaired surrogates have formed a pair

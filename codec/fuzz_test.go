@@ -132,13 +132,13 @@ func wantPrefixesWait(t *testing.T, b []byte, n int, err error, parse func([]byt
 		got, prefixErr := parse(b[:i])
 		switch {
 		case n > 0 && i < n && (got != 0 || prefixErr != nil):
-			t.Fatalf("takes %d bytes of %q, but of the first %d: n = %d, %v", n, b, i, got, prefixErr)
+			t.Fatalf("consumes %d bytes of %q, but of the first %d bytes: n = %d, %v", n, b, i, got, prefixErr)
 		case n > 0 && i >= n && got != n:
-			t.Fatalf("takes %d bytes of %q, but of the first %d: n = %d, %v", n, b, i, got, prefixErr)
+			t.Fatalf("consumes %d bytes of %q, but of the first %d bytes: n = %d, %v", n, b, i, got, prefixErr)
 		case n == 0 && got != 0:
-			t.Fatalf("takes nothing of %q (%v), but of the first %d: n = %d", b, err, i, got)
+			t.Fatalf("consumes nothing of %q (%v), but of the first %d bytes: n = %d", b, err, i, got)
 		case err == nil && prefixErr != nil:
-			t.Fatalf("waits for more of %q, but refused the first %d: %v", b, i, prefixErr)
+			t.Fatalf("asks for more than %q, but refused the first %d bytes: %v", b, i, prefixErr)
 		}
 	}
 }

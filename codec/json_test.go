@@ -209,12 +209,12 @@ func TestText(t *testing.T) {
 	} {
 		got, ok := Text([]byte(tt.value))
 		if !ok || string(got) != tt.want {
-			t.Errorf("%s says %q (%v), want %q", tt.value, got, ok, tt.want)
+			t.Errorf("%s decodes to %q (%v), want %q", tt.value, got, ok, tt.want)
 		}
 	}
 	for _, value := range []string{"", `"`, "1", "null", "[]", `{"a":"b"}`, `'a'`, `"a`, `a"`, `"\`, `"\"`, `"\x"`, `"\u12"`, `"\ud800\u12"`, `"\n"x"`} {
 		if got, ok := Text([]byte(value)); ok || got != nil {
-			t.Errorf("%s says %q, want that it is no string", value, got)
+			t.Errorf("%s decodes to %q, want it refused", value, got)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func TestMessage(t *testing.T) {
 			t.Errorf("%s: payload %q, want %q", sample.name, got, sample.payload)
 		}
 		if got := string(m.AppendPayload([]byte("2"))); got != "2\x1e"+sample.payload {
-			t.Errorf("%s: behind another packet %q", sample.name, got)
+			t.Errorf("%s: appended to another packet: %q", sample.name, got)
 		}
 	}
 }
@@ -83,7 +83,7 @@ func wantViews(t *testing.T, m *Message) {
 		rest = rest[n+int(h.Length):]
 	}
 	if len(rest) != 0 {
-		t.Errorf("%d bytes behind the last frame", len(rest))
+		t.Errorf("%d bytes follow the last frame", len(rest))
 	}
 }
 
@@ -114,7 +114,7 @@ func TestPayloadOfManyMessagesCanBeSplit(t *testing.T) {
 		}
 	}
 	if body != nil {
-		t.Errorf("%q behind the last packet", body)
+		t.Errorf("%q follows the last packet", body)
 	}
 }
 

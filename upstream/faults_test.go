@@ -125,7 +125,7 @@ func TestNoEventIsLostWhenRabbitMQIsKilled(t *testing.T) {
 	go func() { defer close(done); w.stream(events) }()
 	testkit.Await(t, "the first events", func() bool { return len(w.rooms.all()) > events/10 })
 	w.broker.Kill()
-	testkit.Await(t, "attempts in vain", func() bool {
+	testkit.Await(t, "failed attempts", func() bool {
 		s := w.consumer.Status()
 		return !s.Connected && s.Attempts >= 2 && s.LastError != ""
 	})
@@ -201,7 +201,7 @@ func TestReadingResumesSoonAfterAnOutageOfRabbitMQ(t *testing.T) {
 	if out, err := w.broker.Ctl("stop_app"); err != nil {
 		t.Fatal(out, err)
 	}
-	testkit.Await(t, "attempts in vain", func() bool { return w.consumer.Status().Attempts >= attempts })
+	testkit.Await(t, "failed attempts", func() bool { return w.consumer.Status().Attempts >= attempts })
 	// If the pauses doubled, this many more attempts would take minutes.
 	testkit.Await(t, "more attempts at the same pace", func() bool { return w.consumer.Status().Attempts >= 2*attempts })
 	if out, err := w.broker.Ctl("start_app"); err != nil {

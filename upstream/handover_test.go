@@ -72,7 +72,7 @@ func TestReadingResumesAtTheFormerProcess(t *testing.T) {
 	publish(11, 11)
 	second.Inherit(first.Past())
 	if secondRooms.passed != 8 {
-		t.Errorf("the rooms are told of position %d, want 8", secondRooms.passed)
+		t.Errorf("Passed was called with position %d, want 8", secondRooms.passed)
 	}
 	second.Release()
 	secondRooms.want(t, 9, 11)

@@ -122,7 +122,7 @@ func TestUnsafeKeysAreRefused(t *testing.T) {
 			v.Close()
 			t.Errorf("%s: accepted", row.name)
 		} else if !strings.Contains(err.Error(), row.want) {
-			t.Errorf("%s: error %q does not say %q", row.name, err, row.want)
+			t.Errorf("%s: error %q, want %q in it", row.name, err, row.want)
 		}
 	}
 }

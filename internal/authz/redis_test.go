@@ -195,7 +195,7 @@ func TestAUserRevokedDuringAJoinIsExpelled(t *testing.T) {
 	g.Authorize(user("ann"), "conversation:1", func(err error) {
 		before := g.policy.(*sets).epoch.Load()
 		cli("SREM", "conversation:1", "ann")
-		for g.policy.(*sets).epoch.Load() == before { // the change is known, and nobody is in the room
+		for g.policy.(*sets).epoch.Load() == before { // until the change is noticed, while the room is still empty
 			time.Sleep(time.Millisecond)
 		}
 		c.put("conversation:1", "ann")

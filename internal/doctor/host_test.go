@@ -51,7 +51,7 @@ func TestHost(t *testing.T) {
 	}{
 		{name: "descriptors for the setting", check: "descriptors", want: OK, says: "50000 connections"},
 		{name: "too few descriptors", change: func(h *Host) { h.Descriptors = 50_000 }, check: "descriptors", want: Fail, says: "50512"},
-		{name: "descriptors decide", change: func(h *Host) { h.Connections = 0 }, check: "descriptors", want: OK, says: "for 99488 connections"},
+		{name: "descriptors without a configured limit", change: func(h *Host) { h.Connections = 0 }, check: "descriptors", want: OK, says: "for 99488 connections"},
 		{name: "the usual limit", change: func(h *Host) { h.Connections, h.Descriptors = 0, 1024 }, check: "descriptors", want: Warn, says: "for 512 connections"},
 		{name: "a queue", check: "net.core.somaxconn", want: OK},
 		{name: "a short queue", file: "sys/net/core/somaxconn", text: "128", check: "net.core.somaxconn", want: Warn, says: `sysctl -w net.core.somaxconn="4096"`},

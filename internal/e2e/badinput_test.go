@@ -84,7 +84,7 @@ var badHTTP = []badInput{
 		}
 		r.wantStatus(200)
 	}},
-	{"a head that drips on for ever", nodeTimes, func(t *testing.T, g *gateway) {
+	{"an endless head, line by line", nodeTimes, func(t *testing.T, g *gateway) {
 		r := g.raw(t)
 		r.send("GET /health HTTP/1.1\r\n")
 		ended := make(chan bool)
@@ -101,7 +101,7 @@ var badHTTP = []badInput{
 			}
 		}
 	}},
-	{"9 KiB of cookies are taken", "", func(t *testing.T, g *gateway) {
+	{"9 KiB of cookies are accepted", "", func(t *testing.T, g *gateway) {
 		r := g.raw(t)
 		r.send("GET /health HTTP/1.1\r\nHost: gateway\r\nCookie: " + strings.Repeat("x", 9<<10) + "\r\n\r\n")
 		r.wantStatus(200)

@@ -35,8 +35,8 @@ var badFrames = []badInput{
 	{"reserved control opcode", "", expectClose(frame(11, true, "2"), protocolError)},
 	{"a fragmented ping", "", expectClose(frame(ws.OpPing, false, "x"), protocolError)},
 	{"a ping of 126 bytes", "", expectClose(frame(ws.OpPing, true, strings.Repeat("x", 126)), protocolError)},
-	{"a continuation of nothing", "", expectClose(frame(ws.OpContinuation, true, "x"), protocolError)},
-	{"a message inside of another", "", expectClose(frame(ws.OpText, false, "4")+frame(ws.OpText, true, "2"), protocolError)},
+	{"a continuation frame without a first frame", "", expectClose(frame(ws.OpContinuation, true, "x"), protocolError)},
+	{"a message within a fragmented message", "", expectClose(frame(ws.OpText, false, "4")+frame(ws.OpText, true, "2"), protocolError)},
 	{"10 MB announced and never sent", "", expectClose("\x81\xff\x00\x00\x00\x00\x00\x98\x96\x80\x01\x02\x03\x04", tooBig)},
 	{"one byte too many announced", "", expectClose("\x81\xff\x00\x00\x00\x00\x00\x01\x86\xa1\x01\x02\x03\x04", tooBig)},
 	{"2^63 bytes announced", "", expectClose("\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00\x01\x02\x03\x04", tooBig, protocolError)},
@@ -52,7 +52,7 @@ var badFrames = []badInput{
 	{"a close frame of one byte", "", expectClose(frame(ws.OpClose, true, "x"), protocolError)},
 	{"a close frame with a reserved code", "", expectClose(frame(ws.OpClose, true, "\x03\xed"), protocolError)},
 	{"a close frame that is not UTF-8", "", expectClose(frame(ws.OpClose, true, "\x03\xe8\xff"), badText, protocolError)},
-	{"an honest close frame", "", expectClose(frame(ws.OpClose, true, "\x03\xe8bye"), ws.StatusNormalClosure)},
+	{"a valid close frame", "", expectClose(frame(ws.OpClose, true, "\x03\xe8bye"), ws.StatusNormalClosure)},
 	{"a flood of pings", "", func(t *testing.T, g *gateway) {
 		r := g.connected(t, "eve")
 		go func() {
@@ -86,12 +86,12 @@ var badEngine = []badInput{
 	{"an unknown packet type", "", expectClose(frame(ws.OpText, true, "9"), protocolError)},
 	{"an empty packet", "", expectClose(frame(ws.OpText, true, ""), protocolError)},
 	{"a ping, which only servers send", "", expectClose(frame(ws.OpText, true, "2"), protocolError)},
-	{"an open packet is passed over", "", expectOpen(frame(ws.OpText, true, `0{"sid":"x"}`))},
-	{"an upgrade packet is passed over", "", expectOpen(frame(ws.OpText, true, "5"))},
-	{"a noop packet is passed over", "", expectOpen(frame(ws.OpText, true, "6"))},
-	{"a pong that nobody asked for", "", expectOpen(frame(ws.OpText, true, "3"))},
+	{"an open packet is ignored", "", expectOpen(frame(ws.OpText, true, `0{"sid":"x"}`))},
+	{"an upgrade packet is ignored", "", expectOpen(frame(ws.OpText, true, "5"))},
+	{"a noop packet is ignored", "", expectOpen(frame(ws.OpText, true, "6"))},
+	{"an unrequested pong", "", expectOpen(frame(ws.OpText, true, "3"))},
 	{"a close packet", "only its heartbeat ends that", expectClose(frame(ws.OpText, true, "1"))},
-	{"binary that nobody waits for", "", expectClose(frame(ws.OpBinary, true, "\x01\x02"), protocolError)},
+	{"a binary message without an announced attachment", "", expectClose(frame(ws.OpBinary, true, "\x01\x02"), protocolError)},
 	{"empty binary", "", expectClose(frame(ws.OpBinary, true, ""), protocolError)},
 }
 
@@ -115,7 +115,7 @@ func event(name, args string) badInput {
 var badSocket = []badInput{
 	packet("an unknown type", "x"),
 	packet("a type out of range", "9"),
-	packet("an event that is no array", "2{}"),
+	packet("an event that is not an array", "2{}"),
 	packet("an event without a name", "2[]"),
 	packet("an event whose name is an object", "2[{}]"),
 	{"an event with no JSON", "it passes it over", expectClose(frame(ws.OpText, true, "42"), protocolError)},
@@ -129,7 +129,7 @@ var badSocket = []badInput{
 	packet("an event with millions of attachments", `599999999-["x"]`),
 	packet("attachments without a number", `5-["x"]`),
 	{"a text packet in the place of an attachment", "", expectClose(frame(ws.OpText, true, `451-["x",{"_placeholder":true,"num":0}]`)+frame(ws.OpText, true, `42["x"]`), protocolError)},
-	{"an attachment of which nothing speaks", "it takes it", func(t *testing.T, g *gateway) {
+	{"an attachment without a placeholder", "it takes it", func(t *testing.T, g *gateway) {
 		r := g.connected(t, "eve")
 		r.text(`451-["x"]`)
 		r.binary("\x01")
@@ -174,7 +174,7 @@ var badSocket = []badInput{
 		r.want(`44/other,{"message":"Invalid namespace"}`)
 		r.alive()
 	}},
-	{"an ack that nobody waits for", "", expectOpen(frame(ws.OpText, true, "43999[1]"))},
+	{"an ack of an unknown id", "", expectOpen(frame(ws.OpText, true, "43999[1]"))},
 	event("join_room with null", ",null"),
 	event("join_room with an array", `,["conversation","1"]`),
 	event("join_room with a number", ",42"),

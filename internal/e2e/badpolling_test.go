@@ -53,11 +53,11 @@ func wantSessionUnknown(t *testing.T, g *gateway, target string) {
 }
 
 var badPolling = []badInput{
-	{"no packet", "", refusedPost("abc")},
-	{"a good packet, then none", "", refusedPost("3\x1eabc")},
-	{"no packet between separators", "", refusedPost("3\x1e\x1e3")},
+	{"an unknown packet type", "", refusedPost("abc")},
+	{"a valid packet, then an invalid one", "", refusedPost("3\x1eabc")},
+	{"an empty packet between separators", "", refusedPost("3\x1e\x1e3")},
 	{"an empty body", "", refusedPost("")},
-	{"base64 that is none", "its decoder takes anything", refusedPost("b!!!!")},
+	{"invalid base64", "its decoder takes anything", refusedPost("b!!!!")},
 	{"a body that is not UTF-8", "its decoder takes anything", refusedPost("42[\"\xff\"]")},
 	{"a malformed Socket.IO packet", "", refusedPost("42{}")},
 	{"a body in the old binary form", "it answers 200 first", func(t *testing.T, g *gateway) {
@@ -113,20 +113,20 @@ var badTiming = []badInput{
 			r.conn.Close()
 		}
 	}},
-	{"a poll given up", "", func(t *testing.T, g *gateway) {
+	{"a poll whose connection is reset", "", func(t *testing.T, g *gateway) {
 		target := g.session(t, "eve")
 		r := g.raw(t)
 		r.send("GET " + target + " HTTP/1.1\r\nHost: gateway\r\n\r\n")
 		r.conn.(*net.TCPConn).SetLinger(0)
 		r.conn.Close()
 	}},
-	{"half-closed after a request", "", func(t *testing.T, g *gateway) {
+	{"a connection half-closed after a request", "", func(t *testing.T, g *gateway) {
 		r := g.raw(t)
 		r.send("GET /health HTTP/1.1\r\nHost: gateway\r\n\r\n")
 		r.conn.(*net.TCPConn).CloseWrite()
 		r.response() // the response may be lost: the server may treat a FIN as the end of the connection
 	}},
-	{"asks on and never reads", "Node buffers without a limit", func(t *testing.T, g *gateway) {
+	{"requests without reading the responses", "Node buffers without a limit", func(t *testing.T, g *gateway) {
 		r := g.connected(t, "eve")
 		r.conn.(*net.TCPConn).SetReadBuffer(4096)
 		burst := []byte(strings.Repeat(frame(ws.OpText, true, `421["typing",{"roomType":"conversation","roomId":"nowhere"}]`), 1000))
@@ -142,7 +142,7 @@ var badTiming = []badInput{
 		}
 		t.Fatal("256 MiB of events were accepted from a client that does not read, want the connection to be closed")
 	}},
-	{"a hundred handshakes left alone", "", func(t *testing.T, g *gateway) {
+	{"a hundred abandoned handshakes", "", func(t *testing.T, g *gateway) {
 		for range 100 {
 			g.openPolling(t)
 			r := g.webSocket(t, "")
@@ -150,7 +150,7 @@ var badTiming = []badInput{
 			r.conn.Close()
 		}
 	}},
-	{"a process that stops in mid-air", "", func(t *testing.T, g *gateway) {
+	{"a client process that is stopped", "", func(t *testing.T, g *gateway) {
 		crowd := g.crowd(t, "default", "member.mjs", "5", "stopped")
 		crowd.joined(5)
 		crowd.cmd.Process.Signal(syscall.SIGSTOP)

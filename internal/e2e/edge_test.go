@@ -93,7 +93,7 @@ func TestRoomsByWebhook(t *testing.T) {
 	if got := ann.ack("join_room", conversation("2")); got != `{"error":"Authorization unavailable"}` {
 		t.Errorf("joining while the application is down: %s, want Authorization unavailable", got)
 	}
-	ann.do("typing", "1") // who is in a room stays there
+	ann.do("typing", "1") // members stay in their rooms
 	if strings.Contains(g.Out.String(), "room secret") {
 		t.Error("the log contains the secret")
 	}

@@ -154,7 +154,7 @@ func TestEnginePolling(t *testing.T) {
 			t.Errorf("poll %s, want an error for packet 7 and an ack for packet 8", got)
 		}
 	})
-	t.Run("a poll waits for something to say", func(t *testing.T) {
+	t.Run("a poll waits for a packet", func(t *testing.T) {
 		target := g.session(t, "ann")
 		if got := g.mustPoll(t, target); got != "2" {
 			t.Errorf("poll %s, want the next ping", got)
@@ -227,7 +227,7 @@ func TestEngineHeartbeat(t *testing.T) {
 		r.want("2")
 		r.wantClosed()
 	})
-	t.Run("a pong too many does not help", func(t *testing.T) {
+	t.Run("extra pongs do not delay the timeout", func(t *testing.T) {
 		t.Parallel()
 		r := g.connected(t, "ann")
 		r.text("3", "3", "3")
@@ -249,7 +249,7 @@ func (g *gateway) probed(t *testing.T, target string) *raw {
 func TestEngineUpgrade(t *testing.T) {
 	t.Parallel()
 	g := start(t, "PING_INTERVAL=60000")
-	t.Run("a parked poll is released", func(t *testing.T) {
+	t.Run("a waiting poll is answered", func(t *testing.T) {
 		target := g.session(t, "ann")
 		poll := g.raw(t)
 		poll.send("GET " + target + " HTTP/1.1\r\nHost: gateway\r\n\r\n")
@@ -260,7 +260,7 @@ func TestEngineUpgrade(t *testing.T) {
 		r.text("5")
 		r.alive()
 	})
-	t.Run("a poll after the probe is released", func(t *testing.T) {
+	t.Run("a poll after the probe is answered", func(t *testing.T) {
 		target := g.session(t, "ann")
 		r := g.probed(t, target)
 		if got := g.mustPoll(t, target); got != "6" {
@@ -269,7 +269,7 @@ func TestEngineUpgrade(t *testing.T) {
 		r.text("5")
 		r.alive()
 	})
-	t.Run("what came between probe and upgrade is kept", func(t *testing.T) {
+	t.Run("packets between probe and upgrade are kept", func(t *testing.T) {
 		target := g.session(t, "ann")
 		r := g.probed(t, target)
 		g.mustPost(t, target, `421["leave_room",{"roomType":"conversation","roomId":"1"}]`)
@@ -300,7 +300,7 @@ func TestEngineUpgrade(t *testing.T) {
 		}
 		r.alive()
 	})
-	t.Run("a probe given up leaves the session polling", func(t *testing.T) {
+	t.Run("an abandoned probe leaves the session polling", func(t *testing.T) {
 		target := g.session(t, "ann")
 		r := g.probed(t, target)
 		r.conn.Close()

@@ -244,7 +244,7 @@ func TestReloadOfTheInstalledGateway(t *testing.T) {
 	i.Launch()
 	stays := i.dial(t, "ann", false)
 
-	t.Run("log files that were moved or deleted come back", func(t *testing.T) {
+	t.Run("log files that were moved or deleted are opened again", func(t *testing.T) {
 		if err := os.Remove(filepath.Join(logs, "all.log")); err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +260,7 @@ func TestReloadOfTheInstalledGateway(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("what may change while clients are served does", func(t *testing.T) {
+	t.Run("settings that can change at runtime are applied", func(t *testing.T) {
 		old, next := signed(t, gatewaytest.Secret), signed(t, "another secret of the tests")
 		writeFile(t, routes, "routes:\n  - {event: booking.reminder, rooms: \"user:{userId}\", emit: reminder, fields: [text]}\n")
 		line := i.reload(t, "JWT_SECRET=another secret of the tests", "CORS_ORIGIN=https://new.example", "LOG_LEVEL=debug",
@@ -296,7 +296,7 @@ func TestReloadOfTheInstalledGateway(t *testing.T) {
 			t.Errorf("got %s, want reminder", e)
 		}
 	})
-	t.Run("what may not is named", func(t *testing.T) {
+	t.Run("settings that need a restart are named", func(t *testing.T) {
 		line := i.reload(t, "PING_INTERVAL=20s", "LOG_LEVEL=info")
 		wantIn(t, "the line", line, "LOG_LEVEL: debug -> info", "PING_INTERVAL: 25000 -> 20000", `"needRestart":["PING`)
 		out, _ := i.command("doctor")

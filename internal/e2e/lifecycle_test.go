@@ -143,7 +143,7 @@ func (p *prober) status(t *testing.T, path string) int {
 // awaitUnready waits until /ready returns 503.
 func (p *prober) awaitUnready(t *testing.T) {
 	t.Helper()
-	gatewaytest.Await(t, "/ready to say 503", func() bool { return p.status(t, "/ready") == http.StatusServiceUnavailable })
+	gatewaytest.Await(t, "/ready to return 503", func() bool { return p.status(t, "/ready") == http.StatusServiceUnavailable })
 }
 
 // On SIGTERM /ready and /health return 503, all clients are disconnected in a way that

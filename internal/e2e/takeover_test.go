@@ -229,10 +229,10 @@ const longerThanAnyPhase = 5 * time.Second
 var faults = []fault{
 	{"the giver is killed", false, syscall.SIGKILL, 0},
 	{"the taker is killed", true, syscall.SIGKILL, 0},
-	{"the giver stands still", false, syscall.SIGSTOP, longerThanAnyPhase},
-	{"the taker stands still", true, syscall.SIGSTOP, longerThanAnyPhase},
-	{"the giver stutters", false, syscall.SIGSTOP, 300 * time.Millisecond},
-	{"the taker stutters", true, syscall.SIGSTOP, 300 * time.Millisecond},
+	{"the giver is paused", false, syscall.SIGSTOP, longerThanAnyPhase},
+	{"the taker is paused", true, syscall.SIGSTOP, longerThanAnyPhase},
+	{"the giver is paused briefly", false, syscall.SIGSTOP, 300 * time.Millisecond},
+	{"the taker is paused briefly", true, syscall.SIGSTOP, 300 * time.Millisecond},
 }
 
 // One side of a hand-over is killed or paused at a random moment. Afterwards one

@@ -246,13 +246,13 @@ func (w *world) end() {
 
 func eachWorld(t *testing.T, f func(t *testing.T, change func(*world))) {
 	for name, change := range map[string]func(*world){
-		"all goes well":   func(*world) {},
-		"drains":          func(w *world) { w.hello = HelloDrains },
-		"refused":         func(w *world) { w.hello = HelloRefused },
-		"freeze fails":    func(w *world) { w.freezeFails = true },
-		"state fails":     func(w *world) { w.stateFails = true },
-		"state is no fit": func(w *world) { w.unfit = true },
-		"build fails":     func(w *world) { w.buildFails = true },
+		"no failure":         func(*world) {},
+		"drains":             func(w *world) { w.hello = HelloDrains },
+		"refused":            func(w *world) { w.hello = HelloRefused },
+		"freeze fails":       func(w *world) { w.freezeFails = true },
+		"state fails":        func(w *world) { w.stateFails = true },
+		"state does not fit": func(w *world) { w.unfit = true },
+		"build fails":        func(w *world) { w.buildFails = true },
 	} {
 		t.Run(name, func(t *testing.T) { f(t, change) })
 	}

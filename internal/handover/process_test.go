@@ -147,8 +147,8 @@ func TestAFailingTakerChangesNothing(t *testing.T) {
 		name string
 		fail func(i *fakeTaker)
 	}{
-		{"says nothing and goes", func(*fakeTaker) {}},
-		{"says what is no greeting", func(i *fakeTaker) {
+		{"sends nothing and closes", func(*fakeTaker) {}},
+		{"sends an invalid hello", func(i *fakeTaker) {
 			i.say(kindHello, []byte("hello"))
 			i.hear(kindRefuse)
 		}},
@@ -163,25 +163,25 @@ func TestAFailingTakerChangesNothing(t *testing.T) {
 				t.Errorf("refused because %q, want the port in the reason", why)
 			}
 		}},
-		{"goes behind its greeting", func(i *fakeTaker) { i.greet(fits) }},
+		{"closes after its hello", func(i *fakeTaker) { i.greet(fits) }},
 		{"cannot be built", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindFailed, []byte("no"))
 			i.hear(kindAbort)
 		}},
-		{"goes when it is ready", func(i *fakeTaker) {
+		{"closes when it is ready", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
 		}},
-		{"reads half of the state", func(i *fakeTaker) {
+		{"closes after the first frame of the state", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
 			i.wire.next(gatewaytest.Patience)
 		}},
-		{"cannot take the state", func(i *fakeTaker) {
+		{"fails to use the state", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
@@ -189,7 +189,7 @@ func TestAFailingTakerChangesNothing(t *testing.T) {
 			i.say(kindFailed, []byte("no"))
 			i.hear(kindAbort)
 		}},
-		{"has received something else", func(i *fakeTaker) {
+		{"has received a different state", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
@@ -198,21 +198,21 @@ func TestAFailingTakerChangesNothing(t *testing.T) {
 			i.received()
 			i.hear(kindAbort)
 		}},
-		{"stands still with the state", func(i *fakeTaker) {
+		{"does not answer after the state", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
 			i.receive()
 			i.hear(kindAbort) // when the giver has timed out
 		}},
-		{"goes when it has the state", func(i *fakeTaker) {
+		{"closes after it has confirmed the state", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
 			i.receive()
 			i.received()
 		}},
-		{"goes when it has read that all is its own", func(i *fakeTaker) {
+		{"closes after the release", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
@@ -304,13 +304,13 @@ func TestATakerOfALivingGiverTakesNothing(t *testing.T) {
 	}
 	defer l.Close()
 	for name, act := range map[string]func(*Wire){
-		"says nothing":  func(w *Wire) { w.next(gatewaytest.Patience); w.next(gatewaytest.Patience) },
-		"ends the talk": func(w *Wire) { w.next(gatewaytest.Patience) },
+		"sends nothing": func(w *Wire) { w.next(gatewaytest.Patience); w.next(gatewaytest.Patience) },
+		"closes":        func(w *Wire) { w.next(gatewaytest.Patience) },
 		"refuses": func(w *Wire) {
 			w.next(gatewaytest.Patience)
 			_ = w.send(kindRefuse, []byte("no"), gatewaytest.Patience)
 		},
-		"speaks of something else": func(w *Wire) {
+		"sends an unexpected frame": func(w *Wire) {
 			w.next(gatewaytest.Patience)
 			_ = w.send(kindReleased, nil, gatewaytest.Patience)
 		},

@@ -73,7 +73,7 @@ var clientStates = []clientState{
 			c.want(`434[{"error":"Not in room"}]`)
 		}
 	}, false, 0},
-	{"a slow reader that is owed bytes", func(s *seededRun, user string) func() {
+	{"a slow reader with pending bytes", func(s *seededRun, user string) func() {
 		c := s.connected(user)
 		const events = 40
 		text := strings.Repeat("x", 100_000)
@@ -88,7 +88,7 @@ var clientStates = []clientState{
 			c.wantPrefix(`42["new_notification",{"message":"end"`)
 		}
 	}, false, 0},
-	{"between two polls, with something pending", func(s *seededRun, user string) func() {
+	{"between two polls, with a pending packet", func(s *seededRun, user string) func() {
 		p := s.polling(user)
 		s.notify(user, "before")
 		return func() {
@@ -135,7 +135,7 @@ var clientStates = []clientState{
 			c.wantOpen()
 		}
 	}, false, 0},
-	{"a connection that has said nothing", func(s *seededRun, _ string) func() {
+	{"a new connection without a request", func(s *seededRun, _ string) func() {
 		c := s.dial()
 		return func() {
 			c.send(requestText(http.MethodGet, pollTarget, ""))
@@ -185,12 +185,12 @@ var clientStates = []clientState{
 			}
 		}
 	}, true, 0},
-	{"a join that is being decided", func(s *seededRun, user string) func() {
+	{"a join that waits for the webhook", func(s *seededRun, user string) func() {
 		c := s.connected("undecided" + user)
 		c.text(`421["join_room",{"roomType":"conversation","roomId":"1"}]`)
 		return func() { c.wantPrefix(`431[{"success":true`) }
 	}, true, 0},
-	{"a client that may come back", func(s *seededRun, user string) func() {
+	{"a disconnected client that may recover", func(s *seededRun, user string) func() {
 		c := s.recovering(user, map[string]any{"recovery": true})
 		s.notify(user, "before")
 		offset := s.notified(c, "before")
