@@ -36,9 +36,9 @@ type steadyClient struct {
 	returns int
 }
 
-// live runs the client until ctx ends. It returns an error if the client is refused or
+// run runs the client until ctx ends. It returns an error if the client is refused or
 // gets a wrong answer.
-func (r *steadyClient) live(ctx context.Context, t *testing.T, g *gateway, in *atomic.Int64) error {
+func (r *steadyClient) run(ctx context.Context, t *testing.T, g *gateway, in *atomic.Int64) error {
 	for ctx.Err() == nil {
 		c, err := sioclient.Connect(ctx, g.URL, sioclient.Options{Polling: r.polling, Token: gatewaytest.Token(t, r.name)})
 		if ctx.Err() != nil {
@@ -48,7 +48,7 @@ func (r *steadyClient) live(ctx context.Context, t *testing.T, g *gateway, in *a
 			return fmt.Errorf("%s, reconnect %d: %w", r.name, r.returns, err)
 		}
 		in.Add(1)
-		if err := r.stay(ctx, c); err != nil {
+		if err := r.emitUntilClosed(ctx, c); err != nil {
 			return fmt.Errorf("%s, reconnect %d: %w", r.name, r.returns, err)
 		}
 		in.Add(-1)
@@ -59,13 +59,13 @@ func (r *steadyClient) live(ctx context.Context, t *testing.T, g *gateway, in *a
 	return nil
 }
 
-// stay emits events for as long as the connection lasts.
-func (r *steadyClient) stay(ctx context.Context, c *sioclient.Client) error {
+// emitUntilClosed emits events for as long as the connection lasts.
+func (r *steadyClient) emitUntilClosed(ctx context.Context, c *sioclient.Client) error {
 	defer c.Close()
 	home := map[string]string{"roomType": "conversation", "roomId": r.name}
 	for event := "join_room"; ; event = "typing" {
 		answer, err := c.EmitAck(ctx, event, home)
-		if _, stranger := errors.AsType[*sioclient.HandshakeError](err); stranger && r.polling {
+		if _, unknownSession := errors.AsType[*sioclient.HandshakeError](err); unknownSession && r.polling {
 			return nil // the request used a new TCP connection, which the successor accepted; it does not know the session
 		}
 		if errors.Is(err, io.EOF) && r.polling {
@@ -95,38 +95,38 @@ func (r *steadyClient) stay(ctx context.Context, c *sioclient.Client) error {
 
 // A second process shares the port (SHARE_PORT) and the first one drains. Neither new
 // nor reconnecting clients may be refused, and each connected client is disconnected
-// exactly once. The drain must take DRAIN_PERIOD.
+// exactly once. The drain must take at least half of DRAIN_PERIOD.
 func TestHandOver(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "its port cannot be shared")
 	const (
-		residents = 80
-		visitors  = 4
-		period    = 4 * time.Second
+		clientCount    = 80
+		handshakeLoops = 4
+		period         = 4 * time.Second
 	)
 	old := start(t, "SERVICE_HOST=::", "SHARE_PORT=true", "MAX_HANDSHAKES_PER_SECOND=1000000", "DRAIN_PERIOD="+strconv.Itoa(int(period.Milliseconds())), fmt.Sprint("ADMIN_ADDR=127.0.0.1:", gatewaytest.FreePort(t)))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var in, visits atomic.Int64
+	var connected, handshakes atomic.Int64
 	var all sync.WaitGroup
-	home := make([]*steadyClient, residents)
-	for i := range home {
-		home[i] = &steadyClient{name: fmt.Sprint("resident", i), polling: i%4 == 0}
+	clients := make([]*steadyClient, clientCount)
+	for i := range clients {
+		clients[i] = &steadyClient{name: fmt.Sprint("resident", i), polling: i%4 == 0}
 		all.Go(func() {
-			if err := home[i].live(ctx, t, old, &in); err != nil {
+			if err := clients[i].run(ctx, t, old, &connected); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	gatewaytest.Await(t, "the residents to be in", func() bool { return in.Load() == residents })
-	for range visitors {
+	gatewaytest.Await(t, "all clients to connect", func() bool { return connected.Load() == clientCount })
+	for range handshakeLoops {
 		all.Go(func() {
 			for ctx.Err() == nil {
-				if err := visit(old.Addr); err != nil {
-					t.Errorf("handshake %d of a new client: %v", visits.Load(), err)
+				if err := handshakeOnce(old.Addr); err != nil {
+					t.Errorf("handshake %d of a new client: %v", handshakes.Load(), err)
 					return
 				}
-				visits.Add(1)
+				handshakes.Add(1)
 			}
 		})
 	}
@@ -136,15 +136,15 @@ func TestHandOver(t *testing.T) {
 	if code := old.Wait(); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
-	gatewaytest.Await(t, "the residents to be back", func() bool { return in.Load() == residents || t.Failed() })
-	before := visits.Load()
-	gatewaytest.Await(t, "visitors of the successor alone", func() bool { return visits.Load() > before+visitors || t.Failed() })
-	if n := next.connectedSockets(); n != residents {
-		t.Errorf("%d sockets on the successor, want %d", n, residents)
+	gatewaytest.Await(t, "all clients to reconnect", func() bool { return connected.Load() == clientCount || t.Failed() })
+	before := handshakes.Load()
+	gatewaytest.Await(t, "new handshakes with the successor", func() bool { return handshakes.Load() > before+handshakeLoops || t.Failed() })
+	if n := next.connectedSockets(); n != clientCount {
+		t.Errorf("%d sockets on the successor, want %d", n, clientCount)
 	}
 	cancel()
 	all.Wait()
-	for _, r := range home {
+	for _, r := range clients {
 		if r.returns != 1 {
 			t.Errorf("%s reconnected %d times, want once", r.name, r.returns)
 		}
@@ -152,9 +152,9 @@ func TestHandOver(t *testing.T) {
 	old.wantDrained(t, period)
 }
 
-// visit makes a WebSocket handshake on a new connection, as a client does that
+// handshakeOnce makes a WebSocket handshake on a new connection, as a client does that
 // connects for the first time.
-func visit(addr string) error {
+func handshakeOnce(addr string) error {
 	conn, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
 		return err

@@ -185,9 +185,9 @@ func TestGracefulShutdown(t *testing.T) {
 
 var stoppedAfter = regexp.MustCompile(`"msg":"stopped","afterMs":(\d+)`)
 
-// wantDrained checks that disconnecting all clients took the whole period: the last
-// one is disconnected at its end. A test of loop with a fake clock covers how they are
-// spread.
+// wantDrained checks that disconnecting all clients took at least half of the period:
+// the last one is disconnected at its end. A test of loop with a fake clock covers how
+// the clients are spread over the period.
 func (g *gateway) wantDrained(t *testing.T, period time.Duration) {
 	t.Helper()
 	found := stoppedAfter.FindStringSubmatch(g.Out.String())
@@ -195,7 +195,7 @@ func (g *gateway) wantDrained(t *testing.T, period time.Duration) {
 		t.Fatalf("the log has no line with the time the gateway took to stop:\n%s", g.Out)
 	}
 	if ms, _ := strconv.ParseInt(found[1], 10, 64); ms < period.Milliseconds()/2 {
-		t.Errorf("all clients were disconnected within %d ms, want about %v", ms, period)
+		t.Errorf("all clients were disconnected within %d ms, want at least half of %v", ms, period)
 	}
 }
 
