@@ -24,7 +24,7 @@ function sent(body, said, client, place) {
 }
 
 describe("a declared event", { concurrency: true }, () => {
-  it("mark_read is told to the others and acknowledged when RabbitMQ has it", async (t) => {
+  it("mark_read is sent to the others and acknowledged when RabbitMQ has confirmed it", async (t) => {
     const place = room();
     const [ann, ben] = await pair(t, place);
     const said = { conversationId: place.roomId, messageId: 7 };
@@ -33,7 +33,7 @@ describe("a declared event", { concurrency: true }, () => {
     ann.nothing();
   });
 
-  it("reaction is told to the others", async (t) => {
+  it("reaction is sent to the others", async (t) => {
     const place = room();
     const [ann, ben] = await pair(t, place);
     const said = { conversationId: place.roomId, messageId: "m-7", emoji: "🎉" };

@@ -152,7 +152,7 @@ async function received(all, act) {
 
 for (const source of ["server", "emitter"]) {
   const from = () => (source === "server" ? io : emitter);
-  test(`${source}: several rooms, each socket once; except; by id; everybody; volatile`, async () => {
+  test(`${source}: several rooms, each socket once; except; by id; all sockets; volatile`, async () => {
     const [r, s] = [room(), room()];
     const all = await trio(r, s);
     const [n, a, b] = all;
@@ -167,7 +167,7 @@ for (const source of ["server", "emitter"]) {
     n.events.length = 0;
   });
 
-  test(`${source}: rooms that are undefined or empty are nobody's`, async () => {
+  test(`${source}: undefined or empty rooms match no socket`, async () => {
     const r = room();
     const all = await trio(r);
     const nothing = [[], [], []];
@@ -181,7 +181,7 @@ for (const source of ["server", "emitter"]) {
     assert.deepEqual(all.map((m) => m.socket.connected), [true, true, true]);
   });
 
-  test(`${source}: what routes emit comes from the log alone`, async () => {
+  test(`${source}: events of routes are delivered from the log only`, async () => {
     const r = room();
     const [n, a, b] = await trio(r);
     from().to(r.name).emit("new_message", { conversationId: 1 });
@@ -232,7 +232,7 @@ test("a server's requests are answered, and never with a token", async () => {
   assert.deepEqual(answers, [null, null]);
 });
 
-test("clients' acknowledgements reach the server that asked", async () => {
+test("acknowledgements of clients reach the server that asked for them", async () => {
   const r = room();
   const all = await trio(r);
   all.forEach((m, i) => m.socket.on("question", (n, done) => done({ i, n, file: i === 1 ? Buffer.from([9]) : null })));
@@ -242,7 +242,7 @@ test("clients' acknowledgements reach the server that asked", async () => {
   assert.deepEqual(await io.to("nobody-there").timeout(8000).emitWithAck("question", 7), []);
 });
 
-test("what clients say crosses once, in both directions", async () => {
+test("events of clients are forwarded once, in both directions", async () => {
   const r = room();
   const [n, a, b] = await trio(r);
   const data = { roomType: "conversation", roomId: r.roomId };
@@ -263,7 +263,7 @@ test("what clients say crosses once, in both directions", async () => {
   for (const m of [n, a]) await m.until("user_left");
 });
 
-test("a join is acknowledged when what others send reaches it", async () => {
+test("a join is acknowledged when events of other servers reach the member", async () => {
   for (let i = 0; i < 30; i++) {
     const r = room();
     const m = await member(i % 2 ? url : GATEWAY_2_URL, `j${i}`, r);
@@ -285,7 +285,7 @@ test("an order reaches the user's sockets on Node servers", async () => {
   assert.deepEqual(await within(ended, "the disconnects"), ["io server disconnect", "io server disconnect"]);
 });
 
-test("a gateway in the shadow compares what it would have delivered", async () => {
+test("a gateway in compare mode counts what it would have delivered", async () => {
   const shadow = process.env.SHADOW_URL;
   const conversationId = Math.random().toString(36).slice(2);
   const publish = (message) =>
@@ -308,7 +308,7 @@ test("a gateway in the shadow compares what it would have delivered", async () =
   while ((await Promise.race([counted(), deadline])).both !== before.both + 2);
 });
 
-test("garbage on the channels harms nobody", async () => {
+test("garbage on the channels is ignored", async () => {
   const r = room();
   const a = await member(url, "g", r);
   const base = "socket.io#/#";

@@ -7,7 +7,7 @@ import { room, url } from "./world.mjs";
 
 after(() => browser.close());
 
-it("is in its rooms again after a restart of the gateway", async () => {
+it("joins its rooms again after a restart of the gateway", async () => {
   const { page } = await open(url);
   await field(page, "User").fill("ann");
   await connect(page);
