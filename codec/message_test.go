@@ -192,8 +192,7 @@ func (m *Message) rebuilt() *Message {
 	return again
 }
 
-// newBinary makes a message of one binary Engine.IO packet, which the gateway itself
-// never sends alone.
+// newBinary makes a message of one binary Engine.IO packet, which only tests need.
 func newBinary(data []byte) *Message {
 	m := &Message{frames: make([]byte, 0, frameSize(len(data)))}
 	m.binary = [][]byte{m.append(ws.OpBinary, data)}
