@@ -7,6 +7,9 @@ import (
 	"github.com/hometrip/gateway/bench/report"
 )
 
+// Only what ratios are computed from is run several times by default. A full run, or
+// one that names its peers, repeats more. Some scenarios run once, or leave out a
+// peer.
 func TestOnlyScenariosWithRatiosAreRepeated(t *testing.T) {
 	expensive := &scenario{name: "connect", without: []string{report.FloorBatch}}
 	cheap, once := &scenario{name: "chat"}, &scenario{name: "slow", once: true}

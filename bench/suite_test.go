@@ -56,6 +56,8 @@ func right(t *testing.T, what string, r *load.Result, err error) *load.Result {
 	return r
 }
 
+// Each phase of the load generator runs against the floor servers without any fault
+// being counted.
 func TestEveryPhaseIsRightAgainstTheFloor(t *testing.T) {
 	for _, name := range []string{report.Floor, report.FloorBatch} {
 		t.Run(name, func(t *testing.T) {
@@ -100,6 +102,8 @@ func TestEveryPhaseIsRightAgainstTheFloor(t *testing.T) {
 	}
 }
 
+// Three floor servers share rooms through Redis. Dialling, joining and chatting across
+// them must be without faults.
 func TestChatOverServersOfTheFloorIsRight(t *testing.T) {
 	for _, name := range []string{report.Floor, report.FloorBatch} {
 		t.Run(name, func(t *testing.T) {

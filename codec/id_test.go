@@ -12,6 +12,8 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
+// JSON strings and numbers become ids as JavaScript prints them, except that whole
+// numbers are not rounded. Other values, and ids that are too long, are refused.
 func TestID(t *testing.T) {
 	for value, want := range map[string]string{
 		`"42"`: "42", `42`: "42", `42.0`: "42", `4.2e1`: "42", `420e-1`: "42", `0.42E+2`: "42",

@@ -10,6 +10,8 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
+// A timestamp in seconds is used as it is. One in a smaller unit is converted, and an
+// implausible one is replaced by the time of arrival; both are reported.
 func TestTimestampsOfPublishers(t *testing.T) {
 	arrived := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 	sent := arrived.Add(-time.Minute)

@@ -108,6 +108,8 @@ func TestTheSeedDeterminesThePlan(t *testing.T) {
 	}
 }
 
+// The directory in Redis is compared with where the clients are. Each kind of wrong
+// entry must be an error.
 func TestDirectoryIsCompared(t *testing.T) {
 	s := &scenario{}
 	for i := range 4 {

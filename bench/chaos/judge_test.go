@@ -106,6 +106,8 @@ func (tr *trial) judged() *judge {
 	return j
 }
 
+// Events that were lost, repeated or reordered, late events, and disconnects are found
+// if no fault of the round explains them.
 func TestFaultsWithoutAReasonAreFound(t *testing.T) {
 	eof := errors.New("EOF")
 	for want, plant := range map[string]func(*trial){
@@ -185,6 +187,8 @@ func TestFaultsWithoutAReasonAreFound(t *testing.T) {
 	}
 }
 
+// Lost, late and repeated events that a fault or a failed recovery explains are not
+// wrong; they are counted by reason.
 func TestReasonsAreCounted(t *testing.T) {
 	eof := errors.New("EOF")
 	for _, x := range []struct {

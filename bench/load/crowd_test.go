@@ -22,6 +22,8 @@ func notificationTo(seq int) string {
 	return fmt.Sprintf(`42["new_notification",{"message":"#%d@%d#"}]`, seq, clock())
 }
 
+// Connection 0 misses events, or gets them twice, in another order, or meant for
+// others. The result must have each fault.
 func TestEventsOfACrowdAreCheckedByNumberReceiverAndOrder(t *testing.T) {
 	for _, tt := range []struct {
 		name                           string
@@ -57,6 +59,8 @@ func TestEventsOfACrowdAreCheckedByNumberReceiverAndOrder(t *testing.T) {
 	}
 }
 
+// Members of one room connect from different workers, so only their results together
+// show whether of each pair at least one got user_joined about the other.
 func TestJoinsOfOtherWorkersAreCheckedByPair(t *testing.T) {
 	// Two workers with two connections each; connection 0 of each is in the room.
 	result := func(self int32, announced ...int32) *Result {

@@ -127,6 +127,8 @@ func TestAnEventSentBackToItsSenderIsAStray(t *testing.T) {
 	}
 }
 
+// Of two members that join a room at least one gets user_joined about the other, and
+// none gets it twice.
 func TestJoinsAreAnnouncedToOneOfEachPairAndNeverTwice(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -234,6 +236,8 @@ func TestPacedChatTimesFromWhenAnEventWasDue(t *testing.T) {
 	}
 }
 
+// The publisher's socket is full. The rest of the events must be sent when the server
+// reads again.
 func TestEventsThatASlowServerDoesNotReadAreSentLater(t *testing.T) {
 	w := newWorld(t, 1)
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)

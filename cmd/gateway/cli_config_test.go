@@ -8,6 +8,8 @@ import (
 	"github.com/hometrip/gateway/internal/config"
 )
 
+// gateway config shows each value, where it comes from, and no secret, as text and as
+// JSON.
 func TestConfigShowsValuesAndTheirSources(t *testing.T) {
 	t.Setenv("PORT", "4321")
 	t.Setenv("PUBLISH_TOKEN", "hunter2")

@@ -132,6 +132,8 @@ func TestConfigAndVersionCommandsPrint(t *testing.T) {
 	}
 }
 
+// gateway routes check lists routes and client events, routes try shows what an event
+// becomes, and both report errors in the file.
 func TestRoutesCommandsShowTheResultingEvents(t *testing.T) {
 	const text = `
 routes:

@@ -8,6 +8,8 @@ import (
 	"time"
 )
 
+// The service manager's watchdog is notified at a regular interval, and not any more
+// when the event loops have been stuck for half of its limit.
 func TestWatchdogIsNotifiedOnlyWhileLoopsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 20 * time.Second

@@ -75,6 +75,8 @@ func authenticate(v *Verifier, token string) <-chan answer {
 	return answers
 }
 
+// A key of a JWKS verifies tokens of its algorithm, with and without a key id, and no
+// tokens of another algorithm.
 func TestJWKSVerifiesAsymmetricTokensOnly(t *testing.T) {
 	k := testKeys()
 	for _, row := range []struct {
@@ -184,6 +186,8 @@ func TestClientsReconnectIfTheirTokenCannotBeVerified(t *testing.T) {
 	}
 }
 
+// The verifier is closed while a fetch of keys hangs. The waiting token must be
+// refused, later ones be answered busy, and no goroutine be left.
 func TestCloseAnswersWhatWaitsAndEndsItsGoroutines(t *testing.T) {
 	k := testKeys()
 	gate := make(chan struct{})

@@ -42,6 +42,8 @@ func publicPEM(key crypto.Signer) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
+// A public key accepts tokens of its own algorithm only, and no HMAC token whose
+// secret is the public key's text.
 func TestPublicKeyVerifiesItsOneAlgorithm(t *testing.T) {
 	k := testKeys()
 	for _, own := range []struct {

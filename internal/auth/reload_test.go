@@ -8,6 +8,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
+// The secret is replaced at runtime. Tokens of the old one must be refused from then
+// on, and configurations that are invalid or need a restart must be refused.
 func TestReloadedSecretVerifiesAndTheOldOneNoLonger(t *testing.T) {
 	const other = "another secret of these tests, no other use"
 	v := newVerifier(t, Config{Secret: testSecret})

@@ -64,6 +64,8 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
+// With own notifications a user may join only his own notification room, whatever the
+// policy. Without them the policy decides about the others.
 func TestNotificationRooms(t *testing.T) {
 	for policy, others := range map[string]map[bool]error{
 		Open:   {true: rooms.ErrNotAllowed},
@@ -92,6 +94,7 @@ func TestNotificationRooms(t *testing.T) {
 	}
 }
 
+// The patterns of a token's claim rooms match room names, with * for any characters.
 func TestClaims(t *testing.T) {
 	g := startGate(t, Config{Policy: Claims}, nil)
 	for _, c := range []struct {

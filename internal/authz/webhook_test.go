@@ -54,6 +54,8 @@ func answering(status int, body string) http.HandlerFunc {
 	}
 }
 
+// Each HTTP status and body of the application means allowed, not allowed, or no
+// answer.
 func TestWebhookAnswers(t *testing.T) {
 	for _, c := range []struct {
 		status int

@@ -213,6 +213,8 @@ func TestContradictionsStopTheStart(t *testing.T) {
 	}
 }
 
+// The environment and CONSOLE decide whether there is a console, whether it mints
+// tokens, and whether it shows figures.
 func TestTheConsoleIsOnInDevelopmentOnly(t *testing.T) {
 	for _, row := range []struct {
 		words                 string

@@ -146,6 +146,8 @@ func TestMistypedSchemesAreNoOrigins(t *testing.T) {
 	}
 }
 
+// Commands of an installed gateway read the settings that the systemd unit gives the
+// service: env files, Environment lines and drop-ins.
 func TestSettingsOfTheServiceAreReadFromItsUnit(t *testing.T) {
 	root := t.TempDir()
 	write := func(path, text string) {

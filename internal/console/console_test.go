@@ -124,6 +124,8 @@ func TestThePageIsCachedByETag(t *testing.T) {
 	}
 }
 
+// With CONSOLE_TOKEN the page, its files, tokens and figures require the token as a
+// password or a bearer token.
 func TestThePageRequiresItsToken(t *testing.T) {
 	config := Config{
 		Token:   "s3cret",

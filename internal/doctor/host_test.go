@@ -39,6 +39,8 @@ func goodHost() (proc, sys map[string]string) {
 		}
 }
 
+// The doctor reads limits of the kernel, the process and the cgroup. Each value that
+// is too small for the configured connections must be reported.
 func TestHost(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -58,6 +58,8 @@ func inspect(t *testing.T, address, prefix string) (*rabbitmq.Inspection, error)
 	})
 }
 
+// Queues and exchanges that exist with other properties are reported. The doctor must
+// not declare anything.
 func TestRabbitMQ(t *testing.T) {
 	broker, err := brokertest.Start()
 	testkit.Need(t, err)

@@ -110,6 +110,8 @@ func wantSeries(t *testing.T, metrics map[string]map[string][]string, where, exp
 	}
 }
 
+// Every alert and every panel of deploy/ uses metrics and label values that a gateway
+// exports.
 func TestAlertsAndDashboardUseExportedMetrics(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it exports something else")
@@ -213,6 +215,8 @@ func manifests(t *testing.T) map[string]manifest {
 	return objects
 }
 
+// The manifests agree with the gateway: setting names, ports, probes, the time to stop
+// and the memory for MAX_CONNECTIONS.
 func TestKubernetesManifests(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it is not deployed")
@@ -261,6 +265,8 @@ func TestKubernetesManifests(t *testing.T) {
 	}
 }
 
+// The unit is valid, as restricted as the docs say, and agrees with the gateway's
+// settings.
 func TestSystemdUnit(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has none")

@@ -69,6 +69,8 @@ func TestRoomsOfTheToken(t *testing.T) {
 	}
 }
 
+// The application decides who may join a room. While it is down nobody can join, and
+// members stay in their rooms.
 func TestRoomsByWebhook(t *testing.T) {
 	notOnReference(t, "rooms are open there")
 	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -169,6 +171,8 @@ func TestRoomsByRedisOnAllNodes(t *testing.T) {
 	}
 }
 
+// Connections beyond the limits per user and per address are refused. A client that
+// emits too fast gets an error first and is disconnected if it goes on.
 func TestLimitsPerUserAndAddress(t *testing.T) {
 	notOnReference(t, "it has no such limits")
 	g := start(t, "MAX_SOCKETS_PER_USER=2", "MAX_CONNECTIONS_PER_IP=3", "TRUSTED_PROXIES=127.0.0.1", "MAX_EVENTS_PER_SECOND=5", "MAX_EVENTS_BURST=20")
@@ -219,6 +223,8 @@ func TestLimitsPerUserAndAddress(t *testing.T) {
 	}
 }
 
+// With ADMIN_ADDR metrics and profiles are served on the admin port only. Profiles
+// require METRICS_TOKEN.
 func TestAdminPortAndMetricsToken(t *testing.T) {
 	notOnReference(t, "it has neither")
 	g := start(t, "ADMIN_ADDR=127.0.0.1:0", "METRICS_TOKEN=metrics secret")

@@ -101,6 +101,8 @@ var eventCases = []struct {
 		[]string{ann + `deal [{"n":1}]`, ben + `deal [{"n":1}]`}},
 }
 
+// Each event of eventCases is published through RabbitMQ, and again by the command
+// line or over HTTP. The clients must get what the case says, on every transport.
 func TestServiceEventsReachClients(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t, "events", eventRoutes)

@@ -147,6 +147,9 @@ func signed(t *testing.T, secret string) string {
 	return token
 }
 
+// Commands of the installed package use the settings of the service, not those of the
+// shell. The doctor reports settings that were edited since the start, with the
+// command that applies them.
 func TestInstalledCommandsUseTheSettingsOfTheService(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it is not packaged")
@@ -235,6 +238,8 @@ func (i *installed) allowed(t *testing.T, origin string) string {
 	return res.Header.Get("Access-Control-Allow-Origin")
 }
 
+// SIGHUP reopens log files and applies the settings that can change at runtime. It
+// names those that need a restart, and applies nothing if a setting is invalid.
 func TestReloadOfTheInstalledGateway(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it is not packaged")

@@ -48,6 +48,8 @@ func back(result string, from, through uint64) rooms.Stay {
 	})
 }
 
+// Each history of a user's connections gets its state, its verdict about the event at
+// position 100, and the reason.
 func TestVerdictsOnConnections(t *testing.T) {
 	volatile := func(e *Event) { e.Volatile = true }
 	for name, c := range map[string]struct {

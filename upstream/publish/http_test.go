@@ -54,6 +54,8 @@ func (unreachableLog) Append(context.Context, eventlog.Entry) (wait func() (even
 	return func() (eventlog.Position, error) { return 0, errors.New("it is away") }
 }
 
+// POST /events returns 202 with position, rooms and sockets, or the status and reason
+// of the refusal.
 func TestPublishingOverHTTP(t *testing.T) {
 	log := eventlog.NewMemory(1 << 20)
 	p := &Publisher{Table: table(t, routes.Route{Event: "list", Rooms: []string{"user:{ids[]}"}, Emit: "x", All: true}), Log: log, MaxBody: 100, Local: true, Reach: threeEach}
@@ -83,6 +85,8 @@ func TestPublishingOverHTTP(t *testing.T) {
 	}
 }
 
+// With a token only requests with that token may publish. Without one only local
+// requests may in development, and no page of another origin.
 func TestAuthorizationOfPublishingOverHTTP(t *testing.T) {
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }

@@ -9,6 +9,9 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
+// Each body of an order becomes the order with its user, token id and times. Times
+// that are missing or implausible are replaced, and orders without a user or token id
+// are refused.
 func TestOrders(t *testing.T) {
 	table, err := NewTable(nil)
 	if err != nil {

@@ -14,6 +14,9 @@ func tableOf(t *testing.T, text string) *Table {
 	return table
 }
 
+// Routes are replaced at runtime. Changed and new routes must take effect. New keys
+// that are not bound in RabbitMQ yet, and removed routes, must be reported as needing
+// a restart, and the bound keys stay the same.
 func TestReplacedRoutes(t *testing.T) {
 	table := tableOf(t, `routes:
   - {event: review.written, rooms: "user:{userId}", emit: review, fields: [text]}

@@ -45,6 +45,8 @@ func route(event, room string) Route {
 	return Route{Event: event, Rooms: []string{room}, Emit: "x", All: true}
 }
 
+// A key gets the route with that exact key, then the first pattern that matches, with
+// the routes of the file before the built-in ones.
 func TestExactKeysPrecedePatternsAndCustomRoutesPrecedeBuiltIn(t *testing.T) {
 	table, err := NewTable([]Route{
 		route("booking.#", "user:{a}"),
