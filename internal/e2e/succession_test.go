@@ -129,7 +129,8 @@ func (g *gateway) publish(ctx context.Context, room string) (n int64, err error)
 }
 
 // Two hand-overs happen under load. Each client must get each event once and in order,
-// and an answer to each of its own events, and no connection may end.
+// and an answer to each of its own events, and no connection may end. Clients that
+// connect meanwhile must all be served.
 func TestHandOverUnderLoadKeepsConnections(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
@@ -141,6 +142,27 @@ func TestHandOverUnderLoadKeepsConnections(t *testing.T) {
 			t.Parallel()
 			handOverUnderLoad(t, loops, 16, 8)
 		})
+	}
+}
+
+// handshakeInBursts makes bursts of handshakes until ctx ends. Each must succeed,
+// whichever process accepts its connection.
+func handshakeInBursts(ctx context.Context, t *testing.T, addr string) {
+	const burst = 40
+	for ctx.Err() == nil && !t.Failed() {
+		var all sync.WaitGroup
+		for range burst {
+			all.Go(func() {
+				if err := handshakeOnce(addr); err != nil {
+					t.Errorf("a handshake in a burst: %v", err)
+				}
+			})
+		}
+		all.Wait()
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
 }
 
@@ -163,6 +185,7 @@ func handOverUnderLoad(t *testing.T, loops []string, webSockets, polling int) {
 			})
 		}
 	}
+	all.Go(func() { handshakeInBursts(ctx, t, g.Addr) })
 	sending, enough := context.WithCancel(ctx)
 	defer enough()
 	var publishers sync.WaitGroup

@@ -229,7 +229,7 @@ func TestALogWithoutItsLastEntriesCountsAsAnotherLog(t *testing.T) {
 		d.step(Input{Kind: Tick}, "open at next 0, window 1")
 		d.wantPhase(PhaseProbing)
 		d.opened("a", 3, "gap 7 to 7", "other log 0", "open at next 0, window 10")
-		d.opened("a", 3)
+		d.opened("a", 3, "gap 3 to 3")
 		d.takeEntry(4)
 	})
 	t.Run("or is only slow", func(t *testing.T) {
@@ -257,9 +257,42 @@ func TestALogThatEndsTooEarlyIsRenewed(t *testing.T) {
 	if d.start.Renew != "a" {
 		t.Errorf("the reader wants to renew log %q, want a", d.start.Renew)
 	}
-	d.step(Input{Kind: Opened, Info: Info{Identity: "b", Behind: 1, End: 1, Renewed: true}}, "other log 0", "open at first 0, window 10")
+	d.step(Input{Kind: Opened, Info: Info{Identity: "b", Behind: 1, End: 1, Renewed: true}}, "gap 1 to 1", "other log 0", "open at first 0, window 10")
 	d.opened("b", 0)
 	d.takeEntry(1)
+}
+
+// A log has lost entries and cannot be opened again at once. What is added to it until
+// it is open is not read, so the reader must report a gap: clients may have connected
+// since the first gap was reported.
+func TestEntriesAddedBeforeALogThatWentBackIsOpenAreAGap(t *testing.T) {
+	wentBack := func(t *testing.T) *readerDriver {
+		d := reading(t)
+		d.step(Input{Kind: Closed})
+		d.now = d.reader.Deadline()
+		d.step(Input{Kind: Tick}, "open at position 7, window 10")
+		d.step(Input{Kind: Opened, Info: Info{Identity: "a", End: 3}}, "gap 7 to 7", "other log 0", "open at next 0, window 10")
+		d.step(Input{Kind: Closed}) // Redis cannot give it another identity
+		d.now = d.reader.Deadline()
+		d.step(Input{Kind: Tick}, "open at next 0, window 10")
+		return d
+	}
+	t.Run("when it has another identity", func(t *testing.T) {
+		d := wentBack(t)
+		d.step(Input{Kind: Opened, Info: Info{Identity: "b", Behind: 1, End: 1, Renewed: true}},
+			"gap 1 to 1", "other log 0", "open at first 0, window 10")
+		d.step(Input{Kind: Opened, Info: Info{Identity: "b", End: 1, Renewed: true}}) // reported once
+		d.takeEntry(1)
+	})
+	t.Run("when it has kept its identity", func(t *testing.T) {
+		d := wentBack(t)
+		d.opened("a", 5, "gap 5 to 5")
+		d.takeEntry(6)
+		d.step(Input{Kind: Closed})
+		d.now = d.reader.Deadline()
+		d.step(Input{Kind: Tick}, "open at position 6, window 10")
+		d.opened("a", 0) // reported once
+	})
 }
 
 // Another node has renewed the log with another identity. The reader reports a gap,
@@ -325,8 +358,28 @@ func TestAnUndecodableEntryOfUnknownPositionIsSkippedByStartingAtTheEnd(t *testi
 	d.opened("a", 0)
 	bad := Input{Kind: Closed, Undecodable: true}
 	d.step(bad, "open at next 0, window 1")
-	d.opened("a", 0)
+	d.opened("a", 0, "gap 0 to 0")
 	d.step(bad, "open at next 0, window 10")
+	d.opened("a", 0, "gap 0 to 0")
+}
+
+// The connection ends before the first entry has told the reader its position. What is
+// added until the log is open again is not read, so the reader must report a gap.
+func TestAReconnectBeforeThePositionIsKnownIsAGap(t *testing.T) {
+	d := newReaderDriver(t)
+	reopen := func() {
+		t.Helper()
+		d.step(Input{Kind: Closed})
+		d.now = d.reader.Deadline()
+		d.step(Input{Kind: Tick}, "open at next 0, window 10")
+	}
+	d.step(Input{Kind: Begin}, "open at next 0, window 10")
+	reopen() // no entries are expected yet
+	d.opened("a", 0)
+	reopen()
+	reopen()
+	d.opened("a", 5, "gap 5 to 5")
+	d.takeEntry(6)
 }
 
 func TestReadingCanStartAtAPosition(t *testing.T) {

@@ -89,4 +89,9 @@ func TestATailWithUnknownStartBeginsAtTheFirstPosition(t *testing.T) {
 	if tail.Began() != 76 || tail.After() != 76 || tail.Last() != 77 {
 		t.Errorf("began %d, after %d, last %d; want 76, 76 and 77", tail.Began(), tail.After(), tail.Last())
 	}
+	tail.Gap(0) // up to an unknown position
+	tail.Pass(90)
+	if tail.Began() != 89 || tail.After() != 89 {
+		t.Errorf("after a gap: began %d, after %d, want 89 and 89", tail.Began(), tail.After())
+	}
 }
