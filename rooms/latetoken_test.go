@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// A lateAuth answers when it is told to, from another goroutine.
+// A lateAuth is an authenticator that answers when the test calls answer, from another
+// goroutine.
 type lateAuth struct {
 	mu      sync.Mutex
 	pending []func(Identity, error)
@@ -20,7 +21,7 @@ func (a *lateAuth) Authenticate(_ []byte, _ Presenter, _ time.Time, done func(Id
 	a.pending = append(a.pending, done)
 }
 
-// answer answers the oldest question.
+// answer answers the oldest question, and returns when done has been called.
 func (a *lateAuth) answer(id Identity, err error) {
 	a.mu.Lock()
 	done := a.pending[0]
@@ -36,13 +37,13 @@ func newLateWorld(t *testing.T) (*world, *lateAuth) {
 	return newWorld(t, 2, func(c *Config) { c.Auth = late }), late
 }
 
-func TestTokenThatIsNeverJudged(t *testing.T) {
+func TestConnectTimesOutWithoutAnAnswerOfTheAuthenticator(t *testing.T) {
 	w, _ := newLateWorld(t)
 	ann := w.open("ann")
 	ann.text(`0{"token":"ann"}`)
-	w.at(dawn.Add(44 * time.Second))
+	w.at(startTime.Add(44 * time.Second))
 	ann.wantOpen()
-	w.at(dawn.Add(45 * time.Second))
+	w.at(startTime.Add(45 * time.Second))
 	ann.wantClosed(ReasonConnectTimeout)
 }
 
@@ -51,12 +52,12 @@ func TestLateAnswerToConnect(t *testing.T) {
 	ann := w.open("ann")
 	ann.text(`0{"token":"ann"}`)
 	ann.wantNothing()
-	late.answer(Identity{UserID: "ann", Expires: dawn.Add(time.Hour)}, nil)
-	ann.wantNothing() // not before its event loop comes
+	late.answer(Identity{UserID: "ann", Expires: startTime.Add(time.Hour)}, nil)
+	ann.wantNothing() // not before its event loop runs the task
 	w.settle()
 	ann.wantConnected()
-	if d := ann.socket.Deadline(); !d.Equal(dawn.Add(55 * time.Minute)) {
-		t.Errorf("deadline %v, want that of the warning", d)
+	if d := ann.socket.Deadline(); !d.Equal(startTime.Add(55 * time.Minute)) {
+		t.Errorf("deadline %v, want the time of the warning, 55 minutes after the start", d)
 	}
 }
 
@@ -64,15 +65,15 @@ func TestLateRefusalOfConnect(t *testing.T) {
 	w, late := newLateWorld(t)
 	ann := w.open("ann")
 	ann.text(`0{"token":"ann"}`)
-	w.now = dawn.Add(time.Minute) // the time to CONNECT is over
+	w.now = startTime.Add(time.Minute) // the time to CONNECT has passed
 	wakes := ann.wakes
 	late.answer(Identity{}, errors.New("jwt expired"))
 	w.settle()
 	if got := ann.next(); got != `44{"message":"Authentication error: jwt expired"}` {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want the authenticator's error", got)
 	}
 	if ann.wakes == wakes {
-		t.Error("the session was not told that its time to CONNECT runs again")
+		t.Error("the session was not woken for its new deadline of CONNECT")
 	}
 	ann.text(`0{"token":"ann"}`)
 	late.answer(Identity{UserID: "ann"}, nil)
@@ -122,19 +123,19 @@ func TestLateRefresh(t *testing.T) {
 	ann.wantConnected()
 
 	ann.text(`27["refresh_token",` + tokenArg("ann") + `]`)
-	ann.text(`28["typing",` + conversation("1") + `]`) // other events go on meanwhile
+	ann.text(`28["typing",` + conversation("1") + `]`) // other events are handled meanwhile
 	if got := ann.next(); !strings.HasPrefix(got, "438[") {
 		t.Errorf("got %s, want the ack of typing", got)
 	}
-	late.answer(Identity{UserID: "ann", Expires: dawn.Add(time.Hour)}, nil)
+	late.answer(Identity{UserID: "ann", Expires: startTime.Add(time.Hour)}, nil)
 	w.settle()
 	if got := ann.next(); got != `437[`+success+`]` {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want the ack of refresh_token", got)
 	}
 }
 
-// TestRefreshOfAnEarlierSocket: the answer comes when the session has left the
-// namespace and joined it again.
+// The answer to refresh_token comes when the session has left the namespace and connected
+// to it again. It must not change the new socket's expiry.
 func TestRefreshOfAnEarlierSocket(t *testing.T) {
 	w, late := newLateWorld(t)
 	ann := w.open("ann")
@@ -154,7 +155,7 @@ func TestRefreshOfAnEarlierSocket(t *testing.T) {
 	late.answer(Identity{UserID: "ann"}, nil)
 	w.settle()
 	ann.wantConnected()
-	refresh(Identity{UserID: "ann", Expires: dawn.Add(time.Minute)}, nil)
+	refresh(Identity{UserID: "ann", Expires: startTime.Add(time.Minute)}, nil)
 	w.settle()
 	ann.wantNothing()
 	if d := ann.socket.Deadline(); !d.IsZero() {
@@ -162,8 +163,8 @@ func TestRefreshOfAnEarlierSocket(t *testing.T) {
 	}
 }
 
-// TestAnswerBeforeTheCallReturns comes from another goroutine, at about the
-// time at which Authenticate returns.
+// The authenticator answers from another goroutine, before or while Authenticate
+// returns. The client must be connected in both cases.
 func TestAnswerBeforeTheCallReturns(t *testing.T) {
 	for round := range 200 {
 		var answered sync.WaitGroup
