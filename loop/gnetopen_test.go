@@ -13,11 +13,10 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// register calls functions of gnet that are not exported. The linker finds them
-// by name and does not see that their parameters have changed: whoever takes
-// another version compares newStreamConn, SetContext and register0 with
-// gnetopen.go, and then changes this test.
-func TestGnetIsTheVersionWhoseFunctionsAreCalled(t *testing.T) {
+// register calls unexported functions of gnet, and the linker does not check their parameters. When the version
+// of gnet changes, newStreamConn, SetContext and register0 must be compared with gnetopen.go, and then this test
+// must be changed.
+func TestVersionOfGnet(t *testing.T) {
 	const version = "github.com/panjf2000/gnet/v2 v2.10.0"
 	mod, err := os.ReadFile("../go.mod")
 	if err != nil || !strings.Contains(string(mod), version) {
@@ -25,8 +24,8 @@ func TestGnetIsTheVersionWhoseFunctionsAreCalled(t *testing.T) {
 	}
 }
 
-// TestEachLoopKnowsItsListener holds where gnet keeps it.
-func TestEachLoopKnowsItsListener(t *testing.T) {
+// listenerOf must find the listener of each loop in gnet's structs.
+func TestListenerOfEachLoopIsFound(t *testing.T) {
 	s := newServer(t, nil)
 	seen := make(map[int]bool)
 	s.onAll(func(w *worker, _ time.Time) {
@@ -40,9 +39,8 @@ func TestEachLoopKnowsItsListener(t *testing.T) {
 	})
 }
 
-// TestABurstOfClientsIsAcceptedInOneTurn dials while the only loop is busy. A
-// turn then accepts as many as a batch has, and the rest comes by itself.
-func TestABurstOfClientsIsAcceptedInOneTurn(t *testing.T) {
+// Clients connect while the only loop is busy. A turn must accept as many as a batch has, and the rest in later turns.
+func TestBurstOfConnectionsIsAcceptedInBatches(t *testing.T) {
 	const clients = acceptBatch + 8
 	s := newServer(t, func(c *Config) { c.Loops = 1 })
 	var dialled []net.Conn
@@ -71,9 +69,8 @@ func TestABurstOfClientsIsAcceptedInOneTurn(t *testing.T) {
 	}
 }
 
-// TestABurstIsAcceptedUpToTheLimits: what is beyond MaxConnections is refused
-// in the same turn.
-func TestABurstIsAcceptedUpToTheLimits(t *testing.T) {
+// More clients than MaxConnections connect at once. Those beyond the limit must be refused with 503 in the same turn.
+func TestBurstOfConnectionsBeyondTheLimitIsRefused(t *testing.T) {
 	const most, clients = 5, 12
 	s := newServer(t, func(c *Config) { c.Loops, c.MaxConnections = 1, most })
 	var dialled []net.Conn
@@ -107,8 +104,8 @@ func TestABurstIsAcceptedUpToTheLimits(t *testing.T) {
 	}
 }
 
-// TestAnAcceptedConnectionHasTheAddressOfItsClient, as gnet's own do.
-func TestAnAcceptedConnectionHasTheAddressOfItsClient(t *testing.T) {
+// An accepted connection must have the client's address in the same form as with gnet's own accept.
+func TestAcceptedConnectionHasTheAddressOfItsClient(t *testing.T) {
 	for _, c := range []struct{ listen, dial string }{
 		{"127.0.0.1:0", "127.0.0.1"},
 		{"[::1]:0", "::1"},
@@ -139,7 +136,7 @@ func TestAnAcceptedConnectionHasTheAddressOfItsClient(t *testing.T) {
 				t.Errorf("%s: address %v, want %v", c.listen, peer, client.LocalAddr())
 			}
 			if _, none := b.accept(); none != nil {
-				t.Errorf("%s: a connection of %v that nobody has opened", c.listen, none)
+				t.Errorf("%s: a second connection, of %v, was accepted, want none", c.listen, none)
 			}
 		})
 	}
