@@ -144,7 +144,7 @@ func TestBytesOfWaitingRequestsAreLimited(t *testing.T) {
 	c.batches.Add(-1)
 	for i := range 3 {
 		if got, want := c.enlist(adminBytes/2), i < 2; got != want {
-			t.Errorf("request %d of half the allowed bytes: enlisted is %v", i, got)
+			t.Errorf("request %d of half the allowed bytes: enlisted is %v, want %v", i, got, want)
 		}
 	}
 	if c.batches.Load() != 2 || c.bytes.Load() != adminBytes {

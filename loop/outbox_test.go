@@ -76,7 +76,7 @@ func TestOutboxFreesMemory(t *testing.T) {
 		t.Fatalf("%d nodes while a message waits, want %d at least", len(o.nodes), shrinkOutbox)
 	}
 	if got := o.pop(&b); got != m {
-		t.Errorf("popped %v", got)
+		t.Errorf("popped %v, want %v", got, m)
 	}
 	if len(o.nodes) != 0 || o.used != 0 {
 		t.Errorf("%d nodes are kept, %d used, want none", len(o.nodes), o.used)

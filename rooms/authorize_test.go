@@ -51,10 +51,10 @@ func TestJoinIsRefusedWithoutPermission(t *testing.T) {
 		t.Errorf("join by ann: got %s, want %s", got, joinedFirst)
 	}
 	if got := bob.ask("join_room", conversation("1")); got != `{"error":"Not allowed"}` {
-		t.Errorf("join by bob, who is not allowed: got %s", got)
+		t.Errorf("join by bob, who is not allowed: got %s, want %s", got, `{"error":"Not allowed"}`)
 	}
 	if got := bob.ask("typing", conversation("1")); got != `{"error":"Not in room"}` {
-		t.Errorf("typing by bob, who is not in the room: got %s", got)
+		t.Errorf("typing by bob, who is not in the room: got %s, want %s", got, `{"error":"Not in room"}`)
 	}
 	ann.wantNothing()
 	if s := w.hub.Stats(); s.JoinsDenied != 1 {
@@ -188,7 +188,7 @@ func TestRefreshedTokenThatNamesOtherRoomsIsCheckedForEachRoom(t *testing.T) {
 	d.denied["ann conversation:1"] = ErrNotAllowed
 	d.denied["ann conversation:2"] = errors.New("Authorization unavailable") // an unavailable policy does not revoke
 	if got := ann.ask("refresh_token", tokenArg("ann/conversation:2")); got != `{"success":true}` {
-		t.Fatal(got)
+		t.Fatalf("got %s, want %s", got, `{"success":true}`)
 	}
 	if want := []string{"ann conversation:1 [conversation:2]", "ann conversation:2 [conversation:2]"}; !slices.Equal(d.asked, want) {
 		t.Errorf("asked %q, want %q", d.asked, want)

@@ -64,12 +64,12 @@ func TestRoomsOfOneUserAreLimited(t *testing.T) {
 	ann := w.connect("ann")
 	for i := range most {
 		if got := sockets[i%3].ask("join_room", conversation(fmt.Sprint(i))); !strings.HasPrefix(got, `{"success":true`) {
-			t.Fatal(got)
+			t.Fatalf("got %s, want success", got)
 		}
 	}
 	for _, eve := range sockets {
 		if got := eve.ask("join_room", conversation("one more")); got != `{"error":"User in 10 rooms already"}` {
-			t.Error(got)
+			t.Errorf("got %s, want %s", got, `{"error":"User in 10 rooms already"}`)
 		}
 	}
 	if got := sockets[0].ask("join_room", conversation("0")); !strings.HasPrefix(got, `{"success":true`) {
@@ -117,7 +117,7 @@ func TestRoomBytesOfANodeAreLimited(t *testing.T) {
 				return joined
 			}
 			if !strings.HasPrefix(got, `{"success":true`) {
-				t.Fatal(got)
+				t.Fatalf("got %s, want success", got)
 			}
 			joined++
 		}
@@ -155,7 +155,7 @@ func TestJoinsAreRefusedWhileMemoryIsShort(t *testing.T) {
 	ann.ask("join_room", conversation("1"))
 	w.hub.MemoryIsShort(true)
 	if got := ann.ask("join_room", conversation("2")); got != `{"error":"Too many rooms here, try again later"}` {
-		t.Errorf("join while memory is short: got %s", got)
+		t.Errorf("join while memory is short: got %s, want %s", got, `{"error":"Too many rooms here, try again later"}`)
 	}
 	if got := ann.ask("typing", conversation("1")); got != success {
 		t.Errorf("typing in a room that the socket is in: got %s, want success", got)

@@ -65,7 +65,7 @@ func TestDeclaredEventIsSentToTheRoomAndToServices(t *testing.T) {
 	ann, bob := w.pairIn()
 	const argument = `{"messageId":"m","secret":1,"userId":"eve","conversationId":1,"room":"user:eve"}`
 	if got := ann.ask("mark_read", argument); got != `{"success":true}` {
-		t.Errorf("answer %s", got)
+		t.Errorf("answer %s, want %s", got, `{"success":true}`)
 	}
 	sender := fmt.Sprintf(`"socketId":%q,"userId":"ann","room":"conversation:1","timestamp":%q`, ann.id, startText)
 	bob.want("message_read", `{"messageId":"m","conversationId":1,`+sender+`}`)
@@ -113,7 +113,7 @@ func TestDeclaredEventIsRefused(t *testing.T) {
 		}
 	}
 	if got := ann.ask("wave"); got != `{"error":"Want an object"}` {
-		t.Errorf("without an argument: %s", got)
+		t.Errorf("without an argument: %s, want %s", got, `{"error":"Want an object"}`)
 	}
 	bus.full = true
 	if got := ann.ask("wave", `{"chatId":1}`); got != `{"error":"Services are busy, try again"}` {
@@ -122,7 +122,7 @@ func TestDeclaredEventIsRefused(t *testing.T) {
 	bob.wantNothing()
 	bus.full = false
 	if got := eve.ask("call", `{"to":"bob"}`); got != `{"success":true}` { // eve is not in the room; Anyone allows it
-		t.Errorf("call: %s", got)
+		t.Errorf("call: %s, want %s", got, `{"success":true}`)
 	}
 	bob.want("called", fmt.Sprintf(`{"to":"bob","socketId":%q,"userId":"eve","room":"user:bob","timestamp":%q}`, eve.id, startText))
 	if len(bus.published) != 1 {
@@ -136,7 +136,7 @@ func TestDeclaredEventWithBinaryDataIsRefused(t *testing.T) {
 	ann.text(`51-7["wave",{"conversationId":1,"x":{"_placeholder":true,"num":0}}]`)
 	ann.binary("x")
 	if got := ann.next(); got != `437[{"error":"Binary data is not allowed"}]` {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want %s", got, `437[{"error":"Binary data is not allowed"}]`)
 	}
 	bob.wantNothing()
 }
@@ -183,12 +183,12 @@ func TestConfirmedEventIsAcknowledgedWhenItIsPublished(t *testing.T) {
 	bus.dones[1](errors.New("lost"))
 	w.settle()
 	if got := ann.next(); got != `432[{"error":"Services are busy, try again"}]` {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want %s", got, `432[{"error":"Services are busy, try again"}]`)
 	}
 	bus.dones[0](nil)
 	w.settle()
 	if got := ann.next(); got != `431[{"success":true}]` {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want %s", got, `431[{"success":true}]`)
 	}
 	bus.full = true
 	if got := ann.ask("mark_read", `{}`); got != `{"error":"Services are busy, try again"}` {
@@ -207,7 +207,7 @@ func TestConfirmedEventIsAcknowledgedWhenItIsPublished(t *testing.T) {
 func TestWithoutABusEventsForServicesAreRefused(t *testing.T) {
 	w := declaring(t, 1, nil, ClientEvent{Name: "mark_read", Key: "client.mark_read"})
 	if got := w.connect("ann").ask("mark_read", `{}`); got != `{"error":"Services are busy, try again"}` {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want %s", got, `{"error":"Services are busy, try again"}`)
 	}
 }
 
@@ -221,7 +221,7 @@ func TestDeclarationsAreReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := ann.ask("wave", `{"chatId":1}`); got != `{"error":"Unknown event"}` {
-		t.Errorf("an event that is no longer declared: got %s", got)
+		t.Errorf("an event that is no longer declared: got %s, want %s", got, `{"error":"Unknown event"}`)
 	}
 	ann.emit("nod", `{"chatId":1}`)
 	bob.want("nodded", fmt.Sprintf(`{"chatId":1,"socketId":%q,"userId":"ann","room":"conversation:1","timestamp":%q}`, ann.id, startText))

@@ -32,7 +32,7 @@ func TestJoinTypeLeave(t *testing.T) {
 			}
 			for event, told := range map[string]string{"typing": "user_typing", "stop_typing": "user_stop_typing"} {
 				if got := bob.ask(event, arg); got != `{"success":true}` {
-					t.Errorf("%s acknowledged with %s", event, got)
+					t.Errorf("%s acknowledged with %s, want %s", event, got, `{"success":true}`)
 				}
 				ann.wantAbout(told, bob, name)
 				eve.wantAbout(told, bob, name)
@@ -87,7 +87,7 @@ func TestJoiningTwiceIsAnnouncedOnce(t *testing.T) {
 		bob.ask("leave_room", conversation("1")) // one leave is enough
 		ann.wantAbout("user_left", bob, "conversation:1")
 		if got := bob.ask("leave_room", conversation("1")); got != `{"success":true,"message":"Left room: conversation:1"}` {
-			t.Errorf("leaving again acknowledged with %s", got)
+			t.Errorf("leaving again acknowledged with %s, want %s", got, `{"success":true,"message":"Left room: conversation:1"}`)
 		}
 		if got := bob.ask("leave_room", conversation("nobody is here")); !strings.Contains(got, "true") {
 			t.Errorf("leaving a room that is not there acknowledged with %s", got)
@@ -103,7 +103,7 @@ func TestTypingOutsideTheRoom(t *testing.T) {
 		for _, event := range []string{"typing", "stop_typing"} {
 			for _, id := range []string{"1", "2"} {
 				if got := bob.ask(event, conversation(id)); got != `{"error":"Not in room"}` {
-					t.Errorf("%s acknowledged with %s", event, got)
+					t.Errorf("%s acknowledged with %s, want %s", event, got, `{"error":"Not in room"}`)
 				}
 			}
 			bob.emit(event, conversation("1"))
@@ -120,7 +120,7 @@ func TestUserRoomsCannotBeNamed(t *testing.T) {
 	eve := w.connect("eve")
 	for _, event := range []string{"join_room", "leave_room", "typing", "stop_typing"} {
 		if got := eve.ask(event, `{"roomType":"user","roomId":"ann"}`); got != `{"error":"Invalid roomType"}` {
-			t.Errorf("%s of a user room acknowledged with %s", event, got)
+			t.Errorf("%s of a user room acknowledged with %s, want %s", event, got, `{"error":"Invalid roomType"}`)
 		}
 	}
 }
@@ -230,7 +230,7 @@ func TestUnknownEvent(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.connect("ann")
 	if got := ann.ask("launch_rocket", `{"at":"once"}`); got != `{"error":"Unknown event"}` {
-		t.Errorf("acknowledged with %s", got)
+		t.Errorf("acknowledged with %s, want %s", got, `{"error":"Unknown event"}`)
 	}
 	ann.emit("launch_rocket")
 	ann.emit("") // the empty string is a valid name

@@ -18,12 +18,12 @@ func TestTooManyEventsAreRefusedThenEndTheSession(t *testing.T) {
 	ann.ask("join_room", conversation("1"))
 	for range 18 { // CONNECT and the join count as two
 		if got := ann.ask("typing", conversation("1")); got != `{"success":true}` {
-			t.Fatalf("within the limit: %s", got)
+			t.Fatalf("within the limit: %s, want %s", got, `{"success":true}`)
 		}
 	}
 	for range 20 {
 		if got := ann.ask("typing", conversation("1")); got != `{"error":"Too many events"}` {
-			t.Fatalf("beyond the limit: %s", got)
+			t.Fatalf("beyond the limit: %s, want %s", got, `{"error":"Too many events"}`)
 		}
 		ann.wantOpen()
 	}
@@ -41,7 +41,7 @@ func TestConnectAttemptsOfASessionAreLimited(t *testing.T) {
 	for range connectsPerBurst {
 		thief.text(`0{"token":"!invalid signature"}`)
 		if got := thief.next(); got != `44{"message":"Authentication error: invalid signature"}` {
-			t.Fatal(got)
+			t.Fatalf("got %s, want %s", got, `44{"message":"Authentication error: invalid signature"}`)
 		}
 		thief.wantOpen()
 	}
@@ -57,7 +57,7 @@ func TestEventsWithinTheRateAreNeverRefused(t *testing.T) {
 	for range 1000 {
 		w.at(w.now.Add(100 * time.Millisecond))
 		if got := ann.ask("typing", conversation("1")); got != `{"success":true}` {
-			t.Fatal(got)
+			t.Fatalf("got %s, want %s", got, `{"success":true}`)
 		}
 	}
 }
@@ -79,7 +79,7 @@ func TestSocketsOfOneUserAreLimited(t *testing.T) {
 	fourth := w.open("ann")
 	fourth.text(`0{"token":"ann"}`)
 	if got := fourth.next(); got != `44{"message":"Too many connections of this user"}` {
-		t.Errorf("the fourth got %s", got)
+		t.Errorf("the fourth got %s, want %s", got, `44{"message":"Too many connections of this user"}`)
 	}
 	w.connect("bob")
 	all[1].hangUp()
@@ -111,7 +111,7 @@ func TestRoomIDsWithControlCharactersAreRefused(t *testing.T) {
 	ann := newWorld(t, 1).connect("ann")
 	for _, id := range []string{`\n`, `a\u0000b`, `\u001b[2J`, `\u007f`} {
 		if got := ann.ask("join_room", conversation(id)); got != `{"error":"Invalid roomId"}` {
-			t.Errorf("joining %q: %s", id, got)
+			t.Errorf("joining %q: %s, want %s", id, got, `{"error":"Invalid roomId"}`)
 		}
 	}
 }
@@ -205,7 +205,7 @@ func TestEventsOfClientsInLargeRoomsAreLimited(t *testing.T) {
 		w.now = w.now.Add(s.after)
 		last := many[len(many)-1]
 		if got := last.ask(s.event, conversation("many")); !strings.HasPrefix(got, `{"success":true`) {
-			t.Errorf("%d: %s was answered with %s", i, s.event, got)
+			t.Errorf("%d: %s was answered with %s, want success", i, s.event, got)
 		}
 		if told := len(many[0].inbox) > 0; told != s.told {
 			t.Errorf("%d: the room got %s: %v, want %v", i, s.event, told, s.told)
@@ -226,12 +226,12 @@ func TestRefreshingATokenCostsWhatConnectCosts(t *testing.T) {
 	w.at(startTime.Add(time.Hour))
 	for i := range connectsPerBurst {
 		if got := ann.ask("refresh_token", tokenArg("!jwt expired")); got != `{"error":"jwt expired"}` {
-			t.Fatalf("refresh %d: %s", i, got)
+			t.Fatalf("refresh %d: %s, want %s", i, got, `{"error":"jwt expired"}`)
 		}
 	}
 	for range connectsPerBurst {
 		if got := ann.ask("refresh_token", tokenArg("ann")); got != `{"error":"Too many events"}` {
-			t.Fatalf("beyond the limit: %s", got)
+			t.Fatalf("beyond the limit: %s, want %s", got, `{"error":"Too many events"}`)
 		}
 		ann.wantOpen()
 	}

@@ -56,7 +56,7 @@ func TestStaysListsConnectionsOfAUser(t *testing.T) {
 			s = list[1]
 		}
 		if got := roomsOf(&s); got != "user:ann 0 true 0 ; conversation:2 1 true 0 ; conversation:1 1 true 2 the client left it" {
-			t.Errorf("rooms of the session: %s", got)
+			t.Errorf("rooms of the session: %s, want %s", got, "user:ann 0 true 0 ; conversation:2 1 true 0 ; conversation:1 1 true 2 the client left it")
 		}
 		if s.Socket != ann.id || s.Session != SessionMark(ann.pid) || s.Given != 3 || s.End != nil {
 			t.Errorf("the connection %+v, want the socket and session of ann, position 3, no end", s)

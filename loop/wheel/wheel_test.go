@@ -66,7 +66,7 @@ func TestWheelCascades(t *testing.T) {
 			a := &alarm{}
 			a.onExpire = func(now time.Time) {
 				if got := w.now; got != from+ahead {
-					t.Errorf("from tick %d, %d ahead: expired at %d", from, ahead, got)
+					t.Errorf("from tick %d, %d ahead: expired at %d, want %d", from, ahead, got, from+ahead)
 				}
 			}
 			w.Arm(&a.timer, 0, start.Add(ticks(from+ahead)))

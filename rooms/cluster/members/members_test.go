@@ -146,7 +146,7 @@ func TestCountOfANodeThatIsNotKnownToHoldTheRoom(t *testing.T) {
 		unknown bool
 	}{{8, 3, false}, {9, 2, true}, {9, 4, false}, {10, 0, false}} {
 		if got := m.Heard("a", x.node, x.members); got != x.unknown {
-			t.Errorf("%d members on node %d: unknown is %v", x.members, x.node, got)
+			t.Errorf("%d members on node %d: unknown is %v, want %v", x.members, x.node, got, x.unknown)
 		}
 	}
 	m.Holders("a", sessions(8), startTime) // the directory was read again
