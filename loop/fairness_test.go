@@ -35,7 +35,7 @@ func (sim *simulation) deliver(t *testing.T, room string, size int) {
 	sim.hub.Deliver(rooms.Broadcast{Room: room, Message: m})
 }
 
-// gnet runs posted tasks until none is left. Tasks that are posted while the loop is behind must not
+// gnet runs posted tasks until none is left. Tasks that are posted while the loop is late must not
 // write, so that the loop gets to its sockets.
 func TestPostedTasksDoNotDelaySockets(t *testing.T) {
 	sim, w, _ := crowd(t, 4*flushBatch)

@@ -127,7 +127,7 @@ func TestSubprotocol(t *testing.T) {
 	} {
 		for _, target := range []string{engineSocket, engineSocket + "&sid=" + openPolling(t, s).sid} {
 			r := dial(t, s).do("GET", target, "", header, webSocketHeaders)
-			if got, told := r.header["Sec-Websocket-Protocol"]; r.status != 101 || told != (want != "") || told && got[0] != want {
+			if got, has := r.header["Sec-Websocket-Protocol"]; r.status != 101 || has != (want != "") || has && got[0] != want {
 				t.Errorf("%s: %d %v, want %q", header, r.status, got, want)
 			}
 		}
@@ -215,7 +215,7 @@ func TestCORS(t *testing.T) {
 
 	for _, header := range []string{evil, "Origin: null", "Origin: " + origin + ".evil.example", "Origin: https://localhost:3000"} {
 		r := c.do("GET", enginePoll, "", header)
-		if _, told := r.header["Access-Control-Allow-Origin"]; told || r.status != 403 || r.body != `{"code":4,"message":"Forbidden"}` {
+		if _, has := r.header["Access-Control-Allow-Origin"]; has || r.status != 403 || r.body != `{"code":4,"message":"Forbidden"}` {
 			t.Errorf("%s: %d %v %s, want 403", header, r.status, r.header, r.body)
 		}
 		ws := dial(t, s).do("GET", engineSocket, "", header, webSocketHeaders)
@@ -236,7 +236,7 @@ func TestCORS(t *testing.T) {
 		t.Errorf("preflight: %d %v %q", r.status, h, r.body)
 	}
 	r = c.do("OPTIONS", enginePoll, "", evil, "Access-Control-Request-Method: POST")
-	if _, told := r.header["Access-Control-Allow-Origin"]; told || r.header.Get("Access-Control-Allow-Methods") != "" {
+	if _, has := r.header["Access-Control-Allow-Origin"]; has || r.header.Get("Access-Control-Allow-Methods") != "" {
 		t.Errorf("preflight of another origin: %d %v, want no CORS headers", r.status, r.header)
 	}
 	if st := s.Stats(); st.RefusedOrigin != 12 || st.Sessions != 3 {

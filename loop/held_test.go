@@ -115,7 +115,7 @@ func TestCompleteMessagesAreNotHeld(t *testing.T) {
 	}
 }
 
-// A body arrives in many small chunks. It must be gathered once, and not anew for each packet; the connection must stay usable.
+// A body arrives in many small chunks. It must be gathered once, and not again for each packet; the connection must stay usable.
 func TestBodyInSmallChunksIsGatheredOnce(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)

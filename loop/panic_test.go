@@ -73,7 +73,7 @@ func TestPanicEndsThatSocketOnly(t *testing.T) {
 	}
 }
 
-// A task of a loop panics. The tasks behind it must run: one of them may be the tick of the timer wheel.
+// A task of a loop panics. The tasks after it must run: one of them may be the tick of the timer wheel.
 func TestTasksAfterAPanicRun(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)

@@ -125,10 +125,10 @@ func TestProxyProtocol(t *testing.T) {
 	}
 	var refused []*wire
 	for name, text := range map[string]string{
-		"from a stranger": proxiedFrom, "malformed": strings.Replace(proxiedFrom, "\x21\x11", "\x25\x11", 1), "two headers": proxiedFrom + proxiedFrom,
+		"from an untrusted address": proxiedFrom, "malformed": strings.Replace(proxiedFrom, "\x21\x11", "\x25\x11", 1), "two headers": proxiedFrom + proxiedFrom,
 	} {
 		address := "127.0.0.1"
-		if name == "from a stranger" {
+		if name == "from an untrusted address" {
 			address = "127.0.0.2"
 		}
 		c := dialFrom(t, s, address)
@@ -166,7 +166,7 @@ func TestAuthenticatorGetsAddressAndUser(t *testing.T) {
 		want       string
 	}{
 		{"direct", "127.0.0.2", nil, "127.0.0.2"},
-		{"boasting", "127.0.0.3", []string{"X-Forwarded-For: 198.51.100.7"}, "127.0.0.3"},
+		{"forged", "127.0.0.3", []string{"X-Forwarded-For: 198.51.100.7"}, "127.0.0.3"},
 		{"proxied", "127.0.0.8", []string{"X-Forwarded-For: 198.51.100.7"}, "198.51.100.7"},
 	} {
 		c := dialFrom(t, s, client.from)

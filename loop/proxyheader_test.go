@@ -17,12 +17,12 @@ func TestUnexpectedProxyHeaders(t *testing.T) {
 		trusted    []netip.Prefix
 		protocol   bool
 	}{
-		"version 1":            {first, "set send-proxy-v2", trusted, true},
-		"version 1, unknown":   {"PROXY UNKNOWN\r\n", "set send-proxy-v2", trusted, true},
-		"version 1, not asked": {first, "set send-proxy-v2", nil, false},
-		"version 2, not asked": {proxiedFrom, "PROXY_PROTOCOL=true", trusted, false},
-		"of a stranger":        {proxiedFrom, "TRUSTED_PROXIES", nil, true},
-		"twice":                {proxiedFrom + proxiedFrom, "not the first", trusted, true},
+		"version 1":               {first, "set send-proxy-v2", trusted, true},
+		"version 1, unknown":      {"PROXY UNKNOWN\r\n", "set send-proxy-v2", trusted, true},
+		"version 1, not asked":    {first, "set send-proxy-v2", nil, false},
+		"version 2, not asked":    {proxiedFrom, "PROXY_PROTOCOL=true", trusted, false},
+		"of an untrusted address": {proxiedFrom, "TRUSTED_PROXIES", nil, true},
+		"twice":                   {proxiedFrom + proxiedFrom, "not the first", trusted, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

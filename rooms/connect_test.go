@@ -112,17 +112,17 @@ func TestConnectIsRefusedWithoutAuthenticator(t *testing.T) {
 
 func TestAnonymousSocketHasNoUser(t *testing.T) {
 	w := newWorld(t, 2, func(c *Config) { c.AllowAnonymous = true })
-	nobody := w.open("nobody")
-	nobody.text(`0`)
-	nobody.wantConnected()
-	nobody.wantNothing() // no greeting
+	anonymous := w.open("nobody")
+	anonymous.text(`0`)
+	anonymous.wantConnected()
+	anonymous.wantNothing() // no greeting
 	if _, total := w.hub.Names(9); total != 0 {
-		t.Errorf("%d rooms, want none: nobody has no user room", total)
+		t.Errorf("%d rooms, want none: an anonymous socket has no user room", total)
 	}
 	bob := w.connect("bob")
 	bob.ask("join_room", conversation("1"))
-	nobody.ask("join_room", conversation("1"))
-	bob.want("user_joined", `{"socketId":"`+nobody.id+`","userId":null,"room":"conversation:1","timestamp":"`+startText+`"}`)
+	anonymous.ask("join_room", conversation("1"))
+	bob.want("user_joined", `{"socketId":"`+anonymous.id+`","userId":null,"room":"conversation:1","timestamp":"`+startText+`"}`)
 
 	eve := w.open("eve")
 	eve.text(`0{"token":"!jwt malformed"}`)

@@ -375,7 +375,7 @@ func TestTasksMayPostTasks(t *testing.T) {
 	}
 }
 
-// A task panics and the loop recovers. The tasks behind it must run in the next turn.
+// A task panics and the loop recovers. The tasks after it must run in the next turn.
 func TestTasksRunAfterOneThatPanicked(t *testing.T) {
 	w := newWorld(t, 1)
 	sh := w.hub.Shard(0)

@@ -30,17 +30,17 @@ func TestJoinTypeLeave(t *testing.T) {
 					other.wantAbout("user_joined", c, name)
 				}
 			}
-			for event, told := range map[string]string{"typing": "user_typing", "stop_typing": "user_stop_typing"} {
+			for event, announcement := range map[string]string{"typing": "user_typing", "stop_typing": "user_stop_typing"} {
 				if got := bob.ask(event, arg); got != `{"success":true}` {
 					t.Errorf("%s acknowledged with %s, want %s", event, got, `{"success":true}`)
 				}
-				ann.wantAbout(told, bob, name)
-				eve.wantAbout(told, bob, name)
+				ann.wantAbout(announcement, bob, name)
+				eve.wantAbout(announcement, bob, name)
 				bob.emit(event, arg) // without ack
-				ann.wantAbout(told, bob, name)
-				eve.wantAbout(told, bob, name)
+				ann.wantAbout(announcement, bob, name)
+				eve.wantAbout(announcement, bob, name)
 				if !ann.last.Volatile || !eve.last.Volatile {
-					t.Errorf("%s is not volatile", told)
+					t.Errorf("%s is not volatile", announcement)
 				}
 				w.wantNothing(bob, far)
 			}
@@ -89,7 +89,7 @@ func TestJoiningTwiceIsAnnouncedOnce(t *testing.T) {
 		if got := bob.ask("leave_room", conversation("1")); got != `{"success":true,"message":"Left room: conversation:1"}` {
 			t.Errorf("leaving again acknowledged with %s, want %s", got, `{"success":true,"message":"Left room: conversation:1"}`)
 		}
-		if got := bob.ask("leave_room", conversation("nobody is here")); !strings.Contains(got, "true") {
+		if got := bob.ask("leave_room", conversation("empty")); !strings.Contains(got, "true") {
 			t.Errorf("leaving a room that is not there acknowledged with %s", got)
 		}
 		ann.wantNothing()
@@ -268,12 +268,12 @@ func TestAckComesBeforeTheAnnouncement(t *testing.T) {
 		ann, bob := w.connect("ann"), w.connect("bob")
 		ann.ask("join_room", conversation("1"))
 		for _, pair := range [][2]string{{"join_room", "user_joined"}, {"typing", "user_typing"}, {"leave_room", "user_left"}} {
-			event, told := pair[0], pair[1]
+			event, announcement := pair[0], pair[1]
 			w.log = nil
 			bob.ask(event, conversation("1"))
 			ack := slices.IndexFunc(w.log, func(l string) bool { return strings.HasPrefix(l, "bob 43") })
-			announced := slices.IndexFunc(w.log, func(l string) bool { return strings.HasPrefix(l, `ann 42["`+told) })
-			if ack < 0 || announced < 0 || ack > announced {
+			announcedAt := slices.IndexFunc(w.log, func(l string) bool { return strings.HasPrefix(l, `ann 42["`+announcement) })
+			if ack < 0 || announcedAt < 0 || ack > announcedAt {
 				t.Errorf("%s: order %q, want the ack first", event, w.log)
 			}
 		}

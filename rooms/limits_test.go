@@ -191,9 +191,9 @@ func TestEventsOfClientsInLargeRoomsAreLimited(t *testing.T) {
 	}
 	// The 11th and the 12th have used 23 of 60.
 	type step struct {
-		event string
-		told  bool
-		after time.Duration
+		event     string
+		announced bool
+		after     time.Duration
 	}
 	for i, s := range []step{
 		{"typing", true, 0}, {"stop_typing", true, 0}, {"leave_room", true, 0}, {"join_room", false, 0}, {"typing", false, 0},
@@ -207,8 +207,8 @@ func TestEventsOfClientsInLargeRoomsAreLimited(t *testing.T) {
 		if got := last.ask(s.event, conversation("many")); !strings.HasPrefix(got, `{"success":true`) {
 			t.Errorf("%d: %s was answered with %s, want success", i, s.event, got)
 		}
-		if told := len(many[0].inbox) > 0; told != s.told {
-			t.Errorf("%d: the room got %s: %v, want %v", i, s.event, told, s.told)
+		if announced := len(many[0].inbox) > 0; announced != s.announced {
+			t.Errorf("%d: the room got %s: %v, want %v", i, s.event, announced, s.announced)
 		}
 		ann.ask("typing", conversation("few")) // the small room is not affected
 		ben.wantAbout("user_typing", ann, "conversation:few")

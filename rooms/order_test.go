@@ -28,7 +28,7 @@ func (w *world) obey(o Order) {
 	w.settle()
 }
 
-func TestAUserIsDisconnectedByOrder(t *testing.T) {
+func TestOrderDisconnectsAUser(t *testing.T) {
 	onShards(t, func(t *testing.T, w *world) {
 		ann, ann2, bob := w.connect("ann"), w.connect("ann"), w.connect("bob")
 		for _, c := range w.clients {
@@ -98,7 +98,7 @@ func TestOrderDisconnectsTheSocketsOfMatchingTokens(t *testing.T) {
 // An order with a time applies to tokens issued up to IssuedLeeway after it, in whole
 // seconds. If the issuer's clock is ahead, a token counts as issued when its socket
 // connected.
-func TestAnOrderAndATokenOfAboutTheSameTime(t *testing.T) {
+func TestOrderAndTokenOfAboutTheSameTime(t *testing.T) {
 	for _, c := range []struct {
 		name           string
 		issued, order  time.Duration // after the second of startTime
@@ -130,7 +130,7 @@ func TestAnOrderAndATokenOfAboutTheSameTime(t *testing.T) {
 // A token is revoked after it was verified and before its socket is connected. The order
 // finds no socket then, so CONNECT must check the token again and refuse it; so must
 // refresh_token.
-func TestARevocationWhileTheTokenIsVerified(t *testing.T) {
+func TestRevocationWhileTheTokenIsVerified(t *testing.T) {
 	b := &fakeRevoker{}
 	late := &lateAuth{}
 	w := newWorld(t, 2, func(c *Config) { c.Auth, c.Revoker = late, b })
@@ -193,7 +193,7 @@ func TestOrderWithoutUserAndTokenIsRejected(t *testing.T) {
 	}
 }
 
-func TestASocketIsSmall(t *testing.T) {
+func TestSizeOfASocket(t *testing.T) {
 	const most = 128 // bytes, a size class of the allocator; a node may have a million sockets
 	if got := int(unsafe.Sizeof(Socket{})); got > most {
 		t.Errorf("a socket takes %d bytes, want %d at most", got, most)
@@ -201,7 +201,7 @@ func TestASocketIsSmall(t *testing.T) {
 }
 
 // Each connection has a room, that of its user, so a room's size counts for each.
-func TestARoomIsSmall(t *testing.T) {
+func TestSizeOfARoom(t *testing.T) {
 	const (
 		most         = 32 // bytes, a size class
 		mostNodeRoom = 32

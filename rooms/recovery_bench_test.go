@@ -17,7 +17,7 @@ const maxRecoveryBytes = 64
 // The heap of 20,000 clients with recovery is compared with that of 20,000 without. It
 // counts the session, its place in the table of sessions and everything else that a
 // client with recovery needs.
-func TestASessionIsSmall(t *testing.T) {
+func TestMemoryOfASessionWithRecovery(t *testing.T) {
 	const n = 20_000
 	cost := func(auth string) float64 {
 		before := heap()
@@ -72,7 +72,7 @@ func newRecoveryCrowd(tb testing.TB, n int, auth string) (*world, *fakeHistory, 
 // for recovery, and to one in which all did.
 func BenchmarkFanOutWithOffsets(b *testing.B) {
 	const members = 1000
-	for name, auth := range map[string]string{"nobody asked": "", "all asked": `,"recovery":true`} {
+	for name, auth := range map[string]string{"none asked": "", "all asked": `,"recovery":true`} {
 		b.Run(name, func(b *testing.B) {
 			w, _, _ := newRecoveryCrowd(b, members, auth)
 			broadcast := Broadcast{Room: "conversation:1"}

@@ -19,7 +19,7 @@ func (r *slowRedis) Take(pid, user string, done func(*Record, RecoveryResult)) {
 // A client's token is revoked after it was verified, while its session is being taken from
 // Redis. The order finds no socket in the room of the user then, so CONNECT must check the
 // token again and refuse it.
-func TestARevocationWhileASessionIsTaken(t *testing.T) {
+func TestRevocationWhileASessionIsTaken(t *testing.T) {
 	for name, known := range map[string]bool{"and is found": true, "and is not found": false} {
 		t.Run(name, func(t *testing.T) {
 			tokens := &fakeRevoker{}

@@ -56,12 +56,12 @@ func TestEmitReachesEachSelectedSocketOnce(t *testing.T) {
 		{"one room", Selection{Rooms: []string{"conversation:1"}}, []*client{a, b}},
 		{"two rooms with a common member", Selection{Rooms: []string{"conversation:1", "conversation:2"}}, []*client{a, b, c}},
 		{"everybody", Selection{All: true}, all},
-		{"nobody", Selection{}, nil},
+		{"no socket", Selection{}, nil},
 		{"everybody but a room", Selection{All: true, Except: []string{"conversation:1", "conversation:9"}}, []*client{c, nobody}},
 		{"a socket by its id", Selection{Rooms: []string{a.id}}, []*client{a}},
 		{"a room but one socket", Selection{Rooms: []string{"conversation:1"}, Except: []string{a.id}}, []*client{b}},
 		{"a user", Selection{Rooms: []string{"user:c"}}, []*client{c}},
-		{"a room nobody is in", Selection{Rooms: []string{"conversation:9"}}, nil},
+		{"an empty room", Selection{Rooms: []string{"conversation:9"}}, nil},
 	} {
 		t.Run(k.name, func(t *testing.T) {
 			for _, x := range all {

@@ -283,10 +283,10 @@ func TestRefusedRefreshKeepsTheOldToken(t *testing.T) {
 
 func TestAnonymousSocketCannotBecomeAUser(t *testing.T) {
 	w := newWorld(t, 1, func(c *Config) { c.AllowAnonymous = true })
-	nobody := w.open("nobody")
-	nobody.text("0")
-	nobody.wantConnected()
-	if got := nobody.ask("refresh_token", tokenArg("ann")); got != `{"error":"token is for another user"}` {
+	anonymous := w.open("nobody")
+	anonymous.text("0")
+	anonymous.wantConnected()
+	if got := anonymous.ask("refresh_token", tokenArg("ann")); got != `{"error":"token is for another user"}` {
 		t.Errorf("refresh acknowledged with %s, want an error", got)
 	}
 }

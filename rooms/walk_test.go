@@ -206,7 +206,7 @@ func TestMembersComeAndGoDuringAWalk(t *testing.T) {
 
 // All members leave during a walk, and another socket joins a room of the same name. It
 // must get only the broadcast whose walk had not begun.
-func TestARoomEndsDuringAWalk(t *testing.T) {
+func TestRoomEndsDuringAWalk(t *testing.T) {
 	c := newCrowdedShard(t)
 	var list []*Socket
 	for range portion + 10 {

@@ -115,7 +115,7 @@ func TestLaterReturnGetsTheSession(t *testing.T) {
 
 // A client returns eight times before the first return has finished. The last one must get
 // the session, and the others must be closed.
-func TestTheNewestOfManyReturnsGetsTheSession(t *testing.T) {
+func TestNewestOfManyReturnsGetsTheSession(t *testing.T) {
 	w, past := newHistoryWorld(t, 3)
 	ann := w.recoveringClient("ann")
 	ann.join("1")

@@ -72,7 +72,7 @@ func TestOneOfTwoSimultaneousJoinsIsAnnouncedToTheOther(t *testing.T) {
 	for p := range pairs {
 		a, b := left.connect(fmt.Sprint("a", p)), right.connect(fmt.Sprint("b", p))
 		all.Go(func() {
-			heard := make(map[string]bool)
+			announced := make(map[string]bool)
 			for m := range meetings {
 				room := fmt.Sprint(p, "-", m)
 				var both sync.WaitGroup
@@ -86,11 +86,11 @@ func TestOneOfTwoSimultaneousJoinsIsAnnouncedToTheOther(t *testing.T) {
 					if _, rest, ok := strings.Cut(packet, `"user_joined",`); ok {
 						var body presenceBody
 						_ = json.Unmarshal([]byte(strings.TrimSuffix(rest, "]")), &body)
-						heard[body.Room] = true
+						announced[body.Room] = true
 					}
 				}
 				for m := range meetings {
-					if room := fmt.Sprint("conversation:", p, "-", m); !heard[room] {
+					if room := fmt.Sprint("conversation:", p, "-", m); !announced[room] {
 						rooms = append(rooms, room)
 					}
 				}

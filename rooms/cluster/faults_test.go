@@ -201,7 +201,7 @@ func newCutPair(t *testing.T) (*pair, *testkit.Proxy) {
 	t.Helper()
 	p := &pair{world: newOwnWorld(t)}
 	proxy := newProxy(t, p.redis)
-	p.startPair(behind(proxy))
+	p.startPair(viaProxy(proxy))
 	return p, proxy
 }
 
@@ -318,7 +318,7 @@ func TestFailoverBehindAStableAddress(t *testing.T) {
 	})
 	proxy := newProxy(t, w.redis)
 	p := &pair{world: w}
-	p.joinPair(w.node(impatient, behind(proxy)), w.node(impatient, behind(proxy)))
+	p.joinPair(w.node(impatient, viaProxy(proxy)), w.node(impatient, viaProxy(proxy)))
 	if out, err := replica.CLI("REPLICAOF", "NO", "ONE"); err != nil {
 		t.Fatal(out, err)
 	}

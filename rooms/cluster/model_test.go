@@ -48,7 +48,7 @@ func (w *world) modelNode(lag time.Duration) modelNode {
 		if lag > 0 {
 			proxy := newProxy(w.t, w.redis)
 			proxy.Lag(lag)
-			behind(proxy)(c)
+			viaProxy(proxy)(c)
 		}
 	})
 	for _, other := range w.nodes {

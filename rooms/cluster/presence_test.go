@@ -266,7 +266,7 @@ func TestPresenceWithRandomClientsAndFaults(t *testing.T) {
 	var proxies []*testkit.Proxy // of each node
 	start := func() (*node, *testkit.Proxy) {
 		proxy := newProxy(t, w.redis)
-		return w.node(behind(proxy)), proxy
+		return w.node(viaProxy(proxy)), proxy
 	}
 	var nodes []*node
 	for range 3 {
@@ -334,7 +334,7 @@ func TestPresenceWithRandomClientsAndFaults(t *testing.T) {
 func TestPresenceOfANodeThatIsCutOffFromRedis(t *testing.T) {
 	w := newServicesWorld(t, time.Millisecond)
 	proxy := newProxy(t, w.redis)
-	a, b := w.node(behind(proxy)), w.node()
+	a, b := w.node(viaProxy(proxy)), w.node()
 	a.connect("ann")
 	w.services.await(t, "user:ann", "user.online 1")
 	testkit.Await(t, "b to have renewed its session for a lease", func() bool { return b.present.steadyFor(2 * time.Second) })
@@ -347,7 +347,7 @@ func TestPresenceOfANodeThatIsCutOffFromRedis(t *testing.T) {
 func TestNoPresenceEventForAShortLossOfRedis(t *testing.T) {
 	w := newServicesWorld(t, time.Millisecond)
 	proxy := newProxy(t, w.redis)
-	a, _ := w.node(behind(proxy)), w.node()
+	a, _ := w.node(viaProxy(proxy)), w.node()
 	ann := a.connect("ann")
 	ann.do("join_room", "1")
 	w.services.await(t, "conversation:1", "room.occupied 1")

@@ -81,8 +81,8 @@ func newProxy(t testing.TB, redis *redistest.Server) *testkit.Proxy {
 	return proxy
 }
 
-// behind has a node connect to Redis through a proxy.
-func behind(proxy *testkit.Proxy) func(*Config) {
+// viaProxy has a node connect to Redis through a proxy.
+func viaProxy(proxy *testkit.Proxy) func(*Config) {
 	return func(c *Config) { c.Server.Addresses = []string{proxy.Addr} }
 }
 

@@ -195,9 +195,9 @@ func TestElsewhere(t *testing.T) {
 		want string
 	}{
 		"never read":            {func(w *world) {}, "true"},
-		"read, nobody":          {func(w *world) { w.Holders(room); w.run() }, "false"},
-		"read, somebody":        {func(w *world) { w.enter(other); w.Holders(room); w.run() }, "true"},
-		"read, somebody dead":   {func(w *world) { w.enter(other); w.Holders(room); w.run(); w.fakeSessions.dead[other] = true }, "false"},
+		"read, no holder":       {func(w *world) { w.Holders(room); w.run() }, "false"},
+		"read, a live holder":   {func(w *world) { w.enter(other); w.Holders(room); w.run() }, "true"},
+		"read, a dead holder":   {func(w *world) { w.enter(other); w.Holders(room); w.run(); w.fakeSessions.dead[other] = true }, "false"},
 		"changed since":         {func(w *world) { w.Holders(room); w.run(); w.Changed(room) }, "true"},
 		"changed, read again":   {func(w *world) { w.Holders(room); w.run(); w.Changed(room); w.run() }, "false"},
 		"changed while reading": {func(w *world) { w.Holders(room); b, _ := w.take(); w.Changed(room); w.execute(b) }, "true"},

@@ -346,25 +346,25 @@ func TestJoinsOfOneUserDoNotDelayOtherUsers(t *testing.T) {
 	for range said {
 		want(t, bob, "user_stop_typing ann 2")
 	}
-	heard := ""
+	got := ""
 	gatewaytest.Await(t, "bob's gateway to know that ann's holds the room", func() bool {
 		if err := bob.do("stop_typing", "2"); err != nil {
 			t.Fatal(err)
 		}
-		heard, _ = ann.next(200 * time.Millisecond)
-		return heard == "user_stop_typing bob 2"
+		got, _ = ann.next(200 * time.Millisecond)
+		return got == "user_stop_typing bob 2"
 	})
 	if err := tr.nodes[0].publish("2", "hi"); err != nil {
 		t.Fatal(err)
 	}
-	for heard == "user_stop_typing bob 2" {
+	for got == "user_stop_typing bob 2" {
 		var err error
-		if heard, err = ann.next(patience); err != nil {
+		if got, err = ann.next(patience); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if heard != "new_message hi" {
-		t.Errorf("ann got %s, want new_message hi", heard)
+	if got != "new_message hi" {
+		t.Errorf("ann got %s, want new_message hi", got)
 	}
 	want(t, bob, "new_message hi")
 	waiting("others have joined and talked")
