@@ -347,7 +347,7 @@ func TestJoinsOfOneUserDoNotDelayOtherUsers(t *testing.T) {
 		want(t, bob, "user_stop_typing ann 2")
 	}
 	got := ""
-	gatewaytest.Await(t, "bob's gateway to know that ann's holds the room", func() bool {
+	gatewaytest.Await(t, "bob's gateway to know that ann's gateway holds the room", func() bool {
 		if err := bob.do("stop_typing", "2"); err != nil {
 			t.Fatal(err)
 		}
