@@ -8,6 +8,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/panjf2000/gnet/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/hometrip/gateway/internal/handover/form"
 	"github.com/hometrip/gateway/loop/httpread"
@@ -142,8 +143,15 @@ func (a *arrival) asks(x *exchange, now time.Time) {
 
 // Fresh takes over a connection, by its descriptor, that the other process has
 // accepted and from which it has read nothing. It is closed if it cannot be
-// taken over.
+// taken over, or was reset: it has no address any more.
 func (s *Server) Fresh(fd int) {
 	w := s.workers[int(s.turn.Add(1))%len(s.workers)]
-	w.shard.Post(func(time.Time) { w.register(fd, peerOf(fd).ask(), nil) })
+	w.shard.Post(func(time.Time) {
+		peer := peerOf(fd).ask()
+		if peer == nil {
+			unix.Close(fd)
+			return
+		}
+		w.register(fd, peer, nil)
+	})
 }

@@ -35,6 +35,8 @@ func register0(loop, conn unsafe.Pointer) error
 // which it is called. OnOpen finds as in its context. It reports false, and
 // closes the descriptor, if the connection cannot be registered.
 func (w *worker) register(fd int, peer net.Addr, as any) bool {
+	w.backlog.registering = true
+	defer func() { w.backlog.registering = false }()
 	loop := reflect.ValueOf(w.loop).UnsafePointer()
 	c := newStreamConn("tcp", fd, loop, nil, nil, peer)
 	setContext(c, as)
@@ -48,23 +50,23 @@ const acceptBatch = 32
 // A backlog is the listener of one event loop, from which it accepts what gnet
 // leaves. Owned by the loop.
 type backlog struct {
-	fd        int  // of the listener; 0: not known
-	accepting bool // acceptMore is on the stack
-	peer      unix.RawSockaddrAny
+	fd          int  // of the listener; 0: not known
+	registering bool // register is on the stack
+	peer        unix.RawSockaddrAny
 }
 
-// acceptMore accepts up to acceptBatch of the connections that wait at the
-// loop's listener. Errors are left to gnet, which gets them in the next round.
+// acceptMore is called when a connection was accepted by gnet, or registered.
+// If it was accepted by gnet, acceptMore accepts up to acceptBatch of those
+// that wait at the loop's listener. Errors are left to gnet, which gets them in
+// the next round.
 func (w *worker) acceptMore() {
 	b := &w.backlog
-	if b.accepting {
+	if b.registering {
 		return
 	}
 	if b.fd == 0 {
 		b.fd = listenerOf(w.loop)
 	}
-	b.accepting = true
-	defer func() { b.accepting = false }()
 	for range acceptBatch {
 		fd, peer := b.accept()
 		if peer == nil {
@@ -86,14 +88,18 @@ func (b *backlog) accept() (fd int, peer *net.TCPAddr) {
 	return int(n), tcpAddr(&b.peer)
 }
 
-// tcpAddr returns the address in from, an IPv4 or IPv6 one.
+// tcpAddr returns the address in from. It is empty for a client of the socket
+// that stands in for a listener, see standIn.
 func tcpAddr(from *unix.RawSockaddrAny) *net.TCPAddr {
-	if from.Addr.Family == unix.AF_INET {
+	switch from.Addr.Family {
+	case unix.AF_INET:
 		a := (*unix.RawSockaddrInet4)(unsafe.Pointer(from))
 		return &net.TCPAddr{IP: slices.Clone(a.Addr[:]), Port: hostOrder(a.Port)}
+	case unix.AF_INET6:
+		a := (*unix.RawSockaddrInet6)(unsafe.Pointer(from))
+		return &net.TCPAddr{IP: slices.Clone(a.Addr[:]), Port: hostOrder(a.Port)}
 	}
-	a := (*unix.RawSockaddrInet6)(unsafe.Pointer(from))
-	return &net.TCPAddr{IP: slices.Clone(a.Addr[:]), Port: hostOrder(a.Port)}
+	return &net.TCPAddr{}
 }
 
 // hostOrder returns a port that is in network order.

@@ -44,6 +44,7 @@ const (
 
 func newHTTPConn(w *worker, c gnet.Conn, from limits.Caller, now time.Time) *httpConn {
 	h := &httpConn{w: w, c: c, from: from}
+	c.SetContext(h) // closed counts it, whatever happens from here on
 	h.await(awaitHead, now.Add(w.server.config.HeadTimeout))
 	return h
 }

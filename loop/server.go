@@ -386,9 +386,7 @@ func (w *worker) forgetInput(c gnet.Conn) {
 func (s *Server) open(c gnet.Conn, w *worker, from limits.Caller) *httpConn {
 	s.conns.Add(1)
 	w.stats.Connections.Add(1)
-	h := newHTTPConn(w, c, from, time.Now())
-	c.SetContext(h)
-	return h
+	return newHTTPConn(w, c, from, time.Now())
 }
 
 // refusal is the answer to a connection over the limit.

@@ -63,6 +63,12 @@ func described(f *Frozen) (loops []*form.Loop, err error) {
 // take has to take over the state, with duplicates of the descriptors.
 func take(t testing.TB, f *Frozen, loops []*form.Loop, to *Server) {
 	t.Helper()
+	takeWith(t, f, loops, to, func(fd int) { unix.Close(fd) })
+}
+
+// takeWith also says where connections go that are accepted afterwards.
+func takeWith(t testing.TB, f *Frozen, loops []*form.Loop, to *Server, next func(fd int)) {
+	t.Helper()
 	for _, l := range loops {
 		for i := range l.Conns {
 			fd, err := unix.Dup(l.Conns[i].FD)
@@ -77,7 +83,7 @@ func take(t testing.TB, f *Frozen, loops []*form.Loop, to *Server) {
 		f.Thaw()
 		t.Fatal(err)
 	}
-	f.LetGo(func(fd int) { unix.Close(fd) })
+	f.LetGo(next)
 	if _, err := e.Take(t.Context(), func() {}); err != nil {
 		t.Fatal(err)
 	}

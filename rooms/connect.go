@@ -153,17 +153,16 @@ func (s *Socket) verify(token []byte, now time.Time, then func(Identity, error, 
 		return
 	}
 	v := s.shard.newVerification(then)
-	v.open()
 	auth.Authenticate(token, Presenter{User: s.UserID(), Address: s.sink.Source()}, now, v.answered)
 	v.asked(now)
 }
 
-// A verification is one token being verified. A shard uses it again, because
-// every client that connects needs one.
+// A verification is one token being verified. Every client that connects needs
+// one, so the shard keeps one for the next token.
 type verification struct {
 	consultation[verdict]
-	judged   func(Identity, error, time.Time)
-	answered func(Identity, error)
+	answered func(Identity, error)            // done, for an Authenticator
+	judged   func(Identity, error, time.Time) // gets the verdict
 }
 
 // A verdict is an Authenticator's answer.
@@ -172,6 +171,8 @@ type verdict struct {
 	err error
 }
 
+// newVerification returns the verification that the shard keeps, or a new one if
+// that is in use.
 func (sh *Shard) newVerification(then func(Identity, error, time.Time)) *verification {
 	v := sh.verification
 	if sh.verification = nil; v == nil {
@@ -183,6 +184,7 @@ func (sh *Shard) newVerification(then func(Identity, error, time.Time)) *verific
 	return v
 }
 
+// judge returns the verification to the shard and passes the verdict on.
 func (v *verification) judge(d verdict, now time.Time) {
 	sh, then := v.shard, v.judged
 	v.judged, v.answer = nil, verdict{}
@@ -222,7 +224,6 @@ func (h *Hub) revoked(id Identity, now time.Time) error {
 // returned. ask must call done once, from any goroutine.
 func consult[T any](sh *Shard, now time.Time, ask func(done func(T)), then func(T, time.Time)) {
 	c := &consultation[T]{shard: sh, then: then}
-	c.open()
 	ask(c.done)
 	c.asked(now)
 }
@@ -236,9 +237,6 @@ type consultation[T any] struct {
 	then    func(T, time.Time)
 }
 
-// open is called before the question is asked.
-func (c *consultation[T]) open() { c.shard.hub.consulting.Add(1) }
-
 // done is called with the answer, once, from any goroutine.
 func (c *consultation[T]) done(answer T) {
 	c.answer = answer
@@ -247,13 +245,17 @@ func (c *consultation[T]) done(answer T) {
 	}
 }
 
-// asked is called on the shard's event loop after the question was asked.
+// asked is called on the shard's event loop when the function that was asked has
+// returned. From then on the question is one of those that a hand-over awaits.
 func (c *consultation[T]) asked(now time.Time) {
-	if !c.settled.CompareAndSwap(false, true) {
-		c.end(now)
+	if c.settled.CompareAndSwap(false, true) {
+		c.shard.hub.consulting.Add(1)
+		return
 	}
+	c.then(c.answer, now)
 }
 
+// end is called on the shard's event loop with an answer that came late.
 func (c *consultation[T]) end(now time.Time) {
 	c.shard.hub.consulting.Add(-1)
 	c.then(c.answer, now)

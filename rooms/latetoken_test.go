@@ -2,6 +2,9 @@ package rooms
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -182,4 +185,78 @@ func TestAnswerBeforeTheCallReturns(t *testing.T) {
 		w.settle()
 		ann.wantConnected()
 	}
+}
+
+// Many tokens are verified at a time, some before Authenticate returns and some by
+// other goroutines, while clients connect, refresh their tokens and close. Each client
+// must get the answer for its own token.
+func TestEachClientGetsTheAnswerForItsToken(t *testing.T) {
+	const clients, life, refreshed = 60, time.Hour, 2 * time.Hour
+	for seed := range uint64(30) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		var answering sync.WaitGroup
+		w := newWorld(t, 2, func(c *Config) {
+			c.Auth = authFunc(func(token string, now time.Time, done func(Identity, error)) {
+				pause := r.IntN(100)
+				if pause < 30 {
+					tokenNamesUser(token, now, done)
+					return
+				}
+				answering.Go(func() {
+					for range pause - 30 {
+						runtime.Gosched()
+					}
+					tokenNamesUser(token, now, done)
+				})
+			})
+		})
+		want := make(map[*client]time.Duration)
+		for i := range clients {
+			c := w.open(fmt.Sprint("user", i))
+			c.text(`0{"token":"` + c.name + "+" + life.String() + `"}`)
+			want[c] = life
+			switch other := w.clients[r.IntN(len(w.clients))]; {
+			case other.gone:
+			case r.IntN(4) == 0:
+				other.hangUp()
+				delete(want, other)
+			case r.IntN(2) == 0 && other.socket.phase == phaseConnected:
+				other.text(`2["refresh_token",` + tokenArg(other.name+"+"+refreshed.String()) + `]`)
+				want[other] = refreshed
+			}
+		}
+		answering.Wait()
+		w.settle()
+		for c, life := range want {
+			c.wantOpen()
+			if s := c.socket; s.phase != phaseConnected || s.UserID() != c.name || s.until != startTime.Add(life).UnixMilli() {
+				t.Errorf("seed %d: %s is user %q, in phase %d, until %v; want until %v",
+					seed, c.name, s.UserID(), s.phase, time.UnixMilli(s.until), startTime.Add(life))
+			}
+		}
+		if n := w.hub.Consulting(); n != 0 {
+			t.Errorf("seed %d: %d tokens are being verified, want none", seed, n)
+		}
+	}
+}
+
+// The authenticator panics. The token must not be counted as being verified, because a
+// hand-over waits until none is.
+func TestTokenWhoseVerificationPanicsIsNotAwaited(t *testing.T) {
+	w := newWorld(t, 1, func(c *Config) {
+		c.Auth = authFunc(func(token string, now time.Time, done func(Identity, error)) {
+			if token == "boom" {
+				panic(token)
+			}
+			tokenNamesUser(token, now, done)
+		})
+	})
+	func() {
+		defer func() { _ = recover() }() // as the event loop does
+		w.open("boom").text(`0{"token":"boom"}`)
+	}()
+	if n := w.hub.Consulting(); n != 0 {
+		t.Errorf("%d tokens are being verified, want none", n)
+	}
+	w.connect("ann")
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -192,5 +193,48 @@ func TestAForgedTokenIsVerifiedOnce(t *testing.T) {
 				t.Errorf("a good token afterwards: %+v, %v", id, err)
 			}
 		})
+	}
+}
+
+// TestATokenIsCopiedIfItWaits: its bytes are a view of the buffer that the next
+// input is read into.
+func TestATokenIsCopiedIfItWaits(t *testing.T) {
+	for name, kind := range dearKeys(t) {
+		t.Run(name, func(t *testing.T) {
+			v := newVerifier(t, kind.config)
+			good := kind.sign(`{"id":"ann"}`)
+			goroutines := 1
+			if v.turn != nil {
+				goroutines += jwksFetches
+			}
+			release := occupy(t, v, good, goroutines)
+			buffer := []byte(good)
+			answers := make(chan answer, 1)
+			v.Authenticate(buffer, rooms.Presenter{Address: 2}, testNow, func(id rooms.Identity, err error) { answers <- answer{id, err} })
+			clear(buffer)
+			release(goroutines)
+			if got := <-answers; got.err != nil || got.id.UserID != "ann" {
+				t.Errorf("%+v, want the identity of ann", got)
+			}
+		})
+	}
+}
+
+// TestAnIdentityIsNoViewOfTheToken: the first token is parsed by golang-jwt, the
+// next one, with a known header, is not.
+func TestAnIdentityIsNoViewOfTheToken(t *testing.T) {
+	v := newVerifier(t, Config{Secret: testSecret})
+	const claims = `{"id":"ann","email":"a@b","role":"guest","jti":"t1","rooms":["x","y"]}`
+	want := rooms.Identity{UserID: "ann", Email: "a@b", Role: "guest", TokenID: "t1", Rooms: []string{"x", "y"}}
+	for range 2 {
+		buffer := []byte(sign(claims))
+		var got rooms.Identity
+		v.Authenticate(buffer, rooms.Presenter{}, testNow, func(id rooms.Identity, _ error) { got = id })
+		clear(buffer)
+		v.Authenticate([]byte(sign(`{"id":"bob","email":"c@d","role":"owner","jti":"t2","rooms":["z","z"]}`)),
+			rooms.Presenter{}, testNow, func(rooms.Identity, error) {}) // which uses the same scratch
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, want %+v", got, want)
+		}
 	}
 }

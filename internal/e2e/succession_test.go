@@ -129,7 +129,7 @@ func (g *gateway) publish(ctx context.Context, room string) (n int64, err error)
 
 // Clients under load notice nothing of one process taking another's place, and
 // again, and again: each event comes once and in order, each of their own is
-// answered, no connection ends.
+// answered, no connection ends. Others that come meanwhile are all served.
 func TestClientsNoticeNothingOfAHandOver(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
@@ -141,6 +141,27 @@ func TestClientsNoticeNothingOfAHandOver(t *testing.T) {
 			t.Parallel()
 			handOverUnderLoad(t, loops, 16, 8)
 		})
+	}
+}
+
+// visitInBursts has clients come at once, again and again: each is served,
+// whichever process its connection comes to.
+func visitInBursts(ctx context.Context, t *testing.T, addr string) {
+	const burst = 40
+	for ctx.Err() == nil && !t.Failed() {
+		var all sync.WaitGroup
+		for range burst {
+			all.Go(func() {
+				if err := visit(addr); err != nil {
+					t.Errorf("a client that comes in a burst: %v", err)
+				}
+			})
+		}
+		all.Wait()
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
 }
 
@@ -163,6 +184,7 @@ func handOverUnderLoad(t *testing.T, loops []string, webSockets, polling int) {
 			})
 		}
 	}
+	all.Go(func() { visitInBursts(ctx, t, g.Addr) })
 	sending, enough := context.WithCancel(ctx)
 	defer enough()
 	var publishers sync.WaitGroup

@@ -239,7 +239,7 @@ type Caller struct {
 // CallerOf returns the Caller of a new connection.
 func (g *Guard) CallerOf(remote net.Addr) (c Caller) {
 	if tcp, ok := remote.(*net.TCPAddr); ok {
-		c.Addr = tcp.AddrPort().Addr().Unmap()
+		c.Addr = tcp.AddrPort().Addr().Unmap().WithZone("")
 	}
 	c.Relayed = g.Trusts(c.Addr)
 	c.ProxyHeader = c.Relayed && g.proxyProtocol

@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -113,5 +114,16 @@ func TestSources(t *testing.T) {
 	}
 	if SourceOf(netip.Addr{}) != 0 {
 		t.Error("an invalid address has a source, want 0")
+	}
+}
+
+// A proxy has an IPv6 address with a zone, and trusted prefixes have none. It must be trusted.
+func TestProxyWithAZoneIsTrusted(t *testing.T) {
+	g := New([]netip.Prefix{netip.MustParsePrefix("fe80::/10")}, false, Limits{})
+	for _, zone := range []string{"", "eth0"} {
+		c := g.CallerOf(&net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: zone})
+		if want := netip.MustParseAddr("fe80::1"); !c.Relayed || c.Addr != want {
+			t.Errorf("zone %q: relayed %t, address %v; want true and %v", zone, c.Relayed, c.Addr, want)
+		}
 	}
 }
