@@ -66,7 +66,7 @@ func take(t testing.TB, f *Frozen, loops []*form.Loop, to *Server) {
 	takeWith(t, f, loops, to, func(fd int) { unix.Close(fd) })
 }
 
-// takeWith also says where connections go that are accepted afterwards.
+// takeWith is take with a function for the connections that from accepts afterwards.
 func takeWith(t testing.TB, f *Frozen, loops []*form.Loop, to *Server, next func(fd int)) {
 	t.Helper()
 	for _, l := range loops {
