@@ -33,7 +33,7 @@ func newAppender(m *machine) *appender {
 	if l == nil {
 		return nil
 	}
-	d := &appender{m: m, trim: core.Trimming{Retention: l.retention, MaxBytes: l.maxBytes}}
+	d := &appender{m: m, trim: core.Trimming{Retention: l.retention}}
 	if !l.posted {
 		d.forward = &forwarder{m: m}
 	}
@@ -130,6 +130,7 @@ func (d *appender) answer(l *redisLink, batch []appending, replies []redismodel.
 
 func (d *appender) trimLater() {
 	d.m.after(d.trim.Pause(d.m.r.rng.Float64()), func() {
+		d.trim.MaxBytes = d.m.r.log.redis.limit()
 		d.trim.Begin()
 		d.trimNext()
 	})

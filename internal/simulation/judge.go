@@ -97,11 +97,13 @@ func (j *judge) isIn(e *event, pos int64, published time.Duration) *entry {
 	if e.bad || e.order {
 		j.dead.special[r.log.offset(pos)] = e
 	}
-	if k := len(e.entries); k > 0 && e.entries[k-1].era == era && !e.entries[k-1].lost {
-		e.entries[k-1].copies++
-		e.entries[k-1].again = r.now
-		e.entries[k-1].newest = max(e.entries[k-1].newest, published)
-		return e.entries[k-1]
+	for _, x := range e.entries {
+		if x.era == era && !x.lost {
+			x.copies++
+			x.again = r.now
+			x.newest = max(x.newest, published)
+			return x
+		}
 	}
 	x := &entry{event: e, era: era, pos: pos, at: r.now, again: r.now, copies: 1, published: published, newest: published}
 	for _, room := range e.rooms {
@@ -212,8 +214,7 @@ func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 	r, room := j.r, e.rooms[k]
 	x := j.copyOf(m, e, k)
 	if x == nil {
-		last := e.entries[len(e.entries)-1]
-		if (last.numbers[k] < m.base || l.back || last.cameBack) && m.early[e.number] < last.copies-1 {
+		if m.early[e.number] < repetitions(l, m, e, k) {
 			if m.early == nil {
 				m.early = make(map[int]int)
 			}
@@ -224,7 +225,7 @@ func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 			return
 		}
 		r.fail("an event comes twice or out of order", "%s on %v got event %d (number %v of %s) and had number %d before",
-			l.c.name, l.m, e.number, last.numbers[k], j.nameOf(room), m.last)
+			l.c.name, l.m, e.number, e.entries[len(e.entries)-1].numbers[k], j.nameOf(room), m.last)
 	}
 	from := m.base
 	if m.sure {
@@ -240,6 +241,18 @@ func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 		j.excuse(l, m, room, i, x)
 	}
 	m.last = x.numbers[k]
+}
+
+// repetitions returns how often a client may be given an event again, in the k'th
+// of its rooms, after it had all of its entries: entries that came back with an
+// older log, and the newest one if the client was not there for its first copy.
+func repetitions(l *session, m *member, e *event, k int) (n int) {
+	for i, x := range e.entries {
+		if x.cameBack || i == len(e.entries)-1 && (x.numbers[k] < m.base || l.back) {
+			n += x.copies - 1
+		}
+	}
+	return n
 }
 
 // copyOf returns the copy of an event that a client was given, nil when it had

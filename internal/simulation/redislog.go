@@ -21,6 +21,7 @@ type redisLog struct {
 	log    *servedLog
 	number string                    // of the present log; "": there is none
 	last   int64                     // position of its newest entry
+	eras   map[string]int            // by number: the era of a log, which it has again when it comes back
 	slots  map[eventlog.Offset]*slot // what there is now, and what was removed by age or size
 	lost   map[eventlog.Offset]*slot // what there was; others may have these places since
 
@@ -44,7 +45,7 @@ type slot struct {
 
 func newRedisLog(l *servedLog, posted bool) *redisLog {
 	draw := stream(l.r.config.Seed, 22)
-	s := &redisLog{log: l, slots: make(map[eventlog.Offset]*slot), lost: make(map[eventlog.Offset]*slot), posted: posted}
+	s := &redisLog{log: l, slots: make(map[eventlog.Offset]*slot), lost: make(map[eventlog.Offset]*slot), posted: posted, eras: map[string]int{"": 0}}
 	s.retention = time.Duration(pick(draw, 10, 60, 3600)) * time.Second
 	s.maxBytes = pick(draw, 12_000, unlimited, unlimited)
 	l.r.redis.server.Script(core.Script, func(call func(args ...string) redismodel.Reply, keys, argv []string) redismodel.Reply {
@@ -58,16 +59,35 @@ func newRedisLog(l *servedLog, posted bool) *redisLog {
 
 func (s *redisLog) identity() string { return core.Identity(s.number) }
 
+// limit returns how many bytes nodes keep of the log. A log of maxBytes does not
+// hold the events that are published at once at the end of a run. A node that
+// has not read those that are removed has to end its sessions then, and nothing
+// is quiet.
+func (s *redisLog) limit() int {
+	if s.log.r.ending {
+		return unlimited
+	}
+	return s.maxBytes
+}
+
 // wrote is told where the log ends, after a script that may have added an entry.
 func (s *redisLog) wrote(number string, position int64, fields []string) {
 	if number != s.number { // it is new, or has been renewed
-		s.number, s.last = number, 0
-		s.log.era++
+		s.becomes(number)
+		s.last = 0
 	}
 	if position > s.last {
 		s.last = position
 		s.add(s.log.offset(position), fields)
 	}
+}
+
+// becomes notes that another log is the present one.
+func (s *redisLog) becomes(number string) {
+	if _, known := s.eras[number]; !known {
+		s.eras[number] = len(s.eras)
+	}
+	s.number, s.log.era = number, s.eras[number]
 }
 
 // add takes an entry.
@@ -126,8 +146,7 @@ func (s *redisLog) compare() {
 	}
 	s.loseBut(there)
 	if number != s.number {
-		s.number = number
-		s.log.era++
+		s.becomes(number)
 		s.again()
 	}
 	for _, e := range has {
@@ -179,9 +198,10 @@ func (s *redisLog) loseBut(there map[eventlog.Offset][]string) {
 	for o, x := range s.slots {
 		fields, is := there[o]
 		switch number, _ := numberIn(fields); {
-		case x.removed && logs[o.Log]:
+		case !is && x.removed && logs[o.Log]:
 			continue // it is a gap
 		case is && (x.event == nil && number < 0 || x.event != nil && x.event.number == number):
+			x.removed = false // it is there again, with an older snapshot
 			continue
 		}
 		n++

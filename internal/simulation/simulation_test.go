@@ -164,6 +164,12 @@ func TestRunsThatBrokeARuleHold(t *testing.T) {
 		"seed=30 nodes=2 clients=33 rooms=11 span=15.623548857s plan=20.831398476s delays=24 faults=0 recovery=100 more=3 extra=4 log=redis-http skip=0,1,2,3,4,5,6,7,8,9,10,11,13,16,17,18,19",
 		"seed=62 nodes=1 clients=2 rooms=2 span=39.346665458s plan=39.346665458s delays=21 faults=0 recovery=30 more=4 extra=1 log=redis-http skip=0,1,2,4,5,6,7,8,9,10,12,13,14,15",
 		"seed=2170 nodes=4 clients=3 rooms=2 span=5.866666739s plan=21.164213544s delays=0 faults=0 extra=1 log=redis-http skip=0,2,3,4,6,7,8,10,11,12",
+		"seed=91001754 nodes=5 clients=2 rooms=2 span=10.675165041s plan=20.856263859s delays=5 faults=0 recovery=30 more=5 extra=2 log=redis skip=1,2,3,4,6,7,8,10,11,13,14,15,17,18,19",
+		"seed=91000646 nodes=2 clients=2 rooms=2 span=27.939476066s plan=27.939476066s delays=9 faults=0 recovery=30 more=1 extra=2 letters=1 log=redis presence=1 skip=0,1,5,6,7,8,10,12,13,14,15,16",
+		"seed=92000466 nodes=1 clients=11 rooms=3 span=9.714891101s plan=26.955689907s delays=1 faults=0 extra=1 letters=1 log=redis presence=1 skip=0,1,2,4,5,8,9,10",
+		"seed=91001208 nodes=1 clients=195 rooms=65 span=28.4765625s plan=2m0s delays=48 faults=0 log=redis skip=0,1,2,3,4,5,6,7",
+		"seed=93001180 nodes=1 clients=2 rooms=2 span=12.87802405s plan=24.003895706s delays=8 faults=0 extra=3 letters=1 log=redis skip=1,2,3,4,6,8",
+		"seed=93001467 nodes=2 clients=2 rooms=2 span=22.300206275s plan=22.300206275s delays=0 faults=0 extra=2 letters=1 log=redis skip=0,1,2,3,5,6,7,8,9,12,13",
 	} {
 		c, err := Parse(text)
 		if err != nil {

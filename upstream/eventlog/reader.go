@@ -38,7 +38,7 @@ type Reader struct {
 	config ReaderConfig
 	phase  Phase
 	until  time.Time // end of the phases Waiting and Verifying
-	opened time.Time // when reading began
+	opened time.Time // when reading began; zero: this log was not open yet
 
 	identity string   // of the log; "" before the first Opened
 	holes    Position // see Info.Holes
@@ -47,6 +47,7 @@ type Reader struct {
 	start    Start    // where the log is opened
 	whole    bool     // the log was created while this node did not read: it is read from position 1 on
 	careful  bool     // entries are read one at a time, to find the one that cannot be decoded
+	missed   bool     // the log is opened at its end, and not all entries before it may have been read
 
 	waiting []Entry // received entries that the rooms do not have yet
 	head    int     // index in waiting of the oldest entry
@@ -130,13 +131,16 @@ func (r *Reader) open() {
 }
 
 // resume sets where the log is opened after a failure: at the last entry, or
-// behind it if that entry could not be recognized.
+// behind it if that entry could not be recognized. If the position is not known
+// because nothing was read, that is the end of the log.
 func (r *Reader) resume() {
 	switch {
 	case r.proof.Position != 0:
 		r.start = Start{From: FromPosition, Position: r.proof.Position}
 	case r.last != 0:
 		r.start = Start{From: FromPosition, Position: r.last + 1}
+	case r.start.From == FromNext && !r.opened.IsZero():
+		r.missed = true
 	}
 }
 
@@ -156,11 +160,22 @@ func (r *Reader) isOpen(info Info, now time.Time) {
 	r.phase = PhaseReading
 	switch {
 	case r.start.From == FromNext:
-		r.last = info.Behind
+		r.begins(info.Behind)
 	case info.End != 0 && info.End < r.last:
 		r.wentBack()
 	case r.proof.Position != 0 && r.start.Position == r.proof.Position:
 		r.phase, r.until = PhaseVerifying, now.Add(verifyTimeout)
+	}
+}
+
+// begins begins behind a position, the end of the log. If it is not the first
+// beginning, what was added since then is not read, and clients may have come
+// meanwhile: this is a gap for them.
+func (r *Reader) begins(behind Position) {
+	r.last = behind
+	if r.missed {
+		r.missed = false
+		r.do(Output{Kind: Gap, From: behind, Position: behind})
 	}
 }
 
@@ -181,15 +196,17 @@ func (r *Reader) probed(info Info, now time.Time) {
 func (r *Reader) wentBack() {
 	r.do(Output{Kind: Gap, From: r.last, Position: r.last})
 	r.leave(r.identity, Start{From: FromNext, Renew: r.identity})
+	r.missed = true
 }
 
 // otherLog begins to read a log with another identity, from its beginning: it
 // was created while this node did not read. If it was renewed because it had
 // lost entries, otherLog reports a gap: this node may have read the lost
-// entries, or may have missed entries that took their positions before another
-// node renewed the log.
+// entries, or may have missed entries that took their positions before the log
+// was renewed. This is also so if wentBack has reported the loss: clients may
+// have come since, and entries were added to the log until it was renewed.
 func (r *Reader) otherLog(info Info) {
-	if info.Renewed && (r.last != 0 || r.whole) {
+	if info.Renewed {
 		at := max(r.last, 1)
 		r.do(Output{Kind: Gap, From: at, Position: at})
 	}
@@ -203,7 +220,7 @@ func (r *Reader) otherLog(info Info) {
 // leave begins to read another log, as soon as the rooms have the entries that
 // were read from the previous one.
 func (r *Reader) leave(identity string, at Start) {
-	r.identity, r.start = identity, at
+	r.identity, r.start, r.opened, r.missed = identity, at, time.Time{}, false
 	r.whole = at.From == FromFirst
 	r.phase = PhaseDraining
 	r.drained()
@@ -326,6 +343,7 @@ func (r *Reader) closed(undecodable bool, now time.Time) {
 func (r *Reader) skip() {
 	r.careful = false
 	if r.last == 0 && r.start.From == FromNext { // its position is not known, but it is behind the place where reading begins
+		r.missed = true
 		r.open()
 		return
 	}

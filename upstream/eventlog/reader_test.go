@@ -215,7 +215,7 @@ func TestALogThatHasLostItsEndIsAnotherOne(t *testing.T) {
 		d.step(Input{Kind: Tick}, "open at next 0, window 1")
 		d.wantPhase(PhaseProbing)
 		d.opened("a", 3, "gap 7 to 7", "other log 0", "open at next 0, window 10")
-		d.opened("a", 3)
+		d.opened("a", 3, "gap 3 to 3")
 		d.takes(4)
 	})
 	t.Run("or is only slow", func(t *testing.T) {
@@ -243,9 +243,41 @@ func TestALogThatEndsEarlierHasGoneBack(t *testing.T) {
 	if d.start.Renew != "a" {
 		t.Errorf("the log %q is to be renewed, want a", d.start.Renew)
 	}
-	d.step(Input{Kind: Opened, Info: Info{Identity: "b", Behind: 1, End: 1, Renewed: true}}, "other log 0", "open at first 0, window 10")
+	d.step(Input{Kind: Opened, Info: Info{Identity: "b", Behind: 1, End: 1, Renewed: true}}, "gap 1 to 1", "other log 0", "open at first 0, window 10")
 	d.opened("b", 0)
 	d.takes(1)
+}
+
+// TestWhatIsAddedBeforeALogThatWentBackIsOpenAgainIsAGap: it is not read, and
+// clients may have come since the first gap was reported.
+func TestWhatIsAddedBeforeALogThatWentBackIsOpenAgainIsAGap(t *testing.T) {
+	wentBack := func(t *testing.T) *desk {
+		d := reading(t)
+		d.step(Input{Kind: Closed})
+		d.now = d.reader.Deadline()
+		d.step(Input{Kind: Tick}, "open at position 7, window 10")
+		d.step(Input{Kind: Opened, Info: Info{Identity: "a", End: 3}}, "gap 7 to 7", "other log 0", "open at next 0, window 10")
+		d.step(Input{Kind: Closed}) // Redis refuses to give it another identity
+		d.now = d.reader.Deadline()
+		d.step(Input{Kind: Tick}, "open at next 0, window 10")
+		return d
+	}
+	t.Run("when it has another identity", func(t *testing.T) {
+		d := wentBack(t)
+		d.step(Input{Kind: Opened, Info: Info{Identity: "b", Behind: 1, End: 1, Renewed: true}},
+			"gap 1 to 1", "other log 0", "open at first 0, window 10")
+		d.step(Input{Kind: Opened, Info: Info{Identity: "b", End: 1, Renewed: true}}) // once
+		d.takes(1)
+	})
+	t.Run("when it has kept its identity", func(t *testing.T) {
+		d := wentBack(t)
+		d.opened("a", 5, "gap 5 to 5")
+		d.takes(6)
+		d.step(Input{Kind: Closed})
+		d.now = d.reader.Deadline()
+		d.step(Input{Kind: Tick}, "open at position 6, window 10")
+		d.opened("a", 0) // once
+	})
 }
 
 // TestALogThatOthersHaveRenewedIsAGap: this node may have read what it has lost.
@@ -306,8 +338,28 @@ func TestAnUndecodableEntryOfUnknownPositionIsPastWhenReadingBeginsAnew(t *testi
 	d.opened("a", 0)
 	bad := Input{Kind: Closed, Undecodable: true}
 	d.step(bad, "open at next 0, window 1")
-	d.opened("a", 0)
+	d.opened("a", 0, "gap 0 to 0")
 	d.step(bad, "open at next 0, window 10")
+	d.opened("a", 0, "gap 0 to 0")
+}
+
+// TestAReadingThatEndsBeforeItsPositionIsKnownIsAGap: what is added until the log
+// is open again is not read.
+func TestAReadingThatEndsBeforeItsPositionIsKnownIsAGap(t *testing.T) {
+	d := newDesk(t)
+	again := func() {
+		t.Helper()
+		d.step(Input{Kind: Closed})
+		d.now = d.reader.Deadline()
+		d.step(Input{Kind: Tick}, "open at next 0, window 10")
+	}
+	d.step(Input{Kind: Begin}, "open at next 0, window 10")
+	again() // nobody expects entries yet
+	d.opened("a", 0)
+	again()
+	again()
+	d.opened("a", 5, "gap 5 to 5")
+	d.takes(6)
 }
 
 func TestReadingCanBeginAnywhere(t *testing.T) {

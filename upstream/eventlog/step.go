@@ -55,7 +55,7 @@ const (
 	Open     OutputKind = iota // close the source, if one is open, and open the log at Start
 	Hand                       // pass Entry to the rooms, then report Taken
 	Credit                     // acknowledge the entries up to Position
-	Gap                        // the entries From to Position are lost
+	Gap                        // the entries From to Position are lost; 0: their positions are not known
 	OtherLog                   // the log was replaced: positions restart
 	Skipped                    // the entry at Position cannot be decoded and is skipped
 )

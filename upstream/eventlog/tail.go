@@ -47,8 +47,9 @@ func (t *Tail) Begin(log string, behind Position, known bool) {
 		newest: make(map[uint64]uint64)}
 }
 
-// Gap drops all entries, because entries up to a position were lost.
-func (t *Tail) Gap(to Position) { t.Begin(t.log, to, true) }
+// Gap drops all entries, because entries up to a position were lost. It is 0 if
+// it is not known.
+func (t *Tail) Gap(to Position) { t.Begin(t.log, to, to != 0) }
 
 // Log returns the identity of the log.
 func (t *Tail) Log() string { return t.log }

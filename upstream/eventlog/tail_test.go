@@ -89,4 +89,9 @@ func TestATailThatDoesNotKnowWhereItBegan(t *testing.T) {
 	if tail.Began() != 76 || tail.After() != 76 || tail.Last() != 77 {
 		t.Error(fmt.Sprint(tail.Began(), tail.After(), tail.Last()))
 	}
+	tail.Gap(0) // up to an unknown position
+	tail.Pass(90)
+	if tail.Began() != 89 || tail.After() != 89 {
+		t.Errorf("behind a gap: %d, %d", tail.Began(), tail.After())
+	}
 }
