@@ -2,6 +2,7 @@
 // Engine.IO v4, and passes what clients send to package rooms.
 //
 //	server.go      gnet's callbacks
+//	accept.go      accepts what gnet leaves in a burst of clients
 //	worker.go      what one event loop owns
 //	turn.go        how a loop divides its time; when it writes
 //	httpread/      finds requests in the input of a connection
