@@ -34,8 +34,8 @@ type waiter struct {
 	net.Conn
 }
 
-// dialWaiting connects clients from the only loop, so that no connection is accepted. When all are in the listener's
-// queue it calls do, on that loop.
+// dialWaiting connects clients from the only loop, so that no connection is
+// accepted. When all are in the listener's queue it calls do, on that loop.
 func dialWaiting(t testing.TB, s *Server, clients int, do func(*worker, []waiter)) (all []waiter) {
 	t.Helper()
 	s.on(0, func(w *worker, _ time.Time) {
@@ -61,7 +61,8 @@ func dialWaiting(t testing.TB, s *Server, clients int, do func(*worker, []waiter
 	return all
 }
 
-// awaitOnLoop is testkit.Await for an event loop, on which a test must not call Fatal.
+// awaitOnLoop is testkit.Await for an event loop, on which a test must not call
+// Fatal.
 func awaitOnLoop(t testing.TB, what string, is func() bool) {
 	for until := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
@@ -77,7 +78,8 @@ func (c waiter) reset() {
 	c.Close()
 }
 
-// ask sends a handshake and returns the status of the answer, "" if the connection ends without one.
+// ask sends a handshake and returns the status of the answer, "" if the
+// connection ends without one.
 func (c waiter) ask() (status string) {
 	fmt.Fprint(c, "GET "+enginePoll+" HTTP/1.1\r\nHost: a\r\n\r\n")
 	return c.status()
@@ -95,8 +97,8 @@ func (c waiter) status() string {
 // oneLoop is a configuration with one event loop.
 func oneLoop(c *Config) { c.Loops = 1 }
 
-// More clients connect than a batch has while the only loop is busy. A turn must accept one batch; the rest must be
-// accepted in later turns.
+// More clients connect than a batch has while the only loop is busy. A turn
+// must accept one batch; the rest must be accepted in later turns.
 func TestBurstOfConnectionsIsAcceptedInBatches(t *testing.T) {
 	s := newServer(t, oneLoop)
 	all := dialWaiting(t, s, acceptBatch+8, func(w *worker, _ []waiter) {
@@ -112,7 +114,8 @@ func TestBurstOfConnectionsIsAcceptedInBatches(t *testing.T) {
 	}
 }
 
-// More clients than MaxConnections connect at once. Those beyond the limit must be refused with 503 in the same turn.
+// More clients than MaxConnections connect at once. Those beyond the limit must
+// be refused with 503 in the same turn.
 func TestBurstOfConnectionsBeyondTheLimitIsRefused(t *testing.T) {
 	const most, clients = 5, 12
 	s := newServer(t, func(c *Config) { c.Loops, c.MaxConnections = 1, most })
@@ -132,7 +135,8 @@ func TestBurstOfConnectionsBeyondTheLimitIsRefused(t *testing.T) {
 	}
 }
 
-// Half of the connections are reset in the listener's queue. They must not be counted, and the others must be served.
+// Half of the connections are reset in the listener's queue. They must not be
+// counted, and the others must be served.
 func TestBurstOfConnectionsWithResets(t *testing.T) {
 	const clients = acceptBatch
 	s := newServer(t, func(c *Config) { c.Loops, c.MaxConnections, c.MaxPerAddress = 1, clients, clients })
@@ -156,7 +160,8 @@ func TestBurstOfConnectionsWithResets(t *testing.T) {
 	}
 }
 
-// Accepting a connection panics. It must be closed and not be counted, and the loop must accept the next connections.
+// Accepting a connection panics. It must be closed and not be counted, and the
+// loop must accept the next connections.
 func TestPanicDuringAcceptEndsThatConnectionOnly(t *testing.T) {
 	const clients = 3
 	s := newServer(t, oneLoop)
@@ -187,8 +192,8 @@ func TestPanicDuringAcceptEndsThatConnectionOnly(t *testing.T) {
 	}
 }
 
-// Registering a connection of another process must not accept a batch of connections, because a loop registers many in one
-// turn.
+// Registering a connection of another process must not accept a batch of
+// connections, because a loop registers many in one turn.
 func TestRegisterAcceptsNoOtherConnections(t *testing.T) {
 	s := newServer(t, oneLoop)
 	all := dialWaiting(t, s, 4, func(w *worker, _ []waiter) {
@@ -207,8 +212,8 @@ func TestRegisterAcceptsNoOtherConnections(t *testing.T) {
 	}
 }
 
-// Some connections are accepted before a hand-over, and some are in the listener's queue during it. The next process must serve
-// all of them.
+// Some connections are accepted before a hand-over, and some are in the
+// listener's queue during it. The next process must serve all of them.
 func TestBurstOfConnectionsIsHandedOver(t *testing.T) {
 	const before, during = acceptBatch, acceptBatch + 8
 	from, to := newServer(t, oneLoop), newServer(t, nil)
@@ -241,8 +246,8 @@ func TestBurstOfConnectionsIsHandedOver(t *testing.T) {
 	}
 }
 
-// A connection is reset before it is handed over, so it has no address, which the limits and the log need. It must not be
-// served.
+// A connection is reset before it is handed over, so it has no address, which
+// the limits and the log need. It must not be served.
 func TestResetConnectionIsNotTakenOver(t *testing.T) {
 	s := newServer(t, oneLoop)
 	dialWaiting(t, s, 1, func(w *worker, all []waiter) {
@@ -261,7 +266,8 @@ func TestResetConnectionIsNotTakenOver(t *testing.T) {
 	}
 }
 
-// An accepted connection must have the client's address in the same form as with gnet's own accept.
+// An accepted connection must have the client's address in the same form as
+// with gnet's own accept.
 func TestAcceptedConnectionHasTheAddressOfItsClient(t *testing.T) {
 	for _, c := range []struct{ listen, dial string }{
 		{"127.0.0.1:0", "127.0.0.1"},

@@ -52,8 +52,8 @@ func TestOtherPathsAreServedByTheHandler(t *testing.T) {
 	}
 }
 
-// Cache-Control of a handler must be sent as it is, and a 304 without a body and without
-// Content-Length.
+// Cache-Control of a handler must be sent as it is, and a 304 without a body
+// and without Content-Length.
 func TestCacheControlOfHandlersIsKept(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) {
@@ -78,8 +78,9 @@ func TestCacheControlOfHandlersIsKept(t *testing.T) {
 	}
 }
 
-// As many requests as the limits allow run or wait. One more is refused; prepared answers,
-// requests with a service token and clients must not be affected.
+// As many requests as the limits allow run or wait. One more is refused;
+// prepared answers, requests with a service token and clients must not be
+// affected.
 func TestSlowHandlers(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -152,8 +153,8 @@ func TestBytesOfWaitingRequestsAreLimited(t *testing.T) {
 	}
 }
 
-// The first of three pipelined requests waits with Later. The second must be handled meanwhile,
-// and the answers must keep the order of the requests.
+// The first of three pipelined requests waits with Later. The second must be
+// handled meanwhile, and the answers must keep the order of the requests.
 func TestRequestWithLaterDoesNotDelayTheNext(t *testing.T) {
 	t.Parallel()
 	second := make(chan struct{})

@@ -10,8 +10,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// newQuietLoop returns a simulation of one loop with n sessions, which are all in the room of
-// one user and in conversations of four.
+// newQuietLoop returns a simulation of one loop with n sessions, which are all
+// in the room of one user and in conversations of four.
 func newQuietLoop(t *testing.T, n int) (*simulation, *worker) {
 	sim := newSimulation(t, 1)
 	for i := range n {
@@ -56,8 +56,8 @@ func TestBroadcastToSocketsAllocatesNothing(t *testing.T) {
 	}
 }
 
-// From the bytes read to the frames written, an event of a client allocates only the message and
-// its bytes.
+// From the bytes read to the frames written, an event of a client allocates
+// only the message and its bytes.
 func TestFrameToHandlerAllocatesLittle(t *testing.T) {
 	sim, w := newQuietLoop(t, 4)
 	for _, s := range w.sessions {

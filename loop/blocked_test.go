@@ -12,8 +12,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// Readers of one room do not read. Messages that wait for them must be counted once, and each
-// reader must get all of them in order when it reads again.
+// Readers of one room do not read. Messages that wait for them must be counted
+// once, and each reader must get all of them in order when it reads again.
 func TestMessagesForSlowReadersAreCountedOnce(t *testing.T) {
 	t.Parallel()
 	const readers, size = 20, 32 << 10
@@ -54,8 +54,9 @@ func TestMessagesForSlowReadersAreCountedOnce(t *testing.T) {
 	})
 }
 
-// A slow reader must get only the newest message of each state (Message.Latest), in the order in
-// which those were sent. A reader that keeps up must get all.
+// A slow reader must get only the newest message of each state
+// (Message.Latest), in the order in which those were sent. A reader that keeps
+// up must get all.
 func TestSlowReaderGetsTheNewestOfEachState(t *testing.T) {
 	t.Parallel()
 	const states = 3
@@ -114,8 +115,8 @@ func TestSlowReaderGetsTheNewestOfEachState(t *testing.T) {
 	})
 }
 
-// Sessions with blocked readers end in several ways. No session may stay recorded as blocked, and
-// no bytes may stay counted.
+// Sessions with blocked readers end in several ways. No session may stay
+// recorded as blocked, and no bytes may stay counted.
 func TestBlockedReadersThatEndAreForgotten(t *testing.T) {
 	t.Parallel()
 	const readers = 4

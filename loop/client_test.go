@@ -99,7 +99,8 @@ func (c *wire) do(method, target, body string, headers ...string) response {
 	return c.receive()
 }
 
-// wantEOF checks that the server closes the connection without sending anything more.
+// wantEOF checks that the server closes the connection without sending anything
+// more.
 func (c *wire) wantEOF() {
 	c.t.Helper()
 	rest, err := io.ReadAll(c.in)
@@ -139,7 +140,8 @@ func parseOpen(t testing.TB, packet string) opened {
 	return o
 }
 
-// A pollSession is a session on long-polling, with one connection for GETs and one for POSTs.
+// A pollSession is a session on long-polling, with one connection for GETs and
+// one for POSTs.
 type pollSession struct {
 	t         testing.TB
 	s         *Server
@@ -346,7 +348,8 @@ func (c socket) wantClose(code ws.StatusCode) {
 	c.wantEOF()
 }
 
-// wantEnd checks that the connection ends without a close frame, and closes the client's side.
+// wantEnd checks that the connection ends without a close frame, and closes the
+// client's side.
 func (c socket) wantEnd() {
 	c.t.Helper()
 	if op, payload, err := c.read(); err != io.EOF {

@@ -14,9 +14,9 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A clientState is a state of a client at the time of a hand-over. begin brings a client into it,
-// and returns the function that continues it in the next process; is reports whether the server's
-// state has the client in it.
+// A clientState is a state of a client at the time of a hand-over. begin brings
+// a client into it, and returns the function that continues it in the next
+// process; is reports whether the server's state has the client in it.
 type clientState struct {
 	name  string
 	begin func(t *testing.T, s *Server) (goOn func(t *testing.T, to *Server))

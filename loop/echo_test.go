@@ -10,8 +10,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// An echo is a peer for tests of the transports, in place of a Socket.IO socket: it sends back every
-// message. The message "close" closes the session.
+// An echo is a peer for tests of the transports, in place of a Socket.IO
+// socket: it sends back every message. The message "close" closes the session.
 type echo struct {
 	s      *session
 	closed int

@@ -15,13 +15,14 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// fewDescriptors is the environment variable with which TestOutOfDescriptors runs its server in a
-// process of its own.
+// fewDescriptors is the environment variable with which TestOutOfDescriptors
+// runs its server in a process of its own.
 const fewDescriptors = "LOOP_TEST_FEW_DESCRIPTORS"
 
-// A server in a process with 300 descriptors is dialled 3,000 times. It must refuse connections with
-// 503 before descriptors run out, because an error of accept would end the engine; a connected client
-// must be served, and new clients again afterwards.
+// A server in a process with 300 descriptors is dialled 3,000 times. It must
+// refuse connections with 503 before descriptors run out, because an error of
+// accept would end the engine; a connected client must be served, and new
+// clients again afterwards.
 func TestOutOfDescriptors(t *testing.T) {
 	if os.Getenv(fewDescriptors) != "" {
 		serveWithFewDescriptors(t)

@@ -15,9 +15,10 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// Sessions end for reasons after which clients must reconnect. So a WebSocket must be closed without a
-// close frame, and a poll must be answered like one of an unknown session. A POST gets no answer, but
-// "ok" through a proxy, which would make an error of a closed connection.
+// Sessions end for reasons after which clients must reconnect. So a WebSocket
+// must be closed without a close frame, and a poll must be answered like one of
+// an unknown session. A POST gets no answer, but "ok" through a proxy, which
+// would make an error of a closed connection.
 func TestClientsNoticeTheEndOfASession(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -49,8 +50,8 @@ func TestClientsNoticeTheEndOfASession(t *testing.T) {
 	}
 }
 
-// A POST shortly after the end of a session is answered with "ok"; after lingerTimeout, or after the
-// client's own close packet, it must get 400.
+// A POST shortly after the end of a session is answered with "ok"; after
+// lingerTimeout, or after the client's own close packet, it must get 400.
 func TestPostAfterTheEndOfTheSession(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -77,8 +78,9 @@ func TestPostAfterTheEndOfTheSession(t *testing.T) {
 	}
 }
 
-// A session ends on a node that drains. Requests that the client sent before it noticed must be answered
-// on the same connections, which are closed after partingTime.
+// A session ends on a node that drains. Requests that the client sent before it
+// noticed must be answered on the same connections, which are closed after
+// partingTime.
 func TestConnectionsStayOpenAfterASessionThatWasDrained(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -102,8 +104,8 @@ func TestConnectionsStayOpenAfterASessionThatWasDrained(t *testing.T) {
 	testkit.Await(t, "both connections to be closed", func() bool { return s.conns.Load() == 0 })
 }
 
-// A session ends on a node that drains, and its client sends no more requests. The connections must be
-// closed after partingTime.
+// A session ends on a node that drains, and its client sends no more requests.
+// The connections must be closed after partingTime.
 func TestIdleConnectionsAreClosedAfterASessionThatWasDrained(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -125,8 +127,8 @@ func TestIdleConnectionsAreClosedAfterASessionThatWasDrained(t *testing.T) {
 	testkit.Await(t, "both connections to be closed", func() bool { return s.conns.Load() == 0 })
 }
 
-// A client does not close its connection after the session has ended. The server must close it after
-// lingerTimeout.
+// A client does not close its connection after the session has ended. The
+// server must close it after lingerTimeout.
 func TestConnectionOfAnEndedSessionIsClosedAfterATimeout(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -147,8 +149,8 @@ func TestConnectionOfAnEndedSessionIsClosedAfterATimeout(t *testing.T) {
 	testkit.Await(t, "the connection to be closed", func() bool { return s.conns.Load() == 0 })
 }
 
-// A session is closed while messages are pending in the server. They must be sent before the connection
-// ends.
+// A session is closed while messages are pending in the server. They must be
+// sent before the connection ends.
 func TestPendingMessagesArriveBeforeTheEnd(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPending = 16 << 20 })
@@ -171,7 +173,8 @@ func TestPendingMessagesArriveBeforeTheEnd(t *testing.T) {
 	c.wantEnd()
 }
 
-// An answer to a poll has 16 packets at most, because python-engineio drops larger ones.
+// An answer to a poll has 16 packets at most, because python-engineio drops
+// larger ones.
 func TestPollAnswersHaveAtMost16Packets(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)

@@ -12,7 +12,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// crowd returns a simulation of one loop on which n clients are the same user, and another client.
+// crowd returns a simulation of one loop on which n clients are the same user,
+// and another client.
 func crowd(t *testing.T, n int) (sim *simulation, w *worker, other *session) {
 	t.Helper()
 	sim = newSimulation(t, 1)
@@ -35,8 +36,8 @@ func (sim *simulation) deliver(t *testing.T, room string, size int) {
 	sim.hub.Deliver(rooms.Broadcast{Room: room, Message: m})
 }
 
-// gnet runs posted tasks until none is left. Tasks that are posted while the loop is late must not
-// write, so that the loop gets to its sockets.
+// gnet runs posted tasks until none is left. Tasks that are posted while the
+// loop is late must not write, so that the loop gets to its sockets.
 func TestPostedTasksDoNotDelaySockets(t *testing.T) {
 	sim, w, _ := crowd(t, 4*flushBatch)
 	wrote := sim.writes()
@@ -53,8 +54,8 @@ func TestPostedTasksDoNotDelaySockets(t *testing.T) {
 	}
 }
 
-// Clients send events to a large room all the time. Events of services must be delivered within a number
-// of turns.
+// Clients send events to a large room all the time. Events of services must be
+// delivered within a number of turns.
 func TestLocalEventsDoNotStarveServices(t *testing.T) {
 	sim, w, other := crowd(t, 4*flushBatch)
 	for _, s := range w.sessions[:2*flushBatch] {
@@ -87,8 +88,9 @@ func TestLocalEventsDoNotStarveServices(t *testing.T) {
 	}
 }
 
-// One client sends 16,000 joins and leaves in one POST. The other member of the room must get
-// all announcements, and must not be closed as a slow consumer: the sender has to wait.
+// One client sends 16,000 joins and leaves in one POST. The other member of the
+// room must get all announcements, and must not be closed as a slow consumer:
+// the sender has to wait.
 func TestFloodOfAnnouncementsClosesNoReceiver(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPending = 1 << 20 })
@@ -117,8 +119,8 @@ func TestFloodOfAnnouncementsClosesNoReceiver(t *testing.T) {
 	<-sent
 }
 
-// A client sends requests and does not read the answers. Its connection must be closed when MaxPending
-// bytes wait.
+// A client sends requests and does not read the answers. Its connection must be
+// closed when MaxPending bytes wait.
 func TestUnreadAnswersAreLimited(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) {
@@ -132,8 +134,8 @@ func TestUnreadAnswersAreLimited(t *testing.T) {
 	testkit.Await(t, "the connection to be closed", func() bool { return s.Stats().Accepted == 1 && s.Stats().Connections == 0 })
 }
 
-// A client sends a body beyond the limit. It must be able to read the answer 413, although the server does
-// not read the rest of the body.
+// A client sends a body beyond the limit. It must be able to read the answer
+// 413, although the server does not read the rest of the body.
 func TestRefusalArrivesBeforeTheReset(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)

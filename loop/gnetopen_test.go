@@ -6,9 +6,10 @@ import (
 	"testing"
 )
 
-// register calls unexported functions of gnet, and the linker does not check their parameters. When the version
-// of gnet changes, newStreamConn, SetContext and register0 must be compared with gnetopen.go, and then this test
-// must be changed.
+// register calls unexported functions of gnet, and the linker does not check
+// their parameters. When the version of gnet changes, newStreamConn, SetContext
+// and register0 must be compared with gnetopen.go, and then this test must be
+// changed.
 func TestGnetVersionMatchesTheLinkedFunctions(t *testing.T) {
 	const version = "github.com/panjf2000/gnet/v2 v2.10.0"
 	mod, err := os.ReadFile("../go.mod")

@@ -154,7 +154,8 @@ func TestHandshakesPerSecondAreLimited(t *testing.T) {
 	}
 }
 
-// The wall clock is set back and forth. The age of the last turn must be the time that has passed.
+// The wall clock is set back and forth. The age of the last turn must be the
+// time that has passed.
 func TestTurnAgeWhileTheClockIsSet(t *testing.T) {
 	w := &worker{}
 	s := &Server{workers: []*worker{w}}

@@ -11,8 +11,8 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// predecessor listens on a port, and sets a filter by which the kernel gives all connections to one
-// listener, like an earlier process with fewer loops.
+// predecessor listens on a port, and sets a filter by which the kernel gives
+// all connections to one listener, like an earlier process with fewer loops.
 func predecessor(t *testing.T, number int) *net.TCPListener {
 	t.Helper()
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
@@ -36,8 +36,9 @@ func predecessor(t *testing.T, number int) *net.TCPListener {
 	return l.(*net.TCPListener)
 }
 
-// A server shares a port with a predecessor whose filter gives all connections to one listener. When the
-// predecessor has closed, all loops must get connections.
+// A server shares a port with a predecessor whose filter gives all connections
+// to one listener. When the predecessor has closed, all loops must get
+// connections.
 func TestKernelDistributesConnectionsOverAllLoops(t *testing.T) {
 	t.Parallel()
 	p := predecessor(t, 1)
@@ -53,8 +54,8 @@ func TestKernelDistributesConnectionsOverAllLoops(t *testing.T) {
 	}
 }
 
-// Connections of sessions must stay open during a drain: a poll on a new connection would reach the
-// next process, which does not know the session.
+// Connections of sessions must stay open during a drain: a poll on a new
+// connection would reach the next process, which does not know the session.
 func TestDrainKeepsConnectionsOfSessionsOpen(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.DrainPeriod = time.Hour })
@@ -81,8 +82,8 @@ func TestDrainKeepsConnectionsOfSessionsOpen(t *testing.T) {
 	<-drained
 }
 
-// A server that takes over from another process accepts connections before it serves them. A client must
-// get no answer before Begin.
+// A server that takes over from another process accepts connections before it
+// serves them. A client must get no answer before Begin.
 func TestSuccessorServesNoConnectionBeforeBegin(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.Successor = true })

@@ -34,7 +34,8 @@ func TestHandshakes(t *testing.T) {
 	}
 }
 
-// Requests that are refused must get the status and the body of the Engine.IO server for Node.js.
+// Requests that are refused must get the status and the body of the Engine.IO
+// server for Node.js.
 func TestRefusedRequests(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -113,8 +114,8 @@ func TestRefusedWebSockets(t *testing.T) {
 	}
 }
 
-// The first subprotocol that a client offers must be selected, as by the Socket.IO server. Clients fail if
-// none is.
+// The first subprotocol that a client offers must be selected, as by the
+// Socket.IO server. Clients fail if none is.
 func TestSubprotocol(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -138,7 +139,8 @@ func TestSubprotocol(t *testing.T) {
 	}
 }
 
-// The first frames arrive in one write with the WebSocket handshake. They must be handled.
+// The first frames arrive in one write with the WebSocket handshake. They must
+// be handled.
 func TestEarlyFrames(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -274,7 +276,8 @@ func TestUnconnectedSessionsEnd(t *testing.T) {
 	}
 }
 
-// After DISCONNECT the session must be closed after ConnectTimeout, also if no heartbeat is due before.
+// After DISCONNECT the session must be closed after ConnectTimeout, also if no
+// heartbeat is due before.
 func TestDisconnectedSessionsEnd(t *testing.T) {
 	t.Parallel()
 	s := newServerOf(t, func(c *Config, r *rooms.Config) {
@@ -292,7 +295,8 @@ func TestDisconnectedSessionsEnd(t *testing.T) {
 	c.wantEnd()
 }
 
-// Clients send part of a handshake and close. Nothing may be left of their connections.
+// Clients send part of a handshake and close. Nothing may be left of their
+// connections.
 func TestHalfHandshakes(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)

@@ -15,8 +15,9 @@ import (
 // half is the part that these tests send of a message that is never completed.
 var half = strings.Repeat("4", 500_000)
 
-// Many clients, most without a token, send parts of messages, in all forms that the server keeps. Sessions beyond MaxHeld must be
-// closed, and no others; the bytes must not be counted any more when the clients have gone.
+// Many clients, most without a token, send parts of messages, in all forms that
+// the server keeps. Sessions beyond MaxHeld must be closed, and no others; the
+// bytes must not be counted any more when the clients have gone.
 func TestBytesOfIncompleteMessagesAreLimited(t *testing.T) {
 	t.Parallel()
 	const clients, most = 20, 4 << 20
@@ -89,7 +90,8 @@ func (c *wire) sent(text string) *wire {
 	return c
 }
 
-// Messages arrive in parts below the limit. They must not be counted any more when they are complete, and no session must be shed.
+// Messages arrive in parts below the limit. They must not be counted any more
+// when they are complete, and no session must be shed.
 func TestCompleteMessagesAreNotHeld(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, func(c *Config) { c.MaxHeld = 2 << 20 })
@@ -115,7 +117,8 @@ func TestCompleteMessagesAreNotHeld(t *testing.T) {
 	}
 }
 
-// A body arrives in many small chunks. It must be gathered once, and not again for each packet; the connection must stay usable.
+// A body arrives in many small chunks. It must be gathered once, and not again
+// for each packet; the connection must stay usable.
 func TestBodyInSmallChunksIsGatheredOnce(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -149,7 +152,8 @@ func TestBodyInSmallChunksIsGatheredOnce(t *testing.T) {
 	p.want("4h")
 }
 
-// gathering returns the length of a chunked body that is being gathered, and of the input of its connection in gnet.
+// gathering returns the length of a chunked body that is being gathered, and of
+// the input of its connection in gnet.
 func (s *Server) gathering() (gathered, inGnet int) {
 	s.onAll(func(w *worker, _ time.Time) {
 		for _, owner := range w.timers() {

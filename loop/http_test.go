@@ -210,8 +210,8 @@ func (w *worker) timers() (owners []wheel.Owner) {
 	return owners
 }
 
-// A poll whose connection is closed after it gets an answer of 8 MB, and the client reads slowly. All of
-// the answer must arrive before the end.
+// A poll whose connection is closed after it gets an answer of 8 MB, and the
+// client reads slowly. All of the answer must arrive before the end.
 func TestLargeReplyBeforeTheClose(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPending = 16 << 20 })

@@ -49,8 +49,8 @@ func (s *Server) holdings() (h holdings) {
 	return h
 }
 
-// goroutines returns the number of goroutines, without those of the pool with which gnet enrolls
-// connections: they end after 10 to 20 s without work.
+// goroutines returns the number of goroutines, without those of the pool with
+// which gnet enrolls connections: they end after 10 to 20 s without work.
 func goroutines() (n int) {
 	var profile strings.Builder
 	_ = pprof.Lookup("goroutine").WriteTo(&profile, 1) // writing to memory does not fail
@@ -67,8 +67,9 @@ func goroutines() (n int) {
 	return n
 }
 
-// Thousands of connections are opened and ended in all ways of the list visits. Afterwards no session,
-// timer, room, connection, descriptor or goroutine may be left.
+// Thousands of connections are opened and ended in all ways of the list visits.
+// Afterwards no session, timer, room, connection, descriptor or goroutine may
+// be left.
 func TestNothingLeaks(t *testing.T) {
 	testkit.Slow(t, "it has 60 rounds of clients that come and go, and waits until the process is as small as before: 7 s")
 	const rounds, atOnce = 60, 200
@@ -115,8 +116,8 @@ func TestNothingLeaks(t *testing.T) {
 	}
 }
 
-// settled waits until nothing is counted, and until the process has no more descriptors and goroutines
-// than before.
+// settled waits until nothing is counted, and until the process has no more
+// descriptors and goroutines than before.
 func (s *Server) settled(t *testing.T, before *holdings) (now holdings) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -138,8 +139,8 @@ func (s *Server) settled(t *testing.T, before *holdings) (now holdings) {
 	}
 }
 
-// A visitor connects in one of several ways, and leaves. It ignores errors, because the server may have
-// closed the connection before.
+// A visitor connects in one of several ways, and leaves. It ignores errors,
+// because the server may have closed the connection before.
 type visitor struct {
 	s      *Server
 	room   string

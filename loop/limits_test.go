@@ -52,7 +52,8 @@ func TestMaxConnections(t *testing.T) {
 	connectWS(t, s, "ann").join("1")
 }
 
-// MaxConnections also limits sessions, because a polling session needs no connection of its own.
+// MaxConnections also limits sessions, because a polling session needs no
+// connection of its own.
 func TestMaxSessions(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxConnections = 5 })
@@ -74,7 +75,8 @@ func TestMaxSessions(t *testing.T) {
 	connectWS(t, s, "ann").join("1")
 }
 
-// At the limit of connections, one that moves to another loop must not be counted as a new one.
+// At the limit of connections, one that moves to another loop must not be
+// counted as a new one.
 func TestConnectionsMoveAtMaxConnections(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, func(c *Config) { c.MaxConnections = 4 })
@@ -135,7 +137,8 @@ func TestPingTimeout(t *testing.T) {
 	}
 }
 
-// dialSlow connects a client with a small receive buffer, so that little is sent before it reads.
+// dialSlow connects a client with a small receive buffer, so that little is
+// sent before it reads.
 func dialSlow(t testing.TB, s *Server, token string) socket {
 	t.Helper()
 	c := dial(t, s)
@@ -184,8 +187,8 @@ func TestSlowConsumerIsClosed(t *testing.T) {
 	}
 }
 
-// A client sends messages and does not read the answers. Its session must be closed as a slow consumer, and
-// other sessions must work.
+// A client sends messages and does not read the answers. Its session must be
+// closed as a slow consumer, and other sessions must work.
 func TestSenderThatDoesNotReadIsClosed(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, func(c *Config) { c.MaxPending = 256 << 10 })
@@ -249,8 +252,8 @@ func TestVolatileIsDroppedForABackloggedReader(t *testing.T) {
 	}
 }
 
-// A node drains. All sessions must end within the drain period, and new connections and handshakes must be
-// refused.
+// A node drains. All sessions must end within the drain period, and new
+// connections and handshakes must be refused.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.DrainPeriod = 500 * time.Millisecond })
@@ -317,7 +320,8 @@ func TestDrainIsSpread(t *testing.T) {
 	}
 }
 
-// Renew ends the sessions that exist, and the clients may connect to the same node again.
+// Renew ends the sessions that exist, and the clients may connect to the same
+// node again.
 func TestRenewEndsAllSessions(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.DrainPeriod = 500 * time.Millisecond })

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A listener is replaced by a descriptor without connections. accept must return EAGAIN for it: gnet
-// takes any other error as a reason to stop.
+// A listener is replaced by a descriptor without connections. accept must
+// return EAGAIN for it: gnet takes any other error as a reason to stop.
 func TestReplacedListenerAcceptsNoConnection(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

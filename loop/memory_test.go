@@ -10,7 +10,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// buffered returns the number of bytes that wait to be parsed on all HTTP connections.
+// buffered returns the number of bytes that wait to be parsed on all HTTP
+// connections.
 func (s *Server) buffered() (n int) {
 	s.onAll(func(w *worker, _ time.Time) {
 		for _, owner := range w.timers() {
@@ -38,8 +39,8 @@ func TestSessionsAreRefusedWhileMemoryIsShort(t *testing.T) {
 	}
 }
 
-// Ten slow readers each stay below MaxPending, and exceed MaxHeld together. The sessions with the most pending
-// bytes must be closed, and no others.
+// Ten slow readers each stay below MaxPending, and exceed MaxHeld together. The
+// sessions with the most pending bytes must be closed, and no others.
 func TestTotalPendingBytesAreLimited(t *testing.T) {
 	t.Parallel()
 	const readers, most = 10, 8 << 20

@@ -22,7 +22,8 @@ import (
 
 var simulated = flag.Int("simulated", 100_000, "sessions of BenchmarkSimulated")
 
-// A countingConn is a gnet connection that counts writes and keeps nothing. All sessions of a loop share one.
+// A countingConn is a gnet connection that counts writes and keeps nothing. All
+// sessions of a loop share one.
 type countingConn struct {
 	gnet.Conn
 	writes, bytes int
@@ -86,7 +87,8 @@ func newSimulation(tb testing.TB, loops int) *simulation {
 	return sim
 }
 
-// connect opens a session on WebSocket, connects it, and joins a conversation of four.
+// connect opens a session on WebSocket, connects it, and joins a conversation
+// of four.
 func (sim *simulation) connect(i int) {
 	w := sim.server.workers[i%len(sim.server.workers)]
 	s := newSession(w, nil, sim.now)
@@ -146,7 +148,8 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// threadTime returns the CPU time of the calling thread, which does not depend on other load.
+// threadTime returns the CPU time of the calling thread, which does not depend
+// on other load.
 func threadTime() time.Duration {
 	var t unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t)
@@ -163,9 +166,10 @@ func heapInUse() uint64 {
 
 const broadcasts = 5
 
-// BenchmarkSimulated measures a node without sockets: memory of a session, heartbeats, and broadcasts to
-// everybody. The benchmark suite runs it with -simulated 1000000 -benchtime 1x; more iterations would run
-// beside the garbage of the first million.
+// BenchmarkSimulated measures a node without sockets: memory of a session,
+// heartbeats, and broadcasts to everybody. The benchmark suite runs it with
+// -simulated 1000000 -benchtime 1x; more iterations would run beside the
+// garbage of the first million.
 func BenchmarkSimulated(b *testing.B) {
 	runtime.LockOSThread() // for threadTime
 	defer runtime.UnlockOSThread()
@@ -204,8 +208,8 @@ func BenchmarkSimulated(b *testing.B) {
 	}
 }
 
-// heartbeat returns the CPU time of one heartbeat of every session, without the time in which the
-// simulation looks for pings to answer.
+// heartbeat returns the CPU time of one heartbeat of every session, without the
+// time in which the simulation looks for pings to answer.
 func (sim *simulation) heartbeat(b *testing.B) time.Duration {
 	b.Helper()
 	cpu := cpuTime()
@@ -222,8 +226,8 @@ func (sim *simulation) heartbeat(b *testing.B) time.Duration {
 	return cpuTime() - cpu - search
 }
 
-// everybodyIsOne connects all clients again as the same user. The room of a user is the only one that can be
-// joined without announcements.
+// everybodyIsOne connects all clients again as the same user. The room of a
+// user is the only one that can be joined without announcements.
 func (sim *simulation) everybodyIsOne() {
 	for _, w := range sim.server.workers {
 		for i, s := range w.sessions {
@@ -237,7 +241,8 @@ func (sim *simulation) everybodyIsOne() {
 	sim.settle()
 }
 
-// gcPauseP99 returns the 99th percentile of the garbage collector's pauses, in seconds.
+// gcPauseP99 returns the 99th percentile of the garbage collector's pauses, in
+// seconds.
 func gcPauseP99() float64 {
 	sample := []metrics.Sample{{Name: "/sched/pauses/total/gc:seconds"}}
 	metrics.Read(sample)

@@ -8,8 +8,9 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// Clients reset their connections while these are about to move to another loop. gnet cannot enroll a
-// connection without a peer; its descriptors must be closed.
+// Clients reset their connections while these are about to move to another
+// loop. gnet cannot enroll a connection without a peer; its descriptors must be
+// closed.
 func TestMoveOfAResetConnectionClosesItsDescriptor(t *testing.T) {
 	s := newEchoServer(t, nil)
 	p := openPolling(t, s)

@@ -12,7 +12,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// Each kind of trouble with a client must be logged once, with its address and what to do.
+// Each kind of trouble with a client must be logged once, with its address and
+// what to do.
 func TestTroublesWithClientsAreLoggedOnce(t *testing.T) {
 	t.Parallel()
 	closing := func(reason rooms.Reason) func(s *Server) {

@@ -42,8 +42,8 @@ func TestOriginsAreComparedBySchemeHostAndPort(t *testing.T) {
 		{"https://app.example.com:x", "gw.example.com", false},
 		{"app.example.com", "app.example.com", false},
 
-		// The gateway's own host, as sent by Starscream, Go's x/net/websocket, python-socketio and pages behind
-		// nginx' $host:$server_port.
+		// The gateway's own host, as sent by Starscream, Go's x/net/websocket,
+		// python-socketio and pages behind nginx' $host:$server_port.
 		{"https://gw.example.com", "gw.example.com", true},
 		{"http://gw.example.com", "gw.example.com", true},
 		{"https://gw.example.com", "gw.example.com:443", true},

@@ -15,7 +15,8 @@ func cancelableContext(t testing.TB) (context.Context, context.CancelFunc) {
 
 const boom = `42["boom"]`
 
-// A handler panics. The session of the event must end, whichever transport it came from, and others must not.
+// A handler panics. The session of the event must end, whichever transport it
+// came from, and others must not.
 func TestPanicEndsThatSocketOnly(t *testing.T) {
 	t.Parallel()
 	for name, provoke := range map[string]func(t *testing.T, s *Server){
@@ -73,7 +74,8 @@ func TestPanicEndsThatSocketOnly(t *testing.T) {
 	}
 }
 
-// A task of a loop panics. The tasks after it must run: one of them may be the tick of the timer wheel.
+// A task of a loop panics. The tasks after it must run: one of them may be the
+// tick of the timer wheel.
 func TestTasksAfterAPanicRun(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)

@@ -28,7 +28,8 @@ func TestPipelinedRequests(t *testing.T) {
 	}
 }
 
-// A client pipelines more requests than a loop handles in one turn. All must be answered in order.
+// A client pipelines more requests than a loop handles in one turn. All must be
+// answered in order.
 func TestManyPipelinedRequests(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -51,7 +52,8 @@ func TestManyPipelinedRequests(t *testing.T) {
 	}
 }
 
-// A client pipelines requests and does not read the answers. Its connection must be closed.
+// A client pipelines requests and does not read the answers. Its connection
+// must be closed.
 func TestPipelinerThatDoesNotReadIsClosed(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPending = 64 << 10 })
@@ -68,7 +70,8 @@ func TestPipelinerThatDoesNotReadIsClosed(t *testing.T) {
 	connectWS(t, s, "ann").join("1")
 }
 
-// A bad request follows good ones in one write. The good ones must be answered first, in order.
+// A bad request follows good ones in one write. The good ones must be answered
+// first, in order.
 func TestBadRequestAfterGoodOnes(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -112,7 +115,8 @@ func TestContinueAfterAnotherRequest(t *testing.T) {
 	}
 }
 
-// Requests are pipelined after a poll that is parked. They must be answered after it, in order.
+// Requests are pipelined after a poll that is parked. They must be answered
+// after it, in order.
 func TestRequestsAfterAParkedPoll(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -128,8 +132,8 @@ func TestRequestsAfterAParkedPoll(t *testing.T) {
 	}
 }
 
-// A client sends 1 MB after a poll that is parked. The input that the server keeps must be limited, and the
-// connection closed.
+// A client sends 1 MB after a poll that is parked. The input that the server
+// keeps must be limited, and the connection closed.
 func TestInputAfterAParkedPollIsLimited(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, func(c *Config) { c.MaxPayload = 10_000 })
@@ -145,8 +149,8 @@ func TestInputAfterAParkedPollIsLimited(t *testing.T) {
 	p.wantUnknown()
 }
 
-// Requests of very different sizes are pipelined. The reader looks at part of the input first, and must find
-// the end of longer ones.
+// Requests of very different sizes are pipelined. The reader looks at part of
+// the input first, and must find the end of longer ones.
 func TestPipelinedRequestsOfAllSizes(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -154,8 +158,8 @@ func TestPipelinedRequestsOfAllSizes(t *testing.T) {
 	c := dial(t, s)
 	want := ""
 	var all strings.Builder
-	// The sum is less than may wait while a request is handled, which happens if the session is on the
-	// other loop.
+	// The sum is less than may wait while a request is handled, which happens
+	// if the session is on the other loop.
 	for i, size := range []int{10, 650_000, 20, 9000, 8000, 7000, 300_000, 30} {
 		body := fmt.Sprint("4", i) + strings.Repeat("x", size)
 		want += body

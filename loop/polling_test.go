@@ -43,7 +43,8 @@ func TestParkedPollIsAnsweredWhenThereIsSomething(t *testing.T) {
 	}
 }
 
-// One POST has more packets than a loop handles in one turn. All must be handled in order.
+// One POST has more packets than a loop handles in one turn. All must be
+// handled in order.
 func TestManyPacketsInOnePost(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -144,7 +145,8 @@ func TestClosePacketOverPolling(t *testing.T) {
 	}
 }
 
-// A session sends messages and is then closed in the same turn. The parked poll must get the messages.
+// A session sends messages and is then closed in the same turn. The parked poll
+// must get the messages.
 func TestMessagesBeforeTheCloseAreSent(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -179,7 +181,8 @@ func TestAbandonedPollEndsTheSession(t *testing.T) {
 	}
 }
 
-// A client, or its proxy, uses a new connection for each request. No message may be lost.
+// A client, or its proxy, uses a new connection for each request. No message
+// may be lost.
 func TestEachRequestMayUseANewConnection(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -193,8 +196,8 @@ func TestEachRequestMayUseANewConnection(t *testing.T) {
 	}
 }
 
-// Connections are accepted by any loop and moved to that of their session. No message may be lost, repeated or
-// delivered to another session.
+// Connections are accepted by any loop and moved to that of their session. No
+// message may be lost, repeated or delivered to another session.
 func TestConnectionsMoveToTheLoopOfTheirSession(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, func(c *Config) { c.Loops = 4 })
@@ -228,8 +231,8 @@ func TestConnectionsMoveToTheLoopOfTheirSession(t *testing.T) {
 	testkit.Await(t, "the short-lived connections to end", func() bool { return s.conns.Load() <= 8 })
 }
 
-// A reverse proxy sends requests of several sessions on one connection. Its loop must forward those of other
-// loops' sessions.
+// A reverse proxy sends requests of several sessions on one connection. Its
+// loop must forward those of other loops' sessions.
 func TestSharedConnection(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -297,7 +300,8 @@ func TestForwardedPollAbandoned(t *testing.T) {
 	}
 }
 
-// A session ends while its poll is parked on another loop. The poll must get the last message.
+// A session ends while its poll is parked on another loop. The poll must get
+// the last message.
 func TestForwardedSessionEnds(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -313,7 +317,8 @@ func TestForwardedSessionEnds(t *testing.T) {
 	near.want("4still here")
 }
 
-// A WebSocket handshake comes on a connection of one loop for a session of another loop.
+// A WebSocket handshake comes on a connection of one loop for a session of
+// another loop.
 func TestProbeOnASharedConnection(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)
@@ -333,8 +338,9 @@ func TestProbeOnASharedConnection(t *testing.T) {
 	near.want("4hello")
 }
 
-// A POST ends the session. The session must have ended when the POST is answered, and not at the end of the turn,
-// because the client may already send another request.
+// A POST ends the session. The session must have ended when the POST is
+// answered, and not at the end of the turn, because the client may already send
+// another request.
 func TestSessionHasEndedWhenItsPostIsAnswered(t *testing.T) {
 	t.Parallel()
 	for what, packets := range map[string]string{"close": "1", "nonsense": "9"} {

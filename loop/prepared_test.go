@@ -10,8 +10,8 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// GET of a prepared path must be answered by the event loops, without a call of the handler; other requests of
-// the path by the handler.
+// GET of a prepared path must be answered by the event loops, without a call of
+// the handler; other requests of the path by the handler.
 func TestPreparedAnswers(t *testing.T) {
 	t.Parallel()
 	var state atomic.Int32
@@ -54,7 +54,8 @@ func TestPreparedAnswers(t *testing.T) {
 	}
 }
 
-// A prepared answer is older than preparedMaxAge. It must not be sent, and the handler is called.
+// A prepared answer is older than preparedMaxAge. It must not be sent, and the
+// handler is called.
 func TestOldPreparedAnswerIsNotSent(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -65,7 +66,8 @@ func TestOldPreparedAnswerIsNotSent(t *testing.T) {
 	}
 }
 
-// A drain must prepare the answers again at once, so that a load balancer gets 503 with its next request.
+// A drain must prepare the answers again at once, so that a load balancer gets
+// 503 with its next request.
 func TestDrainPreparesAnswersAtOnce(t *testing.T) {
 	t.Parallel()
 	var server atomic.Pointer[Server]
@@ -86,7 +88,8 @@ func TestDrainPreparesAnswersAtOnce(t *testing.T) {
 	}
 }
 
-// An answer that was made before the drain may be stored during it. It must not be sent.
+// An answer that was made before the drain may be stored during it. It must not
+// be sent.
 func TestPreparedAnswerFromBeforeTheDrainIsNotSent(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)

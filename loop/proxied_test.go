@@ -54,7 +54,8 @@ func TestClientsBehindATrustedProxy(t *testing.T) {
 
 	stranger := dialFrom(t, s, "127.0.0.2") // not a trusted proxy
 	dialFrom(t, s, "127.0.0.2")
-	// The last accepted connection is refused, and dial may return before the accept.
+	// The last accepted connection is refused, and dial may return before the
+	// accept.
 	testkit.Await(t, "both to be accepted", func() bool { return s.guard.Places() == 8 })
 	if status := stranger.upgrade("X-Forwarded-For: 198.51.100.7"); status != 101 {
 		t.Errorf("from an address that is not trusted: %d, want 101", status)
@@ -151,8 +152,9 @@ func (p *presenters) Authenticate(token []byte, from rooms.Presenter, _ time.Tim
 	done(rooms.Identity{UserID: string(token)}, nil)
 }
 
-// An Authenticator gets the address of the client with the token of CONNECT, because its user is not verified yet, and
-// the user as well with refresh_token.
+// An Authenticator gets the address of the client with the token of CONNECT,
+// because its user is not verified yet, and the user as well with
+// refresh_token.
 func TestAuthenticatorGetsAddressAndUser(t *testing.T) {
 	t.Parallel()
 	p := &presenters{}

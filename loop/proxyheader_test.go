@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// A PROXY header that is not expected must be answered with what to set, and logged once for several connections.
+// A PROXY header that is not expected must be answered with what to set, and
+// logged once for several connections.
 func TestUnexpectedProxyHeaders(t *testing.T) {
 	t.Parallel()
 	const first = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"

@@ -31,8 +31,8 @@ func (userTokens) Authenticate(token []byte, _ rooms.Presenter, _ time.Time, don
 	done(rooms.Identity{UserID: string(token)}, nil)
 }
 
-// testConfigs returns the configuration of most tests. It has one event in addition to the contract: "boom", whose
-// handler panics.
+// testConfigs returns the configuration of most tests. It has one event in
+// addition to the contract: "boom", whose handler panics.
 func testConfigs() (Config, rooms.Config) {
 	handlers := rooms.ClientEvents()
 	handlers["boom"] = func(*rooms.Call) { panic("boom") }
@@ -129,7 +129,8 @@ func (s *Server) onAll(fn func(w *worker, now time.Time)) {
 	}
 }
 
-// elapse advances the wheels of all loops by d. Timers that are armed afterwards expire that much late.
+// elapse advances the wheels of all loops by d. Timers that are armed
+// afterwards expire that much late.
 func (s *Server) elapse(d time.Duration) {
 	s.onAll(func(w *worker, now time.Time) { w.wheel.Advance(now.Add(d)) })
 }
@@ -194,7 +195,8 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
-// New must refuse a hub with fewer shards than loops: the first client of the last loop would be a panic.
+// New must refuse a hub with fewer shards than loops: the first client of the
+// last loop would be a panic.
 func TestConfigNeedsAShardForEachLoop(t *testing.T) {
 	hub, err := newHub(1)
 	if err != nil {

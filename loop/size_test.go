@@ -8,7 +8,8 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// Each client has one of these structs. The limits are size classes of Go's allocator: one byte more costs 16.
+// Each client has one of these structs. The limits are size classes of Go's
+// allocator: one byte more costs 16.
 func TestSizeOfSessionAndConnection(t *testing.T) {
 	for name, c := range map[string]struct{ got, most uintptr }{
 		"session": {unsafe.Sizeof(session{}), 96},
@@ -20,14 +21,16 @@ func TestSizeOfSessionAndConnection(t *testing.T) {
 	}
 }
 
-// Messages are short-lived. In the size class of sessions they would leave holes between them.
+// Messages are short-lived. In the size class of sessions they would leave
+// holes between them.
 func TestMessageIsInASmallerSizeClassThanASession(t *testing.T) {
 	if got := unsafe.Sizeof(codec.Message{}); got > 80 {
 		t.Errorf("a message takes %d bytes, want at most 80: below the class of a session", got)
 	}
 }
 
-// gnet's connection must not keep the client's address: the kernel has it, and it is read when it is needed.
+// gnet's connection must not keep the client's address: the kernel has it, and
+// it is read when it is needed.
 func TestWebSocketKeepsNoAddress(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)

@@ -13,8 +13,9 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// Numbered broadcasts are sent to rooms while clients connect by polling, join and upgrade. Each member must get every
-// number after the ack of its join, once and in order.
+// Numbered broadcasts are sent to rooms while clients connect by polling, join
+// and upgrade. Each member must get every number after the ack of its join,
+// once and in order.
 func TestStreamSurvivesUpgrades(t *testing.T) {
 	const clients, atOnce, roomCount = 300, 30, 20
 	s := newServer(t, nil)
@@ -123,7 +124,8 @@ func (m *member) take(packet string) {
 	m.next++
 }
 
-// joinAndUpgrade connects by polling, joins, probes with a WebSocket while polls go on, and upgrades, as a browser does.
+// joinAndUpgrade connects by polling, joins, probes with a WebSocket while
+// polls go on, and upgrades, as a browser does.
 func joinAndUpgrade(t *testing.T, s *Server, i, room int) *member {
 	m := &member{t: t, name: fmt.Sprint("client ", i)}
 	p := openPolling(t, s)

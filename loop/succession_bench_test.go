@@ -11,8 +11,8 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// BenchmarkHandOver measures the CPU time of a hand-over for each WebSocket session with two rooms: to describe, to read, to
-// plan and to take it.
+// BenchmarkHandOver measures the CPU time of a hand-over for each WebSocket
+// session with two rooms: to describe, to read, to plan and to take it.
 func BenchmarkHandOver(b *testing.B) {
 	const clients = 3000
 	current := newServer(b, nil)

@@ -19,7 +19,8 @@ import (
 // nothingElse is a Rest without cluster and log.
 var nothingElse = Rest{Hold: func(context.Context) error { return nil }, Behind: func() string { return "" }}
 
-// handOver hands all clients of from over to to. It freezes and thaws from until its state fulfils is.
+// handOver hands all clients of from over to to. It freezes and thaws from
+// until its state fulfils is.
 func handOver(t testing.TB, from, to *Server, is func([]*form.Loop) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -48,7 +49,8 @@ func handOver(t testing.TB, from, to *Server, is func([]*form.Loop) bool) {
 	}
 }
 
-// described returns the state of a frozen server as the next process reads it, with the descriptors of this process.
+// described returns the state of a frozen server as the next process reads it,
+// with the descriptors of this process.
 func described(f *Frozen) (loops []*form.Loop, err error) {
 	return loops, f.State(func(p Part) error {
 		l, err := form.ReadLoop(p.Body)
@@ -66,7 +68,8 @@ func take(t testing.TB, f *Frozen, loops []*form.Loop, to *Server) {
 	takeWith(t, f, loops, to, func(fd int) { unix.Close(fd) })
 }
 
-// takeWith is take with a function for the connections that from accepts afterwards.
+// takeWith is take with a function for the connections that from accepts
+// afterwards.
 func takeWith(t testing.TB, f *Frozen, loops []*form.Loop, to *Server, next func(fd int)) {
 	t.Helper()
 	for _, l := range loops {
@@ -117,7 +120,8 @@ func hasSession(like func(*form.Session) bool) func([]*form.Loop) bool {
 	}
 }
 
-// A client is handed over in each of the states, to a server with 1 to 3 loops. It must go on there.
+// A client is handed over in each of the states, to a server with 1 to 3 loops.
+// It must go on there.
 func TestEveryStateIsHandedOver(t *testing.T) {
 	for i, c := range clientStates {
 		loops := 1 + i%3
@@ -135,7 +139,8 @@ func TestEveryStateIsHandedOver(t *testing.T) {
 	}
 }
 
-// A hand-over is abandoned with a client in each of the states. The client must go on where it is.
+// A hand-over is abandoned with a client in each of the states. The client must
+// go on where it is.
 func TestEveryStateSurvivesAThaw(t *testing.T) {
 	for _, c := range clientStates {
 		t.Run(c.name, func(t *testing.T) {
@@ -163,8 +168,9 @@ func TestEveryStateSurvivesAThaw(t *testing.T) {
 	}
 }
 
-// Clients are handed over several times, while events are delivered. The seed decides the numbers of loops and events. Each client
-// must get all events in order.
+// Clients are handed over several times, while events are delivered. The seed
+// decides the numbers of loops and events. Each client must get all events in
+// order.
 func TestManyHandOvers(t *testing.T) {
 	const each = 3 // hand-overs of a seed
 	count := 12

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The heap of a server that has taken over clients must be at most 5 % larger than that of a server to which the same clients
-// have connected.
+// The heap of a server that has taken over clients must be at most 5 % larger
+// than that of a server to which the same clients have connected.
 func TestSuccessorUsesAsMuchMemoryAsANewServer(t *testing.T) {
 	const clients = 1000 // three descriptors each
 	fresh, stopFresh := startServer(t)

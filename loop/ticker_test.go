@@ -56,7 +56,8 @@ func TestDrainingLoopDoesNotSleep(t *testing.T) {
 	c.wantEnd()
 }
 
-// A loop with pending bytes must not sleep, because gnet does not report when a client has read them.
+// A loop with pending bytes must not sleep, because gnet does not report when a
+// client has read them.
 func TestLoopWithPendingBytesDoesNotSleep(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.Loops = 1 })

@@ -52,7 +52,8 @@ func TestInvalidTuningChangesNothing(t *testing.T) {
 	}
 }
 
-// Another process begins to listen after the check whether the port is free. Run must return ErrPortTaken.
+// Another process begins to listen after the check whether the port is free.
+// Run must return ErrPortTaken.
 func TestPortTakenDuringTheStart(t *testing.T) {
 	t.Parallel()
 	const python = "/usr/bin/python3"

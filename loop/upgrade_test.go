@@ -12,7 +12,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// probe opens a WebSocket for an upgrade of the session, up to the server's "3probe".
+// probe opens a WebSocket for an upgrade of the session, up to the server's
+// "3probe".
 func (p *pollSession) probe() socket {
 	p.t.Helper()
 	c := dialWS(p.t, p.s, engineSocket+"&sid="+p.sid)
@@ -67,7 +68,8 @@ func TestUpgradeReleasesTheParkedPoll(t *testing.T) {
 	c.join("1")
 }
 
-// Messages come between probe and upgrade. They must be sent with the next poll or over the WebSocket.
+// Messages come between probe and upgrade. They must be sent with the next poll
+// or over the WebSocket.
 func TestNothingIsLostBetweenProbeAndUpgrade(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -202,8 +204,9 @@ func endProbed(t *testing.T, s *Server, also func(w *worker, session *session, n
 	return c
 }
 
-// A session ends after its client has got "3probe". The client does not poll any more, and notices the end of the WebSocket only
-// after it has sent "5". So the WebSocket must stay open until then, or until the upgrade times out.
+// A session ends after its client has got "3probe". The client does not poll
+// any more, and notices the end of the WebSocket only after it has sent "5". So
+// the WebSocket must stay open until then, or until the upgrade times out.
 func TestEndDuringAnUpgradeIsNoticedByTheClient(t *testing.T) {
 	t.Parallel()
 	nothing := func(*worker, *session, time.Time) {}
@@ -240,7 +243,8 @@ func TestEndDuringAnUpgradeIsNoticedByTheClient(t *testing.T) {
 	})
 }
 
-// Pending messages of more than one write must arrive in order over the WebSocket after the upgrade.
+// Pending messages of more than one write must arrive in order over the
+// WebSocket after the upgrade.
 func TestLargeBacklogCrossesTheUpgrade(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)

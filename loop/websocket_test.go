@@ -68,8 +68,8 @@ func TestFragmentedMessages(t *testing.T) {
 	}
 }
 
-// Clients violate the protocol or close. Each must get the close code of the case (0: no close frame), and others must not be
-// affected.
+// Clients violate the protocol or close. Each must get the close code of the
+// case (0: no close frame), and others must not be affected.
 func TestCloseCodes(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *Config) { c.MaxPayload = 100_000 })
@@ -150,7 +150,8 @@ func TestCloseFrameWithoutCode(t *testing.T) {
 	c.wantEOF()
 }
 
-// A client does not close its connection after the close frame. The server must close it after lingerTimeout.
+// A client does not close its connection after the close frame. The server must
+// close it after lingerTimeout.
 func TestPeerThatDoesNotCloseIsClosed(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, nil)
@@ -165,7 +166,8 @@ func TestPeerThatDoesNotCloseIsClosed(t *testing.T) {
 	testkit.Await(t, "the connection to end", func() bool { return s.conns.Load() == 0 })
 }
 
-// Pings that arrive together are answered with few pongs, the last of which must be for the last ping.
+// Pings that arrive together are answered with few pongs, the last of which
+// must be for the last ping.
 func TestPingFlood(t *testing.T) {
 	t.Parallel()
 	s := newEchoServer(t, nil)

@@ -103,8 +103,8 @@ func TestReceiveDropsMessagesWhenAMailboxIsFull(t *testing.T) {
 	}
 }
 
-// A join does not wait for the other nodes: the ack holds the local count of members,
-// and user_joined is published.
+// A join does not wait for the other nodes: the ack holds the local count of
+// members, and user_joined is published.
 func TestJoinIsAcknowledgedAtOnce(t *testing.T) {
 	w, o := newClusterWorld(t, 1)
 	ann := w.open("ann")

@@ -110,8 +110,8 @@ func TestSocketGetsOnlyEventsAboveItsPosition(t *testing.T) {
 	}
 }
 
-// A shard's position must not be above an event that one of its sockets has not been
-// sent yet.
+// A shard's position must not be above an event that one of its sockets has not
+// been sent yet.
 func TestShardPositionIsNotAheadOfItsSockets(t *testing.T) {
 	w := newWorld(t, 2)
 	w.connect("ann") // on the first shard
@@ -143,8 +143,8 @@ type live struct {
 	done sync.WaitGroup
 }
 
-// goLive starts the goroutines of the shards. Until halt, no other goroutine may use
-// the sockets.
+// goLive starts the goroutines of the shards. Until halt, no other goroutine
+// may use the sockets.
 func (w *world) goLive() *live {
 	ctx, cancel := context.WithCancel(context.Background())
 	w.live = true
@@ -186,9 +186,9 @@ func (l *live) sync() {
 	}
 }
 
-// Several goroutines deliver events into rooms that they share, through mailboxes that
-// are often full. Every member must get every message once, and those of one goroutine
-// in order.
+// Several goroutines deliver events into rooms that they share, through
+// mailboxes that are often full. Every member must get every message once, and
+// those of one goroutine in order.
 func TestDeliverKeepsOrder(t *testing.T) {
 	const publishers, events, rooms = 4, 500, 3
 	w := newWorld(t, 4, func(c *Config) { c.MaxMailbox = 50 }) // small, so that it is often full
@@ -248,8 +248,8 @@ func TestDeliverKeepsOrder(t *testing.T) {
 	}
 }
 
-// Hub.Wait must block while a mailbox is full. Deliver itself does not wait: messages
-// above the limit are queued and not lost.
+// Hub.Wait must block while a mailbox is full. Deliver itself does not wait:
+// messages above the limit are queued and not lost.
 func TestWaitBlocksWhileAMailboxIsFull(t *testing.T) {
 	w := newWorld(t, 2, func(c *Config) { c.MaxMailbox = 2 })
 	ann := w.connect("ann")
@@ -287,8 +287,9 @@ func TestWaitBlocksWhileAMailboxIsFull(t *testing.T) {
 	}
 }
 
-// An event loop cannot wait for another one. Broadcasts of clients to a shard with a
-// full mailbox must be dropped and counted; members on the sender's shard get them.
+// An event loop cannot wait for another one. Broadcasts of clients to a shard
+// with a full mailbox must be dropped and counted; members on the sender's
+// shard get them.
 func TestFullMailboxLosesClientBroadcasts(t *testing.T) {
 	w := newWorld(t, 2, func(c *Config) { c.MaxMailbox = 3 })
 	ann, bob, near := w.connect("ann"), w.connect("bob"), w.connect("near")
@@ -375,7 +376,8 @@ func TestTasksMayPostTasks(t *testing.T) {
 	}
 }
 
-// A task panics and the loop recovers. The tasks after it must run in the next turn.
+// A task panics and the loop recovers. The tasks after it must run in the next
+// turn.
 func TestTasksRunAfterOneThatPanicked(t *testing.T) {
 	w := newWorld(t, 1)
 	sh := w.hub.Shard(0)

@@ -112,8 +112,8 @@ func TestTypingOutsideTheRoom(t *testing.T) {
 	})
 }
 
-// Clients must not join the room of a user by its type, because the user's events are
-// sent to it.
+// Clients must not join the room of a user by its type, because the user's
+// events are sent to it.
 func TestUserRoomsCannotBeNamed(t *testing.T) {
 	w := newWorld(t, 1)
 	w.connect("ann")

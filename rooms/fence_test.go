@@ -9,8 +9,9 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// forgetSessions empties the node's table of sessions. After that the hub stands for
-// another node with the same Redis, or for a node that has restarted.
+// forgetSessions empties the node's table of sessions. After that the hub
+// stands for another node with the same Redis, or for a node that has
+// restarted.
 func (w *world) forgetSessions() {
 	w.hub.sessions.live = pidTable{}
 	clear(w.hub.sessions.ended)
@@ -49,8 +50,9 @@ func TestJoinAndLeaveAreAcknowledgedWhenRedisHasTheRecord(t *testing.T) {
 }
 
 // Redis does not confirm the record with a change of rooms, so the change is
-// acknowledged without it. If the node is lost then, recovery must fail; it must succeed
-// if the node still has the session, or if Redis has got the record after all.
+// acknowledged without it. If the node is lost then, recovery must fail; it
+// must succeed if the node still has the session, or if Redis has got the
+// record after all.
 func TestRecoveryAfterARoomChangeThatRedisDidNotConfirm(t *testing.T) {
 	for name, x := range map[string]struct {
 		room, event string
@@ -94,9 +96,9 @@ func TestRecoveryAfterARoomChangeThatRedisDidNotConfirm(t *testing.T) {
 	}
 }
 
-// Another node recovers a session from its record while this node is thought to be
-// dead, and the rooms change there. When the client comes back to this node, which still
-// has the old session, recovery must fail.
+// Another node recovers a session from its record while this node is thought to
+// be dead, and the rooms change there. When the client comes back to this node,
+// which still has the old session, recovery must fail.
 func TestNodeWhoseSessionWasRecoveredElsewhereCannotRecoverIt(t *testing.T) {
 	w, past, redis := newRecordStore(t)
 	ann := w.recoveringClient("ann")
@@ -125,8 +127,9 @@ func TestNodeWhoseSessionWasRecoveredElsewhereCannotRecoverIt(t *testing.T) {
 	ann.wantResult(RecoveryStale)
 }
 
-// Events were lost on this node (Hub.Gap). Sessions must not be recovered across the
-// gap: neither from the node's table, nor from a record in Redis written before it.
+// Events were lost on this node (Hub.Gap). Sessions must not be recovered
+// across the gap: neither from the node's table, nor from a record in Redis
+// written before it.
 func TestNoRecoveryAcrossLostEvents(t *testing.T) {
 	w, past, redis := newRecordStore(t)
 	ann, bob := w.recoveringClient("ann"), w.recoveringClient("bob")
@@ -151,9 +154,9 @@ func TestNoRecoveryAcrossLostEvents(t *testing.T) {
 	bob.wantResult(RecoveryUnknown)
 }
 
-// Redis loses all records while it is unreachable. When it is back, the node must write
-// the records of connected clients on each loop, of absent clients and of ended
-// sessions.
+// Redis loses all records while it is unreachable. When it is back, the node
+// must write the records of connected clients on each loop, of absent clients
+// and of ended sessions.
 func TestAllRecordsAreWrittenWhenRedisIsBack(t *testing.T) {
 	redis := &recordStore{records: map[string]*Record{}}
 	w, _ := newHistoryWorld(t, 2, func(c *Config) { c.Recovery.Remote, c.Recovery.Grace = redis, time.Minute })
@@ -181,9 +184,9 @@ func TestAllRecordsAreWrittenWhenRedisIsBack(t *testing.T) {
 	}
 }
 
-// A client changes a room and comes back before Redis has confirmed the record. The
-// session must get a new fence, so that a return with the older record, which does not
-// have that fence, fails.
+// A client changes a room and comes back before Redis has confirmed the record.
+// The session must get a new fence, so that a return with the older record,
+// which does not have that fence, fails.
 func TestReturnBeforeTheRecordIsSavedGetsANewFence(t *testing.T) {
 	for name, answer := range map[string]func(d *recordStore, w *world){
 		"not yet": func(*recordStore, *world) {},
@@ -214,9 +217,9 @@ func TestReturnBeforeTheRecordIsSavedGetsANewFence(t *testing.T) {
 	}
 }
 
-// A record without positions comes from Redis after the connection of the client has
-// ended. It must not be restored: position 0 would mean the position at which this node
-// began to read the log.
+// A record without positions comes from Redis after the connection of the
+// client has ended. It must not be restored: position 0 would mean the position
+// at which this node began to read the log.
 func TestSessionWithoutPositionsIsNotRestoredOnAnotherNode(t *testing.T) {
 	for name, x := range map[string]struct {
 		from uint64
@@ -255,9 +258,9 @@ func (d *slowRecordStore) Take(_, _ string, done func(*Record, RecoveryResult)) 
 	*d.taken = append(*d.taken, done)
 }
 
-// The record says that the client was sent event 2, but the client got only event 1, and
-// this node has not read event 2 yet. The new fence must be sent with position 1, and
-// event 2 must be sent afterwards.
+// The record says that the client was sent event 2, but the client got only
+// event 1, and this node has not read event 2 yet. The new fence must be sent
+// with position 1, and event 2 must be sent afterwards.
 func TestFenceIsSentWithAPositionThatTheClientHas(t *testing.T) {
 	w, past, redis := newRecordStore(t)
 	ann := w.recoveringClient("ann")
@@ -278,8 +281,9 @@ func TestFenceIsSentWithAPositionThatTheClientHas(t *testing.T) {
 	ann.wantGot("e1", "recovery_state", "e2")
 }
 
-// During a return the record must stay in Redis, so that the session survives the loss
-// of this node. The record must be removed if the client could not be recovered.
+// During a return the record must stay in Redis, so that the session survives
+// the loss of this node. The record must be removed if the client could not be
+// recovered.
 func TestRecordStaysInRedisDuringAReturn(t *testing.T) {
 	redis := &recordStore{records: map[string]*Record{}}
 	w, past := newHistoryWorld(t, 1, func(c *Config) { c.Recovery.Remote, c.Recovery.Grace = redis, time.Minute })
@@ -311,8 +315,8 @@ func TestRecordStaysInRedisDuringAReturn(t *testing.T) {
 	}
 }
 
-// A session is taken by another node, and ends before the shard has run the task. The
-// session must be taken from the table of ended sessions.
+// A session is taken by another node, and ends before the shard has run the
+// task. The session must be taken from the table of ended sessions.
 func TestSessionThatEndsWhileItIsTakenIsFound(t *testing.T) {
 	w, _ := newHistoryWorld(t, 1)
 	ann := w.recoveringClient("ann")

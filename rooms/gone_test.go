@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// 200,000 rooms are created and become empty. Neither the shard's table of rooms nor the
-// node's occupancy table may keep memory for them.
+// 200,000 rooms are created and become empty. Neither the shard's table of
+// rooms nor the node's occupancy table may keep memory for them.
 func TestEmptyRoomsFreeTheirMemory(t *testing.T) {
 	const all = 200_000
 	o := newOccupancy(nil, nil, nil, &vacant{})

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Another node takes the session of a client whose connection here is still being
-// closed; a polling client's connection stays until it polls. If a hand-over of the
-// process transferred the socket with the connection as well as the absent session, it
-// would stay in its rooms for ever. The new process must count one member, and none
-// after the grace.
+// Another node takes the session of a client whose connection here is still
+// being closed; a polling client's connection stays until it polls. If a
+// hand-over of the process transferred the socket with the connection as well
+// as the absent session, it would stay in its rooms for ever. The new process
+// must count one member, and none after the grace.
 func TestSocketWhoseSessionWasTakenIsHandedOverOnce(t *testing.T) {
 	old, past := newHistoryWorld(t, 1)
 	past.publish(old, "conversation:1") // so that the session has positions
@@ -46,8 +46,8 @@ func TestSocketWhoseSessionWasTakenIsHandedOverOnce(t *testing.T) {
 	}
 }
 
-// A service puts a socket into the room of another user. After a hand-over the socket
-// must belong to the same user as before.
+// A service puts a socket into the room of another user. After a hand-over the
+// socket must belong to the same user as before.
 func TestHandedOverSocketKeepsItsUser(t *testing.T) {
 	old := newWorld(t, 1)
 	ann := old.connect("ann")

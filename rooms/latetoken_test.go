@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A lateAuth is an authenticator that answers when the test calls answer, from another
-// goroutine.
+// A lateAuth is an authenticator that answers when the test calls answer, from
+// another goroutine.
 type lateAuth struct {
 	mu      sync.Mutex
 	pending []func(Identity, error)
@@ -137,8 +137,8 @@ func TestLateRefresh(t *testing.T) {
 	}
 }
 
-// The answer to refresh_token comes when the session has left the namespace and connected
-// to it again. It must not change the new socket's expiry.
+// The answer to refresh_token comes when the session has left the namespace and
+// connected to it again. It must not change the new socket's expiry.
 func TestRefreshOfAnEarlierSocket(t *testing.T) {
 	w, late := newLateWorld(t)
 	ann := w.open("ann")
@@ -187,9 +187,9 @@ func TestAnswerBeforeTheCallReturns(t *testing.T) {
 	}
 }
 
-// Many tokens are verified at a time, some before Authenticate returns and some by
-// other goroutines, while clients connect, refresh their tokens and close. Each client
-// must get the answer for its own token.
+// Many tokens are verified at a time, some before Authenticate returns and some
+// by other goroutines, while clients connect, refresh their tokens and close.
+// Each client must get the answer for its own token.
 func TestEachClientGetsTheAnswerForItsToken(t *testing.T) {
 	const clients, life, refreshed = 60, time.Hour, 2 * time.Hour
 	for seed := range uint64(30) {
@@ -240,8 +240,8 @@ func TestEachClientGetsTheAnswerForItsToken(t *testing.T) {
 	}
 }
 
-// The authenticator panics. The token must not be counted as being verified, because a
-// hand-over waits until none is.
+// The authenticator panics. The token must not be counted as being verified,
+// because a hand-over waits until none is.
 func TestTokenWhoseVerificationPanicsIsNotAwaited(t *testing.T) {
 	w := newWorld(t, 1, func(c *Config) {
 		c.Auth = authFunc(func(token string, now time.Time, done func(Identity, error)) {

@@ -173,10 +173,10 @@ func TestJoinsAndLeavesAreNotAnnouncedInLargeRooms(t *testing.T) {
 	})
 }
 
-// The rate Limits.Telling bounds the messages that clients cause in large rooms:
-// otherwise a few hundred sockets, each within its own limit, would take all time of the
-// loop. Beyond the rate an event is acknowledged and not sent to the room. Small rooms
-// are not affected.
+// The rate Limits.Telling bounds the messages that clients cause in large
+// rooms: otherwise a few hundred sockets, each within its own limit, would take
+// all time of the loop. Beyond the rate an event is acknowledged and not sent
+// to the room. Small rooms are not affected.
 func TestEventsOfClientsInLargeRoomsAreLimited(t *testing.T) {
 	w := newWorld(t, 1, func(c *Config) { c.Limits.Telling = Rate{PerSecond: 20, Burst: 60} })
 	ann, ben := w.connect("ann"), w.connect("ben")
@@ -218,7 +218,8 @@ func TestEventsOfClientsInLargeRoomsAreLimited(t *testing.T) {
 	}
 }
 
-// refresh_token costs as much of the event rate as CONNECT, because both verify a token.
+// refresh_token costs as much of the event rate as CONNECT, because both verify
+// a token.
 func TestRefreshingATokenCostsWhatConnectCosts(t *testing.T) {
 	rate := Rate{PerSecond: 100, Burst: 1000}
 	w := limited(t, 1, func(l *Limits) { l.Events = rate })
@@ -237,9 +238,9 @@ func TestRefreshingATokenCostsWhatConnectCosts(t *testing.T) {
 	}
 }
 
-// An authenticator that is busy (ErrBusy) must close the session: clients reconnect by
-// themselves after that, and not after CONNECT_ERROR. For refresh_token the ack has an
-// error, and the session stays.
+// An authenticator that is busy (ErrBusy) must close the session: clients
+// reconnect by themselves after that, and not after CONNECT_ERROR. For
+// refresh_token the ack has an error, and the session stays.
 func TestBusyAuthenticatorClosesTheSession(t *testing.T) {
 	w, late := newLateWorld(t)
 	ann := w.open("ann")

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Clients connect, join, leave, disconnect and close at random. After each check the
-// hub's tables must agree with maps that the test keeps.
+// Clients connect, join, leave, disconnect and close at random. After each
+// check the hub's tables must agree with maps that the test keeps.
 func TestRoomsAgreeWithAModel(t *testing.T) {
 	for _, shards := range []int{1, 2, 8} {
 		for seed := range uint64(5) {
@@ -70,7 +70,8 @@ func (m *model) step() {
 
 func (c *client) index() int { return slices.Index(c.w.clients, c) }
 
-// check compares sockets, rooms, counters, names and the occupancy table with the model.
+// check compares sockets, rooms, counters, names and the occupancy table with
+// the model.
 func (m *model) check() {
 	t := m.w.t
 	t.Helper()
@@ -134,8 +135,8 @@ func TestNamesAreLimitedAndTheTotalIsNot(t *testing.T) {
 	}
 }
 
-// A room of 5,000 members shrinks to one. It must not keep the memory of its largest
-// size.
+// A room of 5,000 members shrinks to one. It must not keep the memory of its
+// largest size.
 func TestRoomThatShrinksFreesMemory(t *testing.T) {
 	w := newWorld(t, 1)
 	sh := w.hub.Shard(0)
@@ -159,8 +160,8 @@ func TestRoomThatShrinksFreesMemory(t *testing.T) {
 	w.wantEmpty()
 }
 
-// A socket may be in DefaultRooms rooms. One join more is refused, a leave makes room
-// for it, and a close leaves all rooms.
+// A socket may be in DefaultRooms rooms. One join more is refused, a leave
+// makes room for it, and a close leaves all rooms.
 func TestSocketJoinsTheMostRoomsAllowed(t *testing.T) {
 	w := newWorld(t, 2)
 	ann := w.connect("ann")

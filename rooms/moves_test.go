@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// A client recovers here from a record of another node. Then Redis returns to an older
-// state, with that node's record. The session must stay here, and its newer record must
-// be written again.
+// A client recovers here from a record of another node. Then Redis returns to
+// an older state, with that node's record. The session must stay here, and its
+// newer record must be written again.
 func TestOutdatedRecordInRedisDoesNotEndTheSession(t *testing.T) {
 	w, past, redis := newRecordStore(t)
 	past.publish(w, "conversation:1") // so that the session has positions
@@ -60,9 +60,9 @@ func TestDisplacedSessionIsRemoved(t *testing.T) {
 	}
 }
 
-// Another node has taken the session, and this node does not know it when the log is
-// created again. The client has the fence of the other node, so recovery must fail here
-// even though the log is another one.
+// Another node has taken the session, and this node does not know it when the
+// log is created again. The client has the fence of the other node, so recovery
+// must fail here even though the log is another one.
 func TestFenceIsCheckedWhenTheLogIsAnother(t *testing.T) {
 	w, past, _ := newRecordStore(t)
 	ann := w.recoveringClient("ann")
@@ -76,8 +76,8 @@ func TestFenceIsCheckedWhenTheLogIsAnother(t *testing.T) {
 	ann.wantResult(RecoveryStale)
 }
 
-// The client was sent an event that did not arrive, and then the log was created again.
-// Recovery must fail, because the event cannot be read any more.
+// The client was sent an event that did not arrive, and then the log was
+// created again. Recovery must fail, because the event cannot be read any more.
 func TestNoRecoveryWithoutEventsOfTheEarlierLog(t *testing.T) {
 	for _, published := range []bool{false, true} {
 		w, past, _ := newRecordStore(t)

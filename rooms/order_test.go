@@ -95,9 +95,9 @@ func TestOrderDisconnectsTheSocketsOfMatchingTokens(t *testing.T) {
 	}
 }
 
-// An order with a time applies to tokens issued up to IssuedLeeway after it, in whole
-// seconds. If the issuer's clock is ahead, a token counts as issued when its socket
-// connected.
+// An order with a time applies to tokens issued up to IssuedLeeway after it, in
+// whole seconds. If the issuer's clock is ahead, a token counts as issued when
+// its socket connected.
 func TestOrderAndTokenOfAboutTheSameTime(t *testing.T) {
 	for _, c := range []struct {
 		name           string
@@ -127,9 +127,9 @@ func TestOrderAndTokenOfAboutTheSameTime(t *testing.T) {
 	}
 }
 
-// A token is revoked after it was verified and before its socket is connected. The order
-// finds no socket then, so CONNECT must check the token again and refuse it; so must
-// refresh_token.
+// A token is revoked after it was verified and before its socket is connected.
+// The order finds no socket then, so CONNECT must check the token again and
+// refuse it; so must refresh_token.
 func TestRevocationWhileTheTokenIsVerified(t *testing.T) {
 	b := &fakeRevoker{}
 	late := &lateAuth{}
@@ -155,7 +155,8 @@ func TestRevocationWhileTheTokenIsVerified(t *testing.T) {
 	}
 }
 
-// A fakeRevoker is a Revoker that records orders, and refuses tokens whose id they name.
+// A fakeRevoker is a Revoker that records orders, and refuses tokens whose id
+// they name.
 type fakeRevoker struct{ orders []Order }
 
 func (b *fakeRevoker) Revoke(o Order) { b.orders = append(b.orders, o) }

@@ -11,8 +11,8 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// A fakeHistory is the log of a world, and its History. It answers at once or, if slow,
-// when the test calls the functions in waiting.
+// A fakeHistory is the log of a world, and its History. It answers at once or,
+// if slow, when the test calls the functions in waiting.
 type fakeHistory struct {
 	hub     *Hub
 	entries []historyEntry
@@ -90,8 +90,8 @@ func newHistoryWorld(t testing.TB, shards int, mutate ...func(*Config)) (*world,
 	return w, past
 }
 
-// A recoveringClient behaves like the unmodified Socket.IO client: it keeps its pid and
-// the offset of the last event.
+// A recoveringClient behaves like the unmodified Socket.IO client: it keeps its
+// pid and the offset of the last event.
 type recoveringClient struct {
 	*client
 	token, pid, offset string

@@ -18,8 +18,8 @@ func TestPIDsAreWrittenAndRead(t *testing.T) {
 	}
 }
 
-// Random puts and removals are compared with a map. Many pids begin alike, so that they
-// are in the same part of the table.
+// Random puts and removals are compared with a map. Many pids begin alike, so
+// that they are in the same part of the table.
 func TestPIDTable(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var table pidTable

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A recordStore is the remote store of records, in place of Redis. It confirms writes at
-// once or, if held, when the test calls answer.
+// A recordStore is the remote store of records, in place of Redis. It confirms
+// writes at once or, if held, when the test calls answer.
 type recordStore struct {
 	records map[string]*Record
 	saving  []func(saved bool)

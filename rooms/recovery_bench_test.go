@@ -10,13 +10,14 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// maxRecoveryBytes is the number of bytes that a client with recovery may cost more than one
-// without, while it is idle in one room. A client without recovery has a nil pointer.
+// maxRecoveryBytes is the number of bytes that a client with recovery may cost
+// more than one without, while it is idle in one room. A client without
+// recovery has a nil pointer.
 const maxRecoveryBytes = 64
 
-// The heap of 20,000 clients with recovery is compared with that of 20,000 without. It
-// counts the session, its place in the table of sessions and everything else that a
-// client with recovery needs.
+// The heap of 20,000 clients with recovery is compared with that of 20,000
+// without. It counts the session, its place in the table of sessions and
+// everything else that a client with recovery needs.
 func TestMemoryOfASessionWithRecovery(t *testing.T) {
 	const n = 20_000
 	cost := func(auth string) float64 {
@@ -36,8 +37,8 @@ func TestMemoryOfASessionWithRecovery(t *testing.T) {
 	}
 }
 
-// A client returns to the node that has its session while Redis does not answer. The
-// client must be recovered at once.
+// A client returns to the node that has its session while Redis does not
+// answer. The client must be recovered at once.
 func TestReturnToTheSameNodeDoesNotWaitForRedis(t *testing.T) {
 	w, past, redis := newRecordStore(t)
 	w.hub.Reachable(true, w.now)
@@ -53,8 +54,8 @@ func TestReturnToTheSameNodeDoesNotWaitForRedis(t *testing.T) {
 	ann.wantGot("e1", "e2", "e3")
 }
 
-// newRecoveryCrowd is newCrowd with more members in the clients' auth object, such as
-// `,"recovery":true`.
+// newRecoveryCrowd is newCrowd with more members in the clients' auth object,
+// such as `,"recovery":true`.
 func newRecoveryCrowd(tb testing.TB, n int, auth string) (*world, *fakeHistory, []*Socket) {
 	w, past := newHistoryWorld(tb, 1, func(c *Config) { c.MaxMailbox = 1 << 20 })
 	var crowd []*Socket
@@ -68,8 +69,8 @@ func newRecoveryCrowd(tb testing.TB, n int, auth string) (*world, *fakeHistory, 
 	return w, past, crowd
 }
 
-// BenchmarkFanOutWithOffsets measures a broadcast to a room without clients that asked
-// for recovery, and to one in which all did.
+// BenchmarkFanOutWithOffsets measures a broadcast to a room without clients
+// that asked for recovery, and to one in which all did.
 func BenchmarkFanOutWithOffsets(b *testing.B) {
 	const members = 1000
 	for name, auth := range map[string]string{"none asked": "", "all asked": `,"recovery":true`} {

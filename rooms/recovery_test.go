@@ -223,8 +223,9 @@ func TestRoomsAreAuthorizedAgainAtARecovery(t *testing.T) {
 	}
 }
 
-// The client's right to a room is withdrawn while the client is absent, so it cannot be
-// told then. It must be told when it comes back, and get no events of the room.
+// The client's right to a room is withdrawn while the client is absent, so it
+// cannot be told then. It must be told when it comes back, and get no events of
+// the room.
 func TestReturningClientIsToldOfARoomThatWasRevoked(t *testing.T) {
 	var answer error
 	w, past := newHistoryWorld(t, 1, func(c *Config) {
@@ -299,8 +300,9 @@ type authorizerFunc func(who Identity, room string, done func(error))
 
 func (f authorizerFunc) Authorize(who Identity, room string, done func(error)) { f(who, room, done) }
 
-// A user with many sessions in many rooms reaches its share of the memory for ended
-// sessions. Its own sessions must be evicted then, and not the session of another user.
+// A user with many sessions in many rooms reaches its share of the memory for
+// ended sessions. Its own sessions must be evicted then, and not the session of
+// another user.
 func TestSessionsOfOneUserDoNotEvictThoseOfOthers(t *testing.T) {
 	const share = 3000 // bytes
 	w, _ := newHistoryWorld(t, 1, func(c *Config) { c.Recovery.Grace, c.Recovery.MaxMemory = 0, userShare*share })
@@ -320,9 +322,9 @@ func TestSessionsOfOneUserDoNotEvictThoseOfOthers(t *testing.T) {
 	ann.wantResult(RecoveryDone)
 }
 
-// A user connects to three nodes with the same Redis, many times. A session has one
-// record, which the limit PerUser of its node removes; so Redis may have PerUser records
-// for each node, and no more.
+// A user connects to three nodes with the same Redis, many times. A session has
+// one record, which the limit PerUser of its node removes; so Redis may have
+// PerUser records for each node, and no more.
 func TestRecordsOfAUserInRedisAreLimitedForEachNode(t *testing.T) {
 	const nodes, most = 3, 4
 	redis := &recordStore{records: map[string]*Record{}}

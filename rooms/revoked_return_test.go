@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A slowRedis is a remote store of records whose Take continues when the test calls the
-// functions in taking.
+// A slowRedis is a remote store of records whose Take continues when the test
+// calls the functions in taking.
 type slowRedis struct {
 	*recordStore
 	taking []func()
@@ -16,9 +16,9 @@ func (r *slowRedis) Take(pid, user string, done func(*Record, RecoveryResult)) {
 	r.taking = append(r.taking, func() { r.recordStore.Take(pid, user, done) })
 }
 
-// A client's token is revoked after it was verified, while its session is being taken from
-// Redis. The order finds no socket in the room of the user then, so CONNECT must check the
-// token again and refuse it.
+// A client's token is revoked after it was verified, while its session is being
+// taken from Redis. The order finds no socket in the room of the user then, so
+// CONNECT must check the token again and refuse it.
 func TestRevocationWhileASessionIsTaken(t *testing.T) {
 	for name, known := range map[string]bool{"and is found": true, "and is not found": false} {
 		t.Run(name, func(t *testing.T) {

@@ -209,9 +209,10 @@ func TestJoinIsAcknowledgedWhenTheOutsideReachesTheRoom(t *testing.T) {
 	w.wantNothing(ann, bob)
 }
 
-// With an Outside, the event connected is sent when the room of the socket's id reaches
-// this node. Everything that the client is sent before must be sent after connected, in
-// order; beyond maxHeld bytes connected is sent without waiting.
+// With an Outside, the event connected is sent when the room of the socket's id
+// reaches this node. Everything that the client is sent before must be sent
+// after connected, in order; beyond maxHeld bytes connected is sent without
+// waiting.
 func TestConnectedIsTheFirstEvent(t *testing.T) {
 	greeting := func(c *client) string {
 		return fmt.Sprintf(`42["connected",{"socketId":%q,"userId":"ann","message":"Connected to the WebSocket gateway"}]`, c.socket.ID())
@@ -269,9 +270,10 @@ func TestOrderBeforeConnectedIsSentAfterIt(t *testing.T) {
 	w.wantEmpty()
 }
 
-// A service puts a socket into the room of another user and into rooms that clients cannot
-// join. After a return the socket must still belong to its own user, and be in these
-// rooms; the authorizer is asked only about rooms that clients can join.
+// A service puts a socket into the room of another user and into rooms that
+// clients cannot join. After a return the socket must still belong to its own
+// user, and be in these rooms; the authorizer is asked only about rooms that
+// clients can join.
 func TestSocketThatWasMovedRecoversAsItsUser(t *testing.T) {
 	asked := []string(nil)
 	w, past := newHistoryWorld(t, 2, func(c *Config) {
@@ -318,8 +320,8 @@ type occupancyLog map[string]int
 
 func (o occupancyLog) Counted(room string, members int) { o[room] = members }
 
-// A service puts a second socket into the room named by a socket's id. Presence must count
-// both, and none after they have closed.
+// A service puts a second socket into the room named by a socket's id. Presence
+// must count both, and none after they have closed.
 func TestPresenceCountsOthersInTheRoomOfASocket(t *testing.T) {
 	counts := occupancyLog{}
 	w := newWorld(t, 2, func(c *Config) { c.SocketRooms, c.Outside, c.Presence = true, &fakeOutside{}, counts })

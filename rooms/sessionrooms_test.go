@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A session's record must have the position at which each room was joined, also after
-// rooms were left and others have taken their slots.
+// A session's record must have the position at which each room was joined, also
+// after rooms were left and others have taken their slots.
 func TestRecordHasThePositionOfEachJoin(t *testing.T) {
 	w, past := newHistoryWorld(t, 1)
 	ann := w.recoveringClient("ann")
@@ -50,8 +50,9 @@ func TestRecordHasThePositionOfEachJoin(t *testing.T) {
 	check("back")
 }
 
-// A client refreshes its token and closes. An order that names the second token must
-// apply to its session while it is absent; one that names the first token must not.
+// A client refreshes its token and closes. An order that names the second token
+// must apply to its session while it is absent; one that names the first token
+// must not.
 func TestOrderAppliesToTheLastTokenOfAnAbsentClient(t *testing.T) {
 	for order, want := range map[string]RecoveryResult{"t1": RecoveryDone, "t2": RecoveryOrder} {
 		w, past := newHistoryWorld(t, 1, func(c *Config) {

@@ -107,8 +107,9 @@ func TestStaysHasTheReasonNotToRecover(t *testing.T) {
 	}
 }
 
-// Ended connections are remembered up to a number for each user, and a number of bytes for
-// all. Sessions to which clients may return are known independently of that.
+// Ended connections are remembered up to a number for each user, and a number
+// of bytes for all. Sessions to which clients may return are known
+// independently of that.
 func TestEndedConnectionsAreRememberedWithinLimits(t *testing.T) {
 	w, _ := newHistoryWorld(t, 1, func(c *Config) { c.Recovery.Grace = 0 })
 	ann := w.recoveringClient("ann")

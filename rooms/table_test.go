@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// Random puts and removals are compared with a map, while the table grows and shrinks.
+// Random puts and removals are compared with a map, while the table grows and
+// shrinks.
 func TestRoomTable(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var table roomTable
@@ -44,7 +45,8 @@ func TestRoomTable(t *testing.T) {
 	}
 }
 
-// Three names with the same hash are put into a table. Each must be found by its name.
+// Three names with the same hash are put into a table. Each must be found by
+// its name.
 func TestNamesWithTheSameHash(t *testing.T) {
 	const hash = 1<<63 | 5
 	var table nameTable[*nodeRoom]

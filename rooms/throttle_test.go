@@ -68,8 +68,9 @@ var everyRate = map[string]Rate{
 	"a third":            {3, 10},
 }
 
-// The clock walks through two days. At any time a limiter must accept a burst of a new
-// client, a burst of one that was silent, and the events of one that keeps to the rate.
+// The clock walks through two days. At any time a limiter must accept a burst
+// of a new client, a burst of one that was silent, and the events of one that
+// keeps to the rate.
 func TestThrottleAtAnyTimeOfTwoDays(t *testing.T) {
 	for name, rate := range everyRate {
 		silent := map[time.Duration]Throttle{}

@@ -33,8 +33,8 @@ func TestWarningFiveMinutesBeforeExpiry(t *testing.T) {
 	ann.wantNothing() // the warning is sent once
 }
 
-// The warning is sent when 80 % of the token's life have passed, but not earlier than
-// five minutes before its expiry.
+// The warning is sent when 80 % of the token's life have passed, but not
+// earlier than five minutes before its expiry.
 func TestWarningScalesWithTheTokensLife(t *testing.T) {
 	for life, left := range map[string]time.Duration{
 		"24h": 5 * time.Minute, "25m": 5 * time.Minute, "10m": 2 * time.Minute, "5m": time.Minute,
@@ -83,8 +83,9 @@ func TestWarningCountsTheAgeOfTheToken(t *testing.T) {
 	}
 }
 
-// A client refreshes its token at each warning. It must need one token for 80 % of each
-// token's life, however the issuer sets the times, and must not refresh in a loop.
+// A client refreshes its token at each warning. It must need one token for 80 %
+// of each token's life, however the issuer sets the times, and must not refresh
+// in a loop.
 func TestRefreshingAtEachWarningDoesNotLoop(t *testing.T) {
 	type issuer func(now time.Time) Identity
 	fresh := func(now time.Time) Identity {
@@ -190,8 +191,8 @@ func TestConnectTimeoutAfterExpiry(t *testing.T) {
 	ann.wantClosed(ReasonConnectTimeout)
 }
 
-// The time to CONNECT is a span of the monotonic clock. Setting the wall clock must not
-// change when it ends.
+// The time to CONNECT is a span of the monotonic clock. Setting the wall clock
+// must not change when it ends.
 func TestConnectTimeoutWhileTheClockIsSet(t *testing.T) {
 	for _, step := range []time.Duration{-time.Hour, -time.Minute, time.Minute, 24 * time.Hour} {
 		w := newWorld(t, 1)

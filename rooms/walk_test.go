@@ -9,8 +9,8 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// A recordingSink is a Sink that records the messages it is sent, and counts them for
-// its shard.
+// A recordingSink is a Sink that records the messages it is sent, and counts
+// them for its shard.
 type recordingSink struct {
 	of  *crowdedShard
 	got []*codec.Message
@@ -47,8 +47,8 @@ func (c *crowdedShard) add(room string) *Socket {
 
 func (s *Socket) got() []*codec.Message { return s.sink.(*recordingSink).got }
 
-// drain runs turns until nothing is left, and returns their number. It calls between
-// after each turn but the last.
+// drain runs turns until nothing is left, and returns their number. It calls
+// between after each turn but the last.
 func (c *crowdedShard) drain(between func()) (turns int) {
 	for more := true; more; turns++ {
 		c.sends = 0
@@ -70,8 +70,9 @@ func messages(n int) (list []*codec.Message) {
 	return list
 }
 
-// A broadcast to a large room is a walk over its members, at most a portion of them in a
-// turn, whether a service or a client sends it. The order of messages must be kept.
+// A broadcast to a large room is a walk over its members, at most a portion of
+// them in a turn, whether a service or a client sends it. The order of messages
+// must be kept.
 func TestBroadcastToALargeRoomIsSplitIntoPortions(t *testing.T) {
 	const members = 200_000
 	c := newCrowdedShard(t)
@@ -116,8 +117,9 @@ func TestBroadcastToALargeRoomIsSplitIntoPortions(t *testing.T) {
 	}
 }
 
-// Broadcasts use up a turn's portion exactly, or all but a member or two. The mailbox must
-// be empty afterwards, including a message that was delivered during the last walk.
+// Broadcasts use up a turn's portion exactly, or all but a member or two. The
+// mailbox must be empty afterwards, including a message that was delivered
+// during the last walk.
 func TestMailboxIsEmptyAfterFullPortions(t *testing.T) {
 	for _, members := range []int{1, portion/2 - 1, portion / 2, portion - 2, portion - 1, portion, portion + 1, 2 * portion} {
 		c := newCrowdedShard(t)
@@ -145,9 +147,9 @@ func TestMailboxIsEmptyAfterFullPortions(t *testing.T) {
 	}
 }
 
-// Members join and leave during a walk. A socket that was a member when the walk began, and
-// still is when its turn comes, must get the message once. One that joined later must
-// not get it.
+// Members join and leave during a walk. A socket that was a member when the
+// walk began, and still is when its turn comes, must get the message once. One
+// that joined later must not get it.
 func TestMembersComeAndGoDuringAWalk(t *testing.T) {
 	const members = 5 * portion / 2
 	for seed := range uint64(6) {
@@ -204,8 +206,8 @@ func TestMembersComeAndGoDuringAWalk(t *testing.T) {
 	}
 }
 
-// All members leave during a walk, and another socket joins a room of the same name. It
-// must get only the broadcast whose walk had not begun.
+// All members leave during a walk, and another socket joins a room of the same
+// name. It must get only the broadcast whose walk had not begun.
 func TestRoomEndsDuringAWalk(t *testing.T) {
 	c := newCrowdedShard(t)
 	var list []*Socket
@@ -226,8 +228,9 @@ func TestRoomEndsDuringAWalk(t *testing.T) {
 	}
 }
 
-// A shard's position must stay below that of an event until the walk has reached all
-// members: a client that is disconnected meanwhile must get the event when it returns.
+// A shard's position must stay below that of an event until the walk has
+// reached all members: a client that is disconnected meanwhile must get the
+// event when it returns.
 func TestShardPositionIsBelowAnEventDuringItsWalk(t *testing.T) {
 	c := newCrowdedShard(t)
 	for range portion + 10 {

@@ -54,9 +54,9 @@ func (f authFunc) Authenticate(token []byte, _ Presenter, now time.Time, done fu
 	f(string(token), now, done)
 }
 
-// tokenNamesUser is the authenticator of these tests. A token is a user id; with
-// "+1h" it expires in an hour; with "/a,b" it names the rooms a and b. A token "!text"
-// is refused with that text.
+// tokenNamesUser is the authenticator of these tests. A token is a user id;
+// with "+1h" it expires in an hour; with "/a,b" it names the rooms a and b. A
+// token "!text" is refused with that text.
 func tokenNamesUser(token string, now time.Time, done func(Identity, error)) {
 	if why, bad := strings.CutPrefix(token, "!"); bad {
 		done(Identity{}, errors.New(why))
@@ -156,8 +156,8 @@ func (c *client) wantConnected() {
 	}
 }
 
-// settle runs tasks and mailboxes of all shards, and closes sessions, until nothing is
-// left to do.
+// settle runs tasks and mailboxes of all shards, and closes sessions, until
+// nothing is left to do.
 func (w *world) settle() {
 	for busy := true; busy; {
 		busy = false

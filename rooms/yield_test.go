@@ -25,8 +25,8 @@ func (d *delayedRecordStore) give() {
 	}
 }
 
-// A delayedAuthorizer allows every join: at once or, if slow, when the test calls the
-// functions in waiting.
+// A delayedAuthorizer allows every join: at once or, if slow, when the test
+// calls the functions in waiting.
 type delayedAuthorizer struct {
 	slow    bool
 	waiting []func(error)
@@ -40,9 +40,9 @@ func (p *delayedAuthorizer) Authorize(_ Identity, _ string, done func(error)) {
 	p.waiting = append(p.waiting, done)
 }
 
-// A client returns a second time while its first return is in progress. The second return
-// must get the session, in each phase of the first one, and whether or not its connection
-// was closed.
+// A client returns a second time while its first return is in progress. The
+// second return must get the session, in each phase of the first one, and
+// whether or not its connection was closed.
 func TestLaterReturnGetsTheSession(t *testing.T) {
 	for _, phase := range []string{"its record is taken", "its rooms are asked for", "its history is read"} {
 		for _, given := range []string{"closed", "still open"} {
@@ -113,8 +113,8 @@ func TestLaterReturnGetsTheSession(t *testing.T) {
 	}
 }
 
-// A client returns eight times before the first return has finished. The last one must get
-// the session, and the others must be closed.
+// A client returns eight times before the first return has finished. The last
+// one must get the session, and the others must be closed.
 func TestNewestOfManyReturnsGetsTheSession(t *testing.T) {
 	w, past := newHistoryWorld(t, 3)
 	ann := w.recoveringClient("ann")
@@ -145,8 +145,8 @@ func TestNewestOfManyReturnsGetsTheSession(t *testing.T) {
 	}
 }
 
-// Another user tries to return with the pid of a client whose return is in progress. It
-// must be refused, and the client must be recovered.
+// Another user tries to return with the pid of a client whose return is in
+// progress. It must be refused, and the client must be recovered.
 func TestReturnInProgressIsNotEndedByAnotherUser(t *testing.T) {
 	w, past := newHistoryWorld(t, 2)
 	ann := w.recoveringClient("ann")
@@ -168,9 +168,9 @@ func TestReturnInProgressIsNotEndedByAnotherUser(t *testing.T) {
 	eve.wantGot()
 }
 
-// Another node takes the session of a client whose return is in progress here. The return
-// must end, and the node must get the record. The members leave when the session is
-// dissolved here.
+// Another node takes the session of a client whose return is in progress here.
+// The return must end, and the node must get the record. The members leave when
+// the session is dissolved here.
 func TestReturnInProgressEndsWhenAnotherNodeTakesTheSession(t *testing.T) {
 	w, past, _ := newRecordStore(t)
 	w.hub.Reachable(true, w.now)

@@ -11,8 +11,8 @@ import (
 
 var limits = Limits{Head: 200, Body: 1000}
 
-// read gives input to a Reader in packets, as a connection does. It returns "path body" of each request, and the result of
-// the last Read.
+// read gives input to a Reader in packets, as a connection does. It returns
+// "path body" of each request, and the result of the last Read.
 func read(packets ...string) (found []string, last Found) {
 	var r Reader
 	var input []byte
@@ -99,7 +99,8 @@ func TestReadReturnsTheStateOfTheInput(t *testing.T) {
 	}
 }
 
-// Many small requests are in the buffer. Only as much as the largest head may have must be read at a time.
+// Many small requests are in the buffer. Only as much as the largest head may
+// have must be read at a time.
 func TestBufferOfSmallRequestsIsReadInParts(t *testing.T) {
 	var r Reader
 	if n, ok := r.Wants(1<<20, limits); !ok || n != limits.Head+1 {

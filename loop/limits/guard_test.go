@@ -10,8 +10,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// The clock walks through two days. Handshakes within the rates must be accepted at any time, and addresses without
-// connections forgotten.
+// The clock walks through two days. Handshakes within the rates must be
+// accepted at any time, and addresses without connections forgotten.
 func TestHandshakesAtAnyTimeOfTwoDays(t *testing.T) {
 	from := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for _, rate := range []rooms.Rate{{PerSecond: 1, Burst: 2}, {PerSecond: 5, Burst: 10}, {PerSecond: 4000, Burst: 8000}} {
@@ -56,8 +56,8 @@ func TestHandshakesWhileTheClockIsSet(t *testing.T) {
 	}
 }
 
-// An event loop reads the time, is delayed, and makes a handshake with a time older than that of other loops. It must be
-// accepted.
+// An event loop reads the time, is delayed, and makes a handshake with a time
+// older than that of other loops. It must be accepted.
 func TestHandshakeWithAnOlderTimeIsWithinTheRate(t *testing.T) {
 	rate := rooms.Rate{PerSecond: 4, Burst: 8}
 	for name, limits := range map[string]Limits{
@@ -117,7 +117,8 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// A proxy has an IPv6 address with a zone, and trusted prefixes have none. It must be trusted.
+// A proxy has an IPv6 address with a zone, and trusted prefixes have none. It
+// must be trusted.
 func TestProxyWithAZoneIsTrusted(t *testing.T) {
 	g := New([]netip.Prefix{netip.MustParsePrefix("fe80::/10")}, false, Limits{})
 	for _, zone := range []string{"", "eth0"} {

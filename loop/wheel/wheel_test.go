@@ -54,7 +54,8 @@ func TestTimersExpireAtTheFirstTickAfterTheirDeadline(t *testing.T) {
 	}
 }
 
-// Timers are armed at distances around the boundaries of the levels, from starts around them. Each must expire at its tick.
+// Timers are armed at distances around the boundaries of the levels, from
+// starts around them. Each must expire at its tick.
 func TestWheelCascades(t *testing.T) {
 	start := time.Now()
 	for _, from := range []int64{0, 1, 63, 64, 65, 4095, 4096, 4097, 262143, 262144} {
@@ -81,7 +82,8 @@ func TestWheelCascades(t *testing.T) {
 	}
 }
 
-// Timers are armed, moved and disarmed at random, also while others expire. The wheel must agree with a list of deadlines.
+// Timers are armed, moved and disarmed at random, also while others expire. The
+// wheel must agree with a list of deadlines.
 func TestWheelAgreesWithAModel(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -142,8 +144,8 @@ func TestWheelAgreesWithAModel(t *testing.T) {
 	}
 }
 
-// Timers are due later than the wheel reaches. They must expire at the right tick, after an early call of Expire when the wheel has
-// come round.
+// Timers are due later than the wheel reaches. They must expire at the right
+// tick, after an early call of Expire when the wheel has come round.
 func TestTimersBeyondTheReachOfTheWheel(t *testing.T) {
 	start := time.Now()
 	for _, late := range []time.Duration{ticks(reach), ticks(reach + 70_000)} {
@@ -171,7 +173,8 @@ func TestTimersBeyondTheReachOfTheWheel(t *testing.T) {
 	}
 }
 
-// Timers are due in centuries, as those of tokens may be. They must not expire within the hour.
+// Timers are due in centuries, as those of tokens may be. They must not expire
+// within the hour.
 func TestTimersInTheFarFuture(t *testing.T) {
 	start := time.Now()
 	for _, at := range []time.Time{
@@ -260,7 +263,8 @@ func BenchmarkWheelTick(b *testing.B) {
 	}
 }
 
-// The wheel is advanced to each tick that Next returns. Every timer must expire at its tick, and the number of steps must be limited.
+// The wheel is advanced to each tick that Next returns. Every timer must expire
+// at its tick, and the number of steps must be limited.
 func TestNextIsNeverTooLate(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, reach := range []int64{50, 5_000, 500_000, 20_000_000} {

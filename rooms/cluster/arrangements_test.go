@@ -13,13 +13,15 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/clustertest"
 )
 
-// The tests of this file run the cluster with the set-ups of Redis that production uses. They
-// take the longest, so they are in the first file and begin first.
+// The tests of this file run the cluster with the set-ups of Redis that
+// production uses. They take the longest, so they are in the first file and
+// begin first.
 
 // useServer sets the server that all nodes of a world use.
 func (w *world) useServer(s Server) { w.server = &s }
 
-// restartNodes stops all nodes, and changes the prefix, so that new nodes find no keys.
+// restartNodes stops all nodes, and changes the prefix, so that new nodes find
+// no keys.
 func (w *world) restartNodes() {
 	for _, n := range w.nodes {
 		n.halt()
@@ -27,7 +29,8 @@ func (w *world) restartNodes() {
 	w.nodes, w.prefix = nil, w.prefix+"again:"
 }
 
-// wantWorkingCluster runs the model test on the world's server, and checks the directory.
+// wantWorkingCluster runs the model test on the world's server, and checks the
+// directory.
 func wantWorkingCluster(t *testing.T, w *world) {
 	t.Helper()
 	m := clustertest.Model{Log: t.Logf, Start: func() (clustertest.Node, error) { return w.modelNode(0), nil }}
@@ -62,8 +65,8 @@ func TestUnixSocket(t *testing.T) {
 	wantWorkingCluster(t, w)
 }
 
-// useACLUser has the nodes connect as the user of deploy/redis.acl, which the servers have read.
-// At the end of the test no command may have been denied.
+// useACLUser has the nodes connect as the user of deploy/redis.acl, which the
+// servers have read. At the end of the test no command may have been denied.
 func (w *world) useACLUser(t *testing.T, servers ...*redistest.Server) {
 	t.Helper()
 	w.prefix, w.server.Username, w.server.Password = "ws:", "gateway", "secret"
@@ -136,8 +139,8 @@ func TestRedisCluster(t *testing.T) {
 	p.wantConnectedPair()
 }
 
-// announceProxies has each server announce the port of a proxy, through which clients
-// connect then.
+// announceProxies has each server announce the port of a proxy, through which
+// clients connect then.
 func announceProxies(t *testing.T, group *redistest.Group) (proxies []*testkit.Proxy) {
 	t.Helper()
 	for _, s := range group.Servers {

@@ -14,8 +14,8 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/core"
 )
 
-// benchWorld returns a world with n nodes; the first and the last have a member each of
-// conversation:1. received counts the packets of the last one.
+// benchWorld returns a world with n nodes; the first and the last have a member
+// each of conversation:1. received counts the packets of the last one.
 func benchWorld(b *testing.B, n int) (w *world, ann *client, received *atomic.Int64) {
 	w = newOwnWorld(b)
 	var nodes []*node
@@ -65,8 +65,8 @@ func (w *world) redisCPU() time.Duration {
 	return time.Duration(sum * 1e9)
 }
 
-// BenchmarkLatency measures one event at a time, from a client's packet on one node to a
-// sink on the other.
+// BenchmarkLatency measures one event at a time, from a client's packet on one
+// node to a sink on the other.
 func BenchmarkLatency(b *testing.B) {
 	_, ann, received := benchWorld(b, 2)
 	packet := []byte(`2["typing",` + conversation("1") + `]`)
@@ -80,8 +80,8 @@ func BenchmarkLatency(b *testing.B) {
 	}
 }
 
-// BenchmarkFleet measures a message to a room on two nodes, in clusters of 2, 4 and 8
-// nodes. All nodes run in this process.
+// BenchmarkFleet measures a message to a room on two nodes, in clusters of 2, 4
+// and 8 nodes. All nodes run in this process.
 func BenchmarkFleet(b *testing.B) {
 	for _, nodes := range []int{2, 4, 8} {
 		b.Run(fmt.Sprint("nodes ", nodes), func(b *testing.B) {
@@ -109,8 +109,8 @@ func BenchmarkFleet(b *testing.B) {
 	}
 }
 
-// BenchmarkLocal measures the question whether a room is on other nodes, for a room that
-// is on this node only.
+// BenchmarkLocal measures the question whether a room is on other nodes, for a
+// room that is on this node only.
 func BenchmarkLocal(b *testing.B) {
 	w := newOwnWorld(b)
 	a := w.node(func(c *Config) { c.Lease = time.Hour })

@@ -13,8 +13,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// A fakeAuth accepts every token that was not revoked. A token is a user id, or a user id,
-// a slash and a token id.
+// A fakeAuth accepts every token that was not revoked. A token is a user id, or
+// a user id, a slash and a token id.
 type fakeAuth struct {
 	mu      sync.Mutex // guards the following
 	refused map[string]bool

@@ -62,8 +62,9 @@ func TestMessagesOfAClientKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// Two clients join a room at the same time on two nodes. Each node writes the directory
-// before it reads it, so at least one of the clients must get user_joined of the other.
+// Two clients join a room at the same time on two nodes. Each node writes the
+// directory before it reads it, so at least one of the clients must get
+// user_joined of the other.
 func TestOneOfTwoSimultaneousJoinsIsAnnouncedToTheOther(t *testing.T) {
 	const pairs, meetings = 8, 150
 	w := newWorld(t)

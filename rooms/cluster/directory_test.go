@@ -11,12 +11,12 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// quiet makes all periodic commands so rare that none is sent during a test, so that the
-// commands of a test can be counted.
+// quiet makes all periodic commands so rare that none is sent during a test, so
+// that the commands of a test can be counted.
 func quiet(c *Config) { c.Lease, c.Linger, c.Server.AnswerTimeout = time.Hour, time.Hour, time.Hour }
 
-// checkedMeanwhile is the number of rooms that a node may compare with the directory during a
-// short test.
+// checkedMeanwhile is the number of rooms that a node may compare with the
+// directory during a short test.
 const checkedMeanwhile = 100
 
 // calls returns the commands that Redis executed while do ran, with their numbers.
@@ -180,8 +180,8 @@ func TestGracefulShutdownLeavesNoKeys(t *testing.T) {
 	}
 }
 
-// Nodes with different prefixes or databases must not see each other. Databases do not
-// separate pub/sub, so the database is part of the channels' names.
+// Nodes with different prefixes or databases must not see each other. Databases
+// do not separate pub/sub, so the database is part of the channels' names.
 func TestNodesWithOtherPrefixOrDatabaseAreSeparate(t *testing.T) {
 	w := newOwnWorld(t)
 	var clients []*client
@@ -218,7 +218,8 @@ func TestClusterStatsCountNodesAndSockets(t *testing.T) {
 	})
 }
 
-// A room that two nodes hold must use at most 150 bytes of Redis in addition to its key.
+// A room that two nodes hold must use at most 150 bytes of Redis in addition to
+// its key.
 func TestDirectoryMemory(t *testing.T) {
 	w := newOwnWorld(t)
 	a, b := w.node(quiet), w.node(quiet)

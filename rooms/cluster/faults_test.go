@@ -49,8 +49,8 @@ func (p *pair) joinPair(a, b *node) {
 	p.ann.wantOf("user_joined", p.bob)
 }
 
-// wantConnectedPair checks that each client gets the events of the other one, and nothing else,
-// after messages from before have arrived.
+// wantConnectedPair checks that each client gets the events of the other one,
+// and nothing else, after messages from before have arrived.
 func (p *pair) wantConnectedPair() {
 	p.t.Helper()
 	p.awaitRight()
@@ -111,8 +111,8 @@ func TestRedisKilledAndRestarted(t *testing.T) {
 }
 
 func TestRedisPaused(t *testing.T) {
-	// The pauses are too short to be noticed; longer than the lease; and longer than the
-	// time after which a connection counts as dead.
+	// The pauses are too short to be noticed; longer than the lease; and longer
+	// than the time after which a connection counts as dead.
 	for _, pause := range []time.Duration{300 * time.Millisecond, 2500 * time.Millisecond, 4 * time.Second} {
 		t.Run(pause.String(), func(t *testing.T) {
 			p := newPair(t)
@@ -141,11 +141,12 @@ func TestRedisFlushed(t *testing.T) {
 	}
 }
 
-// Keys of the directory are deleted: those of a room with messages, of rooms without, and the
-// set of nodes. The nodes must write them again without a new session.
+// Keys of the directory are deleted: those of a room with messages, of rooms
+// without, and the set of nodes. The nodes must write them again without a new
+// session.
 func TestDeletedKeysAreWrittenAgain(t *testing.T) {
-	// A new session would write the rooms as well. With a long lease a slow machine does
-	// not begin one.
+	// A new session would write the rooms as well. With a long lease a slow
+	// machine does not begin one.
 	p := newPair(t, func(c *Config) { c.Lease = 10 * time.Second })
 	names := p.a.cluster.names
 	for _, key := range []string{names.Room("conversation:1"), names.Room("user:ann"), names.Room("user:bob"), names.Nodes()} {
@@ -158,8 +159,8 @@ func TestDeletedKeysAreWrittenAgain(t *testing.T) {
 	}
 }
 
-// Reading the directory blocks for longer than a lease. Renewals use another connection, so
-// the session must go on.
+// Reading the directory blocks for longer than a lease. Renewals use another
+// connection, so the session must go on.
 func TestRenewalsDoNotWaitForTheDirectory(t *testing.T) {
 	w := newWorld(t)
 	n := w.start()
@@ -218,8 +219,9 @@ func TestNodeCutOffFromRedis(t *testing.T) {
 	p.awaitRight()
 }
 
-// Commands are held when a node loses its connection, and executed after the node has begun
-// a new session. They must not change the rooms of the new session.
+// Commands are held when a node loses its connection, and executed after the
+// node has begun a new session. They must not change the rooms of the new
+// session.
 func TestLateCommandsDoNotChangeTheNextSession(t *testing.T) {
 	p, proxy := newCutPair(t)
 	proxy.Hold()
@@ -234,7 +236,8 @@ func TestLateCommandsDoNotChangeTheNextSession(t *testing.T) {
 	p.wantConnectedPair()
 }
 
-// A node whose user may not subscribe must count as disconnected, until it may again.
+// A node whose user may not subscribe must count as disconnected, until it may
+// again.
 func TestNodeThatMayNotSubscribeIsDisconnected(t *testing.T) {
 	p := &pair{world: newOwnWorld(t)}
 	p.cli("ACL", "SETUSER", "deaf", "on", ">secret", "allkeys", "allchannels", "allcommands")
@@ -247,8 +250,8 @@ func TestNodeThatMayNotSubscribeIsDisconnected(t *testing.T) {
 	p.wantConnectedPair()
 }
 
-// A node loses its subscription while another one publishes a count of members. It must ask
-// for the count when it is subscribed again.
+// A node loses its subscription while another one publishes a count of members.
+// It must ask for the count when it is subscribed again.
 func TestMissedCountsAreRequested(t *testing.T) {
 	p := newPair(t)
 	p.awaitMembers("conversation:1", 2)
@@ -258,8 +261,9 @@ func TestMissedCountsAreRequested(t *testing.T) {
 	p.wantConnectedPair()
 }
 
-// Redis is down and clients go on sending. The queue of messages must not exceed its limit;
-// messages beyond it are dropped and counted, and volatile ones are dropped at once.
+// Redis is down and clients go on sending. The queue of messages must not
+// exceed its limit; messages beyond it are dropped and counted, and volatile
+// ones are dropped at once.
 func TestQueueIsBounded(t *testing.T) {
 	p := newPair(t)
 	p.redis.Kill()
@@ -304,9 +308,9 @@ func TestStartsWithoutRedis(t *testing.T) {
 	}
 }
 
-// A replica is promoted behind an address that now leads to it. The connections to the old
-// master stay open, and it is a replica now, which refuses writes. The nodes must connect
-// again and reach the new master.
+// A replica is promoted behind an address that now leads to it. The connections
+// to the old master stay open, and it is a replica now, which refuses writes.
+// The nodes must connect again and reach the new master.
 func TestFailoverBehindAStableAddress(t *testing.T) {
 	w := newOwnWorld(t)
 	replica, err := redistest.Start(nil, "--replicaof", "127.0.0.1 "+strconv.Itoa(w.redis.Port))
@@ -332,8 +336,8 @@ func TestFailoverBehindAStableAddress(t *testing.T) {
 	p.wantConnectedPair()
 }
 
-// Event loops change rooms while a node leaves the cluster and removes its rooms from the
-// directory. No key must be left.
+// Event loops change rooms while a node leaves the cluster and removes its
+// rooms from the directory. No key must be left.
 func TestLeavingNodeLeavesNoKeysWhileRoomsChange(t *testing.T) {
 	w := newOwnWorld(t)
 	n := w.node()
@@ -366,8 +370,8 @@ func TestLeavingNodeLeavesNoKeysWhileRoomsChange(t *testing.T) {
 	}
 }
 
-// One user joins and writes to 40,000 rooms. While most of them wait for the directory,
-// another user's room must be written and its messages sent.
+// One user joins and writes to 40,000 rooms. While most of them wait for the
+// directory, another user's room must be written and its messages sent.
 func TestJoinsOfOneUserDoNotDelayOthers(t *testing.T) {
 	const burst = 40_000
 	p := newPair(t)

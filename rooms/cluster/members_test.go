@@ -51,8 +51,8 @@ func TestMembersOfAllNodesAreCounted(t *testing.T) {
 	testkit.Await(t, "the members of a dead node to be subtracted", func() bool { return a.hub.Members("conversation:1") == 2 })
 }
 
-// The member counts of large rooms are told to the other nodes, although joins and leaves
-// are not announced there. Counts alone are not messages.
+// The member counts of large rooms are told to the other nodes, although joins
+// and leaves are not announced there. Counts alone are not messages.
 func TestMemberCountsOfLargeRoomsAreTold(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.node(), w.node()
@@ -69,8 +69,8 @@ func TestMemberCountsOfLargeRoomsAreTold(t *testing.T) {
 	}
 }
 
-// A node that was cut off from Redis has missed counts. When it is back, both nodes must
-// count each other's members again.
+// A node that was cut off from Redis has missed counts. When it is back, both
+// nodes must count each other's members again.
 func TestMemberCountsAreRestoredAfterALossOfRedis(t *testing.T) {
 	p, proxy := newCutPair(t)
 	proxy.Cut()

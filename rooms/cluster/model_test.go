@@ -16,9 +16,9 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// Nodes and clients start, act and stop at random, several at a time, and what clients get is
-// compared with a model. In some seeds the database is flushed, and in some the connections
-// to Redis have lag.
+// Nodes and clients start, act and stop at random, several at a time, and what
+// clients get is compared with a model. In some seeds the database is flushed,
+// and in some the connections to Redis have lag.
 func TestClusterAgreesWithAModel(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -105,8 +105,9 @@ func (n *node) drained() {
 	}
 }
 
-// received waits until the node's clients have what other nodes have published. It publishes
-// a malformed message on the node's channel, and waits until the node has counted it.
+// received waits until the node's clients have what other nodes have published.
+// It publishes a malformed message on the node's channel, and waits until the
+// node has counted it.
 func (n *node) received() {
 	n.w.t.Helper()
 	malformed := func() int64 { return n.cluster.Stats().Dropped[DropMalformed] }

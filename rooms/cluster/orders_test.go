@@ -99,8 +99,8 @@ func TestNodeThatWasCutOffExecutesOrdersWhenItIsBack(t *testing.T) {
 	p.b.wantRefused("eve/1")
 }
 
-// Redis loses all orders, and another one is given while it is down. When Redis is back,
-// the nodes must write all orders again.
+// Redis loses all orders, and another one is given while it is down. When Redis
+// is back, the nodes must write all orders again.
 func TestOrdersAreWrittenAgainWhenRedisLosesThem(t *testing.T) {
 	p := newPair(t)
 	p.order(revocation("1"))
@@ -119,7 +119,8 @@ func TestOrdersAreWrittenAgainWhenRedisLosesThem(t *testing.T) {
 	}
 }
 
-// Expired orders must be removed from Redis, and no more than orders.Most must be stored.
+// Expired orders must be removed from Redis, and no more than orders.Most must
+// be stored.
 func TestExpiredOrdersAreRemoved(t *testing.T) {
 	w := newOwnWorld(t)
 	a := w.node()

@@ -15,8 +15,8 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/presence"
 )
 
-// fakeServices stands for RabbitMQ and the services behind it. It records presence events.
-// It can be down, lose confirms, and get events twice.
+// fakeServices stands for RabbitMQ and the services behind it. It records
+// presence events. It can be down, lose confirms, and get events twice.
 type fakeServices struct {
 	grace time.Duration
 
@@ -74,8 +74,9 @@ func (s *fakeServices) Publish(e presence.Event, done func(error)) bool {
 	return true
 }
 
-// states returns which rooms have members, according to the events. It ignores events whose
-// id it has seen, and checks that the others alternate for each room.
+// states returns which rooms have members, according to the events. It ignores
+// events whose id it has seen, and checks that the others alternate for each
+// room.
 func (s *fakeServices) states(t *testing.T) map[string]bool {
 	t.Helper()
 	s.mu.Lock()
@@ -187,7 +188,8 @@ func TestPresenceEventsOfADeadNodeAreSentByOthers(t *testing.T) {
 	b.connect("bob")
 	ann.do("join_room", "1")
 	w.services.await(t, "conversation:1", "room.occupied 1")
-	// A node removes sessions of others only after it has renewed its own for the length of a lease.
+	// A node removes sessions of others only after it has renewed its own for
+	// the length of a lease.
 	testkit.Await(t, "b to have renewed its session for a lease", func() bool { return b.present.steadyFor(2 * time.Second) })
 	a.halt()
 	w.services.await(t, "user:ann", "user.online 1", "user.offline 0")
@@ -254,9 +256,9 @@ func TestPresenceOfANodeThatLeavesIsRemoved(t *testing.T) {
 	}
 }
 
-// Clients connect and close at random, while nodes crash, lose Redis, or their commands
-// arrive late, and RabbitMQ is down or loses confirms. The events of each user and room must
-// alternate, and end with who is connected.
+// Clients connect and close at random, while nodes crash, lose Redis, or their
+// commands arrive late, and RabbitMQ is down or loses confirms. The events of
+// each user and room must alternate, and end with who is connected.
 func TestPresenceWithRandomClientsAndFaults(t *testing.T) {
 	w := newWorld(t)
 	w.services = &fakeServices{grace: 20 * time.Millisecond}

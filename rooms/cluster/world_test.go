@@ -20,8 +20,8 @@ import (
 
 const patience = testkit.Patience
 
-// A world is the fixture of these tests: a Redis, and nodes in this process, each with shards
-// and goroutines instead of event loops.
+// A world is the fixture of these tests: a Redis, and nodes in this process,
+// each with shards and goroutines instead of event loops.
 type world struct {
 	t      testing.TB
 	prefix string
@@ -58,10 +58,12 @@ func parallel(t testing.TB) {
 // worlds is the number of prefixes made.
 var worlds atomic.Int64
 
-// newPrefix returns a key prefix that no other test, and no other run of this one, has.
+// newPrefix returns a key prefix that no other test, and no other run of this
+// one, has.
 func newPrefix(t testing.TB) string { return fmt.Sprintf("test:%s:%d:", t.Name(), worlds.Add(1)) }
 
-// newOwnWorld returns a world with its own Redis, which the test may stop or change.
+// newOwnWorld returns a world with its own Redis, which the test may stop or
+// change.
 func newOwnWorld(t testing.TB, args ...string) *world {
 	t.Helper()
 	parallel(t)
@@ -209,8 +211,8 @@ func (n *node) settled() bool {
 	return s.Connected && s.Registered && s.Queued == 0 && s.Waiting == 0
 }
 
-// fence waits until the node has received all earlier invalidations of the directory, and has
-// read the changed rooms.
+// fence waits until the node has received all earlier invalidations of the
+// directory, and has read the changed rooms.
 func (n *node) fence() {
 	n.w.t.Helper()
 	testkit.Await(n.w.t, n.name+" to have read the changes of the directory", func() bool {

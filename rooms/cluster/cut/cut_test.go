@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Two processes receive the same channel during a hand-over; the first one stops at a mark. Each
-// message must be handled by one of them, wherever the mark is in the stream, and whenever the
-// second one begins.
+// Two processes receive the same channel during a hand-over; the first one
+// stops at a mark. Each message must be handled by one of them, wherever the
+// mark is in the stream, and whenever the second one begins.
 func TestEachMessageIsHandledByOneProcess(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	mark := MarkPrefix + "1"
@@ -57,7 +57,8 @@ func TestProcessThatGoesOnHandlesKeptMessages(t *testing.T) {
 	}
 }
 
-// The mark was lost with a connection. After skipTime the process must handle messages.
+// The mark was lost with a connection. After skipTime the process must handle
+// messages.
 func TestLostMarkIsNotAwaitedForEver(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	var got []string
@@ -71,8 +72,8 @@ func TestLostMarkIsNotAwaitedForEver(t *testing.T) {
 	}
 }
 
-// Redis was down, so there is no mark. The earlier process may have handled what this one has
-// kept, so it must be dropped.
+// Redis was down, so there is no mark. The earlier process may have handled
+// what this one has kept, so it must be dropped.
 func TestKeptMessagesAreDroppedWithoutAMark(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	var got []string
@@ -86,7 +87,8 @@ func TestKeptMessagesAreDroppedWithoutAMark(t *testing.T) {
 	}
 }
 
-// The messages kept for a hand-over are limited to maxKept bytes; the oldest are dropped.
+// The messages kept for a hand-over are limited to maxKept bytes; the oldest
+// are dropped.
 func TestKeptMessagesAreLimited(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	count := 0

@@ -19,7 +19,8 @@ var (
 	other     = wire.Session(8, 1)
 )
 
-// fakeSessions knows which sessions are dead, and records those that were suspected.
+// fakeSessions knows which sessions are dead, and records those that were
+// suspected.
 type fakeSessions struct {
 	dead      map[int64]bool
 	suspected []int64
@@ -89,7 +90,8 @@ func (w *world) fail(b wire.Batch) {
 	w.Reply(b.ID, replies, w.now)
 }
 
-// run executes batches until none is due, and returns their commands without those of checks.
+// run executes batches until none is due, and returns their commands without
+// those of checks.
 func (w *world) run() (all []string) {
 	for {
 		b, text := w.take()
@@ -187,8 +189,8 @@ func TestRoomIsReadAfterItIsWritten(t *testing.T) {
 	}
 }
 
-// Elsewhere must be true unless the node has read that no live session of another node holds
-// the room, and nothing has changed since.
+// Elsewhere must be true unless the node has read that no live session of
+// another node holds the room, and nothing has changed since.
 func TestElsewhere(t *testing.T) {
 	for name, x := range map[string]struct {
 		do   func(w *world)
@@ -266,8 +268,9 @@ func TestLostKeysAreWrittenAgain(t *testing.T) {
 	}
 }
 
-// A room was handed over to this process, and the message of another node that joined it was
-// lost. The periodic check must find that the node holds the room, and its members be asked.
+// A room was handed over to this process, and the message of another node that
+// joined it was lost. The periodic check must find that the node holds the
+// room, and its members be asked.
 func TestCheckFindsOtherHoldersOfAnUnreadRoom(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)
@@ -295,8 +298,8 @@ func TestDeadSessionsAreRemovedFromRooms(t *testing.T) {
 	}
 }
 
-// One user joins thousands of rooms before another user joins one. The first batch must have a
-// room of each.
+// One user joins thousands of rooms before another user joins one. The first
+// batch must have a room of each.
 func TestUsersTakeTurns(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)
@@ -309,8 +312,8 @@ func TestUsersTakeTurns(t *testing.T) {
 	}
 }
 
-// The number of commands in flight must be small at first, grow to its limit while Redis is
-// fast, and be small again when Redis is slow.
+// The number of commands in flight must be small at first, grow to its limit
+// while Redis is fast, and be small again when Redis is slow.
 func TestCommandsInFlightDependOnReplyTimes(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)
@@ -353,8 +356,8 @@ func TestCommandsInFlightDependOnReplyTimes(t *testing.T) {
 	}
 }
 
-// Many rooms wait to be written. A room must still be read without waiting for them, because a
-// message to the room waits for that.
+// Many rooms wait to be written. A room must still be read without waiting for
+// them, because a message to the room waits for that.
 func TestReadsDoNotWaitForAllWrites(t *testing.T) {
 	w := newWorld(t)
 	w.Session(mine, nil, w.now)

@@ -14,8 +14,9 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/brokertest"
 )
 
-// A ledger is a service that publishes numbered events to conversation 1, and keeps which of
-// them RabbitMQ has confirmed. It belongs to the goroutine of run, except published and down.
+// A ledger is a service that publishes numbered events to conversation 1, and
+// keeps which of them RabbitMQ has confirmed. It belongs to the goroutine of
+// run, except published and down.
 type ledger struct {
 	broker    *brokertest.Broker
 	exchange  string
@@ -24,8 +25,8 @@ type ledger struct {
 	down      atomic.Bool // RabbitMQ is down
 }
 
-// run publishes at most 1,000 events a second until ctx is cancelled. Unconfirmed events are
-// not published again.
+// run publishes at most 1,000 events a second until ctx is cancelled.
+// Unconfirmed events are not published again.
 func (l *ledger) run(ctx context.Context) {
 	const each = 10
 	tick := time.NewTicker(each * time.Millisecond)
@@ -46,8 +47,9 @@ func (l *ledger) run(ctx context.Context) {
 	}
 }
 
-// answerTimeout is the time that RabbitMQ has to answer the service. RabbitMQ 3.10 may never
-// answer right after its start; then another connection is opened.
+// answerTimeout is the time that RabbitMQ has to answer the service. RabbitMQ
+// 3.10 may never answer right after its start; then another connection is
+// opened.
 const answerTimeout = 3 * time.Second
 
 // connect returns nil if no connection was made within answerTimeout.
@@ -111,7 +113,8 @@ func (l *ledger) batch(p *brokertest.Publisher, events int) bool {
 	return l.confirmed[len(l.confirmed)-1]
 }
 
-// A reader is a client in conversation 1 that keeps the numbers of the events it gets.
+// A reader is a client in conversation 1 that keeps the numbers of the events
+// it gets.
 type reader struct {
 	*client
 	gateway *gateway
@@ -139,8 +142,8 @@ func (r *reader) until(t *testing.T, last int) {
 	}
 }
 
-// wantOnce checks that each confirmed event has come once, and each other one at most once, in
-// order. It returns how many unconfirmed events have come.
+// wantOnce checks that each confirmed event has come once, and each other one
+// at most once, in order. It returns how many unconfirmed events have come.
 func (r *reader) wantOnce(t *testing.T, confirmed []bool) (unsure int) {
 	t.Helper()
 	next := 0
@@ -161,8 +164,8 @@ func (r *reader) wantOnce(t *testing.T, confirmed []bool) (unsure int) {
 	return unsure
 }
 
-// RabbitMQ is killed twice while 1,000 events a second are published. Each client of two gateways
-// must get each confirmed event once, in order.
+// RabbitMQ is killed twice while 1,000 events a second are published. Each
+// client of two gateways must get each confirmed event once, in order.
 func TestConfirmedEventsArriveOnceWhenRabbitMQIsKilled(t *testing.T) {
 	t.Parallel()
 	broker, err := brokertest.Start()

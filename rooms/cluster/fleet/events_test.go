@@ -23,8 +23,9 @@ type service struct {
 	opened    atomic.Int64 // the number of the next event
 }
 
-// unread is a setting for tests that publish as fast as RabbitMQ confirms. Their clients may have
-// all events unread, and must not be disconnected for it.
+// unread is a setting for tests that publish as fast as RabbitMQ confirms.
+// Their clients may have all events unread, and must not be disconnected for
+// it.
 const unread = "MAX_PENDING_BYTES=60000000"
 
 // service returns a service whose exchange all gateways of the fleet read.
@@ -62,8 +63,8 @@ func (s *service) send(events int) error {
 	return s.publisher.Publish(s.name, "message.sent", messages...)
 }
 
-// flow publishes at most 1,000 events a second in the background. stop ends it, and returns the
-// number of events.
+// flow publishes at most 1,000 events a second in the background. stop ends it,
+// and returns the number of events.
 func (s *service) flow(t *testing.T) (stop func() int) {
 	const each = 20
 	end, result := make(chan struct{}), make(chan error, 1)
@@ -93,7 +94,8 @@ func (s *service) flow(t *testing.T) (stop func() int) {
 	}
 }
 
-// publish publishes the events [from, to) in the background, and sends the result on the channel.
+// publish publishes the events [from, to) in the background, and sends the
+// result on the channel.
 func (s *service) publish(from, to int) <-chan error {
 	const window = 1000 // events published before their confirms are awaited
 	result := make(chan error, 1)
@@ -111,8 +113,9 @@ func (s *service) publish(from, to int) <-chan error {
 	return result
 }
 
-// A recorder is a client in conversation 1 that keeps which numbered events it gets. It must get
-// every event that was published after its join, once and in order.
+// A recorder is a client in conversation 1 that keeps which numbered events it
+// gets. It must get every event that was published after its join, once and in
+// order.
 type recorder struct {
 	*sioclient.Client
 	name  string
@@ -144,7 +147,8 @@ func (g *gateway) recorder(name string) *recorder {
 	return w
 }
 
-// read reads events until the connection ends or an event is missing. It is a goroutine.
+// read reads events until the connection ends or an event is missing. It is a
+// goroutine.
 func (w *recorder) read() {
 	defer close(w.ended)
 	for {
@@ -217,8 +221,8 @@ func (w *recorder) wantAll(t *testing.T, n int) {
 	}
 }
 
-// The members of a room are connected to three gateways. All must get all events in order, also
-// when one of the gateways is killed.
+// The members of a room are connected to three gateways. All must get all
+// events in order, also when one of the gateways is killed.
 func TestEventsKeepTheirOrderOnEveryNode(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -253,9 +257,9 @@ func TestEventsKeepTheirOrderOnEveryNode(t *testing.T) {
 	}
 }
 
-// One of two gateways is killed and started again three times while events are published. A
-// client of the other one must get all events once. Clients of the killed one must get theirs
-// without a gap while they are connected.
+// One of two gateways is killed and started again three times while events are
+// published. A client of the other one must get all events once. Clients of the
+// killed one must get theirs without a gap while they are connected.
 func TestNoEventIsLostWhileAGatewayIsKilledRepeatedly(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -284,8 +288,8 @@ func TestNoEventIsLostWhileAGatewayIsKilledRepeatedly(t *testing.T) {
 	}
 }
 
-// While Redis is paused, a service publishes over HTTP to one gateway. The clients of both
-// gateways must get the event.
+// While Redis is paused, a service publishes over HTTP to one gateway. The
+// clients of both gateways must get the event.
 func TestEventsDoNotNeedRedis(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)

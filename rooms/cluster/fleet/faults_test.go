@@ -11,8 +11,9 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// twoGateways is a fleet of two gateways, the second one behind a proxy to Redis. Each has two
-// clients in a room of their own, and one of each is also in a shared room.
+// twoGateways is a fleet of two gateways, the second one behind a proxy to
+// Redis. Each has two clients in a room of their own, and one of each is also
+// in a shared room.
 type twoGateways struct {
 	*fleet
 	proxy                *testkit.Proxy
@@ -48,8 +49,8 @@ func (s *twoGateways) connectClients() {
 	s.talk()
 }
 
-// join has clients join a room one after the other. Each must get user_joined of the later ones.
-// If they are on both gateways, Redis must be available.
+// join has clients join a room one after the other. Each must get user_joined
+// of the later ones. If they are on both gateways, Redis must be available.
 func (s *twoGateways) join(room string, clients ...*client) {
 	s.t.Helper()
 	for i, c := range clients {
@@ -67,8 +68,8 @@ func (s *twoGateways) join(room string, clients ...*client) {
 	}
 }
 
-// talk sends an event between the clients of each gateway. It returns the longest time that an
-// event loop has gone without a turn.
+// talk sends an event between the clients of each gateway. It returns the
+// longest time that an event loop has gone without a turn.
 func (s *twoGateways) talk() (worst float64) {
 	s.t.Helper()
 	for _, x := range []struct {
@@ -85,8 +86,8 @@ func (s *twoGateways) talk() (worst float64) {
 	return max(s.a.Metric("gateway_loop_turn_age_seconds"), s.b.Metric("gateway_loop_turn_age_seconds"))
 }
 
-// awaitTogether waits until events get from each gateway to the other, and the directory has each of
-// them once.
+// awaitTogether waits until events get from each gateway to the other, and the
+// directory has each of them once.
 func (s *twoGateways) awaitTogether() {
 	s.t.Helper()
 	for _, x := range []struct{ from, to *client }{{s.ann, s.bob}, {s.bob, s.ann}} {
@@ -108,8 +109,8 @@ func (s *twoGateways) awaitTogether() {
 	})
 }
 
-// Gateways and Redis are killed, paused, flushed or cut off. The clients of each gateway must still
-// get each other's events, and no event loop may wait.
+// Gateways and Redis are killed, paused, flushed or cut off. The clients of
+// each gateway must still get each other's events, and no event loop may wait.
 func TestClientsOfAGatewayAreServedDuringFaults(t *testing.T) {
 	t.Parallel()
 	s := newTwoGateways(t)
@@ -152,8 +153,8 @@ func TestClientsOfAGatewayAreServedDuringFaults(t *testing.T) {
 	}
 }
 
-// A gateway is cut off from Redis for longer than its lease. Its clients must stay connected and
-// get each other's events.
+// A gateway is cut off from Redis for longer than its lease. Its clients must
+// stay connected and get each other's events.
 func TestClientsOfACutOffGatewayStayConnected(t *testing.T) {
 	t.Parallel()
 	s := newTwoGateways(t)

@@ -13,7 +13,8 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/clustertest"
 )
 
-// Gateways and clients start, act and stop at random, and what clients get is compared with a model.
+// Gateways and clients start, act and stop at random, and what clients get is
+// compared with a model.
 func TestFleetAgreesWithAModel(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(2) {
@@ -38,8 +39,8 @@ type modelNode struct {
 	channel string
 }
 
-// modelNode starts a gateway, finds its channel in Redis, and waits until the gateways know each
-// other.
+// modelNode starts a gateway, finds its channel in Redis, and waits until the
+// gateways know each other.
 func (f *fleet) modelNode() (clustertest.Node, error) {
 	before := f.channels()
 	n := modelNode{gateway: f.start("NODE_LEASE=4000"), f: f}
@@ -73,15 +74,15 @@ func (n modelNode) Publish(room, text string) error {
 	return n.publish(strings.TrimPrefix(room, "conversation:"), text)
 }
 
-// Sent also publishes an event to an empty room. After it all gateways have the same position in the
-// log, including those that have just started.
+// Sent also publishes an event to an empty room. After it all gateways have the
+// same position in the log, including those that have just started.
 func (n modelNode) Sent() error {
 	n.AwaitListed()
 	return n.publish("nobody", "mark")
 }
 
-// Received publishes a malformed message on the gateway's channel, and waits until the gateway has
-// counted it, after all earlier messages.
+// Received publishes a malformed message on the gateway's channel, and waits
+// until the gateway has counted it, after all earlier messages.
 func (n modelNode) Received() error {
 	const malformed = `gateway_cluster_dropped_total{reason="malformed"}`
 	before := n.Metric(malformed)
@@ -121,8 +122,8 @@ func (m *modelClient) Heard() []string {
 	}
 }
 
-// Settle sends an unknown event twice. The second answer comes after everything that was queued for
-// the client at the first.
+// Settle sends an unknown event twice. The second answer comes after everything
+// that was queued for the client at the first.
 func (m *modelClient) Settle() {
 	for range 2 {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -131,7 +132,8 @@ func (m *modelClient) Settle() {
 	}
 }
 
-// redisOf returns the state of Redis according to /health, and the status of /ready.
+// redisOf returns the state of Redis according to /health, and the status of
+// /ready.
 func (g *gateway) redisOf() (redis string, ready int) {
 	g.t.Helper()
 	var health struct{ Redis string }
@@ -191,8 +193,8 @@ func TestHealthFollowsRedis(t *testing.T) {
 	gatewaytest.Await(t, "three nodes", func() bool { return g.figures().Cluster.Nodes == 3 })
 }
 
-// pair starts two gateways with a client each in conversation 1. It returns the first gateway and
-// the clients.
+// pair starts two gateways with a client each in conversation 1. It returns the
+// first gateway and the clients.
 func (f *fleet) pair() (a *gateway, ann, bob *client) {
 	f.t.Helper()
 	a, b := f.start(), f.start()

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A line is a proxy between a client and the gateways whose connections can be ended in several
-// ways. It is safe for concurrent use.
+// A line is a proxy between a client and the gateways whose connections can be
+// ended in several ways. It is safe for concurrent use.
 type line struct {
 	url      string
 	listener net.Listener

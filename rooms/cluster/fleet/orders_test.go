@@ -23,8 +23,9 @@ func (g *gateway) refuses(user string) string {
 	return ""
 }
 
-// Orders are published over HTTP on one gateway. The user must be disconnected from every gateway. A
-// revocation must also hold on a gateway that starts later.
+// Orders are published over HTTP on one gateway. The user must be disconnected
+// from every gateway. A revocation must also hold on a gateway that starts
+// later.
 func TestOrdersOverHTTPApplyToEveryGateway(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)

@@ -8,8 +8,9 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// A gateway is cut off from Redis, and the other one takes its sessions. A client that returns must
-// be recovered with all its rooms and events, or not be recovered.
+// A gateway is cut off from Redis, and the other one takes its sessions. A
+// client that returns must be recovered with all its rooms and events, or not
+// be recovered.
 func TestRecoveryWhenAGatewayIsCutOffFromRedis(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)

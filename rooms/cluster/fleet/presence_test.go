@@ -108,9 +108,10 @@ type member struct {
 	user, room string
 }
 
-// Users connect and disconnect at three gateways, which are killed, stopped for longer than their
-// lease, and replaced; RabbitMQ is killed once. A service that ignores duplicates must see
-// alternating events for each user and room, and the right state at the end.
+// Users connect and disconnect at three gateways, which are killed, stopped for
+// longer than their lease, and replaced; RabbitMQ is killed once. A service
+// that ignores duplicates must see alternating events for each user and room,
+// and the right state at the end.
 func TestPresenceEventsOfThreeGateways(t *testing.T) {
 	t.Parallel()
 	broker, err := brokertest.Start()
@@ -180,8 +181,8 @@ func TestPresenceEventsOfThreeGateways(t *testing.T) {
 	t.Logf("%d events, %d of them twice or more; %d users and rooms at the end", len(o.ids), o.twice, len(want))
 }
 
-// connectedClients returns the users and rooms of connected clients, and the number of sockets of each
-// user.
+// connectedClients returns the users and rooms of connected clients, and the
+// number of sockets of each user.
 func connectedClients(crowds []*gatewayClients) (there map[string]bool, sockets map[string]int) {
 	there, sockets = make(map[string]bool), make(map[string]int)
 	for _, c := range crowds {
@@ -217,7 +218,8 @@ func (c *gatewayClients) freeze(t *testing.T) {
 	c.Signal(syscall.SIGCONT)
 }
 
-// logEnded logs clients that were disconnected although the test did not close them.
+// logEnded logs clients that were disconnected although the test did not close
+// them.
 func (c *gatewayClients) logEnded() {
 	for _, m := range c.clients {
 		select {

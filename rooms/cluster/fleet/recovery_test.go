@@ -13,8 +13,8 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 )
 
-// A recoveringClient is a client in conversation 1 that asks for recovery, and may return to any
-// gateway.
+// A recoveringClient is a client in conversation 1 that asks for recovery, and
+// may return to any gateway.
 type recoveringClient struct {
 	t           *testing.T
 	name        string
@@ -95,7 +95,8 @@ func keepOffset(e sioclient.Event, offset *string) {
 	}
 }
 
-// wantAll checks that each number below count has come once, in order, on one socket id.
+// wantAll checks that each number below count has come once, in order, on one
+// socket id.
 func (c *recoveringClient) wantAll(count int) {
 	c.t.Helper()
 	c.has(count)
@@ -114,8 +115,9 @@ func (c *recoveringClient) wantAll(count int) {
 	}
 }
 
-// A client's connection or gateway ends in one of several ways, and it returns to another gateway. It
-// must be recovered with all events, and other members must not notice.
+// A client's connection or gateway ends in one of several ways, and it returns
+// to another gateway. It must be recovered with all events, and other members
+// must not notice.
 func TestClientsAreRecoveredOnAnotherGateway(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(f *fleet, a *gateway, c *recoveringClient){

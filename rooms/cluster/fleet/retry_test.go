@@ -12,8 +12,9 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// A client's attempts to return are cut while the answer is on its way, or it abandons them, and it
-// tries again at once, at either gateway. It must be recovered, and get each event once.
+// A client's attempts to return are cut while the answer is on its way, or it
+// abandons them, and it tries again at once, at either gateway. It must be
+// recovered, and get each event once.
 func TestClientThatRetriesAtOnceIsRecovered(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]func(a *gateway, c *recoveringClient){
@@ -66,8 +67,9 @@ func newRetries(t *testing.T, nodes ...*gateway) *retries {
 	return r
 }
 
-// attempt returns over a proxy that ends the connection after some bytes, or with a timeout that is
-// too short. If it succeeds, the client keeps the events that have come.
+// attempt returns over a proxy that ends the connection after some bytes, or
+// with a timeout that is too short. If it succeeds, the client keeps the events
+// that have come.
 func (r *retries) attempt(c *recoveringClient) {
 	p := r.lines[r.rng.IntN(len(r.lines))]
 	most := 300 * time.Millisecond
@@ -83,7 +85,8 @@ func (r *retries) attempt(c *recoveringClient) {
 	}
 }
 
-// try returns to a gateway within a time, and reports whether the client is connected.
+// try returns to a gateway within a time, and reports whether the client is
+// connected.
 func (r *retries) try(c *recoveringClient, url string, most time.Duration) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()

@@ -23,8 +23,8 @@ type stay struct {
 	next   int
 }
 
-// A returner is a client whose connections are cut and which returns. It belongs to the goroutine of
-// live.
+// A returner is a client whose connections are cut and which returns. It
+// belongs to the goroutine of live.
 type returner struct {
 	t           *testing.T
 	returnsTest *returnsTest
@@ -147,7 +147,8 @@ func (s *returner) connect(node int) bool {
 	return true
 }
 
-// restored checks that the gateway has recovered the client in the rooms that it had joined.
+// restored checks that the gateway has recovered the client in the rooms that
+// it had joined.
 func (s *returner) restored() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

@@ -20,8 +20,9 @@ const (
 	returnsPace    = 10 * time.Millisecond // between two events
 )
 
-// A returnsTest is two gateways, a service that publishes numbered events to some conversations, and
-// clients that return after their connections have ended.
+// A returnsTest is two gateways, a service that publishes numbered events to
+// some conversations, and clients that return after their connections have
+// ended.
 type returnsTest struct {
 	*fleet
 	service *service
@@ -34,9 +35,10 @@ type returnsTest struct {
 	returns, recovered atomic.Int64
 }
 
-// Clients lose their connections in several ways and return to any gateway, while gateways drain
-// and are killed. In each room a client must get every event since its join, once and in order,
-// unless it is told that it was not recovered. 99 % of the returns must be recovered.
+// Clients lose their connections in several ways and return to any gateway,
+// while gateways drain and are killed. In each room a client must get every
+// event since its join, once and in order, unless it is told that it was not
+// recovered. 99 % of the returns must be recovered.
 func TestClientsReturnWhileGatewaysDrainAndAreKilled(t *testing.T) {
 	t.Parallel()
 	st := newReturns(t, "returnsTest")
@@ -54,8 +56,8 @@ func TestClientsReturnWhileGatewaysDrainAndAreKilled(t *testing.T) {
 	}
 }
 
-// The gateways are restarted one after the other while events are published. Every client that
-// returns must be recovered without a missing event.
+// The gateways are restarted one after the other while events are published.
+// Every client that returns must be recovered without a missing event.
 func TestRollingUpdateLosesNoEvent(t *testing.T) {
 	t.Parallel()
 	st := newReturns(t, "rolling")
@@ -81,8 +83,8 @@ func newReturns(t *testing.T, name string) *returnsTest {
 	return st
 }
 
-// begin publishes events and runs clients. finish ends that, waits until each client has all its
-// events, and returns the numbers of returns.
+// begin publishes events and runs clients. finish ends that, waits until each
+// client has all its events, and returns the numbers of returns.
 func (st *returnsTest) begin(clients int, live func(s *returner)) (finish func() (returns, recovered int64)) {
 	published, ended := make(chan error, 1), make(chan struct{})
 	go func() { published <- st.publish(ended) }()

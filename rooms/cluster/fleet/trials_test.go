@@ -15,8 +15,8 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/brokertest"
 )
 
-// A trial is two gateways, each with its own proxy to Redis and a recorder, and a service. The first
-// gateway is the one that handles dead letters.
+// A trial is two gateways, each with its own proxy to Redis and a recorder, and
+// a service. The first gateway is the one that handles dead letters.
 type trial struct {
 	*fleet
 	service   *service
@@ -70,8 +70,9 @@ func (g *gateway) awaitNodes(n int) {
 	gatewaytest.Await(g.t, fmt.Sprint(n, " gateways"), func() bool { return g.figures().Cluster.Nodes == n })
 }
 
-// Redis is silent for one gateway for longer than its lease, and then its connections are reset. The
-// gateway must deliver all events and execute orders, which do not need Redis.
+// Redis is silent for one gateway for longer than its lease, and then its
+// connections are reset. The gateway must deliver all events and execute
+// orders, which do not need Redis.
 func TestGatewayDeliversEventsWhileRedisIsSilent(t *testing.T) {
 	t.Parallel()
 	tr := newTrial(t, "silent")
@@ -95,8 +96,9 @@ func TestGatewayDeliversEventsWhileRedisIsSilent(t *testing.T) {
 	tr.wantAll(stop())
 }
 
-// One gateway is stopped with SIGSTOP while 30 MB are published. The other one must not be delayed,
-// and the stopped one must deliver all events when it runs again.
+// One gateway is stopped with SIGSTOP while 30 MB are published. The other one
+// must not be delayed, and the stopped one must deliver all events when it runs
+// again.
 func TestStoppedGatewayDelaysNoOtherAndLosesNoEvent(t *testing.T) {
 	t.Parallel()
 	const events = 1_000
@@ -135,8 +137,8 @@ func TestNoEventIsLostWhenSubscriptionsAreKilled(t *testing.T) {
 	tr.wantAll(stop())
 }
 
-// A gateway is cut off from Redis for several leases, while Redis is flushed, or the other gateway
-// reconnects or restarts. No event may be lost.
+// A gateway is cut off from Redis for several leases, while Redis is flushed,
+// or the other gateway reconnects or restarts. No event may be lost.
 func TestGatewayThatIsCutOffFromRedisLosesNoEvent(t *testing.T) {
 	t.Parallel()
 	for name, happens := range map[string]func(tr *trial) error{
@@ -181,8 +183,9 @@ func TestGatewayThatIsCutOffFromRedisLosesNoEvent(t *testing.T) {
 	}
 }
 
-// The gateway that handles dead letters is cut off from Redis. It must not be ready, its clients and
-// those of the other one must get all events, and dead letters must still be stored.
+// The gateway that handles dead letters is cut off from Redis. It must not be
+// ready, its clients and those of the other one must get all events, and dead
+// letters must still be stored.
 func TestGatewayWithDeadLettersAndWithoutRedisDelaysNoEvent(t *testing.T) {
 	t.Parallel()
 	tr := newTrial(t, "first")
@@ -208,7 +211,8 @@ func (tr *trial) awaitDeadLetters(n int) {
 	})
 }
 
-// Mailboxes of 1024 messages are too small for the published events. No event may be lost.
+// Mailboxes of 1024 messages are too small for the published events. No event
+// may be lost.
 func TestSmallMailboxesLoseNoEvent(t *testing.T) {
 	t.Parallel()
 	const events = 6_000
@@ -220,8 +224,8 @@ func TestSmallMailboxesLoseNoEvent(t *testing.T) {
 	tr.wantAll(events)
 }
 
-// A dead letter cannot be written: first its headers are too large, then the queue refuses it. Events
-// must be delivered meanwhile.
+// A dead letter cannot be written: first its headers are too large, then the
+// queue refuses it. Events must be delivered meanwhile.
 func TestDeadLetterThatCannotBeWrittenDelaysNoEvent(t *testing.T) {
 	t.Parallel()
 	tr := newTrial(t, "letters")
@@ -256,8 +260,8 @@ func TestDeadLetterThatCannotBeWrittenDelaysNoEvent(t *testing.T) {
 	}
 }
 
-// Each key of the directory is deleted once. Messages of clients must reach the other gateway again,
-// and the key of a room must be written again.
+// Each key of the directory is deleted once. Messages of clients must reach the
+// other gateway again, and the key of a room must be written again.
 func TestDeletedKeysOfTheDirectoryAreReplaced(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -296,14 +300,15 @@ func TestDeletedKeysOfTheDirectoryAreReplaced(t *testing.T) {
 	}
 }
 
-// One user joins tens of thousands of rooms on 50 sockets, which wait for the directory. Other users
-// of the gateway must still be able to join, to get events of services, and to exchange messages with
-// clients of the other gateway.
+// One user joins tens of thousands of rooms on 50 sockets, which wait for the
+// directory. Other users of the gateway must still be able to join, to get
+// events of services, and to exchange messages with clients of the other
+// gateway.
 func TestJoinsOfOneUserDoNotDelayOtherUsers(t *testing.T) {
 	t.Parallel()
 	const sockets, roomsEach, said = 50, 940, 20
-	// With this lag the directory takes fewer rooms a second than a slow machine joins. Renewals
-	// are slower as well.
+	// With this lag the directory takes fewer rooms a second than a slow
+	// machine joins. Renewals are slower as well.
 	const lag = 150 * time.Millisecond
 	tr := newTrial(t, "burst", "MAX_ROOMS_PER_USER=0", "NODE_LEASE=20000")
 	ann, bob := connect(t, tr.nodes[0], "ann"), connect(t, tr.nodes[1], "bob")

@@ -30,7 +30,8 @@ func newWorld(t *testing.T) *world {
 	return &world{Lease: l, t: t, now: startTime, leases: make(map[int64]string)}
 }
 
-// run sends all batches that are due, and returns the name of each one's first command.
+// run sends all batches that are due, and returns the name of each one's first
+// command.
 func (w *world) run() (all []string) {
 	for {
 		w.id++
@@ -115,8 +116,9 @@ func TestLeaseIsRenewedInTime(t *testing.T) {
 	}
 }
 
-// When the lease has ended or the connection was lost, the session ends. The next one begins,
-// and the former one is removed from Redis once the rooms are registered.
+// When the lease has ended or the connection was lost, the session ends. The
+// next one begins, and the former one is removed from Redis once the rooms are
+// registered.
 func TestNewSessionAfterALoss(t *testing.T) {
 	for name, lose := range map[string]func(*world){
 		"the lease has ended":  func(w *world) { w.expired = true; w.now = w.Next(); w.run() },
@@ -146,8 +148,8 @@ func TestNewSessionAfterALoss(t *testing.T) {
 	}
 }
 
-// If all commands fail for the length of a lease, the lease must ask for another connection,
-// once. It must not do so earlier.
+// If all commands fail for the length of a lease, the lease must ask for
+// another connection, once. It must not do so earlier.
 func TestConnectionIsReplacedAfterALeaseOfErrors(t *testing.T) {
 	w := begin(t)
 	first := w.Next()
@@ -207,8 +209,9 @@ func TestPeersAndDeadSessions(t *testing.T) {
 	}
 }
 
-// A node has begun a new session. Its former session must not be removed by others until the
-// length of a lease after the new one has registered all rooms.
+// A node has begun a new session. Its former session must not be removed by
+// others until the length of a lease after the new one has registered all
+// rooms.
 func TestFormerSessionIsNotRemovedBeforeTheNextHasRegistered(t *testing.T) {
 	w := begin(t)
 	former, next := wire.Session(9, 3), wire.Session(9, 4)
@@ -244,8 +247,9 @@ func TestSessionsThatDiedTogetherAreRemovedTogether(t *testing.T) {
 	}
 }
 
-// Replies take 900 ms. The time of the next renewal must be counted from when the last one was
-// sent, and each renewal must also read the leases of other nodes.
+// Replies take 900 ms. The time of the next renewal must be counted from when
+// the last one was sent, and each renewal must also read the leases of other
+// nodes.
 func TestLateRepliesDoNotDelayRenewals(t *testing.T) {
 	w := begin(t)
 	w.leases[wire.Session(8, 1)] = wire.Lease{}.String()
@@ -305,7 +309,8 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// After each reply the sweep must pause for longer than the reply took, up to a maximum.
+// After each reply the sweep must pause for longer than the reply took, up to a
+// maximum.
 func TestSweepPausesForLongerThanRedisTook(t *testing.T) {
 	s := NewSweep(wire.NewNames("ws:", 1), alwaysLives)
 	dead, own, now := []int64{wire.Session(9, 1)}, wire.Session(7, 1), startTime
@@ -326,7 +331,8 @@ func TestSweepPausesForLongerThanRedisTook(t *testing.T) {
 	}
 }
 
-// SCAN may return more keys than requested. They must be removed in batches of scanCount.
+// SCAN may return more keys than requested. They must be removed in batches of
+// scanCount.
 func TestLargePageIsRemovedInBatches(t *testing.T) {
 	s := NewSweep(wire.NewNames("ws:", 1), alwaysLives)
 	dead, own := []int64{wire.Session(9, 1)}, wire.Session(7, 1)
@@ -351,8 +357,8 @@ func TestLargePageIsRemovedInBatches(t *testing.T) {
 	}
 }
 
-// acquired returns the replies to a node that gets the lock while the listed sessions are in
-// the set of nodes.
+// acquired returns the replies to a node that gets the lock while the listed
+// sessions are in the set of nodes.
 func acquired(listed ...int64) []wire.Reply {
 	var texts []string
 	for _, session := range listed {
@@ -361,8 +367,9 @@ func acquired(listed ...int64) []wire.Reply {
 	return []wire.Reply{{Text: "OK"}, {Text: wire.Decimal(wire.Session(7, 1))}, {List: texts}}
 }
 
-// A node gets the lock before it knows that another node has removed some of the dead
-// sessions. It must remove only those that are still in the set of nodes.
+// A node gets the lock before it knows that another node has removed some of
+// the dead sessions. It must remove only those that are still in the set of
+// nodes.
 func TestSweepSkipsSessionsThatAnotherNodeHasRemoved(t *testing.T) {
 	first, second, own := wire.Session(9, 1), wire.Session(10, 1), wire.Session(7, 1)
 	for _, c := range []struct {
@@ -394,8 +401,8 @@ func TestSweepSkipsSessionsThatAnotherNodeHasRemoved(t *testing.T) {
 	}
 }
 
-// A node that begins a new session during a sweep may have another server now, for which the
-// cursor means nothing. The sweep must begin again with the lock.
+// A node that begins a new session during a sweep may have another server now,
+// for which the cursor means nothing. The sweep must begin again with the lock.
 func TestSweepStartsAgainInANewSession(t *testing.T) {
 	s := NewSweep(wire.NewNames("ws:", 1), alwaysLives)
 	dead, own := []int64{wire.Session(9, 1)}, wire.Session(7, 1)
@@ -408,8 +415,8 @@ func TestSweepStartsAgainInANewSession(t *testing.T) {
 	}
 }
 
-// Many keys in Redis are not rooms, so many pages are empty. The lock must be renewed
-// meanwhile.
+// Many keys in Redis are not rooms, so many pages are empty. The lock must be
+// renewed meanwhile.
 func TestLockIsRenewedDuringPagesWithoutRooms(t *testing.T) {
 	s := NewSweep(wire.NewNames("ws:", 1), alwaysLives)
 	dead, own, now := []int64{wire.Session(9, 1)}, wire.Session(7, 1), startTime
@@ -448,8 +455,8 @@ func TestSweepWaitsWhileAnotherNodeHasTheLock(t *testing.T) {
 	}
 }
 
-// The lock is held by a node without a session. It must be taken over, instead of waiting a
-// minute until it expires.
+// The lock is held by a node without a session. It must be taken over, instead
+// of waiting a minute until it expires.
 func TestLockOfADeadNodeIsTakenOver(t *testing.T) {
 	s := NewSweep(wire.NewNames("ws:", 1), noSession)
 	step := func(id uint64, args string, replies ...wire.Reply) {

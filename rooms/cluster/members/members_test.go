@@ -155,8 +155,9 @@ func TestCountOfANodeThatIsNotKnownToHoldTheRoom(t *testing.T) {
 	}
 }
 
-// A process takes over with counts of nodes that the directory does not list for a room. These
-// rooms must be read in the directory again, because the nodes may be gone.
+// A process takes over with counts of nodes that the directory does not list
+// for a room. These rooms must be read in the directory again, because the
+// nodes may be gone.
 func TestInheritedCountsOfUnknownNodesAreChecked(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	m := New()
@@ -170,8 +171,9 @@ func TestInheritedCountsOfUnknownNodesAreChecked(t *testing.T) {
 	}
 }
 
-// A process has taken a room over while it was empty here, and it knew then that another node
-// holds the room. When the first member joins, it must ask for the count of that node.
+// A process has taken a room over while it was empty here, and it knew then
+// that another node holds the room. When the first member joins, it must ask
+// for the count of that node.
 func TestFirstMemberOfAnInheritedRoomAsksForCounts(t *testing.T) {
 	m := New()
 	m.Holders("a", sessions(8), startTime)
@@ -184,8 +186,9 @@ func TestFirstMemberOfAnInheritedRoomAsksForCounts(t *testing.T) {
 	}
 }
 
-// The count 0 must be told to a node that asks for it, even if the count is 1 again a moment
-// later: the node may have missed an earlier message and count members that have left.
+// The count 0 must be told to a node that asks for it, even if the count is 1
+// again a moment later: the node may have missed an earlier message and count
+// members that have left.
 func TestCountZeroIsToldToANodeThatAsks(t *testing.T) {
 	m := New()
 	m.Counted("a", 1, startTime)
@@ -198,8 +201,8 @@ func TestCountZeroIsToldToANodeThatAsks(t *testing.T) {
 	}
 }
 
-// A node has begun a new session. It asked for counts before it was in the directory, so it
-// must be told again.
+// A node has begun a new session. It asked for counts before it was in the
+// directory, so it must be told again.
 func TestNodeWithANewSessionIsToldCounts(t *testing.T) {
 	m := New()
 	m.Counted("a", 1, startTime)
@@ -212,8 +215,8 @@ func TestNodeWithANewSessionIsToldCounts(t *testing.T) {
 	}
 }
 
-// A message with a count could not be published. The count must be told again after a delay,
-// and not at once, because Redis may be down for longer.
+// A message with a count could not be published. The count must be told again
+// after a delay, and not at once, because Redis may be down for longer.
 func TestFailedMessageIsRepeatedAfterADelay(t *testing.T) {
 	m := New()
 	m.Counted("a", 1, startTime)
@@ -234,8 +237,8 @@ func TestFailedMessageIsRepeatedAfterADelay(t *testing.T) {
 	}
 }
 
-// Messages are missed several times. Each time the room's counts must be asked for, also if
-// its holders were not read in between.
+// Messages are missed several times. Each time the room's counts must be asked
+// for, also if its holders were not read in between.
 func TestCountsAreRequestedAfterEachLoss(t *testing.T) {
 	m := New()
 	m.Counted("a", 1, startTime)

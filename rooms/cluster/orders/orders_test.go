@@ -125,8 +125,8 @@ func TestLostOrdersAreWrittenAgain(t *testing.T) {
 	}
 }
 
-// Another node saves an order late, so this node did not read it at its start. It must find
-// the order when it counts the orders in Redis.
+// Another node saves an order late, so this node did not read it at its start.
+// It must find the order when it counts the orders in Redis.
 func TestOrdersThatAreStoredLateAreFound(t *testing.T) {
 	w := newWorld(t)
 	w.stored = []string{"not an order"}

@@ -11,7 +11,8 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// A fakeDirectory has the holders of rooms. Rooms that are not in the map are unknown.
+// A fakeDirectory has the holders of rooms. Rooms that are not in the map are
+// unknown.
 type fakeDirectory map[string][]int64
 
 func (k fakeDirectory) Holders(room string) ([]int64, bool) { s, ok := k[room]; return s, ok }
@@ -25,7 +26,8 @@ func newOutbox() *Outbox {
 
 func text(s string) *codec.Message { return codec.NewText([]byte(s)) }
 
-// sent returns for each command of a batch its receiver, and the rooms, counts and messages.
+// sent returns for each command of a batch its receiver, and the rooms, counts
+// and messages.
 func sent(t *testing.T, b wire.Batch) (all []string) {
 	t.Helper()
 	for _, command := range b.Commands {
@@ -74,8 +76,8 @@ func TestRoomsAreFlushedTogether(t *testing.T) {
 	}
 }
 
-// A room must not be in two flushes at a time, so that its messages keep their order. Other
-// rooms may be flushed meanwhile.
+// A room must not be in two flushes at a time, so that its messages keep their
+// order. Other rooms may be flushed meanwhile.
 func TestRoomIsInOneFlushAtATime(t *testing.T) {
 	o := newOutbox()
 	k := fakeDirectory{"r": {b}, "s": {b}}
@@ -145,8 +147,8 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
-// A user sends to many rooms whose holders are unknown. Its messages may take a share of the
-// queue only, so that another user's message is still queued.
+// A user sends to many rooms whose holders are unknown. Its messages may take a
+// share of the queue only, so that another user's message is still queued.
 func TestMessagesOfOneUserDoNotFillTheQueue(t *testing.T) {
 	o := newOutbox()
 	for i := range 1000 {

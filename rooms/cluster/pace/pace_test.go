@@ -59,8 +59,8 @@ func TestWindowShrinksOnceForBatchesSentTogether(t *testing.T) {
 	}
 }
 
-// The round trip to Redis takes up to 150 ms. The window must still grow to its maximum: it
-// depends on how long commands wait in Redis.
+// The round trip to Redis takes up to 150 ms. The window must still grow to its
+// maximum: it depends on how long commands wait in Redis.
 func TestWindowGrowsWithADistantRedis(t *testing.T) {
 	const most = 256
 	for _, distance := range []time.Duration{time.Millisecond, 60 * time.Millisecond, 150 * time.Millisecond} {
@@ -83,8 +83,8 @@ func TestWindowGrowsWithADistantRedis(t *testing.T) {
 	}
 }
 
-// All replies take longer than any network. The window must stay at its minimum, although no
-// faster reply is known.
+// All replies take longer than any network. The window must stay at its
+// minimum, although no faster reply is known.
 func TestWindowStaysSmallWhenRedisIsSlowFromTheStart(t *testing.T) {
 	w, now := NewWindow(256), time.Unix(0, 0)
 	for range 20 {
@@ -98,8 +98,8 @@ func TestWindowStaysSmallWhenRedisIsSlowFromTheStart(t *testing.T) {
 	}
 }
 
-// After Reset the shortest round trip must be measured again, because the next server may be
-// farther away.
+// After Reset the shortest round trip must be measured again, because the next
+// server may be farther away.
 func TestResetForgetsTheRoundTrip(t *testing.T) {
 	w, now := NewWindow(256), time.Unix(0, 0)
 	w.Done(0, now, now.Add(time.Millisecond), false)
@@ -114,8 +114,8 @@ func TestResetForgetsTheRoundTrip(t *testing.T) {
 	}
 }
 
-// A node sends single commands, or none for some time. The window must be small then: replies
-// to few commands do not show that Redis can take many.
+// A node sends single commands, or none for some time. The window must be small
+// then: replies to few commands do not show that Redis can take many.
 func TestUnusedWindowIsSmall(t *testing.T) {
 	const most = 256
 	w, now := NewWindow(most), time.Unix(0, 0)
@@ -146,8 +146,9 @@ func TestUnusedWindowIsSmall(t *testing.T) {
 	}
 }
 
-// While Redis is slow, the nodes share a minimum of commands in flight, so that one node does
-// not write a few rooms at a time only. With many nodes each gets the least.
+// While Redis is slow, the nodes share a minimum of commands in flight, so that
+// one node does not write a few rooms at a time only. With many nodes each gets
+// the least.
 func TestNodesShareTheMinimumInFlight(t *testing.T) {
 	for _, c := range []struct{ nodes, most, want int }{{1, 1024, Together}, {1, 256, 256}, {4, 1024, Together / 4}, {1000, 1024, Least}} {
 		w, now := NewWindow(c.most), time.Unix(0, 0)

@@ -10,8 +10,8 @@ import (
 
 const lease = 5 * time.Second
 
-// take returns all batches that a core sends now, and the names of their scripts and
-// commands.
+// take returns all batches that a core sends now, and the names of their
+// scripts and commands.
 func take(t *testing.T, n *Core, now time.Time) (batches []Batch, names []string) {
 	t.Helper()
 	for {

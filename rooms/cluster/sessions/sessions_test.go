@@ -57,8 +57,8 @@ func TestSessionThatWasGivenAwayIsNotWrittenLater(t *testing.T) {
 	}
 }
 
-// Two nodes take the session of a dead node at the same time. One must get it from Redis, and the
-// other must ask the first.
+// Two nodes take the session of a dead node at the same time. One must get it
+// from Redis, and the other must ask the first.
 func TestSessionOfADeadNodeIsTakenOnce(t *testing.T) {
 	w := newCluster(t, "a", "b", "c")
 	a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
@@ -83,8 +83,8 @@ func TestSessionOfADeadNodeIsTakenOnce(t *testing.T) {
 	w.want(loser, second, rooms.RecoveryDone)
 }
 
-// The session has moved from node a to b, or is moving, and either node may be dead. A third node
-// must get it, or the reason why there is none.
+// The session has moved from node a to b, or is moving, and either node may be
+// dead. A third node must get it, or the reason why there is none.
 func TestSessionThatMovesIsFound(t *testing.T) {
 	for name, x := range map[string]struct {
 		do   func(w *cluster, a, b *node)
@@ -189,8 +189,8 @@ func TestSessionThatMovesIsFound(t *testing.T) {
 	}
 }
 
-// A node gives a session away to a node that dies before it has written the record. The first node
-// must be able to take the session back.
+// A node gives a session away to a node that dies before it has written the
+// record. The first node must be able to take the session back.
 func TestSessionIsTakenBackFromADeadNode(t *testing.T) {
 	w := newCluster(t, "a", "b")
 	a, b := w.nodes["a"], w.nodes["b"]
@@ -202,8 +202,8 @@ func TestSessionIsTakenBackFromADeadNode(t *testing.T) {
 	w.want(a, w.take(a, "ann"), rooms.RecoveryDone)
 }
 
-// A client returns to a node that has no connection to Redis yet. The node must take the session
-// when Redis can be reached.
+// A client returns to a node that has no connection to Redis yet. The node must
+// take the session when Redis can be reached.
 func TestSessionIsTakenWhenRedisCanBeReached(t *testing.T) {
 	w := newCluster(t, "a", "b")
 	a, b := w.nodes["a"], w.nodes["b"]
@@ -221,8 +221,9 @@ func TestSessionIsTakenWhenRedisCanBeReached(t *testing.T) {
 	w.want(b, ask, rooms.RecoveryDone)
 }
 
-// Two nodes try to take the session of a dead node, and each has the lock for which the other
-// waits. One must get the session, and the other must get it from that one.
+// Two nodes try to take the session of a dead node, and each has the lock for
+// which the other waits. One must get the session, and the other must get it
+// from that one.
 func TestTwoNodesThatWaitForEachOther(t *testing.T) {
 	w := newCluster(t, "a", "b", "c")
 	a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
@@ -251,8 +252,9 @@ func TestRememberedGivenSessionsAreLimited(t *testing.T) {
 	}
 }
 
-// A process was to replace node a, and a died without a hand-over. The process has the same name. It
-// must take the sessions of a from Redis, and must not ask itself for them.
+// A process was to replace node a, and a died without a hand-over. The process
+// has the same name. It must take the sessions of a from Redis, and must not
+// ask itself for them.
 func TestSessionOfADeadPredecessorIsTakenFromRedis(t *testing.T) {
 	w := newCluster(t, "a")
 	a := w.nodes["a"]
@@ -368,8 +370,8 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
-// A hundred clients return in a second while Redis is down. Their commands must be tried together
-// once in retryTake, and not one by one.
+// A hundred clients return in a second while Redis is down. Their commands must
+// be tried together once in retryTake, and not one by one.
 func TestReturnsAreRetriedTogetherWhileRedisIsDown(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	c := New(names, "a")

@@ -8,8 +8,9 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// Node b has taken a session of node a while a could not be asked. A later write and a removal by
-// a must not change the record of b, and a must be told that the session is displaced.
+// Node b has taken a session of node a while a could not be asked. A later
+// write and a removal by a must not change the record of b, and a must be told
+// that the session is displaced.
 func TestRecordOfATakenSessionIsNotOverwritten(t *testing.T) {
 	w := newCluster(t, "a", "b")
 	a, b := w.nodes["a"], w.nodes["b"]

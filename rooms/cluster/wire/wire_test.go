@@ -116,9 +116,10 @@ func FuzzEnvelope(f *testing.F) {
 
 var startTime = time.Unix(1_800_000_000, 0)
 
-// The time of issue in a stored order may be in milliseconds, or impossible. Milliseconds must
-// be converted, and an impossible time read as now: as seconds it would be far in the future,
-// and revoke all later tokens of the user.
+// The time of issue in a stored order may be in milliseconds, or impossible.
+// Milliseconds must be converted, and an impossible time read as now: as
+// seconds it would be far in the future, and revoke all later tokens of the
+// user.
 func TestOrderWithATimeInMilliseconds(t *testing.T) {
 	given := startTime.Add(-time.Minute)
 	for seconds, want := range map[int64]time.Time{
@@ -140,8 +141,8 @@ func TestOrderWithATimeInMilliseconds(t *testing.T) {
 	}
 }
 
-// Texts with half of a surrogate pair, or with characters that JSON escapes, must be the same
-// after encoding and parsing.
+// Texts with half of a surrogate pair, or with characters that JSON escapes,
+// must be the same after encoding and parsing.
 func TestOrdersKeepTheirTexts(t *testing.T) {
 	for _, text := range []string{"ann", "a\xed\xa0\xbd", "<\u2028>\"", "Zoë 😀"} {
 		got, err := ParseOrder([]byte(Order(&rooms.Order{User: text, TokenID: text, Reason: text, Until: time.Unix(1<<40, 0)})), startTime)
