@@ -5,10 +5,10 @@ import (
 	"testing"
 )
 
-func TestFleetIsRefusedWithTheLimitThatStandsInItsWay(t *testing.T) {
+func TestFleetIsRefusedWithTheLimitThatIsTooLow(t *testing.T) {
 	enough := fleetLimits{descriptors: 20000, ports: 28232, tcpPages: 383868, free: 16 << 30}
 	if reason := enough.refuse(fleetProcesses); reason != "" {
-		t.Errorf("enough of everything: %q", reason)
+		t.Errorf("refused although there is enough of everything: %q", reason)
 	}
 	for want, change := range map[string]func(*fleetLimits){
 		"RLIMIT_NOFILE": func(l *fleetLimits) { l.descriptors = 1024 },

@@ -8,7 +8,7 @@ import (
 	"github.com/hometrip/gateway/bench/report"
 )
 
-func TestSimulationIsReadAndNothingMayBeMissing(t *testing.T) {
+func TestSimulationOutputMustBeComplete(t *testing.T) {
 	line := "BenchmarkSimulated-2 \t 5\t 400467596 ns/op"
 	for i, unit := range report.SimulationUnits() {
 		line += fmt.Sprintf("\t %d.5 %s", i, unit)

@@ -7,8 +7,11 @@ import (
 	"github.com/hometrip/gateway/bench/report"
 )
 
-func TestOnlyWhatRatiosAreMadeOfIsRepeated(t *testing.T) {
-	dear := &scenario{name: "connect", without: []string{report.FloorBatch}}
+// Only what ratios are computed from is run several times by default. A full run, or
+// one that names its peers, repeats more. Some scenarios run once, or leave out a
+// peer.
+func TestOnlyScenariosWithRatiosAreRepeated(t *testing.T) {
+	expensive := &scenario{name: "connect", without: []string{report.FloorBatch}}
 	cheap, once := &scenario{name: "chat"}, &scenario{name: "slow", once: true}
 	floor, batch, node := peers[0], peers[1], &peer{name: "node"}
 	for _, tt := range []struct {
@@ -21,12 +24,12 @@ func TestOnlyWhatRatiosAreMadeOfIsRepeated(t *testing.T) {
 		{"", false, cheap, floor, 3},
 		{"", false, cheap, node, 1},
 		{"", false, once, floor, 1},
-		{"", false, dear, batch, 0},
-		{"", true, dear, batch, 3},
+		{"", false, expensive, batch, 0},
+		{"", true, expensive, batch, 3},
 		{"", true, once, node, 3},
 		{"node", false, cheap, node, 3},
 		{"node", false, once, node, 1},
-		{"floor-batch", false, dear, batch, 3},
+		{"floor-batch", false, expensive, batch, 3},
 	} {
 		s := &suite{options: options{runs: 3, peers: tt.named, full: tt.full}}
 		if got := s.runsOf(tt.scenario, tt.peer); got != tt.want {
@@ -35,14 +38,14 @@ func TestOnlyWhatRatiosAreMadeOfIsRepeated(t *testing.T) {
 	}
 }
 
-func TestEstimateFollowsWhatHasBeenSeen(t *testing.T) {
+func TestEstimateFollowsTheMeasuredTimes(t *testing.T) {
 	quick, slow := &scenario{usual: time.Second}, &scenario{usual: 10 * time.Second}
 	steps := []*step{{quick, peers[0], 1}, {quick, peers[1], 1}, {quick, peers[0], 2}, {slow, peers[0], 1}}
 	took := map[*step]time.Duration{}
 	if got := left(steps, took); got != 13*time.Second {
 		t.Errorf("at the start %v, want 13s", got)
 	}
-	// The first peer is twice as slow as usual, the second three times.
+	// The first peer takes twice as long as usual, the second one three times as long.
 	took[steps[0]], took[steps[1]] = 2*time.Second, 3*time.Second
 	if got := left(steps, took); got != 22*time.Second {
 		t.Errorf("after two steps %v, want 2s and 20s", got)

@@ -15,7 +15,8 @@ import (
 	"github.com/hometrip/gateway/bench/report"
 )
 
-// TestMain lets the test binary be its own helpers, as the command is.
+// TestMain lets the test binary also run as its own helper processes, as the bench
+// command does.
 func TestMain(m *testing.M) {
 	if helped, err := runHelper(os.Args[1:]); helped {
 		if err != nil {
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// world is a suite with one peer, and a trial of nothing yet.
+// world returns a trial of a suite with one peer.
 func world(t *testing.T, peerName string) *trial {
 	t.Helper()
 	root, err := process.Root()
@@ -43,7 +44,7 @@ func world(t *testing.T, peerName string) *trial {
 	return tr
 }
 
-// right fails the test if a phase was not.
+// right fails the test if a phase failed or anything in it was wrong.
 func right(t *testing.T, what string, r *load.Result, err error) *load.Result {
 	t.Helper()
 	if err != nil {
@@ -55,6 +56,8 @@ func right(t *testing.T, what string, r *load.Result, err error) *load.Result {
 	return r
 }
 
+// Each phase of the load generator runs against the floor servers without any fault
+// being counted.
 func TestEveryPhaseIsRightAgainstTheFloor(t *testing.T) {
 	for _, name := range []string{report.Floor, report.FloorBatch} {
 		t.Run(name, func(t *testing.T) {
@@ -99,6 +102,8 @@ func TestEveryPhaseIsRightAgainstTheFloor(t *testing.T) {
 	}
 }
 
+// Three floor servers share rooms through Redis. Dialling, joining and chatting across
+// them must be without faults.
 func TestChatOverServersOfTheFloorIsRight(t *testing.T) {
 	for _, name := range []string{report.Floor, report.FloorBatch} {
 		t.Run(name, func(t *testing.T) {
@@ -171,7 +176,7 @@ func TestStalledReadersDoNotCountAndReadOnLater(t *testing.T) {
 	events := r.Events
 	r, err = w.Resume(load.ResumeArgs{Last: 4, Quiet: 100 * time.Millisecond})
 	if right(t, "resume", r, err); r.Units != 4*events || r.Least != events {
-		t.Errorf("stalled readers got %d, the worst off %d, of %d events", r.Units, r.Least, events)
+		t.Errorf("stalled readers got %d events, the fewest for one %d, want all %d for each", r.Units, r.Least, events)
 	}
 }
 
@@ -240,7 +245,7 @@ func TestScenarioThatFailsMakesTheRunFail(t *testing.T) {
 	}
 }
 
-func TestPeerThatCannotTakePartIsReportedAndDoesNotFailTheRun(t *testing.T) {
+func TestAnUnavailablePeerIsReportedAndDoesNotFailTheRun(t *testing.T) {
 	tr := world(t, "floor")
 	tr.scenarios = []*scenario{
 		{name: "nodes", needs: canRedis},
@@ -264,14 +269,14 @@ func TestPeerThatCannotTakePartIsReportedAndDoesNotFailTheRun(t *testing.T) {
 	}
 }
 
-func TestServerThatDoesNotBecomeReadyIsToldFromOneThatDied(t *testing.T) {
+func TestAServerThatIsNotReadyDiffersFromOneThatDied(t *testing.T) {
 	tr := world(t, "floor")
 	_, err := tr.serveWith(quietPing, "PORT=nonsense")
 	if errors.As(err, new(unavailable)) || err == nil {
 		t.Errorf("died at start: %v", err)
 	}
 	tr.patience = 200 * time.Millisecond
-	tr.peer = &peer{name: "floor", ready: "/never"} // the floor answers 400
+	tr.peer = &peer{name: "floor", ready: "/never"} // the floor answers 400 to it
 	tr.argv[tr.peer] = tr.argv[tr.peers[0]]
 	var absent unavailable
 	if _, err := tr.serveWith(quietPing); !errors.As(err, &absent) || !strings.Contains(absent.reason, "400") {
@@ -317,7 +322,7 @@ func TestLongScenariosRunOnlyWhenNamed(t *testing.T) {
 	}
 }
 
-func TestFlagsComeFromTheEnvironmentToo(t *testing.T) {
+func TestFlagsHaveDefaultsFromTheEnvironment(t *testing.T) {
 	t.Setenv("RUNS", "7")
 	t.Setenv("PIN", "off")
 	o, err := parse([]string{"-runs", "2"})

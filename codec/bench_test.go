@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A head as Chromium sends it for a poll of the JavaScript client.
+// pollingHead is the head of a poll of the JavaScript client, as Chromium sends it.
 const pollingHead = "GET /socket.io/?EIO=4&transport=polling&t=P2xkXzq&sid=AAAB3nQx0a9cJm1KcG8rZw HTTP/1.1\r\n" +
 	"Host: gateway.hometrip.example:3002\r\n" +
 	"Connection: keep-alive\r\n" +
@@ -24,7 +24,7 @@ const pollingHead = "GET /socket.io/?EIO=4&transport=polling&t=P2xkXzq&sid=AAAB3
 	"Cookie: _ga=GA1.1.1234567890.1700000000; session=s%3Aabcdefghijklmnopqrstuvwxyz0123456789\r\n" +
 	"\r\n"
 
-// A WebSocket handshake as Chromium sends it.
+// webSocketHead is a WebSocket handshake as Chromium sends it.
 const webSocketHead = "GET /socket.io/?EIO=4&transport=websocket&sid=AAAB3nQx0a9cJm1KcG8rZw HTTP/1.1\r\n" +
 	"Host: gateway.hometrip.example:3002\r\n" +
 	"Connection: Upgrade\r\n" +
@@ -42,7 +42,7 @@ const webSocketHead = "GET /socket.io/?EIO=4&transport=websocket&sid=AAAB3nQx0a9
 
 const typingPacket = `42["typing",{"roomType":"conversation","roomId":"42"}]`
 
-// walkTyping does what a handler of the event does with its bytes.
+// walkTyping reads the fields of a typing event as its handler does.
 func walkTyping(packet []byte) (roomType, roomID []byte) {
 	_, content, err := ParseEnginePacket(packet)
 	if err != nil {
@@ -68,17 +68,18 @@ func walkTyping(packet []byte) (roomType, roomID []byte) {
 	return roomType, roomID
 }
 
-// What is stored here has left its function, so the compiler must allocate it.
+// Results are stored here so that the compiler must allocate them.
 var (
 	sink     *Message
 	sinkText []byte
 )
 
-// hotPaths are the operations that may cost no more than so many allocations.
+// hotPaths returns the operations of the hot path, each with the most allocations it
+// may make.
 func hotPaths() []struct {
 	name   string
 	allocs float64
-	bytes  int // read or written, for the throughput
+	bytes  int // read or written by run, for the throughput
 	run    func()
 } {
 	polling, webSocket := []byte(pollingHead), []byte(webSocketHead)

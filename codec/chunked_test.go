@@ -44,8 +44,8 @@ func TestParseChunkedWaitsForTheRest(t *testing.T) {
 	}
 }
 
-// refusedBodies are what must not pass, above all where two readers could see
-// the end of a chunk at two places.
+// refusedBodies are invalid chunked bodies, above all those of which two parsers could
+// find the end at different places.
 var refusedBodies = []struct{ reason, text string }{
 	{"no size", "\r\nab\r\n0\r\n\r\n"},
 	{"only an extension", ";a\r\n0\r\n\r\n"},
@@ -79,7 +79,7 @@ func TestParseChunkedRefuses(t *testing.T) {
 			parse := func(b []byte) (int, error) {
 				body, n, err := ParseChunked([]byte("before"), b, 100)
 				if string(body) != "before" {
-					t.Errorf("body %q", body)
+					t.Errorf("body %q, want it unchanged", body)
 				}
 				return n, err
 			}

@@ -35,7 +35,7 @@ func TestParseEnginePacket(t *testing.T) {
 	}
 }
 
-// payloadSamples are bodies of long-polling requests and the packets in them.
+// payloadSamples are bodies of long-polling requests with the packets in them.
 var payloadSamples = []struct {
 	body    string
 	packets []string
@@ -71,13 +71,13 @@ func TestAppendPacket(t *testing.T) {
 		for _, packet := range sample.packets {
 			body = AppendPacket(body, []byte(packet))
 		}
-		if want := strings.TrimLeft(sample.body, "\x1e"); string(body) != want { // nothing stands before the first packet
+		if want := strings.TrimLeft(sample.body, "\x1e"); string(body) != want { // the separator stands only between packets
 			t.Errorf("packets %q are written as %q, want %q", sample.packets, body, want)
 		}
 	}
 }
 
-// binarySamples are binary packets of a payload and the bytes they carry.
+// binarySamples are binary packets of a payload with the bytes they carry.
 var binarySamples = []struct {
 	packet string
 	data   []byte
@@ -100,7 +100,8 @@ func TestBinaryPacket(t *testing.T) {
 			t.Errorf("% x is written as %q, want %q", sample.data, got, sample.packet)
 		}
 		for i := 1; i < len(sample.packet); i++ {
-			// What is cut between two groups of four is base64 of the beginning.
+			// If it is cut after a group of four characters, the rest is valid base64
+			// of the beginning.
 			got, err := DecodeBinaryPacket([]byte(sample.packet[:i]))
 			if err == nil && (i%4 != 1 || !bytes.HasPrefix(sample.data, got)) {
 				t.Errorf("%q: decoded to % x", sample.packet[:i], got)
@@ -112,7 +113,7 @@ func TestBinaryPacket(t *testing.T) {
 		wantSyntax(t, len(data), err, LayerEngine)
 	}
 	if IsBinaryPacket([]byte("4b")) || IsBinaryPacket(nil) {
-		t.Error("a text packet and an empty one are taken for binary")
+		t.Error("a text packet or an empty one counts as binary")
 	}
 }
 
@@ -138,7 +139,7 @@ func TestErrorsNameTheirLayer(t *testing.T) {
 		LayerHTTP: "http", LayerWebSocket: "websocket", LayerEngine: "engine.io", LayerSocket: "socket.io", 9: "layer 9",
 	} {
 		if got := layer.String(); got != want {
-			t.Errorf("layer %d is called %q, want %q", layer, got, want)
+			t.Errorf("the name of layer %d is %q, want %q", layer, got, want)
 		}
 	}
 	_, _, err := ParseEnginePacket([]byte("x"))

@@ -9,8 +9,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// frameSamples are headers and what they say. Those of final, unmasked frames
-// are written too.
+// frameSamples are frame headers with their fields. Those of final, unmasked frames
+// are also used to test encoding.
 var frameSamples = []struct {
 	name string
 	want ws.Header
@@ -116,7 +116,7 @@ func TestParseClose(t *testing.T) {
 	}
 }
 
-func TestParseCloseKnowsTheCodes(t *testing.T) {
+func TestParseCloseAcceptsTheValidCodes(t *testing.T) {
 	travels := func(code int) bool {
 		switch {
 		case code < 1000, code == 1004, code == 1005, code == 1006, code >= 1015 && code < 3000, code >= 5000:
@@ -158,8 +158,8 @@ func TestAppendClose(t *testing.T) {
 	}
 }
 
-// TestUnmaskInPlace pins what we rely on in the library: ws.Cipher on a part of
-// a read buffer, at any alignment, touches that part only and is right.
+// ws.Cipher of the library unmasks a part of a read buffer correctly at any alignment
+// and changes nothing else.
 func TestUnmaskInPlace(t *testing.T) {
 	mask := [4]byte{0x01, 0x80, 0xff, 0x5a}
 	for start := range 40 {
@@ -175,7 +175,7 @@ func TestUnmaskInPlace(t *testing.T) {
 				}
 				ws.Cipher(buf[start:start+length], mask, offset)
 				if !bytes.Equal(buf, want) {
-					t.Fatalf("start %d, length %d, offset %d", start, length, offset)
+					t.Fatalf("wrong result for start %d, length %d, offset %d", start, length, offset)
 				}
 			}
 		}

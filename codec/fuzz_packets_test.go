@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzPayload splits a long-polling body as strings.Split does, and writes each
-// packet again.
+// FuzzPayload checks that a long-polling body is split as strings.Split does, and
+// tests the encoding of each packet.
 func FuzzPayload(f *testing.F) {
 	for _, sample := range payloadSamples {
 		f.Add([]byte(sample.body))
@@ -59,8 +59,8 @@ func fuzzEnginePacket(t *testing.T, packet []byte) {
 	}
 }
 
-// FuzzParseSocketPacket writes what was parsed again: the same packet must come
-// out, byte for byte but for zeros before numbers and what stands for "/".
+// FuzzParseSocketPacket encodes a parsed packet again. The result must be the same
+// bytes, except for zeros before numbers and the name of the root namespace.
 func FuzzParseSocketPacket(f *testing.F) {
 	for _, sample := range socketSamples {
 		f.Add([]byte(sample.text))
@@ -90,7 +90,7 @@ func FuzzParseSocketPacket(f *testing.F) {
 	})
 }
 
-// appendSocketPacket is the encoding of the protocol document.
+// appendSocketPacket encodes a packet as the protocol document says.
 func appendSocketPacket(dst []byte, p *SocketPacket) []byte {
 	dst = append(dst, byte(p.Type))
 	if p.Type == SocketBinaryEvent || p.Type == SocketBinaryAck {
@@ -105,8 +105,8 @@ func appendSocketPacket(dst []byte, p *SocketPacket) []byte {
 	return append(dst, p.Data...)
 }
 
-// FuzzValidJSON holds ValidJSON to encoding/json, but for what is nested deeper
-// than we allow.
+// FuzzValidJSON compares ValidJSON with encoding/json, except for texts nested deeper
+// than allowed.
 func FuzzValidJSON(f *testing.F) {
 	for _, text := range append(validJSON, invalidJSON...) {
 		f.Add([]byte(text))
@@ -115,7 +115,7 @@ func FuzzValidJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, want := ValidJSON(b), json.Valid(b)
 		if got != want && (got || jsonDepth(b) <= maxJSONDepth) {
-			t.Errorf("%q: %v, encoding/json says %v", b, got, want)
+			t.Errorf("%q: valid %v, encoding/json says %v", b, got, want)
 		}
 		object := ScanObject(b, func([]byte, []byte) {})
 		isObject := want && bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{"))
@@ -125,7 +125,7 @@ func FuzzValidJSON(f *testing.F) {
 	})
 }
 
-// jsonDepth is how deep the arrays and objects of a valid text nest.
+// jsonDepth returns the nesting depth of arrays and objects in a valid text.
 func jsonDepth(b []byte) (deepest int) {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	depth := 0
@@ -144,9 +144,9 @@ func jsonDepth(b []byte) (deepest int) {
 	}
 }
 
-// FuzzEvent holds ParseEvent, NextArg and Member to encoding/json: a valid
-// array is walked into the same values, and every object in it likewise.
-// Anything else must do no harm.
+// FuzzEvent compares ParseEvent, NextArg and Members with encoding/json: a valid array
+// must have the same elements, and each object in it the same fields. Other input must
+// not panic.
 func FuzzEvent(f *testing.F) {
 	for _, sample := range eventSamples {
 		f.Add([]byte(sample.data))
@@ -209,7 +209,7 @@ func walkMembers(t *testing.T, object []byte) {
 	}
 }
 
-// FuzzText reads any JSON string as encoding/json does.
+// FuzzText compares Text with encoding/json for any JSON string.
 func FuzzText(f *testing.F) {
 	for _, text := range validJSON {
 		f.Add([]byte(text))
@@ -221,15 +221,15 @@ func FuzzText(f *testing.F) {
 			return // not a bare JSON string
 		}
 		if read := withoutSurrogates(string(got)); !ok || read != want {
-			t.Errorf("%q says %q (%v), want %q", value, got, ok, want)
+			t.Errorf("%q decodes to %q (%v), want %q", value, got, ok, want)
 		}
 		if back, ok := Text(AppendString(nil, string(got))); !ok || string(back) != string(got) && len(back) >= len(got) {
-			t.Errorf("%q written and read: %q (%v)", got, back, ok) // shorter: two halves have met
+			t.Errorf("%q written and read: %q (%v)", got, back, ok) // shorter: two unpaired surrogates have formed a pair
 		}
 	})
 }
 
-// withoutSurrogates has U+FFFD for halves of surrogate pairs, as encoding/json.
+// withoutSurrogates replaces unpaired surrogates by U+FFFD, as encoding/json does.
 func withoutSurrogates(text string) string {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
@@ -243,8 +243,7 @@ func withoutSurrogates(text string) string {
 	return b.String()
 }
 
-// FuzzAppendString writes any string so that it reads as what encoding/json
-// makes of it.
+// FuzzAppendString compares AppendString with encoding/json for any string.
 func FuzzAppendString(f *testing.F) {
 	for _, text := range []string{"", "conversation:42", "a\"b\\c", "\x00\x1f\x7f", "Zoë 😀\u2028", "<&>", "\xff", "\xf0\x9f\x98", "\xed\xa0\x80"} {
 		f.Add(text)
@@ -262,7 +261,7 @@ func FuzzAppendString(f *testing.F) {
 			t.Fatalf("%q is written as %q: %v", s, text, err)
 		}
 		if withoutSurrogates(s) != s {
-			return // encoding/json makes three characters of one
+			return // encoding/json replaces each of the three bytes
 		}
 		if err := json.Unmarshal(theirs.Bytes(), &want); err != nil || got != want {
 			t.Errorf("%q reads as %q, encoding/json makes %q of it, %v", s, got, want, err)

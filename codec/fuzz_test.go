@@ -16,8 +16,9 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// FuzzParseHead holds ParseHead to net/http: what we accept, http.ReadRequest
-// accepts and reads the same way. The exceptions are listed in readRequest.
+// FuzzParseHead compares ParseHead with net/http: a head that ParseHead accepts must
+// be accepted by http.ReadRequest with the same meaning. readRequest lists the
+// exceptions.
 func FuzzParseHead(f *testing.F) {
 	for _, sample := range headSamples {
 		f.Add([]byte(sample.text))
@@ -59,14 +60,15 @@ func FuzzParseHead(f *testing.F) {
 	})
 }
 
-// readRequest is net/http's view of a head that we accept; nil for what it
-// refuses and we do not:
-//   - a target that url.ParseRequestURI dislikes (bad percent-encoding, strange
-//     hosts in the absolute form): we compare targets as bytes, so it names
-//     nothing we serve;
-//   - a Trailer header that announces a framing header: we drop trailers.
+// readRequest parses a head, which ParseHead has accepted, with net/http. It
+// returns nil for heads that only ParseHead accepts:
+//   - a target that url.ParseRequestURI refuses (bad percent-encoding, invalid
+//     hosts in the absolute form): the gateway compares targets as bytes, so such
+//     a target is not found;
+//   - a Trailer header that announces a framing header: the gateway drops trailers.
 //
-// An empty line before the request (RFC 9112 section 2.2) is skipped for it.
+// An empty line before the request (RFC 9112 section 2.2) is removed before, as
+// net/http does not skip it.
 func readRequest(t *testing.T, head []byte) *http.Request {
 	t.Helper()
 	head = bytes.TrimPrefix(head, crlf)
@@ -81,13 +83,13 @@ func readRequest(t *testing.T, head []byte) *http.Request {
 	if strings.Contains(err.Error(), "bad trailer key") {
 		return nil
 	}
-	t.Fatalf("we accept %q, net/http does not: %v", head, err)
+	t.Fatalf("ParseHead accepts %q, net/http does not: %v", head, err)
 	return nil
 }
 
-// wantSameFields compares all header values with those net/http keeps: it moves
-// Host, Transfer-Encoding and Trailer elsewhere, drops a Content-Length of no
-// use, and adds a Cache-Control to Pragma: no-cache.
+// wantSameFields compares all header values with those of net/http, which moves Host,
+// Transfer-Encoding and Trailer elsewhere, drops a redundant Content-Length, and adds
+// a Cache-Control for Pragma: no-cache.
 func wantSameFields(t *testing.T, h *Head, req *http.Request) {
 	t.Helper()
 	got := http.Header{}
@@ -115,34 +117,35 @@ func wantSameFields(t *testing.T, h *Head, req *http.Request) {
 	}
 }
 
-// wantPrefixesWait checks the rule of all stream parsers on one input: as long
-// as less is there than what they take in the end, they ask for more; and what
-// they refuse, more bytes do not mend.
+// wantPrefixesWait checks the rule of all stream parsers: as long as there are fewer
+// bytes than they finally consume, they ask for more, and an input they refuse stays
+// refused with more bytes.
 func wantPrefixesWait(t *testing.T, b []byte, n int, err error, parse func([]byte) (int, error)) {
 	t.Helper()
 	if n < 0 || n > len(b) || n > 0 && err != nil {
 		t.Fatalf("n = %d of %d, %v", n, len(b), err)
 	}
-	if len(b) > 256 { // keep it quick
+	if len(b) > 256 { // to keep it fast
 		return
 	}
 	for i := range len(b) {
 		got, prefixErr := parse(b[:i])
 		switch {
 		case n > 0 && i < n && (got != 0 || prefixErr != nil):
-			t.Fatalf("takes %d bytes of %q, but of the first %d: n = %d, %v", n, b, i, got, prefixErr)
+			t.Fatalf("consumes %d bytes of %q, but of the first %d bytes: n = %d, %v", n, b, i, got, prefixErr)
 		case n > 0 && i >= n && got != n:
-			t.Fatalf("takes %d bytes of %q, but of the first %d: n = %d, %v", n, b, i, got, prefixErr)
+			t.Fatalf("consumes %d bytes of %q, but of the first %d bytes: n = %d, %v", n, b, i, got, prefixErr)
 		case n == 0 && got != 0:
-			t.Fatalf("takes nothing of %q (%v), but of the first %d: n = %d", b, err, i, got)
+			t.Fatalf("consumes nothing of %q (%v), but of the first %d bytes: n = %d", b, err, i, got)
 		case err == nil && prefixErr != nil:
-			t.Fatalf("waits for more of %q, but refused the first %d: %v", b, i, prefixErr)
+			t.Fatalf("asks for more than %q, but refused the first %d bytes: %v", b, i, prefixErr)
 		}
 	}
 }
 
-// FuzzParseChunked holds ParseChunked to net/http: what we accept, its reader
-// accepts and reads the same way, unless it finds too much beside the content.
+// FuzzParseChunked compares ParseChunked with net/http: a body that ParseChunked
+// accepts must be accepted by net/http with the same content, unless net/http finds
+// too much data besides the content.
 func FuzzParseChunked(f *testing.F) {
 	for _, sample := range chunkedSamples {
 		f.Add([]byte(sample.text))
@@ -170,8 +173,8 @@ func FuzzParseChunked(f *testing.F) {
 	})
 }
 
-// FuzzParseFrameHeader holds ParseFrameHeader to ws.ReadHeader, which lets
-// lengths pass that are not in their shortest form.
+// FuzzParseFrameHeader compares ParseFrameHeader with ws.ReadHeader, which also
+// accepts lengths that are not in their shortest form.
 func FuzzParseFrameHeader(f *testing.F) {
 	for _, sample := range frameSamples {
 		f.Add(sample.wire)
@@ -195,7 +198,7 @@ func FuzzParseFrameHeader(f *testing.F) {
 	})
 }
 
-// shortest is the length of h as it should be written, mask bit included.
+// shortest returns the length field of h in its shortest form, with the mask bit.
 func shortest(h ws.Header) []byte {
 	length := AppendFrameHeader(nil, h.OpCode, int(h.Length))[1:]
 	if h.Masked {
@@ -204,8 +207,8 @@ func shortest(h ws.Header) []byte {
 	return length
 }
 
-// FuzzParseClose holds ParseClose to the library's check, which does not know
-// 1012 to 1014 and lets codes above 4999 pass.
+// FuzzParseClose compares ParseClose with the library's check, which does not accept
+// 1012 to 1014 and accepts codes above 4999.
 func FuzzParseClose(f *testing.F) {
 	for _, payload := range []string{"", "\x03", "\x03\xe8", "\x03\xe8Zo\xc3\xab", "\x03\xe8\xff", "\x03\xf4", "\x13\x88"} {
 		f.Add([]byte(payload))

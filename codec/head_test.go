@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// headSamples are request heads and what they say.
+// headSamples are request heads with their parsed fields.
 var headSamples = []struct {
 	name string
 	text string
@@ -96,8 +96,8 @@ func TestParseHeadWaitsForTheRest(t *testing.T) {
 
 const postHead = "POST / HTTP/1.1\r\nHost: a\r\n"
 
-// refusedHeads are what must not pass, above all what two readers of the same
-// bytes could understand in two ways.
+// refusedHeads are invalid heads, above all those that two parsers could understand
+// differently.
 var refusedHeads = []struct{ reason, text string }{
 	{"CL.TE: one reader takes the length, the other the chunks", postHead + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"},
 	{"TE.CL: the same in the other order", postHead + "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n"},
@@ -184,7 +184,8 @@ var refusedHeads = []struct{ reason, text string }{
 	{"absolute form of another scheme", "GET ftp://example.com/ HTTP/1.1\r\nHost: x\r\n\r\n"},
 }
 
-// What is answered to a bad head is built from fields that have been checked.
+// A response to an invalid head may use only header fields that stand before the fault
+// and were checked.
 func TestBadHeadsKeepTheFieldsBeforeTheFault(t *testing.T) {
 	const start = "\r\nGET /x?y HTTP/1.1\r\nHost: gateway\r\nOrigin: https://a.example\r\n"
 	for _, fault := range []string{
@@ -282,7 +283,7 @@ func TestQueryValue(t *testing.T) {
 }
 
 func TestWebSocketHandshake(t *testing.T) {
-	// The key and the answer are those of RFC 6455 section 1.3.
+	// Key and answer are from RFC 6455 section 1.3.
 	const want = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 	var h Head
@@ -321,7 +322,8 @@ func TestCheckWebSocketRefuses(t *testing.T) {
 	}
 }
 
-// wantSyntax asks for a refusal that consumed nothing and says something.
+// wantSyntax checks for a syntax error of this layer with a reason, and that nothing
+// was consumed.
 func wantSyntax(t *testing.T, n int, err error, layer Layer) {
 	t.Helper()
 	var syntax *SyntaxError
@@ -329,17 +331,17 @@ func wantSyntax(t *testing.T, n int, err error, layer Layer) {
 		t.Errorf("error %v, want a syntax error of %v", err, layer)
 	}
 	if n != 0 {
-		t.Errorf("%d bytes consumed with an error", n)
+		t.Errorf("%d bytes consumed with an error, want 0", n)
 	}
 }
 
-// wantSplitsAgree feeds every prefix of what text's parser refuses: it must ask
-// for more or refuse at once, never take something out of it.
+// wantSplitsAgree parses every prefix of an invalid text. The parser must ask for more
+// or refuse, and never consume anything.
 func wantSplitsAgree(t *testing.T, text string, parse func([]byte) (int, error)) {
 	t.Helper()
 	for i := range len(text) {
 		if n, err := parse([]byte(text[:i])); n != 0 {
-			t.Errorf("first %d bytes: n = %d, %v", i, n, err)
+			t.Errorf("first %d bytes: n = %d, %v; want n = 0", i, n, err)
 		}
 	}
 }

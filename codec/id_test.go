@@ -12,6 +12,8 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
+// JSON strings and numbers become ids as JavaScript prints them, except that whole
+// numbers are not rounded. Other values, and ids that are too long, are refused.
 func TestID(t *testing.T) {
 	for value, want := range map[string]string{
 		`"42"`: "42", `42`: "42", `42.0`: "42", `4.2e1`: "42", `420e-1`: "42", `0.42E+2`: "42",
@@ -20,7 +22,7 @@ func TestID(t *testing.T) {
 		`1.5`: "1.5", `1.50`: "1.5", `0.000001`: "0.000001", `0.0000001`: "1e-7", `1.25e-10`: "1.25e-10", `1e300`: "1e+300",
 		`9007199254740992`: "9007199254740992", `123456789012345`: "123456789012345", `1234567890123456`: "1234567890123456",
 
-		// what JavaScript would round
+		// numbers that JavaScript would round
 		`9007199254740993`: "9007199254740993", `9007199254740993.0`: "9007199254740993", `-9007199254740993`: "-9007199254740993",
 		`900719925474099300e-2`: "9007199254740993", `9007199254740993e2`: "900719925474099300",
 		`12345678901234567890123`: "12345678901234567890123",
@@ -33,7 +35,7 @@ func TestID(t *testing.T) {
 	}
 	long := strings.Repeat("x", MaxID)
 	if id, ok := ID([]byte(`"` + long + `"`)); !ok || string(id) != long {
-		t.Errorf("%d bytes are no id", len(long))
+		t.Errorf("a string of %d bytes is no id, want it accepted", len(long))
 	}
 	for _, value := range []string{
 		``, `null`, `true`, `false`, `{}`, `[42]`, `""`, `1e309`, `-1e309`, `1e99999999999999999999`,
@@ -45,8 +47,8 @@ func TestID(t *testing.T) {
 	}
 }
 
-// Two whole numbers are one id exactly when they are one number.
-func TestWholeNumbersKeepApart(t *testing.T) {
+// Two whole numbers are the same id if and only if they are the same number.
+func TestDistinctWholeNumbersHaveDistinctIDs(t *testing.T) {
 	seen := make(map[string]string)
 	for _, base := range []string{"90071992547409", "11529215046068469", "1000000000000000000", "-90071992547409"} {
 		for n := range 1000 {
@@ -63,8 +65,8 @@ func TestWholeNumbersKeepApart(t *testing.T) {
 	}
 }
 
-// Numbers that JavaScript does not round have the id it would print.
-func TestIDIsJavaScriptsText(t *testing.T) {
+// A number that JavaScript does not round has the id that JavaScript prints.
+func TestIDsOfNumbersEqualJavaScriptsText(t *testing.T) {
 	testkit.NeedProgram(t, "node")
 	var numbers []string
 	r := rand.New(rand.NewPCG(1, 2))

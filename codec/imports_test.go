@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// forbiddenImports are what a package of pure functions has no use for.
+// forbiddenImports are packages that a package of pure functions must not use.
 var forbiddenImports = map[string]string{
 	"net":          "bytes come from the caller",
 	"net/http":     "a head is parsed in place, and the server is ours",
@@ -28,7 +28,7 @@ var forbiddenImports = map[string]string{
 	"unsafe":       "views are slices",
 }
 
-func TestImportsNothingImpure(t *testing.T) {
+func TestImportsAreThoseOfPureFunctions(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("source files: %v, %v", files, err)
@@ -50,7 +50,7 @@ func TestImportsNothingImpure(t *testing.T) {
 				t.Errorf("%s imports %s: %s", file, path, reason)
 			}
 			if strings.Contains(path, ".") && path != "github.com/gobwas/ws" {
-				t.Errorf("%s imports %s: beside the standard library only github.com/gobwas/ws", file, path)
+				t.Errorf("%s imports %s: want only the standard library and github.com/gobwas/ws", file, path)
 			}
 		}
 	}

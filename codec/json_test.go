@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// validJSON and invalidJSON are whole texts; encoding/json is asked as well, so
+// validJSON and invalidJSON are texts. The tests also ask encoding/json about each, so
 // that the tables cannot be wrong.
 var validJSON = []string{
 	"{}", "[]", " [ ] ", "\t{\r\n}", "null", "true", "false", "0", "-0", "-0.0", "1", "10", "1.5", "1e9", "1E-9", "1.25e+10",
@@ -41,7 +41,7 @@ func TestValidJSON(t *testing.T) {
 func TestValidJSONCutShort(t *testing.T) {
 	for _, text := range validJSON {
 		text = strings.TrimSpace(text)
-		if c := text[0]; c == '-' || c >= '0' && c <= '9' { // 12 cut short is 1
+		if c := text[0]; c == '-' || c >= '0' && c <= '9' { // the beginning of a number is a number
 			continue
 		}
 		for i := range len(text) {
@@ -52,8 +52,8 @@ func TestValidJSONCutShort(t *testing.T) {
 	}
 }
 
-// TestValidJSONSeesEveryByte puts each byte at each place of strings around the
-// width of the scanner's word.
+// Each byte at each position of short strings, some shorter and some longer than the
+// words the scanner reads, gets the same result as in encoding/json.
 func TestValidJSONSeesEveryByte(t *testing.T) {
 	for length := range 20 {
 		for at := range length {
@@ -127,8 +127,7 @@ func TestMembers(t *testing.T) {
 	}
 }
 
-// TestMembersOfOtherThings pins that anything but an object has no members, and
-// that text which was never checked ends the walk.
+// Anything but an object has no fields, and invalid text ends the iteration.
 func TestMembersOfOtherThings(t *testing.T) {
 	for _, text := range []string{
 		"", " ", "null", "1", `"a"`, "[]", `["a",1]`, "}", `"a":1`, "{", `{"`, `{"a`, `{"a"`, `{"a"}`, `{"a":`, `{"a":}`,
@@ -164,9 +163,9 @@ func TestIteratorsStop(t *testing.T) {
 	}
 }
 
-// TestScanObjectJudgesLikeEncodingJSON compares the verdict on every text of the
-// tables, alone, in an object and cut short, and the members with Members'.
-func TestScanObjectJudgesLikeEncodingJSON(t *testing.T) {
+// ScanObject accepts the same texts as encoding/json: each text of the tables alone,
+// in an object, and truncated. It finds the same fields as Members.
+func TestScanObjectAgreesWithEncodingJSON(t *testing.T) {
 	var texts []string
 	for _, text := range append(validJSON, invalidJSON...) {
 		for _, text := range []string{text, `{"a":` + text + `}`, ` { "a" : ` + text + ` , "b":1 } `, `{"a":1,` + text + `}`, `{"a":` + text + `}x`} {
@@ -210,12 +209,12 @@ func TestText(t *testing.T) {
 	} {
 		got, ok := Text([]byte(tt.value))
 		if !ok || string(got) != tt.want {
-			t.Errorf("%s says %q (%v), want %q", tt.value, got, ok, tt.want)
+			t.Errorf("%s decodes to %q (%v), want %q", tt.value, got, ok, tt.want)
 		}
 	}
 	for _, value := range []string{"", `"`, "1", "null", "[]", `{"a":"b"}`, `'a'`, `"a`, `a"`, `"\`, `"\"`, `"\x"`, `"\u12"`, `"\ud800\u12"`, `"\n"x"`} {
 		if got, ok := Text([]byte(value)); ok || got != nil {
-			t.Errorf("%s says %q, want that it is no string", value, got)
+			t.Errorf("%s decodes to %q, want it refused", value, got)
 		}
 	}
 }
@@ -232,9 +231,9 @@ func TestAppendString(t *testing.T) {
 		{"a\xffb", "\"a\ufffdb\""},
 		{"\xff\xfe", "\"\ufffd\ufffd\""},
 		{"cut \xf0\x9f\x98", "\"cut \ufffd\ufffd\ufffd\""},
-		{"\xed\xa0\x80", `"\ud800"`}, // halves of surrogate pairs, as JSON.stringify has them
+		{"\xed\xa0\x80", `"\ud800"`}, // unpaired surrogates, as JSON.stringify writes them
 		{"a\xed\xa0\xbdb\xed\xbf\xbf", `"a\ud83db\udfff"`},
-		{"\xed\x9f\xbf", "\"\ud7ff\""}, // the last character before them
+		{"\xed\x9f\xbf", "\"\ud7ff\""}, // the last character before the surrogates
 		{"\xed\xa0", "\"\ufffd\ufffd\""},
 		{"\xc0\x80", "\"\ufffd\ufffd\""}, // an overlong NUL
 	} {

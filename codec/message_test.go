@@ -35,14 +35,13 @@ func TestMessage(t *testing.T) {
 			t.Errorf("%s: payload %q, want %q", sample.name, got, sample.payload)
 		}
 		if got := string(m.AppendPayload([]byte("2"))); got != "2\x1e"+sample.payload {
-			t.Errorf("%s: behind another packet %q", sample.name, got)
+			t.Errorf("%s: appended to another packet: %q", sample.name, got)
 		}
 	}
 }
 
-// TestMessageHoldsItsBytesOnce checks that both forms share one array of the
-// exact size, whatever the lengths of the headers in it, and that a message
-// keeps nothing of what it was made from.
+// Both forms of a message share one array of the exact size, for any length of its
+// frame headers, and a message does not change with the bytes it was made from.
 func TestMessageHoldsItsBytesOnce(t *testing.T) {
 	sizes := []int{0, 1, 125, 126, 65535, 65536, 70000}
 	for _, size := range sizes {
@@ -64,8 +63,8 @@ func TestMessageHoldsItsBytesOnce(t *testing.T) {
 	}
 }
 
-// wantViews walks the frames as a client does and compares each payload, in
-// content and in place, with the view kept for long-polling.
+// wantViews parses the frames as a client does and checks that each payload is the
+// same memory as the view kept for long-polling.
 func wantViews(t *testing.T, m *Message) {
 	t.Helper()
 	views := m.binary
@@ -84,7 +83,7 @@ func wantViews(t *testing.T, m *Message) {
 		rest = rest[n+int(h.Length):]
 	}
 	if len(rest) != 0 {
-		t.Errorf("%d bytes behind the last frame", len(rest))
+		t.Errorf("%d bytes follow the last frame", len(rest))
 	}
 }
 
@@ -95,7 +94,7 @@ func TestNewAttachedAllocates(t *testing.T) {
 	}
 }
 
-func TestPayloadOfManyMessagesSplitsIntoThem(t *testing.T) {
+func TestPayloadOfManyMessagesCanBeSplit(t *testing.T) {
 	var body []byte
 	var want []string
 	for _, sample := range messageSamples {
@@ -115,11 +114,11 @@ func TestPayloadOfManyMessagesSplitsIntoThem(t *testing.T) {
 		}
 	}
 	if body != nil {
-		t.Errorf("%q behind the last packet", body)
+		t.Errorf("%q follows the last packet", body)
 	}
 }
 
-func TestFromFramesIsTheSameMessage(t *testing.T) {
+func TestFromFramesRoundTrip(t *testing.T) {
 	for _, sample := range messageSamples {
 		m, err := FromFrames([]byte(sample.frames))
 		if err != nil {
@@ -165,8 +164,8 @@ func TestFromFramesRefuses(t *testing.T) {
 	}
 }
 
-// FuzzFromFrames holds FromFrames to the constructors: what it accepts, they
-// make, byte for byte.
+// FuzzFromFrames checks that the constructors make the same bytes as an input that
+// FromFrames accepts.
 func FuzzFromFrames(f *testing.F) {
 	for _, sample := range messageSamples {
 		f.Add([]byte(sample.frames))
@@ -177,7 +176,7 @@ func FuzzFromFrames(f *testing.F) {
 			return
 		}
 		if got := m.rebuilt(); string(got.frames) != string(b) {
-			t.Errorf("made of % x, made again % x", b, got.frames)
+			t.Errorf("message of % x encodes to % x", b, got.frames)
 		}
 	})
 }
@@ -193,7 +192,7 @@ func (m *Message) rebuilt() *Message {
 	return again
 }
 
-// newBinary makes a message of one binary Engine.IO packet, as others send them.
+// newBinary makes a message of one binary Engine.IO packet, which only tests need.
 func newBinary(data []byte) *Message {
 	m := &Message{frames: make([]byte, 0, frameSize(len(data)))}
 	m.binary = [][]byte{m.append(ws.OpBinary, data)}

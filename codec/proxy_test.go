@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// proxyHeader builds a header of version 2.
+// proxyHeader returns a PROXY protocol header of version 2.
 func proxyHeader(command, family byte, body string) string {
 	n := len(body)
 	return "\r\n\r\n\x00\r\nQUIT\n" + string([]byte{command, family, byte(n >> 8), byte(n)}) + body
@@ -51,7 +51,7 @@ func TestProxyHeaders(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoProxyHeader(t *testing.T) {
+func TestOtherInputIsNoProxyHeader(t *testing.T) {
 	for _, text := range []string{"GET /", "\r\nGET /", "\r\n\r\n\x00\r\nQUIX", "PROXY TCP4 192.0.2.1 10.0.0.1 1 2\r\n", "\x16\x03\x01"} {
 		if _, n, err := ParseProxy([]byte(text)); n >= 0 || err != nil {
 			t.Errorf("%q: %d, %v; want a negative number", text, n, err)

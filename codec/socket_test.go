@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// socketSamples are packets as clients send them, most of them from the
-// protocol document, and what they say.
+// socketSamples are packets of clients with their parsed fields. Most are from the
+// protocol document.
 var socketSamples = []struct {
 	text string
 	want SocketPacket
@@ -62,8 +62,8 @@ func TestParseSocketPacket(t *testing.T) {
 	}
 }
 
-// TestParseSocketPacketCutShort cuts each sample at every byte. Only CONNECT and
-// DISCONNECT are packets without data, so only they may be left.
+// Each sample is truncated at every byte. It must be refused, or be a packet without
+// data, which only CONNECT and DISCONNECT may be.
 func TestParseSocketPacketCutShort(t *testing.T) {
 	for _, sample := range socketSamples {
 		end := len(strings.TrimRight(sample.text, " "))
@@ -146,8 +146,7 @@ func TestParseSocketPacketLimitsAttachments(t *testing.T) {
 	}
 }
 
-// eventSamples are the data of events, their names and the text of their
-// arguments.
+// eventSamples are the data of events, with their names and arguments.
 var eventSamples = []struct {
 	data string
 	name string
@@ -191,8 +190,7 @@ func TestParseEventRefuses(t *testing.T) {
 	}
 }
 
-// TestNextArgOnBrokenText pins that text which was never checked ends the walk
-// and does no harm.
+// Invalid text ends the iteration over arguments without panicking.
 func TestNextArgOnBrokenText(t *testing.T) {
 	for _, args := range []string{"", "]", ",", ", ", ",]", ",x]", `,"a`, ",[1", `"a"`, ",-", ",{", ":1]"} {
 		if arg, rest := NextArg([]byte(args)); arg != nil || rest != nil {

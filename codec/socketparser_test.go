@@ -23,10 +23,10 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// FuzzAgainstSocketIOParser holds ParseSocketPacket and ParseEvent to the npm
-// package socket.io-parser, in the version of internal/e2e/js: what it refuses
-// we refuse, and what both accept means the same. What we refuse and it does
-// not is in stricter.
+// FuzzAgainstSocketIOParser compares ParseSocketPacket and ParseEvent with the npm
+// package socket.io-parser, in the version of internal/e2e/js. A packet that it
+// refuses must be refused, and a packet that both accept must have the same meaning.
+// stricter lists the packets that only socket.io-parser accepts.
 func FuzzAgainstSocketIOParser(f *testing.F) {
 	for _, sample := range socketSamples {
 		f.Add(sample.text)
@@ -48,7 +48,7 @@ func FuzzAgainstSocketIOParser(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, packet string) {
 		if !utf8.ValidString(packet) {
-			return // the transports let nothing else through
+			return // the transports refuse other text
 		}
 		theirs := theirDecoder(t).decode(t, packet)
 		p, name, args, err := parsePacketAndEvent(packet)
@@ -73,14 +73,14 @@ func parsePacketAndEvent(packet string) (p SocketPacket, name, args []byte, err 
 	return p, name, args, err
 }
 
-// decoded is what socket.io-parser makes of a packet.
+// decoded is a packet as socket.io-parser decodes it.
 type decoded struct {
 	Refused     bool
 	Type        int
 	NSP         string
-	ID          string // as JavaScript writes the number; -1: none
+	ID          string // as JavaScript prints the number; -1: none
 	Attachments int
-	Name        string  // type of the data's first element
+	Name        string  // an unpaired surrogate in a string, which has no UTF-8
 	Data        *string // see canonical; nil: none
 	Unpaired    bool    // a string has half a surrogate pair, which has no UTF-8
 }
@@ -92,7 +92,7 @@ func wantSameMeaning(t *testing.T, packet string, p *SocketPacket, name, args []
 		namespace = RootNamespace
 	}
 	if p.ID == NoAck && theirs.ID == "0" && spaceForDigits.MatchString(packet) {
-		theirs.ID = "-1" // it takes the space before the data for a zero
+		theirs.ID = "-1" // socket.io-parser reads the space before the data as a zero
 	}
 	if int(p.Type-'0') != theirs.Type || namespace != theirs.NSP || strconv.FormatInt(p.ID, 10) != theirs.ID || p.Attachments != theirs.Attachments {
 		t.Errorf("%.200q: %+v, socket.io-parser has %+v", packet, p, theirs)
@@ -109,8 +109,8 @@ func wantSameMeaning(t *testing.T, packet string, p *SocketPacket, name, args []
 	}
 }
 
-// canonicalData writes data as our own functions read it: the event's name and
-// each argument, or each member of an object.
+// canonicalData encodes data as this package reads it: the event's name and each
+// argument, or each field of an object.
 func canonicalData(t *testing.T, p *SocketPacket, name, args []byte) string {
 	t.Helper()
 	switch p.Type {
@@ -133,18 +133,19 @@ func canonicalData(t *testing.T, p *SocketPacket, name, args []byte) string {
 func unmarshal(t *testing.T, text []byte) (value any) {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber() // a float64 has no room for 1e999, which JavaScript calls infinite
+	dec.UseNumber() // a float64 cannot hold 1e999, which is infinite in JavaScript
 	if err := dec.Decode(&value); err != nil {
 		t.Fatalf("%q: %v", text, err)
 	}
 	return value
 }
 
-// canonical is the function of this name in testdata/socketparser.cjs.
+// canonical is the Go version of the function of this name in
+// testdata/socketparser.cjs.
 func canonical(value any) string {
 	switch v := value.(type) {
 	case json.Number:
-		n, _ := strconv.ParseFloat(string(v), 64) // out of range: infinite, as there
+		n, _ := strconv.ParseFloat(string(v), 64) // out of range: infinite, as in JavaScript
 		return fmt.Sprintf("n%016x", math.Float64bits(n))
 	case string:
 		return "s" + hex.EncodeToString([]byte(v))
@@ -167,7 +168,7 @@ func canonical(value any) string {
 	return fmt.Sprint(value) // true and false
 }
 
-// jsSpace is what JavaScript's Number takes for white space: "" and " " are 0.
+// jsSpace matches what JavaScript's Number reads as white space: "" and " " are 0.
 const jsSpace = `[\t\n\v\f\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]`
 
 var (
@@ -176,8 +177,8 @@ var (
 	spaceForDigits = regexp.MustCompile(`^[0-6]([^-]*-)?(/[^,]*,)?[0-9]*` + jsSpace)
 )
 
-// stricter lists what socket.io-parser accepts and we refuse, with examples. No
-// client that is known sends any of it.
+// stricter lists what socket.io-parser accepts and this package refuses, with
+// examples. No known client sends any of it.
 var stricter = []struct {
 	why     string
 	is      func(packet string, theirs *decoded) bool
@@ -243,8 +244,7 @@ func stricterAbout(packet string, theirs *decoded) (why string) {
 	return ""
 }
 
-// TestStricterThanSocketIOParser: the differences are as stricter says, and the
-// package is there to be asked.
+// socket.io-parser accepts every example of stricter, and this package refuses it.
 func TestStricterThanSocketIOParser(t *testing.T) {
 	for _, d := range stricter {
 		for _, packet := range d.packets {
@@ -259,7 +259,7 @@ func TestStricterThanSocketIOParser(t *testing.T) {
 	}
 }
 
-// A decoder is a Node process that lives as long as this one. Owned by the one
+// decoder is a Node process that runs as long as the test binary. It is owned by the
 // test that runs.
 type decoder struct {
 	in  io.Writer
@@ -280,7 +280,7 @@ var startDecoder = sync.OnceValues(func() (*decoder, error) {
 	}
 	cmd := exec.Command("node", script)
 	cmd.Dir, cmd.Stderr = packages, os.Stderr
-	in, err := cmd.StdinPipe() // it ends with its input
+	in, err := cmd.StdinPipe() // the process ends when its input ends
 	if err != nil {
 		return nil, err
 	}

@@ -21,9 +21,9 @@ import (
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
-// nullRooms stands for rooms that accept every event and keep nothing.
+// nullRooms implements Rooms: it accepts every event and keeps nothing.
 type nullRooms struct {
-	held   bool // every room has members here
+	held   bool // every room has members on this node
 	passed atomic.Uint64
 }
 
@@ -49,13 +49,13 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// A cost is what reading events took, RabbitMQ's own part aside.
+// cost is the time, CPU and allocations of this process for reading events.
 type cost struct {
 	elapsed, cpu time.Duration
 	allocs       uint64
 }
 
-// add measures read.
+// add calls read and adds its cost.
 func (c *cost) add(read func()) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -74,10 +74,10 @@ func (c cost) report(b *testing.B, who string, events int) {
 	b.ReportMetric(float64(c.allocs)/n, who+"-allocs/event")
 }
 
-// BenchmarkRead sets the way of an event from the log to the rooms beside an
-// AMQP consumer of the stream that only counts: one whose rooms this node does
-// not hold (elsewhere), and one whose room it holds (held). They take turns, so
-// that a machine that gets slower or faster does so for all:
+// BenchmarkRead compares three readers of the same stream: a plain AMQP consumer that
+// only counts (bare), the gateway with events of rooms without members here
+// (elsewhere), and the gateway with events of rooms with members here (held). They
+// alternate, so that a change of the machine's speed affects all of them.
 //
 //	go test -run XXX -bench 'Read$' -benchtime 120000x ./upstream
 func BenchmarkRead(b *testing.B) {
@@ -89,7 +89,7 @@ func BenchmarkRead(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	last := uint64(b.N + 1) // and the mark of the first start
+	last := uint64(b.N + 1) // one more for the mark of the first start
 	const turns = 4
 	var bare, elsewhere, held cost
 	for range turns {
@@ -118,7 +118,7 @@ func readAsGateway(b *testing.B, w *world, target *nullRooms, last uint64) {
 	<-ended
 }
 
-// readBare acknowledges every 64 events, with the gateway's prefetch.
+// readBare reads with the gateway's prefetch and acknowledges every 64 events.
 func readBare(b *testing.B, w *world, events int) {
 	conn, err := amqp.Dial(w.broker.URL)
 	if err != nil {
@@ -146,7 +146,7 @@ func readBare(b *testing.B, w *world, events int) {
 	}
 }
 
-// BenchmarkIntake is what an entry costs from the log's reading to the rooms.
+// BenchmarkIntake measures one entry from the log's reader to the rooms.
 func BenchmarkIntake(b *testing.B) {
 	for name, held := range map[string]bool{"elsewhere": false, "held": true} {
 		b.Run(name, func(b *testing.B) {
@@ -163,9 +163,8 @@ func BenchmarkIntake(b *testing.B) {
 	}
 }
 
-// BenchmarkPublishToClient publishes 1,000 events a second to a room and
-// reports how long each is under way, through RabbitMQ and a gateway of its own
-// process, to a client with a WebSocket:
+// BenchmarkPublishToClient publishes 1,000 events a second to a room. It reports the
+// delay of each through RabbitMQ and a gateway process to a WebSocket client.
 //
 //	go test -run XXX -bench PublishToClient -benchtime 20000x ./upstream
 func BenchmarkPublishToClient(b *testing.B) {
@@ -187,7 +186,7 @@ func BenchmarkPublishToClient(b *testing.B) {
 			body := fmt.Appendf(nil, `{"userId":7,"notificationId":%d}`, time.Now().UnixNano())
 			if err := w.service.Channel.Publish(w.exchanges[0], "notification.created", false, false,
 				amqp.Publishing{DeliveryMode: amqp.Persistent, Body: body}); err != nil {
-				return // the end of the benchmark has cut it off
+				return // the benchmark has ended
 			}
 		}
 	}()

@@ -14,7 +14,10 @@ import (
 	"github.com/hometrip/gateway/upstream/routes"
 )
 
-func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {
+// Services publish events of built-in routes and of two more routes to two exchanges.
+// Each event must reach its rooms as its route says, in order, and orders must reach
+// the rooms, too.
+func TestEventsFromRabbitMQReachTheirRooms(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t))
 	w.exchanges = append(w.exchanges, w.prefix+"-second")
@@ -26,7 +29,7 @@ func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {
 	w.publish("booking.confirmed", `{"eventType":"booking.confirmed","data":{"userId":"9","reservationId":5,"status":"ok"},"timestamp":"T"}`)
 	w.publishTo(w.exchanges[1], "notification.created", `{"userId":"9","data":{},"timestamp":"T"}`)
 	w.publish("trip.start", `{"ids":[1,2],"timestamp":"T"}`)
-	w.publish("trip.end", `{"id":1,"timestamp":"T"}`) // bound twice, kept once
+	w.publish("trip.end", `{"id":1,"timestamp":"T"}`) // matches two bindings, must be stored once
 	w.publish("user.disconnect", `{"userId":1}`)
 	w.publish("message.sent", messageBody(0))
 	w.want(
@@ -41,18 +44,20 @@ func TestEventsOfRabbitMQReachTheirRooms(t *testing.T) {
 	n := w.consumer.Totals()
 	w.rooms.set(func(h *fakeRooms) {
 		if len(h.orders) != 1 || h.orders[0] != (rooms.Order{User: "1", Reason: "disconnected"}) {
-			t.Errorf("orders %v", h.orders)
+			t.Errorf("orders %v, want one that disconnects user 1", h.orders)
 		}
 		if h.passed != uint64(n.Position) || h.anew != 1 {
-			t.Errorf("passed %d, %d logs; want %d and one", h.passed, h.anew, n.Position)
+			t.Errorf("passed %d in %d logs, want %d in one", h.passed, h.anew, n.Position)
 		}
 	})
 	if n.Delivered != 7 || n.Rooms != 7 || n.Received != 7 {
-		t.Errorf("counted %+v", n)
+		t.Errorf("counted %+v, want 7 received and delivered", n)
 	}
 }
 
-// Several libraries write milliseconds where AMQP wants seconds.
+// A timestamp property in milliseconds instead of seconds is recognised, and one far
+// in the past is replaced by the time of arrival. Several libraries write milliseconds
+// although AMQP wants seconds.
 func TestATimestampInMillisecondsIsRecognised(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
@@ -68,12 +73,13 @@ func TestATimestampInMillisecondsIsRecognised(t *testing.T) {
 		testkit.Await(t, "the order", func() bool { return len(w.rooms.allOrders()) == n+1 })
 		issued := w.rooms.allOrders()[n].Issued
 		if n == 0 && !issued.Equal(sent) || n > 0 && (issued.Before(before) || issued.After(time.Now())) {
-			t.Errorf("order %d is of %v, sent at %v", n, issued, sent)
+			t.Errorf("order %d is issued at %v, sent at %v", n, issued, sent)
 		}
 	}
 	testkit.Await(t, "the counter", func() bool { return w.consumer.Totals().BadTimestamps == 4 })
 }
 
+// Three nodes read the same stream. Each must get all events, in order.
 func TestEveryNodeReadsEveryEventInTheSameOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
@@ -89,14 +95,15 @@ func TestEveryNodeReadsEveryEventInTheSameOrder(t *testing.T) {
 		testkit.Await(t, "all events", func() bool { return len(h.all()) >= events })
 		for n, d := range h.all() {
 			if d != message(n) {
-				t.Fatalf("node %d: %v is number %d", i, d, n)
+				t.Fatalf("node %d: got %v as event %d", i, d, n)
 			}
 		}
 	}
 }
 
-// TestANodeThatIsBehindDelaysNobody: its mailboxes are full.
-func TestANodeThatIsBehindDelaysNobody(t *testing.T) {
+// The mailboxes of one node are full. The other node must get all events meanwhile,
+// and the slow node must get them when its mailboxes have room again.
+func TestASlowNodeDoesNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
 	slow := &fakeRooms{full: make(chan struct{})}
@@ -105,18 +112,19 @@ func TestANodeThatIsBehindDelaysNobody(t *testing.T) {
 	w.stream(events)
 	testkit.Await(t, "all events", func() bool { return len(w.rooms.all()) == events })
 	if n := len(slow.all()); n != 0 {
-		t.Fatalf("%d events were given to rooms that could take none", n)
+		t.Fatalf("%d events were delivered to rooms with full mailboxes", n)
 	}
 	slow.set(func(h *fakeRooms) { close(h.full); h.full = nil })
 	testkit.Await(t, "all events", func() bool { return len(slow.all()) == events })
 	for n, d := range slow.all() {
 		if d != message(n) {
-			t.Fatalf("%v is number %d", d, n)
+			t.Fatalf("got %v as event %d", d, n)
 		}
 	}
 }
 
-func TestANodeBeginsBehindWhatIsInTheLog(t *testing.T) {
+// A node that starts reads only the events published after its start.
+func TestAStartingNodeReadsNewEventsOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
 	w.publish("message.sent", messageBody(0))
@@ -126,13 +134,15 @@ func TestANodeBeginsBehindWhatIsInTheLog(t *testing.T) {
 	w.rooms.set(func(h *fakeRooms) { h.got = nil })
 	w.start()
 	if p := w.consumer.follower.reader.Last(); p <= before {
-		t.Errorf("begins behind %d, want more than %d", p, before)
+		t.Errorf("the reader starts after position %d, want more than %d", p, before)
 	}
 	w.publish("message.sent", messageBody(1))
 	w.want(message(1))
 }
 
-func TestEventsOfOtherNodesRoomsAreNotEncoded(t *testing.T) {
+// An event for a room without members on this node is counted as elsewhere and not
+// delivered.
+func TestEventsForRoomsOfOtherNodesAreNotEncoded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t))
 	w.rooms.away = func(room string) bool { return room != "conversation:1" }
@@ -141,24 +151,25 @@ func TestEventsOfOtherNodesRoomsAreNotEncoded(t *testing.T) {
 	w.publish("message.sent", messageBody(0))
 	w.want(message(0))
 	if n := w.consumer.Totals(); n.Elsewhere != 1 || n.Delivered != 1 {
-		t.Errorf("counted %+v", n)
+		t.Errorf("counted %+v, want one elsewhere and one delivered", n)
 	}
 }
 
-// TestEventsPublishedTwiceComeOnce: a service that has not seen the confirm
-// publishes again. Ids are unique within one service only.
-func TestEventsPublishedTwiceComeOnce(t *testing.T) {
+// An event that a service publishes again, because it did not see the confirm, is
+// delivered once. Ids are unique only within one service, and events without an id are
+// not duplicates.
+func TestEventsPublishedTwiceAreDeliveredOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
 	id := func(app string) func(*amqp.Publishing) {
 		return func(m *amqp.Publishing) { m.MessageId, m.AppId = "7", app }
 	}
 	w.publish("message.sent", messageBody(0), id("messages"))
-	w.publish("message.sent", messageBody(1), id("messages")) // another body
+	w.publish("message.sent", messageBody(1), id("messages")) // same id, another body
 	w.publish("message.sent", messageBody(0), id("messages"))
 	w.publish("message.sent", messageBody(0), id("archive"))
 	w.publish("message.sent", messageBody(2))
-	w.publish("message.sent", messageBody(2)) // without an id they are two
+	w.publish("message.sent", messageBody(2)) // without an id both are delivered
 	w.publish("message.sent", `{"eventId":1,"conversationId":1,"timestamp":"t","message":"3"}`)
 	w.publish("message.sent", `{"eventId":1,"conversationId":1,"timestamp":"t","message":"3"}`)
 	w.publish("message.sent", messageBody(4))
@@ -168,7 +179,9 @@ func TestEventsPublishedTwiceComeOnce(t *testing.T) {
 	}
 }
 
-func TestAStreamThatIsDeletedIsMadeAnewAndReadFromItsBeginning(t *testing.T) {
+// The stream is deleted while a node reads it. The node must declare it again and read
+// the new stream from its first entry.
+func TestADeletedStreamIsDeclaredAgainAndReadFromItsBeginning(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
 	for n := range 5 {
@@ -184,7 +197,7 @@ func TestAStreamThatIsDeletedIsMadeAnewAndReadFromItsBeginning(t *testing.T) {
 		return s.Connected && s.Log != first
 	})
 	if s := w.consumer.Status(); !strings.Contains(s.LastError, "was the stream deleted?") {
-		t.Errorf("last error %q", s.LastError)
+		t.Errorf("last error %q, want the question whether the stream was deleted", s.LastError)
 	}
 	for n := 5; n < 8; n++ {
 		w.publish("message.sent", messageBody(n))
@@ -195,12 +208,13 @@ func TestAStreamThatIsDeletedIsMadeAnewAndReadFromItsBeginning(t *testing.T) {
 	}
 	w.rooms.set(func(h *fakeRooms) {
 		if h.anew != 2 || h.passed != 3 {
-			t.Errorf("%d logs, passed %d, want 2 and 3", h.anew, h.passed)
+			t.Errorf("%d logs, passed %d; want 2 logs and position 3", h.anew, h.passed)
 		}
 	})
 }
 
-func TestTheFirstAddressThatAnswersIsTaken(t *testing.T) {
+// The first of two broker addresses does not answer, so the second one is used.
+func TestTheFirstReachableAddressIsUsed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t))
 	w.start(func(c *Config) {
@@ -212,7 +226,9 @@ func TestTheFirstAddressThatAnswersIsTaken(t *testing.T) {
 	w.want(message(0))
 }
 
-func TestWithoutRabbitMQItKeepsTryingAndSaysSo(t *testing.T) {
+// RabbitMQ cannot be reached. The consumer must keep trying, and its status must have
+// the host, the start of the outage and the last error without the password.
+func TestTheConsumerKeepsTryingWithoutRabbitMQ(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t))
 	w.launch(func(c *Config) {
@@ -223,6 +239,6 @@ func TestWithoutRabbitMQItKeepsTryingAndSaysSo(t *testing.T) {
 	testkit.Await(t, "attempts", func() bool { return w.consumer.Status().Attempts >= 5 })
 	s := w.consumer.Status()
 	if s.Connected || s.Host != "127.0.0.1:1" || !s.Since.Equal(since) || s.LastError == "" || strings.Contains(s.LastError, "secret") {
-		t.Errorf("status %+v", s)
+		t.Errorf("status %+v, want it disconnected from 127.0.0.1:1, with an error", s)
 	}
 }

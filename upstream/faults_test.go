@@ -14,7 +14,7 @@ import (
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
-// between starts a proxy in front of the broker.
+// between starts a proxy in front of the broker and returns it with its AMQP address.
 func between(t *testing.T, b *brokertest.Broker) (p *testkit.Proxy, address string) {
 	t.Helper()
 	p, err := testkit.NewProxy(b.Addr)
@@ -25,12 +25,12 @@ func between(t *testing.T, b *brokertest.Broker) (p *testkit.Proxy, address stri
 	return p, fmt.Sprintf("amqp://guest:guest@%s/", p.Addr)
 }
 
-// streamWindow is how many events stream publishes before it waits for their
-// confirmations.
+// streamWindow is the number of events that stream publishes before it waits for their
+// confirms.
 const streamWindow = 100
 
-// stream publishes numbered events, in windows, and publishes those again of
-// which it is not known that RabbitMQ has them. Each has an id.
+// stream publishes numbered events in windows, each event with an id. A window that
+// was not confirmed completely is published again.
 func (w *world) stream(events int) {
 	w.t.Helper()
 	deadline := time.Now().Add(2 * patience)
@@ -63,33 +63,35 @@ func (w *world) publishWindow(from, to int) bool {
 	return w.service.Publish(w.exchanges[0], "message.sent", window...) == nil
 }
 
-// wantAll wants every event once, and the windows in the order in which they
-// were published. Where a window was published again, RabbitMQ may have taken
-// some of its events, and not the first, at the first time.
+// wantAll waits until every event was delivered exactly once, with the windows in the
+// order of publishing. Within a window that was published again the order may differ:
+// RabbitMQ may have accepted some of its events at the first attempt.
 func (w *world) wantAll(events int) {
 	w.t.Helper()
 	deadline := time.Now().Add(2 * patience)
 	for len(w.rooms.all()) < events {
 		if time.Now().After(deadline) {
-			w.t.Fatalf("%d events came, want %d; %+v, %+v", len(w.rooms.all()), events, w.consumer.Status(), w.consumer.Totals())
+			w.t.Fatalf("%d events were delivered, want %d; status %+v, counted %+v", len(w.rooms.all()), events, w.consumer.Status(), w.consumer.Totals())
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	got := w.rooms.all()
 	if len(got) != events {
-		w.t.Fatalf("%d events came, want %d", len(got), events)
+		w.t.Fatalf("%d events were delivered, want %d", len(got), events)
 	}
 	for from := 0; from < events; from += streamWindow {
 		to := min(from+streamWindow, events)
 		for n := from; n < to; n++ {
 			if !slices.Contains(got[from:to], message(n)) {
-				w.t.Fatalf("%v is not among the events %d to %d that came", message(n), from, to)
+				w.t.Fatalf("%v is not among the delivered events %d to %d", message(n), from, to)
 			}
 		}
 	}
 }
 
-func TestNothingIsLostWhenConnectionsAreCutInMidFlight(t *testing.T) {
+// Connections to RabbitMQ are cut every 150,000 bytes. Every event must be delivered
+// once.
+func TestNoEventIsLostWhenConnectionsAreCut(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t))
 	const events = 5000
@@ -97,11 +99,11 @@ func TestNothingIsLostWhenConnectionsAreCutInMidFlight(t *testing.T) {
 	w.start(func(c *Config) {
 		c.Log = w.log(c.Table, func(c *rabbitmq.Config) { c.Addresses = []string{address} })
 	})
-	p.Limit(150_000) // somewhere in a frame; some 700 events
+	p.Limit(150_000) // about 700 events; the cut is inside of a frame
 	w.stream(events)
 	w.wantAll(events)
 	if cuts := p.Cuts(); cuts < 5 {
-		t.Errorf("only %d cuts", cuts)
+		t.Errorf("only %d cuts, want 5 or more", cuts)
 	}
 	n := w.consumer.Totals()
 	if fmt.Sprint(n.Poison) != fmt.Sprint(nothingCounted().Poison) || n.Gaps != 0 || n.Logs != 0 {
@@ -109,19 +111,21 @@ func TestNothingIsLostWhenConnectionsAreCutInMidFlight(t *testing.T) {
 	}
 }
 
-// nothingCounted is what a consumer has counted that has done nothing.
+// nothingCounted returns the totals of a new consumer.
 func nothingCounted() Totals { var c counters; return c.totals() }
 
-func TestNothingIsLostWhenRabbitMQIsKilledAndComesBack(t *testing.T) {
+// RabbitMQ is killed and restarted while events are published and read. Every event
+// must be delivered once.
+func TestNoEventIsLostWhenRabbitMQIsKilled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ownBroker(t)).start()
-	w.restart() // RabbitMQ 3.10 hangs over a stream that was made right before it is killed
+	w.restart() // RabbitMQ 3.10 hangs if it is killed right after a stream was declared
 	const events = 10_000
 	done := make(chan struct{})
 	go func() { defer close(done); w.stream(events) }()
 	testkit.Await(t, "the first events", func() bool { return len(w.rooms.all()) > events/10 })
 	w.broker.Kill()
-	testkit.Await(t, "attempts in vain", func() bool {
+	testkit.Await(t, "failed attempts", func() bool {
 		s := w.consumer.Status()
 		return !s.Connected && s.Attempts >= 2 && s.LastError != ""
 	})
@@ -138,7 +142,8 @@ func TestNothingIsLostWhenRabbitMQIsKilledAndComesBack(t *testing.T) {
 	t.Logf("%d events, %d published twice", events, n.Duplicates)
 }
 
-// restart stops RabbitMQ in an orderly way and starts it again.
+// restart stops and starts RabbitMQ's application and waits until the consumer is
+// connected again.
 func (w *world) restart() {
 	w.t.Helper()
 	for _, command := range []string{"stop_app", "start_app"} {
@@ -153,7 +158,8 @@ func (w *world) restart() {
 	w.dial()
 }
 
-func TestAConsumerEndsAlsoWhileNothingCanBeDelivered(t *testing.T) {
+// A consumer can be stopped while the rooms accept nothing.
+func TestAConsumerStopsWhileNothingCanBeDelivered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t))
 	w.rooms.full = make(chan struct{})
@@ -162,11 +168,10 @@ func TestAConsumerEndsAlsoWhileNothingCanBeDelivered(t *testing.T) {
 	w.stop()
 }
 
-// TestASilentConnectionIsSoonGivenUp: a RabbitMQ that is starting takes
-// connections on which it answers nothing any more, at some point of opening
-// the log. The library by itself gives each connection 30 s, and start waits no
-// longer than that for both.
-func TestASilentConnectionIsSoonGivenUp(t *testing.T) {
+// A connection to RabbitMQ becomes silent at several points of opening the log, as
+// those to a starting RabbitMQ may. The consumer must give up each one within the 30 s
+// that start waits; the AMQP library alone would wait 30 s for each.
+func TestASilentConnectionIsGivenUp(t *testing.T) {
 	t.Parallel()
 	for _, bytes := range []int64{1, 300, 800, 850} { // 300: in the handshake; 800: some declarations are answered
 		w := newWorld(t, brokertest.Shared(t))
@@ -177,16 +182,16 @@ func TestASilentConnectionIsSoonGivenUp(t *testing.T) {
 			c.RetryMin, c.RetryMax = 0, 0
 		})
 		if s := w.consumer.Status(); s.LastError == "" {
-			t.Errorf("no connection was silent behind %d bytes", bytes)
+			t.Errorf("no connection failed although it was muted after %d bytes", bytes)
 		}
 		w.publish("message.sent", messageBody(0))
 		w.want(message(0))
 	}
 }
 
-// TestReadingGoesOnSoonAfterRabbitMQIsBack, also when it was away for so long
-// that attempts follow each other slowly.
-func TestReadingGoesOnSoonAfterRabbitMQIsBack(t *testing.T) {
+// RabbitMQ is away for a long time. The consumer must keep trying at the same pace and
+// read again soon after RabbitMQ is back.
+func TestReadingResumesSoonAfterAnOutageOfRabbitMQ(t *testing.T) {
 	t.Parallel()
 	const attempts = 8
 	w := newWorld(t, ownBroker(t))
@@ -196,8 +201,8 @@ func TestReadingGoesOnSoonAfterRabbitMQIsBack(t *testing.T) {
 	if out, err := w.broker.Ctl("stop_app"); err != nil {
 		t.Fatal(out, err)
 	}
-	testkit.Await(t, "attempts in vain", func() bool { return w.consumer.Status().Attempts >= attempts })
-	// With pauses that double, so many more would take minutes.
+	testkit.Await(t, "failed attempts", func() bool { return w.consumer.Status().Attempts >= attempts })
+	// If the pauses doubled, this many more attempts would take minutes.
 	testkit.Await(t, "more attempts at the same pace", func() bool { return w.consumer.Status().Attempts >= 2*attempts })
 	if out, err := w.broker.Ctl("start_app"); err != nil {
 		t.Fatal(out, err)
@@ -208,9 +213,9 @@ func TestReadingGoesOnSoonAfterRabbitMQIsBack(t *testing.T) {
 	w.want(message(0), message(1))
 }
 
-// TestTheLogIsReadWhileRabbitMQIsShortOfMemory: it reads nothing from connections
-// that publish then.
-func TestTheLogIsReadWhileRabbitMQIsShortOfMemory(t *testing.T) {
+// RabbitMQ raises a memory alarm, during which it reads nothing from connections that
+// publish. The log must be opened and read nevertheless.
+func TestTheLogIsOpenedDuringAMemoryAlarm(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ownBroker(t))
 	watermark := func(share string) {

@@ -13,7 +13,8 @@ import (
 	"github.com/hometrip/gateway/upstream/routes"
 )
 
-// recordingRooms stands for rooms that always have a member. It keeps what they are delivered.
+// recordingRooms implements Rooms with members in every room. It records the positions
+// it gets.
 type recordingRooms struct {
 	fakeRooms
 	got    chan uint64
@@ -29,9 +30,10 @@ func (g *recordingRooms) Deliver(b rooms.Broadcast) int {
 
 func (g *recordingRooms) Passed(p uint64) { g.passed = p }
 
-// A process that takes over goes on in the log where the other one is: it
-// gives the rooms what that one has not, and knows again what comes twice.
-func TestReadingGoesOnWhereAnotherProcessIs(t *testing.T) {
+// A process takes over from another one that reads the same log. It must deliver the
+// events that the first one has not, and must recognise an event published again as a
+// duplicate.
+func TestReadingResumesAtTheFormerProcess(t *testing.T) {
 	log := eventlog.NewMemory(1 << 20)
 	first, firstRooms := recordingReader(t, log)
 	publish := func(from, to int) {
@@ -48,7 +50,7 @@ func TestReadingGoesOnWhereAnotherProcessIs(t *testing.T) {
 	publish(1, 5)
 	firstRooms.want(t, 1, 2, 3, 4, 5)
 
-	// The second one begins here, and is held.
+	// The second process starts reading here, and is held.
 	second, secondRooms := recordingReader(t, log)
 	identity, at := first.Place()
 	if identity == "" || at != 5 {
@@ -66,11 +68,11 @@ func TestReadingGoesOnWhereAnotherProcessIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	publish(9, 9)
-	publish(7, 7) // again: position 10
+	publish(7, 7) // published again, at position 10
 	publish(11, 11)
 	second.Inherit(first.Past())
 	if secondRooms.passed != 8 {
-		t.Errorf("the rooms are told of position %d, want 8", secondRooms.passed)
+		t.Errorf("Passed was called with position %d, want 8", secondRooms.passed)
 	}
 	second.Release()
 	secondRooms.want(t, 9, 11)
@@ -80,24 +82,24 @@ func TestReadingGoesOnWhereAnotherProcessIs(t *testing.T) {
 	first.Release()
 }
 
-// What was read from the log's first entry on counts as read by the process that
-// takes over, too: clients come back to all of it.
-func TestAProcessKnowsHowFarBackTheOneBeforeItHasRead(t *testing.T) {
+// The first process has read the log from its first entry on. The process that takes
+// over must know that, so that clients can recover all of it.
+func TestStartOfReadingIsInheritedFromTheFormerProcess(t *testing.T) {
 	for _, began := range []eventlog.Position{0, 3} {
 		in := newIntake(&Config{Rooms: &recordingRooms{}, Table: nil}, &counters{})
 		in.history = newHistory(&Config{Tail: 1 << 20})
 		in.history.begin("log", 7, true)
 		in.inherit(Past{Position: 9, Began: began}, 7)
 		if got := in.history.tail.Began(); got != began {
-			t.Errorf("it counts as read from behind position %d on, want %d", got, began)
+			t.Errorf("the log counts as read from after position %d, want %d", got, began)
 		}
 	}
 }
 
-// A client that comes back right after a hand-over: the entries that the process
-// before has given to the rooms come again, to nobody, so the question must not
-// be answered as of a position before them.
-func TestQuestionsWaitForWhatTheProcessBeforeHasDelivered(t *testing.T) {
+// A client recovers right after a hand-over. The entries that the former process has
+// delivered are read again without being delivered. The answer must wait until they
+// have been read, and fail after a while if they are not.
+func TestRecoveryWaitsForEntriesDeliveredByTheFormerProcess(t *testing.T) {
 	table, err := routes.NewTable(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +117,7 @@ func TestQuestionsWaitForWhatTheProcessBeforeHasDelivered(t *testing.T) {
 	}
 	now := time.Now()
 	q := rooms.Question{Log: "log", User: "1", Rooms: []rooms.RoomFrom{{Name: "user:1", From: 5}}, Since: 5, MaxEvents: 10, MaxBytes: 1 << 20}
-	t.Run("until it is here", func(t *testing.T) {
+	t.Run("waits until the entries are read", func(t *testing.T) {
 		c, in := begin()
 		for range 2 {
 			c.Missed(q, func(m rooms.Missed) { t.Errorf("answered %v before the log was read", m.Result) })
@@ -123,7 +125,7 @@ func TestQuestionsWaitForWhatTheProcessBeforeHasDelivered(t *testing.T) {
 		for p := eventlog.Position(6); p <= 8; p++ {
 			in.history.stamp(now)
 			if n := len(in.history.jobs); n != 0 {
-				t.Fatalf("%d questions are to be answered before entry %d was read, want none", n, p)
+				t.Fatalf("%d questions were queued for an answer before entry %d was read, want none", n, p)
 			}
 			entry := eventlog.Entry{Position: p, Key: "notification.created", Body: []byte(`{"userId":"1","title":"t"}`)}
 			if err := in.take(&entry, now); err != nil {
@@ -132,7 +134,7 @@ func TestQuestionsWaitForWhatTheProcessBeforeHasDelivered(t *testing.T) {
 		}
 		in.history.stamp(now)
 		if n := len(in.history.jobs); n != 2 {
-			t.Fatalf("%d questions are to be answered, want 2", n)
+			t.Fatalf("%d questions were queued for an answer, want 2", n)
 		}
 		for range 2 {
 			if m := in.history.look(<-in.history.jobs); m.Result != rooms.RecoveryDone || m.Through != 8 || len(m.Events) != 3 {
@@ -140,7 +142,7 @@ func TestQuestionsWaitForWhatTheProcessBeforeHasDelivered(t *testing.T) {
 			}
 		}
 	})
-	t.Run("not without end", func(t *testing.T) {
+	t.Run("fails after an hour", func(t *testing.T) {
 		c, in := begin()
 		var got []rooms.RecoveryResult
 		for range 2 {

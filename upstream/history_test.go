@@ -12,7 +12,7 @@ import (
 	"github.com/hometrip/gateway/upstream/routes"
 )
 
-// A reading is a consumer of a log in memory.
+// reading is a consumer of a log in memory.
 type reading struct {
 	t        *testing.T
 	log      *eventlog.Memory
@@ -106,11 +106,14 @@ func in(from uint64, names ...string) (list []rooms.RoomFrom) {
 	return list
 }
 
-func TestHistoryHasEachRoomsEventsSinceItsJoin(t *testing.T) {
+// Asked for rooms with the position of each join, the history returns the later events
+// of these rooms in order. It refuses more than the limits, and questions about
+// another log.
+func TestHistoryReturnsTheEventsOfEachRoomSinceItsJoin(t *testing.T) {
 	r := newReading(t, eventlog.NewMemory(1<<20), 1<<20)
 	r.consumer.Wanted()
 	for i := range 6 {
-		r.say(1+i%2, i) // 1, 3, 5 are of conversation 1
+		r.say(1+i%2, i) // positions 1, 3 and 5 are in conversation 1
 	}
 	r.publish("booking.confirmed", `{"userId":"ann","bookingId":7,"status":"confirmed"}`)
 	r.publish("nobody.knows", `{}`)
@@ -128,7 +131,9 @@ func TestHistoryHasEachRoomsEventsSinceItsJoin(t *testing.T) {
 	r.want(<-answer, rooms.RecoveryOtherLog)
 }
 
-func TestAnOrderWhileItWasAwayEndsASession(t *testing.T) {
+// A client recovers although an order has disconnected its user, or revoked its token,
+// since it left. The recovery must be refused. Orders about others do not matter.
+func TestRecoveryIsRefusedAfterAnOrder(t *testing.T) {
 	r := newReading(t, eventlog.NewMemory(1<<20), 1<<20)
 	r.consumer.Wanted()
 	before := uint64(r.say(1, 1))
@@ -136,7 +141,7 @@ func TestAnOrderWhileItWasAwayEndsASession(t *testing.T) {
 	r.want(r.ask(rooms.Question{Rooms: in(before, "user:ann"), Since: before}), rooms.RecoveryDone)
 	order := uint64(r.publish("user.disconnect", `{"userId":"ann"}`))
 	r.want(r.ask(rooms.Question{Rooms: in(before, "user:ann"), Since: before}), rooms.RecoveryOrder)
-	// Nothing was missed, but the event loop had not carried the order out yet.
+	// The client missed nothing, but its event loop had not executed the order yet.
 	r.want(r.ask(rooms.Question{Rooms: in(order, "user:ann"), Since: order, Began: before}), rooms.RecoveryOrder)
 	r.say(1, 2)
 	r.want(r.ask(rooms.Question{Rooms: in(order, "user:ann"), Since: order, Began: order}), rooms.RecoveryDone)
@@ -145,8 +150,8 @@ func TestAnOrderWhileItWasAwayEndsASession(t *testing.T) {
 	r.want(r.ask(rooms.Question{Rooms: in(order, "user:ann"), Since: order, Began: order, Token: rooms.TokenMark("t1")}), rooms.RecoveryOrder)
 }
 
-// TestOlderEventsAreReadFromTheLog by a node that has just started, or kept
-// nothing as long as nobody could come back.
+// Events from before the node started, or from before the first client could recover,
+// are read from the log again. Duplicates are left out.
 func TestOlderEventsAreReadFromTheLog(t *testing.T) {
 	log := eventlog.NewMemory(1 << 20)
 	for i := range 5 {
@@ -159,11 +164,13 @@ func TestOlderEventsAreReadFromTheLog(t *testing.T) {
 	r.consumer.Wanted()
 	r.say(1, 7)
 	r.want(r.ask(rooms.Question{Rooms: in(6, "conversation:1"), Since: 6}), rooms.RecoveryDone, 7)
-	r.want(r.ask(rooms.Question{Rooms: in(2, "conversation:1"), Since: 2}), rooms.RecoveryDone, 3, 5, 6, 7) // 4 repeats 3
+	r.want(r.ask(rooms.Question{Rooms: in(2, "conversation:1"), Since: 2}), rooms.RecoveryDone, 3, 5, 6, 7) // 4 is a duplicate of 3
 	r.want(r.ask(rooms.Question{Rooms: in(6, "conversation:1"), Since: 6}), rooms.RecoveryDone, 7)
 }
 
-func TestTheLogIsTooShort(t *testing.T) {
+// A client has missed events that the log no longer has. The recovery must be refused,
+// and the memory for events stay within its limit.
+func TestRecoveryIsRefusedIfTheLogIsTooShort(t *testing.T) {
 	r := newReading(t, eventlog.NewMemory(3000), 2000)
 	r.consumer.Wanted()
 	for i := range 40 {
@@ -172,19 +179,20 @@ func TestTheLogIsTooShort(t *testing.T) {
 	r.want(r.ask(rooms.Question{Rooms: in(1, "conversation:1"), Since: 1}), rooms.RecoveryLogShort)
 	r.want(r.ask(rooms.Question{Rooms: in(39, "conversation:1"), Since: 39}), rooms.RecoveryDone, 40)
 	if kept := r.consumer.Kept(); kept > 2000 || kept == 0 {
-		t.Errorf("%d bytes kept", kept)
+		t.Errorf("%d bytes kept, want 1 to 2000", kept)
 	}
 }
 
-func TestNothingIsKeptBeforeSomebodyMayComeBack(t *testing.T) {
+// No events are kept before a client may recover.
+func TestNoEventsAreKeptBeforeAClientMayRecover(t *testing.T) {
 	r := newReading(t, eventlog.NewMemory(1<<20), 1<<20)
 	r.say(1, 1)
 	if kept := r.consumer.Kept(); kept != 0 {
-		t.Errorf("%d bytes kept", kept)
+		t.Errorf("%d bytes kept, want 0", kept)
 	}
 }
 
-// A busyLog appends an event each time it is opened to be read from a position.
+// busyLog calls opened each time it is opened at a position.
 type busyLog struct {
 	eventlog.Log
 	opened func()
@@ -198,15 +206,15 @@ func (l *busyLog) Open(ctx context.Context, at eventlog.Start) (eventlog.Source,
 	return source, err
 }
 
-// TestOlderEventsAreReadThoughTheNewestPartBeginsMeanwhile: nothing is kept
-// before the first client that may come back.
-func TestOlderEventsAreReadThoughTheNewestPartBeginsMeanwhile(t *testing.T) {
+// An older part of the log is read for the first recovery. Meanwhile the node begins
+// to keep new events, and one arrives. The answer must still be complete.
+func TestOlderEventsAreReadWhileNewEventsArrive(t *testing.T) {
 	r := newReading(t, eventlog.NewMemory(1<<20), 1<<20)
 	first := r.say(1, 1)
 	last := r.say(1, 2)
 	passed := 0
 	r.consumer.history.log = &busyLog{r.log, func() {
-		if passed++; passed == 1 { // an entry that was in hand when the first client came
+		if passed++; passed == 1 { // an entry that was being processed when the first client asked
 			r.say(1, 3)
 		}
 	}}
@@ -217,9 +225,10 @@ func TestOlderEventsAreReadThoughTheNewestPartBeginsMeanwhile(t *testing.T) {
 	}
 }
 
-// TestOlderEventsAreReadOverPositionsThatTheLogUsesItself, as RabbitMQ does when
-// it begins a segment.
-func TestOlderEventsAreReadOverPositionsThatTheLogUsesItself(t *testing.T) {
+// Older entries are read across positions that the log uses itself, as RabbitMQ does
+// at the begin of a segment. More missing positions in a row than the log allows are a
+// failure.
+func TestOlderEventsAreReadAcrossPositionsUsedByTheLog(t *testing.T) {
 	for name, x := range map[string]struct {
 		holes     int
 		positions []eventlog.Position
@@ -248,13 +257,13 @@ func TestOlderEventsAreReadOverPositionsThatTheLogUsesItself(t *testing.T) {
 				}
 			}
 			if good != x.want {
-				t.Fatalf("%d holes, %v: expected %v", x.holes, x.positions, good)
+				t.Fatalf("%d holes allowed, positions %v: accepted %v", x.holes, x.positions, good)
 			}
 			if !good {
 				return
 			}
 			if why, _ := f.end(); !f.done() || why != rooms.RecoveryDone {
-				t.Fatalf("done %v, %v", f.done(), why)
+				t.Fatalf("done %v, result %v; want true and RecoveryDone", f.done(), why)
 			}
 			if m := h.look(a); m.Result != rooms.RecoveryDone || len(m.Events) != wanted {
 				t.Errorf("%v, %d events, want %d", m.Result, len(m.Events), wanted)

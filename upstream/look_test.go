@@ -7,9 +7,11 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-func TestWhatBecomesOfAnEventAtAPosition(t *testing.T) {
+// Look reports for each position of the log which event and rooms it was for, or why
+// it was not delivered.
+func TestLookDescribesTheEventAtAPosition(t *testing.T) {
 	r := newReading(t, eventlog.NewMemory(2000), 1<<20)
-	for range 20 { // of which the oldest are removed
+	for range 20 { // the oldest are removed from the log
 		r.say(1, 1)
 	}
 	said := r.say(7, 1)
@@ -43,7 +45,7 @@ func TestWhatBecomesOfAnEventAtAPosition(t *testing.T) {
 				t.Fatal(err)
 			}
 			if s.Found != c.found || s.Event != c.event || !strings.Contains(strings.Join(s.Rooms, ","), c.rooms) || !strings.Contains(s.Trouble, c.trouble) || (s.Trouble == "") != (c.trouble == "") {
-				t.Errorf("%+v", s)
+				t.Errorf("Look returned %+v, want %+v", s, c)
 			}
 		})
 	}

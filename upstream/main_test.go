@@ -30,7 +30,7 @@ const patience = testkit.Patience
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	amqp.Logger = quietLogger{} // tests cut connections on purpose
+	amqp.Logger = quietLogger{} // tests cut connections on purpose, which the library would log
 	code := gatewaytest.Main(m)
 	brokertest.CloseShared()
 	os.Exit(code)
@@ -40,7 +40,7 @@ type quietLogger struct{}
 
 func (quietLogger) Printf(string, ...any) {}
 
-// ownBroker is for tests that kill it.
+// ownBroker starts a broker of its own for a test that stops it.
 func ownBroker(t testing.TB) *brokertest.Broker {
 	t.Helper()
 	b, err := brokertest.Start()
@@ -49,15 +49,15 @@ func ownBroker(t testing.TB) *brokertest.Broker {
 	return b
 }
 
-// fakeRooms implements Rooms and records what it is given. Safe for concurrent use.
+// fakeRooms implements Rooms and records what it gets. It is safe for concurrent use.
 type fakeRooms struct {
 	mu     sync.Mutex // guards the following
 	got    []delivered
 	orders []rooms.Order
 	passed uint64
 	anew   int
-	away   func(room string) bool // nobody is there; nil: somebody is everywhere
-	full   chan struct{}          // not nil: nothing can be taken until it is closed
+	away   func(room string) bool // the room has no members here; nil: every room has members
+	full   chan struct{}          // not nil: Wait blocks until it is closed
 }
 
 type delivered struct{ room, packet string }
@@ -124,10 +124,11 @@ func (h *fakeRooms) count() int {
 	return len(h.got)
 }
 
-// packetOf returns the body of the packet: [name, object].
+// packetOf returns the payload of an event packet: [name, object].
 func packetOf(m *codec.Message) string { return strings.TrimPrefix(string(m.AppendPayload(nil)), "42") }
 
-// A world is one test's corner of a broker: a consumer and a service.
+// world is a consumer and a service with exchanges and queues of their own on a
+// broker.
 type world struct {
 	t         testing.TB
 	broker    *brokertest.Broker
@@ -135,7 +136,7 @@ type world struct {
 	consumer  *Consumer
 	prefix    string
 	exchanges []string
-	stop      func() // ends the consumer and waits for it
+	stop      func() // stops the consumer and waits for its end
 	service   *brokertest.Publisher
 }
 
@@ -144,7 +145,7 @@ var names struct {
 	n  int
 }
 
-// newWorld prepares names; start runs the consumer.
+// newWorld chooses unused names and connects the service; start runs the consumer.
 func newWorld(t testing.TB, b *brokertest.Broker) *world {
 	t.Helper()
 	names.mu.Lock()
@@ -157,7 +158,7 @@ func newWorld(t testing.TB, b *brokertest.Broker) *world {
 	return w
 }
 
-// dial connects the service, which publishes.
+// dial connects the service.
 func (w *world) dial() {
 	w.t.Helper()
 	var err error
@@ -166,7 +167,7 @@ func (w *world) dial() {
 	}
 }
 
-// start runs the consumer and waits until it reads the log.
+// start runs the consumer and waits until it is connected.
 func (w *world) start(change ...func(*Config)) *world {
 	w.t.Helper()
 	w.launch(change...)
@@ -174,7 +175,7 @@ func (w *world) start(change ...func(*Config)) *world {
 	return w
 }
 
-// launch runs a consumer of its own log, unless change gives it another one.
+// launch runs a consumer of this world's log, unless change sets another one.
 func (w *world) launch(change ...func(*Config)) {
 	w.t.Helper()
 	c := Config{
@@ -203,7 +204,7 @@ func (w *world) logConfig(table *routes.Table) rabbitmq.Config {
 	}
 }
 
-// log returns the log of this corner of the broker.
+// log opens this world's log.
 func (w *world) log(table *routes.Table, change ...func(*rabbitmq.Config)) *rabbitmq.Log {
 	w.t.Helper()
 	c := w.logConfig(table)
@@ -220,7 +221,7 @@ func (w *world) log(table *routes.Table, change ...func(*rabbitmq.Config)) *rabb
 
 func quietLog() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-// table returns the built-in routes and more.
+// table returns the built-in routes and these.
 func table(t testing.TB, more ...routes.Route) *routes.Table {
 	t.Helper()
 	table, err := routes.NewTable(more)
@@ -234,7 +235,7 @@ func route(event, room string) routes.Route {
 	return routes.Route{Event: event, Rooms: []string{room}, Emit: "x", All: true}
 }
 
-// runConsumer returns what ends the consumer and waits for its end.
+// runConsumer runs the consumer. stop ends it and waits for its end.
 func runConsumer(c *Consumer) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -247,7 +248,7 @@ func (w *world) awaitConnected() {
 	testkit.Await(w.t, "a connection", func() bool { return w.consumer.Status().Connected })
 }
 
-// publish publishes a body and waits for RabbitMQ to have it.
+// publish publishes a message and waits for RabbitMQ's confirm.
 func (w *world) publish(key, body string, change ...func(*amqp.Publishing)) {
 	w.t.Helper()
 	w.publishTo(w.exchanges[0], key, body, change...)
@@ -264,7 +265,7 @@ func (w *world) publishTo(exchange, key, body string, change ...func(*amqp.Publi
 	}
 }
 
-// want waits until exactly these deliveries have come.
+// want waits for these deliveries and checks that there are no others.
 func (w *world) want(want ...delivered) {
 	w.t.Helper()
 	testkit.Await(w.t, fmt.Sprintf("%d deliveries", len(want)), func() bool { return len(w.rooms.all()) >= len(want) })
@@ -276,7 +277,7 @@ func (w *world) want(want ...delivered) {
 	}
 }
 
-// message is what message.sent of conversation 1 becomes; n is its text.
+// message is the delivery for message.sent of conversation 1 with text n.
 func message(n int) delivered {
 	return delivered{"conversation:1", fmt.Sprintf(`["new_message",{"conversationId":1,"message":"%d","timestamp":"t"}]`, n)}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
-// startOutlet returns an outlet that runs.
+// startOutlet runs an outlet until the test ends.
 func startOutlet(t *testing.T, b *brokertest.Broker, change ...func(*rabbitmq.OutletConfig)) *rabbitmq.Outlet {
 	t.Helper()
 	c := rabbitmq.OutletConfig{Addresses: []string{b.URL}, Exchange: t.Name(), Purpose: "test", Logger: quietLog()}
@@ -32,7 +32,7 @@ func startOutlet(t *testing.T, b *brokertest.Broker, change ...func(*rabbitmq.Ou
 	return o
 }
 
-// bound makes a queue that gets everything published to the test's exchange.
+// bound declares a queue that gets everything published to the test's exchange.
 func bound(t *testing.T, b *brokertest.Broker) (queue string) {
 	t.Helper()
 	channel := channelOf(t, b)
@@ -63,7 +63,7 @@ func channelOf(t *testing.T, b *brokertest.Broker) *amqp.Channel {
 	return channel
 }
 
-// published returns what is in a queue.
+// published reads all messages of a queue.
 func published(t *testing.T, b *brokertest.Broker, queue string) (list []amqp.Delivery) {
 	t.Helper()
 	channel := channelOf(t, b)
@@ -86,15 +86,17 @@ func numbered(n int) rabbitmq.Message {
 	}
 }
 
+// An outlet publishes 2,000 messages. RabbitMQ must get all of them once, in order,
+// with their properties, and the callbacks must get no error.
 func TestOutletPublishesInOrder(t *testing.T) {
 	t.Parallel()
-	const all, awaited = 2000, 10 // those at the end: who waits gets an error after 5 s
+	const all, awaited = 2000, 10 // only the last ones have callbacks, which fail after 5 s
 	b := brokertest.Shared(t)
 	queue := bound(t, b)
 	o := startOutlet(t, b)
 	for n := range all - awaited {
 		if !o.Publish(numbered(n), nil) {
-			t.Fatal("full")
+			t.Fatal("the outlet is full")
 		}
 	}
 	testkit.Await(t, "confirms", func() bool { return o.Stats().Waiting == 0 })
@@ -117,15 +119,17 @@ func TestOutletPublishesInOrder(t *testing.T) {
 		want := numbered(n)
 		if m.RoutingKey != want.Key || m.MessageId != want.ID || string(m.Body) != string(want.Body) || m.Type != want.Type ||
 			m.AppId != "websocket-gateway" || m.DeliveryMode != amqp.Persistent || m.ContentType != "application/json" || !m.Timestamp.Equal(noon.Truncate(time.Second)) {
-			t.Fatalf("message %d: %+v", n, m)
+			t.Fatalf("message %d has wrong properties: %+v", n, m)
 		}
 	}
 	if s := o.Stats(); s.Waiting != 0 || s.Confirmed != all {
-		t.Errorf("figures %+v", s)
+		t.Errorf("stats %+v, want all confirmed and none waiting", s)
 	}
 }
 
-func TestOutletGoesOnAfterRabbitMQWasKilled(t *testing.T) {
+// RabbitMQ is killed and restarted while an outlet has unconfirmed messages. All
+// messages must arrive in order; some may arrive twice.
+func TestOutletResumesAfterRabbitMQWasKilled(t *testing.T) {
 	t.Parallel()
 	b := ownBroker(t)
 	queue := bound(t, b)
@@ -149,7 +153,7 @@ func TestOutletGoesOnAfterRabbitMQWasKilled(t *testing.T) {
 	}
 	say(100)
 	testkit.Await(t, "confirms", func() bool { return o.Stats().Waiting == 0 })
-	var firsts []string // a message may come twice
+	var firsts []string // in order of their first arrival
 	seen := make(map[string]bool)
 	for _, m := range published(t, b, queue) {
 		if !seen[m.MessageId] {
@@ -159,7 +163,7 @@ func TestOutletGoesOnAfterRabbitMQWasKilled(t *testing.T) {
 	}
 	for i, id := range firsts {
 		if id != fmt.Sprint("m", i) {
-			t.Fatalf("message %d is %s", i, id)
+			t.Fatalf("message %d has id %s", i, id)
 		}
 	}
 	if len(firsts) != n {
@@ -167,6 +171,8 @@ func TestOutletGoesOnAfterRabbitMQWasKilled(t *testing.T) {
 	}
 }
 
+// RabbitMQ cannot be reached. A callback must get an error after 5 s, and the outlet
+// must accept no more than its limit of bytes.
 func TestOutletWithoutRabbitMQ(t *testing.T) {
 	testkit.Slow(t, "it waits 5 s for a confirmation")
 	t.Parallel()
@@ -176,7 +182,7 @@ func TestOutletWithoutRabbitMQ(t *testing.T) {
 		t.Fatal("full")
 	}
 	if err := <-answer; err == nil || !strings.Contains(err.Error(), "not confirmed") {
-		t.Errorf("answer %v", err)
+		t.Errorf("callback got %v, want an error that it is not confirmed", err)
 	}
 	big := rabbitmq.Message{Body: make([]byte, 1<<20)}
 	taken := 0
@@ -184,30 +190,30 @@ func TestOutletWithoutRabbitMQ(t *testing.T) {
 		taken++
 	}
 	if s := o.Stats(); taken != 31 || s.Full != 1 {
-		t.Errorf("%d messages of 1 MiB taken, figures %+v", taken, s)
+		t.Errorf("%d messages of 1 MiB accepted, want 31; stats %+v, want Full 1", taken, s)
 	}
 }
 
-func TestOutletTellsWhatNoQueueTakes(t *testing.T) {
+func TestOutletReportsMessagesThatNoQueueTakes(t *testing.T) {
 	t.Parallel()
 	o := startOutlet(t, brokertest.Shared(t), func(c *rabbitmq.OutletConfig) { c.Required, c.Eager = true, true })
-	testkit.Await(t, "a connection", o.Connected) // who waits gets another error after 5 s
-	const all = 600                               // more than are on their way at once
+	testkit.Await(t, "a connection", o.Connected) // otherwise the callbacks would get another error after 5 s
+	const all = 600                               // more than may be unconfirmed at once
 	answers := make(chan error, all)
 	for n := range all {
 		o.Publish(numbered(n), func(err error) { answers <- err })
 	}
 	for range all {
 		if err := <-answers; err == nil || !strings.Contains(err.Error(), "no queue takes it") {
-			t.Fatalf("answer %v", err)
+			t.Fatalf("callback got %v, want an error that no queue takes it", err)
 		}
 	}
 	if s := o.Stats(); s.NoQueue != all || s.Confirmed != 0 {
-		t.Errorf("figures %+v", s)
+		t.Errorf("stats %+v, want NoQueue 600 and none confirmed", s)
 	}
 }
 
-func TestOutletThatEndsTellsWhoWaits(t *testing.T) {
+func TestOutletFailsPendingMessagesWhenItEnds(t *testing.T) {
 	t.Parallel()
 	o := rabbitmq.NewOutlet(rabbitmq.OutletConfig{Addresses: []string{"amqp://127.0.0.1:1/"}, Exchange: "x", Logger: quietLog()})
 	var answers []error
@@ -217,10 +223,10 @@ func TestOutletThatEndsTellsWhoWaits(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := o.Flush(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("flushed: %v", err)
+		t.Errorf("Flush returned %v, want context.Canceled", err)
 	}
 	o.Run(ctx)
 	if len(answers) != 3 || slices.Contains(answers, nil) {
-		t.Errorf("answers %v", answers)
+		t.Errorf("callbacks got %v, want three errors", answers)
 	}
 }

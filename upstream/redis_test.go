@@ -16,16 +16,16 @@ import (
 	"github.com/hometrip/gateway/upstream/redislog"
 )
 
-// A redisWorld is a Redis and nodes that read the log there.
+// redisWorld is a Redis server and nodes that read the log there.
 type redisWorld struct {
 	t     *testing.T
 	redis *redistest.Server
-	log   *redislog.Log // of the service
+	log   *redislog.Log // log of the service that publishes
 	nodes []*redisNode
 	sent  int
 }
 
-// A redisNode is a consumer with its own way to Redis.
+// redisNode is a consumer with its own proxy to Redis.
 type redisNode struct {
 	*fakeRooms
 	*testkit.Proxy
@@ -35,7 +35,7 @@ type redisNode struct {
 
 const redisKey = "ws:0:events"
 
-// newRedisWorld starts a Redis with these arguments, and nodes.
+// newRedisWorld starts Redis with these arguments, and nodes.
 func newRedisWorld(t *testing.T, nodes int, args ...string) *redisWorld {
 	t.Helper()
 	redis, err := redistest.Start(nil, args...)
@@ -63,7 +63,7 @@ func (w *redisWorld) open(address string) *redislog.Log {
 	return l
 }
 
-// start runs a node and waits until it reads.
+// start runs a node and waits until it is connected.
 func (w *redisWorld) start() {
 	w.t.Helper()
 	p, err := testkit.NewProxy(w.redis.Addr)
@@ -85,11 +85,11 @@ func (w *redisWorld) start() {
 	w.nodes = append(w.nodes, n)
 }
 
-// publish appends events, each until Redis has confirmed it. It returns how many
-// attempts failed.
+// publish appends numbered events and repeats each window until Redis has confirmed
+// it. It returns the number of failed attempts.
 func (w *redisWorld) publish(events int) (failed int) { return w.publishThrough(events, func() {}) }
 
-// publishThrough calls onFailure when the first attempt has failed.
+// publishThrough is publish, and calls onFailure when the first attempt has failed.
 func (w *redisWorld) publishThrough(events int, onFailure func()) (failed int) {
 	w.t.Helper()
 	const window = 50
@@ -110,7 +110,7 @@ func (w *redisWorld) publishThrough(events int, onFailure func()) (failed int) {
 			continue
 		}
 		if failed++; failed > 1000 {
-			w.t.Fatal("nothing can be appended")
+			w.t.Fatal("1,000 attempts to append have failed")
 		}
 		if failed == 1 {
 			onFailure()
@@ -120,7 +120,7 @@ func (w *redisWorld) publishThrough(events int, onFailure func()) (failed int) {
 	return failed
 }
 
-// want waits until a node has got all events from one on, each once and in
+// want waits until a node has got all events from number from on, each once and in
 // order.
 func (w *redisWorld) want(n *redisNode, from int) {
 	w.t.Helper()
@@ -130,15 +130,17 @@ func (w *redisWorld) want(n *redisNode, from int) {
 	})
 	got := n.all()
 	if len(got) != w.sent-from {
-		w.t.Errorf("%d events came, want %d", len(got), w.sent-from)
+		w.t.Errorf("%d events were delivered, want %d", len(got), w.sent-from)
 	}
 	for i, d := range got {
 		if d != message(from+i) {
-			w.t.Fatalf("%v is number %d", d, from+i)
+			w.t.Fatalf("got %v as event %d", d, from+i)
 		}
 	}
 }
 
+// Three nodes get every event of the log in Redis in order. A node that starts later
+// gets the later ones, at the same positions.
 func TestEveryNodeReadsTheLogInRedis(t *testing.T) {
 	t.Parallel()
 	w := newRedisWorld(t, 3)
@@ -152,12 +154,14 @@ func TestEveryNodeReadsTheLogInRedis(t *testing.T) {
 	position := w.nodes[0].consumer.Totals().Position
 	for i, n := range w.nodes {
 		if p := n.consumer.Totals().Position; p != position {
-			t.Errorf("node %d is at %d, node 0 at %d", i, uint64(p), uint64(position))
+			t.Errorf("node %d is at position %d, node 0 at %d", i, uint64(p), uint64(position))
 		}
 	}
 }
 
-func TestNothingIsLostWhenTheWayToTheLogInRedisIsCut(t *testing.T) {
+// The connections of a node to Redis are cut several times. Every event must be
+// delivered once.
+func TestNoEventIsLostWhenConnectionsToRedisAreCut(t *testing.T) {
 	t.Parallel()
 	w := newRedisWorld(t, 2)
 	for range 5 {
@@ -173,24 +177,27 @@ func TestNothingIsLostWhenTheWayToTheLogInRedisIsCut(t *testing.T) {
 	for _, n := range w.nodes {
 		w.want(n, 0)
 		if c := n.consumer.Totals(); c.Gaps != 0 || c.Logs != 0 {
-			t.Errorf("counted %+v", c)
+			t.Errorf("counted %+v, want no gaps and no new log", c)
 		}
 	}
 }
 
-// TestASilentWayToTheLogInRedisIsGivenUp: nothing comes and nothing is closed.
-func TestASilentWayToTheLogInRedisIsGivenUp(t *testing.T) {
+// A node's connection to Redis becomes silent without being closed. The node must
+// notice, reconnect, and miss nothing.
+func TestASilentConnectionToRedisIsGivenUp(t *testing.T) {
 	t.Parallel()
 	w := newRedisWorld(t, 1)
 	n := w.nodes[0]
 	n.Hold()
 	w.publish(10)
 	testkit.Await(t, "the loss to be noticed", func() bool { return !n.consumer.Status().Connected })
-	n.Cut() // what was held back never comes
+	n.Cut() // data that was held back is lost
 	n.Heal()
 	w.want(n, 0)
 }
 
+// FLUSHALL removes the log. The nodes must read the new one from its first entry, and
+// report no missed events.
 func TestAFlushedRedisIsAnotherLog(t *testing.T) {
 	t.Parallel()
 	w := newRedisWorld(t, 2)
@@ -205,19 +212,19 @@ func TestAFlushedRedisIsAnotherLog(t *testing.T) {
 	for _, n := range w.nodes {
 		w.want(n, 0)
 		n.set(func(h *fakeRooms) {
-			if h.anew != 2 { // also when it began
-				t.Errorf("told %d times of another log", h.anew)
+			if h.anew != 2 { // the first time was at the start
+				t.Errorf("Anew was called %d times, want 2", h.anew)
 			}
 		})
 		if n.missed.Load() != 0 {
-			t.Error("events were missed")
+			t.Error("Missed was called, want no missed events")
 		}
 	}
 }
 
-// TestNodesGoOnWhenRedisWasKilled: with a file that has every command, and
-// without one.
-func TestNodesGoOnWhenRedisWasKilled(t *testing.T) {
+// Redis is killed and restarted, once with an append-only file and once empty. Every
+// event must be delivered; only the empty Redis has a new log.
+func TestNodesResumeWhenRedisWasKilled(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{"durable": {"--appendonly", "yes", "--appendfsync", "always"}, "empty": nil} {
 		t.Run(name, func(t *testing.T) {
@@ -234,19 +241,22 @@ func TestNodesGoOnWhenRedisWasKilled(t *testing.T) {
 				}
 			})
 			if failed == 0 {
-				t.Fatal("no attempt failed")
+				t.Fatal("no attempt to append failed while Redis was down")
 			}
 			for _, n := range w.nodes {
 				w.want(n, 0)
 				if c := n.consumer.Totals(); c.Gaps != 0 || (c.Logs > 0) != (name == "empty") {
-					t.Errorf("counted %+v", c)
+					t.Errorf("counted %+v, want no gaps, and a new log only without a file", c)
 				}
 			}
 		})
 	}
 }
 
-func TestARedisReaderThatRetentionOvertakesSaysSo(t *testing.T) {
+// Entries that a node has not read yet are trimmed. The node must count them as
+// missed, call Missed once, and go on with the oldest entry; the other node must not
+// notice.
+func TestTrimmedEntriesOfRedisAreCountedAsMissed(t *testing.T) {
 	t.Parallel()
 	w := newRedisWorld(t, 2)
 	w.publish(100)
@@ -261,12 +271,12 @@ func TestARedisReaderThatRetentionOvertakesSaysSo(t *testing.T) {
 	late.Heal()
 	testkit.Await(t, "the rest", func() bool { return len(late.all()) >= 200 })
 	if c := late.consumer.Totals(); c.Gaps != 1 || c.Missed != 300 || late.missed.Load() != 1 || c.Logs != 0 {
-		t.Errorf("counted %+v, told %d times", c, late.missed.Load())
+		t.Errorf("counted %+v, want 300 missed in one gap; Missed was called %d times, want once", c, late.missed.Load())
 	}
 	if got := late.all(); got[100] != message(400) || got[199] != message(499) {
-		t.Errorf("went on at %v and came to %v", got[100], got[199])
+		t.Errorf("the first event after the gap is %v, the last one %v; want 400 and 499", got[100], got[199])
 	}
 	if w.nodes[1].missed.Load() != 0 {
-		t.Error("the other node missed some")
+		t.Error("Missed was called on the other node")
 	}
 }

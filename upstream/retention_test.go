@@ -13,9 +13,9 @@ import (
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
-// TestRetention: what a node has not read when RabbitMQ removes it is counted,
-// and the node's clients are told. A node is behind because it was cut off, or
-// because its rooms take nothing.
+// RabbitMQ removes entries that a node has not read, because the node was cut off or
+// its rooms accepted nothing. The node must count them as missed and call Missed for
+// each gap. A node that kept up must miss nothing.
 func TestRetention(t *testing.T) {
 	t.Parallel()
 	for _, why := range []string{"cut off", "full"} {
@@ -45,27 +45,27 @@ func TestRetention(t *testing.T) {
 			} else {
 				way.Cut()
 			}
-			const last = 4000 // four times of what the stream keeps
+			const last = 4000 // four times what the stream keeps
 			w.publishLarge(100, last)
 			close(full)
 			way.Heal()
 
 			testkit.Await(t, "the newest event", func() bool { got := late.all(); return got[len(got)-1].packet == large(last-1) })
 			got, n := late.all(), behind.Totals()
-			const segments = 4_000_000 / 100_000 // each has an entry of RabbitMQ's own
+			const segments = 4_000_000 / 100_000 // each begins with an entry of RabbitMQ itself
 			if sum := int64(len(got)) + n.Missed; sum < last || sum > last+2*segments ||
 				n.Missed < last/2 || n.Gaps == 0 || missed.Load() != n.Gaps || n.Logs != 0 {
-				t.Errorf("%d events came; told %d times; counted %+v", len(got), missed.Load(), n)
+				t.Errorf("%d events were delivered; Missed was called %d times; counted %+v", len(got), missed.Load(), n)
 			}
-			if n := w.consumer.Totals(); n.Gaps != 0 { // also where segments begin
+			if n := w.consumer.Totals(); n.Gaps != 0 { // including positions where segments begin
 				t.Errorf("the other node has missed %d events in %d gaps", n.Missed, n.Gaps)
 			}
 		})
 	}
 }
 
-// smallStream makes the stream of the log, with small segments: RabbitMQ removes
-// whole ones.
+// smallStream declares the log's stream with small segments: RabbitMQ removes whole
+// segments.
 func (w *world) smallStream() {
 	w.t.Helper()
 	if _, err := w.service.Channel.QueueDeclare(rabbitmq.StreamName(w.prefix), true, false, false, false, amqp.Table{
@@ -77,13 +77,13 @@ func (w *world) smallStream() {
 
 var kilobyte = strings.Repeat("x", 1000)
 
-// large is what the nth event of publishLarge becomes.
+// large is the packet for the n'th event of publishLarge.
 func large(n int) string {
 	return fmt.Sprintf(`["new_message",{"conversationId":1,"message":"%d%s","timestamp":"t"}]`, n, kilobyte)
 }
 
-// publishLarge publishes numbered events of a kilobyte. RabbitMQ may confirm
-// them faster than a node reads them, so w.rooms has to get each window, a tenth
+// publishLarge publishes numbered events of a kilobyte. RabbitMQ may confirm them
+// faster than a node reads them. Therefore w.rooms must have got each window, a tenth
 // of what the stream keeps, before the next one is published.
 func (w *world) publishLarge(from, to int) {
 	w.t.Helper()

@@ -14,7 +14,8 @@ import (
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
-// sort runs what puts dead letters aside, as a node of its own.
+// sort runs a sorter, as a node of its own. A sorter publishes undeliverable events as
+// dead letters; one node at a time does so.
 func (w *world) sort() (s *Sorter, stop func()) {
 	w.t.Helper()
 	routes := table(w.t)
@@ -35,8 +36,8 @@ func (w *world) sort() (s *Sorter, stop func()) {
 	return s, stop
 }
 
-// sorts runs it and waits until it is this node's turn.
-func (w *world) sorts() (s *Sorter, stop func()) {
+// startActiveSorter runs a sorter and waits until it is the active one.
+func (w *world) startActiveSorter() (s *Sorter, stop func()) {
 	w.t.Helper()
 	s, stop = w.sort()
 	testkit.Await(w.t, "the turn", func() bool {
@@ -49,7 +50,7 @@ func (w *world) sorts() (s *Sorter, stop func()) {
 
 const letterQueue = ".dead-letter"
 
-// letters takes the dead letters out of their queue.
+// letters waits for n dead letters and takes them out of their queue.
 func (w *world) letters(n int) (list []amqp.Delivery) {
 	w.t.Helper()
 	testkit.Await(w.t, fmt.Sprintf("%d dead letters", n), func() bool {
@@ -70,14 +71,17 @@ func (w *world) letters(n int) (list []amqp.Delivery) {
 	return list
 }
 
-func TestPoisonIsPutAsideOnceForAllNodesWhileGoodEventsFlow(t *testing.T) {
+// Several nodes read undeliverable events between others. Each undeliverable event
+// must become one dead letter with its reason and properties, and the other events
+// must be delivered.
+func TestUndeliverableEventsBecomeOneDeadLetterEach(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
 	for range 2 {
 		w.start(func(c *Config) { c.Rooms = &fakeRooms{} })
 	}
-	w.sorts()
-	w.sort() // two more nodes, whose turn it is not
+	w.startActiveSorter()
+	w.sort() // two more nodes, which are not active
 	w.sort()
 	w.publish("message.sent", messageBody(0))
 	w.publish("message.sent", "{", func(m *amqp.Publishing) {
@@ -97,37 +101,40 @@ func TestPoisonIsPutAsideOnceForAllNodesWhileGoodEventsFlow(t *testing.T) {
 		}
 	}
 	if string(d.Body) != "{" || d.AppId != "messages" || !strings.Contains(d.MessageId, ".") || d.MessageId == letters[1].MessageId {
-		t.Errorf("letter %q of %q with id %q", d.Body, d.AppId, d.MessageId)
+		t.Errorf("dead letter %q of app %q with id %q", d.Body, d.AppId, d.MessageId)
 	}
 	if r := letters[1].Headers["x-gateway-reason"]; r != "no_room" {
-		t.Errorf("reason %v", r)
+		t.Errorf("reason %v, want no_room", r)
 	}
 	testkit.Await(t, "the good events", func() bool { return len(w.rooms.all()) == 3 })
 }
 
-func TestWhoTakesOverGoesOnWhereTheLastOneWas(t *testing.T) {
+// The active sorter stops, and another one takes over. It must go on with the first
+// event that the former did not handle.
+func TestTheNextSorterResumesAtTheFormerOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
-	_, stop := w.sorts()
+	_, stop := w.startActiveSorter()
 	w.publish("message.sent", "a")
 	w.letters(1)
 	stop()
-	w.publish("message.sent", "b") // while nobody looks
+	w.publish("message.sent", "b") // while no sorter runs
 	w.publish("message.sent", "c")
 	w.sort()
 	for i, d := range w.letters(2) {
 		if want := []string{"b", "c"}[i]; string(d.Body) != want {
-			t.Errorf("letter %q, want %q", d.Body, want)
+			t.Errorf("dead letter %q, want %q", d.Body, want)
 		}
 	}
 }
 
-// TestALetterThatCannotBeWrittenDelaysNobody: its queue is full.
-func TestALetterThatCannotBeWrittenDelaysNobody(t *testing.T) {
+// The queue of dead letters is full. Other events must be delivered meanwhile, and the
+// dead letter be written when there is room.
+func TestAFullDeadLetterQueueDoesNotDelayEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
 	name := w.prefix + letterQueue
-	testkit.Await(t, "a queue of its own", func() bool { // the sorter may declare it in between
+	testkit.Await(t, "a queue of its own", func() bool { // the sorter may declare the queue in between
 		_, err := w.service.Channel.QueueDelete(name, false, false, false)
 		if err == nil {
 			_, err = w.service.Channel.QueueDeclare(name, true, false, false, false,
@@ -146,13 +153,13 @@ func TestALetterThatCannotBeWrittenDelaysNobody(t *testing.T) {
 		q, err := w.service.Channel.QueueDeclarePassive(name, true, false, false, false, nil)
 		return err == nil && q.Messages == 1
 	})
-	s, _ := w.sorts()
+	s, _ := w.startActiveSorter()
 	w.publish("message.sent", "{")
 	testkit.Await(t, "trouble", func() bool { return s.Trouble() != nil })
 	const events = 1000
 	w.stream(events)
 	w.wantAll(events)
-	// Deleting the queue would delete a letter that comes at that moment.
+	// Deleting the queue could delete a dead letter that arrives at that moment.
 	if _, ok, err := w.service.Channel.Get(name, true); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
@@ -160,24 +167,24 @@ func TestALetterThatCannotBeWrittenDelaysNobody(t *testing.T) {
 	testkit.Await(t, "no trouble", func() bool { return s.Trouble() == nil })
 }
 
-// TestALetterWithTooManyHeadersLosesThem: with the reason they would not fit
-// into a frame.
-func TestALetterWithTooManyHeadersLosesThem(t *testing.T) {
+// The headers of a message are too large to be sent together with the reason. The dead
+// letter must leave them out and say so.
+func TestDeadLettersLeaveOutHeadersThatAreTooLarge(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
-	w.sorts()
+	w.startActiveSorter()
 	w.publish("message.sent", "{", func(m *amqp.Publishing) {
 		m.Headers = amqp.Table{"long": strings.Repeat("x", 120_000)}
 	})
 	d := w.letters(1)[0]
 	if detail, _ := d.Headers["x-gateway-detail"].(string); !strings.Contains(detail, "bytes of headers were left out") || d.Headers["long"] != nil {
-		t.Errorf("detail %q", detail)
+		t.Errorf("detail %q, want the note that headers were left out", detail)
 	}
 }
 
-// TestHeadersThatTheLibraryCannotReadStopNothing: nested deeper than its limit
-// of 32. RabbitMQ leaves them out of streams.
-func TestHeadersThatTheLibraryCannotReadStopNothing(t *testing.T) {
+// Headers are nested deeper than the library's limit of 32. RabbitMQ leaves them out
+// of the stream, and the event must be delivered.
+func TestUnreadableHeadersDoNotStopTheConsumer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
 	var deep any = "x"
@@ -189,10 +196,12 @@ func TestHeadersThatTheLibraryCannotReadStopNothing(t *testing.T) {
 	w.want(message(0), message(1))
 }
 
+// A dead letter is replayed. As it still has no room, it must become a dead letter
+// again with the same properties.
 func TestDeadLettersAreReplayedIntoTheLog(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
-	w.sorts()
+	w.startActiveSorter()
 	w.publish("message.sent", `{"message":"0"}`)
 	l, err := rabbitmq.OpenDeadLetters(t.Context(), []string{w.broker.URL}, w.prefix)
 	if err != nil {
@@ -205,9 +214,9 @@ func TestDeadLettersAreReplayedIntoTheLog(t *testing.T) {
 		return ok
 	})
 	if letter.Reason != "no_room" || letter.Key != "message.sent" || letter.Exchange != w.exchanges[0] {
-		t.Errorf("letter %+v", letter)
+		t.Errorf("dead letter %+v, want no_room for message.sent", letter)
 	}
-	letter.Body = nil // what is kept counts
+	letter.Body = nil // the stored body must be used
 	if err := l.Replay(t.Context(), letter); err != nil {
 		t.Fatal(err)
 	}
@@ -217,32 +226,32 @@ func TestDeadLettersAreReplayedIntoTheLog(t *testing.T) {
 	})
 }
 
-// TestOrdersThatWereGivenWhileNoNodeRanReachTheNodesThatRunLater: those that
-// last, once.
-func TestOrdersThatWereGivenWhileNoNodeRanReachTheNodesThatRunLater(t *testing.T) {
+// Orders are published while no node runs. When nodes start, the orders that stay in
+// effect must be executed, once; a disconnect has no effect any more.
+func TestOrdersPublishedWhileNoNodeRunsAreExecutedLater(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t)).start()
-	s, stop := w.sorts()
+	s, stop := w.startActiveSorter()
 	w.publish("user.logout", `{"userId":1}`)
 	testkit.Await(t, "the order", func() bool { return w.rooms.ordered() == "1" })
 	w.awaitNote(s)
 	w.stop()
 	stop()
 
-	w.publish("user.disconnect", `{"userId":2}`) // whose sockets are gone
+	w.publish("user.disconnect", `{"userId":2}`) // its sockets are closed already
 	w.publish("user.logout", `{"userId":3}`, func(m *amqp.Publishing) { m.Timestamp = noon })
 	w.rooms = &fakeRooms{}
 	w.start()
-	s, stop = w.sorts()
+	s, stop = w.startActiveSorter()
 	testkit.Await(t, "the order", func() bool { return w.rooms.ordered() != "" })
 	w.awaitNote(s)
 	w.rooms.set(func(h *fakeRooms) {
 		if issued := h.orders[0].Issued; !issued.Equal(noon.Truncate(time.Second)) {
-			t.Errorf("means tokens up to %v, want %v", issued, noon)
+			t.Errorf("the order is for tokens issued up to %v, want %v", issued, noon)
 		}
 	})
 	stop()
-	w.sorts() // another turn repeats nothing
+	w.startActiveSorter() // the next active sorter must not repeat orders
 	w.publish("user.logout", `{"userId":4}`)
 	testkit.Await(t, "the order", func() bool { return strings.HasSuffix(w.rooms.ordered(), "4") })
 	if got := w.rooms.ordered(); got != "3 4" {
@@ -250,7 +259,7 @@ func TestOrdersThatWereGivenWhileNoNodeRanReachTheNodesThatRunLater(t *testing.T
 	}
 }
 
-// ordered returns the users of the orders that came.
+// ordered returns the users of the received orders.
 func (h *fakeRooms) ordered() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -261,8 +270,7 @@ func (h *fakeRooms) ordered() string {
 	return strings.Join(users, " ")
 }
 
-// awaitNote waits until the sorter has noted that it is done with everything
-// that the consumer has read.
+// awaitNote waits until the sorter has noted the position that the consumer has read.
 func (w *world) awaitNote(s *Sorter) {
 	w.t.Helper()
 	testkit.Await(w.t, "the note", func() bool {
@@ -272,9 +280,10 @@ func (w *world) awaitNote(s *Sorter) {
 	})
 }
 
-// TestWhatWaitsInTheQueuesOfVersionsBeforeTheLogIsMoved: as soon as nobody
-// consumes them.
-func TestWhatWaitsInTheQueuesOfVersionsBeforeTheLogIsMoved(t *testing.T) {
+// Versions before the log had a queue for each key. The messages in these queues must
+// be moved to the log, and the queues be deleted, unless an old version still consumes
+// from them.
+func TestMessagesInQueuesOfOldVersionsAreMoved(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t))
 	ch := w.service.Channel
@@ -302,7 +311,7 @@ func TestWhatWaitsInTheQueuesOfVersionsBeforeTheLogIsMoved(t *testing.T) {
 		w.publish("message.sent", messageBody(n))
 	}
 	w.start()
-	w.sorts()
+	w.startActiveSorter()
 	w.want(message(0), message(1), message(2))
 	gone := func() bool {
 		check, err := w.broker.Connect()
@@ -315,7 +324,7 @@ func TestWhatWaitsInTheQueuesOfVersionsBeforeTheLogIsMoved(t *testing.T) {
 	}
 	testkit.Await(t, "the end of the queue", gone)
 	if _, err := ch.QueueDeclarePassive(w.prefix+".booking.*", true, false, false, false, nil); err != nil {
-		t.Errorf("the queue that is being consumed: %v", err)
+		t.Errorf("the queue with a consumer was deleted: %v", err)
 	}
 	w.publish("message.sent", messageBody(3))
 	w.want(message(0), message(1), message(2), message(3))

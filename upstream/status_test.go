@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// TestALogThatIsOpenedAtOnceHasBegunWhenItWasTried: a gateway that saw the one
-// without the other would have its first clients connect anew.
-func TestALogThatIsOpenedAtOnceHasBegunWhenItWasTried(t *testing.T) {
+// When the log is opened at the first attempt, begun must be closed no later than
+// tried. A gateway that saw only tried would make its first clients reconnect.
+func TestBegunIsClosedBeforeTried(t *testing.T) {
 	for range 500 {
 		b := newBoard(time.Now())
 		go b.connected(time.Now(), "log")
@@ -21,7 +21,7 @@ func TestALogThatIsOpenedAtOnceHasBegunWhenItWasTried(t *testing.T) {
 		select {
 		case <-b.begun:
 		default:
-			t.Fatal("tried, and not begun")
+			t.Fatal("tried is closed before begun")
 		}
 	}
 }

@@ -16,8 +16,9 @@ import (
 	"github.com/hometrip/gateway/upstream/rabbitmq"
 )
 
-// TestRabbitMQWithoutStreams: as before 3.9, and in a cluster that was upgraded
-// from there. It is named, and the log is in Redis.
+// RabbitMQ has no streams, as before 3.9 or in a cluster upgraded from there. The
+// error must say so and how to enable them. The nodes must use the log in Redis, and
+// one node at a time forwards messages to it.
 func TestRabbitMQWithoutStreams(t *testing.T) {
 	t.Parallel()
 	b, err := brokertest.Start("RABBITMQ_FEATURE_FLAGS=quorum_queue")
@@ -27,10 +28,10 @@ func TestRabbitMQWithoutStreams(t *testing.T) {
 	stream := w.log(table(t))
 	_, err = stream.Open(t.Context(), eventlog.Start{From: eventlog.FromNext, Window: 1})
 	if !errors.Is(err, eventlog.ErrNoLog) || !strings.Contains(err.Error(), "enable_feature_flag stream_queue") {
-		t.Errorf("reading: %v", err)
+		t.Errorf("Open returned %v, want ErrNoLog with the command that enables streams", err)
 	}
 	if _, err := stream.Append(t.Context(), eventlog.Entry{Key: "message.sent"})(); !errors.Is(err, eventlog.ErrNoLog) {
-		t.Errorf("appending: %v", err)
+		t.Errorf("Append returned %v, want ErrNoLog", err)
 	}
 
 	var nodes []*fakeRooms
@@ -51,7 +52,7 @@ func TestRabbitMQWithoutStreams(t *testing.T) {
 	for n := range events {
 		w.publish("message.sent", messageBody(n), func(m *amqp.Publishing) { m.MessageId = fmt.Sprint(n) })
 		if n == events/2 {
-			stops[0]() // the other one takes over
+			stops[0]() // the other forwarder takes over
 		}
 	}
 	for _, h := range nodes {
@@ -61,18 +62,18 @@ func TestRabbitMQWithoutStreams(t *testing.T) {
 
 	seen, err := rabbitmq.Inspect(t.Context(), w.logConfig(table(t)))
 	if err != nil || seen.Found[0].Instead != w.prefix+".forward" {
-		t.Errorf("the doctor sees %+v, %v", seen, err)
+		t.Errorf("Inspect returned %+v, %v; want the forward queue", seen, err)
 	}
 
 	stops[1]()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	stream.MoveQueues(ctx)
-	w.publish("message.sent", messageBody(0)) // or RabbitMQ returned it: the queue is bound
+	w.publish("message.sent", messageBody(0)) // RabbitMQ would return it if the queue were not bound any more
 }
 
-// TestOldQueuesOfABrokerWithoutStreamsAreForwarded once, with two nodes that
-// begin at the same time, and are deleted.
+// A broker without streams has a queue of an old version. Two nodes start at the same
+// time. Its messages must be forwarded once and in order, and the queue be deleted.
 func TestOldQueuesOfABrokerWithoutStreamsAreForwarded(t *testing.T) {
 	t.Parallel()
 	w, r := newWorld(t, brokertest.Shared(t)), newRedisWorld(t, 0)
@@ -117,7 +118,8 @@ func TestOldQueuesOfABrokerWithoutStreamsAreForwarded(t *testing.T) {
 	w.want(want...)
 }
 
-// runForwarder returns what ends it, when RabbitMQ has its queue.
+// runForwarder runs a forwarder and returns when RabbitMQ has its queue with a
+// consumer. stop ends it.
 func runForwarder(t *testing.T, w *world, to rabbitmq.Appender) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -142,21 +144,21 @@ func runForwarder(t *testing.T, w *world, to rabbitmq.Appender) (stop func()) {
 	return stop
 }
 
-// refusing is a log that takes nothing.
-type refusing struct{}
+// refusingLog is a log that accepts nothing.
+type refusingLog struct{}
 
-func (refusing) Append(context.Context, eventlog.Entry) func() (eventlog.Position, error) {
+func (refusingLog) Append(context.Context, eventlog.Entry) func() (eventlog.Position, error) {
 	return func() (eventlog.Position, error) { return 0, errors.New("no") }
 }
 
-// A reluctant log takes nothing at first.
-type reluctant struct {
+// retryLog is a log that fails the first Appends.
+type retryLog struct {
 	mu      sync.Mutex
-	refuses int // so many
+	refuses int // number of Appends that still fail
 	took    []eventlog.Entry
 }
 
-func (l *reluctant) Append(_ context.Context, e eventlog.Entry) func() (eventlog.Position, error) {
+func (l *retryLog) Append(_ context.Context, e eventlog.Entry) func() (eventlog.Position, error) {
 	return func() (eventlog.Position, error) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -168,17 +170,17 @@ func (l *reluctant) Append(_ context.Context, e eventlog.Entry) func() (eventlog
 	}
 }
 
-func (l *reluctant) entries() []eventlog.Entry {
+func (l *retryLog) entries() []eventlog.Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.took
 }
 
-// TestALogThatIsAwayMakesNoDeadLetters: RabbitMQ counts deliveries, and messages
-// stay with the node that forwards them. In order, as they came.
-func TestALogThatIsAwayMakesNoDeadLetters(t *testing.T) {
+// The log fails twice. The forwarder must keep the messages and append them in order:
+// returning them would make RabbitMQ count deliveries, and drop them in the end.
+func TestAFailingLogCausesNoRedeliveries(t *testing.T) {
 	t.Parallel()
-	w, log := newWorld(t, brokertest.Shared(t)), &reluctant{refuses: 2}
+	w, log := newWorld(t, brokertest.Shared(t)), &retryLog{refuses: 2}
 	runForwarder(t, w, log)
 	const events = 10
 	for n := range events {
@@ -195,11 +197,12 @@ func TestALogThatIsAwayMakesNoDeadLetters(t *testing.T) {
 	}
 }
 
-// TestWhatWasToBeForwardedIsMovedIntoTheStream when RabbitMQ has streams by now.
-func TestWhatWasToBeForwardedIsMovedIntoTheStream(t *testing.T) {
+// Messages wait to be forwarded, and RabbitMQ has streams now. They must be moved into
+// the stream, and the queue be deleted.
+func TestForwardQueueIsMovedIntoTheStream(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, brokertest.Shared(t))
-	stop := runForwarder(t, w, refusing{})
+	stop := runForwarder(t, w, refusingLog{})
 	for n := range 10 {
 		w.publish("message.sent", messageBody(n))
 	}
@@ -214,6 +217,6 @@ func TestWhatWasToBeForwardedIsMovedIntoTheStream(t *testing.T) {
 	}
 	w.want(want...)
 	if _, err := w.service.Channel.QueueDeclarePassive(w.prefix+".forward", true, false, false, false, nil); err == nil {
-		t.Error("the queue is still there")
+		t.Error("the forward queue still exists, want it deleted")
 	}
 }

@@ -10,12 +10,14 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-func TestTheTimestampOfAPublisher(t *testing.T) {
+// A timestamp in seconds is used as it is. One in a smaller unit is converted, and an
+// implausible one is replaced by the time of arrival; both are reported.
+func TestTimestampsOfPublishers(t *testing.T) {
 	arrived := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 	sent := arrived.Add(-time.Minute)
 	const lateIn1999 = 946684800 - 86400
 	for name, c := range map[string]struct {
-		seconds   int64 // as the property has them
+		seconds   int64 // as in the AMQP property
 		want      time.Time
 		plausible bool
 	}{
@@ -41,12 +43,12 @@ func TestTheTimestampOfAPublisher(t *testing.T) {
 		}
 	}
 	if got, plausible := publishedAt(time.Time{}, arrived); !got.Equal(arrived) || !plausible {
-		t.Errorf("none: %v, %v; want the arrival", got, plausible)
+		t.Errorf("without a timestamp: %v, %v; want the time of arrival", got, plausible)
 	}
 }
 
-// A wrong timestamp is counted each time and logged once in a while, with what
-// leads to its publisher.
+// A wrong timestamp is counted each time. The log line about it is rate-limited and
+// names the key and the app of the publisher.
 func TestAWrongTimestampIsCountedAndLogged(t *testing.T) {
 	var text bytes.Buffer
 	in := &intake{count: &counters{}, log: slog.New(slog.NewTextHandler(&text, nil))}

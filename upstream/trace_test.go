@@ -13,7 +13,7 @@ func TestTraceparent(t *testing.T) {
 	const trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 	for header, want := range map[string]bool{
 		"00-" + trace + "-" + span + "-01":      true,
-		"cc-" + trace + "-" + span + "-01-more": true, // of a later version
+		"cc-" + trace + "-" + span + "-01-more": true, // of a later version of the header
 		"":                                      false, "x": false,
 		"00-" + trace + "-" + span:                           false,
 		"00-" + strings.ToUpper(trace) + "-" + span + "-01":  false,
@@ -27,6 +27,7 @@ func TestTraceparent(t *testing.T) {
 	}
 }
 
+// At level debug each event is logged with its trace.
 func TestEventsAreLoggedAtDebugWithTheirTrace(t *testing.T) {
 	for level, want := range map[slog.Level]int{slog.LevelInfo: 0, slog.LevelDebug: 1} {
 		var out bytes.Buffer

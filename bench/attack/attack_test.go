@@ -16,8 +16,8 @@ import (
 	"github.com/hometrip/gateway/bench/process"
 )
 
-// TestMain lets the test binary be the process of the good clients, as the
-// command is.
+// TestMain lets the test binary also run as the worker process of the good clients, as
+// the attack command does.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == workerCommand {
 		if err := load.Serve(os.Stdin, os.Stdout); err != nil {
@@ -28,9 +28,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestRowsAreStopped plays the rows that need neither numbers nor time, against
-// a gateway with a few good clients. What latency they have is no matter here.
-func TestRowsAreStopped(t *testing.T) {
+// A few attacks that need neither many connections nor much time run against a gateway
+// with good clients. All must be stopped and counted, and no good client may notice.
+// Latencies are not checked.
+func TestAttacksAreStopped(t *testing.T) {
 	w, err := harness.NewWorkspace("attack", "")
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +57,7 @@ func TestRowsAreStopped(t *testing.T) {
 			t.Errorf("%s: %q; %s", r.name, res.attack.problems, describeFaults(res.chat))
 		}
 		if res.attack.opened.Load() == 0 || res.observed.rss == 0 || res.after.connections != 20 {
-			t.Errorf("%s: by %s; %d bytes resident, %d connections left", r.name, res.attack.work(), res.observed.rss, res.after.connections)
+			t.Errorf("%s: attack made %s; %d bytes resident, %d connections left, want 20", r.name, res.attack.work(), res.observed.rss, res.after.connections)
 		}
 		for _, p := range res.problems {
 			if strings.Contains(p, "mov") { // "did not move", "moved by 3"
@@ -66,7 +67,7 @@ func TestRowsAreStopped(t *testing.T) {
 	}
 }
 
-// held is a result with nothing wrong.
+// held returns a result with nothing wrong.
 func held() *result {
 	h := hdrhistogram.New(1, 1e7, 3)
 	_ = h.RecordValue(1000)
@@ -79,7 +80,9 @@ func held() *result {
 	}
 }
 
-func TestWhatIsBrokenIsFound(t *testing.T) {
+// Each kind of fault, put into a result with nothing wrong, is found as the only
+// problem.
+func TestBrokenResultsAreFound(t *testing.T) {
 	for want, break_ := range map[string]func(*result){
 		"":                                func(*result) {},
 		"good clients: 1 events lost":     func(r *result) { r.chat.Lost = 1 },
@@ -102,9 +105,9 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		r.check(20)
 		switch {
 		case want == "" && r.failed():
-			t.Errorf("nothing is broken, found %q", r.problems)
+			t.Errorf("problems %q in a result with nothing wrong", r.problems)
 		case want != "" && (len(r.problems) != 1 || !strings.HasPrefix(r.problems[0], want)):
-			t.Errorf("found %q, want %s", r.problems, want)
+			t.Errorf("problems %q, want one that begins with %s", r.problems, want)
 		}
 	}
 }
@@ -115,24 +118,24 @@ func late() *hdrhistogram.Snapshot {
 	return h.Export()
 }
 
-func TestReportTellsOfAllAttempts(t *testing.T) {
+func TestReportListsAllAttempts(t *testing.T) {
 	first, second := held(), held()
 	first.problem("the machine was busy")
 	second.earlier = first.problems
 	dir := t.TempDir()
 	if err := (report{began: time.Now(), results: []*result{second}}).write(&harness.Workspace{Report: dir}); err != nil {
-		t.Errorf("held in the end: %v", err)
+		t.Errorf("a row that held in its second attempt: %v", err)
 	}
 	b, err := os.ReadFile(dir + "/attack.md")
 	if err != nil || !strings.Contains(string(b), "| test | held in the end |") || !strings.Contains(string(b), "the machine was busy") {
 		t.Errorf("%v %s", err, b)
 	}
 	if err := (report{began: time.Now(), results: []*result{first}}).write(&harness.Workspace{Report: dir}); err == nil {
-		t.Error("broken, and no error")
+		t.Error("a failed row caused no error")
 	}
 }
 
-func TestSamplesAreThoseOfTheTests(t *testing.T) {
+func TestSamplesAreReadFromTheTests(t *testing.T) {
 	root, err := process.Root()
 	if err != nil {
 		t.Fatal(err)
@@ -143,16 +146,16 @@ func TestSamplesAreThoseOfTheTests(t *testing.T) {
 	}
 	for _, want := range []string{`451-["x"]`, "\x81\x012", "a close frame of one byte"} {
 		if !slices.Contains(samples, want) {
-			t.Errorf("%q is not among the %d samples", want, len(samples))
+			t.Errorf("%q is not one of the %d samples", want, len(samples))
 		}
 	}
 	if _, err := readSamples(t.TempDir()); err == nil {
-		t.Error("no samples, and no error")
+		t.Error("a directory without samples caused no error")
 	}
 }
 
-// TestThreatTable: the attacks, tests and counters that SECURITY.md names are
-// there, and each attack is named.
+// The attacks, tests and counters that SECURITY.md names exist, and it names each
+// attack.
 func TestThreatTable(t *testing.T) {
 	root, err := process.Root()
 	if err != nil {
@@ -175,23 +178,23 @@ func TestThreatTable(t *testing.T) {
 		delete(named, r.name)
 	}
 	for name := range named {
-		t.Errorf("SECURITY.md names attack:%s, which there is not", name)
+		t.Errorf("SECURITY.md names attack:%s, which does not exist", name)
 	}
 	tests := sources(t, root, "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go")
 	for _, name := range regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w+`).FindAllString(string(b), -1) {
 		if !strings.Contains(tests, "func "+name+"(") {
-			t.Errorf("SECURITY.md names %s, which there is not", name)
+			t.Errorf("SECURITY.md names %s, which does not exist", name)
 		}
 	}
 	counters := sources(t, root, "cmd/gateway/*.go")
 	for _, name := range regexp.MustCompile(`\b[a-z]\w+_(total|bytes|revoked)\b`).FindAllString(string(b), -1) {
 		if !strings.Contains(counters, name+`"`) {
-			t.Errorf("SECURITY.md names the counter %s, which there is not", name)
+			t.Errorf("SECURITY.md names the counter %s, which does not exist", name)
 		}
 	}
 }
 
-// sources is the text of all files that match.
+// sources returns the text of all matching files.
 func sources(t *testing.T, root string, patterns ...string) string {
 	t.Helper()
 	var all strings.Builder

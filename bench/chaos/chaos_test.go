@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(gatewaytest.Main(m)) }
 
-// brief has some kinds of faults, of a short time.
+// brief returns some kinds of faults, each of a short duration.
 func brief(chosen ...string) (some []*faultKind) {
 	for _, k := range kinds {
 		if slices.Contains(chosen, k.name+" "+string(k.to)) {
@@ -27,7 +27,8 @@ func brief(chosen ...string) (some []*faultKind) {
 	return some
 }
 
-// TestScenario runs a small scenario.
+// A small scenario with several kinds of faults holds all rules, and its report says
+// so.
 func TestScenario(t *testing.T) {
 	o := options{
 		seed: 4, duration: 4 * time.Second, clients: 60, nodes: 3, rate: 100, calm: 500 * time.Millisecond,
@@ -40,7 +41,7 @@ func TestScenario(t *testing.T) {
 		t.Errorf("%q %q %+v", r.failed, r.wrong, r.returns)
 	}
 	if r.returns.within.recovered == 0 || r.returns.dead.returns == 0 {
-		t.Errorf("returns: %+v", r.returns)
+		t.Errorf("reconnects: %+v, want some recovered and some after a kill", r.returns)
 	}
 	if len(r.rounds) == 0 || r.confirmed == 0 || r.once < r.confirmed || r.stays <= len(r.clients) {
 		t.Errorf("%d rounds, %s", len(r.rounds), r.deliveries())
@@ -55,13 +56,13 @@ func TestScenario(t *testing.T) {
 	}
 	r.fail("the directory is wrong")
 	if err := r.write(&harness.Workspace{Report: dir}); err == nil {
-		t.Error("something is wrong, and no error")
+		t.Error("a failed scenario caused no error")
 	}
 }
 
-// TestHandOversLoseNothing: no client is disconnected, except by the kill of the
-// last round.
-func TestHandOversLoseNothing(t *testing.T) {
+// Hand-overs lose no event and disconnect no client. Only the kill in the last round
+// disconnects clients.
+func TestHandOversLoseNoEventAndDisconnectNoClient(t *testing.T) {
 	o := options{
 		seed: 5, duration: 6 * time.Second, clients: 60, nodes: 3, rate: 100, calm: 500 * time.Millisecond,
 		kinds: brief("hand-over of gateway"),
@@ -79,16 +80,16 @@ func TestHandOversLoseNothing(t *testing.T) {
 	}
 	handOvers := r.rounds[:len(r.rounds)-1]
 	if launches < 4 || len(handOvers) == 0 {
-		t.Errorf("%d processes, %d rounds", launches, len(r.rounds))
+		t.Errorf("%d processes, %d rounds; want 4 processes or more and a hand-over", launches, len(r.rounds))
 	}
 	for _, round := range handOvers {
 		if round.ended > 0 {
-			t.Errorf("%s: %d connections have ended", round, round.ended)
+			t.Errorf("%s: %d connections were closed, want none", round, round.ended)
 		}
 	}
 }
 
-func TestTheSeedDecides(t *testing.T) {
+func TestTheSeedDeterminesThePlan(t *testing.T) {
 	deal := func(seed uint64) (s string) {
 		p := newPlan(seed, kinds, 3)
 		for range 20 {
@@ -102,11 +103,13 @@ func TestTheSeedDecides(t *testing.T) {
 	}
 	for _, k := range kinds {
 		if !strings.Contains(one, k.name+" "+string(k.to)) {
-			t.Errorf("%s %s is not among\n%s", k.name, k.to, one)
+			t.Errorf("the fault %s %s is not in the plan\n%s", k.name, k.to, one)
 		}
 	}
 }
 
+// The directory in Redis is compared with where the clients are. Each kind of wrong
+// entry must be an error.
 func TestDirectoryIsCompared(t *testing.T) {
 	s := &scenario{}
 	for i := range 4 {
@@ -135,7 +138,7 @@ func TestDirectoryIsCompared(t *testing.T) {
 		d := right()
 		corrupt(d)
 		if err := s.compare(d); err == nil {
-			t.Errorf("%s, and no error: %v", what, fmt.Sprint(d))
+			t.Errorf("%s: compare found no error in %v", what, fmt.Sprint(d))
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 )
 
-// A trial is ten events, one a second from the first on, and a client on
-// gateway 1 that has got them all; a round of faults goes from 100 s to 110 s.
+// trial has ten events, one a second from 98 s on, a client on gateway 1 that got all
+// of them, and a round of faults from 100 s to 110 s.
 type trial struct {
 	events []event
 	client *client
@@ -33,7 +33,8 @@ func newTrial() *trial {
 	return tr
 }
 
-// fault puts a fault of a kind into the round, to gateway 1 if there are several.
+// fault puts a fault of this kind into the round, on gateway 1 if it is a fault of a
+// gateway.
 func (tr *trial) fault(name string, to part) {
 	for _, k := range kinds {
 		if k.name == name && k.to == to {
@@ -46,7 +47,7 @@ func (tr *trial) fault(name string, to part) {
 	}
 }
 
-// lose takes events out of what the client has got.
+// lose removes events from those that the client got.
 func (tr *trial) lose(numbers ...int) {
 	var left []receipt
 next:
@@ -61,8 +62,8 @@ next:
 	tr.stay.got = left
 }
 
-// end ends the stay, which loses what was published later, and begins another,
-// of a client that was not recovered.
+// end ends the client's stay. Events published later are lost until the client has
+// joined again, without being recovered.
 func (tr *trial) end(at time.Duration, why error) {
 	tr.stay.ended, tr.stay.why = at, why
 	next := &stay{node: 2, asked: at + second, joined: at + 2*second, ended: never, returned: true, result: "busy"}
@@ -79,7 +80,8 @@ func (tr *trial) end(at time.Duration, why error) {
 	tr.client.stays = append(tr.client.stays, next)
 }
 
-// comeBack ends the stay; the next one brings what was missed.
+// comeBack ends the client's stay. The client is recovered and gets the missed events
+// in its next stay.
 func (tr *trial) comeBack(at time.Duration) {
 	got := tr.stay.got
 	tr.end(at, errors.New("EOF"))
@@ -92,8 +94,8 @@ func (tr *trial) comeBack(at time.Duration) {
 	}
 }
 
-// judged returns the verdict. Another client, which has got everything, is
-// there to show when the events came.
+// judged returns the judge after it has checked the client. A second client that got
+// all events shows when they arrived.
 func (tr *trial) judged() *judge {
 	other := (&clientPool{}).client(1, 1, 0, -1)
 	whole := newTrial().stay
@@ -104,7 +106,9 @@ func (tr *trial) judged() *judge {
 	return j
 }
 
-func TestWhatHasNoReasonIsFound(t *testing.T) {
+// Events that were lost, repeated or reordered, late events, and disconnects are found
+// if no fault of the round explains them.
+func TestFaultsWithoutAReasonAreFound(t *testing.T) {
 	eof := errors.New("EOF")
 	for want, plant := range map[string]func(*trial){
 		"":                       func(*trial) {},
@@ -128,7 +132,7 @@ func TestWhatHasNoReasonIsFound(t *testing.T) {
 			tr.fault("kill -9 of", theRedis)
 			tr.end(103*second, eof)
 		},
-		"u0 has not got event 6 of room 0": func(tr *trial) { // and then others, over the same connection
+		"u0 has not got event 6 of room 0": func(tr *trial) { // others arrive later over the same connection
 			tr.fault("cut of the", redisWay)
 			tr.lose(6)
 		},
@@ -147,9 +151,9 @@ func TestWhatHasNoReasonIsFound(t *testing.T) {
 		},
 		"u0 was disconnected from gateway 1 at 101.0 s": func(tr *trial) {
 			tr.fault("kill -9 of", aGateway)
-			tr.end(101*second, sioclient.ErrDisconnected) // socket.io-client does not come back
+			tr.end(101*second, sioclient.ErrDisconnected) // socket.io-client does not reconnect after it
 		},
-		"u0 has not got event 7 of room 0, published at 105.0 s, on gateway 2": func(tr *trial) { // the return did not bring it
+		"u0 has not got event 7 of room 0, published at 105.0 s, on gateway 2": func(tr *trial) { // the recovery did not bring it
 			tr.fault("kill -9 of", aGateway)
 			tr.comeBack(104*second + second/2)
 			tr.client.stays[1].got = tr.client.stays[1].got[1:]
@@ -160,7 +164,7 @@ func TestWhatHasNoReasonIsFound(t *testing.T) {
 			next := tr.client.stays[1]
 			next.got = append([]receipt{{6, next.asked}}, next.got...)
 		},
-		"u0 has not got event 4 of room 0": func(tr *trial) { // it came back as a new one, but younger ones had come before
+		"u0 has not got event 4 of room 0": func(tr *trial) { // not recovered, but younger events had arrived before
 			tr.fault("kill -9 of", aGateway)
 			tr.end(104*second+second/2, eof)
 			tr.lose(4)
@@ -176,14 +180,16 @@ func TestWhatHasNoReasonIsFound(t *testing.T) {
 		j := tr.judged()
 		switch {
 		case want == "" && (j.wrongs > 0 || j.once != 10):
-			t.Errorf("nothing is wrong, found %q, %d once", j.wrong, j.once)
+			t.Errorf("found %q although nothing is wrong; %d events arrived once, want 10", j.wrong, j.once)
 		case want != "" && (j.wrongs == 0 || !strings.HasPrefix(j.wrong[0], want)):
 			t.Errorf("found %q, want %s", j.wrong, want)
 		}
 	}
 }
 
-func TestReasonsAreGiven(t *testing.T) {
+// Lost, late and repeated events that a fault or a failed recovery explains are not
+// wrong; they are counted by reason.
+func TestReasonsAreCounted(t *testing.T) {
 	eof := errors.New("EOF")
 	for _, x := range []struct {
 		why   reason
@@ -218,13 +224,14 @@ func TestReasonsAreGiven(t *testing.T) {
 		tr := newTrial()
 		x.plant(tr)
 		if j := tr.judged(); j.wrongs > 0 || j.reasons[x.why] != x.count {
-			t.Errorf("%s: %d, want %d; all: %v; without reason: %q", x.why, j.reasons[x.why], x.count, j.reasons, j.wrong)
+			t.Errorf("reason %s: %d times, want %d; all reasons: %v; without reason: %q", x.why, j.reasons[x.why], x.count, j.reasons, j.wrong)
 		}
 	}
 }
 
-// TestReturnsAreCounted: within the window, and after a gateway was killed.
-func TestReturnsAreCounted(t *testing.T) {
+// Reconnects are counted: all, those within the recovery window, and those after a
+// gateway was killed.
+func TestReconnectsAreCounted(t *testing.T) {
 	for name, x := range map[string]struct {
 		plant func(*trial)
 		want  returns

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// drawn is a crowd of two users who get two events each: user 0 the numbers 0
-// and 2, user 1 the numbers 1 and 3.
+// drawn returns a crowd phase with two users who get two events each: user 0 the
+// numbers 0 and 2, user 1 the numbers 1 and 3.
 func drawn(t *testing.T) (*world, *crowd) {
 	w := newWorld(t, 2)
 	w.l.sessions = make(sessions)
@@ -22,6 +22,8 @@ func notificationTo(seq int) string {
 	return fmt.Sprintf(`42["new_notification",{"message":"#%d@%d#"}]`, seq, clock())
 }
 
+// Connection 0 misses events, or gets them twice, in another order, or meant for
+// others. The result must have each fault.
 func TestEventsOfACrowdAreCheckedByNumberReceiverAndOrder(t *testing.T) {
 	for _, tt := range []struct {
 		name                           string
@@ -52,11 +54,13 @@ func TestEventsOfACrowdAreCheckedByNumberReceiverAndOrder(t *testing.T) {
 		r := new(Result)
 		c.finish(r)
 		if r.Lost != tt.lost || r.Doubled != tt.doubled || r.Swapped != tt.swapped || r.Strays != tt.strays {
-			t.Errorf("%s: lost %d, doubled %d, swapped %d, strays %d", tt.name, r.Lost, r.Doubled, r.Swapped, r.Strays)
+			t.Errorf("%s: lost %d, doubled %d, swapped %d, strays %d; want %d, %d, %d, %d", tt.name, r.Lost, r.Doubled, r.Swapped, r.Strays, tt.lost, tt.doubled, tt.swapped, tt.strays)
 		}
 	}
 }
 
+// Members of one room connect from different workers, so only their results together
+// show whether of each pair at least one got user_joined about the other.
 func TestJoinsOfOtherWorkersAreCheckedByPair(t *testing.T) {
 	// Two workers with two connections each; connection 0 of each is in the room.
 	result := func(self int32, announced ...int32) *Result {
@@ -96,7 +100,7 @@ func TestJoinsOfOtherWorkersAreCheckedByPair(t *testing.T) {
 	}
 }
 
-func TestASessionComesBackWithItsPidAndTheOffsetOfItsNewestEvent(t *testing.T) {
+func TestRecoverySendsThePidAndTheNewestOffset(t *testing.T) {
 	s := make(sessions)
 	s.ask(0, 1)
 	if got := string(s.appendAuth(nil, 0)); got != `,"recovery":true` {
@@ -111,9 +115,9 @@ func TestASessionComesBackWithItsPidAndTheOffsetOfItsNewestEvent(t *testing.T) {
 		t.Errorf("second CONNECT: %s", got)
 	}
 	if !s.answered(0, []byte(`40{"sid":"a","pid":"p"}`)) || s.answered(0, []byte(`40{"sid":"b","pid":"q"}`)) {
-		t.Error("recovered is told by the pid")
+		t.Error("a session with the same pid must count as recovered, one with another pid must not")
 	}
 	if got := string(s.appendAuth(nil, 1)); got != "" {
-		t.Errorf("a connection that does not ask says %s", got)
+		t.Errorf("CONNECT of a connection that does not ask for recovery: %s, want no fields", got)
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// world is a Loop whose clients write to nowhere and hear what the test says.
+// world is a Loop whose clients write to /dev/null and receive what the test gives
+// them.
 type world struct {
 	t *testing.T
 	l *Loop
@@ -34,7 +35,7 @@ func newWorld(t *testing.T, conns int) *world {
 	return &world{t, l}
 }
 
-// hear lets connection i read one Socket.IO packet.
+// hear makes connection i receive a Socket.IO packet.
 func (w *world) hear(i int, packet string) {
 	w.l.now = clock()
 	w.l.packets(&w.l.conns[i], serverFrame(opText, packet))
@@ -48,8 +49,8 @@ func typingAt(ms int) string {
 	return fmt.Sprintf(`42["user_typing",{"userId":"u","timestamp":"2026-01-02T03:04:05.%03dZ"}]`, ms)
 }
 
-// listened runs a room of two that expects three events and is told what
-// member 0 hears; member 1 hears everything as it should.
+// listened runs a room of two members that expect three events. Member 0 receives the
+// events seqs, member 1 all of them.
 func listened(t *testing.T, seqs ...int) *Result {
 	w := newWorld(t, 2)
 	f := newFanout(w.l, FanoutArgs{Source: SourceListen, Last: 2, Expect: 3})
@@ -114,7 +115,7 @@ func TestTypingIsCheckedByCountAndTimestamp(t *testing.T) {
 	}
 }
 
-func TestSenderThatHearsItselfIsAStray(t *testing.T) {
+func TestAnEventSentBackToItsSenderIsAStray(t *testing.T) {
 	w := newWorld(t, 2)
 	f := newFanout(w.l, FanoutArgs{Source: SourceTyping, First: 1, Last: 2, Window: 1, For: time.Hour})
 	w.l.phase = f
@@ -126,7 +127,9 @@ func TestSenderThatHearsItselfIsAStray(t *testing.T) {
 	}
 }
 
-func TestOfTwoWhoJoinAtLeastOneHearsAndNobodyTwice(t *testing.T) {
+// Of two members that join a room at least one gets user_joined about the other, and
+// none gets it twice.
+func TestJoinsAreAnnouncedToOneOfEachPairAndNeverTwice(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		heard [3][]int // whom each of three members hears of
@@ -161,7 +164,7 @@ func TestOfTwoWhoJoinAtLeastOneHearsAndNobodyTwice(t *testing.T) {
 	}
 }
 
-func TestRoomsOfAJoinPhaseAreToldApart(t *testing.T) {
+func TestRoomsOfAJoinPhaseAreDistinguished(t *testing.T) {
 	w := newWorld(t, 4)
 	for i := range w.l.conns {
 		w.l.conns[i].user = int32(i)
@@ -173,7 +176,7 @@ func TestRoomsOfAJoinPhaseAreToldApart(t *testing.T) {
 		w.hear(i, `430[{"success":true}]`)
 	}
 	w.hear(0, `42["user_joined",{"userId":"u1"}]`)
-	w.hear(3, `42["user_joined",{"userId":"u1"}]`) // of the other room
+	w.hear(3, `42["user_joined",{"userId":"u1"}]`) // of a member of the other room
 	r := new(Result)
 	if j.finish(r); r.Strays != 1 || r.Lost != 1 {
 		t.Errorf("strays %d, lost %d: want 1 and 1", r.Strays, r.Lost)
@@ -233,7 +236,9 @@ func TestPacedChatTimesFromWhenAnEventWasDue(t *testing.T) {
 	}
 }
 
-func TestEventsThatASlowServerDidNotTakeAreSentLater(t *testing.T) {
+// The publisher's socket is full. The rest of the events must be sent when the server
+// reads again.
+func TestEventsThatASlowServerDoesNotReadAreSentLater(t *testing.T) {
 	w := newWorld(t, 1)
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -241,12 +246,12 @@ func TestEventsThatASlowServerDidNotTakeAreSentLater(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = unix.Close(ends[0]); _ = unix.Close(ends[1]) })
 	w.l.pub = &publisher{fd: int32(ends[0])}
-	const events, pad = 20, 100_000 // more than the socket holds
+	const events, pad = 20, 100_000 // more than the socket's buffer holds
 	f := newFanout(w.l, FanoutArgs{Source: SourceUser, Last: 1, Burst: events, Pad: pad, For: time.Hour})
 	w.l.phase = f
 	f.tick(clock())
 	if len(w.l.pub.out) == 0 {
-		t.Fatal("the socket took everything: nothing to test")
+		t.Fatal("the socket accepted all events, so nothing is left to send later")
 	}
 	arrived, b := 0, make([]byte, 1<<20)
 	for len(w.l.pub.out) > 0 {
@@ -265,7 +270,7 @@ func TestEventsThatASlowServerDidNotTakeAreSentLater(t *testing.T) {
 	}
 }
 
-func TestIdleTellsThePingsOfTheWorstOff(t *testing.T) {
+func TestIdleReportsTheFewestPings(t *testing.T) {
 	w := newWorld(t, 3)
 	w.l.conns[2].step = stepClosed
 	p := newIdler(w.l, time.Hour)
@@ -276,7 +281,7 @@ func TestIdleTellsThePingsOfTheWorstOff(t *testing.T) {
 	w.hear(1, "2")
 	r := new(Result)
 	if p.finish(r); r.Least != 1 || w.l.pings != 4 {
-		t.Errorf("least %d, pings %d: want 1 and 4", r.Least, w.l.pings)
+		t.Errorf("fewest pings %d, pings %d: want 1 and 4", r.Least, w.l.pings)
 	}
 }
 

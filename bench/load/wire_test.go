@@ -17,7 +17,7 @@ func serverFrame(op byte, payload string) []byte {
 	return append([]byte{0x80 | op, 127, 0, 0, 0, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}, payload...)
 }
 
-func TestFrameOfEverySizeIsReadWholeAndNeverBefore(t *testing.T) {
+func TestFramesAreReadOnlyWhenComplete(t *testing.T) {
 	for _, size := range []int{0, 1, 125, 126, 65535, 65536} {
 		payload := strings.Repeat("x", size)
 		wire := serverFrame(opText, payload)
@@ -26,7 +26,7 @@ func TestFrameOfEverySizeIsReadWholeAndNeverBefore(t *testing.T) {
 				continue
 			}
 			if _, _, n, err := nextFrame(wire[:cut]); n != 0 || err != nil {
-				t.Errorf("size %d cut at %d: n=%d err=%v, want more bytes to be asked for", size, cut, n, err)
+				t.Errorf("size %d cut at %d: n=%d err=%v, want n=0, to read more bytes", size, cut, n, err)
 			}
 		}
 		op, p, n, err := nextFrame(append(wire, "next"...))
@@ -36,7 +36,7 @@ func TestFrameOfEverySizeIsReadWholeAndNeverBefore(t *testing.T) {
 	}
 }
 
-func TestFrameThatNoServerMaySendIsRefused(t *testing.T) {
+func TestInvalidServerFramesAreRefused(t *testing.T) {
 	for name, wire := range map[string][]byte{
 		"masked":       {0x81, 0x81, 0, 0, 0, 0, 'x'},
 		"fragmented":   {0x01, 1, 'x'},
@@ -68,7 +68,7 @@ func TestClientFrameUnmasksToWhatWasSent(t *testing.T) {
 	}
 }
 
-func TestEventIsToldByItsName(t *testing.T) {
+func TestEventsAreRecognisedByName(t *testing.T) {
 	for packet, want := range map[string]eventName{
 		`42["user_typing",{}]`:      userTyping,
 		`42["user_typing_not",{}]`:  otherEvent,
@@ -84,7 +84,7 @@ func TestEventIsToldByItsName(t *testing.T) {
 	}
 }
 
-func TestMarkComesBackAsItWasWritten(t *testing.T) {
+func TestMarkRoundTrip(t *testing.T) {
 	p := append([]byte(`42["new_message",{"message":"`), appendMark(nil, 4_000_000_000, 987654321)...)
 	seq, sent, ok := parseMark(append(p, `xx"}]`...))
 	if seq != 4_000_000_000 || sent != 987654321 || !ok {
@@ -92,7 +92,7 @@ func TestMarkComesBackAsItWasWritten(t *testing.T) {
 	}
 	for _, bad := range []string{"", "no mark", "#12", "#12@", "#12@34", "#@#x", "#x@1#"} {
 		if _, _, ok := parseMark([]byte(bad)); ok && bad != "#@#x" {
-			t.Errorf("%q: taken for a mark", bad)
+			t.Errorf("%q: accepted as a mark", bad)
 		}
 	}
 }
@@ -108,7 +108,7 @@ func TestTimestampIsReadInMilliseconds(t *testing.T) {
 	}
 }
 
-func TestResponseIsTakenWholeAndOneAtATime(t *testing.T) {
+func TestResponsesAreReadCompletelyAndOneByOne(t *testing.T) {
 	wire := []byte("HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 	for cut := range len(wire) / 2 {
 		if _, _, used := nextResponse(wire[:cut]); used != 0 {

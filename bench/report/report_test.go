@@ -25,13 +25,13 @@ func sample() *Results {
 	return r
 }
 
-func TestStatIsTheMedianWithItsEdges(t *testing.T) {
+func TestStatIsMedianMinimumAndMaximum(t *testing.T) {
 	s := sample().Stat("fanout", "single/1000", Floor, "cpu_us")
 	if s.Median != 4 || s.Least != 3 || s.Most != 5 || s.Runs != 3 {
 		t.Errorf("%+v", s)
 	}
 	if s := sample().Stat("fanout", "single/1000", "nobody", "cpu_us"); s.Runs != 0 {
-		t.Errorf("nobody: %+v", s)
+		t.Errorf("an unknown peer: %+v, want no runs", s)
 	}
 }
 
@@ -45,7 +45,7 @@ func TestBurstsAreComparedWithTheFloorThatCoalesces(t *testing.T) {
 	}
 }
 
-func TestTheSummaryTellsTheSpreadOfARatioOverTheRuns(t *testing.T) {
+func TestTheSummaryShowsTheSpreadOfRatios(t *testing.T) {
 	r := &Results{}
 	add := func(peer string, values ...float64) {
 		for i, v := range values {
@@ -101,7 +101,7 @@ func TestFiguresAreWrittenForReaders(t *testing.T) {
 	}
 }
 
-func TestSimulationStandsBesideWhatIsExpected(t *testing.T) {
+func TestSimulationResultsAreComparedWithTheirTargets(t *testing.T) {
 	r := &Results{Rows: []Row{{Scenario: "million", Case: "sessions", Peer: "gateway", Values: map[string]float64{
 		"sessions": 1e6, "heap-B/session": 629, "gc-pause-p99-us": 1311, "heartbeat-ns/session": 343.8,
 	}}}}

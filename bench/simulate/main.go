@@ -1,4 +1,4 @@
-// Command simulate runs simulated fleets: see docs/simulation.md.
+// Command simulate simulates fleets of gateway nodes: see docs/simulation.md.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/hometrip/gateway/internal/simulation"
 )
 
-// shrinkRuns is how many fleets may be run to make a failing one smaller.
+// shrinkRuns is how many runs may be made to reduce a failing one.
 const shrinkRuns = 600
 
 func main() {
@@ -23,21 +23,21 @@ func main() {
 	seed := flag.Uint64("seed", 1, "the first seed")
 	seeds := flag.Int("seeds", 0, "how many seeds; 0: as many as there is time for, or one with -trace")
 	long := flag.Duration("for", time.Minute, "how long, when -seeds is not given")
-	most := flag.Duration("cpu", 0, "ends earlier, when the process has used so much CPU; 0: it does not")
+	most := flag.Duration("cpu", 0, "limit of the CPU time of the process; 0: none")
 	flag.IntVar(&c.Nodes, "nodes", 0, "nodes; 0: 1 to 5, by the seed")
 	flag.IntVar(&c.Clients, "clients", 0, "clients; 0: 5 to 200, by the seed")
 	flag.IntVar(&c.Faults, "faults", 0, "faults; 0: by the seed, -1: none")
 	flag.DurationVar(&c.Span, "span", 0, "simulated time in which faults happen; 0: 20 s to 2 min, by the seed")
 	flag.IntVar(&c.Recovery, "recovery", 0, "percent of the clients that ask for recovery; 0: 0, 30 or 100, by the seed")
 	flag.StringVar(&c.Log, "log", "", "redis or redis-http: the log is in Redis, and services publish to RabbitMQ or over HTTP; \"\": by the seed")
-	flag.BoolVar(&c.Presence, "presence", false, "nodes tell services who is there; without it, in a third of the fleets")
-	one := flag.String("run", "", "one run, in the form in which a failure is shown")
-	trace := flag.Bool("trace", false, "write what happens, when and to whom")
-	shrink := flag.Bool("shrink", true, "make a failing run smaller before it is shown")
-	keep := flag.Bool("keep", false, "go on after a broken rule, and show all at the end")
+	flag.BoolVar(&c.Presence, "presence", false, "nodes publish presence events; without it, in a third of the fleets")
+	one := flag.String("run", "", "one run, in the form that a failure prints")
+	trace := flag.Bool("trace", false, "write the trace: time, who, what")
+	shrink := flag.Bool("shrink", true, "reduce a failing run before it is printed")
+	keep := flag.Bool("keep", false, "continue after a broken rule, and print all at the end")
 	report := flag.String("report", "", "write a report to this file")
 	flag.Parse()
-	debug.SetGCPercent(2000) // a fleet needs some megabytes, and is thrown away
+	debug.SetGCPercent(2000) // the memory of a run is small and short-lived
 
 	if *trace {
 		c.Trace = os.Stdout
@@ -80,7 +80,7 @@ func main() {
 	}
 }
 
-// A session is what all runs together have shown.
+// A session is the sum of all runs.
 type session struct {
 	began      time.Time
 	runs       int
@@ -93,10 +93,10 @@ type session struct {
 	broken     []failure
 }
 
-// A failure is a run that broke a rule, and a smaller one if there is one.
+// A failure is a run that broke a rule, and a smaller one if there is any.
 type failure struct{ found, small *simulation.Result }
 
-// run runs one fleet, and reports whether every rule held.
+// run simulates one fleet, and reports whether every rule held.
 func (s *session) run(c simulation.Config, shrink bool) bool {
 	r := simulation.Run(c)
 	s.runs++
@@ -111,7 +111,7 @@ func (s *session) run(c simulation.Config, shrink bool) bool {
 	if r.Broken == nil {
 		return true
 	}
-	fmt.Fprintf(os.Stderr, "seed %d, fleet %d: %v\n", c.Seed, s.runs, r.Broken) // all of it stands at the end
+	fmt.Fprintf(os.Stderr, "seed %d, fleet %d: %v\n", c.Seed, s.runs, r.Broken) // print shows the details at the end
 	f := failure{found: &r}
 	if shrink {
 		small := simulation.Shrink(r, shrinkRuns)
@@ -149,7 +149,7 @@ func (s *session) print(w io.Writer) {
 	}
 }
 
-// cpuTime is what this process has used.
+// cpuTime returns the CPU time that this process has used.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
@@ -158,7 +158,7 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// show writes a failing run, and how to have it again.
+// show prints a failing run, and the command that repeats it.
 func show(w io.Writer, r *simulation.Result) {
 	c := &r.Config
 	fmt.Fprintf(w, "seed %d, %d nodes, %d clients, %d rooms:\n%v\n", c.Seed, c.Nodes, c.Clients, c.Rooms, r.Broken)

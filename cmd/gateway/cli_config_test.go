@@ -8,7 +8,9 @@ import (
 	"github.com/hometrip/gateway/internal/config"
 )
 
-func TestConfigShowsWhatIsInEffectAndWhereItComesFrom(t *testing.T) {
+// gateway config shows each value, where it comes from, and no secret, as text and as
+// JSON.
+func TestConfigShowsValuesAndTheirSources(t *testing.T) {
 	t.Setenv("PORT", "4321")
 	t.Setenv("PUBLISH_TOKEN", "hunter2")
 	out, err := command(t, nil, "config")
@@ -29,7 +31,7 @@ func TestConfigShowsWhatIsInEffectAndWhereItComesFrom(t *testing.T) {
 		}
 	}
 	if strings.Contains(out, "hunter2") || strings.Contains(out, `\*`) {
-		t.Error("the output has a secret, or escapes of Markdown")
+		t.Error("the output has a secret or Markdown escapes")
 	}
 	out, err = command(t, nil, "config", "--json")
 	var list []struct{ Name, Default, Value, From, Meaning string }
@@ -43,7 +45,7 @@ func TestConfigShowsWhatIsInEffectAndWhereItComesFrom(t *testing.T) {
 	}
 	t.Setenv("PORT", "x")
 	if _, err := command(t, nil, "config"); exitCode(err) != exitUsage {
-		t.Errorf("a wrong setting: %v", err)
+		t.Errorf("a wrong setting: %v, want exit code 2", err)
 	}
 	if out, err := command(t, nil, "config", "--defaults"); err != nil || !strings.Contains(out, "| `PORT` | `3002` |") {
 		t.Errorf("defaults: %v %.200s", err, out)

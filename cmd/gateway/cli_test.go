@@ -43,7 +43,7 @@ func TestServeIsTheDefaultAndReportsItsError(t *testing.T) {
 			return broken
 		}, args...)
 		if served != 4321 || !errors.Is(err, broken) {
-			t.Errorf("%v: served on %d, %v", args, served, err)
+			t.Errorf("%v: served on port %d, error %v; want 4321 and the error of serve", args, served, err)
 		}
 	}
 }
@@ -51,7 +51,7 @@ func TestServeIsTheDefaultAndReportsItsError(t *testing.T) {
 func TestBadSettingStopsTheStart(t *testing.T) {
 	t.Setenv("PORT", "x")
 	_, err := command(t, func(context.Context, launch) error {
-		t.Error("served")
+		t.Error("the gateway was started with a wrong setting")
 		return nil
 	})
 	if err == nil || !strings.Contains(err.Error(), `PORT="x"`) {
@@ -92,7 +92,7 @@ func TestHealthcheckFollowsTheStatus(t *testing.T) {
 	status := http.StatusOK
 	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/health" {
-			t.Errorf("asked for %s", r.URL.Path)
+			t.Errorf("request for %s, want /health", r.URL.Path)
 		}
 		w.WriteHeader(status)
 	}))
@@ -107,7 +107,7 @@ func TestHealthcheckFollowsTheStatus(t *testing.T) {
 		t.Errorf("draining: %v", err)
 	}
 	if _, err := command(t, nil, "healthcheck", "--url", "http://127.0.0.1:1/health"); err == nil {
-		t.Error("nobody there: healthy")
+		t.Error("no server at the address: healthcheck returned no error")
 	}
 }
 
@@ -132,7 +132,9 @@ func TestConfigAndVersionCommandsPrint(t *testing.T) {
 	}
 }
 
-func TestRoutesCommandsShowWhatEventsBecome(t *testing.T) {
+// gateway routes check lists routes and client events, routes try shows what an event
+// becomes, and both report errors in the file.
+func TestRoutesCommandsShowTheResultingEvents(t *testing.T) {
 	const text = `
 routes:
   - {event: booking.reminder, rooms: "user:{userIds[]}", emit: reminder, fields: [bookingId, {name: kind, from: $key}]}
@@ -181,7 +183,7 @@ client_events:
 		t.Fatal(err)
 	}
 	if _, err := command(t, nil, "routes", "check"); err == nil || !strings.Contains(err.Error(), "line 2: the route has no rooms") {
-		t.Errorf("a wrong file: %v", err)
+		t.Errorf("a wrong routes file: %v", err)
 	}
 }
 
@@ -195,13 +197,13 @@ func TestFirstSignalCancelsTheSecondExits(t *testing.T) {
 	<-ctx.Done()
 	select {
 	case code := <-codes:
-		t.Fatalf("exit %d after one signal", code)
+		t.Fatalf("exit code %d after one signal, want none", code)
 	default:
 	}
 	if err := syscall.Kill(syscall.Getpid(), syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
 	if code := <-codes; code != exitInterrupted {
-		t.Errorf("exit %d, want %d", code, exitInterrupted)
+		t.Errorf("exit code %d, want %d", code, exitInterrupted)
 	}
 }

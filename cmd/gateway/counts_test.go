@@ -6,9 +6,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The counters and histograms of a process go on in the next one, gauges and
-// what the runtime counts do not.
-func TestCountersGoOnInTheNextProcess(t *testing.T) {
+// Counters and histograms of the gateway continue in the next process. Gauges, and the
+// metrics of the Go runtime, do not.
+func TestCountersContinueInTheNextProcess(t *testing.T) {
 	process := func() (*counts, *prometheus.CounterVec, prometheus.Histogram, prometheus.Gauge, prometheus.Counter) {
 		r := prometheus.NewRegistry()
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_x_total"}, []string{"of"})

@@ -13,8 +13,8 @@ import (
 
 const module = "github.com/hometrip/gateway"
 
-// rule says which packages of this module a folder may import, and which others
-// it must not, with the reason.
+// rule says which packages of this module a package may import, and which other
+// packages it must not import, with the reason.
 type rule struct {
 	ours   []string
 	banned map[string]string
@@ -24,7 +24,7 @@ const noIO = "it has no I/O, so that it can be tested without any"
 
 const stepped = "it is a state machine, so that a simulation can step it"
 
-// pure is what the state machines of the cluster must not import.
+// pure lists what the state machines must not import.
 var pure = map[string]string{
 	"net": noIO, "net/http": noIO, "os": noIO, "log/slog": noIO, "context": stepped, "sync": stepped, "math/rand/v2": stepped,
 	"github.com/redis/rueidis": "the driver speaks to Redis",
@@ -32,14 +32,14 @@ var pure = map[string]string{
 
 const oneThread = "a simulation is one thread, and the same each time"
 
-// simulated is what simulations must not import.
+// simulated lists what simulations must not import.
 var simulated = map[string]string{
 	"net": oneThread, "net/http": oneThread, "os": oneThread, "sync": oneThread, "crypto/rand": oneThread,
 	"github.com/redis/rueidis": "there is a model of Redis", "github.com/rabbitmq/amqp091-go": "there is a model of RabbitMQ",
 }
 
-// arrows is the table of packages and what they may import. Tests may import what they like.
-var arrows = map[string]rule{
+// importRules is the table of packages and what they may import. Tests may import anything.
+var importRules = map[string]rule{
 	"codec": {banned: map[string]string{
 		"net": noIO, "net/http": noIO, "os": noIO, "log/slog": noIO,
 		"time": "bytes have no clock", "sync": "it has no state to guard",
@@ -155,12 +155,11 @@ var arrows = map[string]rule{
 	"internal/testkit/redistest":      {ours: []string{"internal/testkit/freeport", "internal/testkit"}},
 }
 
-// free are the folders whose packages may import what they like: the program
-// that puts all others together, and what only looks at it from outside.
+// free are the directories whose packages may import anything: the program that
+// combines all packages, and those that only test it from outside.
 var free = []string{"cmd", "bench", "internal/e2e", "internal/simulation/crowd", "internal/simulation/mutants", "rooms/cluster/fleet"}
 
-// packages returns the folders of the module that have Go files in them, tests
-// included.
+// packages returns the directories of the module with Go files, tests included.
 func packages(t *testing.T) (folders []string) {
 	t.Helper()
 	const top = "../.."
@@ -187,20 +186,20 @@ func packages(t *testing.T) (folders []string) {
 	return folders
 }
 
-func TestEveryPackageHasItsArrows(t *testing.T) {
+func TestEveryPackageIsInTheImportTable(t *testing.T) {
 	for _, folder := range packages(t) {
-		_, known := arrows[folder]
+		_, known := importRules[folder]
 		if !known && !slices.ContainsFunc(free, func(f string) bool { return folder == f || strings.HasPrefix(folder, f+"/") }) {
-			t.Errorf("%s is not in the table of arrows: say what it may import", folder)
+			t.Errorf("%s is not in the table importRules: add what it may import", folder)
 		}
 	}
 }
 
-func TestImportsFollowTheArrows(t *testing.T) {
-	for folder, rule := range arrows {
+func TestImportsFollowTheImportTable(t *testing.T) {
+	for folder, rule := range importRules {
 		files, err := filepath.Glob(filepath.Join("../..", folder, "*.go"))
 		if err != nil || len(files) == 0 {
-			t.Errorf("%s: no Go files (%v): the table of arrows is out of date", folder, err)
+			t.Errorf("%s: no Go files (%v): the table importRules is out of date", folder, err)
 		}
 		for _, file := range files {
 			if strings.HasSuffix(file, "_test.go") {
@@ -212,7 +211,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 				}
 				ours, internal := strings.CutPrefix(path, module+"/")
 				if internal && !slices.Contains(rule.ours, ours) {
-					t.Errorf("%s imports %s: not one of the arrows of %s", file, ours, folder)
+					t.Errorf("%s imports %s: the table importRules does not allow it for %s", file, ours, folder)
 				}
 			}
 		}
@@ -263,12 +262,13 @@ func TestEveryPackageHasOneDoc(t *testing.T) {
 	}
 }
 
-// readsClock are the folders of rooms that may: drivers and test kits.
+// readsClock are the directories of rooms that may read the clock: drivers and test
+// kits.
 var readsClock = []string{"rooms/adapter", "rooms/cluster", "rooms/cluster/clustertest", "rooms/cluster/fleet"}
 
-// rooms and what is in it get the time as an argument; reading the clock there would make its
-// tests depend on it. The one exception is the origin of monotonic spans, which
-// only differences are taken from.
+// The packages of rooms get the time as an argument, so that tests do not depend on
+// the clock. The only exception is the origin of monotonic times, of which only
+// differences are used.
 func TestRoomsDoNotReadTheClock(t *testing.T) {
 	var files []string
 	for _, folder := range packages(t) {

@@ -25,8 +25,8 @@ var update = goflag.Bool("update", false, "write the generated parts of the docs
 
 const repository = "../.."
 
-// generated has, for each page, the text that goes between the comments
-// <!-- NAME:begin --> and <!-- NAME:end -->.
+// generated returns for each page the text between the comments <!-- NAME:begin -->
+// and <!-- NAME:end -->, by NAME.
 func generated(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	return map[string]map[string]string{
@@ -38,8 +38,8 @@ func generated(t *testing.T) map[string]map[string]string {
 	}
 }
 
-// TestGeneratedDocs: the tables in the docs are those of the code. With -update
-// it writes them.
+// The generated parts of the docs are up to date with the code. With -update they are
+// written.
 func TestGeneratedDocs(t *testing.T) {
 	for page, parts := range generated(t) {
 		path := filepath.Join(repository, page)
@@ -69,16 +69,16 @@ func TestGeneratedDocs(t *testing.T) {
 		"docs/events.d.ts":   []byte(contract.TypeScript(table)),
 		"docs/asyncapi.json": contract.AsyncAPI(table, documentVersion), "docs/openapi.json": contract.OpenAPI(documentVersion),
 	} {
-		have, _ := os.ReadFile(filepath.Join(repository, file)) // one that is not there is written
+		have, _ := os.ReadFile(filepath.Join(repository, file)) // a missing file is written
 		upToDate(t, file, string(have), string(text))
 	}
 }
 
-// documentVersion is the version that the documents in docs/ have; those of a
-// gateway have its own.
+// documentVersion is the version in the documents of docs/. A gateway's own documents
+// have its version.
 const documentVersion = "1"
 
-// replacePart replaces what is between the comments of name.
+// replacePart replaces the text between the comments of name.
 func replacePart(text, name, part string) (string, error) {
 	begin, end := "<!-- "+name+":begin -->\n", "<!-- "+name+":end -->"
 	head, rest, found := strings.Cut(text, begin)
@@ -89,8 +89,8 @@ func replacePart(text, name, part string) (string, error) {
 	return head + begin + strings.TrimSpace(part) + "\n" + end + tail, nil
 }
 
-// upToDate writes a file whose generated parts are stale with -update, and
-// fails without.
+// upToDate fails if a file's generated parts are stale. With -update it writes the
+// file instead.
 func upToDate(t *testing.T, file, have, want string) {
 	t.Helper()
 	if have == want {
@@ -151,7 +151,7 @@ func builtInRoutes(t *testing.T) []*routes.Route {
 	return table.Routes()
 }
 
-// emitted returns the event that clients get from a route.
+// emitted describes the event that clients get from a route.
 func emitted(r *routes.Route) string {
 	var fields []string
 	for _, f := range r.Fields {
@@ -160,8 +160,7 @@ func emitted(r *routes.Route) string {
 	return r.Emit + " {" + strings.Join(fields, ", ") + "}"
 }
 
-// TestEveryClientEventIsDescribed: what ClientEvents handles and what the docs
-// are generated from are the same events.
+// The client events that are handled are the ones that the docs are generated from.
 func TestEveryClientEventIsDescribed(t *testing.T) {
 	var handled, described []string
 	for name := range rooms.ClientEvents() {
@@ -177,10 +176,10 @@ func TestEveryClientEventIsDescribed(t *testing.T) {
 	}
 }
 
-// description takes a prometheus.Desc apart, which has no other way to be read.
+// description parses the text of a prometheus.Desc, whose fields cannot be read.
 var description = regexp.MustCompile(`fqName: "([^"]*)", help: "(.*)", unit: "[^"]*", constLabels: \{(.*)\}, variableLabels: \{(.*)\}\}$`)
 
-// metricsTable describes all metrics of the gateway, a line for each name.
+// metricsTable describes all metrics of the gateway, one line for each name.
 func metricsTable(t *testing.T) string {
 	t.Helper()
 	descs := make(chan *prometheus.Desc)
@@ -228,7 +227,7 @@ func metricsTable(t *testing.T) string {
 	return b.String()
 }
 
-// metricType follows from the name: TestMetricsAreDocumented of internal/e2e
+// metricType derives the type from the name. TestMetricsAreDocumented of internal/e2e
 // compares it with what a gateway exports.
 func metricType(name string) string {
 	switch {
@@ -251,7 +250,7 @@ func commandsTable() string {
 	return b.String()
 }
 
-// flagsText describes how each command is called.
+// flagsText describes the flags of each command.
 func flagsText() string {
 	var b strings.Builder
 	eachCommand(func(c *cobra.Command) {
@@ -274,7 +273,7 @@ func flagsText() string {
 	return b.String()
 }
 
-// unindent takes the two spaces away with which cobra's examples begin.
+// unindent removes the two spaces at the beginning of cobra's examples.
 func unindent(example string) string {
 	var b strings.Builder
 	for line := range strings.Lines(example) {
@@ -283,7 +282,7 @@ func unindent(example string) string {
 	return strings.TrimSpace(b.String())
 }
 
-// difference shows the lines that only one of two texts has.
+// difference returns the lines that only one of two texts has.
 func difference(have, want string) string {
 	var b strings.Builder
 	lines := func(text string) []string { return strings.Split(text, "\n") }

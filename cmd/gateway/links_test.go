@@ -13,8 +13,7 @@ import (
 	"github.com/hometrip/gateway/internal/config"
 )
 
-// markdown returns the pages of the repository that people read, by path from
-// its root.
+// markdown returns the Markdown pages of the repository by path.
 func markdown(t *testing.T) map[string]string {
 	t.Helper()
 	pages := make(map[string]string)
@@ -48,8 +47,7 @@ var (
 	mdCode    = regexp.MustCompile("`([^`\n]+)`")
 )
 
-// anchors returns what links into a page may name, as GitHub makes it from
-// headings.
+// anchors returns the anchors of a page's headings, as GitHub makes them.
 func anchors(page string) (list []string) {
 	for _, h := range mdHeading.FindAllStringSubmatch(mdFence.ReplaceAllString(page, ""), -1) {
 		list = append(list, strings.Map(func(r rune) rune {
@@ -86,7 +84,7 @@ func TestLinksInTheDocs(t *testing.T) {
 	}
 }
 
-// What texts of the program and comments name in docs/ is there.
+// Pages and headings of docs/ that strings and comments in the code name exist.
 func TestDocsNamedInTheCode(t *testing.T) {
 	pages := markdown(t)
 	named := regexp.MustCompile(`\bdocs/[\w-]+\.md(?:#([\w-]+))?`)
@@ -94,14 +92,15 @@ func TestDocsNamedInTheCode(t *testing.T) {
 		for _, link := range named.FindAllStringSubmatch(text, -1) {
 			name, _, _ := strings.Cut(link[0], "#")
 			if page, found := pages[name]; !found || link[1] != "" && !slices.Contains(anchors(page), link[1]) {
-				t.Errorf("%s names %s, which is not there", path, link[0])
+				t.Errorf("%s names %s, which does not exist", path, link[0])
 			}
 		}
 	})
 }
 
-// The lines of a table are together: a blank one in between ends it.
-func TestTablesInTheDocsAreWhole(t *testing.T) {
+// Every table in the docs has its ruler line below its first line. A blank line within
+// a table would end it.
+func TestTablesInTheDocsHaveRulers(t *testing.T) {
 	ruler := regexp.MustCompile(`^\|(\s*:?-+:?\s*\|)+$`)
 	for name, text := range markdown(t) {
 		lines := strings.Split(mdFence.ReplaceAllString(text, ""), "\n")
@@ -114,8 +113,8 @@ func TestTablesInTheDocsAreWhole(t *testing.T) {
 	}
 }
 
-// TestNamesInTheDocs: tests, settings, metrics and files that the docs name are
-// there. Reports of runs and the changelog speak of what was.
+// Tests, settings, metrics and files that the docs name exist. Reports of benchmarks
+// and the changelog are not checked: they describe former versions.
 func TestNamesInTheDocs(t *testing.T) {
 	tests := goTests(t)
 	var known []string
@@ -137,11 +136,11 @@ func TestNamesInTheDocs(t *testing.T) {
 			switch word := code[1]; {
 			case slices.Contains(notNames, word):
 			case test.MatchString(word) && !tests[word]:
-				t.Errorf("%s names %s, which is no test", name, word)
+				t.Errorf("%s names %s, which is not a test", name, word)
 			case metric.MatchString(word) && !strings.Contains(metrics, "`"+metric.FindStringSubmatch(word)[1]+"`"):
-				t.Errorf("%s names %s, which is no metric", name, word)
+				t.Errorf("%s names %s, which is not a metric", name, word)
 			case setting.MatchString(word) && !slices.Contains(known, setting.FindStringSubmatch(word)[1]):
-				t.Errorf("%s names %s, which is no setting", name, word)
+				t.Errorf("%s names %s, which is not a setting", name, word)
 			case file.MatchString(word):
 				if _, err := os.Stat(filepath.Join(repository, word)); err != nil {
 					t.Errorf("%s names %s: %v", name, word, err)
@@ -151,10 +150,10 @@ func TestNamesInTheDocs(t *testing.T) {
 	}
 }
 
-// notNames are written like names and are something else.
-var notNames = []string{"gateway_only"} // a label's value
+// notNames look like names of metrics but are something else.
+var notNames = []string{"gateway_only"} // value of a label
 
-// goTests returns the names of all tests.
+// goTests returns the names of all tests, fuzz tests and benchmarks.
 func goTests(t *testing.T) map[string]bool {
 	t.Helper()
 	names := make(map[string]bool)
@@ -192,7 +191,7 @@ func eachGoFile(t *testing.T, do func(path, text string)) {
 	}
 }
 
-// What clients are refused with is explained to those who write them.
+// Every error that clients are refused with is explained in the docs for them.
 func TestRefusalsAreDocumented(t *testing.T) {
 	pages := markdown(t)
 	explained := pages["docs/clients.md"] + pages["docs/recovery.md"]
@@ -215,11 +214,11 @@ func TestRefusalsAreDocumented(t *testing.T) {
 		}
 	}
 	if found < 10 {
-		t.Errorf("%d refusals found", found)
+		t.Errorf("%d refusals found, want 10 or more", found)
 	}
 }
 
-// Commands that the docs name are commands.
+// Commands that the docs name exist.
 func TestCommandsInTheDocs(t *testing.T) {
 	call := regexp.MustCompile("^gateway ([a-z-]+(?: [a-z-]+)?)")
 	for name, text := range markdown(t) {
@@ -236,8 +235,8 @@ func TestCommandsInTheDocs(t *testing.T) {
 	}
 }
 
-// The map of files in ARCHITECTURE.md names files and folders that there are. A
-// name without a folder is in that of the one before.
+// Files and directories in the file map of ARCHITECTURE.md exist. A name without a
+// directory is in the directory of the name before.
 func TestFileMap(t *testing.T) {
 	_, table, found := strings.Cut(markdown(t)["ARCHITECTURE.md"], "\n## Files\n")
 	table, _, _ = strings.Cut(table, "\n## ")
@@ -279,11 +278,11 @@ func TestMakeTargetsInTheDocs(t *testing.T) {
 		for _, target := range call.FindAllStringSubmatch(text, -1) {
 			named++
 			if !strings.Contains(string(makefile), "\n"+target[1]+":") {
-				t.Errorf("%s names make %s, which is no target", name, target[1])
+				t.Errorf("%s names make %s, which is not a target", name, target[1])
 			}
 		}
 	}
 	if named < 10 {
-		t.Errorf("%d targets are named", named)
+		t.Errorf("%d targets are named in the docs, want 10 or more", named)
 	}
 }

@@ -20,15 +20,15 @@ import (
 
 const testFlush = testkit.Patience
 
-// A screen is an output tests read, and may hold up.
-type screen struct {
+// fakeConsole is an output that tests read and can block.
+type fakeConsole struct {
 	mu      sync.Mutex
 	text    bytes.Buffer
-	entered chan struct{} // gets a value when a write begins; nil: not held up
+	entered chan struct{} // receives a value when a write begins; nil: writes are not blocked
 	release chan struct{}
 }
 
-func (s *screen) Write(text []byte) (int, error) {
+func (s *fakeConsole) Write(text []byte) (int, error) {
 	if s.entered != nil {
 		s.entered <- struct{}{}
 		<-s.release
@@ -38,7 +38,7 @@ func (s *screen) Write(text []byte) (int, error) {
 	return s.text.Write(text)
 }
 
-func (s *screen) records(t *testing.T) (records []map[string]any) {
+func (s *fakeConsole) records(t *testing.T) (records []map[string]any) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,8 +78,8 @@ func messages(records []map[string]any) string {
 	return strings.Join(list, " ")
 }
 
-func TestCloseWritesEverythingWhereItBelongs(t *testing.T) {
-	cfg, out := logConfig(t), &screen{}
+func TestCloseWritesAllRecordsToTheirFiles(t *testing.T) {
+	cfg, out := logConfig(t), &fakeConsole{}
 	book := newLog(cfg, out, false)
 	log := book.With("node", 7)
 	log.Debug("quiet")
@@ -109,7 +109,7 @@ func TestCloseWritesEverythingWhereItBelongs(t *testing.T) {
 }
 
 func TestPrettyConsoleLeavesTheFilesJSON(t *testing.T) {
-	cfg, out := logConfig(t), &screen{}
+	cfg, out := logConfig(t), &fakeConsole{}
 	book := newLog(cfg, out, true)
 	book.Info("one", "k", "v")
 	if err := book.Close(testFlush); err != nil {
@@ -123,14 +123,13 @@ func TestPrettyConsoleLeavesTheFilesJSON(t *testing.T) {
 	}
 }
 
-// TestBlockedOutputDropsAndTellsHowMany: with the console held up, logging
-// goes on without waiting; what does not fit is counted, and the count stands
-// in the log once there is space.
-func TestBlockedOutputDropsAndTellsHowMany(t *testing.T) {
-	out := &screen{entered: make(chan struct{}, 2*logQueueLen), release: make(chan struct{})}
+// The console blocks. Logging must go on without waiting, records that do not fit into
+// the queue are counted, and the count is logged when there is space again.
+func TestBlockedOutputDropsAndCountsRecords(t *testing.T) {
+	out := &fakeConsole{entered: make(chan struct{}, 2*logQueueLen), release: make(chan struct{})}
 	book := newLog(config.Config{}, out, false)
 	book.Info("first")
-	<-out.entered // the writer is inside, the queue empty
+	<-out.entered // the writer is blocked in Write and the queue is empty
 	const excess = 100
 	for range logQueueLen + excess {
 		book.Info("more")
@@ -139,7 +138,7 @@ func TestBlockedOutputDropsAndTellsHowMany(t *testing.T) {
 		t.Fatalf("%d dropped, want %d", droppedRecords(book.Logger), excess)
 	}
 	if err := book.Close(time.Millisecond); err == nil {
-		t.Error("Close did not say that lines are not written")
+		t.Error("Close returned no error although lines were not written")
 	}
 	close(out.release)
 	if err := book.Close(testFlush); err != nil {
@@ -156,12 +155,12 @@ func TestBlockedOutputDropsAndTellsHowMany(t *testing.T) {
 		}
 	}
 	if told != excess {
-		t.Errorf("the log tells of %v dropped records, want %d", told, excess)
+		t.Errorf("the log reports %v dropped records, want %d", told, excess)
 	}
 }
 
 func TestManyGoroutinesLogWholeLines(t *testing.T) {
-	cfg, out := logConfig(t), &screen{}
+	cfg, out := logConfig(t), &fakeConsole{}
 	book := newLog(cfg, out, false)
 	const writers, lines = 8, 200
 	var group sync.WaitGroup
@@ -189,11 +188,11 @@ func TestManyGoroutinesLogWholeLines(t *testing.T) {
 	}
 }
 
-func TestFilesRotateAndOldOnesGo(t *testing.T) {
+func TestFilesRotateAndOldOnesAreRemoved(t *testing.T) {
 	cfg := logConfig(t)
-	book := newLog(cfg, &screen{}, false)
+	book := newLog(cfg, &fakeConsole{}, false)
 	long := strings.Repeat("x", maxLogValue)
-	const lines = 2500 // some 5 MB: four finished files, of which two are kept
+	const lines = 2500 // about 5 MB: four finished files, of which two are kept
 	for range lines {
 		book.Info(long)
 	}
@@ -201,7 +200,7 @@ func TestFilesRotateAndOldOnesGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	if droppedRecords(book.Logger) != 0 {
-		t.Fatalf("%d dropped", droppedRecords(book.Logger))
+		t.Fatalf("%d records dropped, want 0", droppedRecords(book.Logger))
 	}
 	count := func() int {
 		files, _ := filepath.Glob(filepath.Join(cfg.Log.Dir, "all*.log"))
@@ -212,20 +211,20 @@ func TestFilesRotateAndOldOnesGo(t *testing.T) {
 		}
 		return len(files)
 	}
-	// Old files are removed by a goroutine of the library.
+	// The library removes old files in a goroutine.
 	for end := time.Now().Add(testFlush); count() != 1+cfg.Log.MaxFiles; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%d files, want %d", count(), 1+cfg.Log.MaxFiles)
+			t.Fatalf("%d log files, want %d", count(), 1+cfg.Log.MaxFiles)
 		}
 	}
 }
 
-func TestUnwritableDirectoryIsOneWarning(t *testing.T) {
+func TestUnwritableDirectoryCausesOneWarning(t *testing.T) {
 	blocker := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(blocker, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out := &screen{}
+	out := &fakeConsole{}
 	book := newLog(config.Config{Log: config.Log{Dir: filepath.Join(blocker, "logs")}}, out, false)
 	book.Info("on")
 	book.Error("and on")
@@ -237,13 +236,13 @@ func TestUnwritableDirectoryIsOneWarning(t *testing.T) {
 	}
 }
 
-type failing struct{}
+type failingWriter struct{}
 
-func (failing) Write([]byte) (int, error) { return 0, errors.New("disk full") }
+func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("disk full") }
 
 func TestFileThatFailsIsReportedOnce(t *testing.T) {
-	out := &screen{}
-	q := newLogQueue(logOutputs{console: out, all: failing{}, errors: failing{}}, slog.LevelInfo)
+	out := &fakeConsole{}
+	q := newLogQueue(logOutputs{console: out, all: failingWriter{}, errors: failingWriter{}}, slog.LevelInfo)
 	log := slog.New(newLogHandler(q, slog.LevelInfo, false))
 	log.Info("one")
 	log.Info("two")
@@ -254,7 +253,7 @@ func TestFileThatFailsIsReportedOnce(t *testing.T) {
 }
 
 func TestSecretsAndLongValuesStayOutOfTheLog(t *testing.T) {
-	out := &screen{}
+	out := &fakeConsole{}
 	book := newLog(config.Config{}, out, false)
 	book.Info("x", "token", "hunter2", slog.Group("auth", "Password", "hunter2"),
 		"error", errors.New(strings.Repeat("é", 1<<20)))
@@ -268,10 +267,10 @@ func TestSecretsAndLongValuesStayOutOfTheLog(t *testing.T) {
 	out.records(t)
 }
 
-// A number in the place of a word tells an operator nothing.
+// Enumerations are logged as words, because a number is of no use to an operator.
 func TestEnumerationsAreLoggedAsWords(t *testing.T) {
 	cfg := config.Config{Log: config.Log{Level: slog.LevelInfo}}
-	var out screen
+	var out fakeConsole
 	book := newLog(cfg, &out, false)
 	book.Info("ended", "reason", rooms.ReasonParseError)
 	if err := book.Close(testFlush); err != nil {
@@ -308,7 +307,7 @@ func TestFormatIsAutoOnlyOnATerminal(t *testing.T) {
 }
 
 func BenchmarkLogInfo(b *testing.B) {
-	book := newLog(config.Config{}, &screen{}, false)
+	book := newLog(config.Config{}, &fakeConsole{}, false)
 	defer book.Close(testFlush)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -316,9 +315,9 @@ func BenchmarkLogInfo(b *testing.B) {
 	}
 }
 
-func TestDurationsAreLoggedInMillisecondsAndSaySo(t *testing.T) {
+func TestDurationsAreLoggedInMillisecondsWithTheirUnit(t *testing.T) {
 	for _, pretty := range []bool{false, true} {
-		cfg, out := logConfig(t), &screen{}
+		cfg, out := logConfig(t), &fakeConsole{}
 		book := newLog(cfg, out, pretty)
 		book.Info("draining", "period", 10*time.Second, "after", 1500*time.Microsecond)
 		if err := book.Close(testFlush); err != nil {
@@ -331,8 +330,8 @@ func TestDurationsAreLoggedInMillisecondsAndSaySo(t *testing.T) {
 	}
 }
 
-func TestLevelChangesWhileItLogs(t *testing.T) {
-	cfg, out := logConfig(t), &screen{}
+func TestLevelChangesAtRuntime(t *testing.T) {
+	cfg, out := logConfig(t), &fakeConsole{}
 	book := newLog(cfg, out, false)
 	log := book.With("node", 7)
 	log.Debug("one")

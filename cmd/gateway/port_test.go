@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestTakenPortNamesTheProcess(t *testing.T) {
+func TestErrorOfAPortInUseNamesTheProcess(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -21,14 +21,14 @@ func TestTakenPortNamesTheProcess(t *testing.T) {
 		t.Errorf("got %v, want it to name %s", err, want)
 	}
 	if err := checkPort("PORT", "0.0.0.0", port); err == nil {
-		t.Error("the wildcard address: not taken")
+		t.Error("0.0.0.0 is not reported as in use")
 	}
 	l.Close()
 	if err := checkPort("PORT", "127.0.0.1", port); err != nil {
-		t.Errorf("free again: %v", err)
+		t.Errorf("a port that is free again: %v", err)
 	}
 	if err := checkPort("PORT", "127.0.0.1", 0); err != nil {
-		t.Errorf("any port: %v", err)
+		t.Errorf("port 0: %v", err)
 	}
 }
 

@@ -7,7 +7,8 @@ import (
 	"github.com/hometrip/gateway/internal/config"
 )
 
-// What the doctor advises works: a hand-over to another address is refused.
+// For each setting that differs, the doctor advises what applies it: a restart, a
+// hand-over or SIGHUP. A hand-over to another address would be refused.
 func TestAdviceForASettingThatDiffers(t *testing.T) {
 	want := map[string]string{
 		"PORT": "restart", "SERVICE_HOST": "restart", "PING_INTERVAL": "systemctl reload", "LOG_LEVEL": "kill -HUP 7",

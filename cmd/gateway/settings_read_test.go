@@ -10,7 +10,7 @@ import (
 	"github.com/hometrip/gateway/internal/config"
 )
 
-// parse returns the settings that the words NAME=value give.
+// parse reads settings from words NAME=value.
 func parse(t *testing.T, words ...string) (config.Loaded, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "env")
@@ -20,7 +20,7 @@ func parse(t *testing.T, words ...string) (config.Loaded, error) {
 	return config.ProcessSources([]string{path}).Parse()
 }
 
-func TestProductionWarnsOfWhatTheDoctorFails(t *testing.T) {
+func TestProductionWarnsAboutFailedDoctorChecks(t *testing.T) {
 	for _, row := range []struct{ words, want string }{
 		{"NODE_ENV=production JWT_SECRET=secret ALLOW_WEAK_SECRET=true", "JWT_SECRET"},
 		{"NODE_ENV=production JWT_SECRET=0123456789abcdef0123", "JWT_SECRET"},

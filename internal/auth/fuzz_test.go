@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// FuzzVerify: whatever comes, an accepted token is signed with our secret,
-// says so in its header, and names a user.
+// FuzzVerify checks for any input that an accepted token is signed with the secret and
+// names a user.
 func FuzzVerify(f *testing.F) {
 	v := newVerifier(f, Config{Secret: testSecret})
 	agree := agreement(f)
@@ -38,8 +38,8 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// agreement returns a check that a verifier which knows a token's header says
-// the same of it as one that has never seen a token.
+// agreement returns a check that a verifier which has remembered a header treats a
+// token as a verifier does that has not.
 func agreement(f *testing.F) func(t *testing.T, token string) {
 	experienced, fresh := newVerifier(f, Config{Secret: testSecret}), newVerifier(f, Config{Secret: testSecret})
 	return func(t *testing.T, token string) {
@@ -49,7 +49,7 @@ func agreement(f *testing.F) func(t *testing.T, token string) {
 		fresh.keys.Load().familiar.Store(nil)
 		id, err := experienced.Verify(token, testNow)
 		if other, otherErr := fresh.Verify(token, testNow); !reflect.DeepEqual(id, other) || !reflect.DeepEqual(err, otherErr) {
-			t.Fatalf("%q: %+v, %v by its familiar header, else %+v, %v", token, id, err, other, otherErr)
+			t.Fatalf("%q: %+v, %v with a remembered header, without %+v, %v", token, id, err, other, otherErr)
 		}
 	}
 }
@@ -59,9 +59,9 @@ func cutLast(token string) (before, after string, ok bool) {
 	return token[:max(i, 0)], token[i+1:], i >= 0
 }
 
-// FuzzPayload: our walk over the claims agrees with encoding/json about every
-// payload, and nothing makes it leave the text. Signed, it is judged alike
-// whether its header is familiar or not.
+// FuzzPayload compares the parsing of claims with encoding/json for any payload. It
+// must not panic. The signed token must get the same result with and without a
+// remembered header.
 func FuzzPayload(f *testing.F) {
 	for _, seed := range []string{
 		`{"id":"a","x":[{"id":"b"},"}"],"sub":"c"}`, `{"id":1,"id":"\u0061"}`, ` {"\u0069d" : "x" } `, `{}`, `[]`,

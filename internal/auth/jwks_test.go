@@ -18,12 +18,12 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// An issuer serves a key set that tests change and hold up.
+// issuer serves a JWKS. Tests can change its keys and delay its responses.
 type issuer struct {
 	*httptest.Server
 	keys    atomic.Pointer[[]byte]
 	fetches atomic.Int32
-	gate    chan struct{} // fetches after the first wait here; nil: none
+	gate    chan struct{} // fetches after the first one wait for it; nil: none waits
 }
 
 func newIssuer(t *testing.T, gate chan struct{}) *issuer {
@@ -43,7 +43,7 @@ func newIssuer(t *testing.T, gate chan struct{}) *issuer {
 	return i
 }
 
-// publish makes key the only one of the set; nil empties it.
+// publish makes key the only key of the set. nil empties the set.
 func (i *issuer) publish(t *testing.T, kid string, key any) {
 	t.Helper()
 	set := jwkset.NewMemoryStorage()
@@ -68,13 +68,15 @@ type answer struct {
 	err error
 }
 
-// authenticate returns where the one answer arrives.
+// authenticate returns a channel that gets the result.
 func authenticate(v *Verifier, token string) <-chan answer {
 	answers := make(chan answer, 2)
 	v.Authenticate([]byte(token), rooms.Presenter{}, testNow, func(id rooms.Identity, err error) { answers <- answer{id, err} })
 	return answers
 }
 
+// A key of a JWKS verifies tokens of its algorithm, with and without a key id, and no
+// tokens of another algorithm.
 func TestJWKSVerifiesAsymmetricTokensOnly(t *testing.T) {
 	k := testKeys()
 	for _, row := range []struct {
@@ -117,7 +119,9 @@ func TestSymmetricKeyInAJWKSVerifiesNothing(t *testing.T) {
 	}
 }
 
-func TestNewKeyOfTheIssuerIsFetchedWhenATokenNamesIt(t *testing.T) {
+// The issuer adds a key after the start. A token that names it must cause a fetch and
+// be accepted.
+func TestANewKeyIsFetchedWhenATokenNamesIt(t *testing.T) {
 	k := testKeys()
 	i := newIssuer(t, nil)
 	i.publish(t, "old", k.rsa)
@@ -132,9 +136,9 @@ func TestNewKeyOfTheIssuerIsFetchedWhenATokenNamesIt(t *testing.T) {
 	}
 }
 
-// TestUnknownKeyHoldsUpNobodyElse: the fetch an unknown key id causes hangs,
-// and many more ask for unknown keys; a token of a known key is answered.
-func TestUnknownKeyHoldsUpNobodyElse(t *testing.T) {
+// Tokens with unknown key ids wait for a fetch that hangs. A token of a known key must
+// be answered meanwhile.
+func TestUnknownKeysDoNotDelayKnownOnes(t *testing.T) {
 	k := testKeys()
 	gate := make(chan struct{})
 	i := newIssuer(t, gate)
@@ -155,7 +159,7 @@ func TestUnknownKeyHoldsUpNobodyElse(t *testing.T) {
 		refused[(<-answers).err]++
 	}
 	if refused[errSignature] != 1 || refused[errNoKeys] != len(waiting)-1 {
-		t.Fatalf("one may fetch and learns that nobody has the key, the others not: got %v", refused)
+		t.Fatalf("refusals %v, want one errSignature from the fetch and errNoKeys for all others", refused)
 	}
 }
 
@@ -171,17 +175,19 @@ func TestIssuerThatIsDownDoesNotStopTheStart(t *testing.T) {
 	}
 }
 
-// TestATokenThatCannotBeVerifiedIsNotRefused: the client is disconnected, and
-// comes back by itself when the issuer may be back.
-func TestATokenThatCannotBeVerifiedIsNotRefused(t *testing.T) {
+// If a token could not be verified because the verifier is busy or has no keys, the
+// client is disconnected so that it reconnects. For all other outcomes it is refused.
+func TestClientsReconnectIfTheirTokenCannotBeVerified(t *testing.T) {
 	for outcome := range outcomes {
 		err := error(&Refusal{Outcome: outcome})
 		if got, want := errors.Is(err, rooms.ErrBusy), outcome == Busy || outcome == NoKeys; got != want {
-			t.Errorf("%v: comes back %v, want %v", outcome, got, want)
+			t.Errorf("%v: the client reconnects: %v, want %v", outcome, got, want)
 		}
 	}
 }
 
+// The verifier is closed while a fetch of keys hangs. The waiting token must be
+// refused, later ones be answered busy, and no goroutine be left.
 func TestCloseAnswersWhatWaitsAndEndsItsGoroutines(t *testing.T) {
 	k := testKeys()
 	gate := make(chan struct{})
@@ -196,7 +202,7 @@ func TestCloseAnswersWhatWaitsAndEndsItsGoroutines(t *testing.T) {
 	hung := authenticate(v, signWith(jwt.SigningMethodES256, k.ec, "k2", `{"id":"bob"}`))
 	v.Close()
 	if got := <-hung; got.err == nil {
-		t.Errorf("hung verification: accepted")
+		t.Errorf("a token of an unknown key was accepted")
 	}
 	if got := <-authenticate(v, signWith(jwt.SigningMethodES256, k.ec, "k1", `{"id":"ann"}`)); got.err != errBusy {
 		t.Errorf("after Close: got %+v, want %v", got, errBusy)
@@ -206,7 +212,7 @@ func TestCloseAnswersWhatWaitsAndEndsItsGoroutines(t *testing.T) {
 	i.CloseClientConnections()
 	for end := time.Now().Add(testkit.Patience); runtime.NumGoroutine() > before; {
 		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, before %d", runtime.NumGoroutine(), before)
+			t.Fatalf("%d goroutines are left, %d before", runtime.NumGoroutine(), before)
 		}
 		runtime.Gosched()
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// testKeys are made once: RSA keys take long.
+// testKeys are generated once, because RSA keys take long.
 var testKeys = sync.OnceValue(func() (k struct {
 	rsa     *rsa.PrivateKey
 	weak    *rsa.PrivateKey
@@ -42,6 +42,8 @@ func publicPEM(key crypto.Signer) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
+// A public key accepts tokens of its own algorithm only, and no HMAC token whose
+// secret is the public key's text.
 func TestPublicKeyVerifiesItsOneAlgorithm(t *testing.T) {
 	k := testKeys()
 	for _, own := range []struct {
@@ -80,7 +82,7 @@ func TestAnotherKeyOfTheSameTypeIsRefused(t *testing.T) {
 	}
 }
 
-func TestPublicKeyIsTakenAsTextAsOneLineAndFromAFile(t *testing.T) {
+func TestPublicKeyMayBeTextOneLineOrAFile(t *testing.T) {
 	text := publicPEM(testKeys().ec)
 	path := filepath.Join(t.TempDir(), "key.pem")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -98,7 +100,7 @@ func TestPublicKeyIsTakenAsTextAsOneLineAndFromAFile(t *testing.T) {
 	newVerifier(t, Config{PublicKey: string(pkcs1)})
 }
 
-func TestKeysThatInviteForgeryStopTheStart(t *testing.T) {
+func TestUnsafeKeysAreRefused(t *testing.T) {
 	k := testKeys()
 	private, _ := x509.MarshalPKCS8PrivateKey(k.ec)
 	for _, row := range []struct {
@@ -122,7 +124,7 @@ func TestKeysThatInviteForgeryStopTheStart(t *testing.T) {
 			v.Close()
 			t.Errorf("%s: accepted", row.name)
 		} else if !strings.Contains(err.Error(), row.want) {
-			t.Errorf("%s: error %q does not say %q", row.name, err, row.want)
+			t.Errorf("%s: error %q, want %q in it", row.name, err, row.want)
 		}
 	}
 }

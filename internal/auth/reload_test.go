@@ -8,12 +8,14 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
+// The secret is replaced at runtime. Tokens of the old one must be refused from then
+// on, and configurations that are invalid or need a restart must be refused.
 func TestReloadedSecretVerifiesAndTheOldOneNoLonger(t *testing.T) {
 	const other = "another secret of these tests, no other use"
 	v := newVerifier(t, Config{Secret: testSecret})
 	old := sign(`{"id":"ann"}`)
 	next := signWith(jwt.SigningMethodHS256, []byte(other), "", `{"id":"ann"}`)
-	for range 2 { // the second time the header is familiar
+	for range 2 { // the second time the header is remembered
 		if _, err := v.Verify(old, testNow); err != nil {
 			t.Fatal(err)
 		}
@@ -22,21 +24,21 @@ func TestReloadedSecretVerifiesAndTheOldOneNoLonger(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := v.Verify(old, testNow); !errors.Is(err, errSignature) {
-		t.Errorf("the old secret: %v", err)
+		t.Errorf("a token of the old secret: %v, want errSignature", err)
 	}
 	if _, err := v.Verify(next, testNow); err == nil || err.Error() != "jwt issuer invalid. expected: us" {
-		t.Errorf("the new issuer: %v", err)
+		t.Errorf("a token without the new issuer: %v, want it refused", err)
 	}
 	for _, wrong := range []Config{{}, {PublicKey: "/nowhere"}, {JWKSURL: "http://127.0.0.1:1/"}} {
 		if err := v.Reload(wrong); err == nil {
-			t.Errorf("%+v is taken", wrong)
+			t.Errorf("%+v was accepted, want an error", wrong)
 		}
 	}
 	if err := v.Reload(Config{Secret: other}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := v.Verify(next, testNow); err != nil {
-		t.Errorf("the new secret: %v", err)
+		t.Errorf("a token of the new secret: %v, want it accepted", err)
 	}
 }
 
@@ -59,6 +61,6 @@ func TestReloadWhileTokensAreVerified(t *testing.T) {
 	}
 	all.Wait()
 	if _, err := v.Verify(tokens[1], testNow); !errors.Is(err, errSignature) {
-		t.Errorf("what was learnt with the other secret is still taken: %v", err)
+		t.Errorf("a token of the former secret: %v, want errSignature", err)
 	}
 }

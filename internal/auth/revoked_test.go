@@ -48,8 +48,9 @@ func TestRevokedTokensAreRefused(t *testing.T) {
 	}
 }
 
-// An identity that was good is checked again when it connects.
-func TestCheckOfAnIdentityThatWasGood(t *testing.T) {
+// Check tells whether a valid identity has expired or was revoked since it was
+// verified.
+func TestCheckOfAVerifiedIdentity(t *testing.T) {
 	v := newVerifier(t, Config{Secret: testSecret})
 	now := testNow.Unix()
 	id, err := v.Verify(sign(fmt.Sprintf(`{"id":"ann","jti":7,"iat":%d,"exp":%d}`, now-5, now+5)), testNow)
@@ -57,7 +58,7 @@ func TestCheckOfAnIdentityThatWasGood(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := v.Check(id, testNow); err != nil {
-		t.Errorf("nothing has happened: %v", err)
+		t.Errorf("before any revocation: %v, want no error", err)
 	}
 	if err := v.Check(id, testNow.Add(5*time.Second)); err != errExpired {
 		t.Errorf("at the end: %v, want %v", err, errExpired)
@@ -77,7 +78,7 @@ func TestRevocationsAddUp(t *testing.T) {
 	v := newVerifier(t, Config{Secret: testSecret})
 	now := testNow.Unix()
 	v.Revoke(rooms.Order{User: "ann", Issued: at(now), Until: at(now + 100)})
-	v.Revoke(rooms.Order{User: "ann", Issued: at(now - 50), Until: at(now + 50)}) // late, and weaker
+	v.Revoke(rooms.Order{User: "ann", Issued: at(now - 50), Until: at(now + 50)}) // arrives later and revokes less
 	token := sign(fmt.Sprintf(`{"id":"ann","iat":%d}`, now))
 	for after, want := range map[int64]error{0: errRevoked, 60: errRevoked, 99: errRevoked, 100: nil} {
 		if _, err := v.Verify(token, at(now+after)); err != want {
@@ -86,7 +87,7 @@ func TestRevocationsAddUp(t *testing.T) {
 	}
 }
 
-func TestRevocationsThatHaveEndedAreForgotten(t *testing.T) {
+func TestExpiredRevocationsAreRemoved(t *testing.T) {
 	var b blacklist
 	now := testNow
 	for i := range 3 * pruneEvery {
@@ -95,7 +96,7 @@ func TestRevocationsThatHaveEndedAreForgotten(t *testing.T) {
 		now = now.Add(10 * time.Millisecond)
 	}
 	if n := b.len(); n > 2*pruneEvery {
-		t.Errorf("%d entries are kept of %d that ended after a second", n, 6*pruneEvery)
+		t.Errorf("%d of %d entries are kept, all of which ended after a second", n, 6*pruneEvery)
 	}
 }
 

@@ -27,7 +27,7 @@ func newVerifier(t testing.TB, cfg Config) *Verifier {
 	return v
 }
 
-// sign returns an HS256 token whose payload is text.
+// sign returns an HS256 token with this payload.
 func sign(payload string) string {
 	return signWith(jwt.SigningMethodHS256, []byte(testSecret), "", payload)
 }
@@ -57,7 +57,10 @@ type nodeTable struct {
 	}
 }
 
-func TestVerdictsAreThoseOfTheNodeLibrary(t *testing.T) {
+// testdata/jsonwebtoken.json has tokens with the result of the npm package
+// jsonwebtoken. The verifier must return the same, both new and after it has verified
+// all other tokens.
+func TestResultsEqualThoseOfTheNodeLibrary(t *testing.T) {
 	file, err := os.ReadFile("testdata/jsonwebtoken.json")
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +101,7 @@ func TestVerdictsAreThoseOfTheNodeLibrary(t *testing.T) {
 	}
 }
 
-func TestUserIDComesFromTheFirstClaimThatIsThere(t *testing.T) {
+func TestUserIDComesFromTheFirstClaimThatExists(t *testing.T) {
 	v := newVerifier(t, Config{Secret: testSecret})
 	for _, row := range []struct{ payload, want string }{
 		{`{"id":"a","userId":"b","sub":"c"}`, "a"},
@@ -257,10 +260,10 @@ func TestMintedTokenIsAccepted(t *testing.T) {
 		t.Fatalf("got %+v, %v; want %+v", id, err, want)
 	}
 	if _, err := Mint("", Grant{UserID: "ann"}); err == nil {
-		t.Error("minted without a secret")
+		t.Error("a token was minted without a secret, want an error")
 	}
 	if _, err := Mint(testSecret, Grant{}); err == nil {
-		t.Error("minted for nobody")
+		t.Error("a token was minted without a user, want an error")
 	}
 }
 
@@ -275,11 +278,11 @@ func TestLocalKeyAnswersBeforeReturning(t *testing.T) {
 	}
 }
 
-// TestVerifyHS256Allocs: each connection pays for one verification.
+// Verifying an HS256 token allocates little, because each connection pays for it.
 func TestVerifyHS256Allocs(t *testing.T) {
 	v := newVerifier(t, Config{Secret: testSecret})
 	token := typicalToken()
-	if _, err := v.Verify(token, testNow); err != nil { // the first one of its kind
+	if _, err := v.Verify(token, testNow); err != nil { // the first token makes the verifier remember its header
 		t.Fatal(err)
 	}
 	got := testing.AllocsPerRun(200, func() {
@@ -292,9 +295,9 @@ func TestVerifyHS256Allocs(t *testing.T) {
 	}
 }
 
-// maxVerifyAllocs is the claims and three texts of the identity, and some more
-// because pools forget at random under the race detector. golang-jwt's parser
-// needs 34.
+// maxVerifyAllocs covers the claims, three strings of the identity, and some more
+// because pools drop entries at random under the race detector. golang-jwt's parser
+// alone needs 34.
 const maxVerifyAllocs = 12
 
 func typicalToken() string {

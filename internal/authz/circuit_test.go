@@ -6,19 +6,20 @@ import (
 	"time"
 )
 
-// A line is a circuit and a clock that tests set.
-type line struct {
+// userCircuit is a circuit with a clock set by the test.
+type userCircuit struct {
 	t       *testing.T
 	circuit circuit
 	now     time.Time
 }
 
-func newLine(t *testing.T) *line {
-	return &line{t: t, circuit: circuit{users: make(map[string]record)}, now: time.Now()}
+func newUserCircuit(t *testing.T) *userCircuit {
+	return &userCircuit{t: t, circuit: circuit{users: make(map[string]record)}, now: time.Now()}
 }
 
-// ask puts one question and reports whether it reached the application.
-func (l *line) ask(user string, fails bool) bool {
+// ask asks one question, which fails or not, and reports whether it was passed on to
+// the application.
+func (l *userCircuit) ask(user string, fails bool) bool {
 	probe, why := l.circuit.begin(user, l.now)
 	if why == asks {
 		l.circuit.done(user, probe, fails, l.now)
@@ -26,24 +27,26 @@ func (l *line) ask(user string, fails bool) bool {
 	return why == asks
 }
 
-func (l *line) want(user string, fails, reaches bool) {
+func (l *userCircuit) want(user string, fails, reaches bool) {
 	l.t.Helper()
 	if got := l.ask(user, fails); got != reaches {
 		l.t.Errorf("question of %s reaches the application: %v, want %v", user, got, reaches)
 	}
 }
 
-func (l *line) pass(d time.Duration) { l.now = l.now.Add(d) }
+func (l *userCircuit) pass(d time.Duration) { l.now = l.now.Add(d) }
 
-// outage has so many users fail.
-func (l *line) outage(users int) {
+// outage makes one question fail for this many users.
+func (l *userCircuit) outage(users int) {
 	for i := range users {
 		l.want(fmt.Sprint("user", i), true, true)
 	}
 }
 
-func TestAUserWhoseQuestionsFailRests(t *testing.T) {
-	l := newLine(t)
+// After breakAfter failed questions a user's questions are refused for breakFor. Then
+// one question is tried at a time; another failure starts a new break.
+func TestTheCircuitOpensForAUserWhoseQuestionsFail(t *testing.T) {
+	l := newUserCircuit(t)
 	for range breakAfter {
 		l.want("eve", true, true)
 	}
@@ -51,19 +54,21 @@ func TestAUserWhoseQuestionsFailRests(t *testing.T) {
 	l.want("ann", false, true)
 	l.pass(breakFor)
 	probe, why := l.circuit.begin("eve", l.now)
-	l.want("eve", false, false) // one at a time
+	l.want("eve", false, false) // only one question at a time
 	if why != asks {
-		t.Fatalf("after the rest: %s", why)
+		t.Fatalf("after the break: %s, want the question asked", why)
 	}
 	l.circuit.done("eve", probe, true, l.now)
-	l.want("eve", false, false) // it failed again
+	l.want("eve", false, false) // the trial has failed
 	l.pass(breakFor)
 	l.want("eve", false, true)
 	l.want("eve", false, true)
 }
 
-func TestAnOutageIsTriedWithOneQuestionAtATime(t *testing.T) {
-	l := newLine(t)
+// Questions of many users fail, so the circuit is open for everyone. After each pause
+// one question of one user is tried; a success closes the circuit.
+func TestAnOpenCircuitIsTriedWithOneQuestionAtATime(t *testing.T) {
+	l := newUserCircuit(t)
 	l.outage(breakUsers)
 	l.want("ann", true, false)
 	l.pass(probePause)
@@ -71,19 +76,19 @@ func TestAnOutageIsTriedWithOneQuestionAtATime(t *testing.T) {
 	if !probe || why != asks {
 		t.Fatalf("probe %v, %s", probe, why)
 	}
-	l.want("bob", false, false) // while one is under way
+	l.want("bob", false, false) // while a trial is under way
 	l.circuit.done("ann", probe, true, l.now)
 	l.want("bob", false, false)
 	l.pass(probePause)
-	l.want("ann", false, false) // somebody else's turn to try
-	l.want("bob", false, true)  // it is back
+	l.want("ann", false, false) // another user's turn to try
+	l.want("bob", false, true)  // the application works again
 	l.want("ann", false, true)
 	l.want("user1", false, true)
 }
 
-// TestAFewUsersDoNotMakeAnOutage: as long as others are answered.
-func TestAFewUsersDoNotMakeAnOutage(t *testing.T) {
-	l := newLine(t)
+// Failures of a few users do not open the circuit as long as other users get answers.
+func TestFailuresOfAFewUsersDoNotOpenTheCircuit(t *testing.T) {
+	l := newUserCircuit(t)
 	for i := range 2 * breakUsers {
 		l.want(fmt.Sprint("good", i), false, true)
 	}
@@ -96,7 +101,7 @@ func TestAFewUsersDoNotMakeAnOutage(t *testing.T) {
 }
 
 func TestOldFailuresAreForgotten(t *testing.T) {
-	l := newLine(t)
+	l := newUserCircuit(t)
 	l.outage(breakUsers - 1)
 	l.pass(recent)
 	l.want("ann", true, true)

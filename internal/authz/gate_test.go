@@ -19,8 +19,8 @@ const patience = testkit.Patience
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-// started returns a gate that answers until the end of the test.
-func started(t *testing.T, c Config, members Members) *Gate {
+// startGate returns a running gate, which is closed when the test ends.
+func startGate(t *testing.T, c Config, members Members) *Gate {
 	t.Helper()
 	c.Log = quiet
 	g, err := New(c)
@@ -52,48 +52,51 @@ func user(id string, rooms_ ...string) rooms.Identity {
 
 func TestOpenNeedsNoGate(t *testing.T) {
 	if g, err := New(Config{Policy: Open}); g != nil || err != nil {
-		t.Errorf("%v, %v, want nothing", g, err)
+		t.Errorf("%v, %v, want neither a gate nor an error", g, err)
 	}
 }
 
 func TestConfigIsChecked(t *testing.T) {
 	for _, c := range []Config{{}, {Policy: "closed"}, {Policy: Webhook}, {Policy: Webhook, URL: "http://x"}, {Policy: Redis}} {
 		if _, err := New(c); err == nil {
-			t.Errorf("%+v is taken", c)
+			t.Errorf("%+v was accepted, want an error", c)
 		}
 	}
 }
 
+// With own notifications a user may join only his own notification room, whatever the
+// policy. Without them the policy decides about the others.
 func TestNotificationRooms(t *testing.T) {
 	for policy, others := range map[string]map[bool]error{
 		Open:   {true: rooms.ErrNotAllowed},
 		Claims: {true: rooms.ErrNotAllowed, false: nil},
 	} {
 		for own, want := range others {
-			g := started(t, Config{Policy: policy, OwnNotifications: own}, nil)
+			g := startGate(t, Config{Policy: policy, OwnNotifications: own}, nil)
 			ann := user("ann", "notification:*", "conversation:*")
 			if err := ask(t, g, ann, "notification:ann"); err != nil {
-				t.Errorf("%s, own %v: her own: %v", policy, own, err)
+				t.Errorf("%s, own %v: her own room: %v", policy, own, err)
 			}
 			if err := ask(t, g, ann, "notification:bob"); !errors.Is(err, want) {
-				t.Errorf("%s, own %v: another's: %v, want %v", policy, own, err, want)
+				t.Errorf("%s, own %v: another user's room: %v, want %v", policy, own, err, want)
 			}
 			if err := ask(t, g, ann, "conversation:bob"); err != nil {
 				t.Errorf("%s, own %v: a conversation: %v", policy, own, err)
 			}
 		}
 	}
-	g := started(t, Config{Policy: Claims}, nil)
+	g := startGate(t, Config{Policy: Claims}, nil)
 	if err := ask(t, g, user("ann"), "notification:ann"); err != nil {
-		t.Errorf("her own, which the token does not name: %v", err)
+		t.Errorf("her own room, which the token does not name: %v", err)
 	}
 	if err := ask(t, g, user(""), "notification:"); err == nil {
-		t.Error("nobody is let into a room without an id")
+		t.Error("a user without an id was let into a room without an id")
 	}
 }
 
+// The patterns of a token's claim rooms match room names, with * for any characters.
 func TestClaims(t *testing.T) {
-	g := started(t, Config{Policy: Claims}, nil)
+	g := startGate(t, Config{Policy: Claims}, nil)
 	for _, c := range []struct {
 		pattern, room string
 		want          bool
@@ -115,23 +118,23 @@ func TestClaims(t *testing.T) {
 		{"**", "conversation:42", true},
 		{"a*a", "a", false},
 		{"", "conversation:42", false},
-		{"conversation:[0-9]", "conversation:4", false}, // a star is all there is
+		{"conversation:[0-9]", "conversation:4", false}, // only * is special
 	} {
 		err := ask(t, g, user("ann", "conversation:none", c.pattern), c.room)
 		if got := err == nil; got != c.want {
-			t.Errorf("pattern %q, room %q: %v", c.pattern, c.room, err)
+			t.Errorf("pattern %q, room %q: %v, want allowed %v", c.pattern, c.room, err, c.want)
 		}
 	}
 	if err := ask(t, g, user("ann"), "conversation:42"); !errors.Is(err, rooms.ErrNotAllowed) {
-		t.Errorf("a token without rooms: %v", err)
+		t.Errorf("a token without rooms: %v, want ErrNotAllowed", err)
 	}
 	if got := g.Counts()[Denied]; got == 0 {
-		t.Error("nobody was counted as denied")
+		t.Error("no question was counted as denied")
 	}
 }
 
-// A slow policy answers when it is let.
-type slow struct {
+// slowPolicy is a policy that answers when let is closed.
+type slowPolicy struct {
 	prompt
 	let chan struct{}
 
@@ -139,9 +142,9 @@ type slow struct {
 	order []string // guarded by mu
 }
 
-func (*slow) quick(rooms.Identity, string) (Verdict, bool) { return Verdict{}, false }
+func (*slowPolicy) quick(rooms.Identity, string) (Verdict, bool) { return Verdict{}, false }
 
-func (p *slow) decide(ctx context.Context, who rooms.Identity, room string) Verdict {
+func (p *slowPolicy) decide(ctx context.Context, who rooms.Identity, room string) Verdict {
 	select {
 	case <-p.let:
 	case <-ctx.Done():
@@ -152,8 +155,10 @@ func (p *slow) decide(ctx context.Context, who rooms.Identity, room string) Verd
 	return yes("")
 }
 
+// One user asks 100 questions before two others ask three each. With one worker the
+// others must be answered within the first ten.
 func TestUsersAreServedInTurn(t *testing.T) {
-	p := &slow{let: make(chan struct{})}
+	p := &slowPolicy{let: make(chan struct{})}
 	g := &Gate{policy: p, workers: 1}
 	g.Start(nil)
 	defer g.Close()
@@ -171,10 +176,10 @@ func TestUsersAreServedInTurn(t *testing.T) {
 	}
 	close(p.let)
 	answered.Wait()
-	// One of greedy's may have been begun before the others came.
+	// One of greedy's questions may have been started before the others came.
 	for _, who := range []string{"ann", "bob"} {
 		if last := lastIndex(p.order, who); last > 10 {
-			t.Errorf("%s's last of three was answered as number %d of %d", who, last, len(p.order))
+			t.Errorf("%s's third question was answered as number %d of %d, want the first ten", who, last, len(p.order))
 		}
 	}
 }
@@ -188,8 +193,10 @@ func lastIndex(list []string, what string) int {
 	return len(list)
 }
 
+// One user asks more questions than may wait. The excess is refused as busy, and
+// another user is still answered.
 func TestTooManyQuestions(t *testing.T) {
-	p := &slow{let: make(chan struct{})}
+	p := &slowPolicy{let: make(chan struct{})}
 	g := &Gate{policy: p, workers: 1}
 	g.Start(nil)
 	defer g.Close()
@@ -213,7 +220,7 @@ func TestTooManyQuestions(t *testing.T) {
 	g.Authorize(user("ann"), "conversation:1", func(err error) { answered <- err })
 	close(p.let)
 	if err := <-answered; err != nil {
-		t.Errorf("somebody else: %v", err)
+		t.Errorf("another user was refused: %v", err)
 	}
 	if got := g.Counts()[Busy]; got != int64(n) {
 		t.Errorf("%d counted as busy, want %d", got, n)

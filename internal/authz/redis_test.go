@@ -25,22 +25,23 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// crowd is a node's rooms.
-type crowd struct {
+// fakeMembers implements Members: the members of rooms on this node. It records who is
+// expelled.
+type fakeMembers struct {
 	mu       sync.Mutex
 	rooms    map[string][]string // guarded by mu
 	expelled []string
 	asked    int
 }
 
-func (c *crowd) Users(_ context.Context, room string) ([]string, error) {
+func (c *fakeMembers) Users(_ context.Context, room string) ([]string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked++
 	return slices.Clone(c.rooms[room]), nil
 }
 
-func (c *crowd) Expel(room string, users []string, reason string) {
+func (c *fakeMembers) Expel(room string, users []string, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, u := range users {
@@ -49,7 +50,7 @@ func (c *crowd) Expel(room string, users []string, reason string) {
 	}
 }
 
-func (c *crowd) Names(limit int) (names []string, total int) {
+func (c *fakeMembers) Names(limit int) (names []string, total int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name := range c.rooms {
@@ -60,26 +61,26 @@ func (c *crowd) Names(limit int) (names []string, total int) {
 	return names, len(c.rooms)
 }
 
-func (c *crowd) put(room string, users ...string) {
+func (c *fakeMembers) put(room string, users ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.rooms[room] = append(c.rooms[room], users...)
 }
 
-// looks is how often somebody has asked who is in a room.
-func (c *crowd) looks() int {
+// lookups returns how many times the members of a room were requested.
+func (c *fakeMembers) lookups() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.asked
 }
 
-func (c *crowd) gone() []string {
+func (c *fakeMembers) gone() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Sorted(slices.Values(c.expelled))
 }
 
-func (c *crowd) wantGone(t *testing.T, want ...string) {
+func (c *fakeMembers) wantGone(t *testing.T, want ...string) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for !slices.Equal(c.gone(), want) {
@@ -90,18 +91,18 @@ func (c *crowd) wantGone(t *testing.T, want ...string) {
 	}
 }
 
-// newSetsGate starts a gate on a Redis, with a prefix of the test's own.
-func newSetsGate(t *testing.T, redis *redistest.Server) (*Gate, *crowd, func(args ...string)) {
+// newSetsGate starts a gate on a Redis, with a key prefix of its own.
+func newSetsGate(t *testing.T, redis *redistest.Server) (*Gate, *fakeMembers, func(args ...string)) {
 	t.Helper()
 	return newSetsGateAt(t, redis.Addr, redis)
 }
 
-// newSetsGateAt reaches the Redis by another address.
-func newSetsGateAt(t *testing.T, address string, redis *redistest.Server) (*Gate, *crowd, func(args ...string)) {
+// newSetsGateAt connects the gate to the Redis by another address.
+func newSetsGateAt(t *testing.T, address string, redis *redistest.Server) (*Gate, *fakeMembers, func(args ...string)) {
 	t.Helper()
-	c := &crowd{rooms: make(map[string][]string)}
+	c := &fakeMembers{rooms: make(map[string][]string)}
 	prefix := "test:" + t.Name() + rand.Text() + ":acl:"
-	g := started(t, Config{
+	g := startGate(t, Config{
 		Policy: Redis, Prefix: prefix,
 		Connect: func(invalidated func([]rueidis.RedisMessage)) (rueidis.Client, error) {
 			return cluster.Server{Addresses: []string{address}}.Open(1, invalidated)
@@ -110,7 +111,7 @@ func newSetsGateAt(t *testing.T, address string, redis *redistest.Server) (*Gate
 	deadline := time.Now().Add(patience)
 	for g.policy.(*sets).client.Load() == nil {
 		if time.Now().After(deadline) {
-			t.Fatal("not connected")
+			t.Fatal("the gate did not connect to Redis")
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -144,12 +145,12 @@ func TestSetsInRedis(t *testing.T) {
 	deadline := time.Now().Add(patience)
 	for ask(t, g, user("bob"), "conversation:1") != nil {
 		if time.Now().After(deadline) {
-			t.Fatal("a new member is not let in")
+			t.Fatal("a user added to the set is not let in")
 		}
 	}
 }
 
-func TestWhoLosesHisPlaceInTheSetIsExpelled(t *testing.T) {
+func TestUsersRemovedFromTheSetAreExpelled(t *testing.T) {
 	g, c, cli := newSetsGate(t, redistest.Shared(t))
 	cli("SADD", "conversation:1", "ann", "bob", "eve")
 	for _, u := range []string{"ann", "bob", "eve"} {
@@ -160,13 +161,13 @@ func TestWhoLosesHisPlaceInTheSetIsExpelled(t *testing.T) {
 	c.put("conversation:1", "ann", "bob", "eve")
 	cli("SREM", "conversation:1", "bob")
 	c.wantGone(t, "bob conversation:1 no longer a member")
-	cli("SREM", "conversation:1", "eve") // Redis is still asked to tell
+	cli("SREM", "conversation:1", "eve") // Redis must still track the key
 	c.wantGone(t, "bob conversation:1 no longer a member", "eve conversation:1 no longer a member")
 	cli("DEL", "conversation:1")
 	c.wantGone(t, "ann conversation:1 no longer a member", "bob conversation:1 no longer a member", "eve conversation:1 no longer a member")
 }
 
-func TestManyInOneRoom(t *testing.T) {
+func TestExpulsionFromALargeRoom(t *testing.T) {
 	g, c, cli := newSetsGate(t, redistest.Shared(t))
 	members := []string{"SADD", "conversation:1"}
 	for i := range 3 * manyUsers {
@@ -185,16 +186,16 @@ func TestManyInOneRoom(t *testing.T) {
 	c.wantGone(t, "user5 conversation:1 no longer a member", "user6 conversation:1 no longer a member")
 }
 
-// TestRevokedWhileTheAnswerIsUnderWay: the answer was right when it was read,
-// and the socket is not in the room yet when the set changes.
-func TestRevokedWhileTheAnswerIsUnderWay(t *testing.T) {
+// The set changes after it was read and before the socket is in the room. The user
+// must be expelled when he is.
+func TestAUserRevokedDuringAJoinIsExpelled(t *testing.T) {
 	g, c, cli := newSetsGate(t, redistest.Shared(t))
 	cli("SADD", "conversation:1", "ann")
 	answer := make(chan error)
 	g.Authorize(user("ann"), "conversation:1", func(err error) {
 		before := g.policy.(*sets).epoch.Load()
 		cli("SREM", "conversation:1", "ann")
-		for g.policy.(*sets).epoch.Load() == before { // the change is known, and nobody is in the room
+		for g.policy.(*sets).epoch.Load() == before { // until the change is noticed, while the room is still empty
 			time.Sleep(time.Millisecond)
 		}
 		c.put("conversation:1", "ann")
@@ -206,9 +207,9 @@ func TestRevokedWhileTheAnswerIsUnderWay(t *testing.T) {
 	c.wantGone(t, "ann conversation:1 no longer a member")
 }
 
-// TestRedisIsOutOfReachForAWhile: nobody is let in and nobody thrown out, and
-// what has changed meanwhile is seen afterwards.
-func TestRedisIsOutOfReachForAWhile(t *testing.T) {
+// Redis cannot be reached for a while. Meanwhile nobody is let in or expelled. Changes
+// made meanwhile take effect afterwards.
+func TestAnOutageOfRedisExpelsNobody(t *testing.T) {
 	proxy, err := testkit.NewProxy(redistest.Shared(t).Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -226,22 +227,22 @@ func TestRedisIsOutOfReachForAWhile(t *testing.T) {
 	proxy.Cut()
 	cli("SREM", "conversation:1", "bob")
 	if err := ask(t, g, user("eve"), "conversation:1"); !errors.Is(err, errUnavailable) {
-		t.Errorf("while Redis is away: %v, want no answer", err)
+		t.Errorf("while Redis cannot be reached: %v, want errUnavailable", err)
 	}
 	if got := c.gone(); len(got) > 0 {
-		t.Errorf("while Redis is away %q were expelled", got)
+		t.Errorf("%q were expelled while Redis cannot be reached, want nobody", got)
 	}
 	proxy.Heal()
 	c.wantGone(t, "bob conversation:1 no longer a member")
 }
 
-// TestNoExpulsionIsForgottenInAnOutage: reviews that fail are tried again, all
-// of them and however often they fail.
-func TestNoExpulsionIsForgottenInAnOutage(t *testing.T) {
+// Sets change while Redis cannot be reached. The reviews of their rooms fail,
+// repeatedly, and must be repeated until all removed users are expelled.
+func TestExpulsionsAreRepeatedUntilRedisAnswers(t *testing.T) {
 	const rooms_ = 10
 	for name, fault := range map[string]struct{ begin, end func(*testkit.Proxy) }{
 		"connections lost": {(*testkit.Proxy).Cut, (*testkit.Proxy).Heal},
-		"no answers":       {(*testkit.Proxy).Hold, (*testkit.Proxy).Cut}, // and then lost
+		"no answers":       {(*testkit.Proxy).Hold, (*testkit.Proxy).Cut}, // then the connections are lost
 	} {
 		t.Run(name, func(t *testing.T) {
 			proxy, err := testkit.NewProxy(redistest.Shared(t).Addr)
@@ -266,15 +267,15 @@ func TestNoExpulsionIsForgottenInAnOutage(t *testing.T) {
 			for i := range rooms_ {
 				cli("SREM", fmt.Sprint("conversation:", i), "bob")
 			}
-			g.policy.(*sets).invalidated(nil) // as rueidis says when it notices
-			for deadline := time.Now().Add(patience); c.looks() < 2*reviewers; {
+			g.policy.(*sets).invalidated(nil) // rueidis calls it when it notices the loss
+			for deadline := time.Now().Add(patience); c.lookups() < 2*reviewers; {
 				if time.Now().After(deadline) {
-					t.Fatal("reviews that have failed are not tried again")
+					t.Fatal("failed reviews are not repeated")
 				}
 				time.Sleep(time.Millisecond)
 			}
 			if got := c.gone(); len(got) > 0 {
-				t.Errorf("while Redis is away %q were expelled", got)
+				t.Errorf("%q were expelled while Redis cannot be reached, want nobody", got)
 			}
 			fault.end(proxy)
 			proxy.Heal()
@@ -283,9 +284,9 @@ func TestNoExpulsionIsForgottenInAnOutage(t *testing.T) {
 	}
 }
 
-// TestAKeyThatIsNoSetHasNobody: it lets nobody in, those in the room are
-// expelled, and other rooms are reviewed all the same.
-func TestAKeyThatIsNoSetHasNobody(t *testing.T) {
+// A key that holds something else than a set counts as an empty set: it lets nobody
+// in, its members are expelled, and other rooms are reviewed as usual.
+func TestAKeyThatIsNotASetCountsAsEmpty(t *testing.T) {
 	g, c, cli := newSetsGate(t, redistest.Shared(t))
 	for _, room := range []string{"conversation:1", "conversation:2", "conversation:3"} {
 		cli("SADD", room, "ann", "bob")
@@ -302,7 +303,7 @@ func TestAKeyThatIsNoSetHasNobody(t *testing.T) {
 	c.wantGone(t, "ann conversation:2 no longer a member", "bob conversation:1 no longer a member",
 		"bob conversation:2 no longer a member", "bob conversation:3 no longer a member")
 	if err := ask(t, g, user("ann"), "conversation:2"); !errors.Is(err, rooms.ErrNotAllowed) {
-		t.Errorf("ann in a room whose key is no set: %v", err)
+		t.Errorf("joining a room whose key is not a set: %v, want ErrNotAllowed", err)
 	}
 }
 
@@ -316,12 +317,12 @@ func TestAChangeDuringAReviewIsReviewedAgain(t *testing.T) {
 		r.done(room, version)
 	}
 	if left := r.list(); len(left) != 1 || left["a"] == 0 {
-		t.Errorf("%v is due, want a", left)
+		t.Errorf("reviews of %v are due, want a only", left)
 	}
 	for room, version := range r.list() {
 		r.done(room, version)
 	}
 	if left := r.list(); len(left) != 0 {
-		t.Errorf("%v is due after its review", left)
+		t.Errorf("reviews of %v are due after their review", left)
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// An application answers questions about rooms; serve may be changed while
-// nobody asks.
+// application is an HTTP server that answers questions about rooms. serve may be
+// changed while no question is under way.
 type application struct {
 	*httptest.Server
 	serve http.HandlerFunc
@@ -32,7 +32,7 @@ func newApplication(t *testing.T, serve http.HandlerFunc) *application {
 		a.asked.Add(1)
 		var body map[string]string
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil || r.Method != http.MethodPost {
-			t.Errorf("%s with a body that is no object of texts: %v", r.Method, err)
+			t.Errorf("%s request, body %v; want a POST of a JSON object of strings", r.Method, err)
 		}
 		a.mu.Lock()
 		a.last = body
@@ -54,6 +54,8 @@ func answering(status int, body string) http.HandlerFunc {
 	}
 }
 
+// Each HTTP status and body of the application means allowed, not allowed, or no
+// answer.
 func TestWebhookAnswers(t *testing.T) {
 	for _, c := range []struct {
 		status int
@@ -83,14 +85,14 @@ func TestWebhookAnswers(t *testing.T) {
 		{503, "", errUnavailable},
 	} {
 		a := newApplication(t, answering(c.status, c.body))
-		g := started(t, a.config(), nil)
+		g := startGate(t, a.config(), nil)
 		if err := ask(t, g, user("ann"), "conversation:42"); !errors.Is(err, c.want) {
 			t.Errorf("%d %s: %v, want %v", c.status, c.body, err, c.want)
 		}
 	}
 }
 
-func TestWebhookIsToldWhoAsks(t *testing.T) {
+func TestWebhookGetsTheIdentityAndTheRoom(t *testing.T) {
 	var header atomic.Value
 	a := newApplication(t, func(w http.ResponseWriter, r *http.Request) {
 		header.Store(r.Header.Get("Authorization") + " " + r.Header.Get("Content-Type"))
@@ -98,7 +100,7 @@ func TestWebhookIsToldWhoAsks(t *testing.T) {
 	})
 	c := a.config()
 	c.Token = "secret"
-	g := started(t, c, nil)
+	g := startGate(t, c, nil)
 	who := rooms.Identity{UserID: "7", Email: "ann@example.com", Role: "host"}
 	if err := ask(t, g, who, "conversation:a:b"); err != nil {
 		t.Fatal(err)
@@ -113,15 +115,15 @@ func TestWebhookIsToldWhoAsks(t *testing.T) {
 		}
 	}
 	if got := header.Load(); got != "Bearer secret application/json" {
-		t.Errorf("headers %q", got)
+		t.Errorf("Authorization and Content-Type %q", got)
 	}
 }
 
-func TestWebhookAnswersAreKeptForAWhile(t *testing.T) {
+func TestWebhookAnswersAreCached(t *testing.T) {
 	a := newApplication(t, answering(204, ""))
 	c := a.config()
 	c.TTL = 300 * time.Millisecond
-	g := started(t, c, nil)
+	g := startGate(t, c, nil)
 	for range 10 {
 		if err := ask(t, g, user("ann"), "conversation:1"); err != nil {
 			t.Fatal(err)
@@ -130,15 +132,15 @@ func TestWebhookAnswersAreKeptForAWhile(t *testing.T) {
 	a.serve = answering(403, "")
 	for _, other := range []rooms.Identity{user("bob"), {UserID: "ann", Role: "admin"}} {
 		if err := ask(t, g, other, "conversation:1"); err == nil {
-			t.Errorf("%+v was answered with what was kept for ann", other)
+			t.Errorf("%+v got the answer cached for ann", other)
 		}
 	}
 	if n := a.asked.Load(); n != 3 {
-		t.Errorf("asked %d times, want once for each who asked", n)
+		t.Errorf("the application was asked %d times, want once for each identity", n)
 	}
 	for deadline := time.Now().Add(patience); ask(t, g, user("ann"), "conversation:1") == nil; {
 		if time.Now().After(deadline) {
-			t.Fatal("an answer is kept for ever")
+			t.Fatal("the cached answer did not expire")
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -146,12 +148,12 @@ func TestWebhookAnswersAreKeptForAWhile(t *testing.T) {
 
 func TestWebhookWithoutTTLAsksEachTime(t *testing.T) {
 	a := newApplication(t, answering(204, ""))
-	g := started(t, a.config(), nil)
+	g := startGate(t, a.config(), nil)
 	for range 5 {
 		_ = ask(t, g, user("ann"), "conversation:1")
 	}
 	if n := a.asked.Load(); n != 5 {
-		t.Errorf("asked %d times, want 5", n)
+		t.Errorf("the application was asked %d times, want 5", n)
 	}
 }
 
@@ -166,32 +168,34 @@ func TestWebhookThatIsSlow(t *testing.T) {
 	defer close(let)
 	c := a.config()
 	c.Timeout = 50 * time.Millisecond
-	g := started(t, c, nil)
+	g := startGate(t, c, nil)
 	if err := ask(t, g, user("ann"), "conversation:1"); !errors.Is(err, errUnavailable) {
-		t.Errorf("%v, want no answer", err)
+		t.Errorf("%v, want errUnavailable", err)
 	}
 }
 
-func TestWebhookThatFailsIsGivenARest(t *testing.T) {
+// After breakAfter failures the application is not asked any more for a while, and the
+// answer is unavailable.
+func TestAFailingWebhookIsNotAskedForAWhile(t *testing.T) {
 	a := newApplication(t, answering(500, ""))
-	g := started(t, a.config(), nil)
+	g := startGate(t, a.config(), nil)
 	for i := range 3 * breakAfter {
 		if err := ask(t, g, user("ann"), "conversation:1"); !errors.Is(err, errUnavailable) {
-			t.Errorf("question %d: %v", i, err)
+			t.Errorf("question %d: %v, want errUnavailable", i, err)
 		}
 	}
 	if n := a.asked.Load(); n != breakAfter {
-		t.Errorf("asked %d times, want %d", n, breakAfter)
+		t.Errorf("the application was asked %d times, want %d", n, breakAfter)
 	}
 	v := g.Explain(t.Context(), user("ann"), "conversation:1")
 	if !v.Unknown || !strings.Contains(v.Why, "rest") {
-		t.Errorf("explained with %+v", v)
+		t.Errorf("Explain returned %+v, want unknown because of the break", v)
 	}
 }
 
-// TestOneUserDeniesJoinsToNobodyElse: whatever a user asks, and whatever the
-// application makes of that.
-func TestOneUserDeniesJoinsToNobodyElse(t *testing.T) {
+// Questions about one user fail in several ways. Questions about another user must
+// always be answered, and the failing ones must stop.
+func TestFailuresOfOneUserDoNotAffectOthers(t *testing.T) {
 	for name, fail := range map[string]http.HandlerFunc{
 		"400": answering(400, ""),
 		"500": answering(500, ""),
@@ -219,7 +223,7 @@ func TestOneUserDeniesJoinsToNobodyElse(t *testing.T) {
 			if name == "timeout" {
 				c.Timeout = 100 * time.Millisecond
 			}
-			g := started(t, c, nil)
+			g := startGate(t, c, nil)
 			for i := range 100 {
 				_ = ask(t, g, user("eve"), fmt.Sprint("conversation:", i))
 				if err := ask(t, g, user("ann"), fmt.Sprint("conversation:", i)); err != nil {
@@ -227,15 +231,14 @@ func TestOneUserDeniesJoinsToNobodyElse(t *testing.T) {
 				}
 			}
 			if n := a.asked.Load(); name != "400" && n > 100+breakAfter+1 {
-				t.Errorf("%d questions, though those about eve fail", n-100)
+				t.Errorf("%d questions about eve were asked, want at most breakAfter+1", n-100)
 			}
 		})
 	}
 }
 
-// TestSlowAnswersAboutOneUserLeaveRoomForOthers: a user has a share of the
-// concurrency.
-func TestSlowAnswersAboutOneUserLeaveRoomForOthers(t *testing.T) {
+// A user whose questions are slow uses only his share of the concurrency.
+func TestSlowAnswersAboutOneUserDoNotDelayOthers(t *testing.T) {
 	let := make(chan struct{})
 	a := newApplication(t, nil)
 	a.serve = func(w http.ResponseWriter, r *http.Request) {
@@ -249,7 +252,7 @@ func TestSlowAnswersAboutOneUserLeaveRoomForOthers(t *testing.T) {
 	}
 	c := a.config()
 	c.Concurrency = 8
-	g := started(t, c, nil)
+	g := startGate(t, c, nil)
 	for i := range 50 {
 		g.Authorize(user("eve"), fmt.Sprint("conversation:", i), func(error) {})
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestAClockIsLikeTheSystems(t *testing.T) {
+func TestClockBehavesLikeTheSystemClock(t *testing.T) {
 	noon := time.Date(2026, 1, 2, 12, 0, 0, 5e6, time.UTC)
 	c := Clock{Wall: noon}
 	first := c.Now()

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// environment is a lookup over NAME=value words.
+// environment returns a lookup function for NAME=value words.
 func environment(words ...string) func(string) (string, bool) {
 	values := map[string]string{}
 	for _, word := range words {
@@ -26,7 +26,7 @@ func environment(words ...string) func(string) (string, bool) {
 	}
 }
 
-// parseConfig parses words of an environment and the lines of a .env.
+// parseConfig parses an environment and the values of a .env file.
 func parseConfig(lookup func(string) (string, bool), file map[string]string) (Config, error) {
 	values := make(map[string]string)
 	for _, s := range settings {
@@ -39,7 +39,7 @@ func parseConfig(lookup func(string) (string, bool), file map[string]string) (Co
 	return l.Config, err
 }
 
-// secretWord sets a secret that production takes.
+// secretWord sets a secret that is accepted in production.
 const secretWord = "JWT_SECRET=a secret of the tests"
 
 func mustParse(t *testing.T, words ...string) Config {
@@ -51,10 +51,10 @@ func mustParse(t *testing.T, words ...string) Config {
 	return cfg
 }
 
-func TestDefaultsAreThoseOfTheContract(t *testing.T) {
+func TestDefaultsEqualTheContract(t *testing.T) {
 	got := mustParse(t)
 	if got.Auth.Secret == "" || !got.Auth.EphemeralSecret {
-		t.Error("development has no secret made up")
+		t.Error("no secret was generated for development")
 	}
 	got.Auth.Secret, got.Auth.EphemeralSecret = "", false
 	want := Config{
@@ -102,9 +102,9 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 	}
 }
 
-// TestEverySettingReachesAFieldOfItsOwn: a value other than the default
-// changes the Config, is written back the same, and is known by one name.
-func TestEverySettingReachesAFieldOfItsOwn(t *testing.T) {
+// Each setting with a value other than its default changes the Config, is printed as
+// that value, and has a unique name.
+func TestEverySettingHasItsOwnField(t *testing.T) {
 	special := map[string]string{
 		"REDIS_URL": "rediss://u:p@h1:7000/2?addr=h2:7000", "MAX_PUBLISH_BYTES": "70000000",
 		"RABBITMQ_URL": "amqp://u:p@h1/v,amqps://h2:5671/v",
@@ -146,7 +146,7 @@ func TestEverySettingReachesAFieldOfItsOwn(t *testing.T) {
 			t.Errorf("%s=%s: reads back as %q: its kind sets or prints a field of another setting", s.Name, value, s.kind.text(&changed))
 		}
 	}
-	fields := -2 // Auth.EphemeralSecret and Auth.SecretFile are no settings
+	fields := -2 // Auth.EphemeralSecret and Auth.SecretFile are not settings
 	for group := range reflect.TypeFor[Config]().Fields() {
 		for field := range group.Type.Fields() {
 			if field.IsExported() {
@@ -166,7 +166,7 @@ func TestAllBadValuesAreReportedAtOnceWithoutSecrets(t *testing.T) {
 		"JWT_JWKS_URL=https://me:hunter2@issuer/", "RABBITMQ_EXCHANGE= , ", "PORT=70000",
 	), nil)
 	if err == nil {
-		t.Fatal("accepted")
+		t.Fatal("bad values were accepted")
 	}
 	for _, want := range []string{
 		`PORT="70000": want a whole number from 0 to 65535`,
@@ -208,12 +208,14 @@ func TestContradictionsStopTheStart(t *testing.T) {
 	}
 	for _, key := range []string{secretWord, "JWT_PUBLIC_KEY=key.pem", "JWT_JWKS_URL=http://issuer/"} {
 		if cfg := mustParse(t, "NODE_ENV=production", key); cfg.Auth.EphemeralSecret {
-			t.Errorf("%s: a secret was made up", key)
+			t.Errorf("%s: a secret was generated although a key is set", key)
 		}
 	}
 }
 
-func TestTheConsoleIsForWhoDevelops(t *testing.T) {
+// The environment and CONSOLE decide whether there is a console, whether it mints
+// tokens, and whether it shows figures.
+func TestTheConsoleIsOnInDevelopmentOnly(t *testing.T) {
 	for _, row := range []struct {
 		words                 string
 		there, mints, figures bool
@@ -232,17 +234,17 @@ func TestTheConsoleIsForWhoDevelops(t *testing.T) {
 	} {
 		cfg := mustParse(t, append(strings.Fields(row.words), secretWord)...)
 		if cfg.HasConsole() != row.there || cfg.MintsTokens() != row.mints || cfg.ShowsFigures() != row.figures {
-			t.Errorf("%s: console %v, tokens %v, figures %v", row.words, cfg.HasConsole(), cfg.MintsTokens(), cfg.ShowsFigures())
+			t.Errorf("%s: console %v, mints tokens %v, shows figures %v; want %v, %v, %v", row.words, cfg.HasConsole(), cfg.MintsTokens(), cfg.ShowsFigures(), row.there, row.mints, row.figures)
 		}
 	}
 	if cfg := mustParse(t, "JWT_JWKS_URL=http://issuer/"); cfg.MintsTokens() {
-		t.Error("tokens are made without a secret")
+		t.Error("MintsTokens is true without a secret")
 	}
 }
 
-func TestEphemeralSecretIsAnotherOneEachRun(t *testing.T) {
+func TestGeneratedSecretsDiffer(t *testing.T) {
 	if a, b := mustParse(t), mustParse(t); a.Auth.Secret == b.Auth.Secret || len(a.Auth.Secret) < 26 {
-		t.Errorf("%q and %q", a.Auth.Secret, b.Auth.Secret)
+		t.Errorf("generated secrets %q and %q, want two different ones", a.Auth.Secret, b.Auth.Secret)
 	}
 }
 
@@ -253,12 +255,12 @@ func TestEnvironmentWinsOverTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if cfg.Server.Port != 2 || cfg.Server.Host != "10.0.0.1" || cfg.Log.Dir != "" || cfg.Redis.Host != "redis" {
-		t.Errorf("got %d %q %q %q", cfg.Server.Port, cfg.Server.Host, cfg.Log.Dir, cfg.Redis.Host)
+		t.Errorf("got PORT=%d SERVICE_HOST=%q LOG_DIR=%q REDIS_HOST=%q", cfg.Server.Port, cfg.Server.Host, cfg.Log.Dir, cfg.Redis.Host)
 	}
 }
 
-// TestDotenvReadsAsNodeDoes: the expected values are what dotenv 16 of npm
-// reads from the same file.
+// A .env file is read as dotenv 16 of npm reads it. The expected values are from
+// there.
 func TestDotenvReadsAsNodeDoes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), ".env")
 	file := `# a comment
@@ -299,11 +301,11 @@ func TestBrokenDotenvIsReportedWithoutItsContent(t *testing.T) {
 	}
 	_, err := readEnvFile(path)
 	if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with the path and without the file's content", err)
 	}
 }
 
-func TestSecretsAreHiddenHoweverAConfigIsShown(t *testing.T) {
+func TestSecretsAreHiddenInEveryFormOfAConfig(t *testing.T) {
 	words := []string{"PORT=4321"}
 	secrets := 0
 	for _, s := range settings {
@@ -326,7 +328,7 @@ func TestSecretsAreHiddenHoweverAConfigIsShown(t *testing.T) {
 		cfg.String(), fmt.Sprint(cfg), fmt.Sprintf("%v %+v %s %#v", cfg, &cfg, cfg, cfg), logged.String(),
 	} {
 		if strings.Contains(shown, "hunter2") || strings.Count(shown, hidden) < secrets || !strings.Contains(shown, "4321") {
-			t.Errorf("shown as %s", shown)
+			t.Errorf("shown as %s, want secrets hidden and PORT shown", shown)
 		}
 	}
 	if !json.Valid([]byte(logged.String())) {
@@ -339,11 +341,11 @@ func TestSecretsAreHiddenHoweverAConfigIsShown(t *testing.T) {
 		log.Info(field.Name, "value", group, "format", fmt.Sprintf("%v %+v %#v", group, &group, group))
 	}
 	if strings.Contains(logged.String(), "hunter2") {
-		t.Errorf("groups of settings are shown as %s", logged.String())
+		t.Errorf("groups of settings are shown as %s, want secrets hidden and PORT shown", logged.String())
 	}
 }
 
-func TestOriginsAreWrittenAsBrowsersDo(t *testing.T) {
+func TestOriginsAreNormalizedAsBrowsersDo(t *testing.T) {
 	for _, row := range []struct {
 		text string
 		want []string
@@ -373,6 +375,6 @@ func TestOriginsAreWrittenAsBrowsersDo(t *testing.T) {
 func TestEnvExampleChangesNothing(t *testing.T) {
 	copied, err := readEnvFile("../../.env.example")
 	if err != nil || len(copied.values) != 0 {
-		t.Errorf("copied unchanged it sets %v, %v", copied.values, err)
+		t.Errorf(".env.example sets %v, %v; want nothing", copied.values, err)
 	}
 }

@@ -8,11 +8,13 @@ import (
 	"testing"
 )
 
-func TestMadeUpSecretIsKept(t *testing.T) {
+// The generated secret is written to a file with mode 0600 and read by later
+// processes. A command that does not serve writes none.
+func TestGeneratedSecretIsKept(t *testing.T) {
 	dir := t.TempDir()
 	first, second, unkept := mustParse(t), mustParse(t), mustParse(t)
 	if err := unkept.UseDevSecret(dir, false); err != nil || unkept.Auth.SecretFile != "" {
-		t.Errorf("a command that does not serve: %q, %v", unkept.Auth.SecretFile, err)
+		t.Errorf("a command that does not serve wrote the secret to %q, %v", unkept.Auth.SecretFile, err)
 	}
 	for _, cfg := range []*Config{&first, &second, &unkept} {
 		if err := cfg.UseDevSecret(dir, cfg != &unkept); err != nil {
@@ -35,7 +37,8 @@ func TestMadeUpSecretIsKept(t *testing.T) {
 	}
 }
 
-func TestGatewaysThatStartAtOnceKeepOneSecret(t *testing.T) {
+// Several gateways that start at the same time use the same generated secret.
+func TestGatewaysThatStartTogetherUseOneSecret(t *testing.T) {
 	dir := t.TempDir()
 	secrets := make([]string, 8)
 	var all sync.WaitGroup
@@ -51,12 +54,12 @@ func TestGatewaysThatStartAtOnceKeepOneSecret(t *testing.T) {
 	all.Wait()
 	for _, secret := range secrets {
 		if secret != secrets[0] {
-			t.Fatalf("%q", secrets)
+			t.Fatalf("secrets %q, want the same for all", secrets)
 		}
 	}
 }
 
-func TestBadSecretFileIsAnErrorThatSaysWhatToDo(t *testing.T) {
+func TestABadSecretFileIsAnError(t *testing.T) {
 	for name, row := range map[string]struct {
 		text string
 		mode os.FileMode
@@ -68,7 +71,7 @@ func TestBadSecretFileIsAnErrorThatSaysWhatToDo(t *testing.T) {
 		}
 		cfg := mustParse(t)
 		if err := cfg.UseDevSecret(dir, true); err == nil || !strings.Contains(err.Error(), "delete it") || !strings.Contains(err.Error(), path) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: %v, want an error with the path and what to do", name, err)
 		}
 	}
 	cfg := mustParse(t)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// settled parses settings of the environment and the lines of a file.
+// settled parses an environment and a settings file.
 func settled(t *testing.T, environment, file string) (Loaded, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), ".env")
@@ -36,7 +36,7 @@ func TestMistypedNamesAreReported(t *testing.T) {
 		{"port=1", "", "PORT?"},
 		{"JWTSECRET=x", "", "JWT_SECRET?"},
 		{"REDIS_URI=x", "", "REDIS_URL?"},
-		// What is not like ours, or another program's.
+		// Names that resemble none of the settings, or belong to other programs.
 		{"PATH=/bin HOME=/ LANG=C DATABASE_URL=x SERVICE_PORT=1 NODE_VERSION=22 GOMEMLIMIT=1GiB NO_PROXY=x POST=1", "", ""},
 		{"REDIS_SERVICE_HOST=10.0.0.1 REDIS_PORT_6379_TCP=tcp://10.0.0.1:6379 RABBITMQ_DEFAULT_USER=x", "", ""},
 		{"PORT=1", "PORT=2\nMESSAGE_SERVICE_URL=", ""},
@@ -59,7 +59,7 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-func TestWhereASettingComesFrom(t *testing.T) {
+func TestTheSourceOfASettingIsKnown(t *testing.T) {
 	l, err := settled(t, "PORT=1 REDIS_HOST=", "# c\nPORT=2\nREDIS_HOST=r\n")
 	if err != nil {
 		t.Fatal(err)
@@ -84,11 +84,11 @@ func TestLastFileWinsAndMissingFilesAreErrors(t *testing.T) {
 	}
 	l, err := Sources{Paths: []string{first, last}}.Parse()
 	if err != nil || l.Server.Port != 2 || l.Server.Host != "10.0.0.1" || l.Log.Dir != "there" {
-		t.Errorf("%d %s %s, %v", l.Server.Port, l.Server.Host, l.Log.Dir, err)
+		t.Errorf("PORT=%d SERVICE_HOST=%s LOG_DIR=%s, %v", l.Server.Port, l.Server.Host, l.Log.Dir, err)
 	}
 	_, err = Sources{Paths: []string{first, filepath.Join(dir, "missing")}}.Parse()
 	if _, wrong := errors.AsType[Error](err); !wrong || !strings.Contains(err.Error(), "missing") {
-		t.Errorf("a file that is not there: %v", err)
+		t.Errorf("a missing file: %v, want an Error that names it", err)
 	}
 }
 
@@ -141,12 +141,14 @@ func TestMistypedSchemesAreNoOrigins(t *testing.T) {
 		"capacitor://localhost": true, "ionic://localhost": true, "tauri://localhost": true, "https://a": true,
 	} {
 		if got := originsOf(text) != nil; got != want {
-			t.Errorf("%s: taken %v, want %v", text, got, want)
+			t.Errorf("%s: accepted %v, want %v", text, got, want)
 		}
 	}
 }
 
-func TestUnitSaysWhatTheServiceReads(t *testing.T) {
+// Commands of an installed gateway read the settings that the systemd unit gives the
+// service: env files, Environment lines and drop-ins.
+func TestSettingsOfTheServiceAreReadFromItsUnit(t *testing.T) {
 	root := t.TempDir()
 	write := func(path, text string) {
 		path = filepath.Join(root, path)
@@ -171,16 +173,16 @@ LimitNOFILE=200000
 	write("c.env", "NODE_ENV=development\n")
 	install := FindInstallation(filepath.Join(root, packagedProgram))
 	if install == nil || install.Descriptors != 4096 || install.Directory != filepath.Join(root, "/var/lib/websocket-gateway") {
-		t.Fatalf("%+v", install)
+		t.Fatalf("installation %+v", install)
 	}
 	l, err := install.Sources().Parse()
 	if err != nil || l.Server.Environment != Development || l.Redis.KeyPrefix != "a b" || l.Server.Port != 4 || l.Redis.Host != "b" || l.Log.Level.String() != "DEBUG" {
 		t.Errorf("%v, %v", l.Config, err)
 	}
 	if from := l.From["REDIS_HOST"]; from != filepath.Join(root, "b.env:1") {
-		t.Errorf("REDIS_HOST is from %s", from)
+		t.Errorf("REDIS_HOST comes from %s, want line 1 of b.env", from)
 	}
 	if install := FindInstallation("/opt/gateway"); install != nil {
-		t.Errorf("no package: %+v", install)
+		t.Errorf("a program outside of the package: installation %+v, want none", install)
 	}
 }

@@ -33,7 +33,7 @@ func ask(h http.Handler, method, target string, header ...string) *httptest.Resp
 	return w
 }
 
-// everything is what is needed for the page, found as a browser finds it.
+// everything returns the paths of the page and all files that it refers to.
 func everything(t *testing.T, h http.Handler) []string {
 	t.Helper()
 	reference := regexp.MustCompile(`(?:from |src=|href=)"(/console/[^"]+)"`)
@@ -52,7 +52,7 @@ func everything(t *testing.T, h http.Handler) []string {
 	return paths
 }
 
-func TestThePageIsWhole(t *testing.T) {
+func TestThePageHasAllItsFiles(t *testing.T) {
 	h := serve(t, Config{})
 	paths := everything(t, h)
 	types := map[string]string{
@@ -65,7 +65,7 @@ func TestThePageIsWhole(t *testing.T) {
 	}
 	for path, want := range types {
 		if !slices.Contains(paths, path) {
-			t.Errorf("nothing refers to %s", path)
+			t.Errorf("no file of the page refers to %s", path)
 		}
 		if got := ask(h, "GET", path).Header().Get("Content-Type"); got != want {
 			t.Errorf("%s is %q, want %q", path, got, want)
@@ -73,11 +73,11 @@ func TestThePageIsWhole(t *testing.T) {
 	}
 	embeddedFiles, err := embedded.ReadDir("page")
 	if err != nil || len(embeddedFiles) != len(paths) {
-		t.Errorf("%d files are embedded, %d needed: %v", len(embeddedFiles), len(paths), paths)
+		t.Errorf("%d files are embedded, %d are used: %v", len(embeddedFiles), len(paths), paths)
 	}
 }
 
-func TestThePageHasNothingForeignAndNothingInline(t *testing.T) {
+func TestThePageLoadsNothingForeignOrInline(t *testing.T) {
 	h := serve(t, Config{Figures: figures, Publishing: true, PublishToken: true, Mint: func(string) (string, error) { return "", nil }})
 	for _, path := range everything(t, h) {
 		header := ask(h, "GET", path).Header()
@@ -94,11 +94,11 @@ func TestThePageHasNothingForeignAndNothingInline(t *testing.T) {
 	page := ask(h, "GET", "/").Body.String()
 	foreign := regexp.MustCompile(`<style|<script>|\s(style|on[a-z]+)=|(src|href)="(https?:)?//`)
 	if found := foreign.FindString(page); found != "" {
-		t.Errorf("the page has %s", found)
+		t.Errorf("the page has %s, which its policy forbids", found)
 	}
 }
 
-func TestWhatABrowserHasIsNotSentAgain(t *testing.T) {
+func TestThePageIsCachedByETag(t *testing.T) {
 	h := serve(t, Config{Version: "1"})
 	for _, path := range everything(t, h) {
 		w := ask(h, "GET", path)
@@ -109,22 +109,24 @@ func TestWhatABrowserHasIsNotSentAgain(t *testing.T) {
 		policy := w.Header().Get("Content-Security-Policy")
 		w = ask(h, "GET", path, "If-None-Match", `"other", W/`+etag)
 		if w.Code != http.StatusNotModified || w.Body.Len() > 0 {
-			t.Errorf("%s: %d with the tag, want 304", path, w.Code)
+			t.Errorf("%s: status %d with its ETag, want 304", path, w.Code)
 		}
 		if w.Header().Get("Content-Security-Policy") != policy {
-			t.Errorf("%s: a 304 changes the policy", path)
+			t.Errorf("%s: the Content-Security-Policy of a 304 differs", path)
 		}
 		if w := ask(h, "GET", path, "If-None-Match", `"other"`); w.Code != http.StatusOK {
-			t.Errorf("%s: %d with another tag, want 200", path, w.Code)
+			t.Errorf("%s: status %d with another ETag, want 200", path, w.Code)
 		}
 	}
 	before, after := ask(h, "GET", "/"), ask(serve(t, Config{Version: "2"}), "GET", "/")
 	if before.Header().Get("ETag") == after.Header().Get("ETag") {
-		t.Error("the page of another version has the same tag")
+		t.Error("the page of another version has the same ETag")
 	}
 }
 
-func TestWhoSeesThePage(t *testing.T) {
+// With CONSOLE_TOKEN the page, its files, tokens and figures require the token as a
+// password or a bearer token.
+func TestThePageRequiresItsToken(t *testing.T) {
 	config := Config{
 		Token:   "s3cret",
 		Figures: figures,
@@ -157,13 +159,13 @@ func TestWhoSeesThePage(t *testing.T) {
 				t.Errorf("%s, %s: %d, want %d", c.name, path, w.Code, c.status)
 			}
 			if asked := w.Header().Get("WWW-Authenticate") != ""; asked != (c.status == 401) {
-				t.Errorf("%s, %s: a password is asked for: %v", c.name, path, asked)
+				t.Errorf("%s, %s: asks for a password: %v, want the opposite", c.name, path, asked)
 			}
 		}
 	}
 }
 
-func TestTokensAreForThisMachine(t *testing.T) {
+func TestTokensAreMintedForLocalRequestsOnly(t *testing.T) {
 	local := true
 	config := Config{
 		Local: func(*http.Request) bool { return local },
@@ -196,11 +198,11 @@ func TestTokensAreForThisMachine(t *testing.T) {
 	}
 	config.Mint = nil
 	if w := ask(serve(t, config), "POST", "/console/token?user=ann"); w.Code != http.StatusNotFound {
-		t.Errorf("without a way to make tokens: %d, want 404", w.Code)
+		t.Errorf("without Mint: status %d, want 404", w.Code)
 	}
 }
 
-func TestThePageOffersWhatTheGatewayDoes(t *testing.T) {
+func TestThePageShowsOnlyAvailableFeatures(t *testing.T) {
 	mint := func(string) (string, error) { return "", nil }
 	for _, c := range []struct {
 		name          string

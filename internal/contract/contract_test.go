@@ -13,14 +13,14 @@ import (
 
 var word = regexp.MustCompile(`[a-zA-Z]+`)
 
-// described returns the members of a body as the docs have it: {a, b}.
+// described returns the sorted field names of a body as the docs write it: {a, b}.
 func described(body string) []string {
 	list := word.FindAllString(body, -1)
 	slices.Sort(list)
 	return list
 }
 
-func TestTypesAreThoseOfTheDescribedMembers(t *testing.T) {
+func TestTypesMatchTheDocumentedFields(t *testing.T) {
 	for _, d := range rooms.ServerEventDocs() {
 		if got, want := names(serverBodies[d.Name]), described(d.Body); !slices.Equal(got, want) {
 			t.Errorf("%s has types of %q, and the members %q: add them to serverBodies in internal/contract/events.go", d.Name, got, want)
@@ -59,14 +59,14 @@ func TestRoutesAndDeclaredEventsAreInTheDeclaration(t *testing.T) {
 		"\n  review_posted(body: { reviewId?: unknown; rating?: unknown; comment: unknown; type: string; timestamp: unknown }): void;\n",
 	} {
 		if !strings.Contains(text, want) {
-			t.Errorf("there is no %s in\n%s", want, text)
+			t.Errorf("the declaration lacks %s in\n%s", want, text)
 		}
 	}
 }
 
-// Everything that a document refers to is in it, and the events of all tables
-// are.
-func TestDocumentsAreWhole(t *testing.T) {
+// Every reference within the AsyncAPI and OpenAPI documents resolves, and the AsyncAPI
+// document has the events of all tables.
+func TestDocumentsAreComplete(t *testing.T) {
 	for name, text := range map[string][]byte{"AsyncAPI": AsyncAPI(exampleTable(t), "1"), "OpenAPI": OpenAPI("1")} {
 		var d any
 		if err := json.Unmarshal(text, &d); err != nil {
@@ -78,7 +78,7 @@ func TestDocumentsAreWhole(t *testing.T) {
 				at = at.(map[string]any)[key]
 			}
 			if at == nil {
-				t.Errorf("%s refers to %s, which is not there", name, found[1])
+				t.Errorf("%s refers to %s, which does not exist", name, found[1])
 			}
 		}
 	}
@@ -90,7 +90,7 @@ func TestDocumentsAreWhole(t *testing.T) {
 	}
 }
 
-// names returns the names of members, sorted.
+// names returns the sorted names of members.
 func names(members []member) (list []string) {
 	for _, m := range members {
 		list = append(list, m.name)

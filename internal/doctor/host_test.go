@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// tree writes files below a new directory and returns it.
+// tree writes files below a new directory and returns the directory.
 func tree(t *testing.T, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
@@ -23,8 +23,8 @@ func tree(t *testing.T, files map[string]string) string {
 	return root
 }
 
-// wellHost is one on which nothing is to be found fault with.
-func wellHost() (proc, sys map[string]string) {
+// goodHost returns files of a host without any problem.
+func goodHost() (proc, sys map[string]string) {
 	return map[string]string{
 			"sys/net/core/somaxconn":               "4096\n",
 			"sys/net/ipv4/ip_local_port_range":     "1024\t65535\n",
@@ -39,10 +39,12 @@ func wellHost() (proc, sys map[string]string) {
 		}
 }
 
+// The doctor reads limits of the kernel, the process and the cgroup. Each value that
+// is too small for the configured connections must be reported.
 func TestHost(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		file   string // of proc, or of sys if it begins with fs/
+		file   string // in proc, or in sys if it begins with fs/
 		text   string
 		change func(*Host)
 		check  string
@@ -51,7 +53,7 @@ func TestHost(t *testing.T) {
 	}{
 		{name: "descriptors for the setting", check: "descriptors", want: OK, says: "50000 connections"},
 		{name: "too few descriptors", change: func(h *Host) { h.Descriptors = 50_000 }, check: "descriptors", want: Fail, says: "50512"},
-		{name: "descriptors decide", change: func(h *Host) { h.Connections = 0 }, check: "descriptors", want: OK, says: "for 99488 connections"},
+		{name: "descriptors without a configured limit", change: func(h *Host) { h.Connections = 0 }, check: "descriptors", want: OK, says: "for 99488 connections"},
 		{name: "the usual limit", change: func(h *Host) { h.Connections, h.Descriptors = 0, 1024 }, check: "descriptors", want: Warn, says: "for 512 connections"},
 		{name: "a queue", check: "net.core.somaxconn", want: OK},
 		{name: "a short queue", file: "sys/net/core/somaxconn", text: "128", check: "net.core.somaxconn", want: Warn, says: `sysctl -w net.core.somaxconn="4096"`},
@@ -70,7 +72,7 @@ func TestHost(t *testing.T) {
 		{name: "cgroup v1", file: "self/cgroup", text: "5:cpu,memory:/docker/abc\n1:name=systemd:/\n", check: "memory", want: Warn, says: "256 MiB of the cgroup"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			proc, sys := wellHost()
+			proc, sys := goodHost()
 			sys["fs/cgroup/memory/docker/abc/memory.limit_in_bytes"] = "268435456"
 			if strings.HasPrefix(c.file, "fs/") {
 				sys[c.file] = c.text
@@ -86,8 +88,8 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// wantFinding looks for a finding, and for words in it. One that is not ok
-// must say what to do.
+// wantFinding checks a finding's verdict and that it contains these words. A warning
+// or failure must say what to do.
 func wantFinding(t *testing.T, findings []Finding, check string, want Verdict, says string) {
 	t.Helper()
 	for _, f := range findings {

@@ -11,6 +11,9 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster"
 )
 
+// Node servers on the same Redis are found by the channels they subscribe to. The
+// doctor must warn if the gateway does not share their adapter key, or if they use
+// another adapter.
 func TestNodeServersAreFound(t *testing.T) {
 	t.Parallel()
 	server, err := redistest.Start(nil)

@@ -11,7 +11,8 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster"
 )
 
-// startRedis starts a server and returns it with how to look at it.
+// startRedis starts a server. The returned function runs the doctor's checks as a
+// user.
 func startRedis(t *testing.T, args ...string) (*redistest.Server, func(user, password string) []Finding) {
 	t.Helper()
 	server, err := redistest.Start(nil, args...)
@@ -25,7 +26,7 @@ func startRedis(t *testing.T, args ...string) (*redistest.Server, func(user, pas
 	}
 }
 
-func TestRedisIsWell(t *testing.T) {
+func TestGoodRedisSettings(t *testing.T) {
 	t.Parallel()
 	server, look := startRedis(t)
 	findings := look("", "")
@@ -33,13 +34,13 @@ func TestRedisIsWell(t *testing.T) {
 		wantFinding(t, findings, check, OK, "")
 	}
 	if keys, err := server.CLI("-n", "1", "KEYS", "*"); err != nil || keys != "" {
-		t.Errorf("the doctor leaves %q behind (%v)", keys, err)
+		t.Errorf("the doctor left the keys %q in Redis (%v)", keys, err)
 	}
 	server.Kill()
 	wantFinding(t, look("", ""), "connection", Fail, "refused")
 }
 
-func TestRedisThatForgets(t *testing.T) {
+func TestRedisSettingsThatLoseKeys(t *testing.T) {
 	t.Parallel()
 	_, look := startRedis(t, "--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru", "--tracking-table-max-keys", "1000")
 	findings := look("", "")
@@ -47,8 +48,8 @@ func TestRedisThatForgets(t *testing.T) {
 	wantFinding(t, findings, "tracking-table-max-keys", Warn, "1000000")
 }
 
-// A user that may do what the gateway does is enough, although the doctor sees
-// less then; one that may not is told which command he lacks.
+// A user with the gateway's permissions is enough; checks that need more are skipped.
+// Missing permissions are reported with the command that lacks them.
 func TestRedisUser(t *testing.T) {
 	t.Parallel()
 	server, look := startRedis(t)

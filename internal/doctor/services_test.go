@@ -36,18 +36,18 @@ func TestServices(t *testing.T) {
 	}
 	address := "http://" + l.Addr().String() + "/api"
 	if f := Service(t.Context(), "X", address); f.Verdict != OK {
-		t.Errorf("somebody listens: %+v", f)
+		t.Errorf("a service that listens: %+v, want OK", f)
 	}
 	l.Close()
 	if f := Service(t.Context(), "X", address); f.Verdict != Warn || f.Do == "" {
-		t.Errorf("nobody listens: %+v", f)
+		t.Errorf("a service that does not listen: %+v, want a warning", f)
 	}
 	if f := Service(t.Context(), "X", ""); f.Verdict != Skip {
-		t.Errorf("not set: %+v", f)
+		t.Errorf("an address that is not set: %+v, want it skipped", f)
 	}
 }
 
-// inspect looks at RabbitMQ.
+// inspect returns the doctor's view of RabbitMQ.
 func inspect(t *testing.T, address, prefix string) (*rabbitmq.Inspection, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -58,6 +58,8 @@ func inspect(t *testing.T, address, prefix string) (*rabbitmq.Inspection, error)
 	})
 }
 
+// Queues and exchanges that exist with other properties are reported. The doctor must
+// not declare anything.
 func TestRabbitMQ(t *testing.T) {
 	broker, err := brokertest.Start()
 	testkit.Need(t, err)
@@ -71,7 +73,8 @@ func TestRabbitMQ(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// One as the Node gateway has them, one that somebody else has made.
+	// A queue as the Node gateway declares it, and a stream that another program
+	// declared.
 	for name, args := range map[string]amqp.Table{
 		"doctor.dead-letter": nil,
 		"doctor.events":      {"x-queue-type": "stream"},
@@ -98,7 +101,7 @@ func TestRabbitMQ(t *testing.T) {
 		t.Fatal(err)
 	}
 	if names != "doctor.dead-letter\ndoctor.events\n" && names != "doctor.events\ndoctor.dead-letter\n" {
-		t.Errorf("the doctor has made queues: %s", names)
+		t.Errorf("the doctor declared queues: %s", names)
 	}
 	broker.Kill()
 	i, err = inspect(t, broker.URL, "doctor")

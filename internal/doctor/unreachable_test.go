@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestDoctorSaysWhyNobodyGetsIn(t *testing.T) {
+func TestDoctorReportsUnreachableAddresses(t *testing.T) {
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(secure.Close)
 	secure.Config.ErrorLog = nil
@@ -26,13 +26,13 @@ func TestDoctorSaysWhyNobodyGetsIn(t *testing.T) {
 		config           *tls.Config
 		check, found, do string
 	}{
-		"a certificate of nobody's":        {secure.URL, nil, "TLS", "not trusted: it is signed by", "fullchain.pem"},
-		"a certificate for another name":   {"https://localhost" + port, &tls.Config{RootCAs: roots}, "TLS", "not localhost", "for this name"},
-		"a certificate that has ended":     {secure.URL, &tls.Config{RootCAs: roots, Time: func() time.Time { return time.Now().AddDate(100, 0, 0) }}, "TLS", "expired", "renew"},
-		"no TLS":                           {strings.Replace(plain.URL, "http", "https", 1), nil, "TLS", "does not speak TLS", "http://"},
-		"nobody there":                     {gone.URL, nil, "handshake", "refused", "firewall"},
-		"a name that is none":              {"http://nowhere.invalid", nil, "handshake", "nowhere.invalid", "DNS"},
-		"a proxy that does not pass it on": {plain.URL, nil, "handshake", "404", "/socket.io/"},
+		"an untrusted certificate":       {secure.URL, nil, "TLS", "not trusted: it is signed by", "fullchain.pem"},
+		"a certificate for another name": {"https://localhost" + port, &tls.Config{RootCAs: roots}, "TLS", "not localhost", "for this name"},
+		"an expired certificate":         {secure.URL, &tls.Config{RootCAs: roots, Time: func() time.Time { return time.Now().AddDate(100, 0, 0) }}, "TLS", "expired", "renew"},
+		"no TLS":                         {strings.Replace(plain.URL, "http", "https", 1), nil, "TLS", "does not speak TLS", "http://"},
+		"no server":                      {gone.URL, nil, "handshake", "refused", "firewall"},
+		"an unknown host name":           {"http://nowhere.invalid", nil, "handshake", "nowhere.invalid", "DNS"},
+		"a proxy that does not forward":  {plain.URL, nil, "handshake", "404", "/socket.io/"},
 	} {
 		p := Proxy{URL: row.url, TLS: row.config}
 		f := p.Check(t.Context())[0]

@@ -10,8 +10,9 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// What no client would send. Each case has a gateway's good clients beside it,
-// and they must not notice.
+// Input that no correct client sends. Each group of cases runs against one gateway
+// with two correct clients, ann and ben. After each case they exchange events, which
+// must still arrive.
 
 const (
 	protocolError = ws.StatusProtocolError           // 1002
@@ -24,13 +25,13 @@ const smallLimit = 100_000
 
 type badInput struct {
 	name  string
-	onlyG string // why the reference is not asked
+	onlyG string // why the case is skipped on the reference server; "" if it runs there
 	act   func(t *testing.T, g *gateway)
 }
 
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	groups := map[string][]badInput{"http": badHTTP, "frames": badFrames, "engine": badEngine, "socket": badSocket, "polling": badPolling, "rude": rude}
+	groups := map[string][]badInput{"http": badHTTP, "frames": badFrames, "engine": badEngine, "socket": badSocket, "polling": badPolling, "rude": badTiming}
 	for name, cases := range groups {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -58,15 +59,15 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// says is a case that sends bytes and wants an HTTP status; 0 is a closed
-// connection.
+// says returns a case that sends bytes on a new connection and expects one of these
+// HTTP statuses. 0 stands for a connection closed without a response.
 func says(send string, statuses ...int) func(t *testing.T, g *gateway) {
 	return func(t *testing.T, g *gateway) {
 		r := g.raw(t)
 		r.send(send)
 		body := r.wantStatus(statuses...)
 		if body != "" && !reference && !strings.Contains(body, `"message"`) {
-			t.Errorf("body %q, want {code, message}", body)
+			t.Errorf("body %q, want a JSON object with code and message", body)
 		}
 	}
 }
@@ -83,7 +84,7 @@ var badHTTP = []badInput{
 		}
 		r.wantStatus(200)
 	}},
-	{"a head that drips on for ever", nodeTimes, func(t *testing.T, g *gateway) {
+	{"an endless head, line by line", nodeTimes, func(t *testing.T, g *gateway) {
 		r := g.raw(t)
 		r.send("GET /health HTTP/1.1\r\n")
 		ended := make(chan bool)
@@ -100,7 +101,7 @@ var badHTTP = []badInput{
 			}
 		}
 	}},
-	{"9 KiB of cookies are taken", "", func(t *testing.T, g *gateway) {
+	{"9 KiB of cookies are accepted", "", func(t *testing.T, g *gateway) {
 		r := g.raw(t)
 		r.send("GET /health HTTP/1.1\r\nHost: gateway\r\nCookie: " + strings.Repeat("x", 9<<10) + "\r\n\r\n")
 		r.wantStatus(200)

@@ -7,8 +7,9 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// sends is a case that a connected WebSocket ends with.
-func sends(bytes string, codes ...ws.StatusCode) func(t *testing.T, g *gateway) {
+// expectClose returns a case that sends bytes on a connected WebSocket. The gateway must
+// close it with one of these codes.
+func expectClose(bytes string, codes ...ws.StatusCode) func(t *testing.T, g *gateway) {
 	return func(t *testing.T, g *gateway) {
 		r := g.connected(t, "eve")
 		r.send(bytes)
@@ -16,8 +17,9 @@ func sends(bytes string, codes ...ws.StatusCode) func(t *testing.T, g *gateway) 
 	}
 }
 
-// survives is a case that a connected WebSocket does not mind.
-func survives(bytes ...string) func(t *testing.T, g *gateway) {
+// expectOpen returns a case that sends bytes on a connected WebSocket, which must stay
+// open.
+func expectOpen(bytes ...string) func(t *testing.T, g *gateway) {
 	return func(t *testing.T, g *gateway) {
 		r := g.connected(t, "eve")
 		r.send(bytes...)
@@ -26,31 +28,31 @@ func survives(bytes ...string) func(t *testing.T, g *gateway) {
 }
 
 var badFrames = []badInput{
-	{"unmasked", "", sends("\x81\x012", protocolError)},
-	{"reserved bit 1", "", sends(frameOf(ws.Header{Fin: true, Rsv: ws.Rsv(true, false, false), OpCode: ws.OpText}, "2"), protocolError)},
-	{"reserved bit 3", "", sends(frameOf(ws.Header{Fin: true, Rsv: ws.Rsv(false, false, true), OpCode: ws.OpText}, "2"), protocolError)},
-	{"reserved opcode", "", sends(frame(3, true, "2"), protocolError)},
-	{"reserved control opcode", "", sends(frame(11, true, "2"), protocolError)},
-	{"a fragmented ping", "", sends(frame(ws.OpPing, false, "x"), protocolError)},
-	{"a ping of 126 bytes", "", sends(frame(ws.OpPing, true, strings.Repeat("x", 126)), protocolError)},
-	{"a continuation of nothing", "", sends(frame(ws.OpContinuation, true, "x"), protocolError)},
-	{"a message inside of another", "", sends(frame(ws.OpText, false, "4")+frame(ws.OpText, true, "2"), protocolError)},
-	{"10 MB announced and never sent", "", sends("\x81\xff\x00\x00\x00\x00\x00\x98\x96\x80\x01\x02\x03\x04", tooBig)},
-	{"one byte too many announced", "", sends("\x81\xff\x00\x00\x00\x00\x00\x01\x86\xa1\x01\x02\x03\x04", tooBig)},
-	{"2^63 bytes announced", "", sends("\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00\x01\x02\x03\x04", tooBig, protocolError)},
-	{"fragments summing up over the limit", "", sends(frame(ws.OpText, false, strings.Repeat("4", smallLimit/2))+
+	{"unmasked", "", expectClose("\x81\x012", protocolError)},
+	{"reserved bit 1", "", expectClose(frameOf(ws.Header{Fin: true, Rsv: ws.Rsv(true, false, false), OpCode: ws.OpText}, "2"), protocolError)},
+	{"reserved bit 3", "", expectClose(frameOf(ws.Header{Fin: true, Rsv: ws.Rsv(false, false, true), OpCode: ws.OpText}, "2"), protocolError)},
+	{"reserved opcode", "", expectClose(frame(3, true, "2"), protocolError)},
+	{"reserved control opcode", "", expectClose(frame(11, true, "2"), protocolError)},
+	{"a fragmented ping", "", expectClose(frame(ws.OpPing, false, "x"), protocolError)},
+	{"a ping of 126 bytes", "", expectClose(frame(ws.OpPing, true, strings.Repeat("x", 126)), protocolError)},
+	{"a continuation frame without a first frame", "", expectClose(frame(ws.OpContinuation, true, "x"), protocolError)},
+	{"a message within a fragmented message", "", expectClose(frame(ws.OpText, false, "4")+frame(ws.OpText, true, "2"), protocolError)},
+	{"10 MB announced and never sent", "", expectClose("\x81\xff\x00\x00\x00\x00\x00\x98\x96\x80\x01\x02\x03\x04", tooBig)},
+	{"one byte too many announced", "", expectClose("\x81\xff\x00\x00\x00\x00\x00\x01\x86\xa1\x01\x02\x03\x04", tooBig)},
+	{"2^63 bytes announced", "", expectClose("\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00\x01\x02\x03\x04", tooBig, protocolError)},
+	{"fragments summing up over the limit", "", expectClose(frame(ws.OpText, false, strings.Repeat("4", smallLimit/2))+
 		frame(ws.OpContinuation, false, strings.Repeat("4", smallLimit/2))+frame(ws.OpContinuation, false, "44"), tooBig)},
-	{"text that is not UTF-8", "", sends(frame(ws.OpText, true, "42[\"\xff\"]"), badText)},
-	{"text that is half a character", "", sends(frame(ws.OpText, true, "42[\"\xc3\"]"), badText)},
-	{"text that is a surrogate", "", sends(frame(ws.OpText, true, "42[\"\xed\xa0\x80\"]"), badText)},
-	{"fragments that are not UTF-8", "", sends(frame(ws.OpText, false, "42[\"\xc3")+frame(ws.OpContinuation, true, "\"]"), badText)},
-	{"fragments split in a character are taken", "", survives(frame(ws.OpText, false, "42[\"\xc3"), frame(ws.OpContinuation, true, "\xbc\"]"))},
-	{"empty fragments with pings between are taken", "", survives(frame(ws.OpText, false, ""), frame(ws.OpPing, true, "x"),
+	{"text that is not UTF-8", "", expectClose(frame(ws.OpText, true, "42[\"\xff\"]"), badText)},
+	{"text that is half a character", "", expectClose(frame(ws.OpText, true, "42[\"\xc3\"]"), badText)},
+	{"text that is a surrogate", "", expectClose(frame(ws.OpText, true, "42[\"\xed\xa0\x80\"]"), badText)},
+	{"fragments that are not UTF-8", "", expectClose(frame(ws.OpText, false, "42[\"\xc3")+frame(ws.OpContinuation, true, "\"]"), badText)},
+	{"fragments split in a character are taken", "", expectOpen(frame(ws.OpText, false, "42[\"\xc3"), frame(ws.OpContinuation, true, "\xbc\"]"))},
+	{"empty fragments with pings between are taken", "", expectOpen(frame(ws.OpText, false, ""), frame(ws.OpPing, true, "x"),
 		frame(ws.OpContinuation, false, `42["x"`), frame(ws.OpContinuation, true, "]"))},
-	{"a close frame of one byte", "", sends(frame(ws.OpClose, true, "x"), protocolError)},
-	{"a close frame with a reserved code", "", sends(frame(ws.OpClose, true, "\x03\xed"), protocolError)},
-	{"a close frame that is not UTF-8", "", sends(frame(ws.OpClose, true, "\x03\xe8\xff"), badText, protocolError)},
-	{"an honest close frame", "", sends(frame(ws.OpClose, true, "\x03\xe8bye"), ws.StatusNormalClosure)},
+	{"a close frame of one byte", "", expectClose(frame(ws.OpClose, true, "x"), protocolError)},
+	{"a close frame with a reserved code", "", expectClose(frame(ws.OpClose, true, "\x03\xed"), protocolError)},
+	{"a close frame that is not UTF-8", "", expectClose(frame(ws.OpClose, true, "\x03\xe8\xff"), badText, protocolError)},
+	{"a valid close frame", "", expectClose(frame(ws.OpClose, true, "\x03\xe8bye"), ws.StatusNormalClosure)},
 	{"a flood of pings", "", func(t *testing.T, g *gateway) {
 		r := g.connected(t, "eve")
 		go func() {
@@ -62,7 +64,7 @@ var badFrames = []badInput{
 		for {
 			op, payload, err := r.next()
 			if err != nil || op == ws.OpClose {
-				return // ended for the flood
+				return // the gateway may also close the connection because of the flood
 			}
 			if op == ws.OpPong && payload == "last" {
 				break
@@ -76,29 +78,31 @@ var badFrames = []badInput{
 		r.send(frame(ws.OpContinuation, true, `42["x"]`))
 		r.alive()
 	}},
-	{"HTTP after the handshake", "", sends("GET / HTTP/1.1\r\nHost: gateway\r\n\r\n", protocolError)},
+	{"HTTP after the handshake", "", expectClose("GET / HTTP/1.1\r\nHost: gateway\r\n\r\n", protocolError)},
 }
 
 var badEngine = []badInput{
-	{"no packet type", "", sends(frame(ws.OpText, true, "abc"), protocolError)},
-	{"an unknown packet type", "", sends(frame(ws.OpText, true, "9"), protocolError)},
-	{"an empty packet", "", sends(frame(ws.OpText, true, ""), protocolError)},
-	{"a ping, which only servers send", "", sends(frame(ws.OpText, true, "2"), protocolError)},
-	{"an open packet is passed over", "", survives(frame(ws.OpText, true, `0{"sid":"x"}`))},
-	{"an upgrade packet is passed over", "", survives(frame(ws.OpText, true, "5"))},
-	{"a noop packet is passed over", "", survives(frame(ws.OpText, true, "6"))},
-	{"a pong that nobody asked for", "", survives(frame(ws.OpText, true, "3"))},
-	{"a close packet", "only its heartbeat ends that", sends(frame(ws.OpText, true, "1"))},
-	{"binary that nobody waits for", "", sends(frame(ws.OpBinary, true, "\x01\x02"), protocolError)},
-	{"empty binary", "", sends(frame(ws.OpBinary, true, ""), protocolError)},
+	{"no packet type", "", expectClose(frame(ws.OpText, true, "abc"), protocolError)},
+	{"an unknown packet type", "", expectClose(frame(ws.OpText, true, "9"), protocolError)},
+	{"an empty packet", "", expectClose(frame(ws.OpText, true, ""), protocolError)},
+	{"a ping, which only servers send", "", expectClose(frame(ws.OpText, true, "2"), protocolError)},
+	{"an open packet is ignored", "", expectOpen(frame(ws.OpText, true, `0{"sid":"x"}`))},
+	{"an upgrade packet is ignored", "", expectOpen(frame(ws.OpText, true, "5"))},
+	{"a noop packet is ignored", "", expectOpen(frame(ws.OpText, true, "6"))},
+	{"an unrequested pong", "", expectOpen(frame(ws.OpText, true, "3"))},
+	{"a close packet", "only its heartbeat ends that", expectClose(frame(ws.OpText, true, "1"))},
+	{"a binary message without an announced attachment", "", expectClose(frame(ws.OpBinary, true, "\x01\x02"), protocolError)},
+	{"empty binary", "", expectClose(frame(ws.OpBinary, true, ""), protocolError)},
 }
 
-// packet is a Socket.IO packet that ends the connection.
+// packet returns a case: a Socket.IO packet that must end the connection with a
+// protocol error.
 func packet(name, text string) badInput {
-	return badInput{name, "", sends(frame(ws.OpText, true, "4"+text), protocolError)}
+	return badInput{name, "", expectClose(frame(ws.OpText, true, "4"+text), protocolError)}
 }
 
-// event answers an event with an error, whatever its arguments.
+// event returns a case: join_room with invalid arguments. It must be answered with an
+// error if an ack was asked for, and the connection must stay open.
 func event(name, args string) badInput {
 	return badInput{name, "", func(t *testing.T, g *gateway) {
 		r := g.connected(t, "eve")
@@ -111,10 +115,10 @@ func event(name, args string) badInput {
 var badSocket = []badInput{
 	packet("an unknown type", "x"),
 	packet("a type out of range", "9"),
-	packet("an event that is no array", "2{}"),
+	packet("an event that is not an array", "2{}"),
 	packet("an event without a name", "2[]"),
 	packet("an event whose name is an object", "2[{}]"),
-	{"an event with no JSON", "it passes it over", sends(frame(ws.OpText, true, "42"), protocolError)},
+	{"an event with no JSON", "it passes it over", expectClose(frame(ws.OpText, true, "42"), protocolError)},
 	packet("an event with broken JSON", `2["join_room",{"roomType":`),
 	packet("an event with more behind its JSON", `2["join_room"]x`),
 	packet("an event with a broken ack id", `2abc["join_room"]`),
@@ -124,8 +128,8 @@ var badSocket = []badInput{
 	packet("an event in another namespace", `2/other,["join_room"]`),
 	packet("an event with millions of attachments", `599999999-["x"]`),
 	packet("attachments without a number", `5-["x"]`),
-	{"a text packet in the place of an attachment", "", sends(frame(ws.OpText, true, `451-["x",{"_placeholder":true,"num":0}]`)+frame(ws.OpText, true, `42["x"]`), protocolError)},
-	{"an attachment of which nothing speaks", "it takes it", func(t *testing.T, g *gateway) {
+	{"a text packet in the place of an attachment", "", expectClose(frame(ws.OpText, true, `451-["x",{"_placeholder":true,"num":0}]`)+frame(ws.OpText, true, `42["x"]`), protocolError)},
+	{"an attachment without a placeholder", "it takes it", func(t *testing.T, g *gateway) {
 		r := g.connected(t, "eve")
 		r.text(`451-["x"]`)
 		r.binary("\x01")
@@ -135,7 +139,7 @@ var badSocket = []badInput{
 		r := g.connected(t, "eve")
 		r.text(`451-["x",{"_placeholder":true,"num":7}]`)
 		r.binary("\x01")
-		r.text("41") // the event may be refused, or be unknown
+		r.text("41") // the event may be refused, or ignored as unknown
 	}},
 	{"attachments that never come", "", func(t *testing.T, g *gateway) {
 		r := g.connected(t, "eve")
@@ -161,7 +165,7 @@ var badSocket = []badInput{
 		r.wantPrefix("0{")
 		r.text(`40[1,2]`)
 		if op, payload, err := r.next(); err == nil && op == ws.OpText && !strings.HasPrefix(payload, "44") {
-			t.Errorf("answer %s", payload)
+			t.Errorf("answer %s, want a CONNECT_ERROR or the end of the connection", payload)
 		}
 	}},
 	{"CONNECT to another namespace", "", func(t *testing.T, g *gateway) {
@@ -170,7 +174,7 @@ var badSocket = []badInput{
 		r.want(`44/other,{"message":"Invalid namespace"}`)
 		r.alive()
 	}},
-	{"an ack that nobody waits for", "", survives(frame(ws.OpText, true, "43999[1]"))},
+	{"an ack of an unknown id", "", expectOpen(frame(ws.OpText, true, "43999[1]"))},
 	event("join_room with null", ",null"),
 	event("join_room with an array", `,["conversation","1"]`),
 	event("join_room with a number", ",42"),
@@ -194,9 +198,9 @@ var badSocket = []badInput{
 		r.text(`42["join_room",` + strings.Repeat("[", smallLimit/3) + strings.Repeat("]", smallLimit/3) + `]`)
 		r.text(`421["leave_room"]`)
 		if op, payload, err := r.next(); err == nil && op == ws.OpText && !strings.HasPrefix(payload, "431[") {
-			t.Errorf("answer %.100q", payload)
+			t.Errorf("answer %.100q, want the ack of packet 1 or the end of the connection", payload)
 		}
 	}},
-	{"unknown events", "", survives(frame(ws.OpText, true, `42["no such event",{"a":1}]`), frame(ws.OpText, true, `421["__proto__"]`), frame(ws.OpText, true, `42[""]`))},
-	{"events with the names of inherited properties", "", survives(frame(ws.OpText, true, `42["constructor"]`), frame(ws.OpText, true, `42["toString",1]`))},
+	{"unknown events", "", expectOpen(frame(ws.OpText, true, `42["no such event",{"a":1}]`), frame(ws.OpText, true, `421["__proto__"]`), frame(ws.OpText, true, `42[""]`))},
+	{"events with the names of inherited properties", "", expectOpen(frame(ws.OpText, true, `42["constructor"]`), frame(ws.OpText, true, `42["toString",1]`))},
 }

@@ -13,14 +13,15 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 )
 
-// A client is a sioclient.Client which fails its test by itself.
+// client wraps a sioclient.Client. Its methods fail the test on an error.
 type client struct {
 	*sioclient.Client
 	t    *testing.T
 	user string
 }
 
-// dial connects a user; it is closed when t ends.
+// dial connects a user and checks the "connected" event. The client is closed when t
+// ends.
 func (g *gateway) dial(t *testing.T, user string, polling bool) *client {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -32,12 +33,13 @@ func (g *gateway) dial(t *testing.T, user string, polling bool) *client {
 	t.Cleanup(func() { c.Close() })
 	me := &client{c, t, user}
 	if got := me.want("connected"); got.SocketID != c.ID() || got.UserID != user {
-		t.Fatalf("greeting %+v of socket %s, user %s", got, c.ID(), user)
+		t.Fatalf("\"connected\" event %+v, want socket %s and user %s", got, c.ID(), user)
 	}
 	return me
 }
 
-// presence is the body of the events which speak of a client.
+// presence is the body of events about a client: connected, user_joined, user_typing
+// and the like.
 type presence struct {
 	SocketID, UserID, Room, Timestamp string
 }
@@ -49,7 +51,7 @@ func (c *client) want(event string) presence {
 	defer cancel()
 	e, err := c.Next(ctx)
 	if err != nil {
-		c.t.Fatalf("%s waits for %s: %v", c.user, event, err)
+		c.t.Fatalf("%s: waiting for %s: %v", c.user, event, err)
 	}
 	var body presence
 	if err := e.Decode(&body); err != nil || e.Name != event {
@@ -58,16 +60,17 @@ func (c *client) want(event string) presence {
 	return body
 }
 
-// wantOf wants an event which speaks of this client.
+// wantOf checks that the next event has this name, is about the client of, and names
+// the room.
 func (c *client) wantOf(event string, of *client, room string) {
 	c.t.Helper()
 	got := c.want(event)
 	if got.UserID != of.user || got.SocketID != of.ID() || got.Room != room {
-		c.t.Fatalf("%s got %s %+v, want it of %s in %s", c.user, event, got, of.user, room)
+		c.t.Fatalf("%s got %s %+v, want one about %s in %s", c.user, event, got, of.user, room)
 	}
 }
 
-// do emits a room event and requires success.
+// do emits a room event and requires that it is acknowledged with success.
 func (c *client) do(event, roomID string) {
 	c.t.Helper()
 	if answer := c.ack(event, map[string]string{"roomType": "conversation", "roomId": roomID}); !strings.HasPrefix(answer, `{"success":true`) {
@@ -114,7 +117,7 @@ func upgrade(t *testing.T, c *client) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := c.Upgrade(ctx); err != nil {
-		t.Fatalf("%s upgrades: %v", c.user, err)
+		t.Fatalf("%s: upgrade to WebSocket: %v", c.user, err)
 	}
 }
 
@@ -125,7 +128,7 @@ func TestGoClientIsRefused(t *testing.T) {
 		_, err := sioclient.Connect(t.Context(), g.URL, sioclient.Options{Polling: polling, Token: "garbage"})
 		var refusal *sioclient.ConnectError
 		if !errors.As(err, &refusal) || refusal.Message != "Authentication error: jwt malformed" {
-			t.Errorf("polling %v: error %v", polling, err)
+			t.Errorf("polling %v: error %v, want a refusal of the malformed token", polling, err)
 		}
 	}
 	header := http.Header{"Authorization": {"Bearer " + gatewaytest.Token(t, "ann")}}
@@ -136,9 +139,9 @@ func TestGoClientIsRefused(t *testing.T) {
 	c.Close()
 }
 
-// Events sent while a session upgrades are neither lost nor swapped, whichever
-// way they go.
-func TestGoClientUpgradesUnderWay(t *testing.T) {
+// A client upgrades from polling to WebSocket while another one sends it events. It
+// must get all of them, in order.
+func TestGoClientGetsEventsInOrderDuringUpgrade(t *testing.T) {
 	t.Parallel()
 	g := start(t)
 	const events = 200
@@ -173,7 +176,7 @@ func (c *client) next(t *testing.T) string {
 	defer cancel()
 	e, err := c.Next(ctx)
 	if err != nil {
-		t.Fatalf("%s waits for an event: %v", c.user, err)
+		t.Fatalf("%s: waiting for an event: %v", c.user, err)
 	}
 	return e.Name
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
-// TestClientEventsOfTheExampleFile: what is declared as data works with real
-// clients, and services get it from RabbitMQ.
+// The client events that are declared in deploy/routes.example.yaml work with
+// unmodified clients, and are published to RabbitMQ for services.
 func TestClientEventsOfTheExampleFile(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no routes file")
@@ -32,11 +32,13 @@ func TestClientEventsOfTheExampleFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	clients(t, h.gateway, "clientevents.mjs")
-	t.Cleanup(func() { // behind the parallel subtests
+	t.Cleanup(func() { // runs when the parallel subtests have ended
 		h.wantForServices(queue, map[string]int{"client.mark_read": len(transportSettings), "client.reaction": 2 * len(transportSettings)})
 	})
 }
 
+// wantForServices reads a queue until it has brought all wanted events, each with a
+// message id of its own. want has the number of events for each routing key.
 func (h *fixture) wantForServices(queue string, want map[string]int) {
 	h.t.Helper()
 	ch, err := h.publisher.Conn.Channel()
@@ -62,11 +64,11 @@ func (h *fixture) wantForServices(queue string, want map[string]int) {
 			Data                                      struct{ ConversationID string }
 		}
 		if err := json.Unmarshal(m.Body, &body); err != nil {
-			h.t.Fatalf("%s: %v", m.Body, err)
+			h.t.Fatalf("event %s is not JSON: %v", m.Body, err)
 		}
 		if body.EventName != m.RoutingKey || body.Source != "websocket-gateway" || body.UserID != "ann" && body.UserID != "ben" ||
 			len(body.SocketID) != 20 || body.Room != "conversation:"+body.Data.ConversationID || body.Timestamp.IsZero() {
-			h.t.Errorf("%s", m.Body)
+			h.t.Errorf("event %s has a wrong name, source, user, socket, room or time", m.Body)
 		}
 		got[m.RoutingKey]++
 		ids[m.MessageId] = true
@@ -74,19 +76,18 @@ func (h *fixture) wantForServices(queue string, want map[string]int) {
 	})
 	for key, n := range want {
 		if got[key] != n {
-			h.t.Errorf("%d of %s, want %d", got[key], key, n)
+			h.t.Errorf("%d events %s, want %d", got[key], key, n)
 		}
 	}
 	if text := h.Out.String(); strings.Contains(text, "panic") {
 		h.t.Error(text)
 	}
 	if n := h.Metric(`gateway_outgoing_events_total{kind="client_events",result="confirmed"}`); int(n) != all {
-		h.t.Errorf("%v confirmed, want %d", n, all)
+		h.t.Errorf("%v client events counted as confirmed, want %d", n, all)
 	}
 }
 
-// TestConsoleEmitsDeclaredEvents: the console knows the events of the routes
-// file.
+// The console shows the client events that the routes file declares, and emits them.
 func TestConsoleEmitsDeclaredEvents(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no console")
@@ -99,7 +100,7 @@ func TestConsoleEmitsDeclaredEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const queue = "consoleevents-service" // what nobody takes is not confirmed
+	const queue = "consoleevents-service" // RabbitMQ does not confirm an event that no queue takes
 	if _, err := ch.QueueDeclare(queue, false, false, false, false, nil); err != nil {
 		t.Fatal(err)
 	}

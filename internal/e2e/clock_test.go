@@ -11,22 +11,23 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
-// untilWrap returns how long 32 bits of Unix time in 10 us last from now on.
+// untilWrap returns the time until the low 32 bits of the Unix time in units of 10 us
+// overflow.
 func untilWrap(now time.Time) time.Duration {
 	const unit = 10 * time.Microsecond
 	return time.Duration(1<<32-now.UnixNano()/int64(unit)%(1<<32)) * unit
 }
 
-// Real clients connect and emit events, on each transport, to a gateway whose
-// clock is set, and to one that passes the moment at which 32 bits of time in
-// 10 us run over. Nobody is refused or disconnected.
-func TestTheClockIsSetUnderRealClients(t *testing.T) {
+// Clients on each transport connect and emit events while the clock of the gateway is
+// set. A second gateway passes the moment at which 32 bits of time in 10 us overflow.
+// No client may be refused or disconnected.
+func TestClientsStayConnectedWhenTheClockIsSet(t *testing.T) {
 	notOnReference(t, "its clock cannot be set")
 	if os.Getenv("E2E_CLOCK") != "1" {
 		t.Skip("it builds the gateway and all of its libraries with another clock, a minute of CPU: E2E_CLOCK=1 runs it")
 	}
 	const seconds = 20
-	const beforeWrap = 16 * time.Second // the process starts so long before it
+	const beforeWrap = 16 * time.Second // time from the start of the process to the overflow
 	program := gatewaytest.ShiftedProgram(t)
 	for name, shift := range map[string]string{
 		"over the wrap": fmt.Sprintf("0:%d", (untilWrap(time.Now()) - beforeWrap).Milliseconds()),

@@ -12,10 +12,11 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
-// What clients other than socket.io-client send. Their wire is played here as
-// it was recorded.
+// Tests of clients other than socket.io-client. They send the packets that were
+// recorded from those clients.
 
-// Socket.IO's own server ignores packets that only a server or a probe sends.
+// Each Engine.IO packet type, sent by a client, must have the effect that it has on
+// Socket.IO's own server: packets that only a server or a probe sends are ignored.
 // Swift's client sends a NOOP when it upgrades while a POST is under way.
 func TestEnginePacketTypesOfClients(t *testing.T) {
 	t.Parallel()
@@ -43,7 +44,7 @@ func TestEnginePacketTypesOfClients(t *testing.T) {
 			case !c.ends:
 				r.alive()
 			case c.packet == "1" && reference:
-				r.alive() // only its heartbeat ends that
+				r.alive() // the reference ends the session at the next missed heartbeat
 			default:
 				r.wantClosed()
 			}
@@ -53,7 +54,7 @@ func TestEnginePacketTypesOfClients(t *testing.T) {
 			target := g.session(t, "ann")
 			status, body, err := request(http.MethodPost, g.URL+target, nil, c.packet)
 			if c.ends {
-				wantGone(t, g, target)
+				wantSessionUnknown(t, g, target)
 				return
 			}
 			if err != nil || status != http.StatusOK || string(body) != "ok" {
@@ -67,7 +68,7 @@ func TestEnginePacketTypesOfClients(t *testing.T) {
 	}
 }
 
-// The NOOP of Swift's client comes behind the upgrade packet.
+// A NOOP that follows the upgrade packet is ignored. Swift's client sends one.
 func TestNoopBehindAnUpgrade(t *testing.T) {
 	t.Parallel()
 	g := start(t, protocolSettings...)
@@ -77,7 +78,8 @@ func TestNoopBehindAnUpgrade(t *testing.T) {
 	r.alive()
 }
 
-// Some encoders write a space before the JSON text, and JSON.parse takes it.
+// White space before the JSON text of a packet is accepted, as JSON.parse accepts it.
+// Some encoders write it.
 func TestSpaceBeforeThePayload(t *testing.T) {
 	t.Parallel()
 	g := start(t, protocolSettings...)
@@ -92,7 +94,7 @@ func TestSpaceBeforeThePayload(t *testing.T) {
 		r.wantPrefix(`4377[{"success":true`)
 	}
 	r := g.connected(t, "ann")
-	r.text(`42 ["leave_room"]`) // Node takes the space for the ack id 0
+	r.text(`42 ["leave_room"]`) // Node reads the space as ack id 0
 	r.alive()
 	r.text("41 ")
 	r = g.webSocket(t, "")
@@ -101,7 +103,8 @@ func TestSpaceBeforeThePayload(t *testing.T) {
 	r.wantPrefix(`44{"message":"Authentication error: No token provided"`)
 }
 
-// The Go client maldikhan/go.socket.io always sends the parameter sid.
+// An empty sid parameter is a handshake, not an unknown session. The Go client
+// maldikhan/go.socket.io always sends the parameter.
 func TestEmptySessionID(t *testing.T) {
 	t.Parallel()
 	g := start(t, protocolSettings...)
@@ -118,8 +121,9 @@ func TestEmptySessionID(t *testing.T) {
 	}
 }
 
-// A path is looked up as it is written: http.ServeMux alone would redirect.
-func TestOddPathsAreNotFound(t *testing.T) {
+// Paths are compared as they were sent, on both ports: a path that http.ServeMux would
+// clean and redirect gets 404.
+func TestPathsAreNotCleaned(t *testing.T) {
 	t.Parallel()
 	admin := fmt.Sprint("127.0.0.1:", gatewaytest.FreePort(t))
 	g := start(t, "ADMIN_ADDR="+admin)
@@ -136,14 +140,15 @@ func TestOddPathsAreNotFound(t *testing.T) {
 	}
 }
 
-// HAProxy asks like this unless it is told of a path.
+// OPTIONS / and OPTIONS * are answered with 204, and with 503 while the gateway
+// drains. HAProxy's default health check sends them.
 func TestHealthCheckByOptions(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no answer to that")
 	g := start(t, "DRAIN_PERIOD=1500")
 	held := g.connected(t, "ann")
 	const check = "OPTIONS / HTTP/1.1\r\nHost: gateway\r\n\r\n"
-	var kept []*raw // a request that crosses the beginning of the drain is a connection's last
+	var kept []*raw // connections with keep-alive; while the gateway drains, each gets at most one more response
 	for range 10 {
 		r := g.raw(t)
 		r.send(check)
@@ -162,7 +167,7 @@ func TestHealthCheckByOptions(t *testing.T) {
 		kept[0].send(check)
 		status, _ := kept[0].response()
 		if status == 0 && len(kept) == 1 {
-			t.Fatal("the connections were closed before an answer")
+			t.Fatal("all connections were closed before a response with 503")
 		}
 		if status == 0 {
 			kept = kept[1:]
@@ -170,18 +175,18 @@ func TestHealthCheckByOptions(t *testing.T) {
 		return status == 503
 	})
 	if code := g.Wait(); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 
-// ab -k and old health checkers speak HTTP/1.0 with keep-alive, and wait for
-// the end of a connection that is not announced to be kept.
+// A connection of HTTP/1.0 with keep-alive serves several requests. Without keep-alive
+// it is closed after the response: ab -k and old health checkers wait for that.
 func TestHTTP10KeepAlive(t *testing.T) {
 	t.Parallel()
 	g := start(t)
 	for _, target := range []string{"/health", engineTarget} {
 		if reference && target == "/health" {
-			continue // its answer has no length
+			continue // its response has no Content-Length
 		}
 		const head = " HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"
 		r := g.raw(t)
@@ -206,7 +211,7 @@ func TestHostIsRequired(t *testing.T) {
 	g := start(t)
 	for _, host := range []string{"", "Host:\r\n", "Host: a/b\r\n", "Host: a b\r\n", "Host: x@y\r\n"} {
 		if reference && host != "" {
-			continue // it takes any
+			continue // the reference accepts any Host
 		}
 		for _, target := range []string{"/health", engineTarget, "http://gateway/health"} {
 			r := g.raw(t)
@@ -216,7 +221,8 @@ func TestHostIsRequired(t *testing.T) {
 	}
 }
 
-// Pages load the client from the server.
+// The gateway serves the JavaScript client at /socket.io/, the same files as the npm
+// package without its source maps, with CORS headers and an ETag.
 func TestClientIsServed(t *testing.T) {
 	t.Parallel()
 	g := start(t, "NODE_ENV=production", "CONSOLE=false", "CORS_ORIGIN=https://app.example.com")
@@ -239,12 +245,12 @@ func TestClientIsServed(t *testing.T) {
 		}
 	}
 	if status, _, _ := get(g.URL + "/socket.io/other.js"); status != 404 {
-		t.Errorf("another file: %d", status)
+		t.Errorf("GET of an unknown file: status %d, want 404", status)
 	}
 }
 
-// As a Node server, the gateway is on every address of the host unless it is
-// told otherwise.
+// By default the gateway listens on all IPv4 and IPv6 addresses of the host, as a Node
+// server does.
 func TestBothAddressFamilies(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it listens where it is told")
@@ -264,7 +270,7 @@ func TestBothAddressFamilies(t *testing.T) {
 				t.Errorf("gateway healthcheck: %v %s", err, out)
 			}
 			in := 0
-			for range 6 { // an IPv4 address is limited as itself, not as ::ffff:127.0.0.1
+			for range 6 { // the limit must count an IPv4 client by its IPv4 address, not by ::ffff:127.0.0.1
 				if status, _ := g.raw(t).handshake("/socket.io/?EIO=4&transport=websocket"); status == http.StatusSwitchingProtocols {
 					in++
 				}
@@ -276,10 +282,10 @@ func TestBothAddressFamilies(t *testing.T) {
 	}
 }
 
-// JavaScript's strings may have half of a surrogate pair, and JSON.stringify
-// escapes it: two rooms that differ in it are two, and both transports get the
-// same.
-func TestHalfASurrogatePair(t *testing.T) {
+// JavaScript strings may contain an unpaired surrogate, which JSON.stringify escapes.
+// Two room ids that differ only in it are two rooms, and clients of both transports
+// get the id unchanged.
+func TestUnpairedSurrogates(t *testing.T) {
 	t.Parallel()
 	g := start(t, protocolSettings...)
 	join := func(id int, room string) string {
@@ -298,10 +304,10 @@ func TestHalfASurrogatePair(t *testing.T) {
 		got = g.mustPoll(t, target)
 	}
 	if got := ann.wantPrefix(`42["user_joined",`); !strings.Contains(got, `"userId":"cleo","room":"conversation:a\ud83d"`) {
-		t.Errorf("ann got %s", got)
+		t.Errorf("ann got %s, want the room id with its unpaired surrogate", got)
 	}
 	g.mustPost(t, target, `42["typing",{"roomType":"conversation","roomId":"a\ud83d"}]`)
 	if got := ann.wantPrefix(`42["user_typing",`); !strings.Contains(got, `"room":"conversation:a\ud83d"`) {
-		t.Errorf("ann got %s", got)
+		t.Errorf("ann got %s, want the room id with its unpaired surrogate", got)
 	}
 }

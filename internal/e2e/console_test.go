@@ -38,7 +38,8 @@ func TestConsoleCanBeOff(t *testing.T) {
 	}
 }
 
-// TestConsoleOverHTTP: what the handler says arrives as it says it.
+// The console's page, its caching headers and its tokens over HTTP. A page of another
+// origin must not get a token.
 func TestConsoleOverHTTP(t *testing.T) {
 	notOnReference(t, "it has no console")
 	t.Parallel()
@@ -47,24 +48,24 @@ func TestConsoleOverHTTP(t *testing.T) {
 	gatewaytest.Await(t, greeting, func() bool { return strings.Contains(g.Out.String(), greeting) })
 	res, body, err := exchange(http.MethodGet, g.URL+"/", nil, "")
 	if err != nil || res.StatusCode != http.StatusOK || !bytes.Contains(body, []byte("<!doctype html>")) {
-		t.Fatalf("%v %.100s %v", res, body, err)
+		t.Fatalf("GET /: %v %.100s %v, want 200 and a page", res, body, err)
 	}
 	if res.Header.Get("Cache-Control") != "no-cache" || res.Header.Get("Content-Security-Policy") == "" {
-		t.Errorf("headers %v", res.Header)
+		t.Errorf("headers %v, want Cache-Control no-cache and a Content-Security-Policy", res.Header)
 	}
 	known := http.Header{"If-None-Match": {res.Header.Get("ETag")}}
 	if status, body, err := request(http.MethodGet, g.URL+"/", known, ""); status != http.StatusNotModified || len(body) > 0 || err != nil {
-		t.Errorf("with its tag: %d %.100s %v", status, body, err)
+		t.Errorf("with If-None-Match: %d %.100s %v, want 304", status, body, err)
 	}
 	for origin, want := range map[string]int{g.URL: http.StatusOK, "http://localhost:3000": http.StatusForbidden} {
 		status, body, err := request(http.MethodPost, g.URL+"/console/token?user=ann", http.Header{"Origin": {origin}}, "")
 		if status != want || err != nil {
-			t.Errorf("a token for a page of %s: %d %s %v, want %d", origin, status, body, err, want)
+			t.Errorf("a token requested by a page of %s: %d %s %v, want %d", origin, status, body, err, want)
 		}
 	}
 }
 
-func TestConsoleFiguresNameNoRooms(t *testing.T) {
+func TestConsoleFiguresHaveNoRoomNames(t *testing.T) {
 	notOnReference(t, "it has no console")
 	t.Parallel()
 	g := start(t)
@@ -75,13 +76,13 @@ func TestConsoleFiguresNameNoRooms(t *testing.T) {
 		t.Errorf("%s, want 2 rooms without their names", body)
 	}
 	if age, ok := figures["loopTurnAge"].(float64); !ok || age < 0 || figures["mailboxWaiting"] == nil {
-		t.Errorf("%s, want the age of a turn and what waits", body)
+		t.Errorf("%s, want loopTurnAge and mailboxWaiting", body)
 	}
 }
 
-// TestConsoleHasTheClientOfNpm: what is committed is what npm has, less the
-// reference to its source map.
-func TestConsoleHasTheClientOfNpm(t *testing.T) {
+// The committed client is that of the npm package without the reference to its source
+// map, and all licences are included.
+func TestConsoleClientIsThatOfNpm(t *testing.T) {
 	ours := read(t, "../console/page/socket.io.esm.min.js")
 	if ours != withoutSourceMap(read(t, "js/node_modules/socket.io-client/dist/socket.io.esm.min.js")) {
 		t.Error("socket.io.esm.min.js is not that of js/node_modules: run `make console-client`")

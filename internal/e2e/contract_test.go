@@ -30,9 +30,9 @@ socket.emit("typing", { roomType: "conversation" });
 socket.emit("join_room", { roomType: "team", roomId: "42" });
 `
 
-// TestContractOfTheConsole: what a gateway says of its events and endpoints is
-// valid, and a client compiles with its types, which know the routes file.
-func TestContractOfTheConsole(t *testing.T) {
+// The AsyncAPI and OpenAPI documents of the console are valid. A TypeScript client
+// compiles with its types, which include the events of the routes file.
+func TestContractDocumentsAreValid(t *testing.T) {
 	notOnReference(t, "it has no console")
 	t.Parallel()
 	g := start(t, "ROUTES_FILE="+absolute(t, "../../deploy/routes.example.yaml"))
@@ -51,9 +51,9 @@ func TestContractOfTheConsole(t *testing.T) {
 	run(t, "node", absolute(t, "js/node_modules/typescript/bin/tsc"), "--noEmit", "--strict", "--skipLibCheck", "--target", "es2022", "--module", "es2022", "--moduleResolution", "bundler", file)
 }
 
-// TestEndpointsOfTheContract: each path of the OpenAPI document is there, with its
-// methods.
-func TestEndpointsOfTheContract(t *testing.T) {
+// The gateway serves each path and method of the OpenAPI document, and each status it
+// returns is documented.
+func TestOpenAPIPathsAreServed(t *testing.T) {
 	notOnReference(t, "it has none of them")
 	t.Parallel()
 	g := start(t)
@@ -75,7 +75,7 @@ func TestEndpointsOfTheContract(t *testing.T) {
 				t.Errorf("%s %s: %d %s %v", method, where, status, body, err)
 			}
 			if operation.Responses[strconv.Itoa(status)] == nil {
-				t.Errorf("%s %s is answered %d, which the document does not have", method, where, status)
+				t.Errorf("%s %s: status %d, which the document does not list", method, where, status)
 			}
 		}
 	}

@@ -12,15 +12,16 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
-// A gateway that dies while its successor is being built leaves its clients'
-// sessions in Redis. The successor is the node of the same name, and finds them.
-func TestClientsOfAGatewayThatDiesInAHandOverComeBack(t *testing.T) {
+// A gateway is killed while the process that is to take over from it is starting. Its
+// clients' sessions are in Redis. The new process must serve alone, find the sessions
+// there, and a client must recover with its socket and missed events.
+func TestClientsRecoverWhenTheGatewayDiesInAHandOver(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
 	_, line := redistest.StartBehindProxy(t)
 	g := start(t, "NODE_ENV=production", "USE_REDIS=true", "REDIS_URL=redis://"+line.Addr, "EVENT_LOG=redis", handoverSocket(t))
 	g.AwaitReady()
-	ann := &returner{g: g}
+	ann := &recoveringClient{g: g}
 	ann.arrive(t)
 	if _, err := ann.EmitAck(t.Context(), "join_room", map[string]string{"roomType": "conversation", "roomId": "1"}); err != nil {
 		t.Fatal(err)
@@ -28,7 +29,7 @@ func TestClientsOfAGatewayThatDiesInAHandOverComeBack(t *testing.T) {
 	ann.publish(t, "before")
 	ann.wantMessage(t, "before")
 
-	line.Hold() // the successor waits for Redis, and meets the death after that
+	line.Hold() // the new process waits for Redis; the old one is killed meanwhile
 	next := g.Successor()
 	var progress string
 	next.Command, progress = toFile(t, []string{gatewaytest.Program(t)})
@@ -50,25 +51,25 @@ func TestClientsOfAGatewayThatDiesInAHandOverComeBack(t *testing.T) {
 		t.Fatalf("want the successor to serve alone: %v\n%s", err, text)
 	}
 	<-ann.Done()
-	g.AwaitReady() // at the same address
+	g.AwaitReady() // the new process listens at the same address
 	ann.publish(t, "meanwhile")
 	pid, id := ann.PID(), ann.ID()
 	if ann.arrive(t); ann.PID() != pid || ann.ID() != id {
-		t.Errorf("socket %s came back as %s: not recovered\n%s", id, ann.ID(), read(t, progress))
+		t.Errorf("socket %s reconnected as %s, want it recovered\n%s", id, ann.ID(), read(t, progress))
 	}
 	ann.wantMessage(t, "meanwhile")
 	ann.publish(t, "after")
 	ann.wantMessage(t, "after")
 }
 
-// A returner is a client that asks for recovery.
-type returner struct {
-	*sioclient.Client // nil: it has not been there yet
+// recoveringClient is a client that asks for recovery at each connect.
+type recoveringClient struct {
+	*sioclient.Client // nil before the first connect
 	g                 *gateway
 	offset            string
 }
 
-func (r *returner) arrive(t *testing.T) {
+func (r *recoveringClient) arrive(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -84,15 +85,15 @@ func (r *returner) arrive(t *testing.T) {
 	r.Client = c
 }
 
-func (r *returner) publish(t *testing.T, message string) {
+func (r *recoveringClient) publish(t *testing.T, message string) {
 	t.Helper()
 	if status, answer, err := r.g.Post("message.sent", `{"conversationId":"1","message":"`+message+`"}`); err != nil || status != 202 {
 		t.Fatalf("publish %s: %d %s %v", message, status, answer, err)
 	}
 }
 
-// wantMessage waits for the next message, which must be this one.
-func (r *returner) wantMessage(t *testing.T, message string) {
+// wantMessage waits for the next message, which must have this text.
+func (r *recoveringClient) wantMessage(t *testing.T, message string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

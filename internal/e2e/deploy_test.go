@@ -47,18 +47,18 @@ func settingsOf(t *testing.T) map[string]string {
 	return defaults
 }
 
-// everyPart are the settings of a gateway that exports all metrics. Redis and
-// RabbitMQ are not there; their metrics are.
-var everyPart = []string{
+// allMetricsSettings has the settings of a gateway that exports all metrics. No Redis and no
+// RabbitMQ run at these addresses; the metrics are exported all the same.
+var allMetricsSettings = []string{
 	"ROOM_POLICY=claims", "CANARY=true", "USE_REDIS=true", "REDIS_HOST=127.0.0.1", "REDIS_PORT=1",
 	"USE_RABBITMQ=true", "RABBITMQ_HOST=127.0.0.1", "RABBITMQ_PORT=1",
 }
 
-// series returns what a gateway with all its parts exports: for each metric,
-// the values that its labels have.
+// series returns the metrics that a gateway with all its parts exports, each with the
+// values of its labels.
 func series(t *testing.T) map[string]map[string][]string {
 	t.Helper()
-	g := start(t, everyPart...)
+	g := start(t, allMetricsSettings...)
 	_, text, err := request(http.MethodGet, g.URL+"/metrics", http.Header{"Accept": {"text/plain"}}, "")
 	if err != nil {
 		t.Fatal(err)
@@ -83,8 +83,8 @@ var (
 	matcher  = regexp.MustCompile(`(\w+)(=~|!~|!=|=)"([^"]*)"`)
 )
 
-// wantSeries wants an expression of PromQL to speak of what is exported, down
-// to the values of labels.
+// wantSeries checks that a PromQL expression uses only metrics and label values that
+// are exported.
 func wantSeries(t *testing.T, metrics map[string]map[string][]string, where, expression string) {
 	t.Helper()
 	found := selector.FindAllStringSubmatch(expression, -1)
@@ -99,18 +99,20 @@ func wantSeries(t *testing.T, metrics map[string]map[string][]string, where, exp
 		}
 		for _, m := range matcher.FindAllStringSubmatch(s[2], -1) {
 			if m[1] == "instance" {
-				continue // Prometheus' own
+				continue // Prometheus adds this label
 			}
 			for _, value := range strings.Split(m[3], "|") {
 				if !slices.Contains(labels[m[1]], value) {
-					t.Errorf("%s: %s has no %s=%q, but %v", where, s[1], m[1], value, labels)
+					t.Errorf("%s: %s has no label %s=%q, only %v", where, s[1], m[1], value, labels)
 				}
 			}
 		}
 	}
 }
 
-func TestAlertsAndDashboardSpeakOfWhatIsExported(t *testing.T) {
+// Every alert and every panel of deploy/ uses metrics and label values that a gateway
+// exports.
+func TestAlertsAndDashboardUseExportedMetrics(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it exports something else")
 	metrics := series(t)
@@ -151,7 +153,7 @@ func TestAlertsAndDashboardSpeakOfWhatIsExported(t *testing.T) {
 	expressions := 0
 	for i, p := range dashboard.Panels {
 		if p.ID != i+1 || p.Title == "" {
-			t.Errorf("panel %d has id %d, title %q", i+1, p.ID, p.Title)
+			t.Errorf("panel %d has id %d and title %q, want its number as id and a title", i+1, p.ID, p.Title)
 		}
 		for _, target := range p.Targets {
 			expressions++
@@ -159,11 +161,11 @@ func TestAlertsAndDashboardSpeakOfWhatIsExported(t *testing.T) {
 		}
 	}
 	if alerts < 10 || expressions < 20 {
-		t.Errorf("%d alerts and %d expressions were found", alerts, expressions)
+		t.Errorf("found %d alerts and %d expressions, want at least 10 and 20", alerts, expressions)
 	}
 }
 
-// A manifest is what matters of a Kubernetes object here.
+// manifest has the fields of a Kubernetes object that are checked.
 type manifest struct {
 	Kind string
 	Spec struct {
@@ -200,7 +202,7 @@ func manifests(t *testing.T) map[string]manifest {
 	t.Helper()
 	objects := make(map[string]manifest)
 	for document := range strings.SplitSeq(deployFile(t, "kubernetes/websocket-gateway.yaml"), "\n---\n") {
-		text, err := yaml.YAMLToJSON([]byte(document)) // whose names are taken in small letters or large
+		text, err := yaml.YAMLToJSON([]byte(document)) // JSON, because encoding/json matches field names in any case
 		var m manifest
 		if err == nil {
 			err = json.Unmarshal(text, &m)
@@ -213,13 +215,15 @@ func manifests(t *testing.T) map[string]manifest {
 	return objects
 }
 
+// The manifests agree with the gateway: setting names, ports, probes, the time to stop
+// and the memory for MAX_CONNECTIONS.
 func TestKubernetesManifests(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it is not deployed")
 	objects := manifests(t)
 	pod := objects["Deployment"].Spec.Template
 	if len(pod.Spec.Containers) != 1 || objects["PodDisruptionBudget"].Spec.MaxUnavailable != 1 {
-		t.Fatalf("%+v", objects)
+		t.Fatalf("want one container and MaxUnavailable 1: %+v", objects)
 	}
 	c := pod.Spec.Containers[0]
 	env := settingsOf(t)
@@ -241,26 +245,28 @@ func TestKubernetesManifests(t *testing.T) {
 		ports[p.Name] = p.ContainerPort
 	}
 	if ports["http"] != number("PORT") || fmt.Sprint(":", ports["admin"]) != env["ADMIN_ADDR"] {
-		t.Errorf("ports %v, PORT=%s, ADMIN_ADDR=%s", ports, env["PORT"], env["ADMIN_ADDR"])
+		t.Errorf("container ports %v, but PORT=%s and ADMIN_ADDR=%s", ports, env["PORT"], env["ADMIN_ADDR"])
 	}
 	for probe, want := range map[string][2]string{"/health": {c.StartupProbe.HTTPGet.Path, c.LivenessProbe.HTTPGet.Path}, "/ready": {c.ReadinessProbe.HTTPGet.Path, c.ReadinessProbe.HTTPGet.Path}} {
 		if want != [2]string{probe, probe} {
-			t.Errorf("probes ask %v, want %s", want, probe)
+			t.Errorf("probes request %v, want %s", want, probe)
 		}
 	}
 	stop := 1000*c.Lifecycle.PreStop.Sleep.Seconds + number("SHUTDOWN_TIMEOUT")
 	if grace := 1000 * pod.Spec.TerminationGracePeriodSeconds; grace <= stop || c.Lifecycle.PreStop.Sleep.Seconds == 0 {
-		t.Errorf("grace of %d ms, and stopping takes %d", grace, stop)
+		t.Errorf("grace period of %d ms, want more than the %d ms that stopping takes", grace, stop)
 	}
 	if service := objects["Service"].Spec; service.Ports[0].TargetPort != "http" || service.Selector["app"] != pod.Metadata.Labels["app"] {
 		t.Errorf("service %+v does not find pods %v", service, pod.Metadata.Labels)
 	}
 	mib, err := strconv.Atoi(strings.TrimSuffix(c.Resources.Limits.Memory, "Mi"))
 	if need := 64<<20 + number("MAX_CONNECTIONS")*5546; err != nil || mib<<20 < need {
-		t.Errorf("%s of memory, %d connections need %d bytes", c.Resources.Limits.Memory, number("MAX_CONNECTIONS"), need)
+		t.Errorf("memory limit %s, but %d connections need %d bytes", c.Resources.Limits.Memory, number("MAX_CONNECTIONS"), need)
 	}
 }
 
+// The unit is valid, as restricted as the docs say, and agrees with the gateway's
+// settings.
 func TestSystemdUnit(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has none")
@@ -280,7 +286,7 @@ func TestSystemdUnit(t *testing.T) {
 	defaults := settingsOf(t)
 	stop, _ := strconv.Atoi(unit["TimeoutStopSec"])
 	if shutdown, _ := strconv.Atoi(defaults["SHUTDOWN_TIMEOUT"]); stop*1000 <= shutdown {
-		t.Errorf("TimeoutStopSec=%d, SHUTDOWN_TIMEOUT is %d ms", stop, shutdown)
+		t.Errorf("TimeoutStopSec=%d, want more than SHUTDOWN_TIMEOUT, %d ms", stop, shutdown)
 	}
 	for name, want := range map[string]string{"Type": "notify", "NotifyAccess": "all", "RuntimeDirectory": "websocket-gateway", "RuntimeDirectoryMode": "0700", "Restart": "always", "RestartPreventExitStatus": "2", "NoNewPrivileges": "yes"} {
 		if unit[name] != want {
@@ -296,15 +302,15 @@ func TestSystemdUnit(t *testing.T) {
 		}
 	}
 	if n, err := strconv.Atoi(unit["WatchdogSec"]); err != nil || n < 2 {
-		t.Errorf("WatchdogSec=%q", unit["WatchdogSec"])
+		t.Errorf("WatchdogSec=%q, want 2 or more", unit["WatchdogSec"])
 	}
 }
 
 func hasKey(m map[string]string, key string) bool { _, ok := m[key]; return ok }
 
-// The configuration of compose.yaml cannot be started without Docker's name
-// server, but read.
-func TestHAProxyTakesTheConfigurationOfCompose(t *testing.T) {
+// HAProxy parses the configuration that compose.yaml uses. It is not started: its
+// server names resolve only inside Docker.
+func TestHAProxyAcceptsTheConfigurationOfCompose(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it is not in compose.yaml")
 	testkit.NeedProgram(t, "/usr/sbin/haproxy")

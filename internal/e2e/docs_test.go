@@ -18,7 +18,7 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/brokertest"
 )
 
-// pages are the documentation whose commands and programs are run.
+// pages returns the documentation pages whose commands and programs are run.
 func pages(t *testing.T) []string {
 	t.Helper()
 	list, err := filepath.Glob("../../docs/*.md")
@@ -28,13 +28,13 @@ func pages(t *testing.T) []string {
 	return append(list, "../../README.md", "../../SECURITY.md", "../../CONTRIBUTING.md", "../../ARCHITECTURE.md")
 }
 
-// A block is a fenced block of a page, or a comment that is run with the
-// blocks around it and that no reader sees: <!-- js … --> or <!-- python … -->.
-// <!-- js new --> begins a new program.
+// block is a fenced block of a page, or an HTML comment that is run together with
+// the blocks around it and is invisible to readers: <!-- js … --> or <!-- python …
+// -->. <!-- js new --> begins a new program.
 type block struct {
 	language, text string
 	line           int
-	generated      bool // between NAME:begin and NAME:end; the code's own tests have it
+	generated      bool // between NAME:begin and NAME:end; tests of the generating code cover it
 }
 
 var fence = regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$|^<!-- (js|python)\\b(.*?)-->$|^<!-- \\w[-\\w]*:(begin|end) -->$")
@@ -59,7 +59,7 @@ func blocks(page string) (list []block) {
 	return list
 }
 
-// eachBlock calls run for the blocks of a language, page by page.
+// eachBlock calls run once for each page, with its blocks of this language.
 func eachBlock(t *testing.T, language string, run func(t *testing.T, page string, list []block)) {
 	t.Helper()
 	for _, path := range pages(t) {
@@ -70,18 +70,18 @@ func eachBlock(t *testing.T, language string, run func(t *testing.T, page string
 	}
 }
 
-// Blocks of other languages would not be run.
-func TestBlocksInTheDocsAreOfLanguagesThatAreRun(t *testing.T) {
+// Every block of the docs has a language that one of these tests runs or checks.
+func TestDocsUseOnlyTestedBlockLanguages(t *testing.T) {
 	for _, path := range pages(t) {
 		for _, b := range blocks(read(t, path)) {
 			if !slices.Contains([]string{"sh", "js", "ts", "python", "yaml", "env", "json", "text"}, b.language) {
-				t.Errorf("%s:%d: a block of language %q", path, b.line, b.language)
+				t.Errorf("%s:%d: a block of language %q, which no test runs", path, b.line, b.language)
 			}
 		}
 	}
 }
 
-// programs joins blocks into programs. A <!-- js new --> begins another one.
+// programs joins blocks into programs. <!-- js new --> begins another one.
 func programs(list []block) (texts []string) {
 	text := ""
 	for _, b := range list {
@@ -127,10 +127,10 @@ func TestPythonInTheDocs(t *testing.T) {
 	})
 }
 
-// here replaces the address that the docs have by that of the gateway.
+// here replaces the address used in the docs with the address of the gateway.
 func (g *gateway) here(text string) string { return strings.ReplaceAll(text, "localhost:3002", g.Addr) }
 
-// finish wants a program to run to its end.
+// finish runs a program, which must reach its last line.
 func finish(t *testing.T, cmd *exec.Cmd, program string) {
 	t.Helper()
 	timer := time.AfterFunc(casesTimeout, func() { cmd.Process.Kill() })
@@ -140,7 +140,7 @@ func finish(t *testing.T, cmd *exec.Cmd, program string) {
 	}
 }
 
-// The types are those of socket.io-client, and what they describe compiles.
+// The TypeScript examples compile with the types of socket.io-client.
 func TestTypeScriptInTheDocs(t *testing.T) {
 	t.Parallel()
 	compiler := absolute(t, "js/node_modules/typescript/bin/tsc")
@@ -156,7 +156,7 @@ func TestTypeScriptInTheDocs(t *testing.T) {
 	})
 }
 
-// What is shown of the protocol is what goes over a WebSocket.
+// The protocol examples are played against a gateway: it must answer as they show.
 func TestProtocolInTheDocs(t *testing.T) {
 	t.Parallel()
 	g := start(t, "PING_INTERVAL=1s")
@@ -174,7 +174,7 @@ func TestProtocolInTheDocs(t *testing.T) {
 	}
 }
 
-// converse sends what is behind > and wants what is behind <.
+// converse sends the lines that begin with > and expects those that begin with <.
 func (g *gateway) converse(t *testing.T, lines []string) {
 	t.Helper()
 	query := strings.TrimPrefix(lines[0], "> open ws://localhost:3002/socket.io/?EIO=4&transport=websocket")
@@ -188,12 +188,12 @@ func (g *gateway) converse(t *testing.T, lines []string) {
 		prefix, _, _ := strings.Cut(text, "…")
 		want := regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(text), "…", ".*") + "$")
 		if got := r.wantPrefix(prefix); !want.MatchString(got) {
-			t.Errorf("got %s, the docs have %s", got, text)
+			t.Errorf("got %s, want %s as in the docs", got, text)
 		}
 	}
 }
 
-// Prometheus accepts the scrape configurations.
+// Prometheus accepts the scrape configurations in the docs.
 func TestScrapeConfigurationsInTheDocs(t *testing.T) {
 	t.Parallel()
 	eachBlock(t, "yaml", func(t *testing.T, _ string, list []block) {
@@ -207,7 +207,7 @@ func TestScrapeConfigurationsInTheDocs(t *testing.T) {
 	})
 }
 
-// What is shown as JSON is JSON.
+// Blocks marked as JSON are valid JSON.
 func TestJSONInTheDocs(t *testing.T) {
 	eachBlock(t, "json", func(t *testing.T, path string, list []block) {
 		for _, b := range list {
@@ -218,7 +218,8 @@ func TestJSONInTheDocs(t *testing.T) {
 	})
 }
 
-// Settings shown in the docs are settings, with values that are allowed.
+// Settings shown in the docs exist, their values are valid, and they cause no warning
+// in production.
 func TestSettingsInTheDocs(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has other settings")
@@ -235,16 +236,16 @@ func TestSettingsInTheDocs(t *testing.T) {
 	})
 }
 
-// Commands are run by bash, one block after the other, in a folder that looks
-// like the repository. What would change the machine is not run: the stand-ins
-// of standIns check that the files and make targets which they are given exist.
+// The commands in the docs are run by bash, block after block, in a directory with
+// links to the repository's files. Commands that would change the machine are replaced
+// by stubs, which check that the files and make targets in their arguments exist.
 func TestCommandsInTheDocs(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t, "docs", "routes: []\n")
-	started := start(t, "PUBLISH_TOKEN=") // as make run does
-	bin := standIns(t)
+	started := start(t, "PUBLISH_TOKEN=") // as make run starts it
+	bin := stubCommands(t)
 	eachBlock(t, "sh", func(t *testing.T, path string, list []block) {
-		dir, g := likeTheRepository(t), h.gateway
+		dir, g := linkRepository(t), h.gateway
 		if filepath.Base(path) == "README.md" {
 			g = started
 		}
@@ -263,8 +264,8 @@ func TestCommandsInTheDocs(t *testing.T) {
 	})
 }
 
-// likeTheRepository returns a folder with links to what is in the repository.
-func likeTheRepository(t *testing.T) string {
+// linkRepository returns a directory with links to the repository's files.
+func linkRepository(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	entries, err := os.ReadDir("../..")
@@ -281,8 +282,9 @@ func likeTheRepository(t *testing.T) string {
 	return dir
 }
 
-// standIns returns a folder of programs to be found before the machine's.
-func standIns(t *testing.T) string {
+// stubCommands returns a directory of stub commands, to be put before the machine's in
+// PATH.
+func stubCommands(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	check := `#!/bin/bash
@@ -292,8 +294,9 @@ for word in "$@"; do
 done
 `
 	for name, rest := range map[string]string{
-		// What the doctor finds is the machine's. A hand-over has tests of its own,
-		// and so has explain, which wants a gateway with ADMIN_ADDR.
+		// What the doctor reports depends on the machine, so its exit code 1 is
+		// accepted. handover and explain have tests of their own; explain needs a
+		// gateway with ADMIN_ADDR.
 		"gateway": `case $1 in handover | explain) set -- "$@" --help ;; esac
 "$GATEWAY" "$@" || [ $? = 1 -a "$1" = doctor ]`,
 		"make": `exec /usr/bin/make -n "$@" >/dev/null`,
@@ -313,12 +316,12 @@ esac`,
 	return dir
 }
 
-// What a gateway exports stands in docs/metrics.md, with its type.
+// Each metric that a gateway exports is in docs/metrics.md with its type.
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it exports something else")
 	page := read(t, "../../docs/metrics.md")
-	g := start(t, slices.Concat(everyPart, []string{"SOCKETIO_ADAPTER_KEY=socket.io"})...)
+	g := start(t, slices.Concat(allMetricsSettings, []string{"SOCKETIO_ADAPTER_KEY=socket.io"})...)
 	_, text, err := request(http.MethodGet, g.URL+"/metrics", http.Header{"Accept": {"text/plain"}}, "")
 	if err != nil {
 		t.Fatal(err)
@@ -331,6 +334,6 @@ func TestMetricsAreDocumented(t *testing.T) {
 		}
 	}
 	if rows := strings.Count(page, "| `gateway_"); exported < 50 || exported > rows {
-		t.Errorf("%d metrics are exported, docs/metrics.md has %d", exported, rows)
+		t.Errorf("%d metrics are exported, want 50 or more and at most the %d of docs/metrics.md", exported, rows)
 	}
 }

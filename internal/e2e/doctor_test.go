@@ -16,11 +16,11 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
-// A finding is what the doctor prints of one check.
+// finding is one check in the output of gateway doctor --json.
 type finding struct{ Group, Check, Verdict, Found, Do string }
 
-// doctor looks at a public address and returns what it found of the proxies,
-// by check. It must exit with 1 exactly when something is wrong.
+// doctor runs gateway doctor against a public address and returns its findings about
+// proxies, by check. It must exit with 1 if and only if a check failed.
 func (g *gateway) doctor(t *testing.T, args ...string) map[string]finding {
 	t.Helper()
 	cmd := exec.Command(gatewaytest.Program(t), append([]string{"doctor", "--json", "--url", g.URL}, args...)...)
@@ -40,43 +40,43 @@ func (g *gateway) doctor(t *testing.T, args ...string) map[string]finding {
 	}
 	exit := &exec.ExitError{}
 	if errors.As(err, &exit) && exit.ExitCode() != 1 || failed != (err != nil) {
-		t.Errorf("ends with %v, some checks failed: %v", err, failed)
+		t.Errorf("exit %v, failed checks: %v; want exit code 1 if and only if a check failed", err, failed)
 	}
 	return byCheck
 }
 
-// inProxies are the checks of the way in.
-var inProxies = []string{"handshake", "TLS", "WebSocket", "stickiness", "waiting polls", "body limit", "idle timeout"}
+// proxyChecks are the checks of the connection through proxies.
+var proxyChecks = []string{"handshake", "TLS", "WebSocket", "stickiness", "waiting polls", "body limit", "idle timeout"}
 
-// wantOnly wants one check to fail, and the others to be well or, because of
-// that one, skipped.
+// wantOnly checks that one check fails with these words, and that all others are ok,
+// or skipped because of it. wrong is "" if none may fail.
 func wantOnly(t *testing.T, findings map[string]finding, wrong, says string) {
 	t.Helper()
-	for _, check := range inProxies {
+	for _, check := range proxyChecks {
 		f := findings[check]
 		switch {
 		case check == wrong && (f.Verdict != "fail" || !strings.Contains(f.Found, says) || f.Do == ""):
-			t.Errorf("%+v: want it to fail with the words %q", f, says)
+			t.Errorf("%+v: want a failure that contains %q", f, says)
 		case check != wrong && f.Verdict != "ok" && (wrong == "" || f.Verdict != "skip"):
 			t.Errorf("%+v: want ok", f)
 		}
 	}
 }
 
-func TestDoctorFindsNothingWrongWithOurProxies(t *testing.T) {
+func TestDoctorAcceptsDeployedProxies(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no doctor")
 	for _, p := range proxies {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			settings := append(p.settings, "PING_INTERVAL=500")
-			front := p.start(t, asItIs, start(t, settings...), start(t, settings...))
+			front := p.start(t, unchanged, start(t, settings...), start(t, settings...))
 			wantOnly(t, front.doctor(t, "--slow"), "", "")
 		})
 	}
 }
 
-// without takes lines out of a configuration.
+// without returns an edit that removes the matching lines of a configuration.
 func without(pattern string) func(string) string {
 	lines := regexp.MustCompile(`(?m)^.*` + pattern + `.*\n`)
 	return func(config string) string { return lines.ReplaceAllString(config, "") }
@@ -86,7 +86,7 @@ func instead(old, new string) func(string) string {
 	return func(config string) string { return strings.Replace(config, old, new, 1) }
 }
 
-func TestDoctorFindsWhatIsWrongWithNginx(t *testing.T) {
+func TestDoctorReportsMisconfiguredNginx(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no doctor")
 	settings := []string{"TRUSTED_PROXIES=127.0.0.1", "PING_INTERVAL=3000"}
@@ -101,7 +101,7 @@ func TestDoctorFindsWhatIsWrongWithNginx(t *testing.T) {
 		{"no stickiness", without(`hash \$binary`), "stickiness", "unknown"},
 		{"small bodies", instead("client_max_body_size 1m", "client_max_body_size 100k"), "body limit", "413"},
 		{"short timeout", instead("proxy_read_timeout 90s", "proxy_read_timeout 1s"), "idle timeout", "after 1s"},
-		// Each answer of Engine.IO is complete, so this does no harm.
+		// Each response of Engine.IO is complete, so buffering does no harm.
 		{"buffering", instead("proxy_buffering off", "proxy_buffering on"), "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -111,8 +111,9 @@ func TestDoctorFindsWhatIsWrongWithNginx(t *testing.T) {
 	}
 }
 
-// Some proxies hold an answer back until they have more of it.
-func TestDoctorFindsProxyThatHoldsAnswersBack(t *testing.T) {
+// A proxy that delays responses until it has more data makes polls late. The doctor
+// must report it, and an address where nothing listens.
+func TestDoctorReportsProxyThatDelaysResponses(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no doctor")
 	g := start(t)
@@ -121,27 +122,26 @@ func TestDoctorFindsProxyThatHoldsAnswersBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	slow := httputil.NewSingleHostReverseProxy(target)
-	slow.Transport = holdBack{}
+	slow.Transport = delayingTransport{}
 	server := httptest.NewServer(slow)
 	t.Cleanup(server.Close)
 	findings := (at(t, server.URL)).doctor(t)
 	if f := findings["waiting polls"]; f.Verdict != "fail" || !strings.Contains(f.Found, "held back") {
-		t.Errorf("%+v: want it to fail", f)
+		t.Errorf("%+v: want a failure that contains \"held back\"", f)
 	}
 	if f := findings["TLS"]; f.Verdict != "warn" {
 		t.Errorf("%+v: want a warning", f)
 	}
 	server.Close()
 	if f := (at(t, server.URL)).doctor(t)["handshake"]; f.Verdict != "fail" {
-		t.Errorf("nobody there: %+v", f)
+		t.Errorf("no server at the address: %+v, want a failure", f)
 	}
 }
 
-// holdBack is a way to the gateway on which polls that have waited are held
-// for longer.
-type holdBack struct{}
+// delayingTransport is an HTTP transport that delays the responses to polls that have waited.
+type delayingTransport struct{}
 
-func (holdBack) RoundTrip(r *http.Request) (*http.Response, error) {
+func (delayingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	start := time.Now()
 	response, err := http.DefaultTransport.RoundTrip(r)
 	if err == nil && time.Since(start) > 200*time.Millisecond && r.Method == http.MethodGet {

@@ -23,7 +23,7 @@ func conversation(id string) map[string]string {
 
 const notAllowed = `{"error":"Not allowed"}`
 
-// dialWith connects with claims beside the user.
+// dialWith connects a user with more claims in the token.
 func (g *gateway) dialWith(t *testing.T, user string, more jwt.MapClaims) *client {
 	t.Helper()
 	claims := jwt.MapClaims{"id": user, "exp": time.Now().Add(time.Hour).Unix()}
@@ -57,18 +57,20 @@ func TestRoomsOfTheToken(t *testing.T) {
 		}
 	}
 	if got := ann.ack("join_room", map[string]string{"roomType": "notification", "roomId": "ann"}); !strings.HasPrefix(got, `{"success":true`) {
-		t.Errorf("her own notifications: %s", got)
+		t.Errorf("joining her own notification room: %s, want success", got)
 	}
 	nobody := g.dialWith(t, "eve", nil)
 	if got := nobody.ack("join_room", conversation("1")); got != notAllowed {
-		t.Errorf("without the claim: %s", got)
+		t.Errorf("joining without the claim rooms: %s, want Not allowed", got)
 	}
 	explained, err := g.Run("authz", "explain", "ann", "conversation:1", "--rooms", "conversation:*")
 	if err != nil || !strings.Contains(explained, `yes: the token's claim rooms has "conversation:*"`) {
-		t.Errorf("explained with %q, %v", explained, err)
+		t.Errorf("authz explain printed %q, %v", explained, err)
 	}
 }
 
+// The application decides who may join a room. While it is down nobody can join, and
+// members stay in their rooms.
 func TestRoomsByWebhook(t *testing.T) {
 	notOnReference(t, "rooms are open there")
 	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -87,20 +89,20 @@ func TestRoomsByWebhook(t *testing.T) {
 	ann, bob := g.dial(t, "ann", false), g.dial(t, "bob", true)
 	ann.do("join_room", "1")
 	if got := bob.ack("join_room", conversation("1")); got != notAllowed {
-		t.Errorf("bob: %s", got)
+		t.Errorf("bob joins: %s, want Not allowed", got)
 	}
 	application.Close()
 	if got := ann.ack("join_room", conversation("2")); got != `{"error":"Authorization unavailable"}` {
-		t.Errorf("without the application: %s", got)
+		t.Errorf("joining while the application is down: %s, want Authorization unavailable", got)
 	}
-	ann.do("typing", "1") // who is in a room stays there
+	ann.do("typing", "1") // members stay in their rooms
 	if strings.Contains(g.Out.String(), "room secret") {
-		t.Error("the log has the secret")
+		t.Error("the log contains the secret")
 	}
 }
 
-// TestRoomsByRedisOnAllNodes: who is taken out of the set leaves the room on
-// every node, and is told so.
+// A user is removed from the room's set in Redis. His sockets on both nodes must leave
+// the room and get room_revoked, and the other member gets user_left for each.
 func TestRoomsByRedisOnAllNodes(t *testing.T) {
 	notOnReference(t, "rooms are open there")
 	redis, err := redistest.Start(nil)
@@ -127,7 +129,7 @@ func TestRoomsByRedisOnAllNodes(t *testing.T) {
 			!strings.Contains(eve.ack("join_room", conversation("1")), "unavailable")
 	})
 	if got := eve.ack("join_room", conversation("1")); got != notAllowed {
-		t.Errorf("eve: %s", got)
+		t.Errorf("eve joins: %s, want Not allowed", got)
 	}
 	bob.do("join_room", "1")
 	ann.wantOf("user_joined", bob, "conversation:1")
@@ -146,7 +148,7 @@ func TestRoomsByRedisOnAllNodes(t *testing.T) {
 		gone[left.SocketID] = true
 	}
 	for _, c := range []*client{bob, bob2} {
-		for { // one may hear first that the other has left
+		for { // one of the two may first get user_left about the other
 			e, err := c.Next(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -161,15 +163,17 @@ func TestRoomsByRedisOnAllNodes(t *testing.T) {
 			break
 		}
 		if got := c.ack("typing", conversation("1")); got != `{"error":"Not in room"}` {
-			t.Errorf("still there: %s", got)
+			t.Errorf("typing after the removal: %s, want \"Not in room\"", got)
 		}
 	}
 	if got, err := left.Run("authz", "explain", "bob", "conversation:1"); err == nil || !strings.HasPrefix(got, "no: the set ws:acl:conversation:1 does not have the user") {
-		t.Errorf("explained with %q", got)
+		t.Errorf("authz explain printed %q, want the reason", got)
 	}
 }
 
-func TestLimitsOfAUserAndAnAddress(t *testing.T) {
+// Connections beyond the limits per user and per address are refused. A client that
+// emits too fast gets an error first and is disconnected if it goes on.
+func TestLimitsPerUserAndAddress(t *testing.T) {
 	notOnReference(t, "it has no such limits")
 	g := start(t, "MAX_SOCKETS_PER_USER=2", "MAX_CONNECTIONS_PER_IP=3", "TRUSTED_PROXIES=127.0.0.1", "MAX_EVENTS_PER_SECOND=5", "MAX_EVENTS_BURST=20")
 	connect := func(user, from string) error {
@@ -200,7 +204,7 @@ func TestLimitsOfAUserAndAnAddress(t *testing.T) {
 		answer = fast.ack("typing", conversation("1"))
 	}
 	if answer != `{"error":"Too many events"}` {
-		t.Errorf("a hundred events: %s", answer)
+		t.Errorf("answer after up to 100 events: %s, want Too many events", answer)
 	}
 	for n := 0; n < 100 && fast.Err() == nil; n++ {
 		_ = fast.Emit("typing", conversation("1"))
@@ -219,6 +223,8 @@ func TestLimitsOfAUserAndAnAddress(t *testing.T) {
 	}
 }
 
+// With ADMIN_ADDR metrics and profiles are served on the admin port only. Profiles
+// require METRICS_TOKEN.
 func TestAdminPortAndMetricsToken(t *testing.T) {
 	notOnReference(t, "it has neither")
 	g := start(t, "ADMIN_ADDR=127.0.0.1:0", "METRICS_TOKEN=metrics secret")
@@ -226,7 +232,7 @@ func TestAdminPortAndMetricsToken(t *testing.T) {
 	_, rest, _ := strings.Cut(g.Out.String(), `"msg":"admin port","address":"`)
 	admin, _, found := strings.Cut(rest, `"`)
 	if !found {
-		t.Fatalf("the log does not tell the admin port: %s", g.Out)
+		t.Fatalf("the log does not contain the admin port: %s", g.Out)
 	}
 	admin = "http://" + admin
 	bearer := http.Header{"Authorization": {"Bearer metrics secret"}}
@@ -262,7 +268,7 @@ func TestAdminPortAndMetricsToken(t *testing.T) {
 			}
 		}
 		if strings.Contains(string(body), "metrics secret") {
-			t.Errorf("%s: the answer has the secret", c.url)
+			t.Errorf("%s: the response contains the secret", c.url)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func object(t *testing.T, res *http.Response, body []byte, err error) map[string
 		t.Fatal(err)
 	}
 	if got := res.Header.Get("Content-Type"); !strings.HasPrefix(got, "application/json") {
-		t.Errorf("content type %q", got)
+		t.Errorf("content type %q, want application/json", got)
 	}
 	var o map[string]any
 	if err := json.Unmarshal(body, &o); err != nil {
@@ -32,19 +32,19 @@ func TestHealth(t *testing.T) {
 	g := start(t)
 	g.dial(t, "ann", false)
 	g.dial(t, "ben", true)
-	now := http.Header{"Authorization": {"Bearer " + gatewaytest.PublishToken}} // without, the answer is some time old
+	now := http.Header{"Authorization": {"Bearer " + gatewaytest.PublishToken}} // without a token the response is cached for some time
 	res, body, err := exchange(http.MethodGet, g.URL+"/health", now, "")
 	health := object(t, res, body, err)
 	if res.StatusCode != http.StatusOK {
 		t.Errorf("status %d", res.StatusCode)
 	}
 	if version, _ := health["version"].(string); version == "" {
-		t.Errorf("version %v", health["version"])
+		t.Errorf("version %v, want a string", health["version"])
 	}
 	bus, _ := health["eventBus"].(map[string]any)
 	for name, kind := range map[string]any{"isConnected": false, "reconnectAttempts": 0.0, "host": "", "port": 0.0} {
 		if reflect.TypeOf(bus[name]) != reflect.TypeOf(kind) {
-			t.Errorf("eventBus.%s is %v", name, bus[name])
+			t.Errorf("eventBus.%s is %v, which has the wrong type", name, bus[name])
 		}
 	}
 	delete(health, "version")
@@ -61,7 +61,7 @@ func TestReady(t *testing.T) {
 	t.Parallel()
 	g := start(t)
 	if status, body, err := get(g.URL + "/ready"); status != http.StatusOK {
-		t.Errorf("%d %s %v", status, body, err)
+		t.Errorf("/ready: %d %s %v, want 200", status, body, err)
 	}
 }
 
@@ -79,7 +79,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("%s, want 1 socket in 4 rooms: its user's and three", body)
 	}
 	if !strings.Contains(string(body), "conversation:2") || !strings.Contains(string(body), "user:ann") {
-		t.Errorf("rooms %v", rooms)
+		t.Errorf("rooms %v, want conversation:2 and user:ann", rooms)
 	}
 
 	scraper := http.Header{"Accept": {"application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}}
@@ -88,7 +88,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	if kind := res.Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/plain") && !strings.HasPrefix(kind, "application/openmetrics-text") {
-		t.Errorf("content type %q", kind)
+		t.Errorf("content type %q, want a format of Prometheus", kind)
 	}
 	if !strings.Contains(string(body), "\n# TYPE ") && !strings.HasPrefix(string(body), "# TYPE ") {
 		t.Errorf("no Prometheus text: %.200s", body)
@@ -126,7 +126,7 @@ func TestCORS(t *testing.T) {
 	} {
 		t.Run(origin, func(t *testing.T) {
 			header := http.Header{"Origin": {origin}}
-			for _, target := range []string{engineTarget, engineTarget + "&sid=unknown"} { // good and bad requests
+			for _, target := range []string{engineTarget, engineTarget + "&sid=unknown"} { // a valid and an invalid request
 				res, _, err := exchange(http.MethodGet, g.URL+target, header, "")
 				wantCORS(t, res, err, origin, allowed)
 			}
@@ -182,8 +182,8 @@ func wantPreflight(t *testing.T, res *http.Response) {
 	}
 }
 
-// TestDevelopmentAllowsEveryPortOfLocalhost: each tool of front ends has one of
-// its own.
+// In development every port of localhost is an allowed origin: front-end tools use
+// different ports.
 func TestDevelopmentAllowsEveryPortOfLocalhost(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it allows what it is told")
@@ -207,7 +207,7 @@ func TestCORSForAnyOrigin(t *testing.T) {
 	g := start(t, "CORS_ORIGIN=*")
 	const origin = "https://anywhere.example"
 	res, _, err := exchange(http.MethodGet, g.URL+engineTarget, http.Header{"Origin": {origin}}, "")
-	wantCORS(t, res, err, origin, true) // "*" would not do: browsers refuse it with credentials
+	wantCORS(t, res, err, origin, true) // an answer "*" would not do: browsers refuse it with credentials
 	if status, body := g.raw(t).handshake("/socket.io/?EIO=4&transport=websocket", "Origin: "+origin); status != http.StatusSwitchingProtocols {
 		t.Errorf("websocket: status %d %s", status, body)
 	}

@@ -12,21 +12,21 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// What the Engine.IO v4 and Socket.IO v5 protocols ask of a server, packet by
-// packet.
+// Tests of the Engine.IO v4 and Socket.IO v5 protocols, packet by packet.
 
 const engineTarget = "/socket.io/?EIO=4&transport=polling"
 
-// protocolSettings make heartbeats quick and the wait for CONNECT short.
+// protocolSettings make heartbeats frequent and the time to CONNECT short.
 var protocolSettings = []string{"PING_INTERVAL=300", "PING_TIMEOUT=5000", "CONNECT_TIMEOUT=5000"}
 
-// openPolling opens a session and returns the target of its requests.
+// openPolling opens a polling session and returns the request target of its polls and
+// POSTs.
 func (g *gateway) openPolling(t *testing.T) string {
 	t.Helper()
 	packet := g.mustPoll(t, engineTarget)
 	var open struct{ SID string }
 	if err := json.Unmarshal([]byte(packet[1:]), &open); err != nil || packet[0] != '0' {
-		t.Fatalf("open packet %s", packet)
+		t.Fatalf("packet %s, want an open packet", packet)
 	}
 	return engineTarget + "&sid=" + open.SID
 }
@@ -35,7 +35,7 @@ func (g *gateway) mustPoll(t *testing.T, target string) string {
 	t.Helper()
 	status, body, err := get(g.URL + target)
 	if status != http.StatusOK || len(body) == 0 {
-		t.Fatalf("poll: %d %s %v", status, body, err)
+		t.Fatalf("poll: %d %s %v, want 200 with packets", status, body, err)
 	}
 	return string(body)
 }
@@ -44,7 +44,7 @@ func (g *gateway) mustPost(t *testing.T, target, body string) {
 	t.Helper()
 	status, answer, err := request(http.MethodPost, g.URL+target, nil, body)
 	if status != http.StatusOK || string(answer) != "ok" {
-		t.Fatalf("post: %d %s %v", status, answer, err)
+		t.Fatalf("POST: %d %s %v, want 200 with ok", status, answer, err)
 	}
 }
 
@@ -58,7 +58,7 @@ func wantOpen(t *testing.T, packet string, upgrades ...any) {
 		t.Fatal(err)
 	}
 	if sid, _ := open["sid"].(string); len(sid) < 16 {
-		t.Errorf("sid %q", open["sid"])
+		t.Errorf("sid %q, want 16 characters or more", open["sid"])
 	}
 	delete(open, "sid")
 	want := map[string]any{"upgrades": append([]any{}, upgrades...), "pingInterval": 300.0, "pingTimeout": 5000.0, "maxPayload": 1e6}
@@ -76,10 +76,10 @@ func TestEngineHandshake(t *testing.T) {
 			t.Fatal(res, err)
 		}
 		if got := strings.ToLower(res.Header.Get("Content-Type")); got != "text/plain; charset=utf-8" {
-			t.Errorf("content type %q", got)
+			t.Errorf("content type %q, want text/plain in UTF-8", got)
 		}
 		if got := res.Header.Get("Cache-Control"); got != "no-store" {
-			t.Errorf("cache-control %q", got)
+			t.Errorf("Cache-Control %q, want no-store", got)
 		}
 		wantOpen(t, string(body), "websocket")
 	})
@@ -89,7 +89,7 @@ func TestEngineHandshake(t *testing.T) {
 	refusals := []struct {
 		name, method, query string
 		code                int
-		webSocket           bool // ask for one, too
+		webSocket           bool // also try it as a WebSocket handshake
 	}{
 		{"no EIO", "GET", "transport=polling", 5, true},
 		{"EIO that is no number", "GET", "EIO=abc&transport=polling", 5, true},
@@ -151,10 +151,10 @@ func TestEnginePolling(t *testing.T) {
 		target := g.session(t, "ann")
 		g.mustPost(t, target, `451-7["join_room",{"_placeholder":true,"num":0}]`+"\x1ebAQIDBA==\x1e"+ack(8))
 		if got := g.mustPoll(t, target); !strings.HasPrefix(got, `437[{"error":`) || !strings.Contains(got, "\x1e438[") {
-			t.Errorf("poll %s", got)
+			t.Errorf("poll %s, want an error for packet 7 and an ack for packet 8", got)
 		}
 	})
-	t.Run("a poll waits for something to say", func(t *testing.T) {
+	t.Run("a poll waits for a packet", func(t *testing.T) {
 		target := g.session(t, "ann")
 		if got := g.mustPoll(t, target); got != "2" {
 			t.Errorf("poll %s, want the next ping", got)
@@ -169,10 +169,10 @@ func TestEnginePolling(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return status == 400 || status == 500 // the first may not have been there yet
+			return status == 400 || status == 500 // the first poll may not have arrived yet
 		})
 		first.wantStatus(200, 400, 500)
-		wantGone(t, g, target)
+		wantSessionUnknown(t, g, target)
 	})
 	t.Run("the client closes", func(t *testing.T) {
 		target := g.session(t, "ann")
@@ -182,7 +182,7 @@ func TestEnginePolling(t *testing.T) {
 		if body := poll.wantStatus(200, 400); body != "6" && body != "2" && !strings.Contains(body, `"code":1`) {
 			t.Errorf("the poll under way got %q, want 6", body)
 		}
-		wantGone(t, g, target)
+		wantSessionUnknown(t, g, target)
 	})
 }
 
@@ -190,7 +190,7 @@ func TestEngineHeartbeat(t *testing.T) {
 	testkit.Slow(t, "it waits 30 s for heartbeats")
 	t.Parallel()
 	g := start(t, "PING_INTERVAL=300", "PING_TIMEOUT=5000")
-	const pings = 18 // which take longer than the timeout
+	const pings = 18 // takes longer than PING_TIMEOUT
 	t.Run("polling", func(t *testing.T) {
 		t.Parallel()
 		target := g.session(t, "ann")
@@ -227,7 +227,7 @@ func TestEngineHeartbeat(t *testing.T) {
 		r.want("2")
 		r.wantClosed()
 	})
-	t.Run("a pong too many does not help", func(t *testing.T) {
+	t.Run("extra pongs do not delay the timeout", func(t *testing.T) {
 		t.Parallel()
 		r := g.connected(t, "ann")
 		r.text("3", "3", "3")
@@ -236,8 +236,7 @@ func TestEngineHeartbeat(t *testing.T) {
 	})
 }
 
-// probed opens a WebSocket for a polling session and goes up to the answer to
-// its probe.
+// probed opens a WebSocket for a polling session and exchanges the probe packets.
 func (g *gateway) probed(t *testing.T, target string) *raw {
 	t.Helper()
 	_, sid, _ := strings.Cut(target, "&sid=")
@@ -250,7 +249,7 @@ func (g *gateway) probed(t *testing.T, target string) *raw {
 func TestEngineUpgrade(t *testing.T) {
 	t.Parallel()
 	g := start(t, "PING_INTERVAL=60000")
-	t.Run("a parked poll is released", func(t *testing.T) {
+	t.Run("a waiting poll is answered", func(t *testing.T) {
 		target := g.session(t, "ann")
 		poll := g.raw(t)
 		poll.send("GET " + target + " HTTP/1.1\r\nHost: gateway\r\n\r\n")
@@ -261,7 +260,7 @@ func TestEngineUpgrade(t *testing.T) {
 		r.text("5")
 		r.alive()
 	})
-	t.Run("a poll after the probe is released", func(t *testing.T) {
+	t.Run("a poll after the probe is answered", func(t *testing.T) {
 		target := g.session(t, "ann")
 		r := g.probed(t, target)
 		if got := g.mustPoll(t, target); got != "6" {
@@ -270,7 +269,7 @@ func TestEngineUpgrade(t *testing.T) {
 		r.text("5")
 		r.alive()
 	})
-	t.Run("what came between probe and upgrade is kept", func(t *testing.T) {
+	t.Run("packets between probe and upgrade are kept", func(t *testing.T) {
 		target := g.session(t, "ann")
 		r := g.probed(t, target)
 		g.mustPost(t, target, `421["leave_room",{"roomType":"conversation","roomId":"1"}]`)
@@ -301,7 +300,7 @@ func TestEngineUpgrade(t *testing.T) {
 		}
 		r.alive()
 	})
-	t.Run("a probe given up leaves the session polling", func(t *testing.T) {
+	t.Run("an abandoned probe leaves the session polling", func(t *testing.T) {
 		target := g.session(t, "ann")
 		r := g.probed(t, target)
 		r.conn.Close()

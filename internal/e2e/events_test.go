@@ -36,15 +36,15 @@ routes:
     fields: [n]
 `
 
-// Listeners of these tests: ann is user 7 in a conversation and a topic, ben
-// is user b-8 and nowhere.
+// Numbers of the listeners: ann is user 7, in a conversation and a topic; ben is user
+// b-8, in no room but his own.
 const (
 	ann = "0 "
 	ben = "1 "
 )
 
-// eventCases are what services publish, and what which client gets. The
-// messages were published at noon.
+// eventCases has the messages of services, published at noon, and the events that each
+// client must get for them.
 var eventCases = []struct {
 	what, key, body string
 	want            []string
@@ -101,7 +101,9 @@ var eventCases = []struct {
 		[]string{ann + `deal [{"n":1}]`, ben + `deal [{"n":1}]`}},
 }
 
-func TestEventsOfServicesReachRealClients(t *testing.T) {
+// Each event of eventCases is published through RabbitMQ, and again by the command
+// line or over HTTP. The clients must get what the case says, on every transport.
+func TestServiceEventsReachClients(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t, "events", eventRoutes)
 	a := h.audience(t, listener{"7", []string{"conversation:42", "notification:lisbon"}}, listener{User: "b-8"})
@@ -110,11 +112,11 @@ func TestEventsOfServicesReachRealClients(t *testing.T) {
 		h.publish(c.key, amqp.Publishing{Body: []byte(c.body), Timestamp: noon})
 		a.want(t, c.what, c.want...)
 	}
-	for i, c := range eventCases { // the other ways in
+	for i, c := range eventCases { // the same events by the command and over HTTP
 		want := c.want
 		switch {
 		case strings.Contains(strings.Join(want, ""), "12:00:00"):
-			continue // they know no time of publishing but now
+			continue // these ways carry no publishing time
 		case i%2 == 0:
 			h.command("publish", "--exchange", h.name+"-second", c.key, c.body)
 		default:
@@ -130,24 +132,25 @@ func TestEventsOfServicesReachRealClients(t *testing.T) {
 		s := c.want("event", 1)[0]
 		text := strings.TrimSuffix(strings.TrimPrefix(s.Args, `[{"conversationId":42,"timestamp":"`), `"}]`)
 		if at, err := time.Parse("2006-01-02T15:04:05.000Z", text); err != nil || at.Before(before.Truncate(time.Millisecond)) || at.After(time.Now()) {
-			t.Errorf("without any time: %s (%v)", s.Args, err)
+			t.Errorf("event without a time: %s (%v), want the time of publishing", s.Args, err)
 		}
 	}
 	if n := h.Metric(`gateway_service_events_total{what="dead_letter"}`); n != 0 {
-		t.Errorf("%v dead letters", n)
+		t.Errorf("%v dead letters, want none", n)
 	}
 }
 
-// What is known of a RabbitMQ that is away is said wherever one looks: its state
-// to everybody, the rest to who has the METRICS_TOKEN.
-func TestRabbitMQIsAway(t *testing.T) {
+// RabbitMQ cannot be reached. /health, /ready and /metrics report its state to
+// everyone, and the addresses and errors only to requests with METRICS_TOKEN. No
+// password may appear.
+func TestRabbitMQOutageIsReported(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no RabbitMQ")
 	g := start(t, "NODE_ENV=production", "METRICS_TOKEN="+gatewaytest.PublishToken,
 		"USE_RABBITMQ=true", "RABBITMQ_URL=amqp://guest:sesame@127.0.0.1:1,amqp://guest:sesame@127.0.0.1:2")
 	gatewaytest.Await(t, "attempts", func() bool { return g.Metric("gateway_event_log_attempts") >= 2 })
 	if since := g.Metric("gateway_event_log_since_seconds"); time.Since(time.UnixMilli(int64(since*1e3))).Abs() > time.Minute {
-		t.Errorf("away since %v", since)
+		t.Errorf("disconnected since %v, want a time within the last minute", since)
 	}
 	for path, want := range map[string][]string{
 		"/health":  {`"status":"degraded"`, `"isConnected":false`, `"reconnectAttempts":`, `"since":"20`, `"lastError":"connect to 127.0.0.1:1: `},
@@ -164,7 +167,7 @@ func TestRabbitMQIsAway(t *testing.T) {
 			}
 		}
 		if strings.Contains(string(body), "sesame") {
-			t.Errorf("%s tells the password: %s", path, body)
+			t.Errorf("%s shows the password: %s", path, body)
 		}
 	}
 	for path, want := range map[string]string{
@@ -178,6 +181,6 @@ func TestRabbitMQIsAway(t *testing.T) {
 		}
 	}
 	if strings.Contains(g.Out.String(), "sesame") {
-		t.Error("the log tells the password")
+		t.Error("the log shows the password")
 	}
 }

@@ -14,16 +14,16 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// An explained fleet has two nodes and a witness of the log: a client on
-// the first one, from which the positions are known.
+// explained is a fleet of two nodes, a and b. A client on a, the witness, gets every
+// event, which tells the test each event's offset.
 type explained struct {
 	t       *testing.T
 	a, b    *gateway
-	reader  *testkit.Proxy // through which b reads the log
+	reader  *testkit.Proxy // b reads the log through it
 	publish func(room string, n int64) error
 	witness *crowd
 	count   int64
-	admin   string // address of a
+	admin   string // admin address of a
 }
 
 func newExplained(t *testing.T) *explained {
@@ -61,8 +61,8 @@ func (x *explained) event() string {
 	return s.Args
 }
 
-// ask has the first node explain a user, and returns the last connection and all
-// of the answer. want is the exit code.
+// ask runs gateway explain on node a. It returns the user's last connection and the
+// whole answer. want is the exit code.
 func (x *explained) ask(want int, user string, position ...string) (last explain.Connection, all explain.Answer) {
 	x.t.Helper()
 	out, err := x.a.Run(append([]string{"explain", "--json", user}, position...)...)
@@ -80,7 +80,7 @@ func (x *explained) ask(want int, user string, position ...string) (last explain
 	return last, all
 }
 
-// wants checks what the first node says of the last connection of a user.
+// wants checks what node a reports about the last connection of a user.
 func (x *explained) wants(user, position string, state explain.State, got explain.Verdict, why string) explain.Connection {
 	x.t.Helper()
 	code := 1
@@ -94,9 +94,9 @@ func (x *explained) wants(user, position string, state explain.State, got explai
 	return c
 }
 
-// One node tells of the connections on all of them whether they got an event,
-// and why not.
-func TestAnOperatorIsToldWhoGotWhat(t *testing.T) {
+// Clients of both nodes get an event, miss it, recover it, or lose their node. Node a
+// must report for each connection whether it got the event, and why not.
+func TestExplainReportsDeliveryOnAllNodes(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no such command")
 	x := newExplained(t)
@@ -126,7 +126,7 @@ func TestAnOperatorIsToldWhoGotWhat(t *testing.T) {
 	late.want("connected", 1)
 	x.wants("carl", first, explain.Connected, explain.Not, "it joined conversation:1 later")
 	if _, all := x.ask(1, "nobody"); len(all.Connections) > 0 {
-		t.Errorf("of nobody: %+v", all.Connections)
+		t.Errorf("connections of an unknown user: %+v, want none", all.Connections)
 	}
 
 	line.Cut()
@@ -139,12 +139,12 @@ func TestAnOperatorIsToldWhoGotWhat(t *testing.T) {
 	line.Heal()
 	ann.want("message", 1)
 	if s := ann.want("connected", 1)[0]; s.Before != 1 {
-		t.Fatalf("not recovered: %+v", s)
+		t.Fatalf("ann reconnected with %+v, want her recovered", s)
 	}
 	x.wants("ann", missed, explain.Connected, explain.Given, "it was replayed when the client came back")
 	x.wants("ann", first, explain.Connected, explain.Given, "the client had it when it came back")
 	if _, all := x.ask(0, "ann"); len(all.Connections) != 2 || all.Connections[0].State != explain.Recovered || !strings.HasPrefix(all.Connections[0].End.Reason, "transport_") {
-		t.Errorf("ann's connections: %+v, the first one ended with %+v", all.Connections, all.Connections[0].End)
+		t.Errorf("ann's connections: %+v, want 2; the first one ended with %+v, want recovered after a transport error", all.Connections, all.Connections[0].End)
 	}
 
 	response, err := http.Get("http://" + x.admin + "/explain/ann")
@@ -153,7 +153,7 @@ func TestAnOperatorIsToldWhoGotWhat(t *testing.T) {
 	}
 	response.Body.Close()
 	if response.StatusCode != http.StatusUnauthorized {
-		t.Errorf("status %d without the METRICS_TOKEN", response.StatusCode)
+		t.Errorf("status %d without METRICS_TOKEN, want 401", response.StatusCode)
 	}
 
 	x.reader.Hold()
@@ -162,13 +162,13 @@ func TestAnOperatorIsToldWhoGotWhat(t *testing.T) {
 	x.b.Kill()
 	late.want("disconnect", 1)
 	if _, left := x.ask(0, "carl"); !slices.Equal(left.Silent, []string{all.Nodes[1].ID}) {
-		t.Errorf("%v do not answer, want %s", left.Silent, all.Nodes[1].ID)
+		t.Errorf("nodes without an answer: %v, want %s", left.Silent, all.Nodes[1].ID)
 	}
 	c = x.wants("carl", behind, "node gone", explain.Unknown, "its node does not answer")
 	if len(c.Rooms) != 2 {
-		t.Errorf("carl's rooms: %+v", c.Rooms)
+		t.Errorf("carl's rooms: %+v, want 2", c.Rooms)
 	}
 	if out, _ := x.a.Run("explain", "carl", behind); !strings.Contains(out, "got it") || !strings.Contains(out, "node gone") {
-		t.Errorf("in words: %s", out)
+		t.Errorf("explain as text: %s, want \"got it\" and \"node gone\"", out)
 	}
 }

@@ -8,31 +8,31 @@ import (
 	"testing"
 )
 
-// cursorRoute is of a volatile event.
+// cursorRoute declares a volatile event.
 const cursorRoute = `routes:
   - {event: cursor.moved, rooms: ["conversation:{conversationId}"], emit: cursor, volatile: true, fields: [text]}
 `
 
-// TestHolesOfOtherRecoveries are none here: what Socket.IO's own recovery does
-// not do, for the unmodified client. On the reference it compares what fails
-// with the table in docs/recovery.md, over
-// WebSocket.
-func TestHolesOfOtherRecoveries(t *testing.T) {
+// Cases in which Socket.IO's own connection state recovery loses, repeats or leaks
+// events. The gateway must pass all of them with the unmodified client. Against the
+// reference server, over WebSocket, the cases that fail must be those listed in
+// docs/recovery.md.
+func TestRecoveryCasesThatSocketIOFails(t *testing.T) {
 	t.Parallel()
 	routes := filepath.Join(t.TempDir(), "routes.yaml")
 	if err := os.WriteFile(routes, []byte(cursorRoute), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	g := start(t, "EVENT_LOOPS=2", "PUBLISH_TOKEN=publisher", "ROUTES_FILE="+routes, "ROOM_POLICY=claims",
-		"RECOVERY=asked", "RECOVERY_WINDOW=20000") // on a busy machine 40 events take 5 s to publish
-	known := tableOfHoles(t)
+		"RECOVERY=asked", "RECOVERY_WINDOW=20000") // on a busy machine it takes 5 s to publish 40 events
+	known := casesSocketIOFails(t)
 	for _, transport := range transportSettings {
 		if reference && transport != "websocket" {
-			continue // which of them fail differs by the transport
+			continue // which cases fail there depends on the transport
 		}
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
-			for _, v := range verdicts(t, script(t, g, transport, caseArgs("holes.mjs")...)) {
+			for _, v := range caseResults(t, script(t, g, transport, caseArgs("holes.mjs")...)) {
 				fails, listed := known[v.Name]
 				switch {
 				case !listed:
@@ -49,9 +49,8 @@ func TestHolesOfOtherRecoveries(t *testing.T) {
 
 var holeRow = regexp.MustCompile(`(?m)^\| ([^|]+) \| (fails|passes)`)
 
-// tableOfHoles reads from docs/recovery.md which holes Socket.IO's own server
-// has.
-func tableOfHoles(t *testing.T) map[string]bool {
+// casesSocketIOFails reads from docs/recovery.md which cases Socket.IO's own server fails.
+func casesSocketIOFails(t *testing.T) map[string]bool {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/recovery.md")
 	if err != nil {

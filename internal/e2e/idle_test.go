@@ -12,13 +12,13 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// mostIdleWakes is how many times a second the threads of an idle gateway may
-// wake: measured are 20, whatever the number of event loops. Loops that tick
-// while nothing happens wake 600 times with 2 loops and 5,000 times with 32.
-const mostIdleWakes = 150
+// maxIdleWakes is the most wake-ups a second allowed for the threads of an idle
+// gateway. 20 were measured, whatever the number of event loops. Event loops that wake
+// at every tick cause 600 a second with 2 loops and 5,000 with 32.
+const maxIdleWakes = 150
 
-// TestAnIdleGatewaySleeps, with few event loops and with many.
-func TestAnIdleGatewaySleeps(t *testing.T) {
+// A gateway with one idle client wakes rarely, with few event loops and with many.
+func TestIdleGatewayWakesRarely(t *testing.T) {
 	notOnReference(t, "it is about our own process")
 	testkit.Slow(t, "it watches an idle process for 8 s")
 	const look, looks = 2 * time.Second, 10
@@ -27,22 +27,22 @@ func TestAnIdleGatewaySleeps(t *testing.T) {
 			g := start(t, "EVENT_LOOPS="+strconv.Itoa(loops))
 			g.dial(t, "ann", false)
 			var rate float64
-			for range looks { // the first are those of its start
+			for range looks { // the first rounds still include work of the start
 				before, began := wakes(t, g.Pid()), time.Now()
 				time.Sleep(look)
 				rate = float64(wakes(t, g.Pid())-before) / time.Since(began).Seconds()
-				if rate <= mostIdleWakes {
+				if rate <= maxIdleWakes {
 					return
 				}
 			}
-			t.Errorf("%.0f wake-ups a second, want at most %d", rate, mostIdleWakes)
+			t.Errorf("%.0f wake-ups a second, want at most %d", rate, maxIdleWakes)
 		})
 	}
 }
 
 var voluntary = regexp.MustCompile(`(?m)^voluntary_ctxt_switches:\s*(\d+)$`)
 
-// wakes is how many times the threads of a process have waited.
+// wakes returns the number of voluntary context switches of a process' threads.
 func wakes(t *testing.T, pid int) (n int) {
 	t.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
@@ -52,7 +52,7 @@ func wakes(t *testing.T, pid int) (n int) {
 	for _, thread := range threads {
 		status, err := os.ReadFile(thread)
 		if err != nil {
-			continue // it has ended
+			continue // the thread has ended
 		}
 		m := voluntary.FindSubmatch(status)
 		if m == nil {

@@ -20,12 +20,12 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 )
 
-// An installed gateway is the Debian package unpacked into a directory, and run
-// as its unit says. The machine is not the tests' own, so nothing is installed.
+// installed is the Debian package unpacked into a directory and run as its systemd
+// unit says. Nothing is installed on the machine.
 type installed struct {
 	*gateway
 	root     string
-	settings string // the file that the operator edits
+	settings string // path of the settings file that the operator edits
 }
 
 var debianPackage struct {
@@ -33,12 +33,12 @@ var debianPackage struct {
 	path string
 }
 
-// install unpacks the package and writes the operator's settings, and those
-// that keep the test to itself.
+// install unpacks the package and writes an operator's settings: those of the test,
+// and those that isolate it from the machine.
 func install(t *testing.T, settings ...string) *installed {
 	t.Helper()
 	debianPackage.once.Do(func() {
-		dir := filepath.Dir(gatewaytest.Program(t)) // which is removed in the end
+		dir := filepath.Dir(gatewaytest.Program(t)) // removed when the tests end
 		arch := strings.TrimSpace(run(t, "dpkg", "--print-architecture"))
 		run(t, "../../deploy/deb/build", "1.2.3", arch, gatewaytest.Program(t), dir)
 		debianPackage.path = filepath.Join(dir, "websocket-gateway_1.2.3_"+arch+".deb")
@@ -56,7 +56,7 @@ func install(t *testing.T, settings ...string) *installed {
 	return i
 }
 
-// write adds lines to the operator's settings.
+// write appends lines to the operator's settings.
 func (i *installed) write(lines ...string) {
 	file, err := os.OpenFile(i.settings, os.O_APPEND|os.O_WRONLY, 0)
 	if err == nil {
@@ -68,7 +68,7 @@ func (i *installed) write(lines ...string) {
 	}
 }
 
-// replace edits the operator's settings.
+// replace replaces text in the operator's settings.
 func (i *installed) replace(old, new string) {
 	text, err := os.ReadFile(i.settings)
 	if err == nil {
@@ -79,13 +79,13 @@ func (i *installed) replace(old, new string) {
 	}
 }
 
-// execute returns a command of the unit, with paths in the root.
+// execute returns a command of the unit, with its paths below the root directory.
 func (i *installed) execute(t *testing.T, what string) []string {
 	t.Helper()
 	unit := read(t, filepath.Join(i.root, "usr/lib/systemd/system/websocket-gateway.service"))
 	for line := range strings.Lines(unit) {
 		if command, ok := strings.CutPrefix(strings.TrimSpace(line), what); ok {
-			words := []string{"env", "-i"} // systemd gives it no environment of a shell's
+			words := []string{"env", "-i"} // systemd does not pass the environment of a shell
 			for word := range strings.FieldsSeq(command) {
 				if strings.HasPrefix(word, "/") {
 					word = filepath.Join(i.root, word)
@@ -99,8 +99,8 @@ func (i *installed) execute(t *testing.T, what string) []string {
 	return nil
 }
 
-// command runs a command of the installed gateway in a shell that has settings
-// of its own, and returns its output and exit code.
+// command runs a command of the installed gateway in a shell that has other settings
+// in its environment. It returns output and exit code.
 func (i *installed) command(args ...string) (out string, code int) {
 	i.t.Helper()
 	cmd := exec.Command(filepath.Join(i.root, "usr/bin/gateway"), args...)
@@ -114,7 +114,7 @@ func (i *installed) command(args ...string) (out string, code int) {
 	return string(text), cmd.ProcessState.ExitCode()
 }
 
-// wantIn wants a text to have words.
+// wantIn checks that a text contains these words.
 func wantIn(t *testing.T, what, text string, words ...string) {
 	t.Helper()
 	for _, word := range words {
@@ -136,7 +136,7 @@ func (g *gateway) tryToken(t *testing.T, token string) error {
 	return err
 }
 
-// signed is a token of ann's by another secret.
+// signed returns a token of user ann, signed with this secret.
 func signed(t *testing.T, secret string) string {
 	t.Helper()
 	claims := jwt.MapClaims{"id": "ann", "exp": time.Now().Add(time.Hour).Unix()}
@@ -147,14 +147,17 @@ func signed(t *testing.T, secret string) string {
 	return token
 }
 
-func TestInstalledCommandsReadWhatTheServiceReads(t *testing.T) {
+// Commands of the installed package use the settings of the service, not those of the
+// shell. The doctor reports settings that were edited since the start, with the
+// command that applies them.
+func TestInstalledCommandsUseTheSettingsOfTheService(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it is not packaged")
 	i := install(t, "RABBITMQ_HOST=127.0.0.1", "RABBITMQ_PORT=1")
 	out, code := i.command("doctor")
 	wantIn(t, "doctor, nobody runs", out, i.settings, "websocket-gateway.service", "RLIMIT_NOFILE 200000", "no gateway runs here")
 	if strings.Contains(out, "of.the.shell") || strings.Contains(out, "made up") || code != 0 {
-		t.Errorf("doctor: exit code %d\n%s", code, out)
+		t.Errorf("doctor without a running gateway: exit code %d, want 0\n%s", code, out)
 	}
 	out, _ = i.command("dead-letter", "list")
 	wantIn(t, "dead-letter list", out, "127.0.0.1:1", i.settings)
@@ -168,17 +171,17 @@ func TestInstalledCommandsReadWhatTheServiceReads(t *testing.T) {
 
 	i.Launch()
 	if err := i.tryToken(t, token); err != nil {
-		t.Errorf("the token of gateway token: %v", err)
+		t.Errorf("the token that gateway token printed is refused: %v", err)
 	}
 	if out, code = i.command("healthcheck"); code != 0 {
-		t.Errorf("healthcheck: %d %s", code, out)
+		t.Errorf("healthcheck: exit code %d, want 0: %s", code, out)
 	}
 	out, code = i.command("doctor")
 	wantIn(t, "doctor", out, fmt.Sprintf("process %d", i.Pid()), "as on disk")
 	if code != 0 {
 		t.Errorf("doctor: exit code %d", code)
 	}
-	// The file is edited, the process goes on with what it has read.
+	// The file is edited. The process keeps the settings that it has read.
 	i.write("LOG_LEVEL=debug", "PING_INTERVAL=20s")
 	out, _ = i.command("doctor")
 	wantIn(t, "doctor after an edit", out, "LOG_LEVEL", "info", "debug", "reload", "PING_INTERVAL", "20000", "kill -HUP", "systemctl reload")
@@ -189,7 +192,7 @@ func TestInstalledCommandsReadWhatTheServiceReads(t *testing.T) {
 	wantIn(t, "--env-file", out, "LOG_FORMAT=text", "PORT=1 ", "# environment")
 }
 
-func TestMistypedNamesStopTheInstalledGateway(t *testing.T) {
+func TestMistypedSettingsStopTheInstalledGateway(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it is not packaged")
 	i := install(t, "JWT_SECERT=x", "CORS_ORIGINS=https://a.example", "MAX_CONNECTION=5")
@@ -206,8 +209,8 @@ func TestMistypedNamesStopTheInstalledGateway(t *testing.T) {
 	gatewaytest.Await(t, "a warning", func() bool { return strings.Contains(i.Out.String(), "MAX_CONNECTIONS?") })
 }
 
-// reload edits the settings, sends SIGHUP and returns the line that says what
-// came of it.
+// reload appends lines to the settings, sends SIGHUP, and returns the log line with
+// the result.
 func (i *installed) reload(t *testing.T, lines ...string) string {
 	t.Helper()
 	i.write(lines...)
@@ -225,7 +228,7 @@ func (i *installed) reload(t *testing.T, lines ...string) string {
 	return line
 }
 
-// allowed returns the origin that the gateway allows a page of this origin.
+// allowed returns the Access-Control-Allow-Origin header for a request of this origin.
 func (i *installed) allowed(t *testing.T, origin string) string {
 	t.Helper()
 	res, _, err := exchange(http.MethodGet, i.URL+"/health", http.Header{"Origin": {origin}}, "")
@@ -235,6 +238,8 @@ func (i *installed) allowed(t *testing.T, origin string) string {
 	return res.Header.Get("Access-Control-Allow-Origin")
 }
 
+// SIGHUP reopens log files and applies the settings that can change at runtime. It
+// names those that need a restart, and applies nothing if a setting is invalid.
 func TestReloadOfTheInstalledGateway(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it is not packaged")
@@ -244,7 +249,7 @@ func TestReloadOfTheInstalledGateway(t *testing.T) {
 	i.Launch()
 	stays := i.dial(t, "ann", false)
 
-	t.Run("log files that were moved or deleted come back", func(t *testing.T) {
+	t.Run("log files that were moved or deleted are opened again", func(t *testing.T) {
 		if err := os.Remove(filepath.Join(logs, "all.log")); err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +265,7 @@ func TestReloadOfTheInstalledGateway(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("what may change while clients are served does", func(t *testing.T) {
+	t.Run("settings that can change at runtime are applied", func(t *testing.T) {
 		old, next := signed(t, gatewaytest.Secret), signed(t, "another secret of the tests")
 		writeFile(t, routes, "routes:\n  - {event: booking.reminder, rooms: \"user:{userId}\", emit: reminder, fields: [text]}\n")
 		line := i.reload(t, "JWT_SECRET=another secret of the tests", "CORS_ORIGIN=https://new.example", "LOG_LEVEL=debug",
@@ -268,41 +273,41 @@ func TestReloadOfTheInstalledGateway(t *testing.T) {
 		wantIn(t, "the line", line, "LOG_LEVEL: info -> debug", "MAX_ROOMS: 3 -> 2", "https://new.example",
 			"JWT_SECRET: [hidden] -> [hidden]", "route booking.reminder", `"needRestart":null`)
 		if strings.Contains(line, "another secret") {
-			t.Error("the line has a secret")
+			t.Error("the log line contains a secret")
 		}
 		if err := i.tryToken(t, next); err != nil {
-			t.Errorf("the new secret: %v", err)
+			t.Errorf("a token of the new secret is refused: %v", err)
 		}
 		if err := i.tryToken(t, old); err == nil || !strings.Contains(err.Error(), "invalid signature") {
-			t.Errorf("the old secret: %v", err)
+			t.Errorf("a token of the old secret: %v, want invalid signature", err)
 		}
 		if got := i.allowed(t, "https://new.example"); got != "https://new.example" {
-			t.Errorf("the new origin: %q", got)
+			t.Errorf("the new origin gets %q, want it allowed", got)
 		}
 		if got := i.allowed(t, "http://localhost:3000"); got != "" {
-			t.Errorf("the old origin: %q", got)
+			t.Errorf("the old origin gets %q, want none", got)
 		}
 		if status, _, err := get(i.URL + "/metrics"); status != http.StatusUnauthorized {
-			t.Errorf("metrics without their new token: %d, %v", status, err)
+			t.Errorf("metrics without the new token: status %d, %v, want 401", status, err)
 		}
-		stays.do("join_room", "1") // who is connected stays, within the new limits
+		stays.do("join_room", "1") // connected clients stay, with the new limits
 		if got := stays.ack("join_room", conversation("2")); got != `{"error":"In 2 rooms already"}` {
-			t.Errorf("a third room: %s", got)
+			t.Errorf("joining a third room: %s, want a refusal", got)
 		}
 		if status, body, err := i.Post("booking.reminder", `{"userId":"ann","text":"x"}`); status != http.StatusAccepted {
-			t.Errorf("the new route: %d %s %v", status, body, err)
+			t.Errorf("posting an event of the new route: %d %s %v, want 202", status, body, err)
 		}
 		if e := stays.next(t); e != "reminder" {
 			t.Errorf("got %s, want reminder", e)
 		}
 	})
-	t.Run("what may not is named", func(t *testing.T) {
+	t.Run("settings that need a restart are named", func(t *testing.T) {
 		line := i.reload(t, "PING_INTERVAL=20s", "LOG_LEVEL=info")
 		wantIn(t, "the line", line, "LOG_LEVEL: debug -> info", "PING_INTERVAL: 25000 -> 20000", `"needRestart":["PING`)
 		out, _ := i.command("doctor")
 		wantIn(t, "doctor", out, "PING_INTERVAL", "systemctl reload")
 		if strings.Contains(out, "LOG_LEVEL ") {
-			t.Errorf("the doctor does not know of the reload:\n%s", out)
+			t.Errorf("the doctor reports LOG_LEVEL as not reloaded:\n%s", out)
 		}
 	})
 	for what, wrong := range map[string]string{
@@ -313,10 +318,10 @@ func TestReloadOfTheInstalledGateway(t *testing.T) {
 			name, _, _ := strings.Cut(wrong[strings.LastIndex(wrong, "\n")+1:], "=")
 			wantIn(t, "the line", i.reload(t, wrong, "CORS_ORIGIN=https://later.example"), "not reloaded", name)
 			if got := i.allowed(t, "https://new.example"); got != "https://new.example" {
-				t.Errorf("the origin of before: %q", got)
+				t.Errorf("the previous origin gets %q, want it still allowed", got)
 			}
 			if err := i.tryToken(t, signed(t, "another secret of the tests")); err != nil {
-				t.Errorf("the secret of before: %v", err)
+				t.Errorf("a token of the previous secret is refused: %v", err)
 			}
 			i.replace(wrong, "")
 		})
@@ -325,8 +330,9 @@ func TestReloadOfTheInstalledGateway(t *testing.T) {
 	i.Stop()
 }
 
-// TestWrongFilesAreWrongSettings: trying again is no use, and systemd does not.
-func TestWrongFilesAreWrongSettings(t *testing.T) {
+// A setting that names a missing or invalid file makes the gateway exit with 2, after
+// which systemd does not restart it.
+func TestUnusableFilesExitWithCode2(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no such settings")
 	bad := filepath.Join(t.TempDir(), "bad.yaml")

@@ -18,8 +18,8 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// transportSettings are what socket.io-client can be told to use: long-polling
-// upgraded to WebSocket (its default), one of the two alone.
+// transportSettings are the transports socket.io-client can be configured with:
+// long-polling upgraded to WebSocket (its default), or one of the two alone.
 var transportSettings = []string{"default", "websocket", "polling"}
 
 func absolute(t *testing.T, path string) string {
@@ -43,15 +43,16 @@ func script(t *testing.T, g *gateway, transport string, args ...string) *exec.Cm
 	return cmd
 }
 
-// browserScript prepares a file of cases of js/ that runs the console in Chromium.
+// browserScript prepares a file of test cases of js/ that drives the console in
+// Chromium.
 func browserScript(t *testing.T, g *gateway, file string) *exec.Cmd {
 	t.Helper()
 	testkit.NeedProgram(t, "/usr/bin/chromium")
 	return script(t, g, "default", caseArgs(file)...)
 }
 
-// clients runs one file of node:test cases with each transport setting. Every
-// case becomes a subtest. env are more environment variables.
+// clients runs one file of node:test cases with each transport setting. Every case
+// becomes a subtest. env has more environment variables.
 func clients(t *testing.T, g *gateway, file string, env ...string) {
 	t.Helper()
 	for _, transport := range transportSettings {
@@ -68,13 +69,13 @@ func caseArgs(file string) []string {
 	return append(slices.Clip(nodeArgs), "--test-reporter=./reporter.mjs", file)
 }
 
-// nodeArgs have node write what it is doing to stderr at reportSignal.
+// nodeArgs make node write a diagnostic report to stderr when it gets reportSignal.
 var nodeArgs = []string{"--report-on-signal", "--report-signal=SIGUSR2", "--report-filename=stderr", "--report-compact"}
 
 const reportSignal = syscall.SIGUSR2
 
-// A verdict is one line of reporter.mjs.
-type verdict struct {
+// caseResult is one line of reporter.mjs.
+type caseResult struct {
 	Name    string
 	Nesting int
 	Event   string // start, pass, fail
@@ -82,8 +83,8 @@ type verdict struct {
 	Error   string
 }
 
-// casesTimeout is for a whole file of cases. Those in a browser take half a
-// minute, and four times that on a machine as busy as it gets.
+// casesTimeout limits a whole file of cases. Those in a browser take half a minute,
+// and four times as long on a busy machine.
 const casesTimeout = 5 * time.Minute
 
 func runCases(t *testing.T, cmd *exec.Cmd) {
@@ -103,8 +104,8 @@ func runCases(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// endLate kills a process that takes longer than casesTimeout, after it has
-// reported what keeps it.
+// endLate kills a process that runs longer than casesTimeout, after it has written a
+// diagnostic report.
 func endLate(p *os.Process, ended <-chan struct{}) {
 	select {
 	case <-ended:
@@ -119,11 +120,11 @@ func endLate(p *os.Process, ended <-chan struct{}) {
 	_ = p.Kill()
 }
 
-// reportTimeout is for node to write its report.
+// reportTimeout is the time for node to write its report.
 const reportTimeout = 20 * time.Second
 
-// activity reduces the reports that node has written to stderr to the call stack
-// and the handles that keep the process running.
+// activity reduces node's diagnostic reports on stderr to the call stack and the
+// handles that keep the process running.
 func activity(stderr string) string {
 	var short strings.Builder
 	for line := range strings.Lines(stderr) {
@@ -145,8 +146,9 @@ func activity(stderr string) string {
 	return short.String()
 }
 
-// TestANodeThatDoesNotEndSaysWhatKeepsIt: a listening server.
-func TestANodeThatDoesNotEndSaysWhatKeepsIt(t *testing.T) {
+// The report of a Node process that does not end names the open handle, here a
+// listening server.
+func TestHungNodeProcessReportsItsOpenHandles(t *testing.T) {
 	t.Parallel()
 	testkit.NeedProgram(t, "node")
 	const server = `require("net").createServer().listen(0, "127.0.0.1", () => console.log("listens"))`
@@ -162,18 +164,18 @@ func TestANodeThatDoesNotEndSaysWhatKeepsIt(t *testing.T) {
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	if !strings.Contains(activity(line), "type:tcp") {
-		t.Errorf("it said %s, %v", line, err)
+		t.Errorf("report %s, %v; want a handle of type tcp", line, err)
 	}
 }
 
-// verdicts runs the cases of a file and returns what became of each.
-func verdicts(t *testing.T, cmd *exec.Cmd) (list []verdict) {
+// caseResults runs the cases of a file and returns the result of each.
+func caseResults(t *testing.T, cmd *exec.Cmd) (list []caseResult) {
 	t.Helper()
 	timer := time.AfterFunc(casesTimeout, func() { cmd.Process.Kill() })
 	defer timer.Stop()
 	out, err := cmd.Output()
 	for line := range bytes.Lines(out) {
-		var v verdict
+		var v caseResult
 		if json.Unmarshal(line, &v) == nil && v.Event != "start" && !v.Suite && v.Nesting > 0 {
 			list = append(list, v)
 		}
@@ -184,14 +186,14 @@ func verdicts(t *testing.T, cmd *exec.Cmd) (list []verdict) {
 	return list
 }
 
-// report makes a subtest of every case and returns their number.
+// report makes a subtest of every case and returns the number of cases.
 func report(t *testing.T, lines *bytes.Buffer) int {
 	cases := 0
 	var path []string
 	for scanner := bufio.NewScanner(bytes.NewReader(lines.Bytes())); scanner.Scan(); {
-		var v verdict
+		var v caseResult
 		if json.Unmarshal(scanner.Bytes(), &v) != nil {
-			continue // something the script printed
+			continue // other output of the script
 		}
 		path = append(path[:min(v.Nesting, len(path))], v.Name)
 		if v.Event == "start" || v.Suite && v.Event == "pass" {

@@ -15,8 +15,8 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
-// A heartbeat that ends within the patience of a test and does not fail on a
-// busy machine.
+// quickHeartbeat makes a missed heartbeat end within the time of a test, with a
+// timeout long enough for a busy machine.
 var quickHeartbeat = []string{"PING_INTERVAL=200", "PING_TIMEOUT=5000"}
 
 func TestHeartbeatKeepsClients(t *testing.T) {
@@ -24,7 +24,8 @@ func TestHeartbeatKeepsClients(t *testing.T) {
 	clients(t, start(t, quickHeartbeat...), "heartbeat.mjs")
 }
 
-// A client whose process freezes or dies is gone for the others, too.
+// The process of a client is stopped or killed. The other members of its room must get
+// user_left for each of its sockets.
 func TestClientVanishes(t *testing.T) {
 	t.Parallel()
 	g := start(t, quickHeartbeat...)
@@ -44,7 +45,7 @@ func TestClientVanishes(t *testing.T) {
 				for range 2 {
 					left := ann.want("user_left")
 					if !ids[left.SocketID] || left.Room != "conversation:"+room {
-						t.Errorf("user_left %+v", left)
+						t.Errorf("user_left %+v, want one of the sockets of the process, in the room", left)
 					}
 					delete(ids, left.SocketID)
 				}
@@ -54,7 +55,7 @@ func TestClientVanishes(t *testing.T) {
 	}
 }
 
-// Clients come back by themselves when the gateway does.
+// After a restart of the gateway all clients reconnect and join their room again.
 func TestClientsReturnAfterRestart(t *testing.T) {
 	t.Parallel()
 	g := start(t)
@@ -78,9 +79,9 @@ func TestClientsReturnAfterRestart(t *testing.T) {
 	g.awaitSockets(9)
 }
 
-// wantReturn looks at why a client was sent away: for these reasons
-// socket.io-client connects anew by itself. A client that polls on a new
-// connection each time may find the door closed before it is told.
+// wantReturn checks the reason of a disconnect: after these reasons socket.io-client
+// reconnects by itself. A client that polls on a new connection each time may find the
+// port closed before it gets the close packet.
 func wantReturn(t *testing.T, transport string, s step) {
 	t.Helper()
 	if s.Reason == "transport close" || transport == "polling" && s.Reason == "transport error" {
@@ -89,13 +90,12 @@ func wantReturn(t *testing.T, transport string, s step) {
 	t.Errorf("%s client %d: disconnect reason %q, want transport close", transport, s.Member, s.Reason)
 }
 
-// A prober has keep-alive connections, as a load balancer does. A gateway that
-// drains accepts no new ones and may close each of these with its answer.
+// prober has keep-alive connections, as a load balancer has. A gateway that drains
+// accepts no new connections and may close each of these after its response.
 type prober struct{ conns []net.Conn }
 
-// prober opens the connections, and has one request answered on each: the
-// kernel resets a connection that the gateway has not accepted when it begins
-// to drain.
+// prober opens the connections and makes one request on each: the kernel resets
+// connections that the gateway has not accepted when it begins to drain.
 
 func (g *gateway) prober(t *testing.T) *prober {
 	t.Helper()
@@ -114,7 +114,7 @@ func (g *gateway) prober(t *testing.T) *prober {
 	return p
 }
 
-// ask sends a request and returns the status of its answer.
+// ask makes a request and returns the status of the response.
 func ask(conn net.Conn, path string) (status int, err error) {
 	conn.SetDeadline(time.Now().Add(patience))
 	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: gateway\r\n\r\n", path)
@@ -127,7 +127,8 @@ func ask(conn net.Conn, path string) (status int, err error) {
 	return res.StatusCode, err
 }
 
-// status asks for a path and returns the status.
+// status makes a request on the first connection that still works and returns the
+// status.
 func (p *prober) status(t *testing.T, path string) int {
 	t.Helper()
 	for ; len(p.conns) > 0; p.conns = p.conns[1:] {
@@ -135,22 +136,22 @@ func (p *prober) status(t *testing.T, path string) int {
 			return status
 		}
 	}
-	t.Fatalf("%s: no connection is left", path)
+	t.Fatalf("%s: all connections were closed before a response", path)
 	return 0
 }
 
-// awaitUnready waits until /ready says 503.
+// awaitUnready waits until /ready returns 503.
 func (p *prober) awaitUnready(t *testing.T) {
 	t.Helper()
-	gatewaytest.Await(t, "/ready to say 503", func() bool { return p.status(t, "/ready") == http.StatusServiceUnavailable })
+	gatewaytest.Await(t, "/ready to return 503", func() bool { return p.status(t, "/ready") == http.StatusServiceUnavailable })
 }
 
-// On SIGTERM the gateway says that it is not ready, sends its clients away one
-// after the other in a way that makes them come back, and ends well.
+// On SIGTERM /ready and /health return 503, all clients are disconnected in a way that
+// makes them reconnect, spread over DRAIN_PERIOD, and the process exits with 0.
 func TestGracefulShutdown(t *testing.T) {
 	t.Parallel()
 	const (
-		each   = 10 // clients of every transport
+		each   = 10 // clients of each transport
 		period = 2 * time.Second
 	)
 	g := start(t, fmt.Sprint("DRAIN_PERIOD=", period.Milliseconds()))
@@ -162,7 +163,7 @@ func TestGracefulShutdown(t *testing.T) {
 	}
 	ready, health := g.prober(t), g.prober(t)
 	if status := ready.status(t, "/ready"); status != http.StatusOK {
-		t.Fatalf("/ready before the signal: %d", status)
+		t.Fatalf("/ready before the signal: %d, want 200", status)
 	}
 	health.status(t, "/health")
 	g.Signal(syscall.SIGTERM)
@@ -184,17 +185,17 @@ func TestGracefulShutdown(t *testing.T) {
 
 var stoppedAfter = regexp.MustCompile(`"msg":"stopped","afterMs":(\d+)`)
 
-// wantDrained wants a gateway that has ended to have taken the whole period for
-// its clients: the last is sent away at its end. That they are spread over it is
-// tested in loop, with a clock of the test's own.
+// wantDrained checks that disconnecting all clients took at least half of the period:
+// the last one is disconnected at its end. A test of loop with a fake clock covers how
+// the clients are spread over the period.
 func (g *gateway) wantDrained(t *testing.T, period time.Duration) {
 	t.Helper()
 	found := stoppedAfter.FindStringSubmatch(g.Out.String())
 	if found == nil {
-		t.Fatalf("the gateway does not say after what time it stopped:\n%s", g.Out)
+		t.Fatalf("the log has no line with the time the gateway took to stop:\n%s", g.Out)
 	}
 	if ms, _ := strconv.ParseInt(found[1], 10, 64); ms < period.Milliseconds()/2 {
-		t.Errorf("all clients were sent away within %d ms, want %v", ms, period)
+		t.Errorf("all clients were disconnected within %d ms, want at least half of %v", ms, period)
 	}
 }
 
@@ -208,10 +209,10 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	g.Signal(syscall.SIGTERM)
 	ready.awaitUnready(t)
 	g.Signal(syscall.SIGTERM)
-	g.Wait() // which fails when it takes SHUTDOWN_TIMEOUT's default
+	g.Wait() // fails if it takes longer than the default SHUTDOWN_TIMEOUT
 }
 
-func TestInterruptEndsWell(t *testing.T) {
+func TestInterruptExitsCleanly(t *testing.T) {
 	t.Parallel()
 	g := start(t)
 	g.dial(t, "ann", false)

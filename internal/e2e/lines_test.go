@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// A step is what a script of js/ tells about one of its clients.
+// step is one JSON line that a script of js/ prints about one of its clients.
 type step struct {
 	Member  int
 	Step    string
 	Reason  string // of a disconnect
 	At      int64  // Unix ms
-	Letters string // see stream.mjs
-	Before  int    // how many of the letters came before the upgrade
+	Letters string // stream.mjs: the steps that the client saw; explain.mjs: its socket id
+	Before  int    // stream.mjs: how many letters came before the upgrade; explain.mjs: 1 if recovered
 	Event   string // see listen.mjs
 	Args    string // of the event, as JSON text
 	Error   string
 }
 
-// A crowd is a Node process with clients in it.
+// crowd is a process with clients in it, written in Node or Python.
 type crowd struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -34,7 +34,7 @@ func (g *gateway) crowd(t *testing.T, transport string, args ...string) *crowd {
 	return g.watch(t, script(t, g, transport, args...))
 }
 
-// watch runs a program whose standard output is steps.
+// watch runs a program that prints steps on its standard output.
 func (g *gateway) watch(t *testing.T, cmd *exec.Cmd) *crowd {
 	t.Helper()
 	cmd.Stderr = g.Out
@@ -67,22 +67,22 @@ func (c *crowd) stop() {
 	c.cmd.Wait()
 }
 
-// next returns the crowd's next step.
+// next returns the next step.
 func (c *crowd) next() step {
 	c.t.Helper()
 	select {
 	case s, ok := <-c.steps:
 		if !ok || s.Error != "" {
-			c.t.Fatalf("the clients: %+v", s)
+			c.t.Fatalf("the clients have ended or failed: %+v", s)
 		}
 		return s
 	case <-time.After(6 * patience):
-		c.t.Fatal("the clients are silent")
+		c.t.Fatal("the clients have printed nothing")
 		return step{}
 	}
 }
 
-// want returns n steps of one kind, which must be the next ones.
+// want returns the next n steps, which must be of this kind.
 func (c *crowd) want(kind string, n int) []step {
 	c.t.Helper()
 	var found []step
@@ -102,7 +102,7 @@ func (c *crowd) oneOf(kinds ...string) step {
 	return s
 }
 
-// joined waits until all n clients are in their room.
+// joined waits until n clients have joined their room.
 func (c *crowd) joined(n int) {
 	c.t.Helper()
 	for got := 0; got < n; {
@@ -111,7 +111,7 @@ func (c *crowd) joined(n int) {
 			got++
 		case "connect":
 		default:
-			c.t.Fatalf("step %+v while joining", s)
+			c.t.Fatalf("step %+v, want connect or joined", s)
 		}
 	}
 }

@@ -9,9 +9,10 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
-// TestOneFleetWithNode runs two gateways and a Socket.IO server on Node that
-// share rooms through the adapter of either version.
-func TestOneFleetWithNode(t *testing.T) {
+// Two gateways and a Socket.IO server on Node share rooms through Redis, with each
+// supported version of the adapter and the emitter. A third gateway only compares
+// (SOCKETIO_ADAPTER_EVENTS=compare).
+func TestGatewaysAndNodeServerShareRooms(t *testing.T) {
 	t.Parallel()
 	for _, versions := range []struct{ adapter, emitter string }{
 		{"redis-adapter-8", "redis-emitter-5"},
@@ -33,9 +34,9 @@ func TestOneFleetWithNode(t *testing.T) {
 	}
 }
 
-// TestNodeFleetAfterRestarts: Redis, then the gateway, end and come back while
-// a Node server emits. What is emitted afterwards reaches the clients, in order
-// and once; what is emitted meanwhile may be lost, as between Node servers.
+// Redis, then the gateway, is killed and restarted while a Node server emits events.
+// Clients of the gateway must get the events emitted afterwards in order and once.
+// Events emitted meanwhile may be lost, as between Node servers.
 func TestNodeFleetAfterRestarts(t *testing.T) {
 	t.Parallel()
 	redis, err := redistest.Start(nil)
@@ -47,7 +48,7 @@ func TestNodeFleetAfterRestarts(t *testing.T) {
 	cmd.Env = append(cmd.Env, "REDIS_URL="+url)
 	stream := g.watch(t, cmd)
 	var last [2]int64
-	// follow waits until each client has had so many more events.
+	// follow waits until each client has received this many more events.
 	follow := func(what string, events int) {
 		t.Helper()
 		seen := [2]int{}
@@ -62,16 +63,16 @@ func TestNodeFleetAfterRestarts(t *testing.T) {
 					continue
 				}
 				if s.At <= last[s.Member] {
-					t.Fatalf("%s: client %d got %d behind %d", what, s.Member, s.At, last[s.Member])
+					t.Fatalf("%s: client %d got event %d after %d", what, s.Member, s.At, last[s.Member])
 				}
 				last[s.Member] = s.At
 				seen[s.Member]++
 			case <-deadline:
-				t.Fatalf("%s: %v events of %d came", what, seen, events)
+				t.Fatalf("%s: the clients got %v events, want %d each", what, seen, events)
 			}
 		}
 	}
-	// drain takes the steps that are there already.
+	// drain reads the steps that have already arrived.
 	drain := func() {
 		for {
 			select {

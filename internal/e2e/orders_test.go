@@ -16,7 +16,7 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 )
 
-// wantEnded waits for the goodbye of a client whose session was ended.
+// wantEnded waits for session_ended with this reason and the DISCONNECT packet.
 func (c *client) wantEnded(reason string) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), 2*patience)
@@ -31,7 +31,8 @@ func (c *client) wantEnded(reason string) {
 	}
 }
 
-// connects reports why a token is refused, "" when it is not.
+// connects tries to connect with these claims. It returns the error, or "" if the
+// client was accepted.
 func (g *gateway) connects(t *testing.T, claims jwt.MapClaims) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -50,8 +51,10 @@ func (g *gateway) connects(t *testing.T, claims jwt.MapClaims) string {
 
 const revoked = "Authentication error: jwt revoked"
 
-// TestOrdersOfTheBackOffice: through RabbitMQ and over HTTP.
-func TestOrdersOfTheBackOffice(t *testing.T) {
+// Orders to disconnect a user, revoke a token and log a user out, through RabbitMQ and
+// over HTTP. The named sockets must end with a reason, revoked tokens must be refused,
+// and other clients must not notice.
+func TestOrdersDisconnectUsersAndRevokeTokens(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t, "orders", "routes: []")
 	give := func(way, key, body string) {
@@ -76,7 +79,7 @@ func TestOrdersOfTheBackOffice(t *testing.T) {
 		give(way, "user.disconnect", `{"userId":"`+user("ann")+`","reason":"blocked"}`)
 		ann.wantEnded("blocked")
 		if why := h.connects(t, claims("ann", "a", now)); why != "" {
-			t.Errorf("%s: after a disconnection: %s", way, why)
+			t.Errorf("%s: connecting after user.disconnect: %s, want success", way, why)
 		}
 
 		bob, bob2 := h.dialWith(t, user("bob"), claims("bob", "b1", now)), h.dialWith(t, user("bob"), claims("bob", "b2", now))
@@ -93,18 +96,18 @@ func TestOrdersOfTheBackOffice(t *testing.T) {
 		give(way, "user.logout", `{"userId":"`+user("eve")+`","timestamp":"`+now.UTC().Format(time.RFC3339)+`"}`)
 		eve.wantEnded("logged out")
 		if why := h.connects(t, claims("eve", "e", now.Add(-time.Hour))); why != revoked {
-			t.Errorf("%s: an old token after a logout: %q", way, why)
+			t.Errorf("%s: an old token after a logout: %q, want jwt revoked", way, why)
 		}
 		if why := h.connects(t, claims("eve", "e2", now.Add(time.Minute))); why != "" {
-			t.Errorf("%s: a new token after a logout: %q", way, why)
+			t.Errorf("%s: a new token after a logout: %q, want success", way, why)
 		}
-		// A number is an id like its text, in claims and orders.
+		// A number in claims or orders is the same id as its text.
 		number := map[string]int{"amqp": -7, "http": -8}[way]
 		dan := h.dialWith(t, strconv.Itoa(number), jwt.MapClaims{"id": number, "jti": number})
 		give(way, "token.revoked", fmt.Sprintf(`{"jti":%d.0}`, number))
 		dan.wantEnded("token revoked")
 		if why := h.connects(t, jwt.MapClaims{"id": number, "jti": number}); why != revoked {
-			t.Errorf("%s: a token with the revoked number: %q", way, why)
+			t.Errorf("%s: a token with the revoked number: %q, want jwt revoked", way, why)
 		}
 		dan = h.dialWith(t, strconv.Itoa(number), jwt.MapClaims{"id": number})
 		give(way, "user.logout", fmt.Sprintf(`{"userId":%d}`, number))
@@ -112,11 +115,13 @@ func TestOrdersOfTheBackOffice(t *testing.T) {
 		bystander.do("join_room", "bystander")
 	}
 	if n := h.Metric(`gateway_sockets_ordered_off_total`); n != 10 {
-		t.Errorf("%v sockets were counted, want 10", n)
+		t.Errorf("%v sockets counted as ended by orders, want 10", n)
 	}
 }
 
 func TestCanary(t *testing.T) {
+	// The canary sends itself test events, with RabbitMQ and without. They must arrive
+	// and be measured, and none may be lost.
 	t.Parallel()
 	alone := start(t, "CANARY=true", "CANARY_INTERVAL=100")
 	h := newFixture(t, "canary", "routes: []", "CANARY=true", "CANARY_INTERVAL=100")
@@ -125,10 +130,10 @@ func TestCanary(t *testing.T) {
 			return g.Metric(`gateway_canary_events_total{what="arrived"}`) >= 5 && g.Metric("gateway_canary_latency_seconds_count") >= 5
 		})
 		if g.Metric("gateway_canary_connected") != 1 || g.Metric(`gateway_canary_events_total{what="lost"}`) != 0 {
-			t.Errorf("%s: connected %v, lost %v", name, g.Metric("gateway_canary_connected"), g.Metric(`gateway_canary_events_total{what="lost"}`))
+			t.Errorf("%s: connected %v, want 1; lost %v, want 0", name, g.Metric("gateway_canary_connected"), g.Metric(`gateway_canary_events_total{what="lost"}`))
 		}
 	}
 	if n := h.Metric(`gateway_service_events_total{what="received"}`); n < 5 {
-		t.Errorf("RabbitMQ has brought %v events", n)
+		t.Errorf("%v events received from RabbitMQ, want 5 or more", n)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// run runs a program to its end and returns what it prints.
+// run runs a program to its end and returns its output.
 func run(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	testkit.NeedProgram(t, program)
@@ -23,7 +23,8 @@ func run(t *testing.T, program string, args ...string) string {
 	return string(out)
 }
 
-// The package is unpacked, not installed: the machine is not the tests' own.
+// The Debian package has the right metadata, file modes, scripts and files. It is
+// unpacked, not installed.
 func TestDebianPackage(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it is not packaged")
@@ -43,21 +44,21 @@ func TestDebianPackage(t *testing.T) {
 		run(t, "sh", "-n", filepath.Join(control, script))
 	}
 	if out := run(t, filepath.Join(root, "usr/bin/gateway"), "version"); !strings.HasPrefix(out, "gateway ") {
-		t.Errorf("version: %s", out)
+		t.Errorf("gateway version printed %s", out)
 	}
 	settings := filepath.Join(root, "etc/default/websocket-gateway")
 	if info, err := os.Stat(settings); err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("the file for secrets: %v, %v, want mode 0640", info, err)
 	}
 	if files := run(t, "cat", filepath.Join(control, "conffiles")); files != "/etc/default/websocket-gateway\n" {
-		t.Errorf("conffiles: %s", files)
+		t.Errorf("conffiles: %s, want the settings file", files)
 	}
 	for _, gone := range []string{"usr/sbin/websocket-gateway-handover", "usr/lib/systemd/system/websocket-gateway@.service"} {
 		if _, err := os.Stat(filepath.Join(root, gone)); err == nil {
-			t.Errorf("%s is in the package: there is one unit", gone)
+			t.Errorf("%s is in the package, want one unit only", gone)
 		}
 	}
-	// What the files name is in the package.
+	// The paths in the unit exist in the package.
 	unit := run(t, "cat", filepath.Join(root, "usr/lib/systemd/system/websocket-gateway.service"))
 	for _, path := range regexp.MustCompile(`(?:ExecStart=|ExecReload=|--env-file )(\S+)`).FindAllStringSubmatch(unit, -1) {
 		if _, err := os.Stat(filepath.Join(root, path[1])); err != nil {
@@ -77,7 +78,8 @@ func TestDebianPackage(t *testing.T) {
 	}
 }
 
-// wantLinks wants these pages and whatever any page links to be below a folder.
+// wantLinks checks that these pages, and all files that they link to, exist below a
+// directory.
 func wantLinks(t *testing.T, folder string, pages ...string) {
 	t.Helper()
 	link := regexp.MustCompile(`\]\(([^)#:]+)[)#]`)

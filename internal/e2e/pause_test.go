@@ -16,18 +16,18 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 )
 
-// A patient is a client that measures how long it waits between two events,
-// and wants each once and in order.
-type patient struct {
+// gapClient is a client that measures the time between two events. It requires each
+// event once and in order.
+type gapClient struct {
 	c     *sioclient.Client
-	after *atomic.Bool // the hand-over has begun
+	after *atomic.Bool // set when the hand-over begins
 	last  int64
-	gaps  [2]time.Duration // the longest, before and after
+	gaps  [2]time.Duration // longest time between two events: before the hand-over, and from its start on
 	err   error
 	at    atomic.Int64
 }
 
-func (l *patient) listen(ctx context.Context) {
+func (l *gapClient) listen(ctx context.Context) {
 	before := time.Now()
 	for {
 		e, err := l.c.Next(ctx)
@@ -35,7 +35,7 @@ func (l *patient) listen(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			l.err = fmt.Errorf("behind event %d: %w", l.last, err)
+			l.err = fmt.Errorf("after event %d: %w", l.last, err)
 			return
 		}
 		if e.Name != "new_message" {
@@ -47,7 +47,7 @@ func (l *patient) listen(ctx context.Context) {
 		}
 		n, _ := strconv.ParseInt(body.Message, 10, 64)
 		if l.last != 0 && n != l.last+1 {
-			l.err = fmt.Errorf("event %d behind %d", n, l.last)
+			l.err = fmt.Errorf("event %d after %d", n, l.last)
 			return
 		}
 		now := time.Now()
@@ -63,11 +63,11 @@ func (l *patient) listen(ctx context.Context) {
 	}
 }
 
-// Many connections under deliveries are handed over, and none is lost. With
-// CONNECTIONS=5000 the figures are worth something: the test prints for how long
-// clients waited, before the hand-over and during it, and what memory the
-// processes take. Clients and publishers are in the test's process and share the
-// processors with both gateways, so clients wait without a hand-over, too.
+// Many connections that receive events are handed over. No connection and no event may
+// be lost. The test prints the longest time without an event, before and during the
+// hand-over, and the memory of both processes; CONNECTIONS=5000 makes these figures
+// meaningful. Clients and publishers run in the test's process and share the
+// processors with both gateways, so there are waits before the hand-over, too.
 func TestManyConnectionsAreHandedOver(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
@@ -81,7 +81,7 @@ func TestManyConnectionsAreHandedOver(t *testing.T) {
 	g := start(t, settings...)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	listeners := make([]*patient, connections)
+	listeners := make([]*gapClient, connections)
 	var after atomic.Bool
 	var all sync.WaitGroup
 	slots := make(chan struct{}, 32)
@@ -98,7 +98,7 @@ func TestManyConnectionsAreHandedOver(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			listeners[i] = &patient{c: c, after: &after}
+			listeners[i] = &gapClient{c: c, after: &after}
 		})
 	}
 	dialling.Wait()
@@ -134,7 +134,7 @@ func TestManyConnectionsAreHandedOver(t *testing.T) {
 	seen := func(events int64) {
 		t.Helper()
 		gatewaytest.Await(t, "events for all", func() bool {
-			return t.Failed() || !slices.ContainsFunc(listeners, func(l *patient) bool { return l.at.Load() < events })
+			return t.Failed() || !slices.ContainsFunc(listeners, func(l *gapClient) bool { return l.at.Load() < events })
 		})
 	}
 	seen(50)

@@ -17,9 +17,9 @@ const (
 	tooLargeEnd = "the end"
 )
 
-// poisonKinds make the n'th event of a kind that the first gateway can do
-// nothing with.
-var poisonKinds = []struct {
+// undeliverableKinds has the kinds of events that the first gateway cannot deliver. body
+// makes the n'th event of a kind.
+var undeliverableKinds = []struct {
 	reason, key string
 	body        func(n int) string
 }{
@@ -38,8 +38,8 @@ var poisonKinds = []struct {
 	{"no_route", "message.edited", func(n int) string { return fmt.Sprintf(`{"n":%d,"conversationId":1}`, n) }},
 }
 
-// letterLine is a dead letter as the list shows it, but for its id and time.
-func letterLine(reason, key, body string) string {
+// deadLetterLine returns a dead letter as the list shows it, without id and time.
+func deadLetterLine(reason, key, body string) string {
 	const preview = 60 // bytes
 	text := body[:min(len(body), preview)]
 	if strings.Contains(body, "\xff") {
@@ -51,7 +51,7 @@ func letterLine(reason, key, body string) string {
 	return reason + " " + key + " " + text
 }
 
-// letters lists the dead letters, sorted, and returns their ids by line.
+// letters returns the dead letters, sorted, and their ids by line.
 func (h *fixture) letters() (lines []string, ids map[string]string) {
 	h.t.Helper()
 	ids = make(map[string]string)
@@ -59,11 +59,11 @@ func (h *fixture) letters() (lines []string, ids map[string]string) {
 	for _, row := range strings.Split(out, "\n")[1:] {
 		column := strings.Fields(row)
 		if len(column) < 5 {
-			continue // the last line, which counts
+			continue // the last line, with the count
 		}
 		line := column[2] + " " + column[3] + " " + strings.Join(column[4:], " ")
 		if at, err := time.Parse(time.RFC3339, column[1]); err != nil || time.Since(at).Abs() > time.Hour {
-			h.t.Errorf("time of letter %q: %v", row, err)
+			h.t.Errorf("dead letter %q has a wrong time: %v", row, err)
 		}
 		lines = append(lines, line)
 		ids[line] = column[0]
@@ -75,9 +75,8 @@ func (h *fixture) letters() (lines []string, ids map[string]string) {
 	return lines, ids
 }
 
-// wantLetters waits for as many dead letters as are wanted, which must be
-// these.
-func (h *fixture) wantLetters(want []string) (ids map[string]string) {
+// wantDeadLetters waits for as many dead letters as are wanted and compares them.
+func (h *fixture) wantDeadLetters(want []string) (ids map[string]string) {
 	h.t.Helper()
 	slices.Sort(want)
 	var got []string
@@ -90,8 +89,8 @@ func (h *fixture) wantLetters(want []string) (ids map[string]string) {
 	return ids
 }
 
-// mix publishes good events of conversation 1 with poison of every kind
-// between them, and returns the poison as a list of dead letters shows it.
+// mix publishes deliverable events of conversation 1 and, between them, undeliverable
+// events of every kind. It returns the lines of the dead letters expected for them.
 func (h *fixture) mix(rounds, good int) (letters []string) {
 	h.t.Helper()
 	if err := h.publisher.Channel.QueueBind(h.name+".events", "message.edited", h.name, false, nil); err != nil {
@@ -99,7 +98,7 @@ func (h *fixture) mix(rounds, good int) (letters []string) {
 	}
 	n := 0
 	for round := range rounds {
-		for _, kind := range poisonKinds {
+		for _, kind := range undeliverableKinds {
 			var batch []amqp.Publishing
 			for range good {
 				batch = append(batch, amqp.Publishing{Body: fmt.Appendf(nil, `{"conversationId":1,"message":%d,"timestamp":"T"}`, n)})
@@ -108,7 +107,7 @@ func (h *fixture) mix(rounds, good int) (letters []string) {
 			h.publish("message.sent", batch...)
 			body := kind.body(round)
 			h.publish(kind.key, amqp.Publishing{Body: []byte(body)})
-			letters = append(letters, letterLine(kind.reason, kind.key, body))
+			letters = append(letters, deadLetterLine(kind.reason, kind.key, body))
 		}
 	}
 	return letters
@@ -119,37 +118,42 @@ routes:
   - {event: list, rooms: "user:{userIds[]}", emit: list, fields: all}
 `
 
-// curedRoutes make sense of what had no room and no route.
-const curedRoutes = poisonRoutes + `
+// fixedRoutes can deliver the events that had no room or no route.
+const fixedRoutes = poisonRoutes + `
   - {event: message.sent, rooms: "conversation:{conversationId|chatId}", emit: new_message, fields: [message, timestamp]}
   - {event: message.edited, rooms: "conversation:{conversationId}", emit: message_edited, fields: [n]}
 `
 
-func TestPoisonHarmsNobodyAndWaitsForItsCure(t *testing.T) {
+// Undeliverable events of every kind are published between others. The other events
+// must arrive, in order. The undeliverable ones become dead letters, which are listed,
+// shown and dropped. After a restart with other routes and a larger MAX_EVENT_SIZE
+// they are replayed: clients get those that can be delivered now, the rest become dead
+// letters again.
+func TestUndeliverableEventsBecomeDeadLettersAndCanBeReplayed(t *testing.T) {
 	t.Parallel()
 	const (
 		rounds = 6
-		good   = 10 // events before each poisonous one
+		good   = 10 // deliverable events before each undeliverable one
 	)
 	h := newFixture(t, "poison", poisonRoutes, fmt.Sprint("MAX_EVENT_SIZE=", maxEvent))
 	a := h.audience(t, listener{"7", []string{"conversation:1"}})
 	began := time.Now()
 	letters := h.mix(rounds, good)
-	for n := range rounds * good * len(poisonKinds) {
+	for n := range rounds * good * len(undeliverableKinds) {
 		a.want(t, "between poison", fmt.Sprintf(`0 new_message [{"conversationId":1,"message":%d,"timestamp":"T"}]`, n))
 	}
-	ids := h.wantLetters(slices.Clone(letters))
-	h.wantFigures(began, rounds)
+	ids := h.wantDeadLetters(slices.Clone(letters))
+	h.wantCounted(began, rounds)
 
-	large := poisonKinds[7].body(2)
-	line := letterLine("too_large", "message.sent", large)
+	large := undeliverableKinds[7].body(2)
+	line := deadLetterLine("too_large", "message.sent", large)
 	shown := h.command("dead-letter", "show", ids[line])
 	for _, want := range []string{
 		"\nreason    too_large ", "\nevent     message.sent\n", "\nexchange  poison\n", "\nread from log ",
 		"\nheader    x-gateway-reason: too_large\n", "\n" + large + "\n",
 	} {
 		if !strings.Contains(shown, want) {
-			t.Errorf("the letter shown has no %.100q: %.1000s", want, shown)
+			t.Errorf("the output of dead-letter show has no %.100q: %.1000s", want, shown)
 		}
 	}
 	var letter struct {
@@ -158,7 +162,7 @@ func TestPoisonHarmsNobodyAndWaitsForItsCure(t *testing.T) {
 	}
 	if out := h.command("dead-letter", "show", ids[line], "--json"); json.Unmarshal([]byte(out), &letter) != nil ||
 		letter.ID != ids[line] || letter.Event != "message.sent" || string(letter.Body) != large {
-		t.Errorf("show --json prints %.1000s", out)
+		t.Errorf("dead-letter show --json printed %.1000s, want the id, key and body", out)
 	}
 	var list struct {
 		Count   int
@@ -166,44 +170,44 @@ func TestPoisonHarmsNobodyAndWaitsForItsCure(t *testing.T) {
 	}
 	if out := h.command("dead-letter", "list", "--json"); json.Unmarshal([]byte(out), &list) != nil ||
 		list.Count != len(letters) || len(list.Letters) != len(letters) || list.Letters[0].Reason == "" {
-		t.Errorf("list --json prints %.1000s", out)
+		t.Errorf("dead-letter list --json printed %.1000s, want all dead letters with reasons", out)
 	}
 	if out, err := h.Run("dead-letter", "drop", "nope"); err == nil || !strings.Contains(out, "no dead letter nope") {
-		t.Errorf("dropping what is not there: %v %s", err, out)
+		t.Errorf("dropping an unknown dead letter: %v %s, want an error", err, out)
 	}
-	gone := letterLine("not_json", "message.sent", "hello 0")
+	gone := deadLetterLine("not_json", "message.sent", "hello 0")
 	if out := h.command("dead-letter", "drop", ids[gone]); out != "dropped 1\n" {
-		t.Errorf("dropped: %s", out)
+		t.Errorf("dead-letter drop printed %s, want dropped 1", out)
 	}
 	letters = slices.DeleteFunc(letters, func(l string) bool { return l == gone })
-	h.wantLetters(slices.Clone(letters))
+	h.wantDeadLetters(slices.Clone(letters))
 
 	h.Stop()
-	h.routes(curedRoutes)
+	h.routes(fixedRoutes)
 	h.Set(fmt.Sprint("MAX_EVENT_SIZE=", 2*maxEvent))
 	h.Launch()
 	a.joined()
 	if out := h.command("dead-letter", "replay", ids[line]); out != "replayed 1\n" {
-		t.Errorf("replayed: %s", out)
+		t.Errorf("dead-letter replay printed %s, want replayed 1", out)
 	}
-	a.wantCured(t, 1, 0)
+	a.wantReplayed(t, 1, 0)
 	if out, want := h.command("dead-letter", "replay", "--all"), fmt.Sprintf("replayed %d\n", len(letters)-1); out != want {
-		t.Errorf("replayed: %s, want %s", out, want)
+		t.Errorf("dead-letter replay --all printed %s, want %s", out, want)
 	}
-	a.wantCured(t, rounds-1, rounds)
+	a.wantReplayed(t, rounds-1, rounds)
 	left := slices.DeleteFunc(letters, func(l string) bool {
 		return strings.HasPrefix(l, "too_large") || strings.HasPrefix(l, "no_room") || strings.HasPrefix(l, "no_route")
 	})
-	h.wantLetters(slices.Clone(left))
+	h.wantDeadLetters(slices.Clone(left))
 	if out, want := h.command("dead-letter", "drop", "--all"), fmt.Sprintf("dropped %d\n", len(left)); out != want {
-		t.Errorf("dropped: %s, want %s", out, want)
+		t.Errorf("dead-letter drop --all printed %s, want %s", out, want)
 	}
-	h.wantLetters(nil)
+	h.wantDeadLetters(nil)
 }
 
-// wantCured wants these numbers of events that were too large, and that had no
-// room and no route, in any order.
-func (a audience) wantCured(t *testing.T, large, others int) {
+// wantReplayed checks that the clients get, in any order, this many events that were too
+// large, and this many of each kind that had no room or no route.
+func (a audience) wantReplayed(t *testing.T, large, others int) {
 	t.Helper()
 	for _, c := range a.crowds {
 		found := make(map[string]int)
@@ -223,21 +227,21 @@ func (a audience) wantCured(t *testing.T, large, others int) {
 		}
 		want["new_message "+tooLargeEnd] = large
 		if fmt.Sprint(found) != fmt.Sprint(want) {
-			t.Fatalf("after the cure clients got %v, want %v", found, want)
+			t.Fatalf("after the replay clients got %v, want %v", found, want)
 		}
 	}
 }
 
-// wantFigures looks at how the gateway counted and logged the poison: a line a
-// second at most.
-func (h *fixture) wantFigures(began time.Time, rounds int) {
+// wantCounted checks how the gateway counted the undeliverable events, and that it
+// logged at most a line a second about them.
+func (h *fixture) wantCounted(began time.Time, rounds int) {
 	h.t.Helper()
 	lines := strings.Count(h.Out.String(), "an event cannot be delivered")
 	if most := int(time.Since(began)/time.Second) + 1; lines < 1 || lines > most {
-		h.t.Errorf("%d lines about poison in the log, want 1 to %d", lines, most)
+		h.t.Errorf("%d lines about undeliverable events in the log, want 1 to %d", lines, most)
 	}
 	want := make(map[string]int)
-	for _, kind := range poisonKinds {
+	for _, kind := range undeliverableKinds {
 		want[kind.reason] += rounds
 	}
 	for reason, n := range want {

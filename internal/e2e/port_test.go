@@ -14,7 +14,7 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
-func TestTakenPortIsAnErrorWithItsProcess(t *testing.T) {
+func TestPortInUseNamesItsProcess(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not share ports")
 	admin := fmt.Sprint("ADMIN_ADDR=127.0.0.1:", gatewaytest.FreePort(t))
@@ -28,14 +28,14 @@ func TestTakenPortIsAnErrorWithItsProcess(t *testing.T) {
 			t.Errorf("%s is taken: %v, want exit code 1\n%s", name, err, out)
 		}
 		if want := fmt.Sprintf("process %d (gateway)", g.Pid()); !strings.Contains(out, want) || !strings.Contains(out, name+"=") {
-			t.Errorf("%s is taken: the output does not say so, or not by whom, %s\n%s", name, want, out)
+			t.Errorf("%s is in use: want the setting and %s in the output\n%s", name, want, out)
 		}
 	}
 	g.dial(t, "ann", false)
 }
 
-// TestRestartKeepsTheConsoleConnected: without JWT_SECRET the secret that is
-// made up outlives the process.
+// Without JWT_SECRET the generated secret is kept in a file. After a restart the
+// console's token is still valid, and it reconnects.
 func TestRestartKeepsTheConsoleConnected(t *testing.T) {
 	notOnReference(t, "it has no console")
 	t.Parallel()

@@ -14,16 +14,16 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/brokertest"
 )
 
-// heardPresence is what a service hears of presence, duplicates dropped: "key
-// who", in order.
-type heardPresence struct {
+// presenceReceiver has the presence events that a service received, in order and without
+// duplicates, as "key user".
+type presenceReceiver struct {
 	t          *testing.T
 	deliveries <-chan amqp.Delivery
 	ids        map[string]bool
 	heard      []string
 }
 
-func hearPresence(t *testing.T, exchange string) *heardPresence {
+func receivePresence(t *testing.T, exchange string) *presenceReceiver {
 	t.Helper()
 	publisher, err := brokertest.Shared(t).Connect()
 	if err != nil {
@@ -45,11 +45,12 @@ func hearPresence(t *testing.T, exchange string) *heardPresence {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &heardPresence{t: t, deliveries: deliveries, ids: make(map[string]bool)}
+	return &presenceReceiver{t: t, deliveries: deliveries, ids: make(map[string]bool)}
 }
 
-// want waits until the service has heard this, and nothing else.
-func (h *heardPresence) want(want ...string) {
+// want waits for the events and checks that the service has received these and no
+// others.
+func (h *presenceReceiver) want(want ...string) {
 	h.t.Helper()
 	deadline := time.After(gatewaytest.Patience)
 	for len(h.heard) < len(want) {
@@ -64,22 +65,23 @@ func (h *heardPresence) want(want ...string) {
 				h.heard = append(h.heard, m.RoutingKey+" "+e.Data.UserID)
 			}
 		case <-deadline:
-			h.t.Fatalf("heard %q, want %q", h.heard, want)
+			h.t.Fatalf("received presence events %q, want %q", h.heard, want)
 		}
 	}
 	if !slices.Equal(h.heard, want) {
-		h.t.Fatalf("heard %q, want %q", h.heard, want)
+		h.t.Fatalf("received presence events %q, want %q", h.heard, want)
 	}
 }
 
-// TestPresenceOverAHandOver: nobody goes and comes back when a process takes the
-// place of another, and who goes later is told to be gone.
-func TestPresenceOverAHandOver(t *testing.T) {
+// A process takes over from another one, twice. No presence event may be sent for
+// clients that stay connected, and a user who disconnects after the hand-over must go
+// offline.
+func TestHandOverCausesNoPresenceEvents(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
 	settings, _ := fleetSettings(t, "rabbitmq")
 	exchange := "presence-of-a-hand-over"
-	h := hearPresence(t, exchange)
+	h := receivePresence(t, exchange)
 	g := start(t, append(settings, handoverSocket(t), "PRESENCE_EVENTS=true", "PRESENCE_EXCHANGE="+exchange, "PRESENCE_GRACE=0", "NODE_LEASE=1500")...)
 	g.AwaitReady()
 	ann := g.dial(t, "ann", false)
@@ -88,7 +90,7 @@ func TestPresenceOverAHandOver(t *testing.T) {
 	h.want("user.online ann", "user.online ben")
 	for range 2 {
 		g = g.succeed(t)
-		// What is left of the process before is removed when its lease ends.
+		// The former process' entries are removed when its lease ends.
 		gatewaytest.Await(t, "the process before to be forgotten", func() bool {
 			return g.user(t, "ann") == "1 sockets, 1 nodes" && g.user(t, "ben") == "1 sockets, 1 nodes"
 		})
@@ -99,16 +101,16 @@ func TestPresenceOverAHandOver(t *testing.T) {
 	h.want("user.online ann", "user.online ben", "user.online bob", "user.offline bob")
 	ann.Close()
 	h.want("user.online ann", "user.online ben", "user.online bob", "user.offline bob", "user.offline ann")
-	// Who goes before that is told to be gone when it is removed.
+	// A user who disconnects before that goes offline when the entries are removed.
 	g = g.succeed(t)
 	ben.Close()
 	h.want("user.online ann", "user.online ben", "user.online bob", "user.offline bob", "user.offline ann", "user.offline ben")
 	if got := g.user(t, "ben"); got != "0 sockets, 0 nodes" {
-		t.Errorf("ben has %s", got)
+		t.Errorf("ben has %s, want 0 sockets, 0 nodes", got)
 	}
 }
 
-// user asks how many sockets a user has.
+// user asks GET /users/ID how many sockets a user has, on how many nodes.
 func (g *gateway) user(t *testing.T, id string) string {
 	t.Helper()
 	header := http.Header{"Authorization": {"Bearer " + gatewaytest.PublishToken}}
@@ -120,7 +122,7 @@ func (g *gateway) user(t *testing.T, id string) string {
 	return fmt.Sprintf("%d sockets, %d nodes", u.Sockets, u.Nodes)
 }
 
-func TestWhoMayAskForUsers(t *testing.T) {
+func TestUsersEndpointRequiresAToken(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no GET /users")
 	token := http.Header{"Authorization": {"Bearer " + gatewaytest.PublishToken}}

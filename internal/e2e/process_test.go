@@ -17,7 +17,7 @@ import (
 
 const patience = testkit.Patience
 
-// reference says that the tests run against js/reference.mjs.
+// reference is true if the tests run against js/reference.mjs.
 var reference = os.Getenv("E2E_REFERENCE") == "1"
 
 func TestMain(m *testing.M) {
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// notOnReference skips what Socket.IO's own server does otherwise.
+// notOnReference skips a test of behaviour that Socket.IO's own server does not have.
 func notOnReference(t *testing.T, why string) {
 	t.Helper()
 	if reference {
@@ -34,14 +34,15 @@ func notOnReference(t *testing.T, why string) {
 	}
 }
 
-// A gateway is a process under test, or the reference in its place.
+// gateway is a process under test: a gateway, the reference server, or a proxy in
+// front of gateways.
 type gateway struct {
 	*gatewaytest.Gateway
 	t     *testing.T
 	trust certificate // of a proxy with TLS
 }
 
-// start runs a gateway with these settings beside the defaults of the tests.
+// start runs a gateway with these settings in addition to the defaults of the tests.
 func start(t *testing.T, settings ...string) *gateway {
 	t.Helper()
 	g := &gateway{Gateway: gatewaytest.New(t, settings...), t: t}
@@ -52,13 +53,14 @@ func start(t *testing.T, settings ...string) *gateway {
 	return g
 }
 
-// at is what serves at an address that is not a gateway's own.
+// at returns a gateway for an address where something else listens: a proxy, or the
+// admin port.
 func at(t *testing.T, address string) *gateway {
 	host := strings.TrimPrefix(strings.TrimPrefix(address, "http://"), "https://")
 	return &gateway{Gateway: &gatewaytest.Gateway{Addr: host, URL: address, Out: &gatewaytest.Output{}}, t: t}
 }
 
-// connectedSockets reads the number from /health.
+// connectedSockets reads the number of sockets from /health.
 func (g *gateway) connectedSockets() int {
 	g.t.Helper()
 	status, body, err := g.Get("/health")
@@ -78,7 +80,7 @@ func (g *gateway) awaitSockets(n int) {
 	gatewaytest.Await(g.t, fmt.Sprintf("%d connected sockets", n), func() bool { return g.connectedSockets() == n })
 }
 
-// get is an HTTP request on a connection of its own.
+// get makes an HTTP request on a connection of its own.
 func get(url string) (int, []byte, error) {
 	return request(http.MethodGet, url, nil, "")
 }

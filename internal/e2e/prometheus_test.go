@@ -16,10 +16,11 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// A prometheus is a server of Debian's package.
+// prometheus is a running server of Debian's package.
 type prometheus struct{ url string }
 
-// startPrometheus runs it with the package's example, after edit.
+// startPrometheus runs Prometheus with the package's example configuration, after
+// edit.
 func (i *installed) startPrometheus(t *testing.T, edit *strings.Replacer) prometheus {
 	t.Helper()
 	examples, dir := filepath.Join(i.root, "usr/share/doc/websocket-gateway/examples/prometheus"), t.TempDir()
@@ -47,7 +48,7 @@ func (i *installed) startPrometheus(t *testing.T, edit *strings.Replacer) promet
 	return prometheus{"http://" + address}
 }
 
-// value returns the first value of an expression, "" for none.
+// value returns the first value of an expression, "" if there is none.
 func (p prometheus) value(expression string) string {
 	_, body, err := get(p.url + "/api/v1/query?query=" + url.QueryEscape(expression))
 	var answer struct {
@@ -77,7 +78,7 @@ func TestPrometheusScrapesTheInstalledGateway(t *testing.T) {
 	p.await(t, `up{job="websocket-gateway"}`, "1")
 	p.await(t, `gateway_sockets{job="websocket-gateway"}`, "1")
 	if got := p.value(`ALERTS{alertname="GatewayDown"}`); got != "" {
-		t.Error("the alert pends although the gateway is up")
+		t.Error("GatewayDown is pending or firing although the gateway is up")
 	}
 	i.Stop()
 	p.await(t, `up{job="websocket-gateway"}`, "0")
@@ -98,12 +99,13 @@ func TestPrometheusScrapesThePublicPortWithTheToken(t *testing.T) {
 	if !strings.Contains(used, "credentials_file") {
 		t.Fatalf("the example of the public port is not found: %q", used)
 	}
-	p.await(t, `up{job="websocket-gateway"}`, "0") // nobody is at that name
+	p.await(t, `up{job="websocket-gateway"}`, "0") // no server has that name
 	q := i.startPrometheus(t, strings.NewReplacer(rest, "\n"+strings.Replace(used, "gateway-1.internal:3002", i.Addr, 1)+"\n", ": 15s", ": 200ms"))
 	q.await(t, `up{job="websocket-gateway"}`, "1")
 }
 
-// TestKubernetesPodIsScrapedWithoutAToken: who follows the annotations has none.
+// The settings of the Kubernetes manifest let Prometheus scrape the admin port without
+// a token: scrapers that follow the annotations have none.
 func TestKubernetesPodIsScrapedWithoutAToken(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it is not deployed")
@@ -127,14 +129,16 @@ func TestKubernetesPodIsScrapedWithoutAToken(t *testing.T) {
 	g := start(t, append(settings, "DRAIN_PERIOD=100", "ADMIN_ADDR="+admin, "JWT_SECRET=b3Jh7Vq1XzPzYk0u9mQ2sT4wE6rLcNaD5fGhJkMx")...)
 	status, body, err := request(http.MethodGet, "http://"+admin+"/metrics", http.Header{"Accept": {"text/plain"}}, "")
 	if status != http.StatusOK || !strings.Contains(string(body), "gateway_connections") {
-		t.Errorf("%d %.200s %v", status, body, err)
+		t.Errorf("scrape without a token: %d %.200s %v, want 200 with metrics", status, body, err)
 	}
 	if strings.Contains(g.Out.String(), "not safe") {
-		t.Errorf("the manifest's settings are warned of: %s", g.Out)
+		t.Errorf("the gateway warns about the manifest's settings: %s", g.Out)
 	}
 }
 
-func TestVersionsSort(t *testing.T) {
+// deploy/version makes versions of commits and tags that Debian sorts in the order of
+// the commits.
+func TestVersionsSortInDebianOrder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "deploy"), 0o755); err != nil {
@@ -173,17 +177,17 @@ func TestVersionsSort(t *testing.T) {
 		}
 	}
 	if order[2] != "1.0.0" || order[5] != "1.0.1" {
-		t.Errorf("tags make %q", order)
+		t.Errorf("versions of the commits: %q, want 1.0.0 and 1.0.1 for the tags", order)
 	}
 	writeFile(t, script, read(t, script)+"\n# changed\n")
 	if got := version(); got != "1.0.1+dirty" {
-		t.Errorf("a changed work tree: %s", got)
+		t.Errorf("version of a changed work tree: %s, want 1.0.1+dirty", got)
 	}
 }
 
-// TestBuildsAreToldTheirVersion: the build of a package or an image does not
-// see the repository.
-func TestBuildsAreToldTheirVersion(t *testing.T) {
+// make passes the version to the builds of the program, the image and the package,
+// which do not see the repository.
+func TestBuildsGetTheirVersionFromMake(t *testing.T) {
 	t.Parallel()
 	for target, want := range map[string]string{"build": "-X main.release=1.0.0'", "image": "--build-arg VERSION=1.0.0 ", "package": `build "1.0.0"`} {
 		wantIn(t, "make "+target, run(t, "make", "-C", "../..", "-n", target, "VERSION=1.0.0"), want)

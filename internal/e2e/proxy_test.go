@@ -27,10 +27,10 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
-// A proxy is a load balancer with TLS in front of gateways.
+// proxy is a load balancer with TLS in front of gateways.
 type proxy struct {
 	name     string
-	settings []string // what the gateways need to be told
+	settings []string // settings the gateways need behind it
 	start    func(t *testing.T, edit func(config string) string, gateways ...*gateway) *gateway
 }
 
@@ -39,13 +39,13 @@ var proxies = []proxy{
 	{"haproxy", []string{"TRUSTED_PROXIES=127.0.0.1", "PROXY_PROTOCOL=true"}, startHAProxy},
 }
 
-func asItIs(config string) string { return config }
+func unchanged(config string) string { return config }
 
-// addresses of the gateways in the configurations of deploy/.
+// placeholders are the addresses of the gateways in the configurations of deploy/.
 var placeholders = []string{"10.0.0.11:3002", "10.0.0.12:3002"}
 
-// configuration returns a file of deploy/ with gateways, port and certificate
-// of a test. A gateway that there is not makes its line go.
+// configuration returns a file of deploy/ with the test's gateways, port and
+// certificate. Lines of placeholders without a gateway are removed.
 func configuration(t *testing.T, file string, gateways []*gateway, replace ...string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../deploy/" + file)
@@ -98,7 +98,7 @@ func startHAProxy(t *testing.T, edit func(string) string, gateways ...*gateway) 
 	return runProxy(t, port, cert, "/usr/sbin/haproxy", "-f", conf)
 }
 
-// runProxy starts a proxy and waits until it reaches a gateway.
+// runProxy starts a proxy and waits until it forwards to a gateway.
 func runProxy(t *testing.T, port int, cert certificate, program string, args ...string) *gateway {
 	t.Helper()
 	testkit.NeedProgram(t, program)
@@ -122,10 +122,10 @@ func runProxy(t *testing.T, port int, cert certificate, program string, args ...
 	gatewaytest.Await(t, program+" to reach a gateway", func() bool {
 		select {
 		case <-ended:
-			t.Fatalf("%s ended at its start:\n%s", program, p.Out)
+			t.Fatalf("%s exited instead of starting:\n%s", program, p.Out)
 		default:
 		}
-		status, err := p.knock("127.0.0.1", "/socket.io/?EIO=4&transport=polling")
+		status, err := p.statusOf("127.0.0.1", "/socket.io/?EIO=4&transport=polling")
 		return err == nil && status == 200
 	})
 	return p
@@ -138,7 +138,7 @@ func writeFile(t *testing.T, path, text string) {
 	}
 }
 
-// A certificate is for localhost, in files.
+// certificate is a self-signed certificate for localhost, in files.
 type certificate struct {
 	pem, key, both string
 	pool           *x509.CertPool
@@ -174,8 +174,8 @@ func newCertificate(t *testing.T, dir string) certificate {
 	return c
 }
 
-// hold makes a request from an address of this machine and returns the status
-// and the connection.
+// hold makes a request from this local address and returns the status and the open
+// connection.
 func (g *gateway) hold(from, target string, headers ...string) (int, net.Conn, error) {
 	dialer := tls.Dialer{
 		NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: patience},
@@ -198,7 +198,7 @@ func (g *gateway) hold(from, target string, headers ...string) (int, net.Conn, e
 	return status, conn, err
 }
 
-func (g *gateway) knock(from, target string) (int, error) {
+func (g *gateway) statusOf(from, target string) (int, error) {
 	status, conn, err := g.hold(from, target)
 	if err == nil {
 		conn.Close()
@@ -206,7 +206,7 @@ func (g *gateway) knock(from, target string) (int, error) {
 	return status, err
 }
 
-// Unmodified clients come through each proxy to two gateways that are one.
+// Unmodified clients connect through each proxy to two gateways that share rooms.
 func TestClientsThroughProxies(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it is one node")
@@ -218,13 +218,14 @@ func TestClientsThroughProxies(t *testing.T) {
 			t.Parallel()
 			settings := append([]string{"USE_REDIS=true", "REDIS_HOST=127.0.0.1", "REDIS_PORT=" + strconv.Itoa(redis.Port), "KEY_PREFIX=" + p.name}, p.settings...)
 			a, b := start(t, settings...), start(t, settings...)
-			front := p.start(t, asItIs, a, b)
+			front := p.start(t, unchanged, a, b)
 			clients(t, front, "rooms.mjs", "FLEET_URLS="+a.URL+" "+b.URL)
 		})
 	}
 }
 
-// A limit by address counts clients, not the proxy that they come through.
+// The connection limit per address applies to the address of the client, not of the
+// proxy. /metrics is not reachable through the proxy.
 func TestClientAddressComesThroughProxies(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no limit by address")
@@ -234,7 +235,7 @@ func TestClientAddressComesThroughProxies(t *testing.T) {
 	for _, p := range proxies {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			front := p.start(t, asItIs, start(t, append(p.settings, "MAX_CONNECTIONS_PER_IP="+strconv.Itoa(limit))...))
+			front := p.start(t, unchanged, start(t, append(p.settings, "MAX_CONNECTIONS_PER_IP="+strconv.Itoa(limit))...))
 			want := func(from string, want int) {
 				t.Helper()
 				status, conn, err := front.hold(from, "/socket.io/?EIO=4&transport=websocket", webSocket...)
@@ -250,14 +251,14 @@ func TestClientAddressComesThroughProxies(t *testing.T) {
 			}
 			want("127.0.0.2", 503)
 			want("127.0.0.3", 101)
-			if status, err := front.knock("127.0.0.4", "/metrics"); err != nil || status != 404 {
-				t.Errorf("/metrics from outside: %d %v, want 404", status, err)
+			if status, err := front.statusOf("127.0.0.4", "/metrics"); err != nil || status != 404 {
+				t.Errorf("/metrics through the proxy: %d %v, want 404", status, err)
 			}
 		})
 	}
 }
 
-// tlsRaw is raw through a proxy.
+// tlsRaw opens a raw connection with TLS.
 func (g *gateway) tlsRaw(t *testing.T) *raw {
 	t.Helper()
 	conn, err := tls.Dial("tcp", g.Addr, &tls.Config{RootCAs: g.trust.pool, ServerName: "localhost"})
@@ -269,10 +270,11 @@ func (g *gateway) tlsRaw(t *testing.T) *raw {
 	return &raw{t: t, conn: conn, in: bufio.NewReader(conn)}
 }
 
-// Native clients send the gateway's own address as Origin, each in its own way,
-// and a proxy must leave the Host they belong to. The proxies listen on a port
-// that is not 443.
-func TestNativeClientsHaveAnOriginOfTheirOwn(t *testing.T) {
+// Clients outside of browsers send the gateway's own address as Origin, each in
+// another form. They must be accepted, and other origins refused, directly and through
+// each proxy, which must pass on the Host header. The proxies do not listen on port
+// 443.
+func TestOriginsOfNativeClientsAreAccepted(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it compares origins with its list")
 	type head struct{ client, host, origin string }
@@ -324,7 +326,7 @@ func TestNativeClientsHaveAnOriginOfTheirOwn(t *testing.T) {
 	for _, p := range proxies {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			front := p.start(t, asItIs, start(t, p.settings...))
+			front := p.start(t, unchanged, start(t, p.settings...))
 			host := strings.TrimPrefix(front.URL, "https://")
 			for _, h := range heads("https", "wss", host, "443") {
 				try(t, front.tlsRaw, h, 101)
@@ -336,15 +338,15 @@ func TestNativeClientsHaveAnOriginOfTheirOwn(t *testing.T) {
 	}
 }
 
-// A session whose handshake had an empty sid is on one of two gateways, and the
-// proxy finds it.
+// A polling session whose handshake had an empty sid is on one of two gateways. The
+// proxy must send its later requests to the same one.
 func TestEmptySessionIDThroughProxies(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it is one node")
 	for _, p := range proxies {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			front := p.start(t, asItIs, start(t, p.settings...), start(t, p.settings...))
+			front := p.start(t, unchanged, start(t, p.settings...), start(t, p.settings...))
 			for range 8 {
 				r := front.tlsRaw(t)
 				r.send("GET " + engineTarget + "&sid= HTTP/1.1\r\nHost: localhost\r\n\r\n")

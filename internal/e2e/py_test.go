@@ -10,7 +10,7 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// debianPython is the interpreter which sees Debian's packages.
+// debianPython is the interpreter that finds Debian's packages.
 const debianPython = "/usr/bin/python3"
 
 func TestPythonClient(t *testing.T) {
@@ -18,14 +18,15 @@ func TestPythonClient(t *testing.T) {
 	python(t, start(t))
 }
 
-// Its WebSocket sends the address it was given as Origin.
+// python-socketio's WebSocket sends the URL it was given as Origin. Through each proxy
+// it must be accepted.
 func TestPythonClientThroughProxies(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it compares origins with its list")
 	for _, p := range proxies {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			python(t, p.start(t, asItIs, start(t, p.settings...)))
+			python(t, p.start(t, unchanged, start(t, p.settings...)))
 		})
 	}
 }
@@ -43,7 +44,7 @@ func python(t *testing.T, g *gateway) {
 			cmd.Dir = absolute(t, "py")
 			cmd.Env = append(os.Environ(), "GATEWAY_URL="+g.URL, "TRANSPORT="+transport, "ROOM=py-"+transport,
 				"PYTHONDONTWRITEBYTECODE=1", "TOKEN_ANN="+gatewaytest.Token(t, "ann"), "TOKEN_BEN="+gatewaytest.Token(t, "ben"))
-			if g.trust.pem != "" { // its HTTP client and its WebSocket client look in different places
+			if g.trust.pem != "" { // its HTTP and its WebSocket library read different variables
 				cmd.Env = append(cmd.Env, "REQUESTS_CA_BUNDLE="+g.trust.pem, "SSL_CERT_FILE="+g.trust.pem, "WEBSOCKET_CLIENT_CA_BUNDLE="+g.trust.pem)
 			}
 			if out, err := cmd.CombinedOutput(); err != nil {
@@ -53,7 +54,7 @@ func python(t *testing.T, g *gateway) {
 	}
 }
 
-// needPython wants Debian's python3-socketio.
+// needPython requires Debian's package python3-socketio.
 func needPython(t *testing.T) {
 	t.Helper()
 	if err := exec.Command(debianPython, "-c", "import socketio").Run(); err != nil {

@@ -19,12 +19,12 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
-// A raw connection says what the test writes, byte for byte.
+// raw is a TCP connection on which the test sends and reads bytes.
 type raw struct {
 	t    *testing.T
 	conn net.Conn
 	in   *bufio.Reader
-	host string // of a handshake; "": gateway
+	host string // the Host header of a handshake; "" means "gateway"
 }
 
 func (g *gateway) raw(t *testing.T) *raw {
@@ -38,7 +38,7 @@ func (g *gateway) raw(t *testing.T) *raw {
 	return &raw{t: t, conn: conn, in: bufio.NewReader(conn)}
 }
 
-// send writes, and does not mind when the other side has closed already.
+// send writes, and ignores errors: the other side may have closed the connection.
 func (r *raw) send(parts ...string) {
 	r.conn.SetWriteDeadline(time.Now().Add(2 * patience))
 	for _, part := range parts {
@@ -46,8 +46,8 @@ func (r *raw) send(parts ...string) {
 	}
 }
 
-// response reads an HTTP response; its status is 0 when the connection was
-// closed instead.
+// response reads an HTTP response. It returns status 0 if the connection was closed
+// instead.
 func (r *raw) response() (int, string) {
 	r.t.Helper()
 	res, err := http.ReadResponse(r.in, nil)
@@ -62,8 +62,8 @@ func (r *raw) response() (int, string) {
 	return res.StatusCode, string(body)
 }
 
-// wantStatus reads a response with one of these statuses; 0 is a closed
-// connection.
+// wantStatus reads a response, which must have one of these statuses. 0 stands for a
+// closed connection.
 func (r *raw) wantStatus(statuses ...int) string {
 	r.t.Helper()
 	status, body := r.response()
@@ -73,7 +73,7 @@ func (r *raw) wantStatus(statuses ...int) string {
 	return body
 }
 
-// wantEnd wants the connection closed.
+// wantEnd reads until the connection is closed.
 func (r *raw) wantEnd() {
 	r.t.Helper()
 	if _, err := io.Copy(io.Discard, r.in); err != nil {
@@ -83,8 +83,8 @@ func (r *raw) wantEnd() {
 	}
 }
 
-// webSocket opens a WebSocket and returns after the 101; query is what follows
-// EIO=4.
+// webSocket opens a WebSocket and returns after the 101. query is appended to
+// EIO=4&transport=websocket.
 func (g *gateway) webSocket(t *testing.T, query string, header ...string) *raw {
 	t.Helper()
 	r := g.raw(t)
@@ -127,18 +127,18 @@ func (g *gateway) connected(t *testing.T, user string) *raw {
 	return r
 }
 
-// frame is a masked frame as bytes.
+// frame returns the bytes of a masked frame.
 func frame(op ws.OpCode, fin bool, payload string) string {
 	return frameOf(ws.Header{Fin: fin, OpCode: op}, payload)
 }
 
-// frameOf masks payload and completes the header.
+// frameOf masks payload, completes the header and returns the bytes of the frame.
 func frameOf(h ws.Header, payload string) string {
 	f := ws.MaskFrameInPlace(ws.Frame{Header: h, Payload: []byte(payload)})
 	f.Header.Length = int64(len(payload))
 	var b bytes.Buffer
 	if err := ws.WriteFrame(&b, f); err != nil {
-		panic(err) // into memory
+		panic(err) // cannot happen: it writes to memory
 	}
 	return b.String()
 }
@@ -162,8 +162,8 @@ func (r *raw) next() (ws.OpCode, string, error) {
 	return h.OpCode, string(payload), err
 }
 
-// wantPrefix returns the next text message, which must begin like this; pings
-// of the heartbeat are answered and passed over.
+// wantPrefix returns the next text message, which must begin with prefix. Heartbeat
+// pings are answered and skipped.
 func (r *raw) wantPrefix(prefix string) string {
 	r.t.Helper()
 	for {
@@ -189,9 +189,9 @@ func (r *raw) want(message string) {
 	}
 }
 
-// wantClosed reads up to the end of the WebSocket. The close frame must have
-// one of these codes; without any, none is needed. The reference has codes of
-// its own.
+// wantClosed reads to the end of the WebSocket. The close frame must have one of these
+// codes; without codes no close frame is required. The codes are not checked on the
+// reference.
 func (r *raw) wantClosed(codes ...ws.StatusCode) {
 	r.t.Helper()
 	for {
@@ -218,7 +218,7 @@ func (r *raw) wantClosed(codes ...ws.StatusCode) {
 	}
 }
 
-// alive shows that the connected socket still works.
+// alive checks that the connected socket still answers.
 func (r *raw) alive() {
 	r.t.Helper()
 	r.text(`4277["leave_room",{"roomType":"conversation","roomId":"nowhere"}]`)
@@ -236,7 +236,7 @@ func (r *raw) alive() {
 	}
 }
 
-// post is an HTTP request as bytes.
+// post returns the bytes of a POST request.
 func post(target, body string, header ...string) string {
 	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: gateway\r\nContent-Type: text/plain;charset=UTF-8\r\nContent-Length: %d\r\n%s\r\n%s",
 		target, len(body), strings.Join(append(header, ""), "\r\n"), body)

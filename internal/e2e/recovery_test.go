@@ -16,15 +16,15 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-func TestClientsComeBackToWhatTheyMissed(t *testing.T) {
+func TestClientsRecoverMissedEvents(t *testing.T) {
 	clients(t, start(t, "EVENT_LOG=memory", "USE_RABBITMQ=false", "USE_REDIS=false", "EVENT_LOOPS=3", "PUBLISH_TOKEN=publisher"), "recovery.mjs")
 }
 
 var pythonBlock = regexp.MustCompile("(?s)```python\n(.*?)```")
 
-// TestThePythonExampleComesBack runs the code in docs/recovery.md behind a line
-// that is cut.
-func TestThePythonExampleComesBack(t *testing.T) {
+// The Python example in docs/recovery.md runs while its connection is cut three times.
+// It must recover and print each message once.
+func TestPythonRecoveryExample(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it publishes by HTTP")
 	g := start(t, "EVENT_LOOPS=2")
@@ -66,7 +66,7 @@ func TestThePythonExampleComesBack(t *testing.T) {
 		for _, w := range list {
 			got, err := within(lines)
 			if err != nil || got != w {
-				t.Fatalf("it said %q, %v, want %q", got, err, w)
+				t.Fatalf("the example printed %q, %v, want %q", got, err, w)
 			}
 		}
 	}
@@ -103,6 +103,6 @@ func within(lines <-chan string) (string, error) {
 		}
 		return line, nil
 	case <-time.After(patience):
-		return "", errors.New("nothing came")
+		return "", errors.New("no line was printed")
 	}
 }

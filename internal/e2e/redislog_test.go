@@ -15,8 +15,10 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
-// TestAnEventPostedToOneGatewayReachesTheClientsOfAll: without RabbitMQ.
-func TestAnEventPostedToOneGatewayReachesTheClientsOfAll(t *testing.T) {
+// Two gateways share a log in Redis, without RabbitMQ. Events and orders posted to
+// either one must reach the clients of both, in order. When Redis is killed, /ready
+// says so.
+func TestPostedEventReachesClientsOfAllGateways(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no POST /events")
 	redis, err := redistest.Start(nil)
@@ -51,14 +53,16 @@ func TestAnEventPostedToOneGatewayReachesTheClientsOfAll(t *testing.T) {
 	clients[1].wantEnded("blocked")
 	redis.Kill()
 	for _, g := range nodes {
-		gatewaytest.Await(t, "the loss to be told", func() bool {
+		gatewaytest.Await(t, "/ready to report that the log is not read", func() bool {
 			_, body, err := g.Get("/ready")
 			return err == nil && strings.Contains(string(body), "the log in redis is not read")
 		})
 	}
 }
 
-// TestRabbitMQWithoutStreams: the log is in Redis, and services notice nothing.
+// The broker's feature flags exclude streams, so the log is in Redis. Services publish
+// to RabbitMQ as before: events reach all clients in order, and dead letters can be
+// listed and replayed.
 func TestRabbitMQWithoutStreams(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no RabbitMQ")
@@ -110,16 +114,16 @@ func TestRabbitMQWithoutStreams(t *testing.T) {
 		return err == nil && strings.Contains(out, "not_json")
 	})
 	if out, err := nodes[0].Run("dead-letter", "replay", "--all"); err != nil || !strings.Contains(out, "replayed 1") {
-		t.Errorf("replay: %s %v", out, err)
+		t.Errorf("dead-letter replay: %s %v, want replayed 1", out, err)
 	}
-	gatewaytest.Await(t, "the letter again", func() bool {
+	gatewaytest.Await(t, "the dead letter to come back", func() bool {
 		out, err := nodes[0].Run("dead-letter", "list")
 		return err == nil && strings.Contains(out, "not_json")
 	})
 }
 
-// wantMessage wants the next event, but for those about members, to be a message
-// with this text.
+// wantMessage checks that the next event, other than user_joined, is a message with
+// this text.
 func (c *client) wantMessage(text string) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), 2*patience)
@@ -127,7 +131,7 @@ func (c *client) wantMessage(text string) {
 	for {
 		e, err := c.Next(ctx)
 		if err != nil {
-			c.t.Fatalf("%s waits for %s: %v", c.user, text, err)
+			c.t.Fatalf("%s: waiting for %s: %v", c.user, text, err)
 		}
 		if e.Name == "user_joined" {
 			continue

@@ -11,9 +11,10 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 )
 
-// TestAReturnBringsAsMuchAsRecoveryMaxBytesSays, and is not closed as a slow
-// client though more waits for it than MAX_PENDING_BYTES.
-func TestAReturnBringsAsMuchAsRecoveryMaxBytesSays(t *testing.T) {
+// A client that comes back gets up to RECOVERY_MAX_BYTES of missed events, and is not
+// closed as a slow client although they exceed MAX_PENDING_BYTES. With more missed
+// events it is not recovered.
+func TestRecoveryReplaysUpToRecoveryMaxBytes(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no such bound")
 	const each = 100_000 // bytes
@@ -53,7 +54,7 @@ func TestAReturnBringsAsMuchAsRecoveryMaxBytesSays(t *testing.T) {
 						err = e.Decode(&body)
 					}
 					if err != nil || body.NotificationID.String() != fmt.Sprint(n) {
-						t.Fatalf("event %d is %s, %v", n, body.NotificationID, err)
+						t.Fatalf("event %d has notificationId %s, %v", n, body.NotificationID, err)
 					}
 				}
 			})

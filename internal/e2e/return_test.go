@@ -17,7 +17,7 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
-// pythonMembers runs py/member.py: kind is "threads" or "asyncio".
+// pythonMembers runs py/member.py. kind is "threads" or "asyncio".
 func (g *gateway) pythonMembers(t *testing.T, transport, kind string, count int) *crowd {
 	t.Helper()
 	needPython(t)
@@ -28,10 +28,10 @@ func (g *gateway) pythonMembers(t *testing.T, transport, kind string, count int)
 	return g.watch(t, cmd)
 }
 
-// A javaClient hears of a WebSocket what socket.io-client-java does, on okhttp:
-// it reads until a close frame comes, does not answer that, and reads no
-// further. An end of the connection before that is noticed at once. ended is
-// closed then.
+// javaClient reads a WebSocket as socket.io-client-java with okhttp does. It reads
+// until a close frame, does not answer that, and reads nothing more: lost is closed
+// then. If the connection ends before a close frame, the client notices at once: ended
+// is closed then.
 type javaClient struct{ ended, lost chan struct{} }
 
 func (r *raw) javaClient() *javaClient {
@@ -52,10 +52,10 @@ func (r *raw) javaClient() *javaClient {
 	return client
 }
 
-// After a graceful restart every client is back before its ping timeout, which
-// takes 85 s: those that hear only the end of their connection, and those that
-// take a close packet as final. The Python clients speak all the time, so that
-// some requests cross the end of their session.
+// The gateway drains while another process starts on its port. All clients must be
+// back before their ping timeout, 85 s: those that only notice the end of the
+// connection, and those that take a close packet as final. The Python clients emit all
+// the time, so that some requests cross the end of their session.
 func TestEveryClientReturnsAfterADrain(t *testing.T) {
 	t.Parallel()
 	const each, period = 6, time.Second
@@ -91,14 +91,14 @@ func TestEveryClientReturnsAfterADrain(t *testing.T) {
 					last = time.UnixMilli(s.At)
 				case "connect":
 				default:
-					t.Fatalf("%s: step %+v", name, s)
+					t.Fatalf("%s: unexpected step %+v", name, s)
 				}
 			case <-ctx.Done():
 			}
 		}
 		t.Logf("%s: %d disconnected, %d back, the last %v after the signal", name, gone, back, last.Sub(from).Round(time.Millisecond))
-		// One may come back on a connection it kept to the old process, and is
-		// sent away once more.
+		// A client may come back on a kept connection to the old process, and is then
+		// disconnected once more.
 		if gone < each || back < each {
 			t.Errorf("%s: %d were disconnected and %d came back, want at least %d", name, gone, back, each)
 		}
@@ -106,16 +106,17 @@ func TestEveryClientReturnsAfterADrain(t *testing.T) {
 	select {
 	case <-client.ended:
 	case <-client.lost:
-		t.Error("a close frame has come: the Java client hears nothing until its ping timeout")
+		t.Error("the Java client got a close frame, want the end of the connection: it would wait for its ping timeout")
 	case <-time.After(patience):
-		t.Error("the Java client has not been told")
+		t.Error("the connection of the Java client has not ended")
 	}
 	if code := g.Wait(); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 }
 
-// A burst longer than python-engineio takes in one answer arrives whole.
+// A burst with more packets than python-engineio accepts in one polling response
+// reaches the client completely.
 func TestPythonGetsABurstByPolling(t *testing.T) {
 	t.Parallel()
 	g := start(t, "CORS_ORIGIN=*")

@@ -7,9 +7,9 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
-// What people put into addresses and keys is told nowhere, neither when all
-// goes well nor when nothing does.
-func TestSecretsAreNotTold(t *testing.T) {
+// Secrets in addresses and keys appear neither in the log nor in the output of
+// commands, with valid settings and with invalid ones.
+func TestSecretsAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it has no such settings")
 	g := start(t, "JWT_SECRET=", "JWT_JWKS_URL=http://127.0.0.1:1/keys?key=sesame", "LOG_LEVEL=debug",
@@ -21,22 +21,22 @@ func TestSecretsAreNotTold(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	doctor, _ := g.Run("doctor") // which finds much
+	doctor, _ := g.Run("doctor") // it reports many failures
 	broken := gatewaytest.New(t, "JWT_SECRET=", "JWT_PUBLIC_KEY=sesame")
 	refused, err := broken.Run()
 	if err == nil || !strings.Contains(refused, "neither PEM text") {
-		t.Errorf("a public key that is none: %v %s", err, refused)
+		t.Errorf("an invalid public key: %v %s, want a refusal", err, refused)
 	}
 	malformed, err := gatewaytest.New(t, "JWT_SECRET=", "JWT_JWKS_URL=htp://h/?key=sesame", "REDIS_URL=redis://u:%zzsesame@h").Run()
 	if err == nil {
-		t.Errorf("malformed addresses are taken: %s", malformed)
+		t.Errorf("malformed addresses are accepted: %s", malformed)
 	}
 	for where, text := range map[string]string{
 		"the log": g.Out.String(), "gateway config": shown, "gateway doctor": doctor,
 		"the refusal of a key": refused, "the refusal of an address": malformed,
 	} {
 		if i := strings.Index(text, "sesame"); i >= 0 {
-			t.Errorf("%s tells a secret: %s", where, text[max(0, i-200):i+10])
+			t.Errorf("%s shows a secret: %s", where, text[max(0, i-200):i+10])
 		}
 	}
 }

@@ -15,14 +15,14 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/brokertest"
 )
 
-// A fixture is a gateway and a service that publishes to it.
+// fixture is a gateway with RabbitMQ and a service that publishes to its exchange.
 type fixture struct {
 	*gateway
-	name      string // of its exchange, and what its queues begin with
+	name      string // name of the exchange, and prefix of the queues
 	publisher *brokertest.Publisher
 }
 
-// newFixture starts a gateway with a routes file.
+// newFixture starts a gateway with these routes and waits until it is ready.
 func newFixture(t *testing.T, name, routes string, settings ...string) *fixture {
 	t.Helper()
 	notOnReference(t, "it has no RabbitMQ")
@@ -43,7 +43,7 @@ func newFixture(t *testing.T, name, routes string, settings ...string) *fixture 
 	return h
 }
 
-// routes has the gateway read other routes when it starts.
+// routes sets the routes file that the gateway reads when it starts.
 func (h *fixture) routes(text string) {
 	h.t.Helper()
 	path := filepath.Join(h.t.TempDir(), "routes.yaml")
@@ -60,7 +60,7 @@ func (h *fixture) publish(key string, messages ...amqp.Publishing) {
 	}
 }
 
-// command runs a subcommand and returns what it prints.
+// command runs a subcommand of the gateway and returns its output.
 func (h *fixture) command(args ...string) string {
 	h.t.Helper()
 	out, err := h.Run(args...)
@@ -70,14 +70,14 @@ func (h *fixture) command(args ...string) string {
 	return out
 }
 
-// A listener is a client of listen.mjs.
+// listener is a client of listen.mjs.
 type listener struct {
 	User  string   `json:"user"`
 	Rooms []string `json:"rooms,omitempty"`
 }
 
-// An audience is the same listeners once for each transport setting, each in a
-// process.
+// audience has the same listeners once for each transport setting, in one process
+// each.
 type audience struct {
 	crowds []*crowd
 	each   int
@@ -107,9 +107,8 @@ func (a audience) joined() {
 	}
 }
 
-// want wants these events and no others to be the next on every transport, in
-// any order between the listeners. Each is the listener's number, the event
-// and its arguments.
+// want checks that the next events on every transport are these, in any order between
+// listeners. Each is the listener's number, the event and its arguments.
 func (a audience) want(t *testing.T, what string, want ...string) {
 	t.Helper()
 	slices.Sort(want)

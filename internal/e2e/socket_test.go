@@ -24,7 +24,7 @@ func TestSocketConnect(t *testing.T) {
 		r.text(`40{"token":"` + gatewaytest.Token(t, "ann") + `"}`)
 		var answer map[string]any
 		if err := json.Unmarshal([]byte(r.wantPrefix(`40{`)[2:]), &answer); err != nil || len(answer) != 1 {
-			t.Errorf("answer %v %v", answer, err)
+			t.Errorf("answer %v %v, want one field", answer, err)
 		}
 		if sid, _ := answer["sid"].(string); len(sid) < 16 {
 			t.Errorf("answer %v, want a sid", answer)
@@ -42,15 +42,15 @@ func TestSocketConnect(t *testing.T) {
 			r.want(`44/random,{"message":"Invalid namespace"}`)
 		}
 	})
-	t.Run("closes on what is no packet", func(t *testing.T) {
+	t.Run("closes on an invalid packet", func(t *testing.T) {
 		r := open(t)
 		r.text("4abc")
 		r.wantClosed(protocolError)
 	})
-	t.Run("closes who does not connect", func(t *testing.T) {
+	t.Run("closes clients that send no CONNECT", func(t *testing.T) {
 		testkit.Slow(t, "it waits 5 s for the connect timeout")
 		r := open(t)
-		for { // heartbeats alone do not help
+		for { // heartbeats must not prolong the time to connect
 			op, payload, err := r.next()
 			if err != nil {
 				r.wantEnd()
@@ -64,7 +64,7 @@ func TestSocketConnect(t *testing.T) {
 			r.text("3")
 		}
 	})
-	t.Run("closes who was refused and does not try again", func(t *testing.T) {
+	t.Run("closes refused clients that do not try again", func(t *testing.T) {
 		notOnReference(t, "it closes none who has tried")
 		testkit.Slow(t, "it waits 5 s for the connect timeout")
 		r := open(t)
@@ -72,14 +72,14 @@ func TestSocketConnect(t *testing.T) {
 		r.wantPrefix("44")
 		r.wantClosed()
 	})
-	t.Run("takes a client back after DISCONNECT", func(t *testing.T) {
+	t.Run("accepts CONNECT again after DISCONNECT", func(t *testing.T) {
 		r := g.connected(t, "ann")
 		r.text("41")
-		g.connectedSockets() // a moment for it: Socket.IO's own server handles events a turn after CONNECTs
+		g.connectedSockets() // gives the reference time: it handles events one turn later than CONNECT
 		r.text(`40{"token":"` + gatewaytest.Token(t, "ben") + `"}`)
 		r.wantPrefix(`40{"sid":`)
 		if got := r.wantPrefix(`42["connected",`); !strings.Contains(got, `"userId":"ben"`) {
-			t.Errorf("greeting %s", got)
+			t.Errorf("connected event %s, want the user ben", got)
 		}
 	})
 	t.Run("keeps the connection after DISCONNECT", func(t *testing.T) {
@@ -113,20 +113,20 @@ func TestSocketPackets(t *testing.T) {
 		r.binary("\x04")
 		r.wantPrefix(`43789[{"error":`)
 	})
-	t.Run("a binary ack is passed over", func(t *testing.T) {
+	t.Run("a binary ack is ignored", func(t *testing.T) {
 		r := g.connected(t, "ann")
 		r.text(`461-789[{"_placeholder":true,"num":0}]`)
 		r.binary("\x01\x02\x03")
 		r.alive()
 	})
-	t.Run("no DISCONNECT is answered twice", func(t *testing.T) {
+	t.Run("a DISCONNECT is not answered", func(t *testing.T) {
 		r := g.connected(t, "ann")
 		r.text("41")
 		r.conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
 		if op, payload, err := r.next(); err == nil {
-			t.Errorf("answer %x %q", op, payload)
+			t.Errorf("answer to DISCONNECT %x %q, want none", op, payload)
 		} else if err == io.EOF {
-			t.Error("closed")
+			t.Error("the connection was closed after DISCONNECT, want it to stay open")
 		}
 	})
 }

@@ -7,17 +7,18 @@ import (
 	"time"
 )
 
-// The driver walks in and out of the rooms A and B; where it goes next is a
-// bit of a maximal-length sequence, in which any 16 bits in a row come once.
-// So a member that joined in the middle must have seen a tail of the driver's
-// steps, letter for letter: a gap, a double or a swap anywhere ends that.
+// walk is the sequence of steps of the driver, a client that joins and leaves the
+// rooms A and B. Each bit of a maximal-length sequence chooses the room of the next
+// step; any 16 bits in a row occur once. A member that begins to listen in the middle
+// must therefore have seen the last steps of the driver: any lost, repeated or swapped
+// event breaks the match.
 type walk struct {
 	register uint16
 	in       [2]bool
 	letters  strings.Builder
 }
 
-// position is how many letters name a place in the walk.
+// position is the number of letters that identify a place in the walk.
 const position = 16
 
 // next returns the event and the room of the next step.
@@ -34,10 +35,13 @@ func (w *walk) next() (event, room string) {
 	return event, room
 }
 
-// pace is the least time between two steps. A position of them is taken in by
-// all before the next is begun: members that fall behind do not upgrade in time.
+// pace is the least time between two steps. After each 16 steps the driver waits until
+// all have received them: members that fall behind would not upgrade in time.
 const pace = 8 * time.Millisecond
 
+// 300 members upgrade from polling to WebSocket while a driver joins and leaves their
+// rooms. Each member must see every step of the driver, in order and once, across its
+// upgrade.
 func TestStreamDuringUpgrade(t *testing.T) {
 	const (
 		crowds  = 2
@@ -56,18 +60,18 @@ func TestStreamDuringUpgrade(t *testing.T) {
 	for _, c := range all {
 		for _, seen := range c.want("end", members) {
 			if len(seen.Letters) < position || !strings.HasSuffix(w.letters.String(), seen.Letters) {
-				t.Errorf("member %d saw %d steps which are not the last of the driver's (%d of them before its upgrade):\nsaw  %s\nsent %s",
+				t.Errorf("member %d saw %d steps which are not the driver's last steps (%d of them before its upgrade):\nsaw  %s\nsent %s",
 					seen.Member, len(seen.Letters), seen.Before, seen.Letters, w.letters.String())
 			}
 			if seen.Before == 0 || seen.Before == len(seen.Letters) {
-				t.Errorf("member %d saw %d of its %d steps before its upgrade, which proves nothing", seen.Member, seen.Before, len(seen.Letters))
+				t.Errorf("member %d saw %d of its %d steps before its upgrade, want some before and some after it", seen.Member, seen.Before, len(seen.Letters))
 			}
 		}
 	}
 }
 
-// drive takes steps until all members have upgraded, and then enough for each
-// to know where it is.
+// drive makes steps until all members have upgraded, and then as many as identify each
+// member's place in the walk.
 func drive(t *testing.T, driver *client, w *walk, all []*crowd, members int) {
 	t.Helper()
 	deadline := time.Now().Add(6 * patience)

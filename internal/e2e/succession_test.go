@@ -16,10 +16,11 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 )
 
-// handoverSocket returns a setting with a path whose folder is nobody else's.
+// handoverSocket returns the setting HANDOVER_SOCKET with a path in a private
+// directory.
 func handoverSocket(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gateway-handover-") // mode 0700, and short enough for a socket
+	dir, err := os.MkdirTemp("", "gateway-handover-") // mode 0700, and a path short enough for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +28,7 @@ func handoverSocket(t *testing.T) string {
 	return "HANDOVER_SOCKET=" + filepath.Join(dir, "s")
 }
 
-// succeed starts a successor and waits until it has taken over from g.
+// succeed starts another process and waits until it has taken over from g.
 func (g *gateway) succeed(t *testing.T, settings ...string) *gateway {
 	t.Helper()
 	next := &gateway{Gateway: g.Successor(settings...), t: t}
@@ -39,12 +40,12 @@ func (g *gateway) succeed(t *testing.T, settings ...string) *gateway {
 	return next
 }
 
-// A witness is a client in a room that gets numbered events, and has its own
-// events answered, without end.
+// witness is a client in a room. It receives numbered events and continuously emits
+// events that must be acknowledged.
 type witness struct {
 	c         *sioclient.Client
 	room      string
-	last      atomic.Int64 // number of the last event; they begin at 1
+	last      atomic.Int64 // number of the last event; the first is 1
 	acks      atomic.Int64
 	transport string
 }
@@ -69,7 +70,7 @@ func (g *gateway) witness(t *testing.T, i, rooms int, polling bool) *witness {
 	return w
 }
 
-// watch wants each event of the room once and in order.
+// watch receives events. Each event of the room must come once and in order.
 func (w *witness) watch(ctx context.Context) error {
 	for {
 		e, err := w.c.Next(ctx)
@@ -77,7 +78,7 @@ func (w *witness) watch(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%s in %s, behind event %d: %w", w.transport, w.room, w.last.Load(), err)
+			return fmt.Errorf("%s in %s, after event %d: %w", w.transport, w.room, w.last.Load(), err)
 		}
 		if e.Name != "new_message" {
 			continue
@@ -88,13 +89,13 @@ func (w *witness) watch(ctx context.Context) error {
 		}
 		n, _ := strconv.ParseInt(body.Message, 10, 64)
 		if last := w.last.Load(); n != last+1 {
-			return fmt.Errorf("%s in %s: event %d behind %d", w.transport, w.room, n, last)
+			return fmt.Errorf("%s in %s: event %d after %d", w.transport, w.room, n, last)
 		}
 		w.last.Store(n)
 	}
 }
 
-// talk has an answer for each of its events, whoever serves.
+// talk emits events, each of which must be acknowledged.
 func (w *witness) talk(ctx context.Context) error {
 	home := map[string]string{"roomType": "conversation", "roomId": w.room}
 	for ctx.Err() == nil {
@@ -114,7 +115,7 @@ func (w *witness) talk(ctx context.Context) error {
 	return nil
 }
 
-// publish sends a room numbered events until ctx is over, and returns how many.
+// publish sends numbered events to a room until ctx ends, and returns their number.
 func (g *gateway) publish(ctx context.Context, room string) (n int64, err error) {
 	for ctx.Err() == nil {
 		n++
@@ -127,10 +128,10 @@ func (g *gateway) publish(ctx context.Context, room string) (n int64, err error)
 	return n, nil
 }
 
-// Clients under load notice nothing of one process taking another's place, and
-// again, and again: each event comes once and in order, each of their own is
-// answered, no connection ends. Others that come meanwhile are all served.
-func TestClientsNoticeNothingOfAHandOver(t *testing.T) {
+// Two hand-overs happen under load. Each client must get each event once and in order,
+// and an answer to each of its own events, and no connection may end. Clients that
+// connect meanwhile must all be served.
+func TestHandOverUnderLoadKeepsConnections(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
 	for name, loops := range map[string][]string{
@@ -144,16 +145,16 @@ func TestClientsNoticeNothingOfAHandOver(t *testing.T) {
 	}
 }
 
-// visitInBursts has clients come at once, again and again: each is served,
-// whichever process its connection comes to.
-func visitInBursts(ctx context.Context, t *testing.T, addr string) {
+// handshakeInBursts makes bursts of handshakes until ctx ends. Each must succeed,
+// whichever process accepts its connection.
+func handshakeInBursts(ctx context.Context, t *testing.T, addr string) {
 	const burst = 40
 	for ctx.Err() == nil && !t.Failed() {
 		var all sync.WaitGroup
 		for range burst {
 			all.Go(func() {
-				if err := visit(addr); err != nil {
-					t.Errorf("a client that comes in a burst: %v", err)
+				if err := handshakeOnce(addr); err != nil {
+					t.Errorf("a handshake in a burst: %v", err)
 				}
 			})
 		}
@@ -184,7 +185,7 @@ func handOverUnderLoad(t *testing.T, loops []string, webSockets, polling int) {
 			})
 		}
 	}
-	all.Go(func() { visitInBursts(ctx, t, g.Addr) })
+	all.Go(func() { handshakeInBursts(ctx, t, g.Addr) })
 	sending, enough := context.WithCancel(ctx)
 	defer enough()
 	var publishers sync.WaitGroup
@@ -240,9 +241,9 @@ func handOverUnderLoad(t *testing.T, loops []string, webSockets, polling int) {
 	all.Wait()
 }
 
-// Where sessions cannot be handed over, the old process drains, as without a
-// hand-over, and says why; the new one serves from then on.
-func TestWhereNothingCanBeHandedOverTheOldProcessDrains(t *testing.T) {
+// SOCKETIO_ADAPTER_KEY makes a hand-over impossible. The old process must drain
+// instead, both processes must log the reason, and the new one must serve.
+func TestOldProcessDrainsWhenHandOverIsImpossible(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
 	g := start(t, handoverSocket(t), "SOCKETIO_ADAPTER_KEY=socket.io", "USE_REDIS=true", fmt.Sprint("REDIS_PORT=", gatewaytest.FreePort(t)), "REDIS_HOST=127.0.0.1")
@@ -256,14 +257,13 @@ func TestWhereNothingCanBeHandedOverTheOldProcessDrains(t *testing.T) {
 	next.dial(t, "1", false)
 	for who, out := range map[string]string{"the old process": g.Out.String(), "the new one": next.Out.String()} {
 		if !strings.Contains(out, "SOCKETIO_ADAPTER_KEY") {
-			t.Errorf("%s does not say why:\n%s", who, out)
+			t.Errorf("%s does not log the reason:\n%s", who, out)
 		}
 	}
 }
 
-// While Redis and RabbitMQ cannot be reached, connections are handed over all the
-// same.
-func TestConnectionsAreHandedOverWhileRedisIsAway(t *testing.T) {
+// Connections are handed over although neither Redis nor RabbitMQ can be reached.
+func TestHandOverWithoutRedisAndRabbitMQ(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
 	nowhere := gatewaytest.FreePort(t)
@@ -284,18 +284,18 @@ func TestConnectionsAreHandedOverWhileRedisIsAway(t *testing.T) {
 	}
 }
 
-// A successor that cannot start leaves the running gateway alone, and ends with
-// an error.
-func TestASuccessorThatCannotStartLeavesTheGatewayAlone(t *testing.T) {
+// A process that is to take over has an invalid setting or another port. It must exit
+// with an error, and the running gateway must go on serving.
+func TestFailedSuccessorLeavesTheGatewayRunning(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
 	g := start(t, handoverSocket(t))
 	c := g.dial(t, "1", false)
 	if out, err := g.Successor("ROUTES_FILE=/nowhere").Run("serve"); err == nil {
-		t.Errorf("a successor without its routes ended well:\n%s", out)
+		t.Errorf("a process with a missing routes file took over, want an error:\n%s", out)
 	}
 	if out, err := g.Successor("PORT=1").Run("serve"); err == nil || !strings.Contains(out, "refuses") {
-		t.Errorf("a successor for another port: %v\n%s", err, out)
+		t.Errorf("a process for another port: %v, want a refusal\n%s", err, out)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

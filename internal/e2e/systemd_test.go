@@ -12,20 +12,21 @@ import (
 	"github.com/hometrip/gateway/internal/gatewaytest"
 )
 
-// A systemd stands in for the service manager: what the gateway tells it. It
-// reads all the time. A queue that is full, after ten words, would block a
-// gateway that starts.
+// systemd stands in for the service manager: it receives the notifications of the
+// gateway. It reads all the time, because the kernel queues about ten datagrams, and a
+// full queue would block the gateway's start.
 type systemd struct {
 	path  string
-	words chan string // closed when the test has ended
+	words chan string // notifications; closed when the test has ended
 }
 
-// mostWords are those that a test does not take: signs of life, for the most part.
-const mostWords = 100_000
+// notificationCapacity is the capacity for notifications that a test does not read, mostly
+// watchdog messages.
+const notificationCapacity = 100_000
 
 func newSystemd(t *testing.T) *systemd {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gateway-notify-") // a test's own may be too long for a socket
+	dir, err := os.MkdirTemp("", "gateway-notify-") // the path of t.TempDir may be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,7 @@ func newSystemd(t *testing.T) *systemd {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	s := &systemd{path, make(chan string, mostWords)}
+	s := &systemd{path, make(chan string, notificationCapacity)}
 	go s.listen(conn)
 	return s
 }
@@ -53,22 +54,22 @@ func (s *systemd) listen(conn *net.UnixConn) {
 	}
 }
 
-// next returns what the gateway says next.
+// next returns the next notification.
 func (s *systemd) next(t *testing.T) string {
 	t.Helper()
 	select {
 	case word, open := <-s.words:
 		if !open {
-			t.Fatal("nothing more is told to systemd")
+			t.Fatal("the notification socket is closed")
 		}
 		return word
 	case <-time.After(gatewaytest.Patience):
-		t.Fatal("nothing was told to systemd")
+		t.Fatal("no notification arrived")
 		return ""
 	}
 }
 
-// await waits for a word, past signs of life.
+// await waits for a notification and skips watchdog messages.
 func (s *systemd) await(t *testing.T, word string) {
 	t.Helper()
 	for {
@@ -77,22 +78,22 @@ func (s *systemd) await(t *testing.T, word string) {
 			return
 		case "WATCHDOG=1":
 		default:
-			t.Fatalf("systemd is told %q, want %s", got, word)
+			t.Fatalf("systemd got %q, want %s", got, word)
 		}
 	}
 }
 
-func TestSystemdIsTold(t *testing.T) {
+func TestSystemdNotifications(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it tells nobody")
 	s := newSystemd(t)
 	g := start(t, "NOTIFY_SOCKET="+s.path, "WATCHDOG_USEC=400000")
 	if got := s.next(t); got != "READY=1" {
-		t.Fatalf("first word %q, want READY=1", got)
+		t.Fatalf("first notification %q, want READY=1", got)
 	}
 	for range 3 {
 		if got := s.next(t); got != "WATCHDOG=1" {
-			t.Errorf("told %q, want WATCHDOG=1", got)
+			t.Errorf("notification %q, want WATCHDOG=1", got)
 		}
 	}
 	g.dial(t, "ann", false)

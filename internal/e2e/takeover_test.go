@@ -29,7 +29,8 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
-// fleetSettings are where nodes meet, and where their log is.
+// fleetSettings returns the settings of nodes that share Redis and a log of this kind.
+// publish publishes to the log through RabbitMQ; it is nil for other logs.
 func fleetSettings(t *testing.T, log string) (settings []string, publish func(room string, n int64) error) {
 	t.Helper()
 	settings = []string{"NODE_ENV=production", "MAX_EVENTS_PER_SECOND=0", "MAX_HANDSHAKES_PER_SECOND=1000000", "MAX_HANDSHAKES_PER_IP_PER_SECOND=0"}
@@ -60,26 +61,26 @@ func message(room string, n int64) string {
 	return fmt.Sprintf(`{"conversationId":%q,"senderId":"1","recipientId":"2","message":"%d"}`, room, n)
 }
 
-// A scene is unmodified clients in a room of a gateway, a stream of events and
-// somebody on another node who walks in and out.
-type scene struct {
+// handoverLoad has unmodified clients in a room of a gateway, a stream of messages to the
+// room, and the walker: a client on another node that joins and leaves it.
+type handoverLoad struct {
 	t      *testing.T
 	room   string
 	crowds []*crowd
 	stdin  []io.WriteCloser
 	sent   atomic.Int64 // messages
-	steps  atomic.Int64 // of the walker
+	steps  atomic.Int64 // joins and leaves of the walker
 	stop   context.CancelFunc
 	busy   sync.WaitGroup
 }
 
-const membersEach = 6 // of each transport
+const membersEach = 6 // for each transport
 
-// openScene has clients come to g. walker is somebody on another node; nil:
-// nobody walks.
-func openScene(t *testing.T, g *gateway, publish func(string, int64) error, walker *client, mode string) *scene {
+// startHandoverLoad connects clients to g and starts the messages. If walker is not nil, it
+// joins and leaves the room until close.
+func startHandoverLoad(t *testing.T, g *gateway, publish func(string, int64) error, walker *client, mode string) *handoverLoad {
 	t.Helper()
-	s := &scene{t: t, room: "stage"}
+	s := &handoverLoad{t: t, room: "stage"}
 	for i, transport := range transportSettings {
 		cmd := script(t, g, transport, "handover.mjs", fmt.Sprint(i*100), fmt.Sprint(membersEach), s.room, mode)
 		stdin, err := cmd.StdinPipe()
@@ -111,7 +112,7 @@ func openScene(t *testing.T, g *gateway, publish func(string, int64) error, walk
 					t.Errorf("message %d: %v", n, err)
 					return
 				}
-				time.Sleep(10 * time.Millisecond) // while nobody serves
+				time.Sleep(10 * time.Millisecond) // while no process serves
 				continue
 			}
 			s.sent.Store(n)
@@ -137,33 +138,34 @@ func openScene(t *testing.T, g *gateway, publish func(string, int64) error, walk
 	return s
 }
 
-// flow waits until some more has happened.
-func (s *scene) flow() {
+// flow waits until 50 more messages have been sent.
+func (s *handoverLoad) flow() {
 	s.t.Helper()
 	before := s.sent.Load()
 	gatewaytest.Await(s.t, "more events", func() bool { return s.sent.Load() > before+50 || s.t.Failed() })
 }
 
-// close ends the events and wants every client to have seen them all.
-func (s *scene) close() {
+// close stops the messages and the walker, and waits until every client has seen all
+// of them.
+func (s *handoverLoad) close() {
 	s.t.Helper()
 	s.stop()
 	s.busy.Wait()
 	s.awaitAll(s.sent.Load())
 }
 
-// closeReturning wants every client to be there and to see some more events,
-// however long it takes to come back, and ends them.
-func (s *scene) closeReturning() {
+// awaitReturnAndClose waits until every client is connected and has seen 50 more messages,
+// and then stops the messages.
+func (s *handoverLoad) awaitReturnAndClose() {
 	s.t.Helper()
 	s.awaitAll(s.sent.Load() + 50)
 	s.stop()
 	s.busy.Wait()
 }
 
-// awaitAll waits until every client has seen the messages up to last, and all
-// steps of the walker.
-func (s *scene) awaitAll(last int64) {
+// awaitAll waits until every client has seen the messages up to last and all steps of
+// the walker.
+func (s *handoverLoad) awaitAll(last int64) {
 	s.t.Helper()
 	goal, _ := json.Marshal(map[string]int64{"last": last, "steps": s.steps.Load()})
 	for _, in := range s.stdin {
@@ -174,7 +176,7 @@ func (s *scene) awaitAll(last int64) {
 	}
 }
 
-// startPeer starts another node of g's fleet, on a port of its own.
+// startPeer starts another node of g's fleet on a port of its own.
 func (g *gateway) startPeer(t *testing.T, settings []string) *gateway {
 	t.Helper()
 	n := &gateway{Gateway: gatewaytest.New(t, settings...), t: t}
@@ -183,10 +185,10 @@ func (g *gateway) startPeer(t *testing.T, settings []string) *gateway {
 	return n
 }
 
-// Unmodified clients on all transports notice nothing while one process after
-// the other takes over, with Redis, with RabbitMQ and with neither, though
-// events come all the time from services and from another node.
-func TestUnmodifiedClientsNoticeNothingOfAHandOver(t *testing.T) {
+// Three hand-overs happen while services and a client of another node cause events,
+// with the log in memory, in Redis and in RabbitMQ. Unmodified clients on all
+// transports must get each event once and in order, and no connection may end.
+func TestUnmodifiedClientsStayConnectedInHandOvers(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
 	for _, log := range []string{"memory", "redis", "rabbitmq"} {
@@ -198,7 +200,7 @@ func TestUnmodifiedClientsNoticeNothingOfAHandOver(t *testing.T) {
 			if log != "memory" {
 				walker = g.startPeer(t, settings).dial(t, "walker", false)
 			}
-			s := openScene(t, g, publish, walker, "")
+			s := startHandoverLoad(t, g, publish, walker, "")
 			s.flow()
 			current := g
 			for _, loops := range []string{"3", "1", "2"} {
@@ -207,69 +209,68 @@ func TestUnmodifiedClientsNoticeNothingOfAHandOver(t *testing.T) {
 			}
 			s.close()
 			if n := current.Metric("gateway_handovers_total"); n != 3 {
-				t.Errorf("%v hand-overs counted, want those of all three processes", n)
+				t.Errorf("%v hand-overs counted, want 3", n)
 			}
 		})
 	}
 }
 
-// mischief is done to one side of a hand-over.
-type mischief struct {
+// fault is a fault of one process during a hand-over.
+type fault struct {
 	name   string
-	taker  bool // to the process that takes over; else to the other one
+	taker  bool // of the process that takes over; otherwise of the one that hands over
 	signal syscall.Signal
-	pause  time.Duration // before it may go on, of SIGSTOP
+	pause  time.Duration // time from SIGSTOP to SIGCONT
 }
 
-// longerThanAnyPhase is for a process that stands still: the other side has
-// given it up by then.
+// longerThanAnyPhase is a pause after which the other side has given up the hand-over.
 const longerThanAnyPhase = 5 * time.Second
 
-var mischiefs = []mischief{
+var faults = []fault{
 	{"the giver is killed", false, syscall.SIGKILL, 0},
 	{"the taker is killed", true, syscall.SIGKILL, 0},
-	{"the giver stands still", false, syscall.SIGSTOP, longerThanAnyPhase},
-	{"the taker stands still", true, syscall.SIGSTOP, longerThanAnyPhase},
-	{"the giver stutters", false, syscall.SIGSTOP, 300 * time.Millisecond},
-	{"the taker stutters", true, syscall.SIGSTOP, 300 * time.Millisecond},
+	{"the giver is paused", false, syscall.SIGSTOP, longerThanAnyPhase},
+	{"the taker is paused", true, syscall.SIGSTOP, longerThanAnyPhase},
+	{"the giver is paused briefly", false, syscall.SIGSTOP, 300 * time.Millisecond},
+	{"the taker is paused briefly", true, syscall.SIGSTOP, 300 * time.Millisecond},
 }
 
-// Whichever side of a hand-over dies or stands still, and when: one process
-// serves everybody afterwards. Clients may have come back. Those that have
-// recovered have missed nothing and have got nothing twice; those that have not
-// get everything once and in order from their first message on.
-func TestOneProcessServesWhateverBecomesOfAHandOver(t *testing.T) {
+// One side of a hand-over is killed or paused at a random moment. Afterwards one
+// process must serve all clients. Clients may have reconnected. Those that recovered
+// must have missed nothing and got nothing twice; the others must get everything once
+// and in order from their first message on.
+func TestOneProcessServesAfterAFailedHandOver(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
 	rounds := 1
 	if text := os.Getenv("HANDOVERS"); text != "" {
 		count, _ := strconv.Atoi(text)
-		rounds = max(count/len(mischiefs), 1)
+		rounds = max(count/len(faults), 1)
 	}
 	settings, publish := fleetSettings(t, "rabbitmq")
 	current := start(t, append(settings, handoverSocket(t), "EVENT_LOOPS=2")...)
-	s := openScene(t, current, publish, nil, "return")
+	s := startHandoverLoad(t, current, publish, nil, "return")
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	for range rounds {
-		for _, m := range mischiefs {
+		for _, m := range faults {
 			at := time.Duration(r.Int64N(int64(400 * time.Millisecond)))
 			t.Logf("%s after %v", m.name, at)
-			current = current.disturbed(t, m, at)
+			current = current.succeedWithFault(t, m, at)
 			s.flow()
 			current.AwaitReady()
 		}
 	}
-	s.closeReturning()
+	s.awaitReturnAndClose()
 	if n := current.Metric("gateway_sockets"); n < 3*membersEach {
 		t.Errorf("%v sockets at the process that serves, want %d or more", n, 3*membersEach)
 	}
 }
 
-// disturbed starts a successor of g and does m to one of them. It returns the
-// process that serves afterwards; a new one if none does.
-func (g *gateway) disturbed(t *testing.T, m mischief, at time.Duration) *gateway {
+// succeedWithFault starts a process that takes over from g and applies m to one of the two.
+// It returns the process that serves afterwards, or a new one if none does.
+func (g *gateway) succeedWithFault(t *testing.T, m fault, at time.Duration) *gateway {
 	t.Helper()
 	next := &gateway{Gateway: g.Successor(), t: t}
 	next.Begin()
@@ -277,7 +278,7 @@ func (g *gateway) disturbed(t *testing.T, m mischief, at time.Duration) *gateway
 	if m.taker {
 		victim = next
 	}
-	time.Sleep(at) // the instant is what the test is about
+	time.Sleep(at) // the moment is the variable of this test
 	victim.Signal(m.signal)
 	if m.signal == syscall.SIGSTOP {
 		time.Sleep(m.pause)
@@ -300,13 +301,13 @@ func (g *gateway) disturbed(t *testing.T, m mischief, at time.Duration) *gateway
 	return third
 }
 
-// started returns the process that "gateway handover" has started, by what that
-// printed. It is stopped when the test ends.
+// started returns the id of the process that "gateway handover" has started, read from
+// the command's output. The process is stopped when the test ends.
 func started(t *testing.T, out string) (pid int) {
 	t.Helper()
 	found := regexp.MustCompile(`process (\d+) starts`).FindStringSubmatch(out)
 	if found == nil {
-		t.Fatalf("no process is named:\n%s", out)
+		t.Fatalf("the output names no process:\n%s", out)
 	}
 	pid, _ = strconv.Atoi(found[1])
 	t.Cleanup(func() {
@@ -318,21 +319,22 @@ func started(t *testing.T, out string) (pid int) {
 	return pid
 }
 
-// zombie reports whether a process has ended and nobody has asked how.
+// zombie reports whether a process has ended and was not waited for.
 func zombie(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && strings.Contains(string(stat), ") Z ")
 }
 
-// toFile has a command write to a file, as a gateway without systemd does whose
-// console the next process goes on with.
+// toFile makes a command append its output to a file. Without systemd, the next
+// process inherits the output of the one before.
 func toFile(t *testing.T, command []string) (wrapped []string, file string) {
 	file = filepath.Join(t.TempDir(), "console")
 	return append([]string{"sh", "-c", `exec "$0" "$@" >>` + file + " 2>&1"}, command...), file
 }
 
-// "gateway handover" starts the next process, says how far it is and returns
-// when that serves, or does not.
+// "gateway handover" starts the next process, prints its progress, and returns when
+// that process serves or has failed. Wrong settings exit with 2, other failures with
+// 1, and neither affects clients.
 func TestHandoverCommand(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it does not hand over")
@@ -354,7 +356,7 @@ func TestHandoverCommand(t *testing.T) {
 	if out, err := g.Successor(handoverSocket(t)).Run("handover"); exitOf(err) != 1 || !strings.Contains(out, "no process listens at") {
 		t.Errorf("where no gateway runs: %v\n%s", err, out)
 	}
-	c.do("join_room", "1") // all of that was nothing to the client
+	c.do("join_room", "1") // the failed attempts must not affect the client
 
 	out, err := g.Successor().Run("handover")
 	pid := started(t, out)
@@ -366,7 +368,7 @@ func TestHandoverCommand(t *testing.T) {
 	}
 	c.do("leave_room", "1")
 	if !strings.Contains(read(t, console), `"msg":"taken over"`) {
-		t.Errorf("process %d does not write where the one before did", pid)
+		t.Errorf("process %d does not write to the output of the process before", pid)
 	}
 }
 
@@ -377,10 +379,10 @@ func exitOf(err error) int {
 	return 0
 }
 
-// A reload of the service is a deploy: ExecReload of the unit starts a process
-// that takes over, tells the service manager that it is the main one, and keeps
-// its watchdog quiet.
-func TestReloadOfTheServiceIsADeploy(t *testing.T) {
+// Reloading the service with changed settings runs ExecReload of the unit: a new
+// process takes over, notifies systemd that it is the main process, and continues the
+// watchdog messages.
+func TestServiceReloadHandsOverToANewProcess(t *testing.T) {
 	t.Parallel()
 	notOnReference(t, "it is not packaged")
 	manager := newSystemd(t)
@@ -389,7 +391,7 @@ func TestReloadOfTheServiceIsADeploy(t *testing.T) {
 	i.Launch()
 	manager.await(t, "READY=1")
 	c := i.dial(t, "ann", false)
-	i.write("PING_INTERVAL=20s") // which a reload of the settings alone cannot apply
+	i.write("PING_INTERVAL=20s") // a SIGHUP alone cannot apply this setting
 
 	reload := withEnvironment(i.execute(t, "ExecReload="), "NOTIFY_SOCKET="+manager.path)
 	out, err := exec.Command(reload[0], reload[1:]...).CombinedOutput()
@@ -404,7 +406,7 @@ func TestReloadOfTheServiceIsADeploy(t *testing.T) {
 	}
 	c.do("join_room", "1")
 	if doctor, _ := i.command("doctor"); !strings.Contains(doctor, fmt.Sprintf("process %d", pid)) || !strings.Contains(doctor, "as on disk") {
-		t.Errorf("the doctor does not see the settings in effect:\n%s", doctor)
+		t.Errorf("the doctor does not report the new process with the settings on disk:\n%s", doctor)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 var noon = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 
-// home is the room of the event at position 100.
+// home is a room of the event at position 100.
 const home = "conversation:1"
 
 func event(change ...func(*Event)) *Event {
@@ -21,8 +21,8 @@ func event(change ...func(*Event)) *Event {
 	return e
 }
 
-// stay is a connection that has been in home since position 50 and was given
-// everything up to 200.
+// stay is a connection that joined home at position 50 and got everything up to
+// position 200.
 func stay(change ...func(*rooms.Stay)) rooms.Stay {
 	s := rooms.Stay{Socket: "ann", Session: "a", Log: "log", Since: noon.Add(-time.Hour), Given: 200,
 		Rooms: []rooms.StayRoom{{Name: "user:1", From: 10, Known: true}, {Name: home, From: 50, Known: true}}}
@@ -36,7 +36,7 @@ func ended(at uint64, reason string) func(*rooms.Stay) {
 	return func(s *rooms.Stay) { s.Given, s.End = at, &rooms.StayEnd{At: noon, Reason: reason} }
 }
 
-// back is the connection with which the client of stay came back.
+// back is the connection with which the client of stay reconnected.
 func back(result string, from, through uint64) rooms.Stay {
 	return stay(func(s *rooms.Stay) {
 		s.Since = noon.Add(time.Minute)
@@ -48,7 +48,9 @@ func back(result string, from, through uint64) rooms.Stay {
 	})
 }
 
-func TestWhyAConnectionGotAnEventOrNot(t *testing.T) {
+// Each history of a user's connections gets its state, its verdict about the event at
+// position 100, and the reason.
+func TestVerdictsOnConnections(t *testing.T) {
 	volatile := func(e *Event) { e.Volatile = true }
 	for name, c := range map[string]struct {
 		stays   []rooms.Stay
@@ -97,25 +99,26 @@ func TestWhyAConnectionGotAnEventOrNot(t *testing.T) {
 				t.Errorf("%q, %q: %q; want %q, %q: %q", got.State, got.Verdict, got.Why, c.state, c.verdict, c.why)
 			}
 			if text := a.Text(); !strings.Contains(text, got.Why) {
-				t.Errorf("for people:\n%s", text)
+				t.Errorf("the text lacks the reason:\n%s", text)
 			}
 		})
 	}
 }
 
-func TestConnectionsOfAllNodesAreInTheOrderInWhichTheyBegan(t *testing.T) {
+func TestConnectionsAreSortedByTheirStart(t *testing.T) {
 	first, second := stay(ended(99, "transport_closed")), back("recovered", 90, 120)
 	a := Explain("1", []Node{{ID: "x", Stays: []rooms.Stay{second}}, {ID: "y", Stays: []rooms.Stay{first}}}, nil)
 	if len(a.Connections) != 2 || a.Connections[0].Node != "y" || a.Connections[0].State != Recovered || a.Connections[1].State != Connected {
 		t.Errorf("%+v", a.Connections)
 	}
 	if a.Got() || a.Connections[0].Verdict != "" {
-		t.Error("a verdict without an event")
+		t.Error("there is a verdict although no event was asked for")
 	}
 }
 
-// Names of users, rooms and keys are shown on terminals, and come from outside.
-func TestTextHasNoCharactersThatATerminalObeys(t *testing.T) {
+// Users, rooms and keys come from outside and are printed on terminals: control
+// characters are escaped.
+func TestTextEscapesControlCharacters(t *testing.T) {
 	const name = "a\x1b[2Jb\u202ec\nd"
 	s := stay(func(s *rooms.Stay) { s.Rooms = append(s.Rooms, rooms.StayRoom{Name: "user:" + name}) })
 	e := event(func(e *Event) { e.Key, e.Rooms = name, []string{"conversation:" + name} })

@@ -9,12 +9,12 @@ import (
 	"testing"
 )
 
-// hold occupies a goroutine of the pool until the function it returns is called.
+// hold occupies a worker of the pool until release is called.
 func hold(t *testing.T, p *Pool[string], client string) (release func()) {
 	t.Helper()
 	inside, let := make(chan struct{}), make(chan struct{})
 	if !p.Do(client, 0, func(context.Context) { close(inside); <-let }) {
-		t.Fatal("an idle pool takes no task")
+		t.Fatal("an idle pool refused a task")
 	}
 	<-inside
 	return sync.OnceFunc(func() { close(let) })
@@ -32,11 +32,11 @@ func TestClientsTakeTurns(t *testing.T) {
 	release()
 	p.Close()
 	if want := []string{"eve 1", "ann 1", "bob 1", "eve 2", "bob 2", "eve 3"}; !slices.Equal(order, want) {
-		t.Errorf("%q, want %q", order, want)
+		t.Errorf("tasks ran in the order %q, want %q", order, want)
 	}
 }
 
-func TestOneClientRunsOnlyItsShareAtATime(t *testing.T) {
+func TestOneClientRunsOnlyItsShareOfWorkers(t *testing.T) {
 	const workers, share, tasks = 4, 2, 50
 	p := New[string](Config{Workers: workers, Bytes: 1 << 20, Running: share})
 	release := []func(){hold(t, p, "eve"), hold(t, p, "eve")}
@@ -46,9 +46,9 @@ func TestOneClientRunsOnlyItsShareAtATime(t *testing.T) {
 	}
 	done := make(chan struct{})
 	p.Do("ann", 0, func(context.Context) { close(done) })
-	<-done // two goroutines are free, and eve's tasks came first
+	<-done // two workers are free, and eve's tasks were queued first
 	if n := ran.Load(); n != 0 {
-		t.Errorf("%d more tasks of a client that runs %d", n, share)
+		t.Errorf("%d more tasks of a client ran while %d of its tasks were running, want none", n, share)
 	}
 	for _, f := range release {
 		f()
@@ -58,12 +58,12 @@ func TestOneClientRunsOnlyItsShareAtATime(t *testing.T) {
 		t.Errorf("%d of %d tasks ran", n, tasks)
 	}
 	if len(p.all) != 0 || p.bytes != 0 || len(p.turn) != 0 {
-		t.Errorf("%d queues, %d bytes, %d turns are left", len(p.all), p.bytes, len(p.turn))
+		t.Errorf("%d queues, %d bytes, %d turns are left, want none", len(p.all), p.bytes, len(p.turn))
 	}
 }
 
-// TestWhoHasNothingQueuedGetsIn: however many clients fill their queues.
-func TestWhoHasNothingQueuedGetsIn(t *testing.T) {
+// Many clients fill their queues. A client with nothing queued must still be accepted.
+func TestClientsWithNothingQueuedAreAccepted(t *testing.T) {
 	const bytes, size, share = 1 << 20, 1000, 3
 	p := New[string](Config{Workers: 1, Bytes: bytes, Share: share})
 	defer p.Close()
@@ -79,18 +79,18 @@ func TestWhoHasNothingQueuedGetsIn(t *testing.T) {
 			t.Fatalf("%s queued %d tasks, want 1 to %d", eve, n, most)
 		}
 		if p.bytes > bytes {
-			t.Fatalf("%d bytes wait, the bound is %d", p.bytes, bytes)
+			t.Fatalf("%d bytes are queued, the limit is %d", p.bytes, bytes)
 		}
 	}
 	if p.Do("large", bytes, func(context.Context) {}) {
-		t.Error("a task larger than the bound was taken")
+		t.Error("a task larger than the limit was accepted")
 	}
 	if !p.Do("ann", size, func(context.Context) {}) {
-		t.Error("somebody with nothing queued was turned away")
+		t.Error("a client with nothing queued was refused")
 	}
 }
 
-func TestCloseRunsWhatWaitsWithAnEndedContext(t *testing.T) {
+func TestCloseRunsQueuedTasksWithACanceledContext(t *testing.T) {
 	p := New[string](Config{Workers: 2, Bytes: 1 << 20, Running: 1})
 	release := hold(t, p, "ann")
 	var over atomic.Int32
@@ -110,7 +110,7 @@ func TestCloseRunsWhatWaitsWithAnEndedContext(t *testing.T) {
 		t.Errorf("%d of 10 ran with an ended context", over.Load())
 	}
 	if p.Do("ann", 0, func(context.Context) {}) {
-		t.Error("a closed pool takes a task")
+		t.Error("a closed pool accepted a task")
 	}
 	p.Close()
 }

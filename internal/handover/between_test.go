@@ -11,9 +11,9 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
-// What a successor was built with may be void when the event loops are to stop:
-// the hand-over then comes to nothing, and the process before serves on.
-func TestWhatChangesWhileASuccessorIsBuilt(t *testing.T) {
+// Redis or the log changes after the new process was built and before the event loops
+// stop. The hand-over must fail, and the old process go on serving and log why.
+func TestChangesDuringTheBuildMakeTheHandOverFail(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
@@ -39,7 +39,7 @@ func TestWhatChangesWhileASuccessorIsBuilt(t *testing.T) {
 			redis, line := redistest.StartBehindProxy(t)
 			path := socketPath(t)
 			g := gatewaytest.Start(t, "HANDOVER_SOCKET="+path, "NODE_ENV=production", "USE_REDIS=true", "REDIS_URL=redis://"+line.Addr, "EVENT_LOG=redis")
-			client := newChatter(t, g, "1", false)
+			client := newAckedClient(t, g, "1", false)
 			aside := path + ".aside"
 			if err := os.Rename(path, aside); err != nil {
 				t.Fatal(err)
@@ -52,18 +52,18 @@ func TestWhatChangesWhileASuccessorIsBuilt(t *testing.T) {
 			r.goOn()
 			gatewaytest.Await(t, "one process to end", func() bool { return g.HasEnded() || next.HasEnded() })
 			if g.HasEnded() {
-				t.Fatalf("the hand-over went on\n%s", next.Out)
+				t.Fatalf("the hand-over succeeded, want it to fail\n%s", next.Out)
 			}
 			if out := g.Out.String(); !strings.Contains(out, "a hand-over failed") || !strings.Contains(out, c.why) {
-				t.Errorf("the process that serves on does not say %q:\n%s", c.why, out)
+				t.Errorf("the old process does not log %q:\n%s", c.why, out)
 			}
 			line.Heal()
-			client.isAnswered(t)
+			client.mustBeAcked(t)
 		})
 	}
 }
 
-// publishUntil publishes events until g has said something so many times.
+// publishUntil publishes events until g's log contains what this many times.
 func publishUntil(t *testing.T, g *gatewaytest.Gateway, what string, times int) {
 	t.Helper()
 	n := 0

@@ -5,28 +5,28 @@ import (
 	"testing"
 )
 
-// A world steps the two machines against each other. What one says reaches the
-// other in order; whoever dies says nothing more, and the other then meets the
-// end of the connection behind what was said before.
+// world runs the state machines of giver and taker against each other. Messages of one
+// reach the other in order. A side that dies sends nothing more, and the other side
+// sees the end of the connection after the messages sent before.
 type world struct {
 	t     *testing.T
 	giver Giver
 	taker Taker
 
-	toGiver, toTaker []Event // under way; PeerGone is the last
-	steps            int     // taken by either side
-	giverDies        int     // at this step; 0: lives
+	toGiver, toTaker []Event // messages under way; PeerGone is the last
+	steps            int     // counted over both sides
+	giverDies        int     // at this step; 0: never
 	takerDies        int
-	giverStops       int // says and hears nothing from this step on, until freed
+	giverStops       int // from this step on it neither sends nor receives, until released
 	takerStops       int
 
 	giverDead, takerDead bool
-	frozen               bool // the giver's loops
-	thawed               bool // and went on: what the taker has is old
-	received             bool // the taker has everything
-	yielded              bool // the giver, everything
+	frozen               bool // the giver's event loops are stopped
+	thawed               bool // they were restarted: the taker's state is outdated
+	received             bool // the taker has the whole state
+	yielded              bool // the giver has given up its connections
 	owns                 bool // the taker serves the giver's connections
-	alone                bool // the taker serves what comes
+	alone                bool // the taker serves new connections only
 	gaveUp               bool
 	drains               bool
 	freezeFails          bool
@@ -41,14 +41,14 @@ func (w *world) check() {
 	w.t.Helper()
 	givers := !w.giverDead && !w.yielded && !w.frozen
 	if givers && w.owns && !w.takerDead {
-		w.t.Fatalf("both serve: %v", w.log)
+		w.t.Fatalf("both sides serve the same connections: %v", w.log)
 	}
 	if w.owns && w.thawed {
-		w.t.Fatalf("the taker serves with a state of the past: %v", w.log)
+		w.t.Fatalf("the taker serves with an outdated state: %v", w.log)
 	}
 }
 
-// step counts one step of a side and says whether it dies before it.
+// step counts one step of a side and reports whether it dies before it.
 func (w *world) step(giver bool) (dead bool) {
 	w.steps++
 	switch {
@@ -141,7 +141,7 @@ func (w *world) giverDoes(e Event) {
 		}
 	}
 	if w.giver.Ended() && !w.takerDead {
-		w.toTaker = append(w.toTaker, Timeout) // it closes, and is not dead
+		w.toTaker = append(w.toTaker, Timeout) // it closes the connection, but is not dead
 	}
 }
 
@@ -188,11 +188,11 @@ func (w *world) takerActs(actions []Action, e Event) {
 	}
 }
 
-// run goes on until nobody has anything to say any more. A side that is
-// stopped has its turn when the other one has waited longer than it may.
+// run delivers messages until there are none left. A stopped side goes on when the
+// other one has timed out.
 func (w *world) run() {
 	w.takerActs(w.taker.Start(), 0)
-	giverLate, takerLate := false, false // the other side's patience is over
+	giverLate, takerLate := false, false // the other side has timed out
 	for range 1000 {
 		giverMoves := !w.giverDead && !w.giver.Ended() && len(w.toGiver) > 0
 		takerMoves := !w.takerDead && !w.taker.Ended() && len(w.toTaker) > 0
@@ -207,7 +207,7 @@ func (w *world) run() {
 			e := w.toTaker[0]
 			w.toTaker = w.toTaker[1:]
 			w.takerDoes(e)
-		case giverStopped && !w.giverDead: // the taker waits in vain
+		case giverStopped && !w.giverDead: // the taker times out
 			takerLate = true
 			if !w.takerDead && !w.taker.Ended() {
 				w.takerDoes(Timeout)
@@ -221,10 +221,10 @@ func (w *world) run() {
 			return
 		}
 	}
-	w.t.Fatalf("no end: %v", w.log)
+	w.t.Fatalf("the hand-over has not ended after 1,000 messages: %v", w.log)
 }
 
-// end checks that somebody who is alive serves.
+// end checks that a living process serves.
 func (w *world) end() {
 	w.t.Helper()
 	giver := !w.giverDead && !w.yielded && !w.frozen
@@ -232,27 +232,27 @@ func (w *world) end() {
 	switch {
 	case w.giverDead && w.takerDead:
 	case w.giverDead && w.received && w.alone:
-		w.t.Errorf("the taker has everything and lets the connections go: %v", w.log)
+		w.t.Errorf("the taker has the whole state and drops the connections: %v", w.log)
 	case w.giverDead && !taker && !w.gaveUp:
-		w.t.Errorf("the giver is dead and the taker serves nobody: %v", w.log)
+		w.t.Errorf("the giver is dead and the taker does not serve: %v", w.log)
 	case !w.giverDead && !giver && w.takerDead && !w.yielded:
-		w.t.Errorf("the taker is dead and the giver stands still: %v", w.log)
+		w.t.Errorf("the taker is dead and the giver's event loops are stopped: %v", w.log)
 	case !w.giverDead && !w.takerDead && !giver && !taker:
-		w.t.Errorf("nobody serves: %v", w.log)
+		w.t.Errorf("no side serves: %v", w.log)
 	case giver && taker && !w.drains:
-		w.t.Errorf("both serve: %v", w.log)
+		w.t.Errorf("both sides serve: %v", w.log)
 	}
 }
 
 func eachWorld(t *testing.T, f func(t *testing.T, change func(*world))) {
 	for name, change := range map[string]func(*world){
-		"all goes well":   func(*world) {},
-		"drains":          func(w *world) { w.hello = HelloDrains },
-		"refused":         func(w *world) { w.hello = HelloRefused },
-		"freeze fails":    func(w *world) { w.freezeFails = true },
-		"state fails":     func(w *world) { w.stateFails = true },
-		"state is no fit": func(w *world) { w.unfit = true },
-		"build fails":     func(w *world) { w.buildFails = true },
+		"no failure":         func(*world) {},
+		"drains":             func(w *world) { w.hello = HelloDrains },
+		"refused":            func(w *world) { w.hello = HelloRefused },
+		"freeze fails":       func(w *world) { w.freezeFails = true },
+		"state fails":        func(w *world) { w.stateFails = true },
+		"state does not fit": func(w *world) { w.unfit = true },
+		"build fails":        func(w *world) { w.buildFails = true },
 	} {
 		t.Run(name, func(t *testing.T) { f(t, change) })
 	}
@@ -264,7 +264,7 @@ func newWorld(t *testing.T, change func(*world)) *world {
 	return w
 }
 
-func TestAHandOverThatGoesWellGivesEverythingToTheTaker(t *testing.T) {
+func TestASuccessfulHandOverGivesEverythingToTheTaker(t *testing.T) {
 	w := newWorld(t, func(*world) {})
 	w.run()
 	if !w.yielded || w.frozen || !w.owns || w.gaveUp || !w.giver.Ended() || !w.taker.Ended() {
@@ -272,9 +272,9 @@ func TestAHandOverThatGoesWellGivesEverythingToTheTaker(t *testing.T) {
 	}
 }
 
-// Whatever fails, and whoever dies at whichever step, at no instant do two
-// serve the same connections, and somebody who is alive serves at the end.
-func TestWhoeverDiesOneProcessServes(t *testing.T) {
+// Any step fails, or either side dies at any step. At no time may both sides serve the
+// same connections, and in the end a living process must serve.
+func TestOneProcessServesWhenEitherDies(t *testing.T) {
 	eachWorld(t, func(t *testing.T, change func(*world)) {
 		well := newWorld(t, change)
 		well.run()
@@ -295,8 +295,9 @@ func TestWhoeverDiesOneProcessServes(t *testing.T) {
 	})
 }
 
-// The same for a side that stops, longer than the other one waits, and goes on.
-func TestWhoeverPausesOneProcessServes(t *testing.T) {
+// Either side stops at any step for longer than the other one waits, and then goes on.
+// The same must hold.
+func TestOneProcessServesWhenEitherPauses(t *testing.T) {
 	eachWorld(t, func(t *testing.T, change func(*world)) {
 		well := newWorld(t, change)
 		well.run()
@@ -316,8 +317,9 @@ func TestWhoeverPausesOneProcessServes(t *testing.T) {
 	})
 }
 
-// One side pauses longer than the other waits, and then the other one dies.
-func TestWhoeverPausesAndWhoeverDiesOneProcessServes(t *testing.T) {
+// One side stops for longer than the other one waits, and then the other one dies. The
+// same must hold.
+func TestOneProcessServesWhenOnePausesAndTheOtherDies(t *testing.T) {
 	well := newWorld(t, func(*world) {})
 	well.run()
 	for stop := 1; stop <= well.steps; stop++ {

@@ -10,24 +10,24 @@ import (
 	"github.com/hometrip/gateway/internal/sioclient"
 )
 
-// A member is a client in the room of the stream. It wants each event of it once
-// and in order, and everything that the other members do. Safe for concurrent
+// member is a client in the room of the stream. It requires each event of the stream
+// once and in order, and all events of the other members. It is safe for concurrent
 // use.
 type member struct {
-	s    *stage
+	s    *seededRun
 	c    *sioclient.Client
 	name string
 
 	mu     sync.Mutex     // guards the following
 	last   int            // number of the last event of the stream
-	typed  map[string]int // how often each of the others was seen to type
-	acked  int            // of its own
+	typed  map[string]int // typing events received, by sender
+	acked  int            // number of its own events that were acknowledged
 	talks  context.CancelFunc
-	silent chan struct{} // closed when it does not talk any more
+	silent chan struct{} // closed when it has stopped emitting
 }
 
-// assemble has a crowd in the room, on all transports.
-func (s *stage) assemble() {
+// connectMembers connects members until there are six, on all transports.
+func (s *seededRun) connectMembers() {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), long)
 	defer cancel()
@@ -57,7 +57,7 @@ func (m *member) listen() {
 	for {
 		e, err := m.c.Next(context.Background())
 		if err != nil {
-			return // dismiss looks whether that may be
+			return // checkMembers checks whether it may have ended
 		}
 		var body struct{ Message, UserID string }
 		if err := e.Decode(&body); err != nil {
@@ -76,23 +76,23 @@ func (m *member) listen() {
 	}
 }
 
-// message takes an event of the stream. m.mu is held.
+// message checks an event of the stream. m.mu must be held.
 func (m *member) message(n int) {
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
 	for missed := m.last + 1; m.last != 0 && missed < n; missed++ {
 		if m.s.failed[missed] == nil {
-			m.s.t.Errorf("%s: event %d behind %d", m.name, n, m.last)
+			m.s.t.Errorf("%s: event %d after %d", m.name, n, m.last)
 			break
 		}
 	}
 	if n <= m.last {
-		m.s.t.Errorf("%s: event %d behind %d", m.name, n, m.last)
+		m.s.t.Errorf("%s: event %d after %d", m.name, n, m.last)
 	}
 	m.last = n
 }
 
-// talk has the member say something again and again, until silence is called.
+// talk emits typing events until talks is canceled.
 func (m *member) talk() {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.talks, m.silent = cancel, make(chan struct{})
@@ -103,7 +103,7 @@ func (m *member) talk() {
 			answer, err := m.c.EmitAck(answered, "typing", crowdRoom)
 			cancel()
 			if err != nil {
-				return // as in listen
+				return // see listen
 			}
 			if string(answer) != `{"success":true}` {
 				m.s.t.Errorf("%s: typing was answered %s", m.name, answer)
@@ -115,9 +115,9 @@ func (m *member) talk() {
 	}()
 }
 
-// dismiss wants every member to be there, to have seen every event of the
-// stream and everything that the others did.
-func (s *stage) dismiss() {
+// checkMembers checks that every member is connected and has received all events of the
+// stream and of the other members.
+func (s *seededRun) checkMembers() {
 	s.t.Helper()
 	s.state = "crowd"
 	for _, m := range s.crowd {
@@ -130,7 +130,7 @@ func (s *stage) dismiss() {
 	sent := s.sent
 	s.mu.Unlock()
 	for _, m := range s.crowd {
-		s.await(m.name+" to see everything", func() bool {
+		s.await(m.name+" to receive all events", func() bool {
 			if err := m.c.Err(); err != nil {
 				s.t.Fatalf("%s: %v", m.name, err)
 			}
@@ -146,7 +146,7 @@ func (s *stage) dismiss() {
 		m.mu.Lock()
 		for _, other := range s.crowd {
 			if n := m.typed[other.name]; other != m && n != other.acked {
-				s.t.Errorf("%s has seen %s type %d times, and it was acknowledged %d times", m.name, other.name, n, other.acked)
+				s.t.Errorf("%s received %[3]d typing events of %[2]s, who got %[4]d acknowledgements", m.name, other.name, n, other.acked)
 			}
 		}
 		m.mu.Unlock()

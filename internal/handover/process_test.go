@@ -25,10 +25,10 @@ func TestMain(m *testing.M) {
 	os.Exit(gatewaytest.Main(m))
 }
 
-// socketPath returns a path in a folder that is nobody else's.
+// socketPath returns a path in a private directory.
 func socketPath(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gateway-handover-") // mode 0700, and short enough
+	dir, err := os.MkdirTemp("", "gateway-handover-") // mode 0700, and a path short enough for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func socketPath(t *testing.T) string {
 	return filepath.Join(dir, "s")
 }
 
-// An fakeTaker is a successor that goes as far as a test wants.
+// fakeTaker is a taker that goes as far as a test wants.
 type fakeTaker struct {
 	t    *testing.T
 	wire *Wire
@@ -62,7 +62,7 @@ func (i *fakeTaker) say(k kind, body []byte) {
 	}
 }
 
-// hear returns the next frame's body, which must be of this kind.
+// hear returns the body of the next frame, which must be of this kind.
 func (i *fakeTaker) hear(k kind) []byte {
 	i.t.Helper()
 	got, body, _, err := i.wire.next(gatewaytest.Patience)
@@ -77,7 +77,7 @@ func (i *fakeTaker) greet(h Hello) {
 	i.say(kindHello, body)
 }
 
-// receive takes the whole state.
+// receive reads the whole state and closes its descriptors.
 func (i *fakeTaker) receive() {
 	i.t.Helper()
 	for {
@@ -101,13 +101,13 @@ func (i *fakeTaker) received() {
 	i.say(kindReceived, binary.LittleEndian.AppendUint32(body, i.sum))
 }
 
-// A chatter has an answer for each of its events; a connection that stands
-// still too long, or ends, fails the test.
-type chatter struct {
+// ackedClient is a client each of whose events must be acknowledged. An unanswered event,
+// or the end of the connection, fails the test.
+type ackedClient struct {
 	c *sioclient.Client
 }
 
-func newChatter(t *testing.T, g *gatewaytest.Gateway, name string, polling bool) *chatter {
+func newAckedClient(t *testing.T, g *gatewaytest.Gateway, name string, polling bool) *ackedClient {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), gatewaytest.Patience)
 	defer cancel()
@@ -119,12 +119,12 @@ func newChatter(t *testing.T, g *gatewaytest.Gateway, name string, polling bool)
 	if _, err := c.EmitAck(ctx, "join_room", room); err != nil {
 		t.Fatal(err)
 	}
-	return &chatter{c}
+	return &ackedClient{c}
 }
 
 var room = map[string]string{"roomType": "conversation", "roomId": "1"}
 
-func (c *chatter) isAnswered(t *testing.T) {
+func (c *ackedClient) mustBeAcked(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), gatewaytest.Patience)
 	defer cancel()
@@ -134,21 +134,21 @@ func (c *chatter) isAnswered(t *testing.T) {
 	}
 }
 
-// A successor that fails at any step, or is none, leaves the gateway serving
-// its clients as if nothing had been.
-func TestASuccessorThatFailsChangesNothing(t *testing.T) {
+// A taker fails at each step of a hand-over, or sends something else. The gateway must
+// go on serving its clients and new ones.
+func TestAFailingTakerChangesNothing(t *testing.T) {
 	t.Parallel()
 	path := socketPath(t)
 	g := gatewaytest.Start(t, "HANDOVER_SOCKET="+path, "EVENT_LOOPS=2")
-	clients := []*chatter{newChatter(t, g, "1", false), newChatter(t, g, "2", true), newChatter(t, g, "3", false)}
+	clients := []*ackedClient{newAckedClient(t, g, "1", false), newAckedClient(t, g, "2", true), newAckedClient(t, g, "3", false)}
 	_, port, _ := net.SplitHostPort(g.Addr)
 	fits := Hello{Form: form.Version, Loops: 2, Digest: "127.0.0.1 " + port}
 	for _, c := range []struct {
 		name string
 		fail func(i *fakeTaker)
 	}{
-		{"says nothing and goes", func(*fakeTaker) {}},
-		{"says what is no greeting", func(i *fakeTaker) {
+		{"sends nothing and closes", func(*fakeTaker) {}},
+		{"sends an invalid hello", func(i *fakeTaker) {
 			i.say(kindHello, []byte("hello"))
 			i.hear(kindRefuse)
 		}},
@@ -160,28 +160,28 @@ func TestASuccessorThatFailsChangesNothing(t *testing.T) {
 			h.Digest = "127.0.0.1 1"
 			i.greet(h)
 			if why := string(i.hear(kindRefuse)); !strings.Contains(why, port) {
-				t.Errorf("refused because %q, want the port there", why)
+				t.Errorf("refused because %q, want the port in the reason", why)
 			}
 		}},
-		{"goes behind its greeting", func(i *fakeTaker) { i.greet(fits) }},
+		{"closes after its hello", func(i *fakeTaker) { i.greet(fits) }},
 		{"cannot be built", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindFailed, []byte("no"))
 			i.hear(kindAbort)
 		}},
-		{"goes when it is ready", func(i *fakeTaker) {
+		{"closes when it is ready", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
 		}},
-		{"reads half of the state", func(i *fakeTaker) {
+		{"closes after the first frame of the state", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
 			i.wire.next(gatewaytest.Patience)
 		}},
-		{"cannot take the state", func(i *fakeTaker) {
+		{"fails to use the state", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
@@ -189,7 +189,7 @@ func TestASuccessorThatFailsChangesNothing(t *testing.T) {
 			i.say(kindFailed, []byte("no"))
 			i.hear(kindAbort)
 		}},
-		{"has received something else", func(i *fakeTaker) {
+		{"has received a different state", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
@@ -198,21 +198,21 @@ func TestASuccessorThatFailsChangesNothing(t *testing.T) {
 			i.received()
 			i.hear(kindAbort)
 		}},
-		{"stands still with the state", func(i *fakeTaker) {
+		{"does not answer after the state", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
 			i.receive()
-			i.hear(kindAbort) // after a while
+			i.hear(kindAbort) // when the giver has timed out
 		}},
-		{"goes when it has the state", func(i *fakeTaker) {
+		{"closes after it has confirmed the state", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
 			i.receive()
 			i.received()
 		}},
-		{"goes when it has read that all is its own", func(i *fakeTaker) {
+		{"closes after the release", func(i *fakeTaker) {
 			i.greet(fits)
 			i.hear(kindGo)
 			i.say(kindReady, nil)
@@ -226,53 +226,53 @@ func TestASuccessorThatFailsChangesNothing(t *testing.T) {
 			c.fail(i)
 			i.wire.Close()
 			for _, client := range clients {
-				client.isAnswered(t)
+				client.mustBeAcked(t)
 			}
-			newChatter(t, g, "new", false).isAnswered(t) // who comes is served
+			newAckedClient(t, g, "new", false).mustBeAcked(t) // new clients are served
 		})
 	}
 	if n := g.Metric("gateway_handovers_failed_total"); n != 13 {
-		t.Errorf("%v hand-overs that came to nothing, want 13", n)
+		t.Errorf("%v failed hand-overs counted, want 13", n)
 	}
 }
 
-// A killer is a taker whose giver dies when everything has arrived.
-type killer struct {
+// giverKiller is a taker that kills the giver when the whole state has arrived.
+type giverKiller struct {
 	t     *testing.T
 	giver *gatewaytest.Gateway
 	hello Hello
 	state State
 }
 
-func (k *killer) Hello() Hello                         { return k.hello }
-func (k *killer) Build(context.Context, Welcome) error { return nil }
-func (k *killer) Fresh(fd int)                         { _ = syscall.Close(fd) }
-func (k *killer) GiverDied()                           {}
+func (k *giverKiller) Hello() Hello                         { return k.hello }
+func (k *giverKiller) Build(context.Context, Welcome) error { return nil }
+func (k *giverKiller) Fresh(fd int)                         { _ = syscall.Close(fd) }
+func (k *giverKiller) GiverDied()                           {}
 
-func (k *killer) Fits(*State) error {
+func (k *giverKiller) Fits(*State) error {
 	k.giver.Kill()
 	return nil
 }
 
-func (k *killer) Own(e *State, _ time.Duration, begun func()) error {
+func (k *giverKiller) Own(e *State, _ time.Duration, begun func()) error {
 	k.state = *e
 	begun()
 	return nil
 }
 
-// A gateway that dies while its event loops stand still leaves its connections
-// to the successor, which has everything by then.
-func TestAGatewayThatDiesWhileItHandsOverLeavesItsConnections(t *testing.T) {
+// The giver dies while its event loops are stopped and the taker has the whole state.
+// The taker must get the connections, still open.
+func TestTheTakerGetsTheConnectionsOfAGiverThatDies(t *testing.T) {
 	t.Parallel()
 	path := socketPath(t)
 	g := gatewaytest.Start(t, "HANDOVER_SOCKET="+path, "EVENT_LOOPS=2")
-	clients := []*chatter{newChatter(t, g, "1", false), newChatter(t, g, "2", false)}
+	clients := []*ackedClient{newAckedClient(t, g, "1", false), newAckedClient(t, g, "2", false)}
 	_, port, _ := net.SplitHostPort(g.Addr)
-	k := &killer{t: t, giver: g, hello: Hello{Form: form.Version, Loops: 2, Digest: "127.0.0.1 " + port}}
+	k := &giverKiller{t: t, giver: g, hello: Hello{Form: form.Version, Loops: 2, Digest: "127.0.0.1 " + port}}
 	i := newFakeTaker(t, path)
 	v := Take(t.Context(), i.wire, k, DefaultPace)
 	if !v.Owned || v.Err != nil {
-		t.Fatalf("the successor's verdict: %+v, want the connections", v)
+		t.Fatalf("the taker's result is %+v, want the connections owned", v)
 	}
 	sessions := 0
 	var conns []int
@@ -287,14 +287,15 @@ func TestAGatewayThatDiesWhileItHandsOverLeavesItsConnections(t *testing.T) {
 	}
 	for _, c := range clients {
 		if err := c.c.Err(); err != nil {
-			t.Errorf("a client's connection has ended: %v", err)
+			t.Errorf("a client's connection was closed: %v", err)
 		}
 	}
 	closeAll(conns)
 }
 
-// A successor whose gateway falls silent, and is not dead, takes nothing.
-func TestASuccessorOfAGatewayThatIsAliveTakesNothing(t *testing.T) {
+// The giver falls silent or sends something wrong, but is alive. The taker must not
+// serve anything.
+func TestATakerOfALivingGiverTakesNothing(t *testing.T) {
 	t.Parallel()
 	path := socketPath(t)
 	l, err := Listen(path)
@@ -303,13 +304,13 @@ func TestASuccessorOfAGatewayThatIsAliveTakesNothing(t *testing.T) {
 	}
 	defer l.Close()
 	for name, act := range map[string]func(*Wire){
-		"says nothing":  func(w *Wire) { w.next(gatewaytest.Patience); w.next(gatewaytest.Patience) },
-		"ends the talk": func(w *Wire) { w.next(gatewaytest.Patience) },
+		"sends nothing": func(w *Wire) { w.next(gatewaytest.Patience); w.next(gatewaytest.Patience) },
+		"closes":        func(w *Wire) { w.next(gatewaytest.Patience) },
 		"refuses": func(w *Wire) {
 			w.next(gatewaytest.Patience)
 			_ = w.send(kindRefuse, []byte("no"), gatewaytest.Patience)
 		},
-		"speaks of something else": func(w *Wire) {
+		"sends an unexpected frame": func(w *Wire) {
 			w.next(gatewaytest.Patience)
 			_ = w.send(kindReleased, nil, gatewaytest.Patience)
 		},
@@ -327,27 +328,28 @@ func TestASuccessorOfAGatewayThatIsAliveTakesNothing(t *testing.T) {
 				}
 				conn.Close()
 			}()
-			v := Take(t.Context(), i.wire, &killer{t: t}, DefaultPace)
+			v := Take(t.Context(), i.wire, &giverKiller{t: t}, DefaultPace)
 			if v.Owned || v.Alone || v.Err == nil {
-				t.Errorf("verdict %+v, want an error", v)
+				t.Errorf("result %+v, want an error", v)
 			}
 		})
 	}
 }
 
-// Whoever may enter the folder could take the connections.
-func TestAFolderThatOthersMayEnterIsRefused(t *testing.T) {
+// A directory that other users may enter is refused: they could take the connections.
+func TestADirectoryOpenToOthersIsRefused(t *testing.T) {
 	path := socketPath(t)
 	if err := os.Chmod(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if l, err := Listen(path); err == nil {
 		l.Close()
-		t.Error("listening in a folder of mode 0755, want an error")
+		t.Error("listening in a directory of mode 0755 succeeded, want an error")
 	}
 }
 
-// A thousand connections are more than one message carries.
+// More descriptors than fit into one message arrive completely and in order with other
+// frames.
 func TestDescriptorsArriveCompletely(t *testing.T) {
 	path := socketPath(t)
 	l, err := Listen(path)

@@ -15,16 +15,15 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// A rawConn is a TCP connection of a client that a test has stop anywhere: in
-// the middle of a head, of a body or of a frame. Its methods end the test when
-// the connection does.
+// rawConn is a client's TCP connection that a test can stop at any byte of a request
+// or frame. Its methods end the test if the connection ends.
 type rawConn struct {
-	s    *stage
+	s    *seededRun
 	conn *net.TCPConn
 	in   *bufio.Reader
 }
 
-func (s *stage) dial() *rawConn {
+func (s *seededRun) dial() *rawConn {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", s.now.Addr)
 	if err != nil {
@@ -63,7 +62,7 @@ func (c *rawConn) do(method, target, body string) (int, string) {
 	return c.receive()
 }
 
-// wantOpen wants an answer with the open packet.
+// wantOpen reads a response, which must have the open packet.
 func (c *rawConn) wantOpen() (sid string) {
 	c.s.t.Helper()
 	status, body := c.receive()
@@ -73,7 +72,7 @@ func (c *rawConn) wantOpen() (sid string) {
 	return c.s.sid(body)
 }
 
-func (s *stage) sid(packet string) string {
+func (s *seededRun) sid(packet string) string {
 	s.t.Helper()
 	var open struct{ SID string }
 	if err := json.Unmarshal([]byte(strings.TrimPrefix(packet, "0")), &open); err != nil || open.SID == "" {
@@ -98,10 +97,10 @@ const (
 	socketTarget = "/socket.io/?EIO=4&transport=websocket"
 )
 
-// A rawSocket is a session on WebSocket.
+// rawSocket is a session on WebSocket.
 type rawSocket struct{ *rawConn }
 
-func (s *stage) webSocket(target string, headers ...string) rawSocket {
+func (s *seededRun) webSocket(target string, headers ...string) rawSocket {
 	s.t.Helper()
 	c := s.dial()
 	c.send(requestText(http.MethodGet, target, "", append(headers, "Upgrade: websocket", "Connection: Upgrade",
@@ -112,8 +111,8 @@ func (s *stage) webSocket(target string, headers ...string) rawSocket {
 	return rawSocket{c}
 }
 
-// connected returns a socket of that user on WebSocket.
-func (s *stage) connected(user string) rawSocket {
+// connected returns a connected socket of this user on WebSocket.
+func (s *seededRun) connected(user string) rawSocket {
 	s.t.Helper()
 	c := s.webSocket(socketTarget)
 	s.sid(c.next())
@@ -135,7 +134,7 @@ func (c rawSocket) text(packet string) {
 
 func (c rawSocket) read() (ws.OpCode, string, error) { return testkit.ReadServerFrame(c.in) }
 
-// next returns the next packet that is no ping; those are answered.
+// next returns the next packet other than pings, which are answered.
 func (c rawSocket) next() string {
 	c.s.t.Helper()
 	for {
@@ -164,15 +163,15 @@ func (c rawSocket) wantPrefix(packet string) {
 	}
 }
 
-// A rawPolling is a session by long-polling.
+// rawPolling is a session by long-polling.
 type rawPolling struct {
-	s         *stage
+	s         *seededRun
 	sid       string
 	get, post *rawConn
-	pending   []string // packets that have come
+	pending   []string // received packets that next has not returned
 }
 
-func (s *stage) polling(user string) *rawPolling {
+func (s *seededRun) polling(user string) *rawPolling {
 	s.t.Helper()
 	p := &rawPolling{s: s, get: s.dial(), post: s.dial()}
 	p.get.send(requestText(http.MethodGet, pollTarget, ""))
@@ -198,7 +197,7 @@ func (p *rawPolling) wantOK() {
 	}
 }
 
-// take takes the answer to a poll.
+// take reads the response to a poll.
 func (p *rawPolling) take() {
 	p.s.t.Helper()
 	status, body := p.get.receive()

@@ -17,39 +17,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A relay is a process between giver and taker. It passes frames and
-// descriptors on, prints each frame, and does fault to one of the two at a
-// certain frame. What a process wrote before it died still arrives. The relay is
-// a process of its own because the taker looks whether the process at the other
-// end is dead: the relay ends when the giver does.
+// relay is a process between giver and taker. It forwards frames and descriptors,
+// prints each frame, and applies a fault to one side at a certain frame. What a
+// process sent before it died still arrives. It is a process of its own because the
+// taker checks whether the process at the other end is dead: the relay ends when the
+// giver does.
 type relay struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser // the relay ends when it is closed
 	done  chan struct{}
 	mu    sync.Mutex // guards the following
 	seen  map[kind]bool
-	ended map[bool]bool // the taker, and the giver, say no more
+	ended map[bool]bool // true: the taker, false: the giver has closed its side
 	holds bool
 }
 
-// relayVariable holds a relayOrder for a test binary that is to be a relay.
+// relayVariable has a relayOrder for a test binary that runs as a relay.
 const relayVariable = "HANDOVER_RELAY"
 
-// A relayOrder is what a relay is to do.
+// relayOrder configures a relay.
 type relayOrder struct {
 	Listen string // where the taker connects
 	Target string // where the giver listens
 	Fault  *fault // nil: none
-	Hold   kind   // the first frame of this kind is passed on when goOn is called; 0: none
+	Hold   kind   // the first frame of this kind is forwarded when goOn is called; 0: none is held
 }
 
-// A fault is a signal that one side of a hand-over is sent.
+// fault is a signal sent to one side of a hand-over.
 type fault struct {
-	Taker  bool // to the taker; else to the giver
+	Taker  bool // to the taker; otherwise to the giver
 	Signal syscall.Signal
-	Pause  time.Duration // before it may go on, of SIGSTOP
-	At     kind          // when the first frame of this kind has come
-	Passed bool          // and has been passed on
+	Pause  time.Duration // time from SIGSTOP to SIGCONT
+	At     kind          // the signal is sent at the first frame of this kind
+	Passed bool          // after that frame was forwarded; otherwise before
 }
 
 func (h *fault) String() string {
@@ -96,7 +96,7 @@ func startRelay(t *testing.T, order relayOrder) *relay {
 	t.Cleanup(r.close)
 	lines := bufio.NewScanner(out)
 	if !lines.Scan() || lines.Text() != "listening" {
-		t.Fatalf("the relay says %q", lines.Text())
+		t.Fatalf("the relay printed %q, want listening", lines.Text())
 	}
 	go func() {
 		defer close(r.done)
@@ -125,53 +125,53 @@ func (r *relay) note(line string) {
 	}
 }
 
-// What a relay prints beside the numbers of frames.
+// Lines that a relay prints besides the numbers of frames.
 const saysHold = "hold"
 
 func saysEnd(taker bool) string { return fmt.Sprint("end of the taker: ", taker) }
 
-// close ends the relay. Everything that it has seen is known then.
+// close ends the relay and waits until its output was read.
 func (r *relay) close() {
 	r.in.Close()
 	<-r.done
 }
 
-// passed reports whether a frame of this kind has come.
+// passed reports whether a frame of this kind has passed.
 func (r *relay) passed(k kind) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.seen[k]
 }
 
-// holding reports whether the frame has come that is not passed on yet.
+// holding reports whether the relay holds the frame of kind Hold.
 func (r *relay) holding() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.holds
 }
 
-// goOn has that frame passed on.
+// goOn lets the relay forward the held frame.
 func (r *relay) goOn() { _, _ = r.in.Write([]byte{'\n'}) }
 
-// hasHeardAll reports whether everything that a side said has come.
+// hasHeardAll reports whether everything that a side sent has arrived.
 func (r *relay) hasHeardAll(taker bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.ended[taker]
 }
 
-// A relaying is the relay, in its process.
+// relaying is the relay in its own process.
 type relaying struct {
 	order relayOrder
 	taker *Wire
 	giver *Wire
 	once  sync.Once // the fault
 	held  sync.Once
-	pause sync.WaitGroup // for which a process stands still
-	goOn  chan struct{}  // has a token when the frame may be passed on
+	pause sync.WaitGroup // counts paused processes
+	goOn  chan struct{}  // gets a token when the held frame may be forwarded
 }
 
-// relayMain is the program of a relay.
+// relayMain is the main function of a relay.
 func relayMain(text string) int {
 	r := &relaying{goOn: make(chan struct{}, 1)}
 	err := json.Unmarshal([]byte(text), &r.order)
@@ -190,7 +190,7 @@ func (r *relaying) run() error {
 	if err != nil {
 		return err
 	}
-	l.SetUnlinkOnClose(false) // the path may be the taker's by then
+	l.SetUnlinkOnClose(false) // the path may belong to the taker by then
 	go func() {
 		var one [1]byte
 		for {
@@ -216,10 +216,10 @@ func (r *relaying) run() error {
 	for !r.giver.dead(time.Hour) {
 	}
 	r.pause.Wait()
-	return nil // the taker looks whether the giver is dead
+	return nil // the taker checks whether the giver is dead
 }
 
-// pass passes on what from says, until that ends.
+// pass forwards frames from one side to the other until the first one ends.
 func (r *relaying) pass(from, to *Wire) {
 	for {
 		k, body, fds, err := from.next(time.Hour)
@@ -236,19 +236,19 @@ func (r *relaying) pass(from, to *Wire) {
 				<-r.goOn
 			})
 		}
-		r.strike(k, false)
+		r.applyFault(k, false)
 		if k == kindDescriptors || k == kindFresh {
 			_ = to.sendDescriptors(k, fds, time.Hour)
 			closeAll(fds)
 		} else {
 			_ = to.send(k, body, time.Hour)
 		}
-		r.strike(k, true)
+		r.applyFault(k, true)
 	}
 }
 
-// strike does the fault if this is its instant.
-func (r *relaying) strike(k kind, passed bool) {
+// applyFault applies the fault if k and passed match it.
+func (r *relaying) applyFault(k kind, passed bool) {
 	h := r.order.Fault
 	if h == nil || k != h.At || passed != h.Passed {
 		return
@@ -259,7 +259,7 @@ func (r *relaying) strike(k kind, passed bool) {
 			victim = r.taker
 		}
 		if unix.Kill(victim.pid, h.Signal) != nil {
-			return // it has ended
+			return // the process has ended
 		}
 		if h.Signal == unix.SIGKILL {
 			victim.dead(time.Hour)
@@ -275,7 +275,7 @@ func (r *relaying) strike(k kind, passed bool) {
 	})
 }
 
-// stopped reports whether a process stands still, or has ended.
+// stopped reports whether a process is stopped or has ended.
 func stopped(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, state, _ := strings.Cut(string(stat), ") ")

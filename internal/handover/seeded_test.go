@@ -23,23 +23,23 @@ import (
 )
 
 const (
-	handOversEach = 2 // of a seed
+	handOversEach = 2 // hand-overs for each seed
 	shortPause    = 300 * time.Millisecond
-	longerThanOne = 5 * time.Second  // than the giver waits for the taker
-	longerThanAll = 30 * time.Second // than the taker waits for the giver
+	longerThanOne = 5 * time.Second  // longer than the giver waits for the taker
+	longerThanAll = 30 * time.Second // longer than the taker waits for the giver
 
-	// long is more than two processes of which one stands still for longerThanAll
-	// take, on a busy machine.
+	// long is a time in which two hand-overs, one paused for longerThanAll, end on a
+	// busy machine.
 	long = 4 * gatewaytest.Patience
 )
 
-// faults is every fault at every step, in an order of its own, and hand-overs
-// without fault in between.
+// faults returns every fault at every step, and hand-overs without a fault, in a fixed
+// random order.
 func faults() (all []*fault) {
 	for k := kindHello; k <= kindDone; k++ {
 		switch k {
 		case kindRefuse, kindDrain, kindAbort, kindFailed, kindFresh:
-			continue // not in a hand-over that goes well
+			continue // not sent in a hand-over that succeeds
 		}
 		for _, passed := range []bool{false, true} {
 			for _, taker := range []bool{false, true} {
@@ -52,8 +52,7 @@ func faults() (all []*fault) {
 	return all
 }
 
-// faultOf returns what is done to the i-th hand-over. Now and then a process
-// stands still for longer.
+// faultOf returns the fault of the i-th hand-over. Some pauses are made longer.
 func faultOf(i int) *fault {
 	all := faults()
 	h := all[i%len(all)]
@@ -70,32 +69,32 @@ func faultOf(i int) *fault {
 	return &longer
 }
 
-// A stage is a gateway, its clients and a stream of events, for the hand-overs
-// of one seed. Owned by the test's goroutine, but for what mu guards.
-type stage struct {
+// seededRun is a gateway with its clients and a stream of events, for the hand-overs of
+// one seed. The test's goroutine owns it, except for what mu guards.
+type seededRun struct {
 	t      *testing.T
 	r      *rand.Rand
 	path   string               // HANDOVER_SOCKET
 	now    *gatewaytest.Gateway // the process that serves
 	url    string
 	crowd  []*member
-	conns  []*rawConn    // of the clients in odd states
-	state  string        // that is being looked at, for messages
-	begun  time.Time     // when it began
+	conns  []*rawConn    // clients in the states of clientStates
+	state  string        // the client state being checked, for messages
+	begun  time.Time     // when that state began
 	within time.Duration // as in clientState
 	users  int
 
 	mu     sync.Mutex     // guards the following
 	sent   int            // number of the last event that was accepted
-	failed map[int]error  // by number, of events of which nothing is known
-	busy   sync.WaitGroup // who sends them
+	failed map[int]error  // errors by number, of events that may or may not be delivered
+	busy   sync.WaitGroup // goroutines that send the events and listen
 }
 
-// Hand-overs from seeds, with clients in every state that there is, with several
-// numbers of event loops, and with either process killed or standing still at
-// every step. No client whose connections are in a process that lives loses an
-// event, gets one twice or out of order, or is cut. One process serves
-// afterwards. HANDOVERS=1000 makes so many; see docs/handover.md.
+// Hand-overs from seeds, with clients in every state, with several numbers of event
+// loops, and with either process killed or paused at every step. As long as the
+// process that has a client's connection lives, the client must lose no event, get
+// none twice or out of order, and stay connected. In the end one process must serve.
+// HANDOVERS=1000 runs that many; see docs/handover.md.
 func TestSeededHandOvers(t *testing.T) {
 	t.Parallel()
 	count := 12
@@ -108,7 +107,7 @@ func TestSeededHandOvers(t *testing.T) {
 	for seed := range count / handOversEach {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
-			s := openStage(t, uint64(seed))
+			s := newSeededRun(t, uint64(seed))
 			for i := range handOversEach {
 				s.handOver(faultOf(seed*handOversEach + i))
 			}
@@ -116,12 +115,12 @@ func TestSeededHandOvers(t *testing.T) {
 	}
 }
 
-func openStage(t *testing.T, seed uint64) *stage {
+func newSeededRun(t *testing.T, seed uint64) *seededRun {
 	t.Helper()
-	s := &stage{t: t, r: rand.New(rand.NewPCG(seed, 0)), path: socketPath(t), failed: make(map[int]error)}
+	s := &seededRun{t: t, r: rand.New(rand.NewPCG(seed, 0)), path: socketPath(t), failed: make(map[int]error)}
 	decider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if body, _ := io.ReadAll(r.Body); strings.Contains(string(body), "undecided") {
-			time.Sleep(100 * time.Millisecond) // the join is under way meanwhile
+			time.Sleep(100 * time.Millisecond) // so that the join is pending during the hand-over
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}))
@@ -142,19 +141,19 @@ func openStage(t *testing.T, seed uint64) *stage {
 	return s
 }
 
-func (s *stage) loops() string { return fmt.Sprint("EVENT_LOOPS=", 1+s.r.IntN(3)) }
+func (s *seededRun) loops() string { return fmt.Sprint("EVENT_LOOPS=", 1+s.r.IntN(3)) }
 
-// patient waits as long as a hand-over may take.
-var patient = http.Client{Timeout: long, Transport: &http.Transport{DisableKeepAlives: true}}
+// patientClient is an HTTP client that waits as long as a hand-over may take.
+var patientClient = http.Client{Timeout: long, Transport: &http.Transport{DisableKeepAlives: true}}
 
-// publish publishes an event as a service does.
-func (s *stage) publish(key, body string) (status int, answer string, err error) {
+// publish posts an event as a service does.
+func (s *seededRun) publish(key, body string) (status int, answer string, err error) {
 	r, err := http.NewRequest(http.MethodPost, s.url+"/events/"+key, strings.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
 	r.Header.Set("Authorization", "Bearer "+gatewaytest.PublishToken)
-	res, err := patient.Do(r)
+	res, err := patientClient.Do(r)
 	if err != nil {
 		return 0, "", err
 	}
@@ -163,8 +162,8 @@ func (s *stage) publish(key, body string) (status int, answer string, err error)
 	return res.StatusCode, string(b), err
 }
 
-// stream sends the crowd's room numbered events.
-func (s *stage) stream(ctx context.Context) {
+// stream sends numbered events to the members' room.
+func (s *seededRun) stream(ctx context.Context) {
 	for n := 1; ctx.Err() == nil; n++ {
 		status, _, err := s.publish("message.sent", fmt.Sprintf(`{"conversationId":"crowd","message":"%d"}`, n))
 		if err == nil && status/100 != 2 {
@@ -181,20 +180,20 @@ func (s *stage) stream(ctx context.Context) {
 	}
 }
 
-func (s *stage) failures() int {
+func (s *seededRun) failures() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.failed)
 }
 
-// why says why events were not accepted.
-func (s *stage) why() string {
+// acceptErrors returns the errors of events that were not accepted.
+func (s *seededRun) acceptErrors() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return fmt.Sprint(s.failed)
 }
 
-func (s *stage) tokenFor(user string, life time.Duration) string {
+func (s *seededRun) tokenFor(user string, life time.Duration) string {
 	s.t.Helper()
 	claims := jwt.MapClaims{"id": user, "exp": time.Now().Add(life).Unix()}
 	signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(gatewaytest.Secret))
@@ -204,13 +203,13 @@ func (s *stage) tokenFor(user string, life time.Duration) string {
 	return signed
 }
 
-// handOver has a new process take over, does h to one of the two, and looks at
-// what has become of every client.
-func (s *stage) handOver(h *fault) {
+// handOver starts a process that takes over, applies h to one of the two, and checks
+// every client afterwards.
+func (s *seededRun) handOver(h *fault) {
 	s.t.Helper()
 	next := s.now.Successor(s.loops())
-	s.assemble()
-	goOn := s.catch()
+	s.connectMembers()
+	goOn := s.enterStates()
 	before := s.failures()
 	aside := fmt.Sprintf("%s.%d", s.path, s.now.Pid())
 	if err := os.Rename(s.path, aside); err != nil {
@@ -223,8 +222,8 @@ func (s *stage) handOver(h *fault) {
 	next.Begin()
 	left, kept := s.outcome(h, relay, next)
 	relay.close()
-	s.t.Logf("%v: the connections live on: %v", h, kept)
-	if left == s.now { // which still listens there
+	s.t.Logf("%v: connections kept: %v", h, kept)
+	if left == s.now { // the old process still listens there
 		if err := os.Rename(aside, s.path); err != nil {
 			s.t.Fatal(err)
 		}
@@ -241,9 +240,9 @@ func (s *stage) handOver(h *fault) {
 	for _, g := range goOn {
 		g()
 	}
-	s.dismiss()
+	s.checkMembers()
 	if n := s.failures() - before; n > 0 && (h == nil || h.Signal != syscall.SIGKILL || h.Taker) {
-		s.t.Errorf("%v: %d events were not accepted: %s", h, n, s.why())
+		s.t.Errorf("%v: %d events were not accepted: %s", h, n, s.acceptErrors())
 	}
 	for _, c := range s.conns {
 		c.conn.Close()
@@ -251,12 +250,13 @@ func (s *stage) handOver(h *fault) {
 	s.conns = nil
 }
 
-// catch brings a client into each state.
-func (s *stage) catch() (goOn []func()) {
+// enterStates brings a client into each state. It returns the functions that check them
+// afterwards.
+func (s *seededRun) enterStates() (goOn []func()) {
 	s.t.Helper()
 	for _, i := range s.r.Perm(len(clientStates)) {
 		c := &clientStates[i]
-		if c.seldom && s.r.IntN(8) > 0 {
+		if c.rare && s.r.IntN(8) > 0 {
 			continue
 		}
 		s.users++
@@ -277,12 +277,12 @@ func (s *stage) catch() (goOn []func()) {
 	return goOn
 }
 
-// errLate is what fail panics with.
+// errLate is the panic value of fail.
 var errLate = errors.New("the gateway may have ended the connection because of the time")
 
-// fail ends the test, unless a slow machine has taken so long that the gateway
-// had the right to end the connection.
-func (s *stage) fail(format string, args ...any) {
+// fail ends the test, unless the machine was so slow that the gateway may have ended
+// the connection.
+func (s *seededRun) fail(format string, args ...any) {
 	s.t.Helper()
 	if s.within > 0 && time.Since(s.begun) >= s.within {
 		panic(errLate)
@@ -290,11 +290,11 @@ func (s *stage) fail(format string, args ...any) {
 	s.t.Fatalf(format, args...)
 }
 
-// outcome waits until one process is left, which is returned, nil if none is,
-// and says whether the connections live on.
-func (s *stage) outcome(h *fault, r *relay, next *gatewaytest.Gateway) (left *gatewaytest.Gateway, kept bool) {
+// outcome waits until at most one process is left. It returns that process, or nil,
+// and whether the connections were kept.
+func (s *seededRun) outcome(h *fault, r *relay, next *gatewaytest.Gateway) (left *gatewaytest.Gateway, kept bool) {
 	s.t.Helper()
-	s.await("one of the processes to end", func() bool { return s.now.HasEnded() || next.HasEnded() })
+	s.await("one of the two processes to end", func() bool { return s.now.HasEnded() || next.HasEnded() })
 	left, kept = s.now, true
 	const killed = -1 // as an exit code
 	switch {
@@ -303,23 +303,23 @@ func (s *stage) outcome(h *fault, r *relay, next *gatewaytest.Gateway) (left *ga
 			left = next
 		}
 	case h.Taker:
-		s.await("all that the taker said", func() bool { return r.hasHeardAll(true) })
+		s.await("all frames of the taker", func() bool { return r.hasHeardAll(true) })
 		if r.passed(kindOwned) {
 			left, kept = nil, false
 		}
 	default:
-		s.await("all that the giver said", func() bool { return r.hasHeardAll(false) })
+		s.await("all frames of the giver", func() bool { return r.hasHeardAll(false) })
 		if left, kept = next, r.passed(kindEnd); !r.passed(kindGo) {
 			left = nil
 		}
 	}
 	for _, g := range []*gatewaytest.Gateway{s.now, next} {
 		if g != left {
-			s.await("a process to end that is not to serve", g.HasEnded)
+			s.await("the process that does not serve to end", g.HasEnded)
 		}
 	}
 	if left != nil {
-		s.await("the other one to serve", func() bool {
+		s.await("the other process to serve", func() bool {
 			if left.HasEnded() {
 				s.t.Fatalf("%v: no process is left\nbefore:\n%s\nafter:\n%s", h, s.now.Out, next.Out)
 			}
@@ -330,22 +330,22 @@ func (s *stage) outcome(h *fault, r *relay, next *gatewaytest.Gateway) (left *ga
 	return left, kept
 }
 
-// await is Await for what takes as long as a hand-over may.
-func (s *stage) await(what string, holds func() bool) {
+// await is testkit.Await with the time that a hand-over may take.
+func (s *seededRun) await(what string, holds func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(long); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("waited in vain for %s", what)
+			s.t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }
 
-// wantEnds wants the end of every connection: nobody has them any more.
-func (s *stage) wantEnds() {
+// wantEnds checks that every connection is closed, because no process has them.
+func (s *seededRun) wantEnds() {
 	s.t.Helper()
 	for _, c := range s.conns {
 		if _, err := io.Copy(io.Discard, c.in); err != nil && os.IsTimeout(err) {
-			s.t.Errorf("a connection lives on, and no process serves it")
+			s.t.Errorf("a connection is still open although no process serves it")
 		}
 		c.conn.Close()
 	}

@@ -15,19 +15,19 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// A clientState is a state in which a hand-over may find a client. begin brings a
-// client there; the function that it returns goes on after the hand-over.
+// clientState is a state of a client during a hand-over. begin brings a client into
+// the state. goOn continues after the hand-over and checks the client.
 type clientState struct {
 	name   string
-	begin  func(s *stage, user string) (goOn func())
-	seldom bool          // it takes long
-	within time.Duration // the gateway ends the connection by then; 0: it does not
+	begin  func(s *seededRun, user string) (goOn func())
+	rare   bool          // tested rarely, because it takes long
+	within time.Duration // the time after which the gateway ends the connection; 0: never
 }
 
-const homeless = `["typing",{"roomType":"conversation","roomId":"not mine"}]` // answered with an error
+const typingElsewhere = `["typing",{"roomType":"conversation","roomId":"not mine"}]` // typing in a room that was not joined is answered with an error
 
 var clientStates = []clientState{
-	{"WebSocket, idle in a room", func(s *stage, user string) func() {
+	{"WebSocket, idle in a room", func(s *seededRun, user string) func() {
 		c := s.connected(user)
 		c.text(`421["join_room",{"roomType":"conversation","roomId":"` + user + `"}]`)
 		c.wantPrefix(`431[{"success":true`)
@@ -38,12 +38,12 @@ var clientStates = []clientState{
 			c.want(`432[{"success":true}]`)
 		}
 	}, false, 0},
-	{"WebSocket before CONNECT", func(s *stage, user string) func() {
+	{"WebSocket before CONNECT", func(s *seededRun, user string) func() {
 		c := s.webSocket(socketTarget)
 		s.sid(c.next())
 		return func() { c.connect(user) }
 	}, false, 0},
-	{"token in the handshake", func(s *stage, user string) func() {
+	{"token in the handshake", func(s *seededRun, user string) func() {
 		c := s.webSocket(socketTarget, "Authorization: Bearer "+s.token(user))
 		s.sid(c.next())
 		return func() {
@@ -53,27 +53,27 @@ var clientStates = []clientState{
 	}, false, 0},
 	{"half a frame's header", halfAFrame(1), false, 0},
 	{"half a frame", halfAFrame(9), false, 0},
-	{"first fragment of a message", func(s *stage, user string) func() {
+	{"first fragment of a message", func(s *seededRun, user string) func() {
 		c := s.connected(user)
-		event := "423" + homeless
+		event := "423" + typingElsewhere
 		c.send(testkit.ClientFrame(false, ws.OpText, event[:10]))
 		return func() {
 			c.send(testkit.ClientFrame(true, ws.OpContinuation, event[10:]))
 			c.want(`433[{"error":"Not in room"}]`)
 		}
 	}, false, 0},
-	{"one of two attachments", func(s *stage, user string) func() {
+	{"one of two attachments", func(s *seededRun, user string) func() {
 		c := s.connected(user)
 		c.text(`452-5["typing",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`)
 		c.send(testkit.ClientFrame(true, ws.OpBinary, "one"))
 		return func() {
 			c.send(testkit.ClientFrame(true, ws.OpBinary, "two"))
 			c.wantPrefix(`435[{"error":`)
-			c.text("424" + homeless)
+			c.text("424" + typingElsewhere)
 			c.want(`434[{"error":"Not in room"}]`)
 		}
 	}, false, 0},
-	{"a slow reader that is owed bytes", func(s *stage, user string) func() {
+	{"a slow reader with pending bytes", func(s *seededRun, user string) func() {
 		c := s.connected(user)
 		const events = 40
 		text := strings.Repeat("x", 100_000)
@@ -88,18 +88,18 @@ var clientStates = []clientState{
 			c.wantPrefix(`42["new_notification",{"message":"end"`)
 		}
 	}, false, 0},
-	{"between two polls, with something pending", func(s *stage, user string) func() {
+	{"between two polls, with a pending packet", func(s *seededRun, user string) func() {
 		p := s.polling(user)
 		s.notify(user, "before")
 		return func() {
 			s.notify(user, "behind")
 			p.wantPrefix(`42["new_notification",{"message":"before"`)
 			p.wantPrefix(`42["new_notification",{"message":"behind"`)
-			p.send("429" + homeless)
+			p.send("429" + typingElsewhere)
 			p.want(`439[{"error":"Not in room"}]`)
 		}
 	}, false, 0},
-	{"a poll that waits", func(s *stage, user string) func() {
+	{"a poll that waits", func(s *seededRun, user string) func() {
 		p := s.polling(user)
 		p.get.send(requestText(http.MethodGet, p.target(), ""))
 		return func() {
@@ -108,9 +108,9 @@ var clientStates = []clientState{
 			p.wantPrefix(`42["new_notification",{"message":"x"`)
 		}
 	}, false, 0},
-	{"half a POST", func(s *stage, user string) func() {
+	{"half a POST", func(s *seededRun, user string) func() {
 		p := s.polling(user)
-		text := requestText(http.MethodPost, p.target(), "429"+homeless)
+		text := requestText(http.MethodPost, p.target(), "429"+typingElsewhere)
 		p.post.send(text[:len(text)-7])
 		return func() {
 			p.post.send(text[len(text)-7:])
@@ -118,7 +118,7 @@ var clientStates = []clientState{
 			p.want(`439[{"error":"Not in room"}]`)
 		}
 	}, false, 30 * time.Second},
-	{"half a POST in chunks", func(s *stage, user string) func() {
+	{"half a POST in chunks", func(s *seededRun, user string) func() {
 		p := s.polling(user)
 		p.post.send("POST " + p.target() + " HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n427[\r\n")
 		return func() {
@@ -127,7 +127,7 @@ var clientStates = []clientState{
 			p.want(`437[{"error":"Unknown event"}]`)
 		}
 	}, false, 30 * time.Second},
-	{"half a head", func(s *stage, _ string) func() {
+	{"half a head", func(s *seededRun, _ string) func() {
 		c := s.dial()
 		c.send("GET " + pollTarget + " HTTP/1.1\r\nHo")
 		return func() {
@@ -135,14 +135,14 @@ var clientStates = []clientState{
 			c.wantOpen()
 		}
 	}, false, 0},
-	{"a connection that has said nothing", func(s *stage, _ string) func() {
+	{"a new connection without a request", func(s *seededRun, _ string) func() {
 		c := s.dial()
 		return func() {
 			c.send(requestText(http.MethodGet, pollTarget, ""))
 			c.wantOpen()
 		}
 	}, false, 0},
-	{"a connection kept alive", func(s *stage, _ string) func() {
+	{"a connection kept alive", func(s *seededRun, _ string) func() {
 		c := s.dial()
 		c.do(http.MethodGet, "/nothing", "")
 		return func() {
@@ -151,7 +151,7 @@ var clientStates = []clientState{
 			}
 		}
 	}, false, 0},
-	{"a probe before its packet", func(s *stage, user string) func() {
+	{"a probe before its packet", func(s *seededRun, user string) func() {
 		p := s.polling(user)
 		c := s.webSocket(socketTarget + "&sid=" + p.sid)
 		return func() {
@@ -160,14 +160,14 @@ var clientStates = []clientState{
 			s.upgrade(p, c, user)
 		}
 	}, false, 10 * time.Second},
-	{"an upgrade half done", func(s *stage, user string) func() {
+	{"an upgrade half done", func(s *seededRun, user string) func() {
 		p := s.polling(user)
 		c := s.webSocket(socketTarget + "&sid=" + p.sid)
 		c.text("2probe")
 		c.want("3probe")
 		return func() { s.upgrade(p, c, user) }
 	}, false, 10 * time.Second},
-	{"a session that was ended", func(s *stage, user string) func() {
+	{"a session that was ended", func(s *seededRun, user string) func() {
 		c := s.connected(user)
 		s.post("user.disconnect", `{"userId":"`+user+`"}`)
 		return func() {
@@ -175,7 +175,7 @@ var clientStates = []clientState{
 			c.want("41")
 		}
 	}, false, 0},
-	{"a token that ends soon", func(s *stage, user string) func() {
+	{"a token that ends soon", func(s *seededRun, user string) func() {
 		c := s.webSocket(socketTarget)
 		s.sid(c.next())
 		c.text(`40{"token":"` + s.tokenFor(user, 12*time.Second) + `"}`)
@@ -185,12 +185,12 @@ var clientStates = []clientState{
 			}
 		}
 	}, true, 0},
-	{"a join that is being decided", func(s *stage, user string) func() {
+	{"a join that waits for the webhook", func(s *seededRun, user string) func() {
 		c := s.connected("undecided" + user)
 		c.text(`421["join_room",{"roomType":"conversation","roomId":"1"}]`)
 		return func() { c.wantPrefix(`431[{"success":true`) }
 	}, true, 0},
-	{"a client that may come back", func(s *stage, user string) func() {
+	{"a disconnected client that may recover", func(s *seededRun, user string) func() {
 		c := s.recovering(user, map[string]any{"recovery": true})
 		s.notify(user, "before")
 		offset := s.notified(c, "before")
@@ -207,11 +207,12 @@ var clientStates = []clientState{
 	}, false, 0},
 }
 
-// halfAFrame stops after so many bytes of a frame.
-func halfAFrame(n int) func(*stage, string) func() {
-	return func(s *stage, user string) func() {
+// halfAFrame sends this many bytes of a frame before the hand-over and the rest after
+// it.
+func halfAFrame(n int) func(*seededRun, string) func() {
+	return func(s *seededRun, user string) func() {
 		c := s.connected(user)
-		text := testkit.ClientFrame(true, ws.OpText, "429"+homeless)
+		text := testkit.ClientFrame(true, ws.OpText, "429"+typingElsewhere)
 		c.send(text[:n])
 		return func() {
 			c.send(text[n:])
@@ -220,18 +221,17 @@ func halfAFrame(n int) func(*stage, string) func() {
 	}
 }
 
-// upgrade finishes an upgrade whose probe was answered. The session is asked
-// for a poll in between only if a ping waits for it.
-func (s *stage) upgrade(p *rawPolling, c rawSocket, user string) {
+// upgrade completes an upgrade whose probe was answered.
+func (s *seededRun) upgrade(p *rawPolling, c rawSocket, user string) {
 	s.t.Helper()
 	c.text("5")
 	s.notify(user, "x")
 	c.wantPrefix(`42["new_notification",{"message":"x"`)
-	c.text("429" + homeless)
+	c.text("429" + typingElsewhere)
 	c.want(`439[{"error":"Not in room"}]`)
 }
 
-func (s *stage) recovering(user string, auth map[string]any) *sioclient.Client {
+func (s *seededRun) recovering(user string, auth map[string]any) *sioclient.Client {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), long)
 	defer cancel()
@@ -244,8 +244,8 @@ func (s *stage) recovering(user string, auth map[string]any) *sioclient.Client {
 	return c
 }
 
-// notified waits for a notification and returns its offset.
-func (s *stage) notified(c *sioclient.Client, message string) (offset string) {
+// notified waits for a notification with this message and returns its offset.
+func (s *seededRun) notified(c *sioclient.Client, message string) (offset string) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), long)
 	defer cancel()
@@ -269,17 +269,17 @@ func (s *stage) notified(c *sioclient.Client, message string) (offset string) {
 	}
 }
 
-// notify has the services tell a user something.
-func (s *stage) notify(user, message string) {
+// notify publishes a notification for a user.
+func (s *seededRun) notify(user, message string) {
 	s.t.Helper()
 	s.post("notification.created", fmt.Sprintf(`{"userId":%q,"message":%q}`, user, message))
 }
 
-func (s *stage) post(key, body string) {
+func (s *seededRun) post(key, body string) {
 	s.t.Helper()
 	if status, answer, err := s.publish(key, body); err != nil || status/100 != 2 {
 		s.t.Fatalf("%s: %s answered %d %s, %v", s.state, key, status, answer, err)
 	}
 }
 
-func (s *stage) token(user string) string { return gatewaytest.Token(s.t, user) }
+func (s *seededRun) token(user string) string { return gatewaytest.Token(s.t, user) }

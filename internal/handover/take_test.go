@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel has a table for the descriptors of all sessions before the first
-// one comes.
-func TestTheTableOfDescriptorsIsLargeEnoughBefore(t *testing.T) {
+// The kernel's descriptor table is enlarged for all sessions before the first
+// descriptor arrives.
+func TestTheDescriptorTableIsEnlargedInAdvance(t *testing.T) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ func TestTheNumberOfTextsIsBounded(t *testing.T) {
 	var l Texts
 	for i := range 10 * maxTexts {
 		if _, ok := l.Allow(strings.Repeat("x", i), time.Now(), time.Hour); !ok {
-			t.Fatalf("text %d is held back", i)
+			t.Fatalf("text %d is suppressed, want it logged", i)
 		}
 		if len(l.limiters) > maxTexts {
 			t.Fatalf("%d texts are remembered, want at most %d", len(l.limiters), maxTexts)

@@ -26,7 +26,7 @@ func TestHideInURLs(t *testing.T) {
 			t.Errorf("%s\n got %s\nwant %s", text, got, want)
 		}
 		if strings.Contains(got, "sesame") {
-			t.Errorf("%s tells the secret", got)
+			t.Errorf("%s shows the secret", got)
 		}
 	}
 }

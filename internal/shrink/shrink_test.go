@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestMapsKeepTheirEntries(t *testing.T) {
+func TestShrunkMapsKeepTheirEntries(t *testing.T) {
 	var p Peak
 	m, want, copies := make(map[int]int), make(map[int]int), 0
 	for i := range 10 * from {
@@ -21,7 +21,7 @@ func TestMapsKeepTheirEntries(t *testing.T) {
 			copies++
 		}
 		if !maps.Equal(m, want) {
-			t.Fatalf("after %d deletions %d entries, want %d", i+1, len(m), len(want))
+			t.Fatalf("%d deletions left %d entries, want %d", i+1, len(m), len(want))
 		}
 	}
 	if copies == 0 || copies > 3 {
@@ -29,16 +29,16 @@ func TestMapsKeepTheirEntries(t *testing.T) {
 	}
 }
 
-func TestQueuesGiveTheirArrayBack(t *testing.T) {
+func TestLargeEmptyQueuesReleaseTheirArray(t *testing.T) {
 	q := make([]int, 2*largeLeft)
 	q[len(q)-1] = 7
 	if q = Queue(q, len(q)-1); !slices.Equal(q, []int{7}) || cap(q) != 2*largeLeft {
 		t.Errorf("%v with room for %d", q, cap(q))
 	}
 	if q = Queue(q, 1); q != nil {
-		t.Errorf("an empty queue keeps room for %d", cap(q))
+		t.Errorf("an empty queue keeps a capacity of %d", cap(q))
 	}
 	if q = Queue(make([]int, 3), 3); cap(q) != 3 {
-		t.Error("a small queue gives its array back")
+		t.Error("a small queue was reallocated")
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/hometrip/gateway/upstream/redislog/core"
 )
 
-// An appender is a node's driver for writing the log in Redis: it appends,
-// trims, and forwards the events that services publish to RabbitMQ. Owned by its
-// machine; nil if the log is not in Redis.
+// An appender is a node's driver for writing the log in Redis: it appends, trims,
+// and forwards the events that services publish to RabbitMQ. It belongs to its
+// machine, and is nil if the log is in RabbitMQ.
 type appender struct {
 	m       *machine
 	link    *redisLink // nil: not connected
@@ -20,7 +20,7 @@ type appender struct {
 	forward *forwarder // nil: services publish over HTTP
 }
 
-// An appending is an entry on its way.
+// An appending is an entry that is being appended.
 type appending struct {
 	command core.Command
 	done    func(error)
@@ -50,7 +50,7 @@ func (d *appender) begin() {
 	}
 }
 
-// end is the death of the node.
+// end closes the connections when the node dies.
 func (d *appender) end() {
 	if d == nil {
 		return
@@ -64,8 +64,8 @@ func (d *appender) end() {
 	}
 }
 
-// connect returns the connection that appends and trims; nil: Redis cannot be
-// reached.
+// connect returns the connection for appending and trimming, and opens it if
+// necessary. It returns nil if Redis is unreachable.
 func (d *appender) connect() *redisLink {
 	if d.link != nil || !d.m.r.redis.reachable(d.m) {
 		return d.link
@@ -80,13 +80,13 @@ func (d *appender) connect() *redisLink {
 	return l
 }
 
-// append adds an entry to the log.
+// append adds an entry to the log. done is called with the result.
 func (d *appender) append(e *eventlog.Entry, done func(error)) {
 	d.waiting = append(d.waiting, appending{core.Append(e), done})
 	d.send()
 }
 
-// send sends what waits, as much as goes at once.
+// send appends the waiting entries, up to core.AppendsAtOnce in a batch.
 func (d *appender) send() {
 	if d.busy || len(d.waiting) == 0 {
 		return
@@ -136,7 +136,7 @@ func (d *appender) trimLater() {
 	})
 }
 
-// trimNext does the next step of a round.
+// trimNext executes the next command of a round of trimming.
 func (d *appender) trimNext() {
 	command, goesOn := d.trim.Command()
 	if !goesOn {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// BenchmarkFleet reports how much simulated time a second of CPU is.
+// BenchmarkFleet measures how many seconds are simulated in a second of CPU.
 func BenchmarkFleet(b *testing.B) {
 	defer debug.SetGCPercent(debug.SetGCPercent(2000))
 	simulated, began := time.Duration(0), cpuTime(b)
@@ -20,8 +20,8 @@ func BenchmarkFleet(b *testing.B) {
 	b.ReportMetric(simulated.Seconds()/(cpuTime(b)-began).Seconds(), "simulated-s/cpu-s")
 }
 
-// cpuTime is what this process has used, garbage collection included: other
-// processes do not change it.
+// cpuTime returns the CPU time that this process has used, with garbage
+// collection. Unlike elapsed time it does not depend on other processes.
 func cpuTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

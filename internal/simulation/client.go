@@ -12,16 +12,16 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// Delays of the network between clients and nodes.
+// Delays of the network between clients and nodes, and habits of clients.
 const (
 	clientLeast = 2 * time.Millisecond
 	clientMost  = 60 * time.Millisecond
-	silentTime  = 25 * time.Second // until a node notices that a client is gone
-	reconnect   = 3 * time.Second  // the longest pause before a client comes back
-	actEvery    = 30 * time.Second // between two things that a client does
+	silentTime  = 25 * time.Second // until a node notices that a client is gone without a close
+	reconnect   = 3 * time.Second  // the longest pause before a client reconnects
+	actEvery    = 30 * time.Second // average time between two actions of a client
 )
 
-// A client is a simulated client that follows the protocol. Owned by its run.
+// A client is a simulated client that follows the protocol. It belongs to its run.
 type client struct {
 	r     *run
 	index int
@@ -31,71 +31,71 @@ type client struct {
 
 	machine *machine
 	link    *session // nil: not connected
-	slow    bool     // reads seldom
+	slow    bool     // it reads rarely
 
-	returning
-	lostEvents bool // its session was ended because its node has missed events
+	returning       // what it keeps for its return
+	lostEvents bool // a session was closed because its node had missed events
 }
 
 // A session is one connection of a client, and the rooms.Sink of its socket.
 type session struct {
 	c      *client
 	m      *machine
-	life   int // of the machine
+	life   int // the machine's life that it belongs to
 	shard  *rooms.Shard
 	socket *rooms.Socket
 	line   *line
 	up     channel
 	issued time.Time
 
-	out     []*codec.Message // on the way to the client
-	spare   []*codec.Message // a list that was on the way
-	pending int              // bytes of these
-	moving  bool             // they arrive at some time
-	arrives func()           // moved
-	closing bool             // the node has closed it, or is about to
-	closed  bool             // Closed was called
-	gone    bool             // the client knows that it is over
+	out     []*codec.Message // messages under way to the client
+	spare   []*codec.Message // an empty list for out
+	pending int              // bytes in out
+	moving  bool             // the arrival of out is scheduled
+	arrives func()           // calls moved
+	closing bool             // the node has closed it, and hangUp is scheduled
+	closed  bool             // hangUp was called
+	gone    bool             // the client has noticed the end
 
-	connected bool // has the answer to CONNECT
+	connected bool // the client has the answer to CONNECT
 	since     time.Duration
-	id        string
+	id        string // of the socket
 	acks      int64
-	calls     map[int64]call
-	members   []*member   // by room; nil: not in there
-	bases     map[int]int // by room: its events that were written when the node had the packet
+	calls     map[int64]call // by the id of the acknowledgement that is expected
+	members   []*member      // by room; nil: not a member
+	bases     map[int]int    // by room: number of its entries when the node got the join
 	heard     map[heardKey]*heard
-	typing    time.Duration // when it has typed last
-	typings   map[int]int   // by room
-	probes    map[int]bool  // rooms in which it has typed since the faults are over
+	typing    time.Duration // when it last typed
+	typings   map[int]int   // by room: how often it typed
+	probes    map[int]bool  // rooms in which it typed after the end of the faults
 
-	verdicts  uint32               // what the node has told of returns of the client, a bit for each result
+	verdicts  uint32               // results that the node has reported for the client's return, one bit each
 	verdict   rooms.RecoveryResult // the last of these
-	returning bool                 // has the answer, and not all that comes with it
-	replay    bool                 // it is sent what it missed
-	back      bool                 // it goes on with a session of before
-	aged      bool                 // the record of which may be older than it knows
-	restored  map[int]bool         // rooms of which it was told since
+	returning bool                 // it was recovered, and has not got everything that comes with the answer
+	replay    bool                 // it is being sent the events that it missed
+	back      bool                 // it has recovered an earlier session
+	outdated  bool                 // its record may be older than the client's knowledge
+	restored  map[int]bool         // rooms for which it got room_state after the return
 }
 
-// A call is an event that waits for its acknowledgement.
+// A call is a join or leave whose acknowledgement has not come.
 type call struct {
 	leave bool
 	room  int
 }
 
-// A member is what a client knows of a room that it is in.
+// A member is what a client knows of a room that it has joined.
 type member struct {
 	since   time.Duration
-	base    int  // number of the room's first event that was written after the node had the join
-	last    int  // number of the last that came; -1: none
-	sure    bool // it is not before base
-	leaving bool
-	unsure  bool // whether it is in there after a return: what comes is held until that is told
+	base    int  // number of the room's first entry that was written after the node had got the join
+	last    int  // number of the last entry that has come; -1: none
+	sure    bool // an entry from base on has come, so no later one may be missing
+	leaving bool // it has sent a leave
+	unsure  bool // after a return it is not known whether it is a member; events are held until it is
 	held    []*event
-	heard   int         // typings, since the faults are over
-	early   map[int]int // copies of repeated events that have come although an earlier one had
-	had     []int       // events that have come and may come again
+	heard   int         // typings of others since the end of the faults
+	early   map[int]int // by event: copies that have come out of order, which is accepted
+	had     []int       // events that have come and of which another copy may come
 }
 
 func newClient(r *run, i int) *client {
@@ -112,7 +112,7 @@ func (c *client) begin() {
 	}
 }
 
-// token is a user and when it was issued.
+// token returns the token of a user: the name and the time of issue.
 func token(user string, issued time.Time) string {
 	return user + "@" + strconv.FormatInt(issued.Unix(), 10)
 }
@@ -123,7 +123,7 @@ func parseToken(text string) (user string, issued time.Time) {
 	return user, time.Unix(n, 0)
 }
 
-// connect opens a connection to any node that takes some.
+// connect opens a connection to a random node that accepts connections.
 func (c *client) connect() {
 	if c.link != nil {
 		return
@@ -152,12 +152,12 @@ func (c *client) connect() {
 	l.enter("0"+c.auth(l.issued), c.r.config.Rooms+c.index)
 }
 
-// arrive executes something on the node that was sent over the connection. While
-// the node's event loops are frozen it is kept, as the kernel does.
+// arrive calls do on the node for a packet that has arrived there. While the
+// node's event loops are frozen the packet is kept, as the kernel keeps it.
 func (l *session) arrive(do func()) {
 	switch m := l.m; {
-	case m.frozen && m.life == l.life && (m.up || m.transfer != nil): // a process that takes its place has the connection
-		m.kernel = append(m.kernel, func() { l.arrive(do) })
+	case m.frozen && m.life == l.life && (m.up || m.transfer != nil): // a process that takes over has the connection
+		m.unread = append(m.unread, func() { l.arrive(do) })
 	case !l.there():
 	default:
 		m.execute(func() {
@@ -170,18 +170,19 @@ func (l *session) arrive(do func()) {
 	}
 }
 
-// later does the same some time later.
+// later calls arrive when d has passed.
 func (l *session) later(d time.Duration, do func()) {
 	l.c.r.after(d, func() { l.arrive(do) })
 }
 
-// there reports whether the node that has the session is alive.
+// there reports whether the node of the session is alive.
 func (l *session) there() bool { return l.m.up && l.m.life == l.life }
 
 // text sends a Socket.IO packet.
 func (l *session) text(packet string) { l.enter(packet, -1) }
 
-// enter sends a packet by which the client comes into a room; -1: into none.
+// enter sends a packet. If the packet makes the client a member of a room, the
+// room's number of entries is recorded when the node gets it; room -1: none.
 func (l *session) enter(packet string, room int) {
 	l.up.send(func() {
 		l.arrive(func() {
@@ -189,7 +190,7 @@ func (l *session) enter(packet string, room int) {
 				l.socket.Text([]byte(packet), m.now())
 				if room >= 0 {
 					l.bases[room] = len(l.c.r.judge.rooms[room])
-					m.sprung(&m.trap)
+					m.countDown(&m.dieAtJoin)
 				}
 				m.cluster.wake()
 			}
@@ -197,14 +198,14 @@ func (l *session) enter(packet string, room int) {
 	})
 }
 
-// ask sends an event that asks for an acknowledgement.
+// ask sends a join or leave, and expects an acknowledgement.
 func (l *session) ask(event string, room int, c call) {
 	l.acks++
 	l.calls[l.acks] = c
 	l.enter(fmt.Sprintf(`2%d["%s",{"roomType":"conversation","roomId":"%s"}]`, l.acks, event, roomID(room)), room)
 }
 
-// userNumber is the index of a user's client.
+// userNumber returns the index of a user's client.
 func userNumber(user string) int {
 	n, _ := strconv.Atoi(strings.TrimPrefix(user, "u"))
 	return n
@@ -212,7 +213,7 @@ func userNumber(user string) int {
 
 func roomID(room int) string { return "r" + strconv.Itoa(room) }
 
-// act does something now and then.
+// act does a few random actions, and schedules itself again.
 func (c *client) act() {
 	if c.r.ending {
 		return
@@ -242,7 +243,7 @@ func (c *client) act() {
 	}
 }
 
-// room draws a room: a few have many members.
+// room draws a room. The first three rooms get more members.
 func (c *client) room() int {
 	n := c.r.config.Rooms
 	if c.rng.IntN(4) == 0 {
@@ -254,7 +255,7 @@ func (c *client) room() int {
 func (l *session) join(room int) {
 	for _, o := range l.calls {
 		if o.room == room {
-			return // its answer is on the way
+			return // it waits for an acknowledgement for this room
 		}
 	}
 	l.c.r.trace(l.c.name, "joins %s", roomID(room))
@@ -271,7 +272,7 @@ func (l *session) leave(room int) {
 
 func (l *session) typeIn(room int) {
 	if l.typing == l.c.r.now {
-		return // two in one millisecond could not be told apart
+		return // two at one time have the same timestamp
 	}
 	l.typing = l.c.r.now
 	if l.typings == nil {
@@ -283,11 +284,11 @@ func (l *session) typeIn(room int) {
 	l.text(`2["typing",{"roomType":"conversation","roomId":"` + roomID(room) + `"}]`)
 }
 
-// probed reports whether it has typed in a room since the faults are over.
+// probed reports whether the client typed in a room after the end of the faults.
 func (l *session) probed(room int) bool { return l.probes[room] }
 
-// leave ends the connection from the client's side; silent: the node is not
-// told.
+// leave closes the connection on the client's side. If silent, the node only
+// notices after a timeout.
 func (c *client) leave(silent bool) {
 	l := c.link
 	if l == nil {
@@ -302,7 +303,7 @@ func (c *client) leave(silent bool) {
 	l.later(d, l.hangUp)
 }
 
-// over ends the connection on the client's side.
+// over ends the connection on the client's side, and schedules the next one.
 func (l *session) over() {
 	if l.gone {
 		return
@@ -314,7 +315,7 @@ func (l *session) over() {
 	l.c.r.after(l.c.away(), l.c.connect)
 }
 
-// lost is the end of the client's node.
+// lost ends the connection because the client's node has died.
 func (c *client) lost() {
 	if l := c.link; l != nil {
 		l.line.silent = true
@@ -341,7 +342,7 @@ func (l *session) Send(m *codec.Message) {
 		return
 	}
 	if m.Volatile && l.pending > 0 && l.c.slow {
-		return // a backlog does without it
+		return // a slow client does not get volatile messages
 	}
 	l.out = append(l.out, m)
 	if l.pending += m.Size(); l.pending > l.mostPending() {
@@ -355,8 +356,8 @@ func (l *session) Send(m *codec.Message) {
 // Replay implements rooms.Replayer.
 func (l *session) Replay() { l.replay = true }
 
-// mostPending is how many bytes may be on the way to the client: more when it is
-// sent what it missed.
+// mostPending returns how many bytes may be under way to the client: twice as many
+// during a replay.
 func (l *session) mostPending() int {
 	if l.replay {
 		return 2 * l.c.r.limits.pending
@@ -364,7 +365,7 @@ func (l *session) mostPending() int {
 	return l.c.r.limits.pending
 }
 
-// move has what is on its way arrive, together, at some time.
+// move schedules the arrival of the messages under way.
 func (l *session) move() {
 	if l.moving {
 		return
@@ -381,7 +382,7 @@ func (l *session) move() {
 	r.after(d, l.arrives)
 }
 
-// moved has the client read what was on its way.
+// moved lets the client read the messages under way.
 func (l *session) moved() {
 	l.moving = false
 	out := l.out
@@ -422,5 +423,5 @@ func (l *session) Close(reason rooms.Reason) {
 // Source implements rooms.Sink.
 func (l *session) Source() uint64 { return uint64(l.c.index) + 1 }
 
-// Wake implements rooms.Sink; tokens here have no end.
+// Wake implements rooms.Sink. Tokens do not expire in the simulation.
 func (l *session) Wake() {}

@@ -5,10 +5,10 @@ import (
 	"unsafe"
 )
 
-// A node has two clocks, as a process has: the wall clock, which differs from
-// node to node and is set by faults, and the monotonic clock, which is not.
+// A node has two clocks, as a process has. The wall clock differs from node to
+// node, and faults set it. The monotonic clock is the simulated time.
 
-// monotonicBase is the monotonic clock's reading at the beginning of a run.
+// monotonicBase is the reading of the monotonic clock at the beginning of a run.
 const monotonicBase = time.Hour
 
 // instant is the layout of a time.Time.
@@ -21,11 +21,11 @@ type instant struct {
 const (
 	hasMonotonic = 1 << 63
 	secondShift  = 30
-	since1885    = 2_682_288_000 // seconds from 1885, where such a time counts from, to 1970
+	since1885    = 2_682_288_000 // seconds from 1885, the epoch of such a time, to 1970
 )
 
 // clock returns a time with a monotonic reading, as time.Now does. Package time
-// has no function for that. TestClockReadsBothClocks holds the layout.
+// has no function for that. TestClockReadsBothClocks checks the layout.
 func clock(wall time.Time, monotonic time.Duration) (t time.Time) {
 	*(*instant)(unsafe.Pointer(&t)) = instant{
 		wall:     hasMonotonic | uint64(wall.Unix()+since1885)<<secondShift | uint64(wall.Nanosecond()),
@@ -35,17 +35,17 @@ func clock(wall time.Time, monotonic time.Duration) (t time.Time) {
 	return t
 }
 
-// now is the time as the node's clocks have it.
+// now returns the time of the node's clocks.
 func (m *machine) now() time.Time { return clock(epoch.Add(m.r.now+m.skew), m.r.now) }
 
-// when returns the moment of a time of the node's clocks.
+// when returns the simulated time for a time of the node's clocks.
 func (m *machine) when(at time.Time) time.Duration { return m.r.now + at.Sub(m.now()) }
 
-// A dueTime is when something is called next, unless something happens before.
+// A dueTime is the time of the next scheduled call of a function.
 type dueTime struct{ at time.Duration }
 
-// next notes that it is to be called at when. Unless needed it is called as
-// early as that anyway.
+// next asks for a call at when. needed is false if an earlier call is already
+// scheduled.
 func (d *dueTime) next(m *machine, when time.Duration) (at time.Duration, needed bool) {
 	when = max(when, m.r.now)
 	if d.at > m.r.now && d.at <= when {
@@ -55,7 +55,7 @@ func (d *dueTime) next(m *machine, when time.Duration) (at time.Duration, needed
 	return when, true
 }
 
-// passed notes that it was called.
+// passed records that the call scheduled for at has been made.
 func (d *dueTime) passed(at time.Duration) {
 	if d.at == at {
 		d.at = 0
@@ -63,12 +63,12 @@ func (d *dueTime) passed(at time.Duration) {
 }
 
 const (
-	skewMost = 2 * time.Second // between a wall clock and the true time
-	stepMost = time.Hour       // by which a fault sets a wall clock
+	skewMost = 2 * time.Second // largest difference of a wall clock from the true time
+	stepMost = time.Hour       // largest step by which a fault sets a wall clock
 )
 
-// setClock sets a node's wall clock: a little, or far away and back after a
-// while.
+// setClock sets a node's wall clock: either by up to skewMost, or by up to
+// stepMost and back after the fault's duration.
 func (r *run) setClock(f *fault) {
 	m := r.nodes[f.node]
 	little := time.Duration(f.draw%uint64(2*skewMost)) - skewMost

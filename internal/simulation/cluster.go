@@ -11,36 +11,36 @@ import (
 )
 
 const (
-	redialMin  = 50 * time.Millisecond
-	redialMax  = time.Second
-	flushesMax = 2   // batches of messages under way
-	vainMost   = 300 // batches a second that a node may send in vain
+	redialMin         = 50 * time.Millisecond
+	redialMax         = time.Second
+	flushesMax        = 2   // batches of messages that may be under way
+	maxFailedAttempts = 300 // batches that a node may send in a second without a connection
 )
 
 // A clusterDriver drives a core.Node with the model of Redis, as package cluster
-// does with a real Redis. Owned by its machine.
+// does with a real Redis. It belongs to its machine.
 type clusterDriver struct {
 	waker
 	m      *machine
 	number uint32
 
-	connected bool // the node was told so
-	directory *redisLink
-	renewals  *redisLink
-	messages  *redisLink
-	cache     map[string]*cached // rooms read with tracking
-	flushes   int                // batches of messages under way
-	flushing  bool
-	flushSoon func()          // flushNow
-	next      time.Duration   // when the node is called again, if nothing happens before
-	retries   backoff.Backoff // of connect
-	list      []core.Delivery
-	cut       cut.Cut
-	second    time.Duration // in which vain were sent
-	vain      int           // batches, without a connection
+	connected      bool // the node was told that it is connected
+	directory      *redisLink
+	renewals       *redisLink
+	messages       *redisLink
+	cache          map[string]*cached // client-side cache of rooms
+	flushes        int                // batches of messages under way
+	flushing       bool
+	flushSoon      func()          // flushNow
+	next           time.Duration   // time of the next scheduled act
+	retries        backoff.Backoff // of connect
+	list           []core.Delivery
+	cut            cut.Cut
+	second         time.Duration // the second in which failedAttempts was counted
+	failedAttempts int           // batches sent without a connection in that second
 }
 
-// cached is a room's sessions as they were read, as rueidis keeps them.
+// cached is an entry of the client-side cache, as rueidis keeps them.
 type cached struct {
 	list []string
 	have bool
@@ -52,12 +52,12 @@ func (d *clusterDriver) begin() {
 	d.tick()
 }
 
-// tick has the node called now and then.
+// tick calls act at regular times.
 func (d *clusterDriver) tick() {
 	d.m.after(tickTime, func() { d.act(); d.tick() })
 }
 
-// end is the death of the node.
+// end closes the connections when the node dies.
 func (d *clusterDriver) end() {
 	for _, l := range []*redisLink{d.directory, d.renewals, d.messages} {
 		if l != nil {
@@ -67,7 +67,7 @@ func (d *clusterDriver) end() {
 	}
 }
 
-// connect makes both connections.
+// connect opens the connections, and tries again until Redis is reachable.
 func (d *clusterDriver) connect() {
 	m := d.m
 	if !m.r.redis.reachable(m) {
@@ -86,7 +86,7 @@ func (d *clusterDriver) connect() {
 	})
 }
 
-// openDirectory makes the connection for all but what is received.
+// openDirectory opens the connection for commands.
 func (d *clusterDriver) openDirectory() {
 	if !d.m.r.redis.reachable(d.m) {
 		return
@@ -106,7 +106,7 @@ func (d *clusterDriver) openDirectory() {
 	l.send([][]string{{"CLIENT", "TRACKING", "ON", "OPTIN"}}, 1, func([]redismodel.Reply, error) {})
 }
 
-// subscribe makes the connection on which this node receives.
+// subscribe opens the connection on which this node receives messages.
 func (d *clusterDriver) subscribe() {
 	m := d.m
 	again := func() {
@@ -142,7 +142,7 @@ func (d *clusterDriver) subscribe() {
 	}
 }
 
-// received takes what comes on the subscriber's connection.
+// received handles a push on the subscriber's connection.
 func (d *clusterDriver) received(l *redisLink, r redismodel.Reply) {
 	m := d.m
 	if m.recovery != nil && r.Elems[1].Text == m.recovery.channel() {
@@ -160,7 +160,7 @@ func (d *clusterDriver) received(l *redisLink, r redismodel.Reply) {
 	d.wake()
 }
 
-// message takes what another node has published to this one.
+// message handles a message that another node has published to this one.
 func (d *clusterDriver) message(body []byte) {
 	d.list = d.m.node.Message(body, d.list[:0], d.m.now())
 	for _, x := range d.list {
@@ -168,14 +168,14 @@ func (d *clusterDriver) message(body []byte) {
 	}
 }
 
-// unreachable tells that other nodes cannot ask for sessions.
+// unreachable tells the hub that other nodes cannot ask this one for sessions.
 func (d *clusterDriver) unreachable() {
 	if d.m.recovery != nil {
 		d.m.hub.Reachable(false, d.m.now())
 	}
 }
 
-// invalidated takes an invalidation.
+// invalidated handles an invalidation of the client-side cache.
 func (d *clusterDriver) invalidated(r redismodel.Reply) {
 	if r.Elems[0].Text != "invalidate" {
 		return
@@ -192,7 +192,7 @@ func (d *clusterDriver) invalidated(r redismodel.Reply) {
 	d.wake()
 }
 
-// act does what is due.
+// act lets the node do its due work, and executes the commands that it wants.
 func (d *clusterDriver) act() {
 	m := d.m
 	if d.cut.Missed(m.now()) {
@@ -230,7 +230,7 @@ func (d *clusterDriver) act() {
 	}
 }
 
-// redial makes the connections anew.
+// redial closes all connections and opens new ones.
 func (d *clusterDriver) redial() {
 	m := d.m
 	if !d.connected {
@@ -250,7 +250,7 @@ func (d *clusterDriver) redial() {
 	d.connect()
 }
 
-// flush sends messages, a few batches at a time.
+// flush schedules flushNow, unless enough batches are under way.
 func (d *clusterDriver) flush() {
 	if d.flushing || d.flushes >= flushesMax {
 		return
@@ -277,7 +277,7 @@ func (d *clusterDriver) flushNow() {
 	}
 }
 
-// execute sends a batch and gives the node the answer.
+// execute sends a batch of commands, and passes the replies to the node.
 func (d *clusterDriver) execute(b wire.Batch) {
 	m := d.m
 	if m.r.tracing() {
@@ -296,8 +296,8 @@ func (d *clusterDriver) execute(b wire.Batch) {
 	}
 	link := d.link(b.Kind)
 	switch {
-	case link == nil: // cannot be reached: an attempt takes a moment
-		d.inVain()
+	case link == nil: // Redis is unreachable: the attempt fails after a moment
+		d.attemptFailed()
 		m.after(m.r.between(netLeast, dialMost), func() { answer(failed(b, errLost)) })
 	case b.Kind == wire.Tracked:
 		d.read(b, answer)
@@ -308,8 +308,8 @@ func (d *clusterDriver) execute(b wire.Batch) {
 	}
 }
 
-// link returns the connection for a batch, which is made when there is none;
-// nil: Redis cannot be reached.
+// link returns the connection for a kind of batch, and opens it if there is none.
+// It returns nil if Redis is unreachable.
 func (d *clusterDriver) link(k wire.Kind) *redisLink {
 	switch {
 	case k != wire.Renewal:
@@ -329,24 +329,25 @@ func (d *clusterDriver) link(k wire.Kind) *redisLink {
 	return d.renewals
 }
 
-// inVain checks that a node waits between its attempts to reach Redis.
-func (d *clusterDriver) inVain() {
+// attemptFailed counts a batch that was sent without a connection. A node must not send
+// too many in a second: it has to wait between its attempts.
+func (d *clusterDriver) attemptFailed() {
 	r := d.m.r
 	if second := r.now.Truncate(time.Second); second != d.second {
-		d.second, d.vain = second, 0
+		d.second, d.failedAttempts = second, 0
 	}
-	if d.vain++; d.vain > vainMost {
-		r.fail("a node does not wait before it tries again", "%v has sent %d batches in a second without a connection to Redis", d.m, d.vain)
+	if d.failedAttempts++; d.failedAttempts > maxFailedAttempts {
+		r.fail("a node does not wait before it tries again", "%v has sent %d batches in a second without a connection to Redis", d.m, d.failedAttempts)
 	}
 }
 
-// A waker has a driver's act called soon: once, however often it is woken
-// until then.
+// A waker schedules a driver's act for soon. However often wake is called before
+// that, act runs once.
 type waker struct {
 	of     *machine
 	act    func()
 	waking bool
-	due    func() // does act; made once
+	due    func() // calls act; made once to save allocations
 }
 
 func (w *waker) wake() {

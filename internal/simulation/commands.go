@@ -23,7 +23,7 @@ func (s *redisServer) words(c wire.Command) []string {
 	return append(append(list, c.Keys...), c.Args...)
 }
 
-// chunks gives out short lists of one array: fewer allocations.
+// chunks cuts short lists out of long arrays, which saves allocations.
 type chunks[T any] struct{ left []T }
 
 const chunk = 512 // elements
@@ -36,7 +36,7 @@ func (c *chunks[T]) take(n int) (list []T) {
 	return list
 }
 
-// plain sends a batch. What answer is given is valid until it returns.
+// plain sends a batch of commands. answer must not keep the replies.
 func (l *redisLink) plain(b wire.Batch, answer func([]wire.Reply)) {
 	commands := l.s.lists.take(len(b.Commands))
 	for i, c := range b.Commands {
@@ -57,8 +57,8 @@ func (l *redisLink) plain(b wire.Batch, answer func([]wire.Reply)) {
 	})
 }
 
-// read reads sets the way rueidis does with client-side caching: what is in
-// its memory is not asked for, the others with CLIENT CACHING YES.
+// read reads sets as rueidis does with client-side caching: a set in the cache is
+// not asked for, the others are read with CLIENT CACHING YES.
 func (d *clusterDriver) read(b wire.Batch, answer func([]wire.Reply)) {
 	const each = 5 // commands for one key
 	list := make([]wire.Reply, len(b.Commands))
@@ -105,7 +105,8 @@ func (d *clusterDriver) read(b wire.Batch, answer func([]wire.Reply)) {
 	})
 }
 
-// replyOf is what the driver makes of a reply.
+// replyOf converts a reply of the model, as the real driver does with one of
+// rueidis.
 func (s *redisServer) replyOf(command string, r redismodel.Reply) wire.Reply {
 	switch r.Kind {
 	case redismodel.Fault:
@@ -121,7 +122,7 @@ func (s *redisServer) replyOf(command string, r redismodel.Reply) wire.Reply {
 		return wire.Reply{List: r.Elems[1].Strings(), Next: r.Elems[0].Text}
 	}
 	list := s.texts.take(len(r.Elems))[:0]
-	for _, e := range r.Elems { // scores stand behind their members
+	for _, e := range r.Elems { // members with scores are nested
 		if e.Kind == redismodel.Array {
 			list = append(list, e.Strings()...)
 		} else {

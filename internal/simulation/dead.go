@@ -9,24 +9,26 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// A deadLetters has the judge's state for the rules on dead letters, and on the
-// orders that the node which writes them appends again. Owned by the judge.
+// A deadLetters is the judge's state for the rules on dead letters, and on orders
+// that the writer of dead letters appends to the log again. It belongs to the
+// judge.
 type deadLetters struct {
-	special map[eventlog.Offset]*event // events that go there, and orders, by where they are in the log
-	gone    map[eventlog.Offset]bool   // where such events were that Redis has lost
-	written map[eventlog.Offset]int    // letters in the queue
-	before  eventlog.Offset            // what is up to there was in the log before the first turn
-	done    eventlog.Offset            // the newest that a node has stored
-	doneAt  time.Duration              // and been told so
+	special map[eventlog.Offset]*event // undeliverable events and orders, by their place in the log
+	gone    map[eventlog.Offset]bool   // places of undeliverable events that Redis has lost
+	written map[eventlog.Offset]int    // number of letters in the queue
+	before  eventlog.Offset            // end of the log before the first turn
+	done    eventlog.Offset            // newest offset up to which the dead letters are confirmed to be written
+	doneAt  time.Duration              // when that was confirmed
 }
 
-// noteSlack is how long a note may take that is in the queue when a turn begins.
+// noteSlack is the largest delay of a stored offset that is in the queue when a
+// turn begins.
 const noteSlack = eventlog.TurnSettles + 50*time.Millisecond
 
-// savedTime is until Redis has an order that a node has read.
+// savedTime is the time within which an order that a node has read is in Redis.
 const savedTime = 5 * time.Second
 
-// lettersWritten tells the judge of new dead letters.
+// lettersWritten checks the new dead letters.
 func (s *brokerServer) lettersWritten() {
 	q := s.broker.Queue(letterQueue)
 	if q == nil || q.Len() == s.letters {
@@ -42,7 +44,7 @@ func (s *brokerServer) lettersWritten() {
 func (j *judge) letter(m *rabbitmodel.Message) {
 	o, _ := eventlog.ParseOffset(m.ID)
 	if e := j.dead.special[o]; (e == nil || !e.bad) && !j.dead.gone[o] {
-		j.r.fail("a dead letter of a good event", "%s: %s", m.ID, m.Body)
+		j.r.fail("a deliverable event is a dead letter", "%s: %s", m.ID, m.Body)
 	}
 	if j.dead.written[o]++; j.dead.written[o] > 1 {
 		j.r.count("dead letter written again")
@@ -51,7 +53,7 @@ func (j *judge) letter(m *rabbitmodel.Message) {
 	j.r.note('l', uint64(o.Position), 0, 0)
 }
 
-// lose notes that the log has lost what was at an offset.
+// lose records that Redis has lost the entry at an offset.
 func (d *deadLetters) lose(o eventlog.Offset) {
 	if e := d.special[o]; e != nil {
 		d.gone[o] = d.gone[o] || e.bad
@@ -59,25 +61,26 @@ func (d *deadLetters) lose(o eventlog.Offset) {
 	}
 }
 
-// unsorted notes that nobody looks at what is in the log before the first turn.
-func (j *judge) unsorted(end eventlog.Offset) {
+// beforeFirstTurn records the end of the log before the first turn. Entries up to there
+// are not checked for dead letters.
+func (j *judge) beforeFirstTurn(end eventlog.Offset) {
 	if j.dead.done.Log == "" {
 		j.dead.before = end
 	}
 }
 
-// sorted notes that a node was told that it has stored how far it is.
-func (j *judge) sorted(o eventlog.Offset) {
+// offsetStored records that a node has stored how far the dead letters are written.
+func (j *judge) offsetStored(o eventlog.Offset) {
 	if d := &j.dead; d.done.Log != o.Log || d.done.Position < o.Position {
 		d.done, d.doneAt = o, j.r.now
 	}
 }
 
-// leads checks a node whose turn begins: it is the only one, and begins where
-// the last one was. A node whose connection is gone goes on until it notices,
-// also if it had stood still between being given the turn and beginning it:
-// RabbitMQ has given the turn to another one by then.
-func (j *judge) leads(d *lettersDriver, done eventlog.Offset) {
+// turnBegins checks a node whose turn begins: no other node writes dead letters,
+// and it begins where the last one has stopped. A node whose connection is lost
+// goes on until it notices. That includes a node that was paused after it had got
+// the turn and before it began: RabbitMQ has given the turn to another one by then.
+func (j *judge) turnBegins(d *lettersDriver, done eventlog.Offset) {
 	r := j.r
 	gone := func(o *lettersDriver) bool { return !o.link.line.open || o.link.line.silent } // its turn is over
 	for _, m := range r.nodes {
@@ -92,7 +95,8 @@ func (j *judge) leads(d *lettersDriver, done eventlog.Offset) {
 	}
 }
 
-// repetition is the message by which an order is appended again.
+// repetition returns the message with which an order is appended to the stream
+// again.
 func (j *judge) repetition(t *upstream.Task) rabbitmodel.Message {
 	e, number := &t.Entry, ""
 	for o, x := range j.dead.special {
@@ -109,8 +113,8 @@ func (j *judge) repetition(t *upstream.Task) rabbitmodel.Message {
 	return rabbitmodel.Message{Key: streamName, App: e.AppID, Headers: headers, Body: string(e.Body)}
 }
 
-// kept reports whether the log still has an entry of the present stream, and
-// had it in the first turn.
+// kept reports whether the log still has the entry at an offset, and the entry was
+// written after the beginning of the first turn.
 func (j *judge) kept(o eventlog.Offset) bool {
 	first, last, known := j.r.log.bounds()
 	if !known || o.Log != j.r.log.offset(0).Log || o.Log == j.dead.before.Log && o.Position <= j.dead.before.Position {
@@ -119,15 +123,14 @@ func (j *judge) kept(o eventlog.Offset) bool {
 	return eventlog.Position(first) <= o.Position && o.Position <= eventlog.Position(last)
 }
 
-// repeated reports whether an order has to be known to all nodes although
-// perhaps no node ran when it was published.
+// repeated reports whether all nodes must know an order, even if no node ran when
+// it was published: the writer of dead letters has appended it again.
 func (j *judge) repeated(x *entry) bool {
 	return j.r.config.Letters && x.era == j.r.log.era && !x.lost && j.r.recovery.truncated == 0 &&
-		!j.r.redis.illDuring(x.at, x.again+savedTime) && !anyDuring(j.r.broker.ill, x.at, x.again+savedTime) && j.kept(j.r.log.offset(x.pos))
+		!j.r.redis.faultyDuring(x.at, x.lastCopyAt+savedTime) && !anyDuring(j.r.broker.faulty, x.at, x.lastCopyAt+savedTime) && j.kept(j.r.log.offset(x.pos))
 }
 
-// checkLetters checks that everything that cannot be delivered is a dead
-// letter.
+// checkLetters checks that every event that cannot be delivered is a dead letter.
 func (r *run) checkLetters() {
 	if !r.config.Letters {
 		return

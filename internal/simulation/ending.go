@@ -12,15 +12,16 @@ import (
 )
 
 const (
-	quietTime = 75 * time.Second // in which everything becomes right again
-	probeTime = 8 * time.Second  // in which what is probed arrives
-	fewTypers = 25               // rooms of more are not probed by typing
+	quietTime = 75 * time.Second // within which all consequences of faults must end
+	probeTime = 8 * time.Second  // within which the probe's events must arrive
+	fewTypers = 25               // rooms with more members are not probed by typing
 
-	returnTime = silentTime + 20*time.Second // in which everybody is back whose connection was cut, and has left where it was
+	returnTime = silentTime + 20*time.Second // within which all clients whose connection was cut must be back
 )
 
-// finish ends all faults, waits until everything is quiet, and checks that
-// everything is right then.
+// finish ends all faults, waits until the fleet has recovered from them, and
+// checks the rules for a fleet at rest. If clients ask for recovery, it cuts their
+// connections and checks again. Then it probes every room.
 func (r *run) finish() {
 	r.ending = true
 	r.trace("run", "all faults end")
@@ -38,13 +39,13 @@ func (r *run) finish() {
 	r.checkQuiet()
 }
 
-// heal takes all faults back.
+// heal ends all faults.
 func (r *run) heal() {
 	r.redis.heal()
 	r.broker.heal()
 	for _, m := range r.nodes {
 		m.slow, m.cut, m.off, m.deaf = 0, 0, 0, 0
-		m.trap, m.snare = 0, 0
+		m.dieAtJoin, m.dieAtReturn = 0, 0
 		if !m.up && !m.stays && m.transfer == nil {
 			m.start()
 		}
@@ -57,8 +58,8 @@ func (r *run) heal() {
 	}
 }
 
-// cutAll cuts the connections of all clients that ask for recovery. They are to
-// come back to what they miss meanwhile.
+// cutAll cuts the connections of all clients that ask for recovery, and publishes
+// events while they are away.
 func (r *run) cutAll() {
 	r.trace("run", "cuts all connections")
 	r.strict = true
@@ -76,7 +77,7 @@ func (r *run) cutAll() {
 	}
 }
 
-// checkQuiet checks what has to be when nothing happens any more.
+// checkQuiet checks what must hold when nothing happens any more.
 func (r *run) checkQuiet() {
 	if !r.service.idle() {
 		r.fail("something waits for ever", "events of services are not confirmed")
@@ -102,8 +103,8 @@ func (r *run) checkQuiet() {
 	r.checkPresence()
 }
 
-// checkForwarded checks that the log has had all events that services have
-// published to RabbitMQ.
+// checkForwarded checks that the log has got every event that RabbitMQ has
+// confirmed to a service.
 func (r *run) checkForwarded() {
 	for _, e := range r.judge.events {
 		if e.queued && len(e.entries) == 0 {
@@ -142,8 +143,8 @@ func (r *run) running() (n int) {
 	return n
 }
 
-// checkDirectory checks that Redis has for each room the nodes that hold it,
-// and nobody who is gone.
+// checkDirectory checks that Redis has, for each room, exactly the sessions of the
+// nodes that hold it.
 func (r *run) checkDirectory() {
 	r.redis.advance()
 	byNumber := make(map[uint32]*machine)
@@ -163,7 +164,7 @@ func (r *run) checkDirectory() {
 			case has[room][m]:
 				r.fail("the directory is wrong", "%s is held by %v twice: %v", room, m, r.redis.sessionsOf(room))
 			case !m.hub.Holds([]byte(room)):
-				r.fail("the directory is wrong", "%s is held by session %d of %v, which has nobody in it", room, session, m)
+				r.fail("the directory is wrong", "%s is held by session %d of %v, which has no members in it", room, session, m)
 			}
 			has[room][m] = true
 		}
@@ -182,7 +183,7 @@ func (r *run) checkDirectory() {
 	r.checkMembers()
 }
 
-// checkMembers checks the counts of members.
+// checkMembers checks the nodes' counts of members, which may be off by 1/8.
 func (r *run) checkMembers() {
 	for room := range r.config.Rooms {
 		name := "conversation:" + roomID(room)
@@ -198,13 +199,13 @@ func (r *run) checkMembers() {
 			}
 			if got := m.hub.Members(name); got < total-total/8 || got > total+total/8 {
 				r.fail("a room's members are counted wrong", "%v counts %d in %s, %d of them on other nodes; there are %d: %s",
-					m, got, name, m.node.Members(name), total, r.whoIsIn(room))
+					m, got, name, m.node.Members(name), total, r.memberList(room))
 			}
 		}
 	}
 }
 
-// checkClients checks that every client has all that was for it.
+// checkClients checks that every client has got every event that was for it.
 func (r *run) checkClients() {
 	for _, c := range r.clients {
 		for room, m := range c.link.members {
@@ -214,7 +215,7 @@ func (r *run) checkClients() {
 			list := r.judge.rooms[room]
 			for i := max(m.last+1, m.base); i < len(list); i++ {
 				x := list[i]
-				if x.lost || r.log.redis == nil && x.era != r.log.era && x.at < r.log.anewAt || slices.Contains(m.had, x.event.number) {
+				if x.lost || r.log.redis == nil && x.era != r.log.era && x.at < r.log.rewoundAt || slices.Contains(m.had, x.event.number) {
 					continue
 				}
 				r.fail("an event never comes", "%s on %v did not get event %d at %d (number %d of %s; in there since %v, from number %d on, last %d)",
@@ -224,13 +225,13 @@ func (r *run) checkClients() {
 	}
 }
 
-// checkOrders checks that nobody is connected whom the back office has sent
-// away, and that every node refuses the tokens that it has revoked.
+// checkOrders checks that no client is connected whose session an order has ended,
+// and that all nodes agree on revoked tokens.
 func (r *run) checkOrders() {
 	for _, o := range r.judge.orders {
 		for _, x := range o.entries {
 			c := r.clients[o.user]
-			later := c.link.issued.After(epoch.Add(x.published + rooms.IssuedLeeway)) // the token was
+			later := c.link.issued.After(epoch.Add(x.published + rooms.IssuedLeeway)) // the token was issued after the order
 			if c.link.since < x.at && x.era == r.log.era && !x.lost && !later {
 				r.fail("an order is not obeyed", "%s is connected to %v since %v, order %d was written at %v",
 					c.name, c.link.m, c.link.since, o.number, x.at)
@@ -242,8 +243,8 @@ func (r *run) checkOrders() {
 	}
 }
 
-// checkRevoked checks that all nodes refuse a token when one does. An order
-// that was published while no node was there is known to none.
+// checkRevoked checks that all nodes refuse a token if one of them does. An order
+// that was published while no node ran is known to none.
 func (r *run) checkRevoked(o *event, x *entry, user string) {
 	refuses := func(m *machine) bool {
 		until, known := m.revoked[user]
@@ -255,13 +256,13 @@ func (r *run) checkRevoked(o *event, x *entry, user string) {
 	}
 	for _, m := range r.nodes {
 		if known && m.up && !refuses(m) {
-			r.fail("a revoked token is good", "%v does not know order %d of %v", m, o.number, x.at)
+			r.fail("a revoked token is accepted", "%v does not know order %d of %v", m, o.number, x.at)
 		}
 	}
 }
 
-// probe has an event published to each room, and each member of a small room
-// type.
+// probe publishes an event to each room, and lets each member of a small room
+// type once.
 func (r *run) probe() {
 	r.trace("run", "probes")
 	r.dropped = r.droppedFull()
@@ -295,8 +296,8 @@ func (r *run) membersOf(room int) (n int) {
 	return n
 }
 
-// droppedFull is how many messages of clients were dropped, and counted, because
-// too many waited.
+// droppedFull returns how many messages of clients the nodes have dropped, and
+// counted, because a queue was full.
 func (r *run) droppedFull() (n int64) {
 	for _, m := range r.nodes {
 		if m.up {
@@ -306,8 +307,8 @@ func (r *run) droppedFull() (n int64) {
 	return n
 }
 
-// checkProbe checks that everybody has heard everybody, unless a queue was
-// full.
+// checkProbe checks that every member has got the typing of every other one,
+// unless a queue was full.
 func (r *run) checkProbe() {
 	if r.droppedFull() != r.dropped {
 		r.count("probe with a full queue")
@@ -334,15 +335,15 @@ func (r *run) checkProbe() {
 				want--
 			}
 			if m.heard != want {
-				r.fail("what clients say does not reach all", "%s on %v heard %d of %d in %s: %s",
-					c.name, c.link.m, m.heard, want, roomID(room), r.whoIsIn(room))
+				r.fail("a typing does not reach all members", "%s on %v heard %d of %d in %s: %s",
+					c.name, c.link.m, m.heard, want, roomID(room), r.memberList(room))
 			}
 		}
 	}
 }
 
-// whoIsIn lists the members of a room.
-func (r *run) whoIsIn(room int) string {
+// memberList lists the members of a room, for messages.
+func (r *run) memberList(room int) string {
 	var who []string
 	for _, c := range r.clients {
 		if c.link.members[room] != nil {

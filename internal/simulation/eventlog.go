@@ -7,21 +7,21 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// Where the services' events are, as Config.Log has it.
+// Where the event log is, as in Config.Log.
 const (
 	logStream = ""           // RabbitMQ's stream
 	logRedis  = "redis"      // a stream in Redis; services publish to RabbitMQ, which has no streams
-	logPosted = "redis-http" // the same, and services publish over HTTP
+	logPosted = "redis-http" // a stream in Redis; services publish over HTTP
 )
 
-// A servedLog has the state of the log that the rules use, for a log in RabbitMQ
-// or in Redis. Owned by its run.
+// A servedLog is the state of the event log that the rules need, in RabbitMQ or in
+// Redis. It belongs to its run.
 type servedLog struct {
-	r       *run
-	redis   *redisLog     // nil: it is RabbitMQ's stream
-	era     int           // counts the logs
-	rewound int           // logs that were deleted, or have lost entries
-	anewAt  time.Duration // when the last of these was
+	r         *run
+	redis     *redisLog     // nil: the log is a stream of RabbitMQ
+	era       int           // number of the present log
+	rewound   int           // how often the log was deleted or has lost entries
+	rewoundAt time.Duration // the last time of these
 }
 
 // offset returns the offset of a position in the present log.
@@ -35,8 +35,8 @@ func (l *servedLog) offset(position int64) eventlog.Offset {
 	return eventlog.Offset{Log: identity, Position: eventlog.Position(position)}
 }
 
-// bounds returns the positions of the oldest and the newest entry; there is no
-// log unless known.
+// bounds returns the positions of the oldest and the newest entry. known is false
+// if there is no log.
 func (l *servedLog) bounds() (first, last int64, known bool) {
 	if l.redis != nil {
 		return l.redis.bounds()
@@ -48,7 +48,7 @@ func (l *servedLog) bounds() (first, last int64, known bool) {
 	return q.First() + 1, q.NextOffset(), true
 }
 
-// lacks reports whether a log does not have an entry that it had.
+// lacks reports whether a log does not have the entry at a position any more.
 func (l *servedLog) lacks(identity string, position int64) bool {
 	first, last, known := l.bounds()
 	switch {
@@ -71,7 +71,7 @@ func (l *servedLog) truncate() {
 	l.r.recovery.truncated = l.r.now
 }
 
-// delete deletes the log, as an operator might do by mistake.
+// delete deletes the log, as an operator might by mistake.
 func (l *servedLog) delete() {
 	if l.redis != nil {
 		if !l.r.redis.down {

@@ -12,29 +12,30 @@ import (
 
 const (
 	maxFaults  = 14
-	longest    = 20 * time.Second // of a fault
-	replicaLag = 3 * time.Second  // the longest that a replica is behind
+	longest    = 20 * time.Second // longest duration of a fault
+	replicaLag = 3 * time.Second  // longest lag of a replica
 )
 
-// A fault is a planned failure. All its parameters are drawn when it is planned,
-// so that leaving one fault out does not change the others.
+// A fault is a planned failure. All its parameters are drawn in advance, so that
+// leaving out one fault does not change the others.
 type fault struct {
 	at    time.Duration
-	kind  int
+	kind  int // index in all lists, see kindOf
 	node  int
-	last  time.Duration
-	yes   bool
-	draw  uint64
-	descr string
+	last  time.Duration // duration
+	yes   bool          // a random parameter of the kind
+	draw  uint64        // another one
+	descr string        // what the kind has chosen, for the trace
 }
 
-// A kind of fault.
+// A kind is a kind of fault.
 type kind struct {
 	name string
 	do   func(r *run, f *fault)
 }
 
-// kinds are the faults there are. More of one kind make it more frequent.
+// kinds is the first list of faults. A kind that stands there twice happens twice
+// as often.
 var kinds = []kind{
 	{"Redis cannot be reached by a node", func(r *run, f *fault) {
 		m := r.nodes[f.node]
@@ -55,7 +56,7 @@ var kinds = []kind{
 	{"Redis fails over to a replica that is behind", func(r *run, f *fault) {
 		snapshot := r.redis.server.Snapshot()
 		r.after(time.Duration(f.draw%uint64(replicaLag)), func() {
-			r.redis.server.ReadOnly = f.yes // the old one, for as long as it is not left
+			r.redis.server.ReadOnly = f.yes // the old primary, until the clients use the new one
 			r.after(f.last/8, func() { r.redis.restart(0, snapshot) })
 		})
 	}},
@@ -75,7 +76,7 @@ var kinds = []kind{
 	}},
 	{"a key of Redis is evicted", func(r *run, f *fault) {
 		r.redis.advance()
-		if keys := r.presence.mayGo(r.redis.server.Keys()); len(keys) > 0 {
+		if keys := r.presence.evictable(r.redis.server.Keys()); len(keys) > 0 {
 			key := keys[f.draw%uint64(len(keys))]
 			f.descr = key
 			if key == names.Orders() {
@@ -140,7 +141,7 @@ var kinds = []kind{
 	}},
 }
 
-// planFaults draws the faults and their times.
+// planFaults draws the faults and their times, and schedules them.
 func (r *run) planFaults() {
 	rng := stream(r.config.Seed, 4)
 	n := rng.IntN(maxFaults + 1)
@@ -164,7 +165,7 @@ func (r *run) planFaults() {
 		if r.config.Skip[i] {
 			continue
 		}
-		r.at(f.at, func() { r.strike(i) })
+		r.at(f.at, func() { r.applyFault(i) })
 	}
 }
 
@@ -180,19 +181,19 @@ func (r *run) drawFault(rng *rand.Rand, kinds int) fault {
 	}
 }
 
-func (r *run) strike(i int) {
+func (r *run) applyFault(i int) {
 	if r.ending {
 		return
 	}
 	f := &r.faults[i]
 	k := kindOf(f.kind)
 	if strings.Contains(k.name, "Redis") || strings.Contains(k.name, "network") {
-		r.redis.ill = append(r.redis.ill, span{r.now, r.now + f.last + troubleAfter})
+		r.redis.faulty = append(r.redis.faulty, span{r.now, r.now + f.last + troubleAfter})
 	}
 	if strings.Contains(k.name, "RabbitMQ") || strings.Contains(k.name, "stream") || strings.Contains(k.name, "stands still") {
-		r.broker.ill = append(r.broker.ill, span{r.now, r.now + f.last + heartbeatTime + time.Second})
+		r.broker.faulty = append(r.broker.faulty, span{r.now, r.now + f.last + heartbeatTime + time.Second})
 	}
-	r.presence.struck(k.name, f.last)
+	r.presence.faultHappened(k.name, f.last)
 	k.do(r, f)
 	r.recovery.trouble = max(r.recovery.trouble, r.now+f.last)
 	text := fmt.Sprintf("%d: at %v %s (node %d, for %v, %v) %s", i, f.at, k.name, f.node, f.last, f.yes, f.descr)
@@ -215,8 +216,8 @@ func (r *run) killNode(f *fault) {
 	})
 }
 
-// shutDown has a node end as it does for an update: its clients are sent away,
-// it leaves the directory, and another one begins.
+// shutDown stops a node as an update does: the node closes its connections and
+// leaves the directory, and a new node starts afterwards.
 func (r *run) shutDown(f *fault) {
 	m := r.nodes[f.node]
 	if !m.up || m.leaving || m.paused > r.now || m.transfer != nil {
@@ -240,7 +241,7 @@ func (r *run) shutDown(f *fault) {
 	})
 }
 
-// leave takes the node out of Redis, as cluster.Close does.
+// leave removes the node from Redis, as cluster.Close does.
 func (m *machine) leave() {
 	if !m.presence.leave() {
 		m.after(drainPoll, m.leave)
@@ -250,7 +251,7 @@ func (m *machine) leave() {
 	m.cluster.wake()
 }
 
-// restart has Redis away for a while and come back with other data.
+// restart stops Redis for a while, and starts it with the data of a snapshot.
 func (s *redisServer) restart(away time.Duration, from redismodel.Snapshot) {
 	if s.down {
 		return
@@ -278,7 +279,7 @@ func (s *redisServer) heal() {
 	s.server.Full, s.server.ReadOnly, s.server.Loading = false, false, false
 }
 
-// restart has RabbitMQ away for a while.
+// restart stops RabbitMQ for a while.
 func (s *brokerServer) restart(away time.Duration) {
 	if s.down {
 		return
@@ -294,7 +295,7 @@ func (s *brokerServer) restart(away time.Duration) {
 	})
 }
 
-// deleteStream deletes the stream, as an operator might do by mistake.
+// deleteStream deletes the stream, as an operator might by mistake.
 func (s *brokerServer) deleteStream() {
 	q := s.broker.Queue(streamName)
 	if q == nil || s.down {
@@ -305,7 +306,7 @@ func (s *brokerServer) deleteStream() {
 	q.Delete()
 	s.r.recovery.deleted = s.r.now
 	s.r.log.rewound++
-	s.r.log.anewAt = s.r.now
+	s.r.log.rewoundAt = s.r.now
 	s.flush()
 }
 

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Draw returns the run of a seed: what c leaves open is drawn.
+// Draw returns the configuration of a seed: the fields that c leaves open are
+// drawn.
 func Draw(c Config, seed uint64) Config {
 	rng := rand.New(rand.NewPCG(seed, 5))
 	nodes, clients := 1+rng.IntN(5), 5+rng.IntN(40)
@@ -36,11 +37,11 @@ func Draw(c Config, seed uint64) Config {
 	if n := stream(seed, 21).IntN(8); c.Log == logStream && n < 2 {
 		c.Log = []string{logRedis, logPosted}[n]
 	}
-	c.Presence = c.Presence || rand.New(rand.NewPCG(seed, 12)).IntN(3) == 0 // its own source: the others draw what they drew before there was presence
+	c.Presence = c.Presence || rand.New(rand.NewPCG(seed, 12)).IntN(3) == 0 // has its own source, so that it does not change the other fields of a seed
 	return c
 }
 
-// Format writes a configuration as Parse reads it, to have a run again.
+// Format writes a configuration in the form that Parse reads.
 func Format(c Config) string {
 	text := fmt.Sprintf("seed=%d nodes=%d clients=%d rooms=%d span=%v plan=%v delays=%d faults=%d",
 		c.Seed, c.Nodes, c.Clients, c.Rooms, c.Span, c.PlanSpan, c.Delays, c.Faults)
@@ -69,7 +70,7 @@ func Format(c Config) string {
 	return text
 }
 
-// Parse reads what Format has written.
+// Parse reads the form that Format writes.
 func Parse(text string) (c Config, err error) {
 	for _, field := range strings.Fields(text) {
 		name, value, _ := strings.Cut(field, "=")

@@ -10,19 +10,19 @@ import (
 
 const (
 	forwardQueue  = "events.forward"
-	forwardWindow = 256 // messages on their way to the log
+	forwardWindow = 256 // messages under way to the log
 	forwardRetry  = time.Second
 )
 
-// A forwarder does what rabbitmq.Forwarder does: it appends what services
-// publish to RabbitMQ to the log. Owned by its machine.
+// A forwarder does what rabbitmq.Forwarder does: it appends the events that
+// services publish to RabbitMQ to the log in Redis. It belongs to its machine.
 type forwarder struct {
 	m       *machine
-	link    *brokerLink // nil: it is about to have one
+	link    *brokerLink // nil: none is open
 	waiting []*forwarded
 }
 
-// A forwarded message is on its way to the log.
+// A forwarded is a message on its way to the log.
 type forwarded struct {
 	tag  uint64
 	done bool
@@ -60,7 +60,7 @@ func (d *forwarder) take(l *brokerLink, e rabbitmodel.Event) {
 	d.append(l, w, entry)
 }
 
-// append appends a message to the log, again and again until that has it.
+// append appends a message to the log. It tries again until that succeeds.
 func (d *forwarder) append(l *brokerLink, w *forwarded, entry eventlog.Entry) {
 	d.m.appender.append(&entry, func(err error) {
 		switch {
@@ -78,7 +78,7 @@ func (d *forwarder) append(l *brokerLink, w *forwarded, entry eventlog.Entry) {
 	})
 }
 
-// acknowledge acknowledges what the log has, in order.
+// acknowledge acknowledges the messages that the log has, in order.
 func (d *forwarder) acknowledge(l *brokerLink) {
 	for len(d.waiting) > 0 && d.waiting[0].done {
 		w := d.waiting[0]
@@ -87,8 +87,8 @@ func (d *forwarder) acknowledge(l *brokerLink) {
 	}
 }
 
-// forwardedEntry makes an entry of a message, as upstream/rabbitmq does. Its
-// trace tells the judge which event it is.
+// forwardedEntry converts a message to an entry, as upstream/rabbitmq does. The
+// trace of the entry has the number of the event, for the judge.
 func forwardedEntry(m *rabbitmodel.Message) eventlog.Entry {
 	return eventlog.Entry{
 		Exchange: m.Exchange, Key: m.Key, MessageID: m.ID, AppID: m.App, Trace: strconv.Itoa(numberOf(m)),
@@ -96,13 +96,13 @@ func forwardedEntry(m *rabbitmodel.Message) eventlog.Entry {
 	}
 }
 
-// post publishes an event over HTTP to a node, and again when it is refused or
+// post publishes an event over HTTP to a node. It tries again if that fails or is
 // not answered in time.
 func (s *service) post(e *event) {
 	r := s.r
 	m := r.nodes[s.rng.IntN(len(r.nodes))]
 	if e.bad {
-		return // it is refused for good
+		return // the node refuses it for good
 	}
 	again := func() {
 		s.todo = append(s.todo, e)
@@ -128,7 +128,7 @@ func (s *service) post(e *event) {
 	r.trace("service", "posts event %d to %v, %s %s", e.number, m, e.key, body)
 	up.send(m.alive(func() {
 		now := m.now()
-		if m.skew.Abs() > skewMost { // an order of the future would refuse tokens until then
+		if m.skew.Abs() > skewMost { // an order from the future would refuse tokens until that time
 			now = epoch.Add(r.now)
 		}
 		entry := eventlog.Entry{

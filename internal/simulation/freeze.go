@@ -15,18 +15,18 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// freeze has the event loops stand still, and waits until nothing is under way.
+// freeze stops the event loops, and waits until nothing is under way.
 func (t *transfer) freeze() {
 	m := t.old
 	m.frozen = true
 	t.frozenAt = t.r.now
-	t.settle(t.r.now+settleWithin, t.asked, func() {
+	t.settle(t.r.now+settleWithin, t.deciding, func() {
 		m.reader.held = true
 		if t.connected && !m.node.IsConnected() {
-			t.again()
+			t.retryFreeze()
 			return
 		}
-		t.hold()
+		t.sendMarks()
 		t.settle(t.frozenAt+settleWithin, t.underWay, func() { t.giverTold(handover.FreezeDone) })
 	})
 }
@@ -37,15 +37,15 @@ func (t *transfer) settle(until time.Duration, busy func() bool, done func()) {
 	case !busy():
 		done()
 	case t.r.now >= until:
-		t.again()
+		t.retryFreeze()
 	default:
 		m.after(settlePoll, func() { t.settle(until, busy, done) })
 	}
 }
 
-// again ends an attempt, and begins the next one.
-func (t *transfer) again() {
-	t.goOn()
+// retryFreeze ends an attempt to freeze. It begins the next one, or gives up.
+func (t *transfer) retryFreeze() {
+	t.thaw()
 	if t.tries--; t.tries > 0 {
 		t.old.after(freezePause, t.freeze)
 		return
@@ -53,25 +53,27 @@ func (t *transfer) again() {
 	t.giverTold(handover.FreezeFailed)
 }
 
-// asked reports whether something of the clients' is being decided.
-func (t *transfer) asked() bool {
+// deciding reports whether the node is still deciding on a request of a client.
+func (t *transfer) deciding() bool {
 	m := t.old
 	busy := m.hub.Consulting() > 0
 	for i := range m.hub.Shards() {
 		sh := m.hub.Shard(i)
-		busy = busy || !sh.Settled() || sh.Pending() > 0 || m.rung[i]
+		busy = busy || !sh.Settled() || sh.Pending() > 0 || m.turnDue[i]
 	}
 	return busy
 }
 
 func (t *transfer) underWay() bool {
 	m := t.old
-	return t.asked() || slices.Contains(t.marked, false) || m.node.Rest() != "" ||
+	return t.deciding() || slices.Contains(t.marked, false) || m.node.Rest() != "" ||
 		m.node.IsConnected() && m.recovery != nil && !m.recovery.idle()
 }
 
-// hold divides what comes from other nodes.
-func (t *transfer) hold() {
+// sendMarks divides the messages of other nodes between the two processes: it publishes
+// a mark on each channel. The old process handles the messages before the mark,
+// the new one those after it.
+func (t *transfer) sendMarks() {
 	m := t.old
 	t.mark, t.marked = "", nil
 	channels := []string{names.Channel(m.cluster.number)}
@@ -85,13 +87,13 @@ func (t *transfer) hold() {
 	t.marked = make([]bool, len(cuts))
 	for i, c := range cuts {
 		t.await(i, c.End(t.mark))
-		if t.mark != "" && m.cluster.directory != nil { // else it does not come
+		if t.mark != "" && m.cluster.directory != nil { // otherwise the mark does not come
 			m.cluster.directory.send([][]string{{"PUBLISH", channels[i], t.mark}}, 1, func([]redismodel.Reply, error) {})
 		}
 	}
 }
 
-// await notes that a mark has come.
+// await waits for the mark on a channel.
 func (t *transfer) await(i int, reached <-chan struct{}) {
 	select {
 	case <-reached:
@@ -106,11 +108,11 @@ func (t *transfer) await(i int, reached <-chan struct{}) {
 	}
 }
 
-// goOn has the event loops go on.
-func (t *transfer) goOn() {
+// thaw lets the old process continue, after a hand-over that has failed.
+func (t *transfer) thaw() {
 	m := t.old
 	if t.owned {
-		t.r.fail("two processes have the same connections", "%v goes on, and its successor has them", m)
+		t.r.fail("two processes have the same connections", "%v continues, although its successor has them", m)
 	}
 	m.frozen, m.reader.held = false, false
 	m.node.Work()
@@ -120,15 +122,15 @@ func (t *transfer) goOn() {
 		m.recovery.cut.GoOn()
 		m.recovery.wake()
 	}
-	kernel := m.kernel
-	m.kernel = nil
-	for _, do := range kernel {
+	unread := m.unread
+	m.unread = nil
+	for _, do := range unread {
 		do()
 	}
 	m.reader.resume()
 }
 
-// sendState describes everything, and sends it.
+// sendState encodes the state of the node, and sends it to the new process.
 func (t *transfer) sendState() {
 	m, now := t.old, t.old.now()
 	t.loops, t.sessions = nil, nil
@@ -174,26 +176,27 @@ func (t *transfer) sendState() {
 	t.giverWithin(stateWithin, t.giver)
 }
 
-// fits looks whether both processes read the same log.
+// fits reports whether both processes read the same log.
 func (t *transfer) fits(log string) handover.Event {
-	if t.young.reader.log != log {
+	if t.successor.reader.log != log {
 		return handover.StateUnfit
 	}
 	return handover.StateFits
 }
 
-// own makes the new process the node.
-func (t *transfer) own() {
-	m, old, now := t.young, t.old, t.young.now()
+// takeOver makes the new process the node: it takes over the state and the
+// connections.
+func (t *transfer) takeOver() {
+	m, old, now := t.successor, t.old, t.successor.now()
 	if t.owned || old.up && !old.frozen {
-		t.r.fail("two processes have the same connections", "%v is taken over, and goes on", old)
+		t.r.fail("two processes have the same connections", "%v continues, although it is taken over", old)
 	}
 	t.owned = true
 	t.r.count("hand-over: done")
 	t.r.nodes[m.index] = m
 	node, err := form.ReadNode(t.node)
 	if err != nil {
-		t.r.fail("what is handed over cannot be read", "%v", err)
+		t.r.fail("handed-over state cannot be read", "%v", err)
 	}
 	maps.Copy(m.revoked, t.orders)
 	maps.Copy(m.obeyed, old.obeyed)
@@ -217,9 +220,9 @@ func (t *transfer) own() {
 	m.beginLetters()
 	m.appender.begin()
 	m.reader.held = false
-	kernel := old.kernel
-	old.kernel = nil
-	for _, do := range kernel {
+	unread := old.unread
+	old.unread = nil
+	for _, do := range unread {
 		do()
 	}
 	m.reader.resume()
@@ -229,17 +232,17 @@ func (t *transfer) own() {
 	t.r.note('T', uint64(m.index), uint64(len(m.sessions)), 0)
 }
 
-// adopt makes the sockets anew.
+// adopt creates the sockets in the new process.
 func (t *transfer) adopt() {
-	m, old, now := t.young, t.old, t.young.now()
+	m, old, now := t.successor, t.old, t.successor.now()
 	for i, body := range t.loops {
 		loop, err := form.ReadLoop(body)
 		if err != nil {
-			t.r.fail("what is handed over cannot be read", "%v", err)
+			t.r.fail("handed-over state cannot be read", "%v", err)
 		}
 		sh := m.hub.Shard(i)
 		sh.Tasks(now)
-		sh.Drain(math.MaxInt) // which log it is that positions belong to
+		sh.Drain(math.MaxInt) // tells the shard which log its positions belong to
 		for k, l := range t.sessions[i] {
 			l.shard, l.m, l.life = sh, m, m.life
 			if l.socket, err = sh.Adopt(l, &loop.Sessions[k].Socket, loop.Log, now); err != nil {
@@ -253,7 +256,7 @@ func (t *transfer) adopt() {
 			}
 		}
 	}
-	for _, c := range t.r.clients { // also those that have not said anything
+	for _, c := range t.r.clients { // also those that have not sent anything yet
 		if c.machine == old {
 			c.machine = m
 			c.link.m, c.link.life = m, m.life
@@ -261,11 +264,11 @@ func (t *transfer) adopt() {
 	}
 }
 
-// letGo ends the old process: everything is the other one's.
+// letGo ends the old process after the new one has taken over.
 func (t *transfer) letGo() {
 	m := t.old
 	if !t.owned {
-		t.r.fail("connections that no process has", "%v gives up what its successor does not have", m)
+		t.r.fail("no process has the connections", "%v gives up connections that its successor does not have", m)
 	}
 	m.node.Silence()
 	m.up = false

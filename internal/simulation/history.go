@@ -10,21 +10,21 @@ import (
 )
 
 const (
-	lookDelay  = 500 * time.Microsecond // until a question is answered from memory
-	fillTime   = 10 * time.Second       // reading older entries may take
-	fillWindow = 500                    // entries on their way
+	lookDelay  = 500 * time.Microsecond // longest delay of an answer from memory
+	fillTime   = 10 * time.Second       // limit for reading older entries
+	fillWindow = 500                    // entries under way
 )
 
-// A historyDriver implements rooms.History for clients that come back, as the
-// goroutines of upstream.Consumer do. Owned by its machine.
+// A historyDriver implements rooms.History for clients that return, as the
+// goroutines of upstream.Consumer do. It belongs to its machine.
 type historyDriver struct {
-	d       *readerDriver
-	asks    []question // that wait until the reader is between two entries
-	fills   []*filling // that wait for their turn
-	current *filling   // nil: nothing is read
+	d        *readerDriver
+	asks     []question      // that wait for the end of the entry being handed over
+	readings []*olderReading // that wait for their turn
+	current  *olderReading   // nil: none is being read
 }
 
-// A question is a call of Missed that has not been answered.
+// A question is a call of Missed without an answer.
 type question struct {
 	q    rooms.Question
 	done func(rooms.Missed)
@@ -33,16 +33,17 @@ type question struct {
 // Missed implements rooms.History.
 func (h *historyDriver) Missed(q rooms.Question, done func(rooms.Missed)) {
 	h.asks = append(h.asks, question{q, done})
-	h.d.m.after(h.d.m.r.between(0, turnDelay), h.stamp)
+	h.d.m.after(h.d.m.r.between(0, turnDelay), h.askIntake)
 }
 
 // Wanted implements rooms.History.
 func (h *historyDriver) Wanted() { h.d.intake.Wanted() }
 
-// stamp has the questions go up to the entry that was taken last.
-func (h *historyDriver) stamp() {
+// askIntake passes the questions to the intake, between two entries. Their answers
+// then go up to the entry that was taken last.
+func (h *historyDriver) askIntake() {
 	if h.d.busy || h.d.handing() || h.d.intake.Behind() {
-		return // run calls it
+		return // logReader.run calls it again
 	}
 	asks := h.asks
 	h.asks = nil
@@ -58,40 +59,41 @@ func (h *historyDriver) answer(a *upstream.Asked, done func(rooms.Missed)) {
 		done(m)
 		return
 	}
-	h.fills = append(h.fills, &filling{h: h, asked: a, done: done})
+	h.readings = append(h.readings, &olderReading{h: h, asked: a, done: done})
 	h.fill()
 }
 
-// fill has older entries read, for one question after the other.
+// fill reads older entries for the next question.
 func (h *historyDriver) fill() {
-	for h.current == nil && len(h.fills) > 0 {
-		h.current = h.fills[0]
-		h.fills = h.fills[1:]
+	for h.current == nil && len(h.readings) > 0 {
+		h.current = h.readings[0]
+		h.readings = h.readings[1:]
 		h.current.begin()
 	}
 }
 
-// end is the death of the node.
+// end closes the connection when the node dies.
 func (h *historyDriver) end() {
 	if f := h.current; f != nil {
 		f.hangUp()
 	}
 }
 
-// A filling is the reading of older entries.
-type filling struct {
+// An olderReading reads older entries of the log, for a question that the entries in
+// memory do not answer.
+type olderReading struct {
 	h     *historyDriver
 	asked *upstream.Asked
 	done  func(rooms.Missed)
 	older *upstream.Older
 	link  *brokerLink
 	info  eventlog.Info
-	redis *source // instead of link, when the log is in Redis
+	redis *source // instead of link, if the log is in Redis
 	tries int
 	over  bool
 }
 
-func (f *filling) begin() {
+func (f *olderReading) begin() {
 	m := f.h.d.m
 	older, why := f.asked.Older()
 	switch {
@@ -126,8 +128,8 @@ func (f *filling) begin() {
 	})
 }
 
-// take takes what the broker sends.
-func (f *filling) take(e rabbitmodel.Event) {
+// take handles an event of the broker.
+func (f *olderReading) take(e rabbitmodel.Event) {
 	switch {
 	case f.over:
 	case !f.older.Opened(f.info):
@@ -139,8 +141,8 @@ func (f *filling) take(e rabbitmodel.Event) {
 	}
 }
 
-// entry takes the next entry, and reports whether there are to be more.
-func (f *filling) entry(e eventlog.Entry) (more bool) {
+// entry handles the next entry, and reports whether more are needed.
+func (f *olderReading) entry(e eventlog.Entry) (more bool) {
 	switch {
 	case !f.older.Take(&e):
 		f.fail(rooms.RecoveryLogShort)
@@ -152,29 +154,29 @@ func (f *filling) entry(e eventlog.Entry) (more bool) {
 	return false
 }
 
-// The following make the filling a sourceClient, when the log is in Redis.
+// The following methods make the olderReading a sourceClient, for the log in Redis.
 
-func (f *filling) sourceOpened(s *source) {
+func (f *olderReading) sourceOpened(s *source) {
 	if !f.over && !f.older.Opened(s.info) {
 		f.fail(rooms.RecoveryOtherLog)
 	}
 }
 
-func (f *filling) sourceTook(s *source, e eventlog.Entry) {
+func (f *olderReading) sourceTook(s *source, e eventlog.Entry) {
 	if !f.over && f.redis == s {
 		f.entry(e)
 	}
 }
 
-func (f *filling) sourceEnded(s *source) {
+func (f *olderReading) sourceEnded(s *source) {
 	if !f.over && (s == nil || f.redis == s) {
 		f.fail(rooms.RecoveryFailed)
 	}
 }
 
-func (f *filling) idle() bool { return !f.over }
+func (f *olderReading) idle() bool { return !f.over }
 
-func (f *filling) hangUp() {
+func (f *olderReading) hangUp() {
 	if f.link != nil {
 		f.link.hangUp()
 	}
@@ -183,8 +185,8 @@ func (f *filling) hangUp() {
 	}
 }
 
-// read tells that all has come.
-func (f *filling) read() {
+// read ends the reading when all entries have come.
+func (f *olderReading) read() {
 	why, again := f.older.End()
 	switch {
 	case why == rooms.RecoveryDone:
@@ -198,10 +200,10 @@ func (f *filling) read() {
 	}
 }
 
-func (f *filling) fail(why rooms.RecoveryResult) { f.end(rooms.Missed{Result: why}) }
+func (f *olderReading) fail(why rooms.RecoveryResult) { f.end(rooms.Missed{Result: why}) }
 
-// end answers the question, and has the next one be answered.
-func (f *filling) end(m rooms.Missed) {
+// end answers the question, and begins with the next one.
+func (f *olderReading) end(m rooms.Missed) {
 	if f.over {
 		return
 	}

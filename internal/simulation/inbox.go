@@ -8,19 +8,19 @@ import (
 	"github.com/hometrip/gateway/codec"
 )
 
-// A packet is what a client reads in something it was sent.
+// A packet is what the rules need of a Socket.IO packet that a client gets.
 type packet struct {
 	kind   packetKind
 	ack    int64
 	ok     bool
-	event  int    // number of a service's event
-	room   int    // -1: not one of the rooms
-	user   string // who types, comes or goes
+	event  int    // number of the service's event
+	room   int    // index; -1: none
+	user   string // the user whom a presence event is about
 	socket string
 	pid    string
 	offset string
 	time   int64 // Unix ms
-	from   int32 // number of socket
+	from   int32 // number of socket, see judge.number
 	typing bool
 	text   []byte
 }
@@ -40,12 +40,12 @@ const (
 	packetDisconnect
 )
 
-// packets remembers what messages say: one is sent to many.
+// packets caches the parsed messages, because one message goes to many clients.
 type packets map[*codec.Message]*packet
 
 const packetsMost = 1 << 12
 
-// read returns what a message says.
+// read returns the parsed message.
 func (p packets) read(m *codec.Message) *packet {
 	known := p[m]
 	if known == nil {
@@ -59,7 +59,7 @@ func (p packets) read(m *codec.Message) *packet {
 	return known
 }
 
-// parse reads a packet as far as the rules need it.
+// parse parses a packet as far as the rules need it.
 func parse(b []byte) (p packet) {
 	p.room = -1
 	p.text = b
@@ -87,7 +87,7 @@ func parse(b []byte) (p packet) {
 	case bytes.HasPrefix(b, []byte(`42["user_`)):
 		p.kind = packetPresence
 		p.typing = bytes.HasPrefix(b, []byte(`42["user_typing"`))
-		p.socket = string(quoted(b, `socketId":"`)) // a name that begins with a quote is found more slowly
+		p.socket = string(quoted(b, `socketId":"`)) // without the first quote, which makes the search slow
 		p.user = string(quoted(b, `userId":"`))
 		p.room = roomOf(quoted(b, `room":"conversation:`))
 		p.time = timeOf(quoted(b, `timestamp":"`))
@@ -105,7 +105,7 @@ func parse(b []byte) (p packet) {
 	return p
 }
 
-// quoted returns the text behind a name, up to the quote.
+// quoted returns the text between name and the next quote.
 func quoted(b []byte, name string) []byte {
 	i := bytes.Index(b, []byte(name))
 	if i < 0 {
@@ -126,7 +126,8 @@ func roomOf(id []byte) int {
 	return n
 }
 
-// timeOf reads a time of the month in which a run begins, as 2006-01-02T15:04:05.000Z.
+// timeOf parses a time such as 2006-01-02T15:04:05.000Z in the month of epoch. It
+// returns Unix ms.
 func timeOf(b []byte) int64 {
 	two := func(i int) time.Duration { return time.Duration(b[i]-'0')*10 + time.Duration(b[i+1]-'0') }
 	since := (two(8)-1)*24*time.Hour + two(11)*time.Hour + two(14)*time.Minute + two(17)*time.Second
@@ -135,7 +136,7 @@ func timeOf(b []byte) int64 {
 
 var month = time.Date(epoch.Year(), epoch.Month(), 1, 0, 0, 0, 0, time.UTC)
 
-// receive is what a client does with a message.
+// receive handles a message that the client gets, and checks the rules for it.
 func (l *session) receive(m *codec.Message) {
 	r := l.c.r
 	p := r.packets.read(m)
@@ -165,7 +166,7 @@ func (l *session) receive(m *codec.Message) {
 		r.judge.event(l, p.event)
 	case packetRoomState:
 		if l.restored == nil || p.room < 0 || l.restored[p.room] {
-			r.fail("a room's state without a return", "%s on %v got %s", l.c.name, l.m, p.text)
+			r.fail("an unexpected room_state", "%s on %v got %s", l.c.name, l.m, p.text)
 		}
 		l.restored[p.room] = true
 	case packetPresence:
@@ -177,7 +178,7 @@ func (l *session) receive(m *codec.Message) {
 		r.count("ended by order")
 		if l.connected {
 			l.connected = false
-			l.c.isOver(l.c.pid, "an order has ended it", l.m)
+			l.c.sessionEnded(l.c.pid, "an order has ended it", l.m)
 			d := r.between(clientLeast, clientMost)
 			l.later(d, l.hangUp)
 			l.over()
@@ -185,7 +186,7 @@ func (l *session) receive(m *codec.Message) {
 	}
 }
 
-// rejoin enters the rooms that the client was in before.
+// rejoin joins one to three rooms after a new session has begun.
 func (l *session) rejoin() {
 	c := l.c
 	for range 1 + c.rng.IntN(3) {
@@ -199,7 +200,7 @@ func (l *session) acknowledged(p *packet) {
 	r := l.c.r
 	c, asked := l.calls[p.ack]
 	if !asked {
-		r.fail("an acknowledgement for nothing", "%s got %s", l.c.name, p.text)
+		r.fail("an unexpected acknowledgement", "%s got %s", l.c.name, p.text)
 	}
 	defer delete(l.calls, p.ack)
 	if !p.ok {

@@ -9,49 +9,50 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// An event is an event of a service, which may be published several times.
+// An event is an event of a service. It may be published several times.
 type event struct {
 	number    int
 	key       string
-	rooms     []int // those of users stand behind the conversations
-	user      int   // of orders
+	rooms     []int // indexes: conversations first, then the rooms of users
+	user      int   // index of the user, of orders
 	order     bool
-	bad       bool // nobody can make anything of it
-	tries     int
+	bad       bool // it cannot be delivered
+	tries     int  // number of times it was published
 	confirmed bool
-	queued    bool // RabbitMQ has confirmed it, and it is to be forwarded to the log
+	queued    bool // RabbitMQ has confirmed it, and it must be forwarded to the log
 	entries   []*entry
 }
 
-// An entry is an event's first copy in one stream.
+// An entry is the first copy of an event in one log, and what is known of later
+// copies.
 type entry struct {
-	event   *event
-	era     int // of the stream
-	pos     int64
-	at      time.Duration // when it was written
-	numbers []int         // by the event's rooms: its place among the room's entries
-	copies  int           // in that stream
-	again   time.Duration // when the last of these was written
-	taken   time.Duration // when a node took it last; of orders
+	event      *event
+	era        int // number of the log
+	pos        int64
+	at         time.Duration // when it was written
+	numbers    []int         // by the event's rooms: its index among the entries of the room
+	copies     int           // number of copies in that log
+	lastCopyAt time.Duration // when the last copy was written
+	taken      time.Duration // when a node last took it; of orders
 
-	published time.Duration // as the message says
-	newest    time.Duration // as the newest copy says
-	lost      bool          // Redis had it and has it no more
-	cameBack  bool          // it was lost, and is there again
+	published time.Duration // time of publishing, according to the message
+	newest    time.Duration // the same of the newest copy
+	lost      bool          // Redis has lost it
+	cameBack  bool          // Redis had lost it, and has it again
 }
 
-// A judge checks the rules at every step: it knows which events each client has
-// to get. Owned by its run.
+// A judge checks the rules that hold at every step. It knows which events each
+// client must get. It belongs to its run.
 type judge struct {
 	r          *run
 	events     []*event
-	rooms      [][]*entry // by room, in the order of the stream
+	rooms      [][]*entry // by room, in the order of the log
 	orders     []*event
-	sockets    map[string]int32   // the number of a public socket id, from 1 on
-	sessions   map[int32]*session // by that
+	sockets    map[string]int32   // number of each public socket id, from 1 on
+	sessions   map[int32]*session // by the number of the socket id
 	deliveries int
 	heards     chunks[heard]
-	gaps       map[*machine]eventlog.Position // up to where entries will never come
+	gaps       map[*machine]eventlog.Position // end of the last gap that a node has reported
 	dead       deadLetters
 }
 
@@ -82,17 +83,17 @@ func (j *judge) order(key string, user int) *event {
 
 func (j *judge) poison() *event { return j.add(&event{key: "message.sent", bad: true}) }
 
-// written tells of a message in the stream.
+// written records a message that RabbitMQ's stream has written.
 func (j *judge) written(m *rabbitmodel.Message, pos int64) {
 	if m.Headers[markHeader] != "" {
 		return
 	}
-	j.isIn(j.events[numberOf(m)], pos, m.At)
+	j.stored(j.events[numberOf(m)], pos, m.At)
 }
 
-// isIn tells of an event that has come to a position of the log. It returns the
-// event's first copy there.
-func (j *judge) isIn(e *event, pos int64, published time.Duration) *entry {
+// stored records that the log has an event at a position. It returns the event's
+// first copy in this log.
+func (j *judge) stored(e *event, pos int64, published time.Duration) *entry {
 	r, era := j.r, j.r.log.era
 	if e.bad || e.order {
 		j.dead.special[r.log.offset(pos)] = e
@@ -100,12 +101,12 @@ func (j *judge) isIn(e *event, pos int64, published time.Duration) *entry {
 	for _, x := range e.entries {
 		if x.era == era && !x.lost {
 			x.copies++
-			x.again = r.now
+			x.lastCopyAt = r.now
 			x.newest = max(x.newest, published)
 			return x
 		}
 	}
-	x := &entry{event: e, era: era, pos: pos, at: r.now, again: r.now, copies: 1, published: published, newest: published}
+	x := &entry{event: e, era: era, pos: pos, at: r.now, lastCopyAt: r.now, copies: 1, published: published, newest: published}
 	for _, room := range e.rooms {
 		x.numbers = append(x.numbers, len(j.rooms[room]))
 		j.rooms[room] = append(j.rooms[room], x)
@@ -120,13 +121,14 @@ func (j *judge) isIn(e *event, pos int64, published time.Duration) *entry {
 
 func (j *judge) confirmed(e *event) {
 	if len(e.entries) == 0 {
-		j.r.fail("confirmed and not in the stream", "event %d", e.number)
+		j.r.fail("a confirmed event is not in the log", "event %d", e.number)
 	}
 	e.confirmed = true
 }
 
-// handed checks that a node takes each entry of the stream once, in order.
-func (j *judge) handed(m *machine, e *eventlog.Entry) {
+// entryTaken checks that a node takes each entry of the log once and in order, and
+// skips entries only if it has reported a gap.
+func (j *judge) entryTaken(m *machine, e *eventlog.Entry) {
 	past := m.reader.past
 	if e.Key == "user.disconnect" || e.Key == "user.logout" {
 		m.obeyed[int64(e.Position)] = j.r.now
@@ -139,11 +141,11 @@ func (j *judge) handed(m *machine, e *eventlog.Entry) {
 	case e.Position <= past:
 		j.r.fail("an entry is taken twice", "%v takes %d behind %d", m, e.Position, past)
 	case j.gaps[m] < e.Position-1:
-		j.r.fail("an entry is passed over", "%v takes %d behind %d, and no gap was told", m, e.Position, past)
+		j.r.fail("an entry is skipped without a gap", "%v takes %d behind %d, and no gap was told", m, e.Position, past)
 	}
 }
 
-// taken notes that a node takes an order.
+// taken records that a node takes an order.
 func (j *judge) taken(pos int64) {
 	for _, o := range j.orders {
 		for _, x := range o.entries {
@@ -154,18 +156,18 @@ func (j *judge) taken(pos int64) {
 	}
 }
 
-// gap checks a gap that a node has reported: the entries must be lost.
+// gap checks a gap that a node has reported: its entries must be lost.
 func (j *judge) gap(m *machine, from, to eventlog.Position) {
 	j.gaps[m] = to
 	if log := &j.r.log; !log.lacks(m.reader.log, int64(from)) || !log.lacks(m.reader.log, int64(to)) {
 		first, last, _ := log.bounds()
-		j.r.fail("a gap that is none", "%v says that %d to %d are gone, the log has %d to %d", m, from, to, first, last)
+		j.r.fail("a reported gap lost no entries", "%v reports a gap from %d to %d, the log has %d to %d", m, from, to, first, last)
 	}
 }
 
-// memberOf returns what a client knows of a room; nil: it is not in there. The
-// acknowledgement of a client that asks for recovery waits for Redis, and so may
-// come behind events.
+// memberOf returns what a client knows of a room, or nil if it is not a member. If
+// the client asks for recovery, its acknowledgement waits for Redis, so events of
+// the room may come before it.
 func (l *session) memberOf(room int) *member {
 	if l.members[room] != nil || !l.c.asks {
 		return l.members[room]
@@ -178,12 +180,13 @@ func (l *session) memberOf(room int) *member {
 	return l.members[room]
 }
 
-// enter is what a client knows of a room from its acknowledgement on.
+// enter returns what a client knows of a room that it has just joined.
 func (j *judge) enter(l *session, room int) *member {
 	return &member{since: j.r.now, base: l.bases[room], last: -1}
 }
 
-// event checks an event that a client is given.
+// event checks that a client may get an event: it is in one of the event's rooms,
+// and the rules of inRoom hold.
 func (j *judge) event(l *session, n int) {
 	r := j.r
 	j.deliveries++
@@ -203,13 +206,13 @@ func (j *judge) event(l *session, n int) {
 			j.inRoom(l, m, e, k)
 		}
 	}
-	if !found && !(l.returning && l.old()) {
+	if !found && !(l.returning && l.mayBeOlder()) {
 		r.fail("an event of a room that the client is not in", "%s on %v got event %d of rooms %v", l.c.name, l.m, n, e.rooms)
 	}
 }
 
-// inRoom checks an event in the k'th of its rooms: it has not come before, and
-// nothing before it is missing.
+// inRoom checks an event in the k'th of its rooms: the client has not had it, and
+// no earlier event of the room is missing.
 func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 	r, room := j.r, e.rooms[k]
 	x := j.copyOf(m, e, k)
@@ -221,7 +224,7 @@ func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 			m.early[e.number]++
 			return
 		}
-		if l.returning && l.old() {
+		if l.returning && l.mayBeOlder() {
 			return
 		}
 		r.fail("an event comes twice or out of order", "%s on %v got event %d (number %v of %s) and had number %d before",
@@ -231,11 +234,11 @@ func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 	if m.sure {
 		from = m.last + 1
 	}
-	if m.leaving && l.c.asks { // it has left, and the acknowledgement waits for Redis
+	if m.leaving && l.c.asks { // it has left, but the acknowledgement waits for Redis
 		from = x.numbers[k]
 	}
 	if m.sure = m.sure || x.numbers[k] >= m.base; !m.sure || !e.confirmed || e.tries > 1 {
-		m.had = append(m.had, e.number) // it may be published again
+		m.had = append(m.had, e.number) // another copy may come
 	}
 	for i := from; i < x.numbers[k]; i++ {
 		j.excuse(l, m, room, i, x)
@@ -243,9 +246,10 @@ func (j *judge) inRoom(l *session, m *member, e *event, k int) {
 	m.last = x.numbers[k]
 }
 
-// repetitions returns how often a client may be given an event again, in the k'th
-// of its rooms, after it had all of its entries: entries that came back with an
-// older log, and the newest one if the client was not there for its first copy.
+// repetitions returns how often a client may get an event again, in the k'th of
+// its rooms, after it has had all of its entries: for entries that came back with
+// an older log, and for the newest one if the client was not a member when its
+// first copy was written.
 func repetitions(l *session, m *member, e *event, k int) (n int) {
 	for i, x := range e.entries {
 		if x.cameBack || i == len(e.entries)-1 && (x.numbers[k] < m.base || l.back) {
@@ -255,9 +259,9 @@ func repetitions(l *session, m *member, e *event, k int) (n int) {
 	return n
 }
 
-// copyOf returns the copy of an event that a client was given, nil when it had
-// all of them before. An event that was published again may be in two streams,
-// and the client's node may not have read the first one.
+// copyOf returns the entry of an event that a client gets now, or nil if it has
+// had all of them. An event that was published again may be in two logs, and the
+// client's node may not have read the first one.
 func (j *judge) copyOf(m *member, e *event, k int) (x *entry) {
 	for _, o := range e.entries {
 		switch {
@@ -265,7 +269,7 @@ func (j *judge) copyOf(m *member, e *event, k int) (x *entry) {
 		case x == nil:
 			x = o
 		case x.numbers[k] > max(m.last+1, m.base) && j.rooms[e.rooms[k]][x.numbers[k]-1].era == x.era:
-			x = o // what was before it in that stream has not come
+			x = o // the events before it in that log have not come
 		}
 	}
 	return x
@@ -278,37 +282,37 @@ func (j *judge) nameOf(room int) string {
 	return roomID(room)
 }
 
-// excuse ends the run unless a client may have been passed over with a room's
-// event number i when it is given x.
+// excuse returns if there is an accepted reason for which a client has not got
+// entry number i of a room before x. Otherwise it ends the run.
 func (j *judge) excuse(l *session, m *member, room, i int, x *entry) {
 	missed := j.rooms[room][i]
 	switch {
 	case missed.era < x.era && j.r.log.redis == nil:
-		return // its stream was deleted, perhaps before this node has read it
+		return // the stream was deleted, perhaps before this node had read it
 	case missed.lost:
-		return // Redis had been set back, perhaps before this node has read it
+		return // Redis was set back, perhaps before this node had read it
 	case slices.Contains(m.had, missed.event.number):
-		return // it was published twice, and the other copy has come
-	case l.back && l.old():
-		return // its session is an older one
+		return // it was published twice, and the client has had the other copy
+	case l.back && l.mayBeOlder():
+		return // the session was recovered from an older record
 	}
 	j.r.fail("an event is missing", "%s on %v got event %d at %d, and not event %d at %d before it (number %d of %s; it is in there since %v, from number %d on)",
 		l.c.name, l.m, x.event.number, x.pos, missed.event.number, missed.pos, i, j.nameOf(room), m.since, m.base)
 }
 
-// presence checks an event about another client, such as typing or user_joined.
+// presence checks an event about another client, such as user_typing or user_joined.
 func (j *judge) presence(l *session, p *packet) {
 	r := j.r
 	m := l.memberOf(max(p.room, 0))
 	r.note('p', uint64(l.c.index), uint64(p.room), uint64(len(p.text)))
 	switch {
 	case p.room < 0 || m == nil:
-		r.fail("told of a room that the client is not in", "%s on %v got %s", l.c.name, l.m, p.text)
-	case p.user == l.c.user && p.socket == l.id && l.c.asks: // what its session has left on another node
-		r.count("told of its own leaving")
+		r.fail("an event of another client from a room that the client is not in", "%s on %v got %s", l.c.name, l.m, p.text)
+	case p.user == l.c.user && p.socket == l.id && l.c.asks: // the node that had its session before has removed it
+		r.count("user_left for its own socket")
 		return
 	case p.user == l.c.user && p.socket == l.id:
-		r.fail("told of itself", "%s on %v got %s", l.c.name, l.m, p.text)
+		r.fail("a client gets an event about itself", "%s on %v got %s", l.c.name, l.m, p.text)
 	}
 	if l.heard == nil {
 		l.heard = make(map[heardKey]*heard)
@@ -320,14 +324,14 @@ func (j *judge) presence(l *session, p *packet) {
 		l.heard[key] = h
 	}
 	if s := j.sessions[p.from]; p.time < h.time && r.wallTrusted && (s == nil || s.c.past == nil) {
-		r.fail("what another client has done comes out of order", "%s on %v got %s and something of %v before", l.c.name, l.m, p.text, time.UnixMilli(h.time).UTC())
+		r.fail("events of another client come out of order", "%s on %v got %s, and an event of %v before", l.c.name, l.m, p.text, time.UnixMilli(h.time).UTC())
 	}
 	h.time = p.time
 	if p.typing {
 		h.typings++
 		s := j.sessions[p.from]
 		if s == nil || s.typings[p.room] < h.typings {
-			r.fail("a typing comes twice", "%s on %v got %s for the %d. time", l.c.name, l.m, p.text, h.typings)
+			r.fail("a typing comes twice", "%s on %v got %s, which is typing number %d", l.c.name, l.m, p.text, h.typings)
 		}
 		if r.ending {
 			m.heard++
@@ -335,16 +339,16 @@ func (j *judge) presence(l *session, p *packet) {
 	}
 }
 
-// A heardKey is whose events a client was told, and of which room.
+// A heardKey identifies the events of one socket in one room.
 type heardKey struct{ socket, room int32 }
 
-// heard is what a client was told of another one in a room.
+// heard is what a client has got about another one in a room.
 type heard struct {
-	time    int64
+	time    int64 // newest timestamp, Unix ms
 	typings int
 }
 
-// number returns a short name of a public socket id.
+// number returns a small number for a public socket id.
 func (j *judge) number(socket string) int32 {
 	n := j.sockets[socket]
 	if n == 0 {
@@ -354,14 +358,14 @@ func (j *judge) number(socket string) int32 {
 	return n
 }
 
-// refused checks that a client whose token is refused was logged out.
+// refused checks that a client whose token is refused was logged out by an order.
 func (j *judge) refused(l *session) {
 	for _, o := range j.orders {
 		if o.key == "user.logout" && o.user == l.c.index && slices.ContainsFunc(o.entries, func(x *entry) bool {
-			return !l.issued.Truncate(time.Second).After(epoch.Add(max(x.again, x.newest))) // by the clock of who has published it
+			return !l.issued.Truncate(time.Second).After(epoch.Add(max(x.lastCopyAt, x.newest))) // by the clock of the publisher
 		}) {
 			return
 		}
 	}
-	j.r.fail("a good token is refused", "%s on %v", l.c.name, l.m)
+	j.r.fail("a valid token is refused", "%s on %v", l.c.name, l.m)
 }

@@ -13,34 +13,34 @@ const (
 	letterQueue = "events.dead-letter"
 	turnQueue   = "events.dead-letter-turn"
 
-	leadRetry   = time.Second // before the next attempt to have the turn
+	leadRetry   = time.Second // pause before the next attempt to get the turn
 	letterRetry = 200 * time.Millisecond
 	confirmWait = 5 * time.Second // for a confirm of RabbitMQ
 )
 
-// A lettersDriver writes the dead letters with the model of RabbitMQ, as
-// upstream.Sorter and rabbitmq.Letters do with a real broker. Owned by its
-// machine.
+// A lettersDriver writes the dead letters to the model of RabbitMQ, as
+// upstream.Sorter and rabbitmq.Letters do with a real broker. One node at a time
+// has the turn to write them. It belongs to its machine.
 type lettersDriver struct {
 	m       *machine
-	link    *brokerLink // consumes the turn; nil: it is about to
+	link    *brokerLink // consumes turnQueue; nil: none is open
 	turn    eventlog.Turn
 	sorting *upstream.Sorting
-	reading *logReader // nil: it is another node's turn
+	reading *logReader // nil: another node has the turn
 	tasks   []upstream.Task
 
 	out     *brokerLink // publishes; nil: none is open
 	waiting map[uint64]awaited
-	last    uint64 // number of what was published last
+	last    uint64 // delivery tag of the last message
 }
 
-// An awaited is a message that waits for its confirm.
+// An awaited is a message without a confirm.
 type awaited struct {
 	done   func(ok bool)
-	stream bool // to the stream, which may be gone
+	stream bool // it was published to the stream, which may not exist
 }
 
-// beginLetters has the node write dead letters when it is its turn.
+// beginLetters starts the driver of the dead letters.
 func (m *machine) beginLetters() {
 	m.letters = nil
 	if m.r.config.Letters {
@@ -49,7 +49,7 @@ func (m *machine) beginLetters() {
 	}
 }
 
-// end is the death of the node.
+// end closes the connections when the node dies.
 func (d *lettersDriver) end() {
 	d.stop()
 	for _, l := range []*brokerLink{d.link, d.out} {
@@ -60,7 +60,7 @@ func (d *lettersDriver) end() {
 	d.link = nil
 }
 
-// await consumes the turn.
+// await consumes turnQueue. Its active consumer has the turn.
 func (d *lettersDriver) await() {
 	m := d.m
 	if !m.r.broker.reachable(m) {
@@ -74,14 +74,14 @@ func (d *lettersDriver) await() {
 		ch.QueueDeclare(turnQueue, rabbitmodel.Args{Type: rabbitmodel.Quorum, Single: true})
 		ch.Consume(turnQueue, "turn", false, rabbitmodel.Begin{})
 	})
-	d.publish(rabbitmodel.Message{Key: turnQueue}, func(ok bool) { // so that there is a message
+	d.publish(rabbitmodel.Message{Key: turnQueue}, func(ok bool) { // the queue may be empty
 		if !ok && d.link == l {
 			l.end()
 		}
 	})
 }
 
-// lost ends the turn, if it was this node's, and tries to have it again.
+// lost ends the turn if this node had it, and consumes the queue again.
 func (d *lettersDriver) lost(l *brokerLink) {
 	if d.link != l {
 		return
@@ -98,7 +98,8 @@ func (d *lettersDriver) stop() {
 	d.reading, d.tasks = nil, nil
 }
 
-// take takes a note.
+// take handles a message of turnQueue: the offset up to which dead letters are
+// written.
 func (d *lettersDriver) take(l *brokerLink, e rabbitmodel.Event) {
 	if e.Kind != rabbitmodel.Delivery || d.link != l {
 		return
@@ -116,7 +117,7 @@ func (d *lettersDriver) take(l *brokerLink, e rabbitmodel.Event) {
 	}
 }
 
-// A logEnd looks where the log ends, for a turn that begins.
+// A logEnd finds the end of the log for a turn that begins.
 type logEnd struct {
 	d      *lettersDriver
 	link   *brokerLink
@@ -138,7 +139,7 @@ func (e *logEnd) idle() bool                         { return false }
 
 func (e *logEnd) sourceEnded(*source) { e.found(eventlog.Offset{}) }
 
-// found begins to read.
+// found begins the turn with the end of the log. The first turn of all stores it.
 func (e *logEnd) found(end eventlog.Offset) {
 	d, done := e.d, e.d.turn.Done
 	if d.link != e.link {
@@ -148,10 +149,10 @@ func (e *logEnd) found(end eventlog.Offset) {
 		d.lead(done, end)
 		return
 	}
-	d.m.r.judge.unsorted(end)
+	d.m.r.judge.beforeFirstTurn(end)
 	d.note(end, func(ok bool) {
 		if ok {
-			done = end // the next turn begins where this one ended
+			done = end // the next turn begins here
 		}
 		if d.link == e.link {
 			d.lead(done, end)
@@ -159,10 +160,10 @@ func (e *logEnd) found(end eventlog.Offset) {
 	})
 }
 
-// lead begins this node's turn.
+// lead begins to write dead letters after the offset done.
 func (d *lettersDriver) lead(done, end eventlog.Offset) {
 	d.m.r.count("turn at dead letters")
-	d.m.r.judge.leads(d, done)
+	d.m.r.judge.turnBegins(d, done)
 	d.m.r.trace(d.m.name, "writes the dead letters behind %v, the log ends at %v", done, end)
 	start, identity := d.sorting.Begin(done, end)
 	d.reading = &logReader{}
@@ -171,7 +172,7 @@ func (d *lettersDriver) lead(done, end eventlog.Offset) {
 	d.reading.input(eventlog.Input{Kind: eventlog.Begin, Start: start})
 }
 
-// The following make the lettersDriver a logClient.
+// The following methods make the lettersDriver a logClient.
 
 func (d *lettersDriver) full() bool { return len(d.tasks) > 0 }
 
@@ -189,7 +190,7 @@ func (d *lettersDriver) begun(eventlog.From)  {}
 func (d *lettersDriver) opened(eventlog.From) {}
 func (d *lettersDriver) rested()              {}
 
-// work does tasks, one after the other.
+// work executes tasks one after the other.
 func (d *lettersDriver) work(tasks []upstream.Task) {
 	d.tasks = slices.Clone(tasks)
 	d.next()
@@ -239,7 +240,7 @@ func (d *lettersDriver) next() {
 	}
 }
 
-// repeat appends an order again.
+// repeat appends an order to the log again.
 func (d *lettersDriver) repeat(t *upstream.Task, done func(ok bool)) {
 	if d.m.appender == nil {
 		d.publish(d.m.r.judge.repetition(t), done)
@@ -248,7 +249,7 @@ func (d *lettersDriver) repeat(t *upstream.Task, done func(ok bool)) {
 	d.m.appender.append(&t.Entry, func(err error) { done(err == nil) })
 }
 
-// letterOf is the message that keeps a letter.
+// letterOf returns the message of a dead letter.
 func letterOf(l *eventlog.Letter) rabbitmodel.Message {
 	return rabbitmodel.Message{
 		Key: letterQueue, Body: string(l.Entry.Body), ID: eventlog.Offset{Log: l.Log, Position: l.Entry.Position}.String(),
@@ -256,17 +257,17 @@ func letterOf(l *eventlog.Letter) rabbitmodel.Message {
 	}
 }
 
-// note stores how far the dead letters are.
+// note stores in turnQueue up to which offset the dead letters are written.
 func (d *lettersDriver) note(o eventlog.Offset, done func(ok bool)) {
 	d.publish(rabbitmodel.Message{Key: turnQueue, Body: o.String()}, func(ok bool) {
 		if ok {
-			d.m.r.judge.sorted(o)
+			d.m.r.judge.offsetStored(o)
 		}
 		done(ok)
 	})
 }
 
-// publish publishes and waits for the confirm.
+// publish publishes a message. done is called with the result.
 func (d *lettersDriver) publish(m rabbitmodel.Message, done func(ok bool)) {
 	if d.out == nil && !d.dial() {
 		d.m.after(d.m.r.between(netLeast, dialMost), func() { done(false) })
@@ -289,7 +290,7 @@ func (d *lettersDriver) dial() bool {
 	if !m.r.broker.reachable(m) {
 		return false
 	}
-	back := false // a message came back: there is no stream
+	back := false // a message was returned: there is no stream
 	var l *brokerLink
 	l = m.r.broker.dial(m, func(e rabbitmodel.Event) {
 		switch e.Kind {
@@ -316,7 +317,7 @@ func (d *lettersDriver) dial() bool {
 	return true
 }
 
-// fail ends the connection that publishes: nothing will be confirmed.
+// fail ends all waits after the end of the publishing connection.
 func (d *lettersDriver) fail() {
 	waiting, last := d.waiting, d.last
 	d.out, d.waiting = nil, nil

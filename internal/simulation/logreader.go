@@ -8,9 +8,8 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// A logReader drives an eventlog.Reader with the models, as the follower of
-// package upstream and upstream/rabbitmq do with a real broker. Owned by its
-// machine.
+// A logReader drives an eventlog.Reader with the models, as package upstream and
+// upstream/rabbitmq do with a real broker. It belongs to its machine.
 type logReader struct {
 	m      *machine
 	of     logClient
@@ -18,26 +17,25 @@ type logReader struct {
 
 	source *source // nil: none is open
 	inputs []eventlog.Input
-	next   int // of inputs
+	next   int // index of the next input
 	todo   []eventlog.Output
-	head   int  // of todo
-	busy   bool // inside of run
+	head   int  // index of the next output
+	busy   bool // run is being executed
 	due    dueTime
-	fresh  bool // the client has not been told of this log
-	toTell bool // the log was opened, and the client is to be told
+	fresh  bool // begun was not called for this log yet
+	toTell bool // the log was opened, and tell must be called
 	over   bool
-	held   bool // its client is given and told nothing: a hand-over is under way
+	held   bool // the client gets nothing, because a hand-over is under way
 }
 
-// A logClient receives the entries of a logReader: the rooms or the dead
-// letters.
+// A logClient gets the entries of a logReader: the rooms or the dead letters.
 type logClient interface {
-	full() bool // the next entry cannot be taken; resume tells when it can
+	full() bool // the client cannot take an entry; it calls resume when it can
 	hand(e *eventlog.Entry)
 	told(out *eventlog.Output) // Gap, OtherLog, Skipped
-	begun(from eventlog.From)  // entries are of this log from here on
+	begun(from eventlog.From)  // the next entries are of another log
 	opened(from eventlog.From)
-	rested() // nothing is being handed over
+	rested() // no entry is being handed over
 }
 
 func (d *logReader) init(m *machine, of logClient) {
@@ -47,13 +45,13 @@ func (d *logReader) init(m *machine, of logClient) {
 	})
 }
 
-// end ends the reading without telling the client.
+// end ends the reading. The client is not told.
 func (d *logReader) end() {
 	d.over = true
 	d.close()
 }
 
-// input gives the reader an input, behind those that wait.
+// input queues an input for the reader.
 func (d *logReader) input(in eventlog.Input) {
 	if d.over {
 		return
@@ -62,18 +60,18 @@ func (d *logReader) input(in eventlog.Input) {
 	d.run()
 }
 
-// resume goes on when the client can take something again.
+// resume continues when the client can take entries again.
 func (d *logReader) resume() {
 	if !d.over && (d.handing() || d.next < len(d.inputs)) {
 		d.run()
 	}
 }
 
-// handing reports whether entries wait to be handed over.
+// handing reports whether outputs wait for the client.
 func (d *logReader) handing() bool { return d.head < len(d.todo) }
 
-// run is the one goroutine of a follower: it does what is to be done, and
-// stands still while the client is full.
+// run does the work of the follower's goroutine: it passes inputs to the reader and
+// executes its outputs. It stops while the client is full.
 func (d *logReader) run() {
 	if d.busy {
 		return
@@ -123,8 +121,7 @@ func (d *logReader) run() {
 	}
 }
 
-// tell tells the client of which log entries come from here on, when it does
-// not know.
+// tell calls begun, if the client does not know the log of the next entries.
 func (d *logReader) tell() {
 	if !d.fresh || d.source == nil || !d.source.open {
 		return
@@ -138,7 +135,7 @@ func (d *logReader) step(in eventlog.Input) []eventlog.Output {
 	return d.reader.Step(&in)
 }
 
-// schedule has a Tick come when it is due.
+// schedule schedules a Tick for the reader's deadline.
 func (d *logReader) schedule() {
 	at := d.reader.Deadline()
 	if at.IsZero() {
@@ -185,12 +182,12 @@ func (d *logReader) close() {
 	}
 }
 
-// open begins a reading; the reader is told when it is open or has failed.
+// open opens a source. The reader gets an input when it is open or has failed.
 func (d *logReader) open(at eventlog.Start) {
 	d.source = openSource(d.m, at, d)
 }
 
-// The following make the logReader a sourceClient.
+// The following methods make the logReader a sourceClient.
 
 func (d *logReader) sourceOpened(s *source) {
 	if d.source != s {
@@ -216,24 +213,26 @@ func (d *logReader) sourceEnded(s *source) {
 	}
 }
 
-// idle reports whether the client waits for entries.
+// idle reports whether the reader waits for entries.
 func (d *logReader) idle() bool { return !d.busy && !d.handing() && len(d.inputs) == 0 }
 
-// A source is one reading of the log: of the stream, unless redis is given.
+// A source is one reading of the log. With redis it reads the stream in Redis,
+// otherwise RabbitMQ's.
 type source struct {
 	m     *machine
 	of    sourceClient
 	link  *brokerLink
 	redis *redisReading
 	start eventlog.Start
-	open  bool // its client was told
+	open  bool // sourceOpened was called
 	mark  string
 	info  eventlog.Info
 	sent  []unacknowledged
-	ready int // answers that are still missing
+	ready int // replies that are missing before the source is open
 }
 
-// A sourceClient is told of a source; sourceEnded gets nil when there was none.
+// A sourceClient gets the entries of a source. sourceEnded gets nil if the source
+// could not be opened.
 type sourceClient interface {
 	sourceOpened(s *source)
 	sourceTook(s *source, e eventlog.Entry)
@@ -241,14 +240,14 @@ type sourceClient interface {
 	idle() bool
 }
 
-// An unacknowledged entry was sent to the reader; tag is RabbitMQ's delivery tag.
+// An unacknowledged is an entry that RabbitMQ has delivered with a tag.
 type unacknowledged struct {
 	position eventlog.Position
 	tag      uint64
 }
 
-// openSource begins a reading; nil: RabbitMQ cannot be reached, which its
-// client is told of a moment later.
+// openSource begins to read the log. If the server is unreachable it returns nil,
+// and calls sourceEnded a moment later.
 func openSource(m *machine, at eventlog.Start, of sourceClient) *source {
 	if m.r.log.redis != nil {
 		return openRedisSource(m, at, of)
@@ -263,8 +262,8 @@ func openSource(m *machine, at eventlog.Start, of sourceClient) *source {
 	return s
 }
 
-// begin asks for what is needed: the stream, credit, a consumer and, to know
-// where the log ends, a mark that is read back.
+// begin declares the stream and consumes it. To find the end of the log, it
+// publishes a mark and waits until that is read back.
 func (s *source) begin() {
 	window := max(s.start.Window, 1)
 	begin := rabbitmodel.Begin{}
@@ -292,7 +291,7 @@ func (s *source) begin() {
 	}
 }
 
-// take takes what the broker sends.
+// take handles an event of the broker.
 func (s *source) take(e rabbitmodel.Event) {
 	switch e.Kind {
 	case rabbitmodel.Done:
@@ -316,7 +315,7 @@ func (s *source) take(e rabbitmodel.Event) {
 	}
 }
 
-// more has entries sent that are to be asked for.
+// more asks Redis for more entries. RabbitMQ sends them without being asked.
 func (s *source) more() {
 	if s.redis != nil && s.open {
 		s.redis.more()
@@ -331,7 +330,7 @@ func (s *source) hangUp() {
 	}
 }
 
-// taken acknowledges, which lets the broker send more.
+// taken acknowledges entries, so that the broker sends more.
 func (s *source) taken(position eventlog.Position) {
 	tag, n := uint64(0), 0
 	for n < len(s.sent) && s.sent[n].position <= position {
@@ -343,7 +342,7 @@ func (s *source) taken(position eventlog.Position) {
 	}
 }
 
-// entryOf makes an entry of a message, as upstream/rabbitmq does.
+// entryOf converts a message to an entry, as upstream/rabbitmq does.
 func entryOf(m *rabbitmodel.Message, p eventlog.Position) eventlog.Entry {
 	e := eventlog.Entry{
 		Position: p, Exchange: m.Exchange, Key: m.Key, MessageID: m.ID, AppID: m.App,

@@ -13,8 +13,8 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// What a node is configured with, as production is but for the sizes that a
-// run draws.
+// Configuration of a node. The times are those of production; the sizes are drawn
+// for each run, see limits.
 const (
 	leaseTime  = 5 * time.Second
 	lingerTime = 10 * time.Second
@@ -27,52 +27,52 @@ const (
 
 var names = wire.NewNames("ws:", 0)
 
-// A machine runs one node at a time. The node may die and be started again.
-// Owned by its run.
+// A machine runs one node at a time. The node may die and be started again. It
+// belongs to its run.
 type machine struct {
 	r     *run
 	index int
 	name  string
-	life  int // counts its nodes
+	life  int // number of nodes that it has started
 
-	began time.Duration // its node
-	died  time.Duration // the last one
+	began time.Duration // start of the present node
+	died  time.Duration // end of the last node that died
 
-	up     bool
-	stays  bool          // dead, for good
-	paused time.Duration // until then it executes nothing
-	held   []func()      // what arrived meanwhile
-	skew   time.Duration // of its wall clock
-	slow   time.Duration // what is added to delays of its connections
-	cut    time.Duration // until then it cannot reach Redis
-	off    time.Duration // until then it cannot reach RabbitMQ
-	deaf   time.Duration // until then nothing from Redis reaches it
-	trap   int           // joins and leaves until it dies; 0: it does not
-	snare  int           // returns until it dies; 0: it does not
+	up          bool
+	stays       bool          // the node has died and is not started again
+	paused      time.Duration // until then the node executes nothing
+	held        []func()      // calls that came during the pause
+	skew        time.Duration // difference of its wall clock from the true time
+	slow        time.Duration // added to the delays of its connections
+	cut         time.Duration // until then it cannot reach Redis
+	off         time.Duration // until then it cannot reach RabbitMQ
+	deaf        time.Duration // until then it gets no messages from Redis
+	dieAtJoin   int           // number of joins and leaves until it dies; 0: it does not
+	dieAtReturn int           // number of returns of clients until it dies; 0: it does not
 
 	hub      *rooms.Hub
 	node     *core.Node
 	cluster  *clusterDriver
 	reader   *readerDriver
-	appender *appender               // to the log in Redis; nil: it is elsewhere
-	letters  *lettersDriver          // nil: there are none
-	recovery *sessionsDriver         // nil: no client comes back
-	presence *presenceDriver         // nil: services are not told who is there
-	sessions []*session              // that are open here, also when their client knows better
-	revoked  map[string]time.Time    // users whose tokens are refused, up to when issued
-	obeyed   map[int64]time.Duration // orders by their positions, and when they were taken
-	leaving  bool
-	transfer *transfer // it hands its sessions over, or is to take them; nil: it does not
-	frozen   bool      // its event loops stand still
-	kernel   []func()  // what clients have sent meanwhile
-	rung     []bool    // shards that have a turn coming
-	turns    []func()  // turn, by shard
+	appender *appender               // to the log in Redis; nil: the log is in RabbitMQ
+	letters  *lettersDriver          // nil: the run has no dead letters
+	recovery *sessionsDriver         // nil: the run has no recovery
+	presence *presenceDriver         // nil: the run has no presence
+	sessions []*session              // sessions open on the node, also if their client has closed them
+	revoked  map[string]time.Time    // by user: tokens issued up to then are refused
+	obeyed   map[int64]time.Duration // by the position of an order: when the node took it
+	leaving  bool                    // the node is shutting down
+	transfer *transfer               // the hand-over in which the node takes part; nil: none
+	frozen   bool                    // its event loops are stopped
+	unread   []func()                // packets of clients that came while frozen, as in the kernel's buffers
+	turnDue  []bool                  // by shard: a turn is scheduled
+	turns    []func()                // by shard: calls turn
 }
 
-// A lifeOf is one of the nodes of a machine.
+// A lifeOf identifies one of the nodes that a machine has started.
 type lifeOf struct{ index, life int }
 
-// start begins a new node.
+// start starts a new node.
 func (m *machine) start() {
 	m.life++
 	m.skew = time.Duration(m.r.rng.Int64N(int64(2*skewMost))) - skewMost
@@ -87,12 +87,12 @@ func (m *machine) start() {
 	m.expire()
 }
 
-// build makes everything that a node has, and begins nothing.
+// build makes the parts of a node, and starts none of them.
 func (m *machine) build() {
 	m.up, m.leaving = true, false
 	m.began = m.r.now
 	m.held, m.paused = nil, 0
-	m.frozen, m.kernel, m.transfer = false, nil, nil
+	m.frozen, m.unread, m.transfer = false, nil, nil
 	m.sessions = nil
 	m.obeyed = make(map[int64]time.Duration)
 	m.revoked = make(map[string]time.Time)
@@ -116,14 +116,14 @@ func (m *machine) build() {
 	if err != nil {
 		panic(err)
 	}
-	m.hub, m.rung, m.turns = hub, make([]bool, l.shards), make([]func(), l.shards)
+	m.hub, m.turnDue, m.turns = hub, make([]bool, l.shards), make([]func(), l.shards)
 	for i := range l.shards {
 		m.turns[i] = func() { m.turn(i) }
 		hub.Shard(i).Attach(func() { m.ring(i) })
 	}
 }
 
-// alive guards a callback: it does nothing when the node has died since.
+// alive wraps a callback of the node: it does nothing if that node has died.
 func (m *machine) alive(do func()) func() {
 	life := m.life
 	return func() {
@@ -133,7 +133,7 @@ func (m *machine) alive(do func()) func() {
 	}
 }
 
-// execute does something on the node, or keeps it while the node is paused.
+// execute calls do on the node, or keeps it until the end of a pause.
 func (m *machine) execute(do func()) {
 	if m.paused > m.r.now {
 		life := m.life
@@ -147,15 +147,15 @@ func (m *machine) execute(do func()) {
 	do()
 }
 
-// after has the node do something some time later.
+// after calls do on the node when d has passed.
 func (m *machine) after(d time.Duration, do func()) { m.at(m.r.now+d, do) }
 
-// at does the same at a time.
+// at calls do on the node at a time.
 func (m *machine) at(at time.Duration, do func()) {
-	m.r.add(moment{at: at, do: do, on: m, life: m.life})
+	m.r.add(timer{at: at, do: do, on: m, life: m.life})
 }
 
-// pause stops the node for a while.
+// pause stops the node for d, as SIGSTOP does.
 func (m *machine) pause(d time.Duration) {
 	if m.paused > m.r.now {
 		return
@@ -183,12 +183,12 @@ func (m *machine) die() {
 	m.held, m.paused = nil, 0
 	m.end()
 	if m.transfer != nil && m.transfer.died(m) {
-		return // its connections live on
+		return // the other process has its connections
 	}
 	m.hangUp()
 }
 
-// end ends the node's connections to the servers.
+// end closes the node's connections to the servers.
 func (m *machine) end() {
 	m.cluster.end()
 	m.reader.end()
@@ -199,7 +199,7 @@ func (m *machine) end() {
 	}
 }
 
-// hangUp ends all connections of clients to the node.
+// hangUp closes all connections of clients to the node.
 func (m *machine) hangUp() {
 	m.r.deaths[lifeOf{m.index, m.life}] = m.r.now
 	for _, c := range m.r.clients {
@@ -209,18 +209,18 @@ func (m *machine) hangUp() {
 	}
 }
 
-// ring has a shard take what is in its mailbox, some time later.
+// ring schedules a turn of a shard's event loop, because its mailbox has messages.
 func (m *machine) ring(i int) {
-	if m.rung[i] {
+	if m.turnDue[i] {
 		return
 	}
-	m.rung[i] = true
+	m.turnDue[i] = true
 	m.after(m.r.between(0, m.r.limits.turn), m.turns[i])
 }
 
-// turn is what an event loop does in one round.
+// turn runs one round of a shard's event loop.
 func (m *machine) turn(i int) {
-	m.rung[i] = false
+	m.turnDue[i] = false
 	sh := m.hub.Shard(i)
 	sh.Tasks(m.now())
 	if sh.Drain(drainBytes) == 0 || sh.Walking() {
@@ -229,8 +229,8 @@ func (m *machine) turn(i int) {
 	m.reader.resume()
 }
 
-// Authenticate implements rooms.Authenticator: a token is a user and the time
-// at which it was issued.
+// Authenticate implements rooms.Authenticator. A token is a user and the time at
+// which it was issued.
 func (m *machine) Authenticate(token []byte, _ rooms.Presenter, now time.Time, done func(rooms.Identity, error)) {
 	user, issued := parseToken(string(token))
 	id := rooms.Identity{UserID: user, Issued: issued}
@@ -254,12 +254,13 @@ func (m *machine) Revoke(o rooms.Order) {
 	}
 }
 
-// The following make the machine upstream.Rooms.
+// The following methods make the machine an upstream.Rooms.
 
 // Holds implements upstream.Rooms.
 func (m *machine) Holds(room []byte) bool { return m.hub.Holds(room) }
 
-// Wait implements upstream.Rooms; the reader has looked before.
+// Wait implements upstream.Rooms. It does not wait, because the reader checks full
+// before it delivers.
 func (m *machine) Wait(context.Context) error { return nil }
 
 // Deliver implements upstream.Rooms.
@@ -277,14 +278,14 @@ func (m *machine) Anew(log string, behind uint64) { m.hub.Anew(log, behind) }
 // Gap implements upstream.Rooms.
 func (m *machine) Gap() { m.hub.Gap() }
 
-// receive hands over what a client of another node has said.
+// receive delivers a message of a client on another node.
 func (m *machine) receive(d core.Delivery) {
 	if m.hub.Receive(rooms.Broadcast{Room: d.Room, Message: d.Message}) == 0 {
 		m.r.count("stray")
 	}
 }
 
-// missed ends all sessions: the node has missed events.
+// missed closes all sessions, because the node has missed events.
 func (m *machine) missed() {
 	m.closeAll(rooms.ReasonMissedEvents)
 }
@@ -297,7 +298,7 @@ func (m *machine) closeAll(reason rooms.Reason) {
 
 func (m *machine) String() string { return fmt.Sprintf("%s.%d", m.name, m.life) }
 
-// The following make the clusterDriver rooms.Cluster.
+// The following methods make the clusterDriver a rooms.Cluster.
 
 // Occupied implements rooms.Cluster.
 func (d *clusterDriver) Occupied(room, user string) {

@@ -12,8 +12,8 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-// What nodes are configured with that tell services who is there, and what
-// rabbitmq.Outlet does.
+// Configuration of presence on the nodes, and of the connection on which its
+// events are published, as in rabbitmq.Outlet.
 const (
 	presenceExchange = "presence"
 	presenceQueue    = "presence.service"
@@ -21,34 +21,34 @@ const (
 
 	outletRetryMin = 100 * time.Millisecond
 	outletRetryMax = 5 * time.Second
-	outletWait     = 5 * time.Second  // somebody waits for a confirm
-	confirmTimeout = 10 * time.Second // until the connection counts as lost
+	outletWait     = 5 * time.Second  // how long the core waits for a confirm
+	confirmTimeout = 10 * time.Second // without a confirm for so long the connection is closed
 )
 
 // A presenceDriver drives a presence.Core and implements rooms.Presence, as
-// cluster.Presence and rabbitmq.Outlet do. Owned by its machine.
+// cluster.Presence and rabbitmq.Outlet do. It belongs to its machine.
 type presenceDriver struct {
 	waker
 	m    *machine
 	core *presence.Core
-	next time.Duration // when act is called again, if nothing happens before
+	next time.Duration // time of the next scheduled act
 
-	out     *brokerLink // nil: none is open
-	ready   bool        // it takes messages
+	out     *brokerLink // connection on which events are published; nil: none
+	ready   bool        // out is open and takes messages
 	retries backoff.Backoff
-	queue   []*telling // that RabbitMQ has not confirmed, the first first
-	sent    int        // of these, on this connection
-	first   uint64     // the tag of the first of these
+	queue   []*publication // events without a confirm, the oldest first
+	sent    int            // how many of these were sent on out
+	first   uint64         // delivery tag of queue[0] on out
 }
 
-// A telling is an event that is published.
-type telling struct {
+// A publication is a presence event that is being published.
+type publication struct {
 	event presence.Event
 	began bool // it has been sent
-	done  bool // the core was told what has become of it
+	done  bool // the core knows the result
 }
 
-// newPresence gives the node its part in telling services who is there.
+// newPresence returns the driver for presence; nil: the run has none.
 func (m *machine) newPresence() *presenceDriver {
 	r := m.r
 	if !r.config.Presence {
@@ -63,7 +63,7 @@ func (m *machine) newPresence() *presenceDriver {
 	return d
 }
 
-// presencePort is who is told how many sockets are in a room: nil for nobody.
+// presencePort returns the node's rooms.Presence; nil: the run has none.
 func (m *machine) presencePort() rooms.Presence {
 	if m.presence == nil {
 		return nil
@@ -79,15 +79,15 @@ func (d *presenceDriver) begin() {
 	d.tick()
 }
 
-// tick has the core called now and then.
+// tick calls act at regular times.
 func (d *presenceDriver) tick() { d.m.after(tickTime, func() { d.act(); d.tick() }) }
 
-// end is the death of the node.
+// end closes the connections when the node dies.
 func (d *presenceDriver) end() {
 	if d == nil {
 		return
 	}
-	d.m.r.presence.gone(d.m)
+	d.m.r.presence.nodeGone(d.m)
 	if d.out != nil {
 		d.out.hangUp()
 	}
@@ -103,7 +103,7 @@ func (d *presenceDriver) Counted(room string, sockets int) {
 	d.wake()
 }
 
-// lost tells that Redis may have forgotten what it was told.
+// lost tells the core that Redis may have lost data.
 func (d *presenceDriver) lost() {
 	if d != nil {
 		d.core.Lost(d.m.now())
@@ -111,7 +111,7 @@ func (d *presenceDriver) lost() {
 	}
 }
 
-// act sends all batches and events there are.
+// act sends the batches and publishes the events that are due.
 func (d *presenceDriver) act() {
 	m := d.m
 	d.core.Ready(d.ready)
@@ -121,7 +121,7 @@ func (d *presenceDriver) act() {
 		if !ok {
 			break
 		}
-		m.after(m.r.between(0, turnDelay), func() { d.execute(b) }) // each is sent by a goroutine of its own
+		m.after(m.r.between(0, turnDelay), func() { d.execute(b) }) // the real driver uses one goroutine for each
 	}
 	for _, e := range d.core.Events() {
 		d.publish(e)
@@ -157,15 +157,15 @@ func (d *presenceDriver) execute(b presence.Batch) {
 		c.openDirectory()
 	}
 	if !c.connected || c.directory == nil {
-		c.inVain()
+		c.attemptFailed()
 		m.after(m.r.between(netLeast, dialMost), func() { answer(failed(batch, errLost)) })
 		return
 	}
 	c.directory.plain(batch, answer)
 }
 
-// leave takes everything of the node out of Redis, and reports whether that has
-// been done or cannot be.
+// leave removes the node's counts from Redis. It reports whether that is done, or
+// Redis is unreachable.
 func (d *presenceDriver) leave() bool {
 	if d == nil || !d.m.node.IsConnected() {
 		return true
@@ -218,17 +218,17 @@ func (d *presenceDriver) take(l *brokerLink, e rabbitmodel.Event) {
 	}
 }
 
-// publish sends an event, behind those that wait.
+// publish appends an event to the queue, and sends it when possible.
 func (d *presenceDriver) publish(e presence.Event) {
-	t := &telling{event: e}
+	t := &publication{event: e}
 	d.queue = append(d.queue, t)
 	d.m.after(outletWait, func() { d.settle(t, false) })
 	d.send()
 }
 
-// settle tells the core what has become of an event, once. What nobody waits for
-// any more is not sent.
-func (d *presenceDriver) settle(t *telling, ok bool) {
+// settle passes the result of an event to the core, once. An event that was not
+// sent by then is dropped, see send.
+func (d *presenceDriver) settle(t *publication, ok bool) {
 	if t.done {
 		return
 	}
@@ -237,7 +237,7 @@ func (d *presenceDriver) settle(t *telling, ok bool) {
 	d.wake()
 }
 
-// send sends what has not been sent on this connection.
+// send sends the events that were not sent on this connection.
 func (d *presenceDriver) send() {
 	for d.ready && d.sent < len(d.queue) {
 		t := d.queue[d.sent]

@@ -11,8 +11,8 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/presence"
 )
 
-// checkPresence checks that services know who is there when nothing happens any
-// more, and that Redis has that and nothing else.
+// checkPresence checks that the published states are true when nothing happens any
+// more, and that Redis has the same state and nothing else.
 func (r *run) checkPresence() {
 	j := &r.presence
 	if j.rooms == nil {
@@ -21,24 +21,24 @@ func (r *run) checkPresence() {
 	for _, name := range slices.Sorted(maps.Keys(j.rooms)) {
 		a := j.rooms[name]
 		there := a.total > 0
-		if here := a.when != 0 && a.told; here != there && !j.forgotten(a) {
-			r.fail("services do not know who is there", "%s has %d members since %v, and services know of somebody: %v, since %v", name, a.total, a.changed, here, a.at)
+		if here := a.publishedAt != 0 && a.occupied; here != there && !j.forgotten(a) {
+			r.fail("the published presence is wrong", "%s has %d members since %v, the last event says occupied: %v, at %v", name, a.total, a.changed, here, a.timestamp)
 		}
 		j.checkState(a)
 	}
 	j.checkKeys()
 }
 
-// forgotten reports whether Redis may have forgotten what was told last, or what
-// was told of a room that was left while Redis was away.
-func (j *presenceJudge) forgotten(a *attended) bool {
+// forgotten reports whether Redis may have lost the state that was published last,
+// or a change that was made while it was down.
+func (j *presenceJudge) forgotten(a *presenceRoom) bool {
 	return slices.ContainsFunc(j.r.redis.losses, func(lost time.Duration) bool {
-		return a.when < lost+lostTime && (a.when > lost-replicaMost || a.total == 0 && a.changed < lost+lostTime)
+		return a.publishedAt < lost+lostTime && (a.publishedAt > lost-replicaMost || a.total == 0 && a.changed < lost+lostTime)
 	})
 }
 
-// checkState checks what who asks is answered.
-func (j *presenceJudge) checkState(a *attended) {
+// checkState checks the answer of GET /users.
+func (j *presenceJudge) checkState(a *presenceRoom) {
 	r := j.r
 	if !rooms.OfUser(a.name) {
 		return
@@ -50,14 +50,14 @@ func (j *presenceJudge) checkState(a *attended) {
 	conn.Close()
 	switch {
 	case err != nil || u.Sockets != a.total || u.Nodes != len(a.sockets):
-		r.fail("who asks is told what is not so", "%s has %d sockets on %d nodes: %+v, %v", a.name, a.total, len(a.sockets), u, err)
+		r.fail("a wrong answer about a user's presence", "%s has %d sockets on %d nodes: %+v, %v", a.name, a.total, len(a.sockets), u, err)
 	case u.Sockets > 0 && u.Since.Sub(epoch) > r.now:
-		r.fail("who asks is told what is not so", "%s: %+v", a.name, u)
+		r.fail("a wrong answer about a user's presence", "%s: %+v", a.name, u)
 	}
 }
 
-// checkKeys checks that nothing waits to be told, and that Redis has sessions of
-// nodes that live only.
+// checkKeys checks that Redis has no unpublished change, and only counts of
+// running nodes.
 func (j *presenceJudge) checkKeys() {
 	r := j.r
 	r.redis.advance()
@@ -90,7 +90,7 @@ func (j *presenceJudge) checkKeys() {
 	}
 }
 
-// checkRoom checks what Redis has of a room.
+// checkRoom checks the count of a room in Redis.
 func (j *presenceJudge) checkRoom(name string, hash []string) {
 	sum := "0"
 	for i := 0; i+1 < len(hash); i += 2 {
@@ -106,7 +106,7 @@ func (j *presenceJudge) checkRoom(name string, hash []string) {
 	}
 }
 
-// checkSession checks that a session that has rooms is one of those in the list.
+// checkSession checks that a session which has rooms is in the list of sessions.
 func (j *presenceJudge) checkSession(key, session string, list []string) {
 	c := j.r.redis.server.Connect()
 	defer c.Close()

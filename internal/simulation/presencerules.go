@@ -14,48 +14,48 @@ import (
 )
 
 const (
-	roomHeader = "room" // of an event of presence, for the judge
+	roomHeader = "room" // header with the room of a presence event, for the judge
 
-	presenceSlack = 3 * time.Second               // until a change is told when nothing is wrong
-	presenceIll   = 30 * time.Second              // a fault may still be the reason for that long
-	sweptWithin   = leaseTime + 2*time.Second     // after a node's death its users are told to be offline
-	sweepSlack    = presenceSlack + 2*time.Second // and what the other steps of that may take
-	wasThere      = 5 * time.Second               // a user who was there so long was told to be online
-	countSlack    = 500 * time.Millisecond        // between a change on a node and in Redis
-	unwritten     = 5 * time.Millisecond          // somebody who goes before that may never be written to Redis
+	presenceSlack     = 3 * time.Second               // within which a change is published, without faults
+	presenceFaultTail = 30 * time.Second              // for so long after its end a fault is accepted as a reason
+	sweptWithin       = leaseTime + 2*time.Second     // within which the users of a dead node are published as offline
+	sweepSlack        = presenceSlack + 2*time.Second // slack for the other steps of that
+	mustBeOnline      = 5 * time.Second               // a user connected for so long must have been published as online
+	countSlack        = 500 * time.Millisecond        // between a change on a node and in Redis
+	unwritten         = 5 * time.Millisecond          // a user who is connected for less may never be written to Redis
 )
 
-// A presenceJudge knows who is there, and what services were told. Owned by the
-// run.
+// A presenceJudge checks the rules for presence. It knows who is connected, and
+// what was published. It belongs to the run.
 type presenceJudge struct {
 	r     *run
 	grace time.Duration
-	cores int // that were made, to name them
+	cores int // number of presence.Cores made, for their names
 
-	rooms   map[string]*attended
-	bodies  map[string]string // of events, by their ids
-	written int               // events in the queue that are known
-	ill     []span            // in which nodes may tell late, or that users are gone who are not
+	rooms   map[string]*presenceRoom
+	bodies  map[string]string // of published events, by their ids
+	written int               // number of events in the queue that have been checked
+	faulty  []span            // times in which events may be late or wrong
 }
 
-// An attended is a room, who is in there, and what was told of it.
-type attended struct {
+// A presenceRoom is a room or user: how many sockets it has, and what was published.
+type presenceRoom struct {
 	name    string
 	sockets map[*machine]int
 	total   int
-	changed time.Duration // when total became 0, or more than that
-	empty   []span        // in which nobody was there
+	changed time.Duration // when total last became 0 or ceased to be 0
+	empty   []span        // times in which total was 0
 
-	told bool          // what services know: somebody is there
-	at   time.Duration // when that was so
-	when time.Duration // when it was told; 0: never
+	occupied    bool          // last published state: it has sockets
+	timestamp   time.Duration // timestamp of that event
+	publishedAt time.Duration // when it was published; 0: never
 }
 
 func (j *presenceJudge) init(r *run) {
 	j.r = r
 	draw := stream(r.config.Seed, 11)
 	j.grace = []time.Duration{0, time.Second, 5 * time.Second}[draw.IntN(3)]
-	j.rooms, j.bodies = make(map[string]*attended), make(map[string]string)
+	j.rooms, j.bodies = make(map[string]*presenceRoom), make(map[string]string)
 	ch := r.broker.broker.Connect().Channel()
 	ch.ExchangeDeclare(presenceExchange, "topic")
 	ch.QueueDeclare(presenceQueue, rabbitmodel.Args{Type: rabbitmodel.Quorum})
@@ -65,22 +65,22 @@ func (j *presenceJudge) init(r *run) {
 	}
 }
 
-// struck notes a fault.
-func (j *presenceJudge) struck(name string, last time.Duration) {
+// faultHappened records a fault.
+func (j *presenceJudge) faultHappened(name string, last time.Duration) {
 	if j.rooms == nil || name == "many clients go away at once" {
 		return
 	}
-	j.ill = append(j.ill, span{j.r.now, j.r.now + last + presenceIll})
+	j.faulty = append(j.faulty, span{j.r.now, j.r.now + last + presenceFaultTail})
 }
 
-// well reports whether no fault may have had consequences in a time.
-func (j *presenceJudge) well(from, to time.Duration) bool {
-	return !slices.ContainsFunc(j.ill, func(x span) bool { return x.from <= to && from <= x.to })
+// noFault reports whether no fault may have affected a time.
+func (j *presenceJudge) noFault(from, to time.Duration) bool {
+	return !slices.ContainsFunc(j.faulty, func(x span) bool { return x.from <= to && from <= x.to })
 }
 
-// mayGo returns the keys that Redis may evict: nothing mends what is counted for
-// presence, so Redis has to have memory for it.
-func (j *presenceJudge) mayGo(keys []string) []string {
+// evictable returns the keys that Redis may evict. Nothing repairs counts of presence
+// that are evicted, so Redis must have enough memory for them.
+func (j *presenceJudge) evictable(keys []string) []string {
 	if j.rooms == nil {
 		return keys
 	}
@@ -88,16 +88,16 @@ func (j *presenceJudge) mayGo(keys []string) []string {
 	return slices.DeleteFunc(keys, func(key string) bool { return strings.HasPrefix(key, prefix) })
 }
 
-func (j *presenceJudge) room(name string) *attended {
+func (j *presenceJudge) room(name string) *presenceRoom {
 	a := j.rooms[name]
 	if a == nil {
-		a = &attended{name: name, sockets: make(map[*machine]int), empty: []span{{from: 0}}}
+		a = &presenceRoom{name: name, sockets: make(map[*machine]int), empty: []span{{from: 0}}}
 		j.rooms[name] = a
 	}
 	return a
 }
 
-// counted notes how many sockets a node has in a room.
+// counted records how many sockets a node has in a room.
 func (j *presenceJudge) counted(m *machine, room string, n int) {
 	a := j.room(room)
 	was := a.total
@@ -108,14 +108,14 @@ func (j *presenceJudge) counted(m *machine, room string, n int) {
 	now := j.r.now
 	switch {
 	case was == 0 && a.total > 0:
-		j.came(a)
+		j.firstSocket(a)
 		a.empty[len(a.empty)-1].to = now
 		a.changed = now
 	case was > 0 && a.total == 0:
-		if now-a.changed > wasThere && j.well(a.changed-wasThere, now) && !a.told {
-			j.r.fail("who is there is not told", "%s has had members since %v, and at %v services did not know", room, a.changed, now)
+		if now-a.changed > mustBeOnline && j.noFault(a.changed-mustBeOnline, now) && !a.occupied {
+			j.r.fail("an arrival is not published", "%s had members from %v to %v, and no event said so", room, a.changed, now)
 		}
-		if last := &a.empty[len(a.empty)-1]; last.to == now && now > 0 { // somebody was there for no time
+		if last := &a.empty[len(a.empty)-1]; last.to == now && now > 0 { // total was above 0 for no time
 			last.to, a.changed = 0, last.from
 			return
 		}
@@ -124,47 +124,47 @@ func (j *presenceJudge) counted(m *machine, room string, n int) {
 	}
 }
 
-// came checks that services know that nobody was there, when that was so for
-// long.
-func (j *presenceJudge) came(a *attended) {
+// firstSocket checks a room that gets its first socket: if it was empty for long, that
+// must have been published.
+func (j *presenceJudge) firstSocket(a *presenceRoom) {
 	now := j.r.now
-	if a.when != 0 && a.told && now-a.changed > j.grace+presenceSlack && j.well(a.changed-presenceSlack, now) {
-		j.r.fail("who is gone is not told", "nobody was in %s from %v to %v, and services did not know", a.name, a.changed, now)
+	if a.publishedAt != 0 && a.occupied && now-a.changed > j.grace+presenceSlack && j.noFault(a.changed-presenceSlack, now) {
+		j.r.fail("a departure is not published", "%s was empty from %v to %v, and no event said so", a.name, a.changed, now)
 	}
 }
 
-// gone notes that a node is gone. What it alone had is told in time when nothing
-// else is wrong.
-func (j *presenceJudge) gone(m *machine) {
-	var left []*attended
+// nodeGone records the death of a node. Rooms that were only on this node must be
+// published as empty in time, if there is no other fault.
+func (j *presenceJudge) nodeGone(m *machine) {
+	var left []*presenceRoom
 	for _, name := range slices.Sorted(maps.Keys(j.rooms)) {
 		a := j.rooms[name]
 		if a.sockets[m] == 0 {
 			continue
 		}
-		if j.counted(m, name, 0); a.total == 0 && a.told {
+		if j.counted(m, name, 0); a.total == 0 && a.occupied {
 			left = append(left, a)
 		}
 	}
 	died := j.r.now
-	j.ill = append(j.ill, span{died, died + presenceIll})
+	j.faulty = append(j.faulty, span{died, died + presenceFaultTail})
 	j.r.after(sweptWithin+j.grace+sweepSlack, func() {
 		since := died - leaseTime - presenceSlack
 		for _, a := range left {
 			again := a.changed != died || a.total != 0
-			if !again && a.told && j.othersWell(since, died) && j.oldNodes(since) > 0 {
-				j.r.fail("who is gone is not told", "%v had %s for itself and is gone since %v, and services do not know", m, a.name, died)
+			if !again && a.occupied && j.noOtherFault(since, died) && j.oldNodes(since) > 0 {
+				j.r.fail("a departure is not published", "%v was the only node of %s and is gone since %v, and no event says that the room is empty", m, a.name, died)
 			}
 		}
 	})
 }
 
-// othersWell reports whether nothing is wrong but one death.
-func (j *presenceJudge) othersWell(from, died time.Duration) bool {
-	return !slices.ContainsFunc(j.ill, func(x span) bool { return x.to >= from && x.from != died })
+// noOtherFault reports whether the death of one node is the only fault.
+func (j *presenceJudge) noOtherFault(from, died time.Duration) bool {
+	return !slices.ContainsFunc(j.faulty, func(x span) bool { return x.to >= from && x.from != died })
 }
 
-// oldNodes counts nodes that have been there since a time.
+// oldNodes counts the nodes that have run since a time.
 func (j *presenceJudge) oldNodes(since time.Duration) (n int) {
 	for _, m := range j.r.nodes {
 		if m.up && m.began < since {
@@ -174,7 +174,7 @@ func (j *presenceJudge) oldNodes(since time.Duration) (n int) {
 	return n
 }
 
-// published tells the judge of new events in the queue of services.
+// published checks the new events in the queue of services.
 func (j *presenceJudge) published() {
 	if j.rooms == nil {
 		return
@@ -189,13 +189,13 @@ func (j *presenceJudge) published() {
 	}
 }
 
-// event checks an event that services get.
+// event checks a published presence event.
 func (j *presenceJudge) event(m *rabbitmodel.Message) {
 	r := j.r
 	body := m.Key + " " + m.Body
 	if before, known := j.bodies[m.ID]; known {
 		if before != body {
-			r.fail("two events of presence have one id", "%s: %s and %s", m.ID, before, body)
+			r.fail("two presence events have the same id", "%s: %s and %s", m.ID, before, body)
 		}
 		r.count("presence: event again")
 		return
@@ -205,35 +205,36 @@ func (j *presenceJudge) event(m *rabbitmodel.Message) {
 	a := j.room(m.Headers[roomHeader])
 	here := m.Key == "user.online" || m.Key == "room.occupied"
 	if rooms.OfUser(a.name) != strings.HasPrefix(m.Key, "user.") {
-		r.fail("an event of presence has another kind's key", "%s of %s", m.Key, a.name)
+		r.fail("a presence event has the wrong key", "%s of %s", m.Key, a.name)
 	}
 	if r.tracing() {
 		r.trace("presence", "%s of %s at %v, %s", m.Key, a.name, time.Duration(at), m.ID)
 	}
-	if time.Duration(at) < a.at && j.mayRepeat(a) {
-		r.count("presence: event late") // services know by its timestamp
+	if time.Duration(at) < a.timestamp && j.mayRepeat(a) {
+		r.count("presence: event late") // services drop it by its timestamp
 		return
 	}
 	r.count("presence: " + m.Key)
 	r.note('P', uint64(len(j.bodies)), uint64(at), uint64(len(body)))
-	if here == (a.when != 0 && a.told) && !j.mayRepeat(a) {
-		r.fail("two events of presence in a row say the same", "%s of %s at %v, after %v", m.Key, a.name, time.Duration(at), a.at)
+	if here == (a.publishedAt != 0 && a.occupied) && !j.mayRepeat(a) {
+		r.fail("two presence events in a row are the same", "%s of %s at %v, after %v", m.Key, a.name, time.Duration(at), a.timestamp)
 	}
 	if !here {
 		j.offline(a, time.Duration(at))
 	}
-	a.told, a.at, a.when = here, time.Duration(at), r.now
+	a.occupied, a.timestamp, a.publishedAt = here, time.Duration(at), r.now
 }
 
-// mayRepeat reports whether Redis may have forgotten what was told.
-func (j *presenceJudge) mayRepeat(a *attended) bool {
-	return slices.ContainsFunc(j.r.redis.losses, func(lost time.Duration) bool { return lost+replicaMost > a.when-presenceIll })
+// mayRepeat reports whether Redis may have lost the state that was published last.
+func (j *presenceJudge) mayRepeat(a *presenceRoom) bool {
+	return slices.ContainsFunc(j.r.redis.losses, func(lost time.Duration) bool { return lost+replicaMost > a.publishedAt-presenceFaultTail })
 }
 
-// offline checks that nobody was there, and for as long as the grace.
-func (j *presenceJudge) offline(a *attended, at time.Duration) {
+// offline checks an event that says a room is empty: it must have been empty at
+// that time and for the grace.
+func (j *presenceJudge) offline(a *presenceRoom, at time.Duration) {
 	now := j.r.now
-	if !j.well(at-presenceSlack, now) {
+	if !j.noFault(at-presenceSlack, now) {
 		return
 	}
 	for i, x := range a.empty {
@@ -247,5 +248,5 @@ func (j *presenceJudge) offline(a *attended, at time.Duration) {
 			return
 		}
 	}
-	j.r.fail("who is there is told to be gone", "%s at %v, which is told at %v; it was empty in %v", a.name, at, now, a.empty)
+	j.r.fail("a departure is published too early", "%s was published as empty at %v, in an event of %v; it was empty in %v", a.name, at, now, a.empty)
 }

@@ -14,17 +14,17 @@ const (
 	streamName = "events.log"
 	markHeader = "mark"
 
-	fromHeader = "from" // of what came to the stream without an exchange
+	fromHeader = "from" // exchange and key of a message that was published to the stream directly
 	keyHeader  = "key"
 	timeHeader = "time"
-	forHeader  = "event" // its number, for the judge
+	forHeader  = "event" // the number of its event, for the judge
 
-	chunkMost     = 5 * time.Millisecond // until what was published is written
-	heartbeatTime = 10 * time.Second     // until a connection that is silent counts as lost
-	identityFirst = 1 << 20              // identities are sizes of streams, as in upstream/rabbitmq
+	chunkMost     = 5 * time.Millisecond // longest delay until a chunk is written
+	heartbeatTime = 10 * time.Second     // a silent connection counts as lost after that
+	identityFirst = 1 << 20              // an identity is the size limit of the stream, as in upstream/rabbitmq
 )
 
-// A brokerServer is the model of RabbitMQ with its connections. Owned by its
+// A brokerServer is the model of RabbitMQ with its connections. It belongs to its
 // run.
 type brokerServer struct {
 	r       *run
@@ -32,17 +32,17 @@ type brokerServer struct {
 	links   []*brokerLink
 	down    bool
 	hangs   time.Duration
-	writes  bool // a chunk is about to be written
+	writes  bool // writing a chunk is scheduled
 	chunk   time.Duration
-	seen    int64  // positions of the stream that the judge knows
-	spare   int    // identities that were given away
-	letters int    // dead letters that the judge knows
-	ill     []span // in which nodes may not have read what was published
+	seen    int64  // number of positions of the stream that the judge knows
+	spare   int    // last identity that was used
+	letters int    // number of dead letters that the judge knows
+	faulty  []span // times in which nodes may not have read what was published
 
-	own map[ownPosition]bool // positions that streams have used themselves
+	own map[ownPosition]bool // positions without a message, see Broker.OwnPositions
 }
 
-// An ownPosition is one of the stream of an identity.
+// An ownPosition is a position in a log.
 type ownPosition struct {
 	log      string
 	position int64
@@ -60,10 +60,10 @@ func newBrokerServer(r *run, b *rabbitmodel.Broker, draw *rand.Rand) *brokerServ
 	return s
 }
 
-// A brokerLink is a connection with one channel.
+// A brokerLink is a connection with one channel to the broker.
 type brokerLink struct {
 	s        *brokerServer
-	m        *machine // nil: a service's
+	m        *machine // nil: the connection of a service
 	line     *line
 	up, back channel
 	stalled  backlog
@@ -88,7 +88,7 @@ func (s *brokerServer) dial(m *machine, take func(rabbitmodel.Event), ended func
 	return l
 }
 
-// do has a method executed by the broker.
+// do calls a method of the channel when the request arrives.
 func (l *brokerLink) do(f func(ch *rabbitmodel.Channel)) {
 	l.up.send(func() { l.execute(f) })
 }
@@ -103,7 +103,7 @@ func (l *brokerLink) execute(f func(ch *rabbitmodel.Channel)) {
 	})
 }
 
-// write has what was published written as a chunk soon.
+// write schedules the writing of a chunk, if messages are pending.
 func (s *brokerServer) write() {
 	q := s.broker.Queue(streamName)
 	if s.writes || q == nil || q.Pending() == 0 {
@@ -124,7 +124,7 @@ func (s *brokerServer) write() {
 	})
 }
 
-// written tells the judge of what is in the stream now.
+// written passes the new messages of the stream to the judge.
 func (s *brokerServer) written(q *rabbitmodel.Queue) {
 	for ; s.seen < q.NextOffset(); s.seen++ {
 		if m := q.At(s.seen); m != nil {
@@ -135,7 +135,7 @@ func (s *brokerServer) written(q *rabbitmodel.Queue) {
 	}
 }
 
-// flush sends everybody what the broker has sent.
+// flush sends each connection what the broker has sent to it.
 func (s *brokerServer) flush() {
 	s.lettersWritten()
 	s.r.presence.published()
@@ -194,7 +194,7 @@ func (l *brokerLink) end() {
 	l.ended()
 }
 
-// hangUp closes the connection from the node's side.
+// hangUp closes the connection from the node's side, without calling ended.
 func (l *brokerLink) hangUp() {
 	l.line.open = false
 	l.s.forget(l)
@@ -207,7 +207,7 @@ func (s *brokerServer) forget(l *brokerLink) {
 	}
 }
 
-// reachable reports whether a node can connect.
+// reachable reports whether a node can connect to RabbitMQ.
 func (s *brokerServer) reachable(m *machine) bool { return !s.down && m.off <= s.r.now }
 
 func (s *brokerServer) loseAll(m *machine, told bool) {
@@ -218,8 +218,8 @@ func (s *brokerServer) loseAll(m *machine, told bool) {
 	}
 }
 
-// stream returns the stream, declared as upstream/rabbitmq does: with the size
-// that it has, or a new one, which is its identity.
+// stream declares the stream as upstream/rabbitmq does, and returns its identity.
+// The identity is the size limit: that of the existing stream, or a new one.
 func (s *brokerServer) stream(ch *rabbitmodel.Channel) (identity string) {
 	q := s.broker.Queue(streamName)
 	args := rabbitmodel.Args{Type: rabbitmodel.Stream, SegmentBytes: s.r.limits.segment}

@@ -3,6 +3,7 @@ package simulation
 import (
 	"time"
 
+	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream"
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
@@ -13,13 +14,13 @@ const (
 )
 
 // A readerDriver reads the log for the rooms of a node, as upstream.Consumer
-// does. Owned by its machine.
+// does. It belongs to its machine.
 type readerDriver struct {
 	logReader
 	intake *upstream.Intake
-	past   eventlog.Position // the last that the rooms have taken
-	log    string            // of which that is
-	place  eventlog.Position // past or, before the first one, where the reading began
+	past   eventlog.Position // position of the last entry that the rooms have taken; 0: none
+	log    string            // identity of the log that past belongs to
+	place  eventlog.Position // past or, before the first entry, the position where reading began
 
 	history *historyDriver
 }
@@ -34,13 +35,13 @@ func newReaderDriver(m *machine) *readerDriver {
 	return d
 }
 
-// keep is upstream.Config.Keep.
-func (m *machine) keep(o orderOf) {
+// keep implements upstream.Config.Keep.
+func (m *machine) keep(o rooms.Order) {
 	m.node.Keep(o, m.now())
 	m.cluster.wake()
 }
 
-// readOrders is upstream.Config.Orders.
+// readOrders implements upstream.Config.Orders.
 func (m *machine) readOrders() {
 	m.node.ReadOrders()
 	m.cluster.wake()
@@ -50,21 +51,21 @@ func (d *readerDriver) begin() {
 	d.input(eventlog.Input{Kind: eventlog.Begin, Start: eventlog.Start{From: eventlog.FromNext}})
 }
 
-// end is the death of the node.
+// end closes the reader's connections when the node dies.
 func (d *readerDriver) end() {
 	d.logReader.end()
 	d.history.end()
 }
 
-// The following make the readerDriver a logClient.
+// The following methods make the readerDriver a logClient.
 
-// full: resume comes with a turn of an event loop.
+// full reports whether a mailbox is full. A turn of an event loop calls resume.
 func (d *readerDriver) full() bool { return d.m.hub.Full() }
 
-// hand gives an entry to the rooms.
+// hand passes an entry to the rooms.
 func (d *readerDriver) hand(e *eventlog.Entry) {
 	m := d.m
-	m.r.judge.handed(m, e)
+	m.r.judge.entryTaken(m, e)
 	if err := d.intake.Take(e, m.now()); err != nil {
 		m.r.count("poison")
 	}
@@ -103,4 +104,4 @@ func (d *readerDriver) opened(from eventlog.From) {
 	}
 }
 
-func (d *readerDriver) rested() { d.history.stamp() }
+func (d *readerDriver) rested() { d.history.askIntake() }

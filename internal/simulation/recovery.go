@@ -8,26 +8,26 @@ import (
 
 const (
 	expireTime = 250 * time.Millisecond // between two calls of Shard.Expire
-	drainPoll  = 20 * time.Millisecond  // between two looks at what a node that ends still has
-	drainMost  = 4 * time.Second        // that it waits for
+	drainPoll  = 20 * time.Millisecond  // between two checks of a node that shuts down
+	drainMost  = 4 * time.Second        // how long it takes at most after the grace
 	moreFaults = 6
 )
 
-// A recovery is how clients of a run come back to what they missed. Owned by
-// the run.
+// A recovery has the settings of recovery in a run, and what the rules need of its
+// faults. It belongs to the run.
 type recovery struct {
 	window, grace time.Duration
-	events        int           // that one return brings
-	tail          int           // bytes of the log in a node's memory; 0: nobody comes back
-	every         time.Duration // between two cuts of a client, on average
+	events        int           // largest number of events that are replayed
+	tail          int           // bytes of the log in a node's memory; 0: the run has no recovery
+	every         time.Duration // average time between two cuts of a client's connection
 
-	trouble   time.Duration // when the last fault ends
-	deleted   time.Duration // when the stream was deleted last
-	truncated time.Duration // when entries of it were removed last
+	trouble   time.Duration // end of the last fault
+	deleted   time.Duration // when the log was last deleted or lost entries
+	truncated time.Duration // when entries were last removed by age or size
 	returns   int
 }
 
-// Sizes of a tail: small ones have the log read again.
+// Sizes of a tail. With a small one, nodes often read the log again.
 const (
 	smallTail = 3000
 	largeTail = 1 << 20
@@ -46,7 +46,7 @@ func drawRecovery(c Config) (v recovery) {
 	return v
 }
 
-// recoveryConfig makes the node's part in recovery.
+// recoveryConfig returns the node's configuration of recovery.
 func (m *machine) recoveryConfig() rooms.Recovery {
 	v := &m.r.recovery
 	if v.tail == 0 {
@@ -60,7 +60,7 @@ func (m *machine) recoveryConfig() rooms.Recovery {
 	}
 }
 
-// expire has the shards do what is due, a few times a second.
+// expire calls Shard.Expire at regular times.
 func (m *machine) expire() {
 	if m.recovery == nil {
 		return
@@ -76,8 +76,8 @@ func (m *machine) expire() {
 	})
 }
 
-// drain ends a node as cmd/gateway does: it waits for clients that are expected
-// back, saves their sessions, and leaves the directory.
+// drain shuts a node down as cmd/gateway does: it waits for clients that may
+// return, saves their sessions, and leaves the directory.
 func (m *machine) drain(until time.Duration) {
 	r := m.r
 	switch {
@@ -95,23 +95,23 @@ func (m *machine) drain(until time.Duration) {
 	m.after(drainPoll, func() { m.drain(until) })
 }
 
-// returned is told by the node what became of a client that has come back.
+// returned implements rooms.Recovery.Report: the result of a client's return.
 func (m *machine) returned(x rooms.Return) {
 	r := m.r
 	r.count("return: " + x.Result.String())
 	r.recovery.returns++
-	m.sprung(&m.snare)
+	m.countDown(&m.dieAtReturn)
 	r.note('R', uint64(x.Result), uint64(x.Events), 0)
 	c := r.clients[userNumber(x.User)]
 	if r.tracing() {
 		r.trace(m.name, "return of %s: %v, %d events behind %q", c.name, x.Result, x.Events, x.Offset)
 	}
 	if x.Result != rooms.RecoveryDone && x.Socket != "" {
-		c.spent = c.pid
+		c.failedPID = c.pid
 	}
 	if x.Result == rooms.RecoveryDone {
 		r.judge.obeyed(m, c)
-		c.issued = epoch.Add(r.now) // at the latest
+		c.issued = epoch.Add(r.now) // an upper bound
 	}
 	if l := c.link; l != nil && l.m == m && !l.connected {
 		l.verdict = x.Result
@@ -121,10 +121,10 @@ func (m *machine) returned(x rooms.Return) {
 	}
 }
 
-// moreKinds are faults that hit clients which come back.
+// moreKinds is the second list of faults: those that hit clients which return.
 var moreKinds = []kind{
-	{"a node dies right behind a join or leave", func(r *run, f *fault) { r.nodes[f.node].trap = 1 + int(f.draw%4) }},
-	{"a node dies right behind a return", func(r *run, f *fault) { r.nodes[f.node].snare = 1 + int(f.draw%4) }},
+	{"a node dies right behind a join or leave", func(r *run, f *fault) { r.nodes[f.node].dieAtJoin = 1 + int(f.draw%4) }},
+	{"a node dies right behind a return", func(r *run, f *fault) { r.nodes[f.node].dieAtReturn = 1 + int(f.draw%4) }},
 	{"a node dies", func(r *run, f *fault) { r.killNode(f) }},
 	{"a node is shut down", func(r *run, f *fault) { r.shutDown(f) }},
 	{"a node hears nothing from Redis", func(r *run, f *fault) {
@@ -155,8 +155,8 @@ var moreKinds = []kind{
 	}},
 }
 
-// sprung kills a node that was to die at a number of things.
-func (m *machine) sprung(count *int) {
+// countDown counts down to the death of a node, see machine.dieAtJoin and dieAtReturn.
+func (m *machine) countDown(count *int) {
 	if *count == 0 {
 		return
 	}

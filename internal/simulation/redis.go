@@ -15,45 +15,45 @@ const (
 	netLeast   = 100 * time.Microsecond
 	netMost    = 2 * time.Millisecond
 	dialMost   = 5 * time.Millisecond
-	noticeMost = 300 * time.Millisecond // until an end that was not told is noticed on writing
+	noticeMost = 300 * time.Millisecond // until a lost connection is noticed on writing
 )
 
 var errLost = errors.New("the connection was lost")
 
-// A redisServer is the model of Redis with its connections and its faults. Owned
-// by its run.
+// A redisServer is the model of Redis with its connections and faults. It belongs
+// to its run.
 type redisServer struct {
 	r      *run
 	server *redismodel.Server
 	links  []*redisLink
-	down   bool          // takes no connections
-	hangs  time.Duration // executes nothing until then
-	calls  bool          // it is about to end reads that wait
+	down   bool          // it accepts no connections
+	hangs  time.Duration // until then it executes nothing
+	polls  bool          // the next endBlockedReads is scheduled
 
-	spares  [][]redismodel.Reply // lists to be used again
-	answers []wire.Reply         // scratch of plain
-	parcels []*parcel            // to be used again
-	batches []*redisBatch        // the same
-	texts   chunks[string]       // of commands
-	lists   chunks[[]string]
+	spares     [][]redismodel.Reply // unused lists
+	answers    []wire.Reply         // scratch space of plain
+	deliveries []*delivery          // unused ones
+	batches    []*redisBatch        // unused ones
+	texts      chunks[string]       // for commands
+	lists      chunks[[]string]
 
-	ill      []span        // in which faults of Redis or of the way to it were
-	lostData int           // times that what it kept may be gone
-	lostAt   time.Duration // the last of these
+	faulty   []span        // times with faults of Redis or of the network to it
+	lostData int           // how often it may have lost data
+	lostAt   time.Duration // the last time of losses
 	losses   []time.Duration
 }
 
-// A span is a stretch of simulated time.
+// A span is a range of simulated time. With to 0 it has no end yet.
 type span struct{ from, to time.Duration }
 
-// illDuring reports whether Redis may have been unable to take something.
-func (s *redisServer) illDuring(from, to time.Duration) bool { return anyDuring(s.ill, from, to) }
+// faultyDuring reports whether Redis may have failed to execute a command.
+func (s *redisServer) faultyDuring(from, to time.Duration) bool { return anyDuring(s.faulty, from, to) }
 
 func anyDuring(list []span, from, to time.Duration) bool {
 	return slices.ContainsFunc(list, func(x span) bool { return x.from < to && from < x.to })
 }
 
-// loses notes that what it kept may be gone.
+// loses records that Redis may have lost data.
 func (s *redisServer) loses() {
 	s.lostData++
 	s.lostAt = s.r.now
@@ -68,31 +68,31 @@ type redisLink struct {
 	up, back channel
 	conn     *redismodel.Conn
 	stalled  backlog
-	expected []*redisBatch // whose replies are to come, the oldest first
+	expected []*redisBatch // batches without all their replies, the oldest first
 	push     func(redismodel.Reply)
-	ended    func() // the node notices that the connection is gone
+	ended    func() // called when the node notices the end
 }
 
-// A redisBatch is commands of which the replies are given back together. It is
-// used again when they have been.
+// A redisBatch is a list of commands whose replies are returned together. It is
+// reused afterwards.
 type redisBatch struct {
 	commands [][]string
-	arrives  func() // has the server execute commands
+	arrives  func() // executes the commands on the server
 	link     *redisLink
-	want     int
+	want     int // number of replies
 	replies  []redismodel.Reply
 	done     func(replies []redismodel.Reply, err error)
 }
 
-// A parcel is what the server has written, on its way to a node. It is used
-// again when it has arrived.
-type parcel struct {
+// A delivery is a list of replies on the way to a node. It is reused when it has
+// arrived.
+type delivery struct {
 	link    *redisLink
 	replies []redismodel.Reply
 	arrives func()
 }
 
-// reachable reports whether a node can connect.
+// reachable reports whether a node can connect to Redis.
 func (s *redisServer) reachable(m *machine) bool { return !s.down && m.cut <= s.r.now }
 
 // dial opens a connection.
@@ -105,25 +105,25 @@ func (s *redisServer) dial(m *machine) *redisLink {
 	return l
 }
 
-// send has a batch executed; done is called once.
+// send sends a batch. done is called once, with the replies or an error.
 func (l *redisLink) send(commands [][]string, want int, done func([]redismodel.Reply, error)) {
 	b := l.s.batch()
 	b.link, b.commands, b.want, b.done = l, commands, want, done
 	l.expected = append(l.expected, b)
 	if !l.line.open || l.line.silent {
-		return // answered when the end is noticed
+		return // done is called when the node notices the end
 	}
 	apart := l.s.r.rng.IntN(8) == 0
 	if !apart {
 		l.up.send(b.arrives)
 		return
 	}
-	for _, c := range commands { // others' come between
+	for _, c := range commands { // commands of others may come in between
 		l.up.send(func() { l.execute(c) })
 	}
 }
 
-// execute is the server's side.
+// execute executes commands on the server, or keeps them while it hangs.
 func (l *redisLink) execute(commands ...[]string) {
 	if len(l.stalled.waiting) == 0 && l.s.hangs <= l.s.r.now {
 		l.run(commands)
@@ -146,36 +146,36 @@ func (l *redisLink) run(commands [][]string) {
 	l.s.flush()
 }
 
-// advance tells the model the time.
+// advance passes the time to the model.
 func (s *redisServer) advance() {
 	s.server.Advance(time.Duration(epoch.UnixNano()) + s.r.now)
 }
 
-// flush sends everybody what the server has written.
+// flush sends each connection what the server has written to it.
 func (s *redisServer) flush() {
 	for _, l := range s.links {
 		if len(l.conn.Out) == 0 {
 			continue
 		}
-		p := s.parcel()
+		p := s.delivery()
 		p.link, p.replies = l, l.conn.Out
 		l.conn.Out = s.spare()
 		l.back.send(p.arrives)
 	}
 }
 
-// parcel returns one that is not used.
-func (s *redisServer) parcel() *parcel {
-	if n := len(s.parcels); n > 0 {
-		p := s.parcels[n-1]
-		s.parcels = s.parcels[:n-1]
+// delivery returns an unused delivery.
+func (s *redisServer) delivery() *delivery {
+	if n := len(s.deliveries); n > 0 {
+		p := s.deliveries[n-1]
+		s.deliveries = s.deliveries[:n-1]
 		return p
 	}
-	p := &parcel{}
+	p := &delivery{}
 	p.arrives = func() {
 		l, replies := p.link, p.replies
 		p.link, p.replies = nil, nil
-		s.parcels = append(s.parcels, p)
+		s.deliveries = append(s.deliveries, p)
 		if l.m.paused > l.m.r.now {
 			l.m.execute(func() { l.take(replies) })
 		} else {
@@ -185,7 +185,7 @@ func (s *redisServer) parcel() *parcel {
 	return p
 }
 
-// batch returns one that is not used.
+// batch returns an unused batch.
 func (s *redisServer) batch() *redisBatch {
 	if n := len(s.batches); n > 0 {
 		b := s.batches[n-1]
@@ -197,7 +197,7 @@ func (s *redisServer) batch() *redisBatch {
 	return b
 }
 
-// take is the node's side: replies in order, and pushes between them.
+// take handles replies and pushes that arrive at the node.
 func (l *redisLink) take(list []redismodel.Reply) {
 	for _, r := range list {
 		if !l.line.open {
@@ -222,13 +222,13 @@ func (l *redisLink) take(list []redismodel.Reply) {
 	l.s.giveBack(list)
 }
 
-// giveBack takes a list that is not used any more.
+// giveBack makes a list available to spare.
 func (s *redisServer) giveBack(list []redismodel.Reply) {
 	clear(list)
 	s.spares = append(s.spares, list[:0])
 }
 
-// spare returns a list that was used before.
+// spare returns an unused list, or nil.
 func (s *redisServer) spare() (list []redismodel.Reply) {
 	if n := len(s.spares); n > 0 {
 		list, s.spares = s.spares[n-1], s.spares[:n-1]
@@ -236,8 +236,8 @@ func (s *redisServer) spare() (list []redismodel.Reply) {
 	return list
 }
 
-// lose ends the connection. The server notices at once. The node notices after
-// the delay of the network if told is true, and otherwise after a timeout.
+// lose ends the connection. The server notices at once. The node notices after a
+// short delay if told is true, and otherwise after a timeout.
 func (l *redisLink) lose(told bool) {
 	if !l.line.open || l.line.silent {
 		return
@@ -251,7 +251,7 @@ func (l *redisLink) lose(told bool) {
 	l.m.after(d, l.end)
 }
 
-// end is the node's side of an end.
+// end closes the connection on the node's side.
 func (l *redisLink) end() {
 	if !l.line.open {
 		return
@@ -273,7 +273,7 @@ func (s *redisServer) forget(l *redisLink) {
 	}
 }
 
-// loseAll ends all connections, of one node or of all.
+// loseAll ends all connections of one node, or of all nodes if m is nil.
 func (s *redisServer) loseAll(m *machine, told bool) {
 	for _, l := range slices.Clone(s.links) {
 		if m == nil || l.m == m {
@@ -282,7 +282,7 @@ func (s *redisServer) loseAll(m *machine, told bool) {
 	}
 }
 
-// sessionsOf returns the sessions that Redis has in a room.
+// sessionsOf returns the sessions that Redis has for a room.
 func (s *redisServer) sessionsOf(room string) (list []int64) {
 	c := s.server.Connect()
 	c.Do("SMEMBERS", names.Room(room))
@@ -294,7 +294,7 @@ func (s *redisServer) sessionsOf(room string) (list []int64) {
 	return list
 }
 
-// roomsKept returns the rooms that Redis has.
+// roomsKept returns the names of the rooms that Redis has.
 func (s *redisServer) roomsKept() (list []string) {
 	for _, key := range s.server.Keys() {
 		if room, is := names.RoomOf(key); is {

@@ -14,19 +14,19 @@ import (
 
 const redisLogKey = "ws:0:events"
 
-// A redisLog has the state of a log on a Redis stream that the rules use: the
-// entries that nodes have written, and those that Redis has lost. Owned by the
-// run's servedLog.
+// A redisLog is the state of a log on a Redis stream that the rules need: the
+// entries that nodes have written, and those that Redis has lost. It belongs to
+// the run's servedLog.
 type redisLog struct {
 	log    *servedLog
 	number string                    // of the present log; "": there is none
 	last   int64                     // position of its newest entry
-	eras   map[string]int            // by number: the era of a log, which it has again when it comes back
-	slots  map[eventlog.Offset]*slot // what there is now, and what was removed by age or size
-	lost   map[eventlog.Offset]*slot // what there was; others may have these places since
+	eras   map[string]int            // by number of a log: its era, which is the same when it comes back
+	slots  map[eventlog.Offset]*slot // entries that Redis has, and those removed by age or size
+	lost   map[eventlog.Offset]*slot // entries that Redis has lost; another entry may have the same offset now
 
-	// Nodes that had read something that was lost, of the present log: one of them
-	// has to notice.
+	// Nodes that may have read entries which the present log has lost. One of them
+	// must notice the loss.
 	witnesses []lifeOf
 	lostAt    time.Duration
 
@@ -35,7 +35,7 @@ type redisLog struct {
 	posted    bool // services publish over HTTP
 }
 
-// A slot is an entry of a log; event is nil when it is none of a service.
+// A slot is an entry of a log. event is nil if no service has published it.
 type slot struct {
 	at      time.Duration // when it was written
 	event   *event
@@ -59,10 +59,9 @@ func newRedisLog(l *servedLog, posted bool) *redisLog {
 
 func (s *redisLog) identity() string { return core.Identity(s.number) }
 
-// limit returns how many bytes nodes keep of the log. A log of maxBytes does not
-// hold the events that are published at once at the end of a run. A node that
-// has not read those that are removed has to end its sessions then, and nothing
-// is quiet.
+// limit returns how many bytes nodes keep of the log. The events that are
+// published at the end of a run do not fit into maxBytes, and a node that has not
+// read the removed ones would have to end its sessions.
 func (s *redisLog) limit() int {
 	if s.log.r.ending {
 		return unlimited
@@ -70,9 +69,9 @@ func (s *redisLog) limit() int {
 	return s.maxBytes
 }
 
-// wrote is told where the log ends, after a script that may have added an entry.
+// wrote records the end of the log after a script that may have added an entry.
 func (s *redisLog) wrote(number string, position int64, fields []string) {
-	if number != s.number { // it is new, or has been renewed
+	if number != s.number { // the log is new, or was given another identity
 		s.becomes(number)
 		s.last = 0
 	}
@@ -82,7 +81,7 @@ func (s *redisLog) wrote(number string, position int64, fields []string) {
 	}
 }
 
-// becomes notes that another log is the present one.
+// becomes records that another log is the present one.
 func (s *redisLog) becomes(number string) {
 	if _, known := s.eras[number]; !known {
 		s.eras[number] = len(s.eras)
@@ -90,24 +89,24 @@ func (s *redisLog) becomes(number string) {
 	s.number, s.log.era = number, s.eras[number]
 }
 
-// add takes an entry.
+// add records an entry.
 func (s *redisLog) add(o eventlog.Offset, fields []string) {
 	r := s.log.r
 	x := &slot{at: r.now}
 	s.slots[o] = x
-	if len(fields) > 1 && fields[0] == "at" { // it has come back
+	if len(fields) > 1 && fields[0] == "at" { // Redis has it again
 		millis, _ := strconv.ParseInt(fields[1], 10, 64)
 		x.at = time.UnixMilli(millis).Sub(epoch)
 	}
 	n, published := numberIn(fields)
 	if n >= 0 {
 		x.event = r.judge.events[n]
-		x.entry = r.judge.isIn(x.event, int64(o.Position), published)
+		x.entry = r.judge.stored(x.event, int64(o.Position), published)
 	}
 }
 
-// numberIn returns the number of the event in an entry, and when it was
-// published; -1: it is none of a service.
+// numberIn returns the number of the event in an entry, and its time of
+// publishing; -1: no service has published the entry.
 func numberIn(fields []string) (number int, published time.Duration) {
 	number = -1
 	for i := 0; i+1 < len(fields); i += 2 {
@@ -122,20 +121,20 @@ func numberIn(fields []string) (number int, published time.Duration) {
 	return number, published
 }
 
-// hasLost reports whether a log is not the present one, or has lost what it had
-// at a position.
+// hasLost reports whether a log is not the present one, or has lost the entry at a
+// position.
 func (s *redisLog) hasLost(identity string, position int64) bool {
 	return identity != s.identity() || s.lost[eventlog.Offset{Log: identity, Position: eventlog.Position(position)}] != nil
 }
 
-// compareLog is called when Redis may have lost something.
+// compareLog calls compare, when Redis may have lost data.
 func (s *redisServer) compareLog() {
-	if l := s.r.log.redis; l != nil && !s.down { // else it begins with other data
+	if l := s.r.log.redis; l != nil && !s.down { // while it is down, its data may still change
 		l.compare()
 	}
 }
 
-// compare looks what Redis has after it may have lost something.
+// compare compares the stream in Redis with the known entries.
 func (s *redisLog) compare() {
 	has := s.ask("XRANGE", redisLogKey, "-", "+").Elems
 	there := make(map[eventlog.Offset][]string, len(has))
@@ -144,10 +143,10 @@ func (s *redisLog) compare() {
 		number, s.last = splitID(e.Elems[0].Text)
 		there[offsetOf(number, s.last)] = e.Elems[1].Strings()
 	}
-	s.loseBut(there)
+	s.loseAllBut(there)
 	if number != s.number {
 		s.becomes(number)
-		s.again()
+		s.readAgain()
 	}
 	for _, e := range has {
 		number, position := splitID(e.Elems[0].Text)
@@ -157,9 +156,9 @@ func (s *redisLog) compare() {
 	}
 }
 
-// again notes that the present log is an older one, of before another one was made
-// or it was renewed: nodes read it anew, and give clients again what it has.
-func (s *redisLog) again() {
+// readAgain records that the present log is an earlier one, which had been replaced or
+// had got another identity. Nodes read it again, and clients get its entries again.
+func (s *redisLog) readAgain() {
 	for o, x := range s.slots {
 		if o.Log == s.identity() && x.entry != nil {
 			x.entry.cameBack = true
@@ -168,8 +167,8 @@ func (s *redisLog) again() {
 	}
 }
 
-// comeBack takes an entry that is there again, with a snapshot of before it was
-// lost. Nodes that have seen another log meanwhile give it to clients again.
+// comeBack records an entry that Redis had lost and has again. Nodes that have
+// read another log meanwhile deliver it to clients again.
 func (s *redisLog) comeBack(o eventlog.Offset, fields []string) {
 	x := s.lost[o]
 	n, _ := numberIn(fields)
@@ -188,8 +187,8 @@ func (s *redisLog) comeBack(o eventlog.Offset, fields []string) {
 	}
 }
 
-// loseBut notes that all is lost but what there is.
-func (s *redisLog) loseBut(there map[eventlog.Offset][]string) {
+// loseAllBut records all entries as lost that are not in there.
+func (s *redisLog) loseAllBut(there map[eventlog.Offset][]string) {
 	r, n := s.log.r, 0
 	logs := make(map[string]bool)
 	for o := range there {
@@ -199,7 +198,7 @@ func (s *redisLog) loseBut(there map[eventlog.Offset][]string) {
 		fields, is := there[o]
 		switch number, _ := numberIn(fields); {
 		case !is && x.removed && logs[o.Log]:
-			continue // it is a gap
+			continue // it was removed before, which is a gap
 		case is && (x.event == nil && number < 0 || x.event != nil && x.event.number == number):
 			x.removed = false // it is there again, with an older snapshot
 			continue
@@ -216,11 +215,11 @@ func (s *redisLog) loseBut(there map[eventlog.Offset][]string) {
 		s.witness()
 		r.trace("stream", "has lost %d entries", n)
 		s.log.rewound++
-		s.log.anewAt, r.recovery.deleted = r.now, r.now
+		s.log.rewoundAt, r.recovery.deleted = r.now, r.now
 	}
 }
 
-// witness notes who has read more than there is.
+// witness records the nodes that may have read the lost entries.
 func (s *redisLog) witness() {
 	s.witnesses, s.lostAt = s.witnesses[:0], s.log.r.now
 	for _, m := range s.log.r.nodes {
@@ -230,10 +229,10 @@ func (s *redisLog) witness() {
 	}
 }
 
-// unnoticed reports whether nobody can have noticed that the present log has lost
-// entries: all nodes that may have read them have ended, or cannot read. A session
-// that began before may then be recovered from a position that means another
-// entry now.
+// unnoticed reports whether no node can have noticed that the present log has lost
+// entries: all nodes that may have read them have ended or cannot read. A session
+// that began at began may then be recovered from a position that has another entry
+// now.
 func (s *redisLog) unnoticed(began time.Duration) bool {
 	r := s.log.r
 	if s.lostAt == 0 || began > s.lostAt {
@@ -259,7 +258,7 @@ func splitID(id string) (number string, position int64) {
 	return number, position
 }
 
-// ask has Redis answer at once, also while it loads a snapshot.
+// ask executes a command at once, even if Redis is loading a snapshot.
 func (s *redisLog) ask(args ...string) redismodel.Reply {
 	server := s.log.r.redis.server
 	loading := server.Loading
@@ -271,7 +270,7 @@ func (s *redisLog) ask(args ...string) redismodel.Reply {
 	return c.Out[0]
 }
 
-// bounds is servedLog.bounds.
+// bounds implements servedLog.bounds.
 func (s *redisLog) bounds() (first, last int64, known bool) {
 	if s.number == "" {
 		return 0, 0, false
@@ -284,8 +283,8 @@ func (s *redisLog) bounds() (first, last int64, known bool) {
 	return first, s.last, true
 }
 
-// trimmed notes what was removed by age or size. A node may not remove what is
-// young, unless there is too much.
+// trimmed records the entries that were removed by age or size. A node must not
+// remove entries younger than the retention, unless the log is too large.
 func (s *redisLog) trimmed(node *machine) {
 	r := s.log.r
 	there := make(map[eventlog.Offset]bool, len(s.slots))
@@ -301,7 +300,7 @@ func (s *redisLog) trimmed(node *machine) {
 		}
 	}
 	if node != nil && youngest+s.retention > r.now+time.Millisecond && s.maxBytes == unlimited {
-		r.fail("an event is removed too early", "%v has removed what was written at %v and is kept for %v", node, youngest, s.retention)
+		r.fail("an event is removed too early", "%v has removed an entry that was written at %v and must be kept for %v", node, youngest, s.retention)
 	}
 }
 

@@ -8,18 +8,18 @@ import (
 	"github.com/hometrip/gateway/upstream/redislog/core"
 )
 
-// A redisReading does for a core.Reading what a source of package redislog does:
-// it is the part of a source that reads a stream of Redis. Owned like that.
+// A redisReading drives a core.Reading, as a source of package redislog does. It is
+// the part of a source that reads a stream of Redis, and belongs to it.
 type redisReading struct {
 	s       *source
 	reading *core.Reading
 	link    *redisLink
-	asked   bool // for what the reading wants
-	number  int  // of what was asked for last
-	giving  bool // what has come
+	asked   bool // a command is under way
+	number  int  // of the last command
+	giving  bool // entries are being passed to the client
 }
 
-// openRedisSource is openSource when the log is in Redis.
+// openRedisSource implements openSource for the log in Redis.
 func openRedisSource(m *machine, at eventlog.Start, of sourceClient) *source {
 	if !m.r.redis.reachable(m) {
 		m.after(m.r.between(netLeast, dialMost), func() { of.sourceEnded(nil) })
@@ -38,8 +38,8 @@ func (d *redisReading) hangUp() {
 	d.link.s.forget(d.link)
 }
 
-// more sends the next command, when the one before has been answered and what
-// came of it was taken.
+// more sends the next command, if the last one has been answered and the client
+// has taken its entries.
 func (d *redisReading) more() {
 	if d.asked || d.giving || !d.link.line.open {
 		return
@@ -49,17 +49,17 @@ func (d *redisReading) more() {
 	number := d.number
 	m, command := d.s.m, d.reading.Command()
 	d.link.send([][]string{command.Words(redisLogKey)}, 1, func(replies []redismodel.Reply, err error) {
-		if d.asked = false; err == nil { // else the link says so
+		if d.asked = false; err == nil { // an error is reported by the link
 			r := logReply(command.Kind, replies[0])
 			d.take(&r)
 		}
 	})
 	if command.Kind == core.Read {
-		m.r.redis.callAgain()
+		m.r.redis.endBlockedReads()
 	}
 	m.after(command.Within, func() {
 		if d.asked && d.number == number {
-			d.link.end() // there is no answer
+			d.link.end() // no reply in time
 		}
 	})
 }
@@ -85,7 +85,8 @@ func (d *redisReading) take(r *core.Reply) {
 	}
 }
 
-// logReply is what the driver makes of a reply.
+// logReply converts a reply of the model, as the real driver does with one of
+// rueidis.
 func logReply(kind core.Kind, r redismodel.Reply) (x core.Reply) {
 	switch {
 	case r.Kind == redismodel.Fault:
@@ -98,7 +99,7 @@ func logReply(kind core.Kind, r redismodel.Reply) (x core.Reply) {
 		x.Number = r.Int
 	case kind == core.Range:
 		x.Entries = rawEntries(r)
-	default: // streams and what they have
+	default: // a map of streams and their entries
 		x.Entries = rawEntries(r.Elems[1])
 	}
 	return x
@@ -111,22 +112,22 @@ func rawEntries(r redismodel.Reply) (list []core.Raw) {
 	return list
 }
 
-// callAgain has Redis end reads that have waited long enough.
-func (s *redisServer) callAgain() {
-	if s.calls {
+// endBlockedReads advances the model's time at regular times, so that blocked reads end.
+func (s *redisServer) endBlockedReads() {
+	if s.polls {
 		return
 	}
-	s.calls = true
+	s.polls = true
 	s.r.after(readPoll, func() {
-		s.calls = false
+		s.polls = false
 		if s.hangs <= s.r.now && !s.down {
 			s.advance()
 			s.flush()
 		}
 		if len(s.links) > 0 {
-			s.callAgain()
+			s.endBlockedReads()
 		}
 	})
 }
 
-const readPoll = 50 * time.Millisecond // how exactly Redis ends reads that wait
+const readPoll = 50 * time.Millisecond // precision with which blocked reads end

@@ -11,47 +11,47 @@ import (
 )
 
 const (
-	clockMost    = 4 * time.Second          // by which the clocks of two nodes differ
-	orderTime    = 500 * time.Millisecond   // until all sockets have met an order
-	lostTime     = 20 * time.Second         // until all records are written anew
-	replicaMost  = 6 * time.Second          // by which Redis' data is older after a failover
-	troubleAfter = 30 * time.Second         // a fault may still be the reason for that long
-	removeTime   = 20 * time.Millisecond    // until Redis has removed a record
-	unnoticed    = answerTime + time.Second // until a node notices that a connection has been lost in silence
+	clockMost    = 4 * time.Second          // largest difference of the clocks of two nodes
+	orderTime    = 500 * time.Millisecond   // within which an order reaches all sockets of a node
+	lostTime     = 20 * time.Second         // within which all records are written again
+	replicaMost  = 6 * time.Second          // how far Redis is set back at most by a failover or snapshot
+	troubleAfter = 30 * time.Second         // for so long after its end a fault is accepted as a reason
+	removeTime   = 20 * time.Millisecond    // within which a node has removed a record from Redis
+	unnoticed    = answerTime + time.Second // until a node notices that a connection was lost without an error
 )
 
-// A returning is what a client keeps to come back to its session. Owned by the
-// client.
+// A returning is what a client keeps in order to return to its session. It
+// belongs to the client.
 type returning struct {
-	asks   bool // for recovery
-	pid    string
-	offset string
-	past   *session      // the last one of that pid, as the client knows it
-	began  time.Duration // when the pid was given
-	issued time.Time     // when the token was with which a node let it in last
-	left   time.Duration // when the connection ended
-	cutOff time.Duration // when the last attempt ended before its answer had come; 0: it did not
-	spent  string        // a pid with which it has come back in vain
-	over   string        // a pid to which nobody may come back
-	why    string        // that is so
-	told   bool          // and Redis was told, unless node has died
-	node   *machine      // which was to tell Redis
-	overAt time.Duration
+	asks       bool // the client asks for recovery
+	pid        string
+	offset     string
+	past       *session      // the last connection with that pid
+	began      time.Duration // when it got the pid
+	issued     time.Time     // issue of the token with which a node last let it in
+	left       time.Duration // when the connection ended
+	cutOff     time.Duration // when the last attempt ended without an answer; 0: there was an answer
+	failedPID  string        // a pid whose return has failed
+	endedPID   string        // a pid whose session has ended for good
+	endReason  string        // the reason of that
+	mustBeGone bool          // Redis was reachable then, so node must have removed the record
+	node       *machine      // the node that was to remove it
+	endedAt    time.Duration // when the session ended
 }
 
-// isOver notes that nobody may come back to a session.
-func (c *client) isOver(pid, why string, m *machine) {
-	c.over, c.why, c.told = pid, why, !c.r.recovery.troubled(c.r.now)
-	c.node, c.overAt = m, c.r.now
+// sessionEnded records that a session has ended for good.
+func (c *client) sessionEnded(pid, why string, m *machine) {
+	c.endedPID, c.endReason, c.mustBeGone = pid, why, !c.r.recovery.troubled(c.r.now)
+	c.node, c.endedAt = m, c.r.now
 }
 
-// wasTold reports whether Redis must know that a session is over: its node has
-// had the time to remove the record.
-func (v *returning) wasTold() bool {
-	return v.told && (v.node.died < v.overAt || v.node.died > v.overAt+removeTime)
+// recordMustBeGone reports whether Redis must have removed the record of the session that
+// has ended: its node had the time for that.
+func (v *returning) recordMustBeGone() bool {
+	return v.mustBeGone && (v.node.died < v.endedAt || v.node.died > v.endedAt+removeTime)
 }
 
-// cut ends the connection now and then.
+// cut closes the connection, and schedules itself again.
 func (c *client) cut() {
 	if c.r.ending {
 		return
@@ -60,7 +60,7 @@ func (c *client) cut() {
 	switch n := c.rng.IntN(20); {
 	case c.link == nil:
 	case n == 0 && c.link.connected:
-		c.goodbye()
+		c.disconnect()
 	case n < 8:
 		c.leave(true)
 	default:
@@ -68,18 +68,18 @@ func (c *client) cut() {
 	}
 }
 
-// goodbye has the client disconnect for good: nobody may come back to the
-// session.
-func (c *client) goodbye() {
+// disconnect sends a Socket.IO disconnect. The session ends for good: the client must
+// not be able to return to it.
+func (c *client) disconnect() {
 	l := c.link
 	pid := c.pid
-	c.r.trace(c.name, "says goodbye")
-	l.connected = false // it does nothing more
+	c.r.trace(c.name, "disconnects for good")
+	l.connected = false // the client does nothing more
 	l.up.send(func() {
 		l.arrive(func() {
 			if l.socket != nil && !l.closed && !l.closing && l.there() {
 				l.socket.Text([]byte("1"), l.m.now())
-				c.isOver(pid, "its client has said goodbye", l.m)
+				c.sessionEnded(pid, "its client has disconnected for good", l.m)
 			}
 		})
 	})
@@ -90,7 +90,7 @@ func (c *client) goodbye() {
 	})
 }
 
-// away draws how long the client is away.
+// away draws for how long the client is away.
 func (c *client) away() time.Duration {
 	v := &c.r.recovery
 	if c.asks && v.window > 0 && !c.r.ending && c.rng.IntN(12) == 0 {
@@ -99,7 +99,7 @@ func (c *client) away() time.Duration {
 	return between(c.rng, 0, reconnect)
 }
 
-// auth is what the client sends with CONNECT.
+// auth returns the auth object of CONNECT.
 func (c *client) auth(issued time.Time) string {
 	text := `{"token":"` + token(c.user, issued) + `"`
 	if c.asks {
@@ -114,7 +114,7 @@ func (c *client) auth(issued time.Time) string {
 	return text + "}"
 }
 
-// ended notes when the client was connected last.
+// ended records the end of the connection.
 func (l *session) ended() {
 	if l.connected {
 		l.c.left, l.c.cutOff = l.c.r.now, 0
@@ -123,14 +123,14 @@ func (l *session) ended() {
 	}
 }
 
-// answered takes the answer to CONNECT: the session of before goes on, or it is
-// a new one.
+// answered handles the answer to CONNECT: the session was recovered, or a new one
+// has begun.
 func (l *session) answered(p *packet) {
 	c, j := l.c, &l.c.r.judge
 	switch {
 	case !c.asks:
 	case c.pid != "" && p.pid == c.pid:
-		l.goOn()
+		l.continueSession()
 	default:
 		if c.pid != "" {
 			j.notRecovered(l)
@@ -142,26 +142,26 @@ func (l *session) answered(p *packet) {
 	}
 }
 
-// goOn takes over what the client knows from the session of before.
-func (l *session) goOn() {
+// continueSession continues with what the client knew in the recovered session.
+func (l *session) continueSession() {
 	c, r, old := l.c, l.c.r, l.c.past
 	r.count("recovered")
 	r.trace(c.name, "has come back to its session")
 	switch {
-	case c.over == c.pid && c.wasTold():
-		r.fail("a session goes on that was over", "%s on %v is back, and %s", c.name, l.m, c.why)
+	case c.endedPID == c.pid && c.recordMustBeGone():
+		r.fail("an ended session is recovered", "%s on %v is back, and %s", c.name, l.m, c.endReason)
 	case l.id != old.id:
-		r.fail("a session goes on as another socket", "%s on %v is %s and was %s", c.name, l.m, l.id, old.id)
+		r.fail("a recovered session has another socket id", "%s on %v is %s and was %s", c.name, l.m, l.id, old.id)
 	}
 	l.members = old.members
 	l.typings, l.probes, l.acks = old.typings, old.probes, old.acks
 	l.back, l.returning, l.restored = true, true, make(map[int]bool)
-	l.aged = r.mayBeAged(old) || r.log.redis != nil && r.log.redis.unnoticed(c.began)
+	l.outdated = r.mayStayOutdated(old) || r.log.redis != nil && r.log.redis.unnoticed(c.began)
 	own := r.config.Rooms + c.index
 	if _, executed := old.bases[own]; executed && l.members[own] == nil {
 		l.members[own] = r.judge.enter(old, own)
 	}
-	for _, call := range old.calls { // nobody knows whether they were executed and kept
+	for _, call := range old.calls { // whether these were executed and saved is not known
 		if _, executed := old.bases[call.room]; !executed {
 			continue
 		}
@@ -172,20 +172,20 @@ func (l *session) goOn() {
 	}
 }
 
-// settled checks, when everything that comes with the answer is there, that the
-// client is in the rooms in which it was.
+// settled checks the rooms of a recovered session, when everything that comes with
+// the answer has come.
 func (l *session) settled() {
 	c, r := l.c, l.c.r
 	l.returning = false
-	old := l.old()
+	old := l.mayBeOlder()
 	if l.closing {
-		return // it does not get all
+		return // it does not get everything
 	}
 	for room := range r.config.Rooms {
 		m, restored := l.members[room], l.restored[room]
 		switch {
 		case m != nil && restored:
-			if m.leaving { // it may have been out for a moment
+			if m.leaving { // it may have left and joined again
 				m.sure, m.base = false, len(r.judge.rooms[room])
 			}
 			m.leaving, m.unsure = false, false
@@ -200,13 +200,13 @@ func (l *session) settled() {
 		case restored && old:
 			l.members[room] = &member{since: r.now, base: len(r.judge.rooms[room]), last: -1}
 		case restored:
-			r.fail("a room is too many after a return", "%s on %v is in %s again", c.name, l.m, roomID(room))
+			r.fail("an unexpected room after a return", "%s on %v is in %s again", c.name, l.m, roomID(room))
 		}
 	}
 	l.restored = nil
 }
 
-// positionOf returns the position in an offset, and the log.
+// positionOf returns the identity of the log and the position in an offset.
 func positionOf(offset string) (log string, position int64) {
 	log, rest, _ := strings.Cut(offset, ".")
 	digits, _, _ := strings.Cut(rest, ".")
@@ -214,7 +214,7 @@ func positionOf(offset string) (log string, position int64) {
 	return log, position
 }
 
-// offset checks the offset of an event.
+// offset checks that the offset of an event has a position of the event.
 func (j *judge) offset(l *session, p *packet) {
 	if p.offset == "" {
 		j.r.fail("an event has no offset", "%s on %v got %s", l.c.name, l.m, p.text)
@@ -225,7 +225,7 @@ func (j *judge) offset(l *session, p *packet) {
 	}
 }
 
-// notRecovered checks that there is a reason for which a client is a new one.
+// notRecovered checks that a session that was not recovered has an accepted reason.
 func (j *judge) notRecovered(l *session) {
 	r, c := j.r, l.c
 	if l.verdicts == 0 {
@@ -239,7 +239,7 @@ func (j *judge) notRecovered(l *session) {
 	r.fail("a session is lost without a reason", "%s on %v is not recovered: %v; away for %v", c.name, l.m, l.verdict, r.now-c.left)
 }
 
-// justified reports whether there may be a reason for a result.
+// justified reports whether a result that a node has reported may be true.
 func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 	r, c, v := j.r, l.c, &j.r.recovery
 	away := r.now - c.left
@@ -247,8 +247,8 @@ func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 	long := away >= v.window-clockMost || !r.wallTrusted
 	switch why {
 	case rooms.RecoveryUnknown:
-		good = long || troubled || c.over == c.pid || c.spent == c.pid || c.lostEvents || j.ordered(c) ||
-			c.cutOff != 0 && r.now < c.cutOff+2*time.Second // the node still has the attempt of before
+		good = long || troubled || c.endedPID == c.pid || c.failedPID == c.pid || c.lostEvents || j.ordered(c) ||
+			c.cutOff != 0 && r.now < c.cutOff+2*time.Second // the node still handles the attempt before
 	case rooms.RecoveryWindow:
 		good = long || troubled
 	case rooms.RecoveryBusy, rooms.RecoveryFailed, rooms.RecoveryStale, rooms.RecoveryOffset:
@@ -265,32 +265,31 @@ func (j *judge) justified(l *session, why rooms.RecoveryResult) (good bool) {
 	return good
 }
 
-// troubled reports whether a fault may still have consequences.
+// troubled reports whether a fault may still have effects.
 func (v *recovery) troubled(now time.Duration) bool {
 	return v.trouble != 0 && now < v.trouble+troubleAfter+v.window
 }
 
-// lately reports whether Redis may have older records than it had: it has lost
-// data, and nodes may not have written them anew yet.
-func (s *redisServer) lately() bool { return s.lostAt != 0 && s.r.now < s.lostAt+lostTime }
+// recentlyLostData reports whether Redis may have older records than before: it has lost
+// data, and the nodes may not have written all records again.
+func (s *redisServer) recentlyLostData() bool { return s.lostAt != 0 && s.r.now < s.lostAt+lostTime }
 
-// old reports whether a session may have come back to an older record than its
-// client knows.
-func (l *session) old() bool { return l.aged || l.c.r.redis.lately() }
+// mayBeOlder reports whether a recovered session may be older than the client's
+// knowledge.
+func (l *session) mayBeOlder() bool { return l.outdated || l.c.r.redis.recentlyLostData() }
 
-// mayBeAged reports whether the record of a session may be an older one for
-// good: Redis has lost data, and the session's node has died before it could
-// write the record anew.
-func (r *run) mayBeAged(past *session) bool {
+// mayStayOutdated reports whether the record of a session may stay old: Redis has lost
+// data, and the session's node has died before it could write the record again.
+func (r *run) mayStayOutdated(past *session) bool {
 	died, dead := r.deaths[lifeOf{past.m.index, past.life}]
 	return dead && slices.ContainsFunc(r.redis.losses, func(lost time.Duration) bool {
 		return lost-replicaMost < died && died < lost+lostTime
 	})
 }
 
-// obeyed checks, when a node says that a client is back, that no order which the
-// node knows of has ended the session. One that revokes no token ends no session
-// that begins later, whenever its token was issued.
+// obeyed checks, when a node says that a client was recovered, that no order known
+// to the node has ended the session. user.disconnect, which revokes no token, does
+// not end a session that began after it.
 func (j *judge) obeyed(m *machine, c *client) {
 	r := j.r
 	if r.log.rewound > 0 {
@@ -304,18 +303,18 @@ func (j *judge) obeyed(m *machine, c *client) {
 				continue
 			}
 			if o.user == c.index && met && !c.issued.IsZero() && epoch.Add(x.newest).After(c.issued.Add(clockMost)) {
-				r.fail("a session goes on that was over", "%s is back on %v, order %d of %v has ended its session, whose token is of %v",
+				r.fail("an ended session is recovered", "%s is back on %v, order %d of %v has ended its session, whose token is of %v",
 					c.name, m, o.number, x.at, c.issued.Sub(epoch))
 			}
 		}
 	}
 }
 
-// ordered reports whether an order was for a client since its session began: a
-// node that is behind reads it later than others. One that a node was obeying
-// when the session began counts, too: its event loops carry orders out before
-// the events that stand before them in the log, so the session begins at an
-// earlier position.
+// ordered reports whether an order for a client was written or taken since its
+// session began, with some slack for nodes that read late. An order that a node
+// was carrying out when the session began counts as well: event loops carry out
+// orders before the events that precede them in the log, so the session begins at
+// a position before the order.
 func (j *judge) ordered(c *client) bool {
 	slack := clockMost
 	if j.r.recovery.troubled(j.r.now) {

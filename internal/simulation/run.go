@@ -12,28 +12,28 @@ import (
 	"github.com/hometrip/gateway/upstream/routes"
 )
 
-// stillMost is how much may happen at one instant.
-const stillMost = 200_000
+// maxStepsAtOnce is the largest number of steps at one simulated instant.
+const maxStepsAtOnce = 200_000
 
-// A Config says what is simulated. The zero value of a field is its default.
+// A Config says what is simulated. The comments name the default of a zero field.
 type Config struct {
 	Seed    uint64
 	Nodes   int           // 5
 	Clients int           // 200
 	Rooms   int           // conversations; a third of the clients
-	Span    time.Duration // in which clients act and faults happen; 60 s
-	Faults  int           // at most so many; -1: none; 0: as the seed has it
-	Skip    map[int]bool  // faults that do not happen, by their number
+	Span    time.Duration // time in which clients act and faults happen; 60 s
+	Faults  int           // number of faults; -1: none; 0: drawn from the seed
+	Skip    map[int]bool  // numbers of faults that do not happen
 
-	PlanSpan time.Duration // that the faults were planned for; Span. Later ones do not happen
-	Delays   uint64        // another stream of delays for the same plan
+	PlanSpan time.Duration // time for which the faults are planned; Span. Those after Span do not happen
+	Delays   uint64        // selects another sequence of delays for the same plan of faults
 	Recovery int           // percent of the clients that ask for recovery
-	More     int           // further faults, of the second list
-	Extra    int           // and of the third
+	More     int           // number of faults of the second list (moreKinds)
+	Extra    int           // number of faults of the third list (extraKinds)
 	Letters  bool          // nodes write dead letters
-	Log      string        // where the services' events are: "", "redis" or "redis-http"
-	Presence bool          // nodes tell services who is there
-	Trace    io.Writer     // nil: none
+	Log      string        // where the event log is: "", "redis" or "redis-http"; see logStream
+	Presence bool          // nodes publish presence events
+	Trace    io.Writer     // where the trace is written; nil: nowhere
 }
 
 func (c *Config) fill() {
@@ -51,25 +51,25 @@ func orDefault[T int | time.Duration](field *T, value T) {
 	}
 }
 
-// A Result is what a run has shown.
+// A Result is the outcome of a run.
 type Result struct {
 	Config     Config
 	Broken     *Violation // nil: every rule held
 	Hash       uint64     // of the trace
 	Simulated  time.Duration
 	Steps      uint64
-	Faults     []string // that happened, with their numbers
-	Planned    int      // faults
-	Deliveries int      // to clients
-	Events     int      // of services
+	Faults     []string // the faults that happened, with their numbers
+	Planned    int      // number of planned faults
+	Deliveries int      // of services' events to clients
+	Events     int      // published by services
 	Counts     map[string]int
 }
 
-// A Violation is a rule that does not hold.
+// A Violation is a broken rule.
 type Violation struct {
 	At   time.Duration
-	Rule string // which one: a few words
-	Text string
+	Rule string // name of the rule
+	Text string // details
 }
 
 // Error implements error.
@@ -91,33 +91,33 @@ type run struct {
 	table   *routes.Table
 	limits  limits
 
-	strict bool // sessions have no reason to be lost
+	strict bool // a fault is not accepted any more as a reason for a lost session
 
 	wallTrusted bool // no node's wall clock was set
 
 	recovery recovery
 	presence presenceJudge
 	pids     pids
-	deaths   map[lifeOf]time.Duration // of nodes
+	deaths   map[lifeOf]time.Duration // when nodes died
 
-	ending  bool // faults are over, and clients only do what the ending asks for
+	ending  bool // the faults are over, and clients only do what finish asks for
 	done    []string
 	counts  map[string]int
 	broken  *Violation
-	dropped int64 // messages, before the probe
+	dropped int64 // messages that were dropped before the probe, see probe
 	packets packets
 }
 
-// limits are the sizes of this run's queues and windows: small ones are filled
-// more often.
+// limits are the sizes of this run's queues and windows. Small ones are drawn as
+// well, so that they are full more often.
 type limits struct {
 	mailbox, window, queue, pending int
 	shards                          int
-	segment                         int           // bytes, of the stream
-	turn                            time.Duration // the longest until an event loop comes to its mailbox
+	segment                         int           // bytes of a segment of RabbitMQ's stream
+	turn                            time.Duration // longest delay until an event loop reads its mailbox
 }
 
-// Run runs a fleet and returns what came of it.
+// Run simulates a fleet and returns the result.
 func Run(c Config) (result Result) {
 	c.fill()
 	r := newRun(c)
@@ -168,7 +168,7 @@ func newRun(c Config) *run {
 
 func pick(rng *rand.Rand, list ...int) int { return list[rng.IntN(len(list))] }
 
-// begin starts nodes, clients, services and plans the faults.
+// begin starts nodes, clients and services, and plans the faults.
 func (r *run) begin() {
 	for i := range r.config.Nodes {
 		m := &machine{r: r, index: i, name: fmt.Sprintf("node%d", i)}
@@ -184,25 +184,25 @@ func (r *run) begin() {
 	r.planFaults()
 }
 
-// until has everything happen up to a time.
+// until runs all steps up to a time.
 func (r *run) until(end time.Duration) {
 	for {
 		if at, any := r.todo.next(); !any || at > end {
 			break
 		}
-		if r.step(); r.still > stillMost {
-			r.fail("something turns for ever", "%d things have happened while no time passed", r.still)
+		if r.step(); r.stepsAtOnce > maxStepsAtOnce {
+			r.fail("an endless loop at one instant", "%d steps have run while no time passed", r.stepsAtOnce)
 		}
 	}
 	r.now = max(r.now, end)
 }
 
-// fail ends the run: a rule does not hold.
+// fail ends the run with a violation of a rule.
 func (r *run) fail(rule, format string, args ...any) {
 	v := &Violation{At: r.now, Rule: rule, Text: fmt.Sprintf(format, args...)}
 	r.trace("judge", "%s", v.Error())
 	panic(v)
 }
 
-// count counts what happened, for reports.
+// count adds one to a counter of the report.
 func (r *run) count(what string) { r.counts[what]++ }

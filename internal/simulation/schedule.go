@@ -8,21 +8,22 @@ import (
 	"time"
 )
 
-// epoch is the wall clock's time at which every run begins.
+// epoch is the wall clock time at the beginning of every run.
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// A moment is something that is to happen: on a node, unless that has died
-// meanwhile; at the end of a channel, unless that is lost; or in any case.
-type moment struct {
+// A timer is a function to be called at a simulated time. If it belongs to a
+// node, it is only called if that node has not died meanwhile. If it belongs to a
+// channel, it is only called if the channel is not lost.
+type timer struct {
 	at   time.Duration
-	seq  uint64 // of two at one time the one scheduled first is first
+	seq  uint64 // order of timers with the same time
 	do   func()
-	on   *machine // nil: none
-	life int      // of that
-	via  *channel // nil: none
+	on   *machine // nil: belongs to no node
+	life int      // the machine's life it was made in
+	via  *channel // nil: belongs to no channel
 }
 
-func (m *moment) happen() {
+func (m *timer) fire() {
 	switch {
 	case m.on != nil:
 		if m.on.up && m.on.life == m.life {
@@ -33,53 +34,54 @@ func (m *moment) happen() {
 	}
 }
 
-// A schedule is virtual time: what is to happen, the earliest first. Owned by
-// its run.
+// A schedule is the simulated clock with its pending timers, and the trace. It
+// belongs to its run.
 type schedule struct {
 	now  time.Duration
-	todo agenda
-	rng  *rand.Rand // of delays
+	todo timerQueue
+	rng  *rand.Rand // draws the delays
 
-	steps uint64
-	still int // steps since time has moved on
-	hash  uint64
-	out   io.Writer // nil: no trace
+	steps       uint64
+	stepsAtOnce int // steps since the time last advanced
+	hash        uint64
+	out         io.Writer // nil: no trace
 }
 
 func newSchedule(seed uint64, out io.Writer) schedule {
-	return schedule{todo: newAgenda(), rng: stream(seed, 1), out: out, hash: fnv.New64a().Sum64()}
+	return schedule{todo: newTimerQueue(), rng: stream(seed, 1), out: out, hash: fnv.New64a().Sum64()}
 }
 
-// stream returns one of the independent sources of chance of a seed: taking
-// something out of a run does not change what the others draw.
+// stream returns a source of random numbers for a seed. The sources of different
+// n are independent: leaving out a part of a run does not change what the other
+// parts draw.
 func stream(seed, n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
 
-// after has something happen when d has passed.
+// after calls do when d has passed.
 func (s *schedule) after(d time.Duration, do func()) { s.at(s.now+d, do) }
 
-func (s *schedule) at(at time.Duration, do func()) { s.add(moment{at: at, do: do}) }
+func (s *schedule) at(at time.Duration, do func()) { s.add(timer{at: at, do: do}) }
 
-func (s *schedule) add(m moment) {
+func (s *schedule) add(m timer) {
 	m.at = max(m.at, s.now)
 	s.todo.add(m)
 }
 
-// step has the next thing happen; false when there is none.
+// step runs the next timer. It returns false when there is none.
 func (s *schedule) step() bool {
 	top, any := s.todo.take()
 	if !any {
 		return false
 	}
-	if s.still++; top.at > s.now {
-		s.still = 0
+	if s.stepsAtOnce++; top.at > s.now {
+		s.stepsAtOnce = 0
 	}
 	s.now = top.at
 	s.steps++
-	top.happen()
+	top.fire()
 	return true
 }
 
-// between draws a time.
+// between draws a duration from [least, most).
 func (s *schedule) between(least, most time.Duration) time.Duration {
 	return between(s.rng, least, most)
 }
@@ -91,7 +93,7 @@ func between(rng *rand.Rand, least, most time.Duration) time.Duration {
 	return least + time.Duration(rng.Int64N(int64(most-least)))
 }
 
-// note puts a fact into the hash of the trace.
+// note adds a fact to the hash of the trace.
 func (s *schedule) note(what byte, a, b, c uint64) {
 	const prime = 1099511628211
 	h := s.hash
@@ -102,10 +104,10 @@ func (s *schedule) note(what byte, a, b, c uint64) {
 	s.hash = h
 }
 
-// tracing reports whether anybody reads the trace.
+// tracing reports whether the trace is written.
 func (s *schedule) tracing() bool { return s.out != nil }
 
-// trace writes a line of the trace: when, who, what.
+// trace writes a line of the trace: the time, who did it, and what.
 func (s *schedule) trace(who, format string, args ...any) {
 	if s.out != nil {
 		fmt.Fprintf(s.out, "%10.3fms %-9s %s\n", float64(s.now.Microseconds())/1000, who, fmt.Sprintf(format, args...))

@@ -8,30 +8,27 @@ import (
 	"time"
 
 	"github.com/hometrip/gateway/internal/simulation/rabbitmodel"
-	"github.com/hometrip/gateway/rooms"
 	"github.com/hometrip/gateway/upstream/routes"
 )
-
-type orderOf = rooms.Order
 
 var discard = slog.New(slog.DiscardHandler)
 
 const (
-	publishEvery = 600 * time.Millisecond // on average
-	publishWait  = 3 * time.Second        // for a confirm, before it is published again
+	publishEvery = 600 * time.Millisecond // average time between two events
+	publishWait  = 3 * time.Second        // without a confirm for so long an event is published again
 )
 
-// A service publishes events and orders, with confirms, and again when one
-// does not come. Owned by its run.
+// A service publishes events and orders with confirms. It publishes an event
+// again if no confirm comes. It belongs to its run.
 type service struct {
 	r    *run
 	rng  *rand.Rand
 	link *brokerLink
-	tags map[uint64]*event // waiting for their confirm
+	tags map[uint64]*event // events without a confirm, by delivery tag
 	next uint64
 	todo []*event        // to be published again
-	soon bool            // which is about to be done
-	back map[*event]bool // came back: there was no stream
+	soon bool            // publishing todo is scheduled
+	back map[*event]bool // returned by RabbitMQ: there was no stream
 
 	posting int // events on their way over HTTP
 }
@@ -40,8 +37,7 @@ func newService(r *run) *service {
 	return &service{r: r, rng: stream(r.config.Seed, 3), tags: make(map[uint64]*event), back: make(map[*event]bool)}
 }
 
-// newTable is the table of routes, with one to two rooms beside the built-in
-// ones.
+// newTable returns the table of routes: the built-in ones, and one with two rooms.
 func newTable() *routes.Table {
 	t, err := routes.NewTable([]routes.Route{{
 		Event: "both.rooms", Rooms: []string{"conversation:{a}", "conversation:{b}"}, Emit: "both",
@@ -55,7 +51,7 @@ func newTable() *routes.Table {
 
 func (s *service) begin() { s.r.after(0, s.act) }
 
-// act publishes something now and then.
+// act publishes a random number of events, and schedules itself again.
 func (s *service) act() {
 	if s.r.ending {
 		return
@@ -74,7 +70,7 @@ func (s *service) act() {
 	}
 }
 
-// draw publishes one event.
+// draw publishes one random event.
 func (s *service) draw() {
 	r, c := s.r, &s.r.config
 	room := func() int {
@@ -101,8 +97,8 @@ func (s *service) draw() {
 	}
 }
 
-// numberOf returns the number of the event in a message. Two services number
-// their messages by themselves, so that ids alone do not tell events apart.
+// numberOf returns the number of the event in a message. Two services number their
+// messages independently, so that the id alone does not identify an event.
 func numberOf(m *rabbitmodel.Message) int {
 	if text := m.Headers[forHeader]; text != "" {
 		n, _ := strconv.Atoi(text)
@@ -113,7 +109,7 @@ func numberOf(m *rabbitmodel.Message) int {
 	return 2*id + app
 }
 
-// body is what is published of an event.
+// body returns the body of an event.
 func (e *event) body(clients, rooms int) string {
 	switch e.key {
 	case "user.disconnect", "user.logout":
@@ -154,7 +150,7 @@ func (s *service) publish(e *event) {
 	l.do(func(ch *rabbitmodel.Channel) { ch.Publish(m, true) })
 	s.r.after(publishWait, func() {
 		if s.link == l && s.tags[tag] == e {
-			l.line.silent = true // its confirms say nothing any more
+			l.line.silent = true // later confirms are ignored
 			l.end()
 		}
 	})
@@ -171,7 +167,7 @@ func (s *service) dial() bool {
 	return true
 }
 
-// lost publishes again what was not confirmed.
+// lost publishes the unconfirmed events again.
 func (s *service) lost() {
 	s.link = nil
 	for tag := uint64(1); tag <= s.next; tag++ {
@@ -216,11 +212,11 @@ func (s *service) take(x rabbitmodel.Event) {
 		s.todo = append(s.todo, e)
 		s.later()
 	case s.r.log.redis != nil:
-		e.queued = true // and will be in the log
+		e.queued = true // it must be forwarded to the log
 	default:
 		s.r.judge.confirmed(e)
 	}
 }
 
-// idle reports whether everything was confirmed.
+// idle reports whether every event was confirmed.
 func (s *service) idle() bool { return len(s.tags) == 0 && len(s.todo) == 0 && s.posting == 0 }

@@ -13,41 +13,42 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/wire"
 )
 
-const retrySessions = 100 * time.Millisecond // after records could not be written
+const retrySessions = 100 * time.Millisecond // pause after a failed write of records
 
-// A sessionsDriver does for a sessions.Core what cluster.Sessions does: the
-// port rooms.Sessions. Owned by its machine.
+// A sessionsDriver drives a sessions.Core with the model of Redis, and implements
+// rooms.Sessions, as cluster.Sessions does. It belongs to its machine.
 type sessionsDriver struct {
 	waker
-	m     *machine
-	core  *sessions.Core
-	node  string
-	dones map[uint64]func(sessions.Result)
-	batch uint64
-	next  time.Duration // when act is called again, if nothing happens before
+	m         *machine
+	core      *sessions.Core
+	node      string
+	callbacks map[uint64]func(sessions.Result) // by the number of a request to core
+	batch     uint64                           // number of the last batch
+	next      time.Duration                    // time of the next scheduled act
 
-	saves []save // that the core has not been told of
+	saves []save // not passed to core yet
 	cut   cut.Cut
 
-	subscribed bool // to the channel on which other nodes ask
+	subscribed bool // to the channel for requests of other nodes
 }
 
-// A save is a record that is to be kept or, without one, removed; or a question.
+// A save is a record to be written or, without a record, to be removed. With
+// check it is a call of Elsewhere.
 type save struct {
-	number int // of the pid
+	number int // of the pid, see pids
 	pid    string
 	record []byte
 	keep   time.Duration
 	done   func(bool)
 	moves  uint32
-	check  func(moves uint32, elsewhere bool) // it is a question of Elsewhere
+	check  func(moves uint32, elsewhere bool) // of Elsewhere; else nil
 }
 
 func newSessionsDriver(m *machine) *sessionsDriver {
 	node := m.String()
 	d := &sessionsDriver{
 		m: m, node: node, core: sessions.New(names, node),
-		dones: make(map[uint64]func(sessions.Result)),
+		callbacks: make(map[uint64]func(sessions.Result)),
 	}
 	d.waker = waker{of: m, act: d.act}
 	d.cut.Take = d.message
@@ -71,20 +72,20 @@ func (d *sessionsDriver) save(s save) {
 	d.wake()
 }
 
-// tell tells the core of records, in an order that is the same in each run: the
-// rooms walk through maps.
+// tell passes the saves to core, sorted by the number of the pid. The rooms iterate
+// over maps, so without sorting the order would differ from run to run.
 func (d *sessionsDriver) tell() {
 	slices.SortStableFunc(d.saves, func(a, b save) int { return a.number - b.number })
 	for _, s := range d.saves {
 		switch {
 		case s.check != nil:
-			d.dones[d.core.Elsewhere(s.pid, d.m.now())] = func(r sessions.Result) { s.check(r.Moves, r.Elsewhere) }
+			d.callbacks[d.core.Elsewhere(s.pid, d.m.now())] = func(r sessions.Result) { s.check(r.Moves, r.Elsewhere) }
 		case s.record == nil:
 			d.core.Forget(s.pid, s.moves)
 		case s.done == nil:
 			d.core.Save(s.pid, s.record, s.keep)
 		default:
-			d.dones[d.core.SaveAndTell(s.pid, s.record, s.keep, d.m.now())] = func(r sessions.Result) { s.done(r.Saved) }
+			d.callbacks[d.core.SaveAndTell(s.pid, s.record, s.keep, d.m.now())] = func(r sessions.Result) { s.done(r.Saved) }
 		}
 	}
 	d.saves = d.saves[:0]
@@ -95,7 +96,7 @@ func (d *sessionsDriver) idle() bool { return len(d.saves) == 0 && d.core.Idle()
 
 // Take implements rooms.Sessions.
 func (d *sessionsDriver) Take(pid, user string, done func(*rooms.Record, rooms.RecoveryResult)) {
-	d.dones[d.core.Take(pid, user, d.m.now())] = func(r sessions.Result) { done(r.Record, r.Why) }
+	d.callbacks[d.core.Take(pid, user, d.m.now())] = func(r sessions.Result) { done(r.Record, r.Why) }
 	d.wake()
 }
 
@@ -110,7 +111,7 @@ func (d *sessionsDriver) Dissolve(pid, node string) {
 	d.wake()
 }
 
-// act sends all batches there are and hands over what has become of sessions.
+// act sends all batches that are due, and passes results to the rooms.
 func (d *sessionsDriver) act() {
 	m := d.m
 	d.tell()
@@ -121,11 +122,11 @@ func (d *sessionsDriver) act() {
 			break
 		}
 		d.batch++
-		m.after(m.r.between(0, turnDelay), func() { d.execute(b) }) // each is sent by a goroutine of its own
+		m.after(m.r.between(0, turnDelay), func() { d.execute(b) }) // the real driver uses one goroutine for each
 	}
 	for _, r := range d.core.Results() {
-		done := d.dones[r.Ask]
-		delete(d.dones, r.Ask)
+		done := d.callbacks[r.Ask]
+		delete(d.callbacks, r.Ask)
 		if m.r.tracing() {
 			m.r.trace(m.name, "session %d: %v, record %v", r.Ask, r.Why, r.Record)
 		}
@@ -155,7 +156,7 @@ func (d *sessionsDriver) execute(b wire.Batch) {
 		c.openDirectory()
 	}
 	if !c.connected || c.directory == nil {
-		c.inVain()
+		c.attemptFailed()
 		m.after(m.r.between(netLeast, dialMost), func() { answer(failed(b, errLost)) })
 		return
 	}
@@ -179,10 +180,10 @@ func (d *sessionsDriver) answered(b wire.Batch, replies []wire.Reply) {
 	reply()
 }
 
-// channel is where other nodes ask for sessions.
+// channel returns the channel for requests of other nodes.
 func (d *sessionsDriver) channel() string { return names.SessionChannel(d.node) }
 
-// received takes what comes on that channel.
+// received handles a push for that channel.
 func (d *sessionsDriver) received(r redismodel.Reply) {
 	m := d.m
 	if r.Elems[0].Text == "subscribe" {
@@ -193,7 +194,7 @@ func (d *sessionsDriver) received(r redismodel.Reply) {
 	d.cut.Receive([]byte(r.Elems[2].Text), m.now())
 }
 
-// message takes what another node asks for.
+// message handles a request of another node for a session.
 func (d *sessionsDriver) message(body []byte) {
 	m := d.m
 	request, asks := d.core.Receive(body)
@@ -214,8 +215,8 @@ func (d *sessionsDriver) message(body []byte) {
 	}
 }
 
-// pids gives sessions names in Redis that are the same in each run: pids are
-// random.
+// pids numbers the sessions in the order in which they are first saved. The
+// numbers replace the pids in Redis, because pids are random.
 type pids map[string]int
 
 func (p pids) number(pid string) int {
@@ -227,7 +228,7 @@ func (p pids) number(pid string) int {
 	return n
 }
 
-// named returns the commands with other names of records.
+// named returns the commands with numbers instead of pids in the keys of records.
 func (p pids) named(commands []wire.Command) []wire.Command {
 	prefix := names.SessionRecord("")
 	list := make([]wire.Command, len(commands))

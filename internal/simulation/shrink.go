@@ -5,12 +5,13 @@ import (
 	"time"
 )
 
-// shrinkTries is how many runs of each smaller form are tried: what is left
-// out changes the delays of the rest, so the fault may need another seed.
+// shrinkTries is how many sequences of delays are tried for each smaller
+// configuration. A smaller one draws other delays, so the rule may only be broken
+// with some of them.
 const shrinkTries = 12
 
-// Shrink looks for a smaller run in which the same rule is broken: fewer
-// faults, clients, nodes, rooms and time. It runs up to most fleets.
+// Shrink looks for a smaller configuration that breaks the same rule, with fewer
+// faults, clients, nodes and rooms, and less time. It simulates up to most runs.
 func Shrink(broken Result, most int) Result {
 	s := shrinker{best: broken, left: most}
 	s.best.Config.Trace = nil
@@ -20,13 +21,14 @@ func Shrink(broken Result, most int) Result {
 	return s.best
 }
 
-// A shrinker looks for a smaller run that breaks the same rule.
+// A shrinker is the state of one call of Shrink.
 type shrinker struct {
 	best Result
-	left int
+	left int // runs that may still be made
 }
 
-// try reports whether a smaller form breaks the same rule, and keeps it then.
+// try reports whether a smaller configuration breaks the same rule. If so, it
+// becomes the best one.
 func (s *shrinker) try(change func(*Config)) bool {
 	for i := range uint64(shrinkTries) {
 		if s.left--; s.left < 0 {
@@ -38,7 +40,7 @@ func (s *shrinker) try(change func(*Config)) bool {
 			c.Skip = make(map[int]bool)
 		}
 		change(&c)
-		c.Delays += i // other delays, the same plan
+		c.Delays += i // other delays for the same plan of faults
 		if r := Run(c); r.Broken != nil && r.Broken.Rule == s.best.Broken.Rule {
 			s.best = r
 			return true
@@ -47,7 +49,7 @@ func (s *shrinker) try(change func(*Config)) bool {
 	return false
 }
 
-// time ends the faults soon after the rule was broken.
+// time ends the run soon after the rule was broken.
 func (s *shrinker) time() bool {
 	span := min(s.best.Broken.At+time.Second, s.best.Config.Span*3/4)
 	if span < 5*time.Second || span > s.best.Config.Span*9/10 {
@@ -73,7 +75,7 @@ func (s *shrinker) nodes() bool {
 	return n >= 1 && s.try(func(c *Config) { c.Nodes = n })
 }
 
-// fewerFaults leaves out faults one by one.
+// fewerFaults removes faults one by one.
 func (s *shrinker) fewerFaults() (less bool) {
 	for i := range s.best.Planned {
 		if !s.best.Config.Skip[i] && s.try(func(c *Config) { c.Skip[i] = true }) {

@@ -12,10 +12,12 @@ import (
 )
 
 var (
-	long = flag.Duration("for", 0, "how long fleets are simulated (default: 3s, and 30s among all tests)")
+	long = flag.Duration("for", 0, "how long fleets are simulated (default: 3s; 30s with all tests)")
 	seed = flag.Uint64("seed", 1, "the first seed")
 )
 
+// Fleets of consecutive seeds run until the time is up. No rule may be broken;
+// a failing run is reduced before it is shown.
 func TestFleetsKeepEveryRule(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(2000))
 	budget := *long
@@ -42,11 +44,12 @@ func TestSameSeedGivesTheSameRun(t *testing.T) {
 		c := Draw(Config{Clients: 15, Recovery: int(seed%3) * 50, Presence: seed%2 == 0}, seed)
 		one, two := Run(c), Run(c)
 		if one.Hash != two.Hash || one.Steps != two.Steps {
-			t.Errorf("seed %d: hash %016x after %d steps, and then %016x after %d", seed, one.Hash, one.Steps, two.Hash, two.Steps)
+			t.Errorf("seed %d: the first run has hash %016x after %d steps, the second %016x after %d, want the same", seed, one.Hash, one.Steps, two.Hash, two.Steps)
 		}
 	}
 }
 
+// Writing the trace must not change the order or the number of random draws.
 func TestTraceDoesNotChangeTheRun(t *testing.T) {
 	c := Draw(Config{Clients: 10, Nodes: 2, Span: 10 * time.Second}, 7)
 	silent := Run(c)
@@ -58,51 +61,53 @@ func TestTraceDoesNotChangeTheRun(t *testing.T) {
 	}
 	for _, want := range []string{"starts as number", "is connected to", "publishes event", "gets event", "stream"} {
 		if !strings.Contains(trace.String(), want) {
-			t.Errorf("nothing in the trace %s", want)
+			t.Errorf("the trace has no line with %q", want)
 		}
 	}
 }
 
-func TestRunsWithoutFaultsLoseNothing(t *testing.T) {
+func TestRunsWithoutFaultsKeepEveryRule(t *testing.T) {
 	for seed := uint64(1); seed <= 5; seed++ {
 		r := Run(Draw(Config{Faults: -1, Clients: 20, Span: 20 * time.Second}, seed))
 		if r.Broken != nil {
 			t.Errorf("seed %d: %v", seed, r.Broken)
 		}
 		if len(r.Faults) != 0 || r.Deliveries == 0 {
-			t.Errorf("seed %d: faults %q, %d deliveries", seed, r.Faults, r.Deliveries)
+			t.Errorf("seed %d: faults %q and %d deliveries, want no fault and some deliveries", seed, r.Faults, r.Deliveries)
 		}
 	}
 }
 
-func TestClientsComeBackToWhatTheyMissed(t *testing.T) {
+// All clients ask for recovery and there are no faults. Every client must return
+// to its session at least once on average, and no rule may be broken.
+func TestClientsReturnToTheirSessions(t *testing.T) {
 	for seed := uint64(1); seed <= 5; seed++ {
 		r := Run(Draw(Config{Recovery: 100, Faults: -1, Clients: 20, Span: 20 * time.Second}, seed))
 		if r.Broken != nil {
 			t.Errorf("seed %d: %v", seed, r.Broken)
 		}
 		if r.Counts["recovered"] < 20 || r.Counts["return: recovered"] < r.Counts["recovered"] {
-			t.Errorf("seed %d: %d clients were recovered, %v", seed, r.Counts["recovered"], r.Counts)
+			t.Errorf("seed %d: %d clients were recovered, want 20 at least, and one result %q for each; counts %v", seed, r.Counts["recovered"], "return: recovered", r.Counts)
 		}
 	}
 }
 
-func TestFormattedRunIsReadBack(t *testing.T) {
+func TestParseReadsWhatFormatWrites(t *testing.T) {
 	c := Config{Seed: 9, Nodes: 2, Clients: 7, Rooms: 3, Span: 11 * time.Second, PlanSpan: 30 * time.Second,
 		Delays: 4, Faults: 6, Recovery: 30, More: 2, Extra: 3, Letters: true, Log: logRedis, Presence: true, Skip: map[int]bool{2: true, 5: true}}
 	text := Format(c)
 	back, err := Parse(text)
 	if err != nil || Format(back) != text {
-		t.Errorf("%q is read as %q, %v", text, Format(back), err)
+		t.Errorf("Parse(%q) = %q, %v, want the same text", text, Format(back), err)
 	}
 	for _, bad := range []string{"seed=x", "colour=blue", "skip=1,x", "span=3", "log=elsewhere"} {
 		if _, err := Parse(bad); err == nil {
-			t.Errorf("%q is read", bad)
+			t.Errorf("Parse(%q) returns no error", bad)
 		}
 	}
 }
 
-func TestEarliestMomentIsFirstAndOrderIsKept(t *testing.T) {
+func TestScheduleRunsTheEarliestFirstAndKeepsTheOrderOfEqualTimes(t *testing.T) {
 	s := newSchedule(1, nil)
 	var got []int
 	for i, at := range []time.Duration{5, 3, 3, 9, 1, 3} {
@@ -113,12 +118,14 @@ func TestEarliestMomentIsFirstAndOrderIsKept(t *testing.T) {
 	want := []int{4, 1, 2, 5, 0, 3}
 	for i := range want {
 		if got[i] != want[i] {
-			t.Fatalf("happened in the order %v, want %v", got, want)
+			t.Fatalf("ran in the order %v, want %v", got, want)
 		}
 	}
 }
 
-func TestLineKeepsOrderAndLosesWhatIsOnItsWay(t *testing.T) {
+// Ten messages are sent over a connection, which is lost when five have arrived.
+// The five must be the first ones, in order, and no other may arrive.
+func TestConnectionKeepsOrderAndLosesMessagesUnderWay(t *testing.T) {
 	s := newSchedule(1, nil)
 	l := newLine(time.Millisecond, time.Second, &noDelay)
 	c := channel{s: &s, line: l}
@@ -133,17 +140,18 @@ func TestLineKeepsOrderAndLosesWhatIsOnItsWay(t *testing.T) {
 	for s.step() {
 	}
 	if len(got) != 5 {
-		t.Fatalf("%v arrived, want five", got)
+		t.Fatalf("%v arrived, want five messages", got)
 	}
 	for i, x := range got {
 		if x != i {
-			t.Fatalf("arrived in the order %v", got)
+			t.Fatalf("arrived in the order %v, want 0 to 4", got)
 		}
 	}
 }
 
-// Each of these has found a fault: see docs/simulation.md.
-func TestRunsThatBrokeARuleHold(t *testing.T) {
+// Each of these runs has broken a rule before a fault in the code was fixed: see
+// docs/simulation.md.
+func TestRunsThatBrokeARuleKeepAllRules(t *testing.T) {
 	for _, text := range []string{
 		"seed=330 nodes=3 clients=2 rooms=2 span=32.371234817s plan=32.371234817s skip=0,1,2,3,4,5,7,9,10,11,12",
 		"seed=1145 nodes=1 clients=2 rooms=2 span=37.509431816s plan=37.509431816s skip=2,3,4,5,6,7,8,9,10,11,12",

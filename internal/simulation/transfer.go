@@ -8,10 +8,10 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// How long the steps of a hand-over take, or may take.
+// Durations and limits of the steps of a hand-over.
 const (
-	localMost    = 300 * time.Microsecond // between two processes of a machine
-	settleWithin = 200 * time.Millisecond // for what is under way to end
+	localMost    = 300 * time.Microsecond // longest delay between two processes of a host
+	settleWithin = 200 * time.Millisecond // within which requests under way must end
 	settlePoll   = time.Millisecond
 	freezeTries  = 20
 	freezePause  = 50 * time.Millisecond
@@ -21,56 +21,56 @@ const (
 	finishWithin = 2 * time.Second
 )
 
-// A transfer is the hand-over of a node's clients to a process that takes its
-// place: what internal/handover and cmd/gateway do. Who decides, and the form of
-// what is handed over, are theirs. Owned by the run.
+// A transfer is the hand-over of a node's clients from one process to the next. It
+// does what cmd/gateway does, with the decisions and the encoding of
+// internal/handover. It belongs to the run.
 type transfer struct {
-	r          *run
-	old, young *machine
-	giver      handover.Giver
-	taker      handover.Taker
-	toTaker    channel
-	toGiver    channel
-	steps      int      // until one of the two dies; 0: none does
-	kills      *machine // which dies then
+	r              *run
+	old, successor *machine
+	giver          handover.Giver
+	taker          handover.Taker
+	toTaker        channel
+	toGiver        channel
+	steps          int      // number of steps until one of the two dies; 0: none dies
+	kills          *machine // the one that dies
 
 	frozenAt  time.Duration
-	connected bool // to Redis, when they greeted each other
-	tries     int
+	connected bool // the old process was connected to Redis when the hand-over began
+	tries     int  // attempts to freeze that are left
 	mark      string
-	marked    []bool // the mark has come, by channel
-	released  bool   // the old process gives up what it has
-	owned     bool   // the young process has it
+	marked    []bool // by channel: the mark has come
+	released  bool   // the old process has given up its connections
+	owned     bool   // the new process has taken over
 	loops     [][]byte
-	sessions  [][]*session // whose sockets those are, as descriptors are
+	sessions  [][]*session // by loop: whose sockets those are; stands for the descriptors
 	node      []byte
 	identity  core.Identity
 	orders    map[string]time.Time
-	behind    eventlog.Position // from where the young process reads
+	behind    eventlog.Position // position after which the new process reads
 }
 
-// handOver begins a hand-over.
+// handOver is the fault that begins a hand-over.
 func (r *run) handOver(f *fault) {
 	m := r.nodes[f.node]
 	if !m.up || m.leaving || m.transfer != nil || m.paused > r.now || m.reader.reader.Identity() == "" {
 		return
 	}
 	t := &transfer{r: r, old: m}
-	t.young = &machine{r: r, index: m.index, name: m.name, life: m.life, skew: m.skew}
+	t.successor = &machine{r: r, index: m.index, name: m.name, life: m.life, skew: m.skew}
 	l := newLine(0, localMost, &noDelay)
 	t.toTaker, t.toGiver = channel{s: &r.schedule, line: l}, channel{s: &r.schedule, line: l}
 	if f.draw%3 != 0 {
 		t.steps = 1 + int(f.draw/3%14)
-		t.kills = []*machine{t.old, t.young}[f.draw/100%2]
+		t.kills = []*machine{t.old, t.successor}[f.draw/100%2]
 	}
-	t.young.build()
-	m.transfer, t.young.transfer = t, t
+	t.successor.build()
+	m.transfer, t.successor.transfer = t, t
 	r.count("hand-over")
 	t.doTaker(t.taker.Start())
 }
 
-// step counts the steps of both, and has one of the two die at one of them.
-// It reports whether self still lives.
+// step counts a step of self. At the drawn number of steps it kills one of the
+// two. It reports whether self is alive.
 func (t *transfer) step(self *machine) (alive bool) {
 	if t.steps == 0 {
 		return true
@@ -80,7 +80,7 @@ func (t *transfer) step(self *machine) (alive bool) {
 	}
 	if dead := t.kills; dead.up {
 		t.r.count("hand-over: a process dies")
-		t.r.trace(t.old.name, "hand-over: the new process dies: %v", dead == t.young)
+		t.r.trace(t.old.name, "hand-over: the new process dies: %v", dead == t.successor)
 		dead.die()
 		t.r.after(time.Second, t.restart)
 		return self != dead
@@ -88,29 +88,29 @@ func (t *transfer) step(self *machine) (alive bool) {
 	return true
 }
 
-// restart begins the node again, unless its clients may still be taken over.
+// restart starts the node again, unless its clients may still be taken over.
 func (t *transfer) restart() {
 	if m := t.r.nodes[t.old.index]; !m.up && !m.stays && m.transfer == nil {
 		m.start()
 	}
 }
 
-// giverTold has the giver take an event.
+// giverTold passes an event to the state machine of the old process.
 func (t *transfer) giverTold(e handover.Event) {
 	t.old.alive(func() {
 		if t.giver.Ended() || !t.step(t.old) {
 			return
 		}
 		t.doGiver(t.giver.Step(e))
-		if e == handover.PeerGone && !t.giver.Ended() { // it is met again
+		if e == handover.PeerGone && !t.giver.Ended() { // the state machine expects it again
 			t.old.after(settlePoll, func() { t.giverTold(e) })
 		}
 	})()
 }
 
 func (t *transfer) takerTold(e handover.Event) {
-	t.young.alive(func() {
-		if !t.taker.Ended() && t.step(t.young) {
+	t.successor.alive(func() {
+		if !t.taker.Ended() && t.step(t.successor) {
 			t.doTaker(t.taker.Step(e))
 		}
 	})()
@@ -119,7 +119,8 @@ func (t *transfer) takerTold(e handover.Event) {
 func (t *transfer) tellTaker(e handover.Event) { t.toTaker.send(func() { t.takerTold(e) }) }
 func (t *transfer) tellGiver(e handover.Event) { t.toGiver.send(func() { t.giverTold(e) }) }
 
-// giverWithin has the old process's wait end unless it has gone on until then.
+// giverWithin passes a timeout to the old process after d, unless its state has
+// changed from before.
 func (t *transfer) giverWithin(d time.Duration, before handover.Giver) {
 	t.old.after(d, func() {
 		if t.giver == before {
@@ -152,7 +153,7 @@ func (t *transfer) doGiver(actions []handover.Action) {
 			t.tellTaker(handover.GotReleased)
 			t.giverWithin(finishWithin, t.giver)
 		case handover.Thaw:
-			t.goOn()
+			t.thaw()
 		case handover.LetGo:
 			t.letGo()
 		case handover.Resume:
@@ -179,12 +180,12 @@ func (t *transfer) doTaker(actions []handover.Action) {
 		case handover.SayOwned:
 			t.tellGiver(handover.PeerOwns)
 		case handover.Own:
-			t.own()
+			t.takeOver()
 		case handover.ServeAlone, handover.GiveUp:
-			t.young.transfer = nil
-			if t.young.up {
-				t.young.up = false
-				t.young.end()
+			t.successor.transfer = nil
+			if t.successor.up {
+				t.successor.up = false
+				t.successor.end()
 			}
 			t.toGiver.send(func() { t.giverTold(handover.PeerGone) })
 			t.lose()
@@ -192,30 +193,31 @@ func (t *transfer) doTaker(actions []handover.Action) {
 	}
 }
 
-// died is told that one of the two has died. The clients' connections live on
-// while the other one has their descriptors and may take them.
+// died handles the death of one of the two. It reports whether the clients'
+// connections stay open: they do while the other process has the descriptors and
+// may take over.
 func (t *transfer) died(m *machine) (live bool) {
-	if m == t.young {
+	if m == t.successor {
 		if t.owned {
 			return false
 		}
 		t.toGiver.send(func() { t.giverTold(handover.PeerGone) })
-		return true // nothing was its own
+		return true // the new process had no connections
 	}
 	if t.owned {
 		return true
 	}
 	t.toTaker.send(func() { t.takerTold(handover.PeerGone) })
-	if len(t.loops) == 0 || !t.young.up {
+	if len(t.loops) == 0 || !t.successor.up {
 		t.old.transfer = nil
 		return false
 	}
-	t.r.after(takerWithin, t.lose) // the new one may have died meanwhile
+	t.r.after(takerWithin, t.lose) // in case the new process dies as well
 	return true
 }
 
-// lose ends the connections of an old process that is dead, and that nobody has
-// taken over.
+// lose closes the connections of an old process that has died, if the new one has
+// not taken over.
 func (t *transfer) lose() {
 	if t.owned || t.old.up || t.old.transfer == nil {
 		return
@@ -225,9 +227,9 @@ func (t *transfer) lose() {
 	t.restart()
 }
 
-// build has the new process connect and read, without being anybody.
+// build lets the new process connect and read, without acting as the node.
 func (t *transfer) build() {
-	m, old := t.young, t.old
+	m, old := t.successor, t.old
 	m.node.Silence()
 	m.cluster.cut.StandBy()
 	if m.recovery != nil {
@@ -253,9 +255,9 @@ func (t *transfer) build() {
 	t.awaitBuilt(t.r.now + buildWithin)
 }
 
-// awaitBuilt waits until the new process listens to Redis and reads the log.
+// awaitBuilt waits until the new process has subscribed in Redis and reads the log.
 func (t *transfer) awaitBuilt(until time.Duration) {
-	m := t.young
+	m := t.successor
 	subscribed := !t.old.node.Stats().Connected || m.node.IsSubscribed() && (m.recovery == nil || m.recovery.subscribed)
 	switch phase := m.reader.reader.Phase(); {
 	case subscribed && (phase == eventlog.PhaseReading || phase == eventlog.PhaseVerifying):

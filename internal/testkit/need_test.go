@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-// everywhere are the programs that a test may run without asking: what building
-// the gateway needs, and what each Linux system has.
+// everywhere has the programs that a test may run without a check: those needed to
+// build the gateway, and those that each Linux system has.
 var everywhere = map[string]bool{"go": true, "git": true, "bash": true, "sh": true}
 
-// TestProgramsAreAskedForBeforeTheyRun: go test ./... must pass where nothing is
-// installed, so a function that runs a program calls Need, NeedProgram or a
-// function named so, or returns Missing.
-func TestProgramsAreAskedForBeforeTheyRun(t *testing.T) {
+// go test ./... must pass on machines without the optional programs. Therefore each
+// function that runs one must call Need, NeedProgram or a function with a name like
+// that, or return Missing.
+func TestFunctionsCheckForTheProgramsTheyRun(t *testing.T) {
 	files := token.NewFileSet()
 	found := 0
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
@@ -43,12 +43,12 @@ func TestProgramsAreAskedForBeforeTheyRun(t *testing.T) {
 		return nil
 	})
 	if err != nil || found < 5 {
-		t.Errorf("%d functions run programs, %v", found, err)
+		t.Errorf("%d functions run programs, %v; want 5 or more", found, err)
 	}
 }
 
-// runs returns a program that a declaration runs by name, "" if there is none,
-// and whether it asks first.
+// runs returns the name of a program that a declaration runs, "" if there is none, and
+// whether it checks for it.
 func runs(decl ast.Decl) (program string, asks bool) {
 	ast.Inspect(decl, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
@@ -78,8 +78,8 @@ func calledName(call *ast.CallExpr) string {
 	return ""
 }
 
-// constant returns the text of a literal, or the name of a constant that holds
-// the path of Python.
+// constant returns the text of a literal, or the name of a constant that holds the
+// path of Python.
 func constant(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.BasicLit:

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestOffsetsAreReadAsTheyAreWritten(t *testing.T) {
+func TestOffsetsRoundTrip(t *testing.T) {
 	for _, o := range []Offset{{"k3f9a", 1}, {"x", 35}, {"x", 36}, {"x", 1<<64 - 1}} {
 		if got, ok := ParseOffset(o.String()); !ok || got != o {
 			t.Errorf("%v is read as %v, %v", o, got, ok)
@@ -20,7 +20,9 @@ func TestOffsetsAreReadAsTheyAreWritten(t *testing.T) {
 	}
 }
 
-func TestDuplicatesAreKnownWithinTheWindow(t *testing.T) {
+// An entry with the same id, key, exchange, app and body within the last 10 positions
+// is a duplicate, any other is not. The memory for ids is bounded.
+func TestDuplicatesAreDetectedWithinTheWindow(t *testing.T) {
 	d := NewDuplicates(10)
 	first := Entry{Key: "k", Exchange: "e", AppID: "a", Body: []byte("b")}
 	repeats := func(p Position, id string, change func(*Entry)) bool {
@@ -47,7 +49,7 @@ func TestDuplicatesAreKnownWithinTheWindow(t *testing.T) {
 		{8, "1", func(e *Entry) { e.AppID = "other" }, false},
 		{9, "1", func(e *Entry) { e.Body = []byte("other") }, false},
 		{10, "1", nil, true},
-		{11, "1", nil, false}, // too long ago
+		{11, "1", nil, false}, // more than 10 positions ago
 		{20, "1", nil, true},
 	} {
 		if got := repeats(c.position, c.id, c.change); got != c.want {
@@ -58,11 +60,11 @@ func TestDuplicatesAreKnownWithinTheWindow(t *testing.T) {
 		repeats(p, fmt.Sprint(p), nil)
 	}
 	if len(d.seen) > 10 || len(d.order)-d.head > 10 || cap(d.order) > 100 {
-		t.Errorf("remembers %d, in %d of %d", len(d.seen), len(d.order), cap(d.order))
+		t.Errorf("remembers %d ids, %d in order, capacity %d; want at most 10, 10 and 100", len(d.seen), len(d.order), cap(d.order))
 	}
 	d.Reset()
 	if repeats(9_999, "9999", nil) {
-		t.Error("known in another log")
+		t.Error("an id is remembered after Reset")
 	}
 }
 
@@ -76,7 +78,7 @@ func TestARingKeepsTheNewestEntries(t *testing.T) {
 		r.Add(entry(p))
 	}
 	if r.First() != 5 || r.Last() != 9 || r.Bytes() != 5*e.Size() {
-		t.Errorf("%d to %d, %d bytes", r.First(), r.Last(), r.Bytes())
+		t.Errorf("entries %d to %d, %d bytes; want 5 to 9", r.First(), r.Last(), r.Bytes())
 	}
 	for from, want := range map[Position]string{0: "[5 6 7]", 5: "[5 6 7]", 8: "[8 9]", 10: "[]"} {
 		var got []uint64
@@ -90,14 +92,15 @@ func TestARingKeepsTheNewestEntries(t *testing.T) {
 	big := entry(10)
 	big.Body = make([]byte, 100*e.Size())
 	if r.Add(big); r.First() != 10 || r.Last() != 10 {
-		t.Errorf("%d to %d, want the newest one at least", r.First(), r.Last())
+		t.Errorf("entries %d to %d, want the newest one only", r.First(), r.Last())
 	}
 }
 
-func TestALogInMemoryIsReadFromAnywhere(t *testing.T) {
+// Each start position of the log in memory gives the entries from there on.
+func TestTheMemoryLogIsReadFromAnyPosition(t *testing.T) {
 	m := NewMemory(1 << 20)
 	ctx := t.Context()
-	add := func() { _, _ = m.Append(ctx, Entry{Key: "k"})() } // never fails
+	add := func() { _, _ = m.Append(ctx, Entry{Key: "k"})() } // cannot fail
 	for range 5 {
 		add()
 	}

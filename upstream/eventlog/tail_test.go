@@ -1,13 +1,13 @@
 package eventlog
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
 )
 
-// TestTailAgreesWithAList: whatever is added, dropped and prepended.
+// A Tail gives the same answers as a plain list, after random entries were added,
+// dropped and prepended.
 func TestTailAgreesWithAList(t *testing.T) {
 	for seed := range uint64(30) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -43,11 +43,11 @@ func TestTailAgreesWithAList(t *testing.T) {
 					got = append(got, e.Position)
 				}
 				if !slices.Equal(got, want) {
-					t.Fatalf("seed %d: room %d behind %d up to %d: %v, want %v", seed, key, from, to, got, want)
+					t.Fatalf("seed %d: room %d, positions after %d up to %d: %v, want %v", seed, key, from, to, got, want)
 				}
 			}
 			if tail.Bytes() > 20_000 {
-				t.Fatalf("seed %d: %d bytes", seed, tail.Bytes())
+				t.Fatalf("seed %d: %d bytes, want at most 20,000", seed, tail.Bytes())
 			}
 		}
 		for p := Position(start + 1); p < start+20; p++ {
@@ -62,7 +62,7 @@ func TestTailAgreesWithAList(t *testing.T) {
 			}
 		}
 		if !tail.Prepend(start-21, older, keys) || tail.After() != start-21 {
-			t.Fatalf("seed %d: not prepended, behind %d", seed, tail.After())
+			t.Fatalf("seed %d: older entries were not prepended, the tail starts after %d", seed, tail.After())
 		}
 		check()
 		for p := Position(start + 20); p < start+300; p++ {
@@ -70,28 +70,28 @@ func TestTailAgreesWithAList(t *testing.T) {
 			check()
 		}
 		if tail.After() <= start {
-			t.Errorf("seed %d: nothing was dropped", seed)
+			t.Errorf("seed %d: nothing was dropped from a full tail", seed)
 		}
 		if tail.Prepend(tail.After()-100, []Entry{{Position: 1, Body: make([]byte, 30_000)}}, [][]uint64{{1}}) {
-			t.Errorf("seed %d: more than fits was prepended", seed)
+			t.Errorf("seed %d: more than the tail may hold was prepended", seed)
 		}
 		tail.Gap(9000)
 		if got := tail.Find(1, 0, 9999, 10, nil); len(got) != 0 || tail.After() != 9000 || tail.Bytes() != 0 {
-			t.Errorf("seed %d: behind a gap %v, after %d", seed, got, tail.After())
+			t.Errorf("seed %d: after a gap: found %v, starts after %d, want nothing after 9000", seed, got, tail.After())
 		}
 	}
 }
 
-func TestATailThatDoesNotKnowWhereItBegan(t *testing.T) {
+func TestATailWithUnknownStartBeginsAtTheFirstPosition(t *testing.T) {
 	tail := NewTail(1000)
 	tail.Begin("log1", 0, false)
 	tail.Pass(77)
 	if tail.Began() != 76 || tail.After() != 76 || tail.Last() != 77 {
-		t.Error(fmt.Sprint(tail.Began(), tail.After(), tail.Last()))
+		t.Errorf("began %d, after %d, last %d; want 76, 76 and 77", tail.Began(), tail.After(), tail.Last())
 	}
 	tail.Gap(0) // up to an unknown position
 	tail.Pass(90)
 	if tail.Began() != 89 || tail.After() != 89 {
-		t.Errorf("behind a gap: %d, %d", tail.Began(), tail.After())
+		t.Errorf("after a gap: began %d, after %d, want 89 and 89", tail.Began(), tail.After())
 	}
 }

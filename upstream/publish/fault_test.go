@@ -9,7 +9,7 @@ import (
 	"github.com/hometrip/gateway/upstream/routes"
 )
 
-func TestBadJSONIsAnsweredWithPositionAndFault(t *testing.T) {
+func TestBadJSONIsRefusedWithLineAndColumn(t *testing.T) {
 	table, err := routes.NewTable(nil)
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ func table(t *testing.T, more ...routes.Route) *routes.Table {
 	return table
 }
 
-// post sends one request to the handler as the gateway's mux would.
+// post makes a request through a mux like the gateway's.
 func post(p *Publisher, key, body string, change func(*http.Request)) (int, string) {
 	r := httptest.NewRequest(http.MethodPost, "/events/"+key, strings.NewReader(body))
 	r.RemoteAddr = "127.0.0.1:5555"
@@ -37,8 +37,8 @@ func post(p *Publisher, key, body string, change func(*http.Request)) (int, stri
 	return w.Code, strings.TrimSpace(w.Body.String())
 }
 
-// threeEach is a node with three sockets in each room. Where there is no room it
-// does not know whether other nodes have any.
+// threeEach reports three sockets in each room, and members on other nodes. Without
+// rooms it reports nothing.
 func threeEach(_ context.Context, rooms []string) Reach {
 	elsewhere := true
 	if len(rooms) == 0 {
@@ -47,13 +47,15 @@ func threeEach(_ context.Context, rooms []string) Reach {
 	return Reach{Sockets: 3 * len(rooms), Elsewhere: &elsewhere}
 }
 
-// An away is a log that cannot be reached.
-type away struct{}
+// unreachableLog is a log that cannot be reached.
+type unreachableLog struct{}
 
-func (away) Append(context.Context, eventlog.Entry) (wait func() (eventlog.Position, error)) {
+func (unreachableLog) Append(context.Context, eventlog.Entry) (wait func() (eventlog.Position, error)) {
 	return func() (eventlog.Position, error) { return 0, errors.New("it is away") }
 }
 
+// POST /events returns 202 with position, rooms and sockets, or the status and reason
+// of the refusal.
 func TestPublishingOverHTTP(t *testing.T) {
 	log := eventlog.NewMemory(1 << 20)
 	p := &Publisher{Table: table(t, routes.Route{Event: "list", Rooms: []string{"user:{ids[]}"}, Emit: "x", All: true}), Log: log, MaxBody: 100, Local: true, Reach: threeEach}
@@ -77,13 +79,15 @@ func TestPublishingOverHTTP(t *testing.T) {
 			t.Errorf("%s %.60s: %d %s, want %d %s", c.key, c.body, status, answer, c.status, c.answer)
 		}
 	}
-	p.Log = away{}
+	p.Log = unreachableLog{}
 	if status, answer := post(p, "message.sent", messageBody, nil); status != 503 || !strings.Contains(answer, "it is away") {
 		t.Errorf("%d %s while the log is away, want 503", status, answer)
 	}
 }
 
-func TestWhoMayPublishOverHTTP(t *testing.T) {
+// With a token only requests with that token may publish. Without one only local
+// requests may in development, and no page of another origin.
+func TestAuthorizationOfPublishingOverHTTP(t *testing.T) {
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
 	}

@@ -14,13 +14,13 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// An absentLog fails what is appended while it is away.
-type absentLog struct {
+// failingLog fails every Append while it is away, and records the others.
+type failingLog struct {
 	away atomic.Bool
 	took []string
 }
 
-func (l *absentLog) Append(_ context.Context, e eventlog.Entry) func() (eventlog.Position, error) {
+func (l *failingLog) Append(_ context.Context, e eventlog.Entry) func() (eventlog.Position, error) {
 	if l.away.Load() {
 		return func() (eventlog.Position, error) { return 0, errors.New("away") }
 	}
@@ -28,11 +28,12 @@ func (l *absentLog) Append(_ context.Context, e eventlog.Entry) func() (eventlog
 	return func() (eventlog.Position, error) { return 0, nil }
 }
 
-// TestWhatHasFailedIsForwardedTogether, once the log is back, and before what was
-// published later.
-func TestWhatHasFailedIsForwardedTogether(t *testing.T) {
+// The log fails while messages are forwarded to it. When it is back, the failed
+// messages must be appended together, in order and before later ones, and all be
+// acknowledged.
+func TestFailedMessagesAreForwardedTogetherInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log, acknowledged, ended := new(absentLog), 0, false
+		log, acknowledged, ended := new(failingLog), 0, false
 		log.away.Store(true)
 		f := NewForwarder(Config{Logger: slog.New(slog.DiscardHandler)}, log)
 		w := &forwarding{f: f, waiting: make(chan *forwarded, forwardWindow)}
@@ -52,29 +53,30 @@ func TestWhatHasFailedIsForwardedTogether(t *testing.T) {
 		take(100)
 		time.Sleep(3*forwardRetry + forwardRetry/2)
 		log.away.Store(false)
-		take(50) // while those before wait to be appended again
+		take(50) // while the messages before wait for the next attempt
 		time.Sleep(forwardRetry)
 		synctest.Wait()
 		take(50)
 		if !slices.Equal(log.took, want) || acknowledged != len(want) {
-			t.Errorf("the log has %q, and %d are acknowledged, want %q", log.took, acknowledged, want)
+			t.Errorf("the log has %q and %d are acknowledged, want %q", log.took, acknowledged, want)
 		}
 		if f.Trouble() != nil {
 			t.Error(f.Trouble())
 		}
 		close(w.waiting)
 		if synctest.Wait(); !ended {
-			t.Error("it has not ended, or with an error")
+			t.Error("acknowledge has not ended, or ended with an error")
 		}
 	})
 }
 
-// TestAnotherNodeTriesWhenTheLogIsAwayForLong: only this one may be cut off from
-// it. What was delivered often stays longer.
-func TestAnotherNodeTriesWhenTheLogIsAwayForLong(t *testing.T) {
+// When the log is away for long, the messages are returned to RabbitMQ, so that
+// another node can try: only this node may be cut off. Messages that were delivered
+// often before are kept longer.
+func TestMessagesAreReturnedWhenTheLogIsAwayForLong(t *testing.T) {
 	for _, before := range []int64{0, 4} {
 		synctest.Test(t, func(t *testing.T) {
-			log := new(absentLog)
+			log := new(failingLog)
 			log.away.Store(true)
 			f := NewForwarder(Config{Logger: slog.New(slog.DiscardHandler)}, log)
 			w := &forwarding{f: f, waiting: make(chan *forwarded, forwardWindow)}

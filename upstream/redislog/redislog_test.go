@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// newLog returns a log with a stream of its own.
+// newLog returns a log with a stream named after the test.
 func newLog(t testing.TB, change ...func(*Config)) *Log {
 	t.Helper()
 	redis := redistest.Shared(t)
@@ -60,7 +60,7 @@ func open(t testing.TB, l *Log, at eventlog.Start) eventlog.Source {
 	return s
 }
 
-// add appends n events; the text of each is its number.
+// add appends n entries, whose bodies are their numbers.
 func add(t testing.TB, l *Log, n int) (last eventlog.Position) {
 	t.Helper()
 	var waits []func() (eventlog.Position, error)
@@ -70,27 +70,27 @@ func add(t testing.TB, l *Log, n int) (last eventlog.Position) {
 	for _, wait := range waits {
 		p, err := wait()
 		if err != nil || last != 0 && p != last+1 {
-			t.Fatalf("position %d behind %d, %v", uint64(p), uint64(last), err)
+			t.Fatalf("position %d after %d, %v", uint64(p), uint64(last), err)
 		}
 		last = p
 	}
 	return last
 }
 
-// trim does one round.
+// trim runs one round of trimming.
 func trim(t testing.TB, l *Log) error {
 	t.Helper()
 	return l.trimOnce(t.Context(), &core.Trimming{Retention: l.config.Retention, MaxBytes: l.config.MaxBytes})
 }
 
-// next returns the next n entries.
+// next reads the next n entries.
 func next(t testing.TB, s eventlog.Source, n int) (all []eventlog.Entry) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for len(all) < n {
 		entries, err := s.Next(t.Context(), time.Second)
 		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("%d of %d entries came, %v", len(all), n, err)
+			t.Fatalf("%d of %d entries were read, %v", len(all), n, err)
 		}
 		all = append(all, entries...)
 	}
@@ -119,9 +119,9 @@ func TestAnEntryIsReadAsItWasAppended(t *testing.T) {
 	}
 }
 
-// TestAWaitThatIsEndedKeepsTheConnection: clients that come back have the wait
-// for entries ended, each for a moment.
-func TestAWaitThatIsEndedKeepsTheConnection(t *testing.T) {
+// Waiting for entries is canceled 50 times, as clients that recover cause. The
+// connection to Redis must be kept.
+func TestACanceledReadKeepsTheConnection(t *testing.T) {
 	l := newLog(t)
 	s := open(t, l, eventlog.Start{From: eventlog.FromNext, Window: 100})
 	add(t, l, 1)
@@ -152,16 +152,16 @@ func TestAWaitThatIsEndedKeepsTheConnection(t *testing.T) {
 			t.Fatalf("%v, %v", entries, err)
 		}
 	}
-	if n := connections() - before - 1; n > 1 { // one is that of the question
+	if n := connections() - before - 1; n > 1 { // one is that of redis-cli
 		t.Errorf("%d connections were made while the wait was ended 50 times", n)
 	}
 	add(t, l, 3)
 	next(t, s, 3)
 }
 
-// TestTheLogIsReadFromAnywhere: the entry before the place comes first, by which a
-// reader knows the log again.
-func TestTheLogIsReadFromAnywhere(t *testing.T) {
+// Each start position of the log in Redis gives the entries from there on, preceded by
+// the one before, by which a reader recognises the log.
+func TestTheLogIsReadFromAnyPosition(t *testing.T) {
 	l := newLog(t)
 	last := add(t, l, 500)
 	for _, c := range []struct {
@@ -177,7 +177,7 @@ func TestTheLogIsReadFromAnywhere(t *testing.T) {
 		s := open(t, l, c.at)
 		if c.at.From == eventlog.FromNext {
 			if s.Info().Behind != last {
-				t.Errorf("behind %d, want %d", uint64(s.Info().Behind), uint64(last))
+				t.Errorf("Behind is %d, want %d", uint64(s.Info().Behind), uint64(last))
 			}
 			add(t, l, 1)
 		}
@@ -189,7 +189,9 @@ func TestTheLogIsReadFromAnywhere(t *testing.T) {
 	}
 }
 
-func TestAFlushMakesAnotherLog(t *testing.T) {
+// The stream is deleted and written again. Open readers must fail instead of reading
+// entries of the new log, which has another identity.
+func TestADeletedStreamIsAnotherLog(t *testing.T) {
 	l := newLog(t)
 	add(t, l, 3)
 	idle, behind := open(t, l, eventlog.Start{From: eventlog.FromNext, Window: 10}), open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 10})
@@ -216,8 +218,9 @@ func TestAFlushMakesAnotherLog(t *testing.T) {
 	next(t, s, 5)
 }
 
-// TestALogThatEndsEarlierIsNoticed: what a restart from an older file leaves.
-func TestALogThatEndsEarlierIsNoticed(t *testing.T) {
+// The stream loses its last entry, as after a restart from an older file. The next
+// read must fail with that reason.
+func TestLostEntriesAreDetected(t *testing.T) {
 	l := newLog(t)
 	add(t, l, 1)
 	s := open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 10})
@@ -268,12 +271,12 @@ func TestOldEntriesAreRemoved(t *testing.T) {
 func TestTheNewestEntryStays(t *testing.T) {
 	l := newLog(t, func(c *Config) { c.Retention = time.Nanosecond })
 	last := add(t, l, 10)
-	time.Sleep(5 * time.Millisecond) // the clock of Redis goes on
+	time.Sleep(5 * time.Millisecond) // let the clock of Redis advance
 	if err := trim(t, l); err != nil {
 		t.Fatal(err)
 	}
 	if got := next(t, open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 500}), 1); len(got) != 1 || got[0].Position != last {
-		t.Errorf("%+v is left, want position %d", got, uint64(last))
+		t.Errorf("entries %+v are left, want only that at position %d", got, uint64(last))
 	}
 }
 
@@ -294,21 +297,21 @@ func TestALargeLogIsTrimmed(t *testing.T) {
 	if n := 0; err != nil {
 		t.Fatal(err)
 	} else if _, err := fmt.Sscan(length, &n); err != nil || n < 100 || n > 200 {
-		t.Errorf("%s entries of 1,000 bytes are kept in 200,000, %v", length, err)
+		t.Errorf("%s entries of 1,000 bytes are kept with a limit of 200,000 bytes, want 100 to 200; %v", length, err)
 	}
 }
 
-// TestAClosedLogTakesNothing, and nobody waits for ever.
-func TestAClosedLogTakesNothing(t *testing.T) {
+// Appending to a closed log fails at once.
+func TestAClosedLogRefusesEntries(t *testing.T) {
 	l := newLog(t)
 	l.Close()
 	if _, err := l.Append(t.Context(), eventlog.Entry{Key: "k"})(); err == nil {
-		t.Error("appended to a log that was closed")
+		t.Error("an entry was appended to a closed log")
 	}
 }
 
-// TestLeastRights: of the user in deploy/redis.acl, which has all rights that the
-// log needs, on one server and on a Redis Cluster.
+// The user of deploy/redis.acl has all rights that the log needs, on a single server
+// and on a Redis Cluster: no command may be denied.
 func TestLeastRights(t *testing.T) {
 	path, err := filepath.Abs("../../deploy/redis.acl")
 	if err != nil {
@@ -333,11 +336,11 @@ func TestLeastRights(t *testing.T) {
 				t.Error(err)
 			}
 			if got := next(t, open(t, l, eventlog.Start{From: eventlog.FromFirst, Window: 100}), 1); got[0].Position <= 1 || got[0].Position > last {
-				t.Errorf("kept from %d on", uint64(got[0].Position))
+				t.Errorf("the oldest entry is at position %d, want some removed and some kept", uint64(got[0].Position))
 			}
 			for _, s := range servers {
 				if log, err := s.CLI("ACL", "LOG"); err != nil || log != "" {
-					t.Errorf("denied: %s %v", log, err)
+					t.Errorf("denied commands: %s %v", log, err)
 				}
 			}
 		})

@@ -46,7 +46,7 @@ client_events:
 	}
 }
 
-func TestMistakesInClientEventsHaveTheirLine(t *testing.T) {
+func TestErrorsInClientEventsHaveTheirLine(t *testing.T) {
 	const head = "client_events:\n  - event: e\n    room: conversation:{c}\n    emit: f\n"
 	for _, c := range []struct{ text, want string }{
 		{"client_events: 7\n", "line 1: client_events: want a list"},

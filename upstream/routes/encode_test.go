@@ -26,10 +26,12 @@ func table(t testing.TB, more ...Route) *Table {
 	return table
 }
 
-// packetOf returns the body of the packet: [name, object].
+// packetOf returns the payload of an event packet: [name, object].
 func packetOf(m *codec.Message) string { return strings.TrimPrefix(string(m.AppendPayload(nil)), "42") }
 
-func TestBodiesBecomeEvents(t *testing.T) {
+// Each body, bare or in an envelope, becomes an event for the rooms and with the
+// fields of its route.
+func TestBodiesAreEncodedAsEvents(t *testing.T) {
 	e := NewEncoder(table(t,
 		Route{Event: "trip.#", Rooms: []string{"user:{travellers[]}", "user:{organiser|host}"}, Emit: "trip", All: true, Volatile: true},
 		Route{Event: "stay", Rooms: []string{"{room}"}, Emit: "st\"ay", Fields: []Field{
@@ -87,14 +89,15 @@ func TestBodiesBecomeEvents(t *testing.T) {
 			t.Errorf("%s %s:\ngot  %v %s\nwant %v %s", c.key, c.body, got.Rooms, packet, c.rooms, c.packet)
 		}
 		if got.Message.Volatile != strings.HasPrefix(c.key, "trip") {
-			t.Errorf("%s: volatile is %v", c.key, got.Message.Volatile)
+			t.Errorf("%s: Volatile is %v, want it for trip only", c.key, got.Message.Volatile)
 		}
 	}
 }
 
-// TestStatesHaveNames: events tell the same state when their names and the
-// members that the route names are the same.
-func TestStatesHaveNames(t *testing.T) {
+// Two events have the same Latest key, and therefore the later one replaces the
+// earlier, if they have the same name and the same values of the fields that the route
+// names.
+func TestLatestKeys(t *testing.T) {
 	e := NewEncoder(table(t,
 		Route{Event: "a", Rooms: []string{"user:{u}"}, Emit: "a", All: true, Latest: "{id|other}/{kind}"},
 		Route{Event: "b", Rooms: []string{"user:{u}"}, Emit: "b", All: true, Latest: "{id|other}/{kind}"},
@@ -110,15 +113,16 @@ func TestStatesHaveNames(t *testing.T) {
 	} {
 		got, err := e.Encode(c.key, []byte(c.body), noon)
 		if err != nil || got.Message.Latest != c.want {
-			t.Errorf("%s %s: state %q %v, want %q", c.key, c.body, got.Message.Latest, err, c.want)
+			t.Errorf("%s %s: Latest %q %v, want %q", c.key, c.body, got.Message.Latest, err, c.want)
 		}
 		if n := got.Message.WithOffset("log", 1, 0).Latest; n != c.want {
-			t.Errorf("%s %s: with an offset state %q", c.key, c.body, n)
+			t.Errorf("%s %s: with an offset Latest is %q", c.key, c.body, n)
 		}
 	}
 }
 
-func TestPoisonHasItsReason(t *testing.T) {
+// Each kind of body that cannot be delivered gets its reason.
+func TestUndeliverableBodiesGetTheirReason(t *testing.T) {
 	e := NewEncoder(table(t, route("list", "user:{ids[]}")), 100_000)
 	for _, c := range []struct {
 		key, body string
@@ -166,15 +170,15 @@ func TestEveryReasonHasAName(t *testing.T) {
 	seen := make(map[string]bool)
 	for r := range NumReasons {
 		if name := r.String(); seen[name] || strings.HasPrefix(name, "reason_") {
-			t.Errorf("reason %d is called %q", r, name)
+			t.Errorf("reason %d has the name %q, want a unique one", r, name)
 		} else {
 			seen[name] = true
 		}
 	}
 }
 
-// reused by an encoder that has served other routes, nothing of those may show
-func TestAnEncoderKeepsNothingOfTheEventBefore(t *testing.T) {
+// An encoder reused for another route keeps nothing of the event before.
+func TestAReusedEncoderKeepsNothingOfTheLastEvent(t *testing.T) {
 	e := NewEncoder(table(t), 1000)
 	if _, err := e.Encode("notification.created", []byte(`{"userId":1,"title":"secret","timestamp":"old","eventId":"e"}`), noon); err != nil {
 		t.Fatal(err)
@@ -185,7 +189,8 @@ func TestAnEncoderKeepsNothingOfTheEventBefore(t *testing.T) {
 	}
 }
 
-// maxEncodeAllocs is the list of rooms, the room's name, the message and its bytes.
+// maxEncodeAllocs counts the list of rooms, the room's name, the message and its
+// bytes.
 const maxEncodeAllocs = 4
 
 func TestEncodingAllocatesOnlyWhatItReturns(t *testing.T) {
@@ -201,8 +206,8 @@ func TestEncodingAllocatesOnlyWhatItReturns(t *testing.T) {
 	}
 }
 
-// FuzzEncode holds the encoder to encoding/json: a packet is valid JSON, and
-// its members are the body's.
+// FuzzEncode compares the encoder with encoding/json: a packet must be valid JSON with
+// the values of the body.
 func FuzzEncode(f *testing.F) {
 	for _, body := range []string{
 		`{"conversationId":1,"message":"x"}`, `{"eventName":"a","data":{"conversationId":"\u0041"},"timestamp":7}`, `[]`, `{"conversationId":`, "{\"conversationId\":\"\xff\"}",
@@ -216,13 +221,13 @@ func FuzzEncode(f *testing.F) {
 		if err != nil {
 			var bad *Poison
 			if !errors.As(err, &bad) {
-				t.Fatalf("%v is no Poison", err)
+				t.Fatalf("error %v, want a *Poison", err)
 			}
 			if bad.Reason == ReasonNotJSON && json.Valid(body) && utf8.Valid(body) && len(body) < 400 {
-				t.Fatalf("%q is valid JSON", body)
+				t.Fatalf("not_json for %q, which is valid JSON", body)
 			}
 			if !json.Valid(body) && bad.Reason != ReasonNotJSON && bad.Reason != ReasonTooLarge && bad.Reason != ReasonNoRoute {
-				t.Fatalf("%v: %q is no JSON", bad, body)
+				t.Fatalf("reason %v for %q, which is not JSON", bad, body)
 			}
 			return
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-func TestRoutesFileBecomesRoutes(t *testing.T) {
+func TestRoutesFileIsParsed(t *testing.T) {
 	lists, err := parseFile([]byte(`
 # comment
 routes:
@@ -44,7 +44,7 @@ routes:
 	}
 }
 
-func TestMistakesInARoutesFileHaveTheirLine(t *testing.T) {
+func TestErrorsInARoutesFileHaveTheirLine(t *testing.T) {
 	const head = "routes:\n  - event: a\n    rooms: user:{x}\n    emit: e\n"
 	for _, c := range []struct{ text, want string }{
 		{"", "line 1: want one document"},
@@ -106,7 +106,7 @@ func TestExampleRoutesFileWorks(t *testing.T) {
 	}
 }
 
-func TestUnreadableRoutesFileNamesItself(t *testing.T) {
+func TestErrorsNameTheRoutesFile(t *testing.T) {
 	if _, err := LoadTable("no-such-file.yaml"); err == nil || !strings.Contains(err.Error(), "no-such-file.yaml") {
 		t.Errorf("got %v", err)
 	}
@@ -119,7 +119,8 @@ func TestUnreadableRoutesFileNamesItself(t *testing.T) {
 	}
 }
 
-// FuzzParseTable wants no panic, and that what is accepted can be put into effect.
+// FuzzParseTable checks that parsing does not panic, and that client events of
+// accepted files can be used.
 func FuzzParseTable(f *testing.F) {
 	example, err := os.ReadFile("../../deploy/routes.example.yaml")
 	if err != nil {

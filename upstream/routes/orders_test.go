@@ -9,6 +9,9 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
+// Each body of an order becomes the order with its user, token id and times. Times
+// that are missing or implausible are replaced, and orders without a user or token id
+// are refused.
 func TestOrders(t *testing.T) {
 	table, err := NewTable(nil)
 	if err != nil {
@@ -21,7 +24,7 @@ func TestOrders(t *testing.T) {
 	for _, c := range []struct {
 		key, body string
 		want      rooms.Order
-		reason    Reason // of poison, unless there is no want
+		reason    Reason // of the Poison error, if want is empty
 	}{
 		{key: "user.disconnect", body: `{"userId":42}`, want: rooms.Order{User: "42", Reason: "disconnected"}},
 		{key: "user.disconnect", body: `{"userId":"ann","reason":"blocked","jti":"t1","exp":1}`, want: rooms.Order{User: "ann", Reason: "blocked"}},
@@ -35,7 +38,7 @@ func TestOrders(t *testing.T) {
 		{key: "token.revoked", body: `{"jti":"t1","userId":"ann","exp":"2027-01-15T08:00:00Z"}`, want: rooms.Order{User: "ann", TokenID: "t1", Until: at(1800000000), Reason: "token revoked"}},
 		{key: "token.revoked", body: `{"eventType":"token.revoked","timestamp":"2026-01-01T00:00:00Z","data":{"userId":"ann","exp":1800000000}}`,
 			want: rooms.Order{User: "ann", Issued: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Until: at(1800000000), Reason: "token revoked"}},
-		{key: "user.logout", body: `{"userId":"ann","timestamp":1767225600123,"exp":1800000000000}`, // in milliseconds
+		{key: "user.logout", body: `{"userId":"ann","timestamp":1767225600123,"exp":1800000000000}`, // times in milliseconds
 			want: rooms.Order{User: "ann", Issued: at(1767225600), Until: at(1800000000), Reason: "logged out"}},
 		{key: "user.logout", body: `{"userId":"ann","timestamp":1767225600.9}`, want: rooms.Order{User: "ann", Issued: at(1767225600), Until: late, Reason: "logged out"}},
 		{key: "user.logout", body: `{"userId":"ann","timestamp":"1767225600"}`, want: rooms.Order{User: "ann", Issued: at(1767225600), Until: late, Reason: "logged out"}},
@@ -76,17 +79,17 @@ func TestOrders(t *testing.T) {
 	}
 }
 
-func TestARouteCannotTakeAnOrdersPlace(t *testing.T) {
+func TestARouteCannotReplaceAnOrder(t *testing.T) {
 	route := Route{Event: "user.logout", Rooms: []string{"user:{userId}"}, Emit: "bye", All: true}
 	if _, err := NewTable([]Route{route}); err == nil {
-		t.Error("taken")
+		t.Error("a route for user.logout was accepted, want an error")
 	}
-	route.Event = "user.*" // others of that kind are events
+	route.Event = "user.*" // other events that match the pattern are not orders
 	table, err := NewTable([]Route{route})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !table.Find("user.logout").IsOrder() || table.Find("user.moved").IsOrder() {
-		t.Error("the pattern has taken the order, or the order the pattern's")
+		t.Error("user.logout must stay an order, and user.moved must be an event of the pattern")
 	}
 }

@@ -14,6 +14,9 @@ func tableOf(t *testing.T, text string) *Table {
 	return table
 }
 
+// Routes are replaced at runtime. Changed and new routes must take effect. New keys
+// that are not bound in RabbitMQ yet, and removed routes, must be reported as needing
+// a restart, and the bound keys stay the same.
 func TestReplacedRoutes(t *testing.T) {
 	table := tableOf(t, `routes:
   - {event: review.written, rooms: "user:{userId}", emit: review, fields: [text]}
@@ -40,7 +43,7 @@ func TestReplacedRoutes(t *testing.T) {
 		}
 	}
 	if !slices.Equal(table.Routes(), start) {
-		t.Error("what RabbitMQ is asked for has changed")
+		t.Error("the keys bound in RabbitMQ have changed")
 	}
 	again := table.Replace(tableOf(t, `routes:
   - {event: review.written, rooms: "user:{userId}", emit: new_review, fields: [text]}
@@ -49,6 +52,6 @@ func TestReplacedRoutes(t *testing.T) {
   - {event: review.deleted, rooms: "user:{userId}", emit: gone, fields: [id]}
 `))
 	if len(again.Changed) > 0 {
-		t.Errorf("the same routes: changed %q", again.Changed)
+		t.Errorf("replaced by the same routes: changed %q, want none", again.Changed)
 	}
 }

@@ -21,7 +21,8 @@ func TestPatternsMatchAsTopicExchangesDo(t *testing.T) {
 	})
 }
 
-// A patternCase has keys or patterns of which one thing is so and not so.
+// patternCase has a pattern, and keys or patterns for which a property holds (yes) or
+// does not hold (no).
 type patternCase struct{ pattern, yes, no string }
 
 func wantPatterns(t *testing.T, holds func(pattern, other string) bool, cases []patternCase) {
@@ -29,12 +30,12 @@ func wantPatterns(t *testing.T, holds func(pattern, other string) bool, cases []
 	for _, c := range cases {
 		for other := range strings.FieldsSeq(c.yes) {
 			if !holds(c.pattern, other) {
-				t.Errorf("%s does not take %s", c.pattern, other)
+				t.Errorf("%s: want it to hold for %s", c.pattern, other)
 			}
 		}
 		for other := range strings.FieldsSeq(c.no) {
 			if holds(c.pattern, other) {
-				t.Errorf("%s takes %s", c.pattern, other)
+				t.Errorf("%s: want it not to hold for %s", c.pattern, other)
 			}
 		}
 	}
@@ -44,7 +45,9 @@ func route(event, room string) Route {
 	return Route{Event: event, Rooms: []string{room}, Emit: "x", All: true}
 }
 
-func TestExactKeysGoBeforePatternsAndOwnRoutesBeforeBuiltInOnes(t *testing.T) {
+// A key gets the route with that exact key, then the first pattern that matches, with
+// the routes of the file before the built-in ones.
+func TestExactKeysPrecedePatternsAndCustomRoutesPrecedeBuiltIn(t *testing.T) {
 	table, err := NewTable([]Route{
 		route("booking.#", "user:{a}"),
 		route("booking.confirmed", "user:{b}"),
@@ -63,13 +66,13 @@ func TestExactKeysGoBeforePatternsAndOwnRoutesBeforeBuiltInOnes(t *testing.T) {
 		"notification.created": "user:{userId}",
 	} {
 		if r := table.Find(key); r == nil || r.Rooms[0] != room {
-			t.Errorf("%s has the route %+v, want that to %s", key, r, room)
+			t.Errorf("%s has the route %+v, want the one to %s", key, r, room)
 		}
 	}
 	if r := table.Find("message.read"); r != nil {
-		t.Errorf("message.read has the route %+v", r)
+		t.Errorf("message.read has the route %+v, want none", r)
 	}
-	if n := len(table.Routes()); n != 9 { // message.sent is replaced, two built-in ones and three orders stay
+	if n := len(table.Routes()); n != 9 { // message.sent is replaced; two built-in routes and three orders remain
 		var events []string
 		for _, r := range table.Routes() {
 			events = append(events, r.Event)
@@ -113,6 +116,6 @@ func TestWrongRoutesAreRefused(t *testing.T) {
 		}
 	}
 	if _, err := NewTable([]Route{ok, ok}); err == nil || !strings.Contains(err.Error(), "two routes") {
-		t.Errorf("two routes of one key: %v", err)
+		t.Errorf("two routes of one key: %v, want an error", err)
 	}
 }

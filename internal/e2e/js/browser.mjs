@@ -8,13 +8,13 @@ const args = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "
 
 export const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args });
 
-// open shows the console to a user who has not been there before. What the
-// browser complains of is collected in complaints: errors of scripts, requests
-// that fail, what the page's policy forbids.
+// open shows the console to a user who has not opened it before. complaints
+// collects what the browser reports: errors of scripts, failed requests, and
+// violations of the page's content security policy.
 export async function open(url, options) {
   const context = await browser.newContext({ viewport: { width: 1200, height: 860 }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(60_000); // on a busy machine Chromium alone takes ten seconds to begin
+  page.setDefaultTimeout(60_000); // on a busy machine Chromium takes ten seconds to start
   const complaints = [];
   page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
   page.on("pageerror", (error) => complaints.push(String(error)));
@@ -38,7 +38,7 @@ export async function join(page, { roomType, roomId, name }) {
   await field(page, "Rooms joined").getByText(name, { exact: true }).waitFor();
 }
 
-// event returns the newest entry of the log with this name, opened.
+// event returns the newest entry with this name in the console's log, expanded.
 export async function event(page, kind, name) {
   const entry = page.locator(`#entries > .${kind}`, { has: page.locator("b", { hasText: new RegExp(`^${name}$`) }) }).first();
   await entry.locator("summary").click();
@@ -52,7 +52,7 @@ export async function fits(page) {
   assert.equal(width, page.viewportSize().width, "the page is wider than the window");
 }
 
-// picture keeps a screenshot in the folder SCREENSHOTS, if that is set.
+// picture saves a screenshot to the directory SCREENSHOTS, if that is set.
 export async function picture(page, name) {
   if (!process.env.SCREENSHOTS) return;
   await mkdir(process.env.SCREENSHOTS, { recursive: true });

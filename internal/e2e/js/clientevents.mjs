@@ -1,5 +1,5 @@
-// Events that are declared in deploy/routes.example.yaml, and what others in the
-// room get of them.
+// Client events that are declared in deploy/routes.example.yaml: other members of
+// the room must get them.
 import { describe, it } from "node:test";
 import assert from "node:assert/strict";
 import { about, connect, room } from "./world.mjs";
@@ -13,7 +13,7 @@ async function pair(t, place) {
   return [ann, ben];
 }
 
-// sent asserts what the others get: what was said, and who has said it.
+// sent asserts the event that the other members get: its data and its sender.
 function sent(body, said, client, place) {
   const rest = { ...body };
   for (const [name, value] of Object.entries(said)) {
@@ -24,7 +24,7 @@ function sent(body, said, client, place) {
 }
 
 describe("a declared event", { concurrency: true }, () => {
-  it("mark_read is told to the others and acknowledged when RabbitMQ has it", async (t) => {
+  it("mark_read is sent to the others and acknowledged when RabbitMQ has confirmed it", async (t) => {
     const place = room();
     const [ann, ben] = await pair(t, place);
     const said = { conversationId: place.roomId, messageId: 7 };
@@ -33,13 +33,13 @@ describe("a declared event", { concurrency: true }, () => {
     ann.nothing();
   });
 
-  it("reaction is told to the others", async (t) => {
+  it("reaction is sent to the others", async (t) => {
     const place = room();
     const [ann, ben] = await pair(t, place);
     const said = { conversationId: place.roomId, messageId: "m-7", emoji: "🎉" };
     assert.deepEqual(await ben.ack("reaction", said), { success: true });
     sent(await ann.next("message_reaction"), said, ben, place);
-    ben.socket.emit("reaction", said); // without an ack
+    ben.socket.emit("reaction", said); // without asking for an ack
     sent(await ann.next("message_reaction"), said, ben, place);
   });
 

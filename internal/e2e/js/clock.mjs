@@ -1,6 +1,6 @@
-// Clients that connect all the time, on each transport, beside others that stay
-// and emit events at half of their rate. After some seconds one line of JSON
-// says how many connected, and what went wrong for whom.
+// Clients connect all the time on each transport. Others stay connected and emit
+// events at half of their rate. After the given number of seconds one line of JSON
+// has the number of connects and acks, and all errors.
 import { io } from "socket.io-client";
 import { token, url } from "./world.mjs";
 
@@ -12,7 +12,7 @@ function client(name, transports) {
   const options = transports ? { transports } : {};
   const socket = io(url, { forceNew: true, reconnection: false, auth: { token: token({ id: name, exp: undefined }, { noTimestamp: true }) }, ...options });
   socket.on("connect_error", (err) => wrong(name, err.message));
-  socket.io.on("close", (reason) => socket.leaves || wrong(name, reason)); // also before it has connected
+  socket.io.on("close", (reason) => socket.leaves || wrong(name, reason)); // also if it closes before it has connected
   socket.on("connected", () => result.connected++);
   return socket;
 }

@@ -99,7 +99,7 @@ describe("a client is refused", { concurrency: true }, () => {
     assert.equal(err.message, "Invalid namespace");
   });
 
-  it("and may come back with a better token", async (t) => {
+  it("and may connect again with a valid token", async (t) => {
     let tries = 0;
     const client = new Client(t, { auth: (give) => give({ token: tries++ ? token({ id: "ann" }) : "garbage" }) });
     await within(new Promise((resolve) => client.socket.on("connect_error", resolve)), "connect_error");

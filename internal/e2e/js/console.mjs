@@ -1,4 +1,4 @@
-// The console in a browser, used as its users do.
+// Tests of the console in a browser, used as its users do.
 import { after, afterEach, beforeEach, describe, it } from "node:test";
 import assert from "node:assert/strict";
 import { browser, button, choice, connect, event, field, fits, join, open, picture } from "./browser.mjs";
@@ -17,7 +17,7 @@ describe("the console", () => {
   });
   afterEach(() => assert.deepEqual(complaints, []));
 
-  it("connects, joins, publishes and shows what comes", async (t) => {
+  it("connects, joins, publishes and shows the events", async (t) => {
     await field(page, "User").fill("ann");
     await connect(page);
     await eventually("#state", "Connected as ann");
@@ -45,7 +45,7 @@ describe("the console", () => {
     await page.locator("#spoken", { hasText: "Received" }).waitFor({ state: "attached" });
   });
 
-  it("types, and sees others type", async (t) => {
+  it("sends typing and shows who types", async (t) => {
     const here = room();
     const ben = await client(t, "ben");
     await ben.join(here);
@@ -66,7 +66,7 @@ describe("the console", () => {
     await eventually("#state", "Not connected");
   });
 
-  it("comes back to what was published while its connection was cut", async () => {
+  it("recovers events published while its connection was cut", async () => {
     await connect(page);
     const here = room();
     await join(page, here);
@@ -81,7 +81,7 @@ describe("the console", () => {
     assert.equal((await event(page, "received", "room_state")).room, here.name);
   });
 
-  it("draws figures that move", async (t) => {
+  it("draws live figures", async (t) => {
     const connections = page.locator(".figure", { hasText: "Connections" });
     const show = (n) => connections.locator("output", { hasText: new RegExp(`^${n}$`) }).waitFor();
     const line = () => connections.locator(".stroke").getAttribute("d");
@@ -99,7 +99,7 @@ describe("the console", () => {
       .every((tile) => Number(tile.querySelector("output").textContent) > 5));
   });
 
-  it("goes on after figures that break off", async () => {
+  it("shows figures again after invalid responses", async () => {
     const path = "**/console/figures";
     await page.route(path, (route) => route.fulfill({ contentType: "application/json", body: "{" }));
     await eventually("#figures-error", "the gateway does not answer");
@@ -108,7 +108,7 @@ describe("the console", () => {
     await page.locator("#figure-list:not(.stale)").waitFor();
   });
 
-  it("says why a client is refused", async () => {
+  it("shows why a client is refused", async () => {
     await choice(page, "Transport").selectOption("websocket");
     await field(page, "Token").fill(token({ id: "ann", exp: now() - 60 }));
     await eventually("#claims", "user ann, ended");
@@ -118,12 +118,12 @@ describe("the console", () => {
     assert.equal((await event(page, "refused", "connect_error")).message, "Authentication error: jwt expired");
   });
 
-  it("says why an event is not taken", async () => {
+  it("shows why an event is refused", async () => {
     await field(page, "Event").fill("message.sent");
     await field(page, "Body").fill("{ no JSON");
     await button(page, "Publish").click();
     await eventually("#published", "400, not_json");
-    assert.match(complaints.splice(0).join(), /^Failed to load resource: .* 400 \(Bad Request\)$/); // the browser's own words
+    assert.match(complaints.splice(0).join(), /^Failed to load resource: .* 400 \(Bad Request\)$/); // the browser reports the failed requests
   });
 
   it("keeps the newest 500 events, and finds some among them", async (t) => {
@@ -169,10 +169,10 @@ describe("the console", () => {
     await eventually("#fact-recovered", "yes");
     await eventually("#state", "Connected as 42");
     await button(page, `typing, ${here.name}`).click();
-    await ben.next("user_typing"); // and was not told that anybody left
+    await ben.next("user_typing"); // no user_left came before it
   });
 
-  it("is used with the keyboard alone", async () => {
+  it("can be used with the keyboard alone", async () => {
     await field(page, "User").focus();
     await page.keyboard.press("Enter");
     await page.locator("#state[data-state=on]").waitFor();
@@ -223,7 +223,7 @@ describe("the console", () => {
     await eventually("#state", "Connected as ann");
   });
 
-  it("refreshes its token, asked and by itself", async () => {
+  it("refreshes its token, on request and by itself", async () => {
     await field(page, "User").fill("ann");
     await field(page, "Token").fill(token({ id: "ann", exp: now() + 20 })); // the warning comes at 80 % of that
     await connect(page);
@@ -236,13 +236,13 @@ describe("the console", () => {
     assert.ok(!(await page.locator("#entries").textContent()).includes("eyJ"), "the log shows a token");
   });
 
-  it("says what most likely is behind an error without a cause", async () => {
+  it("explains the likely cause of an error without details", async () => {
     await page.route(/socket\.io\/\?/, (route) => route.abort());
     await button(page, "Connect").click();
     await eventually("#connect-error", "xhr poll error: the gateway does not answer here. Most likely");
     await button(page, "Stop trying").click();
     await page.unroute(/socket\.io\/\?/);
-    complaints.length = 0; // the browser's own words
+    complaints.length = 0; // the browser reports the failed requests
   });
 
   it("shows that rows open, and cuts no text at 1280", async () => {
@@ -254,7 +254,7 @@ describe("the console", () => {
     await eventually("#published", "Accepted");
     const sign = page.locator("#entries summary time").first();
     assert.match(await sign.evaluate((time) => getComputedStyle(time, "::before").content), /▸/);
-    // What a preview of a body leaves out is there when the row is opened.
+    // An opened row shows what the preview of a body leaves out.
     const cut = await page.evaluate(() => [...document.querySelectorAll("body *")]
       .filter((e) => e.checkVisibility() && !e.closest(".spoken, summary code, .summary code, svg, textarea, template"))
       .filter((e) => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== "visible" && e.textContent.trim() !== "" && !e.matches(".scroll"))
@@ -263,7 +263,7 @@ describe("the console", () => {
     await picture(page, "desktop-1280");
   });
 
-  it("fits on a phone and a desktop, in the light and in the dark", async (t) => {
+  it("fits on a phone and a desktop, in light and dark mode", async (t) => {
     const here = room();
     await connect(page);
     await join(page, here);
@@ -287,7 +287,7 @@ describe("the console", () => {
 });
 
 describe("the console on a phone", () => {
-  it("is used with a finger, and the events are one touch away", async () => {
+  it("can be used by touch, with the events one touch away", async () => {
     const { page, complaints } = await open(url, { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });
     await button(page, "Connect").tap();
     await page.locator("#state[data-state=on]").waitFor();
@@ -300,7 +300,7 @@ describe("the console on a phone", () => {
       .filter(({ width, height }) => height < 43.5 || width < 43.5)
       .map(({ name, width, height }) => `${name}: ${width} by ${height}`));
     assert.deepEqual(small, []);
-    // From anywhere on the page, and nothing lies over the form meanwhile.
+    // From anywhere on the page, and nothing covers the form meanwhile.
     await field(page, "Body").scrollIntoViewIfNeeded();
     const over = await page.evaluate(() => {
       const body = document.getElementById("body").getBoundingClientRect();
@@ -320,7 +320,7 @@ describe("the console on a phone", () => {
 });
 
 describe("the console in production", () => {
-  it("asks for a password, and takes a token of the platform and PUBLISH_TOKEN", async () => {
+  it("asks for a password, and accepts a token of the platform and PUBLISH_TOKEN", async () => {
     const { GUARDED_URL, CONSOLE_TOKEN, PUBLISH_TOKEN } = process.env;
     const { page, complaints } = await open(GUARDED_URL, { httpCredentials: { username: "anybody", password: CONSOLE_TOKEN } });
     assert.equal(await field(page, "User").count(), 0);

@@ -1,4 +1,4 @@
-// What the programs in the docs find already there: see docs_test.go.
+// Globals for the programs in the docs; see docs_test.go.
 import assert from "node:assert/strict";
 import jwt from "jsonwebtoken";
 import { within } from "./world.mjs";
@@ -6,15 +6,15 @@ import { within } from "./world.mjs";
 const url = process.env.GATEWAY_URL;
 const fetchToken = async () => jwt.sign({ id: "42" }, process.env.JWT_SECRET, { expiresIn: "1h" });
 
-// once resolves with the arguments of an emitter's next event.
+// once resolves with the arguments of an emitter's next event of this name.
 const once = (emitter, event) => within(new Promise((done) => emitter.once(event, (...args) => done(args))), event);
 
-// until waits for a condition.
+// until resolves when a condition holds.
 async function until(condition) {
   while (!(await condition())) await new Promise((done) => setTimeout(done, 20));
 }
 
-// publish publishes as a service does.
+// publish posts an event as a service does.
 async function publish(key, body) {
   const answer = await fetch(`${url}/events/${key}`, {
     method: "POST",

@@ -1,5 +1,5 @@
-// Validates the documents of a gateway's console: AsyncAPI against the schema of
-// its authors, OpenAPI against that of its specification.
+// Validates the documents of a gateway's console: AsyncAPI against its authors'
+// schema, OpenAPI against the schema of its specification.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import assert from "node:assert/strict";

@@ -1,7 +1,7 @@
-// Clients that tests ask the gateway about: an argument USER:ROOM[:plain] each.
-// They join ROOM, unless it is "-", at each connection that is not recovered, and
-// ask for recovery unless they are plain. Every step is one JSON line on standard
-// output.
+// Clients that tests ask `gateway explain` about. Each argument is
+// USER:ROOM[:plain]. A client joins ROOM, unless it is "-", at each connection
+// that is not recovered. It asks for recovery unless it is plain. Every step is
+// one JSON line on standard output.
 import { io } from "socket.io-client";
 import { token, upgraded, url } from "./world.mjs";
 

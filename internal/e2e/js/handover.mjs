@@ -1,15 +1,16 @@
-// Members of a room while one gateway process takes another one's place. Each
-// wants every numbered message once and in order, every step of the walker
-// once, an answer to each of its own events, and no end of its connection.
+// Members of a room while one gateway process takes over from another one. Each
+// must get every numbered message once and in order, every step of the walker
+// once, and an answer to each of its own events, and its connection must not end.
 //
-// With "return" as the last argument a connection may end, and the client comes
-// back. If it has recovered, the messages go on behind the last one. If not, it
-// is a new client: the first message may be any one. Later, because it has
-// missed some. Or one that it had before, because a gateway gives a new client
-// everything that it reads from then on, and may be behind the one before.
+// With "return" as the last argument a connection may end, and the client
+// reconnects. If it is recovered, the messages must continue after the last one.
+// If it is not, it is a new client and its first message may have any number: a
+// later one, because it missed some, or an earlier one, because a gateway gives a
+// new client everything that it reads from then on, and its position in the log
+// may be behind that of the process before.
 //
-// One line of JSON when all are in the room, one for whatever is wrong, and one
-// for each member when it has seen what a line on standard input names:
+// The program prints one line of JSON when all have joined, one for each error,
+// and one for each member when it has seen what a line on standard input names:
 // {"last": 1000, "steps": 20}.
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
@@ -20,7 +21,7 @@ const returns = mode === "return";
 const place = { roomType: "conversation", roomId };
 const transports = transport === "default" ? {} : { transports: [transport] };
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const patience = 30_000; // ms for an answer
+const patience = 30_000; // ms to wait for an answer
 
 const say = (line) => console.log(JSON.stringify(line));
 const wrong = (who, error) => say({ error: `${who} over ${transport}: ${error}` });
@@ -52,8 +53,8 @@ class Member {
     this.talk();
   }
 
-  // back is called when the client has come back. What it has missed it gets if
-  // it has recovered.
+  // back is called when the client has reconnected. Only a recovered client gets
+  // the messages that it missed.
   back() {
     if (this.socket.recovered) return;
     this.away = true;
@@ -98,7 +99,8 @@ class Member {
   }
 }
 
-// Visitors come and go, so that connections are met at every stage.
+// Short-lived clients connect and disconnect, so that a hand-over meets
+// connections in every state.
 async function visit() {
   for (let i = 0; ; i++) {
     const socket = io(url, { forceNew: true, reconnection: false, ...transports, auth: { token: token({ id: `visitor-${first}-${i}` }) } });

@@ -8,7 +8,7 @@ describe("a client that answers pings", () => {
     await within(
       new Promise((resolve) => {
         let pings = 0;
-        ann.socket.io.on("ping", () => ++pings === 30 && resolve()); // longer than interval and timeout
+        ann.socket.io.on("ping", () => ++pings === 30 && resolve()); // 30 pings take longer than pingInterval + pingTimeout
       }),
       "30 pings",
     );

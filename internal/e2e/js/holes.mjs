@@ -1,6 +1,6 @@
-// What users of Socket.IO's connection state recovery report, and what was
-// found by running it: each is a case here. docs/recovery.md has the table of
-// those that Socket.IO's own server fails.
+// Faults of Socket.IO's connection state recovery, reported by its users or found
+// by running it, as test cases. docs/recovery.md has the table of those that
+// Socket.IO's own server fails.
 import { describe, it } from "node:test";
 import assert from "node:assert/strict";
 import { io } from "socket.io-client";
@@ -61,7 +61,7 @@ describe("holes", { concurrency: true }, () => {
     await publish(place, 1);
     await post("cursor.moved", { conversationId: place.data.roomId, text: "here" });
     await ann.has(1);
-    await pause(200); // for the volatile event, if it comes
+    await pause(200); // time for the volatile event to arrive, if it is sent
     await ann.cut();
     await publish(place, 2);
     ann.line.mend();
@@ -124,7 +124,8 @@ describe("holes", { concurrency: true }, () => {
     await ann.has(1);
     await ann.cut();
     await publish(place, 2);
-    // What comes before CONNECT's answer is kept by the client, and seen on the wire only.
+    // The client keeps packets that arrive before the answer to CONNECT, so they
+    // are visible on the wire only.
     const packets = [];
     auth.token = token({ id: user, exp: now() - 60 });
     ann.socket.io.on("open", () => ann.socket.io.engine.on("packet", ({ data }) => packets.push(String(data))));
@@ -169,8 +170,8 @@ describe("holes", { concurrency: true }, () => {
     const sockets = await Promise.all([1, 2].map(() => {
       const socket = io(url, { forceNew: true, reconnection: false, ...transports, auth: { token: token({ id: user }), recovery: true, pid, offset } });
       t.after(() => socket.disconnect());
-      // The first may lose the session, and its connection, before it has read
-      // CONNECT's answer. It would connect again.
+      // The first client may lose the session, and its connection, before it has
+      // read the answer to CONNECT. It would then reconnect.
       const settled = new Promise((resolve) => {
         socket.on("connect", () => resolve(socket));
         socket.io.on("close", () => resolve(socket));

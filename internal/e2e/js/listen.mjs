@@ -1,6 +1,6 @@
-// Clients that print every event they get, but for those about each other, and
-// come back with their rooms. Each argument is one of them:
-// {"user": "7", "rooms": ["conversation:42"]}.
+// Clients that print every event they get, except those about each other, and that
+// rejoin their rooms when they reconnect. Each argument is a client: {"user": "7",
+// "rooms": ["conversation:42"]}.
 import { io } from "socket.io-client";
 import { token, transport, upgraded, url } from "./world.mjs";
 

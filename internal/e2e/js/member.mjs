@@ -1,5 +1,5 @@
-// COUNT clients which join ROOM whenever they connect, for tests which watch
-// them from outside. Every step is one JSON line on standard output.
+// COUNT clients that join ROOM at each connect, for tests that watch the process
+// from outside. Every step is one JSON line on standard output.
 import { io } from "socket.io-client";
 import { token, transport, upgraded, url } from "./world.mjs";
 

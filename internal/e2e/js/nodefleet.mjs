@@ -1,6 +1,6 @@
-// One fleet of a Socket.IO server on Node and two gateways: what clients of
-// each get of what is said on the others. The client of the Node server is the
-// reference, byte for byte.
+// A Socket.IO server on Node and two gateways that share rooms. Clients of each
+// must get what is emitted on the others, byte for byte as the client of the Node
+// server gets it.
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
@@ -32,7 +32,7 @@ before(async () => {
     socket.on("say", (name, event, ...args) => socket.to(name).emit(event, ...args));
   });
   await new Promise((resolve) => http.listen(0, "127.0.0.1", resolve));
-  // The gateways answer what servers ask each other as soon as they are members.
+  // A gateway answers the requests of other servers as soon as it has subscribed.
   while ((await pub.sendCommand(["PUBSUB", "NUMSUB", "socket.io-request#/#"]))[1] < 3) await new Promise((r) => setTimeout(r, 20));
 });
 
@@ -44,11 +44,11 @@ after(async () => {
 
 const nodeURL = () => `http://127.0.0.1:${http.address().port}`;
 
-// What comes whenever somebody else comes or goes.
+// Events about other clients that connect, join or leave.
 const presence = new Set(["connected", "user_joined", "user_left"]);
 const about = /^2\["(connected|user_joined|user_left)"/;
 
-// A Member is a client that keeps what comes, as events and as bytes.
+// Member is a client that records what it receives, as events and as bytes.
 class Member {
   constructor(where, user) {
     this.events = [];
@@ -70,7 +70,7 @@ class Member {
       await Promise.race([new Promise((resolve) => this.socket.onAny(resolve)), deadline]);
     }
   }
-  // take returns what has come since the last call, up to the event "end".
+  // take returns what has arrived since the last call, up to the event "end".
   async take() {
     await this.until("end");
     const at = this.events.findIndex(([event]) => event === "end");
@@ -89,7 +89,8 @@ async function member(where, user, ...rooms) {
   return m;
 }
 
-// trio returns a client of the Node server and one of each gateway, in a room.
+// trio returns a client of the Node server and one of each gateway, all in one
+// room.
 async function trio(...rooms) {
   const id = Math.random().toString(36).slice(2);
   const all = [await member(nodeURL(), `n${id}`, ...rooms), await member(url, `a${id}`, ...rooms), await member(GATEWAY_2_URL, `b${id}`, ...rooms)];
@@ -126,8 +127,8 @@ for (const [name, args] of Object.entries(values)) {
       for (const m of all) await m.take();
       const [node, a, b] = all.map((m) => m.bytes());
       if (from === "server") {
-        // Server and client of one process share no MessagePack: only what comes
-        // from elsewhere is the reference.
+        // A server passes events to its own clients without encoding them as
+        // MessagePack. Only events from other servers serve as the reference.
         assert.deepEqual(a, b);
         assert.equal(a.length, node.length);
         if (!["nothing", "numbers", "arrays", "dates"].includes(name)) assert.deepEqual(a, node);
@@ -139,19 +140,19 @@ for (const [name, args] of Object.entries(values)) {
   }
 }
 
-// After each case an "end" follows to every client by its id: nothing else may
-// have come before it.
+// After each case every client gets an "end", addressed by its id. Nothing
+// unexpected may have arrived before it.
 async function received(all, act) {
   await act();
-  // By way of the room of each socket, over the connection to Redis on which
-  // server and emitter publish: behind the rest.
+  // It is sent to the room of each socket's id, over the Redis connection on which
+  // server and emitter publish, so that it arrives after everything else.
   for (const m of all) emitter.to(m.socket.id).emit("end");
   return Promise.all(all.map((m) => m.take()));
 }
 
 for (const source of ["server", "emitter"]) {
   const from = () => (source === "server" ? io : emitter);
-  test(`${source}: several rooms, each socket once; except; by id; everybody; volatile`, async () => {
+  test(`${source}: several rooms, each socket once; except; by id; all sockets; volatile`, async () => {
     const [r, s] = [room(), room()];
     const all = await trio(r, s);
     const [n, a, b] = all;
@@ -161,12 +162,12 @@ for (const source of ["server", "emitter"]) {
     assert.deepEqual(await received(all, () => from().to(r.name).except(s.name).emit("hello", 1)), [[], [], []]);
     assert.deepEqual(await received(all, () => from().to(b.socket.id).emit("hello", 1)), [[], [], hello]);
     assert.deepEqual(await received(all, () => from().emit("hello", 1)), [hello, hello, hello]);
-    await new Promise((resolve) => setTimeout(resolve, 50)); // Node drops volatile events right behind others
+    await new Promise((resolve) => setTimeout(resolve, 50)); // Node drops volatile events that directly follow others
     assert.deepEqual((await received([a, b], () => from().volatile.to(r.name).emit("hello", 1))), [hello, hello]);
     n.events.length = 0;
   });
 
-  test(`${source}: rooms that are undefined or empty are nobody's`, async () => {
+  test(`${source}: undefined or empty rooms match no socket`, async () => {
     const r = room();
     const all = await trio(r);
     const nothing = [[], [], []];
@@ -180,7 +181,7 @@ for (const source of ["server", "emitter"]) {
     assert.deepEqual(all.map((m) => m.socket.connected), [true, true, true]);
   });
 
-  test(`${source}: what routes emit comes from the log alone`, async () => {
+  test(`${source}: events of routes are delivered from the log only`, async () => {
     const r = room();
     const [n, a, b] = await trio(r);
     from().to(r.name).emit("new_message", { conversationId: 1 });
@@ -231,7 +232,7 @@ test("a server's requests are answered, and never with a token", async () => {
   assert.deepEqual(answers, [null, null]);
 });
 
-test("clients' acknowledgements reach the server that asked", async () => {
+test("acknowledgements of clients reach the server that asked for them", async () => {
   const r = room();
   const all = await trio(r);
   all.forEach((m, i) => m.socket.on("question", (n, done) => done({ i, n, file: i === 1 ? Buffer.from([9]) : null })));
@@ -241,7 +242,7 @@ test("clients' acknowledgements reach the server that asked", async () => {
   assert.deepEqual(await io.to("nobody-there").timeout(8000).emitWithAck("question", 7), []);
 });
 
-test("what clients say crosses once, in both directions", async () => {
+test("events of clients are forwarded once, in both directions", async () => {
   const r = room();
   const [n, a, b] = await trio(r);
   const data = { roomType: "conversation", roomId: r.roomId };
@@ -262,7 +263,7 @@ test("what clients say crosses once, in both directions", async () => {
   for (const m of [n, a]) await m.until("user_left");
 });
 
-test("a join is acknowledged when what others send reaches it", async () => {
+test("a join is acknowledged when events of other servers reach the member", async () => {
   for (let i = 0; i < 30; i++) {
     const r = room();
     const m = await member(i % 2 ? url : GATEWAY_2_URL, `j${i}`, r);
@@ -284,7 +285,7 @@ test("an order reaches the user's sockets on Node servers", async () => {
   assert.deepEqual(await within(ended, "the disconnects"), ["io server disconnect", "io server disconnect"]);
 });
 
-test("a gateway in the shadow compares what it would have delivered", async () => {
+test("a gateway in compare mode counts what it would have delivered", async () => {
   const shadow = process.env.SHADOW_URL;
   const conversationId = Math.random().toString(36).slice(2);
   const publish = (message) =>
@@ -307,12 +308,12 @@ test("a gateway in the shadow compares what it would have delivered", async () =
   while ((await Promise.race([counted(), deadline])).both !== before.both + 2);
 });
 
-test("garbage on the channels harms nobody", async () => {
+test("garbage on the channels is ignored", async () => {
   const r = room();
   const a = await member(url, "g", r);
   const base = "socket.io#/#";
-  // Only on the channel of a room that the Node server does not hold: it would
-  // end of most of this.
+  // Only on the channel of a room that the Node server does not hold: most of this
+  // garbage would crash it.
   const hostile = ["", "\xc0", "\xc9\xff\xff\xff\xff\x00", "\xdd\xff\xff\xff\xff", "\x93\xa1a\x80\x80", "{}", "\x91".repeat(1000)];
   for (const text of hostile) await pub.publish(`${base}${r.name}#`, Buffer.from(text, "latin1"));
   emitter.to(r.name).emit("end");

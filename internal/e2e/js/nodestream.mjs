@@ -1,6 +1,6 @@
-// A Node server that emits numbered events to a room all the time, and two
-// clients of the gateway in it, which come back whenever they are cut off: what
-// each gets.
+// A Node server that continuously emits numbered events to a room, and two clients
+// of the gateway in that room, which reconnect whenever they are disconnected.
+// Prints each event they get.
 import { createServer } from "node:http";
 import { createAdapter } from "redis-adapter-8";
 import { createClient } from "redis";
@@ -15,7 +15,7 @@ const sub = createClient({ ...options, disableOfflineQueue: false });
 for (const client of [pub, sub]) client.on("error", () => {});
 await Promise.all([pub.connect(), sub.connect()]);
 const io = new Server(createServer(), { adapter: createAdapter(pub, sub) });
-process.on("unhandledRejection", () => {}); // emits while Redis is away
+process.on("unhandledRejection", () => {}); // emits fail while Redis cannot be reached
 
 const room = { roomType: "conversation", roomId: "stream" };
 for (const member of [0, 1]) {

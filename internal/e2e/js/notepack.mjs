@@ -1,5 +1,5 @@
-// Reads hex lines of notepack messages, and answers each with what a Node server
-// would send its clients: the packet's parts, in hex, or "error".
+// Reads notepack messages as hex lines. For each it prints what a Node server
+// would send its clients, the packet's parts in hex, or "error".
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { Encoder } from "socket.io-parser";

@@ -1,5 +1,5 @@
-// A client that can lose its connection in several ways and comes back: the
-// unmodified one, behind a line that can be cut.
+// The unmodified client behind a TCP proxy that can cut its connection in several
+// ways, after which the client reconnects.
 import assert from "node:assert/strict";
 import { connect, createServer } from "node:net";
 import { io } from "socket.io-client";
@@ -7,14 +7,14 @@ import { timeout, token, transport, upgraded, url, within } from "./world.mjs";
 
 const target = new URL(url);
 
-// A Line is a connection to the gateway that can be cut.
+// Line is a TCP proxy in front of the gateway whose connections can be cut.
 export class Line {
   static async open(t) {
     const line = new Line();
     line.pairs = new Set();
-    line.forsaken = new Set(); // ends at the gateway whose clients have vanished
+    line.forsaken = new Set(); // sockets to the gateway whose clients have vanished
     line.up = true;
-    line.budget = Infinity; // bytes that get through to the client before the line is cut
+    line.budget = Infinity; // bytes that are passed to the client before the connection is cut
     line.server = createServer((near) => {
       if (!line.up) return near.destroy();
       const far = connect(target.port, target.hostname);
@@ -35,7 +35,7 @@ export class Line {
         near.write(data.subarray(0, line.budget));
         if ((line.budget -= data.length) <= 0) {
           line.up = false;
-          near.end(); // behind what is written
+          near.end(); // after what has been written
           far.destroy();
         }
       });
@@ -50,7 +50,7 @@ export class Line {
     return line;
   }
 
-  // cut resets everything; nothing gets through until mend.
+  // cut resets all connections and passes nothing until mend.
   cut() {
     this.up = false;
     for (const { near, far } of this.pairs) {
@@ -59,7 +59,7 @@ export class Line {
     }
   }
 
-  // vanish ends the client's side; the gateway hears nothing of it.
+  // vanish closes the client's side only. The gateway does not notice.
   vanish() {
     this.up = false;
     this.silent = true;
@@ -76,16 +76,17 @@ export class Line {
   }
 }
 
-// reset destroys a socket with RST. socket.resetAndDestroy() ends it first, and
-// when it is destroyed before that is done (by the other socket of its pair, or
-// an error) the reset fails, its handle is never closed, and node spins at its
-// exit, waiting for it: seen with Node 20.20 (TCPWrap::Reset).
+// reset closes a socket with RST. socket.resetAndDestroy() ends the socket first.
+// If the socket is destroyed before that is done, by the other socket of its pair
+// or by an error, the reset fails and its handle is never closed: node then spins
+// at its exit. Seen with Node 20.20 (TCPWrap::Reset).
 function reset(socket) {
   socket.resetAndClosing = !socket.writableEnded && !socket.connecting;
   socket.destroy();
 }
 
-// A RecoveringClient is a client with recovery and what it has received.
+// RecoveringClient is a client that asks for recovery and records what it
+// receives.
 export class RecoveringClient {
   static async arrive(t, user, options = {}) {
     const client = new RecoveringClient();
@@ -110,11 +111,11 @@ export class RecoveringClient {
 
   async connected(times) {
     await until(() => this.over || (this.connects >= times && this.socket.connected), `connection ${times}`);
-    await upgraded(this.socket); // a client that loses its connection in between notices late
+    await upgraded(this.socket); // a client that loses its connection during the upgrade notices late
   }
 
-  // cut resets the connection, and vanish ends it without the gateway's
-  // knowledge; nothing gets through until the line is mended.
+  // cut resets the connection. vanish closes it without the gateway noticing.
+  // Nothing is passed until the line is mended.
   async cut() {
     this.line.cut();
     await until(() => !this.socket.connected, "the client to notice");
@@ -129,7 +130,7 @@ export class RecoveringClient {
     return within(this.socket.emitWithAck("join_room", place.data), "the ack of join_room");
   }
 
-  // numbers are those of the messages that came, in order.
+  // numbers returns the numbers of the received messages, in order.
   get numbers() {
     return this.events.filter(({ event }) => event === "new_message").map(({ args }) => Number(args[0].message));
   }

@@ -1,4 +1,4 @@
-// A client that was away comes back to what it missed.
+// A client that lost its connection comes back and gets the events that it missed.
 import { describe, it } from "node:test";
 import assert from "node:assert/strict";
 import { RecoveringClient, publish, someone, until } from "./recovering.mjs";
@@ -26,7 +26,7 @@ describe("a client that was away", { concurrency: true }, () => {
     assert.deepEqual(ann.events.findLast(({ event }) => event === "room_state").args, [{ room: place.name, members: 1 }]);
   });
 
-  it("comes back though it has not got any event yet", async (t) => {
+  it("comes back although it has received no event yet", async (t) => {
     const place = room();
     const ann = await RecoveringClient.arrive(t, someone());
     await publish(place, 0); // before the join
@@ -57,7 +57,7 @@ describe("a client that was away", { concurrency: true }, () => {
     assert.equal(ann.socket.recovered, true);
   });
 
-  it("is away again and again and gets each event once", async (t) => {
+  it("is away repeatedly and gets each event once", async (t) => {
     const place = room();
     const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
@@ -81,7 +81,7 @@ describe("a client that was away", { concurrency: true }, () => {
     await ann.join(place);
     let n = 0;
     for (const passes of [0, 1, 20, 120, 200, 260, 320]) { // bytes of the response, or frame
-      await publish(place, (n += 1)); // a poll is parked behind it
+      await publish(place, (n += 1)); // after it a poll is waiting
       await ann.has(n);
       ann.line.budget = passes;
       await publish(place, (n += 1));
@@ -97,7 +97,7 @@ describe("a client that was away", { concurrency: true }, () => {
     assert.equal(ann.count("connected"), 1);
   });
 
-  it("comes back though its first attempts are cut while the answer is on its way", async (t) => {
+  it("comes back although its first attempts are cut before the answer arrives", async (t) => {
     const place = room();
     const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
@@ -134,7 +134,7 @@ describe("a client that was away", { concurrency: true }, () => {
     assert.deepEqual(ann.numbers, [1]);
   });
 
-  it("cannot have the session of somebody else, who keeps it", async (t) => {
+  it("cannot take over another user's session", async (t) => {
     const place = room();
     const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
@@ -151,7 +151,7 @@ describe("a client that was away", { concurrency: true }, () => {
     assert.deepEqual(eve.numbers, []);
   });
 
-  it("has nothing but an offset that is none: it is a new client", async (t) => {
+  it("is a new client if it has only an invalid offset", async (t) => {
     const place = room();
     const ann = await RecoveringClient.arrive(t, someone());
     await ann.join(place);
@@ -167,7 +167,7 @@ describe("a client that was away", { concurrency: true }, () => {
     assert.equal(ann.count("connected"), 2);
   });
 
-  it("is not told to have left, and others see no difference on the wire", async (t) => {
+  it("is not announced as having left, and others see no difference on the wire", async (t) => {
     const place = room();
     const bob = await RecoveringClient.arrive(t, someone(), { auth: { token: token({ id: "bob" }) } });
     const ann = await RecoveringClient.arrive(t, someone());

@@ -1,14 +1,14 @@
-// The gateway's contract on Socket.IO's own server: what the tests of this
-// folder were checked against, so that they describe Socket.IO and not one
-// implementation of it. One process, no Redis, no RabbitMQ; settings come from
-// the gateway's environment variables.
+// The gateway's contract on Socket.IO's own server. The tests of this folder are
+// checked against it, so that they describe Socket.IO and not one implementation
+// of it. One process without Redis and RabbitMQ; settings come from the gateway's
+// environment variables.
 import { createServer } from "node:http";
 import { Server } from "socket.io";
 import jwt from "jsonwebtoken";
 
 const env = process.env;
 const number = (name, otherwise) => Number(env[name] ?? otherwise);
-const warnBefore = 5 * 60 * 1000; // ms, at most; else a fifth of the token's life
+const warnBefore = 5 * 60 * 1000; // ms, at most; otherwise a fifth of the token's lifetime
 const roomTypes = ["conversation", "notification"];
 
 const origins = (env.CORS_ORIGIN ?? "localhost:3000").split(",").flatMap((o) => (o.includes("://") || o === "*" ? [o] : [`http://${o}`, `https://${o}`]));
@@ -16,7 +16,7 @@ const allowed = (origin) => origins.includes("*") || origins.includes(origin);
 
 let draining = false;
 
-// publish emits an event of a service.
+// publish emits an event as a service does.
 async function publish(req, key, answer) {
   let text = "";
   for await (const chunk of req) text += chunk;
@@ -52,8 +52,8 @@ const http = createServer((req, res) => {
   return answer(404, { error: "Not found" });
 });
 
-// Socket.IO's own recovery. What its adapter does once a minute it does twice a
-// second here, so that nobody has to wait for it.
+// Socket.IO's own connection state recovery. Its adapter cleans up once a minute;
+// here it does so twice a second, to make the tests faster.
 const recovery = env.RECOVERY === "asked";
 const { setInterval } = globalThis;
 if (recovery) globalThis.setInterval = (f, ms, ...rest) => setInterval(f, ms === 60_000 ? 500 : ms, ...rest);
@@ -83,7 +83,7 @@ function verify(token) {
   return { userId: userOf(claims), exp: claims.exp, iat: claims.iat, rooms: claims.rooms };
 }
 
-// A token may be verified by asking somebody, which takes a while.
+// Verifying a token may take a request to another server, and therefore time.
 const verifyDelay = recovery ? 100 : 0; // ms
 if (verifyDelay) io.use((_, next) => setTimeout(next, verifyDelay));
 
@@ -159,7 +159,7 @@ function serve(socket) {
 
 function armExpiry(socket, on) {
   let timers = [];
-  let warnedOf; // exp
+  let warnedOf; // exp of the token that was warned of
   const disarm = () => timers.forEach(clearTimeout);
   const arm = (from) => {
     disarm();
@@ -196,11 +196,11 @@ io.on("connection", (socket) => {
   socket.emit("connected", { socketId: socket.id, userId: socket.data.userId, message: "Connected" });
 });
 
-// close ends the sockets in steps spread over DRAIN_PERIOD.
+// close disconnects the sockets in steps spread over DRAIN_PERIOD.
 async function close() {
   if (draining) process.exit(1);
   draining = true;
-  http.closeIdleConnections = () => {}; // a load balancer's stay, to see /ready
+  http.closeIdleConnections = () => {}; // keeps a load balancer's idle connections open for requests of /ready
   http.close();
   const clients = [...io.engine.clients ? Object.values(io.engine.clients) : []];
   for (const client of clients) {

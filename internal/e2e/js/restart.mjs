@@ -1,4 +1,5 @@
-// The console while the gateway is started anew, with the secret it has made up.
+// The console while the gateway restarts, with the JWT secret that it has
+// generated.
 import { after, it } from "node:test";
 import assert from "node:assert/strict";
 import { browser, connect, field, join, open } from "./browser.mjs";
@@ -6,7 +7,7 @@ import { room, url } from "./world.mjs";
 
 after(() => browser.close());
 
-it("is in its rooms again after a restart of the gateway", async () => {
+it("joins its rooms again after a restart of the gateway", async () => {
   const { page } = await open(url);
   await field(page, "User").fill("ann");
   await connect(page);

@@ -2,8 +2,8 @@ import { describe, it } from "node:test";
 import assert from "node:assert/strict";
 import { about, connect, room, transport } from "./world.mjs";
 
-// settle makes everything that was sent to the members of a room arrive: a
-// newcomer's user_joined is behind it.
+// settle waits until everything that was sent to the members of a room has
+// arrived: another client joins, and its user_joined comes last.
 async function settle(t, place, ...members) {
   const bell = await connect(t, "bell");
   await bell.join(place);
@@ -22,7 +22,7 @@ async function pair(t, place) {
 
 for (const roomType of ["conversation", "notification"]) {
   describe(`a ${roomType} room`, { concurrency: true }, () => {
-    it("tells the others who comes and goes, never the one it speaks of", async (t) => {
+    it("announces joins and leaves to the others, never to the client itself", async (t) => {
       const place = room(roomType);
       const [ann, ben] = await pair(t, place);
       assert.deepEqual(await ben.ack("leave_room", place.data), { success: true, message: `Left room: ${place.name}` });
@@ -31,7 +31,7 @@ for (const roomType of ["conversation", "notification"]) {
       ben.nothing();
     });
 
-    it("tells the others who types, never the sender", async (t) => {
+    it("sends typing to the others, never to the sender", async (t) => {
       const place = room(roomType);
       const [ann, ben] = await pair(t, place);
       assert.deepEqual(await ann.ack("typing", place.data), { success: true });
@@ -81,7 +81,7 @@ describe("a member", { concurrency: true }, () => {
     await settle(t, place, ann);
   });
 
-  it("hears nothing after it left", async (t) => {
+  it("gets nothing after it left", async (t) => {
     const place = room();
     const [ann, ben] = await pair(t, place);
     await ben.ack("leave_room", place.data);
@@ -91,7 +91,7 @@ describe("a member", { concurrency: true }, () => {
     assert.deepEqual(await ben.ack("typing", place.data), { error: "Not in room" });
   });
 
-  it("hears of one room only what happens there", async (t) => {
+  it("gets only the events of its room", async (t) => {
     const [here, there] = [room(), room()];
     const [ann, ben] = await pair(t, here);
     await ben.join(there);
@@ -130,7 +130,7 @@ describe("a member", { concurrency: true }, () => {
     await settle(t, place, ann, ben);
   });
 
-  it("gets through ids with quotes, spaces and any script", async (t) => {
+  it("may use ids with quotes, spaces and any script", async (t) => {
     const place = { roomType: "conversation", roomId: 'a "b" \\ ü \u2028 😀' };
     const named = { data: place, name: `${place.roomType}:${place.roomId}` };
     const ann = await connect(t, "ann");
@@ -145,20 +145,20 @@ describe("a member", { concurrency: true }, () => {
   });
 });
 
-describe("the others hear user_left when a member", { concurrency: true }, () => {
+describe("the others get user_left when a member", { concurrency: true }, () => {
   const ways = {
     "disconnects": (socket) => socket.disconnect(),
     "closes its engine": (socket) => socket.io.engine.close(),
     "loses its transport": (socket) => {
       const { ws } = socket.io.engine.transport;
       if (ws) return ws.terminate();
-      socket.io.engine.transport.doClose = () => {}; // over polling: no close packet
+      socket.io.engine.transport.doClose = () => {}; // over polling: sends no close packet
       socket.io.engine.close();
       return socket.io.engine.transport._pollXhr?.abort?.();
     },
   };
   for (const [name, leave] of Object.entries(ways)) {
-    if (transport === "polling" && name === "loses its transport") continue; // TestClientVanishes does it
+    if (transport === "polling" && name === "loses its transport") continue; // covered by TestClientVanishes
     it(name, async (t) => {
       const [here, there] = [room("conversation"), room("notification")];
       const [ann, ben] = await pair(t, here);
@@ -208,14 +208,14 @@ describe("a room event is answered with an error when", { concurrency: true }, (
         const answer = await ann.ack(event, ...args);
         assert.deepEqual(Object.keys(answer), ["error"], name);
         if (want) assert.equal(answer.error, want, name);
-        ann.socket.emit(event, ...args); // without an ack it is nobody's problem
+        ann.socket.emit(event, ...args); // without an ack there is no answer
       }
       await ann.join(room());
       ann.nothing();
     });
   }
 
-  it("nothing but an extra argument is wrong: answered all the same", async (t) => {
+  it("it only has an extra argument: answered with success or an error", async (t) => {
     const ann = await connect(t, "ann");
     const answer = await ann.ack("join_room", room().data, { more: [1, 2, 3] }, "and more");
     assert.ok(answer.success || answer.error, JSON.stringify(answer));

@@ -7,7 +7,7 @@ const overhead = '42["filler",""]'.length;
 const filler = (size) => "x".repeat(size - overhead);
 
 describe("a message", { concurrency: true }, () => {
-  it("as large as allowed is taken", async (t) => {
+  it("as large as allowed is accepted", async (t) => {
     const ann = await connect(t, "ann");
     await ann.upgraded();
     await ann.join(room());
@@ -31,13 +31,13 @@ describe("a message", { concurrency: true }, () => {
     await ben.join(room());
   });
 
-  it("as large as allowed, many times in one go, is taken", async (t) => {
+  it("as large as allowed, many times at once, is accepted", async (t) => {
     const ann = await connect(t, "ann");
     for (let i = 0; i < 10; i++) ann.socket.emit("filler", filler(limit / 4));
     await ann.join(room());
   });
 
-  it("with attachments as large as allowed is taken", async (t) => {
+  it("with attachments as large as allowed is accepted", async (t) => {
     const ann = await connect(t, "ann");
     await ann.upgraded();
     ann.socket.emit("photo", Buffer.alloc(transport === "polling" ? 10_000 : 19_000));

@@ -1,19 +1,19 @@
-// Members of the rooms A and B who write down what the user "driver" does
-// there, from the moment they are in both until it comes to the room END:
-// A and B when it joins, a and b when it leaves. One line of JSON per member,
-// and one when this process is ready, and whenever it has seen the driver come to
-// the room PACE.
+// Members of the rooms A and B. From the moment a member is in both it records
+// each step of the user "driver": A or B when the driver joins, a or b when it
+// leaves. When the driver joins the room END, each member prints its record as a
+// line of JSON. The process also prints a line when it is ready, and one each time
+// the driver joins the room PACE.
 import { Agent } from "node:http";
 import { connect } from "node:net";
 import { io } from "socket.io-client";
 import { token, url } from "./world.mjs";
 
 const [first, count] = process.argv.slice(2).map(Number);
-const wave = 25; // clients that connect at a time
+const wave = 25; // clients that connect at the same time
 const pause = 150; // ms between waves
-const most = 60; // letters that a member sees, at most, before it tries WebSocket
+const most = 60; // most letters that a member sees before it opens its WebSocket
 
-// A PatientAgent opens its connection when it is told to.
+// PatientAgent opens its connection only when open() is called.
 class PatientAgent extends Agent {
   createConnection(options, done) {
     this.open = () => done(null, connect(options));
@@ -25,7 +25,7 @@ function member(i) {
   const socket = io(url, { forceNew: true, reconnection: false, transportOptions: { websocket: { agent } }, auth: { token: token({ id: `member-${i}` }) } });
   const seen = { member: i, letters: "", before: 0, step: "end" };
   let listening = false;
-  let left = Math.ceil(Math.random() * most); // letters until its WebSocket's connection is opened
+  let left = Math.ceil(Math.random() * most); // letters until it opens the connection of its WebSocket
   const join = (roomId) => socket.emitWithAck("join_room", { roomType: "conversation", roomId });
   const record = (letter) => {
     if (!listening) return;
@@ -49,12 +49,12 @@ function member(i) {
   socket.on("connect", () => {
     join("END");
     join("A");
-    // The listener of the last ack runs before any event behind it.
+    // The callback of the last ack runs before any later event is handled.
     socket.emit("join_room", { roomType: "conversation", roomId: "B" }, () => (listening = true));
   });
 }
 
-// pace says that it is ready, and then when the driver comes.
+// pace prints a line when it has joined PACE, and one each time the driver joins.
 async function pace() {
   const socket = io(url, { forceNew: true, transports: ["websocket"], auth: { token: token({ id: `pace-${first}` }) } });
   const here = () => console.log(JSON.stringify({ step: "pace" }));

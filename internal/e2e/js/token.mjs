@@ -3,16 +3,17 @@ import assert from "node:assert/strict";
 import { about, connect, now, room, token, within } from "./world.mjs";
 
 const ending = (seconds) => ({ auth: { token: token({ id: "ann", exp: now() + seconds }) } });
-const lifetime = 15; // s, of which a fifth is left to replace the token
+const lifetime = 15; // s; the warning comes when a fifth of it is left
 
-// warned takes the warning of a token with this life, of which a fifth is left.
+// warned waits for the warning about a token with this lifetime, which comes when
+// a fifth of it is left.
 async function warned(client, life) {
   const { expiresIn, ...rest } = await client.next("token_expiring_soon");
   assert.deepEqual(rest, {});
   assert.ok(Number.isInteger(expiresIn) && expiresIn >= 0 && expiresIn <= life / 5, `expiresIn ${expiresIn} of ${life}`);
 }
 
-// ended takes what the client is told at the token's end.
+// ended waits for what the client gets at the end of its token.
 async function ended(client) {
   assert.deepEqual(await client.next("session_ended"), { reason: "token_expired" });
   assert.equal(await within(client.disconnected, "the disconnect"), "io server disconnect");
@@ -63,7 +64,7 @@ describe("a token", { concurrency: true }, () => {
     const place = room();
     await ann.join(place);
     assert.deepEqual(await ann.ack("refresh_token", { token: token({ id: "ann" }) }), { success: true });
-    await new Promise((resolve) => setTimeout(resolve, (lifetime + 1) * 1000)); // past the first token's end
+    await new Promise((resolve) => setTimeout(resolve, (lifetime + 1) * 1000)); // until after the first token's expiry
     assert.deepEqual(await ann.ack("typing", place.data), { success: true });
     ann.nothing();
   });

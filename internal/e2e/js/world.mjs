@@ -1,4 +1,4 @@
-// What the cases share: clients with an inbox, tokens, room names.
+// Shared by all test cases: clients that record their events, tokens, room names.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { io } from "socket.io-client";
@@ -7,9 +7,9 @@ import jwt from "jsonwebtoken";
 export const url = process.env.GATEWAY_URL;
 export const transport = process.env.TRANSPORT ?? "default";
 const secret = process.env.JWT_SECRET;
-const patience = 30_000; // ms, on a busy machine
+const patience = 30_000; // ms; long enough for a busy machine
 
-// token signs claims; without exp in them it is good for an hour.
+// token signs claims. Without exp in them the token is valid for an hour.
 export function token(claims, options = {}) {
   const { key = secret, ...rest } = options;
   const body = "exp" in claims ? claims : { exp: now() + 3600, ...claims };
@@ -19,7 +19,7 @@ export function token(claims, options = {}) {
 
 export const now = () => Math.floor(Date.now() / 1000);
 
-// room names a conversation nobody else uses.
+// room returns a conversation that no other case uses.
 export function room(roomType = "conversation") {
   const roomId = randomUUID();
   return { roomType, roomId, name: `${roomType}:${roomId}`, data: { roomType, roomId } };
@@ -31,14 +31,14 @@ export function timeout(what, ms = patience) {
 
 export const within = (promise, what) => Promise.race([promise, timeout(what)]);
 
-// upgraded resolves when a connected client has settled on its last transport.
+// upgraded resolves when a connected client uses its final transport.
 export async function upgraded({ io: { engine } }) {
   if (transport !== "default" || engine.transport.name === "websocket") return;
   await new Promise((resolve) => engine.once("upgrade", resolve));
 }
 
-// listed resolves when the directory in Redis has all rooms of these gateways,
-// and what their clients have sent is published: see AwaitListed in
+// listed resolves when the directory in Redis has all rooms of these gateways, and
+// everything their clients have sent is published; see AwaitListed in
 // internal/gatewaytest.
 export async function listed(...gateways) {
   const lines = ["registered 1", "directory_waiting 0", "publish_waiting 0"].map((line) => `gateway_cluster_${line}\n`);
@@ -53,10 +53,10 @@ export async function listed(...gateways) {
   }
 }
 
-// fleet has the addresses of the gateways behind a proxy.
+// fleet has the addresses of the gateways behind the proxy.
 const fleet = process.env.FLEET_URLS?.split(" ") ?? [];
 
-// A Client is a socket.io-client socket and everything it has received.
+// Client is a socket.io-client socket that records everything it receives.
 export class Client {
   constructor(t, options = {}) {
     const { namespace = "", ...rest } = options;
@@ -82,7 +82,7 @@ export class Client {
   // next returns the body of the next event, which must have this name.
   async next(event) {
     const deadline = timeout(event);
-    deadline.catch(() => {}); // it may end when nobody waits any more
+    deadline.catch(() => {}); // it may expire when nobody waits for it any more
     while (this.take >= this.inbox.length) await Promise.race([new Promise((resolve) => this.waiting.push(resolve)), deadline]);
     const item = this.inbox[this.take++];
     assert.equal(item.event, event, `got ${JSON.stringify(item)}`);
@@ -99,8 +99,8 @@ export class Client {
     return within(this.socket.emitWithAck(event, ...args), `the ack of ${event}`);
   }
 
-  // join returns how many members the room has, this one included. Whoever joins
-  // on another gateway afterwards is announced to this client.
+  // join returns the number of members of the room, this one included. Clients
+  // that join on another gateway afterwards are announced to this client.
   async join(room) {
     const { members, ...rest } = await this.ack("join_room", room.data);
     assert.deepEqual(rest, { success: true, message: `Joined room: ${room.name}` });
@@ -114,7 +114,8 @@ export class Client {
   }
 }
 
-// connect waits for connect and, of a user, for the greeting.
+// connect resolves when the client is connected and, if it has a user, has got
+// "connected".
 export async function connect(t, user, options = {}) {
   const client = new Client(t, user === undefined ? options : { auth: { token: token({ id: user }) }, ...options });
   await within(
@@ -128,7 +129,7 @@ export async function connect(t, user, options = {}) {
   return client;
 }
 
-// refused returns the error of a client that must not get in.
+// refused returns the connect_error of a client that must not be accepted.
 export async function refused(t, options) {
   const client = new Client(t, options);
   return within(
@@ -140,7 +141,7 @@ export async function refused(t, options) {
   );
 }
 
-// about asserts the body of a presence event.
+// about asserts the body of an event about a client.
 export function about(body, client, room, userId = client.greeting?.userId ?? null) {
   const { timestamp, ...rest } = body;
   assert.deepEqual(rest, { socketId: client.id ?? client.lastId, userId, room: room.name });

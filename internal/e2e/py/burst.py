@@ -1,5 +1,5 @@
-"""One client by long-polling that prints "ready" and waits for COUNT
-notifications. A second connection is a failure: an answer was dropped."""
+"""One long-polling client that prints "ready" and waits for COUNT notifications.
+A second connection is a failure: a response was lost."""
 
 import asyncio
 import os

@@ -1,5 +1,5 @@
-"""Drives the gateway with python3-socketio, a client that shares no code with
-socket.io-client. Ends with an error when something is not as it should be."""
+"""Tests the gateway with python3-socketio, a client that shares no code with
+socket.io-client. Exits with an error at the first wrong result."""
 
 import os
 import queue
@@ -7,7 +7,7 @@ import re
 import sys
 import traceback
 
-import tls  # noqa: F401, before socketio
+import tls  # noqa: F401, must come before socketio
 import socketio
 
 URL = os.environ["GATEWAY_URL"]
@@ -87,4 +87,4 @@ try:
 except BaseException:
     traceback.print_exc()
     sys.stderr.flush()
-    os._exit(1)  # at once: the library's threads would keep the process
+    os._exit(1)  # without waiting for the library's threads, which do not end

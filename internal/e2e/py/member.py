@@ -1,5 +1,5 @@
-"""COUNT clients which join ROOM whenever they connect, as ../js/member.mjs has
-them, and speak there all the time. Every step is one JSON line on standard
+"""COUNT clients that join ROOM at each connect, as those of ../js/member.mjs, and
+emit typing events there all the time. Every step is one JSON line on standard
 output."""
 
 import asyncio
@@ -21,10 +21,10 @@ PACE = 0.02  # s between two events of a client
 
 def say(member, step, **more):
     line = json.dumps({"member": member, "step": step, "at": int(time.time() * 1000), **more}) + "\n"
-    os.write(1, line.encode())  # in one piece, whichever thread it is
+    os.write(1, line.encode())  # a single write, because several threads print
 
 
-# By default a client that comes back waits for one second to be let in.
+# By default a client that reconnects waits one second for the answer to CONNECT.
 class Client(socketio.Client):
     def connect(self, *args, **options):
         super().connect(*args, **{"wait_timeout": 5, **options})

@@ -1,5 +1,5 @@
-"""Prints what a client of docs/recovery.md gets, a line each: recovery_test.go
-cuts its connection."""
+"""Prints a line for each event that the client of docs/recovery.md gets.
+recovery_test.go cuts its connection."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from recovering import RecoveringClient  # noqa: E402, the code in the docs
 
 
 class PatientClient(RecoveringClient):
-    def connect(self, *args, **options):  # by default a second is enough for an answer
+    def connect(self, *args, **options):  # the default is one second, too short for a busy machine
         super().connect(*args, **{"wait_timeout": 5, **options})
 
 
@@ -28,8 +28,9 @@ def connect():
         sio.emit("join_room", room, callback=lambda answer: say("joined", answer["success"]))
 
 
-# The connection is cut once a message has been printed. python-socketio takes
-# one that ends before connect() has returned for open, and does not come back.
+# The test cuts the connection when a message has been printed. If the connection
+# ends before connect() has returned, python-socketio believes that it is open and
+# does not reconnect.
 @sio.on("new_message")
 def new_message(body):
     while not sio.connected:

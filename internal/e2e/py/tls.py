@@ -1,8 +1,8 @@
 """Makes ssl.SSLSocket safe for one reading and one writing thread.
 
 Before Python 3.12.8 and 3.13.1 the two threads of websocket-client may enter
-OpenSSL for one connection at once, which OpenSSL does not allow: about one in
-fifty connections through TLS was lost or went silent here
+OpenSSL for one connection at the same time, which OpenSSL does not allow. In
+these tests about one in fifty TLS connections was lost or stopped
 (https://github.com/python/cpython/issues/124984). Import it before socketio.
 """
 

@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden file of this version anew")
 
-// everything is a loop in which each field has a value of its own.
+// everything returns a Loop in which each field has a different value.
 func everything() *Loop {
 	return &Loop{
 		Index: 3,
@@ -74,7 +74,7 @@ func everythingOfANode() *Node {
 	}
 }
 
-func TestWhatIsWrittenIsRead(t *testing.T) {
+func TestFormRoundTrip(t *testing.T) {
 	body := AppendLoop(nil, everything())
 	got, err := ReadLoop(body)
 	if err != nil || !reflect.DeepEqual(got, everything()) {
@@ -86,10 +86,9 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	}
 }
 
-// A process of this version wrote the golden file. If it cannot be read, or
-// would be written otherwise, the form has changed, and Version has to change
-// with it.
-func TestTheFormOfThisVersionStays(t *testing.T) {
+// The golden file was written by this version of the format. If the encoding differs
+// from it, the format has changed, and Version must change.
+func TestTheFormEqualsTheGoldenFile(t *testing.T) {
 	for name, form := range map[string][]byte{
 		"loop.v6.hex": AppendLoop(nil, everything()),
 		"node.v6.hex": AppendNode(nil, everythingOfANode()),
@@ -105,31 +104,31 @@ func TestTheFormOfThisVersionStays(t *testing.T) {
 			t.Fatal(err)
 		}
 		if string(golden) != hex.Dump(form) {
-			t.Errorf("%s: written as\n%swant, for version %d,\n%s", name, hex.Dump(form), Version, golden)
+			t.Errorf("%s: encoded as\n%swant for version %d\n%s", name, hex.Dump(form), Version, golden)
 		}
 	}
 }
 
-func TestAFormThatIsCutShortOrLongerIsRefused(t *testing.T) {
+func TestTruncatedAndExtendedFormsAreRefused(t *testing.T) {
 	body := AppendLoop(nil, everything())
 	for n := range body {
 		if _, err := ReadLoop(body[:n]); !errors.Is(err, ErrForm) {
-			t.Fatalf("the first %d of %d bytes: %v", n, len(body), err)
+			t.Fatalf("the first %d of %d bytes: %v, want ErrForm", n, len(body), err)
 		}
 	}
 	if _, err := ReadLoop(append(body, 0)); !errors.Is(err, ErrForm) {
-		t.Errorf("with a byte more: %v", err)
+		t.Errorf("with one byte more: %v, want ErrForm", err)
 	}
 	if _, err := ReadNode(nil); !errors.Is(err, ErrForm) {
-		t.Errorf("no node: %v", err)
+		t.Errorf("an empty node: %v, want ErrForm", err)
 	}
 	long := bytes.Repeat([]byte{0xff}, 9)
 	if _, err := ReadLoop(append(long, 0x7f)); err == nil || !strings.Contains(err.Error(), "not a form of this version") {
-		t.Errorf("a list longer than anything: %v", err)
+		t.Errorf("a list with a huge length: %v, want it refused", err)
 	}
 }
 
-// Whatever comes, it is refused or it is what would be written.
+// Any input is either refused or decodes to a value that encodes to the same bytes.
 func FuzzReadNode(f *testing.F) {
 	f.Add(AppendNode(nil, everythingOfANode()))
 	f.Add(AppendNode(nil, &Node{}))
@@ -139,12 +138,12 @@ func FuzzReadNode(f *testing.F) {
 			return
 		}
 		if again := AppendNode(nil, n); !bytes.Equal(again, body) {
-			t.Errorf("% x is read, and written as % x", body, again)
+			t.Errorf("% x decodes to a value that encodes to % x", body, again)
 		}
 	})
 }
 
-// The same of a loop.
+// The same for a Loop.
 func FuzzReadLoop(f *testing.F) {
 	f.Add(AppendLoop(nil, everything()))
 	f.Add(AppendLoop(nil, &Loop{}))
@@ -154,7 +153,7 @@ func FuzzReadLoop(f *testing.F) {
 			return
 		}
 		if again := AppendLoop(nil, l); !bytes.Equal(again, body) {
-			t.Errorf("% x is read, and written as % x", body, again)
+			t.Errorf("% x decodes to a value that encodes to % x", body, again)
 		}
 	})
 }

@@ -14,13 +14,13 @@ import (
 var trace = flag.Bool("trace", false, "print the log lines of the nodes")
 
 const (
-	many  = 56    // nodes, as many as a million connections need with 18,000 each
-	rooms = 2_000 // of each node: writing all of them takes Redis more than a lease
-	quick = 50 * time.Microsecond
+	nodeCount    = 56                    // nodes: enough for a million connections with 18,000 each
+	roomsPerNode = 2_000                 // Redis needs longer than a lease to write those of all nodes
+	commandCost  = 50 * time.Microsecond // time to execute a command
 )
 
-// settled reports whether every node that lives has a session, all its rooms in
-// the directory, and knows all others.
+// settled reports whether every living node has a session, has all its rooms in
+// the directory, and knows all other living nodes.
 func (c *crowd) settled() bool {
 	living := c.living()
 	return !slices.ContainsFunc(living, func(n *node) bool {
@@ -33,7 +33,7 @@ func (c *crowd) living() []*node {
 	return slices.DeleteFunc(slices.Clone(c.nodes), func(n *node) bool { return n.dead })
 }
 
-// lost is how many sessions have ended.
+// lost returns how many sessions of nodes have ended.
 func (c *crowd) lost() (n int) {
 	for _, x := range c.nodes {
 		n += x.lost
@@ -41,7 +41,8 @@ func (c *crowd) lost() (n int) {
 	return n
 }
 
-// settle runs until the nodes have settled, which must be within a time.
+// settle runs the simulation until the nodes have settled. The test fails if
+// that takes longer than within.
 func (c *crowd) settle(t *testing.T, what string, within time.Duration) {
 	t.Helper()
 	began := c.now
@@ -55,18 +56,18 @@ func (c *crowd) settle(t *testing.T, what string, within time.Duration) {
 	clear(c.redis.executed)
 }
 
-// full returns a crowd whose nodes have all their rooms in the directory.
-func full(t *testing.T) *crowd {
-	c := newCrowd(many, quick)
+// newFullCrowd returns a crowd whose nodes each have roomsPerNode rooms, all in the directory.
+func newFullCrowd(t *testing.T) *crowd {
+	c := newCrowd(nodeCount, commandCost)
 	c.settle(t, "without rooms", 10*time.Second)
-	c.occupy(rooms, 0)
+	c.occupy(roomsPerNode, 0)
 	c.settle(t, "with rooms", 20*time.Second)
 	return c
 }
 
-// right checks the directory: the rooms have the sessions of the nodes that hold
-// them, and no other.
-func (c *crowd) right(t *testing.T, holders, entries int) {
+// checkDirectory checks that the rooms in Redis have the given number of entries,
+// from the given number of sessions.
+func (c *crowd) checkDirectory(t *testing.T, sessions, entries int) {
 	t.Helper()
 	conn := c.redis.model.Connect()
 	defer conn.Close()
@@ -82,29 +83,31 @@ func (c *crowd) right(t *testing.T, holders, entries int) {
 		}
 		conn.Out = nil
 	}
-	if found != entries || len(seen) != holders {
-		t.Errorf("the rooms have %d entries of %d sessions, want %d of %d", found, len(seen), entries, holders)
+	if found != entries || len(seen) != sessions {
+		t.Errorf("the rooms have %d entries of %d sessions, want %d of %d", found, len(seen), entries, sessions)
 	}
 }
 
-// TestAFleetComesBackAfterRedisStoodStill: all leases have ended, so each node
-// begins the next session and writes all its rooms. That takes longer than a
-// lease, and must not end the sessions again.
-func TestAFleetComesBackAfterRedisStoodStill(t *testing.T) {
-	c := full(t)
+// Redis executes nothing for 7 seconds, so the leases of all nodes end. Each node
+// begins a new session and writes all its rooms, which together takes longer than
+// a lease. Each node must lose exactly one session: writing the rooms must not
+// keep the new lease from being renewed.
+func TestNodesLoseOneSessionEachWhenRedisStopsForLongerThanALease(t *testing.T) {
+	c := newFullCrowd(t)
 	c.redis.hangs = c.now + 7*time.Second
 	c.run(7 * time.Second)
 	c.settle(t, "after Redis stood still", time.Minute)
-	if lost := c.lost(); lost != many {
-		t.Errorf("%d sessions were lost, want one of each node", lost)
+	if lost := c.lost(); lost != nodeCount {
+		t.Errorf("%d sessions were lost, want %d: one of each node", lost, nodeCount)
 	}
-	c.right(t, many, many*rooms)
+	c.checkDirectory(t, nodeCount, nodeCount*roomsPerNode)
 }
 
-// TestEachRoomIsWrittenOnceForANewSession: and each former session is removed
-// once.
+// All nodes lose their directory connection and begin a new session. Redis must
+// get one SADD for each room, and one SREM for each room of a former session, and
+// no SCAN.
 func TestEachRoomIsWrittenOnceForANewSession(t *testing.T) {
-	c := full(t)
+	c := newFullCrowd(t)
 	for _, n := range c.nodes {
 		n.directory.giveUp()
 	}
@@ -113,34 +116,37 @@ func TestEachRoomIsWrittenOnceForANewSession(t *testing.T) {
 	for !c.settled() && c.now-began < time.Minute {
 		c.run(500 * time.Millisecond)
 	}
-	const own = 100 * many // of the lease, and comparisons
-	if n := c.redis.executed; n["SADD"] > many*rooms+own || n["SREM"] > many*rooms+own || n["SCAN"] > 0 {
-		t.Errorf("commands %v for %d rooms", n, many*rooms)
+	const own = 100 * nodeCount // renewals of leases, and comparisons
+	if n := c.redis.executed; n["SADD"] > nodeCount*roomsPerNode+own || n["SREM"] > nodeCount*roomsPerNode+own || n["SCAN"] > 0 {
+		t.Errorf("executed %v for %d rooms, want at most one SADD and one SREM for each and no SCAN", n, nodeCount*roomsPerNode)
 	}
-	c.right(t, many, many*rooms)
+	c.checkDirectory(t, nodeCount, nodeCount*roomsPerNode)
 }
 
-// TestASlowRedisEndsNoSession: rooms that wait to be written do not keep a lease
-// from being renewed.
-func TestASlowRedisEndsNoSession(t *testing.T) {
-	c := newCrowd(many, quick)
+// Redis needs ten times as long for a command while all nodes write their rooms
+// and publish messages. The nodes must keep their sessions: renewals of leases
+// must not wait behind the rooms.
+func TestNodesKeepTheirSessionsWithASlowRedis(t *testing.T) {
+	c := newCrowd(nodeCount, commandCost)
 	c.settle(t, "without rooms", 10*time.Second)
-	c.redis.cost = 10 * quick
-	c.occupy(rooms/4, rooms/16)
+	c.redis.cost = 10 * commandCost
+	c.occupy(roomsPerNode/4, roomsPerNode/16)
 	c.run(10 * time.Second)
-	c.say(rooms / 16)
+	c.publish(roomsPerNode / 16)
 	c.settle(t, "with a slow Redis", 5*time.Minute)
 	if lost := c.lost(); lost > 0 {
-		t.Errorf("%d sessions were lost", lost)
+		t.Errorf("%d sessions were lost, want none", lost)
 	}
-	c.right(t, many, many*(rooms/4+rooms/16))
+	c.checkDirectory(t, nodeCount, nodeCount*(roomsPerNode/4+roomsPerNode/16))
 }
 
-// TestARedisThatHasBecomeSlowEndsNoSession: what a node had under way while Redis
-// was quick, or could have had, is too much when all nodes write at once.
-func TestARedisThatHasBecomeSlowEndsNoSession(t *testing.T) {
+// The nodes have measured a fast Redis, with one new room at a time. Then Redis
+// becomes ten times slower, and every node gets 1,000 rooms at once. The nodes
+// must keep their sessions, although the number of commands under way that they
+// allow was measured with the fast Redis.
+func TestNodesKeepTheirSessionsWhenRedisBecomesSlow(t *testing.T) {
 	const few, burst = 300, 1000
-	c := full(t)
+	c := newFullCrowd(t)
 	join := func(k int) {
 		for i, n := range c.nodes {
 			n.core.Occupied(fmt.Sprintf("user:later-%d-%d", i, k), strconv.Itoa(k))
@@ -151,35 +157,36 @@ func TestARedisThatHasBecomeSlowEndsNoSession(t *testing.T) {
 		join(k)
 		c.run(20 * time.Millisecond)
 	}
-	c.redis.cost = 10 * quick
+	c.redis.cost = 10 * commandCost
 	for k := range burst {
 		join(few + k)
 	}
 	c.run(2 * time.Minute)
 	if lost := c.lost(); lost > 0 {
-		t.Errorf("%d sessions were lost", lost)
+		t.Errorf("%d sessions were lost, want none", lost)
 	}
-	c.right(t, many, many*(rooms+few+burst))
+	c.checkDirectory(t, nodeCount, nodeCount*(roomsPerNode+few+burst))
 }
 
-// TestADistantRedisGetsAsManyCommandsAsANearOne: a long round trip does not say
-// that Redis is late. With the least number under way, the rooms of a node would
-// take 33 s.
-func TestADistantRedisGetsAsManyCommandsAsANearOne(t *testing.T) {
-	c := newCrowd(many, quick)
+// The round trip to Redis takes 150 ms. The nodes must not mistake that for a
+// slow Redis and limit the commands under way to the minimum: writing the rooms
+// would take 33 s then, and the test allows 25 s.
+func TestALongRoundTripDoesNotSlowDownWritingRooms(t *testing.T) {
+	c := newCrowd(nodeCount, commandCost)
 	c.redis.delay = 75 * time.Millisecond
 	c.settle(t, "without rooms", 10*time.Second)
-	c.occupy(rooms, 0)
+	c.occupy(roomsPerNode, 0)
 	c.settle(t, "with rooms", 25*time.Second)
 	if lost := c.lost(); lost > 0 {
-		t.Errorf("%d sessions were lost", lost)
+		t.Errorf("%d sessions were lost, want none", lost)
 	}
 }
 
-// TestDeadNodesAreRemovedInOnePass: while the others lose nothing.
+// 20 of the 56 nodes die. The others must remove the sessions of the dead nodes,
+// with about one SREM for each room, and must keep their own sessions.
 func TestDeadNodesAreRemovedInOnePass(t *testing.T) {
 	const killed = 20
-	c := full(t)
+	c := newFullCrowd(t)
 	var dead []string
 	for _, n := range c.nodes[:killed] {
 		dead = append(dead, wire.Decimal(wire.Session(n.number, 1)))
@@ -194,17 +201,17 @@ func TestDeadNodesAreRemovedInOnePass(t *testing.T) {
 	}
 	for began := c.now; !gone(); {
 		if c.run(time.Second); c.now-began > 2*time.Minute {
-			t.Fatalf("the sessions of dead nodes are still there; commands %v", c.redis.executed)
+			t.Fatalf("sessions of dead nodes are in the list of nodes after 2 minutes; commands %v", c.redis.executed)
 		}
 	}
 	t.Logf("removed at %v, commands %v", c.now, c.redis.executed)
-	c.run(6 * leaseTime)                // a second pass would be half done by then
-	const inPassing = many * rooms / 20 // by nodes that come upon a dead session
-	if n := c.redis.executed["SREM"]; n > many*rooms+inPassing {
-		t.Errorf("%d SREM for %d rooms", n, many*rooms)
+	c.run(6 * leaseTime)                            // long enough to see half of a second pass
+	const inPassing = nodeCount * roomsPerNode / 20 // removed by nodes that find a dead session in a room
+	if n := c.redis.executed["SREM"]; n > nodeCount*roomsPerNode+inPassing {
+		t.Errorf("%d SREM for %d rooms, want at most %d", n, nodeCount*roomsPerNode, nodeCount*roomsPerNode+inPassing)
 	}
 	if lost := c.lost(); lost > 0 {
-		t.Errorf("%d sessions were lost", lost)
+		t.Errorf("%d sessions were lost, want none", lost)
 	}
-	c.right(t, many-killed, (many-killed)*rooms)
+	c.checkDirectory(t, nodeCount-killed, (nodeCount-killed)*roomsPerNode)
 }

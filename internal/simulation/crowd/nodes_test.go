@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	epoch     = time.Duration(1767323045) * time.Second // wall clock of the beginning
+	epoch     = time.Duration(1767323045) * time.Second // wall clock at the beginning, as Unix time
 	leaseTime = 5 * time.Second
 	redial    = 100 * time.Millisecond
 	tick      = 500 * time.Millisecond
@@ -24,26 +24,27 @@ var (
 	zero  = time.Unix(0, 0)
 )
 
-// A crowd is nodes of one cluster with their Redis. Owned by its test.
+// A crowd is the nodes of one cluster and their Redis. It belongs to its test.
 type crowd struct {
 	schedule
 	redis *redis
 	nodes []*node
 }
 
-// A node drives a core.Node with the model, as package cluster does with Redis.
+// A node drives a core.Node with the model of Redis, as package cluster drives
+// one with a real Redis.
 type node struct {
 	c      *crowd
 	number uint32
 	core   *core.Node
 	dead   bool
 
-	directory, prompt, subscriber *link
+	directory, prompt, subscriber *link // as in package cluster: roomsPerNode; renewals and messages; SUBSCRIBE
 
-	turn       []func() // what waits for the prompt connection, one batch at a time
-	busy       bool
-	publishing bool
-	waking     bool
+	turn       []func() // batches that wait for the prompt connection, which has one at a time
+	busy       bool     // the prompt connection has a batch
+	publishing bool     // a batch of messages is under way
+	waking     bool     // act is scheduled
 
 	lost int // sessions that have ended
 }
@@ -128,7 +129,7 @@ func (n *node) subscribe() {
 	l.send([][]string{{"SUBSCRIBE", names.Channel(n.number)}}, func([]redismodel.Reply, error) {})
 }
 
-// kill ends the node and closes its connections.
+// kill stops the node and closes its connections, as kill -9 does.
 func (n *node) kill() {
 	n.dead = true
 	for _, l := range []*link{n.directory, n.prompt, n.subscriber} {
@@ -145,7 +146,7 @@ func (n *node) tick() {
 	n.c.after(tick, n.tick)
 }
 
-// wake has the node act soon.
+// wake schedules act.
 func (n *node) wake() {
 	if !n.waking && !n.dead {
 		n.waking = true
@@ -188,7 +189,7 @@ func (n *node) act() {
 	}
 }
 
-// execute sends a batch, and gives the node the replies.
+// execute sends a batch of commands, and passes the replies to the node.
 func (n *node) execute(b wire.Batch) {
 	reply := func(list []redismodel.Reply, err error) {
 		replies := make([]wire.Reply, len(b.Commands))
@@ -243,7 +244,7 @@ func (n *node) execute(b wire.Batch) {
 	}
 }
 
-// next sends the next batch on the prompt connection.
+// next sends the next batch on the prompt connection, if that is free.
 func (n *node) next() {
 	if n.busy || len(n.turn) == 0 || n.dead {
 		return
@@ -268,11 +269,11 @@ func replyOf(r redismodel.Reply) wire.Reply {
 	return wire.Reply{Text: r.Text}
 }
 
-// group is how many nodes share the rooms that are shared.
+// group is how many nodes share a shared room.
 const group = 8
 
-// occupy has each node get rooms: some of its own, and some that it shares with
-// others.
+// occupy has each node get rooms: own ones that no other node has, and shared
+// ones that the other nodes of its group have as well.
 func (c *crowd) occupy(own, shared int) {
 	for i, n := range c.nodes {
 		for k := range own {
@@ -285,8 +286,8 @@ func (c *crowd) occupy(own, shared int) {
 	}
 }
 
-// say has each node publish a message to each of the rooms that it shares.
-func (c *crowd) say(shared int) {
+// publish has each node publish one message to each of its shared rooms.
+func (c *crowd) publish(shared int) {
 	m := codec.NewText([]byte(`42["user_joined"]`))
 	for i, n := range c.nodes {
 		for k := range shared {

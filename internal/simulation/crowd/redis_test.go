@@ -9,22 +9,22 @@ import (
 )
 
 const (
-	netDelay = time.Millisecond // one way, to a Redis that is near
+	netDelay = time.Millisecond // one way, to a Redis nearby
 	portion  = 256              // commands of one connection that Redis reads at once: 16 KiB
-	answer   = 5 * time.Second  // a connection that owes a reply for so long is given up, as by rueidis
+	answer   = 5 * time.Second  // a connection without a reply for so long is closed, as by rueidis
 )
 
-var errTimeout = errors.New("the connection was given up: no reply")
+var errTimeout = errors.New("the connection was closed: no reply in time")
 
-// An event is something that happens at a time.
+// An event is a function to be called at a simulated time.
 type event struct {
 	at  time.Duration
 	seq uint64
 	do  func()
 }
 
-// A schedule is simulated time. Events at the same time happen in the order in
-// which they were added.
+// A schedule is a simulated clock with its pending events. Events with the same
+// time run in the order in which they were added.
 type schedule struct {
 	now  time.Duration
 	seq  uint64
@@ -52,7 +52,7 @@ func (s *schedule) after(d time.Duration, do func()) {
 	heap.Push(&s.todo, event{s.now + d, s.seq, do})
 }
 
-// run has everything happen that is due within a time.
+// run advances the clock by d and runs the events that become due.
 func (s *schedule) run(d time.Duration) {
 	end := s.now + d
 	for len(s.todo) > 0 && s.todo[0].at <= end {
@@ -63,37 +63,38 @@ func (s *schedule) run(d time.Duration) {
 	s.now = end
 }
 
-// A redis is the model of Redis with one thread: it serves connections in turn,
-// portion commands of each, and sends the replies of a round at its end.
+// A redis is the model of Redis with one thread. It serves the connections in
+// turn, up to portion commands of each, and sends the replies at the end of each
+// round.
 type redis struct {
 	*schedule
 	model  *redismodel.Server
-	delay  time.Duration // of the network, one way
-	cost   time.Duration // of one command
-	hangs  time.Duration // executes nothing until then
+	delay  time.Duration // network delay, one way
+	cost   time.Duration // time to execute one command
+	hangs  time.Duration // it executes nothing until then
 	links  []*link
 	turn   int
 	active bool
 
-	executed map[string]int // by command
-	answered []*request     // in this round
+	executed map[string]int // number of executed commands, by name
+	answered []*request     // completed in this round
 }
 
 // A link is a connection to Redis.
 type link struct {
 	r     *redis
 	conn  *redismodel.Conn
-	in    []*request // sent, and not executed completely
+	in    []*request // received and not completely executed
 	push  func(redismodel.Reply)
 	ended func()
 	dead  bool
 }
 
-// A request is a list of commands that are sent together.
+// A request is a list of commands that a node sends together.
 type request struct {
 	link     *link
 	commands [][]string
-	next     int // of commands: the first that is not executed
+	next     int // index of the first command that is not executed
 	replies  []redismodel.Reply
 	done     func([]redismodel.Reply, error)
 	replied  bool
@@ -109,7 +110,7 @@ func (r *redis) dial(push func(redismodel.Reply), ended func()) *link {
 	return l
 }
 
-// send sends commands. done is called once.
+// send sends commands. done is called once, with the replies or an error.
 func (l *link) send(commands [][]string, done func([]redismodel.Reply, error)) {
 	q := &request{link: l, commands: commands, done: done}
 	r := l.r
@@ -135,14 +136,14 @@ func (l *link) send(commands [][]string, done func([]redismodel.Reply, error)) {
 	})
 }
 
-// giveUp closes the connection on the node's side. What Redis has received is
-// executed all the same.
+// giveUp closes the connection on the node's side. Redis still executes the
+// commands that it has received.
 func (l *link) giveUp() {
 	l.dead = true
 	l.ended()
 }
 
-// serve executes a portion of the next connection that has sent something.
+// serve executes up to portion commands of the next connection that has any.
 func (r *redis) serve() {
 	if r.hangs > r.now {
 		r.after(r.hangs-r.now, r.serve)
@@ -190,7 +191,8 @@ func (r *redis) execute(l *link) (n int) {
 	return n
 }
 
-// collect takes the replies to a request, and the pushes between them.
+// collect takes the replies to a request, and the pushes between them, from the
+// model's connection.
 func (r *redis) collect(l *link, q *request) {
 	out := l.conn.Out
 	l.conn.Out = nil
@@ -209,7 +211,7 @@ func (l *link) deliver(push redismodel.Reply) {
 	}
 }
 
-// flush sends the replies of a round, and what others are told.
+// flush sends the replies of a round, and pushes to other connections.
 func (r *redis) flush() {
 	answered := r.answered
 	r.answered = nil

@@ -1,5 +1,5 @@
-// Package mutants holds a test that breaks the real code in one place at a
-// time and wants the simulation to find it. The mutations are made to copies of
-// the files, which the Go tool is told to compile instead (go build -overlay),
-// so that nothing of them is in the code.
+// Package mutants tests the simulation: it breaks the product's code in one place
+// at a time, and checks that a simulated run then breaks a rule. The changes are
+// made to copies of the source files, which the Go tool compiles instead of the
+// originals (go build -overlay), so the code itself has no switches for them.
 package mutants

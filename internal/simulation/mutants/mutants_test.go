@@ -17,23 +17,23 @@ import (
 )
 
 var (
-	search = flag.Bool("search", false, "look for mutants that are not in the table, or are named with -only")
-	only   = flag.String("only", "", "mutants whose name has this text")
+	search = flag.Bool("search", false, "search a run for the mutants that are not in the table, or that -only names")
+	only   = flag.String("only", "", "only the mutants whose name contains this text")
 )
 
 const (
 	table      = "testdata/found.txt"
-	searchTime = 45 * time.Second // of CPU, for one mutant
-	patience   = 20 * searchTime  // on a machine that is busy
+	searchTime = 45 * time.Second // CPU time for the search of one mutant
+	patience   = 20 * searchTime  // elapsed time, on a busy machine
 	rootFolder = "../../.."
 )
 
-// TestMutantsAreFound compiles each mutant and has it simulate the run in which
-// it was found. With -search it looks for such runs, from the first seed on,
-// and writes them down.
+// Each mutant is compiled into the simulation. The run that the table has for it
+// must break a rule with the mutant, and none without it. With -search the test
+// looks for such runs, from the first seed on, and writes the table.
 func TestMutantsAreFound(t *testing.T) {
 	if !*search && os.Getenv("MUTANTS") == "" {
-		t.Skip("each mutant has to be compiled, which takes minutes: make mutants runs it")
+		t.Skip("compiling each mutant takes minutes: make mutants runs this test")
 	}
 	root, err := filepath.Abs(rootFolder)
 	if err != nil {
@@ -66,22 +66,22 @@ func TestMutantsAreFound(t *testing.T) {
 				t.Fatal(err)
 			}
 		} else if found = known[m.name]; found.run == "" {
-			t.Errorf("%s: no run finds it: is a check missing?", m.name)
+			t.Errorf("%s: the table has no run that finds it", m.name)
 			continue
 		} else if _, _, broken := simulate(t, binary, "-run", found.run); !broken {
-			t.Errorf("%s: %s does not find it any more: look for one with -search", m.name, found.run)
+			t.Errorf("%s: %s breaks no rule with the mutant, want a broken rule: look for another run with -search", m.name, found.run)
 		} else if out, _, broken := simulate(t, plain, "-run", found.run); broken {
-			t.Errorf("%s: %s breaks a rule without the mutant, too:\n%s", m.name, found.run, out)
+			t.Errorf("%s: %s breaks a rule without the mutant, want none:\n%s", m.name, found.run, out)
 		}
 		os.Remove(binary)
 	}
 }
 
-// TestMutantsApply holds the list of mutants against the code: each changes a
-// text that is there once.
+// The text that a mutant replaces must occur exactly once in its file, so that
+// each mutant still applies to the present code.
 func TestMutantsApply(t *testing.T) {
 	if len(mutants) < 25 {
-		t.Errorf("%d mutants, want 25 at least", len(mutants))
+		t.Errorf("the list has %d mutants, want 25 at least", len(mutants))
 	}
 	for _, m := range mutants {
 		text, err := os.ReadFile(filepath.Join(rootFolder, m.file))
@@ -94,7 +94,8 @@ func TestMutantsApply(t *testing.T) {
 	}
 }
 
-// build compiles the simulation with a mutant, and returns the file.
+// build compiles the simulation with a mutant, and returns the binary's path. It
+// returns "" if the mutant does not apply or does not compile.
 func build(t *testing.T, root string, m mutant) string {
 	t.Helper()
 	source := filepath.Join(root, m.file)
@@ -129,7 +130,7 @@ func build(t *testing.T, root string, m mutant) string {
 	return binary
 }
 
-// simulate runs a binary and reports how much CPU it has used, and whether a
+// simulate runs a binary. It returns the output and the CPU time, and whether a
 // rule was broken.
 func simulate(t *testing.T, binary string, args ...string) (out string, used time.Duration, broken bool) {
 	t.Helper()
@@ -138,7 +139,7 @@ func simulate(t *testing.T, binary string, args ...string) (out string, used tim
 	cmd := exec.CommandContext(ctx, binary, append([]string{"-shrink=false"}, args...)...)
 	text, err := cmd.CombinedOutput()
 	exit, ended := errors.AsType[*exec.ExitError](err)
-	if broken = ended && exit.ExitCode() > 0; err != nil && !broken { // of a panic as well
+	if broken = ended && exit.ExitCode() > 0; err != nil && !broken { // a panic has an exit code as well
 		t.Fatal(err)
 	}
 	return string(text), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), broken
@@ -149,7 +150,7 @@ var (
 	runPattern  = regexp.MustCompile(`(?m)^Its trace: .*RUN='(.*)'$`)
 )
 
-// find looks for a run in which a rule is broken, and none without the mutant.
+// find searches for a run that breaks a rule with the mutant and none without it.
 func find(t *testing.T, binary, plain string, m mutant) (found row) {
 	t.Helper()
 	seed := max(m.from, 1)
@@ -166,24 +167,24 @@ func find(t *testing.T, binary, plain string, m mutant) (found row) {
 			t.Logf("%s: %.1f s, %s", m.name, found.seconds, found.rule)
 			return found
 		}
-		t.Errorf("%s breaks a rule without a mutant", run[1])
+		t.Errorf("%s breaks a rule without a mutant, want none", run[1])
 		if _, err := fmt.Sscanf(run[1], "seed=%d", &seed); err != nil {
 			t.Fatal(err)
 		}
 		seed++
 	}
-	t.Errorf("%s is not found within %v", m.name, searchTime)
+	t.Errorf("%s: no run breaks a rule within %v of CPU time", m.name, searchTime)
 	return row{}
 }
 
-// A row is how a mutant was found.
+// A row is the run that finds a mutant, and the CPU time of the search.
 type row struct {
 	seconds float64
 	rule    string
 	run     string
 }
 
-// readTable reads the runs that find the mutants.
+// readTable reads the table of runs, by the names of the mutants.
 func readTable() (map[string]row, error) {
 	known := make(map[string]row)
 	text, err := os.ReadFile(table)
@@ -206,8 +207,8 @@ func readTable() (map[string]row, error) {
 
 func writeTable(known map[string]row) error {
 	var b strings.Builder
-	b.WriteString("# Which run finds a mutant, after how many seconds of looking, and the rule that it breaks.\n")
-	b.WriteString("# Made by: go test ./internal/simulation/mutants -search\n")
+	b.WriteString("# Mutant | seconds of CPU until it was found | rule that it breaks | run that finds it.\n")
+	b.WriteString("# Written by: go test ./internal/simulation/mutants -search\n")
 	total := 0.0
 	for _, m := range mutants {
 		if r := known[m.name]; r.run != "" {

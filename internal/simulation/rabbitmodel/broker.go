@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Unsupported is what the model panics with when it is asked for something it
-// does not model.
+// Unsupported is the panic value for a request that the model does not
+// implement.
 type Unsupported struct{ What string }
 
 // Error implements error.
 func (u Unsupported) Error() string { return "rabbitmodel does not model: " + u.What }
 
-// A Message is what is published. It is not changed afterwards.
+// A Message is a published message. It is immutable.
 type Message struct {
 	Exchange, Key string
 	ID, App       string
@@ -24,24 +24,25 @@ type Message struct {
 	At            time.Duration // when it was published
 }
 
-// A Kind says what the broker sends.
+// A Kind says what an Event is.
 type Kind uint8
 
-// What a broker sends.
+// The kinds of events.
 const (
-	Done             Kind = iota // the answer to a method that has one
+	Done             Kind = iota // the reply to a method that has one
 	Delivery                     // Tag, Consumer, Message, Offset
 	Got                          // the answer to Get; Message nil: the queue is empty
 	Confirm                      // Tag, Multiple, Nack
-	Return                       // Message: it was mandatory and went nowhere
+	Return                       // Message: a mandatory message that no queue got
 	Cancelled                    // Consumer: its queue is gone
 	ChannelClosed                // Code, Text
 	ConnectionClosed             // Code, Text; Code 0: the connection was lost
-	Blocked                      // the broker reads no more from this connection
+	Blocked                      // the broker has stopped reading from this connection
 	Unblocked
 )
 
-// An Event is one thing the broker sends. Offset is -1 but for streams.
+// An Event is something that the broker sends to a connection. Offset is -1
+// except for deliveries of streams.
 type Event struct {
 	Kind        Kind
 	Channel     int
@@ -54,16 +55,16 @@ type Event struct {
 	Offset      int64
 	Code        int
 	Text        string
-	Messages    int // Done of a declaration or deletion, Got: what is left
+	Messages    int // of Done after a declaration or deletion, of Got: messages that are left
 	Consumers   int
 }
 
-// A Broker is one node of RabbitMQ. Owned by one goroutine.
+// A Broker is a RabbitMQ broker of one node. It belongs to one goroutine.
 type Broker struct {
-	ChunkHead bool // see the package
+	ChunkHead bool // a reader also gets the head of its first chunk: see the package comment
 
-	// OwnPositions is how many positions a stream uses itself when it begins a
-	// segment: 1 with RabbitMQ 3.10.
+	// OwnPositions is how many positions the stream itself uses at the beginning
+	// of a segment: 1 with RabbitMQ 3.10.
 	OwnPositions int64
 
 	now       time.Duration
@@ -72,7 +73,7 @@ type Broker struct {
 	conns     []*Conn
 	alarm     bool
 	lastID    int
-	dirty     []*Queue // that may have something to deliver
+	dirty     []*Queue // queues that may have messages to deliver
 }
 
 // An exchange routes messages to queues by its bindings.
@@ -84,7 +85,7 @@ type exchange struct {
 // A binding sends messages with a routing key to a queue.
 type binding struct{ queue, key string }
 
-// A Conn is a connection of a client. Owned like its broker.
+// A Conn is a connection of a client. It belongs to the broker's goroutine.
 type Conn struct {
 	Out    []Event
 	Closed bool
@@ -94,10 +95,11 @@ type Conn struct {
 	channels map[int]*Channel
 	lastID   int
 	blocked  bool
-	waiting  []func() // methods that are not read because the connection is blocked
+	waiting  []func() // methods sent while the connection is blocked
 }
 
-// A Channel is one of a connection. Its methods do nothing when it is closed.
+// A Channel is a channel of a connection. The methods of a closed channel do
+// nothing.
 type Channel struct {
 	Closed bool
 
@@ -111,11 +113,11 @@ type Channel struct {
 	consumers []*consumer
 }
 
-// An unacked is a delivery that waits for its acknowledgement.
+// An unacked is a delivery without an acknowledgement.
 type unacked struct {
 	tag      uint64
 	queue    *Queue
-	consumer *consumer // nil: it was got
+	consumer *consumer // nil: delivered by Get
 	item     item
 }
 
@@ -124,7 +126,7 @@ func New() *Broker {
 	return &Broker{exchanges: map[string]*exchange{}, queues: map[string]*Queue{}}
 }
 
-// Advance tells the time.
+// Advance sets the time.
 func (b *Broker) Advance(now time.Duration) { b.now = now }
 
 // Connect opens a connection.
@@ -143,10 +145,10 @@ func (c *Conn) Channel() *Channel {
 	return ch
 }
 
-// ID is the channel's number on its connection.
+// ID returns the number of the channel on its connection.
 func (ch *Channel) ID() int { return ch.id }
 
-// method has f done now, or when the connection is read again.
+// method runs f now or, on a blocked connection, when the broker reads again.
 func (ch *Channel) method(f func()) {
 	if ch.conn.blocked && !ch.conn.Closed {
 		ch.conn.waiting = append(ch.conn.waiting, func() { ch.method(f) })
@@ -167,7 +169,7 @@ func (ch *Channel) emit(e Event) {
 	ch.conn.Out = append(ch.conn.Out, e)
 }
 
-// fail closes the channel, or its connection for the codes that end that.
+// fail closes the channel, or the whole connection for the codes that close it.
 func (ch *Channel) fail(code int, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if code >= 500 {
@@ -178,7 +180,7 @@ func (ch *Channel) fail(code int, format string, args ...any) {
 	ch.close()
 }
 
-// close requeues what is unacknowledged and ends the consumers.
+// close requeues the unacknowledged deliveries and ends the consumers.
 func (ch *Channel) close() {
 	if ch.Closed {
 		return
@@ -197,11 +199,11 @@ func (ch *Channel) close() {
 	}
 }
 
-// Close ends the channel as its client asks for.
+// Close closes the channel at the request of its client.
 func (ch *Channel) Close() { ch.method(func() { ch.close(); ch.emit(Event{Kind: Done}) }) }
 
-// Kill closes the channel as the broker does, for an acknowledgement that did
-// not come in time for example.
+// Kill closes the channel on the broker's side, as for an acknowledgement that
+// came too late.
 func (ch *Channel) Kill(code int, text string) {
 	if !ch.Closed && !ch.conn.Closed {
 		ch.fail(code, "%s", text)
@@ -209,7 +211,7 @@ func (ch *Channel) Kill(code int, text string) {
 	}
 }
 
-// Close ends the connection; the broker notices at once.
+// Close closes the connection. The broker notices it at once.
 func (c *Conn) Close() {
 	if !c.Closed {
 		c.end(0, "")
@@ -217,7 +219,7 @@ func (c *Conn) Close() {
 	}
 }
 
-// Kill ends the connection as an operator does.
+// Kill closes the connection as an operator does.
 func (c *Conn) Kill(text string) {
 	if !c.Closed {
 		c.end(320, text)
@@ -240,18 +242,18 @@ func (c *Conn) end(code int, text string) {
 	}
 }
 
-// Confirms has publishes of the channel confirmed from here on.
+// Confirms enables confirms for later publishes of the channel.
 func (ch *Channel) Confirms() {
 	ch.method(func() { ch.confirms = true; ch.emit(Event{Kind: Done}) })
 }
 
-// Qos is how many deliveries a consumer that comes from here on may have
-// unacknowledged.
+// Qos sets how many unacknowledged deliveries each later consumer of the channel
+// may have.
 func (ch *Channel) Qos(prefetch int) {
 	ch.method(func() { ch.prefetch = prefetch; ch.emit(Event{Kind: Done}) })
 }
 
-// ExchangeDeclare makes a durable exchange.
+// ExchangeDeclare declares a durable exchange.
 func (ch *Channel) ExchangeDeclare(name, kind string) {
 	if kind != "topic" && kind != "direct" && kind != "fanout" {
 		panic(Unsupported{"exchanges of kind " + kind})
@@ -269,10 +271,10 @@ func (ch *Channel) ExchangeDeclare(name, kind string) {
 	})
 }
 
-// Bind has what is published to an exchange with keys like key go to a queue.
+// Bind routes messages whose keys match key from an exchange to a queue.
 func (ch *Channel) Bind(queue, key, exchange string) { ch.bind(queue, key, exchange, true) }
 
-// Unbind takes a binding back.
+// Unbind removes a binding.
 func (ch *Channel) Unbind(queue, key, exchange string) { ch.bind(queue, key, exchange, false) }
 
 func (ch *Channel) bind(queue, key, exchange string, on bool) {
@@ -297,7 +299,8 @@ func (ch *Channel) bind(queue, key, exchange string, on bool) {
 	})
 }
 
-// route returns the queues that get a message, each once.
+// route returns the queues that get a message, each once. known is false if the
+// exchange does not exist.
 func (b *Broker) route(exchange, key string) (list []*Queue, known bool) {
 	if exchange == "" {
 		if q := b.queues[key]; q != nil {
@@ -328,7 +331,7 @@ func (x *exchange) matches(pattern, key string) bool {
 	return topic(strings.Split(pattern, "."), strings.Split(key, "."))
 }
 
-// topic compares words: * is one, # any number.
+// topic matches the words of a key: * stands for one word, # for any number.
 func topic(pattern, key []string) bool {
 	if len(pattern) == 0 {
 		return len(key) == 0
@@ -339,7 +342,7 @@ func topic(pattern, key []string) bool {
 	return len(key) > 0 && (pattern[0] == "*" || pattern[0] == key[0]) && topic(pattern[1:], key[1:])
 }
 
-// A publish waits until every queue has it.
+// A publish is a published message until all its queues have stored it.
 type publish struct {
 	channel *Channel
 	tag     uint64 // 0: no confirm
@@ -347,8 +350,8 @@ type publish struct {
 	nack    bool
 }
 
-// Publish sends a message; its confirm's tag is its number on this channel.
-// While an alarm holds, a connection that publishes is not read any more.
+// Publish sends a message. The tag of its confirm is its number on this channel.
+// During an alarm the broker stops reading from a connection that publishes.
 func (ch *Channel) Publish(m Message, mandatory bool) {
 	ch.method(func() {
 		b := ch.conn.broker
@@ -382,7 +385,7 @@ func (ch *Channel) Publish(m Message, mandatory bool) {
 	})
 }
 
-// settle confirms when no queue is missing any more.
+// settle sends the confirm when all queues have stored the message.
 func (p *publish) settle() {
 	if p.left == 0 && p.tag != 0 && !p.channel.Closed && !p.channel.conn.Closed {
 		p.channel.emit(Event{Kind: Confirm, Tag: p.tag, Nack: p.nack})
@@ -395,7 +398,7 @@ func (p *publish) done(nack bool) {
 	p.settle()
 }
 
-// Alarm begins or ends a shortage of memory or disk.
+// Alarm begins or ends a memory or disk alarm.
 func (b *Broker) Alarm(on bool) {
 	b.alarm = on
 	if on {
@@ -416,8 +419,8 @@ func (b *Broker) Alarm(on bool) {
 	b.deliver()
 }
 
-// Restart ends all connections. Queues and what they had confirmed stay; what
-// was published and not confirmed yet is lost.
+// Restart closes all connections. Queues and confirmed messages stay; messages
+// that were published and not yet confirmed are lost.
 func (b *Broker) Restart() {
 	for _, c := range slices.Clone(b.conns) {
 		c.end(0, "")
@@ -429,7 +432,7 @@ func (b *Broker) Restart() {
 	b.alarm = false
 }
 
-// Queue returns a queue for looking at, nil when there is none.
+// Queue returns a queue for inspection, nil when it does not exist.
 func (b *Broker) Queue(name string) *Queue { return b.queues[name] }
 
 // Conns returns the open connections.

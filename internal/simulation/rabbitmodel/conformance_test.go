@@ -20,8 +20,8 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 6, "scripts to compare with a real broker")
-	first = flag.Uint64("seed", 1, "the first of them")
+	seeds = flag.Int("seeds", 6, "number of scripts to compare with a real broker")
+	first = flag.Uint64("seed", 1, "seed of the first script")
 )
 
 const (
@@ -37,8 +37,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A peer is a connection to a real broker with one channel. What comes is
-// sorted by what it is, because the library hands it on like that.
+// A peer is a connection with one channel to a real broker. seen has what the
+// broker has sent, by kind: the client library has one Go channel for each kind,
+// so the order of different kinds is not known.
 type peer struct {
 	conn *amqp.Connection
 	ch   *amqp.Channel
@@ -59,7 +60,7 @@ func (p *peer) count(kind string) int {
 	return len(p.seen[kind])
 }
 
-// A pair is the model and a real broker with as many connections each.
+// A pair is the model and a real broker, with the same number of connections.
 type pair struct {
 	t      *testing.T
 	rng    *rand.Rand
@@ -72,11 +73,14 @@ type pair struct {
 	want  []map[string][]string
 	peers []*peer
 	log   []string
-	n     int // messages and consumers, for their names
+	n     int // counts messages and consumers, for their names
 	tags  [conns][]string
-	acks  [conns][]uint64 // delivered and not acknowledged
+	acks  [conns][]uint64 // tags of deliveries that are not acknowledged
 }
 
+// Scripts of methods drawn from a seed run against the model and a real broker.
+// For each connection, both must send the same events of each kind in the same
+// order; confirms may come in any order.
 func TestModelAnswersAsTheBrokerDoes(t *testing.T) {
 	broker := brokertest.Shared(t)
 	for seed := *first; seed < *first+uint64(*seeds); seed++ {
@@ -105,7 +109,7 @@ func compare(t *testing.T, broker *brokertest.Broker, seed uint64) {
 	for range commandN {
 		p.step()
 	}
-	time.Sleep(50 * time.Millisecond) // whatever came and was not expected
+	time.Sleep(50 * time.Millisecond) // finds events that the model does not have
 	p.settle()
 	for c, peer := range p.peers {
 		for kind, got := range peer.seen {
@@ -119,7 +123,7 @@ func compare(t *testing.T, broker *brokertest.Broker, seed uint64) {
 
 func (p *pair) name(s string) string { return p.prefix + s }
 
-// open opens the connection and the channel of a peer.
+// open opens the connection and the channel with index c, on both sides.
 func (p *pair) open(c int) {
 	conn, err := amqp.Dial(p.url)
 	if err != nil {
@@ -130,7 +134,7 @@ func (p *pair) open(c int) {
 	p.channel(c)
 }
 
-// channel opens a channel that confirms.
+// channel opens a channel with confirms enabled, on both sides.
 func (p *pair) channel(c int) {
 	peer := p.peers[c]
 	ch, err := peer.conn.Channel()
@@ -174,8 +178,8 @@ func (p *pair) channel(c int) {
 	p.conns[c].Out = nil
 }
 
-// do has both do the same. What real returns is the answer of a method that
-// has one.
+// do calls a method on both and compares what they send. The error of real is
+// the reply of a method that has one.
 func (p *pair) do(c int, what string, real func(*amqp.Channel) error, model func(*Channel)) {
 	p.t.Helper()
 	p.log = append(p.log, fmt.Sprintf("%d> %s", c, what))
@@ -201,8 +205,8 @@ func (p *pair) do(c int, what string, real func(*amqp.Channel) error, model func
 	p.settle()
 }
 
-// settle takes what the model has sent and waits until the broker has sent as
-// much.
+// settle takes what the model has sent, waits until the broker has sent as much,
+// and compares.
 func (p *pair) settle() {
 	p.t.Helper()
 	for c, conn := range p.conns {
@@ -220,7 +224,7 @@ func (p *pair) settle() {
 				kind, what = "cancel", e.Consumer
 			case ChannelClosed, ConnectionClosed:
 				if kind, what = "closed", strconv.Itoa(e.Code); e.Code == 0 {
-					continue // the script did it
+					continue // the script has closed it
 				}
 			default:
 				continue
@@ -252,7 +256,7 @@ func (p *pair) await(c int, kind string, want []string) {
 	peer.mu.Lock()
 	defer peer.mu.Unlock()
 	got := peer.seen[kind]
-	if kind == "confirm" { // tags come in any order
+	if kind == "confirm" { // confirms come in any order
 		got, want = slices.Clone(got), slices.Clone(want)
 		slices.Sort(got)
 		slices.Sort(want)

@@ -2,7 +2,7 @@ package rabbitmodel
 
 import "testing"
 
-// kinds returns what was sent to a connection, and takes it.
+// kinds returns the kinds of the events sent to a connection, and removes them.
 func kinds(c *Conn) (list []Kind) {
 	for _, e := range c.Out {
 		list = append(list, e.Kind)
@@ -11,6 +11,7 @@ func kinds(c *Conn) (list []Kind) {
 	return list
 }
 
+// want compares the kinds of the events sent to a connection.
 func want(t *testing.T, c *Conn, list ...Kind) {
 	t.Helper()
 	got := kinds(c)
@@ -32,7 +33,7 @@ func newStream(b *Broker) *Channel {
 	return ch
 }
 
-func TestRestartLosesWhatWasNotConfirmed(t *testing.T) {
+func TestRestartLosesUnconfirmedMessages(t *testing.T) {
 	b := New()
 	ch := newStream(b)
 	ch.Publish(Message{Key: "s", Body: "kept"}, false)
@@ -47,7 +48,7 @@ func TestRestartLosesWhatWasNotConfirmed(t *testing.T) {
 	}
 }
 
-func TestAlarmStopsWhoPublishes(t *testing.T) {
+func TestAlarmBlocksConnectionsThatPublish(t *testing.T) {
 	b := New()
 	ch := newStream(b)
 	b.Alarm(true)
@@ -71,11 +72,11 @@ func TestConsumerOfADeletedStreamIsCancelled(t *testing.T) {
 	ch.Publish(Message{Key: "s"}, false)
 	b.Queue("s").Flush()
 	if next := b.Queue("s").NextOffset(); next != 1 {
-		t.Errorf("the stream that was made anew has %d messages, want 1", next)
+		t.Errorf("the stream that was declared again has %d messages, want 1", next)
 	}
 }
 
-func TestNextConsumerIsTheActiveOneWhenTheFirstEnds(t *testing.T) {
+func TestNextConsumerBecomesActiveWhenTheActiveOneEnds(t *testing.T) {
 	b := New()
 	one, two := b.Connect().Channel(), b.Connect().Channel()
 	one.QueueDeclare("q", Args{Type: Quorum, Single: true})
@@ -89,7 +90,7 @@ func TestNextConsumerIsTheActiveOneWhenTheFirstEnds(t *testing.T) {
 	one.Kill(406, "PRECONDITION_FAILED - delivery acknowledgement timed out")
 	want(t, two.conn, Delivery)
 	if b.Queue("q").Active() != two {
-		t.Error("the second consumer is not the active one")
+		t.Error("the second consumer is not active after the first has ended")
 	}
 }
 

@@ -5,26 +5,26 @@ import (
 	"time"
 )
 
-// The types of queues, as x-queue-type has them.
+// The types of queues, as in x-queue-type.
 const (
 	Classic = "classic"
 	Quorum  = "quorum"
 	Stream  = "stream"
 )
 
-// Args are a queue's arguments; what is zero is not given.
+// Args are the arguments of a queue declaration; a zero field is not sent.
 type Args struct {
 	Type           string        // "" stands for Classic
 	MaxLength      int           // x-max-length
-	RejectPublish  bool          // x-overflow: reject-publish; else the oldest go
+	RejectPublish  bool          // x-overflow: reject-publish; otherwise the oldest messages are dropped
 	Single         bool          // x-single-active-consumer
 	MaxBytes       int           // x-max-length-bytes, of streams
 	SegmentBytes   int           // x-stream-max-segment-size-bytes
 	MaxAge         time.Duration // x-max-age
-	Identification string        // any other argument, which makes it another queue
+	Identification string        // stands for any other argument: a different one is a different queue
 }
 
-// A Queue is a durable queue. Owned like its broker.
+// A Queue is a durable queue. It belongs to the broker's goroutine.
 type Queue struct {
 	Name string
 	Args Args
@@ -32,33 +32,34 @@ type Queue struct {
 	broker    *Broker
 	ready     []item
 	consumers []*consumer
-	turns     []*consumer // who has credit, in the order in which they are served
+	turns     []*consumer // consumers with credit, in the order in which they are served
 	dirty     bool
-	log       *log // of a stream
+	log       *log // of a stream, else nil
 	open      []pending
 }
 
 // An item is a message in a classic or quorum queue.
 type item struct {
 	message   *Message
-	seq       uint64 // its place in the queue
-	delivered bool   // before
-	offset    int64  // of a stream, else -1
+	seq       uint64 // place in the queue
+	delivered bool   // it was delivered before
+	offset    int64  // position in a stream, else -1
 }
 
-// A consumer has deliveries sent to a channel. credit is not used by streams
-// only: it may become negative there, because a chunk is sent whole.
+// A consumer is a subscription of a channel to a queue. In a stream, credit may
+// become negative, because a chunk is sent whole.
 type consumer struct {
 	channel *Channel
 	queue   *Queue
 	tag     string
 	noAck   bool
-	credit  int // deliveries it may still be sent; without prefetch: ignored
-	limited bool
-	next    int64 // position, of a stream
+	credit  int   // deliveries that may still be sent, if limited
+	limited bool  // there is a prefetch limit
+	next    int64 // of a stream: position of the next message
 }
 
-// QueueDeclare makes a durable queue, or finds it.
+// QueueDeclare declares a durable queue. It succeeds if the queue exists with the
+// same arguments.
 func (ch *Channel) QueueDeclare(name string, args Args) {
 	if args.Type == "" {
 		args.Type = Classic
@@ -84,14 +85,14 @@ func (ch *Channel) QueueDeclare(name string, args Args) {
 	})
 }
 
-// QueueInspect asks for a queue that must be there.
+// QueueInspect declares a queue passively: it must exist.
 func (ch *Channel) QueueInspect(name string) {
 	ch.withQueue(name, func(q *Queue) {
 		ch.emit(Event{Kind: Done, Messages: q.count(), Consumers: len(q.consumers)})
 	})
 }
 
-// withQueue calls f with a queue that must be there.
+// withQueue calls f with a queue; the channel is closed when it does not exist.
 func (ch *Channel) withQueue(name string, f func(q *Queue)) {
 	ch.method(func() {
 		if q := ch.conn.broker.queues[name]; q != nil {
@@ -102,11 +103,11 @@ func (ch *Channel) withQueue(name string, f func(q *Queue)) {
 	})
 }
 
-// count is what a declaration is told: messages that are ready. Of streams a
-// broker tells a number that lags behind; the model tells 0.
+// count returns the number of ready messages that a declaration reports. For a
+// stream a broker reports a number that lags behind; the model reports 0.
 func (q *Queue) count() int { return len(q.ready) }
 
-// QueueDelete deletes a queue, if there is one, with all that it holds.
+// QueueDelete deletes a queue with its messages, if it exists.
 func (ch *Channel) QueueDelete(name string) {
 	ch.method(func() {
 		n := 0
@@ -134,8 +135,8 @@ func (q *Queue) Delete() {
 	q.ready = nil
 }
 
-// CancelConsumers tells all consumers that they are consumers no more, as when
-// the queue's leader is lost.
+// CancelConsumers cancels all consumers, as the broker does when the leader of
+// the queue is lost.
 func (q *Queue) CancelConsumers() {
 	for _, c := range slices.Clone(q.consumers) {
 		c.channel.forget(c)
@@ -144,7 +145,7 @@ func (q *Queue) CancelConsumers() {
 	}
 }
 
-// QueuePurge removes what is ready.
+// QueuePurge removes the ready messages.
 func (ch *Channel) QueuePurge(name string) {
 	ch.withQueue(name, func(q *Queue) {
 		if q.log != nil {
@@ -157,7 +158,7 @@ func (ch *Channel) QueuePurge(name string) {
 	})
 }
 
-// publish takes a message for the queue.
+// publish adds a message to the queue.
 func (q *Queue) publish(m *Message, p *publish) {
 	if q.log != nil {
 		q.open = append(q.open, pending{m, p})
@@ -176,8 +177,8 @@ func (q *Queue) publish(m *Message, p *publish) {
 	q.touch()
 }
 
-// slack is how many messages beyond its limit a queue takes that rejects
-// publishes: a quorum queue finds out with the one that is too many.
+// slack returns by how many messages a queue with reject-publish exceeds its
+// limit: a quorum queue rejects only after one message too many.
 func (q *Queue) slack() int {
 	if q.Args.Type == Quorum && q.Args.RejectPublish {
 		return 1
@@ -185,7 +186,7 @@ func (q *Queue) slack() int {
 	return 0
 }
 
-// touch notes that the queue may have something to deliver.
+// touch records that the queue may have messages to deliver.
 func (q *Queue) touch() {
 	if !q.dirty {
 		q.dirty = true
@@ -193,7 +194,7 @@ func (q *Queue) touch() {
 	}
 }
 
-// deliver sends consumers what they have credit for.
+// deliver sends consumers the messages for which they have credit.
 func (b *Broker) deliver() {
 	for len(b.dirty) > 0 {
 		q := b.dirty[0]
@@ -217,8 +218,8 @@ func (b *Broker) deliver() {
 	}
 }
 
-// nextConsumer takes who is sent the next message, nil for nobody. Who has
-// credit left waits for its next turn behind the others.
+// nextConsumer returns the consumer for the next message, nil for none. Consumers
+// with credit take turns.
 func (q *Queue) nextConsumer() *consumer {
 	if q.Args.Single {
 		if len(q.consumers) > 0 && q.consumers[0].ready() {
@@ -239,14 +240,14 @@ func (q *Queue) nextConsumer() *consumer {
 
 func (c *consumer) ready() bool { return !c.limited || c.credit > 0 }
 
-// lineUp has a consumer served that has got credit.
+// lineUp appends a consumer to the turns if it has credit.
 func (q *Queue) lineUp(c *consumer) {
 	if c.ready() && slices.Contains(q.consumers, c) && !slices.Contains(q.turns, c) {
 		q.turns = append(q.turns, c)
 	}
 }
 
-// send sends a delivery.
+// send sends a delivery to the consumer's channel.
 func (c *consumer) send(x item) {
 	ch := c.channel
 	ch.lastTag++
@@ -257,17 +258,17 @@ func (c *consumer) send(x item) {
 	ch.emit(Event{Kind: Delivery, Tag: ch.lastTag, Consumer: c.tag, Message: x.message, Offset: x.offset, Redelivered: x.delivered})
 }
 
-// Begin says where a consumer of a stream begins.
+// Begin is the place in a stream at which a consumer begins: x-stream-offset.
 type Begin struct {
 	At     string        // "next", "first", "last"; "" with Offset or Since
 	Offset int64         // a position
 	Since  time.Duration // chunks from then on; used when At is "timestamp"
 }
 
-// Next is the end of a stream.
+// Next is the place behind the last message of a stream.
 var Next = Begin{At: "next"}
 
-// Consume has a queue's messages delivered with a consumer's tag.
+// Consume subscribes to a queue; the deliveries carry the consumer's tag.
 func (ch *Channel) Consume(queue, tag string, noAck bool, begin Begin) {
 	ch.withQueue(queue, func(q *Queue) {
 		switch {
@@ -293,7 +294,7 @@ func (ch *Channel) Consume(queue, tag string, noAck bool, begin Begin) {
 	})
 }
 
-// Cancel ends a consumer; what it was sent stays to be acknowledged.
+// Cancel ends a consumer. Its unacknowledged deliveries stay unacknowledged.
 func (ch *Channel) Cancel(tag string) {
 	ch.method(func() {
 		for _, c := range ch.consumers {
@@ -350,10 +351,10 @@ func (ch *Channel) Get(queue string, noAck bool) {
 	})
 }
 
-// Ack acknowledges a delivery, with multiple all before it as well.
+// Ack acknowledges a delivery and, with multiple, all before it.
 func (ch *Channel) Ack(tag uint64, multiple bool) { ch.answer(tag, multiple, false, false) }
 
-// Nack gives a delivery back, or away.
+// Nack rejects a delivery: it is requeued or dropped.
 func (ch *Channel) Nack(tag uint64, multiple, requeue bool) { ch.answer(tag, multiple, true, requeue) }
 
 func (ch *Channel) answer(tag uint64, multiple, nack, requeue bool) {
@@ -394,7 +395,7 @@ func (ch *Channel) answer(tag uint64, multiple, nack, requeue bool) {
 	})
 }
 
-// requeue puts an item back to where it came from.
+// requeue puts an item back at its old place in the queue.
 func (q *Queue) requeue(x item) {
 	if q.log != nil || q.broker.queues[q.Name] != q {
 		return
@@ -405,10 +406,10 @@ func (q *Queue) requeue(x item) {
 	q.touch()
 }
 
-// Len returns how many messages are ready.
+// Len returns the number of ready messages.
 func (q *Queue) Len() int { return len(q.ready) }
 
-// Ready returns the messages that are ready, the oldest first.
+// Ready returns the ready messages, the oldest first.
 func (q *Queue) Ready() (list []*Message) {
 	for _, x := range q.ready {
 		list = append(list, x.message)
@@ -416,8 +417,8 @@ func (q *Queue) Ready() (list []*Message) {
 	return list
 }
 
-// Active returns the channel of the consumer that is sent messages by a queue
-// with a single active consumer, nil when there is none.
+// Active returns the channel of the active consumer of a queue with
+// x-single-active-consumer, nil when there is none.
 func (q *Queue) Active() *Channel {
 	if len(q.consumers) == 0 {
 		return nil

@@ -49,7 +49,7 @@ func (p *pair) step() {
 	}
 }
 
-// refused does what ends a channel or a connection.
+// refused does something that closes a channel or a connection.
 func (p *pair) refused(c int) {
 	switch p.rng.IntN(5) {
 	case 4:
@@ -103,10 +103,10 @@ func (p *pair) publish(c int, exchange, key string) {
 
 func (p *pair) consume(c int, q string) {
 	if (q == "classic" || q == "quorum") && len(p.model.queues[p.name(q)].consumers) > 0 {
-		return // which of several gets a message is not promised
+		return // which consumer gets a message is not defined
 	}
 	if len(p.chans[c].consumers) > 0 {
-		return // whose delivery has which tag is not promised
+		return // which delivery gets which tag is not defined
 	}
 	p.n++
 	tag, prefetch := "c"+strconv.Itoa(p.n), 1+p.rng.IntN(4)
@@ -171,7 +171,7 @@ func (p *pair) get(c int, name string) {
 		p.acks[c] = append(p.acks[c], e.Tag)
 	}
 	if got != want {
-		p.t.Fatalf("%s\nthe broker has %s, the model %s", strings.Join(p.log, "\n"), got, want)
+		p.t.Fatalf("%s\nget of %s: the broker returns %s, the model %s", strings.Join(p.log, "\n"), name, got, want)
 	}
 	p.conns[c].Out = out[:len(out)-1]
 	p.settle()
@@ -184,7 +184,7 @@ func (p *pair) answer(c int) {
 	nack := p.rng.IntN(4) == 0
 	for _, u := range p.chans[c].unacked {
 		if u.queue.log != nil && (u.tag == tag || multiple) {
-			nack = false // ends the connection
+			nack = false // a nack for a stream closes the connection
 		}
 	}
 	if multiple {

@@ -6,35 +6,35 @@ import (
 )
 
 const (
-	// chunkHeader and entryHeader are what a chunk and each of its entries cost
-	// beside the messages themselves.
+	// chunkHeader and entryHeader are the bytes that a chunk and each of its
+	// entries use in addition to the messages themselves.
 	chunkHeader = 48
-	entryHeader = 4 + 40 // with the AMQP 1.0 sections that a message becomes
+	entryHeader = 4 + 40 // with the AMQP 1.0 sections of a message
 
 	defaultSegment = 500_000_000
 )
 
-// A log is a stream's content: segments of chunks of messages.
+// A log is the content of a stream: segments of chunks of messages.
 type log struct {
 	args     Args
 	segments []segment
-	next     int64 // position of what comes next
+	next     int64 // position of the next message
 }
 
-// A segment is what retention removes at once.
+// A segment is the unit that retention removes.
 type segment struct {
 	chunks []chunk
 	bytes  int
 }
 
-// A chunk is what was written at once, and is read at once.
+// A chunk is the unit in which messages are written and sent to readers.
 type chunk struct {
 	first    int64
 	at       time.Duration
 	messages []*Message
 }
 
-// A pending is a message that is in no chunk yet.
+// A pending is a published message that is not in a chunk yet.
 type pending struct {
 	message *Message
 	publish *publish
@@ -47,8 +47,8 @@ func newLog(args Args) *log {
 	return &log{args: args, segments: []segment{{}}}
 }
 
-// Flush writes what was published since the last chunk as one, and confirms
-// it. It reports whether there was something.
+// Flush writes the pending messages as one chunk, and confirms them. It reports
+// whether there were any.
 func (q *Queue) Flush() bool {
 	if q.log == nil || len(q.open) == 0 {
 		return false
@@ -68,14 +68,14 @@ func (q *Queue) Flush() bool {
 	return true
 }
 
-// Pending is how many messages are in no chunk yet.
+// Pending returns the number of messages that are not in a chunk yet.
 func (q *Queue) Pending() int { return len(q.open) }
 
 func (l *log) write(c chunk, own int64, now time.Duration) {
 	last := &l.segments[len(l.segments)-1]
 	if last.bytes >= l.args.SegmentBytes {
 		l.segments = append(l.segments, segment{})
-		l.next += own // RabbitMQ's entry at the head of a segment
+		l.next += own // RabbitMQ's own entry at the beginning of a segment
 		c.first = l.next
 		l.retain(now)
 		last = &l.segments[len(l.segments)-1]
@@ -88,8 +88,8 @@ func (l *log) write(c chunk, own int64, now time.Duration) {
 	l.next += int64(len(c.messages))
 }
 
-// retain removes the oldest segments that the limits do not allow for, but
-// never the last one.
+// retain removes the oldest segments until the limits are met. It keeps the last
+// segment.
 func (l *log) retain(now time.Duration) {
 	total := 0
 	for _, s := range l.segments {
@@ -108,8 +108,8 @@ func (l *log) retain(now time.Duration) {
 	}
 }
 
-// Truncate removes the oldest segments but the last n, as retention does that
-// overtakes a reader. It reports the first position that is left.
+// Truncate removes all segments but the last n, as retention does when it
+// overtakes a reader. It returns the first position that is left.
 func (q *Queue) Truncate(n int) int64 {
 	l := q.log
 	if extra := len(l.segments) - max(n, 1); extra > 0 {
@@ -118,7 +118,7 @@ func (q *Queue) Truncate(n int) int64 {
 	return l.first()
 }
 
-// first is the oldest position that is kept; next when nothing is.
+// first returns the oldest position that is kept, or next when none is.
 func (l *log) first() int64 {
 	for _, s := range l.segments {
 		if len(s.chunks) > 0 {
@@ -128,15 +128,14 @@ func (l *log) first() int64 {
 	return l.next
 }
 
-// First and Next tell what a stream keeps: positions from First up to and
-// without Next.
+// First returns the oldest position that a stream keeps.
 func (q *Queue) First() int64 { return q.log.first() }
 
-// NextOffset is the position of what is written next.
+// NextOffset returns the position of the next message.
 func (q *Queue) NextOffset() int64 { return q.log.next }
 
-// find returns the chunk that holds a position or, when it is not kept any
-// more, the oldest; nil when there is nothing from there on.
+// find returns the chunk with a position or, if that was removed, the oldest
+// chunk. It returns nil if all chunks are before the position.
 func (l *log) find(at int64) *chunk {
 	for i := range l.segments {
 		s := &l.segments[i]
@@ -155,7 +154,8 @@ func (l *log) find(at int64) *chunk {
 	return nil
 }
 
-// begin returns the position at which a reader begins.
+// begin returns the position at which a reader begins. With head, a reader that
+// asks for a position begins at the first position of that one's chunk.
 func (l *log) begin(b Begin, head bool) int64 {
 	switch b.At {
 	case "first":
@@ -190,8 +190,8 @@ func (l *log) begin(b Begin, head bool) int64 {
 	return at
 }
 
-// readStream sends a consumer the chunks for which it has credit. Of the chunk
-// it begins in it gets what is from its position on.
+// readStream sends a consumer the chunks for which it has credit. Of its first
+// chunk it gets the messages from its position on.
 func (q *Queue) readStream(c *consumer) {
 	for c.credit > 0 {
 		k := q.log.find(c.next)
@@ -207,7 +207,7 @@ func (q *Queue) readStream(c *consumer) {
 	}
 }
 
-// At returns the message at a position, nil when it is not kept.
+// At returns the message at a position, nil when it was removed.
 func (q *Queue) At(offset int64) *Message {
 	c := q.log.find(offset)
 	if c == nil || offset < c.first {

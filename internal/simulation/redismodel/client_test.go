@@ -12,7 +12,7 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-// A peer is a connection to a real server. A goroutine reads it into out.
+// A peer is a connection to a real server. A goroutine reads replies into out.
 type peer struct {
 	conn net.Conn
 	out  chan Reply
@@ -51,7 +51,7 @@ func (p *peer) send(args ...string) {
 	_, _ = io.WriteString(p.conn, b.String())
 }
 
-// next waits for what the server writes next.
+// next waits for the next reply or push.
 func (p *peer) next() (Reply, error) {
 	select {
 	case r, open := <-p.out:
@@ -60,7 +60,7 @@ func (p *peer) next() (Reply, error) {
 		}
 		return r, nil
 	case <-time.After(testkit.Patience):
-		return Reply{}, fmt.Errorf("the server writes nothing")
+		return Reply{}, fmt.Errorf("no reply within %v", testkit.Patience)
 	}
 }
 
@@ -96,7 +96,7 @@ func readReply(in *bufio.Reader) (Reply, error) {
 			r.Elems = append(r.Elems, e)
 		}
 	default:
-		return r, fmt.Errorf("a reply begins with %q", line)
+		return r, fmt.Errorf("unknown type of reply: %q", line)
 	}
 	return r, nil
 }

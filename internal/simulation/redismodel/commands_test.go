@@ -7,7 +7,7 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/sessions"
 )
 
-// command draws one of the keyspace. Some meet a key of another type.
+// command draws a command on keys. Some of the keys hold another type.
 func (p *pair) command(c int) []string {
 	if p.rng.IntN(12) == 0 {
 		return p.eventLog(p.some("log:", 2))
@@ -95,7 +95,7 @@ func (p *pair) strings(key string) []string {
 	return []string{"GET", key}
 }
 
-// records writes or removes one as nodes do.
+// records draws the script that writes or removes the record of a session.
 func (p *pair) records(key string) []string {
 	nodes := []string{"a", "b"}
 	r := rooms.Record{PID: "p", User: "u", Node: nodes[p.rng.IntN(2)], Moves: []uint32{0, 1, 255, 256, 1 << 31}[p.rng.IntN(5)]}

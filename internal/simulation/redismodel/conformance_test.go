@@ -19,16 +19,18 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 12, "scripts to compare with a real server")
-	first = flag.Uint64("seed", 1, "the first of them")
+	seeds = flag.Int("seeds", 12, "number of scripts to compare with a real server")
+	first = flag.Uint64("seed", 1, "seed of the first script")
 )
 
 const (
-	conns    = 4 // the last one reads what may have expired
+	conns    = 4 // the last one sends the commands that must not be in a MULTI, and reads expired keys
 	commandN = 150
 )
 
-func TestFlagsAreThoseOfTheServer(t *testing.T) {
+// COMMAND INFO of a real server must have the flags and the arity of each
+// modelled command.
+func TestFlagsAndArityAreThoseOfTheServer(t *testing.T) {
 	server, err := redistest.Start(nil)
 	testkit.Need(t, err)
 	defer server.Close()
@@ -38,7 +40,7 @@ func TestFlagsAreThoseOfTheServer(t *testing.T) {
 	}
 	for name, d := range commands {
 		asked := name
-		switch name { // those of their subcommands count
+		switch name { // the flags of their subcommands count
 		case "CLIENT":
 			asked = "CLIENT|TRACKING"
 		case "XINFO":
@@ -58,15 +60,15 @@ func TestFlagsAreThoseOfTheServer(t *testing.T) {
 			want |= map[string]int{"write": writes, "readonly": readonly, "denyoom": grows, "loading": whileLoading}[flag.Text]
 		}
 		if d.flags != want {
-			t.Errorf("%s has flags %04b, the server's are %v", name, d.flags, r.Elems[0].Elems[2])
+			t.Errorf("%s has the flags %04b, want those of the server: %v", name, d.flags, r.Elems[0].Elems[2])
 		}
 		if got := int(r.Elems[0].Elems[1].Int); name == asked && got != d.arity {
-			t.Errorf("%s takes %d arguments, the server's %d", name, d.arity, got)
+			t.Errorf("%s has the arity %d, want that of the server: %d", name, d.arity, got)
 		}
 	}
 }
 
-// A pair is the model and a real server, with as many connections each.
+// A pair is the model and a real server, with the same number of connections.
 type pair struct {
 	t     *testing.T
 	rng   *rand.Rand
@@ -78,6 +80,9 @@ type pair struct {
 	ids   uint64
 }
 
+// Scripts of commands drawn from a seed run against the model and a real server.
+// Both must write the same replies and pushes to each connection in the same
+// order.
 func TestModelAnswersAsTheServerDoes(t *testing.T) {
 	server, err := redistest.Start(nil)
 	testkit.Need(t, err)
@@ -96,7 +101,7 @@ func compare(t *testing.T, server *redistest.Server, seed uint64) {
 	for _, s := range presence.Scripts() {
 		p.model.Script(s.Source(), Presence[s.String()])
 	}
-	p.model.Advance(time.Duration(time.Now().UnixNano())) // the log has times in it
+	p.model.Advance(time.Duration(time.Now().UnixNano())) // the entries of the log have times
 	for range conns {
 		peer, err := dial(server.Addr)
 		if err != nil {
@@ -111,7 +116,7 @@ func compare(t *testing.T, server *redistest.Server, seed uint64) {
 	for range commandN {
 		p.step()
 	}
-	for c := range p.conns { // whatever came and was not expected
+	for c := range p.conns { // finds pushes that the model does not have
 		if p.multi[c] {
 			p.do(c, "DISCARD")
 		}
@@ -119,12 +124,12 @@ func compare(t *testing.T, server *redistest.Server, seed uint64) {
 	}
 }
 
-// do has both execute a command and compares what they write to whom.
+// do executes a command on both and compares what they write to each connection.
 func (p *pair) do(c int, args ...string) {
 	p.t.Helper()
 	p.log = append(p.log, fmt.Sprintf("%d> %s", c, strings.Join(args, " ")))
 	p.peers[c].send(args...)
-	if args[0] == "CONFIG" { // is not modelled: what it sets is
+	if args[0] == "CONFIG" { // the model has a field for what it sets
 		p.model.Full = args[3] == "1"
 		p.conns[c].Out = append(p.conns[c].Out, ok)
 	} else {
@@ -133,7 +138,7 @@ func (p *pair) do(c int, args ...string) {
 	p.settle(args)
 }
 
-// settle compares what was written to all connections.
+// settle compares what both have written to all connections.
 func (p *pair) settle(args []string) {
 	p.t.Helper()
 	for i, conn := range p.conns {
@@ -149,11 +154,11 @@ func (p *pair) settle(args []string) {
 	}
 }
 
-// someTime is a time of the present, or what is left of longTime, in milliseconds.
+// someTime matches a current time, or the rest of a longTime, in milliseconds.
 var someTime = regexp.MustCompile(`\b([1-9]\d{12}|4\d{6}|5000000)\b`)
 
-// normal prints a reply without what Redis leaves open: the order of sets,
-// maps and scans, how much is left of a time to live.
+// normal formats a reply without what differs between servers: the order of
+// sets, maps and scans, and the rest of a time to live.
 func normal(r Reply, args []string) string {
 	name := strings.ToUpper(args[0])
 	switch {
@@ -181,14 +186,14 @@ func normal(r Reply, args []string) string {
 	if name == "MEMORY" && r.Kind == Int {
 		return "some bytes"
 	}
-	if r.Kind == Fault { // behind it stands which script, and where
+	if r.Kind == Fault { // the server appends the hash of the script and the line
 		text, _, _ := strings.Cut(r.Text, " script: ")
 		return "-" + text
 	}
 	return r.String()
 }
 
-// sorted prints elements in groups of n, in an order of their own.
+// sorted formats elements in groups of n, in sorted order.
 func sorted(elems []Reply, n int) string {
 	var list []string
 	for group := range slices.Chunk(elems, n) {
@@ -198,7 +203,7 @@ func sorted(elems []Reply, n int) string {
 	return strings.Join(list, " ")
 }
 
-// xinfoText leaves out of XINFO what the model does not tell.
+// xinfoText formats XINFO STREAM without the fields that the model lacks.
 func xinfoText(r Reply) string {
 	var b strings.Builder
 	for i := 0; i+1 < len(r.Elems); i += 2 {
@@ -215,7 +220,7 @@ func (p *pair) pick(list ...string) string { return list[p.rng.IntN(len(list))] 
 
 func (p *pair) some(prefix string, n int) string { return prefix + strconv.Itoa(p.rng.IntN(n)) }
 
-// step does something that is drawn.
+// step does one random action.
 func (p *pair) step() {
 	c := p.rng.IntN(conns - 1)
 	switch n := p.rng.IntN(100); {
@@ -240,12 +245,12 @@ func (p *pair) step() {
 	}
 }
 
-// feed ends the read that a connection is blocked in.
+// feed adds an entry to the stream for which a connection is blocked.
 func (p *pair) feed(c int) {
 	p.model.Full = false
 	p.do(conns-1, "CONFIG", "SET", "maxmemory", "0")
 	if p.rng.IntN(3) == 0 {
-		p.do(c, "ECHO", "behind") // waits
+		p.do(c, "ECHO", "behind") // is executed after the read
 	}
 	p.ids++
 	p.do(conns-1, "XADD", "stream:blocked", strconv.FormatUint(p.ids, 10), "k", "v")
@@ -268,7 +273,7 @@ func (p *pair) tracking(c int) {
 	p.do(c, args...)
 }
 
-// transaction begins or ends one, or reads the way a client-side cache does.
+// transaction begins or ends a MULTI, or reads as a client-side cache does.
 func (p *pair) transaction(c int) {
 	switch {
 	case p.multi[c]:
@@ -311,18 +316,18 @@ func (p *pair) channels(c int) {
 	}
 }
 
-// expire has a key end while nobody does anything.
+// expire lets a key expire while no command is sent.
 func (p *pair) expire() {
 	key := p.some("str:", 4)
 	p.do(conns-1, "SET", key, "short", "PX", "20")
 	time.Sleep(30 * time.Millisecond)
 	p.log = append(p.log, "30 ms pass")
 	p.model.Advance(p.model.Now() + 30*time.Millisecond)
-	p.do(conns-1, "EXISTS", key) // the server expires it now, if not before
+	p.do(conns-1, "EXISTS", key) // the server removes the key now at the latest
 }
 
-// eventLog does what nodes do with the log of the services' events. Its ids are
-// times, but for streams that begin with an id of the past.
+// eventLog draws a command that nodes use on the event log. The ids of entries
+// contain the time, except in streams that begin with a fixed id.
 func (p *pair) eventLog(key string) []string {
 	const log = "1700000000000-"
 	body := strings.Repeat("x", p.rng.IntN(400))
@@ -330,7 +335,7 @@ func (p *pair) eventLog(key string) []string {
 	case 0:
 		return []string{"DEL", key}
 	case 1:
-		return []string{"XADD", key, "NOMKSTREAM", log + "1000", "at", "5"} // only of those
+		return []string{"XADD", key, "NOMKSTREAM", log + "1000", "at", "5"} // fails unless the stream has a fixed id
 	case 2:
 		return []string{"XADD", key, log + "1", "at", "5", "key", "k"}
 	case 3:

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// AppendEvent does what the script does by which nodes append to the log of the
-// services' events: see package upstream/redislog/core.
+// AppendEvent does what the script core.Script of package
+// upstream/redislog/core does, with which nodes append to the event log.
 func AppendEvent(call func(args ...string) Reply, keys, argv []string) Reply {
 	key, log, n, made := keys[0], "", uint64(0), false
 	t := call("TIME").Strings()
@@ -51,14 +51,14 @@ func AppendEvent(call func(args ...string) Reply, keys, argv []string) Reply {
 	return array(bulk(log), bulk(strconv.FormatUint(n, 10)), bulk(now), bulk(former))
 }
 
-// What an entry of a stream needs in memory, and a stream, in bytes: about.
+// Estimated memory of an entry and of a stream, in bytes.
 const (
 	entryBytes  = 12
 	streamBytes = 640
 )
 
-// memory tells about how many bytes a stream needs. Of the last node Redis has
-// more than it needs yet.
+// memory implements MEMORY USAGE for streams, with an estimate. The last node
+// counts with its full size, as Redis allocates it.
 func memory(s *Server, _ *Conn, args []string) Reply {
 	if len(args) != 5 || !strings.EqualFold(args[1], "USAGE") || !strings.EqualFold(args[3], "SAMPLES") {
 		refuse(args)
@@ -81,8 +81,8 @@ func memory(s *Server, _ *Conn, args []string) Reply {
 	return number(int64(total + max(node, streamNodeBytes)))
 }
 
-// entrySize is what an entry needs in its node, whose entries have the same
-// names of fields.
+// entrySize estimates the bytes of an entry in a node whose entries have the
+// same field names.
 func entrySize(fields []string) int {
 	size := entryBytes
 	for i := 1; i < len(fields); i += 2 {

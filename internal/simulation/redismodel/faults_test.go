@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// out takes what was written to a connection.
+// out returns what was written to a connection, and removes it.
 func out(c *Conn) (list []string) {
 	for _, r := range c.Out {
 		list = append(list, r.String())
@@ -14,6 +14,7 @@ func out(c *Conn) (list []string) {
 	return list
 }
 
+// want compares what was written to a connection.
 func want(t *testing.T, c *Conn, list ...string) {
 	t.Helper()
 	got := out(c)
@@ -27,7 +28,7 @@ func want(t *testing.T, c *Conn, list ...string) {
 	}
 }
 
-func TestRestartEndsConnectionsAndBeginsWithTheSnapshot(t *testing.T) {
+func TestRestartClosesConnectionsAndLoadsTheSnapshot(t *testing.T) {
 	s := New()
 	c := s.Connect()
 	c.Do("SADD", "kept", "1")
@@ -38,7 +39,7 @@ func TestRestartEndsConnectionsAndBeginsWithTheSnapshot(t *testing.T) {
 	s.Advance(time.Second)
 	s.Restart(snapshot)
 	if !c.Closed {
-		t.Error("the connection is open")
+		t.Error("the connection is open after a restart, want it closed")
 	}
 	c = s.Connect()
 	c.Do("SMEMBERS", "kept")
@@ -55,7 +56,7 @@ func TestEvictedKeyIsInvalidated(t *testing.T) {
 	c.Do("SMEMBERS", "a")
 	out(c)
 	if !s.Evict("a") || s.Evict("a") {
-		t.Error("a key is evicted once")
+		t.Error("Evict of a key twice: want true, then false")
 	}
 	want(t, c, `>["invalidate" *["a"]]`)
 }
@@ -73,25 +74,25 @@ func TestReadOnlyAndLoadingServerRefuse(t *testing.T) {
 	want(t, c, "-LOADING Redis is loading the dataset in memory", "0")
 }
 
-func TestBlockedReadEndsWithItsTime(t *testing.T) {
+func TestBlockedReadEndsAfterItsTimeout(t *testing.T) {
 	s := New()
 	c := s.Connect()
 	c.Do("XREAD", "BLOCK", "50", "STREAMS", "s", "$")
 	c.Do("PING")
 	want(t, c)
 	if at, there := s.Next(); !there || at != 50*time.Millisecond {
-		t.Errorf("the server waits for %v, %v", at, there)
+		t.Errorf("Next() = %v, %v, want 50ms, true", at, there)
 	}
 	s.Advance(50 * time.Millisecond)
 	want(t, c, "nil", "+PONG")
 }
 
-func TestWhatIsNotModelledIsRefused(t *testing.T) {
+func TestUnsupportedCommandsPanic(t *testing.T) {
 	for _, args := range [][]string{{"EVAL", "return 1", "0"}, {"SET", "a", "1", "EXAT", "1"}, {"XREADGROUP"}, {"SCAN", "7"}} {
 		func() {
 			defer func() {
 				if _, refused := recover().(Unsupported); !refused {
-					t.Errorf("%q is executed", args)
+					t.Errorf("%q was executed, want a panic with Unsupported", args)
 				}
 			}()
 			New().Connect().Do(args...)

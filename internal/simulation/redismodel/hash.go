@@ -83,8 +83,8 @@ func hdel(s *Server, _ *Conn, args []string) Reply {
 	return number(int64(gone))
 }
 
-// shrunk notes that elements of a key's value are gone, and removes the key
-// with its last.
+// shrunk records that elements of a key's value are gone, and removes the key
+// when none is left.
 func (s *Server) shrunk(key string, gone, left int) {
 	switch {
 	case gone == 0:

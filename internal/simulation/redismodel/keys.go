@@ -45,7 +45,7 @@ func multi(_ *Server, c *Conn, _ []string) Reply {
 	if c.multi {
 		return fault("ERR MULTI calls can not be nested")
 	}
-	c.multi, c.spoilt, c.queue = true, false, nil
+	c.multi, c.aborted, c.queue = true, false, nil
 	return ok
 }
 
@@ -63,7 +63,7 @@ func exec(s *Server, c *Conn, _ []string) Reply {
 	}
 	queue := c.queue
 	c.queue = nil
-	if c.spoilt {
+	if c.aborted {
 		c.multi = false
 		return fault("EXECABORT Transaction discarded because of previous errors.")
 	}
@@ -159,7 +159,7 @@ func ttl(s *Server, _ *Conn, args []string) Reply {
 
 func scan(s *Server, _ *Conn, args []string) Reply {
 	if args[1] != "0" {
-		refuse(args) // the model hands out no other cursor
+		refuse(args) // the model returns no cursor but 0
 	}
 	pattern, kind := "*", ""
 	for i := 2; i < len(args); i += 2 {
@@ -185,7 +185,7 @@ func scan(s *Server, _ *Conn, args []string) Reply {
 	return array(bulk("0"), bulks(Array, found))
 }
 
-// match compares with a glob of literal characters, escaped ones and *.
+// match compares text with a glob of literal characters, escaped ones and *.
 func match(pattern, text string) bool {
 	for len(pattern) > 0 {
 		switch pattern[0] {
@@ -223,8 +223,8 @@ func flush(s *Server, _ *Conn, args []string) Reply {
 	return ok
 }
 
-// lookup returns a key's value of a type, made when make is set; the reply is
-// the error when it holds another type.
+// lookup returns the value of a key, and an error reply when it has another
+// type. A missing key is created when create is set, otherwise the value is nil.
 func (s *Server) lookup(key, kind string, create bool) (*value, *Reply) {
 	v := s.keys[key]
 	if v != nil && v.kind != kind {

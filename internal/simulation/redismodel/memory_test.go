@@ -9,9 +9,10 @@ import (
 	"github.com/hometrip/gateway/internal/testkit/redistest"
 )
 
-// TestMemoryOfAStreamIsAboutThatOfTheServer: to within a quarter, which is enough
-// for what is decided by it.
-func TestMemoryOfAStreamIsAboutThatOfTheServer(t *testing.T) {
+// The model and a server are asked for the MEMORY USAGE of streams of several
+// sizes. The answers must differ by a quarter at most, which is enough for the
+// decisions that depend on them.
+func TestMemoryUsageOfAStreamIsCloseToTheServers(t *testing.T) {
 	server, err := redistest.Start(nil)
 	testkit.Need(t, err)
 	defer server.Close()
@@ -40,7 +41,7 @@ func TestMemoryOfAStreamIsAboutThatOfTheServer(t *testing.T) {
 					"id", fmt.Sprint(i), "published", "1700000000000000", "body", strings.Repeat("x", body))
 			}
 			if got, want := do("MEMORY", "USAGE", "s", "SAMPLES", "100"); got < want-want/4 || got > want+want/4 {
-				t.Errorf("%d entries with %d bytes: %d bytes, the model says %d", n, body, got, want)
+				t.Errorf("MEMORY USAGE of %d entries of %d bytes: the server says %d, the model %d, want at most a quarter of difference", n, body, got, want)
 			}
 		}
 	}

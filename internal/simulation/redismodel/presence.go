@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// Presence is what the scripts of package presence do, by their names. The
-// comments of the scripts say what their keys and arguments are.
+// Presence has a Go function for each script of package presence, by the
+// script's name. The comments of the scripts document their keys and arguments.
 var Presence = map[string]Script{
 	"renew": renewPresence, "write": writePresence, "claim": claimPresence, "confirm": confirmPresence,
 	"overdue": overduePresence, "state": presenceState,
@@ -15,13 +15,13 @@ var Presence = map[string]Script{
 // A caller executes a command as redis.call does.
 type caller func(args ...string) Reply
 
-// unixMilli is the server's time, as the scripts read it.
+// unixMilli returns the server's time in ms, as the scripts read it.
 func (call caller) unixMilli() int64 {
 	t := call("TIME").Elems
 	return integer(t[0].Text)*1000 + integer(t[1].Text)/1000
 }
 
-// told is the state of a room that services were told last.
+// told returns the state of a room that was published to services last.
 func (call caller) told(room string) string {
 	if r := call("HGET", room, "told"); r.Kind != Null {
 		return r.Text
@@ -29,7 +29,7 @@ func (call caller) told(room string) string {
 	return "0"
 }
 
-// rest ends what is kept of a room that nobody is in and that is told.
+// rest removes the data of a room that is empty and whose state is published.
 func (call caller) rest(room, keep string) {
 	switch {
 	case call("HGET", room, "d").Text == "1":
@@ -48,7 +48,7 @@ func integer(text string) int64 {
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
-// score is a member's score; false: it is none.
+// score returns a member's score in a sorted set; false: it is no member.
 func (call caller) score(key, member string) (score float64, there bool) {
 	r := call("ZSCORE", key, member)
 	if r.Kind == Null {
@@ -58,7 +58,7 @@ func (call caller) score(key, member string) (score float64, there bool) {
 	return score, true
 }
 
-// renewPresence is the script renew.
+// renewPresence implements the script renew.
 func renewPresence(do func(args ...string) Reply, keys, argv []string) Reply {
 	call := caller(do)
 	now := call.unixMilli()
@@ -88,7 +88,7 @@ func renewPresence(do func(args ...string) Reply, keys, argv []string) Reply {
 	return bulk(dead[0].Text)
 }
 
-// writePresence is the script write.
+// writePresence implements the script write.
 func writePresence(do func(args ...string) Reply, keys, argv []string) Reply {
 	call := caller(do)
 	now, room := call.unixMilli(), keys[0]
@@ -138,7 +138,7 @@ func writePresence(do func(args ...string) Reply, keys, argv []string) Reply {
 	return number(wait)
 }
 
-// claimPresence is the script claim.
+// claimPresence implements the script claim.
 func claimPresence(do func(args ...string) Reply, keys, argv []string) Reply {
 	call := caller(do)
 	now, room := call.unixMilli(), keys[0]
@@ -175,7 +175,7 @@ func claimPresence(do func(args ...string) Reply, keys, argv []string) Reply {
 	return bulk(telling.Text)
 }
 
-// confirmPresence is the script confirm.
+// confirmPresence implements the script confirm.
 func confirmPresence(do func(args ...string) Reply, keys, argv []string) Reply {
 	call := caller(do)
 	now, room := call.unixMilli(), keys[0]
@@ -202,13 +202,13 @@ func confirmPresence(do func(args ...string) Reply, keys, argv []string) Reply {
 	return number(wait)
 }
 
-// overduePresence is the script overdue.
+// overduePresence implements the script overdue.
 func overduePresence(do func(args ...string) Reply, keys, argv []string) Reply {
 	until := caller(do).unixMilli() - integer(argv[0])
 	return do("ZRANGEBYSCORE", keys[0], "-inf", decimal(until), "LIMIT", "0", argv[1])
 }
 
-// presenceState is the script state.
+// presenceState implements the script state.
 func presenceState(do func(args ...string) Reply, keys, _ []string) Reply {
 	all := do("HGETALL", keys[0]).Elems
 	n, nodes, since, seen := "0", int64(0), "", ""

@@ -7,17 +7,17 @@ import (
 	"github.com/hometrip/gateway/rooms/cluster/presence"
 )
 
-// longTime is a lease, a grace or a claim that does not end while models are
-// compared, in ms. One of 0 ms is over at once.
+// longTime is a lease, a grace or a claim in ms that does not end during a
+// comparison. One of 0 ms ends at once.
 const longTime = "5000000"
 
-// presence draws a script of package presence, or a command that shows what the
+// presence draws a script of package presence, or a command that reads what the
 // scripts have written.
 func (p *pair) presence(c int) []string {
 	if p.multi[c] {
-		return nil // two scripts of a transaction may have one time or two
+		return nil // whether two scripts of one transaction see the same time is not defined
 	}
-	time.Sleep(2 * time.Millisecond) // each has its own time: a score that stays the same tells nobody
+	time.Sleep(2 * time.Millisecond) // each script gets its own time, since an unchanged score sends no invalidation
 	p.model.Advance(p.model.Now() + 2*time.Millisecond)
 	room, session := p.some("room", 2), p.some("node.", 3)
 	key, untold, has := "p:of:"+room, "p:untold", "p:has:"+session
@@ -61,8 +61,8 @@ func presenceScript(name string, keys []string, args ...string) []string {
 	panic(name)
 }
 
-// written draws a command that shows what the scripts have written, or takes
-// some of it away.
+// written draws a command that reads what the scripts have written, or removes
+// some of it.
 func (p *pair) written(key, session string) []string {
 	switch p.rng.IntN(6) {
 	case 0:
@@ -79,8 +79,8 @@ func (p *pair) written(key, session string) []string {
 	return []string{"DEL", p.pick("p:lock", "p:gone:"+session, "p:sessions")}
 }
 
-// confirm has both confirm what each of them says it is telling: the times in
-// that are their own.
+// confirm runs the script confirm on both, each with the time that its own
+// claim has returned.
 func (p *pair) confirm(c int, room, grace, keep string) {
 	p.t.Helper()
 	key := "p:of:" + room

@@ -19,7 +19,7 @@ func publish(s *Server, _ *Conn, args []string) Reply {
 	return count(receivers)
 }
 
-// push makes a push of three elements. Those of many share an array.
+// push makes a push of three elements. Many pushes share one allocation.
 func (s *Server) push(a, b, c Reply) Reply {
 	const n, many = 3, 300
 	if len(s.elems) < n {
@@ -31,8 +31,8 @@ func (s *Server) push(a, b, c Reply) Reply {
 	return Reply{Kind: Push, Elems: list}
 }
 
-// channelsOf returns the server's and the connection's table of subscriptions
-// that a command is about.
+// channelsOf returns the subscription tables of the server and of the connection
+// for a command: those for sharded channels or the others.
 func (s *Server) channelsOf(c *Conn, command string) (all map[string][]*Conn, own *[]string) {
 	if strings.HasPrefix(command, "s") && command != "subscribe" {
 		return s.shard, &c.shard
@@ -59,7 +59,7 @@ func unsubscribe(s *Server, c *Conn, args []string) (Reply, bool) {
 	list := args[1:]
 	if len(list) == 0 {
 		if len(*own) != 1 {
-			refuse(args) // in no order that Redis promises
+			refuse(args) // Redis promises no order of the replies
 		}
 		list = slices.Clone(*own)
 	}

@@ -18,13 +18,12 @@ const (
 	Null   Kind = '_'
 	Array  Kind = '*'
 	Set    Kind = '~'
-	Map    Kind = '%' // keys and values take turns in Elems
+	Map    Kind = '%' // Elems has keys and values alternately
 	Double Kind = ','
 	Push   Kind = '>'
 )
 
-// A Reply is one value that a server writes to a connection. It is not changed
-// after it was made.
+// A Reply is one value that a server writes to a connection. It is immutable.
 type Reply struct {
 	Kind  Kind
 	Text  string // of Simple, Fault, Bulk and Double
@@ -32,7 +31,7 @@ type Reply struct {
 	Elems []Reply
 }
 
-// String prints the reply on one line, for traces and for comparing.
+// String formats the reply on one line, for traces and comparisons.
 func (r Reply) String() string {
 	switch r.Kind {
 	case Int:
@@ -51,7 +50,7 @@ func (r Reply) String() string {
 	return string(rune(r.Kind)) + "[" + strings.Join(list, " ") + "]"
 }
 
-// Err returns the reply's error, nil when it is none.
+// Err returns the error of an error reply, nil for any other.
 func (r Reply) Err() error {
 	if r.Kind != Fault {
 		return nil
@@ -59,7 +58,7 @@ func (r Reply) Err() error {
 	return fmt.Errorf("%s", r.Text)
 }
 
-// Strings returns the texts of an aggregate's elements; "" stands for nil.
+// Strings returns the texts of the elements; "" stands for null.
 func (r Reply) Strings() []string {
 	list := make([]string, len(r.Elems))
 	for i, e := range r.Elems {
@@ -101,8 +100,8 @@ func yes(b bool) Reply {
 	return number(0)
 }
 
-// formatFloat writes a score as Redis does for the values that are modelled:
-// whole numbers without a fraction, others with 17 digits at most.
+// formatFloat formats a score as Redis does: whole numbers without a fraction,
+// others with up to 17 digits.
 func formatFloat(f float64) string {
 	if f == float64(int64(f)) {
 		return strconv.FormatInt(int64(f), 10)

@@ -5,13 +5,14 @@ import (
 	"strings"
 )
 
-// A Script is what the text of an EVAL does. The model does not run Lua: whoever
-// uses a script gives the model a function that does the same, and the
-// comparison with a real server holds the two together. call executes a command
-// as redis.call does; a command that fails ends the script.
+// A Script is a Go function that does what the Lua text of an EVAL does. The
+// model does not run Lua: a user of a script registers the function with
+// Server.Script, and the comparison with a real server checks that the two
+// agree. call executes a command as redis.call does: a command that fails ends
+// the script.
 type Script func(call func(args ...string) Reply, keys, argv []string) Reply
 
-// Script has the server know a script. It stays known when the server restarts.
+// Script registers the function for the text of a script. Restart keeps it.
 func (s *Server) Script(text string, do Script) {
 	if s.scripts == nil {
 		s.scripts = make(map[string]Script)
@@ -19,7 +20,7 @@ func (s *Server) Script(text string, do Script) {
 	s.scripts[text] = do
 }
 
-// scriptFailed is the panic by which a failed command ends its script.
+// scriptFailed is the panic value with which a failed command ends its script.
 type scriptFailed struct{ with Reply }
 
 func eval(s *Server, c *Conn, args []string) (r Reply) {
@@ -49,7 +50,7 @@ func eval(s *Server, c *Conn, args []string) (r Reply) {
 		}
 		written = written || d.flags&writes != 0
 		if d.flags&readonly != 0 {
-			s.track(c, keys) // all of the script's, whichever it reads
+			s.track(c, keys) // all keys of the script, as Redis tracks them
 		}
 		r, _ := d.run(s, c, args)
 		if r.Kind == Fault {
@@ -60,8 +61,8 @@ func eval(s *Server, c *Conn, args []string) (r Reply) {
 	return do(call, keys, args[3+n:])
 }
 
-// deniedInScript returns the error of a command that the server's state forbids.
-// A script that has written may write on when memory is full.
+// deniedInScript returns the error for a command in a script that the server's
+// state forbids. A script that has already written may go on when memory is full.
 func (s *Server) deniedInScript(d *command, written bool) string {
 	switch {
 	case s.ReadOnly && d.flags&writes != 0:
@@ -95,8 +96,8 @@ func getRange(s *Server, _ *Conn, args []string) Reply {
 	return bulk((*v.str)[from:to])
 }
 
-// WriteRecord does what the script does by which nodes write the records of
-// sessions: see package sessions.
+// WriteRecord does what the script sessions.Write does, with which nodes write
+// the records of sessions.
 func WriteRecord(call func(args ...string) Reply, keys, argv []string) Reply {
 	const version = 4
 	old := call("GETRANGE", keys[0], "0", "9").Text

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Unsupported is what the model panics with when it is asked for something it
-// does not model.
+// Unsupported is the panic value for a command that the model does not
+// implement.
 type Unsupported struct{ Command string }
 
 // Error implements error.
@@ -20,41 +20,41 @@ func refuse(args []string) { panic(Unsupported{strings.Join(args, " ")}) }
 
 // A Server is one Redis server with one database. Owned by one goroutine.
 type Server struct {
-	now      time.Duration // since an epoch of the caller's
+	now      time.Duration // since the caller's epoch
 	keys     map[string]*value
-	expiry   []deadline // a heap; entries may be out of date
+	expiry   []deadline // a heap; may hold entries whose key has changed or is gone
 	conns    map[int64]*Conn
 	lastID   int64
-	channels map[string][]*Conn // subscribers, in the order in which they came
-	shard    map[string][]*Conn // of SSUBSCRIBE
-	tracked  map[string][]*Conn // who is told when the key changes
+	channels map[string][]*Conn // subscribers, in the order in which they subscribed
+	shard    map[string][]*Conn // subscribers by SSUBSCRIBE
+	tracked  map[string][]*Conn // by key: connections that get an invalidation when it changes
 
 	scripts map[string]Script // by their text
 
-	blocked []*Conn // that wait for entries, the first first
+	blocked []*Conn // connections in a blocking XREAD, the oldest first
 
-	elems   []Reply  // to be used by the next replies
-	pending []change // of keys while a command is executed
-	flushed bool     // of all of them
+	elems   []Reply  // preallocated elements for the next pushes
+	pending []change // keys changed by the command that is being executed
+	flushed bool     // that command has removed all keys
 
-	// The faults. Each holds until it is taken back.
-	Full     bool // maxmemory is reached and nothing may be evicted
-	ReadOnly bool // it has become a replica
-	Loading  bool // it has been started and still reads its snapshot
+	// The faults. Each one lasts until the caller resets the field.
+	Full     bool // maxmemory is reached and no key may be evicted
+	ReadOnly bool // the server has become a replica
+	Loading  bool // the server has been started and is still reading its snapshot
 }
 
-// A change is one of a key that connections have read.
+// A change is a changed key and the connections that have read it.
 type change struct {
 	key     string
 	readers []*Conn
 }
 
-// A value is what a key holds: one of the types.
+// A value is the content of a key; kind says which of the fields is set.
 type value struct {
-	until  time.Duration // 0: for ever
+	until  time.Duration // when it expires; 0: never
 	str    *string
 	set    []string // sorted
-	told   []Reply  // set, as a reply; nil: it was not asked for since it has changed
+	cached []Reply  // set, as the elements of a reply; nil after a change
 	hash   map[string]string
 	sorted map[string]float64
 	stream *stream
@@ -68,7 +68,7 @@ type deadline struct {
 }
 
 // A Conn is a connection to a server. Out is what the server has written to it
-// and nobody has taken yet. Owned like its server.
+// and the caller has not taken yet. It belongs to the server's goroutine.
 type Conn struct {
 	Out    []Reply
 	Closed bool
@@ -79,11 +79,11 @@ type Conn struct {
 	channels []string
 	shard    []string
 	tracking tracking
-	queue    [][]string // of MULTI
+	queue    [][]string // commands of an open MULTI
 	multi    bool
-	spoilt   bool // a command of MULTI was refused
+	aborted  bool // a command of the open MULTI was refused, so EXEC fails
 	block    *blocked
-	waiting  [][]string // came behind a blocking command
+	waiting  [][]string // commands that were sent behind a blocking one
 }
 
 // New returns an empty server.
@@ -107,7 +107,7 @@ func (s *Server) reset(keys map[string]*value) {
 	s.tracked = make(map[string][]*Conn)
 }
 
-// Connect opens a connection, which speaks RESP3 from the beginning.
+// Connect opens a connection. It speaks RESP3 without a HELLO.
 func (s *Server) Connect() *Conn {
 	s.lastID++
 	c := &Conn{id: s.lastID, server: s}
@@ -115,8 +115,8 @@ func (s *Server) Connect() *Conn {
 	return c
 }
 
-// Close ends the connection. What is in Out stays there for whoever had it on
-// the way.
+// Close ends the connection. Out keeps what was written before: the caller may
+// still deliver it.
 func (c *Conn) Close() {
 	if c.Closed {
 		return
@@ -137,7 +137,7 @@ func (c *Conn) Close() {
 	s.untrack(c)
 }
 
-// Conns returns the open connections in the order in which they were made.
+// Conns returns the open connections in the order in which they were opened.
 func (s *Server) Conns() []*Conn {
 	return slices.SortedFunc(maps.Values(s.conns), func(a, b *Conn) int { return cmp.Compare(a.id, b.id) })
 }
@@ -150,8 +150,8 @@ func drop(m map[string][]*Conn, key string, c *Conn) {
 	}
 }
 
-// Advance tells the server the time: keys expire and blocked reads end. Time
-// does not go back.
+// Advance sets the time, expires keys and ends blocked reads whose time is over.
+// It panics when the time goes back.
 func (s *Server) Advance(now time.Duration) {
 	if now < s.now {
 		panic(fmt.Sprintf("redismodel: time goes back from %v to %v", s.now, now))
@@ -169,7 +169,8 @@ func (s *Server) Advance(now time.Duration) {
 	}
 }
 
-// Next is when Advance has something to do, if it has.
+// Next returns the time of the next expiry or end of a blocked read; ok is false
+// if there is none.
 func (s *Server) Next() (at time.Duration, ok bool) {
 	if len(s.expiry) > 0 {
 		at, ok = s.expiry[0].at, true
@@ -182,8 +183,9 @@ func (s *Server) Next() (at time.Duration, ok bool) {
 	return at, ok
 }
 
-// Do executes a command of a connection at the server's present time; the
-// reply goes to Out, and pushes that it causes to everybody's.
+// Do executes a command on a connection at the current time. It appends the
+// reply to Out, and the pushes that the command causes to the Out of their
+// receivers.
 func (c *Conn) Do(args ...string) {
 	if c.Closed {
 		panic("redismodel: a command on a closed connection")
@@ -198,7 +200,7 @@ func (c *Conn) Do(args ...string) {
 	}
 }
 
-// execute has one command of a client done or, within MULTI, kept.
+// execute runs one command of a connection or, within MULTI, queues it.
 func (s *Server) execute(c *Conn, args []string) {
 	name := args[0]
 	d := commands[name]
@@ -209,12 +211,12 @@ func (s *Server) execute(c *Conn, args []string) {
 		}
 	}
 	if d.arity > 0 && len(args) != d.arity || len(args) < -d.arity {
-		c.spoilt = c.multi
+		c.aborted = c.multi
 		c.Out = append(c.Out, fault("ERR wrong number of arguments for '"+strings.ToLower(args[0])+"' command"))
 		return
 	}
 	if why := s.denied(c, name, d); why != "" {
-		c.spoilt = c.multi
+		c.aborted = c.multi
 		if name == "EXEC" && c.multi {
 			c.multi, c.queue = false, nil
 			why = "EXECABORT Transaction discarded because of: " + why
@@ -234,7 +236,8 @@ func (s *Server) execute(c *Conn, args []string) {
 	s.invalidate(c)
 }
 
-// call runs a command's function with what surrounds it.
+// call runs a command's function; it also records tracked keys before and ends
+// CLIENT CACHING after it.
 func (s *Server) call(c *Conn, d *command, name string, args []string) (Reply, bool) {
 	if d.flags&readonly != 0 && d.keys != nil {
 		s.track(c, d.keys(args))
@@ -247,8 +250,8 @@ func (s *Server) call(c *Conn, d *command, name string, args []string) (Reply, b
 	return r, answered
 }
 
-// denied returns the error of a command that the server's state forbids. EXEC
-// is denied what any of its commands would be.
+// denied returns the error for a command that the server's state forbids, ""
+// for a permitted one. EXEC is denied if any of its commands would be.
 func (s *Server) denied(c *Conn, name string, d *command) string {
 	flags, loads := d.flags, d.flags&whileLoading != 0
 	if name == "EXEC" {
@@ -257,7 +260,7 @@ func (s *Server) denied(c *Conn, name string, d *command) string {
 			flags, loads = flags|f, loads && f&whileLoading != 0
 		}
 	} else if c.multi && name != "DISCARD" {
-		flags |= grows // it is kept, which costs memory
+		flags |= grows // queueing a command uses memory
 	}
 	switch {
 	case s.Full && flags&grows != 0:
@@ -270,7 +273,7 @@ func (s *Server) denied(c *Conn, name string, d *command) string {
 	return ""
 }
 
-// modified notes that a key's value has changed.
+// modified records that the value of a key has changed.
 func (s *Server) modified(key string) {
 	if readers, read := s.tracked[key]; read {
 		s.pending = append(s.pending, change{key, readers})
@@ -278,7 +281,7 @@ func (s *Server) modified(key string) {
 	}
 }
 
-// remove deletes a key and reports whether it was there.
+// remove deletes a key and reports whether it existed.
 func (s *Server) remove(key string) bool {
 	if _, there := s.keys[key]; !there {
 		return false
@@ -288,7 +291,7 @@ func (s *Server) remove(key string) bool {
 	return true
 }
 
-// expireAt has a key end at a time.
+// expireAt schedules the expiry of a key.
 func (s *Server) expireAt(key string, at time.Duration) {
 	s.expiry = append(s.expiry, deadline{at, key})
 	h, i := s.expiry, len(s.expiry)-1
@@ -320,10 +323,10 @@ func (s *Server) popExpiry() deadline {
 	return top
 }
 
-// A Snapshot is a copy of all keys at a time.
+// A Snapshot is a copy of all keys at one time.
 type Snapshot struct{ keys map[string]*value }
 
-// Snapshot copies what the server keeps, as a replica or a file on disk has it.
+// Snapshot copies the keys, as a replica or an RDB file has them.
 func (s *Server) Snapshot() Snapshot {
 	keys := make(map[string]*value, len(s.keys))
 	for k, v := range s.keys {
@@ -343,9 +346,9 @@ func (v *value) clone() *value {
 	return &w
 }
 
-// Restart ends all connections and begins with a snapshot; the zero Snapshot
-// is an empty server. A failover to a replica is the same: its data are those
-// of the time at which it stopped to follow.
+// Restart closes all connections and loads a snapshot; the zero Snapshot is an
+// empty server. It also models a failover to a replica that has stopped
+// replicating: from is then the replica's data.
 func (s *Server) Restart(from Snapshot) {
 	for _, c := range s.Conns() {
 		c.Close()
@@ -360,8 +363,7 @@ func (s *Server) Restart(from Snapshot) {
 	s.Full, s.ReadOnly, s.Loading = false, false, false
 }
 
-// Evict removes a key as maxmemory-policy does, and reports whether it was
-// there.
+// Evict removes a key as maxmemory-policy does, and reports whether it existed.
 func (s *Server) Evict(key string) bool {
 	there := s.remove(key)
 	s.invalidate(nil)
@@ -371,5 +373,5 @@ func (s *Server) Evict(key string) bool {
 // Keys returns the names of all keys, sorted.
 func (s *Server) Keys() []string { return slices.Sorted(maps.Keys(s.keys)) }
 
-// Now is the server's time.
+// Now returns the server's time.
 func (s *Server) Now() time.Duration { return s.now }

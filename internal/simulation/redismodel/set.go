@@ -17,7 +17,7 @@ func sadd(s *Server, _ *Conn, args []string) Reply {
 		}
 	}
 	if len(v.set) > before {
-		v.told = nil
+		v.cached = nil
 		s.modified(args[1])
 	}
 	return number(int64(len(v.set) - before))
@@ -37,7 +37,7 @@ func srem(s *Server, _ *Conn, args []string) Reply {
 			v.set = slices.Delete(v.set, i, i+1)
 		}
 	}
-	v.told = nil
+	v.cached = nil
 	s.shrunk(args[1], before-len(v.set), len(v.set))
 	return number(int64(before - len(v.set)))
 }
@@ -50,10 +50,10 @@ func smembers(s *Server, _ *Conn, args []string) Reply {
 	if v == nil {
 		return Reply{Kind: Set}
 	}
-	if v.told == nil {
-		v.told = bulks(Set, v.set).Elems
+	if v.cached == nil {
+		v.cached = bulks(Set, v.set).Elems
 	}
-	return Reply{Kind: Set, Elems: v.told}
+	return Reply{Kind: Set, Elems: v.cached}
 }
 
 func sismember(s *Server, _ *Conn, args []string) Reply {
@@ -79,7 +79,7 @@ func scard(s *Server, _ *Conn, args []string) Reply {
 	return count(v.set)
 }
 
-// srandMember returns all members: the model draws none.
+// srandMember returns all members: the model does not draw.
 func srandMember(s *Server, _ *Conn, args []string) Reply {
 	if len(args) != 3 {
 		refuse(args)

@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// A scored is a member of a sorted set.
+// A scored is a member of a sorted set with its score.
 type scored struct {
 	member string
 	score  float64
 }
 
-// order returns the members by score and name.
+// order returns the members ordered by score, then by name.
 func (v *value) order() []scored {
 	if v == nil {
 		return nil
@@ -56,7 +56,7 @@ options:
 		return syntax
 	}
 	if nx && xx || nx && (gt || lt) || gt && lt {
-		refuse(args) // errors that nobody here relies on
+		refuse(args) // errors that no caller relies on
 	}
 	scores := make([]float64, 0, len(pairs)/2)
 	for i := 0; i < len(pairs); i += 2 {
@@ -168,7 +168,7 @@ func parseBound(text string) (b bound, good bool) {
 	return b, true
 }
 
-// between returns the members within a range of scores.
+// between returns the members whose scores are in a range.
 func between(list []scored, from, to string) (found []scored, bad *Reply) {
 	low, good1 := parseBound(from)
 	high, good2 := parseBound(to)
@@ -185,7 +185,7 @@ func between(list []scored, from, to string) (found []scored, bad *Reply) {
 	return found, nil
 }
 
-// slice returns list[from:to] as Redis counts, where -1 is the last.
+// slice returns list[from:to] with Redis' indexes: inclusive, -1 is the last.
 func slice[T any](list []T, from, to string) (part []T, bad *Reply) {
 	i, err1 := strconv.Atoi(from)
 	j, err2 := strconv.Atoi(to)
@@ -270,8 +270,8 @@ func zcount(s *Server, _ *Conn, args []string) Reply {
 	return count(list)
 }
 
-// part returns the members within a range; a bad range is told before a key
-// of another type.
+// part returns the members in a range. As in Redis, the error for a bad range
+// comes before the error for a key of another type.
 func (s *Server) part(args []string, part func([]scored, string, string) ([]scored, *Reply)) (*value, []scored, *Reply) {
 	if _, bad := part(nil, args[2], args[3]); bad != nil {
 		return nil, nil, bad

@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// streamNode is how many entries Redis keeps in one node of a stream: trimming
-// with ~ removes whole nodes only. Its other bound, 4,096 bytes, is counted
-// roughly.
+// streamNode is how many entries Redis stores in one node of a stream. Trimming
+// with ~ removes whole nodes only. The second limit of a node, 4,096 bytes, is
+// compared with an estimate of the size.
 const (
 	streamNode      = 100
 	streamNodeBytes = 4096
 )
 
-// A streamID names an entry.
+// A streamID is the id of an entry.
 type streamID struct{ ms, seq uint64 }
 
 func (id streamID) String() string { return fmt.Sprintf("%d-%d", id.ms, id.seq) }
@@ -29,19 +29,19 @@ func (id streamID) compare(o streamID) int {
 
 var maxID = streamID{math.MaxUint64, math.MaxUint64}
 
-// An entry is one of a stream.
+// An entry is an entry of a stream.
 type entry struct {
 	id     streamID
 	fields []string
-	opens  bool // it is the first of a node
+	opens  bool // first entry of a node
 }
 
-// A stream is a value. Entries that were deleted out of the middle leave their
-// node as it was.
+// A stream is the value of a key of type stream. Deleting entries in the middle
+// does not change the nodes of the others.
 type stream struct {
 	entries   []entry
 	last      streamID
-	deleted   streamID // the largest id that was deleted
+	deleted   streamID // largest id deleted by XDEL
 	added     int64
 	inNode    int // entries in the last node
 	nodeBytes int
@@ -60,7 +60,7 @@ var (
 	dollarID = "$"
 )
 
-// parseID reads an id; what is missing of it counts as seq.
+// parseID parses an id; an id without a sequence number gets seq.
 func parseID(text string, seq uint64) (id streamID, good bool) {
 	switch text {
 	case "-":
@@ -81,14 +81,14 @@ func parseID(text string, seq uint64) (id streamID, good bool) {
 	return id, true
 }
 
-// A trim is what XADD and XTRIM may remove.
+// A trim is the parsed MAXLEN or MINID option of XADD and XTRIM.
 type trim struct {
 	on, byID, about bool
 	most            int64
 	least           streamID
 }
 
-// parseTrim reads MAXLEN or MINID at args[i] and returns the index behind.
+// parseTrim parses MAXLEN or MINID at args[i] and returns the index after it.
 func parseTrim(args []string, i int) (t trim, next int, bad *Reply) {
 	t.on, t.byID = true, strings.EqualFold(args[i], "MINID")
 	i++
@@ -122,7 +122,7 @@ func parseTrim(args []string, i int) (t trim, next int, bad *Reply) {
 	return t, i + 1, nil
 }
 
-// trim removes entries from the front and returns how many.
+// trim removes entries from the front and returns their number.
 func (st *stream) trim(t trim) int {
 	if !t.on {
 		return 0
@@ -135,7 +135,7 @@ func (st *stream) trim(t trim) int {
 	}
 	if t.about {
 		for n > 0 && n < len(st.entries) && !st.entries[n].opens {
-			n-- // the node that holds it stays whole
+			n-- // a node is removed whole or not at all
 		}
 		if n == len(st.entries) && n > 0 && t.byID && st.last.compare(t.least) >= 0 {
 			n = 0
@@ -201,7 +201,7 @@ func xadd(s *Server, _ *Conn, args []string) Reply {
 	return bulk(id.String())
 }
 
-// nextID returns the id that an entry gets which asks for text.
+// nextID returns the id of a new entry for the id argument of XADD.
 func (st *stream) nextID(text string, now time.Duration) (id streamID, bad *Reply) {
 	if text == "*" {
 		id = streamID{ms: uint64(now / time.Millisecond)}

@@ -37,7 +37,7 @@ func mget(s *Server, _ *Conn, args []string) Reply {
 	return list
 }
 
-// setOptions are what may stand behind SET's value.
+// setOptions are the options of SET.
 type setOptions struct {
 	ifAbsent, ifPresent, get, keep bool
 	until                          time.Duration

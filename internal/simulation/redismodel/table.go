@@ -1,7 +1,7 @@
 package redismodel
 
-// The flags of commands that decide what a server in trouble does with them;
-// see COMMAND INFO.
+// The flags of commands that decide whether a server executes them when it is
+// full, a replica or loading. COMMAND INFO has them by these names.
 const (
 	writes       = 1 << iota // "write"
 	readonly                 // "readonly"
@@ -9,9 +9,9 @@ const (
 	whileLoading             // "loading"
 )
 
-// A command is a row of the table of commands.
+// A command is a row of the command table.
 type command struct {
-	arity int // with the name; negative: at least
+	arity int // number of arguments with the name; negative: the minimum
 	flags int
 	keys  func(args []string) []string // nil: none
 	run   func(s *Server, c *Conn, args []string) (r Reply, answered bool)
@@ -21,12 +21,12 @@ func key1(args []string) []string      { return args[1:2] }
 func keysAll(args []string) []string   { return args[1:] }
 func xinfoKeys(args []string) []string { return args[2:] }
 
-// on makes the function of a command that answers always.
+// on makes the function of a command that always sends one reply.
 func on(f func(s *Server, c *Conn, args []string) Reply) func(*Server, *Conn, []string) (Reply, bool) {
 	return func(s *Server, c *Conn, args []string) (Reply, bool) { return f(s, c, args), true }
 }
 
-// commands is the table. It is filled by init because transactions call it.
+// commands is the command table. init fills it, because EXEC refers to it.
 var commands map[string]*command
 
 func init() {

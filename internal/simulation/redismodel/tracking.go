@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// tracking is a connection's CLIENT TRACKING.
+// tracking is the state of a connection's CLIENT TRACKING.
 type tracking struct {
 	on, optIn, noLoop bool
-	once              bool // CLIENT CACHING YES: the next command's keys count
+	once              bool // CLIENT CACHING YES was sent: the keys of the next command are tracked
 }
 
 func client(s *Server, c *Conn, args []string) Reply {
@@ -41,7 +41,7 @@ func client(s *Server, c *Conn, args []string) Reply {
 
 func (s *Server) setTracking(c *Conn, args []string) Reply {
 	if strings.EqualFold(args[2], "OFF") {
-		c.tracking = tracking{} // what it has read is not forgotten, should it be on again
+		c.tracking = tracking{} // keys that were read stay in s.tracked, in case tracking is enabled again
 		return ok
 	}
 	t := tracking{on: true}
@@ -62,7 +62,7 @@ func (s *Server) setTracking(c *Conn, args []string) Reply {
 	return ok
 }
 
-// track remembers that a connection has read the keys of a command.
+// track records that a connection has read the keys of a command.
 func (s *Server) track(c *Conn, keys []string) {
 	if t := c.tracking; !t.on || t.optIn && !t.once {
 		return
@@ -74,15 +74,16 @@ func (s *Server) track(c *Conn, keys []string) {
 	}
 }
 
-// untrack forgets what a connection has read.
+// untrack removes a connection from the table of tracked keys.
 func (s *Server) untrack(c *Conn) {
 	for key := range s.tracked {
 		drop(s.tracked, key, c)
 	}
 }
 
-// invalidate tells who has read the keys that have changed. by is whose
-// command changed them, nil for none.
+// invalidate sends invalidations for the keys that have changed to the
+// connections that have read them. by is the connection whose command changed
+// them, or nil.
 func (s *Server) invalidate(by *Conn) {
 	if s.flushed {
 		for _, c := range s.Conns() {

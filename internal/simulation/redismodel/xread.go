@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// A blocked is a connection's XREAD that waits for entries.
+// A blocked is the XREAD in which a connection is blocked.
 type blocked struct {
-	until time.Duration // 0: for ever
+	until time.Duration // 0: no timeout
 	most  int
 	keys  []string
 	after []streamID
 }
 
-// splitXread returns XREAD's options, and its keys and ids.
+// splitXread splits the arguments of XREAD into options, keys and ids.
 func splitXread(args []string) (options, keys, ids []string) {
 	for i, a := range args {
 		if strings.EqualFold(a, "STREAMS") {
@@ -91,7 +91,7 @@ func xread(s *Server, c *Conn, args []string) (Reply, bool) {
 	return Reply{}, false
 }
 
-// read returns the entries behind the given ids.
+// read returns the entries after the given ids.
 func (s *Server) read(b *blocked) (r Reply, found bool) {
 	all := Reply{Kind: Map}
 	for i, key := range b.keys {
@@ -120,8 +120,8 @@ func (s *Server) read(b *blocked) (r Reply, found bool) {
 	return all, true
 }
 
-// endBlocks answers the blocked reads for which there is something, or whose
-// time is up, first come first served, and executes what came behind them.
+// endBlocks answers the blocked reads that have entries or whose time is over,
+// in the order in which they began, and executes the commands sent after them.
 func (s *Server) endBlocks() {
 	for i := 0; i < len(s.blocked); {
 		c := s.blocked[i]
@@ -142,6 +142,6 @@ func (s *Server) endBlocks() {
 			}
 			s.execute(c, args)
 		}
-		i = 0 // what came behind it may be for somebody
+		i = 0 // those commands may have added entries for an earlier one
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/hometrip/gateway/internal/testkit"
 )
 
-func TestBrokerKeepsItsQueuesOverACrash(t *testing.T) {
+func TestBrokerKeepsQueuesAfterACrash(t *testing.T) {
 	b, err := Start()
 	testkit.Need(t, err)
 	defer b.Close()
@@ -24,7 +24,7 @@ func TestBrokerKeepsItsQueuesOverACrash(t *testing.T) {
 	if _, err := ch.QueueDeclare("kept", true, false, false, false, nil); err != nil {
 		t.Fatal(err)
 	}
-	// It confirms a queue that its log keeps in memory for a moment longer.
+	// RabbitMQ confirms a queue before its log is on disk.
 	if out, err := b.Ctl("eval", "mnesia:sync_log()."); err != nil {
 		t.Fatal(out, err)
 	}

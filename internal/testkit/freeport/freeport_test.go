@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestPortsAreFreeAndNotGivenTwice(t *testing.T) {
+func TestPortsAreFreeAndDistinct(t *testing.T) {
 	seen := make(map[int]bool)
 	for range 50 {
 		port, err := Find()
@@ -16,7 +16,7 @@ func TestPortsAreFreeAndNotGivenTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 		if seen[port] {
-			t.Errorf("port %d twice", port)
+			t.Errorf("port %d was returned twice", port)
 		}
 		seen[port] = true
 		for _, p := range []int{port, port + bus} {
@@ -29,13 +29,13 @@ func TestPortsAreFreeAndNotGivenTwice(t *testing.T) {
 	}
 }
 
-func TestNoConnectionGetsThePortOfAServer(t *testing.T) {
+func TestPortsAreOutsideTheEphemeralRange(t *testing.T) {
 	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err != nil {
 		t.Fatal(err)
 	}
 	least, err := strconv.Atoi(strings.Fields(string(b))[0])
 	if err != nil || last+bus > least {
-		t.Errorf("the kernel gives ports from %d on to connections, servers get those up to %d (%v)", least, last+bus, err)
+		t.Errorf("outgoing connections use ports from %d on, want servers to get only lower ones; they get up to %d (%v)", least, last+bus, err)
 	}
 }

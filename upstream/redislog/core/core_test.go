@@ -10,13 +10,13 @@ import (
 	"github.com/hometrip/gateway/upstream/eventlog"
 )
 
-// entryAt is an entry as Redis has it.
+// entryAt is an entry with this id and time, as Redis returns it.
 func entryAt(id string, at int64) []Raw {
 	return []Raw{{ID: id, Fields: []string{fieldAt, fmt.Sprint(at)}}}
 }
 
-// round does a round of a trimming on a stream of length entries from first on, of
-// which those before young are too old. It returns the last command.
+// round runs one round of trimming on a stream of 10 entries from position 5 on.
+// Entries before position young are too old. It returns the last command.
 func round(t *testing.T, trimming *Trimming, young int, bytes int64) (last Command) {
 	t.Helper()
 	const now, first, length = 1_700_000_100_000, 5, 10
@@ -48,13 +48,13 @@ func round(t *testing.T, trimming *Trimming, young int, bytes int64) (last Comma
 		}
 		trimming.Take(&r)
 	}
-	t.Fatal("the round has no end")
+	t.Fatal("the round has not ended after 100 commands")
 	return last
 }
 
-// TestWhatIsRemovedIsNamedByItsIDs: others append and remove while a round is
-// under way, so that a number of entries would name others when it is over.
-func TestWhatIsRemovedIsNamedByItsIDs(t *testing.T) {
+// Entries are removed by id, not by number: other nodes append and remove during a
+// round, after which a number would mean other entries.
+func TestTrimmingRemovesByID(t *testing.T) {
 	for name, c := range map[string]struct {
 		young int
 		bytes int64
@@ -75,8 +75,9 @@ func TestWhatIsRemovedIsNamedByItsIDs(t *testing.T) {
 	}
 }
 
-// TestOldRedisRemovesByNumber: XTRIM has MINID from Redis 6.2 on.
-func TestOldRedisRemovesByNumber(t *testing.T) {
+// XTRIM of Redis before 6.2 has no MINID. Its syntax error makes this and later rounds
+// remove by number; a second error is reported.
+func TestTrimmingOfOldRedisRemovesByNumber(t *testing.T) {
 	trimming := &Trimming{Retention: time.Minute, MaxBytes: 1000}
 	trimming.Begin()
 	trimming.step, trimming.log, trimming.first, trimming.length, trimming.gone = stepRemove, "17", 5, 10, 3
@@ -90,24 +91,24 @@ func TestOldRedisRemovesByNumber(t *testing.T) {
 		if err, _ := trimming.Err(); err != nil {
 			t.Error(err)
 		}
-		trimming.Begin() // of the next round, which knows
+		trimming.Begin() // the next round knows that MINID is missing
 		trimming.step, trimming.length, trimming.gone = stepRemove, 9, 2
 	}
 	trimming.Take(&Reply{Err: errors.New("ERR syntax error")})
 	if err, _ := trimming.Err(); err == nil {
-		t.Error("it goes on for ever")
+		t.Error("a second syntax error is not reported")
 	}
 }
 
-// TestTheNewestEntryStaysWhenOthersRemoveMeanwhile: the number of entries is that
-// of before.
-func TestTheNewestEntryStaysWhenOthersRemoveMeanwhile(t *testing.T) {
+// All entries are too old, and other nodes have removed some since they were counted.
+// The newest entry must stay.
+func TestConcurrentTrimmingKeepsTheNewestEntry(t *testing.T) {
 	trimming := &Trimming{Retention: time.Minute, MaxBytes: 1000}
 	trimming.Begin()
 	for _, r := range []Reply{{Number: 10}, {Entries: entryAt("17-14", 5)}, {List: []string{"17", "14", "1700000000000", ""}}} {
 		trimming.Take(&r)
 	}
-	for trimming.step == stepSearch { // also of those that are behind the newest entry
+	for trimming.step == stepSearch { // also positions after the newest entry
 		trimming.Take(&Reply{Entries: entryAt("17-14", 5)})
 	}
 	trimming.Take(&Reply{Number: 100})
@@ -117,9 +118,9 @@ func TestTheNewestEntryStaysWhenOthersRemoveMeanwhile(t *testing.T) {
 	}
 }
 
-// TestOnlyOldEntriesGoWhenOthersRemoveMeanwhile: there are fewer behind the first
-// one than were counted.
-func TestOnlyOldEntriesGoWhenOthersRemoveMeanwhile(t *testing.T) {
+// Other nodes remove entries during the search, so there are fewer than were counted.
+// Only entries that are too old may be removed.
+func TestConcurrentTrimmingRemovesOldEntriesOnly(t *testing.T) {
 	trimming := &Trimming{Retention: time.Minute, MaxBytes: 1000}
 	trimming.Begin()
 	for _, r := range []Reply{{Number: 100}, {Entries: entryAt("17-90", 5)}, {List: []string{"17", "99", "1700000000000", ""}}} {
@@ -129,7 +130,7 @@ func TestOnlyOldEntriesGoWhenOthersRemoveMeanwhile(t *testing.T) {
 		c, _ := trimming.Command()
 		var p int
 		_, _ = fmt.Sscanf(c.After[0], "17-%d", &p)
-		r := Reply{} // behind the newest entry
+		r := Reply{} // after the newest entry
 		switch {
 		case p < 93:
 			r.Entries = entryAt(c.After[0], 5)
@@ -145,18 +146,18 @@ func TestOnlyOldEntriesGoWhenOthersRemoveMeanwhile(t *testing.T) {
 	}
 }
 
-// TestALogThatHasLostEntriesIsRenewed, by whoever has read them, and others are
-// told that it was.
+// A node that knows of lost entries has the log renewed. The reply must tell it and
+// other nodes that the log was renewed.
 func TestALogThatHasLostEntriesIsRenewed(t *testing.T) {
 	r := NewReading(eventlog.Start{From: eventlog.FromNext, Renew: Identity("1700000000000")})
 	c := r.Command()
 	if c.Kind != Eval || len(c.After) != 1 || c.After[0] != "1700000000000" {
-		t.Errorf("%q, want the number of the log", c.After)
+		t.Errorf("arguments %q, want the number of the log", c.After)
 	}
 	if _, err := r.Take(&Reply{List: []string{"1700000000001", "1", "1700000000001", "1700000000000"}}); err != nil {
 		t.Fatal(err)
 	}
 	if info := r.Info(); !info.Renewed || info.Identity != Identity("1700000000001") || info.End != 1 {
-		t.Errorf("%+v", info)
+		t.Errorf("info %+v, want log 1700000000001, renewed, with one entry", info)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// eachCommand calls do for every command of ours, the root included.
+// eachCommand calls do for every command of the gateway, including the root command.
 func eachCommand(do func(*cobra.Command)) {
 	var walk func(*cobra.Command)
 	walk = func(c *cobra.Command) {
@@ -23,7 +23,7 @@ func eachCommand(do func(*cobra.Command)) {
 	walk(newCommand(nil))
 }
 
-func TestEveryCommandIsExplained(t *testing.T) {
+func TestEveryCommandHasAHelpTextAndAnExample(t *testing.T) {
 	eachCommand(func(c *cobra.Command) {
 		if c.Short == "" || c.Example == "" {
 			t.Errorf("%s: short %q, example %q", c.CommandPath(), c.Short, c.Example)
@@ -31,7 +31,7 @@ func TestEveryCommandIsExplained(t *testing.T) {
 	})
 }
 
-// Examples are what people type.
+// The command lines in the examples are parsed without an error.
 func TestExamplesAreCommandLines(t *testing.T) {
 	lines := 0
 	eachCommand(func(c *cobra.Command) {
@@ -45,7 +45,7 @@ func TestExamplesAreCommandLines(t *testing.T) {
 			}
 			words := strings.Fields(line)
 			if len(words) > 0 && words[0] == "completion" {
-				continue // which cobra adds when it runs
+				continue // cobra adds it when it runs
 			}
 			target, rest, err := newCommand(nil).Find(words)
 			if err == nil {
@@ -58,7 +58,7 @@ func TestExamplesAreCommandLines(t *testing.T) {
 		}
 	})
 	if lines < 20 {
-		t.Errorf("%d examples found, want 20 at least", lines)
+		t.Errorf("%d examples found, want 20 or more", lines)
 	}
 }
 
@@ -69,7 +69,7 @@ func TestCompletionForEveryShell(t *testing.T) {
 		}
 	}
 	if out, err := command(t, nil, "__complete", "dead-"); err != nil || !strings.HasPrefix(out, "dead-letter\t") {
-		t.Errorf("completes dead- with %v %s", err, out)
+		t.Errorf("completion of dead-: %v %s", err, out)
 	}
 }
 

@@ -13,8 +13,9 @@ import (
 	"github.com/hometrip/gateway/rooms"
 )
 
-// dearKeys are the kinds of key whose tokens cost too much for an event loop.
-func dearKeys(t *testing.T) map[string]struct {
+// expensiveKeys returns the kinds of keys whose verification costs too much CPU for an
+// event loop.
+func expensiveKeys(t *testing.T) map[string]struct {
 	config Config
 	sign   func(payload string) string
 } {
@@ -52,8 +53,8 @@ func dearKeys(t *testing.T) map[string]struct {
 	return kinds
 }
 
-// occupy has the verifier's goroutines stand still until release is called with
-// how many of them may go on.
+// occupy blocks this many of the verifier's goroutines. release lets that many of them
+// continue.
 func occupy(t *testing.T, v *Verifier, token string, goroutines int) (release func(goroutines int)) {
 	t.Helper()
 	let, inside := make(chan struct{}), make(chan struct{}, goroutines)
@@ -73,17 +74,18 @@ func occupy(t *testing.T, v *Verifier, token string, goroutines int) (release fu
 	}
 }
 
-// TestDearTokensAreVerifiedOffTheLoop: whoever asks does not wait for it, what
-// waits is bounded, and neither one address nor one user takes others' places
-// or turns.
-func TestDearTokensAreVerifiedOffTheLoop(t *testing.T) {
-	for name, kind := range dearKeys(t) {
+// Expensive tokens are verified outside of the event loop. Two clients queue as many
+// invalid tokens as they may: one by its address, one by its user. The bytes in the
+// queue must stay bounded by share, other addresses must still be accepted, and their
+// tokens be verified in turn.
+func TestExpensiveTokensAreVerifiedOffTheEventLoop(t *testing.T) {
+	for name, kind := range expensiveKeys(t) {
 		t.Run(name, func(t *testing.T) {
 			const most = 256 << 10
 			kind.config.waiting = most
 			v := newVerifier(t, kind.config)
-			if _, dear := v.Dear(); !dear {
-				t.Fatal("verified on the event loop")
+			if _, expensive := v.Dear(); !expensive {
+				t.Fatal("this key is verified on the event loop, want it elsewhere")
 			}
 			good, bad := kind.sign(`{"id":"ann"}`), kind.sign(`{"id":"ann"}`)
 			bad = bad[:len(bad)-8] + "AAAAAAAA"
@@ -115,20 +117,20 @@ func TestDearTokensAreVerifiedOffTheLoop(t *testing.T) {
 					n++
 				}
 				if most := most / (waitingShare + 1) / len(bad); n == 0 || n > most {
-					t.Fatalf("%d tokens wait for %+v, want 1 to %d", n, from, most)
+					t.Fatalf("%d tokens of %+v are queued, want 1 to %d", n, from, most)
 				}
 				waiting += n
 			}
 			if present("eve", bad, rooms.Presenter{User: "eve", Address: 2}) {
-				t.Error("a user has another share at another address")
+				t.Error("a user got a second share of the queue at another address")
 			}
 			for i := range 5 {
 				if !present("ann", good, rooms.Presenter{Address: uint64(100 + i)}) {
-					t.Fatal("somebody else is turned away")
+					t.Fatal("a token of another address was refused while the queue has room")
 				}
 				waiting++
 			}
-			release(1) // by one goroutine, the verdicts come in the order of the turns
+			release(1) // with a single goroutine the results come in the order of the turns
 			last := 0
 			for i := range waiting {
 				got := <-verdicts
@@ -141,20 +143,20 @@ func TestDearTokensAreVerifiedOffTheLoop(t *testing.T) {
 			}
 			release(goroutines - 1)
 			if most := 7; last > most {
-				t.Errorf("the last of the others was verified as number %d, want %d at most", last, most)
+				t.Errorf("the last token of the others was verified as number %d, want %d or earlier", last, most)
 			}
 		})
 	}
 }
 
-func TestSecretsAreVerifiedOnTheLoop(t *testing.T) {
-	if _, dear := newVerifier(t, Config{Secret: testSecret}).Dear(); dear {
-		t.Error("HS256 is verified elsewhere")
+func TestHS256IsVerifiedOnTheEventLoop(t *testing.T) {
+	if _, expensive := newVerifier(t, Config{Secret: testSecret}).Dear(); expensive {
+		t.Error("HS256 is not verified on the event loop")
 	}
 }
 
-func TestAClosedVerifierIsBusy(t *testing.T) {
-	kind := dearKeys(t)["ES256"]
+func TestAClosedVerifierAnswersBusy(t *testing.T) {
+	kind := expensiveKeys(t)["ES256"]
 	v := newVerifier(t, kind.config)
 	v.Close()
 	if got := <-authenticate(v, kind.sign(`{"id":"ann"}`)); got.err != errBusy {
@@ -162,12 +164,12 @@ func TestAClosedVerifierIsBusy(t *testing.T) {
 	}
 }
 
-// TestAForgedTokenIsVerifiedOnce: not by golang-jwt once more, when its header
-// is that of good tokens.
+// A token with a forged signature is verified once: not a second time by golang-jwt if
+// its header is the one of valid tokens.
 func TestAForgedTokenIsVerifiedOnce(t *testing.T) {
-	for name, kind := range dearKeys(t) {
+	for name, kind := range expensiveKeys(t) {
 		if kind.config.JWKSURL != "" {
-			continue // headers are not remembered there
+			continue // headers are not remembered with a JWKS
 		}
 		t.Run(name, func(t *testing.T) {
 			v := newVerifier(t, kind.config)
@@ -187,19 +189,19 @@ func TestAForgedTokenIsVerifiedOnce(t *testing.T) {
 				}
 			}
 			if again > 0 {
-				t.Errorf("verified %d times once more", again)
+				t.Errorf("the signature was verified %d more times by golang-jwt, want 0", again)
 			}
 			if id, err := v.Verify(other, testNow); err != nil || id.UserID != "bob" {
-				t.Errorf("a good token afterwards: %+v, %v", id, err)
+				t.Errorf("a valid token afterwards: %+v, %v", id, err)
 			}
 		})
 	}
 }
 
-// TestATokenIsCopiedIfItWaits: its bytes are a view of the buffer that the next
-// input is read into.
-func TestATokenIsCopiedIfItWaits(t *testing.T) {
-	for name, kind := range dearKeys(t) {
+// A token waits for verification while the buffer that it is a view of is overwritten.
+// It must still be verified as it was.
+func TestAQueuedTokenIsCopied(t *testing.T) {
+	for name, kind := range expensiveKeys(t) {
 		t.Run(name, func(t *testing.T) {
 			v := newVerifier(t, kind.config)
 			good := kind.sign(`{"id":"ann"}`)
@@ -214,15 +216,16 @@ func TestATokenIsCopiedIfItWaits(t *testing.T) {
 			clear(buffer)
 			release(goroutines)
 			if got := <-answers; got.err != nil || got.id.UserID != "ann" {
-				t.Errorf("%+v, want the identity of ann", got)
+				t.Errorf("got %+v, want the identity of ann", got)
 			}
 		})
 	}
 }
 
-// TestAnIdentityIsNoViewOfTheToken: the first token is parsed by golang-jwt, the
-// next one, with a known header, is not.
-func TestAnIdentityIsNoViewOfTheToken(t *testing.T) {
+// The buffer of a token, and the verifier's scratch memory, are overwritten after the
+// token was verified. The identity must not change: neither that of the first token,
+// which golang-jwt parses, nor that of the next one, whose header is remembered.
+func TestAnIdentityIsNotAViewOfTheToken(t *testing.T) {
 	v := newVerifier(t, Config{Secret: testSecret})
 	const claims = `{"id":"ann","email":"a@b","role":"guest","jti":"t1","rooms":["x","y"]}`
 	want := rooms.Identity{UserID: "ann", Email: "a@b", Role: "guest", TokenID: "t1", Rooms: []string{"x", "y"}}
@@ -232,7 +235,7 @@ func TestAnIdentityIsNoViewOfTheToken(t *testing.T) {
 		v.Authenticate(buffer, rooms.Presenter{}, testNow, func(id rooms.Identity, _ error) { got = id })
 		clear(buffer)
 		v.Authenticate([]byte(sign(`{"id":"bob","email":"c@d","role":"owner","jti":"t2","rooms":["z","z"]}`)),
-			rooms.Presenter{}, testNow, func(rooms.Identity, error) {}) // which uses the same scratch
+			rooms.Presenter{}, testNow, func(rooms.Identity, error) {}) // uses the same scratch memory
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v, want %+v", got, want)
 		}

@@ -25,7 +25,8 @@ func (g *gateway) session(t *testing.T, user string) (target string) {
 	return target
 }
 
-// refusedPost is a body which ends its session.
+// refusedPost returns a case that POSTs a body, which must be refused with 400 and end
+// the session.
 func refusedPost(body string, header ...string) func(t *testing.T, g *gateway) {
 	return func(t *testing.T, g *gateway) {
 		target := g.session(t, "eve")
@@ -34,29 +35,29 @@ func refusedPost(body string, header ...string) func(t *testing.T, g *gateway) {
 		if status, body := r.response(); status != 400 && !(reference && status == 200) {
 			t.Errorf("status %d %s, want 400", status, body)
 		}
-		wantGone(t, g, target)
+		wantSessionUnknown(t, g, target)
 	}
 }
 
-// wantGone wants a session to be unknown; a last poll may still tell of its
-// end.
-func wantGone(t *testing.T, g *gateway, target string) {
+// wantSessionUnknown checks that the session no longer exists. One more poll may still return
+// the close packet.
+func wantSessionUnknown(t *testing.T, g *gateway, target string) {
 	t.Helper()
 	status, body, err := get(g.URL + target)
 	if status == 200 && strings.HasSuffix(string(body), "1") {
 		status, body, err = get(g.URL + target)
 	}
 	if status != 400 || !strings.Contains(string(body), `"code":1`) {
-		t.Errorf("poll of a session that should have ended: %d %s %v", status, body, err)
+		t.Errorf("poll of a session that should have ended: status %d, body %s, error %v; want 400 with code 1", status, body, err)
 	}
 }
 
 var badPolling = []badInput{
-	{"no packet", "", refusedPost("abc")},
-	{"a good packet, then none", "", refusedPost("3\x1eabc")},
-	{"no packet between separators", "", refusedPost("3\x1e\x1e3")},
+	{"an unknown packet type", "", refusedPost("abc")},
+	{"a valid packet, then an invalid one", "", refusedPost("3\x1eabc")},
+	{"an empty packet between separators", "", refusedPost("3\x1e\x1e3")},
 	{"an empty body", "", refusedPost("")},
-	{"base64 that is none", "its decoder takes anything", refusedPost("b!!!!")},
+	{"invalid base64", "its decoder takes anything", refusedPost("b!!!!")},
 	{"a body that is not UTF-8", "its decoder takes anything", refusedPost("42[\"\xff\"]")},
 	{"a malformed Socket.IO packet", "", refusedPost("42{}")},
 	{"a body in the old binary form", "it answers 200 first", func(t *testing.T, g *gateway) {
@@ -83,7 +84,7 @@ var badPolling = []badInput{
 		r.send(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: gateway\r\nTransfer-Encoding: chunked\r\n\r\n", target), "4\r\n421[\r\n", "f\r\n\"leave_room\"]\x1e3\r\n", "0\r\n\r\n")
 		r.wantStatus(200)
 		if got := g.mustPoll(t, target); !strings.HasPrefix(got, "431[") {
-			t.Errorf("poll %s", got)
+			t.Errorf("poll returned %s, want an ack of packet 1", got)
 		}
 	}},
 	{"a body that ends early", "", func(t *testing.T, g *gateway) {
@@ -97,12 +98,12 @@ var badPolling = []badInput{
 	{"DELETE of a session", "", func(t *testing.T, g *gateway) {
 		status, _, err := request("DELETE", g.URL+g.session(t, "eve"), nil, "")
 		if status < 400 {
-			t.Errorf("status %d %v", status, err)
+			t.Errorf("status %d, error %v, want 400 or higher", status, err)
 		}
 	}},
 }
 
-var rude = []badInput{
+var badTiming = []badInput{
 	{"reset while the server writes", "", func(t *testing.T, g *gateway) {
 		for range 20 {
 			r := g.connected(t, "eve")
@@ -112,20 +113,20 @@ var rude = []badInput{
 			r.conn.Close()
 		}
 	}},
-	{"a poll given up", "", func(t *testing.T, g *gateway) {
+	{"a poll whose connection is reset", "", func(t *testing.T, g *gateway) {
 		target := g.session(t, "eve")
 		r := g.raw(t)
 		r.send("GET " + target + " HTTP/1.1\r\nHost: gateway\r\n\r\n")
 		r.conn.(*net.TCPConn).SetLinger(0)
 		r.conn.Close()
 	}},
-	{"half-closed after a request", "", func(t *testing.T, g *gateway) {
+	{"a connection half-closed after a request", "", func(t *testing.T, g *gateway) {
 		r := g.raw(t)
 		r.send("GET /health HTTP/1.1\r\nHost: gateway\r\n\r\n")
 		r.conn.(*net.TCPConn).CloseWrite()
-		r.response() // may be lost: a FIN is an end
+		r.response() // the response may be lost: the server may treat a FIN as the end of the connection
 	}},
-	{"asks on and never reads", "Node buffers without a limit", func(t *testing.T, g *gateway) {
+	{"requests without reading the responses", "Node buffers without a limit", func(t *testing.T, g *gateway) {
 		r := g.connected(t, "eve")
 		r.conn.(*net.TCPConn).SetReadBuffer(4096)
 		burst := []byte(strings.Repeat(frame(ws.OpText, true, `421["typing",{"roomType":"conversation","roomId":"nowhere"}]`), 1000))
@@ -134,14 +135,14 @@ var rude = []badInput{
 			n, err := r.conn.Write(burst)
 			if sent += n; err != nil {
 				if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
-					t.Fatal("the gateway neither reads on nor closes")
+					t.Fatal("the gateway neither reads nor closes the connection of a client that does not read")
 				}
 				return
 			}
 		}
-		t.Fatal("the gateway answered for ever")
+		t.Fatal("256 MiB of events were accepted from a client that does not read, want the connection to be closed")
 	}},
-	{"a hundred handshakes left alone", "", func(t *testing.T, g *gateway) {
+	{"a hundred abandoned handshakes", "", func(t *testing.T, g *gateway) {
 		for range 100 {
 			g.openPolling(t)
 			r := g.webSocket(t, "")
@@ -149,7 +150,7 @@ var rude = []badInput{
 			r.conn.Close()
 		}
 	}},
-	{"a process that stops in mid-air", "", func(t *testing.T, g *gateway) {
+	{"a client process that is stopped", "", func(t *testing.T, g *gateway) {
 		crowd := g.crowd(t, "default", "member.mjs", "5", "stopped")
 		crowd.joined(5)
 		crowd.cmd.Process.Signal(syscall.SIGSTOP)
